@@ -20,6 +20,7 @@ from arjax.reporting.tables import print_table
 from arjax.reporting.writers import WRITERS
 from arjax.samplers import SAMPLERS
 from arjax.samplers.drafts import DRAFTS
+from arjax.stages import STAGES
 from arjax.training.optimizer import OPTIMIZERS
 from arjax.training.schedules import SCHEDULES
 
@@ -39,6 +40,7 @@ REGISTRIES: dict[str, Registry] = {
     "schedules": SCHEDULES,
     "samplers": SAMPLERS,
     "drafts": DRAFTS,
+    "stages": STAGES,
     "datasets": DATASETS,
     "writers": WRITERS,
 }

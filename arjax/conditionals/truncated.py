@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.conditionals.base import Conditional
+from arjax.conditionals.limited import restricted
 from arjax.conditionals.temperature import tempered
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
@@ -111,7 +112,7 @@ class Truncated:
         kept = jnp.take_along_axis(jnp.broadcast_to(kept, order.shape), jnp.argsort(order, axis=-1), -1)
         if self.min_p:
             kept = kept & (log_p >= log_p.max(-1, keepdims=True) + math.log(self.min_p))
-        return jax.nn.log_softmax(jnp.where(kept, log_p, -jnp.inf))
+        return restricted(log_p, kept)
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
         """Draws int32[..., *value_shape] from the table."""

@@ -1,4 +1,4 @@
-"""Speech as mu-law coded samples."""
+"""Speech as mu-law coded samples of 8 bits, or as samples of 16 bits."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _FULL_SCALE = 32768.0
 
 
 @DATASETS.register("spoken_digits")
-def spoken_digits(*, length: int = 4096, context: str = "none", data_dir: str = "") -> Dataset:
-    """Spoken digits at 8 kHz with 256 mu-law levels, 2000 / 250 / 250 recordings of five speakers.
+def spoken_digits(*, length: int = 4096, bits: int = 8, context: str = "none", data_dir: str = "") -> Dataset:
+    """Spoken digits at 8 kHz with 256 mu-law levels or 65,536 levels, 2000 / 250 / 250 recordings of five speakers.
 
     Source: Free Spoken Digit Dataset 1.0.9 (Jackson et al.). Recordings 0 to 4 of each digit and speaker are the
     official test split; recordings 5 to 9 are ours for validation, the others for training.
@@ -30,12 +30,16 @@ def spoken_digits(*, length: int = 4096, context: str = "none", data_dir: str = 
       length: samples of an example; 0 for whole recordings, filled up to the longest (18262 samples). Longer
         recordings are cut into windows like the pieces of `poly_music`; shorter ones are filled up. The mask is 0
         for padding and for context that another window scores: every sample is scored once.
+      bits: 8 for mu-law levels, which are finer near silence; 16 for the samples as they were recorded.
       context: "label" to condition on the digit.
       data_dir: folder of prepared sets that is searched first.
     """
     spec = label_context(context, 10)
     if length < 0 or length == 1:
         raise UserError(f"the data set option 'length' must be 0, or at least 2 samples, not {length}")
+    if bits not in CODES:
+        raise UserError(f"the data set option 'bits' must be 8 or 16, not {bits}")
+    encode, sound = CODES[bits]
     rows_of = read_splits("spoken_digits", "spoken_digits", data_dir, features=("audio", "label"))
     longest = max(len(row["audio"]) for rows in rows_of.values() for row in rows)
     if length > longest:
@@ -43,14 +47,14 @@ def spoken_digits(*, length: int = 4096, context: str = "none", data_dir: str = 
     length = min(length, longest) if length else longest
     arrays = {}
     for split, rows in rows_of.items():
-        levels = [mu_law_encode(row["audio"]) for row in rows]
+        levels = [encode(row["audio"]) for row in rows]
         places = cut(levels, length, length - 1 if split == "train" else (length + 1) // 2)
         arrays[split] = {"x": places["x"], "mask": places["mask"]}
         if spec:
             arrays[split]["context"] = np.array([row["label"] for row in rows], np.int32)[places["owner"]]
-    event = EventSpec((length,), kind="levels", num_levels=NUM_LEVELS)
+    event = EventSpec((length,), kind="levels", num_levels=2**bits)
     dataset = from_splits(event, arrays, context=spec, name="spoken_digits")
-    return dataclasses.replace(dataset, sound=(waveform, SAMPLE_RATE))
+    return dataclasses.replace(dataset, sound=(sound, SAMPLE_RATE))
 
 
 def mu_law_encode(audio: np.ndarray) -> np.ndarray:
@@ -70,3 +74,17 @@ def mu_law_decode(levels: np.ndarray) -> np.ndarray:
     y = 2 * levels.astype(np.float64) / _MU - 1
     x = np.sign(y) * np.expm1(np.abs(y) * np.log1p(_MU)) / _MU
     return np.clip(np.round(x * _FULL_SCALE), -32768, 32767).astype(np.int16)
+
+
+def linear_encode(audio: np.ndarray) -> np.ndarray:
+    """16-bit samples int16[...] as 65,536 levels uint16[...]; silence is 32,768."""
+    return (np.asarray(audio, np.int32) + 2**15).astype(np.uint16)
+
+
+def linear_waveform(levels: np.ndarray) -> np.ndarray:
+    """The levels of `linear_encode` as numbers in [-1, 1)."""
+    return levels.astype(np.float64) / 2**15 - 1
+
+
+#: By the bits of a sample: samples -> levels, and levels -> a waveform in [-1, 1].
+CODES = {8: (mu_law_encode, waveform), 16: (linear_encode, linear_waveform)}

@@ -7,7 +7,7 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.core.registry import Registry
-from arjax.factorization.orderings import multiscale, scales
+from arjax.factorization.orderings import multiscale, sets_of_scales
 
 PARTITIONS = Registry("partition", hidden=("order", "grid_shape"))
 
@@ -39,15 +39,25 @@ def rows(order: np.ndarray, grid_shape: Grid) -> list[int]:
 
 
 @PARTITIONS.register("scales")
-def by_scale(order: np.ndarray, grid_shape: Grid, factor: int = 2, levels: int = 1) -> list[int]:
-    """One scale per step, from coarse to fine: all sites of a scale at once, given those of all coarser ones. Needs the
-    ordering `multiscale` of the same factor and levels (as in Reed et al., "Parallel Multiscale Autoregressive Density
-    Estimation", 2017, where each scale is drawn in four steps).
+def by_scale(
+    order: np.ndarray, grid_shape: Grid, factor: int = 2, levels: int = 1, interleave: int = 1, by_site: int = 0
+) -> list[int]:
+    """One scale per step, from coarse to fine: all sites of a scale at once, given those of all coarser ones. With
+    `interleave` above 1 one set of a scale per step, as in Reed et al., "Parallel Multiscale Autoregressive Density
+    Estimation", 2017. The `by_site` coarsest scales are drawn site by site. Needs the ordering `multiscale` of the same
+    factor, levels and interleave; `subscale(factor=f)` is the one with levels=1 and interleave=f.
     """
-    if not np.array_equal(order, multiscale(grid_shape, factor, levels)):
-        raise UserError(f"the partition 'scales' needs model.ordering=multiscale(factor={factor}, levels={levels})")
-    _, sizes = np.unique(scales(grid_shape, factor, levels), return_counts=True)
-    return sizes[::-1].tolist()
+    if not np.array_equal(order, multiscale(grid_shape, factor, levels, interleave)):
+        more = f", interleave={interleave}" if interleave != 1 else ""
+        raise UserError(
+            f"the partition 'scales' needs model.ordering=multiscale(factor={factor}, levels={levels}{more})"
+        )
+    if not is_integer(by_site) or not 0 <= by_site <= levels + 1:
+        raise UserError(f"by_site of the partition 'scales' must be from 0 to {levels + 1}, not {by_site!r}")
+    scale_D, set_D = (each[order] for each in sets_of_scales(grid_shape, factor, levels, interleave))
+    starts = (np.diff(scale_D) != 0) | (np.diff(set_D) != 0) | (scale_D[1:] > levels - by_site)
+    bounds = np.concatenate([[0], np.flatnonzero(starts) + 1, [len(order)]])
+    return np.diff(bounds).tolist()
 
 
 @PARTITIONS.register("blocks")

@@ -6,6 +6,7 @@ from arjax.core.renamed import renamed_names
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model
 from arjax.models.block_diffusion import BlockDiffusion
+from arjax.models.cascade import CascadeModel
 from arjax.models.discrete_chain import DiscreteChain
 from arjax.models.flow import FlowModel
 from arjax.models.gaussian_chain import GaussianChain
@@ -13,12 +14,14 @@ from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice, make_mode
 from arjax.models.latent import LatentModel
 from arjax.models.mixture import MixtureModel
 from arjax.models.nested import Nested  # registers a conditional
+from arjax.models.recoded import RecodedModel
 
 __all__ = [
     "KINDS",
     "AutoregressiveModel",
     "BlockDiffusion",
     "Blueprint",
+    "CascadeModel",
     "DiscreteChain",
     "Example",
     "FlowModel",
@@ -27,6 +30,7 @@ __all__ = [
     "MixtureModel",
     "ModelChoice",
     "Nested",
+    "RecodedModel",
     "make_model",
 ]
 

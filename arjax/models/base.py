@@ -128,6 +128,11 @@ class Model:
         """
         raise NotImplementedError
 
+    @property
+    def named_parts(self) -> Mapping[str, Model]:
+        """The models that it is made of, by the names of their parameters; none by default."""
+        return {}
+
     def pictures(self, params: Params, batch: Batch, key: jax.Array) -> Iterator[tuple[str, Picture]]:
         """Pictures of the trained model, each with the name of its file without an ending; none by default.
 

@@ -93,8 +93,15 @@ class Blueprint:
             raise UserError(f"the kind of model {self.choice.kind!r} needs a {registry.kind}")
         return self.choice.network, registry.resolve(self.choice.network, self.choice.network_options)
 
-    def part(self, name: str, event: EventSpec | None = None, context: ContextSpec | None = None) -> Model:
-        """The model of a part; by default of the same event and context.
+    def part(
+        self,
+        name: str,
+        event: EventSpec | None = None,
+        context: ContextSpec | None = None,
+        examples: Examples | None = None,
+    ) -> Model:
+        """The model of a part; by default of the same event and context, with the same training examples where it has
+        the same event.
 
         Raises:
           UserError: there is no such part, or its model cannot be made: the sentence says which part it is.
@@ -104,7 +111,7 @@ class Blueprint:
             there = ", ".join(map(str, parts)) or "none"
             raise UserError(f"the kind of model {kind!r} needs the part {name!r} (there are: {there})")
         event, context = self.event if event is None else event, self.context if context is None else context
-        examples = self.examples if event == self.event else None
+        examples = self.examples if examples is None and event == self.event else examples
         try:
             part = parts[name]
             if isinstance(part, ModelChoice):
@@ -128,8 +135,13 @@ class Blueprint:
         """Training examples [N, D, size of a value] where they are needed, and there are any."""
         if not needed or self.examples is None:
             return None
-        examples = checked_examples(self.event, self.examples() if callable(self.examples) else self.examples)
+        examples = self.all_examples()
         return examples.reshape(len(examples), self.event.num_sites, -1)
+
+    def all_examples(self) -> np.ndarray:
+        """The training examples that there are, [N, *grid, *value]."""
+        assert self.examples is not None, "there are training examples"
+        return checked_examples(self.event, self.examples() if callable(self.examples) else self.examples)
 
 
 @checked_arguments()

@@ -174,9 +174,14 @@ class LatentModel(Model):
         if self.posterior.event != z:
             raise UserError(f"the posterior of the kind 'latent' must be one of {z.in_words}, as the prior is")
 
+    @property
+    def named_parts(self) -> dict[str, Model]:
+        """The three parts."""
+        return {"prior": self.prior, "likelihood": self.likelihood, "posterior": self.posterior}
+
     def init(self, key: jax.Array) -> Params:
         """Parameters of the three parts by their names."""
-        parts = {"prior": self.prior, "likelihood": self.likelihood, "posterior": self.posterior}
+        parts = self.named_parts
         return {name: parts[name].init(k) for name, k in zip(parts, jax.random.split(key, 3), strict=True)}
 
     def weights(self, params: Params, batch: Batch, key: jax.Array, num: int = 1, *, train: bool = False) -> Weights:

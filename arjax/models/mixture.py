@@ -99,6 +99,11 @@ class MixtureModel(Model):
         params = {str(k): member.init(jax.random.fold_in(key, k)) for k, member in enumerate(self.members)}
         return params | {WEIGHTS: jnp.zeros(len(self.members), jnp.float32)}
 
+    @property
+    def named_parts(self) -> dict[str, Model]:
+        """The members, by their numbers."""
+        return {str(k): member for k, member in enumerate(self.members)}
+
     def log_weights(self, params: Params) -> jax.Array:
         """log w, float32[K]."""
         return jax.nn.log_softmax(params[WEIGHTS])

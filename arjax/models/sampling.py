@@ -58,7 +58,7 @@ def draw(
         canvas = jnp.zeros((num, *event.shape), event.dtype)
     else:
         observed = as_sites(event, observed, "`observed`")
-        canvas, observed_D = _canvas(event, num, given, observed), jnp.asarray(observed.ravel())
+        canvas, observed_D = canvas_of(event, num, given, observed), jnp.asarray(observed.ravel())
         factorization = evidence_first(model, observed, ~observed)
         shared = np.shape(given) == event.shape and is_one_context(model.context_spec, options.context)
     of_examples = keys, canvas, as_context(model.context_spec, options.context, num, one_for_all=True)
@@ -86,7 +86,7 @@ def num_keys(keys: Any) -> int:
     return len(keys)
 
 
-def _canvas(event: EventSpec, num: int, given: Any, observed: np.ndarray) -> jax.Array:
+def canvas_of(event: EventSpec, num: int, given: Any, observed: np.ndarray) -> jax.Array:
     """The values of the observed sites, and 0 elsewhere, [num, *event.shape]."""
     given = as_array(given, "given")
     if given.shape not in (event.shape, (num, *event.shape)):

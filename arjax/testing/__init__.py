@@ -16,6 +16,7 @@ from arjax.testing.network import check_network, network_laws
 from arjax.testing.objective import check_objective, objective_laws
 from arjax.testing.order import check_ordering_laws, check_partition_laws, ordering_laws, partition_laws
 from arjax.testing.sampler import check_sampler, sampler_laws
+from arjax.testing.stages import check_stages, stages_laws
 
 __all__ = [
     "CONTEXTS",
@@ -28,6 +29,7 @@ __all__ = [
     "check_ordering_laws",
     "check_partition_laws",
     "check_sampler",
+    "check_stages",
     "conditional_laws",
     "model_laws",
     "network_laws",
@@ -35,4 +37,5 @@ __all__ = [
     "ordering_laws",
     "partition_laws",
     "sampler_laws",
+    "stages_laws",
 ]

@@ -26,7 +26,7 @@ from arjax.samplers import Sampler
 from arjax.training.checkpoint import CheckpointStore
 from arjax.training.optimizer import make_optimizer
 from arjax.training.schedules import make_schedule
-from arjax.training.starting import check_start
+from arjax.training.starting import check_start, part_of_run, sources_of_parts
 from arjax.training.state import (
     Recipe,
     TrainState,
@@ -49,7 +49,8 @@ class TrainOptions:
       log_every, eval_every, checkpoint_every: steps.
       patience: validations without a better score after which training ends; 0: never.
       data_on_device: whether the training split is kept on every device.
-      init_from: workdir of the run that gives the initial parameters, its best ones; "": fresh ones.
+      init_from: workdir of the run that gives the initial parameters, its best ones; "": fresh ones. Those of single
+        parts of a model come from runs that trained them apart: `1=runs/coarse,2=runs/fine`.
       writers: further writers of the metrics, such as `tensorboard`.
     """
 
@@ -165,16 +166,25 @@ class Setup:
         return Trained(truth.model, jax.device_put(truth.params, replicated(self.mesh)), 0, self.dataset)
 
     def first_params(self, models: Sequence[Model]) -> Any:
-        """The parameters of the run in `train.init_from`, for these models, which have those of this one.
+        """The parameters of the run in `train.init_from`, for these models, which have those of this one; or those of
+        some parts by their names, each of a run of its own, from `1=runs/coarse,2=runs/fine`.
 
         Raises:
           UserError: there is no such run, or its parameters are not those of the models.
         """
-        source = self.train.init_from
-        other = self.open_run(source)
-        for model in models:
-            check_start(model, self.dataset, self.abstract_state.params, other, source)
-        return other.params
+        sources = sources_of_parts(self.train.init_from, self.model)
+        if not sources:
+            other = self.open_run(self.train.init_from)
+            for model in models:
+                check_start(model, self.dataset, self.abstract_state.params, other, self.train.init_from)
+            return other.params
+        found = {}
+        for name, workdir in sources.items():
+            other = part_of_run(name, self.abstract_state.params[name], self.open_run(workdir))
+            for model in models:
+                check_start(model.named_parts[name], None, self.abstract_state.params[name], other, workdir)
+            found[name] = other.params
+        return found
 
     def init_state(self, key: jax.Array) -> TrainState:
         """A fresh train state, created sharded, from the parameters of the run in `train.init_from` if one is named.

@@ -5,6 +5,7 @@ Parameters of another model may have the right shapes and another meaning.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -26,12 +27,12 @@ _MEANING = ("kind", "num_levels", "value_shape", "name")
 _FREE = ("dtype", "arrays", "grid_shape")
 
 
-def check_start(model: Model, data: Dataset, params: Any, other: Any, workdir: str) -> None:
+def check_start(model: Model, data: Dataset | None, params: Any, other: Any, workdir: str) -> None:
     """Says on stderr how a run differs that gives its parameters to a model, where they may still be meant.
 
     Args:
-      model: the model of this run.
-      data: its data set.
+      model: the model of this run, or a part of it.
+      data: its data set; None for a part, which has values of its own.
       params: shapes and types of its parameters.
       other: the other run, see `Trained`.
       workdir: its folder.
@@ -42,7 +43,8 @@ def check_start(model: Model, data: Dataset, params: Any, other: Any, workdir: s
     """
     check_fits(params, other.params, workdir)
     named = f"train.init_from={workdir}"
-    check_same_tokens(data.vocabulary, other.dataset.vocabulary, named)
+    if data is not None:
+        check_same_tokens(data.vocabulary, other.dataset.vocabulary, named)
     different = list(_differences(model, other.model))
     refused = [each for each, last in different if last in _MEANING]
     if refused:
@@ -50,10 +52,48 @@ def check_start(model: Model, data: Dataset, params: Any, other: Any, workdir: s
     told = [each for each, _ in different]
     if _has_other_order(model, other.model):
         told.insert(0, "it was trained in another order")
-    if not _scaled_alike(data, other.dataset):
+    if data is not None and not _scaled_alike(data, other.dataset):
         told.append("its data are standardised by other means and scales")
     if told:
         say_once(f"the first parameters, of {named}, have another meaning there: {'; '.join(told)}")
+
+
+def sources_of_parts(text: str, model: Model) -> dict[str, str]:
+    """The workdirs of the runs that give the parameters of parts, by the names of these; none where `train.init_from`
+    names one run for the whole model.
+
+    Raises:
+      UserError: some pieces of the text name a part and others do not, or a part is named twice.
+    """
+    pieces = [piece.strip().partition("=") for piece in text.split(",")]
+    named = [(name.strip(), workdir.strip()) for name, equals, workdir in pieces if equals]
+    if not any(name in model.named_parts for name, _ in named):
+        return {}
+    sources = dict(named)
+    if len(sources) < len(pieces) or not all(sources.values()) or sources.keys() - model.named_parts.keys():
+        raise UserError(
+            f"train.init_from={text!r} must name a run for each of some parts once, such as 1=runs/a,2=runs/b; the "
+            f"parts of this model are {', '.join(model.named_parts)}"
+        )
+    return sources
+
+
+def part_of_run(name: str, params: Any, other: Any) -> Any:
+    """The run as one of the part of that name: of a model that is the part itself, or of one that has such a part.
+
+    Args:
+      name: of the part.
+      params: shapes and types of its parameters.
+      other: a run, see `Trained`.
+    """
+    itself = _names(params) == _names(other.params)
+    if itself or name not in other.model.named_parts:
+        return other
+    return dataclasses.replace(other, model=other.model.named_parts[name], params=other.params[name])
+
+
+def _names(params: Any) -> set[str]:
+    return {path_string(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
 
 
 def _differences(here: Model, there: Model) -> Iterator[tuple[str, str]]:

@@ -31,6 +31,7 @@ def test_list_names_everything(capsys, repository, monkeypatch):
         "schedules",
         "samplers",
         "drafts",
+        "stages",
         "datasets",
         "writers",
         "configs",

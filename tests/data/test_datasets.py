@@ -11,7 +11,8 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data import DATASETS, from_arrays, images, make_dataset
 from arjax.data.batches import eval_batches
 from arjax.data.images import dynamic_binarization
-from arjax.data.speech import mu_law_decode, mu_law_encode
+from arjax.data.speech import linear_encode, linear_waveform, mu_law_decode, mu_law_encode
+from arjax.stages import make_stages
 
 PREPARED = ["binarized_mnist", "fashion_mnist", "mnist", "poly_music", "spoken_digits", "tiny_shakespeare"]
 PREPARED += ["uci_binary", "wine_quality"]
@@ -62,6 +63,10 @@ def test_a_missing_set_names_the_command_that_gets_it(name, no_data, tmp_path):
         ("poly_music", {"set": "bach"}, "there are: jsb, nottingham"),
         ("poly_music", {"max_length": 1}, "at least 2 frames"),
         ("spoken_digits", {"length": -1}, "at least 2 samples"),
+        ("spoken_digits", {"bits": 12}, "must be 8 or 16, not 12"),
+        ("stage", {"number": 4}, "must be from 1 to 3, not 4"),
+        ("stage", {"of": "digitz"}, "did you mean 'digits'"),
+        ("stage", {"of": "hidden_markov", "stages": "haar"}, "are for levels and binary data, not tokens"),
     ],
 )
 def test_wrong_options_are_told_in_one_sentence(name, options, sentence, no_data):
@@ -294,3 +299,24 @@ def test_contexts_have_the_type_of_their_kind(context, given):
     found = all_rows(dataset.splits["train"]).context[context.parts[0][0]]
     assert found.dtype == context.parts[0][1].dtype
     np.testing.assert_array_equal(found, given)
+
+
+def test_samples_of_16_bits_are_levels_in_their_order():
+    audio = np.array([-32768, -1, 0, 32767], np.int16)
+    levels = linear_encode(audio)
+    assert levels.tolist() == [0, 32767, 32768, 65535]
+    np.testing.assert_array_equal(linear_waveform(levels) * 2**15, audio)
+
+
+def test_a_stage_is_a_part_of_each_example_given_the_coarser_ones():
+    whole = make_dataset("digits", context="label")
+    for number, call in ((1, "haar"), (3, "haar"), (2, "digits(base=5)")):
+        dataset = make_dataset("stage", of="digits(context='label')", stages=call, number=number)
+        rows, of_whole = (each.splits["test"].__getitems__(np.arange(3)) for each in (dataset, whole))
+        cut = make_stages(call, whole.event)
+        parts = cut.split(of_whole.x)
+        np.testing.assert_array_equal(rows.x, parts[number - 1])
+        np.testing.assert_array_equal(rows.context["label"], of_whole.context["label"])
+        for name, value in cut.context(number - 1, parts[: number - 1]).items():
+            np.testing.assert_array_equal(rows.context[name], value)
+        assert dataset.event == cut.events[number - 1] and dataset.context.local == (("coarse",) if number > 1 else ())

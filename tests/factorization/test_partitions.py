@@ -28,6 +28,21 @@ def blocks(*args: str | tuple[int, ...]) -> list[list[int]]:
         ((3, 3), "multiscale", "scales", [[0, 2, 6, 8], [1, 3, 4, 5, 7]]),
         ((5,), "multiscale(factor=2, levels=2)", "scales(factor=2, levels=2)", [[0, 4], [2], [1, 3]]),
         ((5,), "multiscale(factor=3)", "scales(factor=3)", [[0, 3], [1, 2, 4]]),
+        (
+            (4, 4),
+            "multiscale(interleave=2)",
+            "scales(interleave=2)",
+            [[0, 2, 8, 10], [1, 3, 9, 11], [4, 6, 12, 14], [5, 7, 13, 15]],
+        ),
+        (
+            (4, 4),
+            "subscale",
+            "scales(interleave=2, by_site=1)",
+            [[0], [2], [8], [10], [1, 3, 9, 11], [4, 6, 12, 14], [5, 7, 13, 15]],
+        ),
+        ((8,), "multiscale(levels=2, interleave=2)", "scales(levels=2, by_site=2)", [[0], [4], [2], [6], [1, 3, 5, 7]]),
+        ((8,), "multiscale(interleave=4)", "scales(interleave=4)", [[0, 2, 4, 6], [1, 5], [3, 7]]),
+        ((3, 2), "multiscale", "scales(by_site=2)", [[0], [4], [1], [2], [3], [5]]),
         ((2, 3), "column_major", "blocks(size=2)", [[0, 3], [1, 4], [2, 5]]),
         ((5,), "raster", "blocks(size=5)", [[0, 1, 2, 3, 4]]),
         ((6,), "raster", "sizes(sizes=(1, 3, 2))", [[0], [1, 2, 3], [4, 5]]),
@@ -53,6 +68,15 @@ def test_scales_need_the_order_of_scales(ordering):
         UserError, match=r"^the partition 'scales' needs model.ordering=multiscale\(factor=2, levels=1\)"
     ):
         make_factorization((8, 8), ordering, "scales")
+
+
+def test_scales_by_site_are_scales_that_there_are():
+    with pytest.raises(UserError, match="by_site of the partition 'scales' must be from 0 to 2, not 3"):
+        make_factorization((8, 8), "multiscale", "scales(by_site=3)")
+    with pytest.raises(UserError, match=r"multiscale\(factor=2, levels=1, interleave=2\)"):
+        make_factorization((8, 8), "multiscale", "scales(interleave=2)")
+    with pytest.raises(UserError, match="the interleave of a multiscale ordering must be an integer of at least 1"):
+        make_factorization((8, 8), "multiscale(interleave=0)")
 
 
 def test_rows_of_one_site_fit_every_order():

@@ -46,15 +46,17 @@ MODEL_FAULTS = (
         "if True:\n            terms",
         _FLOW + "test_a_base_that_is_a_model",
     ),
-    _inverse(
+    Fault(
         "a window that reads the noise of the step before",
-        "step_k = jnp.minimum(t + jnp.arange(k), factorization.num_steps - 1)",
-        "step_k = jnp.maximum(t + jnp.arange(k) - 1, 0)",
+        "networks/beside.py",
+        "return jnp.minimum(t + jnp.arange(k), factorization.num_steps - 1)",
+        "return jnp.maximum(t + jnp.arange(k) - 1, 0)",
+        (_FLOW + "test_samplers_invert_the_blocks",),
     ),
     _inverse(
         "blocks that are inverted under another context",
-        'DrawOptions(context={"noise": noise, "context": context})',
-        'DrawOptions(context={"noise": noise, "context": jax.tree.map(jnp.zeros_like, context)})',
+        "DrawOptions(context={**(context or {}), NOISE: noise})",
+        "DrawOptions(context={**jax.tree.map(jnp.zeros_like, context or {}), NOISE: noise})",
         _FLOW + "test_a_draw_depends_on_its_own_key_alone",
     ),
     _levels(

@@ -13,6 +13,7 @@ from arjax.testing.model import laws_of_model
 #: Small models of kinds that have another one.
 OTHERS = {
     "block_diffusion": ("blocks",),
+    "cascade": ("digits", "subsampled", "haar"),
     "discrete_chain": ("uniform",),
     "flow": ("real",),
     "gaussian_chain": ("real",),

@@ -1,0 +1,434 @@
+"""Cascades: p(x) = p(c_1) p(c_2 | c_1) ..., from coarse to fine, with a model of any kind for each stage."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.conditionals.base import CONDITIONAL
+from arjax.conditionals.limited import Limited
+from arjax.core.arrays import as_sites
+from arjax.core.batch import Batch, Score
+from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.models.autoregressive import AutoregressiveModel
+from arjax.models.base import Model, Params, key_needed
+from arjax.models.checks import as_context, as_mask, as_values, check_params
+from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
+from arjax.models.sampling import canvas_of
+from arjax.networks.beside import Beside
+from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Sampler
+from arjax.stages import Stages, make_stages
+
+#: The part that models all stages.
+SHARED = "shared"
+#: The part of a context with the limits of the values at each site, the lowest and the highest.
+LIMITS = "limits of the stage"
+
+
+class StageBatch(NamedTuple):
+    """A stage of a batch of examples.
+
+    Attributes:
+      model: of the stage; its conditional is limited to the values that earlier stages leave, where they leave less
+        than all.
+      params: its parameters.
+      batch: the part of each example, with the earlier ones in its context.
+    """
+
+    model: Model
+    params: Params
+    batch: Batch
+
+
+def _small(stages: str, *networks: str, **options: Any) -> ModelChoice:
+    """Small parts for the laws."""
+    own: dict[str, dict[str, Any]] = {"made": {"hidden_sizes": (10,)}, "independent": {"width": 4, "num_blocks": 1}}
+    named = {str(k): ModelChoice(network=name, network_options=own[name]) for k, name in enumerate(networks, 1)}
+    parts = {SHARED: named["1"]} if len(networks) == 1 else named
+    return ModelChoice("cascade", {"stages": stages, **options}, parts=parts)
+
+
+@KINDS.register("cascade")
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class CascadeModel(Model):
+    """Stages from coarse to fine: p(x | c) = prod_k p(c_k | c_<k, c), with a part for each stage, or one for all.
+
+    Exact where the parts are and the stages are a bijection of x (digits, sub-sampled scales, Haar); otherwise a bound,
+    see `arjax.stages`. Parts "1", "2", ... are models of any kind, which read the earlier stages at their own sites as
+    the part "coarse" of their context, beside the context of the cascade. One part "shared" models all stages that are
+    alike, such as digits: it reads the earlier ones and the number of the stage.
+
+    Where earlier stages leave less than all values to a stage (the differences of Haar, the last digits of a number of
+    levels that is no power), the table of its conditional is restricted to these, so no probability is lost.
+
+    Attributes:
+      event: shape and kind of x.
+      stages: the call string of the stages.
+      parts: the model of each stage, or one.
+      noise: on the coarser stages that a part reads in training, so that it learns to correct errors of the parts
+        before it (Ho et al., "Cascaded Diffusion Models for High Fidelity Image Generation", 2022, section 4): the
+        standard deviation of Gaussian noise as a part of the range of levels (of real values in their own unit), and
+        the probability with which a token or a binary value is replaced by a random one.
+      train_stages: of one part for all, the number of stages of each example that a score in training takes, drawn at
+        random; 0: all. The mean over the draws is the whole score.
+    """
+
+    event: EventSpec = dataclasses.field(metadata={"static": True})
+    stages: str = dataclasses.field(metadata={"static": True})
+    parts: tuple[Model, ...]
+    noise: float = dataclasses.field(default=0.0, metadata={"static": True})
+    train_stages: int = dataclasses.field(default=0, metadata={"static": True})
+
+    draw_options: ClassVar[frozenset[str]] = frozenset({"given", "observed", "temperature", "top_k", "top_p", "min_p"})
+    own_draw_options: ClassVar[frozenset[str]] = frozenset({"coarse"})
+    EXAMPLES = {
+        "digits": Example(
+            _small("digits(base=2)", "made", "made", "independent"),
+            EventSpec((2,), (), "levels", 6),
+            ContextSpec("label", 3),
+        ),
+        "shared": Example(_small("digits(base=3)", "made"), EventSpec((2,), (), "levels", 8)),
+        "subsampled": Example(_small("subsampled", "made", "made"), EventSpec((4,), (), "tokens", 3)),
+        "haar": Example(_small("haar", "made", "independent", "made"), EventSpec((2, 2), (), "levels", 3)),
+        "averaged": Example(_small("averaged", "made", "made"), EventSpec((4,))),
+    }
+
+    @classmethod
+    def make(
+        cls, blueprint: Blueprint, *, stages: str = "digits", noise: float = 0.0, train_stages: int = 0
+    ) -> CascadeModel:
+        """The cascade of its parts.
+
+        `stages`: a call string, such as `digits(base=16)`, `subsampled(levels=2)`, `haar` or `averaged`. `noise`: on
+        coarser stages in training, 0 for none. `train_stages`: stages of each example that one part for all is trained
+        on in a step, 0 for all.
+        """
+        cut = make_stages(stages, blueprint.event)
+        names = (SHARED,) if SHARED in blueprint.choice.parts else tuple(str(k) for k in range(1, len(cut.events) + 1))
+        blueprint.only(*names)
+        wanted = _wanted(cut, blueprint.context, names == (SHARED,))
+
+        def examples(k: int) -> Any:
+            if blueprint.examples is None or names == (SHARED,):
+                return None
+            return lambda: np.asarray(cut.split(blueprint.all_examples())[k])
+
+        parts = [
+            blueprint.part(name, *each, examples=examples(k))
+            for k, (name, each) in enumerate(zip(names, wanted, strict=True))
+        ]
+        model = cls(blueprint.event, cut.call, tuple(parts), float(noise), train_stages)
+        model.check_parts()
+        return model
+
+    @functools.cached_property
+    def cut(self) -> Stages:
+        """The stages of the event."""
+        return make_stages(self.stages, self.event)
+
+    @property
+    def shared(self) -> bool:
+        """Whether one part models all stages."""
+        return len(self.parts) == 1
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the parts."""
+        return (SHARED,) if self.shared else tuple(str(k) for k in range(1, len(self.parts) + 1))
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name}={part!r}" for name, part in self.named_parts.items())
+        return f"CascadeModel({self.stages}; {parts})"
+
+    def in_words(self) -> str:
+        """The stages, and the parts in words."""
+        return f"cascade of {self.stages}: {'; '.join(part.in_words() for part in self.parts)}"
+
+    @property
+    def kind(self) -> str:
+        """That of the weakest part, and a bound at most where the stages are no bijection."""
+        kinds = [part.kind for part in self.parts] + ["exact" if self.cut.exact else "bound"]
+        return max(kinds, key=lambda kind: ("exact", "bound", "estimate").index(kind))
+
+    @property
+    def unbiased(self) -> bool:
+        """Where it is so of all parts."""
+        return all(part.unbiased for part in self.parts)
+
+    @property
+    def discrete_latents(self) -> bool:
+        """Whether a part has some."""
+        return any(part.discrete_latents for part in self.parts)
+
+    @property
+    def context_spec(self) -> ContextSpec:
+        """The context of all parts, without the stages that they read."""
+        spec, first = self.parts[0].context_spec, self.cut.shared_context if self.shared else ContextSpec()
+        own = {name for name, _ in first.parts}
+        return spec.only(name for name, _ in spec.parts if name not in own)
+
+    def check_parts(self) -> None:
+        """Raises `UserError` unless the parts are models of the stages, and can be limited where that is needed."""
+        if not 0 <= self.noise < 1:
+            raise UserError(f"the noise of a cascade must be in [0, 1), not {self.noise!r}")
+        num = len(self.cut.events)
+        if not is_integer(self.train_stages) or not 0 <= self.train_stages <= num:
+            raise UserError(f"train_stages must be from 0 to {num}, the number of stages, not {self.train_stages!r}")
+        if self.train_stages and not self.shared:
+            raise UserError("train_stages is for one part 'shared' of all stages: other parts learn one stage each")
+        if not self.shared and len(self.parts) != num:
+            raise UserError(f"a cascade of {self.stages} has {num} parts, not {len(self.parts)}")
+        for name, part, (event, spec) in zip(
+            self.names, self.parts, _wanted(self.cut, self.context_spec, self.shared), strict=True
+        ):
+            if part.event != event or part.context_spec != spec:
+                raise UserError(f"the part {name!r} of a cascade must be of {event.in_words}, given {spec!r}")
+            if part.orders is not None:
+                raise UserError(f"the parts of a cascade have one order each, and the part {name!r} several")
+        for k in range(num):
+            self.model_of(k)
+
+    @property
+    def named_parts(self) -> dict[str, Model]:
+        """The parts."""
+        return dict(zip(self.names, self.parts, strict=True))
+
+    def init(self, key: jax.Array) -> Params:
+        """Fresh parameters of the parts by their names."""
+        return {name: part.init(jax.random.fold_in(key, i)) for i, (name, part) in enumerate(self.named_parts.items())}
+
+    def _limited(self, k: int) -> bool:
+        """Whether the values of a stage are limited; of one part for all, whether those of any stage are."""
+        return any(map(self.cut.limited, range(len(self.cut.events)))) if self.shared else self.cut.limited(k)
+
+    def model_of(self, k: int) -> Model:
+        """The model of stage k, counted from 0, limited where it has to be.
+
+        Raises:
+          UserError: its values are limited, and it has no table of their probabilities.
+        """
+        part = self.parts[0 if self.shared else k]
+        if not self._limited(k):
+            return part
+        name = SHARED if self.shared else str(k + 1)
+        try:
+            return limited_model(part)
+        except UserError as error:
+            raise UserError(f"the part {name!r} of a cascade of {self.stages}: {error}") from error
+
+    def params_of(self, k: int, params: Params) -> Params:
+        """The parameters of that model, out of those of the cascade."""
+        own = params[SHARED if self.shared else str(k + 1)]
+        return limited_params(own) if self._limited(k) else own
+
+    def stage_context(
+        self, k: int, before: Sequence[jax.Array], num: int, noise_key: jax.Array | None = None
+    ) -> dict[str, jax.Array]:
+        """What the model of stage k reads of the earlier ones of `num` examples, with noise where there is a key; its
+        limits are those of the earlier stages without noise.
+        """
+        noises = () if noise_key is None else tuple(jax.random.split(noise_key, len(self.cut.events)))
+        if self.shared:
+            pairs = zip(noises, self.cut.events, before, strict=False)
+            read = [noisy(key, event, part, self.noise) for key, event, part in pairs] or before
+            context = self.cut.context_of_shared(k, read, num)
+        else:
+            context = self.cut.context(k, before)
+            for key, (name, spec) in zip(noises, self.cut.contexts[k].parts, strict=False):
+                context[name] = noisy(key, spec, context[name], self.noise)
+        if self._limited(k):
+            event = self.cut.events[k]
+            found = self.cut.limits(k, before, num)
+            zeros = jnp.zeros((num, *event.shape))
+            low, high = (zeros, zeros + event.num_levels - 1) if found is None else found
+            axis = 1 + len(event.grid_shape)
+            context[LIMITS] = jnp.stack([low, high], axis).astype(jnp.float32)
+        return context
+
+    def stage_batches(
+        self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False
+    ) -> Iterator[StageBatch]:
+        """Each stage of a batch of examples, from coarse to fine."""
+        x = as_values(self.event, batch.x)
+        context = as_context(self.context_spec, batch.context, len(x)) or {}
+        mask = as_mask(self.event, batch.mask, len(x))
+        parts = self.cut.split(x)
+        masks = [None] * len(parts) if mask is None else self.cut.masks(mask)
+        noises = train and self.noise > 0
+        for k, part in enumerate(parts):
+            of_noise = None
+            if noises:
+                of_noise = jax.random.fold_in(key_needed(key, "the noise on coarser stages is drawn"), len(parts) + k)
+            read = {**context, **self.stage_context(k, parts[:k], len(x), of_noise)}
+            yield StageBatch(
+                self.model_of(k), self.params_of(k, params), batch.replace(x=part, context=read, mask=masks[k])
+            )
+
+    def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
+        """The sum of the scores of the stages, float32[B] nats; the terms `stage_1`, ... are theirs, as costs."""
+        check_params(self.param_shapes, params)
+        staged = list(self.stage_batches(params, batch, key=key, train=train))
+        if train and self.train_stages:
+            return self._score_of_some(staged, key_needed(key, "the stages of a step are drawn"))
+        terms = {
+            f"stage_{k + 1}": -model.score(
+                own, part, key=None if key is None else jax.random.fold_in(key, k), train=train
+            ).log_prob
+            for k, (model, own, part) in enumerate(staged)
+        }
+        return Score(-sum(terms.values(), jnp.zeros(len(batch))), self.kind, terms)
+
+    def _score_of_some(self, staged: Sequence[StageBatch], key: jax.Array) -> Score:
+        """n / m times the score of m stages of each example, drawn without replacement."""
+        num, of_draw = len(staged), jax.random.fold_in(key, 2 * len(staged))
+        model, own, first = staged[0]
+        stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *(each.batch for each in staged))
+        keys = jax.random.split(of_draw, len(first))
+        chosen_Bn = jax.vmap(lambda each: jax.random.permutation(each, num))(keys)
+        total = jnp.zeros(len(first))
+        for i in range(self.train_stages):
+            batch = jax.tree.map(
+                lambda part, i=i: jax.vmap(lambda k, values: values[k], (0, 1))(chosen_Bn[:, i], part), stacked
+            )
+            total += model.score(own, batch, key=jax.random.fold_in(key, i), train=True).log_prob
+        return Score(total * num / self.train_stages, self.kind)
+
+    def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
+        """As every part: the sampler, the temperature and the truncation are theirs."""
+        self.refuse(options)
+        if sampler.has_arrays:
+            raise UserError("a cascade draws with one sampler for all stages: take one without a draft of its own")
+        plain = dataclasses.replace(options, given=None, observed=None)
+        for k in range(len(self.cut.events)):
+            self.model_of(k).check_draws(sampler, plain)
+
+    def draw_examples(
+        self, params: Params, keys: jax.Array, sampler: Sampler, options: DrawOptions, coarse: Sequence[Any] = ()
+    ) -> Draw:
+        """Stage by stage, each given those before it; the calls and steps of all are counted.
+
+        Args:
+          params: the parameters of the parts.
+          keys: of the examples, [B].
+          sampler: of every part.
+          options: `observed` sites must be those of whole stages, from the first on, and of some sites of the next one:
+            what is drawn comes behind all that is observed, so the draw is exact.
+          coarse: values of the first stages, in place of drawn ones, [B, ...] each: a picture to be refined.
+        """
+        num, cut = len(keys), self.cut
+        known = self._known(num, options, coarse)
+        parts: list[jax.Array] = []
+        stats: dict[str, jax.Array] = {}
+        for k in range(len(cut.events)):
+            given, observed = known[k]
+            if observed is True:
+                parts.append(given)
+                continue
+            context = {**(options.context or {}), **self.stage_context(k, parts, num)}
+            own = dataclasses.replace(options, context=context or None, given=given, observed=observed)
+            drawn = self.model_of(k).draw(self.params_of(k, params), _keys_of(keys, k), own, sampler=sampler)
+            parts.append(drawn.x)
+            stats = _added(stats, drawn.stats) if stats else drawn.stats
+        return Draw(cut.join(parts), stats)
+
+    def _known(self, num: int, options: DrawOptions, coarse: Sequence[Any]) -> list[tuple[Any, Any]]:
+        """Of each stage its values, and the sites where these are known: all (True), some (bool[*grid]) or none (None).
+
+        Raises:
+          UserError: values of other shapes, or sites that are observed behind others that are not.
+        """
+        cut, events = self.cut, self.cut.events
+        if len(coarse) >= len(events):
+            raise UserError(f"coarse holds at most {len(events) - 1} stages, the first ones, not {len(coarse)}")
+        if options.observed is None and options.given is None:
+            known = [(as_values(event, values, "coarse"), True) for event, values in zip(events, coarse, strict=False)]
+            return known + [(None, None)] * (len(events) - len(coarse))
+        if len(coarse):
+            raise UserError("the known values of a draw are coarse stages or observed sites, not both")
+        if options.given is None or options.observed is None:
+            raise UserError("`given` values and the mask of `observed` sites go together: pass both or neither")
+        observed = as_sites(self.event, options.observed, "`observed`")
+        with jax.ensure_compile_time_eval():
+            masks = [np.asarray(mask[0], bool) for mask in cut.masks(jnp.asarray(observed)[None])]
+        parts = cut.split(canvas_of(self.event, num, options.given, observed))
+        open_since = next((k for k, mask in enumerate(masks) if not mask.all()), len(masks))
+        late = next((k for k, mask in enumerate(masks) if k > open_since and mask.any()), None)
+        if late is not None:
+            raise UserError(
+                f"this cascade cannot condition on the observed sites: it draws a site of stage {open_since + 1} "
+                f"before an observed one of stage {late + 1}; observe whole stages, from the first on"
+            )
+        how = [True if mask.all() else mask if mask.any() else None for mask in masks]
+        return [(None if each is None else part, each) for part, each in zip(parts, how, strict=True)]
+
+
+def _added(stats: Mapping[str, jax.Array], more: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """The sums of the statistics that both draws have."""
+    return {name: value + more[name] for name, value in stats.items() if name in more}
+
+
+@jax.jit
+def _keys_of(keys: jax.Array, number: int | jax.Array) -> jax.Array:
+    """Other keys of the same examples, [B]."""
+    return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+
+
+def _wanted(cut: Stages, context: ContextSpec, shared: bool) -> list[tuple[EventSpec, ContextSpec]]:
+    """The event and the context of each part; raises `UserError` where the context has a part of a name of theirs."""
+    contexts = [cut.shared_context] if shared else cut.contexts
+    found = []
+    for event, spec in zip(cut.events, contexts, strict=False):
+        whole = context
+        for name, part in spec.parts:
+            if name in dict(context.parts):
+                raise UserError(f"a cascade adds the part {name!r} to the context, and one of this name is there")
+            whole = whole.with_part(name, part, local=name in spec.local)
+        found.append((event, whole))
+    return found
+
+
+def limited_model(part: Model) -> AutoregressiveModel:
+    """The model with values that are limited by the part `LIMITS` of its context, [B, *grid, 2, *value].
+
+    Raises:
+      UserError: it is not of the kind autoregressive, or its conditional has no table of probabilities.
+    """
+    if not isinstance(part, AutoregressiveModel):
+        raise UserError(
+            "the earlier stages limit its values, so it has to be of the kind autoregressive, with a conditional that "
+            f"lists the probabilities of all values, not {type(part).__name__}"
+        )
+    event = part.event
+    limits = EventSpec(event.grid_shape, (2, *event.value_shape), "real")
+    spec = part.context_spec.with_part(LIMITS, limits)
+    network = Beside.of(part.network, LIMITS, spec, 2 * event.value_size)
+    return dataclasses.replace(part, network=network, conditional=Limited(part.conditional))
+
+
+def limited_params(params: Params) -> Params:
+    """The parameters of a `limited_model`, out of those of the model."""
+    network = {name: leaf for name, leaf in params.items() if name != CONDITIONAL}
+    own = {CONDITIONAL: params[CONDITIONAL]} if CONDITIONAL in params else {}
+    return ({"inner": network} if network else {}) | own
+
+
+def noisy(key: jax.Array, event: EventSpec, values: jax.Array, amount: float) -> jax.Array:
+    """Values [B, *event.shape] with noise, see `CascadeModel.noise`."""
+    if event.kind in ("tokens", "binary"):
+        of_place, of_value = jax.random.split(key)
+        other = jax.random.randint(of_value, values.shape, 0, event.num_levels)
+        return jnp.where(jax.random.bernoulli(of_place, amount, values.shape), other, values)
+    added = amount * jax.random.normal(key, values.shape)
+    if event.kind == "real":
+        return values + added
+    top = event.num_levels - 1
+    return jnp.clip(jnp.round(values + top * added), 0, top).astype(values.dtype)

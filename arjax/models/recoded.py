@@ -1,0 +1,186 @@
+"""Recoded data: one model of all parts of an example, which lie one behind another on a longer grid."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.core.arrays import as_sites
+from arjax.core.batch import Batch, Score
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.models.base import Model, Params
+from arjax.models.checks import as_mask, as_values, check_params
+from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
+from arjax.models.sampling import canvas_of
+from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Resources, Sampler
+from arjax.stages import Stages, make_stages
+
+#: The name of the part.
+MODEL = "model"
+
+
+@KINDS.register("recoded")
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class RecodedModel(Model):
+    """Digits as sites: one model, the part `model`, of all digits of all sites. p(x | c) = p(its digits | c), exact.
+
+    The n parts of an example that the stages cut it into lie one behind another along the first axis: a grid (H, W)
+    becomes (n H, W). In raster order the model draws all first digits, then all second ones; the ordering `interleaved`
+    has all digits of a site in a row. Every network, order and conditional works, as for data that come as digits.
+
+    For stages that are a bijection, with parts that are alike and not limited: digits of a power of the base, or
+    sub-sampled scales that are `apart`.
+
+    Attributes:
+      event: shape and kind of x.
+      stages: the call string of the stages.
+      model: of the parts on the longer grid.
+    """
+
+    event: EventSpec = dataclasses.field(metadata={"static": True})
+    stages: str = dataclasses.field(metadata={"static": True})
+    model: Model
+
+    draw_options: ClassVar[frozenset[str]] = frozenset({"given", "observed", "temperature", "top_k", "top_p", "min_p"})
+    EXAMPLES = {
+        "digits": Example(
+            ModelChoice(
+                "recoded",
+                {"stages": "digits(base=2)"},
+                parts={MODEL: ModelChoice(options={"ordering": "interleaved"}, network="made")},
+            ),
+            EventSpec((3,), (), "levels", 4),
+            ContextSpec("label", 3),
+        )
+    }
+
+    @classmethod
+    def make(cls, blueprint: Blueprint, *, stages: str = "digits") -> RecodedModel:
+        """The model of the part `model`. `stages`: a call string, such as `digits(base=16)`."""
+        blueprint.only(MODEL)
+        cut = make_stages(stages, blueprint.event)
+        _check_alike(cut)
+
+        def examples() -> np.ndarray:
+            return np.asarray(_stack(cut, jnp.asarray(blueprint.all_examples())))
+
+        own = None if blueprint.examples is None else examples
+        model = cls(blueprint.event, cut.call, blueprint.part(MODEL, stacked_event(cut), examples=own))
+        model.check_parts()
+        return model
+
+    @functools.cached_property
+    def cut(self) -> Stages:
+        """The stages of the event."""
+        return make_stages(self.stages, self.event)
+
+    def __repr__(self) -> str:
+        return f"RecodedModel({self.stages}; {self.model!r})"
+
+    def in_words(self) -> str:
+        """The stages, and the model in words."""
+        return f"{self.stages} by {self.model.in_words()}"
+
+    @property
+    def kind(self) -> str:
+        """That of the model."""
+        return self.model.kind
+
+    @property
+    def unbiased(self) -> bool:
+        """As the model."""
+        return self.model.unbiased
+
+    @property
+    def discrete_latents(self) -> bool:
+        """As the model."""
+        return self.model.discrete_latents
+
+    @property
+    def context_spec(self) -> ContextSpec:
+        """That of the model."""
+        return self.model.context_spec
+
+    def check_parts(self) -> None:
+        """Raises `UserError` unless the model is one of the parts on the longer grid, in one order."""
+        _check_alike(self.cut)
+        wanted = stacked_event(self.cut)
+        if self.model.event != wanted:
+            raise UserError(f"the model of recoded data must be of {wanted.in_words}, not {self.model.event.in_words}")
+        if self.model.orders is not None:
+            raise UserError("the model of recoded data has one order")
+
+    @property
+    def named_parts(self) -> dict[str, Model]:
+        """The model."""
+        return {MODEL: self.model}
+
+    def init(self, key: jax.Array) -> Params:
+        """Fresh parameters: {"model": those of the model}."""
+        return {MODEL: self.model.init(key)}
+
+    def recoded(self, batch: Batch) -> Batch:
+        """The batch that the model scores."""
+        x, mask = as_values(self.event, batch.x), as_mask(self.event, batch.mask, len(batch))
+        if mask is not None:
+            mask = jnp.concatenate(self.cut.masks(mask), 1)
+        return batch.replace(x=_stack(self.cut, x), mask=mask)
+
+    def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
+        """The score of the model, float32[B] nats."""
+        check_params(self.param_shapes, params)
+        score = self.model.score(params[MODEL], self.recoded(batch), key=key, train=train)
+        return Score(score.log_prob, score.kind, score.terms)
+
+    def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
+        """As the model."""
+        self.refuse(options)
+        self.model.check_draws(sampler, dataclasses.replace(options, given=None, observed=None))
+
+    def prepare_sampler(self, sampler: Sampler, params: Params, resources: Resources) -> Sampler:
+        """The sampler goes through the steps of the model."""
+        if sampler.has_arrays:
+            raise UserError("recoded data are drawn by a sampler without a draft of its own")
+        return self.model.prepare_sampler(sampler, params[MODEL], resources)
+
+    def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: DrawOptions) -> Draw:
+        """The digits by the sampler, joined; an observed site is one with all its digits."""
+        if options.observed is not None and options.given is not None:
+            observed = as_sites(self.event, options.observed, "`observed`")
+            with jax.ensure_compile_time_eval():
+                masks = [np.asarray(mask[0], bool) for mask in self.cut.masks(jnp.asarray(observed)[None])]
+            given = _stack(self.cut, canvas_of(self.event, len(keys), options.given, observed))
+            options = dataclasses.replace(options, given=given, observed=np.concatenate(masks))
+        drawn = self.model.draw(params[MODEL], keys, options, sampler=sampler)
+        return Draw(self.cut.join(jnp.split(drawn.x, len(self.cut.events), axis=1)), drawn.stats)
+
+
+def stacked_event(cut: Stages) -> EventSpec:
+    """The event of all parts, one behind another along the first axis."""
+    first = cut.events[0]
+    grid = (len(cut.events) * first.grid_shape[0], *first.grid_shape[1:])
+    return dataclasses.replace(first, grid_shape=grid)
+
+
+def _stack(cut: Stages, x: jax.Array) -> jax.Array:
+    return jnp.concatenate(cut.split(x), 1)
+
+
+def _check_alike(cut: Any) -> None:
+    """Raises `UserError` unless the parts can lie on one grid, each with all values of its event."""
+    if not cut.exact or any(event != cut.events[0] for event in cut.events):
+        raise UserError(
+            f"recoded data are one model of parts that are alike, and those of {cut.name!r} are not: take a cascade"
+        )
+    if any(map(cut.limited, range(len(cut.events)))):
+        raise UserError(
+            f"recoded data need a number of values that is a power of the base, and {cut.event.num_levels} is none of "
+            f"{cut.events[0].num_levels}: take a cascade, which leaves out the values that are missing"
+        )

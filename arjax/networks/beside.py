@@ -1,0 +1,119 @@
+"""A network whose features are followed by values that are known at each site."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.core.spec import ContextSpec
+from arjax.factorization import Factorization
+from arjax.networks.base import Carries, Carry, Network
+
+
+class Beside(Network):
+    """The features of another network, and behind them the values of a part of the context at the same site.
+
+    The other network does not see this part. A conditional reads it: noise that it transforms, or limits of a value.
+
+    Attributes:
+      inner: the other network.
+      part: the name of the part, on the grid of the event.
+    """
+
+    inner: Network
+    part: str = ""
+
+    CHUNK = property(lambda self: self.inner.CHUNK)
+    FIRST_LOOP = property(lambda self: self.inner.FIRST_LOOP)
+    EXTENDS_LOOP_CARRY = property(lambda self: self.inner.EXTENDS_LOOP_CARRY)
+    AHEAD = property(lambda self: self.inner.AHEAD)
+    READS_CONTEXT = property(lambda self: self.inner.READS_CONTEXT)
+    SUPPORTS_GRAPHS = property(lambda self: self.inner.SUPPORTS_GRAPHS)
+
+    @staticmethod
+    def of(inner: Network, part: str, context: ContextSpec, num_values: int) -> Beside:
+        """The network with a part of that many numbers at each site."""
+        return Beside(inner.event, context, inner.num_features + num_values, inner.dtype, inner, part)
+
+    def _of_inner(self, context: Any) -> Any:
+        """The context that the inner network reads; None where it has none."""
+        return {name: context[name] for name, _ in self.inner.context_spec.parts} or None
+
+    def check(self, event: Any, factorization: Factorization, options: Any) -> None:  # type: ignore[override]
+        """As the inner network."""
+        own = {name: getattr(self.inner, name) for name in type(self.inner).__dataclass_fields__}
+        self.inner.check(event, factorization, own)
+
+    def dependencies(self, factorization: Factorization) -> np.ndarray:
+        """Those of the inner network."""
+        return self.inner.dependencies(factorization)
+
+    def __call__(
+        self, x: jax.Array, factorization: Factorization, context: Any = None, *, train: bool = False
+    ) -> jax.Array:
+        """Features [B, *grid, F + v] of all sites."""
+        return self._all(self.inner(x, factorization, self._of_inner(context), train=train), context)
+
+    def given(self, x: jax.Array, observed: jax.Array, context: Any = None, *, train: bool = False) -> jax.Array:
+        """Features [B, *grid, F + v] given any set of observed sites."""
+        inner: Any = self.inner
+        return self._all(inner.given(x, observed, self._of_inner(context), train=train), context)
+
+    def _all(self, features: jax.Array, context: Any) -> jax.Array:
+        return jnp.concatenate([features, context[self.part].reshape(*features.shape[:-1], -1)], -1)
+
+    def prepare(self) -> None:
+        """That of the inner network; so are the other forms."""
+        self.inner.prepare()
+
+    def init_carry(self, batch_size: int, factorization: Factorization, context: Any = None) -> Carry:
+        """See `prepare`."""
+        return self.inner.init_carry(batch_size, factorization, self._of_inner(context))
+
+    def loop_carry(self, carry: Carry, n: int, factorization: Factorization, past: Carry | None = None) -> Carry:
+        """See `prepare`."""
+        return self.inner.loop_carry(carry, n, factorization, past)
+
+    def step(
+        self, carry: Carry, canvas: jax.Array, t: jax.Array, factorization: Factorization, context: Any = None
+    ) -> tuple[Carry, jax.Array]:
+        """Features [B, M, F + v] of the sites of step t."""
+        carry, features = self.inner.step(carry, canvas, t, factorization, self._of_inner(context))
+        return carry, self._of_steps(features, factorization, t, context)
+
+    def extend(
+        self, carry: Carry, canvas: jax.Array, t: jax.Array, k: int, factorization: Factorization, context: Any = None
+    ) -> tuple[Carries, jax.Array]:
+        """Features [B, k, M, F + v] of the sites of k steps."""
+        carries, features = self.inner.extend(carry, canvas, t, k, factorization, self._of_inner(context))
+        return carries, self._of_steps(features, factorization, _existing(t, k, factorization), context)
+
+    def ahead(
+        self, carry: Carry, canvas: jax.Array, t: jax.Array, k: int, factorization: Factorization, context: Any = None
+    ) -> jax.Array:
+        """Features [B, k, M, F + v] of k steps from those before all of them."""
+        features = self.inner.ahead(carry, canvas, t, k, factorization, self._of_inner(context))
+        return self._of_steps(features, factorization, _existing(t, k, factorization), context)
+
+    def check_ahead(self) -> None:
+        """See `prepare`."""
+        self.inner.check_ahead()
+
+    def keep(self, carries: Carries, n: jax.Array) -> Carry:
+        """See `prepare`."""
+        return self.inner.keep(carries, n)
+
+    def _of_steps(self, features: jax.Array, factorization: Factorization, steps: jax.Array, context: Any) -> jax.Array:
+        """Features [B, ..., M, F] of the sites of steps int[...], followed by the values at these sites."""
+        sites = jnp.minimum(jnp.asarray(factorization.blocks)[steps], factorization.num_sites - 1)
+        values = context[self.part]
+        flat_BDv = values.reshape(len(values), factorization.num_sites, -1)
+        return jnp.concatenate([features, flat_BDv[:, sites]], -1)
+
+
+def _existing(t: jax.Array, k: int, factorization: Factorization) -> jax.Array:
+    """The numbers of k steps from t, of those that exist."""
+    return jnp.minimum(t + jnp.arange(k), factorization.num_steps - 1)

@@ -1,0 +1,68 @@
+"""Averaged scales: a small picture of means first, then the picture itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from arjax.core.batch import Array
+from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
+from arjax.stages.base import STAGES, Stages, check_grid, check_kind, coarser, stacked, stacked_context, to_cells
+
+
+@STAGES.register("averaged")
+@dataclasses.dataclass(frozen=True)
+class Averaged(Stages):
+    """c_n = x, and each c_(k-1) the means of c_k over cells of `factor` sites a side, rounded to levels. A bound.
+
+    The coarser pictures are functions of x, so the parts of x are one of many ways to draw it: log p(c_1) + log p(c_2 |
+    c_1) + ... is at most log p(x), the logarithm of the sum over all coarser pictures, and on average below it by the
+    nats that the model spends on finer pictures with other means. Cascades of Ho et al., "Cascaded Diffusion Models for
+    High Fidelity Image Generation" (2022).
+
+    Attributes:
+      factor: between one scale and the next, along each axis.
+      levels: number of scales beside x.
+    """
+
+    factor: int = 2
+    levels: int = 1
+
+    exact = False
+
+    @classmethod
+    def for_event(cls, event: EventSpec, factor: int = 2, levels: int = 1) -> Averaged:
+        """For levels and binary data on a grid whose sides the factor divides; raises `UserError` for others."""
+        check_kind("averaged", event, ("levels", "binary"), "levels and binary data")
+        check_grid("averaged", event, factor, levels)
+        return cls(event, factor, levels)
+
+    @property
+    def events(self) -> tuple[EventSpec, ...]:
+        """Pictures of growing size."""
+        return tuple(coarser(self.event, self.factor**level) for level in range(self.levels, -1, -1))
+
+    @property
+    def contexts(self) -> tuple[ContextSpec, ...]:
+        """The next coarser picture; the ones before it are functions of that."""
+        return (NO_CONTEXT, *(stacked_context(event, 1) for event in self.events[:-1]))
+
+    def split(self, x: Array) -> tuple[jax.Array, ...]:
+        """The pictures of means, and x."""
+        rank = len(self.event.grid_shape)
+        size, found = self.factor**rank, [jnp.asarray(x, jnp.int32)]
+        for _ in range(self.levels):
+            total = to_cells(found[0], rank, self.factor).sum(1 + rank)
+            found = [(total + size // 2) // size, *found]
+        return tuple(found)
+
+    def join(self, parts: Sequence[Array]) -> jax.Array:
+        """The last part."""
+        return jnp.asarray(parts[-1])
+
+    def context(self, k: int, before: Sequence[Array]) -> dict[str, jax.Array]:
+        """The next coarser picture."""
+        return stacked(self.event, before[-1:]) if k else {}

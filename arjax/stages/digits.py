@@ -1,0 +1,102 @@
+"""Digits of a value: first all leading digits, then the next ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from arjax.core.batch import Array
+from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.stages.base import STAGES, Limits, Stages, check_kind, stacked, stacked_context
+
+
+@STAGES.register("digits")
+@dataclasses.dataclass(frozen=True)
+class Digits(Stages):
+    """x = sum_k c_k base^(n - k): the n digits of each scalar, the leading one first. Exact.
+
+    256 levels are 8 digits of base 2, 4 of base 4 or 2 of base 16. A model of 65,536 levels needs as many logits for
+    each site; one of its digits needs `base`. Upscaling of Hoogeboom et al., "Autoregressive Diffusion Models" (2022),
+    section 3.3; the depth of Menick & Kalchbrenner, "Subscale Pixel Networks" (2019), section 3.2.
+
+    Where the number of levels is no power of the base, the last values are missing: `limits` leaves them out.
+
+    Attributes:
+      base: of the digits.
+    """
+
+    base: int = 16
+
+    @classmethod
+    def for_event(cls, event: EventSpec, base: int = 16) -> Digits:
+        """For levels and tokens with more values than the base; raises `UserError` for others."""
+        check_kind("digits", event, ("levels", "tokens"), "levels and tokens")
+        if not is_integer(base) or base < 2:
+            raise UserError(f"the base of the stages 'digits' must be a whole number, at least 2, not {base!r}")
+        if event.num_levels <= base:
+            raise UserError(f"{event.num_levels} values have one digit of base {base}: take a smaller base")
+        return cls(event, base)
+
+    @property
+    def num_digits(self) -> int:
+        """n, the least number of digits that write all values."""
+        n = 1
+        while self.base**n < self.event.num_levels:
+            n += 1
+        return n
+
+    @property
+    def _digit(self) -> EventSpec:
+        kind = "binary" if self.base == 2 else self.event.kind
+        return EventSpec(self.event.grid_shape, self.event.value_shape, kind, self.base)
+
+    @property
+    def events(self) -> tuple[EventSpec, ...]:
+        """All alike: digits at the sites of x."""
+        return (self._digit,) * self.num_digits
+
+    @property
+    def contexts(self) -> tuple[ContextSpec, ...]:
+        """The digits before, at the same site."""
+        return tuple(stacked_context(self._digit, k) for k in range(self.num_digits))
+
+    def _place(self, k: int) -> int:
+        """The value of a one in digit k."""
+        return self.base ** (self.num_digits - 1 - k)
+
+    def split(self, x: Array) -> tuple[jax.Array, ...]:
+        """The digits of x, [B, *event.shape] each."""
+        x = jnp.asarray(x, jnp.int32)
+        return tuple(x // self._place(k) % self.base for k in range(self.num_digits))
+
+    def join(self, parts: Sequence[Array]) -> jax.Array:
+        """The numbers with these digits."""
+        return sum((jnp.asarray(part) * self._place(k) for k, part in enumerate(parts)), jnp.zeros_like(parts[0]))
+
+    def context(self, k: int, before: Sequence[Array]) -> dict[str, jax.Array]:
+        """The digits before."""
+        return stacked(self.event, before)
+
+    def limited(self, k: int) -> bool:
+        """Whether the largest value of all has another digit here than base - 1."""
+        return (self.event.num_levels - 1) // self._place(k) % self.base < self.base - 1
+
+    def limits(self, k: int, before: Sequence[Array], num: int) -> Limits | None:
+        """Behind the leading digits of the largest value, its own digit is the highest."""
+        if not self.limited(k):
+            return None
+        largest = self.event.num_levels - 1
+        is_largest = jnp.ones((num, *self.event.shape), bool)
+        for i, part in enumerate(before):
+            is_largest = is_largest & (part == largest // self._place(i) % self.base)
+        high = jnp.where(is_largest, largest // self._place(k) % self.base, self.base - 1)
+        return jnp.zeros_like(high), high
+
+    def masks(self, mask: Array) -> tuple[jax.Array, ...]:
+        """A site counts with all its digits."""
+        return (jnp.asarray(mask),) * self.num_digits

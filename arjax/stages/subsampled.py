@@ -1,0 +1,137 @@
+"""Sub-sampled scales: every factor-th site first, then the sites between."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from arjax.core.batch import Array
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.stages.base import (
+    STAGES,
+    Stages,
+    check_grid,
+    check_kind,
+    coarser,
+    from_cells,
+    stacked,
+    stacked_context,
+    to_cells,
+)
+
+
+@STAGES.register("subsampled")
+@dataclasses.dataclass(frozen=True)
+class Subsampled(Stages):
+    """c_1: the sites with coordinates that are multiples of factor^levels; then those of factor^(levels - 1) that are
+    not among them, and so on to all sites. Exact: a site belongs to one part.
+
+    The finer sites of a scale lie on the grid of the coarser one, with the factor^rank - 1 new sites of a cell along a
+    last axis, as the channels of an image: an order `channel_first` and blocks draw them set by set, `whole` at once.
+    With `apart` each of these sets, a small image, is a stage of its own (Menick & Kalchbrenner, "Subscale Pixel
+    Networks", 2019, section 3.1), which reads the sets before it.
+
+    Attributes:
+      factor: between one scale and the next, along each axis.
+      levels: number of scales beside the coarsest.
+      apart: whether each set of sites that are `factor` apart is a stage.
+    """
+
+    factor: int = 2
+    levels: int = 1
+    apart: bool = False
+
+    @classmethod
+    def for_event(cls, event: EventSpec, factor: int = 2, levels: int = 1, apart: bool = False) -> Subsampled:
+        """For all data of one kind, on a grid whose sides the factor divides; raises `UserError` for others."""
+        check_kind("subsampled", event, ("binary", "levels", "tokens", "real"), "data of one kind")
+        check_grid("subsampled", event, factor, levels)
+        rank = len(event.grid_shape)
+        if not apart and rank != 2 and factor**rank > 2:
+            raise UserError(
+                f"the new sites of a cell are the channels of an image: on a grid of {rank} axes take "
+                "subsampled(apart=True), or on a line the factor 2"
+            )
+        return cls(event, factor, levels, apart)
+
+    @property
+    def _rank(self) -> int:
+        return len(self.event.grid_shape)
+
+    @property
+    def _finer(self) -> int:
+        """The number of sites of a cell that are not on the coarser grid."""
+        return self.factor**self._rank - 1
+
+    def _pictures(self) -> Iterator[EventSpec]:
+        """The coarsest scale, and the coarser grid of each further one."""
+        for level in range(self.levels, 0, -1):
+            yield coarser(self.event, self.factor**level)
+
+    @property
+    def events(self) -> tuple[EventSpec, ...]:
+        """The coarsest picture, then the other sites of each scale."""
+        found = [next(self._pictures())]
+        for picture in self._pictures():
+            if self.apart:
+                found += [picture] * self._finer
+            else:
+                axis = (self._finer,) if self._finer > 1 else ()
+                found.append(dataclasses.replace(picture, grid_shape=(*picture.grid_shape, *axis)))
+        return tuple(found)
+
+    @property
+    def contexts(self) -> tuple[ContextSpec, ...]:
+        """The coarser picture and, where sets are apart, the sets before, at the same site."""
+        sets = range(1, self._finer + 1) if self.apart else (1,)
+        found = [stacked_context(picture, num) for picture in self._pictures() for num in sets]
+        return (stacked_context(self.event, 0), *found)
+
+    def _parts_of(self, x: Array) -> tuple[jax.Array, ...]:
+        """Of values, or of marks of sites."""
+        x, axis = jnp.asarray(x), 1 + self._rank
+        found: list[jax.Array] = []
+        for _ in range(self.levels):
+            cells = to_cells(x, self._rank, self.factor)
+            x, finer = jnp.take(cells, 0, axis), jnp.delete(cells, 0, axis, assume_unique_indices=True)
+            if self.apart or self._finer == 1:
+                found = [*(jnp.take(finer, i, axis) for i in range(self._finer)), *found]
+            else:
+                found = [finer, *found]
+        return (x, *found)
+
+    def split(self, x: Array) -> tuple[jax.Array, ...]:
+        """The scales of x."""
+        return self._parts_of(jnp.asarray(x, self.event.dtype))
+
+    def join(self, parts: Sequence[Array]) -> jax.Array:
+        """The picture with these scales."""
+        x, *rest = map(jnp.asarray, parts)
+        axis = 1 + self._rank
+        while rest:
+            x, rest = self._finer_picture(x, rest, axis)
+        return x
+
+    def _finer_picture(self, x: jax.Array, rest: list[jax.Array], axis: int) -> tuple[jax.Array, list[jax.Array]]:
+        """The picture of the next scale, and the parts that are left."""
+        num = self._finer if self.apart else 1
+        finer = (
+            rest[:num] if self.apart or self._finer == 1 else [jnp.take(rest[0], i, axis) for i in range(self._finer)]
+        )
+        return from_cells(jnp.stack([x, *finer], axis), self._rank, self.factor), rest[num:]
+
+    def context(self, k: int, before: Sequence[Array]) -> dict[str, jax.Array]:
+        """The coarser picture, and the sets before."""
+        if not k:
+            return {}
+        num = self._finer if self.apart else 1
+        whole = (k - 1) // num * num  # the parts of finished scales beside the coarsest
+        return stacked(self.event, [self.join(before[: whole + 1]), *before[whole + 1 :]])
+
+    def masks(self, mask: Array) -> tuple[jax.Array, ...]:
+        """Each site belongs to one part."""
+        return self._parts_of(mask)

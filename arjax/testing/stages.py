@@ -1,0 +1,155 @@
+"""The laws of stages: parts that fit their events, a cut that inverts, and limits that hold and are tight."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.core.arrays import check_context, check_values
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.stages import Stages, make_stages
+from arjax.testing.examples import all_values, random_x
+from arjax.testing.laws import Law, NotSupported, as_test, check_laws, require
+
+#: Small enough to enumerate, of every kind, with values of one and two scalars.
+STAGED_EVENTS = (
+    EventSpec((4,), (), "levels", 5),
+    EventSpec((2,), (), "levels", 40),
+    EventSpec((2, 2), (), "levels", 5),
+    EventSpec((4, 4)),
+    EventSpec((2,), (2,), "levels", 4),
+    EventSpec((4,), (), "tokens", 5),
+    EventSpec((4, 2), (), "real"),
+)
+
+
+def stages_laws(call: str, *, events: Sequence[EventSpec] = STAGED_EVENTS) -> Callable[[Law], None]:
+    """A pytest test of registered stages:
+
+        test_my_stages = stages_laws("my_stages(size=2)")
+
+    Events that the stages refuse are skipped, with the refusal as the reason.
+    """
+    return as_test(laws_of_stages(call, events))
+
+
+def check_stages(call: str, *, events: Sequence[EventSpec] = STAGED_EVENTS) -> dict[str, str]:
+    """The same without pytest: returns "kept", or the sentence of a refusal, by the name of each law.
+
+    Raises:
+      LawBroken: with the law and the difference.
+    """
+    return check_laws(laws_of_stages(call, events))
+
+
+def laws_of_stages(call: str, events: Sequence[EventSpec] = STAGED_EVENTS) -> list[Law]:
+    """The laws of stages, each on each of the events."""
+    checks = {"fit": check_fit, "inverse": check_inverse, "limits": check_limits}
+
+    def check_one(check: Callable[[Stages, np.ndarray], None], event: EventSpec) -> None:
+        try:
+            stages = make_stages(call, event)
+        except UserError as refusal:
+            raise NotSupported(str(refusal)) from refusal
+        check(stages, all_values(event) if event.is_discrete else random_x(event, 50))
+
+    return [
+        Law(f"{law}-{event.in_words}", functools.partial(check_one, check, event))
+        for law, check in checks.items()
+        for event in events
+    ]
+
+
+def _parts(stages: Stages, x: np.ndarray) -> list[np.ndarray]:
+    return [np.asarray(part) for part in stages.split(jnp.asarray(x))]
+
+
+def check_fit(stages: Stages, x: np.ndarray) -> None:
+    """Parts and contexts are values of their events; a local part has a grid that fits; each stage has its context.
+
+    Raises:
+      LawBroken: they are not.
+    """
+    parts, num = _parts(stages, x), len(stages.events)
+    require(len(parts) == num == len(stages.contexts) > 1, "there are two stages at least, each with an event")
+    require(not stages.contexts[0], "the first stage has no earlier parts to read")
+    for k, (event, part) in enumerate(zip(stages.events, parts, strict=True)):
+        require(part.shape == (len(x), *event.shape), f"part {k} has the shape {part.shape}, not that of its event")
+        require(part.dtype == event.dtype, f"part {k} is of type {part.dtype}, not {event.dtype}")
+        _require_fine(functools.partial(check_values, event, part, "the part"), f"part {k}")
+        _check_one_context(stages.contexts[k], event, stages.context(k, parts[:k]), len(x))
+    if stages.exact:
+        require(sum(event.num_dims for event in stages.events) >= stages.event.num_dims, "scalars are lost")
+
+
+def _check_one_context(spec: ContextSpec, event: EventSpec, context: dict, num: int) -> None:
+    require(sorted(context) == [name for name, _ in spec.parts], f"the context {sorted(context)} is not {spec!r}")
+    for name, part in spec.parts:
+        value = np.asarray(context[name])
+        require(value.shape == (num, *part.shape), f"the context {name!r} has the shape {value.shape}")
+        _require_fine(functools.partial(check_context, part, value, "it"), f"the context {name!r}")
+        pairs = zip(event.grid_shape, part.grid_shape, strict=False)
+        fits = all(a % b == 0 or b % a == 0 for a, b in pairs)
+        require(name not in spec.local or fits, f"the grid {part.grid_shape} does not fit that of {event.grid_shape}")
+
+
+def _require_fine(check: Callable[[], None], what: str) -> None:
+    try:
+        check()
+    except UserError as refusal:
+        require(False, f"{what}: {refusal}")
+
+
+def check_inverse(stages: Stages, x: np.ndarray) -> None:
+    """`join` is the inverse of `split`, example by example and site by site of a mask.
+
+    Raises:
+      LawBroken: it is not.
+    """
+    parts = _parts(stages, x)
+    again = np.asarray(stages.join([jnp.asarray(part) for part in parts]))
+    require(np.array_equal(again, x), "x is not what its parts are joined to")
+    if not stages.exact:
+        require(np.array_equal(parts[-1], x), "the last part of a cut that is not exact is x")
+    try:
+        marks = np.arange(stages.event.num_sites).reshape(1, *stages.event.grid_shape)
+        found = stages.masks(jnp.asarray(marks))
+    except UserError:
+        return
+    for k, (event, mask) in enumerate(zip(stages.events, found, strict=True)):
+        require(mask.shape == (1, *event.grid_shape), f"the mask of part {k} has the shape {mask.shape}")
+    every = np.concatenate([np.asarray(mask).ravel() for mask in found])
+    require(np.array_equal(np.unique(every), marks.ravel()), "a site of x belongs to no part")
+
+
+def check_limits(stages: Stages, x: np.ndarray) -> None:
+    """The limits hold for all data and are tight: whatever the earlier parts of an exact cut, the combinations of
+    values that occur are as many as the limits allow, so no probability is lost.
+
+    Raises:
+      LawBroken: they do not, or are not.
+      NotSupported: real values.
+    """
+    if not stages.event.is_discrete:
+        raise NotSupported("real values have no limits")
+    parts = _parts(stages, x)
+    for k, (event, part) in enumerate(zip(stages.events, parts, strict=True)):
+        found = stages.limits(k, parts[:k], len(x))
+        require((found is not None) == stages.limited(k), f"limited({k}) says the opposite of limits")
+        low, high = (np.zeros_like(part), np.full_like(part, event.num_levels - 1)) if found is None else found
+        low, high = np.asarray(low), np.asarray(high)
+        require(((low <= part) & (part <= high)).all(), f"a value of part {k} lies outside of its limits")
+        require(((low >= 0) & (high < event.num_levels)).all(), f"limits of part {k} lie outside of its event")
+        if not stages.exact:
+            continue
+        before = np.concatenate([np.zeros((len(x), 1), int), *(each.reshape(len(x), -1) for each in parts[:k])], 1)
+        _, first, group = np.unique(before, axis=0, return_index=True, return_inverse=True)
+        pairs = np.unique(np.concatenate([group.reshape(-1, 1), part.reshape(len(x), -1)], 1), axis=0)
+        for g, count in enumerate(np.bincount(pairs[:, 0])):
+            allowed = math.prod((high - low + 1)[first[g]].ravel().tolist())
+            require(count == allowed, f"part {k} has {count} values behind the same parts, and its limits {allowed}")

@@ -1,0 +1,302 @@
+"""Cascades and recoded data: bounds that are held to enumerated sums, limits of values, draws given parts."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import law_cases as cases
+import numpy as np
+import pytest
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.models import AutoregressiveModel, ModelChoice, make_model
+from arjax.models.cascade import limited_model, limited_params, noisy
+from arjax.samplers import make_sampler
+from arjax.testing.statistics import chi_square
+
+LEVELS = EventSpec((2,), (), "levels", 6)
+SMALL = {"made": {"hidden_sizes": (8,)}, "independent": {"width": 4, "num_blocks": 1}, "constant": {}}
+
+
+def choice(network="made", **options):
+    return ModelChoice(options=options, network=network, network_options=SMALL.get(network, {}))
+
+
+@functools.cache
+def build(stages, num, event=LEVELS, network="made", context=ContextSpec(), **options):  # noqa: B008  a value
+    """A cascade of small parts with random parameters."""
+    parts = {str(k): choice(network if k > 1 else "made") for k in range(1, num + 1)} or {"shared": choice(network)}
+    model = make_model(event, kind="cascade", parts=parts, stages=stages, context=context, **options)
+    return model, jax.tree.map(jnp.asarray, cases.random_like(model.param_shapes))
+
+
+def batch_of(model, x, **more):
+    return Batch(
+        jnp.asarray(x), {name: jnp.zeros((len(x), *p.shape), p.dtype) for name, p in model.context_spec.parts}, **more
+    )
+
+
+def test_the_score_is_the_sum_of_the_stages():
+    model, params = build("digits(base=2)", 3, network="independent")
+    x = cases.all_values(LEVELS)
+    score = model.score(params, batch_of(model, x))
+    total, context = 0, {}
+    for k, part in enumerate(model.cut.split(x)):
+        context = model.stage_context(k, model.cut.split(x)[:k], len(x))
+        one, own = model.model_of(k), model.params_of(k, params)
+        log_prob = one.log_prob(own, part, context=context or None)
+        np.testing.assert_allclose(-score.terms[f"stage_{k + 1}"], log_prob, rtol=1e-5, atol=1e-6)
+        total += log_prob
+    np.testing.assert_allclose(score.log_prob, total, rtol=1e-5)
+    assert score.kind == "exact" and model.event.num_dims == 2
+
+
+def test_values_that_cannot_occur_have_no_probability():
+    """6 levels are 101 at most: behind 10 and 11 digits are limited, and the rest is renormalised."""
+    model, params = build("digits(base=2)", 3, network="independent")
+    x = np.array([[5, 0]])
+    parts = model.cut.split(x)
+    context = model.stage_context(1, parts[:1], 1)
+    limited, own = model.model_of(1), model.params_of(1, params)
+    table = np.exp(limited.head(own).log_table(limited.features(own, parts[1], context=context)))[0]
+    plain = model.parts[1]
+    free = {name: value for name, value in context.items() if name in dict(plain.context_spec.parts)}
+    whole = np.exp(plain.head(params["2"]).log_table(plain.features(params["2"], parts[1], context=free)))[0]
+    np.testing.assert_allclose(table[0], [1, 0], atol=1e-6)
+    np.testing.assert_allclose(table[1], whole[1], rtol=1e-5)
+    assert float(limited.log_prob(own, jnp.array([[1, 0]]), context=context)[0]) == -np.inf
+    entropy = limited.conditionals(own, parts[1], context=context)[1][0]
+    assert entropy[0] == 0 and entropy[1] > 0
+
+
+def test_a_bound_is_below_the_sum_over_all_coarser_pictures():
+    """log p(c(x)) p(x | c(x)) <= log sum_c p(c) p(x | c), whose exponentials sum to 1."""
+    event = EventSpec((4,))
+    model, params = build("averaged", 2, event=event)
+    x = cases.all_values(event)
+    bound = np.asarray(model.score(params, batch_of(model, x)).log_prob, float)
+    coarse = cases.all_values(EventSpec((2,)))
+    log_p_c = np.asarray(model.parts[0].log_prob(params["1"], coarse), float)
+    of_c = [
+        np.asarray(model.parts[1].log_prob(params["2"], x, context={"coarse": np.repeat(c[None], len(x), 0)}), float)
+        for c in coarse
+    ]
+    whole = jax.nn.logsumexp(log_p_c[:, None] + np.stack(of_c), axis=0)
+    assert model.kind == "bound" and (bound <= whole + 1e-5).all() and (bound < whole - 0.01).any()
+    assert abs(np.exp(whole).sum() - 1) < 1e-4 and np.exp(bound).sum() < 1
+    drawn = model.sample(params, jax.random.key(0), 4096)
+    counts = np.bincount(np.asarray(drawn) @ (8, 4, 2, 1), minlength=16)
+    assert chi_square(counts, np.exp(whole) / np.exp(whole).sum()) > 1e-4
+
+
+@pytest.mark.slow
+def test_draws_of_limited_stages_by_every_sampler_are_the_same():
+    model, params = build("haar", 2, event=EventSpec((4,), (), "levels", 3))
+    keys = jax.random.split(jax.random.key(2), 6)
+    naive = model.draw(params, keys, sampler="naive")
+    for sampler in ("cached", "fixed_point"):
+        np.testing.assert_array_equal(model.draw(params, keys, sampler=sampler).x, naive.x)
+    assert naive.stats["steps"].tolist() == [4] * 6 and naive.x.min() >= 0 and naive.x.max() <= 2
+
+
+@pytest.mark.slow
+def test_temperatures_and_truncation_reach_the_parts():
+    model, params = build("haar", 2, event=EventSpec((4,), (), "levels", 3))
+    keys = jax.random.split(jax.random.key(3), 8)
+    cold = model.draw(params, keys, temperature=1e-6).x
+    assert (cold == cold[:1]).all()
+    np.testing.assert_array_equal(model.draw(params, keys, top_k=1).x, cold)
+    np.testing.assert_array_equal(model.draw(params, keys, sampler="greedy").x, cold)
+    assert not (model.draw(params, keys).x == cold).all()
+
+
+def test_coarse_stages_may_be_given():
+    model, params = build("haar", 2, event=EventSpec((4,), (), "levels", 3))
+    coarse = jnp.array([[0, 2], [1, 1], [2, 0]])
+    drawn = model.draw(params, jax.random.split(jax.random.key(4), 3), coarse=(coarse,))
+    np.testing.assert_array_equal(model.cut.split(drawn.x)[0], coarse)
+    assert drawn.stats["steps"].tolist() == [2] * 3
+    with pytest.raises(UserError, match="coarse holds at most 1 stages"):
+        model.draw(params, jax.random.split(jax.random.key(4), 3), coarse=(coarse, coarse))
+
+
+def test_observed_sites_are_those_of_whole_stages_and_of_the_next_one():
+    event = EventSpec((4,), (), "levels", 3)
+    model, params = build("subsampled", 2, event=event)
+    keys, given = jax.random.split(jax.random.key(5), 2000), np.array([1, 2, 0, 1])
+    observed = np.array([1, 1, 1, 0])  # the first stage, and the first site of the second
+    drawn = np.asarray(model.draw(params, keys, given=given, observed=observed).x)
+    assert (drawn[:, :3] == given[:3]).all()
+    x = np.stack([[1, 2, 0, v] for v in range(3)])
+    p = np.exp(np.asarray(model.score(params, batch_of(model, x)).log_prob, float))
+    assert chi_square(np.bincount(drawn[:, 3], minlength=3), p / p.sum()) > 1e-4
+    with pytest.raises(UserError, match="draws a site of stage 1 before an observed one of stage 2"):
+        model.draw(params, keys, given=given, observed=np.array([1, 1, 0, 0]))
+    averaged, own = build("averaged", 2, event=EventSpec((4,)))
+    with pytest.raises(UserError, match="'averaged' mix the sites"):
+        averaged.draw(own, keys, given=np.zeros(4, int), observed=observed)
+
+
+def test_masks_go_to_the_sites_of_each_stage():
+    model, params = build("digits(base=2)", 3, network="independent")
+    x, mask = np.array([[3, 4], [5, 1]]), np.array([[1, 0], [0, 1]])
+    found = model.score(params, batch_of(model, x, mask=jnp.asarray(mask))).log_prob
+    whole = model.score(params, batch_of(model, x)).log_prob
+    rest = model.score(params, batch_of(model, x, mask=jnp.asarray(1 - mask))).log_prob
+    np.testing.assert_allclose(found + rest, whole, rtol=1e-5)
+    haar, own = build("haar", 2, event=EventSpec((4,), (), "levels", 3))
+    with pytest.raises(UserError, match="they have no mask of single sites"):
+        haar.score(own, batch_of(haar, np.zeros((1, 4), int), mask=jnp.ones((1, 4))))
+
+
+def test_some_stages_of_a_shared_part_have_the_whole_score_as_their_mean():
+    model, params = build("digits(base=2)", 0, network="independent", train_stages=1)
+    x = np.array([[3, 4], [5, 1], [0, 2]])
+    whole = model.score(params, batch_of(model, x))
+    assert sorted(whole.terms) == ["stage_1", "stage_2", "stage_3"]
+
+    @jax.jit
+    def scores(keys):
+        return jax.lax.map(lambda key: model.score(params, batch_of(model, x), key=key, train=True).log_prob, keys)
+
+    found = np.asarray(scores(jax.random.split(jax.random.key(0), 300)), float)
+    error = found.std(0) / 300**0.5
+    assert (abs(found.mean(0) - whole.log_prob) < 4 * error).all() and (error > 0).all()
+    values = [np.round(-3 * np.asarray(whole.terms[f"stage_{k}"])[0], 4) for k in (1, 2, 3)]
+    assert set(np.round(found[:, 0], 4)) == set(np.float32(values).astype(float).round(4))
+
+
+def test_noise_is_on_what_parts_read_in_training_alone():
+    model, params = build("haar", 2, event=EventSpec((4,), (), "levels", 3), noise=0.5)
+    quiet, _ = build("haar", 2, event=EventSpec((4,), (), "levels", 3))
+    batch = batch_of(model, cases.all_values(model.event))
+    key = jax.random.key(1)
+    plain = quiet.score(params, batch, key=key, train=True)
+    np.testing.assert_array_equal(model.score(params, batch, key=key).log_prob, plain.log_prob)
+    found = model.score(params, batch, key=key, train=True)
+    np.testing.assert_array_equal(found.terms["stage_1"], plain.terms["stage_1"])
+    assert (found.terms["stage_2"] != plain.terms["stage_2"]).any() and np.isfinite(found.log_prob).all()
+    with pytest.raises(UserError, match="give a random `key`"):
+        model.score(params, batch, train=True)
+
+
+def test_noise_keeps_values_in_their_range():
+    key, x = jax.random.key(0), jnp.zeros((4000, 1), jnp.int32)
+    levels = noisy(key, EventSpec((1,), (), "levels", 101), x + 50, 0.1)
+    assert abs(float(levels.std()) - 10) < 0.6 and levels.dtype == jnp.int32
+    ends = noisy(key, EventSpec((1,), (), "levels", 11), x, 0.9)
+    assert ends.min() == 0 and ends.max() == 10
+    tokens = noisy(key, EventSpec((1,), (), "tokens", 4), x, 0.4)
+    assert abs(float((tokens != 0).mean()) - 0.3) < 0.03
+    real = noisy(key, EventSpec((1,), (), "real"), x.astype(float), 0.3)
+    assert abs(float(real.std()) - 0.3) < 0.02
+
+
+def test_cascades_are_members_of_mixtures_and_parts_of_others():
+    cascade = ModelChoice("cascade", {"stages": "subsampled"}, parts={"1": choice(), "2": choice()})
+    event = EventSpec((4,), (), "tokens", 2)
+    model = make_model(event, kind="mixture", parts={"a": cascade, "b": choice()})
+    params = cases.random_like(model.param_shapes)
+    p = np.exp(np.asarray(model.log_prob(params, cases.all_values(event)), float))
+    assert abs(p.sum() - 1) < 1e-4 and model.kind == "exact"
+    nested = make_model(event, kind="cascade", stages="subsampled", parts={"1": cascade, "2": choice()})
+    params = cases.random_like(nested.param_shapes)
+    p = np.exp(np.asarray(nested.log_prob(params, cases.all_values(event)), float))
+    assert abs(p.sum() - 1) < 1e-4
+
+
+def test_parts_that_are_bounds_make_a_bound():
+    chain = ModelChoice(
+        "discrete_chain", {"num_steps": 2}, "transformer", {"num_layers": 1, "num_heads": 1, "width": 8}
+    )
+    event = EventSpec((2,), (), "levels", 4)
+    model = make_model(event, kind="cascade", stages="digits(base=2)", parts={"shared": chain})
+    assert model.kind == "bound" and "cascade of digits(base=2)" in model.in_words()
+    with pytest.raises(UserError, match=r"'2' of a cascade of digits.*has to be of the kind autoregressive"):
+        make_model(LEVELS, kind="cascade", stages="digits(base=2)", parts={"1": choice(), "2": chain, "3": choice()})
+
+
+@pytest.mark.parametrize(
+    ("event", "options", "parts", "message"),
+    [
+        (LEVELS, {"stages": "digits(base=2)"}, ("1", "2"), "needs the part '3'"),
+        (LEVELS, {"stages": "digits(base=2)"}, ("1", "2", "3", "4"), "not '4'"),
+        (LEVELS, {"stages": "digits(base=3)", "train_stages": 1}, ("1", "2"), "train_stages is for one part 'shared'"),
+        (LEVELS, {"stages": "digits(base=3)", "train_stages": 3}, ("shared",), "from 0 to 2"),
+        (LEVELS, {"stages": "digits(base=3)", "noise": 1.0}, ("1", "2"), r"must be in \[0, 1\), not 1.0"),
+        (EventSpec((4,)), {"stages": "averaged"}, ("shared",), "needs parts that are alike"),
+        (LEVELS, {"stages": "scales"}, ("1",), "unknown stages 'scales'"),
+    ],
+)
+def test_cascades_that_cannot_be_end_in_one_sentence(event, options, parts, message):
+    with pytest.raises(UserError, match=message):
+        make_model(event, kind="cascade", parts={name: choice() for name in parts}, **options)
+
+
+def test_conditionals_without_a_table_and_other_mistakes_end_in_one_sentence():
+    mixed = choice("made", conditional="mixture_of_products(components=2)")
+    with pytest.raises(UserError, match=r"the part '2' of a cascade of haar.*restrict a table"):
+        make_model(EventSpec((4,), (), "levels", 3), kind="cascade", stages="haar", parts={"1": choice(), "2": mixed})
+    with pytest.raises(UserError, match="adds the part 'coarse'"):
+        build(
+            "haar",
+            2,
+            event=EventSpec((4,), (), "levels", 3),
+            context=ContextSpec(coarse=EventSpec((), (), "tokens", 2)),
+        )
+    model, params = build("haar", 2, event=EventSpec((4,), (), "levels", 3))
+    with pytest.raises(UserError, match="cannot draw with end"):
+        model.draw(params, jax.random.split(jax.random.key(0), 2), end=1)
+    with pytest.raises(UserError, match="without a draft"):
+        model.check_draws(make_sampler("speculative(draft='ngrams')"))
+
+
+def test_a_limited_model_refuses_nothing_that_it_has_not_to():
+    part = make_model(LEVELS, "made", hidden_sizes=(8,))
+    limited = limited_model(part)
+    assert isinstance(limited, AutoregressiveModel) and limited.num_params == part.num_params
+    params = cases.random_like(part.param_shapes)
+    (name, _), x = limited.context_spec.parts[0], cases.all_values(LEVELS)
+    all_of_them = np.broadcast_to(np.float32([0, 5])[:, None] + 0 * np.zeros((2, 1)), (len(x), 2, 2)).swapaxes(1, 2)
+    found = limited.log_prob(limited_params(params), x, context={name: all_of_them})
+    np.testing.assert_allclose(found, part.log_prob(params, x), rtol=1e-4, atol=1e-5)
+
+
+def test_recoded_data_are_scored_and_drawn_as_their_digits():
+    event = EventSpec((2, 2), (), "levels", 4)
+    orders = {"interleaved": [0, 4, 1, 5, 2, 6, 3, 7], "separated(of='reversed')": [3, 2, 1, 0, 7, 6, 5, 4]}
+    for order, sites in orders.items():
+        model = make_model(event, kind="recoded", stages="digits(base=2)", parts={"model": choice(ordering=order)})
+        assert model.model.event == EventSpec((4, 2)) and model.kind == "exact"
+        assert np.asarray(model.model.factorization.order).tolist() == sites
+    model = make_model(event, kind="recoded", stages="digits(base=2)", parts={"model": choice(ordering="interleaved")})
+    params = cases.random_like(model.param_shapes)
+    x = cases.all_values(event)
+    digits = np.concatenate([x // 2, x % 2], 1)
+    inner = model.model.log_prob(params["model"], digits)
+    np.testing.assert_allclose(model.log_prob(params, x), inner, rtol=1e-5)
+    mask = np.array([[[1, 0], [0, 1]]])
+    of_some = model.log_prob(params, x[:1], mask=mask)
+    np.testing.assert_allclose(
+        of_some, model.model.log_prob(params["model"], digits[:1], mask=np.tile(mask, (1, 2, 1)))
+    )
+    keys, given = jax.random.split(jax.random.key(1), 50), np.array([[3, 1], [0, 0]])
+    drawn = model.draw(params, keys, given=given, observed=np.array([[1, 1], [0, 0]])).x
+    assert (drawn[:, 0] == given[0]).all() and len(np.unique(drawn[:, 1])) > 2
+
+
+@pytest.mark.parametrize(
+    ("event", "stages", "message"),
+    [
+        (LEVELS, "digits(base=2)", "a power of the base, and 6 is none of 2"),
+        (EventSpec((4,)), "subsampled(levels=2)", "parts that are alike"),
+        (EventSpec((4,)), "averaged", "parts that are alike"),
+    ],
+)
+def test_data_that_cannot_be_recoded_end_in_one_sentence(event, stages, message):
+    with pytest.raises(UserError, match=message):
+        make_model(event, kind="recoded", stages=stages, parts={"model": choice()})
