@@ -13,6 +13,7 @@ from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice, make_mode
 from arjax.models.latent import LatentModel
 from arjax.models.mixture import MixtureModel
 from arjax.models.nested import Nested  # registers a conditional
+from arjax.models.tokens import TokensModel
 
 __all__ = [
     "KINDS",
@@ -27,6 +28,7 @@ __all__ = [
     "MixtureModel",
     "ModelChoice",
     "Nested",
+    "TokensModel",
     "make_model",
 ]
 

@@ -93,8 +93,15 @@ class Blueprint:
             raise UserError(f"the kind of model {self.choice.kind!r} needs a {registry.kind}")
         return self.choice.network, registry.resolve(self.choice.network, self.choice.network_options)
 
-    def part(self, name: str, event: EventSpec | None = None, context: ContextSpec | None = None) -> Model:
-        """The model of a part; by default of the same event and context.
+    def part(
+        self,
+        name: str,
+        event: EventSpec | None = None,
+        context: ContextSpec | None = None,
+        *,
+        several_orders: bool = False,
+    ) -> Model:
+        """The model of a part; by default of the same event and context, and of one order.
 
         Raises:
           UserError: there is no such part, or its model cannot be made: the sentence says which part it is.
@@ -111,7 +118,7 @@ class Blueprint:
                 part = _make(Blueprint(event, context, part, self.dtype, examples))
             elif not is_model(part):
                 raise UserError(f"a part is a ModelChoice or a model, not {part!r}")
-            if part.orders is not None:
+            if part.orders is not None and not several_orders:
                 raise UserError("a part is trained and scored under one order: leave out its orders")
             return part
         except UserError as error:
