@@ -1,4 +1,4 @@
-"""Tokenizers with a prior: an encoder makes tokens of x, a prior models them, a decoder models x given them. A bound."""
+"""Tokenizers with a prior: an encoder makes tokens of x, a prior models these, a decoder x given them. A bound."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.arrays import is_traced
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.pictures import CodesInUse, Picture, Tiles, is_image
@@ -280,7 +279,7 @@ class TokensModel(Model):
     def sampled_bound(self, samples: int) -> SampledBound:
         """Raises `UserError`: more draws of one point are the same point."""
         raise UserError(
-            "config.evaluate.samples draws from a posterior, and the kind of model 'tokens' has one value of the tokens "
+            "config.evaluate.samples draws from a posterior, and the kind of model 'tokens' has one value of tokens "
             "for each example: set it to 0"
         )
 
@@ -306,7 +305,7 @@ class TokensModel(Model):
         return both
 
     def pictures(self, params: Params, batch: Batch, key: jax.Array) -> Iterator[tuple[str, Picture]]:
-        """`codes`: how often each is in use. Of images, `reconstructions`: examples, and the decoder given their codes."""
+        """`codes`, the use of each. Of images, `reconstructions`: examples, and the decoder given their codes."""
         yield "codes", CodesInUse()
         if not is_image(self.event):
             return

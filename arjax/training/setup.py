@@ -20,13 +20,13 @@ from arjax.data import Dataset
 from arjax.data.vocabulary import check_same_tokens
 from arjax.evaluation.report import Measures
 from arjax.models import Model
-from arjax.objectives import Companion, Objective
+from arjax.objectives import OBJECTIVES, Companion, Objective
 from arjax.parallel.sharding import Rule, check_batch_size, replicated
 from arjax.samplers import Sampler
 from arjax.training.checkpoint import CheckpointStore
 from arjax.training.optimizer import make_optimizer
 from arjax.training.schedules import make_schedule
-from arjax.training.starting import check_start
+from arjax.training.starting import check_start, entries_that_fit
 from arjax.training.state import (
     Recipe,
     TrainState,
@@ -167,13 +167,24 @@ class Setup:
     def first_params(self, models: Sequence[Model]) -> Any:
         """The parameters of the run in `train.init_from`, for these models, which have those of this one.
 
+        Where the objective leaves some entries as they are, these, and all others that fit.
+
         Raises:
           UserError: there is no such run, or its parameters are not those of the models.
         """
-        source = self.train.init_from
+        source, wanted = self.train.init_from, self.abstract_state.params
         other = self.open_run(source)
+        entries = self.recipe.objective.frozen(self.model)
+        if entries:
+            entries = entries_that_fit(self.model, entries, wanted, other, source)
+            wanted, other = (
+                {name: wanted[name] for name in entries},
+                dataclasses.replace(
+                    other, params={name: other.params[name] for name in entries if name in other.params}
+                ),
+            )
         for model in models:
-            check_start(model, self.dataset, self.abstract_state.params, other, source)
+            check_start(model, self.dataset, wanted, other, source, entries)
         return other.params
 
     def init_state(self, key: jax.Array) -> TrainState:
@@ -230,6 +241,9 @@ def make_setup(
         accumulate=accumulate,
     )
     objective.check(model)
+    if objective.frozen(model) and not train.init_from:
+        name, kept = OBJECTIVES.name_of(type(objective)), ", ".join(objective.frozen(model)[:3])
+        raise UserError(f"the objective {name!r} leaves {kept} as they are in another run: name it as train.init_from")
     others["evaluate"].check(model, dataset)
     return Setup(dataset=dataset, recipe=recipe, schedule=learning_rate, total_steps=total_steps, train=train, **others)
 
@@ -261,6 +275,7 @@ def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, 
         best = best_checkpoints.restore(setup.abstract_state.params)
         if best is not None:
             step, params, extra = best
+            setup.model.check_trained(params)
             return params, step, extra
         latest = latest_store(workdir).restore(setup.abstract_state)
         if not best_checkpoints.steps():  # else a run has saved its first best parameters meanwhile
