@@ -46,6 +46,7 @@ from arjax.models.queries import conditional_log_prob
 from arjax.models.sampling import draw
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.networks.base import NETWORKS, Network, apply
+from arjax.networks.layers.local_context import check_local
 from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Resources, Sampler, make_sampler
 
 Params = Any
@@ -387,6 +388,7 @@ def check_choice(
     several of them.
     """
     NETWORKS.get(network).check_context(context, options)
+    check_local(event, context)
     check_network(network, event, factorization, options)
     _tell_reaches(network, factorization, options)
     if several is not None:

@@ -18,7 +18,8 @@ EVENTS = {
     "real": EventSpec((2, 3), (), "real", 0),
     "columns": EventSpec((6,), kind="columns", columns=tuple(EventSpec((), (), *column) for column in _COLUMNS)),
 }
-#: A line of tokens, and one part of every other kind: classes, vectors, frames, images of vectors of levels.
+#: A line of tokens; one part of every other kind: classes, vectors, frames, images of vectors of levels; and local
+#: parts on the grid of `EVENTS["tokens"]` and on a coarser one.
 CONTEXTS = {
     "sequence": ContextSpec("sequence", 4, 3),
     "several": ContextSpec(
@@ -26,6 +27,12 @@ CONTEXTS = {
         z=vector(2),
         sound=EventSpec((3,), (2,), "real"),
         image=EventSpec((2, 2), (2,), "levels", 3),
+    ),
+    "local": ContextSpec(
+        coarse=EventSpec((3, 1), (), "levels", 3),
+        same=EventSpec((3, 2), (), "tokens", 4),
+        style=class_label(3),
+        local=("coarse", "same"),
     ),
 }
 #: Examples in one pass: the batch of `dependence` (8 examples, each with none or one of 6 sites changed), so that all

@@ -159,6 +159,7 @@ def _laws(name: str, events: Sequence[str], options: dict[str, Any]) -> list[Law
             laws.append(Law(f"{law}-{event}", functools.partial(_in_all_orders, check, name, event, options)))
     single = {
         "context": check_context,
+        "local-context": check_local_context,
         "normalised": check_normalised,
         "samples": check_samples,
         "gradients": check_gradients,
@@ -229,6 +230,44 @@ def check_context(name: str, options: dict[str, Any]) -> None:
         change = np.asarray(forms.parallel(model.network, params, x, model.factorization, other)) - features
         unmoved = np.flatnonzero(np.abs(change).max((0, 2)) == 0)
         require(not len(unmoved), f"the part {part!r} of the context does not reach the sites {unmoved.tolist()}")
+
+
+def check_local_context(name: str, options: dict[str, Any]) -> None:
+    """Every local part of a context reaches each site from the place that belongs to it; all forms agree.
+
+    Raises:
+      LawBroken: one does not.
+    """
+    spec = CONTEXTS["local"]
+    model = supported(name, EVENTS["tokens"], ORDERS[0], STRUCTURES["levels_vector"], context=spec, **options)
+    params = params_of(model)
+    check_autoregressive(model, params, random_context(spec, 8))
+    check_steps(model, params, random_context(spec, BATCH))
+    check_own_places(model, params)
+
+
+def check_own_places(model: AutoregressiveModel, params: Any) -> None:
+    """The features of each site depend on the place of each local part that belongs to the site.
+
+    Raises:
+      LawBroken: they do not.
+    """
+    event, spec, num = model.event, model.context_spec, BATCH // (1 + model.event.num_sites)
+    context, x = random_context(spec, BATCH), random_x(event, BATCH)
+    assert context is not None
+    features = np.asarray(forms.parallel(model.network, params, x, model.factorization, context))
+    for name, part in spec.at_sites.parts:
+        other = {key: value.copy() for key, value in context.items()}
+        changed = another_part(spec, context, name)[name]
+        for i, site in enumerate(np.ndindex(event.grid_shape)):
+            rows = slice(i * num, (i + 1) * num)
+            place = tuple(n * size // own for n, size, own in zip(site, part.grid_shape, event.grid_shape, strict=True))
+            other[name][(rows, *place)] = changed[(rows, *place)]
+        change = np.asarray(forms.parallel(model.network, params, x, model.factorization, other)) - features
+        for i in range(event.num_sites):
+            moved = np.abs(change[i * num : (i + 1) * num, i]).max()
+            message = f"{where(model)}the part {name!r} of the context does not reach the site {i} from its own place"
+            require(moved > 0, message)
 
 
 def check_normalised(name: str, options: dict[str, Any]) -> None:

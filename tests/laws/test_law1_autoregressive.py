@@ -11,7 +11,7 @@ from arjax.models import make_model
 from arjax.networks import NETWORKS
 from arjax.networks.dense import made
 from arjax.testing.laws import LawBroken
-from arjax.testing.network import check_autoregressive, declared
+from arjax.testing.network import check_autoregressive, check_own_places, declared
 
 
 @cases.each_structure(thorough=cases.STRUCTURES[::2])
@@ -53,6 +53,7 @@ def test_context_reaches_every_site_and_opens_no_path(network, context):
         other = cases.another_part(spec, c, name)
         change = cases.parallel(model.network, params, x, model.factorization, other) - features
         assert (np.abs(change).max((0, 2)) > 0).all(), name
+    check_own_places(model, params)
 
 
 @pytest.mark.parametrize("shift", [-1, 1])

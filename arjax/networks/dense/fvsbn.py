@@ -86,7 +86,7 @@ class FVSBN(Network):
             raise UserError(f"num_linear of fvsbn is for sites of one number, not for {event.in_words}")
 
     def setup(self):
-        self.site = SiteBias(self.event.num_sites, self.num_features, self.context_spec, self.dtype)
+        self.site = SiteBias(self.event, self.num_features, self.context_spec, self.dtype)
         if self.num_linear > self.num_features:
             raise UserError(
                 f"num_linear={self.num_linear} of fvsbn is more than the {self.num_features} features of a site"

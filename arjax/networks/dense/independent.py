@@ -8,25 +8,32 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.spec import ContextSpec
+from arjax.core.output import say_once
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.networks.base import NETWORKS, Context, Network, activation, check_sizes
-from arjax.networks.layers.embedding import ContextEncoder, flat_inputs
+from arjax.networks.layers.embedding import flat_inputs
+from arjax.networks.layers.local_context import LOCAL_WIDTH, feature_encoder
 
 
 class SiteBias(nn.Module):
-    """A learned feature vector per site, b_i + U_i c, where c is the context: [B, D, F]."""
+    """A learned feature vector per site, b_i + U_i c, where c is the context: [B, D, F]. Of a context with local parts
+    the second term is their `LocalFeatures`.
+    """
 
-    num_sites: int
+    event: EventSpec
     num_features: int
     context_spec: ContextSpec
     dtype: str
+    width: int = LOCAL_WIDTH
+    num_blocks: int = 1
 
     def setup(self):
-        shape = (self.num_sites, self.num_features)
+        shape = (self.event.num_sites, self.num_features)
         # Not zero: the components of a mixture would all be equal, and stay equal.
         self.bias = self.param("bias", nn.initializers.normal(0.05), shape)
         if self.context_spec:
-            self.context = ContextEncoder(self.context_spec, self.num_sites * self.num_features, self.dtype)
+            sizes = self.width, self.num_blocks
+            self.context = feature_encoder(self.context_spec, self.event, self.num_features, self.dtype, *sizes)
 
     def __call__(self, batch_size: int, context: Context | None) -> jax.Array:
         """Features [B, D, F] of all sites."""
@@ -66,11 +73,22 @@ class Independent(Network):
     Maximum likelihood gives the frequencies of the values at each site, so this is the baseline of every network. It
     reads no site, and so supports every order and partition.
 
-    Options: `hidden_sizes`, the layers of the map of the context, (): a linear one; their `activation`.
+    Of a context with local parts the map is a convolutional network without masks, `LocalFeatures`: a decoder of the
+    pixels x given a grid z of tokens, or an encoder of such a grid given the pixels, as those of van den Oord, Vinyals &
+    Kavukcuoglu, "Neural Discrete Representation Learning", 2017, section 4.1. Strides of 2 have kernels
+    of 4 x 4; then come residual blocks, and a 1x1 convolution to the features. The vector of the other parts is added
+    before the blocks.
+
+    Options: `hidden_sizes`, the layers of the map of a context without local parts, (): a linear one; their
+    `activation`; `width` of the convolutional network and its `num_blocks`.
     """
 
     hidden_sizes: tuple[int, ...] = ()
     activation: str = "tanh"
+    width: int = 64
+    num_blocks: int = 2
+
+    MAY_BE_ZERO = ("num_blocks",)
 
     @classmethod
     def check(cls, event, factorization, options):
@@ -82,13 +100,22 @@ class Independent(Network):
     def check_context(cls, context, options):
         if options["hidden_sizes"] and not context:
             raise UserError("network.hidden_sizes of 'independent' are layers of its context, and there is none")
+        if options["hidden_sizes"] and context.local:
+            raise UserError(
+                "network.hidden_sizes of 'independent' are layers of a context without local parts: the size of the "
+                "convolutional network of local ones is network.width and network.num_blocks"
+            )
+        for name in ("width", "num_blocks"):
+            if not context.local and options[name] != getattr(cls, name):
+                say_once(f"network.{name} of 'independent' has no effect: it is for local parts of a context")
 
     def setup(self):
-        sizes = self.event.num_sites, self.num_features, self.context_spec
         if self.hidden_sizes:
+            sizes = self.event.num_sites, self.num_features, self.context_spec
             self.site = HiddenLayers(*sizes, self.hidden_sizes, self.activation, self.dtype)
         else:
-            self.site = SiteBias(*sizes, self.dtype)
+            sizes = self.width, self.num_blocks
+            self.site = SiteBias(self.event, self.num_features, self.context_spec, self.dtype, *sizes)
 
     def dependencies(self, factorization):
         return np.zeros((factorization.num_sites, factorization.num_sites), bool)

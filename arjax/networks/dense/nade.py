@@ -54,7 +54,7 @@ class NADE(Network):
         self.in_kernel = self.param("in_kernel", nn.initializers.lecun_normal(), in_shape)  # W
         self.hidden_bias = self.param("hidden_bias", nn.initializers.zeros, (units,))  # c
         self.out_kernel = self.param("out_kernel", per_site, out_shape)  # V
-        self.site = SiteBias(num_sites, self.num_features, self.context_spec, self.dtype)  # b
+        self.site = SiteBias(self.event, self.num_features, self.context_spec, self.dtype)  # b
         if self.direct:
             self.earlier = EarlierSites(self.event, self.num_features, self.dtype)
         if self.context_spec:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS, Context, Network
 from arjax.networks.layers.convolution import (
     CENTRE,
@@ -16,7 +19,6 @@ from arjax.networks.layers.convolution import (
     compose,
     put_pixel,
 )
-from arjax.networks.layers.embedding import ContextEncoder
 from arjax.networks.layers.grids import (
     check_channels,
     check_kernels,
@@ -27,7 +29,9 @@ from arjax.networks.layers.grids import (
     input_size,
     num_channels,
     put_previous,
+    raster_context,
 )
+from arjax.networks.layers.local_context import context_encoder, everywhere, of_pixel, of_row
 
 Pair = tuple[jax.Array, jax.Array]
 #: Scale of the initial kernels before a gate: tanh(y) sigma(y) is about y / 2, and the vertical stack has no residual
@@ -54,9 +58,9 @@ def gate(y: jax.Array) -> jax.Array:
     return jnp.tanh(y_f) * nn.sigmoid(y_g)
 
 
-def add_vector(y: jax.Array, vector_BF: jax.Array | None) -> jax.Array:
-    """y [B, ..., F] + a vector per example."""
-    return y if vector_BF is None else y + vector_BF.reshape(-1, *[1] * (y.ndim - 2), vector_BF.shape[-1])
+def add_context(y: jax.Array, bias: jax.Array | None) -> jax.Array:
+    """y [B, ..., F] + a vector per example, or one for each of its pixels."""
+    return y if bias is None else y + everywhere(bias, y.ndim)
 
 
 class GatedLayer(nn.Module):
@@ -86,25 +90,25 @@ class GatedLayer(nn.Module):
             self.vertical_context = nn.Dense(2 * self.size, use_bias=False, dtype=self.dtype)
             self.horizontal_context = nn.Dense(2 * self.size, use_bias=False, dtype=self.dtype)
 
-    def from_context(self, e_BE: jax.Array) -> Pair:
-        """V_v e and V_h e, [B, 2p] each (equation 4)."""
-        return self.vertical_context(e_BE), self.horizontal_context(e_BE)
+    def from_context(self, e: jax.Array) -> Pair:
+        """V_v e and V_h e, [B, 2p] each (equation 4); of local parts at each pixel (equation 5)."""
+        return self.vertical_context(e), self.horizontal_context(e)
 
     def _across(self, from_left: jax.Array, from_above: jax.Array, h: jax.Array, bias, train: bool) -> jax.Array:
         """The horizontal stack from W_h h and W_vh v', for any number of pixels."""
-        gated = gate(add_vector(from_left + from_above, bias))
+        gated = gate(add_context(from_left + from_above, bias))
         out = self.out(self.drop(gated, deterministic=not train))
         return out if self.first else h + out
 
     def __call__(self, v_BHWC: jax.Array, h_BHWC: jax.Array, biases, train: bool) -> Pair:
         """Both stacks, all pixels."""
-        raw = add_vector(self.vertical(v_BHWC), biases[0])
+        raw = add_context(self.vertical(v_BHWC), biases[0])
         from_above = self.vertical_to_horizontal(raw)
         return gate(raw), self._across(self.horizontal(h_BHWC), from_above, h_BHWC, biases[1], train)
 
     def row(self, v_BRWC: jax.Array, r: int, bias) -> Pair:
         """Row r of the vertical stack and its contribution to the horizontal one, [B, W, p] and [B, W, 2p]."""
-        raw = add_vector(self.vertical.row(v_BRWC, r), bias)
+        raw = add_context(self.vertical.row(v_BRWC, r), bias)
         return gate(raw), self.vertical_to_horizontal(raw)
 
     def at(self, h_B1WC: jax.Array, c: jax.Array, from_above_BWC: jax.Array, bias) -> jax.Array:
@@ -165,7 +169,7 @@ class GatedPixelCNN(Network):
         self.hidden = TapMix(self.out_size, self.dtype, channels=channels)
         self.out = TapMix(channels * self.num_features, self.dtype, channels=channels)
         if conditional:
-            self.context = ContextEncoder(self.context_spec, self.hidden_size, self.dtype)
+            self.context = context_encoder(self.context_spec, self.event, self.hidden_size, self.dtype)
 
     def _taps(self, layer: int) -> tuple[Taps, Taps]:
         """The taps of the two stacks of a layer. In the first, a pixel of one channel does not read itself at all."""
@@ -184,25 +188,27 @@ class GatedPixelCNN(Network):
             horizontal = vertical | (across if horizontal is None else compose(across, horizontal))
         return flip_dependencies(horizontal, factorization)
 
-    def _biases(self, context: Context | None) -> list:
-        """The contributions of the context to the two stacks, layer by layer."""
-        if context is None:
-            return [(None, None)] * len(self.layers)
-        e_BE = self.context(context)
-        return [layer.from_context(e_BE) for layer in self.layers]
+    def _encoded(self, context: Context | None, factorization: Factorization) -> jax.Array | None:
+        """The encoded context of the flipped or transposed image."""
+        return None if context is None else raster_context(self.context(context), factorization)
+
+    def _biases(self, e: jax.Array | None) -> list:
+        """The contributions of an encoded context to the two stacks, layer by layer."""
+        return [(None, None) if e is None else layer.from_context(e) for layer in self.layers]
 
     def _readout(self, h: jax.Array) -> jax.Array:
         return self.out(nn.relu(self.hidden(nn.relu(h))))
 
     def __call__(self, x, factorization, context=None, *, train=False):
         v = h = image_inputs(x, self.event, factorization, self.dtype)
-        for layer, biases in zip(self.layers, self._biases(context), strict=True):
+        for layer, biases in zip(self.layers, self._biases(self._encoded(context, factorization)), strict=True):
             v, h = layer(v, h, biases, train)
         return from_raster(self._readout(h), factorization)
 
     def init_carry(self, batch_size, factorization, context=None):
         """By layer: the last rows that the vertical stack reads, its contribution to this row of the horizontal stack,
-        and this row of the horizontal stack's own inputs; and the contributions of the context.
+        and this row of the horizontal stack's own inputs; and the contributions of the context, or the encoded context
+        itself where it has local parts.
         """
         width, sizes = factorization.grid_shape[1], [input_size(self.event)] + [self.hidden_size] * self.num_layers
 
@@ -212,10 +218,13 @@ class GatedPixelCNN(Network):
         reach = [-min(dy for dy, _ in layer.above) for layer in self.layers]
         above = [zeros(rows, size) for rows, size in zip(reach, sizes, strict=True)]
         from_above = [zeros(1, 2 * self.hidden_size)[:, 0] for _ in self.layers]
-        return above, from_above, [zeros(1, size) for size in sizes], self._biases(context)
+        e = self._encoded(context, factorization)
+        known = e if self.context_spec.local else self._biases(e)
+        return above, from_above, [zeros(1, size) for size in sizes], known
 
-    def _next_row(self, above: list, inputs_B1WC: jax.Array, biases: list) -> tuple[list, list]:
-        """The vertical stack of a new row; `inputs` are those of the row before it."""
+    def _next_row(self, above: list, inputs_B1WC: jax.Array, known: Any, r: jax.Array) -> tuple[list, list]:
+        """The vertical stack of row r; `inputs` are those of the row before it."""
+        biases = self._biases(of_row(known, r)) if self.context_spec.local else known
         rows, from_above = [jnp.concatenate([above[0][:, 1:], inputs_B1WC], 1)], []
         v_BWC, _from = self.layers[0].row(rows[0], rows[0].shape[1], biases[0][0])
         from_above.append(_from)
@@ -228,26 +237,26 @@ class GatedPixelCNN(Network):
 
     def step(self, carry, canvas, t, factorization, context=None):
         """One pixel of the horizontal stack; the vertical stack once, where a row begins."""
-        above, from_above, left, biases = carry
+        above, from_above, left, known = carry
         channels = num_channels(self.event)
-        _, c = jnp.divmod(t // channels, factorization.grid_shape[1])
+        r, c = jnp.divmod(t // channels, factorization.grid_shape[1])
         inputs = put_previous(left[0], canvas, t, self.event, factorization)
         begins = t % (channels * factorization.grid_shape[1]) == 0
         above, from_above = nn.cond(
             begins,
-            lambda network, above, from_above, inputs, biases: network._next_row(above, inputs, biases),
-            lambda network, above, from_above, inputs, biases: (above, from_above),
+            lambda network, above, from_above, inputs, known: network._next_row(above, inputs, known, r),
+            lambda network, above, from_above, inputs, known: (above, from_above),
             self,
             above,
             from_above,
             inputs,
-            biases,
+            known,
         )
-        planes = [inputs]
+        planes, biases = [inputs], self._biases(of_pixel(known, r, c)) if self.context_spec.local else known
         for i, (layer, bias) in enumerate(zip(self.layers, biases, strict=True)):
             h = layer.at(planes[i], c, from_above[i], bias[1])
             if i < self.num_layers:
                 planes.append(put_pixel(left[i + 1], h, 0, c))
         features_BCF = self._readout(h).reshape(h.shape[0], channels, self.num_features).astype(jnp.float32)
         wanted_B1F = jax.lax.dynamic_slice_in_dim(features_BCF, t % channels, 1, axis=1)
-        return (above, from_above, planes, biases), wanted_B1F
+        return (above, from_above, planes, known), wanted_B1F

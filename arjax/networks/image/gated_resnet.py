@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.networks.base import once
-from arjax.networks.image.gated_pixelcnn import add_vector
+from arjax.networks.image.gated_pixelcnn import add_context
 from arjax.networks.image.shifted_streams import ImageView, Layer
 from arjax.networks.layers.convolution import Taps
 from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedMix, normalised_weights, small_weights
@@ -101,7 +101,7 @@ class GatedResnet(nn.Module):
         if self.has_aux:
             y = y + self.aux(concat_elu(jnp.concatenate(aux, -1) if isinstance(aux, tuple) else aux))
         y = view.read(self.conv_out, drop(concat_elu(y), self.dropout, mask))
-        return x + gate(y if e_BE is None else add_vector(y, self.context(e_BE)))
+        return x + gate(y if e_BE is None else add_context(y, self.context(e_BE)))
 
 
 class GatedStack(nn.Module):

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from arjax.core.errors import UserError
 from arjax.networks.base import NETWORKS, Network
 from arjax.networks.layers.convolution import Cursor, TapConv, TapMix, WholeImage, channel_graph, compose, raster_taps
-from arjax.networks.layers.embedding import ContextEncoder
 from arjax.networks.layers.grids import (
     check_channels,
     check_kernels,
@@ -20,7 +19,9 @@ from arjax.networks.layers.grids import (
     input_size,
     num_channels,
     put_previous,
+    raster_context,
 )
+from arjax.networks.layers.local_context import context_encoder, everywhere, of_pixel
 
 
 class ResidualBlock(nn.Module):
@@ -91,7 +92,7 @@ class PixelCNN(Network):
         self.out_1 = TapMix(self.out_size, self.dtype, channels=channels)
         self.out = TapMix(channels * self.num_features, self.dtype, channels=channels)
         if self.context_spec:
-            self.context = ContextEncoder(self.context_spec, self.hidden_size, self.dtype)
+            self.context = context_encoder(self.context_spec, self.event, self.hidden_size, self.dtype)
 
     def _first_taps(self):
         """Mask A: where a pixel has one channel only, it does not read itself at all."""
@@ -115,7 +116,7 @@ class PixelCNN(Network):
     def __call__(self, x, factorization, context=None, *, train=False):
         h = self.first(image_inputs(x, self.event, factorization, self.dtype))
         if context is not None:
-            h = h + self.context(context)[:, None, None]
+            h = h + everywhere(raster_context(self.context(context), factorization), h.ndim)
         return from_raster(self._after_first(h, WholeImage(), train), factorization)
 
     def init_carry(self, batch_size, factorization, context=None):
@@ -124,18 +125,19 @@ class PixelCNN(Network):
         inputs = jnp.zeros((batch_size, *grid, input_size(self.event)), self.dtype)
         cursor = Cursor(grid, 0, 0)
         self._after_first(hidden, cursor, train=False)
-        return inputs, cursor.planes, hidden if context is None else self.context(context)
+        e = hidden if context is None else raster_context(self.context(context), factorization)
+        return inputs, cursor.planes, e
 
     def step(self, carry, canvas, t, factorization, context=None):
         """One pixel of every layer. Where it has several channels, it is recomputed for each of them: maps of groups
         with channels that are not drawn yet are overwritten later.
         """
-        inputs, planes, from_context = carry
+        inputs, planes, e = carry
         channels = num_channels(self.event)
         inputs = put_previous(inputs, canvas, t, self.event, factorization)
         r, c = jnp.divmod(t // channels, factorization.grid_shape[1])
         cursor = Cursor(factorization.grid_shape[:2], r, c, planes)
-        features = self._after_first(self.first.at(inputs, r, c) + from_context, cursor, train=False)
+        features = self._after_first(self.first.at(inputs, r, c) + of_pixel(e, r, c), cursor, train=False)
         features_BCF = features.reshape(features.shape[0], channels, self.num_features).astype(jnp.float32)
         wanted_B1F = jax.lax.dynamic_slice_in_dim(features_BCF, t % channels, 1, axis=1)
-        return (inputs, cursor.planes, from_context), wanted_B1F
+        return (inputs, cursor.planes, e), wanted_B1F

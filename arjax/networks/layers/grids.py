@@ -81,6 +81,15 @@ def from_raster(features_BHWF: jax.Array, factorization: Factorization) -> jax.A
     return by_site.reshape(-1, *factorization.grid_shape, flat.shape[-1]).astype(jnp.float32)
 
 
+def raster_context(e: jax.Array, factorization: Factorization) -> jax.Array:
+    """An encoded context e (see `layers.local_context`) with its pixels flipped or transposed likewise."""
+    if e.ndim == 2:
+        return e
+    channels = factorization.num_sites // (e.shape[1] * e.shape[2])
+    order_K = jnp.asarray(factorization.order)[::channels] // channels
+    return jnp.take(e.reshape(len(e), -1, e.shape[-1]), order_K, axis=1).reshape(e.shape)
+
+
 def flip_dependencies(dependencies_DD: np.ndarray, factorization: Factorization) -> np.ndarray:
     """bool[D, D] between the sites of the flipped or transposed image -> between the sites of the image as given."""
     rank_D = np.asarray(factorization.rank)

@@ -1,0 +1,167 @@
+"""Local parts of a context: their encoder against its equations, the grids that fit, and the pieces that pick a site."""
+
+from __future__ import annotations
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec, class_label
+from arjax.models import make_model
+from arjax.networks.layers import local_context as lc
+from arjax.testing.examples import random_context, random_like
+
+
+def gelu(x):
+    return np.asarray(jax.nn.gelu(jnp.asarray(x)))
+
+
+def conv(params, x_HWC):
+    """y[r, c] = b + sum_k x[r + dy_k, c + dx_k] W_k, zero outside: 3 x 3, without the outer taps on a single row."""
+    height, width, size = x_HWC.shape
+    taps = [(dy, dx) for dy in ((-1, 0, 1) if height > 1 else (0,)) for dx in (-1, 0, 1)]
+    kernel = params["mix"]["kernel"].reshape(len(taps), size, -1)
+    y = np.zeros((height, width, kernel.shape[-1])) + params["mix"]["bias"]
+    for (r, c), (k, (dy, dx)) in itertools.product(np.ndindex(height, width), enumerate(taps)):
+        if 0 <= r + dy < height and 0 <= c + dx < width:
+            y[r, c] += x_HWC[r + dy, c + dx] @ kernel[k]
+    return y
+
+
+def residual(params, h):
+    inner = gelu(conv(params["conv"], gelu(h)))
+    return h + inner @ params["mix"]["kernel"] + params["mix"]["bias"]
+
+
+def up(params, h, s, t):
+    """A transposed convolution: pixel (s r + i, t c + j) is the block (i, j) of the 3x3 convolution at (r, c)."""
+    blocks = conv(params["conv"], h)
+    features, out = blocks.shape[-1] // (s * t), np.zeros((h.shape[0] * s, h.shape[1] * t, blocks.shape[-1] // (s * t)))
+    for r, c in np.ndindex(out.shape[:2]):
+        first = (r % s * t + c % t) * features
+        out[r, c] = blocks[r // s, c // t, first : first + features]
+    return out
+
+
+def down(params, h, s, t):
+    """Kernel row k in 0..2s-1 is row k % s of block k // s: y[r] = sum_k x[s r - s // 2 + k] W_k."""
+    size = h.shape[-1]
+    kernel = params["conv"]["mix"]["kernel"].reshape(2, 2, s, t, size, -1)
+    out = np.zeros((h.shape[0] // s, h.shape[1] // t, kernel.shape[-1])) + params["conv"]["mix"]["bias"]
+    for r, c, k, m in itertools.product(range(len(out)), range(out.shape[1]), range(2 * s), range(2 * t)):
+        y, x = s * r - s // 2 + k, t * c - t // 2 + m
+        if 0 <= y < h.shape[0] and 0 <= x < h.shape[1]:
+            out[r, c] += h[y, x] @ kernel[k // s, m // t, k % s, m % t]
+    return out
+
+
+def encoded(spec, event, width=3, num=2):
+    """The encoder, random parameters of it, a context and what it says."""
+    encoder, context = lc.LocalEncoder(spec, event, width, "float32"), random_context(spec, num)
+    params = random_like(jax.eval_shape(encoder.init, jax.random.key(0), context)["params"])
+    return params, context, np.asarray(jax.jit(encoder.apply)({"params": params}, context))
+
+
+def test_encoder_by_its_equations():
+    """Parts of every grid add up: the same, a coarser one by 4 and 3, a finer one by 2 and 3; then a residual block."""
+    spec = ContextSpec(
+        coarse=EventSpec((1, 2), (), "levels", 5),
+        fine=EventSpec((8, 18), (2,), "real"),
+        same=EventSpec((4, 6), (), "tokens", 3),
+        style=class_label(3),
+        local=("coarse", "fine", "same"),
+    )
+    params, context, found = encoded(spec, EventSpec((4, 6)))
+    for b in range(2):
+        coarse, own = context["coarse"][b], params["part_coarse"]
+        h = own["table"]["embedding"][coarse] + coarse[..., None] / 4 @ own["intensity"]["kernel"]
+        h = up(own["up_1"], gelu(up(own["up_0"], h, 2, 3)), 2, 1)
+        own = params["part_fine"]
+        fine = context["fine"][b] @ own["linear"]["kernel"] + own["linear"]["bias"]
+        h = h + down(own["down_0"], fine, 2, 3) + params["part_same"]["table"]["embedding"][context["same"][b]]
+        h = h + params["whole"]["table"]["embedding"][context["style"][b]]
+        np.testing.assert_allclose(found[b], residual(params["block_0"], h), rtol=2e-4, atol=2e-4)
+
+
+def test_lines_channels_and_precision():
+    """On a line a kernel is three places long; colour channels are values of a pixel; -1 is nothing; bfloat16 is near."""
+    line = ContextSpec(c=EventSpec((4,), (), "tokens", 3), local=("c",))
+    params, context, found = encoded(line, EventSpec((8,)))
+    assert found.shape == (2, 8, 3) and params["part_c"]["up_0"]["conv"]["mix"]["kernel"].shape == (3 * 3, 2 * 3)
+    short = {"c": np.array([[1, 2, -1, -1]], np.int32)}
+    encoder = lc.LocalEncoder(line, EventSpec((8,)), 3, "float32", num_blocks=0)
+    ends = encoder.apply({"params": {"part_c": params["part_c"]}}, short)[0]
+    np.testing.assert_allclose(ends[6], params["part_c"]["up_0"]["conv"]["mix"]["bias"][:3], rtol=1e-5)
+    colour = ContextSpec(c=EventSpec((2, 2, 3), (), "levels", 4), local=("c",))
+    params, _, found = encoded(colour, EventSpec((4, 4, 3)))
+    assert found.shape == (2, 4, 4, 3) and params["part_c"]["table"]["embedding"].shape == (3 * 4, 3)
+    low = lc.LocalEncoder(colour, EventSpec((4, 4, 3)), 3, "bfloat16").apply(
+        {"params": params}, random_context(colour, 2)
+    )
+    assert low.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.asarray(low, np.float32), found, atol=0.05 * np.abs(found).max())
+
+
+def test_vectors_of_sites_rows_and_pixels():
+    """Channels share the vector of their pixel; a vector of the whole context is the same everywhere."""
+    e = jnp.arange(2 * 3 * 2, dtype=jnp.float32).reshape(1, 2, 3, 2)
+    event = EventSpec((2, 3, 2), (), "levels", 4)
+    np.testing.assert_array_equal(lc.of_sites(e, np.array([[0, 1], [11, 12]]), event)[0, :, :, 0], [[0, 0], [10, 10]])
+    np.testing.assert_array_equal(lc.of_pixel(e, 1, 2)[0], [10, 11])
+    np.testing.assert_array_equal(lc.of_row(e, 1)[0, :, 0], [6, 8, 10])
+    vector = jnp.ones((4, 2))
+    assert lc.of_sites(vector, np.zeros((3, 5), int), event).shape == (4, 1, 1, 2)
+    assert lc.of_pixel(vector, 0, 0) is vector and lc.everywhere(vector, 4).shape == (4, 1, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("grid", "part", "options", "message"),
+    [
+        ((4, 4), EventSpec((3, 4)), {}, "the local part 'c' of the context has the grid .3, 4., which does not fit"),
+        ((4, 4), EventSpec((16,)), {}, "does not fit the grid .4, 4. of the data: of each axis"),
+        ((2, 2), EventSpec((2, 2)), {"hidden_sizes": (4,)}, "hidden_sizes of 'independent' are layers of a context w"),
+    ],
+)
+def test_refusals(grid, part, options, message):
+    with pytest.raises(UserError, match=message):
+        make_model(EventSpec(grid), "independent", context=ContextSpec(c=part, local=("c",)), **options)
+
+
+@pytest.mark.parametrize("grids", [((28, 28), (7, 7)), ((7, 7), (28, 28))])
+def test_independent_is_a_convolutional_encoder_and_decoder(grids):
+    """28 x 28 -> 7 x 7 by two strides of 2 with kernels of 4 x 4, and back; no parameter belongs to a pixel but b_i."""
+    here, other = grids
+    context = ContextSpec(c=EventSpec(here, (), "tokens", 16), local=("c",))
+    model = make_model(EventSpec(other, (), "tokens", 8), "independent", context=context, width=6)
+    shapes = {"/".join(k.key for k in path): leaf.shape for path, leaf in jax.tree.leaves_with_path(model.param_shapes)}
+    way, size = ("down", (16 * 6, 6)) if here[0] == 28 else ("up", (9 * 6, 4 * 6))
+    for i in range(2):
+        assert shapes[f"site/context/encoder/part_c/{way}_{i}/conv/mix/kernel"] == size
+    assert {f"block_{i}" in path for i in range(2) for path in shapes if f"block_{i}/mix/kernel" in path} == {True}
+    x, c = (jnp.zeros((2, *grid), int) for grid in (other, here))
+    out = jax.eval_shape(lambda params: model.features(params, x, context=c), model.param_shapes)
+    assert out.shape == (2, *other, 8)
+
+
+def test_independent_overfits():
+    """Eight images, known by heart from four tokens each and a label: pairs of them have the same tokens."""
+    rng = np.random.default_rng(0)
+    context = ContextSpec(z=EventSpec((2, 2), (), "tokens", 8), label=class_label(2), local=("z",))
+    model = make_model(EventSpec((4, 4)), "independent", context=context, width=16, num_blocks=1)
+    z = rng.integers(0, 8, (4, 2, 2)).repeat(2, 0)
+    c, x = {"z": z, "label": np.tile([0, 1], 4)}, rng.integers(0, 2, (8, 4, 4))
+    params, optimizer = model.init(jax.random.key(0)), optax.adam(2e-2)
+
+    def step(state, _):
+        params, moments = state
+        loss, gradient = jax.value_and_grad(lambda p: -model.log_prob(p, x, context=c).mean())(params)
+        updates, moments = optimizer.update(gradient, moments)
+        return (optax.apply_updates(params, updates), moments), loss
+
+    _, losses = jax.jit(lambda state: jax.lax.scan(step, state, None, 100))((params, optimizer.init(params)))
+    assert losses[0] > 8 and losses[-1] < 1, losses[-1]
