@@ -62,7 +62,8 @@ def eval_step(
     `log_scale_D` is the term of each site for densities in the units of the data, where these were standardised. With
     `orders`, K factorizations in one (each array with a first axis of length K), the likelihood is that of their
     mixture, p(x) = 1/K sum_k p(x | order k), and `by_order` [B, K] has that of each. The orders are computed one after
-    another, so K costs time and no memory. Models with a codebook have `codes/K` [T, B]. With `hidden`, it is the likelihood of these sites given the visible ones,
+    another, so K costs time and no memory. Models with a codebook have `codes/K` [T, B]. With `hidden`, it is the
+    likelihood of these sites given the visible ones,
     in one order that visits the visible sites first. `key` is that of scores which are drawn; the terms of a score are
     `terms/NAME` [B], as they are.
     """

@@ -44,7 +44,8 @@ def summarize_rows(rows: Mapping[str, np.ndarray], event: EventSpec, text: str =
 
     Args:
       rows: float64[..., N] by name: `nll` and `sites` of each example; where there are, `by_order` [K, N], the terms of
-        the score `terms/NAME`, numbers of codes `codes/K` [T, N], errors of answers `answers/NAME`, and `truth`, the nats under the truth of the data.
+        the score `terms/NAME`, numbers of codes `codes/K` [T, N], errors of answers `answers/NAME`, and `truth`, the
+        nats under the truth of the data.
       event: of an example.
       text: as of `summarize`.
     """

@@ -22,6 +22,7 @@ from arjax.models.base import Model, Params, SampledBound
 from arjax.models.checks import check_params
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
 from arjax.models.latent import DATA, LATENT, RECONSTRUCTED, check_reads, expected_value
+from arjax.networks.layers.local_context import pixels
 from arjax.quantizers import QUANTIZERS, Quantizer
 from arjax.quantizers.base import Grid
 from arjax.samplers import PLAIN_DRAW, Cached, Draw, DrawOptions, Resources, Sampler, example_keys
@@ -50,7 +51,8 @@ class Encoded(NamedTuple):
 
 def _small(quantizer: str, grid: Grid) -> ModelChoice:
     """Few tokens, for the laws."""
-    network = ModelChoice(network="independent", network_options={"hidden_sizes": (6,)})
+    sizes = {"hidden_sizes": (6,)} if len(grid) == 1 else {"width": 6, "num_blocks": 1}
+    network = ModelChoice(network="independent", network_options=sizes)
     parts = {"encoder": network, "decoder": network, "prior": ModelChoice(network="made")}
     return ModelChoice("tokens", {"quantizer": quantizer, "grid": grid}, parts=parts)
 
@@ -95,8 +97,8 @@ class TokensModel(Model):
     ) -> TokensModel:
         """The model of its parts.
 
-        `quantizer`: a call string. `grid`: the grid of codes; where it has as many axes as that of the data, each site
-        of x is near a code, and encoder and decoder read one another's grids locally.
+        `quantizer`: a call string. `grid`: the grid of codes. Where it has as many axes as that of the data, apart from
+        colour channels, x and the codes are local parts of one another's context; else they are read as a whole.
         """
         blueprint.only("encoder", "decoder", "prior")
         event, context, made = blueprint.event, blueprint.context, QUANTIZERS.call(quantizer)
@@ -378,7 +380,7 @@ def _wanted(
 ) -> dict[str, tuple[EventSpec, ContextSpec]]:
     """The events and the contexts of encoder and decoder."""
     quantizer.check_grid(grid)
-    local = len(grid) > 1 or len(grid) == len(event.grid_shape)
+    local = len(pixels(grid)) == len(pixels(event.grid_shape))
     vectors = EventSpec(grid, (quantizer.width,), "real")
     return {
         "encoder": (vectors, context.with_part(DATA, event, local=local)),

@@ -15,6 +15,7 @@ from arjax.testing.model import check_model, model_laws
 from arjax.testing.network import check_network, network_laws
 from arjax.testing.objective import check_objective, objective_laws
 from arjax.testing.order import check_ordering_laws, check_partition_laws, ordering_laws, partition_laws
+from arjax.testing.quantizer import check_quantizer, quantizer_laws
 from arjax.testing.sampler import check_sampler, sampler_laws
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "check_objective",
     "check_ordering_laws",
     "check_partition_laws",
+    "check_quantizer",
     "check_sampler",
     "conditional_laws",
     "model_laws",
@@ -34,5 +36,6 @@ __all__ = [
     "objective_laws",
     "ordering_laws",
     "partition_laws",
+    "quantizer_laws",
     "sampler_laws",
 ]
