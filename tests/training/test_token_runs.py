@@ -45,6 +45,7 @@ def tokens_config(quantizer=VQ, prior=None, **changes):
 
 
 def run(config, workdir):
+    Path(workdir).mkdir(exist_ok=True)
     save_config(config, workdir)
     return train(build(config), workdir)
 
