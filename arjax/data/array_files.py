@@ -6,6 +6,7 @@ import mmap
 import tokenize
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,7 +22,7 @@ from arjax.data.base import DATASETS, USUAL_LEVELS, Dataset, check_choice, level
 from arjax.data.sources import ARRAYS, ArraySource, check_digits, check_rows, with_shapes
 from arjax.data.split_files import check_other_files
 
-CONTEXTS = ("none", "label", "vector", "sequence", "frames")
+CONTEXTS = ("none", "label", "vector", "sequence", "frames", "image")
 #: Bytes of files that stay in the memory of the process.
 MOST_MAPPED = 2**28
 #: Bytes that the system maps around a row, at most.
@@ -39,6 +40,7 @@ def array_files(
     value_dims: int = 0,
     context: str = "none",
     num_classes: int = 0,
+    local: bool = False,
 ) -> Dataset:
     """Arrays in `.npy` files, mapped into memory: opening a file reads only its header.
 
@@ -53,8 +55,10 @@ def array_files(
       num_levels: number of values, of levels and tokens.
       value_dims: the number of last dimensions that belong to the value of a site.
       context: kind of `context.npy`: "label" int[N], "vector" float[N, E], "sequence" int[N, L] (-1 after the end of
-        short ones), "frames" float[N, L, E]; "none" does not read it.
-      num_classes: number of labels, or of tokens in a sequence, to condition on.
+        short ones), "frames" float[N, L, E], "image" [N, *grid], of levels or real values; "none" does not read it.
+      num_classes: number of labels, of tokens in a sequence, or of levels of an image (0: real values) to condition on.
+      local: whether the context is local: each site reads the places of its grid that belong to the site (see
+        `ContextSpec`).
 
     Raises:
       UserError: no file, a file that is not one array of numbers, two splits of the same contents, or arrays that do
@@ -73,9 +77,13 @@ def array_files(
         raise UserError(f"value_dims of {train!r} must be 0 to {max(len(shape) - 1, 0)}, not {value_dims!r}")
     cut = len(shape) - value_dims
     event = EventSpec(shape[:cut], shape[cut:], kind, levels_of(kind, num_levels))
-    if num_classes and context not in ("label", "sequence"):
-        say_once(f"num_classes={num_classes} has no effect: it is of a context of the kind label or sequence")
+    if num_classes and context not in ("label", "sequence", "image"):
+        say_once(f"num_classes={num_classes} has no effect: it is of a context of the kind label, sequence or image")
+    if local and context not in ("sequence", "frames", "image"):
+        raise UserError(f"config.dataset.local=True needs a context that is a sequence, frames or image, not {context}")
     spec = _context_spec(context, num_classes, files["train"].get("context"))
+    if local:
+        spec = ContextSpec(local=tuple(name for name, _ in spec.parts), **dict[str, Any](spec.parts))
     splits = {split: FileSource(event, spec, split, arrays) for split, arrays in files.items()}
     return Dataset(f"array_files/{Path(train).stem}", event, spec, splits)
 
@@ -84,6 +92,11 @@ def _context_spec(context: str, num_classes: int, array: np.memmap | None) -> Co
     """The spec of a context of this kind, with the sizes of the array."""
     if array is None:
         return NO_CONTEXT
+    if context == "image":
+        if array.ndim < 2:
+            raise UserError(f"an image context must have the shape [N, *grid], not {array.shape}")
+        levels = ("levels", num_classes) if num_classes else ("real", 0)
+        return ContextSpec(image=EventSpec(array.shape[1:], (), *levels))
     dims = {"label": 1, "vector": 2, "sequence": 2, "frames": 3}[context]
     if array.ndim != dims:
         raise UserError(f"a {context} context must have {dims} dimensions, not the shape {array.shape}")

@@ -14,7 +14,8 @@ Importing this package imports every family in it, so a new network is a new fil
 - Masked dense layers for any dependency graph: `dense.masked_layers`.
 
 A context reaches a network as a dict of arrays by the names of its parts. `layers.embedding.ContextEncoder` makes one
-vector of all parts, `SequenceEncoder` one vector for each position of the parts that have a grid.
+vector of all parts, `SequenceEncoder` one vector for each position of the parts that have a grid. Local parts are read
+at the sites that they belong to: `layers.local_context` makes the encoder of any context, and picks the places.
 """
 
 import importlib

@@ -128,9 +128,10 @@ class Network(nn.Module):
     def unbounded(self) -> bool:
         """Whether the network goes on behind the last site that it was trained on: with the same parameters over a
         longer sequence in raster order, it computes the same features of the first sites, and those behind them from
-        a carry like the ones of its training. An option of an `UNBOUNDED` family may prevent it, such as positions.
+        a carry like the ones of its training. An option of an `UNBOUNDED` family may prevent it, such as positions, and
+        local parts of a context do: they have as many places as there are sites.
         """
-        return self.UNBOUNDED
+        return self.UNBOUNDED and not self.context_spec.local
 
     def dependencies(self, factorization: Factorization) -> np.ndarray:
         """bool[D, D]: [i, j] iff the features of site i read x_j. By default all sites of earlier steps; families with

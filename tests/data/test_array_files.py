@@ -74,11 +74,13 @@ def test_they_are_the_arrays_that_they_hold(arrays, tmp_path):
         ("sequence", np.array([[1, -1], [0, 2]] * 3), ContextSpec("sequence", 6, 2)),
         ("frames", np.ones((6, 3, 2), np.float16), ContextSpec("frames", 2, 3)),
         ("vector", np.ones((6, 3), np.int8), ContextSpec("vector", 3)),
+        ("image", np.ones((6, 4), np.uint8), ContextSpec(image=EventSpec((4,), (), "levels", 6), local=("image",))),
     ],
 )
 def test_contexts(context, array, spec, tmp_path, capsys):
     split = folder(tmp_path / "train", x=np.zeros((6, 2)), context=array)
-    classes = {"num_classes": 6} if context in ("label", "sequence") else {}
+    classes = {"num_classes": 6} if context in ("label", "sequence", "image") else {}
+    classes |= {"local": True} if spec.local else {}
     dataset = make_dataset("array_files", train=split, kind="real", context=context, **classes)
     (part,) = dataset.splits["train"].__getitems__(np.arange(6)).context.values()
     assert dataset.context == spec and part.dtype == dict(spec.parts)[context].dtype
@@ -122,6 +124,8 @@ def test_rows_are_checked_when_they_are_read_and_all_of_them_for_a_device(tmp_pa
         ({"train": "x.npy", "context": "labels"}, "did you mean 'label'"),
         ({"train": "plain", "context": "label", "num_classes": 3}, "cannot read the array 'plain/context.npy'"),
         ({"train": "labels", "context": "label"}, "needs config.dataset.num_classes"),
+        ({"train": "labels", "context": "label", "num_classes": 5, "local": True}, "local=True needs a context"),
+        ({"train": "labels", "context": "image"}, r"an image context must have the shape \[N, \*grid\], not \(5,\)"),
         ({"train": "labels", "context": "vector"}, r"must have 2 dimensions, not the shape \(5,\)"),
         ({"train": "masked"}, r"the train masks must have the grid shape \(4,\), not \(3,\)"),
         ({"train": "misspelled"}, "nothing reads 'misspelled/masks.npy', did you mean 'mask'"),

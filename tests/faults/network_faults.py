@@ -6,6 +6,7 @@ from fault import Fault, faults_of
 
 EQUATIONS = "networks/test_network_equations.py::"
 SEQUENCES = "networks/test_sequence_equations.py::"
+LOCAL = "networks/test_local_context.py::"
 OVER_STEPS = "networks/test_step_network_equations.py::"
 
 _two_stream = faults_of("networks/any_order/two_stream.py", EQUATIONS + "test_two_stream")
@@ -23,16 +24,52 @@ _xl_attention = faults_of("networks/attention/relative_attention.py", OVER_STEPS
 _rg_lru = faults_of("networks/recurrent/rg_lru.py", OVER_STEPS + "test_rg_lru")
 _gated = faults_of("networks/image/gated_pixelcnn.py", EQUATIONS + "test_gated_pixelcnn")
 
+_local = faults_of("networks/layers/local_context.py", LOCAL + "test_encoder_by_its_equations")
+
 NETWORK_FAULTS = (
+    _local(
+        "an enlarged local part with rows and columns of its blocks exchanged",
+        "rows = blocks.reshape(batch, height, width, s, t, self.features).swapaxes(2, 3)",
+        "rows = blocks.reshape(batch, height, width, t, s, self.features).transpose(0, 1, 4, 2, 3, 5)",
+    ),
+    _local("strides of a local part that begin a pixel late", "pads = [(s // 2, s - s // 2)", "pads = [(0, s)"),
+    _local("a local part without its residual block", "return x_BHWC + TapMix(", "return x_BHWC + 0 * TapMix("),
+    _local(
+        "colour channels that read the local context of other pixels",
+        "jnp.asarray(sites) // (event.num_sites // flat.shape[1])",
+        "jnp.asarray(sites) % flat.shape[1]",
+        LOCAL + "test_vectors_of_sites_rows_and_pixels",
+    ),
+    Fault(
+        "tokens with the local context of the site that they read",
+        "networks/layers/steps.py",
+        "tokens + of_sites(e, target, self.event)",
+        "tokens + of_sites(e, read, self.event)",
+        (LOCAL + "test_tokens_have_the_context_of_the_site_that_they_predict",),
+    ),
+    Fault(
+        "a local context that is not flipped with its image",
+        "networks/layers/grids.py",
+        "order_K = jnp.asarray(factorization.order)[::channels] // channels",
+        "order_K = jnp.arange(factorization.num_sites)[::channels] // channels",
+        (LOCAL + "test_maps_are_flipped_with_their_image",),
+    ),
+    Fault(
+        "a denoiser that does not read local parts of its context",
+        "networks/denoisers/unet.py",
+        "h if local is None else h + TapMix(",
+        "h if local is None else h + 0 * TapMix(",
+        (LOCAL + "test_denoisers_read_local_parts",),
+    ),
     _two_stream(
         "two_stream without its target vector",
-        "return self.target.astype(self.dtype) + self.site(sites) + added",
-        "return self.site(sites) + added",
+        "return self.target.astype(self.dtype) + self.site(sites) + of_sites(e, sites, self.event)",
+        "return self.site(sites) + of_sites(e, sites, self.event)",
     ),
     _two_stream(
         "two_stream whose contents have no positions",
-        "return self.value(values, sites) + self.site(sites) + added",
-        "return self.value(values, sites) + added",
+        "return self.value(values, sites) + self.site(sites) + of_sites(e, sites, self.event)",
+        "return self.value(values, sites) + of_sites(e, sites, self.event)",
     ),
     _two_stream(
         "two_stream whose query stream has no MLP",
@@ -105,8 +142,8 @@ NETWORK_FAULTS = (
     ),
     _gated(
         "gated_pixelcnn whose vertical stack does not reach the horizontal one",
-        "gated = gate(add_vector(from_left + from_above, bias))",
-        "gated = gate(add_vector(from_left, bias))",
+        "gated = gate(add_context(from_left + from_above, bias))",
+        "gated = gate(add_context(from_left, bias))",
     ),
     _gated(
         "gated_pixelcnn without residual connections",

@@ -1,4 +1,4 @@
-"""Local parts of a context: their encoder against its equations, the grids that fit, and the pieces that pick a site."""
+"""Local parts of a context: their encoder against its equations, grids that fit, and how sites are picked."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ import pytest
 
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec, class_label
+from arjax.factorization import make_factorization
 from arjax.models import make_model
+from arjax.networks.denoisers.any_order import make_denoiser
+from arjax.networks.denoisers.base import DENOISERS
+from arjax.networks.denoisers.block_transformer import make_block_denoiser
 from arjax.networks.layers import local_context as lc
+from arjax.networks.layers.grids import raster_context, to_raster
+from arjax.networks.layers.steps import StepTokens
 from arjax.testing.examples import random_context, random_like
 
 
@@ -89,9 +95,9 @@ def test_encoder_by_its_equations():
 
 
 def test_lines_channels_and_precision():
-    """On a line a kernel is three places long; colour channels are values of a pixel; -1 is nothing; bfloat16 is near."""
+    """On a line a kernel is three places; colour channels are values of a pixel; -1 is nothing; bfloat16 is near."""
     line = ContextSpec(c=EventSpec((4,), (), "tokens", 3), local=("c",))
-    params, context, found = encoded(line, EventSpec((8,)))
+    params, _, found = encoded(line, EventSpec((8,)))
     assert found.shape == (2, 8, 3) and params["part_c"]["up_0"]["conv"]["mix"]["kernel"].shape == (3 * 3, 2 * 3)
     short = {"c": np.array([[1, 2, -1, -1]], np.int32)}
     encoder = lc.LocalEncoder(line, EventSpec((8,)), 3, "float32", num_blocks=0)
@@ -117,6 +123,36 @@ def test_vectors_of_sites_rows_and_pixels():
     vector = jnp.ones((4, 2))
     assert lc.of_sites(vector, np.zeros((3, 5), int), event).shape == (4, 1, 1, 2)
     assert lc.of_pixel(vector, 0, 0) is vector and lc.everywhere(vector, 4).shape == (4, 1, 1, 2)
+
+
+def test_tokens_have_the_context_of_the_site_that_they_predict():
+    """In all forms, in any order; a site that does not exist has that of the last one."""
+    event, e = EventSpec((2, 3), (), "tokens", 3), jnp.arange(12, dtype=jnp.float32).reshape(1, 2, 3, 2)
+    factorization = make_factorization((2, 3), "random(seed=1)", "sizes(sizes=(1, 3, 2))")
+    blocks_SM, x = np.minimum(np.asarray(factorization.blocks), 5), jnp.zeros((1, 2, 3), int)
+    tokens = StepTokens(event, ContextSpec(c=EventSpec((2, 3)), local=("c",)), 2, "none", "float32")
+    params = tokens.init(jax.random.key(0), x, factorization, None)
+    for method, args, target in (
+        ("__call__", (x, factorization), blocks_SM),
+        ("step", (x, 1, factorization), blocks_SM[1]),
+        ("window", (x, 1, 3, factorization), blocks_SM[[1, 2, 2]]),
+        ("ahead", (x, 1, 2, factorization), blocks_SM[1:]),
+    ):
+        with_e, without = (tokens.apply(params, *args, each, method=method) for each in (e, None))
+        np.testing.assert_allclose(with_e - without, np.asarray(e).reshape(1, 6, 2)[:, target], rtol=1e-5)
+
+
+def test_maps_are_flipped_with_their_image():
+    """Under every raster-like order, colour channels included."""
+    for grid, ordering in itertools.product(((3, 3), (2, 3, 2)), ("raster", "reversed", "column_major")):
+        if len(grid) == 3 and ordering == "column_major":
+            continue
+        event, factorization = EventSpec(grid, (), "tokens", 99), make_factorization(grid, ordering)
+        place = np.arange(np.prod(grid[:2])).reshape(1, *grid[:2])
+        x = place if len(grid) == 2 else np.repeat(place[..., None], grid[2], -1)
+        raster = np.asarray(to_raster(jnp.asarray(x), event, factorization)).reshape(1, *grid[:2], -1)[..., :1]
+        np.testing.assert_array_equal(raster_context(jnp.asarray(place[..., None]), factorization), raster)
+    assert raster_context(e := jnp.ones((2, 3)), factorization) is e
 
 
 @pytest.mark.parametrize(
@@ -146,6 +182,43 @@ def test_independent_is_a_convolutional_encoder_and_decoder(grids):
     x, c = (jnp.zeros((2, *grid), int) for grid in (other, here))
     out = jax.eval_shape(lambda params: model.features(params, x, context=c), model.param_shapes)
     assert out.shape == (2, *other, 8)
+
+
+DENOISED = EventSpec((4, 6), (), "tokens", 3)
+
+
+@pytest.mark.parametrize("name", ["unet", "transformer"])
+def test_denoisers_read_local_parts(name):
+    """Features of each pixel depend on its own place of a finer part, beside a part as a whole."""
+    spec = ContextSpec(c=EventSpec((8, 6), (), "tokens", 3), label=class_label(2), local=("c",))
+    denoiser = make_denoiser(name, DENOISED, spec, 3, **DENOISERS.get(name).SMALL)
+    x, t, context = np.zeros((24, 4, 6), int), np.full(24, 0.5, np.float32), random_context(spec, 1)
+    context = {key: np.repeat(value, 24, 0) for key, value in context.items()}
+    params = random_like(jax.eval_shape(denoiser.init, jax.random.key(0), x, t, context)["params"])
+    other = {"c": context["c"].copy(), "label": context["label"]}
+    for i, (r, c) in enumerate(np.ndindex(4, 6)):
+        other["c"][i, 2 * r, c] = (other["c"][i, 2 * r, c] + 1) % 3
+    apply = jax.jit(lambda c: denoiser.apply({"params": params}, x, t, c))
+    features = np.asarray(apply(context)).reshape(24, 24, 3)
+    change = np.abs(np.asarray(apply(other)).reshape(24, 24, 3) - features).max(-1)
+    assert (np.diagonal(change) > 0).all()
+
+
+def test_block_denoiser_reads_local_parts():
+    """The same features in one pass and block by block."""
+    spec = ContextSpec(c=EventSpec((2, 3), (), "tokens", 3), local=("c",))
+    factorization = make_factorization((4, 6), "random(seed=1)", "blocks(size=8)")
+    denoiser = make_block_denoiser("block_transformer", DENOISED, spec, 3, width=12, num_layers=1, num_heads=2)
+    x, x_t = np.random.default_rng(0).integers(0, 3, (2, 24, 4, 6))
+    context = random_context(spec, 24)
+    params = random_like(jax.eval_shape(denoiser.init, jax.random.key(0), x, x_t, factorization, context)["params"])
+    apply = jax.jit(lambda method, *args: denoiser.apply({"params": params}, *args, method=method), static_argnums=0)
+    features = np.asarray(apply("__call__", x, x_t, factorization, context)).reshape(24, 24, 3)
+    carry = denoiser.apply({"params": params}, len(x), factorization, method="init_carry")
+    for t in range(3):
+        found = apply("denoise", carry, x_t, t, factorization, context)
+        np.testing.assert_allclose(found, features[:, np.asarray(factorization.blocks)[t]], atol=2e-5)
+        carry = apply("write", carry, x, t, factorization, context)
 
 
 def test_independent_overfits():

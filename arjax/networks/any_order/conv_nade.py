@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -12,8 +14,8 @@ from arjax.networks.any_order.deep_nade import MaskedInputMLP
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.networks.base import NETWORKS, Context, activation, check_sizes
 from arjax.networks.layers.convolution import TapConv
-from arjax.networks.layers.embedding import ContextEncoder
 from arjax.networks.layers.grids import check_kernels
+from arjax.networks.layers.local_context import context_encoder, everywhere, summary_encoder
 
 
 @NETWORKS.register("conv_nade")
@@ -78,9 +80,9 @@ class ConvNADE(OrderAgnosticNetwork):
             sizes = self.event.num_sites, self.inputs_per_site, self.hidden_sizes, self.num_features
             self.mlp = MaskedInputMLP(*sizes, self.activation, self.dropout, self.dtype)
         if self.context_spec:
-            self.context = ContextEncoder(self.context_spec, self.channels, self.dtype)
+            self.context = context_encoder(self.context_spec, self.event, self.channels, self.dtype)
             if self.hidden_sizes:
-                self.mlp_context = ContextEncoder(self.context_spec, self.hidden_sizes[0], self.dtype)
+                self.mlp_context = summary_encoder(self.context_spec, self.event, self.hidden_sizes[0], self.dtype)
 
     def given(self, x, observed, context=None, *, train=False):
         inputs_BDn = self.all_inputs(x, observed)
@@ -93,8 +95,8 @@ class ConvNADE(OrderAgnosticNetwork):
         return inputs_BDn.reshape(-1, *self.event.grid_shape, self.inputs_per_site)
 
     def _from_context(self, context: Context | None) -> jax.Array | float:
-        """[B, 1, 1, C], added in the first layer."""
-        return 0.0 if context is None else self.context(context)[:, None, None]
+        """Added in the first layer: [B, 1, 1, C], or [B, H, W, C] with local parts."""
+        return 0.0 if context is None else everywhere(self.context(context), 4)
 
     def _connect(self, inputs_BDn: jax.Array, context: Context | None, train: bool = False) -> jax.Array:
         """The fully connected part, [B, D, n + 1] -> [B, D, F]."""
@@ -104,7 +106,8 @@ class ConvNADE(OrderAgnosticNetwork):
     def _convolve(self, planes, from_context, inside=True, crop: int = 0, train: bool = False) -> jax.Array:
         """Planes [B, H, W, n + 1] -> features, with `crop` pixels cut off all around after each convolution.
 
-        `inside` bool[..., H, W, 1] marks the image within a patch; hidden maps are 0 outside.
+        `inside` bool[..., H, W, 1] marks the image within a patch; hidden maps are 0 outside. `from_context` is the
+        same for all pixels, or has maps of the size of the planes.
         """
 
         def cut(maps: jax.Array) -> jax.Array:
@@ -112,7 +115,8 @@ class ConvNADE(OrderAgnosticNetwork):
 
         act, maps = activation(self.activation), planes
         for i, conv in enumerate(self.convs):
-            pre = cut(conv(maps)) + (from_context if i == 0 else 0.0)
+            added: Any = from_context if i == 0 else 0.0
+            pre = cut(conv(maps)) + (cut(added) if self.context_spec.local and i == 0 else added)
             inside = inside if crop == 0 else cut(inside)
             maps = self.drop(jnp.where(inside, act(pre), 0), deterministic=not train)
         return cut(self.out(maps))
@@ -142,8 +146,11 @@ class ConvNADE(OrderAgnosticNetwork):
         sites_M = jnp.minimum(sites_M, self.event.num_sites - 1)
         patches, insides = (jax.vmap(patch, (None, 0))(array, sites_M) for array in (planes, inside))
         num, batch = patches.shape[:2]
-        from_context = self._from_context(context)
-        if context is not None:  # the rows are ordered by site, then by example
+        from_context: Any = self._from_context(context)
+        if self.context_spec.local:
+            maps = jnp.pad(from_context, [(0, 0), *around, (0, 0)])
+            from_context = jax.vmap(patch, (None, 0))(maps, sites_M).reshape(num * batch, side, side, -1)
+        elif context is not None:  # the rows are ordered by site, then by example
             from_context = jnp.tile(from_context, (num, 1, 1, 1))
         insides = jnp.broadcast_to(insides, (num, batch, *insides.shape[2:])).reshape(num * batch, side, side, 1)
         maps = self._convolve(patches.reshape(num * batch, side, side, -1), from_context, insides, self.margin)

@@ -12,7 +12,9 @@ import jax.numpy as jnp
 from arjax.factorization import Factorization
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.networks.base import NETWORKS, Context, activation, check_sizes
-from arjax.networks.layers.embedding import ContextEncoder, flat_sites
+from arjax.networks.layers.embedding import flat_sites
+from arjax.networks.layers.local_context import feature_encoder, summary_encoder
+from arjax.networks.layers.steps import apart, located
 
 
 class MaskedInputMLP(nn.Module):
@@ -101,12 +103,28 @@ class DeepNADE(OrderAgnosticNetwork):
             self.dtype,
         )
         if self.context_spec:
-            self.context = ContextEncoder(self.context_spec, self.hidden_sizes[0], self.dtype)
+            self.context = summary_encoder(self.context_spec, self.event, self.hidden_sizes[0], self.dtype)
+        if self.context_spec.local:
+            self.local = feature_encoder(self.context_spec.at_sites, self.event, self.num_features, self.dtype)
 
     def given(self, x, observed, context=None, *, train=False):
         from_context = 0.0 if context is None else self.context(context)
         features_BDF = self.mlp(self.all_inputs(x, observed), from_context, train)
+        if self.context_spec.local:
+            features_BDF = features_BDF + self._local(context)
         return features_BDF.reshape(-1, *self.event.grid_shape, self.num_features).astype(jnp.float32)
+
+    def _local(self, context: Context | None) -> jax.Array | None:
+        """The features that local parts of the context add to each site, [B, D, F]."""
+        if not self.context_spec.local:
+            return None
+        assert context is not None
+        features = self.local(context)
+        return features.reshape(len(features), self.event.num_sites, self.num_features)
+
+    def _at(self, local_BDF: jax.Array | None, sites: jax.Array) -> jax.Array | float:
+        """Those of sites int[...], [B, ..., F]."""
+        return 0.0 if local_BDF is None else jnp.take(local_BDF, sites, axis=1, mode="clip")
 
     def _first(self, batch_size: int, context: Context | None) -> jax.Array:
         """The sum of the first layer before any site is observed, float32[B, U]: it gets as many terms as sites."""
@@ -134,7 +152,9 @@ class DeepNADE(OrderAgnosticNetwork):
             return pre_BCU[:, -1], features + bias_CMF.astype(network.dtype)
 
         xs = (new_SM, self._kernels(new_SM), *self._outputs(blocks_SM))
-        return self.scan_steps(body, self._first(len(x), context), xs, factorization)
+        features = self.scan_steps(body, self._first(len(x), context), xs, factorization)
+        local_BDF = self._local(context)
+        return features if local_BDF is None else features + local_BDF.reshape(features.shape).astype(jnp.float32)
 
     def _kernels(self, sites: jax.Array) -> jax.Array:
         return jnp.take(self.mlp.in_kernel, jnp.minimum(sites, self.event.num_sites - 1), axis=0)
@@ -144,8 +164,8 @@ class DeepNADE(OrderAgnosticNetwork):
         return jnp.take(self.mlp.out_kernel, sites, axis=0), jnp.take(self.mlp.out_bias, sites, axis=0)
 
     def init_carry(self, batch_size, factorization, context=None):
-        """The sum of the first layer, float32[B, U]."""
-        return self._first(batch_size, context)
+        """The sum of the first layer, float32[B, U]; and what local parts of the context add to the features."""
+        return located(self._first(batch_size, context), self._local(context))
 
     def _after(self, carry: jax.Array, canvas: jax.Array, t: jax.Array, factorization: Factorization) -> jax.Array:
         """What the first layer adds up to before step t, from what it did before step t - 1."""
@@ -154,28 +174,34 @@ class DeepNADE(OrderAgnosticNetwork):
         return carry + self._terms(canvas, new_M, self._kernels(new_M))
 
     def step(self, carry, canvas, t, factorization, context=None):
+        (carry, local_BDF), sites_M = apart(carry), factorization.sites(t)[0]
         carry = self._after(carry, canvas, t, factorization)
-        kernel_MUF, bias_MF = self._outputs(factorization.sites(t)[0])
+        kernel_MUF, bias_MF = self._outputs(sites_M)
         features = jnp.einsum("bu,muf->bmf", self.mlp.upper(carry, False), kernel_MUF.astype(self.dtype))
-        return carry, (features + bias_MF.astype(self.dtype)).astype(jnp.float32)
+        features = features + bias_MF.astype(self.dtype) + self._at(local_BDF, sites_M)
+        return located(carry, local_BDF), features.astype(jnp.float32)
 
     def extend(self, carry, canvas, t, k, factorization, context=None):
         """In one pass; the carries are the sums before each of the steps, as the first axis."""
-        step_k = t + jnp.arange(k)
+        (carry, local_BDF), step_k = apart(carry), t + jnp.arange(k)
         new_kM = jnp.take(jnp.asarray(factorization.blocks), step_k - 1, axis=0, mode="clip")
         new_kM = jnp.where(step_k[:, None] > 0, new_kM, self.event.num_sites)
         pre_BkU = carry[:, None] + jnp.cumsum(self._terms(canvas, new_kM, self._kernels(new_kM)), axis=1)
-        kernel, bias = self._outputs(jnp.take(jnp.asarray(factorization.blocks), step_k, axis=0, mode="clip"))
+        sites_kM = jnp.take(jnp.asarray(factorization.blocks), step_k, axis=0, mode="clip")
+        kernel, bias = self._outputs(sites_kM)
         features = jnp.einsum("bku,kmuf->bkmf", self.mlp.upper(pre_BkU, False), kernel.astype(self.dtype))
         carries = jnp.concatenate([carry[None], jnp.swapaxes(pre_BkU, 0, 1)])
-        return carries, (features + bias.astype(self.dtype)).astype(jnp.float32)
+        features = features + bias.astype(self.dtype) + self._at(local_BDF, sites_kM)
+        return located(carries, local_BDF), features.astype(jnp.float32)
 
     def keep(self, carries, n):
-        return jax.lax.dynamic_index_in_dim(carries, n, keepdims=False)
+        carries, local_BDF = apart(carries)
+        return located(jax.lax.dynamic_index_in_dim(carries, n, keepdims=False), local_BDF)
 
     def ahead(self, carry, canvas, t, k, factorization, context=None):
+        carry, local_BDF = apart(carry)
         h_BU = self.mlp.upper(self._after(carry, canvas, t, factorization), False)
         sites_kM = jnp.take(jnp.asarray(factorization.blocks), t + jnp.arange(k), axis=0, mode="clip")
         kernel, bias = self._outputs(sites_kM)
         features = jnp.einsum("bu,kmuf->bkmf", h_BU, kernel.astype(self.dtype))
-        return (features + bias.astype(self.dtype)).astype(jnp.float32)
+        return (features + bias.astype(self.dtype) + self._at(local_BDF, sites_kM)).astype(jnp.float32)

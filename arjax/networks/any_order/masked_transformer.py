@@ -14,7 +14,8 @@ from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.attention import MultiHead, attention
 from arjax.networks.layers.blocks import Block, StackedNetwork, plain_block, stacked
-from arjax.networks.layers.embedding import ContextEncoder, PositionEncoder, ValueEncoder, flat_sites
+from arjax.networks.layers.embedding import PositionEncoder, ValueEncoder, flat_sites
+from arjax.networks.layers.local_context import context_encoder, of_sites
 
 
 class FullAttention(MultiHead):
@@ -44,7 +45,7 @@ class MaskedTransformer(StackedNetwork, OrderAgnosticNetwork):
         self.site = PositionEncoder(self.event.num_sites, self.width, self.position, self.dtype)
         self.unknown = self.param("unknown", nn.initializers.normal(0.02), (self.width,))
         if self.context_spec:
-            self.context = ContextEncoder(self.context_spec, self.width, self.dtype)
+            self.context = context_encoder(self.context_spec, self.event, self.width, self.dtype)
         layers = stacked(Block, self.num_layers, unroll=self.unroll, remat=self.remat)
         self.layers = layers(**plain_block(self, FullAttention), name="layers")
         self.norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
@@ -58,7 +59,7 @@ class MaskedTransformer(StackedNetwork, OrderAgnosticNetwork):
         h = jnp.where(observed_BD[..., None], values_BDE, self.unknown.astype(self.dtype))
         h = h + self.site(sites_D)
         if context is not None:
-            h = h + self.context(context)[:, None]
+            h = h + of_sites(self.context(context), sites_D, self.event)
         h, _ = self.layers(self.drop(h, deterministic=not train), 1, train, None)
         features = self.out(self.norm(h))
         return features.reshape(-1, *self.event.grid_shape, self.num_features).astype(jnp.float32)

@@ -19,7 +19,8 @@ from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS, Context
 from arjax.networks.layers.attention import KeysValues, KVCache, MultiHead, attention
 from arjax.networks.layers.blocks import Layer, StackedNetwork, apply_layer, plain_block, prepare_layers, stacked
-from arjax.networks.layers.embedding import ContextEncoder, PositionEncoder, ValueEncoder, flat_sites
+from arjax.networks.layers.embedding import PositionEncoder, ValueEncoder, flat_sites
+from arjax.networks.layers.local_context import context_encoder, of_sites
 from arjax.networks.layers.steps import to_grid
 
 Streams = tuple[jax.Array, jax.Array]
@@ -80,36 +81,34 @@ class TwoStream(StackedNetwork):
         self.nothing = self.param("nothing", nn.initializers.normal(0.02), (self.width,))
         self.target = self.param("target", nn.initializers.normal(0.02), (self.width,))  # w of the paper
         if self.context_spec:
-            self.context = ContextEncoder(self.context_spec, self.width, self.dtype)
+            self.context = context_encoder(self.context_spec, self.event, self.width, self.dtype)
         layers = stacked(TwoStreamBlock, self.num_layers, unroll=self.unroll, remat=self.remat)
         self.layers = layers(**plain_block(self, StreamAttention), name="layers")
         self.norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
         self.out = nn.Dense(self.num_features, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
-    def _contents(self, x: jax.Array, sites: jax.Array, added: jax.Array) -> jax.Array:
-        """Values and positions of sites int[T], [B, T, E]."""
+    def _contents(self, x: jax.Array, sites: jax.Array, e: jax.Array) -> jax.Array:
+        """Values and positions of sites int[T], [B, T, E]; `e` is the encoded context."""
         values = jnp.take(flat_sites(x, self.event), jnp.minimum(sites, self.event.num_sites - 1), axis=1)
-        return self.value(values, sites) + self.site(sites) + added
+        return self.value(values, sites) + self.site(sites) + of_sites(e, sites, self.event)
 
-    def _queries(self, sites: jax.Array, added: jax.Array) -> jax.Array:
+    def _queries(self, sites: jax.Array, e: jax.Array) -> jax.Array:
         """Positions of sites int[T], [B, T, E]."""
-        return self.target.astype(self.dtype) + self.site(sites) + added
+        return self.target.astype(self.dtype) + self.site(sites) + of_sites(e, sites, self.event)
 
-    def _start(self, added: jax.Array) -> jax.Array:
-        """The content that comes before all sites, [B, 1, E]."""
-        return self.nothing.astype(self.dtype) + added
+    def _start(self, e: jax.Array) -> jax.Array:
+        """The content that comes before all sites, [B, 1, E]: of local parts it has the mean over all sites."""
+        return self.nothing.astype(self.dtype) + e.mean(tuple(range(1, e.ndim - 1)))[:, None]
 
-    def _added(self, context: Context | None, batch_size: int) -> jax.Array:
-        """The contribution of the context to every token, [B, 1, E]."""
-        if context is None:
-            return jnp.zeros((batch_size, 1, self.width), self.dtype)
-        return self.context(context)[:, None]
+    def _encoded(self, context: Context | None, batch_size: int) -> jax.Array:
+        """The encoded context, which is added to every token."""
+        return jnp.zeros((batch_size, self.width), self.dtype) if context is None else self.context(context)
 
     def __call__(self, x, factorization, context=None, *, train=False):
-        sites_T, added = jnp.asarray(factorization.blocks).ravel(), self._added(context, len(x))
-        contents = jnp.concatenate([self._start(added), self._contents(x, sites_T, added)], 1)
-        streams = tuple(self.drop(s, deterministic=not train) for s in (contents, self._queries(sites_T, added)))
+        sites_T, e = jnp.asarray(factorization.blocks).ravel(), self._encoded(context, len(x))
+        contents = jnp.concatenate([self._start(e), self._contents(x, sites_T, e)], 1)
+        streams = tuple(self.drop(s, deterministic=not train) for s in (contents, self._queries(sites_T, e)))
         (_, g), _ = self.layers(streams, factorization.block_size, train, self._masks(factorization))
         features = self.out(self.norm(g)).reshape(len(x), *factorization.blocks.shape, -1)
         return to_grid(features, factorization)
@@ -131,24 +130,24 @@ class TwoStream(StackedNetwork):
 
     def init_carry(self, batch_size, factorization, context=None):
         """A cache of keys and values per layer, [B, N, 1 + S*M, H] each, that holds the content before all sites."""
-        added = self._added(context, batch_size)
+        e = self._encoded(context, batch_size)
         size = 1 + factorization.num_steps * factorization.block_size
         shape = (batch_size, self.num_heads, size, self.width // self.num_heads)
         empty = jnp.zeros(shape, self.dtype)
-        h, caches = self._start(added), []
+        h, caches = self._start(e), []
         for i in range(self.num_layers):
             cache, h = self._apply_layer(i, KVCache(empty, empty), h, 0, jnp.arange(size) < 1, method="contents")
             caches.append(cache)
-        return caches, added
+        return caches, e
 
     def _read(self, carry, canvas, steps_k: jax.Array, targets_j: jax.Array, before_j: jax.Array, factorization):
         """Reads the contents of the consecutive steps k and predicts the steps j, each from the contents of the steps
         before `before_j`: (caches, features [B, j, M, F]).
         """
-        (caches, added), blocks_SM = carry, jnp.asarray(factorization.blocks)
+        (caches, e), blocks_SM = carry, jnp.asarray(factorization.blocks)
         sites_kM, sites_jM = (jnp.take(blocks_SM, steps, axis=0, mode="clip") for steps in (steps_k, targets_j))
-        h = self._contents(canvas, sites_kM.ravel(), added)
-        g = self._queries(sites_jM.ravel(), added)
+        h = self._contents(canvas, sites_kM.ravel(), e)
+        g = self._queries(sites_jM.ravel(), e)
         # The step of each place of the cache; the content before all sites is of step -1.
         step_C = jnp.concatenate([jnp.full(1, -1), jnp.arange(blocks_SM.size) // factorization.block_size])
         exists_C = jnp.concatenate([jnp.full(1, True), blocks_SM.ravel() < factorization.num_sites])
@@ -160,7 +159,7 @@ class TwoStream(StackedNetwork):
             g = self._apply_layer(i, cache, g, may_g, method="queries")
             new.append(cache)
         features = self.out(self.norm(g)).astype(jnp.float32)
-        return (new, added), features.reshape(len(canvas), *sites_jM.shape, self.num_features)
+        return (new, e), features.reshape(len(canvas), *sites_jM.shape, self.num_features)
 
     def step(self, carry, canvas, t, factorization, context=None):
         carry, features = self.extend(carry, canvas, t, 1, factorization, context)

@@ -25,7 +25,7 @@ from arjax.networks.layers.blocks import (
     stacked,
 )
 from arjax.networks.layers.embedding import SequenceEncoder
-from arjax.networks.layers.steps import StepTokens, check_steps, check_target_position, to_grid
+from arjax.networks.layers.steps import StepTokens, apart, check_steps, check_target_position, located, to_grid
 
 
 class BlockNetwork(Network):
@@ -41,7 +41,8 @@ class BlockNetwork(Network):
     `target_position` too (needed unless the order is fixed, one site per step); `tie_embeddings` (the readout is the
     table of the values); `cross_attention` to contexts that are sequences (else their summary is added to each token,
     as other contexts are); `remat` (recompute activations in the backward pass; needs `unroll=1`); `unroll` (layers per
-    iteration of the scan over layers: 1 compiles fastest, L runs fastest).
+    iteration of the scan over layers: 1 compiles fastest, L runs fastest). Local parts of a context are added to the
+    token of their site, and so to the residual stream that all layers read.
     """
 
     width: int = 128
@@ -91,7 +92,7 @@ class BlockNetwork(Network):
 
     @property
     def unbounded(self):
-        return self.UNBOUNDED and self.position == "none"
+        return super().unbounded and self.position == "none"
 
     @property
     def out_scale(self) -> float:
@@ -101,7 +102,7 @@ class BlockNetwork(Network):
     @property
     def attends_to_context(self) -> bool:
         """Whether tokens attend to the positions of the context."""
-        return self.cross_attention and bool(self.context_spec.grids)
+        return self.cross_attention and bool(self.context_spec.as_whole.grids)
 
     def _block_fields(self) -> dict[str, Any]:
         cross = functools.partial(
@@ -123,10 +124,12 @@ class BlockNetwork(Network):
         }
 
     def setup(self):
-        spec = self.context_spec.singles if self.attends_to_context else self.context_spec
+        spec, grids = self.context_spec, self.context_spec.as_whole.grids
+        if self.attends_to_context:
+            spec = spec.only(name for name, part in spec.parts if (name, part) not in grids.parts)
         self.tokens = StepTokens(self.event, spec, self.width, self.position, self.dtype, self.target_position)
         if self.attends_to_context:
-            self.context = SequenceEncoder(self.context_spec.grids, self.width, self.dtype)
+            self.context = SequenceEncoder(grids, self.width, self.dtype)
         layers = stacked(Block, self.num_layers, unroll=self.unroll, remat=self.remat)
         self.layers = layers(**self._block_fields(), name="layers")
         self.norm = make_norm(self.norm_kind, self.norm_epsilon, self.use_bias, self.dtype)
@@ -148,8 +151,8 @@ class BlockNetwork(Network):
         return self.tokens.scores(h) if self.tie_embeddings else self.out(h)
 
     def __call__(self, x, factorization, context=None, *, train=False):
-        memory = self._memory(context)
-        tokens_BSME = self.drop(self.tokens(x, factorization, context), deterministic=not train)
+        memory, e = self._memory(context), self.tokens.encode(context)
+        tokens_BSME = self.drop(self.tokens(x, factorization, e), deterministic=not train)
         batch, steps, block_size, width = tokens_BSME.shape
         h, _ = self.layers(tokens_BSME.reshape(batch, steps * block_size, width), block_size, train, memory)
         features = self._readout(h)
@@ -163,39 +166,45 @@ class BlockNetwork(Network):
         prepare_layers(self.layers, self.num_layers)
 
     def init_carry(self, batch_size, factorization, context=None):
-        """An empty cache per layer, and the keys and values of the context."""
+        """An empty cache per layer, and the keys and values of the context; and the encoded local parts."""
         memory = self._memory(context)
         sizes = batch_size, factorization.num_steps, factorization.block_size
-        return [self._apply_layer(i, *sizes, memory, method="init_cache") for i in range(self.num_layers)]
+        caches = [self._apply_layer(i, *sizes, memory, method="init_cache") for i in range(self.num_layers)]
+        return located(caches, self.tokens.to_keep(context))
 
     def _loop_carry(self, carry: Any, tokens: int, past: Any) -> Any:
         """`loop_carry`, where the attention has it."""
+        (carry, kept), (past, _) = apart(carry), apart(past)
         caches = enumerate(zip(carry, past or [None] * len(carry), strict=True))
-        return [self._apply_layer(i, cache, tokens, past, method="loop_carry") for i, (cache, past) in caches]
+        made = [self._apply_layer(i, cache, tokens, past, method="loop_carry") for i, (cache, past) in caches]
+        return located(made, kept)
 
     def step(self, carry, canvas, t, factorization, context=None):
-        h, caches = self.tokens.step(canvas, t, factorization, context), []
+        carry, kept = apart(carry)
+        h, caches = self.tokens.step(canvas, t, factorization, self.tokens.encode(context, kept)), []
         for i, cache in enumerate(carry):
             cache, h = self._apply_layer(i, cache, h, t, method="step")
             caches.append(cache)
-        return caches, self._readout(h).astype(jnp.float32)
+        return located(caches, kept), self._readout(h).astype(jnp.float32)
 
     def extend(self, carry, canvas, t, k, factorization, context=None):
         """In one pass where the attention has `extend` and `keep`."""
         if self.CHUNK == 1:
             return super().extend(carry, canvas, t, k, factorization, context)
-        tokens_BkME = self.tokens.window(canvas, t, k, factorization, context)
+        carry, kept = apart(carry)
+        tokens_BkME = self.tokens.window(canvas, t, k, factorization, self.tokens.encode(context, kept))
         batch, _, block_size, width = tokens_BkME.shape
         h, caches = tokens_BkME.reshape(batch, k * block_size, width), []
         for i, cache in enumerate(carry):
             cache, h = self._apply_layer(i, cache, h, t, block_size, method="extend")
             caches.append(cache)
-        return caches, self._readout(h).astype(jnp.float32).reshape(batch, k, block_size, -1)
+        return located(caches, kept), self._readout(h).astype(jnp.float32).reshape(batch, k, block_size, -1)
 
     def keep(self, carries, n):
         if self.CHUNK == 1:
             return super().keep(carries, n)
-        return [self._apply_layer(i, cache, n, method="keep") for i, cache in enumerate(carries)]
+        carries, kept = apart(carries)
+        return located([self._apply_layer(i, cache, n, method="keep") for i, cache in enumerate(carries)], kept)
 
     def check_ahead(self):
         super().check_ahead()
@@ -205,7 +214,8 @@ class BlockNetwork(Network):
         """Tokens that all read step t - 1, each with a target of its own."""
         if not self.AHEAD:
             return super().ahead(carry, canvas, t, k, factorization, context)
-        tokens_BkME = self.tokens.ahead(canvas, t, k, factorization, context)
+        carry, kept = apart(carry)
+        tokens_BkME = self.tokens.ahead(canvas, t, k, factorization, self.tokens.encode(context, kept))
         batch, _, block_size, width = tokens_BkME.shape
         h = tokens_BkME.reshape(batch, k * block_size, width)
         for i, cache in enumerate(carry):

@@ -16,7 +16,7 @@ import numpy as np
 from arjax.networks.attention.relative_attention import Biases, RelativeAttention
 from arjax.networks.base import NETWORKS, Network, activation
 from arjax.networks.layers.blocks import apply_layer, check_stack, prepare_layers, stacked
-from arjax.networks.layers.steps import StepTokens, check_steps, check_target_position, to_grid
+from arjax.networks.layers.steps import StepTokens, apart, check_steps, check_target_position, located, to_grid
 
 
 class XLLayer(nn.Module):
@@ -117,7 +117,7 @@ class TransformerXL(Network):
     @property
     def unbounded(self):
         """Distances that never came up in training would have to be guessed."""
-        return self.position == "none" and self.segment + self.memory <= self.event.num_sites
+        return super().unbounded and self.position == "none" and self.segment + self.memory <= self.event.num_sites
 
     def dependencies(self, factorization):
         """Token t of a layer attends to the tokens <= t of its segment and memory; this is composed over the layers.
@@ -151,7 +151,7 @@ class TransformerXL(Network):
         return self.content_bias.astype(self.dtype), self.distance_bias.astype(self.dtype)
 
     def __call__(self, x, factorization, context=None, *, train=False):
-        tokens_BSME = self.drop(self.tokens(x, factorization, context), deterministic=not train)
+        tokens_BSME = self.drop(self.tokens(x, factorization, self.tokens.encode(context)), deterministic=not train)
         batch, steps, block_size, width = tokens_BSME.shape
         h, _ = self.layers(tokens_BSME.reshape(batch, steps * block_size, width), block_size, train, self._biases)
         features = self.out(self.drop(h, deterministic=not train))
@@ -166,23 +166,27 @@ class TransformerXL(Network):
 
     def init_carry(self, batch_size, factorization, context=None):
         sizes = batch_size, factorization.num_steps, factorization.block_size
-        return [self._apply_layer(i, *sizes, self._biases, method="init_cache") for i in range(self.num_layers)]
+        caches = [self._apply_layer(i, *sizes, self._biases, method="init_cache") for i in range(self.num_layers)]
+        return located(caches, self.tokens.to_keep(context))
 
     def step(self, carry, canvas, t, factorization, context=None):
-        h, caches = self.tokens.step(canvas, t, factorization, context), []
+        carry, kept = apart(carry)
+        h, caches = self.tokens.step(canvas, t, factorization, self.tokens.encode(context, kept)), []
         for i, cache in enumerate(carry):
             cache, h = self._apply_layer(i, cache, h, t, self._biases, method="step")
             caches.append(cache)
-        return caches, self.out(h).astype(jnp.float32)
+        return located(caches, kept), self.out(h).astype(jnp.float32)
 
     def extend(self, carry, canvas, t, k, factorization, context=None):
-        tokens_BkME = self.tokens.window(canvas, t, k, factorization, context)
+        carry, kept = apart(carry)
+        tokens_BkME = self.tokens.window(canvas, t, k, factorization, self.tokens.encode(context, kept))
         batch, _, block_size, width = tokens_BkME.shape
         h, carries = tokens_BkME.reshape(batch, k * block_size, width), []
         for i, cache in enumerate(carry):
             after, h = self._apply_layer(i, cache, h, t, block_size, self._biases, method="extend")
             carries.append(after)
-        return carries, self.out(h).astype(jnp.float32).reshape(batch, k, block_size, -1)
+        return located(carries, kept), self.out(h).astype(jnp.float32).reshape(batch, k, block_size, -1)
 
     def keep(self, carries, n):
-        return [self._apply_layer(i, after, n, method="keep") for i, after in enumerate(carries)]
+        carries, kept = apart(carries)
+        return located([self._apply_layer(i, after, n, method="keep") for i, after in enumerate(carries)], kept)

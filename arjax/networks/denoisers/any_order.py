@@ -16,6 +16,7 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import make_factorization
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.networks.denoisers.base import DENOISERS, Denoiser, check_event
+from arjax.networks.layers.local_context import check_local
 
 
 class AnyOrderDenoiser(Denoiser):
@@ -61,6 +62,7 @@ def make_denoiser(
       UserError: an unknown name or option, or one that does not fit the event.
     """
     check_event(event)
+    check_local(event, context_spec)
     fields = (event, context_spec, num_features, dtype)
     family, resolved = DENOISERS.get(name), DENOISERS.resolve(name, options)
     if issubclass(family, OrderAgnosticNetwork):

@@ -16,6 +16,7 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.networks.base import BUILDER_FIELDS, MOST, NETWORKS, Context, check_ranges
 from arjax.networks.layers.embedding import ContextEncoder
+from arjax.networks.layers.local_context import LocalEncoder
 
 
 class _Denoisers(Registry):
@@ -99,7 +100,7 @@ def noisy_event(event: EventSpec) -> EventSpec:
 
 
 class ConditionEncoder(nn.Module):
-    """The time and the context as one vector, [B, E]; None where there is neither.
+    """The time and the context, without its local parts, as one vector, [B, E]; None where there is neither.
 
     The time goes through sinusoids and two layers (Ho, Jain & Abbeel, "Denoising Diffusion Probabilistic Models", 2020,
     appendix B); it is multiplied by 1000, which are the steps of that paper. The vector of the context is added.
@@ -120,11 +121,20 @@ class ConditionEncoder(nn.Module):
             waves = jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1).astype(self.dtype)
             hidden = nn.silu(nn.Dense(self.width, dtype=self.dtype, name="time_in")(waves))
             condition = nn.Dense(self.width, dtype=self.dtype, name="time_out")(hidden)
-        if self.context_spec:
+        if self.context_spec.as_whole:
             assert context is not None
-            vector = ContextEncoder(self.context_spec, self.width, self.dtype, name="context")(context)
+            vector = ContextEncoder(self.context_spec.as_whole, self.width, self.dtype, name="context")(context)
             condition = vector if condition is None else condition + vector
         return condition
+
+
+def local_maps(network: Denoiser, width: int, context: Context | None) -> jax.Array | None:
+    """The encoded local parts of the context, [B, *pixels, width], by a submodule called "local"; None without any."""
+    spec = network.context_spec.at_sites
+    if not spec:
+        return None
+    assert context is not None
+    return LocalEncoder(spec, network.event, width, network.dtype, name="local")(context)
 
 
 class Modulation(nn.Module):

@@ -21,7 +21,8 @@ from arjax.networks.base import BUILDER_FIELDS, MOST, Context, check_ranges
 from arjax.networks.denoisers.base import check_event, noisy_event
 from arjax.networks.layers.attention import SelfAttention, attention
 from arjax.networks.layers.blocks import Block, apply_layer, check_plain_stack, plain_block, prepare_layers, stacked
-from arjax.networks.layers.embedding import ContextEncoder, PositionEncoder, ValueEncoder, flat_sites
+from arjax.networks.layers.embedding import PositionEncoder, ValueEncoder, flat_sites
+from arjax.networks.layers.local_context import check_local, context_encoder, of_sites
 from arjax.networks.layers.steps import to_grid
 
 BLOCK_DENOISERS = Registry("block denoiser", hidden=BUILDER_FIELDS, check=check_ranges, most=MOST)
@@ -60,7 +61,7 @@ class BlockTransformer(nn.Module):
 
     Attributes:
       event: shape and kind of one example; a noisy one may also hold the mask token V.
-      context_spec: its context, as one vector that is added to each token.
+      context_spec: its context, as one vector that is added to each token; local parts at the tokens of their sites.
       num_features: F, features per site.
       dtype: "float32" or "bfloat16".
 
@@ -97,7 +98,7 @@ class BlockTransformer(nn.Module):
         self.value = ValueEncoder(noisy_event(self.event), self.width, self.dtype)
         self.site = PositionEncoder(self.event.num_sites, self.width, self.position, self.dtype)
         if self.context_spec:
-            self.context = ContextEncoder(self.context_spec, self.width, self.dtype)
+            self.context = context_encoder(self.context_spec, self.event, self.width, self.dtype)
         layers = stacked(Block, self.num_layers, unroll=self.unroll, remat=self.remat)
         self.layers = layers(**plain_block(self, BlockAttention), name="layers")
         self.norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
@@ -110,7 +111,7 @@ class BlockTransformer(nn.Module):
         values = jnp.where((sites < self.event.num_sites)[..., None], values, self.event.num_levels)
         tokens = self.value(values, sites) + self.site(sites)
         if context is not None:
-            tokens = tokens + jnp.expand_dims(self.context(context), tuple(range(1, tokens.ndim - 1)))
+            tokens = tokens + of_sites(self.context(context), sites, self.event)
         return tokens
 
     def __call__(
@@ -170,4 +171,5 @@ def make_block_denoiser(
     """The block denoiser of that name; raises `UserError` for an unknown name or option, or one that does not fit."""
     family, resolved = BLOCK_DENOISERS.get(name), BLOCK_DENOISERS.resolve(name, options)
     family.check(event, resolved)
+    check_local(event, context_spec)
     return family(event, context_spec, num_features, dtype, **resolved)

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 
 from arjax.networks.any_order.masked_transformer import FullAttention
 from arjax.networks.base import activation
-from arjax.networks.denoisers.base import DENOISERS, ConditionEncoder, Denoiser, Modulation, noisy_event
+from arjax.networks.denoisers.base import DENOISERS, ConditionEncoder, Denoiser, Modulation, local_maps, noisy_event
 from arjax.networks.layers.blocks import check_plain_stack, stacked
 from arjax.networks.layers.embedding import PositionEncoder, ValueEncoder, flat_sites
+from arjax.networks.layers.local_context import of_sites
 
 
 class AdaptiveBlock(nn.Module):
@@ -95,6 +96,8 @@ class TransformerDenoiser(Denoiser):
             flat_sites(x_t, self.event), sites_D
         )
         h = h + PositionEncoder(self.event.num_sites, self.width, self.position, self.dtype, name="site")(sites_D)
+        local = local_maps(self, self.width, context)
+        h = h if local is None else h + of_sites(local, sites_D, self.event)
         h = nn.Dropout(self.dropout, deterministic=not train)(h)
         layers = stacked(AdaptiveBlock, self.num_layers, unroll=self.unroll, remat=self.remat)(
             width=self.width,

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from arjax.core.errors import UserError
 from arjax.networks.any_order.masked_transformer import FullAttention
 from arjax.networks.base import check_sizes
-from arjax.networks.denoisers.base import DENOISERS, ConditionEncoder, Denoiser, Modulation, noisy_event
-from arjax.networks.layers.convolution import CENTRE, TapConv, square_taps
+from arjax.networks.denoisers.base import DENOISERS, ConditionEncoder, Denoiser, Modulation, local_maps, noisy_event
+from arjax.networks.layers.convolution import CENTRE, TapConv, TapMix, square_taps
 from arjax.networks.layers.embedding import ValueEncoder, flat_sites
 from arjax.networks.layers.grids import num_channels
 
@@ -41,7 +41,8 @@ def doubled(x_BHWC: jax.Array, height: int, width: int) -> jax.Array:
 
 class ResidualBlock(nn.Module):
     """x + conv(silu(norm(conv(silu(norm(x)))))), in which the condition scales and shifts the second normalisation
-    (Nichol & Dhariwal, "Improved Denoising Diffusion Probabilistic Models", 2021, section 3).
+    (Nichol & Dhariwal, "Improved Denoising Diffusion Probabilistic Models", 2021, section 3). Maps of local parts of a
+    context are added before that normalisation, by a 1x1 convolution.
     """
 
     features: int
@@ -50,10 +51,11 @@ class ResidualBlock(nn.Module):
     dtype: str
 
     @nn.compact
-    def __call__(self, x_BHWC: jax.Array, condition_BE: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x_BHWC: jax.Array, condition_BE: jax.Array, local: jax.Array | None, train: bool) -> jax.Array:
         taps, dtype = square_taps(3), self.dtype
         h = nn.silu(nn.GroupNorm(self.groups, dtype=dtype, name="norm_in")(x_BHWC))
         h = TapConv(self.features, taps, dtype, name="conv_in")(h)
+        h = h if local is None else h + TapMix(self.features, dtype, use_bias=False, name="local")(local)
         shift, scale = Modulation(self.features, 2, dtype, name="modulation")(condition_BE, 4)
         h = nn.silu(nn.GroupNorm(self.groups, dtype=dtype, name="norm_out")(h) * (1 + scale) + shift)
         h = nn.Dropout(self.dropout, deterministic=not train)(h)
@@ -106,15 +108,17 @@ class UNet(Denoiser):
     def __call__(self, x_t, t, context=None, *, train=False):
         taps, skips = square_taps(3), []
         condition = ConditionEncoder(self.context_spec, 4 * self.width, self.dtype, name="condition")(t, context)
+        last, local = len(self.multipliers) - 1, [local_maps(self, self.width, context)]  # at each resolution
+        for _ in range(last):
+            local.append(None if local[-1] is None else halved(local[-1]))
 
         def blocks(h: jax.Array, level: int, side: str) -> jax.Array:
             for i in range(self.num_blocks):
                 fields = self.multipliers[level] * self.width, self.groups, self.dropout, self.dtype
-                h = ResidualBlock(*fields, name=f"{side}_{level}_{i}")(h, condition, train)
+                h = ResidualBlock(*fields, name=f"{side}_{level}_{i}")(h, condition, local[level], train)
             return h
 
         h = TapConv(self.width, taps, self.dtype, name="conv_in")(self._inputs(x_t))
-        last = len(self.multipliers) - 1
         for level in range(last):
             h = blocks(h, level, "down")
             skips.append(h)

@@ -74,10 +74,10 @@ class Independent(Network):
     reads no site, and so supports every order and partition.
 
     Of a context with local parts the map is a convolutional network without masks, `LocalFeatures`: a decoder of the
-    pixels x given a grid z of tokens, or an encoder of such a grid given the pixels, as those of van den Oord, Vinyals &
-    Kavukcuoglu, "Neural Discrete Representation Learning", 2017, section 4.1. Strides of 2 have kernels
-    of 4 x 4; then come residual blocks, and a 1x1 convolution to the features. The vector of the other parts is added
-    before the blocks.
+    pixels x given a grid z of tokens, or an encoder of such a grid given the pixels, as in van den Oord, Vinyals &
+    Kavukcuoglu, "Neural Discrete Representation Learning", 2017, section 4.1. Strides of 2 have kernels of 4 x 4; then
+    come residual blocks, and a 1x1 convolution to the features. The vector of the other parts is added before the
+    blocks.
 
     Options: `hidden_sizes`, the layers of the map of a context without local parts, (): a linear one; their
     `activation`; `width` of the convolutional network and its `num_blocks`.

@@ -11,7 +11,8 @@ import numpy as np
 
 from arjax.factorization import Factorization
 from arjax.networks.base import Context, Network, activation, check_sizes
-from arjax.networks.layers.embedding import ContextEncoder, flat_inputs, numeric_size
+from arjax.networks.layers.embedding import flat_inputs, numeric_size
+from arjax.networks.layers.local_context import feature_encoder, summary_encoder
 
 
 def units_by_group(groups_KU: np.ndarray, num_groups: int) -> tuple[np.ndarray, np.ndarray]:
@@ -70,8 +71,8 @@ class MaskedLayers(Network):
             self.out_mask_kernel = self.param("out_mask_kernel", zeros, (sizes[-1], num_outputs))
         if self.context_spec:
             # The context reaches the outputs directly too: no hidden unit may feed the outputs of step 0.
-            self.hidden_context = ContextEncoder(self.context_spec, self.hidden_sizes[0], self.dtype)
-            self.out_context = ContextEncoder(self.context_spec, num_outputs, self.dtype)
+            self.hidden_context = summary_encoder(self.context_spec, self.event, self.hidden_sizes[0], self.dtype)
+            self.out_context = feature_encoder(self.context_spec, self.event, self.num_features, self.dtype)
         self.drop = nn.Dropout(self.dropout)
         self.input_drop = nn.Dropout(self.input_dropout)
 

@@ -10,7 +10,8 @@ from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS, Context, Network, activation
 from arjax.networks.dense.fvsbn import EarlierSites
 from arjax.networks.dense.independent import SiteBias
-from arjax.networks.layers.embedding import ContextEncoder, flat_inputs, flat_sites, numeric, numeric_size, seen_inputs
+from arjax.networks.layers.embedding import flat_inputs, flat_sites, numeric, numeric_size, seen_inputs
+from arjax.networks.layers.local_context import summary_encoder
 from arjax.networks.layers.steps import to_grid
 
 
@@ -58,7 +59,7 @@ class NADE(Network):
         if self.direct:
             self.earlier = EarlierSites(self.event, self.num_features, self.dtype)
         if self.context_spec:
-            self.hidden_context = ContextEncoder(self.context_spec, units, self.dtype)
+            self.hidden_context = summary_encoder(self.context_spec, self.event, units, self.dtype)
         self.drop = nn.Dropout(self.dropout)
         self.input_drop = nn.Dropout(self.input_dropout)
 

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS, Context, Network, activation, check_sizes
-from arjax.networks.layers.embedding import ContextEncoder, flat_inputs, input_mask, numeric_size, seen_inputs
+from arjax.networks.layers.embedding import flat_inputs, input_mask, numeric_size, seen_inputs
+from arjax.networks.layers.local_context import feature_encoder
 
 
 @NETWORKS.register("separate")
@@ -55,7 +56,7 @@ class Separate(Network):
             for start, (name, _, size) in zip(starts, shapes, strict=True)
         ]
         if self.context_spec:
-            self.context = ContextEncoder(self.context_spec, num_sites * self.hidden_sizes[0], self.dtype)
+            self.context = feature_encoder(self.context_spec, self.event, self.hidden_sizes[0], self.dtype)
         self.drop = nn.Dropout(self.dropout)
         self.input_drop = nn.Dropout(self.input_dropout)
 

@@ -22,8 +22,8 @@ from arjax.networks.layers.convolution import (
     square_taps,
     tap_graph,
 )
-from arjax.networks.layers.embedding import ContextEncoder
 from arjax.networks.layers.grids import check_kernels, input_size, pixel_inputs, previous_inputs
+from arjax.networks.layers.local_context import context_encoder, everywhere, of_pixel
 
 
 def concat_elu(x: jax.Array) -> jax.Array:
@@ -133,7 +133,7 @@ class LocallyMaskedConvolution(Network):
         self.down_dilated = [TapConv(self.hidden_size, far, self.dtype, name=f"down_dilated_{g}") for g in gaps]
         self.out = nn.Dense(self.num_features, dtype=self.dtype)
         if conditional:
-            self.context = ContextEncoder(self.context_spec, self.hidden_size, self.dtype)
+            self.context = context_encoder(self.context_spec, self.event, self.hidden_size, self.dtype)
 
     def _first_taps(self) -> Taps:
         """The taps of the first layer, which does not read the site itself."""
@@ -177,14 +177,15 @@ class LocallyMaskedConvolution(Network):
         inputs = pixel_inputs(x.reshape(*x.shape[:3], -1), self.event, self.dtype)
         # A map of ones distinguishes zeros from masked pixels and from the outside.
         inputs = jnp.concatenate([inputs, jnp.ones_like(inputs[..., :1])], -1)
-        e = None if context is None else self.context(context)[:, None, None]
+        e = None if context is None else everywhere(self.context(context), 4)
         return self._after_first(view.read(self.first, inputs), view, e, train)
 
     def init_carry(self, batch_size, factorization, context=None):
         """A plane for the inputs and for each convolution, and the context."""
         cursor = Cursor(factorization.grid_shape, 0, 0)
         e = None if context is None else self.context(context)
-        self._after_first(jnp.zeros((batch_size, self.hidden_size), self.dtype), cursor, e, train=False)
+        here = None if e is None else of_pixel(e, jnp.int32(0), jnp.int32(0))
+        self._after_first(jnp.zeros((batch_size, self.hidden_size), self.dtype), cursor, here, train=False)
         inputs = jnp.zeros((batch_size, *factorization.grid_shape, input_size(self.event) + 1), self.dtype)
         return inputs, cursor.planes, e
 
@@ -197,5 +198,6 @@ class LocallyMaskedConvolution(Network):
         inputs = put_pixel(inputs, previous, *jnp.divmod(order[jnp.maximum(t - 1, 0)], self.event.grid_shape[1]))
         place = jnp.divmod(order[t], self.event.grid_shape[1])
         cursor = Cursor(factorization.grid_shape, *place, planes)
-        features = self._after_first(self.first.at(inputs, *place), cursor, e, train=False)
+        here = None if e is None else of_pixel(e, *place)
+        features = self._after_first(self.first.at(inputs, *place), cursor, here, train=False)
         return (inputs, cursor.planes, e), features[:, None]

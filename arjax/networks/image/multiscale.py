@@ -20,6 +20,7 @@ from arjax.networks.image.row_lstm import RowLSTMCore
 from arjax.networks.layers.convolution import TapConv, compose, tap_graph
 from arjax.networks.layers.embedding import flat_sites
 from arjax.networks.layers.grids import check_kernels, pixel_inputs
+from arjax.networks.layers.local_context import everywhere
 
 #: The cores, and the options that are theirs alone.
 CORES = {"row_lstm": (RowLSTMCore, ("kernel_size",)), "diagonal_bilstm": (DiagonalBiLSTMCore, ("strip",))}
@@ -153,6 +154,11 @@ class Multiscale(PixelRNNFamily):
         maps: Any = self._upsampler(k, parent=None).apply(upsampler.variables, inputs_BHWn)
         return maps
 
+    def _from_context(self, context: Context | None, k: int) -> jax.Array | None:
+        """The context as a condition at the pixels of scale k, or the same for all of them."""
+        e = self._encoded(context)
+        return None if e is None else everywhere(e, 4)[:, :: self.factor**k, :: self.factor**k]
+
     def _places(self, k: int) -> np.ndarray:
         """The sites of the image at scale k, int[H_k W_k]."""
         sites_HW = np.arange(self.event.num_sites).reshape(self.event.grid_shape)
@@ -176,7 +182,7 @@ class Multiscale(PixelRNNFamily):
 
     def _condition_of(self, k: int, inputs_BHWn: jax.Array | None, context: Context | None) -> jax.Array | None:
         """The biases of the layers of scale k: the enlarged image of scale k+1, where there is one, and the context."""
-        condition = self._from_context(context)
+        condition = self._from_context(context, k)
         if inputs_BHWn is None:
             return condition
         maps = self._enlarge(k, inputs_BHWn)
@@ -200,11 +206,11 @@ class Multiscale(PixelRNNFamily):
 
     def init_carry(self, batch_size, factorization, context=None):
         """Of each scale: the carry of its core and its condition, which is computed when the scale begins."""
-        condition, carries = self._from_context(context), []
+        carries = []
         for k in range(self.levels + 1):
             maps = jnp.zeros((batch_size, *self._grid(k), 2 * self.hidden_size), self.dtype)
             core = self._core(k, parent=None)
-            carries.append((core.init_carry(batch_size), maps if k < self.levels else condition))
+            carries.append((core.init_carry(batch_size), maps if k < self.levels else self._from_context(context, k)))
         return carries
 
     def step(self, carry, canvas, t, factorization, context=None):
@@ -227,7 +233,7 @@ class Multiscale(PixelRNNFamily):
     def _begin(self, k: int, canvas, condition_BHWC: jax.Array, begins: jax.Array, context) -> jax.Array:
         """The condition of a scale that begins; else the old one. A loop of one iteration or none works in place."""
         upsampler, variables = self._upsampler(k, parent=None), self.upsamplers[self._owner(k)].variables
-        inputs_BHWn, from_context = self._inputs(canvas, k + 1), self._from_context(context)
+        inputs_BHWn, from_context = self._inputs(canvas, k + 1), self._from_context(context, k)
 
         def enlarge(_, old: jax.Array) -> jax.Array:
             maps: Any = upsampler.apply(variables, inputs_BHWn)

@@ -15,11 +15,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.spec import EventSpec
+from arjax.factorization import Factorization
 from arjax.networks.base import Context, Network, check_remat
 from arjax.networks.layers.blocks import apply_layer, prepare_layers
 from arjax.networks.layers.convolution import TapConv, TapMix, compose, raster_taps, tap_graph
-from arjax.networks.layers.embedding import ContextEncoder, flat_sites
-from arjax.networks.layers.grids import check_raster_like, flip_dependencies, from_raster, image_inputs, pixel_inputs
+from arjax.networks.layers.embedding import flat_sites
+from arjax.networks.layers.grids import (
+    check_raster_like,
+    flip_dependencies,
+    from_raster,
+    image_inputs,
+    pixel_inputs,
+    raster_context,
+)
+from arjax.networks.layers.local_context import context_encoder, everywhere
 
 #: Reads the inputs at some pixels: (rows int[K], columns int[K]), which may lie outside -> [B, K, n].
 ReadPixels = Callable[[jax.Array, jax.Array], jax.Array]
@@ -207,7 +216,7 @@ class PixelRNNFamily(Network):
 
     def setup(self):
         if self.context_spec:
-            self.context = ContextEncoder(self.context_spec, 2 * self.hidden_size, self.dtype)
+            self.context = context_encoder(self.context_spec, self.event, 2 * self.hidden_size, self.dtype)
 
     def core_fields(self) -> dict[str, Any]:
         """The fields of a core for the whole image; subclasses with more options add to them."""
@@ -224,9 +233,9 @@ class PixelRNNFamily(Network):
             "dtype": self.dtype,
         }
 
-    def _from_context(self, context: Context | None) -> jax.Array | None:
-        """The context as a condition, the same for all pixels: [B, 1, 1, 2U]."""
-        return None if context is None else self.context(context)[:, None, None]
+    def _encoded(self, context: Context | None) -> jax.Array | None:
+        """The encoded context; its pixels are those of the image as given."""
+        return None if context is None else self.context(context)
 
 
 class PixelRNN(PixelRNNFamily):
@@ -244,19 +253,26 @@ class PixelRNN(PixelRNNFamily):
         super().setup()
         self.core = self.CORE(**self.core_fields())
 
+    def _from_context(self, context: Context | None, factorization: Factorization) -> jax.Array | None:
+        """The context as a condition of the flipped or transposed image: [B, H, W, 2U] with local parts, else the same
+        for all pixels, [B, 1, 1, 2U].
+        """
+        e = self._encoded(context)
+        return None if e is None else everywhere(raster_context(e, factorization), 4)
+
     def dependencies(self, factorization):
         return flip_dependencies(self.CORE(**self.core_fields(), parent=None).reach(), factorization)
 
     def __call__(self, x, factorization, context=None, *, train=False):
         inputs_BHWn = image_inputs(x, self.event, factorization, self.dtype)
-        features = self.core(inputs_BHWn, self._from_context(context), train)
+        features = self.core(inputs_BHWn, self._from_context(context, factorization), train)
         return from_raster(features, factorization)
 
     def prepare(self):
         self.core.prepare()
 
     def init_carry(self, batch_size, factorization, context=None):
-        return self.core.init_carry(batch_size), self._from_context(context)
+        return self.core.init_carry(batch_size), self._from_context(context, factorization)
 
     def step(self, carry, canvas, t, factorization, context=None):
         carry, condition = carry

@@ -13,7 +13,6 @@ from arjax.networks.base import NETWORKS, Network
 from arjax.networks.image.gated_resnet import GatedStack, dropout_masks
 from arjax.networks.image.shifted_streams import ImageView, PixelView, RowView, State, Values, empty_state, half
 from arjax.networks.layers.convolution import Taps
-from arjax.networks.layers.embedding import ContextEncoder
 from arjax.networks.layers.grids import (
     check_raster_like,
     flip_dependencies,
@@ -21,7 +20,9 @@ from arjax.networks.layers.grids import (
     image_inputs,
     input_size,
     put_previous,
+    raster_context,
 )
+from arjax.networks.layers.local_context import context_encoder
 from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedMix, NormalisedStretch
 
 #: Kernels of the two streams: 2x3, the rows above and its own; 2x2, shifted to the right, the pixels to the left too.
@@ -141,7 +142,7 @@ class PixelCNNPP(Network):
         self.lower = Stream(self.num_filters, self._num_layers(), upper=False, **fields)
         self.out = NormalisedMix(self.num_features, self.dtype)
         if conditional:
-            self.context = ContextEncoder(self.context_spec, self.num_filters, self.dtype)
+            self.context = context_encoder(self.context_spec, self.event, self.num_filters, self.dtype)
 
     def _num_layers(self) -> tuple[tuple[int, int], ...]:
         """Layers down and up of each resolution: up again as many as there are values to be read."""
@@ -156,16 +157,16 @@ class PixelCNNPP(Network):
             grid = half(grid)
         return [mask for mask in masks if mask is not None] or None
 
-    def _run(self, layers: Levels, x, view: ImageView, state: State | None, guide: State | None, e_BE) -> State:
+    def _run(self, layers: Levels, x, view: ImageView, state: State | None, guide: State | None, e) -> State:
         """One stream at the resolutions that `layers` are of, downwards and back: its new state. `guide` is that of the
         upper one.
         """
         level = self.num_scales - len(layers)
         stream = self.upper if guide is None else self.lower
-        seen = None if guide is None else view.pick(guide.kept)
+        seen, here = None if guide is None else view.pick(guide.kept), view.here(e)
 
         def run(stack: GatedStack, layers: Layers, x, aux, *, upwards: bool):
-            return view.run_layers(stack.layer(), *layers, x, aux, e_BE, upwards=upwards)
+            return view.run_layers(stack.layer(), *layers, x, aux, here, upwards=upwards)
 
         outputs = run(stream.down, layers[0][0], x, None if seen is None else seen.down[1:], upwards=False)
         down = view.with_input(x, outputs)
@@ -176,7 +177,7 @@ class PixelCNNPP(Network):
             def deeper(network: PixelCNNPP, old: State | None, kept: jax.Array) -> State:
                 stream = network.upper if guide is None else network.lower
                 small, half_guide = view.shrink(stream.shrink[level], kept), None if guide is None else guide.below
-                return network._run(layers[1:], small, view.half(old), old, half_guide, e_BE)
+                return network._run(layers[1:], small, view.half(old), old, half_guide, e)
 
             below = view.when_due(self, deeper, None if state is None else state.below, view.keep(down[-1]))
             x, skips = view.stretch(stream.stretch[level], view.half(below).output(below.kept)), down
@@ -189,12 +190,12 @@ class PixelCNNPP(Network):
     def __call__(self, x, factorization, context=None, *, train=False):
         inputs = image_inputs(x, self.event, factorization, self.dtype)
         inputs = jnp.concatenate([inputs, jnp.ones_like(inputs[..., :1])], -1)
-        e_BE = None if context is None else self.context(context)
+        e = None if context is None else raster_context(self.context(context), factorization)
         view = ImageView(factorization.grid_shape)
         masks = self._masks(x.shape[0], factorization.grid_shape, train)
-        upper = self._run(self.upper.layers(masks), self.first_down(inputs), view, None, None, e_BE)
+        upper = self._run(self.upper.layers(masks), self.first_down(inputs), view, None, None, e)
         first = self.first_above(inputs) + self.first_left(inputs)
-        lower = self._run(self.lower.layers(masks), first, view, None, upper, e_BE)
+        lower = self._run(self.lower.layers(masks), first, view, None, upper, e)
         return from_raster(self._features(view.output(lower.kept)), factorization)
 
     def prepare(self):
@@ -210,11 +211,11 @@ class PixelCNNPP(Network):
             empty_state(grid, batch_size, self.num_filters, self._num_layers(), upper=is_upper, dtype=self.dtype)
             for is_upper in (True, False)
         )
-        e_BE = None if context is None else self.context(context)
-        return inputs, upper, lower, e_BE
+        e = None if context is None else raster_context(self.context(context), factorization)
+        return inputs, upper, lower, e
 
     def step(self, carry, canvas, t, factorization, context=None):
-        inputs, upper, lower, e_BE = carry
+        inputs, upper, lower, e = carry
         upper_layers, lower_layers = self.upper.steps(), self.lower.steps()
         grid = factorization.grid_shape
         r, c = jnp.divmod(t, grid[1])
@@ -222,14 +223,14 @@ class PixelCNNPP(Network):
 
         def next_row(network: PixelCNNPP, upper: State, inputs: jax.Array) -> State:
             first = network.first_down.row(inputs, r)
-            return network._run(upper_layers, first, RowView(grid, upper, r), upper, None, e_BE)
+            return network._run(upper_layers, first, RowView(grid, upper, r), upper, None, e)
 
         upper = nn.cond(c == 0, next_row, lambda network, upper, inputs: upper, self, upper, inputs)
         first = self.first_above.at(inputs, r, c) + self.first_left.at(inputs, r, c)
         view = PixelView(grid, lower, r, c)
-        lower = self._run(lower_layers, first, view, lower, upper, e_BE)
+        lower = self._run(lower_layers, first, view, lower, upper, e)
         features_BF = self._features(view.output(lower.kept)).astype(jnp.float32)
-        return (inputs, upper, lower, e_BE), features_BF[:, None]
+        return (inputs, upper, lower, e), features_BF[:, None]
 
     def dependencies(self, factorization):
         """The same composition on sets of pixels instead of features."""

@@ -9,14 +9,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.networks.base import NETWORKS, Network, once
+from arjax.factorization import Factorization
+from arjax.networks.base import NETWORKS, Context, Network, once
 from arjax.networks.image.gated_resnet import GatedResnet, GatedStack, Mask, dropout_masks
 from arjax.networks.image.pixelcnn_pp import DOWN_RIGHT, FIRST_ABOVE, FIRST_LEFT
 from arjax.networks.image.shifted_streams import ImageView, PixelView, State
 from arjax.networks.layers.attention import attention
 from arjax.networks.layers.convolution import CENTRE
-from arjax.networks.layers.embedding import ContextEncoder
-from arjax.networks.layers.grids import check_raster_like, from_raster, image_inputs, input_size, put_previous
+from arjax.networks.layers.grids import (
+    check_raster_like,
+    from_raster,
+    image_inputs,
+    input_size,
+    put_previous,
+    raster_context,
+)
+from arjax.networks.layers.local_context import context_encoder, of_pixel
 from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedMix, normalised_weights
 
 
@@ -59,15 +67,15 @@ class SnailBlock(nn.Module):
         self.query = NormalisedMix(self.key_size, self.dtype, normalised=self.normalised)
         self.merge = gated(self.filters, has_aux=True)
 
-    def _keys_and_values(self, x, h, place, view: ImageView, e_BE, train: bool) -> tuple[jax.Array, jax.Array]:
+    def _keys_and_values(self, x, h, place, view: ImageView, e, train: bool) -> tuple[jax.Array, jax.Array]:
         inputs = jnp.concatenate([x, h, place], -1)
-        content = self.content(inputs, view, None, e_BE, self._mask(train, inputs.shape))
+        content = self.content(inputs, view, None, e, self._mask(train, inputs.shape))
         keys, values = jnp.split(self.key_value(content), [self.key_size], -1)
         return keys, values
 
-    def _queries(self, h, place, view: ImageView, e_BE, train: bool) -> jax.Array:
+    def _queries(self, h, place, view: ImageView, e, train: bool) -> jax.Array:
         inputs = jnp.concatenate([h, place], -1)
-        return self.query(self.asking(inputs, view, None, e_BE, self._mask(train, inputs.shape)))
+        return self.query(self.asking(inputs, view, None, e, self._mask(train, inputs.shape)))
 
     def _masks(self, train: bool, shape: tuple[int, ...]) -> jax.Array | None:
         """Masks for dropout in layers with inputs of this shape, the first axis the layers; or None."""
@@ -78,25 +86,25 @@ class SnailBlock(nn.Module):
         masks = self._masks(train, (1, *shape))
         return None if masks is None else (masks, 0)
 
-    def __call__(self, h_BHWC: jax.Array, x_BHWn: jax.Array, e_BE: jax.Array | None, train: bool):
+    def __call__(self, h_BHWC: jax.Array, x_BHWn: jax.Array, e: jax.Array | None, train: bool):
         """All pixels; in the form (carry) -> (carry, None) of a scan over blocks."""
         batch, height, width, _ = h_BHWC.shape
         view, masks = ImageView((height, width)), self._masks(train, (self.num_resnets + 1, *h_BHWC.shape))
         for_resnets, for_merge = (None, None) if masks is None else ((masks, 0), (masks, self.num_resnets))
         layer, weights = self.resnets.layer(), self.resnets.weights()
-        h = view.run_layers(layer, weights, for_resnets, h_BHWC, None, e_BE, upwards=False)[-1]
+        h = view.run_layers(layer, weights, for_resnets, h_BHWC, None, e, upwards=False)[-1]
         place = jnp.broadcast_to(jnp.asarray(background(view.grid), h.dtype), (batch, height, width, 2))
         q, k, v = (
             y.reshape(batch, 1, height * width, -1)
             for y in (
-                self._queries(h, place, view, e_BE, train),
-                *self._keys_and_values(x_BHWn, h, place, view, e_BE, train),
+                self._queries(h, place, view, e, train),
+                *self._keys_and_values(x_BHWn, h, place, view, e, train),
             )
         )
         position = jnp.arange(q.shape[2])
         mixed = attention(q, k, v, position[:, None] > position[None, :])
         mixed = jnp.where(position[:, None] > 0, mixed, 0)  # the first pixel has nothing to attend to
-        return self.merge(h, view, mixed.reshape(batch, height, width, -1), e_BE, for_merge), None
+        return self.merge(h, view, mixed.reshape(batch, height, width, -1), e, for_merge), None
 
     def init_cache(self, batch_size: int, grid: tuple[int, int]) -> tuple:
         """Two rows of the input of each convolution; keys and values of all pixels; h of the last pixel."""
@@ -120,26 +128,27 @@ class SnailBlock(nn.Module):
         x_Bn: jax.Array,
         t: jax.Array,
         grid: tuple[int, int],
-        e_BE: jax.Array | None,
+        e: jax.Array | None,
     ):
         """Pixel t, from the inputs `x` of pixel t - 1, which give its key and value; `weights` are those of
         `resnet_weights`.
         """
         planes, keys, values, previous_BC = cache
+        last = jnp.maximum(t - 1, 0)
+        here, before = (None if e is None else of_pixel(e, *jnp.divmod(n, grid[1])) for n in (t, last))
         view = PixelView(grid, State(planes, None, None), *jnp.divmod(t, grid[1]))
-        h = view.run_layers(self.resnets.layer(), weights, None, h_BC, None, e_BE, upwards=False)[-1]
+        h = view.run_layers(self.resnets.layer(), weights, None, h_BC, None, here, upwards=False)[-1]
         places = jnp.asarray(background(grid), h.dtype).reshape(-1, 2)
 
         def place(n: jax.Array) -> jax.Array:
             return jnp.broadcast_to(places[n], (h.shape[0], 2))
 
-        last = jnp.maximum(t - 1, 0)
-        k, v = self._keys_and_values(x_Bn, previous_BC, place(last), view, e_BE, False)
+        k, v = self._keys_and_values(x_Bn, previous_BC, place(last), view, before, False)
         keys = jax.lax.dynamic_update_slice(keys, k[:, None, None], (0, 0, last, 0))
         values = jax.lax.dynamic_update_slice(values, v[:, None, None], (0, 0, last, 0))
-        q = self._queries(h, place(t), view, e_BE, False)[:, None, None]
+        q = self._queries(h, place(t), view, here, False)[:, None, None]
         mixed = attention(q, keys, values, jnp.arange(keys.shape[2]) < t)[:, 0, 0]
-        out = self.merge(h, view, jnp.where(t > 0, mixed, 0), e_BE, None)
+        out = self.merge(h, view, jnp.where(t > 0, mixed, 0), here, None)
         return (view.planes, keys, values, h), out
 
 
@@ -187,7 +196,7 @@ class PixelSNAIL(Network):
         self.blocks = scanned(**self._block_fields(), name="blocks")
         self.out = NormalisedMix(self.num_features, self.dtype)
         if self.context_spec:
-            self.context = ContextEncoder(self.context_spec, self.num_filters, self.dtype)
+            self.context = context_encoder(self.context_spec, self.event, self.num_filters, self.dtype)
 
     def _block_fields(self) -> dict[str, Any]:
         return {
@@ -201,6 +210,10 @@ class PixelSNAIL(Network):
             "dtype": self.dtype,
         }
 
+    def _encoded(self, context: Context | None, factorization: Factorization) -> jax.Array | None:
+        """The encoded context of the flipped or transposed image."""
+        return None if context is None else raster_context(self.context(context), factorization)
+
     def _features(self, h: jax.Array) -> jax.Array:
         return self.out(nn.elu(h))
 
@@ -208,7 +221,7 @@ class PixelSNAIL(Network):
         inputs = image_inputs(x, self.event, factorization, self.dtype)
         padded = jnp.concatenate([inputs, jnp.ones_like(inputs[..., :1])], -1)
         h = self.first_above(padded) + self.first_left(padded)
-        h, _ = self.blocks(h, inputs, None if context is None else self.context(context), train)
+        h, _ = self.blocks(h, inputs, self._encoded(context, factorization), train)
         return from_raster(self._features(h), factorization)
 
     def init_carry(self, batch_size, factorization, context=None):
@@ -218,7 +231,7 @@ class PixelSNAIL(Network):
         block = SnailBlock(**self._block_fields(), parent=None)
         caches = [block.init_cache(batch_size, grid) for _ in range(self.num_blocks)]
         inputs = jnp.concatenate([zeros, jnp.ones_like(zeros[..., :1])], -1)
-        return inputs, caches, None if context is None else self.context(context)
+        return inputs, caches, self._encoded(context, factorization)
 
     def prepare(self):
         self._step_weights()
@@ -239,7 +252,7 @@ class PixelSNAIL(Network):
         return weights
 
     def step(self, carry, canvas, t, factorization, context=None):
-        inputs, old, e_BE = carry
+        inputs, old, e = carry
         grid = factorization.grid_shape
         inputs = put_previous(inputs, canvas, t, self.event, factorization)
         r, c = jnp.divmod(t, grid[1])
@@ -249,6 +262,6 @@ class PixelSNAIL(Network):
         # The blocks one by one, not scanned: each cache is then updated in place, where a scan would copy it.
         block, caches = SnailBlock(**self._block_fields(), normalised=True, parent=None), []
         for (params, weights), cache in zip(self._step_weights(), old, strict=True):
-            cache, h = block.apply({"params": params}, cache, weights, h, x_Bn, t, grid, e_BE, method="step")
+            cache, h = block.apply({"params": params}, cache, weights, h, x_Bn, t, grid, e, method="step")
             caches.append(cache)
-        return (inputs, caches, e_BE), self._features(h).astype(jnp.float32)[:, None]
+        return (inputs, caches, e), self._features(h).astype(jnp.float32)[:, None]

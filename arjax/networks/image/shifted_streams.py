@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.networks.layers.convolution import CENTRE, put_pixel
+from arjax.networks.layers.local_context import of_pixel, of_row
 from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedStretch
 
 #: `(weights, x, view, aux, context, mask) -> y`: a layer of any form.
@@ -46,17 +47,23 @@ class State(NamedTuple):
 
 
 class ImageView:
-    """Whole images [B, H, W, C]."""
+    """Whole images [B, H, W, C]; `stride`: rows of the highest resolution for each one of this."""
 
-    def __init__(self, grid: tuple[int, int]):
-        self.grid = grid
+    def __init__(self, grid: tuple[int, int], stride: int = 1):
+        self.grid, self.stride = grid, stride
         self.planes: list[jax.Array] = []
 
     def half(self, state: State | None) -> ImageView:
         """The view of the next lower resolution, from its old state."""
-        return ImageView(half(self.grid))
+        return ImageView(half(self.grid), 2 * self.stride)
 
-    def run_layers(self, layer: Layer, weights: Any, masks, x: jax.Array, aux: Any, e_BE, *, upwards: bool) -> Outputs:
+    def here(self, e: jax.Array | None) -> jax.Array | None:
+        """The encoded context of the highest resolution, at the pixels of the view: of a lower resolution, at the
+        pixels of every second row and column.
+        """
+        return e if e is None or e.ndim == 2 else e[:, :: self.stride, :: self.stride]
+
+    def run_layers(self, layer: Layer, weights: Any, masks, x: jax.Array, aux: Any, e, *, upwards: bool) -> Outputs:
         """A stack of equal layers: the output of each.
 
         Layer i has `weights[i]` and reads `aux[i]`, if there is any; its mask for dropout is number `first` + i of
@@ -65,7 +72,7 @@ class ImageView:
 
         def one(x: jax.Array, of_layer: tuple) -> tuple[jax.Array, jax.Array]:
             weights, aux, i = of_layer
-            y = layer(weights, x, self, aux, e_BE, None if masks is None else (masks[0], masks[1] + i))
+            y = layer(weights, x, self, aux, e, None if masks is None else (masks[0], masks[1] + i))
             return y, y
 
         return jax.lax.scan(one, x, (weights, aux, jnp.arange(len(weights))), reverse=upwards)[1]
@@ -110,20 +117,23 @@ class ImageView:
 class RowView(ImageView):
     """Row r of the upper stream, [B, W, C]."""
 
-    def __init__(self, grid: tuple[int, int], state: State, r: jax.Array):
-        super().__init__(grid)
+    def __init__(self, grid: tuple[int, int], state: State, r: jax.Array, stride: int = 1):
+        super().__init__(grid, stride)
         self._old, self._r = state.planes, r
 
     def half(self, state):
-        return RowView(half(self.grid), state, self._r // 2)
+        return RowView(half(self.grid), state, self._r // 2, 2 * self.stride)
 
-    def run_layers(self, layer, weights, masks, x, aux, e_BE, *, upwards):
+    def here(self, e):
+        return e if e is None else of_row(super().here(e), self._r)
+
+    def run_layers(self, layer, weights, masks, x, aux, e, *, upwards):
         # One by one: each plane is then updated in place, where a loop would copy it.
         order = range(len(weights))
         values = [x] * len(weights)
         for i in reversed(order) if upwards else order:
             here = tuple(part[i] for part in aux) if isinstance(aux, tuple) else None if aux is None else aux[i]
-            values[i] = x = layer(weights[i], x, self, here, e_BE, None)
+            values[i] = x = layer(weights[i], x, self, here, e, None)
         return values
 
     def with_input(self, x, values):
@@ -153,12 +163,15 @@ class RowView(ImageView):
 class PixelView(RowView):
     """Pixel (r, c) of the lower stream, which reads its own row, [B, C]."""
 
-    def __init__(self, grid: tuple[int, int], state: State, r: jax.Array, c: jax.Array):
-        super().__init__(grid, state, r)
+    def __init__(self, grid: tuple[int, int], state: State, r: jax.Array, c: jax.Array, stride: int = 1):
+        super().__init__(grid, state, r, stride)
         self._c = c
 
     def half(self, state):
-        return PixelView(half(self.grid), state, self._r // 2, self._c // 2)
+        return PixelView(half(self.grid), state, self._r // 2, self._c // 2, 2 * self.stride)
+
+    def here(self, e):
+        return e if e is None else of_pixel(ImageView.here(self, e), self._r, self._c)
 
     def keep(self, x):
         self.planes.append(put_pixel(self._old[len(self.planes)], x, self._r % 2, self._c))

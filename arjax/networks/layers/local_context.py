@@ -186,12 +186,14 @@ class LocalEncoder(nn.Module):
     @nn.compact
     def __call__(self, context: Context) -> jax.Array:
         grid = pixels(self.event.grid_shape)
-        h = 0.0
-        for name, part in self.spec.at_sites.parts:
-            h = h + PartAtPixels(part, as_plane(grid), self.width, self.dtype, name=f"part_{name}")(context[name])
+        maps = [
+            PartAtPixels(part, as_plane(grid), self.width, self.dtype, name=f"part_{name}")(context[name])
+            for name, part in self.spec.at_sites.parts
+        ]
         if self.spec.as_whole:
             vector_BE = ContextEncoder(self.spec.as_whole, self.width, self.dtype, name="whole")(context)
-            h = h + vector_BE[:, None, None]
+            maps.append(vector_BE[:, None, None])
+        h = sum(maps[1:], maps[0])
         for i in range(self.num_blocks):
             h = Residual(self.width, self.dtype, name=f"block_{i}")(h)
         return h.reshape(len(h), *grid, self.width)

@@ -8,7 +8,7 @@ partition.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
 from arjax.networks.base import Context, Network
 from arjax.networks.layers.embedding import (
@@ -27,6 +27,24 @@ from arjax.networks.layers.embedding import (
     ValueEncoder,
     flat_sites,
 )
+from arjax.networks.layers.local_context import context_encoder, of_sites
+
+
+class Located(NamedTuple):
+    """A carry beside the encoded context e of local parts, which is computed once, before the first step."""
+
+    carry: Any
+    e: jax.Array
+
+
+def located(carry: Any, e: jax.Array | None) -> Any:
+    """A carry with an encoded context, where there is one to be kept."""
+    return carry if e is None else Located(carry, e)
+
+
+def apart(carry: Any) -> tuple[Any, jax.Array | None]:
+    """The two arguments of `located`."""
+    return tuple(carry) if isinstance(carry, Located) else (carry, None)
 
 
 class StepConditioning(nn.Module):
@@ -101,39 +119,51 @@ class StepTokens(nn.Module):
             if self.knows_target:
                 self.target_position = PositionEncoder(*position)
         if self.context_spec:
-            self.context = ContextEncoder(self.context_spec, self.width, self.dtype)
+            self.context = context_encoder(self.context_spec, self.event, self.width, self.dtype)
 
-    def __call__(self, x: jax.Array, factorization: Factorization, context: Context | None) -> jax.Array:
+    def encode(self, context: Context | None, kept: jax.Array | None = None) -> jax.Array | None:
+        """The encoded context e, which the other methods take (see `layers.local_context`): the one that was `kept`, or
+        a new one.
+        """
+        if kept is not None or not self.context_spec:
+            return kept
+        return self.context(context)
+
+    def to_keep(self, context: Context | None) -> jax.Array | None:
+        """The encoded context that a carry keeps: one with local parts. Others are quickly computed in each step."""
+        return self.encode(context) if self.context_spec.local else None
+
+    def __call__(self, x: jax.Array, factorization: Factorization, e: jax.Array | None) -> jax.Array:
         """Tokens [B, S, M, E] of all steps."""
         blocks_SM = jnp.asarray(factorization.blocks)
         none_1M = jnp.full((1, factorization.block_size), factorization.num_sites, blocks_SM.dtype)
-        return self._tokens(x, jnp.concatenate([none_1M, blocks_SM[:-1]]), blocks_SM, context)
+        return self._tokens(x, jnp.concatenate([none_1M, blocks_SM[:-1]]), blocks_SM, e)
 
-    def step(self, canvas: jax.Array, t: jax.Array, factorization: Factorization, context: Context | None) -> jax.Array:
+    def step(self, canvas: jax.Array, t: jax.Array, factorization: Factorization, e: jax.Array | None) -> jax.Array:
         """Tokens [B, M, E] of step t."""
         target_M, _ = factorization.sites(t)
         previous_M, _ = factorization.sites(jnp.maximum(t - 1, 0))
-        return self._tokens(canvas, jnp.where(t > 0, previous_M, factorization.num_sites), target_M, context)
+        return self._tokens(canvas, jnp.where(t > 0, previous_M, factorization.num_sites), target_M, e)
 
     def window(
-        self, canvas: jax.Array, t: jax.Array, k: int, factorization: Factorization, context: Context | None
+        self, canvas: jax.Array, t: jax.Array, k: int, factorization: Factorization, e: jax.Array | None
     ) -> jax.Array:
         """Tokens [B, k, M, E] of the steps t, ..., t + k - 1; the last step once more for those that do not exist."""
         blocks_SM, step_k = jnp.asarray(factorization.blocks), t + jnp.arange(k)
         read_kM = jnp.take(blocks_SM, step_k - 1, axis=0, mode="clip")
         read_kM = jnp.where(step_k[:, None] > 0, read_kM, factorization.num_sites)
-        return self._tokens(canvas, read_kM, jnp.take(blocks_SM, step_k, axis=0, mode="clip"), context)
+        return self._tokens(canvas, read_kM, jnp.take(blocks_SM, step_k, axis=0, mode="clip"), e)
 
     def ahead(
-        self, canvas: jax.Array, t: jax.Array, k: int, factorization: Factorization, context: Context | None
+        self, canvas: jax.Array, t: jax.Array, k: int, factorization: Factorization, e: jax.Array | None
     ) -> jax.Array:
         """Tokens [B, k, M, E] that all read step t - 1 and have the steps t, ..., t + k - 1 as targets."""
         target_kM = jnp.take(jnp.asarray(factorization.blocks), t + jnp.arange(k), axis=0, mode="clip")
         previous_M, _ = factorization.sites(jnp.maximum(t - 1, 0))
         read_M = jnp.where(t > 0, previous_M, factorization.num_sites)
-        return self._tokens(canvas, jnp.broadcast_to(read_M, target_kM.shape), target_kM, context)
+        return self._tokens(canvas, jnp.broadcast_to(read_M, target_kM.shape), target_kM, e)
 
-    def _tokens(self, x: jax.Array, read: jax.Array, target: jax.Array, context: Context | None) -> jax.Array:
+    def _tokens(self, x: jax.Array, read: jax.Array, target: jax.Array, e: jax.Array | None) -> jax.Array:
         values = jnp.take(flat_sites(x, self.event), jnp.minimum(read, self.event.num_sites - 1), axis=1)
         exists = (read < self.event.num_sites)[..., None]
         tokens = jnp.where(exists, self.value(values, read), self.nothing.astype(self.dtype))
@@ -141,9 +171,7 @@ class StepTokens(nn.Module):
             tokens = tokens + self.read_position(read)
             if self.knows_target:
                 tokens = tokens + self.target_position(target)
-        if self.context_spec:
-            tokens = tokens + self.context(context).reshape(-1, *[1] * read.ndim, self.width)
-        return tokens
+        return tokens if e is None else tokens + of_sites(e, target, self.event)
 
     def scores(self, h: jax.Array) -> jax.Array:
         """Products of states with the embedding of every value, [..., E] -> [..., V]: a readout with tied weights."""
@@ -209,7 +237,7 @@ class StepNetwork(Network):
     states_BkE')` and `core.keep(carries, n) -> carry`, see `Network.extend`; the network then sets `CHUNK`.
 
     Where `CONDITIONED_CORE` is set, the context is not added to the inputs but passed to the core, as a last argument
-    (None without a context): [B, S, E] or [B, 1, E] for all steps, [B, E] for one.
+    (None without a context): [B, S, E] or [B, 1, E] for all steps, [B, E] for one. Local parts are both.
     """
 
     hidden_size: int = 128
@@ -230,7 +258,8 @@ class StepNetwork(Network):
     def unbounded(self):
         """Not where taps reach further back than any step of the training: their weights have seen zeros alone."""
         seen = self.receptive_field is None or self.receptive_field <= self.event.num_sites
-        spread = self.CONDITIONED_CORE and bool(self.context_spec.grids)  # over as many steps as there are
+        spread = bool(self.context_spec.grids if self.CONDITIONED_CORE else self.context_spec.local)
+        # Else the positions of the context would be spread over more steps, or there would be too few of them.
         return self.UNBOUNDED and self.position == "none" and seen and not spread
 
     @property
@@ -250,10 +279,10 @@ class StepNetwork(Network):
         return (distance_DD > 0) & (distance_DD <= farthest)
 
     def setup(self):
-        in_inputs = NO_CONTEXT if self.CONDITIONED_CORE else self.context_spec
+        in_inputs = self.context_spec.at_sites if self.CONDITIONED_CORE else self.context_spec
         self.tokens = StepTokens(self.event, in_inputs, self.input_size, self.position, self.dtype)
-        if self.CONDITIONED_CORE and bool(self.context_spec):
-            self.conditioning = StepConditioning(self.context_spec, self.hidden_size, self.dtype)
+        if self.CONDITIONED_CORE and bool(self.context_spec.as_whole):
+            self.conditioning = StepConditioning(self.context_spec.as_whole, self.hidden_size, self.dtype)
         self.core = self.make_core()
         self.readout = StepReadout(self.event, self.hidden_size, self.num_features, self.position, self.dtype)
 
@@ -266,54 +295,64 @@ class StepNetwork(Network):
         return tokens[..., 0, :] if tokens.shape[-2] == 1 else nn.gelu(tokens).sum(-2)
 
     def __call__(self, x, factorization, context=None, *, train=False):
+        e, steps = self.tokens.encode(context), np.arange(factorization.num_steps)
+        inputs_BSE = self._pool(self.tokens(x, factorization, e))
+        sites_SM, condition = jnp.asarray(factorization.blocks), ()
         if self.CONDITIONED_CORE:
-            inputs_BSE = self._pool(self.tokens(x, factorization, None))
-            states_BSE = self.core(inputs_BSE, train, self._condition(context, factorization))
-        else:
-            inputs_BSE = self._pool(self.tokens(x, factorization, context))
-            states_BSE = self.core(inputs_BSE, train)
-        return to_grid(self.readout(states_BSE, jnp.asarray(factorization.blocks)), factorization)
+            whole = at_steps(self._whole(context), steps, factorization.num_steps)
+            condition = (self._with_local(whole, e, sites_SM),)
+        return to_grid(self.readout(self.core(inputs_BSE, train, *condition), sites_SM), factorization)
 
     def init_carry(self, batch_size, factorization, context=None):
-        """The core's carry and, where the core takes the context, the encoded context."""
+        """The core's carry and, where the core takes the context, the encoded context; and that of local parts."""
         carry = self.core.init_carry(batch_size)
-        if not self.CONDITIONED_CORE:
-            return carry
-        return carry, None if context is None else self.conditioning(context)
+        if self.CONDITIONED_CORE:
+            carry = carry, self._whole(context)
+        return located(carry, self.tokens.to_keep(context))
 
     def step(self, carry, canvas, t, factorization, context=None):
+        (carry, kept), sites_M, condition = apart(carry), factorization.sites(t)[0], ()
+        e = self.tokens.encode(context, kept)
+        input_BE = self._pool(self.tokens.step(canvas, t, factorization, e))
         if self.CONDITIONED_CORE:
-            (carry, encoded), input_BE = carry, self._pool(self.tokens.step(canvas, t, factorization, None))
-            carry, state_BE = self.core.step(carry, input_BE, t, at_step(encoded, t, factorization.num_steps))
-            carry = carry, encoded
-        else:
-            input_BE = self._pool(self.tokens.step(canvas, t, factorization, context))
-            carry, state_BE = self.core.step(carry, input_BE, t)
-        return carry, self.readout(state_BE, factorization.sites(t)[0]).astype(jnp.float32)
+            carry, whole = carry
+            condition = (self._with_local(at_step(whole, t, factorization.num_steps), e, sites_M),)
+        carry, state_BE = self.core.step(carry, input_BE, t, *condition)
+        carry = located((carry, whole) if self.CONDITIONED_CORE else carry, kept)
+        return carry, self.readout(state_BE, sites_M).astype(jnp.float32)
 
     def extend(self, carry, canvas, t, k, factorization, context=None):
         """In one pass where the core has `extend`: inputs [B, k, E] -> (carries, states [B, k, E'])."""
         if self.CHUNK == 1:
             return super().extend(carry, canvas, t, k, factorization, context)
-        sites_kM = jnp.take(jnp.asarray(factorization.blocks), t + jnp.arange(k), axis=0, mode="clip")
+        (carry, kept), step_k, condition = apart(carry), t + jnp.arange(k), ()
+        e = self.tokens.encode(context, kept)
+        sites_kM = jnp.take(jnp.asarray(factorization.blocks), step_k, axis=0, mode="clip")
+        inputs_BkE = self._pool(self.tokens.window(canvas, t, k, factorization, e))
         if self.CONDITIONED_CORE:
-            (carry, encoded), inputs_BkE = carry, self._pool(self.tokens.window(canvas, t, k, factorization, None))
-            condition = at_steps(encoded, t + jnp.arange(k), factorization.num_steps)
-            carries, states_BkE = self.core.extend(carry, inputs_BkE, t, condition)
-            carries = carries, encoded
-        else:
-            inputs_BkE = self._pool(self.tokens.window(canvas, t, k, factorization, context))
-            carries, states_BkE = self.core.extend(carry, inputs_BkE, t)
+            carry, whole = carry
+            condition = (self._with_local(at_steps(whole, step_k, factorization.num_steps), e, sites_kM),)
+        carries, states_BkE = self.core.extend(carry, inputs_BkE, t, *condition)
+        carries = located((carries, whole) if self.CONDITIONED_CORE else carries, kept)
         return carries, self.readout(states_BkE, sites_kM).astype(jnp.float32)
 
     def keep(self, carries, n):
         if self.CHUNK == 1:
             return super().keep(carries, n)
+        carries, kept = apart(carries)
         if self.CONDITIONED_CORE:
-            return self.core.keep(carries[0], n), carries[1]
-        return self.core.keep(carries, n)
+            return located((self.core.keep(carries[0], n), carries[1]), kept)
+        return located(self.core.keep(carries, n), kept)
 
-    def _condition(self, context: Any, factorization: Factorization) -> jax.Array | None:
-        """[B, S, E], or [B, 1, E] where it is the same in all steps."""
-        encoded_BLE = None if context is None else self.conditioning(context)
-        return at_steps(encoded_BLE, np.arange(factorization.num_steps), factorization.num_steps)
+    def _whole(self, context: Context | None) -> jax.Array | None:
+        """The encoded parts that are not local, for a core that takes the context."""
+        return self.conditioning(context) if self.context_spec.as_whole else None
+
+    def _with_local(self, whole: jax.Array | None, e: jax.Array | None, sites: jax.Array) -> jax.Array | None:
+        """The condition of the steps with these sites int[..., M], [B, ..., E]: that of local parts is a sum over the
+        sites.
+        """
+        if e is None:
+            return whole
+        here = jnp.where((sites < self.event.num_sites)[..., None], of_sites(e, sites, self.event), 0).sum(-2)
+        return here if whole is None else whole + here

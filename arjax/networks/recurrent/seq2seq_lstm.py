@@ -6,10 +6,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.core.spec import NO_CONTEXT, ContextSpec
+from arjax.core.spec import ContextSpec
 from arjax.networks.base import NETWORKS, Context
 from arjax.networks.layers.embedding import ContextEncoder, value_map, value_vectors
-from arjax.networks.layers.steps import StepNetwork, StepReadout, StepTokens, to_grid
+from arjax.networks.layers.steps import StepNetwork, StepReadout, StepTokens, located, to_grid
 from arjax.networks.recurrent.lstm import Cell, LSTMLayer
 from arjax.networks.recurrent.stack import RecurrentCore
 
@@ -81,7 +81,7 @@ class Seq2SeqLSTM(StepNetwork):
     (equation 1): the initial state of another LSTM, layer by layer, with a linear readout.
 
     The source x is the context, a sequence or frames. Other contexts are mapped linearly to the initial state. Without
-    a context it is zero, and the network is the stacked LSTM.
+    a context it is zero, and the network is the stacked LSTM. Local parts are added to the inputs of their sites.
 
     Options: `hidden_size` U, `embedding_size` of source and target, `num_layers` of either LSTM, `dropout` between
     layers (Zaremba et al., 2014; the paper has none), `reverse_source`, `position` ("none", "learned", "sinusoidal").
@@ -102,23 +102,23 @@ class Seq2SeqLSTM(StepNetwork):
 
     def setup(self):
         sizes = (self.embedding_size, self.hidden_size, self.num_layers, self.dropout)
-        self.tokens = StepTokens(self.event, NO_CONTEXT, self.input_size, self.position, self.dtype)
+        self.tokens = StepTokens(self.event, self.context_spec.at_sites, self.input_size, self.position, self.dtype)
         self.core = RecurrentCore(LSTMLayer, *sizes, False, 0, self.dtype)
         self.readout = StepReadout(self.event, self.hidden_size, self.num_features, self.position, self.dtype)
-        if self.context_spec:
-            self.encoder = SourceEncoder(self.context_spec, *sizes, self.reverse_source, self.dtype)
+        if self.context_spec.as_whole:
+            self.encoder = SourceEncoder(self.context_spec.as_whole, *sizes, self.reverse_source, self.dtype)
 
     def _first_state(self, batch_size: int, context: Context | None, train: bool) -> list[Cell]:
-        return self.core.init_carry(batch_size) if context is None else self.encoder(context, train)
+        return self.encoder(context, train) if self.context_spec.as_whole else self.core.init_carry(batch_size)
 
     def __call__(self, x, factorization, context=None, *, train=False):
-        inputs_BSE = self._pool(self.tokens(x, factorization, None))
+        inputs_BSE = self._pool(self.tokens(x, factorization, self.tokens.encode(context)))
         _, states_BSU = self.core.run(self._first_state(x.shape[0], context, train), inputs_BSE, train)
         return to_grid(self.readout(states_BSU, jnp.asarray(factorization.blocks)), factorization)
 
     def init_carry(self, batch_size, factorization, context=None):
         """The source is read once, before the first step."""
-        return self._first_state(batch_size, context, train=False)
+        return located(self._first_state(batch_size, context, train=False), self.tokens.to_keep(context))
 
     def step(self, carry, canvas, t, factorization, context=None):
         return super().step(carry, canvas, t, factorization)  # the context is in the carry
