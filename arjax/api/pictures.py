@@ -9,15 +9,16 @@ import numpy as np
 from jax.sharding import Mesh
 
 from arjax.core.errors import UserError
-from arjax.core.pictures import EntropyAlongOrder, Paths, as_images
+from arjax.core.pictures import CodesInUse, EntropyAlongOrder, Paths, as_images
 from arjax.data import Dataset
+from arjax.evaluation.codes import codes_in_use
 from arjax.evaluation.entropy import step_entropy
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.abilities import require
 from arjax.reporting.diagrams import factorization_figure
 from arjax.reporting.figures import check_matplotlib, has_matplotlib
 from arjax.reporting.model_pictures import figure_of, text_of
-from arjax.reporting.plots import entropy_figure, loss_figure, sample_figure
+from arjax.reporting.plots import codes_figure, entropy_figure, loss_figure, sample_figure
 
 #: Examples that a model may show.
 SHOWN_EXAMPLES = 16
@@ -39,6 +40,10 @@ def model_pictures(
         figure = None
         if isinstance(picture, Paths) and decode is not None:
             yield f"{name}.txt", text_of(picture, model.event.num_levels, decode)
+        elif isinstance(picture, CodesInUse):
+            if dataset.splits and has_matplotlib():
+                split = list(dataset.splits)[-1]
+                figure = codes_figure(codes_in_use(model, params, dataset, split, batch_size, mesh))
         elif isinstance(picture, EntropyAlongOrder) and has_matplotlib():
             own = require(model, "conditionals", "a picture of its entropy")
             figure = entropy_picture(own, params, dataset, "", batch_size, ENTROPY_EXAMPLES, mesh)

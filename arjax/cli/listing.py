@@ -16,6 +16,7 @@ from arjax.models import KINDS
 from arjax.networks import NETWORKS
 from arjax.networks.denoisers import BLOCK_DENOISERS, DENOISERS
 from arjax.objectives import OBJECTIVES
+from arjax.quantizers import QUANTIZERS
 from arjax.reporting.tables import print_table
 from arjax.reporting.writers import WRITERS
 from arjax.samplers import SAMPLERS
@@ -35,6 +36,7 @@ REGISTRIES: dict[str, Registry] = {
     "partitions": PARTITIONS,
     "orders": ORDER_DISTRIBUTIONS,
     "graphs": GRAPHS,
+    "quantizers": QUANTIZERS,
     "objectives": OBJECTIVES,
     "optimizers": OPTIMIZERS,
     "schedules": SCHEDULES,

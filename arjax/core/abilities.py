@@ -18,6 +18,8 @@ ABILITIES = {
     "length": "a model of the kind autoregressive, which {} is not",
     # `weights`, `latent_event`, `discrete_latents_of_parts`
     "latents": "a model with latents, of the kind latent, which {} is not",
+    # `encoded`, `log_prior`, `log_likelihood`, `prior`, `quantizer`
+    "tokens": "a tokenizer with a prior, of the kind tokens, which {} is not",
     # `estimate`, `train_steps`, `HAS_ERROR`
     "noise_levels": "a chain of noise levels, which {} is not",
 }

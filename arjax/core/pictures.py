@@ -69,7 +69,12 @@ class EntropyAlongOrder:
     """The entropies of the conditionals of an autoregressive model in each step, means over examples of a split."""
 
 
-Picture = Tiles | Paths | ChainGraph | OrderGraph | EntropyAlongOrder
+@dataclasses.dataclass(frozen=True)
+class CodesInUse:
+    """How often a split uses each code of a model with a codebook, see `Model.code_numbers`."""
+
+
+Picture = CodesInUse | Tiles | Paths | ChainGraph | OrderGraph | EntropyAlongOrder
 
 
 def as_images(x: np.ndarray, grid_shape: tuple[int, ...]) -> np.ndarray | None:

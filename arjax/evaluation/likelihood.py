@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from arjax.core.batch import Array, Batch, Score
 from arjax.data import Dataset, Source
+from arjax.evaluation.codes import code_rows
 from arjax.evaluation.splits import SplitScorer, split_of
 from arjax.evaluation.summaries import summarize_rows
 from arjax.factorization import Factorization
@@ -61,7 +62,8 @@ def eval_step(
     `log_scale_D` is the term of each site for densities in the units of the data, where these were standardised. With
     `orders`, K factorizations in one (each array with a first axis of length K), the likelihood is that of their
     mixture, p(x) = 1/K sum_k p(x | order k), and `by_order` [B, K] has that of each. The orders are computed one after
-    another, so K costs time and no memory. With `hidden`, it is the likelihood of these sites given the visible ones,
+    another, so K costs time and no memory. Models with a codebook have `codes/K` [T, B]. With `hidden`, it is the
+    likelihood of these sites given the visible ones,
     in one order that visits the visible sites first. `key` is that of scores which are drawn; the terms of a score are
     `terms/NAME` [B], as they are.
     """
@@ -88,6 +90,7 @@ def eval_step(
         scored = score(None)
         nll_B = added_B - scored.log_prob
         parts = {f"terms/{name}": term_B for name, term_B in scored.terms.items()}
+        parts |= code_rows(model, params, batch)
     else:
         parts = {"by_order": added_B[:, None] - jax.lax.map(lambda order: score(order).log_prob, orders).T}
         nll_B = mixture_nll(parts["by_order"])

@@ -11,6 +11,9 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 
+#: The names of rows with numbers of codes begin with this, and end with the number of all codes, such as "codes/512".
+CODES = "codes/"
+
 
 def stderr_of(values: np.ndarray) -> np.ndarray:
     """The standard error of a mean over the first axis, float64; 0 for a single value."""
@@ -41,7 +44,8 @@ def summarize_rows(rows: Mapping[str, np.ndarray], event: EventSpec, text: str =
 
     Args:
       rows: float64[..., N] by name: `nll` and `sites` of each example; where there are, `by_order` [K, N], the terms of
-        the score `terms/NAME`, errors of answers `answers/NAME`, and `truth`, the nats under the truth of the data.
+        the score `terms/NAME`, numbers of codes `codes/K` [T, N], errors of answers `answers/NAME`, and `truth`, the
+        nats under the truth of the data.
       event: of an example.
       text: as of `summarize`.
     """
@@ -51,6 +55,9 @@ def summarize_rows(rows: Mapping[str, np.ndarray], event: EventSpec, text: str =
         if name.startswith("terms/"):
             term = name.removeprefix("terms/")
             scores |= {f"{term}_nats": float(values.mean()), f"{term}_stderr": float(stderr_of(values))}
+            scores[f"{term}_bits_per_dim"] = values.sum() / (math.log(2) * event.value_size * counted["sites"].sum())
+        elif name.startswith(CODES):
+            scores |= summarize_codes(code_counts(name, values), len(values))
     if "by_order" in counted:
         scores |= summarize_orders(counted["by_order"].T)
     for name, values in counted.items():
@@ -59,6 +66,29 @@ def summarize_rows(rows: Mapping[str, np.ndarray], event: EventSpec, text: str =
     if "truth" in counted:
         scores |= beside_truth(counted["nll"], counted["truth"])
     return scores
+
+
+def code_counts(name: str, numbers: np.ndarray) -> np.ndarray:
+    """How often each code occurs, int64[K], from a row `codes/K`."""
+    return np.bincount(numbers.astype(np.int64).ravel(), minlength=int(name.removeprefix(CODES)))
+
+
+def summarize_codes(counts_K: np.ndarray, num_tokens: int) -> dict[str, Any]:
+    """The use of a codebook by a split.
+
+    Returns:
+      `num_tokens` T and `num_codes` K; `token_bits`, T log2 K, the bits of the tokens of an example without a prior;
+      `codes_used`, the codes that occur; and `codes_perplexity`, the exponential of the entropy of their frequencies,
+      K where all codes are equally frequent. A batch has fewer and less even codes than a split.
+    """
+    frequency = counts_K[counts_K > 0] / counts_K.sum()
+    return {
+        "num_tokens": num_tokens,
+        "num_codes": len(counts_K),
+        "token_bits": num_tokens * math.log2(len(counts_K)),
+        "codes_used": len(frequency),
+        "codes_perplexity": float(np.exp(-(frequency * np.log(frequency)).sum())),
+    }
 
 
 def beside_truth(nll_N: np.ndarray, truth_N: np.ndarray) -> dict[str, float]:

@@ -22,6 +22,7 @@ from arjax.factorization import Factorization, Orders
 from arjax.interop.reader import NETWORK_FIELDS, Reader
 from arjax.models.base import Model
 from arjax.models.kinds import FIELD_TYPES, KINDS, is_model
+from arjax.quantizers import QUANTIZERS, Quantizer
 
 Arrays = dict[str, np.ndarray]
 
@@ -86,6 +87,8 @@ class _Writer:
             if networks.registry.name_of(type(network)):
                 about = self.network(network, networks.registry)
                 return {entry: about | {"num_features": network.num_features}}
+        if isinstance(value, Quantizer):
+            return {"quantizer": {"name": _name_of(QUANTIZERS, type(value))} | dataclasses.asdict(value)}
         if name := FIELD_TYPES.name_of(type(value)):
             return {name: dataclasses.asdict(value)}
         if value is not None and not isinstance(value, bool | int | float | str | tuple):

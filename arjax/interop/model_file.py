@@ -137,6 +137,7 @@ def _saved(content: JsonObject, tensors: Mapping[str, np.ndarray]) -> SavedModel
     params = traverse_util.unflatten_dict(params, sep="/")
     check_params(model.param_shapes, params)
     params = jax.tree.map(jax.numpy.asarray, params)
+    model.check_trained(params)
     shift, scale = (groups["rest"].get(name) for name in ("shift", "scale"))
     _check_units(model, shift, scale)
     return SavedModel(model, params, shift, scale, about)

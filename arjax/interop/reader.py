@@ -29,6 +29,7 @@ from arjax.networks.denoisers import (
     make_denoiser,
 )
 from arjax.networks.denoisers.any_order import AnyOrderDenoiser
+from arjax.quantizers import QUANTIZERS, Quantizer
 
 
 class NetworkField(NamedTuple):
@@ -105,7 +106,7 @@ class Reader:
     def field(self, found: JsonObject) -> Any:
         """The inverse of that of the writer."""
         readers = {"model": self.model, "conditional": self.conditional, "event": _event}
-        readers |= {"factorization": self.factorization}
+        readers |= {"factorization": self.factorization, "quantizer": _quantizer}
         readers |= {entry: functools.partial(self.network_field, field) for entry, field in NETWORK_FIELDS.items()}
         readers |= {name: functools.partial(self.plain, FIELD_TYPES[name]) for name in FIELD_TYPES}
         for kind, read in readers.items():
@@ -203,6 +204,7 @@ _PARTS = {
     "Denoiser": Denoiser,
     "BlockTransformer": BlockTransformer,
     "Factorization": Factorization,
+    "Quantizer": Quantizer,
 }
 _PLAIN = {"bool": bool, "int": int, "float": float, "str": str}
 
@@ -244,6 +246,11 @@ def _check_declared(value: Any, declared: str, place: str) -> None:
 def _tuples(value: Any) -> Any:
     """JSON has lists for tuples."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _quantizer(found: JsonObject) -> Quantizer:
+    name = found.take("name", str)
+    return QUANTIZERS.component(name, {option: _tuples(value) for option, value in found.rest()}).build()
 
 
 def _context(found: JsonObject) -> ContextSpec:

@@ -15,6 +15,7 @@ from arjax.models.latent import LatentModel
 from arjax.models.mixture import MixtureModel
 from arjax.models.nested import Nested  # registers a conditional
 from arjax.models.recoded import RecodedModel
+from arjax.models.tokens import TokensModel
 
 __all__ = [
     "KINDS",
@@ -31,6 +32,7 @@ __all__ = [
     "ModelChoice",
     "Nested",
     "RecodedModel",
+    "TokensModel",
     "make_model",
 ]
 

@@ -9,6 +9,7 @@ from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model
 from arjax.models.chains import Chain
 from arjax.models.latent import LatentModel
+from arjax.models.tokens import TokensModel
 
 
 @overload
@@ -23,6 +24,10 @@ def require(model: Model, ability: Literal["latents"], needed_by: str) -> Latent
 
 @overload
 def require(model: Model, ability: Literal["noise_levels"], needed_by: str) -> Chain: ...
+
+
+@overload
+def require(model: Model, ability: Literal["tokens"], needed_by: str) -> TokensModel: ...
 
 
 @overload

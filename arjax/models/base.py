@@ -157,6 +157,15 @@ class Model:
         """Further entries of a report, in types of JSON, from some examples; none by default."""
         return {}
 
+    def code_numbers(self, params: Params, batch: Batch) -> tuple[jax.Array, int] | None:
+        """The discrete codes that stand for the examples, as numbers int32[B, T] from 0 to K - 1, and K; None for kinds
+        without a codebook. A report tells how many codes a split uses.
+        """
+        return None
+
+    def check_trained(self, params: Params) -> None:
+        """Raises `UserError` where trained parameters contradict one another; called when they are read from files."""
+
     def in_words(self) -> str:
         """The model in a few words, for the head of a report."""
         return repr(self)

@@ -99,9 +99,11 @@ class Blueprint:
         event: EventSpec | None = None,
         context: ContextSpec | None = None,
         examples: Examples | None = None,
+        *,
+        several_orders: bool = False,
     ) -> Model:
-        """The model of a part; by default of the same event and context, with the same training examples where it has
-        the same event.
+        """The model of a part, of one order; by default of the same event and context, with the same training examples
+        where it has the same event.
 
         Raises:
           UserError: there is no such part, or its model cannot be made: the sentence says which part it is.
@@ -118,7 +120,7 @@ class Blueprint:
                 part = _make(Blueprint(event, context, part, self.dtype, examples))
             elif not is_model(part):
                 raise UserError(f"a part is a ModelChoice or a model, not {part!r}")
-            if part.orders is not None:
+            if part.orders is not None and not several_orders:
                 raise UserError("a part is trained and scored under one order: leave out its orders")
             return part
         except UserError as error:

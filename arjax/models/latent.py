@@ -164,7 +164,7 @@ class LatentModel(Model):
             raise UserError(f"score_samples of the kind 'latent' must be at least 1, not {self.score_samples!r}")
         z, x, context = self.prior.event, self.likelihood.event, self.prior.context_spec
         wanted = {"likelihood": context.with_part(LATENT, latent_context(z)), "posterior": context.with_part(DATA, x)}
-        for name, check in (("likelihood", _check_reads), ("posterior", _check_posterior)):
+        for name, check in (("likelihood", check_reads), ("posterior", _check_posterior)):
             try:
                 check(getattr(self, name))
             except UserError as error:
@@ -332,19 +332,24 @@ class LatentModel(Model):
 
     def expected(self, params: Params, z: Array, context: dict[str, jax.Array], key: jax.Array) -> jax.Array:
         """The mean of p(x | z) where its sites are independent and have a list of values; else the mode, or a draw."""
-        likelihood, given = self.likelihood, context | {LATENT: z}
-        if (
-            not isinstance(likelihood, AutoregressiveModel)
-            or likelihood.network.dependencies(likelihood.factorization).any()
-        ):
+        found = expected_value(self.likelihood, params["likelihood"], context | {LATENT: z}, len(z))
+        if found is None:
             return self.draw(params, example_keys(key, len(z)), context=context or None, latents=z).x
-        dummy = jnp.zeros((len(z), *self.event.shape), self.event.dtype)
-        features = likelihood.features(params["likelihood"], dummy, context=given)
-        head = likelihood.head(params["likelihood"])
-        if not likelihood.conditional.has_table or not self.event.is_discrete:
-            return head.mode(features)
-        table = jnp.exp(head.log_table(features))
-        return (table * jnp.arange(table.shape[-1])).sum(-1)
+        return found
+
+
+def expected_value(model: Model, params: Params, context: dict[str, jax.Array], num: int) -> jax.Array | None:
+    """The mean of a model whose sites are independent given the context, where they have a list of values, else the
+    mode: [num, *event]. None for other models.
+    """
+    if not isinstance(model, AutoregressiveModel) or model.network.dependencies(model.factorization).any():
+        return None
+    features = model.features(params, jnp.zeros((num, *model.event.shape), model.event.dtype), context=context)
+    head = model.head(params)
+    if not model.conditional.has_table or not model.event.is_discrete:
+        return head.mode(features)
+    table = jnp.exp(head.log_table(features))
+    return (table * jnp.arange(table.shape[-1])).sum(-1)
 
 
 def _repeated(leaf: jax.Array, num: int) -> jax.Array:  # [B, ...] -> [num * B, ...]
@@ -361,7 +366,7 @@ def latent_context(z: EventSpec) -> EventSpec:
     return z if len(z.grid_shape) > 1 else EventSpec((), z.grid_shape + z.value_shape, z.kind, z.num_levels)
 
 
-def _check_reads(part: Any) -> None:
+def check_reads(part: Any) -> None:
     """Raises `UserError` for one network that does not read its context: x, or z, would have no influence on it."""
     if isinstance(part, AutoregressiveModel) and not part.network.READS_CONTEXT:
         raise UserError("its network reads no context: take independent, or another that reads one")
@@ -371,7 +376,7 @@ def _check_posterior(posterior: Any) -> None:
     """Raises `UserError` unless z can be drawn from q(z | x) at once, with gradients or with a probability."""
     if not isinstance(posterior, AutoregressiveModel):
         raise UserError("it is one network and one conditional, of the kind autoregressive")
-    _check_reads(posterior)
+    check_reads(posterior)
     if posterior.network.dependencies(posterior.factorization).any():
         raise UserError(
             "its sites are independent given x: take the network independent, or another that reads no site"

@@ -20,6 +20,7 @@ from arjax.objectives import (  # noqa: F401  (they register themselves)
     rollout,
     scheduled_sampling,
     teacher_forcing,
+    tokens,
     weighted,
 )
 from arjax.objectives.base import (

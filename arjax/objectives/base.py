@@ -127,6 +127,18 @@ class Objective(Generic[ModelT]):
         """Parameters and state of the objective before the first step; none by default."""
         return ObjectiveState()
 
+    def frozen(self, model: ModelT) -> tuple[str, ...]:
+        """The names of the entries of the parameters that a step leaves as they are; none by default.
+
+        They are read from the run that `train.init_from` names, which must then be named. The other entries are read
+        there, too, where they fit.
+        """
+        return ()
+
+    def start(self, model: ModelT, params: Params) -> Params:
+        """The parameters of the model before the first step, from fresh ones or those of `train.init_from`."""
+        return params
+
     def optimizer(self) -> optax.GradientTransformation:
         """Trains `ObjectiveState.params`, in the same step as the model and apart from its optimizer and clipping."""
         raise NotImplementedError(f"{type(self).__name__} has parameters of its own and no optimizer for them")
@@ -134,6 +146,13 @@ class Objective(Generic[ModelT]):
     def report(self, own: ObjectiveState) -> Mapping[str, Any]:
         """Entries of `results.json` about the objective at the end of a run, in types of JSON; none by default."""
         return {}
+
+    def after_step(self, model: ModelT, params: Params, state: Any) -> tuple[Params, Any]:
+        """The parameters of the model and the state of the objective after a step, from the parameters that the
+        optimizer has moved and the state after the last micro-batch: for parameters that follow statistics, such as the
+        codes of a codebook. By default they are left as they are.
+        """
+        return params, state
 
     def loss(self, model: ModelT, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
         """The loss of a batch, differentiated by `params` and by `own.params`."""

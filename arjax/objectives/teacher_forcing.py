@@ -20,7 +20,8 @@ class TeacherForcing(Objective[Model]):
         if model.discrete_latents:
             raise UserError(
                 "teacher_forcing has no gradient through draws of discrete latents: a latent model has the objectives "
-                "elbo(samples=2) and iwae, inside of another model its latents have to be real"
+                "elbo(samples=2) and iwae, inside of another model its latents have to be real; the kind tokens has "
+                "tokenizer and token_prior"
             )
 
     def loss(self, model: Model, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:

@@ -61,6 +61,12 @@ class Weighted(Objective[Model]):
         for part in self.parts:
             part.check(model)
 
+        if len({part.frozen(model) for part in self.parts}) > 1:
+            raise UserError(
+                f"one of the objectives {', '.join(self.of)} leaves parameters as they are that another one trains: "
+                "they cannot be added (tokenizer(rate=1) trains a tokenizer and its prior)"
+            )
+
     def companions(self) -> Mapping[str, str]:
         """The models that they read."""
         return {name: workdir for part in self.parts for name, workdir in part.companions().items()}
@@ -75,6 +81,16 @@ class Weighted(Objective[Model]):
         owns = [part.init(model, jax.random.fold_in(key, i)) for i, part in enumerate(self.parts)]
         params = {str(i): own.params for i, own in enumerate(owns) if jax.tree.leaves(own.params)}
         return ObjectiveState(params, {str(i): own.state for i, own in enumerate(owns) if jax.tree.leaves(own.state)})
+
+    def frozen(self, model: Model) -> tuple[str, ...]:
+        """Those that all of them leave as they are."""
+        return self.parts[0].frozen(model)
+
+    def start(self, model: Model, params: Params) -> Params:
+        """One after the other."""
+        for part in self.parts:
+            params = part.start(model, params)
+        return params
 
     def optimizer(self) -> optax.GradientTransformation:
         """Each trains its own parameters."""
@@ -93,6 +109,15 @@ class Weighted(Objective[Model]):
             entries = part.report(_of(own, i))
             found |= {f"{i}/{name}" if name in found else name: entry for name, entry in entries.items()}
         return found
+
+    def after_step(self, model: Model, params: Params, state: Any) -> tuple[Params, Any]:
+        """One after the other."""
+        states = dict(state)
+        for i, part in enumerate(self.parts):
+            params, after = part.after_step(model, params, states.get(str(i), {}))
+            if jax.tree.leaves(after):
+                states[str(i)] = after
+        return params, states
 
     def loss(self, model: Model, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
         """The weighted sum; the first objective has the key of the step, as it has alone."""

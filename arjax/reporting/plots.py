@@ -85,6 +85,18 @@ def tile_images(images: np.ndarray, columns: int) -> np.ndarray:
     return sheet
 
 
+def codes_figure(counts_K: np.ndarray) -> Any:
+    """The share of each code in all uses, the most frequent first; codes without a use are the gap at the end."""
+    figure = new_figure(6.4, 3.4)
+    (axis,) = row_of_axes(figure, 1)
+    share_K, used = np.sort(counts_K / counts_K.sum())[::-1], int((counts_K > 0).sum())
+    axis.bar(np.arange(len(share_K)) + FIRST_STEP, share_K, width=1.0, color=INK)
+    axis.axhline(1 / len(share_K), color=ACCENT, linewidth=1, label="all codes alike")
+    label_axes(axis, "code, the most frequent first", "share", f"{used:,} of {len(share_K):,} codes in use")
+    axis.legend(frameon=False, fontsize=9)
+    return figure
+
+
 def entropy_curve(
     path: str | os.PathLike,
     nats_per_step: np.ndarray,

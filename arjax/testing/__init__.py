@@ -15,6 +15,7 @@ from arjax.testing.model import check_model, model_laws
 from arjax.testing.network import check_network, network_laws
 from arjax.testing.objective import check_objective, objective_laws
 from arjax.testing.order import check_ordering_laws, check_partition_laws, ordering_laws, partition_laws
+from arjax.testing.quantizer import check_quantizer, quantizer_laws
 from arjax.testing.sampler import check_sampler, sampler_laws
 from arjax.testing.stages import check_stages, stages_laws
 
@@ -28,6 +29,7 @@ __all__ = [
     "check_objective",
     "check_ordering_laws",
     "check_partition_laws",
+    "check_quantizer",
     "check_sampler",
     "check_stages",
     "conditional_laws",
@@ -36,6 +38,7 @@ __all__ = [
     "objective_laws",
     "ordering_laws",
     "partition_laws",
+    "quantizer_laws",
     "sampler_laws",
     "stages_laws",
 ]

@@ -20,13 +20,13 @@ from arjax.data import Dataset
 from arjax.data.vocabulary import check_same_tokens
 from arjax.evaluation.report import Measures
 from arjax.models import Model
-from arjax.objectives import Companion, Objective
+from arjax.objectives import OBJECTIVES, Companion, Objective
 from arjax.parallel.sharding import Rule, check_batch_size, replicated
 from arjax.samplers import Sampler
 from arjax.training.checkpoint import CheckpointStore
 from arjax.training.optimizer import make_optimizer
 from arjax.training.schedules import make_schedule
-from arjax.training.starting import check_start, part_of_run, sources_of_parts
+from arjax.training.starting import check_start, entries_that_fit, part_of_run, sources_of_parts
 from arjax.training.state import (
     Recipe,
     TrainState,
@@ -169,15 +169,32 @@ class Setup:
         """The parameters of the run in `train.init_from`, for these models, which have those of this one; or those of
         some parts by their names, each of a run of its own, from `1=runs/coarse,2=runs/fine`.
 
+        Where the objective leaves some entries as they are, these, and all others that fit.
+
         Raises:
           UserError: there is no such run, or its parameters are not those of the models.
         """
-        sources = sources_of_parts(self.train.init_from, self.model)
-        if not sources:
-            other = self.open_run(self.train.init_from)
-            for model in models:
-                check_start(model, self.dataset, self.abstract_state.params, other, self.train.init_from)
-            return other.params
+        if sources := sources_of_parts(self.train.init_from, self.model):
+            return self._params_of_parts(sources, models)
+        source, wanted = self.train.init_from, self.abstract_state.params
+        other = self.open_run(source)
+        entries = self.recipe.objective.frozen(self.model)
+        if entries:
+            entries = entries_that_fit(self.model, entries, wanted, other, source)
+            wanted = {name: wanted[name] for name in entries}
+            found = {name: other.params[name] for name in entries if name in other.params}
+            other = dataclasses.replace(other, params=found)
+        for model in models:
+            check_start(model, self.dataset, wanted, other, source, entries)
+        return other.params
+
+    def _params_of_parts(self, sources: Mapping[str, str], models: Sequence[Model]) -> dict[str, Any]:
+        """The parameters of some parts by their names, each of a run of its own."""
+        if left := sorted(set(self.recipe.objective.frozen(self.model)) - sources.keys()):
+            raise UserError(
+                f"the objective leaves {', '.join(left)} as they are in a run: give train.init_from one run for the "
+                "whole model"
+            )
         found = {}
         for name, workdir in sources.items():
             other = part_of_run(name, self.abstract_state.params[name], self.open_run(workdir))
@@ -240,6 +257,9 @@ def make_setup(
         accumulate=accumulate,
     )
     objective.check(model)
+    if objective.frozen(model) and not train.init_from:
+        name, kept = OBJECTIVES.name_of(type(objective)), ", ".join(objective.frozen(model)[:3])
+        raise UserError(f"the objective {name!r} leaves {kept} as they are in another run: name it as train.init_from")
     others["evaluate"].check(model, dataset)
     return Setup(dataset=dataset, recipe=recipe, schedule=learning_rate, total_steps=total_steps, train=train, **others)
 
@@ -271,6 +291,7 @@ def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, 
         best = best_checkpoints.restore(setup.abstract_state.params)
         if best is not None:
             step, params, extra = best
+            setup.model.check_trained(params)
             return params, step, extra
         latest = latest_store(workdir).restore(setup.abstract_state)
         if not best_checkpoints.steps():  # else a run has saved its first best parameters meanwhile

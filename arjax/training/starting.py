@@ -27,7 +27,9 @@ _MEANING = ("kind", "num_levels", "value_shape", "name")
 _FREE = ("dtype", "arrays", "grid_shape")
 
 
-def check_start(model: Model, data: Dataset | None, params: Any, other: Any, workdir: str) -> None:
+def check_start(
+    model: Model, data: Dataset | None, params: Any, other: Any, workdir: str, entries: tuple[str, ...] = ()
+) -> None:
     """Says on stderr how a run differs that gives its parameters to a model, where they may still be meant.
 
     Args:
@@ -36,6 +38,7 @@ def check_start(model: Model, data: Dataset | None, params: Any, other: Any, wor
       params: shapes and types of its parameters.
       other: the other run, see `Trained`.
       workdir: its folder.
+      entries: of the parameters that are read, named as the parts of the model; (): all.
 
     Raises:
       UserError: parameters of other names, shapes or types; values of other kinds, levels or tokens, or another family
@@ -45,12 +48,12 @@ def check_start(model: Model, data: Dataset | None, params: Any, other: Any, wor
     named = f"train.init_from={workdir}"
     if data is not None:
         check_same_tokens(data.vocabulary, other.dataset.vocabulary, named)
-    different = list(_differences(model, other.model))
+    different = list(_differences(model, other.model, entries))
     refused = [each for each, last in different if last in _MEANING]
     if refused:
         raise UserError(f"the parameters of {named} do not fit this model; {'; '.join(refused[:3])}")
     told = [each for each, _ in different]
-    if _has_other_order(model, other.model):
+    if _has_other_order(model, other.model, entries):
         told.insert(0, "it was trained in another order")
     if data is not None and not _scaled_alike(data, other.dataset):
         told.append("its data are standardised by other means and scales")
@@ -96,7 +99,24 @@ def _names(params: Any) -> set[str]:
     return {path_string(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
 
 
-def _differences(here: Model, there: Model) -> Iterator[tuple[str, str]]:
+def entries_that_fit(model: Model, needed: tuple[str, ...], params: Any, other: Any, workdir: str) -> tuple[str, ...]:
+    """The entries of the parameters that are read from another run: those that are needed, and all others of the same
+    shapes and meaning. Says on stderr which ones begin anew.
+    """
+    fits = list(needed)
+    for name in params.keys() - set(needed):
+        try:
+            check_fits({name: params[name]}, {name: other.params.get(name, {})}, workdir)
+        except UserError:
+            continue
+        if not list(_differences(model, other.model, (name,))):
+            fits.append(name)
+    if left := sorted(params.keys() - set(fits)):
+        say_once(f"train.init_from={workdir} has no {', '.join(left)} of this form, which will begin anew")
+    return tuple(fits)
+
+
+def _differences(here: Model, there: Model, entries: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
     """Parts of the descriptions of two models that differ, in words, and the last of their names."""
     try:
         (own, _), (other, _) = describe(here), describe(there)
@@ -104,6 +124,8 @@ def _differences(here: Model, there: Model) -> Iterator[tuple[str, str]]:
         return
     own, other = dict(_leaves(own)), dict(_leaves(other))
     for name in sorted(own.keys() | other.keys()):
+        if entries and not name.startswith(tuple(f"fields.{entry}." for entry in entries)):
+            continue
         last = name.rpartition(".")[2]
         if own.get(name) != other.get(name) and last not in _FREE and "dropout" not in last:
             yield f"{name} was {other.get(name)!r} there and is {own.get(name)!r} here", last
@@ -121,7 +143,7 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def _has_other_order(here: Model, there: Model) -> bool:
+def _has_other_order(here: Model, there: Model, entries: tuple[str, ...] = ()) -> bool:
     """Whether two models on one grid have different orders, blocks or graphs, and the other one was not trained on
     the order of this one among several.
     """
@@ -129,6 +151,9 @@ def _has_other_order(here: Model, there: Model) -> bool:
         (_, own), (_, other) = describe(here), describe(there)
     except UserError:
         return False
+    if entries:
+        kept = tuple(f"model/{entry}/" for entry in entries)
+        own, other = ({name: a for name, a in arrays.items() if name.startswith(kept)} for arrays in (own, other))
     own_order = here.factorization if has_conditionals(here) and here.orders is None else None
     if own_order is not None and there.orders is not None and there.orders.has(own_order):
         return False

@@ -104,11 +104,12 @@ def own_of(state: TrainState) -> ObjectiveState:
 
 
 def fresh_state(recipe: Recipe, key: jax.Array, params: Any = None) -> TrainState:
-    """The state before the first step, from `params` where they are given, which may be those of some parts of the
+    """The state before the first step, from `params` where they are given, which may be some entries of those of the
     model; a pure function, to be jitted or traced.
     """
     if params is None or params.keys() != recipe.model.param_shapes.keys():
         params = {**recipe.model.init(key), **(params or {})}
+    params = recipe.objective.start(recipe.model, params)
     # The average starts as a copy: two donated leaves must not share a buffer.
     average = jax.tree.map(jnp.copy, params) if recipe.ema_decay else {}
     own = recipe.objective.init(recipe.model, jax.random.fold_in(key, 2))

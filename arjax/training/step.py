@@ -65,10 +65,12 @@ def train_step(
     loss, (gradients, own_gradients) = loss_and_gradients(recipe, state.params, own, batch, step)
     updates, opt_state = recipe.optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
+    frozen = {name: state.params[name] for name in recipe.objective.frozen(recipe.model)}
+    params, own_state = recipe.objective.after_step(recipe.model, params | frozen if frozen else params, loss.state)
     ema = average(state.ema, params, state.step, recipe.ema_decay) if recipe.ema_decay else state.ema
     next_own: ObjectiveTrainState | dict = {}
     if isinstance(state.own, ObjectiveTrainState):
-        next_own = _train_own(recipe, state.own, own_gradients, loss.state)
+        next_own = _train_own(recipe, state.own, own_gradients, own_state)
     return TrainState(step=state.step + 1, params=params, opt_state=opt_state, ema=ema, own=next_own), loss
 
 

@@ -9,9 +9,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "arjax"
 #: From the ground up: a package may import those before it, and itself.
 LAYERS = [
-    *("core", "factorization", "conditionals", "networks", "samplers", "stages", "models", "interop", "objectives"),
-    *("testing", "parallel", "data", "evaluation", "reporting", "training", "config", "api", "cli", "population"),
-    *("sweep",),
+    *("core", "factorization", "conditionals", "networks", "samplers", "stages", "quantizers", "models", "interop"),
+    *("objectives", "testing", "parallel", "data", "evaluation", "reporting", "training", "config", "api", "cli"),
+    *("population", "sweep"),
 ]
 
 

@@ -35,6 +35,7 @@ from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIO
 from arjax.models import KINDS, make_model
 from arjax.networks import NETWORKS
 from arjax.objectives import OBJECTIVES
+from arjax.quantizers import QUANTIZERS
 from arjax.samplers import SAMPLERS
 from arjax.sweep.main import parse_flags as parse_sweep_flags
 from arjax.sweep.search import load_search
@@ -53,6 +54,7 @@ REGISTRIES = (
     NETWORKS,
     CONDITIONALS,
     OBJECTIVES,
+    QUANTIZERS,
     OPTIMIZERS,
     SCHEDULES,
     SAMPLERS,

@@ -20,7 +20,7 @@ from arjax.core.batch import Batch
 from arjax.core.spec import EventSpec
 from arjax.models import KINDS, Model, make_model
 from arjax.networks import NETWORKS
-from arjax.objectives import ObjectiveState, Step, make_objective
+from arjax.objectives import Step, make_objective
 from arjax.parallel.sharding import Rule, batch_sharding, make_mesh, param_shardings, path_string, replicated
 from arjax.testing.examples import random_context, random_x
 
@@ -79,9 +79,10 @@ def deviations(
     trained, key = make_objective(objective), jax.random.key(3)
     batch = Batch(random_x(model.event, BATCH), random_context(model.context_spec, BATCH) or {})
     params = jax.tree.map(np.asarray, model.init(jax.random.key(0)))
+    own = trained.init(model, jax.random.key(1))
 
     def loss(params: Any, batch: Batch) -> jax.Array:
-        return trained.loss(model, params, ObjectiveState(), batch, Step(key, jnp.float32(0.5))).value
+        return trained.loss(model, params, own, batch, Step(key, jnp.float32(0.5))).value
 
     gradient = jax.value_and_grad(loss)
     right_loss, right = jax.tree.map(np.asarray, jax.jit(gradient)(params, batch))

@@ -89,7 +89,12 @@ SMALL_MODELS = [f"{kind}/{name}" for kind in KINDS.names() for name in KINDS.get
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SMALL_MODELS)
 def test_gradients_of_every_kind_of_model_are_those_of_one_device(kind):
-    objective = "elbo(samples=2)" if kind == "latent/binary" else "teacher_forcing"
+    objectives = {
+        "latent/binary": "elbo(samples=2)",
+        "tokens/fsq": "tokenizer(rate=1)",
+        "tokens/vq": "tokenizer(rate=1)",
+    }
+    objective = objectives.get(kind, "teacher_forcing")
     check_gradients([[kind, "small", [(8, 1, 1), (2, 2, 2)], objective]])
 
 

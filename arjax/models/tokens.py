@@ -1,0 +1,407 @@
+"""Tokenizers with a prior: an encoder makes tokens of x, a prior models these, a decoder x given them. A bound."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import zlib
+from collections.abc import Iterator
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.core.batch import Batch, Score
+from arjax.core.errors import UserError
+from arjax.core.pictures import CodesInUse, Picture, Tiles, is_image
+from arjax.core.programs import one_program
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.models.autoregressive import AutoregressiveModel
+from arjax.models.base import Model, Params, SampledBound
+from arjax.models.checks import check_params
+from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
+from arjax.models.latent import DATA, LATENT, RECONSTRUCTED, check_reads, expected_value
+from arjax.networks.layers.local_context import pixels
+from arjax.quantizers import QUANTIZERS, Quantizer
+from arjax.quantizers.base import Grid
+from arjax.samplers import PLAIN_DRAW, Cached, Draw, DrawOptions, Resources, Sampler, example_keys
+
+#: The entries of the parameters that make the tokens of x; the prior was trained for these.
+TOKENIZER = ("encoder", "quantizer")
+#: The entry of the parameters that identifies the tokenizer of the prior, float32[8]; 0 where they learn together.
+FINGERPRINT = "fingerprint"
+#: Values of the tokens of an example that can be enumerated, at most.
+MOST_ENUMERATED = 2**18
+
+
+class Encoded(NamedTuple):
+    """Examples as tokens.
+
+    Attributes:
+      h: the vectors of the encoder, float32[B, *grid, E].
+      numbers: the numbers of the codes, int32[B, T].
+      z: the codes, float32[B, *grid, E], with the gradient that passes to h.
+    """
+
+    h: jax.Array
+    numbers: jax.Array
+    z: jax.Array
+
+
+def _small(quantizer: str, grid: Grid) -> ModelChoice:
+    """Few tokens, for the laws."""
+    sizes = {"hidden_sizes": (6,)} if len(grid) == 1 else {"width": 6, "num_blocks": 1}
+    network = ModelChoice(network="independent", network_options=sizes)
+    parts = {"encoder": network, "decoder": network, "prior": ModelChoice(network="made")}
+    return ModelChoice("tokens", {"quantizer": quantizer, "grid": grid}, parts=parts)
+
+
+@KINDS.register("tokens")
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class TokensModel(Model):
+    """A tokenizer and a prior of its tokens: log p(x) >= log p(z(x)) + log p(x | z(x)); parts encoder, decoder, prior.
+
+    van den Oord, Vinyals & Kavukcuoglu, "Neural Discrete Representation Learning" (2017): the posterior of the tokens z
+    given x is one point, z(x), so the evidence lower bound has these two terms alone: the *rate* -log p(z) and the
+    *distortion* -log p(x | z). The rest of the likelihood is that of all other tokens, which may give x, too. No
+    importance weights can recover it, because nothing is drawn from the posterior; `log_prob_over_tokens` sums it up
+    where the tokens are few.
+
+    Attributes:
+      encoder: a network that reads x, the part "x" of its context, and no site of its event; the vectors that become
+        tokens are the modes of its conditional.
+      decoder: p(x | z, c), any model; the codes are the part "z" of its context, on their grid.
+      prior: p(z | c), any model of the tokens.
+      quantizer: makes codes of vectors.
+    """
+
+    encoder: AutoregressiveModel
+    decoder: Model
+    prior: Model
+    quantizer: Quantizer = dataclasses.field(metadata={"static": True})
+
+    abilities: ClassVar[frozenset[str]] = frozenset({"tokens"})
+    discrete_latents: ClassVar[bool] = True
+    draw_options: ClassVar[frozenset[str]] = frozenset({"temperature", "top_k", "top_p", "min_p"})
+    own_draw_options: ClassVar[frozenset[str]] = frozenset({"tokens"})
+    EXAMPLES = {
+        "fsq": Example(_small("fsq(levels=(3, 2))", (2,)), EventSpec((2, 2))),
+        "vq": Example(_small("vq(codes=4, dims=2)", (1, 2)), EventSpec((2, 2)), ContextSpec("label", 3)),
+    }
+
+    @classmethod
+    def make(
+        cls, blueprint: Blueprint, *, quantizer: str = "fsq(levels=(8, 6, 5))", grid: tuple[int, ...] = (7, 7)
+    ) -> TokensModel:
+        """The model of its parts.
+
+        `quantizer`: a call string. `grid`: the grid of codes. Where it has as many axes as that of the data, apart from
+        colour channels, x and the codes are local parts of one another's context; else they are read as a whole.
+        """
+        blueprint.only("encoder", "decoder", "prior")
+        event, context, made = blueprint.event, blueprint.context, QUANTIZERS.call(quantizer)
+        _check_names(context)
+        wanted = _wanted(made, grid, event, context)
+        prior = blueprint.part("prior", made.token_event(grid), context, several_orders=True)
+        encoder: Any = blueprint.part("encoder", *wanted["encoder"])
+        model = cls(encoder, blueprint.part("decoder", *wanted["decoder"]), prior, made)
+        model.check_parts()
+        return model
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name}={getattr(self, name)!r}" for name in ("encoder", "decoder", "prior", "quantizer"))
+        return f"TokensModel({parts})"
+
+    @property
+    def kind(self) -> str:
+        """A bound, or an estimate where a part has no more."""
+        return "estimate" if "estimate" in (self.prior.kind, self.decoder.kind) else "bound"
+
+    @property
+    def unbiased(self) -> bool:
+        """Where it is so of prior and decoder: exp(score) is one term of the sum over all tokens."""
+        return self.prior.unbiased and self.decoder.unbiased
+
+    @property
+    def event(self) -> EventSpec:
+        """Shape and kind of x."""
+        return self.decoder.event
+
+    @property
+    def context_spec(self) -> ContextSpec:
+        """The context c, without the codes."""
+        return self.prior.context_spec
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of the codes."""
+        return self.encoder.event.grid_shape
+
+    @property
+    def token_event(self) -> EventSpec:
+        """Shape and kind of the tokens."""
+        return self.prior.event
+
+    @property
+    def num_tokens(self) -> int:
+        """T, the codes of an example."""
+        return self.quantizer.num_tokens(self.grid)
+
+    def check_parts(self) -> None:
+        """Raises `UserError` unless the parts follow on one another, and the encoder gives all vectors at once."""
+        self.quantizer.check_grid(self.grid)
+        _check_names(self.context_spec)
+        wanted = _wanted(self.quantizer, self.grid, self.event, self.context_spec)
+        for name, check in (("encoder", _check_encoder), ("decoder", check_reads)):
+            part = getattr(self, name)
+            try:
+                check(part)
+            except UserError as error:
+                raise UserError(f"the {name} of the kind 'tokens': {error}") from error
+            if (part.event, part.context_spec) != wanted[name]:
+                raise UserError(
+                    f"the {name} of the kind 'tokens' is one of {wanted[name][0].in_words} given other data"
+                )
+        if self.prior.event != self.quantizer.token_event(self.grid):
+            raise UserError(
+                f"the prior of the kind 'tokens' is one of {self.quantizer.token_event(self.grid).in_words}, not of "
+                f"{self.prior.event.in_words}"
+            )
+
+    def init(self, key: jax.Array) -> Params:
+        """Parameters of the parts by their names, of the quantizer, and the fingerprint 0."""
+        parts = {"encoder": self.encoder, "decoder": self.decoder, "prior": self.prior, "quantizer": self.quantizer}
+        found = {name: parts[name].init(k) for name, k in zip(parts, jax.random.split(key, 4), strict=True)}
+        return found | {FINGERPRINT: jnp.zeros(8, jnp.float32)}
+
+    def encoded(self, params: Params, batch: Batch, train: bool = False, key: jax.Array | None = None) -> Encoded:
+        """The examples of a batch as tokens."""
+        dummy = jnp.zeros((len(batch), *self.encoder.event.shape), jnp.float32)
+        context = {**batch.context, DATA: batch.x}
+        own = params["encoder"]
+        features = self.encoder.features(own, dummy, context=context, train=train, key=key if train else None)
+        h = self.encoder.head(own, train, key).mode(features)
+        numbers = self.quantizer.assign(params["quantizer"], h).numbers
+        codes = self.quantizer.lookup(params["quantizer"], numbers, self.grid)
+        return Encoded(h, numbers, self.quantizer.passed(params["quantizer"], h, codes))
+
+    def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
+        """log p(z(x)) + log p(x | z(x)) of each example; its terms are `rate` and `distortion`. It needs a `key` where
+        a part does.
+        """
+        check_params(self.param_shapes, params)
+        keys = [None] * 3 if key is None else list(jax.random.split(key, 3))
+        found = self.encoded(params, batch, train, keys[0])
+        rate = -self.log_prior(params, found.numbers, batch, keys[1], train)
+        distortion = -self.log_likelihood(params, found.z, batch, keys[2], train)
+        return Score(-rate - distortion, self.kind, {"rate": rate, "distortion": distortion})
+
+    def log_prior(
+        self, params: Params, numbers: jax.Array, batch: Batch, key: jax.Array | None = None, train: bool = False
+    ) -> jax.Array:
+        """log p(z | c), float32[B] nats, of the numbers of codes [B, T]."""
+        tokens = Batch(self.quantizer.tokens_of(numbers, self.grid), batch.context)
+        return self.prior.score(params["prior"], tokens, key=key, train=train).log_prob
+
+    def log_likelihood(
+        self, params: Params, z: jax.Array, batch: Batch, key: jax.Array | None = None, train: bool = False
+    ) -> jax.Array:
+        """log p(x | z, c), float32[B] nats, of the codes z [B, *grid, E]."""
+        given = batch.replace(context={**batch.context, LATENT: z})
+        return self.decoder.score(params["decoder"], given, key=key, train=train).log_prob
+
+    def log_prob_over_tokens(
+        self, params: Params, batch: Batch, *, key: jax.Array | None = None, most: int = MOST_ENUMERATED
+    ) -> jax.Array:
+        """log sum_z p(z | c) p(x | z, c) over all values of the tokens, float32[B] nats: log p(x | c), of which the
+        score is a bound. It costs a score for each of the K^T values.
+
+        Raises:
+          UserError: there are more than `most`.
+        """
+        num = self.quantizer.num_codes**self.num_tokens
+        if num > most:
+            raise UserError(
+                f"{self.num_tokens} tokens of {self.quantizer.num_codes} codes have {num:.3g} values, more than the "
+                f"{most} that can be enumerated"
+            )
+        values_ZT = np.array(list(itertools.product(range(self.quantizer.num_codes), repeat=self.num_tokens)), np.int32)
+        return _over_tokens(self, params, batch, jnp.asarray(values_ZT), key)
+
+    def tokens(self, params: Params, x: jax.Array, *, context: Any = None) -> jax.Array:
+        """The tokens of examples, int32[B, *token event]."""
+        numbers = self.encoded(params, self.checked_batch(x, context)).numbers
+        return self.quantizer.tokens_of(numbers, self.grid)
+
+    def code_numbers(self, params: Params, batch: Batch) -> tuple[jax.Array, int]:
+        """The numbers of the codes int32[B, T], and K."""
+        return self.encoded(params, batch).numbers, self.quantizer.num_codes
+
+    def draw_examples(
+        self, params: Params, keys: jax.Array, sampler: Sampler, options: DrawOptions, tokens: jax.Array | None = None
+    ) -> Draw:
+        """Tokens from the prior by the sampler, then x from the decoder, step by step; `tokens` [B, *token event] stand
+        for the former.
+
+        The temperature is that of both, `top_k`, `top_p` and `min_p` choose among tokens alone. The calls of both are
+        counted, those of the prior also alone.
+        """
+        of_prior, of_decoder = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+        stats: dict[str, jax.Array] = {}
+        if tokens is None:
+            tokens, stats = self.prior.draw(params["prior"], of_prior, options, sampler=sampler)
+        numbers = self.quantizer.numbers_of(tokens)
+        z = self.quantizer.lookup(params["quantizer"], numbers, self.grid)
+        given = _of_decoder(options, {**(options.context or {}), LATENT: z})
+        x, found = self.decoder.draw(params["decoder"], of_decoder, given)
+        both = {name: value + stats[name] if name in stats else value for name, value in found.items()}
+        return Draw(x, both | ({"prior_calls": stats["network_calls"]} if stats else {}))
+
+    def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
+        """As the prior with the sampler, and the decoder; raises `UserError` for observed sites, too."""
+        if options.given is not None or options.observed is not None:
+            raise UserError(
+                "the kind of model 'tokens' cannot draw the rest of an example of which a part is given: its tokens "
+                "depend on all of it, and their distribution given a part is not known"
+            )
+        self.refuse(options)
+        self.prior.check_draws(sampler, options)
+        self.decoder.check_draws(Cached(), _of_decoder(options))
+
+    def open_sampler(self, sampler: Sampler, open_run: Any) -> Sampler:
+        """As the prior."""
+        return self.prior.open_sampler(sampler, open_run)
+
+    def prepare_sampler(self, sampler: Sampler, params: Params, resources: Resources) -> Sampler:
+        """The sampler goes through the steps of the prior."""
+        return self.prior.prepare_sampler(sampler, params["prior"], resources)
+
+    def sampled_bound(self, samples: int) -> SampledBound:
+        """Raises `UserError`: more draws of one point are the same point."""
+        raise UserError(
+            "config.evaluate.samples draws from a posterior, and the kind of model 'tokens' has one value of tokens "
+            "for each example: set it to 0"
+        )
+
+    def check_trained(self, params: Params) -> None:
+        """Raises `UserError` where the prior was trained for the tokens of another encoder or quantizer."""
+        own = np.asarray(params[FINGERPRINT])
+        if own.any() and not np.array_equal(own, np.asarray(fingerprint(params))):
+            raise UserError(
+                "the prior was trained for the tokens of another encoder or quantizer than those of these parameters: "
+                "train it for these with the objective token_prior"
+            )
+
+    def with_prior(self, params: Params, prior: Params) -> Params:
+        """These parameters of the tokenizer with the prior of other parameters of this model; raises `UserError` unless
+        it was trained for the tokens of this tokenizer.
+        """
+        check_params(self.param_shapes, params)
+        check_params(self.param_shapes, prior)
+        marks = np.asarray(prior[FINGERPRINT])
+        marks = marks if marks.any() else np.asarray(fingerprint(prior))  # they were trained together
+        both = {**params, "prior": prior["prior"], FINGERPRINT: jnp.asarray(marks)}
+        self.check_trained(both)
+        return both
+
+    def pictures(self, params: Params, batch: Batch, key: jax.Array) -> Iterator[tuple[str, Picture]]:
+        """`codes`, the use of each. Of images, `reconstructions`: examples, and the decoder given their codes."""
+        yield "codes", CodesInUse()
+        if not is_image(self.event):
+            return
+        few = jax.tree.map(lambda leaf: jnp.asarray(leaf[:RECONSTRUCTED]), batch.replace(weight=None))
+        context = {**few.context, LATENT: _encoded(self, params, few).z}
+        decoded = expected_value(self.decoder, params["decoder"], context, len(few))
+        if decoded is None:
+            keys = example_keys(key, len(few))
+            decoded = self.decoder.draw(params["decoder"], keys, context=context).x
+        rows = np.concatenate([np.asarray(few.x), np.asarray(decoded)])
+        yield "reconstructions", Tiles(rows, len(few), "Examples, and their reconstructions")
+
+
+def _of_decoder(options: DrawOptions, context: Any = None) -> DrawOptions:
+    """The options of a draw that the decoder has, too."""
+    return DrawOptions(context=context, temperature=options.temperature)
+
+
+@jax.jit
+def _encoded(model: TokensModel, params: Params, batch: Batch) -> Encoded:
+    return model.encoded(params, batch)
+
+
+@one_program()
+def _over_tokens(
+    model: TokensModel, params: Params, batch: Batch, values_ZT: jax.Array, key: jax.Array | None
+) -> jax.Array:
+    keys = [None] * 2 if key is None else list(jax.random.split(key))
+
+    def joint(numbers_T: jax.Array) -> jax.Array:
+        numbers = jnp.broadcast_to(numbers_T, (len(batch), *numbers_T.shape))
+        z = model.quantizer.lookup(params["quantizer"], numbers, model.grid)
+        log_z = model.log_prior(params, numbers, batch, keys[0])
+        return log_z + model.log_likelihood(params, z, batch, keys[1])
+
+    return jax.nn.logsumexp(jax.lax.map(joint, values_ZT), axis=0)
+
+
+def fingerprint(params: Params) -> jax.Array:
+    """A digest of the parameters that make the tokens, float32[8] of whole numbers below 2^16.
+
+    Sums of mixed bits modulo 2^32: they do not depend on the order of addition, so all devices and meshes agree.
+    """
+    tokenizer = {name: params[name] for name in TOKENIZER}
+    return _digest(tokenizer)
+
+
+@jax.jit
+def _digest(tree: Any) -> jax.Array:
+    words = jnp.zeros(4, jnp.uint32)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        salt = zlib.crc32(jax.tree_util.keystr(path).encode())
+        bits = jax.lax.bitcast_convert_type(jnp.asarray(leaf, jnp.float32), jnp.uint32).reshape(-1)
+        place = jnp.arange(bits.size, dtype=jnp.uint32) * jnp.uint32(0x9E3779B9) + jnp.uint32(salt)
+        words += jnp.stack([_mixed(_mixed(bits + jnp.uint32(i)) ^ _mixed(place + jnp.uint32(i))).sum(dtype=jnp.uint32)
+                            for i in range(1, 5)])  # fmt: skip
+    halves = jnp.stack([words >> 16, words & jnp.uint32(0xFFFF)], -1)
+    return halves.reshape(-1).astype(jnp.float32)
+
+
+def _mixed(bits: jax.Array) -> jax.Array:
+    """uint32 to uint32, one to one: the final mix of MurmurHash3."""
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        bits = (bits ^ (bits >> shift)) * jnp.uint32(factor)
+    return bits ^ (bits >> 16)
+
+
+def _wanted(
+    quantizer: Quantizer, grid: Grid, event: EventSpec, context: ContextSpec
+) -> dict[str, tuple[EventSpec, ContextSpec]]:
+    """The events and the contexts of encoder and decoder."""
+    quantizer.check_grid(grid)
+    local = len(pixels(grid)) == len(pixels(event.grid_shape))
+    vectors = EventSpec(grid, (quantizer.width,), "real")
+    return {
+        "encoder": (vectors, context.with_part(DATA, event, local=local)),
+        "decoder": (event, context.with_part(LATENT, vectors, local=local)),
+    }
+
+
+def _check_names(context: ContextSpec) -> None:
+    clash = {LATENT, DATA} & {name for name, _ in context.parts}
+    if clash:
+        raise UserError(
+            f"the kind of model 'tokens' adds parts to the context that are called z and x, and {min(clash)!r} is there"
+        )
+
+
+def _check_encoder(encoder: Any) -> None:
+    """Raises `UserError` unless the vectors are one mode of one network that reads x, and no vector before."""
+    if not isinstance(encoder, AutoregressiveModel):
+        raise UserError("it is one network and one conditional, of the kind autoregressive")
+    check_reads(encoder)
+    if encoder.network.dependencies(encoder.factorization).any():
+        raise UserError("its sites are independent given x: take the network independent, or one that reads no site")
+    if encoder.conditional.joint or not encoder.conditional.REPARAMETERISED:
+        raise UserError("its conditional must have a mode that passes gradients, as gaussian has")

@@ -1,0 +1,151 @@
+"""The contract of a quantizer: vectors on a grid become codes with numbers, and numbers become codes again."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
+from arjax.core.registry import Registry
+from arjax.core.spec import MOST_LEVELS, EventSpec
+
+Params = Any
+State = Any
+Grid = tuple[int, ...]
+#: Classes of quantizers, by the names of call strings such as `fsq(levels=(8, 6, 5))`.
+QUANTIZERS = Registry(
+    "quantizer", most={"codes": MOST_LEVELS, "dims": 2**16, "bits": 24, "levels": 2**16, "scales": 2**12}
+)
+
+
+class Assigned(NamedTuple):
+    """The codes of B examples.
+
+    Attributes:
+      vectors: the vectors that became codes, float32[B, T, E].
+      numbers: the numbers of the codes, 0 to K - 1, int32[B, T].
+    """
+
+    vectors: jax.Array
+    numbers: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantizer:
+    """Vectors [B, *grid, E] as T codes of K each; G is the grid, such as (7, 7). Subclasses are frozen dataclasses
+    whose fields are options of a call string.
+
+    A *code* is a vector, its *number* is a whole number from 0 to K - 1, and *tokens* are the numbers in the form of
+    the event that a prior models. All methods are pure, compute in float32 and hold no arrays: trained codes are among
+    the parameters of a model, their statistics in the state of the objective that trains them.
+    """
+
+    #: Whether the codes of some tokens become the same tokens again, and every combination of codes can occur.
+    IDEMPOTENT: ClassVar[bool] = True
+    #: Whether the codes follow the vectors by statistics that an objective keeps, see `init_state`.
+    LEARNS: ClassVar[bool] = False
+
+    @property
+    def num_codes(self) -> int:
+        """K."""
+        raise NotImplementedError
+
+    @property
+    def width(self) -> int:
+        """E, the scalars of a vector."""
+        raise NotImplementedError
+
+    def check_grid(self, grid: Grid) -> None:
+        """Raises `UserError` for a grid of vectors that it cannot quantize."""
+
+    def num_tokens(self, grid: Grid) -> int:
+        """T."""
+        return math.prod(grid)
+
+    def token_event(self, grid: Grid) -> EventSpec:
+        """The event of the tokens of an example."""
+        return EventSpec(grid, (), "tokens", self.num_codes)
+
+    def numbers_of(self, tokens: jax.Array) -> jax.Array:
+        """The numbers of codes in tokens [B, *token event], int32[B, T]."""
+        return tokens.reshape(len(tokens), -1).astype(jnp.int32)
+
+    def tokens_of(self, numbers: jax.Array, grid: Grid) -> jax.Array:
+        """The inverse: tokens int32[B, *token event] of numbers [B, T]."""
+        return numbers.reshape(len(numbers), *self.token_event(grid).shape).astype(jnp.int32)
+
+    def init(self, key: jax.Array) -> Params:
+        """Fresh parameters, float32; none for fixed codes."""
+        return {}
+
+    def assign(self, params: Params, h: jax.Array) -> Assigned:
+        """The nearest codes of vectors h [B, *grid, E], without a gradient."""
+        raise NotImplementedError
+
+    def lookup(self, params: Params, numbers: jax.Array, grid: Grid) -> jax.Array:
+        """The codes of numbers int32[B, T] on the grid, float32[B, *grid, E]."""
+        raise NotImplementedError
+
+    def passed(self, params: Params, h: jax.Array, codes: jax.Array) -> jax.Array:
+        """The codes of the vectors h, as `lookup` gives them, with the gradient that goes on to h: by default that of
+        the identity (the straight-through estimator; Bengio, Leonard & Courville, "Estimating or Propagating Gradients
+        Through Stochastic Neurons", 2013).
+        """
+        h = h.astype(jnp.float32)
+        return jax.lax.stop_gradient(codes) + (h - jax.lax.stop_gradient(h))  # the codes to the bit
+
+    def vectors(self, params: Params, numbers: jax.Array, grid: Grid) -> jax.Array:
+        """Vectors float32[B, *grid, E] that become these numbers, where the quantizer is `IDEMPOTENT`."""
+        return self.lookup(params, numbers, grid)
+
+    def loss(self, params: Params, h: jax.Array, weight_B: jax.Array) -> jax.Array:
+        """Its own loss of the vectors of a batch, float32[]: the mean over examples by their weights; 0 by default."""
+        return jnp.zeros((), jnp.float32)
+
+    def init_state(self, key: jax.Array) -> State:
+        """The statistics of codes that follow the vectors (`LEARNS`), a dict of float32 arrays."""
+        return {}
+
+    def collect(self, params: Params, state: State, assigned: Assigned, weight_B: jax.Array, key: jax.Array) -> State:
+        """The statistics with one more batch, or micro-batch; `key` chooses the vectors that are kept."""
+        return state
+
+    def follow(self, params: Params, state: State) -> tuple[Params, State]:
+        """The parameters and the statistics after a train step, whose batches were collected."""
+        return params, state
+
+
+def make_quantizer(text: str) -> Quantizer:
+    """The quantizer of a call string, such as `fsq(levels=(8, 6, 5))`.
+
+    Raises:
+      UserError: an unknown name or option, or a value of another type or out of range.
+    """
+    return QUANTIZERS.call(text)
+
+
+def check_count(name: str, option: str, value: Any, least: int) -> None:
+    """Raises `UserError` unless an option is a whole number, at least `least`."""
+    if not is_integer(value) or value < least:
+        raise UserError(
+            f"the option {option!r} of the quantizer {name!r} must be a whole number, at least {least}, not {value!r}"
+        )
+
+
+def check_weight(name: str, option: str, value: Any, most: float = math.inf) -> None:
+    """Raises `UserError` unless an option is a number from 0 to `most`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        to = f"from 0 to {most}" if most < math.inf else "of at least 0"
+        raise UserError(f"the option {option!r} of the quantizer {name!r} must be a number {to}, not {value!r}")
+
+
+def weighted_mean(values_B: jax.Array, weight_B: jax.Array) -> jax.Array:
+    """The mean of [B, ...] over the examples by their weights, and over all other axes; 0 where nothing counts."""
+    by_example_B = values_B.reshape(len(values_B), -1).mean(-1)
+    total = weight_B.sum()
+    return jnp.where(weight_B > 0, weight_B * by_example_B, 0.0).sum() / jnp.where(total > 0, total, 1.0)

@@ -1,0 +1,112 @@
+"""Lookup-free quantization: the signs of a vector are the bits of its code."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.quantizers.base import (
+    QUANTIZERS,
+    Assigned,
+    Grid,
+    Params,
+    Quantizer,
+    check_count,
+    check_weight,
+    weighted_mean,
+)
+
+#: More codes than 2^20 would not fit as the table of the entropy of their mean.
+MOST_BITS = 20
+
+
+@QUANTIZERS.register("lfq")
+@dataclasses.dataclass(frozen=True)
+class Lfq(Quantizer):
+    """Codes sign(h) of +1 and -1; bit i of the number of a code is 1 where h_i > 0.
+
+    Yu et al., "Language Model Beats Diffusion: Tokenizer is Key to Visual Generation" (2024), section 3 (equations 3
+    to 5). Its loss has the entropies E[H(q(c | h))] - H(E[q(c | h)]), which make single assignments certain and all of
+    them together even, and the commitment |h - sign(h)|^2. The assignment q(c | h) is proportional to
+    exp(-|h - c|^2 / temperature): its bits are independent, with probabilities sigmoid(4 h_i / temperature). The mean
+    is over the batch (or micro-batch); its entropy, over all 2^bits codes, is exact.
+
+    Attributes:
+      bits: of a code, at most 20; there are 2^bits codes.
+      entropy: weight of the entropies.
+      commitment: weight of the commitment.
+      temperature: of q(c | h).
+    """
+
+    bits: int = 8
+    entropy: float = 0.1
+    commitment: float = 0.25
+    temperature: float = 1.0
+
+    def __post_init__(self):
+        check_count("lfq", "bits", self.bits, 1)
+        if self.bits > MOST_BITS:
+            raise UserError(f"the quantizer 'lfq' has at most {MOST_BITS} bits, not {self.bits}")
+        for option in ("entropy", "commitment"):
+            check_weight("lfq", option, getattr(self, option))
+        if not self.temperature > 0:
+            raise UserError(f"the temperature of the quantizer 'lfq' must be above 0, not {self.temperature!r}")
+
+    @property
+    def num_codes(self) -> int:
+        """2^bits."""
+        return 2**self.bits
+
+    @property
+    def width(self) -> int:
+        """One scalar for each bit."""
+        return self.bits
+
+    def assign(self, params: Params, h: jax.Array) -> Assigned:
+        """The bits of the signs."""
+        h = jax.lax.stop_gradient(h).astype(jnp.float32).reshape(len(h), -1, self.bits)
+        return Assigned(h, ((h > 0) * (2 ** np.arange(self.bits))).sum(-1).astype(jnp.int32))
+
+    def lookup(self, params: Params, numbers: jax.Array, grid: Grid) -> jax.Array:
+        """+1 where a bit is set, else -1."""
+        bits = (numbers[..., None].astype(jnp.int32) >> np.arange(self.bits)) & 1
+        return (2.0 * bits - 1.0).astype(jnp.float32).reshape(len(numbers), *grid, self.bits)
+
+    def loss(self, params: Params, h: jax.Array, weight_B: jax.Array) -> jax.Array:
+        """entropy (E[H(q)] - H(E[q])) + commitment |h - sign(h)|^2, the latter a mean over scalars; nats."""
+        h_BTE = h.astype(jnp.float32).reshape(len(h), -1, self.bits)
+        signs_BTE = jnp.where(h_BTE > 0, 1.0, -1.0)
+        found = self.commitment * weighted_mean((h_BTE - signs_BTE) ** 2, weight_B)
+        if not self.entropy:
+            return found
+        log_on, log_off = (jax.nn.log_sigmoid(s * 4 * h_BTE / self.temperature) for s in (1, -1))
+        of_one_BT = -(jnp.exp(log_on) * log_on + jnp.exp(log_off) * log_off).sum(-1)
+        mean_K = _mean_assignment(jnp.stack([jnp.exp(log_off), jnp.exp(log_on)], -1), weight_B)
+        of_mean = -(mean_K * jnp.log(jnp.where(mean_K > 0, mean_K, 1.0))).sum()
+        return found + self.entropy * (weighted_mean(of_one_BT, weight_B) - of_mean)
+
+
+def _mean_assignment(p_BTE2: jax.Array, weight_B: jax.Array) -> jax.Array:
+    """E[q(c)] over examples and sites, float32[2^bits], from the probabilities of bits 0 and 1.
+
+    A code is the pair of its higher and its lower bits, whose probabilities multiply: the mean is one matrix product.
+    """
+    bits = p_BTE2.shape[2]
+    p_NE2 = p_BTE2.reshape(-1, bits, 2)
+    low, high = (_products(p_NE2[:, part]) for part in (slice(0, bits // 2), slice(bits // 2, bits)))
+    weight_N = jnp.repeat(weight_B, p_BTE2.shape[1])
+    total = weight_N.sum()
+    weight_N = weight_N / jnp.where(total > 0, total, 1.0)
+    return jnp.einsum("nh,nl->hl", weight_N[:, None] * high, low, precision="highest").reshape(-1)
+
+
+def _products(p_NE2: jax.Array) -> jax.Array:
+    """The probabilities of all numbers of some bits, the first bit varies fastest: [N, 2^E]."""
+    found = jnp.ones((len(p_NE2), 1), jnp.float32)
+    for i in range(p_NE2.shape[1]):
+        found = (p_NE2[:, i, :, None] * found[:, None, :]).reshape(len(p_NE2), -1)
+    return found

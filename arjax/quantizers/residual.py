@@ -1,0 +1,198 @@
+"""Residual quantization over scales: a coarse grid of codes first, then what it leaves, scale by scale."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
+from arjax.core.spec import EventSpec
+from arjax.quantizers.base import (
+    QUANTIZERS,
+    Assigned,
+    Grid,
+    Params,
+    Quantizer,
+    State,
+    check_count,
+    check_weight,
+    make_quantizer,
+    weighted_mean,
+)
+
+#: The parameters of the quantizer of all scales, and the kernels of the smoothing convolutions.
+OF, KERNELS = "of", "kernels"
+#: The weight of a convolution beside the codes themselves.
+SMOOTHED = 0.5
+
+
+@QUANTIZERS.register("residual")
+@dataclasses.dataclass(frozen=True)
+class Residual(Quantizer):
+    """Squares of s x s codes for each of the scales s, coarse to fine: each scale quantizes what the ones before left.
+
+    Tian, Jiang, Yuan, Peng & Wang, "Visual Autoregressive Modeling: Scalable Image Generation via Next-Scale
+    Prediction" (2024), algorithms 1 and 2: the rest f of the vectors is reduced to s x s means, one quantizer of all
+    scales makes codes of these, a bicubic interpolation brings the codes back to the grid, a 3 x 3 convolution (of
+    weight 1/2, beside the interpolation itself) smooths them, and they are subtracted from f. Their sum stands for the
+    vectors. The tokens of all scales are one sequence: the partition `sizes` cuts it, `sizes(sizes=(1, 4, 16, 49))` for
+    these scales. Its loss is the mean over the scales of |sum so far - h|^2, by which the convolutions learn, and
+    `commitment` times the same for h.
+
+    Attributes:
+      scales: sides of the squares; the last is that of the grid.
+      of: the quantizer of every scale; its own loss has no part.
+      convolutions: smoothing ones, which neighbouring scales share; 0: none.
+      commitment: weight of the gradient for h.
+    """
+
+    scales: tuple[int, ...] = (1, 2, 4, 7)
+    of: str = "vq(codes=512)"
+    convolutions: int = 4
+    commitment: float = 0.25
+
+    #: The codes of a sum need not be the codes that it was made of.
+    IDEMPOTENT: ClassVar[bool] = False
+
+    def __post_init__(self):
+        if not self.scales or not all(is_integer(each) and each >= 1 for each in self.scales):
+            raise UserError(f"the scales of the quantizer 'residual' must be whole numbers, not {self.scales!r}")
+        if any(b <= a for a, b in zip(self.scales, self.scales[1:], strict=False)):
+            raise UserError(f"the scales of the quantizer 'residual' must grow from one to the next, not {self.scales}")
+        check_count("residual", "convolutions", self.convolutions, 0)
+        check_weight("residual", "commitment", self.commitment)
+        if isinstance(self.inner, Residual):
+            raise UserError("the quantizer 'residual' has one quantizer for all scales, which is no residual one")
+
+    @property
+    def inner(self) -> Quantizer:
+        """The quantizer of every scale."""
+        return make_quantizer(self.of)
+
+    @property
+    def LEARNS(self) -> bool:  # type: ignore[override]  # a constant of other quantizers
+        """As the quantizer of the scales."""
+        return self.inner.LEARNS
+
+    @property
+    def num_codes(self) -> int:
+        """Those of a scale, which all scales share."""
+        return self.inner.num_codes
+
+    @property
+    def width(self) -> int:
+        """That of a scale."""
+        return self.inner.width
+
+    @property
+    def _sizes(self) -> list[int]:
+        return [side**2 for side in self.scales]
+
+    def check_grid(self, grid: Grid) -> None:
+        """Raises `UserError` unless the grid is the last scale."""
+        if grid != (self.scales[-1],) * 2:
+            side = self.scales[-1]
+            raise UserError(
+                f"the scales {self.scales} of the quantizer 'residual' end with a grid of {side} x {side} vectors, not "
+                f"{' x '.join(map(str, grid))}"
+            )
+
+    def num_tokens(self, grid: Grid) -> int:
+        """Those of all scales."""
+        return sum(self._sizes)
+
+    def token_event(self, grid: Grid) -> EventSpec:
+        """One sequence, the coarsest scale first."""
+        return self.inner.token_event((self.num_tokens(grid),))
+
+    def numbers_of(self, tokens: jax.Array) -> jax.Array:
+        """See `Quantizer`."""
+        return self.inner.numbers_of(tokens)
+
+    def tokens_of(self, numbers: jax.Array, grid: Grid) -> jax.Array:
+        """See `Quantizer`."""
+        return self.inner.tokens_of(numbers, (self.num_tokens(grid),))
+
+    def init(self, key: jax.Array) -> Params:
+        """`of`, and `kernels` [n, 3, 3, E, E]."""
+        of_inner, of_kernels = jax.random.split(key)
+        params: dict[str, Any] = {OF: self.inner.init(of_inner)}
+        if self.convolutions:
+            shape = (self.convolutions, 3, 3, self.width, self.width)
+            params[KERNELS] = jax.random.normal(of_kernels, shape) / (9 * self.width) ** 0.5
+        return params
+
+    def assign(self, params: Params, h: jax.Array) -> Assigned:
+        """The codes of all scales, and the means that they stand for."""
+        return self._split(params, jax.lax.stop_gradient(h))[0]
+
+    def lookup(self, params: Params, numbers: jax.Array, grid: Grid) -> jax.Array:
+        """The sum over the scales."""
+        ends = np.cumsum(self._sizes)[:-1]
+        parts = jnp.split(numbers, ends, axis=1)
+        return sum(
+            (self._at_grid(params, part, k) for k, part in enumerate(parts[1:], 1)), self._at_grid(params, parts[0], 0)
+        )
+
+    def loss(self, params: Params, h: jax.Array, weight_B: jax.Array) -> jax.Array:
+        """The mean over the scales of |sum - h|^2 for the sum, and `commitment` times as much for h."""
+        h = h.astype(jnp.float32)
+        fixed = jax.lax.stop_gradient(h)
+        total = jnp.zeros((), jnp.float32)
+        for so_far in self._split(params, fixed)[1]:
+            of_codes = weighted_mean((so_far - fixed) ** 2, weight_B)
+            of_h = weighted_mean((jax.lax.stop_gradient(so_far) - h) ** 2, weight_B)
+            total += of_codes + self.commitment * of_h
+        return total / len(self.scales)
+
+    def init_state(self, key: jax.Array) -> State:
+        """As the quantizer of the scales."""
+        return self.inner.init_state(key)
+
+    def collect(self, params: Params, state: State, assigned: Assigned, weight_B: jax.Array, key: jax.Array) -> State:
+        """The codes of all scales."""
+        return self.inner.collect(params[OF], state, assigned, weight_B, key)
+
+    def follow(self, params: Params, state: State) -> tuple[Params, State]:
+        """As the quantizer of the scales; the convolutions have gradients."""
+        of_inner, state = self.inner.follow(params[OF], state)
+        return params | {OF: of_inner}, state
+
+    def _split(self, params: Params, h: jax.Array) -> tuple[Assigned, list[jax.Array]]:
+        """The codes of all scales without a gradient, and the sums over the first 1, 2, ... scales, with gradients of
+        the convolutions.
+        """
+        rest, so_far = h.astype(jnp.float32), jnp.zeros(h.shape, jnp.float32)
+        found, sums = [], []
+        for k, side in enumerate(self.scales):
+            reduced = jnp.einsum("sh,tw,bhwe->bste", *[_means(side, self.scales[-1])] * 2, rest, precision="highest")
+            found.append(self.inner.assign(params[OF], reduced))
+            added = self._at_grid(params, found[-1].numbers, k)
+            so_far = so_far + added
+            rest = jax.lax.stop_gradient(rest - added)
+            sums.append(so_far)
+        return Assigned(*(jnp.concatenate(parts, 1) for parts in zip(*found, strict=True))), sums
+
+    def _at_grid(self, params: Params, numbers: jax.Array, k: int) -> jax.Array:
+        """What scale k adds, [B, *grid, E], of its numbers [B, s * s]."""
+        side, full = self.scales[k], self.scales[-1]
+        z = self.inner.lookup(params[OF], numbers, (side, side))
+        z = jax.image.resize(z, (len(z), full, full, self.width), "cubic")
+        if not self.convolutions:
+            return z
+        last = len(self.scales) - 1
+        kernel = params[KERNELS][round(k * (self.convolutions - 1) / last) if last else 0]
+        smooth = jax.lax.conv_general_dilated(z, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return (1 - SMOOTHED) * z + SMOOTHED * smooth
+
+
+def _means(side: int, full: int) -> np.ndarray:
+    """The means over `side` equal parts of `full` places, float32[side, full]; places on a border count for both."""
+    edges = np.arange(side + 1) * full / side
+    overlap = np.minimum(edges[1:, None], np.arange(full) + 1) - np.maximum(edges[:-1, None], np.arange(full))
+    return (np.maximum(overlap, 0) * side / full).astype(np.float32)

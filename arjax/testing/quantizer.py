@@ -1,0 +1,214 @@
+"""The laws of a quantizer: numbers and codes invert, codes become themselves, all of them occur, gradients pass."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.quantizers import Quantizer, make_quantizer
+from arjax.testing.laws import Law, NotSupported, as_test, check_laws, require
+
+#: The grid of the vectors.
+GRID = (4, 4)
+NUM = 32
+#: Codes of which all are tried, at most.
+MOST = 2**14
+
+
+def quantizer_laws(call: str, *, grid: tuple[int, ...] = GRID) -> Callable[[Law], None]:
+    """A pytest test of a registered quantizer:
+
+        test_my_codes = quantizer_laws("my_codes(levels=3)")
+
+    Args:
+      call: its call string.
+      grid: of the vectors.
+    """
+    return as_test(laws_of_quantizer(call, grid))
+
+
+def check_quantizer(call: str, *, grid: tuple[int, ...] = GRID) -> dict[str, str]:
+    """The same without pytest: returns "kept", or the sentence of a refusal, by the name of each law.
+
+    Raises:
+      LawBroken: with the law and the difference.
+    """
+    return check_laws(laws_of_quantizer(call, grid))
+
+
+def laws_of_quantizer(call: str, grid: tuple[int, ...] = GRID) -> list[Law]:
+    """The laws of a quantizer."""
+    checks = {
+        "tokens": check_tokens,
+        "reach": check_reach,
+        "use": check_use,
+        "types": check_types,
+        "gradients": check_gradients,
+        "weights": check_weights,
+        "state": check_state,
+    }
+    return [Law(name, functools.partial(_run, check, call, grid)) for name, check in checks.items()]
+
+
+#: Compiled once for all laws: operation by operation they would take several times as long.
+_assign = jax.jit(lambda quantizer, params, h: quantizer.assign(params, h), static_argnums=0)
+_lookup = jax.jit(
+    lambda quantizer, params, numbers, grid: quantizer.lookup(params, numbers, grid), static_argnums=(0, 3)
+)
+_loss = jax.jit(
+    jax.value_and_grad(lambda h, quantizer, params, weight_B: quantizer.loss(params, h, weight_B)), static_argnums=1
+)
+_collect = jax.jit(lambda quantizer, *args: quantizer.collect(*args), static_argnums=0)
+_follow = jax.jit(lambda quantizer, *args: quantizer.follow(*args), static_argnums=0)
+
+
+def _run(check: Callable[..., None], call: str, grid: tuple[int, ...]) -> None:
+    quantizer = make_quantizer(call)
+    quantizer.check_grid(grid)
+    check(quantizer, quantizer.init(jax.random.key(0)), grid)
+
+
+def _vectors(quantizer: Quantizer, grid: tuple[int, ...], num: int = NUM, scale: float = 1.0) -> jax.Array:
+    rng = np.random.default_rng(0)
+    return jnp.asarray(scale * rng.normal(size=(num, *grid, quantizer.width)), jnp.float32)
+
+
+def _numbers(quantizer: Quantizer, grid: tuple[int, ...]) -> jax.Array:
+    """Numbers of codes [B, T], all of them if they are not too many."""
+    tokens = quantizer.num_tokens(grid)
+    num = math.ceil(min(quantizer.num_codes, MOST) / tokens)
+    return jnp.asarray(np.arange(num * tokens).reshape(num, tokens) % quantizer.num_codes, jnp.int32)
+
+
+def check_tokens(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
+    """Tokens are values of their event, and numbers of codes become tokens and the same numbers again.
+
+    Raises:
+      LawBroken: they do not.
+    """
+    numbers, event = _numbers(quantizer, grid), quantizer.token_event(grid)
+    tokens = np.asarray(quantizer.tokens_of(numbers, grid))
+    require(tokens.shape[1:] == event.shape, f"tokens have the shape {tokens.shape[1:]}, their event {event.shape}")
+    require(tokens.dtype == event.dtype, f"tokens are of type {tokens.dtype}, not {event.dtype}")
+    require(tokens.min() >= 0 and tokens.max() < event.num_levels, "a token is no value of its event")
+    require(np.array_equal(quantizer.numbers_of(jnp.asarray(tokens)), numbers), "tokens have other numbers of codes")
+    codes = np.asarray(_lookup(quantizer, params, numbers, grid)).reshape(len(numbers), -1)
+    require(codes.shape[1] == math.prod(grid) * quantizer.width, f"codes have the shape {codes.shape}")
+
+
+def check_reach(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
+    """Every code is the code of some vector, and the code of a code is itself.
+
+    Raises:
+      LawBroken: it is not.
+      NotSupported: sums of codes.
+    """
+    if not quantizer.IDEMPOTENT:
+        raise NotSupported("the codes of a sum of codes may be others")
+    numbers = _numbers(quantizer, grid)
+    again = _assign(quantizer, params, quantizer.vectors(params, numbers, grid)).numbers
+    wrong = int((np.asarray(again) != np.asarray(numbers)).sum())
+    require(wrong == 0, f"the vectors of {wrong} codes of {numbers.size} have another code")
+
+
+def check_use(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
+    """Vectors have several codes, which are nearer to them than random ones.
+
+    Raises:
+      LawBroken: they do not.
+    """
+    h = _vectors(quantizer, grid)
+    numbers = _assign(quantizer, params, h).numbers
+    require(len(np.unique(numbers)) > 1, "all vectors have one code")
+    near = _error(quantizer, params, h, numbers, grid)
+    rng = np.random.default_rng(1)
+    others = [
+        _error(quantizer, params, h, jnp.asarray(rng.integers(0, quantizer.num_codes, numbers.shape), jnp.int32), grid)
+        for _ in range(3)
+    ]
+    require(near < min(others), f"the codes of vectors are {near:.3g} from them, random codes {min(others):.3g}")
+
+
+def _error(quantizer: Quantizer, params: Any, h: jax.Array, numbers: jax.Array, grid: tuple[int, ...]) -> float:
+    return float(jnp.mean((_lookup(quantizer, params, numbers, grid) - h) ** 2))
+
+
+def check_types(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
+    """The numbers of codes are int32 from 0 to K - 1, of bfloat16 vectors and of very large ones, too; and the codes of
+    bfloat16 vectors are those of the same values in float32.
+
+    Raises:
+      LawBroken: they are not.
+    """
+    for scale in (1e-3, 1e4):
+        h = _vectors(quantizer, grid, scale=scale).astype(jnp.bfloat16)
+        few, same = (np.asarray(_assign(quantizer, params, each).numbers) for each in (h, h.astype(jnp.float32)))
+        require(few.dtype == np.int32, f"the numbers of codes are of type {few.dtype}")
+        require(few.min() >= 0 and few.max() < quantizer.num_codes, "the number of a code is out of range")
+        require(np.array_equal(few, same), "bfloat16 vectors have other codes than their values in float32")
+
+
+def check_gradients(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
+    """Codes with a gradient have the values of the codes, and gradients reach every scalar of the vectors.
+
+    Raises:
+      LawBroken: they do not.
+    """
+    h = _vectors(quantizer, grid, 2, 0.5)
+    codes = _lookup(quantizer, params, _assign(quantizer, params, h).numbers, grid)
+    passed, pull_back = jax.vjp(lambda h: quantizer.passed(params, h, codes), h)
+    require(np.array_equal(passed, codes), "codes with a gradient have other values")
+    (gradient,) = pull_back(jnp.ones_like(codes))
+    require(np.isfinite(gradient).all() and (np.asarray(gradient) > 0).all(), "a scalar has no gradient of its code")
+
+
+def check_weights(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
+    """The loss is finite, does not depend on examples of weight 0, and is 0 without examples.
+
+    Raises:
+      LawBroken: it does.
+    """
+    h, weight_B = _vectors(quantizer, grid, 4), jnp.asarray([1.0, 1, 0, 0])
+    found = [float(_loss(each, quantizer, params, weight_B)[0]) for each in (h, h.at[2:].set(3.0))]
+    require(np.isfinite(found).all() and np.isclose(*found), f"the loss depends on examples of weight 0: {found}")
+    loss, slope = _loss(h, quantizer, params, 0 * weight_B)
+    require(loss == 0 and not np.asarray(slope).any(), "a batch of weight 0 has a loss")
+
+
+def check_state(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
+    """Statistics keep their structure, two micro-batches count as one batch of both, examples of weight 0 do not count,
+    and a step without examples changes nothing.
+
+    Raises:
+      LawBroken: they do not.
+      NotSupported: fixed codes.
+    """
+    if not quantizer.LEARNS:
+        raise NotSupported("the codes are fixed, or trained by gradients")
+    h, fresh, key = _vectors(quantizer, grid, 8), quantizer.init_state(jax.random.key(1)), jax.random.key(2)
+
+    def after(state: Any, h: jax.Array, weight: float = 1.0) -> Any:
+        assigned = _assign(quantizer, params, h)
+        return _collect(quantizer, params, state, assigned, jnp.full(len(h), weight), key)
+
+    whole, parts = after(fresh, h), after(after(fresh, h[:5]), h[5:])
+    for name in fresh:
+        require(whole[name].shape == fresh[name].shape, f"{name} has another shape after a batch")
+        if name not in ("kept", "priority"):  # drawn at random
+            require(np.allclose(whole[name], parts[name], atol=1e-4), f"{name} of micro-batches differ from a batch")
+    ignored = after(fresh, 1e9 * h, weight=0.0)
+    require(all(np.array_equal(ignored[name], fresh[name]) for name in fresh), "examples of weight 0 count")
+    same_params, same = _follow(quantizer, params, fresh)
+    unchanged = [
+        np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, ((params, fresh), (same_params, same))), strict=True)
+    ]
+    require(all(unchanged), "a step without examples changes codes or statistics")
+    moved = _follow(quantizer, params, whole)[0]
+    before, near = (_error(quantizer, each, h, _assign(quantizer, each, h).numbers, grid) for each in (params, moved))
+    require(near < before, f"the codes do not follow the vectors: their distance is {near:.3g} after {before:.3g}")

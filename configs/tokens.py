@@ -1,0 +1,75 @@
+"""Tokenizers of images in two runs: first encoder, quantizer and decoder, then a prior of the tokens. A bound.
+
+van den Oord, Vinyals & Kavukcuoglu, "Neural Discrete Representation Learning" (2017), with the quantizers of Mentzer
+et al. (2023, `fsq`), Yu et al. (2024, `lfq`) and Tian et al. (2024, `residual`), of binarized MNIST and of digits.
+These papers have no likelihoods of MNIST. Expected: see docs/tokens.md.
+
+    arjax --config=configs/tokens.py --workdir=runs/tokenizer
+    arjax --config=configs/tokens.py:stage=prior,tokenizer=runs/tokenizer --workdir=runs/prior
+    arjax --config=configs/tokens.py:quantizer=residual,data=digits --workdir=runs/scales
+    arjax --config=configs/tokens.py:stage=prior,quantizer=residual,data=digits,tokenizer=runs/scales --workdir=runs/next
+
+`stage=prior` is the second run, which reads the first one, `tokenizer`. `prior`: `raster`, or `any_order`; of residual
+quantizers the raster goes from scale to scale, all codes of a scale in one step. `decoder`: independent pixels, or
+`gated_pixelcnn`. `tokens=20`: so many tokens of the whole image and hidden layers, in place of a grid of tokens and
+convolutions. The first run trains a prior of independent tokens, so that its numbers are a bound, too.
+"""
+
+from arjax.config import apply_smoke, base_config, dataset_config, model_config, parse_arg, part, pick
+
+#: name of the data -> data set, grid of the tokens, scales of residual ones, steps of a run
+DATA = {"mnist": ("binarized_mnist", (7, 7), (1, 2, 4, 7), 20_000), "digits": ("digits", (4, 4), (1, 2, 4), 2000)}
+QUANTIZERS = {
+    "fsq": "fsq(levels=(8, 6, 5))",
+    "vq": "vq(codes=512, dims=16)",
+    "lfq": "lfq(bits=8)",
+    "residual": "residual(scales={scales}, of='vq(codes=512, dims=16)')",
+}
+BLOCK = {"width": 128, "num_layers": 4, "num_heads": 4}
+PIXELCNN = {"num_layers": 3, "hidden_size": 24}
+
+
+def get_config(arg=""):
+    """The config of a tokenizer, or of its prior; the arguments are described above."""
+    choices = {"quantizer": pick(QUANTIZERS, "fsq"), "prior": pick(("raster", "any_order"), "raster")}
+    choices |= {"stage": pick(("tokenizer", "prior"), "tokenizer")}
+    choices |= {"decoder": pick(("independent", "gated_pixelcnn"), "independent")}
+    arg = parse_arg(arg, smoke=False, data=pick(DATA, "mnist"), tokenizer="runs/tokenizer", tokens=0, **choices)
+    name, grid, scales, steps = DATA[arg.data]
+    config = base_config()
+    config.dataset = dataset_config(name)
+    quantizer = QUANTIZERS[arg.quantizer].format(scales=scales)
+    config.model = model_config("tokens", quantizer=quantizer, grid=(arg.tokens,) if arg.tokens else grid)
+    config.parts = _parts(arg)
+    config.objective = "tokenizer(rate=1)"
+    if arg.stage == "prior":
+        config.parts["prior"] = _prior(arg, scales)
+        config.objective = "token_prior(of='order_agnostic')" if arg.prior == "any_order" else "token_prior"
+        config.train.init_from = arg.tokenizer
+    config.optimizer.update(name="adamw", learning_rate=1e-3, schedule="cosine", warmup_steps=200)
+    config.train.update(steps=steps, batch_size=64, log_every=200, eval_every=1000, steps_per_dispatch=50)
+    config.sample.num = 64
+    return apply_smoke(config) if arg.smoke else config
+
+
+def _parts(arg):
+    """Encoder and decoder, and the prior of independent tokens."""
+    if arg.tokens:
+        sizes = {"hidden_sizes": (8,) if arg.smoke else (400, 400)}
+    else:
+        sizes = {"width": 8, "num_blocks": 1} if arg.smoke else {"width": 32, "num_blocks": 1}
+    whole = part("independent", {"partition": "whole"}, **sizes)
+    decoder = whole
+    if arg.decoder != "independent":
+        decoder = part(arg.decoder, **({"num_layers": 2, "hidden_size": 4} if arg.smoke else PIXELCNN))
+    return {"encoder": whole, "decoder": decoder, "prior": part("independent")}
+
+
+def _prior(arg, scales):
+    """The prior of the second run."""
+    block = {"width": 8, "num_layers": 1, "num_heads": 2} if arg.smoke else BLOCK
+    if arg.prior == "any_order":
+        return part("masked_transformer", {"orders": "uniform"}, **block)
+    if arg.quantizer == "residual":
+        return part("transformer", {"partition": f"sizes(sizes={tuple(s * s for s in scales)})"}, **block)
+    return part("transformer", **block)

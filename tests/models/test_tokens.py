@@ -1,0 +1,208 @@
+"""Tokenizers with a prior: their two terms, the sum over all tokens, draws, priors of every form, and refusals."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from latent_cases import EVENT, HIDDEN, KEY, X, log_bernoulli, through, with_params
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.interop.model_file import SavedModel, load_model, save_model
+from arjax.models import ModelChoice, make_model
+from arjax.models.tokens import FINGERPRINT, fingerprint
+from arjax.objectives import make_objective
+from arjax.testing.examples import random_x
+from arjax.testing.models import random_like
+
+LOCAL = ModelChoice(network="independent", network_options={"width": 6, "num_blocks": 1})
+
+
+def tokens_model(
+    quantizer="fsq(levels=(3, 2))", grid=(2,), event=EVENT, prior=None, decoder=HIDDEN, encoder=HIDDEN, **more
+):
+    parts = {"encoder": encoder, "decoder": decoder, "prior": prior or ModelChoice(network="made")}
+    return make_model(event, ModelChoice("tokens", {"quantizer": quantizer, "grid": grid}, parts=parts), **more)
+
+
+@pytest.fixture(scope="module")
+def small():
+    return with_params(tokens_model(), 1.0)
+
+
+def test_the_terms_are_those_of_its_equations(small):
+    """h, the digits of FSQ, the codes and the pixels in numpy; the prior scores the tokens as it does alone."""
+    model, params = small
+    h = through(params["encoder"], X.reshape(16, -1)).reshape(16, 2, 2, 2)[..., 0]  # means, beside log-scales
+    levels = np.array([3, 2])
+    half, offset = (levels - 1) * 1.001 / 2, np.array([0.0, 0.5])
+    z = np.round(np.tanh(h + np.arctanh(offset / half)) * half - offset)
+    tokens = ((z + levels // 2) * np.array([1, 3])).sum(-1)
+    assert len(np.unique(tokens)) > 2
+    logits = through(params["decoder"], (z / (levels // 2)).reshape(16, -1))
+    distortion = -log_bernoulli(X.reshape(16, -1), logits).sum(-1)
+    rate = -model.prior.log_prob(params["prior"], tokens.astype(np.int32))
+    score = model.score(params, Batch(X))
+    np.testing.assert_array_equal(model.tokens(params, X), tokens)
+    np.testing.assert_allclose(score.terms["distortion"], distortion, rtol=1e-4)
+    np.testing.assert_allclose(score.terms["rate"], rate, rtol=1e-5)
+    np.testing.assert_allclose(score.log_prob, -rate - distortion, rtol=1e-4)
+    assert score.kind == model.kind == "bound" and model.unbiased
+
+
+def test_the_sum_over_all_tokens_holds_the_bound_to_account(small):
+    """It is a distribution over x, the bound is below it, and meets it where the prior has one value of the tokens."""
+    model, params = small
+    exact, bound = model.log_prob_over_tokens(params, Batch(X)), model.score(params, Batch(X)).log_prob
+    assert abs(float(jnp.exp(exact).sum()) - 1) < 1e-5
+    assert (np.asarray(bound) < np.asarray(exact)).all()
+    certain = tokens_model(prior=ModelChoice(network="independent"))
+    params = with_params(certain, 1.0)[1]
+    params["encoder"] = jax.tree.map(lambda leaf: 0 * leaf, params["encoder"])  # one value of the tokens for all x
+    number = int(certain.tokens(params, X)[0, 0])
+    params["prior"] = jax.tree.map(lambda leaf: 0 * leaf, params["prior"])
+    params["prior"]["site"]["bias"][..., number] = 60.0
+    found = certain.log_prob_over_tokens(params, Batch(X)), certain.score(params, Batch(X)).log_prob
+    np.testing.assert_allclose(*found, atol=1e-5)
+    with pytest.raises(UserError, match="2 tokens of 6 codes have 36 values, more than the 10"):
+        model.log_prob_over_tokens(params, Batch(X), most=10)
+
+
+def test_gradients_of_the_distortion_reach_the_encoder_and_those_of_the_rate_the_prior_alone(small):
+    model, params = small
+
+    def term(params, name):
+        return model.score(params, Batch(X), train=True, key=KEY).terms[name].mean()
+
+    moves = {
+        name: {part for part, slope in jax.grad(term)(params, name).items() if any(map(np.any, jax.tree.leaves(slope)))}
+        for name in ("rate", "distortion")
+    }
+    assert moves == {"rate": {"prior"}, "distortion": {"encoder", "decoder"}}
+
+
+def test_draws_are_tokens_of_the_prior_then_pixels(small):
+    model, params = small
+    keys = jax.random.split(KEY, 64)
+    drawn = model.draw(params, keys)
+    assert drawn.stats["prior_calls"].tolist() == [2] * 64 and drawn.stats["network_calls"].min() > 2
+    tokens = jnp.asarray(np.arange(64)[:, None] % 6 * [[1, 1]], jnp.int32)
+    fixed = model.draw(params, keys, tokens=tokens, temperature=1e-6)
+    assert "prior_calls" not in fixed.stats
+    z = model.quantizer.lookup({}, tokens, (2,))
+    mode = model.decoder.guess(params["decoder"], jnp.zeros((64, 2, 2), jnp.int32), {"z": z})
+    np.testing.assert_array_equal(fixed.x, mode)
+    cold = np.asarray(model.draw(params, keys, temperature=1e-6).x)
+    assert len(np.unique(cold.reshape(64, -1), axis=0)) == 1  # the temperature is that of the prior, too
+    top = np.asarray(model.draw(params, keys, top_k=1).x)
+    assert len(np.unique(top.reshape(64, -1), axis=0)) > 1  # one value of the tokens, any pixels given these
+
+
+@pytest.mark.parametrize(
+    ("quantizer", "grid", "prior"),
+    [
+        ("fsq(levels=(3, 3), digits=True)", (2, 2), ModelChoice(options={"conditional": "nested(features=4)"})),
+        ("fsq(levels=(4, 2), digits=True)", (2,), ModelChoice(options={"conditional": "ordinal"})),
+        ("lfq(bits=2)", (2, 2), ModelChoice(network="masked_transformer", options={"orders": "uniform"})),
+        ("vq(codes=3, dims=2)", (2, 2), ModelChoice(options={"ordering": "random(seed=2)"})),
+        (
+            "residual(scales=(1, 2), of='vq(codes=3, dims=2)')",
+            (2, 2),
+            ModelChoice(options={"partition": "sizes(sizes=(1, 4))"}),
+        ),
+    ],
+)
+def test_priors_of_every_form(quantizer, grid, prior):
+    """Digits under nested and ordinal conditionals, any order, another order, one scale after the other."""
+    options = {"width": 8, "num_layers": 1, "num_heads": 2} if prior.network else {"hidden_sizes": (8,)}
+    prior = ModelChoice(network=prior.network or "made", options=prior.options, network_options=options)
+    sizes = HIDDEN if len(grid) == 1 else LOCAL
+    model, params = with_params(tokens_model(quantizer, grid, prior=prior, encoder=sizes, decoder=sizes))
+    assert np.isfinite(model.score(params, Batch(X)).log_prob).all()
+    drawn = model.sample(params, KEY, 3)
+    assert drawn.shape == (3, 2, 2) and set(np.unique(drawn)) <= {0, 1}
+    for objective in (make_objective("token_prior(of='order_agnostic')"), make_objective("token_prior")):
+        if model.prior.orders is None and objective.of == "order_agnostic":
+            with pytest.raises(UserError, match=r"the prior of the kind 'tokens': .* needs model\.orders"):
+                objective.check(model)
+            continue
+        objective.check(model)
+    if "residual" in quantizer:  # the sites of a scale are independent given coarser ones
+        reads = model.prior.network.dependencies(model.prior.factorization)
+        np.testing.assert_array_equal(reads, [[False] * 5] + [[True] + [False] * 4] * 4)
+
+
+def test_codes_near_their_pixels_and_colour_channels_and_a_decoder_with_own_reading():
+    """A Gated PixelCNN of 4 x 4 pixels with 2 x 2 codes as local context reads them; encoders read colours."""
+    decoder = ModelChoice(network="gated_pixelcnn", network_options={"num_layers": 2, "hidden_size": 4})
+    model, params = with_params(
+        tokens_model("fsq(levels=(3, 3))", (2, 2), EventSpec((4, 4)), decoder=decoder, encoder=LOCAL)
+    )
+    assert model.decoder.context_spec.local == ("z",) and model.encoder.context_spec.local == ("x",)
+    x = random_x(model.event, 3)
+    one, other = (model.log_likelihood(params, jnp.full((3, 2, 2, 2), value), Batch(x)) for value in (-1.0, 1.0))
+    assert np.isfinite(one).all() and not np.allclose(one, other)
+    colours = tokens_model("fsq(levels=(3, 3))", (2, 2), EventSpec((4, 4, 3)), decoder=LOCAL, encoder=LOCAL)
+    assert colours.encoder.context_spec.local == ("x",)
+
+
+def test_it_is_mixed_and_conditioned_as_others(small):
+    context = ContextSpec("label", 3)
+    member = tokens_model(context=context)
+    mixture = make_model(EVENT, kind="mixture", parts={"a": member, "b": ModelChoice(network="made")}, context=context)
+    params = jax.tree.map(jnp.asarray, random_like(mixture.param_shapes))
+    label = np.arange(16) % 3
+    assert mixture.kind == "bound"
+    assert np.isfinite(mixture.log_prob(params, X, context=label)).all()
+    assert mixture.sample(params, KEY, 4, context=1).shape == (4, 2, 2)
+
+
+def test_a_prior_refuses_another_tokenizer(small, tmp_path):
+    model, params = small
+    trained = params | {FINGERPRINT: fingerprint(params)}
+    model.check_trained(trained)
+    other = jax.tree.map(lambda leaf: leaf + 1e-3, params)
+    words = "the prior was trained for the tokens of another encoder or quantizer"
+    with pytest.raises(UserError, match=words):
+        model.with_prior(other, trained)
+    decoder_alone = trained | {"decoder": other["decoder"]}
+    both = model.with_prior(decoder_alone, params | {FINGERPRINT: jnp.zeros(8), "prior": other["prior"]})
+    assert both["prior"] is other["prior"] and both["decoder"] is other["decoder"]
+    np.testing.assert_array_equal(both[FINGERPRINT], trained[FINGERPRINT])
+    for name, kept in (("fine", decoder_alone), ("mixed", trained | {"encoder": other["encoder"]})):
+        save_model(tmp_path / name, SavedModel(model, kept, None, None, {}))
+    load_model(tmp_path / "fine")
+    with pytest.raises(UserError, match=words):
+        load_model(tmp_path / "mixed")
+    marks = np.asarray(fingerprint(params))
+    assert marks.max() < 2**16 and (marks == np.round(marks)).all()
+    swapped = params | {"encoder": jax.tree.map(lambda leaf: leaf[::-1], params["encoder"])}
+    assert not np.array_equal(fingerprint(swapped), marks)  # the places of numbers count
+
+
+def refused(words, **choice):
+    with pytest.raises(UserError, match=words) as error:
+        tokens_model(**choice)
+    assert len(str(error.value)) < 400
+
+
+def test_what_cannot_be_is_refused_in_a_sentence(small):
+    model, params = small
+    with pytest.raises(UserError, match="its tokens depend on all of it"):
+        model.sample(params, KEY, 1, given=X[0], observed=np.ones((2, 2), bool))
+    with pytest.raises(UserError, match="one value of tokens for each example: set it to 0"):
+        model.sampled_bound(5)
+    with pytest.raises(UserError, match="the kind tokens has tokenizer and token_prior"):
+        make_objective("teacher_forcing").check(model)
+    with pytest.raises(UserError, match="of the kind tokens, which AutoregressiveModel is not"):
+        make_objective("tokenizer").check(make_model(EVENT, "made"))
+    with pytest.raises(UserError, match=r"cannot be added \(tokenizer\(rate=1\)"):
+        make_objective("weighted(of=('tokenizer', 'token_prior'), weights=(1.0, 1.0))").check(model)
+    refused("unknown quantizer 'fsqq'", quantizer="fsqq")
+    refused("the encoder of the kind 'tokens': its sites are independent", encoder=ModelChoice(network="made"))
+    refused("the decoder of the kind 'tokens': its network reads no context", decoder=ModelChoice(network="constant"))
+    refused("needs the part 'z'|called z and x, and 'z' is there", context=ContextSpec(z=EventSpec((), (2,), "real")))
+    refused("a grid of 4 x 4 vectors, not 2", quantizer="residual(scales=(1, 4))")

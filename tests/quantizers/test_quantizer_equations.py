@@ -1,0 +1,172 @@
+"""Each quantizer beside the equations of its paper, written directly in numpy."""
+
+from __future__ import annotations
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.quantizers import make_quantizer
+from arjax.quantizers.fsq import Fsq
+from arjax.quantizers.vq import FEWEST, KEPT, Vq, k_means
+
+KEY = jax.random.key(0)
+
+
+def vectors(*shape, seed=0, scale=1.0):
+    return (scale * np.random.default_rng(seed).normal(size=shape)).astype(np.float32)
+
+
+def test_fsq_is_a_bound_a_rounding_and_a_mixed_base():
+    """Mentzer et al. (2023), section 3.1, and their listing; zero is in the middle bin, or on its lower border."""
+    levels, quantizer = np.array([4, 3, 6]), Fsq((4, 3, 6))
+    h = vectors(50, 5, 3, scale=3.0)
+    half, offset = (levels - 1) * 1.001 / 2, np.array([0.5, 0.0, 0.5])
+    f = np.tanh(h + np.arctanh(offset / half)) * half - offset
+    z = np.round(f)
+    np.testing.assert_allclose(quantizer.bounded(jnp.asarray(h)), f, atol=1e-5)
+    np.testing.assert_allclose(quantizer.bounded(jnp.zeros(3)), np.zeros(3), atol=1e-6)
+    assert [sorted(set(z[..., i].ravel())) for i in range(3)] == [[-2, -1, 0, 1], [-1, 0, 1], [-3, -2, -1, 0, 1, 2]]
+    numbers = quantizer.assign({}, jnp.asarray(h)).numbers
+    np.testing.assert_array_equal(numbers, ((z + levels // 2) * np.array([1, 4, 12])).sum(-1))
+    np.testing.assert_allclose(quantizer.lookup({}, numbers, (5,)), z / (levels // 2), atol=1e-6)
+    slope = jax.grad(lambda h: quantizer.passed({}, h, jnp.zeros_like(h)).sum())(jnp.asarray(h))
+    inner = np.tanh(h + np.arctanh(offset / half))
+    np.testing.assert_allclose(slope, half * (1 - inner**2) / (levels // 2), atol=1e-5)
+
+
+def test_values_of_a_prior_beyond_the_levels_of_a_digit_are_its_largest():
+    quantizer = Fsq((2, 4), digits=True)
+    assert quantizer.token_event((1,)).num_levels == 4
+    np.testing.assert_array_equal(quantizer.numbers_of(jnp.asarray([[[3, 2]]])), [[1 + 2 * 2]])
+
+
+def averages(hits, sums, h, codebook, decay):
+    """van den Oord et al. (2017), appendix A.1: equations 6 to 8, and the nearest codes of equation 1."""
+    nearest = ((h[:, None] - codebook) ** 2).sum(-1).argmin(-1)
+    one = np.eye(len(codebook))[nearest]
+    return nearest, decay * hits + (1 - decay) * one.sum(0), decay * sums + (1 - decay) * one.T @ h
+
+
+def test_codes_of_vq_are_moving_averages_of_their_vectors():
+    quantizer = Vq(codes=4, dims=2, decay=0.75, expiry=0.0, commitment=0.5)
+    params = quantizer.init(KEY)
+    state = quantizer.init_state(KEY) | {"begun": jnp.ones(())}
+    hits, codebook = np.array([3.0, 1, 2, 1]), np.asarray(params["codebook"])
+    sums = hits[:, None] * codebook
+    state |= {"hits": jnp.asarray(hits, jnp.float32), "sums": jnp.asarray(sums, jnp.float32)}
+    for step in range(3):
+        h = vectors(2, 5, 2, seed=step)
+        assigned = quantizer.assign(params, jnp.asarray(h))
+        nearest, hits, sums = averages(hits, sums, h.reshape(-1, 2), codebook, 0.75)
+        np.testing.assert_array_equal(assigned.numbers.reshape(-1), nearest)
+        commitment = 0.5 * ((h.reshape(-1, 2) - codebook[nearest]) ** 2).mean()
+        np.testing.assert_allclose(quantizer.loss(params, jnp.asarray(h), jnp.ones(2)), commitment, rtol=1e-5)
+        state = quantizer.collect(params, state, assigned, jnp.ones(2), KEY)
+        params, state = quantizer.follow(params, state)
+        codebook = sums / hits[:, None]
+        np.testing.assert_allclose(params["codebook"], codebook, rtol=1e-5)
+    assert float(state["step_hits"].sum()) == 0 and float(state["priority"].max()) < 0
+
+
+def test_the_gradient_of_the_commitment_moves_vectors_to_their_codes():
+    quantizer, h = Vq(codes=4, dims=2), jnp.asarray(vectors(1, 3, 2))
+    params = quantizer.init(KEY)
+    codes = quantizer.lookup(params, quantizer.assign(params, h).numbers, (3,))
+    of_h, of_codes = jax.grad(lambda h, p: quantizer.loss(p, h, jnp.ones(1)), (0, 1))(h, params)
+    np.testing.assert_allclose(of_h, 0.25 * 2 * (h - codes) / h.size, rtol=1e-4)
+    assert not np.asarray(of_codes["codebook"]).any()
+
+
+def test_the_first_codes_are_the_means_of_clusters():
+    """Three clusters far apart: their means, whatever the vectors that k-means begins with."""
+    centres = np.array([[10.0, 0], [-10, 0], [0, 10]], np.float32)
+    h = (centres[np.arange(60) % 3] + vectors(60, 2, scale=0.1)).reshape(4, 15, 2)
+    quantizer = Vq(codes=3, dims=2, expiry=0.0)
+    params = quantizer.init(KEY)
+    state = quantizer.collect(params, quantizer.init_state(KEY), quantizer.assign(params, h), jnp.ones(4), KEY)
+    assert state["kept"].shape == (KEPT * 3, 2) and float(state["priority"].min()) >= 0
+    kept = np.asarray(state["kept"])
+    assert all((np.abs(h.reshape(-1, 2) - row).max(-1) < 1e-6).any() for row in kept)  # of the vectors themselves
+    found, after = quantizer.follow(params, state)
+    means = np.asarray(found["codebook"])
+    expected = np.stack([kept[((kept - c) ** 2).sum(-1) < 25].mean(0) for c in centres])
+    matched = ((means[:, None] - expected) ** 2).sum(-1)
+    assert (matched.min(0) < 1e-8).all()
+    np.testing.assert_allclose(after["hits"].sum(), 60, rtol=1e-5)  # as many as the batch has
+
+
+def test_k_means_keeps_the_mean_of_an_empty_cluster():
+    points = jnp.asarray([[0.0], [0.0], [8.0], [9.0], [50.0]])
+    means, sizes = k_means(points, jnp.asarray([True, True, True, True, False]), 3)
+    np.testing.assert_allclose(np.sort(means[:, 0]), [0, 0, 8.5])
+    np.testing.assert_allclose(np.sort(sizes), [0, 2, 2])
+
+
+def test_dead_codes_begin_again_at_vectors_of_the_step():
+    quantizer = Vq(codes=4, dims=2, decay=0.5, expiry=0.4)
+    far = jnp.asarray([[0.0, 0], [100, 100], [200, 200], [300, 300]])
+    state = quantizer.init_state(KEY) | {"begun": jnp.ones(()), "hits": jnp.full(4, 2.0), "sums": 2 * far}
+    h = jnp.asarray(vectors(2, 4, 2))
+    params = {"codebook": far}
+    for _ in range(3):  # 8 hits for the first code; the others halve: 1, .5, .25 of a mean of 2.75, 2.4, ...
+        state = quantizer.collect(params, state, quantizer.assign(params, h), jnp.ones(2), KEY)
+        params, state = quantizer.follow(params, state)
+    codebook = np.asarray(params["codebook"])
+    near = np.abs(codebook[:, None] - np.asarray(h).reshape(-1, 2)).max(-1).min(-1)
+    assert np.abs(codebook).max() < 10 and (near < 3).all()
+    assert float(state["hits"].min()) > FEWEST
+
+
+def test_lfq_has_the_entropies_of_all_its_codes():
+    """Yu et al. (2024), equations 4 and 5, summed over the 2^bits codes."""
+    quantizer, h, weight = make_quantizer("lfq(bits=3, temperature=1.5)"), vectors(4, 2, 3), np.array([1.0, 1, 1, 0])
+    codes = np.array([bits[::-1] for bits in itertools.product((-1, 1), repeat=3)])  # the first bit varies fastest
+    np.testing.assert_array_equal(quantizer.lookup({}, jnp.arange(8)[None], (8,))[0], codes)
+    np.testing.assert_array_equal(
+        quantizer.assign({}, jnp.asarray(h)).numbers, ((h[:, :, None] - codes) ** 2).sum(-1).argmin(-1)
+    )
+    counted = h[:3].reshape(-1, 3)
+    q = np.exp(-((counted[:, None] - codes) ** 2).sum(-1) / 1.5)
+    q /= q.sum(1, keepdims=True)
+    of_one, mean = -(q * np.log(q)).sum(1).mean(), q.mean(0)
+    entropies = of_one + (mean * np.log(mean)).sum()
+    commitment = ((counted - np.sign(counted)) ** 2).mean()
+    expected = 0.1 * entropies + 0.25 * commitment
+    np.testing.assert_allclose(quantizer.loss({}, jnp.asarray(h), jnp.asarray(weight)), expected, rtol=1e-4)
+
+
+def area(full, side):
+    """Means over equal parts, by hand: each place cut into `side` pieces."""
+    pieces = np.repeat(np.eye(full), side, axis=1) / full  # [full, full * side]
+    return pieces.reshape(full, side, full).sum(-1).T * 1.0
+
+
+def test_residual_scales_are_algorithm_1_of_var():
+    """Tian et al. (2024), algorithm 1: the rest is reduced, quantized, enlarged, smoothed and subtracted."""
+    quantizer = make_quantizer("residual(scales=(1, 2, 3), of='vq(codes=8, dims=2)', convolutions=2)")
+    params, h = quantizer.init(KEY), vectors(2, 3, 3, 2)
+    codebook, kernels = np.asarray(params["of"]["codebook"]), np.asarray(params["kernels"])
+    rest, total, numbers, losses = h.astype(np.float64), np.zeros(h.shape), [], []
+    for k, side in enumerate((1, 2, 3)):
+        mean = area(3, side)
+        np.testing.assert_allclose(mean.sum(1), np.ones(side))
+        small = np.einsum("sh,tw,bhwe->bste", mean, mean, rest)
+        nearest = ((small[..., None, :] - codebook) ** 2).sum(-1).argmin(-1)
+        numbers.append(nearest.reshape(2, -1))
+        large = np.asarray(jax.image.resize(codebook[nearest], (2, 3, 3, 2), "cubic"), np.float64)
+        kernel, padded = kernels[(0, 0, 1)[k]], np.pad(large, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        smooth = sum(
+            padded[:, dy : dy + 3, dx : dx + 3] @ kernel[dy, dx] for dy, dx in itertools.product(range(3), repeat=2)
+        )
+        added = 0.5 * large + 0.5 * smooth
+        rest, total = rest - added, total + added
+        losses.append(1.25 * ((total - h) ** 2).mean())
+    found = quantizer.assign(params, jnp.asarray(h))
+    np.testing.assert_array_equal(found.numbers, np.concatenate(numbers, 1))
+    np.testing.assert_allclose(quantizer.lookup(params, found.numbers, (3, 3)), total, atol=1e-4)
+    np.testing.assert_allclose(quantizer.loss(params, jnp.asarray(h), jnp.ones(2)), np.mean(losses), rtol=1e-4)
+    slopes = jax.grad(lambda p: quantizer.loss(p, jnp.asarray(h), jnp.ones(2)))(params)
+    assert np.asarray(slopes["kernels"]).any() and not np.asarray(slopes["of"]["codebook"]).any()
