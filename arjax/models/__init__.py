@@ -9,6 +9,7 @@ from arjax.models.block_diffusion import BlockDiffusion
 from arjax.models.discrete_chain import DiscreteChain
 from arjax.models.flow import FlowModel
 from arjax.models.gaussian_chain import GaussianChain
+from arjax.models.heads import DiffusionHead, EnergyHead, FlowMatchingHead  # register conditionals
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice, make_model
 from arjax.models.latent import LatentModel
 from arjax.models.mixture import MixtureModel
@@ -19,8 +20,11 @@ __all__ = [
     "AutoregressiveModel",
     "BlockDiffusion",
     "Blueprint",
+    "DiffusionHead",
     "DiscreteChain",
+    "EnergyHead",
     "Example",
+    "FlowMatchingHead",
     "FlowModel",
     "GaussianChain",
     "LatentModel",

@@ -75,7 +75,9 @@ class Model:
 
         @property
         def kind(self) -> str:
-            """Kind of its scores: "exact" log-likelihoods, a "bound" on them, or an "estimate"."""
+            """Kind of its scores: "exact" log-likelihoods, a "bound" on them, an "estimate", or "none" where there is no
+            likelihood and the score is another number, the higher the better.
+            """
 
         @property
         def orders(self) -> Orders | None:
@@ -124,6 +126,10 @@ class Model:
         The terms of a score, where it has any, are costs in nats that add up to -log_prob.
         """
         raise NotImplementedError
+
+    def train_score(self, params: Params, batch: Batch, *, key: jax.Array | None = None) -> Score:
+        """The score whose negative training minimises: that in training, or another number, whose kind is "none"."""
+        return self.score(params, batch, key=key, train=True)
 
     def pictures(self, params: Params, batch: Batch, key: jax.Array) -> Iterator[tuple[str, Picture]]:
         """Pictures of the trained model, each with the name of its file without an ending; none by default.
