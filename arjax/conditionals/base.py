@@ -112,6 +112,10 @@ class Conditional(abc.ABC):
         """The number that training minimises, [...]: -log p, or another one that `own_loss` names."""
         return -self.log_prob(features, value)
 
+    def sharper(self) -> Conditional:
+        """The family with a smaller numerical error of `log_prob`; itself where there is none but rounding."""
+        return self
+
     @abc.abstractmethod
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
         """Draws values [..., *value_shape]."""

@@ -322,6 +322,14 @@ class AutoregressiveModel(Model):
         more = {"context": batch.context, "mask": batch.mask, "train": True, "key": key} | kwargs
         return self.as_loss(self.loss_per_site(params, batch.x, **more))
 
+    def log_prob_error(self, params: Params, batch: Batch) -> jax.Array | None:
+        """The difference from the scores of a conditional with a smaller error, where it has one."""
+        sharper = self.conditional.transformed(lambda family: family.sharper())
+        if sharper == self.conditional:
+            return None
+        both = self, dataclasses.replace(self, conditional=sharper)
+        return jnp.abs(jnp.subtract(*(_log_prob(model, params, batch) for model in both)))
+
     def as_loss(self, per_site: jax.Array) -> Score:
         """The score of examples whose sites have these training losses, [B, *grid]."""
         loss_B = per_site.reshape(len(per_site), -1).sum(-1)
@@ -415,6 +423,11 @@ class AutoregressiveModel(Model):
         head.check_fits(event, factorization.block_size)
         found.end()
         return put_together(name, event, context, dtype, head, factorization, several, options)
+
+
+@jax.jit
+def _log_prob(model: AutoregressiveModel, params: Params, batch: Batch) -> jax.Array:
+    return model.log_prob(params, batch.x, context=batch.context, mask=batch.mask)
 
 
 @one_program()

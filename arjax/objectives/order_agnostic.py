@@ -10,14 +10,14 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals.blocks import scores_blocks, site_log_prob
-from arjax.core.batch import Batch
+from arjax.conditionals.blocks import scores_blocks, site_loss
+from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.factorization import Factorization
 from arjax.models.autoregressive import AutoregressiveModel, Params
 from arjax.models.checks import check_key
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, likelihood_loss
+from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, score_loss
 
 
 @OBJECTIVES.register("order_agnostic")
@@ -61,32 +61,31 @@ class OrderAgnostic(Objective[AutoregressiveModel]):
         check_key(step.key)
         order_key, key = jax.random.split(step.key)
         if isinstance(model.network, OrderAgnosticNetwork):
-            log_prob_B = _any_observed(model, params, batch, order_key, key)
+            score = _any_observed(model, params, batch, order_key, key)
         else:
             parts = len(batch) if self.orders_per_batch == 0 else self.orders_per_batch
-            log_prob_B = _by_parts(model, params, batch, order_key, key, parts)
-        return likelihood_loss(model.event, batch, log_prob_B)
+            score = _by_parts(model, params, batch, order_key, key, parts)
+        return score_loss(model.event, batch, score)
 
 
-def _by_parts(model, params, batch: Batch, order_key: jax.Array, key: jax.Array, parts: int) -> jax.Array:
-    """log p(x | o) with one order for each of `parts` equal parts of the batch, [B]."""
+def _by_parts(model, params, batch: Batch, order_key: jax.Array, key: jax.Array, parts: int) -> Score:
+    """log p(x | o) with one order for each of `parts` equal parts of the batch."""
     num = len(batch)
     if parts < 1 or num % parts:
         raise UserError(f"a batch of {num} examples cannot be cut into {parts} equal parts with an order each")
 
-    def score(part: Batch, order_key: jax.Array, key: jax.Array) -> jax.Array:
-        factorization = model.orders.draw(order_key)
-        more = {"context": part.context, "mask": part.mask, "train": True, "key": key}
-        return model.log_prob(params, part.x, factorization=factorization, **more)
+    def score(part: Batch, order_key: jax.Array, key: jax.Array) -> Score:
+        return model.train_score(params, part, key=key, factorization=model.orders.draw(order_key))
 
     if parts == 1:
         return score(batch, order_key, key)
     cut = jax.tree.map(lambda a: a.reshape(parts, num // parts, *a.shape[1:]), batch)
-    return jax.vmap(score)(cut, *(jax.random.split(k, parts) for k in (order_key, key))).reshape(num)
+    scores = jax.vmap(score)(cut, *(jax.random.split(k, parts) for k in (order_key, key)))
+    return jax.tree.map(lambda leaf: leaf.reshape(num), scores)
 
 
-def _any_observed(model, params, batch: Batch, order_key: jax.Array, key: jax.Array) -> jax.Array:
-    """An unbiased estimate of log p(x | o) for an order per example, [B], from one pass given some observed sites."""
+def _any_observed(model, params, batch: Batch, order_key: jax.Array, key: jax.Array) -> Score:
+    """An unbiased estimate of log p(x | o) for an order per example from one pass given some observed sites."""
     x, orders = batch.x, model.orders
     num, grid = x.shape[0], model.event.grid_shape
     steps = orders.first.num_steps
@@ -109,7 +108,7 @@ def _any_observed(model, params, batch: Batch, order_key: jax.Array, key: jax.Ar
 
     observed, weight, drawn = jax.vmap(observed_and_weight)(jax.random.split(order_key, num))
     features = model.features_given(params, x, observed, context=batch.context, train=True, key=key)
-    log_prob = site_log_prob(model.head(params, train=True, key=key), features, jnp.asarray(x), drawn) * weight
+    loss = site_loss(model.head(params, train=True, key=key), features, jnp.asarray(x), drawn) * weight
     if batch.mask is not None:
-        log_prob = jnp.where(batch.mask > 0, log_prob, 0.0)
-    return log_prob.reshape(num, -1).sum(-1)
+        loss = jnp.where(batch.mask > 0, loss, 0.0)
+    return model.as_loss(loss)

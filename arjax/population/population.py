@@ -28,6 +28,7 @@ from arjax.factorization import Factorization, graph_needs_data, make_factorizat
 from arjax.models import AutoregressiveModel
 from arjax.models.abilities import require
 from arjax.models.autoregressive import check_network
+from arjax.models.checks import check_likelihood
 from arjax.training.feed import compact_form
 from arjax.training.setup import Setup
 
@@ -188,6 +189,7 @@ def shared_setup(config: ConfigDict) -> Setup:
     config = config.copy_and_resolve_references()
     config.mesh.update(data=-1, fsdp=1, tensor=1)
     setup = build(config, jax.devices()[:1])
+    check_likelihood(setup.model, "a population")
     for split in ("validation", config.evaluate.split):
         if split not in setup.dataset.splits:
             raise UserError(f"data set {setup.dataset.name!r} has no {split} split, which a population needs")

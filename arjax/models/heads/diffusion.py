@@ -1,7 +1,7 @@
 """The diffusion head: each value is the end of a Gaussian chain that is conditioned on the features of its site.
 
-Li, Tian, Li, Deng & He, "Autoregressive Image Generation without Vector Quantization" (2024), section 3.2. They train by
-the error of the predicted noise and report no likelihood; here the bound of the chain is the score.
+Li, Tian, Li, Deng & He, "Autoregressive Image Generation without Vector Quantization" (2024), section 3.2. They train
+by the error of the predicted noise and report no likelihood; here the bound of the chain is the score.
 """
 
 from __future__ import annotations
@@ -131,6 +131,4 @@ def _chain(
     sample_steps: int,
 ) -> GaussianChain:
     denoiser = denoiser_of(*network)
-    return GaussianChain(
-        denoiser.event, denoiser, steps, schedule, prediction, draws, score_steps, sample_steps
-    )
+    return GaussianChain(denoiser.event, denoiser, steps, schedule, prediction, draws, score_steps, sample_steps)
