@@ -1,4 +1,4 @@
-"""Heads for real vectors: densities that integrate to 1, a bound below them, a proper score, losses by their formulas."""
+"""Heads for real vectors: densities that integrate to 1, a bound below them, a proper score, losses by formula."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import Example, MixtureModel, ModelChoice, make_model
 from arjax.models.gaussian_chain import GaussianChain
-from arjax.models.heads.flow_matching import TIME_SCALE, runge_kutta
+from arjax.models.heads.flow_matching import runge_kutta
 from arjax.objectives import Step, make_objective
 from arjax.testing import check_conditional, model_laws
 from arjax.testing.examples import random_like
@@ -131,17 +131,16 @@ def test_flow_matching_is_regression_on_straight_paths():
     for k in range(3):
         for n in range(2):
             at = (1 - t[k, n]) * z[k, n] + t[k, n] * x[n]
-            v = head.apply(
-                jnp.float32(at).reshape(1, 1, 2), jnp.float32([TIME_SCALE * t[k, n]]), head.contexts(features)
-            )
+            v = head.velocity(jnp.float32(t[k, n]), jnp.float32(at).reshape(1, 1, 2), head.contexts(features))
             expected[n] += ((np.asarray(v).ravel() - (x[n] - z[k, n])) ** 2).sum() / 3
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("prediction", ["noise", "velocity"])
-def test_the_bound_of_the_diffusion_head_is_below_the_density_of_its_draws(prediction):
-    """exp(bound) integrated over each cell of a grid is at most the part of the draws in it; so is the whole."""
-    head, features = bound_head(f"diffusion(steps=4, schedule='linear', prediction='{prediction}', {SMALL})", 0.2)
+def test_the_bound_of_the_diffusion_head_is_below_the_density_of_its_draws():
+    """exp(bound) integrated over each cell of a grid is at most the part of the draws in it; so is the whole. Small
+    velocities are nearly those of normal values, so the bound is not far below.
+    """
+    head, features = bound_head(f"diffusion(steps=8, prediction='velocity', {SMALL})", 0.1)
     points, area = grid(4.0, 24)
 
     @jax.jit
@@ -152,7 +151,7 @@ def test_the_bound_of_the_diffusion_head_is_below_the_density_of_its_draws(predi
         return jax.lax.map(one, keys).mean(0)
 
     p = np.exp(np.float64(mean_bound(jax.random.split(KEY, 64)))) * area
-    assert 0.05 < p.sum() < 1
+    assert 0.3 < p.sum() < 1
     num = 20_000
     x = np.asarray(jax.jit(head.sample)(KEY, many(features, num)))
     least, counts = num * p.reshape(6, 4, 6, 4).sum((1, 3)), in_cells(x, 4.0, 6)
@@ -163,7 +162,9 @@ def test_the_diffusion_head_is_a_chain_of_each_value():
     """Its score is the bound of a Gaussian chain with the features as context, and the simple loss the error of the
     noise; in training both are means over `draws` steps whose mean is that of all steps.
     """
-    head, features = bound_head(f"diffusion(steps=5, draws=2, {SMALL})", 0.2, key=jax.random.key(2))
+    head, features = bound_head(
+        f"diffusion(steps=5, draws=2, prediction='velocity', {SMALL})", 0.2, key=jax.random.key(2)
+    )
     x = np.float32([[0.5, -1.0], [1.0, 0.2], [0.0, 0.0]])
     assert isinstance(head.chain, GaussianChain)
     batch = Batch(x.reshape(3, 1, 2), {"vector": many(features, 3)})
@@ -210,7 +211,7 @@ def test_energy_has_no_likelihood():
     score = model.score(params, Batch(x), key=KEY)
     np.testing.assert_allclose(-score.log_prob, score.terms["energy"])
     for call in (model.log_prob, model.conditionals):
-        with pytest.raises(UserError, match="no (likelihood|density)"):
+        with pytest.raises(UserError, match=r"no (likelihood|density)"):
             call(params, x)
     with pytest.raises(UserError, match="needs a likelihood"):
         MixtureModel((model, model))
