@@ -1,10 +1,11 @@
 """Heads for continuous values: points of the plane as one site of two numbers, wines in groups of columns, MNIST in
 patches of 4 x 4.
 
-Li et al., "Autoregressive Image Generation without Vector Quantization" (2024; the diffusion head), Lipman et al.,
-"Flow Matching for Generative Modeling" (2023), Shao et al., "Continuous Autoregressive Language Models" (2025; the energy
-head), beside mixtures. Points: `arjax.data.plane.true_nats` is the least possible score: 1.0061 nats of the test points
-of two moons, 1.6947 of eight Gaussians, 2.0794 of the checkerboard. Expected: experiments/continuous_heads.
+Li et al., "Autoregressive Image Generation without Vector Quantization" (2024; the diffusion head; `mar` is their
+schedule and loss), Lipman et al., "Flow Matching for Generative Modeling" (2023), Shao et al., "Continuous
+Autoregressive Language Models" (2025; the energy head), beside mixtures. Points: `arjax.data.plane.true_nats` is the
+least possible score: 1.0061 nats of the test points of two moons, 1.6947 of eight Gaussians, 2.0794 of the
+checkerboard. Expected: experiments/continuous_heads.
 
     arjax --config=configs/continuous_heads.py --workdir=runs/moons
     arjax --config=configs/continuous_heads.py:data=checkerboard,head=diffusion --workdir=runs/board
@@ -28,7 +29,8 @@ DATA = {
 }
 HEADS = {
     "flow_matching": "flow_matching(width={width}, layers={layers}, features=64)",
-    "diffusion": "diffusion(width={width}, layers={layers}, features=64)",
+    "diffusion": "diffusion(steps=500, width={width}, layers={layers}, features=64)",
+    "mar": "diffusion(steps=100, schedule='cosine', weighting='simple', width={width}, layers={layers}, features=64)",
     "energy": "energy(width={width}, layers={layers}, features=64)",
     "mixture": "mixture_of_products(components=16, base='gaussian')",
     "gaussian": "gaussian",
@@ -65,6 +67,6 @@ def get_config(arg=""):
     config.optimizer.update(name="adamw", learning_rate=2e-3, schedule="cosine", end_factor=0.01)
     config.optimizer.update(clip_norm=1.0, weight_decay=1e-4)
     config.train.update(steps=100 * hundreds, batch_size=batch_size, steps_per_dispatch=50, log_every=500)
-    config.train.update(eval_every=5 * 100, checkpoint_every=1000, ema_decay=0.995)
+    config.train.update(eval_every=500, checkpoint_every=1000, ema_decay=0.995)
     config.evaluate.batch_size = 500
     return apply_smoke(config) if arg.smoke else config

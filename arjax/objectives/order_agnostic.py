@@ -20,7 +20,6 @@ from arjax.models.checks import check_key
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, score_loss
 
-
 #: How many steps are hidden; the smallest part of them, and the standard deviation, of "truncated_normal".
 HIDDEN = ("uniform", "truncated_normal")
 LEAST_HIDDEN, HIDDEN_STD = 0.7, 0.25

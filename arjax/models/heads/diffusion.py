@@ -31,18 +31,20 @@ class DiffusionHead(Head):
     """A `gaussian_chain` of T steps for each value. Its log p is the bound of the chain, with all its terms.
 
     In training it takes `draws` noise levels of each value. With `weighting='simple'` the loss is the squared error of
-    the predicted noise, else the bound.
+    the predicted noise, else the bound. Li et al. train `diffusion(steps=1000, schedule='cosine', weighting='simple')`;
+    by default the schedule is learned, because the bound under a cosine stays far below log p: .78 nats for each entry
+    of normal values at 100 steps, with a perfect network.
 
     Attributes:
       steps: T.
-      schedule: "cosine" or "linear", see `arjax.models.noise_schedules`.
+      schedule: "learned" by the bound, "cosine" or "linear", see `arjax.models.noise_schedules`.
       prediction: "noise" or "velocity".
       weighting: "bound" or "simple".
       score_steps, sample_steps: steps that a score draws for each value, and that a draw visits; 0: all.
     """
 
     steps: int = 100
-    schedule: str = "cosine"
+    schedule: str = "learned"
     prediction: str = "noise"
     weighting: str = "bound"
     score_steps: int = 0
@@ -55,7 +57,7 @@ class DiffusionHead(Head):
         cls,
         event: EventSpec,
         steps: int = 100,
-        schedule: str = "cosine",
+        schedule: str = "learned",
         prediction: str = "noise",
         weighting: str = "bound",
         features: int = 64,
@@ -77,8 +79,11 @@ class DiffusionHead(Head):
         head.check_whole(steps=2, score_steps=0, sample_steps=0)
         if weighting not in WEIGHTINGS:
             raise UserError(f"the weighting of the conditional 'diffusion' must be bound or simple, not {weighting!r}")
-        if schedule == "learned":
-            raise UserError("the conditional 'diffusion' has no learned noise schedule: take cosine or linear")
+        if schedule == "learned" and weighting == "simple":
+            raise UserError(
+                "the conditional 'diffusion' learns a noise schedule by the bound: take schedule='cosine' for the "
+                "weighting 'simple'"
+            )
         assert head.chain  # raises for options that a chain refuses
         return head
 
@@ -94,21 +99,24 @@ class DiffusionHead(Head):
         steps = self.steps, self.schedule, self.prediction, self.draws, self.score_steps, self.sample_steps
         return _chain(network, *steps)
 
-    def _score(self, features: jax.Array, value: jax.Array) -> tuple[GaussianChain, dict[str, Any], Batch]:
-        return self.chain, {"denoiser": self.params}, Batch(self.rows(features, value), self.contexts(features))
+    def init(self, key: jax.Array) -> Any:
+        """Fresh parameters of the chain."""
+        return self.chain.init(key)
+
+    def _batch(self, features: jax.Array, value: jax.Array) -> Batch:
+        return Batch(self.rows(features, value), self.contexts(features))
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
         """The bound on log p(value | features) in nats, [...]; in training an estimate of it from `draws` steps."""
-        chain, params, batch = self._score(features, value)
-        score = chain.score(params, batch, key=self.noise_key, train=self.train)
+        score = self.chain.score(self.params, self._batch(features, value), key=self.noise_key, train=self.train)
         return score.log_prob.reshape(features.shape[:-1])
 
     def loss(self, features: jax.Array, value: jax.Array) -> jax.Array:
         """Minus the bound, or the squared error of the noise, [...]: a sum over the entries of a value."""
         if self.weighting == "bound":
             return -self.log_prob(features, value)
-        chain, params, batch = self._score(features, value)
-        _, error_N = chain.estimate(params, batch, key=self.noise_key, num=self.draws, train=True)
+        more = {"key": self.noise_key, "num": self.draws, "train": True}
+        _, error_N = self.chain.estimate(self.params, self._batch(features, value), **more)
         return error_N.reshape(features.shape[:-1])
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
@@ -116,7 +124,7 @@ class DiffusionHead(Head):
         contexts, chain = self.contexts(features), self.chain
         keys_N = example_keys(key, len(contexts["vector"]))
         options = contexts, chain.visited(chain.sample_steps), (), jnp.float32(1.0)
-        rows, _ = draw_gaussian(chain, {"denoiser": self.params}, keys_N, *options, temperature)
+        rows, _ = draw_gaussian(chain, self.params, keys_N, *options, temperature)
         return self.drawn(features, rows)
 
 
