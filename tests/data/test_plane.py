@@ -52,7 +52,7 @@ def test_a_point_as_one_site_is_the_same_point(name):
 
 
 def test_the_checkerboard_is_uniform_on_eight_squares():
-    inside, outside = np.array([[-1.5, -1.5], [0.5, 1.9]]), np.array([[-1.5, -0.5], [2.5, 0.5]])
+    inside, outside = np.array([[-1.5, -1.5], [1.5, 1.9]]), np.array([[-1.5, -0.5], [2.5, 0.5]])
     np.testing.assert_allclose(log_density("checkerboard", inside, 0.0), -np.log(8))
     assert (log_density("checkerboard", outside, 0.0) == -np.inf).all()
     with pytest.raises(UserError, match="must be 0, or from"):

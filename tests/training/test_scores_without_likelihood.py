@@ -7,6 +7,7 @@ import json
 import pytest
 
 import arjax
+from arjax.api.mixtures import mixture_of_runs
 from arjax.core.errors import UserError
 from arjax.reporting.reports import is_report, read_report
 from arjax.reporting.scores import describe_scores, scores_in_words
@@ -40,7 +41,7 @@ def test_a_run_without_a_likelihood(tmp_path):
     run.save(tmp_path / "model.safetensors")
     assert "no likelihood" in (tmp_path / "model.md").read_text()
     with pytest.raises(UserError, match="needs likelihoods"):
-        arjax.mixture_of_runs([tmp_path, tmp_path])
+        mixture_of_runs([tmp_path, tmp_path])
 
 
 @pytest.mark.slow
