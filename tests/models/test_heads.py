@@ -283,7 +283,7 @@ def test_given_values_and_blocks():
     assert np.abs(drawn[:, :2]).max() < 8
     query = {"query": np.bool_([True, False, False]), "evidence": observed}
     assert np.isfinite(model.conditional_log_prob(params, x, **query)).all()
-    blocks = make_model(EVENT, "made", conditional=CALLS["diffusion"], partition="chunks(size=3)", hidden_sizes=(8,))
+    blocks = make_model(EVENT, "made", conditional=CALLS["diffusion"], partition="blocks(size=3)", hidden_sizes=(8,))
     of_blocks = blocks.init(KEY)
     assert blocks.sample(of_blocks, KEY, 2).shape == (2, 3, 2)
     assert blocks.score(of_blocks, Batch(x), key=KEY).kind == "bound"
@@ -292,7 +292,7 @@ def test_given_values_and_blocks():
 def test_a_nested_model_of_a_block_has_the_kind_and_the_loss_of_its_conditional():
     call = f"nested(network='made', hidden_sizes=(8,), features=4, conditional='{CALLS['flow_matching']}')"
     call = call.replace(f"'{CALLS['flow_matching']}'", f'"{CALLS["flow_matching"]}"')
-    model = make_model(EVENT, "made", conditional=call, partition="chunks(size=3)", hidden_sizes=(8,))
+    model = make_model(EVENT, "made", conditional=call, partition="blocks(size=3)", hidden_sizes=(8,))
     params, x = model.init(KEY), np.zeros((2, 3, 2), np.float32)
     assert (model.kind, model.conditional.own_loss) == ("exact", "flow_matching")
     loss = -model.train_score(params, Batch(x), key=KEY).log_prob
