@@ -29,8 +29,8 @@ DATA = {
 }
 HEADS = {
     "flow_matching": "flow_matching(width={width}, layers={layers}, features=64)",
-    "diffusion": "diffusion(steps=500, width={width}, layers={layers}, features=64)",
-    "mar": "diffusion(steps=100, schedule='cosine', weighting='simple', width={width}, layers={layers}, features=64)",
+    "diffusion": "diffusion(steps=1000, width={width}, layers={layers}, features=64)",
+    "mar": "diffusion(steps=1000, schedule='cosine', weighting='simple', width={width}, layers={layers}, features=64)",
     "energy": "energy(width={width}, layers={layers}, features=64)",
     "mixture": "mixture_of_products(components=16, base='gaussian')",
     "gaussian": "gaussian",

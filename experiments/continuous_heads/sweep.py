@@ -10,12 +10,12 @@ from arjax.sweep import Run
 #: name -> words, conditional
 HEADS = {
     "flow_matching": ("flow matching", "flow_matching(steps=16, width=64)"),
-    "diffusion": ("diffusion, learned schedule, bound", "diffusion(steps=300, width=64)"),
+    "diffusion": ("diffusion, learned schedule, bound", "diffusion(steps=1000, width=64)"),
     "mixture": ("16 products of Gaussians", "mixture_of_products(components=16, base='gaussian')"),
     "energy": ("energy score", "energy(width=64)"),
     "mar": (
         "diffusion, cosine schedule, simple loss (MAR)",
-        "diffusion(steps=300, schedule='cosine', weighting='simple', width=64)",
+        "diffusion(steps=1000, schedule='cosine', weighting='simple', width=64)",
     ),
 }
 #: data -> nats of the test points under their own density (arjax.data.plane.true_nats), train steps

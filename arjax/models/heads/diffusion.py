@@ -36,7 +36,8 @@ class DiffusionHead(Head):
     of normal values at 100 steps, with a perfect network.
 
     Attributes:
-      steps: T.
+      steps: T. Under a learned schedule it may be another number after training than in it: the gap between the bound
+        and log p falls like 1 / T, and a score costs T calls of the head.
       schedule: "learned" by the bound, "cosine" or "linear", see `arjax.models.noise_schedules`.
       prediction: "noise" or "velocity".
       weighting: "bound" or "simple".
