@@ -18,6 +18,7 @@ from arjax.config.validate import validate_run
 from arjax.core.errors import UserError
 from arjax.core.files import read_arrays, user_path, write_arrays
 from arjax.core.registry import did_you_mean
+from arjax.core.score_names import NO_LIKELIHOOD
 from arjax.core.trust import trusting
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.mixtures import WEIGHTS
@@ -87,6 +88,8 @@ def nats_of_run(folder: Path, results: Mapping[str, Any]) -> dict[str, np.ndarra
     Raises:
       UserError: the run has no readable parameters, or the disk refuses.
     """
+    if results["kind"] == NO_LIKELIHOOD:
+        raise UserError(f"a mixture needs likelihoods, which the model of {folder} has not")
     validation = results.get("validation_nll_nats")
     wanted = {} if validation is None else {"validation": validation}
     wanted |= {results["split"]: results["nll_nats"]}

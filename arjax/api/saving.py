@@ -16,9 +16,11 @@ import numpy as np
 from arjax.core import version
 from arjax.core.errors import UserError
 from arjax.core.files import reading, user_path, write_text
+from arjax.core.score_names import SAMPLE_SCORE
 from arjax.data import Dataset
 from arjax.interop.model_file import SavedModel, save_model
 from arjax.models import Model
+from arjax.reporting.scores import describe_scores
 
 #: The beginning of the line of a card that loads its model.
 _LOADED = "arjax.load("
@@ -94,12 +96,20 @@ def model_card(name: str, model: str, about: Mapping[str, Any]) -> str:
 
 def scores(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The scores of a report as rows of a card."""
+    if SAMPLE_SCORE in results:
+        about = f"{describe_scores(results)} (of kind {results['kind']})"
+        rows = [(f"{results['split']}, {results['num_examples']:,} examples", about)]
+        return [*rows, _of_training(results)]
     nats = f"{results['nll_nats']:.4f} ± {results['nll_stderr']:.4f} nats per example ({results['kind']})"
     rows = [(f"{results['split']}, {results['num_examples']:,} examples", nats)]
     rows.append(("", f"{results['bits_per_dim']:.4f} bits per dimension"))
     if results.get("validation_nll_nats") is not None:
         rows.append(("validation", f"{results['validation_nll_nats']:.4f} nats per example"))
-    return [*rows, ("parameters of step", f"{results['best_step']:,} of {results['step']:,}, seed {results['seed']}")]
+    return [*rows, _of_training(results)]
+
+
+def _of_training(results: Mapping[str, Any]) -> tuple[str, str]:
+    return "parameters of step", f"{results['best_step']:,} of {results['step']:,}, seed {results['seed']}"
 
 
 def commit() -> str:

@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 import operator
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +49,21 @@ class Conditional(abc.ABC):
     joint: ClassVar[bool] = False
     #: Whether draws are differentiable functions of features and noise, with the gradients of the distribution.
     REPARAMETERISED: ClassVar[bool] = False
+    if TYPE_CHECKING:
+        # Constants of most families, and properties of those whose options or parts decide.
+
+        @property
+        def kind(self) -> str:
+            """Kind of `log_prob`: "exact", a "bound", an "estimate", or "none" for a family without a likelihood, whose
+            number is its `loss`.
+            """
+
+        @property
+        def own_loss(self) -> str:
+            """The name of the loss that training minimises where that is not -log p; else ""."""
+    else:
+        kind = "exact"
+        own_loss = ""
 
     @classmethod
     @abc.abstractmethod
@@ -92,6 +107,14 @@ class Conditional(abc.ABC):
     @abc.abstractmethod
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
         """log p(value | features), [...]."""
+
+    def loss(self, features: jax.Array, value: jax.Array) -> jax.Array:
+        """The number that training minimises, [...]: -log p, or another one that `own_loss` names."""
+        return -self.log_prob(features, value)
+
+    def sharper(self) -> Conditional:
+        """The family with a smaller numerical error of `log_prob`; itself where there is none but rounding."""
+        return self
 
     @abc.abstractmethod
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:

@@ -78,6 +78,14 @@ def site_log_prob(
     return log_prob if query is None else jnp.where(query.asked, log_prob, 0.0)
 
 
+def site_loss(head: Conditional, features: jax.Array, x: jax.Array, factorization: Factorization) -> jax.Array:
+    """The training loss of each site, [B, *grid]: -log p, or that of a conditional with one of its own."""
+    check_block_size(head, factorization)
+    if not scores_blocks(head, factorization):
+        return head.loss(features, x)
+    return _by_block(head.block_loss, features, x, factorization)
+
+
 def _blocks_of(sites: Array, factorization: Factorization) -> jax.Array:
     """bool[*grid] -> bool[S, M]; False in padding."""
     padded_D = jnp.append(jnp.asarray(sites).reshape(-1), False)

@@ -45,6 +45,10 @@ class JointConditional(Conditional):
         """
         raise NotImplementedError(f"{type(self).__name__} says any_given and has no block_log_prob_given")
 
+    def block_loss(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
+        """The number that training minimises, per index, [..., M]; see `loss`."""
+        return -self.block_log_prob(features, value, valid)
+
     @abc.abstractmethod
     def block_entropy(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
         """Entropy of x_m given the values of the indices visited before m, [..., M]."""

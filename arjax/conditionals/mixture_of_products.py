@@ -67,6 +67,10 @@ class MixtureOfProducts(JointConditional):
         if not isinstance(base, str):
             raise UserError(f"the base of the conditional 'mixture_of_products' is a name in quotes, not {base!r}")
         family = make_conditional(base, event)
+        if jax.eval_shape(family.init, jax.random.key(0)) is not None:
+            raise UserError(
+                f"the base of the conditional 'mixture_of_products' cannot be {base!r}, which has parameters of its own"
+            )
         if family.joint:
             raise UserError(
                 f"the base of the conditional 'mixture_of_products' cannot be {base!r}, which scores the sites of a "

@@ -55,7 +55,8 @@ class Score:
 
     Attributes:
       log_prob: log p(x | c) of each example in nats, float32[B].
-      kind: "exact", "bound" (at most the log-likelihood) or "estimate".
+      kind: "exact", "bound" (at most the log-likelihood), "estimate", or "none": then `log_prob` is no log-likelihood
+        but another number, the higher the better, such as minus an energy score.
       terms: what -log_prob is made of, by name, float32[B] nats each: they add up to it. Empty where it is one term.
       state: the state of the model after this batch, besides its parameters; None for a model without one.
     """

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtr
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
@@ -19,37 +20,59 @@ LEAST_NOISE = 0.01
 
 
 @DATASETS.register("two_moons")
-def two_moons(*, noise: float = 0.1, num_examples: int = 100_000, seed: int = 0) -> Dataset:
+def two_moons(*, noise: float = 0.1, as_one_site: bool = False, num_examples: int = 100_000, seed: int = 0) -> Dataset:
     """Points on two half circles of radius 1 that are entangled, with Gaussian noise.
 
     Args:
       noise: standard deviation of the noise.
+      as_one_site: a point as one site with a vector of two numbers as its value; else as two sites.
       num_examples: of the train split; the others have a quarter of it.
       seed: of the draws.
     """
-    return _dataset("two_moons", _draw_moons, noise, num_examples, seed)
+    _check_noise(noise, LEAST_NOISE)
+    return _dataset("two_moons", _draw_moons, noise, as_one_site, num_examples, seed)
 
 
 @DATASETS.register("eight_gaussians")
-def eight_gaussians(*, noise: float = 0.2, num_examples: int = 100_000, seed: int = 0) -> Dataset:
+def eight_gaussians(
+    *, noise: float = 0.2, as_one_site: bool = False, num_examples: int = 100_000, seed: int = 0
+) -> Dataset:
     """Eight Gaussians whose means stand evenly on a circle of radius 2.
 
     Args:
       noise: their standard deviation.
+      as_one_site: as of `two_moons`.
       num_examples: of the train split; the others have a quarter of it.
       seed: of the draws.
     """
-    return _dataset("eight_gaussians", _draw_gaussians, noise, num_examples, seed)
+    _check_noise(noise, LEAST_NOISE)
+    return _dataset("eight_gaussians", _draw_gaussians, noise, as_one_site, num_examples, seed)
+
+
+@DATASETS.register("checkerboard")
+def checkerboard(
+    *, noise: float = 0.0, as_one_site: bool = False, num_examples: int = 100_000, seed: int = 0
+) -> Dataset:
+    """Points that are uniform on the eight black squares of a board of 4 x 4 squares of side 1 around 0.
+
+    Args:
+      noise: standard deviation of Gaussian noise; 0: the edges of the density are sharp.
+      as_one_site: as of `two_moons`.
+      num_examples: of the train split; the others have a quarter of it.
+      seed: of the draws.
+    """
+    _check_noise(noise, 0.0)
+    return _dataset("checkerboard", _draw_board, noise, as_one_site, num_examples, seed)
 
 
 def log_density(name: str, x: np.ndarray, noise: float) -> np.ndarray:
-    """log p of points float[N, 2] under the density of a data set of this file, float64[N], in nats."""
-    log_p = {"two_moons": _log_moons, "eight_gaussians": _log_gaussians}
-    return log_p[name](np.asarray(x, np.float64), noise)
+    """log p of points float[N, 2] (or [N, 1, 2]) under the density of a data set of this file, float64[N], in nats."""
+    log_p = {"two_moons": _log_moons, "eight_gaussians": _log_gaussians, "checkerboard": _log_board}
+    return log_p[name](np.asarray(x, np.float64).reshape(-1, 2), noise)
 
 
 def true_nats(name: str, split: str = "test", **options: Any) -> float:
-    """The mean of -log p over a split of `two_moons` or `eight_gaussians` under the density that it was drawn from.
+    """The mean of -log p over a split of a data set of this file under the density that it was drawn from.
 
     No model can be expected to score fewer nats; `options` are those of the data set.
     """
@@ -59,16 +82,21 @@ def true_nats(name: str, split: str = "test", **options: Any) -> float:
     return float(-log_density(name, x, options["noise"]).mean())
 
 
-def _dataset(name: str, draw: Callable, noise: float, num_examples: int, seed: int) -> Dataset:
+def _check_noise(noise: float, least: float) -> None:
+    if not (least <= noise <= 10 and (noise == 0 or noise >= LEAST_NOISE)):
+        zero = "" if least else "0, or "
+        raise UserError(f"the data set option 'noise' must be {zero}from {LEAST_NOISE} to 10, not {noise}")
+
+
+def _dataset(name: str, draw: Callable, noise: float, as_one_site: bool, num_examples: int, seed: int) -> Dataset:
     """The splits of noisy points."""
-    if not LEAST_NOISE <= noise <= 10:
-        raise UserError(f"the data set option 'noise' must be from {LEAST_NOISE} to 10, not {noise}")
+    event = EventSpec((1,), (2,), "real") if as_one_site else EventSpec((2,), kind="real")
 
     def noisy(rng: np.random.Generator, num: int) -> np.ndarray:
         clean = draw(rng, num)
-        return (clean + noise * rng.normal(size=clean.shape)).astype(np.float32)
+        return (clean + noise * rng.normal(size=clean.shape)).astype(np.float32).reshape(num, *event.shape)
 
-    return from_splits(EventSpec((2,), kind="real"), draw_splits(noisy, num_examples, seed), name=name)
+    return from_splits(event, draw_splits(noisy, num_examples, seed), name=name)
 
 
 def _moons(angle: np.ndarray) -> np.ndarray:
@@ -99,6 +127,27 @@ def _draw_gaussians(rng: np.random.Generator, num: int) -> np.ndarray:
 
 def _log_gaussians(x: np.ndarray, noise: float) -> np.ndarray:
     return _log_mixture(x, _means(), np.full(8, 1 / 8), noise)
+
+
+def _corners() -> np.ndarray:
+    """The lower corners of the black squares, [8, 2]."""
+    places = np.stack(np.meshgrid(np.arange(4), np.arange(4), indexing="ij"), -1).reshape(-1, 2)
+    return places[places.sum(-1) % 2 == 0] - 2.0
+
+
+def _draw_board(rng: np.random.Generator, num: int) -> np.ndarray:
+    return _corners()[rng.integers(8, size=num)] + rng.uniform(size=(num, 2))
+
+
+def _log_board(x: np.ndarray, noise: float) -> np.ndarray:
+    """The mean over the squares of the product of the masses of normal noise between their sides."""
+    from_corner = x[:, None] - _corners()  # [N, 8, 2], from 0 to 1 on a square
+    if noise:
+        inside = ndtr(from_corner / noise) - ndtr((from_corner - 1) / noise)
+    else:
+        inside = ((from_corner >= 0) & (from_corner <= 1)).astype(float)
+    with np.errstate(divide="ignore"):
+        return np.log(inside.prod(-1).mean(-1))
 
 
 def _log_mixture(x: np.ndarray, means: np.ndarray, weights: np.ndarray, noise: float) -> np.ndarray:

@@ -43,7 +43,7 @@ def uci_binary(*, set: str = "dna", as_image: bool = False, data_dir: str = "") 
 
 
 @DATASETS.register("wine_quality")
-def wine_quality(*, noise: float = 0.0, data_dir: str = "") -> Dataset:
+def wine_quality(*, noise: float = 0.0, group: int = 1, data_dir: str = "") -> Dataset:
     """Eleven measurements of 1599 red wines and their grade (Cortez et al. 2009), 1279 / 160 / 160.
 
     Each of the 12 columns is standardised with the mean and standard deviation of the train split; `scale` of the
@@ -53,9 +53,11 @@ def wine_quality(*, noise: float = 0.0, data_dir: str = "") -> Dataset:
     Args:
       noise: standard deviation of Gaussian noise on the rows in training, fresh in every step, in the units that the
         network sees.
+      group: columns of one site, which is then a vector of as many neighbours: a number that divides 12.
       data_dir: folder of prepared sets that is searched first.
     """
     rows = standardised("wine_quality", _read("wine_quality_red", "wine_quality", data_dir))
+    rows = in_groups(rows, group)
     return with_noise(rows, noise)
 
 
@@ -93,6 +95,24 @@ def standardised(
     z = {split: rows.astype(np.float32) for split, rows in z.items()}
     dataset = from_splits(event or EventSpec(mean.shape, kind="real"), z, name=name)
     return dataclasses.replace(dataset, scale=scale, shift=mean)
+
+
+def in_groups(dataset: Dataset, group: int) -> Dataset:
+    """Real vectors [N, D] as sites of `group` neighbours, [N, D / group, group]; the nats of examples stay the same.
+
+    Raises:
+      UserError: the number does not divide D.
+    """
+    num = dataset.event.num_sites
+    if not 1 <= group <= num or num % group:
+        raise UserError(f"the data set option 'group' must divide the {num} columns of {dataset.name!r}, not {group}")
+    if group == 1:
+        return dataset
+    shape = num // group, group
+    x = {split: source.arrays.x.reshape(-1, *shape) for split, source in dataset.splits.items()}
+    grouped = from_splits(EventSpec(shape[:1], shape[1:], "real"), x, name=dataset.name)
+    assert dataset.scale is not None and dataset.shift is not None, "the columns are standardised"
+    return dataclasses.replace(grouped, scale=dataset.scale.reshape(shape), shift=dataset.shift.reshape(shape))
 
 
 def with_noise(dataset: Dataset, noise: float) -> Dataset:

@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from arjax.core.batch import Array, Batch, Score
+from arjax.core.score_names import NO_LIKELIHOOD
 from arjax.data import Dataset, Source
 from arjax.evaluation.codes import code_rows
 from arjax.evaluation.splits import SplitScorer, split_of
@@ -65,7 +66,8 @@ def eval_step(
     another, so K costs time and no memory. Models with a codebook have `codes/K` [T, B]. With `hidden`, it is the
     likelihood of these sites given the visible ones,
     in one order that visits the visible sites first. `key` is that of scores which are drawn; the terms of a score are
-    `terms/NAME` [B], as they are.
+    `terms/NAME` [B], as they are. A model without a likelihood has the negative of its score in place of the nats, in
+    standardised units; of several orders it is their mean.
     """
     num = len(batch)
     all_sites = jnp.ones((num, *model.event.grid_shape), bool)
@@ -85,7 +87,8 @@ def eval_step(
         return require(model, "conditionals", "an order").score(params, batch, key=key, factorization=factorization)
 
     counted_BD = counted.reshape(num, -1)
-    added_B = jnp.where(counted_BD, jnp.asarray(log_scale_D, jnp.float32), 0).sum(-1)
+    no_density = model.kind == NO_LIKELIHOOD  # its score does not change with the units by a term
+    added_B = jnp.where(counted_BD, 0.0 if no_density else jnp.asarray(log_scale_D, jnp.float32), 0).sum(-1)
     if orders is None:
         scored = score(None)
         nll_B = added_B - scored.log_prob
@@ -93,7 +96,7 @@ def eval_step(
         parts |= code_rows(model, params, batch)
     else:
         parts = {"by_order": added_B[:, None] - jax.lax.map(lambda order: score(order).log_prob, orders).T}
-        nll_B = mixture_nll(parts["by_order"])
+        nll_B = parts["by_order"].mean(-1) if no_density else mixture_nll(parts["by_order"])
     return {"nll": nll_B, "sites": counted_BD.sum(-1, dtype=jnp.float32)} | parts
 
 
@@ -153,7 +156,7 @@ class Evaluator:
             parameters, so scores compare.
           hidden: the scored sites and the observed ones; None: all sites are scored, none is observed.
         """
-        self._dataset, self._event = dataset, model.event
+        self._dataset, self._event, self._kind = dataset, model.event, model.kind
         score = _cached_score(_Same(model), num_orders, hidden, dataset.answer)
         key = seed if isinstance(seed, jax.Array) else jax.random.key(seed)
         self.scorer = SplitScorer(score, dataset, batch_size, mesh, key)
@@ -171,12 +174,13 @@ class Evaluator:
           `nll_nats_per_byte`, `bits_per_byte`) and `perplexity`, where the end of a string counts as one of them;
           for sequences of vectors `nll_nats_per_frame`; the terms of the score, the numbers of several orders; where
           the scored sites are answers (`Dataset.answer`) their `accuracy` or `squared_error`. Each of them has its
-          standard error over the examples beside it, as `bits_per_dim_stderr`.
+          standard error over the examples beside it, as `bits_per_dim_stderr`. A model without a likelihood has
+          `sample_score` in place of nats and bits.
 
         Raises:
           UserError: the data set has no such split, or it is empty.
         """
-        return summarize_rows(self.rows(params, split), self._event, self._dataset.text_unit)
+        return summarize_rows(self.rows(params, split), self._event, self._dataset.text_unit, self._kind)
 
     def rows(self, params: Any, split: str) -> dict[str, np.ndarray]:
         """The scores of each example of a split, float64[..., N] by the names of `eval_step`; raises as a call."""

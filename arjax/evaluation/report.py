@@ -28,7 +28,7 @@ from arjax.evaluation.judges import check_judge, judged_examples, judged_texts, 
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.prompts import end_of
 from arjax.evaluation.sampling import OpenRun
-from arjax.evaluation.summaries import summarize_rows
+from arjax.evaluation.summaries import stderr_of, summarize_rows
 from arjax.models import Model
 from arjax.models.abilities import require
 from arjax.parallel.sharding import replicated
@@ -37,6 +37,8 @@ from arjax.samplers.schedules import check_rounds_fit
 
 #: Folded into the seed: a data set that is drawn from the same model with the same seed is drawn under other keys.
 APART = 2204_01171
+#: Examples whose scores are computed a second time, with a smaller numerical error.
+ERROR_EXAMPLES = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,8 +136,14 @@ def report(
     options: dict[str, Any] = {"batch_size": measures.batch_size, "seed": seed, "mesh": mesh}
     if rows is None:
         rows = score_rows(model, params, dataset, split, num_orders=measures.num_orders, **options)
-    scores: dict[str, Any] = {"dataset": dataset.name, "split": split, "kind": model.kind, "unit": model.event.unit}
-    scores |= summarize_rows(rows, model.event, dataset.text_unit)
+    scores: dict[str, Any] = {
+        "dataset": dataset.name,
+        "split": split,
+        "kind": _kind(model, measures),
+        "unit": model.event.unit,
+    }
+    scores |= summarize_rows(rows, model.event, dataset.text_unit, model.kind)
+    scores |= _measured_errors(model, params, dataset, split, seed)
     if measures.steps:
         rounds: dict[str, Any] = {"steps": measures.steps, "schedule": measures.schedule}
         of_steps = require(model, "conditionals", "config.evaluate.steps")
@@ -147,6 +155,23 @@ def report(
     judge = open_judge(model, dataset, measures, open_run)
     bias = _exposure(model, params, dataset, split, measures, judge, mesh, seed)
     return Report(scores | bias.scores, bias.curves)
+
+
+def _measured_errors(model: Model, params: Any, dataset: Dataset, split: str, seed: int) -> dict[str, Any]:
+    """`solver_error_nats`, the mean numerical error of some scores, and its standard error; nothing where a score has
+    no tolerance.
+    """
+    rows = spread_rows(dataset, split, ERROR_EXAMPLES, jax.random.fold_in(jax.random.key(seed), APART + 1))
+    error_B = model.log_prob_error(params, rows.replace(extra={}))
+    if error_B is None:
+        return {}
+    error_B = np.asarray(error_B, np.float64)
+    return {"solver_error_nats": float(error_B.mean()), "solver_error_nats_stderr": float(stderr_of(error_B))}
+
+
+def _kind(model: Model, measures: Measures) -> str:
+    """The kind of the score: the mixture of orders under bounds that are drawn need not be a bound (`unbiased`)."""
+    return "estimate" if measures.num_orders > 1 and model.kind == "bound" and not model.unbiased else model.kind
 
 
 def score_rows(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from arjax.core.errors import UserError
+from arjax.core.score_names import NO_LIKELIHOOD, SAMPLE_SCORE
 from arjax.core.spec import EventSpec
 
 #: The names of rows with numbers of codes begin with this, and end with the number of all codes, such as "codes/512".
@@ -39,7 +40,9 @@ def ratio_of_means(values_N: np.ndarray, sites_N: np.ndarray) -> tuple[float, fl
     return float(ratio), float(stderr_of(values_N - ratio * sites_N) / sites_N.mean())
 
 
-def summarize_rows(rows: Mapping[str, np.ndarray], event: EventSpec, text: str = "") -> dict[str, Any]:
+def summarize_rows(
+    rows: Mapping[str, np.ndarray], event: EventSpec, text: str = "", kind: str = "exact"
+) -> dict[str, Any]:
     """The scores of a split from those of its examples, all numbers by the names of `results.json`.
 
     Args:
@@ -48,8 +51,13 @@ def summarize_rows(rows: Mapping[str, np.ndarray], event: EventSpec, text: str =
         nats under the truth of the data.
       event: of an example.
       text: as of `summarize`.
+      kind: of the scores. Those of the kind "none" are no nats: their mean is `sample_score`.
     """
-    scores: dict[str, Any] = summarize(rows["nll"], rows["sites"], event, text)
+    if kind == NO_LIKELIHOOD:
+        rows = {name: values for name, values in rows.items() if name in ("nll", "sites") or "answers/" in name}
+        scores: dict[str, Any] = summarize_samples(rows["nll"], rows["sites"])
+    else:
+        scores = summarize(rows["nll"], rows["sites"], event, text)
     counted = {name: values[..., rows["sites"] > 0] for name, values in rows.items()}
     for name, values in counted.items():
         if name.startswith("terms/"):
@@ -134,9 +142,7 @@ def summarize(nll: np.ndarray, sites: np.ndarray, event: EventSpec, text: str = 
     Rows without a scored site (a window that is all context) are not examples. `text` is the unit of a text, "char" or
     "byte".
     """
-    nll, sites = nll[sites > 0], sites[sites > 0]
-    if not nll.size:
-        raise UserError("nothing is scored: the weights of all examples are 0, or the masks of all that count")
+    nll, sites = _scored(nll, sites)
     per_site, per_site_stderr = ratio_of_means(nll, sites)
     bits = 1 / math.log(2)
     result = {"nll_nats": float(nll.mean()), "nll_stderr": float(stderr_of(nll))}
@@ -150,6 +156,19 @@ def summarize(nll: np.ndarray, sites: np.ndarray, event: EventSpec, text: str = 
     if len(event.grid_shape) == 1 and event.value_shape:
         result |= _with_stderr("nll_nats_per_frame", per_site, per_site_stderr)
     return result
+
+
+def summarize_samples(score: np.ndarray, sites: np.ndarray) -> dict[str, float]:
+    """The numbers of a model without a likelihood, from the sample score and the scored sites of each example."""
+    score, _ = _scored(score, sites)
+    return _with_stderr(SAMPLE_SCORE, float(score.mean()), float(stderr_of(score))) | {"num_examples": len(score)}
+
+
+def _scored(values: np.ndarray, sites: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The values and the sites of the examples that have a scored site."""
+    if not (sites > 0).any():
+        raise UserError("nothing is scored: the weights of all examples are 0, or the masks of all that count")
+    return values[sites > 0], sites[sites > 0]
 
 
 def _with_stderr(name: str, value: float, stderr: float, factor: float = 1.0) -> dict[str, float]:

@@ -10,6 +10,7 @@ from arjax.models.cascade import CascadeModel
 from arjax.models.discrete_chain import DiscreteChain
 from arjax.models.flow import FlowModel
 from arjax.models.gaussian_chain import GaussianChain
+from arjax.models.heads import DiffusionHead, EnergyHead, FlowMatchingHead  # register conditionals
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice, make_model
 from arjax.models.latent import LatentModel
 from arjax.models.mixture import MixtureModel
@@ -23,8 +24,11 @@ __all__ = [
     "BlockDiffusion",
     "Blueprint",
     "CascadeModel",
+    "DiffusionHead",
     "DiscreteChain",
+    "EnergyHead",
     "Example",
+    "FlowMatchingHead",
     "FlowModel",
     "GaussianChain",
     "LatentModel",

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from arjax.conditionals import CONDITIONALS, Conditional, check_temperature, make_conditional, truncate
 from arjax.conditionals.base import CONDITIONAL, bound
-from arjax.conditionals.blocks import Query, scores_blocks, site_entropy, site_log_prob
+from arjax.conditionals.blocks import Query, scores_blocks, site_entropy, site_log_prob, site_loss
 from arjax.core.arguments import named_arguments, named_like
 from arjax.core.batch import Array, Batch, Score
 from arjax.core.errors import UserError
@@ -93,8 +93,6 @@ class AutoregressiveModel(Model):
     factorization: Factorization
     orders: Orders | None = None
 
-    #: Kind of its scores: likelihoods.
-    kind: ClassVar[str] = "exact"
     NETWORKS: ClassVar[Any] = NETWORKS
     CALLS = {
         "ordering": ORDERINGS,
@@ -133,6 +131,16 @@ class AutoregressiveModel(Model):
         check_choice(network, event, blueprint.context, factorization, several, options)
         head = make_conditional(conditional, event, factorization.block_size)
         return put_together(network, event, blueprint.context, blueprint.dtype, head, factorization, several, options)
+
+    @property
+    def kind(self) -> str:
+        """Kind of its scores: that of the conditional."""
+        return self.conditional.kind
+
+    @property
+    def unbiased(self) -> bool:
+        """Whether log p of the conditional is exact: the exponentials of others may be above p(x) on average."""
+        return self.conditional.kind == "exact"
 
     @property
     def abilities(self) -> frozenset[str]:
@@ -269,12 +277,36 @@ class AutoregressiveModel(Model):
         `inputs`, of the shape of `x`, the sites of earlier steps have those values: p(x_i | inputs of earlier steps),
         as in a training on prefixes that are not those of the data. Other keyword arguments are those of `features`.
         """
+        return self._per_site(functools.partial(site_log_prob, query=query), params, x, mask, inputs, **kwargs)
+
+    @named_like(features)
+    @takes_params
+    def loss_per_site(
+        self,
+        params: Params,
+        x: jax.Array,
+        *,
+        mask: jax.Array | None = None,
+        inputs: jax.Array | None = None,
+        **kwargs,
+    ) -> jax.Array:
+        """The training loss of every site, float32[B, *grid]; 0 where `mask` is 0.
+
+        It is -log p, or the loss that a conditional has of its own (`Conditional.own_loss`). The arguments are those of
+        `log_prob_per_site`.
+        """
+        return self._per_site(site_loss, params, x, mask, inputs, **kwargs)
+
+    def _per_site(
+        self, number: Callable[..., jax.Array], params: Params, x: jax.Array, mask: Any, inputs: Any, **kwargs
+    ) -> jax.Array:
+        """`number(head, features, x, factorization)` of every site that the mask marks, else 0."""
         x = as_values(self.event, x)
         mask = as_mask(self.event, mask, len(x))
         features = self._features(params, x if inputs is None else as_values(self.event, inputs, "inputs"), **kwargs)
         head = self.head(params, kwargs.get("train", False), kwargs.get("key"))
-        log_prob = site_log_prob(head, features, x, kwargs.get("factorization") or self.factorization, query)
-        return log_prob if mask is None else jnp.where(mask, log_prob, 0.0)
+        found = number(head, features, x, kwargs.get("factorization") or self.factorization)
+        return found if mask is None else jnp.where(mask, found, 0.0)
 
     @takes_params
     def log_prob(self, params: Params, x: jax.Array, *, mask: jax.Array | None = None, **kwargs) -> jax.Array:
@@ -285,9 +317,34 @@ class AutoregressiveModel(Model):
     def score(
         self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False, **kwargs: Any
     ) -> Score:
-        """log p(x | c) of each example of a batch: exact. Other keyword arguments are those of `log_prob`."""
-        more = {"context": batch.context, "mask": batch.mask, "train": train, "key": key}
-        return Score(self.log_prob(params, batch.x, **more | kwargs), self.kind)
+        """log p(x | c) of each example of a batch; of a conditional without a likelihood minus its loss, whose kind is
+        "none". Other keyword arguments are those of `log_prob`.
+        """
+        more = {"context": batch.context, "mask": batch.mask, "train": train, "key": key} | kwargs
+        if self.kind == "none":
+            return self.as_loss(self.loss_per_site(params, batch.x, **more))
+        return Score(self.log_prob(params, batch.x, **more), self.kind)
+
+    def train_score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, **kwargs: Any) -> Score:
+        """As `Model.train_score`: minus the loss that the conditional has of its own, or the score in training."""
+        if not self.conditional.own_loss:
+            return self.score(params, batch, key=key, train=True, **kwargs)
+        more = {"context": batch.context, "mask": batch.mask, "train": True, "key": key} | kwargs
+        return self.as_loss(self.loss_per_site(params, batch.x, **more))
+
+    def log_prob_error(self, params: Params, batch: Batch) -> jax.Array | None:
+        """The difference from the scores of a conditional with a smaller error, where it has one."""
+        sharper = self.conditional.transformed(lambda family: family.sharper())
+        if sharper == self.conditional:
+            return None
+        both = self, dataclasses.replace(self, conditional=sharper)
+        return jnp.abs(jnp.subtract(*(_log_prob(model, params, batch) for model in both)))
+
+    def as_loss(self, per_site: jax.Array) -> Score:
+        """The score of examples whose sites have these training losses, [B, *grid]."""
+        loss_B = per_site.reshape(len(per_site), -1).sum(-1)
+        own = self.conditional.own_loss
+        return Score(-loss_B, "none", {own: loss_B}) if own else Score(-loss_B, self.kind)
 
     @named_arguments
     @takes_params
@@ -346,7 +403,8 @@ class AutoregressiveModel(Model):
 
     def pictures(self, params: Params, batch: Batch, key: jax.Array) -> Iterator[tuple[str, Picture]]:
         """`entropy`, along the order, and `factorization`, the order and the dependencies."""
-        yield "entropy", EntropyAlongOrder()
+        if self.kind != "none":
+            yield "entropy", EntropyAlongOrder()
         if self.event.num_sites <= MOST_DRAWN_SITES:
             yield "factorization", OrderGraph(self.factorization, self.network.dependencies(self.factorization))
 
@@ -375,6 +433,11 @@ class AutoregressiveModel(Model):
         head.check_fits(event, factorization.block_size)
         found.end()
         return put_together(name, event, context, dtype, head, factorization, several, options)
+
+
+@jax.jit
+def _log_prob(model: AutoregressiveModel, params: Params, batch: Batch) -> jax.Array:
+    return model.log_prob(params, batch.x, context=batch.context, mask=batch.mask)
 
 
 @one_program()

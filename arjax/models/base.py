@@ -78,7 +78,9 @@ class Model:
 
         @property
         def kind(self) -> str:
-            """Kind of its scores: "exact" log-likelihoods, a "bound" on them, or an "estimate"."""
+            """Kind of its scores: "exact" log-likelihoods, a "bound" on them, an "estimate", or "none" where there is
+            no likelihood and the score is another number, the higher the better.
+            """
 
         @property
         def orders(self) -> Orders | None:
@@ -132,6 +134,16 @@ class Model:
     def named_parts(self) -> Mapping[str, Model]:
         """The models that it is made of, by the names of their parameters; none by default."""
         return {}
+
+    def train_score(self, params: Params, batch: Batch, *, key: jax.Array | None = None) -> Score:
+        """The score whose negative training minimises: that in training, or another number, whose kind is "none"."""
+        return self.score(params, batch, key=key, train=True)
+
+    def log_prob_error(self, params: Params, batch: Batch) -> jax.Array | None:
+        """The measured numerical error of the scores of some examples in nats, float32[B], where they are computed up
+        to a tolerance; else None.
+        """
+        return None
 
     def pictures(self, params: Params, batch: Batch, key: jax.Array) -> Iterator[tuple[str, Picture]]:
         """Pictures of the trained model, each with the name of its file without an ending; none by default.

@@ -19,6 +19,7 @@ from arjax.core.arrays import as_array, blank, check_context, check_marks, check
 from arjax.core.batch import as_parts
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
+from arjax.core.score_names import NO_LIKELIHOOD
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
 from arjax.networks import Network
@@ -183,3 +184,12 @@ def _misfit(expected: Any, found: Any, path: str) -> str | None:
 
 def _join(path: str, name: Any) -> str:
     return f"{path}/{name}" if path else str(name)
+
+
+def check_likelihood(model: Any, subject: str) -> None:
+    """Raises `UserError` for a model without a likelihood; the subject begins the sentence."""
+    if model.kind == NO_LIKELIHOOD:
+        raise UserError(
+            f"{subject} needs a likelihood, which this model has not: take a conditional with one, such as diffusion "
+            "or flow_matching"
+        )

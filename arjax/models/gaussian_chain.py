@@ -251,13 +251,22 @@ def expected_level(logits: jax.Array, y: jax.Array, precision: jax.Array) -> jax
 
 @functools.partial(jax.jit, static_argnames=("visited", "places"))
 def draw_gaussian(
-    model: Any, params: Any, keys_B, context, visited: tuple[int, ...], places: tuple[int, ...], eta
+    model: Any,
+    params: Any,
+    keys_B,
+    context,
+    visited: tuple[int, ...],
+    places: tuple[int, ...],
+    eta,
+    temperature: float | jax.Array = 1.0,
 ) -> tuple[jax.Array, jax.Array | None]:
-    """x_0, [B, *grid, *value], and the frames of its path at these places, in its units."""
+    """x_0, [B, *grid, *value], and the frames of its path at these places, in its units; all noise is multiplied by
+    the temperature.
+    """
     shape, steps = model.event.shape, reverse_steps(model.gammas(params), visited, eta)
 
     def normal(t: jax.Array) -> jax.Array:
-        return jax.vmap(lambda key: jax.random.normal(key, shape))(step_keys(keys_B, t))
+        return temperature * jax.vmap(lambda key: jax.random.normal(key, shape))(step_keys(keys_B, t))
 
     def back(x_t: jax.Array, step: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array | None]:
         t, gamma, of_found, of_noise, std = step

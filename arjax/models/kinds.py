@@ -17,6 +17,7 @@ from arjax.core.registry import Registry, nearest
 from arjax.core.renamed import renamed_names
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
 from arjax.models.base import Model
+from arjax.models.checks import check_likelihood
 
 #: Classes of models. Each has `make(blueprint, *, options...) -> model`, `NETWORKS` and `EXAMPLES`, see `Model`.
 #: A score or a draw may call the network in each of T steps.
@@ -120,6 +121,7 @@ class Blueprint:
                 part = _make(Blueprint(event, context, part, self.dtype, examples))
             elif not is_model(part):
                 raise UserError(f"a part is a ModelChoice or a model, not {part!r}")
+            check_likelihood(part, "it")
             if part.orders is not None and not several_orders:
                 raise UserError("a part is trained and scored under one order: leave out its orders")
             return part

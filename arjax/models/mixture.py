@@ -16,7 +16,7 @@ from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.base import Model, Params
-from arjax.models.checks import check_params
+from arjax.models.checks import check_likelihood, check_params
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
 from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Sampler
 
@@ -175,6 +175,7 @@ def _check(members: tuple[Model, ...]) -> None:
     if not members:
         raise UserError("a mixture needs at least one member")
     for k, member in enumerate(members):
+        check_likelihood(member, f"member {k} of a mixture")
         if member.event != members[0].event:
             raise UserError(
                 f"the members of a mixture have one event: member {k} has {member.event.in_words}, "

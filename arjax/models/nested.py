@@ -124,6 +124,16 @@ class Nested(JointConditional):
             raise UserError("the model of the conditional 'nested' has one vector as its context, and one order")
 
     @property
+    def kind(self) -> str:  # type: ignore[override]  # a constant in other families
+        """That of the inner model."""
+        return self.model.kind
+
+    @property
+    def own_loss(self) -> str:  # type: ignore[override]
+        """That of the inner model's conditional."""
+        return self.model.conditional.own_loss
+
+    @property
     def num_params(self) -> int:
         """Number of features of each site in the inner model's context."""
         return self.num_context // self.block_size
@@ -162,10 +172,16 @@ class Nested(JointConditional):
 
     def block_log_prob(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
         """log p(x_m | indices visited before m, features) in nats, [..., M]: the inner model's, per site."""
+        return self._per_index(self.model.log_prob_per_site, features, value, valid)
+
+    def block_loss(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
+        """The training loss of each index, [..., M]: the inner model's, per site."""
+        return self._per_index(self.model.loss_per_site, features, value, valid)
+
+    def _per_index(self, per_site: Callable[..., jax.Array], features, value, valid) -> jax.Array:
         rows, context = self._block(features, value, valid, valid)
         more = {"context": context, "train": self.train, "key": self.key}
-        per_index = self.model.log_prob_per_site(self.params, rows, **more)
-        return jnp.where(valid, per_index.reshape(features.shape[:-1]), 0.0)
+        return jnp.where(valid, per_site(self.params, rows, **more).reshape(features.shape[:-1]), 0.0)
 
     def block_entropy(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
         """Entropy of x_m given the indices visited before m in nats, [..., M]: the inner model's."""
@@ -196,10 +212,18 @@ class Nested(JointConditional):
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
         """log p(value | features) in nats, [...]: the inner model's, with teacher forcing."""
+        return self._summed(self.model.log_prob_per_site, features, value)
+
+    def loss(self, features: jax.Array, value: jax.Array) -> jax.Array:
+        """The training loss of the inner model, [...]."""
+        return self._summed(self.model.loss_per_site, features, value)
+
+    def _summed(self, per_site: Callable[..., jax.Array], features: jax.Array, value: jax.Array) -> jax.Array:
         value = jnp.broadcast_to(value, (*features.shape[:-1], *self.value_shape))
         flat = value.reshape(-1, *self.value_shape)
         more = {"context": self._context(features), "train": self.train, "key": self.key}
-        return self.model.log_prob(self.params, flat, **more).reshape(features.shape[:-1])
+        found = per_site(self.params, flat, **more)
+        return found.reshape(len(found), -1).sum(-1).reshape(features.shape[:-1])
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
         """Draws values [..., *value_shape], entry by entry."""

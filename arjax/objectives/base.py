@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from arjax.core.batch import Batch
+from arjax.core.batch import Batch, Score
+from arjax.core.errors import UserError
 from arjax.core.integers import DEEPEST
 from arjax.core.registry import Registry
 from arjax.core.spec import EventSpec
@@ -168,6 +169,15 @@ def make_objective(text: str) -> Objective:
     return OBJECTIVES.call(text)
 
 
+def check_own_loss(name: str, model: Model) -> None:
+    """Raises `UserError` for a conditional whose training loss is not -log p, which the objective `name` trains."""
+    if "conditionals" in model.abilities and (own := model.conditional.own_loss):  # type: ignore[attr-defined]
+        raise UserError(
+            f"the objective {name!r} trains by log p, and this conditional has the loss {own!r} in its place: take "
+            "teacher_forcing or order_agnostic"
+        )
+
+
 def likelihood_loss(event: EventSpec, batch: Batch, log_prob_B: jax.Array) -> Loss:
     """-sum_b w_b log p(x_b) / (number of scored scalars), from log p of each example in nats.
 
@@ -178,6 +188,18 @@ def likelihood_loss(event: EventSpec, batch: Batch, log_prob_B: jax.Array) -> Lo
         nll_B = jnp.where(batch.weight > 0, batch.weight * nll_B, 0.0)
     metrics = Metrics(nll_B.sum(), *count(event, batch))
     return Loss((Mean(metrics.nll, metrics.dims),), metrics)
+
+
+def score_loss(event: EventSpec, batch: Batch, score: Score) -> Loss:
+    """`likelihood_loss` of a score. One without a likelihood is a loss of the model's own: it is reported by its name,
+    and no nats are.
+    """
+    loss = likelihood_loss(event, batch, score.log_prob)
+    if score.kind != "none":
+        return loss
+    (mean,), metrics = loss.terms, loss.metrics
+    means = {name: jax.lax.stop_gradient(mean) for name in score.terms}
+    return Loss(loss.terms, dataclasses.replace(metrics, nll=None, means=means))
 
 
 class Counts(NamedTuple):

@@ -23,7 +23,7 @@ from arjax.core.errors import UserError
 from arjax.factorization import reorder
 from arjax.models.autoregressive import AutoregressiveModel, Params
 from arjax.models.checks import check_key
-from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, likelihood_loss
+from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, check_own_loss, likelihood_loss
 from arjax.objectives.metrics import Mean, Metrics
 
 #: The name of the scores among the parameters of the objective.
@@ -57,6 +57,7 @@ class LearnedOrder(Objective[AutoregressiveModel]):
         """Raises `UserError` unless the model has all orders: the policy draws any of them."""
         if model.orders is None or model.orders.pool is not None:
             raise UserError("the objective 'learned_order' draws any order: set model.orders to uniform")
+        check_own_loss("learned_order", model)
 
     def init(self, model: AutoregressiveModel, key: jax.Array) -> ObjectiveState:
         """Equal scores: all orders are equally probable."""

@@ -47,14 +47,14 @@ class Metrics(Mergeable):
     """Sums over the batches of some steps, float32[] each.
 
     Attributes:
-      nll: negative log-likelihood (or its bound), nats.
+      nll: negative log-likelihood (or its bound), nats; None where a loss is none, and no likelihood is computed.
       examples: scored examples, counted by their weights.
       sites: scored sites.
       dims: scored scalars.
       means: further numbers that an objective reports, by name; each is a mean in `metrics.jsonl`.
     """
 
-    nll: jax.Array
+    nll: jax.Array | None
     examples: jax.Array
     sites: jax.Array
     dims: jax.Array

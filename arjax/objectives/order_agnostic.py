@@ -5,19 +5,24 @@ parameters for many orders, by maximum likelihood under orders drawn at random.
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals.blocks import scores_blocks, site_log_prob
-from arjax.core.batch import Batch
+from arjax.conditionals.blocks import scores_blocks, site_loss
+from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
+from arjax.core.registry import did_you_mean
 from arjax.factorization import Factorization
 from arjax.models.autoregressive import AutoregressiveModel, Params
 from arjax.models.checks import check_key
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, likelihood_loss
+from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, score_loss
+
+#: How many steps are hidden; the smallest part of them, and the standard deviation, of "truncated_normal".
+HIDDEN = ("uniform", "truncated_normal")
+LEAST_HIDDEN, HIDDEN_STD = 0.7, 0.25
 
 
 @OBJECTIVES.register("order_agnostic")
@@ -37,13 +42,24 @@ class OrderAgnostic(Objective[AutoregressiveModel]):
 
     Attributes:
       orders_per_batch: orders of one batch (or micro-batch), for networks that predict in one pass.
+      hidden: how many steps are hidden, for networks that predict from any set of observed sites and all orders.
+        "uniform": any number is equally probable. "truncated_normal": the part that is hidden is drawn from a normal
+        distribution of mean 1 and standard deviation .25 between .7 and 1 (Li et al., "Autoregressive Image Generation
+        without Vector Quantization", 2024, section 4.2, "masked autoregressive models"). The loss is then no
+        likelihood, as steps with more than .3 observed are never trained: it is reported as `masked`.
     """
 
     NEEDS_ORDERS: ClassVar[bool] = True
 
     orders_per_batch: int = 1
+    hidden: str = "uniform"
 
     def __post_init__(self):
+        if self.hidden not in HIDDEN:
+            raise UserError(
+                f"order_agnostic hides no steps by {self.hidden!r}{did_you_mean(self.hidden, HIDDEN)} (there are: "
+                f"{', '.join(HIDDEN)})"
+            )
         if self.orders_per_batch < 0:
             raise UserError(
                 "the option 'orders_per_batch' of the objective 'order_agnostic' must be a whole number, at least 0, "
@@ -54,6 +70,11 @@ class OrderAgnostic(Objective[AutoregressiveModel]):
         """Raises `UserError` when the model has no distribution over orders."""
         if model.orders is None:
             raise UserError("the objective 'order_agnostic' needs model.orders, such as uniform or pool(num=8)")
+        if self.hidden != "uniform" and not (isinstance(model.network, OrderAgnosticNetwork) and _any_later(model)):
+            raise UserError(
+                f"hidden={self.hidden!r} of the objective 'order_agnostic' needs a network that predicts from any set "
+                "of observed sites, such as masked_transformer, and model.orders=uniform with blocks of one size"
+            )
 
     def loss(self, model: AutoregressiveModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
         """The negative log-likelihood under random orders; `UserError` when the batch cannot be cut into the parts."""
@@ -61,46 +82,65 @@ class OrderAgnostic(Objective[AutoregressiveModel]):
         check_key(step.key)
         order_key, key = jax.random.split(step.key)
         if isinstance(model.network, OrderAgnosticNetwork):
-            log_prob_B = _any_observed(model, params, batch, order_key, key)
+            score = _any_observed(model, params, batch, order_key, key, self.hidden)
         else:
             parts = len(batch) if self.orders_per_batch == 0 else self.orders_per_batch
-            log_prob_B = _by_parts(model, params, batch, order_key, key, parts)
-        return likelihood_loss(model.event, batch, log_prob_B)
+            score = _by_parts(model, params, batch, order_key, key, parts)
+        return score_loss(model.event, batch, score)
 
 
-def _by_parts(model, params, batch: Batch, order_key: jax.Array, key: jax.Array, parts: int) -> jax.Array:
-    """log p(x | o) with one order for each of `parts` equal parts of the batch, [B]."""
+def _by_parts(model, params, batch: Batch, order_key: jax.Array, key: jax.Array, parts: int) -> Score:
+    """log p(x | o) with one order for each of `parts` equal parts of the batch."""
     num = len(batch)
     if parts < 1 or num % parts:
         raise UserError(f"a batch of {num} examples cannot be cut into {parts} equal parts with an order each")
 
-    def score(part: Batch, order_key: jax.Array, key: jax.Array) -> jax.Array:
-        factorization = model.orders.draw(order_key)
-        more = {"context": part.context, "mask": part.mask, "train": True, "key": key}
-        return model.log_prob(params, part.x, factorization=factorization, **more)
+    def score(part: Batch, order_key: jax.Array, key: jax.Array) -> Score:
+        return model.train_score(params, part, key=key, factorization=model.orders.draw(order_key))
 
     if parts == 1:
         return score(batch, order_key, key)
     cut = jax.tree.map(lambda a: a.reshape(parts, num // parts, *a.shape[1:]), batch)
-    return jax.vmap(score)(cut, *(jax.random.split(k, parts) for k in (order_key, key))).reshape(num)
+    scores = jax.vmap(score)(cut, *(jax.random.split(k, parts) for k in (order_key, key)))
+    return jax.tree.map(lambda leaf: leaf.reshape(num), scores)
 
 
-def _any_observed(model, params, batch: Batch, order_key: jax.Array, key: jax.Array) -> jax.Array:
-    """An unbiased estimate of log p(x | o) for an order per example, [B], from one pass given some observed sites."""
+def _any_later(model: Any) -> bool:
+    """Whether all sites that are hidden in a step may be scored at once.
+
+    A remaining site is one of step t with the probability size_S[t] / (sites left). Whole blocks of one size are
+    exchangeable, too; under a joint conditional, the score of a site depends on its block.
+    """
+    orders = model.orders
+    one_size = orders.first.num_steps * orders.first.block_size == model.event.num_sites
+    return orders.pool is None and (one_size or not scores_blocks(model.conditional, orders.first))
+
+
+def num_observed(key: jax.Array, num_steps: int, hidden: str) -> jax.Array:
+    """A random number of observed steps, int32[] from 0 to S - 1."""
+    if hidden == "uniform":
+        return jax.random.randint(key, (), 0, num_steps)
+    part = 1.0 + HIDDEN_STD * jax.random.truncated_normal(key, (LEAST_HIDDEN - 1.0) / HIDDEN_STD, 0.0)
+    return num_steps - jnp.clip(jnp.ceil(part * num_steps), 1, num_steps).astype(jnp.int32)
+
+
+def _any_observed(
+    model: Any, params: Params, batch: Batch, order_key: jax.Array, key: jax.Array, hidden: str = "uniform"
+) -> Score:
+    """An unbiased estimate of log p(x | o) for an order per example from one pass given some observed sites; of other
+    numbers of hidden sites than "uniform" ones it is the mean over the hidden sites.
+    """
     x, orders = batch.x, model.orders
     num, grid = x.shape[0], model.event.grid_shape
     steps = orders.first.num_steps
     size_S = (jnp.asarray(orders.first.blocks) < model.event.num_sites).sum(1)
-    # A remaining site is one of step t with the probability size_S[t] / (sites left). Whole blocks of one size are
-    # exchangeable, too; under a joint conditional, the score of a site depends on its block.
-    one_size = steps * orders.first.block_size == model.event.num_sites
-    all_later = orders.pool is None and (one_size or not scores_blocks(model.conditional, orders.first))
+    all_later = _any_later(model)
     weight_S = steps * size_S / jnp.cumsum(size_S[::-1])[::-1]
 
     def observed_and_weight(key: jax.Array) -> tuple[jax.Array, jax.Array, Factorization]:
         draw_key, step_key = jax.random.split(key)
         factorization = orders.draw(draw_key)
-        step_D, t = jnp.asarray(factorization.step), jax.random.randint(step_key, (), 0, steps)
+        step_D, t = jnp.asarray(factorization.step), num_observed(step_key, steps, hidden)
         if all_later:
             weight_D = jnp.where(step_D >= t, weight_S[t], 0.0)
         else:
@@ -109,7 +149,8 @@ def _any_observed(model, params, batch: Batch, order_key: jax.Array, key: jax.Ar
 
     observed, weight, drawn = jax.vmap(observed_and_weight)(jax.random.split(order_key, num))
     features = model.features_given(params, x, observed, context=batch.context, train=True, key=key)
-    log_prob = site_log_prob(model.head(params, train=True, key=key), features, jnp.asarray(x), drawn) * weight
+    loss = site_loss(model.head(params, train=True, key=key), features, jnp.asarray(x), drawn) * weight
     if batch.mask is not None:
-        log_prob = jnp.where(batch.mask > 0, log_prob, 0.0)
-    return log_prob.reshape(num, -1).sum(-1)
+        loss = jnp.where(batch.mask > 0, loss, 0.0)
+    score = model.as_loss(loss)
+    return score if hidden == "uniform" else Score(score.log_prob, "none", {"masked": -score.log_prob})

@@ -13,13 +13,14 @@ from arjax.core.errors import UserError
 from arjax.models.abilities import require
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params
-from arjax.objectives.base import Loss, count, likelihood_loss
+from arjax.objectives.base import Loss, check_own_loss, count, likelihood_loss
 from arjax.objectives.metrics import Mean, Metrics
 
 
 def check_prefixes(name: str, model: Model) -> None:
     """Raises `UserError` unless the model reads prefixes in one order, which an objective replaces."""
     require(model, "conditionals", f"the objective {name!r}, which replaces the prefixes that a model reads,")
+    check_own_loss(name, model)
     if model.orders is not None:
         raise UserError(f"the objective {name!r} trains one order: leave model.orders empty")
 

@@ -7,13 +7,16 @@ import dataclasses
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.models.base import Model, Params
-from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, likelihood_loss
+from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, score_loss
 
 
 @OBJECTIVES.register("teacher_forcing")
 @dataclasses.dataclass(frozen=True)
 class TeacherForcing(Objective[Model]):
-    """loss = -sum_b w_b log p(x_b) / (number of scored scalars), in nats per dimension."""
+    """loss = -sum_b w_b log p(x_b) / (number of scored scalars), in nats per dimension.
+
+    Conditionals with a training loss of their own have that in place of -log p, and the name of that loss in reports.
+    """
 
     def check(self, model: Model) -> None:
         """Raises `UserError` for discrete latents, through whose draws this loss has no gradient."""
@@ -25,6 +28,7 @@ class TeacherForcing(Objective[Model]):
             )
 
     def loss(self, model: Model, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
-        """The negative log-likelihood, or its bound where the model has no more."""
-        score = model.score(params, batch, key=step.key, train=True)
-        return likelihood_loss(model.event, batch, score.log_prob)
+        """The negative log-likelihood, or its bound where the model has no more; or a loss that the model has of its
+        own, such as the regression of flow matching.
+        """
+        return score_loss(model.event, batch, model.train_score(params, batch, key=step.key))

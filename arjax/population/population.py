@@ -26,6 +26,7 @@ from arjax.evaluation.likelihood import score_likelihood
 from arjax.evaluation.splits import Rows, SplitScorer, split_of
 from arjax.factorization import Factorization
 from arjax.models import KINDS, Model
+from arjax.models.checks import check_likelihood
 from arjax.training.feed import compact_form
 from arjax.training.setup import Setup
 
@@ -193,6 +194,7 @@ def shared_setup(config: ConfigDict, order: str | np.ndarray) -> Setup:
                 "--mode=evaluate of a member"
             )
     setup = build(_with_order(_on_one_device(config), order), jax.devices()[:1])
+    check_likelihood(setup.model, "a population")
     for split in ("validation", config.evaluate.split):
         if split not in setup.dataset.splits:
             raise UserError(f"data set {setup.dataset.name!r} has no {split} split, which a population needs")

@@ -10,13 +10,16 @@ from typing import Any
 from arjax.core.errors import UserError
 from arjax.core.files import read_json_object
 from arjax.core.registry import did_you_mean
+from arjax.core.score_names import NO_LIKELIHOOD, SAMPLE_SCORE
 
 FILE_NAME = "results.json"
-#: The kind of a score that is the log-likelihood itself; others are "bound" and "estimate".
+#: The kind of a score that is the log-likelihood itself; others are "bound", "estimate", and "none" of models without a
+#: likelihood.
 EXACT = "exact"
 _TEXTS = ("dataset", "split", "device")
-_SCORES = ("nll_nats", "nll_stderr", "bits_per_dim", "num_examples", "num_params")
-_NUMBERS = (*_SCORES, "step", "best_step", "seed", "train_seconds")
+_NUMBERS = ("num_examples", "num_params", "step", "best_step", "seed", "train_seconds")
+#: The numbers of likelihoods, and those in their place of models without one.
+_NATS, _SAMPLES = ("nll_nats", "nll_stderr", "bits_per_dim"), (SAMPLE_SCORE, f"{SAMPLE_SCORE}_stderr")
 
 
 def read_report(workdir: str | os.PathLike) -> dict[str, Any] | None:
@@ -48,7 +51,8 @@ def is_report(report: Mapping[str, Any]) -> bool:
     """Whether an object of JSON has all fields of a report."""
     texts = all(isinstance(report.get(name), str) for name in _TEXTS)
     optional = isinstance(report.get("kind", ""), str) and is_number(report.get("validation_nll_nats") or 0.0)
-    return texts and optional and all(is_number(report.get(name)) for name in _NUMBERS)
+    of_kind = _SAMPLES if report.get("kind") == NO_LIKELIHOOD else _NATS
+    return texts and optional and all(is_number(report.get(name)) for name in (*_NUMBERS, *of_kind))
 
 
 def is_number(value: Any) -> bool:
@@ -75,6 +79,7 @@ SCORES = (
     *(*_nats("nll"), *_each("bits_per_dim"), "num_examples"),
     *_each("nll_nats_per_char", "bits_per_char", "nll_nats_per_byte", "bits_per_byte", "perplexity"),
     *_each("nll_nats_per_frame", "accuracy", "squared_error"),
+    *_each(SAMPLE_SCORE, "solver_error_nats"),
     *_nats("truth_nll", "excess"),
     *("num_orders", *_nats("negative_elbo")),
     *(*_nats("k_step_bound"), "k_steps"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from arjax.core.score_names import NLL, SAMPLE_SCORE
+
 #: Scores of some kinds of data, and their units.
 UNITS = {
     "bits_per_dim": "bits/dim",
@@ -24,7 +26,13 @@ def describe_scores(scores: Mapping[str, Any], bits: bool = True) -> str:
       scores: numbers by the names of `results.json`; a standard error that is not there is left out.
       bits: whether bits per dimension mean anything: those of a density depend on the units of the data.
     """
-    parts = [_with_stderr(scores["nll_nats"], scores.get("nll_stderr"), scores.get("unit", "nats"))]
+    if SAMPLE_SCORE in scores:
+        return _with_stderr(scores[SAMPLE_SCORE], scores.get(f"{SAMPLE_SCORE}_stderr"), "sample score, no likelihood")
+    if NLL not in scores:
+        return ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+    parts = [_with_stderr(scores[NLL], scores.get("nll_stderr"), scores.get("unit", "nats"))]
+    if "solver_error_nats" in scores:
+        parts.append(f"up to {scores['solver_error_nats']:.2g} nats of error of the solver")
     if scores.get("num_orders", 1) > 1:
         mean = f"{scores['negative_elbo_nats']:.4f} ± {scores['negative_elbo_stderr']:.4f}"
         parts.append(f"a mixture of {scores['num_orders']} orders (their mean: {mean})")
@@ -71,4 +79,6 @@ def scores_in_words(results: Mapping[str, Any] | None) -> str:
     """`; test 86.54 ± 0.71 nats (exact)`, "" without results."""
     if results is None:
         return ""
-    return f"; {results['split']} {results['nll_nats']:.2f} ± {results['nll_stderr']:.2f} nats ({results['kind']})"
+    if SAMPLE_SCORE in results:
+        return f"; {results['split']} {describe_scores(results)}"
+    return f"; {results['split']} {results[NLL]:.2f} ± {results['nll_stderr']:.2f} nats ({results['kind']})"

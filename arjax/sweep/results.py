@@ -52,7 +52,7 @@ STDERR_OF = {
     "chain_bound_nats": "chain_bound_stderr",
 }
 #: Words in the names of losses.
-LOSSES = ("nats", "bits", "error", "excess", "perplexity")
+LOSSES = ("nats", "bits", "error", "excess", "perplexity", "sample_score")
 #: Fields of a config that the tables and the curves need.
 _FIELDS = (
     ("network", "name", str),

@@ -12,6 +12,7 @@ import numpy as np
 
 from arjax.conditionals import make_conditional
 from arjax.core.errors import UserError
+from arjax.core.score_names import NO_LIKELIHOOD
 from arjax.core.spec import EventSpec
 from arjax.testing import forms
 from arjax.testing.examples import all_values, random_like
@@ -119,7 +120,8 @@ def _log_prob(family: Any, event: EventSpec, features: np.ndarray) -> tuple[np.n
 
 
 def check_shapes(call: str, value: str, scale: float) -> None:
-    """Scores are float32[...], values [..., *value_shape] of the type of the event, also for features in bfloat16.
+    """Scores and training losses are float32[...], values [..., *value_shape] of the type of the event, also for
+    features in bfloat16.
 
     Raises:
       LawBroken: a shape or a type is another one.
@@ -133,9 +135,11 @@ def check_shapes(call: str, value: str, scale: float) -> None:
         found = {
             "sample": (jax.eval_shape(family.sample, key, features), x),
             "mode": (jax.eval_shape(family.mode, features), x),
-            "log_prob": (jax.eval_shape(family.log_prob, features, x), score),
-            "entropy": (jax.eval_shape(family.entropy, features), score),
+            "loss": (jax.eval_shape(family.loss, features, x), score),
         }
+        if family.kind != NO_LIKELIHOOD:
+            found["log_prob"] = jax.eval_shape(family.log_prob, features, x), score
+            found["entropy"] = jax.eval_shape(family.entropy, features), score
         for name, (has, wanted) in found.items():
             same = has.shape == wanted.shape and has.dtype == wanted.dtype
             message = f"`{name}` of features {features.dtype}{list(features.shape)} is {has.dtype}{list(has.shape)}"
@@ -227,17 +231,17 @@ def check_mode(call: str, value: str, scale: float) -> None:
 
 
 def check_gradients(call: str, value: str, scale: float) -> None:
-    """Scores of the mode and their gradients are finite, for large features as well.
+    """Training losses of the mode and their gradients are finite, for large features as well.
 
     Raises:
       LawBroken: they are not.
     """
     event = VALUES[value]
     family = family_of(call, event)
-    mode, score = jax.jit(family.mode), jax.jit(jax.vmap(jax.value_and_grad(family.log_prob)))
+    mode, score = jax.jit(family.mode), jax.jit(jax.vmap(jax.value_and_grad(family.loss)))
     for size in (scale, 100 * scale):
         features = random_features(family, POINTS, size)
-        for name, found in zip(("log_prob", "its gradient"), score(features, mode(features)), strict=True):
+        for name, found in zip(("the loss", "its gradient"), score(features, mode(features)), strict=True):
             require(np.isfinite(found).all(), f"{name} of features of about {size:g} is not finite")
 
 

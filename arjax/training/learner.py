@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from arjax.core.errors import UserError
+from arjax.core.score_names import score_name
 from arjax.evaluation.likelihood import Evaluator
 from arjax.objectives import Companions
 from arjax.parallel.rows import to_mesh
@@ -128,7 +129,7 @@ class RunLearner:
     def validate(self, state: TrainState) -> tuple[np.ndarray, Mapping[str, Any]]:
         """The scores of the validation split, with the averaged parameters."""
         scores = self.evaluator(eval_params(state), "validation")
-        return np.asarray(scores["nll_nats"], np.float64), scores
+        return np.asarray(scores[score_name(self.setup.model.kind)], np.float64), scores
 
     def keep(
         self, state: TrainState, better: np.ndarray, step: int, values: np.ndarray, scores: Mapping[str, Any]

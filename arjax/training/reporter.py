@@ -69,10 +69,10 @@ class Reporter:
         if self._writer is None or self._progress is None:
             return
         metrics = sums.metrics
-        scores = {
-            "nll_nats": float(metrics.nll / np.maximum(metrics.examples, 1.0)),
-            "bits_per_dim": float(metrics.nll / np.maximum(metrics.dims, 1.0) / math.log(2)),
-        }
+        scores = {}
+        if metrics.nll is not None:
+            scores["nll_nats"] = float(metrics.nll / np.maximum(metrics.examples, 1.0))
+            scores["bits_per_dim"] = float(metrics.nll / np.maximum(metrics.dims, 1.0) / math.log(2))
         speed = float(metrics.examples / seconds)
         values = {"train/loss": float(sums.loss / sums.steps)}
         values |= {f"train/{name}": value for name, value in scores.items()}
@@ -80,9 +80,10 @@ class Reporter:
             "learning_rate": learning_rate,
             "examples_per_second": speed,
         }
-        values |= {f"train/{name}": float(mean.value) for name, mean in metrics.means.items()}
+        means = {name: float(mean.value) for name, mean in metrics.means.items()}
+        values |= {f"train/{name}": value for name, value in means.items()}
         self._writer.write(step, values)
-        self._progress.update(step, self._in_words(scores), speed)
+        self._progress.update(step, self._in_words(scores or means), speed)
 
     def _in_words(self, scores: Mapping[str, Any]) -> str:
         return describe_scores(scores, self._bits)

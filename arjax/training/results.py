@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from arjax.core.files import read_json_object, write_json, writing
+from arjax.core.score_names import SAMPLE_SCORE, score_name
 from arjax.evaluation.report import Report, report
 from arjax.objectives import ObjectiveState
 from arjax.parallel.devices import usable_cores
@@ -26,6 +27,7 @@ OF_TRAINING = ("step", "seed", "device", "train_seconds", "compile_seconds", "tr
 Best = tuple[Any, int, Mapping[str, Any]]
 #: Scores with equal values of these fields are equal.
 _SCORES: tuple[str, ...] = ("dataset", "split", "best_step", "num_orders", "num_examples", "nll_nats", "nll_stderr")
+_SCORES += (SAMPLE_SCORE,)
 _SCORES += ("k_steps", "k_step_bound_nats", "importance_samples", "importance_bound_nats")
 _SCORES += ("chain_bound_steps", "chain_bound_nats")
 _SCORES += ("exposure_rollouts", "exposure_forward_own_nats", "greedy_error", "judge_own_nll_nats")
@@ -92,7 +94,7 @@ def training_entries(
     params, best_step, note = best
     sites_per_step = setup.train.batch_size * setup.model.event.num_sites
     return {
-        **validation_scores(note),
+        **validation_scores(note, setup.model.kind),
         "num_params": sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params)),
         "step": step,
         "best_step": best_step,
@@ -143,14 +145,15 @@ def _same_scores(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
     return all(left.get(name) == right.get(name) for name in _SCORES)
 
 
-def validation_scores(about: Mapping[str, Any]) -> dict[str, Any]:
+def validation_scores(about: Mapping[str, Any], kind: str = "exact") -> dict[str, Any]:
     """The scores of the best parameters on validation, as a report names them: `validation_nll_nats`, ...
 
     Args:
       about: the note of their checkpoint; empty for a run that has not validated. Older ones hold the nats alone.
+      kind: of the model's scores.
     """
     scores = {f"validation_{name}": value for name, value in about.get("scores", {}).items()}
-    return scores | {"validation_nll_nats": about["value"] if about else None}
+    return scores | {f"validation_{score_name(kind)}": about["value"] if about else None}
 
 
 def cost_of_run(history: Mapping[str, Any], step: int, sites_per_step: int) -> dict[str, Any]:

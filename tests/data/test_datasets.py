@@ -243,6 +243,30 @@ def test_grey_images_hold_out_the_last_for_validation(grey):
     np.testing.assert_array_equal(all_rows(dataset.splits["test"]).x, grey["test"]["x"])
 
 
+def test_patches_are_dequantised_levels_in_real_vectors(grey):
+    """Noise in [0, 1) that is fresh for each key, on levels that come back; scale and shift lead to units of levels."""
+    dataset = make_dataset("mnist", binarize="none", patches=4, context="label")
+    assert dataset.name == "mnist_patches"
+    assert dataset.event == EventSpec((7, 7), (4, 4), "real")
+    batch = all_rows(dataset.splits["train"])
+    pixels = grey["train"]["x"][:-8]
+    np.testing.assert_array_equal(images.from_patches(batch.x), pixels)
+    assert batch.x[3, 2, 5, 1, 0] == pixels[3, 4 * 2 + 1, 4 * 5]
+    noisy = [
+        np.asarray(dataset.transform(jax.random.key(seed), batch, True).x) * dataset.scale + dataset.shift
+        for seed in (0, 1)
+    ]
+    for each in noisy:
+        noise = each - batch.x
+        assert noise.min() > -1e-3 and noise.max() < 1 + 1e-3 and abs(noise.mean() - 0.5) < 0.01
+    assert np.abs(noisy[0] - noisy[1]).mean() > 0.1
+    z = (noisy[0] - dataset.shift) / dataset.scale
+    assert abs(z.mean()) < 0.05 and 0.7 < z.std() < 1.1
+    for wrong in ({"patches": 5, "binarize": "none"}, {"patches": 4}):
+        with pytest.raises(UserError, match="a side that divides 28"):
+            make_dataset("mnist", **wrong)
+
+
 def test_mu_law_levels():
     audio = np.arange(-32768, 32768, 7).astype(np.int16)
     levels = mu_law_encode(audio)

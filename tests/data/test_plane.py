@@ -9,7 +9,7 @@ from arjax.core.errors import UserError
 from arjax.data import make_dataset
 from arjax.data.plane import log_density, true_nats
 
-NAMES = ["two_moons", "eight_gaussians"]
+NAMES = ["two_moons", "eight_gaussians", "checkerboard"]
 
 
 def values(name: str, split: str = "train", **options) -> np.ndarray:
@@ -17,7 +17,9 @@ def values(name: str, split: str = "train", **options) -> np.ndarray:
     return np.asarray(source.__getitems__(np.arange(len(source))).x)
 
 
-@pytest.mark.parametrize(("name", "noise"), [("two_moons", 0.1), ("eight_gaussians", 0.2)])
+@pytest.mark.parametrize(
+    ("name", "noise"), [("two_moons", 0.1), ("eight_gaussians", 0.2), ("checkerboard", 0.0), ("checkerboard", 0.1)]
+)
 def test_draws_follow_the_density(name, noise):
     """Cell by cell of a grid, each integrated on 10 x 10 points."""
     edges = np.linspace(-3, 3, 16)
@@ -38,6 +40,23 @@ def test_the_true_nats_are_the_mean_over_the_split(name):
     assert len(x) == 100
     expected = -log_density(name, x, 0.3).mean()
     assert abs(true_nats(name, "validation", noise=0.3, num_examples=400, seed=2) - expected) < 1e-9
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_point_as_one_site_is_the_same_point(name):
+    """Its nats, too: they are those of the whole example."""
+    dataset = make_dataset(name, num_examples=40, as_one_site=True)
+    assert (dataset.event.grid_shape, dataset.event.value_shape) == ((1,), (2,))
+    np.testing.assert_array_equal(values(name, num_examples=40, as_one_site=True)[:, 0], values(name, num_examples=40))
+    assert true_nats(name, num_examples=40, as_one_site=True) == true_nats(name, num_examples=40)
+
+
+def test_the_checkerboard_is_uniform_on_eight_squares():
+    inside, outside = np.array([[-1.5, -1.5], [1.5, 1.9]]), np.array([[-1.5, -0.5], [2.5, 0.5]])
+    np.testing.assert_allclose(log_density("checkerboard", inside, 0.0), -np.log(8))
+    assert (log_density("checkerboard", outside, 0.0) == -np.inf).all()
+    with pytest.raises(UserError, match="must be 0, or from"):
+        make_dataset("checkerboard", noise=0.001)
 
 
 def test_densities_by_hand():

@@ -18,8 +18,8 @@ from arjax.factorization import make_orders
 from arjax.models import make_model
 from arjax.networks import NETWORKS
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.objectives import make_objective
-from arjax.objectives.order_agnostic import OrderAgnostic
+from arjax.objectives import Step, make_objective
+from arjax.objectives.order_agnostic import OrderAgnostic, num_observed
 
 EVENT = EventSpec((2, 2), (), "levels", 3)
 X = cases.random_x(EVENT, 6)
@@ -125,3 +125,33 @@ def test_mistakes_are_told():
         make_objective("order_agnostic(orders_per_bach=2)")
     with pytest.raises(UserError, match="must be a whole number, at least 0, not -1"):
         make_objective("order_agnostic(orders_per_batch=-1)")
+
+
+def test_the_hidden_part_is_that_of_a_truncated_normal():
+    """Of 49 steps: mean and least of the hidden ones, and the shape of the normal (Li et al., 2024)."""
+    keys = jax.random.split(jax.random.key(0), 4000)
+    observed = np.asarray(jax.vmap(lambda key: num_observed(key, 49, "truncated_normal"))(keys))
+    hidden = 49 - observed
+    assert hidden.max() == 49 and hidden.min() == 35  # ceil(.7 * 49)
+    grid = (np.arange(1000) + 0.5) / 1000 * 0.3 + 0.7
+    weight = np.exp(-0.5 * ((grid - 1) / 0.25) ** 2)
+    expected = (np.ceil(grid * 49) * weight).sum() / weight.sum()
+    assert abs(hidden.mean() - expected) < 4 * hidden.std() / 4000**0.5
+    uniform = np.asarray(jax.vmap(lambda key: num_observed(key, 49, "uniform"))(keys))
+    assert uniform.max() == 48 and uniform.min() == 0
+
+
+def test_other_hidden_parts_are_no_likelihood():
+    """The loss is the mean over the hidden sites, times the number of sites; it is reported as `masked`."""
+    model, params = build("masked_transformer", "uniform")
+    objective = make_objective("order_agnostic(hidden='truncated_normal')")
+    objective.check(model)
+    found = objective.loss(model, params, None, Batch(X), Step(jax.random.key(3)))
+    assert found.metrics.nll is None and list(found.metrics.means) == ["masked"]
+    # of four steps, at least three are hidden: all of a row of the loss are between the least and the largest -log p
+    assert 0 < float(found.value) < 10
+    for name, orders in (("made", "uniform"), ("masked_transformer", "pool(num=3)")):
+        with pytest.raises(UserError, match="needs a network that predicts from any set"):
+            objective.check(build(name, orders)[0])
+    with pytest.raises(UserError, match="hides no steps"):
+        make_objective("order_agnostic(hidden='uniforn')")

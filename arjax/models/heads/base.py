@@ -1,0 +1,166 @@
+"""The part that all heads share: the network with its parameters, rows of values and contexts, and refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from typing import Any, ClassVar, Self
+
+import jax
+import jax.numpy as jnp
+
+from arjax.conditionals import CONDITIONALS, Conditional
+from arjax.conditionals.base import unsuitable
+from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
+from arjax.core.spec import ContextSpec, EventSpec, vector
+from arjax.networks.base import apply
+from arjax.networks.denoisers import Denoiser, make_denoiser
+
+#: The part of the context of the network that holds the features of a site.
+FEATURES = "vector"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Head(Conditional):
+    """A conditional of real vectors with a network of its own, an `adaptive_mlp` (Li et al., 2024).
+
+    `bind` the parameters before anything is scored or drawn. Without a random key in `bind`, the numbers that need
+    noise are computed with the same key each time.
+
+    Attributes:
+      value_shape: shape of a value, of at least two entries.
+      features: numbers per site that the network of the model passes to the head.
+      width, layers: size of the head's network.
+      draws: draws of noise for each value in one train step: each has the cost of one more example for the head, and
+        none for the network of the model (Li et al., section 3.3, take 4).
+      params, train, key: those of `bind`.
+    """
+
+    value_shape: tuple[int, ...]
+    features: int = 64
+    width: int = 128
+    layers: int = 3
+    draws: int = 4
+    params: Any = None
+    train: bool = False
+    key: jax.Array | None = None
+
+    #: Options of the network that are not those of a user.
+    NETWORK: ClassVar[dict[str, Any]] = {}
+
+    def _value(self) -> tuple:
+        """All that makes two of them equal; once parameters are bound, each equals itself alone."""
+        if self.params is not None:
+            return (id(self),)
+        return type(self), *(getattr(self, field.name) for field in dataclasses.fields(self))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Head) and self._value() == other._value()
+
+    def __hash__(self) -> int:
+        return hash(self._value())
+
+    @classmethod
+    def of_options(cls, event: EventSpec, **options: Any) -> Self:
+        """The head of an event; raises `UserError` for data or options that cannot be."""
+        name = CONDITIONALS.name_of(cls)
+        if event.kind != "real":
+            raise unsuitable(name, "real values", event)
+        if event.value_size == 1:
+            raise UserError(
+                f"the conditional {name!r} is for values of several real numbers, and here a site has one: take "
+                "gaussian_mixture or spline, whose densities are exact"
+            )
+        return cls(event.value_shape, **options)
+
+    def check_whole(self, **least: int) -> None:
+        """Raises `UserError` unless options are whole numbers, at least as given."""
+        for name, smallest in ({"features": 1, "width": 1, "layers": 1, "draws": 1} | least).items():
+            value = getattr(self, name)
+            if not is_integer(value) or value < smallest:
+                own = CONDITIONALS.name_of(type(self))
+                raise UserError(
+                    f"{name} of the conditional {own!r} must be a whole number, at least {smallest}, not {value!r}"
+                )
+
+    @property
+    def num_params(self) -> int:
+        """Number of features of a site, which the head's network reads."""
+        return self.features
+
+    @property
+    def size(self) -> int:
+        """Number of entries of a value."""
+        return math.prod(self.value_shape)
+
+    @property
+    def network(self) -> Denoiser:
+        """Reads noisy values [N, 1, *value_shape], times [N] and the features of their sites."""
+        return _network(self.value_shape, self.features, self.width, self.layers, tuple(self.NETWORK.items()))
+
+    def init(self, key: jax.Array) -> Any:
+        """Fresh parameters of the network."""
+        rows = jnp.zeros((1, 1, *self.value_shape))
+        return _init(self.network, key, rows, self.contexts(jnp.zeros((1, self.features))))
+
+    def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> Self:
+        """The same head with these parameters."""
+        return dataclasses.replace(self, params=params, train=train, key=key)
+
+    @property
+    def noise_key(self) -> jax.Array:
+        """The key of `bind`, or always the same."""
+        return jax.random.key(0) if self.key is None else self.key
+
+    def contexts(self, features: jax.Array) -> dict[str, jax.Array]:
+        """[..., F] -> [N, F], the contexts of as many rows."""
+        return {FEATURES: features.reshape(-1, self.features).astype(jnp.float32)}
+
+    def rows(self, features: jax.Array, value: jax.Array) -> jax.Array:
+        """Values [..., *value_shape] as examples of one site, float32[N, 1, *value_shape]."""
+        value = jnp.broadcast_to(value, (*features.shape[:-1], *self.value_shape))
+        return value.reshape(-1, 1, *self.value_shape).astype(jnp.float32)
+
+    def apply(self, x: jax.Array, t_N: jax.Array, contexts: dict[str, jax.Array]) -> jax.Array:
+        """The output of the network for rows [N, 1, *value_shape], of the same shape."""
+        return apply(self.network, self.params, None, x, t_N, contexts).reshape(x.shape)
+
+    def noise(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array) -> jax.Array:
+        """Standard normal rows times the temperature, [N, 1, *value_shape]."""
+        shape = (math.prod(features.shape[:-1]), 1, *self.value_shape)
+        return temperature * jax.random.normal(key, shape)
+
+    def drawn(self, features: jax.Array, rows: jax.Array) -> jax.Array:
+        """Rows as values, [..., *value_shape]."""
+        return rows.reshape(*features.shape[:-1], *self.value_shape)
+
+    def mode(self, features: jax.Array) -> jax.Array:
+        """The value that is drawn without noise, [..., *value_shape]: a typical one, which need not be the most
+        probable.
+        """
+        return self.sample(jax.random.key(0), features, 0.0)
+
+    def entropy(self, features: jax.Array) -> jax.Array:
+        """An estimate in nats, [...]: -log p of one drawn value each, always with the same key."""
+        return -self.log_prob(features, self.sample(jax.random.key(0), features))
+
+
+def denoiser_of(
+    value_shape: tuple[int, ...], features: int, width: int, layers: int, network: tuple[tuple[str, Any], ...] = ()
+) -> Denoiser:
+    """The network of a head: the features of a site are its context."""
+    event = EventSpec((1,), value_shape, "real")
+    options = {"width": width, "num_layers": layers} | dict(network)
+    return make_denoiser(
+        "adaptive_mlp", event, ContextSpec(**{FEATURES: vector(features)}), event.value_size, "float32", **options
+    )
+
+
+_network = functools.lru_cache(maxsize=64)(denoiser_of)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _init(network: Denoiser, key: jax.Array, x: jax.Array, context: Any) -> Any:
+    return network.init(key, x, jnp.zeros(len(x)), context)["params"]

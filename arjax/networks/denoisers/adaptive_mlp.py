@@ -1,0 +1,67 @@
+"""A multilayer perceptron over a whole noisy example, with the time and the context in its normalisations.
+
+Li et al., "Autoregressive Image Generation without Vector Quantization" (2024), section 3.3 and appendix: the network
+that denoises one continuous token.
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from arjax.networks.base import activation
+from arjax.networks.denoisers.base import DENOISERS, ConditionEncoder, Denoiser, Modulation, noisy_event
+from arjax.networks.denoisers.transformer import adapted
+from arjax.networks.layers.embedding import flat_inputs
+
+
+class ResidualLayer(nn.Module):
+    """h + (1 + g) MLP(norm(h)), where the condition scales and shifts the normalisation and sets g, 0 without one.
+
+    The MLP has one hidden layer of `width` units.
+    """
+
+    width: int
+    activation: str
+    dtype: str
+
+    @nn.compact
+    def __call__(self, h_BE: jax.Array, condition: jax.Array | None) -> jax.Array:
+        vectors = [None] * 3
+        if condition is not None:
+            vectors = Modulation(self.width, 3, self.dtype, name="modulation")(condition, 2)
+        y = adapted("norm", h_BE, vectors[:2], self.dtype)
+        y = activation(self.activation)(nn.Dense(self.width, dtype=self.dtype, name="dense_in")(y))
+        y = nn.Dense(self.width, dtype=self.dtype, name="dense_out")(y)
+        return h_BE + (y if vectors[2] is None else y * (1 + vectors[2]))
+
+
+@DENOISERS.register("adaptive_mlp")
+class AdaptiveMLP(Denoiser):
+    """All sites as one vector, for examples of few scalars.
+
+    Options: `width` E, `num_layers` L of residual layers, `activation`, `use_time` (False: the same features at any
+    time).
+    """
+
+    width: int = 128
+    num_layers: int = 3
+    activation: str = "silu"
+    use_time: bool = True
+
+    SMALL = {"width": 16, "num_layers": 2}
+
+    @nn.compact
+    def __call__(self, x_t, t, context=None, *, train=False):
+        encoder = ConditionEncoder(self.context_spec, self.width, self.dtype, self.use_time, name="condition")
+        condition = encoder(t, context)
+        h = nn.Dense(self.width, dtype=self.dtype, name="in")(flat_inputs(x_t, noisy_event(self.event), self.dtype))
+        for i in range(self.num_layers):
+            h = ResidualLayer(self.width, self.activation, self.dtype, name=f"layer_{i}")(h, condition)
+        vectors = [None] * 2
+        if condition is not None:
+            vectors = Modulation(self.width, 2, self.dtype, name="modulation")(condition, 2)
+        h = adapted("norm", h, vectors, self.dtype)
+        features = nn.Dense(self.event.num_sites * self.num_features, dtype=self.dtype, name="out")(h)
+        return features.reshape(len(x_t), *self.event.grid_shape, self.num_features).astype(jnp.float32)

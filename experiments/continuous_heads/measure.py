@@ -1,0 +1,96 @@
+"""The table of the page, from the finished runs of sweep.py: nats above the true density, and seconds of draws.
+
+    python experiments/continuous_heads/measure.py runs/continuous_heads
+
+Of a row that is not finished there, the table keeps the line that it has. Samples are drawn into samples.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from sweep import get_sweep
+
+import arjax
+from arjax.api.mixtures import nats_of_run
+from arjax.cli.command_line import Parser, tell_mistakes
+from arjax.core.errors import UserError
+from arjax.data.plane import log_density
+from arjax.reporting import figures
+from arjax.reporting.tables import markdown_table, measured_rows, write_measured
+from arjax.sweep import Run
+
+HERE = Path(__file__).parent
+COLUMNS = ["data", "head", "kind", "test nats", "above the truth", "sample score", "params", "minutes", "s per 1,000"]
+DRAWN = 1000
+
+
+def cells(row: Run, folder: Path) -> tuple[list[str], np.ndarray]:
+    """The line of a finished run, and the points that it draws, [N, 2]."""
+    run, scores = arjax.open_run(folder), json.loads((folder / "results.json").read_text())
+    run.sample(DRAWN, seed=0)  # compiles
+    start = time.perf_counter()
+    points = np.asarray(run.sample(DRAWN, seed=1)).reshape(-1, 2)
+    seconds = time.perf_counter() - start
+    nats = above = sample_score = ""
+    if "nll_nats" in scores:
+        nats = f"{scores['nll_nats']:.4f} ± {scores['nll_stderr']:.4f}"
+        difference_N = excess(folder, scores)
+        above = f"{difference_N.mean():.4f} ± {difference_N.std() / len(difference_N) ** 0.5:.4f}"
+    else:
+        sample_score = f"{scores['sample_score']:.4f} ± {scores['sample_score_stderr']:.4f}"
+    numbers = [f"{scores['num_params']:,}", f"{scores['train_seconds'] / 60:.1f}", f"{seconds:.2f}"]
+    return [row.dataset, row.model, scores["kind"], nats, above, sample_score, *numbers], points
+
+
+def excess(folder: Path, scores: dict) -> np.ndarray:
+    """The nats of each test example under the model above those under the true density, [N]: a paired difference."""
+    run = arjax.open_run(folder)
+    source = run.dataset.splits["test"]
+    x = np.asarray(source.__getitems__(np.arange(len(source))).x)
+    return nats_of_run(folder, scores)["test"] + log_density(run.dataset.name, x, run.config.dataset.noise)
+
+
+def draw(points: dict[tuple[str, str], np.ndarray]) -> None:
+    """Samples of each row, a line of panels for each data set."""
+    names = list(dict.fromkeys(data for data, _ in points))
+    heads = list(dict.fromkeys(head for _, head in points))
+    figure = figures.new_figure(2.2 * len(heads), 2.2 * len(names))
+    axes = figure.subplots(len(names), len(heads), squeeze=False)
+    for (data, head), x in points.items():
+        axis = axes[names.index(data)][heads.index(head)]
+        axis.scatter(*x.T, s=1, color="black")
+        axis.set(xlim=(-3, 3), ylim=(-3, 3), xticks=(), yticks=(), title=f"{data}, {head.split(',')[0]}")
+        axis.title.set_fontsize(6)
+    figures.save_figure(figure, HERE / "samples.png")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Reads, writes."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="the workdir of the sweep")
+    parser.add_argument("--page", type=Path, default=HERE / "README.md", help="the page with the table [README.md]")
+    flags = parser.parse_args(argv)
+    lines = {tuple(line[:2]): line for line in measured_rows(flags.page, COLUMNS)}
+    finished = [row for row in get_sweep() if (flags.folder / row.name / "results.json").is_file()]
+    if not finished:
+        raise UserError(f"{flags.folder} has no finished run of experiments/continuous_heads/sweep.py")
+    points = {}
+    for row in finished:
+        lines[row.dataset, row.model], points[row.dataset, row.model] = cells(row, flags.folder / row.name)
+    order = [key for row in get_sweep() if (key := (row.dataset, row.model)) in lines]
+    table = markdown_table(COLUMNS, [lines[key] for key in order], COLUMNS[3:])
+    print(table)
+    write_measured(flags.page, table)
+    draw(points)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(tell_mistakes("measure", lambda: main(sys.argv[1:])))

@@ -1,0 +1,41 @@
+"""Heads for continuous values against true densities: points of the plane as one site of two numbers. A quarter of an
+hour on one CPU core that nothing else uses.
+
+arjax-sweep --sweep=experiments/continuous_heads/sweep.py --workdir=runs/continuous_heads
+python experiments/continuous_heads/measure.py runs/continuous_heads
+"""
+
+from arjax.sweep import Run
+
+#: name -> words, conditional
+HEADS = {
+    "flow_matching": ("flow matching", "flow_matching(steps=16, width=64)"),
+    "diffusion": ("diffusion, learned schedule, bound", "diffusion(steps=1000, width=64)"),
+    "mixture": ("16 products of Gaussians", "mixture_of_products(components=16, base='gaussian')"),
+    "energy": ("energy score", "energy(width=64)"),
+    "mar": (
+        "diffusion, cosine schedule, simple loss (MAR)",
+        "diffusion(steps=1000, schedule='cosine', weighting='simple', width=64)",
+    ),
+}
+#: data -> nats of the test points under their own density (arjax.data.plane.true_nats), train steps
+DATA = {"two_moons": (1.00149, 2000), "eight_gaussians": (1.68999, 6000), "checkerboard": (2.07944, 6000)}
+SMALL = {"dataset.num_examples": 20_000, "train.batch_size": 250}
+
+
+def get_sweep() -> list[Run]:
+    """One run per data set and head, seed 0; heads without a likelihood have their sample score."""
+    return [
+        Run(
+            f"{data}-{head}",
+            f"configs/continuous_heads.py:data={data}",
+            SMALL | {"train.steps": steps, "train.eval_every": steps // 2, "model.conditional": call},
+            data.replace("_", " "),
+            words,
+            metric="sample_score" if head == "energy" else "nll_nats",
+            published=float("nan") if head == "energy" else truth,
+            published_mark="" if head == "energy" else "the true density",
+        )
+        for data, (truth, steps) in DATA.items()
+        for head, (words, call) in HEADS.items()
+    ]

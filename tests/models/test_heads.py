@@ -1,0 +1,345 @@
+"""Heads for real vectors: densities that integrate to 1, a bound below them, a proper score, losses by formula."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from arjax.conditionals import CONDITIONALS, make_conditional
+from arjax.conditionals.base import CONDITIONAL
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
+from arjax.models import Example, MixtureModel, ModelChoice, make_model
+from arjax.models.gaussian_chain import GaussianChain
+from arjax.models.heads.flow_matching import runge_kutta
+from arjax.objectives import Step, make_objective
+from arjax.testing import check_conditional, model_laws
+from arjax.testing.examples import random_like
+
+PLANE = EventSpec((1,), (2,), "real")
+EVENT = EventSpec((3,), (2,), "real")
+SMALL = "features=3, width=8, layers=1"
+CALLS = {
+    "diffusion": f"diffusion(steps=3, {SMALL})",
+    "simple": f"diffusion(steps=3, schedule='cosine', weighting='simple', prediction='velocity', {SMALL})",
+    "flow_matching": f"flow_matching(steps=2, {SMALL})",
+    "energy": f"energy({SMALL})",
+}
+KEY = jax.random.key(0)
+
+
+def bound_head(call: str, scale: float = 0.5, **bound):
+    """A head of points of the plane with random parameters, and features of one site."""
+    head = make_conditional(call, PLANE)
+    params = jax.tree.map(lambda leaf: scale * leaf, random_like(jax.eval_shape(head.init, KEY)))
+    return head.bind(params, **bound), jnp.float32([0.3, -1.0, 0.6])
+
+
+def grid(half: float, num: int) -> tuple[np.ndarray, float]:
+    """The centres of num x num cells of a square around 0, [N, 2], and the area of a cell."""
+    side = 2 * half / num
+    line = -half + side * (np.arange(num) + 0.5)
+    return np.stack(np.meshgrid(line, line, indexing="ij"), -1).reshape(-1, 2).astype(np.float32), side**2
+
+
+def many(features, num):
+    return jnp.broadcast_to(features, (num, len(features)))
+
+
+def in_cells(x: np.ndarray, half: float, num: int) -> np.ndarray:
+    edges = np.linspace(-half, half, num + 1)
+    return np.histogram2d(x[:, 0], x[:, 1], [edges, edges])[0]
+
+
+test_laws = model_laws(
+    "autoregressive",
+    {name: Example(ModelChoice(options={"conditional": call}, network="made"), EVENT) for name, call in CALLS.items()},
+)
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_laws_of_the_families(call):
+    """Shapes, and finite losses with finite gradients."""
+    kept = check_conditional(call, values=("real_vector",), scale=0.3)
+    assert kept["shapes-real_vector"] == kept["gradients-real_vector"] == "kept"
+
+
+def test_flow_matching_is_a_density_and_samples_follow_it():
+    """The integral over the plane, and the mass of each cell of a grid against the part of the draws in it."""
+    head, features = bound_head(f"flow_matching(steps=8, {SMALL})")
+    points, area = grid(6.0, 96)
+    p = np.exp(np.float64(jax.jit(head.log_prob)(many(features, len(points)), points))) * area
+    assert abs(p.sum() - 1) < 5e-3, p.sum()
+    num = 20_000
+    x = np.asarray(jax.jit(head.sample)(KEY, many(features, num)))
+    expected = num * p.reshape(12, 8, 12, 8).sum((1, 3))
+    error = np.abs(in_cells(x, 6.0, 12) - expected) / np.sqrt(expected + 1)
+    assert error.max() < 5
+    apart = np.abs(in_cells(x + 0.5, 6.0, 12) - expected) / np.sqrt(expected + 1)
+    assert apart.max() > 5  # it can fail
+
+
+def test_the_divergence_is_the_trace_of_the_jacobian():
+    """The change of log p along a path, against the determinant of the whole map from noise to value."""
+    head, features = bound_head(f"flow_matching(steps=16, {SMALL})")
+    z = jnp.float32([0.4, -0.7])
+
+    def moved(z):
+        contexts = head.contexts(features)
+        return runge_kutta(lambda t, x: head.velocity(t, x, contexts), z.reshape(1, 1, 2), 0.0, 1.0, 16).reshape(2)
+
+    x, jacobian = jax.jit(lambda z: (moved(z), jax.jacfwd(moved)(z)))(z)
+    expected = -0.5 * float(z @ z) - np.log(2 * np.pi) - np.linalg.slogdet(np.asarray(jacobian))[1]
+    assert abs(float(head.log_prob(features, x)) - expected) < 1e-4
+
+
+def test_the_method_of_runge_and_kutta_is_of_order_4():
+    """dx/dt = x t has x(1) = x(0) exp(1/2): half the step has a sixteenth of the error."""
+    error = [abs(float(runge_kutta(lambda t, x: x * t, jnp.float32(1.0), 0.0, 1.0, n)) - np.exp(0.5)) for n in (1, 2)]
+    assert error[1] < error[0] / 10
+    assert error[0] < 5e-3
+
+
+def test_the_library_solves_the_same_equation():
+    """Steps of the library under a tolerance, and more of our own; the sharper one has a tenth of the tolerance."""
+    pytest.importorskip("diffrax")
+    head, features = bound_head(f"flow_matching(steps=32, {SMALL})")
+    points, _ = grid(2.0, 3)
+    by_library = dataclasses.replace(head, tolerance=1e-5)
+    own, other = (np.asarray(jax.jit(each.log_prob)(many(features, 9), points)) for each in (head, by_library))
+    np.testing.assert_allclose(own, other, atol=2e-3)
+    drawn, others = (np.asarray(jax.jit(each.sample)(KEY, many(features, 9))) for each in (head, by_library))
+    np.testing.assert_allclose(drawn, others, atol=1e-3)
+    assert by_library.sharper().tolerance == pytest.approx(1e-6)
+
+
+def test_flow_matching_is_regression_on_straight_paths():
+    """|v(t, (1 - t) z + t x) - (x - z)|^2, a mean over the draws of each value; times are spread over the draws."""
+    head, features = bound_head(f"flow_matching(draws=3, {SMALL})", train=True, key=jax.random.key(4))
+    x = np.float32([[0.5, -1.0], [2.0, 0.1]])
+    found = np.asarray(head.loss(many(features, 2), x))
+    time_key, key = jax.random.split(jax.random.key(4))
+    t = (np.arange(3)[:, None] + np.asarray(jax.random.uniform(time_key, (3, 2)))) / 3
+    z = np.asarray(jax.random.normal(key, (6, 1, 2))).reshape(3, 2, 2)
+    expected = np.zeros(2)
+    for k in range(3):
+        for n in range(2):
+            at = (1 - t[k, n]) * z[k, n] + t[k, n] * x[n]
+            v = head.velocity(jnp.float32(t[k, n]), jnp.float32(at).reshape(1, 1, 2), head.contexts(features))
+            expected[n] += ((np.asarray(v).ravel() - (x[n] - z[k, n])) ** 2).sum() / 3
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_the_bound_of_the_diffusion_head_is_below_the_density_of_its_draws():
+    """exp(bound) integrated over each cell of a grid is at most the part of the draws in it; so is the whole. Small
+    velocities are nearly those of normal values, so the bound is not far below.
+    """
+    head, features = bound_head(f"diffusion(steps=8, schedule='cosine', prediction='velocity', {SMALL})", 0.1)
+    points, area = grid(4.0, 24)
+
+    @jax.jit
+    def mean_bound(keys):
+        def one(key):
+            return head.bind(head.params, key=key).log_prob(many(features, len(points)), points)
+
+        return jax.lax.map(one, keys).mean(0)
+
+    p = np.exp(np.float64(mean_bound(jax.random.split(KEY, 64)))) * area
+    assert 0.1 < p.sum() < 1
+    num = 20_000
+    x = np.asarray(jax.jit(head.sample)(KEY, many(features, num)))
+    least, counts = num * p.reshape(6, 4, 6, 4).sum((1, 3)), in_cells(x, 4.0, 6)
+    assert ((least - counts) / np.sqrt(least + 1)).max() < 4
+
+
+def test_the_diffusion_head_is_a_chain_of_each_value():
+    """Its score is the bound of a Gaussian chain with the features as context, and the simple loss the error of the
+    noise; in training both are means over `draws` steps whose mean is that of all steps.
+    """
+    head, features = bound_head(
+        f"diffusion(steps=5, schedule='cosine', draws=2, prediction='velocity', {SMALL})", 0.2, key=jax.random.key(2)
+    )
+    x = np.float32([[0.5, -1.0], [1.0, 0.2], [0.0, 0.0]])
+    assert isinstance(head.chain, GaussianChain)
+    batch = Batch(x.reshape(3, 1, 2), {"vector": many(features, 3)})
+    expected = head.chain.bound(head.params, batch, jax.random.key(2))
+    np.testing.assert_allclose(head.log_prob(many(features, 3), x), expected.log_prob, rtol=1e-5)
+    steps, draws = 5, 2000
+    trained = head.bind(head.params, train=True, key=jax.random.key(3))
+    simple = dataclasses.replace(trained, weighting="simple")
+    rows = many(features, draws)
+    value = jnp.broadcast_to(x[0], (draws, 2))
+    bounds, errors = (np.asarray(each.loss(rows, value)) for each in (trained, simple))
+    whole = -np.asarray(head.log_prob(rows, value))
+    assert abs(bounds.mean() - whole.mean()) < 4 * (bounds.std() + whole.std()) / draws**0.5
+    assert errors.min() > 0
+    assert steps == head.chain.num_steps
+
+
+def test_the_energy_score_is_that_of_its_draws_and_proper():
+    """The formula in numpy; values drawn from the generator itself have a lower score than others, on average."""
+    head, features = bound_head(f"energy(beta=1.5, draws=3, score_draws=4, {SMALL})", key=jax.random.key(5))
+    y = np.float32([[0.5, -1.0], [2.0, 0.1]])
+    for train, num in ((True, 3), (False, 4)):
+        z = jax.random.normal(jax.random.key(5), (2 * num, 1, 2))
+        x = np.asarray(head.apply(z, jnp.zeros(2 * num), head.contexts(many(features, 2 * num)))).reshape(num, 2, 2)
+        found = head.bind(head.params, train=train, key=jax.random.key(5)).loss(many(features, 2), y)
+        for n in range(2):
+            near = np.mean([np.linalg.norm(x[k, n] - y[n]) ** 1.5 for k in range(num)])
+            pairs = [np.linalg.norm(x[i, n] - x[j, n]) ** 1.5 for i in range(num) for j in range(num) if i != j]
+            np.testing.assert_allclose(found[n], near - np.mean(pairs) / 2, rtol=1e-4, atol=1e-5)
+    num = 4000
+    rows = many(features, num)
+    own = head.sample(jax.random.key(6), rows)
+    score = jax.jit(head.loss)
+    true, wider, moved = (np.asarray(score(rows, each)) for each in (own, 1.5 * own - 0.5 * own.mean(0), own + 0.5))
+    for other in (moved,):
+        assert (other - true).mean() > 3 * (other - true).std() / num**0.5
+    assert np.isfinite(wider).all()
+
+
+def test_energy_has_no_likelihood():
+    model = make_model(EVENT, "made", conditional=CALLS["energy"], hidden_sizes=(8,))
+    params, x = model.init(KEY), np.zeros((2, 3, 2), np.float32)
+    assert model.kind == "none"
+    score = model.score(params, Batch(x), key=KEY)
+    np.testing.assert_allclose(-score.log_prob, score.terms["energy"])
+    for call in (model.log_prob, model.conditionals):
+        with pytest.raises(UserError, match=r"no (likelihood|density)"):
+            call(params, x)
+    with pytest.raises(UserError, match="needs a likelihood"):
+        MixtureModel((model, model))
+    part = {"a": ModelChoice(network="made", options={"conditional": CALLS["energy"]})}
+    with pytest.raises(UserError, match="needs a likelihood"):
+        make_model(EVENT, kind="mixture", parts=part)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_the_temperature_scales_the_noise(name):
+    """Without noise a draw is the mode; at a low temperature it is close to it."""
+    head, features = bound_head(CALLS[name], 0.3)
+    rows = many(features, 4)
+    mode = np.asarray(head.mode(rows))
+    cold, warm = (np.asarray(head.sample(KEY, rows, t)) for t in (1e-4, 1.0))
+    np.testing.assert_allclose(cold, mode, atol=1e-2)
+    assert np.abs(warm - mode).max() > 0.05
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_objectives_train_by_the_loss_of_the_conditional(name):
+    """In any order from one pass, and by teacher forcing; nats are reported only where the loss is in nats."""
+    call = CALLS[name]
+    x = np.random.default_rng(0).normal(size=(4, 3, 2)).astype(np.float32)
+    batch, step = Batch(x), Step(jax.random.key(7))
+    model = make_model(EVENT, "made", conditional=call, hidden_sizes=(8,))
+    params = model.init(KEY)
+    objective = make_objective("teacher_forcing")
+    loss, gradient = jax.jit(jax.value_and_grad(lambda p: objective.loss(model, p, None, batch, step).value))(params)
+    expected = model.loss_per_site(params, x, train=True, key=step.key).sum() / 24
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    assert np.abs(jax.tree.leaves(gradient[CONDITIONAL])[0]).max() > 0
+    has_nats = name == "diffusion"
+    found = objective.loss(model, params, None, batch, step).metrics
+    assert (found.nll is not None) == has_nats
+    assert sorted(found.means) == ([] if has_nats else [name])
+    if not has_nats:
+        with pytest.raises(UserError, match="in its place"):
+            make_objective("input_noise").check(model)
+
+
+@functools.cache
+def masked():
+    small = {"width": 8, "num_layers": 1, "num_heads": 1}
+    return make_model(EVENT, "masked_transformer", conditional=CALLS["flow_matching"], orders="uniform", **small)
+
+
+def test_order_agnostic_training_uses_the_loss_of_the_conditional():
+    """The loss of the hidden sites, weighted by the steps: with all sites hidden it is the mean of one pass."""
+    model, x = masked(), np.random.default_rng(0).normal(size=(64, 3, 2)).astype(np.float32)
+    params = model.init(KEY)
+    objective = make_objective("order_agnostic")
+    found = objective.loss(model, params, None, Batch(x), Step(jax.random.key(7)))
+    assert found.metrics.nll is None
+    assert list(found.metrics.means) == ["flow_matching"]
+    # a regression on x - z of unit variances, by small features: about 2 for each scalar
+    assert 0.5 < float(found.value) < 8
+
+
+def test_given_values_and_blocks():
+    """Draws keep observed values, in any order, and a block of several sites is drawn at once."""
+    model = masked()
+    params = model.init(KEY)
+    observed = np.bool_([False, False, True])
+    x = np.broadcast_to(np.float32([[9.0, 8.0]]), (2, 3, 2))
+    drawn = np.asarray(model.sample(params, KEY, 2, given=x, observed=observed))
+    np.testing.assert_array_equal(drawn[:, 2], x[:, 2])
+    assert np.abs(drawn[:, :2]).max() < 8
+    query = {"query": np.bool_([True, False, False]), "evidence": observed}
+    assert np.isfinite(model.conditional_log_prob(params, x, **query)).all()
+    blocks = make_model(EVENT, "made", conditional=CALLS["diffusion"], partition="blocks(size=3)", hidden_sizes=(8,))
+    of_blocks = blocks.init(KEY)
+    assert blocks.sample(of_blocks, KEY, 2).shape == (2, 3, 2)
+    assert blocks.score(of_blocks, Batch(x), key=KEY).kind == "bound"
+
+
+def test_a_nested_model_of_a_block_has_the_kind_and_the_loss_of_its_conditional():
+    call = f"nested(network='made', hidden_sizes=(8,), features=4, conditional='{CALLS['flow_matching']}')"
+    call = call.replace(f"'{CALLS['flow_matching']}'", f'"{CALLS["flow_matching"]}"')
+    model = make_model(EVENT, "made", conditional=call, partition="blocks(size=3)", hidden_sizes=(8,))
+    params, x = model.init(KEY), np.zeros((2, 3, 2), np.float32)
+    assert (model.kind, model.conditional.own_loss) == ("exact", "flow_matching")
+    loss = -model.train_score(params, Batch(x), key=KEY).log_prob
+    inner = model.head(params, True, KEY)
+    assert loss.shape == (2,)
+    assert inner.own_loss == "flow_matching"
+    assert (np.asarray(loss) > 0).all()
+    assert model.log_prob_error(params, Batch(x)).shape == (2,)
+
+
+def test_a_mixture_of_bounds_that_are_drawn_is_an_estimate():
+    members = [make_model(EVENT, "made", conditional=CALLS[name], hidden_sizes=(8,)) for name in CALLS][:3]
+    assert MixtureModel((members[0], members[2])).kind == "estimate"
+    assert MixtureModel((members[2], members[2])).kind == "exact"
+
+
+@pytest.mark.parametrize("name", ["diffusion", "flow_matching", "energy"])
+def test_refusals(name):
+    """One value a site has exact densities; the sentence names them."""
+    with pytest.raises(UserError, match="gaussian_mixture or spline"):
+        make_conditional(name, EventSpec((4,), (), "real"))
+    with pytest.raises(UserError, match="needs real values"):
+        make_conditional(name, EventSpec((4,), (2,), "levels", 5))
+    for option in ("width=0", "features=0", "draws=0"):
+        with pytest.raises(UserError, match="whole number, at least"):
+            make_conditional(f"{name}({option})", PLANE)
+    with pytest.raises(UserError, match="parameters of its own"):
+        make_conditional(f"mixture_of_products(base='{name}')", PLANE)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("diffusion(steps=1)", "at least 2"),
+        ("diffusion(weighting='mean')", "bound or simple"),
+        ("diffusion(weighting='simple')", "by the bound"),
+        ("diffusion(prediction='levels')", "real data have none"),
+        ("flow_matching(tolerance=2.0)", "tolerance"),
+        ("flow_matching(steps=0)", "at least 1"),
+        ("energy(beta=2.0)", "beta"),
+        ("energy(draws=1)", "at least 2"),
+    ],
+)
+def test_options_out_of_range(call, message):
+    with pytest.raises(UserError, match=message):
+        make_conditional(call, PLANE)
+
+
+def test_heads_are_registered():
+    assert {"diffusion", "flow_matching", "energy"} <= set(CONDITIONALS.names())
