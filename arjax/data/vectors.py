@@ -109,7 +109,8 @@ def in_groups(dataset: Dataset, group: int) -> Dataset:
     if group == 1:
         return dataset
     shape = num // group, group
-    x = {split: source.arrays.x.reshape(-1, *shape) for split, source in dataset.splits.items()}
+    rows = {split: source.__getitems__(np.arange(len(source))).x for split, source in dataset.splits.items()}
+    x = {split: np.asarray(each).reshape(-1, *shape) for split, each in rows.items()}
     grouped = from_splits(EventSpec(shape[:1], shape[1:], "real"), x, name=dataset.name)
     assert dataset.scale is not None and dataset.shift is not None, "the columns are standardised"
     return dataclasses.replace(grouped, scale=dataset.scale.reshape(shape), shift=dataset.shift.reshape(shape))

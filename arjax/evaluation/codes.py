@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -43,6 +42,8 @@ def codes_in_use(
     return total
 
 
-def _score(params: tuple[Model, Any], batch: Batch, key: jax.Array, log_scale_D: jax.Array) -> Mapping[str, jax.Array]:
+def _score(params: tuple[Model, Any], batch: Batch, key: jax.Array, log_scale_D: jax.Array) -> dict[str, jax.Array]:
     model, params = params
-    return code_rows(model, params, batch) or {"nothing": log_scale_D.sum() + batch.x.reshape(len(batch), -1)[:, 0]}
+    return dict(code_rows(model, params, batch)) or {
+        "nothing": log_scale_D.sum() + batch.x.reshape(len(batch), -1)[:, 0]
+    }

@@ -162,10 +162,10 @@ def _measured_errors(model: Model, params: Any, dataset: Dataset, split: str, se
     no tolerance.
     """
     rows = spread_rows(dataset, split, ERROR_EXAMPLES, jax.random.fold_in(jax.random.key(seed), APART + 1))
-    error_B = model.log_prob_error(params, rows.replace(extra={}))
-    if error_B is None:
+    error = model.log_prob_error(params, rows.replace(extra={}))
+    if error is None:
         return {}
-    error_B = np.asarray(error_B, np.float64)
+    error_B = np.asarray(error, np.float64)
     return {"solver_error_nats": float(error_B.mean()), "solver_error_nats_stderr": float(stderr_of(error_B))}
 
 

@@ -332,7 +332,8 @@ class LatentModel(Model):
 
     def expected(self, params: Params, z: Array, context: dict[str, jax.Array], key: jax.Array) -> jax.Array:
         """The mean of p(x | z) where its sites are independent and have a list of values; else the mode, or a draw."""
-        found = expected_value(self.likelihood, params["likelihood"], context | {LATENT: z}, len(z))
+        given = context | {LATENT: jnp.asarray(z)}
+        found = expected_value(self.likelihood, params["likelihood"], given, len(z))
         if found is None:
             return self.draw(params, example_keys(key, len(z)), context=context or None, latents=z).x
         return found

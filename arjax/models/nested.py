@@ -124,12 +124,12 @@ class Nested(JointConditional):
             raise UserError("the model of the conditional 'nested' has one vector as its context, and one order")
 
     @property
-    def kind(self) -> str:  # type: ignore[override]  # a constant in other families
+    def kind(self) -> str:
         """That of the inner model."""
         return self.model.kind
 
     @property
-    def own_loss(self) -> str:  # type: ignore[override]
+    def own_loss(self) -> str:
         """That of the inner model's conditional."""
         return self.model.conditional.own_loss
 

@@ -172,7 +172,12 @@ class TokensModel(Model):
 
     def init(self, key: jax.Array) -> Params:
         """Parameters of the parts by their names, of the quantizer, and the fingerprint 0."""
-        parts = {"encoder": self.encoder, "decoder": self.decoder, "prior": self.prior, "quantizer": self.quantizer}
+        parts: dict[str, Any] = {
+            "encoder": self.encoder,
+            "decoder": self.decoder,
+            "prior": self.prior,
+            "quantizer": self.quantizer,
+        }
         found = {name: parts[name].init(k) for name, k in zip(parts, jax.random.split(key, 4), strict=True)}
         return found | {FINGERPRINT: jnp.zeros(8, jnp.float32)}
 

@@ -186,8 +186,8 @@ def likelihood_loss(event: EventSpec, batch: Batch, log_prob_B: jax.Array) -> Lo
     nll_B = -log_prob_B
     if batch.weight is not None:
         nll_B = jnp.where(batch.weight > 0, batch.weight * nll_B, 0.0)
-    metrics = Metrics(nll_B.sum(), *count(event, batch))
-    return Loss((Mean(metrics.nll, metrics.dims),), metrics)
+    nll, counts = nll_B.sum(), count(event, batch)
+    return Loss((Mean(nll, counts.dims),), Metrics(nll, *counts))
 
 
 def score_loss(event: EventSpec, batch: Batch, score: Score) -> Loss:

@@ -84,13 +84,13 @@ class Fsq(Quantizer):
 
     def _digits(self, numbers: jax.Array) -> jax.Array:
         """[...] -> int32[..., d]."""
-        return (numbers[..., None].astype(jnp.int32) // self._basis) % self._levels
+        return (numbers[..., None].astype(jnp.int32) // jnp.asarray(self._basis)) % jnp.asarray(self._levels)
 
     def bounded(self, h: jax.Array) -> jax.Array:
         """f(h), float32[..., d]: rounding gives whole numbers from -floor(L/2) to floor((L-1)/2)."""
         half, offset = (self._levels - 1) * (1 + MARGIN) / 2, np.where(self._levels % 2, 0.0, 0.5)
-        shift = np.arctanh(offset / half)
-        return half * jnp.tanh(h.astype(jnp.float32) + shift) - offset
+        shift = jnp.asarray(np.arctanh(offset / half), jnp.float32)
+        return jnp.asarray(half) * jnp.tanh(h.astype(jnp.float32) + shift) - offset
 
     def assign(self, params: Params, h: jax.Array) -> Assigned:
         """The levels that the bounded values are rounded to."""

@@ -176,7 +176,10 @@ def check_weights(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> N
     """
     h, weight_B = _vectors(quantizer, grid, 4), jnp.asarray([1.0, 1, 0, 0])
     found = [float(_loss(each, quantizer, params, weight_B)[0]) for each in (h, h.at[2:].set(3.0))]
-    require(np.isfinite(found).all() and np.isclose(*found), f"the loss depends on examples of weight 0: {found}")
+    require(
+        np.isfinite(found).all() and np.isclose(found[0], found[1]),
+        f"the loss depends on examples of weight 0: {found}",
+    )
     loss, slope = _loss(h, quantizer, params, 0 * weight_B)
     require(loss == 0 and not np.asarray(slope).any(), "a batch of weight 0 has a loss")
 

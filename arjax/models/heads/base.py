@@ -154,7 +154,12 @@ def denoiser_of(
     event = EventSpec((1,), value_shape, "real")
     options = {"width": width, "num_layers": layers} | dict(network)
     return make_denoiser(
-        "adaptive_mlp", event, ContextSpec(**{FEATURES: vector(features)}), event.value_size, "float32", **options
+        "adaptive_mlp",
+        event,
+        ContextSpec().with_part(FEATURES, vector(features)),
+        event.value_size,
+        "float32",
+        **options,
     )
 
 

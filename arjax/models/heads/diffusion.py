@@ -89,7 +89,7 @@ class DiffusionHead(Head):
         return head
 
     @property
-    def own_loss(self) -> str:  # type: ignore[override]  # a constant in other families
+    def own_loss(self) -> str:
         """The simple loss is none of the bound."""
         return "simple" if self.weighting == "simple" else ""
 
@@ -116,8 +116,8 @@ class DiffusionHead(Head):
         """Minus the bound, or the squared error of the noise, [...]: a sum over the entries of a value."""
         if self.weighting == "bound":
             return -self.log_prob(features, value)
-        more = {"key": self.noise_key, "num": self.draws, "train": True}
-        _, error_N = self.chain.estimate(self.params, self._batch(features, value), **more)
+        batch = self._batch(features, value)
+        _, error_N = self.chain.estimate(self.params, batch, key=self.noise_key, num=self.draws, train=True)
         return error_N.reshape(features.shape[:-1])
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
@@ -140,4 +140,6 @@ def _chain(
     sample_steps: int,
 ) -> GaussianChain:
     denoiser = denoiser_of(*network)
-    return GaussianChain(denoiser.event, denoiser, steps, schedule, prediction, draws, score_steps, sample_steps)
+    return GaussianChain(
+        denoiser.event, denoiser, steps, schedule, prediction, draws, score_steps, sample_steps, eta=1.0
+    )
