@@ -41,6 +41,12 @@ def blocks(*args: str | tuple[int, ...]) -> list[list[int]]:
             [[0], [2], [8], [10], [1, 3, 9, 11], [4, 6, 12, 14], [5, 7, 13, 15]],
         ),
         ((8,), "multiscale(levels=2, interleave=2)", "scales(levels=2, by_site=2)", [[0], [4], [2], [6], [1, 3, 5, 7]]),
+        (
+            (4, 4),
+            "multiscale(levels=2, interleave=2)",
+            "scales(levels=2, interleave=2)",
+            [[0], [2], [8], [10], [1, 3, 9, 11], [4, 6, 12, 14], [5, 7, 13, 15]],
+        ),
         ((8,), "multiscale(interleave=4)", "scales(interleave=4)", [[0, 2, 4, 6], [1, 5], [3, 7]]),
         ((3, 2), "multiscale", "scales(by_site=2)", [[0], [4], [1], [2], [3], [5]]),
         ((2, 3), "column_major", "blocks(size=2)", [[0, 3], [1, 4], [2, 5]]),

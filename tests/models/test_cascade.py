@@ -13,6 +13,7 @@ import pytest
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
+from arjax.evaluation.exposure import check_truth
 from arjax.models import AutoregressiveModel, ModelChoice, make_model
 from arjax.models.cascade import limited_model, limited_params, noisy
 from arjax.samplers import make_sampler
@@ -300,3 +301,9 @@ def test_recoded_data_are_scored_and_drawn_as_their_digits():
 def test_data_that_cannot_be_recoded_end_in_one_sentence(event, stages, message):
     with pytest.raises(UserError, match=message):
         make_model(event, kind="recoded", stages=stages, parts={"model": choice()})
+
+
+def test_an_exposure_of_a_cascade_is_refused_in_one_sentence():
+    model, _ = build("digits(base=2)", 3, network="independent")
+    with pytest.raises(UserError, match="an exposure needs the conditionals of an autoregressive model"):
+        check_truth(model, None)
