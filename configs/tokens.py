@@ -7,7 +7,7 @@ These papers have no likelihoods of MNIST. Expected: see docs/tokens.md.
     arjax --config=configs/tokens.py --workdir=runs/tokenizer
     arjax --config=configs/tokens.py:stage=prior,tokenizer=runs/tokenizer --workdir=runs/prior
     arjax --config=configs/tokens.py:quantizer=residual,data=digits --workdir=runs/scales
-    arjax --config=configs/tokens.py:stage=prior,quantizer=residual,data=digits,tokenizer=runs/scales --workdir=runs/p2
+    arjax --config=configs/tokens.py:stage=prior,quantizer=residual,data=digits,tokenizer=runs/scales --workdir=runs/n
 
 `stage=prior` is the second run, which reads the first one, `tokenizer`. `prior`: `raster`, or `any_order`; of residual
 quantizers the raster goes from scale to scale, all codes of a scale in one step. `decoder`: independent pixels, or

@@ -56,6 +56,13 @@ CASES = {
         "teacher_forcing",
         {},
     ),
+    "tokens": (
+        "tokens",
+        {"grid": (2,), "quantizer": "vq(codes=4, dims=2)"},
+        {name: part("independent") for name in ("encoder", "decoder", "prior")},
+        "tokenizer(rate=1)",
+        {},
+    ),
     "mixture": ("mixture", {}, {name: part("made", **HIDDEN) for name in "ab"}, "teacher_forcing", {}),
 }
 FAST = ("autoregressive", "learned", "latent")
