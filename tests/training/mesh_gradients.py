@@ -55,8 +55,11 @@ class Deviation:
 
 def small_model(network: str, size: str | int) -> Model:
     """A network with all widths of that size, on a small image in an order that it supports. For `kind/name`, a small
-    model of that kind.
+    model of that kind, for `head/call` a MADE with that conditional of real vectors.
     """
+    if network.startswith("head/"):
+        event = EventSpec((4,), (2,), "real")
+        return make_model(event, "made", conditional=network.removeprefix("head/"), hidden_sizes=(16,))
     if "/" in network:
         kind, name = network.split("/")
         small = KINDS.get(kind).EXAMPLES[name]

@@ -99,6 +99,12 @@ def test_gradients_of_every_kind_of_model_are_those_of_one_device(kind):
 
 
 @pytest.mark.slow
+def test_gradients_of_heads_are_those_of_one_device():
+    calls = ("diffusion(steps=4, width=16)", "flow_matching(width=16)", "energy(width=16)")
+    check_gradients([[f"head/{call}", "small", [(8, 1, 1), (2, 2, 2)]] for call in calls])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["scheduled_sampling(final=1)", "rollout(length=8)", "as_is", "input_noise"])
 def test_gradients_on_other_prefixes_are_those_of_one_device(objective):
     check_gradients([[network, 16, [(2, 2, 2)], objective] for network in ("gru", "transformer")])

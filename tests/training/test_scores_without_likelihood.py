@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 
 import pytest
+from loop_helpers import assert_same_bits, metrics, stop_at
 
 import arjax
 from arjax.api.mixtures import mixture_of_runs
+from arjax.config.build import build
+from arjax.config.files import load_config_file
 from arjax.core.errors import UserError
 from arjax.reporting.reports import is_report, read_report
 from arjax.reporting.scores import describe_scores, scores_in_words
+from arjax.training.loop import train
+from arjax.training.setup import latest_store
 
 CONFIG = "configs/continuous_heads.py:smoke"
 TINY = {"dataset.num_examples": 40, "train.steps": 4, "train.eval_every": 2, "train.log_every": 2}
@@ -53,3 +58,23 @@ def test_a_run_with_a_solver_states_its_error(tmp_path):
     assert "error of the solver" in describe_scores(report)
     trained = [line for line in lines if "train/loss" in line]
     assert all("train/flow_matching" in line and "train/nll_nats" not in line for line in trained)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", [f"diffusion(steps=3, {SIZES})", f"flow_matching(steps=2, {SIZES})"])
+def test_resuming_changes_no_bit(tmp_path, monkeypatch, call):
+    """The noise of a train step is a function of the seed and the step; sums under a loss of its own have no nats."""
+
+    def setup():
+        config = load_config_file(CONFIG)
+        config.update_from_flattened_dict(TINY | {"model.conditional": call, "train.steps_per_dispatch": 1})
+        return build(config)
+
+    train(setup(), tmp_path / "straight")
+    stop_at(monkeypatch, 3)
+    assert train(setup(), tmp_path / "stopped").status == "interrupted"
+    monkeypatch.undo()
+    train(setup(), tmp_path / "stopped")
+    states = [latest_store(tmp_path / name).restore(setup().abstract_state)[:2] for name in ("straight", "stopped")]
+    assert_same_bits(*states)
+    assert metrics(tmp_path / "straight") == metrics(tmp_path / "stopped")
