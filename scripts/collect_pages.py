@@ -26,6 +26,8 @@ PACKAGES = {
     "arjax.factorization": "Orders, partitions, graphs",
     "arjax.networks": "Networks",
     "arjax.conditionals": "Conditional distributions",
+    "arjax.stages": "Stages of cascades",
+    "arjax.quantizers": "Quantizers of tokenizers",
     "arjax.models": "Models",
     "arjax.objectives": "Objectives",
     "arjax.samplers": "Samplers",

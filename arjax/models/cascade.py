@@ -85,8 +85,8 @@ class CascadeModel(Model):
     event: EventSpec = dataclasses.field(metadata={"static": True})
     stages: str = dataclasses.field(metadata={"static": True})
     parts: tuple[Model, ...]
-    noise: float = dataclasses.field(default=0.0, metadata={"static": True})
-    train_stages: int = dataclasses.field(default=0, metadata={"static": True})
+    noise: float = dataclasses.field(metadata={"static": True})
+    train_stages: int = dataclasses.field(metadata={"static": True})
 
     draw_options: ClassVar[frozenset[str]] = frozenset({"given", "observed", "temperature", "top_k", "top_p", "min_p"})
     own_draw_options: ClassVar[frozenset[str]] = frozenset({"coarse"})

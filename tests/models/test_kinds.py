@@ -239,7 +239,7 @@ def test_a_type_checker_knows_the_class_that_has_the_methods_of_an_ability():
             classes[word] = hints["return"]
     assert classes.keys() == ABILITIES.keys() and Model not in classes.values()
     found = set()
-    for name in ("autoregressive", "latent", "gaussian_chain", "discrete_chain", "flow"):
+    for name in ("autoregressive", "latent", "gaussian_chain", "discrete_chain", "flow", "tokens"):
         example = next(iter(KINDS.get(name).EXAMPLES.values()))
         model = make_model(example.event, example.choice, context=example.context)
         found |= model.abilities
