@@ -1,0 +1,209 @@
+"""Small parts of models by themselves: pictures of latents, ends of draws, frames of paths, schedules, options."""
+
+from __future__ import annotations
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from latent_cases import HIDDEN, KEY, latent_model, log_bernoulli, through, with_params
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.models import ModelChoice, make_model
+from arjax.models.base import asked
+from arjax.models.chains import frame_places, frames_of
+from arjax.models.checks import check_end
+from arjax.models.discrete_chain import lowest, masked_counts
+from arjax.models.latent import LATENT
+from arjax.models.longer import joined
+from arjax.models.noise_schedules import check_eta, init_learned, learned_gammas, visited_steps
+from arjax.models.sampling import keys_of
+from arjax.samplers import Draw, DrawOptions
+from arjax.testing.models import random_like
+
+X = np.array(list(itertools.product([0, 1], repeat=4)), np.int32).reshape(16, 2, 2)
+
+
+def mean_of(params, z):
+    """p(x = 1 | z) of each pixel, in numpy."""
+    return np.exp(log_bernoulli(1, through(params["likelihood"], np.asarray(z)))).reshape(-1, 2, 2)
+
+
+def test_pictures_of_latents():
+    """Reconstructions are means given the latents of examples; a path goes from each to another; a plane of latents."""
+    model, params = with_params(latent_model(), 1.0)
+    pictures = dict(model.pictures(params, Batch(X), KEY))
+    assert list(pictures) == ["reconstructions", "interpolation", "latent_plane"]
+    z = np.asarray(model.encode(params, jnp.asarray(X)))
+    shown = pictures["reconstructions"]
+    assert shown.columns == 10
+    np.testing.assert_array_equal(shown.examples[:10], X[:10])
+    np.testing.assert_allclose(shown.examples[10:], mean_of(params, z[:10]), atol=1e-5)
+    path = np.linspace(z[:8], z[8:], 12, axis=1).reshape(-1, 2)
+    along = pictures["interpolation"]
+    assert along.columns == 12 and len(along.examples) == 8 * 12
+    np.testing.assert_allclose(along.examples, mean_of(params, path), atol=1e-5)
+    plane = pictures["latent_plane"]
+    assert plane.columns == 20 and len(plane.examples) == 400
+    parts = jax.scipy.stats.norm.ppf((np.arange(20) + 0.5) / 20)
+    grid = np.array([(across, down) for down in parts for across in parts], np.float32)
+    np.testing.assert_allclose(plane.examples, mean_of(params, grid), atol=1e-5)
+
+
+def test_pictures_that_there_are_not():
+    few, params = with_params(latent_model(), 1.0)
+    assert len(dict(few.pictures(params, Batch(X[:5]), KEY))["interpolation"].examples) == 2 * 12
+    binary, params = with_params(latent_model((2,), "binary"), 1.0)
+    assert list(dict(binary.pictures(params, Batch(X), KEY))) == ["reconstructions"]
+    line, params = with_params(latent_model(event=EventSpec((4,))), 1.0)
+    assert not list(line.pictures(params, Batch(X.reshape(16, 4)), KEY))
+    labels = {"label": np.arange(16, dtype=np.int32) % 3}
+    given, params = with_params(latent_model(context=ContextSpec("label", 3)), 1.0)
+    pictures = dict(given.pictures(params, Batch(X, labels), KEY))
+    assert list(pictures) == ["reconstructions", "interpolation"]  # a plane would need a context of its own
+    assert pictures["interpolation"].examples.shape == (96, 2, 2)
+
+
+def test_reports_of_latents():
+    model, params = with_params(latent_model(), 1.0)
+    report = model.report_of_examples(params, Batch(X), KEY)
+    means = np.asarray(model.encode(params, jnp.asarray(X)))
+    assert report["active_units"] == (means.var(0) > 0.01).sum() and len(report["kl_nats_by_unit"]) == 2
+
+
+def test_the_mean_of_levels():
+    model, params = with_params(latent_model(event=EventSpec((2, 2), kind="levels", num_levels=4)), 1.0)
+    z, part = np.float32([[1, 2], [0, -1]]), model.likelihood
+    features = part.features(params["likelihood"], X[:2], context={LATENT: z})
+    tables = np.exp(np.asarray(part.head(params["likelihood"]).log_table(features)))
+    np.testing.assert_allclose(model.expected(params, z, {}, KEY), tables @ np.arange(4), rtol=1e-5)
+
+
+def test_pieces_are_joined_and_filled_up():
+    pieces = [
+        Draw(jnp.full((2, n), n), {"steps": jnp.full(2, n), "network_calls": jnp.full(2, 10 * n)}) for n in (3, 2)
+    ]
+    whole = joined(pieces, 5, None)
+    assert np.asarray(whole.x).tolist() == [[3, 3, 3, 2, 2]] * 2
+    assert np.asarray(whole.stats["steps"]).tolist() == [5, 5]
+    assert np.asarray(whole.stats["network_calls"]).tolist() == [50, 50]
+    filled = joined(pieces, 8, 9)
+    assert np.asarray(filled.x).tolist() == [[3, 3, 3, 2, 2, 9, 9, 9]] * 2
+
+
+def test_frames_of_paths():
+    first, later = jnp.zeros((2, 3)), jnp.arange(1.0, 5)[:, None, None] * jnp.ones((4, 2, 3))
+    assert frame_places(0, 4) == () and frame_places(3, 4) == (0, 2, 4) and frame_places(99, 2) == (0, 1, 2)
+    assert frames_of(first, None, (0, 4)) is None and frames_of(first, later, ()) is None
+    frames = frames_of(first, later, (0, 2, 4))
+    assert frames.shape == (2, 3, 3) and np.asarray(frames[0, :, 0]).tolist() == [0, 2, 4]
+
+
+def test_learned_schedules_are_their_equation():
+    """Kingma et al. (2021), appendix H: l_1(t) + sum w sigmoid(...), scaled to the end points; slopes count."""
+
+    def softplus(x):
+        return np.log1p(np.exp(np.asarray(x, np.float64)))
+
+    params = init_learned(KEY) | {"low": np.float32(-8.0), "range": np.float32(12.0)}
+    for slope in (-1.0, 0.0, 2.0):
+        place = np.linspace(0, 1, 9)[:, None]
+        hidden = 1 / (1 + np.exp(-(softplus(params["rate"]) * place + np.asarray(params["bias"]))))
+        rising = softplus(slope) * place[:, 0] + (softplus(params["weight"]) * hidden).sum(-1)
+        share = (rising - rising[0]) / (rising[-1] - rising[0])
+        found = learned_gammas(params | {"slope": np.float32(slope)}, 9)
+        np.testing.assert_allclose(found, -8 + 12 * share, rtol=1e-4, atol=1e-4)
+
+
+def test_noise_of_discrete_chains_has_all_values():
+    """x_T of the process `uniform` is uniform over all levels, the lowest and the highest too."""
+    event = EventSpec((40,), kind="tokens", num_levels=5)
+    options = {"kind": "discrete_chain", "num_steps": 2, "process": "uniform"}
+    model = make_model(event, "transformer", **options, width=4, num_heads=1, num_layers=1)
+    params = random_like(model.param_shapes)
+    draw = jax.jit(lambda params: model.draw(params, jax.random.split(KEY, 50), frames=2))(params)
+    first = np.asarray(draw.stats["path"])[:, 0]
+    counts = np.bincount(first.ravel(), minlength=6)
+    assert counts[5] == 0 and (np.abs(counts[:5] - 400) < 5 * np.sqrt(320)).all()
+
+
+def test_sets_of_rounds():
+    assert masked_counts(6, 3).tolist() == [0, 2, 4, 6] and masked_counts(5, 1).tolist() == [0, 5]
+    among = np.array([True, False, True, True])
+    for num in range(4):
+        chosen = np.asarray(lowest(KEY, among, jnp.int32(num)))
+        assert chosen.sum() == num and not (chosen & ~among).any()
+
+
+def test_draw_options_come_in_one_way():
+    options = DrawOptions(temperature=0.5)
+    assert asked(options, {}) == (options, {}) and asked(None, {"temperature": 0.5})[0].temperature == 0.5
+    with pytest.raises(UserError):
+        asked(options, {"temperature": 0.5})
+
+
+TOKENS, REALS = EventSpec((4,), kind="tokens", num_levels=5), EventSpec((2, 2), kind="real")
+
+
+def chain(**options):
+    return make_model(REALS, "transformer", kind="gaussian_chain", **options)
+
+
+LIMITS = [
+    ("end", lambda v: check_end(TOKENS, v), (None, 0, 4), (-1, 5, 1.5, True)),
+    ("no end", lambda v: check_end(v, 0), (TOKENS,), (REALS, EventSpec((4,)), EventSpec((4,), (2,), "tokens", 5))),
+    ("num", lambda v: keys_of(KEY, v), (1,), (0, 1.5, True)),
+    ("eta", check_eta, (0, 1, 0.5), (-0.1, 1.1, "1")),
+    (
+        "visited",
+        lambda v: visited_steps(v, 10),
+        (0, 2, 10, (1, 10), [1, 4, 10]),
+        (1, 11, -1, 2.5, (), (2, 10), (0, 10)),
+    ),
+    ("rising", lambda v: visited_steps(v, 10), ((1, 2, 10),), ((1, 9), (1, 1, 10), (1, 5, 4, 10), (1, 11))),
+    ("visited from the end", lambda v: visited_steps(v, 10, 10), (1, (10,), (3, 10)), (11, (0, 10), ())),
+    ("num_steps", lambda v: chain(num_steps=v), (2,), (0,)),
+    ("train_steps", lambda v: chain(num_steps=4, train_steps=v), (1,), (0,)),
+    ("score_steps", lambda v: chain(num_steps=4, score_steps=v), (0, 1), (-1,)),
+    ("sample_steps", lambda v: chain(num_steps=4, sample_steps=v), (0, 2, 4), (1, 5, -1)),
+    ("learned", lambda v: chain(num_steps=v, schedule="learned"), (2,), (1,)),
+    ("blocks of a flow", lambda v: make_model(REALS, "made", kind="flow", num_blocks=v), (1,), (0,)),
+    (
+        "orderings of a flow",
+        lambda v: make_model(REALS, "made", kind="flow", num_blocks=1, orderings=v),
+        (("raster",), ("raster", "reversed")),
+        ((), (1,), ("raster", 1)),
+    ),
+    ("nested", lambda v: make_model(REALS, "made", partition="whole", conditional=f"nested(features={v})"), (1,), (0,)),
+    (
+        "samples of a score",
+        lambda v: make_model(
+            EventSpec((2, 2)),
+            ModelChoice(
+                "latent",
+                {"latents": (2,), "score_samples": v},
+                parts={"prior": ModelChoice(network="constant"), "likelihood": HIDDEN, "posterior": HIDDEN},
+            ),
+        ),
+        (1,),
+        (0,),
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "make", "taken", "refused"), LIMITS, ids=[name for name, *_ in LIMITS])
+def test_limits(name, make, taken, refused):
+    for value in taken:
+        make(value)
+    for value in refused:
+        with pytest.raises(UserError):
+            make(value)
+
+
+def test_steps_of_a_draw():
+    assert visited_steps(0, 4) == (1, 2, 3, 4) and visited_steps(2, 9) == (1, 9) and visited_steps(3, 9) == (1, 5, 9)
+    assert visited_steps(1, 8, 8) == (8,) and visited_steps(2, 8, 8) == (4, 8) and visited_steps([2, 8], 8, 8) == (2, 8)

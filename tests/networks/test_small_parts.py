@@ -1,0 +1,125 @@
+"""Small parts of networks by themselves: names of activations, sizes of chunks, layers that are computed again."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from arjax.core.errors import UserError
+from arjax.core.spec import NO_CONTEXT, EventSpec
+from arjax.factorization import make_factorization
+from arjax.networks import NETWORKS
+from arjax.networks.attention.linear_attention import linear_attention
+from arjax.networks.base import check_remat, check_sizes
+from arjax.networks.dense.structured_made import places
+from arjax.networks.layers.grids import check_channels, check_kernels
+
+LINE = EventSpec((4,))
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS.names() if "activation" in NETWORKS.options(name)])
+def test_unknown_activations_are_refused_before_a_network_is_built(name):
+    family, options = NETWORKS.get(name), NETWORKS.resolve(name, {})
+    event = LINE
+    if name == "conv_nade":
+        event = EventSpec((2, 2))
+    factorization = make_factorization(event.grid_shape)
+    with pytest.raises(UserError, match="unknown activation 'rulu', did you mean 'relu'"):
+        family.check(event, factorization, options | {"activation": "rulu"})
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS.names() if "hidden_sizes" in NETWORKS.options(name)])
+def test_sizes_of_no_units_are_refused_before_a_network_is_built(name):
+    family, options = NETWORKS.get(name), NETWORKS.resolve(name, {})
+    event = EventSpec((2, 2))
+    factorization = make_factorization(event.grid_shape)
+    with pytest.raises(UserError, match="hidden_sizes"):
+        family.check(event, factorization, options | {"hidden_sizes": (4, 0)})
+
+
+def test_limits_of_sizes():
+    check_sizes("hidden_sizes", (1,))
+    for wrong in ((), (0,), (3, -1), (True,), (1.5,)):
+        with pytest.raises(UserError, match="must name at least one positive size"):
+            check_sizes("hidden_sizes", wrong)
+    check_kernels({"kernel_size": 3}, kernel_size=3)
+    for wrong in (1, 2, 4):
+        with pytest.raises(UserError, match="odd number, at least 3"):
+            check_kernels({"kernel_size": wrong}, kernel_size=3)
+    pixels = EventSpec((2, 2, 3), kind="levels", num_levels=4)
+    check_channels(pixels, {"width": 3}, "width")
+    with pytest.raises(UserError, match="too small for 3 colour channels"):
+        check_channels(pixels, {"width": 2}, "width")
+    check_remat({"remat": True, "unroll": 1})
+    check_remat({"remat": False, "unroll": 2})
+    with pytest.raises(UserError, match=r"network.unroll=1, not 2"):
+        check_remat({"remat": True, "unroll": 2})
+
+
+@pytest.mark.parametrize(("block", "chunk", "size"), [(2, 8, 8), (3, 8, 6), (4, 1, 4), (1, 5, 5)])
+def test_chunks_of_linear_attention_are_whole_blocks_of_about_their_size(block, chunk, size):
+    """Its largest product has chunks x size x size entries: its memory is linear in the length."""
+    length = 24
+    q = k = jnp.ones((1, 1, length, 2))
+    v = jax.random.normal(jax.random.key(0), (1, 1, length, 2))
+    program = jax.make_jaxpr(lambda *qkv: linear_attention(*qkv, block, chunk))(q, k, v)
+    shapes = [v.aval.shape for eqn in program.eqns for v in eqn.outvars]
+    assert (1, 1, -(-length // size), size, size) in shapes
+    # Equal weights: the mean of all values of the block and of earlier blocks.
+    ends = np.minimum((np.arange(length) // block + 1) * block, length)
+    expected = np.cumsum(np.asarray(v)[0, 0], 0)[ends - 1] / ends[:, None]
+    np.testing.assert_allclose(linear_attention(q, k, v, block, chunk)[0, 0], expected, atol=1e-5)
+
+
+def test_units_of_a_structured_network_cycle_through_all_sites_but_the_first():
+    for num_sites in (1, 2, 5, 8):
+        ranks = places(3 * max(num_sites - 1, 1), num_sites)
+        assert set(ranks) == (set(range(1, num_sites)) or {0})
+        assert (np.bincount(ranks, minlength=num_sites)[1:] == 3).all()
+
+
+def remat_model(remat):
+    options = {"num_filters": 2, "num_blocks": 1, "num_resnets": 1, "key_size": 2, "value_size": 2, "dropout": 0.5}
+    family = NETWORKS.get("pixelsnail")
+    event = EventSpec((2, 2))
+    return family(event=event, context_spec=NO_CONTEXT, num_features=1, dtype="float32", remat=remat, **options)
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_blocks_that_are_computed_again_know_whether_they_train(train):
+    x, factorization = jnp.zeros((1, 2, 2), jnp.int32), make_factorization((2, 2))
+    rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    shapes = []
+    for remat in (False, True):
+        init = functools.partial(remat_model(remat).init_with_output, train=train)
+        shapes.append(jax.eval_shape(lambda rngs, x, init=init: init(rngs, x, factorization), rngs, x))
+    assert jax.tree.structure(shapes[0]) == jax.tree.structure(shapes[1])
+    assert shapes[0][0].shape == shapes[1][0].shape == (1, 2, 2, 1)
+
+
+#: The leaf with the numbers of all outputs, and options that keep the others small.
+OUTPUTS = {
+    "made": ("out_bias", {"hidden_sizes": (1,)}),
+    "structured_made": ("out_bias", {"hidden_sizes": (1,)}),
+    "separate": ("out_bias", {"hidden_sizes": (1,)}),
+    "deep_nade": ("out_bias", {"hidden_sizes": (1,)}),
+    "independent": ("bias", {}),
+    "markov": ("table", {}),
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_outputs_begin_small_and_not_at_zero(name):
+    """Of a standard deviation of .05, here of hundreds of thousands of numbers: the first site reads nothing else."""
+    (leaf, options), family = OUTPUTS[name], NETWORKS.get(name)
+    options = NETWORKS.resolve(name, options)
+    network = family(event=EventSpec((2,)), context_spec=NO_CONTEXT, num_features=200_000, dtype="float32", **options)
+    init = jax.jit(lambda key: network.init(key, jnp.zeros((1, 2), jnp.int32), make_factorization((2,))))
+    leaves = jax.tree_util.tree_leaves_with_path(init(jax.random.key(0)))
+    (values,) = [np.asarray(value) for path, value in leaves if path[-1].key == leaf]
+    assert values.size >= 400_000 and values.std() == pytest.approx(0.05, rel=4e-3)
+    assert abs(values.mean()) < 5 * 0.05 / values.size**0.5

@@ -1,0 +1,104 @@
+"""The last values that options of samplers take, and the first that they refuse; small parts of draws."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
+from arjax.factorization import make_factorization
+from arjax.models import make_model
+from arjax.samplers import make_sampler
+from arjax.samplers.loops import Ends
+from arjax.samplers.schedules import check_rounds_fit, check_schedule
+
+CASES = [
+    ("cached(chunk={})", (0,), (-1,)),
+    ("greedy(chunk={})", (0,), (-1,)),
+    ("beam(width={})", (1,), (0,)),
+    ("beam(length_penalty={})", (0, 2.5), (-0.1,)),
+    ("best(of={})", (1,), (0,)),
+    ("fixed_point(window={})", (0, 2), (1, -1)),
+    ("speculative(window={})", (2,), (1, 0)),
+    ("speculative(coupling={!r})", ("keys", "rejection"), ("key",)),
+    ("speculative(draft='counts(order={})')", (0,), (-1,)),
+    ("parallel(steps={})", (0, 1), (-1,)),
+    ("parallel(steps=2, sizes={})", ((2, 4),), ((6,), (2, 2, 2))),
+    ("parallel(sizes={})", ((1,), (1, 5)), ((0,), (1, -1), (1.5,), (True,))),
+    ("parallel(schedule='cosine', sizes={})", ((),), ((1,),)),
+    ("parallel(choose={!r})", ("random", "order", "confidence", "entropy"), ("luck",)),
+]
+
+
+@pytest.mark.parametrize(("call", "taken", "refused"), CASES, ids=[call for call, _, _ in CASES])
+def test_limits(call, taken, refused):
+    for value in taken:
+        make_sampler(call.format(value))
+    for value in refused:
+        with pytest.raises(UserError):
+            make_sampler(call.format(value))
+
+
+def test_limits_of_rounds():
+    check_rounds_fit("it", 6, 6)
+    check_schedule("it", 1, "uniform")
+    for wrong in (lambda: check_rounds_fit("it", 7, 6), lambda: check_schedule("it", 0, "uniform")):
+        with pytest.raises(UserError, match="it"):
+            wrong()
+
+
+TOKENS = EventSpec((6,), (), "tokens", 5)
+#: The sampler, options of models that it fits, and of those that it does not fit.
+FITS = [
+    ("parallel(sizes=(2, 4))", [{}], [{"partition": "blocks(size=2)"}]),
+    ("parallel(steps=6)", [{}], []),
+    ("parallel(steps=7)", [], [{}]),
+    ("parallel(choose='order', steps=3)", [{"partition": "blocks(size=2)"}], [{"partition": "blocks(size=3)"}]),
+    ("parallel(choose='random', steps=3)", [{}], [{"partition": "blocks(size=2)"}]),
+    ("beam", [{}], [{"partition": "blocks(size=2)"}]),
+    ("speculative(draft='counts(order=2)')", [{}], [{"partition": "blocks(size=2)"}]),
+    ("speculative(draft='counts(order=40)')", [], [{}]),
+]
+
+
+@pytest.mark.parametrize(("call", "fits", "others"), FITS, ids=[call for call, _, _ in FITS])
+def test_models_that_fit(call, fits, others):
+    orders = {"orders": "uniform"} if call.startswith("parallel") else {}
+    network = "masked_transformer" if orders else "made"
+    for options in fits:
+        make_sampler(call).check(make_model(TOKENS, network, **orders, **options))
+    for options in others:
+        with pytest.raises(UserError):
+            make_sampler(call).check(make_model(TOKENS, network, **orders, **options))
+
+
+def test_ends_along_an_order():
+    """Sites 2, 0, 3, 1: after two steps the line is known up to site 0, after three too, after four whole."""
+    ends = Ends(make_factorization((4,), "list(order=(2, 0, 3, 1))"), 7)
+    assert ends and not Ends(make_factorization((4,)), None)
+    assert np.asarray(ends.visited).tolist() == [0, 0, 1, 1, 4]
+    x = jnp.array([[7, 0, 7, 0], [0, 0, 7, 0], [0, 0, 0, 0]])
+    assert np.asarray(ends.ended(x, 1)).tolist() == [False] * 3  # site 2 alone is known
+    assert np.asarray(ends.ended(x, 2)).tolist() == [True, False, False]
+    assert np.asarray(ends.ended(x, 4)).tolist() == [True, True, False]
+    counts = [[1, 0, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
+    np.testing.assert_array_equal(ends.counts(x), np.array(counts, bool))
+    np.testing.assert_array_equal(ends.filled(x, None), [[7, 7, 7, 7], [0, 0, 7, 7], [0, 0, 0, 0]])
+    observed = np.array([False, True, False, True])
+    np.testing.assert_array_equal(ends.filled(x, observed), [[7, 0, 7, 0], [0, 0, 7, 0], [0, 0, 0, 0]])
+    without = Ends(make_factorization((4,)), None)
+    assert without.filled(x, None) is x and not hasattr(without, "visited")
+
+
+def test_values_that_complete_an_example():
+    ends = Ends(make_factorization((3,), "list(order=(1, 0, 2))"), 2)
+    completes = ends.completes(4)
+    x = jnp.array([0, 2, 0])
+    assert np.asarray(completes(x, jnp.int32(0))).tolist() == [False] * 4  # site 0 is still unknown
+    assert np.asarray(completes(x, jnp.int32(1))).tolist() == [True] * 4  # whatever it is, site 1 ends
+    without = jnp.array([0, 1, 0])
+    assert np.asarray(completes(without, jnp.int32(1))).tolist() == [False, False, True, False]
+    assert jax.eval_shape(completes, x, 0).shape == (4,)
