@@ -97,12 +97,17 @@ class Model:
             """Whether a score draws discrete latents, through which its gradient does not flow."""
 
         @property
+        def own_loss(self) -> str:
+            """The name of the number that `train_score` has where that is not -log p; else ""."""
+
+        @property
         def abilities(self) -> frozenset[str]:
             """What it can do beside this class, see `arjax.core.abilities`."""
     else:
         orders = None
         unbiased = True
         discrete_latents = False
+        own_loss = ""
         abilities = frozenset()
 
     #: The fields of `DrawOptions` that a draw can take, beside `context`; others are refused.

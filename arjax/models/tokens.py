@@ -170,6 +170,11 @@ class TokensModel(Model):
                 f"{self.prior.event.in_words}"
             )
 
+    @property
+    def named_parts(self) -> dict[str, Model]:
+        """The three models."""
+        return {"encoder": self.encoder, "decoder": self.decoder, "prior": self.prior}
+
     def init(self, key: jax.Array) -> Params:
         """Parameters of the parts by their names, of the quantizer, and the fingerprint 0."""
         parts: dict[str, Any] = {

@@ -32,6 +32,7 @@ CALLS = {
     "energy": f"energy({SMALL})",
 }
 KEY = jax.random.key(0)
+LINE = EventSpec((4,), (2,), "real")
 
 
 def bound_head(call: str, scale: float = 0.5, **bound):
@@ -46,6 +47,12 @@ def grid(half: float, num: int) -> tuple[np.ndarray, float]:
     side = 2 * half / num
     line = -half + side * (np.arange(num) + 0.5)
     return np.stack(np.meshgrid(line, line, indexing="ij"), -1).reshape(-1, 2).astype(np.float32), side**2
+
+
+def small(network="made", head=""):
+    """A small part, with a head or without."""
+    options = {"conditional": CALLS[head]} if head else {}
+    return ModelChoice(network=network, network_options={"hidden_sizes": (8,)}, options=options)
 
 
 def many(features, num):
@@ -270,6 +277,48 @@ def test_order_agnostic_training_uses_the_loss_of_the_conditional():
     assert list(found.metrics.means) == ["flow_matching"]
     # a regression on x - z of unit variances, by small features: about 2 for each scalar
     assert 0.5 < float(found.value) < 8
+
+
+def test_the_loss_of_a_head_reaches_the_parts_of_a_cascade_and_recoded_data():
+    """Each part is trained by its own loss: one by the regression, the other by its nats."""
+    x, key = np.random.default_rng(0).normal(size=(4, 4, 2)).astype(np.float32), jax.random.key(3)
+    model = make_model(
+        LINE, kind="cascade", stages="subsampled", parts={"1": small(head="flow_matching"), "2": small()}
+    )
+    params = jax.jit(model.init)(KEY)
+    found = jax.jit(lambda p: model.train_score(p, Batch(x), key=key))(params)
+    first, second = model.parts
+    of_first = first.loss_per_site(params["1"], x[:, ::2], train=True, key=jax.random.fold_in(key, 0)).sum(1)
+    of_second = -second.log_prob(params["2"], x[:, 1::2], context={"coarse": x[:, ::2]})
+    np.testing.assert_allclose(found.terms["sum_of_losses"], of_first + of_second, rtol=1e-4)
+    np.testing.assert_array_equal(found.log_prob, -found.terms["sum_of_losses"])
+    assert (found.kind, model.kind) == ("none", "exact")
+    assert make_objective("teacher_forcing").loss(model, params, None, Batch(x), Step(key)).metrics.nll is None
+    apart = "subsampled(apart=True)"
+    recoded = make_model(LINE, kind="recoded", stages=apart, parts={"model": small(head="flow_matching")})
+    found = jax.eval_shape(lambda: recoded.train_score(recoded.init(KEY), Batch(x), key=key))
+    assert (recoded.own_loss, found.kind, list(found.terms)) == ("flow_matching", "none", ["flow_matching"])
+
+
+def test_models_that_train_their_parts_by_log_p_refuse_other_losses():
+    """The loss of the head would never be used, and nothing would tell."""
+    head, plain = small("independent", head="simple"), small("independent")
+    latent = {"prior": ModelChoice(network="constant"), "likelihood": head, "posterior": plain}
+    plain, head = (dataclasses.replace(part, network_options={"width": 4}) for part in (plain, head))
+    tokens = {"encoder": plain, "decoder": head, "prior": small()}
+    mixture = ModelChoice("mixture", parts={"a": small(), "b": small(head="simple")})
+    inside = {"1": small(), "2": mixture}
+    cases = [
+        ("teacher_forcing", make_model(LINE, mixture)),
+        ("teacher_forcing", make_model(LINE, kind="cascade", stages="subsampled", parts=inside)),
+        ("elbo", make_model(LINE, kind="latent", latents=(2,), parts=latent)),
+        ("tokenizer", make_model(LINE, kind="tokens", quantizer="fsq(levels=(2,))", grid=(2,), parts=tokens)),
+    ]
+    for name, model in cases:
+        with pytest.raises(UserError, match=f"the training loss 'simple', and .* by log p with the objective '{name}'"):
+            make_objective(name).check(model)
+    bound = make_model(LINE, kind="mixture", parts={"a": small(), "b": small(head="diffusion")})
+    make_objective("teacher_forcing").check(bound)
 
 
 def test_given_values_and_blocks():
