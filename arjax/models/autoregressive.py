@@ -337,13 +337,10 @@ class AutoregressiveModel(Model):
         more = {"context": batch.context, "mask": batch.mask, "train": True, "key": key} | kwargs
         return self.as_loss(self.loss_per_site(params, batch.x, **more))
 
-    def log_prob_error(self, params: Params, batch: Batch) -> jax.Array | None:
-        """The difference from the scores of a conditional with a smaller error, where it has one."""
+    def sharper(self) -> AutoregressiveModel:
+        """The model with a conditional of a smaller numerical error, where it has one."""
         sharper = self.conditional.transformed(lambda family: family.sharper())
-        if sharper == self.conditional:
-            return None
-        both = self, dataclasses.replace(self, conditional=sharper)
-        return jnp.abs(jnp.subtract(*(_log_prob(model, params, batch) for model in both)))
+        return self if sharper == self.conditional else dataclasses.replace(self, conditional=sharper)
 
     def as_loss(self, per_site: jax.Array) -> Score:
         """The score of examples whose sites have these training losses, [B, *grid]."""
@@ -438,11 +435,6 @@ class AutoregressiveModel(Model):
         head.check_fits(event, factorization.block_size)
         found.end()
         return put_together(name, event, context, dtype, head, factorization, several, options)
-
-
-@jax.jit
-def _log_prob(model: AutoregressiveModel, params: Params, batch: Batch) -> jax.Array:
-    return model.log_prob(params, batch.x, context=batch.context, mask=batch.mask)
 
 
 @one_program()

@@ -22,7 +22,7 @@ from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params, key_needed
 from arjax.models.checks import as_context, as_mask, as_values, check_params
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
-from arjax.models.sampling import canvas_of
+from arjax.models.sampling import added_stats, canvas_of
 from arjax.networks.beside import Beside
 from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Sampler
 from arjax.stages import Stages, make_stages
@@ -358,7 +358,8 @@ class CascadeModel(Model):
             drawn = self.model_of(k).draw(self.params_of(k, params), _keys_of(keys, k), own, sampler=sampler)
             parts.append(drawn.x)
             stats = _added(stats, drawn.stats) if stats else drawn.stats
-        return Draw(cut.join(parts), stats)
+        none = jnp.zeros(num, jnp.int32)
+        return Draw(cut.join(parts), stats or {"network_calls": none, "steps": none})
 
     def _known(self, num: int, options: DrawOptions, coarse: Sequence[Any]) -> list[tuple[Any, Any]]:
         """Of each stage its values, and the sites where these are known: all (True), some (bool[*grid]) or none (None).
@@ -393,7 +394,7 @@ class CascadeModel(Model):
 
 def _added(stats: Mapping[str, jax.Array], more: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
     """The sums of the statistics that both draws have."""
-    return {name: value + more[name] for name, value in stats.items() if name in more}
+    return {name: value for name, value in added_stats(stats, more).items() if name in stats}
 
 
 @jax.jit

@@ -295,6 +295,9 @@ def test_the_loss_of_a_head_reaches_the_parts_of_a_cascade_and_recoded_data():
     assert (found.kind, model.kind) == ("none", "exact")
     assert make_objective("teacher_forcing").loss(model, params, None, Batch(x), Step(key)).metrics.nll is None
     apart = "subsampled(apart=True)"
+    error = model.log_prob_error(params, Batch(x))
+    assert (np.asarray(error) > 0).all()
+    np.testing.assert_allclose(error, first.log_prob_error(params["1"], Batch(x[:, ::2])), rtol=1e-3, atol=1e-4)
     recoded = make_model(LINE, kind="recoded", stages=apart, parts={"model": small(head="flow_matching")})
     found = jax.eval_shape(lambda: recoded.train_score(recoded.init(KEY), Batch(x), key=key))
     assert (recoded.own_loss, found.kind, list(found.terms)) == ("flow_matching", "none", ["flow_matching"])
