@@ -17,6 +17,7 @@ from arjax.evaluation.exposure import check_truth
 from arjax.models import AutoregressiveModel, ModelChoice, make_model
 from arjax.models.cascade import limited_model, limited_params, noisy
 from arjax.models.sampling import added_stats
+from arjax.objectives import make_objective
 from arjax.samplers import make_sampler
 from arjax.testing.statistics import chi_square
 
@@ -318,7 +319,10 @@ def test_data_that_cannot_be_recoded_end_in_one_sentence(event, stages, message)
         make_model(event, kind="recoded", stages=stages, parts={"model": choice()})
 
 
-def test_an_exposure_of_a_cascade_is_refused_in_one_sentence():
+def test_what_needs_the_order_of_one_network_is_refused_in_one_sentence():
     model, _ = build("digits(base=2)", 3, network="independent")
+    for name in ("order_agnostic", "learned_order"):
+        with pytest.raises(UserError, match=f"objective '{name}' needs the conditionals of an autoregressive model"):
+            make_objective(name).check(model)
     with pytest.raises(UserError, match="an exposure needs the conditionals of an autoregressive model"):
         check_truth(model, None)
