@@ -265,7 +265,9 @@ def _check_orders(config: ConfigDict, objective: Objective) -> None:
         raise UserError("config.evaluate.num_orders above 1 needs config.model.orders, such as uniform or pool(num=8)")
     if objective.NEEDS_ORDERS and not orders:
         name = OBJECTIVES.name_of(type(objective))
-        raise UserError(f"the objective {name!r} needs config.model.orders, such as uniform or pool(num=8)")
+        kind = config.model.kind
+        more = "" if "orders" in KINDS.get(kind).CALLS else f", which the kind {kind!r} has not: take autoregressive"
+        raise UserError(f"the objective {name!r} needs config.model.orders, such as uniform or pool(num=8){more}")
     if orders and not objective.NEEDS_ORDERS:
         able = " or ".join(repr(name) for name in OBJECTIVES.names() if OBJECTIVES.get(name).NEEDS_ORDERS is True)
         raise UserError(f"config.model.orders needs the objective {able}, not {config.objective!r}")

@@ -138,6 +138,11 @@ class AutoregressiveModel(Model):
         return self.conditional.kind
 
     @property
+    def own_loss(self) -> str:
+        """That of the conditional."""
+        return self.conditional.own_loss
+
+    @property
     def unbiased(self) -> bool:
         """Whether log p of the conditional is exact: the exponentials of others may be above p(x) on average."""
         return self.conditional.kind == "exact"
@@ -327,23 +332,20 @@ class AutoregressiveModel(Model):
 
     def train_score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, **kwargs: Any) -> Score:
         """As `Model.train_score`: minus the loss that the conditional has of its own, or the score in training."""
-        if not self.conditional.own_loss:
+        if not self.own_loss:
             return self.score(params, batch, key=key, train=True, **kwargs)
         more = {"context": batch.context, "mask": batch.mask, "train": True, "key": key} | kwargs
         return self.as_loss(self.loss_per_site(params, batch.x, **more))
 
-    def log_prob_error(self, params: Params, batch: Batch) -> jax.Array | None:
-        """The difference from the scores of a conditional with a smaller error, where it has one."""
+    def sharper(self) -> AutoregressiveModel:
+        """The model with a conditional of a smaller numerical error, where it has one."""
         sharper = self.conditional.transformed(lambda family: family.sharper())
-        if sharper == self.conditional:
-            return None
-        both = self, dataclasses.replace(self, conditional=sharper)
-        return jnp.abs(jnp.subtract(*(_log_prob(model, params, batch) for model in both)))
+        return self if sharper == self.conditional else dataclasses.replace(self, conditional=sharper)
 
     def as_loss(self, per_site: jax.Array) -> Score:
         """The score of examples whose sites have these training losses, [B, *grid]."""
         loss_B = per_site.reshape(len(per_site), -1).sum(-1)
-        own = self.conditional.own_loss
+        own = self.own_loss
         return Score(-loss_B, "none", {own: loss_B}) if own else Score(-loss_B, self.kind)
 
     @named_arguments
@@ -433,11 +435,6 @@ class AutoregressiveModel(Model):
         head.check_fits(event, factorization.block_size)
         found.end()
         return put_together(name, event, context, dtype, head, factorization, several, options)
-
-
-@jax.jit
-def _log_prob(model: AutoregressiveModel, params: Params, batch: Batch) -> jax.Array:
-    return model.log_prob(params, batch.x, context=batch.context, mask=batch.mask)
 
 
 @one_program()

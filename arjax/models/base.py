@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -97,12 +98,17 @@ class Model:
             """Whether a score draws discrete latents, through which its gradient does not flow."""
 
         @property
+        def own_loss(self) -> str:
+            """The name of the number that `train_score` has where that is not -log p; else ""."""
+
+        @property
         def abilities(self) -> frozenset[str]:
             """What it can do beside this class, see `arjax.core.abilities`."""
     else:
         orders = None
         unbiased = True
         discrete_latents = False
+        own_loss = ""
         abilities = frozenset()
 
     #: The fields of `DrawOptions` that a draw can take, beside `context`; others are refused.
@@ -139,11 +145,30 @@ class Model:
         """The score whose negative training minimises: that in training, or another number, whose kind is "none"."""
         return self.score(params, batch, key=key, train=True)
 
+    def sharper(self) -> Model:
+        """The model with smaller numerical errors of its scores; itself where there are none but rounding."""
+        changed = {}
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            if isinstance(value, Model):
+                found: Any = value.sharper()
+                differs = found is not value
+            elif isinstance(value, tuple) and all(isinstance(part, Model) for part in value):
+                found = tuple(part.sharper() for part in value)
+                differs = any(map(operator.is_not, found, value))
+            else:
+                continue
+            changed |= {name: found} if differs else {}
+        return dataclasses.replace(self, **changed) if changed else self  # type: ignore[type-var]
+
     def log_prob_error(self, params: Params, batch: Batch) -> jax.Array | None:
         """The measured numerical error of the scores of some examples in nats, float32[B], where they are computed up
-        to a tolerance; else None.
+        to a tolerance: the difference from the scores of the `sharper` model. Else None.
         """
-        return None
+        sharper = self.sharper()
+        if sharper is self:
+            return None
+        return jnp.abs(jnp.subtract(*(_log_prob(model, params, batch) for model in (self, sharper))))
 
     def pictures(self, params: Params, batch: Batch, key: jax.Array) -> Iterator[tuple[str, Picture]]:
         """Pictures of the trained model, each with the name of its file without an ending; none by default.
@@ -304,6 +329,12 @@ class Model:
         for name in options.used():
             if name not in self.draw_options and name != "context":
                 raise UserError(f"{type(self).__name__} cannot draw with {name}: this kind of model has no such option")
+
+
+@jax.jit
+def _log_prob(model: Model, params: Params, batch: Batch) -> jax.Array:
+    """The scores with always the same noise."""
+    return model.score(params, batch, key=jax.random.key(0)).log_prob
 
 
 def asked(

@@ -22,7 +22,7 @@ from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params, key_needed
 from arjax.models.checks import as_context, as_mask, as_values, check_params
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
-from arjax.models.sampling import canvas_of
+from arjax.models.sampling import added_stats, canvas_of
 from arjax.networks.beside import Beside
 from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Sampler
 from arjax.stages import Stages, make_stages
@@ -165,6 +165,14 @@ class CascadeModel(Model):
         return all(part.unbiased for part in self.parts)
 
     @property
+    def own_loss(self) -> str:
+        """Where parts have losses of their own in training: the name of that loss, if it is one and all parts have it;
+        else "sum_of_losses".
+        """
+        names = {part.own_loss for part in self.parts}
+        return names.pop() if len(names) == 1 else "sum_of_losses"
+
+    @property
     def discrete_latents(self) -> bool:
         """Whether a part has some."""
         return any(part.discrete_latents for part in self.parts)
@@ -287,8 +295,19 @@ class CascadeModel(Model):
         }
         return Score(-sum(terms.values(), jnp.zeros(len(batch))), self.kind, terms)
 
+    def train_score(self, params: Params, batch: Batch, *, key: jax.Array | None = None) -> Score:
+        """The sum over the stages of what training minimises, such as the loss of a head."""
+        if not self.own_loss or self.train_stages:
+            return self.score(params, batch, key=key, train=True)
+        check_params(self.param_shapes, params)
+        loss_B = jnp.zeros(len(batch))
+        for k, (model, own, part) in enumerate(self.stage_batches(params, batch, key=key, train=True)):
+            of_part = None if key is None else jax.random.fold_in(key, k)
+            loss_B -= model.train_score(own, part, key=of_part).log_prob
+        return Score(-loss_B, "none", {self.own_loss: loss_B})
+
     def _score_of_some(self, staged: Sequence[StageBatch], key: jax.Array) -> Score:
-        """n / m times the score of m stages of each example, drawn without replacement."""
+        """n / m times the score in training of m stages of each example, drawn without replacement."""
         num, of_draw = len(staged), jax.random.fold_in(key, 2 * len(staged))
         model, own, first = staged[0]
         stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *(each.batch for each in staged))
@@ -299,8 +318,9 @@ class CascadeModel(Model):
             batch = jax.tree.map(
                 lambda part, i=i: jax.vmap(lambda k, values: values[k], (0, 1))(chosen_Bn[:, i], part), stacked
             )
-            total += model.score(own, batch, key=jax.random.fold_in(key, i), train=True).log_prob
-        return Score(total * num / self.train_stages, self.kind)
+            total += model.train_score(own, batch, key=jax.random.fold_in(key, i)).log_prob
+        total = total * num / self.train_stages
+        return Score(total, "none", {self.own_loss: -total}) if self.own_loss else Score(total, self.kind)
 
     def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
         """As every part: the sampler, the temperature and the truncation are theirs."""
@@ -338,7 +358,8 @@ class CascadeModel(Model):
             drawn = self.model_of(k).draw(self.params_of(k, params), _keys_of(keys, k), own, sampler=sampler)
             parts.append(drawn.x)
             stats = _added(stats, drawn.stats) if stats else drawn.stats
-        return Draw(cut.join(parts), stats)
+        none = jnp.zeros(num, jnp.int32)
+        return Draw(cut.join(parts), stats or {"network_calls": none, "steps": none})
 
     def _known(self, num: int, options: DrawOptions, coarse: Sequence[Any]) -> list[tuple[Any, Any]]:
         """Of each stage its values, and the sites where these are known: all (True), some (bool[*grid]) or none (None).
@@ -373,7 +394,7 @@ class CascadeModel(Model):
 
 def _added(stats: Mapping[str, jax.Array], more: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
     """The sums of the statistics that both draws have."""
-    return {name: value + more[name] for name, value in stats.items() if name in more}
+    return {name: value for name, value in added_stats(stats, more).items() if name in stats}
 
 
 @jax.jit

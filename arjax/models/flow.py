@@ -204,11 +204,13 @@ class FlowModel(Model):
 
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters: {"0": those of the first block, ..., "base": of the base}."""
-        parts = self._parts()
+        parts = self.named_parts
         return {name: part.init(jax.random.fold_in(key, i)) for i, (name, part) in enumerate(parts.items())}
 
-    def _parts(self) -> dict[str, Any]:
-        blocks = {str(k): block for k, block in enumerate(self.blocks)}
+    @property
+    def named_parts(self) -> dict[str, Model]:
+        """The blocks by their numbers, and the base."""
+        blocks: dict[str, Model] = {str(k): block for k, block in enumerate(self.blocks)}
         return blocks if self.base is None else blocks | {BASE: self.base}
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:

@@ -22,6 +22,7 @@ from arjax.models.autoregressive import AutoregressiveModel, has_conditionals
 from arjax.models.base import Model, Params, SampledBound, key_needed
 from arjax.models.checks import check_key, check_params
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
+from arjax.models.sampling import added_stats
 from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Resources, Sampler, example_keys
 
 #: Names of the parts of the contexts that the parts of a latent model add.
@@ -257,7 +258,7 @@ class LatentModel(Model):
             latents, stats = self.prior.draw(params["prior"], of_prior, context=options.context)
         given = dataclasses.replace(options, context={**(options.context or {}), LATENT: latents})
         x, found = self.likelihood.draw(params["likelihood"], of_likelihood, given, sampler=sampler)
-        return Draw(x, {name: value + stats[name] if name in stats else value for name, value in found.items()})
+        return Draw(x, added_stats(stats, found))
 
     def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
         """As the likelihood; raises `UserError` for observed sites, too, whose posterior is not known."""

@@ -99,6 +99,11 @@ class RecodedModel(Model):
         return self.model.unbiased
 
     @property
+    def own_loss(self) -> str:
+        """As the model."""
+        return self.model.own_loss
+
+    @property
     def discrete_latents(self) -> bool:
         """As the model."""
         return self.model.discrete_latents
@@ -138,6 +143,11 @@ class RecodedModel(Model):
         check_params(self.param_shapes, params)
         score = self.model.score(params[MODEL], self.recoded(batch), key=key, train=train)
         return Score(score.log_prob, score.kind, score.terms)
+
+    def train_score(self, params: Params, batch: Batch, *, key: jax.Array | None = None) -> Score:
+        """That of the model."""
+        check_params(self.param_shapes, params)
+        return self.model.train_score(params[MODEL], self.recoded(batch), key=key)
 
     def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
         """As the model."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -93,3 +93,12 @@ def canvas_of(event: EventSpec, num: int, given: Any, observed: np.ndarray) -> j
         raise UserError(f"`given` has shape {given.shape}, but {num} examples have shape {(num, *event.shape)}")
     given = as_values(event, given if given.shape != event.shape else given[None], "given", observed)
     return jnp.broadcast_to(given, (num, *event.shape))
+
+
+def added_stats(first: Mapping[str, jax.Array], second: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """The statistics of a draw behind another one that belongs to the same examples: those of the second, with those
+    of the first added. The member of a mixture is no count: it is left out where both draws chose one.
+    """
+    both = first.keys() & second.keys()
+    return {name: value + first[name] if name in both else value for name, value in second.items()
+            if not (name == "member" and name in both)}  # fmt: skip

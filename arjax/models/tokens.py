@@ -22,6 +22,7 @@ from arjax.models.base import Model, Params, SampledBound
 from arjax.models.checks import check_params
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
 from arjax.models.latent import DATA, LATENT, RECONSTRUCTED, check_reads, expected_value
+from arjax.models.sampling import added_stats
 from arjax.networks.layers.local_context import pixels
 from arjax.quantizers import QUANTIZERS, Quantizer
 from arjax.quantizers.base import Grid
@@ -170,6 +171,11 @@ class TokensModel(Model):
                 f"{self.prior.event.in_words}"
             )
 
+    @property
+    def named_parts(self) -> dict[str, Model]:
+        """The three models."""
+        return {"encoder": self.encoder, "decoder": self.decoder, "prior": self.prior}
+
     def init(self, key: jax.Array) -> Params:
         """Parameters of the parts by their names, of the quantizer, and the fingerprint 0."""
         parts: dict[str, Any] = {
@@ -261,8 +267,7 @@ class TokensModel(Model):
         z = self.quantizer.lookup(params["quantizer"], numbers, self.grid)
         given = _of_decoder(options, {**(options.context or {}), LATENT: z})
         x, found = self.decoder.draw(params["decoder"], of_decoder, given)
-        both = {name: value + stats[name] if name in stats else value for name, value in found.items()}
-        return Draw(x, both | ({"prior_calls": stats["network_calls"]} if stats else {}))
+        return Draw(x, added_stats(stats, found) | ({"prior_calls": stats["network_calls"]} if stats else {}))
 
     def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
         """As the prior with the sampler, and the decoder; raises `UserError` for observed sites, too."""

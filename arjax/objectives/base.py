@@ -169,9 +169,23 @@ def make_objective(text: str) -> Objective:
     return OBJECTIVES.call(text)
 
 
+def check_parts_loss(name: str, model: Model) -> None:
+    """Raises `UserError` for a part, or a part of one, with a training loss that is not -log p inside of a model that
+    trains its parts by log p: the loss would never be used.
+    """
+    for of_part, part in model.named_parts.items():
+        if part.own_loss and not model.own_loss:
+            raise UserError(
+                f"the part {of_part!r} has the training loss {part.own_loss!r}, and {type(model).__name__} trains its "
+                f"parts by log p with the objective {name!r}: take a conditional whose loss is -log p or its bound, "
+                "such as diffusion(weighting='bound'), or train the part in a run of its own"
+            )
+        check_parts_loss(name, part)
+
+
 def check_own_loss(name: str, model: Model) -> None:
     """Raises `UserError` for a conditional whose training loss is not -log p, which the objective `name` trains."""
-    if "conditionals" in model.abilities and (own := model.conditional.own_loss):  # type: ignore[attr-defined]
+    if own := model.own_loss:
         raise UserError(
             f"the objective {name!r} trains by log p, and this conditional has the loss {own!r} in its place: take "
             "teacher_forcing or order_agnostic"

@@ -14,7 +14,7 @@ from arjax.core.errors import UserError
 from arjax.models.abilities import require
 from arjax.models.base import Model, Params
 from arjax.models.latent import LatentModel, Weights
-from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, count
+from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, check_parts_loss, count
 from arjax.objectives.metrics import Mean, Metrics
 from arjax.objectives.score_function import leave_one_out, with_score_function
 
@@ -25,6 +25,7 @@ def _check(name: str, samples: int, least: int, model: Model | None = None) -> N
     if model is None:
         return
     model = require(model, "latents", f"the objective {name!r}")
+    check_parts_loss(name, model)
     if model.discrete_latents_of_parts:
         raise UserError(
             f"the objective {name!r} follows the draws of discrete latents of the model itself, not of its parts: "

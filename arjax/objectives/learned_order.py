@@ -21,6 +21,7 @@ import optax
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.factorization import reorder
+from arjax.models.abilities import require
 from arjax.models.autoregressive import AutoregressiveModel, Params
 from arjax.models.checks import check_key
 from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, check_own_loss, likelihood_loss
@@ -55,6 +56,7 @@ class LearnedOrder(Objective[AutoregressiveModel]):
 
     def check(self, model: AutoregressiveModel) -> None:
         """Raises `UserError` unless the model has all orders: the policy draws any of them."""
+        model = require(model, "conditionals", "the objective 'learned_order'")
         if model.orders is None or model.orders.pool is not None:
             raise UserError("the objective 'learned_order' draws any order: set model.orders to uniform")
         check_own_loss("learned_order", model)

@@ -15,6 +15,7 @@ from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 from arjax.factorization import Factorization
+from arjax.models.abilities import require
 from arjax.models.autoregressive import AutoregressiveModel, Params
 from arjax.models.checks import check_key
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
@@ -68,6 +69,7 @@ class OrderAgnostic(Objective[AutoregressiveModel]):
 
     def check(self, model: AutoregressiveModel) -> None:
         """Raises `UserError` when the model has no distribution over orders."""
+        model = require(model, "conditionals", "the objective 'order_agnostic'")
         if model.orders is None:
             raise UserError("the objective 'order_agnostic' needs model.orders, such as uniform or pool(num=8)")
         if self.hidden != "uniform" and not (isinstance(model.network, OrderAgnosticNetwork) and _any_later(model)):

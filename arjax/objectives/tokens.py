@@ -17,7 +17,16 @@ from arjax.core.errors import UserError
 from arjax.models.abilities import require
 from arjax.models.base import Params
 from arjax.models.tokens import FINGERPRINT, TokensModel, fingerprint
-from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, count, make_objective
+from arjax.objectives.base import (
+    OBJECTIVES,
+    Loss,
+    Objective,
+    ObjectiveState,
+    Step,
+    check_parts_loss,
+    count,
+    make_objective,
+)
 from arjax.objectives.metrics import Mean, Metrics
 
 
@@ -48,6 +57,19 @@ class Tokenizer(Objective[TokensModel]):
     def check(self, model: TokensModel) -> None:
         """Raises `UserError` for a model of another kind."""
         require(model, "tokens", "the objective 'tokenizer'")
+        check_parts_loss("tokenizer", model)
+        trained = {"decoder": model.decoder} | ({"prior": model.prior} if self.rate else {})
+        for name, part in trained.items():
+            if part.discrete_latents:
+                raise UserError(
+                    f"the {name} of the kind 'tokens' draws discrete latents, and the objective 'tokenizer' has no "
+                    "gradient through these"
+                )
+        if self.rate and model.prior.orders is not None:
+            raise UserError(
+                "the objective 'tokenizer' would train one of the orders of the prior: leave its rate at 0, and train "
+                "the prior in a second run with the objective token_prior(of='order_agnostic')"
+            )
 
     def start(self, model: TokensModel, params: Params) -> Params:
         """The tokens will change: the prior belongs to no other tokenizer from now on."""
@@ -129,6 +151,11 @@ class TokenPrior(Objective[TokensModel]):
             self.inner.check(model.prior)
         except UserError as error:
             raise UserError(f"the prior of the kind 'tokens': {error}") from error
+        if model.prior.orders is not None and not self.inner.NEEDS_ORDERS:
+            raise UserError(
+                f"the prior of the kind 'tokens' has several orders, of which {self.of} trains one: take "
+                "token_prior(of='order_agnostic')"
+            )
 
     def frozen(self, model: TokensModel) -> tuple[str, ...]:
         """All but the prior."""

@@ -139,7 +139,7 @@ def check_terms(model: Model, params: Any) -> None:
 
 
 def check_gradients(model: Model, params: Any) -> None:
-    """The gradient of the scores in training is finite, and reaches every array of parameters but few.
+    """The gradient of what training minimises is finite, and reaches every array of parameters but few.
 
     Raises:
       LawBroken: it does not.
@@ -148,7 +148,7 @@ def check_gradients(model: Model, params: Any) -> None:
 
     @jax.jit
     def gradient(params: Any) -> Any:
-        return jax.grad(lambda p: -model.score(p, batch, key=jax.random.key(3), train=True).log_prob.mean())(params)
+        return jax.grad(lambda p: -model.train_score(p, batch, key=jax.random.key(3)).log_prob.mean())(params)
 
     found = jax.tree.map(np.asarray, gradient(params))
     for path, leaf in jax.tree.leaves_with_path(found):

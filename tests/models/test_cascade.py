@@ -16,9 +16,12 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.evaluation.exposure import check_truth
 from arjax.models import AutoregressiveModel, ModelChoice, make_model
 from arjax.models.cascade import limited_model, limited_params, noisy
+from arjax.models.sampling import added_stats
+from arjax.objectives import make_objective
 from arjax.samplers import make_sampler
 from arjax.testing.statistics import chi_square
 
+KEY = jax.random.key(0)
 LEVELS = EventSpec((2,), (), "levels", 6)
 SMALL = {"made": {"hidden_sizes": (8,)}, "independent": {"width": 4, "num_blocks": 1}, "constant": {}}
 
@@ -140,6 +143,19 @@ def test_observed_sites_are_those_of_whole_stages_and_of_the_next_one():
     averaged, own = build("averaged", 2, event=EventSpec((4,)))
     with pytest.raises(UserError, match="'averaged' mix the sites"):
         averaged.draw(own, keys, given=np.zeros(4, int), observed=observed)
+
+
+def test_an_example_that_is_observed_whole_needs_no_call():
+    model, params = build("subsampled", 2, event=EventSpec((4,), (), "levels", 3))
+    drawn = model.draw(params, jax.random.split(KEY, 2), given=np.array([1, 2, 0, 1]), observed=np.ones(4))
+    np.testing.assert_array_equal(drawn.x, [[1, 2, 0, 1]] * 2)
+    assert {name: value.tolist() for name, value in drawn.stats.items()} == {"network_calls": [0, 0], "steps": [0, 0]}
+
+
+def test_numbers_of_members_of_mixtures_are_not_added_up():
+    first, second = ({"network_calls": jnp.array([n]), "member": jnp.array([n])} for n in (1, 2))
+    assert added_stats(first, second) == {"network_calls": 3}
+    assert added_stats({"network_calls": jnp.array([1])}, second) == {"network_calls": 3, "member": 2}
 
 
 def test_masks_go_to_the_sites_of_each_stage():
@@ -303,7 +319,10 @@ def test_data_that_cannot_be_recoded_end_in_one_sentence(event, stages, message)
         make_model(event, kind="recoded", stages=stages, parts={"model": choice()})
 
 
-def test_an_exposure_of_a_cascade_is_refused_in_one_sentence():
+def test_what_needs_the_order_of_one_network_is_refused_in_one_sentence():
     model, _ = build("digits(base=2)", 3, network="independent")
+    for name in ("order_agnostic", "learned_order"):
+        with pytest.raises(UserError, match=f"objective '{name}' needs the conditionals of an autoregressive model"):
+            make_objective(name).check(model)
     with pytest.raises(UserError, match="an exposure needs the conditionals of an autoregressive model"):
         check_truth(model, None)

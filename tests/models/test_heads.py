@@ -32,6 +32,7 @@ CALLS = {
     "energy": f"energy({SMALL})",
 }
 KEY = jax.random.key(0)
+LINE = EventSpec((4,), (2,), "real")
 
 
 def bound_head(call: str, scale: float = 0.5, **bound):
@@ -46,6 +47,12 @@ def grid(half: float, num: int) -> tuple[np.ndarray, float]:
     side = 2 * half / num
     line = -half + side * (np.arange(num) + 0.5)
     return np.stack(np.meshgrid(line, line, indexing="ij"), -1).reshape(-1, 2).astype(np.float32), side**2
+
+
+def small(network="made", head=""):
+    """A small part, with a head or without."""
+    options = {"conditional": CALLS[head]} if head else {}
+    return ModelChoice(network=network, network_options={"hidden_sizes": (8,)}, options=options)
 
 
 def many(features, num):
@@ -238,15 +245,15 @@ def test_objectives_train_by_the_loss_of_the_conditional(name):
     x = np.random.default_rng(0).normal(size=(4, 3, 2)).astype(np.float32)
     batch, step = Batch(x), Step(jax.random.key(7))
     model = make_model(EVENT, "made", conditional=call, hidden_sizes=(8,))
-    params = model.init(KEY)
+    params = jax.jit(model.init)(KEY)
     objective = make_objective("teacher_forcing")
     loss, gradient = jax.jit(jax.value_and_grad(lambda p: objective.loss(model, p, None, batch, step).value))(params)
-    expected = model.loss_per_site(params, x, train=True, key=step.key).sum() / 24
+    expected = jax.jit(lambda p: model.loss_per_site(p, x, train=True, key=step.key).sum() / 24)(params)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
     assert np.abs(jax.tree.leaves(gradient[CONDITIONAL])[0]).max() > 0
     has_nats = name == "diffusion"
-    found = objective.loss(model, params, None, batch, step).metrics
+    found = jax.eval_shape(lambda: objective.loss(model, params, None, batch, step).metrics)
     assert (found.nll is not None) == has_nats
     assert sorted(found.means) == ([] if has_nats else [name])
     if not has_nats:
@@ -263,19 +270,69 @@ def masked():
 def test_order_agnostic_training_uses_the_loss_of_the_conditional():
     """The loss of the hidden sites, weighted by the steps: with all sites hidden it is the mean of one pass."""
     model, x = masked(), np.random.default_rng(0).normal(size=(64, 3, 2)).astype(np.float32)
-    params = model.init(KEY)
+    params = jax.jit(model.init)(KEY)
     objective = make_objective("order_agnostic")
-    found = objective.loss(model, params, None, Batch(x), Step(jax.random.key(7)))
+    found = jax.jit(lambda p: objective.loss(model, p, None, Batch(x), Step(jax.random.key(7))))(params)
     assert found.metrics.nll is None
     assert list(found.metrics.means) == ["flow_matching"]
     # a regression on x - z of unit variances, by small features: about 2 for each scalar
     assert 0.5 < float(found.value) < 8
 
 
+def test_the_loss_of_a_head_reaches_the_parts_of_a_cascade_and_recoded_data():
+    """Each part is trained by its own loss: one by the regression, the other by its nats."""
+    x, key = np.random.default_rng(0).normal(size=(4, 4, 2)).astype(np.float32), jax.random.key(3)
+    model = make_model(
+        LINE, kind="cascade", stages="subsampled", parts={"1": small(head="flow_matching"), "2": small()}
+    )
+    params = jax.jit(model.init)(KEY)
+    found = jax.jit(lambda p: model.train_score(p, Batch(x), key=key))(params)
+    first, second = model.parts
+
+    @jax.jit
+    def by_hand(p):
+        of_first = first.loss_per_site(p["1"], x[:, ::2], train=True, key=jax.random.fold_in(key, 0)).sum(1)
+        return of_first - second.log_prob(p["2"], x[:, 1::2], context={"coarse": x[:, ::2]})
+
+    np.testing.assert_allclose(found.terms["sum_of_losses"], by_hand(params), rtol=1e-4)
+    np.testing.assert_array_equal(found.log_prob, -found.terms["sum_of_losses"])
+    assert (found.kind, model.kind) == ("none", "exact")
+    objective = make_objective("teacher_forcing")
+    assert jax.eval_shape(lambda: objective.loss(model, params, None, Batch(x), Step(key))).metrics.nll is None
+    apart = "subsampled(apart=True)"
+    assert (np.asarray(model.log_prob_error(params, Batch(x))) > 0).all()
+    assert model.sharper().parts[1] is second
+    recoded = make_model(LINE, kind="recoded", stages=apart, parts={"model": small(head="flow_matching")})
+    found = jax.eval_shape(lambda: recoded.train_score(recoded.init(KEY), Batch(x), key=key))
+    assert (recoded.own_loss, found.kind, list(found.terms)) == ("flow_matching", "none", ["flow_matching"])
+
+
+def test_models_that_train_their_parts_by_log_p_refuse_other_losses():
+    """The loss of the head would never be used, and nothing would tell."""
+    head, plain = small("independent", head="simple"), small("independent")
+    latent = {"prior": ModelChoice(network="constant"), "likelihood": head, "posterior": plain}
+    plain, head = (dataclasses.replace(part, network_options={"width": 4}) for part in (plain, head))
+    tokens = {"encoder": plain, "decoder": head, "prior": small()}
+    mixture = ModelChoice("mixture", parts={"a": small(), "b": small(head="simple")})
+    inside = {"1": small(), "2": mixture}
+    cases = [
+        ("teacher_forcing", make_model(LINE, mixture)),
+        ("teacher_forcing", make_model(LINE, kind="cascade", stages="subsampled", parts=inside)),
+        ("elbo", make_model(LINE, kind="latent", latents=(2,), parts=latent)),
+        ("tokenizer", make_model(LINE, kind="tokens", quantizer="fsq(levels=(2,))", grid=(2,), parts=tokens)),
+    ]
+    for name, model in cases:
+        with pytest.raises(UserError, match=f"the training loss 'simple', and .* by log p with the objective '{name}'"):
+            make_objective(name).check(model)
+    bound = make_model(LINE, kind="mixture", parts={"a": small(), "b": small(head="diffusion")})
+    make_objective("teacher_forcing").check(bound)
+
+
+@pytest.mark.slow
 def test_given_values_and_blocks():
     """Draws keep observed values, in any order, and a block of several sites is drawn at once."""
     model = masked()
-    params = model.init(KEY)
+    params = jax.jit(model.init)(KEY)
     observed = np.bool_([False, False, True])
     x = np.broadcast_to(np.float32([[9.0, 8.0]]), (2, 3, 2))
     drawn = np.asarray(model.sample(params, KEY, 2, given=x, observed=observed))
@@ -284,18 +341,18 @@ def test_given_values_and_blocks():
     query = {"query": np.bool_([True, False, False]), "evidence": observed}
     assert np.isfinite(model.conditional_log_prob(params, x, **query)).all()
     blocks = make_model(EVENT, "made", conditional=CALLS["diffusion"], partition="blocks(size=3)", hidden_sizes=(8,))
-    of_blocks = blocks.init(KEY)
+    of_blocks = jax.jit(blocks.init)(KEY)
     assert blocks.sample(of_blocks, KEY, 2).shape == (2, 3, 2)
-    assert blocks.score(of_blocks, Batch(x), key=KEY).kind == "bound"
+    assert jax.eval_shape(lambda: blocks.score(of_blocks, Batch(x), key=KEY)).kind == "bound"
 
 
 def test_a_nested_model_of_a_block_has_the_kind_and_the_loss_of_its_conditional():
     call = f"nested(network='made', hidden_sizes=(8,), features=4, conditional='{CALLS['flow_matching']}')"
     call = call.replace(f"'{CALLS['flow_matching']}'", f'"{CALLS["flow_matching"]}"')
     model = make_model(EVENT, "made", conditional=call, partition="blocks(size=3)", hidden_sizes=(8,))
-    params, x = model.init(KEY), np.zeros((2, 3, 2), np.float32)
+    params, x = jax.jit(model.init)(KEY), np.zeros((2, 3, 2), np.float32)
     assert (model.kind, model.conditional.own_loss) == ("exact", "flow_matching")
-    loss = -model.train_score(params, Batch(x), key=KEY).log_prob
+    loss = -jax.jit(lambda p: model.train_score(p, Batch(x), key=KEY).log_prob)(params)
     inner = model.head(params, True, KEY)
     assert loss.shape == (2,)
     assert inner.own_loss == "flow_matching"

@@ -130,7 +130,7 @@ def broken(change):
         (lambda c: c.model.update(kind="latnt"), "unknown kind of model 'latnt', did you mean 'latent'"),
         (lambda c: c.model.update(size=3), "has no option 'size'"),
         (lambda c: c.network.update(network_config("made")), "has no network of its own, but 'made' is named"),
-        (lambda c: c.update(objective="order_agnostic"), "needs config.model.orders"),
+        (lambda c: c.update(objective="order_agnostic"), "needs config.model.orders.* which the kind 'latent' has not"),
         (lambda c: c.sample.update(length=20), "config.sample.length needs a model of the kind autoregressive"),
         (lambda c: c.evaluate.update(num_orders=2), "num_orders above 1 needs config.model.orders"),
         (lambda c: c.evaluate.update(steps=2), "needs a model of all orders"),

@@ -124,12 +124,20 @@ def test_priors_of_every_form(quantizer, grid, prior):
     assert np.isfinite(model.score(params, Batch(X)).log_prob).all()
     drawn = model.sample(params, KEY, 3)
     assert drawn.shape == (3, 2, 2) and set(np.unique(drawn)) <= {0, 1}
-    for objective in (make_objective("token_prior(of='order_agnostic')"), make_objective("token_prior")):
-        if model.prior.orders is None and objective.of == "order_agnostic":
-            with pytest.raises(UserError, match=r"the prior of the kind 'tokens': .* needs model\.orders"):
+    agnostic, forcing, joint = map(
+        make_objective, ("token_prior(of='order_agnostic')", "token_prior", "tokenizer(rate=1)")
+    )
+    if model.prior.orders is None:
+        forcing.check(model)
+        joint.check(model)
+        with pytest.raises(UserError, match=r"the prior of the kind 'tokens': .* needs model\.orders"):
+            agnostic.check(model)
+    else:  # one of the orders would be trained, and all of them promised
+        agnostic.check(model)
+        make_objective("tokenizer").check(model)
+        for objective in (forcing, joint):
+            with pytest.raises(UserError, match=r"one of the orders|of which teacher_forcing trains one"):
                 objective.check(model)
-            continue
-        objective.check(model)
     if "residual" in quantizer:  # the sites of a scale are independent given coarser ones
         reads = model.prior.network.dependencies(model.prior.factorization)
         np.testing.assert_array_equal(reads, [[False] * 5] + [[True] + [False] * 4] * 4)
@@ -195,6 +203,14 @@ def test_what_cannot_be_is_refused_in_a_sentence(small):
         model.sample(params, KEY, 1, given=X[0], observed=np.ones((2, 2), bool))
     with pytest.raises(UserError, match="one value of tokens for each example: set it to 0"):
         model.sampled_bound(5)
+    latent = {"prior": "independent", "likelihood": "independent", "posterior": "independent"}
+    latent = ModelChoice(
+        "latent", {"latents": (2,), "values": "binary"}, parts={k: ModelChoice(network=v) for k, v in latent.items()}
+    )
+    of_bits = tokens_model("fsq(levels=(3, 2))", (2,), prior=latent)
+    make_objective("tokenizer").check(of_bits)
+    with pytest.raises(UserError, match="the prior of the kind 'tokens' draws discrete latents"):
+        make_objective("tokenizer(rate=1)").check(of_bits)
     with pytest.raises(UserError, match="the kind tokens has tokenizer and token_prior"):
         make_objective("teacher_forcing").check(model)
     with pytest.raises(UserError, match="of the kind tokens, which AutoregressiveModel is not"):
