@@ -147,7 +147,7 @@ class Model:
 
     def sharper(self) -> Model:
         """The model with smaller numerical errors of its scores; itself where there are none but rounding."""
-        changed = {}
+        changed: dict[str, Any] = {}
         for name in self.__dataclass_fields__:
             value = getattr(self, name)
             if isinstance(value, Model):
@@ -159,7 +159,7 @@ class Model:
             else:
                 continue
             changed |= {name: found} if differs else {}
-        return dataclasses.replace(self, **changed) if changed else self  # type: ignore[type-var]
+        return dataclasses.replace(self, **changed) if changed else self
 
     def log_prob_error(self, params: Params, batch: Batch) -> jax.Array | None:
         """The measured numerical error of the scores of some examples in nats, float32[B], where they are computed up
