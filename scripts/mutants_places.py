@@ -27,6 +27,8 @@ _COMPARISONS = {
 }
 #: Calls whose arguments are no computation: a wrong one is an exception at once, or a message.
 _LEFT_ALONE = ("isinstance", "issubclass", "hasattr", "getattr", "print", "warn", "register", "TypeVar")
+#: Calls whose arguments may change places.
+_COMMUTATIVE = ("min", "max", "minimum", "maximum", "logaddexp", "gcd")
 _FACTOR = 1.01
 #: Names of classes and modules that say nothing of what the code does: what it exports, sizes of models for the tests.
 _NO_BEHAVIOUR = {"__all__", "SMALL", "EXAMPLES"}
@@ -230,7 +232,8 @@ class _Places(ast.NodeVisitor):
         named = [i for i, k in enumerate(node.keywords) if k.arg and k.arg != "strict"]
         texts = [_with(node, keywords=_without(node.keywords, i)) for i in named]
         for i, (one, other) in enumerate(itertools.pairwise(node.args)):
-            if _is_plain(one) and _is_plain(other) and ast.dump(one) != ast.dump(other):
+            same = _called(node) in _COMMUTATIVE or ast.dump(one) == ast.dump(other)
+            if _is_plain(one) and _is_plain(other) and not same:
                 swapped = [*node.args[:i], other, one, *node.args[i + 2 :]]
                 texts.append(_with(node, args=swapped))
         self._add("arguments", node, texts)

@@ -50,8 +50,8 @@ STAGE_FAULTS = (
     ),
     _cascade(
         "some stages of a shared part that count as all of them",
-        "return Score(total * num / self.train_stages, self.kind)",
-        "return Score(total, self.kind)",
+        "total = total * num / self.train_stages",
+        "total = total",
         _CASCADE + "test_some_stages_of_a_shared_part_have_the_whole_score_as_their_mean",
     ),
     _cascade(

@@ -28,7 +28,7 @@ def f(x: list[1], y=0.5, *, k=True):
     x += 3 * -y
     for _ in zip(x, y, strict=True):
         continue
-    x.reshape(2, -1)
+    max(x.reshape(2, -1), y)
     return g(x, f"{y + 1}", "text")
 '''
 #: All that is done to it, by operator: what stands in a place, and what may stand there instead.
@@ -54,7 +54,7 @@ EXPECTED = {
     ("arguments", "zip(x, y, strict=True)"): {"(zip(y, x, strict=True))"},
     ("arguments", "x.reshape(2, -1)"): {"(x.reshape(-1, 2))"},
     ("constant", "2"): {"(3)"},
-    ("line", "x.reshape(2, -1)"): {"pass"},
+    ("line", "max(x.reshape(2, -1), y)"): {"pass"},
     ("sign or not", "-1"): {"(1)"},
     ("returned call", 'g(x, f"{y + 1}", "text")'): {"(x)"},
 }
