@@ -19,34 +19,16 @@ from arjax.networks import NETWORKS
 from arjax.networks.denoisers import DENOISERS
 
 BLOCK = {"width": 64, "num_layers": 2, "num_heads": 4}
+DENOISER = {"width": 96, "num_layers": 4, "num_heads": 4}
+LEVELS = {"prediction": "levels", "score_steps": 20}
+MASKS = {"process": "absorbing", "score_steps": 16}
 #: name -> kind of model, its options, its network (of the parts of a mixture), options, learning rate, steps
 KINDS = {
     "flow": ("flow", {"num_blocks": 4}, "transformer", BLOCK, 1e-3, 2500),
     "spline_flow": ("flow", {"num_blocks": 4, "conditional": "spline(bins=24)"}, "transformer", BLOCK, 1e-3, 2500),
-    "gaussian": (
-        "gaussian_chain",
-        {"prediction": "levels", "score_steps": 20},
-        "unet",
-        {"width": 32, "dropout": 0.1},
-        2e-3,
-        5000,
-    ),
-    "absorbing": (
-        "discrete_chain",
-        {"process": "absorbing", "score_steps": 16},
-        "transformer",
-        {"width": 96, "num_layers": 4, "num_heads": 4, "use_time": False},
-        1e-3,
-        3500,
-    ),
-    "uniform": (
-        "discrete_chain",
-        {"process": "uniform", "score_steps": 16},
-        "transformer",
-        {"width": 96, "num_layers": 4, "num_heads": 4},
-        1e-3,
-        3500,
-    ),
+    "gaussian": ("gaussian_chain", LEVELS, "unet", {"width": 32, "dropout": 0.1}, 2e-3, 5000),
+    "absorbing": ("discrete_chain", MASKS, "transformer", DENOISER | {"use_time": False}, 1e-3, 3500),
+    "uniform": ("discrete_chain", MASKS | {"process": "uniform"}, "transformer", DENOISER, 1e-3, 3500),
     "mixture": ("mixture", {}, "made", {"hidden_sizes": (100,)}, 1e-3, 4000),
     "cascade": ("cascade", {}, "transformer", BLOCK, 1e-3, 2500),
 }

@@ -12,7 +12,7 @@ These papers have no likelihoods of MNIST. Expected: see docs/tokens.md.
 `stage=prior` is the second run, which reads the first one, `tokenizer`. `prior`: `raster`, or `any_order`; of residual
 quantizers the raster goes from scale to scale, all codes of a scale in one step. `decoder`: independent pixels, or
 `gated_pixelcnn`. `tokens=20`: so many tokens of the whole image and hidden layers, in place of a grid of tokens and
-convolutions. The first run trains a prior of independent tokens, so that its numbers are a bound, too.
+convolutions. The first run trains a prior of independent tokens: its numbers are a bound, too.
 """
 
 from arjax.config import apply_smoke, base_config, dataset_config, model_config, parse_arg, part, pick
@@ -31,10 +31,17 @@ PIXELCNN = {"num_layers": 3, "hidden_size": 24}
 
 def get_config(arg=""):
     """The config of a tokenizer, or of its prior; the arguments are described above."""
-    choices = {"quantizer": pick(QUANTIZERS, "fsq"), "prior": pick(("raster", "any_order"), "raster")}
-    choices |= {"stage": pick(("tokenizer", "prior"), "tokenizer")}
-    choices |= {"decoder": pick(("independent", "gated_pixelcnn"), "independent")}
-    arg = parse_arg(arg, smoke=False, data=pick(DATA, "mnist"), tokenizer="runs/tokenizer", tokens=0, **choices)
+    arg = parse_arg(
+        arg,
+        stage=pick(("tokenizer", "prior"), "tokenizer"),
+        data=pick(DATA, "mnist"),
+        quantizer=pick(QUANTIZERS, "fsq"),
+        decoder=pick(("independent", "gated_pixelcnn"), "independent"),
+        prior=pick(("raster", "any_order"), "raster"),
+        tokenizer="runs/tokenizer",
+        tokens=0,
+        smoke=False,
+    )
     name, grid, scales, steps = DATA[arg.data]
     config = base_config()
     config.dataset = dataset_config(name)
@@ -54,10 +61,8 @@ def get_config(arg=""):
 
 def _parts(arg):
     """Encoder and decoder, and the prior of independent tokens."""
-    if arg.tokens:
-        sizes = {"hidden_sizes": (8,) if arg.smoke else (400, 400)}
-    else:
-        sizes = {"width": 8, "num_blocks": 1} if arg.smoke else {"width": 32, "num_blocks": 1}
+    width, hidden = (8, (8,)) if arg.smoke else (32, (400, 400))
+    sizes = {"hidden_sizes": hidden} if arg.tokens else {"width": width, "num_blocks": 1}
     whole = part("independent", {"partition": "whole"}, **sizes)
     decoder = whole
     if arg.decoder != "independent":

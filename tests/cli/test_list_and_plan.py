@@ -32,6 +32,7 @@ def test_list_names_everything(capsys, repository, monkeypatch):
         "samplers",
         "drafts",
         "stages",
+        "quantizers",
         "datasets",
         "writers",
         "configs",

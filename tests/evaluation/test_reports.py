@@ -56,6 +56,14 @@ CASES = {
         "teacher_forcing",
         {},
     ),
+    "cascade": (
+        "cascade",
+        {"stages": "digits(base=2)"},
+        {name: part("independent") for name in "12"},
+        "teacher_forcing",
+        {},
+    ),
+    "recoded": ("recoded", {"stages": "digits(base=2)"}, {"model": part("made", **HIDDEN)}, "teacher_forcing", {}),
     "tokens": (
         "tokens",
         {"grid": (2,), "quantizer": "vq(codes=4, dims=2)"},

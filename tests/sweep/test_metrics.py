@@ -55,7 +55,8 @@ def test_the_names_of_all_numbers_of_a_run_are_known(tmp_path):
     terms = {f"{term}_{number}" for term in TERMS for number in ("nats", "stderr")}  # of bounds
     answers = {f"{name}{number}" for name in MEASURES for number in ("", "_stderr")}  # of data whose sites are answers
     truths = {name for name in SCORES if name.startswith(("truth_", "excess_"))}  # of data of a known distribution
-    further = {*steps, *latent, *terms, *answers, *truths}
+    no_likelihood = {f"{name}{number}" for name in ("sample_score", "solver_error_nats") for number in ("", "_stderr")}
+    further = {*steps, *latent, *terms, *answers, *truths, *no_likelihood}
     numbers |= {f"{split}{name}" for name in further for split in ("", "validation_")}
     assert numbers | {*OF_EXPOSURE} == {*SCORES, *OF_A_RUN}
     (line,) = (line for line in read_metrics(tmp_path) if "validation/nll_nats" in line)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from arjax.conditionals import CONDITIONALS, Conditional
 from arjax.conditionals.base import unsuitable
+from arjax.conditionals.temperature import as_temperature
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.core.spec import ContextSpec, EventSpec, vector
@@ -20,6 +21,8 @@ from arjax.networks.denoisers import Denoiser, make_denoiser
 
 #: The part of the context of the network that holds the features of a site.
 FEATURES = "vector"
+#: The highest temperature of the noise: further ones would only make numbers that no network reads, up to infinity.
+MOST_NOISE = 1e3
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -136,11 +139,19 @@ class Head(Conditional):
         """Rows as values, [..., *value_shape]."""
         return rows.reshape(*features.shape[:-1], *self.value_shape)
 
+    def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
+        """Draws values [..., *value_shape]; the temperature scales the noise, and above `MOST_NOISE` draws as there."""
+        return self.scaled_draw(key, features, jnp.minimum(as_temperature(temperature), MOST_NOISE))
+
+    def scaled_draw(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array) -> jax.Array:
+        """As `sample`, by noise times a temperature from 0 to `MOST_NOISE`."""
+        raise NotImplementedError(f"{type(self).__name__} defines no scaled_draw")
+
     def mode(self, features: jax.Array) -> jax.Array:
         """The value that is drawn without noise, [..., *value_shape]: a typical one, which need not be the most
         probable.
         """
-        return self.sample(jax.random.key(0), features, 0.0)
+        return self.scaled_draw(jax.random.key(0), features, 0.0)
 
     def entropy(self, features: jax.Array) -> jax.Array:
         """An estimate in nats, [...]: -log p of one drawn value each, always with the same key."""

@@ -120,7 +120,7 @@ class DiffusionHead(Head):
         _, error_N = self.chain.estimate(self.params, batch, key=self.noise_key, num=self.draws, train=True)
         return error_N.reshape(features.shape[:-1])
 
-    def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
+    def scaled_draw(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array) -> jax.Array:
         """Draws values [..., *value_shape]; the temperature scales the noise of all steps."""
         contexts, chain = self.contexts(features), self.chain
         keys_N = example_keys(key, len(contexts["vector"]))

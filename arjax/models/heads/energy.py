@@ -94,7 +94,7 @@ class EnergyHead(Head):
     def _generated(self, z: jax.Array, contexts: dict[str, jax.Array]) -> jax.Array:
         return self.apply(z, jnp.zeros(len(z)), contexts)
 
-    def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
+    def scaled_draw(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array) -> jax.Array:
         """Draws values [..., *value_shape]; the temperature scales the noise."""
         rows = self._generated(self.noise(key, features, temperature), self.contexts(features))
         return self.drawn(features, rows)

@@ -126,7 +126,7 @@ class FlowMatchingHead(Head):
         error = self.velocity(t_N, (1 - part) * z + part * x, contexts) - (x - z)
         return (error**2).reshape(self.draws, -1, self.size).sum(-1).mean(0).reshape(features.shape[:-1])
 
-    def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
+    def scaled_draw(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array) -> jax.Array:
         """Draws values [..., *value_shape]; the temperature scales the noise that the path begins with."""
 
         def solved(z: jax.Array, contexts: dict[str, jax.Array]) -> jax.Array:
