@@ -107,11 +107,11 @@ def test_objectives_report_the_bound_beside_the_loss():
         own, step = objective.init(model, KEY), Step(KEY, jnp.float32(progress))
         return jax.jit(lambda p: objective.loss(model, p, own, Batch(X), step))(params)
 
-    plain, weighed, warm = loss("elbo"), loss("elbo(beta=0.25)"), loss("elbo(beta=0.5, warmup=1.0)")
+    plain, weighed, warm = loss("elbo"), loss("elbo(beta=0.25)"), loss("elbo(beta=0.5, warmup=0.8)", 0.4)
     kl, reconstruction = (plain.metrics.means[name].value for name in ("kl_nats", "reconstruction_nats"))
     np.testing.assert_allclose(plain.value, (reconstruction + kl) / 4, rtol=1e-5)
     np.testing.assert_allclose(weighed.value, (reconstruction + 0.25 * kl) / 4, rtol=1e-5)
-    np.testing.assert_allclose(warm.value, weighed.value, rtol=1e-5)  # half of the run: half of the weight
+    np.testing.assert_allclose(warm.value, weighed.value, rtol=1e-5)  # half of the warm-up: half of the weight
     np.testing.assert_allclose([plain.metrics.nll, weighed.metrics.nll], 16 * (reconstruction + kl), rtol=1e-5)
 
 
