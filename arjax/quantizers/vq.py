@@ -133,9 +133,8 @@ class Vq(Quantizer):
         def after() -> tuple[Params, State]:
             hits_K, sums_KE = jax.lax.cond(state["begun"] > 0, move, begin)
             codebook_KE, hits_K, sums_KE = self._revived(params[CODEBOOK], hits_K, sums_KE, state)
-            return params | {CODEBOOK: codebook_KE}, fresh | {
-                "hits": hits_K, "sums": sums_KE, "begun": jnp.ones(())
-            }  # fmt: skip
+            kept = {"hits": hits_K, "sums": sums_KE, "begun": jnp.ones(())}
+            return params | {CODEBOOK: codebook_KE}, fresh | kept
 
         fresh = self.init_state(jax.random.key(0))
         nothing = fresh | {name: state[name] for name in ("hits", "sums", "begun")}

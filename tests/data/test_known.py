@@ -105,4 +105,6 @@ def test_options_out_of_range(name, options, sentence):
 
 def test_the_ends_of_the_range_of_concentrations_belong_to_it():
     for concentration in (0.01, 1e6):
-        make_dataset("hidden_markov", concentration=concentration, num_examples=4)
+        dataset = make_dataset("hidden_markov", concentration=concentration, num_examples=4)
+        x = np.asarray(dataset.splits["train"].arrays.x)
+        assert len(x) == 4 and x.min() >= 0 and x.max() < dataset.event.num_levels

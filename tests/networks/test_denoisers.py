@@ -44,6 +44,24 @@ def modulation(params, vector, num):
     return np.split(dense(params["Dense_0"], silu(vector)), num)
 
 
+def test_adaptive_mlp_is_its_definition():
+    """All sites as one vector; the condition moves and scales each normalisation, and scales each branch."""
+    event = EventSpec((3,), (2,), "real")
+    denoiser = make_denoiser("adaptive_mlp", event, LABEL, 4, width=6, num_layers=2)
+    x = np.random.default_rng(0).normal(size=(2, 3, 2)).astype(np.float32)
+    params, found, _ = features(denoiser, x)
+    for i in range(2):
+        vector = condition(params["condition"], i)
+        h = dense(params["in"], x[i].ravel())
+        for own in (params["layer_0"], params["layer_1"]):
+            shift, scale, gate = modulation(own["modulation"], vector, 3)
+            y = layer_norm(own["norm"], h) * (1 + scale) + shift
+            h = h + (1 + gate) * dense(own["dense_out"], silu(dense(own["dense_in"], y)))
+        shift, scale = modulation(params["modulation"], vector, 2)
+        out = dense(params["out"], layer_norm(params["norm"], h) * (1 + scale) + shift)
+        np.testing.assert_allclose(found[i], out.reshape(3, 4), rtol=2e-4, atol=2e-4)
+
+
 def test_transformer_is_its_definition():
     """Tokens with the mask among them; the condition moves and scales each normalisation, and each branch."""
     event = EventSpec((4,), kind="tokens", num_levels=3)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from arjax.networks.base import activation
 from arjax.networks.denoisers.base import DENOISERS, ConditionEncoder, Denoiser, Modulation, noisy_event
-from arjax.networks.denoisers.transformer import adapted
+from arjax.networks.denoisers.transformer import adapted, gated
 from arjax.networks.layers.embedding import flat_inputs
 
 
@@ -34,7 +34,7 @@ class ResidualLayer(nn.Module):
         y = adapted("norm", h_BE, vectors[:2], self.dtype)
         y = activation(self.activation)(nn.Dense(self.width, dtype=self.dtype, name="dense_in")(y))
         y = nn.Dense(self.width, dtype=self.dtype, name="dense_out")(y)
-        return h_BE + (y if vectors[2] is None else y * (1 + vectors[2]))
+        return h_BE + gated(y, vectors[2])
 
 
 @DENOISERS.register("adaptive_mlp")
