@@ -187,7 +187,7 @@ class Model:
         """
         raise UserError(
             "config.evaluate.samples counts the latents of an example, or the steps of a chain: it needs a model of "
-            "the kind latent, or a chain"
+            "the kind latent or tokens, or a chain"
         )
 
     def report_of_examples(self, params: Params, batch: Batch, key: jax.Array) -> dict[str, Any]:

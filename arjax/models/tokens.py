@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import zlib
 from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
@@ -34,6 +35,8 @@ TOKENIZER = ("encoder", "quantizer")
 FINGERPRINT = "fingerprint"
 #: Values of the tokens of an example that can be enumerated, at most.
 MOST_ENUMERATED = 2**18
+#: Codes that the posterior of a token of the importance-weighted bound has, at most.
+CHOICES = 16
 
 
 class Encoded(NamedTuple):
@@ -66,9 +69,9 @@ class TokensModel(Model):
 
     van den Oord, Vinyals & Kavukcuoglu, "Neural Discrete Representation Learning" (2017): the posterior of the tokens z
     given x is one point, z(x), so the evidence lower bound has these two terms alone: the *rate* -log p(z) and the
-    *distortion* -log p(x | z). The rest of the likelihood is that of all other tokens, which may give x, too. No
-    importance weights can recover it, because nothing is drawn from the posterior; `log_prob_over_tokens` sums it up
-    where the tokens are few.
+    *distortion* -log p(x | z). The rest of the likelihood is that of all other tokens, which may give x, too:
+    `importance_bound` draws some of these from a posterior around z(x), and `log_prob_over_tokens` sums them up where
+    they are few.
 
     Attributes:
       encoder: a network that reads x, the part "x" of its context, and no site of its event; the vectors that become
@@ -289,11 +292,38 @@ class TokensModel(Model):
         return self.prior.prepare_sampler(sampler, params["prior"], resources)
 
     def sampled_bound(self, samples: int) -> SampledBound:
-        """Raises `UserError`: more draws of one point are the same point."""
-        raise UserError(
-            "config.evaluate.samples draws from a posterior, and the kind of model 'tokens' has one value of tokens "
-            "for each example: set it to 0"
-        )
+        """L_k with k = `samples`; raises `UserError` for parts that are not `unbiased`, and for quantizers without
+        distances.
+        """
+        if not self.unbiased:
+            raise UserError(
+                "config.evaluate.samples takes exponentials of scores, which are no bounds with chains inside: set it "
+                "to 0"
+            )
+        if type(self.quantizer).distances is Quantizer.distances:
+            raise UserError(
+                "config.evaluate.samples draws tokens near those of an example, and the quantizer "
+                f"{QUANTIZERS.name_of(type(self.quantizer))!r} has no distances of its codes: set it to 0"
+            )
+        entries = {"importance_samples": samples}
+        return SampledBound("importance_bound", self, TokensModel.importance_bound, (samples,), entries)
+
+    def importance_bound(
+        self, params: Params, batch: Batch, key: jax.Array, samples: int, choices: int = CHOICES
+    ) -> jax.Array:
+        """L_k = log 1/k sum_i p(x, z_i) / q(z_i | x) with k = `samples`, float32[B] nats: in the mean a bound of
+        log p(x), which grows with k (Burda, Grosse & Salakhutdinov, "Importance Weighted Autoencoders", 2016).
+
+        The posterior q draws each token by itself, q_t(z_t) ~ p(x, z*_<t, z_t, z*_>t), among the `choices` codes that
+        are nearest to the vector of the encoder. z* is the most probable value that one pass over the tokens finds,
+        from z(x). With k = 1 it is the evidence lower bound of a posterior that is refined for each example, as in Kim
+        et al., "Semi-Amortized Variational Autoencoders" (2018). It costs k + 2 T `choices` scores.
+
+        Raises:
+          UserError: the quantizer has no distances.
+        """
+        batch = self.checked_batch(batch.x, batch.context, batch.mask)
+        return _importance_bound(self, params, batch, key, samples, min(choices, self.quantizer.num_codes))
 
     def check_trained(self, params: Params) -> None:
         """Raises `UserError` where the prior was trained for the tokens of another encoder or quantizer."""
@@ -345,15 +375,51 @@ def _encoded(model: TokensModel, params: Params, batch: Batch) -> Encoded:
 def _over_tokens(
     model: TokensModel, params: Params, batch: Batch, values_ZT: jax.Array, key: jax.Array | None
 ) -> jax.Array:
-    keys = [None] * 2 if key is None else list(jax.random.split(key))
-
     def joint(numbers_T: jax.Array) -> jax.Array:
-        numbers = jnp.broadcast_to(numbers_T, (len(batch), *numbers_T.shape))
-        z = model.quantizer.lookup(params["quantizer"], numbers, model.grid)
-        log_z = model.log_prior(params, numbers, batch, keys[0])
-        return log_z + model.log_likelihood(params, z, batch, keys[1])
+        return _joint(model, params, batch, jnp.broadcast_to(numbers_T, (len(batch), *numbers_T.shape)), key)
 
     return jax.nn.logsumexp(jax.lax.map(joint, values_ZT), axis=0)
+
+
+def _joint(model: TokensModel, params: Params, batch: Batch, numbers_BT: jax.Array, key: jax.Array | None) -> jax.Array:
+    """log p(z | c) + log p(x | z, c), [B] nats."""
+    keys = [None] * 2 if key is None else list(jax.random.split(key))
+    z = model.quantizer.lookup(params["quantizer"], numbers_BT, model.grid)
+    log_z = model.log_prior(params, numbers_BT, batch, keys[0])
+    return log_z + model.log_likelihood(params, z, batch, keys[1])
+
+
+@one_program(static_argnames=("samples", "choices"))
+def _importance_bound(
+    model: TokensModel, params: Params, batch: Batch, key: jax.Array, samples: int, choices: int
+) -> jax.Array:
+    of_encoder, of_parts, of_draws = jax.random.split(key, 3)
+    found = model.encoded(params, batch, key=of_encoder)
+    _, near_BTM = jax.lax.top_k(-model.quantizer.distances(params["quantizer"], found.h), choices)
+
+    def with_each(numbers_BT: jax.Array, t: jax.Array) -> jax.Array:
+        """The joint with each choice of token t in turn, [M, B]."""
+        changed = lambda n_B: _joint(model, params, batch, numbers_BT.at[:, t].set(n_B), of_parts)  # noqa: E731
+        return jax.lax.map(changed, near_BTM[:, t].T)
+
+    def best(numbers_BT: jax.Array, t: jax.Array) -> tuple[jax.Array, None]:
+        best_B = with_each(numbers_BT, t).argmax(0)
+        return numbers_BT.at[:, t].set(jnp.take_along_axis(near_BTM[:, t], best_B[:, None], 1)[:, 0]), None
+
+    tokens_T = jnp.arange(model.num_tokens)
+    best_BT, _ = jax.lax.scan(best, found.numbers, tokens_T)
+    joint_TMB = jax.lax.map(lambda t: with_each(best_BT, t), tokens_T)
+    log_q_BTM = jax.nn.log_softmax(joint_TMB.transpose(2, 0, 1))
+
+    def weight(key: jax.Array) -> jax.Array:
+        """log p(x, z) / q(z | x) of one draw, [B]."""
+        chosen_BT1 = jax.random.categorical(key, log_q_BTM)[..., None]
+        numbers_BT = jnp.take_along_axis(near_BTM, chosen_BT1, 2)[..., 0]
+        log_q_B = jnp.take_along_axis(log_q_BTM, chosen_BT1, 2)[..., 0].sum(-1)
+        return _joint(model, params, batch, numbers_BT, of_parts) - log_q_B
+
+    weights_kB = jax.lax.map(weight, jax.random.split(of_draws, samples))
+    return jax.nn.logsumexp(weights_kB, axis=0) - math.log(samples)
 
 
 def fingerprint(params: Params) -> jax.Array:

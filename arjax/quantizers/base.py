@@ -87,6 +87,15 @@ class Quantizer:
         """The nearest codes of vectors h [B, *grid, E], without a gradient."""
         raise NotImplementedError
 
+    def distances(self, params: Params, h: jax.Array) -> jax.Array:
+        """Squared distances of vectors h [B, *grid, E] to all codes, float32[B, T, K], of which `assign` takes the
+        least. Their gradient is that of h alone.
+
+        Raises:
+          UserError: the codes are not assigned by distances.
+        """
+        raise UserError(f"the quantizer {QUANTIZERS.name_of(type(self))!r} has no distances of vectors to its codes")
+
     def lookup(self, params: Params, numbers: jax.Array, grid: Grid) -> jax.Array:
         """The codes of numbers int32[B, T] on the grid, float32[B, *grid, E]."""
         raise NotImplementedError
@@ -142,6 +151,12 @@ def check_weight(name: str, option: str, value: Any, most: float = math.inf) -> 
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
         to = f"from 0 to {most}" if most < math.inf else "of at least 0"
         raise UserError(f"the option {option!r} of the quantizer {name!r} must be a number {to}, not {value!r}")
+
+
+def squared_distances(v_BTE: jax.Array, codes_KE: jax.Array) -> jax.Array:
+    """|v - e_k|^2, float32[B, T, K]."""
+    dots_BTK = jnp.einsum("bte,ke->btk", v_BTE, codes_KE, precision="highest")
+    return (v_BTE**2).sum(-1, keepdims=True) - 2 * dots_BTK + (codes_KE**2).sum(-1)
 
 
 def weighted_mean(values_B: jax.Array, weight_B: jax.Array) -> jax.Array:

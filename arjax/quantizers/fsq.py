@@ -13,7 +13,7 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.core.spec import MOST_LEVELS, EventSpec
-from arjax.quantizers.base import QUANTIZERS, Assigned, Grid, Params, Quantizer
+from arjax.quantizers.base import QUANTIZERS, Assigned, Grid, Params, Quantizer, squared_distances
 
 #: The part by which the bound exceeds the outer levels, so that they are reached by finite values.
 MARGIN = 1e-3
@@ -98,6 +98,11 @@ class Fsq(Quantizer):
         digits = jnp.round(self.bounded(h)).astype(jnp.int32) + self._levels // 2
         digits = jnp.clip(digits, 0, self._levels - 1)
         return Assigned(h, (digits * self._basis).sum(-1).astype(jnp.int32))
+
+    def distances(self, params: Params, h: jax.Array) -> jax.Array:
+        """In units of levels: those of f(h) from the whole numbers."""
+        digits = self._digits(jnp.arange(self.num_codes)) - self._levels // 2
+        return squared_distances(self.bounded(h).reshape(len(h), -1, self.width), digits.astype(jnp.float32))
 
     def lookup(self, params: Params, numbers: jax.Array, grid: Grid) -> jax.Array:
         """z / floor(L / 2)."""

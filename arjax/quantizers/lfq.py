@@ -17,6 +17,7 @@ from arjax.quantizers.base import (
     Quantizer,
     check_count,
     check_weight,
+    squared_distances,
     weighted_mean,
 )
 
@@ -70,6 +71,11 @@ class Lfq(Quantizer):
         """The bits of the signs."""
         h = jax.lax.stop_gradient(h).astype(jnp.float32).reshape(len(h), -1, self.bits)
         return Assigned(h, ((h > 0) * (2 ** np.arange(self.bits))).sum(-1).astype(jnp.int32))
+
+    def distances(self, params: Params, h: jax.Array) -> jax.Array:
+        """To all combinations of +1 and -1."""
+        h_BTE = h.astype(jnp.float32).reshape(len(h), -1, self.bits)
+        return squared_distances(h_BTE, self.lookup(params, jnp.arange(self.num_codes)[None], (self.num_codes,))[0])
 
     def lookup(self, params: Params, numbers: jax.Array, grid: Grid) -> jax.Array:
         """+1 where a bit is set, else -1."""

@@ -17,6 +17,7 @@ from arjax.quantizers.base import (
     State,
     check_count,
     check_weight,
+    squared_distances,
     weighted_mean,
 )
 
@@ -82,6 +83,11 @@ class Vq(Quantizer):
         """The nearest codes."""
         h = jax.lax.stop_gradient(h).astype(jnp.float32).reshape(len(h), -1, self.dims)
         return Assigned(h, _nearest(h, params[CODEBOOK]))
+
+    def distances(self, params: Params, h: jax.Array) -> jax.Array:
+        """To the rows of the codebook, which do not move."""
+        h_BTE = h.astype(jnp.float32).reshape(len(h), -1, self.dims)
+        return squared_distances(h_BTE, jax.lax.stop_gradient(params[CODEBOOK]))
 
     def lookup(self, params: Params, numbers: jax.Array, grid: Grid) -> jax.Array:
         """Rows of the codebook."""

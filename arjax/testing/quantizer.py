@@ -48,6 +48,7 @@ def laws_of_quantizer(call: str, grid: tuple[int, ...] = GRID) -> list[Law]:
         "tokens": check_tokens,
         "reach": check_reach,
         "use": check_use,
+        "distances": check_distances,
         "types": check_types,
         "gradients": check_gradients,
         "weights": check_weights,
@@ -137,6 +138,29 @@ def check_use(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
 
 def _error(quantizer: Quantizer, params: Any, h: jax.Array, numbers: jax.Array, grid: tuple[int, ...]) -> float:
     return float(jnp.mean((_lookup(quantizer, params, numbers, grid) - h) ** 2))
+
+
+def check_distances(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
+    """The code of a vector is the one with the least distance, distances are none below 0, and a vector of a code has
+    the distance 0 from it.
+
+    Raises:
+      LawBroken: it is not.
+      NotSupported: it has no distances.
+    """
+    if type(quantizer).distances is Quantizer.distances:
+        raise NotSupported(f"{quantizer!r} has no distances of its codes")
+    h = _vectors(quantizer, grid)
+    found = np.asarray(quantizer.distances(params, h))
+    shape = (NUM, quantizer.num_tokens(grid), quantizer.num_codes)
+    require(found.shape == shape, f"distances have the shape {found.shape}, not {shape}")
+    require(found.min() > -1e-3, f"a distance is {found.min()}")
+    numbers = np.asarray(_assign(quantizer, params, h).numbers)
+    gap = np.take_along_axis(found, numbers[..., None], 2)[..., 0] - found.min(-1)
+    require(gap.max() < 1e-3, f"the code of a vector is farther than another one, by {gap.max()}")
+    of_code = quantizer.distances(params, quantizer.vectors(params, jnp.asarray(numbers), grid))
+    gap = np.take_along_axis(np.asarray(of_code), numbers[..., None], 2)
+    require(np.abs(gap).max() < 1e-3, f"a code has the distance {np.abs(gap).max()} from itself")
 
 
 def check_types(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:

@@ -63,5 +63,5 @@ def test_the_bound_of_a_split_is_the_mean_over_scored_examples_in_the_units_of_t
 
 def test_one_network_has_no_such_bound():
     model = make_model(EVENT, "made", hidden_sizes=(4,))
-    with pytest.raises(UserError, match="needs a model of the kind latent, or a chain"):
+    with pytest.raises(UserError, match="needs a model of the kind latent or tokens, or a chain"):
         sampled_scores(model, {}, from_arrays(EVENT, train=X, test=X), "test", samples=3, batch_size=9, seed=0)

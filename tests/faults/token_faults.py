@@ -22,7 +22,21 @@ _summaries = faults_of(
     "evaluation/summaries.py", RUNS + "test_the_report_has_rate_distortion_and_the_use_of_the_codes_of_the_split"
 )
 
+_importance = faults_of(
+    "models/tokens.py", MODEL + "test_the_importance_bound_lies_between_the_score_and_the_sum_over_all_tokens"
+)
+
 TOKEN_FAULTS = (
+    _importance(
+        "importance weights that multiply by the posterior",
+        "numbers_BT, of_parts) - log_q_B",
+        "numbers_BT, of_parts) + log_q_B",
+    ),
+    _importance(
+        "a posterior of the codes farthest from the vector",
+        "top_k(-model.quantizer.distances",
+        "top_k(model.quantizer.distances",
+    ),
     _fsq(
         "a bound of FSQ without the half offset of even levels",
         "np.where(self._levels % 2, 0.0, 0.5)\n        shift",

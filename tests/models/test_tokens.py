@@ -71,6 +71,27 @@ def test_the_sum_over_all_tokens_holds_the_bound_to_account(small):
         model.log_prob_over_tokens(params, Batch(X), most=10)
 
 
+def test_the_importance_bound_lies_between_the_score_and_the_sum_over_all_tokens(small):
+    """With one token its posterior is the true one: the bound is log p(x). With two, its weights are unbiased, and it
+    is above the score and below log p(x), nearer with more draws. A posterior of one code gives the most probable z.
+    """
+    model, params = with_params(tokens_model("fsq(levels=(3, 2))", (1,)), 1.0)
+    of_one = model.importance_bound(params, Batch(X), KEY, 1)
+    np.testing.assert_allclose(of_one, model.log_prob_over_tokens(params, Batch(X)), atol=1e-4)
+
+    model, params = small
+    exact, score = model.log_prob_over_tokens(params, Batch(X)), model.score(params, Batch(X)).log_prob
+    one = np.asarray(model.importance_bound(params, Batch(X), KEY, 1))
+    many = np.asarray(model.importance_bound(params, Batch(X), KEY, 2000))
+    np.testing.assert_allclose(many, exact, atol=0.2)
+    assert abs(float((many - exact).mean())) < 0.02
+    assert score.mean() < one.mean() < exact.mean()
+    best = np.asarray(model.importance_bound(params, Batch(X), KEY, 3, 1))
+    np.testing.assert_allclose(best, score, atol=1e-4)
+    few = np.asarray(model.importance_bound(params, Batch(X), KEY, 500, 2))
+    assert score.mean() < few.mean() < exact.mean()
+
+
 def test_gradients_of_the_distortion_reach_the_encoder_and_those_of_the_rate_the_prior_alone(small):
     model, params = small
 
@@ -201,8 +222,9 @@ def test_what_cannot_be_is_refused_in_a_sentence(small):
     model, params = small
     with pytest.raises(UserError, match="its tokens depend on all of it"):
         model.sample(params, KEY, 1, given=X[0], observed=np.ones((2, 2), bool))
-    with pytest.raises(UserError, match="one value of tokens for each example: set it to 0"):
-        model.sampled_bound(5)
+    residual = tokens_model("residual(scales=(1, 2), of='vq(codes=3, dims=2)')", (2, 2), decoder=LOCAL, encoder=LOCAL)
+    with pytest.raises(UserError, match="the quantizer 'residual' has no distances of its codes: set it to 0"):
+        residual.sampled_bound(5)
     latent = {"prior": "independent", "likelihood": "independent", "posterior": "independent"}
     latent = ModelChoice(
         "latent", {"latents": (2,), "values": "binary"}, parts={k: ModelChoice(network=v) for k, v in latent.items()}
