@@ -20,7 +20,9 @@ _FULL_SCALE = 32768.0
 
 
 @DATASETS.register("spoken_digits")
-def spoken_digits(*, length: int = 4096, bits: int = 8, context: str = "none", data_dir: str = "") -> Dataset:
+def spoken_digits(
+    *, length: int = 4096, bits: int = 8, whole: bool = False, context: str = "none", data_dir: str = ""
+) -> Dataset:
     """Spoken digits at 8 kHz with 256 mu-law levels or 65,536 levels, 2000 / 250 / 250 recordings of five speakers.
 
     Source: Free Spoken Digit Dataset 1.0.9 (Jackson et al.). Recordings 0 to 4 of each digit and speaker are the
@@ -31,12 +33,16 @@ def spoken_digits(*, length: int = 4096, bits: int = 8, context: str = "none", d
         recordings are cut into windows like the pieces of `poly_music`; shorter ones are filled up. The mask is 0
         for padding and for context that another window scores: every sample is scored once.
       bits: 8 for mu-law levels, which are finer near silence; 16 for the samples as they were recorded.
+      whole: only windows of `length` samples that lie side by side, for models that take no mask, such as chains; what
+        is left at the end of a recording is left out. Its scores do not compare with those of all samples.
       context: "label" to condition on the digit.
       data_dir: folder of prepared sets that is searched first.
     """
     spec = label_context(context, 10)
     if length < 0 or length == 1:
         raise UserError(f"the data set option 'length' must be 0, or at least 2 samples, not {length}")
+    if whole and not length:
+        raise UserError("the data set option whole=True needs length, the samples of a window")
     if bits not in CODES:
         raise UserError(f"the data set option 'bits' must be 8 or 16, not {bits}")
     encode, sound = CODES[bits]
@@ -48,8 +54,11 @@ def spoken_digits(*, length: int = 4096, bits: int = 8, context: str = "none", d
     arrays = {}
     for split, rows in rows_of.items():
         levels = [encode(row["audio"]) for row in rows]
-        places = cut(levels, length, length - 1 if split == "train" else (length + 1) // 2)
-        arrays[split] = {"x": places["x"], "mask": places["mask"]}
+        places = cut(levels, length, length if whole else length - 1 if split == "train" else (length + 1) // 2)
+        if whole:
+            complete = places.pop("mask").all(1)
+            places = {name: rows[complete] for name, rows in places.items()}
+        arrays[split] = {name: places[name] for name in ("x", "mask") if name in places}
         if spec:
             arrays[split]["context"] = np.array([row["label"] for row in rows], np.int32)[places["owner"]]
     event = EventSpec((length,), kind="levels", num_levels=2**bits)

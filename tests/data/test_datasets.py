@@ -64,6 +64,7 @@ def test_a_missing_set_names_the_command_that_gets_it(name, no_data, tmp_path):
         ("poly_music", {"max_length": 1}, "at least 2 frames"),
         ("spoken_digits", {"length": -1}, "at least 2 samples"),
         ("spoken_digits", {"bits": 12}, "must be 8 or 16, not 12"),
+        ("spoken_digits", {"length": 0, "whole": True}, "whole=True needs length"),
         ("stage", {"number": 4}, "must be from 1 to 3, not 4"),
         ("stage", {"of": "digitz"}, "did you mean 'digits'"),
         ("stage", {"of": "hidden_markov", "stages": "haar"}, "are for levels and binary data, not tokens"),
