@@ -6,13 +6,16 @@ These papers have no likelihoods of MNIST. Expected: see docs/tokens.md.
 
     arjax --config=configs/tokens.py --workdir=runs/tokenizer
     arjax --config=configs/tokens.py:stage=prior,tokenizer=runs/tokenizer --workdir=runs/prior
+    arjax --config=configs/tokens.py:stage=both,tokens=10 --workdir=runs/both
     arjax --config=configs/tokens.py:quantizer=residual,data=digits --workdir=runs/scales
     arjax --config=configs/tokens.py:stage=prior,quantizer=residual,data=digits,tokenizer=runs/scales --workdir=runs/n
 
-`stage=prior` is the second run, which reads the first one, `tokenizer`. `prior`: `raster`, or `any_order`; of residual
+`stage=prior` is the second run, which reads the first one, `tokenizer`; `stage=both` trains all parts in one run, with a
+Transformer of one layer as the prior. `prior`: `raster`, or `any_order`; of residual
 quantizers the raster goes from scale to scale, all codes of a scale in one step. `decoder`: independent pixels, or
 `gated_pixelcnn`. `tokens=20`: so many tokens of the whole image and hidden layers, in place of a grid of tokens and
-convolutions. The first run trains a prior of independent tokens: its numbers are a bound, too.
+convolutions. The first run trains a prior of independent tokens: its numbers are a bound, too. `config.evaluate.samples`
+draws tokens near those of each example for a tighter bound, see docs/tokens.md.
 """
 
 from arjax.config import apply_smoke, base_config, dataset_config, model_config, parse_arg, part, pick
@@ -26,14 +29,15 @@ QUANTIZERS = {
     "residual": "residual(scales={scales}, of='vq(codes=512, dims=16)')",
 }
 BLOCK = {"width": 128, "num_layers": 4, "num_heads": 4}
-PIXELCNN = {"num_layers": 3, "hidden_size": 24}
+SMALL_BLOCK = {"width": 64, "num_layers": 1, "num_heads": 4}
+PIXELCNN = {"num_layers": 3, "hidden_size": 24, "out_size": 24}
 
 
 def get_config(arg=""):
     """The config of a tokenizer, or of its prior; the arguments are described above."""
     arg = parse_arg(
         arg,
-        stage=pick(("tokenizer", "prior"), "tokenizer"),
+        stage=pick(("tokenizer", "prior", "both"), "tokenizer"),
         data=pick(DATA, "mnist"),
         quantizer=pick(QUANTIZERS, "fsq"),
         decoder=pick(("independent", "gated_pixelcnn"), "independent"),
@@ -53,21 +57,23 @@ def get_config(arg=""):
         config.parts["prior"] = _prior(arg, scales)
         config.objective = "token_prior(of='order_agnostic')" if arg.prior == "any_order" else "token_prior"
         config.train.init_from = arg.tokenizer
-    config.optimizer.update(name="adamw", learning_rate=1e-3, schedule="cosine", warmup_steps=200)
-    config.train.update(steps=steps, batch_size=64, log_every=200, eval_every=1000, steps_per_dispatch=50)
+    config.optimizer.update(name="adamw", learning_rate=1e-3, schedule="cosine", warmup_steps=200, weight_decay=0.05)
+    config.train.update(steps=steps, batch_size=200 if arg.tokens else 64, log_every=200, eval_every=1000, steps_per_dispatch=50)
     config.sample.num = 64
     return apply_smoke(config) if arg.smoke else config
 
 
 def _parts(arg):
     """Encoder and decoder, and the prior of independent tokens."""
-    width, hidden = (8, (8,)) if arg.smoke else (32, (400, 400))
+    width, hidden = (8, (8,)) if arg.smoke else (32, (500, 500))
     sizes = {"hidden_sizes": hidden} if arg.tokens else {"width": width, "num_blocks": 1}
     whole = part("independent", {"partition": "whole"}, **sizes)
     decoder = whole
     if arg.decoder != "independent":
         decoder = part(arg.decoder, **({"num_layers": 2, "hidden_size": 4} if arg.smoke else PIXELCNN))
-    return {"encoder": whole, "decoder": decoder, "prior": part("independent")}
+    together = {"width": 8, "num_layers": 1, "num_heads": 2} if arg.smoke else SMALL_BLOCK
+    prior = part("transformer", **together) if arg.stage == "both" else part("independent")
+    return {"encoder": whole, "decoder": decoder, "prior": prior}
 
 
 def _prior(arg, scales):
