@@ -1,9 +1,8 @@
 # %% [markdown]
 # # 5. Drawbacks
 #
-# An autoregressive model draws one site after another, answers the questions of one order only, continues beginnings
-# that it has drawn itself, and must remember what stands far back. Each section shows one of these drawbacks, and then
-# what its remedies gain and cost.
+# This notebook shows four drawbacks of autoregressive models, each with its remedies: samples take many steps, one
+# order answers few questions, errors accumulate along a sample, and the values far back are forgotten.
 
 # %%
 import functools
@@ -26,14 +25,14 @@ training = {"train": digits, "steps": 300, "batch_size": 50, "learning_rate": 2e
 
 # %% [markdown]
 # ## Slow generation
-# A digit has 64 pixels, so one digit takes 64 calls of the network, one after another. The first three remedies draw
-# from the same model with less work:
+# An image has 64 pixels, so a sample takes 64 calls of the network, one after another. Three remedies draw from the
+# same model with less work:
 #
-# - A **cache** keeps intermediate results, so each call computes one pixel and not the whole image.
-# - A **fixed point**: all pixels are drawn in one pass from a guess of the image, and again from the result, until
-#   nothing changes (Jacobi iteration).
-# - **Speculation**: a cheap draft proposes seven pixels, here by counts of three successive pixels in the training
-#   images, and one call of the network verifies them.
+# - **Cache.** The network keeps its intermediate results, and each call computes one pixel instead of the whole image.
+# - **Fixed point** (Jacobi iteration). One pass draws all pixels given a guess of the image. The result is the next
+#   guess, until nothing changes.
+# - **Speculation.** A small draft proposes seven pixels, and one call of the network verifies them. The draft here
+#   counts how often each level follows three others in the training images.
 
 # %%
 made = arjax.make_model(digits.event, "made", hidden_sizes=(128,))
@@ -65,21 +64,18 @@ drawn = {name: measure(raster, sampler) for name, sampler in samplers.items()}
 assert all((x == drawn["naive"][0]).all() for x, _, _ in drawn.values())
 
 # %% [markdown]
-# Two more remedies need another model, with fewer steps by design:
+# Two more remedies are other models, which have fewer steps:
 #
 # - **Blocks** of eight pixels are drawn in one step, as if they were independent given the earlier blocks.
-# - A **cascade** first draws every second pixel of every second row, one after another: 16 steps. Three more steps draw
-#   the other pixels, 16 at once, each given all pixels of the steps before. Its score is exact.
+# - A **cascade** first draws every second pixel of every second row, one after another: 16 steps. One more call draws
+#   the other 48 pixels, each given these 16. Its score is exact.
 
 # %%
 blocks = arjax.make_model(digits.event, "made", partition="blocks(size=8)", hidden_sizes=(128,))
-sizes = {"hidden_sizes": (128,)}
 parts = {
-    "1": ModelChoice(network="made", network_options=sizes),
+    "1": ModelChoice(network="made", network_options={"hidden_sizes": (128,)}),
     "2": ModelChoice(
-        network="made",
-        network_options=sizes,
-        options={"ordering": "channel_first", "partition": "blocks(size=16)"},
+        network="independent", network_options={"width": 32, "num_blocks": 1}, options={"partition": "whole"}
     ),
 }
 cascade = arjax.make_model(digits.event, kind="cascade", stages="subsampled", parts=parts)
@@ -101,7 +97,7 @@ for row, (name, (calls, seconds, nats, error)) in enumerate(table.items()):
     left.errorbar(
         calls, nats, error, fmt="s" if name == "naive" else "o", markersize=11 if name == "naive" else 6, **style
     )
-    right.barh(row, seconds, **style)
+    right.plot(seconds, row, "o", **style)
 left.set(xscale="log", xlabel="calls of the network for a sample", ylabel="test nats")
 left.set_xticks([4, 8, 16, 32, 64], ["4", "8", "16", "32", "64"])
 left.minorticks_off()
@@ -111,12 +107,14 @@ right.invert_yaxis()
 plt.show()
 
 # %% [markdown]
-# The squares and circles at one height are the four samplers of one model. Blocks pay for eight calls with nats. The
-# cascade needs 19 calls. It is another network, so its nats show that few steps need not be worse, and not that a
-# cascade is always better.
+# The four samplers of one model stand at one height: 64 calls (naive, as a square, and cached), and fewer calls for
+# speculation and the fixed point. Blocks draw an image in eight calls and pay with nats. The cascade needs 17 calls,
+# and its nats equal those of the first model within their standard errors. It is another network, so this says
+# nothing about other cascades.
 #
-# Fewer calls are not always less time. This network is small and runs on a CPU, where a pass over all pixels or a
-# window costs more than a cached step. [The page on sampling](../sampling.md) says when each sampler pays off.
+# Fewer calls need not take less time. This network is small and runs on a CPU, where a pass over all pixels, or over
+# a window of them, costs much more than a cached step. [The page on sampling](../sampling.md) says when each sampler
+# saves time, and [the page on tokens](../tokens.md) describes another model with few steps.
 
 # %% [markdown]
 # ## One order, one direction
@@ -153,6 +151,8 @@ optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
 
 @functools.partial(jax.jit, static_argnames="objective")
 def train_step(model, objective, params, state, batch, companions, rate, key):
+    """The parameters and the state of the optimizer after one step."""
+
     def loss(params):
         return objective.loss(model, params, ObjectiveState(), batch, Step(key, companions=companions)).value
 
@@ -177,10 +177,11 @@ sequences = chain.splits["train"].arrays
 first = train(gru, sequences, truth=chain.truth)
 
 # %% [markdown]
-# Two-stage training goes on from these parameters. In *rollouts*, the model draws windows of 16 tokens after beginnings
-# of the data, and learns which token comes next. The target is either the next token of the **data**, or the **true**
-# probability of each token after the drawn beginning. We know the true probabilities here; in practice they are unknown.
-# Half of the loss remains teacher forcing. As a control, one second stage is teacher forcing alone.
+# Two-stage training goes on from these parameters. In *rollouts*, the model draws windows of 16 tokens after
+# beginnings of the data, and learns to predict the next token after its own draws. The target is either the next
+# token of the **data**, or the **true** distribution of the next token. The true distribution is known here, and
+# unknown in practice. Half of the loss remains teacher forcing. A second stage of teacher forcing alone is the
+# control.
 
 # %%
 half = """weighted(of=('teacher_forcing', 'rollout(length=16, target="{}")'), weights=(0.5, 0.5))"""
