@@ -222,10 +222,10 @@ right.invert_yaxis()
 plt.show()
 
 # %% [markdown]
-# The errors of the first stage grow faster after beginnings of the model than after beginnings of the data. More teacher
-# forcing makes both errors smaller, and their ratio hardly changes. Rollouts with targets of the data make both errors
-# larger: after a drawn beginning, the next token of the data is a wrong target. Rollouts with the true distribution
-# have the smallest errors, but in practice that distribution is unknown.
+# The errors of the first stage grow faster after beginnings of the model than after beginnings of the data. More
+# teacher forcing makes both errors smaller, and their ratio hardly changes. Rollouts with targets of the data make both
+# errors larger: after a drawn beginning, the next token of the data is a wrong target. Rollouts with the true
+# distribution have the smallest errors, but in practice that distribution is unknown.
 # [A study](../../experiments/exposure_bias/README.md) finds the same ranking for a GRU on texts of a known LSTM.
 
 # %% [markdown]
