@@ -133,11 +133,13 @@ except arjax.UserError as error:
     print(error)
 
 # %% [markdown]
-# Another order answers it: `reversed` visits the lower half first.
+# Another order answers it: `reversed` visits the lower half first. A model without training suffices to show that it
+# keeps the observed half.
 
 # %%
 backwards = arjax.make_model(digits.event, "made", ordering="reversed", hidden_sizes=(128,))
-completed = arjax.fit_arrays(backwards, **training | {"steps": 100}).sample(4, given=image, observed=lower)
+untrained = backwards.init(jax.random.key(0))
+completed = np.asarray(backwards.sample(untrained, jax.random.key(1), 4, given=image, observed=lower))
 assert (completed[:, 4:] == image[4:]).all()
 
 # %% [markdown]
@@ -235,7 +237,7 @@ plt.show()
 # blanks behind the copies fill the sequences with a shorter pause, and are not scored.
 
 # %%
-PAUSES, LENGTH = (1, 10, 30), 50
+PAUSES, LENGTH = (1, 30), 50
 attention = {"width": 32, "num_layers": 1, "num_heads": 1}
 networks = {"gru": {"hidden_size": 64}, "transformer": attention, "linear_attention": attention}
 
@@ -263,7 +265,7 @@ for pause in PAUSES:
 # Zeros serve as parameters, because their values do not change the costs.
 
 # %%
-lengths, costs = (256, 1024, 4096), {}
+lengths, costs = (1024, 4096), {}
 for name in ("transformer", "linear_attention"):
     for length in lengths:
         model = arjax.make_model(arjax.EventSpec((length,), kind="tokens", num_levels=8), name, **attention)
@@ -289,5 +291,17 @@ axes[0].axhline(10 * np.log(8), color="gray", linewidth=0.8)
 axes[0].set(xscale="log", xlabel="pause", ylabel="test nats of the ten copies")
 axes[1].set(xscale="log", yscale="log", xlabel="length", ylabel="seconds of a pass")
 axes[2].set(xscale="log", yscale="log", xlabel="length", ylabel="memory of a pass (MiB)")
+for axis, ticks in zip(axes, (PAUSES, lengths, lengths), strict=True):
+    axis.set_xticks(ticks, [str(tick) for tick in ticks])
+    axis.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
 axes[0].legend()
 plt.show()
+
+# %% [markdown]
+# The recurrent network forgets: its nats rise with the pause up to the gray line, which is a model without memory.
+# After as many train steps, both kinds of attention copy nearly all symbols. Linear attention has a price, too: its
+# copies are less certain, and more so after longer pauses.
+# [A study](../../experiments/memory/README.md) has longer pauses and more networks.
+#
+# From a length of 1,024 to 4,096, the memory of attention grows by a factor of 16, and the memory of linear attention
+# by a factor of about 4.
