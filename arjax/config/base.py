@@ -125,6 +125,7 @@ def base_config() -> ConfigDict:
                 "exposure": 0,
                 "judge": "",
                 "length": 0,
+                "examples": 0,
             },
             # length: of sequences, the sites of each; 0: as many as those of the data
             "sample": {

@@ -56,6 +56,7 @@ NOT_NEGATIVE = (
     "evaluate.samples",
     "evaluate.exposure",
     "evaluate.length",
+    "evaluate.examples",
     "sample.min_p",
     "train.steps",
     "train.examples",

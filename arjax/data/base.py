@@ -17,7 +17,7 @@ from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.registry import Component, Registry, did_you_mean
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
-from arjax.data.sources import Source, array_source, check_digits
+from arjax.data.sources import Source, Subset, array_source, check_digits
 from arjax.data.split_files import tell_same_arrays
 from arjax.data.vocabulary import Vocabulary
 from arjax.models import AutoregressiveModel
@@ -131,6 +131,17 @@ class Dataset:
         if not len(x):
             raise UserError(f"no order can be read off {self.name!r}: every example has sites that are not scored")
         return x
+
+    def thinned(self, num: int) -> Dataset:
+        """With at most `num` examples in each split, evenly spaced; 0: all."""
+        if not num:
+            return self
+
+        def fewer(source: Source) -> Source:
+            size = len(source)
+            return source if size <= num else Subset(source, np.arange(num) * size // num)
+
+        return dataclasses.replace(self, splits={split: fewer(source) for split, source in self.splits.items()})
 
     def first_examples(self, num: int) -> Batch:
         """The first `num` examples of the test split (or the last one), repeated where there are fewer."""

@@ -57,6 +57,20 @@ class ArraySource:
         )
 
 
+class Subset:
+    """Some examples of a source."""
+
+    def __init__(self, source: Source, places: np.ndarray):
+        """`places` int[N] of the examples in the source."""
+        self.source, self.places = source, places
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitems__(self, indices: np.ndarray) -> Batch:
+        return self.source.__getitems__(self.places[np.asarray(indices)])
+
+
 #: The arrays of a split.
 ARRAYS = ("x", "context", "mask", "weight")
 

@@ -54,6 +54,7 @@ class Measures:
       exposure: rollouts of the model that measure its exposure bias; 0: none are drawn.
       judge: workdir of the run that scores them; "": no judge.
       length: sites of each text that the judge scores; 0: it scores examples like those of the data.
+      examples: of the split, evenly spaced, that are scored, also in the validations of a training; 0: all.
     """
 
     batch_size: int = 128
@@ -64,6 +65,7 @@ class Measures:
     exposure: int = 0
     judge: str = ""
     length: int = 0
+    examples: int = 0
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(Measures):
@@ -134,6 +136,7 @@ def report(
       UserError: there is no such split, or as `Measures.check`.
     """
     options: dict[str, Any] = {"batch_size": measures.batch_size, "seed": seed, "mesh": mesh}
+    dataset = dataset.thinned(measures.examples)
     if rows is None:
         rows = score_rows(model, params, dataset, split, num_orders=measures.num_orders, **options)
     scores: dict[str, Any] = {

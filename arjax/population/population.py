@@ -88,7 +88,7 @@ class Population:
         self.setup = shared_setup(config, orders[0]) if setup is None else setup
         self.config.model.ordering = next((order for order in orders if isinstance(order, str)), "raster")
         self.replace_orders(orders)
-        dataset = dataclasses.replace(self.setup.dataset, transform=None)  # each seed has its own draws of it
+        dataset = dataclasses.replace(self.setup.scored, transform=None)  # each seed has its own draws of it
         keys_S = jax.vmap(jax.random.key)(jnp.asarray(self.seeds, jnp.uint32))
         self._scorer = SplitScorer(self._score, dataset, self.setup.evaluate.batch_size, None, keys_S)
         self._compiled: dict[Any, Any] = {}

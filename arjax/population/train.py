@@ -98,7 +98,7 @@ def _scores(population: Population, state: PopulationState, history: History) ->
     setup, num_orders, num_seeds = population.setup, *population.shape
     split = setup.evaluate.split
     valid, test = (counted(population.rows(state.best, name)) for name in ("validation", split))
-    test |= truth_rows(setup.dataset, split, batch_size=setup.evaluate.batch_size, mesh=setup.mesh)
+    test |= truth_rows(setup.scored, split, batch_size=setup.evaluate.batch_size, mesh=setup.mesh)
     for rows in (valid, test):
         rows["nll"][~np.isfinite(history.best_value)] = np.inf
     scores = Scores(

@@ -82,7 +82,7 @@ class RunLearner:
         self._best.steps()  # raises now where a file is in its place, and not after the first validation
         evaluate = setup.evaluate
         self.evaluator = Evaluator(
-            setup.model, setup.dataset, evaluate.batch_size, setup.mesh, setup.seed, evaluate.num_orders
+            setup.model, setup.scored, evaluate.batch_size, setup.mesh, setup.seed, evaluate.num_orders
         )
 
     @property

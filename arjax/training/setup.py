@@ -131,6 +131,11 @@ class Setup:
         """The trained model."""
         return self.recipe.model
 
+    @property
+    def scored(self) -> Dataset:
+        """The data set with the examples that are scored."""
+        return self.dataset.thinned(self.evaluate.examples)
+
     @functools.cached_property
     def abstract_state(self) -> TrainState:
         """Shapes, types and shardings of the train state."""

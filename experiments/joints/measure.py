@@ -4,7 +4,8 @@
 
 Reads the finished runs of sweep.py in the folder. Writes the table of README.md, samples.npz and samples.png beside it.
 Seconds are medians of three draws of `num` samples after a first one, divided by their number, each model by its usual
-sampler. A row that is not finished there keeps the line and the samples that it has.
+sampler. Minutes are those of a row and of the runs that it reads, such as its tokenizer. A row that is not finished
+there keeps the line and the samples that it has.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from sweep import get_sweep
 import arjax
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
-from arjax.core.files import keep_arrays, read_arrays
+from arjax.core.files import keep_arrays, read_arrays, read_json_object
 from arjax.reporting.figures import new_figure, row_of_axes, save_figure
 from arjax.reporting.plots import tile_images
 from arjax.reporting.tables import markdown_table, measured_rows, write_measured
+from arjax.sweep.runs import reads
 
 HERE = Path(__file__).parent
 PAGE = HERE / "README.md"
@@ -46,6 +48,14 @@ def measure(run: arjax.Run, num: int) -> tuple[np.ndarray, float, float]:
     return np.asarray(draw.x), float(np.mean(draw.stats["network_calls"])), statistics.median(seconds[1:]) / num
 
 
+def train_minutes(workdir: Path) -> float:
+    """Minutes of the training of a run; raises `UserError` unless it is finished."""
+    results = read_json_object(workdir / "results.json")
+    if results is None:
+        raise UserError(f"{workdir} has no finished run, and another row reads it: run experiments/joints/sweep.py")
+    return results["train_seconds"] / 60
+
+
 def main(argv: list[str]) -> int:
     """Measures all finished runs, draws, writes."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -58,8 +68,10 @@ def main(argv: list[str]) -> int:
     if any(len(x) != flags.num for x in kept.values()):
         raise UserError(f"samples.npz has another number of samples than --num={flags.num}: remove it, or draw as many")
     earlier = {cells[0]: cells for cells in measured_rows(PAGE, COLUMNS)}
+    runs = get_sweep(str(flags.folder))
+    rows, needs = [run for run in runs if run.listed], reads(runs, {run.name: flags.folder / run.name for run in runs})
     lines, drawn = [], {}
-    for row in get_sweep():
+    for row in rows:
         if not (flags.folder / row.name / "results.json").is_file():
             print(f"{row.name} is not finished", flush=True)
             lines += [earlier[row.model]] if row.model in earlier else []
@@ -69,14 +81,15 @@ def main(argv: list[str]) -> int:
         results = run.results
         kind = "bound" if "bound" in row.metric else results["kind"]
         value = f"{results[row.metric]:.3f} ± {results[f'{row.metric}_stderr']:.3f}"
-        cost = [f"{results['num_params']:,}", f"{results['train_seconds'] / 60:.1f}", f"{calls:.0f}", f"{seconds:.2g}"]
+        minutes = sum(train_minutes(flags.folder / name) for name in {row.name} | needs[row.name])
+        cost = [f"{results['num_params']:,}", f"{minutes:.1f}", f"{calls:.0f}", f"{seconds:.2g}"]
         lines.append([row.model, value, kind, *cost])
         drawn[row.name] = x.astype(np.uint8)
         print(" | ".join(lines[-1]), flush=True)
     if not drawn:
         raise UserError(f"{flags.folder} has no finished run of experiments/joints/sweep.py")
     kept = keep_arrays(HERE / "samples.npz", drawn)
-    draw_samples(HERE / "samples.png", {row.model: kept[row.name] for row in get_sweep() if row.name in kept})
+    draw_samples(HERE / "samples.png", {row.model: kept[row.name] for row in rows if row.name in kept})
     write_measured(PAGE, markdown_table(COLUMNS, lines))
     return 0
 

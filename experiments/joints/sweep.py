@@ -1,12 +1,18 @@
-"""Digits under every kind of joint: some three hours on one CPU core.
+"""Digits under every kind of joint: some four hours on one CPU core.
 
 arjax-sweep --sweep=experiments/joints/sweep.py --workdir=runs/joints
+
+The row of tokens reads the run of its tokenizer, which the sweep makes first; its folder is an argument where the
+workdir is another: --sweep=experiments/joints/sweep.py:runs/elsewhere.
 """
 
 from arjax.sweep import Run
 
 BITS, BOUND, CHAIN = "bits_per_dim", "importance_bound_bits_per_dim", "chain_bound_bits_per_dim"
 LATENT = "configs/latent_variables.py:digits"
+CASCADE = "configs/joints.py:cascade"
+#: The run that makes the tokens: it has no row of its own.
+TOKENIZER = "tokenizer"
 #: name -> words, config, metric
 ROWS = {
     "independent": ("independent pixels", "configs/digits.py:network=independent", BITS),
@@ -27,15 +33,25 @@ ROWS = {
     "flow": ("flow, 4 Transformer blocks", "configs/joints.py:flow", BITS),
     "spline_flow": ("flow, 4 Transformer blocks of splines", "configs/joints.py:spline_flow", BITS),
     "any_order": ("masked Transformer, any order", "configs/any_order.py:digits,form=masked", BITS),
+    "cascade_subsampled": ("cascade, sub-sampled", f"{CASCADE},stages=subsampled", BITS),
+    "cascade_haar": ("cascade, Haar", f"{CASCADE},stages=haar", BITS),
+    "cascade_averaged": ("cascade, averaged", f"{CASCADE},stages=averaged", BITS),
+    "tokens": (
+        "16 tokens, Transformer as prior",
+        "configs/tokens.py:stage=prior,data=digits,tokenizer={workdir}/" + TOKENIZER,
+        BITS,
+    ),
     "mixture": ("mixture of 4 MADEs", "configs/joints.py:mixture", BITS),
     "lstm": ("LSTM", "configs/digits.py:network=lstm", BITS),
     "diagonal_bilstm": ("Diagonal BiLSTM", "configs/digits.py:network=diagonal_bilstm", BITS),
 }
 
 
-def get_sweep():
-    """A row for each kind, the simplest first."""
-    return [
-        Run(name, config, dataset="digits", model=words, metric=metric)
+def get_sweep(arg="runs/joints"):
+    """A row for each kind, the simplest first, after the tokenizer of the row of tokens. `arg`: the workdir."""
+    tokenizer = Run(TOKENIZER, "configs/tokens.py:data=digits", model="tokenizer", metric=BITS, listed=False)
+    rows = [
+        Run(name, config.format(workdir=arg), dataset="digits", model=words, metric=metric)
         for name, (words, config, metric) in ROWS.items()
     ]
+    return [tokenizer, *rows]

@@ -287,6 +287,10 @@ def test_orders_are_read_off_examples_of_which_every_site_counts():
     np.testing.assert_array_equal(from_arrays(event, train=x).some_examples("train", most=2), x[::2])
     masked = from_arrays(event, train={"x": x, "mask": mask})
     np.testing.assert_array_equal(masked.some_examples("train"), x[[0, 2, 3]])
+    thin = from_arrays(event, train=x, test=x[:1]).thinned(2)
+    assert [len(thin.splits[split]) for split in ("train", "test")] == [2, 1]
+    assert thin.splits["train"].places.tolist() == [0, 2]
+    np.testing.assert_array_equal(thin.splits["train"].__getitems__(np.arange(1, 2)).x, x[2:3])
     with pytest.raises(UserError, match="no order can be read off 'arrays'"):
         from_arrays(event, train={"x": x, "mask": np.zeros((4, 3))}).some_examples("train")
 

@@ -69,7 +69,7 @@ CASES = {
         {"grid": (2,), "quantizer": "vq(codes=4, dims=2)"},
         {name: part("independent") for name in ("encoder", "decoder", "prior")},
         "tokenizer(rate=1)",
-        {},
+        {"samples": 3},
     ),
     "mixture": ("mixture", {}, {name: part("made", **HIDDEN) for name in "ab"}, "teacher_forcing", {}),
 }
@@ -108,7 +108,7 @@ def test_a_report_is_the_same_wherever_it_is_printed_stored_or_returned(name, tm
     returned = arjax.open_run(tmp_path).evaluate()
     assert json.loads(stored.read_text()) == json.loads(json.dumps(returned)) == results
     measures = {"exposure": "greedy_error", "num_orders": "negative_elbo_nats", "steps": "k_steps"}
-    measures |= {"samples": "importance_bound_nats" if name == "latent" else "chain_bound_nats"}
+    measures |= {"samples": "importance_bound_nats" if name in ("latent", "tokens") else "chain_bound_nats"}
     assert {measures[asked] for asked in CASES[name][4]} <= results.keys()
     assert ("learned_order" in results) == (name == "learned")
     assert ("truth_nll_nats" in results) == (name == "autoregressive")
@@ -116,9 +116,12 @@ def test_a_report_is_the_same_wherever_it_is_printed_stored_or_returned(name, tm
 
 def test_other_numbers_are_asked_for_by_the_fields_of_the_section_evaluate(tmp_path):
     config = config_of("latent")
+    config.evaluate.examples = 4
     save_config(config, tmp_path)
     train(build(config), tmp_path)
     run = arjax.open_run(tmp_path)
+    assert run.results["num_examples"] == run.results["validation_num_examples"] == 4
+    assert [run.evaluate("train", samples=0, examples=num)["num_examples"] for num in (0, 3, 11)] == [10, 3, 10]
     usual, none, more = run.evaluate("train"), run.evaluate("train", samples=0), run.evaluate("train", samples=50)
     assert none.keys() < usual.keys() == more.keys() and none["nll_nats"] == usual["nll_nats"]
     assert more["importance_samples"] == 50 and more["importance_bound_nats"] < usual["importance_bound_nats"]

@@ -57,7 +57,7 @@ def test_what_a_price_of_a_gradient_is_without_options():
     }
 
 
-LEAST = {"batch_size": 1, "num_orders": 1, "steps": 0, "samples": 0, "exposure": 0, "length": 0}
+LEAST = {"batch_size": 1, "num_orders": 1, "steps": 0, "samples": 0, "exposure": 0, "length": 0, "examples": 0}
 
 
 @pytest.mark.parametrize(("name", "least"), LEAST.items())
