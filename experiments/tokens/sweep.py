@@ -9,14 +9,15 @@ from arjax.sweep import Run
 TOKENS = "configs/tokens.py:stage=both,tokens"
 #: Draws of the importance-weighted bound.
 SAMPLES = {"evaluate.samples": 50}
+#: Of the rows with tokens of the whole image.
+WHOLE = {"train.steps": 15_000, "train.eval_every": 1500, "train.log_every": 500, "train.checkpoint_every": 5000}
 #: Of the rows with a Gated PixelCNN.
 PIXELS = {"train.steps": 1500, "train.batch_size": 32, "train.ema_decay": 0.99, "optimizer.learning_rate": 2e-3}
 #: name -> words, config, overrides, metric
 ROWS = {
-    "fsq": ("10 tokens, FSQ of 240 codes", f"{TOKENS}=10", {"train.steps": 8000}),
-    "vq": ("10 tokens, VQ of 512 codes", f"{TOKENS}=10,quantizer=vq", {"train.steps": 8000}),
-    "lfq": ("10 tokens, LFQ of 256 codes", f"{TOKENS}=10,quantizer=lfq", {"train.steps": 8000}),
-    "fsq_long": ("10 tokens, FSQ, 15,000 steps", f"{TOKENS}=10", {"train.steps": 15_000}),
+    "fsq": ("10 tokens, FSQ of 240 codes", f"{TOKENS}=10", WHOLE),
+    "vq": ("10 tokens, VQ of 512 codes", f"{TOKENS}=10,quantizer=vq", WHOLE),
+    "lfq": ("10 tokens, LFQ of 256 codes", f"{TOKENS}=10,quantizer=lfq", WHOLE),
     "decoder": (
         "2 tokens, FSQ, Gated PixelCNN as decoder",
         f"{TOKENS}=2,decoder=gated_pixelcnn",
