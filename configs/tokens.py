@@ -10,12 +10,12 @@ These papers have no likelihoods of MNIST. Expected: see docs/tokens.md.
     arjax --config=configs/tokens.py:quantizer=residual,data=digits --workdir=runs/scales
     arjax --config=configs/tokens.py:stage=prior,quantizer=residual,data=digits,tokenizer=runs/scales --workdir=runs/n
 
-`stage=prior` is the second run, which reads the first one, `tokenizer`; `stage=both` trains all parts in one run, with a
-Transformer of one layer as the prior. `prior`: `raster`, or `any_order`; of residual
-quantizers the raster goes from scale to scale, all codes of a scale in one step. `decoder`: independent pixels, or
-`gated_pixelcnn`. `tokens=20`: so many tokens of the whole image and hidden layers, in place of a grid of tokens and
-convolutions. The first run trains a prior of independent tokens: its numbers are a bound, too. `config.evaluate.samples`
-draws tokens near those of each example for a tighter bound, see docs/tokens.md.
+`stage=prior` is the second run, which reads the first one, `tokenizer`; `stage=both` trains all parts in one run, with
+a Transformer of one layer as the prior. `prior`: `raster`, or `any_order`; of residual quantizers the raster goes from
+scale to scale, all codes of a scale in one step. `decoder`: independent pixels, or `gated_pixelcnn`. `tokens=10`: so
+many tokens of the whole image and hidden layers, in place of a grid of tokens and convolutions. The first run trains a
+prior of independent tokens: its numbers are a bound, too. `config.evaluate.samples=50` draws tokens near those of each
+example for a tighter bound, see docs/tokens.md.
 """
 
 from arjax.config import apply_smoke, base_config, dataset_config, model_config, parse_arg, part, pick
@@ -58,7 +58,8 @@ def get_config(arg=""):
         config.objective = "token_prior(of='order_agnostic')" if arg.prior == "any_order" else "token_prior"
         config.train.init_from = arg.tokenizer
     config.optimizer.update(name="adamw", learning_rate=1e-3, schedule="cosine", warmup_steps=200, weight_decay=0.05)
-    config.train.update(steps=steps, batch_size=200 if arg.tokens else 64, log_every=200, eval_every=1000, steps_per_dispatch=50)
+    config.train.update(steps=steps, batch_size=200 if arg.tokens else 64, log_every=200, eval_every=1000)
+    config.train.steps_per_dispatch = 50
     config.sample.num = 64
     return apply_smoke(config) if arg.smoke else config
 

@@ -1,4 +1,4 @@
-"""Spoken digits as 256-level mu-law samples at 8 kHz, bits per sample of the test split.
+"""Spoken digits at 8 kHz, bits per sample of the test split: 256 mu-law levels, and 16 bits in any order.
 
 arjax-sweep --sweep=experiments/spoken_digits/sweep.py --workdir=runs/spoken_digits
 """
@@ -6,11 +6,21 @@ arjax-sweep --sweep=experiments/spoken_digits/sweep.py --workdir=runs/spoken_dig
 from arjax.sweep import Run
 
 MODELS = {"wavenet": "WaveNet", "causal_conv": "causal convolution"}
+#: row -> words, train steps of a quarter of an hour on one quiet core
+ANY_ORDER = {
+    "levels": ("any order, one head of 65,536 levels", 115),
+    "base256": ("any order, digits of base 256", 500),
+    "base16": ("any order, digits of base 16", 560),
+}
+#: Of 16 bits: twenty windows of each split are scored, and one is drawn, because a score and a draw are dear.
+FEW = {"evaluate.examples": 20, "sample.num": 1, "train.steps_per_dispatch": 5}
 
 
 def get_sweep() -> list[Run]:
-    """Each network with the same receptive field, about as many parameters and the same steps; nothing is published."""
-    return [
+    """Each network with the same receptive field, about as many parameters and the same steps; then chains of windows
+    of 16 bits at equal minutes. Nothing is published.
+    """
+    mu_law = [
         Run(
             f"spoken-digits-{network}",
             f"configs/spoken_digits.py:network={network}",
@@ -19,3 +29,17 @@ def get_sweep() -> list[Run]:
         )
         for network, model in MODELS.items()
     ]
+    any_order = [
+        Run(
+            f"speech-{row}",
+            f"configs/cascades.py:data=speech,row={row}",
+            FEW
+            | {"train.steps": steps, "train.eval_every": steps, "optimizer.warmup_steps": steps // 10}
+            | {"train.checkpoint_every": 100 if steps > 200 else 30, "train.log_every": 50 if steps > 200 else 15},
+            "spoken digits, 16 bits",
+            words,
+            metric="bits_per_dim",
+        )
+        for row, (words, steps) in ANY_ORDER.items()
+    ]
+    return [*mu_law, *any_order]
