@@ -220,10 +220,9 @@ plt.show()
 
 # %% [markdown]
 # The errors of the first stage grow faster after beginnings of the model than after beginnings of the data. More
-# teacher forcing makes both errors smaller, and their ratio hardly changes. Rollouts with the true distribution have the
-# smallest errors, but in practice that distribution is unknown. With the next token of the data as the target, rollouts
-# make both errors larger, because it is a wrong target after a drawn beginning:
-# [a study](../../experiments/exposure_bias/README.md) of a GRU on texts of a known LSTM compares all of them.
+# teacher forcing makes both errors smaller, and their ratio hardly changes. Rollouts with the true distribution have
+# the smallest errors, but in practice that distribution is unknown. The target may also be the next token of the data.
+# [A study](../../experiments/exposure_bias/README.md) compares these targets on three kinds of data.
 
 # %% [markdown]
 # ## Long-term dependency
