@@ -85,6 +85,43 @@ def tile_images(images: np.ndarray, columns: int) -> np.ndarray:
     return sheet
 
 
+def sample_rows(path: str | os.PathLike, blocks: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """Draws a row of samples of each model, with its name; a block of rows for each data set.
+
+    Args:
+      path: file to write.
+      blocks: data set -> name of the model -> images [N, H, W] or [N, H, W, 3] in 0..1. A single block has no title.
+    """
+    sheets = [_sheet_of_rows(list(rows.values())) for rows in blocks.values()]
+    # Images have some 5.6 inches beside the names.
+    heights = [5.6 * sheet.shape[0] / sheet.shape[1] + 0.3 for sheet, _ in sheets]
+    figure = new_figure(9, sum(heights))
+    axes = figure.subplots(len(sheets), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axis, (title, rows), (sheet, middles) in zip(axes, blocks.items(), sheets, strict=True):
+        axis.imshow(sheet, vmin=0, vmax=1, interpolation="nearest")
+        axis.set_yticks(middles, list(rows), fontsize=8, parse_math=False)
+        axis.set_xticks([])
+        axis.tick_params(length=0)
+        axis.set_title(title if len(blocks) > 1 else "", fontsize=9, loc="left", parse_math=False)
+        for spine in axis.spines.values():
+            spine.set_visible(False)
+    save_figure(figure, path)
+
+
+def _sheet_of_rows(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, list[float]]:
+    """Rows of images in 0..1 below one another, [height, width, 3], and the middle of each."""
+    strips = [tile_images(x if x.ndim == 4 else np.repeat(x[..., None], 3, axis=-1), len(x)) for x in rows]
+    width = max(strip.shape[1] for strip in strips)
+    gap = max(1, round(max(strip.shape[0] for strip in strips) / 4))
+    sheet = np.ones((sum(strip.shape[0] + gap for strip in strips) - gap, width, 3), np.float32)
+    middles, top = [], 0
+    for strip in strips:
+        sheet[top : top + strip.shape[0], : strip.shape[1]] = strip
+        middles.append(top + strip.shape[0] / 2 - 0.5)
+        top += strip.shape[0] + gap
+    return sheet, middles
+
+
 def codes_figure(counts_K: np.ndarray) -> Any:
     """The share of each code in all uses, the most frequent first; codes without a use are the gap at the end."""
     figure = new_figure(6.4, 3.4)
