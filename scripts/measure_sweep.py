@@ -161,7 +161,7 @@ def finished(run: Run, table: Table) -> tuple[dict[str, Any], dict[str, Any]] | 
     if isinstance(row, UserError):
         raise row
     if row is None or report is None:
-        why = "is not finished" if report is None else "has results of another command than its row: run the sweep"
+        why = "is not finished" if report is None else "has other results than its row asks for: run the sweep"
         print(f"{run.name} {why}", flush=True)
         return None
     return row, report
@@ -175,12 +175,12 @@ def line_of(run: Run, lines: Sequence[dict[str, str]]) -> dict[str, str] | None:
 
 
 def number_cell(results: Mapping[str, Any], name: str, decimals: int) -> str:
-    """`1.718 ± 0.014`: an entry of results.json, "" for none; whole numbers have no decimals."""
-    value = results.get(name, "")
-    if not is_number(value) or isinstance(value, int):
-        return f"{value:,}" if is_number(value) else str(value)
-    stderr = stderr_in(results, name)
-    return f"{value:.{decimals}f}" + ("" if math.isnan(stderr) else f" ± {stderr:.{decimals}f}")
+    """`1.718 ± 0.014`: an entry of results.json, "" for none; counts have no decimals."""
+    value, stderr = results.get(name), stderr_in(results, name)
+    if not is_number(value):
+        return "" if value is None else str(value)
+    cell = f"{value:,}" if isinstance(value, int) and math.isnan(stderr) else f"{value:.{decimals}f}"
+    return cell if math.isnan(stderr) else f"{cell} ± {stderr:.{decimals}f}"
 
 
 def minutes_of(name: str, table: Table) -> float:
@@ -277,7 +277,7 @@ def main(argv: Sequence[str]) -> int:
     if flags.num < 1:
         raise UserError(f"--num must be at least 1, not {flags.num}")
     check_matplotlib()
-    study = open_study(flags.sweep, flags.workdir, [name for name in flags.entries.split(",") if name])
+    study = open_study(flags.sweep, flags.workdir, [name for name in dict.fromkeys(flags.entries.split(",")) if name])
     path = study.home / SAMPLES
     kept = read_arrays(path) if path.exists() else {}
     if any(len(x) != flags.num for x in kept.values() if x.ndim):

@@ -92,34 +92,29 @@ def sample_rows(path: str | os.PathLike, blocks: Mapping[str, Mapping[str, np.nd
       path: file to write.
       blocks: data set -> name of the model -> images [N, H, W] or [N, H, W, 3] in 0..1. A single block has no title.
     """
-    sheets = [_sheet_of_rows(list(rows.values())) for rows in blocks.values()]
-    # Images have some 5.6 inches beside the names.
-    heights = [5.6 * sheet.shape[0] / sheet.shape[1] + 0.3 for sheet, _ in sheets]
-    figure = new_figure(9, sum(heights))
-    axes = figure.subplots(len(sheets), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for axis, (title, rows), (sheet, middles) in zip(axes, blocks.items(), sheets, strict=True):
-        axis.imshow(sheet, vmin=0, vmax=1, interpolation="nearest")
-        axis.set_yticks(middles, list(rows), fontsize=8, parse_math=False)
-        axis.set_xticks([])
-        axis.tick_params(length=0)
-        axis.set_title(title if len(blocks) > 1 else "", fontsize=9, loc="left", parse_math=False)
-        for spine in axis.spines.values():
-            spine.set_visible(False)
+    figure = new_figure(9, 1)
+    (axis,) = row_of_axes(figure, 1)
+    names, middles, bottom = [], [], 0.0  # in widths of a row
+    for title, rows in blocks.items():
+        if len(blocks) > 1:
+            bottom -= 0.05
+            axis.text(0, bottom + 0.01, title, fontsize=9, parse_math=False)
+        for name, images in rows.items():
+            strip = tile_images(images, len(images))
+            height = strip.shape[0] / strip.shape[1]
+            place = (0, 1, bottom - height, bottom)
+            axis.imshow(strip, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=place)
+            names.append(name)
+            middles.append(bottom - height / 2)
+            bottom -= 1.2 * height
+    axis.set(xlim=(0, 1), ylim=(bottom, 0))
+    axis.set_yticks(middles, names, fontsize=8, parse_math=False)
+    axis.set_xticks([])
+    axis.tick_params(length=0)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+    figure.set_figheight(0.2 - 6.6 * bottom)  # names leave some 6.6 of 9 inches
     save_figure(figure, path)
-
-
-def _sheet_of_rows(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, list[float]]:
-    """Rows of images in 0..1 below one another, [height, width, 3], and the middle of each."""
-    strips = [tile_images(x if x.ndim == 4 else np.repeat(x[..., None], 3, axis=-1), len(x)) for x in rows]
-    width = max(strip.shape[1] for strip in strips)
-    gap = max(1, round(max(strip.shape[0] for strip in strips) / 4))
-    sheet = np.ones((sum(strip.shape[0] + gap for strip in strips) - gap, width, 3), np.float32)
-    middles, top = [], 0
-    for strip in strips:
-        sheet[top : top + strip.shape[0], : strip.shape[1]] = strip
-        middles.append(top + strip.shape[0] / 2 - 0.5)
-        top += strip.shape[0] + gap
-    return sheet, middles
 
 
 def codes_figure(counts_K: np.ndarray) -> Any:

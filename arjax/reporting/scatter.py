@@ -64,7 +64,11 @@ def labelled_points(path: str | os.PathLike, panels: Mapping[str, Sequence[Point
         _draw_points(axis, points)
         label_axes(axis, xlabel, ylabel, title)
     kinds = {point.kind for points in panels.values() for point in points}
-    handles = [axes[0].plot([], [], *MARKERS[kind], label=kind)[0] for kind in MARKERS if kind in kinds]
+    handles = [
+        axes[0].plot([], [], marker, color=color, markersize=5, label=kind)[0]
+        for kind, (marker, color) in MARKERS.items()
+        if kind in kinds
+    ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     figure.draw_without_rendering()  # labels need panels of their final size
     figure.set_layout_engine("none")
@@ -133,8 +137,10 @@ def _places(
                 np.nansum(_overlap(box, others_N4)) + 2 * (size.prod() - _overlap(box, inside_4[None])[0])
                 for box, _ in options
             ]
-            # A label that is far away costs as much as one that covers others by a few letters.
-            cost = np.array(covered) / size[1] + [0.5 * far for _, far in options]
+            rivals_P2 = np.delete(at_P2, p, axis=0)
+            unclear = [far < FAR and (_gaps(box, rivals_P2) < 1.3 * _gaps(box, at[None])).any() for box, far in options]
+            # A far label, or one that seems to be that of another point, costs as much as one that covers letters.
+            cost = np.array(covered) / size[1] + 15 * np.array(unclear) + [0.5 * far for _, far in options]
             boxes_P4[p], distances[p] = options[int(np.argmin(cost))]
     return [(box[0], box[1], distance) for box, distance in zip(boxes_P4, distances, strict=True)]
 
@@ -150,3 +156,8 @@ def _overlap(box_4: np.ndarray, others_N4: np.ndarray) -> np.ndarray:
     """The areas that boxes (left, bottom, right, top) share with one of them."""
     sides_N2 = np.minimum(box_4[2:], others_N4[:, 2:]) - np.maximum(box_4[:2], others_N4[:, :2])
     return np.clip(sides_N2, 0, None).prod(axis=1)
+
+
+def _gaps(box_4: np.ndarray, at_N2: np.ndarray) -> np.ndarray:
+    """The distances of points from a box (left, bottom, right, top)."""
+    return np.linalg.norm(at_N2 - np.clip(at_N2, box_4[:2], box_4[2:]), axis=1)

@@ -60,11 +60,14 @@ def measured_rows(page: Path, columns: Sequence[str]) -> list[list[str]]:
 def measured_table(page: Path) -> list[list[str]]:
     """The names of the columns of the measured table of a page, and the cells of its rows; [] where there is none yet.
 
-    Raises `UserError` as `write_measured`.
+    Raises:
+      UserError: as `write_measured`, or a row has more or fewer cells than the table has columns.
     """
     _, inside, _ = _around_table(page)
     lines = [re.split(r"(?<!\\)\|", line)[1:-1] for line in inside.splitlines()]
     cells = [[cell.strip().replace("\\|", "|") for cell in line] for line in lines]
+    if any(len(row) != len(cells[0]) for row in cells):
+        raise UserError(f"a row of the table of {page} has more or fewer cells than the table has columns")
     return cells[:1] + cells[2:]
 
 

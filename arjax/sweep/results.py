@@ -139,7 +139,7 @@ def validation_of(metric: str, results: Mapping[str, Any], folder: Path) -> tupl
 
 
 def stderr_in(report: Mapping[str, Any], name: str) -> float:
-    """The standard error of a number of a report, `NAME_stderr` or, of `NAME_nats`, `NAME_stderr`; nan where it has none."""
+    """The standard error of a number of a report: `X_stderr` of X, or of X_nats; nan where the report has none."""
     names = [f"{name}_stderr", f"{name.removesuffix('_nats')}_stderr"]
     return next((report[each] for each in names if is_number(report.get(each))), math.nan)
 
