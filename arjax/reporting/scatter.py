@@ -71,7 +71,6 @@ def labelled_points(path: str | os.PathLike, panels: Mapping[str, Sequence[Point
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     figure.draw_without_rendering()  # labels need panels of their final size
-    figure.set_layout_engine("none")
     for axis, points in zip(axes, panels.values(), strict=False):
         _write_labels(axis, points)
     save_figure(figure, path)

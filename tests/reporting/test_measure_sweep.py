@@ -247,7 +247,10 @@ def test_mistakes(study, num, finished, sentence):
 
 def test_labels_cover_neither_each_other_nor_points_and_kinds_have_markers(monkeypatch, tmp_path):
     near = [Point(f"model number {i}", 64.0, 2.0 + 0.002 * i, 0.001, ("exact", "bound")[i % 2]) for i in range(5)]
-    panels = {"digits": [*near, Point("far $x", 1000.0, 2.1)], "MNIST": [Point("no call", 0.0, 1.0, 0.1, "estimate")]}
+    panels = {
+        "digits": [*near, Point("a $name with no place on the right of its point", 1000.0, 2.1)],
+        "MNIST": [Point("no call", 0.0, 1.0, 0.1, "estimate")],
+    }
     figures = []
     module = "arjax.reporting.scatter.save_figure"
     monkeypatch.setattr(module, lambda figure, path: figures.append(figure))
