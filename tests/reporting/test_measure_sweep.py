@@ -17,6 +17,7 @@ import arjax
 from arjax.core.errors import UserError
 from arjax.core.files import read_arrays
 from arjax.core.spec import EventSpec
+from arjax.reporting.plots import sample_rows
 from arjax.reporting.scatter import Point, labelled_points
 from arjax.reporting.tables import measured_table
 from arjax.sweep.runs import config_of, reads, stages
@@ -268,6 +269,20 @@ def test_labels_cover_neither_each_other_nor_points_and_kinds_have_markers(monke
     assert not any(box.contains(*point) for box in boxes for point in at)
     markers = {line.get_marker() for line in first.lines if len(line.get_xdata()) == 1}
     assert {"o", "v"} <= markers and "s" not in markers
+
+
+def test_rows_of_samples_stand_in_blocks_with_titles(monkeypatch, tmp_path):
+    figures = []
+    monkeypatch.setattr("arjax.reporting.plots.save_figure", lambda figure, path: figures.append(figure))
+    first, second = {"a": np.zeros((2, 4, 4))}, {"b": np.ones((2, 4, 4, 3)), "c": np.zeros((2, 3, 6))}
+    for blocks in ({"one": first, "two": second}, {"two": second}):
+        sample_rows(tmp_path / "samples.png", blocks)
+    (both,), (single,) = (figure.axes for figure in figures)
+    assert [text.get_text() for text in both.texts] == ["one", "two"] and not single.texts
+    assert [text.get_text() for text in both.get_yticklabels()] == ["a", "b", "c"]
+    edges = [edge for image in both.images for edge in image.get_extent()[:1:-1]]  # the top and the bottom of each row
+    edges.insert(2, both.texts[1].get_position()[1])
+    assert edges == sorted(edges, reverse=True) and len(edges) == 7
 
 
 def test_pictures_are_written(study):
