@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from arjax.reporting.figures import label_axes, new_figure, row_of_axes, save_figure
+from arjax.reporting.figures import label_axes, new_figure, row_of_axes, save_figure, whole_ticks
 
 
 def log_curves(
@@ -50,7 +50,7 @@ def learning_curves(path: str | os.PathLike, panels: Sequence[tuple[str, str, Ma
     )
     for axis, (_, _, curves) in zip(figure.axes, panels, strict=True):
         axis.set_xscale("log")
-        _whole_ticks(axis.xaxis)
+        whole_ticks(axis.xaxis)
         # The scores of the first steps are far above the rest: the axis shows twice the range of the last scores.
         ends = [min(curve.y) for curve in curves.values()]
         highest = max(max(curve.y) for curve in curves.values())
@@ -58,16 +58,6 @@ def learning_curves(path: str | os.PathLike, panels: Sequence[tuple[str, str, Ma
         top = highest if len(curves) == 1 else min(highest, max(ends) + span)
         axis.set_ylim(min(ends) - 0.2 * span, top + 0.05 * span)
     save_figure(figure, path)
-
-
-def _whole_ticks(axis: Any) -> None:
-    """Numbers such as 5,000 at 1, 2 and 5 times the powers of ten of a logarithmic axis."""
-    from matplotlib import ticker
-
-    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axis.set_minor_formatter(ticker.NullFormatter())
-    axis.set_tick_params(labelsize=8)
 
 
 def _panels_of_curves(panels: Sequence[tuple[str, str, Mapping[str, Any]]], xlabel: str) -> Any:

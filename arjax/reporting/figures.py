@@ -69,6 +69,16 @@ def label_axes(axis: Any, xlabel: str, ylabel: str, title: str) -> None:
         axis.spines[side].set_visible(False)
 
 
+def whole_ticks(axis: Any) -> None:
+    """Numbers such as 5,000 at 1, 2 and 5 times the powers of ten of a logarithmic axis."""
+    from matplotlib import ticker
+
+    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axis.set_minor_formatter(ticker.NullFormatter())
+    axis.set_tick_params(labelsize=8)
+
+
 def save_figure(figure: Any, path: str | os.PathLike) -> None:
     """Writes a figure, and the folder for it; raises `UserError` where the disk refuses."""
     with writing(path):

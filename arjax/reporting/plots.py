@@ -85,6 +85,38 @@ def tile_images(images: np.ndarray, columns: int) -> np.ndarray:
     return sheet
 
 
+def sample_rows(path: str | os.PathLike, blocks: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """Draws a row of samples of each model, with its name; a block of rows for each data set.
+
+    Args:
+      path: file to write.
+      blocks: data set -> name of the model -> images [N, H, W] or [N, H, W, 3] in 0..1. A single block has no title.
+    """
+    figure = new_figure(9, 1)
+    (axis,) = row_of_axes(figure, 1)
+    names, middles, bottom = [], [], 0.0  # in widths of a row
+    for title, rows in blocks.items():
+        if len(blocks) > 1:
+            bottom -= 0.05
+            axis.text(0, bottom + 0.01, title, fontsize=9, parse_math=False)
+        for name, images in rows.items():
+            strip = tile_images(images, len(images))
+            height = strip.shape[0] / strip.shape[1]
+            place = (0, 1, bottom - height, bottom)
+            axis.imshow(strip, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=place)
+            names.append(name)
+            middles.append(bottom - height / 2)
+            bottom -= 1.2 * height
+    axis.set(xlim=(0, 1), ylim=(bottom, 0))
+    axis.set_yticks(middles, names, fontsize=8, parse_math=False)
+    axis.set_xticks([])
+    axis.tick_params(length=0)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+    figure.set_figheight(0.2 - 6.6 * bottom)  # names leave some 6.6 of 9 inches
+    save_figure(figure, path)
+
+
 def codes_figure(counts_K: np.ndarray) -> Any:
     """The share of each code in all uses, the most frequent first; codes without a use are the gap at the end."""
     figure = new_figure(6.4, 3.4)

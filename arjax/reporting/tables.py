@@ -51,12 +51,24 @@ def measured_rows(page: Path, columns: Sequence[str]) -> list[list[str]]:
     Raises:
       UserError: as `write_measured`, or the table has other columns.
     """
+    head, *rows = measured_table(page) or [list(columns)]
+    if head != list(columns):
+        raise UserError(f"the table of {page} has other columns: empty it first")
+    return rows
+
+
+def measured_table(page: Path) -> list[list[str]]:
+    """The names of the columns of the measured table of a page, and the cells of its rows; [] where there is none yet.
+
+    Raises:
+      UserError: as `write_measured`, or a row has more or fewer cells than the table has columns.
+    """
     _, inside, _ = _around_table(page)
     lines = [re.split(r"(?<!\\)\|", line)[1:-1] for line in inside.splitlines()]
     cells = [[cell.strip().replace("\\|", "|") for cell in line] for line in lines]
-    if cells and cells[0] != list(columns):
-        raise UserError(f"the table of {page} has other columns: empty it first")
-    return cells[2:]
+    if any(len(row) != len(cells[0]) for row in cells):
+        raise UserError(f"a row of the table of {page} has more or fewer cells than the table has columns")
+    return cells[:1] + cells[2:]
 
 
 def write_measured(page: Path, table: str) -> None:

@@ -43,14 +43,6 @@ COLUMNS = (
 )
 #: Columns that older tables lack.
 OPTIONAL = ("name", *COLUMNS[13:])
-# The standard error that belongs to a metric, where a report has it under another name than `METRIC_stderr`.
-STDERR_OF = {
-    "nll_nats": "nll_stderr",
-    "negative_elbo_nats": "negative_elbo_stderr",
-    "k_step_bound_nats": "k_step_bound_stderr",
-    "importance_bound_nats": "importance_bound_stderr",
-    "chain_bound_nats": "chain_bound_stderr",
-}
 #: Words in the names of losses.
 LOSSES = ("nats", "bits", "error", "excess", "perplexity", "sample_score")
 #: Fields of a config that the tables and the curves need.
@@ -93,7 +85,7 @@ def result_row(run: Run, folder: Path) -> dict[str, Any]:
     numbers = [name for name, value in results.items() if is_number(value)]
     if run.metric not in numbers:
         raise UserError(f"run {run.name!r} reports no {run.metric!r}{did_you_mean(run.metric, numbers)}")
-    stderr = results.get(_stderr_of(run.metric), math.nan)
+    stderr = stderr_in(results, run.metric)
     validation, validation_stderr = validation_of(run.metric, results, folder)
     speed = results.get("train_sites_per_second", math.nan)
     values = {
@@ -112,7 +104,7 @@ def result_row(run: Run, folder: Path) -> dict[str, Any]:
         "command": run.command(),
         "value_stderr": number(stderr, digits=3),
         "sites_per_second": number(speed if is_number(speed) else math.nan, digits=3),
-        "kind": "bound" if "bound" in run.metric or "elbo" in run.metric else results["kind"],
+        "kind": kind_of(run.metric, results),
         "validation": number(validation),
         "validation_stderr": number(validation_stderr, digits=3),
         "best_step": results["best_step"],
@@ -142,13 +134,19 @@ def validation_of(metric: str, results: Mapping[str, Any], folder: Path) -> tupl
         lines = [line for line in read_metrics(folder) if line["step"] == results["best_step"]]
         known = {name.replace("validation/", "validation_"): value for line in lines for name, value in line.items()}
         known |= results
-    names = (f"validation_{name}" for name in (metric, _stderr_of(metric)))
-    value, stderr = (known[name] if is_number(known.get(name)) else math.nan for name in names)
-    return value, stderr
+    name = f"validation_{metric}"
+    return known[name] if is_number(known.get(name)) else math.nan, stderr_in(known, name)
 
 
-def _stderr_of(metric: str) -> str:
-    return STDERR_OF.get(metric, f"{metric}_stderr")
+def stderr_in(report: Mapping[str, Any], name: str) -> float:
+    """The standard error of a number of a report: `X_stderr` of X, or of X_nats; nan where the report has none."""
+    names = [f"{name}_stderr", f"{name.removesuffix('_nats')}_stderr"]
+    return next((report[each] for each in names if is_number(report.get(each))), math.nan)
+
+
+def kind_of(metric: str, report: Mapping[str, Any]) -> str:
+    """The kind of a metric of a report: of its likelihood, unless the metric is a bound by its name."""
+    return "bound" if "bound" in metric or "elbo" in metric else report["kind"]
 
 
 def best_by_validation(rows: Sequence[Mapping[str, Any]]) -> list[bool]:

@@ -14,6 +14,7 @@ from arjax.reporting.tables import (
     format_count,
     markdown_table,
     measured_rows,
+    measured_table,
     print_table,
     write_measured,
 )
@@ -39,6 +40,9 @@ def test_a_measured_table_takes_the_place_of_the_last_one_and_is_read_back(tmp_p
         measured_rows(page, ["name", "m"])
     with pytest.raises(UserError, match=r"none\.md"):
         write_measured(tmp_path / "none.md", "x")
+    write_measured(page, "| name | n |\n| -- | -- |\n| a |")
+    with pytest.raises(UserError, match="more or fewer cells"):
+        measured_table(page)
     page.write_text("<!-- measured -->\nno end")
     with pytest.raises(UserError, match="no place for a table"):
         write_measured(page, "x")

@@ -13,6 +13,7 @@ from arjax.evaluation.likelihood import MEASURES
 from arjax.evaluation.summaries import summarize
 from arjax.reporting.reports import OF_A_RUN, OF_EXPOSURE, SCORES, TERMS
 from arjax.reporting.writers import read_metrics
+from arjax.sweep.results import stderr_in
 from arjax.training.loop import train
 
 
@@ -63,3 +64,10 @@ def test_the_names_of_all_numbers_of_a_run_are_known(tmp_path):
     told = {name.replace("validation/", "validation_"): value for name, value in line.items() if "valid" in name}
     assert told == {name: value for name, value in results.items() if name.startswith("validation_")}
     assert len(told) > 3
+
+
+def test_the_standard_error_of_a_number_has_one_of_two_names():
+    report = {"excess_nats": 1.0, "excess_stderr": 0.1, "validation_rate_stderr": 0.2, "nll_stderr": None}
+    report |= {"solver_error_nats_stderr": 0.3, "bits_per_dim_stderr": 0.4, "bits_per_stderr": 9.0}
+    names = ("excess_nats", "validation_rate_nats", "solver_error_nats", "bits_per_dim", "nll_nats", "perplexity")
+    assert [str(stderr_in(report, name)) for name in names] == ["0.1", "0.2", "0.3", "0.4", "nan", "nan"]

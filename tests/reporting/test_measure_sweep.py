@@ -1,0 +1,319 @@
+"""The measured table of a study: finished rows are measured, others keep the line and the samples that they have."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from sweep_cases import REPORT
+
+import arjax
+from arjax.core.errors import UserError
+from arjax.core.files import read_arrays
+from arjax.core.spec import EventSpec
+from arjax.reporting.plots import sample_rows
+from arjax.reporting.scatter import Point, labelled_points
+from arjax.reporting.tables import measured_table
+from arjax.sweep.runs import config_of, reads, stages
+from arjax.sweep.table import Table, load_sweep
+
+SWEEP = """
+from arjax.sweep import Run
+def get_sweep(arg=""):
+    return [Run(*row, **fields) for row, fields in {rows}]
+"""
+DIGITS, BITS = EventSpec((8, 8), (), "levels", 17), "bits_per_dim"
+HEAD = ["model", "bits/dim", "kind", "parameters", "minutes", "network calls", "seconds per sample"]
+
+
+class Fakes:
+    """A study of fake runs: their reports are written, and drawing from one gives an array with its calls."""
+
+    def __init__(self, script, folder: Path):
+        self.script, self.page, self.runs = script, folder / "page" / "README.md", folder / "runs"
+        self.draws: dict[str, tuple] = {}
+        self.page.parent.mkdir()
+        self.page.write_text("<!-- measured -->\n<!-- end measured -->\n")
+
+    def write(self, *rows, **reports):
+        """Writes a sweep of (name, config, fields of its row); those with a report, numbers by name, are finished."""
+        named = [((name, config), fields) for name, config, fields in rows]
+        (self.page.parent / "sweep.py").write_text(SWEEP.format(rows=named))
+        table = Table(load_sweep(self.sweep), self.runs, self.sweep)
+        for run in table.runs:
+            if run.name in reports:
+                folder = self.runs / run.name
+                folder.mkdir(parents=True, exist_ok=True)
+                config = {"network": {"name": "made"}, "model": {}, "train": {"batch_size": 1}}
+                (folder / "config.json").write_text(json.dumps(config | {"evaluate": {"split": "test"}}))
+                (folder / "results.json").write_text(json.dumps(REPORT | {"kind": "exact"} | reports[run.name]))
+                table.finish(run)
+
+    @property
+    def sweep(self) -> str:
+        return str(self.page.parent / "sweep.py")
+
+    def measure(self, *flags, num=5):
+        """Runs the script; returns the lines of the table of the page, by column."""
+        flags = [f"--sweep={self.sweep}", f"--workdir={self.runs}", f"--num={num}", *flags]
+        assert self.script.main(flags) == 0
+        head, *rows = measured_table(self.page)
+        return [dict(zip(head, row, strict=True)) for row in rows]
+
+    @property
+    def samples(self) -> dict[str, np.ndarray]:
+        return read_arrays(self.page.with_name("samples.npz"))
+
+    def has(self, name: str) -> bool:
+        return self.page.with_name(name).exists()
+
+    def open_run(self, folder):
+        event, value, calls = self.draws.get(Path(folder).name, (DIGITS, 3, 64))
+
+        def draw(params, keys):
+            x = np.zeros((len(keys), *event.shape)) + value
+            return SimpleNamespace(x=x, stats={"network_calls": np.arange(len(keys)) + calls})
+
+        model, data = SimpleNamespace(draw=draw, event=event), SimpleNamespace(in_data_units=lambda x: x)
+        return SimpleNamespace(model=model, dataset=data, params=None)
+
+
+@pytest.fixture
+def study(load_script, monkeypatch, tmp_path):
+    script = load_script("scripts/measure_sweep.py")
+    fakes = Fakes(script, tmp_path)
+    monkeypatch.setattr(arjax, "open_run", fakes.open_run)
+    ticks = itertools.accumulate(itertools.repeat(0.5))  # of a clock that is read before and after each draw
+    monkeypatch.setattr(script, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    return fakes
+
+
+def bits(value, **more):
+    return {BITS: value, f"{BITS}_stderr": 0.25} | more
+
+
+def three_rows(study):
+    """A row; a bound that reads a run without a row, which reads another one."""
+    tokenizer = f"configs/tokens.py:tokenizer={study.runs}"
+    bound = "importance_bound_bits_per_dim"
+    study.write(
+        ("first", "configs/digits.py", {"metric": BITS, "listed": False}),
+        ("second", f"{tokenizer}/first", {"metric": BITS, "listed": False}),
+        ("made", "configs/digits.py", {"metric": BITS, "model": "MADE"}),
+        ("vae", f"{tokenizer}/second", {"metric": bound, "model": "VAE"}),
+        first=bits(1.0),
+        second=bits(1.0),
+        made=bits(2.0, num_params=1500),
+        vae=bits(1.0, **{bound: 3.0, f"{bound}_stderr": 0.5}),
+    )
+
+
+def test_finished_rows_are_measured_and_others_keep_what_they_have(study, monkeypatch):
+    three_rows(study)
+    study.draws = {"made": (DIGITS, np.arange(8), 0), "vae": (DIGITS, 3, 0)}
+    first, second = study.measure()
+    # the mean of 0 to 4 calls, and half a second for five samples
+    assert list(first) == HEAD
+    assert list(first.values()) == ["MADE", "2.000 ± 0.250", "exact", "1,500", "1.5", "2", "0.1"]
+    assert list(second.values())[:3] == ["VAE", "3.000 ± 0.500", "bound"]
+    assert second["minutes"] == "4.5"  # with those of the two runs that it needs
+    samples = study.samples
+    np.testing.assert_array_equal(samples["made"], np.broadcast_to(np.arange(8), (5, 8, 8)))
+    assert samples["made"].dtype == np.uint8 and samples["made white"] == samples["vae white"] == 16
+    assert study.has("samples.png") and not study.has("calls.png")  # the calls are the same
+
+    shutil.rmtree(study.runs / "vae")
+    drawn = []
+    monkeypatch.setattr(study.script, "sample_rows", lambda path, blocks: drawn.append(blocks))
+    monkeypatch.setattr(study.script, "labelled_points", lambda path, panels, *labels: drawn.append(panels))
+    study.draws["made"] = (DIGITS, 8, 62)
+    first, again = study.measure()
+    assert again == second and first["network calls"] == "64"
+    assert study.samples.keys() == samples.keys()
+    rows, points = drawn
+    assert list(rows) == [""] and list(rows[""]) == ["MADE", "VAE"]
+    assert (
+        rows[""]["MADE"].max() == 8 / 16 and rows[""]["VAE"].max() == 3 / 16
+    )  # of the largest level, not of the samples
+    assert points == {"": [Point("MADE", 64.0, 2.0, 0.25, "exact"), Point("VAE", 2.0, 3.0, 0.5, "bound")]}
+
+
+def test_a_missing_run_that_a_row_reads_is_named(study):
+    three_rows(study)
+    shutil.rmtree(study.runs / "first")
+    with pytest.raises(UserError, match=r"first has no finished run, and another row reads it"):
+        study.measure()
+
+
+def test_results_of_another_row_are_not_measured(study, capsys):
+    rows = [(name, "configs/digits.py", {"metric": BITS}) for name in ("a", "b")]
+    study.write(*rows, a=bits(1.0), b=bits(2.0))
+    study.write(rows[0], ("b", "configs/digits.py", {"metric": BITS, "overrides": {"seed": 1}}))
+    assert [line["model"] for line in study.measure()] == ["a"]
+    assert "b has other results than its row asks for" in capsys.readouterr().out
+
+
+def test_several_data_sets_have_a_column_blocks_and_panels(study, monkeypatch):
+    names = [("a", "MNIST"), ("b", "speech"), ("c", "MNIST"), ("d", "speech")]
+    fields = {"model": "LSTM", "metric": "nll_nats"}
+    rows = [(name, "configs/digits.py", fields | {"dataset": data}) for name, data in names[:2]]
+    rows += [(name, "configs/digits.py", {"metric": "nll_nats", "dataset": data}) for name, data in names[2:]]
+    reports = {name: {"nll_nats": 1234.5678 + i, "nll_stderr": 0.25} for i, (name, _) in enumerate(names)}
+    study.write(*rows, **reports)
+    study.draws = {"a": (EventSpec((4, 4)), 1, 3), "b": (EventSpec((9,), (), "tokens", 300), 299, 7)}
+    study.draws |= {
+        "c": (EventSpec((4, 4), (3,), "levels", 256), 255, 3),
+        "d": (EventSpec((4, 4), (), "real"), -2.5, 3),
+    }
+    drawn = []
+    monkeypatch.setattr(study.script, "labelled_points", lambda path, panels, *labels: drawn.append((panels, labels)))
+    lines = study.measure()
+    assert list(lines[0]) == ["data", "model", "nats", *HEAD[2:]]
+    assert [(line["data"], line["model"], line["nats"]) for line in lines] == [
+        ("MNIST", "LSTM", "1234.57 ± 0.25"),
+        ("speech", "LSTM", "1235.57 ± 0.25"),
+        ("MNIST", "c", "1236.57 ± 0.25"),
+        ("speech", "d", "1237.57 ± 0.25"),
+    ]
+    ((panels, labels),) = drawn
+    assert {data: [(point.label, point.x) for point in points] for data, points in panels.items()} == {
+        "MNIST": [("LSTM", 5.0), ("c", 5.0)],
+        "speech": [("LSTM", 9.0), ("d", 5.0)],
+    }
+    assert labels == ("network calls of a sample", "nats")
+    blocks = []
+    monkeypatch.setattr(study.script, "sample_rows", lambda path, rows: blocks.append(rows))
+    shutil.rmtree(study.runs / "a")
+    shutil.rmtree(study.runs / "b")
+    assert study.measure() == lines  # rows of the same words are those of their data set
+    assert {data: list(rows) for data, rows in blocks[0].items()} == {"MNIST": ["LSTM", "c"], "speech": ["d"]}
+    assert blocks[0]["MNIST"]["LSTM"].max() == blocks[0]["MNIST"]["c"].max() == 1
+    samples = study.samples
+    assert samples["b"].dtype == np.uint16 and samples["b"].shape == (5, 9) and "b white" not in samples
+    assert samples["d"].dtype == np.float32 and samples["c"].shape == (5, 4, 4, 3)
+
+
+def test_sequences_alone_have_no_picture(study):
+    study.write(("a", "configs/text.py", {"metric": "bits_per_char"}), a={"bits_per_char": 1.5})
+    study.draws = {"a": (EventSpec((9,), (), "tokens", 20), 1, 3)}
+    (line,) = study.measure()
+    assert line["bits per char"] == "1.50" and study.has("samples.npz") and not study.has("samples.png")
+
+
+def test_entries_are_columns(study):
+    rows = [(name, "configs/digits.py", {"metric": BITS}) for name in ("a", "b")]
+    terms = {"rate_nats": 12.376, "rate_stderr": 0.5, "squared_error": 0.25, "codes_used": 1240}
+    study.write(*rows, a=bits(2.0, **terms), b=bits(2.5))
+    flag = "--entries=rate_nats,squared_error,codes_used"
+    first, second = study.measure(flag)
+    assert list(first) == [*HEAD, "rate_nats", "squared_error", "codes_used"]
+    assert list(first.values())[7:] == ["12.38 ± 0.50", "0.25", "1,240"]
+    assert list(second.values())[7:] == ["", "", ""]
+    shutil.rmtree(study.runs / "a")
+    with pytest.raises(UserError, match=r"other columns, such as 'rate_nats', .* as 'a' is not finished"):
+        study.measure()
+    assert study.measure(flag)[0] == first
+    with pytest.raises(UserError, match=r"no finished run of .* reports 'bits_per_dims', did you mean 'bits_per_dim'"):
+        study.measure(flag + ",bits_per_dims")
+
+
+def test_one_column_of_scores_has_one_unit_and_one_line_for_each_name(study):
+    one, other = (("a", "configs/digits.py", {"metric": BITS}), ("b", "configs/digits.py", {"metric": "nll_nats"}))
+    study.write(one, other, a=bits(1.0))
+    with pytest.raises(UserError, match=r"scores in bits/dim and in nats"):
+        study.measure()
+    study.write(*(("ab"[i], "configs/digits.py", {"metric": BITS, "model": "MADE"}) for i in range(2)), a=bits(1.0))
+    with pytest.raises(UserError, match=r"two rows of .* are named 'MADE'"):
+        study.measure()
+
+
+@pytest.mark.parametrize(
+    ("num", "finished", "sentence"),
+    [(0, True, "--num must be at least 1"), (5, False, "has no finished run"), (3, True, "another number of samples")],
+)
+def test_mistakes(study, num, finished, sentence):
+    study.write(("made", "configs/digits.py", {"metric": BITS}), **{"made": bits(1.0)} if finished else {})
+    np.savez(study.page.with_name("samples.npz"), made=np.zeros((5, 8, 8), np.uint8))
+    before = study.page.read_text()
+    with pytest.raises(UserError, match=sentence):
+        study.measure(num=num)
+    assert study.page.read_text() == before
+
+
+def test_labels_cover_neither_each_other_nor_points_and_kinds_have_markers(monkeypatch, tmp_path):
+    near = [Point(f"model number {i}", 64.0, 2.0 + 0.002 * i, 0.001, ("exact", "bound")[i % 2]) for i in range(5)]
+    panels = {
+        "digits": [*near, Point("a $name with no place on the right of its point", 1000.0, 2.1)],
+        "MNIST": [Point("no call", 0.0, 1.0, 0.1, "estimate")],
+    }
+    figures = []
+    module = "arjax.reporting.scatter.save_figure"
+    monkeypatch.setattr(module, lambda figure, path: figures.append(figure))
+    labelled_points(tmp_path / "calls.png", panels, "calls", "bits/dim")
+    (figure,) = figures
+    first, second = figure.axes
+    assert [axis.get_title() for axis in figure.axes] == list(panels)
+    assert first.get_xscale() == "log" and second.get_xscale() == "symlog"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["exact", "bound", "estimate"]
+    boxes = [text.get_window_extent() for text in first.texts]
+    assert [text.get_text() for text in first.texts] == [point.label for point in panels["digits"]]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    assert all(first.get_window_extent().contains(*corner) for box in boxes for corner in box.corners())
+    at = first.transData.transform([(point.x, point.y) for point in panels["digits"]])
+    assert not any(box.contains(*point) for box in boxes for point in at)
+    markers = {line.get_marker() for line in first.lines if len(line.get_xdata()) == 1}
+    assert {"o", "v"} <= markers and "s" not in markers
+
+
+def test_rows_of_samples_stand_in_blocks_with_titles(monkeypatch, tmp_path):
+    figures = []
+    monkeypatch.setattr("arjax.reporting.plots.save_figure", lambda figure, path: figures.append(figure))
+    first, second = {"a": np.zeros((2, 4, 4))}, {"b": np.ones((2, 4, 4, 3)), "c": np.zeros((2, 3, 6))}
+    for blocks in ({"one": first, "two": second}, {"two": second}):
+        sample_rows(tmp_path / "samples.png", blocks)
+    (both,), (single,) = (figure.axes for figure in figures)
+    assert [text.get_text() for text in both.texts] == ["one", "two"] and not single.texts
+    assert [text.get_text() for text in both.get_yticklabels()] == ["a", "b", "c"]
+    edges = [edge for image in both.images for edge in image.get_extent()[:1:-1]]  # the top and the bottom of each row
+    edges.insert(2, both.texts[1].get_position()[1])
+    assert edges == sorted(edges, reverse=True) and len(edges) == 7
+
+
+def test_pictures_are_written(study):
+    rows = [(name, "configs/digits.py", {"metric": BITS, "dataset": name}) for name in ("a", "b")]
+    study.write(*rows, a=bits(1.0), b=bits(2.0))
+    study.draws = {"a": (EventSpec((8, 8)), 1, 3), "b": (EventSpec((5, 5), (3,), "levels", 256), (255, 0, 0), 64)}
+    study.measure()
+    picture = imread(study.page.with_name("samples.png"))[..., :3]
+    assert (picture == (1, 0, 0)).all(-1).mean() > 0.2  # the colour images of b
+    assert imread(study.page.with_name("calls.png")).std() > 0
+
+
+def test_the_row_of_tokens_follows_its_tokenizer(load_script, repository, monkeypatch, tmp_path):
+    monkeypatch.chdir(repository)  # a sweep file names its configs from there
+    runs = load_script("experiments/joints/sweep.py").get_sweep(str(tmp_path))
+    needs = reads(runs, {run.name: tmp_path / run.name for run in runs})
+    assert {name: of for name, of in needs.items() if of} == {"tokens": {"tokenizer"}}
+    assert [run.name for run in stages(runs, needs)[1]] == ["tokens"]
+    assert [run.name for run in runs if not run.listed] == ["tokenizer"]
+    cascades = [config_of(run).model for run in runs if run.name.startswith("cascade_")]
+    assert [model.stages for model in cascades] == ["subsampled", "haar", "averaged"]
+
+
+def test_the_page_of_joints_can_be_measured_again(load_script, repository, monkeypatch):
+    """Its table has the columns of the script, and each of its lines and of its samples is that of a row."""
+    monkeypatch.chdir(repository)
+    script, home = load_script("scripts/measure_sweep.py"), repository / "experiments/joints"
+    head, *cells = measured_table(home / "README.md")
+    table = Table(load_sweep(str(home / "sweep.py")), Path("runs/joints"), "sweep.py")
+    lines = [dict(zip(head, line, strict=True)) for line in cells]
+    kept = {run.name: line for run in script.listed(table) if (line := script.line_of(run, lines))}
+    assert script.Study(home, table, "bits/dim", [], {}, kept).columns == head == HEAD
+    assert list(kept.values()) == lines
+    assert read_arrays(home / "samples.npz").keys() == {f"{name}{end}" for name in kept for end in ("", script.WHITE)}
