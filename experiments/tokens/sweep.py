@@ -1,7 +1,7 @@
-"""Tokens of binarized MNIST against pixels: seven to twenty minutes a row on one CPU core.
+r"""Tokens of binarized MNIST against pixels: seven to twenty minutes a row on one CPU core.
 
 arjax-sweep --sweep=experiments/tokens/sweep.py --workdir=runs/tokens
-python scripts/measure_sweep.py --sweep=experiments/tokens/sweep.py --workdir=runs/tokens \\
+python scripts/measure_sweep.py --sweep=experiments/tokens/sweep.py --workdir=runs/tokens \
     --entries=rate_nats,distortion_nats,codes_used
 """
 
