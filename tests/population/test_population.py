@@ -92,7 +92,14 @@ def test_members_are_scored_on_as_many_examples_as_their_runs(tmp_path):
     config.seed = 4
     single, member = train(build(config), tmp_path).results, scores.results[0][0]
     assert scores.test_rows.shape == scores.validation_rows.shape == (1, 1, 5)
-    for name in ("num_examples", "validation_num_examples", "nll_nats", "nll_stderr", "truth_nll_nats", "excess_stderr"):
+    for name in (
+        "num_examples",
+        "validation_num_examples",
+        "nll_nats",
+        "nll_stderr",
+        "truth_nll_nats",
+        "excess_stderr",
+    ):
         assert member[name] == pytest.approx(single[name], rel=1e-4), name
 
 
