@@ -97,6 +97,25 @@ def test_members_stand_beside_the_known_truth_of_their_data(tmp_path):
     assert scores.results[0][0]["excess_nats"] != scores.results[1][0]["excess_nats"]
 
 
+def test_members_are_scored_on_as_many_examples_as_their_runs(tmp_path):
+    config = small_config()
+    config.dataset = dataset_config("markov_chain", order=1, levels=3, length=5, num_examples=64)
+    config.evaluate.examples = 5
+    scores = train_population(Population(config, ["raster"], [4]))
+    config.seed = 4
+    single, member = train(build(config), tmp_path).results, scores.results[0][0]
+    assert scores.test_rows.shape == scores.validation_rows.shape == (1, 1, 5)
+    for name in (
+        "num_examples",
+        "validation_num_examples",
+        "nll_nats",
+        "nll_stderr",
+        "truth_nll_nats",
+        "excess_stderr",
+    ):
+        assert member[name] == pytest.approx(single[name], rel=1e-4), name
+
+
 @pytest.mark.slow
 def test_members_of_any_kind_that_has_an_order(tmp_path):
     """Also of one whose scores are drawn: each member has the noise of its own run."""
