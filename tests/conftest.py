@@ -14,7 +14,9 @@ import importlib.util
 import itertools
 import os
 import pathlib
+import runpy
 import shutil
+import subprocess
 import sys
 import tempfile
 import types
@@ -181,3 +183,31 @@ def load_script(repository: pathlib.Path) -> Callable[[str], types.ModuleType]:
         return module
 
     return load
+
+
+@pytest.fixture
+def run_script(
+    repository: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> Callable[..., subprocess.CompletedProcess]:
+    """A function: runs a file of the repository with arguments, as its command does, and returns the exit code and what
+    was printed. It runs in this process: a new one would take seconds to import what is imported here.
+    """
+
+    def run(file: str, *arguments: str | pathlib.Path) -> subprocess.CompletedProcess:
+        path, code = repository / file, 0
+        beside = {other.stem for other in path.parent.glob("*.py")}
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            for name in beside & sys.modules.keys():
+                patch.delitem(sys.modules, name)
+            patch.syspath_prepend(path.parent)
+            patch.setattr(sys, "argv", [str(path), *map(str, arguments)])
+            try:
+                runpy.run_path(str(path), run_name="__main__")
+            except SystemExit as end:
+                code = end.code or 0
+            for name in beside:
+                sys.modules.pop(name, None)
+        return subprocess.CompletedProcess([file, *arguments], code, *capsys.readouterr())
+
+    return run

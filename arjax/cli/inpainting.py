@@ -47,7 +47,7 @@ def inpaint(setup: Setup, model: AutoregressiveModel, params: Any, options: Conf
     if as_images(np.zeros((1, *model.event.shape)), model.event.grid_shape) is None:
         raise UserError(f"examples of {dataset.name!r} cannot be drawn as images")
     scores = score_hidden(
-        model, params, dataset, split, hidden, visible, setup.evaluate.batch_size, setup.mesh, setup.seed
+        model, params, setup.scored, split, hidden, visible, setup.evaluate.batch_size, setup.mesh, setup.seed
     )
     done = None
     if options.visible == "rest":
@@ -56,6 +56,8 @@ def inpaint(setup: Setup, model: AutoregressiveModel, params: Any, options: Conf
     if jax.process_index() != 0:
         return
     query = f"{options.hidden}_given_{options.visible}_{split}"
+    if setup.evaluate.examples:
+        query += f"_{setup.evaluate.examples}_examples"
     print(f"{query}: {describe_scores(scores, bits=model.event.is_discrete)} ({model.kind})")
     path = workdir / FOLDER / SCORES
     path.parent.mkdir(exist_ok=True)

@@ -43,6 +43,8 @@ MAY_DIFFER = (
     "suggest.",
     "mesh.",
 )
+#: Fields of these sections that choose the best parameters of a training.
+SELECTION = ("evaluate.num_orders", "evaluate.examples")
 DURATIONS = ("train.steps", "train.examples", "train.epochs")
 #: Paths of a user's files, in all data sets that know the contents of their files.
 PATHS = tuple(f"dataset.{name}" for name in ("file", "path", "validation_path", "test_path", "validation", "test"))
@@ -238,7 +240,7 @@ def check_same_run(config: ConfigDict, workdir: str | os.PathLike, training: boo
 def _may_differ(name: str, old: Mapping[str, Any], new: Mapping[str, Any], training: bool, known: bool) -> bool:
     """Whether a run may go on although this field differs. `known`: the run knows the contents of its files."""
     if name.startswith(MAY_DIFFER):
-        return not (training and name == "evaluate.num_orders")
+        return not (training and name in SELECTION)
     if name not in old or name not in new:
         return False
     was, now = old[name], new[name]

@@ -156,6 +156,7 @@ def k_step_scores(
     *,
     steps: int,
     schedule: str = "uniform",
+    examples: int = 0,
     **options: Any,
 ) -> dict[str, float]:
     """The k-step bound of a split: the mean over examples and random orders of
@@ -164,7 +165,7 @@ def k_step_scores(
     It bounds the nats of the mixture of all orders, each drawn in these rounds, from above (Jensen): of the samples of
     `parallel(choose="random")` in a random order. With a round for each step it is the mean over the orders of the
     exact nats (Hoogeboom et al., "Autoregressive Diffusion Models", 2022, equation 3 and section 3.3). Each example has
-    one random order of its own, a function of `seed` and of its place in the split.
+    one random order of its own, a function of `seed` and of its place among the scored examples.
 
     Args:
       model: of all orders, whose network predicts several steps ahead.
@@ -173,6 +174,7 @@ def k_step_scores(
       split: "train", "validation" or "test".
       steps: K, the number of rounds.
       schedule: their sizes, see `arjax.samplers.schedules`.
+      examples: as in `Dataset.thinned`, those that are scored; the sizes are those of all examples.
       **options: of `split_bound`; `seed` is that of the orders.
 
     Returns:
@@ -182,7 +184,8 @@ def k_step_scores(
       UserError: as `round_sizes`.
     """
     sizes = round_sizes(model, params, dataset, steps, schedule)
-    mean, stderr = split_bound(model, params, dataset, split, _k_step_bound, tuple(sizes), **options)
+    scored = dataset.thinned(examples)
+    mean, stderr = split_bound(model, params, scored, split, _k_step_bound, tuple(sizes), **options)
     return {"k_step_bound_nats": mean, "k_step_bound_stderr": stderr, "k_steps": len(sizes)}
 
 

@@ -54,7 +54,8 @@ class Measures:
       exposure: rollouts of the model that measure its exposure bias; 0: none are drawn.
       judge: workdir of the run that scores them; "": no judge.
       length: sites of each text that the judge scores; 0: it scores examples like those of the data.
-      examples: of the split, evenly spaced, that are scored, also in the validations of a training; 0: all.
+      examples: of the split, evenly spaced, that are scored, also in the validations of a training; 0: all. Schedules
+        of rounds, and the examples beside rollouts, are those of the whole data set.
     """
 
     batch_size: int = 128
@@ -136,7 +137,7 @@ def report(
       UserError: there is no such split, or as `Measures.check`.
     """
     options: dict[str, Any] = {"batch_size": measures.batch_size, "seed": seed, "mesh": mesh}
-    dataset = dataset.thinned(measures.examples)
+    whole, dataset = dataset, dataset.thinned(measures.examples)
     if rows is None:
         rows = score_rows(model, params, dataset, split, num_orders=measures.num_orders, **options)
     scores: dict[str, Any] = {
@@ -148,15 +149,15 @@ def report(
     scores |= summarize_rows(rows, model.event, dataset.text_unit, model.kind)
     scores |= _measured_errors(model, params, dataset, split, seed)
     if measures.steps:
-        rounds: dict[str, Any] = {"steps": measures.steps, "schedule": measures.schedule}
+        rounds: dict[str, Any] = {"steps": measures.steps, "schedule": measures.schedule, "examples": measures.examples}
         of_steps = require(model, "conditionals", "config.evaluate.steps")
-        scores |= k_step_scores(of_steps, params, dataset, split, **rounds, **options)
+        scores |= k_step_scores(of_steps, params, whole, split, **rounds, **options)
     if measures.samples:
         scores |= sampled_scores(model, params, dataset, split, samples=measures.samples, **options)
     if not measures.exposure:
         return Report(scores)
     judge = open_judge(model, dataset, measures, open_run)
-    bias = _exposure(model, params, dataset, split, measures, judge, mesh, seed)
+    bias = _exposure(model, params, whole, split, measures, judge, mesh, seed)
     return Report(scores | bias.scores, bias.curves)
 
 

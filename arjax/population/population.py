@@ -141,8 +141,8 @@ class Population:
         return indices
 
     def rows(self, params: Any, split: str) -> Rows:
-        """The scores of every example of a split under every member, float64[O, S, N] by name: see `Evaluator.rows`."""
-        return self._scorer.rows((self.models, params), split_of(self.setup.dataset, split))
+        """Scores of the examples of a split by all members, float64[O, S, N] by name: see `Evaluator.rows`."""
+        return self._scorer.rows((self.models, params), split_of(self.setup.scored, split))
 
     def _score(self, params: Any, batch: Batch, keys_S: jax.Array, log_scale_D: jax.Array) -> dict[str, jax.Array]:
         dataset = self.setup.dataset

@@ -16,7 +16,7 @@ from arjax.reporting.dots import Dot, Panel, sorted_dots
 from arjax.reporting.figures import has_matplotlib, label_axes, new_figure, save_figure
 from arjax.reporting.writers import read_metrics
 from arjax.sweep.derived import common_name, groups_of_seeds
-from arjax.sweep.results import lower_is_better, model_of, ordering_of, read_config, read_results
+from arjax.sweep.results import lower_is_better, model_of, ordering_of, read_config, read_results, scored_data
 from arjax.sweep.runs import Run, all_but_order_and_seed
 
 RESULTS_NAME, CURVES_NAME, ORDERS_NAME = "results.png", "curves.png", "orders.png"
@@ -90,7 +90,7 @@ def draw_curves(path: Path, runs: Sequence[Run], folders: Mapping[str, Path]) ->
         model, ordering = first.model or model_of(config), first.ordering or ordering_of(config)
         of = f", mean of {len(curves)} seeds" if several else ""
         names = f"{model}{of}", f"{model}, {ordering}{of}", common_name(group) if several else first.name
-        panels.setdefault((first.dataset or results["dataset"], first.metric), []).append((names, mean))
+        panels.setdefault((scored_data(first, results, config), first.metric), []).append((names, mean))
     if not panels or not has_matplotlib():
         return False
     learning_curves(path, [(dataset, metric, _named(curves)) for (dataset, metric), curves in panels.items()])
@@ -141,7 +141,7 @@ def draw_orders(path: Path, runs: Sequence[Run], folders: Mapping[str, Path]) ->
             key = all_but_order_and_seed(config), run.metric
             ordering = run.ordering or config["model"]["ordering"]
             panels.setdefault(key, {}).setdefault(ordering, []).append(results[run.metric])
-            dataset, model = run.dataset or results["dataset"], run.model or config["network"]["name"]
+            dataset, model = scored_data(run, results, config), run.model or config["network"]["name"]
             titles[key] = f"{results['split']} {run.metric.replace('_', ' ')}", f"{dataset}: {model}"
     panels = {key: by_order for key, by_order in panels.items() if len(by_order) > 1}
     if not panels or not has_matplotlib():

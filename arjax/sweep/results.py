@@ -90,7 +90,7 @@ def result_row(run: Run, folder: Path) -> dict[str, Any]:
     speed = results.get("train_sites_per_second", math.nan)
     values = {
         "name": run.name,
-        "dataset": run.dataset or results["dataset"],
+        "dataset": scored_data(run, results, config),
         "model": run.model or model_of(config),
         "ordering": run.ordering or ordering_of(config),
         "seed": results["seed"],
@@ -111,6 +111,16 @@ def result_row(run: Run, folder: Path) -> dict[str, Any]:
         "stderr_over": "" if math.isnan(stderr) else "examples",
     }
     return {name: values[name] for name in COLUMNS}
+
+
+def scored_data(run: Run, results: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """The data that the metric of a run is of: the data set and, where `evaluate.examples` chose some examples of its
+    split, their number. Rows of other examples are not compared with one another.
+    """
+    name = run.dataset or results["dataset"]
+    if not config["evaluate"].get("examples"):  # older configs lack it
+        return name
+    return f"{name} ({results['num_examples']:,} examples scored)"
 
 
 def model_of(config: Mapping[str, Any]) -> str:

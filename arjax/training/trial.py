@@ -48,7 +48,7 @@ def expected_seconds(setup: Setup) -> float:
 
 def _scoring(learner: RunLearner, state: TrainState) -> float:
     """Seconds of all validations and of the test."""
-    setup, splits = learner.setup, learner.setup.dataset.splits
+    setup, splits = learner.setup, learner.setup.scored.splits
     if "validation" not in splits:
         return 0.0
     started = time.monotonic()

@@ -192,12 +192,14 @@ def test_a_run_from_before_a_field_existed_has_its_default(tmp_path):
     check_same_run(load_config_file("table"), tmp_path)
 
 
-def test_training_goes_on_with_as_many_orders_only(tmp_path):
+@pytest.mark.parametrize(("name", "was"), [("num_orders", 1), ("examples", 0)])
+def test_training_goes_on_with_scores_that_compare_with_those_before(name, was, tmp_path):
+    """The best parameters are those of the best validation: all validations have as many orders and examples."""
     save_config(example(), tmp_path)
     config = example()
-    config.evaluate.num_orders = 4
+    config.evaluate[name] = 4
     check_same_run(config, tmp_path)
-    with pytest.raises(UserError, match=r"evaluate\.num_orders was 1 there and is 4 now"):
+    with pytest.raises(UserError, match=rf"evaluate\.{name} was {was} there and is 4 now"):
         check_same_run(config, tmp_path, training=True)
 
 

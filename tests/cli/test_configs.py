@@ -19,6 +19,7 @@ from arjax.config import build as config_build
 from arjax.config.build import build, build_dataset, build_model
 from arjax.config.files import load_config_file
 from arjax.core.errors import UserError
+from arjax.data import prepared as prepared_files
 from arjax.data.prepare import prepare
 from arjax.evaluation import splits
 from arjax.training.step import train_step
@@ -27,6 +28,8 @@ CONFIGS = sorted((pathlib.Path(__file__).parents[2] / "configs").glob("*.py"))
 #: Folder of raw files per builder, below `ARJAX_RAW_DATA`.
 RAW = {"uci_binary": "uci_binary", "poly_music": "poly_music", "spoken_digits": "free-spoken-digit-dataset-1.0.9"}
 RAW["wine_quality"] = "wine_quality"
+#: Rows of a split that tests of configs read.
+FIRST = 1000
 
 
 @pytest.fixture(scope="session")
@@ -51,10 +54,11 @@ def read_once():
 
 @pytest.fixture
 def prepared(folder, read_once, monkeypatch) -> str:
-    """The same, where data sets are also looked for."""
+    """The same, where data sets are also looked for; of each split the first rows are read, not all 50,000 images."""
     search = [folder, *filter(None, [os.environ.get("TFDS_DATA_DIR")])]
     monkeypatch.setenv("TFDS_DATA_DIR", os.pathsep.join(search))
     monkeypatch.setattr(config_build, "make_dataset", read_once)
+    monkeypatch.setattr(prepared_files, "range", lambda num: range(min(num, FIRST)), raising=False)
     return folder
 
 

@@ -1,6 +1,7 @@
 """Imports between the packages go one way, and no file depends on itself through others."""
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -23,10 +24,23 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(path): path for path in PACKAGE.rglob("*.py")}
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    """The syntax tree of a file, which the tests share."""
+    return ast.parse(path.read_text())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_trees():
+    """The collector of cycles need not walk them after the tests of this file."""
+    yield
+    parsed.cache_clear()
+
+
 def imports_of(path: Path) -> set[str]:
     """The modules of the project that a file imports, anywhere in it."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "arjax":
             found |= {name if (name := f"{node.module}.{a.name}") in MODULES else node.module for a in node.names}
         if isinstance(node, ast.Import):
@@ -74,7 +88,7 @@ LONGER = {"base_config": 90}
 def test_functions_are_short():
     """At most 50 lines each, without the docstring."""
     for path in MODULES.values():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.FunctionDef):
                 docstring = node.body[0] if ast.get_docstring(node) is not None else None
                 lines = node.end_lineno - node.lineno + 1
@@ -86,7 +100,7 @@ def classes_of_models() -> set[str]:
     """The names of the classes in `arjax/models` that extend the class of all kinds, also through others."""
     bases = {}
     for path in (PACKAGE / "models").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.ClassDef):
                 bases[node.name] = {base.id for base in node.bases if isinstance(base, ast.Name)}
     found = {"Model"}  # the class that all kinds extend
@@ -105,10 +119,10 @@ def test_only_models_tell_their_classes_apart():
     for path in MODULES.values():
         if (PACKAGE / "models") in path.parents:
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+        for node in ast.walk(parsed(path)):
             called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
             if called in ("isinstance", "issubclass") or isinstance(node, ast.Compare):
+                names = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
                 assert not names & classes, f"{path}:{node.lineno} asks for the class of a model"
             if called == "hasattr" and isinstance(node.args[1], ast.Constant):
                 assert node.args[1].value not in of_models, f"{path}:{node.lineno} asks for an attribute of a model"
@@ -122,8 +136,8 @@ def test_no_file_asks_for_the_name_of_a_kind():
     kinds = {name for text in texts.values() for name in re.findall(r'@KINDS\.register\("(\w+)"\)', text)}
     assert {"autoregressive", "mixture", "discrete_chain"} <= kinds
     kinds -= {"tokens"}  # a kind of data, too
-    for path, text in texts.items():
-        for node in ast.walk(ast.parse(text)):
+    for path in texts:
+        for node in ast.walk(parsed(path)):
             values = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
             asked = {value.value for value in values if isinstance(value, ast.Constant)} & kinds
             of = {getattr(value, "id", getattr(value, "attr", "")) for value in values}
@@ -133,7 +147,7 @@ def test_no_file_asks_for_the_name_of_a_kind():
 def test_kinds_of_models_have_one_registry():
     found = []
     for path in (PACKAGE / "models").glob("*.py"):
-        tree = ast.parse(path.read_text())
+        tree = parsed(path)
         calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name))
         found += [call.args[0].value for call in calls if call.func.id == "Registry"]
     assert sorted(found) == ["kind of model", "type of a field of models"]
@@ -144,7 +158,7 @@ def test_the_options_of_a_draw_stand_in_one_signature_beside_the_short_form():
     options = {"given", "observed", "context", "temperature", "top_k", "top_p", "min_p", "end"}
     found = []
     for path in MODULES.values():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.FunctionDef):
                 names = {argument.arg for argument in (*node.args.args, *node.args.kwonlyargs)}
                 found += [f"{path.stem}.{node.name}"] * (len(names & options) >= 4)

@@ -86,6 +86,11 @@ def test_the_mode_writes_a_picture_and_exact_scores(workdir):
     assert given["num_examples"] == alone["num_examples"] == 300
     results = json.loads((workdir / "results.json").read_text())
     assert whole == pytest.approx(results["nll_nats"], rel=0.2)
+    few = ["--mode=inpaint", f"--workdir={workdir}", "--config.evaluate.examples=20", "--config.inpaint.hidden=left"]
+    assert main([*few, "--config.inpaint.num=1", "--config.inpaint.completions=1"]) == 0
+    after = json.loads((workdir / "inpainting" / "scores.json").read_text())
+    assert after["left_given_rest_test_20_examples"]["num_examples"] == 20
+    assert after["left_given_rest_test"] == given
 
 
 def test_a_half_that_no_order_can_fill_in_is_refused(workdir, tmp_path, capsys):

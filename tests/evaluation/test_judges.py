@@ -14,8 +14,11 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data.base import Dataset, from_arrays
+from arjax.data.sources import ArraySource
+from arjax.data.vocabulary import Vocabulary
 from arjax.data.windows import RandomWindows
 from arjax.evaluation.judges import PARTS, judged_examples, judged_texts, site_nats, spread_rows
+from arjax.evaluation.report import Measures, report
 from arjax.models import make_model
 from arjax.models.longer import draw_longer, of_length
 from arjax.models.sampling import keys_of
@@ -97,6 +100,32 @@ def test_texts_of_the_model_beside_those_of_the_data():
     np.testing.assert_allclose(along.own, parts.mean(0), rtol=1e-5)
     np.testing.assert_allclose(along.own_stderr, parts.std(0, ddof=1) / 2, rtol=1e-4)
     assert along.places[:2].tolist() == [2, 5] and along.data.size == 0  # the text of the data is shorter
+
+
+def test_few_scored_examples_leave_the_text_of_the_data_whole():
+    """The rollouts are judged beside pieces of the text, and not beside windows with gaps between them."""
+    params = random_model()
+    judge = Companion(*random_model(seed=1, order=2))
+    tokens = np.arange(31, dtype=np.uint8) % 3
+    vocabulary = Vocabulary(("a", "b", "c"))
+    for source in (RandomWindows(tokens, 4), ArraySource(LINE, Batch(tokens[:28].reshape(7, 4)), ContextSpec())):
+        dataset = Dataset("line", LINE, ContextSpec(), {"train": source}, vocabulary)
+        opened = types.SimpleNamespace(model=judge.model, params=judge.params, dataset=dataset, step=0)
+        found = [
+            report(
+                *params,
+                dataset,
+                "train",
+                Measures(batch_size=4, exposure=4, judge="judge", length=6, examples=examples),
+                mesh=None,
+                seed=0,
+                open_run=lambda _, opened=opened: opened,
+            ).scores
+            for examples in (0, 2)
+        ]
+        assert [scores["num_examples"] for scores in found] == [len(source), 2]
+        assert len({scores["judge_data_nll_nats"] for scores in found}) == 1
+        assert len({scores["greedy_error"] for scores in found}) == 1
 
 
 def test_refusals():

@@ -21,8 +21,9 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data.base import from_arrays
+from arjax.evaluation import bounds
 from arjax.evaluation.bounds import k_step_scores
-from arjax.evaluation.report import report
+from arjax.evaluation.report import Measures, report
 from arjax.evaluation.sampling import prepare_sampler
 from arjax.factorization import from_order, make_factorization, reorder
 from arjax.reporting.reports import SCORES
@@ -113,6 +114,22 @@ def test_scores_of_a_split_in_k_steps(built):
     expected = -alone(model, params, x).sum(1)
     assert scores[0]["k_step_bound_nats"] == pytest.approx(expected.mean(), rel=1e-5)
     assert scores[0]["k_step_bound_stderr"] == pytest.approx(expected.std(ddof=1) / np.sqrt(7), rel=1e-4)
+    few = k_step_scores(model, params, data(), "test", steps=1, examples=3, **rest)
+    assert few["k_step_bound_nats"] == pytest.approx(expected[[0, 2, 4]].mean(), rel=1e-5)
+
+
+def test_few_scored_examples_leave_the_optimal_schedule_as_it_is(built, monkeypatch):
+    """It is measured on the whole validation split, as that of the sampler of this name."""
+    measured = []
+
+    def losses(model, params, batch):
+        measured.append(len(batch))
+        return np.array([4.0, 3.0, 2.0, 1.0])
+
+    monkeypatch.setattr(bounds, "measure_losses", losses)
+    measures = Measures(batch_size=4, steps=2, schedule="optimal", examples=3)
+    scores = report(*built, data(), "test", measures, mesh=None, seed=0, open_run=None).scores
+    assert measured == [40] and scores["num_examples"] == 3
 
 
 def test_mistakes_are_one_sentence(built):

@@ -143,7 +143,7 @@ def test_priors_of_every_form(quantizer, grid, prior):
     prior = ModelChoice(network=prior.network or "made", options=prior.options, network_options=options)
     sizes = HIDDEN if len(grid) == 1 else LOCAL
     model, params = with_params(tokens_model(quantizer, grid, prior=prior, encoder=sizes, decoder=sizes))
-    assert np.isfinite(model.score(params, Batch(X)).log_prob).all()
+    assert np.isfinite(jax.jit(lambda p: model.score(p, Batch(X)).log_prob)(params)).all()
     drawn = model.sample(params, KEY, 3)
     assert drawn.shape == (3, 2, 2) and set(np.unique(drawn)) <= {0, 1}
     agnostic, forcing, joint = map(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from types import SimpleNamespace
 
 import jax
@@ -39,11 +40,23 @@ def alone(tmp_path_factory):
     return results
 
 
+@pytest.fixture(scope="module")
+def whole():
+    """A population of each strategy with its scores, trained once."""
+
+    @functools.cache
+    def trained(strategy):
+        population = Population(small_config(), ORDERS, SEEDS, strategy)
+        return population, train_population(population)
+
+    return trained
+
+
 @pytest.mark.parametrize(
     "strategy", [pytest.param(name, marks=[pytest.mark.slow] * (name != "vmap")) for name in STRATEGIES]
 )
-def test_every_member_is_the_run_of_its_order_and_seed(strategy, alone):
-    scores = train_population(Population(small_config(), ORDERS, SEEDS, strategy))
+def test_every_member_is_the_run_of_its_order_and_seed(strategy, alone, whole):
+    _, scores = whole(strategy)
     for o, s in ((0, 0), (1, 1)):
         single = alone(ORDERS[o], SEEDS[s])
         assert scores.results[o][s]["nll_nats"] == pytest.approx(single["nll_nats"], rel=2e-5), (o, s)
@@ -82,6 +95,25 @@ def test_members_stand_beside_the_known_truth_of_their_data(tmp_path):
         assert scores.results[1][0][name] == pytest.approx(single[name], rel=1e-4), name
     assert scores.results[0][0]["truth_nll_nats"] == scores.results[1][0]["truth_nll_nats"]
     assert scores.results[0][0]["excess_nats"] != scores.results[1][0]["excess_nats"]
+
+
+def test_members_are_scored_on_as_many_examples_as_their_runs(tmp_path):
+    config = small_config()
+    config.dataset = dataset_config("markov_chain", order=1, levels=3, length=5, num_examples=64)
+    config.evaluate.examples = 5
+    scores = train_population(Population(config, ["raster"], [4]))
+    config.seed = 4
+    single, member = train(build(config), tmp_path).results, scores.results[0][0]
+    assert scores.test_rows.shape == scores.validation_rows.shape == (1, 1, 5)
+    for name in (
+        "num_examples",
+        "validation_num_examples",
+        "nll_nats",
+        "nll_stderr",
+        "truth_nll_nats",
+        "excess_stderr",
+    ):
+        assert member[name] == pytest.approx(single[name], rel=1e-4), name
 
 
 @pytest.mark.slow
@@ -154,10 +186,9 @@ def test_a_population_without_a_finite_loss_ends():
         train_population(Population(config, ORDERS[:1], SEEDS))
 
 
-def test_a_member_that_diverges_takes_no_other_with_it(monkeypatch):
+def test_a_member_that_diverges_takes_no_other_with_it(monkeypatch, whole):
     """One member's parameters are no numbers from the start, and the others are as they would be without it."""
-    population = Population(small_config(), ORDERS, SEEDS)
-    whole, fresh = train_population(population), Members._fresh
+    (population, expected), fresh = whole("vmap"), Members._fresh
 
     def broken(members, params):
         state = fresh(members, params)
@@ -170,7 +201,7 @@ def test_a_member_that_diverges_takes_no_other_with_it(monkeypatch):
     assert "1 members have diverged" in lines[-1]
     assert np.isinf(scores.validation[1, 0]) and np.isinf(scores.test_rows[1, 0]).all()
     others = np.arange(6).reshape(3, 2) != 2
-    np.testing.assert_allclose(scores.validation[others], whole.validation[others], rtol=1e-5)
+    np.testing.assert_allclose(scores.validation[others], expected.validation[others], rtol=1e-5)
     ensemble = make_ensemble(*(rows.reshape(6, -1) for rows in (scores.validation_rows, scores.test_rows)))
     assert ensemble.weights[2] == 0 and np.isfinite(ensemble.uniform) and ensemble.chosen[-1] == 2
 

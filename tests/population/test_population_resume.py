@@ -58,11 +58,12 @@ def metrics(folder):
 
 
 def test_an_interrupted_population_goes_on_bit_for_bit(tmp_path, monkeypatch):
-    straight = train_population(Population(config(), ORDERS, SEEDS), workdir=tmp_path / "a")
+    population = Population(config(), ORDERS, SEEDS)
+    straight = train_population(population, workdir=tmp_path / "a")
     assert (straight.best_step < 8).any()
     stop_after(monkeypatch, 4)
     with pytest.raises(KeyboardInterrupt, match="stopped at step 6 of 8"):
-        train_population(Population(config(), ORDERS, SEEDS), workdir=tmp_path / "b")
+        train_population(population, workdir=tmp_path / "b")
     monkeypatch.undo()
     lines = []
     population = Population(config(), ORDERS, SEEDS)

@@ -147,7 +147,7 @@ def area(full, side):
 def test_residual_scales_are_algorithm_1_of_var():
     """Tian et al. (2024), algorithm 1: the rest is reduced, quantized, enlarged, smoothed and subtracted."""
     quantizer = make_quantizer("residual(scales=(1, 2, 3), of='vq(codes=8, dims=2)', convolutions=2)")
-    params, h = quantizer.init(KEY), vectors(2, 3, 3, 2)
+    params, h = jax.jit(quantizer.init)(KEY), vectors(2, 3, 3, 2)
     codebook, kernels = np.asarray(params["of"]["codebook"]), np.asarray(params["kernels"])
     rest, total, numbers, losses = h.astype(np.float64), np.zeros(h.shape), [], []
     for k, side in enumerate((1, 2, 3)):
@@ -164,9 +164,15 @@ def test_residual_scales_are_algorithm_1_of_var():
         added = 0.5 * large + 0.5 * smooth
         rest, total = rest - added, total + added
         losses.append(1.25 * ((total - h) ** 2).mean())
-    found = quantizer.assign(params, jnp.asarray(h))
-    np.testing.assert_array_equal(found.numbers, np.concatenate(numbers, 1))
-    np.testing.assert_allclose(quantizer.lookup(params, found.numbers, (3, 3)), total, atol=1e-4)
-    np.testing.assert_allclose(quantizer.loss(params, jnp.asarray(h), jnp.ones(2)), np.mean(losses), rtol=1e-4)
-    slopes = jax.grad(lambda p: quantizer.loss(p, jnp.asarray(h), jnp.ones(2)))(params)
+
+    @jax.jit
+    def of_quantizer(params, h):
+        found = quantizer.assign(params, h).numbers
+        loss = jax.value_and_grad(lambda p: quantizer.loss(p, h, jnp.ones(2)))(params)
+        return found, quantizer.lookup(params, found, (3, 3)), *loss
+
+    found, vectors_found, loss, slopes = of_quantizer(params, h)
+    np.testing.assert_array_equal(found, np.concatenate(numbers, 1))
+    np.testing.assert_allclose(vectors_found, total, atol=1e-4)
+    np.testing.assert_allclose(loss, np.mean(losses), rtol=1e-4)
     assert np.asarray(slopes["kernels"]).any() and not np.asarray(slopes["of"]["codebook"]).any()

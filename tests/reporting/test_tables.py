@@ -2,9 +2,6 @@
 
 import io
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -65,12 +62,12 @@ def test_bytes(n, text):
     assert format_bytes(n) == text
 
 
-def test_the_study_of_latents_keeps_rows_that_were_not_measured_again(tmp_path):
-    study = Path(__file__).resolve().parents[2] / "experiments/latent_variables"
+def test_the_study_of_latents_keeps_rows_that_were_not_measured_again(repository, run_script, tmp_path):
+    study = "experiments/latent_variables"
     page = tmp_path / "README.md"
-    page.write_text((study / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
-    run = [sys.executable, study / "measure.py", tmp_path / "runs", f"--page={page}"]
-    done = subprocess.run(run, capture_output=True, text=True)
+    page.write_text((repository / study / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
+    run = f"{study}/measure.py", tmp_path / "runs", f"--page={page}"
+    done = run_script(*run)
     assert done.returncode == 2 and "has no finished run" in done.stderr
     scores = {"reconstruction_nats": 80.25, "kl_nats": 20.5, "importance_nats": 2.0, "nll_stderr": 0.3}
     scores |= {"importance_bound_nats": 88.0, "importance_bound_stderr": 0.25, "importance_samples": 5000}
@@ -81,7 +78,7 @@ def test_the_study_of_latents_keeps_rows_that_were_not_measured_again(tmp_path):
     (folder / "config.json").write_text(json.dumps({"model": {"latents": [50]}}))
     columns = ["model", "-ELBO", "of it KL", "active", "L_k", "k", "published", "minutes"]
     before = {row[0]: row for row in measured_rows(page, columns)}
-    done = subprocess.run(run, capture_output=True, text=True)
+    done = run_script(*run)
     assert done.returncode == 0, done.stderr
     after = {row[0]: row for row in measured_rows(page, columns)}
     name = "IWAE, k = 5, 50 latents"

@@ -19,11 +19,12 @@ open(folder + "/starts", "a").write("x")
 print("step 1\\rstep 2")
 split = flags.get("config.evaluate.split", "test")
 config = {"network": {"name": "made"}, "model": {"ordering": "raster"}, "train": {"batch_size": 10}}
-config["evaluate"] = {"split": split}
+examples = int(flags.get("config.evaluate.examples", 0))
+config["evaluate"] = {"split": split, "examples": examples}
 json.dump(config, open(folder + "/config.json", "w"))
 seed = int(flags.get("config.seed", 0))
 results = dict(dataset="dna", split=split, nll_nats=79.8123 + seed, nll_stderr=0.512, bits_per_dim=0.64)
-results |= dict(num_examples=300, step=1, best_step=1)
+results |= dict(num_examples=examples or 300, step=1, best_step=1)
 results |= dict(seed=seed, num_params=12345, train_seconds=90.0, train_sites_per_second=12345.0, device="1 x cpu")
 json.dump(results, open(folder + "/results.json", "w"))
 """

@@ -41,6 +41,15 @@ def test_a_mean_stands_for_the_runs_that_are_not_listed(folder, capsys):
     assert [row["model"] for row in rows()] == ["MADE, mean of 3 seeds", "made", "made and MADE, mean of 2 runs"]
 
 
+def test_scores_of_few_examples_are_not_compared_with_those_of_a_split(folder, capsys):
+    few = "Run('b', 'good.py', {'evaluate.examples': 7}, published=80)"
+    write(folder, "Run('c', 'good.py')", few, "Mean('mean', ['b', 'c'])")
+    assert sweep() == 1
+    error = capsys.readouterr().err
+    assert "made of runs on the test split of dna and the test split of dna (7 examples scored)" in error
+    assert {row["name"]: row["dataset"] for row in rows()} == {"c": "dna", "b": "dna (7 examples scored)"}
+
+
 def test_a_row_waits_for_all_of_its_runs(folder, capsys):
     write(folder, "Run('b', 'bad.py')", "Mean('m', ['a/0', 'b'])")
     assert sweep() == 1 and rows() == []

@@ -1,8 +1,6 @@
 """The results of a study hold the rows of several workdirs, in the sequence of its sweep."""
 
-import os
-import subprocess
-import sys
+import functools
 
 import pytest
 from sweep_cases import write_sweep
@@ -20,16 +18,11 @@ def row(name, value, metric="nll_nats", model="MADE", field=""):
 
 
 @pytest.fixture
-def keep(tmp_path, repository, monkeypatch):
+def keep(tmp_path, run_script, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "study").mkdir()
     write_sweep(tmp_path / "study", *(f"Run('{name}', 'c.py')" for name in NAMES))
-
-    def run(*flags):
-        command = [sys.executable, str(repository / "scripts/keep_results.py"), "study", *flags]
-        return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(repository)})
-
-    return run
+    return functools.partial(run_script, "scripts/keep_results.py", "study")
 
 
 def write(folder, *rows):

@@ -1,5 +1,6 @@
 """Tables of pages are made from csv files; a stale one is found."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -30,26 +31,27 @@ def root(tmp_path):
     return tmp_path
 
 
-def update(repository, root, *flags):
-    command = [sys.executable, str(repository / "scripts" / "update_tables.py"), f"--root={root}", *flags]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(repository)})
+@pytest.fixture
+def update(run_script, root):
+    """A function that runs the script for the files in `root`."""
+    return functools.partial(run_script, "scripts/update_tables.py", f"--root={root}")
 
 
-def test_tables_are_rewritten_and_found_fresh_afterwards(repository, root):
-    stale = update(repository, root, "--check")
+def test_tables_are_rewritten_and_found_fresh_afterwards(update, root):
+    stale = update("--check")
     assert stale.returncode == 1 and "README.md is stale" in stale.stdout
     assert (root / "README.md").read_text() == README
-    assert update(repository, root).returncode == 0
+    assert update().returncode == 0
     text = (root / "README.md").read_text()
     assert "| dna" in text and "79.8" in text and "old" not in text
     assert text.startswith("# Title\n<!-- table") and text.endswith("<!-- end table -->\nthe end\n")
     line = "| [Study](experiments/x/README.md) | dna  | nll_nats | NADE  | 79.8 | 79.66 (table 4) |\n"
     assert line * 2 in text  # the best result and the best published number, of two models
-    fresh = update(repository, root, "--check")
+    fresh = update("--check")
     assert fresh.returncode == 0 and fresh.stdout == ""
 
 
-def test_a_summary_takes_the_mean_over_seeds_of_the_best_on_validation(repository, root):
+def test_a_summary_takes_the_mean_over_seeds_of_the_best_on_validation(update, root):
     (row, *_) = read_csv(root / "experiments/x/results.csv")
     scores = {"NADE": [(80, 79), (82, 81), (84, 83)], "MADE": [(81, 78), (81, 79), (81, 77)], "one": [(70, 100)]}
     cells = [(model, str(seed), *map(str, pair)) for model, of in scores.items() for seed, pair in enumerate(of)]
@@ -57,26 +59,26 @@ def test_a_summary_takes_the_mean_over_seeds_of_the_best_on_validation(repositor
         root / "experiments/x/results.csv",
         [row | dict(zip(("model", "seed", "value", "validation"), each, strict=True)) for each in cells],
     )
-    assert update(repository, root).returncode == 0
+    assert update().returncode == 0
     assert "MADE  | 81 " in (root / "README.md").read_text()
     first = [row | dict(zip(("model", "seed", "value", "validation"), each, strict=True)) for each in cells[:3]]
     write_csv(root / "experiments/x/results.csv", first)
-    assert update(repository, root).returncode == 0
+    assert update().returncode == 0
     assert "NADE  | 82.0 ± 1.2 over seeds " in (root / "README.md").read_text()
     matches = [row | {"metric": "exact_match", "model": model, "value": value} for model, value in (("A", 1), ("B", 2))]
     write_csv(root / "experiments/x/results.csv", matches)
-    assert update(repository, root).returncode == 0
+    assert update().returncode == 0
     assert "| exact_match | B     |    2 |" in (root / "README.md").read_text()
 
 
-def test_an_index_has_a_line_for_each_study(repository, root):
+def test_an_index_has_a_line_for_each_study(update, root):
     (root / "docs").mkdir()
     (root / "docs" / "results.md").write_text("<!-- studies: experiments -->\n<!-- end table -->\n")
-    assert update(repository, root).returncode == 0
+    assert update().returncode == 0
     text = (root / "docs" / "results.md").read_text()
     assert "| [Study](../experiments/x/README.md) | Is a \\| b? | It is. |\n<!-- end table -->" in text
     (root / "experiments" / "x" / "README.md").write_text("# Study\n\n**Question.** Is it?\n")
-    done = update(repository, root)
+    done = update()
     assert (
         done.returncode == 2 and "experiments/x/README.md has no paragraph that begins with **Result.**" in done.stderr
     )
@@ -94,12 +96,14 @@ def test_an_index_has_a_line_for_each_study(repository, root):
         ("<!-- table: README.md -->\n<!-- end table -->\n", "is no results table"),
     ],
 )
-def test_mistakes_are_one_sentence(repository, root, readme, piece):
+def test_mistakes_are_one_sentence(update, root, readme, piece):
     (root / "README.md").write_text(readme)
-    done = update(repository, root)
+    done = update()
     assert done.returncode == 2 and piece in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_the_tables_of_this_repository_are_fresh(repository):
-    done = update(repository, repository, "--check")
+    command = [sys.executable, str(repository / "scripts" / "update_tables.py"), f"--root={repository}", "--check"]
+    environment = os.environ | {"PYTHONPATH": str(repository)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -149,7 +149,7 @@ def test_the_expected_seconds_are_those_of_all_steps_and_validations(monkeypatch
         total_steps=total,
         train=SimpleNamespace(steps_per_dispatch=2),
         evaluate=SimpleNamespace(split="test"),
-        dataset=SimpleNamespace(splits={"train": [0] * 9, "validation": [0] * 3, "test": [0] * 6}),
+        scored=SimpleNamespace(splits={"train": [0] * 9, "validation": [0] * 3, "test": [0] * 6}),
         trained_companions=dict,
         validations=itertools.chain([4.0], itertools.repeat(1.0)),
     )
@@ -157,7 +157,7 @@ def test_the_expected_seconds_are_those_of_all_steps_and_validations(monkeypatch
     assert trial.expected_seconds(setup) == pytest.approx(seconds)
     # After the first dispatch it makes steps for three seconds, and no more.
     assert learners[0].now == pytest.approx(7 + 20 + (3 if total == 20 else 0) + 4 + 1)
-    setup.dataset.splits = {"train": [0] * 9}
+    setup.scored.splits = {"train": [0] * 9}
     learners.clear()
     assert trial.expected_seconds(setup) == pytest.approx(seconds - 4 - (5 - 1 + 2 if total == 20 else 2))
 
@@ -167,7 +167,7 @@ def test_a_long_validation_is_timed_once(monkeypatch):
         total_steps=8,
         train=SimpleNamespace(eval_every=4),
         evaluate=SimpleNamespace(split="train"),
-        dataset=SimpleNamespace(splits={"validation": [0], "train": [0]}),
+        scored=SimpleNamespace(splits={"validation": [0], "train": [0]}),
         validations=iter([10.0]),
     )
     learner = Learner(setup, "")

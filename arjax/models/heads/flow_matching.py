@@ -156,6 +156,7 @@ class FlowMatchingHead(Head):
 def runge_kutta(field: Field, state: Any, start: float, end: float, steps: int) -> Any:
     """The state at `end`, by the classical method of order 4 with steps of equal size."""
     h = (end - start) / steps
+    field = jax.jit(field)  # traced once for its four calls
 
     def moved(state: Any, slope: Any, by: float) -> Any:
         return jax.tree.map(lambda y, k: y + by * k, state, slope)
