@@ -1,21 +1,16 @@
-"""Tokenizers of images in two runs: first encoder, quantizer and decoder, then a prior of the tokens. A bound.
+"""Tokenizers of images: encoder, quantizer and decoder, and a prior of the tokens, in one run or in two. A bound.
 
 van den Oord, Vinyals & Kavukcuoglu, "Neural Discrete Representation Learning" (2017), with the quantizers of Mentzer
-et al. (2023, `fsq`), Yu et al. (2024, `lfq`) and Tian et al. (2024, `residual`), of binarized MNIST and of digits.
-These papers have no likelihoods of MNIST. Expected: see docs/tokens.md.
+et al. (2023, `fsq`), Yu et al. (2024, `lfq`) and Tian et al. (2024, `residual`). Expected: see experiments/tokens.
 
     arjax --config=configs/tokens.py --workdir=runs/tokenizer
     arjax --config=configs/tokens.py:stage=prior,tokenizer=runs/tokenizer --workdir=runs/prior
-    arjax --config=configs/tokens.py:stage=both,tokens=10 --workdir=runs/both
-    arjax --config=configs/tokens.py:quantizer=residual,data=digits --workdir=runs/scales
-    arjax --config=configs/tokens.py:stage=prior,quantizer=residual,data=digits,tokenizer=runs/scales --workdir=runs/n
+    arjax --config=configs/tokens.py:stage=both,tokens=10 --workdir=runs/both --config.evaluate.samples=50
 
 `stage=prior` is the second run, which reads the first one, `tokenizer`; `stage=both` trains all parts in one run, with
-a Transformer of one layer as the prior. `prior`: `raster`, or `any_order`; of residual quantizers the raster goes from
-scale to scale, all codes of a scale in one step. `decoder`: independent pixels, or `gated_pixelcnn`. `tokens=10`: so
-many tokens of the whole image and hidden layers, in place of a grid of tokens and convolutions. The first run trains a
-prior of independent tokens: its numbers are a bound, too. `config.evaluate.samples=50` draws tokens near those of each
-example for a tighter bound, see docs/tokens.md.
+a Transformer of one layer as the prior. `data`: mnist or digits. `prior`: `raster`, or `any_order`; of residual
+quantizers the raster goes from scale to scale, all codes of a scale in one step. `tokens=10`: so many tokens of the
+whole image and hidden layers, in place of a grid and convolutions. The first run trains independent tokens as a prior.
 """
 
 from arjax.config import apply_smoke, base_config, dataset_config, model_config, parse_arg, part, pick
@@ -42,9 +37,7 @@ def get_config(arg=""):
         quantizer=pick(QUANTIZERS, "fsq"),
         decoder=pick(("independent", "gated_pixelcnn"), "independent"),
         prior=pick(("raster", "any_order"), "raster"),
-        tokenizer="runs/tokenizer",
-        tokens=0,
-        smoke=False,
+        **{"tokenizer": "runs/tokenizer", "tokens": 0, "smoke": False},
     )
     name, grid, scales, steps = DATA[arg.data]
     config = base_config()

@@ -32,7 +32,7 @@ def get_sweep() -> list[Run]:
     any_order = [
         Run(
             f"speech-{row}",
-            f"configs/cascades.py:data=speech,row={row}",
+            f"configs/spoken_digits.py:any_order={row}",
             FEW
             | {"train.steps": steps, "train.eval_every": steps, "optimizer.warmup_steps": steps // 10}
             | {"train.checkpoint_every": 100 if steps > 200 else 30, "train.log_every": 50 if steps > 200 else 15},
