@@ -51,14 +51,14 @@ def spoken_digits(
     if length > longest:
         say_once(f"no recording is longer than {longest} samples: the data set option length={length} is cut to it")
     length = min(length, longest) if length else longest
-    arrays = {}
+    arrays: dict[str, dict[str, np.ndarray]] = {}
     for split, rows in rows_of.items():
         levels = [encode(row["audio"]) for row in rows]
         places = cut(levels, length, length if whole else length - 1 if split == "train" else (length + 1) // 2)
         if whole:
             complete = places.pop("mask").all(1)
-            places = {name: rows[complete] for name, rows in places.items()}
-        arrays[split] = {name: places[name] for name in ("x", "mask") if name in places}
+            places = {name: windows[complete] for name, windows in places.items()}
+        arrays[split] = {name: windows for name, windows in places.items() if name != "owner"}
         if spec:
             arrays[split]["context"] = np.array([row["label"] for row in rows], np.int32)[places["owner"]]
     event = EventSpec((length,), kind="levels", num_levels=2**bits)
