@@ -101,6 +101,17 @@ def test_spoken_digits(tmp_path, length):
             scored = batch.x[rows][batch.mask[rows] > 0]
             audio = np.concatenate([clips[digit, index] for index in wanted])
             np.testing.assert_array_equal(np.sort(scored), np.sort(mu_law_encode(audio)))
+    if not length:
+        return
+    whole = make_dataset("spoken_digits", length=length, whole=True, context="label", data_dir=str(tmp_path / "out"))
+    for split, wanted in indices.items():
+        batch = all_rows(whole.splits[split])
+        assert batch.mask is None
+        for digit in (3, 8):
+            levels = [mu_law_encode(clips[digit, index]) for index in wanted]
+            windows = [part[i : i + length] for part in levels for i in range(0, len(part) - length + 1, length)]
+            found = batch.x[batch.context["label"] == digit]
+            assert sorted(map(tuple, found.tolist())) == sorted(tuple(map(int, window)) for window in windows)
 
 
 @pytest.mark.parametrize("public", [True, False])
