@@ -25,6 +25,11 @@ ROWS = {
         f"{TOKENS}=2,decoder=gated_pixelcnn",
         PIXELS,
     ),
+    "decoder_6": (
+        "6 tokens, FSQ, Gated PixelCNN as decoder",
+        f"{TOKENS}=6,decoder=gated_pixelcnn",
+        PIXELS,
+    ),
     "pixels": (
         "Gated PixelCNN of the same size, no tokens",
         "configs/binarized_mnist.py:network=gated_pixelcnn",
