@@ -20,7 +20,7 @@ import numpy as np
 import arjax
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.factorization import make_factorization
-from arjax.reporting.figures import new_figure, row_of_axes, save_figure
+from arjax.reporting.figures import new_figure, row_of_axes, save_figure, whole_ticks
 
 HERE = Path(__file__).parent
 #: name -> words, config, overrides, images that are scored
@@ -53,9 +53,10 @@ def factorizations(grid: tuple[int, ...]):
     for size in SIZES:
         if size < np.prod(grid) and not np.prod(grid) % size:
             yield "random sets", make_factorization(grid, f"random(seed={SEED})", f"blocks(size={size})")
-    for interleave, by_site in ((2, 3), (2, 2), (2, 1), (1, 1), (2, 0), (1, 0)):
+    for curve, interleave in (("scales, set by set", 2), ("scales at once", 1)):
         more = f"levels=2, interleave={interleave}"
-        yield "scales", make_factorization(grid, f"multiscale({more})", f"scales({more}, by_site={by_site})")
+        for by_site in (3, 2, 1, 0):
+            yield curve, make_factorization(grid, f"multiscale({more})", f"scales({more}, by_site={by_site})")
 
 
 def score(run: arjax.Run, num: int) -> list[list]:
@@ -64,7 +65,7 @@ def score(run: arjax.Run, num: int) -> list[list]:
     log_prob = jax.jit(lambda params, x, f: run.model.log_prob(params, x, factorization=f))
     rows, of_sites = [], {}
     for curve, factorization in factorizations(run.model.event.grid_shape):
-        nats_N = -np.concatenate([np.asarray(log_prob(run.params, part, factorization)) for part in np.split(x, 1)])
+        nats_N = -np.asarray(log_prob(run.params, x, factorization), np.float64)
         more_N = nats_N - of_sites.setdefault(curve, nats_N)
         rows.append([curve, factorization.num_steps, nats_N.mean(), more_N.mean(), more_N.std() / num**0.5])
         print(run.dataset.name, *rows[-1], flush=True)
@@ -80,7 +81,8 @@ def draw(rows: list[list]) -> None:
             calls, nats, errors = zip(*points, strict=True)
             axis.errorbar(calls, nats, yerr=errors, fmt="o-", markersize=3, label=curve)
         axis.set(xscale="log", xlabel="calls of the network", ylabel="nats above one site at a time", title=words)
-        axis.legend()
+        whole_ticks(axis.xaxis)
+        axis.legend(fontsize=8)
     save_figure(figure, HERE / "independence.png")
 
 
