@@ -78,7 +78,7 @@ class Study:
         data = {}
         for run in listed(self.table):
             row, line = self.found[run.name][0] if run.name in self.found else {}, self.kept.get(run.name, {})
-            data[run.name] = run.dataset or row.get("dataset") or line.get("data") or ""
+            data[run.name] = row.get("dataset") or line.get("data") or run.dataset
         return data if len(set(data.values()) - {""}) > 1 else dict.fromkeys(data, "")
 
     @property
@@ -170,7 +170,8 @@ def finished(run: Run, table: Table) -> tuple[dict[str, Any], dict[str, Any]] | 
 def line_of(run: Run, lines: Sequence[dict[str, str]]) -> dict[str, str] | None:
     """The line of a run among those of the page; None where there is none, or several may be meant."""
     same = [line for line in lines if line.get("model") == words(run)]
-    same = [line for line in same if not run.dataset or line.get("data", run.dataset) == run.dataset]
+    if run.dataset:  # behind its name a line may have the number of examples that are scored
+        same = [line for line in same if line.get("data", run.dataset).split(" (")[0] == run.dataset]
     return same[0] if len(same) == 1 else None
 
 

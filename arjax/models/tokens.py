@@ -399,8 +399,9 @@ def _importance_bound(
 
     def with_each(numbers_BT: jax.Array, t: jax.Array) -> jax.Array:
         """The joint with each choice of token t in turn, [M, B]."""
-        changed = lambda n_B: _joint(model, params, batch, numbers_BT.at[:, t].set(n_B), of_parts)  # noqa: E731
-        return jax.lax.map(changed, near_BTM[:, t].T)
+        return jax.lax.map(
+            lambda n_B: _joint(model, params, batch, numbers_BT.at[:, t].set(n_B), of_parts), near_BTM[:, t].T
+        )
 
     def best(numbers_BT: jax.Array, t: jax.Array) -> tuple[jax.Array, None]:
         best_B = with_each(numbers_BT, t).argmax(0)

@@ -51,7 +51,8 @@ class Fakes:
                 folder = self.runs / run.name
                 folder.mkdir(parents=True, exist_ok=True)
                 config = {"network": {"name": "made"}, "model": {}, "train": {"batch_size": 1}}
-                (folder / "config.json").write_text(json.dumps(config | {"evaluate": {"split": "test"}}))
+                scored = {"split": "test", "examples": reports[run.name].get("num_examples", 0)}
+                (folder / "config.json").write_text(json.dumps(config | {"evaluate": scored}))
                 (folder / "results.json").write_text(json.dumps(REPORT | {"kind": "exact"} | reports[run.name]))
                 table.finish(run)
 
@@ -197,6 +198,15 @@ def test_several_data_sets_have_a_column_blocks_and_panels(study, monkeypatch):
     samples = study.samples
     assert samples["b"].dtype == np.uint16 and samples["b"].shape == (5, 9) and "b white" not in samples
     assert samples["d"].dtype == np.float32 and samples["c"].shape == (5, 4, 4, 3)
+
+
+def test_a_score_of_few_examples_says_how_many(study):
+    rows = [(name, "configs/digits.py", {"metric": BITS, "dataset": "MNIST"}) for name in "ab"]
+    study.write(*rows, a=bits(1.0), b=bits(2.0, num_examples=70))
+    lines = study.measure()
+    assert [line["data"] for line in lines] == ["MNIST", "MNIST (70 examples scored)"]
+    shutil.rmtree(study.runs / "b")
+    assert study.measure() == lines
 
 
 def test_sequences_alone_have_no_picture(study):
