@@ -12,7 +12,7 @@ TOKENS = "configs/tokens.py:stage=both,tokens"
 SAMPLES = {"evaluate.samples": 50}
 #: Of the rows with tokens of the whole image.
 WHOLE = {"train.steps": 15_000, "train.eval_every": 1500, "train.log_every": 500, "train.checkpoint_every": 5000}
-SHORT = {"train.steps": 5000, "evaluate.examples": 2000}
+SHORT = {"train.steps": 5000}
 #: Of the rows with a Gated PixelCNN.
 PIXELS = {"train.steps": 1500, "train.batch_size": 32, "train.ema_decay": 0.99, "optimizer.learning_rate": 2e-3}
 #: name -> words, config, overrides, metric
