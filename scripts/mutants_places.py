@@ -1,8 +1,8 @@
 """The places of a Python file where one thing can be made wrong, and what stands there instead.
 
 A place is one node of the syntax tree and one operator: an operation, a comparison, a condition, a constant, an
-argument, a bound of a slice, a line. Strings, annotations, decorators, imports and everything about a `raise` stay as
-they are.
+argument, a bound of a slice, a line. Strings, annotations, names of types, decorators, imports and everything about a
+`raise` stay as they are, and so does the order of arguments that may change places.
 """
 
 from __future__ import annotations
@@ -27,8 +27,16 @@ _COMPARISONS = {
 }
 #: Calls whose arguments are no computation: a wrong one is an exception at once, or a message.
 _LEFT_ALONE = ("isinstance", "issubclass", "hasattr", "getattr", "print", "warn", "register", "TypeVar")
-#: Calls whose arguments may change places.
-_COMMUTATIVE = ("min", "max", "minimum", "maximum", "logaddexp", "gcd")
+#: Calls whose arguments may all change places, and those of which the first two may.
+_COMMUTATIVE = {
+    *("min", "max", "gcd", "lcm", "union", "intersection", "broadcast_shapes", "broadcast_arrays", "result_type"),
+    *("promote_types",),
+}
+_COMMUTATIVE_PAIR = {
+    *("minimum", "maximum", "fmin", "fmax", "logaddexp", "logaddexp2", "add", "multiply", "hypot"),
+    *("equal", "not_equal", "array_equal", "allclose", "isclose", "logical_and", "logical_or", "logical_xor"),
+    *("bitwise_and", "bitwise_or", "bitwise_xor", "intersect1d", "union1d"),
+}
 _FACTOR = 1.01
 #: Names of classes and modules that say nothing of what the code does: what it exports, sizes of models for the tests.
 _NO_BEHAVIOUR = {"__all__", "SMALL", "EXAMPLES"}
@@ -155,7 +163,8 @@ class _Places(ast.NodeVisitor):
     visit_Raise = visit_Assert = visit_Import = visit_ImportFrom = visit_JoinedStr = _skip
 
     def visit_Assign(self, node: ast.Assign) -> None:
-        if not _NO_BEHAVIOUR & set(map(_name, node.targets)):
+        is_type = not self._names and _is_type(node.value)
+        if not is_type and not _NO_BEHAVIOUR & set(map(_name, node.targets)):
             self.generic_visit(node)
 
     def visit_keyword(self, node: ast.keyword) -> None:
@@ -232,7 +241,7 @@ class _Places(ast.NodeVisitor):
         named = [i for i, k in enumerate(node.keywords) if k.arg and k.arg != "strict"]
         texts = [_with(node, keywords=_without(node.keywords, i)) for i in named]
         for i, (one, other) in enumerate(itertools.pairwise(node.args)):
-            same = _called(node) in _COMMUTATIVE or ast.dump(one) == ast.dump(other)
+            same = _may_change_places(node, i) or ast.dump(one) == ast.dump(other)
             if _is_plain(one) and _is_plain(other) and not same:
                 swapped = [*node.args[:i], other, one, *node.args[i + 2 :]]
                 texts.append(_with(node, args=swapped))
@@ -248,6 +257,23 @@ class _Places(ast.NodeVisitor):
 
 def _name(node: ast.AST) -> str:
     return node.id if isinstance(node, ast.Name) else ""
+
+
+def _may_change_places(call: ast.Call, i: int) -> bool:
+    """Whether an argument and the next one do the same in each other's place."""
+    return _called(call) in _COMMUTATIVE or (i == 0 and _called(call) in _COMMUTATIVE_PAIR)
+
+
+def _is_type(node: ast.AST) -> bool:
+    """Whether an expression names a type, as in `Pair = tuple[Array, int | None]`."""
+    parts = (ast.Subscript, ast.BinOp, ast.BitOr, ast.Name, ast.Attribute, ast.Tuple, ast.List, ast.Load, ast.Constant)
+    names_some = isinstance(node, ast.Subscript) or (isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr))
+    return names_some and all(
+        isinstance(part, parts)
+        and not (isinstance(part, ast.BinOp) and not isinstance(part.op, ast.BitOr))
+        and not (isinstance(part, ast.Constant) and isinstance(part.value, int | float))
+        for part in ast.walk(node)
+    )
 
 
 def _is_left_alone(node: ast.Call) -> bool:

@@ -83,6 +83,21 @@ def test_places_and_what_stands_there_instead(every, mutants):
     assert found == EXPECTED
 
 
+def test_the_order_of_arguments_that_may_change_places_stays(every):
+    for call in ("max(x, y)", "math.gcd(x, y)", "np.maximum(x, y)", "np.array_equal(x, y)", "sizes.union(x, y)"):
+        assert not every(f"{call}.a"), call
+    (place,) = every("np.allclose(x, y, tolerance).a")
+    assert place.instead == ("(np.allclose(x, tolerance, y))",)
+    (place,) = every("np.subtract(x, y).a")
+    assert place.instead == ("(np.subtract(y, x))",)
+
+
+def test_names_of_types_stay(every):
+    assert not every("Pair = tuple[Array, int | None]\nCall = Callable[[np.ndarray], Any]\nEither = A | B")
+    for source in ("x = first[1]", "x = first | second()", "def f():\n    x = a | b"):
+        assert every(source), source
+
+
 def test_a_draw_is_that_of_its_seed_and_its_first_ones_stay(mutants, repository):
     ten, twenty = (mutants.mutants_of(repository, 3, num, ("factorization", "objectives")) for num in (10, 20))
     assert ten == twenty[:10] and len({mutant.name for mutant in twenty}) >= 19
