@@ -84,10 +84,20 @@ def test_places_and_what_stands_there_instead(every, mutants):
 
 
 def test_the_order_of_arguments_that_may_change_places_stays(every):
-    for call in ("max(x, y)", "math.gcd(x, y)", "np.maximum(x, y)", "np.array_equal(x, y)", "sizes.union(x, y)"):
+    calls = (
+        "max(x, y)",
+        "math.gcd(x, y)",
+        "np.maximum(x, y)",
+        "np.array_equal(x, y)",
+        "a.union(x, y)",
+        "a.swapaxes(x, y)",
+    )
+    for call in calls:
         assert not every(f"{call}.a"), call
     (place,) = every("np.allclose(x, y, tolerance).a")
     assert place.instead == ("(np.allclose(x, tolerance, y))",)
+    (place,) = every("np.swapaxes(x, y, 1).a")[:1]
+    assert place.instead == ("(np.swapaxes(y, x, 1))",)
     (place,) = every("np.subtract(x, y).a")
     assert place.instead == ("(np.subtract(y, x))",)
 
