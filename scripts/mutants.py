@@ -41,6 +41,8 @@ MOST_EQUIVALENT = 0.1
 KILLED = ("killed", "timed out")
 #: Tests of the package of a mutant come as if they were so much quicker, those that only import it as if slower.
 _NEAR, _FAR = 3.0, 5.0
+#: Tests that compare all defaults and constants: they come first for statements outside of functions.
+_OF_DEFAULTS = ("tests/core/test_defaults.py", "tests/docs/test_options.py")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,13 +99,16 @@ def _lines(source: str, span: tuple[int, int, int, int], text: str) -> tuple[str
 def tests_for(mutant: Mutant, coverage: list[Coverage], source: str, seconds: float) -> tuple[list[Coverage], int]:
     """The test files that are run for a mutant, and how many more execute it.
 
-    A statement outside functions is executed when its module is imported: files that execute functions come first.
+    A statement outside functions is executed when its module is imported: the tests of defaults come first, then files
+    that execute functions.
     """
     lines = frozenset(range(mutant.statement[0], mutant.statement[1] + 1))
     inside = _lines_in_functions(source)
     covering = [c for c in coverage if c.lines.get(mutant.file, frozenset()) & lines]
 
     def rank(c: Coverage) -> float:
+        if c.test in _OF_DEFAULTS and not lines & inside:
+            return 0.0
         near = f"tests/{mutant.package}/" in c.test
         far = not lines & inside and not c.lines[mutant.file] & inside
         return c.seconds * (_FAR if far else 1) / (_NEAR if near else 1)

@@ -37,6 +37,8 @@ _COMMUTATIVE_PAIR = {
     *("equal", "not_equal", "array_equal", "allclose", "isclose", "logical_and", "logical_or", "logical_xor"),
     *("bitwise_and", "bitwise_or", "bitwise_xor", "intersect1d", "union1d"),
 }
+#: Arguments without which the numbers are the same: `zip` checks lengths, and XLA a recomputation that needs no check.
+_SAME_NUMBERS = {"strict", "prevent_cse"}
 _FACTOR = 1.01
 #: Names of classes and modules that say nothing of what the code does: what it exports, sizes of models for the tests.
 _NO_BEHAVIOUR = {"__all__", "SMALL", "_SMALL", "EXAMPLES"}
@@ -168,7 +170,7 @@ class _Places(ast.NodeVisitor):
             self.generic_visit(node)
 
     def visit_keyword(self, node: ast.keyword) -> None:
-        if node.arg != "strict":  # of `zip`: it says that the lengths are equal
+        if node.arg not in _SAME_NUMBERS:
             self.generic_visit(node)
 
     def visit_Return(self, node: ast.Return) -> None:
@@ -238,7 +240,7 @@ class _Places(ast.NodeVisitor):
             return
         if _called(node) == "reshape":  # any negative size is the one that is left
             self._left_alone |= {id(size.operand) for size in node.args if isinstance(size, ast.UnaryOp)}
-        named = [i for i, k in enumerate(node.keywords) if k.arg and k.arg != "strict"]
+        named = [i for i, k in enumerate(node.keywords) if k.arg and k.arg not in _SAME_NUMBERS]
         texts = [_with(node, keywords=_without(node.keywords, i)) for i in named]
         for i, (one, other) in enumerate(itertools.pairwise(node.args)):
             same = _may_change_places(node, i) or ast.dump(one) == ast.dump(other)

@@ -79,8 +79,8 @@ class Conditioning:
     prompt: str = ""
     context: str = ""
 
-    def options(self, dataset: Dataset, length: int = 0) -> dict[str, Any]:
-        """The options of `model.draw` for them, or of `longer.pieces` where there is a length.
+    def options(self, dataset: Dataset, length: int) -> dict[str, Any]:
+        """The options of `model.draw` for them, or of `longer.pieces` where the length is not 0.
 
         Raises:
           UserError: they do not fit the data.

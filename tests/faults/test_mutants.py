@@ -102,6 +102,11 @@ def test_the_order_of_arguments_that_may_change_places_stays(every):
     assert place.instead == ("(np.subtract(y, x))",)
 
 
+def test_arguments_that_change_no_number_stay(every):
+    assert not every("zip(x, strict=True).a") and not every("remat(f, prevent_cse=False).a")
+    assert {place.operator for place in every("f(x, train=False).a")} == {"arguments", "constant"}
+
+
 def test_names_of_types_stay(every):
     assert not every("Pair = tuple[Array, int | None]\nCall = Callable[[np.ndarray], Any]\nEither = A | B")
     for source in ("x = first[1]", "x = first | second()", "def f():\n    x = a | b"):
@@ -125,13 +130,16 @@ def test_the_tests_of_a_mutant_execute_its_statement(mutants):
     lines = {"imports": {1, 4}, "calls": {1, 4, 5}, "slow": {1, 4, 5}, "far": set()}
     seconds = {"imports": 1, "calls": 10, "slow": 29, "far": 1}
     names = {"imports": "tests/a.py", "calls": "tests/b.py", "slow": "tests/data/c.py", "far": "tests/d.py"}
+    lines |= {"defaults": {1, 4}}
+    seconds |= {"defaults": 20}
+    names |= {"defaults": "tests/core/test_defaults.py"}
     coverage = [
         mutants.Coverage(names[n], seconds[n], 1.0, {"arjax/data/a.py": frozenset(lines[n])} if lines[n] else {})
         for n in names
     ]
     for line, limit, expected in (
         (5, 90, (["slow", "calls"], 0)),
-        (1, 90, (["imports", "slow", "calls"], 0)),
+        (1, 90, (["defaults", "imports", "slow", "calls"], 0)),
         (5, 30, (["slow"], 1)),
     ):
         chosen, left = mutants.tests_for(made[line], coverage, source, limit)

@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.factorization import make_factorization
 from arjax.models import make_model
-from arjax.samplers import make_sampler
+from arjax.samplers import Resources, make_sampler, parallel
 from arjax.samplers.loops import Ends
-from arjax.samplers.schedules import check_rounds_fit, check_schedule
+from arjax.samplers.schedules import check_rounds_fit, check_schedule, make_sizes
 
 CASES = [
     ("cached(chunk={})", (0,), (-1,)),
@@ -102,3 +103,41 @@ def test_values_that_complete_an_example():
     without = jnp.array([0, 1, 0])
     assert np.asarray(completes(without, jnp.int32(1))).tolist() == [False, False, True, False]
     assert jax.eval_shape(completes, x, 0).shape == (4,)
+
+
+def test_the_best_of_a_source_is_prepared_with_it():
+    model = make_model(TOKENS, "made", hidden_sizes=(2,))
+    rows = Resources(lambda split, num: Batch(np.arange(24).reshape(4, 6) % 5), None)
+    best = make_sampler("best(of=2, sampler='speculative(draft=\"counts(order=1)\")')")
+    assert best.has_arrays
+    prepared = best.prepare(model, None, rows)
+    expected = jax.tree.leaves(best.source.prepare(model, None, rows))
+    assert expected and prepared.of == 2
+    for leaf, wanted in zip(jax.tree.leaves(prepared), expected, strict=True):
+        np.testing.assert_array_equal(leaf, wanted)
+
+
+def test_the_best_is_of_a_source_that_fits():
+    with pytest.raises(UserError, match="single sites"):
+        make_sampler("best(of=2, sampler='parallel')").check(
+            make_model(TOKENS, "masked_transformer", orders="uniform", partition="blocks(size=2)")
+        )
+
+
+def test_rounds_are_measured_for_the_optimal_schedule_alone(monkeypatch):
+    """Losses that fall in the first two steps: more rounds are there."""
+    model = make_model(TOKENS, "masked_transformer", orders="uniform")
+    losses, asked = np.array([3.0, 1.0, 0.1, 0.1, 0.1, 0.1]), []
+    monkeypatch.setattr(parallel, "measure_losses", lambda *arguments: asked.append(arguments) or losses)
+    rows = Resources(lambda split, num: (split, num), None)
+    sizes = {}
+    for schedule in ("uniform", "cosine", "optimal"):
+        sampler = make_sampler(f"parallel(steps=3, schedule={schedule!r})")
+        assert sampler.has_arrays == (schedule == "optimal")
+        prepared = sampler.prepare(model, "params", rows)
+        assert prepared == make_sampler(f"parallel(sizes={prepared.sizes})")
+        assert prepared.prepare(model, "params", None) is prepared
+        sizes[schedule] = prepared.sizes
+    assert asked == [(model, "params", ("validation", 256))]
+    assert sizes == {"uniform": (2, 2, 2), "cosine": make_sizes("cosine", 6, 3), "optimal": (1, 1, 4)}
+    assert len(make_sampler("parallel").prepare(model, None, None).sizes) == 6

@@ -68,7 +68,6 @@ class SourceEncoder(nn.Module):
         valid_BL = source >= 0 if part.is_discrete and not part.value_shape else jnp.ones(source.shape[:2], bool)
         if self.reverse:
             source = reverse_valid(source, valid_BL)
-            valid_BL = jnp.sort(valid_BL, axis=1, descending=True)
         source = jnp.maximum(source, 0) if part.is_discrete else source
         inputs_BLE = value_vectors(source, part, self.values)
         state, _ = self.core.run(self.core.init_carry(source.shape[0]), inputs_BLE, train, valid_BL)

@@ -1,0 +1,133 @@
+"""The last values that options of networks take, and the first that they refuse; the events and orders that fit."""
+
+from __future__ import annotations
+
+import pytest
+
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
+from arjax.factorization import make_factorization
+from arjax.networks import NETWORKS
+from arjax.networks.denoisers import DENOISERS
+
+LINE, GRID = EventSpec((6,), kind="tokens", num_levels=5), EventSpec((4, 4))
+PIXELS, CHANNELS = EventSpec((4, 4), (3,), "levels", 4), EventSpec((4, 4, 3), kind="levels", num_levels=4)
+NUMBERS = EventSpec((6,), kind="real")
+
+
+def check(name, event, options, ordering="raster", partition="sites"):
+    factorization = make_factorization(event.grid_shape, ordering, partition)
+    NETWORKS.get(name).check(event, factorization, NETWORKS.resolve(name, options))
+
+
+@pytest.mark.parametrize("registry", [NETWORKS, DENOISERS], ids=["networks", "denoisers"])
+def test_whole_numbers_begin_at_one_or_zero(registry):
+    """An option that may be 0 says so, and no other one is."""
+    for name in registry.names():
+        for option, default in registry.options(name).items():
+            if type(default) is int:
+                least = 0 if option in registry.get(name).MAY_BE_ZERO else 1
+                assert registry.resolve(name, {option: least})[option] == least, (name, option)
+                with pytest.raises(UserError, match=f"{option} .*at least {least}"):
+                    registry.resolve(name, {option: least - 1})
+
+
+TILES = "tiles(height=2, width=2)"
+#: The network, the event, the order, options that it takes, and those that it refuses beside them.
+OPTIONS = [
+    ("image_transformer", LINE, "raster", {"memory": (1,)}, "query_block", ((1,), (9,)), ((0,), (1, 1), (), (1.5,))),
+    ("image_transformer", LINE, "raster", {"query_block": (1,)}, "memory", ((0,), (9,)), ((-1,), (1, 1), ())),
+    ("image_transformer", GRID, TILES, {"memory": (0, 0)}, "query_block", ((2, 2),), ((2, 1), (3, 2), (1, 1, 1))),
+    ("image_transformer", GRID, TILES, {"query_block": (2, 2)}, "memory", ((0, 1),), ((0, -1), (1,))),
+    ("transformer", LINE, "raster", {}, "norm_epsilon", (1e-9,), (0.0, -1e-6)),
+    ("transformer", LINE, "raster", {"width": 4}, "num_heads", (1, 2, 4), (3, 8)),
+    ("transformer", LINE, "raster", {"num_heads": 4}, "num_kv_heads", (0, 1, 2, 4), (3, 8)),
+    ("transformer", LINE, "raster", {"rotary": True}, "head_size", (2, 0), (3,)),
+    ("transformer", LINE, "raster", {"rotary": True}, "rotary_base", (1.1,), (1.0, 0.5)),
+    ("transformer", LINE, "raster", {"head_size": 3}, "rotary", (False,), (True,)),
+    (
+        "transformer",
+        LINE,
+        "raster",
+        {"rotary": True},
+        "rotary_scaling",
+        ((), (8.0, 1.0, 4.0, 16.0)),
+        ((8.0, 4.0, 4.0, 16.0), (8.0, 1.0, 4.0), (0.0, 1.0, 4.0, 16.0), (8.0, 1.0, 4.0, 0.0), (8.0, 4.0, 1.0, 16.0)),
+    ),
+    ("transformer", LINE, "raster", {"rotary_scaling": (8.0, 1.0, 4.0, 16.0)}, "rotary", (True,), (False,)),
+    ("transformer", LINE, "raster", {"unroll": 1}, "remat", (True, False), ()),
+    ("transformer", LINE, "raster", {"unroll": 2}, "remat", (False,), (True,)),
+    ("transformer", LINE, "raster", {}, "tie_embeddings", (True, False), ()),
+    ("transformer", GRID, "raster", {}, "tie_embeddings", (False,), (True,)),
+    ("transformer", PIXELS, "raster", {}, "tie_embeddings", (False,), (True,)),
+    ("rg_lru", LINE, "raster", {"num_heads": 4}, "recurrent_size", (0, 4, 8), (2, 6)),
+    ("multiscale", GRID, "multiscale", {}, "factor", (2,), (1,)),
+    ("multiscale", GRID, "multiscale(levels=1)", {"levels": 1}, "shared", (False,), (True,)),
+    ("multiscale", GRID, "multiscale(levels=2)", {"levels": 2}, "shared", (False, True), ()),
+    ("multiscale", GRID, "multiscale(levels=2)", {}, "levels", (2,), (3,)),
+    ("pixelcnn", GRID, "raster", {}, "hidden_size", (2, 4), (3,)),
+    ("pixelcnn", CHANNELS, "raster", {}, "hidden_size", (6, 8), (4, 7)),
+    ("pixelcnn", CHANNELS, "raster", {"hidden_size": 6}, "out_size", (3,), (2,)),
+    ("pixelcnn", GRID, "raster", {}, "kernel_size", (1, 3), (2,)),
+    ("pixelcnn", GRID, "raster", {}, "first_kernel", (3, 5), (1, 4)),
+    ("lmconv", GRID, "hilbert", {}, "kernel_size", (3,), (1, 4)),
+    ("fvsbn", LINE, "raster", {}, "num_linear", (0, 1), ()),
+    ("fvsbn", PIXELS, "raster", {}, "num_linear", (0,), (1,)),
+    ("markov", EventSpec((30,), kind="tokens", num_levels=4), "raster", {}, "order", (1, 12), (13,)),
+]
+
+
+@pytest.mark.parametrize(("name", "event", "ordering", "options", "option", "taken", "refused"), OPTIONS)
+def test_limits(name, event, ordering, options, option, taken, refused):
+    for value in taken:
+        check(name, event, options | {option: value}, ordering)
+    for value in refused:
+        with pytest.raises(UserError):
+            check(name, event, options | {option: value}, ordering)
+
+
+ONE, TWO = ("raster", "sites"), ("raster", "blocks(size=2)")
+#: The network, its options, and the events, orders and partitions that fit and that do not.
+FITS = [
+    ("lmconv", {}, [(GRID, *ONE), (PIXELS, "hilbert", "sites")], [(LINE, *ONE), (GRID, *TWO)]),
+    (
+        "pixelcnn",
+        {"hidden_size": 6},
+        [(GRID, *ONE), (PIXELS, *ONE), (CHANNELS, *ONE), (GRID, "column_major", "sites")],
+        [(LINE, *ONE), (GRID, *TWO), (GRID, "hilbert", "sites")],
+    ),
+    ("multiscale", {}, [(GRID, "multiscale", "sites")], [(GRID, *ONE), (LINE, *ONE), (GRID, "multiscale", TWO[1])]),
+    ("markov", {}, [(LINE, *ONE), (GRID, *ONE)], [(LINE, *TWO), (PIXELS, *ONE), (NUMBERS, *ONE)]),
+    ("transformer", {"target_position": False}, [(LINE, *ONE)], [(LINE, *TWO)]),
+    ("transformer", {}, [(LINE, *TWO), (NUMBERS, *ONE)], []),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "fits", "others"), FITS, ids=[name for name, *_ in FITS])
+def test_events_and_orders_that_fit(name, options, fits, others):
+    for event, ordering, partition in fits:
+        check(name, event, options, ordering, partition)
+    for event, ordering, partition in others:
+        with pytest.raises(UserError):
+            check(name, event, options, ordering, partition)
+
+
+def test_limits_of_the_unet():
+    """Each of its resolutions halves the grid."""
+    family = DENOISERS.get("unet")
+
+    def check_unet(event, **options):
+        family.check(event, DENOISERS.resolve("unet", options))
+
+    for event in (GRID, CHANNELS):
+        check_unet(event, multipliers=(1, 1, 1))
+        with pytest.raises(UserError, match="needs 8 rows and columns"):
+            check_unet(event, multipliers=(1, 1, 1, 1))
+    with pytest.raises(UserError, match="two dimensions"):
+        check_unet(LINE)
+    with pytest.raises(UserError, match="multipliers"):
+        check_unet(GRID, multipliers=())
+    check_unet(GRID, width=6, groups=3, num_heads=2)
+    for wrong in ({"groups": 4, "num_heads": 2}, {"groups": 3, "num_heads": 4}):
+        with pytest.raises(UserError, match="does not divide network"):
+            check_unet(GRID, width=6, **wrong)
