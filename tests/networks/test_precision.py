@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from families import FEW, fast_for
 
-from arjax.core.spec import EventSpec
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.factorization import make_factorization
+from arjax.networks import NETWORKS
+from arjax.networks.denoisers import DENOISERS
 from arjax.networks.image.lstm_scan import lstm_cell
 
 #: The event, batch and order of laws 1 and 3, whose programs in float32 are then the same.
@@ -81,3 +84,48 @@ def test_cell_of_convolutional_lstms_decays_by_its_gate_in_bfloat16():
     for _ in range(100):
         c, _ = lstm_cell(z, c)
     np.testing.assert_allclose(c, (1 + np.exp(-6.0)) ** -100, rtol=1e-4)
+
+
+def products(jaxpr):
+    """The types of the inputs of all products of matrices and convolutions, also within loops."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in ("dot_general", "conv_general_dilated"):
+            yield tuple(var.aval.dtype.name for var in equation.invars)
+        for value in jax.tree.leaves(equation.params, is_leaf=lambda leaf: hasattr(leaf, "eqns")):
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                yield from products(inner)
+
+
+LINE, GRID = EventSpec((4,), kind="tokens", num_levels=3), EventSpec((4, 4))
+#: A network of each file that says itself in which type its layers compute, by its event.
+COMPUTES = {
+    **dict.fromkeys(("causal_conv", "deep_nade", "gru", "rg_lru", "tcn", "transformer", "transformer_xl"), LINE),
+    **dict.fromkeys(("two_stream", "masked_transformer", "wavenet", "independent"), LINE),
+    **dict.fromkeys(("gated_pixelcnn", "lmconv", "pixelcnn"), GRID),
+}
+OWN = {"independent": {"hidden_sizes": (4,)}}
+
+
+@pytest.mark.parametrize("name", COMPUTES)
+def test_every_product_is_of_numbers_of_the_compute_type(name):
+    """Of layers, of attention, and of the encoder of a context; a single one in float32 costs more than it saves."""
+    event, context, family = COMPUTES[name], ContextSpec("label", 4), NETWORKS.get(name)
+    options = NETWORKS.resolve(name, dict(family.SMALL) | OWN.get(name, {}))
+    network = family(event=event, context_spec=context, num_features=3, dtype="bfloat16", **options)
+    inputs = jnp.zeros((1, *event.shape), jnp.int32), make_factorization(event.grid_shape)
+    given = {"label": jnp.zeros(1, jnp.int32)}
+    params = jax.eval_shape(lambda key: network.init(key, *inputs, given), jax.random.key(0))
+    found = set(products(jax.make_jaxpr(lambda params: network.apply(params, *inputs, given))(params).jaxpr))
+    assert found == {("bfloat16", "bfloat16")}
+
+
+@pytest.mark.parametrize("name", ("adaptive_mlp", "transformer", "unet"))
+def test_every_product_of_a_denoiser_is_of_numbers_of_the_compute_type(name):
+    family, event, context = DENOISERS.get(name), GRID, ContextSpec("label", 4)
+    options = DENOISERS.resolve(name, dict(family.SMALL))
+    module = family(event=event, context_spec=context, num_features=3, dtype="bfloat16", **options)
+    inputs = jnp.zeros((1, 4, 4), jnp.int32), jnp.zeros(1), {"label": jnp.zeros(1, jnp.int32)}
+    params = jax.eval_shape(lambda key: module.init(key, *inputs), jax.random.key(0))
+    found = set(products(jax.make_jaxpr(lambda params: module.apply(params, *inputs))(params).jaxpr))
+    assert found == {("bfloat16", "bfloat16")}
