@@ -1,0 +1,148 @@
+"""Small parts of data by themselves: standardised and grouped vectors, noise, vocabularies, columns of tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
+from arjax.data.base import from_arrays
+from arjax.data.batches import eval_batches
+from arjax.data.table_files import chosen, index_of, is_number
+from arjax.data.vectors import in_groups, standardised, with_noise
+from arjax.data.vocabulary import make_vocabulary, padded
+
+rng = np.random.default_rng(0)
+ROWS = {"train": rng.normal(3, 2, (40, 6)), "test": rng.normal(3, 2, (10, 6))}
+
+
+def all_of(dataset, split):
+    source = dataset.splits[split]
+    return np.asarray(source.__getitems__(np.arange(len(source))).x)
+
+
+def test_columns_are_standardised_by_the_train_rows():
+    dataset = standardised("mine", ROWS)
+    mean, std = ROWS["train"].mean(0), ROWS["train"].std(0)
+    assert dataset.name == "mine" and dataset.event == EventSpec((6,), kind="real")
+    np.testing.assert_allclose(all_of(dataset, "test"), (ROWS["test"] - mean) / std, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose([dataset.scale, dataset.shift], [std, mean], rtol=1e-12)
+    np.testing.assert_array_equal(dataset.log_scale_D, np.log(std).astype(np.float32))
+    constant = {"train": np.where(np.arange(6) == 4, 1.0, ROWS["train"])}
+    for columns, name in (((), "4"), (tuple("abcdef"), "e")):
+        with pytest.raises(UserError, match=f"the column '{name}' of 'mine' holds one number"):
+            standardised("mine", constant, columns)
+    for factor, taken in ((1e-29, True), (1e29, True), (1e-31, False), (1e31, False)):
+        rows = {"train": np.where(np.arange(6) == 2, factor * ROWS["train"], ROWS["train"])}
+        if taken:
+            np.testing.assert_allclose(standardised("mine", rows).scale[2], factor * std[2], rtol=1e-9)
+        else:
+            with pytest.raises(UserError, match="the column '2' of 'mine' varies by"):
+                standardised("mine", rows)
+
+
+def test_only_real_columns_of_mixed_ones_are_standardised():
+    real = np.array([True, False, True, True, True, False])
+    dataset = standardised("mine", ROWS, event=EventSpec((6,), kind="real"), is_real=real)
+    np.testing.assert_allclose(all_of(dataset, "train")[:, ~real], ROWS["train"][:, ~real], rtol=1e-6)
+    np.testing.assert_allclose(all_of(dataset, "train").std(0)[real], 1, rtol=1e-5)
+    assert (dataset.scale[~real] == 1).all() and (dataset.shift[~real] == 0).all()
+
+
+def test_columns_in_groups_are_the_same_columns():
+    dataset = standardised("mine", ROWS)
+    assert in_groups(dataset, 1) is dataset
+    for group in (2, 3, 6):
+        grouped, shape = in_groups(dataset, group), (6 // group, group)
+        assert grouped.name == "mine" and grouped.event == EventSpec(shape[:1], shape[1:], "real")
+        np.testing.assert_array_equal(all_of(grouped, "test").reshape(10, 6), all_of(dataset, "test"))
+        np.testing.assert_array_equal(grouped.scale.ravel(), dataset.scale)
+        np.testing.assert_array_equal(grouped.shift.ravel(), dataset.shift)
+        expected = np.log(dataset.scale).reshape(shape).sum(1)
+        np.testing.assert_array_equal(grouped.log_scale_D, expected.astype(np.float32))
+    for wrong in (0, -1, 4, 12):
+        with pytest.raises(UserError, match="'group' must divide the 6 columns of 'mine'"):
+            in_groups(dataset, wrong)
+
+
+def test_units_of_many_values_are_added_up_exactly():
+    scale = np.random.default_rng(1).uniform(0.1, 9, (2, 5000)).astype(np.float32)
+    dataset = from_arrays(EventSpec((2,), (5000,), "real"), train=np.zeros((1, 2, 5000), np.float32))
+    found = dataclasses.replace(dataset, scale=scale, shift=0 * scale).log_scale_D
+    np.testing.assert_array_equal(found, np.log(scale.astype(np.float64)).sum(1).astype(np.float32))
+
+
+def test_noise_is_for_training_and_real_values():
+    dataset = standardised("mine", ROWS)
+    assert with_noise(dataset, 0) is dataset and with_noise(dataset, 0.0) is dataset
+    for wrong in (-1e-9, math.inf, math.nan):
+        with pytest.raises(UserError, match="must be a standard deviation"):
+            with_noise(dataset, wrong)
+    levels = from_arrays(EventSpec((2,), kind="levels", num_levels=3), train=np.zeros((4, 2), np.int32))
+    assert with_noise(levels, 0.0) is levels
+    with pytest.raises(UserError, match="noise is for real values"):
+        with_noise(levels, 0.1)
+    noisy, x = with_noise(dataset, 0.25), np.zeros((3000, 6), np.float32)
+    key = jax.random.key(0)
+    np.testing.assert_array_equal(noisy.transform(key, Batch(x), False).x, x)
+    assert np.std(noisy.transform(key, Batch(x), True).x) == pytest.approx(0.25, rel=0.02)
+
+
+def test_characters_that_are_seen_often_enough_have_a_token():
+    assert make_vocabulary("banana").symbols == ("a", "b", "n")
+    rare = make_vocabulary("banana", min_count=2)
+    assert rare.symbols[:2] == ("a", "n") and rare.unknown == 2 and len(rare) == 3 and rare.end is None
+    assert make_vocabulary("banana", min_count=3, end=True).symbols[0] == "a"
+    assert rare.encode("nab").tolist() == [1, 0, 2]
+    ended = make_vocabulary("banana", end=True)
+    assert ended.end == 3 and len(ended) == 4 and ended.unknown is None
+    with pytest.raises(UserError, match="seen min_count=4 times: the most frequent one is seen 3 times"):
+        make_vocabulary("banana", min_count=4)
+    with pytest.raises(UserError, match="it is empty"):
+        make_vocabulary("")
+    data = make_vocabulary("", "bytes")
+    assert len(data) == 256 and data.symbols[65] == "A" and data.symbols[127] == "\x7f" and data.symbols[128] == "\\x80"
+    assert data.units == "bytes" and data.num_tokens("\u00e9") == 2 and rare.num_tokens("\u00e9") == 1
+
+
+def test_types_of_tokens_are_the_smallest_that_hold_them():
+    for num, dtype in ((128, np.int8), (129, np.int16), (2**15, np.int16), (2**15 + 1, np.int32)):
+        assert make_vocabulary("".join(map(chr, range(num)))).dtype == dtype
+
+
+def test_short_texts_are_filled_up():
+    tokens, sizes = padded(make_vocabulary("abc"), ["ab", "", "cab"], 4, -1)
+    assert tokens.tolist() == [[0, 1, -1, -1], [-1] * 4, [2, 0, 1, -1]] and sizes.tolist() == [2, 0, 3]
+    assert tokens.dtype == np.int8
+
+
+def test_columns_are_named_or_numbered():
+    names = ["a", "b", "c"]
+    assert chosen((), (), names) == [0, 1, 2] and chosen(("c", 0), (), names) == [2, 0]
+    assert chosen((), ("b",), names) == [0, 2] and chosen((), (0, 1), names) == [2]
+    assert [index_of(column, names) for column in ("a", 0, 2)] == [0, 0, 2]
+    for columns, skip in (
+        (("a",), ("b",)),
+        ((), names),
+        (("a", 0), ()),
+        ((), ("b", 1)),
+        ("a", ()),
+        ((3,), ()),
+        ((-1,), ()),
+    ):
+        with pytest.raises(UserError):
+            chosen(columns, skip, names)
+    assert [is_number(cell) for cell in ("1", "-1.5e3", "x", "", "1,5")] == [True, True, False, False, False]
+
+
+def test_weights_of_examples_stay_and_copies_weigh_nothing():
+    weight = np.array([1, 0, 1, 1, 1], np.float32)
+    source = from_arrays(EventSpec((2,)), train={"x": np.zeros((5, 2), np.int32), "weight": weight}).splits["train"]
+    found = [np.asarray(batch.weight).tolist() for batch in eval_batches(source, 3)]
+    assert found == [[1, 0, 1], [1, 1, 0]]
