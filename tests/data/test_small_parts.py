@@ -6,12 +6,14 @@ import dataclasses
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.spec import EventSpec
+from arjax.core.spec import NO_CONTEXT, EventSpec
+from arjax.data import images
 from arjax.data.base import from_arrays
 from arjax.data.batches import eval_batches
 from arjax.data.table_files import chosen, index_of, is_number
@@ -146,3 +148,73 @@ def test_weights_of_examples_stay_and_copies_weigh_nothing():
     source = from_arrays(EventSpec((2,)), train={"x": np.zeros((5, 2), np.int32), "weight": weight}).splits["train"]
     found = [np.asarray(batch.weight).tolist() for batch in eval_batches(source, 3)]
     assert found == [[1, 0, 1], [1, 1, 0]]
+
+
+def test_patches_are_pieces_of_images():
+    levels = np.random.default_rng(0).integers(0, 256, (50, 4, 6)).astype(np.uint8)
+    levels[:, 0, 0] = 7  # a pixel that does not vary
+    cut = images.to_patches(levels, 2)
+    assert cut.shape == (50, 2, 3, 2, 2)
+    np.testing.assert_array_equal(cut[:, 1, 2], levels[:, 2:, 4:])
+    np.testing.assert_array_equal(images.from_patches(cut), levels)
+    dataset = images._in_patches("mine", {"train": {"x": levels}, "test": {"x": levels[:3]}}, 2, NO_CONTEXT)
+    assert dataset.name == "mine_patches" and dataset.event == EventSpec((2, 3), (2, 2), "real")
+    std = np.sqrt(levels.var(0) + 1 / 12)
+    np.testing.assert_allclose(images.from_patches(dataset.shift[None])[0], levels.mean(0) + 0.5, rtol=1e-6)
+    np.testing.assert_allclose(images.from_patches(dataset.scale[None])[0], np.maximum(std, 16), rtol=1e-6)
+    assert dataset.scale[0, 0, 0, 0] == 16
+    x = dataset.splits["train"].__getitems__(np.arange(50)).x
+    z = np.asarray(dataset.transform(jax.random.key(0), Batch(jnp.asarray(x)), True).x)
+    noise = z * dataset.scale + dataset.shift - cut
+    assert -1e-3 < noise.min() < 0.02 and 0.98 < noise.max() < 1.001 and noise.mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_pixels_are_drawn_from_their_intensity():
+    intensity = np.repeat(np.uint8([0, 64, 255]), 20_000)
+    static = images._bernoulli(np.random.default_rng(0), intensity).reshape(3, -1).mean(1)
+    extra = {"intensity": jnp.asarray(intensity)[None]}
+    batch = Batch(jnp.zeros((1, 60_000), jnp.int32), extra=extra)
+    found = images.dynamic_binarization(jax.random.key(0), batch, True).x
+    dynamic = np.asarray(found).reshape(3, -1).mean(1)
+    for means in (static, dynamic):
+        assert means[0] == 0 and means[2] == 1 and means[1] == pytest.approx(64 / 255, abs=0.01)
+    assert images.dynamic_binarization(jax.random.key(0), batch, False) is batch
+    plain = Batch(batch.x)
+    assert images.dynamic_binarization(jax.random.key(0), plain, True) is plain
+
+
+def test_the_last_examples_of_train_are_for_validation():
+    for num, held_out in ((9, 4), (19_999, 9999), (20_001, 10_000)):
+        x, y = np.arange(num), -np.arange(num)
+        splits = images._hold_out({"train": {"x": x, "context": y}, "test": {"x": x[:2]}})
+        assert list(splits) == ["train", "validation", "test"] and splits["test"]["x"].tolist() == [0, 1]
+        assert len(splits["validation"]["x"]) == held_out
+        for name, array in (("x", x), ("context", y)):
+            whole = np.concatenate([splits["train"][name], splits["validation"][name]])
+            np.testing.assert_array_equal(whole, array)
+
+
+def test_patches_divide_an_image_of_grey_levels(monkeypatch):
+    digits = {
+        split: {"x": np.zeros((4, 28, 28), np.uint8), "context": np.zeros(4, np.int32)} for split in ("train", "test")
+    }
+    monkeypatch.setattr(images, "_read", lambda name, data_dir: digits)
+    for patches in (-1, 3, 56):
+        with pytest.raises(UserError, match="a side that divides 28"):
+            images._grey_images("mine", "none", patches, "none", "")
+    with pytest.raises(UserError, match="a side that divides 28"):
+        images._grey_images("mine", "static", 4, "none", "")
+    names = {}
+    for binarize, patches in (("none", 0), ("static", 0), ("dynamic", 0), ("none", 1), ("none", 28)):
+        for context in ("none", "label"):
+            dataset = images._grey_images("mine", binarize, patches, context, "")
+            assert bool(dataset.context) == (context == "label")
+            assert (dataset.transform is not None) == (binarize == "dynamic" or patches > 0)
+        names[binarize, patches] = dataset.name, dataset.event.shape
+    assert names == {
+        ("none", 0): ("mine", (28, 28)),
+        ("static", 0): ("mine_static", (28, 28)),
+        ("dynamic", 0): ("mine_dynamic", (28, 28)),
+        ("none", 1): ("mine_patches", (28, 28, 1, 1)),
+        ("none", 28): ("mine_patches", (1, 1, 28, 28)),
+    }

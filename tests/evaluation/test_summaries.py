@@ -1,0 +1,147 @@
+"""The numbers of a report, all of them, by hand from the scores of four examples, one of which has no scored site."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from arjax.core.errors import UserError
+from arjax.core.score_names import SAMPLE_SCORE
+from arjax.core.spec import EventSpec
+from arjax.evaluation.judges import PARTS, _along_text
+from arjax.evaluation.summaries import mean_over_runs, stderr_of, summarize_rows
+
+NLL, SITES, SCORED = np.array([3.0, 99.0, 6.0, 1.5]), np.array([2, 0, 4, 3]), [0, 2, 3]
+N, L = NLL[SCORED], SITES[SCORED]
+LOG_2 = math.log(2)
+#: Nats per site, and its error by the variance of a ratio.
+PER_SITE = 10.5 / 9
+PER_SITE_ERROR = np.std(N - PER_SITE * L, ddof=1) / math.sqrt(3) / 3
+
+
+def mean_and_error(name, values):
+    return {name: np.mean(values), f"{name}_stderr": np.std(values, ddof=1) / math.sqrt(len(values))}
+
+
+def scaled(name, factor=1.0):
+    return {name: factor * PER_SITE, f"{name}_stderr": factor * PER_SITE_ERROR}
+
+
+#: Of an event with two numbers at a site; values are given out of all of which masked ones do not count.
+PLAIN = {
+    "nll_nats": 3.5,
+    "nll_stderr": np.std(N, ddof=1) / math.sqrt(3),
+    **scaled("bits_per_dim", 1 / (2 * LOG_2)),
+    "num_examples": 3,
+}
+ORDERS = np.array([[1.0, 0, 2, 3], [2.0, 9, 5, 1]])
+TERM = np.array([0.5, 70.0, 1.0, 3.0])
+CASES = [
+    ({}, EventSpec((2, 2), (2,)), "", PLAIN),
+    ({}, EventSpec((4,), (2,)), "", PLAIN | scaled("nll_nats_per_frame")),
+    (
+        {},
+        EventSpec((4,), kind="tokens", num_levels=3),
+        "char",
+        PLAIN
+        | scaled("bits_per_dim", 1 / LOG_2)
+        | scaled("nll_nats_per_char")
+        | scaled("bits_per_char", 1 / LOG_2)
+        | {"perplexity": math.exp(PER_SITE), "perplexity_stderr": math.exp(PER_SITE) * PER_SITE_ERROR},
+    ),
+    (
+        {"terms/kl": TERM},
+        EventSpec((2, 2), (2,)),
+        "",
+        PLAIN
+        | {"kl_nats": 1.5, "kl_stderr": np.std(TERM[SCORED], ddof=1) / math.sqrt(3)}
+        | {"kl_bits_per_dim": 4.5 / (LOG_2 * 2 * 9)},
+    ),
+    (
+        {"truth": np.array([2.0, 50.0, 5.0, 2.0])},
+        EventSpec((2, 2), (2,)),
+        "",
+        PLAIN
+        | {"truth_nll_nats": 3.0, "truth_nll_stderr": np.std([2.0, 5, 2], ddof=1) / math.sqrt(3)}
+        | {"excess_nats": 0.5, "excess_stderr": np.std([1.0, 1, -0.5], ddof=1) / math.sqrt(3)},
+    ),
+    (
+        {"answers/greedy_error": TERM},
+        EventSpec((2, 2), (2,)),
+        "",
+        PLAIN | mean_and_error("greedy_error", TERM[SCORED]),
+    ),
+    (
+        {"codes/5": np.array([[0.0, 4, 1, 1], [0, 4, 3, 3]])},
+        EventSpec((2, 2), (2,)),
+        "",
+        PLAIN
+        | {"num_tokens": 2, "num_codes": 5, "token_bits": 2 * math.log2(5), "codes_used": 3, "codes_perplexity": 3.0},
+    ),
+    (
+        {"by_order": ORDERS},
+        EventSpec((2, 2), (2,)),
+        "",
+        PLAIN
+        | {
+            "num_orders": 2,
+            "negative_elbo_nats": (2 + 8 / 3) / 2,
+            "negative_elbo_stderr": (8 / 3 - 2) / 2,
+            "nll_nats_by_num_orders": [2.0, -np.log(np.exp(-ORDERS[:, SCORED]).mean(0)).mean()],
+        },
+    ),
+    (
+        {"by_order": ORDERS[:1]},
+        EventSpec((2, 2), (2,)),
+        "",
+        PLAIN
+        | {"num_orders": 1, "negative_elbo_nats": 2.0, "negative_elbo_stderr": 0.0, "nll_nats_by_num_orders": [2.0]},
+    ),
+]
+
+
+@pytest.mark.parametrize(("rows", "event", "text", "expected"), CASES)
+def test_every_number_of_a_report(rows, event, text, expected):
+    found = summarize_rows({"nll": NLL, "sites": SITES} | rows, event, text)
+    assert list(found) == list(expected)
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, rel=1e-9), name
+
+
+def test_scores_of_samples_are_no_nats():
+    rows = {"nll": NLL, "sites": SITES, "terms/kl": TERM, "answers/error": TERM}
+    found = summarize_rows(rows, EventSpec((2, 2), (2,)), kind="none")
+    expected = mean_and_error(SAMPLE_SCORE, N) | {"num_examples": 3} | mean_and_error("error", TERM[SCORED])
+    assert found == pytest.approx(expected, rel=1e-9)
+
+
+def test_nothing_is_scored():
+    for kind in ("exact", "none"):
+        with pytest.raises(UserError, match="nothing is scored"):
+            summarize_rows({"nll": NLL, "sites": 0 * SITES}, EventSpec((4,)), kind=kind)
+
+
+def test_errors_of_means():
+    assert stderr_of(np.array([1.0])) == 0 and stderr_of(np.zeros((1, 2))).tolist() == [0, 0]
+    assert stderr_of(np.array([1.0, 3.0])) == pytest.approx(1.0)
+    mean, error = mean_over_runs([[1.0, 2], [3, 2]])
+    assert mean.tolist() == [2, 2] and error.tolist() == pytest.approx([1, 0])
+    for runs in ([[1.0, 2]], [[1.0, np.inf], [3, 2]]):
+        assert np.isnan(mean_over_runs(runs)[1]).all()
+
+
+def test_parts_of_a_text():
+    """Of 5 sites each its own; of 97 parts of three sites, of which the last has one."""
+    nats = np.arange(10.0).reshape(2, 5)
+    found = dataclasses.astuple(_along_text(5, nats, np.zeros((0, 5))))
+    assert found[0].tolist() == [1, 2, 3, 4, 5] and found[1].tolist() == nats.mean(0).tolist()
+    assert found[2].tolist() == pytest.approx([2.5] * 5) and len(found[3]) == len(found[4]) == 0
+    nats = np.random.default_rng(0).normal(size=(3, 97))
+    place, mean, error, *_ = dataclasses.astuple(_along_text(97, nats, nats))
+    parts = [nats[:, start : start + 3].mean(1) for start in range(0, 97, 3)]
+    assert len(place) == 33 <= PARTS and place[:2].tolist() == [2, 5] and place[-1] == 97
+    np.testing.assert_allclose(mean, np.mean(parts, 1))
+    np.testing.assert_allclose(error, np.std(parts, 1, ddof=1) / 3**0.5)

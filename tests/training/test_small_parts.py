@@ -1,0 +1,169 @@
+"""Small parts of training by themselves: files of reports, costs, metrics of steps, signals, units of two data sets."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import signal
+import types
+
+import numpy as np
+import pytest
+
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
+from arjax.data.base import from_arrays
+from arjax.objectives.metrics import Mean, Metrics
+from arjax.training import results
+from arjax.training.optimizer import own_options, read_rule
+from arjax.training.reporter import Reporter
+from arjax.training.results import cost_of_run, device_name, validation_scores, write_evaluation, write_results
+from arjax.training.starting import _scaled_alike
+from arjax.training.stopping import StopSignal
+
+SCORES = {"split": "test", "best_step": 900, "nll_nats": 1.5, "num_orders": 1}
+
+
+def test_evaluations_are_named_by_split_step_and_orders(tmp_path):
+    """One with the same scores replaces its file; others stay beside it."""
+    first = write_evaluation(tmp_path, SCORES)
+    assert first == tmp_path / "evaluations" / "test-step-900.json" and json.loads(first.read_text()) == SCORES
+    assert write_evaluation(tmp_path, SCORES | {"device": "other"}) == first
+    assert json.loads(first.read_text())["device"] == "other"
+    for number, name in ((2, "test-step-900-2.json"), (3, "test-step-900-3.json"), (2, "test-step-900-2.json")):
+        assert write_evaluation(tmp_path, SCORES | {"nll_nats": 1.5 + number}).name == name
+    assert write_evaluation(tmp_path, SCORES | {"num_orders": 2}).name == "test-step-900-2-orders.json"
+    assert write_evaluation(tmp_path, {k: v for k, v in SCORES.items() if k != "num_orders"}).name.endswith("-4.json")
+    assert write_evaluation(tmp_path, SCORES | {"split": "train", "best_step": 3}).name == "train-step-3.json"
+
+
+def test_a_report_of_other_scores_keeps_the_earlier_one(tmp_path, monkeypatch):
+    """Reports here lack most fields, and would count as incomplete."""
+    monkeypatch.setattr(results, "read_report", lambda workdir: results.read_json_object(workdir / "results.json"))
+
+    def files():
+        return sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.json"))
+
+    write_results(tmp_path, SCORES)
+    write_results(tmp_path, SCORES | {"device": "other"})
+    assert files() == ["results.json"]
+    write_results(tmp_path, SCORES | {"best_step": 1000})
+    assert files() == ["evaluations/test-step-900.json", "results.json"]
+    assert json.loads((tmp_path / "results.json").read_text())["best_step"] == 1000
+    assert json.loads((tmp_path / files()[0]).read_text())["device"] == "other"
+
+
+def test_costs_of_a_run():
+    history = {"train_seconds": 3.0, "compile_seconds": 2.0, "step_seconds": 4.0, "interval_seconds": 9.0}
+    cost = {"train_seconds": 3.0, "compile_seconds": 2.0}
+    assert cost_of_run(history, 10, 64) == cost | {"train_sites_per_second": 160.0}
+    assert cost_of_run(history | {"step_seconds": 0.0}, 10, 64) == cost
+
+
+def test_validation_scores_are_named():
+    about = {"value": 2.0, "scores": {"bits_per_dim": 0.5, "nll_nats": 2.0}}
+    assert validation_scores(about) == {"validation_bits_per_dim": 0.5, "validation_nll_nats": 2.0}
+    assert validation_scores({"value": 2.0}) == {"validation_nll_nats": 2.0}
+    assert validation_scores({}) == {"validation_nll_nats": None}
+
+
+def test_devices_are_named(monkeypatch):
+    for cores, name in ((1, "CPU, 1 core"), (2, "CPU, 2 cores")):
+        monkeypatch.setattr(results, "usable_cores", lambda cores=cores: list(range(cores)))
+        assert device_name() == name
+    monkeypatch.setattr(results.jax, "devices", lambda: [types.SimpleNamespace(device_kind="NVIDIA H100")] * 8)
+    monkeypatch.setattr(results.jax, "device_count", lambda: 8)
+    assert device_name() == "8 x NVIDIA H100"
+
+
+class Lines:
+    """Takes what a progress bar and a file of metrics are given."""
+
+    def __init__(self):
+        self.given = []
+
+    def __getattr__(self, name):
+        return lambda *arguments: self.given.append((name, *arguments))
+
+
+def reporter_of(tmp_path, monkeypatch):
+    model = types.SimpleNamespace(event=EventSpec((2,)), kind="exact")
+    setup = types.SimpleNamespace(model=model, train=types.SimpleNamespace(writers=()), total_steps=9)
+    reporter = Reporter(tmp_path, setup, 0, progress=Lines())
+    monkeypatch.setattr(reporter, "_writer", Lines())
+    return reporter, reporter._writer.given, reporter._progress.given
+
+
+def test_metrics_of_train_steps_are_means_of_their_sums(tmp_path, monkeypatch):
+    reporter, written, shown = reporter_of(tmp_path, monkeypatch)
+    means = {"kl_nats": Mean(np.float32(6), np.float32(4))}
+    metrics = Metrics(np.float32(30), np.float32(10), np.float32(20), np.float32(40), means=means)
+    sums = types.SimpleNamespace(metrics=metrics, loss=np.float32(9), steps=np.float32(3))
+    reporter.train(7, sums, 0.25, 2.0)
+    expected = {"train/loss": 3, "train/nll_nats": 3, "train/bits_per_dim": 0.75 / math.log(2)}
+    expected |= {"learning_rate": 0.25, "examples_per_second": 5, "train/kl_nats": 1.5}
+    ((name, step, values),) = written
+    assert (name, step) == ("write", 7) and values == pytest.approx(expected)
+    ((name, step, words, speed),) = shown
+    assert (name, step, speed) == ("update", 7, 5) and "1.08" in words
+    sums.metrics = (
+        dataclasses.replace(metrics, nll=None) if dataclasses.is_dataclass(metrics) else metrics._replace(nll=None)
+    )
+    reporter.train(8, sums, 0.25, 2.0)
+    assert set(expected) - set(written[-1][2]) == {"train/nll_nats", "train/bits_per_dim"}
+    assert "1.5" in shown[-1][2]
+
+
+def test_what_a_run_shows(tmp_path, monkeypatch):
+    reporter, written, shown = reporter_of(tmp_path, monkeypatch)
+    reporter.log("text")
+    reporter.at(3)
+    reporter.rest()
+    assert shown == [("message", "text"), ("at", 3), ("close",)]
+    for step, best in ((4, True), (5, False)):
+        reporter.validation(step, {"nll_nats": 2.0}, types.SimpleNamespace(best_step=4))
+        assert shown[-1][:2] == ("validation", step) and shown[-1][2].endswith("the best so far") == best
+        assert "(exact)" in shown[-1][2] and written[-1][:2] == ("write", step)
+        assert list(written[-1][2].values()) == [2.0] and all(n.startswith("validation/") for n in written[-1][2])
+
+
+def test_the_first_signal_asks_and_the_second_acts():
+    before = signal.getsignal(signal.SIGTERM)
+    with StopSignal() as stop:
+        assert not stop.requested(False) and signal.getsignal(signal.SIGTERM) != before
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.requested(False) and stop.requested(True)
+        assert signal.getsignal(signal.SIGTERM) == before and signal.getsignal(signal.SIGINT) != stop._receive
+    with StopSignal() as stop:
+        pass
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_units_of_two_data_sets_are_alike():
+    plain = from_arrays(EventSpec((2,), kind="real"), train=np.zeros((3, 2), np.float32))
+
+    def scaled(scale, shift):
+        return dataclasses.replace(plain, scale=scale, shift=shift)
+
+    one, zero = np.ones(2), np.zeros(2)
+    assert _scaled_alike(plain, plain) and _scaled_alike(scaled(one, zero), scaled(one * 1.0005, zero))
+    for other in (plain, scaled(one * 1.01, zero), scaled(one, zero + 0.1), scaled(np.ones(1), np.zeros(1))):
+        assert not _scaled_alike(scaled(one, zero), other) and not _scaled_alike(other, scaled(one, zero))
+    assert not _scaled_alike(scaled(one, zero), scaled(one, None))
+
+
+SHARED = {"weight_decay": 0.0, "decay_pattern": r"(kernel|embedding)$", "b1": 0.9, "b2": 0.999, "eps": 1e-8}
+
+
+def test_a_rule_takes_the_options_that_it_has(capsys):
+    for name, has in (("adam", ("b1", "b2", "eps")), ("adamw", tuple(SHARED)), ("lion", ("weight_decay", "b1", "b2"))):
+        component = read_rule(name, SHARED)
+        assert set(has) <= set(component.options) and set(component.options) <= set(SHARED)
+        assert capsys.readouterr() == ("", "")
+    with pytest.raises(UserError, match="optimizer 'adam' has no weight decay"):
+        read_rule("adam", SHARED | {"weight_decay": 0.1})
+    with pytest.raises(UserError, match="optimizer 'lion' has no eps"):
+        read_rule("lion", SHARED | {"eps": 1e-7})
+    assert read_rule("adamw", SHARED | {"eps": 1e-7, "weight_decay": 0.1}).options["eps"] == 1e-7
+    assert own_options("adamw") == {}
