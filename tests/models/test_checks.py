@@ -1,0 +1,192 @@
+"""What a model checks before it computes: values, masks, contexts, keys, ends and parameters, at their limits."""
+
+from __future__ import annotations
+
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from arjax.core.errors import UserError
+from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
+from arjax.models import ModelChoice, make_model
+from arjax.models.checks import (
+    as_context,
+    as_mask,
+    as_values,
+    check_end,
+    check_key,
+    check_likelihood,
+    check_params,
+    is_one_context,
+    takes_params,
+)
+from arjax.models.kinds import Blueprint
+from arjax.models.longer import _in_raster_order
+from arjax.models.noise_schedules import GOLDEN, init_learned, stratified_steps
+
+LEVELS, TOKENS = EventSpec((2, 3), (2,), "levels", 4), EventSpec((4,), kind="tokens", num_levels=5)
+
+
+def test_values_have_the_shape_and_the_values_of_the_event():
+    x = np.arange(24).reshape(2, 2, 3, 2) % 4
+    found = as_values(LEVELS, x.astype(np.uint8))
+    assert found.dtype == jnp.int32 and found.tolist() == x.tolist()
+    for wrong in (x[0], x[:, :1], x[:0], x[..., :1], np.int32(3)):
+        with pytest.raises(UserError, match=r"^x has shape .*, but must have \(B, 2, 3, 2\)$"):
+            as_values(LEVELS, wrong)
+    for value in (-1, 4):
+        wrong = np.where(np.arange(24).reshape(x.shape) == 17, value, x)
+        with pytest.raises(UserError, match=r"^mine of levels data"):
+            as_values(LEVELS, wrong, "mine")
+        counts = np.ones((2, 3), bool)
+        counts[0, 2] = False  # the values 16 and 17 of the second example and 4 and 5 of the first
+        blanked = np.asarray(as_values(LEVELS, wrong, counts=counts))
+        assert (blanked[:, 0, 2] == 0).all() and (blanked[:, counts] == x[:, counts]).all()
+
+
+def test_masks_are_of_sites():
+    mask = np.arange(12).reshape(2, 2, 3) % 2
+    assert as_mask(LEVELS, None, 2) is None
+    for given in (mask, mask.astype(bool), mask.astype(np.float32)):
+        found = as_mask(LEVELS, given, 2)
+        assert found.dtype == bool and found.tolist() == mask.astype(bool).tolist()
+    for wrong in (mask[:1], mask[..., None], 2 * mask, -mask, 0.5 * mask):
+        with pytest.raises(UserError, match=r"^mask"):
+            as_mask(LEVELS, wrong, 2)
+
+
+def test_contexts_of_one_and_several_parts():
+    label = ContextSpec("label", 4)
+    assert as_context(NO_CONTEXT, None, 2) is None and is_one_context(NO_CONTEXT, None)
+    for given in ([3, 0], {"label": np.array([3, 0])}):
+        found = as_context(label, given, 2)
+        assert list(found) == ["label"] and found["label"].tolist() == [3, 0] and found["label"].dtype == jnp.int32
+        assert not is_one_context(label, given)
+    assert is_one_context(label, 3) and as_context(label, 3, 2, one_for_all=True)["label"].tolist() == [3, 3]
+    assert as_context(label, [3, 1], 2, one_for_all=True)["label"].tolist() == [3, 1]
+    for given, options in (
+        (3, {}),
+        ([4, 0], {}),
+        ([-1, 0], {}),
+        ([1], {}),
+        (None, {}),
+        ([1] * 3, {"one_for_all": True}),
+    ):
+        with pytest.raises(UserError):
+            as_context(label, given, 2, **options)
+
+
+def test_keys_are_single():
+    for key in (jax.random.key(0), jax.random.PRNGKey(0), np.array([0, 1], np.uint32)):
+        check_key(key)
+    for wrong in (0, None, jax.random.split(jax.random.key(0)), np.array([0, 1]), np.zeros((2, 2), np.uint32), "key"):
+        with pytest.raises(UserError, match=r"^a random key is one key"):
+            check_key(wrong)
+
+
+def test_ends_are_tokens_of_sequences():
+    assert check_end(TOKENS, None) is None and [check_end(TOKENS, end) for end in (0, np.int64(4))] == [0, 4]
+    for wrong in (-1, 5, 1.0, True):
+        with pytest.raises(UserError, match="a token from 0 to 4"):
+            check_end(TOKENS, wrong)
+    for event in (LEVELS, EventSpec((4,)), EventSpec((2, 2), kind="tokens", num_levels=3)):
+        assert check_end(event, None) is None
+        with pytest.raises(UserError, match="sequences of tokens have an end"):
+            check_end(event, 0)
+
+
+def test_parameters_are_those_of_the_model():
+    expected = {"a": {"kernel": jax.ShapeDtypeStruct((2, 3), jnp.float32)}, "b": jax.ShapeDtypeStruct((), jnp.float32)}
+    kernel = np.zeros((2, 3), np.float32)
+    check_params(expected, {"a": {"kernel": kernel}, "b": np.float32(1)})
+    for wrong, sentence in (
+        ({"a": {"kernel": kernel}}, "they lack 'b'"),
+        ({"a": {}, "b": np.float32(1)}, "they lack 'a/kernel'"),
+        ({"a": {"kernel": kernel}, "b": np.float32(1), "c": kernel}, "they hold 'c', which it does not have"),
+        ({"a": kernel, "b": np.float32(1)}, "'a' should be a dict of kernel, not of type ndarray"),
+        ({"a": {"kernel": kernel.T}, "b": np.float32(1)}, r"'a/kernel' has the shape \(3, 2\), not \(2, 3\)"),
+        ({"a": {"kernel": "x"}, "b": np.float32(1)}, "'a/kernel' should be an array of real numbers, not of type str"),
+        (
+            {"a": {"kernel": kernel > 0}, "b": np.float32(1)},
+            "'a/kernel' should be an array of real numbers, not of type bool",
+        ),
+        ({"a": {"kernel": kernel}, "b": [kernel, kernel]}, "'b'"),
+    ):
+        with pytest.raises(UserError, match=f"^these are not the parameters of this model: {sentence}"):
+            check_params(expected, wrong)
+    with pytest.raises(UserError, match=r"^params must be the nested dict"):
+        check_params(expected, kernel)
+
+
+def test_methods_take_parameters_and_a_truth_value():
+    method = takes_params(lambda self, params, x=0, train=False: (params, x, train))
+    assert method(None, {}, 3) == ({}, 3, False) and method(None, params={}, train=True) == ({}, 0, True)
+    for arguments, options in (((3,), {}), ((), {"params": None}), (({},), {"train": 1}), (({},), {"train": "yes"})):
+        with pytest.raises(UserError):
+            method(None, *arguments, **options)
+
+
+def test_likelihoods_are_asked_for():
+    check_likelihood(types.SimpleNamespace(kind="bound"), "it")
+    with pytest.raises(UserError, match=r"^it needs a likelihood"):
+        check_likelihood(types.SimpleNamespace(kind="none"), "it")
+
+
+def test_parts_learn_from_the_examples_of_the_same_event():
+    seen, made, rows = [], make_model(TOKENS, "made"), np.zeros((3, 4), np.int32)
+    choice = ModelChoice("latent", {}, parts={"a": ModelChoice(network="made"), "b": made})
+    whole = Blueprint(TOKENS, NO_CONTEXT, choice, "float32", rows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("arjax.models.kinds._make", lambda blueprint: seen.append(blueprint) or made)
+        own, other = np.ones((2, 4), np.int32), EventSpec((2,))
+        for arguments in ((), (TOKENS,), (other,), (TOKENS, None, own), (other, ContextSpec("label", 3), own)):
+            assert whole.part("a", *arguments) is made
+    assert [blueprint.examples is rows for blueprint in seen] == [True, True, False, False, False]
+    assert [blueprint.examples is own for blueprint in seen] == [False, False, False, True, True]
+    assert [blueprint.event for blueprint in seen] == [TOKENS, TOKENS, other, TOKENS, other]
+    assert [bool(blueprint.context) for blueprint in seen] == [False] * 4 + [True]
+    assert all(blueprint.dtype == "float32" for blueprint in seen) and seen[2].examples is None
+    assert whole.part("b") is made
+    several = make_model(TOKENS, "masked_transformer", orders="uniform")
+    whole = Blueprint(TOKENS, NO_CONTEXT, ModelChoice("latent", {}, parts={"a": several}), "float32", rows)
+    assert whole.part("a", several_orders=True) is several
+    for wrong in (lambda: whole.part("a"), lambda: whole.part("c"), lambda: whole.only("b")):
+        with pytest.raises(UserError, match="'latent'"):
+            wrong()
+    whole.only("a", "b")
+
+
+def test_longer_draws_go_along_the_sequence():
+    plain = make_model(TOKENS, "made")
+    assert _in_raster_order(plain).factorization is plain.factorization
+    several = make_model(TOKENS, "masked_transformer", orders="uniform", ordering="reversed")
+    moved = _in_raster_order(several)
+    assert moved.orders is None and np.asarray(moved.factorization.order).tolist() == [0, 1, 2, 3]
+    for event, options in ((TOKENS, {"ordering": "reversed"}), (TOKENS, {"partition": "blocks(size=2)"}), (LEVELS, {})):
+        with pytest.raises(UserError, match=r"^a draw"):
+            _in_raster_order(make_model(event, "made", **options))
+
+
+def test_steps_of_training_are_spread_over_the_chain():
+    """Each example has one in each of K equal parts; those of an example do not depend on how many follow."""
+    key, num_steps = jax.random.key(3), 1000
+    steps = np.asarray(stratified_steps(key, 6, 4, num_steps))
+    within = (float(jax.random.uniform(key)) + np.arange(6) * GOLDEN) % 1
+    expected = np.floor((np.arange(4)[:, None] + within) / 4 * num_steps) + 1
+    assert np.abs(steps - expected).max() <= 1 and (steps == expected).mean() > 0.9
+    assert (np.asarray(stratified_steps(key, 3, 4, num_steps)) == steps[:, :3]).all()
+    one = np.asarray(stratified_steps(key, 500, 1, 3))
+    assert one.min() == 1 and one.max() == 3 and np.bincount(one[0])[1:].min() > 160
+
+
+def test_learned_schedules_begin_with_units_at_random_places():
+    key = jax.random.key(1)
+    params = {name: np.asarray(leaf) for name, leaf in init_learned(key).items()}
+    keys = jax.random.split(key, 2)
+    np.testing.assert_array_equal(params["rate"], jax.random.uniform(keys[0], (64,), minval=0.0, maxval=3.0))
+    np.testing.assert_array_equal(params["bias"], jax.random.uniform(keys[1], (64,), minval=-3.0, maxval=3.0))
+    assert params["slope"] == 0 and (params["weight"] == -5).all() and params["weight"].shape == (64,)
+    assert params["low"] == np.float32(-13.3) and params["range"] == np.float32(18.3)
