@@ -1,0 +1,149 @@
+"""Small parts of draws by themselves: keys, the sites of steps, windows, options, and loops over steps."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
+from arjax.models import make_model
+from arjax.samplers import DrawOptions, example_keys
+from arjax.samplers.base import Steps, check_ranges, per_example, step_keys
+from arjax.samplers.drafts.base import Proposal
+from arjax.samplers.loops import loop_ends, num_calls
+from arjax.samplers.windows import accept_by_keys, leading, over_examples, tell_window
+
+KEY, EVENT = jax.random.key(5), EventSpec((5,), kind="tokens", num_levels=4)
+#: Steps of two sites: 4 and 0, 3 and 1, and 2 alone.
+MODEL = make_model(EVENT, "independent", ordering="list(order=(4, 0, 3, 1, 2))", partition="sizes(sizes=(2, 2, 1))")
+PARAMS = MODEL.init(KEY)
+X = jnp.array([[3, 1, 0, 2, 1], [0, 2, 3, 3, 2]])
+
+
+def steps_of(observed=None, first=0, **options):
+    observed = None if observed is None else jnp.array(observed, bool)
+    return Steps(MODEL, PARAMS, example_keys(KEY, 2), DrawOptions(observed=observed, **options), False, first)
+
+
+def bits(keys):
+    return np.asarray(jax.random.key_data(keys))
+
+
+def test_keys_of_examples_and_steps():
+    keys = example_keys(KEY, 3)
+    expected = [jax.random.fold_in(KEY, b) for b in range(3)]
+    np.testing.assert_array_equal(bits(keys), [bits(key) for key in expected])
+    np.testing.assert_array_equal(bits(example_keys(jax.random.PRNGKey(5), 3)), bits(example_keys(KEY, 3)))
+    found = bits(step_keys(keys, jnp.array([0, 7])))
+    np.testing.assert_array_equal(found[1], [bits(jax.random.fold_in(key, 7)) for key in expected])
+    np.testing.assert_array_equal(bits(steps_of(first=2).keys_SB), bits(step_keys(keys[:2], jnp.arange(2, 5))))
+    assert per_example(X, 3).tolist() == [3, 3] and per_example(X, jnp.array([1, 2])).tolist() == [1, 2]
+
+
+def test_observed_sites_and_prompts():
+    plain = steps_of()
+    assert plain.prompt() == 0 and plain.to_draw().tolist() == [True] * 3
+    assert not plain.observed(jnp.array([[4, 0], [2, 5]])).any()
+    for observed, to_draw, prompt in (
+        ([1, 0, 0, 0, 1], [False, True, True], 1),
+        ([1, 1, 0, 1, 1], [False, False, True], 2),
+        ([1, 1, 1, 1, 1], [False, False, False], 3),
+        ([1, 1, 1, 1, 0], [True, False, False], 0),
+        ([0, 0, 1, 0, 0], [True, True, False], 0),
+    ):
+        steps = steps_of(observed)
+        assert steps.to_draw().tolist() == to_draw and int(steps.prompt()) == prompt
+        sites = jnp.array([4, 0, 3, 1, 2, 5])
+        assert steps.observed(sites).tolist() == [bool(observed[i]) for i in (4, 0, 3, 1, 2)] + [False]
+
+
+def test_values_of_steps_are_read_placed_and_compared():
+    steps = steps_of([0, 0, 0, 1, 0])
+    x = X[:1]
+    assert steps.read(x, 0, 2)[..., 0].tolist() == [[1, 3], [2, 1]]
+    assert steps.read(x, 1, 2)[:, :, 0].tolist()[1][0] == 0
+    new = jnp.full((3, 2, 1), 9)
+    assert steps.place(x, 0, new).tolist() == [[9, 9, 9, 2, 9]]  # site 3 is observed
+    assert steps.place(x, 0, new[:1]).tolist() == [[9, 1, 0, 2, 9]]
+    assert steps.place(x, 2, new).tolist() == [[3, 1, 9, 2, 1]]  # steps 3 and 4 do not exist
+    first = steps.read(x, 0, 3)
+    for step, place, same in ((0, 0, False), (0, 1, False), (1, 0, True), (1, 1, False), (2, 0, False), (2, 1, True)):
+        other = first.at[step, place, 0].set(7)  # the first site of step 1 is observed, the second of step 2 is none
+        expected = [True] * 3
+        expected[step] = same
+        assert steps.same(0, first, other).tolist() == expected
+    assert steps.same(1, new, new + 1).tolist() == [False, False, True]
+
+
+def test_sites_of_a_step_are_drawn_from_their_features():
+    """With the key of the example and the step, and with the observed ones as they are."""
+    features = jax.random.normal(KEY, (2, 2, MODEL.network.num_features))
+    for observed in (None, [0, 1, 0, 0, 0]):
+        steps = steps_of(observed)
+        values = steps.values(X, 1, features)
+        for b in range(2):
+            key = jax.random.fold_in(jax.random.fold_in(KEY, b), 1)
+            expected = steps.head.at(jnp.array([3, 1])).sample(key, features[b], 1.0)
+            assert values[b, :, 0].tolist() == expected.tolist()
+        filled = np.array(X)
+        filled[:, [3, 1]] = values[..., 0]
+        filled[:, 1] = X[:, 1] if observed else filled[:, 1]
+        np.testing.assert_array_equal(steps.fill(X, 1, features), filled)
+    window = steps.window_values(steps.keys_SB[:, 0], X[:1], 1, jnp.stack([features[0]] * 2))
+    assert window[0, :, 0].tolist() == values[0, :, 0].tolist()
+    cold, warm = steps.at_temperature(1e-20), steps.at_temperature(1.0)
+    assert cold.values(X, 1, features)[..., 0].tolist() == features.argmax(-1).tolist()
+    assert warm.values(X, 1, features).tolist() == values.tolist() and cold.temperature == 1e-20
+
+
+def test_proposals_are_accepted_up_to_the_first_wrong_one():
+    assert [int(leading(jnp.array(right))) for right in ([True, True, False, True], [False, True], [True])] == [2, 0, 1]
+    steps, features = steps_of(), jax.random.normal(KEY, (3, 2, MODEL.network.num_features))
+    drawn = steps.window_values(steps.keys_SB[:, 0], X[:1], 0, features)
+    for step in range(3):
+        proposed = drawn[:-1] if step == 2 else drawn[:-1].at[step].add(1)
+        values, num = accept_by_keys(steps, steps.keys_SB[:, 0], X[:1], 0, features, Proposal(proposed, None))
+        assert int(num) == step and values.tolist() == drawn.tolist()
+
+
+def test_one_example_is_mapped_as_several_are():
+    function = lambda a, b: (a + b, a.sum())  # noqa: E731
+    for num in (1, 3):
+        a, b = jnp.arange(2.0 * num).reshape(num, 2), jnp.ones((num, 2))
+        first, second = over_examples(num)(function)(a, b)
+        assert first.tolist() == (a + b).tolist() and second.tolist() == a.sum(1).tolist()
+    assert over_examples(2) is jax.vmap and over_examples(1) is not jax.vmap
+
+
+def test_windows_that_are_too_long_are_said(capsys):
+    for window, usual, said in ((8, 8, False), (6, 8, False), (7, 8, True)):
+        tell_window("the sampler 'mine'", window, usual, 6)
+        assert ("the window of the sampler 'mine', 7, is longer than the 6 steps" in capsys.readouterr().err) == said
+
+
+def test_loops_over_steps():
+    assert [num_calls(prompt, 4) for prompt in (0, 1, 4, 5)] == [0, 1, 1, 2]
+    assert [loop_ends(first, 10) for first in (0, 10, 9, 3, 1)] == [[10], [10], [9, 10], [3, 6, 10], [1, 2, 4, 8, 10]]
+
+
+def test_options_that_have_an_effect():
+    assert DrawOptions().used() == [] and DrawOptions(temperature=1, top_k=0, top_p=1, min_p=0).used() == []
+    every = DrawOptions([1], [0], 3, 0.5, 1, 0.9, 0.1, 0)
+    assert every.used() == ["given", "observed", "context", "temperature", "top_k", "top_p", "min_p", "end"]
+    assert DrawOptions(temperature=jnp.float32(1)).used() == ["temperature"]
+    found = every.resolved(observed=None)
+    assert (found.given, found.observed, found.context, found.end) == (None, None, 3, 0)
+    assert float(found.temperature) == 0.5 and found.used()[-2:] == ["temperature", "end"]
+    options, more = DrawOptions.of({"top_k": 2, "frames": 3}, frozenset({"frames"}))
+    assert options == DrawOptions(top_k=2) and more == {"frames": 3}
+    with pytest.raises(UserError, match="top_q"):
+        DrawOptions.of({"top_q": 2})
+
+
+def test_whole_numbers_of_samplers_are_not_negative():
+    check_ranges("mine", type(None), {"steps": 0, "schedule": "uniform", "rate": -0.5, "flag": True})
+    with pytest.raises(UserError, match="the option 'steps' of the sampler 'mine' must be a whole number, at least 0"):
+        check_ranges("mine", type(None), {"steps": -1})
