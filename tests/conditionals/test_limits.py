@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from arjax.conditionals import CONDITIONALS, make_conditional, truncate
+from arjax.conditionals.quadrature import stratified_points
 from arjax.conditionals.temperature import check_temperature
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
@@ -69,3 +70,13 @@ def test_components_of_products_begin_apart_and_one_is_the_base():
     one, two = (make_conditional(f"mixture_of_products(components={num})", LEVELS, 3) for num in (1, 2))
     assert not one._apart(3).any() and np.abs(two._apart(3)).min() > 0
     assert two._apart(3).shape == (3, 2, 5) and two._apart(3).dtype == np.float32
+
+
+def test_points_of_quadrature_are_those_of_an_additive_recurrence():
+    """Roberts (2018): of two axes the golden ratio, of three the root of g^3 = g + 1."""
+    for dims, g in ((1, 1.0), (2, (1 + 5**0.5) / 2), (3, 1.3247179572447460)):
+        points, n = stratified_points(7, dims), np.arange(7)
+        assert points.shape == (7, dims) and (points > 0).all() and (points < 1).all()
+        np.testing.assert_allclose(points[:, 0], (n + 0.5) / 7)
+        for j in range(1, dims):
+            np.testing.assert_allclose(points[:, j], (0.5 + n * g**-j) % 1, atol=1e-9)

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.core.spec import EventSpec
+from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, class_label
 from arjax.data import make_dataset
+from arjax.data.base import from_arrays
+from arjax.data.vocabulary import make_vocabulary
 from arjax.evaluation import speed
 from arjax.evaluation.bounds import _key_of_transform
-from arjax.evaluation.gaussian_mixtures import fit_gaussian_mixture
+from arjax.evaluation.entropy import _means, _sums
+from arjax.evaluation.gaussian_mixtures import GaussianMixtureFit, fit_gaussian_mixture
 from arjax.evaluation.gradient_cost import gradient_cost
-from arjax.evaluation.report import Measures
+from arjax.evaluation.inpainting import half
+from arjax.evaluation.judges import spread_rows
+from arjax.evaluation.prompts import Conditioning, parse_context
+from arjax.evaluation.report import Measures, _kind
 from arjax.models import make_model
 
 
@@ -101,3 +109,99 @@ def test_one_key_has_no_variance():
     model = make_model(EventSpec((2,)), "made", hidden_sizes=(2,))
     with pytest.raises(UserError, match="at least 2 gradients, not 1"):
         gradient_cost(None, model, None, None, key=jax.random.key(0), num=1)
+
+
+def test_the_mixture_of_orders_under_drawn_bounds_is_an_estimate():
+    found = {
+        (num, kind, unbiased): _kind(SimpleNamespace(kind=kind, unbiased=unbiased), Measures(num_orders=num))
+        for num in (1, 2)
+        for kind in ("exact", "bound", "none")
+        for unbiased in (True, False)
+    }
+    assert found.pop((2, "bound", False)) == "estimate"
+    assert all(value == kind for (_, kind, _), value in found.items())
+
+
+def test_free_numbers_of_a_mixture_of_gaussians():
+    """Of three columns each component has three means and six covariances."""
+    for components, num in ((1, 9), (4, 3 + 4 * 9)):
+        fit = GaussianMixtureFit(components, 1e-3, 0.0, SimpleNamespace(means_=np.zeros((components, 3))))
+        assert fit.num_params == num
+    fit = GaussianMixtureFit(1, 1e-3, 0.0, SimpleNamespace(score_samples=lambda x: x.sum(1)))
+    found = fit.nats(np.float32([[1, 2], [3, 4]]))
+    assert found.tolist() == [-3, -7] and found.dtype == np.float64
+
+
+LETTERS = EventSpec((5,), kind="tokens", num_levels=3)
+TEXT = SimpleNamespace(name="mine", event=LETTERS, vocabulary=make_vocabulary("abc"), context=NO_CONTEXT)
+
+
+def test_prompts_are_the_beginning_of_examples_or_of_longer_texts():
+    found = Conditioning("ba").options(TEXT, 0)
+    assert found["given"].tolist() == [1, 0, 0, 0, 0] and found["observed"].tolist() == [True] * 2 + [False] * 3
+    assert Conditioning("abca").options(TEXT, 0)["observed"].sum() == 4
+    longer = Conditioning("abcabca").options(TEXT, 8)
+    assert list(longer) == ["given"] and longer["given"].tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert Conditioning().options(TEXT, 0) == Conditioning().options(TEXT, 8) == {}
+    for prompt, length, sentence in (
+        ("abcab", 0, "a prompt has 1 to 4 characters, as examples of 'mine' have 5; this one has 5"),
+        ("abcabcab", 8, "a prompt of 8 characters leaves nothing to draw of a text of 8"),
+        ("abx", 0, "the prompt has the character 'x'"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            Conditioning(prompt).options(TEXT, length)
+    assert Conditioning("ab", "3").about() == {"prompt": "ab", "context": "3"} and Conditioning().about() == {}
+
+
+def test_classes_of_a_context():
+    one, two = ContextSpec("label", 3), ContextSpec(writer=class_label(12), style=class_label(4))
+    assert parse_context(one, "2") == parse_context(one, " label = 2 ") == {"label": 2}
+    assert parse_context(two, "writer=11, style=3") == {"writer": 11, "style": 3}
+    for spec, text in (
+        *((one, text) for text in ("3", "-1", "x", "1.0", "", "lable=1", "1,2", "label=1,label=2")),
+        *((two, text) for text in ("writer=11", "3", "writer=12,style=0", "writer=0,style=0,style=1", "1,2")),
+        (NO_CONTEXT, "1"),
+    ):
+        with pytest.raises(UserError):
+            parse_context(spec, text)
+
+
+def test_halves_of_images():
+    assert half((3, 2), "top").tolist() == [[True] * 2, [False] * 2, [False] * 2]
+    assert half((3, 2), "bottom").tolist() == [[False] * 2, [True] * 2, [True] * 2]
+    assert half((2, 3), "left").tolist() == [[True, False, False]] * 2
+    assert half((2, 3), "right").tolist() == [[False, True, True]] * 2
+    for shape, name in (((4,), "top"), ((2, 2, 2), "top"), ((1, 4), "top"), ((4, 1), "left"), ((4, 4), "middle")):
+        with pytest.raises(UserError):
+            half(shape, name)
+    assert half((1, 4), "bottom").all()
+
+
+def test_scored_examples_are_spread_over_a_split():
+    weight = np.array([1, 1, 0, 1, 1, 1, 1], np.float32)
+    x = np.arange(7)[:, None].repeat(2, 1).astype(np.float32)
+    dataset = from_arrays(EventSpec((2,), kind="real"), train={"x": x, "weight": weight})
+    for num, rows in ((3, [0, 4]), (7, [0, 1, 3, 4, 5, 6]), (99, [0, 1, 3, 4, 5, 6]), (1, [0])):
+        found = spread_rows(dataset, "train", num, jax.random.key(0))
+        assert found.x[:, 0].tolist() == rows and found.weight is None
+    changed = dataclasses.replace(dataset, transform=lambda key, batch, train: batch.replace(x=batch.x + 10 + train))
+    assert spread_rows(changed, "train", 2, jax.random.key(0)).x[:, 0].tolist() == [10, 13]
+
+
+def test_means_of_steps_leave_out_what_is_not_counted():
+    """Two batches of examples, in which a step has no data."""
+    rows = [
+        {name: np.array(values, np.float64) for name, values in batch.items()}
+        for batch in (
+            {"entropy": [[1, 3], [0, 0]], "nll": [[2, 2], [0, 0]], "counted": [[1, 2], [0, 0]]},
+            {"entropy": [[5, 0], [0, 0]], "nll": [[8, 0], [0, 0]], "counted": [[1, 0], [0, 0]]},
+        )
+    ]
+    sites = {"site_entropy": np.ones((2, 2)), "site_counted": np.array([[1.0, 1], [0, 0]])}
+    sums = [_sums(batch | sites) for batch in rows]
+    found = _means({name: sums[0][name] + sums[1][name] for name in sums[0]}, (2, 1))
+    assert found.entropy[0] == 3 and found.nll[0] == 4 and np.isnan(found.entropy[1]) and np.isnan(found.nll[1])
+    assert found.entropy_stderr[0] == pytest.approx(np.std([1, 3, 5], ddof=1) / 3**0.5)
+    assert found.nll_stderr[0] == pytest.approx(np.std([2, 2, 8], ddof=1) / 3**0.5)
+    assert found.entropy_over_grid[0].tolist() == [1] and found.entropy_over_grid.shape == (2, 1)
+    assert np.isinf(found.entropy_over_grid[1]).all()
