@@ -78,11 +78,11 @@ def standardised(
     """
     train = splits["train"]
     real_D = np.ones(train.shape[1], bool) if is_real is None else is_real
-    for i in np.flatnonzero(real_D & (train.max(0) == train.min(0)))[:1]:
+    for i in np.flatnonzero(real_D & (train.max(0) == train.min(0))):
         column = columns[i] if columns else str(i)
         raise UserError(f"the column {column!r} of {name!r} holds one number in all train rows: leave it out")
     mean, scale = np.where(real_D, train.mean(0), 0.0), np.where(real_D, train.std(0), 1.0)
-    for i in np.flatnonzero((scale < SMALLEST) | (scale > 1 / SMALLEST))[:1]:
+    for i in np.flatnonzero((scale < SMALLEST) | (scale > 1 / SMALLEST)):
         column = columns[i] if columns else str(i)
         raise UserError(f"the column {column!r} of {name!r} varies by {scale[i]:g}: give it in other units")
     z = {split: (rows - mean) / scale for split, rows in splits.items()}

@@ -125,3 +125,33 @@ def test_constants_stay(name):
     """Whoever changes one here changes results, and says so in CHANGELOG.md."""
     module = importlib.import_module(f"arjax.{name}")
     assert {constant: getattr(module, constant) for constant in CONSTANTS[name]} == CONSTANTS[name]
+
+
+#: Sections of a config and options of a draw, by module and class.
+SECTIONS = {
+    "training.setup.TrainOptions": {
+        **{"steps_per_dispatch": 16, "log_every": 100, "eval_every": 500, "checkpoint_every": 500, "patience": 0},
+        **{"data_on_device": True, "init_from": "", "writers": ()},
+    },
+    "evaluation.report.Measures": {
+        **{"batch_size": 128, "num_orders": 1, "steps": 0, "schedule": "uniform", "samples": 0, "exposure": 0},
+        **{"length": 0, "judge": "", "examples": 0},
+    },
+    "training.setup.EvaluateOptions": {"samples": 0, "split": "test"},
+    "training.state.Recipe": {"ema_decay": 0.0, "accumulate": 1},
+    "samplers.options.DrawOptions": {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "end": None},
+}
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_what_is_left_out_of_a_section(name):
+    module, _, section = name.rpartition(".")
+    parameters = inspect.signature(getattr(importlib.import_module(f"arjax.{module}"), section)).parameters
+    found = {
+        name: parameter.default for name, parameter in parameters.items() if name in SECTIONS[f"{module}.{section}"]
+    }
+    assert found == SECTIONS[f"{module}.{section}"]
+
+
+def test_a_run_that_diverges_ends_with_its_own_code():
+    assert importlib.import_module("arjax.training.stopping").TrainingDiverged("text").exit_code == 3

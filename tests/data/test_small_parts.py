@@ -13,9 +13,10 @@ import pytest
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, EventSpec
-from arjax.data import images
+from arjax.data import images, make_dataset
 from arjax.data.base import from_arrays
 from arjax.data.batches import eval_batches
+from arjax.data.table_columns import Column, _large_numbers, check_told_apart
 from arjax.data.table_files import chosen, index_of, is_number
 from arjax.data.vectors import in_groups, standardised, with_noise
 from arjax.data.vocabulary import make_vocabulary, padded
@@ -218,3 +219,32 @@ def test_patches_divide_an_image_of_grey_levels(monkeypatch):
         ("none", 1): ("mine_patches", (28, 28, 1, 1)),
         ("none", 28): ("mine_patches", (1, 1, 28, 28)),
     }
+
+
+def test_cells_of_real_values_have_seven_digits_of_their_spread():
+    real = EventSpec((), (), "real")
+    for values, texts in (
+        ([1.23456789, -2], ["1.234568", "-2"]),
+        ([1e6 + 0.125, 1e6 + 3], ["1000000.125", "1000003"]),
+        ([5.0, 5.0], ["5", "5"]),
+        ([0.0, 0.0], ["0", "0"]),
+    ):
+        assert Column("a", real, np.array(values)).text(np.array(values)) == texts
+    levels = Column("a", EventSpec((), (), "tokens", 3), np.array([0, 1]), ("red", "blue"))
+    assert levels.text(np.array([1.0, 0, 2])) == ["blue", "red", "level 2"]
+
+
+def test_whole_numbers_from_which_on_float64_merges():
+    most = 2**53
+    assert _large_numbers({str(most), "3"}) == {most, 3} and _large_numbers({str(-most)}) == {-most}
+    assert _large_numbers({str(most - 1)}) == _large_numbers({str(most), "x"}) == _large_numbers(set()) == set()
+    assert _large_numbers({f"{most}.0"}) == {most}
+    check_told_apart("a", [str(most), str(most + 2)])
+    with pytest.raises(UserError, match=f"such as {most + 1}, which float64 does not tell apart"):
+        check_told_apart("a", [str(most), str(most + 1)])
+
+
+def test_memory_has_all_symbols_and_a_sign():
+    x = all_of(make_dataset("copy_memory", delay=3, num_examples=200), "train")
+    assert x.shape == (200, 23) and (x[:, :10] == x[:, -10:]).all() and (x[:, 12] == 9).all()
+    assert set(x[:, :10].ravel()) == set(range(1, 9)) and not x[:, 10:12].any()

@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
+from arjax.conditionals import CONDITIONALS
 from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.models import ModelChoice, make_model
@@ -23,9 +25,11 @@ from arjax.models.checks import (
     is_one_context,
     takes_params,
 )
+from arjax.models.gaussian_chain import expected_level, log_bin_mass
 from arjax.models.kinds import Blueprint
 from arjax.models.longer import _in_raster_order
 from arjax.models.noise_schedules import GOLDEN, init_learned, stratified_steps
+from arjax.models.sampling import keys_of
 
 LEVELS, TOKENS = EventSpec((2, 3), (2,), "levels", 4), EventSpec((4,), kind="tokens", num_levels=5)
 
@@ -85,6 +89,18 @@ def test_keys_are_single():
     for wrong in (0, None, jax.random.split(jax.random.key(0)), np.array([0, 1]), np.zeros((2, 2), np.uint32), "key"):
         with pytest.raises(UserError, match=r"^a random key is one key"):
             check_key(wrong)
+
+
+def test_keys_of_samples():
+    found = jax.random.key_data(keys_of(jax.random.key(0), 2))
+    assert found.tolist() == [jax.random.key_data(jax.random.fold_in(jax.random.key(0), b)).tolist() for b in range(2)]
+    for key, num in (
+        (0, 1),
+        (jax.random.split(jax.random.key(0)), 1),
+        *((jax.random.key(0), n) for n in (0, True, 1.0)),
+    ):
+        with pytest.raises(UserError):
+            keys_of(key, num)
 
 
 def test_ends_are_tokens_of_sequences():
@@ -190,3 +206,54 @@ def test_learned_schedules_begin_with_units_at_random_places():
     np.testing.assert_array_equal(params["bias"], jax.random.uniform(keys[1], (64,), minval=-3.0, maxval=3.0))
     assert params["slope"] == 0 and (params["weight"] == -5).all() and params["weight"].shape == (64,)
     assert params["low"] == np.float32(-13.3) and params["range"] == np.float32(18.3)
+
+
+REALS = EventSpec((3,), (2,), "real")
+SIZES = [("features", 1), ("width", 1), ("layers", 1)]
+HEADS = {
+    "energy": [*SIZES, ("draws", 2), ("score_draws", 2)],
+    "diffusion": [*SIZES, ("draws", 1), ("steps", 2), ("score_steps", 0), ("sample_steps", 0)],
+    "flow_matching": [*SIZES, ("draws", 1), ("steps", 1)],
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_limits_of_heads(name):
+    family = CONDITIONALS.get(name)
+    for option, least in HEADS[name]:
+        family.for_event(REALS, **{option: least})
+        for wrong in (least - 1, least + 0.5):
+            with pytest.raises(UserError, match=option):
+                family.for_event(REALS, **{option: wrong})
+    with pytest.raises(UserError, match="real"):
+        family.for_event(LEVELS)
+
+
+def test_limits_of_heads_that_are_no_sizes():
+    energy, diffusion = CONDITIONALS.get("energy"), CONDITIONALS.get("diffusion")
+    for beta in (0.01, 1.99):
+        energy.for_event(REALS, beta=beta)
+    for beta in (0, 2, -1.0):
+        with pytest.raises(UserError, match="beta"):
+            energy.for_event(REALS, beta=beta)
+    for schedule, weighting in (("learned", "bound"), ("cosine", "bound"), ("cosine", "simple")):
+        head = diffusion.for_event(REALS, schedule=schedule, weighting=weighting)
+        assert head.own_loss == ("simple" if weighting == "simple" else "")
+    for wrong in ({"schedule": "learned", "weighting": "simple"}, {"weighting": "plain"}, {"schedule": "lin"}):
+        with pytest.raises(UserError):
+            diffusion.for_event(REALS, **wrong)
+
+
+def test_levels_under_noise():
+    """The mean under the posterior, and the mass of a bin, in float64 by scipy."""
+    logits, y, precision = np.float32([[0.3, -1, 2, 0], [1, 1, -2, 0]]), np.float32([0.2, -1.5]), np.float32([2.0, 0.7])
+    levels = np.linspace(-1, 1, 4)
+    weight = np.exp(logits - 0.5 * (precision[:, None] * (y[:, None] - levels)) ** 2)
+    expected = (weight * levels).sum(1) / weight.sum(1)
+    np.testing.assert_allclose(expected_level(logits, y, precision), expected, rtol=1e-5)
+    distance, level = np.linspace(-6, 6, 25, dtype=np.float32), np.array([[0], [2], [4]])
+    low = np.where(level == 0, -np.inf, distance - 0.25)
+    high = np.where(level == 4, np.inf, distance + 0.25)
+    right = low > 0  # the tail with more digits
+    mass = np.where(right, stats.norm.sf(low) - stats.norm.sf(high), stats.norm.cdf(high) - stats.norm.cdf(low))
+    np.testing.assert_allclose(log_bin_mass(distance, np.float32(0.25), level, 5), np.log(mass), rtol=2e-4, atol=2e-5)
