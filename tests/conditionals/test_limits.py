@@ -70,6 +70,9 @@ def test_components_of_products_begin_apart_and_one_is_the_base():
     one, two = (make_conditional(f"mixture_of_products(components={num})", LEVELS, 3) for num in (1, 2))
     assert not one._apart(3).any() and np.abs(two._apart(3)).min() > 0
     assert two._apart(3).shape == (3, 2, 5) and two._apart(3).dtype == np.float32
+    # Runs that are stored were trained with these offsets.
+    expected = 0.5 * np.random.default_rng(0).normal(size=(3, 2, 5))
+    np.testing.assert_array_equal(two._apart(3), expected.astype(np.float32))
 
 
 def test_points_of_quadrature_are_those_of_an_additive_recurrence():

@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.core.spec import EventSpec
+from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.factorization import make_factorization
 from arjax.networks import NETWORKS
 from arjax.networks.denoisers import DENOISERS
+from arjax.networks.denoisers.block_transformer import BLOCK_DENOISERS, make_block_denoiser
+from arjax.networks.image.pixelsnail import background
+from arjax.networks.layers.local_context import check_local
 
 LINE, GRID = EventSpec((6,), kind="tokens", num_levels=5), EventSpec((4, 4))
 PIXELS, CHANNELS = EventSpec((4, 4), (3,), "levels", 4), EventSpec((4, 4, 3), kind="levels", num_levels=4)
@@ -131,3 +134,42 @@ def test_limits_of_the_unet():
     for wrong in ({"groups": 4, "num_heads": 2}, {"groups": 3, "num_heads": 4}):
         with pytest.raises(UserError, match="does not divide network"):
             check_unet(GRID, width=6, **wrong)
+
+
+#: Networks with an order of their own.
+ORDERED = {"multiscale": (GRID, "multiscale"), "diagonal_bilstm": (GRID, "raster"), "row_lstm": (GRID, "raster")}
+
+
+@pytest.mark.parametrize("name", [n for n in NETWORKS.names() if {"remat", "unroll"} <= set(NETWORKS.options(n))])
+def test_recomputation_is_for_one_layer_at_a_time(name):
+    event, ordering = ORDERED.get(name, (LINE, "raster"))
+    for remat, unroll in ((True, 1), (False, 1), (False, 2)):
+        check(name, event, {"remat": remat, "unroll": unroll}, ordering)
+    with pytest.raises(UserError, match="saves memory only with"):
+        check(name, event, {"remat": True, "unroll": 2}, ordering)
+
+
+def test_local_parts_fit_the_grid():
+    """Of each axis one length divides the other; colours do not count."""
+
+    def local(*shape):
+        return ContextSpec(map=EventSpec(shape, kind="real"), local=("map",))
+
+    image = EventSpec((4, 6))
+    for shape in ((4, 6), (2, 3), (1, 1), (8, 12), (4, 2)):
+        check_local(image, local(*shape))
+    for shape in ((3, 6), (4, 4), (12, 8)):
+        with pytest.raises(UserError, match="does not fit the grid"):
+            check_local(image, local(*shape))
+    check_local(image, ContextSpec("label", 3))
+    block_family = BLOCK_DENOISERS.names()[0]
+    with pytest.raises(UserError, match="does not fit the grid"):
+        make_block_denoiser(block_family, image, local(3, 6), 2)
+    with pytest.raises(UserError, match="masked blocks need"):
+        make_block_denoiser(block_family, NUMBERS, NO_CONTEXT, 2)
+
+
+def test_the_places_of_pixels_are_from_minus_to_plus_one_half():
+    found = background((4, 2))
+    assert found.shape == (4, 2, 2) and found.dtype == "float32"
+    assert found[:, 0, 0].tolist() == [-0.5, -0.25, 0, 0.25] and found[0, :, 1].tolist() == [-0.5, 0]
