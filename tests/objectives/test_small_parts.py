@@ -133,5 +133,5 @@ CHAIN = make_model(
 def test_a_loss_refuses_a_model_that_does_not_fit_before_it_computes(call, model):
     """Not only `check`, which a program of one's own may forget; without parameters nothing could be computed."""
     step = Step(jax.random.key(0))
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match=call):
         make_objective(call).loss(model, None, None, Batch(jnp.zeros((2, 4), jnp.int32)), step)
