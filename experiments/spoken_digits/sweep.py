@@ -6,11 +6,11 @@ arjax-sweep --sweep=experiments/spoken_digits/sweep.py --workdir=runs/spoken_dig
 from arjax.sweep import Run
 
 MODELS = {"wavenet": "WaveNet", "causal_conv": "causal convolution"}
-#: row -> words, train steps of a quarter of an hour on one quiet core
+#: row -> words, train steps of half an hour on one quiet core, batch size
 ANY_ORDER = {
-    "levels": ("any order, one head of 65,536 levels", 115),
-    "base256": ("any order, digits of base 256", 500),
-    "base16": ("any order, digits of base 16", 560),
+    "levels": ("any order, one head of 65,536 levels", 230, 2),
+    "base256": ("any order, digits of base 256", 2000, 4),
+    "base16": ("any order, digits of base 16", 2200, 4),
 }
 #: Of 16 bits: twenty windows of each split are scored, and one is drawn, because a score and a draw are dear.
 FEW = {"evaluate.examples": 20, "sample.num": 1, "train.steps_per_dispatch": 5}
@@ -34,12 +34,13 @@ def get_sweep() -> list[Run]:
             f"speech-{row}",
             f"configs/spoken_digits.py:any_order={row}",
             FEW
-            | {"train.steps": steps, "train.eval_every": steps, "optimizer.warmup_steps": steps // 10}
+            | {"train.steps": steps, "train.batch_size": batch_size, "train.eval_every": steps}
+            | {"optimizer.warmup_steps": steps // 10}
             | {"train.checkpoint_every": 100 if steps > 200 else 30, "train.log_every": 50 if steps > 200 else 15},
             "spoken digits, 16 bits",
             words,
             metric="bits_per_dim",
         )
-        for row, (words, steps) in ANY_ORDER.items()
+        for row, (words, steps, batch_size) in ANY_ORDER.items()
     ]
     return [*mu_law, *any_order]
