@@ -166,8 +166,7 @@ def _imported(module: Module, contents: bytes) -> list[str]:
     if not module.file.endswith(tuple(SOURCE_SUFFIXES)):
         return []
     try:
-        with warnings.catch_warnings():  # about escape sequences and the like: Python warns when it runs the file
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):  # about escape sequences: Python warns when it runs the file
             tree = ast.parse(contents)
     except (SyntaxError, ValueError, MemoryError, RecursionError):  # then it does not run, either
         return []

@@ -90,8 +90,7 @@ def _wrong_type(value: Any, like: Any, field: str) -> str:
 def parse_expression(text: str) -> ast.expr:
     """The Python expression that a text is; raises `ValueError` when it is none, or nested too deeply to be read."""
     try:
-        with warnings.catch_warnings():  # about escape sequences and the like, in a text that is not code
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):  # about escape sequences and the like
             return ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise ValueError("no expression") from error
@@ -108,8 +107,7 @@ def parse_literal(expression: ast.expr) -> Any:
 def compile_regex(pattern: str, name: str) -> re.Pattern:
     """The compiled regular expression; raises `UserError` when it is none."""
     try:
-        with warnings.catch_warnings():  # about sets inside sets
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):  # about sets inside sets
             return re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
         raise UserError(f"{name} is not a regular expression: {pattern!r} ({error})") from error

@@ -12,8 +12,8 @@ import tensorflow_datasets as tfds
 
 from arjax.core.errors import UserError
 from arjax.data.builders import OwnBuilder
+from arjax.data.speech import SAMPLE_RATE
 
-SAMPLE_RATE = 8000
 # Recordings 0 to 4 of each digit and speaker are the official test split; 5 to 9 are ours for validation.
 SIZES = {"": (2000, 250, 250)}
 FILES = {"": ("recordings",)}
