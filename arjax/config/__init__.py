@@ -1,12 +1,16 @@
 """Configs: their fields, the files that make them, their checks, and the construction of a run from them."""
 
-from arjax.config.base import Pick, apply_smoke, base_config, parse_arg, pick
-from arjax.config.components import (
+from arjax.config.base import (
+    Pick,
+    apply_smoke,
+    base_config,
     dataset_config,
     model_config,
     network_config,
     optimizer_config,
+    parse_arg,
     part,
+    pick,
     small_network_config,
 )
 

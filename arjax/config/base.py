@@ -9,24 +9,24 @@ A config file defines `get_config(arg="")`, starts from `base_config()` and sets
         config.network = network_config("made", hidden=(500,))
         return apply_smoke(config) if arg.smoke else config
 
-No field is `None` or a list, as neither can be overridden on the command line.
+No field is `None` or a list, as neither can be overridden on the command line. The functions that make a section, such
+as `network_config`, raise `UserError` for an unknown name or option, and for a value of another type.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import re
 import types
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from arjax.core.errors import UserError
 from arjax.core.plugins import import_plugins
-from arjax.core.registry import did_you_mean, nearest
-from arjax.core.values import parse_value
+from arjax.core.registry import Registry, did_you_mean
+from arjax.core.values import as_tuples, as_typed, parse_value
 
 
 class RunConfig(ConfigDict):
@@ -147,24 +147,78 @@ def base_config() -> ConfigDict:
     ).lock()
 
 
-@dataclasses.dataclass(frozen=True)
-class Pick:
-    """An option of `parse_arg` that is one of several names.
+def dataset_config(name: str, **options: Any) -> ConfigDict:
+    """The config of a data set: its name and all its options, at their defaults where not given."""
+    from arjax.data import DATASETS
 
-    Attributes:
-      names: the possible values.
-      default: one of them.
+    return _component_config(DATASETS, name, options)
+
+
+def network_config(name: str, kind: str = "autoregressive", /, **options: Any) -> ConfigDict:
+    """The config of a network of a kind of model: its name and all its hyper-parameters, at their defaults where not
+    given. Raises `UserError` for a kind whose parts have the networks.
     """
+    from arjax.models import KINDS
+
+    registry = KINDS.get(kind).NETWORKS
+    if registry is None:
+        raise UserError(f"the kind of model {kind!r} has no network of its own, only parts may have networks")
+    return _component_config(registry, name, options)
+
+
+def model_config(kind: str, **options: Any) -> ConfigDict:
+    """The section `model`: a kind of model and all its options, at their defaults where not given."""
+    from arjax.models import KINDS
+
+    return _component_config(KINDS, kind, options, "kind")
+
+
+def part(
+    network: str = "", model: ConfigDict | Mapping[str, Any] | None = None, parts: Any = None, **options: Any
+) -> ConfigDict:
+    """A model that another one is made of: its sections `model`, `network` and `parts`, as those of a config.
+
+    Args:
+      network: name of its network; `options` are its options. "" where its parts have networks.
+      model: options of the kind autoregressive, such as `{"conditional": "gaussian"}`, or a `model_config`.
+      parts: its own parts by name.
+    """
+    own = model if isinstance(model, ConfigDict) else model_config("autoregressive", **(model or {}))
+    net = network_config(network, own.kind, **options) if network else ConfigDict({"name": ""}).lock()
+    return ConfigDict({"model": own, "network": net, "parts": dict(parts or {})}).lock()
+
+
+def optimizer_config(name: str, **options: Any) -> ConfigDict:
+    """The section `optimizer`: the fields of every config, and the other options of the rule at their defaults."""
+    from arjax.training.optimizer import own_options
+
+    section = base_config().optimizer.to_dict() | {"name": name} | own_options(name)
+    for key, value in options.items():
+        if key not in section:
+            raise UserError(f"the optimizer {name!r} has no option {key!r}{did_you_mean(key, section)}")
+        section[key] = as_typed(value, section[key], f"the option {key!r} of the optimizer {name!r}")
+    return ConfigDict(section).lock()
+
+
+def small_network_config(name: str) -> ConfigDict:
+    """The config of a network as small as its family's own tests use it, for smoke runs."""
+    from arjax.networks import NETWORKS
+
+    return network_config(name, **NETWORKS.get(name).SMALL)
+
+
+def _component_config(registry: Registry, name: str, options: dict[str, Any], field: str = "name") -> ConfigDict:
+    values = registry.resolve(name, options)
+    for key, value in values.items():
+        assert value is not None, f"option {key!r} of {registry.kind} {name!r} is None: it could not be overridden"
+    return ConfigDict({field: name} | {key: as_tuples(value) for key, value in values.items()}).lock()
+
+
+class Pick(NamedTuple):
+    """An option of `parse_arg` that is one of several names."""
 
     names: tuple[str, ...]
     default: str
-
-    def check(self, key: str, value: str) -> None:
-        """Raises `UserError` with the nearest name and all of them unless `value` is one."""
-        if value not in self.names:
-            near = nearest(value, self.names)
-            hint = f", did you mean {near!r}?" if near else ""
-            raise UserError(f"config argument {key!r} cannot be {value!r}{hint} (there are: {', '.join(self.names)})")
 
 
 def pick(names: Iterable[str], default: str) -> Pick:
@@ -178,17 +232,12 @@ def parse_arg(arg: str, **defaults: Any) -> types.SimpleNamespace:
     """Reads the text behind the colon of `--config=file.py:arg`, strictly.
 
     The text is `word,key=value,...`: a bare word turns on a boolean option, or, when it is no option's name, is the
-    value of the first option with a string as its default. A value gets the type of its default.
+    value of the first option with a string as its default. A value gets the type of its default. Raises `UserError` for
+    an unknown option, a wrong value (of another type, or none of the names), or an option given twice.
 
     Args:
       arg: the text, such as `"dna,smoke"` or `"set=dna,units=300"`; "" leaves everything at its default.
       **defaults: the options with their defaults (booleans, integers, floats, strings, tuples, or `pick(...)`).
-
-    Returns:
-      A namespace with one attribute per option.
-
-    Raises:
-      UserError: on an unknown option, a wrong value (of another type, or none of the names), or an option given twice.
     """
     choices = {key: default for key, default in defaults.items() if isinstance(default, Pick)}
     defaults = defaults | {key: choice.default for key, choice in choices.items()}
@@ -201,8 +250,9 @@ def parse_arg(arg: str, **defaults: Any) -> types.SimpleNamespace:
         if key in values:
             raise UserError(f"the config argument {key!r} is given twice in {arg!r}")
         values[key] = parse_value(text, defaults[key], f"config argument {key!r}")
-        if key in choices:
-            choices[key].check(key, values[key])
+        if key in choices and values[key] not in (names := choices[key].names):
+            hint = did_you_mean(values[key], names, "")
+            raise UserError(f"config argument {key!r} cannot be {values[key]!r}{hint} (there are: {', '.join(names)})")
     return types.SimpleNamespace(**(defaults | values))
 
 

@@ -28,10 +28,7 @@ from arjax.training.stopping import total_steps
 
 
 def build_dataset(config: ConfigDict, mesh: Mesh | None = None) -> Dataset:
-    """The data set of `config.dataset`: a name and the options of the data set function.
-
-    One that is drawn from another run opens it on this mesh, of all devices by default.
-    """
+    """The data set of `config.dataset`; one that is drawn from another run opens it on this mesh (all devices)."""
     check_plugins(config)
     return _open_dataset(read_dataset(config), make_mesh() if mesh is None else mesh)
 
@@ -43,35 +40,25 @@ def _open_dataset(dataset: Component, mesh: Mesh) -> Dataset:
 def build_model(config: ConfigDict, dataset: Dataset) -> Model:
     """The model of `config.model`, `config.network`, `config.parts` and `config.dtype` for a data set.
 
-    Raises:
-      UserError: an unknown name or option, or a combination that does not work, before anything compiles.
+    Raises `UserError` for a combination that does not work, before anything compiles.
     """
     check_plugins(config)
     return _make_model(config, read_model(config), dataset, make_sampler(config.sample.sampler))
 
 
 def _make_model(config: ConfigDict, choice: ModelChoice, dataset: Dataset, sampler: Sampler) -> Model:
-    model = make_model(
-        dataset.event,
-        choice,
-        context=dataset.context,
-        dtype=config.dtype,
-        data=lambda: dataset.some_examples("train"),
-    )
-    _check_draws(model, sampler, config.sample, dataset)
+    data = functools.partial(dataset.some_examples, "train")
+    model = make_model(dataset.event, choice, context=dataset.context, dtype=config.dtype, data=data)
+    # Options that the model cannot draw with are refused now, before the training.
+    asked = {name: config.sample[name] for name in ("temperature", "top_k", "top_p", "min_p")}
+    model.check_draws(sampler, DrawOptions(**asked))
+    if config.sample.length:
+        require(model, "length", "config.sample.length")
+        check_length(model, config.sample.length, end_of(dataset))
+        if dataset.scale is not None or dataset.to_cells is not None:
+            found = "columns or have a scale each"
+            raise UserError(f"config.sample.length needs sites that are alike, and these are {found}")
     return model
-
-
-def _check_draws(model: Model, sampler: Sampler, asked: ConfigDict, dataset: Dataset) -> None:
-    """Raises `UserError` for options of `config.sample` that the model cannot draw with: now, before the training."""
-    options = {name: asked[name] for name in ("temperature", "top_k", "top_p", "min_p")}
-    model.check_draws(sampler, DrawOptions(**options))
-    if not asked.length:
-        return
-    require(model, "length", "config.sample.length")
-    check_length(model, asked.length, end_of(dataset))
-    if dataset.scale is not None or dataset.to_cells is not None:
-        raise UserError("config.sample.length needs sites that are alike, and these are columns or have a scale each")
 
 
 def build(config: ConfigDict | Checked, devices: Sequence[jax.Device] | None = None) -> Setup:
@@ -130,8 +117,7 @@ def _in_words(choice: ModelChoice) -> str:
 def open_run(workdir: str, mesh: Mesh) -> Trained:
     """The model of another run with its best parameters so far, on this mesh.
 
-    Raises:
-      UserError: the folder holds no run, or no parameters that can be read.
+    Raises `UserError` where the folder holds no run, or no parameters that can be read.
     """
     folder = user_path(workdir)
     config = load_workdir_config(folder)

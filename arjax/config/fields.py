@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from arjax.config.base import base_config
@@ -26,28 +27,23 @@ DEEPEST_SECTION = 50
 def fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """All fields as (`train.steps`, value), sorted by section; `prefix` begins all names.
 
-    Raises:
-      UserError: a name that is no text, or sections in one another without end.
+    Raises `UserError` for a name that is no text, or sections in one another without end.
     """
     if prefix.count(".") > DEEPEST_SECTION:
         raise UserError(f"the sections of a config hold one another without end: config.{prefix[:60]}...")
-    for key in _names(config, prefix):
-        value = config[key]
-        if isinstance(value, ConfigDict):
-            yield from fields(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _names(section: ConfigDict, prefix: str) -> list[str]:
     try:
-        names = list(section)  # sorted: a number among them cannot be compared
+        names = list(config)  # sorted: a number among them cannot be compared
     except TypeError:
         names = [None]
     if not all(isinstance(name, str) for name in names):
         where = f"config.{prefix}".rstrip(".")
         raise UserError(f"{where} has a field that is named by no text: write {where}.name = value, not [3] = value")
-    return names
+    for key in names:
+        value = config[key]
+        if isinstance(value, ConfigDict):
+            yield from fields(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def nearest_fields(name: str, known: Iterable[str]) -> str:
@@ -81,7 +77,7 @@ def check_types(config: ConfigDict) -> None:
         if name in known or of_part:
             check_type(value, known.get(name, ""), f"config.{name}")
             check_size(value, LARGEST.get(name, largest(name)), f"config.{name}")
-        for number in _numbers(value):
+        for number in jax.tree.leaves(value):
             if isinstance(number, float) and not math.isfinite(number):
                 raise UserError(f"config.{name} must be a finite number, not {number}")
     for place, registry, key, section in component_sections(config):
@@ -109,12 +105,3 @@ def component_sections(config: ConfigDict, prefix: str = "") -> Iterator[tuple[s
     for name in parts if isinstance(parts, ConfigDict) else ():
         if isinstance(parts[name], ConfigDict):
             yield from component_sections(parts[name], f"{prefix}parts.{name}.")
-
-
-def _numbers(value: Any) -> Iterator[int | float]:
-    """The numbers in a value: itself, or those in a tuple."""
-    if isinstance(value, tuple):
-        for element in value:
-            yield from _numbers(element)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield value

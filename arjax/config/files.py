@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -30,18 +31,9 @@ FOLDER = "configs"
 MAY_DIFFER = (
     "plugins",
     "dataset.data_dir",
-    "train.steps_per_dispatch",
-    "train.log_every",
-    "train.eval_every",
-    "train.checkpoint_every",
-    "train.patience",
-    "train.data_on_device",
-    "train.writers",
-    "evaluate.",
-    "sample.",
-    "inpaint.",
-    "suggest.",
-    "mesh.",
+    *("train.steps_per_dispatch", "train.log_every", "train.eval_every", "train.checkpoint_every"),
+    *("train.patience", "train.data_on_device", "train.writers"),
+    *("evaluate.", "sample.", "inpaint.", "suggest.", "mesh."),
 )
 #: Fields of these sections that choose the best parameters of a training.
 SELECTION = ("evaluate.num_orders", "evaluate.examples")
@@ -56,10 +48,8 @@ MOST_NAMED = 3
 def load_config_file(text: str) -> ConfigDict:
     """Runs `get_config(arg)` of a config file given as `file.py` or `file.py:arg`; returns the config, locked.
 
-    The file may also be given by a short name, `digits:smoke`: see `arjax.core.user_files.find_file`.
-
-    Raises:
-      UserError: the file is missing or no Python file, lacks `get_config`, or fails; names the line that failed.
+    The file may also be given by a short name, `digits:smoke`: see `arjax.core.user_files.find_file`. Raises
+    `UserError` where it is missing or no Python file, lacks `get_config`, or fails; names the line that failed.
     """
     name, arg = split_argument(text)
     path = find_file(name, FOLDER, "config file")
@@ -72,8 +62,7 @@ def load_config_file(text: str) -> ConfigDict:
 def copy_config(text: str) -> list[Path]:
     """Copies a config file of the package into the current folder, with the files beside it that it reads or imports.
 
-    Raises:
-      UserError: there is no such config, one of the files is here already, or the disk refuses.
+    Raises `UserError` where there is no such config, one of the files is here already, or the disk refuses.
     """
     name, arg = split_argument(text)
     if arg:
@@ -96,11 +85,7 @@ def copy_config(text: str) -> list[Path]:
 
 
 def apply_overrides(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> None:
-    """Sets fields given as (`train.steps`, `"100"`), read with the type the field has.
-
-    Raises:
-      UserError: unknown field (with the nearest one), a whole section, or a value of another type.
-    """
+    """Sets fields given as (`train.steps`, `"100"`), read with the type the field has; `UserError` for wrong ones."""
     for name, text in overrides:
         _set_field(config, name, text, parse_value)
 
@@ -149,16 +134,9 @@ def to_json(config: ConfigDict) -> str:
 def from_json(text: str | bytes) -> ConfigDict:
     """The inverse of `to_json`: lists become tuples, as no config holds a list.
 
-    Raises:
-      ValueError: the text is not JSON, or not that of an object with names that fields can have.
+    Raises `ValueError` where the text is not JSON, or not that of an object with names that fields can have.
     """
-
-    def restore(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: restore(v) for key, v in value.items()}
-        return tuple(restore(v) for v in value) if isinstance(value, list) else value
-
-    values = restore(parse_json(text))
+    values = as_tuples(parse_json(text))
     if not isinstance(values, dict):
         raise ValueError(f"a config is a JSON object, not {values!r}")
     try:
@@ -176,12 +154,10 @@ def load_workdir_config(workdir: str | os.PathLike) -> ConfigDict:
         data = path.read_bytes()
     try:
         config = from_json(data)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path} is damaged: it is not the JSON of a config") from error
-    try:
         check_types(config)
-    except UserError as error:
-        raise UserError(f"{path} is damaged: {error}") from error
+    except (ValueError, TypeError) as error:
+        reason = error if isinstance(error, UserError) else "it is not the JSON of a config"
+        raise UserError(f"{path} is damaged: {reason}") from error
     return _with_newer_fields(config)
 
 
@@ -218,14 +194,13 @@ def check_same_run(config: ConfigDict, workdir: str | os.PathLike, training: boo
     """
     old, new = dict(fields(load_workdir_config(workdir))), dict(fields(config))
     known = has_fingerprint(workdir)
-    different = [
-        name for name in old.keys() | new.keys() if name not in old or name not in new or old[name] != new[name]
-    ]
+    shared = old.keys() & new.keys()
+    different = [name for name in old.keys() | new.keys() if name not in shared or old[name] != new[name]]
     refused = [name for name in different if not _may_differ(name, old, new, training, known)]
     if not refused:
         return
-    longer = [name for name in different if name in DURATIONS and name not in refused]  # allowed alone, yet telling
-    named = _most_telling([*refused, *longer], old | new)
+    longer = [name for name in different if name in DURATIONS]  # allowed alone, yet telling
+    named = _most_telling({*refused, *longer}, old | new)
     told = ", ".join(
         "{} was {} there and is {} now".format(name, *(repr(c[name]) if name in c else "absent" for c in (old, new)))
         for name in named[:MOST_NAMED]
@@ -249,11 +224,10 @@ def _may_differ(name: str, old: Mapping[str, Any], new: Mapping[str, Any], train
     return name in DURATIONS and now >= was > 0
 
 
-def _most_telling(names: Iterable[str], values: Mapping[str, Any]) -> list[str]:
+def _most_telling(names: set[str], values: Mapping[str, Any]) -> list[str]:
     """The names, most telling first; without the options of a data set or a network whose name differs already."""
-    names = set(names)
-    named_sections = {section for section in ("dataset.", "network.") if f"{section}name" in names}
-    kept = [name for name in names if name.endswith(".name") or not name.startswith(tuple(named_sections))]
+    named_sections = tuple(section for section in ("dataset.", "network.") if f"{section}name" in names)
+    kept = [name for name in names if name.endswith(".name") or not name.startswith(named_sections)]
 
     def rank(name: str) -> tuple[int, bool, str]:
         place = next(i for i, start in enumerate(TELLING) if name.startswith(start))
@@ -281,12 +255,6 @@ def remember_code(config: ConfigDict) -> None:
 
 
 def _places_of_code(config: ConfigDict) -> tuple[str, ...]:
-    names = {name for _, value in fields(config) for name in _names_in(value)}
-    return with_places(config.plugins, names)
-
-
-def _names_in(value: Any) -> set[str]:
-    """Possible names of components: the words of the texts in a value."""
-    if isinstance(value, tuple):
-        return set().union(*map(_names_in, value))
-    return set(re.findall(r"\w+", value)) if isinstance(value, str) else set()
+    """The plugins of a config with all that may register its components: whatever its texts may name."""
+    texts = [text for text in jax.tree.leaves([value for _, value in fields(config)]) if isinstance(text, str)]
+    return with_places(config.plugins, set(re.findall(r"\w+", " ".join(texts))))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -13,10 +13,11 @@ from arjax.config.fields import check_types, fields, nearest_fields
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.plugins import PluginError, import_plugins
-from arjax.core.registry import Call, Component, UnknownNameError, read_call
+from arjax.core.registry import Call, Component, UnknownNameError
 from arjax.core.trust import UntrustedCodeError
 from arjax.core.values import compile_regex
 from arjax.data import DATASETS
+from arjax.data.sources import SPLITS
 from arjax.evaluation.inpainting import HALVES
 from arjax.models import KINDS, ModelChoice
 from arjax.objectives import OBJECTIVES, Objective, make_objective
@@ -27,63 +28,31 @@ from arjax.training.optimizer import SHARED, own_options, read_rule
 from arjax.training.schedules import SCHEDULES
 from arjax.training.stopping import check_duration
 
-POSITIVE = (
-    "train.batch_size",
-    "train.steps_per_dispatch",
-    "train.log_every",
-    "train.eval_every",
-    "train.checkpoint_every",
-    "train.accumulate",
-    "evaluate.batch_size",
-    "evaluate.num_orders",
-    "sample.num",
-    "inpaint.num",
-    "inpaint.completions",
-    "suggest.num",
-    "suggest.length",
-    "suggest.beams",
-    "mesh.fsdp",
-    "mesh.tensor",
-    "sample.temperature",
-    "sample.top_p",
-    "optimizer.learning_rate",
-)
-NOT_NEGATIVE = (
-    "seed",
-    "sample.top_k",
-    "sample.length",
-    "evaluate.steps",
-    "evaluate.samples",
-    "evaluate.exposure",
-    "evaluate.length",
-    "evaluate.examples",
-    "sample.min_p",
-    "train.steps",
-    "train.examples",
-    "train.epochs",
-    "train.patience",
-    "optimizer.warmup_steps",
-    "optimizer.weight_decay",
-    "optimizer.clip_norm",
-    "optimizer.end_factor",
-)
-FRACTIONS = ("train.ema_decay", "optimizer.b1", "optimizer.b2")
-SPLITS = ("train", "validation", "test")
+#: By their sections, the fields that are numbers above 0, from 0 on, and from 0 to below 1.
+POSITIVE = {
+    "train": ("batch_size", "steps_per_dispatch", "log_every", "eval_every", "checkpoint_every", "accumulate"),
+    "evaluate": ("batch_size", "num_orders"),
+    "sample": ("num", "temperature", "top_p"),
+    "inpaint": ("num", "completions"),
+    "suggest": ("num", "length", "beams"),
+    "mesh": ("fsdp", "tensor"),
+    "optimizer": ("learning_rate",),
+}
+NOT_NEGATIVE = {
+    "sample": ("top_k", "length", "min_p"),
+    "evaluate": ("steps", "samples", "exposure", "length", "examples"),
+    "train": ("steps", "examples", "epochs", "patience"),
+    "optimizer": ("warmup_steps", "weight_decay", "clip_norm", "end_factor"),
+}
+FRACTIONS = {"train": ("ema_decay",), "optimizer": ("b1", "b2")}
 
 
 @dataclasses.dataclass(frozen=True)
 class Checked:
-    """A config that is checked, and the values that its names and call strings stand for.
+    """A config that is checked, and the values that its names and call strings stand for, with all their options.
 
-    Attributes:
-      config: its fields.
-      dataset: the data set, with all its options.
-      model: kind, network and parts, with all their options.
-      objective: the minimised function.
-      optimizer: the rule, with all its options.
-      schedule: that of the learning rate, with all its options.
-      sampler: draws the samples.
-      writers: of metrics, beside metrics.jsonl.
+    Beside the fields: kind, network and parts of the model; the optimizer is the rule alone, the schedule that of the
+    learning rate, and the writers of metrics are those beside metrics.jsonl.
     """
 
     config: ConfigDict
@@ -97,22 +66,18 @@ class Checked:
 
 
 def validate(config: ConfigDict) -> Checked:
-    """The values that a config stands for; loads no data and compiles nothing. Imports its plugins.
+    """The values that a config stands for; `UserError` for the first mistake. Imports its plugins, and loads no data.
 
     Checks that depend on the data (does the conditional fit its kind, does a listed ordering fit its grid) are made by
     `build_model`, likewise before anything compiles.
-
-    Raises:
-      UserError: with one sentence for the first mistake.
     """
     _check_fields(config)
     check_plugins(config)
     check_types(config)
-    _check_ranges(dict(fields(config)))
-    train = config.train
+    _check_ranges(config)
     compile_regex(config.optimizer.decay_pattern, "config.optimizer.decay_pattern")
     checked = _read_names(config)
-    check_duration(train.steps, train.examples, train.epochs)
+    check_duration(config.train.steps, config.train.examples, config.train.epochs)
     if config.mesh.data < 1 and config.mesh.data != -1:
         raise UserError(f"config.mesh.data must be at least 1, or -1 for all devices left, not {config.mesh.data}")
     return checked
@@ -129,28 +94,21 @@ def validate_run(config: ConfigDict, workdir: str) -> Checked:
     try:
         return validate(config)
     except UnknownNameError as error:
-        raise UserError(
-            f"add --config=FILE.py, the config file that registers your components: the run in {workdir} has an {error}"
-        ) from error
+        remedy = "add --config=FILE.py, the config file that registers your components"
+        raise UserError(f"{remedy}: the run in {workdir} has an {error}") from error
     except UntrustedCodeError as error:
-        raise UntrustedCodeError(
-            error.file,
-            error.reason,
+        message = (
             f"the run in {workdir} would run {error.file}, {error.reason}: read that file, then open the run with "
-            f"--trust, or arjax.open_run({str(workdir)!r}, trust=True)",
-        ) from error
+            f"--trust, or arjax.open_run({str(workdir)!r}, trust=True)"
+        )
+        raise UntrustedCodeError(error.file, error.reason, message) from error
     except PluginError as error:
-        raise UserError(
-            f"the run in {workdir} needs {error}; add --config=FILE.py, or its new place, such as "
-            "--config.plugins=\"('my_network in FOLDER',)\""
-        ) from error
+        remedy = "add --config=FILE.py, or its new place, such as --config.plugins=\"('my_network in FOLDER',)\""
+        raise UserError(f"the run in {workdir} needs {error}; {remedy}") from error
 
 
 def check_plugins(config: ConfigDict) -> None:
-    """Imports the plugins of a config; raises `UserError` where it does not list names, or one cannot be imported.
-
-    None is imported that only a run names, and that is neither an installed package nor trusted by the user.
-    """
+    """Imports the plugins of a config that are installed or trusted; `UserError` for others, and what is no name."""
     if not isinstance(config.plugins, tuple):
         raise UserError(f"config.plugins must be a tuple of names, such as ('my_package',), not {config.plugins!r}")
     import_plugins(config.plugins)
@@ -169,26 +127,27 @@ def _check_fields(config: ConfigDict) -> None:
             raise UserError(f"unknown config field {name!r}{nearest_fields(name, sorted(known))}")
 
 
-def _check_ranges(values: dict[str, Any]) -> None:
-    for name in POSITIVE:
-        if values[name] <= 0:
-            raise UserError(f"config.{name} must be above 0, not {values[name]}")
-    for name in NOT_NEGATIVE:
-        if values[name] < 0:
-            raise UserError(f"config.{name} must not be negative, but is {values[name]}")
-    for name in FRACTIONS:
-        if not 0 <= values[name] < 1:
-            raise UserError(f"config.{name} must be in [0, 1), not {values[name]}")
-    for name in ("sample.top_p", "sample.min_p"):
-        if values[name] > 1:
-            raise UserError(f"config.{name} must be at most 1, not {values[name]}")
+def _check_ranges(config: ConfigDict) -> None:
+    def values(table: Mapping[str, Iterable[str]]) -> Iterator[tuple[str, Any]]:
+        return ((f"{section}.{name}", config[section][name]) for section, names in table.items() for name in names)
+
+    for name, value in values(POSITIVE):
+        if value <= 0:
+            raise UserError(f"config.{name} must be above 0, not {value}")
+    for name, value in [("seed", config.seed), *values(NOT_NEGATIVE)]:
+        if value < 0:
+            raise UserError(f"config.{name} must not be negative, but is {value}")
+    for name, value in values(FRACTIONS):
+        if not 0 <= value < 1:
+            raise UserError(f"config.{name} must be in [0, 1), not {value}")
+    for name, value in values({"sample": ("top_p", "min_p")}):
+        if value > 1:
+            raise UserError(f"config.{name} must be at most 1, not {value}")
 
 
 def _read_names(config: ConfigDict) -> Checked:
     """The values of names and call strings, each read here and nowhere else."""
-    dataset = read_dataset(config)
-    model = read_model(config)
-    objective = make_objective(config.objective)
+    dataset, model, objective = read_dataset(config), read_model(config), make_objective(config.objective)
     _check_orders(config, objective)
     checked = Checked(
         config,
@@ -200,12 +159,12 @@ def _read_names(config: ConfigDict) -> Checked:
         make_sampler(config.sample.sampler),
         read_writers(config.train.writers),
     )
-    _check_choice("evaluate.split", config.evaluate.split, SPLITS)
-    _check_choice("evaluate.schedule", config.evaluate.schedule, ROUND_SCHEDULES)
+    _check_choice(config, "evaluate", "split", SPLITS)
+    _check_choice(config, "evaluate", "schedule", ROUND_SCHEDULES)
     if config.evaluate.schedule != base_config().evaluate.schedule and not config.evaluate.steps:
         say_once("config.evaluate.schedule has no effect without config.evaluate.steps, the rounds of the k-step bound")
-    _check_choice("inpaint.hidden", config.inpaint.hidden, HALVES)
-    _check_choice("inpaint.visible", config.inpaint.visible, ("rest", "nothing"))
+    _check_choice(config, "inpaint", "hidden", HALVES)
+    _check_choice(config, "inpaint", "visible", ("rest", "nothing"))
     return checked
 
 
@@ -231,14 +190,17 @@ def read_model(section: ConfigDict, name: str = "config") -> ModelChoice:
     if "kind" not in options:
         raise UserError(f"{name}.model names no kind: make it with model_config(...)")
     kind = options.pop("kind")
-    model = KINDS.component(kind, options | _read_calls(kind, options))
+    family = KINDS.get(kind)
+    calls = {option: Call(options[option]) for option in family.CALLS if options.get(option)}
+    for option, call in calls.items():
+        family.CALLS[option].get(call.name)  # refuses names that are not registered
+    model = KINDS.component(kind, options | calls)
     lacking = sorted(model.keys() - options)
     if lacking:
         field = f"{name}.model.{lacking[0]}".removeprefix("config.")
-        raise UserError(
-            f"the config lacks the field {field!r}: start from base_config(), or make a part with part(...)"
-        )
-    networks, options = KINDS.get(kind).NETWORKS, section.network.to_dict()
+        remedy = "start from base_config(), or make a part with part(...)"
+        raise UserError(f"the config lacks the field {field!r}: {remedy}")
+    networks, options = family.NETWORKS, section.network.to_dict()
     if "name" not in options:
         raise UserError(f"{name}.network has no name: make it with part(...)")
     network = options.pop("name")
@@ -250,24 +212,16 @@ def read_model(section: ConfigDict, name: str = "config") -> ModelChoice:
     return ModelChoice(kind, model, network, options, parts)
 
 
-def _read_calls(kind: str, options: Mapping[str, Any]) -> dict[str, Call]:
-    """The call strings among the options of a kind of model; raises `UserError` for names that are not registered."""
-    registries = KINDS.get(kind).CALLS
-    calls = {name: read_call(options[name]) for name in registries if options.get(name)}
-    for name, call in calls.items():
-        registries[name].get(call.name)
-    return calls
-
-
 def _check_orders(config: ConfigDict, objective: Objective) -> None:
     """Raises `UserError` unless there are orders exactly where the objective draws from them."""
-    orders = config.model.orders if "orders" in KINDS.get(config.model.kind).CALLS else ""
+    kind = config.model.kind
+    has_orders = "orders" in KINDS.get(kind).CALLS
+    orders = config.model.orders if has_orders else ""
     if config.evaluate.num_orders > 1 and not orders:
         raise UserError("config.evaluate.num_orders above 1 needs config.model.orders, such as uniform or pool(num=8)")
     if objective.NEEDS_ORDERS and not orders:
         name = OBJECTIVES.name_of(type(objective))
-        kind = config.model.kind
-        more = "" if "orders" in KINDS.get(kind).CALLS else f", which the kind {kind!r} has not: take autoregressive"
+        more = "" if has_orders else f", which the kind {kind!r} has not: take autoregressive"
         raise UserError(f"the objective {name!r} needs config.model.orders, such as uniform or pool(num=8){more}")
     if orders and not objective.NEEDS_ORDERS:
         able = " or ".join(repr(name) for name in OBJECTIVES.names() if OBJECTIVES.get(name).NEEDS_ORDERS is True)
@@ -289,10 +243,9 @@ def _read_rule(section: ConfigDict) -> Component:
                 f"the config lacks optimizer.{key}, an option of the optimizer {name!r}: choose it in the config file, "
                 f"with optimizer_config({name!r})"
             )
-    given = {key: value for key, value in options.items() if key in SHARED or key not in common}
-    return read_rule(name, given)
+    return read_rule(name, {key: value for key, value in options.items() if key in SHARED or key not in common})
 
 
-def _check_choice(name: str, value: str, choices: Iterable[str]) -> None:
-    if value not in choices:
-        raise UserError(f"config.{name} must be one of {', '.join(choices)}, not {value!r}")
+def _check_choice(config: ConfigDict, section: str, name: str, choices: Iterable[str]) -> None:
+    if (value := config[section][name]) not in choices:
+        raise UserError(f"config.{section}.{name} must be one of {', '.join(choices)}, not {value!r}")

@@ -26,15 +26,9 @@ ABILITIES = {
 
 
 def require(model: AnyModel, ability: str, needed_by: str) -> AnyModel:
-    """The model itself.
+    """The model itself; raises `UserError` where it lacks the ability, one of `ABILITIES` or of another package.
 
-    Args:
-      model: any model.
-      ability: one of `ABILITIES`, or of another package.
-      needed_by: the subject of the sentence, such as "config.sample.length" or "the objective 'elbo'".
-
-    Raises:
-      UserError: the model lacks the ability.
+    `needed_by` is the subject of the sentence, such as "config.sample.length" or "the objective 'elbo'".
     """
     if ability not in getattr(model, "abilities", ()):
         if ability not in ABILITIES:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import inspect
 import math
 import numbers
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -33,8 +32,7 @@ def checked_arguments(like: Callable | None = None, **least: float | None) -> Ca
 
     def decorate(function: Called) -> Called:
         signature = inspect.signature(function)
-        found = {name: _rule(parameter, least) for name, parameter in signature.parameters.items()}
-        rules = {name: rule for name, rule in found.items() if rule is not None}
+        rules = {rule.name: rule for p in signature.parameters.values() if (rule := _rule(p, least)) is not None}
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -51,15 +49,13 @@ def checked_arguments(like: Callable | None = None, **least: float | None) -> Ca
 def named_arguments(called: Called, like: Callable | None = None) -> Called:
     """Decorates a function, or a class that is called: an argument of another name is refused with the nearest one.
 
-    Args:
-      called: the function or the class. One that takes any names, `**options`, is checked with `like` alone.
-      like: the function that gets these options.
+    One that takes any names, `**options`, is checked with `like` alone, the function that gets these options.
     """
     if inspect.isclass(called):
         called.__init__ = named_arguments(called.__init__)  # type: ignore[method-assign]
         return called
     known = _names(called) | (set() if like is None else _names(like))
-    takes_any = like is None and any(p.kind is p.VAR_KEYWORD for p in _parameters(called))
+    takes_any = like is None and any(p.kind is p.VAR_KEYWORD for p in inspect.signature(called).parameters.values())
     name = called.__qualname__.removesuffix(".__init__").rpartition(".")[2]
 
     @functools.wraps(called)
@@ -83,18 +79,13 @@ def check_names(function: str, given: Iterable[str], known: Iterable[str]) -> No
             raise UserError(f"{function} takes no {name!r}{did_you_mean(name, sorted(known))}")
 
 
-def _parameters(function: Callable) -> Iterable[inspect.Parameter]:
-    return inspect.signature(function).parameters.values()
-
-
 def _names(function: Callable) -> set[str]:
     """The names by which arguments may be given."""
-    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return {p.name for p in _parameters(function) if p.kind in by_name and p.name != "self"}
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} - {"self"}
 
 
-@dataclasses.dataclass(frozen=True)
-class _Rule:
+class _Rule(NamedTuple):
     """The values that an argument may have: of one of some kinds, and numbers in a range."""
 
     name: str
@@ -103,11 +94,11 @@ class _Rule:
     most: float
 
     def check(self, value: Any) -> None:
-        kind = next((kind for kind in self.kinds if _CHECKS[kind](value)), None)
+        kind = next((kind for kind in self.kinds if _KINDS[kind][0](value)), None)
         if kind is None or (kind in ("int", "float") and not self.least <= value <= self.most):
             shown = " ".join(repr(value).split())
             shown = shown if len(shown) < 60 else shown[:60] + "..."
-            words = " or ".join(_WORDS[kind] for kind in self.kinds)
+            words = " or ".join(_KINDS[kind][1] for kind in self.kinds)
             if kind is not None and value > self.most:
                 words += f", at most {self.most}"
             elif self.least > -math.inf:
@@ -120,7 +111,7 @@ def _rule(parameter: inspect.Parameter, least: Mapping[str, float | None]) -> _R
     kinds, name = tuple(str(parameter.annotation).split(" | ")), parameter.name
     several = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
     lowest = least.get(name, -math.inf)
-    if several or not all(kind in _CHECKS for kind in kinds) or lowest is None:
+    if several or not all(kind in _KINDS for kind in kinds) or lowest is None:
         return None
     most = math.inf if "int" not in kinds else LARGEST_SEED if name == "seed" else LARGEST_INT32
     return _Rule(name, kinds, lowest, most)
@@ -133,21 +124,17 @@ def _is_number(value: Any) -> bool:
     return getattr(value, "shape", None) == () and value.dtype.kind in "fiu" and bool(np.isfinite(value))
 
 
-_CHECKS: dict[str, Callable[[Any], bool]] = {
-    "bool": lambda value: isinstance(value, bool | np.bool_),
-    "int": is_integer,
-    "float": _is_number,
-    "str": lambda value: isinstance(value, str),
-    "os.PathLike": lambda value: isinstance(value, os.PathLike),
-    "Mapping[str, Any]": lambda value: isinstance(value, Mapping) and all(isinstance(key, str) for key in value),
-    "None": lambda value: value is None,
-}
-_WORDS = {
-    "bool": "True or False",
-    "int": "a whole number",
-    "float": "a finite number",
-    "str": "a text",
-    "os.PathLike": "a path",
-    "Mapping[str, Any]": "a dict of values by names",
-    "None": "None",
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+
+
+#: By the declared type: whether a value is of this type, and the words for it.
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "bool": (lambda value: isinstance(value, bool | np.bool_), "True or False"),
+    "int": (is_integer, "a whole number"),
+    "float": (_is_number, "a finite number"),
+    "str": (lambda value: isinstance(value, str), "a text"),
+    "os.PathLike": (lambda value: isinstance(value, os.PathLike), "a path"),
+    "Mapping[str, Any]": (_is_dict, "a dict of values by names"),
+    "None": (lambda value: value is None, "None"),
 }

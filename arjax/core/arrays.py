@@ -30,8 +30,7 @@ def is_traced(*trees: Any) -> bool:
 def as_array(values: Any, name: str) -> Array:
     """The values as an array of real numbers or truth values; `name` is their name in messages.
 
-    Raises:
-      UserError: rows of different lengths, or complex numbers, dates, text or objects.
+    Raises `UserError` for rows of different lengths, and for complex numbers, dates, text or objects.
     """
     given = values
     if not isinstance(values, jax.Array):
@@ -48,9 +47,8 @@ def as_array(values: Any, name: str) -> Array:
 def as_sites(event: EventSpec, sites: Any, name: str) -> np.ndarray:
     """A set of sites, bool[*grid], of marks that are 0 or 1; `name` is its name in messages.
 
-    Raises:
-      UserError: another shape, other values (numbers of sites, for example), or marks that are unknown because they are
-        an argument of a transformed function: orders are found outside of it.
+    Raises `UserError` for another shape, other values (numbers of sites, for example), or marks that are unknown as an
+    argument of a transformed function: orders are found outside of it.
     """
     sites = as_array(sites, name)
     if not is_known(sites):
@@ -76,6 +74,10 @@ def is_known(values: Array) -> bool:
     return not isinstance(values, jax.core.Tracer) and getattr(values, "is_fully_addressable", True)
 
 
+def _has_known(values: Array) -> bool:
+    return values.size > 0 and is_known(values)
+
+
 def check_values(event: EventSpec, values: Array, name: str) -> None:
     """Raises `UserError` unless they are values of the event: finite, or integers below its number of levels."""
     if event.is_discrete:
@@ -88,7 +90,7 @@ def check_values(event: EventSpec, values: Array, name: str) -> None:
 
 def _check_columns(event: EventSpec, values: Array, name: str) -> None:
     """Raises `UserError` unless the discrete columns of mixed ones [..., *grid] hold whole numbers in their range."""
-    if not values.size or not is_known(values):
+    if not _has_known(values):
         return
     with jax.ensure_compile_time_eval():
         flat = np.asarray(values, np.float64).reshape(-1, event.num_sites)
@@ -115,35 +117,28 @@ def check_context(part: EventSpec, context: Array, name: str) -> None:
 
 def check_marks(marks: Array, name: str) -> None:
     """Raises `UserError` unless all values are 0 or 1."""
-    if marks.dtype == bool or not marks.size or not is_known(marks):
-        return
-    with jax.ensure_compile_time_eval():
-        fine = (marks == 0) | (marks == 1)
-        if not fine.all():
-            raise UserError(f"{name} must be 0 or 1 everywhere, not {marks.ravel()[int(fine.argmin())]}")
+    if marks.dtype != bool and _has_known(marks):
+        with jax.ensure_compile_time_eval():
+            fine = (marks == 0) | (marks == 1)
+            if not fine.all():
+                raise UserError(f"{name} must be 0 or 1 everywhere, not {marks.ravel()[int(fine.argmin())]}")
 
 
 def check_finite(values: Array, name: str) -> None:
     """Raises `UserError` unless all values are finite as float32."""
-    if not is_real_type(values.dtype) or not values.size or not is_known(values):
-        return
-    with jax.ensure_compile_time_eval(), np.errstate(over="ignore"):
-        fine = (np if isinstance(values, np.ndarray) else jnp).isfinite(values.astype(np.float32))
-        if not fine.all():
-            raise UserError(f"{name} must be finite as float32, not {values.ravel()[int(fine.argmin())]}")
+    if is_real_type(values.dtype) and _has_known(values):
+        with jax.ensure_compile_time_eval(), np.errstate(over="ignore"):
+            fine = (np if isinstance(values, np.ndarray) else jnp).isfinite(values.astype(np.float32))
+            if not fine.all():
+                raise UserError(f"{name} must be finite as float32, not {values.ravel()[int(fine.argmin())]}")
 
 
 def check_precision(values: Array, name: str, remedy: str, columns: Sequence[str] = ()) -> None:
     """Raises `UserError` where float32, with its 7 digits, would merge a tenth of the different values of a column.
 
     So it is with 1,700,000,000 seconds and some more, or with identifiers: in float32 they are all alike. Looks at a
-    quarter of a million scalars at most: of more, many are one number in float32 by chance.
-
-    Args:
-      values: real values [N, ...]; each place in an example is a column.
-      name: their name in messages.
-      remedy: the advice at the end of the sentence.
-      columns: names of the columns, where they have names.
+    quarter of a million scalars of the real values [N, ...] at most: of more, many are one number in float32 by chance.
+    Each place in an example is a column; `remedy` is the advice at the end of the sentence.
     """
     if np.dtype(values.dtype).itemsize < 4 or values.dtype == np.float32 or not is_known(values) or len(values) < 3:
         return
@@ -160,11 +155,10 @@ def check_precision(values: Array, name: str, remedy: str, columns: Sequence[str
     if bad_D.any():
         column = int(bad_D.argmax())
         row = int(merged[:, column].argmax())
-        first, second = low[row, column], high[row, column]
+        where = f"in the column {columns[column]!r}" if columns else f"at place {column} of an example"
         raise UserError(
-            f"{name} hold {first!s} and {second!s} "
-            f"{f'in the column {columns[column]!r}' if columns else f'at place {column} of an example'}, which are one "
-            f"number in float32, as are more than a tenth of the different values there: {remedy}"
+            f"{name} hold {low[row, column]!s} and {high[row, column]!s} {where}, which are one number in float32, as "
+            f"are more than a tenth of the different values there: {remedy}"
         )
 
 
@@ -172,9 +166,8 @@ def check_integers(values: Array, num_levels: int, name: str, lowest: int = 0) -
     """Raises `UserError` unless the values are integers, and `lowest` to num_levels - 1 where they are known."""
     if not (jnp.issubdtype(values.dtype, jnp.integer) or values.dtype == bool):
         raise UserError(f"{name} must be integers, not {values.dtype}")
-    if not values.size or not is_known(values):
-        return
-    with jax.ensure_compile_time_eval():  # an array that a jitted function closes over is known, too
-        low, high = int(values.min()), int(values.max())
-    if low < lowest or high >= num_levels:
-        raise UserError(f"{name} must be {lowest} to {num_levels - 1}, not {low} to {high}")
+    if _has_known(values):
+        with jax.ensure_compile_time_eval():  # an array that a jitted function closes over is known, too
+            low, high = int(values.min()), int(values.max())
+        if low < lowest or high >= num_levels:
+            raise UserError(f"{name} must be {lowest} to {num_levels - 1}, not {low} to {high}")

@@ -70,8 +70,7 @@ class Score:
 def as_parts(spec: ContextSpec, context: Any) -> Mapping[str, Any]:
     """The parts of a context by name; the array alone stands for a context of one part.
 
-    Raises:
-      UserError: a context that is missing or not wanted, or parts of other names.
+    Raises `UserError` for a context that is missing or not wanted, or parts of other names.
     """
     names = [name for name, _ in spec.parts]
     if context is None or (isinstance(context, Mapping) and not context):

@@ -47,10 +47,6 @@ class Level:
     grams: Table
     strength: float
 
-    def update(self, lower_N: np.ndarray, history_N: np.ndarray, gram_N: np.ndarray) -> np.ndarray:
-        """p_k of each place from p_(k-1)."""
-        return smooth(self.grams[gram_N], self.histories[history_N], lower_N, self.strength)
-
 
 def smooth(grams_N: np.ndarray, histories_N: np.ndarray, lower_N: np.ndarray, strength: float) -> np.ndarray:
     """(n(h, v) + m p) / (n(h) + m)."""
@@ -59,11 +55,9 @@ def smooth(grams_N: np.ndarray, histories_N: np.ndarray, lower_N: np.ndarray, st
 
 @dataclasses.dataclass(frozen=True)
 class CountModel:
-    """p(x_t | the last n values); places with fewer values before them use the order that they have.
+    """p(x_t | the last n values) of V values; places with fewer values before them use the order that they have.
 
-    Attributes:
-      num_levels: V.
-      levels: the counts of orders 0 to n.
+    The levels are the counts of orders 0 to n.
     """
 
     num_levels: int
@@ -79,21 +73,15 @@ class CountModel:
         p_WT = np.full(x_WT.shape, 1 / self.num_levels)
         for order, level in enumerate(self.levels):
             places, history, gram = _grams(x_WT, mask_WT, order, self.num_levels)
-            p_WT[places] = level.update(p_WT[places], history, gram)
+            p_WT[places] = smooth(level.grams[gram], level.histories[history], p_WT[places], level.strength)
         return np.where(mask_WT, np.log(p_WT), 0.0)
 
 
 def fit_count_model(train: Rows, validation: Rows, num_levels: int, order: int) -> CountModel:
     """Counts the training rows; each strength is the best on the validation rows, given those of lower orders.
 
-    Args:
-      train: rows to count.
-      validation: other rows.
-      num_levels: V.
-      order: n, the number of values before a place that its distribution may depend on.
-
-    Raises:
-      UserError: a negative order, or more kinds of grams than a 64-bit key can tell apart.
+    `num_levels` is V, and `order` n, the number of values before a place that its distribution may depend on. Raises
+    `UserError` for a negative order, or more kinds of grams than a 64-bit key can tell apart.
     """
     if order < 0 or (order + 1) * np.log2(num_levels) >= 63:
         raise UserError(f"the order must be at least 0, with {num_levels}^(order + 1) below 2^63, not {order}")

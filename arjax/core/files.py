@@ -53,31 +53,25 @@ def path_text(path: str | os.PathLike) -> str:
 
 
 @contextlib.contextmanager
-def writing(path: str | os.PathLike) -> Iterator[None]:
+def writing(path: str | os.PathLike, verb: str = "write") -> Iterator[None]:
     """Turns an error of the disk (full, read-only, a folder in the place of a file) into a `UserError`."""
     try:
         yield
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+        raise UserError(f"cannot {verb} {path}: {error.strerror or error}") from error
 
 
-@contextlib.contextmanager
-def reading(path: str | os.PathLike) -> Iterator[None]:
+def reading(path: str | os.PathLike) -> contextlib.AbstractContextManager[None]:
     """Turns a file that cannot be read (no permission, a folder in its place) into a `UserError`."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    return writing(path, "read")
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """The path of a file that replaces another one when the body has written it to the end.
 
-    A reader finds the old file or the new one, and so does a restart after a kill at any moment.
-
-    Raises:
-      UserError: the disk refuses; the old file is unchanged.
+    A reader finds the old file or the new one, and so does a restart after a kill at any moment. Raises `UserError`
+    where the disk refuses; the old file is unchanged then.
     """
     path = Path(path)
     replacement = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
@@ -118,27 +112,22 @@ def read_json_object(path: str | os.PathLike) -> dict[str, Any] | None:
 def locked(folder: str | os.PathLike, *, exclusive: bool, wait: bool | None = None) -> Iterator[bool]:
     """Holds a lock on a folder, which ends with the process: exclusive, or shared with other shared locks.
 
-    By default a shared lock is waited for and an exclusive one is not; `wait` changes that.
-
-    Yields:
-      Whether the lock is held. True also where there is no such folder, or the file system has no locks (some network
-      ones).
+    By default a shared lock is waited for and an exclusive one is not; `wait` changes that. Yields whether it is held;
+    True also where there is no such folder, or the file system has no locks (some network ones).
     """
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:
         yield True
         return
+    free, kind = True, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+    waits = not exclusive if wait is None else wait
     try:
-        free = True
-        try:
-            kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
-            wait = not exclusive if wait is None else wait
-            fcntl.flock(descriptor, kind if wait else kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            free = False
-        except OSError:
-            pass
+        with contextlib.suppress(OSError):
+            try:
+                fcntl.flock(descriptor, kind if waits else kind | fcntl.LOCK_NB)
+            except BlockingIOError:
+                free = False
         yield free
     finally:
         os.close(descriptor)
@@ -173,8 +162,7 @@ def folder_to_write(path: str | os.PathLike) -> Iterator[Path]:
 def only_run_in(folder: Path) -> Iterator[None]:
     """Holds the folder for one training run; raises `UserError` when another process trains there at this moment.
 
-    Two runs would remove each other's checkpoints. The lock is on the folder itself and ends with the process in any
-    case. File systems without locks (some network ones) are used without.
+    Two runs would remove each other's checkpoints. File systems without locks (some network ones) are used without.
     """
     with locked(folder, exclusive=True) as free:
         if not free:
@@ -197,24 +185,21 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 def keep_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Puts arrays into an .npz file beside those that it has, in place of those of their names; returns all of them.
 
-    Raises:
-      UserError: the file is damaged, or the disk refuses.
+    Raises `UserError` when the file is damaged, or the disk refuses.
     """
-    kept = read_arrays(path) if path.exists() else {}
-    write_arrays(path, kept | dict(arrays))
-    return kept | dict(arrays)
+    kept = (read_arrays(path) if path.exists() else {}) | dict(arrays)
+    write_arrays(path, kept)
+    return kept
 
 
 def read_arrays(path: Path, keys: Sequence[str] | None = None) -> dict[str, np.ndarray]:
     """The arrays of an .npz file; `keys`: those to read, None for all.
 
-    Raises:
-      UserError: there is no such file, it is damaged, it lacks one of the arrays, or one of them is of Python objects.
+    Raises `UserError` where there is no such file, it is damaged, it lacks an array, or one is of Python objects.
     """
     try:
-        with reading(path), zipfile.ZipFile(path):  # np.load takes a file that is no zip archive for a pickle
-            file = np.load(path)
-        with reading(path), file:
+        # np.load takes a file that is no zip archive for a pickle
+        with reading(path), zipfile.ZipFile(path), np.load(path) as file:
             wanted = file.files if keys is None else keys
             if missing := [key for key in wanted if key not in file]:
                 raise UserError(f"{path} has no array {missing[0]!r}")

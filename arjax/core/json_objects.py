@@ -14,14 +14,10 @@ _WORDS |= {dict: "an object", type(None): "null"}
 
 
 class JsonObject:
-    """The entries of an object, each of which is taken once.
-
-    Attributes:
-      place: the words for it in messages, such as "model/network".
-    """
+    """The entries of an object, each of which is taken once."""
 
     def __init__(self, value: Any, place: str):
-        """Raises `UserError` where the value is no object."""
+        """`place`: the words for it in messages, such as "model/network". Raises `UserError` where it is no object."""
         self.place = place
         self._left = dict(checked(value, place, dict))
 
@@ -29,10 +25,8 @@ class JsonObject:
         return name in self._left
 
     def take(self, name: str, *kinds: type, default: Any = _REQUIRED) -> Any:
-        """The entry of that name, of one of these types (any without): see `checked`.
-
-        Raises:
-          UserError: it is missing and there is no `default`, or of another type.
+        """The entry of that name, of one of these types (any without), see `checked`; `UserError` where there is none
+        and no `default`.
         """
         if name not in self._left:
             if default is _REQUIRED:
@@ -85,15 +79,11 @@ def checked(value: Any, place: str, *kinds: type) -> Any:
     return value
 
 
-def largest_sizes(value: Any) -> Iterator[tuple[str, int]]:
+def largest_sizes(value: Any, key: str = "") -> Iterator[tuple[str, int]]:
     """The numbers and the lengths in a value of JSON, each with the key under which it stands."""
-
-    def walk(value: Any, key: str) -> Iterator[tuple[str, int]]:
-        if isinstance(value, int) and not isinstance(value, bool):
-            yield key, abs(value)
-        elif isinstance(value, list | Mapping):
-            yield key, len(value)
-            for name, part in value.items() if isinstance(value, Mapping) else ((key, part) for part in value):
-                yield from walk(part, str(name))
-
-    return walk(value, "")
+    if isinstance(value, int) and not isinstance(value, bool):
+        yield key, abs(value)
+    elif isinstance(value, list | Mapping):
+        yield key, len(value)
+        for name, part in value.items() if isinstance(value, Mapping) else ((key, part) for part in value):
+            yield from largest_sizes(part, str(name))

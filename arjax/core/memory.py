@@ -37,28 +37,20 @@ def _of_each_device(used: str, line: str) -> int | None:
         return min(stats["bytes_limit"] - stats.get(used, 0) for stats in found)
     if devices[0].platform != "cpu":
         return None
-    host = _bytes_of_host(line)
-    return None if host is None else host // len(devices)
-
-
-def _bytes_of_host(line: str) -> int | None:
-    """The memory of the machine, or the limit of the container or job where that is less."""
+    # the memory of the machine, or the limit of the container or job where that is less
     limits = [int(text) for path in _LIMITS if path.is_file() and (text := path.read_text().strip()).isdigit()]
     if _MEMINFO.is_file():
         lines = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
         limits += [int(lines[line].split()[0]) * 1024] if line in lines else []
     elif hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         limits += [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    return min(limits, default=None)
+    return min(limits) // len(devices) if limits else None
 
 
 def check_memory(size: int, what: str, num_devices: int = 1) -> None:
-    """Raises `UserError` where arrays are larger than all memory of the devices: before anything is allocated.
+    """Raises `UserError` where arrays of so many bytes, split over the devices, are larger than all of their memory.
 
-    Args:
-      size: bytes of the arrays that are there at once, at least.
-      what: begins the sentence, such as "the parameters of this model take".
-      num_devices: devices that they are split over.
+    It is called before anything is allocated. `what` begins the sentence: "the parameters of this model take".
     """
     there = whole_bytes()
     if there is not None and size > there * num_devices:

@@ -17,16 +17,13 @@ class Output:
     """A text stream that stores the failure of a write instead of raising it; further text is dropped.
 
     A closed pipe is no failure but a request to stop, as in `arjax --mode=list | head`: `BrokenPipeError` is raised.
-
-    Attributes:
-      failure: why a write failed, "" while none has.
     """
 
     def __init__(self, stream: TextIO | None, on_failure: Callable[[str], None] = lambda reason: None):
         """`stream`: None when the descriptor is closed. `on_failure` is called once, with the reason."""
         self._stream = stream
         self._on_failure = on_failure
-        self.failure = ""
+        self.failure = ""  # why a write failed
 
     def write(self, text: str) -> int:
         """Writes text in characters that the encoding has; returns the number of characters taken."""

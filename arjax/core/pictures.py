@@ -40,12 +40,7 @@ class Paths:
 
 @dataclasses.dataclass(frozen=True)
 class ChainGraph:
-    """The dependency graph x_T -> ... -> x_1 -> x_0 of a chain, or of one chain for each block.
-
-    Attributes:
-      num_steps: T.
-      num_blocks: 1 where all sites are one block.
-    """
+    """The dependency graph x_T -> ... -> x_1 -> x_0 of a chain of T steps, or of one such chain for each block."""
 
     num_steps: int
     num_blocks: int = 1
@@ -53,12 +48,7 @@ class ChainGraph:
 
 @dataclasses.dataclass(frozen=True)
 class OrderGraph:
-    """The order of the sites, and the sites that each conditional reads.
-
-    Attributes:
-      factorization: order and blocks.
-      dependencies: bool[D, D], whether the features of site i read site j.
-    """
+    """The order and the blocks of the sites, and bool[D, D], whether the features of site i read site j."""
 
     factorization: Any
     dependencies: Any

@@ -23,21 +23,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from arjax.core import user_code
 from arjax.core.errors import UserError
-from arjax.core.registry import REGISTRIES, Origin, entry_point_modules
+from arjax.core.registry import REGISTRIES, Origin, entry_points
 from arjax.core.trust import UntrustedCodeError, admit, is_installed, is_of_python, name_in_process, remember
-from arjax.core.user_code import (
-    Admit,
-    Module,
-    admit_all,
-    files_beside,
-    find,
-    import_admitted,
-    import_from,
-    importing_from,
-    root_of,
-    run_admitted,
-)
 from arjax.core.user_files import mistakes_in
 
 _IN = " in "
@@ -51,10 +40,8 @@ class PluginError(UserError):
 def import_plugins(plugins: Iterable[str], *, named: bool = False) -> None:
     """Imports plugins, each once.
 
-    Args:
-      plugins: as above.
-      named: whether this call of the user names them, in an argument or a config file. Otherwise a run does: those that
-        are neither installed nor trusted are refused.
+    `named`: this call of the user names them, in an argument or a config file. Otherwise a run does: those that are
+    neither installed nor trusted are refused.
 
     Raises:
       PluginError: one of them is no name, is missing or fails; names it and the reason.
@@ -79,29 +66,28 @@ def remember_plugins(plugins: Iterable[str]) -> None:
         name, _, folder = plugin.partition(_IN)
         of_file = plugin.endswith(".py")
         folder = os.path.dirname(plugin) if of_file else folder
-        modules = [Module("", plugin)] if of_file else find(name, [folder] if folder else sys.path)
-        modules += [Module("", file) for file in files_beside(folder)] if folder else []
-        admit_all(modules, folder, remember)
+        modules = [user_code.Module("", plugin)] if of_file else user_code.find(name, [folder] if folder else sys.path)
+        modules += [user_code.Module("", file) for file in user_code.files_beside(folder)] if folder else []
+        user_code.admit_all(modules, folder, remember)
 
 
-def _import(plugin: str, name: str, folder: str, admit: Admit) -> None:
+def _import(plugin: str, name: str, folder: str, admit: user_code.Admit) -> None:
     if plugin.endswith(".py"):
         _run(plugin, admit)
     elif not re.fullmatch(r"\w+(\.\w+)*", name) or name.rpartition(".")[2] == "__main__":
         raise UserError(f"a plugin is the name of a module, such as 'my_package', not {plugin!r}")
     elif _is_of_python(name, [folder] if folder else sys.path):
         raise UserError(f"{name!r} is a module of Python, which registers nothing")
-    elif not (folder and _is_found(import_from, name, folder, admit)) and not _is_found(
-        import_admitted, name, sys.path, admit
-    ):
+    elif folder and _is_found(user_code.import_from, name, folder, admit):
+        return
+    elif not _is_found(user_code.import_admitted, name, sys.path, admit):
         raise UserError(f"there is no module {name!r}" + " there any more" * bool(folder))
 
 
 def _is_of_python(name: str, folders: Sequence[str]) -> bool:
-    found = find(name, folders)
-    if not found:
-        return name.partition(".")[0] in sys.stdlib_module_names
-    return is_of_python(found[-1].file) and not is_installed(*found[-1])
+    if found := user_code.find(name, folders):
+        return is_of_python(found[-1].file) and not is_installed(*found[-1])
+    return name.partition(".")[0] in sys.stdlib_module_names
 
 
 def _is_found(load: Callable[..., Any], name: str, *rest: Any) -> bool:
@@ -115,37 +101,34 @@ def _is_found(load: Callable[..., Any], name: str, *rest: Any) -> bool:
     return True
 
 
-def _run(path: str, admit: Admit) -> None:
+def _run(path: str, admit: user_code.Admit) -> None:
     """Runs a file, unless its components are registered."""
     if not Path(path).is_file():
         raise UserError("the file is not there any more")
     file = os.path.realpath(path)
     if all(origin.file != file for _, origin in _outside()):
-        with importing_from(Path(path).parent, admit):
-            run_admitted(path, admit)
+        with user_code.importing_from(Path(path).parent, admit):
+            user_code.run_admitted(path, admit)
 
 
 def _outside() -> Iterator[tuple[str, Origin]]:
     """The names that other packages have registered, and where."""
     for registry in list(REGISTRIES):
-        for name in registry.names():
-            origin = registry.origin(name)
-            if origin is not None and origin.is_outside:
-                yield name, origin
+        origins = ((name, registry.origin(name)) for name in registry.names())
+        yield from ((name, origin) for name, origin in origins if origin is not None and origin.is_outside)
 
 
 def joined(of_run: tuple[str, ...], named: tuple[str, ...]) -> tuple[str, ...]:
     """The plugins of a run and those that a command names, which take the place of plugins of the same name."""
     if not isinstance(named, tuple) or not all(isinstance(plugin, str) for plugin in named):
         return named  # refused where plugins are checked
-    names = {_file_name(plugin) for plugin in named}
-    kept = [plugin for plugin in of_run if not isinstance(plugin, str) or _file_name(plugin) not in names]
-    return (*kept, *named)
 
+    def name(plugin: str) -> str:
+        """`mine` of `mine`, of `mine in /home/me` and of `/home/me/mine.py`."""
+        return os.path.basename(plugin.partition(_IN)[0]).removesuffix(".py")
 
-def _file_name(plugin: str) -> str:
-    """`mine` of `mine`, of `mine in /home/me` and of `/home/me/mine.py`."""
-    return os.path.basename(plugin.partition(_IN)[0]).removesuffix(".py")
+    names = set(map(name, named))
+    return (*(plugin for plugin in of_run if not isinstance(plugin, str) or name(plugin) not in names), *named)
 
 
 def with_places(plugins: Iterable[str], names: set[str]) -> tuple[str, ...]:
@@ -166,13 +149,12 @@ def _place(origin: Origin) -> str:
     module = sys.modules.get(origin.module)
     if origin.module == "__main__" or os.path.realpath(getattr(module, "__file__", None) or "") != origin.file:
         return ""
-    package = origin.module.partition(".")[0]
-    by_entry_point = package in {name.partition(".")[0] for name in entry_point_modules()}
-    return "" if by_entry_point else _place_of_module(origin.module)
+    of_packages = {point.module.partition(".")[0] for point in entry_points()}
+    return "" if origin.module.partition(".")[0] in of_packages else _place_of_module(origin.module)
 
 
 def _place_of_module(name: str) -> str:
     """An imported module, with its folder unless that is where packages are installed."""
-    root = root_of(sys.modules[name])
+    root = user_code.root_of(sys.modules[name])
     installed = {os.path.realpath(sysconfig.get_path(kind)) for kind in ("purelib", "platlib", "stdlib")}
     return f"{name}{_IN}{root}" if root and root not in installed else name

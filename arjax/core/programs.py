@@ -51,11 +51,9 @@ def checked_pytree(value: Any, what: str) -> Any:
 
 
 def call_if_it_fits(what: str, program: Any, *args: Any, **kwargs: Any) -> Any:
-    """Calls a jitted function, unless it needs more memory than the devices of its arguments have: that is known before
-    anything is allocated.
+    """Calls a jitted function; raises `UserError` where it needs more memory than the devices of its arguments have.
 
-    Raises:
-      UserError: it needs more; `what` begins the sentence, such as "the arrays of this draw".
+    That is known before anything is allocated. `what` begins the sentence, such as "the arrays of this draw".
     """
     if not is_traced(args, kwargs):
         leaves, structure = jax.tree.flatten((args, kwargs))
@@ -71,7 +69,9 @@ def compile_if_it_fits(what: str, program: Any, *args: Any, **kwargs: Any) -> ja
     """The compiled program of a jitted function for arguments like these; raises as `call_if_it_fits`."""
     traced = program.trace(*args, **kwargs)
     # An array that is too large by far may end the compiler.
-    check_memory(largest_array(traced.jaxpr.jaxpr), f"{what} take", _num_devices((args, kwargs)))
+    arrays = (leaf for leaf in jax.tree.leaves((args, kwargs)) if isinstance(leaf, jax.Array))
+    num_devices = max((len(array.sharding.device_set) for array in arrays), default=1)
+    check_memory(largest_array(traced.jaxpr.jaxpr), f"{what} take", num_devices)
     compiled = traced.lower().compile()
     sizes = compiled.memory_analysis()  # those of one device
     if sizes is not None:
@@ -80,24 +80,15 @@ def compile_if_it_fits(what: str, program: Any, *args: Any, **kwargs: Any) -> ja
     return compiled
 
 
-def _num_devices(tree: Any) -> int:
-    """Devices that hold the arrays of a tree."""
-    leaves = (leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array))
-    return max((len(leaf.sharding.device_set) for leaf in leaves), default=1)
-
-
 def largest_array(jaxpr: Any) -> int:
     """Bytes of the largest array of a program that lies in memory: its arguments, results and those of `IN_MEMORY`."""
-    sizes = [0, *(_bytes(variable) for variable in (*jaxpr.invars, *jaxpr.outvars))]
+    variables, inner = [*jaxpr.invars, *jaxpr.outvars], [0]
     for equation in jaxpr.eqns:
         if equation.primitive.name in IN_MEMORY:
-            sizes += [_bytes(variable) for variable in equation.outvars]
-        sizes += [largest_array(inner) for inner in inner_jaxprs(equation.params)]
-    return max(sizes)
-
-
-def _bytes(variable: Any) -> int:
-    return math.prod(variable.aval.shape) * getattr(variable.aval.dtype, "itemsize", 0)
+            variables += equation.outvars
+        inner += map(largest_array, inner_jaxprs(equation.params))
+    sizes = (math.prod(each.aval.shape) * getattr(each.aval.dtype, "itemsize", 0) for each in variables)
+    return max(*inner, *sizes)
 
 
 def inner_jaxprs(params: dict[str, Any]) -> Iterator[Any]:

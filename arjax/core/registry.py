@@ -7,6 +7,7 @@ entry point in the group `arjax.plugins`, which is imported when a name is missi
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -17,7 +18,7 @@ import re
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import CodeType, FrameType
+from types import CodeType
 from typing import Any
 
 from arjax.core.errors import UserError, describe
@@ -37,11 +38,6 @@ class Origin:
     code: CodeType = dataclasses.field(repr=False)
     variables: dict[str, Any] = dataclasses.field(repr=False)
 
-    @classmethod
-    def of(cls, frame: FrameType) -> Origin:
-        """The current line of a frame."""
-        return cls(os.path.realpath(frame.f_code.co_filename), frame.f_lineno, frame.f_code, frame.f_globals)
-
     @property
     def module(self) -> str:
         """The name of the module that ran."""
@@ -52,16 +48,11 @@ class Origin:
         """Whether it is code of another package than this one."""
         return self.module.partition(".")[0] != __name__.partition(".")[0]
 
-    @property
-    def _is_interactive(self) -> bool:
-        """Whether it was typed: a cell of a notebook, a line at the prompt."""
-        return self.module == "__main__" and "__file__" not in self.variables
-
     def repeats(self, earlier: Origin) -> bool:
         """Whether this repeats the earlier definition: the same line again, the same file run or reloaded again,
         or another cell of the same notebook, as an edited cell is another one.
         """
-        if self._is_interactive:
+        if self.module == "__main__" and "__file__" not in self.variables:  # typed: in a notebook, at the prompt
             return self.variables is earlier.variables
         reloaded = self.code is not earlier.code and {self.code.co_name, earlier.code.co_name} == {"<module>"}
         again = self.line == earlier.line or self.variables is not earlier.variables or reloaded
@@ -78,12 +69,7 @@ class UnknownNameError(UserError):
 
 
 class NameClashError(UserError):
-    """A second definition of a name, from another place than the first.
-
-    Attributes:
-      registry: the one that refused it.
-      name: the name.
-    """
+    """A second definition of a name in a registry, from another place than the first."""
 
     def __init__(self, message: str, registry: Registry, name: str):
         super().__init__(message)
@@ -124,15 +110,13 @@ class Registry:
         REGISTRIES.add(self)
 
     def register(self, name: str) -> Callable[[Callable], Callable]:
-        """Decorator that registers a component under `name`.
+        """Decorator that registers a component under `name`; raises `NameClashError` where another definition has it.
 
         A file that is run again replaces its own components (each reader of a config runs the config file), and so
         does a cell of a notebook.
-
-        Raises:
-          NameClashError: another definition has the name.
         """
-        origin = Origin.of(sys._getframe(1))
+        frame = sys._getframe(1)
+        origin = Origin(os.path.realpath(frame.f_code.co_filename), frame.f_lineno, frame.f_code, frame.f_globals)
 
         def add(component: Callable) -> Callable:
             if name in self._entries and not origin.repeats(self._origins[name]):
@@ -150,7 +134,7 @@ class Registry:
 
     def origin(self, name: str) -> Origin | None:
         """Where the component of that name was registered; None when it was not."""
-        return self._origins[name] if name in self._entries else None
+        return self._origins.get(name)
 
     def __repr__(self) -> str:
         return f"<registry of the kind {self.kind!r}: {', '.join(self) or 'empty'}>"
@@ -180,8 +164,7 @@ class Registry:
     def get(self, name: str) -> Any:
         """The component of that name, also from installed packages with an entry point.
 
-        Raises:
-          UserError: there is none (`UnknownNameError`, with the nearest name), or two packages have the name.
+        Raises `UnknownNameError`, with the nearest name, where there is none; `UserError` where two packages have it.
         """
         failed = () if isinstance(name, str) and name in self._entries else import_installed()
         if not isinstance(name, str) or name not in self._entries:
@@ -198,29 +181,23 @@ class Registry:
 
         `hidden` are arguments that are no options, beside those of the registry.
         """
-        component = self._builder(self.get(name))
-        if dataclasses.is_dataclass(component):
-            fields = [f for f in dataclasses.fields(component) if f.init and f.name not in ("parent", "name")]
-            pairs = {f.name: inspect.Parameter.empty if f.default is dataclasses.MISSING else f.default for f in fields}
-        else:
-            found = inspect.signature(component).parameters.values()
-            pairs = {p.name: p.default for p in found if p.kind is not p.VAR_KEYWORD}
-        return {key: value for key, value in pairs.items() if key not in (*hidden, *self.hidden)}
+        found = self._parameters(name)
+        hidden = (*hidden, *self.hidden)
+        return {p.name: p.default for p in found if p.kind is not p.VAR_KEYWORD and p.name not in hidden}
 
-    def _takes_more(self, name: str) -> bool:
-        """Whether a component takes `**options`, which it checks itself."""
+    def _parameters(self, name: str) -> list[inspect.Parameter]:
+        """The arguments of a component; of a module of Flax, without those that all modules have."""
         component = self._builder(self.get(name))
-        if dataclasses.is_dataclass(component):
-            return False
-        return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(component).parameters.values())
+        of_all = ("parent", "name") if dataclasses.is_dataclass(component) else ()
+        return [p for p in inspect.signature(component).parameters.values() if p.name not in of_all]
 
     def check_options(self, name: str, given: dict[str, Any], hidden: tuple[str, ...] = ()) -> None:
         """Raises `UserError` when an option is unknown to the component or a required one is missing."""
-        known, takes_more = self.options(name, hidden), self._takes_more(name)
+        known = self.options(name, hidden)
+        takes_more = any(p.kind is p.VAR_KEYWORD for p in self._parameters(name))  # the component checks them itself
         for key in given:
             if key in (*hidden, *self.hidden) or (key not in known and not takes_more):
-                meant = did_you_mean(key, known) if nearest(key, known) else ""
-                its = ", ".join(known) or "none"
+                meant, its = did_you_mean(key, known, ""), ", ".join(known) or "none"
                 raise UserError(f"{self.kind} {name!r} has no option {key!r}{meant}; its options are: {its}")
         for key, default in known.items():
             if default is inspect.Parameter.empty and key not in given:
@@ -231,10 +208,7 @@ class Registry:
 
         The one place where options are named, defaulted and checked, for config sections, call strings and Python.
         Lists pass as tuples and whole numbers as fractions. Those of a `Component` of this name are returned as they
-        are.
-
-        Raises:
-          UserError: an unknown name or option, a missing one, or a value of another type or out of range.
+        are. Raises `UserError` for an unknown name or option, a missing one, and a value of another type or range.
         """
         if isinstance(given, Component) and (given.registry, given.name) == (self, name):
             return dict(given)
@@ -248,15 +222,9 @@ class Registry:
     ) -> dict[str, Any]:
         """Options of a component in the types of their defaults; those that it does not know are left as they are.
 
-        Args:
-          name: of the component.
-          given: some options.
-          section: the section of a config that they stand in, such as "config.network", which messages then name. There
-            a value has a type of config fields, also where its default has none.
-          hidden: as in `options`.
-
-        Raises:
-          UserError: a value of another type, or an integer that is too large.
+        Raises `UserError` for a value of another type, or an integer that is too large. `section` is the section of a
+        config that they stand in, such as "config.network", which messages then name. There a value has a type of
+        config fields, also where its default has none.
         """
         defaults, typed = self.options(name, hidden), dict(given)
         for key, value in given.items():
@@ -292,13 +260,7 @@ class Registry:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Component(Mapping[str, Any]):
-    """A component with all its options, checked: nothing that gets one checks them again. As a mapping, the options.
-
-    Attributes:
-      registry: where it is registered.
-      name: its name there.
-      options: all of its options.
-    """
+    """A component of a registry with all its options, which are checked once and for all; as a mapping, the options."""
 
     registry: Registry
     name: str
@@ -331,15 +293,14 @@ def import_installed() -> tuple[str, ...]:
     about it. A module in the current folder that hides an installed one is not imported.
     """
     failed = []
-    for point in _points():
+    for point in entry_points():
         try:
             with importing_admitted(admit):
                 found = point.load()
                 if point.attr:
                     found()
         except (Exception, SystemExit) as error:  # code of another package: it can raise anything
-            origin = error.registry.origin(error.name) if isinstance(error, NameClashError) else None
-            if isinstance(error, NameClashError) and origin is not None and origin.is_outside:
+            if isinstance(error, NameClashError) and error.registry._origins[error.name].is_outside:
                 error.registry._disputed[error.name] = str(error)
             reason = str(error) if isinstance(error, UserError) else describe(error)
             package = f"package {point.dist.name!r}" if point.dist else f"entry point {point.value!r}"
@@ -347,12 +308,7 @@ def import_installed() -> tuple[str, ...]:
     return tuple(failed)
 
 
-def entry_point_modules() -> set[str]:
-    """The modules that the entry points name."""
-    return {point.module for point in _points()}
-
-
-def _points() -> list[importlib.metadata.EntryPoint]:
+def entry_points() -> list[importlib.metadata.EntryPoint]:
     """The entry points of installed packages, sorted; of a package that is found twice, the first."""
     found: dict[str, importlib.metadata.Distribution] = {}
     for each in distributions():
@@ -369,49 +325,33 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return near[0] if near else initials.get(str(name).lower(), "")
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`, did you mean 'x'?`, or the list of known names when nothing is near."""
+def did_you_mean(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
+    """`, did you mean 'x'?`, or when nothing is near `otherwise`: by default the list of known names."""
     known = list(known)
-    near = nearest(name, known)
-    if near:
+    if near := nearest(name, known):
         return f", did you mean {near!r}?"
-    return f" (there are: {', '.join(known)})" if known else ""
+    return otherwise if otherwise is not None else f" (there are: {', '.join(known)})" if known else ""
 
 
 class Call(str):
-    """A call string that is read already: `parse_call` returns its name and its options."""
+    """A call string that is read once: `parse_call` returns its name and its options."""
 
-    name: str
-    options: dict[str, Any]
-
-
-def read_call(text: str) -> Call:
-    """The text as a `Call`; raises as `parse_call`."""
-    call = Call(text)
-    call.name, call.options = parse_call(text)
-    return call
+    def __init__(self, text: str):
+        """Raises as `parse_call`."""
+        self.name, self.options = parse_call(text)
 
 
 def parse_call(text: str) -> tuple[str, dict[str, Any]]:
     """Splits `name(key=value, ...)` into the name and its literal keyword options; raises `UserError` on other text."""
     if isinstance(text, Call):
         return text.name, dict(text.options)
+    with contextlib.suppress(ValueError):
+        node = parse_expression(text) if isinstance(text, str) else None
+        if isinstance(node, ast.Name):
+            return node.id, {}
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
+            names = [keyword.arg for keyword in node.keywords]
+            if None not in names and len(set(names)) == len(names):  # no **options, and no option twice
+                return node.func.id, {str(k.arg): parse_literal(k.value) for k in node.keywords}
     shown = repr(text) if len(str(text)) < 200 else repr(str(text)[:200]) + "..."
-    message = f"cannot read {shown}: write a name, or name(option=value, ...) with literal values"
-    if not isinstance(text, str):
-        raise UserError(message)
-    try:
-        node = parse_expression(text)
-    except ValueError as error:
-        raise UserError(message) from error
-    if isinstance(node, ast.Name):
-        return node.id, {}
-    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args):
-        raise UserError(message)
-    names = [keyword.arg for keyword in node.keywords]
-    if None in names or len(set(names)) < len(names):  # **options, or an option given twice
-        raise UserError(message)
-    try:
-        return node.func.id, {str(k.arg): parse_literal(k.value) for k in node.keywords}
-    except ValueError as error:
-        raise UserError(message) from error
+    raise UserError(f"cannot read {shown}: write a name, or name(option=value, ...) with literal values")

@@ -14,6 +14,8 @@ from arjax.core.errors import UserError
 from arjax.core.integers import LARGEST_INT32, is_integer
 
 KINDS = ("binary", "levels", "tokens", "real", "columns")
+#: The `num_levels` of kinds that leave no choice.
+FIXED_LEVELS = {"binary": 2, "real": 0, "columns": 0}
 #: Whole numbers up to this one are told apart by float32, in which values become features.
 MOST_LEVELS = 2**24
 CONTEXT_KINDS = ("none", "label", "vector", "sequence", "frames")
@@ -46,27 +48,22 @@ class EventSpec:
         for name, shape in (("grid_shape", self.grid_shape), ("value_shape", self.value_shape)):
             if not isinstance(shape, tuple) or not all(is_integer(size) for size in shape):
                 raise UserError(f"{name} must be a tuple of whole numbers such as (28, 28), not {shape!r}")
+        fixed = FIXED_LEVELS.get(self.kind)
         if self.num_levels is None:
-            usual = {"binary": 2, "real": 0, "columns": 0}
-            if self.kind not in usual:
+            if fixed is None:
                 raise UserError(f"{self.kind} data needs num_levels, the number of different values")
-            object.__setattr__(self, "num_levels", usual[self.kind])
+            object.__setattr__(self, "num_levels", fixed)
         if not is_integer(self.num_levels):
             raise UserError(f"num_levels must be a whole number, not {self.num_levels!r}")
-        expected = {"binary": self.num_levels == 2, "real": self.num_levels == 0, "columns": self.num_levels == 0}.get(
-            self.kind, self.num_levels >= (2 if self.grid_shape else 1)
-        )
-        if not expected:
-            hint = ": leave num_levels out" if self.kind in ("binary", "real", "columns") else ""
+        fewest = 2 if self.grid_shape else 1
+        if self.num_levels < fewest if fixed is None else self.num_levels != fixed:
+            hint = "" if fixed is None else ": leave num_levels out"
             raise UserError(f"{self.kind} data cannot have {self.num_levels} levels{hint}")
         if self.num_levels > MOST_LEVELS:
             raise UserError(
                 f"{self.kind} data has at most {MOST_LEVELS} levels, which float32 tells apart, not {self.num_levels}: "
                 "number the values that there are, or take them as real ones"
             )
-        for name, shape in (("grid_shape", self.grid_shape), ("value_shape", self.value_shape)):
-            if not isinstance(shape, tuple) or not all(is_integer(size) for size in shape):
-                raise UserError(f"{name} must be a tuple of whole numbers such as (28, 28), not {shape!r}")
         if min(self.grid_shape + self.value_shape, default=1) < 1:
             raise UserError(f"grid {self.grid_shape} with values {self.value_shape} has no sites or an empty dimension")
         if self.num_dims > LARGEST_INT32:
@@ -127,9 +124,9 @@ class EventSpec:
     @property
     def unit(self) -> str:
         """The unit of a log-likelihood of such data; that of a density depends on the units of the data."""
-        parts = {"real": "nats, a density", "columns": "nats, density of the real columns"}
-        no_density = self.kind == "columns" and all(column.is_discrete for column in self.columns)
-        return "nats" if no_density else parts.get(self.kind, "nats")
+        if any(not column.is_discrete for column in self.columns):
+            return "nats, density of the real columns"
+        return "nats, a density" if self.kind == "real" else "nats"
 
     @property
     def dtype(self) -> np.dtype:

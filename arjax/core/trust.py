@@ -125,12 +125,7 @@ def _names_of(distribution: importlib.metadata.Distribution) -> set[str]:
 
 
 class UntrustedCodeError(UserError):
-    """Code that a run names, and that the user has not trusted.
-
-    Attributes:
-      file: its path.
-      reason: the words about it in a sentence.
-    """
+    """Code that a run names, and that the user has not trusted: the path of the file, and the words about it."""
 
     def __init__(self, file: str, reason: str, message: str = ""):
         super().__init__(message or f"{file}, {reason}: read it, then give --trust (from Python, trust=True) to run it")
@@ -186,8 +181,7 @@ def remember(file: str, contents: bytes) -> None:
 def store() -> Path:
     """The folder of the store, which need not exist.
 
-    Raises:
-      UserError: the variable holds no absolute path, or others may write in the folder.
+    Raises `UserError` where the variable holds no absolute path, or others may write in the folder.
     """
     named, state = os.environ.get(VARIABLE, ""), os.environ.get("XDG_STATE_HOME", "")
     if named and not os.path.isabs(named):

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import dataclasses
 import importlib
 import os
 import runpy
@@ -21,14 +20,8 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from importlib.machinery import (
-    BYTECODE_SUFFIXES,
-    EXTENSION_SUFFIXES,
-    SOURCE_SUFFIXES,
-    ModuleSpec,
-    PathFinder,
-    SourceFileLoader,
-)
+from importlib import machinery
+from importlib.machinery import SOURCE_SUFFIXES, ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
@@ -39,16 +32,11 @@ from arjax.core.trust import is_installed, is_of_arjax, is_of_python
 
 #: Called with the path and the contents of a file before it runs; raises an error about one that must not.
 Admit = Callable[[str, bytes], None]
-_SUFFIXES = (*EXTENSION_SUFFIXES, *SOURCE_SUFFIXES, *BYTECODE_SUFFIXES)
+_SUFFIXES = (*machinery.EXTENSION_SUFFIXES, *SOURCE_SUFFIXES, *machinery.BYTECODE_SUFFIXES)
 
 
 class Module(NamedTuple):
-    """A module of a user.
-
-    Attributes:
-      name: its name, "" of a file that is run as a program.
-      file: its path.
-    """
+    """A module of a user and its file; "" is the name of a file that is run as a program."""
 
     name: str
     file: str
@@ -80,12 +68,8 @@ def admit_all(modules: Sequence[Module], folder: str, admit: Admit) -> None:
 
 
 def import_admitted(name: str, folders: Sequence[str], admit: Admit) -> ModuleType:
-    """Imports a module; unless it is imported already, its files and those of the user that it imports are admitted.
-
-    Args:
-      name: its dotted name.
-      folders: those in which it is looked for.
-      admit: called for each file.
+    """Imports the module of a dotted name; unless it is imported already, its files in the folders, and files of the
+    user that it imports, are admitted.
     """
     if name not in sys.modules:
         admit_all(find(name, folders), folders[0], admit)
@@ -116,13 +100,6 @@ def importing_admitted(admit: Admit) -> Iterator[None]:
         sys.meta_path.remove(gate)
 
 
-def find_admitted_in(folder: str, admit: Admit) -> None:
-    """Lets imports find the modules of a folder that are admitted, after all other modules."""
-    _LATER.folders[folder] = admit
-    if _LATER not in sys.meta_path:
-        sys.meta_path.append(_LATER)
-
-
 class _Gate:
     """A finder of modules that asks all others, and admits the file that they find."""
 
@@ -140,7 +117,7 @@ class _Gate:
 
 
 class _Later:
-    """A finder of modules in some folders, of those that are admitted."""
+    """A finder of modules in some folders, of those that are admitted, after all other modules."""
 
     def __init__(self) -> None:
         self.folders: dict[str, Admit] = {}
@@ -189,8 +166,7 @@ def _imported(module: Module, contents: bytes) -> list[str]:
     if not module.file.endswith(tuple(SOURCE_SUFFIXES)):
         return []
     try:
-        with warnings.catch_warnings():  # about escape sequences and the like: Python warns when it runs the file
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):  # about escape sequences: Python warns when it runs the file
             tree = ast.parse(contents)
     except (SyntaxError, ValueError, MemoryError, RecursionError):  # then it does not run, either
         return []
@@ -213,11 +189,7 @@ def _read(file: str) -> bytes:
         return Path(file).read_bytes()
 
 
-PACKAGE = __name__.partition(".")[0]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Neighbour:
+class _Neighbour(NamedTuple):
     """A module that was imported from beside a user's file, and the state of its source at that time."""
 
     folder: str
@@ -246,12 +218,14 @@ def importing_from(folder: str | os.PathLike, admit: Admit | None = None) -> Ite
         yield
     finally:
         sys.path.remove(folder)
-        new = {name for name in set(sys.modules) - before if own and _is_beside(sys.modules[name], name, folder)}
+        new = {name for name in set(sys.modules) - before if own and _is_beside(name, folder)}
         for name in new:
             file = str(sys.modules[name].__file__)
             _NEIGHBOURS[name] = _Neighbour(folder, file, _stamp(file))
         if new and admit is not None:  # for imports inside of their functions
-            find_admitted_in(folder, admit)
+            _LATER.folders[folder] = admit
+            if _LATER not in sys.meta_path:
+                sys.meta_path.append(_LATER)
         elif new and folder not in sys.path:
             sys.path.append(folder)
             _APPENDED.add(folder)
@@ -260,9 +234,7 @@ def importing_from(folder: str | os.PathLike, admit: Admit | None = None) -> Ite
 def import_from(name: str, folder: str, admit: Admit) -> None:
     """Imports a module of a folder; its files are admitted before they run.
 
-    Raises:
-      ModuleNotFoundError: there is none.
-      UserError: another module has its name in this process; or one of the files is not admitted.
+    Raises `ModuleNotFoundError` where there is none, and `UserError` where another module has its name in this process.
     """
     if not any(module.name == name for module in find(name, [folder])):
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
@@ -287,10 +259,10 @@ def root_of(module: ModuleType) -> str:
     return str(path.parents[module.__name__.count(".")])
 
 
-def _is_beside(module: ModuleType | None, name: str, folder: str) -> bool:
-    if module is None or name.partition(".")[0] == PACKAGE:
-        return False
-    return getattr(module, "__name__", "") == name and root_of(module) == folder
+def _is_beside(name: str, folder: str) -> bool:
+    """Whether the imported module of that name, of another package than this one, lies in the folder."""
+    module, own = sys.modules[name], name.partition(".")[0] == __name__.partition(".")[0]
+    return not own and getattr(module, "__name__", "") == name and root_of(module) == folder
 
 
 def _forget(folder: str) -> None:
@@ -305,8 +277,7 @@ def _forget(folder: str) -> None:
 
 
 def _stamp(file: str) -> tuple[int, int]:
-    try:
+    with contextlib.suppress(OSError):
         found = os.stat(file)
-    except OSError:
-        return 0, 0
-    return found.st_mtime_ns, found.st_size
+        return found.st_mtime_ns, found.st_size
+    return 0, 0

@@ -17,7 +17,7 @@ from typing import Any
 from arjax.core.errors import UserError, describe
 from arjax.core.files import user_path
 from arjax.core.registry import did_you_mean
-from arjax.core.trust import UntrustedCodeError
+from arjax.core.trust import UntrustedCodeError, is_of_arjax
 from arjax.core.user_code import importing_from
 
 #: The folder of the package, in which the configs of the project travel along.
@@ -41,13 +41,10 @@ def short_names(folder: str) -> dict[str, Path]:
 
 
 def find_file(text: str, folder: str, kind: str = "file") -> Path:
-    """The file of that path or short name.
+    """The file of that path or short name; raises `UserError` with the nearest name of such a `kind` of file.
 
     `digits` and `digits.py` are, in this sequence, `digits.py`, `configs/digits.py` and the `configs/digits.py` of the
     package, for the folder `configs`. So is the path `configs/digits.py` where there is no such file.
-
-    Raises:
-      UserError: there is none; names the nearest one. `kind` is the word for it.
     """
     path = user_path(text)
     if path.is_file():
@@ -64,8 +61,7 @@ def find_file(text: str, folder: str, kind: str = "file") -> Path:
 def run_user_file(path: str, function: str, kind: type, *args: Any) -> Any:
     """Calls `function(*args)` of a Python file of the user and checks the type of its result.
 
-    Raises:
-      UserError: one sentence with the file, line and reason, for any error in the file.
+    Raises `UserError` for any error in the file, with the file, line and reason.
     """
     folder = os.path.dirname(path)
     with importing_from(folder), mistakes_in(path, folder):
@@ -80,14 +76,10 @@ def run_user_file(path: str, function: str, kind: type, *args: Any) -> Any:
 
 @contextlib.contextmanager
 def mistakes_in(name: str, folder: str) -> Iterator[None]:
-    """Runs code of the user; any error in it becomes one sentence that begins with `name`.
+    """Runs code of the user; any error in it but `UntrustedCodeError` becomes one sentence that begins with `name`.
 
     The sentence has the line where `name` is a file, and the line of another file in the folder where the error comes
     from one.
-
-    Raises:
-      UntrustedCodeError: as it is.
-      UserError: instead of any other exception.
     """
     try:
         yield
@@ -96,34 +88,22 @@ def mistakes_in(name: str, folder: str) -> Iterator[None]:
     except UserError as error:
         raise UserError(f"{error}" if name in str(error) else f"{name}: {error}") from error
     except (Exception, SystemExit) as error:  # the user's own code: it can raise anything
-        raise UserError(
-            f"{name}{_line_in(name, error)} fails with {_first_line(error)}{_beside(name, folder, error)}"
-        ) from error
+        places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+        places += [(error.filename, error.lineno)] if isinstance(error, SyntaxError) and error.filename else []
+        lines = [f", line {line}," for file, line in places if file == name]
+        where = f"{name}{lines[-1] if lines else ''}"
+        raise UserError(f"{where} fails with {_first_line(error)}{_beside(name, folder, places)}") from error
 
 
-def _line_in(path: str, error: BaseException) -> str:
-    """`, line 12` for the last line of the user's file on the way to the error."""
-    if isinstance(error, SyntaxError) and error.filename == path:
-        return f", line {error.lineno},"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
-    return f", line {lines[-1]}," if lines else ""
-
-
-def _beside(path: str, folder: str, error: BaseException) -> str:
+def _beside(path: str, folder: str, places: list[tuple[str, int | None]]) -> str:
     """` (my_network.py, line 7)`: where an error comes from a file in the folder of the user's file."""
-    places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-    places += [(error.filename, error.lineno)] if isinstance(error, SyntaxError) and error.filename else []
     folder = os.path.realpath(folder)
-    near = [(file, line) for file, line in places if _is_users(os.path.realpath(file), folder)]
-    if not near or os.path.realpath(near[-1][0]) == os.path.realpath(path):
+    places = [(os.path.realpath(file), line) for file, line in places]
+    near = [(file, line) for file, line in places if file.startswith(folder + os.sep)]
+    near = [(file, line) for file, line in near if not is_of_arjax(file) and "site-packages" not in file]
+    if not near or near[-1][0] == os.path.realpath(path):
         return ""
-    return f" ({os.path.relpath(os.path.realpath(near[-1][0]), folder)}, line {near[-1][1]})"
-
-
-def _is_users(file: str, folder: str) -> bool:
-    """Whether a file in the folder, or further down, is neither of this package nor of an environment."""
-    package = os.path.realpath(Path(__file__).parents[1])
-    return file.startswith(folder + os.sep) and not file.startswith(package + os.sep) and "site-packages" not in file
+    return f" ({os.path.relpath(near[-1][0], folder)}, line {near[-1][1]})"
 
 
 def _first_line(error: BaseException) -> str:

@@ -21,26 +21,15 @@ def parse_value(text: str, like: Any, field: str) -> Any:
     """Reads `text` as a value of the type of `like`.
 
     Booleans are `true/false/yes/no/1/0`; integers may be written as `1e6`; tuples as `(64, 64)`, `64,64` or `64`, with
-    elements of the type of those of `like` where they all have one; texts in them need no quotation marks.
-
-    Args:
-      text: the text of the user.
-      like: a value of the wanted type (bool, int, float, str or tuple).
-      field: the words for the field in the error message, such as "config.seed".
-
-    Raises:
-      UserError: when the text does not read as that type.
+    elements of the type of those of `like` where they all have one; texts in them need no quotation marks. Raises
+    `UserError` when the text does not read as that type; `field` are the words in it, such as "config.seed".
     """
-    if isinstance(like, str):
-        return text
-    readers: dict[type, Callable[[str], Any]] = {bool: _boolean, int: _integer, float: float, tuple: _tuple}
+    readers: dict[type, Callable[[str], Any]] = {bool: _boolean, int: _integer, float: float, str: str, tuple: _tuple}
     try:
         value = readers[type(like)](text)
-        if isinstance(value, tuple):
-            value = _elements_like(value, like)
+        return _elements_like(value, like) if isinstance(value, tuple) else value
     except (ValueError, OverflowError) as error:
         raise UserError(_wrong_type(text, like, field)) from error
-    return value
 
 
 def check_type(value: Any, like: Any, field: str) -> None:
@@ -48,7 +37,7 @@ def check_type(value: Any, like: Any, field: str) -> None:
 
     Integers pass as floats. Elements of tuples have the type of those of `like` where they all have one.
     """
-    kind = next((kind for kind in _TYPE_NAMES if isinstance(like, kind)), None)
+    kind = _type_of(like)
     if kind is None:
         if not _is_value(value):
             raise UserError(f"{field} must be true or false, a number, a text or a tuple of those, not {value!r}")
@@ -69,35 +58,39 @@ def as_typed(value: Any, like: Any, field: str) -> Any:
     Where `like` is no value (an option without a default), anything passes.
     """
     value = as_tuples(value)
-    if next((True for kind in _TYPE_NAMES if isinstance(like, kind)), False):
+    if _type_of(like) is not None:
         check_type(value, like, field)
         return float(value) if isinstance(like, float) else value
     return value
 
 
 def as_tuples(value: Any) -> Any:
-    """Lists as tuples, at any depth: no config holds a list."""
+    """Lists as tuples, at any depth, as no config holds a list; also those in dicts."""
+    if isinstance(value, dict):
+        return {key: as_tuples(part) for key, part in value.items()}
     return tuple(map(as_tuples, value)) if isinstance(value, list | tuple) else value
 
 
+def _type_of(like: Any) -> type | None:
+    """The type of a config's values that a value has; None: it has no such type."""
+    return next((kind for kind in _TYPE_NAMES if isinstance(like, kind)), None)
+
+
 def _is_value(value: Any) -> bool:
-    if isinstance(value, tuple):
-        return all(map(_is_value, value))
-    return isinstance(value, bool | int | float | str)
+    return all(map(_is_value, value)) if isinstance(value, tuple) else isinstance(value, bool | int | float | str)
 
 
 def _wrong_type(value: Any, like: Any, field: str) -> str:
     hint = f" such as {like!r}" if isinstance(like, tuple) and like else ""
-    name = next(name for kind, name in _TYPE_NAMES.items() if isinstance(like, kind))
-    shown = repr(value)
-    return f"{field} must be {name}{hint}, not {shown if len(shown) < 100 else shown[:100] + '...'}"
+    kind, shown = _type_of(like), repr(value)
+    assert kind is not None, "only values of configs are compared"
+    return f"{field} must be {_TYPE_NAMES[kind]}{hint}, not {shown if len(shown) < 100 else shown[:100] + '...'}"
 
 
 def parse_expression(text: str) -> ast.expr:
     """The Python expression that a text is; raises `ValueError` when it is none, or nested too deeply to be read."""
     try:
-        with warnings.catch_warnings():  # about escape sequences and the like, in a text that is not code
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):  # about escape sequences and the like
             return ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise ValueError("no expression") from error
@@ -114,8 +107,7 @@ def parse_literal(expression: ast.expr) -> Any:
 def compile_regex(pattern: str, name: str) -> re.Pattern:
     """The compiled regular expression; raises `UserError` when it is none."""
     try:
-        with warnings.catch_warnings():  # about sets inside sets
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):  # about sets inside sets
             return re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
         raise UserError(f"{name} is not a regular expression: {pattern!r} ({error})") from error
@@ -169,12 +161,12 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("nested too deeply") from error
     layer = [value]
     for _ in range(_DEEPEST):
-        layer = [part for whole in layer for part in _parts(whole)]
+        layer = [
+            part
+            for whole in layer
+            if isinstance(whole, dict | list)
+            for part in (whole.values() if isinstance(whole, dict) else whole)
+        ]
     if layer:
         raise ValueError("nested too deeply")
     return value
-
-
-def _parts(value: Any) -> list[Any]:
-    """The values in an object or an array."""
-    return list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 THREAD = "read-ahead"
-
-
-class _End:
-    """Comes after the last item."""
 
 
 def read_ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
@@ -20,9 +16,9 @@ def read_ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
     One item is made in advance. An exception in the thread is raised when its item is requested. The thread lives from
     the first item to the last, or until the generator is closed, which waits for the item in progress.
     """
-    end = _End()
+    end: Any = object()  # comes after the last item
     with ThreadPoolExecutor(1, THREAD) as thread:
         coming = thread.submit(next, items, end)
-        while not isinstance(item := coming.result(), _End):
+        while (item := coming.result()) is not end:
             coming = thread.submit(next, items, end)
             yield item

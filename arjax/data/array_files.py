@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 import tokenize
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,11 @@ import numpy as np
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.files import user_path
-from arjax.core.integers import is_integer
 from arjax.core.output import say_once
 from arjax.core.registry import did_you_mean, nearest
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.data.base import DATASETS, USUAL_LEVELS, Dataset, check_choice, levels_of
-from arjax.data.sources import ARRAYS, ArraySource, check_digits, check_rows, with_shapes
-from arjax.data.split_files import check_other_files
+from arjax.data.sources import ARRAYS, ArraySource, check_digits, check_other_files, check_rows, with_shapes
 
 CONTEXTS = ("none", "label", "vector", "sequence", "frames", "image")
 #: Bytes of files that stay in the memory of the process.
@@ -69,11 +66,9 @@ def array_files(
         raise UserError("the data set 'array_files' needs train examples: give config.dataset.train=x.npy, or a folder")
     paths = {"train": train, "validation": validation, "test": test}
     files = {split: _open_split(path, context != "none") for split, path in paths.items() if path}
-    check_other_files(
-        {split: [Path(str(array.filename)) for array in arrays.values()] for split, arrays in files.items()}
-    )
+    check_other_files({split: [Path(str(a.filename)) for a in arrays.values()] for split, arrays in files.items()})
     shape = files["train"]["x"].shape[1:]
-    if not is_integer(value_dims) or not 0 <= value_dims < max(len(shape), 1):
+    if not 0 <= value_dims < max(len(shape), 1):
         raise UserError(f"value_dims of {train!r} must be 0 to {max(len(shape) - 1, 0)}, not {value_dims!r}")
     cut = len(shape) - value_dims
     event = EventSpec(shape[:cut], shape[cut:], kind, levels_of(kind, num_levels))
@@ -119,10 +114,9 @@ def _open_split(path: str, with_context: bool) -> dict[str, np.memmap]:
             raise UserError(f"nothing reads {str(file)!r}{did_you_mean(file.stem.lower(), ARRAYS)}")
     if not with_context and (place / "context.npy").exists():
         say_once(f"{place / 'context.npy'} is not read, as the option context of the data set is none")
-    names = ["x", *(["context"] if with_context else [])]
-    return {name: _open(place / f"{name}.npy") for name in names} | {
-        name: _open(place / f"{name}.npy") for name in ("mask", "weight") if (place / f"{name}.npy").exists()
-    }
+    names = ["x", "context"] if with_context else ["x"]
+    names += [name for name in ("mask", "weight") if (place / f"{name}.npy").exists()]
+    return {name: _open(place / f"{name}.npy") for name in names}
 
 
 def _open(path: Path) -> np.memmap:
@@ -140,8 +134,7 @@ def _open(path: Path) -> np.memmap:
         raise UserError(f"{str(path)!r} holds a single number, and the first dimension of an array are the examples")
     if not array.dtype.isnative:
         raise UserError(f"{str(path)!r} has the byte order of other machines: write it again in that of this one")
-    if hasattr(mmap, "MADV_RANDOM"):  # else each read fetches the neighbours of a row, too: megabytes on some disks
-        _mapping(array).madvise(mmap.MADV_RANDOM)
+    _advise(array, "MADV_RANDOM")  # else each read fetches the neighbours of a row, too: megabytes on some disks
     return array
 
 
@@ -179,18 +172,29 @@ class FileSource(ArraySource):
 
     def _read(self, indices: np.ndarray) -> Batch:
         """Copies of some rows as they are stored, checked."""
-        check_whole(self._files)
+        for array in self._files:  # reading beyond the end of a file would kill the process
+            if _mapping(array).size() < array.offset + array.nbytes:
+                raise UserError(f"the file {str(array.filename)!r} was made shorter while it was read")
         self._touched += len(indices) * self._bytes_per_row
-        if self._touched > MOST_MAPPED:
-            give_back(self._files)
+        if self._touched > MOST_MAPPED:  # the memory of this process; the system may still cache the pages
+            for array in self._files:
+                _advise(array, "MADV_DONTNEED")
             self._touched = len(indices) * self._bytes_per_row
         if len(indices) > 1 and (np.diff(indices) == 1).all():
-            fetch(self._files, int(indices[0]), int(indices[-1]) + 1)
+            for array in self._files:
+                row = array.nbytes // len(array)
+                begin, end = (array.offset + int(place) * row for place in (indices[0], indices[-1] + 1))
+                begin = begin // mmap.PAGESIZE * mmap.PAGESIZE
+                _advise(array, "MADV_WILLNEED", begin, end - begin)
         rows = self.arrays.take(indices)
         try:
             self._check(rows)
         except UserError:
-            self._check_each(rows, indices)
+            for k, index in enumerate(indices):  # the first row that does not fit
+                try:
+                    self._check(rows.take(slice(k, k + 1)))
+                except UserError as error:
+                    raise UserError(f"row {index} of {str(self._files[0].filename)!r}: {error}") from error
             raise
         return rows
 
@@ -198,38 +202,13 @@ class FileSource(ArraySource):
         check_rows(self.event, self.context, self._split, rows)
         check_digits(self.event, self.context, self._split, rows)
 
-    def _check_each(self, rows: Batch, indices: np.ndarray) -> None:
-        """Raises `UserError` with the number of the first row that does not fit."""
-        for k, index in enumerate(indices):
-            try:
-                self._check(rows.take(slice(k, k + 1)))
-            except UserError as error:
-                raise UserError(f"row {index} of {str(self._files[0].filename)!r}: {error}") from error
-
 
 def _mapping(array: np.memmap) -> mmap.mmap:
     """The mapping behind an array, for which numpy has no public name."""
     return array._mmap  # type: ignore[attr-defined]
 
 
-def check_whole(files: Sequence[np.memmap]) -> None:
-    """Raises `UserError` where a mapped file became shorter: reading beyond its end would kill the process."""
-    for array in files:
-        if _mapping(array).size() < array.offset + array.nbytes:
-            raise UserError(f"the file {str(array.filename)!r} was made shorter while it was read")
-
-
-def give_back(files: Sequence[np.memmap]) -> None:
-    """Releases the pages of mapped files from the memory of this process; the system may still cache them."""
-    if hasattr(mmap, "MADV_DONTNEED"):
-        for array in files:
-            _mapping(array).madvise(mmap.MADV_DONTNEED)
-
-
-def fetch(files: Sequence[np.memmap], begin: int, end: int) -> None:
-    """Advises the system that the rows `begin`, ..., `end - 1` are read next."""
-    if hasattr(mmap, "MADV_WILLNEED"):
-        for array in files:
-            row = array.nbytes // len(array)
-            first = (array.offset + begin * row) // mmap.PAGESIZE * mmap.PAGESIZE
-            _mapping(array).madvise(mmap.MADV_WILLNEED, first, array.offset + end * row - first)
+def _advise(array: np.memmap, advice: str, *part: int) -> None:
+    """Tells the system how a mapped file, or the bytes from `part[0]` on, will be read, where it takes such advice."""
+    if hasattr(mmap, advice):
+        _mapping(array).madvise(getattr(mmap, advice), *part)

@@ -16,9 +16,8 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.registry import Component, Registry, did_you_mean
-from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
-from arjax.data.sources import Source, Subset, array_source, check_digits
-from arjax.data.split_files import tell_same_arrays
+from arjax.core.spec import FIXED_LEVELS, NO_CONTEXT, ContextSpec, EventSpec, check_spec
+from arjax.data.sources import SPLITS, Source, Subset, array_source, check_digits, tell_same_arrays
 from arjax.data.vocabulary import Vocabulary
 from arjax.models import AutoregressiveModel
 
@@ -37,9 +36,7 @@ MOST_VALUES = 2**27
 class Truth:
     """The distribution that the examples of a data set were drawn from: a pytree of arrays.
 
-    Attributes:
-      model: of the same event as the data set; its conditionals are exact at every prefix.
-      params: its parameters.
+    The model has the event of the data set, and its conditionals are exact at every prefix.
     """
 
     model: AutoregressiveModel
@@ -52,8 +49,7 @@ class Dataset:
 
     Attributes:
       name: its name in results.
-      event: shape and kind of one example.
-      context: the context of examples.
+      event, context: of one example.
       splits: sources of "train" and, where there are, "validation" and "test".
       vocabulary: the tokens of a text; None for all other data.
       transform: pure function (key, batch, train) -> batch that runs inside the jitted step, such as dynamic
@@ -127,10 +123,9 @@ class Dataset:
         counts = np.ones(len(x), bool) if rows.weight is None else np.asarray(rows.weight) > 0
         if rows.mask is not None:
             counts &= np.asarray(rows.mask).reshape(len(x), -1).all(1)
-        x = x if counts.all() else x[counts]
-        if not len(x):
+        if not counts.any():
             raise UserError(f"no order can be read off {self.name!r}: every example has sites that are not scored")
-        return x
+        return x if counts.all() else x[counts]
 
     def thinned(self, num: int) -> Dataset:
         """With at most `num` examples in each split, evenly spaced; 0: all."""
@@ -151,9 +146,7 @@ class Dataset:
 
     def in_data_units(self, x: np.ndarray) -> np.ndarray:
         """Examples [N, *event.shape] as they were before they were standardised."""
-        if self.scale is None or self.shift is None:
-            return x
-        return x * self.scale + self.shift
+        return x if self.scale is None or self.shift is None else x * self.scale + self.shift
 
 
 @named_arguments
@@ -176,8 +169,6 @@ def from_arrays(
         dict of arrays.
       validation: likewise; None for no such split.
       test: likewise.
-      context: the context of the examples.
-      name: its name in results.
       extra: names of further arrays [N, ...] of the splits, which the transform of the data set reads.
 
     Raises:
@@ -187,10 +178,9 @@ def from_arrays(
     check_spec(context, ContextSpec)
     if train is None:
         raise UserError("a data set needs train examples, and train is None")
-    given = {"train": train, "validation": validation, "test": test}
-    return from_splits(
-        event, {k: a for k, a in given.items() if a is not None}, context=context, name=name, extra=extra
-    )
+    splits = {"train": train, "validation": validation, "test": test}
+    given = {split: arrays for split, arrays in splits.items() if arrays is not None}
+    return from_splits(event, given, context=context, name=name, extra=extra)
 
 
 def from_splits(
@@ -200,34 +190,39 @@ def from_splits(
     context: ContextSpec = NO_CONTEXT,
     name: str,
     extra: Sequence[str] = (),
+    **more: Any,
 ) -> Dataset:
-    """`from_arrays` of the arrays of each split by its name."""
+    """`from_arrays` of the arrays of each split by its name; `more` are further fields of the data set."""
     arrays = {split: a if isinstance(a, Mapping) else {"x": a} for split, a in given.items()}
     splits = {split: array_source(event, context, split, a, extra) for split, a in arrays.items()}
     for split, source in splits.items():
         check_digits(event, context, split, source.arrays)
     tell_same_arrays({split: source.arrays for split, source in splits.items()})
-    return Dataset(name, event, context, splits)
+    return Dataset(name, event, context, splits, **more)
 
 
 def make_dataset(name: str | Component, *, open_run: OpenRun | None = None, **options: Any) -> Dataset:
     """The data set registered under `name`, with these options; or that of a component, which has its options.
 
-    `open_run` opens another run by its workdir, for the data sets that are made of one: they have that argument.
-
-    Raises:
-      UserError: an unknown name, option or value, or a set that is not prepared (with the command that gets it).
+    `open_run` opens another run by its workdir, for the data sets that are made of one: they have that argument. Raises
+    `UserError` for an unknown name, option or value, or a set that is not prepared (with the command that gets it).
     """
     component = name if isinstance(name, Component) else DATASETS.component(name, options)
-    needs_run = OPEN_RUN in inspect.signature(component.function).parameters
-    return component.build(**({OPEN_RUN: open_run} if needs_run else {}))
+    takes_run = OPEN_RUN in inspect.signature(component.function).parameters
+    return component.build(**({OPEN_RUN: open_run} if takes_run else {}))
 
 
 def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
     """Raises `UserError` unless `value` is one of the choices of a data set's option."""
     if value not in choices:
-        hint = did_you_mean(value, choices)
-        raise UserError(f"the data set option {option!r} cannot be {value!r}{hint}")
+        raise UserError(f"the data set option {option!r} cannot be {value!r}{did_you_mean(value, choices)}")
+
+
+def check_least(**options: tuple[int, int]) -> None:
+    """Raises `UserError` for an option of a data set, a pair of its value and the least one, that is below."""
+    for name, (value, least) in options.items():
+        if value < least:
+            raise UserError(f"the data set option {name!r} must be at least {least}, not {value}")
 
 
 #: Levels of data where no number is given.
@@ -238,7 +233,7 @@ def levels_of(kind: str, num_levels: int) -> int:
     """The levels of a kind of data by the option `num_levels`, which is of levels and tokens alone: a line says that
     another number than the usual one has no effect on others.
     """
-    own = {"binary": 2, "real": 0}.get(kind, num_levels)
+    own = FIXED_LEVELS.get(kind, num_levels)
     if num_levels not in (own, USUAL_LEVELS):
         say_once(f"the data set option num_levels={num_levels} has no effect on {kind} data")
     return own
@@ -248,3 +243,20 @@ def label_context(context: str, num_classes: int) -> ContextSpec:
     """The context of the option `context`: "none" or "label"."""
     check_choice("context", context, ("none", "label"))
     return ContextSpec("label", num_classes) if context == "label" else NO_CONTEXT
+
+
+def split_sizes(num_examples: int, seed: int, part: int = 4) -> dict[str, int]:
+    """The sizes of the splits: validation and test have a `part`-th of the train split.
+
+    Raises `UserError` for fewer examples than make one of each, or a negative seed.
+    """
+    check_least(num_examples=(num_examples, part), seed=(seed, 0))
+    return {split: num_examples // (part if i else 1) for i, split in enumerate(SPLITS)}
+
+
+def draw_splits(
+    draw: Callable[[np.random.Generator, int], np.ndarray], num_examples: int, seed: int, part: int = 4
+) -> dict[str, np.ndarray]:
+    """The examples of each split, from `draw(rng, number of examples)`; raises as `split_sizes`."""
+    sizes = split_sizes(num_examples, seed, part)
+    return {split: draw(np.random.default_rng((seed, i)), size) for i, (split, size) in enumerate(sizes.items())}

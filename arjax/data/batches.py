@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,32 +11,23 @@ import numpy as np
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
-from arjax.data.permutation import shuffled
 from arjax.data.sources import Source
 
+#: Largest set with a shuffled array as its order. Runs on such sets reproduce those of all versions of this package.
+LARGEST_SHUFFLE = 2**20
+_ROUNDS = 12
+_SPARE = np.uint64(1)  # one bit less than 64, so that a sum does not overflow
 
-def train_indices(seed: int, step: int, num_examples: int, batch_size: int) -> np.ndarray:
-    """The examples of the batch of one step, int32[B] (int64 where the set has more than 2^31).
+
+def train_index_block(seed: int, step: int, k: int, num_examples: int, batch_size: int) -> np.ndarray:
+    """The examples of the batches of `step`, ..., `step + k - 1`, int32[K, B] (int64 for sets of more than 2^31).
 
     The examples of all epochs, each in its own random order, form one endless stream that is cut into batches: no
     example is dropped at the end of an epoch, and a batch may be larger than the data set. Sets of up to 2^20 examples
     have the orders that they had in all versions of this package, so that published numbers reproduce; larger ones
-    have orders that take no memory (see `arjax.data.permutation`).
-
-    Args:
-      seed: of the random orders.
-      step: 0 for the first.
-      num_examples: N.
-      batch_size: B.
-
-    Raises:
-      UserError: there are no examples, or the batch is empty.
+    have orders that take no memory (see `shuffled`). Raises `UserError` where there are no examples, or the batch is
+    empty.
     """
-    return train_index_block(seed, step, 1, num_examples, batch_size)[0]
-
-
-def train_index_block(seed: int, step: int, k: int, num_examples: int, batch_size: int) -> np.ndarray:
-    """`train_indices` of the steps `step`, ..., `step + k - 1`, int[K, B]."""
     if num_examples < 1 or batch_size < 1:
         raise UserError(f"cannot make batches of {batch_size} from {num_examples} examples")
     begin, end = step * batch_size, (step + k) * batch_size
@@ -48,20 +41,66 @@ def train_index_block(seed: int, step: int, k: int, num_examples: int, batch_siz
     return rows.astype(np.int32) if num_examples <= 2**31 else rows
 
 
+def shuffled(seed: int, epoch: int, num_examples: int, places: np.ndarray) -> np.ndarray:
+    """The examples at some places int[...] of the random order of an epoch, int64[...]; pure, each epoch its own order.
+
+    Small sets have a shuffled array. The order of large sets is a pseudo-random permutation, which needs no memory. It
+    is a generalised Feistel network (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002, section 4) over
+    pairs of numbers below a and b, with a b just above N, made to permute 0, ..., N - 1 by cycle walking (section 3):
+    it is applied again until the result is below N.
+    """
+    if num_examples <= LARGEST_SHUFFLE:
+        return _shuffled_array(seed, epoch, num_examples)[places].astype(np.int64)
+    return pseudo_random_permutation(round_keys(seed, epoch), num_examples, places)
+
+
+@functools.lru_cache(maxsize=4)  # a step touches two epochs at most (or many small ones); runs go forward
+def _shuffled_array(seed: int, epoch: int, num_examples: int) -> np.ndarray:
+    order = np.random.default_rng((seed, epoch)).permutation(num_examples).astype(np.int32)
+    order.flags.writeable = False
+    return order
+
+
+@functools.lru_cache(maxsize=4)
+def round_keys(seed: int, epoch: int) -> tuple[np.uint64, ...]:
+    """The keys of the rounds of the Feistel network."""
+    return tuple(np.random.SeedSequence((seed, epoch)).generate_state(_ROUNDS, np.uint64))
+
+
+def pseudo_random_permutation(keys: tuple[np.uint64, ...], num_examples: int, places: np.ndarray) -> np.ndarray:
+    """pi(places) int64[...] of a permutation pi of 0, ..., num_examples - 1 that `keys` choose."""
+    a = math.isqrt(num_examples - 1) + 1
+    b = -(-num_examples // a)
+    places = np.asarray(places)
+    found = _feistel(keys, a, b, places.ravel().astype(np.uint64))
+    while (outside := np.flatnonzero(found >= np.uint64(num_examples))).size:
+        found[outside] = _feistel(keys, a, b, found[outside])
+    return found.astype(np.int64).reshape(places.shape)
+
+
+def _feistel(keys: tuple[np.uint64, ...], a: int, b: int, x: np.ndarray) -> np.ndarray:
+    """x = b left + right: in turn left += f(right, key) modulo a, and right += f(left, key) modulo b."""
+    modulus_a, modulus_b = np.uint64(a), np.uint64(b)
+    left, right = x // modulus_b, x % modulus_b
+    for for_left, for_right in zip(keys[::2], keys[1::2], strict=True):
+        left = (left + (_mix(right + for_left) >> _SPARE)) % modulus_a
+        right = (right + (_mix(left + for_right) >> _SPARE)) % modulus_b
+    return left * modulus_b + right
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    """The finaliser of SplitMix64 (Steele, Lea and Flood, 2014, figure 16), modulo 2^64: all bits depend on all."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
 def eval_batches(source: Source, batch_size: int, own: np.ndarray | None = None) -> Iterator[Batch]:
     """All examples of a source in order, in batches of one size.
 
-    Args:
-      source: N examples.
-      batch_size: B.
-      own: the rows of each batch that are read, int[R] of 0, ..., B - 1; None: all.
-
-    Yields:
-      Batches of these rows with `weight` float32[R]: 1, and 0 for the copies of the last example that fill up the last
-      batch, and for examples of weight 0 in the source.
-
-    Raises:
-      UserError: the batch is empty.
+    The `weight` float32[R] of the batches is 1, and 0 for the copies of the last example that fill up the last batch,
+    and for examples of weight 0 in the source. `own` are the rows of each batch that are read, int[R] of 0, ..., B - 1;
+    None: all. Raises `UserError` where the batch is empty.
     """
     if not is_integer(batch_size) or batch_size < 1:
         raise UserError(f"the evaluation batch size must be a whole number, at least 1, not {batch_size!r}")

@@ -6,8 +6,8 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.data.base import DATASETS, Dataset, array_source
-from arjax.data.prepared import read_splits
+from arjax.data.base import DATASETS, Dataset, check_least, from_splits
+from arjax.data.text import shakespeare
 from arjax.data.vocabulary import Vocabulary, check_known, padded
 
 REMOVED = frozenset("aeiouAEIOU ")
@@ -25,50 +25,43 @@ def devowelled_shakespeare(*, words: int = 3, max_length: int = 24, data_dir: st
     Args:
       words: of a fragment; the last fragment of a line may be shorter.
       max_length: characters; longer fragments are left out (6 in a thousand of those of 3 words and 24 characters).
-      data_dir: folder of prepared sets that is searched first.
     """
-    for name, value in (("words", words), ("max_length", max_length)):
-        if value < 1:
-            raise UserError(f"the data set option {name!r} must be at least 1, not {value}")
-    rows = read_splits("tiny_shakespeare", "tiny_shakespeare", data_dir, features=("text",))
-    texts = {split: row["text"].decode("utf-8") for split, (row,) in rows.items()}
-    found = {
-        split: [f for f in fragments(text, words, overlap=split == "train") if len(f) <= max_length]
-        for split, text in texts.items()
-    }
+    check_least(words=(words, 1), max_length=(max_length, 1))
+    cut = {split: fragments(text, words, overlap=split == "train") for split, text in shakespeare(data_dir).items()}
+    found = {split: [each for each in own if len(each) <= max_length] for split, own in cut.items()}
     return restoration("devowelled_shakespeare", found, max_length)
 
 
 def fragments(text: str, words: int, overlap: bool) -> list[str]:
     """Runs of so many words within a line, from every word on or, without overlap, one after the other."""
     lines = [line.split(" ") for line in text.split("\n") if line and not line.endswith(":")]
-    if overlap:
-        return [" ".join(line[i : i + words]) for line in lines for i in range(max(len(line) - words, 0) + 1)]
-    return [" ".join(line[i : i + words]) for line in lines for i in range(0, len(line), words)]
+
+    def starts(size: int) -> range:
+        return range(max(size - words, 0) + 1) if overlap else range(0, size, words)
+
+    return [" ".join(line[i : i + words]) for line in lines for i in starts(len(line))]
 
 
 def restoration(name: str, found: dict[str, list[str]], max_length: int) -> Dataset:
     """Fragments per split as a data set; the context of each is the fragment without vowels and spaces.
 
-    Raises:
-      UserError: a split has no fragment, or a character that the train split lacks.
+    Raises `UserError` where a split has no fragment, or a character that the train split lacks.
     """
     alphabet = sorted({END}.union(*found["train"]))
     end = alphabet.index(END)
     vocabulary = Vocabulary(tuple(alphabet), end=end)
     event = EventSpec((max_length + 1,), kind="tokens", num_levels=len(alphabet))
     context = ContextSpec("sequence", len(alphabet), max_length)
-    splits = {}
+    arrays = {}
     for split, texts in found.items():
         if not texts:
             raise UserError(f"the {split} split of {name!r} has no fragment of at most {max_length} characters")
         check_known(vocabulary, name, split, "".join(texts))
         kept = ["".join(c for c in text if c not in REMOVED) for text in texts]
         x_NT, size_N = padded(vocabulary, texts, max_length + 1, end)
-        arrays = {
+        arrays[split] = {
             "x": x_NT,
             "mask": np.arange(max_length + 1) <= size_N[:, None],
             "context": padded(vocabulary, kept, max_length, -1)[0],
         }
-        splits[split] = array_source(event, context, split, arrays)
-    return Dataset(name, event, context, splits, vocabulary=vocabulary)
+    return from_splits(event, arrays, context=context, name=name, vocabulary=vocabulary)

@@ -14,9 +14,8 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.files import user_path
 from arjax.core.spec import NO_CONTEXT
-from arjax.data.base import DATASETS, Dataset, OpenRun, Truth
-from arjax.data.draws import split_sizes
-from arjax.data.sources import ArraySource
+from arjax.data.base import DATASETS, Dataset, OpenRun, Truth, split_sizes
+from arjax.data.sources import LazySource
 from arjax.models.abilities import require
 from arjax.models.sampling import keys_of
 
@@ -33,20 +32,16 @@ def drawn(*, run: str = "", num_examples: int = 20_000, seed: int = 0, open_run:
     and the seed, up to rounding on another device. Units, tokens and waveforms are those of that run's data.
 
     Args:
-      run: workdir of the other run, of an autoregressive model without a context.
+      run: workdir of the other run, of an autoregressive model without a context; others are refused.
       num_examples: of the train split; the others have a quarter of it.
       seed: of the draws.
       open_run: opens the run; filled in where a config is built.
-
-    Raises:
-      UserError: no such run, one of another kind or with a context, or an option out of range.
     """
     if not run:
         raise UserError("the data set 'drawn' needs the option 'run', the workdir of the run that it is drawn from")
     if open_run is None:
-        raise UserError(
-            "the data set 'drawn' opens another run: use it in a config, or give make_dataset an `open_run`"
-        )
+        remedy = "use it in a config, or give make_dataset an `open_run`"
+        raise UserError(f"the data set 'drawn' opens another run: {remedy}")
     sizes = split_sizes(num_examples, seed)
     other = open_run(run)
     model = require(other.model, "conditionals", "the data set 'drawn'")
@@ -55,39 +50,23 @@ def drawn(*, run: str = "", num_examples: int = 20_000, seed: int = 0, open_run:
     # of all orders that it was trained on, its own alone is that of the draws
     truth, splits = Truth(dataclasses.replace(model, orders=None), other.params), {}
     for i, (split, size) in enumerate(sizes.items()):
-        splits[split] = DrawnSource(truth, size, jax.random.fold_in(jax.random.key(seed), i))
+        draw = functools.partial(_draw, truth, size, jax.random.fold_in(jax.random.key(seed), i))
+        splits[split] = LazySource(truth.model.event, NO_CONTEXT, size, draw)
         if jax.process_count() > 1:
             splits[split].arrays  # noqa: B018  drawn now: all processes draw together, and none in a thread
+    name, digest = f"drawn/{user_path(run).name}", _digest(other.params)
     return dataclasses.replace(
-        other.dataset,
-        name=f"drawn/{user_path(run).name}",
-        splits=splits,
-        transform=None,
-        answer="",
-        fingerprint=_digest(other.params),
-        truth=truth,
+        other.dataset, name=name, splits=splits, transform=None, answer="", fingerprint=digest, truth=truth
     )
 
 
-class DrawnSource(ArraySource):
-    """Examples of a model, drawn when they are read first."""
-
-    def __init__(self, truth: Truth, num: int, key: jax.Array):
-        """`num` examples; example b has the key fold_in(key, b)."""
-        self.event, self.context = truth.model.event, NO_CONTEXT
-        self._truth, self._num, self._key = truth, num, key
-
-    def __len__(self) -> int:
-        return self._num
-
-    @functools.cached_property
-    def arrays(self) -> Batch:  # type: ignore[override]  # drawn when it is first read
-        """All examples, drawn by one program in batches of one size."""
-        size = min(AT_ONCE, self._num)
-        keys, found = keys_of(self._key, -(-self._num // size) * size), []
-        for first in range(0, self._num, size):
-            found.append(np.asarray(self._truth.model.draw(self._truth.params, keys[first : first + size]).x))
-        return Batch(np.concatenate(found)[: self._num])
+def _draw(truth: Truth, num: int, key: jax.Array) -> Batch:
+    """`num` examples, drawn by one program in batches of one size; example b has the key fold_in(key, b)."""
+    size = min(AT_ONCE, num)
+    keys, found = keys_of(key, -(-num // size) * size), []
+    for first in range(0, num, size):
+        found.append(np.asarray(truth.model.draw(truth.params, keys[first : first + size]).x))
+    return Batch(np.concatenate(found)[:num])
 
 
 def _digest(params: Any) -> str:

@@ -1,12 +1,11 @@
-"""Image sets of tensorflow-datasets: binary and grey 28 x 28 digits and clothes."""
+"""Image sets: the digits of scikit-learn, which need no download; binary and grey 28 x 28 digits and clothes."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import importlib.util
 import io
-from typing import Any
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +22,36 @@ _NUM_VALIDATION = 10000
 _BINARIZE_SEED = 0
 #: Of the standardised pixels, in levels: some near the border are nearly always 0, and bright in a few images.
 _LEAST_SCALE = 16.0
-BINARIZE = ("static", "dynamic", "none")
+_DIGITS_SIZES, _DIGITS_SEED = {"train": 1297, "validation": 200, "test": 300}, 0
+
+
+def _digits_file() -> Path:
+    """The file within scikit-learn; the package itself takes more than a second to import."""
+    package = importlib.util.find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise UserError("the data set 'digits' lies in a package that is missing: pip install scikit-learn")
+    file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    if not file.exists():
+        raise UserError(f"the data set 'digits' is not where scikit-learn keeps it, {file}")
+    return file
+
+
+@DATASETS.register("digits")
+def digits(*, context: str = "none") -> Dataset:
+    """1797 digits of 8 x 8 pixels with 17 levels; the set has no official split, so a fixed seed shuffles it.
+
+    Source: the test part of "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, UCI repository, 1998).
+
+    Args:
+      context: "label" to condition on the digit.
+    """
+    spec = label_context(context, 10)
+    x, label = np.split(np.loadtxt(_digits_file(), np.int64, delimiter=","), [64], axis=1)
+    arrays = {"x": x.reshape(-1, 8, 8).astype(np.uint8)} | ({"context": label[:, 0]} if spec else {})
+    rows = np.random.default_rng(_DIGITS_SEED).permutation(len(x))
+    parts = np.split(rows, np.cumsum(list(_DIGITS_SIZES.values()))[:-1])
+    splits = {split: {k: a[part] for k, a in arrays.items()} for split, part in zip(_DIGITS_SIZES, parts, strict=True)}
+    return from_splits(EventSpec((8, 8), kind="levels", num_levels=17), splits, context=spec, name="digits")
 
 
 @DATASETS.register("binarized_mnist")
@@ -31,9 +59,6 @@ def binarized_mnist(*, data_dir: str = "") -> Dataset:
     """MNIST digits binarized once and for all, 50000 / 10000 / 10000: the usual benchmark of the NADE literature.
 
     Source: Salakhutdinov and Murray 2008 (the draw), Larochelle and Murray 2011 (the files).
-
-    Args:
-      data_dir: folder of prepared sets that is searched first.
     """
     arrays = {split: {"x": a["x"]} for split, a in _read("binarized_mnist", data_dir).items()}
     return from_splits(EventSpec(_GRID), arrays, name="binarized_mnist")
@@ -55,7 +80,6 @@ def mnist(*, binarize: str = "static", patches: int = 0, context: str = "none", 
         Bethge, "A Note on the Evaluation of Generative Models", 2016, equation 3). So its nats and bits/dim stand
         beside those of models of the levels, as upper bounds.
       context: "label" to condition on the class.
-      data_dir: folder of prepared sets that is searched first.
     """
     return _grey_images("mnist", binarize, patches, context, data_dir)
 
@@ -67,7 +91,7 @@ def fashion_mnist(*, binarize: str = "none", patches: int = 0, context: str = "n
 
 
 def _grey_images(name: str, binarize: str, patches: int, context: str, data_dir: str) -> Dataset:
-    check_choice("binarize", binarize, BINARIZE)
+    check_choice("binarize", binarize, ("static", "dynamic", "none"))
     if patches and (binarize != "none" or patches < 1 or _GRID[0] % patches):
         raise UserError(
             f"the data set option 'patches' is for grey levels, binarize='none', and a side that divides {_GRID[0]}, "
@@ -86,33 +110,24 @@ def _grey_images(name: str, binarize: str, patches: int, context: str, data_dir:
     if binarize == "dynamic":
         drawn["train"]["intensity"] = arrays["train"]["x"]
     # static and dynamic are two data sets with incomparable likelihoods: they have different names in results
-    dataset = from_splits(EventSpec(_GRID), drawn, name=f"{name}_{binarize}", context=spec, extra=("intensity",))
-    return dataclasses.replace(dataset, transform=dynamic_binarization) if binarize == "dynamic" else dataset
-
-
-def to_patches(images: np.ndarray, side: int) -> np.ndarray:
-    """[N, H, W] -> [N, H / side, W / side, side, side]."""
-    num, height, width = images.shape
-    cut = images.reshape(num, height // side, side, width // side, side)
-    return np.ascontiguousarray(cut.transpose(0, 1, 3, 2, 4))
-
-
-def from_patches(patches: np.ndarray) -> np.ndarray:
-    """The inverse of `to_patches`."""
-    num, rows, columns, side, _ = patches.shape
-    return patches.transpose(0, 1, 3, 2, 4).reshape(num, rows * side, columns * side)
+    name, transform = f"{name}_{binarize}", dynamic_binarization if binarize == "dynamic" else None
+    return from_splits(EventSpec(_GRID), drawn, name=name, context=spec, extra=("intensity",), transform=transform)
 
 
 def _in_patches(name: str, arrays: dict[str, dict[str, np.ndarray]], side: int, spec: ContextSpec) -> Dataset:
     """Patches of levels as real vectors; the transform adds the noise and standardises."""
-    cut = {split: a | {"x": to_patches(a["x"], side)} for split, a in arrays.items()}
+    height, width = (length // side for length in _GRID)
+    cut = {}
+    for split, own in arrays.items():
+        patches = own["x"].reshape(-1, height, side, width, side).swapaxes(2, 3)
+        cut[split] = own | {"x": np.ascontiguousarray(patches)}
     levels = cut["train"]["x"]
     shift, variance = levels.mean(0) + 0.5, levels.var(0) + 1 / 12  # of the levels with uniform noise
-    event = EventSpec(levels.shape[1:3], levels.shape[3:], "real")
-    dataset = from_splits(event, cut, name=f"{name}_patches", context=spec)
     scale = np.maximum(np.sqrt(variance), _LEAST_SCALE)
     transform = functools.partial(_dequantise, shift=shift.astype(np.float32), scale=scale.astype(np.float32))
-    return dataclasses.replace(dataset, transform=transform, scale=scale, shift=shift)
+    units = {"transform": transform, "scale": scale, "shift": shift}
+    event = EventSpec(levels.shape[1:3], levels.shape[3:], "real")
+    return from_splits(event, cut, name=f"{name}_patches", context=spec, **units)
 
 
 def _dequantise(key: jax.Array, batch: Batch, train: bool, *, shift: np.ndarray, scale: np.ndarray) -> Batch:
@@ -142,30 +157,25 @@ def _bernoulli(rng: np.random.Generator, intensity: np.ndarray) -> np.ndarray:
 
 def _hold_out(splits: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, np.ndarray]]:
     """Makes a validation split of the last examples of the train split."""
-    train, test = splits["train"], splits["test"]
+    train = splits["train"]
     held_out = min(_NUM_VALIDATION, len(train["x"]) // 2)  # small trial sets keep a train split
-    return {
-        "train": {key: array[:-held_out] for key, array in train.items()},
-        "validation": {key: array[-held_out:] for key, array in train.items()},
-        "test": test,
-    }
+    parts = {"train": slice(-held_out), "validation": slice(-held_out, None)}
+    cut = {split: {key: array[part] for key, array in train.items()} for split, part in parts.items()}
+    return cut | {"test": splits["test"]}
 
 
 def _read(name: str, data_dir: str) -> dict[str, dict[str, np.ndarray]]:
     """`x` uint8[N, 28, 28] and, where there are, `context` int32[N] of each split."""
     if importlib.util.find_spec("PIL") is None:
         raise UserError(f"the images of {name!r} are png files, read by a package that is missing: pip install pillow")
-    skip = import_tfds().decode.SkipDecoding()
-    rows_of = read_splits(name, name, data_dir, decoders={"image": skip}, features=("image",))
-    return {split: _stack(rows) for split, rows in rows_of.items()}
-
-
-def _stack(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
     from PIL import Image
 
-    x = np.empty((len(rows), *_GRID), np.uint8)
-    for n, row in enumerate(rows):
-        with Image.open(io.BytesIO(row["image"])) as image:
-            x[n] = np.asarray(image)
-    labels = {"context": np.array([row["label"] for row in rows], np.int32)} if "label" in rows[0] else {}
-    return {"x": x} | labels
+    skip, arrays = import_tfds().decode.SkipDecoding(), {}
+    for split, rows in read_splits(name, name, data_dir, decoders={"image": skip}, features=("image",)).items():
+        arrays[split] = {"x": np.empty((len(rows), *_GRID), np.uint8)}
+        for n, row in enumerate(rows):
+            with Image.open(io.BytesIO(row["image"])) as image:
+                arrays[split]["x"][n] = np.asarray(image)
+        if "label" in rows[0]:
+            arrays[split]["context"] = np.array([row["label"] for row in rows], np.int32)
+    return arrays

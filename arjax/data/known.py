@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.data.base import DATASETS, Dataset, Truth, from_splits
-from arjax.data.draws import check_least, draw_splits, generator_apart, split_sizes
+from arjax.data.base import DATASETS, Dataset, Truth, check_least, draw_splits, from_splits, split_sizes
+from arjax.data.sources import SPLITS
 from arjax.models import Model, make_model
 from arjax.models.abilities import require
 
@@ -45,13 +41,8 @@ def hidden_markov(
       concentration: of the Dirichlet distributions; rows are sparser the smaller it is, and uniform as it grows.
       num_examples: of the train split; the others have a quarter of it.
       seed: of the model and of the draws.
-
-    Raises:
-      UserError: an option out of range.
     """
-    _check(length, concentration, states=states, levels=levels)
-    split_sizes(num_examples, seed)
-    rng = generator_apart(seed)
+    rng = _checked(levels, length, concentration, num_examples, seed, states=states)
     transitions_KK = dirichlet(rng, concentration, states, states)
     emissions_KV = dirichlet(rng, concentration, states, levels)
     initial_K = stationary(transitions_KK)
@@ -63,11 +54,10 @@ def hidden_markov(
             z_N = choose(rng, transitions_KK[z_N])
         return x_NT
 
+    probabilities = {"initial": initial_K, "transitions": transitions_KK, "emissions": emissions_KV}
     event = EventSpec((length,), kind="tokens", num_levels=levels)
-    given = {"initial": initial_K, "transitions": transitions_KK, "emissions": emissions_KV}
-    params = {name: np.log(p).astype(np.float32) for name, p in given.items()}
-    truth = _truth(make_model(event, "hidden_markov", states=states), params)
-    return _dataset("hidden_markov", event, draw, num_examples, seed, truth)
+    truth = _truth(make_model(event, "hidden_markov", states=states), probabilities)
+    return from_splits(event, draw_splits(draw, num_examples, seed), name="hidden_markov", truth=truth)
 
 
 @DATASETS.register("markov_chain")
@@ -87,21 +77,12 @@ def markov_chain(
     entropy of a sequence is that of its first `order` values plus (length - order) times the entropy rate.
 
     Args:
-      order: k, the values that a value depends on.
-      levels: V, different tokens.
-      length: tokens of a sequence.
-      concentration: of the Dirichlet distributions; rows are sparser the smaller it is, and uniform as it grows.
-      num_examples: of the train split; the others have a quarter of it.
-      seed: of the chain and of the draws.
-
-    Raises:
-      UserError: an option out of range, or more than 65,536 histories.
+      order: k, the values that a value depends on; a chain has at most 65,536 histories.
+      levels, length, concentration, num_examples, seed: as of `hidden_markov`.
     """
-    _check(length, concentration, order=order, levels=levels)
-    split_sizes(num_examples, seed)
+    rng = _checked(levels, length, concentration, num_examples, seed, order=order)
     if order * np.log(levels) > np.log(MOST_HISTORIES) + 1e-9:
         raise UserError(f"a chain has at most {MOST_HISTORIES:,} histories, and levels^order are {levels}^{order}")
-    rng = generator_apart(seed)
     rows_HV = dirichlet(rng, concentration, levels**order, levels)
     first = stationary(rows_HV).reshape((levels,) * order)
     tables = []  # of the histories of 0, 1, ..., `order` values
@@ -118,13 +99,13 @@ def markov_chain(
         return x_NT
 
     event = EventSpec((length,), kind="tokens", num_levels=levels)
-    params = {"table": np.log(np.concatenate(tables)).astype(np.float32)}
-    truth = _truth(make_model(event, "markov", order=order), params)
-    return _dataset("markov_chain", event, draw, num_examples, seed, truth)
+    truth = _truth(make_model(event, "markov", order=order), {"table": np.concatenate(tables)})
+    return from_splits(event, draw_splits(draw, num_examples, seed), name="markov_chain", truth=truth)
 
 
-def _truth(model: Model, params: Any) -> Truth:
-    """The distribution of the data, which has conditionals."""
+def _truth(model: Model, probabilities: dict[str, np.ndarray]) -> Truth:
+    """The distribution of the data, which has conditionals; its parameters are logarithms."""
+    params = {name: np.log(p).astype(np.float32) for name, p in probabilities.items()}
     return Truth(require(model, "conditionals", "a truth"), params)
 
 
@@ -156,21 +137,14 @@ def choose(rng: np.random.Generator, p_NV: np.ndarray) -> np.ndarray:
     return np.minimum(below_N, p_NV.shape[1] - 1)  # the last sum may be just below 1
 
 
-def _check(length: int, concentration: float, **sizes: int) -> None:
-    """Raises `UserError` for options out of range."""
-    check_least(length=(length, 1), **{name: (size, 2 if name == "levels" else 1) for name, size in sizes.items()})
+def _checked(
+    levels: int, length: int, concentration: float, num_examples: int, seed: int, **more: int
+) -> np.random.Generator:
+    """A generator for the parameters of the model, which all splits share; raises `UserError` for options out of range,
+    of which `more` are at least 1.
+    """
+    check_least(length=(length, 1), **{name: (value, 1) for name, value in more.items()}, levels=(levels, 2))
+    split_sizes(num_examples, seed)
     if not 0.01 <= concentration <= 1e6:
         raise UserError(f"the data set option 'concentration' must be from 0.01 to 1e6, not {concentration}")
-
-
-def _dataset(
-    name: str,
-    event: EventSpec,
-    draw: Callable[[np.random.Generator, int], np.ndarray],
-    num_examples: int,
-    seed: int,
-    truth: Truth,
-) -> Dataset:
-    """The data set of drawn splits with its truth."""
-    splits = draw_splits(draw, num_examples, seed)
-    return dataclasses.replace(from_splits(event, splits, name=name), truth=truth)
+    return np.random.default_rng((seed, len(SPLITS)))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from arjax.core.spec import NO_CONTEXT, EventSpec
-from arjax.data.base import DATASETS, Dataset, array_source
-from arjax.data.draws import check_least, draw_splits
+from arjax.core.spec import EventSpec
+from arjax.data.base import DATASETS, Dataset, check_least, draw_splits, from_splits
 
 #: Copy memory: symbols to be kept, and different ones; tokens of a blank and of the sign to begin.
 KEPT, SYMBOLS, BLANK, SIGN = 10, 8, 0, 9
@@ -28,9 +27,6 @@ def copy_memory(*, delay: int = 100, num_examples: int = 20_000, seed: int = 0) 
       delay: T, tokens between the symbols and their copies.
       num_examples: of the train split; the others have a tenth of it.
       seed: of the draws.
-
-    Raises:
-      UserError: an option out of range.
     """
     length = delay + 2 * KEPT
     event = EventSpec((length,), kind="tokens", num_levels=SYMBOLS + 2)
@@ -57,11 +53,7 @@ def adding(*, length: int = 100, num_examples: int = 20_000, seed: int = 0) -> D
 
     Args:
       length: T, numbers before the sum.
-      num_examples: of the train split; the others have a tenth of it.
-      seed: of the draws.
-
-    Raises:
-      UserError: an option out of range.
+      num_examples, seed: as of `copy_memory`.
     """
 
     def draw(rng: np.random.Generator, num: int) -> np.ndarray:
@@ -77,8 +69,7 @@ def adding(*, length: int = 100, num_examples: int = 20_000, seed: int = 0) -> D
 
 def _dataset(name: str, event: EventSpec, draw, answer_size: int, answer: str, num_examples: int, seed: int) -> Dataset:
     """The data set of drawn splits, whose last `answer_size` sites are scored."""
-    splits, mask_T = {}, np.arange(event.num_sites) >= event.num_sites - answer_size
-    for split, x_NT in draw_splits(draw, num_examples, seed, part=10).items():
-        mask_NT = np.broadcast_to(mask_T, x_NT.shape)
-        splits[split] = array_source(event, NO_CONTEXT, split, {"x": x_NT, "mask": mask_NT})
-    return Dataset(name, event, NO_CONTEXT, splits, answer=answer)
+    mask_T = np.arange(event.num_sites) >= event.num_sites - answer_size
+    drawn = draw_splits(draw, num_examples, seed, part=10)
+    arrays = {split: {"x": x_NT, "mask": np.broadcast_to(mask_T, x_NT.shape)} for split, x_NT in drawn.items()}
+    return from_splits(event, arrays, name=name, answer=answer)

@@ -9,8 +9,6 @@ from arjax.data.base import DATASETS, Dataset, check_choice, from_splits
 from arjax.data.prepared import read_splits
 from arjax.data.windows import cut
 
-MUSIC_SETS = ("jsb", "nottingham")
-
 
 @DATASETS.register("poly_music")
 def poly_music(*, set: str = "jsb", max_length: int = 0, data_dir: str = "") -> Dataset:
@@ -26,9 +24,8 @@ def poly_music(*, set: str = "jsb", max_length: int = 0, data_dir: str = "") -> 
         cut into windows: those of train overlap by the frame that the next one starts from, those of validation and
         test by half, as context that is not scored again. A likelihood per frame is then that of a model with a
         context of at least half a window, and examples are windows instead of pieces.
-      data_dir: folder of prepared sets that is searched first.
     """
-    check_choice("set", set, MUSIC_SETS)
+    check_choice("set", set, ("jsb", "nottingham"))
     if max_length < 0 or max_length == 1:
         raise UserError(f"the data set option 'max_length' must be 0, or at least 2 frames, not {max_length}")
     name = f"poly_music/{set}"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec, class_label
-from arjax.data.base import DATASETS, USUAL_LEVELS, Dataset, levels_of
+from arjax.data.base import DATASETS, USUAL_LEVELS, Dataset, check_least, levels_of
+from arjax.data.sources import SPLITS
 
 
 @DATASETS.register("noise")
@@ -36,8 +35,7 @@ def noise(
       num_classes: number of labels, or of tokens in a sequence, to condition on; 0 for no context.
       context_length: longest sequence of tokens to condition on (lengths are random too), 0 for one label.
     """
-    if num_examples < 1:
-        raise UserError(f"the data set option 'num_examples' must be at least 1, not {num_examples}")
+    check_least(num_examples=(num_examples, 1))
     event = EventSpec(tuple(grid), tuple(value), kind, levels_of(kind, num_levels))
     if context_length and not num_classes:
         raise UserError("the data set option 'context_length' needs 'num_classes', the number of tokens")
@@ -45,9 +43,6 @@ def noise(
     context = ContextSpec(context_kind, num_classes, context_length)
     splits = {split: NoiseSource(event, context, num_examples, i) for i, split in enumerate(SPLITS)}
     return Dataset("noise", event, context, splits)
-
-
-SPLITS = ("train", "validation", "test")
 
 
 class NoiseSource:
@@ -61,17 +56,14 @@ class NoiseSource:
         return self._num
 
     def __getitems__(self, indices: np.ndarray) -> Batch:
-        size = math.prod(self._event.shape)
-        draws = [self._draw(int(i), size) for i in np.asarray(indices).ravel()]
-        x = np.stack([x for x, _ in draws]).reshape(-1, *self._event.shape)
-        context = np.array([context for _, context in draws], np.int32)
+        draws = [self._draw(np.random.default_rng((self._seed, int(i)))) for i in np.asarray(indices).ravel()]
+        x, context = np.stack([x for x, _ in draws]), np.array([context for _, context in draws], np.int32)
         return Batch(x, {name: context for name, _ in self._context.parts})
 
-    def _draw(self, index: int, size: int) -> tuple[np.ndarray, np.ndarray | int]:
-        rng = np.random.default_rng((self._seed, index))
-        context = self._draw_context(rng)
-        draw = rng.integers(self._event.num_levels, size=size) if self._event.is_discrete else rng.normal(size=size)
-        return draw.astype(self._event.dtype), context
+    def _draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | int]:
+        event, context = self._event, self._draw_context(rng)
+        draw = rng.integers(event.num_levels, size=event.shape) if event.is_discrete else rng.normal(size=event.shape)
+        return draw.astype(event.dtype), context
 
     def _draw_context(self, rng: np.random.Generator) -> np.ndarray | int:
         """A label, or a sequence of random length with -1 after its end."""

@@ -11,8 +11,7 @@ from scipy.special import ndtr
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.data.base import DATASETS, Dataset, from_splits
-from arjax.data.draws import draw_splits
+from arjax.data.base import DATASETS, Dataset, draw_splits, from_splits
 
 #: Gauss-Legendre points on each half of a circle; with the least noise, neighbours are closer than its scale.
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(800)
@@ -29,7 +28,6 @@ def two_moons(*, noise: float = 0.1, as_one_site: bool = False, num_examples: in
       num_examples: of the train split; the others have a quarter of it.
       seed: of the draws.
     """
-    _check_noise(noise, LEAST_NOISE)
     return _dataset("two_moons", _draw_moons, noise, as_one_site, num_examples, seed)
 
 
@@ -41,11 +39,8 @@ def eight_gaussians(
 
     Args:
       noise: their standard deviation.
-      as_one_site: as of `two_moons`.
-      num_examples: of the train split; the others have a quarter of it.
-      seed: of the draws.
+      as_one_site, num_examples, seed: as of `two_moons`.
     """
-    _check_noise(noise, LEAST_NOISE)
     return _dataset("eight_gaussians", _draw_gaussians, noise, as_one_site, num_examples, seed)
 
 
@@ -57,12 +52,9 @@ def checkerboard(
 
     Args:
       noise: standard deviation of Gaussian noise; 0: the edges of the density are sharp.
-      as_one_site: as of `two_moons`.
-      num_examples: of the train split; the others have a quarter of it.
-      seed: of the draws.
+      as_one_site, num_examples, seed: as of `two_moons`.
     """
-    _check_noise(noise, 0.0)
-    return _dataset("checkerboard", _draw_board, noise, as_one_site, num_examples, seed)
+    return _dataset("checkerboard", _draw_board, noise, as_one_site, num_examples, seed, may_be_sharp=True)
 
 
 def log_density(name: str, x: np.ndarray, noise: float) -> np.ndarray:
@@ -82,14 +74,13 @@ def true_nats(name: str, split: str = "test", **options: Any) -> float:
     return float(-log_density(name, x, options["noise"]).mean())
 
 
-def _check_noise(noise: float, least: float) -> None:
-    if not (least <= noise <= 10 and (noise == 0 or noise >= LEAST_NOISE)):
-        zero = "" if least else "0, or "
+def _dataset(
+    name: str, draw: Callable, noise: float, as_one_site: bool, num_examples: int, seed: int, may_be_sharp: bool = False
+) -> Dataset:
+    """The splits of noisy points; some densities may be without noise."""
+    if not (LEAST_NOISE <= noise <= 10 or (may_be_sharp and noise == 0)):
+        zero = "0, or " if may_be_sharp else ""
         raise UserError(f"the data set option 'noise' must be {zero}from {LEAST_NOISE} to 10, not {noise}")
-
-
-def _dataset(name: str, draw: Callable, noise: float, as_one_site: bool, num_examples: int, seed: int) -> Dataset:
-    """The splits of noisy points."""
     event = EventSpec((1,), (2,), "real") if as_one_site else EventSpec((2,), kind="real")
 
     def noisy(rng: np.random.Generator, num: int) -> np.ndarray:
@@ -116,17 +107,17 @@ def _log_moons(x: np.ndarray, noise: float) -> np.ndarray:
     return _log_mixture(x, points, np.concatenate([_WEIGHTS, _WEIGHTS]) / 4, noise)
 
 
-def _means() -> np.ndarray:
-    angle = 2 * math.pi * np.arange(8) / 8
-    return 2 * np.stack([np.cos(angle), np.sin(angle)], -1)
+_ANGLES = 2 * math.pi * np.arange(8) / 8
+#: The means of the Gaussians, [8, 2].
+_MEANS = 2 * np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], -1)
 
 
 def _draw_gaussians(rng: np.random.Generator, num: int) -> np.ndarray:
-    return _means()[rng.integers(8, size=num)]
+    return _MEANS[rng.integers(8, size=num)]
 
 
 def _log_gaussians(x: np.ndarray, noise: float) -> np.ndarray:
-    return _log_mixture(x, _means(), np.full(8, 1 / 8), noise)
+    return _log_mixture(x, _MEANS, np.full(8, 1 / 8), noise)
 
 
 def _corners() -> np.ndarray:

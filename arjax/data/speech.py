@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
 from arjax.core.errors import UserError
@@ -36,7 +34,6 @@ def spoken_digits(
       whole: only windows of `length` samples that lie side by side, for models that take no mask, such as chains; what
         is left at the end of a recording is left out. Its scores do not compare with those of all samples.
       context: "label" to condition on the digit.
-      data_dir: folder of prepared sets that is searched first.
     """
     spec = label_context(context, 10)
     if length < 0 or length == 1:
@@ -62,8 +59,7 @@ def spoken_digits(
         if spec:
             arrays[split]["context"] = np.array([row["label"] for row in rows], np.int32)[places["owner"]]
     event = EventSpec((length,), kind="levels", num_levels=2**bits)
-    dataset = from_splits(event, arrays, context=spec, name="spoken_digits")
-    return dataclasses.replace(dataset, sound=(sound, SAMPLE_RATE))
+    return from_splits(event, arrays, context=spec, name="spoken_digits", sound=(sound, SAMPLE_RATE))
 
 
 def mu_law_encode(audio: np.ndarray) -> np.ndarray:
@@ -75,7 +71,7 @@ def mu_law_encode(audio: np.ndarray) -> np.ndarray:
 
 def waveform(levels: np.ndarray) -> np.ndarray:
     """Levels as numbers in [-1, 1]."""
-    return mu_law_decode(levels) / 32768.0
+    return mu_law_decode(levels) / _FULL_SCALE
 
 
 def mu_law_decode(levels: np.ndarray) -> np.ndarray:

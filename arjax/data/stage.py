@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.spec import ContextSpec
 from arjax.data.base import DATASETS, Dataset, OpenRun, make_dataset
-from arjax.data.sources import ArraySource, Source
+from arjax.data.sources import LazySource, Source
 from arjax.stages import Stages, make_stages
 
 
@@ -22,16 +22,13 @@ def stage(
 
     A model of these data is the part of that number of a `cascade` of the other data: its parameters come into the
     cascade by `train.init_from`, as in `1=runs/coarse,2=runs/fine`. Where earlier stages leave less than all values, it
-    learns to avoid the others, and the cascade leaves them out.
+    learns to avoid the others, and the cascade leaves them out. Data that change in each step have no stages.
 
     Args:
       of: the call string of the other data set, such as "mnist(binarize='none')".
       stages: the call string of the stages.
       number: of the stage, from 1.
       open_run: opens the run of the other data set, where it is made of one; filled in where a config is built.
-
-    Raises:
-      UserError: data that change in each step, stages that the event does not have, or a number of none of them.
     """
     whole = make_dataset(DATASETS.read(of), open_run=open_run)
     if whole.transform is not None or whole.scale is not None:
@@ -42,37 +39,21 @@ def stage(
     context = whole.context
     for name, part in cut.contexts[number - 1].parts:
         context = context.with_part(name, part, local=True)
-    splits = {split: StageSource(source, cut, number - 1, context) for split, source in whole.splits.items()}
+    k, splits = number - 1, {}
+    for split, source in whole.splits.items():
+        make = functools.partial(_part, source, cut, k)
+        splits[split] = LazySource(cut.events[k], context, len(source), make)
     first = next(iter(whole.splits.values())).__getitems__(np.zeros(1, int))
     if first.mask is not None:
         cut.masks(np.asarray(first.mask))  # raises where a part has no mask
     name = f"{whole.name}/{number} of {cut.call}"
-    return Dataset(name, cut.events[number - 1], context, splits, fingerprint=whole.fingerprint)
+    return Dataset(name, cut.events[k], context, splits, fingerprint=whole.fingerprint)
 
 
-class StageSource(ArraySource):
-    """A stage of the examples of another source, all of which are cut when they are read first."""
-
-    def __init__(self, source: Source, cut: Stages, k: int, context: ContextSpec):
-        """Stage k, counted from 0."""
-        self.event, self.context = cut.events[k], context
-        self._source, self._cut, self._k = source, cut, k
-        self._arrays: Batch | None = None
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    @property
-    def arrays(self) -> Batch:  # type: ignore[override]  # made when it is first read
-        """All examples."""
-        if self._arrays is None:
-            self._arrays = self._of(self._source.__getitems__(np.arange(len(self))))
-        return self._arrays
-
-    def _of(self, rows: Batch) -> Batch:
-        cut, k = self._cut, self._k
-        parts = cut.split(np.asarray(rows.x))
-        context = {**rows.context, **cut.context(k, parts[:k])}
-        mask = None if rows.mask is None else np.asarray(cut.masks(np.asarray(rows.mask))[k])
-        context = {name: np.asarray(part) for name, part in context.items()}
-        return dataclasses.replace(rows, x=np.asarray(parts[k]), context=context, mask=mask)
+def _part(source: Source, cut: Stages, k: int) -> Batch:
+    """Stage k, counted from 0, of all examples of a source."""
+    rows = source.__getitems__(np.arange(len(source)))
+    parts = cut.split(np.asarray(rows.x))
+    context = {name: np.asarray(part) for name, part in {**rows.context, **cut.context(k, parts[:k])}.items()}
+    mask = None if rows.mask is None else np.asarray(cut.masks(np.asarray(rows.mask))[k])
+    return dataclasses.replace(rows, x=np.asarray(parts[k]), context=context, mask=mask)

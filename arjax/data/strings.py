@@ -6,9 +6,10 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
-from arjax.core.spec import NO_CONTEXT, EventSpec
-from arjax.data.base import DATASETS, Dataset, array_source
-from arjax.data.own_text import PARTS, REMEDY, SPLITS, ends_of_parts, read_files
+from arjax.core.spec import EventSpec
+from arjax.data.base import DATASETS, Dataset, from_splits
+from arjax.data.sources import SPLITS
+from arjax.data.text import PARTS, REMEDY, ends_of_parts, read_files
 from arjax.data.vocabulary import check_known, make_vocabulary, padded
 
 
@@ -40,29 +41,21 @@ def strings(
       split_seed: of the shuffle.
       validation: a file of its own, likewise `test`; "" for parts of `file`.
       min_count: as for `text`.
-
-    Raises:
-      UserError: no file, no UTF-8, too few strings, or a character that train lacks.
     """
-    own = read_files("strings", file, validation, test, tokens, splits)
+    texts, name, fingerprint = read_files("strings", file, validation, test, tokens, splits)
     if max_length < 0 or split_seed < 0:
         raise UserError("max_length and split_seed of strings must be at least 0")
     if split_seed and validation:
         say_once(f"split_seed={split_seed} of strings has no effect: each split is a file of its own")
-    parts = [_lines(text) for text in own.texts]
+    all_lines = ([line.removesuffix("\r") for line in text.split("\n")] for text in texts)
+    parts = [[line for line in lines if line] for lines in all_lines]
     if not validation:
         (lines,) = parts
         first, second = ends_of_parts(splits, len(lines))
         order = np.random.default_rng(split_seed).permutation(len(lines))
         parts = [[lines[i] for i in rows] for rows in np.split(order, [first, second])]
     found = dict(zip(SPLITS, parts, strict=True))
-    of_files = f"strings/{own.name}", found, max_length
-    return ended_strings(*of_files, tokens=tokens, min_count=min_count, fingerprint=own.fingerprint)
-
-
-def _lines(text: str) -> list[str]:
-    """The lines that have a character."""
-    return [line for line in (line.removesuffix("\r") for line in text.split("\n")) if line]
+    return ended_strings(name, found, max_length, tokens=tokens, min_count=min_count, fingerprint=fingerprint)
 
 
 def ended_strings(
@@ -76,13 +69,13 @@ def ended_strings(
 ) -> Dataset:
     """A data set of strings per split; the vocabulary is that of the train split and an end, see `make_vocabulary`.
 
-    Raises:
-      UserError: a split has no string of at most `max_length` tokens, or a character that the train split lacks.
+    Raises `UserError` where a split has no string of at most `max_length` tokens, or a character that train lacks.
     """
     vocabulary = make_vocabulary("".join(found["train"]), tokens, min_count, end=True)
     sizes = {split: np.array([vocabulary.num_tokens(s) for s in texts]) for split, texts in found.items()}
     longest = max_length or max((int(size.max()) for size in sizes.values() if size.size), default=1)
-    event, splits = EventSpec((longest + 1,), kind="tokens", num_levels=len(vocabulary)), {}
+    assert vocabulary.end is not None
+    arrays = {}
     for split, texts in found.items():
         texts, all_texts = [text for text, size in zip(texts, sizes[split], strict=True) if size <= longest], texts
         if 0 < len(texts) < len(all_texts):
@@ -91,8 +84,7 @@ def ended_strings(
         if not texts:
             raise UserError(f"the {split} split of {name!r} has no string of at most {longest} {tokens}")
         check_known(vocabulary, name, split, "".join(texts), REMEDY)
-        assert vocabulary.end is not None
         x_NT, size_N = padded(vocabulary, texts, longest + 1, vocabulary.end)
-        mask_NT = np.arange(longest + 1) <= size_N[:, None]
-        splits[split] = array_source(event, NO_CONTEXT, split, {"x": x_NT, "mask": mask_NT})
-    return Dataset(name, event, NO_CONTEXT, splits, vocabulary=vocabulary, fingerprint=fingerprint)
+        arrays[split] = {"x": x_NT, "mask": np.arange(longest + 1) <= size_N[:, None]}
+    event = EventSpec((longest + 1,), kind="tokens", num_levels=len(vocabulary))
+    return from_splits(event, arrays, name=name, vocabulary=vocabulary, fingerprint=fingerprint)

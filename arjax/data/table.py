@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import numbers
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,16 +11,14 @@ import numpy as np
 from arjax.core.arrays import check_precision
 from arjax.core.errors import UserError
 from arjax.core.files import user_path
-from arjax.core.integers import is_integer
 from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, check_choice, from_splits
-from arjax.data.split_files import check_other_files, tell_shared_rows
+from arjax.data.sources import SPLITS, check_other_files, tell_shared_rows
 from arjax.data.table_columns import KINDS, Column, Rule, make_column, to_cells
 from arjax.data.table_files import chosen, index_of, read_tables
 from arjax.data.vectors import standardised, with_noise
 
-SPLITS = ("train", "validation", "test")
 NO_VALUE = ("", "?", "NA", "NaN", "nan")
 
 
@@ -85,14 +82,15 @@ def table(
       UserError: no file, no table, a cell of another kind than its column, a column of identifiers, two splits of one
         file, or splits without a row.
     """
-    files = {"train": path, "validation": validation_path, "test": test_path}
-    files = {split: file for split, file in files.items() if file or split == "train"}
+    paths = zip(SPLITS, (path, validation_path, test_path), strict=True)
+    files = {split: file for split, file in paths if file or split == "train"}
+    cut = {"validation": validation, "test": test}
     cells = read_tables(list(files.values()), delimiter, header, least=3 if len(files) == 1 else 1)
-    _tell_cut(files, {"validation": validation, "test": test}, split_seed)
+    _tell_cut(files, cut, split_seed)
     check_other_files({split: [user_path(file)] for split, file in files.items()})
     taken = chosen(columns, skip, cells.names)
-    parts = _parts(cells.sizes, list(files), {"validation": validation, "test": test}, split_seed)
-    if not is_integer(levels) or levels < 0 or levels == 1:
+    parts = _parts(cells.sizes, list(files), cut, split_seed)
+    if levels < 0 or levels == 1:
         raise UserError(f"levels of a table must be 0 (real values) or a whole number above 1, not {levels!r}")
     if levels and mixed:
         raise UserError("levels gives all columns of a table the same kind, and mixed each its own: choose one")
@@ -111,19 +109,17 @@ def table(
 
 def _dataset(name: str, columns: list[Column], parts: dict[str, np.ndarray], standardise: bool) -> Dataset:
     """The data set of the columns: of one kind where all of them are alike, else of mixed columns."""
-    specs = tuple(column.spec for column in columns)
-    num_levels = max(spec.num_levels for spec in specs)
-    alike = len({spec.kind for spec in specs}) == 1 and specs[0].kind in ("real", "binary")
-    if not (alike or len(set(specs)) == 1):
-        event = EventSpec((len(specs),), kind="columns", columns=specs)
+    names, specs = [column.name for column in columns], tuple(column.spec for column in columns)
+    if len(set(specs)) == 1:
+        event = EventSpec((len(specs),), kind=specs[0].kind, num_levels=specs[0].num_levels)
     else:
-        event = EventSpec((len(specs),), kind=specs[0].kind, num_levels=num_levels)
+        event = EventSpec((len(specs),), kind="columns", columns=specs)
     x = np.stack([column.values for column in columns], 1)
     splits = {split: x[part] for split, part in parts.items()}
     is_real = np.array([spec.kind == "real" for spec in specs])
     if standardise and is_real.any():
-        return standardised(name, splits, [column.name for column in columns], event, is_real)
-    check_precision(x, f"the rows of {name!r}", "take standardise=True", [column.name for column in columns])
+        return standardised(name, splits, event, names, is_real)
+    check_precision(x, f"the rows of {name!r}", "take standardise=True", names)
     return from_splits(event, {split: rows.astype(event.dtype) for split, rows in splits.items()}, name=name)
 
 
@@ -149,7 +145,7 @@ def _check_not_binary(path: str, columns: list[Column]) -> None:
     if binary and len(binary) == len(columns):
         raise UserError(f"the table {path!r} is binary, all of it is 0 or 1: give levels=2, or {meant}")
     if binary:
-        some = ", ".join(map(repr, binary[:5])) + (" and others" if len(binary) > 5 else "")
+        some = ", ".join(map(repr, binary[:5])) + " and others" * (len(binary) > 5)
         raise UserError(
             f"columns of the table hold nothing but 0 and 1, on which a density has no meaning ({some}): leave them "
             "out with `skip`, take mixed=True, with which each column has its own kind, or `levels`, which makes "
@@ -170,21 +166,16 @@ def _tell_cut(files: Mapping[str, str], cut: Mapping[str, float], seed: int) -> 
 def _parts(sizes: tuple[int, ...], given: list[str], cut: dict[str, float], seed: int) -> dict[str, np.ndarray]:
     """The rows of each split, int[N_split]: those of its own file, or some of the first file.
 
-    Args:
-      sizes: rows of each file, one after another.
-      given: the split of each file; the first is "train".
-      cut: the part of the rows of the first file for each split that has no file.
-      seed: of the permutation by which it is cut.
+    `sizes` are the rows of each file, one after another, and `given` its split; the first is "train". `cut` is the part
+    of the rows of the first file for each split that has no file, and `seed` chooses the permutation that is cut.
     """
-    if not is_integer(seed) or seed < 0:
+    if seed < 0:
         raise UserError(f"split_seed of a table must be a whole number, at least 0, not {seed!r}")
     ends = np.cumsum(sizes)
     parts = {split: np.arange(end - size, end) for split, size, end in zip(given, sizes, ends, strict=True)}
     numbers_of: dict[str, int] = {}
-    for split, part in cut.items():
-        if split in parts:
-            continue
-        if isinstance(part, bool) or not isinstance(part, numbers.Real) or not 0 < part < 1:
+    for split, part in ((split, part) for split, part in cut.items() if split not in parts):
+        if not 0 < part < 1:
             raise UserError(f"the part of the rows for {split} must be between 0 and 1, not {part!r}")
         numbers_of[split] = max(1, round(part * sizes[0]))
     rest = sizes[0] - sum(numbers_of.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 
 import numpy as np
@@ -17,97 +17,25 @@ from arjax.data.table_files import Cells, is_number
 
 #: From here on float64 does not tell all whole numbers apart.
 FIRST_MERGED = 2**53
-_WHOLE = re.compile(r"[+-]?\d+(\.0*)?")
-
-
-def exact_numbers(cells: Sequence[str]) -> np.ndarray:
-    """Numbers of cells that sort and compare as they are written: float64[N] where it holds them, else decimals."""
-    numbers = np.array(cells, np.float64)
-    if not len(numbers) or np.abs(numbers).max() < FIRST_MERGED:
-        return numbers
-    return np.array([Decimal(cell) for cell in cells], object)
-
-
-def check_no_identifiers(name: str, cells: Sequence[str], most_levels: int) -> None:
-    """Raises `UserError` where the cells of a column that has no stated kind name the rows.
-
-    These are whole numbers from 2**53 on, another one in each row or some that float64 does not tell apart, and words
-    of which each row has another one, more than `most_levels` of them.
-    """
-    different = set(cells)
-    if numbers := _large_numbers(different):
-        is_other = len(different) == len(cells) and min(map(abs, numbers)) >= FIRST_MERGED
-        if is_other or _merges(numbers):
-            raise _identifiers(name, f"whole numbers such as {max(numbers, key=abs)}, above the 2**53 of float64")
-    elif len(different) == len(cells) > most_levels and not all(map(is_number, different)):
-        raise _identifiers(name, f"another word in each row, such as {cells[0]!r}")
-
-
-def check_told_apart(name: str, cells: Collection[str]) -> None:
-    """Raises `UserError` where float64 does not tell apart whole numbers of a column that is stated to be real."""
-    numbers = _large_numbers(set(cells))
-    if _merges(numbers):
-        raise UserError(
-            f"the column {name!r} of the table holds whole numbers such as {max(numbers, key=abs)}, which float64 does "
-            f"not tell apart from 2**53 on: give them in other units, or as words with kinds=('{name}:tokens',)"
-        )
-
-
-def tell_row_numbers(name: str, cells: Sequence[str], most_levels: int) -> None:
-    """Says on stderr that the cells of a file, from its first row to its last, count its rows from 0 or 1."""
-    begins = len(cells) > most_levels and cells[0] in ("0", "1")
-    if begins and all(cell == str(n) for n, cell in enumerate(cells, int(cells[0]))):
-        say_once(f"the column {name!r} of the table counts its rows: leave it out with skip=({name!r},)")
-
-
-def _large_numbers(different: set[str]) -> set[int]:
-    """The numbers of cells that are all whole numbers, of which some are from 2**53 on; else none."""
-    if not all(map(_WHOLE.fullmatch, different)):
-        return set()
-    numbers = {int(cell.partition(".")[0]) for cell in different}
-    return numbers if numbers and max(map(abs, numbers)) >= FIRST_MERGED else set()
-
-
-def _merges(numbers: set[int]) -> bool:
-    return len(set(map(float, numbers))) < len(numbers)
-
-
-def _identifiers(name: str, found: str) -> UserError:
-    return UserError(
-        f"the column {name!r} of the table holds identifiers, {found}, of which there is nothing to learn: leave it "
-        f"out with skip=({name!r},), or keep it as words with mixed=True and kinds=('{name}:tokens',)"
-    )
-
-
-def tell_stray_words(name: str, cells: Sequence[str], places: Sequence[str], most: int) -> None:
-    """Says on stderr that words make a column of numbers one of words; with the row of the first of them.
-
-    Args:
-      name: of the column.
-      cells: those that have a value.
-      places: of their rows, such as "row 3 of the table 'my.csv'".
-      most: the most different words that such a column may hold.
-
-    Raises:
-      UserError: most cells are numbers, of more different values.
-    """
-    words = [k for k, cell in enumerate(cells) if not is_number(cell)]
-    if not words or 2 * len(words) >= len(cells):
-        return
-    others = f" and {len(words) - 1} more words" if len(words) > 1 else ""
-    where = f"{places[words[0]]} holds {cells[words[0]]!r} in the column {name!r}{others} among "
-    where += f"{len(cells) - len(words)} numbers"
-    remedy = "where such a cell has no value, add it to missing_cells"
-    if len(set(cells)) > most:
-        raise UserError(
-            f"{where}, of too many different values to be words: {remedy}; else give the row a number, or keep them as "
-            f"words with mixed=True and kinds=('{name}:tokens',)"
-        )
-    say_once(f"{where}, so all of them are words without an order: {remedy}; kinds=('{name}:tokens',) says it is meant")
-
-
 LARGEST = float(np.finfo(np.float32).max)
 KINDS = ("binary", "levels", "tokens", "real")
+#: Python reads whole numbers of at most 4300 digits.
+_WHOLE = re.compile(r"[+-]?\d{1,4000}(\.0*)?")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """The options of the data set `table` for columns, given kinds by the numbers of their columns; and the rows of the
+    train split.
+    """
+
+    levels: int
+    mixed: bool
+    stated: dict[int, str]
+    most_levels: int
+    missing: str
+    missing_cells: tuple[str, ...]
+    train: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +43,6 @@ class Column:
     """One column of a table.
 
     Attributes:
-      name: its name.
       spec: kind and number of levels of its values.
       values: float64[N] of a real column; integers from 0 otherwise.
       words: the meaning of each level; () for a real column.
@@ -131,16 +58,12 @@ class Column:
 
         Real values get seven digits of their spread: more where they vary little around a large number.
         """
-        if not self.words:
-            digits = self._digits
-            return [f"{value:.{digits}g}" for value in values]
-        return [self.words[v] if v < len(self.words) else f"level {v}" for v in np.asarray(values).round().astype(int)]
-
-    @property
-    def _digits(self) -> int:
-        """Significant digits of a real value, 7 to 17."""
+        if self.words:
+            levels = np.asarray(values).round().astype(int)
+            return [self.words[v] if v < len(self.words) else f"level {v}" for v in levels]
         largest, spread = np.abs(self.values).max(), self.values.std()
-        return 7 + int(np.clip(np.log10(largest / spread), 0, 10)) if largest and spread else 7
+        digits = 7 + int(np.clip(np.log10(largest / spread), 0, 10)) if largest and spread else 7
+        return [f"{value:.{digits}g}" for value in values]
 
 
 def to_cells(columns: Sequence[Column]) -> Callable[[np.ndarray], list[list[str]]]:
@@ -153,42 +76,85 @@ def to_cells(columns: Sequence[Column]) -> Callable[[np.ndarray], list[list[str]
     return write
 
 
-@dataclasses.dataclass(frozen=True)
-class Rule:
-    """The options of the data set `table` for columns.
+class RawColumn:
+    """A column as it stands in the files.
 
     Attributes:
-      levels: V for all columns, or 0.
-      mixed: whether each has its own kind.
-      stated: given kinds, by the numbers of their columns.
-      most_levels: whole numbers of more different values are real.
-      missing: "refuse" or "level".
-      missing_cells: cells without a value.
-      train: the rows of the train split.
+      cells: of all N rows.
+      places: of the rows, such as "row 3 of the table 'my.csv'".
+      is_missing: bool[N], the rows without a value in this column.
+      rows: the others, int[M].
+      values: their cells.
+      different: the values, each once.
+      is_numeric: whether all values are numbers.
+      large_numbers: the different numbers where all are whole numbers, of which some are from 2**53 on; else none.
+      merges: whether float64 does not tell all large numbers apart.
     """
 
-    levels: int
-    mixed: bool
-    stated: dict[int, str]
-    most_levels: int
-    missing: str
-    missing_cells: tuple[str, ...]
-    train: np.ndarray
+    def __init__(self, cells: Cells, i: int, missing_cells: Sequence[str]):
+        """The column of that number; `missing_cells` are the texts of cells without a value."""
+        self.name, self.cells, self.places = cells.names[i], cells.column(i), cells.places
+        self.is_missing = np.isin(self.cells, np.array(missing_cells, str))
+        self.rows = np.flatnonzero(~self.is_missing)
+        self.values = [self.cells[n] for n in self.rows]
+        self.different = set(self.values)
+        self.is_numeric = all(map(is_number, self.different))
+        are_whole = all(map(_WHOLE.fullmatch, self.different))
+        whole = {int(cell.partition(".")[0]) for cell in self.different} if are_whole else set()
+        self.large_numbers = whole if max(map(abs, whole), default=0) >= FIRST_MERGED else set()
+        self.merges = len(set(map(float, self.large_numbers))) < len(self.large_numbers)
+
+    def numbers(self) -> np.ndarray:
+        """The values as float64[M]; raises `UserError` at the first that is no number, or too large for float32."""
+        for cell in self.values:
+            if not is_number(cell) or not abs(float(cell)) <= LARGEST:
+                raise UserError(
+                    f"the column {self.name!r} of the table holds {cell!r}, which is no finite number of float32: "
+                    "leave it out with `skip`, write it as numbers, or take mixed=True, with which each column has its "
+                    "own kind, or `levels`, which makes integers of all"
+                )
+        return np.array(self.values, np.float64)
+
+    def in_rows(self, values_M: np.ndarray, missing: float) -> np.ndarray:
+        """An array of all rows [N] from one of the rows with a value, and a number for the others."""
+        found_N = np.full(len(self.cells), missing, values_M.dtype)
+        found_N[self.rows] = values_M
+        return found_N
+
+    def levels(self, as_words: bool = False) -> tuple[np.ndarray, tuple[str, ...]]:
+        """The place of each cell among the different values, int[N], 0 where it is missing; and a cell of each value.
+
+        `as_words`: cells are other values where they are written otherwise, such as 7 and 007.
+        """
+        are_numbers = not as_words and self.is_numeric
+        if are_numbers:
+            self.numbers()  # checks them
+        keys = exact_numbers(self.values) if are_numbers else np.array(self.values)
+        _, first, place_M = np.unique(keys, return_index=True, return_inverse=True)
+        return self.in_rows(place_M.astype(np.int64), 0), tuple(self.values[n] for n in first)
+
+
+def exact_numbers(cells: Iterable[str]) -> np.ndarray:
+    """Numbers of cells that sort and compare as they are written: float64[N] where it holds them, else decimals."""
+    cells = list(cells)
+    numbers = np.array(cells, np.float64)
+    if not len(numbers) or np.abs(numbers).max() < FIRST_MERGED:
+        return numbers
+    return np.array([Decimal(cell) for cell in cells], object)
 
 
 def make_column(cells: Cells, i: int, rule: Rule) -> Column:
-    """The column of that number.
-
-    Raises:
-      UserError: a cell without a value that is refused, or cells that are not of the kind of the column.
-    """
-    name, own = cells.names[i], cells.column(i)
-    gap = np.isin(own, np.array(rule.missing_cells, str))
-    if i not in rule.stated:
-        _tell_doubts(cells, i, gap, rule)
-    kind = _kind(own, gap, rule, i)
-    if gap.any() and (rule.missing == "refuse" or kind == "real"):
-        where = f"{cells.places[int(gap.argmax())]} has no value ({own[int(gap.argmax())]!r}) in the column {name!r}"
+    """The column of that number; `UserError` for cells that are refused, or not of the kind of the column."""
+    column, stated = RawColumn(cells, i, rule.missing_cells), rule.stated.get(i)
+    if stated is None:
+        if rule.levels or rule.mixed:  # else a word is refused as no number
+            _tell_stray_words(column, rule.levels or rule.most_levels)
+        _check_no_identifiers(column, rule.most_levels)
+        _tell_row_numbers(column, cells.sizes[0], rule.most_levels)
+    kind = _kind(column, rule, stated)
+    if column.is_missing.any() and (rule.missing == "refuse" or kind == "real"):
+        n = int(column.is_missing.argmax())
+        where = f"{column.places[n]} has no value ({column.cells[n]!r}) in the column {column.name!r}"
         if rule.missing == "level":
             raise UserError(f"{where}, which is real and has no level for it: fill it in, or leave the column out")
         raise UserError(
@@ -196,108 +162,121 @@ def make_column(cells: Cells, i: int, rule: Rule) -> Column:
             "of it in discrete columns; missing_cells has the texts of cells without a value"
         )
     if kind == "real":
-        column = Column(name, EventSpec((), (), "real"), _numbers(name, own))
-        check_told_apart(name, own)
-        return column
-    as_words = rule.stated.get(i) == "tokens"
-    return level_column(name, own, gap, rule) if rule.levels else own_column(name, own, gap, kind, as_words)
+        return _real_column(column)
+    return _level_column(column, rule) if rule.levels else _own_column(column, kind, as_words=stated == "tokens")
 
 
-def _tell_doubts(cells: Cells, i: int, gap: np.ndarray, rule: Rule) -> None:
-    """Says or refuses that a column without a stated kind is not what it looks like."""
-    there, own = np.flatnonzero(~gap), cells.column(i)
-    name, words = cells.names[i], [own[n] for n in there]
-    if rule.levels or rule.mixed:  # else a word is refused as no number
-        tell_stray_words(name, words, [cells.places[n] for n in there], rule.levels or rule.most_levels)
-    check_no_identifiers(name, words, rule.most_levels)
-    tell_row_numbers(name, own[: cells.sizes[0]], rule.most_levels)
-
-
-def _kind(own: list[str], gap: np.ndarray, rule: Rule, i: int) -> str:
+def _kind(column: RawColumn, rule: Rule, stated: str | None) -> str:
     """The kind of a column: as stated, that of all columns, or one that its cells have."""
     if not rule.mixed:
         return "levels" if rule.levels else "real"
-    if i in rule.stated:
-        return rule.stated[i]
-    there = {cell for cell, is_gap in zip(own, gap, strict=True) if not is_gap}
-    numeric = all(map(is_number, there))
-    num = len(set(exact_numbers(sorted(there)).tolist())) if numeric else len(there)
+    if stated is not None:
+        return stated
+    different = column.different
+    num = len(set(exact_numbers(different).tolist())) if column.is_numeric else len(different)
     if num <= 2:
         return "binary"
-    if not numeric:
+    if not column.is_numeric:
         return "tokens"
-    return "levels" if num <= rule.most_levels and all(float(cell).is_integer() for cell in there) else "real"
+    return "levels" if num <= rule.most_levels and all(float(cell).is_integer() for cell in different) else "real"
 
 
-def level_column(name: str, cells: list[str], gap: np.ndarray, rule: Rule) -> Column:
+def _real_column(column: RawColumn) -> Column:
+    name, values = column.name, column.numbers()
+    if column.merges:
+        raise UserError(
+            f"the column {name!r} of the table holds whole numbers such as {max(column.large_numbers, key=abs)}, which "
+            "float64 does not tell apart from 2**53 on: give them in other units, or as words with "
+            f"kinds=('{name}:tokens',)"
+        )
+    return Column(name, EventSpec((), (), "real"), values)
+
+
+def _level_column(column: RawColumn, rule: Rule) -> Column:
     """At most V integers: places of words or numbers, or parts of many numbers with equally many train rows. Cells
-    without a value, bool[N], are the level after them.
+    without a value are the level after them.
     """
-    levels = rule.levels
-    places, words = _places(name, cells, gap)
+    levels, name, gap = rule.levels, column.name, column.is_missing
+    places, words = column.levels()
     if len(words) > levels:
-        if not all(map(is_number, words)):
-            raise UserError(
-                f"the column {name!r} of the table holds {len(words)} different words, above levels={levels}"
-            )
-        there = np.flatnonzero(~gap)
-        values = np.full(len(cells), np.nan)
-        values[there] = _numbers(name, [cells[n] for n in there])
+        if not column.is_numeric:
+            found = f"{len(words)} different words, above levels={levels}"
+            raise UserError(f"the column {name!r} of the table holds {found}")
+        values = column.in_rows(column.numbers(), np.nan)
         cuts = np.nanquantile(values[rule.train], np.arange(1, levels) / levels)
-        places, words = np.searchsorted(cuts, values, side="right"), _parts(cuts)
+        between = [f"{low:.6g} to {high:.6g}" for low, high in itertools.pairwise(cuts)]
+        words = (f"below {cuts[0]:.6g}", *between, f"from {cuts[-1]:.6g}")
+        places = np.searchsorted(cuts, values, side="right")
     if not gap.any():
         return Column(name, EventSpec((), (), "levels" if levels > 2 else "binary", levels), places, words)
     words = (*words, *(f"level {v}" for v in range(len(words), levels)), "")
     return Column(name, EventSpec((), (), "tokens", levels + 1), np.where(gap, levels, places), words)
 
 
-def own_column(name: str, cells: list[str], gap: np.ndarray, kind: str, as_words: bool = False) -> Column:
-    """A discrete column with a level for each different value, and one more for cells without a value, bool[N].
+def _own_column(column: RawColumn, kind: str, as_words: bool) -> Column:
+    """A discrete column with a level for each different value, and one more for cells without a value.
 
-    `as_words`: cells are other values where they are written otherwise, such as 7 and 007.
-
-    Raises:
-      UserError: one value in all rows, or a binary column of more than two.
+    Raises `UserError` for one value in all rows, or a binary column of more than two.
     """
-    places, words = _places(name, cells, gap, as_words)
-    if gap.any():  # without a place in the order of the others
+    places, words = column.levels(as_words)
+    if column.is_missing.any():  # without a place in the order of the others
         kind = "tokens"
-        places, words = np.where(gap, len(words), places), (*words, "")
+        places, words = np.where(column.is_missing, len(words), places), (*words, "")
     num = len(words)
     if num < 2:
-        raise UserError(f"the column {name!r} of the table holds one value in all rows: leave it out with `skip`")
+        raise UserError(
+            f"the column {column.name!r} of the table holds one value in all rows: leave it out with `skip`"
+        )
     if kind == "binary" and num > 2:
-        raise UserError(f"the column {name!r} of the table holds {num} different values: it is not binary")
-    return Column(name, EventSpec((), (), "binary" if num == 2 else kind, num), places, words)
+        raise UserError(f"the column {column.name!r} of the table holds {num} different values: it is not binary")
+    return Column(column.name, EventSpec((), (), "binary" if num == 2 else kind, num), places, words)
 
 
-def _places(name: str, cells: list[str], gap: np.ndarray, as_words: bool = False) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The place of each cell among the different values, int[N], 0 where it is missing; and a cell of each value."""
-    there = np.flatnonzero(~gap)
-    own = [cells[i] for i in there]
-    are_numbers = not as_words and all(map(is_number, own))
-    if are_numbers:
-        _numbers(name, own)  # checks them
-    keys = exact_numbers(own) if are_numbers else np.array(own)
-    _, first, place = np.unique(keys, return_index=True, return_inverse=True)
-    places = np.zeros(len(cells), np.int64)
-    places[there] = place
-    return places, tuple(own[i] for i in first)
+def _check_no_identifiers(column: RawColumn, most_levels: int) -> None:
+    """Raises `UserError` where the cells of a column that has no stated kind name the rows.
+
+    These are whole numbers from 2**53 on, another one in each row or some that float64 does not tell apart, and words
+    of which each row has another one, more than `most_levels` of them.
+    """
+    name, numbers = column.name, column.large_numbers
+    one_each = len(column.different) == len(column.values)
+    if numbers and ((one_each and min(map(abs, numbers)) >= FIRST_MERGED) or column.merges):
+        found = f"whole numbers such as {max(numbers, key=abs)}, above the 2**53 of float64"
+    elif one_each and len(column.values) > most_levels and not column.is_numeric:
+        found = f"another word in each row, such as {column.values[0]!r}"
+    else:
+        return
+    raise UserError(
+        f"the column {name!r} of the table holds identifiers, {found}, of which there is nothing to learn: leave it "
+        f"out with skip=({name!r},), or keep it as words with mixed=True and kinds=('{name}:tokens',)"
+    )
 
 
-def _parts(cuts: np.ndarray) -> tuple[str, ...]:
-    """The intervals between cuts, in words."""
-    between = [f"{low:.6g} to {high:.6g}" for low, high in itertools.pairwise(cuts)]
-    return (f"below {cuts[0]:.6g}", *between, f"from {cuts[-1]:.6g}")
+def _tell_row_numbers(column: RawColumn, num_rows: int, most_levels: int) -> None:
+    """Says on stderr that the cells of the first file, of so many rows, count its rows from 0 or 1."""
+    cells = column.cells[:num_rows]
+    begins = len(cells) > most_levels and cells[0] in ("0", "1")
+    if begins and all(cell == str(n) for n, cell in enumerate(cells, int(cells[0]))):
+        say_once(f"the column {column.name!r} of the table counts its rows: leave it out with skip=({column.name!r},)")
 
 
-def _numbers(name: str, cells: list[str]) -> np.ndarray:
-    """float64[N]; raises `UserError` at the first cell that is no number, or too large for float32."""
-    for cell in cells:
-        if not is_number(cell) or not abs(float(cell)) <= LARGEST:
-            raise UserError(
-                f"the column {name!r} of the table holds {cell!r}, which is no finite number of float32: leave it out "
-                "with `skip`, write it as numbers, or take mixed=True, with which each column has its own kind, or "
-                "`levels`, which makes integers of all"
-            )
-    return np.array(cells, np.float64)
+def _tell_stray_words(column: RawColumn, most: int) -> None:
+    """Says on stderr that words make a column of numbers one of words; with the row of the first of them.
+
+    Raises `UserError` where most cells are numbers, of more than `most` different values.
+    """
+    words = [n for n, cell in zip(column.rows, column.values, strict=True) if not is_number(cell)]
+    num = len(column.values)
+    if not words or 2 * len(words) >= num:
+        return
+    others = f" and {len(words) - 1} more words" if len(words) > 1 else ""
+    first, name = words[0], column.name
+    where = f"{column.places[first]} holds {column.cells[first]!r} in the column {name!r}{others} among "
+    where += f"{num - len(words)} numbers"
+    remedy, as_words = "where such a cell has no value, add it to missing_cells", f"kinds=('{name}:tokens',)"
+    if len(column.different) > most:
+        raise UserError(
+            f"{where}, of too many different values to be words: {remedy}; else give the row a number, or keep them as "
+            f"words with mixed=True and {as_words}"
+        )
+    say_once(f"{where}, so all of them are words without an order: {remedy}; {as_words} says it is meant")

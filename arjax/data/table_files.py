@@ -12,16 +12,14 @@ from pathlib import Path
 from arjax.core.errors import UserError
 from arjax.core.files import user_path
 from arjax.core.integers import is_integer
-from arjax.core.registry import nearest
+from arjax.core.registry import did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
 class Cells:
-    """The cells of one file or more with the same columns.
+    """The names of the columns and the cells of the rows of one file or more.
 
     Attributes:
-      names: of the columns.
-      rows: the cells of each row.
       places: of each row, such as "row 3 of the table 'my.csv'".
       sizes: the number of rows of each file.
       fingerprint: of the contents of all files.
@@ -38,17 +36,12 @@ class Cells:
         return [row[i] for row in self.rows]
 
 
-#: Words for characters that are hard to write on a command line.
-DELIMITERS = {"spaces": " ", "tab": "\t"}
-
-
 def read_tables(paths: Sequence[str], delimiter: str, header: bool, least: int) -> Cells:
     """The rows of all files, one after another; each has at least `least` of them.
 
-    Raises:
-      UserError: a file that cannot be read, is no table or too short, or files with different columns.
+    Raises `UserError` for a file that cannot be read, is no table or too short, or files with different columns.
     """
-    delimiter = DELIMITERS.get(delimiter, delimiter)
+    delimiter = {"spaces": " ", "tab": "\t"}.get(delimiter, delimiter)  # these are hard to write on a command line
     parts = [_read(path, delimiter, header, least) for path in paths]
     for path, (names, _) in zip(paths, parts, strict=True):
         if names != parts[0][0]:
@@ -72,8 +65,6 @@ def chosen(columns: tuple, skip: tuple, names: list[str]) -> list[int]:
     """The numbers of the columns to take, in their order: all without `columns`, but for those to leave out."""
     found = {}
     for option, given in (("columns", columns), ("skip", skip)):
-        if not isinstance(given, tuple | list):
-            raise UserError(f"{option} of a table must be a list of names or numbers, not {given!r}")
         found[option] = [index_of(column, names) for column in given]
         if len(set(found[option])) < len(found[option]):
             raise UserError(f"{option} of a table names one of them twice: {tuple(given)!r}")
@@ -91,8 +82,7 @@ def index_of(column: str | int, names: list[str]) -> int:
         return names.index(column)
     if not isinstance(column, str) and is_integer(column) and 0 <= column < len(names):
         return int(column)
-    near = nearest(str(column), names)
-    hint = f", did you mean {near!r}?" if near else f"; there are: {', '.join(names)}"
+    hint = did_you_mean(str(column), names, f"; there are: {', '.join(names)}")
     raise UserError(f"the table has no column {column!r}{hint}")
 
 
@@ -110,11 +100,12 @@ def _read(path: str, delimiter: str, header: bool, least: int) -> tuple[list[str
         raise UserError(f"cannot read the table {path!r}: {error}") from error
     if better:
         raise UserError(f"the table {path!r} has one column when cut at {delimiter!r}: give delimiter={better!r}")
-    header = header and not (rows and _cannot_be_names(rows[0]))
-    if header and rows and all(map(is_number, rows[0])):
-        raise UserError(f"the first row of the table {path!r} holds numbers, not names: give header=False")
-    names = rows[0] if header and rows else list(map(str, range(len(rows[0]) if rows else 0)))
-    rows = rows[1:] if header else rows
+    first = rows[0] if rows else []
+    if header and first and all(map(is_number, first)):
+        if len(set(first)) == len(first):
+            raise UserError(f"the first row of the table {path!r} holds numbers, not names: give header=False")
+        header = False  # a number stands twice: it is an example, as in binary tables
+    names, rows = (first, rows[1:]) if header else (list(map(str, range(len(first)))), rows)
     if len(set(names)) < len(names):
         raise UserError(f"two columns of the table {path!r} have the same name: rename one, or give header=False")
     if len(rows) < least:
@@ -125,11 +116,6 @@ def _read(path: str, delimiter: str, header: bool, least: int) -> tuple[list[str
         if len(row) != len(names):
             raise UserError(f"row {number} of the table {path!r} has {len(row)} cells, but the first has {len(names)}")
     return names, numbered
-
-
-def _cannot_be_names(row: list[str]) -> bool:
-    """Whether a first row holds numbers alone, and one of them twice: then it is an example, as in binary tables."""
-    return len(set(row)) < len(row) and all(map(is_number, row))
 
 
 def _cells(path: Path, delimiter: str) -> list[list[str]]:

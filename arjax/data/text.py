@@ -1,16 +1,24 @@
-"""Text as one long sequence, in windows of characters or bytes."""
+"""Text files, and text as one long sequence, in windows of characters or bytes."""
 
 from __future__ import annotations
 
+import hashlib
+import math
+from pathlib import Path
+
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.core.files import reading, user_path
 from arjax.core.spec import NO_CONTEXT, EventSpec
-from arjax.data.base import DATASETS, Dataset
-from arjax.data.own_text import PARTS, REMEDY, SPLITS, ends_of_parts, read_files
+from arjax.data.base import DATASETS, Dataset, check_choice
 from arjax.data.prepared import read_splits
-from arjax.data.sources import ArraySource, Source
-from arjax.data.vocabulary import check_known, make_vocabulary
+from arjax.data.sources import SPLITS, ArraySource, Source, check_other_files
+from arjax.data.vocabulary import UNITS, check_known, make_vocabulary
 from arjax.data.windows import RandomWindows, cut
+
+#: Parts of one file for train, validation and test.
+PARTS = (0.8, 0.1, 0.1)
+REMEDY = ": give min_count=2 (rare characters then share one token), tokens=bytes, or other splits"
 
 
 @DATASETS.register("tiny_shakespeare")
@@ -26,11 +34,14 @@ def tiny_shakespeare(*, length: int = 64, eval_stride: int = 0, data_dir: str = 
         the window before. A smaller stride gives each character at least `length - eval_stride` of context (except
         at the beginning of the text), lowers the measured likelihood per character and costs `length / eval_stride`
         times the work.
-      data_dir: folder of prepared sets that is searched first.
     """
+    return text_windows("tiny_shakespeare", shakespeare(data_dir), length, eval_stride or length)
+
+
+def shakespeare(data_dir: str) -> dict[str, str]:
+    """The text of each split of `tiny_shakespeare`."""
     rows = read_splits("tiny_shakespeare", "tiny_shakespeare", data_dir, features=("text",))
-    texts = {split: row["text"].decode("utf-8") for split, (row,) in rows.items()}
-    return text_windows("tiny_shakespeare", texts, length, eval_stride or length)
+    return {split: row["text"].decode("utf-8") for split, (row,) in rows.items()}
 
 
 @DATASETS.register("text")
@@ -59,18 +70,14 @@ def text(
       min_count: 0: the vocabulary is all characters of the train split, and a character of another split that it lacks
         is refused. Above 0: the characters that train has at least so often; all others are one token, U+FFFD. Its
         probability is that of the whole set of these characters.
-
-    Raises:
-      UserError: no file, no UTF-8, too short a text, or a character that train lacks.
     """
-    own = read_files("text", file, validation, test, tokens, splits)
-    texts = own.texts
+    texts, name, fingerprint = read_files("text", file, validation, test, tokens, splits)
     if not validation:
-        first, second = ends_of_parts(splits, len(texts[0]))
-        texts = texts[0][:first], texts[0][first:second], texts[0][second:]
-    parts = dict(zip(SPLITS, texts, strict=True))
-    windows = f"text/{own.name}", parts, length, eval_stride or length
-    return text_windows(*windows, tokens=tokens, min_count=min_count, fingerprint=own.fingerprint)
+        (whole,) = texts
+        first, second = ends_of_parts(splits, len(whole))
+        texts = [whole[:first], whole[first:second], whole[second:]]
+    windows = name, dict(zip(SPLITS, texts, strict=True)), length, eval_stride or length
+    return text_windows(*windows, tokens=tokens, min_count=min_count, fingerprint=fingerprint)
 
 
 def text_windows(
@@ -85,8 +92,7 @@ def text_windows(
 ) -> Dataset:
     """A data set of one text per split, in windows; the vocabulary is that of the train split, see `make_vocabulary`.
 
-    Raises:
-      UserError: a text is shorter than a window, or has a character that the train split lacks.
+    Raises `UserError` where a text is shorter than a window, or has a character that the train split lacks.
     """
     vocabulary = make_vocabulary(texts["train"], tokens, min_count)
     encoded = {}
@@ -101,3 +107,53 @@ def text_windows(
         places = cut([encoded[split]], length, eval_stride)
         splits[split] = ArraySource(event, Batch(places["x"], mask=places["mask"]))
     return Dataset(name, event, NO_CONTEXT, splits, vocabulary=vocabulary, fingerprint=fingerprint)
+
+
+def read_files(
+    dataset: str, file: str, validation: str, test: str, tokens: str, splits: tuple
+) -> tuple[list[str], str, str]:
+    """The text of one file, to be cut into splits, or the texts of three; the name of the data; and a digest of them.
+
+    Characters are read as UTF-8, with every kind of line ending as a newline. Bytes that are no UTF-8 pass as
+    surrogates (PEP 383), which a vocabulary of bytes writes back as they were. Raises `UserError` for no file, one that
+    is no UTF-8, two splits of the same contents, or options that do not go together.
+    """
+    check_choice("tokens", tokens, tuple(UNITS))
+    if not file:
+        raise UserError(f"the data set {dataset!r} needs a text file: give its path, config.dataset.file=my.txt")
+    if bool(validation) != bool(test):
+        raise UserError("validation and test are two files, or one file is cut into all splits: give both or neither")
+    if validation and tuple(splits) != PARTS:
+        raise UserError("splits cuts one file: leave it out where validation and test are files of their own")
+    paths = [file, validation, test] if validation else [file]
+    contents = []
+    for path in paths:
+        with reading(f"the text file {path!r}"):
+            contents.append(user_path(path).read_bytes())
+    check_other_files({split: [user_path(path)] for split, path in zip(SPLITS, paths, strict=False)})
+    digest = hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()
+    texts = [_as_text(content, path, tokens) for content, path in zip(contents, paths, strict=True)]
+    return texts, f"{dataset}/{Path(file).stem}", digest[:16]
+
+
+def ends_of_parts(splits: tuple, num: int) -> tuple[int, int]:
+    """The ends of train and validation in `num` elements that are cut into the parts `splits`.
+
+    Raises `UserError` unless these are three parts above 0 that add up to 1, and none of them would be empty.
+    """
+    if len(splits) != 3 or not all(0 < part < 1 for part in splits) or not math.isclose(sum(splits), 1, abs_tol=1e-6):
+        raise UserError(f"splits must be three parts above 0 that add up to 1, such as {PARTS}, not {tuple(splits)!r}")
+    first, second = round(splits[0] * num), round((splits[0] + splits[1]) * num)
+    if not 0 < first < second < num:
+        raise UserError(f"{num} of them are too few to cut them into the parts {tuple(splits)!r}")
+    return first, second
+
+
+def _as_text(content: bytes, path: str, tokens: str) -> str:
+    if tokens == "bytes":
+        return content.decode("utf-8", "surrogateescape")
+    try:
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        remedy = "convert it, or take tokens=bytes"
+        raise UserError(f"the file {path!r} is no UTF-8 text (byte {error.start}): {remedy}") from error

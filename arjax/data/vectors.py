@@ -30,7 +30,6 @@ def uci_binary(*, set: str = "dna", as_image: bool = False, data_dir: str = "") 
       set: "adult" (123 dimensions), "connect4" (126), "dna" (180), "mushrooms" (112), "nips" (500) or
         "ocr_letters" (128).
       as_image: the letters as images of 16 x 8 pixels; the other sets have no such form.
-      data_dir: folder of prepared sets that is searched first.
     """
     check_choice("set", set, UCI_SETS)
     if as_image and set != "ocr_letters":
@@ -54,73 +53,48 @@ def wine_quality(*, noise: float = 0.0, group: int = 1, data_dir: str = "") -> D
       noise: standard deviation of Gaussian noise on the rows in training, fresh in every step, in the units that the
         network sees.
       group: columns of one site, which is then a vector of as many neighbours: a number that divides 12.
-      data_dir: folder of prepared sets that is searched first.
     """
-    rows = standardised("wine_quality", _read("wine_quality_red", "wine_quality", data_dir))
-    rows = in_groups(rows, group)
-    return with_noise(rows, noise)
+    rows = _read("wine_quality_red", "wine_quality", data_dir)
+    num = rows["train"].shape[1]
+    if not 1 <= group <= num or num % group:
+        raise UserError(f"the data set option 'group' must divide the {num} columns of 'wine_quality', not {group}")
+    event = EventSpec((num // group,), (group,) if group > 1 else (), "real")
+    return with_noise(standardised("wine_quality", rows, event), noise)
 
 
 def standardised(
     name: str,
     splits: dict[str, np.ndarray],
+    event: EventSpec,
     columns: Sequence[str] = (),
-    event: EventSpec | None = None,
     is_real: np.ndarray | None = None,
 ) -> Dataset:
-    """Real vectors [N, D] with mean 0 and standard deviation 1 on the train split; `scale` and `shift` lead back.
+    """Real vectors [N, D] with mean 0 and standard deviation 1 on the train split, in the shape of the event; `scale`
+    and `shift` lead back. Of mixed columns, of which `is_real` marks some, the others stay as they are.
 
-    Of mixed columns, an `event` in which `is_real` marks some, the others stay as they are.
-
-    Raises:
-      UserError: a column (of these names) holds one number throughout the train split, or varies by less than 1e-30
-        or more than 1e30.
+    Raises `UserError` where a column (of these names) holds one number throughout the train split, or varies by less
+    than 1e-30 or more than 1e30.
     """
     train = splits["train"]
+    names = columns or list(map(str, range(train.shape[1])))
     real_D = np.ones(train.shape[1], bool) if is_real is None else is_real
     for i in np.flatnonzero(real_D & (train.max(0) == train.min(0))):
-        column = columns[i] if columns else str(i)
-        raise UserError(f"the column {column!r} of {name!r} holds one number in all train rows: leave it out")
+        raise UserError(f"the column {names[i]!r} of {name!r} holds one number in all train rows: leave it out")
     mean, scale = np.where(real_D, train.mean(0), 0.0), np.where(real_D, train.std(0), 1.0)
     for i in np.flatnonzero((scale < SMALLEST) | (scale > 1 / SMALLEST)):
-        column = columns[i] if columns else str(i)
-        raise UserError(f"the column {column!r} of {name!r} varies by {scale[i]:g}: give it in other units")
+        raise UserError(f"the column {names[i]!r} of {name!r} varies by {scale[i]:g}: give it in other units")
     z = {split: (rows - mean) / scale for split, rows in splits.items()}
-    check_precision(
-        z["train"],
-        f"the standardised rows of {name!r}",
-        "leave the column out, or give it as a logarithm or in other units",
-        columns or [str(i) for i in range(len(mean))],
-    )
-    z = {split: rows.astype(np.float32) for split, rows in z.items()}
-    dataset = from_splits(event or EventSpec(mean.shape, kind="real"), z, name=name)
-    return dataclasses.replace(dataset, scale=scale, shift=mean)
-
-
-def in_groups(dataset: Dataset, group: int) -> Dataset:
-    """Real vectors [N, D] as sites of `group` neighbours, [N, D / group, group]; the nats of examples stay the same.
-
-    Raises:
-      UserError: the number does not divide D.
-    """
-    num = dataset.event.num_sites
-    if not 1 <= group <= num or num % group:
-        raise UserError(f"the data set option 'group' must divide the {num} columns of {dataset.name!r}, not {group}")
-    if group == 1:
-        return dataset
-    shape = num // group, group
-    rows = {split: source.__getitems__(np.arange(len(source))).x for split, source in dataset.splits.items()}
-    x = {split: np.asarray(each).reshape(-1, *shape) for split, each in rows.items()}
-    grouped = from_splits(EventSpec(shape[:1], shape[1:], "real"), x, name=dataset.name)
-    assert dataset.scale is not None and dataset.shift is not None, "the columns are standardised"
-    return dataclasses.replace(grouped, scale=dataset.scale.reshape(shape), shift=dataset.shift.reshape(shape))
+    remedy = "leave the column out, or give it as a logarithm or in other units"
+    check_precision(z["train"], f"the standardised rows of {name!r}", remedy, names)
+    examples = {split: rows.astype(np.float32).reshape(-1, *event.shape) for split, rows in z.items()}
+    scale, mean = scale.reshape(event.shape), mean.reshape(event.shape)
+    return from_splits(event, examples, name=name, scale=scale, shift=mean)
 
 
 def with_noise(dataset: Dataset, noise: float) -> Dataset:
     """Real values with fresh Gaussian noise of this standard deviation in training, in the units that the network sees.
 
-    Raises:
-      UserError: no number from 0, or values that are not real.
+    Raises `UserError` for a number below 0, or values that are not real.
     """
     if not 0 <= noise < math.inf:
         raise UserError(f"noise of {dataset.name!r} must be a standard deviation, at least 0, not {noise!r}")

@@ -82,8 +82,7 @@ class Vocabulary:
     def encode(self, text: str) -> np.ndarray:
         """The tokens of a text, int32[T], without an end; that of unknown characters where there is one.
 
-        Raises:
-          UserError: a character that no token stands for.
+        Raises `UserError` for a character that no token stands for.
         """
         codes, (known, tokens) = self._codes(text), self._known
         places = np.minimum(np.searchsorted(known, codes), len(known) - 1)
@@ -93,15 +92,16 @@ class Vocabulary:
             raise UserError(f"no token stands for the character {character!r}; there are those of {self.shown!r}")
         return np.where(found, tokens[places], -1 if self.unknown is None else self.unknown).astype(np.int32)
 
+    def _before_end(self, tokens: np.ndarray) -> np.ndarray:
+        ends = np.flatnonzero(tokens == self.end) if self.end is not None else np.zeros(0, int)
+        return tokens[: ends[0]] if len(ends) else tokens
+
     def decode(self, tokens: np.ndarray) -> str:
         """The text of tokens int[...], up to the first end. Bytes that are no UTF-8 become U+FFFD.
 
-        Raises:
-          UserError: they are no tokens of this vocabulary.
+        Raises `UserError` where they are no tokens of this vocabulary.
         """
-        tokens = np.asarray(as_array(tokens, "tokens")).ravel()
-        if self.end is not None:
-            tokens = tokens[: np.append(np.flatnonzero(tokens == self.end), len(tokens))[0]]
+        tokens = self._before_end(np.asarray(as_array(tokens, "tokens")).ravel())
         if tokens.size:
             check_integers(tokens, len(self), "tokens")
         if self.unit == "byte":
@@ -114,12 +114,10 @@ class Vocabulary:
         A character of several bytes comes with the last of them.
         """
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        for tokens in pieces:
-            tokens = np.asarray(tokens).ravel()
-            ends = np.append(np.flatnonzero(tokens == self.end) if self.end is not None else [], len(tokens))
-            tokens = tokens[: int(ends[0])]
+        for piece in pieces:
+            tokens = self._before_end(np.asarray(piece).ravel())
             yield decoder.decode(tokens.astype(np.uint8).tobytes()) if self.unit == "byte" else self.decode(tokens)
-            if len(ends) > 1:
+            if len(tokens) < np.size(piece):
                 break
         if rest := decoder.decode(b"", final=True):
             yield rest
@@ -133,14 +131,8 @@ def code_points(text: str) -> np.ndarray:
 def make_vocabulary(text: str, tokens: str = "characters", min_count: int = 0, end: bool = False) -> Vocabulary:
     """The vocabulary of a training text: its characters sorted by code point, or all 256 bytes.
 
-    Args:
-      text: the text.
-      tokens: "characters" or "bytes".
-      min_count: 0 for all characters. Else those seen at least so often; all others share one unknown token.
-      end: whether there is an end token, the last one.
-
-    Raises:
-      UserError: options that are unknown, or do not go together; or no character has a token.
+    `min_count` is 0 for all characters; else those seen less often share one unknown token. `end` adds an end token,
+    the last one. Raises `UserError` for options that do not go together, or where no character has a token.
     """
     if tokens not in UNITS:
         raise UserError(f"tokens of a text are {' or '.join(UNITS)}, not {tokens!r}")

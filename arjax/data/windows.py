@@ -12,21 +12,13 @@ from arjax.core.errors import UserError
 
 
 def windows(num_elements: int, length: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places of windows that together score every element exactly once.
+    """Places of windows of `length` elements that together score each of N elements exactly once.
 
-    Each window starts `stride` after the one before; the last one is moved back to end with the sequence. Elements that
-    an earlier window has scored are context only.
-
-    Args:
-      num_elements: N, at least 1; when N <= length there is one window.
-      length: elements of a window.
-      stride: 1 to `length`; `length - stride` elements are context.
+    Each window starts `stride` (1 to `length`) after the one before; the last one is moved back to end with the
+    sequence. Elements that an earlier window has scored are context only. When N <= length there is one window.
 
     Returns:
       `(starts[W], skips[W])`: first element of each window, and the number of its leading elements that are context.
-
-    Raises:
-      UserError: a length or stride out of range.
     """
     if length < 1:
         raise UserError(f"the length of a window must be at least 1, not {length}")
@@ -39,25 +31,20 @@ def windows(num_elements: int, length: int, stride: int) -> tuple[np.ndarray, np
 
 
 def cut(sequences: Sequence[np.ndarray], length: int, stride: int) -> dict[str, np.ndarray]:
-    """Windows over each of many sequences, those shorter than a window padded with 0 at the end.
-
-    Args:
-      sequences: arrays [T_n, *value] of one type.
-      length: T of a window; `stride` as in `windows`.
+    """Windows of T elements over each of many sequences [T_n, *value], those shorter padded with 0 at the end.
 
     Returns:
       `x[W, T, *value]`, `mask[W, T]` (bool, False for padding and context), `owner[W]`, the sequence of each window.
     """
-    places = [windows(len(sequence), length, stride) for sequence in sequences]
-    owner = np.repeat(np.arange(len(sequences)), [len(starts) for starts, _ in places])
-    x = np.zeros((len(owner), length, *sequences[0].shape[1:]), sequences[0].dtype)
-    mask = np.zeros((len(owner), length), bool)
-    spots = [(start, skip) for starts, skips in places for start, skip in zip(starts, skips, strict=True)]
-    for row, (n, (start, skip)) in enumerate(zip(owner, spots, strict=True)):
-        part = sequences[int(n)][start : start + length]
+    places = ((n, windows(len(sequence), length, stride)) for n, sequence in enumerate(sequences))
+    spots = [(n, start, skip) for n, found in places for start, skip in zip(*found, strict=True)]
+    x = np.zeros((len(spots), length, *sequences[0].shape[1:]), sequences[0].dtype)
+    mask = np.zeros((len(spots), length), bool)
+    for row, (n, start, skip) in enumerate(spots):
+        part = sequences[n][start : start + length]
         x[row, : len(part)] = part
         mask[row, skip : len(part)] = True
-    return {"x": x, "mask": mask, "owner": owner}
+    return {"x": x, "mask": mask, "owner": np.array([n for n, _, _ in spots])}
 
 
 class RandomWindows:

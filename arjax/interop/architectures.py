@@ -1,21 +1,15 @@
-"""GPT-2 and Llama as options of `transformer`: the fields of their configs, and the parameters of their tensors.
-
-A tensor of a layer or of the whole model is an `Entry`: its name, the parameters concatenated in it along the last
-axis, and whether it is stored with outputs first.
-"""
+"""GPT-2 and Llama as options of `transformer`: the fields of their configs, and the parameters of their tensors."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from arjax.core.errors import UserError
 from arjax.core.values import check_type
 
 Config = Mapping[str, Any]
-#: (tensor, parameters, transposed)
-Entry = tuple[str, tuple[str, ...], bool]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,43 +17,68 @@ class Architecture:
     """A family of models of the `transformers` library.
 
     Attributes:
-      model_type: `model_type` in config.json.
-      class_name: the class that has a readout.
+      model_type, class_name: in config.json; the class is the one that has a readout.
       defaults: values of fields that a config.json may leave out.
-      required: values without which the network would be another one.
+      required: fields with another value than the default make another network.
       fixed: options of `transformer` that all models of the family share.
-      options: config -> options.
-      config: (options, number of sites) -> config.
-      length: the config's field for the number of positions.
+      fields: options of `transformer` -> the fields with the same value.
+      activation, mlp_size, length: the fields of the activation, of the hidden units, and of the number of positions.
+      own_options: config -> the other options.
+      own_config: (options, number of sites) -> the other fields.
       prefix: of all tensors but the readout.
-      embedding: name of the table of the tokens.
-      positions: name of the table of positions, "" for none.
+      embedding, positions: names of the tables of the tokens and of the positions, "" for none.
+      outputs_first: whether kernels are stored transposed.
       layer_prefix: of the tensors of layer {i}.
-      layer: tensors of each layer.
-      last: tensors behind the layers.
+      layer: modules of each layer -> the parts here whose parameters are concatenated there, along the last axis.
+      last: modules behind the layers, likewise.
     """
 
     model_type: str
     class_name: str
     defaults: Config
-    required: Mapping[str, tuple]
+    required: tuple[str, ...]
     fixed: Mapping[str, Any]
-    options: Callable[[Config], dict[str, Any]]
-    config: Callable[[Mapping[str, Any], int], dict[str, Any]]
+    fields: Mapping[str, str]
+    activation: str
+    mlp_size: str
     length: str
+    own_options: Callable[[Config], dict[str, Any]]
+    own_config: Callable[[Mapping[str, Any], int], dict[str, Any]]
     prefix: str
     embedding: str
     positions: str
+    outputs_first: bool
     layer_prefix: str
-    layer: tuple[Entry, ...]
-    last: tuple[Entry, ...]
+    layer: Mapping[str, tuple[str, ...]]
+    last: Mapping[str, tuple[str, ...]]
+
+    def options(self, config: Config) -> dict[str, Any]:
+        """The options of `transformer`."""
+        shared = {option: config[field] for option, field in self.fields.items()}
+        shared["activation"] = translated(config[self.activation], ACTIVATIONS)
+        return {**self.fixed, **shared, **self.own_options(config)}
+
+    def config(self, options: Mapping[str, Any], num_sites: int) -> dict[str, Any]:
+        """The fields of config.json that describe the network."""
+        shared = {field: options[option] for option, field in self.fields.items()}
+        shared[self.activation] = translated(options["activation"], ACTIVATION_NAMES)
+        shared[self.mlp_size] = options["mlp_size"] or options["mlp_ratio"] * options["width"]
+        return {self.length: num_sites, **shared, **self.own_config(options, num_sites)}
+
+    def tensors(self, modules: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, list[str], bool]]:
+        """The tensors of some modules: name, paths of the parameters in it, whether it is stored transposed."""
+        for name, parts in modules.items():
+            is_norm = parts[0].endswith("norm")
+            weight = "scale" if is_norm else "kernel"
+            yield f"{name}.weight", [f"{part}/{weight}" for part in parts], self.outputs_first and not is_norm
+            if self.fixed["use_bias"]:
+                yield f"{name}.bias", [f"{part}/bias" for part in parts], False
 
 
 #: Names of activations there -> here. Their "gelu" is the exact one, which does not exist here.
 ACTIVATIONS = {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "relu": "relu", "silu": "silu", "swish": "silu"}
 #: Here -> there.
 ACTIVATION_NAMES = {"gelu": "gelu_new", "relu": "relu", "silu": "silu"}
-
 
 #: Fields that may be null, and examples of their other values; `rope_parameters` may have the `rope_theta`.
 NULLABLE = {"n_inner": 1, "num_key_value_heads": 1, "head_dim": 1, "rope_parameters": {}, "rope_scaling": {}}
@@ -93,32 +112,9 @@ def translated(name: str, table: Mapping[str, str]) -> str:
     return table[name]
 
 
-def _gpt2_options(config: Config) -> dict[str, Any]:
-    return {
-        "width": config["n_embd"],
-        "num_layers": config["n_layer"],
-        "num_heads": config["n_head"],
-        "mlp_size": config["n_inner"] or 4 * config["n_embd"],
-        "activation": translated(config["activation_function"], ACTIVATIONS),
-        "norm_epsilon": config["layer_norm_epsilon"],
-        "tie_embeddings": config["tie_word_embeddings"],
-    }
-
-
 def _gpt2_config(options: Mapping[str, Any], num_sites: int) -> dict[str, Any]:
-    return {
-        "n_positions": num_sites,
-        "n_ctx": num_sites,
-        "n_embd": options["width"],
-        "n_layer": options["num_layers"],
-        "n_head": options["num_heads"],
-        "n_inner": options["mlp_size"] or options["mlp_ratio"] * options["width"],
-        "activation_function": translated(options["activation"], ACTIVATION_NAMES),
-        "layer_norm_epsilon": options["norm_epsilon"],
-        "embd_pdrop": options["dropout"],
-        "resid_pdrop": options["dropout"],
-        "attn_pdrop": 0.0,
-    }
+    dropout = options["dropout"]
+    return {"n_ctx": num_sites, "embd_pdrop": dropout, "resid_pdrop": dropout, "attn_pdrop": 0.0}
 
 
 def _llama_options(config: Config) -> dict[str, Any]:
@@ -134,31 +130,18 @@ def _llama_options(config: Config) -> dict[str, Any]:
     heads, width = config["num_attention_heads"], config["hidden_size"]
     groups, head_size = config["num_key_value_heads"] or heads, config["head_dim"] or width // heads
     return {
-        "width": width,
-        "num_layers": config["num_hidden_layers"],
-        "num_heads": heads,
         "num_kv_heads": 0 if groups == heads else groups,
         "head_size": 0 if head_size * heads == width else head_size,
         "mlp_size": config["intermediate_size"],
-        "activation": translated(config["hidden_act"], ACTIVATIONS),
-        "norm_epsilon": config["rms_norm_eps"],
         "rotary_base": float(rope["rope_theta"]),
         "rotary_scaling": tuple(float(rope[key]) for key in scaling) if kind == "llama3" else (),
-        "tie_embeddings": config["tie_word_embeddings"],
     }
 
 
 def _llama_config(options: Mapping[str, Any], num_sites: int) -> dict[str, Any]:
     config = {
-        "max_position_embeddings": num_sites,
-        "hidden_size": options["width"],
-        "num_hidden_layers": options["num_layers"],
-        "num_attention_heads": options["num_heads"],
         "num_key_value_heads": options["num_kv_heads"] or options["num_heads"],
         "head_dim": options["head_size"] or options["width"] // options["num_heads"],
-        "intermediate_size": options["mlp_size"] or options["mlp_ratio"] * options["width"],
-        "hidden_act": translated(options["activation"], ACTIVATION_NAMES),
-        "rms_norm_eps": options["norm_epsilon"],
         "rope_theta": options["rotary_base"],
         "attention_bias": False,
         "mlp_bias": False,
@@ -188,11 +171,7 @@ GPT2 = Architecture(
         "scale_attn_by_inverse_layer_idx": False,
         "add_cross_attention": False,
     },
-    required={
-        "scale_attn_weights": (True,),
-        "scale_attn_by_inverse_layer_idx": (False,),
-        "add_cross_attention": (False,),
-    },
+    required=("scale_attn_weights", "scale_attn_by_inverse_layer_idx", "add_cross_attention"),
     fixed={
         "position": "learned",
         "target_position": False,
@@ -203,28 +182,32 @@ GPT2 = Architecture(
         "mlp_kind": "plain",
         "use_bias": True,
     },
-    options=_gpt2_options,
-    config=_gpt2_config,
+    fields={
+        "width": "n_embd",
+        "num_layers": "n_layer",
+        "num_heads": "n_head",
+        "norm_epsilon": "layer_norm_epsilon",
+        "tie_embeddings": "tie_word_embeddings",
+    },
+    activation="activation_function",
+    mlp_size="n_inner",
     length="n_positions",
+    own_options=lambda config: {"mlp_size": config["n_inner"] or 4 * config["n_embd"]},
+    own_config=_gpt2_config,
     prefix="transformer.",
     embedding="wte.weight",
     positions="wpe.weight",
+    outputs_first=False,
     layer_prefix="h.{i}.",
-    layer=(
-        ("ln_1.weight", ("attention_norm/scale",), False),
-        ("ln_1.bias", ("attention_norm/bias",), False),
-        ("attn.c_attn.weight", ("attention/query/kernel", "attention/key/kernel", "attention/value/kernel"), False),
-        ("attn.c_attn.bias", ("attention/query/bias", "attention/key/bias", "attention/value/bias"), False),
-        ("attn.c_proj.weight", ("attention/out/kernel",), False),
-        ("attn.c_proj.bias", ("attention/out/bias",), False),
-        ("ln_2.weight", ("mlp_norm/scale",), False),
-        ("ln_2.bias", ("mlp_norm/bias",), False),
-        ("mlp.c_fc.weight", ("up/kernel",), False),
-        ("mlp.c_fc.bias", ("up/bias",), False),
-        ("mlp.c_proj.weight", ("down/kernel",), False),
-        ("mlp.c_proj.bias", ("down/bias",), False),
-    ),
-    last=(("ln_f.weight", ("norm/scale",), False), ("ln_f.bias", ("norm/bias",), False)),
+    layer={
+        "ln_1": ("attention_norm",),
+        "attn.c_attn": ("attention/query", "attention/key", "attention/value"),
+        "attn.c_proj": ("attention/out",),
+        "ln_2": ("mlp_norm",),
+        "mlp.c_fc": ("up",),
+        "mlp.c_proj": ("down",),
+    },
+    last={"ln_f": ("norm",)},
 )
 
 LLAMA = Architecture(
@@ -249,33 +232,37 @@ LLAMA = Architecture(
         "attention_bias": False,
         "mlp_bias": False,
     },
-    required={"attention_bias": (False,), "mlp_bias": (False,)},
-    fixed={
-        "position": "none",
-        "rotary": True,
-        "norm_kind": "rms",
-        "mlp_kind": "gated",
-        "use_bias": False,
+    required=("attention_bias", "mlp_bias"),
+    fixed={"position": "none", "rotary": True, "norm_kind": "rms", "mlp_kind": "gated", "use_bias": False},
+    fields={
+        "width": "hidden_size",
+        "num_layers": "num_hidden_layers",
+        "num_heads": "num_attention_heads",
+        "norm_epsilon": "rms_norm_eps",
+        "tie_embeddings": "tie_word_embeddings",
     },
-    options=_llama_options,
-    config=_llama_config,
+    activation="hidden_act",
+    mlp_size="intermediate_size",
     length="max_position_embeddings",
+    own_options=_llama_options,
+    own_config=_llama_config,
     prefix="model.",
     embedding="embed_tokens.weight",
     positions="",
+    outputs_first=True,
     layer_prefix="layers.{i}.",
-    layer=(
-        ("input_layernorm.weight", ("attention_norm/scale",), False),
-        ("self_attn.q_proj.weight", ("attention/query/kernel",), True),
-        ("self_attn.k_proj.weight", ("attention/key/kernel",), True),
-        ("self_attn.v_proj.weight", ("attention/value/kernel",), True),
-        ("self_attn.o_proj.weight", ("attention/out/kernel",), True),
-        ("post_attention_layernorm.weight", ("mlp_norm/scale",), False),
-        ("mlp.gate_proj.weight", ("gate/kernel",), True),
-        ("mlp.up_proj.weight", ("up/kernel",), True),
-        ("mlp.down_proj.weight", ("down/kernel",), True),
-    ),
-    last=(("norm.weight", ("norm/scale",), False),),
+    layer={
+        "input_layernorm": ("attention_norm",),
+        "self_attn.q_proj": ("attention/query",),
+        "self_attn.k_proj": ("attention/key",),
+        "self_attn.v_proj": ("attention/value",),
+        "self_attn.o_proj": ("attention/out",),
+        "post_attention_layernorm": ("mlp_norm",),
+        "mlp.gate_proj": ("gate",),
+        "mlp.up_proj": ("up",),
+        "mlp.down_proj": ("down",),
+    },
+    last={"norm": ("norm",)},
 )
 
 ARCHITECTURES = {architecture.model_type: architecture for architecture in (GPT2, LLAMA)}

@@ -21,7 +21,7 @@ from arjax.core.errors import UserError
 from arjax.core.files import user_path, write_json
 from arjax.core.integers import is_integer
 from arjax.core.spec import EventSpec
-from arjax.interop.architectures import ARCHITECTURES, Architecture, Entry, check_fields
+from arjax.interop.architectures import ARCHITECTURES, Architecture, check_fields
 from arjax.interop.tensors import SHARD_BYTES, TensorFolder, read_json, write_tensors
 from arjax.models import AutoregressiveModel, make_model
 from arjax.models.abilities import require
@@ -32,7 +32,9 @@ TABLE, NOTHING, POSITIONS = "tokens/value/table/embedding", "tokens/nothing", "t
 #: Options of `transformer` that leave the function as it is.
 FREE = ("dropout", "remat", "unroll")
 
+#: Parameters, and their shapes, by their paths.
 Flat = dict[str, np.ndarray]
+Shapes = dict[str, tuple[int, ...]]
 
 
 def load_huggingface(
@@ -50,36 +52,38 @@ def load_huggingface(
       **options: `dropout`, `remat`, `unroll` of the network.
 
     Raises:
-      UserError: the model is neither GPT-2 nor Llama, or a variant of them that
-        `transformer` does not have; the folder is damaged: a field of config.json has another type, a tensor is missing
-        or of another shape, the index names a file outside the folder.
+      UserError: the model is neither GPT-2 nor Llama, or a variant of them that `transformer` does not have; the folder
+        is damaged: a field of config.json has another type, a tensor is missing or of another shape, the index names a
+        file outside the folder.
     """
     directory = user_path(directory)
     config = read_json(directory / "config.json")
     architecture = _architecture(config)
     config = {**architecture.defaults, **config}
     check_fields(config, architecture.defaults)
-    for field, values in architecture.required.items():
-        if config[field] not in values:
-            raise UserError(f"this model has {field}={config[field]}, of which `transformer` knows {values[0]} only")
+    for field in architecture.required:
+        if config[field] != (known := architecture.defaults[field]):
+            raise UserError(f"this model has {field}={config[field]}, of which `transformer` knows {known} only")
     if unknown := [name for name in options if name not in FREE]:
         raise UserError(f"a loaded model has its own {unknown[0]!r}; free are: {', '.join(FREE)}")
-    bos = _check_bos(config["bos_token_id"] if bos is None else bos, config["vocab_size"])
+    bos, vocab_size = config["bos_token_id"] if bos is None else bos, config["vocab_size"]
+    if not is_integer(bos) or not 0 <= bos < vocab_size:
+        raise UserError(f"a beginning-of-sequence token among the {vocab_size} tokens is needed, not bos={bos}")
     length = config[architecture.length] if length is None else length
     if not is_integer(length) or not 1 <= length <= config[architecture.length]:
         raise UserError(f"length must be between 1 and the model's {config[architecture.length]}, not {length}")
-    event = EventSpec((int(length),), kind="tokens", num_levels=config["vocab_size"])
-    options = {**architecture.fixed, **architecture.options(config), **options}
+    event = EventSpec((int(length),), kind="tokens", num_levels=vocab_size)
+    options = architecture.options(config) | options
     made = make_model(event, "transformer", conditional="categorical", dtype=dtype, **options)
     model = require(made, "conditionals", "a loaded model")
-    params = _read_params(TensorFolder(directory), architecture, _shapes(model), config, bos)
+    params = _read_params(TensorFolder(directory), architecture, _shapes(model), config, int(bos))
     return model, jax.tree.map(jnp.asarray, traverse_util.unflatten_dict(params, sep="/"))
 
 
 def save_huggingface(
     directory: str | Path, model: AutoregressiveModel, params: Any, *, shard_bytes: int = SHARD_BYTES
 ) -> None:
-    """Writes a folder that the `transformers` library loads as GPT2LMHeadModel or LlamaForCausalLM.
+    """Writes a folder that the `transformers` library loads as GPT2LMHeadModel or LlamaForCausalLM; refuses others.
 
     Their bos token is the token with the embedding of `nothing`, which exists in models that were loaded and not
     trained further. Else it is added as one more token, V: its logit is to be left out (see generation_config.json).
@@ -87,15 +91,13 @@ def save_huggingface(
     Args:
       directory: made where it does not exist; a model in it is replaced.
       model: a `transformer` with the options of GPT-2 or Llama, on a line of tokens in raster order.
-      params: its parameters.
       shard_bytes: largest size of a file.
-
-    Raises:
-      UserError: the model is none that these two classes can be.
     """
     _check_tokens(model)
     architecture, options = _fitting(model)
-    flat = _as_flat(params, _shapes(model))
+    flat = {path: np.asarray(leaf, np.float32) for path, leaf in traverse_util.flatten_dict(params, sep="/").items()}
+    if {path: leaf.shape for path, leaf in flat.items()} != _shapes(model):
+        raise UserError("these parameters are not those of the model")
     num_levels, (event_length,) = model.event.num_levels, model.event.grid_shape
     (same,) = np.nonzero((flat[TABLE] == flat[NOTHING]).all(-1))
     bos = int(same[0]) if len(same) else num_levels
@@ -105,7 +107,6 @@ def save_huggingface(
         "vocab_size": max(bos + 1, num_levels),
         "bos_token_id": bos,
         "eos_token_id": None,
-        "tie_word_embeddings": options["tie_embeddings"],
         "torch_dtype": "float32",
         **architecture.config(options, event_length),
     }
@@ -120,39 +121,27 @@ def save_huggingface(
 def _architecture(config: Mapping[str, Any]) -> Architecture:
     if "model_type" not in config:
         raise UserError("this config.json does not say its model_type")
-    if not isinstance(config["model_type"], str) or config["model_type"] not in ARCHITECTURES:
-        raise UserError(
-            f"models of the type {config['model_type']!r} cannot be read (there are: {', '.join(ARCHITECTURES)})"
-        )
-    return ARCHITECTURES[config["model_type"]]
+    kind = config["model_type"]
+    if not isinstance(kind, str) or kind not in ARCHITECTURES:
+        raise UserError(f"models of the type {kind!r} cannot be read (there are: {', '.join(ARCHITECTURES)})")
+    return ARCHITECTURES[kind]
 
 
-def _check_bos(bos: Any, vocab_size: int) -> int:
-    if not is_integer(bos) or not 0 <= bos < vocab_size:
-        raise UserError(f"a beginning-of-sequence token among the {vocab_size} tokens is needed, not bos={bos}")
-    return int(bos)
-
-
-def _shapes(model: AutoregressiveModel) -> dict[str, tuple[int, ...]]:
-    """Shape of each parameter by its path."""
+def _shapes(model: AutoregressiveModel) -> Shapes:
     shapes = traverse_util.flatten_dict(jax.eval_shape(model.init, jax.random.key(0)), sep="/")
     return {path: leaf.shape for path, leaf in shapes.items()}
 
 
-def _layer_entries(architecture: Architecture, num_layers: int) -> Iterator[tuple[int, Entry]]:
-    """The tensors of all layers: (layer, entry with its whole name and paths)."""
+def _of_layers(architecture: Architecture, num_layers: int) -> Iterator[tuple[int, str, list[str], bool]]:
+    """The tensors of all layers: layer, whole name, whole paths, whether it is stored transposed."""
     for i in range(num_layers):
-        for name, paths, transposed in architecture.layer:
-            whole = architecture.prefix + architecture.layer_prefix.format(i=i) + name
-            yield i, (whole, tuple(f"layers/{path}" for path in paths), transposed)
+        prefix = architecture.prefix + architecture.layer_prefix.format(i=i)
+        for name, paths, transposed in architecture.tensors(architecture.layer):
+            yield i, prefix + name, [f"layers/{path}" for path in paths], transposed
 
 
 def _read_params(
-    folder: TensorFolder,
-    architecture: Architecture,
-    shapes: Mapping[str, tuple[int, ...]],
-    config: Mapping[str, Any],
-    bos: int,
+    folder: TensorFolder, architecture: Architecture, shapes: Shapes, config: Mapping[str, Any], bos: int
 ) -> Flat:
     flat = {path: np.zeros(shape, np.float32) for path, shape in shapes.items()}
 
@@ -173,10 +162,10 @@ def _read_params(
         all_positions = (config[architecture.length], table.shape[1])
         (positions,) = read(architecture.prefix + architecture.positions, [all_positions])
         table[-1], table[:-2] = positions[0], positions[1 : len(table) - 1]
-    for i, (name, paths, transposed) in _layer_entries(architecture, shapes["layers/attention_norm/scale"][0]):
+    for i, name, paths, transposed in _of_layers(architecture, shapes["layers/attention_norm/scale"][0]):
         for path, part in zip(paths, read(name, [shapes[path][1:] for path in paths], transposed), strict=True):
             flat[path][i] = part
-    for name, (path,), transposed in architecture.last:
+    for name, (path,), transposed in architecture.tensors(architecture.last):
         (flat[path],) = read(architecture.prefix + name, [shapes[path]], transposed)
     if "out/kernel" in flat:
         (flat["out/kernel"],) = read("lm_head.weight", [shapes["out/kernel"]], transposed=True)
@@ -190,10 +179,10 @@ def _tensors(architecture: Architecture, flat: Flat, extra_token: bool) -> Itera
     if architecture.positions:
         positions = flat[POSITIONS]
         yield architecture.prefix + architecture.positions, np.concatenate([positions[-1:], positions[:-2]])
-    for i, (name, paths, transposed) in _layer_entries(architecture, len(flat["layers/attention_norm/scale"])):
+    for i, name, paths, transposed in _of_layers(architecture, len(flat["layers/attention_norm/scale"])):
         tensor = np.concatenate([flat[path][i] for path in paths], axis=-1)
         yield name, tensor.T if transposed else tensor
-    for name, (path,), _ in architecture.last:
+    for name, (path,), _ in architecture.tensors(architecture.last):
         yield architecture.prefix + name, flat[path]
     if "out/kernel" in flat:
         if "out/bias" in flat and flat["out/bias"].any():
@@ -215,9 +204,8 @@ def _check_tokens(model: AutoregressiveModel) -> None:
 
 def _fitting(model: AutoregressiveModel) -> tuple[Architecture, dict[str, Any]]:
     """The architecture that has the options of the network, and the options."""
-    fields = {field.name for field in dataclasses.fields(model.network)}
-    names = [name for name in NETWORKS.options("transformer") if name in fields]
-    options = {name: getattr(model.network, name) for name in names}
+    own = {field.name: getattr(model.network, field.name) for field in dataclasses.fields(model.network)}
+    options = {name: own[name] for name in NETWORKS.options("transformer") if name in own}
     lacking = {}
     for architecture in ARCHITECTURES.values():
         wrong = [f"{name}={value!r}" for name, value in architecture.fixed.items() if options[name] != value]
@@ -226,10 +214,3 @@ def _fitting(model: AutoregressiveModel) -> tuple[Architecture, dict[str, Any]]:
         lacking[architecture.model_type] = wrong
     needs = "; ".join(f"as {name} it would need {', '.join(wrong)}" for name, wrong in lacking.items())
     raise UserError(f"this model cannot be saved in this form: {needs}")
-
-
-def _as_flat(params: Any, shapes: Mapping[str, tuple[int, ...]]) -> Flat:
-    flat = {path: np.asarray(leaf, np.float32) for path, leaf in traverse_util.flatten_dict(params, sep="/").items()}
-    if {path: leaf.shape for path, leaf in flat.items()} != dict(shapes):
-        raise UserError("these parameters are not those of the model")
-    return flat

@@ -58,9 +58,7 @@ class SavedModel(NamedTuple):
 def save_model(path: str | os.PathLike, saved: SavedModel) -> Path:
     """Writes the file, at once: a file of that name is replaced, or left as it was when the disk refuses.
 
-    Raises:
-      UserError: the disk refuses, the parameters are not those of the model, or a part of
-        the model is not registered.
+    Raises `UserError` then, for parameters of another model, or where a part of the model is not registered.
     """
     path = user_path(path)
     check_params(saved.model.param_shapes, saved.params)
@@ -83,9 +81,8 @@ def save_model(path: str | os.PathLike, saved: SavedModel) -> Path:
 def load_model(path: str | os.PathLike) -> SavedModel:
     """Reads a file that `save_model` has written.
 
-    Raises:
-      UserError: there is no such file; it is damaged, or was not written by arjax; or the
-        model has a part that is not registered here.
+    Raises `UserError` where there is no such file; it is damaged, or was not written by arjax; or the model has a part
+    that is not registered here.
     """
     path = user_path(path)
     if not path.is_file():
@@ -93,21 +90,18 @@ def load_model(path: str | os.PathLike) -> SavedModel:
     with open_tensors(path) as file:
         text = (file.metadata() or {}).get(KEY)
         if text is None:
-            raise UserError(
-                f"{str(path)!r} was not written by arjax: it does not say which model its tensors belong to"
-            )
+            reason = "it does not say which model its tensors belong to"
+            raise UserError(f"{str(path)!r} was not written by arjax: {reason}")
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dict
     content = _content(path, text, tensors)
     if content.get("format") != FORMAT:
-        raise UserError(
-            f"{str(path)!r} was written by arjax {content.get('version')}, whose files this version cannot read"
-        )
+        version = content.get("version")
+        raise UserError(f"{str(path)!r} was written by arjax {version}, whose files this version cannot read")
     try:
         return _saved(JsonObject(content, "the metadata"), tensors)
     except UnknownNameError as error:
-        raise UserError(
-            f"import the module with your components first: the model in {str(path)!r} has an {error}"
-        ) from error
+        remedy = "import the module with your components first"
+        raise UserError(f"{remedy}: the model in {str(path)!r} has an {error}") from error
     except UserError as error:
         raise UserError(f"{str(path)!r} does not hold a model that this version can make: {error}") from error
     except MemoryError as error:
@@ -121,12 +115,10 @@ def _saved(content: JsonObject, tensors: Mapping[str, np.ndarray]) -> SavedModel
     """
     description, about = content.take("model", dict), content.take("about", dict)
     _check_sizes(description, tensors)
-    groups: dict[str, dict[str, np.ndarray]] = {"params": {}, "rest": {}, "model": {}}
-    for name, array in tensors.items():
-        group = "rest" if name in ("shift", "scale") else "params" if name.startswith("params/") else "model"
-        groups[group][name.removeprefix("params/")] = array
-    model = rebuild(description, groups["model"])
-    params: dict[str, Any] = dict(groups["params"])
+    of_params = {name: array for name, array in tensors.items() if name.startswith("params/")}
+    others = tensors.keys() - of_params.keys() - {"shift", "scale"}
+    model = rebuild(description, {name: tensors[name] for name in others})
+    params: dict[str, Any] = {name.removeprefix("params/"): array for name, array in of_params.items()}
     shapes = traverse_util.flatten_dict(model.param_shapes, sep="/", keep_empty_nodes=True)
     for name, leaf in shapes.items():
         if leaf is traverse_util.empty_node:  # no tensor tells of them
@@ -138,7 +130,7 @@ def _saved(content: JsonObject, tensors: Mapping[str, np.ndarray]) -> SavedModel
     check_params(model.param_shapes, params)
     params = jax.tree.map(jax.numpy.asarray, params)
     model.check_trained(params)
-    shift, scale = (groups["rest"].get(name) for name in ("shift", "scale"))
+    shift, scale = tensors.get("shift"), tensors.get("scale")
     _check_units(model, shift, scale)
     return SavedModel(model, params, shift, scale, about)
 
@@ -167,12 +159,11 @@ def _check_units(model: Model, shift: np.ndarray | None, scale: np.ndarray | Non
     """Raises `UserError` unless both are there for the event of the model, or neither."""
     if shift is None and scale is None:
         return
+    shape = model.event.shape
     for name, array in (("shift", shift), ("scale", scale)):
-        # Files of earlier versions hold float32.
-        fits = array is not None and array.dtype in (np.float32, np.float64) and array.shape == model.event.shape
-        if array is None or not fits or model.event.is_discrete:
-            wanted = f"float64{list(model.event.shape)}"
-            raise UserError(f"shift and scale are two tensors {wanted} of real data, and {name!r} is none")
+        types = (np.float32, np.float64)  # files of earlier versions hold float32
+        if array is None or array.dtype not in types or array.shape != shape or model.event.is_discrete:
+            raise UserError(f"shift and scale are two tensors float64{list(shape)} of real data, and {name!r} is none")
         if not np.isfinite(array).all() or (name == "scale" and (array <= 0).any()):
             raise UserError(f"the tensor {name!r} must hold finite numbers, and scale positive ones")
 

@@ -23,14 +23,11 @@ class TensorFolder:
     """Reads single tensors of a folder, by name: a model need not fit into memory twice."""
 
     def __init__(self, directory: Path):
-        """Looks for `model.safetensors`, then for an index of shards.
-
-        Raises:
-          UserError: the folder has neither file, or one that is damaged.
-        """
+        """Looks for `model.safetensors`, then for an index of shards; `UserError` for neither, or a damaged one."""
         self._directory = directory
         if (directory / WHOLE).exists():
-            self._files = dict.fromkeys(_names(directory / WHOLE), WHOLE)
+            with open_tensors(directory / WHOLE) as file:
+                self._files = dict.fromkeys(file.keys(), WHOLE)
         elif (directory / INDEX).exists():
             self._files = _weight_map(directory / INDEX)
         else:
@@ -46,7 +43,10 @@ class TensorFolder:
         path = self._directory / self._files[name]
         if not path.exists():
             raise UserError(f"{str(self._directory)!r} lacks the file {path.name!r}, which its index names")
-        tensor = _read(path, name)
+        with open_tensors(path) as file:
+            if name not in list(file.keys()):
+                raise UserError(f"{str(path)!r} lacks the tensor {name!r}, for which the index names it")
+            tensor = file.get_tensor(name).astype(np.float32)
         if tensor.shape != shape:
             raise UserError(f"the tensor {name!r} has the shape {tensor.shape}, where config.json asks for {shape}")
         return tensor
@@ -58,7 +58,7 @@ def write_tensors(directory: Path, tensors: Mapping[str, np.ndarray], shard_byte
         (directory / stale).unlink(missing_ok=True)
     shards = list(_shards(tensors, shard_bytes))
     total = len(shards)
-    names = [WHOLE] if total == 1 else [f"model-{i:05d}-of-{total:05d}.safetensors" for i in range(1, total + 1)]
+    names = [f"model-{i:05d}-of-{total:05d}.safetensors" for i in range(1, total + 1)] if total > 1 else [WHOLE]
     for name, shard in zip(names, shards, strict=True):
         contiguous = {key: np.ascontiguousarray(value) for key, value in shard.items()}
         save_file(contiguous, directory / name, metadata={"format": "pt"})
@@ -70,12 +70,11 @@ def write_tensors(directory: Path, tensors: Mapping[str, np.ndarray], shard_byte
 
 def read_json(path: Path) -> dict:
     """The object in a JSON file; raises `UserError` when there is none."""
-    value = read_json_object(path)
-    if value is None:
-        if path.exists():
-            raise UserError(f"{str(path)!r} does not hold a JSON object")
-        raise UserError(f"{str(path.parent)!r} has no file {path.name!r}")
-    return value
+    if (value := read_json_object(path)) is not None:
+        return value
+    if path.exists():
+        raise UserError(f"{str(path)!r} does not hold a JSON object")
+    raise UserError(f"{str(path.parent)!r} has no file {path.name!r}")
 
 
 def _weight_map(path: Path) -> dict[str, str]:
@@ -97,19 +96,6 @@ def open_tensors(path: Path) -> Iterator[Any]:
             yield file
     except (SafetensorError, OSError) as error:
         raise UserError(f"{str(path)!r} is not a readable safetensors file: {error}") from error
-
-
-def _read(path: Path, name: str) -> np.ndarray:
-    with open_tensors(path) as file:
-        names = file.keys()
-        if name not in names:
-            raise UserError(f"{str(path)!r} lacks the tensor {name!r}, for which the index names it")
-        return file.get_tensor(name).astype(np.float32)
-
-
-def _names(path: Path) -> list[str]:
-    with open_tensors(path) as file:
-        return list(file.keys())
 
 
 def _shards(tensors: Mapping[str, np.ndarray], shard_bytes: int) -> Iterator[dict[str, np.ndarray]]:

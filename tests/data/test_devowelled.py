@@ -48,8 +48,8 @@ def test_sizes_below_one(option):
 
 
 def test_long_fragments_are_left_out(monkeypatch):
-    rows = {split: [{"text": TEXT.encode()}] for split in ("train", "validation", "test")}
-    monkeypatch.setattr(devowelled, "read_splits", lambda *_, **__: rows)
+    texts = dict.fromkeys(("train", "validation", "test"), TEXT)
+    monkeypatch.setattr(devowelled, "shakespeare", lambda data_dir: texts)
     dataset = make_dataset("devowelled_shakespeare", max_length=14)
     test = dataset.splits["test"].arrays.x
     assert [dataset.decode(row) for row in test] == ["me speak.", "Speak, speak."]

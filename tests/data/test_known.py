@@ -11,7 +11,7 @@ from scipy import special
 
 from arjax.core.errors import UserError
 from arjax.data import make_dataset
-from arjax.data.draws import SPLITS
+from arjax.data.sources import SPLITS
 from arjax.testing.statistics import LEAST_P, chi_square
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from arjax.core.errors import UserError
 from arjax.data import make_dataset
+from arjax.data.base import split_sizes
 from arjax.data.batches import eval_batches, train_index_block
-from arjax.data.draws import split_sizes
-from arjax.data.own_text import ends_of_parts
+from arjax.data.text import ends_of_parts
 from arjax.data.windows import RandomWindows, windows
 
 SMALL = {"num_examples": 40}

@@ -5,8 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from arjax.data.batches import train_index_block
-from arjax.data.permutation import LARGEST_SHUFFLE, pseudo_random_permutation, round_keys, shuffled
+from arjax.data.batches import LARGEST_SHUFFLE, pseudo_random_permutation, round_keys, shuffled, train_index_block
 
 LARGE = LARGEST_SHUFFLE + 5
 

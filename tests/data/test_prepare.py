@@ -12,7 +12,6 @@ import pytest
 
 from arjax.cli.command_line import tell_mistakes
 from arjax.core.errors import UserError
-from arjax.data import downloads
 from arjax.data import prepare as preparing
 from arjax.data.prepare import known_names, prepare
 
@@ -27,7 +26,7 @@ def answers(monkeypatch):
             raise urllib.error.URLError("no network")
         return io.BytesIO(pages[url])
 
-    monkeypatch.setattr(downloads.urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr(preparing.urllib.request, "urlopen", urlopen)
     return pages
 
 
@@ -75,8 +74,8 @@ def test_a_download_is_prepared_and_kept(answers, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", [name for name in known_names() if name not in preparing.STOCK and "/" not in name])
 def test_every_download_has_a_checksum(name):
-    configs, raw_of = preparing.OWN[name]
-    for raw in map(raw_of, configs):
+    for config in preparing.OWN[name][1]:
+        raw = preparing.raw_of(name, config)
         kind, _, digits = preparing.CHECKSUMS[raw.url.rsplit("/", 1)[1]].partition(":")
         assert len(bytes.fromhex(digits)) == {"sha256": 32, "git": 20}[kind]
 
@@ -85,15 +84,15 @@ def test_both_kinds_of_checksums(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"what is up, doc?")
     name = "git:bd9dbf5aae1a3862dd1526723246b20206e5fc37"  # the example of the book "Pro Git"
-    assert downloads.has_checksum(path, name) and downloads.has_checksum(path, sha256(b"what is up, doc?"))
+    assert preparing.has_checksum(path, name) and preparing.has_checksum(path, sha256(b"what is up, doc?"))
     path.write_bytes(b"what is up, dog?")
-    assert not downloads.has_checksum(path, name) and not downloads.has_checksum(path, sha256(b"what is up, doc?"))
+    assert not preparing.has_checksum(path, name) and not preparing.has_checksum(path, sha256(b"what is up, doc?"))
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://example.org/x", "data:,x", "/etc/passwd", "FILE:/x"])
 def test_other_addresses_are_not_opened(url, tmp_path):
     with pytest.raises(UserError, match="only http and https addresses are downloaded"):
-        downloads.download(url, tmp_path / "file", sha256(b""))
+        preparing.download(url, tmp_path / "file", sha256(b""))
     assert not (tmp_path / "file").exists()
 
 

@@ -85,6 +85,12 @@ def test_numbers_that_float64_merges_are_levels_of_their_own_and_no_real_values(
     assert make_dataset("table", path=rare).event.kind == "real"
 
 
+def test_words_of_thousands_of_digits_are_words(write):
+    path = write(bits=["01" * 2500, "10" * 2500] * 30, a=[i * 0.37 for i in range(60)])
+    dataset = make_dataset("table", path=path, mixed=True, kinds=("bits:tokens",))
+    assert dataset.event.columns[0] == EventSpec((), (), "binary", 2)
+
+
 def test_options_that_choose_columns(write):
     path = write(key=range(9), a=[i * 0.37 for i in range(9)])
     for options, sentence in (

@@ -18,15 +18,15 @@ DATA_FAULTS = (
     Fault(
         "identifiers of which no two are one float64 are measurements",
         "data/table_columns.py",
-        "if is_other or _merges(numbers):",
-        "if _merges(numbers):",
+        "(one_each and min(map(abs, numbers)) >= FIRST_MERGED) or column.merges",
+        "column.merges",
         (_doubts + "test_identifiers_are_named_and_refused_or_left_out",),
     ),
     Fault(
         "words that are stated are numbers where they can be",
         "data/table_columns.py",
-        "are_numbers = not as_words and all(map(is_number, own))",
-        "are_numbers = all(map(is_number, own))",
+        "are_numbers = not as_words and self.is_numeric",
+        "are_numbers = self.is_numeric",
         (_doubts + "test_as_words_they_are_kept_as_they_are_written",),
     ),
     Fault(
@@ -52,9 +52,9 @@ DATA_FAULTS = (
     ),
     Fault(
         "a copy of the training file is another file",
-        "data/split_files.py",
-        "return own.samefile(other) or filecmp.cmp(own, other, shallow=False)",
-        "return own.samefile(other)",
+        "data/sources.py",
+        "a.samefile(b) or filecmp.cmp(a, b, shallow=False) for",
+        "a.samefile(b) for",
         (_splits + "test_two_splits_of_one_content_are_refused",),
     ),
     Fault(

@@ -145,7 +145,7 @@ MODEL_FAULTS = (
     _plane("a density of points on a line", "math.log(2 * math.pi * noise**2)", "math.log(2 * math.pi * noise**2) / 2"),
     Fault(
         "draws that do not depend on the seed of the data set",
-        "data/draws.py",
+        "data/base.py",
         "draw(np.random.default_rng((seed, i)), size)",
         "draw(np.random.default_rng((0, i)), size)",
         (_PLANE + "test_seeds_and_splits_differ",),

@@ -44,7 +44,7 @@ SAFETY_FAULTS = (
     ),
     Fault(
         "a graph in a file may have edges from later steps",
-        "interop/reader.py",
+        "interop/description.py",
         "or (parents & ~(step_D[None, :] < step_D[:, None])).any()",
         "or False",
         (_forged + "test_tensors_are_those_that_arjax_writes",),

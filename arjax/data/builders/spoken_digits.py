@@ -11,22 +11,14 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from arjax.core.errors import UserError
+from arjax.data.builders import OwnBuilder
+from arjax.data.speech import SAMPLE_RATE
 
-SAMPLE_RATE = 8000
 # Recordings 0 to 4 of each digit and speaker are the official test split; 5 to 9 are ours for validation.
-SIZES = (2000, 250, 250)
+SIZES = {"": (2000, 250, 250)}
+FILES = {"": ("recordings",)}
+URL = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/v1.0.9.tar.gz"
 _NAME = re.compile(r"(\d)_([a-z]+)_(\d+)\.wav")
-_CITATION = """\
-@misc{jackson2016fsdd,
-  title={Free Spoken Digit Dataset},
-  author={Jackson, Zohar and Souza, C{\\'e}sar and Flaks, Jason and Pan, Yuxin and Nicolas, Hereman and Thite, Adhish},
-  year={2016}
-}"""
-
-
-def split_of(index: int) -> str:
-    """The split of a recording by its index: 0 to 4 test, 5 to 9 validation, the rest train."""
-    return "test" if index < 5 else "validation" if index < 10 else "train"
 
 
 def read_wav(path: Path) -> np.ndarray:
@@ -42,25 +34,21 @@ def read_wav(path: Path) -> np.ndarray:
     return np.frombuffer(samples, np.dtype("<i2")).astype(np.int16)
 
 
-class SpokenDigits(tfds.core.GeneratorBasedBuilder):
+class SpokenDigits(OwnBuilder):
     """One recording, int16[T], with its digit and speaker, from files named `{digit}_{speaker}_{index}.wav`."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    HOMEPAGE = "https://github.com/Jakobovski/free-spoken-digit-dataset"
+    CITATION = """\
+@misc{jackson2016fsdd,
+  title={Free Spoken Digit Dataset},
+  author={Jackson, Zohar and Souza, C{\\'e}sar and Flaks, Jason and Pan, Yuxin and Nicolas, Hereman and Thite, Adhish},
+  year={2016}
+}"""
     MANUAL_DOWNLOAD_INSTRUCTIONS = "The folder recordings of github.com/Jakobovski/free-spoken-digit-dataset 1.0.9."
 
     def _info(self) -> tfds.core.DatasetInfo:
-        features = {
-            "audio": tfds.features.Tensor(shape=(None,), dtype=np.int16),
-            "label": tfds.features.ClassLabel(num_classes=10),
-            "speaker": tfds.features.Text(),
-        }
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=__doc__,
-            features=tfds.features.FeaturesDict(features),
-            homepage="https://github.com/Jakobovski/free-spoken-digit-dataset",
-            citation=_CITATION,
-        )
+        audio, label = tfds.features.Tensor(shape=(None,), dtype=np.int16), tfds.features.ClassLabel(num_classes=10)
+        return self._described(audio=audio, label=label, speaker=tfds.features.Text())
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         paths: dict[str, list[Path]] = {"train": [], "validation": [], "test": []}
@@ -68,9 +56,9 @@ class SpokenDigits(tfds.core.GeneratorBasedBuilder):
             match = _NAME.fullmatch(path.name)
             if not match:
                 raise UserError(f"{path} must be named digit_speaker_index.wav")
-            paths[split_of(int(match[3]))].append(path)
-        empty = [split for split, files in paths.items() if not files]
-        if empty:
+            index = int(match[3])
+            paths["test" if index < 5 else "validation" if index < 10 else "train"].append(path)
+        if empty := [split for split, files in paths.items() if not files]:
             raise UserError(f"{dl_manager.manual_dir}/recordings has no recording of the {empty[0]} split")
         return {split: self._generate_examples(files) for split, files in paths.items()}
 

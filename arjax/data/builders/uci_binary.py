@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 
 from arjax.core.errors import UserError
 from arjax.core.files import read_arrays
+from arjax.data.builders import OwnBuilder
 
 # Dimensions, then rows of train, validation and test (Germain et al. 2015, appendix; NIPS is NIPS-0-12).
 SHAPES = {
@@ -20,19 +21,22 @@ SHAPES = {
     "nips": (500, 400, 100, 1240),
     "ocr_letters": (128, 32152, 10000, 10000),
 }
+SIZES = {name: shape[1:] for name, shape in SHAPES.items()}
+FILES = {name: (f"{name}.npz",) for name in SHAPES}
+URL = "https://raw.githubusercontent.com/mgermain/MADE/master/datasets/{file}"
 _KEYS = {"train": "train_data", "validation": "valid_data", "test": "test_data"}
-_CITATION = """\
+
+
+class UciBinary(OwnBuilder):
+    """Rows of 0/1 in one file per set, with the keys `train_data`, `valid_data` and `test_data`."""
+
+    HOMEPAGE = "https://github.com/mgermain/MADE"
+    CITATION = """\
 @inproceedings{germain2015made,
   title={MADE: Masked Autoencoder for Distribution Estimation},
   author={Germain, Mathieu and Gregor, Karol and Murray, Iain and Larochelle, Hugo},
   booktitle={ICML}, year={2015}
 }"""
-
-
-class UciBinary(tfds.core.GeneratorBasedBuilder):
-    """Rows of 0/1 in one file per set, with the keys `train_data`, `valid_data` and `test_data`."""
-
-    VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [
         tfds.core.BuilderConfig(name=name, description=f"{name}: {shape[0]} binary dimensions")
         for name, shape in SHAPES.items()
@@ -40,18 +44,12 @@ class UciBinary(tfds.core.GeneratorBasedBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = "The .npz files of the folder datasets of github.com/mgermain/MADE."
 
     def _info(self) -> tfds.core.DatasetInfo:
-        dims = SHAPES[self.builder_config.name][0]
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=__doc__,
-            features=tfds.features.FeaturesDict({"x": tfds.features.Tensor(shape=(dims,), dtype=np.uint8)}),
-            homepage="https://github.com/mgermain/MADE",
-            citation=_CITATION,
-        )
+        shape = SHAPES[self.builder_config.name][:1]
+        return self._described(x=tfds.features.Tensor(shape=shape, dtype=np.uint8))
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        path = Path(dl_manager.manual_dir) / f"{self.builder_config.name}.npz"
-        dims = SHAPES[self.builder_config.name][0]
+        name = self.builder_config.name
+        path, dims = Path(dl_manager.manual_dir) / FILES[name][0], SHAPES[name][0]
         arrays = read_arrays(path, tuple(_KEYS.values()))
         for key, x in arrays.items():
             if x.ndim != 2 or x.shape[1] != dims or not len(x) or not np.isin(x, (0, 1)).all():

@@ -12,17 +12,13 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from arjax.core.errors import UserError
+from arjax.data.builders import OwnBuilder
 
-FILES = ("winequality-red.csv", "wine_quality_red.tsv.gz")  # as UCI and as PMLB publish the same rows
+FILES = {"": ("winequality-red.csv", "wine_quality_red.tsv.gz")}  # as UCI and as PMLB publish the same rows
+URL = "https://archive.ics.uci.edu/ml/machine-learning-databases/wine-quality/{file}"
 COLUMNS = 12
-SIZES = (1279, 160, 160)
+SIZES = {"": (1279, 160, 160)}
 SPLIT_SEED = 0
-_CITATION = """\
-@article{cortez2009modeling,
-  title={Modeling wine preferences by data mining from physicochemical properties},
-  author={Cortez, Paulo and Cerdeira, Ant{\\'o}nio and Almeida, Fernando and Matos, Telmo and Reis, Jos{\\'e}},
-  journal={Decision Support Systems}, year={2009}
-}"""
 
 
 def read_table(path: Path) -> np.ndarray:
@@ -40,36 +36,33 @@ def read_table(path: Path) -> np.ndarray:
     return table
 
 
-class WineQualityRed(tfds.core.GeneratorBasedBuilder):
+class WineQualityRed(OwnBuilder):
     """One wine, float32[12], in data units; the grade is the last column.
 
     The set has no official split: a permutation with a fixed seed takes 80 / 10 / 10 percent. About 15 percent of
     the wines stand in the table more than once, so some test wines are also in the train split.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
-    MANUAL_DOWNLOAD_INSTRUCTIONS = f"The file {FILES[0]} of the UCI repository, or {FILES[1]} of PMLB."
+    HOMEPAGE = "https://archive.ics.uci.edu/dataset/186/wine+quality"
+    CITATION = """\
+@article{cortez2009modeling,
+  title={Modeling wine preferences by data mining from physicochemical properties},
+  author={Cortez, Paulo and Cerdeira, Ant{\\'o}nio and Almeida, Fernando and Matos, Telmo and Reis, Jos{\\'e}},
+  journal={Decision Support Systems}, year={2009}
+}"""
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "The file {} of the UCI repository, or {} of PMLB.".format(*FILES[""])
 
     def _info(self) -> tfds.core.DatasetInfo:
-        row = tfds.features.Tensor(shape=(COLUMNS,), dtype=np.float32)
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=__doc__,
-            features=tfds.features.FeaturesDict({"x": row}),
-            homepage="https://archive.ics.uci.edu/dataset/186/wine+quality",
-            citation=_CITATION,
-        )
+        return self._described(x=tfds.features.Tensor(shape=(COLUMNS,), dtype=np.float32))
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         folder = Path(dl_manager.manual_dir)
-        table = read_table(next(folder / name for name in FILES if (folder / name).is_file()))
+        table = read_table(next(folder / name for name in FILES[""] if (folder / name).is_file()))
         rows = np.random.default_rng(SPLIT_SEED).permutation(len(table))
         held_out = round(0.1 * len(table))
         parts = np.split(rows, [len(rows) - 2 * held_out, len(rows) - held_out])
-        return {
-            split: self._generate_examples(table, part)
-            for split, part in zip(("train", "validation", "test"), parts, strict=True)
-        }
+        splits = zip(("train", "validation", "test"), parts, strict=True)
+        return {split: self._generate_examples(table, part) for split, part in splits}
 
     def _generate_examples(self, table: np.ndarray, rows: np.ndarray) -> Iterator[tuple[int, dict]]:
         for row in rows:
