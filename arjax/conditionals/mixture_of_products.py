@@ -79,7 +79,6 @@ class MixtureOfProducts(JointConditional):
         return cls(family, components, event.num_levels)
 
     def check_fits(self, event, block_size=1):
-        """The base fits the event."""
         check_components("mixture_of_products", self.components)
         self.base.check_fits(event)
         if self.base.joint or self.num_levels != event.num_levels:
@@ -87,16 +86,13 @@ class MixtureOfProducts(JointConditional):
 
     @property
     def value_shape(self) -> tuple[int, ...]:  # type: ignore[override]  # a field in other families
-        """That of the base."""
         return self.base.value_shape
 
     @property
     def num_params(self) -> int:
-        """K logits, and K times the features of the base."""
         return self.components * (1 + self.base.num_params)
 
     def order_in_block(self, block_size: int) -> np.ndarray:
-        """The order of the indices, int[M]."""
         return np.arange(block_size)
 
     def _parts(self, features: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -187,9 +183,7 @@ class MixtureOfProducts(JointConditional):
         return self.base.sample(key, _chosen(of_base, component[..., None]), temperature)
 
     def block_mode(self, features, valid, value, given):
-        """Of the modes of the components, the block that is most probable under the mixture: greedy, not a maximum over
-        all blocks.
-        """
+        """Of the modes of the components, the block that is most probable under the mixture: greedy, no maximum."""
         log_weights, of_base = self._parts(features, valid)
         axis = value.ndim - len(self.value_shape)
         given = given.reshape(*given.shape, *[1] * (1 + len(self.value_shape)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import numbers
 from typing import NamedTuple
 
 import jax
@@ -13,7 +12,7 @@ import numpy as np
 
 from arjax.conditionals.base import CONDITIONALS, unsuitable
 from arjax.conditionals.quadrature import integral
-from arjax.conditionals.scales import bounded_log_scale, check_floor
+from arjax.conditionals.scales import bounded_log_scale, check_floor, is_number
 from arjax.conditionals.transformed_normal import TransformedNormal, log_normal
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
@@ -152,13 +151,12 @@ class SplineNormal(TransformedNormal):
         check_floor("spline", min_log_scale)
         if not is_integer(bins) or not 1 <= bins <= MOST_BINS:
             raise UserError(f"bins of the conditional 'spline' must be a whole number from 1 to 100, not {bins!r}")
-        if not isinstance(bound, numbers.Real) or isinstance(bound, bool) or not 0.1 <= bound <= 1000:
+        if not is_number(bound) or not 0.1 <= bound <= 1000:
             raise UserError(f"bound of the conditional 'spline' must be a number from 0.1 to 1000, not {bound!r}")
         return cls(bins, float(bound), event.value_shape, float(min_log_scale))
 
     @property
     def num_params(self) -> int:
-        """m, log s and the 3K - 1 numbers of the spline, of each scalar."""
         return (3 * self.bins + 1) * math.prod(self.value_shape)
 
     def _parameters(self, features: jax.Array) -> tuple[jax.Array, jax.Array, Spline]:
@@ -206,9 +204,7 @@ class SplineNormal(TransformedNormal):
 
 
 def _cut(knots: jax.Array) -> jax.Array:
-    """The knots [..., K + 1] and points between them, `_PIECES` from one to the next, [K * _PIECES + 1, ...]; the
-    points are closer to one another near the knots.
-    """
+    """The knots [..., K + 1] and points between them, closer near the knots, [K * _PIECES + 1, ...]."""
     knots = jnp.moveaxis(knots, -1, 0)
     part = (0.5 - 0.5 * np.cos(np.pi * np.arange(_PIECES) / _PIECES)).astype(np.float32)
     part = part.reshape(1, -1, *[1] * (knots.ndim - 1))
