@@ -22,9 +22,6 @@ from arjax.networks.layers.local_context import check_local
 class AnyOrderDenoiser(Denoiser):
     """Features given the sites without a mask; the time is not read. Its parameters are {"network": those of the
     network}, so that a trained order-agnostic model is a trained denoiser.
-
-    Attributes:
-      network: reads any set of observed sites.
     """
 
     network: OrderAgnosticNetwork = None  # type: ignore[assignment]  # fields of the base have no defaults
