@@ -74,11 +74,7 @@ class Beta(Conditional):
         return jnp.clip(self.low + (self.high - self.low) * u, self.low, self.high)  # rounding goes no farther
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        """log p(value) in nats, [...], summed over the value's own dimensions.
-
-        With m = a / (a + b), a log(u / m) + b log((1 - u) / (1 - m)) is of moderate size where log p is, and no large
-        numbers cancel.
-        """
+        # With m = a / (a + b), a log(u / m) + b log((1 - u) / (1 - m)) is of moderate size where log p is.
         a, b = self._shapes(features)
         # u and 1 - u each from its own bound, so that both keep their digits near it
         above, below = ((d / (self.high - self.low)) for d in (value - self.low, self.high - value))

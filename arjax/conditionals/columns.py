@@ -39,11 +39,7 @@ class Columns(Conditional):
         tokens: str = USUAL["tokens"],
         real: str = USUAL["real"],
     ) -> Columns:
-        """The family of each kind of column, as call strings such as `columns(real='gaussian_mixture(components=5)')`.
-
-        Raises:
-          UserError: data of one kind for all sites, or a family that does not support its kind of column.
-        """
+        """The family of each kind of column: call strings such as `columns(real='gaussian_mixture(components=5)')`."""
         if event.kind != "columns":
             raise unsuitable("columns", "mixed columns", event)
         calls = {"binary": binary, "levels": levels, "tokens": tokens, "real": real}

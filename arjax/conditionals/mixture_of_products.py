@@ -52,14 +52,7 @@ class MixtureOfProducts(JointConditional):
     @classmethod
     def for_event(cls, event: EventSpec, components: int = 8, base: str = "") -> MixtureOfProducts:
         """Mixtures of so many products: `mixture_of_products(components=8, base='gaussian(min_log_scale=-5)')`.
-
-        Args:
-          event: any kind of data but mixed columns.
-          components: K; with one, sites are independent.
-          base: call string of a conditional, "": the usual one for the kind of data.
-
-        Raises:
-          UserError: the base is joint itself or does not fit the event, or K is no positive number.
+        Without a base they are of the usual conditional of the data; with one component, sites are independent.
         """
         if event.kind == "columns":
             raise unsuitable("mixture_of_products", "data of one kind", event)
@@ -172,10 +165,7 @@ class MixtureOfProducts(JointConditional):
         return jax.lax.map(surprise, jax.random.split(jax.random.key(0), _DRAWS)).mean(0)
 
     def block_sample(self, key, features, valid, value, given, temperature=1.0):
-        """One component for the block, from its posterior given the given indices, then every value of that component.
-
-        Temperature divides the log-posterior, and is passed on to the base.
-        """
+        """One component from its posterior given the given indices, then its values; the temperature is for both."""
         log_weights, of_base = self._parts(features, valid)
         log_weights = log_weights + self._by_component(of_base, value, valid & given).sum(-2)
         component_key, key = jax.random.split(key)

@@ -25,13 +25,7 @@ _ONE = float(np.log(np.expm1(1 - LEAST_DERIVATIVE)))
 
 
 class Spline(NamedTuple):
-    """Knots and derivatives, [..., K + 1] each.
-
-    Attributes:
-      x: where the function is given, from -b to b.
-      y: its values there, from -b to b.
-      slope: its derivatives there; 1 at both ends.
-    """
+    """Knots x and y from -b to b, and the slope at each, 1 at both ends: [..., K + 1] each."""
 
     x: jax.Array
     y: jax.Array
@@ -39,10 +33,7 @@ class Spline(NamedTuple):
 
 
 def make_spline(raw: jax.Array, bound: float) -> Spline:
-    """The spline of K widths, K heights and K - 1 derivatives before their normalisation, [..., 3K - 1].
-
-    All 0 is the identity.
-    """
+    """The spline of raw K widths, K heights and K - 1 derivatives, [..., 3K - 1]; all 0 is the identity."""
     num = (raw.shape[-1] + 1) // 3
     widths, heights, slopes = jnp.split(raw, [num, 2 * num], axis=-1)
     one = jnp.ones((*raw.shape[:-1], 1), raw.dtype)
@@ -141,11 +132,6 @@ class SplineNormal(TransformedNormal):
     def for_event(
         cls, event: EventSpec, bins: int = 8, bound: float = 4.0, min_log_scale: float = -7.0
     ) -> SplineNormal:
-        """Splines of so many bins for real data.
-
-        Raises:
-          UserError: data of another kind, or an option out of range.
-        """
         if event.kind != "real":
             raise unsuitable("spline", "real data", event)
         check_floor("spline", min_log_scale)

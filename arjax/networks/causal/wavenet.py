@@ -53,10 +53,7 @@ class WaveNetLayer(nn.Module):
 
 
 class WaveNetCore(ConvolutionalCore):
-    """A causal convolution, the gated layers, and relu -> 1x1 -> relu on the sum of their skips (figure 4).
-
-    The last 1x1 is the readout of the network.
-    """
+    """A causal convolution, gated layers, and relu -> 1x1 -> relu on the sum of their skips (figure 4)."""
 
     width: int
     skip_channels: int

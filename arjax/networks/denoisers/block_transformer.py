@@ -51,8 +51,8 @@ class BlockAttention(SelfAttention):
 @BLOCK_DENOISERS.register("block_transformer")
 class BlockTransformer(PlainStack, NoisyNetwork):
     """Features of noisy sites given the noisy sites of their block and the values of earlier blocks. The time is not
-    read: the number of masks says it.
-    A context is one vector that is added to each token; local parts are added at the tokens of their sites.
+    read: the number of masks says it. A context is one vector that is added to each token; local parts are added at the
+    tokens of their sites.
 
     Options: those of `PlainStack`.
     """

@@ -112,12 +112,9 @@ class DiagonalBiLSTMLayer(PixelRNNLayer):
         }
 
     def step(self, cache, carry, condition, r, c):
-        """One position: cache, (maps, to_output) [B, 2U] each -> the same above this layer.
-
-        The states from the right of the row above are computed when it is complete, at the start of a row.
-        """
+        """One position: cache, (maps, to_output) [B, 2U] each -> the same above this layer."""
         z_left, z_right = self._both_gates(carry[0], condition)
-        right = self._finish_row(cache, (r > 0) & (c == 0))
+        right = self._finish_row(cache, (r > 0) & (c == 0))  # at the start of the next row
         cell, before = (jnp.where(c > 0, cache[name], 0) for name in ("c", "h"))
         cell, h = lstm_cell(z_left + self._from_states(0, before, column(cache["left"], c)), cell)
         cache = {
