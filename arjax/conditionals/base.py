@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 import operator
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -143,7 +143,7 @@ class Conditional(abc.ABC):
         Raises:
           UserError: the family has no such table: its values are real, too many, or its scalars depend on one another.
         """
-        name = next((n for n in CONDITIONALS.names() if CONDITIONALS.get(n) is type(self)), type(self).__name__)
+        name = CONDITIONALS.name_of(type(self)) or type(self).__name__
         raise UserError(
             f"top_k, top_p and min_p choose among the values of independent scalars, of which {name!r} has no list; "
             "leave them at 0, 1 and 0, or use a lower temperature"
@@ -173,6 +173,26 @@ class Conditional(abc.ABC):
     def _sum(self, terms: jax.Array) -> jax.Array:
         """Sums over the dimensions of the value."""
         return terms.sum(tuple(range(terms.ndim - len(self.value_shape), terms.ndim)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Around:
+    """The part of a conditional that is around another one, its `family`, in which it does what this one does."""
+
+    family: Conditional
+
+    @property
+    def value_shape(self) -> tuple[int, ...]:
+        return self.family.value_shape
+
+    def init(self, key: jax.Array) -> Any:
+        return self.family.init(key)
+
+    def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> Self:
+        return dataclasses.replace(self, family=self.family.bind(params, train, key))
+
+    def at(self, sites: jax.Array) -> Self:
+        return dataclasses.replace(self, family=self.family.at(sites))
 
 
 #: The name of the parameters of a conditional, beside those of the network.

@@ -22,30 +22,25 @@ class Bernoulli(Conditional):
 
     @classmethod
     def for_event(cls, event: EventSpec) -> Bernoulli:
-        """Bernoulli conditionals for binary data, and integers of two levels; raises `UserError` for any other."""
         if event.num_levels != 2:
             raise unsuitable("bernoulli", "binary data", event)
         return cls(event.value_shape)
 
     @property
     def num_params(self) -> int:
-        """One logit per scalar."""
         return math.prod(self.value_shape)
 
     def _logits(self, features: jax.Array) -> jax.Array:
         return features.astype(jnp.float32).reshape(*features.shape[:-1], *self.value_shape)
 
     def log_table(self, features: jax.Array) -> jax.Array:
-        """log(1 - sigmoid(logit)) and log sigmoid(logit)."""
         logits = self._logits(features)
         return jax.nn.log_sigmoid(jnp.stack([-logits, logits], -1))
 
     def from_log_table(self, table: jax.Array) -> jax.Array:
-        """log p(1) - log p(0)."""
         return (table[..., 1:] - table[..., :1]) if not self.value_shape else super().from_log_table(table)
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        """log p(value) in nats, [...], summed over the value's own dimensions."""
         logits = self._logits(features)
         log_prob = -jax.nn.softplus(jnp.where(value > 0, -logits, logits))
         return self._sum(log_prob)
@@ -58,11 +53,9 @@ class Bernoulli(Conditional):
         return (noise * as_temperature(temperature) < logits).astype(jnp.int32)
 
     def entropy(self, features: jax.Array) -> jax.Array:
-        """Entropy in nats, [...]."""
         # -log max(p, q) + |logit| min(p, q): a sum of positive terms, exact where p log p + q log q would cancel.
         size = jnp.abs(self._logits(features))
         return self._sum(jax.nn.softplus(-size) + size * jax.nn.sigmoid(-size))
 
     def mode(self, features: jax.Array) -> jax.Array:
-        """The most probable value, int32[..., *value_shape]."""
         return (self._logits(features) > 0).astype(jnp.int32)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import numbers
 
 import jax
 import jax.numpy as jnp
 
 from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
+from arjax.conditionals.scales import is_number
 from arjax.conditionals.temperature import as_temperature
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
@@ -44,11 +44,10 @@ class Beta(Conditional):
 
     @classmethod
     def for_event(cls, event: EventSpec, low: float = 0.0, high: float = 1.0, min_log_shape: float = -0.7) -> Beta:
-        """Beta distributions from `low` to `high` for real data; raises `UserError` for any other kind."""
         if event.kind != "real":
             raise unsuitable("beta", "real data", event)
         for name, bound in (("low", low), ("high", high), ("min_log_shape", min_log_shape)):
-            if not isinstance(bound, numbers.Real) or isinstance(bound, bool) or not math.isfinite(bound):
+            if not is_number(bound):
                 raise UserError(f"{name} of the conditional 'beta' must be a number, not {bound!r}")
         if not low < high:
             raise UserError(f"low of the conditional 'beta' must be below high, not {low!r} with high={high!r}")
@@ -58,7 +57,6 @@ class Beta(Conditional):
 
     @property
     def num_params(self) -> int:
-        """log a and log b of each scalar."""
         return 2 * math.prod(self.value_shape)
 
     @property
@@ -76,11 +74,7 @@ class Beta(Conditional):
         return jnp.clip(self.low + (self.high - self.low) * u, self.low, self.high)  # rounding goes no farther
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        """log p(value) in nats, [...], summed over the value's own dimensions.
-
-        With m = a / (a + b), a log(u / m) + b log((1 - u) / (1 - m)) is of moderate size where log p is, and no large
-        numbers cancel.
-        """
+        # With m = a / (a + b), a log(u / m) + b log((1 - u) / (1 - m)) is of moderate size where log p is.
         a, b = self._shapes(features)
         # u and 1 - u each from its own bound, so that both keep their digits near it
         above, below = ((d / (self.high - self.low)) for d in (value - self.low, self.high - value))
@@ -117,9 +111,7 @@ class Beta(Conditional):
 
 
 def _at_edge(a: jax.Array, b: jax.Array) -> jax.Array:
-    """log of P(u < E) / (E + R) over the density at E, R the rounding: the first terms of the series of the incomplete
-    beta function.
-    """
+    """log of P(u < E) / (E + R) over the density at E, R the rounding: first terms of the incomplete beta series."""
     return (b - 1) * EDGE / (a + 1) - jnp.log(a) - math.log(1 + _ROUNDING / EDGE)
 
 

@@ -42,12 +42,7 @@ def visit_numbers(conditional: Conditional, factorization: Factorization) -> np.
 
 
 class Query(NamedTuple):
-    """Sites that are scored given others; all sites in neither set are summed out.
-
-    Attributes:
-      asked: bool[*grid], the query.
-      given: bool[*grid], the evidence.
-    """
+    """Sites that are `asked` for and scored given others, bool[*grid] each; all sites in neither are summed out."""
 
     asked: Array
     given: Array

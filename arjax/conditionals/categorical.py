@@ -23,14 +23,12 @@ class Categorical(Conditional):
 
     @classmethod
     def for_event(cls, event: EventSpec) -> Categorical:
-        """Categorical conditionals for any discrete data; raises `UserError` for real values."""
         if not event.is_discrete:
             raise unsuitable("categorical", "discrete data", event)
         return cls(event.num_levels, event.value_shape)
 
     @property
     def num_params(self) -> int:
-        """V logits per scalar."""
         return math.prod(self.value_shape) * self.num_levels
 
     def _log_probs(self, features: jax.Array) -> jax.Array:
@@ -42,15 +40,12 @@ class Categorical(Conditional):
         return features.reshape(*features.shape[:-1], *self.value_shape, self.num_levels)
 
     def log_table(self, features: jax.Array) -> jax.Array:
-        """The logits, normalised."""
         return self._log_probs(features)
 
     def from_log_table(self, table: jax.Array) -> jax.Array:
-        """The table itself."""
         return table if not self.value_shape else super().from_log_table(table)
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        """log p(value) in nats, [...], summed over the value's own dimensions."""
         # A sum under a mask, not a gather: XLA fuses it with the softmax, and its gradient needs no scatter.
         is_value = value[..., None].astype(jnp.int32) == jnp.arange(self.num_levels)
         chosen = jnp.where(is_value, self._log_probs(features), 0.0).sum(-1)
@@ -62,10 +57,8 @@ class Categorical(Conditional):
         return jax.random.categorical(key, tempered(logits, temperature)).astype(jnp.int32)
 
     def entropy(self, features: jax.Array) -> jax.Array:
-        """Entropy in nats, [...]."""
         log_probs = self._log_probs(features)
         return self._sum(-(jnp.exp(log_probs) * log_probs).sum(-1))
 
     def mode(self, features: jax.Array) -> jax.Array:
-        """The most probable value, int32[..., *value_shape]."""
         return self._log_probs(features).argmax(-1).astype(jnp.int32)

@@ -10,13 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals.base import CONDITIONALS, Conditional, make_conditional, unsuitable
+from arjax.conditionals.base import CONDITIONALS, USUAL, Conditional, make_conditional, unsuitable
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
-
-#: The family of a kind of column where none is given.
-USUAL = {"binary": "bernoulli", "levels": "categorical", "tokens": "categorical", "real": "gaussian"}
 
 
 @CONDITIONALS.register("columns")
@@ -28,9 +25,6 @@ class Columns(Conditional):
     discrete columns and the length on real ones. All sites have the features of the largest family; a smaller one reads
     the first of them. Features are [..., D, F] and values [..., D], for all D columns in the order of the grid; those
     of other sites go through `at`. Values are float32, integers of discrete columns included.
-
-    Attributes:
-      families: that of each column.
     """
 
     families: tuple[Conditional, ...]
@@ -45,11 +39,7 @@ class Columns(Conditional):
         tokens: str = USUAL["tokens"],
         real: str = USUAL["real"],
     ) -> Columns:
-        """The family of each kind of column, as call strings such as `columns(real='gaussian_mixture(components=5)')`.
-
-        Raises:
-          UserError: data of one kind for all sites, or a family that does not support its kind of column.
-        """
+        """The family of each kind of column: call strings such as `columns(real='gaussian_mixture(components=5)')`."""
         if event.kind != "columns":
             raise unsuitable("columns", "mixed columns", event)
         calls = {"binary": binary, "levels": levels, "tokens": tokens, "real": real}
@@ -64,7 +54,6 @@ class Columns(Conditional):
         return cls(tuple(made[column] for column in event.columns))
 
     def check_fits(self, event, block_size=1):
-        """Of a column each."""
         if self.value_shape or len(self.families) != len(event.columns):
             raise UserError(f"the conditional 'columns' of {len(self.families)} columns is none of {event.in_words}")
         for family, column in zip(self.families, event.columns, strict=True):
@@ -72,7 +61,6 @@ class Columns(Conditional):
 
     @property
     def num_params(self) -> int:
-        """F of the largest family."""
         return max(family.num_params for family in self.families)
 
     @functools.cached_property
@@ -84,7 +72,6 @@ class Columns(Conditional):
         return {family: np.array(columns) for family, columns in places.items()}
 
     def at(self, sites: jax.Array) -> ColumnsAt:
-        """The families of sites int[M] that may be traced."""
         group_D = np.zeros(len(self.families), np.int32)
         for g, columns in enumerate(self.groups.values()):
             group_D[columns] = g
@@ -104,7 +91,6 @@ class Columns(Conditional):
         return self._by_column(lambda family, *own: family.log_prob(*own), features, value)
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
-        """Draws float32[..., D]."""
         return self.at(jnp.arange(len(self.families))).sample(key, features, temperature)
 
     def entropy(self, features: jax.Array) -> jax.Array:
@@ -112,18 +98,12 @@ class Columns(Conditional):
         return self._by_column(lambda family, own: family.entropy(own), features)
 
     def mode(self, features: jax.Array) -> jax.Array:
-        """The most probable value of each column, float32[..., D]."""
         return self._by_column(lambda family, own: family.mode(own).astype(jnp.float32), features)
 
 
 @dataclasses.dataclass(frozen=True)
 class ColumnsAt(Conditional):
-    """The families of M sites, as samplers need them.
-
-    Attributes:
-      families: the different ones.
-      group_M: int[M], the index of the family of each site.
-    """
+    """The families of M sites, as samplers need them: the different ones, and the index of each site's, int[M]."""
 
     families: tuple[Conditional, ...]
     group_M: jax.Array
@@ -132,20 +112,16 @@ class ColumnsAt(Conditional):
 
     @classmethod
     def for_event(cls, event: EventSpec) -> Conditional:
-        """Raises `UserError`: it is `Columns.at` that makes one."""
         raise unsuitable("columns", "whole rows of columns", event)
 
     @property
     def num_params(self) -> int:
-        """F of the largest family."""
         return max(family.num_params for family in self.families)
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        """log p of the value of each site in nats, [..., M]."""
         return self._own(lambda family, features: family.log_prob(features, value), features)
 
     def entropy(self, features: jax.Array) -> jax.Array:
-        """Entropy of the value of each site in nats, [..., M]."""
         return self._own(lambda family, features: family.entropy(features), features)
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
@@ -153,7 +129,6 @@ class ColumnsAt(Conditional):
         return self._own(lambda family, features: family.sample(key, features, temperature), features)
 
     def mode(self, features: jax.Array) -> jax.Array:
-        """The most probable value of each site, float32[..., M], from features [..., M, F]."""
         return self._own(lambda family, features: family.mode(features), features)
 
     def _own(self, values: Callable, features: jax.Array) -> jax.Array:

@@ -62,7 +62,6 @@ class DiscretizedLogisticMixture(Conditional):
     def for_event(
         cls, event: EventSpec, components: int = 10, coupling: str = "linear", min_log_scale: float = -7.0
     ) -> DiscretizedLogisticMixture:
-        """Mixtures of `components` discretized logistics for levels; raises `UserError` for any other kind."""
         name = "discretized_logistic_mixture"
         if event.kind != "levels":
             raise unsuitable(name, "ordered levels", event)
@@ -144,7 +143,6 @@ class DiscretizedLogisticMixture(Conditional):
         return jax.nn.logsumexp(mixture.log_weights + terms, axis=-1)
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        """log p(value) in nats, [...], summed over the value's own dimensions."""
         return self._log_prob(self._mixture(features), self._grouped(value).astype(jnp.float32)).sum(-1)
 
     def _draw(self, means: jax.Array, log_scales: jax.Array, couplings: jax.Array, noise: jax.Array) -> jax.Array:
@@ -182,23 +180,20 @@ class DiscretizedLogisticMixture(Conditional):
 
     def log_table(self, features: jax.Array) -> jax.Array:
         """By the formula, of at most 4096 levels of scalars that are not coupled."""
-        levels = self._all_levels()
-        if levels is None or self._groups[1] > 1:
-            return super().log_table(features)
-        return self._table(self._mixture(features), levels)
+        return self._table(features, self._mixture(features))
 
     def tempered_table(self, features: jax.Array, temperature: float | jax.Array) -> jax.Array:
         """By the formula: of components with weights^(1/T) and scales T s, which is not p^(1/T)."""
-        levels = self._all_levels()
-        if levels is None or self._groups[1] > 1:
-            return super().log_table(features)
         mixture, temperature = self._mixture(features), as_temperature(temperature)
         log_weights = jax.nn.log_softmax(tempered(mixture.log_weights, temperature))
         log_scales = mixture.log_scales + jnp.log(temperature)
-        return self._table(mixture._replace(log_weights=log_weights, log_scales=log_scales), levels)
+        return self._table(features, mixture._replace(log_weights=log_weights, log_scales=log_scales))
 
-    def _table(self, mixture: _Mixture, levels: np.ndarray) -> jax.Array:
-        """log p of all levels of scalars with a mixture each, [..., *value_shape, V]."""
+    def _table(self, features: jax.Array, mixture: _Mixture) -> jax.Array:
+        """log p of all levels of scalars with a mixture each, [..., *value_shape, V]; refused where there are none."""
+        levels = self._all_levels()
+        if levels is None or self._groups[1] > 1:
+            return super().log_table(features)
         table = jnp.moveaxis(self._log_table(mixture, levels), 0, -1)  # [..., G, V]
         return table.reshape(*table.shape[:-2], *self.value_shape, self.num_levels)
 
@@ -215,7 +210,6 @@ class DiscretizedLogisticMixture(Conditional):
         return self._stratified_entropy(mixture).sum(-1)
 
     def _stratified_entropy(self, mixture: _Mixture) -> jax.Array:
-        """The estimate that `entropy` describes, [..., G]."""
         points = stratified_points(_NUM_POINTS, self._groups[1])
         noise = jnp.asarray(np.log(points) - np.log1p(-points), jnp.float32)
 

@@ -35,7 +35,6 @@ class Gaussian(TransformedNormal):
 
     @classmethod
     def for_event(cls, event: EventSpec, min_log_scale: float = -7.0, scale_bound: float = 0.0) -> Gaussian:
-        """Gaussian conditionals for real data; raises `UserError` for any other kind."""
         if event.kind != "real":
             raise unsuitable("gaussian", "real data", event)
         check_floor("gaussian", min_log_scale)
@@ -44,7 +43,6 @@ class Gaussian(TransformedNormal):
 
     @property
     def num_params(self) -> int:
-        """Mean and log-scale of each scalar."""
         return 2 * math.prod(self.value_shape)
 
     def _parameters(self, features: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -69,5 +67,4 @@ class Gaussian(TransformedNormal):
         return self._sum(log_scale + 0.5 * math.log(2 * math.pi * math.e))
 
     def mode(self, features: jax.Array) -> jax.Array:
-        """The mean."""
         return self._parameters(features)[0]

@@ -9,7 +9,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals.base import Conditional
+from arjax.conditionals.base import Around, Conditional
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 
@@ -20,17 +20,12 @@ def restricted(log_p: jax.Array, kept: jax.Array) -> jax.Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class Limited(Conditional):
+class Limited(Around, Conditional):  # type: ignore[override]  # `value_shape` is a field of others
     """p(v | low <= v <= high) of another family, whose features are followed by the limits of each scalar.
 
     Features [..., F + 2 s] end with the lowest and the highest value of the s scalars, as numbers of float32: they are
     known, and no network learns them. So no probability is lost to values that cannot occur.
-
-    Attributes:
-      family: has a table of the probabilities of each scalar.
     """
-
-    family: Conditional
 
     def __post_init__(self):
         if self.family.joint or not self.family.has_table:
@@ -41,34 +36,14 @@ class Limited(Conditional):
 
     @classmethod
     def for_event(cls, event: EventSpec) -> Limited:
-        """Raises `UserError`: limits come from the model that has the family, not from an event."""
         raise UserError("a conditional is limited by a model, not by name")
 
     def check_fits(self, event: EventSpec, block_size: int = 1) -> None:
-        """As the family."""
         self.family.check_fits(event, block_size)
 
     @property
-    def value_shape(self) -> tuple[int, ...]:  # type: ignore[override]  # a field of other families
-        """That of the family."""
-        return self.family.value_shape
-
-    @property
     def num_params(self) -> int:
-        """Those of the family, and two limits of each scalar."""
         return self.family.num_params + 2 * math.prod(self.value_shape)
-
-    def init(self, key: jax.Array):
-        """The parameters of the family."""
-        return self.family.init(key)
-
-    def bind(self, params, train: bool = False, key: jax.Array | None = None) -> Limited:
-        """The family with its parameters."""
-        return Limited(self.family.bind(params, train, key))
-
-    def at(self, sites: jax.Array) -> Limited:
-        """The family of some sites."""
-        return Limited(self.family.at(sites))
 
     def _divided(self, features: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The features of the family, and whether each value of each scalar is allowed, bool[..., *value_shape, V]."""
@@ -83,12 +58,10 @@ class Limited(Conditional):
         return jax.eval_shape(self.family.log_table, one).shape[-1]
 
     def log_table(self, features: jax.Array) -> jax.Array:
-        """The table of the family, restricted, [..., *value_shape, V]; -inf outside of the limits."""
         own, allowed = self._divided(features)
         return restricted(self.family.log_table(own), allowed)
 
     def tempered_table(self, features: jax.Array, temperature: float | jax.Array) -> jax.Array:
-        """As the family draws at this temperature, restricted, [..., *value_shape, V]."""
         own, allowed = self._divided(features)
         return restricted(self.family.tempered_table(own, temperature), allowed)
 
@@ -99,15 +72,12 @@ class Limited(Conditional):
         return self._sum(jnp.where(value == jnp.arange(table.shape[-1]), table, 0.0).sum(-1))
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
-        """Draws int32[..., *value_shape] between the limits."""
         return jax.random.categorical(key, self.tempered_table(features, temperature)).astype(jnp.int32)
 
     def entropy(self, features: jax.Array) -> jax.Array:
-        """Entropy in nats, [...]."""
         table = self.log_table(features)
         p = jnp.exp(table)
         return self._sum(-jnp.where(p > 0, p * jnp.where(p > 0, table, 0.0), 0.0).sum(-1))
 
     def mode(self, features: jax.Array) -> jax.Array:
-        """The most probable value between the limits, int32[..., *value_shape]."""
         return self.log_table(features).argmax(-1).astype(jnp.int32)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
-import numbers
 from typing import ClassVar, Self
 
 import jax
@@ -14,7 +13,7 @@ import numpy as np
 
 from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
 from arjax.conditionals.quadrature import entropy_by_quadrature
-from arjax.conditionals.scales import bounded_log_scale, check_components, check_floor
+from arjax.conditionals.scales import bounded_log_scale, check_components, check_floor, is_number
 from arjax.conditionals.temperature import as_temperature, tempered
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
@@ -41,7 +40,6 @@ class LocationScaleMixture(Conditional):
 
     @classmethod
     def for_event(cls, event: EventSpec, components: int = 10, min_log_scale: float = -7.0) -> Self:
-        """Mixtures of so many components for real data; raises `UserError` for any other kind."""
         if event.kind != "real":
             raise unsuitable(cls.NAME, "real data", event)
         check_components(cls.NAME, components)
@@ -68,7 +66,6 @@ class LocationScaleMixture(Conditional):
 
     @property
     def num_params(self) -> int:
-        """K weights, means and log-scales of each scalar."""
         return 3 * self.components * math.prod(self.value_shape)
 
     def _parameters(self, features: jax.Array) -> Parameters:
@@ -87,7 +84,6 @@ class LocationScaleMixture(Conditional):
         return jax.nn.logsumexp(log_weights + self.log_standard(z) - log_scales, axis=0)
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        """Log-density in nats, [...], summed over the value's own dimensions."""
         return self._sum(self._log_density(self._parameters(features), value))
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
@@ -137,7 +133,6 @@ class GaussianMixture(LocationScaleMixture):
     NAME = "gaussian_mixture"
 
     def log_standard(self, z):
-        """-z^2 / 2 - log(2 pi) / 2."""
         return -0.5 * jnp.square(z) - 0.5 * math.log(2 * math.pi)
 
     def curvature(self, z):
@@ -164,7 +159,6 @@ class LogisticMixture(LocationScaleMixture):
     NAME = "logistic_mixture"
 
     def log_standard(self, z):
-        """-z - 2 log(1 + e^-z)."""
         return -z - 2 * jax.nn.softplus(-z)
 
     def curvature(self, z):
@@ -172,7 +166,6 @@ class LogisticMixture(LocationScaleMixture):
         return jnp.where(z > 1e-3, jnp.tanh(z / 2) / jnp.maximum(z, 1e-3), 0.5)
 
     def noise(self, key, shape, temperature):
-        """A logistic T times as wide."""
         return temperature * jax.random.logistic(key, shape)
 
     def distances(self):
@@ -203,8 +196,7 @@ class StudentTMixture(LocationScaleMixture):
     def for_event(cls, event: EventSpec, components: int = 10, min_log_scale: float = -7.0, dof: float = 4.0) -> Self:
         """Mixtures of t distributions of `dof` degrees of freedom, 2 to 1000; `UserError` for data that is not real."""
         family = super().for_event(event, components, min_log_scale)
-        is_number = isinstance(dof, numbers.Real) and not isinstance(dof, bool)
-        if not is_number or not LEAST_DOF <= dof <= LARGEST_DOF:
+        if not is_number(dof) or not LEAST_DOF <= dof <= LARGEST_DOF:
             raise UserError(f"dof of the conditional {cls.NAME!r} must be a number from 2 to 1000, not {dof!r}")
         return dataclasses.replace(family, dof=float(dof))
 

@@ -52,14 +52,7 @@ class MixtureOfProducts(JointConditional):
     @classmethod
     def for_event(cls, event: EventSpec, components: int = 8, base: str = "") -> MixtureOfProducts:
         """Mixtures of so many products: `mixture_of_products(components=8, base='gaussian(min_log_scale=-5)')`.
-
-        Args:
-          event: any kind of data but mixed columns.
-          components: K; with one, sites are independent.
-          base: call string of a conditional, "": the usual one for the kind of data.
-
-        Raises:
-          UserError: the base is joint itself or does not fit the event, or K is no positive number.
+        Without a base they are of the usual conditional of the data; with one component, sites are independent.
         """
         if event.kind == "columns":
             raise unsuitable("mixture_of_products", "data of one kind", event)
@@ -79,7 +72,6 @@ class MixtureOfProducts(JointConditional):
         return cls(family, components, event.num_levels)
 
     def check_fits(self, event, block_size=1):
-        """The base fits the event."""
         check_components("mixture_of_products", self.components)
         self.base.check_fits(event)
         if self.base.joint or self.num_levels != event.num_levels:
@@ -87,16 +79,13 @@ class MixtureOfProducts(JointConditional):
 
     @property
     def value_shape(self) -> tuple[int, ...]:  # type: ignore[override]  # a field in other families
-        """That of the base."""
         return self.base.value_shape
 
     @property
     def num_params(self) -> int:
-        """K logits, and K times the features of the base."""
         return self.components * (1 + self.base.num_params)
 
     def order_in_block(self, block_size: int) -> np.ndarray:
-        """The order of the indices, int[M]."""
         return np.arange(block_size)
 
     def _parts(self, features: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -176,10 +165,7 @@ class MixtureOfProducts(JointConditional):
         return jax.lax.map(surprise, jax.random.split(jax.random.key(0), _DRAWS)).mean(0)
 
     def block_sample(self, key, features, valid, value, given, temperature=1.0):
-        """One component for the block, from its posterior given the given indices, then every value of that component.
-
-        Temperature divides the log-posterior, and is passed on to the base.
-        """
+        """One component from its posterior given the given indices, then its values; the temperature is for both."""
         log_weights, of_base = self._parts(features, valid)
         log_weights = log_weights + self._by_component(of_base, value, valid & given).sum(-2)
         component_key, key = jax.random.split(key)
@@ -187,9 +173,7 @@ class MixtureOfProducts(JointConditional):
         return self.base.sample(key, _chosen(of_base, component[..., None]), temperature)
 
     def block_mode(self, features, valid, value, given):
-        """Of the modes of the components, the block that is most probable under the mixture: greedy, not a maximum over
-        all blocks.
-        """
+        """Of the modes of the components, the block that is most probable under the mixture: greedy, no maximum."""
         log_weights, of_base = self._parts(features, valid)
         axis = value.ndim - len(self.value_shape)
         given = given.reshape(*given.shape, *[1] * (1 + len(self.value_shape)))

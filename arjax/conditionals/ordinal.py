@@ -53,7 +53,6 @@ class Ordinal(Categorical):
 
     @property
     def num_params(self) -> int:
-        """R coefficients per scalar."""
         return math.prod(self.value_shape) * self.size
 
     def _logits(self, features: jax.Array) -> jax.Array:

@@ -13,12 +13,7 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(6)
 
 
 def entropy_by_quadrature(log_density: Callable[[jax.Array], jax.Array], breakpoints: jax.Array) -> jax.Array:
-    """-int p log p of one-dimensional densities, [...].
-
-    Args:
-      log_density: maps points [N, ...] to log p, [N, ...].
-      breakpoints: as those of `integral`; they must cover the densities.
-    """
+    """-int p log p, [...], of log-densities of points [N, ...]; `breakpoints` as for `integral`, to cover them."""
 
     def density(x: jax.Array) -> jax.Array:
         log_p = log_density(x)

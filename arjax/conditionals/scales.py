@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from typing import TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -27,13 +28,13 @@ def softly_bounded(raw: jax.Array, bound: float) -> jax.Array:
 
 def check_floor(family: str, least: float) -> None:
     """Raises `UserError` unless `min_log_scale` is a number below the largest log-scale that does not overflow."""
-    if not _is_number(least) or not -LARGEST_LOG_SCALE <= least < LARGEST_LOG_SCALE:
+    if not is_number(least) or not -LARGEST_LOG_SCALE <= least < LARGEST_LOG_SCALE:
         raise UserError(f"min_log_scale of the conditional {family!r} must be a number from -20 to 20, not {least!r}")
 
 
 def check_soft_bound(family: str, bound: float) -> None:
     """Raises `UserError` unless `scale_bound` is a number from 0 (none) to the largest log-scale."""
-    if not _is_number(bound) or not 0 <= bound <= LARGEST_LOG_SCALE:
+    if not is_number(bound) or not 0 <= bound <= LARGEST_LOG_SCALE:
         raise UserError(f"scale_bound of the conditional {family!r} must be a number from 0 to 20, not {bound!r}")
 
 
@@ -45,5 +46,6 @@ def check_components(family: str, components: int) -> None:
         )
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a finite number."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)

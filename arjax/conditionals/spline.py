@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import numbers
 from typing import NamedTuple
 
 import jax
@@ -13,7 +12,7 @@ import numpy as np
 
 from arjax.conditionals.base import CONDITIONALS, unsuitable
 from arjax.conditionals.quadrature import integral
-from arjax.conditionals.scales import bounded_log_scale, check_floor
+from arjax.conditionals.scales import bounded_log_scale, check_floor, is_number
 from arjax.conditionals.transformed_normal import TransformedNormal, log_normal
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
@@ -26,13 +25,7 @@ _ONE = float(np.log(np.expm1(1 - LEAST_DERIVATIVE)))
 
 
 class Spline(NamedTuple):
-    """Knots and derivatives, [..., K + 1] each.
-
-    Attributes:
-      x: where the function is given, from -b to b.
-      y: its values there, from -b to b.
-      slope: its derivatives there; 1 at both ends.
-    """
+    """Knots x and y from -b to b, and the slope at each, 1 at both ends: [..., K + 1] each."""
 
     x: jax.Array
     y: jax.Array
@@ -40,10 +33,7 @@ class Spline(NamedTuple):
 
 
 def make_spline(raw: jax.Array, bound: float) -> Spline:
-    """The spline of K widths, K heights and K - 1 derivatives before their normalisation, [..., 3K - 1].
-
-    All 0 is the identity.
-    """
+    """The spline of raw K widths, K heights and K - 1 derivatives, [..., 3K - 1]; all 0 is the identity."""
     num = (raw.shape[-1] + 1) // 3
     widths, heights, slopes = jnp.split(raw, [num, 2 * num], axis=-1)
     one = jnp.ones((*raw.shape[:-1], 1), raw.dtype)
@@ -142,23 +132,17 @@ class SplineNormal(TransformedNormal):
     def for_event(
         cls, event: EventSpec, bins: int = 8, bound: float = 4.0, min_log_scale: float = -7.0
     ) -> SplineNormal:
-        """Splines of so many bins for real data.
-
-        Raises:
-          UserError: data of another kind, or an option out of range.
-        """
         if event.kind != "real":
             raise unsuitable("spline", "real data", event)
         check_floor("spline", min_log_scale)
         if not is_integer(bins) or not 1 <= bins <= MOST_BINS:
             raise UserError(f"bins of the conditional 'spline' must be a whole number from 1 to 100, not {bins!r}")
-        if not isinstance(bound, numbers.Real) or isinstance(bound, bool) or not 0.1 <= bound <= 1000:
+        if not is_number(bound) or not 0.1 <= bound <= 1000:
             raise UserError(f"bound of the conditional 'spline' must be a number from 0.1 to 1000, not {bound!r}")
         return cls(bins, float(bound), event.value_shape, float(min_log_scale))
 
     @property
     def num_params(self) -> int:
-        """m, log s and the 3K - 1 numbers of the spline, of each scalar."""
         return (3 * self.bins + 1) * math.prod(self.value_shape)
 
     def _parameters(self, features: jax.Array) -> tuple[jax.Array, jax.Array, Spline]:
@@ -206,9 +190,7 @@ class SplineNormal(TransformedNormal):
 
 
 def _cut(knots: jax.Array) -> jax.Array:
-    """The knots [..., K + 1] and points between them, `_PIECES` from one to the next, [K * _PIECES + 1, ...]; the
-    points are closer to one another near the knots.
-    """
+    """The knots [..., K + 1] and points between them, closer near the knots, [K * _PIECES + 1, ...]."""
     knots = jnp.moveaxis(knots, -1, 0)
     part = (0.5 - 0.5 * np.cos(np.pi * np.arange(_PIECES) / _PIECES)).astype(np.float32)
     part = part.reshape(1, -1, *[1] * (knots.ndim - 1))

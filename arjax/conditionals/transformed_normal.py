@@ -32,7 +32,6 @@ class TransformedNormal(Conditional):
         """The value of noise z, float32[..., *value_shape]: the inverse of `to_noise`."""
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        """log p(value) in nats, [...], summed over the value's own dimensions."""
         z, log_slope = self.to_noise(features, value)
         return self._sum(log_normal(z) + log_slope)
 

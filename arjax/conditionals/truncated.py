@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals.base import Conditional
+from arjax.conditionals.base import Around, Conditional
 from arjax.conditionals.limited import restricted
 from arjax.conditionals.temperature import tempered
 from arjax.core.errors import UserError
@@ -49,9 +49,7 @@ def _truncate(conditional: Conditional, top_k: int, top_p: float, min_p: float) 
 
 
 def check_truncation(top_k: int, top_p: float, min_p: float) -> None:
-    """Raises `UserError` unless top_k is a whole number from 0, top_p a number above 0, and neither it nor min_p,
-    from 0, is above 1.
-    """
+    """Raises `UserError` unless top_k is a whole number from 0, top_p is in (0, 1], and min_p in [0, 1]."""
     if not is_integer(top_k) or top_k < 0:
         raise UserError(f"top_k must be a whole number, at least 0 (no limit), not {top_k!r}")
     if not isinstance(top_p, numbers.Real) or isinstance(top_p, bool) or not 0 < top_p <= 1:
@@ -72,30 +70,19 @@ def _truncated(family: Conditional, top_k: int, top_p: float, min_p: float) -> T
 
 
 @dataclasses.dataclass(frozen=True)
-class Truncated:
+class Truncated(Around):
     """The part of a conditional that samplers use: `bind`, `at`, `sample` and `mode`."""
 
-    family: Conditional
     top_k: int
     top_p: float
     min_p: float
     joint = False
     has_table = True
 
-    def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> Truncated:
-        """The family with its parameters."""
-        return dataclasses.replace(self, family=self.family.bind(params, train, key))
-
-    def at(self, sites: jax.Array) -> Truncated:
-        """The family of some sites."""
-        return dataclasses.replace(self, family=self.family.at(sites))
-
     def transformed(self, change: Callable[[Any], Any]) -> Any:
-        """`change(self)`, as that of other conditionals."""
         return change(self)
 
     def mode(self, features: jax.Array) -> jax.Array:
-        """The most probable value, [..., *value_shape]: it always remains."""
         return self.family.mode(features)
 
     def log_table(self, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -230,8 +231,8 @@ class Network(nn.Module):
         if not self.AHEAD:
             able = ", ".join(name for name in NETWORKS.names() if NETWORKS.get(name).AHEAD)
             raise UserError(
-                f"the network {NETWORKS.name_of(type(self)) or type(self).__name__!r} predicts the steps one after "
-                f"another; several at once need one of {able}"
+                f"the network {name_of(type(self))!r} predicts the steps one after another; several at once need one "
+                f"of {able}"
             )
 
     def keep(self, carries: Carries, n: jax.Array) -> Carry:
@@ -241,6 +242,11 @@ class Network(nn.Module):
         over batches of one, as `t` does.
         """
         return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, n, keepdims=False), carries)
+
+
+def name_of(family: type[Network]) -> str:
+    """The name under which a family is registered, or that of its class."""
+    return NETWORKS.name_of(family) or family.__name__
 
 
 def once(module: nn.Module, name: str, make: Callable[[], Any]) -> Any:
@@ -269,6 +275,12 @@ def step_variables(network: Network, params: Any) -> dict[str, Any]:
 def apply(network: nn.Module, params: Any, key: jax.Array | None, *args: Any, **kwargs: Any) -> Any:
     """`network.apply` with these parameters, and a key for dropout where it is not None."""
     return network.apply({"params": params}, *args, rngs=None if key is None else {"dropout": key}, **kwargs)
+
+
+def fields_from(options: nn.Module, module: type[nn.Module], **own: Any) -> dict[str, Any]:
+    """The fields of a module: its `own`, and the others as those of the same names in `options`."""
+    names = {field.name for field in dataclasses.fields(module)} - {"parent", "name"} - own.keys()
+    return {name: getattr(options, name) for name in names if hasattr(options, name)} | own
 
 
 def activation(name: str) -> Callable[[jax.Array], jax.Array]:

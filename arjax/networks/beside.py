@@ -6,21 +6,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from arjax.core.spec import ContextSpec
 from arjax.factorization import Factorization
-from arjax.networks.base import Carries, Carry, Network
+from arjax.networks.base import Network
 
 
 class Beside(Network):
     """The features of another network, and behind them the values of a part of the context at the same site.
 
-    The other network does not see this part. A conditional reads it: noise that it transforms, or limits of a value.
-
-    Attributes:
-      inner: the other network.
-      part: the name of the part, on the grid of the event.
+    The other network, `inner`, does not see this part, which is on the grid of the event. A conditional reads it: noise
+    that it transforms, or limits of a value.
     """
 
     inner: Network
@@ -42,19 +38,14 @@ class Beside(Network):
         """The context that the inner network reads; None where it has none."""
         return {name: context[name] for name, _ in self.inner.context_spec.parts} or None
 
-    def check(self, event: Any, factorization: Factorization, options: Any) -> None:  # type: ignore[override]
-        """As the inner network."""
+    def check(self, event, factorization, options):
         own = {name: getattr(self.inner, name) for name in type(self.inner).__dataclass_fields__}
         self.inner.check(event, factorization, own)
 
-    def dependencies(self, factorization: Factorization) -> np.ndarray:
-        """Those of the inner network."""
+    def dependencies(self, factorization):
         return self.inner.dependencies(factorization)
 
-    def __call__(
-        self, x: jax.Array, factorization: Factorization, context: Any = None, *, train: bool = False
-    ) -> jax.Array:
-        """Features [B, *grid, F + v] of all sites."""
+    def __call__(self, x, factorization, context=None, *, train=False):
         return self._all(self.inner(x, factorization, self._of_inner(context), train=train), context)
 
     def given(self, x: jax.Array, observed: jax.Array, context: Any = None, *, train: bool = False) -> jax.Array:
@@ -65,45 +56,31 @@ class Beside(Network):
     def _all(self, features: jax.Array, context: Any) -> jax.Array:
         return jnp.concatenate([features, context[self.part].reshape(*features.shape[:-1], -1)], -1)
 
-    def prepare(self) -> None:
-        """That of the inner network; so are the other forms."""
+    def prepare(self):
         self.inner.prepare()
 
-    def init_carry(self, batch_size: int, factorization: Factorization, context: Any = None) -> Carry:
-        """See `prepare`."""
+    def init_carry(self, batch_size, factorization, context=None):
         return self.inner.init_carry(batch_size, factorization, self._of_inner(context))
 
-    def loop_carry(self, carry: Carry, n: int, factorization: Factorization, past: Carry | None = None) -> Carry:
-        """See `prepare`."""
+    def loop_carry(self, carry, n, factorization, past=None):
         return self.inner.loop_carry(carry, n, factorization, past)
 
-    def step(
-        self, carry: Carry, canvas: jax.Array, t: jax.Array, factorization: Factorization, context: Any = None
-    ) -> tuple[Carry, jax.Array]:
-        """Features [B, M, F + v] of the sites of step t."""
+    def step(self, carry, canvas, t, factorization, context=None):
         carry, features = self.inner.step(carry, canvas, t, factorization, self._of_inner(context))
         return carry, self._of_steps(features, factorization, t, context)
 
-    def extend(
-        self, carry: Carry, canvas: jax.Array, t: jax.Array, k: int, factorization: Factorization, context: Any = None
-    ) -> tuple[Carries, jax.Array]:
-        """Features [B, k, M, F + v] of the sites of k steps."""
+    def extend(self, carry, canvas, t, k, factorization, context=None):
         carries, features = self.inner.extend(carry, canvas, t, k, factorization, self._of_inner(context))
         return carries, self._of_steps(features, factorization, _existing(t, k, factorization), context)
 
-    def ahead(
-        self, carry: Carry, canvas: jax.Array, t: jax.Array, k: int, factorization: Factorization, context: Any = None
-    ) -> jax.Array:
-        """Features [B, k, M, F + v] of k steps from those before all of them."""
+    def ahead(self, carry, canvas, t, k, factorization, context=None):
         features = self.inner.ahead(carry, canvas, t, k, factorization, self._of_inner(context))
         return self._of_steps(features, factorization, _existing(t, k, factorization), context)
 
-    def check_ahead(self) -> None:
-        """See `prepare`."""
+    def check_ahead(self):
         self.inner.check_ahead()
 
-    def keep(self, carries: Carries, n: jax.Array) -> Carry:
-        """See `prepare`."""
+    def keep(self, carries, n):
         return self.inner.keep(carries, n)
 
     def _of_steps(self, features: jax.Array, factorization: Factorization, steps: jax.Array, context: Any) -> jax.Array:

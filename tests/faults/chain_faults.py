@@ -190,8 +190,8 @@ CHAIN_FAULTS = (
     ),
     _block_network(
         "a cache of noisy blocks",
-        'cache, h = self._layer(i, cache, h, t, method="step")',
-        'cache, h = self._layer(i, cache, 0 * h, t, method="step")',
+        'return self.through_layers(carry, h, t, method="step")[0]',
+        'return self.through_layers(carry, 0 * h, t, method="step")[0]',
         BLOCKS + "test_the_cache_gives_the_features_of_the_parallel_pass",
     ),
     _block(

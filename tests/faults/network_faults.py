@@ -260,8 +260,8 @@ NETWORK_FAULTS = (
     Fault(
         "tcn whose dilations do not grow",
         "networks/causal/tcn.py",
-        "                2**i,",
-        "                1,",
+        "self.kernel_size, 2**i, self.dropout",
+        "self.kernel_size, 1, self.dropout",
         (OVER_STEPS + "test_tcn",),
     ),
     Fault(
@@ -281,8 +281,8 @@ NETWORK_FAULTS = (
     Fault(
         "made whose outputs see their own step",
         "networks/dense/made.py",
-        "return [*masks, below[:, None] < output_steps, input_steps[:, None] < output_steps]",
-        "return [*masks, below[:, None] <= output_steps, input_steps[:, None] < output_steps]",
+        "return [*masks, below[:, None] < output_steps, read_steps[:, None] < output_steps]",
+        "return [*masks, below[:, None] <= output_steps, read_steps[:, None] < output_steps]",
         ("laws/test_law1_autoregressive.py::test_jacobian_is_exactly_zero_where_it_must_be",),
     ),
     Fault(

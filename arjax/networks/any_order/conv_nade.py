@@ -12,8 +12,8 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.networks.any_order.deep_nade import MaskedInputMLP
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.networks.base import NETWORKS, Context, activation, check_sizes
-from arjax.networks.layers.convolution import TapConv
+from arjax.networks.base import NETWORKS, Context, activation, check_sizes, fields_from
+from arjax.networks.layers.convolution import TapConv, square_taps
 from arjax.networks.layers.grids import check_kernels
 from arjax.networks.layers.local_context import context_encoder, everywhere, summary_encoder
 
@@ -71,14 +71,12 @@ class ConvNADE(OrderAgnosticNetwork):
         return mask_DD & (np.abs(place_D2[:, None] - place_D2).max(-1) <= self.reach)
 
     def setup(self):
-        offsets = range(-self.margin, self.margin + 1)
-        taps = tuple((dy, dx) for dy in offsets for dx in offsets)
+        taps = square_taps(self.kernel_size)
         self.convs = [TapConv(self.channels, taps, self.dtype, name=f"conv_{i}") for i in range(self.num_layers)]
         self.out = TapConv(self.num_features, taps, self.dtype)
         self.drop = nn.Dropout(self.dropout)
         if self.hidden_sizes:
-            sizes = self.event.num_sites, self.inputs_per_site, self.hidden_sizes, self.num_features
-            self.mlp = MaskedInputMLP(*sizes, self.activation, self.dropout, self.dtype)
+            self.mlp = MaskedInputMLP(**fields_from(self, MaskedInputMLP, num_sites=self.event.num_sites))
         if self.context_spec:
             self.context = context_encoder(self.context_spec, self.event, self.channels, self.dtype)
             if self.hidden_sizes:

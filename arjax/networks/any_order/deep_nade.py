@@ -11,23 +11,17 @@ import jax.numpy as jnp
 
 from arjax.factorization import Factorization
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.networks.base import NETWORKS, Context, activation, check_sizes
+from arjax.networks.base import NETWORKS, Context, activation, check_sizes, fields_from
 from arjax.networks.layers.embedding import flat_sites
 from arjax.networks.layers.local_context import feature_encoder, summary_encoder
-from arjax.networks.layers.steps import apart, located
+from arjax.networks.layers.steps import apart, located, sites_before, sites_of
 
 
 class MaskedInputMLP(nn.Module):
     """h_1 = act(W (x * m, m) + b), h_l = act(W_l h_(l-1) + b_l), features = V h_L + c, with one V and c per site.
 
     Section 3 of the paper: the mask m is an input too, as otherwise a site of value 0 and one that is not observed
-    would have equal inputs.
-
-    Attributes:
-      num_sites: D.
-      inputs_per_site: n + 1.
-      hidden_sizes: U of each layer.
-      num_features: F per site.
+    would have equal inputs. So a site has n + 1 of them.
     """
 
     num_sites: int
@@ -93,15 +87,7 @@ class DeepNADE(OrderAgnosticNetwork):
         activation(options["activation"])
 
     def setup(self):
-        self.mlp = MaskedInputMLP(
-            self.event.num_sites,
-            self.inputs_per_site,
-            self.hidden_sizes,
-            self.num_features,
-            self.activation,
-            self.dropout,
-            self.dtype,
-        )
+        self.mlp = MaskedInputMLP(**fields_from(self, MaskedInputMLP, num_sites=self.event.num_sites))
         if self.context_spec:
             self.context = summary_encoder(self.context_spec, self.event, self.hidden_sizes[0], self.dtype)
         if self.context_spec.local:
@@ -140,9 +126,7 @@ class DeepNADE(OrderAgnosticNetwork):
         return terms.astype(jnp.float32)
 
     def __call__(self, x, factorization, context=None, *, train=False):
-        blocks_SM = jnp.asarray(factorization.blocks)
-        none_1M = jnp.full((1, factorization.block_size), factorization.num_sites, blocks_SM.dtype)
-        new_SM = jnp.concatenate([none_1M, blocks_SM[:-1]])  # the sites of the step before
+        blocks_SM, new_SM = jnp.asarray(factorization.blocks), sites_before(factorization)
 
         def body(network: DeepNADE, pre_BU: jax.Array, xs: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
             new_CM, in_CMnU, out_CMUF, bias_CMF = xs
@@ -169,8 +153,7 @@ class DeepNADE(OrderAgnosticNetwork):
 
     def _after(self, carry: jax.Array, canvas: jax.Array, t: jax.Array, factorization: Factorization) -> jax.Array:
         """What the first layer adds up to before step t, from what it did before step t - 1."""
-        blocks_M, _ = factorization.sites(jnp.maximum(t - 1, 0))
-        new_M = jnp.where(t > 0, blocks_M, self.event.num_sites)
+        new_M = sites_of(t - 1, factorization)
         return carry + self._terms(canvas, new_M, self._kernels(new_M))
 
     def step(self, carry, canvas, t, factorization, context=None):
@@ -184,10 +167,8 @@ class DeepNADE(OrderAgnosticNetwork):
     def extend(self, carry, canvas, t, k, factorization, context=None):
         """In one pass; the carries are the sums before each of the steps, as the first axis."""
         (carry, local_BDF), step_k = apart(carry), t + jnp.arange(k)
-        new_kM = jnp.take(jnp.asarray(factorization.blocks), step_k - 1, axis=0, mode="clip")
-        new_kM = jnp.where(step_k[:, None] > 0, new_kM, self.event.num_sites)
+        new_kM, sites_kM = sites_of(step_k - 1, factorization), sites_of(step_k, factorization)
         pre_BkU = carry[:, None] + jnp.cumsum(self._terms(canvas, new_kM, self._kernels(new_kM)), axis=1)
-        sites_kM = jnp.take(jnp.asarray(factorization.blocks), step_k, axis=0, mode="clip")
         kernel, bias = self._outputs(sites_kM)
         features = jnp.einsum("bku,kmuf->bkmf", self.mlp.upper(pre_BkU, False), kernel.astype(self.dtype))
         carries = jnp.concatenate([carry[None], jnp.swapaxes(pre_BkU, 0, 1)])
@@ -201,7 +182,7 @@ class DeepNADE(OrderAgnosticNetwork):
     def ahead(self, carry, canvas, t, k, factorization, context=None):
         carry, local_BDF = apart(carry)
         h_BU = self.mlp.upper(self._after(carry, canvas, t, factorization), False)
-        sites_kM = jnp.take(jnp.asarray(factorization.blocks), t + jnp.arange(k), axis=0, mode="clip")
+        sites_kM = sites_of(t + jnp.arange(k), factorization)
         kernel, bias = self._outputs(sites_kM)
         features = jnp.einsum("bu,kmuf->bkmf", h_BU, kernel.astype(self.dtype))
         return (features + bias.astype(self.dtype) + self._at(local_BDF, sites_kM)).astype(jnp.float32)

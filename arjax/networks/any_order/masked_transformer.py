@@ -1,7 +1,6 @@
 """Masked Transformer: all other sites at once from any set of observed ones, with attention in both directions.
 
-Trained under all orders it is the absorbing model of Hoogeboom et al., "Autoregressive Diffusion Models" (2022),
-section 3: a random number of observed sites per example, all others predicted at once with the weight D / (D - t + 1).
+Trained under all orders it is the absorbing model of Hoogeboom et al., "Autoregressive Diffusion Models" (2022), 3.
 """
 
 from __future__ import annotations
@@ -13,18 +12,16 @@ import jax.numpy as jnp
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.attention import MultiHead, attention
-from arjax.networks.layers.blocks import Block, StackedNetwork, plain_block, stacked
-from arjax.networks.layers.embedding import PositionEncoder, ValueEncoder, flat_sites
-from arjax.networks.layers.local_context import context_encoder, of_sites
+from arjax.networks.layers.blocks import StackedNetwork
+from arjax.networks.layers.embedding import flat_sites
+from arjax.networks.layers.local_context import of_sites
 
 
 class FullAttention(MultiHead):
     """Attention of all tokens to all tokens."""
 
     def __call__(self, x_BTE: jax.Array, block_size: int) -> jax.Array:
-        """[B, T, E] -> [B, T, E]."""
-        q, k, v = (self._heads(layer(x_BTE)) for layer in (self.query, self.key, self.value))
-        return self._merge(attention(q, k, v, jnp.ones(x_BTE.shape[1], bool)))
+        return self._merge(attention(*self._project(x_BTE), jnp.ones(x_BTE.shape[1], bool)))
 
 
 @NETWORKS.register("masked_transformer")
@@ -38,19 +35,16 @@ class MaskedTransformer(StackedNetwork, OrderAgnosticNetwork):
     """
 
     steps_per_chunk: int = 8
-    SMALL = StackedNetwork.SMALL | {"steps_per_chunk": 4}
+
+    SMALL = {**StackedNetwork.SMALL, "steps_per_chunk": 4}
+    ATTENTION = FullAttention
 
     def setup(self):
-        self.value = ValueEncoder(self.event, self.width, self.dtype)
-        self.site = PositionEncoder(self.event.num_sites, self.width, self.position, self.dtype)
+        super().setup()
         self.unknown = self.param("unknown", nn.initializers.normal(0.02), (self.width,))
-        if self.context_spec:
-            self.context = context_encoder(self.context_spec, self.event, self.width, self.dtype)
-        layers = stacked(Block, self.num_layers, unroll=self.unroll, remat=self.remat)
-        self.layers = layers(**plain_block(self, FullAttention), name="layers")
-        self.norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
-        self.out = nn.Dense(self.num_features, dtype=self.dtype)
-        self.drop = nn.Dropout(self.dropout)
+
+    def prepare(self):
+        """Nothing: each step is a pass through the scan over layers."""
 
     def given(self, x, observed, context=None, *, train=False):
         num_sites = self.event.num_sites

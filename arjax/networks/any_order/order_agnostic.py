@@ -1,9 +1,8 @@
 """Code shared by networks that predict all other sites from any set of observed ones.
 
-Such a network reads the values of the observed sites and their mask (Uria, Murray & Larochelle, "A
-Deep and Tractable Density Estimator", 2014), so one set of parameters supports every order: the features of step t are
-those given the sites of all steps before t. One pass given a random set of observed sites trains all orders that begin
-with that set.
+Such a network reads the values of the observed sites and their mask (Uria, Murray & Larochelle, "A Deep and Tractable
+Density Estimator", 2014), so one set of parameters supports every order. One pass given a random set of observed sites
+trains all orders that begin with that set.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from arjax.factorization import Factorization
 from arjax.networks.base import Context, Network
 from arjax.networks.layers.embedding import flat_sites, numeric, numeric_size
 from arjax.networks.layers.steps import to_grid
+from arjax.networks.layers.windows import join, windows
 
 #: `body(network, carry, xs) -> (carry, features [B, C, M, F])` for a chunk of C steps; `xs` has C as first axis.
 Body = Callable[["OrderAgnosticNetwork", Any, Any], tuple[Any, jax.Array]]
@@ -77,21 +77,14 @@ class OrderAgnosticNetwork(Network):
         """
         num_steps = factorization.num_steps
         chunk = min(self.steps_per_chunk, num_steps)
-        count = -(-num_steps // chunk)
-
-        def cut(leaf: jax.Array) -> jax.Array:  # [S, ...] -> [count, chunk, ...]; the padding is dropped below
-            filled = jnp.pad(leaf, [(0, count * chunk - num_steps)] + [(0, 0)] * (leaf.ndim - 1))
-            return filled.reshape(count, chunk, *leaf.shape[1:])
-
         scan = nn.scan(
             nn.remat(body, prevent_cse=False),
             variable_broadcast="params",
             split_rngs={"params": False, "dropout": True},
             out_axes=1,
         )
-        _, features_BGCMF = scan(self, carry, jax.tree.map(cut, xs))
-        features_BSMF = features_BGCMF.reshape(features_BGCMF.shape[0], count * chunk, *features_BGCMF.shape[3:])
-        return to_grid(features_BSMF[:, :num_steps], factorization)
+        _, features_BGCMF = scan(self, carry, jax.tree.map(lambda leaf: windows(leaf, 0, chunk), xs))
+        return to_grid(join(features_BGCMF, 1, num_steps), factorization)
 
     def _given_steps(
         self, x: jax.Array, steps_C: jax.Array, factorization: Factorization, context: Any, train: bool = False
@@ -127,7 +120,6 @@ class OrderAgnosticNetwork(Network):
         return carry, self._given_steps(canvas, t + jnp.arange(k), factorization, context)
 
     def keep(self, carries, n):
-        """Nothing was kept."""
         return carries
 
     def ahead(self, carry, canvas, t, k, factorization, context=None):

@@ -1,10 +1,9 @@
 """Two-stream Transformer for any order (Yang et al., "XLNet: Generalized Autoregressive Pretraining for Language
 Understanding", 2019, section 2.3).
 
-The content stream h_i encodes the value of site i and attends to the sites of
-its own step and of earlier ones; the query stream g_i encodes only its position and attends to the contents of
-earlier steps. Both streams have the same weights, and features come from g. Here with absolute positions, pre-norm
-layers, and a content "nothing yet" that comes before all sites, so that the first step has something to attend to.
+The content stream h_i encodes the value of site i and attends to the sites of its own step and of earlier ones; the
+query stream g_i encodes only its position and attends to the contents of earlier steps. Both have the same weights,
+and features come from g. Here with absolute positions, pre-norm layers, and a content before all sites.
 """
 
 from __future__ import annotations
@@ -17,21 +16,17 @@ import jax.numpy as jnp
 
 from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS, Context
-from arjax.networks.layers.attention import KeysValues, KVCache, MultiHead, attention
-from arjax.networks.layers.blocks import Layer, StackedNetwork, apply_layer, plain_block, prepare_layers, stacked
-from arjax.networks.layers.embedding import PositionEncoder, ValueEncoder, flat_sites
-from arjax.networks.layers.local_context import context_encoder, of_sites
-from arjax.networks.layers.steps import to_grid
+from arjax.networks.layers.attention import CrossAttention, KeysValues, KVCache, attention
+from arjax.networks.layers.blocks import Layer, StackedNetwork
+from arjax.networks.layers.embedding import flat_sites
+from arjax.networks.layers.local_context import of_sites
+from arjax.networks.layers.steps import sites_of, to_grid
 
 Streams = tuple[jax.Array, jax.Array]
 
 
-class StreamAttention(MultiHead):
+class StreamAttention(CrossAttention):
     """Attention of either stream to the contents."""
-
-    def keys_values(self, content_BTE: jax.Array) -> KeysValues:
-        """[B, N, T, H] each."""
-        return self._heads(self.key(content_BTE)), self._heads(self.value(content_BTE))
 
     def __call__(self, x_BTE: jax.Array, keys_values: KeysValues, mask: jax.Array) -> jax.Array:
         """Attention of the tokens to the contents under the mask [T, T'] or [T'], [B, T, E]."""
@@ -52,9 +47,7 @@ class TwoStreamBlock(Layer):
         return (self._add(h, keys_values, may_h, train), self._add(g, keys_values, may_g, train)), None
 
     def contents(self, cache: KVCache, h: jax.Array, begin: jax.Array, visible: jax.Array) -> tuple[KVCache, jax.Array]:
-        """Writes the contents h [B, T, E] into the cache from place `begin` on, as far as there are places, and takes
-        them through the layer.
-        """
+        """Writes the contents h [B, T, E] into the cache from place `begin` on, and takes them through the layer."""
         cache = cache.write(self.attention.keys_values(self.attention_norm(h)), begin)
         return cache, self._add(h, cache, visible, False)
 
@@ -74,19 +67,13 @@ class TwoStream(StackedNetwork):
 
     CHUNK = 64
     AHEAD = True
+    LAYER = TwoStreamBlock
+    ATTENTION = StreamAttention
 
     def setup(self):
-        self.value = ValueEncoder(self.event, self.width, self.dtype)
-        self.site = PositionEncoder(self.event.num_sites, self.width, self.position, self.dtype)
+        super().setup()
         self.nothing = self.param("nothing", nn.initializers.normal(0.02), (self.width,))
         self.target = self.param("target", nn.initializers.normal(0.02), (self.width,))  # w of the paper
-        if self.context_spec:
-            self.context = context_encoder(self.context_spec, self.event, self.width, self.dtype)
-        layers = stacked(TwoStreamBlock, self.num_layers, unroll=self.unroll, remat=self.remat)
-        self.layers = layers(**plain_block(self, StreamAttention), name="layers")
-        self.norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
-        self.out = nn.Dense(self.num_features, dtype=self.dtype)
-        self.drop = nn.Dropout(self.dropout)
 
     def _contents(self, x: jax.Array, sites: jax.Array, e: jax.Array) -> jax.Array:
         """Values and positions of sites int[T], [B, T, E]; `e` is the encoded context."""
@@ -115,48 +102,30 @@ class TwoStream(StackedNetwork):
 
     def _masks(self, factorization: Factorization) -> tuple[jax.Array, jax.Array]:
         """Masks of contents and of queries over the contents, with the start first: [1 + T, 1 + T] and [T, 1 + T]."""
-        sites_T = jnp.asarray(factorization.blocks).ravel()
-        step_T = jnp.arange(len(sites_T)) // factorization.block_size
-        of_content = jnp.concatenate([jnp.full(1, -1), step_T])
-        exists = jnp.concatenate([jnp.full(1, True), sites_T < factorization.num_sites])
-        return (of_content <= of_content[:, None]) & exists, (of_content < step_T[:, None]) & exists
-
-    def _apply_layer(self, i: int, *args: Any, method: str) -> Any:
-        block = TwoStreamBlock(**plain_block(self, StreamAttention), parent=None)
-        return apply_layer(block, self.layers, i, *args, method=method)
-
-    def prepare(self):
-        prepare_layers(self.layers, self.num_layers)
+        step_C, exists_C = _contents_of(factorization)
+        return (step_C <= step_C[:, None]) & exists_C, (step_C < step_C[1:, None]) & exists_C
 
     def init_carry(self, batch_size, factorization, context=None):
         """A cache of keys and values per layer, [B, N, 1 + S*M, H] each, that holds the content before all sites."""
         e = self._encoded(context, batch_size)
         size = 1 + factorization.num_steps * factorization.block_size
         shape = (batch_size, self.num_heads, size, self.width // self.num_heads)
-        empty = jnp.zeros(shape, self.dtype)
-        h, caches = self._start(e), []
-        for i in range(self.num_layers):
-            cache, h = self._apply_layer(i, KVCache(empty, empty), h, 0, jnp.arange(size) < 1, method="contents")
-            caches.append(cache)
+        empty = [KVCache(*[jnp.zeros(shape, self.dtype)] * 2)] * self.num_layers
+        caches, _ = self.through_layers(empty, self._start(e), 0, jnp.arange(size) < 1, method="contents")
         return caches, e
 
     def _read(self, carry, canvas, steps_k: jax.Array, targets_j: jax.Array, before_j: jax.Array, factorization):
-        """Reads the contents of the consecutive steps k and predicts the steps j, each from the contents of the steps
-        before `before_j`: (caches, features [B, j, M, F]).
-        """
-        (caches, e), blocks_SM = carry, jnp.asarray(factorization.blocks)
-        sites_kM, sites_jM = (jnp.take(blocks_SM, steps, axis=0, mode="clip") for steps in (steps_k, targets_j))
+        """Reads the contents of steps k, predicts steps j from those before `before_j`: (caches, [B, j, M, F])."""
+        (caches, e), (step_C, exists_C) = carry, _contents_of(factorization)
+        sites_kM, sites_jM = sites_of(steps_k, factorization), sites_of(targets_j, factorization)
         h = self._contents(canvas, sites_kM.ravel(), e)
         g = self._queries(sites_jM.ravel(), e)
-        # The step of each place of the cache; the content before all sites is of step -1.
-        step_C = jnp.concatenate([jnp.full(1, -1), jnp.arange(blocks_SM.size) // factorization.block_size])
-        exists_C = jnp.concatenate([jnp.full(1, True), blocks_SM.ravel() < factorization.num_sites])
         may_h = exists_C & (step_C <= jnp.repeat(steps_k, factorization.block_size)[:, None])
         may_g = exists_C & (step_C < jnp.repeat(before_j, factorization.block_size)[:, None])
         new, begin = [], 1 + steps_k[0] * factorization.block_size
         for i, cache in enumerate(caches):
-            cache, h = self._apply_layer(i, cache, h, begin, may_h, method="contents")
-            g = self._apply_layer(i, cache, g, may_g, method="queries")
+            cache, h = self.apply_layer(i, cache, h, begin, may_h, method="contents")
+            g = self.apply_layer(i, cache, g, may_g, method="queries")
             new.append(cache)
         features = self.out(self.norm(g)).astype(jnp.float32)
         return (new, e), features.reshape(len(canvas), *sites_jM.shape, self.num_features)
@@ -181,3 +150,11 @@ class TwoStream(StackedNetwork):
         targets_k = t + jnp.arange(k)
         last = jnp.maximum(t - 1, 0)[None]  # the one step whose contents the carry lacks
         return self._read(carry, canvas, last, targets_k, jnp.full(k, t), factorization)[1]
+
+
+def _contents_of(factorization: Factorization) -> tuple[jax.Array, jax.Array]:
+    """The step of each content, and whether it exists, [1 + T] each; the content before all sites is of step -1."""
+    sites_T = jnp.asarray(factorization.blocks).ravel()
+    step_T = jnp.arange(len(sites_T)) // factorization.block_size
+    exists_T = sites_T < factorization.num_sites
+    return jnp.concatenate([jnp.full(1, -1), step_T]), jnp.concatenate([jnp.full(1, True), exists_T])

@@ -11,14 +11,15 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.factorization.orderings import tiles
-from arjax.networks.attention.patterns import ByStep, Near, flat_tokens, windows, write
+from arjax.networks.attention.patterns import Near, Pattern, flat_tokens, put, write
 from arjax.networks.attention.sparse_attention import PatternNetwork
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.attention import KeysValues, KVCache, LoopCache
+from arjax.networks.layers.windows import windows
 
 
 @dataclasses.dataclass(frozen=True)
-class Tiles(ByStep):
+class Tiles(Pattern):
     """Local attention in two dimensions, for pixels generated tile by tile, one pixel per step.
 
     Of the pixels generated so far, the queries of a tile attend to those of the tile itself and of a margin above, to
@@ -80,12 +81,9 @@ class Tiles(ByStep):
         across = columns // width
         return tile // across * height, tile % across * width, inside // width, inside % width
 
-    def init_cache(self, shape, num_steps, block_size, dtype):
+    def places(self, num_steps, block_size):
         """The image with its margin."""
-        batch, heads, size = shape
-        (rows, columns), (above, aside) = self.grid, self.margin
-        zeros = jnp.zeros((batch, heads, rows + above, columns + 2 * aside, size), dtype)
-        return KVCache(zeros, zeros)
+        return self.grid[0] + self.margin[0], self.grid[1] + 2 * self.margin[1]
 
     def step(self, cache: LoopCache, new: KeysValues, t: jax.Array):
         (height, width), (above, aside) = self.tile, self.margin
@@ -99,15 +97,12 @@ class Tiles(ByStep):
         return cache, seen, steps.ravel() <= t
 
     def extend(self, cache: KVCache, new: KeysValues, t: jax.Array):
-        """All of the image, and a mask."""
         (height, width), (above, aside), steps = self.tile, self.margin, self._steps()
         i_k = t + jnp.arange(new[0].shape[2])
         top_k, left_k, row_k, column_k = self._place(i_k)
         exists_k = i_k < self.grid[0] * self.grid[1]
         y_k = jnp.where(exists_k, top_k + above + row_k, len(steps))
-        pairs = zip(cache, new, strict=True)
-        places = (slice(None), slice(None), y_k, left_k + aside + column_k)
-        cache = KVCache(*(old.at[places].set(fresh[:, :, :, 0], mode="drop") for old, fresh in pairs))
+        cache = put(cache, (new[0][:, :, :, 0], new[1][:, :, :, 0]), (y_k, left_k + aside + column_k))
         rows, columns = np.indices(steps.shape)
         down, right = rows - top_k[:, None, None], columns - left_k[:, None, None]
         near = (down >= 0) & (down < above + height) & (right >= 0) & (right < width + 2 * aside)

@@ -4,14 +4,13 @@ Attention").
 
 from __future__ import annotations
 
-import functools
-
 import jax
 import jax.numpy as jnp
 
 from arjax.networks.attention.transformer import BlockNetwork
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.attention import MultiHead
+from arjax.networks.layers.windows import join, windows
 
 
 def positive(x: jax.Array) -> jax.Array:
@@ -38,15 +37,8 @@ def linear_attention(
     In chunks of whole blocks: inside a chunk the masked products of all pairs, from the chunks before it their sum
     S = sum_j phi(k_j) [v_j, 1]' (equations 10 and 11), in float32. Time and memory are linear in T.
     """
-    length = q_BNTH.shape[2]
     size = max(chunk_size // block_size, 1) * block_size
-    padding = -length % size
-
-    def chunks(x_BNTH: jax.Array) -> jax.Array:
-        padded = jnp.pad(x_BNTH, ((0, 0), (0, 0), (0, padding), (0, 0)))
-        return padded.reshape(*x_BNTH.shape[:2], -1, size, x_BNTH.shape[-1])
-
-    q, k, v = chunks(q_BNTH), chunks(k_BNTH), chunks(with_one(v_BNTH))
+    q, k, v = (windows(x_BNTH, 2, size) for x_BNTH in (q_BNTH, k_BNTH, with_one(v_BNTH)))
     block = jnp.arange(size) // block_size
     weights = jnp.einsum("bncqh,bnckh->bncqk", q, k, preferred_element_type=jnp.float32)
     weights = jnp.where(block[:, None] >= block[None, :], weights, 0)
@@ -56,7 +48,7 @@ def linear_attention(
     state = jnp.pad(jnp.cumsum(per_chunk, axis=2)[:, :, :-1], ((0, 0), (0, 0), (1, 0), (0, 0), (0, 0)))
     before = jnp.einsum("bncqh,bnche->bncqe", q.astype(jnp.float32), state)
     mixed = normalised(inside + before)
-    return mixed.reshape(*q_BNTH.shape[:2], -1, q_BNTH.shape[-1])[:, :, :length]
+    return join(mixed, 2, q_BNTH.shape[2])
 
 
 class LinearAttention(MultiHead):
@@ -74,7 +66,6 @@ class LinearAttention(MultiHead):
         return positive(q), positive(k), v
 
     def __call__(self, x_BTE: jax.Array, block_size: int) -> jax.Array:
-        """All tokens, [B, S*M, E] -> [B, S*M, E]."""
         return self._merge(linear_attention(*self._qkv(x_BTE), block_size, self.chunk_size))
 
     def init_cache(self, batch_size: int, num_steps: int, block_size: int) -> jax.Array:
@@ -93,27 +84,25 @@ class LinearAttention(MultiHead):
         """The tokens of the blocks t, t + 1, ...: all pairs of them, and the state before them."""
         q, k, v = self._qkv(x_BTE)
         block = jnp.arange(x_BTE.shape[1]) // block_size
+        return (state_BNHE, k, v, block), self._mixed(state_BNHE, q, k, v, block[:, None] >= block)
+
+    def _mixed(self, state_BNHE: jax.Array, q, k, v, visible: jax.Array) -> jax.Array:
+        """The state, and those of the given tokens that each token sees."""
         weights = jnp.einsum("bnqh,bnkh->bnqk", q, k, preferred_element_type=jnp.float32)
-        weights = jnp.where(block[:, None] >= block, weights, 0).astype(v.dtype)
+        weights = jnp.where(visible, weights, 0).astype(v.dtype)
         inside = jnp.einsum("bnqk,bnke->bnqe", weights, with_one(v), preferred_element_type=jnp.float32)
         before = jnp.einsum("bnqh,bnhe->bnqe", q.astype(jnp.float32), state_BNHE)
-        return (state_BNHE, k, v, block), self._merge(normalised(inside + before))
+        return self._merge(normalised(inside + before))
 
     def keep(self, carries: tuple[jax.Array, ...], n: jax.Array) -> jax.Array:
-        """The state after the first n blocks of `extend`."""
         state_BNHE, k, v, block = carries
         k = jnp.where((block < n)[:, None], k, 0)
         return state_BNHE + jnp.einsum("bnth,bnte->bnhe", k, with_one(v), preferred_element_type=jnp.float32)
 
     def ahead(self, state_BNHE: jax.Array, x_BTE: jax.Array, t: jax.Array, block_size: int) -> jax.Array:
         """Blocks that each come in place of block t: each adds its own keys and values to the state."""
-        q, k, v = self._qkv(x_BTE)
         block = jnp.arange(x_BTE.shape[1]) // block_size
-        weights = jnp.einsum("bnqh,bnkh->bnqk", q, k, preferred_element_type=jnp.float32)
-        weights = jnp.where(block[:, None] == block, weights, 0).astype(v.dtype)
-        inside = jnp.einsum("bnqk,bnke->bnqe", weights, with_one(v), preferred_element_type=jnp.float32)
-        before = jnp.einsum("bnqh,bnhe->bnqe", q.astype(jnp.float32), state_BNHE)
-        return self._merge(normalised(inside + before))
+        return self._mixed(state_BNHE, *self._qkv(x_BTE), block[:, None] == block)
 
 
 @NETWORKS.register("linear_attention")
@@ -131,12 +120,4 @@ class LinearTransformer(BlockNetwork):
     SMALL = {"width": 32, "num_layers": 2, "num_heads": 4, "chunk_size": 4}
 
     def make_attention(self):
-        return functools.partial(
-            LinearAttention,
-            self.width,
-            self.num_heads,
-            self.out_scale,
-            self.dtype,
-            use_bias=self.use_bias,
-            chunk_size=self.chunk_size,
-        )
+        return self.heads_of(LinearAttention, chunk_size=self.chunk_size)

@@ -15,6 +15,7 @@ import numpy as np
 
 from arjax.networks.layers.attention import KeysValues, KVCache, LoopCache
 from arjax.networks.layers.rings import put_in_ring, ring_steps
+from arjax.networks.layers.windows import join, windows
 
 
 class Pattern(Protocol):
@@ -33,10 +34,10 @@ class Pattern(Protocol):
         """Blocks of queries -> tokens [B, N, S*M, H]."""
 
     #: Whether a cache has an axis of the indices of a step, the last but one.
-    SLOTS: ClassVar[bool]
+    SLOTS: ClassVar[bool] = True
 
-    def init_cache(self, shape: tuple[int, int, int], num_steps: int, block_size: int, dtype: str) -> KVCache:
-        """An empty cache for the keys and values that later steps need; `shape` is (B, N, H)."""
+    def places(self, num_steps: int, block_size: int) -> tuple[int, ...]:
+        """The axes of a cache [B, N, *places, H] for the keys and values that later steps need."""
 
     def step(self, cache: LoopCache, new: KeysValues, t: jax.Array) -> tuple[LoopCache, KeysValues, jax.Array]:
         """Adds the keys and values [B*N, M, H] of step t to a cache that `for_loop` has made.
@@ -52,36 +53,11 @@ class Pattern(Protocol):
         """
 
     def keep(self, carries: Any, n: jax.Array) -> KVCache:
-        """The cache after the first n of these steps."""
+        """The cache after the first n of these steps: all, if later steps overwrite the others before they are read."""
+        return carries
 
     def graph(self, num_steps: int) -> np.ndarray:
         """The definition: bool[S, S], [i, j] iff step i attends to step j."""
-
-
-def windows(x: jax.Array, axis: int, size: int, before: int = 0, after: int = 0) -> jax.Array:
-    """Cuts an axis into blocks of `size`, each with the `before` elements before it and the `after` elements after it.
-
-    The axis [T] becomes two, [ceil(T / size), before + size + after]; zeros where there is nothing.
-    """
-    axis %= x.ndim
-    length = x.shape[axis]
-    count, reach = -(-length // size), before + size + after
-    pieces = -(-reach // size)
-    padding = [(0, 0)] * x.ndim
-    padding[axis] = (before, (count + pieces - 1) * size - before - length)
-    rows = jnp.pad(x, padding) if padding[axis] != (0, 0) else x
-    rows = rows.reshape(*x.shape[:axis], count + pieces - 1, size, *x.shape[axis + 1 :])
-    if pieces == 1:
-        return rows
-    shifted = [jax.lax.slice_in_dim(rows, i, i + count, axis=axis) for i in range(pieces)]
-    return jax.lax.slice_in_dim(jnp.concatenate(shifted, axis + 1), 0, reach, axis=axis + 1)
-
-
-def join(x: jax.Array, axis: int, length: int) -> jax.Array:
-    """Blocks without overlap back to one axis of the given length: the inverse of `windows` without margins."""
-    axis %= x.ndim
-    flat = x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
-    return jax.lax.slice_in_dim(flat, 0, length, axis=axis)
 
 
 def per_token(mask: jax.Array, block_size: int) -> jax.Array:
@@ -101,20 +77,19 @@ def for_loop(pattern: Pattern, cache: KVCache) -> LoopCache:
     return LoopCache(*(a.reshape(*a.shape[:-3], -1, a.shape[-1]) if pattern.SLOTS else a for a in merged))
 
 
-class ByStep:
-    """Patterns with a place for every step in the cache: later steps overwrite rejected ones before any reads them."""
-
-    def keep(self, carries, n):
-        return carries
-
-
 def write(cache: LoopCache, new: KeysValues, start: tuple) -> LoopCache:
     """Both caches with the new keys and values written at `start`."""
     return LoopCache(*(jax.lax.dynamic_update_slice(old, value, start) for old, value in zip(cache, new, strict=True)))
 
 
+def put(cache: KVCache, new: KeysValues, places: tuple[jax.Array, ...]) -> KVCache:
+    """Both caches [B, N, ...] with the new keys and values at these places, where they exist."""
+    pairs = zip(cache, new, strict=True)
+    return KVCache(*(old.at[:, :, *places].set(fresh, mode="drop") for old, fresh in pairs))
+
+
 @dataclasses.dataclass(frozen=True)
-class Near:
+class Near(Pattern):
     """Blocks of `size` steps attend to themselves and `memory` steps before, at most `window` - 1 steps back.
 
     Attributes:
@@ -124,8 +99,6 @@ class Near:
     size: int
     memory: int
     window: int = 0
-
-    SLOTS = True
 
     def sees(self, i, j):
         """Whether step i attends to step j, given that j <= i."""
@@ -148,14 +121,9 @@ class Near:
     def restore(self, out_BNGQH, num_steps, block_size):
         return join(out_BNGQH, 2, num_steps * block_size)
 
-    def _ring(self, num_steps: int) -> int:
-        return min(self.window or self.memory + self.size, num_steps)
-
-    def init_cache(self, shape, num_steps, block_size, dtype):
+    def places(self, num_steps, block_size):
         """A ring: step j has the index j modulo its length."""
-        batch, heads, size = shape
-        zeros = jnp.zeros((batch, heads, self._ring(num_steps), block_size, size), dtype)
-        return KVCache(zeros, zeros)
+        return min(self.window or self.memory + self.size, num_steps), block_size
 
     def step(self, cache, new, t):
         block_size = new[0].shape[1]
@@ -182,7 +150,7 @@ class Near:
 
 
 @dataclasses.dataclass(frozen=True)
-class Strided(ByStep):
+class Strided(Pattern):
     """Step i attends to the steps i, i - stride, i - 2 stride, ...; with `skip`, only to those further back than it.
 
     Child et al., "Generating Long Sequences with Sparse Transformers" (2019), section 4.3: A(2) of the strided pattern.
@@ -190,8 +158,6 @@ class Strided(ByStep):
 
     stride: int
     skip: int = -1
-
-    SLOTS = True
 
     def queries(self, x_BNTH, block_size):
         rows = windows(x_BNTH, 2, self.stride * block_size)  # [B, N, S / stride, stride * M, H]
@@ -209,11 +175,9 @@ class Strided(ByStep):
         rows = jnp.moveaxis(out_BNGQH.reshape(*out_BNGQH.shape[:3], -1, block_size, out_BNGQH.shape[-1]), 2, 3)
         return rows.reshape(*rows.shape[:2], -1, rows.shape[-1])[:, :, : num_steps * block_size]
 
-    def init_cache(self, shape, num_steps, block_size, dtype):
+    def places(self, num_steps, block_size):
         """One row per remainder, so that the keys of a step are contiguous."""
-        batch, heads, size = shape
-        zeros = jnp.zeros((batch, heads, self.stride, -(-num_steps // self.stride), block_size, size), dtype)
-        return KVCache(zeros, zeros)
+        return self.stride, -(-num_steps // self.stride), block_size
 
     def step(self, cache, new, t):
         remainder, row = t % self.stride, t // self.stride
@@ -226,8 +190,7 @@ class Strided(ByStep):
     def extend(self, cache, new, t):
         """One group of queries per step: each attends to the row of its remainder."""
         row_k, remainder_k = jnp.divmod(t + jnp.arange(new[0].shape[2]), self.stride)
-        pairs = zip(cache, new, strict=True)
-        cache = KVCache(*(old.at[:, :, remainder_k, row_k].set(fresh, mode="drop") for old, fresh in pairs))
+        cache = put(cache, new, (remainder_k, row_k))
         seen = tuple(flat_tokens(a[:, :, remainder_k], len(row_k)) for a in cache)
         visible = self.stride * (row_k[:, None, None] - jnp.arange(cache[0].shape[3])) > self.skip
         return cache, seen, jnp.repeat(visible, cache[0].shape[4], axis=-1)
@@ -238,7 +201,7 @@ class Strided(ByStep):
 
 
 @dataclasses.dataclass(frozen=True)
-class Summary(ByStep):
+class Summary(Pattern):
     """Every step attends to `count` earlier steps of each block of `size`: with `skip`, of earlier blocks only.
 
     They are the last steps of the block, except for the `offset` after them. Child et al. (2019), section 4.3: A(2) of
@@ -249,8 +212,6 @@ class Summary(ByStep):
     count: int
     offset: int = 0
     skip: bool = False
-
-    SLOTS = True
 
     @property
     def first(self) -> int:
@@ -281,11 +242,9 @@ class Summary(ByStep):
     def restore(self, out_BNGQH, num_steps, block_size):
         return out_BNGQH[:, :, 0]
 
-    def init_cache(self, shape, num_steps, block_size, dtype):
+    def places(self, num_steps, block_size):
         """The summaries, and one more place, to which all other steps are written."""
-        batch, heads, size = shape
-        zeros = jnp.zeros((batch, heads, -(-num_steps // self.size) * self.count + 1, block_size, size), dtype)
-        return KVCache(zeros, zeros)
+        return -(-num_steps // self.size) * self.count + 1, block_size
 
     def step(self, cache, new, t):
         block_size = new[0].shape[1]
@@ -302,8 +261,7 @@ class Summary(ByStep):
         place_k = i_k % self.size - self.first
         kept_k = (place_k >= 0) & (place_k < self.count)
         place_k = jnp.where(kept_k, i_k // self.size * self.count + place_k, length)
-        pairs = zip(cache, new, strict=True)
-        cache = KVCache(*(old.at[:, :, place_k].set(fresh, mode="drop") for old, fresh in pairs))
+        cache = put(cache, new, (place_k,))
         j_K, i_k1 = self._steps(length - 1), i_k[:, None]
         visible = (j_K <= i_k1) & self.sees(i_k1, j_K)
         return cache, tuple(flat_tokens(a[:, :, :-1]) for a in cache), per_token(visible, block_size)[None]

@@ -1,8 +1,4 @@
-"""Attention by relative positions to a segment and the memory before it, as in Transformer-XL.
-
-Dai, Yang, Yang, Carbonell, Le & Salakhutdinov, "Transformer-XL: Attentive Language Models Beyond a Fixed-Length
-Context", 2019, sections 3.2 and 3.3.
-"""
+"""Attention by relative positions to a segment and the memory before it, as in `transformer_xl` and its paper."""
 
 from __future__ import annotations
 
@@ -15,6 +11,7 @@ import jax.numpy as jnp
 from arjax.networks.layers.attention import MultiHead
 from arjax.networks.layers.embedding import PositionEncoder
 from arjax.networks.layers.rings import put_in_ring, ring_steps
+from arjax.networks.layers.windows import join, windows
 
 #: u and v of section 3.3, [N, H] each: biases of the query for contents and for distances.
 Biases = tuple[jax.Array, jax.Array]
@@ -51,7 +48,6 @@ class RelativeAttention(MultiHead):
         return self._heads(self.relative(self.distance(jnp.arange(reach)))[None])[0]
 
     def _softmax(self, content: jax.Array, position: jax.Array, visible: jax.Array) -> jax.Array:
-        """Weights of the keys; in float32, whatever the compute type."""
         scores = (content + position).astype(jnp.float32) * self.kv_shape[1] ** -0.5
         return jax.nn.softmax(jnp.where(visible, scores, jnp.finfo(jnp.float32).min)).astype(self.dtype)
 
@@ -64,24 +60,13 @@ class RelativeAttention(MultiHead):
         memory = min(self.memory, (num_segments - 1) * length)
         past_BTE = jax.lax.stop_gradient(x_BTE) if train else x_BTE
 
-        def segments(y_BNTH: jax.Array) -> jax.Array:  # [B, N, T, H] -> [B, N, segments, L*M, H]
-            missing = num_segments * length * block_size - y_BNTH.shape[2]
-            y_BNTH = jnp.pad(y_BNTH, ((0, 0), (0, 0), (0, missing), (0, 0)))
-            return y_BNTH.reshape(*y_BNTH.shape[:2], num_segments, length * block_size, -1)
-
         def with_memory(project: nn.Module) -> jax.Array:  # [B, N, segments, (C + L)*M, H]
-            own, before = segments(self._heads(project(x_BTE))), -(-memory // length)
-            if not memory:
-                return own
-            past = segments(self._heads(project(past_BTE)))
-            shifted = [
-                jnp.pad(past, ((0, 0), (0, 0), (k, 0), (0, 0), (0, 0)))[:, :, :num_segments]
-                for k in range(before, 0, -1)
-            ]
-            past = jnp.concatenate(shifted, 3)[:, :, :, (before * length - memory) * block_size :]
-            return jnp.concatenate([past, own], 3)
+            past = windows(self._heads(project(past_BTE)), 2, length * block_size, before=memory * block_size)
+            own = windows(self._heads(project(x_BTE)), 2, length * block_size)
+            return jnp.concatenate([past[:, :, :, : memory * block_size], own], 3)
 
-        q, k, value = segments(self._heads(self.query(x_BTE))), with_memory(self.key), with_memory(self.value)
+        q = windows(self._heads(self.query(x_BTE)), 2, length * block_size)  # [B, N, segments, L*M, H]
+        k, value = with_memory(self.key), with_memory(self.value)
         content = jnp.einsum("bngqh,bngkh->bngqk", q + u, k)
         latest_first = self._distances(memory + length)[:, ::-1]
         position = jnp.einsum("bngqh,nch->bngqc", q + v, latest_first)
@@ -91,7 +76,7 @@ class RelativeAttention(MultiHead):
         mixed = jnp.einsum(
             "bngqk,bngkh->bngqh", self._softmax(content, _per_token(position, block_size), visible), value
         )
-        return self._merge(mixed.reshape(*mixed.shape[:2], -1, mixed.shape[-1])[:, :, : x_BTE.shape[1]])
+        return self._merge(join(mixed, 2, x_BTE.shape[1]))
 
     def _visible(self, num_segments: int, length: int, memory: int, block_size: int) -> jax.Array:
         """Whether a key exists and is not later than the query: bool[segments, L*M, (C + L)*M]."""
@@ -145,7 +130,6 @@ class RelativeAttention(MultiHead):
         return (cache, (k, value), t), self._merge(mixed)
 
     def keep(self, carries: tuple[Any, ...], n: jax.Array) -> tuple[jax.Array, ...]:
-        """The cache after the first n steps of `extend`."""
         (*rings, distances_NCH), new, t = carries
         reach = distances_NCH.shape[1]
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.networks.attention.patterns import Pattern, for_loop
-from arjax.networks.attention.transformer import BlockNetwork
+from arjax.networks.attention.transformer import BlockNetwork, through_tokens
 from arjax.networks.layers.attention import Cache, KVCache, LoopCache, MultiHead
 
 #: Patterns, each with its number of heads.
@@ -68,7 +68,6 @@ class PatternAttention(MultiHead):
         return self._merge(mixed_BNTH)
 
     def __call__(self, x_BTE: jax.Array, block_size: int) -> jax.Array:
-        """All tokens, [B, S*M, E] -> [B, S*M, E]."""
         num_steps = x_BTE.shape[1] // block_size
         qkv = self._project(x_BTE)
         parts = []
@@ -81,15 +80,14 @@ class PatternAttention(MultiHead):
         return self._combine(parts)
 
     def init_cache(self, batch_size: int, num_steps: int, block_size: int) -> list[KVCache]:
-        """An empty cache per pattern."""
-        size = self.kv_shape[1]
-        return [
-            pattern.init_cache((batch_size, heads.stop - heads.start, size), num_steps, block_size, self.dtype)
-            for pattern, heads in self._groups()
-        ]
+        caches = []
+        for pattern, heads in self._groups():
+            places = pattern.places(num_steps, block_size)
+            zeros = jnp.zeros((batch_size, heads.stop - heads.start, *places, self.kv_shape[1]), self.dtype)
+            caches.append(KVCache(zeros, zeros))
+        return caches
 
     def step(self, cache: list[Cache], x_BME: jax.Array, t: jax.Array) -> tuple[list[Cache], jax.Array]:
-        """The tokens of step t, which attend to the steps of their patterns."""
         qkv, kept, parts = self._project(x_BME), [], []
         for (pattern, heads), old in zip(self._groups(), cache, strict=True):
             shape = qkv[0][:, heads].shape
@@ -109,7 +107,6 @@ class PatternAttention(MultiHead):
     def extend(
         self, cache: list[KVCache], x_BTE: jax.Array, t: jax.Array, block_size: int
     ) -> tuple[list[Any], jax.Array]:
-        """The tokens of the steps t, t + 1, ..."""
         qkv, carries, parts = self._project(x_BTE), [], []
         for (pattern, heads), old in zip(self._groups(), cache, strict=True):
             q, k, v = (a[:, heads] for a in qkv)
@@ -123,7 +120,6 @@ class PatternAttention(MultiHead):
         return carries, self._combine(parts)
 
     def keep(self, carries: list[Any], n: jax.Array) -> list[KVCache]:
-        """The caches after the first n of them."""
         return [pattern.keep(after, n) for (pattern, _), after in zip(self._groups(), carries, strict=True)]
 
 
@@ -141,28 +137,12 @@ class PatternNetwork(BlockNetwork):
         return False
 
     def make_attention(self):
-        return functools.partial(
-            PatternAttention,
-            self.width,
-            self.num_heads,
-            self.out_scale,
-            self.dtype,
-            use_bias=self.use_bias,
-            patterns=self.patterns(),
-            merged=self.unites(),
-        )
+        return self.heads_of(PatternAttention, patterns=self.patterns(), merged=self.unites())
 
     def loop_carry(self, carry, n, factorization, past=None):
         return self._loop_carry(carry, n * factorization.block_size, past)
 
     def dependencies(self, factorization):
-        """Step t depends on step s - 1 iff a path of L edges leads from t to s, as the token of step s reads s - 1."""
-        num_steps, step_D = factorization.num_steps, np.asarray(factorization.step)
-        graph_SS = np.eye(num_steps, dtype=bool)
-        for pattern, _ in self.patterns():
-            graph_SS |= pattern.graph(num_steps)
-        reach_SS = np.eye(num_steps, dtype=bool)
-        for _ in range(self.num_layers):
-            reach_SS = reach_SS @ graph_SS
-        padded_SS = np.pad(reach_SS, ((0, 0), (0, 1)))  # no token reads the last step
-        return padded_SS[step_D[:, None], step_D[None] + 1]
+        own = np.eye(factorization.num_steps, dtype=bool)
+        graphs = [pattern.graph(factorization.num_steps) for pattern, _ in self.patterns()]
+        return through_tokens(np.logical_or.reduce([own, *graphs]), self.num_layers, factorization)

@@ -9,30 +9,94 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
-from arjax.networks.base import NETWORKS, Context, Network
+from arjax.factorization import Factorization
+from arjax.networks.base import NETWORKS, Context, Network, fields_from
 from arjax.networks.layers.attention import CrossAttention, SelfAttention
-from arjax.networks.layers.blocks import (
-    Block,
-    Memory,
-    apply_layer,
-    check_block,
-    check_stack,
-    make_norm,
-    prepare_layers,
-    stacked,
-)
+from arjax.networks.layers.blocks import Block, Memory, Stack, check_block, check_stack, make_norm
+from arjax.networks.layers.convolution import compose
 from arjax.networks.layers.embedding import SequenceEncoder
 from arjax.networks.layers.steps import StepTokens, apart, check_steps, check_target_position, located, to_grid
 
 
-class BlockNetwork(Network):
-    """Transformer blocks over the indices of the steps, for any order and any block partition.
+class TokenNetwork(Stack, Network):
+    """A stack of layers over the indices of the steps, for any order and any block partition.
 
-    A token encodes the value and the position that it reads, and the position that it predicts. It may attend to the
-    tokens of its own step and of earlier ones. Subclasses choose the attention of a layer by `make_attention`;
+    A token encodes the value and the position that it reads, and the position that it predicts. Layers may let it
+    attend to the tokens of its own step and of earlier ones. Subclasses make `tokens`, `layers` and `drop` in `setup`.
+    """
+
+    @classmethod
+    def check_several_orders(cls, options):
+        check_target_position(options)
+
+    @property
+    def unbounded(self):
+        return super().unbounded and self.position == "none"
+
+    def _memory(self, context: Context | None) -> Any:
+        """What the layers read beside the tokens, in a pass and in `init_cache`."""
+        return None
+
+    def _shared(self) -> tuple[Any, ...]:
+        """What the layers read beside the tokens in every step."""
+        return ()
+
+    def _readout(self, h: jax.Array, train: bool = False) -> jax.Array:
+        """The features of tokens."""
+        raise TypeError(f"{type(self).__name__} has no readout")
+
+    def __call__(self, x, factorization, context=None, *, train=False):
+        memory, e = self._memory(context), self.tokens.encode(context)
+        tokens_BSME = self.drop(self.tokens(x, factorization, e), deterministic=not train)
+        batch, steps, block_size, width = tokens_BSME.shape
+        h, _ = self.layers(tokens_BSME.reshape(batch, steps * block_size, width), block_size, train, memory)
+        features = self._readout(h, train)
+        return to_grid(features.reshape(batch, steps, block_size, -1), factorization)
+
+    def init_carry(self, batch_size, factorization, context=None):
+        """The cache of each layer; and the encoded local parts of the context."""
+        sizes = batch_size, factorization.num_steps, factorization.block_size
+        return located(self.init_caches(*sizes, self._memory(context)), self.tokens.to_keep(context))
+
+    def step(self, carry, canvas, t, factorization, context=None):
+        carry, kept = apart(carry)
+        tokens_BME = self.tokens.step(canvas, t, factorization, self.tokens.encode(context, kept))
+        caches, h = self.through_layers(carry, tokens_BME, t, *self._shared(), method="step")
+        return located(caches, kept), self._readout(h).astype(jnp.float32)
+
+    def extend(self, carry, canvas, t, k, factorization, context=None):
+        """In one pass where the attention has `extend` and `keep`."""
+        if self.CHUNK == 1:
+            return super().extend(carry, canvas, t, k, factorization, context)
+        carry, kept = apart(carry)
+        tokens_BkME = self.tokens.window(canvas, t, k, factorization, self.tokens.encode(context, kept))
+        batch, _, block_size, width = tokens_BkME.shape
+        h = tokens_BkME.reshape(batch, k * block_size, width)
+        caches, h = self.through_layers(carry, h, t, block_size, *self._shared(), method="extend")
+        return located(caches, kept), self._readout(h).astype(jnp.float32).reshape(batch, k, block_size, -1)
+
+    def keep(self, carries, n):
+        if self.CHUNK == 1:
+            return super().keep(carries, n)
+        carries, kept = apart(carries)
+        return located([self.apply_layer(i, cache, n, method="keep") for i, cache in enumerate(carries)], kept)
+
+
+def through_tokens(graph_SS: np.ndarray, num_layers: int, factorization: Factorization) -> np.ndarray:
+    """bool[D, D] of layers whose token t attends to the tokens in row t of the graph: step t depends on step s - 1 iff
+    a path of L edges leads from t to s, as the token of step s reads s - 1.
+    """
+    step_D = np.asarray(factorization.step)
+    reach_SS = np.pad(compose(*[graph_SS] * num_layers), ((0, 0), (0, 1)))  # no token reads the last step
+    return reach_SS[step_D[:, None], step_D + 1]
+
+
+class BlockNetwork(TokenNetwork):
+    """Transformer blocks over the tokens of the steps. Subclasses choose the attention of a layer by `make_attention`;
     where that has `extend` and `keep`, they set `CHUNK`, and where it has `ahead`, `AHEAD`.
 
     Options: `width` E, `num_layers` L, `num_heads` N; `mlp_kind` ("plain" or "gated") of size `mlp_size`, 0 for
@@ -63,12 +127,9 @@ class BlockNetwork(Network):
     remat: bool = False
     unroll: int = 4
 
+    LAYER = Block
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2}
     MAY_BE_ZERO: ClassVar[tuple[str, ...]] = ("mlp_size",)
-
-    @classmethod
-    def check_several_orders(cls, options):
-        check_target_position(options)
 
     @classmethod
     def check(cls, event, factorization, options):
@@ -90,9 +151,10 @@ class BlockNetwork(Network):
         """Constructor of the attention module of a layer."""
         raise TypeError(f"{type(self).__name__} has no attention")
 
-    @property
-    def unbounded(self):
-        return super().unbounded and self.position == "none"
+    def heads_of(self, attention: type[nn.Module], **options: Any) -> Callable[[], nn.Module]:
+        """Constructor of a module of attention with the sizes of the network."""
+        sizes = self.width, self.num_heads, self.out_scale, self.dtype
+        return functools.partial(attention, *sizes, use_bias=self.use_bias, **options)
 
     @property
     def out_scale(self) -> float:
@@ -104,24 +166,14 @@ class BlockNetwork(Network):
         """Whether tokens attend to the positions of the context."""
         return self.cross_attention and bool(self.context_spec.as_whole.grids)
 
-    def _block_fields(self) -> dict[str, Any]:
-        cross = functools.partial(
-            CrossAttention, self.width, self.num_heads, self.out_scale, self.dtype, use_bias=self.use_bias
+    def layer_fields(self):
+        return fields_from(
+            self,
+            Block,
+            make_attention=self.make_attention(),
+            mlp_size=self.mlp_size or self.mlp_ratio * self.width,
+            make_cross=self.heads_of(CrossAttention) if self.attends_to_context else None,
         )
-        return {
-            "make_attention": self.make_attention(),
-            "width": self.width,
-            "mlp_size": self.mlp_size or self.mlp_ratio * self.width,
-            "dropout": self.dropout,
-            "activation": self.activation,
-            "out_scale": self.out_scale,
-            "dtype": self.dtype,
-            "mlp_kind": self.mlp_kind,
-            "norm_kind": self.norm_kind,
-            "norm_epsilon": self.norm_epsilon,
-            "use_bias": self.use_bias,
-            "make_cross": cross if self.attends_to_context else None,
-        }
 
     def setup(self):
         spec, grids = self.context_spec, self.context_spec.as_whole.grids
@@ -130,8 +182,7 @@ class BlockNetwork(Network):
         self.tokens = StepTokens(self.event, spec, self.width, self.position, self.dtype, self.target_position)
         if self.attends_to_context:
             self.context = SequenceEncoder(grids, self.width, self.dtype)
-        layers = stacked(Block, self.num_layers, unroll=self.unroll, remat=self.remat)
-        self.layers = layers(**self._block_fields(), name="layers")
+        self.layers = self.stack()
         self.norm = make_norm(self.norm_kind, self.norm_epsilon, self.use_bias, self.dtype)
         if not self.tie_embeddings:
             self.out = nn.Dense(self.num_features, use_bias=self.use_bias, dtype=self.dtype)
@@ -146,65 +197,16 @@ class BlockNetwork(Network):
         """The positions of the context that the tokens attend to."""
         return self.context(context) if self.attends_to_context else None
 
-    def _readout(self, h: jax.Array) -> jax.Array:
+    def _readout(self, h, train=False):
         h = self.norm(h)
         return self.tokens.scores(h) if self.tie_embeddings else self.out(h)
-
-    def __call__(self, x, factorization, context=None, *, train=False):
-        memory, e = self._memory(context), self.tokens.encode(context)
-        tokens_BSME = self.drop(self.tokens(x, factorization, e), deterministic=not train)
-        batch, steps, block_size, width = tokens_BSME.shape
-        h, _ = self.layers(tokens_BSME.reshape(batch, steps * block_size, width), block_size, train, memory)
-        features = self._readout(h)
-        return to_grid(features.reshape(batch, steps, block_size, -1), factorization)
-
-    def _apply_layer(self, i: int, *args: Any, method: str) -> Any:
-        """A method of layer i."""
-        return apply_layer(Block(**self._block_fields(), parent=None), self.layers, i, *args, method=method)
-
-    def prepare(self):
-        prepare_layers(self.layers, self.num_layers)
-
-    def init_carry(self, batch_size, factorization, context=None):
-        """An empty cache per layer, and the keys and values of the context; and the encoded local parts."""
-        memory = self._memory(context)
-        sizes = batch_size, factorization.num_steps, factorization.block_size
-        caches = [self._apply_layer(i, *sizes, memory, method="init_cache") for i in range(self.num_layers)]
-        return located(caches, self.tokens.to_keep(context))
 
     def _loop_carry(self, carry: Any, tokens: int, past: Any) -> Any:
         """`loop_carry`, where the attention has it."""
         (carry, kept), (past, _) = apart(carry), apart(past)
         caches = enumerate(zip(carry, past or [None] * len(carry), strict=True))
-        made = [self._apply_layer(i, cache, tokens, past, method="loop_carry") for i, (cache, past) in caches]
+        made = [self.apply_layer(i, cache, tokens, past, method="loop_carry") for i, (cache, past) in caches]
         return located(made, kept)
-
-    def step(self, carry, canvas, t, factorization, context=None):
-        carry, kept = apart(carry)
-        h, caches = self.tokens.step(canvas, t, factorization, self.tokens.encode(context, kept)), []
-        for i, cache in enumerate(carry):
-            cache, h = self._apply_layer(i, cache, h, t, method="step")
-            caches.append(cache)
-        return located(caches, kept), self._readout(h).astype(jnp.float32)
-
-    def extend(self, carry, canvas, t, k, factorization, context=None):
-        """In one pass where the attention has `extend` and `keep`."""
-        if self.CHUNK == 1:
-            return super().extend(carry, canvas, t, k, factorization, context)
-        carry, kept = apart(carry)
-        tokens_BkME = self.tokens.window(canvas, t, k, factorization, self.tokens.encode(context, kept))
-        batch, _, block_size, width = tokens_BkME.shape
-        h, caches = tokens_BkME.reshape(batch, k * block_size, width), []
-        for i, cache in enumerate(carry):
-            cache, h = self._apply_layer(i, cache, h, t, block_size, method="extend")
-            caches.append(cache)
-        return located(caches, kept), self._readout(h).astype(jnp.float32).reshape(batch, k, block_size, -1)
-
-    def keep(self, carries, n):
-        if self.CHUNK == 1:
-            return super().keep(carries, n)
-        carries, kept = apart(carries)
-        return located([self._apply_layer(i, cache, n, method="keep") for i, cache in enumerate(carries)], kept)
 
     def check_ahead(self):
         super().check_ahead()
@@ -219,7 +221,7 @@ class BlockNetwork(Network):
         batch, _, block_size, width = tokens_BkME.shape
         h = tokens_BkME.reshape(batch, k * block_size, width)
         for i, cache in enumerate(carry):
-            h = self._apply_layer(i, cache, h, t, block_size, method="ahead")
+            h = self.apply_layer(i, cache, h, t, block_size, method="ahead")
         return self._readout(h).astype(jnp.float32).reshape(batch, k, block_size, -1)
 
 
@@ -274,18 +276,9 @@ class Transformer(BlockNetwork):
         check_scaling(options["rotary_scaling"], options["rotary"])
 
     def make_attention(self):
-        return functools.partial(
-            SelfAttention,
-            self.width,
-            self.num_heads,
-            self.out_scale,
-            self.dtype,
-            num_kv_heads=self.num_kv_heads,
-            head_size=self.head_size,
-            use_bias=self.use_bias,
-            rotary_base=self.rotary_base if self.rotary else 0.0,
-            rotary_scaling=self.rotary_scaling,
-        )
+        base = self.rotary_base if self.rotary else 0.0
+        own = {"rotary_base": base, "rotary_scaling": self.rotary_scaling}
+        return self.heads_of(SelfAttention, num_kv_heads=self.num_kv_heads, head_size=self.head_size, **own)
 
     def loop_carry(self, carry, n, factorization, past=None):
         return self._loop_carry(carry, n * factorization.block_size, past)

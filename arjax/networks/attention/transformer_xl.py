@@ -10,13 +10,13 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from arjax.networks.attention.relative_attention import Biases, RelativeAttention
-from arjax.networks.base import NETWORKS, Network, activation
-from arjax.networks.layers.blocks import apply_layer, check_stack, prepare_layers, stacked
-from arjax.networks.layers.steps import StepTokens, apart, check_steps, check_target_position, located, to_grid
+from arjax.networks.attention.transformer import TokenNetwork, through_tokens
+from arjax.networks.base import NETWORKS, activation, fields_from
+from arjax.networks.layers.blocks import check_stack
+from arjax.networks.layers.steps import StepTokens, check_steps
 
 
 class XLLayer(nn.Module):
@@ -50,28 +50,24 @@ class XLLayer(nn.Module):
         return self._finish(h_BTE, self.attention(h_BTE, block_size, train, biases), train), None
 
     def init_cache(self, *args: Any) -> tuple[jax.Array, ...]:
-        """That of the attention."""
         return self.attention.init_cache(*args)
 
     def step(
         self, cache: tuple[jax.Array, ...], h_BME: jax.Array, t: jax.Array, biases: Biases
     ) -> tuple[tuple[jax.Array, ...], jax.Array]:
-        """The tokens of one step."""
         cache, mixed = self.attention.step(cache, h_BME, t, biases)
         return cache, self._finish(h_BME, mixed, train=False)
 
     def extend(self, cache: tuple[jax.Array, ...], h_BTE: jax.Array, t: jax.Array, block_size: int, biases: Biases):
-        """The tokens of several steps."""
         carries, mixed = self.attention.extend(cache, h_BTE, t, block_size, biases)
         return carries, self._finish(h_BTE, mixed, train=False)
 
     def keep(self, *args: Any) -> tuple[jax.Array, ...]:
-        """That of the attention."""
         return self.attention.keep(*args)
 
 
 @NETWORKS.register("transformer_xl")
-class TransformerXL(Network):
+class TransformerXL(TokenNetwork):
     """Transformer over segments of steps: a layer attends to the segment and the states of `memory` steps before it.
 
     Through L layers a site depends on about L * `memory` earlier steps; time and memory grow linearly with the length.
@@ -94,6 +90,7 @@ class TransformerXL(Network):
     remat: bool = False
     unroll: int = 4
 
+    LAYER = XLLayer
     CHUNK = 64
     UNBOUNDED = True
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2, "segment": 2, "memory": 1, "position": "learned"}
@@ -110,39 +107,26 @@ class TransformerXL(Network):
         check_stack(options)
         activation(options["activation"])
 
-    @classmethod
-    def check_several_orders(cls, options):
-        check_target_position(options)
-
     @property
     def unbounded(self):
         """Distances that never came up in training would have to be guessed."""
-        return super().unbounded and self.position == "none" and self.segment + self.memory <= self.event.num_sites
+        return super().unbounded and self.segment + self.memory <= self.event.num_sites
 
     def dependencies(self, factorization):
-        """Token t of a layer attends to the tokens <= t of its segment and memory; this is composed over the layers.
-        Token s reads the values of step s-1.
-        """
+        """Token t of a layer attends to the tokens <= t of its segment and memory."""
         t = np.arange(factorization.num_steps)
         sees = (t <= t[:, None]) & (t >= (t // self.segment * self.segment - self.memory)[:, None])
-        reaches = sees
-        for _ in range(self.num_layers - 1):
-            reaches = (reaches.astype(np.float32) @ sees) > 0
-        reads = np.pad(reaches[:, 1:], ((0, 0), (0, 1)))  # [t, s]: whether step t depends on the values of step s
-        step_D = np.asarray(factorization.step)
-        return reads[np.ix_(step_D, step_D)]
+        return through_tokens(sees, self.num_layers, factorization)
 
-    def _layer_fields(self) -> dict[str, Any]:
-        names = ("width", "num_heads", "segment", "memory", "dropout", "activation", "dtype")
-        return {name: getattr(self, name) for name in names} | {"mlp_size": self.mlp_ratio * self.width}
+    def layer_fields(self):
+        return fields_from(self, XLLayer, mlp_size=self.mlp_ratio * self.width)
 
     def setup(self):
         self.tokens = StepTokens(self.event, self.context_spec, self.width, self.position, self.dtype)
         shape, small = (self.num_heads, self.width // self.num_heads), nn.initializers.normal(0.02)
         self.content_bias = self.param("content_bias", small, shape)
         self.distance_bias = self.param("distance_bias", small, shape)
-        layers = stacked(XLLayer, self.num_layers, unroll=self.unroll, remat=self.remat)
-        self.layers = layers(**self._layer_fields(), name="layers")
+        self.layers = self.stack()
         self.out = nn.Dense(self.num_features, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
@@ -150,43 +134,11 @@ class TransformerXL(Network):
     def _biases(self) -> Biases:
         return self.content_bias.astype(self.dtype), self.distance_bias.astype(self.dtype)
 
-    def __call__(self, x, factorization, context=None, *, train=False):
-        tokens_BSME = self.drop(self.tokens(x, factorization, self.tokens.encode(context)), deterministic=not train)
-        batch, steps, block_size, width = tokens_BSME.shape
-        h, _ = self.layers(tokens_BSME.reshape(batch, steps * block_size, width), block_size, train, self._biases)
-        features = self.out(self.drop(h, deterministic=not train))
-        return to_grid(features.reshape(batch, steps, block_size, -1), factorization)
+    def _memory(self, context):
+        return self._biases
 
-    def _apply_layer(self, i: int, *args: Any, method: str) -> Any:
-        """A method of layer i."""
-        return apply_layer(XLLayer(**self._layer_fields(), parent=None), self.layers, i, *args, method=method)
+    def _shared(self):
+        return (self._biases,)
 
-    def prepare(self):
-        prepare_layers(self.layers, self.num_layers)
-
-    def init_carry(self, batch_size, factorization, context=None):
-        sizes = batch_size, factorization.num_steps, factorization.block_size
-        caches = [self._apply_layer(i, *sizes, self._biases, method="init_cache") for i in range(self.num_layers)]
-        return located(caches, self.tokens.to_keep(context))
-
-    def step(self, carry, canvas, t, factorization, context=None):
-        carry, kept = apart(carry)
-        h, caches = self.tokens.step(canvas, t, factorization, self.tokens.encode(context, kept)), []
-        for i, cache in enumerate(carry):
-            cache, h = self._apply_layer(i, cache, h, t, self._biases, method="step")
-            caches.append(cache)
-        return located(caches, kept), self.out(h).astype(jnp.float32)
-
-    def extend(self, carry, canvas, t, k, factorization, context=None):
-        carry, kept = apart(carry)
-        tokens_BkME = self.tokens.window(canvas, t, k, factorization, self.tokens.encode(context, kept))
-        batch, _, block_size, width = tokens_BkME.shape
-        h, carries = tokens_BkME.reshape(batch, k * block_size, width), []
-        for i, cache in enumerate(carry):
-            after, h = self._apply_layer(i, cache, h, t, block_size, self._biases, method="extend")
-            carries.append(after)
-        return located(carries, kept), self.out(h).astype(jnp.float32).reshape(batch, k, block_size, -1)
-
-    def keep(self, carries, n):
-        carries, kept = apart(carries)
-        return located([self._apply_layer(i, after, n, method="keep") for i, after in enumerate(carries)], kept)
+    def _readout(self, h, train=False):
+        return self.out(self.drop(h, deterministic=not train))

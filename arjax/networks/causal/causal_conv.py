@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+import operator
+
 import flax.linen as nn
 import jax
 
-from arjax.networks.base import NETWORKS, activation
-from arjax.networks.layers.convolution_1d import (
-    CausalConv1D,
-    ConvolutionalCore,
-    Convolve,
-    at_all_steps,
-    cyclic_dilations,
-)
+from arjax.networks.base import NETWORKS, activation, fields_from
+from arjax.networks.layers.convolution_1d import CausalConv1D, ConvolutionalCore, Convolve, cyclic_dilations
 from arjax.networks.layers.steps import StepNetwork
 
 
@@ -32,7 +28,7 @@ class CausalConvLayer(nn.Module):
         self.out = nn.Dense(self.width, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
-    def __call__(self, x: jax.Array, train: bool, convolve: Convolve = at_all_steps) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool, convolve: Convolve = operator.call) -> jax.Array:
         """All steps, [B, T, E] -> [B, T, E], unless `convolve` is of another form."""
         hidden = activation(self.activation)(convolve(self.taps, self.norm(x)))
         return x + self.out(self.drop(hidden, deterministic=not train))
@@ -51,15 +47,7 @@ class CausalConvCore(ConvolutionalCore):
 
     def setup(self):
         self.layers = [
-            CausalConvLayer(
-                self.width,
-                self.kernel_size,
-                dilation,
-                self.dropout,
-                self.activation,
-                self.dtype,
-                name=f"layer_{i}",
-            )
+            CausalConvLayer(**fields_from(self, CausalConvLayer, dilation=dilation, name=f"layer_{i}"))
             for i, dilation in enumerate(cyclic_dilations(self.num_layers, self.dilation_cycle))
         ]
         self.norm = nn.LayerNorm(dtype=self.dtype)
@@ -68,7 +56,7 @@ class CausalConvCore(ConvolutionalCore):
     def convolutions(self):
         return [layer.taps for layer in self.layers]
 
-    def __call__(self, x: jax.Array, train: bool, convolve: Convolve = at_all_steps) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool, convolve: Convolve = operator.call) -> jax.Array:
         for layer in self.layers:
             x = layer(x, train, convolve)
         return self.norm(x)
@@ -106,12 +94,4 @@ class CausalConv(StepNetwork):
         return 1 + (self.kernel_size - 1) * sum(dilations)
 
     def make_core(self):
-        return CausalConvCore(
-            self.hidden_size,
-            self.num_layers,
-            self.kernel_size,
-            self.dilation_cycle,
-            self.dropout,
-            self.activation,
-            self.dtype,
-        )
+        return CausalConvCore(**fields_from(self, CausalConvCore, width=self.hidden_size))

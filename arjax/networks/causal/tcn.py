@@ -4,11 +4,13 @@ Recurrent Networks for Sequence Modeling").
 
 from __future__ import annotations
 
+import operator
+
 import flax.linen as nn
 import jax
 
 from arjax.networks.base import NETWORKS
-from arjax.networks.layers.convolution_1d import CausalConv1D, ConvolutionalCore, Convolve, at_all_steps
+from arjax.networks.layers.convolution_1d import CausalConv1D, ConvolutionalCore, Convolve
 from arjax.networks.layers.steps import StepNetwork
 
 
@@ -33,7 +35,7 @@ class TCNBlock(nn.Module):
         # "Spatial" dropout: a channel is dropped in all steps at once.
         self.drop = nn.Dropout(self.dropout, broadcast_dims=(1,))
 
-    def __call__(self, x: jax.Array, train: bool, convolve: Convolve = at_all_steps) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool, convolve: Convolve = operator.call) -> jax.Array:
         """All steps, [B, T, in_features] -> [B, T, features], unless `convolve` is of another form."""
         hidden = self.drop(nn.relu(convolve(self.first, x)), deterministic=not train)
         hidden = self.drop(nn.relu(convolve(self.second, hidden)), deterministic=not train)
@@ -51,25 +53,17 @@ class TCNCore(ConvolutionalCore):
     dtype: str
 
     def setup(self):
+        sizes = [self.in_features] + [self.width] * (self.num_layers - 1)
         self.blocks = [
-            TCNBlock(
-                self.width if i else self.in_features,
-                self.width,
-                self.kernel_size,
-                2**i,
-                self.dropout,
-                self.dtype,
-                name=f"block_{i}",
-            )
-            for i in range(self.num_layers)
+            TCNBlock(size, self.width, self.kernel_size, 2**i, self.dropout, self.dtype, name=f"block_{i}")
+            for i, size in enumerate(sizes)
         ]
 
     @property
     def convolutions(self):
         return [conv for block in self.blocks for conv in (block.first, block.second)]
 
-    def __call__(self, x: jax.Array, train: bool, convolve: Convolve = at_all_steps) -> jax.Array:
-        """All steps, [B, T, E] -> [B, T, U], unless `convolve` is of another form."""
+    def __call__(self, x: jax.Array, train: bool, convolve: Convolve = operator.call) -> jax.Array:
         for block in self.blocks:
             x = block(x, train, convolve)
         return x

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+import operator
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.networks.base import NETWORKS
-from arjax.networks.layers.convolution_1d import (
-    CausalConv1D,
-    ConvolutionalCore,
-    Convolve,
-    at_all_steps,
-    cyclic_dilations,
-)
+from arjax.networks.base import NETWORKS, fields_from
+from arjax.networks.layers.convolution_1d import CausalConv1D, ConvolutionalCore, Convolve, cyclic_dilations
 from arjax.networks.layers.steps import StepNetwork
 
 
@@ -45,7 +41,7 @@ class WaveNetLayer(nn.Module):
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(
-        self, x: jax.Array, train: bool, condition: jax.Array | None, convolve: Convolve = at_all_steps
+        self, x: jax.Array, train: bool, condition: jax.Array | None, convolve: Convolve = operator.call
     ) -> tuple[jax.Array, jax.Array]:
         """(next x, skip): [..., R] -> ([..., R], [..., skip_channels]); the conditioning has as many steps, or one."""
         pre = convolve(self.taps, self.drop(x, deterministic=not train))
@@ -57,10 +53,7 @@ class WaveNetLayer(nn.Module):
 
 
 class WaveNetCore(ConvolutionalCore):
-    """A causal convolution, the gated layers, and relu -> 1x1 -> relu on the sum of their skips (figure 4).
-
-    The last 1x1 is the readout of the network.
-    """
+    """A causal convolution, gated layers, and relu -> 1x1 -> relu on the sum of their skips (figure 4)."""
 
     width: int
     skip_channels: int
@@ -72,19 +65,10 @@ class WaveNetCore(ConvolutionalCore):
     dtype: str
 
     def setup(self):
+        last = self.num_layers - 1
         self.causal = CausalConv1D(self.width, self.width, self.kernel_size, 1, self.dtype)
         self.layers = [
-            WaveNetLayer(
-                self.width,
-                self.skip_channels,
-                self.kernel_size,
-                dilation,
-                self.conditioned,
-                i == self.num_layers - 1,
-                self.dropout,
-                self.dtype,
-                name=f"layer_{i}",
-            )
+            WaveNetLayer(**fields_from(self, WaveNetLayer, dilation=dilation, last=i == last, name=f"layer_{i}"))
             for i, dilation in enumerate(cyclic_dilations(self.num_layers, self.dilation_cycle))
         ]
         self.post = nn.Dense(self.skip_channels, dtype=self.dtype)
@@ -94,9 +78,8 @@ class WaveNetCore(ConvolutionalCore):
         return [self.causal, *(layer.taps for layer in self.layers)]
 
     def __call__(
-        self, x: jax.Array, train: bool, condition: jax.Array | None, convolve: Convolve = at_all_steps
+        self, x: jax.Array, train: bool, condition: jax.Array | None, convolve: Convolve = operator.call
     ) -> jax.Array:
-        """All steps, [B, T, R] -> [B, T, skip_channels], unless `convolve` is of another form."""
         x, skips = convolve(self.causal, x), 0.0
         for layer in self.layers:
             x, skip = layer(x, train, condition, convolve)
@@ -125,13 +108,7 @@ class WaveNet(StepNetwork):
     CONDITIONED_CORE = True
     CHUNK = 64
     UNBOUNDED = True
-    SMALL = {
-        "hidden_size": 16,
-        "skip_channels": 24,
-        "num_layers": 4,
-        "dilation_cycle": 2,
-        "position": "learned",
-    }
+    SMALL = {"hidden_size": 16, "skip_channels": 24, "num_layers": 4, "dilation_cycle": 2, "position": "learned"}
 
     @property
     def receptive_field(self):
@@ -139,13 +116,5 @@ class WaveNet(StepNetwork):
         return 1 + (self.kernel_size - 1) * (1 + sum(dilations))
 
     def make_core(self):
-        return WaveNetCore(
-            self.hidden_size,
-            self.skip_channels,
-            self.num_layers,
-            self.kernel_size,
-            self.dilation_cycle,
-            bool(self.context_spec),
-            self.dropout,
-            self.dtype,
-        )
+        conditioned = bool(self.context_spec)
+        return WaveNetCore(**fields_from(self, WaveNetCore, width=self.hidden_size, conditioned=conditioned))

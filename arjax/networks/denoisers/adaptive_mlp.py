@@ -17,10 +17,7 @@ from arjax.networks.layers.embedding import flat_inputs
 
 
 class ResidualLayer(nn.Module):
-    """h + (1 + g) MLP(norm(h)), where the condition scales and shifts the normalisation and sets g, 0 without one.
-
-    The MLP has one hidden layer of `width` units.
-    """
+    """h + (1 + g) MLP(norm(h)), where the condition scales and shifts the normalisation and sets g, 0 without one."""
 
     width: int
     activation: str
@@ -28,9 +25,7 @@ class ResidualLayer(nn.Module):
 
     @nn.compact
     def __call__(self, h_BE: jax.Array, condition: jax.Array | None) -> jax.Array:
-        vectors: list[jax.Array | None] = [None] * 3
-        if condition is not None:
-            vectors = list(Modulation(self.width, 3, self.dtype, name="modulation")(condition, 2))
+        vectors = Modulation(self.width, 3, self.dtype, name="modulation")(condition, 2)
         y = adapted("norm", h_BE, vectors[:2], self.dtype)
         y = activation(self.activation)(nn.Dense(self.width, dtype=self.dtype, name="dense_in")(y))
         y = nn.Dense(self.width, dtype=self.dtype, name="dense_out")(y)
@@ -59,9 +54,7 @@ class AdaptiveMLP(Denoiser):
         h = nn.Dense(self.width, dtype=self.dtype, name="in")(flat_inputs(x_t, noisy_event(self.event), self.dtype))
         for i in range(self.num_layers):
             h = ResidualLayer(self.width, self.activation, self.dtype, name=f"layer_{i}")(h, condition)
-        vectors = [None] * 2
-        if condition is not None:
-            vectors = list(Modulation(self.width, 2, self.dtype, name="modulation")(condition, 2))
+        vectors = Modulation(self.width, 2, self.dtype, name="modulation")(condition, 2)
         h = adapted("norm", h, vectors, self.dtype)
         features = nn.Dense(self.event.num_sites * self.num_features, dtype=self.dtype, name="out")(h)
         return features.reshape(len(x_t), *self.event.grid_shape, self.num_features).astype(jnp.float32)

@@ -22,9 +22,6 @@ from arjax.networks.layers.local_context import check_local
 class AnyOrderDenoiser(Denoiser):
     """Features given the sites without a mask; the time is not read. Its parameters are {"network": those of the
     network}, so that a trained order-agnostic model is a trained denoiser.
-
-    Attributes:
-      network: reads any set of observed sites.
     """
 
     network: OrderAgnosticNetwork = None  # type: ignore[assignment]  # fields of the base have no defaults
@@ -47,19 +44,8 @@ def as_denoiser(network: OrderAgnosticNetwork) -> AnyOrderDenoiser:
 def make_denoiser(
     name: str, event: EventSpec, context_spec: ContextSpec, num_features: int, dtype: str = "float32", **options: Any
 ) -> Denoiser:
-    """The denoiser of that name; the networks that read any set of observed sites are denoisers, too, of an absorbing
-    process.
-
-    Args:
-      name: in `DENOISERS`.
-      event: of the noisy examples: "real", or the discrete kind of the data.
-      context_spec: its context.
-      num_features: F, features per site.
-      dtype: compute type.
-      **options: of the family.
-
-    Raises:
-      UserError: an unknown name or option, or one that does not fit the event.
+    """The denoiser of that name in `DENOISERS`; `event` is that of the noisy examples: "real", or the kind of the data.
+    Raises `UserError` for an unknown name or option, or one that does not fit the event.
     """
     check_event(event)
     check_local(event, context_spec)

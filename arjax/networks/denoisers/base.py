@@ -8,14 +8,13 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.registry import Origin, Registry
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.networks.base import BUILDER_FIELDS, MOST, NETWORKS, Context, check_ranges
-from arjax.networks.layers.embedding import ContextEncoder
+from arjax.networks.layers.embedding import ContextEncoder, PositionEncoder
 from arjax.networks.layers.local_context import LocalEncoder
 
 
@@ -23,7 +22,6 @@ class _Denoisers(Registry):
     """Denoisers by name; networks that predict from any set of observed sites are denoisers, too."""
 
     def names(self) -> list[str]:
-        """All names, sorted."""
         any_order = [name for name in NETWORKS.names() if issubclass(NETWORKS.get(name), OrderAgnosticNetwork)]
         return sorted({*super().names(), *any_order})
 
@@ -31,28 +29,22 @@ class _Denoisers(Registry):
         return name in self.names()
 
     def get(self, name: str) -> Any:
-        """The family of that name; raises `UserError` where there is none."""
         if not super().__contains__(name) and name in self.names():
             return NETWORKS.get(name)
         return super().get(name)
 
     def origin(self, name: str) -> Origin | None:
-        """Where the family of that name was registered; None when it was not."""
         return super().origin(name) or NETWORKS.origin(name)
 
     def name_of(self, component: object) -> str:
-        """The name of a family, "" where it is not registered."""
         return super().name_of(component) or NETWORKS.name_of(component)
 
 
 DENOISERS = _Denoisers("denoiser", hidden=BUILDER_FIELDS, check=check_ranges, most=MOST)
 
 
-class Denoiser(nn.Module):
-    """Turns a noisy example and its time into one feature vector per site. Unlike a `Network` it has no order: the
-    features of each site depend on all sites, itself included.
-
-    Parameters are float32; `dtype` is the compute type. Features are float32.
+class NoisyNetwork(nn.Module):
+    """A network that reads noisy values. Parameters are float32; `dtype` is the compute type. Features are float32.
 
     Attributes:
       event: shape and kind of one noisy example: "real", or the discrete kind of the data, whose values 0, ..., V - 1
@@ -75,6 +67,12 @@ class Denoiser(nn.Module):
     @classmethod
     def check(cls, event: EventSpec, options: Mapping[str, Any]) -> None:
         """Raises `UserError` in one sentence when the family cannot support this event or these options."""
+
+
+class Denoiser(NoisyNetwork):
+    """Turns a noisy example and its time into one feature vector per site. Unlike a `Network` it has no order: the
+    features of each site depend on all sites, itself included.
+    """
 
     def __call__(
         self, x_t: jax.Array, t: jax.Array, context: Context | None = None, *, train: bool = False
@@ -115,10 +113,7 @@ class ConditionEncoder(nn.Module):
     def __call__(self, t_B: jax.Array, context: Context | None) -> jax.Array | None:
         condition = None
         if self.use_time:
-            half = (self.width + 1) // 2
-            frequency = np.exp(-np.log(1e4) * np.arange(half) / half).astype(np.float32)
-            angle = 1000 * t_B[:, None] * frequency
-            waves = jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1).astype(self.dtype)
+            waves = PositionEncoder(1, self.width + self.width % 2, "sinusoidal", self.dtype)(1000 * t_B)
             hidden = nn.silu(nn.Dense(self.width, dtype=self.dtype, name="time_in")(waves))
             condition = nn.Dense(self.width, dtype=self.dtype, name="time_out")(hidden)
         if self.context_spec.as_whole:
@@ -138,14 +133,16 @@ def local_maps(network: Denoiser, width: int, context: Context | None) -> jax.Ar
 
 
 class Modulation(nn.Module):
-    """n vectors made of a condition, [B, E] -> n times [B, 1, ..., features]; `ndim` is that of the array they meet."""
+    """n vectors [B, 1, ..., features] of a condition [B, E], for an array of `ndim` axes; None without a condition."""
 
     features: int
     num: int
     dtype: str
 
     @nn.compact
-    def __call__(self, condition_BE: jax.Array, ndim: int) -> list[jax.Array]:
+    def __call__(self, condition_BE: jax.Array | None, ndim: int) -> list[Any]:
+        if condition_BE is None:
+            return [None] * self.num
         dense = nn.Dense(self.num * self.features, dtype=self.dtype, kernel_init=nn.initializers.normal(0.02))
         vectors = dense(nn.silu(condition_BE))
         return jnp.split(vectors.reshape(len(vectors), *[1] * (ndim - 2), -1), self.num, -1)

@@ -6,10 +6,8 @@ Arriola et al., "Block Diffusion: Interpolating Between Autoregressive and Diffu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -18,11 +16,11 @@ from arjax.core.registry import Registry
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
 from arjax.networks.base import BUILDER_FIELDS, MOST, Context, check_ranges
-from arjax.networks.denoisers.base import check_event, noisy_event
+from arjax.networks.denoisers.base import NoisyNetwork, check_event, noisy_event
 from arjax.networks.layers.attention import SelfAttention, attention
-from arjax.networks.layers.blocks import Block, apply_layer, check_plain_stack, plain_block, prepare_layers, stacked
-from arjax.networks.layers.embedding import PositionEncoder, ValueEncoder, flat_sites
-from arjax.networks.layers.local_context import check_local, context_encoder, of_sites
+from arjax.networks.layers.blocks import PlainStack, check_plain_stack
+from arjax.networks.layers.embedding import flat_sites
+from arjax.networks.layers.local_context import check_local, of_sites
 from arjax.networks.layers.steps import to_grid
 
 BLOCK_DENOISERS = Registry("block denoiser", hidden=BUILDER_FIELDS, check=check_ranges, most=MOST)
@@ -41,9 +39,7 @@ def block_mask(num_tokens: int, block_size: int) -> jax.Array:
 
 
 class BlockAttention(SelfAttention):
-    """Attention under `block_mask`. Its `step` writes a clean block into the cache, and its `ahead` is a noisy block
-    that sees the cache and itself.
-    """
+    """Attention under `block_mask`; `step` writes a clean block, and `ahead` is a noisy one that sees the cache."""
 
     def __call__(self, x_BTE: jax.Array, block_size: int) -> jax.Array:
         """Clean and noisy tokens, [B, 2*S*M, E] -> [B, 2*S*M, E]."""
@@ -53,57 +49,26 @@ class BlockAttention(SelfAttention):
 
 
 @BLOCK_DENOISERS.register("block_transformer")
-class BlockTransformer(nn.Module):
+class BlockTransformer(PlainStack, NoisyNetwork):
     """Features of noisy sites given the noisy sites of their block and the values of earlier blocks. The time is not
-    read: the number of masks says it.
+    read: the number of masks says it. A context is one vector that is added to each token; local parts are added at the
+    tokens of their sites.
 
-    Parameters are float32; `dtype` is the compute type. Features are float32.
-
-    Attributes:
-      event: shape and kind of one example; a noisy one may also hold the mask token V.
-      context_spec: its context, as one vector that is added to each token; local parts at the tokens of their sites.
-      num_features: F, features per site.
-      dtype: "float32" or "bfloat16".
-
-    Options: `width` E, `num_layers` L, `num_heads` N, `mlp_ratio`, `activation`, `dropout`, `position` of the sites
-    ("learned" or "sinusoidal"), `remat`, `unroll`.
+    Options: those of `PlainStack`.
     """
 
-    event: EventSpec
-    context_spec: ContextSpec
-    num_features: int
-    dtype: str
-    width: int = 128
-    num_layers: int = 4
-    num_heads: int = 4
-    mlp_ratio: int = 4
-    activation: str = "gelu"
-    dropout: float = 0.0
-    position: str = "learned"
-    remat: bool = False
-    unroll: int = 4
-
-    SMALL: ClassVar[Mapping[str, Any]] = {"width": 24, "num_layers": 2, "num_heads": 2}
-    MAY_BE_ZERO: ClassVar[tuple[str, ...]] = ()
+    ATTENTION = BlockAttention
 
     @classmethod
-    def check(cls, event: EventSpec, options: Mapping[str, Any]) -> None:
-        """Raises `UserError` in one sentence when it cannot support this event or these options."""
+    def check(cls, event, options):
         check_event(event)
         if not event.is_discrete:
             raise UserError(f"masked blocks need binary data, levels or tokens, not {event.kind}")
         check_plain_stack(options)
 
-    def setup(self):
-        self.value = ValueEncoder(noisy_event(self.event), self.width, self.dtype)
-        self.site = PositionEncoder(self.event.num_sites, self.width, self.position, self.dtype)
-        if self.context_spec:
-            self.context = context_encoder(self.context_spec, self.event, self.width, self.dtype)
-        layers = stacked(Block, self.num_layers, unroll=self.unroll, remat=self.remat)
-        self.layers = layers(**plain_block(self, BlockAttention), name="layers")
-        self.norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
-        self.out = nn.Dense(self.num_features, dtype=self.dtype)
-        self.drop = nn.Dropout(self.dropout)
+    @property
+    def values_read(self):
+        return noisy_event(self.event)
 
     def _tokens(self, x: jax.Array, sites: jax.Array, context: Context | None) -> jax.Array:
         """[B, ..., E] of the sites int[...]; "no site", which pads short blocks, is masked."""
@@ -133,18 +98,8 @@ class BlockTransformer(nn.Module):
         features = self.out(self.norm(h[:, clean.shape[1] :]))
         return to_grid(features.reshape(len(x), *blocks_SM.shape, -1), factorization)
 
-    def prepare(self) -> None:
-        """The part of a step that depends on the parameters alone, see `Network.prepare`."""
-        prepare_layers(self.layers, self.num_layers)
-
-    def _layer(self, i: int, *args: Any, method: str) -> Any:
-        block = Block(**plain_block(self, BlockAttention), parent=None)
-        return apply_layer(block, self.layers, i, *args, method=method)
-
     def init_carry(self, batch_size: int, factorization: Factorization) -> Any:
-        """An empty cache per layer."""
-        sizes = batch_size, *factorization.blocks.shape
-        return [self._layer(i, *sizes, method="init_cache") for i in range(self.num_layers)]
+        return self.init_caches(batch_size, *factorization.blocks.shape)
 
     def denoise(
         self, carry: Any, x_t: jax.Array, t: jax.Array, factorization: Factorization, context: Any = None
@@ -153,16 +108,13 @@ class BlockTransformer(nn.Module):
         sites_M = jnp.asarray(factorization.blocks)[t]
         h = self._tokens(x_t, sites_M, context)
         for i, cache in enumerate(carry):
-            h = self._layer(i, cache, h, t, len(sites_M), method="ahead")
+            h = self.apply_layer(i, cache, h, t, len(sites_M), method="ahead")
         return self.out(self.norm(h)).astype(jnp.float32)
 
     def write(self, carry: Any, x: jax.Array, t: jax.Array, factorization: Factorization, context: Any = None) -> Any:
         """The cache with the clean block t."""
-        h, caches = self._tokens(x, jnp.asarray(factorization.blocks)[t], context), []
-        for i, cache in enumerate(carry):
-            cache, h = self._layer(i, cache, h, t, method="step")
-            caches.append(cache)
-        return caches
+        h = self._tokens(x, jnp.asarray(factorization.blocks)[t], context)
+        return self.through_layers(carry, h, t, method="step")[0]
 
 
 def make_block_denoiser(

@@ -7,6 +7,9 @@ Models" (2024), section 3.5, since the number of masks tells the time.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -14,8 +17,8 @@ import jax.numpy as jnp
 from arjax.networks.any_order.masked_transformer import FullAttention
 from arjax.networks.base import activation
 from arjax.networks.denoisers.base import DENOISERS, ConditionEncoder, Denoiser, Modulation, local_maps, noisy_event
-from arjax.networks.layers.blocks import check_plain_stack, stacked
-from arjax.networks.layers.embedding import PositionEncoder, ValueEncoder, flat_sites
+from arjax.networks.layers.blocks import PlainStack, check_plain_stack
+from arjax.networks.layers.embedding import flat_sites
 from arjax.networks.layers.local_context import of_sites
 
 
@@ -24,8 +27,8 @@ class AdaptiveBlock(nn.Module):
     each g, which is 1 without a condition.
     """
 
+    make_attention: Callable[..., nn.Module]
     width: int
-    num_heads: int
     mlp_size: int
     dropout: float
     activation: str
@@ -37,11 +40,9 @@ class AdaptiveBlock(nn.Module):
         self, x_BDE: jax.Array, block_size: int, train: bool, condition_BE: jax.Array | None
     ) -> tuple[jax.Array, None]:
         """In the form (carry) -> (carry, None) of a scan over layers."""
-        vectors: list[jax.Array | None] = [None] * 6
-        if condition_BE is not None:
-            vectors = [*Modulation(self.width, 6, self.dtype, name="modulation")(condition_BE, 3)]
+        vectors = Modulation(self.width, 6, self.dtype, name="modulation")(condition_BE, 3)
         drop = nn.Dropout(self.dropout, deterministic=not train)
-        attention = FullAttention(self.width, self.num_heads, self.out_scale, self.dtype, name="attention")
+        attention = self.make_attention(name="attention")
         x = x_BDE + gated(drop(attention(adapted("attention_norm", x_BDE, vectors[:2], self.dtype), 1)), vectors[2])
         h = adapted("mlp_norm", x, vectors[3:5], self.dtype)
         h = activation(self.activation)(nn.Dense(self.mlp_size, dtype=self.dtype, name="up")(h))
@@ -50,10 +51,13 @@ class AdaptiveBlock(nn.Module):
         return x + gated(drop(h), vectors[5]), None
 
 
-def adapted(name: str, x: jax.Array, shift_scale: list[jax.Array | None], dtype: str) -> jax.Array:
+def adapted(name: str, x: jax.Array, shift_scale: list[Any], dtype: str) -> jax.Array:
     """norm(x) (1 + scale) + shift, or norm(x) where there are none."""
-    shift, scale = shift_scale
-    x = nn.LayerNorm(epsilon=1e-6, dtype=dtype, name=name)(x)
+    return modulated(nn.LayerNorm(epsilon=1e-6, dtype=dtype, name=name)(x), *shift_scale)
+
+
+def modulated(x: jax.Array, shift: jax.Array | None, scale: jax.Array | None) -> jax.Array:
+    """x (1 + scale) + shift, or x where there are none."""
     return x if shift is None or scale is None else x * (1 + scale) + shift
 
 
@@ -63,55 +67,35 @@ def gated(x: jax.Array, gate: jax.Array | None) -> jax.Array:
 
 
 @DENOISERS.register("transformer")
-class TransformerDenoiser(Denoiser):
+class TransformerDenoiser(PlainStack, Denoiser):
     """A Transformer over the sites of any grid, with attention of all sites to all sites.
 
-    Options: `width` E, `num_layers` L, `num_heads` N, `mlp_ratio`, `activation`, `dropout`, `position` of the sites
-    ("learned" or "sinusoidal"), `use_time` (False: the same features at any time), `remat`, `unroll`.
+    Options: those of `PlainStack`, and `use_time` (False: the same features at any time).
     """
 
-    width: int = 128
-    num_layers: int = 4
-    num_heads: int = 4
-    mlp_ratio: int = 4
-    activation: str = "gelu"
-    dropout: float = 0.0
-    position: str = "learned"
     use_time: bool = True
-    remat: bool = False
-    unroll: int = 4
 
-    SMALL = {"width": 24, "num_layers": 2, "num_heads": 2}
+    LAYER = AdaptiveBlock
+    ATTENTION = FullAttention
 
     @classmethod
     def check(cls, event, options):
         check_plain_stack(options)
+
+    @property
+    def values_read(self):
+        return noisy_event(self.event)
 
     @nn.compact
     def __call__(self, x_t, t, context=None, *, train=False):
         sites_D = jnp.arange(self.event.num_sites)
         encoder = ConditionEncoder(self.context_spec, self.width, self.dtype, self.use_time, name="condition")
         condition = encoder(t, context)
-        h = ValueEncoder(noisy_event(self.event), self.width, self.dtype, name="value")(
-            flat_sites(x_t, self.event), sites_D
-        )
-        h = h + PositionEncoder(self.event.num_sites, self.width, self.position, self.dtype, name="site")(sites_D)
+        h = self.value(flat_sites(x_t, self.event), sites_D) + self.site(sites_D)
         local = local_maps(self, self.width, context)
         h = h if local is None else h + of_sites(local, sites_D, self.event)
         h = nn.Dropout(self.dropout, deterministic=not train)(h)
-        layers = stacked(AdaptiveBlock, self.num_layers, unroll=self.unroll, remat=self.remat)(
-            width=self.width,
-            num_heads=self.num_heads,
-            mlp_size=self.mlp_ratio * self.width,
-            dropout=self.dropout,
-            activation=self.activation,
-            out_scale=1 / (2 * self.num_layers),
-            dtype=self.dtype,
-            name="layers",
-        )
-        h, _ = layers(h, 1, train, condition)
-        vectors = [None] * 2
-        if condition is not None:
-            vectors = Modulation(self.width, 2, self.dtype, name="modulation")(condition, 3)
-        features = nn.Dense(self.num_features, dtype=self.dtype, name="out")(adapted("norm", h, vectors, self.dtype))
+        h, _ = self.layers(h, 1, train, condition)
+        vectors = Modulation(self.width, 2, self.dtype, name="modulation")(condition, 3)
+        features = self.out(modulated(self.norm(h), *vectors))
         return features.reshape(len(x_t), *self.event.grid_shape, self.num_features).astype(jnp.float32)

@@ -66,8 +66,34 @@ class HiddenLayers(nn.Module):
         return self.readout(h).reshape(batch_size, self.num_sites, self.num_features)
 
 
+class ReadsNoSite(Network):
+    """A network whose features depend on no site."""
+
+    def dependencies(self, factorization):
+        return np.zeros((factorization.num_sites, factorization.num_sites), bool)
+
+
+@NETWORKS.register("constant")
+class Constant(ReadsNoSite):
+    """All features are 0, and nothing is learned: a standard normal under `gaussian`, fair coins under `bernoulli`, the
+    uniform distribution under `categorical`. The usual prior of latent variables. No options.
+    """
+
+    READS_CONTEXT = False
+
+    def __call__(self, x, factorization, context=None, *, train=False):
+        return jnp.zeros((x.shape[0], *self.event.grid_shape, self.num_features), jnp.float32)
+
+    def init_carry(self, batch_size, factorization, context=None):
+        return ()
+
+    def step(self, carry, canvas, t, factorization, context=None):
+        sites, _ = factorization.sites(t)
+        return carry, jnp.zeros((canvas.shape[0], len(sites), self.num_features), jnp.float32)
+
+
 @NETWORKS.register("independent")
-class Independent(Network):
+class Independent(ReadsNoSite):
     """p(x | c) = prod_i p(x_i | c): features are a bias per site, plus a map of the context.
 
     Maximum likelihood gives the frequencies of the values at each site, so this is the baseline of every network. It
@@ -116,9 +142,6 @@ class Independent(Network):
         else:
             sizes = self.width, self.num_blocks
             self.site = SiteBias(self.event, self.num_features, self.context_spec, self.dtype, *sizes)
-
-    def dependencies(self, factorization):
-        return np.zeros((factorization.num_sites, factorization.num_sites), bool)
 
     def __call__(self, x, factorization, context=None, *, train=False):
         features_BDF = self.site(x.shape[0], context)

@@ -76,10 +76,6 @@ class MADE(MaskedLayers):
             least_S = degrees[np.searchsorted(degrees, least_S)]
         return least_S[step_D][None, :] < step_D[:, None]
 
-    def _input_steps(self, factorization: Factorization) -> jax.Array:
-        """The step of each input, int[D * n]."""
-        return input_steps(self.event, factorization)
-
     def _pool(self, factorization: Factorization) -> tuple[np.ndarray, ...]:
         """The degrees of the units of each layer under each mask, int[K, U]."""
         return degree_pool(self.hidden_sizes, factorization.num_steps, self.num_masks, self.mask_seed)
@@ -95,24 +91,23 @@ class MADE(MaskedLayers):
         """Of the hidden layers (equation 12), outputs (13) and direct connections (section 3); none without edges."""
         if not factorization.has_edges:
             return []
-        input_steps, masks = self._input_steps(factorization), []
+        read_steps, masks = input_steps(self.event, factorization), []
         output_steps = jnp.repeat(jnp.asarray(factorization.step), self.num_features)
-        below = input_steps
+        below = read_steps
         for pool in self._pool(factorization):
             degrees = jnp.asarray(pool)[mask]
             masks.append(below[:, None] <= degrees)
             below = degrees
-        return [*masks, below[:, None] < output_steps, input_steps[:, None] < output_steps]
+        return [*masks, below[:, None] < output_steps, read_steps[:, None] < output_steps]
 
     def init_carry(self, batch_size, factorization, context=None, mask: int | jax.Array = 0):
         """The hidden units computed so far, 0 for the others; the contributions of the context; and the mask."""
-        hidden = [jnp.zeros((batch_size, size), self.dtype) for size in self.hidden_sizes]
-        return hidden, self._from_context(context), jnp.asarray(mask)
+        return self._no_units(batch_size), self._from_context(context), jnp.asarray(mask)
 
     def step(self, carry, canvas, t, factorization, context=None):
         """Step t computes only the units of degree t-1: O(U) over all steps and per layer, each unit once."""
         hidden, from_context, mask = carry
-        seen = self._input_steps(factorization) < t
+        seen = input_steps(self.event, factorization) < t
         inputs = jnp.where(seen, self._inputs(canvas), 0)
         below, computed, read = inputs, [], seen[:, None]
         for i, pool in enumerate(self._pool(factorization)):

@@ -84,7 +84,6 @@ class Markov(ScalarNetwork):
         return carry, self._look_up(canvas, jnp.asarray(t)[None], factorization)
 
     def extend(self, carry, canvas, t, k, factorization, context=None):
-        """In one pass."""
         return carry, self._look_up(canvas, t + jnp.arange(k), factorization)[:, :, None]
 
     def keep(self, carries, n):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -54,9 +55,8 @@ class MaskedLayers(Network):
         num_outputs = self.event.num_sites * self.num_features
         kernel, zeros = nn.initializers.lecun_normal(), nn.initializers.zeros
         sizes = [num_inputs, *self.hidden_sizes]
-        self.kernels = [
-            self.param(f"hidden_{i}_kernel", kernel, (sizes[i], sizes[i + 1])) for i in range(len(self.hidden_sizes))
-        ]
+        shapes = list(itertools.pairwise(sizes))
+        self.kernels = [self.param(f"hidden_{i}_kernel", kernel, shape) for i, shape in enumerate(shapes)]
         self.biases = [self.param(f"hidden_{i}_bias", zeros, (size,)) for i, size in enumerate(self.hidden_sizes)]
         self.out_kernel = self.param("out_kernel", kernel, (sizes[-1], num_outputs))
         # Not zero: the first site reads nothing else, and the components of a mixture there would stay equal.
@@ -64,10 +64,7 @@ class MaskedLayers(Network):
         if self.direct:
             self.direct_kernel = self.param("direct_kernel", kernel, (num_inputs, num_outputs))
         if self.condition_on_masks:
-            self.mask_kernels = [
-                self.param(f"hidden_{i}_mask_kernel", zeros, (sizes[i], sizes[i + 1]))
-                for i in range(len(self.hidden_sizes))
-            ]
+            self.mask_kernels = [self.param(f"hidden_{i}_mask_kernel", zeros, shape) for i, shape in enumerate(shapes)]
             self.out_mask_kernel = self.param("out_mask_kernel", zeros, (sizes[-1], num_outputs))
         if self.context_spec:
             # The context reaches the outputs directly too: no hidden unit may feed the outputs of step 0.
@@ -79,6 +76,10 @@ class MaskedLayers(Network):
     def _inputs(self, x: jax.Array) -> jax.Array:
         """x[B, *grid, *value] -> [B, D * n]."""
         return flat_inputs(x, self.event, self.dtype)
+
+    def _no_units(self, batch_size: int) -> list[jax.Array]:
+        """The hidden units of each layer, [B, U], of which none is computed."""
+        return [jnp.zeros((batch_size, size), self.dtype) for size in self.hidden_sizes]
 
     def _masked(self, kernel: jax.Array, mask: jax.Array) -> jax.Array:
         return jnp.where(mask, kernel, 0.0).astype(self.dtype)
@@ -92,9 +93,7 @@ class MaskedLayers(Network):
         return None if context is None else (self.hidden_context(context), self.out_context(context))
 
     def _features(self, x: jax.Array, masks: Sequence[jax.Array], context: Context | None, train: bool) -> jax.Array:
-        """[B, *grid, F], under the masks of the kernels in this order: hidden layers, outputs, direct connections. No
-        masks mean that no site depends on another.
-        """
+        """[B, *grid, F], under masks of hidden layers, outputs, direct connections; none if no site reads another."""
         from_context = self._from_context(context)
         out = jnp.broadcast_to(self.out_bias.astype(self.dtype), (x.shape[0], *self.out_bias.shape))
         if masks:
@@ -131,9 +130,7 @@ class MaskedLayers(Network):
         return activation(self.activation)(pre)
 
     def _outputs(self, below, inputs, t, factorization: Factorization, masks, from_context) -> jax.Array:
-        """Features [B, M, F] of the sites of step t from the units and inputs of earlier steps, under the masks [*, M]
-        of the connections from units and from inputs to those sites.
-        """
+        """Features [B, M, F] of step t, under the masks [*, M] of the connections from units and from inputs."""
         sites_M = jnp.minimum(factorization.sites(t)[0], self.event.num_sites - 1)
 
         def columns(array: jax.Array, mask: jax.Array | None = None) -> jax.Array:  # [..., D * F] -> [..., M * F]

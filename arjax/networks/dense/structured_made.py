@@ -86,8 +86,7 @@ class StructuredMADE(MaskedLayers):
 
     def init_carry(self, batch_size, factorization, context=None):
         """The hidden units computed so far, 0 for the others; the contributions of the context; and `feeds`."""
-        hidden = [jnp.zeros((batch_size, size), self.dtype) for size in self.hidden_sizes]
-        return hidden, self._from_context(context), feeds(factorization)
+        return self._no_units(batch_size), self._from_context(context), feeds(factorization)
 
     def step(self, carry, canvas, t, factorization, context=None):
         """Step t computes only the units of its sites: O(U) over all steps and layers, each unit once."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -12,7 +11,7 @@ import numpy as np
 
 from arjax.networks.base import NETWORKS
 from arjax.networks.image.lstm_scan import gate_bias, lstm_cell, lstm_scan
-from arjax.networks.image.pixel_rnn import PixelRNN, PixelRNNCore
+from arjax.networks.image.pixel_rnn import PixelRNN, PixelRNNCore, PixelRNNLayer
 from arjax.networks.layers.convolution import TapMix
 
 #: Inputs of the gates outside the image: all gates are closed, so that cells and states are exactly 0 there.
@@ -37,7 +36,7 @@ def unskew(x_BHTC: jax.Array, width: int) -> jax.Array:
     return flat.reshape(batch, height, length + 1, channels)[:, :, :width]
 
 
-class DiagonalBiLSTMLayer(nn.Module):
+class DiagonalBiLSTMLayer(PixelRNNLayer):
     """Two LSTMs that run along the diagonals, one from the left corner and one from the right.
 
     The state of a pixel is computed from the states before it in its row and above it, a 2x1 convolution over the
@@ -46,36 +45,22 @@ class DiagonalBiLSTMLayer(nn.Module):
     before they are added to those from the left: there, all these pixels are in the past.
     """
 
-    hidden_size: int
     strip: int
-    dropout: float
-    conditioned: bool
-    dtype: str
+
+    DIRECTIONS = 2
 
     def setup(self):
+        super().setup()
         size = self.hidden_size
         self.input_to_state = TapMix(8 * size, self.dtype, use_bias=False)
         shape = (2, 2 * size, 4 * size)
         init = nn.initializers.lecun_normal(batch_axis=(0,))
         self.state_kernel = self.param("state_to_state_kernel", init, shape)
         self.bias = self.param("bias", gate_bias, (2, 4 * size))
-        if self.conditioned:
-            self.from_condition = TapMix(8 * size, self.dtype, use_bias=False)
-        self.up = TapMix(4 * size, self.dtype)
-        self.drop = nn.Dropout(self.dropout)
 
-    def _add(self, maps: jax.Array, to_output: jax.Array, h: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Two 1x1 convolutions of the states: one is added to the maps, one is sent to the output."""
-        up, out = jnp.split(self.up(self.drop(h, deterministic=not train)), 2, axis=-1)
-        return maps + up, to_output + out
-
-    def _gates(self, maps: jax.Array, condition: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    def _both_gates(self, maps: jax.Array, condition: jax.Array | None) -> list[jax.Array]:
         """The inputs of the gates of both directions without the contribution of the states, [..., G] each."""
-        z = self.input_to_state(maps) + self.bias.astype(self.dtype).reshape(-1)
-        if condition is not None:
-            z = z + self.from_condition(condition)
-        first, second = jnp.split(z, 2, axis=-1)
-        return first, second
+        return jnp.split(self._gates(self.input_to_state(maps), condition), 2, axis=-1)
 
     def _from_states(self, direction: int, before: jax.Array, above: jax.Array) -> jax.Array:
         """The contribution of the two previous states to the gates of a direction, [..., G]."""
@@ -85,7 +70,7 @@ class DiagonalBiLSTMLayer(nn.Module):
     def __call__(self, carry, condition: jax.Array | None, train: bool):
         """(maps, to_output), [B, H, P, 2U] each; in the form (carry) -> (carry, None) of a scan over layers."""
         maps, to_output = carry
-        left, right = self._gates(maps, condition)
+        left, right = self._both_gates(maps, condition)
         left, right = self._along_diagonals(jnp.stack([left, right[:, :, ::-1]]))
         right = jnp.pad(right[:, :-1, ::-1], ((0, 0), (1, 0), (0, 0), (0, 0)))
         return self._add(maps, to_output, left + right, train), None
@@ -126,13 +111,10 @@ class DiagonalBiLSTMLayer(nn.Module):
             "z_right": jnp.zeros((batch_size, columns, 4 * size), self.dtype),
         }
 
-    def step(self, cache, maps, to_output, condition, r, c):
-        """One position: (cache, maps [B, 2U], to_output [B, 2U]) -> the same above this layer.
-
-        The states from the right of the row above are computed when it is complete, at the start of a row.
-        """
-        z_left, z_right = self._gates(maps, condition)
-        right = self._finish_row(cache, (r > 0) & (c == 0))
+    def step(self, cache, carry, condition, r, c):
+        """One position: cache, (maps, to_output) [B, 2U] each -> the same above this layer."""
+        z_left, z_right = self._both_gates(carry[0], condition)
+        right = self._finish_row(cache, (r > 0) & (c == 0))  # at the start of the next row
         cell, before = (jnp.where(c > 0, cache[name], 0) for name in ("c", "h"))
         cell, h = lstm_cell(z_left + self._from_states(0, before, column(cache["left"], c)), cell)
         cache = {
@@ -142,12 +124,10 @@ class DiagonalBiLSTMLayer(nn.Module):
             "right": right,
             "z_right": put_column(cache["z_right"], z_right, c),
         }
-        return cache, *self._add(maps, to_output, h + column(right, c), train=False)
+        return cache, self._add(*carry, h + column(right, c), train=False)
 
     def _finish_row(self, cache, complete: jax.Array) -> jax.Array:
-        """The states from the right of the row above [B, P, U], computed from those of the row before that, column by
-        column; unchanged where no row is complete.
-        """
+        """The states from the right of the row above, [B, P, U]; the old ones where no row is complete."""
         columns = cache["right"].shape[1]
 
         def body(i, state):
@@ -184,9 +164,6 @@ class DiagonalBiLSTMCore(PixelRNNCore):
     LAYER = DiagonalBiLSTMLayer
     MARGIN = 1
 
-    def layer_fields(self) -> dict[str, Any]:
-        return {**super().layer_fields(), "strip": self.strip}
-
     def layer_reach(self):
         height, columns = self.map_shape
         left = np.zeros((height, columns, height, columns), bool)
@@ -207,9 +184,5 @@ class DiagonalBiLSTM(PixelRNN):
 
     strip: int = 4
 
-    NAME = "diagonal_bilstm"
     CORE = DiagonalBiLSTMCore
     SMALL = {"hidden_size": 8, "num_layers": 2, "readout_size": 16}
-
-    def core_fields(self):
-        return {**super().core_fields(), "strip": self.strip}

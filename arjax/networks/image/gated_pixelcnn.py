@@ -8,28 +8,18 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.factorization import Factorization
-from arjax.networks.base import NETWORKS, Context, Network
-from arjax.networks.layers.convolution import (
-    CENTRE,
-    TapConv,
-    TapMix,
-    Taps,
-    channel_graph,
-    compose,
-    put_pixel,
-)
+from arjax.networks.base import NETWORKS
+from arjax.networks.layers.convolution import CENTRE, TapConv, TapMix, Taps, channel_graph, compose, put_pixel
 from arjax.networks.layers.grids import (
+    RasterNetwork,
     check_channels,
     check_kernels,
-    check_raster_like,
     flip_dependencies,
     from_raster,
     image_inputs,
     input_size,
     num_channels,
     put_previous,
-    raster_context,
 )
 from arjax.networks.layers.local_context import context_encoder, everywhere, of_pixel, of_row
 
@@ -40,9 +30,7 @@ GATE_GAIN = 2.0
 
 
 def above_taps(reach: int, *, this_row: bool) -> Taps:
-    """The rows above a pixel in full width, and with `this_row` its own: the first layer of the vertical stack does not
-    read it, so the others may.
-    """
+    """The rows above a pixel in full width, and with `this_row` its own, which the first layer does not read."""
     rows = range(-reach, 1 if this_row else 0)
     return tuple((dy, dx) for dy in rows for dx in range(-reach, reach + 1))
 
@@ -101,7 +89,6 @@ class GatedLayer(nn.Module):
         return out if self.first else h + out
 
     def __call__(self, v_BHWC: jax.Array, h_BHWC: jax.Array, biases, train: bool) -> Pair:
-        """Both stacks, all pixels."""
         raw = add_context(self.vertical(v_BHWC), biases[0])
         from_above = self.vertical_to_horizontal(raw)
         return gate(raw), self._across(self.horizontal(h_BHWC), from_above, h_BHWC, biases[1], train)
@@ -119,16 +106,15 @@ class GatedLayer(nn.Module):
 
 
 @NETWORKS.register("gated_pixelcnn")
-class GatedPixelCNN(Network):
+class GatedPixelCNN(RasterNetwork):
     """PixelCNN of two stacks without a blind spot, with gates, in a raster-like order (section 2.1-2.3).
 
     The vertical stack reads all rows above a pixel, the horizontal stack the pixels to its left and the vertical stack.
     The first layer reads a window of `first_kernel` rows and columns, the others one of `kernel_size`. The context
     enters all gates of all layers. After the last layer come two 1x1 layers, as in PixelCNN.
 
-    On a grid (H, W, C) the colour channels of a pixel are generated one after the other: the feature maps of the
-    horizontal stack are split into C groups, and a group reads of its own pixel only the groups before it (first layer)
-    or up to it (others). On a grid (H, W) the whole value of a pixel is generated at once.
+    On a grid (H, W, C) the colour channels of a pixel are generated one after the other, by groups of the feature maps
+    of the horizontal stack, as in `pixelcnn`; on a grid (H, W) the whole value of a pixel is generated at once.
 
     The step form runs the vertical stack once a row, and keeps no more than the rows that the kernels reach.
 
@@ -144,26 +130,19 @@ class GatedPixelCNN(Network):
     dropout: float = 0.0
 
     SMALL = {"hidden_size": 16, "num_layers": 2, "out_size": 16}
+    CHANNELS = True
 
     @classmethod
     def check(cls, event, factorization, options):
-        check_raster_like("gated_pixelcnn", event, factorization, channels=True)
+        super().check(event, factorization, options)
         check_kernels(options, kernel_size=1, first_kernel=3)
         check_channels(event, options, "hidden_size", "out_size")
 
     def setup(self):
         channels, conditional = num_channels(self.event), bool(self.context_spec)
+        shared = conditional, channels, self.dropout, self.dtype
         self.layers = [
-            GatedLayer(
-                self.hidden_size,
-                *self._taps(i),
-                first=i == 0,
-                conditional=conditional,
-                channels=channels,
-                dropout=self.dropout,
-                dtype=self.dtype,
-                name=f"layer_{i}",
-            )
+            GatedLayer(self.hidden_size, *self._taps(i), i == 0, *shared, name=f"layer_{i}")
             for i in range(self.num_layers + 1)
         ]
         self.hidden = TapMix(self.out_size, self.dtype, channels=channels)
@@ -187,10 +166,6 @@ class GatedPixelCNN(Network):
             vertical = down if vertical is None else compose(down, vertical)
             horizontal = vertical | (across if horizontal is None else compose(across, horizontal))
         return flip_dependencies(horizontal, factorization)
-
-    def _encoded(self, context: Context | None, factorization: Factorization) -> jax.Array | None:
-        """The encoded context of the flipped or transposed image."""
-        return None if context is None else raster_context(self.context(context), factorization)
 
     def _biases(self, e: jax.Array | None) -> list:
         """The contributions of an encoded context to the two stacks, layer by layer."""
@@ -241,22 +216,15 @@ class GatedPixelCNN(Network):
         channels = num_channels(self.event)
         r, c = jnp.divmod(t // channels, factorization.grid_shape[1])
         inputs = put_previous(left[0], canvas, t, self.event, factorization)
-        begins = t % (channels * factorization.grid_shape[1]) == 0
         above, from_above = nn.cond(
-            begins,
+            t % (channels * factorization.grid_shape[1]) == 0,
             lambda network, above, from_above, inputs, known: network._next_row(above, inputs, known, r),
             lambda network, above, from_above, inputs, known: (above, from_above),
-            self,
-            above,
-            from_above,
-            inputs,
-            known,
+            *(self, above, from_above, inputs, known),
         )
         planes, biases = [inputs], self._biases(of_pixel(known, r, c)) if self.context_spec.local else known
         for i, (layer, bias) in enumerate(zip(self.layers, biases, strict=True)):
             h = layer.at(planes[i], c, from_above[i], bias[1])
             if i < self.num_layers:
                 planes.append(put_pixel(left[i + 1], h, 0, c))
-        features_BCF = self._readout(h).reshape(h.shape[0], channels, self.num_features).astype(jnp.float32)
-        wanted_B1F = jax.lax.dynamic_slice_in_dim(features_BCF, t % channels, 1, axis=1)
-        return (above, from_above, planes, known), wanted_B1F
+        return (above, from_above, planes, known), self._of_channel(self._readout(h), t)

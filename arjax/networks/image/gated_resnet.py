@@ -108,12 +108,7 @@ class GatedStack(nn.Module):
     """The parameters of equal gated layers, with an axis for the layers.
 
     One loop runs all layers, and one normalises all weights: a program with each layer written out takes minutes to
-    compile. Layers of several resolutions can be in one stack.
-
-    Attributes:
-      num_layers: L.
-      aux_size: maps of the further inputs; 0 for none.
-      context_size: E of the context; 0 for none.
+    compile. Layers of several resolutions can be in one stack. Sizes of further inputs and of a context may be 0.
     """
 
     num_layers: int
@@ -139,9 +134,7 @@ class GatedStack(nn.Module):
         return self._draw(key, jax.vmap(init)(jax.random.split(key, self.num_layers)))
 
     def _draw(self, key: jax.Array, params: Any) -> Any:
-        """The same with other initial weights, of the same distribution, from a single draw: each takes XLA's CPU
-        compiler a fifth of a second.
-        """
+        """The same with other weights of the same distribution from one draw: each takes long to compile on CPU."""
         paths, tree = jax.tree.flatten_with_path(params)
         drawn = [path[-1].key == "kernel" and path[0].key != "context" for path, _ in paths]
         sizes = [leaf.size for (_, leaf), here in zip(paths, drawn, strict=True) if here]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -13,11 +14,11 @@ from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.registry import did_you_mean
 from arjax.factorization.orderings import multiscale, scales
-from arjax.networks.base import NETWORKS, Context, check_remat
+from arjax.networks.base import NETWORKS, Context, check_remat, fields_from
 from arjax.networks.image.diagonal_bilstm import DiagonalBiLSTMCore
 from arjax.networks.image.pixel_rnn import PixelRNNFamily, ReadPixels, pixel_reader
 from arjax.networks.image.row_lstm import RowLSTMCore
-from arjax.networks.layers.convolution import TapConv, compose, tap_graph
+from arjax.networks.layers.convolution import TapConv, compose, square_taps, tap_graph
 from arjax.networks.layers.embedding import flat_sites
 from arjax.networks.layers.grids import check_kernels, pixel_inputs
 from arjax.networks.layers.local_context import everywhere
@@ -25,7 +26,7 @@ from arjax.networks.layers.local_context import everywhere
 #: The cores, and the options that are theirs alone.
 CORES = {"row_lstm": (RowLSTMCore, ("kernel_size",)), "diagonal_bilstm": (DiagonalBiLSTMCore, ("strip",))}
 #: A 3x3 kernel, not masked: the whole coarse image is in the past.
-AROUND = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
+AROUND = square_taps(3)
 
 
 class Upsampler(nn.Module):
@@ -125,39 +126,30 @@ class Multiscale(PixelRNNFamily):
 
     def _core(self, k: int, **names: Any):
         """The core of scale k; all but the coarsest are conditional."""
-        core, own = CORES[self.core]
+        core, _ = CORES[self.core]
         conditioned = k < self.levels or bool(self.context_spec)
-        fields = self.core_fields() | {"grid_shape": self._grid(k), "conditioned": conditioned}
-        return core(**fields, **{name: getattr(self, name) for name in own}, **names)
+        return core(**fields_from(self, core, grid_shape=self._grid(k), conditioned=conditioned, **names))
 
     def _upsampler(self, k: int, **names: Any) -> Upsampler:
-        """From scale k+1 to scale k."""
         return Upsampler(self._grid(k), 2 * self.hidden_size, self.upsample_layers, self.factor, self.dtype, **names)
 
     def _owner(self, k: int) -> str:
         """The name of the parameters of scale k: its own, or those of scale 0."""
         return "0" if self.shared and k < self.levels else str(k)
 
-    def _run_core(self, k: int, *args: Any, method: str = "__call__"):
-        """The core of scale k; where scales share, that of scale 0 for an image of another size."""
-        core = self.cores[self._owner(k)]
+    def _run(self, modules: dict[str, Any], make: Callable, k: int, *args: Any, method: str = "__call__") -> Any:
+        """The core or upsampler of scale k; where scales share, that of scale 0 for an image of another size."""
+        module = modules[self._owner(k)]
         if self._owner(k) == str(k):
-            return getattr(core, method)(*args)
+            return getattr(module, method)(*args)
         rngs = {"dropout": self.make_rng("dropout")} if self.has_rng("dropout") else {}
-        return self._core(k, parent=None).apply(core.variables, *args, rngs=rngs, method=method)
-
-    def _enlarge(self, k: int, inputs_BHWn: jax.Array) -> jax.Array:
-        """The image of scale k+1 as maps of the size of scale k."""
-        upsampler = self.upsamplers[self._owner(k)]
-        if self._owner(k) == str(k):
-            return upsampler(inputs_BHWn)
-        maps: Any = self._upsampler(k, parent=None).apply(upsampler.variables, inputs_BHWn)
-        return maps
+        return make(k, parent=None).apply(module.variables, *args, rngs=rngs, method=method)
 
     def _from_context(self, context: Context | None, k: int) -> jax.Array | None:
         """The context as a condition at the pixels of scale k, or the same for all of them."""
-        e = self._encoded(context)
-        return None if e is None else everywhere(e, 4)[:, :: self.factor**k, :: self.factor**k]
+        if context is None:
+            return None
+        return everywhere(self.context(context), 4)[:, :: self.factor**k, :: self.factor**k]
 
     def _places(self, k: int) -> np.ndarray:
         """The sites of the image at scale k, int[H_k W_k]."""
@@ -185,14 +177,15 @@ class Multiscale(PixelRNNFamily):
         condition = self._from_context(context, k)
         if inputs_BHWn is None:
             return condition
-        maps = self._enlarge(k, inputs_BHWn)
+        maps = self._run(self.upsamplers, self._upsampler, k, inputs_BHWn)
         return maps if condition is None else maps + condition
 
     def __call__(self, x, factorization, context=None, *, train=False):
         by_scale, place_D, start = [], np.zeros(self.event.num_sites, np.int32), 0
         for k in range(self.levels + 1):
             coarser = self._inputs(x, k + 1) if k < self.levels else None
-            features = self._run_core(k, self._inputs(x, k), self._condition_of(k, coarser, context), train)
+            inputs = self._inputs(x, k), self._condition_of(k, coarser, context)
+            features = self._run(self.cores, self._core, k, *inputs, train)
             by_scale.append(features.reshape(x.shape[0], -1, self.num_features))
             place_D[self._places(k)] = start + np.arange(features.shape[1] * features.shape[2])
             start += features.shape[1] * features.shape[2]
@@ -225,7 +218,8 @@ class Multiscale(PixelRNNFamily):
                 condition = self._begin(k, canvas, condition, begins, context)
             r, c = (place // self.factor**k for place in jnp.divmod(site, self.event.grid_shape[1]))
             upto = jnp.where(here, r * self._grid(k)[1] + c, -1)
-            cores, features = self._run_core(k, cores, self._reader(canvas, k), condition, upto, method="advance")
+            state = cores, self._reader(canvas, k), condition, upto
+            cores, features = self._run(self.cores, self._core, k, *state, method="advance")
             features_BF = jnp.where(here, features, features_BF)
             new[k] = cores, condition
         return new, features_BF[:, None]
@@ -242,6 +236,5 @@ class Multiscale(PixelRNNFamily):
         return jax.lax.fori_loop(0, begins.astype(jnp.int32), enlarge, condition_BHWC)
 
     def _reader(self, canvas: jax.Array, k: int) -> ReadPixels:
-        """Reads pixels of the image at scale k."""
         spacing, width = self.factor**k, self.event.grid_shape[1]
         return pixel_reader(canvas, self.event, self.dtype, lambda r_K, c_K: (r_K * width + c_K) * spacing)

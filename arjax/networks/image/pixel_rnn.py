@@ -16,18 +16,11 @@ import numpy as np
 
 from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization
-from arjax.networks.base import Context, Network, check_remat
-from arjax.networks.layers.blocks import apply_layer, prepare_layers
-from arjax.networks.layers.convolution import TapConv, TapMix, compose, raster_taps, tap_graph
+from arjax.networks.base import Context, Network, check_remat, fields_from
+from arjax.networks.layers.blocks import Stack
+from arjax.networks.layers.convolution import TapConv, TapMix, compose, pixel, raster_taps, tap_graph
 from arjax.networks.layers.embedding import flat_sites
-from arjax.networks.layers.grids import (
-    check_raster_like,
-    flip_dependencies,
-    from_raster,
-    image_inputs,
-    pixel_inputs,
-    raster_context,
-)
+from arjax.networks.layers.grids import RasterNetwork, flip_dependencies, from_raster, image_inputs, pixel_inputs
 from arjax.networks.layers.local_context import context_encoder, everywhere
 
 #: Reads the inputs at some pixels: (rows int[K], columns int[K]), which may lie outside -> [B, K, n].
@@ -40,14 +33,39 @@ INPUT_TAPS = raster_taps(3, 3, centre=False)
 
 def condition_at(condition_BHWC: jax.Array, r: jax.Array, c: jax.Array) -> jax.Array:
     """The condition of one position, [B, C]; a condition of one pixel is the same everywhere."""
-    batch, height, width, channels = condition_BHWC.shape
-    if (height, width) == (1, 1):
-        return condition_BHWC[:, 0, 0]
-    value = jax.lax.dynamic_slice(condition_BHWC, (0, r, c, 0), (batch, 1, 1, channels))[:, 0, 0]
-    return jnp.where(c < width, value, 0)
+    everywhere_same = condition_BHWC.shape[1:3] == (1, 1)
+    return condition_BHWC[:, 0, 0] if everywhere_same else pixel(condition_BHWC, r, c)
 
 
-class PixelRNNCore(nn.Module):
+class PixelRNNLayer(nn.Module):
+    """What all layers share: the inputs of the gates, and what the states add to the maps and to the output."""
+
+    hidden_size: int
+    dropout: float
+    conditioned: bool
+    dtype: str
+
+    #: Recurrences of a layer, with gates of their own.
+    DIRECTIONS: ClassVar[int] = 1
+
+    def setup(self):
+        if self.conditioned:
+            self.from_condition = TapMix(4 * self.DIRECTIONS * self.hidden_size, self.dtype, use_bias=False)
+        self.up = TapMix(4 * self.hidden_size, self.dtype)
+        self.drop = nn.Dropout(self.dropout)
+
+    def _gates(self, from_maps: jax.Array, condition: jax.Array | None) -> jax.Array:
+        """The inputs of the gates without the contribution of the states."""
+        z = from_maps + self.bias.astype(self.dtype).reshape(-1)
+        return z if condition is None else z + self.from_condition(condition)
+
+    def _add(self, maps: jax.Array, to_output: jax.Array, h: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+        """Two 1x1 convolutions of the states: one is added to the maps, one is sent to the output."""
+        up, out = jnp.split(self.up(self.drop(h, deterministic=not train)), 2, axis=-1)
+        return maps + up, to_output + out
+
+
+class PixelRNNCore(Stack):
     """Maps the inputs of an image in raster order to features, [B, H, W, n] -> [B, H, W, F].
 
     Figure 5 (right): layers read and add to maps of 2U features; each also sends maps to the output ("layer-to-output
@@ -68,34 +86,14 @@ class PixelRNNCore(nn.Module):
     conditioned: bool
     dtype: str
 
-    LAYER: ClassVar[type[nn.Module]]
     MARGIN: ClassVar[int] = 0
 
     def setup(self):
         self.input = TapConv(2 * self.hidden_size, INPUT_TAPS, self.dtype)
-        layer = nn.remat(self.LAYER, prevent_cse=False, static_argnums=(3,)) if self.remat else self.LAYER
-        scanned = nn.scan(
-            layer,
-            variable_axes={"params": 0},
-            split_rngs={"params": True, "dropout": True},
-            in_axes=(nn.broadcast, nn.broadcast),
-            length=self.num_layers,
-            unroll=min(self.unroll, self.num_layers),
-        )
-        # An explicit name: toggling remat must change neither parameter paths nor initial values.
-        self.layers = scanned(**self.layer_fields(), name="layers")
+        self.layers = self.stack(unroll=min(self.unroll, self.num_layers), num_inputs=2, static=(3,))
         self.hidden_0 = TapMix(self.readout_size, self.dtype)
         self.hidden_1 = TapMix(self.readout_size, self.dtype)
         self.out = TapMix(self.num_features, self.dtype)
-
-    def layer_fields(self) -> dict[str, Any]:
-        """The fields of a layer; subclasses with more options add to them."""
-        return {
-            "hidden_size": self.hidden_size,
-            "dropout": self.dropout,
-            "conditioned": self.conditioned,
-            "dtype": self.dtype,
-        }
 
     @property
     def map_shape(self) -> tuple[int, int]:
@@ -116,13 +114,9 @@ class PixelRNNCore(nn.Module):
         width = self.grid_shape[1]
         return self.readout(maps[:, :, :width], to_output[:, :, :width])
 
-    def prepare(self) -> None:
-        """Slices the parameters of the layers."""
-        prepare_layers(self.layers, self.num_layers)
-
     def init_carry(self, batch_size: int) -> tuple[jax.Array, list[Any]]:
         """The number of positions computed so far, and the caches of the layers."""
-        layer = self.LAYER(**self.layer_fields(), parent=None)
+        layer: Any = self.one_layer()
         return jnp.int32(0), [layer.init_cache(batch_size, self.map_shape) for _ in range(self.num_layers)]
 
     def _input_at(self, read: ReadPixels, r: jax.Array, c: jax.Array) -> jax.Array:
@@ -136,14 +130,8 @@ class PixelRNNCore(nn.Module):
     def position(self, caches, read: ReadPixels, condition: jax.Array | None, r: jax.Array, c: jax.Array):
         """One position of the maps: caches -> (caches, (maps, to_output)), [B, 2U] each."""
         maps = self._input_at(read, r, c)
-        to_output, new = jnp.zeros_like(maps), []
-        layer = self.LAYER(**self.layer_fields(), parent=None)
         here = None if condition is None else condition_at(condition, r, c)
-        for i, cache in enumerate(caches):
-            inputs = cache, maps, to_output, here, r, c
-            cache, maps, to_output = apply_layer(layer, self.layers, i, *inputs, method="step")
-            new.append(cache)
-        return new, (maps, to_output)
+        return self.through_layers(caches, (maps, jnp.zeros_like(maps)), here, r, c, method="step")
 
     def advance(self, carry, read: ReadPixels, condition: jax.Array | None, site: jax.Array):
         """Computes all positions up to a site (its number in raster order): carry -> (carry, features [B, F]).
@@ -218,47 +206,29 @@ class PixelRNNFamily(Network):
         if self.context_spec:
             self.context = context_encoder(self.context_spec, self.event, 2 * self.hidden_size, self.dtype)
 
-    def core_fields(self) -> dict[str, Any]:
-        """The fields of a core for the whole image; subclasses with more options add to them."""
-        return {
-            "grid_shape": self.event.grid_shape,
-            "num_features": self.num_features,
-            "hidden_size": self.hidden_size,
-            "num_layers": self.num_layers,
-            "readout_size": self.readout_size,
-            "dropout": self.dropout,
-            "remat": self.remat,
-            "unroll": self.unroll,
-            "conditioned": bool(self.context_spec),
-            "dtype": self.dtype,
-        }
 
-    def _encoded(self, context: Context | None) -> jax.Array | None:
-        """The encoded context; its pixels are those of the image as given."""
-        return None if context is None else self.context(context)
-
-
-class PixelRNN(PixelRNNFamily):
+class PixelRNN(PixelRNNFamily, RasterNetwork):
     """One core on an image in a raster-like order; subclasses name the core."""
 
-    NAME: ClassVar[str]
     CORE: ClassVar[type[PixelRNNCore]]
 
     @classmethod
     def check(cls, event, factorization, options):
-        check_raster_like(cls.NAME, event, factorization)
+        super().check(event, factorization, options)
         check_remat(options)
+
+    def core_fields(self) -> dict[str, Any]:
+        """The fields of the core."""
+        return fields_from(self, self.CORE, grid_shape=self.event.grid_shape, conditioned=bool(self.context_spec))
 
     def setup(self):
         super().setup()
         self.core = self.CORE(**self.core_fields())
 
     def _from_context(self, context: Context | None, factorization: Factorization) -> jax.Array | None:
-        """The context as a condition of the flipped or transposed image: [B, H, W, 2U] with local parts, else the same
-        for all pixels, [B, 1, 1, 2U].
-        """
-        e = self._encoded(context)
-        return None if e is None else everywhere(raster_context(e, factorization), 4)
+        """The context as a condition of the flipped image: [B, H, W, 2U], or [B, 1, 1, 2U] without local parts."""
+        e = self._encoded(context, factorization)
+        return None if e is None else everywhere(e, 4)
 
     def dependencies(self, factorization):
         return flip_dependencies(self.CORE(**self.core_fields(), parent=None).reach(), factorization)

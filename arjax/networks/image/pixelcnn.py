@@ -7,19 +7,18 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.errors import UserError
-from arjax.networks.base import NETWORKS, Network
+from arjax.networks.base import NETWORKS
 from arjax.networks.layers.convolution import Cursor, TapConv, TapMix, WholeImage, channel_graph, compose, raster_taps
 from arjax.networks.layers.grids import (
+    RasterNetwork,
     check_channels,
     check_kernels,
-    check_raster_like,
     flip_dependencies,
     from_raster,
     image_inputs,
     input_size,
     num_channels,
     put_previous,
-    raster_context,
 )
 from arjax.networks.layers.local_context import context_encoder, everywhere, of_pixel
 
@@ -46,7 +45,7 @@ class ResidualBlock(nn.Module):
 
 
 @NETWORKS.register("pixelcnn")
-class PixelCNN(Network):
+class PixelCNN(RasterNetwork):
     """Masked convolutions on images, in a raster-like order.
 
     The first layer (mask A) reads earlier pixels in a window of `first_kernel` rows and columns, the residual
@@ -69,10 +68,11 @@ class PixelCNN(Network):
     dropout: float = 0.0
 
     SMALL = {"hidden_size": 24, "num_layers": 2, "out_size": 16}
+    CHANNELS = True
 
     @classmethod
     def check(cls, event, factorization, options):
-        check_raster_like("pixelcnn", event, factorization, channels=True)
+        super().check(event, factorization, options)
         check_kernels(options, kernel_size=1, first_kernel=3)
         check_channels(event, options, "out_size")
         if options["hidden_size"] % 2 or options["hidden_size"] < 2 * num_channels(event):
@@ -116,7 +116,7 @@ class PixelCNN(Network):
     def __call__(self, x, factorization, context=None, *, train=False):
         h = self.first(image_inputs(x, self.event, factorization, self.dtype))
         if context is not None:
-            h = h + everywhere(raster_context(self.context(context), factorization), h.ndim)
+            h = h + everywhere(self._encoded(context, factorization), h.ndim)
         return from_raster(self._after_first(h, WholeImage(), train), factorization)
 
     def init_carry(self, batch_size, factorization, context=None):
@@ -125,19 +125,13 @@ class PixelCNN(Network):
         inputs = jnp.zeros((batch_size, *grid, input_size(self.event)), self.dtype)
         cursor = Cursor(grid, 0, 0)
         self._after_first(hidden, cursor, train=False)
-        e = hidden if context is None else raster_context(self.context(context), factorization)
-        return inputs, cursor.planes, e
+        return inputs, cursor.planes, hidden if context is None else self._encoded(context, factorization)
 
     def step(self, carry, canvas, t, factorization, context=None):
-        """One pixel of every layer. Where it has several channels, it is recomputed for each of them: maps of groups
-        with channels that are not drawn yet are overwritten later.
-        """
+        """One pixel of every layer, for each of its channels: maps of channels not drawn yet are overwritten later."""
         inputs, planes, e = carry
-        channels = num_channels(self.event)
         inputs = put_previous(inputs, canvas, t, self.event, factorization)
-        r, c = jnp.divmod(t // channels, factorization.grid_shape[1])
+        r, c = jnp.divmod(t // num_channels(self.event), factorization.grid_shape[1])
         cursor = Cursor(factorization.grid_shape[:2], r, c, planes)
         features = self._after_first(self.first.at(inputs, r, c) + of_pixel(e, r, c), cursor, train=False)
-        features_BCF = features.reshape(features.shape[0], channels, self.num_features).astype(jnp.float32)
-        wanted_B1F = jax.lax.dynamic_slice_in_dim(features_BCF, t % channels, 1, axis=1)
-        return (inputs, cursor.planes, e), wanted_B1F
+        return (inputs, cursor.planes, e), self._of_channel(features, t)

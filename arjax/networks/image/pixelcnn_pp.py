@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -9,35 +10,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.networks.base import NETWORKS, Network
+from arjax.networks.base import NETWORKS
 from arjax.networks.image.gated_resnet import GatedStack, dropout_masks
-from arjax.networks.image.shifted_streams import ImageView, PixelView, RowView, State, Values, empty_state, half
-from arjax.networks.layers.convolution import Taps
-from arjax.networks.layers.grids import (
-    check_raster_like,
-    flip_dependencies,
-    from_raster,
-    image_inputs,
-    input_size,
-    put_previous,
-    raster_context,
+from arjax.networks.image.shifted_streams import (
+    DOWN_RIGHT,
+    FIRST_ABOVE,
+    FIRST_LEFT,
+    ImageView,
+    PixelView,
+    RowView,
+    ShiftedNetwork,
+    State,
+    Values,
+    empty_state,
+    half,
 )
-from arjax.networks.layers.local_context import context_encoder
-from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedMix, NormalisedStretch
+from arjax.networks.layers.convolution import Taps
+from arjax.networks.layers.grids import flip_dependencies, from_raster, image_inputs, put_previous
+from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedStretch
 
-#: Kernels of the two streams: 2x3, the rows above and its own; 2x2, shifted to the right, the pixels to the left too.
+#: Kernels of the upper stream: 2x3, the rows above and its own; in the first layer one row down.
 DOWN: Taps = tuple((dy, dx) for dy in (-1, 0) for dx in (-1, 0, 1))
-DOWN_RIGHT: Taps = tuple((dy, dx) for dy in (-1, 0) for dx in (-1, 0))
-#: First layers, shifted so that no pixel reads itself: 2x3 one row down; 1x3 one row down, and 2x1 one column right.
 FIRST_DOWN: Taps = tuple((dy, dx) for dy in (-2, -1) for dx in (-1, 0, 1))
-FIRST_ABOVE: Taps = tuple((-1, dx) for dx in (-1, 0, 1))
-FIRST_LEFT: Taps = ((-1, -1), (0, -1))
 
 
 class Layers(NamedTuple):
-    """Equal layers: their weights in a form of `GatedStack`; masks for dropout and the index of the first one, or
-    None.
-    """
+    """Equal layers: weights in a form of `GatedStack`; masks for dropout and the index of the first, or None."""
 
     weights: Any
     masks: tuple[jax.Array, int] | None
@@ -51,10 +49,8 @@ class Stream(nn.Module):
     """The parameters of one stream: the gated layers of the downward and of the upward pass, those of all resolutions
     in one stack each, and the layers that change the resolution.
 
-    The upper stream reads itself alone; the lower one also the upper stream at the same layer and pixel.
-
-    Attributes:
-      num_layers: (downward, upward) of each resolution.
+    The upper stream reads itself alone; the lower one also the upper stream at the same layer and pixel. `num_layers`
+    are (downward, upward) of each resolution.
     """
 
     filters: int
@@ -80,30 +76,25 @@ class Stream(nn.Module):
 
     def layers(self, masks: list[jax.Array] | None) -> Levels:
         """For whole images; `masks` [L, ...] of each resolution: upper stream down and up, lower stream down and up."""
-        levels = self._by_level(self.down.weights(), self.up.weights())
-        if masks is None:
-            return [(Layers(down, None), Layers(up, None)) for down, up in levels]
-        starts = [0 if self.upper else len(down) + len(up) for down, up in levels]
-        return [
-            (Layers(down, (mask, start)), Layers(up, (mask, start + len(down))))
-            for (down, up), mask, start in zip(levels, masks, starts, strict=True)
-        ]
+        return self._by_level(self.down.weights(), self.up.weights(), masks or [None] * len(self.num_layers))
 
     def steps(self) -> Levels:
         """For steps, without dropout."""
-        return [
-            (Layers(down, None), Layers(up, None)) for down, up in self._by_level(self.down.steps(), self.up.steps())
-        ]
+        return self._by_level(self.down.steps(), self.up.steps(), [None] * len(self.num_layers))
 
-    def _by_level(self, down: Any, up: Any) -> list[tuple[Any, Any]]:
+    def _by_level(self, down: Any, up: Any, masks: Sequence[jax.Array | None]) -> Levels:
         """Both stacks cut into those of each resolution."""
-        ends = np.cumsum(self.num_layers, 0)
-        starts = ends - self.num_layers
-        return [(down[i[0] : j[0]], up[i[1] : j[1]]) for i, j in zip(starts, ends, strict=True)]
+        levels, ends = [], np.cumsum(self.num_layers, 0)
+        for (num_down, num_up), (end_down, end_up), mask in zip(self.num_layers, ends, masks, strict=True):
+            first = 0 if self.upper else num_down + num_up
+            masks_down, masks_up = (None, None) if mask is None else ((mask, first), (mask, first + num_down))
+            here = Layers(down[end_down - num_down : end_down], masks_down)
+            levels.append((here, Layers(up[end_up - num_up : end_up], masks_up)))
+        return levels
 
 
 @NETWORKS.register("pixelcnn_pp")
-class PixelCNNPP(Network):
+class PixelCNNPP(ShiftedNetwork):
     """Two streams of gated residual layers over several resolutions, in a raster-like order, a whole pixel per step.
 
     The upper stream reads the rows above a pixel, the lower one also the pixels to its left and the upper stream. Both
@@ -128,21 +119,12 @@ class PixelCNNPP(Network):
 
     SMALL = {"num_filters": 8, "num_resnets": 1, "num_scales": 2, "dropout": 0.0}
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        check_raster_like("pixelcnn_pp", event, factorization)
-
     def setup(self):
-        conditional = bool(self.context_spec)
+        super().setup()
         self.first_down = NormalisedConv(self.num_filters, FIRST_DOWN, self.dtype, shifted=(1, 0))
-        self.first_above = NormalisedConv(self.num_filters, FIRST_ABOVE, self.dtype, shifted=(1, 0))
-        self.first_left = NormalisedConv(self.num_filters, FIRST_LEFT, self.dtype, shifted=(0, 1))
-        fields = {"conditional": conditional, "dropout": self.dropout, "dtype": self.dtype}
-        self.upper = Stream(self.num_filters, self._num_layers(), upper=True, **fields)
-        self.lower = Stream(self.num_filters, self._num_layers(), upper=False, **fields)
-        self.out = NormalisedMix(self.num_features, self.dtype)
-        if conditional:
-            self.context = context_encoder(self.context_spec, self.event, self.num_filters, self.dtype)
+        shared = bool(self.context_spec), self.dropout, self.dtype
+        self.upper = Stream(self.num_filters, self._num_layers(), True, *shared)
+        self.lower = Stream(self.num_filters, self._num_layers(), False, *shared)
 
     def _num_layers(self) -> tuple[tuple[int, int], ...]:
         """Layers down and up of each resolution: up again as many as there are values to be read."""
@@ -158,9 +140,7 @@ class PixelCNNPP(Network):
         return [mask for mask in masks if mask is not None] or None
 
     def _run(self, layers: Levels, x, view: ImageView, state: State | None, guide: State | None, e) -> State:
-        """One stream at the resolutions that `layers` are of, downwards and back: its new state. `guide` is that of the
-        upper one.
-        """
+        """One stream at the resolutions of `layers`, down and up: its new state; `guide` is that of the upper one."""
         level = self.num_scales - len(layers)
         stream = self.upper if guide is None else self.lower
         seen, here = None if guide is None else view.pick(guide.kept), view.here(e)
@@ -184,18 +164,13 @@ class PixelCNNPP(Network):
         up = run(stream.up, layers[0][1], x, skips if seen is None else (seen.up, skips), upwards=True)
         return State(view.planes, view.store(Values(down, up), state), below)
 
-    def _features(self, lower: jax.Array) -> jax.Array:
-        return self.out(nn.elu(lower))
-
     def __call__(self, x, factorization, context=None, *, train=False):
-        inputs = image_inputs(x, self.event, factorization, self.dtype)
-        inputs = jnp.concatenate([inputs, jnp.ones_like(inputs[..., :1])], -1)
-        e = None if context is None else raster_context(self.context(context), factorization)
+        inputs = self._with_ones(image_inputs(x, self.event, factorization, self.dtype))
+        e = self._encoded(context, factorization)
         view = ImageView(factorization.grid_shape)
         masks = self._masks(x.shape[0], factorization.grid_shape, train)
         upper = self._run(self.upper.layers(masks), self.first_down(inputs), view, None, None, e)
-        first = self.first_above(inputs) + self.first_left(inputs)
-        lower = self._run(self.lower.layers(masks), first, view, None, upper, e)
+        lower = self._run(self.lower.layers(masks), self._first(inputs), view, None, upper, e)
         return from_raster(self._features(view.output(lower.kept)), factorization)
 
     def prepare(self):
@@ -205,14 +180,11 @@ class PixelCNNPP(Network):
     def init_carry(self, batch_size, factorization, context=None):
         """The inputs with their channel of ones, the states of both streams, and the context."""
         grid = factorization.grid_shape
-        zeros = jnp.zeros((batch_size, *grid, input_size(self.event)), self.dtype)
-        inputs = jnp.concatenate([zeros, jnp.ones_like(zeros[..., :1])], -1)
         upper, lower = (
             empty_state(grid, batch_size, self.num_filters, self._num_layers(), upper=is_upper, dtype=self.dtype)
             for is_upper in (True, False)
         )
-        e = None if context is None else raster_context(self.context(context), factorization)
-        return inputs, upper, lower, e
+        return self._empty_inputs(batch_size, grid), upper, lower, self._encoded(context, factorization)
 
     def step(self, carry, canvas, t, factorization, context=None):
         inputs, upper, lower, e = carry
@@ -226,9 +198,8 @@ class PixelCNNPP(Network):
             return network._run(upper_layers, first, RowView(grid, upper, r), upper, None, e)
 
         upper = nn.cond(c == 0, next_row, lambda network, upper, inputs: upper, self, upper, inputs)
-        first = self.first_above.at(inputs, r, c) + self.first_left.at(inputs, r, c)
         view = PixelView(grid, lower, r, c)
-        lower = self._run(lower_layers, first, view, lower, upper, e)
+        lower = self._run(lower_layers, self._first_at(inputs, r, c), view, lower, upper, e)
         features_BF = self._features(view.output(lower.kept)).astype(jnp.float32)
         return (inputs, upper, lower, e), features_BF[:, None]
 

@@ -9,23 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.factorization import Factorization
-from arjax.networks.base import NETWORKS, Context, Network, once
+from arjax.networks.base import NETWORKS, fields_from, once
 from arjax.networks.image.gated_resnet import GatedResnet, GatedStack, Mask, dropout_masks
-from arjax.networks.image.pixelcnn_pp import DOWN_RIGHT, FIRST_ABOVE, FIRST_LEFT
-from arjax.networks.image.shifted_streams import ImageView, PixelView, State
+from arjax.networks.image.shifted_streams import DOWN_RIGHT, ImageView, PixelView, ShiftedNetwork, State
 from arjax.networks.layers.attention import attention
+from arjax.networks.layers.blocks import stacked
 from arjax.networks.layers.convolution import CENTRE
-from arjax.networks.layers.grids import (
-    check_raster_like,
-    from_raster,
-    image_inputs,
-    input_size,
-    put_previous,
-    raster_context,
-)
-from arjax.networks.layers.local_context import context_encoder, of_pixel
-from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedMix, normalised_weights
+from arjax.networks.layers.grids import from_raster, image_inputs, input_size, put_previous
+from arjax.networks.layers.local_context import of_pixel
+from arjax.networks.layers.weight_norm import NormalisedMix, normalised_weights
 
 
 def background(grid: tuple[int, int]) -> np.ndarray:
@@ -94,13 +86,11 @@ class SnailBlock(nn.Module):
         layer, weights = self.resnets.layer(), self.resnets.weights()
         h = view.run_layers(layer, weights, for_resnets, h_BHWC, None, e, upwards=False)[-1]
         place = jnp.broadcast_to(jnp.asarray(background(view.grid), h.dtype), (batch, height, width, 2))
-        q, k, v = (
-            y.reshape(batch, 1, height * width, -1)
-            for y in (
-                self._queries(h, place, view, e, train),
-                *self._keys_and_values(x_BHWn, h, place, view, e, train),
-            )
+        queries, keys_values = (
+            self._queries(h, place, view, e, train),
+            self._keys_and_values(x_BHWn, h, place, view, e, train),
         )
+        q, k, v = (y.reshape(batch, 1, height * width, -1) for y in (queries, *keys_values))
         position = jnp.arange(q.shape[2])
         mixed = attention(q, k, v, position[:, None] > position[None, :])
         mixed = jnp.where(position[:, None] > 0, mixed, 0)  # the first pixel has nothing to attend to
@@ -120,19 +110,8 @@ class SnailBlock(nn.Module):
         """The weights of the residual layers, for steps."""
         return self.resnets.steps()
 
-    def step(
-        self,
-        cache: tuple,
-        weights: list,
-        h_BC: jax.Array,
-        x_Bn: jax.Array,
-        t: jax.Array,
-        grid: tuple[int, int],
-        e: jax.Array | None,
-    ):
-        """Pixel t, from the inputs `x` of pixel t - 1, which give its key and value; `weights` are those of
-        `resnet_weights`.
-        """
+    def step(self, cache: tuple, weights: list, h_BC: jax.Array, x_Bn: jax.Array, t: jax.Array, grid, e):
+        """Pixel t, from the inputs `x` of pixel t - 1, for its key and value, and the `resnet_weights`."""
         planes, keys, values, previous_BC = cache
         last = jnp.maximum(t - 1, 0)
         here, before = (None if e is None else of_pixel(e, *jnp.divmod(n, grid[1])) for n in (t, last))
@@ -153,7 +132,7 @@ class SnailBlock(nn.Module):
 
 
 @NETWORKS.register("pixelsnail")
-class PixelSNAIL(Network):
+class PixelSNAIL(ShiftedNetwork):
     """Alternating shifted convolutions and causal attention, in a raster-like order, a whole pixel per step.
 
     The gated residual layers are those of the lower stream of PixelCNN++, which reads the pixels above and to the left,
@@ -177,61 +156,26 @@ class PixelSNAIL(Network):
 
     SMALL = {"num_filters": 8, "num_blocks": 2, "num_resnets": 1, "key_size": 4, "value_size": 6, "dropout": 0.0}
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        check_raster_like("pixelsnail", event, factorization)
-
     def setup(self):
-        self.first_above = NormalisedConv(self.num_filters, FIRST_ABOVE, self.dtype, shifted=(1, 0))
-        self.first_left = NormalisedConv(self.num_filters, FIRST_LEFT, self.dtype, shifted=(0, 1))
-        block = nn.remat(SnailBlock, prevent_cse=False, static_argnums=(4,)) if self.remat else SnailBlock
-        scanned = nn.scan(
-            block,
-            variable_axes={"params": 0},
-            split_rngs={"params": True, "dropout": True},
-            in_axes=(nn.broadcast, nn.broadcast, nn.broadcast),
-            length=self.num_blocks,
-        )
-        # An explicit name: toggling remat must change neither parameter paths nor initial values.
-        self.blocks = scanned(**self._block_fields(), name="blocks")
-        self.out = NormalisedMix(self.num_features, self.dtype)
-        if self.context_spec:
-            self.context = context_encoder(self.context_spec, self.event, self.num_filters, self.dtype)
+        super().setup()
+        blocks = stacked(SnailBlock, self.num_blocks, unroll=1, remat=self.remat, static=(4,))
+        self.blocks = blocks(**self._block_fields(), name="blocks")
 
     def _block_fields(self) -> dict[str, Any]:
-        return {
-            "filters": self.num_filters,
-            "num_inputs": input_size(self.event),
-            "num_resnets": self.num_resnets,
-            "key_size": self.key_size,
-            "value_size": self.value_size,
-            "context_size": self.num_filters if self.context_spec else 0,
-            "dropout": self.dropout,
-            "dtype": self.dtype,
-        }
-
-    def _encoded(self, context: Context | None, factorization: Factorization) -> jax.Array | None:
-        """The encoded context of the flipped or transposed image."""
-        return None if context is None else raster_context(self.context(context), factorization)
-
-    def _features(self, h: jax.Array) -> jax.Array:
-        return self.out(nn.elu(h))
+        own = {"filters": self.num_filters, "num_inputs": input_size(self.event)}
+        return fields_from(self, SnailBlock, context_size=self.num_filters if self.context_spec else 0, **own)
 
     def __call__(self, x, factorization, context=None, *, train=False):
         inputs = image_inputs(x, self.event, factorization, self.dtype)
-        padded = jnp.concatenate([inputs, jnp.ones_like(inputs[..., :1])], -1)
-        h = self.first_above(padded) + self.first_left(padded)
-        h, _ = self.blocks(h, inputs, self._encoded(context, factorization), train)
+        first = self._first(self._with_ones(inputs))
+        h, _ = self.blocks(first, inputs, self._encoded(context, factorization), train)
         return from_raster(self._features(h), factorization)
 
     def init_carry(self, batch_size, factorization, context=None):
         """The inputs with their channel of ones, a cache per block, and the context."""
-        grid = factorization.grid_shape
-        zeros = jnp.zeros((batch_size, *grid, input_size(self.event)), self.dtype)
-        block = SnailBlock(**self._block_fields(), parent=None)
+        grid, block = factorization.grid_shape, SnailBlock(**self._block_fields(), parent=None)
         caches = [block.init_cache(batch_size, grid) for _ in range(self.num_blocks)]
-        inputs = jnp.concatenate([zeros, jnp.ones_like(zeros[..., :1])], -1)
-        return inputs, caches, self._encoded(context, factorization)
+        return self._empty_inputs(batch_size, grid), caches, self._encoded(context, factorization)
 
     def prepare(self):
         self._step_weights()
@@ -255,8 +199,7 @@ class PixelSNAIL(Network):
         inputs, old, e = carry
         grid = factorization.grid_shape
         inputs = put_previous(inputs, canvas, t, self.event, factorization)
-        r, c = jnp.divmod(t, grid[1])
-        h = self.first_above.at(inputs, r, c) + self.first_left.at(inputs, r, c)
+        h = self._first_at(inputs, *jnp.divmod(t, grid[1]))
         before = jnp.divmod(jnp.maximum(t - 1, 0), grid[1])
         x_Bn = jax.lax.dynamic_slice(inputs, (0, *before, 0), (h.shape[0], 1, 1, inputs.shape[-1] - 1))[:, 0, 0]
         # The blocks one by one, not scanned: each cache is then updated in place, where a scan would copy it.

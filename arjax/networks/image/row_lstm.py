@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -11,49 +9,32 @@ import numpy as np
 
 from arjax.networks.base import NETWORKS
 from arjax.networks.image.lstm_scan import gate_bias, lstm_cell, lstm_scan
-from arjax.networks.image.pixel_rnn import PixelRNN, PixelRNNCore
-from arjax.networks.layers.convolution import TapConv, TapMix
+from arjax.networks.image.pixel_rnn import PixelRNN, PixelRNNCore, PixelRNNLayer
+from arjax.networks.layers.convolution import TapConv
 from arjax.networks.layers.grids import check_kernels
 
 
-class RowLSTMLayer(nn.Module):
+class RowLSTMLayer(PixelRNNLayer):
     """An LSTM that runs down the image, a whole row at a time (equation 3).
 
     The gates read the map below by a k x 1 convolution along the row with mask B, for all rows at once. They read the
     state by a k x 1 convolution of the row above, not masked. So a state depends on a triangle above it.
     """
 
-    hidden_size: int
     kernel_size: int
-    dropout: float
-    conditioned: bool
-    dtype: str
 
     def setup(self):
+        super().setup()
         size, taps = self.hidden_size, self.kernel_size
         left = tuple((0, dx) for dx in range(-self.reach, 1))
         self.input_to_state = TapConv(4 * size, left, self.dtype, use_bias=False)
         self.state_kernel = self.param("state_to_state_kernel", nn.initializers.lecun_normal(), (taps * size, 4 * size))
         self.bias = self.param("bias", gate_bias, (4 * size,))
-        if self.conditioned:
-            self.from_condition = TapMix(4 * size, self.dtype, use_bias=False)
-        self.up = TapMix(4 * size, self.dtype)
-        self.drop = nn.Dropout(self.dropout)
 
     @property
     def reach(self) -> int:
         """Number of columns of a kernel on either side of its centre."""
         return self.kernel_size // 2
-
-    def _add(self, maps: jax.Array, to_output: jax.Array, h: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Two 1x1 convolutions of the states: one is added to the maps, one is sent to the output."""
-        up, out = jnp.split(self.up(self.drop(h, deterministic=not train)), 2, axis=-1)
-        return maps + up, to_output + out
-
-    def _gates(self, from_maps: jax.Array, condition: jax.Array | None) -> jax.Array:
-        """The inputs of the gates without the contribution of the state."""
-        z = from_maps + self.bias.astype(self.dtype)
-        return z if condition is None else z + self.from_condition(condition)
 
     def __call__(self, carry, condition: jax.Array | None, train: bool):
         """(maps, to_output), [B, H, W, 2U] each; in the form (carry) -> (carry, None) of a scan over layers."""
@@ -83,8 +64,9 @@ class RowLSTMLayer(nn.Module):
             "left": jnp.zeros((batch_size, self.reach, 2 * size), self.dtype),
         }
 
-    def step(self, cache, maps, to_output, condition, r, c):
-        """One pixel: (cache, maps [B, 2U], to_output [B, 2U]) -> the same above this layer."""
+    def step(self, cache, carry, condition, r, c):
+        """One pixel: cache, (maps, to_output) [B, 2U] each -> the same above this layer."""
+        maps, to_output = carry
         batch, size = maps.shape[0], self.hidden_size
         left = jnp.where(c > 0, cache["left"], 0)
         seen = jnp.concatenate([left, maps[:, None]], 1)
@@ -97,7 +79,7 @@ class RowLSTMLayer(nn.Module):
             "h": jax.lax.dynamic_update_slice(cache["h"], h[:, None, None], (0, r % 2, c + self.reach, 0)),
             "left": seen[:, 1:],
         }
-        return cache, *self._add(maps, to_output, h, train=False)
+        return cache, self._add(maps, to_output, h, train=False)
 
 
 class RowLSTMCore(PixelRNNCore):
@@ -106,9 +88,6 @@ class RowLSTMCore(PixelRNNCore):
     kernel_size: int = 3
 
     LAYER = RowLSTMLayer
-
-    def layer_fields(self) -> dict[str, Any]:
-        return {**super().layer_fields(), "kernel_size": self.kernel_size}
 
     def layer_reach(self):
         height, width = self.grid_shape
@@ -133,7 +112,6 @@ class RowLSTM(PixelRNN):
 
     kernel_size: int = 3
 
-    NAME = "row_lstm"
     CORE = RowLSTMCore
     SMALL = {"hidden_size": 10, "num_layers": 2, "readout_size": 16}
 
@@ -141,6 +119,3 @@ class RowLSTM(PixelRNN):
     def check(cls, event, factorization, options):
         check_kernels(options, kernel_size=3)
         super().check(event, factorization, options)
-
-    def core_fields(self):
-        return {**super().core_fields(), "kernel_size": self.kernel_size}

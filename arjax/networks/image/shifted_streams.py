@@ -13,9 +13,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.networks.layers.convolution import CENTRE, put_pixel
-from arjax.networks.layers.local_context import of_pixel, of_row
-from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedStretch
+from arjax.networks.layers.convolution import CENTRE, Taps, put_pixel
+from arjax.networks.layers.grids import RasterNetwork, input_size
+from arjax.networks.layers.local_context import context_encoder, of_pixel, of_row
+from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedMix, NormalisedStretch
+
+#: Kernel of the lower stream: 2x2, shifted to the right; the pixels above and to the left.
+DOWN_RIGHT: Taps = tuple((dy, dx) for dy in (-1, 0) for dx in (-1, 0))
+#: First layers of the lower stream, shifted so that no pixel reads itself: 1x3 one row down, and 2x1 one column right.
+FIRST_ABOVE: Taps = tuple((-1, dx) for dx in (-1, 0, 1))
+FIRST_LEFT: Taps = ((-1, -1), (0, -1))
 
 #: `(weights, x, view, aux, context, mask) -> y`: a layer of any form.
 Layer = Callable[..., jax.Array]
@@ -201,6 +208,38 @@ class PixelView(RowView):
 
     def _due(self):
         return (self._r % 2 == 0) & (self._c % 2 == 0)
+
+
+class ShiftedNetwork(RasterNetwork):
+    """A network whose first layers are shifted convolutions, so that no pixel reads itself.
+
+    Images have a channel of ones that distinguishes them from their padding.
+    """
+
+    def setup(self):
+        self.first_above = NormalisedConv(self.num_filters, FIRST_ABOVE, self.dtype, shifted=(1, 0))
+        self.first_left = NormalisedConv(self.num_filters, FIRST_LEFT, self.dtype, shifted=(0, 1))
+        self.out = NormalisedMix(self.num_features, self.dtype)
+        if self.context_spec:
+            self.context = context_encoder(self.context_spec, self.event, self.num_filters, self.dtype)
+
+    def _with_ones(self, inputs: jax.Array) -> jax.Array:
+        return jnp.concatenate([inputs, jnp.ones_like(inputs[..., :1])], -1)
+
+    def _empty_inputs(self, batch_size: int, grid: tuple[int, ...]) -> jax.Array:
+        """The inputs of an image without values."""
+        return self._with_ones(jnp.zeros((batch_size, *grid, input_size(self.event)), self.dtype))
+
+    def _first(self, inputs: jax.Array) -> jax.Array:
+        """The first layers, at all pixels."""
+        return self.first_above(inputs) + self.first_left(inputs)
+
+    def _first_at(self, inputs: jax.Array, r: jax.Array, c: jax.Array) -> jax.Array:
+        """The first layers, at one pixel."""
+        return self.first_above.at(inputs, r, c) + self.first_left.at(inputs, r, c)
+
+    def _features(self, h: jax.Array) -> jax.Array:
+        return self.out(nn.elu(h))
 
 
 def half(grid: tuple[int, int]) -> tuple[int, int]:

@@ -227,7 +227,6 @@ class SelfAttention(MultiHead):
         return self.extend(cache, x_BME, t, x_BME.shape[1])
 
     def loop_carry(self, cache: KVCache, tokens: int, past: LoopCache | None = None) -> LoopCache:
-        """The cache for a loop over so many tokens: see `Network.loop_carry`."""
         return cache.for_loop(tokens, past)
 
     def extend(self, cache: Cache, x_BTE: jax.Array, t: jax.Array, block_size: int) -> tuple[Cache, jax.Array]:
@@ -240,7 +239,6 @@ class SelfAttention(MultiHead):
         return cache, self._merge(mixed_BNTH)
 
     def keep(self, cache: Cache, n: jax.Array) -> Cache:
-        """The cache after the first n blocks of `extend`."""
         return cache
 
     def ahead(self, cache: KVCache, x_BTE: jax.Array, t: jax.Array, block_size: int) -> jax.Array:

@@ -39,7 +39,6 @@ class BilinearProduct:
         self._to_right: Transpose = _missing
 
     def transposes(self, to_left: Transpose, to_right: Transpose) -> None:
-        """Defines the gradients."""
         self._to_left, self._to_right = to_left, to_right
 
     def __call__(self, left: jax.Array, right: jax.Array, *static: Hashable) -> jax.Array:

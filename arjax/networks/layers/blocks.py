@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
 
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
-from arjax.networks.base import Network, activation, check_remat, once
+from arjax.core.spec import EventSpec
+from arjax.networks.base import Network, activation, check_remat, fields_from, once
 from arjax.networks.layers.attention import CrossAttention
+from arjax.networks.layers.embedding import PositionEncoder, ValueEncoder
+from arjax.networks.layers.local_context import context_encoder
 
 NORMS = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
 MLPS = ("plain", "gated")
@@ -38,17 +41,20 @@ def check_block(norm: str, mlp: str, act: str) -> None:
     activation(act)
 
 
-def stacked(layer: type[nn.Module], num_layers: int, *, unroll: int, remat: bool) -> type[nn.Module]:
-    """Equal layers on top of one another, scanned: `layer` maps (x, block_size, train, others) to (x, None).
+def stacked(
+    layer: type[nn.Module], num_layers: int, *, unroll: int, remat: bool, num_inputs: int = 3, static: Any = (2, 3)
+) -> type[nn.Module]:
+    """Equal layers on top of one another, scanned: `layer` maps (x, *inputs) to (x, None), for Transformers with the
+    inputs block_size, train and others. The arguments with the numbers `static`, from 1 for x, are no arrays.
 
     To be made with an explicit name: toggling `remat` must change neither parameter paths nor initial values.
     """
-    layer = nn.remat(layer, prevent_cse=False, static_argnums=(2, 3)) if remat else layer
+    layer = nn.remat(layer, prevent_cse=False, static_argnums=static) if remat else layer
     return nn.scan(
         layer,
         variable_axes={"params": 0},
         split_rngs={"params": True, "dropout": True},
-        in_axes=(nn.broadcast, nn.broadcast, nn.broadcast),
+        in_axes=(nn.broadcast,) * num_inputs,
         length=num_layers,
         unroll=unroll,
     )
@@ -59,18 +65,46 @@ def layer_params(stack: nn.Module, i: int) -> Any:
     return once(stack, f"layer_{i}", lambda: jax.tree.map(lambda leaf: leaf[i], stack.variables["params"]))
 
 
-def prepare_layers(stack: nn.Module, num_layers: int) -> None:
-    """Slices the parameters of all layers out of a scan over layers."""
-    for i in range(num_layers):
-        layer_params(stack, i)
-
-
-def apply_layer(layer: nn.Module, stack: nn.Module, i: int, *args: Any, method: str) -> Any:
-    """A method of layer i of a scan over layers, for steps; `layer` is one of them, without a parent.
-
-    No scan over the layers: each cache is then updated in place, where a scan would copy it.
+class Stack(nn.Module):
+    """A module whose `layers` are `num_layers` equal ones, `stacked`: for steps they run one by one. Each cache is then
+    updated in place, where a scan would copy it. Subclasses name the class of a layer.
     """
-    return layer.apply({"params": layer_params(stack, i)}, *args, method=method)
+
+    LAYER: ClassVar[type[nn.Module]]
+
+    def layer_fields(self) -> dict[str, Any]:
+        """The fields of a layer."""
+        return fields_from(self, self.LAYER)
+
+    def stack(self, **options: Any) -> nn.Module:
+        """The layers, `stacked`; called in `setup`."""
+        options = {"unroll": self.unroll, "remat": self.remat} | options
+        return stacked(self.LAYER, self.num_layers, **options)(**self.layer_fields(), name="layers")
+
+    def one_layer(self) -> nn.Module:
+        """A layer without a parent."""
+        return self.LAYER(**self.layer_fields(), parent=None)
+
+    def apply_layer(self, i: int, *args: Any, method: str) -> Any:
+        """A method of layer i."""
+        return self.one_layer().apply({"params": layer_params(self.layers, i)}, *args, method=method)
+
+    def init_caches(self, *args: Any) -> list[Any]:
+        """The `init_cache` of each layer."""
+        return [self.apply_layer(i, *args, method="init_cache") for i in range(self.num_layers)]
+
+    def through_layers(self, caches: list[Any], h: Any, *args: Any, method: str) -> tuple[list[Any], Any]:
+        """A method (cache, h, *args) -> (cache, h) of all layers, each of which takes the h of the one below."""
+        after = []
+        for i, cache in enumerate(caches):
+            cache, h = self.apply_layer(i, cache, h, *args, method=method)
+            after.append(cache)
+        return after, h
+
+    def prepare(self) -> None:
+        """Slices the parameters of all layers out of the scan over layers."""
+        for i in range(self.num_layers):
+            layer_params(self.layers, i)
 
 
 def check_stack(options: Mapping[str, Any]) -> None:
@@ -152,7 +186,6 @@ class Block(Layer):
         return (past, cache[1]), self._finish(x_BME + mixed, cache[1])
 
     def loop_carry(self, cache: Cache, tokens: int, past: Cache | None = None) -> Cache:
-        """The cache for a loop over that many tokens, see `Network.loop_carry`."""
         return self.attention.loop_carry(cache[0], tokens, None if past is None else past[0]), cache[1]
 
     def extend(self, cache: Cache, x_BTE: jax.Array, t: jax.Array, block_size: int) -> tuple[Cache, jax.Array]:
@@ -161,7 +194,6 @@ class Block(Layer):
         return (past, cache[1]), self._finish(x_BTE + mixed, cache[1])
 
     def keep(self, cache: Cache, n: jax.Array) -> Cache:
-        """The cache after the first n blocks of `extend`."""
         return self.attention.keep(cache[0], n), cache[1]
 
     def ahead(self, cache: Cache, x_BTE: jax.Array, t: jax.Array, block_size: int) -> jax.Array:
@@ -176,30 +208,8 @@ class Block(Layer):
         return x + self._mlp(x)
 
 
-def check_plain_stack(options: Mapping[str, Any]) -> None:
-    """Raises `UserError` for options that a plain stack of blocks over positions of the sites cannot have."""
-    if options["position"] not in ("learned", "sinusoidal"):
-        raise UserError(f"network.position must be learned or sinusoidal, not {options['position']!r}")
-    check_stack(options)
-    activation(options["activation"])
-
-
-def plain_block(options: Any, attention: type[nn.Module]) -> dict[str, Any]:
-    """The fields of a `Block` with this attention, for a module with the options of `StackedNetwork`."""
-    out_scale = 1 / (2 * options.num_layers)
-    return {
-        "make_attention": lambda: attention(options.width, options.num_heads, out_scale, options.dtype),
-        "width": options.width,
-        "mlp_size": options.mlp_ratio * options.width,
-        "dropout": options.dropout,
-        "activation": options.activation,
-        "out_scale": out_scale,
-        "dtype": options.dtype,
-    }
-
-
-class StackedNetwork(Network):
-    """The options of networks that are a plain stack of blocks over positions of the sites.
+class PlainStack(Stack):
+    """A plain stack of blocks over positions of the sites: its options, and the modules that its families share.
 
     `width` E, `num_layers` L, `num_heads` N, `mlp_ratio`, `activation`, `dropout`, `position` of the sites ("learned"
     or "sinusoidal"), `remat` (recompute activations in the backward pass; needs `unroll=1`), `unroll` (layers per
@@ -216,7 +226,42 @@ class StackedNetwork(Network):
     remat: bool = False
     unroll: int = 4
 
-    SMALL = {"width": 24, "num_layers": 2, "num_heads": 2}
+    SMALL: ClassVar[Mapping[str, Any]] = {"width": 24, "num_layers": 2, "num_heads": 2}
+    LAYER: ClassVar[type[nn.Module]] = Block
+    ATTENTION: ClassVar[type[nn.Module]]
+
+    def setup(self):
+        self.value = ValueEncoder(self.values_read, self.width, self.dtype)
+        self.site = PositionEncoder(self.event.num_sites, self.width, self.position, self.dtype)
+        if self.context_spec:
+            self.context = context_encoder(self.context_spec, self.event, self.width, self.dtype)
+        self.layers = self.stack()
+        self.norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
+        self.out = nn.Dense(self.num_features, dtype=self.dtype)
+        self.drop = nn.Dropout(self.dropout)
+
+    @property
+    def values_read(self) -> EventSpec:
+        """The event whose values are embedded."""
+        return self.event
+
+    def layer_fields(self):
+        out_scale = 1 / (2 * self.num_layers)
+        attention = functools.partial(self.ATTENTION, self.width, self.num_heads, out_scale, self.dtype)
+        own = {"make_attention": attention, "mlp_size": self.mlp_ratio * self.width, "out_scale": out_scale}
+        return fields_from(self, self.LAYER, **own)
+
+
+def check_plain_stack(options: Mapping[str, Any]) -> None:
+    """Raises `UserError` for options that a `PlainStack` cannot have."""
+    if options["position"] not in ("learned", "sinusoidal"):
+        raise UserError(f"network.position must be learned or sinusoidal, not {options['position']!r}")
+    check_stack(options)
+    activation(options["activation"])
+
+
+class StackedNetwork(PlainStack, Network):
+    """A network that is a `PlainStack`, with its options."""
 
     @classmethod
     def check(cls, event, factorization, options):

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.networks.base import fields_from
 from arjax.networks.layers.bilinear import BilinearProduct
 
 Taps = tuple[tuple[int, int], ...]
@@ -97,8 +98,6 @@ def convolve(x_BHWC: jax.Array, kernel_KCF: jax.Array, taps: Taps) -> jax.Array:
 
     With gradients of its own. JAX's would be two convolutions of forms that XLA's CPU compiler runs slowly, in a
     compiled loop tens of times slower than outside. A plain forward convolution is fast there, and so are products.
-    Train steps against one product over shifted copies, on two cores: 5 to 10% faster with jax 0.12; with 0.10 within
-    the noise for PixelCNN and 8 to 16% slower for Gated PixelCNN.
     """
     (up, down), (left, right) = rows, columns = _reach(taps)
     window = [(dy, dx) for dy in range(-up, down + 1) for dx in range(-left, right + 1)]
@@ -246,9 +245,7 @@ class TapConv(nn.Module):
 
     def setup(self):
         centre = self.taps.index((0, 0)) if self.channels > 1 else 0
-        colours = {"channels": self.channels, "strict": self.strict, "parts": self.parts, "gain": self.gain}
-        more = colours | {"bias_scale": self.bias_scale}
-        self.mix = TapMix(self.features, self.dtype, self.use_bias, len(self.taps), centre, **more)
+        self.mix = TapMix(**fields_from(self, TapMix, num_taps=len(self.taps), centre=centre))
 
     def __call__(self, x_BHWC: jax.Array, unmasked_HWK: jax.Array | None = None) -> jax.Array:
         """All pixels, [B, H, W, C] -> [B, H, W, features]; `unmasked_HWK` switches taps on or off pixel by pixel."""
@@ -273,7 +270,6 @@ class WholeImage:
         self._unmasked = unmasked
 
     def read(self, conv: TapConv, x_BHWC: jax.Array) -> jax.Array:
-        """The convolution of all pixels."""
         return conv(x_BHWC) if self._unmasked is None else conv(x_BHWC, self._unmasked[conv.taps])
 
 

@@ -105,13 +105,8 @@ def cyclic_dilations(num_layers: int, cycle: int) -> list[int]:
     return [2 ** (i % cycle) for i in range(num_layers)]
 
 
-#: Applies a convolution to one step, some or all: (convolution, x) -> y.
+#: Applies a convolution to one step, some or all: (convolution, x) -> y; `operator.call` to all.
 Convolve = Callable[[CausalConv1D, jax.Array], jax.Array]
-
-
-def at_all_steps(conv: CausalConv1D, x_BTE: jax.Array) -> jax.Array:
-    """The form for all steps at once."""
-    return conv(x_BTE)
 
 
 class ConvolutionalCore(nn.Module):
@@ -127,7 +122,6 @@ class ConvolutionalCore(nn.Module):
         raise TypeError(f"{type(self).__name__} has no convolutions")
 
     def init_carry(self, batch_size: int) -> list[jax.Array]:
-        """An empty queue per convolution."""
         return [conv.init_carry(batch_size) for conv in self.convolutions]
 
     def step(self, carry: list[jax.Array], x_BE: jax.Array, t: jax.Array, *condition: Any):

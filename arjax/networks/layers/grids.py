@@ -9,7 +9,7 @@ Where the colour channels of a pixel are sites of their own, the grid is (H, W, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from jax.typing import DTypeLike
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization, make_order
+from arjax.networks.base import Context, Network, name_of
 from arjax.networks.layers.embedding import flat_sites, numeric, numeric_size
 
 #: Orderings that are raster-like on some grids.
@@ -68,6 +69,27 @@ def check_channels(event: EventSpec, options: Mapping[str, Any], *names: str) ->
             raise UserError(f"network.{name}={options[name]} is too small for {num_channels(event)} colour channels")
 
 
+class RasterNetwork(Network):
+    """A network on images in a raster-like order, one site per step."""
+
+    #: Whether colour channels may be sites, as the third axis of a grid.
+    CHANNELS: ClassVar[bool] = False
+
+    @classmethod
+    def check(cls, event, factorization, options):
+        check_raster_like(name_of(cls), event, factorization, channels=cls.CHANNELS)
+
+    def _encoded(self, context: Context | None, factorization: Factorization) -> jax.Array | None:
+        """The encoded context of the flipped or transposed image."""
+        return None if context is None else raster_context(self.context(context), factorization)
+
+    def _of_channel(self, features: jax.Array, t: jax.Array) -> jax.Array:
+        """Features [B, C * F] of all channels of a pixel -> float32[B, 1, F] of the channel of step t."""
+        channels = num_channels(self.event)
+        features_BCF = features.reshape(features.shape[0], channels, self.num_features).astype(jnp.float32)
+        return jax.lax.dynamic_slice_in_dim(features_BCF, t % channels, 1, axis=1)
+
+
 def to_raster(x: jax.Array, event: EventSpec, factorization: Factorization) -> jax.Array:
     """x[B, *grid, *value] -> [B, *grid, value_size], flipped or transposed so that the order of the sites is raster."""
     raster = jnp.take(flat_sites(x, event), jnp.asarray(factorization.order), axis=1)
@@ -102,9 +124,7 @@ def num_channels(event: EventSpec) -> int:
 
 
 def pixel_inputs(values: jax.Array, event: EventSpec, dtype: DTypeLike) -> jax.Array:
-    """Values as inputs of a convolution, [..., value_size] -> [..., n]: levels as intensities from 0 to 1 (256 of them
-    are too many for one-hot), others by `numeric`.
-    """
+    """Values as inputs of a convolution, [..., value_size] -> [..., n]: levels from 0 to 1, others by `numeric`."""
     if event.kind == "levels":
         return values.astype(dtype) / (event.num_levels - 1)
     return numeric(values, event, dtype)

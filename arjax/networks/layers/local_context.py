@@ -170,11 +170,6 @@ class LocalEncoder(nn.Module):
 
     Each local part comes to the grid of the event (`PartAtPixels`). The parts add up, with the vector of the parts that
     are not local, and go through residual blocks, as many as `num_blocks`.
-
-    Attributes:
-      spec: the context, of which some part is local.
-      event: the sites.
-      width: E.
     """
 
     spec: ContextSpec
@@ -200,9 +195,7 @@ class LocalEncoder(nn.Module):
 
 
 class LocalFeatures(nn.Module):
-    """Features of the context for each site: a linear map of gelu(`LocalEncoder`), with maps of its own for each colour
-    channel: [B, D * F].
-    """
+    """Features of each site, [B, D * F]: a linear map of gelu(`LocalEncoder`), one for each colour channel."""
 
     spec: ContextSpec
     event: EventSpec
@@ -244,12 +237,7 @@ def context_encoder(
 
 
 def feature_encoder(
-    spec: ContextSpec,
-    event: EventSpec,
-    num_features: int,
-    dtype: str,
-    width: int = LOCAL_WIDTH,
-    num_blocks: int = 1,
+    spec: ContextSpec, event: EventSpec, num_features: int, dtype: str, width: int = LOCAL_WIDTH, num_blocks: int = 1
 ) -> ContextEncoder | LocalFeatures:
     """An encoder of a context as features of each site, [B, D * F]; `width` and `num_blocks` are for local parts."""
     if spec.local:

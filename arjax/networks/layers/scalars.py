@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from arjax.core.errors import UserError
-from arjax.networks.base import NETWORKS, Network
+from arjax.networks.base import Network, name_of
 
 
 class ScalarNetwork(Network):
@@ -15,20 +15,15 @@ class ScalarNetwork(Network):
     @classmethod
     def check(cls, event, factorization, options):
         if not event.is_discrete or event.value_shape:
-            raise UserError(f"the network {_name(cls)!r} needs one whole number per site, not {event.in_words}")
+            raise UserError(f"the network {name_of(cls)!r} needs one whole number per site, not {event.in_words}")
         if factorization.block_size > 1:
-            raise UserError(f"the network {_name(cls)!r} reads one site in a step: set model.partition=sites")
+            raise UserError(f"the network {name_of(cls)!r} reads one site in a step: set model.partition=sites")
 
     @classmethod
     def check_context(cls, context, options):
         if context:
-            raise UserError(f"the network {_name(cls)!r} has no input for a context")
+            raise UserError(f"the network {name_of(cls)!r} has no input for a context")
 
     @classmethod
     def check_several_orders(cls, options):
-        raise UserError(f"the network {_name(cls)!r} does not know which site comes next, so it needs one order")
-
-
-def _name(family: type[ScalarNetwork]) -> str:
-    """The name under which a family is registered."""
-    return NETWORKS.name_of(family) or family.__name__
+        raise UserError(f"the network {name_of(cls)!r} does not know which site comes next, so it needs one order")

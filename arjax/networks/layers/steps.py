@@ -95,6 +95,19 @@ def at_step(encoded: jax.Array | None, t: jax.Array, num_steps: int) -> jax.Arra
     return jax.lax.dynamic_index_in_dim(encoded, position, axis=1, keepdims=False)
 
 
+def sites_of(steps: jax.Array, factorization: Factorization) -> jax.Array:
+    """The sites of steps int[...], [..., M]; D, which is no site, before the first step and in short blocks."""
+    sites = jnp.take(jnp.asarray(factorization.blocks), steps, axis=0, mode="clip")
+    return jnp.where(jnp.expand_dims(steps, -1) >= 0, sites, factorization.num_sites)
+
+
+def sites_before(factorization: Factorization) -> jax.Array:
+    """The sites of the step before each step, int[S, M]; D, which is no site, before step 0."""
+    blocks_SM = jnp.asarray(factorization.blocks)
+    none_1M = jnp.full((1, factorization.block_size), factorization.num_sites, blocks_SM.dtype)
+    return jnp.concatenate([none_1M, blocks_SM[:-1]])
+
+
 class StepTokens(nn.Module):
     """Embeds the steps: tokens [B, S, M, E], or [B, M, E] for one step.
 
@@ -122,9 +135,7 @@ class StepTokens(nn.Module):
             self.context = context_encoder(self.context_spec, self.event, self.width, self.dtype)
 
     def encode(self, context: Context | None, kept: jax.Array | None = None) -> jax.Array | None:
-        """The encoded context e, which the other methods take (see `layers.local_context`): the one that was `kept`, or
-        a new one.
-        """
+        """The encoded context e that the other methods take: the one that was `kept`, or a new one."""
         if kept is not None or not self.context_spec:
             return kept
         return self.context(context)
@@ -135,33 +146,26 @@ class StepTokens(nn.Module):
 
     def __call__(self, x: jax.Array, factorization: Factorization, e: jax.Array | None) -> jax.Array:
         """Tokens [B, S, M, E] of all steps."""
-        blocks_SM = jnp.asarray(factorization.blocks)
-        none_1M = jnp.full((1, factorization.block_size), factorization.num_sites, blocks_SM.dtype)
-        return self._tokens(x, jnp.concatenate([none_1M, blocks_SM[:-1]]), blocks_SM, e)
+        return self._tokens(x, sites_before(factorization), jnp.asarray(factorization.blocks), e)
 
     def step(self, canvas: jax.Array, t: jax.Array, factorization: Factorization, e: jax.Array | None) -> jax.Array:
         """Tokens [B, M, E] of step t."""
-        target_M, _ = factorization.sites(t)
-        previous_M, _ = factorization.sites(jnp.maximum(t - 1, 0))
-        return self._tokens(canvas, jnp.where(t > 0, previous_M, factorization.num_sites), target_M, e)
+        return self._tokens(canvas, sites_of(t - 1, factorization), sites_of(t, factorization), e)
 
     def window(
         self, canvas: jax.Array, t: jax.Array, k: int, factorization: Factorization, e: jax.Array | None
     ) -> jax.Array:
         """Tokens [B, k, M, E] of the steps t, ..., t + k - 1; the last step once more for those that do not exist."""
-        blocks_SM, step_k = jnp.asarray(factorization.blocks), t + jnp.arange(k)
-        read_kM = jnp.take(blocks_SM, step_k - 1, axis=0, mode="clip")
-        read_kM = jnp.where(step_k[:, None] > 0, read_kM, factorization.num_sites)
-        return self._tokens(canvas, read_kM, jnp.take(blocks_SM, step_k, axis=0, mode="clip"), e)
+        step_k = t + jnp.arange(k)
+        return self._tokens(canvas, sites_of(step_k - 1, factorization), sites_of(step_k, factorization), e)
 
     def ahead(
         self, canvas: jax.Array, t: jax.Array, k: int, factorization: Factorization, e: jax.Array | None
     ) -> jax.Array:
         """Tokens [B, k, M, E] that all read step t - 1 and have the steps t, ..., t + k - 1 as targets."""
-        target_kM = jnp.take(jnp.asarray(factorization.blocks), t + jnp.arange(k), axis=0, mode="clip")
-        previous_M, _ = factorization.sites(jnp.maximum(t - 1, 0))
-        read_M = jnp.where(t > 0, previous_M, factorization.num_sites)
-        return self._tokens(canvas, jnp.broadcast_to(read_M, target_kM.shape), target_kM, e)
+        target_kM = sites_of(t + jnp.arange(k), factorization)
+        read_kM = jnp.broadcast_to(sites_of(t - 1, factorization), target_kM.shape)
+        return self._tokens(canvas, read_kM, target_kM, e)
 
     def _tokens(self, x: jax.Array, read: jax.Array, target: jax.Array, e: jax.Array | None) -> jax.Array:
         values = jnp.take(flat_sites(x, self.event), jnp.minimum(read, self.event.num_sites - 1), axis=1)
@@ -299,60 +303,58 @@ class StepNetwork(Network):
         inputs_BSE = self._pool(self.tokens(x, factorization, e))
         sites_SM, condition = jnp.asarray(factorization.blocks), ()
         if self.CONDITIONED_CORE:
-            whole = at_steps(self._whole(context), steps, factorization.num_steps)
-            condition = (self._with_local(whole, e, sites_SM),)
+            condition = self._condition(at_steps(self._whole(context), steps, factorization.num_steps), e, sites_SM)
         return to_grid(self.readout(self.core(inputs_BSE, train, *condition), sites_SM), factorization)
 
     def init_carry(self, batch_size, factorization, context=None):
         """The core's carry and, where the core takes the context, the encoded context; and that of local parts."""
-        carry = self.core.init_carry(batch_size)
-        if self.CONDITIONED_CORE:
-            carry = carry, self._whole(context)
-        return located(carry, self.tokens.to_keep(context))
+        carry, whole = self.core.init_carry(batch_size), self._whole(context) if self.CONDITIONED_CORE else None
+        return self._together(carry, whole, self.tokens.to_keep(context))
 
     def step(self, carry, canvas, t, factorization, context=None):
-        (carry, kept), sites_M, condition = apart(carry), factorization.sites(t)[0], ()
-        e = self.tokens.encode(context, kept)
+        carry, whole, kept = self._apart(carry)
+        sites_M, e = factorization.sites(t)[0], self.tokens.encode(context, kept)
         input_BE = self._pool(self.tokens.step(canvas, t, factorization, e))
-        if self.CONDITIONED_CORE:
-            carry, whole = carry
-            condition = (self._with_local(at_step(whole, t, factorization.num_steps), e, sites_M),)
+        condition = self._condition(at_step(whole, t, factorization.num_steps), e, sites_M)
         carry, state_BE = self.core.step(carry, input_BE, t, *condition)
-        carry = located((carry, whole) if self.CONDITIONED_CORE else carry, kept)
-        return carry, self.readout(state_BE, sites_M).astype(jnp.float32)
+        return self._together(carry, whole, kept), self.readout(state_BE, sites_M).astype(jnp.float32)
 
     def extend(self, carry, canvas, t, k, factorization, context=None):
         """In one pass where the core has `extend`: inputs [B, k, E] -> (carries, states [B, k, E'])."""
         if self.CHUNK == 1:
             return super().extend(carry, canvas, t, k, factorization, context)
-        (carry, kept), step_k, condition = apart(carry), t + jnp.arange(k), ()
-        e = self.tokens.encode(context, kept)
-        sites_kM = jnp.take(jnp.asarray(factorization.blocks), step_k, axis=0, mode="clip")
+        carry, whole, kept = self._apart(carry)
+        step_k, e = t + jnp.arange(k), self.tokens.encode(context, kept)
+        sites_kM = sites_of(step_k, factorization)
         inputs_BkE = self._pool(self.tokens.window(canvas, t, k, factorization, e))
-        if self.CONDITIONED_CORE:
-            carry, whole = carry
-            condition = (self._with_local(at_steps(whole, step_k, factorization.num_steps), e, sites_kM),)
+        condition = self._condition(at_steps(whole, step_k, factorization.num_steps), e, sites_kM)
         carries, states_BkE = self.core.extend(carry, inputs_BkE, t, *condition)
-        carries = located((carries, whole) if self.CONDITIONED_CORE else carries, kept)
-        return carries, self.readout(states_BkE, sites_kM).astype(jnp.float32)
+        return self._together(carries, whole, kept), self.readout(states_BkE, sites_kM).astype(jnp.float32)
 
     def keep(self, carries, n):
         if self.CHUNK == 1:
             return super().keep(carries, n)
-        carries, kept = apart(carries)
-        if self.CONDITIONED_CORE:
-            return located((self.core.keep(carries[0], n), carries[1]), kept)
-        return located(self.core.keep(carries, n), kept)
+        carries, whole, kept = self._apart(carries)
+        return self._together(self.core.keep(carries, n), whole, kept)
+
+    def _together(self, carry: Any, whole: jax.Array | None, kept: jax.Array | None) -> Any:
+        """The carry of the core beside the encoded parts that the core takes, and those of the tokens."""
+        return located((carry, whole) if self.CONDITIONED_CORE else carry, kept)
+
+    def _apart(self, carry: Any) -> tuple[Any, jax.Array | None, jax.Array | None]:
+        """The arguments of `_together`."""
+        carry, kept = apart(carry)
+        return (*carry, kept) if self.CONDITIONED_CORE else (carry, None, kept)
 
     def _whole(self, context: Context | None) -> jax.Array | None:
         """The encoded parts that are not local, for a core that takes the context."""
         return self.conditioning(context) if self.context_spec.as_whole else None
 
-    def _with_local(self, whole: jax.Array | None, e: jax.Array | None, sites: jax.Array) -> jax.Array | None:
-        """The condition of the steps with these sites int[..., M], [B, ..., E]: that of local parts is a sum over the
-        sites.
-        """
+    def _condition(self, whole: jax.Array | None, e: jax.Array | None, sites: jax.Array) -> tuple[Any, ...]:
+        """The last argument of a core that takes the context, of steps with these sites int[..., M]: [B, ..., E]."""
+        if not self.CONDITIONED_CORE:
+            return ()
         if e is None:
-            return whole
+            return (whole,)
         here = jnp.where((sites < self.event.num_sites)[..., None], of_sites(e, sites, self.event), 0).sum(-2)
-        return here if whole is None else whole + here
+        return (here if whole is None else whole + here,)

@@ -60,10 +60,7 @@ def normalised(v: jax.Array, g: jax.Array) -> jax.Array:
 
 
 def normalised_weights(params: Any, dtype: str) -> Any:
-    """The parameters of layers, with the weights of those that have a "scale" normalised, and in `dtype`.
-
-    `params` may be those of several layers, [L, ...] each.
-    """
+    """The parameters of layers, [L, ...] each, in `dtype`; weights of layers with a "scale" are normalised."""
     if "scale" in params:
         kernel = jax.vmap(normalised)(params["kernel"], params["scale"])
         return {"kernel": kernel.astype(dtype), "bias": params["bias"].astype(dtype)}

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.errors import UserError
-from arjax.networks.base import NETWORKS, check_remat
-from arjax.networks.layers.blocks import Block, apply_layer, prepare_layers, stacked
+from arjax.networks.base import NETWORKS, check_remat, fields_from
+from arjax.networks.layers.blocks import Block, Stack
 from arjax.networks.layers.convolution_1d import all_taps, queue_length, step_taps
 from arjax.networks.layers.steps import StepNetwork
 
@@ -133,7 +133,7 @@ class RecurrentBlock(nn.Module):
         return (queue, h_BR), self._gated(x_BE, h_BR)[:, None]
 
 
-class HawkCore(nn.Module):
+class HawkCore(Stack):
     """Residual blocks (section 2.1): a recurrent block and a gated MLP, each after an RMS normalisation."""
 
     width: int
@@ -147,33 +147,21 @@ class HawkCore(nn.Module):
     unroll: int
     dtype: str
 
+    LAYER = Block
+
     def setup(self):
-        layers = stacked(Block, self.num_layers, unroll=self.unroll, remat=self.remat)
-        self.layers = layers(**self._block_fields(), name="layers")
+        self.layers = self.stack()
         self.norm = nn.RMSNorm(dtype=self.dtype)
 
-    def _block_fields(self):
+    def layer_fields(self):
         out_scale = 1 / (2 * self.num_layers)  # variance: 2L branches add up to one
-        sizes = (self.width, self.recurrent_size, self.num_heads, self.kernel_size)
-        return {
-            "make_attention": functools.partial(RecurrentBlock, *sizes, out_scale, self.dtype),
-            "width": self.width,
-            "mlp_size": self.mlp_size,
-            "dropout": self.dropout,
-            "activation": "gelu",
-            "out_scale": out_scale,
-            "dtype": self.dtype,
-            "mlp_kind": "gated",
-            "norm_kind": "rms",
+        own = {
+            "make_attention": functools.partial(
+                RecurrentBlock, **fields_from(self, RecurrentBlock, out_scale=out_scale)
+            )
         }
-
-    def _apply_layer(self, i: int, *args, method: str):
-        """A method of layer i."""
-        return apply_layer(Block(**self._block_fields(), parent=None), self.layers, i, *args, method=method)
-
-    def prepare(self) -> None:
-        """Takes the parameters of the layers apart."""
-        prepare_layers(self.layers, self.num_layers)
+        kinds = {"activation": "gelu", "mlp_kind": "gated", "norm_kind": "rms"}
+        return fields_from(self, Block, out_scale=out_scale, **own, **kinds)
 
     def __call__(self, x_BTE: jax.Array, train: bool) -> jax.Array:
         """All steps, [B, T, E] -> [B, T, E]."""
@@ -181,14 +169,11 @@ class HawkCore(nn.Module):
 
     def init_carry(self, batch_size: int) -> list[Cache]:
         """One cache per layer."""
-        return [self._apply_layer(i, batch_size, 0, 1, method="init_cache") for i in range(self.num_layers)]
+        return self.init_caches(batch_size, 0, 1)
 
     def step(self, carry: list[Cache], x_BE: jax.Array, t: jax.Array) -> tuple[list[Cache], jax.Array]:
         """One step through all layers."""
-        h_B1E, caches = x_BE[:, None], []
-        for i, cache in enumerate(carry):
-            cache, h_B1E = self._apply_layer(i, cache, h_B1E, t, method="step")
-            caches.append(cache)
+        caches, h_B1E = self.through_layers(carry, x_BE[:, None], t, method="step")
         return caches, self.norm(h_B1E[:, 0])
 
 
@@ -227,15 +212,5 @@ class Hawk(StepNetwork):
 
     def make_core(self):
         size = self.recurrent_size or self.num_heads * max(1, round(self.hidden_size * 4 / 3 / self.num_heads))
-        return HawkCore(
-            self.hidden_size,
-            self.num_layers,
-            size,
-            self.num_heads,
-            self.kernel_size,
-            self.mlp_ratio * self.hidden_size,
-            self.dropout,
-            self.remat,
-            self.unroll,
-            self.dtype,
-        )
+        sizes = {"width": self.hidden_size, "recurrent_size": size, "mlp_size": self.mlp_ratio * self.hidden_size}
+        return HawkCore(**fields_from(self, HawkCore, **sizes))

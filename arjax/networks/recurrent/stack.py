@@ -10,8 +10,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from arjax.networks.base import fields_from
 from arjax.networks.layers.bilinear import BilinearProduct
 from arjax.networks.layers.steps import StepNetwork
+from arjax.networks.layers.windows import join, windows
 
 Carry = Any
 #: `times(h, start, stop)` is h W_h for the gates `start` to `stop` (columns of the kernel).
@@ -203,14 +205,9 @@ class RecurrentCore(nn.Module):
         self, carry: list[Carry], inputs: tuple[jax.Array, jax.Array | None], train: bool
     ) -> tuple[list[Carry], jax.Array]:
         length, size = inputs[0].shape[0], self.truncation
-        padding = -length % size
         x_TBE, valid_TB = inputs
-        if padding and valid_TB is None:  # the padding of the last chunk must not change the last carry
+        if length % size and valid_TB is None:  # the padding of the last chunk must not change the last carry
             valid_TB = jnp.ones(x_TBE.shape[:2], bool)
-
-        def chunks(a: jax.Array) -> jax.Array:
-            padded = jnp.pad(a, ((0, padding), *((0, 0),) * (a.ndim - 1)))
-            return padded.reshape(-1, size, *a.shape[1:])
 
         def chunk(core: RecurrentCore, carry: list[Carry], inputs: tuple[jax.Array, jax.Array | None]):
             return core._run(jax.lax.stop_gradient(carry), inputs, train)
@@ -220,8 +217,9 @@ class RecurrentCore(nn.Module):
             variable_broadcast="params",
             split_rngs={"params": False, "dropout": True},
         )
-        carry, h_CTBU = scan(self, carry, jax.tree.map(chunks, (x_TBE, valid_TB)))
-        return carry, h_CTBU.reshape(-1, *h_CTBU.shape[2:])[:length]
+        chunks = jax.tree.map(lambda leaf: windows(leaf, 0, size), (x_TBE, valid_TB))
+        carry, h_CTBU = scan(self, carry, chunks)
+        return carry, join(h_CTBU, 0, length)
 
     def _above(self, i: int, below: jax.Array, h: jax.Array) -> jax.Array:
         """The output of layer i for the layer above."""
@@ -262,13 +260,4 @@ class RecurrentNetwork(StepNetwork):
         return {"truncation": num_steps}
 
     def make_core(self):
-        return RecurrentCore(
-            self.LAYER,
-            self.hidden_size,
-            self.hidden_size,
-            self.num_layers,
-            self.dropout,
-            self.residual,
-            self.truncation,
-            self.dtype,
-        )
+        return RecurrentCore(**fields_from(self, RecurrentCore, layer=self.LAYER, features=self.hidden_size))
