@@ -13,9 +13,8 @@ from arjax.core.arguments import named_arguments
 from arjax.factorization import data_orderings  # noqa: F401  registers orderings
 from arjax.factorization.factorization import Factorization, from_order, reorder
 from arjax.factorization.graphs import GRAPHS, graph_needs_data, with_graph
-from arjax.factorization.names import order_name
 from arjax.factorization.order_distributions import ORDER_DISTRIBUTIONS, Orders, make_orders, orders_need_data
-from arjax.factorization.orderings import ORDERINGS, make_order, needs_data
+from arjax.factorization.orderings import ORDERINGS, make_order, needs_data, order_name
 from arjax.factorization.partitions import PARTITIONS
 
 __all__ = [
@@ -48,10 +47,8 @@ def make_factorization(
 ) -> Factorization:
     """The factorization named by call strings, such as `random(seed=3)`, `blocks(size=4)` and `window(size=8)`.
 
-    `data`: training examples [N, D] or [N, D, value], for orderings and graphs that are read off them.
-
-    Raises:
-      UserError: an unknown name or option, not a permutation, or block sizes that do not fit.
+    `data`: training examples [N, D] or [N, D, value], for orderings and graphs that are read off them. Raises
+    `UserError` for an unknown name or option, an order that is no permutation, or block sizes that do not fit.
     """
     grid_shape = tuple(grid_shape)
     order_D = make_order(ordering, grid_shape, data)

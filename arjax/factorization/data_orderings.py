@@ -22,8 +22,6 @@ def variance(grid_shape: Grid, data: np.ndarray, descending: bool = True) -> np.
     """By the variance of each site over the training examples, largest first; equal ones in raster order. The variances
     of the entries of a vector are added up.
     """
-    if not isinstance(descending, bool):
-        raise UserError(f"descending of a variance ordering must be True or False, not {descending!r}")
     variance_D = np.asarray(data, np.float64).var(0).reshape(data.shape[1], -1).sum(1)
     return np.argsort(-variance_D if descending else variance_D, kind="stable")
 
@@ -33,8 +31,6 @@ def mutual_information(grid_shape: Grid, data: np.ndarray, nearest: bool = True)
     """Greedy: first the site with the largest entropy, then always the site with the largest mutual information with
     any site visited before it (`nearest=False`: the smallest such maximum, so that early sites are nearly independent).
     """
-    if not isinstance(nearest, bool):
-        raise UserError(f"nearest of a mutual_information ordering must be True or False, not {nearest!r}")
     information_DD = pairwise_information(data)
     order = [int(np.argmax(np.diag(information_DD)))]
     left_D = np.ones(len(information_DD), bool)
@@ -52,8 +48,6 @@ def chow_liu(grid_shape: Grid, data: np.ndarray, depth_first: bool = True) -> np
     """A walk through the tree of largest total pairwise information (Chow & Liu, 1968): every site comes after its
     parent. The root is the site with the largest entropy; children in order of the information they share with it.
     """
-    if not isinstance(depth_first, bool):
-        raise UserError(f"depth_first of a chow_liu ordering must be True or False, not {depth_first!r}")
     information_DD = pairwise_information(data)
     parent_D, root = chow_liu_tree(information_DD), int(np.argmax(np.diag(information_DD)))
     order, waiting = [], [root]

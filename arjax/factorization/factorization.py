@@ -14,6 +14,7 @@ from arjax.core.errors import UserError
 from arjax.core.integers import flat_integers
 
 Array = jax.Array | np.ndarray
+Integers = Sequence[int] | np.ndarray
 
 
 @jax.tree_util.register_dataclass
@@ -82,18 +83,9 @@ class Factorization:
         return step_D[None, :] < step_D[:, None]
 
 
-def from_order(
-    order: Sequence[int] | np.ndarray, sizes: Sequence[int] | np.ndarray, grid_shape: Sequence[int]
-) -> Factorization:
-    """Cuts an ordering into consecutive blocks of the given sizes.
-
-    Args:
-      order: a permutation of 0..D-1, the site visited n-th.
-      sizes: sizes of the S blocks, positive, adding up to D.
-      grid_shape: shape of the grid with D sites.
-
-    Raises:
-      UserError: `order` is not a permutation, or the sizes do not add up.
+def from_order(order: Integers, sizes: Integers, grid_shape: Sequence[int]) -> Factorization:
+    """Cuts an ordering, the permutation of 0..D-1 with the site visited n-th, into consecutive blocks of S sizes;
+    raises `UserError` where it is no permutation, or the sizes do not add up to D.
     """
     grid_shape, num_sites = tuple(grid_shape), math.prod(grid_shape)
     order_D, sizes_S = check_permutation(order, num_sites), flat_integers(sizes)
@@ -139,7 +131,7 @@ def reorder(like: Factorization, order_D: jax.Array) -> Factorization:
     )
 
 
-def check_permutation(order: Sequence[int] | np.ndarray, num_sites: int) -> np.ndarray:
+def check_permutation(order: Integers, num_sites: int) -> np.ndarray:
     """The order as int64[D]; raises `UserError` when it does not visit each of the sites 0..D-1 exactly once."""
     order_D = flat_integers(order)
     if order_D is None:

@@ -19,15 +19,10 @@ from arjax.factorization.factorization import Factorization
 
 GRAPHS = Registry("dependency graph", hidden=("factorization", "data"))
 
-#: Graphs that are computed from the training examples.
-_NEED_DATA = ("chow_liu_tree",)
-
 
 def with_graph(factorization: Factorization, text: str, data: np.ndarray | None = None) -> Factorization:
-    """The factorization with the graph of a call string, such as `window(size=3)`; "" leaves all edges.
-
-    Raises:
-      UserError: an unknown name or option, or an edge from a site to one of the same step or of an earlier one.
+    """The factorization with the graph of a call string, such as `window(size=3)`; "" leaves all edges. Raises
+    `UserError` for an edge from a site to one of the same step or of an earlier one.
     """
     if not text:
         return factorization
@@ -47,7 +42,7 @@ def with_graph(factorization: Factorization, text: str, data: np.ndarray | None 
 
 def graph_needs_data(text: str) -> bool:
     """Whether a graph is read off the training examples."""
-    return bool(text) and parse_call(text)[0] in _NEED_DATA
+    return bool(text) and parse_call(text)[0] == "chow_liu_tree"
 
 
 @GRAPHS.register("window")

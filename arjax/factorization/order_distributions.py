@@ -74,11 +74,8 @@ def any_of(grid_shape: Grid, data: np.ndarray | None, orderings: tuple[str, ...]
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Orders:
-    """A distribution over factorizations of one block structure; a pytree of integer arrays.
-
-    Attributes:
-      first: the factorization by which the others are cut.
-      pool: the orders int32[K, D], all equally probable; None for all permutations.
+    """A distribution over factorizations of one block structure; a pytree of integer arrays: the `first`, by which the
+    others are cut, and the `pool` of orders int32[K, D], all equally probable, or None for all permutations.
     """
 
     first: Factorization
@@ -95,10 +92,8 @@ class Orders:
         return self.pool is None or bool((self.pool == np.asarray(factorization.order)).all(1).any())
 
     def members(self, num: int) -> list[Factorization]:
-        """`num` different orders, always the same: the first of the pool, or of a fixed random sequence.
-
-        Raises:
-          UserError: there are not so many.
+        """`num` different orders, always the same: the first of the pool, or of a fixed random sequence; raises
+        `UserError` where there are not so many.
         """
         if self.pool is None:
             orders = list(permutations(self.first.num_sites, num, seed=0))
@@ -111,10 +106,8 @@ class Orders:
 
 
 def make_orders(text: str, grid_shape: Grid, partition: str = "sites", data: np.ndarray | None = None) -> Orders:
-    """The distribution of a call string, such as `uniform` or `pool(num=16)`, over orders cut by a partition.
-
-    Raises:
-      UserError: an unknown name or option, or a partition that cuts the orders into different blocks.
+    """The distribution of a call string, such as `uniform` or `pool(num=16)`, over orders cut by a partition; raises
+    `UserError` where it cuts the orders into different blocks.
     """
     grid_shape = tuple(grid_shape)
     orders_KD = ORDER_DISTRIBUTIONS.call(text, grid_shape, data)

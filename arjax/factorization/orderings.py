@@ -11,12 +11,13 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.integers import flat_integers, is_integer
 from arjax.core.registry import Registry, parse_call
-from arjax.factorization.factorization import check_permutation
+from arjax.factorization.factorization import Factorization, check_permutation
 
 ORDERINGS = Registry("ordering", hidden=("grid_shape", "data"))
 
@@ -24,15 +25,8 @@ Grid = tuple[int, ...]
 
 
 def make_order(text: str, grid_shape: Grid, data: np.ndarray | None = None) -> np.ndarray:
-    """The order named by a call string such as `random(seed=3)`, int64[D].
-
-    Args:
-      text: the call string.
-      grid_shape: shape of the grid with D sites.
-      data: training examples [N, D] or [N, D, value], for orderings that are read off them.
-
-    Raises:
-      UserError: an unknown name or option, not a permutation, or an order that needs data and gets none.
+    """The order named by a call string such as `random(seed=3)`, int64[D]; `data` are training examples [N, D] or
+    [N, D, value], for orderings that are read off them. Raises `UserError` where one needs them and gets none.
     """
     ordering = ORDERINGS.read(text)
     takes_data = "data" in _parameters(ordering.name)
@@ -57,6 +51,37 @@ def _needs_data(name: str, options: Mapping[str, Any]) -> bool:
 
 def _parameters(name: str) -> Any:
     return inspect.signature(ORDERINGS.get(name)).parameters
+
+
+def check_least(of: str, least: int, **options: Any) -> None:
+    """Raises `UserError` unless these options are integers, at least `least`."""
+    for name, value in options.items():
+        if not is_integer(value) or value < least:
+            raise UserError(f"the {name} of {of} must be an integer of at least {least}, not {value!r}")
+
+
+def order_name(factorization: Factorization) -> str:
+    """`snake order`, `hilbert order, 4 steps`: by the first ordering that gives it at its defaults, else its sites.
+
+    A factorization does not keep the call string of its order, so the name is that of an ordering with the same order.
+    """
+    if isinstance(factorization.order, jax.core.Tracer):
+        return "a traced order"
+    order_D = np.asarray(factorization.order)
+    name = "(" + ", ".join(map(str, order_D[:5])) + (", ...)" if len(order_D) > 5 else ")")
+    options = {name: ORDERINGS.options(name) for name in ORDERINGS if not needs_data(name)}
+    usual = [name for name, own in options.items() if inspect.Parameter.empty not in own.values()]
+    for known in sorted(usual, key=lambda name: (name != "raster", "of" in options[name])):  # raster first
+        try:
+            found = make_order(known, factorization.grid_shape)
+        except UserError:  # an ordering for grids of another kind
+            continue
+        if np.array_equal(found, order_D):
+            name = f"{known}(seed={options[known]['seed']})" if "seed" in options[known] else known
+            break
+    steps = f", {factorization.num_steps} steps" if factorization.block_size > 1 else ""
+    graph = "" if factorization.parents is None else ", a dependency graph"
+    return f"{name} order{steps}{graph}"
 
 
 @ORDERINGS.register("raster")
@@ -93,26 +118,17 @@ def spiral(grid_shape: Grid, inward: bool = True) -> np.ndarray:
 
     Leading axes are visited in raster order, one spiral after another. On a line it alternates between the two ends.
     """
-    if not isinstance(inward, bool):
-        raise UserError(f"inward of a spiral ordering must be True or False, not {inward!r}")
     *leading, height, width = (1, *grid_shape) if len(grid_shape) == 1 else grid_shape
-    plane = np.arange(height * width).reshape(height, width)
+    left, parts = np.arange(height * width).reshape(height, width), []
     if len(grid_shape) == 1:
-        walk = np.stack([plane[0], plane[0, ::-1]], 1).ravel()[:width]
+        parts = [np.stack([left[0], left[0, ::-1]], 1).ravel()[:width]]
     else:
-        walk = _peel(plane)
-    walk = walk if inward else walk[::-1]
+        while left.size:  # the top row, then the rest turned by a quarter
+            parts.append(left[0])
+            left = np.rot90(left[1:])
+    walk = np.concatenate(parts)
     offsets = np.arange(math.prod(leading)) * height * width
-    return (offsets[:, None] + walk).ravel()
-
-
-def _peel(plane: np.ndarray) -> np.ndarray:
-    """Removes the top row of a plane and rotates the rest by a quarter, until nothing is left."""
-    parts = []
-    while plane.size:
-        parts.append(plane[0])
-        plane = np.rot90(plane[1:])
-    return np.concatenate(parts)
+    return (offsets[:, None] + (walk if inward else walk[::-1])).ravel()
 
 
 @ORDERINGS.register("tiles")
@@ -120,8 +136,7 @@ def tiles(grid_shape: Grid, height: int = 4, width: int = 4) -> np.ndarray:
     """Rectangles of `height` x `width` in raster order, raster order within each (Parmar et al., "Image Transformer",
     2018, section 3.3); tiles at the far edges may be smaller. On the last two axes; a line is a row.
     """
-    if not (is_integer(height) and is_integer(width)) or min(height, width) < 1:
-        raise UserError(f"the tiles of an ordering must be whole numbers of at least 1, not {height!r} x {width!r}")
+    check_least("the tiles of an ordering", 1, height=height, width=width)
     *leading, row, column = np.unravel_index(raster(grid_shape), (1, *grid_shape))
     keys = (*leading, row // height, column // width, row % height, column % width)
     return np.lexsort(keys[::-1])
@@ -137,11 +152,8 @@ def multiscale(grid_shape: Grid, factor: int = 2, levels: int = 1, interleave: i
     Density Estimation", 2017, section 3.1, with 2: of a plane, three sets for each factor of 2). The partition `scales`
     draws each set in one step.
     """
-    for name, value, least in (("factor", factor, 2), ("levels", levels, 1), ("interleave", interleave, 1)):
-        if not is_integer(value) or value < least:
-            raise UserError(
-                f"the {name} of a multiscale ordering must be an integer of at least {least}, not {value!r}"
-            )
+    check_least("a multiscale ordering", 2, factor=factor)
+    check_least("a multiscale ordering", 1, levels=levels, interleave=interleave)
     scale_D, set_D = sets_of_scales(grid_shape, factor, levels, interleave)
     return np.lexsort((set_D, -scale_D))
 
@@ -152,8 +164,7 @@ def subscale(grid_shape: Grid, factor: int = 2) -> np.ndarray:
     a small image of the whole (Menick & Kalchbrenner, "Generating High Fidelity Images with Subscale Pixel
     Networks", 2019, section 3.1). Slices and sites within a slice in raster order.
     """
-    if not is_integer(factor) or factor < 2:
-        raise UserError(f"the factor of a subscale ordering must be an integer of at least 2, not {factor!r}")
+    check_least("a subscale ordering", 2, factor=factor)
     coordinates = np.unravel_index(raster(grid_shape), grid_shape)
     factor = min(factor, max(grid_shape))  # more makes no difference
     keys = (*(c % factor for c in coordinates), *coordinates)
@@ -256,12 +267,8 @@ def symmetry(
 ) -> np.ndarray:
     """Another order on the grid flipped and transposed: with raster order on a plane, the 8 rasters of its symmetries.
 
-    Args:
-      grid_shape: shape of the grid.
-      data: training examples, for `of`.
-      of: the order, on a grid with the axes `axes` of this one.
-      axes: a permutation of the axes; () leaves them as they are.
-      flip: axes of this grid along which sites are counted from the end.
+    `of` is the order, on a grid with the axes `axes` of this one, a permutation, or () for the same; `flip` are axes of
+    this grid along which sites are counted from the end.
     """
     rank = len(grid_shape)
     axes_R = np.arange(rank) if axes == () else flat_integers(axes)
@@ -282,9 +289,8 @@ def shuffled_within(
 
     Neighbours stay close: the comparison with `of` shows the local part of the effect of an order.
     """
-    for name, value, least in (("size", size, 1), ("seed", seed, 0)):
-        if not is_integer(value) or value < least:
-            raise UserError(f"the {name} of shuffled_within must be a whole number, at least {least}, not {value!r}")
+    check_least("shuffled_within", 1, size=size)
+    check_least("shuffled_within", 0, seed=seed)
     order_D, rng = inner(of, grid_shape, data), np.random.default_rng(seed)
     return np.concatenate([rng.permutation(order_D[i : i + size]) for i in range(0, len(order_D), size)])
 
@@ -292,15 +298,15 @@ def shuffled_within(
 @ORDERINGS.register("channel_first")
 def channel_first(grid_shape: Grid, data: np.ndarray | None = None, of: str = "raster") -> np.ndarray:
     """One index of the last axis after another (all of red, then green, ...), each in an order `of` the other axes."""
-    *outer, channels = _with_channels("channel_first", grid_shape)
-    return (np.arange(channels)[:, None] + channels * inner(of, tuple(outer), _over_channels(data, channels))).ravel()
+    pixels, channels = _of_pixels("channel_first", grid_shape, data, of)
+    return (channels[:, None] + pixels).ravel()
 
 
 @ORDERINGS.register("channel_last")
 def channel_last(grid_shape: Grid, data: np.ndarray | None = None, of: str = "raster") -> np.ndarray:
     """Pixel by pixel in an order `of` all axes but the last, along which each pixel is finished before the next."""
-    *outer, channels = _with_channels("channel_last", grid_shape)
-    return (channels * inner(of, tuple(outer), _over_channels(data, channels))[:, None] + np.arange(channels)).ravel()
+    pixels, channels = _of_pixels("channel_last", grid_shape, data, of)
+    return (pixels[:, None] + channels).ravel()
 
 
 @ORDERINGS.register("separated")
@@ -321,9 +327,7 @@ def interleaved(grid_shape: Grid, data: np.ndarray | None = None, parts: int = 2
     return order_D[:, inner_D].T.ravel()
 
 
-def _of_parts(
-    name: str, grid_shape: Grid, data: np.ndarray | None, parts: int, of: str
-) -> tuple[np.ndarray, np.ndarray]:
+def _of_parts(name: str, grid_shape: Grid, data: Any, parts: int, of: str) -> tuple[np.ndarray, np.ndarray]:
     """The sites of each part, int[parts, D / parts], and the order of one of them."""
     if not is_integer(parts) or parts < 1 or grid_shape[0] % parts:
         raise UserError(
@@ -335,12 +339,10 @@ def _of_parts(
     return raster(grid_shape).reshape(parts, -1), inner(of, one, over)
 
 
-def _over_channels(data: np.ndarray | None, channels: int) -> np.ndarray | None:
-    """The mean over the channels of each pixel, [N, D] -> [N, D / channels]."""
-    return None if data is None else data.reshape(len(data), -1, channels, *data.shape[2:]).mean(2)
-
-
-def _with_channels(name: str, grid_shape: Grid) -> Grid:
+def _of_pixels(name: str, grid_shape: Grid, data: Any, of: str) -> tuple[np.ndarray, np.ndarray]:
+    """The first site of each pixel in an order `of` all axes but the last, and the channels, 0, 1, ..."""
     if len(grid_shape) < 2:
         raise UserError(f"the ordering {name!r} needs a grid of at least two axes, the last of them the channels")
-    return grid_shape
+    *outer, channels = grid_shape
+    over = None if data is None else data.reshape(len(data), -1, channels, *data.shape[2:]).mean(2)
+    return channels * inner(of, tuple(outer), over), np.arange(channels)

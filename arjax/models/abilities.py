@@ -37,14 +37,7 @@ def require(model: Model, ability: str, needed_by: str) -> Model: ...
 def require(model: Model, ability: str, needed_by: str) -> Any:
     """The model itself, which a type checker then knows by the methods of the ability.
 
-    A kind of models of another package that names an ability has these methods of the class, whatever it extends.
-
-    Args:
-      model: any model.
-      ability: one of `arjax.core.abilities.ABILITIES`, or of another package.
-      needed_by: the subject of the sentence, such as "config.sample.length" or "the objective 'elbo'".
-
-    Raises:
-      UserError: the model lacks the ability.
+    A kind of models of another package that names an ability has these methods of the class, whatever it extends. The
+    arguments and the refusal are those of `arjax.core.abilities.require`.
     """
     return abilities.require(model, ability, needed_by)

@@ -7,16 +7,19 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, TypeGuard
 
-import flax.errors
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from arjax.conditionals import CONDITIONALS, Conditional, check_temperature, make_conditional, truncate
+from arjax.conditionals import CONDITIONALS, Conditional, make_conditional, truncate
 from arjax.conditionals.base import CONDITIONAL, bound
 from arjax.conditionals.blocks import Query, scores_blocks, site_entropy, site_log_prob, site_loss
+from arjax.conditionals.temperature import as_temperature
 from arjax.core.arguments import named_arguments, named_like
+from arjax.core.arrays import as_sites
 from arjax.core.batch import Array, Batch, Score
 from arjax.core.errors import UserError
+from arjax.core.memory import check_memory
 from arjax.core.output import say_once
 from arjax.core.pictures import EntropyAlongOrder, OrderGraph, Picture
 from arjax.core.programs import one_program
@@ -34,34 +37,18 @@ from arjax.factorization import (
     order_name,
     orders_need_data,
 )
-from arjax.models.base import Model, asked
-from arjax.models.checks import (
-    as_context,
-    as_mask,
-    as_values,
-    check_factorization,
-    check_key,
-    check_params,
-    takes_params,
-)
+from arjax.models import checks
+from arjax.models.base import Model, Params, apply_network, init_network
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
-from arjax.models.queries import conditional_log_prob
-from arjax.models.sampling import draw
+from arjax.models.queries import evidence_first
+from arjax.models.sampling import canvas_of, num_keys, tell_temperature
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.networks.base import NETWORKS, Network, apply
+from arjax.networks.base import NETWORKS, Network
 from arjax.networks.layers.local_context import check_local
-from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Resources, Sampler, make_sampler
+from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Resources, Sampler
 
-Params = Any
 #: The dependency matrix is quadratic in the number of sites: of more than these it is not drawn.
 MOST_DRAWN_SITES = 1024
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _init(network: Network, key: jax.Array, x: jax.Array, factorization: Factorization, context) -> Params:
-    """One compiled program: operation by operation, a Transformer would take several times as long."""
-    variables = network.init(key, x, factorization, context)
-    return variables.get("params", {})  # a network may have nothing to learn
 
 
 def has_conditionals(model: Model) -> TypeGuard[AutoregressiveModel]:
@@ -94,12 +81,7 @@ class AutoregressiveModel(Model):
     orders: Orders | None = None
 
     NETWORKS: ClassVar[Any] = NETWORKS
-    CALLS = {
-        "ordering": ORDERINGS,
-        "partition": PARTITIONS,
-        "conditional": CONDITIONALS,
-        "orders": ORDER_DISTRIBUTIONS,
-    }
+    CALLS = {"ordering": ORDERINGS, "partition": PARTITIONS, "conditional": CONDITIONALS, "orders": ORDER_DISTRIBUTIONS}
     EXAMPLES = {"binary": Example(ModelChoice(network="made"), EventSpec((2, 2)))}
 
     @classmethod
@@ -128,18 +110,16 @@ class AutoregressiveModel(Model):
         several = make_orders(orders, grid_shape, partition, examples) if orders else None
         if several is not None and not several.has(factorization):
             factorization = several.first  # samples and queries need an order that is trained
-        check_choice(network, event, blueprint.context, factorization, several, options)
-        head = make_conditional(conditional, event, factorization.block_size)
-        return put_together(network, event, blueprint.context, blueprint.dtype, head, factorization, several, options)
+        form = event, blueprint.context, blueprint.dtype
+        head = functools.partial(make_conditional, conditional, event, factorization.block_size)
+        return put_together(network, *form, head, factorization, several, options)
 
     @property
     def kind(self) -> str:
-        """Kind of its scores: that of the conditional."""
         return self.conditional.kind
 
     @property
     def own_loss(self) -> str:
-        """That of the conditional."""
         return self.conditional.own_loss
 
     @property
@@ -167,20 +147,17 @@ class AutoregressiveModel(Model):
 
     @property
     def event(self) -> EventSpec:
-        """Shape and kind of one example."""
         return self.network.event
 
     @property
     def context_spec(self) -> ContextSpec:
-        """The context that the joint is conditioned on."""
         return self.network.context_spec
 
     @named_arguments
     def init(self, key: jax.Array) -> Params:
-        """Fresh parameters: a nested dict of float32 arrays; `UserError` unless `key` is a random key."""
         self.check_init(key)
         batch = self.dummy_batch(1)
-        params = _init(self.network, key, batch.x, self.factorization, dict(batch.context) or None)
+        params = init_network(self.network, key, batch.x, self.factorization, dict(batch.context) or None)
         of_conditional = self.conditional.init(jax.random.fold_in(key, 1))
         return params if of_conditional is None else params | {CONDITIONAL: of_conditional}
 
@@ -189,7 +166,7 @@ class AutoregressiveModel(Model):
         return bound(self.conditional, params, train, key)
 
     @named_arguments
-    @takes_params
+    @checks.takes_params
     def features(
         self,
         params: Params,
@@ -202,33 +179,22 @@ class AutoregressiveModel(Model):
     ) -> jax.Array:
         """Features of all conditionals in one pass (teacher forcing), [B, *grid, F].
 
-        `train=True` needs a `key` for dropout.
-
-        Raises:
-          UserError: `params`, `x` or `context` do not fit the model, the network does not support the factorization,
-            or it has dropout and there is no key.
+        `train=True` needs a `key` for dropout. Raises `UserError` where `params`, `x` or `context` do not fit the
+        model, or the network does not support the factorization.
         """
-        return self._features(params, as_values(self.event, x), context, factorization, train, key)
+        return self._features(params, checks.as_values(self.event, x), context, factorization, train, key)
 
-    def _features(
-        self,
-        params: Params,
-        x: jax.Array,
-        context: Any = None,
-        factorization: Factorization | None = None,
-        train: bool = False,
-        key: jax.Array | None = None,
-    ) -> jax.Array:
+    def _features(self, params, x, context=None, factorization=None, train=False, key=None) -> jax.Array:
         """`features` of an `x` that is checked."""
-        context = as_context(self.context_spec, context, len(x))
+        context = checks.as_context(self.context_spec, context, len(x))
         if factorization is None:
             factorization = self.factorization
         else:
-            check_factorization(self.network, factorization)
+            checks.check_factorization(self.network, factorization)
         return self._apply(params, key, x, factorization, context, train=train)
 
     @named_arguments
-    @takes_params
+    @checks.takes_params
     def features_given(
         self,
         params: Params,
@@ -241,38 +207,33 @@ class AutoregressiveModel(Model):
     ) -> jax.Array:
         """Features of all sites given the values of those in `observed` bool[B, *grid], in one pass, [B, *grid, F].
 
-        For networks that predict from any set of observed sites; see `arjax.networks.any_order.order_agnostic`.
-
-        Raises:
-          UserError: as `features`, or the network is none of those.
+        For networks that predict from any set of observed sites, see `arjax.networks.any_order.order_agnostic`; raises
+        `UserError` for others, and as `features`.
         """
         if not isinstance(self.network, OrderAgnosticNetwork):
             raise UserError("this network predicts from the sites of earlier steps, not from any set of observed sites")
-        x = as_values(self.event, x)
-        context, marks = as_context(self.context_spec, context, len(x)), as_mask(self.event, observed, len(x))
+        x, marks = checks.as_values(self.event, x), checks.as_mask(self.event, observed, len(x))
         if marks is None:
             raise UserError("`observed` must be the sites that are given, bool[B, *grid], not None")
+        context = checks.as_context(self.context_spec, context, len(x))
         return self._apply(params, key, x, marks, context, train=train, method="given")
 
     def _apply(self, params: Params, key: jax.Array | None, *args: Any, **kwargs: Any) -> jax.Array:
-        check_params(self.param_shapes, params)
+        checks.check_params(self.param_shapes, params)
         if key is not None:
-            check_key(key)
-        try:
-            return apply(self.network, params, key, *args, **kwargs)
-        except flax.errors.InvalidRngError as error:
-            raise UserError("this network has dropout: train=True needs a random `key`") from error
+            checks.check_key(key)
+        return apply_network(self.network, params, key, *args, **kwargs)
 
     @named_like(features)
-    @takes_params
+    @checks.takes_params
     def log_prob_per_site(
         self,
         params: Params,
         x: jax.Array,
         *,
-        mask: jax.Array | None = None,
+        mask: Any = None,
         query: Query | None = None,
-        inputs: jax.Array | None = None,
+        inputs: Any = None,
         **kwargs,
     ) -> jax.Array:
         """log p(x_i | sites of earlier steps) of every site, float32[B, *grid]; 0 where `mask` is 0.
@@ -285,16 +246,8 @@ class AutoregressiveModel(Model):
         return self._per_site(functools.partial(site_log_prob, query=query), params, x, mask, inputs, **kwargs)
 
     @named_like(features)
-    @takes_params
-    def loss_per_site(
-        self,
-        params: Params,
-        x: jax.Array,
-        *,
-        mask: jax.Array | None = None,
-        inputs: jax.Array | None = None,
-        **kwargs,
-    ) -> jax.Array:
+    @checks.takes_params
+    def loss_per_site(self, params: Params, x: Array, *, mask: Any = None, inputs: Any = None, **kwargs) -> jax.Array:
         """The training loss of every site, float32[B, *grid]; 0 where `mask` is 0.
 
         It is -log p, or the loss that a conditional has of its own (`Conditional.own_loss`). The arguments are those of
@@ -303,17 +256,18 @@ class AutoregressiveModel(Model):
         return self._per_site(site_loss, params, x, mask, inputs, **kwargs)
 
     def _per_site(
-        self, number: Callable[..., jax.Array], params: Params, x: jax.Array, mask: Any, inputs: Any, **kwargs
+        self, number: Callable[..., jax.Array], params: Params, x: Array, mask: Any, inputs: Any, **kwargs
     ) -> jax.Array:
         """`number(head, features, x, factorization)` of every site that the mask marks, else 0."""
-        x = as_values(self.event, x)
-        mask = as_mask(self.event, mask, len(x))
-        features = self._features(params, x if inputs is None else as_values(self.event, inputs, "inputs"), **kwargs)
+        x = checks.as_values(self.event, x)
+        mask = checks.as_mask(self.event, mask, len(x))
+        prefixes = x if inputs is None else checks.as_values(self.event, inputs, "inputs")
+        features = self._features(params, prefixes, **kwargs)
         head = self.head(params, kwargs.get("train", False), kwargs.get("key"))
         found = number(head, features, x, kwargs.get("factorization") or self.factorization)
         return found if mask is None else jnp.where(mask, found, 0.0)
 
-    @takes_params
+    @checks.takes_params
     def log_prob(self, params: Params, x: jax.Array, *, mask: jax.Array | None = None, **kwargs) -> jax.Array:
         """log p(x), float32[B]: the sum over the sites, or over those that `mask` [B, *grid] marks."""
         per_site = self.log_prob_per_site(params, x, mask=mask, **kwargs)
@@ -331,14 +285,12 @@ class AutoregressiveModel(Model):
         return Score(self.log_prob(params, batch.x, **more), self.kind)
 
     def train_score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, **kwargs: Any) -> Score:
-        """As `Model.train_score`: minus the loss that the conditional has of its own, or the score in training."""
         if not self.own_loss:
             return self.score(params, batch, key=key, train=True, **kwargs)
         more = {"context": batch.context, "mask": batch.mask, "train": True, "key": key} | kwargs
         return self.as_loss(self.loss_per_site(params, batch.x, **more))
 
     def sharper(self) -> AutoregressiveModel:
-        """The model with a conditional of a smaller numerical error, where it has one."""
         sharper = self.conditional.transformed(lambda family: family.sharper())
         return self if sharper == self.conditional else dataclasses.replace(self, conditional=sharper)
 
@@ -349,52 +301,72 @@ class AutoregressiveModel(Model):
         return Score(-loss_B, "none", {own: loss_B}) if own else Score(-loss_B, self.kind)
 
     @named_arguments
-    @takes_params
+    @checks.takes_params
     def conditional_log_prob(
-        self,
-        params: Params,
-        x: jax.Array,
-        *,
-        query: Any,
-        evidence: Any,
-        context: Any = None,
-        mask: jax.Array | None = None,
+        self, params: Params, x: jax.Array, *, query: Any, evidence: Any, context: Any = None, mask: Any = None
     ) -> jax.Array:
-        """log p(x[query] | x[evidence]), float32[B]; see `arjax.models.queries`."""
-        return conditional_log_prob(self, params, x, query, evidence, context, mask)
+        """log p(x[query] | x[evidence], c) in nats, float32[B]: exact, for any set of sites that an order puts first.
+
+        Raises `UserError` for wrong shapes, sets that overlap, or where no order of the model has the evidence first
+        and the query second.
+
+        Args:
+          params, x: the parameters, and examples [B, *grid, *value]; values outside of the two sets do not matter.
+          query, evidence: bool[*grid], the sites that are scored, and those that are given.
+          context: [B, ...], for a model that has one.
+          mask: [B, *grid], the sites of the query that count in each example; None: all. As in `log_prob`, others are
+            given to those visited after them.
+        """
+        asked_for, given = as_sites(self.event, query, "the query"), as_sites(self.event, evidence, "the evidence")
+        if (asked_for & given).any():
+            raise UserError("the query and the evidence overlap: a site is asked for or given, not both")
+        factorization = evidence_first(self, given, asked_for)
+        x = checks.as_values(self.event, x, counts=asked_for | given)
+        more = {"factorization": factorization, "query": Query(asked_for, given)}
+        return self.log_prob(params, x, mask=mask, context=context, **more)
 
     @named_like(features)
-    @takes_params
+    @checks.takes_params
     def conditionals(self, params: Params, x: jax.Array, **kwargs) -> tuple[jax.Array, jax.Array]:
         """Log-probability of each site's value and entropy of each site's conditional, both [B, *grid]."""
-        x = as_values(self.event, x)
+        x = checks.as_values(self.event, x)
         features = self._features(params, x, **kwargs)
         return _site_scores(self, params, features, x, kwargs.get("factorization") or self.factorization)
 
     def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
-        """Raises `UserError` for options of draws that the sampler, the network or the conditional cannot take."""
-        check_temperature(options.temperature)
+        as_temperature(options.temperature)
         conditional: Any = truncate(self.conditional, options.top_k, options.top_p, options.min_p)
         sampler.check(dataclasses.replace(self, conditional=conditional))
 
     def prepare_sampler(self, sampler: Sampler, params: Params, resources: Resources) -> Sampler:
-        """The sampler with the arrays that it needs to draw from the model, see `Sampler.prepare`."""
         return sampler.prepare(self, params, resources)
 
-    def draw(
-        self,
-        params: Params,
-        keys: jax.Array,
-        options: DrawOptions | None = None,
-        *,
-        sampler: str | Sampler = "cached",
-        place: Callable[[Any], Any] | None = None,
-        **short: Any,
-    ) -> Draw:
-        """Draws an example for each of the keys, see `Model.draw`; it takes all options. Draws of another length
-        than the examples are `arjax.models.longer.draw_longer`.
+    def draw_placed(self, params, keys, sampler: Sampler, options: DrawOptions, place, **own: Any) -> Draw:
+        """It takes all options; draws of another length than the examples are `arjax.models.longer.draw_longer`. Raises
+        `UserError` for observed sites that the order does not put first, too.
         """
-        return draw(self, params, keys, make_sampler(sampler), asked(options, short)[0], place)
+        temperature, event, num = as_temperature(options.temperature), self.event, num_keys(keys)
+        check_memory(num * event.num_dims * event.dtype.itemsize, f"{num:,} examples take")
+        head: Any = truncate(self.conditional, options.top_k, options.top_p, options.min_p)
+        given, observed = options.given, options.observed
+        if (given is None) != (observed is None):
+            raise UserError("`given` values and the mask of `observed` sites go together: pass both or neither")
+        factorization, observed_D, shared = self.factorization, None, False
+        if observed is None:
+            canvas = jnp.zeros((num, *event.shape), event.dtype)
+        else:
+            observed = as_sites(event, observed, "`observed`")
+            canvas, observed_D = canvas_of(event, num, given, observed), jnp.asarray(observed.ravel())
+            factorization = evidence_first(self, observed, ~observed)
+            shared = np.shape(given) == event.shape and checks.is_one_context(self.context_spec, options.context)
+        of_examples = keys, canvas, checks.as_context(self.context_spec, options.context, num, one_for_all=True)
+        keys, canvas, context = place(of_examples) if place else of_examples
+        model = dataclasses.replace(self, conditional=head, factorization=factorization)
+        tell_temperature(sampler, temperature)
+        sampler.check(model)
+        model = dataclasses.replace(model, orders=None)
+        resolved = options.resolved(observed=observed_D, context=context, end=checks.check_end(event, options.end))
+        return sampler(model, params, keys, canvas, resolved, shared)
 
     def guess(self, params: Params, x: Array, context: Any = None) -> jax.Array:
         """The most probable value of each site given the true values of earlier ones, [B, *grid, *value].
@@ -411,7 +383,6 @@ class AutoregressiveModel(Model):
             yield "factorization", OrderGraph(self.factorization, self.network.dependencies(self.factorization))
 
     def in_words(self) -> str:
-        """The network and its order."""
         return f"{NETWORKS.name_of(type(self.network))} in {order_name(self.factorization)}"
 
     def described(self, writer: Any, path: str) -> dict[str, Any]:
@@ -430,10 +401,13 @@ class AutoregressiveModel(Model):
         factorization, several = reader.factorization(found.object("factorization")), reader.orders(found, "orders")
         if factorization.grid_shape != event.grid_shape:
             raise UserError(f"an order of the grid {factorization.grid_shape} is not one of {event.grid_shape}")
-        check_choice(name, event, context, factorization, several, options)
-        head = reader.conditional(found.object("conditional"))
-        head.check_fits(event, factorization.block_size)
-        found.end()
+
+        def head() -> Conditional:
+            stored = reader.conditional(found.object("conditional"))
+            stored.check_fits(event, factorization.block_size)
+            found.end()
+            return stored
+
         return put_together(name, event, context, dtype, head, factorization, several, options)
 
 
@@ -445,44 +419,38 @@ def _site_scores(
     return site_log_prob(head, features, x, factorization), site_entropy(head, features, x, factorization)
 
 
-def check_choice(
-    network: str,
-    event: EventSpec,
-    context: ContextSpec,
-    factorization: Factorization,
-    several: Orders | None,
-    options: dict[str, Any],
-) -> None:
-    """Raises `UserError` when the network, with all its options, does not support the event, the context, the order or
-    several of them.
-    """
-    NETWORKS.get(network).check_context(context, options)
-    check_local(event, context)
-    check_network(network, event, factorization, options)
-    _tell_reaches(network, factorization, options)
-    if several is not None:
-        _check_orders(network, event, factorization, several, options)
-
-
 def put_together(
     network: str,
     event: EventSpec,
     context: ContextSpec,
     dtype: str,
-    head: Conditional,
+    make_head: Callable[[], Conditional],
     factorization: Factorization,
-    several: Orders | None,
+    orders: Orders | None,
     options: dict[str, Any],
 ) -> AutoregressiveModel:
-    """The model of parts that are checked by `check_choice`; raises `UserError` where the conditional does not fit."""
+    """The model of its parts; raises `UserError` when the network, with all its options, does not support the event,
+    the context, the order or several of them, or where the conditional does not fit.
+    """
+    family = NETWORKS.get(network)
+    family.check_context(context, options)
+    check_local(event, context)
+    check_network(network, event, factorization, options)
+    _tell_reaches(network, factorization, options)
+    if orders is not None:
+        for member in orders.members(1 if orders.pool is None else len(orders.pool)):
+            check_network(network, event, member, options)
+        if orders.first.blocks.shape != factorization.blocks.shape:
+            raise UserError("model.partition cuts model.ordering into other blocks than model.orders")
+        family.check_several_orders(options)
+    head = make_head()
     if factorization.parents is not None and scores_blocks(head, factorization):
         raise UserError(
             "a dependency graph and a joint conditional contradict each other: the sites of a step would depend on one "
             "another without an edge"
         )
-    family = NETWORKS.get(network)
     net = family(event=event, context_spec=context, num_features=head.num_params, dtype=dtype, **options)
-    return AutoregressiveModel(net, head, factorization, several)
+    return AutoregressiveModel(net, head, factorization, orders)
 
 
 def _tell_reaches(network: str, factorization: Factorization, options: dict[str, Any]) -> None:
@@ -496,40 +464,26 @@ def _tell_reaches(network: str, factorization: Factorization, options: dict[str,
             )
 
 
-def _check_orders(network: str, event: EventSpec, factorization: Factorization, orders: Orders, options) -> None:
-    """Raises `UserError` when one network does not support all these orders, or cannot tell them apart."""
-    for member in orders.members(1 if orders.pool is None else len(orders.pool)):
-        check_network(network, event, member, options)
-    if orders.first.blocks.shape != factorization.blocks.shape:
-        raise UserError("model.partition cuts model.ordering into other blocks than model.orders")
-    NETWORKS.get(network).check_several_orders(options)
-
-
 def check_network(network: str, event: EventSpec, factorization: Factorization, options: dict[str, Any]) -> None:
     """Raises `UserError` when the network does not support the event, the factorization or the options.
 
     Where it is not the options, the sentence ends with the networks that can.
     """
-    try:
-        _check_graph(network, factorization)
-        NETWORKS.get(network).check(event, factorization, options)
-    except UserError as refusal:
-        if _supports(network, event, factorization):
-            raise
-        able = [name for name in NETWORKS.names() if _supports(name, event, factorization)]
-        raise UserError(f"{refusal} (networks that can: {', '.join(able)})") from refusal
 
+    def refusal(name: str, options: dict[str, Any]) -> UserError | None:
+        family = NETWORKS.get(name)
+        if factorization.parents is not None and not family.SUPPORTS_GRAPHS:
+            return UserError(f"the network {name!r} reads all earlier sites, not the parents in model.graph alone")
+        try:
+            family.check(event, factorization, options)
+        except UserError as error:
+            return error
+        return None
 
-def _check_graph(network: str, factorization: Factorization) -> None:
-    if factorization.parents is not None and not NETWORKS.get(network).SUPPORTS_GRAPHS:
-        raise UserError(f"the network {network!r} reads all earlier sites, not the parents in model.graph alone")
-
-
-def _supports(network: str, event: EventSpec, factorization: Factorization) -> bool:
-    """Whether the family, with its default options, supports this kind of data and factorization."""
-    try:
-        _check_graph(network, factorization)
-        NETWORKS.get(network).check(event, factorization, NETWORKS.options(network))
-    except UserError:
-        return False
-    return True
+    found = refusal(network, options)
+    if found is None:
+        return
+    able = [name for name in NETWORKS.names() if refusal(name, NETWORKS.options(name)) is None]
+    if network in able:  # with other options
+        raise found
+    raise UserError(f"{found} (networks that can: {', '.join(able)})") from found

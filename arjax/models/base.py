@@ -8,6 +8,8 @@ import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+import flax.errors
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -23,6 +25,7 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Orders
 from arjax.models.checks import as_context, as_mask, as_values, check_key, check_params, takes_params
 from arjax.models.sampling import keys_of, num_keys
+from arjax.networks.base import apply
 from arjax.samplers import PLAIN_DRAW, Cached, Draw, DrawOptions, Resources, Sampler, make_sampler
 
 Params = Any
@@ -88,16 +91,6 @@ class Model:
             """The orders that it is scored by, where these are several; else None."""
 
         @property
-        def unbiased(self) -> bool:
-            """Whether exp(score) has a mean of at most p(x | c), of which it is then an unbiased estimate, or one of
-            less: then the log of its mean over several draws is a bound, too.
-            """
-
-        @property
-        def discrete_latents(self) -> bool:
-            """Whether a score draws discrete latents, through which its gradient does not flow."""
-
-        @property
         def own_loss(self) -> str:
             """The name of the number that `train_score` has where that is not -log p; else ""."""
 
@@ -106,8 +99,6 @@ class Model:
             """What it can do beside this class, see `arjax.core.abilities`."""
     else:
         orders = None
-        unbiased = True
-        discrete_latents = False
         own_loss = ""
         abilities = frozenset()
 
@@ -115,6 +106,8 @@ class Model:
     draw_options: ClassVar[frozenset[str]] = frozenset()
     #: The names of further arguments of `draw_examples`, which only this kind has.
     own_draw_options: ClassVar[frozenset[str]] = frozenset()
+    #: The part whose steps a sampler goes through; "": those of the model itself.
+    SAMPLED: ClassVar[str] = ""
 
     @classmethod
     def make(cls, blueprint: Any, *args: Any, **options: Any) -> Any:
@@ -125,9 +118,21 @@ class Model:
         """
         raise NotImplementedError
 
+    @property
+    def unbiased(self) -> bool:
+        """Whether exp(score) has a mean of at most p(x | c), of which it is then an unbiased estimate, or one of less:
+        then the log of its mean over several draws is a bound, too. By default where it is so of all parts.
+        """
+        return all(part.unbiased for part in self.named_parts.values())
+
+    @property
+    def discrete_latents(self) -> bool:
+        """Whether a score draws discrete latents, which stop its gradient; by default those of the parts."""
+        return any(part.discrete_latents for part in self.named_parts.values())
+
     def init(self, key: jax.Array) -> Params:
-        """Fresh parameters: a nested dict of float32 arrays."""
-        raise NotImplementedError
+        """Fresh parameters: a nested dict of float32 arrays, by default those of the parts by their names."""
+        return {name: part.init(jax.random.fold_in(key, i)) for i, (name, part) in enumerate(self.named_parts.items())}
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
         """log p(x | c) of each example in nats, or as `kind` says; `key` for dropout and for terms that are drawn.
@@ -150,15 +155,11 @@ class Model:
         changed: dict[str, Any] = {}
         for name in self.__dataclass_fields__:
             value = getattr(self, name)
-            if isinstance(value, Model):
-                found: Any = value.sharper()
-                differs = found is not value
-            elif isinstance(value, tuple) and all(isinstance(part, Model) for part in value):
-                found = tuple(part.sharper() for part in value)
-                differs = any(map(operator.is_not, found, value))
-            else:
-                continue
-            changed |= {name: found} if differs else {}
+            parts = value if isinstance(value, tuple) else (value,)
+            if all(isinstance(part, Model) for part in parts):
+                found = tuple(part.sharper() for part in parts)
+                if any(map(operator.is_not, found, parts)):
+                    changed[name] = found if isinstance(value, tuple) else found[0]
         return dataclasses.replace(self, **changed) if changed else self
 
     def log_prob_error(self, params: Params, batch: Batch) -> jax.Array | None:
@@ -168,22 +169,22 @@ class Model:
         sharper = self.sharper()
         if sharper is self:
             return None
-        return jnp.abs(jnp.subtract(*(_log_prob(model, params, batch) for model in (self, sharper))))
+        found = (jax.jit(Model.log_prob_of)(model, params, batch, jax.random.key(0)) for model in (self, sharper))
+        return jnp.abs(jnp.subtract(*found))
+
+    def log_prob_of(self, params: Params, batch: Batch, key: jax.Array) -> jax.Array:
+        """The scores of a batch, float32[B]."""
+        return self.score(params, batch, key=key).log_prob
 
     def pictures(self, params: Params, batch: Batch, key: jax.Array) -> Iterator[tuple[str, Picture]]:
-        """Pictures of the trained model, each with the name of its file without an ending; none by default.
-
-        Args:
-          params: the parameters.
-          batch: some examples.
-          key: of draws.
+        """Pictures of the trained model, each with the name of its file without an ending, from some examples and draws
+        by the key; none by default.
         """
         yield from ()
 
     def sampled_bound(self, samples: int) -> SampledBound:
-        """The bound that `evaluate.samples` asks for, from `samples` latents or steps of each example.
-
-        Raises `UserError` for a kind without one.
+        """The bound that `evaluate.samples` asks for, from `samples` latents or steps of each example; raises
+        `UserError` for a kind without one.
         """
         raise UserError(
             "config.evaluate.samples counts the latents of an example, or the steps of a chain: it needs a model of "
@@ -213,12 +214,10 @@ class Model:
 
     @classmethod
     def restored(cls, reader: Any, found: Any) -> Any:
-        """The inverse of `described`."""
         return reader.by_fields(cls, found)
 
     @property
     def num_params(self) -> int:
-        """Number of parameters."""
         return sum(leaf.size for leaf in jax.tree.leaves(self.param_shapes))
 
     @functools.cached_property
@@ -243,10 +242,7 @@ class Model:
         return Batch(zeros(self.event), {name: zeros(part) for name, part in self.context_spec.parts})
 
     def check_parts(self) -> None:
-        """Raises `UserError` unless the parts, put together by hand or out of a file, are those of such a model.
-
-        Models check at once what costs nothing; this is the rest.
-        """
+        """Raises `UserError` unless the parts, put together by hand or out of a file, are those of such a model."""
 
     def checked_batch(self, x: Any, context: Any = None, mask: Any = None) -> Batch:
         """Examples of the user with their contexts as a batch; raises `UserError` where they do not fit the model."""
@@ -271,10 +267,14 @@ class Model:
 
     def open_sampler(self, sampler: Sampler, open_run: Callable[[str], Any]) -> Sampler:
         """The sampler with the other runs that it needs to draw from the model, see `Sampler.opened`."""
+        if self.SAMPLED:
+            return self.named_parts[self.SAMPLED].open_sampler(sampler, open_run)
         return sampler.opened(self, open_run)
 
     def prepare_sampler(self, sampler: Sampler, params: Params, resources: Resources) -> Sampler:
         """The sampler with the arrays that it needs to draw from the model, see `Sampler.prepare`."""
+        if self.SAMPLED:
+            return self.named_parts[self.SAMPLED].prepare_sampler(sampler, params[self.SAMPLED], resources)
         return sampler
 
     def draw(
@@ -290,18 +290,19 @@ class Model:
         """Draws one example for each of the keys: `x` [B, *grid, *value], and statistics of the work.
 
         Args:
-          params: the parameters.
-          keys: random keys, [B]. Each example depends on its own key alone.
+          params, keys: the parameters, and random keys, [B]. Each example depends on its own key alone.
           options: all options as one value; None where they are given one by one.
           sampler: a call string, see `arjax.samplers`, or a sampler.
           place: puts a tree of arrays, with examples as their first axis, on several devices.
-          **short: the fields of `DrawOptions` one by one, and what the kind of the model has beside these.
-
-        Raises:
-          UserError: an unknown sampler or option, one that the kind of the model cannot take, or wrong shapes.
+          **short: the fields of `DrawOptions` one by one, and what the kind of the model has beside these; raises
+            `UserError` for those that it cannot take, as for unknown samplers and wrong shapes.
         """
-        (options, own), sampler = asked(options, short, self.own_draw_options), make_sampler(sampler)
+        options, own = asked(options, short, self.own_draw_options)
         check_params(self.param_shapes, params)
+        return self.draw_placed(params, keys, make_sampler(sampler), options, place, **own)
+
+    def draw_placed(self, params, keys: jax.Array, sampler: Sampler, options: DrawOptions, place, **own: Any) -> Draw:
+        """`draw`, with all options read: checks them, puts the arrays of the examples in their places, and draws."""
         self.check_draws(sampler, options)
         of_examples = keys, as_context(self.context_spec, options.context, num_keys(keys), one_for_all=True)
         keys, context = place(of_examples) if place else of_examples
@@ -331,12 +332,6 @@ class Model:
                 raise UserError(f"{type(self).__name__} cannot draw with {name}: this kind of model has no such option")
 
 
-@jax.jit
-def _log_prob(model: Model, params: Params, batch: Batch) -> jax.Array:
-    """The scores with always the same noise."""
-    return model.score(params, batch, key=jax.random.key(0)).log_prob
-
-
 def asked(
     options: DrawOptions | None, short: Mapping[str, Any], own: frozenset[str] = frozenset()
 ) -> tuple[DrawOptions, dict[str, Any]]:
@@ -345,6 +340,37 @@ def asked(
     if options is not None and len(short) > len(more):
         raise UserError("the options of a draw are one value or keyword arguments, not both")
     return found if options is None else options, more
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def init_network(network: nn.Module, key: jax.Array, *args: Any) -> Params:
+    """Fresh parameters of a network, {} where it has nothing to learn; one compiled program: operation by operation, a
+    Transformer would take several times as long.
+    """
+    return network.init(key, *args).get("params", {})
+
+
+def apply_network(network: nn.Module, params: Params, key: jax.Array | None, *args: Any, **kwargs: Any) -> jax.Array:
+    """`arjax.networks.base.apply`; raises `UserError` where a key for dropout is missing."""
+    try:
+        return apply(network, params, key, *args, **kwargs)
+    except flax.errors.InvalidRngError as error:
+        raise UserError("this network has dropout: train=True needs a random `key`") from error
+
+
+def weakest(*kinds: str) -> str:
+    """The kind of a score that is made of scores of these kinds."""
+    return max(kinds, key=("exact", "bound", "estimate").index)
+
+
+def folded(key: jax.Array | None, number: int) -> jax.Array | None:
+    """Another key for a part of a score; None where there is none."""
+    return None if key is None else jax.random.fold_in(key, number)
+
+
+def repeated(tree: Any, num: int) -> Any:
+    """A tree of arrays [B, ...] with all examples `num` times: example b stands at b, B + b, 2 B + b, ..."""
+    return jax.tree.map(lambda rows: jnp.concatenate([jnp.asarray(rows)] * num), tree)
 
 
 def key_needed(key: jax.Array | None, reason: str) -> jax.Array:

@@ -16,36 +16,30 @@ import dataclasses
 import functools
 from typing import Any, ClassVar
 
-import flax.errors
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals import CONDITIONALS, Conditional, make_conditional
-from arjax.conditionals.base import CONDITIONAL, bound
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import ORDERINGS, PARTITIONS, Factorization, make_factorization, needs_data
-from arjax.models.chains import STATIC, Chain, Params, StepTerms, check_features, frames_of, step_keys
+from arjax.models.base import apply_network
+from arjax.models.chains import SMALL, STATIC, Params, StepTerms, frames_of
 from arjax.models.checks import as_mask
-from arjax.models.discrete_chain import lowest
-from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
-from arjax.networks.base import apply, step_variables
+from arjax.models.discrete_chain import DiscreteValuesChain, lowest
+from arjax.models.kinds import KINDS, Blueprint, Example
+from arjax.models.sampling import step_keys
+from arjax.networks.base import step_variables
 from arjax.networks.denoisers import BLOCK_DENOISERS, BlockTransformer, make_block_denoiser
 
-#: Small networks, for the laws.
-_SIZES = {"width": 8, "num_layers": 1, "num_heads": 2}
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _init(denoiser: BlockTransformer, key: jax.Array, x: jax.Array, factorization: Factorization, context: Any):
-    return denoiser.init(key, x, x, factorization, context).get("params", {})
+_small = functools.partial(Example.of, "block_diffusion", network="block_transformer", sizes=SMALL)
 
 
 @KINDS.register("block_diffusion")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class BlockDiffusion(Chain):
+class BlockDiffusion(DiscreteValuesChain):
     """Autoregressive over blocks, and in each block sites are revealed in any order. A bound.
 
     p(x) = prod_b p(x_b | x_<b) over binary data, levels or tokens, each factor an absorbing chain. Blocks of one site
@@ -68,23 +62,12 @@ class BlockDiffusion(Chain):
     score_steps: int = dataclasses.field(metadata=STATIC)
     sample_steps: int = dataclasses.field(metadata=STATIC)
 
-    ENDS_ANYWHERE: ClassVar[bool] = True
     NETWORKS: ClassVar[Any] = BLOCK_DENOISERS
     CALLS = {"ordering": ORDERINGS, "partition": PARTITIONS, "conditional": CONDITIONALS}
     EXAMPLES = {
-        "blocks": Example(
-            ModelChoice("block_diffusion", {"partition": "blocks(size=2)"}, "block_transformer", _SIZES),
-            EventSpec((2, 2)),
-            ContextSpec("label", 3),
-        ),
-        "uneven": Example(
-            ModelChoice(
-                "block_diffusion",
-                {"ordering": "reversed", "partition": "sizes(sizes=(1, 3))", "num_steps": 2},
-                "block_transformer",
-                _SIZES,
-            ),
-            EventSpec((4,), (), "tokens", 3),
+        "blocks": _small(EventSpec((2, 2)), context=ContextSpec("label", 3), partition="blocks(size=2)"),
+        "uneven": _small(
+            EventSpec((4,), (), "tokens", 3), ordering="reversed", partition="sizes(sizes=(1, 3))", num_steps=2
         ),
     }
 
@@ -115,36 +98,22 @@ class BlockDiffusion(Chain):
 
     def __post_init__(self):
         self.check_fields()
-        if self.conditional.joint:
-            raise UserError("the sites that a chain reveals are independent: its conditional cannot be a joint one")
         blocks = getattr(self.factorization, "blocks", None)
         if isinstance(blocks, np.ndarray | jax.Array) and self.num_steps > blocks.shape[1]:  # else JAX puts it together
             raise UserError(f"blocks of {blocks.shape[1]} sites have as many steps at most: lower num_steps")
 
     def check_parts(self) -> None:
-        """The conditional and the blocks are those of the event, the features those that the conditional reads."""
-        self.conditional.check_fits(self.event)
-        check_features(self.denoiser, self.conditional.num_params)
+        super().check_parts()
         if self.factorization.grid_shape != self.event.grid_shape:
             raise UserError(f"blocks of {self.factorization.grid_shape} are not of the grid {self.event.grid_shape}")
-
-    @property
-    def event(self) -> EventSpec:
-        """Shape and kind of one example."""
-        return self.denoiser.event
 
     @property
     def times_shape(self) -> tuple[int, ...]:
         """(S,): each block has a time of its own."""
         return (self.factorization.num_steps,)
 
-    def init(self, key: jax.Array) -> Params:
-        """As `Chain.init`; the parameters of a conditional that has any are "conditional"."""
-        self.check_init(key)
-        batch = self.dummy_batch(1)
-        params = {"denoiser": _init(self.denoiser, key, batch.x, self.factorization, dict(batch.context) or None)}
-        of_conditional = self.conditional.init(jax.random.fold_in(key, 1))
-        return params if of_conditional is None else params | {CONDITIONAL: of_conditional}
+    def arguments(self, batch):
+        return batch.x, batch.x, self.factorization
 
     def masked_counts(self) -> jax.Array:
         """Masked sites of each block after t = 0, ..., T steps, int[S, T + 1]: parts t / T of its size, rounded up."""
@@ -165,18 +134,12 @@ class BlockDiffusion(Chain):
             return masked_SM.reshape(-1)[jnp.asarray(self.factorization.index_in_blocks)]
 
         masked_BD = jax.vmap(masks)(keys_B, self.counts_at(t_BS))
-        marks = masked_BD.reshape(-1, *self.event.grid_shape, *[1] * len(self.event.value_shape))
-        return jnp.where(marks, self.event.num_levels, x)
+        return jnp.where(self.on_values(masked_BD), self.event.num_levels, x)
 
-    def features(
-        self, params: Params, x: jax.Array, x_t: jax.Array, context: Any = None, dropout: Any = None
-    ) -> jax.Array:
+    def features(self, params: Params, x: jax.Array, x_t: jax.Array, context=None, dropout=None) -> jax.Array:
         """Features [B, *grid, F] of the noisy blocks x_t, each given x of the blocks before it."""
         arguments = x, x_t, self.factorization, context
-        try:
-            return apply(self.denoiser, params["denoiser"], dropout, *arguments, train=dropout is not None)
-        except flax.errors.InvalidRngError as error:
-            raise UserError("this denoiser has dropout: train=True needs a random `key`") from error
+        return apply_network(self.denoiser, params["denoiser"], dropout, *arguments, train=dropout is not None)
 
     def log_prob_at(
         self, params: Params, x: jax.Array, x_t: jax.Array, t_BS: jax.Array, context: Any, dropout: Any = None
@@ -187,11 +150,9 @@ class BlockDiffusion(Chain):
         of the block are masked after step t. `dropout`: a key that switches dropout on.
         """
         features = self.features(params, x, x_t, context, dropout)
-        head = bound(self.conditional, params, dropout is not None, dropout)
-        log_p_BD = head.log_prob(features, x).reshape(len(x), -1)
-        is_mask_BD = (x_t == self.event.num_levels).reshape(*log_p_BD.shape, -1).any(-1)
+        log_p_BD = self.head(params, dropout).log_prob(features, x).reshape(len(x), -1)
         blocks_SM = jnp.asarray(self.factorization.blocks)
-        costs_BD = jnp.where(is_mask_BD, log_p_BD, 0.0)
+        costs_BD = jnp.where(self.masked(x_t), log_p_BD, 0.0)
         by_block_BS = jnp.take(costs_BD, blocks_SM, axis=1, mode="fill", fill_value=0.0).sum(-1)
         left_BS, next_BS = self.counts_at(t_BS), self.counts_at(t_BS - 1)
         return (left_BS - next_BS) / left_BS * by_block_BS
@@ -205,10 +166,6 @@ class BlockDiffusion(Chain):
         asked_BD = jnp.asarray(as_mask(self.event, batch.mask, len(batch.x))).reshape(len(batch.x), -1)
         blocks_SM = jnp.asarray(self.factorization.blocks)
         return jnp.take(asked_BD, blocks_SM, axis=1, mode="fill", fill_value=False).any(-1).astype(jnp.float32)
-
-    def prior_log_prob(self, params, x):
-        """0: after T steps all sites are masked."""
-        return jnp.zeros(len(x))
 
     def step_terms(self, params, x, t_B, keys_B, context, dropout=None):
         log_prob_BS = self.log_prob_at(params, x, self.noisy(x, t_B, keys_B), t_B, context, dropout)
@@ -228,7 +185,7 @@ def draw_blocks(
 ) -> tuple[jax.Array, jax.Array | None]:
     """x_0, [B, *grid, *value], and the frames of its path at these places."""
     event, blocks, num = model.event, model.factorization, len(keys_B)
-    head, counts_ST = bound(model.conditional, params), model.masked_counts()
+    head, counts_ST = model.head(params), model.masked_counts()
     variables = step_variables(model.denoiser, params["denoiser"])
     call = functools.partial(model.denoiser.apply, variables)
     on_values = lambda marks_BM: marks_BM.reshape(num, -1, *[1] * len(event.value_shape))  # noqa: E731
@@ -241,9 +198,8 @@ def draw_blocks(
             t, earlier = step
             features_BMF = call(cache, x, s, blocks, context, method="denoise")
             keys = step_keys(keys_B, s * model.num_steps + t - 1)
-            values = jax.vmap(lambda key, f: head.sample(key, f, temperature))(
-                step_keys(keys, jnp.int32(1)), features_BMF
-            )
+            draw = jax.vmap(lambda key, f: head.sample(key, f, temperature))
+            values = draw(step_keys(keys, jnp.int32(1)), features_BMF)
             now_BM = jnp.take(x, sites_M, axis=1, mode="clip")
             masked_BM = (now_BM == event.num_levels).reshape(num, len(sites_M), -1).any(-1) & valid_M
             revealed = counts_ST[s, t] - counts_ST[s, earlier]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -19,10 +19,10 @@ from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.models.base import Model, Params, key_needed
-from arjax.models.checks import as_context, as_mask, as_values, check_params
+from arjax.models.base import Model, Params, folded, key_needed, weakest
+from arjax.models.checks import as_values, check_params
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
-from arjax.models.sampling import added_stats, canvas_of
+from arjax.models.sampling import added_stats, canvas_of, step_keys
 from arjax.networks.beside import Beside
 from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Sampler
 from arjax.stages import Stages, make_stages
@@ -34,13 +34,8 @@ LIMITS = "limits of the stage"
 
 
 class StageBatch(NamedTuple):
-    """A stage of a batch of examples.
-
-    Attributes:
-      model: of the stage; its conditional is limited to the values that earlier stages leave, where they leave less
-        than all.
-      params: its parameters.
-      batch: the part of each example, with the earlier ones in its context.
+    """A stage of a batch of examples: its model, limited to the values that earlier stages leave where they leave less
+    than all, the parameters, and the part of each example, with the earlier ones in its context.
     """
 
     model: Model
@@ -49,17 +44,34 @@ class StageBatch(NamedTuple):
 
 
 def _small(stages: str, *networks: str, **options: Any) -> ModelChoice:
-    """Small parts for the laws."""
     own: dict[str, dict[str, Any]] = {"made": {"hidden_sizes": (10,)}, "independent": {"width": 4, "num_blocks": 1}}
     named = {str(k): ModelChoice(network=name, network_options=own[name]) for k, name in enumerate(networks, 1)}
     parts = {SHARED: named["1"]} if len(networks) == 1 else named
     return ModelChoice("cascade", {"stages": stages, **options}, parts=parts)
 
 
+class StagedModel(Model):
+    """The part that models of `arjax.stages` share; subclasses have the fields `event` and `stages`, a call string."""
+
+    stages: str
+    draw_options: ClassVar[frozenset[str]] = frozenset({"given", "observed", "temperature", "top_k", "top_p", "min_p"})
+
+    @functools.cached_property
+    def cut(self) -> Stages:
+        return make_stages(self.stages, self.event)
+
+    def split_known(self, num: int, options: DrawOptions) -> tuple[tuple[jax.Array, ...], list[np.ndarray]]:
+        """The given values of a draw as parts, [num, ...] each, and the observed sites of these, bool[*grid] each."""
+        observed = as_sites(self.event, options.observed, "`observed`")
+        with jax.ensure_compile_time_eval():
+            masks = [np.asarray(mask[0], bool) for mask in self.cut.masks(jnp.asarray(observed)[None])]
+        return self.cut.split(canvas_of(self.event, num, options.given, observed)), masks
+
+
 @KINDS.register("cascade")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class CascadeModel(Model):
+class CascadeModel(StagedModel):
     """Stages from coarse to fine: p(x | c) = prod_k p(c_k | c_<k, c), with a part for each stage, or one for all.
 
     Exact where the parts are and the stages are a bijection of x (digits, sub-sampled scales, Haar); otherwise a bound,
@@ -88,7 +100,6 @@ class CascadeModel(Model):
     noise: float = dataclasses.field(metadata={"static": True})
     train_stages: int = dataclasses.field(metadata={"static": True})
 
-    draw_options: ClassVar[frozenset[str]] = frozenset({"given", "observed", "temperature", "top_k", "top_p", "min_p"})
     own_draw_options: ClassVar[frozenset[str]] = frozenset({"coarse"})
     EXAMPLES = {
         "digits": Example(
@@ -106,11 +117,8 @@ class CascadeModel(Model):
     def make(
         cls, blueprint: Blueprint, *, stages: str = "digits", noise: float = 0.0, train_stages: int = 0
     ) -> CascadeModel:
-        """The cascade of its parts.
-
-        `stages`: a call string, such as `digits(base=16)`, `subsampled(levels=2)`, `haar` or `averaged`. `noise`: on
-        coarser stages in training, 0 for none. `train_stages`: stages of each example that one part for all is trained
-        on in a step, 0 for all.
+        """The cascade of its parts; the options are the fields. `stages`: a call string, such as `digits(base=16)`,
+        `subsampled(levels=2)`, `haar` or `averaged`.
         """
         cut = make_stages(stages, blueprint.event)
         names = (SHARED,) if SHARED in blueprint.choice.parts else tuple(str(k) for k in range(1, len(cut.events) + 1))
@@ -130,19 +138,12 @@ class CascadeModel(Model):
         model.check_parts()
         return model
 
-    @functools.cached_property
-    def cut(self) -> Stages:
-        """The stages of the event."""
-        return make_stages(self.stages, self.event)
-
     @property
     def shared(self) -> bool:
-        """Whether one part models all stages."""
         return len(self.parts) == 1
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the parts."""
         return (SHARED,) if self.shared else tuple(str(k) for k in range(1, len(self.parts) + 1))
 
     def __repr__(self) -> str:
@@ -150,19 +151,12 @@ class CascadeModel(Model):
         return f"CascadeModel({self.stages}; {parts})"
 
     def in_words(self) -> str:
-        """The stages, and the parts in words."""
         return f"cascade of {self.stages}: {'; '.join(part.in_words() for part in self.parts)}"
 
     @property
     def kind(self) -> str:
         """That of the weakest part, and a bound at most where the stages are no bijection."""
-        kinds = [part.kind for part in self.parts] + ["exact" if self.cut.exact else "bound"]
-        return max(kinds, key=lambda kind: ("exact", "bound", "estimate").index(kind))
-
-    @property
-    def unbiased(self) -> bool:
-        """Where it is so of all parts."""
-        return all(part.unbiased for part in self.parts)
+        return weakest("exact" if self.cut.exact else "bound", *(part.kind for part in self.parts))
 
     @property
     def own_loss(self) -> str:
@@ -173,11 +167,6 @@ class CascadeModel(Model):
         return names.pop() if len(names) == 1 else "sum_of_losses"
 
     @property
-    def discrete_latents(self) -> bool:
-        """Whether a part has some."""
-        return any(part.discrete_latents for part in self.parts)
-
-    @property
     def context_spec(self) -> ContextSpec:
         """The context of all parts, without the stages that they read."""
         spec, first = self.parts[0].context_spec, self.cut.shared_context if self.shared else ContextSpec()
@@ -185,7 +174,6 @@ class CascadeModel(Model):
         return spec.only(name for name, _ in spec.parts if name not in own)
 
     def check_parts(self) -> None:
-        """Raises `UserError` unless the parts are models of the stages, and can be limited where that is needed."""
         if not 0 <= self.noise < 1:
             raise UserError(f"the noise of a cascade must be in [0, 1), not {self.noise!r}")
         num = len(self.cut.events)
@@ -195,9 +183,8 @@ class CascadeModel(Model):
             raise UserError("train_stages is for one part 'shared' of all stages: other parts learn one stage each")
         if not self.shared and len(self.parts) != num:
             raise UserError(f"a cascade of {self.stages} has {num} parts, not {len(self.parts)}")
-        for name, part, (event, spec) in zip(
-            self.names, self.parts, _wanted(self.cut, self.context_spec, self.shared), strict=True
-        ):
+        wanted = _wanted(self.cut, self.context_spec, self.shared)
+        for name, part, (event, spec) in zip(self.names, self.parts, wanted, strict=True):
             if part.event != event or part.context_spec != spec:
                 raise UserError(f"the part {name!r} of a cascade must be of {event.in_words}, given {spec!r}")
             if part.orders is not None:
@@ -207,23 +194,14 @@ class CascadeModel(Model):
 
     @property
     def named_parts(self) -> dict[str, Model]:
-        """The parts."""
         return dict(zip(self.names, self.parts, strict=True))
-
-    def init(self, key: jax.Array) -> Params:
-        """Fresh parameters of the parts by their names."""
-        return {name: part.init(jax.random.fold_in(key, i)) for i, (name, part) in enumerate(self.named_parts.items())}
 
     def _limited(self, k: int) -> bool:
         """Whether the values of a stage are limited; of one part for all, whether those of any stage are."""
         return any(map(self.cut.limited, range(len(self.cut.events)))) if self.shared else self.cut.limited(k)
 
     def model_of(self, k: int) -> Model:
-        """The model of stage k, counted from 0, limited where it has to be.
-
-        Raises:
-          UserError: its values are limited, and it has no table of their probabilities.
-        """
+        """The model of stage k, counted from 0, limited where it has to be; raises `UserError` where it cannot be."""
         part = self.parts[0 if self.shared else k]
         if not self._limited(k):
             return part
@@ -255,31 +233,22 @@ class CascadeModel(Model):
                 context[name] = noisy(key, spec, context[name], self.noise)
         if self._limited(k):
             event = self.cut.events[k]
-            found = self.cut.limits(k, before, num)
             zeros = jnp.zeros((num, *event.shape))
-            low, high = (zeros, zeros + event.num_levels - 1) if found is None else found
-            axis = 1 + len(event.grid_shape)
-            context[LIMITS] = jnp.stack([low, high], axis).astype(jnp.float32)
+            found = self.cut.limits(k, before, num) or (zeros, zeros + event.num_levels - 1)
+            context[LIMITS] = jnp.stack(found, 1 + len(event.grid_shape)).astype(jnp.float32)
         return context
 
     def stage_batches(
         self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False
     ) -> Iterator[StageBatch]:
-        """Each stage of a batch of examples, from coarse to fine."""
-        x = as_values(self.event, batch.x)
-        context = as_context(self.context_spec, batch.context, len(x)) or {}
-        mask = as_mask(self.event, batch.mask, len(x))
-        parts = self.cut.split(x)
-        masks = [None] * len(parts) if mask is None else self.cut.masks(mask)
-        noises = train and self.noise > 0
+        checked = self.checked_batch(batch.x, batch.context, batch.mask)
+        parts = self.cut.split(checked.x)
+        masks = [None] * len(parts) if checked.mask is None else self.cut.masks(checked.mask)
+        noise_key = key_needed(key, "the noise on coarser stages is drawn") if train and self.noise else None
         for k, part in enumerate(parts):
-            of_noise = None
-            if noises:
-                of_noise = jax.random.fold_in(key_needed(key, "the noise on coarser stages is drawn"), len(parts) + k)
-            read = {**context, **self.stage_context(k, parts[:k], len(x), of_noise)}
-            yield StageBatch(
-                self.model_of(k), self.params_of(k, params), batch.replace(x=part, context=read, mask=masks[k])
-            )
+            read = self.stage_context(k, parts[:k], len(batch), folded(noise_key, len(parts) + k))
+            part_batch = batch.replace(x=part, context={**checked.context, **read}, mask=masks[k])
+            yield StageBatch(self.model_of(k), self.params_of(k, params), part_batch)
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
         """The sum of the scores of the stages, float32[B] nats; the terms `stage_1`, ... are theirs, as costs."""
@@ -288,9 +257,7 @@ class CascadeModel(Model):
         if train and self.train_stages:
             return self._score_of_some(staged, key_needed(key, "the stages of a step are drawn"))
         terms = {
-            f"stage_{k + 1}": -model.score(
-                own, part, key=None if key is None else jax.random.fold_in(key, k), train=train
-            ).log_prob
+            f"stage_{k + 1}": -model.score(own, part, key=folded(key, k), train=train).log_prob
             for k, (model, own, part) in enumerate(staged)
         }
         return Score(-sum(terms.values(), jnp.zeros(len(batch))), self.kind, terms)
@@ -302,8 +269,7 @@ class CascadeModel(Model):
         check_params(self.param_shapes, params)
         loss_B = jnp.zeros(len(batch))
         for k, (model, own, part) in enumerate(self.stage_batches(params, batch, key=key, train=True)):
-            of_part = None if key is None else jax.random.fold_in(key, k)
-            loss_B -= model.train_score(own, part, key=of_part).log_prob
+            loss_B -= model.train_score(own, part, key=folded(key, k)).log_prob
         return Score(-loss_B, "none", {self.own_loss: loss_B})
 
     def _score_of_some(self, staged: Sequence[StageBatch], key: jax.Array) -> Score:
@@ -313,17 +279,14 @@ class CascadeModel(Model):
         stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *(each.batch for each in staged))
         keys = jax.random.split(of_draw, len(first))
         chosen_Bn = jax.vmap(lambda each: jax.random.permutation(each, num))(keys)
-        total = jnp.zeros(len(first))
+        total, take = jnp.zeros(len(first)), jax.vmap(lambda k, values: values[k], (0, 1))
         for i in range(self.train_stages):
-            batch = jax.tree.map(
-                lambda part, i=i: jax.vmap(lambda k, values: values[k], (0, 1))(chosen_Bn[:, i], part), stacked
-            )
+            batch = jax.tree.map(functools.partial(take, chosen_Bn[:, i]), stacked)
             total += model.train_score(own, batch, key=jax.random.fold_in(key, i)).log_prob
         total = total * num / self.train_stages
         return Score(total, "none", {self.own_loss: -total}) if self.own_loss else Score(total, self.kind)
 
     def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
-        """As every part: the sampler, the temperature and the truncation are theirs."""
         self.refuse(options)
         if sampler.has_arrays:
             raise UserError("a cascade draws with one sampler for all stages: take one without a draft of its own")
@@ -336,13 +299,9 @@ class CascadeModel(Model):
     ) -> Draw:
         """Stage by stage, each given those before it; the calls and steps of all are counted.
 
-        Args:
-          params: the parameters of the parts.
-          keys: of the examples, [B].
-          sampler: of every part.
-          options: `observed` sites must be those of whole stages, from the first on, and of some sites of the next one:
-            what is drawn comes behind all that is observed, so the draw is exact.
-          coarse: values of the first stages, in place of drawn ones, [B, ...] each: a picture to be refined.
+        `observed` sites must be those of whole stages, from the first on, and of some sites of the next one: what is
+        drawn comes behind all that is observed, so the draw is exact. `coarse` are values of the first stages, in place
+        of drawn ones, [B, ...] each: a picture to be refined.
         """
         num, cut = len(keys), self.cut
         known = self._known(num, options, coarse)
@@ -355,19 +314,18 @@ class CascadeModel(Model):
                 continue
             context = {**(options.context or {}), **self.stage_context(k, parts, num)}
             own = dataclasses.replace(options, context=context or None, given=given, observed=observed)
-            drawn = self.model_of(k).draw(self.params_of(k, params), _keys_of(keys, k), own, sampler=sampler)
+            drawn = self.model_of(k).draw(self.params_of(k, params), step_keys(keys, k), own, sampler=sampler)
             parts.append(drawn.x)
-            stats = _added(stats, drawn.stats) if stats else drawn.stats
+            added = added_stats(stats, drawn.stats)
+            stats = {name: added[name] for name in added if not stats or name in stats}  # those of all stages
         none = jnp.zeros(num, jnp.int32)
         return Draw(cut.join(parts), stats or {"network_calls": none, "steps": none})
 
     def _known(self, num: int, options: DrawOptions, coarse: Sequence[Any]) -> list[tuple[Any, Any]]:
-        """Of each stage its values, and the sites where these are known: all (True), some (bool[*grid]) or none (None).
-
-        Raises:
-          UserError: values of other shapes, or sites that are observed behind others that are not.
+        """Of each stage its values, and the sites where these are known: all (True), some (bool[*grid]) or none (None);
+        raises `UserError` for values of other shapes, and for sites that are observed behind others that are not.
         """
-        cut, events = self.cut, self.cut.events
+        events = self.cut.events
         if len(coarse) >= len(events):
             raise UserError(f"coarse holds at most {len(events) - 1} stages, the first ones, not {len(coarse)}")
         if options.observed is None and options.given is None:
@@ -377,10 +335,7 @@ class CascadeModel(Model):
             raise UserError("the known values of a draw are coarse stages or observed sites, not both")
         if options.given is None or options.observed is None:
             raise UserError("`given` values and the mask of `observed` sites go together: pass both or neither")
-        observed = as_sites(self.event, options.observed, "`observed`")
-        with jax.ensure_compile_time_eval():
-            masks = [np.asarray(mask[0], bool) for mask in cut.masks(jnp.asarray(observed)[None])]
-        parts = cut.split(canvas_of(self.event, num, options.given, observed))
+        parts, masks = self.split_known(num, options)
         open_since = next((k for k, mask in enumerate(masks) if not mask.all()), len(masks))
         late = next((k for k, mask in enumerate(masks) if k > open_since and mask.any()), None)
         if late is not None:
@@ -390,17 +345,6 @@ class CascadeModel(Model):
             )
         how = [True if mask.all() else mask if mask.any() else None for mask in masks]
         return [(None if each is None else part, each) for part, each in zip(parts, how, strict=True)]
-
-
-def _added(stats: Mapping[str, jax.Array], more: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-    """The sums of the statistics that both draws have."""
-    return {name: value for name, value in added_stats(stats, more).items() if name in stats}
-
-
-@jax.jit
-def _keys_of(keys: jax.Array, number: int | jax.Array) -> jax.Array:
-    """Other keys of the same examples, [B]."""
-    return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
 
 
 def _wanted(cut: Stages, context: ContextSpec, shared: bool) -> list[tuple[EventSpec, ContextSpec]]:
@@ -418,10 +362,8 @@ def _wanted(cut: Stages, context: ContextSpec, shared: bool) -> list[tuple[Event
 
 
 def limited_model(part: Model) -> AutoregressiveModel:
-    """The model with values that are limited by the part `LIMITS` of its context, [B, *grid, 2, *value].
-
-    Raises:
-      UserError: it is not of the kind autoregressive, or its conditional has no table of probabilities.
+    """The model with values that are limited by the part `LIMITS` of its context, [B, *grid, 2, *value]; raises
+    `UserError` unless it is of the kind autoregressive, and its conditional has a table of probabilities.
     """
     if not isinstance(part, AutoregressiveModel):
         raise UserError(

@@ -13,12 +13,10 @@ equation 5). A chain is an autoregressive model over the noisy versions of an ex
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, NamedTuple
 
-import flax.errors
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,12 +28,12 @@ from arjax.core.output import say_once
 from arjax.core.pictures import ChainGraph, Paths, Picture, is_visible
 from arjax.core.programs import call_if_it_fits, one_program
 from arjax.core.spec import ContextSpec
-from arjax.models.base import Model, Params, SampledBound
+from arjax.models.base import Model, Params, SampledBound, apply_network, init_network, key_needed, repeated
 from arjax.models.checks import as_context, as_values, check_key, check_params, takes_params
 from arjax.models.noise_schedules import stratified_steps, visited_steps
-from arjax.networks.base import apply
+from arjax.models.sampling import step_keys
 from arjax.networks.denoisers import BlockTransformer, Denoiser
-from arjax.samplers import Draw, DrawOptions, Sampler, example_keys
+from arjax.samplers import Draw, DrawOptions, example_keys
 
 
 class StepTerms(NamedTuple):
@@ -53,15 +51,12 @@ class StepTerms(NamedTuple):
 
 #: Of a field of a model that is no array.
 STATIC = {"static": True}
+#: Sizes of a network for the laws.
+SMALL = {"width": 8, "num_layers": 1, "num_heads": 2}
 #: The path of a draw in its statistics, [B, frames, *grid, *value].
 PATH = "path"
 #: Examples whose paths are drawn as a picture, and frames of each at most.
 DRAWN_EXAMPLES, DRAWN_FRAMES = 6, 10
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _init(denoiser: Denoiser | BlockTransformer, key: jax.Array, x_t: jax.Array, context: Any) -> Params:
-    return denoiser.init(key, x_t, jnp.zeros(len(x_t)), context).get("params", {})  # it may have nothing to learn
 
 
 class Chain(Model):
@@ -99,16 +94,13 @@ class Chain(Model):
 
     def check_fields(self) -> None:
         """Raises `UserError` for numbers of steps that cannot be."""
-        least = {"num_steps": 1, "train_steps": 1, "score_steps": 0}
-        for name, value in least.items():
-            if not is_integer(getattr(self, name)) or getattr(self, name) < value:
-                raise UserError(
-                    f"{name} of a chain must be a whole number, at least {value}, not {getattr(self, name)!r}"
-                )
+        for name, least in (("num_steps", 1), ("train_steps", 1), ("score_steps", 0)):
+            value = getattr(self, name)
+            if not is_integer(value) or value < least:
+                raise UserError(f"{name} of a chain must be a whole number, at least {least}, not {value!r}")
         self.visited(self.sample_steps)
 
     def visited(self, steps: int | tuple[int, ...]) -> tuple[int, ...]:
-        """The steps that a draw visits; `UserError` where it cannot visit these."""
         return visited_steps(steps, self.num_steps, self.num_steps if self.ENDS_ANYWHERE else 1)
 
     def __repr__(self) -> str:
@@ -117,23 +109,22 @@ class Chain(Model):
 
     @property
     def context_spec(self) -> ContextSpec:
-        """The context that the chain is conditioned on."""
         return self.denoiser.context_spec
 
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters, {"denoiser": ..., and those of other parts}; `UserError` unless `key` is a random key."""
         self.check_init(key)
         batch = self.dummy_batch(1)
-        x_t = batch.x.astype(self.denoiser.event.dtype)
-        return {"denoiser": _init(self.denoiser, key, x_t, dict(batch.context) or None)}
+        return {"denoiser": init_network(self.denoiser, key, *self.arguments(batch), dict(batch.context) or None)}
+
+    def arguments(self, batch: Batch) -> tuple[Any, ...]:
+        """What the denoiser reads of a batch beside its context."""
+        return batch.x.astype(self.denoiser.event.dtype), jnp.zeros(len(batch))
 
     def denoise(self, params: Params, x_t: jax.Array, t_B: jax.Array, context: Any, key: Any = None) -> jax.Array:
         """Features [B, *grid, F] of noisy examples at the steps t int[B]; a `key` switches dropout on."""
         time_B = t_B.astype(jnp.float32) / self.num_steps
-        try:
-            return apply(self.denoiser, params["denoiser"], key, x_t, time_B, context, train=key is not None)
-        except flax.errors.InvalidRngError as error:
-            raise UserError("this denoiser has dropout: train=True needs a random `key`") from error
+        return apply_network(self.denoiser, params["denoiser"], key, x_t, time_B, context, train=key is not None)
 
     def prior_log_prob(self, params: Params, x: jax.Array) -> jax.Array:
         """-KL(q(x_T | x_0) || p(x_T)), float32[B]."""
@@ -157,9 +148,7 @@ class Chain(Model):
         """The checked values, context and weights of a batch."""
         check_params(self.param_shapes, params)
         weights = self.weights(batch)
-        if key is None:
-            raise UserError("the bound of a chain is an expectation over noise: give a random `key`")
-        check_key(key)
+        check_key(key_needed(key, "the bound of a chain is an expectation over noise"))
         return as_values(self.event, batch.x), as_context(self.context_spec, batch.context, len(batch.x)), weights
 
     def estimate(self, params: Params, batch: Batch, *, key: Any, num: int, train: bool) -> tuple[Score, jax.Array]:
@@ -171,24 +160,18 @@ class Chain(Model):
         size = num * len(x)
         t_N = stratified_steps(step_key, len(x) * math.prod(self.times_shape), num, self.num_steps)
         t_N = t_N.reshape(size, *self.times_shape)
-
-        def repeated(leaf: jax.Array) -> jax.Array:  # [B, ...] -> [num * B, ...]
-            return leaf if num == 1 else jnp.tile(leaf, (num, *[1] * (leaf.ndim - 1)))
-
-        more = jax.tree.map(repeated, context), dropout if train else None
         keys_B = example_keys(noise_key, len(x))
         keys_N = jax.vmap(lambda k: step_keys(keys_B, k))(jnp.arange(num)).reshape(size)
-        terms = self.step_terms(params, repeated(x), t_N, keys_N, *more)
+        many, of_many = repeated((x, context), num)
+        terms = self.step_terms(params, many, t_N, keys_N, of_many, dropout if train else None)
         log_prob, t = (leaf.reshape(num, len(x), -1) for leaf in (self.num_steps * terms.log_prob, t_N))
-        return self._score(params, x, weights * log_prob, t), terms.error.reshape(num, -1).mean(0)
+        log_prob = weights * log_prob
+        later, first = (jnp.where(at, log_prob, 0.0).mean(0).sum(-1) for at in (t > 1, t == 1))
+        return self._of_terms(params, x, later, first), terms.error.reshape(num, -1).mean(0)
 
-    def _score(self, params: Params, x: jax.Array, log_prob_KBP: jax.Array, t_KBP: jax.Array) -> Score:
-        """The score whose steps have, on average over K, these terms; P parts of an example are added."""
-        later, first = (jnp.where(at, log_prob_KBP, 0.0).mean(0).sum(-1) for at in (t_KBP > 1, t_KBP == 1))
-        return self._of_terms(self.prior_log_prob(params, x), later, first)
-
-    def _of_terms(self, prior: jax.Array, diffusion: jax.Array, reconstruction: jax.Array) -> Score:
-        """The score of these log-probabilities, float32[B]."""
+    def _of_terms(self, params: Params, x: jax.Array, diffusion: jax.Array, reconstruction: jax.Array) -> Score:
+        """The score of these log-probabilities, float32[B], and the prior."""
+        prior = self.prior_log_prob(params, x)
         terms = {"prior": -prior, "diffusion": -diffusion, "reconstruction": -reconstruction}
         return Score(prior + diffusion + reconstruction, self.kind, terms)
 
@@ -197,17 +180,14 @@ class Chain(Model):
         """The bound with the whole sum over t, and one draw of x_t for each: T network calls, in a scan."""
         x, context, weights = self._arguments(params, batch, key)
         later, first = _summed(self, params, x, context, weights, example_keys(key, len(x)))
-        return self._of_terms(self.prior_log_prob(params, x), later, first)
+        return self._of_terms(params, x, later, first)
 
     @takes_params
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
         """The bound on log p(x | c) in nats, with its terms `prior`, `diffusion` and `reconstruction`.
 
         `train=True`: an unbiased estimate from `train_steps` random steps per example; else from `score_steps`, or the
-        whole sum over t where these are 0 or not fewer than T.
-
-        Raises:
-          UserError: no `key`, a mask, or arguments that do not fit the model.
+        whole sum over t where these are 0 or not fewer than T. Raises `UserError` without a `key`, and for a mask.
         """
         num = self.train_steps if train else self.score_steps
         if not num or (not train and num >= self.num_steps):
@@ -220,26 +200,11 @@ class Chain(Model):
         """
         raise NotImplementedError
 
-    def draw_examples(
-        self,
-        params: Params,
-        keys: jax.Array,
-        sampler: Sampler,
-        options: DrawOptions,
-        *,
-        steps: int | tuple[int, ...] | None = None,
-        frames: int = 0,
-        **own: Any,
-    ) -> Draw:
-        """From x_T down a subset of the steps.
-
-        Args:
-          params, keys, sampler, options: checked; the temperature is that of p(x_0 | x_t) in each step of a discrete
-            chain, and 1 in Gaussian chains.
-          steps: their number, or the steps themselves, up to T (in each block, where there are blocks); None for
-            `sample_steps`.
-          frames: of the path in the statistics, see `draw_path`; 0 for none.
-          **own: `eta` of Gaussian chains.
+    def draw_examples(self, params, keys, sampler, options, *, steps=None, frames: int = 0, **own: Any) -> Draw:
+        """From x_T down a subset of the steps: `steps` is their number, or the steps themselves, up to T (in each
+        block, where there are blocks), or None for `sample_steps`. The temperature is that of p(x_0 | x_t) in each step
+        of a discrete chain, and 1 in Gaussian chains, which have `eta`. `frames` are those of the path in the
+        statistics, see `draw_path`; 0 for none.
         """
         program, last = self.drawing(options, **own)
         visited = self.visited(self.sample_steps if steps is None else steps)
@@ -262,7 +227,7 @@ class Chain(Model):
         if samples > steps:
             say_once(f"config.evaluate.samples={samples} is more than the steps of the chain: all {steps} are taken")
         model = dataclasses.replace(self, score_steps=0 if steps == self.num_steps else steps)
-        return SampledBound("chain_bound", model, _score_log_prob, (), {"chain_bound_steps": steps})
+        return SampledBound("chain_bound", model, Model.log_prob_of, (), {"chain_bound_steps": steps})
 
     def pictures(self, params: Params, batch: Batch, key: jax.Array) -> Iterator[tuple[str, Picture]]:
         """`chain`, the dependency graph, and `reverse_process`, examples on their way from noise to data, under the
@@ -277,10 +242,6 @@ class Chain(Model):
         num_rounds = len(self.visited(self.sample_steps)) * math.prod(self.times_shape)
         labels = tuple(f"{n}/{num_rounds}" for n in frame_places(DRAWN_FRAMES, num_rounds))
         yield "reverse_process", Paths(np.asarray(frames), labels)
-
-
-def _score_log_prob(model: Chain, params: Params, batch: Batch, key: jax.Array) -> jax.Array:
-    return model.score(params, batch, key=key).log_prob
 
 
 @one_program()
@@ -300,11 +261,6 @@ def _summed(
     return jax.lax.scan(add, (zeros, zeros), jnp.arange(model.num_steps, 0, -1))[0]
 
 
-def step_keys(keys_B: jax.Array, t: jax.Array) -> jax.Array:
-    """The keys of a step of B examples, fold_in(keys[b], t)."""
-    return jax.vmap(jax.random.fold_in, (0, None))(keys_B, t)
-
-
 def check_features(denoiser: Any, num_features: int) -> None:
     """Raises `UserError` unless a denoiser computes as many features of a site as its chain reads."""
     if denoiser.num_features != num_features:
@@ -314,18 +270,8 @@ def check_features(denoiser: Any, num_features: int) -> None:
 def draw_path(model: Any, params: Params, keys: jax.Array, num_frames: int, **options: Any) -> jax.Array:
     """Examples on their way from noise to data, [B, frames, *grid, *value]; the last frame is that of `draw`.
 
-    Frames lie at equal distances on the way, as far as there are so many steps. They are in the units of the data, and
-    V marks a masked site.
-
-    Args:
-      model: a chain.
-      params: its parameters.
-      keys: [B], those of `draw`.
-      num_frames: at least 2, the first of them x_T.
-      **options: those of `draw`.
-
-    Raises:
-      UserError: fewer frames, or what `draw` refuses.
+    Frames lie at equal distances on the way from x_T, as far as there are so many steps: at least 2. They are in the
+    units of the data, and V marks a masked site. All else is as for `draw` of a chain.
     """
     if not is_integer(num_frames) or num_frames < 2:
         raise UserError(f"a path has at least 2 frames, noise and data, not {num_frames!r}")

@@ -28,10 +28,8 @@ from arjax.networks import Network
 def as_values(event: EventSpec, values: Any, name: str = "x", counts: np.ndarray | None = None) -> jax.Array:
     """`values` [B, *event.shape] in the type of the event; they are called `name` in messages.
 
-    With `counts`, bool[*grid], values of other sites may be anything: they come out as 0.
-
-    Raises:
-      UserError: another shape, no real numbers, fractions for discrete data, or values that the event cannot have.
+    With `counts`, bool[*grid], values of other sites may be anything: they come out as 0. Raises `UserError` for
+    another shape, no real numbers, fractions for discrete data, or values that the event cannot have.
     """
     values = as_array(values, name)
     if values.shape[1:] != event.shape or not values.ndim or not len(values):
@@ -64,10 +62,8 @@ def as_context(spec: ContextSpec, context: Any, num: int, *, one_for_all: bool =
     """The parts of the context of `num` examples in the types of the spec, [num, ...] each, or None where it has none.
 
     A context of one part may be given as its array alone. `one_for_all` also allows the context of a single example,
-    which then counts for all.
-
-    Raises:
-      UserError: a context that is missing or not wanted, another shape, or integers that are no class or token.
+    which then counts for all. Raises `UserError` for a context that is missing or not wanted, another shape, or
+    integers that are no class or token.
     """
     given = as_parts(spec, context)
     parts = {}
@@ -144,11 +140,8 @@ def _check_mapping(params: Any) -> None:
 def check_params(expected: Any, params: Any) -> None:
     """Raises `UserError` unless the parameters are those of the model: names, shapes and types, not values.
 
-    Flax reads the parameters it needs by name, and would pass over those of another model beside them.
-
-    Args:
-      expected: `model.param_shapes`.
-      params: the parameters to be checked.
+    Flax reads the parameters it needs by name, and would pass over those of another model beside them. `expected` are
+    `model.param_shapes`.
     """
     _check_mapping(params)
     misfit = _misfit(expected, params, "")

@@ -32,24 +32,66 @@ import numpy as np
 from arjax.conditionals import CONDITIONALS, Conditional, make_conditional
 from arjax.conditionals.base import CONDITIONAL, bound
 from arjax.core.errors import UserError
-from arjax.core.registry import did_you_mean
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.models.chains import STATIC, Chain, Params, StepTerms, check_features, frames_of, step_keys
-from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
-from arjax.models.noise_schedules import DISCRETE, check_schedule, kept
+from arjax.models.chains import SMALL, STATIC, Chain, Params, StepTerms, check_features, frames_of
+from arjax.models.kinds import KINDS, Blueprint, Example
+from arjax.models.noise_schedules import DISCRETE, check_known, kept
+from arjax.models.sampling import step_keys
 from arjax.networks.denoisers import DENOISERS, Denoiser, make_denoiser
 from arjax.networks.denoisers.any_order import AnyOrderDenoiser
 from arjax.samplers.schedules import uniform
 
 PROCESSES = ("uniform", "absorbing", "rounds")
-#: Few steps, for the laws.
-_SIZES = {"width": 8, "num_layers": 1, "num_heads": 2}
+_small = functools.partial(Example.of, "discrete_chain", network="transformer", sizes=SMALL, num_steps=3)
+
+
+class DiscreteValuesChain(Chain):
+    """The part that chains of discrete values share; subclasses have the field `conditional`, the family of x_0 given
+    the features. V stands for a masked value.
+    """
+
+    ENDS_ANYWHERE: ClassVar[bool] = True
+    conditional: Conditional
+
+    def check_fields(self) -> None:
+        super().check_fields()
+        if self.conditional.joint:
+            raise UserError("the sites that a chain reveals are independent: its conditional cannot be a joint one")
+
+    def check_parts(self) -> None:
+        self.conditional.check_fits(self.event)
+        check_features(self.denoiser, self.conditional.num_params)
+
+    @property
+    def event(self) -> EventSpec:
+        return self.denoiser.event
+
+    def init(self, key: jax.Array) -> Params:
+        """As `Chain.init`; the parameters of a conditional that has any are "conditional"."""
+        params, of_conditional = super().init(key), self.conditional.init(jax.random.fold_in(key, 1))
+        return params if of_conditional is None else params | {CONDITIONAL: of_conditional}
+
+    def head(self, params: Params, dropout: Any = None) -> Conditional:
+        """The conditional with its own parameters; a key switches its dropout on."""
+        return bound(self.conditional, params, dropout is not None, dropout)
+
+    def prior_log_prob(self, params, x):
+        """0: after T steps all sites are masked, or uniform."""
+        return jnp.zeros(len(x))
+
+    def on_values(self, marks: jax.Array) -> jax.Array:
+        """Marks of sites, [B, ...], as marks that fit the values: [B, *grid, 1, ...]."""
+        return marks.reshape(-1, *self.event.grid_shape, *[1] * len(self.event.value_shape))
+
+    def masked(self, x_t: jax.Array) -> jax.Array:
+        """Whether each site is masked, bool[B, D]."""
+        return (x_t == self.event.num_levels).reshape(len(x_t), self.event.num_sites, -1).any(-1)
 
 
 @KINDS.register("discrete_chain")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class DiscreteChain(Chain):
+class DiscreteChain(DiscreteValuesChain):
     """Discrete diffusion: values are masked or replaced in many steps, and learned conditionals restore them. A bound.
 
     `absorbing` is known as MDLM and MD4, and with one site in each step it is the order-agnostic model.
@@ -72,19 +114,11 @@ class DiscreteChain(Chain):
     score_steps: int = dataclasses.field(metadata=STATIC)
     sample_steps: int = dataclasses.field(metadata=STATIC)
 
-    ENDS_ANYWHERE: ClassVar[bool] = True
     NETWORKS: ClassVar[Any] = DENOISERS
     CALLS = {"conditional": CONDITIONALS}
     EXAMPLES = {
-        "absorbing": Example(
-            ModelChoice("discrete_chain", {"num_steps": 3}, "transformer", _SIZES),
-            EventSpec((2, 2)),
-            ContextSpec("label", 3),
-        ),
-        "uniform": Example(
-            ModelChoice("discrete_chain", {"num_steps": 3, "process": "uniform"}, "transformer", _SIZES),
-            EventSpec((3,), (), "tokens", 3),
-        ),
+        "absorbing": _small(EventSpec((2, 2)), context=ContextSpec("label", 3)),
+        "uniform": _small(EventSpec((3,), (), "tokens", 3), process="uniform"),
     }
 
     @classmethod
@@ -109,13 +143,10 @@ class DiscreteChain(Chain):
 
     def __post_init__(self):
         self.check_fields()
-        check_schedule(self.schedule, DISCRETE)
-        if self.process not in PROCESSES:
-            raise UserError(f"unknown process {self.process!r}{did_you_mean(self.process, PROCESSES)}")
+        check_known("noise schedule", self.schedule, DISCRETE)
+        check_known("process", self.process, PROCESSES)
         if not self.event.is_discrete:
             raise UserError(f"a discrete chain needs binary data, levels or tokens, not {self.event.kind}")
-        if self.conditional.joint:
-            raise UserError("the sites that a chain reveals are independent: its conditional cannot be a joint one")
         if self.process == "uniform" and not self.conditional.has_table:
             raise UserError("the process 'uniform' needs a list of the probabilities of each value: take categorical")
         if self.process == "uniform" and isinstance(self.denoiser, AnyOrderDenoiser):
@@ -125,31 +156,12 @@ class DiscreteChain(Chain):
         if self.process == "rounds" and self.num_steps > self.event.num_sites:
             raise UserError(f"{self.event.num_sites} sites are revealed in as many rounds at most: lower num_steps")
 
-    def check_parts(self) -> None:
-        """The conditional is one of the event, and reads the features of the denoiser."""
-        self.conditional.check_fits(self.event)
-        check_features(self.denoiser, self.conditional.num_params)
-
-    @property
-    def event(self) -> EventSpec:
-        """Shape and kind of one example."""
-        return self.denoiser.event
-
-    def init(self, key: jax.Array) -> Params:
-        """As `Chain.init`; the parameters of a conditional that has any are "conditional"."""
-        of_conditional = self.conditional.init(jax.random.fold_in(key, 1))
-        return super().init(key) | ({} if of_conditional is None else {CONDITIONAL: of_conditional})
-
     @property
     def kept(self) -> np.ndarray:
         """a_0, ..., a_T: the part of the scalars, or sites, that still have their values, float64[T + 1]."""
         if self.process == "rounds":
             return 1 - masked_counts(self.event.num_sites, self.num_steps) / self.event.num_sites
         return kept(self.schedule, self.num_steps)
-
-    def prior_log_prob(self, params, x):
-        """0: after T steps all sites are masked, or uniform."""
-        return jnp.zeros(len(x))
 
     def noisy(self, x: jax.Array, t_B: jax.Array, keys_B: jax.Array) -> jax.Array:
         """x_t of examples x[B, *grid, *value] at the steps t int[B]; masked sites hold V."""
@@ -163,29 +175,14 @@ class DiscreteChain(Chain):
             masked_BD = jax.vmap(lowest, (0, None, 0))(keys_B, jnp.ones(event.num_sites, bool), count_B)
         return jnp.where(self.on_values(masked_BD), event.num_levels, x)
 
-    def on_values(self, marks: jax.Array) -> jax.Array:
-        """Marks of sites, [B, ...], as marks that fit the values: [B, *grid, 1, ...]."""
-        return marks.reshape(-1, *self.event.grid_shape, *[1] * len(self.event.value_shape))
-
-    def masked(self, x_t: jax.Array) -> jax.Array:
-        """Whether each site is masked, bool[B, D]."""
-        return (x_t == self.event.num_levels).reshape(len(x_t), self.event.num_sites, -1).any(-1)
-
     def log_prob_at(
         self, params: Params, x: jax.Array, x_t: jax.Array, t_B: jax.Array, context: Any, dropout: Any = None
     ) -> jax.Array:
-        """-KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) of each example at x_t, float32[B]; log p(x_0 | x_1) at t = 1.
-
-        Args:
-          params: the parameters.
-          x: x_0, [B, *grid, *value].
-          x_t: the noisy values, with V for masked sites.
-          t_B: int[B] of 1, ..., T.
-          context: the parts of the context, or None.
-          dropout: a key that switches dropout on.
+        """-KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) of each example x_0 at x_t, which holds V for masked sites,
+        float32[B]; log p(x_0 | x_1) at t = 1. `dropout`: a key that switches dropout on.
         """
         features = self.denoise(params, x_t, t_B, context, dropout)
-        head = bound(self.conditional, params, dropout is not None, dropout)
+        head = self.head(params, dropout)
         kept_T = jnp.asarray(self.kept, jnp.float32)
         kept_t, kept_s = kept_T[t_B], kept_T[t_B - 1]
         if self.process != "uniform":
@@ -267,7 +264,7 @@ def draw_discrete(
     model: Any, params: Any, keys_B, context, visited: tuple[int, ...], places: tuple[int, ...], temperature
 ) -> tuple[jax.Array, jax.Array | None]:
     """x_0, [B, *grid, *value], and the frames of its path at these places."""
-    event, head, num = model.event, bound(model.conditional, params), len(keys_B)
+    event, head, num = model.event, model.head(params), len(keys_B)
     first_keys = step_keys(keys_B, jnp.int32(model.num_steps))
     if model.process == "uniform":
         x_T = jax.vmap(lambda key: jax.random.randint(key, event.shape, 0, event.num_levels))(first_keys)

@@ -21,19 +21,19 @@ from arjax.conditionals import CONDITIONALS, TransformedNormal
 from arjax.conditionals.transformed_normal import log_normal
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
 from arjax.core.output import say_once
 from arjax.core.registry import did_you_mean
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.factorization import PARTITIONS
 from arjax.models.abilities import require
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.models.base import Model, Params, key_needed
+from arjax.models.base import Model, Params, folded, key_needed
 from arjax.models.checks import as_context, as_values, check_params
-from arjax.models.inverse import inverting_sampler, values_of
 from arjax.models.kinds import FIELD_TYPES, KINDS, Blueprint, Example, ModelChoice, make_model
+from arjax.models.sampling import step_keys
 from arjax.networks import NETWORKS
-from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Sampler
+from arjax.networks.beside import Beside
+from arjax.samplers import PLAIN_DRAW, SAMPLERS, Cached, Draw, DrawOptions, FixedPoint, Naive, Sampler, make_sampler
 
 #: The name of the base distribution among the parameters, beside "0", "1", ... of the blocks.
 BASE = "base"
@@ -44,6 +44,8 @@ TURNS = ("raster", "reversed")
 SCALINGS = ("plain", "logit")
 #: The part of the range at each end that the logit leaves out.
 MARGIN = 0.05
+#: The part of the context of a block that holds its noise, where a sampler inverts it.
+NOISE = "noise of the flow"
 
 
 @FIELD_TYPES.register("dequantisation")
@@ -72,7 +74,6 @@ class Dequantisation:
 
     @property
     def real_event(self) -> EventSpec:
-        """The event of the real values."""
         return EventSpec(self.event.grid_shape, self.event.value_shape, "real")
 
     def to_real(self, key: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -97,8 +98,7 @@ class Dequantisation:
         return jnp.clip(levels, 0, self.event.num_levels - 1).astype(jnp.int32)
 
 
-def _small() -> ModelChoice:
-    return ModelChoice("flow", {"num_blocks": 2}, "made", {"hidden_sizes": (12,)})
+_small = functools.partial(Example.of, "flow", network="made", sizes={"hidden_sizes": (12,)}, num_blocks=2)
 
 
 @KINDS.register("flow")
@@ -127,8 +127,8 @@ class FlowModel(Model):
     NETWORKS: ClassVar[Any] = NETWORKS
     CALLS = {"partition": PARTITIONS, "conditional": CONDITIONALS}
     EXAMPLES = {
-        "real": Example(_small(), EventSpec((3,), (), "real"), ContextSpec("label", 3)),
-        "binary": Example(_small(), EventSpec((2, 2))),
+        "real": _small(EventSpec((3,), (), "real"), context=ContextSpec("label", 3)),
+        "binary": _small(EventSpec((2, 2))),
     }
 
     @classmethod
@@ -149,7 +149,13 @@ class FlowModel(Model):
         transformation, `gaussian` or `spline` with options. `scaling`: of levels, see `Dequantisation`.
         """
         blueprint.only(BASE)
-        _check_options(num_blocks, orderings)
+        if not isinstance(orderings, tuple | list) or not orderings or not all(isinstance(o, str) for o in orderings):
+            raise UserError(f"orderings of a flow are the call strings of at least one ordering, not {orderings!r}")
+        if num_blocks < 1:
+            raise UserError(f"num_blocks of a flow must be a whole number, at least 1, not {num_blocks!r}")
+        if len(orderings) > num_blocks and tuple(orderings) != TURNS:
+            many = f"a flow of {num_blocks} blocks takes the first {num_blocks} of its {len(orderings)} orderings alone"
+            say_once(many)
         event, base = blueprint.event, None
         if event.kind == "real" and scaling != "plain":
             raise UserError(f"the scaling of a flow is that of levels, and real data have none: leave out {scaling!r}")
@@ -170,7 +176,24 @@ class FlowModel(Model):
 
     def __post_init__(self):
         if all(isinstance(block, AutoregressiveModel) for block in self.blocks):  # else JAX puts it together
-            _check(self.blocks, self.base, self.dequantisation)
+            self.check_fields()
+
+    def check_fields(self) -> None:
+        """Raises `UserError` unless the blocks and the base follow on one another."""
+        if not self.blocks:
+            raise UserError("a flow needs at least one block")
+        event, context, base = self.blocks[0].event, self.blocks[0].context_spec, self.base
+        for block in self.blocks:
+            if not isinstance(block.conditional, TransformedNormal):
+                raise UserError("a block of a flow needs a conditional that transforms noise: gaussian or spline")
+            if block.event != event or block.context_spec != context or block.orders is not None:
+                raise UserError("all blocks of a flow have the same event and context, and one order each")
+        if base is not None and (base.event != event or base.context_spec not in (context, NO_CONTEXT)):
+            raise UserError("the base of a flow has the event of the blocks, and their context or none")
+        if base is not None and base.orders is not None:
+            raise UserError("the base of a flow has one order")
+        if self.dequantisation is not None and self.dequantisation.real_event != event:
+            raise UserError(f"the blocks of a flow of these levels are of {self.dequantisation.real_event.in_words}")
 
     def __repr__(self) -> str:
         base = "" if self.base is None else f"; base {self.base!r}"
@@ -183,42 +206,21 @@ class FlowModel(Model):
         return "bound" if base == "exact" and self.dequantisation else base
 
     @property
-    def unbiased(self) -> bool:
-        """Where it is so of the base."""
-        return self.base is None or self.base.unbiased
-
-    @property
-    def discrete_latents(self) -> bool:
-        """Whether the base has some."""
-        return self.base is not None and self.base.discrete_latents
-
-    @property
     def event(self) -> EventSpec:
-        """Shape and kind of one example."""
         return self.dequantisation.event if self.dequantisation else self.blocks[0].event
 
     @property
     def context_spec(self) -> ContextSpec:
-        """The context that every block reads."""
         return self.blocks[0].context_spec
-
-    def init(self, key: jax.Array) -> Params:
-        """Fresh parameters: {"0": those of the first block, ..., "base": of the base}."""
-        parts = self.named_parts
-        return {name: part.init(jax.random.fold_in(key, i)) for i, (name, part) in enumerate(parts.items())}
 
     @property
     def named_parts(self) -> dict[str, Model]:
-        """The blocks by their numbers, and the base."""
         blocks: dict[str, Model] = {str(k): block for k, block in enumerate(self.blocks)}
         return blocks if self.base is None else blocks | {BASE: self.base}
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
         """log p(x | c) of each example in nats, float32[B]; of levels the bound E[log p(x + u)] with one u, drawn by
-        `key`. The terms are those of `log_prob` with the opposite sign.
-
-        Raises:
-          UserError: a mask, a key that is missing, or parameters and values that do not fit.
+        `key`. The terms are those of `log_prob` with the opposite sign. Raises `UserError` for a mask.
         """
         if batch.mask is not None:
             raise UserError("a flow scores whole examples: it has no mask of sites")
@@ -233,11 +235,10 @@ class FlowModel(Model):
             terms[BASE] = log_normal(z).reshape(len(z), -1).sum(-1)
         else:
             given = context if self.base.context_spec else None
-            of_base = None if key is None else jax.random.fold_in(key, len(self.blocks))
+            of_base = folded(key, len(self.blocks))
             terms[BASE] = self.base.score(params[BASE], Batch(z, given or {}), key=of_base, train=train).log_prob
-        return Score(
-            functools.reduce(operator.add, terms.values()), self.kind, {name: -term for name, term in terms.items()}
-        )
+        total = functools.reduce(operator.add, terms.values())
+        return Score(total, self.kind, {name: -term for name, term in terms.items()})
 
     def to_noise(
         self, params: Params, x: jax.Array, context: Any = None, *, key: jax.Array | None = None, train: bool = False
@@ -245,15 +246,13 @@ class FlowModel(Model):
         """z [B, *grid, *value] of real values x, and log |det dz/dx| in nats, float32[B]."""
         z, log_det = x, jnp.zeros(len(x), jnp.float32)
         for k, block in enumerate(self.blocks):
-            of_block = None if key is None else jax.random.fold_in(key, k)
-            features = block.features(params[str(k)], z, context=context, train=train, key=of_block)
+            features = block.features(params[str(k)], z, context=context, train=train, key=folded(key, k))
             assert isinstance(block.conditional, TransformedNormal), "blocks are checked when a flow is made"
             z, log_slope = block.conditional.to_noise(features, z)
             log_det = log_det + log_slope.reshape(len(x), -1).sum(-1)
         return z, log_det
 
     def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
-        """Raises `UserError` for samplers that invert no block, and for options that a flow does not have."""
         invert = inverting_sampler(sampler)
         self.refuse(options)
         if self.base is not None:
@@ -271,7 +270,7 @@ class FlowModel(Model):
             stats = {name: jnp.zeros(len(keys), jnp.int32) for name in COUNTS}
         else:
             given = dataclasses.replace(options, context=context if self.base.context_spec else None)
-            of_base = jax.vmap(jax.random.fold_in, (0, None))(keys, len(self.blocks))
+            of_base = step_keys(keys, len(self.blocks))
             x, stats = self.base.draw(params[BASE], of_base, given, sampler=invert)
         for k in reversed(range(len(self.blocks))):
             x, found = values_of(self.blocks[k], params[str(k)], x, context, invert, keys)
@@ -285,29 +284,53 @@ def _normal(keys: jax.Array, shape: tuple[int, ...], temperature: float | jax.Ar
     return jnp.sqrt(temperature) * jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
 
 
-def _check(blocks: tuple[AutoregressiveModel, ...], base: Model | None, dequantisation: Any) -> None:
-    """Raises `UserError` unless the blocks and the base follow on one another."""
-    if not blocks:
-        raise UserError("a flow needs at least one block")
-    event, context = blocks[0].event, blocks[0].context_spec
-    for block in blocks:
-        if not isinstance(block.conditional, TransformedNormal):
-            raise UserError("a block of a flow needs a conditional that transforms noise: gaussian or spline")
-        if block.event != event or block.context_spec != context or block.orders is not None:
-            raise UserError("all blocks of a flow have the same event and context, and one order each")
-    if base is not None and (base.event != event or base.context_spec not in (context, NO_CONTEXT)):
-        raise UserError("the base of a flow has the event of the blocks, and their context or none")
-    if base is not None and base.orders is not None:
-        raise UserError("the base of a flow has one order")
-    if dequantisation is not None and dequantisation.real_event != event:
-        raise UserError(f"the blocks of a flow of these levels have the event {dequantisation.real_event.in_words}")
+def inverting_sampler(sampler: str | Sampler) -> Sampler:
+    """A sampler that can take given noise; raises `UserError` for one that cannot."""
+    found = make_sampler(sampler)
+    name = SAMPLERS.name_of(type(found)) or type(found).__name__
+    if type(found) not in (Naive, Cached, FixedPoint):  # a subclass may draw something else, as `greedy` does
+        raise UserError(f"the sampler {name!r} cannot invert a flow: take naive, cached or fixed_point")
+    if isinstance(found, FixedPoint) and found.source is not None:
+        raise UserError("fixed_point inverts a flow from the start 'zeros' or 'mode', not from a draft")
+    return found
 
 
-def _check_options(num_blocks: int, orderings: tuple[str, ...]) -> None:
-    """Raises `UserError` for a number of blocks or orderings that cannot be."""
-    if not is_integer(num_blocks) or num_blocks < 1:
-        raise UserError(f"num_blocks of a flow must be a whole number, at least 1, not {num_blocks!r}")
-    if not isinstance(orderings, tuple | list) or not orderings or not all(isinstance(o, str) for o in orderings):
-        raise UserError(f"orderings of a flow are the call strings of at least one ordering, not {orderings!r}")
-    if len(orderings) > num_blocks and tuple(orderings) != TURNS:
-        say_once(f"a flow of {num_blocks} blocks takes the first {num_blocks} of its {len(orderings)} orderings alone")
+def values_of(block: Any, params: Any, noise: jax.Array, context: Any, sampler: Sampler, keys: jax.Array) -> Draw:
+    """The values [B, *grid, *value] of a block whose noise is `noise` (of the same shape): x_i = g(z_i; x_<i), by an
+    exact sampler that takes z_i in place of a random number. It goes step by step with caches, or by Jacobi iteration
+    over all sites (Song, Meng, Liao & Ermon, "Accelerating Feedforward Computation via Parallel Nonlinear Equation
+    Solving", 2021); the keys have no influence.
+    """
+    inner = block.network
+    spec = block.context_spec.with_part(NOISE, dataclasses.replace(block.event, kind="real", num_levels=0))
+    network = Beside.of(inner, NOISE, spec, inner.event.value_size)
+    model = dataclasses.replace(block, network=network, conditional=GivenNoise(block.conditional), orders=None)
+    sampler.check(model)
+    canvas = jnp.zeros(noise.shape, jnp.float32)
+    return sampler(model, {"inner": params}, keys, canvas, DrawOptions(context={**(context or {}), NOISE: noise}))
+
+
+@dataclasses.dataclass(frozen=True)
+class GivenNoise:
+    """What samplers need of a conditional, with values that are the transformed noise at the end of the features."""
+
+    inner: TransformedNormal
+    joint = False
+
+    @property
+    def value_shape(self) -> tuple[int, ...]:
+        return self.inner.value_shape
+
+    def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> GivenNoise:
+        return self
+
+    def at(self, sites: jax.Array) -> GivenNoise:
+        return self
+
+    def mode(self, features: jax.Array) -> jax.Array:
+        raw, noise = jnp.split(features, [self.inner.num_params], axis=-1)
+        return self.inner.from_noise(raw, noise.reshape(*raw.shape[:-1], *self.value_shape))
+
+    def sample(self, key: jax.Array, features: jax.Array, temperature: Any) -> jax.Array:
+        """The value, [..., *value_shape], whatever the key and the temperature."""
+        return self.mode(features)

@@ -16,26 +16,18 @@ import jax.numpy as jnp
 from jax.scipy.special import log_ndtr
 
 from arjax.core.errors import UserError
-from arjax.core.registry import did_you_mean
 from arjax.core.spec import EventSpec
-from arjax.models.chains import STATIC, Chain, Params, StepTerms, check_features, frames_of, step_keys
-from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
-from arjax.models.noise_schedules import (
-    GAUSSIAN,
-    check_eta,
-    check_schedule,
-    fixed_gammas,
-    init_learned,
-    learned_gammas,
-    reverse_steps,
-)
+from arjax.models import noise_schedules as schedules
+from arjax.models.chains import SMALL, STATIC, Chain, Params, StepTerms, check_features, frames_of
+from arjax.models.kinds import KINDS, Blueprint, Example
+from arjax.models.sampling import step_keys
 from arjax.networks.denoisers import DENOISERS, Denoiser, make_denoiser
 from arjax.samplers import PLAIN_DRAW, DrawOptions, Sampler
 
 PREDICTIONS = ("noise", "velocity", "levels")
-#: Few steps, for the laws.
-_SMALL = {"num_steps": 3, "schedule": "cosine"}
-_SIZES = {"width": 8, "num_layers": 1, "num_heads": 2}
+_small = functools.partial(
+    Example.of, "gaussian_chain", network="transformer", sizes=SMALL, num_steps=3, schedule="cosine"
+)
 
 
 @KINDS.register("gaussian_chain")
@@ -75,13 +67,8 @@ class GaussianChain(Chain):
     own_draw_options: ClassVar[frozenset[str]] = frozenset({"steps", "frames", "eta"})
     NETWORKS: ClassVar[Any] = DENOISERS
     EXAMPLES = {
-        "levels": Example(
-            ModelChoice("gaussian_chain", _SMALL | {"prediction": "levels"}, "transformer", _SIZES), EventSpec((2, 2))
-        ),
-        "real": Example(
-            ModelChoice("gaussian_chain", _SMALL | {"prediction": "velocity"}, "transformer", _SIZES),
-            EventSpec((3,), (), "real"),
-        ),
+        "levels": _small(EventSpec((2, 2)), prediction="levels"),
+        "real": _small(EventSpec((3,), (), "real"), prediction="velocity"),
     }
 
     @classmethod
@@ -109,36 +96,33 @@ class GaussianChain(Chain):
         self.check_fields()
         if self.event.kind not in ("levels", "binary", "real"):
             raise UserError(f"a Gaussian chain needs levels, binary or real data, not {self.event.kind}")
-        check_schedule(self.schedule, GAUSSIAN)
+        schedules.check_known("noise schedule", self.schedule, schedules.GAUSSIAN)
         if self.learned_schedule and self.num_steps < 2:
             raise UserError("a learned noise schedule has two end points: num_steps must be at least 2")
-        if self.prediction not in PREDICTIONS:
-            raise UserError(f"unknown prediction {self.prediction!r}{did_you_mean(self.prediction, PREDICTIONS)}")
+        schedules.check_known("prediction", self.prediction, PREDICTIONS)
         if self.prediction == "levels" and not self.event.is_discrete:
             raise UserError("the prediction 'levels' is a distribution over levels, and real data have none")
-        check_eta(self.eta)
+        schedules.check_eta(self.eta)
 
     def check_parts(self) -> None:
-        """The denoiser is one of the event with noise, and predicts as many numbers."""
         check_features(self.denoiser, num_predicted(self.event, self.prediction))
         if self.denoiser.event != noisy_values(self.event):
             raise UserError(f"a denoiser of {self.denoiser.event.in_words} is none of a chain of {self.event.in_words}")
 
     def init(self, key: jax.Array) -> Params:
-        """As `Chain.init`; a learned schedule is "noise"."""
-        params = super().init(key)
-        return params | {"noise": init_learned(jax.random.fold_in(key, 1))} if self.learned_schedule else params
+        """As `Chain.init`; those of a learned schedule are "noise"."""
+        noise = {"noise": schedules.init_learned(jax.random.fold_in(key, 1))} if self.learned_schedule else {}
+        return super().init(key) | noise
 
     @property
     def learned_schedule(self) -> bool:
-        """Whether the noise schedule has parameters."""
         return self.schedule == "learned"
 
     def gammas(self, params: Params) -> jax.Array:
         """gamma_1, ..., gamma_T, float32[T]."""
         if self.learned_schedule:
-            return learned_gammas(params["noise"], self.num_steps)
-        return jnp.asarray(fixed_gammas(self.schedule, self.num_steps), jnp.float32)
+            return schedules.learned_gammas(params["noise"], self.num_steps)
+        return jnp.asarray(schedules.fixed_gammas(self.schedule, self.num_steps), jnp.float32)
 
     def scaled(self, x: jax.Array) -> jax.Array:
         """The values as real numbers: levels 0, ..., V - 1 from -1 to 1."""
@@ -200,7 +184,6 @@ class GaussianChain(Chain):
         return log_p.reshape(len(x), -1).sum(-1)
 
     def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
-        """Raises `UserError` for options of draws that the chain does not have."""
         super().check_draws(sampler, options)
         if options.temperature != 1:
             raise UserError("a Gaussian chain has no temperature: less noise is eta < 1")
@@ -209,7 +192,7 @@ class GaussianChain(Chain):
         """Between two visited steps s < t it draws from q(x_s | x_t, x_0) of the chain without those between them, with
         the predicted x_0 (Song, Meng & Ermon, 2021, section 4.2); `eta` is None for that of the model.
         """
-        check_eta(self.eta if eta is None else eta)
+        schedules.check_eta(self.eta if eta is None else eta)
         return draw_gaussian, float(self.eta if eta is None else eta)
 
 
@@ -251,19 +234,12 @@ def expected_level(logits: jax.Array, y: jax.Array, precision: jax.Array) -> jax
 
 @functools.partial(jax.jit, static_argnames=("visited", "places"))
 def draw_gaussian(
-    model: Any,
-    params: Any,
-    keys_B,
-    context,
-    visited: tuple[int, ...],
-    places: tuple[int, ...],
-    eta,
-    temperature: float | jax.Array = 1.0,
+    model: Any, params: Any, keys_B, context, visited: tuple[int, ...], places: tuple[int, ...], eta, temperature=1.0
 ) -> tuple[jax.Array, jax.Array | None]:
     """x_0, [B, *grid, *value], and the frames of its path at these places, in its units; all noise is multiplied by
     the temperature.
     """
-    shape, steps = model.event.shape, reverse_steps(model.gammas(params), visited, eta)
+    shape, steps = model.event.shape, schedules.reverse_steps(model.gammas(params), visited, eta)
 
     def normal(t: jax.Array) -> jax.Array:
         return temperature * jax.vmap(lambda key: jax.random.normal(key, shape))(step_keys(keys_B, t))

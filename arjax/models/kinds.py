@@ -57,17 +57,18 @@ class ModelChoice:
 
 
 class Example(NamedTuple):
-    """A small model of a kind for the laws: its choices, and the data that it is for.
-
-    Attributes:
-      choice: its choices.
-      event: of few values where these are discrete: the laws enumerate them.
-      context: of the model.
+    """A small model of a kind for the laws: its choices, and the data that it is for, of few values where these are
+    discrete: the laws enumerate them.
     """
 
     choice: ModelChoice
     event: EventSpec
     context: ContextSpec = NO_CONTEXT
+
+    @classmethod
+    def of(cls, kind: str, event: EventSpec, network: str, sizes: Any, context=NO_CONTEXT, **options: Any) -> Example:
+        """That of a kind with a network, of these sizes, and with these options."""
+        return cls(ModelChoice(kind, options, network, sizes), event, context)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,10 +105,8 @@ class Blueprint:
         several_orders: bool = False,
     ) -> Model:
         """The model of a part, of one order; by default of the same event and context, with the same training examples
-        where it has the same event.
-
-        Raises:
-          UserError: there is no such part, or its model cannot be made: the sentence says which part it is.
+        where it has the same event. Raises `UserError` where there is none, or its model cannot be made: the sentence
+        says which part it is.
         """
         kind, parts = self.choice.kind, self.choice.parts
         if name not in parts:
@@ -167,19 +166,14 @@ def make_model(
         make_model(event, kind="mixture", parts={"a": ModelChoice(network="made"), "b": ModelChoice(network="gru")})
 
     Args:
-      event: shape and kind of one example.
+      event, context, dtype: of the model, see `Blueprint`.
       network: name of a network; "" where the parts have the networks. Or a `ModelChoice`, which names all but event,
         context, dtype and data.
-      kind: name of a kind, see `KINDS`.
-      parts: the models that it is made of, by the names that the kind gives them.
-      context: parts of the context.
-      dtype: compute type of the networks.
+      kind, parts: see `ModelChoice`.
       data: training examples [N, *grid, *value], for orderings and graphs that are read off them, or a function that
         gives them.
-      **options: those of the kind and those of the network. The kind autoregressive has `ordering`, `partition` and
-        `conditional` ("": the usual one for the kind of data), which are call strings, `orders` (a distribution over
-        orders, for `order_agnostic` training; "": one order) and `graph` (of dependencies; "": every site may depend
-        on all of earlier steps).
+      **options: those of the kind, such as `ordering`, `partition`, `conditional`, `orders` and `graph` of the kind
+        autoregressive, see `AutoregressiveModel.make`, and those of the network.
 
     Raises:
       UserError: an unknown name or option, or a combination that does not work, before anything compiles.

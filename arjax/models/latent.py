@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.stats import norm
 
+from arjax.conditionals import Conditional
 from arjax.core.batch import Array, Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
@@ -19,13 +20,13 @@ from arjax.core.pictures import Picture, Tiles, is_image
 from arjax.core.programs import one_program
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.autoregressive import AutoregressiveModel, has_conditionals
-from arjax.models.base import Model, Params, SampledBound, key_needed
+from arjax.models.base import Model, Params, SampledBound, key_needed, repeated, weakest
 from arjax.models.checks import check_key, check_params
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
 from arjax.models.sampling import added_stats
-from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Resources, Sampler, example_keys
+from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Sampler, example_keys
 
-#: Names of the parts of the contexts that the parts of a latent model add.
+#: The parts of the contexts that the parts of a latent model add.
 LATENT, DATA = "z", "x"
 #: Pictures: examples that are reconstructed, pairs of examples with a path between them, points of a path, points on a
 #: side of a plane.
@@ -56,7 +57,6 @@ class Weights(NamedTuple):
 
 
 def _small(latents: tuple[int, ...], values: str) -> ModelChoice:
-    """Few latents, for the laws."""
     network = ModelChoice(network="independent", network_options={"hidden_sizes": (6,)})
     parts = {"prior": ModelChoice(network="made"), "likelihood": network, "posterior": network}
     return ModelChoice("latent", {"latents": latents, "values": values}, parts=parts)
@@ -85,6 +85,7 @@ class LatentModel(Model):
     posterior: AutoregressiveModel
     score_samples: int = dataclasses.field(metadata={"static": True})
 
+    SAMPLED: ClassVar[str] = "likelihood"
     abilities: ClassVar[frozenset[str]] = frozenset({"latents"})
     own_draw_options: ClassVar[frozenset[str]] = frozenset({"latents"})
     EXAMPLES = {
@@ -108,12 +109,9 @@ class LatentModel(Model):
         `score_samples`: k of the scores, validation among them; as many as `iwae` has.
         """
         blueprint.only("prior", "likelihood", "posterior")
-        event, context, z = blueprint.event, blueprint.context, _latent_event(latents, values, num_levels)
-        clash = {LATENT, DATA} & {name for name, _ in context.parts}
-        if clash:
-            raise UserError(
-                f"a latent model adds parts to the context that are called z and x, and {min(clash)!r} is there"
-            )
+        event, context = blueprint.event, blueprint.context
+        z = EventSpec(latents, (), values, num_levels) if num_levels else EventSpec(latents, (), values)
+        check_names("a latent model", context)
         prior = blueprint.part("prior", z)
         likelihood = blueprint.part("likelihood", context=context.with_part(LATENT, latent_context(z)))
         posterior: Any = blueprint.part("posterior", z, context.with_part(DATA, event))
@@ -126,87 +124,60 @@ class LatentModel(Model):
 
     @property
     def kind(self) -> str:
-        """A bound, or an estimate where a part has no more."""
-        return "estimate" if "estimate" in (self.prior.kind, self.likelihood.kind) else "bound"
-
-    @property
-    def unbiased(self) -> bool:
-        """Whether the exponential of a weight has a mean of at most p(x): where it is so of both parts."""
-        return self.prior.unbiased and self.likelihood.unbiased
+        return weakest("bound", self.prior.kind, self.likelihood.kind)
 
     @property
     def discrete_latents(self) -> bool:
-        """Whether z is discrete, or latents of a part are."""
         return self.latent_event.is_discrete or self.discrete_latents_of_parts
 
     @property
     def discrete_latents_of_parts(self) -> bool:
         """Whether the prior or the likelihood has discrete latents itself."""
-        return self.prior.discrete_latents or self.likelihood.discrete_latents
+        return super().discrete_latents
 
     @property
     def event(self) -> EventSpec:
-        """Shape and kind of x."""
         return self.likelihood.event
 
     @property
     def context_spec(self) -> ContextSpec:
-        """The context c, without z."""
         return self.prior.context_spec
 
     @property
     def latent_event(self) -> EventSpec:
-        """Shape and kind of z."""
         return self.prior.event
 
     def check_parts(self) -> None:
-        """Raises `UserError` unless the parts follow on one another, and z can be drawn from the posterior."""
         if not is_integer(self.score_samples) or self.score_samples < 1:
             raise UserError(f"score_samples of the kind 'latent' must be at least 1, not {self.score_samples!r}")
         z, x, context = self.prior.event, self.likelihood.event, self.prior.context_spec
-        wanted = {"likelihood": context.with_part(LATENT, latent_context(z)), "posterior": context.with_part(DATA, x)}
-        for name, check in (("likelihood", check_reads), ("posterior", _check_posterior)):
-            try:
-                check(getattr(self, name))
-            except UserError as error:
-                raise UserError(f"the {name} of the kind 'latent': {error}") from error
-            if getattr(self, name).context_spec != wanted[name]:
-                raise UserError(f"the {name} of the kind 'latent' has another context than {wanted[name]!r}")
-        if self.posterior.event != z:
-            raise UserError(f"the posterior of the kind 'latent' must be one of {z.in_words}, as the prior is")
+        of_z, of_x = context.with_part(LATENT, latent_context(z)), context.with_part(DATA, x)
+        check_part("likelihood of the kind 'latent'", self.likelihood, check_reads, x, of_z)
+        check_part("posterior of the kind 'latent'", self.posterior, _check_posterior, z, of_x)
 
     @property
     def named_parts(self) -> dict[str, Model]:
-        """The three parts."""
         return {"prior": self.prior, "likelihood": self.likelihood, "posterior": self.posterior}
 
     def init(self, key: jax.Array) -> Params:
-        """Parameters of the three parts by their names."""
-        parts = self.named_parts
-        return {name: parts[name].init(k) for name, k in zip(parts, jax.random.split(key, 3), strict=True)}
+        keys = jax.random.split(key, 3)
+        return {name: part.init(k) for (name, part), k in zip(self.named_parts.items(), keys, strict=True)}
 
     def weights(self, params: Params, batch: Batch, key: jax.Array, num: int = 1, *, train: bool = False) -> Weights:
         """`num` latents of each example from q(z | x), and the terms of their weights; see `Weights`."""
         check_params(self.param_shapes, params)
         check_key(key)
         draw_key, *keys = jax.random.split(key, 4)
-        head, features = self._posterior(params["posterior"], batch, train, keys[0])
+        head, features = encoder_of(self.posterior, params["posterior"], batch, train, keys[0])
         features = jnp.broadcast_to(features, (num, *features.shape))
         z = head.sample(draw_key, features).astype(self.latent_event.dtype)
         log_q = head.log_prob(features, z).reshape(*z.shape[:2], -1).sum(-1)
-        many = jax.tree.map(lambda leaf: _repeated(leaf, num), batch.replace(weight=None))
+        many = repeated(batch.replace(weight=None), num)
         flat = z.reshape(-1, *self.latent_event.shape)
         log_prior = self.prior.score(params["prior"], Batch(flat, many.context), key=keys[1], train=train).log_prob
         many = many.replace(context={**many.context, LATENT: flat})
         log_x = self.likelihood.score(params["likelihood"], many, key=keys[2], train=train).log_prob
         return Weights(z, log_x.reshape(num, -1), log_prior.reshape(num, -1), log_q)
-
-    def _posterior(self, params: Params, batch: Batch, train: bool, key: jax.Array | None) -> tuple[Any, jax.Array]:
-        """The conditional of z, and its features [B, *grid of z, F]."""
-        dummy = jnp.zeros((len(batch), *self.latent_event.shape), self.latent_event.dtype)
-        context = {**batch.context, DATA: batch.x}
-        features = self.posterior.features(params, dummy, context=context, train=train, key=key if train else None)
-        return self.posterior.head(params, train, key), features
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
         """The evidence lower bound with one latent for each example, or L_k with `score_samples`; its mean over keys is
@@ -220,9 +191,7 @@ class LatentModel(Model):
         terms = {"reconstruction": -found.reconstruction.mean(0), "kl": kl}
         return Score(value, self.kind, terms | ({"importance": log_w_kB.mean(0) - value} if num > 1 else {}))
 
-    def importance_bound(
-        self, params: Params, batch: Batch, key: jax.Array, samples: int, at_once: int = 50
-    ) -> jax.Array:
+    def importance_bound(self, params: Params, batch: Batch, key: jax.Array, samples: int, at_once=50) -> jax.Array:
         """L_k = log 1/k sum_i p(x, z_i) / q(z_i | x) with k = `samples`, float32[B] nats; memory is that of `at_once`.
 
         It grows with k, in the mean, towards log p(x) (Burda et al., theorem 1), of parts that are `unbiased`.
@@ -242,7 +211,7 @@ class LatentModel(Model):
 
     def encode(self, params: Params, x: jax.Array, *, context: Any = None) -> jax.Array:
         """The most probable z under q(z | x), the mean of a Gaussian: [B, *shape of z]."""
-        head, features = self._posterior(params["posterior"], self.checked_batch(x, context), False, None)
+        head, features = encoder_of(self.posterior, params["posterior"], self.checked_batch(x, context))
         return head.mode(features)
 
     def draw_examples(
@@ -265,40 +234,21 @@ class LatentModel(Model):
         self.refuse(DrawOptions(given=options.given, observed=options.observed))
         self.likelihood.check_draws(sampler, options)
 
-    def open_sampler(self, sampler: Sampler, open_run: Callable[[str], Any]) -> Sampler:
-        """As the likelihood."""
-        return self.likelihood.open_sampler(sampler, open_run)
-
-    def prepare_sampler(self, sampler: Sampler, params: Params, resources: Resources) -> Sampler:
-        """The sampler goes through the steps of the likelihood."""
-        return self.likelihood.prepare_sampler(sampler, params["likelihood"], resources)
-
     def sampled_bound(self, samples: int) -> SampledBound:
-        """L_k with k = `samples`; raises `UserError` for parts that are not `unbiased`."""
-        if not self.unbiased:
-            raise UserError(
-                "config.evaluate.samples takes exponentials of scores, which are no bounds with chains inside: set it "
-                "to 0"
-            )
-        return SampledBound(
-            "importance_bound", self, LatentModel.importance_bound, (samples,), {"importance_samples": samples}
-        )
+        return importance_sampled(self, samples)
 
     def report_of_examples(self, params: Params, batch: Batch, key: jax.Array) -> dict[str, Any]:
-        """How much each latent tells of some examples.
-
-        Returns:
-          `kl_nats_by_unit`, the mean of log q(z_i | x) - log p(z_i) for each site of z in nats, where the prior is one
-          network; `active_units`, the number of latents whose posterior mean has a variance above .01 over the examples
-          (Burda, Grosse & Salakhutdinov, "Importance Weighted Autoencoders", 2016, section 5.2), of real latents.
+        """`kl_nats_by_unit`: the mean of log q(z_i | x) - log p(z_i) for each site of z in nats, where the prior is one
+        network. `active_units`, of real latents: how many have a posterior mean with a variance above .01 over the
+        examples (Burda, Grosse & Salakhutdinov, "Importance Weighted Autoencoders", 2016, section 5.2).
         """
         report: dict[str, Any] = {}
         if has_conditionals(self.prior):
             units = jax.jit(LatentModel.kl_by_unit)(self, params, batch, key)
             report["kl_nats_by_unit"] = [float(value) for value in np.asarray(units, np.float64).mean(0)]
         if not self.latent_event.is_discrete:
-            context = {name: jnp.asarray(part) for name, part in batch.context.items()}
-            means = np.asarray(jax.jit(LatentModel.encode)(self, params, jnp.asarray(batch.x), context=context or None))
+            context = dict(batch.context) or None
+            means = np.asarray(jax.jit(LatentModel.encode)(self, params, jnp.asarray(batch.x), context=context))
             report["active_units"] = int((means.reshape(len(means), -1).var(0) > ACTIVE).sum())
         return report
 
@@ -340,6 +290,25 @@ class LatentModel(Model):
         return found
 
 
+def encoder_of(
+    model: AutoregressiveModel, params: Params, batch: Batch, train: bool = False, key: jax.Array | None = None
+) -> tuple[Conditional, jax.Array]:
+    """The conditional of an encoder, and its features [B, *grid of z, F] of the examples."""
+    dummy, context = jnp.zeros((len(batch), *model.event.shape), model.event.dtype), {**batch.context, DATA: batch.x}
+    features = model.features(params, dummy, context=context, train=train, key=key if train else None)
+    return model.head(params, train, key), features
+
+
+def importance_sampled(model: Any, samples: int) -> SampledBound:
+    """L_k with k = `samples` of a model that has an `importance_bound`; raises `UserError` unless it is `unbiased`."""
+    if not model.unbiased:
+        raise UserError(
+            "config.evaluate.samples takes exponentials of scores, no bounds with chains inside: set it to 0"
+        )
+    entries = {"importance_samples": samples}
+    return SampledBound("importance_bound", model, type(model).importance_bound, (samples,), entries)
+
+
 def expected_value(model: Model, params: Params, context: dict[str, jax.Array], num: int) -> jax.Array | None:
     """The mean of a model whose sites are independent given the context, where they have a list of values, else the
     mode: [num, *event]. None for other models.
@@ -354,18 +323,26 @@ def expected_value(model: Model, params: Params, context: dict[str, jax.Array], 
     return (table * jnp.arange(table.shape[-1])).sum(-1)
 
 
-def _repeated(leaf: jax.Array, num: int) -> jax.Array:  # [B, ...] -> [num * B, ...]
-    return jnp.broadcast_to(leaf, (num, *leaf.shape)).reshape(-1, *leaf.shape[1:])
-
-
-def _latent_event(shape: tuple[int, ...], values: str, num_levels: int) -> EventSpec:
-    """The event of the latents; 0 levels: as many as the kind of the values has."""
-    return EventSpec(shape, (), values, num_levels) if num_levels else EventSpec(shape, (), values)
-
-
 def latent_context(z: EventSpec) -> EventSpec:
     """The latents as a part of a context: a vector, or a grid of values."""
     return z if len(z.grid_shape) > 1 else EventSpec((), z.grid_shape + z.value_shape, z.kind, z.num_levels)
+
+
+def check_names(subject: str, context: ContextSpec) -> None:
+    """Raises `UserError` where the context has a part of a name that encoders and decoders add."""
+    clash = {LATENT, DATA} & {name for name, _ in context.parts}
+    if clash:
+        raise UserError(f"{subject} adds parts to the context that are called z and x, and {min(clash)!r} is there")
+
+
+def check_part(name: str, part: Any, check: Callable[[Any], None], event: EventSpec, context: ContextSpec) -> None:
+    """Raises `UserError` unless a part is one of this event and this context, and passes a check."""
+    try:
+        check(part)
+    except UserError as error:
+        raise UserError(f"the {name}: {error}") from error
+    if (part.event, part.context_spec) != (event, context):
+        raise UserError(f"the {name} must be one of {event.in_words}, given {context!r}")
 
 
 def check_reads(part: Any) -> None:
@@ -374,15 +351,18 @@ def check_reads(part: Any) -> None:
         raise UserError("its network reads no context: take independent, or another that reads one")
 
 
+def check_encoder(encoder: Any) -> None:
+    """Raises `UserError` unless it is one network that reads x, and no site of its event."""
+    if not isinstance(encoder, AutoregressiveModel):
+        raise UserError("it is one network and one conditional, of the kind autoregressive")
+    check_reads(encoder)
+    if encoder.network.dependencies(encoder.factorization).any():
+        raise UserError("its sites are independent given x: take the network independent, or one that reads no site")
+
+
 def _check_posterior(posterior: Any) -> None:
     """Raises `UserError` unless z can be drawn from q(z | x) at once, with gradients or with a probability."""
-    if not isinstance(posterior, AutoregressiveModel):
-        raise UserError("it is one network and one conditional, of the kind autoregressive")
-    check_reads(posterior)
-    if posterior.network.dependencies(posterior.factorization).any():
-        raise UserError(
-            "its sites are independent given x: take the network independent, or another that reads no site"
-        )
+    check_encoder(posterior)
     if posterior.conditional.joint or posterior.conditional.init(jax.random.key(0)) is not None:
         raise UserError("its conditional must draw each site by itself, such as gaussian or bernoulli")
     if posterior.event.kind == "real" and not posterior.conditional.REPARAMETERISED:

@@ -39,37 +39,15 @@ PIECE = 32
 OVERLAP, OVERLAP_OF_STEPS = 1 / 4, 1 / 6
 
 
-def draw_longer(
-    model: Any,
-    params: Any,
-    keys: jax.Array,
-    length: int,
-    options: DrawOptions | None = None,
-    *,
-    sampler: str | Sampler = "cached",
-    overlap: int = 0,
-    place: Callable[[Any], Any] | None = None,
-    **short: Any,
-) -> Draw:
+def draw_longer(model, params, keys: jax.Array, length: int, options: DrawOptions | None = None, **how: Any) -> Draw:
     """Draws a sequence of `length` sites for each of the B keys: `x` [B, length, *value], and statistics of the draw.
 
     The noise of site t is a function of the key of the example and t, as in `model.draw`: the first sites are those of
-    an ordinary draw under the same keys, and a shorter draw is the beginning of a longer one. Statistics add up.
-
-    Args:
-      model: an `AutoregressiveModel` of sequences in raster order, one site a step.
-      params: its parameters.
-      keys: random keys, [B].
-      length: sites of each sequence, prompt included; more or fewer than the model was trained on.
-      options, sampler, overlap, place, **short: as for `pieces`; where there is an `end`, the draw stops when all
-        examples have ended.
-
-    Raises:
-      UserError: as `pieces`.
+    an ordinary draw under the same keys, and a shorter draw is the beginning of a longer one. Statistics add up. Where
+    there is an `end`, the draw stops when all examples have ended. The arguments and refusals are those of `pieces`.
     """
-    options, _ = asked(options, short)
-    found = pieces(model, params, keys, length, options, sampler=sampler, overlap=overlap, place=place)
-    return joined(found, length, options.end)
+    short = {name: value for name, value in how.items() if name not in ("sampler", "overlap", "place")}
+    return joined(pieces(model, params, keys, length, options, **how), length, asked(options, short)[0].end)
 
 
 def joined(found: Iterable[Draw], length: int, end: int | None) -> Draw:
@@ -98,7 +76,9 @@ def pieces(
     Joined along the second axis they are the sequences; they stop early where all examples have ended.
 
     Args:
-      model, params, keys, length: as for `draw_longer`.
+      model: an `AutoregressiveModel` of sequences in raster order, one site a step.
+      params, keys: its parameters, and random keys, [B].
+      length: sites of each sequence, prompt included; more or fewer than the model was trained on.
       options: as one value, or `short` one by one: `DrawOptions` without `observed`. `given` are the first sites, [P,
         *value] or [B, P, *value] with P < length; a window that slides reads the last ones.
       sampler: a call string, or a sampler that fits `of_length(model, length)`. Of networks that go on, others than
@@ -107,7 +87,6 @@ def pieces(
         least so many before it; 0: a quarter of a window, or a sixth where the network reads them one by one. Of no
         meaning for networks that go on.
       place: as for `model.draw`.
-      **short: see `options`.
 
     Raises:
       UserError: no model of sequences in raster order; a context with positions, or an end token, where the window
@@ -130,15 +109,12 @@ def pieces(
         return _with_prompt(_windows(rest, canvas, prompt, length, overlap), canvas, prompt)
     if isinstance(sampler, Cached):
         return _with_prompt(_carried(rest, canvas, prompt, sampler.chunk), canvas, prompt)
-    return _at_once(rest, canvas, prompt)
+    return iter([rest.draw(canvas, jnp.arange(length) < prompt if prompt else None)])
 
 
 def of_length(model: Any, length: int) -> Any:
     """The model that draws sequences of `length` sites: over a grid of that length where its network goes on, else the
-    model itself, in raster order.
-
-    Raises:
-      UserError: no length, no model of sequences, or none that visits them in raster order, one site a step.
+    model itself, in raster order. Raises `UserError` for no length, no model of sequences, or none in that order.
     """
     if not is_integer(length) or length < 1:
         raise UserError(f"the length of a draw must be a whole number, at least 1, not {length!r}")
@@ -213,7 +189,6 @@ class _Rest:
     sampler: Sampler
 
     def draw(self, canvas: jax.Array, observed: jax.Array | None, first: int = 0) -> Draw:
-        """One draw of the sampler."""
         options = dataclasses.replace(self.options, observed=observed)
         return self.sampler(self.model, self.params, self.keys, canvas, options, first=first)
 
@@ -224,11 +199,6 @@ def _with_prompt(rest: Iterator[Draw], canvas: jax.Array, prompt: int) -> Iterat
         yield Draw(jnp.concatenate([canvas[:, :prompt], x], 1) if prompt and not n else x, stats)
 
 
-def _at_once(rest: _Rest, canvas: jax.Array, prompt: int) -> Iterator[Draw]:
-    """The whole draw as one piece."""
-    yield rest.draw(canvas, jnp.arange(canvas.shape[1]) < prompt if prompt else None)
-
-
 def _carried(rest: _Rest, canvas: jax.Array, prompt: int, chunk: int) -> Iterator[Draw]:
     """Pieces behind the prompt, each of which goes on from the carry of the one before."""
     (num, length), options = canvas.shape[:2], rest.options
@@ -237,15 +207,11 @@ def _carried(rest: _Rest, canvas: jax.Array, prompt: int, chunk: int) -> Iterato
     progress, calls = begin(*shared, canvas, prompt, options.context, chunk), -(-prompt // chunk)
     for start in range(prompt, length, size):
         drawn, before = min(size, length - start), progress.ended
-        progress, x = go_on(
-            *shared, rest.keys, progress, rest.options.context, rest.options.temperature, rest.options.end, size
-        )
-        x = x[:, size - drawn :]
-        steps = (
-            jnp.full(num, drawn, jnp.int32)
-            if rest.options.end is None
-            else _steps_before_end(x, before, rest.options.end)
-        )
+        how = options.context, options.temperature, options.end
+        progress, x = go_on(*shared, rest.keys, progress, *how, size)
+        x, steps = x[:, size - drawn :], jnp.full(num, drawn, jnp.int32)
+        if options.end is not None:
+            steps = _steps_before_end(x, before, options.end)
         yield Draw(x, {"network_calls": jnp.full(num, calls + drawn, jnp.int32), "steps": steps})
         calls = 0
         if options.end is not None and bool(progress.ended.all()):
@@ -289,10 +255,4 @@ def _windows(rest: _Rest, canvas: jax.Array, prompt: int, length: int, overlap: 
         yield Draw(x[:, known : stop - start], stats)
         if stop == length:
             return
-        window, start, known = _slid(x, overlap), stop - overlap, overlap
-
-
-@functools.partial(jax.jit, static_argnames="overlap")
-def _slid(x: jax.Array, overlap: int) -> jax.Array:
-    """A window that begins with the last sites of another one, [B, T, *value]."""
-    return jnp.roll(x, overlap, axis=1)
+        window, start, known = jnp.roll(x, overlap, axis=1), stop - overlap, overlap

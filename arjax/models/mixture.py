@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +15,10 @@ from arjax.conditionals.temperature import tempered
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.models.base import Model, Params
+from arjax.models.base import Model, Params, folded
 from arjax.models.checks import check_likelihood, check_params
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
+from arjax.models.sampling import step_keys
 from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Sampler
 
 #: The name of the weights among the parameters, as logits [K], beside "0", "1", ... of the members.
@@ -46,24 +47,31 @@ class MixtureModel(Model):
     members: tuple[Model, ...]
 
     draw_options: ClassVar[frozenset[str]] = frozenset({"temperature", "end"})
-    EXAMPLES = {
-        "binary": Example(
-            ModelChoice(
-                "mixture",
-                parts={"made": ModelChoice(network="made"), "independent": ModelChoice(network="independent")},
-            ),
-            EventSpec((2, 2)),
-        )
-    }
+    _PARTS = {name: ModelChoice(network=name) for name in ("made", "independent")}
+    EXAMPLES = {"binary": Example(ModelChoice("mixture", parts=_PARTS), EventSpec((2, 2)))}
 
     @classmethod
     def make(cls, blueprint: Blueprint) -> MixtureModel:
-        """The mixture of all parts, in their order."""
         return cls(tuple(blueprint.part(name) for name in blueprint.choice.parts))
 
     def __post_init__(self):
         if all(hasattr(member, "event") for member in self.members):  # else JAX puts it together
-            _check(self.members)
+            self.check_fields()
+
+    def check_fields(self) -> None:
+        if not self.members:
+            raise UserError("a mixture needs at least one member")
+        for k, member in enumerate(self.members):
+            check_likelihood(member, f"member {k} of a mixture")
+            if member.event != self.event:
+                raise UserError(
+                    f"the members of a mixture have one event: member {k} has {member.event.in_words}, "
+                    f"and member 0 {self.event.in_words}"
+                )
+            if member.orders is not None:
+                raise UserError(f"the members of a mixture have one order each, and member {k} has several")
+            if member.context_spec != self.context_spec:
+                raise UserError(f"the members of a mixture have one context, and that of member {k} is another one")
 
     def __repr__(self) -> str:
         return f"MixtureModel({', '.join(map(repr, self.members))})"
@@ -75,47 +83,31 @@ class MixtureModel(Model):
         return "exact" if not kinds else "bound" if kinds == {"bound"} and self.unbiased else "estimate"
 
     @property
-    def unbiased(self) -> bool:
-        """Where it is so of all members."""
-        return all(member.unbiased for member in self.members)
-
-    @property
-    def discrete_latents(self) -> bool:
-        """Whether a member has some."""
-        return any(member.discrete_latents for member in self.members)
-
-    @property
     def event(self) -> EventSpec:
-        """Shape and kind of one example."""
         return self.members[0].event
 
     @property
     def context_spec(self) -> ContextSpec:
-        """The parts of the context, which every member reads."""
         return self.members[0].context_spec
 
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters: {"0": those of the first member, ..., "weights": logits float32[K], equal}."""
-        params = {str(k): member.init(jax.random.fold_in(key, k)) for k, member in enumerate(self.members)}
-        return params | {WEIGHTS: jnp.zeros(len(self.members), jnp.float32)}
+        return super().init(key) | {WEIGHTS: jnp.zeros(len(self.members), jnp.float32)}
 
     @property
     def named_parts(self) -> dict[str, Model]:
-        """The members, by their numbers."""
         return {str(k): member for k, member in enumerate(self.members)}
 
     def log_weights(self, params: Params) -> jax.Array:
         """log w, float32[K]."""
         return jax.nn.log_softmax(params[WEIGHTS])
 
-    def scores_of_members(
-        self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False
-    ) -> jax.Array:
+    def scores_of_members(self, params: Params, batch: Batch, *, key: Any = None, train: bool = False) -> jax.Array:
         """log p_k(x | c) of each example under each member in nats, or as its `kind` says, float32[K, B]."""
         check_params(self.param_shapes, params)
-        keys = [None if key is None else jax.random.fold_in(key, k) for k in range(len(self.members))]
         scores = [
-            member.score(params[str(k)], batch, key=keys[k], train=train) for k, member in enumerate(self.members)
+            member.score(params[str(k)], batch, key=folded(key, k), train=train)
+            for k, member in enumerate(self.members)
         ]
         return jnp.stack([score.log_prob for score in scores])
 
@@ -131,7 +123,6 @@ class MixtureModel(Model):
         return jax.nn.softmax(self.log_weights(params)[:, None] + log_prob_KB, axis=0)
 
     def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
-        """As every member: the sampler, the temperature and the end of texts are theirs."""
         self.refuse(options)
         if sampler.has_arrays:
             raise UserError("a mixture draws with one sampler for all members: take one without a draft of its own")
@@ -145,22 +136,16 @@ class MixtureModel(Model):
         `network_calls` says, but programs of one shape whatever is chosen.
         """
         drawn = [
-            member.draw(params[str(k)], _keys_of(keys, k + 1), options, sampler=sampler)
+            member.draw(params[str(k)], step_keys(keys, k + 1), options, sampler=sampler)
             for k, member in enumerate(self.members)
         ]
         return _chosen(keys, tempered(self.log_weights(params), options.temperature), drawn)
 
 
 @jax.jit
-def _keys_of(keys: jax.Array, number: int | jax.Array) -> jax.Array:
-    """Other keys of the same examples, [B]."""
-    return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
-
-
-@jax.jit
 def _chosen(keys: jax.Array, log_weights: jax.Array, drawn: list[Draw]) -> Draw:
     """The draws of the members that the keys choose; the calls of all of them, and the steps of the chosen one."""
-    member_B = jax.vmap(lambda key: jax.random.categorical(key, log_weights))(_keys_of(keys, 0))
+    member_B = jax.vmap(lambda key: jax.random.categorical(key, log_weights))(step_keys(keys, 0))
 
     def choose(*of_members: jax.Array) -> jax.Array:
         return jax.vmap(lambda k, values: values[k], (0, 1))(member_B, jnp.stack(of_members))
@@ -170,25 +155,7 @@ def _chosen(keys: jax.Array, log_weights: jax.Array, drawn: list[Draw]) -> Draw:
     return Draw(choose(*(draw.x for draw in drawn)), {"network_calls": calls, "steps": steps, "member": member_B})
 
 
-def _check(members: tuple[Model, ...]) -> None:
-    """Raises `UserError` unless there are members, of one event and one context."""
-    if not members:
-        raise UserError("a mixture needs at least one member")
-    for k, member in enumerate(members):
-        check_likelihood(member, f"member {k} of a mixture")
-        if member.event != members[0].event:
-            raise UserError(
-                f"the members of a mixture have one event: member {k} has {member.event.in_words}, "
-                f"and member 0 {members[0].event.in_words}"
-            )
-        if member.orders is not None:
-            raise UserError(f"the members of a mixture have one order each, and member {k} has several")
-        if member.context_spec != members[0].context_spec:
-            raise UserError(f"the members of a mixture have one context, and that of member {k} is another one")
-
-
 def mixture_params(params: list[Params], weights_K: np.ndarray) -> Params:
     """The parameters of a mixture of trained members with given weights, which are positive and add up to 1."""
-    return {str(k): of_member for k, of_member in enumerate(params)} | {
-        WEIGHTS: jnp.log(jnp.asarray(weights_K, jnp.float32))
-    }
+    weights = {WEIGHTS: jnp.log(jnp.asarray(weights_K, jnp.float32))}
+    return {str(k): of_member for k, of_member in enumerate(params)} | weights

@@ -89,9 +89,6 @@ class Nested(JointConditional):
           ordering: of the entries of a value, or of the indices of a block; likewise `partition` and `conditional`; the
             conditional may be nested again.
           block_size: M, sites of the largest step.
-
-        Raises:
-          UserError: a step is a single number, or the inner model cannot be made.
         """
         if not event.value_shape and block_size == 1:
             raise UserError(
@@ -101,20 +98,15 @@ class Nested(JointConditional):
         if event.kind == "columns":
             raise unsuitable("nested", "data of one kind", event)
         if not is_integer(features) or features < 1:
-            raise UserError(
-                f"features of the conditional 'nested' must be a whole number, at least 1, not {features!r}"
-            )
+            raise UserError(f"features of the conditional 'nested' must be a whole number, at least 1, not {features}")
         NETWORKS.check_options(network, options)
         entries = _entries(event, block_size)
         context = ContextSpec("vector", block_size * features)
         choice = {"ordering": ordering, "partition": partition, "conditional": conditional} | options
-        inner = require(
-            make_model(entries, network, context=context, **choice), "conditionals", "the conditional 'nested'"
-        )
-        return cls(inner, event.value_shape, block_size)
+        inner = make_model(entries, network, context=context, **choice)
+        return cls(require(inner, "conditionals", "the conditional 'nested'"), event.value_shape, block_size)
 
     def check_fits(self, event, block_size=1):
-        """The inner model is one of the entries of a value, or of a block."""
         own = self.value_shape, self.block_size, self.model.event
         if own != (event.value_shape, block_size, _entries(event, block_size)):
             raise UserError(f"the conditional 'nested' of {self.model.event.in_words} is none of {event.in_words}")
@@ -125,12 +117,10 @@ class Nested(JointConditional):
 
     @property
     def kind(self) -> str:
-        """That of the inner model."""
         return self.model.kind
 
     @property
     def own_loss(self) -> str:
-        """That of the inner model's conditional."""
         return self.model.conditional.own_loss
 
     @property
@@ -144,11 +134,9 @@ class Nested(JointConditional):
         return self.model.context_spec.parts[0][1].value_size
 
     def init(self, key: jax.Array) -> Any:
-        """Fresh parameters of the inner model."""
         return self.model.init(key)
 
     def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> Nested:
-        """The same conditional with these parameters."""
         return dataclasses.replace(self, params=params, train=train, key=key)
 
     def order_in_block(self, block_size: int) -> np.ndarray:
@@ -156,7 +144,6 @@ class Nested(JointConditional):
         return visit_numbers(self.model.conditional, self.model.factorization)
 
     def transformed(self, change: Callable[[Conditional], Any]) -> Nested:
-        """With the inner model's conditional changed."""
         inner = dataclasses.replace(self.model, conditional=self.model.conditional.transformed(change))
         return dataclasses.replace(self, model=inner)
 
@@ -171,11 +158,9 @@ class Nested(JointConditional):
         return value.reshape(-1, *self.model.event.shape), self._context(jnp.where(valid[..., None], features, 0))
 
     def block_log_prob(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
-        """log p(x_m | indices visited before m, features) in nats, [..., M]: the inner model's, per site."""
         return self._per_index(self.model.log_prob_per_site, features, value, valid)
 
     def block_loss(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
-        """The training loss of each index, [..., M]: the inner model's, per site."""
         return self._per_index(self.model.loss_per_site, features, value, valid)
 
     def _per_index(self, per_site: Callable[..., jax.Array], features, value, valid) -> jax.Array:
@@ -184,17 +169,14 @@ class Nested(JointConditional):
         return jnp.where(valid, per_site(self.params, rows, **more).reshape(features.shape[:-1]), 0.0)
 
     def block_entropy(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
-        """Entropy of x_m given the indices visited before m in nats, [..., M]: the inner model's."""
         rows, context = self._block(features, value, valid, valid)
         _, per_index = self.model.conditionals(self.params, rows, context=context)
         return jnp.where(valid, per_index.reshape(features.shape[:-1]), 0.0)
 
     def block_sample(self, key, features, valid, value, given, temperature=1.0):
-        """Draws [..., M, *value_shape], index by index; exact where the given indices are visited before all others."""
         return self._draw_block(self.model.conditional, key, features, valid, value, given, temperature)
 
     def block_mode(self, features, valid, value, given):
-        """The most probable value index by index, [..., M, *value_shape]: greedy."""
         head = Modes(self.model.conditional)
         return self._draw_block(head, jax.random.key(0), features, valid, value, given, 1.0)
 
@@ -215,7 +197,6 @@ class Nested(JointConditional):
         return self._summed(self.model.log_prob_per_site, features, value)
 
     def loss(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        """The training loss of the inner model, [...]."""
         return self._summed(self.model.loss_per_site, features, value)
 
     def _summed(self, per_site: Callable[..., jax.Array], features: jax.Array, value: jax.Array) -> jax.Array:
@@ -226,7 +207,6 @@ class Nested(JointConditional):
         return found.reshape(len(found), -1).sum(-1).reshape(features.shape[:-1])
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
-        """Draws values [..., *value_shape], entry by entry."""
         return self._draw(self.model.conditional, key, features, temperature)
 
     def mode(self, features: jax.Array) -> jax.Array:

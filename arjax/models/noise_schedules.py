@@ -31,10 +31,10 @@ UNITS = 64
 GOLDEN = (5**0.5 - 1) / 2
 
 
-def check_schedule(name: str, known: tuple[str, ...]) -> None:
-    """Raises `UserError` when there is no such schedule."""
+def check_known(kind: str, name: str, known: tuple[str, ...]) -> None:
+    """Raises `UserError` when there is no such noise schedule, process or prediction."""
     if name not in known:
-        raise UserError(f"unknown noise schedule {name!r}{did_you_mean(name, known)}")
+        raise UserError(f"unknown {kind} {name!r}{did_you_mean(name, known)}")
 
 
 def check_eta(eta: Any) -> None:
@@ -114,15 +114,8 @@ def stratified_steps(key: jax.Array, num: int, per_example: int, num_steps: int)
 
 
 def visited_steps(steps: int | tuple[int, ...], num_steps: int, first: int = 1) -> tuple[int, ...]:
-    """The steps that a draw visits, rising, the last of them T.
-
-    Args:
-      steps: their number, at equal distances; 0 for all; or the steps themselves.
-      num_steps: T.
-      first: the lowest one has to be at most this.
-
-    Raises:
-      UserError: they are too many or too few, do not rise, or do not begin and end there.
+    """The steps that a draw visits, rising, the last of them T = `num_steps`, and the lowest at most `first`; `steps`
+    is their number, at equal distances, 0 for all, or the steps themselves. Raises `UserError` for others.
     """
     if is_integer(steps):
         least = 1 if first == num_steps else 2
@@ -146,10 +139,8 @@ def reverse_steps(gammas_T: jax.Array, visited: tuple[int, ...], eta: float | ja
 
     std^2 is eta^2 times the variance sigma_s^2 (1 - SNR_t / SNR_s) of q(x_s | x_t, x_0), c is alpha_s, and d^2 is
     sigma_s^2 - std^2 (Song, Meng & Ermon, "Denoising Diffusion Implicit Models", 2021, equations 12 and 16): with
-    eta = 1 that is a draw from q(x_s | x_t, x_0). The last one is x_0 + eta sigma_1 z.
-
-    Returns:
-      t int[S], gamma_t, c, d and std, float32[S] each.
+    eta = 1 that is a draw from q(x_s | x_t, x_0). The last one is x_0 + eta sigma_1 z. Returns t int[S], gamma_t, c, d
+    and std, float32[S] each.
     """
     t_S = jnp.array(visited[::-1])
     gamma_S = gammas_T[t_S - 1]

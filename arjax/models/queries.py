@@ -7,11 +7,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from arjax.conditionals.blocks import Query, visit_numbers
-from arjax.core.arrays import as_sites, is_known
+from arjax.conditionals.blocks import visit_numbers
+from arjax.core.arrays import is_known
 from arjax.core.errors import UserError
 from arjax.factorization import Factorization, from_order
-from arjax.models.checks import as_values
 
 
 def evidence_first(model: Any, *groups: np.ndarray) -> Factorization:
@@ -23,16 +22,15 @@ def evidence_first(model: Any, *groups: np.ndarray) -> Factorization:
     steps, or where a joint conditional can be given any of them. Under other joint conditionals the order within the
     step has to visit the groups one after another, too.
 
-    Args:
-      model: the model.
-      *groups: bool[D] each, without overlap: the evidence, then the query. The last group may be left out where it is
-        all remaining sites.
-
-    Raises:
-      UserError: none of the model's orders does; the sentence names the obstacle. Or the orders are not known,
-        because the model is an argument of a transformed function.
+    The groups are bool[D] each, without overlap: the evidence, then the query; the last one may be left out where it is
+    all remaining sites. Raises `UserError` where none of the model's orders does, with the obstacle; and where the
+    orders are not known, because the model is an argument of a transformed function.
     """
-    _check_known(model)
+    if not all(is_known(leaf) for leaf in jax.tree.leaves((model.factorization, model.orders))):
+        raise UserError(
+            "the orders of a model must be known outside `jit` where sites are observed or asked for, as one is looked "
+            "for that visits these first: close over the model instead of passing it as an argument"
+        )
     group_D = np.full(model.event.num_sites, len(groups))
     for number, member_D in reversed(list(enumerate(groups))):
         group_D[np.asarray(member_D, bool).ravel()] = number
@@ -67,15 +65,6 @@ def evidence_first(model: Any, *groups: np.ndarray) -> Factorization:
     )
 
 
-def _check_known(model: Any) -> None:
-    """Raises `UserError` when the model is an argument of a transformed function: its orders have no values there."""
-    if not all(is_known(leaf) for leaf in jax.tree.leaves((model.factorization, model.orders))):
-        raise UserError(
-            "the orders of a model must be known outside `jit` where sites are observed or asked for, as one is looked "
-            "for that visits these first: close over the model instead of passing it as an argument"
-        )
-
-
 def _conflict(step_D: np.ndarray, visit_D: np.ndarray, group_D: np.ndarray) -> str | None:
     """The reason why the order does not fit, or None where the groups follow one another.
 
@@ -98,37 +87,3 @@ def _conflict(step_D: np.ndarray, visit_D: np.ndarray, group_D: np.ndarray) -> s
                 f"of step {step_D[last]}{within}; use an ordering that visits the observed sites first"
             )
     return None
-
-
-def conditional_log_prob(
-    model: Any,
-    params: Any,
-    x: jax.Array,
-    query: Any,
-    evidence: Any,
-    context: Any = None,
-    mask: Any = None,
-) -> jax.Array:
-    """log p(x[query] | x[evidence], c) in nats, float32[B]: exact, for any set of sites that an order puts first.
-
-    Args:
-      model: the model.
-      params: its parameters.
-      x: examples [B, *grid, *value]; values outside of the two sets do not matter.
-      query: bool[*grid], the sites that are scored.
-      evidence: bool[*grid], the sites that are given; none may be asked for as well.
-      context: [B, ...], for a model that has one.
-      mask: [B, *grid], the sites of the query that count in each example; None: all. As in `log_prob`, others are given
-        to those visited after them.
-
-    Raises:
-      UserError: wrong shapes, sets that overlap, or no order of the model has the evidence first and the query second.
-    """
-    sets = {"query": query, "evidence": evidence}
-    sets = {name: as_sites(model.event, member, f"the {name}") for name, member in sets.items()}
-    if (sets["query"] & sets["evidence"]).any():
-        raise UserError("the query and the evidence overlap: a site is asked for or given, not both")
-    factorization = evidence_first(model, sets["evidence"], sets["query"])
-    x = as_values(model.event, x, counts=sets["query"] | sets["evidence"])
-    query = Query(sets["query"], sets["evidence"])
-    return model.log_prob(params, x, mask=mask, context=context, factorization=factorization, query=query)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.arrays import as_sites
-from arjax.core.batch import Batch, Score
+from arjax.core.batch import Array, Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.base import Model, Params
-from arjax.models.checks import as_mask, as_values, check_params
+from arjax.models.cascade import StagedModel
+from arjax.models.checks import check_params
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
-from arjax.models.sampling import canvas_of
 from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Resources, Sampler
 from arjax.stages import Stages, make_stages
 
@@ -28,7 +26,7 @@ MODEL = "model"
 @KINDS.register("recoded")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class RecodedModel(Model):
+class RecodedModel(StagedModel):
     """Digits as sites: one model, the part `model`, of all digits of all sites. p(x | c) = p(its digits | c), exact.
 
     The n parts of an example that the stages cut it into lie one behind another along the first axis: a grid (H, W)
@@ -48,7 +46,6 @@ class RecodedModel(Model):
     stages: str = dataclasses.field(metadata={"static": True})
     model: Model
 
-    draw_options: ClassVar[frozenset[str]] = frozenset({"given", "observed", "temperature", "top_k", "top_p", "min_p"})
     EXAMPLES = {
         "digits": Example(
             ModelChoice(
@@ -76,45 +73,25 @@ class RecodedModel(Model):
         model.check_parts()
         return model
 
-    @functools.cached_property
-    def cut(self) -> Stages:
-        """The stages of the event."""
-        return make_stages(self.stages, self.event)
-
     def __repr__(self) -> str:
         return f"RecodedModel({self.stages}; {self.model!r})"
 
     def in_words(self) -> str:
-        """The stages, and the model in words."""
         return f"{self.stages} by {self.model.in_words()}"
 
     @property
     def kind(self) -> str:
-        """That of the model."""
         return self.model.kind
 
     @property
-    def unbiased(self) -> bool:
-        """As the model."""
-        return self.model.unbiased
-
-    @property
     def own_loss(self) -> str:
-        """As the model."""
         return self.model.own_loss
 
     @property
-    def discrete_latents(self) -> bool:
-        """As the model."""
-        return self.model.discrete_latents
-
-    @property
     def context_spec(self) -> ContextSpec:
-        """That of the model."""
         return self.model.context_spec
 
     def check_parts(self) -> None:
-        """Raises `UserError` unless the model is one of the parts on the longer grid, in one order."""
         _check_alike(self.cut)
         wanted = stacked_event(self.cut)
         if self.model.event != wanted:
@@ -124,38 +101,30 @@ class RecodedModel(Model):
 
     @property
     def named_parts(self) -> dict[str, Model]:
-        """The model."""
         return {MODEL: self.model}
 
     def init(self, key: jax.Array) -> Params:
-        """Fresh parameters: {"model": those of the model}."""
         return {MODEL: self.model.init(key)}
 
     def recoded(self, batch: Batch) -> Batch:
         """The batch that the model scores."""
-        x, mask = as_values(self.event, batch.x), as_mask(self.event, batch.mask, len(batch))
-        if mask is not None:
-            mask = jnp.concatenate(self.cut.masks(mask), 1)
-        return batch.replace(x=_stack(self.cut, x), mask=mask)
+        checked = self.checked_batch(batch.x, batch.context, batch.mask)
+        mask = None if checked.mask is None else jnp.concatenate(self.cut.masks(checked.mask), 1)
+        return batch.replace(x=_stack(self.cut, checked.x), mask=mask)
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
-        """The score of the model, float32[B] nats."""
         check_params(self.param_shapes, params)
-        score = self.model.score(params[MODEL], self.recoded(batch), key=key, train=train)
-        return Score(score.log_prob, score.kind, score.terms)
+        return self.model.score(params[MODEL], self.recoded(batch), key=key, train=train)
 
     def train_score(self, params: Params, batch: Batch, *, key: jax.Array | None = None) -> Score:
-        """That of the model."""
         check_params(self.param_shapes, params)
         return self.model.train_score(params[MODEL], self.recoded(batch), key=key)
 
     def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
-        """As the model."""
         self.refuse(options)
         self.model.check_draws(sampler, dataclasses.replace(options, given=None, observed=None))
 
     def prepare_sampler(self, sampler: Sampler, params: Params, resources: Resources) -> Sampler:
-        """The sampler goes through the steps of the model."""
         if sampler.has_arrays:
             raise UserError("recoded data are drawn by a sampler without a draft of its own")
         return self.model.prepare_sampler(sampler, params[MODEL], resources)
@@ -163,11 +132,8 @@ class RecodedModel(Model):
     def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: DrawOptions) -> Draw:
         """The digits by the sampler, joined; an observed site is one with all its digits."""
         if options.observed is not None and options.given is not None:
-            observed = as_sites(self.event, options.observed, "`observed`")
-            with jax.ensure_compile_time_eval():
-                masks = [np.asarray(mask[0], bool) for mask in self.cut.masks(jnp.asarray(observed)[None])]
-            given = _stack(self.cut, canvas_of(self.event, len(keys), options.given, observed))
-            options = dataclasses.replace(options, given=given, observed=np.concatenate(masks))
+            given, masks = self.split_known(len(keys), options)
+            options = dataclasses.replace(options, given=jnp.concatenate(given, 1), observed=np.concatenate(masks))
         drawn = self.model.draw(params[MODEL], keys, options, sampler=sampler)
         return Draw(self.cut.join(jnp.split(drawn.x, len(self.cut.events), axis=1)), drawn.stats)
 
@@ -179,16 +145,14 @@ def stacked_event(cut: Stages) -> EventSpec:
     return dataclasses.replace(first, grid_shape=grid)
 
 
-def _stack(cut: Stages, x: jax.Array) -> jax.Array:
+def _stack(cut: Stages, x: Array) -> jax.Array:
     return jnp.concatenate(cut.split(x), 1)
 
 
 def _check_alike(cut: Any) -> None:
     """Raises `UserError` unless the parts can lie on one grid, each with all values of its event."""
     if not cut.exact or any(event != cut.events[0] for event in cut.events):
-        raise UserError(
-            f"recoded data are one model of parts that are alike, and those of {cut.name!r} are not: take a cascade"
-        )
+        raise UserError(f"recoded data have parts that are alike, and those of {cut.name!r} are not: take a cascade")
     if any(map(cut.limited, range(len(cut.events)))):
         raise UserError(
             f"recoded data need a number of values that is a power of the base, and {cut.event.num_levels} is none of "

@@ -1,26 +1,21 @@
-"""Draws from a model: arguments are checked, then a sampler runs."""
+"""Parts of a draw: its keys, its canvas, and its statistics."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals import truncate
-from arjax.conditionals.temperature import as_temperature
-from arjax.core.arrays import as_array, as_sites
+from arjax.core.arrays import as_array
 from arjax.core.errors import UserError
 from arjax.core.integers import LARGEST, check_size, is_integer
-from arjax.core.memory import check_memory
 from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
-from arjax.models.checks import as_context, as_values, check_end, check_key, check_params, is_one_context
-from arjax.models.queries import evidence_first
-from arjax.samplers import SAMPLERS, Draw, DrawOptions, Sampler, example_keys
+from arjax.models.checks import as_values, check_key
+from arjax.samplers import SAMPLERS, Sampler, example_keys
 
 
 def keys_of(key: jax.Array, num: int) -> jax.Array:
@@ -32,43 +27,10 @@ def keys_of(key: jax.Array, num: int) -> jax.Array:
     return example_keys(key, num)
 
 
-def draw(
-    model: Any,
-    params: Any,
-    keys: jax.Array,
-    sampler: Sampler,
-    options: DrawOptions,
-    place: Callable[[Any], Any] | None = None,
-) -> Draw:
-    """Draws one example from an autoregressive model for each of the B keys; see `Model.draw`.
-
-    Raises:
-      UserError: wrong shapes or values, observed sites that the order does not put first, or options that the sampler
-        cannot take.
-    """
-    temperature, event, num = as_temperature(options.temperature), model.event, num_keys(keys)
-    check_params(model.param_shapes, params)
-    check_memory(num * model.event.num_dims * model.event.dtype.itemsize, f"{num:,} examples take")
-    conditional = truncate(model.conditional, options.top_k, options.top_p, options.min_p)
-    given, observed = options.given, options.observed
-    if (given is None) != (observed is None):
-        raise UserError("`given` values and the mask of `observed` sites go together: pass both or neither")
-    factorization, observed_D, shared = model.factorization, None, False
-    if observed is None:
-        canvas = jnp.zeros((num, *event.shape), event.dtype)
-    else:
-        observed = as_sites(event, observed, "`observed`")
-        canvas, observed_D = canvas_of(event, num, given, observed), jnp.asarray(observed.ravel())
-        factorization = evidence_first(model, observed, ~observed)
-        shared = np.shape(given) == event.shape and is_one_context(model.context_spec, options.context)
-    of_examples = keys, canvas, as_context(model.context_spec, options.context, num, one_for_all=True)
-    keys, canvas, context = place(of_examples) if place else of_examples
-    model = dataclasses.replace(model, conditional=conditional, factorization=factorization)
-    tell_temperature(sampler, temperature)
-    sampler.check(model)
-    model = dataclasses.replace(model, orders=None)
-    resolved = options.resolved(observed=observed_D, context=context, end=check_end(event, options.end))
-    return sampler(model, params, keys, canvas, resolved, shared)
+@jax.jit
+def step_keys(keys_B: jax.Array, t: int | jax.Array) -> jax.Array:
+    """Other keys of the same examples, such as those of a step: fold_in(keys[b], t)."""
+    return jax.vmap(jax.random.fold_in, (0, None))(keys_B, t)
 
 
 def tell_temperature(sampler: Sampler, temperature: Any) -> None:

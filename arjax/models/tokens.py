@@ -18,16 +18,17 @@ from arjax.core.errors import UserError
 from arjax.core.pictures import CodesInUse, Picture, Tiles, is_image
 from arjax.core.programs import one_program
 from arjax.core.spec import ContextSpec, EventSpec
+from arjax.models import latent
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.models.base import Model, Params, SampledBound
+from arjax.models.base import Model, Params, SampledBound, weakest
 from arjax.models.checks import check_params
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
-from arjax.models.latent import DATA, LATENT, RECONSTRUCTED, check_reads, expected_value
+from arjax.models.latent import DATA, LATENT, RECONSTRUCTED
 from arjax.models.sampling import added_stats
 from arjax.networks.layers.local_context import pixels
 from arjax.quantizers import QUANTIZERS, Quantizer
 from arjax.quantizers.base import Grid
-from arjax.samplers import PLAIN_DRAW, Cached, Draw, DrawOptions, Resources, Sampler, example_keys
+from arjax.samplers import PLAIN_DRAW, Cached, Draw, DrawOptions, Sampler, example_keys
 
 #: The entries of the parameters that make the tokens of x; the prior was trained for these.
 TOKENIZER = ("encoder", "quantizer")
@@ -40,12 +41,8 @@ CHOICES = 16
 
 
 class Encoded(NamedTuple):
-    """Examples as tokens.
-
-    Attributes:
-      h: the vectors of the encoder, float32[B, *grid, E].
-      numbers: the numbers of the codes, int32[B, T].
-      z: the codes, float32[B, *grid, E], with the gradient that passes to h.
+    """Examples as tokens: the vectors of the encoder, float32[B, *grid, E], the numbers of their codes, int32[B, T],
+    and the codes, float32[B, *grid, E], with the gradient that passes to the vectors.
     """
 
     h: jax.Array
@@ -54,7 +51,6 @@ class Encoded(NamedTuple):
 
 
 def _small(quantizer: str, grid: Grid) -> ModelChoice:
-    """Few tokens, for the laws."""
     sizes = {"hidden_sizes": (6,)} if len(grid) == 1 else {"width": 6, "num_blocks": 1}
     network = ModelChoice(network="independent", network_options=sizes)
     parts = {"encoder": network, "decoder": network, "prior": ModelChoice(network="made")}
@@ -86,6 +82,7 @@ class TokensModel(Model):
     prior: Model
     quantizer: Quantizer = dataclasses.field(metadata={"static": True})
 
+    SAMPLED: ClassVar[str] = "prior"
     abilities: ClassVar[frozenset[str]] = frozenset({"tokens"})
     discrete_latents: ClassVar[bool] = True
     draw_options: ClassVar[frozenset[str]] = frozenset({"temperature", "top_k", "top_p", "min_p"})
@@ -106,7 +103,7 @@ class TokensModel(Model):
         """
         blueprint.only("encoder", "decoder", "prior")
         event, context, made = blueprint.event, blueprint.context, QUANTIZERS.call(quantizer)
-        _check_names(context)
+        latent.check_names("the kind of model 'tokens'", context)
         wanted = _wanted(made, grid, event, context)
         prior = blueprint.part("prior", made.token_event(grid), context, several_orders=True)
         encoder: Any = blueprint.part("encoder", *wanted["encoder"])
@@ -115,37 +112,27 @@ class TokensModel(Model):
         return model
 
     def __repr__(self) -> str:
-        parts = ", ".join(f"{name}={getattr(self, name)!r}" for name in ("encoder", "decoder", "prior", "quantizer"))
-        return f"TokensModel({parts})"
+        parts = {**self.named_parts, "quantizer": self.quantizer}
+        return f"TokensModel({', '.join(f'{name}={part!r}' for name, part in parts.items())})"
 
     @property
     def kind(self) -> str:
-        """A bound, or an estimate where a part has no more."""
-        return "estimate" if "estimate" in (self.prior.kind, self.decoder.kind) else "bound"
-
-    @property
-    def unbiased(self) -> bool:
-        """Where it is so of prior and decoder: exp(score) is one term of the sum over all tokens."""
-        return self.prior.unbiased and self.decoder.unbiased
+        return weakest("bound", self.prior.kind, self.decoder.kind)
 
     @property
     def event(self) -> EventSpec:
-        """Shape and kind of x."""
         return self.decoder.event
 
     @property
     def context_spec(self) -> ContextSpec:
-        """The context c, without the codes."""
         return self.prior.context_spec
 
     @property
     def grid(self) -> Grid:
-        """The grid of the codes."""
         return self.encoder.event.grid_shape
 
     @property
     def token_event(self) -> EventSpec:
-        """Shape and kind of the tokens."""
         return self.prior.event
 
     @property
@@ -154,49 +141,28 @@ class TokensModel(Model):
         return self.quantizer.num_tokens(self.grid)
 
     def check_parts(self) -> None:
-        """Raises `UserError` unless the parts follow on one another, and the encoder gives all vectors at once."""
         self.quantizer.check_grid(self.grid)
-        _check_names(self.context_spec)
+        latent.check_names("the kind of model 'tokens'", self.context_spec)
         wanted = _wanted(self.quantizer, self.grid, self.event, self.context_spec)
-        for name, check in (("encoder", _check_encoder), ("decoder", check_reads)):
-            part = getattr(self, name)
-            try:
-                check(part)
-            except UserError as error:
-                raise UserError(f"the {name} of the kind 'tokens': {error}") from error
-            if (part.event, part.context_spec) != wanted[name]:
-                raise UserError(
-                    f"the {name} of the kind 'tokens' is one of {wanted[name][0].in_words} given other data"
-                )
-        if self.prior.event != self.quantizer.token_event(self.grid):
-            raise UserError(
-                f"the prior of the kind 'tokens' is one of {self.quantizer.token_event(self.grid).in_words}, not of "
-                f"{self.prior.event.in_words}"
-            )
+        latent.check_part("encoder of the kind 'tokens'", self.encoder, _check_encoder, *wanted["encoder"])
+        latent.check_part("decoder of the kind 'tokens'", self.decoder, latent.check_reads, *wanted["decoder"])
+        tokens = self.quantizer.token_event(self.grid)
+        latent.check_part("prior of the kind 'tokens'", self.prior, lambda prior: None, tokens, self.context_spec)
 
     @property
     def named_parts(self) -> dict[str, Model]:
-        """The three models."""
         return {"encoder": self.encoder, "decoder": self.decoder, "prior": self.prior}
 
     def init(self, key: jax.Array) -> Params:
         """Parameters of the parts by their names, of the quantizer, and the fingerprint 0."""
-        parts: dict[str, Any] = {
-            "encoder": self.encoder,
-            "decoder": self.decoder,
-            "prior": self.prior,
-            "quantizer": self.quantizer,
-        }
-        found = {name: parts[name].init(k) for name, k in zip(parts, jax.random.split(key, 4), strict=True)}
+        parts: dict[str, Any] = {**self.named_parts, "quantizer": self.quantizer}
+        found = {name: part.init(k) for (name, part), k in zip(parts.items(), jax.random.split(key, 4), strict=True)}
         return found | {FINGERPRINT: jnp.zeros(8, jnp.float32)}
 
     def encoded(self, params: Params, batch: Batch, train: bool = False, key: jax.Array | None = None) -> Encoded:
         """The examples of a batch as tokens."""
-        dummy = jnp.zeros((len(batch), *self.encoder.event.shape), jnp.float32)
-        context = {**batch.context, DATA: batch.x}
-        own = params["encoder"]
-        features = self.encoder.features(own, dummy, context=context, train=train, key=key if train else None)
-        h = self.encoder.head(own, train, key).mode(features)
+        head, features = latent.encoder_of(self.encoder, params["encoder"], batch, train, key)
+        h = head.mode(features)
         numbers = self.quantizer.assign(params["quantizer"], h).numbers
         codes = self.quantizer.lookup(params["quantizer"], numbers, self.grid)
         return Encoded(h, numbers, self.quantizer.passed(params["quantizer"], h, codes))
@@ -230,10 +196,7 @@ class TokensModel(Model):
         self, params: Params, batch: Batch, *, key: jax.Array | None = None, most: int = MOST_ENUMERATED
     ) -> jax.Array:
         """log sum_z p(z | c) p(x | z, c) over all values of the tokens, float32[B] nats: log p(x | c), of which the
-        score is a bound. It costs a score for each of the K^T values.
-
-        Raises:
-          UserError: there are more than `most`.
+        score is a bound. It costs a score for each of the K^T values; raises `UserError` for more than `most`.
         """
         num = self.quantizer.num_codes**self.num_tokens
         if num > most:
@@ -250,7 +213,6 @@ class TokensModel(Model):
         return self.quantizer.tokens_of(numbers, self.grid)
 
     def code_numbers(self, params: Params, batch: Batch) -> tuple[jax.Array, int]:
-        """The numbers of the codes int32[B, T], and K."""
         return self.encoded(params, batch).numbers, self.quantizer.num_codes
 
     def draw_examples(
@@ -283,30 +245,17 @@ class TokensModel(Model):
         self.prior.check_draws(sampler, options)
         self.decoder.check_draws(Cached(), _of_decoder(options))
 
-    def open_sampler(self, sampler: Sampler, open_run: Any) -> Sampler:
-        """As the prior."""
-        return self.prior.open_sampler(sampler, open_run)
-
-    def prepare_sampler(self, sampler: Sampler, params: Params, resources: Resources) -> Sampler:
-        """The sampler goes through the steps of the prior."""
-        return self.prior.prepare_sampler(sampler, params["prior"], resources)
-
     def sampled_bound(self, samples: int) -> SampledBound:
         """L_k with k = `samples`; raises `UserError` for parts that are not `unbiased`, and for quantizers without
         distances.
         """
-        if not self.unbiased:
-            raise UserError(
-                "config.evaluate.samples takes exponentials of scores, which are no bounds with chains inside: set it "
-                "to 0"
-            )
+        found = latent.importance_sampled(self, samples)
         if type(self.quantizer).distances is Quantizer.distances:
             raise UserError(
                 "config.evaluate.samples draws tokens near those of an example, and the quantizer "
                 f"{QUANTIZERS.name_of(type(self.quantizer))!r} has no distances of its codes: set it to 0"
             )
-        entries = {"importance_samples": samples}
-        return SampledBound("importance_bound", self, TokensModel.importance_bound, (samples,), entries)
+        return found
 
     def importance_bound(
         self, params: Params, batch: Batch, key: jax.Array, samples: int, choices: int = CHOICES
@@ -318,15 +267,11 @@ class TokensModel(Model):
         are nearest to the vector of the encoder. z* is the most probable value that one pass over the tokens finds,
         from z(x). With k = 1 it is the evidence lower bound of a posterior that is refined for each example, as in Kim
         et al., "Semi-Amortized Variational Autoencoders" (2018). It costs k + 2 T `choices` scores.
-
-        Raises:
-          UserError: the quantizer has no distances.
         """
         batch = self.checked_batch(batch.x, batch.context, batch.mask)
         return _importance_bound(self, params, batch, key, samples, min(choices, self.quantizer.num_codes))
 
     def check_trained(self, params: Params) -> None:
-        """Raises `UserError` where the prior was trained for the tokens of another encoder or quantizer."""
         own = np.asarray(params[FINGERPRINT])
         if own.any() and not np.array_equal(own, np.asarray(fingerprint(params))):
             raise UserError(
@@ -353,7 +298,7 @@ class TokensModel(Model):
             return
         few = jax.tree.map(lambda leaf: jnp.asarray(leaf[:RECONSTRUCTED]), batch.replace(weight=None))
         context = {**few.context, LATENT: _encoded(self, params, few).z}
-        decoded = expected_value(self.decoder, params["decoder"], context, len(few))
+        decoded = latent.expected_value(self.decoder, params["decoder"], context, len(few))
         if decoded is None:
             keys = example_keys(key, len(few))
             decoded = self.decoder.draw(params["decoder"], keys, context=context).x
@@ -362,7 +307,6 @@ class TokensModel(Model):
 
 
 def _of_decoder(options: DrawOptions, context: Any = None) -> DrawOptions:
-    """The options of a draw that the decoder has, too."""
     return DrawOptions(context=context, temperature=options.temperature)
 
 
@@ -372,9 +316,7 @@ def _encoded(model: TokensModel, params: Params, batch: Batch) -> Encoded:
 
 
 @one_program()
-def _over_tokens(
-    model: TokensModel, params: Params, batch: Batch, values_ZT: jax.Array, key: jax.Array | None
-) -> jax.Array:
+def _over_tokens(model: TokensModel, params: Params, batch: Batch, values_ZT: jax.Array, key: Any) -> jax.Array:
     def joint(numbers_T: jax.Array) -> jax.Array:
         return _joint(model, params, batch, jnp.broadcast_to(numbers_T, (len(batch), *numbers_T.shape)), key)
 
@@ -399,9 +341,8 @@ def _importance_bound(
 
     def with_each(numbers_BT: jax.Array, t: jax.Array) -> jax.Array:
         """The joint with each choice of token t in turn, [M, B]."""
-        return jax.lax.map(
-            lambda n_B: _joint(model, params, batch, numbers_BT.at[:, t].set(n_B), of_parts), near_BTM[:, t].T
-        )
+        put = numbers_BT.at[:, t].set
+        return jax.lax.map(lambda n_B: _joint(model, params, batch, put(n_B), of_parts), near_BTM[:, t].T)
 
     def best(numbers_BT: jax.Array, t: jax.Array) -> tuple[jax.Array, None]:
         best_B = with_each(numbers_BT, t).argmax(0)
@@ -452,9 +393,7 @@ def _mixed(bits: jax.Array) -> jax.Array:
     return bits ^ (bits >> 16)
 
 
-def _wanted(
-    quantizer: Quantizer, grid: Grid, event: EventSpec, context: ContextSpec
-) -> dict[str, tuple[EventSpec, ContextSpec]]:
+def _wanted(quantizer: Quantizer, grid: Grid, event: EventSpec, context: ContextSpec) -> dict[str, Any]:
     """The events and the contexts of encoder and decoder."""
     quantizer.check_grid(grid)
     local = len(pixels(grid)) == len(pixels(event.grid_shape))
@@ -465,20 +404,8 @@ def _wanted(
     }
 
 
-def _check_names(context: ContextSpec) -> None:
-    clash = {LATENT, DATA} & {name for name, _ in context.parts}
-    if clash:
-        raise UserError(
-            f"the kind of model 'tokens' adds parts to the context that are called z and x, and {min(clash)!r} is there"
-        )
-
-
 def _check_encoder(encoder: Any) -> None:
     """Raises `UserError` unless the vectors are one mode of one network that reads x, and no vector before."""
-    if not isinstance(encoder, AutoregressiveModel):
-        raise UserError("it is one network and one conditional, of the kind autoregressive")
-    check_reads(encoder)
-    if encoder.network.dependencies(encoder.factorization).any():
-        raise UserError("its sites are independent given x: take the network independent, or one that reads no site")
+    latent.check_encoder(encoder)
     if encoder.conditional.joint or not encoder.conditional.REPARAMETERISED:
         raise UserError("its conditional must have a mode that passes gradients, as gaussian has")

@@ -1,8 +1,5 @@
 """Objectives: the losses that training minimises.
 
-The loss of a batch is a sum of means. Each mean keeps its total and its count, so micro-batches and devices merge
-exactly.
-
 Objectives on prefixes that differ from the data (`input_noise`, `scheduled_sampling`, `rollout`, `as_is`) have two
 parts. The first part makes the inputs, the values of the prefixes, without a gradient. The second part is one
 parallel pass that scores the data given these inputs, `model.log_prob_per_site(params, x, inputs=inputs)`. The

@@ -16,20 +16,11 @@ from arjax.core.output import say_once
 from arjax.core.registry import did_you_mean
 from arjax.core.spec import EventSpec
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.models.base import Params
-from arjax.models.checks import check_factorization, check_key
+from arjax.models.base import Params, repeated
+from arjax.models.checks import check_factorization
 from arjax.networks.base import NETWORKS, Network, step_variables
-from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step
-from arjax.objectives.prefixes import (
-    check_prefixes,
-    check_whole_steps,
-    example_context,
-    prefix_loss,
-    repeated,
-    replaceable,
-    scored,
-    teacher_forced,
-)
+from arjax.objectives.base import OBJECTIVES
+from arjax.objectives.prefixes import PrefixObjective, replaceable, scored
 from arjax.objectives.score_function import leave_one_out, with_score_function
 from arjax.samplers.prefixes import draw_in_steps
 
@@ -38,7 +29,7 @@ ESTIMATORS = ("score", "straight_through", "gumbel_softmax", "pathwise")
 
 @OBJECTIVES.register("as_is")
 @dataclasses.dataclass(frozen=True)
-class AsIs(Objective[AutoregressiveModel]):
+class AsIs(PrefixObjective):
     """loss = E[-sum_t log p(x_t | z_<t)] / (number of scored scalars), with z_t drawn from p(. | z_<t): the recursion
     without teacher forcing, and its gradient through the draws z.
 
@@ -77,8 +68,7 @@ class AsIs(Objective[AutoregressiveModel]):
             raise UserError(f"as_is(estimator={self.estimator!r}) needs samples of at least {least}")
 
     def check(self, model: AutoregressiveModel) -> None:
-        """Raises `UserError` unless the model is one autoregressive network in one order that has the estimator."""
-        check_prefixes("as_is", model)
+        super().check(model)
         if self.estimator == "score":
             return
         if scores_blocks(model.conditional, model.factorization):
@@ -92,25 +82,18 @@ class AsIs(Objective[AutoregressiveModel]):
             raise UserError(f"as_is(estimator={self.estimator!r}) needs a list of probabilities: take score")
         jax.eval_shape(lambda params: relax(model, params)[1], model.param_shapes)
 
-    def loss(self, model: AutoregressiveModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
-        """The loss on own prefixes."""
-        self.check(model)
-        batch = batch.replace(x=jnp.asarray(batch.x, model.event.dtype))
+    def costs(self, model, params, batch, step):
         several = repeated(batch, self.samples)
-        check_key(step.key)
         keys_B = jax.random.split(step.key, len(several))
-        if self.estimator == "score":
-            value_B = self._by_score_function(model, params, several, keys_B)
-        else:
-            value_B = self._through_draws(model, params, several, keys_B)
-        nats_B = value_B.reshape(self.samples, len(batch)).mean(0)
-        return prefix_loss(model, batch, "as_is", nats_B, teacher_forced(model, params, batch))
+        of_samples = self._by_score_function if self.estimator == "score" else self._through_draws
+        value_B = of_samples(model, params, several, keys_B)
+        return value_B.reshape(self.samples, len(batch)).mean(0), None
 
     def _by_score_function(self, model, params: Params, batch: Batch, keys_B: jax.Array) -> jax.Array:
         """The loss of each sample, [k B], with the gradient of its mean."""
-        check_whole_steps("as_is", model, batch)
+        self.check_whole_steps(model, batch)
         frozen, own_BD = jax.lax.stop_gradient(params), replaceable(model, batch)
-        drawn = draw_in_steps(model, frozen, keys_B, batch.x, own_BD, example_context(batch))
+        drawn = draw_in_steps(model, frozen, keys_B, batch.x, own_BD, dict(batch.context) or None)
         nats_BD = -scored(model, params, batch, drawn, None)
         log_prob_BD = scored(model, params, batch.replace(x=drawn), drawn, None)
         step_D, num_steps = jnp.asarray(model.factorization.step), model.factorization.num_steps
@@ -122,7 +105,7 @@ class AsIs(Objective[AutoregressiveModel]):
 
     def _through_draws(self, model, params: Params, batch: Batch, keys_B: jax.Array) -> jax.Array:
         """The loss of each sample, [k B], as a function of the parameters with all its draws."""
-        event, factorization, context = model.event, model.factorization, example_context(batch)
+        event, factorization, context = model.event, model.factorization, dict(batch.context) or None
         relaxes = self.estimator != "pathwise"
         network, own = relax(model, params) if relaxes else (model.network, params)
         data = relaxed_values(event, jnp.asarray(batch.x)) if relaxes else jnp.asarray(batch.x)
@@ -182,10 +165,7 @@ def relax(model: AutoregressiveModel, params: Params) -> tuple[Network, Params]:
     """The network of a model of discrete scalars as one that reads relaxed values, and its parameters.
 
     At values that are not between others, it computes the features of the model: a value is looked up in a table by a
-    product with its one-hot vector.
-
-    Raises:
-      UserError: the values are not discrete scalars, or the network reads them in another way.
+    product with its one-hot vector. Raises `UserError` for a network that reads values in another way.
     """
     network = model.network.clone(event=relaxed_event(model.event))
     dummy = jnp.zeros((1, *network.event.shape))

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from arjax.core.batch import Batch, Score
+from arjax.core.batch import Array, Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.integers import DEEPEST
 from arjax.core.registry import Registry
@@ -38,12 +38,7 @@ class ObjectiveState:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Companion:
-    """A model that training reads and does not change, such as a teacher or a draft model.
-
-    Attributes:
-      model: the model.
-      params: its parameters.
-    """
+    """A model that training reads and does not change, such as a teacher or a draft model, and its parameters."""
 
     model: Model
     params: Params
@@ -111,6 +106,32 @@ class Objective(Generic[ModelT]):
     #: and not always the loss of one draw.
     DRAWS: ClassVar[bool] = False
 
+    @property
+    def name(self) -> str:
+        """Its registered name."""
+        return OBJECTIVES.name_of(type(self))
+
+    def check_parts_loss(self, model: Model) -> None:
+        """Raises `UserError` for a part, or a part of one, with a training loss that is not -log p inside of a model
+        that trains its parts by log p: the loss would never be used.
+        """
+        for of_part, part in model.named_parts.items():
+            if part.own_loss and not model.own_loss:
+                raise UserError(
+                    f"the part {of_part!r} has the training loss {part.own_loss!r}, and {type(model).__name__} trains "
+                    f"its parts by log p with the objective {self.name!r}: take a conditional whose loss is -log p or "
+                    "its bound, such as diffusion(weighting='bound'), or train the part in a run of its own"
+                )
+            self.check_parts_loss(part)
+
+    def check_own_loss(self, model: Model) -> None:
+        """Raises `UserError` for a conditional whose training loss is not -log p, which the objective trains."""
+        if own := model.own_loss:
+            raise UserError(
+                f"the objective {self.name!r} trains by log p, and this conditional has the loss {own!r} in its place: "
+                "take teacher_forcing or order_agnostic"
+            )
+
     def check(self, model: ModelT) -> None:
         """Raises `UserError` when the model cannot be trained by this objective; called before anything compiles."""
 
@@ -161,46 +182,13 @@ class Objective(Generic[ModelT]):
 
 
 def make_objective(text: str) -> Objective:
-    """The objective of a call string, such as `teacher_forcing` or `order_agnostic(orders_per_batch=4)`.
-
-    Raises:
-      UserError: an unknown name or option, or a value of another type or out of range.
-    """
+    """The objective of a call string, such as `teacher_forcing` or `order_agnostic(orders_per_batch=4)`."""
     return OBJECTIVES.call(text)
 
 
-def check_parts_loss(name: str, model: Model) -> None:
-    """Raises `UserError` for a part, or a part of one, with a training loss that is not -log p inside of a model that
-    trains its parts by log p: the loss would never be used.
-    """
-    for of_part, part in model.named_parts.items():
-        if part.own_loss and not model.own_loss:
-            raise UserError(
-                f"the part {of_part!r} has the training loss {part.own_loss!r}, and {type(model).__name__} trains its "
-                f"parts by log p with the objective {name!r}: take a conditional whose loss is -log p or its bound, "
-                "such as diffusion(weighting='bound'), or train the part in a run of its own"
-            )
-        check_parts_loss(name, part)
-
-
-def check_own_loss(name: str, model: Model) -> None:
-    """Raises `UserError` for a conditional whose training loss is not -log p, which the objective `name` trains."""
-    if own := model.own_loss:
-        raise UserError(
-            f"the objective {name!r} trains by log p, and this conditional has the loss {own!r} in its place: take "
-            "teacher_forcing or order_agnostic"
-        )
-
-
 def likelihood_loss(event: EventSpec, batch: Batch, log_prob_B: jax.Array) -> Loss:
-    """-sum_b w_b log p(x_b) / (number of scored scalars), from log p of each example in nats.
-
-    `log_prob_B` excludes masked sites already; the weights of the examples are applied here.
-    """
-    nll_B = -log_prob_B
-    if batch.weight is not None:
-        nll_B = jnp.where(batch.weight > 0, batch.weight * nll_B, 0.0)
-    nll, counts = nll_B.sum(), count(event, batch)
+    """-sum_b w_b log p(x_b) / (number of scored scalars), from log p of each example in nats without masked sites."""
+    nll, counts = weighted_sum(batch.weight, -log_prob_B), count(event, batch)
     return Loss((Mean(nll, counts.dims),), Metrics(nll, *counts))
 
 
@@ -216,6 +204,17 @@ def score_loss(event: EventSpec, batch: Batch, score: Score) -> Loss:
     return Loss(loss.terms, dataclasses.replace(metrics, nll=None, means=means))
 
 
+def weighted_sum(weight_B: Array | None, value_B: jax.Array) -> jax.Array:
+    """sum_b w_b value_b; None: all weights are 1. An example of weight 0 has no part in it, whatever its value."""
+    return (value_B if weight_B is None else jnp.where(weight_B > 0, weight_B * value_B, 0.0)).sum()
+
+
+def weights_of(batch: Batch) -> Array:
+    """The weights of the examples, [B]; 0 where nothing of one is scored."""
+    weight_B = jnp.ones(len(batch)) if batch.weight is None else batch.weight
+    return weight_B if batch.mask is None else weight_B * (batch.mask > 0).reshape(len(batch), -1).any(-1)
+
+
 class Counts(NamedTuple):
     """Numbers of scored examples, sites and scalars (dims) of a batch, float32[] each."""
 
@@ -228,9 +227,8 @@ def count(event: EventSpec, batch: Batch) -> Counts:
     """What is scored of the batch, by its `weight` and `mask`."""
     num = len(batch)
     weight_B = jnp.ones(num, jnp.float32) if batch.weight is None else batch.weight
+    sites_B = jnp.full(num, event.num_sites, jnp.float32)
     if batch.mask is not None:
         sites_B = (batch.mask > 0).reshape(num, -1).sum(-1, dtype=jnp.float32)
-    else:
-        sites_B = jnp.full(num, event.num_sites, jnp.float32)
     sites = (weight_B * sites_B).sum()
     return Counts(weight_B.sum(), sites, sites * event.value_size)

@@ -5,16 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-import jax
-import jax.numpy as jnp
-
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.models.abilities import require
 from arjax.models.base import Params
 from arjax.models.chains import Chain
 from arjax.models.checks import check_key
-from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, likelihood_loss
+from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, likelihood_loss, weighted_sum
 from arjax.objectives.metrics import Mean
 
 WEIGHTINGS = ("bound", "simple")
@@ -29,9 +26,6 @@ class Denoising(Objective[Chain]):
     `diffusion` and `reconstruction`. `simple`: the mean squared error of the predicted noise per dimension, the bound
     without its weights (Ho, Jain & Abbeel, "Denoising Diffusion Probabilistic Models", 2020, equation 14), of Gaussian
     chains with a fixed schedule; it is reported as `simple`, and the nats are those of the bound.
-
-    Attributes:
-      weighting: "bound" or "simple".
     """
 
     KIND: ClassVar[str] = "gaussian_chain"
@@ -43,7 +37,6 @@ class Denoising(Objective[Chain]):
             raise UserError(f"the weighting of denoising must be bound or simple, not {self.weighting!r}")
 
     def check(self, model: Chain) -> None:
-        """Raises `UserError` unless the model is a chain, and has the loss."""
         require(model, "noise_levels", "the objective 'denoising'")
         if self.weighting == "simple" and not model.HAS_ERROR:
             raise UserError("the simple loss is an error of predicted noise, which this chain has not: take bound")
@@ -51,19 +44,12 @@ class Denoising(Objective[Chain]):
             raise UserError("a learned noise schedule is trained by the bound: the simple loss is least without noise")
 
     def loss(self, model: Chain, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
-        """The loss of a batch; `UserError` as `check`."""
         check_key(step.key)
         self.check(model)
         score, error_B = model.estimate(params, batch, key=step.key, num=model.train_steps, train=True)
         bound = likelihood_loss(model.event, batch, score.log_prob)
-
-        def mean(value_B: jax.Array) -> Mean:
-            weight_B = jnp.ones(len(value_B)) if batch.weight is None else batch.weight
-            weighted_B = jnp.where(weight_B > 0, weight_B * value_B, 0.0)
-            return Mean(weighted_B.sum(), weight_B.sum() * model.event.num_dims)
-
-        if self.weighting == "bound":
-            means = {name: mean(value_B) for name, value_B in score.terms.items()}
-            return dataclasses.replace(bound, metrics=dataclasses.replace(bound.metrics, means=means))
-        simple = mean(error_B)
-        return Loss((simple,), dataclasses.replace(bound.metrics, means={"simple": simple}))
+        num = bound.metrics.examples * model.event.num_dims
+        values = score.terms if self.weighting == "bound" else {"simple": error_B}
+        means = {name: Mean(weighted_sum(batch.weight, value_B), num) for name, value_B in values.items()}
+        terms = bound.terms if self.weighting == "bound" else (means["simple"],)
+        return Loss(terms, dataclasses.replace(bound.metrics, means=means))

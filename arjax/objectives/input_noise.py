@@ -11,10 +11,8 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.models.base import Params
-from arjax.models.checks import check_key
-from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step
-from arjax.objectives.prefixes import check_prefixes, check_rate, prefix_loss, replaceable, scored, teacher_forced
+from arjax.objectives.base import OBJECTIVES
+from arjax.objectives.prefixes import PrefixObjective, replaceable, scored
 from arjax.samplers.prefixes import where_own
 
 VALUES = ("uniform", "shuffled")
@@ -22,7 +20,7 @@ VALUES = ("uniform", "shuffled")
 
 @OBJECTIVES.register("input_noise")
 @dataclasses.dataclass(frozen=True)
-class InputNoise(Objective[AutoregressiveModel]):
+class InputNoise(PrefixObjective):
     """loss = -sum_i log p(x_i | noisy prefix of i) / (number of scored scalars).
 
     Each discrete value of a prefix is replaced, with the probability `rate`, by a random one (Xie et al., "Data Noising
@@ -40,13 +38,12 @@ class InputNoise(Objective[AutoregressiveModel]):
     values: str = "uniform"
 
     def __post_init__(self):
-        check_rate("input_noise", "rate", self.rate)
+        self.check_rate("rate")
         if self.values not in VALUES:
             raise UserError(f"input_noise has no values {self.values!r}{did_you_mean(self.values, VALUES)}")
 
     def check(self, model: AutoregressiveModel) -> None:
-        """Raises `UserError` unless the model is one autoregressive network in one order, with values of one kind."""
-        check_prefixes("input_noise", model)
+        super().check(model)
         if self.values == "uniform" and model.event.kind == "columns":
             raise UserError("input_noise has no uniform values of mixed columns: take input_noise(values='shuffled')")
 
@@ -64,11 +61,6 @@ class InputNoise(Objective[AutoregressiveModel]):
             others = jax.random.randint(value_key, x.shape, 0, event.num_levels)
         return where_own(may & jax.random.bernoulli(coin_key, self.rate, may.shape), others, x, model)
 
-    def loss(self, model: AutoregressiveModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
-        """The loss on noisy prefixes."""
-        self.check(model)
-        check_key(step.key)
+    def costs(self, model, params, batch, step):
         key, score_key = jax.random.split(step.key)
-        batch = batch.replace(x=jnp.asarray(batch.x, model.event.dtype))
-        nats_B = -scored(model, params, batch, self.inputs(model, batch, key), score_key).sum(-1)
-        return prefix_loss(model, batch, "input_noise", nats_B, teacher_forced(model, params, batch))
+        return -scored(model, params, batch, self.inputs(model, batch, key), score_key).sum(-1), None

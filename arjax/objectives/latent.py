@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import ClassVar
 
@@ -14,40 +15,43 @@ from arjax.core.errors import UserError
 from arjax.models.abilities import require
 from arjax.models.base import Model, Params
 from arjax.models.latent import LatentModel, Weights
-from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, check_parts_loss, count
+from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, count, weighted_sum, weights_of
 from arjax.objectives.metrics import Mean, Metrics
 from arjax.objectives.score_function import leave_one_out, with_score_function
 
 
-def _check(name: str, samples: int, least: int, model: Model | None = None) -> None:
-    if samples < least:
-        raise UserError(f"the option 'samples' of the objective {name!r} must be at least {least}, not {samples}")
-    if model is None:
-        return
-    model = require(model, "latents", f"the objective {name!r}")
-    check_parts_loss(name, model)
-    if model.discrete_latents_of_parts:
-        raise UserError(
-            f"the objective {name!r} follows the draws of discrete latents of the model itself, not of its parts: "
-            "those of its parts have to be real"
-        )
-    if model.latent_event.is_discrete and samples < 2:
-        raise UserError(
-            f"the objective {name!r} needs samples of at least 2 for latents of kind {model.latent_event.kind}: the "
-            "gradient of each draw is compared with the others"
-        )
+class LatentObjective(Objective[LatentModel]):
+    """A bound from `samples` latents of each example, an option of subclasses."""
+
+    samples: int
+    KIND: ClassVar[str] = "latent"
+    #: The fewest samples.
+    LEAST: ClassVar[int] = 1
+
+    def __post_init__(self):
+        if self.samples < self.LEAST:
+            found = f"must be at least {self.LEAST}, not {self.samples}"
+            raise UserError(f"the option 'samples' of the objective {self.name!r} {found}")
+
+    def check(self, model: LatentModel) -> None:
+        model = require(model, "latents", f"the objective {self.name!r}")
+        self.check_parts_loss(model)
+        if model.discrete_latents_of_parts:
+            raise UserError(
+                f"the objective {self.name!r} follows the draws of discrete latents of the model itself, not of its "
+                "parts: those of its parts have to be real"
+            )
+        if model.latent_event.is_discrete and self.samples < 2:
+            raise UserError(
+                f"the objective {self.name!r} needs samples of at least 2 for latents of kind "
+                f"{model.latent_event.kind}: the gradient of each draw is compared with the others"
+            )
 
 
 def _loss(model: Model, batch: Batch, value_B: jax.Array, bound_B: jax.Array, found: Weights) -> Loss:
     """-sum_b w_b value_b / (number of scored scalars); the bound and its terms are reported."""
-    num = len(batch)
-    weight_B = jnp.ones(num) if batch.weight is None else batch.weight
-    if batch.mask is not None:  # an example of which nothing is scored has no latents to learn from
-        weight_B = weight_B * (batch.mask > 0).reshape(num, -1).any(-1)
-
-    def total(terms_B: jax.Array) -> jax.Array:
-        return jnp.where(weight_B > 0, weight_B * terms_B, 0.0).sum()
-
+    # an example of which nothing is scored has no latents to learn from
+    total = functools.partial(weighted_sum, weights_of(batch))
     counts = count(model.event, batch)
     kl_B = (found.log_posterior - found.log_prior).mean(0)
     terms = {"kl_nats": kl_B, "reconstruction_nats": -found.reconstruction.mean(0)}
@@ -66,7 +70,7 @@ def _with_score_function(model: LatentModel, value_B: jax.Array, signal_kB: jax.
 
 @OBJECTIVES.register("elbo")
 @dataclasses.dataclass(frozen=True)
-class Elbo(Objective[LatentModel]):
+class Elbo(LatentObjective):
     """loss = -(E_q[log p(x | z)] - beta KL(q(z | x) | p(z))) / (number of scored scalars).
 
     Kingma & Welling, "Auto-Encoding Variational Bayes" (2014), equation 3; beta as in Higgins et al., "beta-VAE"
@@ -80,8 +84,6 @@ class Elbo(Objective[LatentModel]):
       samples: latents of each example.
     """
 
-    KIND: ClassVar[str] = "latent"
-
     beta: float = 1.0
     warmup: float = 0.0
     samples: int = 1
@@ -89,14 +91,9 @@ class Elbo(Objective[LatentModel]):
     def __post_init__(self):
         if self.beta < 0 or not 0 <= self.warmup <= 1:
             raise UserError("the objective 'elbo' needs beta, at least 0, and warmup, a part of the run from 0 to 1")
-        _check("elbo", self.samples, 1)
-
-    def check(self, model: LatentModel) -> None:
-        """Raises `UserError` when the model has no latents, or discrete ones and a single sample."""
-        _check("elbo", self.samples, 1, model)
+        super().__post_init__()
 
     def loss(self, model: LatentModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
-        """The negative bound with the weight of this moment."""
         found = model.weights(params, batch, step.key, self.samples, train=True)
         beta = self.beta * (jnp.minimum(step.progress / self.warmup, 1.0) if self.warmup else 1.0)
         value_kB = found.reconstruction - beta * (found.log_posterior - found.log_prior)
@@ -107,7 +104,7 @@ class Elbo(Objective[LatentModel]):
 
 @OBJECTIVES.register("iwae")
 @dataclasses.dataclass(frozen=True)
-class Iwae(Objective[LatentModel]):
+class Iwae(LatentObjective):
     """loss = -log 1/k sum_i p(x, z_i) / q(z_i | x) / (number of scored scalars), k `samples` z_i of q(z | x).
 
     Burda, Grosse & Salakhutdinov, "Importance Weighted Autoencoders" (2016), equation 8 and its gradient, equation 14.
@@ -118,23 +115,16 @@ class Iwae(Objective[LatentModel]):
       samples: k.
     """
 
-    KIND: ClassVar[str] = "latent"
+    LEAST: ClassVar[int] = 2
 
     samples: int = 5
 
-    def __post_init__(self):
-        _check("iwae", self.samples, 2)
-
     def check(self, model: LatentModel) -> None:
-        """Raises `UserError` when the model has no latents, or parts that are not `unbiased`."""
-        _check("iwae", self.samples, 2, model)
+        super().check(model)
         if not model.unbiased:
-            raise UserError(
-                "the objective 'iwae' takes exponentials of scores, which are no bounds with chains: take elbo"
-            )
+            raise UserError("the objective 'iwae' takes exponentials of scores, no bounds with chains: take elbo")
 
     def loss(self, model: LatentModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
-        """The negative importance-weighted bound."""
         found, k = model.weights(params, batch, step.key, self.samples, train=True), self.samples
         log_w_kB = found.log_weight
         bound_B = jax.nn.logsumexp(log_w_kB, 0) - math.log(k)

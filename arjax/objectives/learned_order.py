@@ -24,8 +24,9 @@ from arjax.factorization import reorder
 from arjax.models.abilities import require
 from arjax.models.autoregressive import AutoregressiveModel, Params
 from arjax.models.checks import check_key
-from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, check_own_loss, likelihood_loss
+from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, likelihood_loss
 from arjax.objectives.metrics import Mean, Metrics
+from arjax.objectives.score_function import leave_one_out
 
 #: The name of the scores among the parameters of the objective.
 SCORES = "scores"
@@ -55,18 +56,15 @@ class LearnedOrder(Objective[AutoregressiveModel]):
             raise UserError(f"the learning rate of a policy must be above 0, not {self.learning_rate!r}")
 
     def check(self, model: AutoregressiveModel) -> None:
-        """Raises `UserError` unless the model has all orders: the policy draws any of them."""
         model = require(model, "conditionals", "the objective 'learned_order'")
         if model.orders is None or model.orders.pool is not None:
             raise UserError("the objective 'learned_order' draws any order: set model.orders to uniform")
-        check_own_loss("learned_order", model)
+        self.check_own_loss(model)
 
     def init(self, model: AutoregressiveModel, key: jax.Array) -> ObjectiveState:
-        """Equal scores: all orders are equally probable."""
         return ObjectiveState({SCORES: jnp.zeros(model.event.num_sites, jnp.float32)})
 
     def optimizer(self) -> optax.GradientTransformation:
-        """Adam."""
         return optax.adam(self.learning_rate)
 
     def report(self, own: ObjectiveState) -> Mapping[str, Any]:
@@ -80,8 +78,7 @@ class LearnedOrder(Objective[AutoregressiveModel]):
         scores_D, num = own.params[SCORES], self.orders_per_step
         keys_R = jax.random.split(step.key, num)
         orders_RD = jax.lax.stop_gradient(jax.vmap(draw_order, in_axes=(0, None))(keys_R, scores_D))
-
-        assert model.orders is not None
+        assert model.orders is not None, "checked above"
         first = model.orders.first
 
         def under(order_D: jax.Array) -> Metrics:
@@ -112,7 +109,5 @@ def log_prob_order(scores_D: jax.Array, order_D: jax.Array) -> jax.Array:
 
 def policy_loss(scores_D: jax.Array, orders_RD: jax.Array, nats_R: jax.Array) -> jax.Array:
     """A scalar with the REINFORCE gradient: an unbiased estimate of that of the expected nats, from R orders."""
-    num = len(nats_R)
-    baseline_R = (nats_R.sum() - nats_R) / (num - 1)
     log_prob_R = jax.vmap(log_prob_order, in_axes=(None, 0))(scores_D, orders_RD)
-    return ((nats_R - baseline_R) * log_prob_R).mean()
+    return ((nats_R - leave_one_out(nats_R)) * log_prob_R).mean()

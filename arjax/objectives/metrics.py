@@ -20,12 +20,7 @@ class Mergeable:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Mean(Mergeable):
-    """A mean that merges: (total, count) of two batches add up to those of both.
-
-    Attributes:
-      total: float32[], the sum of the terms.
-      count: float32[], their number.
-    """
+    """A mean that merges: the total of the terms and their count, float32[] each, of two batches add up."""
 
     total: jax.Array
     count: jax.Array
@@ -37,7 +32,6 @@ class Mean(Mergeable):
 
     @property
     def value(self) -> jax.Array:
-        """total / count."""
         return self.total / self.divisor
 
 

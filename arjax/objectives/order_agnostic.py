@@ -68,7 +68,6 @@ class OrderAgnostic(Objective[AutoregressiveModel]):
             )
 
     def check(self, model: AutoregressiveModel) -> None:
-        """Raises `UserError` when the model has no distribution over orders."""
         model = require(model, "conditionals", "the objective 'order_agnostic'")
         if model.orders is None:
             raise UserError("the objective 'order_agnostic' needs model.orders, such as uniform or pool(num=8)")
@@ -79,7 +78,6 @@ class OrderAgnostic(Objective[AutoregressiveModel]):
             )
 
     def loss(self, model: AutoregressiveModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
-        """The negative log-likelihood under random orders; `UserError` when the batch cannot be cut into the parts."""
         self.check(model)
         check_key(step.key)
         order_key, key = jax.random.split(step.key)
@@ -126,9 +124,7 @@ def num_observed(key: jax.Array, num_steps: int, hidden: str) -> jax.Array:
     return num_steps - jnp.clip(jnp.ceil(part * num_steps), 1, num_steps).astype(jnp.int32)
 
 
-def _any_observed(
-    model: Any, params: Params, batch: Batch, order_key: jax.Array, key: jax.Array, hidden: str = "uniform"
-) -> Score:
+def _any_observed(model: Any, params: Params, batch: Batch, order_key: jax.Array, key: jax.Array, hidden: str) -> Score:
     """An unbiased estimate of log p(x | o) for an order per example from one pass given some observed sites; of other
     numbers of hidden sites than "uniform" ones it is the mean over the hidden sites.
     """

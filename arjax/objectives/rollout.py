@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,20 +17,9 @@ from arjax.core.output import say_once
 from arjax.core.registry import did_you_mean
 from arjax.models.abilities import require
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.models.base import Model, Params
-from arjax.models.checks import check_key
-from arjax.objectives.base import OBJECTIVES, TRUTH, Companions, Loss, Objective, ObjectiveState, Step
-from arjax.objectives.prefixes import (
-    check_prefixes,
-    check_rate,
-    check_whole_steps,
-    example_context,
-    prefix_loss,
-    repeated,
-    replaceable,
-    scored,
-    teacher_forced,
-)
+from arjax.models.base import Model, Params, repeated
+from arjax.objectives.base import OBJECTIVES, TRUTH, Companions, Step
+from arjax.objectives.prefixes import PrefixObjective, replaceable, scored
 from arjax.objectives.score_function import leave_one_out, with_score_function
 from arjax.samplers.prefixes import draw_in_steps
 
@@ -41,7 +30,7 @@ OF_ORACLE = ("oracle", "reverse_kl")
 
 @OBJECTIVES.register("rollout")
 @dataclasses.dataclass(frozen=True)
-class Rollout(Objective[AutoregressiveModel]):
+class Rollout(PrefixObjective):
     """A loss on prefixes in which a window of steps is drawn by the model, from the data before it; no gradient flows
     through these draws, which are made inside of the train step. With a `length` of 0 the prefixes are those of the
     data: with the target `data` that is teacher forcing, with `oracle` the targets are the true conditionals there.
@@ -84,7 +73,7 @@ class Rollout(Objective[AutoregressiveModel]):
             raise UserError(f"rollout has no target {self.target!r}{did_you_mean(self.target, TARGETS)}")
         if self.prefix < -1 or self.length < 0:
             raise UserError("rollout needs a length of at least 0, and a prefix of at least 0, or -1 for a random one")
-        check_rate("rollout", "grow", self.grow)
+        self.check_rate("grow")
         if self._scores and self.samples < 2:
             raise UserError(f"the target {self.target!r} of rollout compares samples: it needs at least 2 of them")
         if not self._scores and self.samples != type(self).samples:
@@ -99,42 +88,29 @@ class Rollout(Objective[AutoregressiveModel]):
         return self.target in ("match", "reverse_kl")
 
     def companions(self) -> Mapping[str, str]:
-        """The oracle, where the loss reads one."""
         return {TRUTH: self.oracle} if self.target in OF_ORACLE else {}
 
     def check(self, model: AutoregressiveModel) -> None:
-        """Raises `UserError` unless the model is one autoregressive network in one order, with a window that fits."""
-        check_prefixes("rollout", model)
+        super().check(model)
         steps, needed = model.factorization.num_steps, max(self.prefix, 0) + self.length
         if needed > steps:
-            raise UserError(
-                f"a rollout of {needed} steps, prefix and window, does not fit into the {steps} of the model"
-            )
+            raise UserError(f"a rollout of {needed} steps, prefix and window, does not fit into the {steps} there are")
         if self.target == "oracle" and not model.conditional.has_table:
             raise UserError("rollout(target='oracle') compares lists of probabilities, which this conditional has not")
         if self.target == "match" and not model.event.is_discrete:
             raise UserError("rollout(target='match') counts equal values, and these are real: take data or oracle")
 
     def check_companions(self, model: AutoregressiveModel, companions: Companions) -> None:
-        """Raises `UserError` unless the oracle has the conditionals that the loss reads, see `check_oracle`."""
         if self.target in OF_ORACLE:
             check_oracle(model, companions[TRUTH].model, self.target)
 
-    def loss(self, model: AutoregressiveModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
-        """The loss on windows of own values."""
-        check_key(step.key)
-        self.check(model)
-        batch = batch.replace(x=jnp.asarray(batch.x, model.event.dtype))
-        if self.target in OF_ORACLE:
-            oracle_of(step, model, self.target)
+    def costs(self, model, params, batch, step):
         if self._scores:
             return self._by_score_function(model, params, batch, step)
         _, inputs, key = self._draw(model, params, batch, step)
         if self.target == "oracle":
-            nats_B = _cross_entropy(model, params, *oracle_of(step, model, self.target), batch, inputs, key)
-        else:
-            nats_B = -scored(model, params, batch, inputs, key).sum(-1)
-        return prefix_loss(model, batch, "rollout", nats_B, teacher_forced(model, params, batch))
+            return _cross_entropy(model, params, *oracle_of(step, model, self.target), batch, inputs, key), None
+        return -scored(model, params, batch, inputs, key).sum(-1), None
 
     def _draw(self, model, params: Params, batch: Batch, step: Step) -> tuple[jax.Array, jax.Array, jax.Array]:
         """The sites of the window bool[B, D], the examples with these drawn, and a key for the rest of the step."""
@@ -149,13 +125,13 @@ class Rollout(Objective[AutoregressiveModel]):
         step_D = jnp.asarray(model.factorization.step)
         window_BD = ((step_D >= first) & (step_D < first + length)) & replaceable(model, batch)
         keys_B, frozen = jax.random.split(draw_key, len(batch)), jax.lax.stop_gradient(params)
-        context = example_context(batch)
+        context = dict(batch.context) or None
         inputs = draw_in_steps(model, frozen, keys_B, batch.x, window_BD, context, jnp.int32(first), first + length)
         return window_BD, inputs, key
 
-    def _by_score_function(self, model, params: Params, batch: Batch, step: Step) -> Loss:
-        """The negative reward of each window, and the gradient of its mean."""
-        check_whole_steps("rollout", model, batch)
+    def _by_score_function(self, model, params: Params, batch: Batch, step: Step) -> tuple[jax.Array, Any]:
+        """The negative reward of the windows of each example with the gradient of its mean, and their number."""
+        self.check_whole_steps(model, batch)
         several = repeated(batch, self.samples)
         window_BD, inputs, _ = self._draw(model, params, several, step)
         own_batch = several.replace(x=inputs)
@@ -172,7 +148,7 @@ class Rollout(Objective[AutoregressiveModel]):
         advantage_kB = reward_kB - leave_one_out(reward_kB)
         value_kB = with_score_function(-reward_kB, -advantage_kB, log_p_B.reshape(reward_kB.shape))
         num = window_BD[: len(batch)].any(-1) if self.target == "match" else None
-        return prefix_loss(model, batch, "rollout", value_kB.mean(0), teacher_forced(model, params, batch), num)
+        return value_kB.mean(0), num
 
 
 def oracle_of(step: Step, model: AutoregressiveModel, target: str) -> tuple[AutoregressiveModel, Params]:
@@ -203,15 +179,7 @@ def check_oracle(model: AutoregressiveModel, oracle: Model, target: str) -> Auto
     return oracle
 
 
-def _cross_entropy(
-    model: AutoregressiveModel,
-    params: Params,
-    truth: AutoregressiveModel,
-    frozen: Params,
-    batch: Batch,
-    inputs: jax.Array,
-    key: jax.Array,
-) -> jax.Array:
+def _cross_entropy(model, params, truth, frozen, batch: Batch, inputs: jax.Array, key: jax.Array) -> jax.Array:
     """-sum_i sum_v q(v | inputs before i) log p(v | inputs before i), [B], over the scored sites, in nats."""
     more = {"context": batch.context, "train": True, "key": key}
     log_p = model.head(params, True, key).log_table(model.features(params, inputs, **more))

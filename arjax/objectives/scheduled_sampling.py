@@ -15,17 +15,8 @@ from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Params
-from arjax.models.checks import check_key
-from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step
-from arjax.objectives.prefixes import (
-    check_prefixes,
-    check_rate,
-    example_context,
-    prefix_loss,
-    replaceable,
-    scored,
-    teacher_forced,
-)
+from arjax.objectives.base import OBJECTIVES
+from arjax.objectives.prefixes import PrefixObjective, replaceable, scored
 from arjax.samplers.prefixes import draw_in_parallel, draw_in_steps, where_own
 
 _LOW = 1 / (1 + math.exp(6))
@@ -41,7 +32,7 @@ SCHEDULES: dict[str, Callable[[Any], Any]] = {
 
 @OBJECTIVES.register("scheduled_sampling")
 @dataclasses.dataclass(frozen=True)
-class ScheduledSampling(Objective[AutoregressiveModel]):
+class ScheduledSampling(PrefixObjective):
     """loss = -sum_i log p(x_i | prefix of i) / (number of scored scalars); for each site of
     a prefix, a coin chooses between the value of the data and a draw of the model. No gradient flows through the draws.
 
@@ -71,13 +62,9 @@ class ScheduledSampling(Objective[AutoregressiveModel]):
         if self.schedule not in SCHEDULES:
             hint = did_you_mean(self.schedule, SCHEDULES)
             raise UserError(f"scheduled_sampling has no schedule {self.schedule!r}{hint}")
-        check_rate("scheduled_sampling", "final", self.final)
+        self.check_rate("final")
         if self.passes < 0:
             raise UserError(f"the passes of scheduled_sampling must be at least 0, not {self.passes}")
-
-    def check(self, model: AutoregressiveModel) -> None:
-        """Raises `UserError` unless the model is one autoregressive network in one order."""
-        check_prefixes("scheduled_sampling", model)
 
     def inputs(
         self, model: AutoregressiveModel, params: Params, batch: Batch, key: jax.Array, rate: float | jax.Array
@@ -87,7 +74,7 @@ class ScheduledSampling(Objective[AutoregressiveModel]):
         own_BD = jax.random.bernoulli(coin_key, rate, (len(batch), model.event.num_sites)) & replaceable(model, batch)
         keys_B, params = jax.random.split(draw_key, len(batch)), jax.lax.stop_gradient(params)
         if self.passes == 0:
-            return draw_in_steps(model, params, keys_B, batch.x, own_BD, example_context(batch))
+            return draw_in_steps(model, params, keys_B, batch.x, own_BD, dict(batch.context) or None)
 
         def one_pass(_: jax.Array, inputs: jax.Array) -> jax.Array:
             features = model.features(params, inputs, context=batch.context)
@@ -95,13 +82,7 @@ class ScheduledSampling(Objective[AutoregressiveModel]):
 
         return jax.lax.fori_loop(0, self.passes, one_pass, batch.x)
 
-    def loss(self, model: AutoregressiveModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
-        """The loss on mixed prefixes."""
-        self.check(model)
-        check_key(step.key)
+    def costs(self, model, params, batch, step):
         key, score_key = jax.random.split(step.key)
-        batch = batch.replace(x=jnp.asarray(batch.x, model.event.dtype))
         rate = self.final * SCHEDULES[self.schedule](jnp.asarray(step.progress, jnp.float32))
-        inputs = self.inputs(model, params, batch, key, rate)
-        nats_B = -scored(model, params, batch, inputs, score_key).sum(-1)
-        return prefix_loss(model, batch, "scheduled_sampling", nats_B, teacher_forced(model, params, batch))
+        return -scored(model, params, batch, self.inputs(model, params, batch, key, rate), score_key).sum(-1), None

@@ -7,7 +7,7 @@ import dataclasses
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.models.base import Model, Params
-from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, check_parts_loss, score_loss
+from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, score_loss
 
 
 @OBJECTIVES.register("teacher_forcing")
@@ -19,19 +19,13 @@ class TeacherForcing(Objective[Model]):
     """
 
     def check(self, model: Model) -> None:
-        """Raises `UserError` for discrete latents, through whose draws this loss has no gradient, and for parts whose
-        own training losses the model does not use.
-        """
         if model.discrete_latents:
             raise UserError(
                 "teacher_forcing has no gradient through draws of discrete latents: a latent model has the objectives "
                 "elbo(samples=2) and iwae, inside of another model its latents have to be real; the kind tokens has "
                 "tokenizer and token_prior, inside of another model it cannot be trained"
             )
-        check_parts_loss("teacher_forcing", model)
+        self.check_parts_loss(model)
 
     def loss(self, model: Model, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
-        """The negative log-likelihood, or its bound where the model has no more; or a loss that the model has of its
-        own, such as the regression of flow matching.
-        """
         return score_loss(model.event, batch, model.train_score(params, batch, key=step.key))

@@ -17,16 +17,7 @@ from arjax.core.errors import UserError
 from arjax.models.abilities import require
 from arjax.models.base import Params
 from arjax.models.tokens import FINGERPRINT, TokensModel, fingerprint
-from arjax.objectives.base import (
-    OBJECTIVES,
-    Loss,
-    Objective,
-    ObjectiveState,
-    Step,
-    check_parts_loss,
-    count,
-    make_objective,
-)
+from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, count, weighted_sum, weights_of
 from arjax.objectives.metrics import Mean, Metrics
 
 
@@ -55,9 +46,8 @@ class Tokenizer(Objective[TokensModel]):
             raise UserError(f"the rate of the objective 'tokenizer' must be at least 0, not {self.rate!r}")
 
     def check(self, model: TokensModel) -> None:
-        """Raises `UserError` for a model of another kind."""
         require(model, "tokens", "the objective 'tokenizer'")
-        check_parts_loss("tokenizer", model)
+        self.check_parts_loss(model)
         trained = {"decoder": model.decoder} | ({"prior": model.prior} if self.rate else {})
         for name, part in trained.items():
             if part.discrete_latents:
@@ -72,42 +62,33 @@ class Tokenizer(Objective[TokensModel]):
             )
 
     def start(self, model: TokensModel, params: Params) -> Params:
-        """The tokens will change: the prior belongs to no other tokenizer from now on."""
         return params | {FINGERPRINT: jnp.zeros_like(params[FINGERPRINT])}
 
     def init(self, model: TokensModel, key: jax.Array) -> ObjectiveState:
-        """The statistics of codes that follow the vectors."""
         return ObjectiveState(state=model.quantizer.init_state(key) if model.quantizer.LEARNS else {})
 
     def loss(self, model: TokensModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
-        """See above."""
-        keys, weight_B = jax.random.split(step.key, 4), _weights(batch)
+        keys, weight_B = jax.random.split(step.key, 4), jnp.asarray(weights_of(batch), jnp.float32)
         found = model.encoded(params, batch, True, keys[0])
         of_quantizer = model.quantizer.loss(params["quantizer"], found.h, weight_B)
-        distortion = _total(weight_B, -model.log_likelihood(params, found.z, batch, keys[1], True))
+        distortion = weighted_sum(weight_B, -model.log_likelihood(params, found.z, batch, keys[1], True))
         counts = count(model.event, batch)
         terms = [Mean(distortion, counts.dims), Mean(of_quantizer * counts.examples, counts.examples)]
         rate = counts.examples * model.num_tokens * math.log(model.quantizer.num_codes)
         if self.rate:
-            rate = _total(weight_B, -model.log_prior(params, found.numbers, batch, keys[2], True))
+            rate = weighted_sum(weight_B, -model.log_prior(params, found.numbers, batch, keys[2], True))
             terms.append(Mean(self.rate * rate, counts.dims))
         numbers = {"distortion_nats": distortion, "rate_nats": rate, "quantizer_loss": terms[1].total}
         means = {name: Mean(jax.lax.stop_gradient(total), counts.examples) for name, total in numbers.items()}
         metrics = Metrics(jax.lax.stop_gradient(distortion + rate), *counts, means=means)
-        return Loss(tuple(terms), metrics, self._collected(model, params, own, found, weight_B, keys[3]))
-
-    def _collected(
-        self, model: TokensModel, params: Params, own: ObjectiveState, found: Any, weight_B: jax.Array, key: jax.Array
-    ) -> Any:
-        """The statistics with this batch."""
-        if not model.quantizer.LEARNS:
-            return own.state
-        of_quantizer = jax.lax.stop_gradient(params["quantizer"])
-        assigned = model.quantizer.assign(of_quantizer, found.h)
-        return model.quantizer.collect(of_quantizer, own.state, assigned, weight_B, key)
+        state = own.state
+        if model.quantizer.LEARNS:
+            of_codes = jax.lax.stop_gradient(params["quantizer"])
+            assigned = model.quantizer.assign(of_codes, found.h)
+            state = model.quantizer.collect(of_codes, state, assigned, weight_B, keys[3])
+        return Loss(tuple(terms), metrics, state)
 
     def after_step(self, model: TokensModel, params: Params, state: Any) -> tuple[Params, Any]:
-        """The codes follow their vectors."""
         if not model.quantizer.LEARNS:
             return params, state
         of_quantizer, state = model.quantizer.follow(params["quantizer"], state)
@@ -136,16 +117,13 @@ class TokenPrior(Objective[TokensModel]):
 
     @property
     def inner(self) -> Objective:
-        """The objective of the prior."""
-        return make_objective(self.of)
+        return OBJECTIVES.call(self.of)
 
     @property
     def DRAWS(self) -> bool:  # type: ignore[override]  # a constant in other objectives
-        """As the objective of the prior."""
         return self.inner.DRAWS
 
     def check(self, model: TokensModel) -> None:
-        """Raises `UserError` for a model of another kind, or a prior that the objective cannot train."""
         require(model, "tokens", "the objective 'token_prior'")
         try:
             self.inner.check(model.prior)
@@ -158,7 +136,6 @@ class TokenPrior(Objective[TokensModel]):
             )
 
     def frozen(self, model: TokensModel) -> tuple[str, ...]:
-        """All but the prior."""
         return ("encoder", "quantizer", "decoder", FINGERPRINT)
 
     def start(self, model: TokensModel, params: Params) -> Params:
@@ -166,37 +143,20 @@ class TokenPrior(Objective[TokensModel]):
         return params | {FINGERPRINT: fingerprint(params)}
 
     def init(self, model: TokensModel, key: jax.Array) -> ObjectiveState:
-        """As the objective of the prior."""
         return self.inner.init(model.prior, key)
 
     def optimizer(self) -> optax.GradientTransformation:
-        """As the objective of the prior."""
         return self.inner.optimizer()
 
     def report(self, own: ObjectiveState) -> Any:
-        """As the objective of the prior."""
         return self.inner.report(own)
 
     def loss(self, model: TokensModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
-        """The loss of the prior."""
         tokenizer = jax.lax.stop_gradient({name: value for name, value in params.items() if name != "prior"})
         tokens = model.quantizer.tokens_of(model.encoded(tokenizer, batch).numbers, model.grid)
-        of_prior = Batch(tokens, batch.context, weight=_weights(batch))
+        of_prior = Batch(tokens, batch.context, weight=weights_of(batch))
         return self.inner.loss(model.prior, params["prior"], own, of_prior, step)
 
     def after_step(self, model: TokensModel, params: Params, state: Any) -> tuple[Params, Any]:
-        """As the objective of the prior."""
         prior, state = self.inner.after_step(model.prior, params["prior"], state)
         return params | {"prior": prior}, state
-
-
-def _weights(batch: Batch) -> jax.Array:
-    """The weights of the examples; 0 where nothing of one is scored."""
-    weight_B = jnp.ones(len(batch)) if batch.weight is None else jnp.asarray(batch.weight, jnp.float32)
-    if batch.mask is not None:
-        weight_B = weight_B * (batch.mask > 0).reshape(len(batch), -1).any(-1)
-    return weight_B
-
-
-def _total(weight_B: jax.Array, values_B: jax.Array) -> jax.Array:
-    return jnp.where(weight_B > 0, weight_B * values_B, 0.0).sum()

@@ -43,24 +43,19 @@ class Weighted(Objective[Model]):
 
     @property
     def parts(self) -> tuple[Objective, ...]:
-        """The objectives."""
         return tuple(make_objective(text) for text in self.of)
 
     @property
     def NEEDS_ORDERS(self) -> bool:  # type: ignore[override]  # a constant in other objectives
-        """Whether one of them draws orders."""
         return any(part.NEEDS_ORDERS for part in self.parts)
 
     @property
     def DRAWS(self) -> bool:  # type: ignore[override]
-        """Whether the loss of one of them depends on draws of the model."""
         return any(part.DRAWS for part in self.parts)
 
     def check(self, model: Model) -> None:
-        """Raises `UserError` when one of them cannot train the model."""
         for part in self.parts:
             part.check(model)
-
         if len({part.frozen(model) for part in self.parts}) > 1:
             raise UserError(
                 f"one of the objectives {', '.join(self.of)} leaves parameters as they are that another one trains: "
@@ -68,11 +63,9 @@ class Weighted(Objective[Model]):
             )
 
     def companions(self) -> Mapping[str, str]:
-        """The models that they read."""
         return {name: workdir for part in self.parts for name, workdir in part.companions().items()}
 
     def check_companions(self, model: Model, companions: Companions) -> None:
-        """Raises `UserError` when one of them reads a model that does not fit."""
         for part in self.parts:
             part.check_companions(model, companions)
 
@@ -83,17 +76,14 @@ class Weighted(Objective[Model]):
         return ObjectiveState(params, {str(i): own.state for i, own in enumerate(owns) if jax.tree.leaves(own.state)})
 
     def frozen(self, model: Model) -> tuple[str, ...]:
-        """Those that all of them leave as they are."""
         return self.parts[0].frozen(model)
 
     def start(self, model: Model, params: Params) -> Params:
-        """One after the other."""
         for part in self.parts:
             params = part.start(model, params)
         return params
 
     def optimizer(self) -> optax.GradientTransformation:
-        """Each trains its own parameters."""
         able = [(i, part) for i, part in enumerate(self.parts) if type(part).optimizer is not Objective.optimizer]
 
         def labels(params: Any) -> dict[str, str]:
@@ -111,7 +101,6 @@ class Weighted(Objective[Model]):
         return found
 
     def after_step(self, model: Model, params: Params, state: Any) -> tuple[Params, Any]:
-        """One after the other."""
         states = dict(state)
         for i, part in enumerate(self.parts):
             params, after = part.after_step(model, params, states.get(str(i), {}))

@@ -24,12 +24,7 @@ QUANTIZERS = Registry(
 
 
 class Assigned(NamedTuple):
-    """The codes of B examples.
-
-    Attributes:
-      vectors: the vectors that became codes, float32[B, T, E].
-      numbers: the numbers of the codes, 0 to K - 1, int32[B, T].
-    """
+    """The vectors of B examples that became codes, float32[B, T, E], and the numbers of the codes, int32[B, T]."""
 
     vectors: jax.Array
     numbers: jax.Array
@@ -49,6 +44,23 @@ class Quantizer:
     IDEMPOTENT: ClassVar[bool] = True
     #: Whether the codes follow the vectors by statistics that an objective keeps, see `init_state`.
     LEARNS: ClassVar[bool] = False
+
+    def check_count(self, option: str, least: int) -> None:
+        """Raises `UserError` unless an option is a whole number, at least `least`."""
+        value = getattr(self, option)
+        if not is_integer(value) or value < least:
+            raise UserError(f"the option {option!r} of {self} must be a whole number, at least {least}, not {value!r}")
+
+    def check_weights(self, *options: str, most: float = math.inf) -> None:
+        """Raises `UserError` unless options are numbers from 0 to `most`."""
+        to = f"from 0 to {most}" if most < math.inf else "of at least 0"
+        for option in options:
+            value = getattr(self, option)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+                raise UserError(f"the option {option!r} of {self} must be a number {to}, not {value!r}")
+
+    def __str__(self) -> str:
+        return f"the quantizer {QUANTIZERS.name_of(type(self))!r}"
 
     @property
     def num_codes(self) -> int:
@@ -89,12 +101,9 @@ class Quantizer:
 
     def distances(self, params: Params, h: jax.Array) -> jax.Array:
         """Squared distances of vectors h [B, *grid, E] to all codes, float32[B, T, K], of which `assign` takes the
-        least. Their gradient is that of h alone.
-
-        Raises:
-          UserError: the codes are not assigned by distances.
+        least. Their gradient is that of h alone. Raises `UserError` where codes are not assigned by distances.
         """
-        raise UserError(f"the quantizer {QUANTIZERS.name_of(type(self))!r} has no distances of vectors to its codes")
+        raise UserError(f"{self} has no distances of vectors to its codes")
 
     def lookup(self, params: Params, numbers: jax.Array, grid: Grid) -> jax.Array:
         """The codes of numbers int32[B, T] on the grid, float32[B, *grid, E]."""
@@ -130,27 +139,8 @@ class Quantizer:
 
 
 def make_quantizer(text: str) -> Quantizer:
-    """The quantizer of a call string, such as `fsq(levels=(8, 6, 5))`.
-
-    Raises:
-      UserError: an unknown name or option, or a value of another type or out of range.
-    """
+    """The quantizer of a call string, such as `fsq(levels=(8, 6, 5))`."""
     return QUANTIZERS.call(text)
-
-
-def check_count(name: str, option: str, value: Any, least: int) -> None:
-    """Raises `UserError` unless an option is a whole number, at least `least`."""
-    if not is_integer(value) or value < least:
-        raise UserError(
-            f"the option {option!r} of the quantizer {name!r} must be a whole number, at least {least}, not {value!r}"
-        )
-
-
-def check_weight(name: str, option: str, value: Any, most: float = math.inf) -> None:
-    """Raises `UserError` unless an option is a number from 0 to `most`."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-        to = f"from 0 to {most}" if most < math.inf else "of at least 0"
-        raise UserError(f"the option {option!r} of the quantizer {name!r} must be a number {to}, not {value!r}")
 
 
 def squared_distances(v_BTE: jax.Array, codes_KE: jax.Array) -> jax.Array:

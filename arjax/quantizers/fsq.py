@@ -46,12 +46,10 @@ class Fsq(Quantizer):
 
     @property
     def num_codes(self) -> int:
-        """The product of the levels."""
         return math.prod(self.levels)
 
     @property
     def width(self) -> int:
-        """One scalar for each digit."""
         return len(self.levels)
 
     def token_event(self, grid: Grid) -> EventSpec:
@@ -70,14 +68,12 @@ class Fsq(Quantizer):
         return np.cumprod([1, *self.levels[:-1]]).astype(np.int32)
 
     def numbers_of(self, tokens: jax.Array) -> jax.Array:
-        """See `Quantizer`."""
         if not self.digits:
             return super().numbers_of(tokens)
         digits = jnp.minimum(tokens.reshape(len(tokens), -1, self.width), self._levels - 1)
         return (digits * self._basis).sum(-1).astype(jnp.int32)
 
     def tokens_of(self, numbers: jax.Array, grid: Grid) -> jax.Array:
-        """See `Quantizer`."""
         if not self.digits:
             return super().tokens_of(numbers, grid)
         return self._digits(numbers).reshape(len(numbers), *self.token_event(grid).shape)
@@ -93,7 +89,6 @@ class Fsq(Quantizer):
         return jnp.asarray(half) * jnp.tanh(h.astype(jnp.float32) + shift) - offset
 
     def assign(self, params: Params, h: jax.Array) -> Assigned:
-        """The levels that the bounded values are rounded to."""
         h = jax.lax.stop_gradient(h).astype(jnp.float32).reshape(len(h), -1, self.width)
         digits = jnp.round(self.bounded(h)).astype(jnp.int32) + self._levels // 2
         digits = jnp.clip(digits, 0, self._levels - 1)
@@ -105,7 +100,6 @@ class Fsq(Quantizer):
         return squared_distances(self.bounded(h).reshape(len(h), -1, self.width), digits.astype(jnp.float32))
 
     def lookup(self, params: Params, numbers: jax.Array, grid: Grid) -> jax.Array:
-        """z / floor(L / 2)."""
         z = self._digits(numbers) - self._levels // 2
         return (z / (self._levels // 2)).astype(jnp.float32).reshape(len(numbers), *grid, self.width)
 
@@ -115,7 +109,6 @@ class Fsq(Quantizer):
         return super().passed(params, bounded, codes)
 
     def vectors(self, params: Params, numbers: jax.Array, grid: Grid) -> jax.Array:
-        """f^-1 of the whole numbers."""
         half, offset = (self._levels - 1) * (1 + MARGIN) / 2, np.where(self._levels % 2, 0.0, 0.5)
         z: Any = self.lookup(params, numbers, grid) * (self._levels // 2)
         return jnp.arctanh((z + offset) / half) - np.arctanh(offset / half)

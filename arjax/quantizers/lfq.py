@@ -9,17 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.quantizers.base import (
-    QUANTIZERS,
-    Assigned,
-    Grid,
-    Params,
-    Quantizer,
-    check_count,
-    check_weight,
-    squared_distances,
-    weighted_mean,
-)
+from arjax.quantizers.base import QUANTIZERS, Assigned, Grid, Params, Quantizer, squared_distances, weighted_mean
 
 #: More codes than 2^20 would not fit as the table of the entropy of their mean.
 MOST_BITS = 20
@@ -49,36 +39,30 @@ class Lfq(Quantizer):
     temperature: float = 1.0
 
     def __post_init__(self):
-        check_count("lfq", "bits", self.bits, 1)
+        self.check_count("bits", 1)
         if self.bits > MOST_BITS:
             raise UserError(f"the quantizer 'lfq' has at most {MOST_BITS} bits, not {self.bits}")
-        for option in ("entropy", "commitment"):
-            check_weight("lfq", option, getattr(self, option))
+        self.check_weights("entropy", "commitment")
         if not self.temperature > 0:
             raise UserError(f"the temperature of the quantizer 'lfq' must be above 0, not {self.temperature!r}")
 
     @property
     def num_codes(self) -> int:
-        """2^bits."""
         return 2**self.bits
 
     @property
     def width(self) -> int:
-        """One scalar for each bit."""
         return self.bits
 
     def assign(self, params: Params, h: jax.Array) -> Assigned:
-        """The bits of the signs."""
         h = jax.lax.stop_gradient(h).astype(jnp.float32).reshape(len(h), -1, self.bits)
         return Assigned(h, ((h > 0) * (2 ** np.arange(self.bits))).sum(-1).astype(jnp.int32))
 
     def distances(self, params: Params, h: jax.Array) -> jax.Array:
-        """To all combinations of +1 and -1."""
         h_BTE = h.astype(jnp.float32).reshape(len(h), -1, self.bits)
         return squared_distances(h_BTE, self.lookup(params, jnp.arange(self.num_codes)[None], (self.num_codes,))[0])
 
     def lookup(self, params: Params, numbers: jax.Array, grid: Grid) -> jax.Array:
-        """+1 where a bit is set, else -1."""
         bits = (numbers[..., None].astype(jnp.int32) >> np.arange(self.bits)) & 1
         return (2.0 * bits - 1.0).astype(jnp.float32).reshape(len(numbers), *grid, self.bits)
 

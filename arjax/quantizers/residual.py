@@ -12,18 +12,7 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.core.spec import EventSpec
-from arjax.quantizers.base import (
-    QUANTIZERS,
-    Assigned,
-    Grid,
-    Params,
-    Quantizer,
-    State,
-    check_count,
-    check_weight,
-    make_quantizer,
-    weighted_mean,
-)
+from arjax.quantizers.base import QUANTIZERS, Assigned, Grid, Params, Quantizer, State, make_quantizer, weighted_mean
 
 #: The parameters of the quantizer of all scales, and the kernels of the smoothing convolutions.
 OF, KERNELS = "of", "kernels"
@@ -64,29 +53,25 @@ class Residual(Quantizer):
             raise UserError(f"the scales of the quantizer 'residual' must be whole numbers, not {self.scales!r}")
         if any(b <= a for a, b in zip(self.scales, self.scales[1:], strict=False)):
             raise UserError(f"the scales of the quantizer 'residual' must grow from one to the next, not {self.scales}")
-        check_count("residual", "convolutions", self.convolutions, 0)
-        check_weight("residual", "commitment", self.commitment)
+        self.check_count("convolutions", 0)
+        self.check_weights("commitment")
         if isinstance(self.inner, Residual):
             raise UserError("the quantizer 'residual' has one quantizer for all scales, which is no residual one")
 
     @property
     def inner(self) -> Quantizer:
-        """The quantizer of every scale."""
         return make_quantizer(self.of)
 
     @property
     def LEARNS(self) -> bool:  # type: ignore[override]  # a constant of other quantizers
-        """As the quantizer of the scales."""
         return self.inner.LEARNS
 
     @property
     def num_codes(self) -> int:
-        """Those of a scale, which all scales share."""
         return self.inner.num_codes
 
     @property
     def width(self) -> int:
-        """That of a scale."""
         return self.inner.width
 
     @property
@@ -94,7 +79,6 @@ class Residual(Quantizer):
         return [side**2 for side in self.scales]
 
     def check_grid(self, grid: Grid) -> None:
-        """Raises `UserError` unless the grid is the last scale."""
         if grid != (self.scales[-1],) * 2:
             side = self.scales[-1]
             raise UserError(
@@ -103,7 +87,6 @@ class Residual(Quantizer):
             )
 
     def num_tokens(self, grid: Grid) -> int:
-        """Those of all scales."""
         return sum(self._sizes)
 
     def token_event(self, grid: Grid) -> EventSpec:
@@ -111,11 +94,9 @@ class Residual(Quantizer):
         return self.inner.token_event((self.num_tokens(grid),))
 
     def numbers_of(self, tokens: jax.Array) -> jax.Array:
-        """See `Quantizer`."""
         return self.inner.numbers_of(tokens)
 
     def tokens_of(self, numbers: jax.Array, grid: Grid) -> jax.Array:
-        """See `Quantizer`."""
         return self.inner.tokens_of(numbers, (self.num_tokens(grid),))
 
     def init(self, key: jax.Array) -> Params:
@@ -128,16 +109,13 @@ class Residual(Quantizer):
         return params
 
     def assign(self, params: Params, h: jax.Array) -> Assigned:
-        """The codes of all scales, and the means that they stand for."""
         return self._split(params, jax.lax.stop_gradient(h))[0]
 
     def lookup(self, params: Params, numbers: jax.Array, grid: Grid) -> jax.Array:
-        """The sum over the scales."""
         ends = np.cumsum(self._sizes)[:-1]
         parts = jnp.split(numbers, ends, axis=1)
-        return sum(
-            (self._at_grid(params, part, k) for k, part in enumerate(parts[1:], 1)), self._at_grid(params, parts[0], 0)
-        )
+        first, *others = (self._at_grid(params, part, k) for k, part in enumerate(parts))
+        return sum(others, first)
 
     def loss(self, params: Params, h: jax.Array, weight_B: jax.Array) -> jax.Array:
         """The mean over the scales of |sum - h|^2 for the sum, and `commitment` times as much for h."""
@@ -151,11 +129,9 @@ class Residual(Quantizer):
         return total / len(self.scales)
 
     def init_state(self, key: jax.Array) -> State:
-        """As the quantizer of the scales."""
         return self.inner.init_state(key)
 
     def collect(self, params: Params, state: State, assigned: Assigned, weight_B: jax.Array, key: jax.Array) -> State:
-        """The codes of all scales."""
         return self.inner.collect(params[OF], state, assigned, weight_B, key)
 
     def follow(self, params: Params, state: State) -> tuple[Params, State]:

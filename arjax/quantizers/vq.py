@@ -8,18 +8,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from arjax.quantizers.base import (
-    QUANTIZERS,
-    Assigned,
-    Grid,
-    Params,
-    Quantizer,
-    State,
-    check_count,
-    check_weight,
-    squared_distances,
-    weighted_mean,
-)
+from arjax.quantizers.base import QUANTIZERS, Assigned, Grid, Params, Quantizer, State, squared_distances, weighted_mean
 
 #: The codes among the parameters, float32[K, E].
 CODEBOOK = "codebook"
@@ -59,20 +48,17 @@ class Vq(Quantizer):
     LEARNS: ClassVar[bool] = True
 
     def __post_init__(self):
-        check_count("vq", "codes", self.codes, 2)
-        check_count("vq", "dims", self.dims, 1)
-        check_weight("vq", "commitment", self.commitment)
-        for option in ("decay", "expiry"):
-            check_weight("vq", option, getattr(self, option), 1)
+        self.check_count("codes", 2)
+        self.check_count("dims", 1)
+        self.check_weights("commitment")
+        self.check_weights("decay", "expiry", most=1)
 
     @property
     def num_codes(self) -> int:
-        """K."""
         return self.codes
 
     @property
     def width(self) -> int:
-        """E."""
         return self.dims
 
     def init(self, key: jax.Array) -> Params:
@@ -80,22 +66,18 @@ class Vq(Quantizer):
         return {CODEBOOK: jax.random.normal(key, (self.codes, self.dims), jnp.float32)}
 
     def assign(self, params: Params, h: jax.Array) -> Assigned:
-        """The nearest codes."""
         h = jax.lax.stop_gradient(h).astype(jnp.float32).reshape(len(h), -1, self.dims)
         return Assigned(h, _nearest(h, params[CODEBOOK]))
 
     def distances(self, params: Params, h: jax.Array) -> jax.Array:
-        """To the rows of the codebook, which do not move."""
         h_BTE = h.astype(jnp.float32).reshape(len(h), -1, self.dims)
         return squared_distances(h_BTE, jax.lax.stop_gradient(params[CODEBOOK]))
 
     def lookup(self, params: Params, numbers: jax.Array, grid: Grid) -> jax.Array:
-        """Rows of the codebook."""
         codebook_KE = jax.lax.stop_gradient(params[CODEBOOK])
         return jnp.take(codebook_KE, numbers, axis=0, mode="clip").reshape(len(numbers), *grid, self.dims)
 
     def loss(self, params: Params, h: jax.Array, weight_B: jax.Array) -> jax.Array:
-        """commitment |h - e|^2, where e does not move."""
         codes = self.lookup(params, self.assign(params, h).numbers, h.shape[1:-1])
         return self.commitment * weighted_mean((h.astype(jnp.float32) - codes) ** 2, weight_B)
 
@@ -132,9 +114,7 @@ class Vq(Quantizer):
             return hits_K, hits_K[:, None] * centres_KE
 
         def move() -> tuple[jax.Array, jax.Array]:
-            return tuple(
-                self.decay * state[name] + (1 - self.decay) * state[f"step_{name}"] for name in ("hits", "sums")
-            )
+            return tuple(self.decay * state[n] + (1 - self.decay) * state[f"step_{n}"] for n in ("hits", "sums"))
 
         def after() -> tuple[Params, State]:
             hits_K, sums_KE = jax.lax.cond(state["begun"] > 0, move, begin)

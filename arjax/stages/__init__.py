@@ -11,15 +11,4 @@ from arjax.stages.digits import Digits
 from arjax.stages.haar import Haar
 from arjax.stages.subsampled import Subsampled
 
-__all__ = [
-    "COARSE",
-    "STAGE",
-    "STAGES",
-    "Averaged",
-    "Digits",
-    "Haar",
-    "Limits",
-    "Stages",
-    "Subsampled",
-    "make_stages",
-]
+__all__ = ["COARSE", "STAGE", "STAGES", "Averaged", "Digits", "Haar", "Limits", "Stages", "Subsampled", "make_stages"]

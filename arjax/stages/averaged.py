@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from arjax.core.batch import Array
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
-from arjax.stages.base import STAGES, Stages, check_grid, check_kind, coarser, stacked, stacked_context, to_cells
+from arjax.stages.base import STAGES, Stages, coarser, stacked, stacked_context, to_cells
 
 
 @STAGES.register("averaged")
@@ -36,13 +36,12 @@ class Averaged(Stages):
     @classmethod
     def for_event(cls, event: EventSpec, factor: int = 2, levels: int = 1) -> Averaged:
         """For levels and binary data on a grid whose sides the factor divides; raises `UserError` for others."""
-        check_kind("averaged", event, ("levels", "binary"), "levels and binary data")
-        check_grid("averaged", event, factor, levels)
+        cls.check_kind(event, ("levels", "binary"), "levels and binary data")
+        cls.check_grid(event, factor, levels)
         return cls(event, factor, levels)
 
     @property
     def events(self) -> tuple[EventSpec, ...]:
-        """Pictures of growing size."""
         return tuple(coarser(self.event, self.factor**level) for level in range(self.levels, -1, -1))
 
     @property
@@ -51,7 +50,6 @@ class Averaged(Stages):
         return (NO_CONTEXT, *(stacked_context(event, 1) for event in self.events[:-1]))
 
     def split(self, x: Array) -> tuple[jax.Array, ...]:
-        """The pictures of means, and x."""
         rank = len(self.event.grid_shape)
         size, found = self.factor**rank, [jnp.asarray(x, jnp.int32)]
         for _ in range(self.levels):
@@ -60,9 +58,7 @@ class Averaged(Stages):
         return tuple(found)
 
     def join(self, parts: Sequence[Array]) -> jax.Array:
-        """The last part."""
         return jnp.asarray(parts[-1])
 
     def context(self, k: int, before: Sequence[Array]) -> dict[str, jax.Array]:
-        """The next coarser picture."""
         return stacked(self.event, before[-1:]) if k else {}

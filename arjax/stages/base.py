@@ -49,6 +49,25 @@ class Stages(abc.ABC):
     def for_event(cls, event: EventSpec) -> Stages:
         """The stages of an event (further keyword options allowed); raises `UserError` where it has none."""
 
+    @classmethod
+    def check_kind(cls, event: EventSpec, kinds: Sequence[str], needs: str) -> None:
+        """Raises `UserError` for data of other kinds."""
+        if event.kind not in kinds:
+            raise UserError(f"the stages {STAGES.name_of(cls)!r} are for {needs}, not {event.kind}")
+
+    @classmethod
+    def check_grid(cls, event: EventSpec, factor: int, levels: int) -> None:
+        """Raises `UserError` unless the grid can be made coarser by the factor so many times."""
+        name, grid = STAGES.name_of(cls), event.grid_shape
+        if factor < 2 or levels < 1:
+            raise UserError(f"the stages {name!r} need a factor of at least 2, and a level, not {factor} and {levels}")
+        too_often = math.log(factor) * levels > math.log(max(grid)) + 1e-9
+        if too_often or any(side % factor**levels for side in grid):
+            raise UserError(
+                f"the stages {name!r} make each side of the grid {levels} times smaller by the factor {factor}, and a "
+                f"grid of {grid} cannot be: take fewer levels or another factor"
+            )
+
     @property
     @abc.abstractmethod
     def events(self) -> tuple[EventSpec, ...]:
@@ -76,22 +95,15 @@ class Stages(abc.ABC):
         return False
 
     def limits(self, k: int, before: Sequence[Array], num: int) -> Limits | None:
-        """The values that part k can still take: the lowest and the highest of each scalar, int[B, *events[k].shape].
-
-        Each value between them occurs. None where all values of the event are left, whatever the earlier parts.
-
-        Args:
-          k: the number of the stage.
-          before: the k earlier parts.
-          num: B.
+        """The values that part k of B = `num` examples can still take behind the k earlier parts: the lowest and the
+        highest of each scalar, int[B, *events[k].shape]. Each value between them occurs. None where all values of the
+        event are left, whatever the earlier parts.
         """
         return None
 
     def masks(self, mask: Array) -> tuple[jax.Array, ...]:
-        """The sites of the parts that belong to sites of x, [B, *grid] -> [B, *grid of part k] each.
-
-        Raises:
-          UserError: a site of a part belongs to several sites of x.
+        """The sites of the parts that belong to sites of x, [B, *grid] -> [B, *grid of part k] each; raises `UserError`
+        where a site of a part belongs to several sites of x.
         """
         raise UserError(
             f"the stages {self.name!r} mix the sites of an example: they have no mask of single sites, and no sites "
@@ -112,10 +124,8 @@ class Stages(abc.ABC):
     @functools.cached_property
     def shared_context(self) -> ContextSpec:
         """The context of one model for all stages: all parts but the last, stacked as the first axis of a value, where
-        `events[0].num_levels` stands for a part that is not known yet; and the number of the stage as a class.
-
-        Raises:
-          UserError: the parts are not alike.
+        `events[0].num_levels` stands for a part that is not known yet; and the number of the stage as a class. Raises
+        `UserError` where the parts are not alike.
         """
         first, num = self.events[0], len(self.events)
         if any(event != first for event in self.events) or not first.is_discrete:
@@ -135,11 +145,7 @@ class Stages(abc.ABC):
 
 
 def make_stages(text: str, event: EventSpec) -> Stages:
-    """The stages of a call string, such as `digits(base=16)`, for an event.
-
-    Raises:
-      UserError: unknown names and options, or stages that the event does not have.
-    """
+    """The stages of a call string, such as `digits(base=16)`, for an event; `UserError` where it does not have them."""
     return STAGES.call(text, event)
 
 
@@ -180,22 +186,3 @@ def from_cells(cells: jax.Array, rank: int, factor: int) -> jax.Array:
 def coarser(event: EventSpec, factor: int) -> EventSpec:
     """The event on a grid that is coarser by a factor."""
     return dataclasses.replace(event, grid_shape=tuple(side // factor for side in event.grid_shape))
-
-
-def check_grid(name: str, event: EventSpec, factor: int, levels: int) -> None:
-    """Raises `UserError` unless the grid can be made coarser by the factor so many times."""
-    if factor < 2 or levels < 1:
-        raise UserError(f"the stages {name!r} need a factor of at least 2 and a level at least, not {factor}, {levels}")
-    if math.log(factor) * levels > math.log(max(event.grid_shape)) + 1e-9 or any(
-        side % factor**levels for side in event.grid_shape
-    ):
-        raise UserError(
-            f"the stages {name!r} make each side of the grid {levels} times smaller by the factor {factor}, and a grid "
-            f"of {event.grid_shape} cannot be: take fewer levels or another factor"
-        )
-
-
-def check_kind(name: str, event: EventSpec, kinds: Sequence[str], needs: str) -> None:
-    """Raises `UserError` for data of other kinds."""
-    if event.kind not in kinds:
-        raise UserError(f"the stages {name!r} are for {needs}, not {event.kind}")

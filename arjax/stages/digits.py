@@ -12,7 +12,7 @@ from arjax.core.batch import Array
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.stages.base import STAGES, Limits, Stages, check_kind, stacked, stacked_context
+from arjax.stages.base import STAGES, Limits, Stages, stacked, stacked_context
 
 
 @STAGES.register("digits")
@@ -35,7 +35,7 @@ class Digits(Stages):
     @classmethod
     def for_event(cls, event: EventSpec, base: int = 16) -> Digits:
         """For levels and tokens with more values than the base; raises `UserError` for others."""
-        check_kind("digits", event, ("levels", "tokens"), "levels and tokens")
+        cls.check_kind(event, ("levels", "tokens"), "levels and tokens")
         if not is_integer(base) or base < 2:
             raise UserError(f"the base of the stages 'digits' must be a whole number, at least 2, not {base!r}")
         if event.num_levels <= base:
@@ -57,12 +57,10 @@ class Digits(Stages):
 
     @property
     def events(self) -> tuple[EventSpec, ...]:
-        """All alike: digits at the sites of x."""
         return (self._digit,) * self.num_digits
 
     @property
     def contexts(self) -> tuple[ContextSpec, ...]:
-        """The digits before, at the same site."""
         return tuple(stacked_context(self._digit, k) for k in range(self.num_digits))
 
     def _place(self, k: int) -> int:
@@ -70,16 +68,13 @@ class Digits(Stages):
         return self.base ** (self.num_digits - 1 - k)
 
     def split(self, x: Array) -> tuple[jax.Array, ...]:
-        """The digits of x, [B, *event.shape] each."""
         x = jnp.asarray(x, jnp.int32)
         return tuple(x // self._place(k) % self.base for k in range(self.num_digits))
 
     def join(self, parts: Sequence[Array]) -> jax.Array:
-        """The numbers with these digits."""
         return sum((jnp.asarray(part) * self._place(k) for k, part in enumerate(parts)), jnp.zeros_like(parts[0]))
 
     def context(self, k: int, before: Sequence[Array]) -> dict[str, jax.Array]:
-        """The digits before."""
         return stacked(self.event, before)
 
     def limited(self, k: int) -> bool:
@@ -98,5 +93,4 @@ class Digits(Stages):
         return jnp.zeros_like(high), high
 
     def masks(self, mask: Array) -> tuple[jax.Array, ...]:
-        """A site counts with all its digits."""
         return (jnp.asarray(mask),) * self.num_digits

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from arjax.core.batch import Array
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
-from arjax.stages.base import COARSE, STAGES, Limits, Stages, check_grid, check_kind, stacked, stacked_context
+from arjax.stages.base import COARSE, STAGES, Limits, Stages, stacked, stacked_context
 
 
 @STAGES.register("haar")
@@ -36,8 +36,8 @@ class Haar(Stages):
     @classmethod
     def for_event(cls, event: EventSpec, levels: int = 1) -> Haar:
         """For levels and binary data on a grid whose sides can be halved; raises `UserError` for others."""
-        check_kind("haar", event, ("levels", "binary"), "levels and binary data")
-        check_grid("haar", event, 2, levels)
+        cls.check_kind(event, ("levels", "binary"), "levels and binary data")
+        cls.check_grid(event, 2, levels)
         return cls(event, levels)
 
     @property
@@ -67,11 +67,9 @@ class Haar(Stages):
 
     @property
     def contexts(self) -> tuple[ContextSpec, ...]:
-        """The means of the pairs, at the same site."""
         return (NO_CONTEXT, *(stacked_context(each, 1) for each in self._pictures()[:-1]))
 
     def split(self, x: Array) -> tuple[jax.Array, ...]:
-        """The coarsest means, and the differences."""
         x = jnp.asarray(x, jnp.int32)
         found: list[jax.Array] = []
         for axis in reversed(list(self._axes())):
@@ -90,11 +88,9 @@ class Haar(Stages):
         return x
 
     def context(self, k: int, before: Sequence[Array]) -> dict[str, jax.Array]:
-        """The means of the pairs."""
         return stacked(self.event, [self.join(before)]) if k else {}
 
     def limited(self, k: int) -> bool:
-        """All differences."""
         return k > 0
 
     def limits(self, k: int, before: Sequence[Array], num: int) -> Limits | None:

@@ -11,17 +11,7 @@ import jax.numpy as jnp
 from arjax.core.batch import Array
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.stages.base import (
-    STAGES,
-    Stages,
-    check_grid,
-    check_kind,
-    coarser,
-    from_cells,
-    stacked,
-    stacked_context,
-    to_cells,
-)
+from arjax.stages.base import STAGES, Stages, coarser, from_cells, stacked, stacked_context, to_cells
 
 
 @STAGES.register("subsampled")
@@ -48,8 +38,8 @@ class Subsampled(Stages):
     @classmethod
     def for_event(cls, event: EventSpec, factor: int = 2, levels: int = 1, apart: bool = False) -> Subsampled:
         """For all data of one kind, on a grid whose sides the factor divides; raises `UserError` for others."""
-        check_kind("subsampled", event, ("binary", "levels", "tokens", "real"), "data of one kind")
-        check_grid("subsampled", event, factor, levels)
+        cls.check_kind(event, ("binary", "levels", "tokens", "real"), "data of one kind")
+        cls.check_grid(event, factor, levels)
         rank = len(event.grid_shape)
         if not apart and rank != 2 and factor**rank > 2:
             raise UserError(
@@ -105,27 +95,20 @@ class Subsampled(Stages):
         return (x, *found)
 
     def split(self, x: Array) -> tuple[jax.Array, ...]:
-        """The scales of x."""
         return self._parts_of(jnp.asarray(x, self.event.dtype))
 
     def join(self, parts: Sequence[Array]) -> jax.Array:
-        """The picture with these scales."""
         x, *rest = map(jnp.asarray, parts)
         axis = 1 + self._rank
-        while rest:
-            x, rest = self._finer_picture(x, rest, axis)
+        while rest:  # the next scale
+            num = self._finer if self.apart else 1
+            finer, rest = rest[:num], rest[num:]
+            if not self.apart and self._finer > 1:
+                finer = [jnp.take(finer[0], i, axis) for i in range(self._finer)]
+            x = from_cells(jnp.stack([x, *finer], axis), self._rank, self.factor)
         return x
 
-    def _finer_picture(self, x: jax.Array, rest: list[jax.Array], axis: int) -> tuple[jax.Array, list[jax.Array]]:
-        """The picture of the next scale, and the parts that are left."""
-        num = self._finer if self.apart else 1
-        finer = (
-            rest[:num] if self.apart or self._finer == 1 else [jnp.take(rest[0], i, axis) for i in range(self._finer)]
-        )
-        return from_cells(jnp.stack([x, *finer], axis), self._rank, self.factor), rest[num:]
-
     def context(self, k: int, before: Sequence[Array]) -> dict[str, jax.Array]:
-        """The coarser picture, and the sets before."""
         if not k:
             return {}
         num = self._finer if self.apart else 1
@@ -133,5 +116,4 @@ class Subsampled(Stages):
         return stacked(self.event, [self.join(before[: whole + 1]), *before[whole + 1 :]])
 
     def masks(self, mask: Array) -> tuple[jax.Array, ...]:
-        """Each site belongs to one part."""
         return self._parts_of(mask)

@@ -169,8 +169,8 @@ CHAIN_FAULTS = (
     Fault(
         "a simple loss that is the bound",
         "objectives/denoising.py",
-        "simple = mean(error_B)",
-        "simple = mean(-score.log_prob)",
+        'else {"simple": error_B}',
+        'else {"simple": -score.log_prob}',
         ("objectives/test_denoising.py::test_both_losses_and_their_reports",),
     ),
     _block_network(
@@ -201,7 +201,7 @@ CHAIN_FAULTS = (
     ),
     _block(
         "blocks that score the sites that are revealed, too",
-        "costs_BD = jnp.where(is_mask_BD, log_p_BD, 0.0)",
+        "costs_BD = jnp.where(self.masked(x_t), log_p_BD, 0.0)",
         "costs_BD = log_p_BD",
     ),
     _block(
@@ -228,8 +228,8 @@ CHAIN_FAULTS = (
     ),
     _chains(
         "an estimate that takes one block for all",
-        "log_prob_KBP, 0.0).mean(0).sum(-1)",
-        "log_prob_KBP, 0.0).mean(0).mean(-1)",
+        "log_prob, 0.0).mean(0).sum(-1)",
+        "log_prob, 0.0).mean(0).mean(-1)",
         BLOCKS + "test_the_bound_is_below_the_likelihood_over_all_paths",
     ),
     Fault(
@@ -275,10 +275,10 @@ CHAIN_FAULTS = (
         ("models/test_gaussian_chain.py::test_every_step_of_a_score_has_noise_of_its_own",),
     ),
     Fault(
-        "a conditional of block diffusion that is trained without dropout",
-        "models/block_diffusion.py",
-        "head = bound(self.conditional, params, dropout is not None, dropout)",
-        "head = bound(self.conditional, params)",
+        "a conditional of a chain of discrete values that is trained without dropout",
+        "models/discrete_chain.py",
+        "return bound(self.conditional, params, dropout is not None, dropout)",
+        "return bound(self.conditional, params)",
         ("models/test_dropout_of_parts.py::test_dropout_of_a_part_is_on_in_training_alone",),
     ),
 )

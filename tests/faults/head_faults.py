@@ -20,8 +20,8 @@ _inside = faults_of(
 HEAD_FAULTS = (
     _inside(
         "a cascade that trains a head by its density",
-        "loss_B -= model.train_score(own, part, key=of_part).log_prob",
-        "loss_B -= model.score(own, part, key=of_part, train=True).log_prob",
+        "loss_B -= model.train_score(own, part, key=folded(key, k)).log_prob",
+        "loss_B -= model.score(own, part, key=folded(key, k), train=True).log_prob",
     ),
     _flow("a density without the divergence", "return v, -parts_dN.sum(0)", "return v, 0 * parts_dN.sum(0)"),
     _flow(

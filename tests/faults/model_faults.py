@@ -7,7 +7,7 @@ from fault import Fault, faults_of
 _FLOW, _SPLINE = "models/test_flow.py::", "conditionals/test_spline.py::"
 _MIXTURE, _PLANE = "models/test_mixture.py::", "data/test_plane.py::"
 _flow = faults_of("models/flow.py", _FLOW + "test_samplers_invert_the_blocks")
-_inverse = faults_of("models/inverse.py", _FLOW + "test_samplers_invert_the_blocks")
+_inverse = faults_of("models/flow.py", _FLOW + "test_samplers_invert_the_blocks")
 _levels = faults_of("models/flow.py", _FLOW + "test_levels_are_scored_by_a_bound_whose_exponential_is_unbiased")
 _spline = faults_of("conditionals/spline.py", _SPLINE + "test_it_is_the_spline_of_the_paper_and_its_inverse")
 _family = faults_of("conditionals/spline.py", _SPLINE + "test_entropy_of_narrow_bins")

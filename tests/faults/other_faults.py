@@ -89,9 +89,9 @@ OTHER_FAULTS = (
     ),
     Fault(
         "a query whose answer counts every site",
-        "models/queries.py",
-        "context=context, factorization=factorization, query=query)",
-        "context=context, factorization=factorization)",
+        "models/autoregressive.py",
+        '"query": Query(asked_for, given)}',
+        '"query": None}',
         ("models/test_queries.py::test_all_orders_answer_for_any_sites",),
     ),
     Fault(

@@ -114,9 +114,9 @@ REGIME_FAULTS = (
     ),
     Fault(
         "values of examples that are not weighted",
-        "objectives/prefixes.py",
-        "value_B = jnp.where(batch.weight > 0, batch.weight * value_B, 0.0)",
-        "value_B = jnp.where(batch.weight > 0, value_B, 0.0)",
+        "objectives/base.py",
+        "jnp.where(weight_B > 0, weight_B * value_B, 0.0)",
+        "jnp.where(weight_B > 0, value_B, 0.0)",
         ("objectives/test_prefixes.py::test_means_are_weighted",),
     ),
 )

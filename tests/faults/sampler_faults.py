@@ -182,9 +182,9 @@ SAMPLER_FAULTS = (
     ),
     Fault(
         "options of a draw that lose the top k on the way",
-        "models/sampling.py",
-        "truncate(model.conditional, options.top_k, options.top_p",
-        "truncate(model.conditional, 0, options.top_p",
+        "models/autoregressive.py",
+        "head: Any = truncate(self.conditional, options.top_k, options.top_p",
+        "head: Any = truncate(self.conditional, 0, options.top_p",
         ("samplers/test_options.py::test_the_options_of_a_draw_are_one_value_or_arguments",),
     ),
     Fault(

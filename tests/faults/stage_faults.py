@@ -44,8 +44,8 @@ STAGE_FAULTS = (
     ),
     _cascade(
         "noise on coarser stages outside of training",
-        "noises = train and self.noise > 0",
-        "noises = key is not None and self.noise > 0",
+        "if train and self.noise else None",
+        "if key is not None and self.noise else None",
         _CASCADE + "test_noise_is_on_what_parts_read_in_training_alone",
     ),
     _cascade(
@@ -63,8 +63,8 @@ STAGE_FAULTS = (
     Fault(
         "a mask of recoded data that is that of the first digits alone",
         "models/recoded.py",
-        "mask = jnp.concatenate(self.cut.masks(mask), 1)",
-        "mask = jnp.concatenate([mask] + [0 * each for each in self.cut.masks(mask)[1:]], 1)",
+        "jnp.concatenate(self.cut.masks(checked.mask), 1)",
+        "jnp.concatenate([checked.mask] + [0 * each for each in self.cut.masks(checked.mask)[1:]], 1)",
         (_CASCADE + "test_recoded_data_are_scored_and_drawn_as_their_digits",),
     ),
     Fault(

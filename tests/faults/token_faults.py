@@ -49,8 +49,8 @@ TOKEN_FAULTS = (
     ),
     _vq(
         "hits of a code that forget at the rate at which they should remember",
-        'self.decay * state[name] + (1 - self.decay) * state[f"step_{name}"]',
-        '(1 - self.decay) * state[name] + self.decay * state[f"step_{name}"]',
+        'self.decay * state[n] + (1 - self.decay) * state[f"step_{n}"]',
+        '(1 - self.decay) * state[n] + self.decay * state[f"step_{n}"]',
     ),
     _vq(
         "vectors compared with codes by their products alone",

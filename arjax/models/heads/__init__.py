@@ -5,7 +5,6 @@
     energy          a generator that is trained by the energy score; it has no likelihood
 
 The features of a site are the context of the head. The sites of one step are independent given the earlier steps.
-Each is one file; `base` has the part that they share.
 """
 
 from arjax.models.heads.diffusion import DiffusionHead

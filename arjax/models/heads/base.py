@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import math
 from typing import Any, ClassVar, Self
 
@@ -14,8 +15,8 @@ from arjax.conditionals import CONDITIONALS, Conditional
 from arjax.conditionals.base import unsuitable
 from arjax.conditionals.temperature import as_temperature
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
 from arjax.core.spec import ContextSpec, EventSpec, vector
+from arjax.models.base import init_network
 from arjax.networks.base import apply
 from arjax.networks.denoisers import Denoiser, make_denoiser
 
@@ -23,6 +24,29 @@ from arjax.networks.denoisers import Denoiser, make_denoiser
 FEATURES = "vector"
 #: The highest temperature of the noise: further ones would only make numbers that no network reads, up to infinity.
 MOST_NOISE = 1e3
+
+
+class OptionsOfFields:
+    """`for_event` of a head: the options of its call string are its fields, beside the shape and those of `bind`."""
+
+    def __init__(self, head: Any = None):
+        self.head = head
+
+    def __get__(self, instance: Any, head: Any) -> OptionsOfFields:
+        return OptionsOfFields(head)
+
+    def __call__(self, event: EventSpec, **options: Any) -> Any:
+        self.head.check_event(event)
+        made = self.head(event.value_shape, **options)
+        made.check_options()
+        return made
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        named, given = inspect.Parameter.POSITIONAL_OR_KEYWORD, ("value_shape", "params", "train", "key")
+        fields = [field for field in dataclasses.fields(self.head) if field.name not in given]
+        options = [inspect.Parameter(field.name, named, default=field.default) for field in fields]
+        return inspect.Signature([inspect.Parameter("event", named), *options])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,6 +74,9 @@ class Head(Conditional):
     train: bool = False
     key: jax.Array | None = None
 
+    for_event: ClassVar[Any] = OptionsOfFields()
+    #: The smallest values of options.
+    LEAST: ClassVar[dict[str, int]] = {"features": 1, "width": 1, "layers": 1, "draws": 1}
     #: Options of the network that are not those of a user.
     NETWORK: ClassVar[dict[str, Any]] = {}
 
@@ -66,8 +93,7 @@ class Head(Conditional):
         return hash(self._value())
 
     @classmethod
-    def of_options(cls, event: EventSpec, **options: Any) -> Self:
-        """The head of an event; raises `UserError` for data or options that cannot be."""
+    def check_event(cls, event: EventSpec) -> None:
         name = CONDITIONALS.name_of(cls)
         if event.kind != "real":
             raise unsuitable(name, "real values", event)
@@ -76,40 +102,33 @@ class Head(Conditional):
                 f"the conditional {name!r} is for values of several real numbers, and here a site has one: take "
                 "gaussian_mixture or spline, whose densities are exact"
             )
-        return cls(event.value_shape, **options)
 
-    def check_whole(self, **least: int) -> None:
-        """Raises `UserError` unless options are whole numbers, at least as given."""
-        for name, smallest in ({"features": 1, "width": 1, "layers": 1, "draws": 1} | least).items():
+    def check_options(self) -> None:
+        """Raises `UserError` for options that are out of range, or do not fit together."""
+        own = f"the conditional {CONDITIONALS.name_of(type(self))!r}"
+        for name, least in self.LEAST.items():
             value = getattr(self, name)
-            if not is_integer(value) or value < smallest:
-                own = CONDITIONALS.name_of(type(self))
-                raise UserError(
-                    f"{name} of the conditional {own!r} must be a whole number, at least {smallest}, not {value!r}"
-                )
+            if value < least:
+                raise UserError(f"{name} of {own} must be a whole number, at least {least}, not {value}")
 
     @property
     def num_params(self) -> int:
-        """Number of features of a site, which the head's network reads."""
         return self.features
 
     @property
     def size(self) -> int:
-        """Number of entries of a value."""
         return math.prod(self.value_shape)
 
     @property
     def network(self) -> Denoiser:
         """Reads noisy values [N, 1, *value_shape], times [N] and the features of their sites."""
-        return _network(self.value_shape, self.features, self.width, self.layers, tuple(self.NETWORK.items()))
+        return denoiser_of(self.value_shape, self.features, self.width, self.layers, tuple(self.NETWORK.items()))
 
     def init(self, key: jax.Array) -> Any:
-        """Fresh parameters of the network."""
         rows = jnp.zeros((1, 1, *self.value_shape))
-        return _init(self.network, key, rows, self.contexts(jnp.zeros((1, self.features))))
+        return init_network(self.network, key, rows, jnp.zeros(1), self.contexts(jnp.zeros((1, self.features))))
 
     def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> Self:
-        """The same head with these parameters."""
         return dataclasses.replace(self, params=params, train=train, key=key)
 
     @property
@@ -158,25 +177,12 @@ class Head(Conditional):
         return -self.log_prob(features, self.sample(jax.random.key(0), features))
 
 
+@functools.lru_cache(maxsize=64)
 def denoiser_of(
     value_shape: tuple[int, ...], features: int, width: int, layers: int, network: tuple[tuple[str, Any], ...] = ()
 ) -> Denoiser:
     """The network of a head: the features of a site are its context."""
     event = EventSpec((1,), value_shape, "real")
     options = {"width": width, "num_layers": layers} | dict(network)
-    return make_denoiser(
-        "adaptive_mlp",
-        event,
-        ContextSpec().with_part(FEATURES, vector(features)),
-        event.value_size,
-        "float32",
-        **options,
-    )
-
-
-_network = functools.lru_cache(maxsize=64)(denoiser_of)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _init(network: Denoiser, key: jax.Array, x: jax.Array, context: Any) -> Any:
-    return network.init(key, x, jnp.zeros(len(x)), context)["params"]
+    context = ContextSpec().with_part(FEATURES, vector(features))
+    return make_denoiser("adaptive_mlp", event, context, event.value_size, "float32", **options)

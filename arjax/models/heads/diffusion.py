@@ -16,7 +16,6 @@ import jax.numpy as jnp
 from arjax.conditionals.base import CONDITIONALS
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.spec import EventSpec
 from arjax.models.gaussian_chain import GaussianChain, draw_gaussian
 from arjax.models.heads.base import Head, denoiser_of
 from arjax.samplers import example_keys
@@ -52,56 +51,33 @@ class DiffusionHead(Head):
     sample_steps: int = 0
 
     kind: ClassVar[str] = "bound"
+    LEAST = {**Head.LEAST, "steps": 2, "score_steps": 0, "sample_steps": 0}
 
-    @classmethod
-    def for_event(
-        cls,
-        event: EventSpec,
-        steps: int = 100,
-        schedule: str = "learned",
-        prediction: str = "noise",
-        weighting: str = "bound",
-        features: int = 64,
-        width: int = 128,
-        layers: int = 3,
-        draws: int = 4,
-        score_steps: int = 0,
-        sample_steps: int = 0,
-    ) -> DiffusionHead:
-        """The head of a call string: `diffusion(steps=100, weighting='simple')`; the options are the fields.
-
-        Raises:
-          UserError: the data have no real vectors, or an option is out of range.
-        """
-        sizes = {"features": features, "width": width, "layers": layers, "draws": draws}
-        of_chain = {"schedule": schedule, "prediction": prediction, "weighting": weighting}
-        num_steps = {"steps": steps, "score_steps": score_steps, "sample_steps": sample_steps}
-        head = cls.of_options(event, **sizes, **of_chain, **num_steps)
-        head.check_whole(steps=2, score_steps=0, sample_steps=0)
-        if weighting not in WEIGHTINGS:
-            raise UserError(f"the weighting of the conditional 'diffusion' must be bound or simple, not {weighting!r}")
-        if schedule == "learned" and weighting == "simple":
+    def check_options(self) -> None:
+        super().check_options()
+        if self.weighting not in WEIGHTINGS:
+            raise UserError(
+                f"the weighting of the conditional 'diffusion' must be bound or simple, not {self.weighting!r}"
+            )
+        if self.schedule == "learned" and self.weighting == "simple":
             raise UserError(
                 "the conditional 'diffusion' learns a noise schedule by the bound: take schedule='cosine' for the "
                 "weighting 'simple'"
             )
-        assert head.chain  # raises for options that a chain refuses
-        return head
+        assert self.chain  # raises for options that a chain refuses
 
     @property
     def own_loss(self) -> str:
-        """The simple loss is none of the bound."""
         return "simple" if self.weighting == "simple" else ""
 
     @property
     def chain(self) -> GaussianChain:
         """The model of one value."""
         network = self.value_shape, self.features, self.width, self.layers
-        steps = self.steps, self.schedule, self.prediction, self.draws, self.score_steps, self.sample_steps
-        return _chain(network, *steps)
+        steps, eta = (self.draws, self.score_steps, self.sample_steps), 1.0
+        return _chain(network, self.steps, self.schedule, self.prediction, *steps, eta)
 
     def init(self, key: jax.Array) -> Any:
-        """Fresh parameters of the chain."""
         return self.chain.init(key)
 
     def _batch(self, features: jax.Array, value: jax.Array) -> Batch:
@@ -121,7 +97,6 @@ class DiffusionHead(Head):
         return error_N.reshape(features.shape[:-1])
 
     def scaled_draw(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array) -> jax.Array:
-        """Draws values [..., *value_shape]; the temperature scales the noise of all steps."""
         contexts, chain = self.contexts(features), self.chain
         keys_N = example_keys(key, len(contexts["vector"]))
         options = contexts, chain.visited(chain.sample_steps), (), jnp.float32(1.0)
@@ -130,16 +105,6 @@ class DiffusionHead(Head):
 
 
 @functools.lru_cache(maxsize=64)
-def _chain(
-    network: tuple[Any, ...],
-    steps: int,
-    schedule: str,
-    prediction: str,
-    draws: int,
-    score_steps: int,
-    sample_steps: int,
-) -> GaussianChain:
+def _chain(network: tuple[Any, ...], *options: Any) -> GaussianChain:
     denoiser = denoiser_of(*network)
-    return GaussianChain(
-        denoiser.event, denoiser, steps, schedule, prediction, draws, score_steps, sample_steps, eta=1.0
-    )
+    return GaussianChain(denoiser.event, denoiser, *options)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from arjax.conditionals.base import CONDITIONALS
 from arjax.core.errors import UserError
-from arjax.core.spec import EventSpec
+from arjax.models.base import repeated
 from arjax.models.heads.base import Head
 
 
@@ -37,48 +37,29 @@ class EnergyHead(Head):
 
     kind: ClassVar[str] = "none"
     own_loss: ClassVar[str] = "energy"
+    LEAST = {**Head.LEAST, "draws": 2, "score_draws": 2}
     NETWORK: ClassVar[dict[str, Any]] = {"use_time": False}
 
-    @classmethod
-    def for_event(
-        cls,
-        event: EventSpec,
-        beta: float = 1.0,
-        features: int = 64,
-        width: int = 128,
-        layers: int = 3,
-        draws: int = 4,
-        score_draws: int = 16,
-    ) -> EnergyHead:
-        """The head of a call string: `energy(beta=1.0, draws=4)`; the options are the fields.
-
-        Raises:
-          UserError: the data have no real vectors, or an option is out of range.
-        """
-        sizes = {"features": features, "width": width, "layers": layers, "draws": draws}
-        head = cls.of_options(event, beta=beta, score_draws=score_draws, **sizes)
-        head.check_whole(draws=2, score_draws=2)
-        if not 0 < beta < 2:
-            raise UserError(f"beta of the conditional 'energy' must be above 0 and below 2, not {beta!r}")
-        return head
+    def check_options(self) -> None:
+        super().check_options()
+        if not 0 < self.beta < 2:
+            raise UserError(f"beta of the conditional 'energy' must be above 0 and below 2, not {self.beta!r}")
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        """Raises `UserError`: there is no likelihood."""
         raise UserError(
             "the conditional 'energy' has no likelihood: `model.score` gives its energy score, whose kind is none; for "
             "likelihoods take diffusion (a bound) or flow_matching"
         )
 
     def entropy(self, features: jax.Array) -> jax.Array:
-        """Raises `UserError`: there is no density."""
         raise UserError("the conditional 'energy' has no density, and so no entropy")
 
     def loss(self, features: jax.Array, value: jax.Array) -> jax.Array:
         """The energy score of a value, [...]."""
         y, num = self.rows(features, value), self.draws if self.train else self.score_draws
-        contexts = jax.tree.map(lambda leaf: jnp.concatenate([leaf] * num), self.contexts(features))
+        contexts = repeated(self.contexts(features), num)
         z = jax.random.normal(self.noise_key, (num * len(y), *y.shape[1:]))
-        x_KNd = self._generated(z, contexts).reshape(num, len(y), self.size)
+        x_KNd = self.apply(z, jnp.zeros(len(z)), contexts).reshape(num, len(y), self.size)
         to_value_KN = self._power(x_KNd - y.reshape(1, len(y), self.size))
         apart_N = jnp.zeros(len(y))
         for shift in range(1, num):  # all ordered pairs of different draws
@@ -91,10 +72,6 @@ class EnergyHead(Head):
         square = (difference**2).sum(-1)
         return jnp.where(square > 0, jnp.where(square > 0, square, 1.0) ** (self.beta / 2), 0.0)
 
-    def _generated(self, z: jax.Array, contexts: dict[str, jax.Array]) -> jax.Array:
-        return self.apply(z, jnp.zeros(len(z)), contexts)
-
     def scaled_draw(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array) -> jax.Array:
-        """Draws values [..., *value_shape]; the temperature scales the noise."""
-        rows = self._generated(self.noise(key, features, temperature), self.contexts(features))
-        return self.drawn(features, rows)
+        z = self.noise(key, features, temperature)
+        return self.drawn(features, self.apply(z, jnp.zeros(len(z)), self.contexts(features)))

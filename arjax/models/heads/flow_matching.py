@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from arjax.conditionals.base import CONDITIONALS
 from arjax.core.errors import UserError
-from arjax.core.spec import EventSpec
+from arjax.models.base import repeated
 from arjax.models.heads.base import Head
 
 #: A state of the equation, a pytree, as a function of the time and the state: its derivative.
@@ -50,35 +50,17 @@ class FlowMatchingHead(Head):
     tolerance: float = 0.0
 
     own_loss: ClassVar[str] = "flow_matching"
+    LEAST = {**Head.LEAST, "steps": 1}
 
-    @classmethod
-    def for_event(
-        cls,
-        event: EventSpec,
-        steps: int = 32,
-        tolerance: float = 0.0,
-        features: int = 64,
-        width: int = 128,
-        layers: int = 3,
-        draws: int = 4,
-    ) -> FlowMatchingHead:
-        """The head of a call string: `flow_matching(steps=32)`, `flow_matching(tolerance=1e-5)`; the options are the
-        fields.
-
-        Raises:
-          UserError: the data have no real vectors, an option is out of range, or diffrax is missing.
-        """
-        sizes = {"features": features, "width": width, "layers": layers, "draws": draws}
-        head = cls.of_options(event, steps=steps, tolerance=tolerance, **sizes)
-        head.check_whole(steps=1)
-        if tolerance and not LEAST_TOLERANCE <= tolerance < 1:
+    def check_options(self) -> None:
+        super().check_options()
+        if self.tolerance and not LEAST_TOLERANCE <= self.tolerance < 1:
             raise UserError(
                 f"the tolerance of the conditional 'flow_matching' must be 0 or from {LEAST_TOLERANCE:g} to 1, not "
-                f"{tolerance!r}"
+                f"{self.tolerance!r}"
             )
-        if tolerance:
+        if self.tolerance:
             _diffrax()
-        return head
 
     def velocity(self, t: jax.Array, x: jax.Array, contexts: dict[str, jax.Array]) -> jax.Array:
         """v of rows [N, 1, *value_shape] at times [] or [N], of the same shape."""
@@ -120,15 +102,13 @@ class FlowMatchingHead(Head):
         # evenly spread over the draws of a value
         t_KN = (jnp.arange(self.draws)[:, None] + jax.random.uniform(time_key, (self.draws, len(x)))) / self.draws
         t_N = t_KN.reshape(-1)
-        x, contexts = jax.tree.map(lambda leaf: jnp.concatenate([leaf] * self.draws), (x, contexts))
+        x, contexts = repeated((x, contexts), self.draws)
         z = jax.random.normal(key, x.shape)
         part = t_N.reshape(-1, *[1] * (x.ndim - 1))
         error = self.velocity(t_N, (1 - part) * z + part * x, contexts) - (x - z)
         return (error**2).reshape(self.draws, -1, self.size).sum(-1).mean(0).reshape(features.shape[:-1])
 
     def scaled_draw(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array) -> jax.Array:
-        """Draws values [..., *value_shape]; the temperature scales the noise that the path begins with."""
-
         def solved(z: jax.Array, contexts: dict[str, jax.Array]) -> jax.Array:
             return self._solve(lambda t, x: self.velocity(t, x, contexts), z, 0.0, 1.0)
 
@@ -148,9 +128,13 @@ class FlowMatchingHead(Head):
 
     def _solve(self, field: Field, state: Any, start: float, end: float) -> Any:
         """The state at the time `end` of the equation that begins with `state` at `start`."""
-        if self.tolerance:
-            return _adaptive(field, state, start, end, self.tolerance)
-        return runge_kutta(field, state, start, end, self.steps)
+        if not self.tolerance:
+            return runge_kutta(field, state, start, end, self.steps)
+        diffrax = _diffrax()
+        term = diffrax.ODETerm(lambda t, y, _: field(t, y))
+        steps = diffrax.PIDController(rtol=self.tolerance, atol=self.tolerance)
+        found = diffrax.diffeqsolve(term, diffrax.Tsit5(), start, end, None, state, stepsize_controller=steps)
+        return jax.tree.map(lambda leaf: leaf[-1], found.ys)
 
 
 def runge_kutta(field: Field, state: Any, start: float, end: float, steps: int) -> Any:
@@ -167,9 +151,8 @@ def runge_kutta(field: Field, state: Any, start: float, end: float, steps: int) 
         second = field(t + h / 2, moved(state, first, h / 2))
         third = field(t + h / 2, moved(state, second, h / 2))
         last = field(t + h, moved(state, third, h))
-        return jax.tree.map(
-            lambda y, a, b, c, d: y + h / 6 * (a + 2 * b + 2 * c + d), state, first, second, third, last
-        ), None
+        after = lambda y, a, b, c, d: y + h / 6 * (a + 2 * b + 2 * c + d)  # noqa: E731
+        return jax.tree.map(after, state, first, second, third, last), None
 
     return jax.lax.scan(step, state, jnp.arange(steps))[0]
 
@@ -183,17 +166,3 @@ def _diffrax() -> Any:
             "leave the tolerance at 0 and set steps"
         ) from error
     return diffrax
-
-
-def _adaptive(field: Field, state: Any, start: float, end: float, tolerance: float) -> Any:
-    diffrax = _diffrax()
-    found = diffrax.diffeqsolve(
-        diffrax.ODETerm(lambda t, y, _: field(t, y)),
-        diffrax.Tsit5(),
-        start,
-        end,
-        None,
-        state,
-        stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
-    )
-    return jax.tree.map(lambda leaf: leaf[-1], found.ys)
