@@ -1,4 +1,4 @@
-"""The placement of arrays: the mesh, and the rules that shard parameters by their path.
+"""The placement of arrays: the mesh, the rules that shard parameters by their path, and the rows of batches.
 
 The mesh has three axes. A batch is split over `data` and `fsdp`; parameters and optimizer state over `fsdp` (each
 device holds a part and XLA gathers it when needed: Rajbhandari et al., "ZeRO", 2020) and over `tensor` (each device
@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from arjax.core.errors import UserError
@@ -92,6 +93,12 @@ def check_batch_size(batch_size: int, mesh: Mesh, parts: int = 1) -> None:
 def path_string(path: tuple[Any, ...]) -> str:
     """The path of a leaf as `layers/attention/query/kernel`."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def forms_of(tree: Any) -> dict[str, str]:
+    """Type and shape of every array by its path, such as `float32[8, 4]`."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {path_string(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
 
 
 def param_shardings(abstract_params: Any, mesh: Mesh, rules: Sequence[Rule] = ()) -> Any:
@@ -179,3 +186,30 @@ def _is_apart(group: Sequence[str], mesh: Mesh) -> bool:
     """Whether the partitioner gets gradients wrong under this split of a dimension; see the top of this file."""
     splits_all = min(mesh.shape.values()) > 1
     return splits_all and "tensor" not in group and any(axis in BATCH_AXES for axis in group)
+
+
+def own_rows(sharding: NamedSharding, batch_size: int) -> np.ndarray:
+    """The rows of a global batch that the devices of this process hold, ascending; `sharding` splits the first axis."""
+    places = sharding.addressable_devices_indices_map((batch_size,))
+    parts = [np.arange(batch_size)[index] for index in places.values() if index is not None]
+    return np.unique(np.concatenate(parts))
+
+
+def from_own_rows(
+    rows: np.ndarray, own: np.ndarray, sharding: NamedSharding, batch_size: int, axis: int = 0
+) -> jax.Array:
+    """A global array [..., B, ...] of the rows `own` of axis `axis` that this process has, [..., len(own), ...]."""
+
+    def part(index: tuple[slice, ...] | None) -> np.ndarray:
+        assert index is not None
+        begin, end, _ = index[axis].indices(batch_size)
+        first = int(np.searchsorted(own, begin))  # the rows of one device follow one another
+        return rows[(*index[:axis], slice(first, first + end - begin))]
+
+    shape = (*rows.shape[:axis], batch_size, *rows.shape[axis + 1 :])
+    return jax.make_array_from_callback(shape, sharding, part)
+
+
+def to_mesh(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
+    """Puts an array that every process has in full onto the mesh."""
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])

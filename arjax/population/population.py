@@ -30,7 +30,6 @@ from arjax.models.checks import check_likelihood
 from arjax.training.feed import compact_form
 from arjax.training.setup import Setup
 
-#: Strategies of training a population in one program.
 STRATEGIES = ("vmap", "map")
 
 
@@ -38,11 +37,9 @@ def over_members(strategy: str, member: Callable[[Any, Any, Any], Any]) -> Calla
     """`member(model, state, of_seed)` for all members: from [O, ...], [O, S, ...] and [S, ...] to [O, S, ...]."""
     if strategy == "vmap":
         return jax.vmap(jax.vmap(member, in_axes=(None, 0, 0)), in_axes=(0, 0, None))
-
-    def one_order(models: Any, states: Any, of_seeds: Any) -> Any:
-        return jax.lax.map(lambda o: jax.lax.map(lambda s: member(o[0], *s), (o[1], of_seeds)), (models, states))
-
-    return one_order
+    return lambda models, states, of_seeds: jax.lax.map(
+        lambda of: jax.lax.map(lambda seed: member(of[0], *seed), (of[1], of_seeds)), (models, states)
+    )
 
 
 @named_arguments
@@ -84,7 +81,7 @@ class Population:
         if strategy not in ("", *STRATEGIES):
             raise UserError(f"the strategy of a population is one of {', '.join(STRATEGIES)}, not {strategy!r}")
         self.strategy = strategy or ("map" if jax.default_backend() == "cpu" else "vmap")
-        self.config, self.seeds = _on_one_device(config), tuple(int(seed) for seed in seeds)
+        self.config, self.seeds = on_one_device(config), tuple(int(seed) for seed in seeds)
         self.setup = shared_setup(config, orders[0]) if setup is None else setup
         self.config.model.ordering = next((order for order in orders if isinstance(order, str)), "raster")
         self.replace_orders(orders)
@@ -98,7 +95,11 @@ class Population:
         members = [member(self.setup, self.config, order) for order in orders]
         if len({form(model) for model in members}) > 1:
             raise UserError("the orders are cut into different blocks, so they cannot share one program")
-        self.members, self.sharding = members, member_sharding(len(members))
+        devices = jax.devices()[: math.gcd(len(members), jax.device_count())]  # as many as divide the orders
+        self.members, self.sharding = (
+            members,
+            NamedSharding(Mesh(np.array(devices), ("orders",)), PartitionSpec("orders")),
+        )
         self.models = jax.device_put(_stack(members), self.sharding)
 
     @property
@@ -121,7 +122,7 @@ class Population:
 
     @functools.cached_property
     def resident(self) -> tuple[Batch, Callable[[Batch, jax.Array], Batch]]:
-        """The train split on the devices, and the function from it and the numbers of rows to a batch."""
+        """The train split on the devices, and the function that gathers batches from it: see `compact_form`."""
         arrays, gather = compact_form(self.setup.dataset.splits["train"])
         return jax.tree.map(jnp.asarray, arrays), gather
 
@@ -168,8 +169,8 @@ def check_has_order(config: ConfigDict, option: str = "ordering") -> None:
         )
 
 
-def _on_one_device(config: ConfigDict) -> ConfigDict:
-    """A copy of the config for a mesh of any size: the devices are shared by the members."""
+def on_one_device(config: ConfigDict) -> ConfigDict:
+    """A copy of the config for a mesh of any size."""
     config = config.copy_and_resolve_references()
     config.mesh.update(data=-1, fsdp=1, tensor=1)
     return config
@@ -179,8 +180,8 @@ def shared_setup(config: ConfigDict, order: str | np.ndarray) -> Setup:
     """The parts that all members of a population have, on one device, with the model of one of its orders.
 
     Raises:
-      UserError: a mistake in the config, several orders in each member, a data set without a validation split,
-        further scores that members do not have, or several processes.
+      UserError: a mistake in the config, several orders or further scores in each member, a data set without a
+        validation split, or several processes.
     """
     check_has_order(config)
     if jax.process_count() > 1:
@@ -193,7 +194,7 @@ def shared_setup(config: ConfigDict, order: str | np.ndarray) -> Setup:
                 f"a population scores the nats of its members alone: leave config.evaluate.{name} at 0, and set it in "
                 "--mode=evaluate of a member"
             )
-    setup = build(_with_order(_on_one_device(config), order), jax.devices()[:1])
+    setup = build(_with_order(on_one_device(config), order), jax.devices()[:1])
     check_likelihood(setup.model, "a population")
     for split in ("validation", config.evaluate.split):
         if split not in setup.dataset.splits:
@@ -209,11 +210,7 @@ def _with_order(config: ConfigDict, order: str | np.ndarray) -> ConfigDict:
 
 
 def member(setup: Setup, config: ConfigDict, order: str | np.ndarray) -> Any:
-    """The model of a member: that of a run with this order.
-
-    Raises:
-      UserError: no such order, or one that the network does not support.
-    """
+    """The model of a member: that of a run with this order; raises `UserError` for one that it does not support."""
     return build_model(_with_order(config, order), setup.dataset)
 
 
@@ -221,10 +218,3 @@ def form(model: Model) -> Any:
     """What the models of a population have in common: all but the values of their arrays."""
     leaves, structure = jax.tree.flatten(model)
     return structure, tuple(np.shape(leaf) for leaf in leaves)
-
-
-def member_sharding(num_orders: int) -> NamedSharding:
-    """Orders over devices, as many as divide their number."""
-    devices = jax.devices()
-    used = math.gcd(num_orders, len(devices))
-    return NamedSharding(Mesh(np.array(devices[:used]), ("orders",)), PartitionSpec("orders"))

@@ -312,7 +312,7 @@ def tried_minutes(runs: Sequence[Run]) -> tuple[dict[str, float], list[str]]:
       minutes by name, and a sentence for each run that cannot be trained.
     """
     from arjax.config.build import build
-    from arjax.training.trial import expected_seconds
+    from arjax.training.loop import expected_seconds
 
     firsts = list({kind_of_cost(run): run for run in reversed(runs)}.values())[::-1]
     found, problems = {}, []

@@ -29,8 +29,8 @@ from orbax.checkpoint import v1 as ocp
 
 from arjax.core.errors import UserError
 from arjax.core.files import locked
-from arjax.parallel.processes import from_process_0, on_any_process
-from arjax.parallel.sharding import path_string
+from arjax.parallel.distributed import from_process_0, on_any_process
+from arjax.parallel.sharding import forms_of
 
 MANIFEST = "manifest.json"
 STATE = "state"
@@ -87,7 +87,7 @@ class CheckpointStore:
         with self._refusals(step), plain_path(self._directory) as directory:
             with without_tracebacks():
                 ocp.save(directory / partial.name / STATE, tree)
-            self._on_process_0(step, lambda: self._seal(step, _describe(tree), extra))
+            self._on_process_0(step, lambda: self._seal(step, forms_of(tree), extra))
 
     def restore(self, abstract_tree: Any) -> tuple[int, Any, dict[str, Any]] | None:
         """The newest readable checkpoint as (step, tree, extra), or None when there is none at all.
@@ -97,41 +97,47 @@ class CheckpointStore:
 
         Args:
           abstract_tree: pytree of `jax.ShapeDtypeStruct` with shardings: those of the restored arrays, whatever the
-            mesh that they were saved from.
+            mesh that they were saved from. None: the arrays are not read.
 
         Raises:
           UserError: there are checkpoints but none is readable, or the newest whole one holds a different tree.
         """
         while True:
             with contextlib.ExitStack() as locks:
-                seen = self._fingerprint()
-                found = self._find(locks)
+                seen, found, reason = self._fingerprint(), self._find(locks), ""
+                if found is not None:
+                    step, manifest = found
+                    reason, tree = self._load(step, manifest["tree"], abstract_tree)
+                    if not reason:
+                        return step, tree, manifest["extra"]
+                # A folder that changes while it is listed may show neither the old checkpoint nor the new one.
+                if from_process_0(seen != self._fingerprint()):
+                    continue
                 if found is None:
-                    # A folder that changes while it is listed may show neither the old checkpoint nor the new one.
-                    if from_process_0(seen != self._fingerprint()):
-                        continue
                     return None
-                step, manifest = found
-                path = self._directory / str(step)
-                if difference := _first_difference(manifest["tree"], _describe(abstract_tree)):
-                    raise UserError(f"the checkpoint {path} is of another model or optimizer: {difference}")
-                with plain_path(self._directory) as directory:
-                    reason, tree = _load(directory / str(step) / STATE, abstract_tree)
-                    failed = on_any_process(bool(reason))
-                if not failed:
-                    return step, tree, manifest["extra"]
-                if not from_process_0(seen != self._fingerprint()):
-                    raise UserError(f"the checkpoint {path} cannot be read: {reason}")
+                raise UserError(f"the checkpoint {self._directory / str(step)} cannot be read: {reason}")
 
     def newest(self) -> tuple[int, dict[str, Any]] | None:
         """Step and `extra` of the checkpoint that `restore` would take, without its arrays; raises as that does."""
-        while True:
-            with contextlib.ExitStack() as locks:
-                seen, found = self._fingerprint(), self._find(locks)
-                if found is not None:
-                    return found[0], found[1]["extra"]
-                if not from_process_0(seen != self._fingerprint()):
-                    return None
+        found = self.restore(None)
+        return found and (found[0], found[2])
+
+    def _load(self, step: int, stored: dict[str, str], abstract_tree: Any) -> tuple[str, Any]:
+        """The reason why some process cannot read the arrays ("" when all can), and the arrays."""
+        reason, tree = "", None
+        if abstract_tree is None:
+            return reason, tree
+        if difference := _first_difference(stored, forms_of(abstract_tree)):
+            path = self._directory / str(step)
+            raise UserError(f"the checkpoint {path} is of another model or optimizer: {difference}")
+        with plain_path(self._directory) as directory:
+            try:
+                with without_tracebacks():
+                    tree = ocp.load(directory / str(step) / STATE, abstract_tree)
+            except (OSError, ValueError) as error:  # Orbax and TensorStore raise one or the other for a missing file
+                reason = refusal(error) or str(error).splitlines()[0]
+            failed = on_any_process(bool(reason))
+        return (reason or "by another process") if failed else "", tree
 
     def _find(self, locks: contextlib.ExitStack) -> tuple[int, dict[str, Any]] | None:
         """Step and manifest of the newest readable checkpoint, locked until `locks` are closed; None for none."""
@@ -232,21 +238,6 @@ class CheckpointStore:
             raise UserError(f"cannot write the checkpoint {self._directory / str(step)}: {reason}") from error
 
 
-def _load(path: Path, abstract_tree: Any) -> tuple[str, Any]:
-    """The reason why Orbax cannot read the arrays ("" when it can), and the arrays."""
-    try:
-        with without_tracebacks():
-            return "", ocp.load(path, abstract_tree)
-    except (OSError, ValueError) as error:  # Orbax and TensorStore raise one or the other for a missing file
-        return refusal(error) or str(error).splitlines()[0], None
-
-
-def _describe(tree: Any) -> dict[str, str]:
-    """Type and shape of every array by its path, such as `float32[8, 4]`."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {path_string(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
-
-
 def _first_difference(stored: dict[str, str], wanted: dict[str, str]) -> str:
     for name in sorted(stored.keys() | wanted.keys()):
         was, now = (tree.get(name, "absent") for tree in (stored, wanted))
@@ -279,10 +270,8 @@ def inspect(folder: Path) -> tuple[str, dict[str, Any]]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return f"{MANIFEST} is not readable", {}
     for name, digest in manifest["files"].items():
-        if name not in hashes:
-            return f"{name} is missing", {}
-        if hashes[name] != digest:
-            return f"{name} was changed", {}
+        if hashes.get(name) != digest:
+            return f"{name} {'was changed' if name in hashes else 'is missing'}", {}
     return "", manifest
 
 

@@ -10,12 +10,10 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from arjax.core.errors import UserError
 from arjax.core.score_names import score_name
 from arjax.evaluation.likelihood import Evaluator
 from arjax.objectives import Companions
-from arjax.parallel.rows import to_mesh
-from arjax.parallel.sharding import replicated
+from arjax.parallel.sharding import replicated, to_mesh
 from arjax.reporting.reports import is_number
 from arjax.training.feed import as_traced, make_feed
 from arjax.training.reporter import Reporter
@@ -38,12 +36,10 @@ class Learner(Protocol):
     identity: str
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """See above."""
+    def shape(self) -> tuple[int, ...]: ...
 
     @property
-    def abstract_state(self) -> Any:
-        """See above."""
+    def abstract_state(self) -> Any: ...
 
     def begin(self, companions: Companions, state: Any | None) -> Any:
         """The state to start from: the one that is given, or a fresh one."""
@@ -61,7 +57,7 @@ class Learner(Protocol):
         """Dispatches `n` train steps, at most `steps_per_dispatch`."""
 
     def validate(self, state: Any) -> tuple[np.ndarray, Mapping[str, Any]]:
-        """Validation nats of the members, and the reported scores."""
+        """Validation nats of the members with the averaged parameters, and the reported scores."""
 
     def keep(self, state: Any, better: np.ndarray, step: int, values: np.ndarray, scores: Mapping[str, Any]) -> Any:
         """Keeps the parameters of the members that are better than before, with their scores; returns the state."""
@@ -87,11 +83,9 @@ class RunLearner:
 
     @property
     def abstract_state(self) -> TrainState:
-        """See `Setup`."""
         return self.setup.abstract_state
 
     def begin(self, companions: Companions, state: TrainState | None) -> TrainState:
-        """The state to start from."""
         init_key, self._key = self.setup.keys()
         self._companions = companions
         return self.setup.init_state(init_key) if state is None else state
@@ -99,7 +93,6 @@ class RunLearner:
     def compile(
         self, state: TrainState, step: int, steps_from: Callable[[int], int], threads: contextlib.ExitStack
     ) -> None:
-        """Prepares the feed and compiles the train program."""
         setup, train = self.setup, self.setup.train
         feed = make_feed(
             setup.dataset.splits["train"],
@@ -117,44 +110,24 @@ class RunLearner:
         self._program = compile_chunk(setup.recipe, state, self.sums({}), *arguments)
 
     def sums(self, stored: Mapping[str, Any]) -> MetricSums:
-        """The sums, replicated."""
         whole = replicated(self.setup.mesh)
         return jax.tree.map(lambda leaf: to_mesh(leaf, whole), from_named(self._zeros, stored))
 
     def advance(self, state: TrainState, sums: MetricSums, step: int, n: int) -> tuple[TrainState, MetricSums]:
-        """Dispatches `n` train steps."""
         arguments = (as_traced(n, self.setup.mesh), self._key, self._companions)
         return self._program(state, sums, self._feed.chunk(step, n), *arguments)
 
     def validate(self, state: TrainState) -> tuple[np.ndarray, Mapping[str, Any]]:
-        """The scores of the validation split, with the averaged parameters."""
         scores = self.evaluator(eval_params(state), "validation")
         return np.asarray(scores[score_name(self.setup.model.kind)], np.float64), scores
 
     def keep(
         self, state: TrainState, better: np.ndarray, step: int, values: np.ndarray, scores: Mapping[str, Any]
     ) -> TrainState:
-        """Writes the best parameters to the workdir, with all their scores."""
         if better:
             numbers = {name: value for name, value in scores.items() if is_number(value)}
             self._best.save(step, eval_params(state), {"value": float(values), "scores": numbers})
         return state
 
     def reporter(self, step: int) -> Reporter:
-        """The reporter: progress, and metrics in the workdir."""
         return Reporter(self._workdir, self.setup, step)
-
-
-def check_split(setup: Setup, split: str) -> None:
-    """Raises `UserError` when the data set has no such split."""
-    if split not in setup.dataset.splits:
-        raise UserError(f"data set {setup.dataset.name!r} has no {split} split to evaluate at the end")
-
-
-def check_patience(setup: Setup) -> None:
-    """Raises `UserError` where a patience has no validations to count."""
-    if setup.train.patience and "validation" not in setup.dataset.splits:
-        raise UserError(
-            f"a patience of {setup.train.patience} counts validations, and the data set {setup.dataset.name!r} has no "
-            "validation split: give it one, or leave patience at 0"
-        )

@@ -1,13 +1,14 @@
-"""The training loop: from the parts of a run to `results.json`, through any number of interruptions."""
+"""The training loop: from the parts of a run to `results.json`, through any number of interruptions; its duration."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import functools
+import math
 import os
+import tempfile
 import time
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -22,15 +23,18 @@ from arjax.reporting.reports import read_report
 from arjax.reporting.scores import describe_scores
 from arjax.reporting.writers import make_writers
 from arjax.training.history import History
-from arjax.training.learner import Learner, RunLearner, check_patience, check_split
+from arjax.training.learner import Learner, RunLearner
 from arjax.training.reporter import announce
 from arjax.training.results import device_name, run_report, write_results
 from arjax.training.setup import Setup, latest_store, restore_params
+from arjax.training.state import TrainState
 from arjax.training.step import MetricSums, named
 from arjax.training.stopping import StopSignal, TrainingDiverged, is_due, next_pause
 from arjax.training.workdir import RunFolder, check_data, remember_data
 
-__all__ = ["Outcome", "Training", "TrainingDiverged", "run_training", "train"]
+__all__ = ["Outcome", "Training", "TrainingDiverged", "expected_seconds", "run_training", "train"]
+#: Seconds of train steps that are timed, and the longest validation that is timed a second time.
+STEPS_FOR, LONG_VALIDATION = 3.0, 10.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +70,9 @@ def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
       TrainingDiverged: the loss was not finite; names the step and the last good checkpoint.
     """
     # 1. A mistake ends here, before anything compiles.
-    check_split(setup, setup.evaluate.split)
+    if setup.evaluate.split not in setup.dataset.splits:
+        name, split = setup.dataset.name, setup.evaluate.split
+        raise UserError(f"data set {name!r} has no {split} split to evaluate at the end")
     open_judge(setup.model, setup.dataset, setup.evaluate, setup.open_run)
     run = Training(RunLearner(setup, workdir), workdir)
     with StopSignal() as stop, run:
@@ -107,11 +113,16 @@ class Training:
         """Writes nothing yet; raises `UserError` when a package is missing that a writer needs, and for a patience
         without validations.
         """
-        for writer in make_writers(learner.setup.train.writers):
+        setup, train = learner.setup, learner.setup.train
+        for writer in make_writers(train.writers):
             writer.check()
-        check_patience(learner.setup)
-        self.learner, self.workdir, self.train = learner, workdir, learner.setup.train
-        self.total, self.step = learner.setup.total_steps, 0
+        if train.patience and "validation" not in setup.dataset.splits:
+            raise UserError(
+                f"a patience of {train.patience} counts validations, and the data set {setup.dataset.name!r} has no "
+                "validation split: give it one, or leave patience at 0"
+            )
+        self.learner, self.workdir, self.setup, self.train = learner, workdir, setup, train
+        self.total, self.step = setup.total_steps, 0
         self.state: Any = None
         self.history = History.fresh(learner.shape, learner.identity)
         self.latest = latest_store(workdir)
@@ -134,15 +145,15 @@ class Training:
         """Goes on from the newest readable checkpoint, where there is one, until finished or `stop` is requested."""
         restored = self.latest.restore(self.learner.abstract_state)
         if restored is None:
-            remember_data(self.learner.setup.dataset, self.workdir)
+            remember_data(self.setup.dataset, self.workdir)
         else:
-            check_data(self.learner.setup.dataset, self.workdir)
+            check_data(self.setup.dataset, self.workdir)
             self.step, self.state, extra = restored
             self.history = History.from_json(extra, self.learner.shape)
             if self.history.members != self.learner.identity:
                 raise UserError(f"{self.workdir} holds another population: choose another folder")
         if not self.is_finished():
-            with within_memory(lambda: needs_of(self.learner.setup)):
+            with within_memory(lambda: needs_of(self.setup)):
                 self._fit(stop)
 
     def stopped(self) -> str:
@@ -155,40 +166,32 @@ class Training:
 
     def _fit(self, stop: StopSignal) -> None:
         """Trains until the run is finished or `stop` is requested, and leaves everything saved."""
-        with contextlib.ExitStack() as self.threads:
+        with contextlib.ExitStack() as threads:
             self.reporter.start()
             if self.step:
-                self.reporter.log(f"goes on at step {self.step} of {self.total}")
-            runs = self.learner.setup.trained_companions()
+                self.reporter.progress.message(f"goes on at step {self.step} of {self.total}")
+            runs = self.setup.trained_companions()
             for name, trained in runs.items():
                 self.history.check_companion(name, trained.step)
             companions = {name: trained.companion for name, trained in runs.items()}
             self.state = self.learner.begin(companions, self.state)
-            self.reporter.log("compiling ...")
-            started, before = time.monotonic(), self.history.train_seconds
-
-            def clock() -> float:
-                return before + time.monotonic() - started
-
-            self._compile()
+            self.reporter.progress.message("compiling ...")
+            started = time.monotonic()
+            self.began = started - self.history.train_seconds
+            self.learner.compile(self.state, self.step, self._steps_from, threads)
+            self.sums = self.learner.sums(self.history.sums)
+            self.history.compile_seconds += time.monotonic() - started
+            self.saved_step = self.step if self.latest.steps() else -1
             while not self.is_finished():
                 pause, last = self._next_pause(self.step), self.step
                 self._train_until(pause, stop)
                 if self.step > last:  # else stopped at once: the run before has done the work of this step
-                    self._pause(clock)
+                    self._pause()
                 if stop.requested(at_pause=self.step == pause):
                     break
             if self.saved_step != self.step:
-                self._save(clock())
-            self.reporter.rest()
-
-    def _compile(self) -> None:
-        """Prepares the feed and compiles the train program, once for the whole run."""
-        started = time.monotonic()
-        self.learner.compile(self.state, self.step, self._steps_from, self.threads)
-        self.sums = self.learner.sums(self.history.sums)
-        self.history.compile_seconds += time.monotonic() - started
-        self.saved_step = self.step if self.latest.steps() else -1
+                self._save()
+            self.reporter.progress.close()
 
     def _next_pause(self, step: int) -> int:
         train = self.train
@@ -206,13 +209,13 @@ class Training:
             self.state, self.sums = self.learner.advance(self.state, before, self.step, n)
             self.step += n
             jax.block_until_ready(before)
-            self.reporter.at(self.step)
+            self.reporter.progress.at(self.step)
         jax.block_until_ready(self.sums)
         elapsed = time.monotonic() - started
         self.history.step_seconds += elapsed
         self.history.interval_seconds += elapsed
 
-    def _pause(self, clock: Callable[[], float]) -> None:
+    def _pause(self) -> None:
         """Does the work that is due after this step: logs, validates with the averaged parameters, saves."""
         sums = jax.tree.map(np.asarray, self.sums)
         self._check_finite(sums.bad_step)
@@ -220,29 +223,25 @@ class Training:
         self.history.sums = {name: value.tolist() for name, value in named(sums).items()}
         if is_due(self.step, self.total, self.train.log_every):
             self._log(sums)
-        has_validation = "validation" in self.learner.setup.dataset.splits
-        if is_due(self.step, self.total, self.train.eval_every) and has_validation:
+        if is_due(self.step, self.total, self.train.eval_every) and "validation" in self.setup.dataset.splits:
             self._validate()
         if is_due(self.step, self.total, self.train.checkpoint_every):
-            self._save(clock())
+            self._save()
 
     def _check_finite(self, bad_step: np.ndarray) -> None:
         """Marks members with a loss that was not finite as lost, unless they had ended; ends the run when all are."""
         self.history.alive = self.history.alive & ((bad_step < 0) | self.history.stopped(self.train.patience))
         if not self.history.alive.any():
-            good = self.latest.steps()
-            where = (
-                f"the last good checkpoint is step {good[-1]} in {self.latest.directory}"
-                if good
-                else "none was saved before"
-            )
+            where = "none was saved before"
+            if good := self.latest.steps():
+                where = f"the last good checkpoint is step {good[-1]} in {self.latest.directory}"
             raise TrainingDiverged(
                 f"the loss was not finite at step {bad_step.max()}; {where}; "
                 "a lower optimizer.learning_rate or a clip_norm may help"
             )
 
     def _log(self, sums: MetricSums) -> None:
-        rate = float(self.learner.setup.schedule(self.step - 1))
+        rate = float(self.setup.schedule(self.step - 1))
         self.reporter.train(self.step, sums, rate, max(self.history.interval_seconds, 1e-9))
         self.sums = self.learner.sums({})
         self.history.sums, self.history.interval_seconds = {}, 0.0
@@ -255,9 +254,9 @@ class Training:
         self.reporter.validation(self.step, scores, self.history)
         self.state = self.learner.keep(self.state, better, self.step, values, scores)
 
-    def _save(self, train_seconds: float) -> None:
+    def _save(self) -> None:
         self.folder.check()
-        self.history.train_seconds = train_seconds
+        self.history.train_seconds = time.monotonic() - self.began
         self.latest.save(self.step, self.state, self.history.to_json())
         self.saved_step = self.step
 
@@ -289,3 +288,48 @@ def needs_of(setup: Setup) -> str:
         f"averages and the state of the optimizer {whole / 1e9:.2g} GB, and a train step more than that; make the "
         "network or train.batch_size smaller"
     )
+
+
+def expected_seconds(setup: Setup) -> float:
+    """Seconds of the whole training of a run with its test score, by some of its steps and a validation; nothing is
+    kept. Without the samples and pictures at the end. At most so many where it stops early, by `train.patience`.
+
+    Raises:
+      UserError: as the training itself, before its first step.
+    """
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as threads:
+        learner, total = RunLearner(setup, folder), setup.total_steps
+
+        def steps_from(step: int) -> int:
+            return min(setup.train.steps_per_dispatch, total - step)
+
+        started = time.monotonic()
+        companions = {name: trained.companion for name, trained in setup.trained_companions().items()}
+        state = learner.begin(companions, None)
+        learner.compile(state, 0, steps_from, threads)
+        sums = learner.sums({})
+        step, marks = 0, [(0, time.monotonic())]
+        while step < total and (len(marks) < 3 or marks[-1][1] - marks[1][1] < STEPS_FOR):
+            n = steps_from(step)
+            state, sums = learner.advance(state, sums, step, n)
+            jax.block_until_ready(sums)
+            step += n
+            marks.append((step, time.monotonic()))
+        (first, begun), (last, ended) = marks[1 if len(marks) > 2 else 0], marks[-1]  # the first one warms up
+        return marks[0][1] - started + (ended - begun) / (last - first) * total + _scoring(learner, state)
+
+
+def _scoring(learner: RunLearner, state: TrainState) -> float:
+    """Seconds of all validations and of the test."""
+    setup, splits = learner.setup, learner.setup.scored.splits
+    if "validation" not in splits:
+        return 0.0
+    started = time.monotonic()
+    learner.validate(state)  # with the compilation of its program
+    once = first = time.monotonic() - started
+    if first < LONG_VALIDATION:
+        started = time.monotonic()
+        learner.validate(state)
+        once = time.monotonic() - started
+    test = len(splits.get(setup.evaluate.split, ())) / len(splits["validation"])
+    return first + once * (math.ceil(setup.total_steps / setup.train.eval_every) - 1 + test)

@@ -74,14 +74,7 @@ class EvaluateOptions(Measures):
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """The model and the best parameters of another run.
-
-    Attributes:
-      model: its model.
-      params: its best parameters, on the mesh.
-      step: the step that they are of.
-      dataset: the one that it was trained on.
-    """
+    """The model of another run, its best parameters on the mesh, their step, and the data that it was trained on."""
 
     model: Model
     params: Any
@@ -104,7 +97,6 @@ class Setup:
       rules: placement of parameters on the mesh; empty for the default ones.
       recipe: the description of a train step: model, objective, optimizer.
       schedule: the learning rate of each step.
-      total_steps: length of the run.
       seed: of parameters, batches and noise.
       train: options of the loop.
       evaluate: options of the scores.
@@ -118,7 +110,6 @@ class Setup:
     rules: tuple[Rule, ...]
     recipe: Recipe
     schedule: optax.Schedule
-    total_steps: int
     seed: int
     train: TrainOptions
     evaluate: EvaluateOptions
@@ -130,6 +121,16 @@ class Setup:
     def model(self) -> Model:
         """The trained model."""
         return self.recipe.model
+
+    @property
+    def total_steps(self) -> int:
+        """The length of the run."""
+        return self.recipe.total_steps
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """The entries of the parameters that the objective leaves as they are in another run."""
+        return self.recipe.objective.frozen(self.model)
 
     @property
     def scored(self) -> Dataset:
@@ -148,9 +149,7 @@ class Setup:
         return split()
 
     def trained_companions(self) -> dict[str, Trained]:
-        """The frozen models that the objective reads, by name; raises `UserError` when one cannot be read, or does not
-        fit the model.
-        """
+        """The frozen models that the objective reads, by name; raises `UserError` when one does not fit."""
         objective = self.recipe.objective
         found = {name: self._companion(workdir) for name, workdir in objective.companions().items()}
         objective.check_companions(self.model, {name: trained.companion for name, trained in found.items()})
@@ -179,11 +178,10 @@ class Setup:
         Raises:
           UserError: there is no such run, or its parameters are not those of the models.
         """
-        if sources := sources_of_parts(self.train.init_from, self.model):
+        source, wanted, entries = self.train.init_from, self.abstract_state.params, self.frozen
+        if sources := sources_of_parts(source, self.model):
             return self._params_of_parts(sources, models)
-        source, wanted = self.train.init_from, self.abstract_state.params
         other = self.open_run(source)
-        entries = self.recipe.objective.frozen(self.model)
         if entries:
             entries = entries_that_fit(self.model, entries, wanted, other, source)
             wanted = {name: wanted[name] for name in entries}
@@ -195,16 +193,17 @@ class Setup:
 
     def _params_of_parts(self, sources: Mapping[str, str], models: Sequence[Model]) -> dict[str, Any]:
         """The parameters of some parts by their names, each of a run of its own."""
-        if left := sorted(set(self.recipe.objective.frozen(self.model)) - sources.keys()):
+        if left := sorted(set(self.frozen) - sources.keys()):
             raise UserError(
                 f"the objective leaves {', '.join(left)} as they are in a run: give train.init_from one run for the "
                 "whole model"
             )
         found = {}
         for name, workdir in sources.items():
-            other = part_of_run(name, self.abstract_state.params[name], self.open_run(workdir))
+            wanted = self.abstract_state.params[name]
+            other = part_of_run(name, wanted, self.open_run(workdir))
             for model in models:
-                check_start(model.named_parts[name], None, self.abstract_state.params[name], other, workdir)
+                check_start(model.named_parts[name], None, wanted, other, workdir)
             found[name] = other.params
         return found
 
@@ -216,9 +215,7 @@ class Setup:
             memory of the devices.
         """
         check_memory(bytes_of(self.abstract_state), "the parameters and the optimizer's state take", self.mesh.size)
-        params = None
-        if self.train.init_from:
-            params = self.first_params((self.model,))
+        params = self.first_params((self.model,)) if self.train.init_from else None
         return init_state(self.recipe, key, self.mesh, self.rules, params)
 
 
@@ -237,18 +234,10 @@ def make_setup(
     accumulate: int = 1,
     **others: Any,
 ) -> Setup:
-    """The parts of a run, put together and checked.
+    """The parts of a run, put together and checked; arguments are named as in `Setup`, `Recipe` and `make_optimizer`.
 
-    Args:
-      model, dataset, objective: as in `Setup` and `Recipe`.
-      optimizer: the rule with its options; `clip_norm` is that of `make_optimizer`.
-      schedule: that of the learning rate; `rate` has the other options of `make_schedule` by name.
-      total_steps, ema_decay, accumulate: as in `Recipe`.
-      train: options of the loop.
-      **others: the other fields of `Setup`.
-
-    Raises:
-      UserError: numbers out of range, or parts that do not fit one another.
+    `rate` has the options of `make_schedule` beside the schedule, by name; `others` the other fields of `Setup`. Raises
+    `UserError` for numbers out of range, or parts that do not fit one another.
     """
     check_batch_size(train.batch_size, others["mesh"], accumulate)
     learning_rate = make_schedule(total_steps=total_steps, schedule=schedule, **rate)
@@ -261,12 +250,13 @@ def make_setup(
         transform=dataset.transform,
         accumulate=accumulate,
     )
+    setup = Setup(dataset=dataset, recipe=recipe, schedule=learning_rate, train=train, **others)
     objective.check(model)
-    if objective.frozen(model) and not train.init_from:
-        name, kept = OBJECTIVES.name_of(type(objective)), ", ".join(objective.frozen(model)[:3])
+    if setup.frozen and not train.init_from:
+        name, kept = OBJECTIVES.name_of(type(objective)), ", ".join(setup.frozen[:3])
         raise UserError(f"the objective {name!r} leaves {kept} as they are in another run: name it as train.init_from")
-    others["evaluate"].check(model, dataset)
-    return Setup(dataset=dataset, recipe=recipe, schedule=learning_rate, total_steps=total_steps, train=train, **others)
+    setup.evaluate.check(model, dataset)
+    return setup
 
 
 def latest_store(workdir: str | os.PathLike) -> CheckpointStore:
@@ -291,19 +281,17 @@ def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, 
         data set have changed.
     """
     check_data(setup.dataset, workdir)
-    best_checkpoints = best_store(workdir)
-    while True:
-        best = best_checkpoints.restore(setup.abstract_state.params)
-        if best is not None:
-            step, params, extra = best
-            setup.model.check_trained(params)
-            return params, step, extra
+    best = best_store(workdir)
+    while (found := best.restore(setup.abstract_state.params)) is None:
         latest = latest_store(workdir).restore(setup.abstract_state)
-        if not best_checkpoints.steps():  # else a run has saved its first best parameters meanwhile
-            break
-    if latest is None:
-        raise UserError(f"{workdir} holds no checkpoint yet: train there first")
-    step, state, extra = latest
-    if extra["best_value"] is not None:
-        raise UserError(f"{best_checkpoints.directory} is gone: the best parameters of this run cannot be used")
-    return eval_params(state), step, {}
+        if best.steps():
+            continue  # a run has saved its first best parameters meanwhile
+        if latest is None:
+            raise UserError(f"{workdir} holds no checkpoint yet: train there first")
+        step, state, extra = latest
+        if extra["best_value"] is not None:
+            raise UserError(f"{best.directory} is gone: the best parameters of this run cannot be used")
+        return eval_params(state), step, {}
+    step, params, extra = found
+    setup.model.check_trained(params)
+    return params, step, extra

@@ -9,7 +9,6 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from arjax.core.errors import UserError
@@ -19,7 +18,7 @@ from arjax.data.vocabulary import check_same_tokens
 from arjax.interop.description import describe
 from arjax.models import Model
 from arjax.models.autoregressive import has_conditionals
-from arjax.parallel.sharding import path_string
+from arjax.parallel.sharding import forms_of
 
 #: Last names of the parts of a description by which values get their meaning.
 _MEANING = ("kind", "num_levels", "value_shape", "name")
@@ -63,10 +62,7 @@ def check_start(
 
 def sources_of_parts(text: str, model: Model) -> dict[str, str]:
     """The workdirs of the runs that give the parameters of parts, by the names of these; none where `train.init_from`
-    names one run for the whole model.
-
-    Raises:
-      UserError: some pieces of the text name a part and others do not, or a part is named twice.
+    names one run for the whole model. Raises `UserError` where only some pieces of the text name a part, or one twice.
     """
     pieces = [piece.strip().partition("=") for piece in text.split(",")]
     named = [(name.strip(), workdir.strip()) for name, equals, workdir in pieces if equals]
@@ -82,21 +78,13 @@ def sources_of_parts(text: str, model: Model) -> dict[str, str]:
 
 
 def part_of_run(name: str, params: Any, other: Any) -> Any:
-    """The run as one of the part of that name: of a model that is the part itself, or of one that has such a part.
-
-    Args:
-      name: of the part.
-      params: shapes and types of its parameters.
-      other: a run, see `Trained`.
+    """The run, see `Trained`, as one of the part of that name: of a model that is the part itself, with `params`, or of
+    one that has such a part.
     """
-    itself = _names(params) == _names(other.params)
+    itself = forms_of(params).keys() == forms_of(other.params).keys()
     if itself or name not in other.model.named_parts:
         return other
     return dataclasses.replace(other, model=other.model.named_parts[name], params=other.params[name])
-
-
-def _names(params: Any) -> set[str]:
-    return {path_string(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
 
 
 def entries_that_fit(model: Model, needed: tuple[str, ...], params: Any, other: Any, workdir: str) -> tuple[str, ...]:
@@ -165,34 +153,24 @@ def _has_other_order(here: Model, there: Model, entries: tuple[str, ...] = ()) -
 def _scaled_alike(here: Dataset, there: Dataset) -> bool:
     """Whether real data were standardised alike, or not at all."""
     for own, other in ((here.scale, there.scale), (here.shift, there.shift)):
-        if (own is None) != (other is None):
-            return False
         if own is None or other is None:
-            continue
-        if not (np.shape(own) == np.shape(other) and np.allclose(own, other, rtol=1e-3)):
+            alike = own is other
+        else:
+            alike = np.shape(own) == np.shape(other) and np.allclose(own, other, rtol=1e-3)
+        if not alike:
             return False
     return True
 
 
 def check_fits(wanted: Any, found: Any, workdir: str) -> None:
     """Raises `UserError` unless the parameters of a run have the expected names, shapes and types."""
-    here, there = (
-        {path_string(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in jax.tree_util.tree_leaves_with_path(t)}
-        for t in (wanted, found)
-    )
+    here, there = forms_of(wanted), forms_of(found)
+    other = [name for name in here if name in there and here[name] != there[name]]
     problems = {
         "missing there": [name for name in here if name not in there],
         "left over": [name for name in there if name not in here],
-        "of another shape": [
-            f"{name} ({there[name]} there, {here[name]} here)"
-            for name in here
-            if name in there and here[name] != there[name]
-        ],
+        "of another shape": [f"{name} ({there[name]} there, {here[name]} here)" for name in other],
     }
-    found = [
-        f"{kind}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
-        for kind, names in problems.items()
-        if names
-    ]
-    if found:
-        raise UserError(f"the parameters of train.init_from={workdir} do not fit this model; {'; '.join(found)}")
+    told = [f"{kind}: {', '.join(n[:3])}{', ...' if len(n) > 3 else ''}" for kind, n in problems.items() if n]
+    if told:
+        raise UserError(f"the parameters of train.init_from={workdir} do not fit this model; {'; '.join(told)}")

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from arjax.core.errors import UserError
-from arjax.parallel.processes import on_any_process
+from arjax.parallel.distributed import on_any_process
 
 #: Steps are counted in int32.
 LARGEST = 2**31 - 1

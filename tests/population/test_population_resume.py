@@ -14,7 +14,7 @@ from arjax.config.build import build
 from arjax.config.files import save_config
 from arjax.core.errors import UserError
 from arjax.population import Population, train_population
-from arjax.population.members import Members
+from arjax.population.train import Members
 from arjax.reporting.writers import read_metrics
 from arjax.training.loop import train
 from arjax.training.setup import restore_params

@@ -219,5 +219,5 @@ def test_the_progress_bar_follows_the_steps(tmp_path):
     seen = []
     shown = SimpleNamespace(at=seen.append, close=lambda: None)
     with Reporter(tmp_path, build(tiny_config()), 0, shown) as reporter:
-        reporter.at(7)
+        reporter.progress.at(7)
     assert seen == [7]
