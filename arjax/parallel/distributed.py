@@ -69,14 +69,8 @@ def own_devices(environment: Mapping[str, str], folder: Path = Path("/dev")) -> 
     """Numbers of the devices, among those that this process sees, that are its own; an empty list stands for all.
 
     A process that is alone on its node, or that sees only its own devices, has all that it sees. Where the processes of
-    a node all see the same ones, each takes an equal part of them.
-
-    Args:
-      environment: variables of a launched process.
-      folder: where the files of devices lie.
-
-    Raises:
-      UserError: the devices of a node cannot be divided by its processes, or `JAX_LOCAL_DEVICE_IDS` names none.
+    a node all see the same ones, each takes an equal part of them. Raises `UserError` where the devices of a node
+    cannot be divided by its processes, or `JAX_LOCAL_DEVICE_IDS` names none.
     """
     chosen = environment.get("JAX_LOCAL_DEVICE_IDS", "")
     if chosen:
@@ -122,46 +116,37 @@ def initialize(coordinator_address: str = "", num_processes: int = 0, process_id
     launcher (SLURM, Open MPI, a TPU pod). When there is none, this is a run of one process.
 
     A process uses all the devices that it sees, unless a launcher shows the same ones to several processes of a node;
-    see `own_devices`. When some process does not connect within `WAIT_SECONDS`, the others
-    report it and exit with code 2.
+    see `own_devices`. When some process does not connect within `WAIT_SECONDS`, the others report it and exit with
+    code 2.
 
     Args:
       coordinator_address: `host:port` of process 0.
-      num_processes: number of processes.
+      num_processes: their number, which is returned.
       process_id: number of this process, from 0.
-
-    Returns:
-      The number of processes.
 
     Raises:
       UserError: only some of the three are given, or they do not fit, or the devices of a node cannot be shared out.
     """
-    if not coordinator_address and num_processes == 0 and process_id == -1:
-        coordinator_address, num_processes, process_id = _from_environment(os.environ)
-    started_by = launcher(os.environ)
-    if not coordinator_address and num_processes == 0 and process_id == -1:
+    unset, started_by = ("", 0, -1), launcher(os.environ)
+    given = coordinator_address, num_processes, process_id
+    given = _from_environment(os.environ) if given == unset else given
+    if given == unset:
         if not started_by:
             return 1
         if started_by != "SLURM":  # JAX knows where Open MPI and TPU pods keep the address
-            _connect(f"the other processes that {started_by} has started", local_device_ids=own_devices(os.environ))
-            return jax.process_count()
-        coordinator_address, num_processes, process_id = slurm_processes(os.environ)
-    if not coordinator_address or num_processes < 1 or not 0 <= process_id < num_processes:
+            return _connect(f"the other processes that {started_by} has started")
+        given = slurm_processes(os.environ)
+    address, count, number = given
+    if not address or count < 1 or not 0 <= number < count:
         raise UserError(
             "a run of several processes needs all of coordinator_address (host:port), num_processes and process_id "
-            f"(0 to num_processes - 1), not {coordinator_address!r}, {num_processes} and {process_id}"
+            f"(0 to num_processes - 1), not {address!r}, {count} and {number}"
         )
-    check_size(num_processes, MOST_PROCESSES, "num_processes")
-    if not re.fullmatch(r".+:\d+", coordinator_address):
-        raise UserError(f"coordinator_address must be host:port, such as 10.0.0.1:8476, not {coordinator_address!r}")
-    _connect(
-        f"{num_processes} processes at {coordinator_address}",
-        coordinator_address=coordinator_address,
-        num_processes=num_processes,
-        process_id=process_id,
-        local_device_ids=own_devices(os.environ),
-    )
-    return jax.process_count()
+    check_size(count, MOST_PROCESSES, "num_processes")
+    if not re.fullmatch(r".+:\d+", address):
+        raise UserError(f"coordinator_address must be host:port, such as 10.0.0.1:8476, not {address!r}")
+    places = {"coordinator_address": address, "num_processes": count, "process_id": number}
+    return _connect(f"{count} processes at {address}", **places)
 
 
 def describe_devices() -> str:
@@ -170,8 +155,9 @@ def describe_devices() -> str:
     return f"{devices} device{'s' * (devices > 1)} of {processes} process{'es' * (processes > 1)}"
 
 
-def _connect(others: str, **arguments: Any) -> None:
-    """Waits for the other processes; `others` describes them. JAX's arguments are those of `initialize`."""
+def _connect(others: str, **arguments: Any) -> int:
+    """Waits for the `others`, described so, with the arguments of JAX; returns the number of processes."""
+    arguments["local_device_ids"] = own_devices(os.environ)
     print(f"waiting for {others}", flush=True)
     address, number = arguments.get("coordinator_address", ""), arguments.get("process_id", 0)
     if address and not number:
@@ -182,6 +168,7 @@ def _connect(others: str, **arguments: Any) -> None:
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"the processes of this run could not be connected: {reason}") from error
+    return jax.process_count()
 
 
 def _check_port(port: int) -> None:

@@ -21,7 +21,6 @@ from arjax.core.arguments import named_arguments
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.integers import check_seed
-from arjax.data.batches import train_index_block
 from arjax.evaluation.likelihood import score_likelihood
 from arjax.evaluation.splits import Rows, SplitScorer, split_of
 from arjax.factorization import Factorization
@@ -88,7 +87,7 @@ class Population:
         dataset = dataclasses.replace(self.setup.scored, transform=None)  # each seed has its own draws of it
         keys_S = jax.vmap(jax.random.key)(jnp.asarray(self.seeds, jnp.uint32))
         self._scorer = SplitScorer(self._score, dataset, self.setup.evaluate.batch_size, None, keys_S)
-        self._compiled: dict[Any, Any] = {}
+        self.programs: dict[Any, Any] = {}  # the compiled ones, by the number and the form of the members
 
     def replace_orders(self, orders: Sequence[str | np.ndarray]) -> None:
         """Takes other orders; as many as before are trained by the same compiled program."""
@@ -125,21 +124,6 @@ class Population:
         """The train split on the devices, and the function that gathers batches from it: see `compact_form`."""
         arrays, gather = compact_form(self.setup.dataset.splits["train"])
         return jax.tree.map(jnp.asarray, arrays), gather
-
-    def compiled(self, make: Callable[[], Any]) -> Any:
-        """The train program: that of an earlier call where the orders are as many and cut alike, else `make()`."""
-        key = len(self.members), form(self.members[0])
-        if key not in self._compiled:
-            self._compiled[key] = make()
-        return self._compiled[key]
-
-    def indices(self, step: int, n: int, most: int) -> np.ndarray:
-        """Rows of the train split for n steps, int32[S, most, B]: those that a run of each seed sees."""
-        size, num_examples = self.setup.train.batch_size, len(self.setup.dataset.splits["train"])
-        indices = np.zeros((len(self.seeds), most, size), np.int32)
-        for row, seed in zip(indices, self.seeds, strict=True):
-            row[:n] = train_index_block(seed, step, n, num_examples, size)
-        return indices
 
     def rows(self, params: Any, split: str) -> Rows:
         """Scores of the examples of a split by all members, float64[O, S, N] by name: see `Evaluator.rows`."""

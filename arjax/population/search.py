@@ -23,17 +23,14 @@ from arjax.objectives.learned_order import SCORES
 from arjax.population.population import Population, check_has_order, on_one_device
 from arjax.population.train import train_population
 from arjax.reporting.writers import read_metrics
-from arjax.training.learner import RunLearner
-from arjax.training.loop import run_training
+from arjax.training.loop import RunLearner, run_training
 
 
 @dataclasses.dataclass(frozen=True)
 class SearchResult:
-    """The result of a search.
+    """The best order of a search, int64[D], and its validation nats there, after the short training.
 
     Attributes:
-      order: the best order, int64[D].
-      validation: its nats in the search, after the short training.
       trained: the number of trainings.
       best_by_round: the best validation nats so far after each round.
     """
@@ -58,15 +55,14 @@ def local_search(
 ) -> SearchResult:
     """Starts from the orders of the population; each round changes the best ones so far, each by one random move.
 
+    Raises `UserError` for no round, or more parents than orders.
+
     Args:
       population: O orders and any number of seeds, over which validation nats are averaged.
       rounds: the first of them trains the orders of the population.
       parents: the number of the best orders so far that are changed.
       seed: of the moves.
       log: called with a line for every round.
-
-    Raises:
-      UserError: no round, or more parents than orders.
     """
     rng, start = np.random.default_rng(seed), orders_of(population)
     seen: set[tuple[int, ...]] = set()

@@ -21,11 +21,12 @@ from arjax.config.files import save_config
 from arjax.core.arguments import named_arguments
 from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, check_memory
+from arjax.data.batches import train_index_block
 from arjax.evaluation.report import report, truth_rows
 from arjax.evaluation.splits import Rows
 from arjax.evaluation.summaries import summarize_rows
 from arjax.objectives import Companions
-from arjax.population.population import Population, over_members
+from arjax.population.population import Population, form, over_members
 from arjax.reporting.progress import Progress
 from arjax.training.feed import ResidentChunk
 from arjax.training.history import History
@@ -42,12 +43,7 @@ Show = Callable[[int, int], Progress]
 
 
 class PopulationState(flax.struct.PyTreeNode):
-    """Train states and the best parameters so far, [O, S, ...].
-
-    Attributes:
-      train: the states.
-      best: of each member, the parameters with the lowest validation nats; those at the start before there are any.
-    """
+    """Train states and, of each member, the best parameters so far (those at the start before any): [O, S, ...]."""
 
     train: TrainState
     best: Any
@@ -92,8 +88,11 @@ class Members:
     def compile(
         self, state: PopulationState, step: int, steps_from: Callable[[int], int], threads: contextlib.ExitStack
     ) -> None:
-        """Compiles the train program, unless the population has it from an earlier training."""
-        self._zeros, self._program = self.population.compiled(lambda: self._compiled(state, step))
+        """Compiles the train program, unless the population has it from an earlier training of such orders."""
+        programs, key = self.population.programs, (self.shape, form(self.population.members[0]))
+        if key not in programs:
+            programs[key] = self._compiled(state, step)
+        self._zeros, self._program = programs[key]
 
     def _compiled(self, state: PopulationState, step: int) -> tuple[MetricSums, jax.stages.Compiled]:
         """The sums of no steps, and the train program."""
@@ -117,9 +116,14 @@ class Members:
         return zeros, compile_chunk(recipe, state.train, sums, *arguments, mapped=mapped)
 
     def _arguments(self, step: int, n: int) -> tuple[Any, ...]:
-        population = self.population
-        indices = jnp.asarray(population.indices(step, n, self.setup.train.steps_per_dispatch))
-        return population.models, population.resident[0], indices, jnp.int32(n), self._keys_S, self._companions
+        """Those behind the states and the sums; each seed has the batches of its run."""
+        population, size = self.population, self.setup.train.batch_size
+        indices_SKB = np.zeros((len(population.seeds), self.setup.train.steps_per_dispatch, size), np.int32)
+        num_examples = len(self.setup.dataset.splits["train"])
+        for row_KB, seed in zip(indices_SKB, population.seeds, strict=True):
+            row_KB[:n] = train_index_block(seed, step, n, num_examples, size)
+        arrays = population.models, population.resident[0], jnp.asarray(indices_SKB)
+        return *arrays, jnp.int32(n), self._keys_S, self._companions
 
     def sums(self, stored: Mapping[str, Any]) -> MetricSums:
         return jax.device_put(from_named(self._zeros, stored), self.population.sharding)
@@ -238,8 +242,8 @@ def train_population(
     Args:
       population: the members.
       log: called with a line for every validation, where no progress is shown.
-      show: (steps in all, steps done) -> the progress that is shown, such as `arjax.reporting.progress.Progress`.
       workdir: folder of the training, which goes on there when it was interrupted; "": nothing is kept.
+      show: the progress that is shown, such as `arjax.reporting.progress.Progress`; see `Show`.
 
     Raises:
       UserError: as `arjax.training.loop.train`; or the workdir holds another population.
@@ -306,12 +310,8 @@ def _result(
 
 def write_member(folder: Path, config: ConfigDict, population: Population, scores: Scores, o: int, s: int) -> None:
     """Writes `config.json`, the best parameters, `rows.npz` and, last, `results.json` of the member (o, s): the folder
-    that `arjax` would have made of its order and seed.
-
-    `config` is that of the run, with its own order and seed.
-
-    Raises:
-      UserError: the member has no results, or the disk refuses.
+    that `arjax` would have made of `config`, with its own order and seed. Raises `UserError` for a member without
+    results, or when the disk refuses.
     """
     if not scores.history.alive[o, s]:
         raise UserError("the loss was not finite; a lower optimizer.learning_rate or a clip_norm may help")

@@ -49,42 +49,31 @@ class CheckpointStore:
         """Keeps the `keep` newest checkpoints in `directory`, which is created by the first save."""
         if keep < 1:
             raise UserError(f"a checkpoint store must keep at least 1 checkpoint, not {keep}")
-        self._directory, self._keep = Path(directory).absolute(), keep
-
-    @property
-    def directory(self) -> Path:
-        """The folder of the checkpoints."""
-        return self._directory
+        self.directory, self._keep = Path(directory).absolute(), keep
 
     def steps(self) -> list[int]:
-        """The steps there are folders for, ascending, readable or not.
-
-        Raises:
-          UserError: there is a file in the place of the folder.
-        """
+        """The steps there are folders for, ascending, readable or not; raises `UserError` for a file in their place."""
         try:
-            return sorted(int(path.name) for path in self._directory.iterdir() if path.is_dir() and path.name.isdigit())
+            return sorted(int(path.name) for path in self.directory.iterdir() if path.is_dir() and path.name.isdigit())
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise UserError(f"{self._directory} is no folder of checkpoints: {error.strerror}") from error
+            raise UserError(f"{self.directory} is no folder of checkpoints: {error.strerror}") from error
 
     def save(self, step: int, tree: Any, extra: dict[str, Any]) -> None:
-        """Writes a checkpoint and returns when it is on disk, so that the arrays may be donated afterwards.
+        """Writes a checkpoint after so many steps; returns when it is on disk: its arrays may be donated afterwards.
 
-        Folders of this step and of later ones are removed first: these steps are trained again.
+        Folders of this step and of later ones are removed first: these steps are trained again. Raises `UserError` when
+        the disk refuses; the checkpoints before this one are as they were.
 
         Args:
           step: steps done.
           tree: pytree of arrays, global ones when there are several processes.
           extra: anything JSON can hold.
-
-        Raises:
-          UserError: the disk refuses, as when it is full. The checkpoints before this one are as they were.
         """
-        partial = self._directory / f"{PARTIAL}{step}"
+        partial = self.directory / f"{PARTIAL}{step}"
         self._on_process_0(step, lambda: self._make_room(step))
-        with self._refusals(step), plain_path(self._directory) as directory:
+        with self._refusals(step), plain_path(self.directory) as directory:
             with without_tracebacks():
                 ocp.save(directory / partial.name / STATE, tree)
             self._on_process_0(step, lambda: self._seal(step, forms_of(tree), extra))
@@ -115,7 +104,7 @@ class CheckpointStore:
                     continue
                 if found is None:
                     return None
-                raise UserError(f"the checkpoint {self._directory / str(step)} cannot be read: {reason}")
+                raise UserError(f"the checkpoint {self.directory / str(step)} cannot be read: {reason}")
 
     def newest(self) -> tuple[int, dict[str, Any]] | None:
         """Step and `extra` of the checkpoint that `restore` would take, without its arrays; raises as that does."""
@@ -128,9 +117,9 @@ class CheckpointStore:
         if abstract_tree is None:
             return reason, tree
         if difference := _first_difference(stored, forms_of(abstract_tree)):
-            path = self._directory / str(step)
+            path = self.directory / str(step)
             raise UserError(f"the checkpoint {path} is of another model or optimizer: {difference}")
-        with plain_path(self._directory) as directory:
+        with plain_path(self.directory) as directory:
             try:
                 with without_tracebacks():
                     tree = ocp.load(directory / str(step) / STATE, abstract_tree)
@@ -143,15 +132,12 @@ class CheckpointStore:
         """Step and manifest of the newest readable checkpoint, locked until `locks` are closed; None for none."""
         # Process 0 searches for all: the processes must not go on from different steps.
         found = from_process_0(self._newest_readable(locks) if jax.process_index() == 0 else None)
-        if found is None:
-            return None
-        step, manifest = found
-        if step < 0:
-            raise UserError(
-                f"none of the checkpoints in {self._directory} is readable: put back a copy of one, or train again in "
-                "another workdir"
-            )
-        return step, manifest
+        if found is None or found[0] >= 0:
+            return found
+        raise UserError(
+            f"none of the checkpoints in {self.directory} is readable: put back a copy of one, or train again in "
+            "another workdir"
+        )
 
     def _newest_readable(self, locks: contextlib.ExitStack) -> tuple[int, dict[str, Any]] | None:
         """Step and manifest of the newest checkpoint that is whole, -1 if none is; warns of those that are not."""
@@ -159,7 +145,7 @@ class CheckpointStore:
             seen, damages, whole = self._fingerprint(), {}, None
             steps = self.steps()
             for step in reversed(steps):
-                path = self._directory / str(step)
+                path = self.directory / str(step)
                 with contextlib.ExitStack() as lock:
                     # waits for a removal to end: then the folder is gone, not incomplete
                     lock.enter_context(locked(path, exclusive=False))
@@ -181,39 +167,36 @@ class CheckpointStore:
         found = {}
         for step in self.steps():
             with contextlib.suppress(FileNotFoundError):
-                status = os.stat(self._directory / str(step))
+                status = os.stat(self.directory / str(step))
                 found[step] = (status.st_ino, status.st_mtime_ns)
         return found
 
     def _make_room(self, step: int) -> None:
         """Makes the folder, and removes partial checkpoints and those of steps that are trained again."""
-        self._directory.mkdir(parents=True, exist_ok=True)
-        for path in self._directory.glob(f"{PARTIAL}*"):
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for path in self.directory.glob(f"{PARTIAL}*"):
             shutil.rmtree(path)
         for later in (s for s in self.steps() if s >= step):
-            self._remove(self._directory / str(later))
+            _remove(self.directory / str(later))
 
     def _seal(self, step: int, tree: dict[str, str], extra: dict[str, Any]) -> None:
         """Makes a checkpoint of a partial folder, and removes the oldest ones that are not being read."""
-        partial = self._directory / f"{PARTIAL}{step}"
+        partial = self.directory / f"{PARTIAL}{step}"
         write_manifest(partial, tree, extra)
-        partial.rename(self._directory / str(step))
-        sync(self._directory)
+        partial.rename(self.directory / str(step))
+        descriptor = os.open(self.directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)  # else a power cut could undo the renaming
+        finally:
+            os.close(descriptor)
         for old in self.steps()[: -self._keep]:
-            path = self._directory / str(old)
+            path = self.directory / str(old)
             with locked(path, exclusive=True) as free:
                 if free:  # else a later save removes it
-                    self._remove(path)
-
-    def _remove(self, path: Path) -> None:
-        """Removes a checkpoint; it is renamed first, so that a kill in between leaves no incomplete one."""
-        doomed = path.with_name(f"{PARTIAL}removed-{path.name}")
-        shutil.rmtree(doomed, ignore_errors=True)
-        path.rename(doomed)
-        shutil.rmtree(doomed)
+                    _remove(path)
 
     def _on_process_0(self, step: int, call: Callable[[], None]) -> None:
-        """Calls a function on the first process; its `UserError` is raised on all, which wait for one another here."""
+        """Calls a function on process 0; its `UserError` is raised on all, which wait for one another here."""
         problem = ""
         if jax.process_index() == 0:
             try:
@@ -234,8 +217,16 @@ class CheckpointStore:
             if reason is None:
                 raise
             if jax.process_index() == 0:
-                shutil.rmtree(self._directory / f"{PARTIAL}{step}", ignore_errors=True)
-            raise UserError(f"cannot write the checkpoint {self._directory / str(step)}: {reason}") from error
+                shutil.rmtree(self.directory / f"{PARTIAL}{step}", ignore_errors=True)
+            raise UserError(f"cannot write the checkpoint {self.directory / str(step)}: {reason}") from error
+
+
+def _remove(path: Path) -> None:
+    """Removes a checkpoint; it is renamed first, so that a kill in between leaves no incomplete one."""
+    doomed = path.with_name(f"{PARTIAL}removed-{path.name}")
+    shutil.rmtree(doomed, ignore_errors=True)
+    path.rename(doomed)
+    shutil.rmtree(doomed)
 
 
 def _first_difference(stored: dict[str, str], wanted: dict[str, str]) -> str:
@@ -278,7 +269,7 @@ def inspect(folder: Path) -> tuple[str, dict[str, Any]]:
 def _hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every file that Orbax wrote below `folder`."""
     hashes = {}
-    for path in sorted(path for path in (folder / STATE).rglob("*") if path.is_file()):
+    for path in sorted(filter(Path.is_file, (folder / STATE).rglob("*"))):
         with path.open("rb") as file:
             hashes[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
     return hashes
@@ -286,15 +277,6 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 def _digest(body: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
-def sync(folder: Path) -> None:
-    """Makes a rename survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

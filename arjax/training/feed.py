@@ -27,13 +27,6 @@ from arjax.parallel.sharding import batch_sharding, from_own_rows, own_rows, rep
 KEEP_ON_HOST = "train.data_on_device=false keeps it on the host and reads batches of it"
 
 
-class Chunk(Protocol):
-    """Batches of up to K steps: a pytree of arrays with one shape, whatever the number of steps."""
-
-    def batch(self, k: jax.Array | int) -> Batch:
-        """The batch of the k-th step of the chunk, sharded; may be traced."""
-
-
 @runtime_checkable
 class GatherSource(Protocol):
     """A source that can gather its batches from arrays on the device."""
@@ -50,6 +43,39 @@ class CheckedLater(Protocol):
 
     def check_all(self) -> None:
         """Raises `UserError` unless all rows are as they should be."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class ResidentChunk:
+    """Row numbers int32[K, B] into a split that stays on the device; the function `gather` makes batches of it."""
+
+    arrays: Batch
+    indices: jax.Array
+    gather: Callable[[Batch, jax.Array], Batch] = dataclasses.field(metadata={"static": True})
+    sharding: NamedSharding | None = dataclasses.field(default=None, metadata={"static": True})
+
+    def batch(self, k: jax.Array | int) -> Batch:
+        """The batch of the k-th step of the chunk, sharded; may be traced."""
+        batch = self.gather(self.arrays, self.indices[k])
+        if self.sharding is None:
+            return batch
+        return jax.lax.with_sharding_constraint(batch, self.sharding)  # each device keeps its own rows
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class HostChunk:
+    """Stacked batches [K, B, ...], sharded over B."""
+
+    stacked: Batch
+
+    def batch(self, k: jax.Array | int) -> Batch:
+        return jax.tree.map(lambda array: jax.lax.dynamic_index_in_dim(array, k, keepdims=False), self.stacked)
+
+
+#: Batches of up to K steps: a pytree of arrays with one shape, whatever the number of steps.
+Chunk = ResidentChunk | HostChunk
 
 
 class Feed(contextlib.AbstractContextManager):
@@ -70,34 +96,6 @@ class Feed(contextlib.AbstractContextManager):
 
     def __exit__(self, *exception: object) -> None:
         """Ends the threads of the feed; here there are none."""
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class ResidentChunk:
-    """Row numbers int32[K, B] into a split that stays on the device; the function `gather` makes batches of it."""
-
-    arrays: Batch
-    indices: jax.Array
-    gather: Callable[[Batch, jax.Array], Batch] = dataclasses.field(metadata={"static": True})
-    sharding: NamedSharding | None = dataclasses.field(default=None, metadata={"static": True})
-
-    def batch(self, k: jax.Array | int) -> Batch:
-        batch = self.gather(self.arrays, self.indices[k])
-        if self.sharding is None:
-            return batch
-        return jax.lax.with_sharding_constraint(batch, self.sharding)  # each device keeps its own rows
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class HostChunk:
-    """Stacked batches [K, B, ...], sharded over B."""
-
-    stacked: Batch
-
-    def batch(self, k: jax.Array | int) -> Batch:
-        return jax.tree.map(lambda array: jax.lax.dynamic_index_in_dim(array, k, keepdims=False), self.stacked)
 
 
 class ResidentFeed(Feed):

@@ -65,7 +65,9 @@ class History:
         """The fields for JSON: an infinite value is None."""
         values = dataclasses.asdict(self)
         values |= {name: values[name].tolist() for name in _OF_MEMBERS}
-        values["best_value"] = np.where(np.isfinite(self.best_value), self.best_value, None).tolist()
+        best = np.array(self.best_value, object)
+        best[~np.isfinite(self.best_value)] = None
+        values["best_value"] = best.tolist()
         return values
 
     def stopped(self, patience: int) -> np.ndarray:

@@ -9,42 +9,155 @@ import math
 import os
 import tempfile
 import time
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, within_memory
+from arjax.core.score_names import score_name
+from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.report import open_judge
+from arjax.objectives import Companions
+from arjax.parallel.sharding import replicated, to_mesh
 from arjax.reporting.exposure import NAME as EXPOSURE
 from arjax.reporting.exposure import write_exposure
-from arjax.reporting.reports import read_report
+from arjax.reporting.reports import is_number, read_report
 from arjax.reporting.scores import describe_scores
 from arjax.reporting.writers import make_writers
+from arjax.training.feed import as_traced, make_feed
 from arjax.training.history import History
-from arjax.training.learner import Learner, RunLearner
-from arjax.training.reporter import announce
+from arjax.training.reporter import Reporter, announce
 from arjax.training.results import device_name, run_report, write_results
-from arjax.training.setup import Setup, latest_store, restore_params
-from arjax.training.state import TrainState
-from arjax.training.step import MetricSums, named
+from arjax.training.setup import Setup, best_store, latest_store, restore_params
+from arjax.training.state import TrainState, eval_params
+from arjax.training.step import MetricSums, compile_chunk, from_named, named, zero_sums
 from arjax.training.stopping import StopSignal, TrainingDiverged, is_due, next_pause
 from arjax.training.workdir import RunFolder, check_data, remember_data
 
-__all__ = ["Outcome", "Training", "TrainingDiverged", "expected_seconds", "run_training", "train"]
 #: Seconds of train steps that are timed, and the longest validation that is timed a second time.
 STEPS_FOR, LONG_VALIDATION = 3.0, 10.0
 
 
+class Learner(Protocol):
+    """Train states of some shape, with the operations to begin, advance, validate and keep them.
+
+    Attributes:
+      setup: the parts of the run, or those that the members share.
+      shape: of the members; () for one run.
+      identity: identifies a population; "" for one run.
+      abstract_state: shapes, types and shardings of the state, for checkpoints.
+    """
+
+    setup: Setup
+    identity: str
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def abstract_state(self) -> Any: ...
+
+    def begin(self, companions: Companions, state: Any | None) -> Any:
+        """The state to start from: the one that is given, or a fresh one."""
+
+    def compile(self, state: Any, step: int, steps_from: Callable[[int], int], threads: contextlib.ExitStack) -> None:
+        """Prepares the feed and compiles the train program, once for the whole run.
+
+        `steps_from`: the number of steps of the chunk that begins at a step; `threads`: ends the threads of the feed.
+        """
+
+    def sums(self, stored: Mapping[str, Any]) -> MetricSums:
+        """The sums on the devices, from those stored in a history."""
+
+    def advance(self, state: Any, sums: MetricSums, step: int, n: int) -> tuple[Any, MetricSums]:
+        """Dispatches `n` train steps, at most `steps_per_dispatch`."""
+
+    def validate(self, state: Any) -> tuple[np.ndarray, Mapping[str, Any]]:
+        """Validation nats of the members with the averaged parameters, and the reported scores."""
+
+    def keep(self, state: Any, better: np.ndarray, step: int, values: np.ndarray, scores: Mapping[str, Any]) -> Any:
+        """Keeps the parameters of the members that are better than before, with their scores; returns the state."""
+
+    def reporter(self, step: int) -> contextlib.AbstractContextManager[Any]:
+        """A reporter of progress and metrics from `step` on."""
+
+
+class RunLearner:
+    """A run of one set of parameters on a mesh."""
+
+    shape, identity = (), ""
+
+    def __init__(self, setup: Setup, workdir: str | os.PathLike):
+        """`setup` holds the parts; the best parameters are kept in `workdir`."""
+        self.setup, self._workdir = setup, workdir
+        self._best = best_store(workdir)
+        self._best.steps()  # raises now where a file is in its place, and not after the first validation
+        evaluate = setup.evaluate
+        self.evaluator = Evaluator(
+            setup.model, setup.scored, evaluate.batch_size, setup.mesh, setup.seed, evaluate.num_orders
+        )
+
+    @property
+    def abstract_state(self) -> TrainState:
+        return self.setup.abstract_state
+
+    def begin(self, companions: Companions, state: TrainState | None) -> TrainState:
+        init_key, self._key = self.setup.keys()
+        self._companions = companions
+        return self.setup.init_state(init_key) if state is None else state
+
+    def compile(
+        self, state: TrainState, step: int, steps_from: Callable[[int], int], threads: contextlib.ExitStack
+    ) -> None:
+        setup, train = self.setup, self.setup.train
+        feed = make_feed(
+            setup.dataset.splits["train"],
+            setup.mesh,
+            seed=setup.seed,
+            batch_size=train.batch_size,
+            max_steps=train.steps_per_dispatch,
+            on_device=train.data_on_device,
+            steps_from=steps_from,
+        )
+        self._feed = threads.enter_context(feed)
+        chunk = self._feed.chunk(step, 1)
+        self._zeros = zero_sums(setup.recipe, state, chunk, self._companions)
+        arguments = (chunk, as_traced(1, setup.mesh), self._key, self._companions)
+        self._program = compile_chunk(setup.recipe, state, self.sums({}), *arguments)
+
+    def sums(self, stored: Mapping[str, Any]) -> MetricSums:
+        whole = replicated(self.setup.mesh)
+        return jax.tree.map(lambda leaf: to_mesh(leaf, whole), from_named(self._zeros, stored))
+
+    def advance(self, state: TrainState, sums: MetricSums, step: int, n: int) -> tuple[TrainState, MetricSums]:
+        arguments = (as_traced(n, self.setup.mesh), self._key, self._companions)
+        return self._program(state, sums, self._feed.chunk(step, n), *arguments)
+
+    def validate(self, state: TrainState) -> tuple[np.ndarray, Mapping[str, Any]]:
+        scores = self.evaluator(eval_params(state), "validation")
+        return np.asarray(scores[score_name(self.setup.model.kind)], np.float64), scores
+
+    def keep(
+        self, state: TrainState, better: np.ndarray, step: int, values: np.ndarray, scores: Mapping[str, Any]
+    ) -> TrainState:
+        if better:
+            numbers = {name: value for name, value in scores.items() if is_number(value)}
+            self._best.save(step, eval_params(state), {"value": float(values), "scores": numbers})
+        return state
+
+    def reporter(self, step: int) -> Reporter:
+        return Reporter(self._workdir, self.setup, step)
+
+
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a call of `train` ended.
+    """How a call of `train` ended, after how many steps, with one sentence for the user.
 
     Attributes:
       status: "finished" or "interrupted" (by SIGTERM or SIGINT; the state is saved).
-      step: steps done.
-      message: one sentence for the user.
       results: the contents of `results.json`, or None when interrupted.
       setup: the parts of the run, for further work.
     """
@@ -75,9 +188,9 @@ def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
         raise UserError(f"data set {name!r} has no {split} split to evaluate at the end")
     open_judge(setup.model, setup.dataset, setup.evaluate, setup.open_run)
     run = Training(RunLearner(setup, workdir), workdir)
-    with StopSignal() as stop, run:
+    with run:
         # 2. Go on from the newest readable checkpoint, or start; train.
-        run.advance(stop)
+        run.advance()
         # 3. Interrupted: everything is saved, the same command goes on from here.
         if not run.is_finished():
             return Outcome("interrupted", run.step, run.stopped())
@@ -95,8 +208,8 @@ def run_training(learner: Learner, workdir: str | os.PathLike) -> Training:
       KeyboardInterrupt: by SIGTERM or SIGINT; the state is saved. Otherwise as `train`.
     """
     run = Training(learner, workdir)
-    with StopSignal() as stop, run:
-        run.advance(stop)
+    with run:
+        run.advance()
     if not run.is_finished():
         raise KeyboardInterrupt(run.stopped())
     return run
@@ -110,9 +223,7 @@ class Training:
     """
 
     def __init__(self, learner: Learner, workdir: str | os.PathLike):
-        """Writes nothing yet; raises `UserError` when a package is missing that a writer needs, and for a patience
-        without validations.
-        """
+        """Writes nothing yet; raises `UserError` for writers without a package, or a patience without validations."""
         setup, train = learner.setup, learner.setup.train
         for writer in make_writers(train.writers):
             writer.check()
@@ -131,6 +242,7 @@ class Training:
         self._open = contextlib.ExitStack()
         folder = self.workdir
         self.folder = folder if isinstance(folder, RunFolder) else self._open.enter_context(RunFolder(folder))
+        self.stop = self._open.enter_context(StopSignal())
         return self
 
     def __exit__(self, *exception: Any) -> None:
@@ -141,8 +253,8 @@ class Training:
         """Progress and metrics, from the present step of the run."""
         return self._open.enter_context(self.learner.reporter(self.step))
 
-    def advance(self, stop: StopSignal) -> None:
-        """Goes on from the newest readable checkpoint, where there is one, until finished or `stop` is requested."""
+    def advance(self) -> None:
+        """Goes on from the newest readable checkpoint, where there is one, until finished or asked to stop."""
         restored = self.latest.restore(self.learner.abstract_state)
         if restored is None:
             remember_data(self.setup.dataset, self.workdir)
@@ -154,7 +266,7 @@ class Training:
                 raise UserError(f"{self.workdir} holds another population: choose another folder")
         if not self.is_finished():
             with within_memory(lambda: needs_of(self.setup)):
-                self._fit(stop)
+                self._fit()
 
     def stopped(self) -> str:
         """The sentence for a run that was interrupted."""
@@ -164,8 +276,8 @@ class Training:
         """Whether all steps are done, or validation has not improved for too long."""
         return self.step >= self.total or bool(self.history.stopped(self.train.patience).all())
 
-    def _fit(self, stop: StopSignal) -> None:
-        """Trains until the run is finished or `stop` is requested, and leaves everything saved."""
+    def _fit(self) -> None:
+        """Trains until the run is finished or asked to stop, and leaves everything saved."""
         with contextlib.ExitStack() as threads:
             self.reporter.start()
             if self.step:
@@ -184,10 +296,10 @@ class Training:
             self.saved_step = self.step if self.latest.steps() else -1
             while not self.is_finished():
                 pause, last = self._next_pause(self.step), self.step
-                self._train_until(pause, stop)
+                self._train_until(pause)
                 if self.step > last:  # else stopped at once: the run before has done the work of this step
                     self._pause()
-                if stop.requested(at_pause=self.step == pause):
+                if self.stop.requested(at_pause=self.step == pause):
                     break
             if self.saved_step != self.step:
                 self._save()
@@ -201,10 +313,10 @@ class Training:
         """Steps of the chunk that begins at a step."""
         return min(self.train.steps_per_dispatch, self._next_pause(step) - step)
 
-    def _train_until(self, pause: int, stop: StopSignal) -> None:
+    def _train_until(self, pause: int) -> None:
         """Dispatches chunks up to the pause. At most two are in flight: one runs while the host prepares the next."""
         started = time.monotonic()
-        while self.step < pause and not stop.requested(at_pause=False):
+        while self.step < pause and not self.stop.requested(at_pause=False):
             n, before = self._steps_from(self.step), self.sums
             self.state, self.sums = self.learner.advance(self.state, before, self.step, n)
             self.step += n
@@ -281,21 +393,18 @@ def _results(run: Training, setup: Setup) -> dict[str, Any]:
 
 def needs_of(setup: Setup) -> str:
     """The sentence for a run that is too large for the memory of its devices."""
-    state = setup.abstract_state
-    params, whole = bytes_of(state.params), bytes_of(state)
+    params, whole = (bytes_of(tree) / 1e9 for tree in (setup.abstract_state.params, setup.abstract_state))
     return (
-        f"this run needs more memory than its devices have: its parameters take {params / 1e9:.2g} GB, with "
-        f"averages and the state of the optimizer {whole / 1e9:.2g} GB, and a train step more than that; make the "
-        "network or train.batch_size smaller"
+        f"this run needs more memory than its devices have: its parameters take {params:.2g} GB, with averages and the "
+        f"state of the optimizer {whole:.2g} GB, and a train step more than that; make the network or train.batch_size "
+        "smaller"
     )
 
 
 def expected_seconds(setup: Setup) -> float:
     """Seconds of the whole training of a run with its test score, by some of its steps and a validation; nothing is
-    kept. Without the samples and pictures at the end. At most so many where it stops early, by `train.patience`.
-
-    Raises:
-      UserError: as the training itself, before its first step.
+    kept. Without the samples and pictures at the end. At most so many where it stops early, by `train.patience`. Raises
+    `UserError` as the training itself, before its first step.
     """
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as threads:
         learner, total = RunLearner(setup, folder), setup.total_steps

@@ -105,16 +105,12 @@ def headline(setup: Setup) -> list[str]:
     given = f", given {' and '.join(name for name, _ in dataset.context.parts)}" if dataset.context else ""
     num_params = sum(leaf.size for leaf in jax.tree.leaves(setup.abstract_state.params))
     length = f"{setup.total_steps:,} step{'s' * (setup.total_steps != 1)} of {train.batch_size:,} examples"
+    axes = " x ".join(f"{name} {size}" for name, size in setup.mesh.shape.items() if size > 1)
+    mesh = f" (mesh: {axes})" if axes else ""
     return [
         f"{dataset.name}: {sizes} examples of {dataset.event.in_words}{given}",
-        f"{setup.about}, {num_params:,} parameters; {length} on {device_name()}{_mesh(setup)}",
+        f"{setup.about}, {num_params:,} parameters; {length} on {device_name()}{mesh}",
     ]
-
-
-def _mesh(setup: Setup) -> str:
-    """The axes that split anything."""
-    axes = [f"{name} {size}" for name, size in setup.mesh.shape.items() if size > 1]
-    return f" (mesh: {' x '.join(axes)})" if axes else ""
 
 
 def record_picture(setup: Setup, workdir: str | os.PathLike, step: int, path: Path) -> None:

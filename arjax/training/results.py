@@ -139,31 +139,6 @@ def _same_scores(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
     return all(left.get(name) == right.get(name) for name in _SCORES)
 
 
-def validation_scores(about: Mapping[str, Any], kind: str = "exact") -> dict[str, Any]:
-    """The scores of the best parameters on validation, as a report names them: `validation_nll_nats`, ...
-
-    Args:
-      about: the note of their checkpoint; empty for a run that has not validated. Older ones hold the nats alone.
-      kind: of the model's scores.
-    """
-    scores = {f"validation_{name}": value for name, value in about.get("scores", {}).items()}
-    return scores | {f"validation_{score_name(kind)}": about["value"] if about else None}
-
-
-def cost_of_run(history: Mapping[str, Any], step: int, sites_per_step: int) -> dict[str, Any]:
-    """The cost of training so far, from the history in a checkpoint.
-
-    Args:
-      history: the fields of `arjax.training.history.History`.
-      step: steps done.
-      sites_per_step: sites that go through one train step.
-    """
-    cost = {name: history[name] for name in ("train_seconds", "compile_seconds")}
-    if history["step_seconds"] > 0:
-        cost["train_sites_per_second"] = step * sites_per_step / history["step_seconds"]
-    return cost
-
-
 def device_name() -> str:
     """The devices of the run, such as `8 x NVIDIA H100` or `CPU, 2 cores`."""
     kind = jax.devices()[0].device_kind

@@ -41,18 +41,7 @@ from arjax.training.workdir import check_data
 
 @dataclasses.dataclass(frozen=True)
 class TrainOptions:
-    """Options of the loop: the section `train` of a config, without the durations and the average of the parameters.
-
-    Attributes:
-      batch_size: examples per step, over all devices.
-      steps_per_dispatch: steps that the device does in one call, at most.
-      log_every, eval_every, checkpoint_every: steps.
-      patience: validations without a better score after which training ends; 0: never.
-      data_on_device: whether the training split is kept on every device.
-      init_from: workdir of the run that gives the initial parameters, its best ones; "": fresh ones. Those of single
-        parts of a model come from runs that trained them apart: `1=runs/coarse,2=runs/fine`.
-      writers: further writers of the metrics, such as `tensorboard`.
-    """
+    """Options of the loop: the fields of the section `train` of a config, see docs/configs.md."""
 
     batch_size: int
     steps_per_dispatch: int = 16
@@ -93,13 +82,11 @@ class Setup:
 
     Attributes:
       dataset: splits, event and context.
-      mesh: the devices.
-      rules: placement of parameters on the mesh; empty for the default ones.
+      mesh, rules: the devices, and the placement of parameters on them; empty for the default one.
       recipe: the description of a train step: model, objective, optimizer.
       schedule: the learning rate of each step.
       seed: of parameters, batches and noise.
-      train: options of the loop.
-      evaluate: options of the scores.
+      train, evaluate: options of the loop and of the scores.
       open_run: opens another run by its workdir.
       sampler: draws the samples of the run.
       about: the network and its order in words, for the first lines of a run.
@@ -161,12 +148,11 @@ class Setup:
         """The run in a folder, or the known truth of the data set for ""."""
         if workdir:
             return self.open_run(workdir)
-        if self.dataset.truth is None:
+        if (truth := self.dataset.truth) is None:
             raise UserError(
                 f"the objective reads the true conditionals, which the data set {self.dataset.name!r} has not: name a "
                 "run as its oracle"
             )
-        truth = self.dataset.truth
         return Trained(truth.model, jax.device_put(truth.params, replicated(self.mesh)), 0, self.dataset)
 
     def first_params(self, models: Sequence[Model]) -> Any:
@@ -210,9 +196,7 @@ class Setup:
     def init_state(self, key: jax.Array) -> TrainState:
         """A fresh train state, created sharded, from the parameters of the run in `train.init_from` if one is named.
 
-        Raises:
-          UserError: there is no such run, its parameters are not those of this model, or the state is larger than the
-            memory of the devices.
+        Raises `UserError` as `first_params`, and where the state is larger than the memory of the devices.
         """
         check_memory(bytes_of(self.abstract_state), "the parameters and the optimizer's state take", self.mesh.size)
         params = self.first_params((self.model,)) if self.train.init_from else None
@@ -272,9 +256,8 @@ def best_store(workdir: str | os.PathLike) -> CheckpointStore:
 def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, dict[str, Any]]:
     """The parameters of a finished or running workdir that were best on validation, or the latest before there are any.
 
-    Returns:
-      The parameters on the mesh, their step, and the note of the checkpoint (`value`: validation nats;
-      `scores`: all numbers of that validation).
+    Returns them on the mesh, with their step and the note of the checkpoint (`value`: validation nats; `scores`: all
+    numbers of that validation).
 
     Raises:
       UserError: there is no checkpoint, none is readable, the best parameters were there and are gone, or files of the

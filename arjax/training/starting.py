@@ -93,11 +93,8 @@ def entries_that_fit(model: Model, needed: tuple[str, ...], params: Any, other: 
     """
     fits = list(needed)
     for name in params.keys() - set(needed):
-        try:
-            check_fits({name: params[name]}, {name: other.params.get(name, {})}, workdir)
-        except UserError:
-            continue
-        if not list(_differences(model, other.model, (name,))):
+        alike = forms_of(params[name]) == forms_of(other.params.get(name, {}))
+        if alike and not list(_differences(model, other.model, (name,))):
             fits.append(name)
     if left := sorted(params.keys() - set(fits)):
         say_once(f"train.init_from={workdir} has no {', '.join(left)} of this form, which will begin anew")

@@ -20,12 +20,9 @@ from arjax.parallel.sharding import Rule, param_shardings, replicated
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """The description of a train step, all static.
+    """The description of a train step, all static: the trained model, the minimised function, the optimizer, and more.
 
     Attributes:
-      model: the trained model.
-      objective: the minimised function.
-      optimizer: turns gradients into updates.
       total_steps: length of the run, which the objective's `progress` refers to.
       ema_decay: decay of the average of the parameters; 0 keeps none.
       transform: `(key, batch, train) -> batch` run inside the step, such as dynamic binarization, or None.

@@ -35,13 +35,9 @@ _METRICS = "metrics/"
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class MetricSums(Mergeable):
-    """Metrics summed over train steps.
+    """The metrics of the objective and the losses, float32[], summed over train steps, with the number of these.
 
-    Attributes:
-      metrics: of the objective.
-      loss: float32[], sum of the losses of the steps.
-      steps: float32[], their number.
-      bad_step: int32[], the first step whose loss was not finite, or -1.
+    `bad_step`, int32[], is the first step whose loss was not finite, or -1.
     """
 
     metrics: Metrics

@@ -63,10 +63,8 @@ def check_duration(steps: int, examples: int, epochs: float) -> None:
 
 
 def total_steps(steps: int, examples: int, epochs: float, batch_size: int, num_examples: int) -> int:
-    """The number of train steps of a run, from exactly one of three durations; rounded up.
-
-    Raises:
-      UserError: none or several of `steps`, `examples` and `epochs` are above 0, or there are too many steps to count.
+    """The number of train steps of a run, from exactly one of three durations; rounded up. Raises `UserError` for none
+    or several of them, or too many steps to count.
     """
     check_duration(steps, examples, epochs)
     total = steps or math.ceil((examples or epochs * num_examples) / batch_size)

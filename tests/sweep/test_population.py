@@ -92,7 +92,7 @@ def test_orders_that_are_cut_otherwise_make_a_population_of_their_own(folder, mo
         Run(str(i), "config.py", {"model.ordering": order, "model.partition": "first_apart", "train.steps": steps})
         for i, (order, steps) in enumerate([("raster", 2), ("reversed", 2), ("snake", 2), ("raster", 3)])
     ]
-    found = plan(runs, {run.name: folder / run.name for run in runs})
+    found = plan(runs, folder)
     assert [[run.name for run in grid.runs] for grid in found] == [["0", "2"], ["1"], ["3"]]
 
 

@@ -14,8 +14,7 @@ from arjax.config.build import build
 from arjax.core.errors import UserError
 from arjax.reporting.reports import read_report
 from arjax.training.checkpoint import CheckpointStore
-from arjax.training.learner import RunLearner
-from arjax.training.loop import TrainingDiverged, train
+from arjax.training.loop import RunLearner, TrainingDiverged, train
 from arjax.training.reporter import Reporter
 from arjax.training.setup import best_store, latest_store, restore_params
 
