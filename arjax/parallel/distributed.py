@@ -54,9 +54,8 @@ def first_host(nodes: str) -> str:
 def tasks_on_node(environment: Mapping[str, str]) -> tuple[int, int]:
     """Number of processes of this run on this node, and the number of this process among them."""
     if OPEN_MPI in environment:
-        local = (environment.get(f"OMPI_COMM_WORLD_LOCAL_{name}", unset) for name, unset in (("SIZE", 1), ("RANK", 0)))
-        size, rank = map(int, local)
-        return size, rank
+        local = "OMPI_COMM_WORLD_LOCAL_"
+        return int(environment.get(f"{local}SIZE", 1)), int(environment.get(f"{local}RANK", 0))
     counts: list[int] = []
     for text in environment.get("SLURM_STEP_TASKS_PER_NODE", "1").split(","):
         match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", text.strip())
@@ -178,10 +177,12 @@ def _check_port(port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("", port))
     except (OSError, OverflowError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise UserError(
-            f"the first process cannot wait for the others at port {port} of this machine: {reason}"
-        ) from error
+        sentence = f"the first process cannot wait for the others at port {port} of this machine"
+        raise UserError(f"{sentence}: {_reason(error)}") from error
+
+
+def _reason(error: OSError | OverflowError) -> str:
+    return (getattr(error, "strerror", None) or str(error)).lower()
 
 
 @contextmanager
@@ -214,7 +215,7 @@ def _why_silent(address: str) -> str:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=5):
             return ""
     except (OSError, OverflowError) as error:
-        return (getattr(error, "strerror", None) or str(error)).lower()
+        return _reason(error)
 
 
 def _from_environment(environment: Mapping[str, str]) -> tuple[str, int, int]:

@@ -70,8 +70,7 @@ class Population:
           setup: `shared_setup(config)`, where it is built already.
 
         Raises:
-          UserError: no order or seed, orders that the network does not support, orders that are cut into different
-            blocks, a data set without a validation split, or several processes.
+          UserError: as `shared_setup`, or for no order or seed, or orders that cannot share one program.
         """
         if len(orders) == 0 or len(seeds) == 0:
             raise UserError("a population needs at least one order and one seed")
@@ -95,10 +94,8 @@ class Population:
         if len({form(model) for model in members}) > 1:
             raise UserError("the orders are cut into different blocks, so they cannot share one program")
         devices = jax.devices()[: math.gcd(len(members), jax.device_count())]  # as many as divide the orders
-        self.members, self.sharding = (
-            members,
-            NamedSharding(Mesh(np.array(devices), ("orders",)), PartitionSpec("orders")),
-        )
+        self.members = members
+        self.sharding = NamedSharding(Mesh(np.array(devices), ("orders",)), PartitionSpec("orders"))
         self.models = jax.device_put(_stack(members), self.sharding)
 
     @property

@@ -147,7 +147,8 @@ class Members:
     def reporter(self, step: int) -> PopulationReporter:
         """The reporter of the members: of lines without a bar, the messages alone are shown."""
         progress = self._show(self.setup.total_steps, step) if self._show else Silent(message=self._log)
-        return PopulationReporter(self.shape, self._workdir, self.setup, step, progress)
+        size = "{} orders x {} seeds, all in one program".format(*self.shape)
+        return PopulationReporter(self._workdir, self.setup, step, progress, size)
 
 
 @jax.jit
@@ -162,16 +163,6 @@ def _chosen(better_OS: jax.Array, new: Any, old: Any) -> Any:
 
 class PopulationReporter(Reporter):
     """Reports members together: progress, and `metrics.jsonl` with means over members."""
-
-    def __init__(self, shape: tuple[int, int], *run: Any):
-        """`run`: the arguments of `Reporter`."""
-        super().__init__(*run)
-        self._shape = shape
-
-    def start(self) -> None:
-        """Prints the first lines: those of a run of one member, and the number of members."""
-        super().start()
-        self.progress.message("{} orders x {} seeds, all in one program".format(*self._shape))
 
     def train(self, step: int, sums: MetricSums, learning_rate: float, seconds: float) -> None:
         """Reports means over the members, without those that have diverged."""
@@ -240,7 +231,7 @@ def train_population(
     for all, or with the last step.
 
     Args:
-      population: the members.
+      population: see `Population`.
       log: called with a line for every validation, where no progress is shown.
       workdir: folder of the training, which goes on there when it was interrupted; "": nothing is kept.
       show: the progress that is shown, such as `arjax.reporting.progress.Progress`; see `Show`.
@@ -295,16 +286,16 @@ def _result(
     setup, train, best_step = population.setup, population.setup.train, int(history.best_step[o, s])
     params, own = jax.tree.map(lambda leaf: leaf[o, s], (state.best, state.train.own))
     where = population.members[o], params, setup.dataset, setup.evaluate.split, setup.evaluate
-    options: dict[str, Any] = {"mesh": None, "seed": population.seeds[s], "open_run": setup.open_run}
-    timings = ("train_seconds", "compile_seconds", "step_seconds")
-    return report(*where, rows=test, **options).scores | training_entries(
+    seed, timings = population.seeds[s], ("train_seconds", "compile_seconds", "step_seconds")
+    scored = report(*where, mesh=None, seed=seed, open_run=setup.open_run, rows=test)
+    return scored.scores | training_entries(
         setup,
         (params, best_step, note),
         # A run alone ends with the last step, or out of patience.
         step=min(setup.total_steps, best_step + (train.patience or setup.total_steps) * train.eval_every),
         history={name: getattr(history, name) / history.best_step.size for name in timings},
         objective_state=own_of(state.train.replace(own=own)),
-        seed=population.seeds[s],
+        seed=seed,
     )
 
 

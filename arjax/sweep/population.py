@@ -38,11 +38,6 @@ class Job:
     run: Run
     config: ConfigDict
 
-    @property
-    def place(self) -> tuple[str, int]:
-        """Its order and seed."""
-        return self.config.model.ordering, self.config.seed
-
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
@@ -131,7 +126,11 @@ def plan(runs: Sequence[Run], workdir: Path) -> list[Grid]:
         with _named(run):
             config = config_of(run)
             check_has_order(config)
-            _check_folder(config, workdir / run.name)
+            folder = workdir / run.name
+            if (folder / CONFIG_NAME).exists():
+                check_same_run(config, folder, training=True)
+            if latest_store(folder).steps():
+                raise UserError(f"{folder} holds a run that was begun by itself: finish it so, or delete the folder")
         by_config.setdefault(all_but_order_and_seed(config.to_dict()), []).append(Job(run, config))
     return [grid for jobs in by_config.values() for parts in _cut_alike(jobs) for grid in grids(*parts)]
 
@@ -140,7 +139,7 @@ def grids(jobs: Sequence[Job], setup: Setup | None = None) -> list[Grid]:
     """Full grids of orders and seeds that hold all jobs: orders with the same seeds are together."""
     by_place: dict[tuple[str, int], list[Job]] = {}
     for job in jobs:
-        by_place.setdefault(job.place, []).append(job)
+        by_place.setdefault((job.config.model.ordering, job.config.seed), []).append(job)
     seeds_of: dict[str, list[int]] = {}
     for order, seed in by_place:
         seeds_of.setdefault(order, []).append(seed)
@@ -175,14 +174,6 @@ def _named(run: Run) -> Iterator[None]:
         yield
     except UserError as error:
         raise UserError(f"run {run.name!r} cannot be a member of a population: {error}") from error
-
-
-def _check_folder(config: ConfigDict, folder: Path) -> None:
-    """Raises `UserError` when the folder holds another run, or one that was begun outside a population."""
-    if (folder / CONFIG_NAME).exists():
-        check_same_run(config, folder, training=True)
-    if latest_store(folder).steps():
-        raise UserError(f"{folder} holds a run that was begun by itself: finish it so, or delete the folder")
 
 
 def _tell(problem: str, runs: Sequence[Run], workdir: Path) -> None:

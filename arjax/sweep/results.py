@@ -74,7 +74,8 @@ def result_row(run: Run, folder: Path) -> dict[str, Any]:
         "command": run.command(),
         "value_stderr": number(stderr, digits=3),
         "sites_per_second": number(speed if is_number(speed) else math.nan, digits=3),
-        "kind": kind_of(run.metric, results),
+        # Of the likelihood, unless the metric is a bound by its name.
+        "kind": "bound" if "bound" in run.metric or "elbo" in run.metric else results["kind"],
         "validation": number(validation),
         "validation_stderr": number(validation_stderr, digits=3),
         "best_step": results["best_step"],
@@ -97,8 +98,8 @@ def model_of(config: Mapping[str, Any]) -> str:
 
 def ordering_of(config: Mapping[str, Any]) -> str:
     """The ordering of a run, "" for kinds of models without one."""
-    model = config.get("model")
-    return model["ordering"] if isinstance(model, dict) and isinstance(model.get("ordering"), str) else ""
+    ordering = config["model"].get("ordering")
+    return ordering if isinstance(ordering, str) else ""
 
 
 def validation_of(metric: str, results: Mapping[str, Any], folder: Path) -> tuple[float, float]:
@@ -119,11 +120,6 @@ def stderr_in(report: Mapping[str, Any], name: str) -> float:
     """The standard error of a number of a report: `X_stderr` of X, or of X_nats; nan where the report has none."""
     names = [f"{name}_stderr", f"{name.removesuffix('_nats')}_stderr"]
     return next((report[each] for each in names if is_number(report.get(each))), math.nan)
-
-
-def kind_of(metric: str, report: Mapping[str, Any]) -> str:
-    """The kind of a metric of a report: of its likelihood, unless the metric is a bound by its name."""
-    return "bound" if "bound" in metric or "elbo" in metric else report["kind"]
 
 
 def best_by_validation(rows: Sequence[Mapping[str, Any]]) -> list[bool]:

@@ -187,17 +187,13 @@ def propose(space: Mapping[str, Numbers | Choice], past: Sequence[Past], seed: i
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    states = {
-        FINISHED: optuna.trial.TrialState.COMPLETE,
-        RUNNING: optuna.trial.TrialState.RUNNING,
-        FAILED: optuna.trial.TrialState.FAIL,
-    }
+    names = {FINISHED: "COMPLETE", RUNNING: "RUNNING", FAILED: "FAIL"}
     distributions = {field: _distribution(values) for field, values in space.items()}
     number = int(np.random.SeedSequence([seed, len(past)]).generate_state(1)[0])
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=number, constant_liar=True))
     for point, state, score in past:
-        known = {"params": dict(point), "distributions": distributions}
-        study.add_trial(optuna.trial.create_trial(state=states[state], value=score, **known))
+        known = {"state": optuna.trial.TrialState[names[state]], "params": dict(point)}
+        study.add_trial(optuna.trial.create_trial(value=score, distributions=distributions, **known))
     asked = study.ask(distributions).params
     return {
         field: values.rounded(asked[field]) if isinstance(values, Numbers) else asked[field]

@@ -16,14 +16,7 @@ from arjax.core.registry import did_you_mean
 from arjax.core.user_files import find_file, run_user_file, split_argument
 from arjax.reporting.reports import check_metric
 from arjax.sweep.derived import Derived, Mean, Mixture, member
-from arjax.sweep.results import (
-    FILE_NAME,
-    lower_is_better,
-    read_results,
-    result_row,
-    validation_of,
-    write_csv,
-)
+from arjax.sweep.results import FILE_NAME, lower_is_better, read_results, result_row, validation_of, write_csv
 from arjax.sweep.runs import Run
 
 Row = Run | Derived
@@ -98,11 +91,6 @@ class Table:
     sweep: str
     options: Sequence[str] = ()
 
-    @property
-    def runs(self) -> list[Run]:
-        """The rows that are runs, with the overrides of their pilots where these have ended."""
-        return [self.resolved(row) for row in self.rows if isinstance(row, Run)]
-
     def resolved(self, run: Run) -> Run:
         """The run with the overrides of the best of its pilots on validation; as it is while one has no such score."""
         if not run.pilots:
@@ -144,8 +132,9 @@ class Table:
             return error
 
     def finished(self) -> list[Run]:
-        """The runs that have a row."""
-        return [run for run in self.runs if isinstance(self.outcome(run), dict)]
+        """The runs that have a row, with the overrides of their pilots."""
+        runs = [self.resolved(row) for row in self.rows if isinstance(row, Run)]
+        return [run for run in runs if isinstance(self.outcome(run), dict)]
 
     def complaints(self, runs: Sequence[Run]) -> list[str]:
         """A sentence for each run that has ended and has no row."""

@@ -63,13 +63,9 @@ class CheckpointStore:
     def save(self, step: int, tree: Any, extra: dict[str, Any]) -> None:
         """Writes a checkpoint after so many steps; returns when it is on disk: its arrays may be donated afterwards.
 
+        `tree` is a pytree of arrays, global ones when there are several processes; `extra` anything JSON can hold.
         Folders of this step and of later ones are removed first: these steps are trained again. Raises `UserError` when
         the disk refuses; the checkpoints before this one are as they were.
-
-        Args:
-          step: steps done.
-          tree: pytree of arrays, global ones when there are several processes.
-          extra: anything JSON can hold.
         """
         partial = self.directory / f"{PARTIAL}{step}"
         self._on_process_0(step, lambda: self._make_room(step))
@@ -82,11 +78,8 @@ class CheckpointStore:
         """The newest readable checkpoint as (step, tree, extra), or None when there is none at all.
 
         A damaged checkpoint gives a warning with its name, and the one before it is tried. Where a run replaces its
-        checkpoints at the same time, the newer one is read.
-
-        Args:
-          abstract_tree: pytree of `jax.ShapeDtypeStruct` with shardings: those of the restored arrays, whatever the
-            mesh that they were saved from. None: the arrays are not read.
+        checkpoints at the same time, the newer one is read. `abstract_tree` is a pytree of `jax.ShapeDtypeStruct` with
+        shardings: those of the restored arrays, whatever the mesh that they were saved from. None: no arrays are read.
 
         Raises:
           UserError: there are checkpoints but none is readable, or the newest whole one holds a different tree.

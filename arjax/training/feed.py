@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.memory import free_bytes
+from arjax.core.memory import bytes_of, free_bytes
 from arjax.data import Source
 from arjax.data.ahead import read_ahead
 from arjax.data.batches import train_index_block
@@ -199,16 +199,12 @@ def compact_form(
     """
     if not isinstance(source, GatherSource):
         row = source.__getitems__(np.zeros(1, np.int64))
-        _check_fits(len(source), _num_bytes(row) * len(source), remedy)
+        _check_fits(len(source), bytes_of(row) * len(source), remedy)
         return source.__getitems__(np.arange(len(source))), Batch.take
-    _check_fits(len(source), _num_bytes(source.arrays), remedy)
+    _check_fits(len(source), bytes_of(source.arrays), remedy)
     if isinstance(source, CheckedLater):
         source.check_all()
     return source.arrays, source.gather
-
-
-def _num_bytes(arrays: Batch) -> int:
-    return sum(array.nbytes for array in jax.tree.leaves(arrays))
 
 
 def _check_fits(num_examples: int, num_bytes: int, remedy: str) -> None:

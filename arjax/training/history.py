@@ -18,8 +18,7 @@ class History:
     """Arrays have the shape of the members: () for a run, [O, S] for a population.
 
     Attributes:
-      best_value: lowest validation nats so far, infinity before the first finite one.
-      best_step: the step that it is of.
+      best_value, best_step: lowest validation nats so far, infinity before the first finite one, and their step.
       bad_evals: evaluations since then.
       alive: whether all losses were finite.
       train_seconds: spent in the loop, over all attempts.

@@ -172,10 +172,8 @@ class Outcome:
 def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
     """Trains to the end of the run in `workdir`, from its newest checkpoint, and scores the best parameters.
 
-    Args:
-      setup: the parts of the run, as `arjax.config.build.build(config)` makes them.
-      workdir: holds `checkpoints/`, `metrics.jsonl` and `results.json`; created when missing. Or a `RunFolder`, which
-        the caller holds open.
+    `workdir` holds `checkpoints/`, `metrics.jsonl` and `results.json`, and is created when missing; or it is a
+    `RunFolder`, which the caller holds open.
 
     Raises:
       UserError: a split that the data set lacks, checkpoints that cannot be read, a disk that cannot be written (a full
@@ -187,8 +185,7 @@ def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
         name, split = setup.dataset.name, setup.evaluate.split
         raise UserError(f"data set {name!r} has no {split} split to evaluate at the end")
     open_judge(setup.model, setup.dataset, setup.evaluate, setup.open_run)
-    run = Training(RunLearner(setup, workdir), workdir)
-    with run:
+    with Training(RunLearner(setup, workdir), workdir) as run:
         # 2. Go on from the newest readable checkpoint, or start; train.
         run.advance()
         # 3. Interrupted: everything is saved, the same command goes on from here.
@@ -207,8 +204,7 @@ def run_training(learner: Learner, workdir: str | os.PathLike) -> Training:
     Raises:
       KeyboardInterrupt: by SIGTERM or SIGINT; the state is saved. Otherwise as `train`.
     """
-    run = Training(learner, workdir)
-    with run:
+    with Training(learner, workdir) as run:
         run.advance()
     if not run.is_finished():
         raise KeyboardInterrupt(run.stopped())

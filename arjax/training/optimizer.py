@@ -28,7 +28,6 @@ def check_ranges(name: str, rule: Callable, options: Mapping[str, Any]) -> None:
         raise UserError(f"optimizer.eps={options['eps']} must be above 0")
 
 
-#: A transformation of gradients, by optax.
 Transformation: TypeAlias = optax.GradientTransformation
 #: A rule is a function `(options...) -> list[Transformation]`: in sequence they turn gradients into updates of rate 1.
 OPTIMIZERS = Registry("optimizer", check=check_ranges)

@@ -42,11 +42,12 @@ class Reporter:
     _writer: Any
     progress: Any
 
-    def __init__(self, workdir: str | os.PathLike, setup: Setup, step: int, progress: Any = None):
+    def __init__(self, workdir: str | os.PathLike, setup: Setup, step: int, progress: Any = None, *lines: str):
         """Starts at `step`: metrics of later steps, left by a killed run, are removed.
 
-        `progress` is shown in place of a `Progress` of the run.
+        `progress` is shown in place of a `Progress` of the run, `lines` below its first ones.
         """
+        self._lines = lines
         self._setup, self._bits, self._kind = setup, setup.model.event.is_discrete, setup.model.kind
         self._writer, self.progress = Silent(), Silent()
         if jax.process_index() == 0:
@@ -62,7 +63,7 @@ class Reporter:
 
     def start(self) -> None:
         """Prints the first lines of the run."""
-        for line in headline(self._setup):
+        for line in (*headline(self._setup), *self._lines):
             self.progress.message(line)
 
     def train(self, step: int, sums: MetricSums, learning_rate: float, seconds: float) -> None:

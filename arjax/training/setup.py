@@ -1,32 +1,35 @@
-"""The parts of a run, typed, and the checkpoints of its workdir."""
+"""The parts of a run, typed, its first parameters where they come from another run, and its checkpoints."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
 from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, check_memory
+from arjax.core.output import say_once
 from arjax.core.registry import Component
 from arjax.data import Dataset
 from arjax.data.vocabulary import check_same_tokens
 from arjax.evaluation.report import Measures
+from arjax.interop.description import describe
 from arjax.models import Model
+from arjax.models.autoregressive import has_conditionals
 from arjax.objectives import OBJECTIVES, Companion, Objective
-from arjax.parallel.sharding import Rule, check_batch_size, replicated
+from arjax.parallel.sharding import Rule, check_batch_size, forms_of, replicated
 from arjax.samplers import Sampler
 from arjax.training.checkpoint import CheckpointStore
 from arjax.training.optimizer import make_optimizer
 from arjax.training.schedules import make_schedule
-from arjax.training.starting import check_start, entries_that_fit, part_of_run, sources_of_parts
 from arjax.training.state import (
     Recipe,
     TrainState,
@@ -37,6 +40,11 @@ from arjax.training.state import (
     with_shardings,
 )
 from arjax.training.workdir import check_data
+
+#: Last names of the parts of a description by which values get their meaning.
+_MEANING = ("kind", "num_levels", "value_shape", "name")
+#: Parts of a description that change the training or the size of the grid, not the meaning of a parameter.
+_FREE = ("dtype", "arrays", "grid_shape")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,6 +249,149 @@ def make_setup(
         raise UserError(f"the objective {name!r} leaves {kept} as they are in another run: name it as train.init_from")
     setup.evaluate.check(model, dataset)
     return setup
+
+
+def check_start(
+    model: Model, data: Dataset | None, params: Any, other: Trained, workdir: str, entries: tuple[str, ...] = ()
+) -> None:
+    """Says on stderr how a run differs that gives its parameters to a model, where they may still be meant.
+
+    Args:
+      model: the model of this run, or a part of it.
+      data: its data set; None for a part, which has values of its own.
+      params: shapes and types of its parameters.
+      other, workdir: the other run and its folder.
+      entries: of the parameters that are read, named as the parts of the model; (): all.
+
+    Raises:
+      UserError: parameters of other names, shapes or types; values of other kinds, levels or tokens, or another family
+        of conditionals.
+    """
+    check_fits(params, other.params, workdir)
+    named = f"train.init_from={workdir}"
+    if data is not None:
+        check_same_tokens(data.vocabulary, other.dataset.vocabulary, named)
+    different = list(_differences(model, other.model, entries))
+    refused = [each for each, last in different if last in _MEANING]
+    if refused:
+        raise UserError(f"the parameters of {named} do not fit this model; {'; '.join(refused[:3])}")
+    told = [each for each, _ in different]
+    if _has_other_order(model, other.model, entries):
+        told.insert(0, "it was trained in another order")
+    if data is not None and not _scaled_alike(data, other.dataset):
+        told.append("its data are standardised by other means and scales")
+    if told:
+        say_once(f"the first parameters, of {named}, have another meaning there: {'; '.join(told)}")
+
+
+def sources_of_parts(text: str, model: Model) -> dict[str, str]:
+    """The workdirs of the runs that give the parameters of parts, by the names of these; none where `train.init_from`
+    names one run for the whole model. Raises `UserError` where only some pieces of the text name a part, or one twice.
+    """
+    pieces = [piece.strip().partition("=") for piece in text.split(",")]
+    named = [(name.strip(), workdir.strip()) for name, equals, workdir in pieces if equals]
+    if not any(name in model.named_parts for name, _ in named):
+        return {}
+    sources = dict(named)
+    if len(sources) < len(pieces) or not all(sources.values()) or sources.keys() - model.named_parts.keys():
+        raise UserError(
+            f"train.init_from={text!r} must name a run for each of some parts once, such as 1=runs/a,2=runs/b; the "
+            f"parts of this model are {', '.join(model.named_parts)}"
+        )
+    return sources
+
+
+def part_of_run(name: str, params: Any, other: Trained) -> Trained:
+    """The run as one of the part of that name: of a model that is the part itself, with `params`, or that has it."""
+    itself = forms_of(params).keys() == forms_of(other.params).keys()
+    if itself or name not in other.model.named_parts:
+        return other
+    return dataclasses.replace(other, model=other.model.named_parts[name], params=other.params[name])
+
+
+def entries_that_fit(model: Model, needed: Sequence[str], params: Any, other: Trained, workdir: str) -> tuple[str, ...]:
+    """The entries of the parameters that are read from another run: those that are needed, and all others of the same
+    shapes and meaning. Says on stderr which ones begin anew.
+    """
+    fits = list(needed)
+    for name in params.keys() - set(needed):
+        alike = forms_of(params[name]) == forms_of(other.params.get(name, {}))
+        if alike and not list(_differences(model, other.model, (name,))):
+            fits.append(name)
+    if left := sorted(params.keys() - set(fits)):
+        say_once(f"train.init_from={workdir} has no {', '.join(left)} of this form, which will begin anew")
+    return tuple(fits)
+
+
+def _differences(here: Model, there: Model, entries: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """Parts of the descriptions of two models that differ, in words, and the last of their names."""
+    try:
+        (own, _), (other, _) = describe(here), describe(there)
+    except UserError:  # a part of a user that is not registered: only its parameters are compared
+        return
+    own, other = dict(_leaves(own)), dict(_leaves(other))
+    for name in sorted(own.keys() | other.keys()):
+        if entries and not name.startswith(tuple(f"fields.{entry}." for entry in entries)):
+            continue
+        last = name.rpartition(".")[2]
+        if own.get(name) != other.get(name) and last not in _FREE and "dropout" not in last:
+            yield f"{name} was {other.get(name)!r} there and is {own.get(name)!r} here", last
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The values in nested objects by dotted names."""
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _leaves(part, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list | tuple) and any(isinstance(part, Mapping) for part in value):
+        for i, part in enumerate(value):
+            yield from _leaves(part, f"{name}.{i}")
+    else:
+        yield name, value
+
+
+def _has_other_order(here: Model, there: Model, entries: tuple[str, ...] = ()) -> bool:
+    """Whether two models on one grid have different orders, blocks or graphs, and the other one was not trained on
+    the order of this one among several.
+    """
+    try:
+        (_, own), (_, other) = describe(here), describe(there)
+    except UserError:
+        return False
+    if entries:
+        kept = tuple(f"model/{entry}/" for entry in entries)
+        own, other = ({name: a for name, a in arrays.items() if name.startswith(kept)} for arrays in (own, other))
+    own_order = here.factorization if has_conditionals(here) and here.orders is None else None
+    if own_order is not None and there.orders is not None and there.orders.has(own_order):
+        return False
+    if any(own[name].shape != other[name].shape for name in own.keys() & other.keys() if name.endswith("order")):
+        return False  # of longer sequences, say
+    return own.keys() != other.keys() or any(not np.array_equal(own[name], other[name]) for name in own)
+
+
+def _scaled_alike(here: Dataset, there: Dataset) -> bool:
+    """Whether real data were standardised alike, or not at all."""
+
+    def alike(own: Any, other: Any) -> bool:
+        if own is None or other is None:
+            return own is other
+        return np.shape(own) == np.shape(other) and np.allclose(own, other, rtol=1e-3)
+
+    return alike(here.scale, there.scale) and alike(here.shift, there.shift)
+
+
+def check_fits(wanted: Any, found: Any, workdir: str) -> None:
+    """Raises `UserError` unless the parameters of a run have the expected names, shapes and types."""
+    here, there = forms_of(wanted), forms_of(found)
+    other = [name for name in here if name in there and here[name] != there[name]]
+    problems = {
+        "missing there": [name for name in here if name not in there],
+        "left over": [name for name in there if name not in here],
+        "of another shape": [f"{name} ({there[name]} there, {here[name]} here)" for name in other],
+    }
+    told = [f"{kind}: {', '.join(n[:3])}{', ...' if len(n) > 3 else ''}" for kind, n in problems.items() if n]
+    if told:
+        raise UserError(f"the parameters of train.init_from={workdir} do not fit this model; {'; '.join(told)}")
 
 
 def latest_store(workdir: str | os.PathLike) -> CheckpointStore:

@@ -49,9 +49,8 @@ class MetricSums(Mergeable):
 def train_step(
     recipe: Recipe, state: TrainState, batch: Batch, key: jax.Array, companions: Companions | None = None
 ) -> tuple[TrainState, Loss]:
-    """One step of gradient descent. `key` is that of the run; the step's own is a pure function of it and `state.step`.
-
-    Returns the next state and the loss, with the objective's metrics.
+    """The state after one step of gradient descent, and the loss with the objective's metrics. `key` is that of the
+    run; the step's own is a pure function of it and `state.step`.
     """
     transform_key, objective_key = jax.random.split(jax.random.fold_in(key, state.step))
     if recipe.transform is not None:
@@ -135,8 +134,7 @@ def train_chunk(
       state: to be donated.
       sums: of the steps so far.
       chunk: batches of at least n steps.
-      n: steps to do.
-      key: of the run.
+      n, key: the steps to do, and the key of the run.
       companions: frozen models that the objective reads.
       model: in place of that of the recipe: a member of a population.
     """

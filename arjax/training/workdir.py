@@ -1,7 +1,7 @@
 """The folder of a run, which may be deleted, moved or replaced while the run goes on, and the fingerprint of its data.
 
-Users may change the files of their data. A run is opened with the contents that it was trained on, or not at all: the
-training text determines the tokens of characters, so with another text the parameters would have another meaning.
+A run is opened with the contents of the files that it was trained on, or not at all: the training text determines the
+tokens of characters, so with another text the parameters would have another meaning.
 """
 
 from __future__ import annotations
