@@ -31,15 +31,15 @@ def config(**changes):
 
 def stop_after(monkeypatch, step, number=signal.SIGTERM):
     """Sends SIGTERM when the rows of the step after `step` are asked for, not counting the call that compiles."""
-    original, calls = Population.indices, []
+    original, calls = Members._arguments, []
 
-    def indices(self, start, n, most):
+    def arguments(self, start, n):
         calls.append(start)
         if start == step and len(calls) > 1:
             os.kill(os.getpid(), number)
-        return original(self, start, n, most)
+        return original(self, start, n)
 
-    monkeypatch.setattr(Population, "indices", indices)
+    monkeypatch.setattr(Members, "_arguments", arguments)
 
 
 def untimed(scores):
