@@ -29,20 +29,15 @@ KEEP_ON_HOST = "train.data_on_device=false keeps it on the host and reads batche
 
 @runtime_checkable
 class GatherSource(Protocol):
-    """A source that can gather its batches from arrays on the device."""
+    """A source that can gather its batches from arrays on the device.
+
+    One that checks rows when they are read has `check_all()`, too: it raises `UserError` for rows that are wrong.
+    """
 
     arrays: Batch
 
     def gather(self, arrays: Batch, indices: jax.Array) -> Batch:
         """The batch of the rows `indices` int[B], from `arrays` wherever they are; pure."""
-
-
-@runtime_checkable
-class CheckedLater(Protocol):
-    """A source that checks rows when they are read."""
-
-    def check_all(self) -> None:
-        """Raises `UserError` unless all rows are as they should be."""
 
 
 @jax.tree_util.register_dataclass
@@ -202,7 +197,7 @@ def compact_form(
         _check_fits(len(source), bytes_of(row) * len(source), remedy)
         return source.__getitems__(np.arange(len(source))), Batch.take
     _check_fits(len(source), bytes_of(source.arrays), remedy)
-    if isinstance(source, CheckedLater):
+    if hasattr(source, "check_all"):
         source.check_all()
     return source.arrays, source.gather
 
