@@ -190,7 +190,7 @@ def minutes_of(name: str, table: Table) -> float:
     Raises:
       UserError: one of these runs has no results.
     """
-    needs = reads([row for row in table.rows if isinstance(row, Run)], table.folders)
+    needs = reads([row for row in table.rows if isinstance(row, Run)], table.workdir)
     names = [name]
     for each in names:
         names += sorted(needs[each] - set(names))

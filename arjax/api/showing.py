@@ -18,7 +18,7 @@ from arjax.core.files import write_json, write_text
 from arjax.evaluation.prompts import UNCONDITIONED, Conditioning, end_of, text_of
 from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_sampler
 from arjax.models.longer import joined
-from arjax.parallel.processes import from_process_0
+from arjax.parallel.distributed import from_process_0
 from arjax.reporting import sample_folders
 from arjax.reporting.exposure import NAME as EXPOSURE
 from arjax.reporting.figures import has_matplotlib, save_figure

@@ -21,8 +21,7 @@ from arjax.data import Dataset, Source
 from arjax.data.ahead import read_ahead
 from arjax.data.base import Transform
 from arjax.data.batches import eval_batches
-from arjax.parallel.rows import from_own_rows, own_rows
-from arjax.parallel.sharding import replicated
+from arjax.parallel.sharding import from_own_rows, own_rows, replicated
 
 #: Arrays by name; their last axis is that of the examples.
 Rows = dict[str, np.ndarray]

@@ -1,7 +1,8 @@
-"""Runs of several processes: their addresses, from flags or from the environment, and their connection."""
+"""Runs of several processes: their addresses, from flags or from the environment, connection and agreement."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from arjax.core.errors import UserError
 from arjax.core.integers import check_size
@@ -51,9 +54,8 @@ def first_host(nodes: str) -> str:
 def tasks_on_node(environment: Mapping[str, str]) -> tuple[int, int]:
     """Number of processes of this run on this node, and the number of this process among them."""
     if OPEN_MPI in environment:
-        local = (environment.get(f"OMPI_COMM_WORLD_LOCAL_{name}", unset) for name, unset in (("SIZE", 1), ("RANK", 0)))
-        size, rank = map(int, local)
-        return size, rank
+        local = "OMPI_COMM_WORLD_LOCAL_"
+        return int(environment.get(f"{local}SIZE", 1)), int(environment.get(f"{local}RANK", 0))
     counts: list[int] = []
     for text in environment.get("SLURM_STEP_TASKS_PER_NODE", "1").split(","):
         match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", text.strip())
@@ -66,14 +68,8 @@ def own_devices(environment: Mapping[str, str], folder: Path = Path("/dev")) -> 
     """Numbers of the devices, among those that this process sees, that are its own; an empty list stands for all.
 
     A process that is alone on its node, or that sees only its own devices, has all that it sees. Where the processes of
-    a node all see the same ones, each takes an equal part of them.
-
-    Args:
-      environment: variables of a launched process.
-      folder: where the files of devices lie.
-
-    Raises:
-      UserError: the devices of a node cannot be divided by its processes, or `JAX_LOCAL_DEVICE_IDS` names none.
+    a node all see the same ones, each takes an equal part of them. Raises `UserError` where the devices of a node
+    cannot be divided by its processes, or `JAX_LOCAL_DEVICE_IDS` names none.
     """
     chosen = environment.get("JAX_LOCAL_DEVICE_IDS", "")
     if chosen:
@@ -119,46 +115,37 @@ def initialize(coordinator_address: str = "", num_processes: int = 0, process_id
     launcher (SLURM, Open MPI, a TPU pod). When there is none, this is a run of one process.
 
     A process uses all the devices that it sees, unless a launcher shows the same ones to several processes of a node;
-    see `own_devices`. When some process does not connect within `WAIT_SECONDS`, the others
-    report it and exit with code 2.
+    see `own_devices`. When some process does not connect within `WAIT_SECONDS`, the others report it and exit with
+    code 2.
 
     Args:
       coordinator_address: `host:port` of process 0.
-      num_processes: number of processes.
+      num_processes: their number, which is returned.
       process_id: number of this process, from 0.
-
-    Returns:
-      The number of processes.
 
     Raises:
       UserError: only some of the three are given, or they do not fit, or the devices of a node cannot be shared out.
     """
-    if not coordinator_address and num_processes == 0 and process_id == -1:
-        coordinator_address, num_processes, process_id = _from_environment(os.environ)
-    started_by = launcher(os.environ)
-    if not coordinator_address and num_processes == 0 and process_id == -1:
+    unset, started_by = ("", 0, -1), launcher(os.environ)
+    given = coordinator_address, num_processes, process_id
+    given = _from_environment(os.environ) if given == unset else given
+    if given == unset:
         if not started_by:
             return 1
         if started_by != "SLURM":  # JAX knows where Open MPI and TPU pods keep the address
-            _connect(f"the other processes that {started_by} has started", local_device_ids=own_devices(os.environ))
-            return jax.process_count()
-        coordinator_address, num_processes, process_id = slurm_processes(os.environ)
-    if not coordinator_address or num_processes < 1 or not 0 <= process_id < num_processes:
+            return _connect(f"the other processes that {started_by} has started")
+        given = slurm_processes(os.environ)
+    address, count, number = given
+    if not address or count < 1 or not 0 <= number < count:
         raise UserError(
             "a run of several processes needs all of coordinator_address (host:port), num_processes and process_id "
-            f"(0 to num_processes - 1), not {coordinator_address!r}, {num_processes} and {process_id}"
+            f"(0 to num_processes - 1), not {address!r}, {count} and {number}"
         )
-    check_size(num_processes, MOST_PROCESSES, "num_processes")
-    if not re.fullmatch(r".+:\d+", coordinator_address):
-        raise UserError(f"coordinator_address must be host:port, such as 10.0.0.1:8476, not {coordinator_address!r}")
-    _connect(
-        f"{num_processes} processes at {coordinator_address}",
-        coordinator_address=coordinator_address,
-        num_processes=num_processes,
-        process_id=process_id,
-        local_device_ids=own_devices(os.environ),
-    )
-    return jax.process_count()
+    check_size(count, MOST_PROCESSES, "num_processes")
+    if not re.fullmatch(r".+:\d+", address):
+        raise UserError(f"coordinator_address must be host:port, such as 10.0.0.1:8476, not {address!r}")
+    places = {"coordinator_address": address, "num_processes": count, "process_id": number}
+    return _connect(f"{count} processes at {address}", **places)
 
 
 def describe_devices() -> str:
@@ -167,8 +154,9 @@ def describe_devices() -> str:
     return f"{devices} device{'s' * (devices > 1)} of {processes} process{'es' * (processes > 1)}"
 
 
-def _connect(others: str, **arguments: Any) -> None:
-    """Waits for the other processes; `others` describes them. JAX's arguments are those of `initialize`."""
+def _connect(others: str, **arguments: Any) -> int:
+    """Waits for the `others`, described so, with the arguments of JAX; returns the number of processes."""
+    arguments["local_device_ids"] = own_devices(os.environ)
     print(f"waiting for {others}", flush=True)
     address, number = arguments.get("coordinator_address", ""), arguments.get("process_id", 0)
     if address and not number:
@@ -179,6 +167,7 @@ def _connect(others: str, **arguments: Any) -> None:
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"the processes of this run could not be connected: {reason}") from error
+    return jax.process_count()
 
 
 def _check_port(port: int) -> None:
@@ -188,10 +177,12 @@ def _check_port(port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("", port))
     except (OSError, OverflowError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise UserError(
-            f"the first process cannot wait for the others at port {port} of this machine: {reason}"
-        ) from error
+        sentence = f"the first process cannot wait for the others at port {port} of this machine"
+        raise UserError(f"{sentence}: {_reason(error)}") from error
+
+
+def _reason(error: OSError | OverflowError) -> str:
+    return (getattr(error, "strerror", None) or str(error)).lower()
 
 
 @contextmanager
@@ -224,7 +215,7 @@ def _why_silent(address: str) -> str:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=5):
             return ""
     except (OSError, OverflowError) as error:
-        return (getattr(error, "strerror", None) or str(error)).lower()
+        return _reason(error)
 
 
 def _from_environment(environment: Mapping[str, str]) -> tuple[str, int, int]:
@@ -236,3 +227,21 @@ def _from_environment(environment: Mapping[str, str]) -> tuple[str, int, int]:
     except ValueError as error:
         message = f"JAX_NUM_PROCESSES={count!r} and JAX_PROCESS_ID={number!r} must be whole numbers"
         raise UserError(message) from error
+
+
+def from_process_0(value: Any) -> Any:
+    """A JSON value of process 0, on all processes, which wait for one another here."""
+    if jax.process_count() == 1:
+        return value
+    text = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(text.size)))
+    padded = np.zeros(size, np.uint8)
+    padded[: text.size] = text[:size]
+    return json.loads(bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded), np.uint8)))
+
+
+def on_any_process(flag: bool) -> bool:
+    """Whether the flag is true on at least one of the processes, which wait for one another here."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(np.any(multihost_utils.process_allgather(np.int32(flag))))

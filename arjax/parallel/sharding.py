@@ -1,4 +1,4 @@
-"""The placement of arrays: the mesh, and the rules that shard parameters by their path.
+"""The placement of arrays: the mesh, the rules that shard parameters by their path, and the rows of batches.
 
 The mesh has three axes. A batch is split over `data` and `fsdp`; parameters and optimizer state over `fsdp` (each
 device holds a part and XLA gathers it when needed: Rajbhandari et al., "ZeRO", 2020) and over `tensor` (each device
@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from arjax.core.errors import UserError
@@ -45,16 +46,8 @@ DEFAULT_RULES: tuple[Rule, ...] = (
 
 
 def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh of all devices (of all processes) with the axes `data`, `fsdp` and `tensor`.
-
-    Args:
-      data: size of the axis; -1 takes all devices that the other two leave.
-      fsdp: size of the axis.
-      tensor: size of the axis.
-      devices: the devices to use, `jax.devices()` by default.
-
-    Raises:
-      UserError: the sizes do not multiply up to the number of devices.
+    """A mesh of all devices (of all processes, or those given) with axes of these sizes; `data=-1` takes all devices
+    that the other two leave. Raises `UserError` where the sizes do not multiply up to the number of devices.
     """
     devices = jax.devices() if devices is None else devices
     if fsdp < 1 or tensor < 1 or (data < 1 and data != -1):
@@ -94,6 +87,12 @@ def path_string(path: tuple[Any, ...]) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
+def forms_of(tree: Any) -> dict[str, str]:
+    """Type and shape of every array by its path, such as `float32[8, 4]`."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {path_string(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
+
+
 def param_shardings(abstract_params: Any, mesh: Mesh, rules: Sequence[Rule] = ()) -> Any:
     """The sharding of each parameter: that of the first rule with a regex that is found in its path.
 
@@ -109,9 +108,7 @@ def param_shardings(abstract_params: Any, mesh: Mesh, rules: Sequence[Rule] = ()
       UserError: a rule with an invalid regex, an axis that the mesh does not have, or axes of the batch on a dimension
         without `tensor` where the mesh has all three.
     """
-    compiled = [_compile_rule(rule) for rule in rules or DEFAULT_RULES]
-    for rule, (_, groups) in zip(rules or DEFAULT_RULES, compiled, strict=True):
-        _refuse_separate_axes(rule, groups, mesh)
+    compiled = [_compile_rule(rule, mesh) for rule in rules or DEFAULT_RULES]
 
     def place(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
         name = path_string(path)
@@ -121,36 +118,31 @@ def param_shardings(abstract_params: Any, mesh: Mesh, rules: Sequence[Rule] = ()
     return jax.tree_util.tree_map_with_path(place, abstract_params)
 
 
-def _compile_rule(rule: Rule) -> tuple[re.Pattern, list[tuple[str, ...]]]:
-    if not _is_rule(rule):
-        raise UserError(f"a sharding rule is a pair of a path regex and a tuple of axes, not {rule!r}")
-    pattern, axes = rule
-    groups = [((axis,) if axis else ()) if isinstance(axis, str) else tuple(axis) for axis in axes]
+def _compile_rule(rule: Any, mesh: Mesh) -> tuple[re.Pattern, list[tuple[str, ...]]]:
+    """The regex of a rule, and a group of axes for each dimension; raises `UserError` as `param_shardings`."""
+    match rule:
+        case [str(pattern), [*axes]] if all(map(_is_group, axes)):
+            groups = [((axis,) if axis else ()) if isinstance(axis, str) else tuple(axis) for axis in axes]
+        case _:
+            raise UserError(f"a sharding rule is a pair of a path regex and a tuple of axes, not {rule!r}")
     named = [axis for group in groups for axis in group]
     if unknown := [axis for axis in named if axis not in AXES]:
         raise UserError(f"the sharding rule {pattern!r} names the axis {unknown[0]!r} (there are: {', '.join(AXES)})")
     if len(set(named)) < len(named):
         raise UserError(f"the sharding rule {pattern!r} uses an axis twice")
-    return compile_regex(pattern, "the path of a sharding rule"), groups
-
-
-def _is_rule(rule: Any) -> bool:
-    """Whether this is a text and a sequence of axes, each a text or a sequence of texts."""
-    is_pair = isinstance(rule, tuple | list) and len(rule) == 2 and isinstance(rule[0], str)
-    if not is_pair or not isinstance(rule[1], tuple | list):
-        return False
-    groups = [(axis,) if isinstance(axis, str) else axis for axis in rule[1]]
-    return all(isinstance(group, tuple | list) and all(isinstance(a, str) for a in group) for group in groups)
-
-
-def _refuse_separate_axes(rule: Rule, groups: Sequence[tuple[str, ...]], mesh: Mesh) -> None:
     for group in groups:
         if _is_apart(group, mesh):
             together = ("tensor", *group)
             raise UserError(
-                f"the sharding rule {rule[0]!r} splits a dimension over {', '.join(group)} without tensor: on a mesh "
+                f"the sharding rule {pattern!r} splits a dimension over {', '.join(group)} without tensor: on a mesh "
                 f"with data, fsdp and tensor all above 1, XLA gets gradients wrong there; split it over {together!r}"
             )
+    return compile_regex(pattern, "the path of a sharding rule"), groups
+
+
+def _is_group(axes: Any) -> bool:
+    """Whether this is a text or a sequence of texts."""
+    return isinstance(axes, str | tuple | list) and all(isinstance(axis, str) for axis in axes)
 
 
 def _fit(groups: Sequence[tuple[str, ...]], shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
@@ -165,10 +157,7 @@ def _fit(groups: Sequence[tuple[str, ...]], shape: tuple[int, ...], mesh: Mesh) 
 
 
 def _dividing(group: tuple[str, ...], size: int, mesh: Mesh) -> tuple[str, ...]:
-    """As many axes of a group, from its first, as divide a dimension; axes of size 1 are left out.
-
-    None where the first ones that do are a split that a rule may not ask for.
-    """
+    """As many axes of a group above size 1, from its first, as divide a dimension; none where a rule may not ask so."""
     axes = tuple(axis for axis in group if mesh.shape[axis] > 1)
     while axes and size % math.prod(mesh.shape[axis] for axis in axes):
         axes = axes[:-1]
@@ -179,3 +168,30 @@ def _is_apart(group: Sequence[str], mesh: Mesh) -> bool:
     """Whether the partitioner gets gradients wrong under this split of a dimension; see the top of this file."""
     splits_all = min(mesh.shape.values()) > 1
     return splits_all and "tensor" not in group and any(axis in BATCH_AXES for axis in group)
+
+
+def own_rows(sharding: NamedSharding, batch_size: int) -> np.ndarray:
+    """The rows of a global batch that the devices of this process hold, ascending; `sharding` splits the first axis."""
+    places = sharding.addressable_devices_indices_map((batch_size,))
+    parts = [np.arange(batch_size)[index] for index in places.values() if index is not None]
+    return np.unique(np.concatenate(parts))
+
+
+def from_own_rows(
+    rows: np.ndarray, own: np.ndarray, sharding: NamedSharding, batch_size: int, axis: int = 0
+) -> jax.Array:
+    """A global array [..., B, ...] of the rows `own` of axis `axis` that this process has, [..., len(own), ...]."""
+
+    def part(index: tuple[slice, ...] | None) -> np.ndarray:
+        assert index is not None
+        begin, end, _ = index[axis].indices(batch_size)
+        first = int(np.searchsorted(own, begin))  # the rows of one device follow one another
+        return rows[(*index[:axis], slice(first, first + end - begin))]
+
+    shape = (*rows.shape[:axis], batch_size, *rows.shape[axis + 1 :])
+    return jax.make_array_from_callback(shape, sharding, part)
+
+
+def to_mesh(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
+    """Puts an array that every process has in full onto the mesh."""
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])

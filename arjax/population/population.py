@@ -21,7 +21,6 @@ from arjax.core.arguments import named_arguments
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.integers import check_seed
-from arjax.data.batches import train_index_block
 from arjax.evaluation.likelihood import score_likelihood
 from arjax.evaluation.splits import Rows, SplitScorer, split_of
 from arjax.factorization import Factorization
@@ -30,7 +29,6 @@ from arjax.models.checks import check_likelihood
 from arjax.training.feed import compact_form
 from arjax.training.setup import Setup
 
-#: Strategies of training a population in one program.
 STRATEGIES = ("vmap", "map")
 
 
@@ -38,11 +36,9 @@ def over_members(strategy: str, member: Callable[[Any, Any, Any], Any]) -> Calla
     """`member(model, state, of_seed)` for all members: from [O, ...], [O, S, ...] and [S, ...] to [O, S, ...]."""
     if strategy == "vmap":
         return jax.vmap(jax.vmap(member, in_axes=(None, 0, 0)), in_axes=(0, 0, None))
-
-    def one_order(models: Any, states: Any, of_seeds: Any) -> Any:
-        return jax.lax.map(lambda o: jax.lax.map(lambda s: member(o[0], *s), (o[1], of_seeds)), (models, states))
-
-    return one_order
+    return lambda models, states, of_seeds: jax.lax.map(
+        lambda of: jax.lax.map(lambda seed: member(of[0], *seed), (of[1], of_seeds)), (models, states)
+    )
 
 
 @named_arguments
@@ -74,8 +70,7 @@ class Population:
           setup: `shared_setup(config)`, where it is built already.
 
         Raises:
-          UserError: no order or seed, orders that the network does not support, orders that are cut into different
-            blocks, a data set without a validation split, or several processes.
+          UserError: as `shared_setup`, or for no order or seed, or orders that cannot share one program.
         """
         if len(orders) == 0 or len(seeds) == 0:
             raise UserError("a population needs at least one order and one seed")
@@ -84,21 +79,23 @@ class Population:
         if strategy not in ("", *STRATEGIES):
             raise UserError(f"the strategy of a population is one of {', '.join(STRATEGIES)}, not {strategy!r}")
         self.strategy = strategy or ("map" if jax.default_backend() == "cpu" else "vmap")
-        self.config, self.seeds = _on_one_device(config), tuple(int(seed) for seed in seeds)
+        self.config, self.seeds = on_one_device(config), tuple(int(seed) for seed in seeds)
         self.setup = shared_setup(config, orders[0]) if setup is None else setup
         self.config.model.ordering = next((order for order in orders if isinstance(order, str)), "raster")
         self.replace_orders(orders)
         dataset = dataclasses.replace(self.setup.scored, transform=None)  # each seed has its own draws of it
         keys_S = jax.vmap(jax.random.key)(jnp.asarray(self.seeds, jnp.uint32))
         self._scorer = SplitScorer(self._score, dataset, self.setup.evaluate.batch_size, None, keys_S)
-        self._compiled: dict[Any, Any] = {}
+        self.programs: dict[Any, Any] = {}  # the compiled ones, by the number and the form of the members
 
     def replace_orders(self, orders: Sequence[str | np.ndarray]) -> None:
         """Takes other orders; as many as before are trained by the same compiled program."""
         members = [member(self.setup, self.config, order) for order in orders]
         if len({form(model) for model in members}) > 1:
             raise UserError("the orders are cut into different blocks, so they cannot share one program")
-        self.members, self.sharding = members, member_sharding(len(members))
+        devices = jax.devices()[: math.gcd(len(members), jax.device_count())]  # as many as divide the orders
+        self.members = members
+        self.sharding = NamedSharding(Mesh(np.array(devices), ("orders",)), PartitionSpec("orders"))
         self.models = jax.device_put(_stack(members), self.sharding)
 
     @property
@@ -121,24 +118,9 @@ class Population:
 
     @functools.cached_property
     def resident(self) -> tuple[Batch, Callable[[Batch, jax.Array], Batch]]:
-        """The train split on the devices, and the function from it and the numbers of rows to a batch."""
+        """The train split on the devices, and the function that gathers batches from it: see `compact_form`."""
         arrays, gather = compact_form(self.setup.dataset.splits["train"])
         return jax.tree.map(jnp.asarray, arrays), gather
-
-    def compiled(self, make: Callable[[], Any]) -> Any:
-        """The train program: that of an earlier call where the orders are as many and cut alike, else `make()`."""
-        key = len(self.members), form(self.members[0])
-        if key not in self._compiled:
-            self._compiled[key] = make()
-        return self._compiled[key]
-
-    def indices(self, step: int, n: int, most: int) -> np.ndarray:
-        """Rows of the train split for n steps, int32[S, most, B]: those that a run of each seed sees."""
-        size, num_examples = self.setup.train.batch_size, len(self.setup.dataset.splits["train"])
-        indices = np.zeros((len(self.seeds), most, size), np.int32)
-        for row, seed in zip(indices, self.seeds, strict=True):
-            row[:n] = train_index_block(seed, step, n, num_examples, size)
-        return indices
 
     def rows(self, params: Any, split: str) -> Rows:
         """Scores of the examples of a split by all members, float64[O, S, N] by name: see `Evaluator.rows`."""
@@ -168,8 +150,8 @@ def check_has_order(config: ConfigDict, option: str = "ordering") -> None:
         )
 
 
-def _on_one_device(config: ConfigDict) -> ConfigDict:
-    """A copy of the config for a mesh of any size: the devices are shared by the members."""
+def on_one_device(config: ConfigDict) -> ConfigDict:
+    """A copy of the config for a mesh of any size."""
     config = config.copy_and_resolve_references()
     config.mesh.update(data=-1, fsdp=1, tensor=1)
     return config
@@ -179,8 +161,8 @@ def shared_setup(config: ConfigDict, order: str | np.ndarray) -> Setup:
     """The parts that all members of a population have, on one device, with the model of one of its orders.
 
     Raises:
-      UserError: a mistake in the config, several orders in each member, a data set without a validation split,
-        further scores that members do not have, or several processes.
+      UserError: a mistake in the config, several orders or further scores in each member, a data set without a
+        validation split, or several processes.
     """
     check_has_order(config)
     if jax.process_count() > 1:
@@ -193,7 +175,7 @@ def shared_setup(config: ConfigDict, order: str | np.ndarray) -> Setup:
                 f"a population scores the nats of its members alone: leave config.evaluate.{name} at 0, and set it in "
                 "--mode=evaluate of a member"
             )
-    setup = build(_with_order(_on_one_device(config), order), jax.devices()[:1])
+    setup = build(_with_order(on_one_device(config), order), jax.devices()[:1])
     check_likelihood(setup.model, "a population")
     for split in ("validation", config.evaluate.split):
         if split not in setup.dataset.splits:
@@ -209,11 +191,7 @@ def _with_order(config: ConfigDict, order: str | np.ndarray) -> ConfigDict:
 
 
 def member(setup: Setup, config: ConfigDict, order: str | np.ndarray) -> Any:
-    """The model of a member: that of a run with this order.
-
-    Raises:
-      UserError: no such order, or one that the network does not support.
-    """
+    """The model of a member: that of a run with this order; raises `UserError` for one that it does not support."""
     return build_model(_with_order(config, order), setup.dataset)
 
 
@@ -221,10 +199,3 @@ def form(model: Model) -> Any:
     """What the models of a population have in common: all but the values of their arrays."""
     leaves, structure = jax.tree.flatten(model)
     return structure, tuple(np.shape(leaf) for leaf in leaves)
-
-
-def member_sharding(num_orders: int) -> NamedSharding:
-    """Orders over devices, as many as divide their number."""
-    devices = jax.devices()
-    used = math.gcd(num_orders, len(devices))
-    return NamedSharding(Mesh(np.array(devices[:used]), ("orders",)), PartitionSpec("orders"))

@@ -20,20 +20,17 @@ from arjax.config.build import build
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.objectives.learned_order import SCORES
-from arjax.population.population import Population, check_has_order
+from arjax.population.population import Population, check_has_order, on_one_device
 from arjax.population.train import train_population
 from arjax.reporting.writers import read_metrics
-from arjax.training.learner import RunLearner
-from arjax.training.loop import run_training
+from arjax.training.loop import RunLearner, run_training
 
 
 @dataclasses.dataclass(frozen=True)
 class SearchResult:
-    """The result of a search.
+    """The best order of a search, int64[D], and its validation nats there, after the short training.
 
     Attributes:
-      order: the best order, int64[D].
-      validation: its nats in the search, after the short training.
       trained: the number of trainings.
       best_by_round: the best validation nats so far after each round.
     """
@@ -50,11 +47,7 @@ def random_search(
     """The best of rounds x O random orders, O those of the population."""
     rng, num_sites = np.random.default_rng((seed, 1)), population.setup.model.event.num_sites
     size = len(population.factorizations)
-
-    def propose(best: Sequence[tuple[float, np.ndarray]]) -> list[np.ndarray]:
-        return [rng.permutation(num_sites) for _ in range(size)]
-
-    return _search(population, rounds, propose, log)
+    return _search(population, rounds, lambda best: [rng.permutation(num_sites) for _ in range(size)], log)
 
 
 def local_search(
@@ -62,27 +55,25 @@ def local_search(
 ) -> SearchResult:
     """Starts from the orders of the population; each round changes the best ones so far, each by one random move.
 
+    Raises `UserError` for no round, or more parents than orders.
+
     Args:
       population: O orders and any number of seeds, over which validation nats are averaged.
       rounds: the first of them trains the orders of the population.
       parents: the number of the best orders so far that are changed.
       seed: of the moves.
       log: called with a line for every round.
-
-    Raises:
-      UserError: no round, or more parents than orders.
     """
-    rng, start = np.random.default_rng(seed), [np.asarray(f.order) for f in population.factorizations]
+    rng, start = np.random.default_rng(seed), orders_of(population)
     seen: set[tuple[int, ...]] = set()
     if not 1 <= parents <= len(start):
         raise UserError(f"the parents must be 1 to {len(start)}, as many as there are orders, not {parents!r}")
 
     def propose(best: Sequence[tuple[float, np.ndarray]]) -> list[np.ndarray]:
-        orders = (
-            start if not best else [_new(best[i % min(parents, len(best))][1], rng, seen) for i in range(len(start))]
-        )
-        seen.update(tuple(order) for order in orders)
-        return orders
+        if best:
+            return [_new(best[i % min(parents, len(best))][1], rng, seen) for i in range(len(start))]
+        seen.update(map(tuple, start))
+        return start
 
     return _search(population, rounds, propose, log)
 
@@ -92,8 +83,8 @@ def _new(order_D: np.ndarray, rng: np.random.Generator, seen: set[tuple[int, ...
     for _ in range(100):
         changed = move(order_D, rng)
         if tuple(changed) not in seen:
-            seen.add(tuple(changed))
             break
+    seen.add(tuple(changed))
     return changed
 
 
@@ -121,7 +112,7 @@ def _search(population: Population, rounds: int, propose: Callable, log: Callabl
         raise UserError(f"a search needs at least one round, not {rounds!r}")
     best: list[tuple[float, np.ndarray]] = []
     by_round: list[float] = []
-    before = [np.asarray(f.order) for f in population.factorizations]
+    before = orders_of(population)
     for number in range(1, rounds + 1):
         orders = propose(best)
         population.replace_orders(orders)
@@ -130,7 +121,12 @@ def _search(population: Population, rounds: int, propose: Callable, log: Callabl
         by_round.append(best[0][0])
         log(f"round {number}/{rounds}: {nats_O.min():.4f} to {nats_O.max():.4f} nats, best so far {best[0][0]:.4f}")
     population.replace_orders(before)
-    return SearchResult(np.asarray(best[0][1]), best[0][0], rounds * len(population.factorizations), tuple(by_round))
+    return SearchResult(np.asarray(best[0][1]), best[0][0], rounds * len(before), tuple(by_round))
+
+
+def orders_of(population: Population) -> list[np.ndarray]:
+    """The orders of the members, each int64[D]."""
+    return [np.asarray(factorization.order) for factorization in population.factorizations]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +137,7 @@ class PolicyResult:
       order: the most probable order, int64[D].
       scores: those of the sites under the policy, float32[D].
       nats: mean training nats over the orders drawn, in each tenth of the run.
-      steps: train steps, each under `orders_per_step` orders.
+      steps: of training, each under `orders_per_step` orders.
     """
 
     order: np.ndarray
@@ -175,11 +171,10 @@ def learn_order(
     check_has_order(config, "orders")
     if config.model.graph:
         raise UserError("an order cannot be learned under a dependency graph: its edges follow the order")
-    config = config.copy_and_resolve_references()
+    config = on_one_device(config)
     config.seed = config.seed if seed is None else seed
     config.model.orders = "uniform"  # checks that the network supports all orders and reads the next site's position
     config.objective = f"learned_order(orders_per_step={orders_per_step}, learning_rate={float(learning_rate)})"
-    config.mesh.update(data=-1, fsdp=1, tensor=1)
     setup = build(config, jax.devices()[:1])
     tenth = -(-setup.total_steps // 10)
     options = dataclasses.replace(setup.train, log_every=tenth, eval_every=setup.total_steps, patience=0)

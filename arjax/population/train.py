@@ -1,4 +1,4 @@
-"""Training a population, its scores, and the files of its members."""
+"""Training a population, with the train step of a run mapped over its members; their scores and files."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import contextlib
 import dataclasses
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import flax.struct
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -18,18 +20,172 @@ from arjax.api.mixtures import write_nats
 from arjax.config.files import save_config
 from arjax.core.arguments import named_arguments
 from arjax.core.errors import UserError
-from arjax.data import Dataset
+from arjax.core.memory import bytes_of, check_memory
+from arjax.data.batches import train_index_block
 from arjax.evaluation.report import report, truth_rows
 from arjax.evaluation.splits import Rows
 from arjax.evaluation.summaries import summarize_rows
-from arjax.population.members import Members, PopulationState, Show, counted
-from arjax.population.population import Population
+from arjax.objectives import Companions
+from arjax.population.population import Population, form, over_members
+from arjax.reporting.progress import Progress
+from arjax.training.feed import ResidentChunk
 from arjax.training.history import History
 from arjax.training.loop import run_training
+from arjax.training.reporter import Reporter, Silent
 from arjax.training.results import training_entries, write_results
 from arjax.training.setup import best_store
-from arjax.training.state import own_of
+from arjax.training.state import TrainState, eval_params, fresh_state, own_of, with_shardings
+from arjax.training.step import MetricSums, compile_chunk, from_named, zero_sums
 from arjax.training.workdir import remember_data
+
+#: (steps in all, steps done) -> the progress of a training.
+Show = Callable[[int, int], Progress]
+
+
+class PopulationState(flax.struct.PyTreeNode):
+    """Train states and, of each member, the best parameters so far (those at the start before any): [O, S, ...]."""
+
+    train: TrainState
+    best: Any
+
+
+class Members:
+    """A `Learner`: the train step of a run, mapped over the members of a population."""
+
+    def __init__(
+        self, population: Population, workdir: str | os.PathLike, log: Callable[[str], None], show: Show | None = None
+    ):
+        """`log` is called with a line for every validation, unless progress is shown; metrics go to `workdir`."""
+        self.population, self._workdir, self._log, self._show = population, workdir, log, show
+        self.setup, self.shape, self.identity = population.setup, population.shape, population.identity
+        seeds_S = jnp.asarray(population.seeds, jnp.uint32)
+        split_S2 = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed)))(seeds_S)
+        self._init_keys_S, self._keys_S = split_S2[:, 0], split_S2[:, 1]
+
+    def _fresh(self, params: Any) -> PopulationState:
+        """Fresh states: one per seed, the same under every order; from `params` where they are given."""
+        states = jax.vmap(lambda key: fresh_state(self.setup.recipe, key, params))(self._init_keys_S)
+        state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.shape[0], *leaf.shape)), states)
+        return PopulationState(state, jax.tree.map(jnp.copy, eval_params(state)))
+
+    @property
+    def abstract_state(self) -> PopulationState:
+        """Shapes, types and shardings: the orders are spread over the devices."""
+        abstract = jax.eval_shape(lambda: self._fresh(None))
+        return with_shardings(abstract, jax.tree.map(lambda _: self.population.sharding, abstract))
+
+    def begin(self, companions: Companions, state: PopulationState | None) -> PopulationState:
+        self._companions, population = companions, self.population
+        for model in population.members:
+            self.setup.recipe.objective.check_companions(model, companions)
+        if state is not None:
+            return state
+        what = "the parameters and optimizers' states of {} x {} members take".format(*self.shape)
+        check_memory(bytes_of(self.abstract_state), what, population.sharding.mesh.size)
+        params = self.setup.first_params(population.members) if self.setup.train.init_from else None
+        return jax.jit(self._fresh, out_shardings=population.sharding)(params)
+
+    def compile(
+        self, state: PopulationState, step: int, steps_from: Callable[[int], int], threads: contextlib.ExitStack
+    ) -> None:
+        """Compiles the train program, unless the population has it from an earlier training of such orders."""
+        programs, key = self.population.programs, (self.shape, form(self.population.members[0]))
+        if key not in programs:
+            programs[key] = self._compiled(state, step)
+        self._zeros, self._program = programs[key]
+
+    def _compiled(self, state: PopulationState, step: int) -> tuple[MetricSums, jax.stages.Compiled]:
+        """The sums of no steps, and the train program."""
+        population, recipe = self.population, self.setup.recipe
+        arrays, gather = population.resident
+
+        def mapped(train_chunk: Callable) -> Callable:
+            def steps(train, sums, models, arrays, indices_SKB, n, keys_S, companions):
+                def member(model: Any, carry: tuple[TrainState, MetricSums], of_seed: tuple[jax.Array, jax.Array]):
+                    chunk = ResidentChunk(arrays, of_seed[0], gather)
+                    return train_chunk(*carry, chunk, n, of_seed[1], companions, model)
+
+                return over_members(population.strategy, member)(models, (train, sums), (indices_SKB, keys_S))
+
+            return steps
+
+        arguments = self._arguments(step, 1)
+        one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[2:], leaf.dtype), state.train)
+        zeros = zero_sums(recipe, one, ResidentChunk(arrays, arguments[2][0], gather), self._companions, self.shape)
+        sums = jax.device_put(zeros, population.sharding)
+        return zeros, compile_chunk(recipe, state.train, sums, *arguments, mapped=mapped)
+
+    def _arguments(self, step: int, n: int) -> tuple[Any, ...]:
+        """Those behind the states and the sums; each seed has the batches of its run."""
+        population, size = self.population, self.setup.train.batch_size
+        indices_SKB = np.zeros((len(population.seeds), self.setup.train.steps_per_dispatch, size), np.int32)
+        num_examples = len(self.setup.dataset.splits["train"])
+        for row_KB, seed in zip(indices_SKB, population.seeds, strict=True):
+            row_KB[:n] = train_index_block(seed, step, n, num_examples, size)
+        arrays = population.models, population.resident[0], jnp.asarray(indices_SKB)
+        return *arrays, jnp.int32(n), self._keys_S, self._companions
+
+    def sums(self, stored: Mapping[str, Any]) -> MetricSums:
+        return jax.device_put(from_named(self._zeros, stored), self.population.sharding)
+
+    def advance(
+        self, state: PopulationState, sums: MetricSums, step: int, n: int
+    ) -> tuple[PopulationState, MetricSums]:
+        train, sums = self._program(state.train, sums, *self._arguments(step, n))
+        return state.replace(train=train), sums
+
+    def validate(self, state: PopulationState) -> tuple[np.ndarray, Mapping[str, Any]]:
+        """Nats per example of the validation split, [O, S]."""
+        values = counted(self.population.rows(eval_params(state.train), "validation"))["nll"].mean(-1)
+        return values, {"nll_nats": values}
+
+    def keep(
+        self, state: PopulationState, better: np.ndarray, step: int, values: np.ndarray, scores: Mapping[str, Any]
+    ) -> PopulationState:
+        return state.replace(best=_chosen(jnp.asarray(better), eval_params(state.train), state.best))
+
+    def reporter(self, step: int) -> PopulationReporter:
+        """The reporter of the members: of lines without a bar, the messages alone are shown."""
+        progress = self._show(self.setup.total_steps, step) if self._show else Silent(message=self._log)
+        size = "{} orders x {} seeds, all in one program".format(*self.shape)
+        return PopulationReporter(self._workdir, self.setup, step, progress, size)
+
+
+@jax.jit
+def _chosen(better_OS: jax.Array, new: Any, old: Any) -> Any:
+    """The new parameters of the members that became better, the old ones of all others."""
+
+    def choose(new: jax.Array, old: jax.Array) -> jax.Array:
+        return jnp.where(better_OS.reshape(*better_OS.shape, *[1] * (new.ndim - 2)), new, old)
+
+    return jax.tree.map(choose, new, old)
+
+
+class PopulationReporter(Reporter):
+    """Reports members together: progress, and `metrics.jsonl` with means over members."""
+
+    def train(self, step: int, sums: MetricSums, learning_rate: float, seconds: float) -> None:
+        """Reports means over the members, without those that have diverged."""
+        fine = sums.bad_step < 0
+        mean = jax.tree.map(lambda leaf_OS: leaf_OS[fine].mean(dtype=np.float64), sums)
+        super().train(step, mean, learning_rate, seconds / fine.size)
+
+    def _in_words(self, scores: Mapping[str, Any]) -> str:
+        return f"{scores['nll_nats']:.4f} nats on average"
+
+    def validation(self, step: int, scores: Mapping[str, Any], history: History) -> None:
+        """Reports the range of the best scores so far."""
+        best, lost = history.best_value, int((~history.alive).sum())
+        values = scores["nll_nats"][history.alive]
+        self._writer.write(step, {"validation/nll_nats": values.mean(), "validation/best_nll_nats": best.min()})
+        diverged = f", {lost} members have diverged" if lost else ""
+        about = f"step {step:,}/{self._setup.total_steps:,}  validation {best.min():.4f} to {best.max():.4f} nats"
+        self.progress.message(about + diverged)
+
+
+def counted(rows: Rows) -> Rows:
+    """The scores of the examples with a scored site; the sites are those of all members."""
+    return {name: values[..., rows["sites"][0, 0] > 0] for name, values in rows.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +198,7 @@ class Scores:
         `results[o][s]`.
       notes: the note of the checkpoint of the best parameters of each member: `notes[o][s]`.
       best_step: the step they are of, int[O, S].
-      validation_rows: nats of each example, float64[O, S, N].
-      test_rows: likewise of the other split.
+      validation_rows, test_rows: nats of each example of the two splits, float64[O, S, N].
       seconds: of training, without compilation.
       num_params: of one member.
       params: the best parameters of all members, [O, S, ...].
@@ -76,10 +231,10 @@ def train_population(
     for all, or with the last step.
 
     Args:
-      population: the members.
+      population: see `Population`.
       log: called with a line for every validation, where no progress is shown.
-      show: (steps in all, steps done) -> the progress that is shown, such as `arjax.reporting.progress.Progress`.
       workdir: folder of the training, which goes on there when it was interrupted; "": nothing is kept.
+      show: the progress that is shown, such as `arjax.reporting.progress.Progress`; see `Show`.
 
     Raises:
       UserError: as `arjax.training.loop.train`; or the workdir holds another population.
@@ -95,16 +250,21 @@ def train_population(
 
 def _scores(population: Population, state: PopulationState, history: History) -> Scores:
     """The scores of the best parameters of all members; members that never had a finite score have none."""
-    setup, num_orders, num_seeds = population.setup, *population.shape
-    split = setup.evaluate.split
+    setup, split = population.setup, population.setup.evaluate.split
     valid, test = (counted(population.rows(state.best, name)) for name in ("validation", split))
     test |= truth_rows(setup.scored, split, batch_size=setup.evaluate.batch_size, mesh=setup.mesh)
     for rows in (valid, test):
         rows["nll"][~np.isfinite(history.best_value)] = np.inf
-    scores = Scores(
+    notes: list[list[dict[str, Any]]] = [[] for _ in population.members]
+    results: list[list[dict[str, Any]]] = [[] for _ in population.members]
+    for o, s in np.ndindex(population.shape):
+        summary = summarize_rows(_of_member(valid, o, s), setup.dataset.event, setup.dataset.text_unit)
+        notes[o].append({"value": float(history.best_value[o, s]), "scores": summary})
+        results[o].append(_result(population, state, history, notes[o][s], _of_member(test, o, s), o, s))
+    return Scores(
         validation=history.best_value,
-        results=[],
-        notes=[[_note(setup.dataset, valid, history, o, s) for s in range(num_seeds)] for o in range(num_orders)],
+        results=results,
+        notes=notes,
         best_step=history.best_step,
         validation_rows=valid["nll"],
         test_rows=test["nll"],
@@ -113,48 +273,36 @@ def _scores(population: Population, state: PopulationState, history: History) ->
         params=state.best,
         history=history,
     )
-    for o in range(num_orders):
-        scores.results.append([_result(population, state, scores, test, o, s) for s in range(num_seeds)])
-    return scores
-
-
-def _note(dataset: Dataset, valid: Rows, history: History, o: int, s: int) -> dict[str, Any]:
-    """The note of the checkpoint of the best parameters of a member."""
-    scores = summarize_rows(_of_member(valid, o, s), dataset.event, dataset.text_unit)
-    return {"value": float(history.best_value[o, s]), "scores": scores}
 
 
 def _of_member(rows: Rows, o: int, s: int) -> Rows:
     return {name: values if values.ndim == 1 else values[o, s] for name, values in rows.items()}
 
 
-def _result(population: Population, state: PopulationState, scores: Scores, test: Rows, o: int, s: int) -> dict:
+def _result(
+    population: Population, state: PopulationState, history: History, note: dict, test: Rows, o: int, s: int
+) -> dict[str, Any]:
     """The report of a member; its seconds are equal parts of those of all."""
-    setup, history, best_step = population.setup, scores.history, int(scores.best_step[o, s])
-    train, own = setup.train, jax.tree.map(lambda leaf: leaf[o, s], state.train.own)
-    best = jax.tree.map(lambda leaf: leaf[o, s], state.best), best_step, scores.notes[o][s]
-    where = population.members[o], best[0], setup.dataset, setup.evaluate.split, setup.evaluate
-    options: dict[str, Any] = {"mesh": None, "seed": population.seeds[s], "open_run": setup.open_run}
-    timings = ("train_seconds", "compile_seconds", "step_seconds")
-    return report(*where, rows=_of_member(test, o, s), **options).scores | training_entries(
+    setup, train, best_step = population.setup, population.setup.train, int(history.best_step[o, s])
+    params, own = jax.tree.map(lambda leaf: leaf[o, s], (state.best, state.train.own))
+    where = population.members[o], params, setup.dataset, setup.evaluate.split, setup.evaluate
+    seed, timings = population.seeds[s], ("train_seconds", "compile_seconds", "step_seconds")
+    scored = report(*where, mesh=None, seed=seed, open_run=setup.open_run, rows=test)
+    return scored.scores | training_entries(
         setup,
-        best,
+        (params, best_step, note),
         # A run alone ends with the last step, or out of patience.
         step=min(setup.total_steps, best_step + (train.patience or setup.total_steps) * train.eval_every),
-        history={name: getattr(history, name) / scores.best_step.size for name in timings},
+        history={name: getattr(history, name) / history.best_step.size for name in timings},
         objective_state=own_of(state.train.replace(own=own)),
-        seed=population.seeds[s],
+        seed=seed,
     )
 
 
 def write_member(folder: Path, config: ConfigDict, population: Population, scores: Scores, o: int, s: int) -> None:
     """Writes `config.json`, the best parameters, `rows.npz` and, last, `results.json` of the member (o, s): the folder
-    that `arjax` would have made of its order and seed.
-
-    `config` is that of the run, with its own order and seed.
-
-    Raises:
-      UserError: the member has no results, or the disk refuses.
+    that `arjax` would have made of `config`, with its own order and seed. Raises `UserError` for a member without
+    results, or when the disk refuses.
     """
     if not scores.history.alive[o, s]:
         raise UserError("the loss was not finite; a lower optimizer.learning_rate or a clip_norm may help")

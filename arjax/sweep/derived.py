@@ -20,13 +20,14 @@ from arjax.reporting.reports import EXACT, is_number
 from arjax.sweep.results import COLUMNS, number, read_config, read_results, result_row, validation_of
 from arjax.sweep.runs import Run, check_name, check_published
 
-#: Weights of the members of a mixture; all are chosen on validation alone (arjax/population/ensemble.py).
+#: Weights of the members of a mixture; all are chosen on validation alone (arjax/evaluation/mixtures.py).
 WEIGHTS = ("equal", "fitted", "chosen")
+SEED = "seed"
 
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """A finished run as a member of another row: the run, its folder, its report and its own row."""
+    """A finished run as a member of another row, with its folder, its report and its own row."""
 
     run: Run
     folder: Path
@@ -43,8 +44,7 @@ class Derived:
       of: the names of the runs.
       model: the row's model, in words; "" is that of the runs, with the operation.
       ordering: the row's ordering; "" is that of the runs, or their number of orders.
-      published: the number to compare with; nan when there is none.
-      published_mark: the source of that number, or its differences.
+      published, published_mark: as in `Run`.
     """
 
     name: str
@@ -104,7 +104,6 @@ class Mean(Derived):
     """
 
     def check(self, runs: Mapping[str, Run]) -> None:
-        """See `Derived`; the runs report one metric."""
         super().check(runs)
         metrics = sorted({runs[name].metric for name in self.of})
         if len(metrics) > 1:
@@ -113,20 +112,17 @@ class Mean(Derived):
     def _row(self, members: Sequence[Member]) -> dict[str, Any]:
         value, stderr = mean_over_runs([member.results[member.run.metric] for member in members])
         validation = mean_over_runs([validation_of(each.run.metric, each.results, each.folder)[0] for each in members])
-        minutes = [member.results["train_seconds"] / 60 for member in members]
         sizes = {member.results["num_params"] for member in members}
         seeds = {member.results["seed"] for member in members}
         over = "seeds" if len(seeds) == len(members) else "runs"
         return {
             "kind": _kind([member.row["kind"] for member in members]),  # that of the metric
             "model": f"mean of {len(members)} {over}",
-            "value": number(float(value)),
-            "value_stderr": number(float(stderr), digits=3),
+            **_with_stderr("value", value, stderr),
             "stderr_over": "" if math.isnan(stderr) else over,
-            "validation": number(float(validation[0])),
-            "validation_stderr": number(float(validation[1]), digits=3),
+            **_with_stderr("validation", *validation),
             "num_params": sizes.pop() if len(sizes) == 1 else "",
-            "train_minutes": number(float(np.mean(minutes)), digits=3),
+            "train_minutes": number(float(np.mean([each.results["train_seconds"] / 60 for each in members])), digits=3),
         }
 
 
@@ -135,11 +131,9 @@ class Mean(Derived):
 class Mixture(Derived):
     """Whole examples mixed, p(x) = sum_m w_m p_m(x), in nats, with the standard error over the examples.
 
-    Parameters and minutes are those of all runs together.
-
-    Attributes:
-      weights: "equal"; "fitted": those under which the validation split is most probable; "chosen": equal ones for as
-        many runs as are best on validation, in the sequence of a greedy search, and none for the others.
+    The weights are "equal"; "fitted": those under which the validation split is most probable; or "chosen": equal ones
+    for as many runs as are best on validation, in the sequence of a greedy search, and none for the others. Parameters
+    and minutes are those of all runs together.
     """
 
     weights: str = "equal"
@@ -151,7 +145,6 @@ class Mixture(Derived):
             raise UserError(f"row {self.name!r} has weights {self.weights!r}{hint}")
 
     def check(self, runs: Mapping[str, Run]) -> None:
-        """See `Derived`; weights that are found on validation need another split to be scored on."""
         super().check(runs)
         splits = {dict(runs[name].override_texts()).get("evaluate.split") for name in self.of}
         if self.weights != "equal" and "validation" in splits:
@@ -171,14 +164,12 @@ class Mixture(Derived):
         validation = {}
         if validation_MN is not None:
             validation_N = mixture(validation_MN, weights_M)
-            validation["validation"] = number(float(validation_N.mean()))
-            validation["validation_stderr"] = number(float(stderr_of(validation_N)), digits=3)
+            validation = _with_stderr("validation", validation_N.mean(), stderr_of(validation_N))
         return validation | {
             "kind": _kind_of_mixture(members),
             "model": f"{len(members)} mixed, {how}",
             "metric": "nll_nats",
-            "value": number(float(nll_N.mean())),
-            "value_stderr": number(float(stderr_of(nll_N)), digits=3),
+            **_with_stderr("value", nll_N.mean(), stderr_of(nll_N)),
             "stderr_over": "examples",
             "num_params": sum(member.results["num_params"] for member in members),
             "train_minutes": number(sum(member.results["train_seconds"] for member in members) / 60, digits=3),
@@ -199,6 +190,10 @@ class Mixture(Derived):
         if len({len(nll_N) for nll_N in found}) > 1:
             raise UserError(f"row {self.name!r} mixes runs with different examples")
         return np.stack(found)
+
+
+def _with_stderr(name: str, value: Any, stderr: Any) -> dict[str, str]:
+    return {name: number(float(value)), f"{name}_stderr": number(float(stderr), digits=3)}
 
 
 def _kind(kinds: Sequence[str]) -> str:
@@ -230,9 +225,6 @@ def member(run: Run, folder: Path) -> Member:
     return Member(run, folder, results, result_row(run, folder))
 
 
-SEED = "seed"
-
-
 def groups_of_seeds(runs: Sequence[Run]) -> list[list[Run]]:
     """The runs in groups: those of a group differ in their name and the override of `seed`, and in nothing else.
 
@@ -241,9 +233,9 @@ def groups_of_seeds(runs: Sequence[Run]) -> list[list[Run]]:
     groups: dict[tuple, list[Run]] = {}
     seen: collections.Counter[tuple] = collections.Counter()
     for run in runs:
-        others = tuple(sorted((key, text) for key, text in run.override_texts() if key != SEED))
-        row = (run.dataset, run.model, run.ordering, run.metric, str(run.published), run.published_mark, run.listed)
-        alike, seed = (run.config, others, row), dict(run.override_texts()).get(SEED, "")
+        others = dict(sorted(run.override_texts()))
+        seed = others.pop(SEED, "")
+        alike = repr(dataclasses.replace(run, name="any", overrides=others, pilots=()))
         place = seen[alike, seed]  # a run with the seed of another one, or without one, is no second seed
         groups.setdefault((alike, place, bool(seed)), []).append(run)
         seen[alike, seed] += 1

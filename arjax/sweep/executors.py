@@ -10,10 +10,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from arjax.cli.command_line import EXIT_USER_ERROR
 from arjax.cli.main import marked_as_parent
@@ -35,24 +35,12 @@ EXIT_SOME_FAILED = 1
 class Executor(Protocol):
     """Runs jobs and yields (run, exit code) as they end, in any order."""
 
-    def execute(self, runs: Iterable[Run], folders: Mapping[str, Path]) -> Iterator[tuple[Run, int]]:
-        """Executes all runs, each in its folder; a run that fails does not stop the others.
+    def execute(self, runs: Iterable[Run], workdir: Path) -> Iterator[tuple[Run, int]]:
+        """Executes all runs, each in its folder of the sweep's workdir; a run that fails does not stop the others.
 
         A run is taken from `runs` when it can start, after the caller has seen all that ended before: it may depend on
         those. When the caller is interrupted, running jobs are asked to save and end, and waiting ones do not start.
         """
-
-
-class Share(NamedTuple):
-    """The part of the machine of one of the jobs that run at once; all of it where a field is empty.
-
-    Attributes:
-      devices: their names in `CUDA_VISIBLE_DEVICES`.
-      cores: numbers of CPU cores.
-    """
-
-    devices: list[str]
-    cores: set[int]
 
 
 class LocalExecutor:
@@ -71,7 +59,7 @@ class LocalExecutor:
 
         Args:
           jobs: the number of processes that run at once.
-          devices_per_job: the number of visible devices that each process gets for itself; None: each sees all of them.
+          devices_per_job: visible devices that each process gets for itself; None: each sees all of them.
           program: command line of `arjax` without its arguments.
           most: the most runs that can run at once, where it is known: no more of them share devices and cores.
           more: arguments of each run, such as `--trust`, that are none of its row.
@@ -83,45 +71,38 @@ class LocalExecutor:
         if devices_per_job is not None and most != 0:
             devices = share_devices(found, self._jobs, devices_per_job)
         cores: list[set[int]] = [set()] * self._jobs if found else share_cores(self._jobs)
-        self._shares: queue.SimpleQueue[Share] = queue.SimpleQueue()  # those that are free
-        for share in map(Share, devices, cores):
+        #: The devices and the cores that are free for a job; all of the machine where one is empty.
+        self._shares: queue.SimpleQueue[tuple[list[str], set[int]]] = queue.SimpleQueue()
+        for share in zip(devices, cores, strict=True):
             self._shares.put(share)
         self._program = [*program, *more]
         self._processes: dict[str, subprocess.Popen] = {}
         self._lock = threading.Lock()
         self._stopped = False
 
-    def execute(self, runs: Iterable[Run], folders: Mapping[str, Path]) -> Iterator[tuple[Run, int]]:
-        """See `Executor.execute`."""
+    def execute(self, runs: Iterable[Run], workdir: Path) -> Iterator[tuple[Run, int]]:
         coming, running = iter(runs), dict[Future[int], Run]()
         with ThreadPoolExecutor(self._jobs) as pool:
             try:
                 while True:
                     for run in itertools.islice(coming, self._jobs - len(running)):
-                        running[pool.submit(self._execute_one, run, folders[run.name])] = run
+                        running[pool.submit(self._execute_one, run, workdir / run.name)] = run
                     if not running:
                         break
                     done, _ = wait(running, timeout=HEARTBEAT_SECONDS, return_when=FIRST_COMPLETED)
                     for future in done:
                         yield running.pop(future), future.result()
                     if not done:
-                        self._tell_progress(folders)
+                        with self._lock:
+                            names = list(self._processes)
+                        for name in names:
+                            print(f"    {name}: {last_line(workdir / name)}", flush=True)
             except BaseException:  # an interrupt: the pool would otherwise wait for every job to end by itself
-                self._stop()
+                with self._lock:
+                    self._stopped = True  # waiting jobs do not start, running ones save their state and exit
+                    for process in self._processes.values():
+                        process.terminate()
                 raise
-
-    def _stop(self) -> None:
-        """Terminates the running jobs, which save their state and exit; waiting ones do not start."""
-        with self._lock:
-            self._stopped = True
-            for process in self._processes.values():
-                process.terminate()
-
-    def _tell_progress(self, folders: Mapping[str, Path]) -> None:
-        with self._lock:
-            names = list(self._processes)
-        for name in names:
-            print(f"    {name}: {last_line(folders[name])}", flush=True)
 
     def _execute_one(self, run: Run, folder: Path) -> int:
         try:
@@ -131,11 +112,13 @@ class LocalExecutor:
         except UserError as error:
             print(f"    {run.name}: {error}", flush=True)
             return EXIT_USER_ERROR
-        command, share = [*self._program, *run.arguments(str(folder))], self._shares.get()
-        environment = marked_as_parent() | ({CUDA: ",".join(share.devices)} if share.devices else {})
+        command, (devices, cores) = [*self._program, *run.arguments(str(folder))], self._shares.get()
+        environment = marked_as_parent() | ({CUDA: ",".join(devices)} if devices else {})
         with (folder / LOG_NAME).open("ab") as log:
             try:
-                _hold_to(share.cores)
+                if cores:  # this thread, and the processes that it starts; not where that is forbidden
+                    with contextlib.suppress(OSError):
+                        os.sched_setaffinity(0, cores)
                 with self._lock:
                     if self._stopped:
                         return 1
@@ -145,7 +128,7 @@ class LocalExecutor:
                     self._processes[run.name] = process
                 return process.wait()
             finally:
-                self._shares.put(share)
+                self._shares.put((devices, cores))
                 with self._lock:
                     self._processes.pop(run.name, None)
 
@@ -161,13 +144,6 @@ class LocalExecutor:
                     print(f"    {run.name}: {str(error).partition(':')[0]}; waiting for it to end", flush=True)
             reported = True
             time.sleep(WAIT_SECONDS)
-
-
-def _hold_to(cores: set[int]) -> None:
-    """Holds this thread, and the processes that it starts, to some cores; as before where that is forbidden."""
-    if cores:
-        with contextlib.suppress(OSError):
-            os.sched_setaffinity(0, cores)
 
 
 def add_to_log(folder: Path, text: str) -> None:
@@ -193,13 +169,12 @@ def execute(
 ) -> Iterator[tuple[Run, int, str]]:
     """Executes the runs, `total` of them, stage by stage; prints the end of each, and notes those that have results.
 
-    Yields:
-      The run, its exit code, and the sentence about its failure, "" for one that has results.
+    Yields the run, its exit code, and the sentence about its failure, "" for one that has results.
     """
-    left, folders = TimeLeft(total), table.folders
-    ended = (end for runs in stages for end in executor.execute(left.starting(runs), folders))
+    left = TimeLeft(total)
+    ended = (end for runs in stages for end in executor.execute(left.starting(runs), table.workdir))
     for done, (run, code) in enumerate(ended, start=1):
-        folder, problem, how = folders[run.name], "", "finished"
+        folder, problem, how = table.workdir / run.name, "", "finished"
         if code == 0 and read_results(folder):
             table.finish(run)
             if table.complaints([run]):

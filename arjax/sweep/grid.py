@@ -58,9 +58,8 @@ def grid(
         words |= {key: filled(value, point) if isinstance(value, str) else value for key, value in about.items()}
         run = Run(filled(template, parts), file, {**(overrides or {}), **fields}, **words)
         if run.name in runs:
-            raise UserError(
-                f"two runs of the grid are named {run.name!r}: put more of {', '.join(choices)} in its name"
-            )
+            fields_of_name = ", ".join(choices)
+            raise UserError(f"two runs of the grid are named {run.name!r}: put more of {fields_of_name} in its name")
         runs[run.name] = run
         groups.setdefault(filled(template, parts | {mean_over: "mean"}), []).append(run)
     return [*runs.values(), *(mean_of(row, group) for row, group in groups.items() if mean_over)]

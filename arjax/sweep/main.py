@@ -24,12 +24,10 @@ from arjax.sweep.executors import Executor, LocalExecutor, execute, tell_failure
 from arjax.sweep.plots import CURVES_NAME, ORDERS_NAME, RESULTS_NAME, draw_curves, draw_orders, draw_results
 from arjax.sweep.results import CONFIG_NAME, read_results, readable_columns
 from arjax.sweep.runs import Run, config_of, reads, stages
+from arjax.sweep.search import run_search
 from arjax.sweep.slurm import SlurmExecutor
 from arjax.sweep.table import Table, check_runs, load_sweep, runs_of, select
-from arjax.sweep.trials import run_search
 
-#: The forms of a dry run: the table; the table, with trials of runs like which none has finished; the commands.
-FORMS = ("table", "trial", "commands")
 #: Beginnings of fields that change no duration to speak of.
 SAME_COST = ("seed", "model.ordering", "optimizer.", "sample.", "inpaint.", "suggest.")
 _EPILOG = """\
@@ -47,7 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = sys.argv[1:] if argv is None else argv
         if arguments[:1] == ["--complete"]:
             return answer("arjax-sweep", arguments[1:])
-        return _main(parse_flags(arguments))
+        flags = parse_flags(arguments)
+        with trusting(flags.trust):
+            return run_search(flags, _executor) if flags.search else _sweep(flags)
 
     return tell_mistakes("arjax-sweep", call)
 
@@ -56,11 +56,6 @@ def run() -> None:
     """Entry point of the console script."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end the jobs as on Ctrl-C instead of leaving them alone
     sys.exit(main())
-
-
-def _main(flags: argparse.Namespace) -> int:
-    with trusting(flags.trust):
-        return run_search(flags, _executor) if flags.search else _sweep(flags)
 
 
 def _sweep(flags: argparse.Namespace) -> int:
@@ -76,7 +71,7 @@ def _sweep(flags: argparse.Namespace) -> int:
     with folder_to_write(flags.workdir) as workdir, only_run_in(workdir):
         table = Table(rows, workdir, flags.sweep, options)
         waiting = [run for run in selected if table.outcome(run) is None]
-        largest = max(map(len, stages(waiting, reads(waiting, table.folders))), default=0)
+        largest = max(map(len, stages(waiting, reads(waiting, table.workdir))), default=0)
         executor = _executor(flags, workdir, largest)
         print(f"{len(selected)} runs, {len(selected) - len(waiting)} of them already finished", flush=True)
         _tell_changed(waiting, table)
@@ -95,23 +90,24 @@ def _tell_changed(runs: Sequence[Run], table: Table) -> None:
     for run in runs:
         run, before = table.resolved(run), table.command_of(run)
         if before and before != run.command() and not run.pilots:
-            print(
-                f"    {run.name} has changed since it was finished\n      by  {before}\n      now {run.command()}",
-                flush=True,
-            )
+            changes = f"      by  {before}\n      now {run.command()}"
+            print(f"    {run.name} has changed since it was finished\n{changes}", flush=True)
 
 
 def _stages(runs: Sequence[Run], table: Table, failed: list[str]) -> Iterator[list[Run]]:
     """The runs of each stage, when those before have ended; `failed` gets those that read a run without results."""
-    needs, by_name = reads(runs, table.folders), {run.name: run for run in runs}
+    needs, by_name = reads(runs, table.workdir), {run.name: run for run in runs}
     for stage in stages(runs, needs):
-        lacks = {run.name: [n for n in sorted(needs[run.name]) if not table.is_finished(by_name[n])] for run in stage}
-        failed += [
-            f"{name} was not started: it reads {of[0]}, which has no results" for name, of in lacks.items() if of
-        ]
-        ready = [table.resolved(run) for run in stage if not lacks[run.name]]
-        failed += [f"{run.name} was not started: its pilots have no score on validation" for run in ready if run.pilots]
-        yield [run for run in ready if not run.pilots]
+        ready = []
+        for run in stage:
+            lacks = [name for name in sorted(needs[run.name]) if not table.is_finished(by_name[name])]
+            if lacks:
+                failed.append(f"{run.name} was not started: it reads {lacks[0]}, which has no results")
+            elif (run := table.resolved(run)).pilots:
+                failed.append(f"{run.name} was not started: its pilots have no score on validation")
+            else:
+                ready.append(run)
+        yield ready
 
 
 def _executor(flags: argparse.Namespace, workdir: Path, most: int) -> Executor:
@@ -124,7 +120,7 @@ def _executor(flags: argparse.Namespace, workdir: Path, most: int) -> Executor:
             raise UserError("--jobs and --devices_per_job are for --executor=local: a population is one program")
         from arjax.sweep.population import PopulationExecutor  # with JAX, which would take the devices of other runs
 
-        return PopulationExecutor(workdir)
+        return PopulationExecutor()
     if flags.devices_per_job is not None:
         raise UserError("--devices_per_job is for this machine; on SLURM use --slurm_options=gpus_per_node=N")
     return SlurmExecutor(workdir, slurm_options(flags.slurm_options), jobs=flags.jobs, more=more)
@@ -139,7 +135,7 @@ def _report(table: Table) -> dict[str, str]:
         print_table(columns, cells, right=right)
     listed = [row for row in table.rows if not isinstance(row, Run) or row.listed]
     print(f"{len(rows)} of {len(listed)} rows in {path}")
-    about_runs = table.finished(), table.folders
+    about_runs = table.finished(), table.workdir
     for name, what, draw, drawn in (
         (RESULTS_NAME, "scores of all rows", draw_results, (rows,)),
         (CURVES_NAME, "learning curves", draw_curves, about_runs),
@@ -151,12 +147,7 @@ def _report(table: Table) -> dict[str, str]:
 
 
 def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
-    """Reads the arguments behind the program's name.
-
-    Raises:
-      UserError: an unknown flag, one that is missing, or flags that do not go together.
-      SystemExit: with code 0, after `--help`.
-    """
+    """The arguments behind the program's name; raises `UserError` for flags that are wrong or do not go together."""
     flags = sweep_parser().parse_args(list(argv))
     if flags.slurm_options and flags.executor != "slurm":
         raise UserError("--slurm_options goes with --executor=slurm")
@@ -187,39 +178,34 @@ def sweep_parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--sweep", required=True, metavar="FILE.py", help="file that defines get_sweep(), or get_search()"
-    )
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="each run gets a folder in it")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--sweep", required=True, metavar="FILE.py", help="file that defines get_sweep(), or get_search()")
+    add("--workdir", required=True, metavar="DIR", help="each run gets a folder in it")
+    add(
         "--dry_run",
         nargs="?",
         default="",
         const="table",
-        choices=FORMS,
+        choices=("table", "trial", "commands"),
         help="print the runs and their minutes, or their commands, and train nothing; trial: time some steps",
     )
-    parser.add_argument(
+    add(
         "--seeds",
         default="each",
         choices=("each", "mean"),
         help="rows of runs that differ in their seed only: one each, or their mean with its standard error [each]",
     )
-    parser.add_argument("--only", default="", metavar="NAME,NAME", help="execute these runs only")
-    parser.add_argument("--jobs", type=int, metavar="N", help="runs at once; with slurm, in the queue at once [1; all]")
-    parser.add_argument(
-        "--devices_per_job", type=int, metavar="N", help="devices of its own for each run on this machine"
-    )
-    parser.add_argument(
+    add("--only", default="", metavar="NAME,NAME", help="execute these runs only")
+    add("--jobs", type=int, metavar="N", help="runs at once; with slurm, in the queue at once [1; all]")
+    add("--devices_per_job", type=int, metavar="N", help="devices of its own for each run on this machine")
+    add(
         "--executor",
         default="local",
         choices=("local", "population", "slurm"),
         help="a process for each run; one program for runs that differ in order and seed; a cluster [local]",
     )
-    parser.add_argument("--trust", action="store_true", help=f"{TRUST_HELP}; each run gets this flag, too")
-    parser.add_argument(
-        "--slurm_options", default="", metavar="K=V,K=V", help="for submitit, such as slurm_partition=gpu"
-    )
+    add("--trust", action="store_true", help=f"{TRUST_HELP}; each run gets this flag, too")
+    add("--slurm_options", default="", metavar="K=V,K=V", help="for submitit, such as slurm_partition=gpu")
     group = parser.add_argument_group("search over the space of get_search(), by the score on validation")
     group.add_argument("--search", default="", choices=("optuna",), help="how the next trial is chosen")
     group.add_argument("--trials", type=int, metavar="N", help="trials in all, earlier ones counted [the file's]")
@@ -245,12 +231,12 @@ def print_runs(runs: Sequence[Run], table: Table, form: str) -> int:
     differ; or, in the form `commands`, its command. Returns the exit code.
     """
     runs = [table.resolved(run) for run in runs]
-    commands = [shlex.join(["arjax", *run.arguments(str(table.folders[run.name]))]) for run in runs]
+    commands = [shlex.join(["arjax", *run.arguments(str(table.workdir / run.name))]) for run in runs]
     if form == "commands":
         print(*commands, sep="\n")
         return 0
     states = {run.name: state(run, table) for run in runs}
-    results = {run.name: read_results(table.folders[run.name]) for run in runs if states[run.name] == "finished"}
+    results = {run.name: read_results(table.workdir / run.name) for run in runs if states[run.name] == "finished"}
     measured = {name: found["train_seconds"] / 60 for name, found in results.items() if found}
     known = expected_minutes(runs, measured)
     tried, problems = tried_minutes([run for run in runs if run.name not in known]) if form == "trial" else ({}, [])
@@ -281,21 +267,17 @@ def state(run: Run, table: Table) -> str:
         return str(outcome) if isinstance(outcome, UserError) else "finished"
     if table.command_of(run):
         return "changed"
-    return "started" if (table.folders[run.name] / CONFIG_NAME).exists() else "new"
+    return "started" if (table.workdir / run.name / CONFIG_NAME).exists() else "new"
 
 
 def kind_of_cost(run: Run) -> str:
-    """Equal for runs that take equally long: those of one config file whose overrides differ in no more than order,
-    seed and the options of the optimizer.
-    """
+    """Equal for runs of one config file whose overrides differ in `SAME_COST` alone: they take equally long."""
     overrides = {key: text for key, text in run.override_texts() if not key.startswith(SAME_COST)}
     return json.dumps([run.config, overrides], sort_keys=True)
 
 
 def expected_minutes(runs: Sequence[Run], measured: Mapping[str, float]) -> dict[str, float]:
-    """The minutes of each run by its name: its own, or the mean of the runs like it; those without either are left
-    out.
-    """
+    """The minutes of each run by its name: its own, or the mean of the runs like it; without either it is left out."""
     alike: dict[str, list[float]] = {}
     for run in runs:
         if run.name in measured:
@@ -306,13 +288,11 @@ def expected_minutes(runs: Sequence[Run], measured: Mapping[str, float]) -> dict
 
 
 def tried_minutes(runs: Sequence[Run]) -> tuple[dict[str, float], list[str]]:
-    """The minutes of the first run of each kind, by a trial on the devices of this process.
-
-    Returns:
-      minutes by name, and a sentence for each run that cannot be trained.
+    """The minutes of the first run of each kind, by name, from a trial on the devices of this process; and a sentence
+    for each run that cannot be trained.
     """
     from arjax.config.build import build
-    from arjax.training.trial import expected_seconds
+    from arjax.training.loop import expected_seconds
 
     firsts = list({kind_of_cost(run): run for run in reversed(runs)}.values())[::-1]
     found, problems = {}, []

@@ -27,10 +27,8 @@ MOST_ROWS = 200
 
 
 def draw_results(path: Path, rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Draws the rows of a table, with a panel for each data set and metric that has 2 to 200 rows.
-
-    Returns:
-      whether there was anything to draw, and matplotlib to draw it with.
+    """Draws the rows of a table, with a panel for each data set and metric that has 2 to 200 rows; returns whether
+    there was anything to draw, and matplotlib to draw it with.
     """
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -50,41 +48,31 @@ def _panel(dataset: str, metric: str, rows: Sequence[Mapping[str, Any]]) -> Pane
         labels = [row["ordering"] for row in rows]
     elif len(set(labels)) < len(labels):
         labels = [f"{row['model']}, {row['ordering']}" for row in rows]
-    taken = collections.Counter(labels)
-    labels = [
-        f"{label}, seed {row['seed']}" if taken[label] > 1 else label for label, row in zip(labels, rows, strict=True)
-    ]
-    bound = [", a bound" if row["metric"] == BOUND else "" for row in rows]
-    dots = [
-        Dot(
-            label + kind,
-            float(row["value"]),
-            float(row["value_stderr"] or math.nan),
-            float(row["published"] or math.nan),
-        )
-        for label, kind, row in zip(labels, bound, rows, strict=True)
-    ]
+    taken, dots = collections.Counter(labels), []
+    for label, row in zip(labels, rows, strict=True):
+        label += f", seed {row['seed']}" if taken[label] > 1 else ""
+        label += ", a bound" if row["metric"] == BOUND else ""
+        numbers = (float(row[name] or math.nan) for name in ("value", "value_stderr", "published"))
+        dots.append(Dot(label, *numbers))
     unit = metric.replace("nll_nats", "nats").replace("_per_dim", "/dim").replace("_", " ")
     return Panel(dataset, unit, dots, lower_is_better(metric))
 
 
-def draw_curves(path: Path, runs: Sequence[Run], folders: Mapping[str, Path]) -> bool:
+def draw_curves(path: Path, runs: Sequence[Run], workdir: Path) -> bool:
     """Draws the validation curves of the runs, in the metric of their rows, over the examples trained on.
 
     One panel for each data set and metric. Runs that differ in their seed only are one curve: their mean, in a band of
-    one standard error over the seeds. Runs that never validated have no curve.
-
-    Returns:
-      whether the plot was drawn: there were curves, and matplotlib is installed.
+    one standard error over the seeds. Runs that never validated have no curve. Returns whether there was anything to
+    draw, and matplotlib to draw it with.
     """
     panels: dict[tuple[str, str], list[tuple[tuple[str, ...], Curve]]] = {}
     for group in groups_of_seeds(runs):
-        curves = {run.name: curve for run in group if (curve := _curve(run, folders[run.name]))}
+        curves = {run.name: curve for run in group if (curve := _curve(run, workdir / run.name))}
         mean = _mean(list(curves.values()))
         if not mean.x:
             continue
         first = next(run for run in group if run.name in curves)
-        config, results = read_config(folders[first.name]), read_results(folders[first.name])
+        config, results = read_config(workdir / first.name), read_results(workdir / first.name)
         assert config is not None and results is not None
         several = len(curves) > 1
         model, ordering = first.model or model_of(config), first.ordering or ordering_of(config)
@@ -125,18 +113,16 @@ def _mean(curves: Sequence[Curve]) -> Curve:
     return Curve(x, mean_N.tolist(), stderr_N.tolist())
 
 
-def draw_orders(path: Path, runs: Sequence[Run], folders: Mapping[str, Path]) -> bool:
+def draw_orders(path: Path, runs: Sequence[Run], workdir: Path) -> bool:
     """Draws the scores of finished runs under every order: a dot for each seed, a bar at the mean.
 
-    A panel for each config and metric that has runs in two orders or more.
-
-    Returns:
-      whether the plot was drawn: there were scores, and matplotlib is installed.
+    A panel for each config and metric that has runs in two orders or more. Returns whether there was anything to draw,
+    and matplotlib to draw it with.
     """
     panels: dict[tuple[str, str], dict[str, list[float]]] = {}
     titles = {}
     for run in runs:
-        config, results = read_config(folders[run.name]), read_results(folders[run.name])
+        config, results = read_config(workdir / run.name), read_results(workdir / run.name)
         if config and results and "ordering" in config["model"]:
             key = all_but_order_and_seed(config), run.metric
             ordering = run.ordering or config["model"]["ordering"]

@@ -7,9 +7,11 @@ import dataclasses
 import hashlib
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from arjax.cli.command_line import EXIT_USER_ERROR
@@ -36,19 +38,12 @@ class Job:
     run: Run
     config: ConfigDict
 
-    @property
-    def place(self) -> tuple[str, int]:
-        """Its order and seed."""
-        return self.config.model.ordering, self.config.seed
-
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """A population: every order with every seed.
+    """A population: every order, a call string, with every seed, ascending.
 
     Attributes:
-      orders: call strings of orderings.
-      seeds: ascending.
       jobs: of each order and seed; several where rows of the sweep ask for the same run.
       setup: the parts that its members share; None: not built yet.
     """
@@ -60,7 +55,6 @@ class Grid:
 
     @property
     def runs(self) -> list[Run]:
-        """The runs of all members."""
         return [job.run for jobs in self.jobs.values() for job in jobs]
 
     @property
@@ -76,89 +70,76 @@ class PopulationExecutor:
     interrupted or killed goes on from there.
     """
 
-    def __init__(self, workdir: Path):
-        """`workdir`: that of the sweep."""
-        self._training = workdir / TRAINING
-
-    def execute(self, runs: Iterable[Run], folders: Mapping[str, Path]) -> Iterator[tuple[Run, int]]:
-        """See `Executor.execute`.
-
-        Raises:
-          UserError: a run that cannot be a member of a population, before anything is trained.
-        """
-        grids = plan(list(runs), folders)
+    def execute(self, runs: Iterable[Run], workdir: Path) -> Iterator[tuple[Run, int]]:
+        """See `Executor`; raises `UserError` for a run that cannot be a member, before anything is trained."""
+        grids = plan(list(runs), workdir)
         for number, grid in enumerate(grids, start=1):
             size = f"{len(grid.orders)} orders x {len(grid.seeds)} seeds"
             print(f"population {number} of {len(grids)}: {size} of {grid.runs[0].config}", flush=True)
-            yield from self._train(grid, folders)
+            yield from self._train(grid, workdir)
 
-    def _train(self, grid: Grid, folders: Mapping[str, Path]) -> list[tuple[Run, int]]:
+    def _train(self, grid: Grid, workdir: Path) -> list[tuple[Run, int]]:
         """Trains a population and writes the folders of its members; yields the exit code that each would have had."""
         try:
             with contextlib.ExitStack() as locks:
                 for run in grid.runs:
-                    locks.enter_context(only_run_in(writable_folder(folders[run.name])))
-                    add_to_log(folders[run.name], f"$ {run.command()}")
-                    add_to_log(folders[run.name], f"trained in a population: orders {grid.orders}, seeds {grid.seeds}")
+                    locks.enter_context(only_run_in(writable_folder(workdir / run.name)))
+                    add_to_log(workdir / run.name, f"$ {run.command()}")
+                    add_to_log(workdir / run.name, f"trained in a population: orders {grid.orders}, seeds {grid.seeds}")
                 population = Population(grid.config, grid.orders, grid.seeds, setup=grid.setup)
-                training = self._training / hashlib.sha256(population.identity.encode()).hexdigest()[:16]
-                scores = train_population(population, workdir=training, show=_progress)
-                codes = _write(grid, population, scores, folders)
+                training = workdir / TRAINING / hashlib.sha256(population.identity.encode()).hexdigest()[:16]
+                scores = train_population(population, workdir=training, show=partial(Progress, indent=INDENT))
+                codes = _write(grid, population, scores, workdir)
                 with writing(training):
                     shutil.rmtree(training)
-                    if not any(self._training.iterdir()):
-                        self._training.rmdir()
+                    if not any(training.parent.iterdir()):
+                        training.parent.rmdir()
                 return codes
         except UserError as error:  # about its data, its folders or its loss: the other populations are still trained
-            _tell(str(error), grid.runs, folders)
+            _tell(str(error), grid.runs, workdir)
             return [(run, EXIT_USER_ERROR) for run in grid.runs]
 
 
-def _write(grid: Grid, population: Population, scores: Scores, folders: Mapping[str, Path]) -> list[tuple[Run, int]]:
+def _write(grid: Grid, population: Population, scores: Scores, workdir: Path) -> list[tuple[Run, int]]:
     """Writes the folder of each run. A run without results, or with a folder that refuses them, stops no other."""
     codes = []
-    for o, order in enumerate(grid.orders):
-        for s, seed in enumerate(grid.seeds):
-            for job in grid.jobs[order, seed]:
-                code = 0
-                try:
-                    write_member(folders[job.run.name], job.config, population, scores, o, s)
-                except UserError as error:
-                    _tell(str(error), [job.run], folders)
-                    code = EXIT_USER_ERROR
-                codes.append((job.run, code))
+    for o, s in np.ndindex(population.shape):
+        for job in grid.jobs[grid.orders[o], grid.seeds[s]]:
+            code = 0
+            try:
+                write_member(workdir / job.run.name, job.config, population, scores, o, s)
+            except UserError as error:
+                _tell(str(error), [job.run], workdir)
+                code = EXIT_USER_ERROR
+            codes.append((job.run, code))
     return codes
 
 
-def plan(runs: Sequence[Run], folders: Mapping[str, Path]) -> list[Grid]:
-    """The populations of the runs.
+def plan(runs: Sequence[Run], workdir: Path) -> list[Grid]:
+    """The populations of the runs; raises `UserError` with the name of a run that cannot be a member of one.
 
     Runs share a population when their configs are the same but for order and seed, and their orders are cut alike. One
     is a full grid: orders with other seeds are a population of their own.
-
-    Raises:
-      UserError: a run that cannot be a member of a population; names it.
     """
     by_config: dict[str, list[Job]] = {}
     for run in runs:
         with _named(run):
             config = config_of(run)
             check_has_order(config)
-            _check_folder(config, folders[run.name])
+            folder = workdir / run.name
+            if (folder / CONFIG_NAME).exists():
+                check_same_run(config, folder, training=True)
+            if latest_store(folder).steps():
+                raise UserError(f"{folder} holds a run that was begun by itself: finish it so, or delete the folder")
         by_config.setdefault(all_but_order_and_seed(config.to_dict()), []).append(Job(run, config))
-    return [
-        dataclasses.replace(grid, setup=setup)
-        for jobs in by_config.values()
-        for setup, alike in _cut_alike(jobs)
-        for grid in grids(alike)
-    ]
+    return [grid for jobs in by_config.values() for parts in _cut_alike(jobs) for grid in grids(*parts)]
 
 
-def grids(jobs: Sequence[Job]) -> list[Grid]:
+def grids(jobs: Sequence[Job], setup: Setup | None = None) -> list[Grid]:
     """Full grids of orders and seeds that hold all jobs: orders with the same seeds are together."""
     by_place: dict[tuple[str, int], list[Job]] = {}
     for job in jobs:
-        by_place.setdefault(job.place, []).append(job)
+        by_place.setdefault((job.config.model.ordering, job.config.seed), []).append(job)
     seeds_of: dict[str, list[int]] = {}
     for order, seed in by_place:
         seeds_of.setdefault(order, []).append(seed)
@@ -166,15 +147,13 @@ def grids(jobs: Sequence[Job]) -> list[Grid]:
     for order, seeds in seeds_of.items():
         orders_of.setdefault(tuple(sorted(seeds)), []).append(order)
     return [
-        Grid(tuple(orders), seeds, {(o, s): by_place[o, s] for o in orders for s in seeds})
+        Grid(tuple(orders), seeds, {(o, s): by_place[o, s] for o in orders for s in seeds}, setup)
         for seeds, orders in orders_of.items()
     ]
 
 
-def _cut_alike(jobs: Sequence[Job]) -> list[tuple[Setup | None, list[Job]]]:
-    """The parts that the jobs of one config share, with the jobs: apart where their orders are cut into different
-    blocks.
-    """
+def _cut_alike(jobs: Sequence[Job]) -> list[tuple[list[Job], Setup | None]]:
+    """The jobs of one config, apart where their orders are cut into different blocks, with the parts that all share."""
     setup: Setup | None = None
     shapes: dict[str, Any] = {}
     found: dict[Any, list[Job]] = {}
@@ -185,7 +164,7 @@ def _cut_alike(jobs: Sequence[Job]) -> list[tuple[Setup | None, list[Job]]]:
             if order not in shapes:
                 shapes[order] = form(member(setup, job.config, order))
         found.setdefault(shapes[order], []).append(job)
-    return [(setup, alike) for alike in found.values()]
+    return [(alike, setup) for alike in found.values()]
 
 
 @contextlib.contextmanager
@@ -197,25 +176,10 @@ def _named(run: Run) -> Iterator[None]:
         raise UserError(f"run {run.name!r} cannot be a member of a population: {error}") from error
 
 
-def _check_folder(config: ConfigDict, folder: Path) -> None:
-    """Raises `UserError` when the folder holds another run, or one that was begun outside a population."""
-    if (folder / CONFIG_NAME).exists():
-        check_same_run(config, folder, training=True)
-    if latest_store(folder).steps():
-        raise UserError(f"{folder} holds a run that was begun by itself: finish it so, or delete the folder")
-
-
-def _progress(total_steps: int, step: int) -> Progress:
-    return Progress(total_steps, step, indent=INDENT)
-
-
-def _print(text: str) -> None:
-    print(f"{INDENT}{text}", flush=True)
-
-
-def _tell(problem: str, runs: Sequence[Run], folders: Mapping[str, Path]) -> None:
+def _tell(problem: str, runs: Sequence[Run], workdir: Path) -> None:
     """Prints why runs have failed, and notes it in their logs where their folders can be written."""
-    _print(f"{', '.join(run.name for run in runs[:3])}{', ...' if len(runs) > 3 else ''}: {problem}")
+    names = ", ".join(run.name for run in runs[:3]) + ", ..." * (len(runs) > 3)
+    print(f"{INDENT}{names}: {problem}", flush=True)
     for run in runs:
         with contextlib.suppress(UserError):
-            add_to_log(folders[run.name], problem)
+            add_to_log(workdir / run.name, problem)

@@ -19,67 +19,37 @@ from arjax.sweep.runs import Run
 
 FILE_NAME = "results.csv"
 CONFIG_NAME = "config.json"
-COLUMNS = (
-    "name",
-    "dataset",
-    "model",
-    "ordering",
-    "seed",
-    "metric",
-    "value",
-    "published",
-    "published_mark",
-    "num_params",
-    "train_minutes",
-    "device",
-    "command",
-    "value_stderr",
-    "sites_per_second",
-    "kind",
-    "validation",
-    "validation_stderr",
-    "best_step",
+#: Columns that older tables lack.
+OPTIONAL = (
+    *("name", "value_stderr", "sites_per_second", "kind", "validation", "validation_stderr", "best_step"),
     "stderr_over",
 )
-#: Columns that older tables lack.
-OPTIONAL = ("name", *COLUMNS[13:])
+COLUMNS = (
+    *("name", "dataset", "model", "ordering", "seed", "metric", "value", "published", "published_mark"),
+    *("num_params", "train_minutes", "device", "command", *OPTIONAL[1:]),
+)
 #: Words in the names of losses.
 LOSSES = ("nats", "bits", "error", "excess", "perplexity", "sample_score")
-#: Fields of a config that the tables and the curves need.
-_FIELDS = (
-    ("network", "name", str),
-    ("evaluate", "split", str),
-    ("train", "batch_size", int),
-)
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:
     """`config.json` of a run; None when there is none, or it lacks a field that the tables or the curves need."""
-    config = read_json_object(folder / CONFIG_NAME) or {}
-    if not isinstance(config.get("model"), dict):
-        return None
-    for section, field, kind in _FIELDS:
-        if not isinstance(config.get(section), dict) or not isinstance(config[section].get(field), kind):
-            return None
-    return config
+    match config := read_json_object(folder / CONFIG_NAME):
+        case {"model": {}, "network": {"name": str()}, "evaluate": {"split": str()}, "train": {"batch_size": int()}}:
+            return config
+    return None
 
 
 def read_results(folder: Path) -> dict[str, Any] | None:
     """`results.json` of a run that has ended with scores of the split its config asks for; None when there is none.
-
-    Raises:
-      UserError: it cannot be read.
+    Raises `UserError` when it cannot be read.
     """
     results, config = read_report(folder), read_config(folder)
     return results if results and config and results["split"] == config["evaluate"]["split"] else None
 
 
 def result_row(run: Run, folder: Path) -> dict[str, Any]:
-    """The row of a finished run.
-
-    Raises:
-      UserError: when its `results.json` lacks the metric of the row.
-    """
+    """The row of a finished run; raises `UserError` when its `results.json` lacks the metric of the row."""
     results, config = read_results(folder), read_config(folder)
     assert results is not None and config is not None, f"{folder} is not finished"
     numbers = [name for name, value in results.items() if is_number(value)]
@@ -88,7 +58,7 @@ def result_row(run: Run, folder: Path) -> dict[str, Any]:
     stderr = stderr_in(results, run.metric)
     validation, validation_stderr = validation_of(run.metric, results, folder)
     speed = results.get("train_sites_per_second", math.nan)
-    values = {
+    return {
         "name": run.name,
         "dataset": scored_data(run, results, config),
         "model": run.model or model_of(config),
@@ -104,23 +74,21 @@ def result_row(run: Run, folder: Path) -> dict[str, Any]:
         "command": run.command(),
         "value_stderr": number(stderr, digits=3),
         "sites_per_second": number(speed if is_number(speed) else math.nan, digits=3),
-        "kind": kind_of(run.metric, results),
+        # Of the likelihood, unless the metric is a bound by its name.
+        "kind": "bound" if "bound" in run.metric or "elbo" in run.metric else results["kind"],
         "validation": number(validation),
         "validation_stderr": number(validation_stderr, digits=3),
         "best_step": results["best_step"],
         "stderr_over": "" if math.isnan(stderr) else "examples",
     }
-    return {name: values[name] for name in COLUMNS}
 
 
 def scored_data(run: Run, results: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     """The data that the metric of a run is of: the data set and, where `evaluate.examples` chose some examples of its
     split, their number. Rows of other examples are not compared with one another.
     """
-    name = run.dataset or results["dataset"]
-    if not config["evaluate"].get("examples"):  # older configs lack it
-        return name
-    return f"{name} ({results['num_examples']:,} examples scored)"
+    chosen = config["evaluate"].get("examples")  # older configs lack it
+    return (run.dataset or results["dataset"]) + (f" ({results['num_examples']:,} examples scored)" if chosen else "")
 
 
 def model_of(config: Mapping[str, Any]) -> str:
@@ -130,8 +98,8 @@ def model_of(config: Mapping[str, Any]) -> str:
 
 def ordering_of(config: Mapping[str, Any]) -> str:
     """The ordering of a run, "" for kinds of models without one."""
-    model = config.get("model")
-    return model["ordering"] if isinstance(model, dict) and isinstance(model.get("ordering"), str) else ""
+    ordering = config["model"].get("ordering")
+    return ordering if isinstance(ordering, str) else ""
 
 
 def validation_of(metric: str, results: Mapping[str, Any], folder: Path) -> tuple[float, float]:
@@ -152,11 +120,6 @@ def stderr_in(report: Mapping[str, Any], name: str) -> float:
     """The standard error of a number of a report: `X_stderr` of X, or of X_nats; nan where the report has none."""
     names = [f"{name}_stderr", f"{name.removesuffix('_nats')}_stderr"]
     return next((report[each] for each in names if is_number(report.get(each))), math.nan)
-
-
-def kind_of(metric: str, report: Mapping[str, Any]) -> str:
-    """The kind of a metric of a report: of its likelihood, unless the metric is a bound by its name."""
-    return "bound" if "bound" in metric or "elbo" in metric else report["kind"]
 
 
 def best_by_validation(rows: Sequence[Mapping[str, Any]]) -> list[bool]:
@@ -231,8 +194,7 @@ def readable_columns(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[li
     """The readable form of a table: (column names, cells, names of the columns to align right).
 
     A value is joined with its standard error, a published number with its mark; the row that is best on validation is
-    marked. The command is left to the csv file, and so are columns that no row fills, such as the names of older
-    tables. Rows that are no runs, such as ratios of speeds, have no parameters and no minutes.
+    marked. The command is left to the csv file, and so are columns that no row fills.
     """
     columns = {"name": [row.get("name") or "" for row in rows]}
     columns |= {name: [str(row[name]) for row in rows] for name in ("dataset", "model", "ordering", "seed", "metric")}

@@ -27,12 +27,9 @@ class Run:
       name: folder of the run inside the sweep's workdir, such as `made-dna`.
       config: config file with its argument, such as `configs/uci_made.py:dna`.
       overrides: config fields to set, such as `{"seed": 1, "model.ordering": "random(seed=3)"}`.
-      dataset: the row's data set; "" takes it from the results.
-      model: the row's model, in words.
-      ordering: the row's ordering; "" takes it from the run's config.
+      dataset, model, ordering: those of the row, in words; "" takes them from the results and the config of the run.
       metric: the number of `results.json` to report, such as `nll_nats` or `bits_per_dim`.
-      published: the number to compare with; nan when there is none.
-      published_mark: the source of that number, or its differences.
+      published, published_mark: the number to compare with, nan for none, and its source or differences.
       listed: whether it has a row of its own; False for a run that only a `Mean` or a `Mixture` reads.
       pilots: names of other runs, which end before this one begins: it takes the overrides of the one that is best on
         validation in its metric, where it has none of its own, such as the learning rate.
@@ -117,16 +114,16 @@ _BETWEEN_WORDS = re.compile(r"[\s,:;=()\[\]{}'\"]+")
 
 
 def all_but_order_and_seed(config: Mapping[str, Any]) -> str:
-    """The fields of a run's config, but for `model.ordering` and `seed`: runs that agree in it share one program."""
+    """The fields of a run's config without `model.ordering` and `seed`: runs that agree in them share one program."""
     model = {name: value for name, value in config["model"].items() if name != "ordering"}
     return json.dumps({**config, "model": model, "seed": 0}, sort_keys=True)
 
 
-def reads(runs: Sequence[Run], folders: Mapping[str, Path]) -> dict[str, set[str]]:
+def reads(runs: Sequence[Run], workdir: Path) -> dict[str, set[str]]:
     """By the name of each run, those of the others that it reads: its pilots, and those whose folders its config's
     argument or a field names, such as `train.init_from`.
     """
-    owners = {os.path.realpath(folders[run.name]): run.name for run in runs}
+    owners = {os.path.realpath(workdir / run.name): run.name for run in runs}
     found = {run.name: {owners[path] for path in _paths(run) if path in owners} for run in runs}
     return {run.name: (found[run.name] | set(run.pilots) & set(owners.values())) - {run.name} for run in runs}
 

@@ -1,36 +1,40 @@
-"""Searches over a space of config fields: the space, and the next trial from those before it."""
+"""Searches over a space of config fields: the space, the trials, kept in search.json, and the next one from these."""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import importlib.util
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from arjax.core.arguments import named_arguments
 from arjax.core.errors import UserError
+from arjax.core.files import only_run_in, read_json_object, user_path, writable_folder, write_json
 from arjax.core.user_files import find_file, run_user_file
+from arjax.reporting.tables import print_table
+from arjax.sweep.executors import Executor, execute, tell_failures
 from arjax.sweep.grid import placed
+from arjax.sweep.results import number, read_results, result_row, validation_of, with_stderr, write_csv
 from arjax.sweep.runs import Run, as_text, config_of
-from arjax.sweep.table import FOLDER, check_runs
+from arjax.sweep.table import FOLDER, Table, check_runs
 
 #: Significant digits of the numbers of a trial: its command has exactly the values that were trained.
 DIGITS = 4
 FINISHED, RUNNING, FAILED = "finished", "running", "failed"
+RECORD_NAME = "search.json"
+TABLE_NAME = "trials.csv"
+#: The exit code of `arjax` when the loss was not finite: another attempt would diverge, too.
+DIVERGED = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Numbers:
-    """Numbers between two bounds, both included.
-
-    Attributes:
-      low, high: the bounds.
-      log: whether the distribution is uniform in the logarithm.
-      whole: whether they are integers.
-    """
+    """Numbers between two bounds, both included, uniform in the logarithm where `log`; integers where `whole`."""
 
     low: float
     high: float
@@ -63,11 +67,7 @@ class Numbers:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """One of several values.
-
-    Attributes:
-      texts: the values as on a command line.
-    """
+    """One of several values, each as on a command line."""
 
     texts: tuple[str, ...]
 
@@ -114,7 +114,7 @@ class Search:
       space: of each field, `{"optimizer.learning_rate": log_uniform(1e-4, 1e-2)}`.
       overrides: config fields to set in all trials.
       trials: the number of runs.
-      metric: that of validation by which trials are compared, and of the row of the best; lower is better.
+      metric: by which trials are compared on validation; lower is better.
       seed: of the search; with the same one and one job at once, it makes the same trials.
       model, published, published_mark: as in `Run`, of the row of the best.
     """
@@ -150,9 +150,8 @@ class Search:
     def run(self, number: int, point: Mapping[str, Any]) -> Run:
         """The run of a trial."""
         config, fields = placed(self.config, point)
-        overrides = {**self.overrides, **fields}
-        about = (self.metric, self.published, self.published_mark)
-        return Run(f"trial-{number:03d}", config, overrides, "", self.model, "", *about)
+        about = {name: getattr(self, name) for name in ("model", "metric", "published", "published_mark")}
+        return Run(f"trial-{number:03d}", config, {**self.overrides, **fields}, **about)
 
     def description(self) -> dict[str, Any]:
         """The identity of a search, as JSON, without the number of trials: a search may be made longer."""
@@ -162,11 +161,8 @@ class Search:
 
 
 def load_search(path: str) -> Search:
-    """The search that `get_search()` of a sweep file returns.
-
-    Raises:
-      UserError: a missing or failing file, a config file that does not exist, a metric that no run has, fields that the
-        config lacks, or values that it refuses.
+    """The search that `get_search()` of a sweep file returns; raises `UserError` for a missing or failing file, and for
+    a search whose runs cannot be.
     """
     search = run_user_file(str(find_file(path, FOLDER, "sweep file")), "get_search", Search)
     example = search.run(0, search.example)
@@ -175,25 +171,12 @@ def load_search(path: str) -> Search:
     return search
 
 
-@dataclasses.dataclass(frozen=True)
-class Past:
-    """A trial before the next one.
-
-    Attributes:
-      point: its values, by field.
-      state: `FINISHED`, `RUNNING` or `FAILED`.
-      score: that on validation, of a finished trial; lower is better.
-    """
+class Past(NamedTuple):
+    """A trial before the next one: its values by field, its state, and the score on validation of a finished one."""
 
     point: Mapping[str, Any]
     state: str
     score: float | None = None
-
-
-def check_optuna() -> None:
-    """Raises `UserError` where optuna is not installed."""
-    if importlib.util.find_spec("optuna") is None:
-        raise UserError("--search=optuna needs optuna: pip install 'arjax[search]'")
 
 
 def propose(space: Mapping[str, Numbers | Choice], past: Sequence[Past], seed: int) -> dict[str, Any]:
@@ -204,20 +187,13 @@ def propose(space: Mapping[str, Numbers | Choice], past: Sequence[Past], seed: i
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    states = {
-        FINISHED: optuna.trial.TrialState.COMPLETE,
-        RUNNING: optuna.trial.TrialState.RUNNING,
-        FAILED: optuna.trial.TrialState.FAIL,
-    }
+    names = {FINISHED: "COMPLETE", RUNNING: "RUNNING", FAILED: "FAIL"}
     distributions = {field: _distribution(values) for field, values in space.items()}
     number = int(np.random.SeedSequence([seed, len(past)]).generate_state(1)[0])
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=number, constant_liar=True))
-    for trial in past:
-        study.add_trial(
-            optuna.trial.create_trial(
-                state=states[trial.state], value=trial.score, params=dict(trial.point), distributions=distributions
-            )
-        )
+    for point, state, score in past:
+        known = {"state": optuna.trial.TrialState[names[state]], "params": dict(point)}
+        study.add_trial(optuna.trial.create_trial(value=score, distributions=distributions, **known))
     asked = study.ask(distributions).params
     return {
         field: values.rounded(asked[field]) if isinstance(values, Numbers) else asked[field]
@@ -232,3 +208,179 @@ def _distribution(values: Numbers | Choice) -> Any:
         return CategoricalDistribution(values.texts)
     kind = IntDistribution if values.whole else FloatDistribution
     return kind(values.low, values.high, log=values.log)
+
+
+@dataclasses.dataclass
+class Trial:
+    """A trial of a search, with its values by field."""
+
+    run: Run
+    point: dict[str, Any]
+    diverged: bool = False  # ended because its loss was not finite; other failed trials go on at the next start
+
+
+class Trials:
+    """All trials of a search so far, in the order in which they were proposed; kept in the workdir."""
+
+    def __init__(self, search: Search, workdir: Path):
+        """Reads the trials so far; raises `UserError` when the workdir holds another search."""
+        self.search, self._path, self.list = search, workdir / RECORD_NAME, []
+        self.table = Table([], workdir, "")
+        if not self._path.exists():
+            return
+        record = read_json_object(self._path) or {}
+        if not isinstance(record.get("search"), dict) or not _are_trials(record.get("trials")):
+            raise UserError(f"{self._path} is damaged: it does not list the trials of this search")
+        found, asked = record["search"], search.description()
+        for name in asked:
+            if found.get(name) != asked[name]:
+                raise UserError(
+                    f"{workdir} holds a search with another {name}: {found.get(name)!r} there, {asked[name]!r} now; "
+                    "choose another --workdir"
+                )
+        for i, each in enumerate(record["trials"]):
+            self.list.append(Trial(search.run(i, each["point"]), each["point"], each["diverged"]))
+
+    def coming(self, total: int) -> Iterator[Run]:
+        """The runs to execute until there are `total` trials: those that were begun, then new ones."""
+        for trial in self.list:
+            if self.state(trial) == FINISHED:
+                self.check(trial.run)
+        yield from [trial.run for trial in self.unfinished()]
+        while len(self.list) < total:
+            past = []
+            for trial in self.list:
+                state = self.state(trial)
+                past.append(Past(trial.point, state, self.validation(trial.run)[0] if state == FINISHED else None))
+            point = propose(self.search.space, past, self.search.seed)
+            self.list.append(Trial(self.search.run(len(self.list), point), point))
+            self._save()
+            yield self.list[-1].run
+
+    def unfinished(self) -> list[Trial]:
+        """The trials that were begun and have neither results nor diverged."""
+        return [trial for trial in self.list if self.state(trial) == RUNNING]
+
+    def diverged(self, run: Run) -> None:
+        """Notes that the loss of a trial was not finite."""
+        next(trial for trial in self.list if trial.run is run).diverged = True
+        self._save()
+
+    def check(self, run: Run) -> None:
+        """Raises `UserError` unless a run with results has the score on validation by which trials are compared."""
+        if math.isnan(self.validation(run)[0]):
+            raise UserError(f"{run.name} has no {run.metric} on validation, by which a search compares its trials")
+
+    def state(self, trial: Trial) -> str:
+        """`FINISHED`, `FAILED` or `RUNNING`."""
+        return FAILED if trial.diverged else FINISHED if self.table.is_finished(trial.run) else RUNNING
+
+    def validation(self, run: Run) -> tuple[float, float]:
+        """The metric of a finished run on validation, and its standard error; nan where it has none."""
+        folder = self.table.workdir / run.name
+        return validation_of(run.metric, read_results(folder) or {}, folder)
+
+    def best(self) -> Trial | None:
+        """The finished trial that is best on validation."""
+        finished = [trial for trial in self.list if self.state(trial) == FINISHED]
+        return min(finished, key=lambda trial: self.validation(trial.run)[0], default=None)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each trial, the best first, then those without a score. No number of the test split."""
+        found = []
+        for trial in self.list:
+            state = self.state(trial)
+            results = (read_results(self.table.workdir / trial.run.name) or {}) if state == FINISHED else {}
+            value, stderr = self.validation(trial.run) if results else (math.nan, math.nan)
+            row = {"trial": trial.run.name, "state": "diverged" if trial.diverged else state, **trial.point}
+            row |= {"validation": number(value), "validation_stderr": number(stderr, digits=3)}
+            row |= {"best_step": results.get("best_step", ""), "num_params": results.get("num_params", "")}
+            row |= {"train_minutes": number(results.get("train_seconds", math.nan) / 60, digits=3)}
+            found.append(row | {"command": trial.run.command()})
+        return sorted(found, key=lambda row: float(row["validation"] or math.inf))
+
+    def write_table(self) -> Path:
+        """Writes `trials.csv`; returns its path."""
+        path, rows = self._path.parent / TABLE_NAME, self.rows()
+        write_csv(path, rows, list(rows[0]))
+        return path
+
+    def readable(self) -> tuple[list[str], list[list[str]]]:
+        """The columns and the cells of the readable table."""
+        first, cells = ["trial", "state", *self.search.space], []
+        for row in self.rows():
+            shown = [*map(row.get, first), with_stderr(row, "validation"), row["best_step"], row["train_minutes"]]
+            cells.append(list(map(str, shown)))
+        return [*first, f"validation {self.search.metric}", "best step", "minutes"], cells
+
+    def _save(self) -> None:
+        trials = [{"point": trial.point, "diverged": trial.diverged} for trial in self.list]
+        write_json(self._path, {"search": self.search.description(), "trials": trials})
+
+
+def _are_trials(found: Any) -> bool:
+    """Whether a value of `search.json` lists trials."""
+    return isinstance(found, list) and all(
+        isinstance(each, dict) and isinstance(each.get("point"), dict) and isinstance(each.get("diverged"), bool)
+        for each in found
+    )
+
+
+def run_search(flags: argparse.Namespace, make_executor: Callable[[argparse.Namespace, Path, int], Executor]) -> int:
+    """Runs the search of the sweep file until it has all of its trials; the exit code. Raises `UserError` for a mistake
+    in the file or the flags, optuna missing, or another search in the workdir.
+    """
+    search = load_search(flags.sweep)
+    total = flags.trials or search.trials
+    if flags.dry_run:
+        _print_plan(search, Trials(search, user_path(flags.workdir)), total)
+        return 0
+    if importlib.util.find_spec("optuna") is None:
+        raise UserError("--search=optuna needs optuna: pip install 'arjax[search]'")
+    workdir = writable_folder(flags.workdir)
+    with only_run_in(workdir):
+        trials = Trials(search, workdir)
+        begun = trials.unfinished()
+        left = max(total - len(trials.list), 0) + len(begun)
+        print(f"{total} trials, {len(trials.list) - len(begun)} of them already ended", flush=True)
+        failed = []
+        executor = make_executor(flags, workdir, left)
+        for run, code, problem in execute(executor, [trials.coming(total)], left, trials.table):
+            if code == DIVERGED:
+                trials.diverged(run)
+            elif problem:
+                failed.append(problem)
+            else:
+                trials.check(run)
+            trials.write_table()
+        _report(trials)
+    return tell_failures(failed)
+
+
+def _print_plan(search: Search, trials: Trials, total: int) -> None:
+    """Prints the space, the trials so far, and the command of an example."""
+    print_table(["field", "values"], [[field, str(values)] for field, values in search.space.items()])
+    if trials.list:
+        print_table(*trials.readable())
+    print(search.run(len(trials.list), search.example).command())
+    print(f"{total} trials by validation {search.metric}, {len(trials.list)} of them begun; the command is an example")
+
+
+def _report(trials: Trials) -> None:
+    """The table of trials, and the best by validation: the only one with a test score."""
+    columns, cells = trials.readable()
+    print_table(columns, cells, right=columns[-3:])
+    print(f"{len(trials.list)} trials in {trials.write_table()}")
+    best = trials.best()
+    if best is not None:
+        row = _best_row(trials, best)
+        scores = f"validation {with_stderr(row, 'validation')}, test {with_stderr(row, 'value')} {row['metric']}"
+        print(f"best by validation: {best.run.name}, {scores}; its row is in {trials.table.write([row])}")
+        print(row["command"])
+
+
+def _best_row(trials: Trials, best: Trial) -> dict[str, str]:
+    """The row of the best trial; its model names the chosen values."""
+    point = ", ".join(f"{field.rpartition('.')[2]} {value}" for field, value in best.point.items())
+    row = result_row(best.run, trials.table.workdir / best.run.name)
+    return row | {"model": f"{row['model']}, {point}"}

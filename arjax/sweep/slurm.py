@@ -29,14 +29,7 @@ POLL_SECONDS = 5.0
 LOOKS = 3
 #: States in which squeue still shows a job that will not run any more.
 ENDED = (
-    "BOOT_FAIL",
-    "CANCELLED",
-    "COMPLETED",
-    "DEADLINE",
-    "FAILED",
-    "NODE_FAIL",
-    "OUT_OF_MEMORY",
-    "PREEMPTED",
+    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"),
     "TIMEOUT",
 )
 
@@ -143,14 +136,9 @@ class SlurmExecutor:
         jobs: int | None = None,
         more: Sequence[str] = (),
     ):
-        """Prepares the submission of jobs.
+        """`workdir`: of the sweep; `jobs`: in the queue at once, None: all; `program`, `more`: as in `LocalExecutor`.
 
-        Args:
-          workdir: of the sweep.
-          options: go to `submitit.AutoExecutor.update_parameters`, such as `{"slurm_partition": "gpu"}`.
-          program: command line of `arjax` without its arguments.
-          jobs: the number of jobs in the queue at once; None: all.
-          more: arguments of each run, such as `--trust`, that are none of its row.
+        `options` go to `submitit.AutoExecutor.update_parameters`, such as `{"slurm_partition": "gpu"}`.
         """
         if jobs is not None and jobs < 1:
             raise UserError(f"--jobs must be at least 1, not {jobs}")
@@ -166,43 +154,37 @@ class SlurmExecutor:
             parameters = {"requeue": True} | dict(options.get("slurm_additional_parameters", {}))
             self._executor = submitit.AutoExecutor(folder=workdir / "slurm", cluster="slurm")
             self._executor.update_parameters(**(dict(options) | {"slurm_additional_parameters": parameters}))
-        except (
-            RuntimeError,
-            NameError,
-            TypeError,
-            ValueError,
-        ) as error:  # no SLURM, or an option that it lacks
+        except (RuntimeError, NameError, TypeError, ValueError) as error:  # no SLURM, or an option that it lacks
             raise UserError(f"--executor=slurm does not work here: {str(error).splitlines()[0]}") from error
         self._program, self._jobs = [*program, *more], jobs
 
-    def execute(self, runs: Iterable[Run], folders: Mapping[str, Path]) -> Iterator[tuple[Run, int]]:
-        """See `Executor.execute`."""
+    def execute(self, runs: Iterable[Run], workdir: Path) -> Iterator[tuple[Run, int]]:
         coming, waiting = iter(runs), dict[str, Run]()
         try:
-            self._begin(coming, waiting, folders)
-            for ended in _wait(waiting, folders):
+            self._begin(coming, waiting, workdir)
+            for ended in _wait(waiting, workdir):
                 yield ended
-                self._begin(coming, waiting, folders)
+                self._begin(coming, waiting, workdir)
         except BaseException:  # an interrupt: else the cluster would go on with jobs that nobody waits for
             cancel(list(waiting))
             raise
 
-    def _begin(self, coming: Iterator[Run], waiting: dict[str, Run], folders: Mapping[str, Path]) -> None:
+    def _begin(self, coming: Iterator[Run], waiting: dict[str, Run], workdir: Path) -> None:
         """Adds jobs of further runs to those that are waited for, up to as many as may be in the queue."""
         num_free = None if self._jobs is None else self._jobs - len(waiting)
         runs = list(itertools.islice(coming, num_free))
-        found = self._found(runs, folders) if runs else []
-        waiting |= {job_id: run for run, job_id in found}
+        waiting |= self._found(runs, workdir) if runs else {}
         missing = [run for run in runs if run not in waiting.values()]
-        waiting |= self._submit(missing, folders) if missing else {}
+        waiting |= self._submit(missing, workdir) if missing else {}
 
-    def _found(self, runs: Sequence[Run], folders: Mapping[str, Path]) -> list[tuple[Run, str]]:
+    def _found(self, runs: Sequence[Run], workdir: Path) -> dict[str, Run]:
         """The runs with a job from an earlier start of the sweep that is still in the queue, or has finished them."""
-        states, found = job_states(), []
+        states, found = job_states(), {}
         if states is None:
             raise UserError("--executor=slurm does not work here: squeue does not answer")
         for run in runs:
-            record = read_json_object(folders[run.name] / RECORD_NAME) or {}
+            folder = workdir / run.name
+            record = read_json_object(folder / RECORD_NAME) or {}
             job_id, same = record.get("job_id", ""), record.get("command") == run.command()
             active = is_active(states.get(job_id, ""))
             if active and not same:
@@ -211,29 +193,29 @@ class SlurmExecutor:
                 )
             if active:
                 print(f"    {run.name}: SLURM job {job_id} is in the queue already", flush=True)
-            folder = folders[run.name]
             if active or (same and exit_code(folder, job_id) == 0 and read_results(folder)):
-                found.append((run, job_id))
+                found[job_id] = run
         return found
 
-    def _submit(self, runs: Sequence[Run], folders: Mapping[str, Path]) -> dict[str, Run]:
+    def _submit(self, runs: Sequence[Run], workdir: Path) -> dict[str, Run]:
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
+        jobs = []
         for run in runs:
-            writable_folder(folders[run.name])
-        commands = {run.name: [*self._program, *run.arguments(str(folders[run.name]))] for run in runs}
+            folder = writable_folder(workdir / run.name)
+            jobs.append(Job([*self._program, *run.arguments(str(folder))], folder))
         try:
             with self._executor.batch():
-                submitted = [self._executor.submit(Job(commands[run.name], folders[run.name])) for run in runs]
+                submitted = [self._executor.submit(job) for job in jobs]
         except (FailedJobError, FailedSubmissionError) as error:
             raise UserError(f"the jobs could not be submitted: {str(error).strip().splitlines()[-1]}") from error
         by_job = dict(zip((job.job_id for job in submitted), runs, strict=True))
         for job_id, run in by_job.items():
-            write_json(folders[run.name] / RECORD_NAME, {"job_id": job_id, "command": run.command()})
+            write_json(workdir / run.name / RECORD_NAME, {"job_id": job_id, "command": run.command()})
         return by_job
 
 
-def _wait(waiting: dict[str, Run], folders: Mapping[str, Path]) -> Iterator[tuple[Run, int]]:
+def _wait(waiting: dict[str, Run], workdir: Path) -> Iterator[tuple[Run, int]]:
     """Yields the run of each job, with its exit code, as it leaves the queue; takes it from those that are waited for.
 
     Between two yields, other jobs may be added.
@@ -245,20 +227,19 @@ def _wait(waiting: dict[str, Run], folders: Mapping[str, Path]) -> Iterator[tupl
             time.sleep(POLL_SECONDS)
             continue
         for job_id, run in list(waiting.items()):
-            state, folder = states.get(job_id, ""), folders[run.name]
+            state, folder = states.get(job_id, ""), workdir / run.name
             polls[job_id] = 0 if is_active(state) else polls[job_id] + 1
             code = exit_code(folder, job_id)
             if not polls[job_id] or (code is None and polls[job_id] < LOOKS):
                 continue
             if code is None:
-                writable_folder(folder)
-                add_to_log(folder, f"SLURM job {job_id} was ended from outside {state}".rstrip())
+                add_to_log(writable_folder(folder), f"SLURM job {job_id} was ended from outside {state}".rstrip())
             del waiting[job_id]
             yield run, 1 if code is None else code
         if time.monotonic() - reported > HEARTBEAT_SECONDS:
             reported = time.monotonic()
             for job_id, run in waiting.items():
-                print(f"    {run.name}: {states.get(job_id, '')}  {last_line(folders[run.name])}", flush=True)
+                print(f"    {run.name}: {states.get(job_id, '')}  {last_line(workdir / run.name)}", flush=True)
         if waiting:
             time.sleep(POLL_SECONDS)
 

@@ -16,15 +16,7 @@ from arjax.core.registry import did_you_mean
 from arjax.core.user_files import find_file, run_user_file, split_argument
 from arjax.reporting.reports import check_metric
 from arjax.sweep.derived import Derived, Mean, Mixture, member
-from arjax.sweep.results import (
-    COLUMNS,
-    FILE_NAME,
-    lower_is_better,
-    read_results,
-    result_row,
-    validation_of,
-    write_csv,
-)
+from arjax.sweep.results import FILE_NAME, lower_is_better, read_results, result_row, validation_of, write_csv
 from arjax.sweep.runs import Run
 
 Row = Run | Derived
@@ -34,11 +26,8 @@ CONFIGS, FOLDER = "configs", "configs/sweeps"
 
 
 def load_sweep(path: str) -> list[Row]:
-    """The rows that `get_sweep()` of a sweep file returns, or `get_sweep(arg)` of `file.py:arg`.
-
-    Raises:
-      UserError: a missing or failing file, something that is not a list of rows, names that are used twice, or a row
-        that is made of missing runs or waits for them.
+    """The rows that `get_sweep()` of a sweep file returns, or `get_sweep(arg)` of `file.py:arg`; raises `UserError` for
+    a missing or failing file, and for rows that cannot be.
     """
     name, arg = split_argument(path)
     path = str(find_file(name, FOLDER, "sweep file"))
@@ -49,9 +38,9 @@ def load_sweep(path: str) -> list[Row]:
         if not isinstance(row, Run | Mean | Mixture):
             kinds = " or ".join(f"arjax.sweep.{kind.__name__}" for kind in (Run, Mean, Mixture))
             raise UserError(f"get_sweep() in {path} must return {kinds} objects, not {row!r}")
-    twice = [name for name, num in collections.Counter(row.name for row in rows).items() if num > 1]
-    if twice:
-        raise UserError(f"two runs of {path} are named {twice[0]!r}")
+    name, num = collections.Counter(row.name for row in rows).most_common(1)[0]
+    if num > 1:
+        raise UserError(f"two runs of {path} are named {name!r}")
     runs = {row.name: row for row in rows if isinstance(row, Run)}
     for row in rows:
         row.check(runs)
@@ -69,20 +58,14 @@ def select(rows: Sequence[Row], only: str) -> list[Row]:
 
 
 def runs_of(selected: Sequence[Row], rows: Sequence[Row]) -> list[Run]:
-    """The runs among the selected rows, the members of the other ones and the pilots of all these, in the order of the
-    sweep file.
-    """
+    """The runs among the selected rows, the members of the others and all their pilots, as the file lists them."""
     names = {name for row in selected for name in (row.of if isinstance(row, Derived) else (row.name,))}
     names |= {name for row in rows if isinstance(row, Run) and row.name in names for name in row.pilots}
     return [row for row in rows if isinstance(row, Run) and row.name in names]
 
 
 def check_runs(runs: Sequence[Run], path: str) -> None:
-    """Checks the runs of a sweep file before any of them starts.
-
-    Raises:
-      UserError: a config file that does not exist, or a metric that no run has.
-    """
+    """Raises `UserError` for a config file that does not exist, or a metric that no run has."""
     for run in runs:
         check_metric(run.metric, f"run {run.name!r}")
         try:
@@ -92,24 +75,13 @@ def check_runs(runs: Sequence[Run], path: str) -> None:
             raise UserError(sentence) from error
 
 
-class Folders(dict[str, Path]):
-    """The folder of each run in a workdir, by its name; of runs that are not known yet as well."""
-
-    def __init__(self, workdir: Path):
-        super().__init__()
-        self._workdir = workdir
-
-    def __missing__(self, name: str) -> Path:
-        return self._workdir / name
-
-
 @dataclasses.dataclass(frozen=True)
 class Table:
     """The rows of a sweep in its workdir.
 
     Attributes:
       rows: as the sweep file lists them.
-      workdir: where the folders of the runs are, and the table.
+      workdir: holds a folder for each run, of its name, and the table.
       sweep: the sweep file; with `options` the command of a row that is made of several runs.
       options: further flags of that command.
     """
@@ -119,34 +91,22 @@ class Table:
     sweep: str
     options: Sequence[str] = ()
 
-    @property
-    def runs(self) -> list[Run]:
-        """The rows that are runs, with the overrides of their pilots where these have ended."""
-        return [self.resolved(row) for row in self.rows if isinstance(row, Run)]
-
     def resolved(self, run: Run) -> Run:
-        """The run with the overrides of the best of its pilots on validation; as it is while one has no results, or no
-        validation score.
-        """
+        """The run with the overrides of the best of its pilots on validation; as it is while one has no such score."""
         if not run.pilots:
             return run
-        pilots = {row.name: row for row in self.rows if isinstance(row, Run) and row.name in run.pilots}
-        scores = {name: self._validation(pilot, run.metric) for name, pilot in pilots.items()}
-        if any(math.isnan(score) for score in scores.values()):
+        pilots = [row for row in self.rows if isinstance(row, Run) and row.name in run.pilots]
+        scores = {pilot.name: self._validation(pilot, run.metric) for pilot in pilots}
+        if any(map(math.isnan, scores.values())):
             return run
-        best = (min if lower_is_better(run.metric) else max)(pilots, key=lambda name: scores[name])
-        return dataclasses.replace(run, overrides={**pilots[best].overrides, **run.overrides}, pilots=())
+        best = (min if lower_is_better(run.metric) else max)(pilots, key=lambda pilot: scores[pilot.name])
+        return dataclasses.replace(run, overrides={**best.overrides, **run.overrides}, pilots=())
 
     def _validation(self, run: Run, metric: str) -> float:
         """The score of a finished run on validation; nan while there is none."""
         folder = self.workdir / run.name
         results = read_results(folder) if self.command_of(run) == run.command() else None
         return math.nan if results is None else validation_of(metric, results, folder)[0]
-
-    @property
-    def folders(self) -> Mapping[str, Path]:
-        """The folder of each run, by its name."""
-        return Folders(self.workdir)
 
     def finish(self, run: Run) -> None:
         """Notes that the folder of the run holds its results."""
@@ -172,8 +132,9 @@ class Table:
             return error
 
     def finished(self) -> list[Run]:
-        """The runs that have a row."""
-        return [run for run in self.runs if isinstance(self.outcome(run), dict)]
+        """The runs that have a row, with the overrides of their pilots."""
+        runs = [self.resolved(row) for row in self.rows if isinstance(row, Run)]
+        return [run for run in runs if isinstance(self.outcome(run), dict)]
 
     def complaints(self, runs: Sequence[Run]) -> list[str]:
         """A sentence for each run that has ended and has no row."""
@@ -193,23 +154,16 @@ class Table:
                     outcome = self.outcome(row) if row.listed else None
                     rows += [outcome] if isinstance(outcome, dict) else []
                 elif derived and all(name in finished for name in row.of):
-                    rows.append(self._made(row, finished))
+                    members = [member(finished[name], self.workdir / name) for name in row.of]
+                    rows.append(row.row(members) | {"command": self.command(row)})
             except UserError as error:
                 failed[row.name] = str(error)
         return rows, failed
 
-    def _made(self, row: Derived, finished: Mapping[str, Run]) -> dict[str, Any]:
-        members = [member(finished[name], self.workdir / name) for name in row.of]
-        return {name: (row.row(members) | {"command": self.command(row)})[name] for name in COLUMNS}
-
     def command(self, row: Derived) -> str:
         """The command that makes the row again, with its runs."""
-        flags = [
-            f"--sweep={self.sweep}",
-            f"--workdir=runs/{self.workdir.resolve().name}",
-            *self.options,
-            f"--only={row.name}",
-        ]
+        workdir = f"runs/{self.workdir.resolve().name}"
+        flags = [f"--sweep={self.sweep}", f"--workdir={workdir}", *self.options, f"--only={row.name}"]
         return shlex.join(["arjax-sweep", *flags])
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> Path:

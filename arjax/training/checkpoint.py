@@ -29,8 +29,8 @@ from orbax.checkpoint import v1 as ocp
 
 from arjax.core.errors import UserError
 from arjax.core.files import locked
-from arjax.parallel.processes import from_process_0, on_any_process
-from arjax.parallel.sharding import path_string
+from arjax.parallel.distributed import from_process_0, on_any_process
+from arjax.parallel.sharding import forms_of
 
 MANIFEST = "manifest.json"
 STATE = "state"
@@ -49,103 +49,88 @@ class CheckpointStore:
         """Keeps the `keep` newest checkpoints in `directory`, which is created by the first save."""
         if keep < 1:
             raise UserError(f"a checkpoint store must keep at least 1 checkpoint, not {keep}")
-        self._directory, self._keep = Path(directory).absolute(), keep
-
-    @property
-    def directory(self) -> Path:
-        """The folder of the checkpoints."""
-        return self._directory
+        self.directory, self._keep = Path(directory).absolute(), keep
 
     def steps(self) -> list[int]:
-        """The steps there are folders for, ascending, readable or not.
-
-        Raises:
-          UserError: there is a file in the place of the folder.
-        """
+        """The steps there are folders for, ascending, readable or not; raises `UserError` for a file in their place."""
         try:
-            return sorted(int(path.name) for path in self._directory.iterdir() if path.is_dir() and path.name.isdigit())
+            return sorted(int(path.name) for path in self.directory.iterdir() if path.is_dir() and path.name.isdigit())
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise UserError(f"{self._directory} is no folder of checkpoints: {error.strerror}") from error
+            raise UserError(f"{self.directory} is no folder of checkpoints: {error.strerror}") from error
 
     def save(self, step: int, tree: Any, extra: dict[str, Any]) -> None:
-        """Writes a checkpoint and returns when it is on disk, so that the arrays may be donated afterwards.
+        """Writes a checkpoint after so many steps; returns when it is on disk: its arrays may be donated afterwards.
 
-        Folders of this step and of later ones are removed first: these steps are trained again.
-
-        Args:
-          step: steps done.
-          tree: pytree of arrays, global ones when there are several processes.
-          extra: anything JSON can hold.
-
-        Raises:
-          UserError: the disk refuses, as when it is full. The checkpoints before this one are as they were.
+        `tree` is a pytree of arrays, global ones when there are several processes; `extra` anything JSON can hold.
+        Folders of this step and of later ones are removed first: these steps are trained again. Raises `UserError` when
+        the disk refuses; the checkpoints before this one are as they were.
         """
-        partial = self._directory / f"{PARTIAL}{step}"
+        partial = self.directory / f"{PARTIAL}{step}"
         self._on_process_0(step, lambda: self._make_room(step))
-        with self._refusals(step), plain_path(self._directory) as directory:
+        with self._refusals(step), plain_path(self.directory) as directory:
             with without_tracebacks():
                 ocp.save(directory / partial.name / STATE, tree)
-            self._on_process_0(step, lambda: self._seal(step, _describe(tree), extra))
+            self._on_process_0(step, lambda: self._seal(step, forms_of(tree), extra))
 
     def restore(self, abstract_tree: Any) -> tuple[int, Any, dict[str, Any]] | None:
         """The newest readable checkpoint as (step, tree, extra), or None when there is none at all.
 
         A damaged checkpoint gives a warning with its name, and the one before it is tried. Where a run replaces its
-        checkpoints at the same time, the newer one is read.
-
-        Args:
-          abstract_tree: pytree of `jax.ShapeDtypeStruct` with shardings: those of the restored arrays, whatever the
-            mesh that they were saved from.
+        checkpoints at the same time, the newer one is read. `abstract_tree` is a pytree of `jax.ShapeDtypeStruct` with
+        shardings: those of the restored arrays, whatever the mesh that they were saved from. None: no arrays are read.
 
         Raises:
           UserError: there are checkpoints but none is readable, or the newest whole one holds a different tree.
         """
         while True:
             with contextlib.ExitStack() as locks:
-                seen = self._fingerprint()
-                found = self._find(locks)
+                seen, found, reason = self._fingerprint(), self._find(locks), ""
+                if found is not None:
+                    step, manifest = found
+                    reason, tree = self._load(step, manifest["tree"], abstract_tree)
+                    if not reason:
+                        return step, tree, manifest["extra"]
+                # A folder that changes while it is listed may show neither the old checkpoint nor the new one.
+                if from_process_0(seen != self._fingerprint()):
+                    continue
                 if found is None:
-                    # A folder that changes while it is listed may show neither the old checkpoint nor the new one.
-                    if from_process_0(seen != self._fingerprint()):
-                        continue
                     return None
-                step, manifest = found
-                path = self._directory / str(step)
-                if difference := _first_difference(manifest["tree"], _describe(abstract_tree)):
-                    raise UserError(f"the checkpoint {path} is of another model or optimizer: {difference}")
-                with plain_path(self._directory) as directory:
-                    reason, tree = _load(directory / str(step) / STATE, abstract_tree)
-                    failed = on_any_process(bool(reason))
-                if not failed:
-                    return step, tree, manifest["extra"]
-                if not from_process_0(seen != self._fingerprint()):
-                    raise UserError(f"the checkpoint {path} cannot be read: {reason}")
+                raise UserError(f"the checkpoint {self.directory / str(step)} cannot be read: {reason}")
 
     def newest(self) -> tuple[int, dict[str, Any]] | None:
         """Step and `extra` of the checkpoint that `restore` would take, without its arrays; raises as that does."""
-        while True:
-            with contextlib.ExitStack() as locks:
-                seen, found = self._fingerprint(), self._find(locks)
-                if found is not None:
-                    return found[0], found[1]["extra"]
-                if not from_process_0(seen != self._fingerprint()):
-                    return None
+        found = self.restore(None)
+        return found and (found[0], found[2])
+
+    def _load(self, step: int, stored: dict[str, str], abstract_tree: Any) -> tuple[str, Any]:
+        """The reason why some process cannot read the arrays ("" when all can), and the arrays."""
+        reason, tree = "", None
+        if abstract_tree is None:
+            return reason, tree
+        if difference := _first_difference(stored, forms_of(abstract_tree)):
+            path = self.directory / str(step)
+            raise UserError(f"the checkpoint {path} is of another model or optimizer: {difference}")
+        with plain_path(self.directory) as directory:
+            try:
+                with without_tracebacks():
+                    tree = ocp.load(directory / str(step) / STATE, abstract_tree)
+            except (OSError, ValueError) as error:  # Orbax and TensorStore raise one or the other for a missing file
+                reason = refusal(error) or str(error).splitlines()[0]
+            failed = on_any_process(bool(reason))
+        return (reason or "by another process") if failed else "", tree
 
     def _find(self, locks: contextlib.ExitStack) -> tuple[int, dict[str, Any]] | None:
         """Step and manifest of the newest readable checkpoint, locked until `locks` are closed; None for none."""
         # Process 0 searches for all: the processes must not go on from different steps.
         found = from_process_0(self._newest_readable(locks) if jax.process_index() == 0 else None)
-        if found is None:
-            return None
-        step, manifest = found
-        if step < 0:
-            raise UserError(
-                f"none of the checkpoints in {self._directory} is readable: put back a copy of one, or train again in "
-                "another workdir"
-            )
-        return step, manifest
+        if found is None or found[0] >= 0:
+            return found
+        raise UserError(
+            f"none of the checkpoints in {self.directory} is readable: put back a copy of one, or train again in "
+            "another workdir"
+        )
 
     def _newest_readable(self, locks: contextlib.ExitStack) -> tuple[int, dict[str, Any]] | None:
         """Step and manifest of the newest checkpoint that is whole, -1 if none is; warns of those that are not."""
@@ -153,7 +138,7 @@ class CheckpointStore:
             seen, damages, whole = self._fingerprint(), {}, None
             steps = self.steps()
             for step in reversed(steps):
-                path = self._directory / str(step)
+                path = self.directory / str(step)
                 with contextlib.ExitStack() as lock:
                     # waits for a removal to end: then the folder is gone, not incomplete
                     lock.enter_context(locked(path, exclusive=False))
@@ -175,39 +160,36 @@ class CheckpointStore:
         found = {}
         for step in self.steps():
             with contextlib.suppress(FileNotFoundError):
-                status = os.stat(self._directory / str(step))
+                status = os.stat(self.directory / str(step))
                 found[step] = (status.st_ino, status.st_mtime_ns)
         return found
 
     def _make_room(self, step: int) -> None:
         """Makes the folder, and removes partial checkpoints and those of steps that are trained again."""
-        self._directory.mkdir(parents=True, exist_ok=True)
-        for path in self._directory.glob(f"{PARTIAL}*"):
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for path in self.directory.glob(f"{PARTIAL}*"):
             shutil.rmtree(path)
         for later in (s for s in self.steps() if s >= step):
-            self._remove(self._directory / str(later))
+            _remove(self.directory / str(later))
 
     def _seal(self, step: int, tree: dict[str, str], extra: dict[str, Any]) -> None:
         """Makes a checkpoint of a partial folder, and removes the oldest ones that are not being read."""
-        partial = self._directory / f"{PARTIAL}{step}"
+        partial = self.directory / f"{PARTIAL}{step}"
         write_manifest(partial, tree, extra)
-        partial.rename(self._directory / str(step))
-        sync(self._directory)
+        partial.rename(self.directory / str(step))
+        descriptor = os.open(self.directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)  # else a power cut could undo the renaming
+        finally:
+            os.close(descriptor)
         for old in self.steps()[: -self._keep]:
-            path = self._directory / str(old)
+            path = self.directory / str(old)
             with locked(path, exclusive=True) as free:
                 if free:  # else a later save removes it
-                    self._remove(path)
-
-    def _remove(self, path: Path) -> None:
-        """Removes a checkpoint; it is renamed first, so that a kill in between leaves no incomplete one."""
-        doomed = path.with_name(f"{PARTIAL}removed-{path.name}")
-        shutil.rmtree(doomed, ignore_errors=True)
-        path.rename(doomed)
-        shutil.rmtree(doomed)
+                    _remove(path)
 
     def _on_process_0(self, step: int, call: Callable[[], None]) -> None:
-        """Calls a function on the first process; its `UserError` is raised on all, which wait for one another here."""
+        """Calls a function on process 0; its `UserError` is raised on all, which wait for one another here."""
         problem = ""
         if jax.process_index() == 0:
             try:
@@ -228,23 +210,16 @@ class CheckpointStore:
             if reason is None:
                 raise
             if jax.process_index() == 0:
-                shutil.rmtree(self._directory / f"{PARTIAL}{step}", ignore_errors=True)
-            raise UserError(f"cannot write the checkpoint {self._directory / str(step)}: {reason}") from error
+                shutil.rmtree(self.directory / f"{PARTIAL}{step}", ignore_errors=True)
+            raise UserError(f"cannot write the checkpoint {self.directory / str(step)}: {reason}") from error
 
 
-def _load(path: Path, abstract_tree: Any) -> tuple[str, Any]:
-    """The reason why Orbax cannot read the arrays ("" when it can), and the arrays."""
-    try:
-        with without_tracebacks():
-            return "", ocp.load(path, abstract_tree)
-    except (OSError, ValueError) as error:  # Orbax and TensorStore raise one or the other for a missing file
-        return refusal(error) or str(error).splitlines()[0], None
-
-
-def _describe(tree: Any) -> dict[str, str]:
-    """Type and shape of every array by its path, such as `float32[8, 4]`."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {path_string(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
+def _remove(path: Path) -> None:
+    """Removes a checkpoint; it is renamed first, so that a kill in between leaves no incomplete one."""
+    doomed = path.with_name(f"{PARTIAL}removed-{path.name}")
+    shutil.rmtree(doomed, ignore_errors=True)
+    path.rename(doomed)
+    shutil.rmtree(doomed)
 
 
 def _first_difference(stored: dict[str, str], wanted: dict[str, str]) -> str:
@@ -279,17 +254,15 @@ def inspect(folder: Path) -> tuple[str, dict[str, Any]]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return f"{MANIFEST} is not readable", {}
     for name, digest in manifest["files"].items():
-        if name not in hashes:
-            return f"{name} is missing", {}
-        if hashes[name] != digest:
-            return f"{name} was changed", {}
+        if hashes.get(name) != digest:
+            return f"{name} {'was changed' if name in hashes else 'is missing'}", {}
     return "", manifest
 
 
 def _hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every file that Orbax wrote below `folder`."""
     hashes = {}
-    for path in sorted(path for path in (folder / STATE).rglob("*") if path.is_file()):
+    for path in sorted(filter(Path.is_file, (folder / STATE).rglob("*"))):
         with path.open("rb") as file:
             hashes[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
     return hashes
@@ -297,15 +270,6 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 def _digest(body: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
-def sync(folder: Path) -> None:
-    """Makes a rename survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -18,50 +18,26 @@ from jax.sharding import Mesh, NamedSharding
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.memory import free_bytes
+from arjax.core.memory import bytes_of, free_bytes
 from arjax.data import Source
 from arjax.data.ahead import read_ahead
 from arjax.data.batches import train_index_block
-from arjax.parallel.rows import from_own_rows, own_rows, to_mesh
-from arjax.parallel.sharding import batch_sharding, replicated
+from arjax.parallel.sharding import batch_sharding, from_own_rows, own_rows, replicated, to_mesh
 
 KEEP_ON_HOST = "train.data_on_device=false keeps it on the host and reads batches of it"
 
 
-class Chunk(Protocol):
-    """Batches of up to K steps: a pytree of arrays with one shape, whatever the number of steps."""
-
-    def batch(self, k: jax.Array | int) -> Batch:
-        """The batch of the k-th step of the chunk, sharded; may be traced."""
-
-
 @runtime_checkable
 class GatherSource(Protocol):
-    """A source that can gather its batches from arrays on the device."""
+    """A source that can gather its batches from arrays on the device.
+
+    One that checks rows when they are read has `check_all()`, too: it raises `UserError` for rows that are wrong.
+    """
 
     arrays: Batch
 
     def gather(self, arrays: Batch, indices: jax.Array) -> Batch:
         """The batch of the rows `indices` int[B], from `arrays` wherever they are; pure."""
-
-
-@runtime_checkable
-class CheckedLater(Protocol):
-    """A source that checks rows when they are read."""
-
-    def check_all(self) -> None:
-        """Raises `UserError` unless all rows are as they should be."""
-
-
-class Feed(contextlib.AbstractContextManager):
-    """Makes chunks; which rows a step gets is a pure function of (seed, step). A context, which ends its threads."""
-
-    @abc.abstractmethod
-    def chunk(self, step: int, n: int) -> Chunk:
-        """The batches of the steps `step`, ..., `step + n - 1`, n <= K."""
-
-    def __exit__(self, *exception: object) -> None:
-        """Ends the threads of the feed; here there are none."""
 
 
 @jax.tree_util.register_dataclass
@@ -75,9 +51,11 @@ class ResidentChunk:
     sharding: NamedSharding | None = dataclasses.field(default=None, metadata={"static": True})
 
     def batch(self, k: jax.Array | int) -> Batch:
-        """Gathers the rows; with a sharding, each device keeps its own."""
+        """The batch of the k-th step of the chunk, sharded; may be traced."""
         batch = self.gather(self.arrays, self.indices[k])
-        return batch if self.sharding is None else jax.lax.with_sharding_constraint(batch, self.sharding)
+        if self.sharding is None:
+            return batch
+        return jax.lax.with_sharding_constraint(batch, self.sharding)  # each device keeps its own rows
 
 
 @jax.tree_util.register_dataclass
@@ -88,24 +66,45 @@ class HostChunk:
     stacked: Batch
 
     def batch(self, k: jax.Array | int) -> Batch:
-        """The k-th of them."""
         return jax.tree.map(lambda array: jax.lax.dynamic_index_in_dim(array, k, keepdims=False), self.stacked)
+
+
+#: Batches of up to K steps: a pytree of arrays with one shape, whatever the number of steps.
+Chunk = ResidentChunk | HostChunk
+
+
+class Feed(contextlib.AbstractContextManager):
+    """Makes chunks; which rows a step gets is a pure function of (seed, step). A context, which ends its threads."""
+
+    def __init__(self, source: Source, mesh: Mesh, seed: int, batch_size: int, max_steps: int):
+        """`max_steps` is K."""
+        self._source, self._mesh, self._seed = source, mesh, seed
+        self._batch_size, self._max_steps = batch_size, max_steps
+
+    @abc.abstractmethod
+    def chunk(self, step: int, n: int) -> Chunk:
+        """The batches of the steps `step`, ..., `step + n - 1`, n <= K."""
+
+    def _rows(self, step: int, n: int) -> np.ndarray:
+        """The rows of these batches, [n, B]."""
+        return train_index_block(self._seed, step, n, len(self._source), self._batch_size)
+
+    def __exit__(self, *exception: object) -> None:
+        """Ends the threads of the feed; here there are none."""
 
 
 class ResidentFeed(Feed):
     """Keeps the whole split on every device, in the compact form of its source; a chunk transfers K x B integers."""
 
     def __init__(self, source: Source, mesh: Mesh, seed: int, batch_size: int, max_steps: int):
-        """Loads `source` onto the mesh; `max_steps` is K."""
-        self._seed, self._batch_size, self._max_steps = seed, batch_size, max_steps
-        self._num_examples, self._mesh = len(source), mesh
+        """Loads `source` onto the mesh."""
+        super().__init__(source, mesh, seed, batch_size, max_steps)
         arrays, self._gather = compact_form(source, KEEP_ON_HOST)
         self._arrays = jax.tree.map(lambda array: to_mesh(np.asarray(array), replicated(mesh)), arrays)
 
     def chunk(self, step: int, n: int) -> ResidentChunk:
-        """The batches of n steps."""
         indices = np.zeros((self._max_steps, self._batch_size), np.int32)
-        indices[:n] = train_index_block(self._seed, step, n, self._num_examples, self._batch_size)
+        indices[:n] = self._rows(step, n)
         indices_on_mesh = to_mesh(indices, replicated(self._mesh))
         return ResidentChunk(self._arrays, indices_on_mesh, self._gather, batch_sharding(self._mesh))
 
@@ -125,10 +124,9 @@ class HostFeed(Feed):
         max_steps: int,
         steps_from: Callable[[int], int] | None = None,
     ):
-        """`max_steps` is K, `steps_from` as in `make_feed`."""
-        self._seed, self._batch_size, self._max_steps = seed, batch_size, max_steps
-        self._source, self._sharding = source, batch_sharding(mesh, leading_dims=1)
-        self._own = own_rows(batch_sharding(mesh), batch_size)
+        """`steps_from`: as in `make_feed`."""
+        super().__init__(source, mesh, seed, batch_size, max_steps)
+        self._sharding, self._own = batch_sharding(mesh, leading_dims=1), own_rows(batch_sharding(mesh), batch_size)
         self._steps_from = steps_from or (lambda step: 0)
         self._coming: Generator[HostChunk, None, None] | None = None
         self._foreseen = (-1, -1)  # step and n of the chunk that comes next
@@ -146,7 +144,6 @@ class HostFeed(Feed):
         return chunk
 
     def __exit__(self, *exception: object) -> None:
-        """Ends the thread."""
         if self._coming is not None:
             self._coming.close()
             self._coming = None
@@ -158,8 +155,7 @@ class HostFeed(Feed):
             step += n
 
     def _read(self, step: int, n: int) -> HostChunk:
-        indices = train_index_block(self._seed, step, n, len(self._source), self._batch_size)[:, self._own]
-        rows = self._source.__getitems__(indices.ravel())
+        rows = self._source.__getitems__(self._rows(step, n)[:, self._own].ravel())
         return HostChunk(jax.tree.map(lambda array: self._stack(np.asarray(array), n), rows))
 
     def _stack(self, rows: np.ndarray, n: int) -> jax.Array:
@@ -170,30 +166,19 @@ class HostFeed(Feed):
 
 
 def make_feed(
-    source: Source,
-    mesh: Mesh,
-    *,
-    seed: int,
-    batch_size: int,
-    max_steps: int,
-    on_device: bool,
-    steps_from: Callable[[int], int] | None = None,
+    source: Source, mesh: Mesh, *, on_device: bool, steps_from: Callable[[int], int] | None = None, **sizes: int
 ) -> ResidentFeed | HostFeed:
     """The feed of a run.
 
     Args:
       source: the train split.
       mesh: the devices.
-      seed: of the order of the examples.
-      batch_size: B.
-      max_steps: K, steps per dispatch.
       on_device: keeps the whole split on every device.
       steps_from: the number of steps of the chunk that begins at a step, 0 after the last: these chunks are
         read ahead. None: no chunk is read ahead.
+      **sizes: `seed` of the order of the examples, `batch_size` B, and `max_steps` K.
     """
-    if on_device:
-        return ResidentFeed(source, mesh, seed, batch_size, max_steps)
-    return HostFeed(source, mesh, seed, batch_size, max_steps, steps_from)
+    return ResidentFeed(source, mesh, **sizes) if on_device else HostFeed(source, mesh, steps_from=steps_from, **sizes)
 
 
 def compact_form(
@@ -203,25 +188,18 @@ def compact_form(
 
     Sources with a compact form (pixels of one byte, windows that overlap) are kept in it.
 
-    Args:
-      source: the train split.
-      remedy: the advice in the message about a split that the device cannot hold.
-
     Raises:
-      UserError: the device cannot hold them, or a source that checks its rows when they are read refuses some of them.
+      UserError: the device cannot hold them (the sentence ends with `remedy`), or a source that checks its rows when
+        they are read refuses some of them.
     """
     if not isinstance(source, GatherSource):
         row = source.__getitems__(np.zeros(1, np.int64))
-        _check_fits(len(source), _num_bytes(row) * len(source), remedy)
+        _check_fits(len(source), bytes_of(row) * len(source), remedy)
         return source.__getitems__(np.arange(len(source))), Batch.take
-    _check_fits(len(source), _num_bytes(source.arrays), remedy)
-    if isinstance(source, CheckedLater):
+    _check_fits(len(source), bytes_of(source.arrays), remedy)
+    if hasattr(source, "check_all"):
         source.check_all()
     return source.arrays, source.gather
-
-
-def _num_bytes(arrays: Batch) -> int:
-    return sum(array.nbytes for array in jax.tree.leaves(arrays))
 
 
 def _check_fits(num_examples: int, num_bytes: int, remedy: str) -> None:

@@ -13,22 +13,16 @@ from arjax.core.errors import UserError
 _OF_MEMBERS = {"best_value": np.float64, "best_step": np.int64, "bad_evals": np.int64, "alive": np.bool_}
 
 
-#: Where an array of objects holds None.
-_is_none = np.vectorize(lambda value: value is None, otypes=[np.bool_])
-
-
 @dataclasses.dataclass
 class History:
     """Arrays have the shape of the members: () for a run, [O, S] for a population.
 
     Attributes:
-      best_value: lowest validation nats so far, infinity before the first finite one.
-      best_step: the step that it is of.
+      best_value, best_step: lowest validation nats so far, infinity before the first finite one, and their step.
       bad_evals: evaluations since then.
       alive: whether all losses were finite.
       train_seconds: spent in the loop, over all attempts.
-      compile_seconds: the part of it that compiled the train step.
-      step_seconds: the part of it that ran train steps.
+      compile_seconds, step_seconds: the parts of it that compiled the train step, and that ran train steps.
       interval_seconds: train time since the last log line.
       sums: the metrics summed since the last log line, by name: the leaves of `MetricSums`.
       companion_steps: the steps that the parameters of the companions are of, by name.
@@ -60,8 +54,8 @@ class History:
         history = cls.fresh(shape)
         for name, value in extra.items():
             if name in _OF_MEMBERS:
-                array = np.array(value, object)
-                value = np.where(_is_none(array), np.inf, array).astype(_OF_MEMBERS[name])
+                array = np.array(value, np.float64)  # None is nan there
+                value = np.where(np.isnan(array), np.inf, array).astype(_OF_MEMBERS[name])
             if name in known:
                 setattr(history, name, value)
         return history

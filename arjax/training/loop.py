@@ -1,46 +1,163 @@
-"""The training loop: from the parts of a run to `results.json`, through any number of interruptions."""
+"""The training loop: from the parts of a run to `results.json`, through any number of interruptions; its duration."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import functools
+import math
 import os
+import tempfile
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, within_memory
+from arjax.core.score_names import score_name
+from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.report import open_judge
+from arjax.objectives import Companions
+from arjax.parallel.sharding import replicated, to_mesh
 from arjax.reporting.exposure import NAME as EXPOSURE
 from arjax.reporting.exposure import write_exposure
-from arjax.reporting.reports import read_report
+from arjax.reporting.reports import is_number, read_report
 from arjax.reporting.scores import describe_scores
 from arjax.reporting.writers import make_writers
+from arjax.training.feed import as_traced, make_feed
 from arjax.training.history import History
-from arjax.training.learner import Learner, RunLearner, check_patience, check_split
-from arjax.training.reporter import announce
+from arjax.training.reporter import Reporter, announce
 from arjax.training.results import device_name, run_report, write_results
-from arjax.training.setup import Setup, latest_store, restore_params
-from arjax.training.step import MetricSums, named
+from arjax.training.setup import Setup, best_store, latest_store, restore_params
+from arjax.training.state import TrainState, eval_params
+from arjax.training.step import MetricSums, compile_chunk, from_named, named, zero_sums
 from arjax.training.stopping import StopSignal, TrainingDiverged, is_due, next_pause
 from arjax.training.workdir import RunFolder, check_data, remember_data
 
-__all__ = ["Outcome", "Training", "TrainingDiverged", "run_training", "train"]
+#: Seconds of train steps that are timed, and the longest validation that is timed a second time.
+STEPS_FOR, LONG_VALIDATION = 3.0, 10.0
+
+
+class Learner(Protocol):
+    """Train states of some shape, with the operations to begin, advance, validate and keep them.
+
+    Attributes:
+      setup: the parts of the run, or those that the members share.
+      shape: of the members; () for one run.
+      identity: identifies a population; "" for one run.
+      abstract_state: shapes, types and shardings of the state, for checkpoints.
+    """
+
+    setup: Setup
+    identity: str
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def abstract_state(self) -> Any: ...
+
+    def begin(self, companions: Companions, state: Any | None) -> Any:
+        """The state to start from: the one that is given, or a fresh one."""
+
+    def compile(self, state: Any, step: int, steps_from: Callable[[int], int], threads: contextlib.ExitStack) -> None:
+        """Prepares the feed and compiles the train program, once for the whole run.
+
+        `steps_from`: the number of steps of the chunk that begins at a step; `threads`: ends the threads of the feed.
+        """
+
+    def sums(self, stored: Mapping[str, Any]) -> MetricSums:
+        """The sums on the devices, from those stored in a history."""
+
+    def advance(self, state: Any, sums: MetricSums, step: int, n: int) -> tuple[Any, MetricSums]:
+        """Dispatches `n` train steps, at most `steps_per_dispatch`."""
+
+    def validate(self, state: Any) -> tuple[np.ndarray, Mapping[str, Any]]:
+        """Validation nats of the members with the averaged parameters, and the reported scores."""
+
+    def keep(self, state: Any, better: np.ndarray, step: int, values: np.ndarray, scores: Mapping[str, Any]) -> Any:
+        """Keeps the parameters of the members that are better than before, with their scores; returns the state."""
+
+    def reporter(self, step: int) -> contextlib.AbstractContextManager[Any]:
+        """A reporter of progress and metrics from `step` on."""
+
+
+class RunLearner:
+    """A run of one set of parameters on a mesh."""
+
+    shape, identity = (), ""
+
+    def __init__(self, setup: Setup, workdir: str | os.PathLike):
+        """`setup` holds the parts; the best parameters are kept in `workdir`."""
+        self.setup, self._workdir = setup, workdir
+        self._best = best_store(workdir)
+        self._best.steps()  # raises now where a file is in its place, and not after the first validation
+        evaluate = setup.evaluate
+        self.evaluator = Evaluator(
+            setup.model, setup.scored, evaluate.batch_size, setup.mesh, setup.seed, evaluate.num_orders
+        )
+
+    @property
+    def abstract_state(self) -> TrainState:
+        return self.setup.abstract_state
+
+    def begin(self, companions: Companions, state: TrainState | None) -> TrainState:
+        init_key, self._key = self.setup.keys()
+        self._companions = companions
+        return self.setup.init_state(init_key) if state is None else state
+
+    def compile(
+        self, state: TrainState, step: int, steps_from: Callable[[int], int], threads: contextlib.ExitStack
+    ) -> None:
+        setup, train = self.setup, self.setup.train
+        feed = make_feed(
+            setup.dataset.splits["train"],
+            setup.mesh,
+            seed=setup.seed,
+            batch_size=train.batch_size,
+            max_steps=train.steps_per_dispatch,
+            on_device=train.data_on_device,
+            steps_from=steps_from,
+        )
+        self._feed = threads.enter_context(feed)
+        chunk = self._feed.chunk(step, 1)
+        self._zeros = zero_sums(setup.recipe, state, chunk, self._companions)
+        arguments = (chunk, as_traced(1, setup.mesh), self._key, self._companions)
+        self._program = compile_chunk(setup.recipe, state, self.sums({}), *arguments)
+
+    def sums(self, stored: Mapping[str, Any]) -> MetricSums:
+        whole = replicated(self.setup.mesh)
+        return jax.tree.map(lambda leaf: to_mesh(leaf, whole), from_named(self._zeros, stored))
+
+    def advance(self, state: TrainState, sums: MetricSums, step: int, n: int) -> tuple[TrainState, MetricSums]:
+        arguments = (as_traced(n, self.setup.mesh), self._key, self._companions)
+        return self._program(state, sums, self._feed.chunk(step, n), *arguments)
+
+    def validate(self, state: TrainState) -> tuple[np.ndarray, Mapping[str, Any]]:
+        scores = self.evaluator(eval_params(state), "validation")
+        return np.asarray(scores[score_name(self.setup.model.kind)], np.float64), scores
+
+    def keep(
+        self, state: TrainState, better: np.ndarray, step: int, values: np.ndarray, scores: Mapping[str, Any]
+    ) -> TrainState:
+        if better:
+            numbers = {name: value for name, value in scores.items() if is_number(value)}
+            self._best.save(step, eval_params(state), {"value": float(values), "scores": numbers})
+        return state
+
+    def reporter(self, step: int) -> Reporter:
+        return Reporter(self._workdir, self.setup, step)
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a call of `train` ended.
+    """How a call of `train` ended, after how many steps, with one sentence for the user.
 
     Attributes:
       status: "finished" or "interrupted" (by SIGTERM or SIGINT; the state is saved).
-      step: steps done.
-      message: one sentence for the user.
       results: the contents of `results.json`, or None when interrupted.
       setup: the parts of the run, for further work.
     """
@@ -55,10 +172,8 @@ class Outcome:
 def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
     """Trains to the end of the run in `workdir`, from its newest checkpoint, and scores the best parameters.
 
-    Args:
-      setup: the parts of the run, as `arjax.config.build.build(config)` makes them.
-      workdir: holds `checkpoints/`, `metrics.jsonl` and `results.json`; created when missing. Or a `RunFolder`, which
-        the caller holds open.
+    `workdir` holds `checkpoints/`, `metrics.jsonl` and `results.json`, and is created when missing; or it is a
+    `RunFolder`, which the caller holds open.
 
     Raises:
       UserError: a split that the data set lacks, checkpoints that cannot be read, a disk that cannot be written (a full
@@ -66,12 +181,13 @@ def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
       TrainingDiverged: the loss was not finite; names the step and the last good checkpoint.
     """
     # 1. A mistake ends here, before anything compiles.
-    check_split(setup, setup.evaluate.split)
+    if setup.evaluate.split not in setup.dataset.splits:
+        name, split = setup.dataset.name, setup.evaluate.split
+        raise UserError(f"data set {name!r} has no {split} split to evaluate at the end")
     open_judge(setup.model, setup.dataset, setup.evaluate, setup.open_run)
-    run = Training(RunLearner(setup, workdir), workdir)
-    with StopSignal() as stop, run:
+    with Training(RunLearner(setup, workdir), workdir) as run:
         # 2. Go on from the newest readable checkpoint, or start; train.
-        run.advance(stop)
+        run.advance()
         # 3. Interrupted: everything is saved, the same command goes on from here.
         if not run.is_finished():
             return Outcome("interrupted", run.step, run.stopped())
@@ -88,9 +204,8 @@ def run_training(learner: Learner, workdir: str | os.PathLike) -> Training:
     Raises:
       KeyboardInterrupt: by SIGTERM or SIGINT; the state is saved. Otherwise as `train`.
     """
-    run = Training(learner, workdir)
-    with StopSignal() as stop, run:
-        run.advance(stop)
+    with Training(learner, workdir) as run:
+        run.advance()
     if not run.is_finished():
         raise KeyboardInterrupt(run.stopped())
     return run
@@ -104,14 +219,17 @@ class Training:
     """
 
     def __init__(self, learner: Learner, workdir: str | os.PathLike):
-        """Writes nothing yet; raises `UserError` when a package is missing that a writer needs, and for a patience
-        without validations.
-        """
-        for writer in make_writers(learner.setup.train.writers):
+        """Writes nothing yet; raises `UserError` for writers without a package, or a patience without validations."""
+        setup, train = learner.setup, learner.setup.train
+        for writer in make_writers(train.writers):
             writer.check()
-        check_patience(learner.setup)
-        self.learner, self.workdir, self.train = learner, workdir, learner.setup.train
-        self.total, self.step = learner.setup.total_steps, 0
+        if train.patience and "validation" not in setup.dataset.splits:
+            raise UserError(
+                f"a patience of {train.patience} counts validations, and the data set {setup.dataset.name!r} has no "
+                "validation split: give it one, or leave patience at 0"
+            )
+        self.learner, self.workdir, self.setup, self.train = learner, workdir, setup, train
+        self.total, self.step = setup.total_steps, 0
         self.state: Any = None
         self.history = History.fresh(learner.shape, learner.identity)
         self.latest = latest_store(workdir)
@@ -120,6 +238,7 @@ class Training:
         self._open = contextlib.ExitStack()
         folder = self.workdir
         self.folder = folder if isinstance(folder, RunFolder) else self._open.enter_context(RunFolder(folder))
+        self.stop = self._open.enter_context(StopSignal())
         return self
 
     def __exit__(self, *exception: Any) -> None:
@@ -130,20 +249,20 @@ class Training:
         """Progress and metrics, from the present step of the run."""
         return self._open.enter_context(self.learner.reporter(self.step))
 
-    def advance(self, stop: StopSignal) -> None:
-        """Goes on from the newest readable checkpoint, where there is one, until finished or `stop` is requested."""
+    def advance(self) -> None:
+        """Goes on from the newest readable checkpoint, where there is one, until finished or asked to stop."""
         restored = self.latest.restore(self.learner.abstract_state)
         if restored is None:
-            remember_data(self.learner.setup.dataset, self.workdir)
+            remember_data(self.setup.dataset, self.workdir)
         else:
-            check_data(self.learner.setup.dataset, self.workdir)
+            check_data(self.setup.dataset, self.workdir)
             self.step, self.state, extra = restored
             self.history = History.from_json(extra, self.learner.shape)
             if self.history.members != self.learner.identity:
                 raise UserError(f"{self.workdir} holds another population: choose another folder")
         if not self.is_finished():
-            with within_memory(lambda: needs_of(self.learner.setup)):
-                self._fit(stop)
+            with within_memory(lambda: needs_of(self.setup)):
+                self._fit()
 
     def stopped(self) -> str:
         """The sentence for a run that was interrupted."""
@@ -153,42 +272,34 @@ class Training:
         """Whether all steps are done, or validation has not improved for too long."""
         return self.step >= self.total or bool(self.history.stopped(self.train.patience).all())
 
-    def _fit(self, stop: StopSignal) -> None:
-        """Trains until the run is finished or `stop` is requested, and leaves everything saved."""
-        with contextlib.ExitStack() as self.threads:
+    def _fit(self) -> None:
+        """Trains until the run is finished or asked to stop, and leaves everything saved."""
+        with contextlib.ExitStack() as threads:
             self.reporter.start()
             if self.step:
-                self.reporter.log(f"goes on at step {self.step} of {self.total}")
-            runs = self.learner.setup.trained_companions()
+                self.reporter.progress.message(f"goes on at step {self.step} of {self.total}")
+            runs = self.setup.trained_companions()
             for name, trained in runs.items():
                 self.history.check_companion(name, trained.step)
             companions = {name: trained.companion for name, trained in runs.items()}
             self.state = self.learner.begin(companions, self.state)
-            self.reporter.log("compiling ...")
-            started, before = time.monotonic(), self.history.train_seconds
-
-            def clock() -> float:
-                return before + time.monotonic() - started
-
-            self._compile()
+            self.reporter.progress.message("compiling ...")
+            started = time.monotonic()
+            self.began = started - self.history.train_seconds
+            self.learner.compile(self.state, self.step, self._steps_from, threads)
+            self.sums = self.learner.sums(self.history.sums)
+            self.history.compile_seconds += time.monotonic() - started
+            self.saved_step = self.step if self.latest.steps() else -1
             while not self.is_finished():
                 pause, last = self._next_pause(self.step), self.step
-                self._train_until(pause, stop)
+                self._train_until(pause)
                 if self.step > last:  # else stopped at once: the run before has done the work of this step
-                    self._pause(clock)
-                if stop.requested(at_pause=self.step == pause):
+                    self._pause()
+                if self.stop.requested(at_pause=self.step == pause):
                     break
             if self.saved_step != self.step:
-                self._save(clock())
-            self.reporter.rest()
-
-    def _compile(self) -> None:
-        """Prepares the feed and compiles the train program, once for the whole run."""
-        started = time.monotonic()
-        self.learner.compile(self.state, self.step, self._steps_from, self.threads)
-        self.sums = self.learner.sums(self.history.sums)
-        self.history.compile_seconds += time.monotonic() - started
-        self.saved_step = self.step if self.latest.steps() else -1
+                self._save()
+            self.reporter.progress.close()
 
     def _next_pause(self, step: int) -> int:
         train = self.train
@@ -198,21 +309,21 @@ class Training:
         """Steps of the chunk that begins at a step."""
         return min(self.train.steps_per_dispatch, self._next_pause(step) - step)
 
-    def _train_until(self, pause: int, stop: StopSignal) -> None:
+    def _train_until(self, pause: int) -> None:
         """Dispatches chunks up to the pause. At most two are in flight: one runs while the host prepares the next."""
         started = time.monotonic()
-        while self.step < pause and not stop.requested(at_pause=False):
+        while self.step < pause and not self.stop.requested(at_pause=False):
             n, before = self._steps_from(self.step), self.sums
             self.state, self.sums = self.learner.advance(self.state, before, self.step, n)
             self.step += n
             jax.block_until_ready(before)
-            self.reporter.at(self.step)
+            self.reporter.progress.at(self.step)
         jax.block_until_ready(self.sums)
         elapsed = time.monotonic() - started
         self.history.step_seconds += elapsed
         self.history.interval_seconds += elapsed
 
-    def _pause(self, clock: Callable[[], float]) -> None:
+    def _pause(self) -> None:
         """Does the work that is due after this step: logs, validates with the averaged parameters, saves."""
         sums = jax.tree.map(np.asarray, self.sums)
         self._check_finite(sums.bad_step)
@@ -220,29 +331,25 @@ class Training:
         self.history.sums = {name: value.tolist() for name, value in named(sums).items()}
         if is_due(self.step, self.total, self.train.log_every):
             self._log(sums)
-        has_validation = "validation" in self.learner.setup.dataset.splits
-        if is_due(self.step, self.total, self.train.eval_every) and has_validation:
+        if is_due(self.step, self.total, self.train.eval_every) and "validation" in self.setup.dataset.splits:
             self._validate()
         if is_due(self.step, self.total, self.train.checkpoint_every):
-            self._save(clock())
+            self._save()
 
     def _check_finite(self, bad_step: np.ndarray) -> None:
         """Marks members with a loss that was not finite as lost, unless they had ended; ends the run when all are."""
         self.history.alive = self.history.alive & ((bad_step < 0) | self.history.stopped(self.train.patience))
         if not self.history.alive.any():
-            good = self.latest.steps()
-            where = (
-                f"the last good checkpoint is step {good[-1]} in {self.latest.directory}"
-                if good
-                else "none was saved before"
-            )
+            where = "none was saved before"
+            if good := self.latest.steps():
+                where = f"the last good checkpoint is step {good[-1]} in {self.latest.directory}"
             raise TrainingDiverged(
                 f"the loss was not finite at step {bad_step.max()}; {where}; "
                 "a lower optimizer.learning_rate or a clip_norm may help"
             )
 
     def _log(self, sums: MetricSums) -> None:
-        rate = float(self.learner.setup.schedule(self.step - 1))
+        rate = float(self.setup.schedule(self.step - 1))
         self.reporter.train(self.step, sums, rate, max(self.history.interval_seconds, 1e-9))
         self.sums = self.learner.sums({})
         self.history.sums, self.history.interval_seconds = {}, 0.0
@@ -255,9 +362,9 @@ class Training:
         self.reporter.validation(self.step, scores, self.history)
         self.state = self.learner.keep(self.state, better, self.step, values, scores)
 
-    def _save(self, train_seconds: float) -> None:
+    def _save(self) -> None:
         self.folder.check()
-        self.history.train_seconds = train_seconds
+        self.history.train_seconds = time.monotonic() - self.began
         self.latest.save(self.step, self.state, self.history.to_json())
         self.saved_step = self.step
 
@@ -282,10 +389,52 @@ def _results(run: Training, setup: Setup) -> dict[str, Any]:
 
 def needs_of(setup: Setup) -> str:
     """The sentence for a run that is too large for the memory of its devices."""
-    state = setup.abstract_state
-    params, whole = bytes_of(state.params), bytes_of(state)
+    params, whole = (bytes_of(tree) / 1e9 for tree in (setup.abstract_state.params, setup.abstract_state))
     return (
-        f"this run needs more memory than its devices have: its parameters take {params / 1e9:.2g} GB, with "
-        f"averages and the state of the optimizer {whole / 1e9:.2g} GB, and a train step more than that; make the "
-        "network or train.batch_size smaller"
+        f"this run needs more memory than its devices have: its parameters take {params:.2g} GB, with averages and the "
+        f"state of the optimizer {whole:.2g} GB, and a train step more than that; make the network or train.batch_size "
+        "smaller"
     )
+
+
+def expected_seconds(setup: Setup) -> float:
+    """Seconds of the whole training of a run with its test score, by some of its steps and a validation; nothing is
+    kept. Without the samples and pictures at the end. At most so many where it stops early, by `train.patience`. Raises
+    `UserError` as the training itself, before its first step.
+    """
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as threads:
+        learner, total = RunLearner(setup, folder), setup.total_steps
+
+        def steps_from(step: int) -> int:
+            return min(setup.train.steps_per_dispatch, total - step)
+
+        started = time.monotonic()
+        companions = {name: trained.companion for name, trained in setup.trained_companions().items()}
+        state = learner.begin(companions, None)
+        learner.compile(state, 0, steps_from, threads)
+        sums = learner.sums({})
+        step, marks = 0, [(0, time.monotonic())]
+        while step < total and (len(marks) < 3 or marks[-1][1] - marks[1][1] < STEPS_FOR):
+            n = steps_from(step)
+            state, sums = learner.advance(state, sums, step, n)
+            jax.block_until_ready(sums)
+            step += n
+            marks.append((step, time.monotonic()))
+        (first, begun), (last, ended) = marks[1 if len(marks) > 2 else 0], marks[-1]  # the first one warms up
+        return marks[0][1] - started + (ended - begun) / (last - first) * total + _scoring(learner, state)
+
+
+def _scoring(learner: RunLearner, state: TrainState) -> float:
+    """Seconds of all validations and of the test."""
+    setup, splits = learner.setup, learner.setup.scored.splits
+    if "validation" not in splits:
+        return 0.0
+    started = time.monotonic()
+    learner.validate(state)  # with the compilation of its program
+    once = first = time.monotonic() - started
+    if first < LONG_VALIDATION:
+        started = time.monotonic()
+        learner.validate(state)
+        once = time.monotonic() - started
+    test = len(splits.get(setup.evaluate.split, ())) / len(splits["validation"])
+    return first + once * (math.ceil(setup.total_steps / setup.train.eval_every) - 1 + test)

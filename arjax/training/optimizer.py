@@ -28,7 +28,6 @@ def check_ranges(name: str, rule: Callable, options: Mapping[str, Any]) -> None:
         raise UserError(f"optimizer.eps={options['eps']} must be above 0")
 
 
-#: A transformation of gradients, by optax.
 Transformation: TypeAlias = optax.GradientTransformation
 #: A rule is a function `(options...) -> list[Transformation]`: in sequence they turn gradients into updates of rate 1.
 OPTIMIZERS = Registry("optimizer", check=check_ranges)
@@ -86,23 +85,18 @@ def make_optimizer(
     clip_norm: float = 0.0,
     **options: Any,
 ) -> Transformation:
-    """An optax optimizer.
+    """An optax optimizer; raises `UserError` for an unknown name or option, or an impossible number.
 
     Args:
       name: of a registered rule; or the rule, from `read_rule`, which has its options.
-      learning_rate: peak of the schedule; or a schedule, from `make_schedule`.
-      total_steps: length of the run, at which the schedule ends.
-      schedule: see `make_schedule`, as for `warmup_steps` and `end_factor`.
+      learning_rate: a schedule, from `make_schedule`; or the peak of one with the next four arguments.
       clip_norm: gradients of a larger global norm are scaled down to it; 0 clips nothing.
-      **options: of the rule. Those in `SHARED` that the rule lacks are left out and said,
-        except for a weight decay and an eps of one's own: errors.
-
-    Raises:
-      UserError: an unknown name or option, or an impossible number.
+      **options: of the rule. Those in `SHARED` that the rule lacks are left out and said, except for a weight decay and
+        an eps of one's own: errors.
     """
     rate = learning_rate
     if not callable(rate):
-        rate = make_schedule(learning_rate, total_steps, schedule, warmup_steps, end_factor)
+        rate = make_schedule(rate, total_steps, schedule, warmup_steps, end_factor)
     if clip_norm < 0:
         raise UserError(f"optimizer.clip_norm={clip_norm} must not be negative")
     rule = (read_rule(name, options) if isinstance(name, str) else name).build()

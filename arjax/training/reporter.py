@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,85 +22,76 @@ from arjax.training.setup import Setup
 from arjax.training.step import MetricSums
 
 
-class Reporter:
-    """Progress and metrics of a run; silent on all processes but the first. A context manager."""
+class Silent:
+    """Takes every call and does nothing, but for the calls that are given."""
 
-    def __init__(self, workdir: str | os.PathLike, setup: Setup, step: int, progress: Any = None):
+    def __init__(self, **calls: Callable):
+        self.__dict__.update(calls)
+
+    def __getattr__(self, name: str) -> Callable:
+        return lambda *args: None
+
+
+class Reporter:
+    """Progress and metrics of a run; silent on all processes but the first. A context manager.
+
+    Attributes:
+      progress: lines, and the bar below them.
+    """
+
+    _writer: Any
+    progress: Any
+
+    def __init__(self, workdir: str | os.PathLike, setup: Setup, step: int, progress: Any = None, *lines: str):
         """Starts at `step`: metrics of later steps, left by a killed run, are removed.
 
-        `progress` is shown in place of a `Progress` of the run.
+        `progress` is shown in place of a `Progress` of the run, `lines` below its first ones.
         """
-        first = jax.process_index() == 0
+        self._lines = lines
         self._setup, self._bits, self._kind = setup, setup.model.event.is_discrete, setup.model.kind
-        self._writer = MetricWriter(workdir, step, make_writers(setup.train.writers)) if first else None
-        self._progress = (progress or Progress(setup.total_steps, start_step=step)) if first else None
+        self._writer, self.progress = Silent(), Silent()
+        if jax.process_index() == 0:
+            self._writer = MetricWriter(workdir, step, make_writers(setup.train.writers))
+            self.progress = progress or Progress(setup.total_steps, start_step=step)
 
     def __enter__(self) -> Reporter:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._writer is not None and self._progress is not None:
-            self._progress.close()
-            self._writer.close()
+        self.progress.close()
+        self._writer.close()
 
     def start(self) -> None:
         """Prints the first lines of the run."""
-        if self._progress is not None:
-            for line in headline(self._setup):
-                self._progress.message(line)
-
-    def log(self, text: str) -> None:
-        """Prints a line above the progress bar."""
-        if self._progress is not None:
-            self._progress.message(text)
-
-    def at(self, step: int) -> None:
-        """Shows that a step has been dispatched."""
-        if self._progress is not None:
-            self._progress.at(step)
-
-    def rest(self) -> None:
-        """Ends the progress bar: there are no more steps."""
-        if self._progress is not None:
-            self._progress.close()
+        for line in (*headline(self._setup), *self._lines):
+            self.progress.message(line)
 
     def train(self, step: int, sums: MetricSums, learning_rate: float, seconds: float) -> None:
         """Reports the steps since the last call from their sums, on the host; they took `seconds`."""
-        if self._writer is None or self._progress is None:
-            return
-        metrics = sums.metrics
-        scores = {}
+        metrics, scores = sums.metrics, {}
         if metrics.nll is not None:
             scores["nll_nats"] = float(metrics.nll / np.maximum(metrics.examples, 1.0))
             scores["bits_per_dim"] = float(metrics.nll / np.maximum(metrics.dims, 1.0) / math.log(2))
-        speed = float(metrics.examples / seconds)
-        values = {"train/loss": float(sums.loss / sums.steps)}
-        values |= {f"train/{name}": value for name, value in scores.items()}
-        values |= {
-            "learning_rate": learning_rate,
-            "examples_per_second": speed,
-        }
         means = {name: float(mean.value) for name, mean in metrics.means.items()}
-        values |= {f"train/{name}": value for name, value in means.items()}
+        speed = float(metrics.examples / seconds)
+        values = _named("train", {"loss": float(sums.loss / sums.steps)} | scores)
+        values |= {"learning_rate": learning_rate, "examples_per_second": speed} | _named("train", means)
         self._writer.write(step, values)
-        self._progress.update(step, self._in_words(scores or means), speed)
+        self.progress.update(step, self._in_words(scores or means), speed)
 
     def _in_words(self, scores: Mapping[str, Any]) -> str:
         return describe_scores(scores, self._bits)
 
     def validation(self, step: int, scores: Mapping[str, Any], history: History) -> None:
         """Reports the scores of the validation split."""
-        if self._writer is None or self._progress is None:
-            return
         self._writer.write(step, _named("validation", scores))
         best = ", the best so far" if history.best_step == step else ""
-        self._progress.validation(step, f"{describe_scores(scores, self._bits)} ({self._kind}){best}")
+        self.progress.validation(step, f"{describe_scores(scores, self._bits)} ({self._kind}){best}")
 
     def result(self, step: int, results: Mapping[str, Any]) -> None:
         """Hands the scores among the results of the finished run to the writers."""
-        if self._writer is not None:
-            scores = {name: value for name, value in results.items() if name in SCORES + OF_EXPOSURE}
-            self._writer.result(step, _named(results["split"], scores))
+        scores = {name: value for name, value in results.items() if name in SCORES + OF_EXPOSURE}
+        self._writer.result(step, _named(results["split"], scores))
 
 
 def _named(split: str, scores: Mapping[str, Any]) -> dict[str, float]:
@@ -115,16 +106,12 @@ def headline(setup: Setup) -> list[str]:
     given = f", given {' and '.join(name for name, _ in dataset.context.parts)}" if dataset.context else ""
     num_params = sum(leaf.size for leaf in jax.tree.leaves(setup.abstract_state.params))
     length = f"{setup.total_steps:,} step{'s' * (setup.total_steps != 1)} of {train.batch_size:,} examples"
+    axes = " x ".join(f"{name} {size}" for name, size in setup.mesh.shape.items() if size > 1)
+    mesh = f" (mesh: {axes})" if axes else ""
     return [
         f"{dataset.name}: {sizes} examples of {dataset.event.in_words}{given}",
-        f"{setup.about}, {num_params:,} parameters; {length} on {device_name()}{_mesh(setup)}",
+        f"{setup.about}, {num_params:,} parameters; {length} on {device_name()}{mesh}",
     ]
-
-
-def _mesh(setup: Setup) -> str:
-    """The axes that split anything."""
-    axes = [f"{name} {size}" for name, size in setup.mesh.shape.items() if size > 1]
-    return f" (mesh: {' x '.join(axes)})" if axes else ""
 
 
 def record_picture(setup: Setup, workdir: str | os.PathLike, step: int, path: Path) -> None:

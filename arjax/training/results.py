@@ -26,24 +26,18 @@ OF_TRAINING = ("step", "seed", "device", "train_seconds", "compile_seconds", "tr
 #: The parameters of a run with the best validation, their step, and the note of their checkpoint.
 Best = tuple[Any, int, Mapping[str, Any]]
 #: Scores with equal values of these fields are equal.
-_SCORES: tuple[str, ...] = ("dataset", "split", "best_step", "num_orders", "num_examples", "nll_nats", "nll_stderr")
-_SCORES += (SAMPLE_SCORE,)
-_SCORES += ("k_steps", "k_step_bound_nats", "importance_samples", "importance_bound_nats")
-_SCORES += ("chain_bound_steps", "chain_bound_nats")
-_SCORES += ("exposure_rollouts", "exposure_forward_own_nats", "greedy_error", "judge_own_nll_nats")
+_SCORES = (
+    *("dataset", "split", "best_step", "num_orders", "num_examples", "nll_nats", "nll_stderr", SAMPLE_SCORE),
+    *("k_steps", "k_step_bound_nats", "importance_samples", "importance_bound_nats"),
+    *("chain_bound_steps", "chain_bound_nats"),
+    *("exposure_rollouts", "exposure_forward_own_nats", "greedy_error", "judge_own_nll_nats"),
+)
 
 
 def run_report(setup: Setup, workdir: str | os.PathLike, best: Best, device: str = "") -> Report:
     """The report of a run: all scores of its best parameters, and the entries about its training.
 
-    Args:
-      setup: the run, with the split and the numbers of the report.
-      workdir: its folder.
-      best: as from `restore_params`.
-      device: where it was trained; "": as an earlier report says, or else here.
-
-    Raises:
-      UserError: as `report`.
+    `device`: where it was trained; "": as an earlier report says, or else here. Raises `UserError` as `report`.
     """
     where = setup.model, best[0], setup.dataset, setup.evaluate.split, setup.evaluate
     scored = report(*where, mesh=setup.mesh, seed=setup.seed, open_run=setup.open_run)
@@ -86,32 +80,34 @@ def training_entries(
       setup: the run.
       best: as from `restore_params`.
       step: steps done.
-      history: the fields of `arjax.training.history.History` about the time; empty where they are not known.
+      history: the seconds of `History`; empty where they are not known.
       objective_state: parameters and state of the objective.
       seed: of the run; None: that of the setup.
       device: where it was trained; "": here.
     """
     params, best_step, note = best
-    sites_per_step = setup.train.batch_size * setup.model.event.num_sites
+    cost = {name: history[name] for name in ("train_seconds", "compile_seconds") if history}
+    if history and history["step_seconds"] > 0:
+        num_sites = step * (setup.train.batch_size * setup.model.event.num_sites)
+        cost["train_sites_per_second"] = num_sites / history["step_seconds"]
     return {
-        **validation_scores(note, setup.model.kind),
+        # Older notes hold the nats alone; there is none before the first validation.
+        **{f"validation_{name}": value for name, value in note.get("scores", {}).items()},
+        f"validation_{score_name(setup.model.kind)}": note["value"] if note else None,
         "num_params": sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params)),
         "step": step,
         "best_step": best_step,
         "seed": setup.seed if seed is None else seed,
         "device": device or device_name(),
-        **(cost_of_run(history, step, sites_per_step) if history else {}),
+        **cost,
         **setup.recipe.objective.report(objective_state),
     }
 
 
 def write_results(workdir: str | os.PathLike, results: Mapping[str, Any]) -> None:
-    """Writes the report of a run, by the first process.
+    """Writes the report of a run, by the first process; raises `UserError` when the disk refuses.
 
     An earlier report (of fewer steps, or of another split) is kept in `evaluations/`.
-
-    Raises:
-      UserError: the disk refuses; the files before are unchanged.
     """
     if jax.process_index() == 0:
         earlier = read_report(workdir)
@@ -123,10 +119,8 @@ def write_results(workdir: str | os.PathLike, results: Mapping[str, Any]) -> Non
 def write_evaluation(workdir: str | os.PathLike, results: Mapping[str, Any]) -> Path:
     """Writes scores to a file of `evaluations/` named by split and step, such as `test-step-900.json`; returns it.
 
-    A file that holds other scores is kept, and the next number is added to the name.
-
-    Raises:
-      UserError: the disk refuses.
+    A file that holds other scores is kept, and the next number is added to the name. Raises `UserError` when the disk
+    refuses.
     """
     folder = Path(workdir) / EVALUATIONS
     with writing(folder):
@@ -143,31 +137,6 @@ def write_evaluation(workdir: str | os.PathLike, results: Mapping[str, Any]) -> 
 
 def _same_scores(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
     return all(left.get(name) == right.get(name) for name in _SCORES)
-
-
-def validation_scores(about: Mapping[str, Any], kind: str = "exact") -> dict[str, Any]:
-    """The scores of the best parameters on validation, as a report names them: `validation_nll_nats`, ...
-
-    Args:
-      about: the note of their checkpoint; empty for a run that has not validated. Older ones hold the nats alone.
-      kind: of the model's scores.
-    """
-    scores = {f"validation_{name}": value for name, value in about.get("scores", {}).items()}
-    return scores | {f"validation_{score_name(kind)}": about["value"] if about else None}
-
-
-def cost_of_run(history: Mapping[str, Any], step: int, sites_per_step: int) -> dict[str, Any]:
-    """The cost of training so far, from the history in a checkpoint.
-
-    Args:
-      history: the fields of `arjax.training.history.History`.
-      step: steps done.
-      sites_per_step: sites that go through one train step.
-    """
-    cost = {name: history[name] for name in ("train_seconds", "compile_seconds")}
-    if history["step_seconds"] > 0:
-        cost["train_sites_per_second"] = step * sites_per_step / history["step_seconds"]
-    return cost
 
 
 def device_name() -> str:

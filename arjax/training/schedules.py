@@ -23,8 +23,7 @@ class Course:
     Attributes:
       t: float32[], the step, 0 for the first.
       done: float32[], the part of the steps after the warm-up that is done, 0 to 1.
-      warmup_steps: length of the warm-up.
-      end_factor: the factor at which schedules that fall end.
+      warmup_steps, end_factor: length of the warm-up, and the factor at which schedules that fall end.
     """
 
     t: jax.Array

@@ -1,32 +1,35 @@
-"""The parts of a run, typed, and the checkpoints of its workdir."""
+"""The parts of a run, typed, its first parameters where they come from another run, and its checkpoints."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
 from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, check_memory
+from arjax.core.output import say_once
 from arjax.core.registry import Component
 from arjax.data import Dataset
 from arjax.data.vocabulary import check_same_tokens
 from arjax.evaluation.report import Measures
+from arjax.interop.description import describe
 from arjax.models import Model
+from arjax.models.autoregressive import has_conditionals
 from arjax.objectives import OBJECTIVES, Companion, Objective
-from arjax.parallel.sharding import Rule, check_batch_size, replicated
+from arjax.parallel.sharding import Rule, check_batch_size, forms_of, replicated
 from arjax.samplers import Sampler
 from arjax.training.checkpoint import CheckpointStore
 from arjax.training.optimizer import make_optimizer
 from arjax.training.schedules import make_schedule
-from arjax.training.starting import check_start, entries_that_fit, part_of_run, sources_of_parts
 from arjax.training.state import (
     Recipe,
     TrainState,
@@ -38,21 +41,15 @@ from arjax.training.state import (
 )
 from arjax.training.workdir import check_data
 
+#: Last names of the parts of a description by which values get their meaning.
+_MEANING = ("kind", "num_levels", "value_shape", "name")
+#: Parts of a description that change the training or the size of the grid, not the meaning of a parameter.
+_FREE = ("dtype", "arrays", "grid_shape")
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainOptions:
-    """Options of the loop: the section `train` of a config, without the durations and the average of the parameters.
-
-    Attributes:
-      batch_size: examples per step, over all devices.
-      steps_per_dispatch: steps that the device does in one call, at most.
-      log_every, eval_every, checkpoint_every: steps.
-      patience: validations without a better score after which training ends; 0: never.
-      data_on_device: whether the training split is kept on every device.
-      init_from: workdir of the run that gives the initial parameters, its best ones; "": fresh ones. Those of single
-        parts of a model come from runs that trained them apart: `1=runs/coarse,2=runs/fine`.
-      writers: further writers of the metrics, such as `tensorboard`.
-    """
+    """Options of the loop: the fields of the section `train` of a config, see docs/configs.md."""
 
     batch_size: int
     steps_per_dispatch: int = 16
@@ -74,14 +71,7 @@ class EvaluateOptions(Measures):
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """The model and the best parameters of another run.
-
-    Attributes:
-      model: its model.
-      params: its best parameters, on the mesh.
-      step: the step that they are of.
-      dataset: the one that it was trained on.
-    """
+    """The model of another run, its best parameters on the mesh, their step, and the data that it was trained on."""
 
     model: Model
     params: Any
@@ -100,14 +90,11 @@ class Setup:
 
     Attributes:
       dataset: splits, event and context.
-      mesh: the devices.
-      rules: placement of parameters on the mesh; empty for the default ones.
+      mesh, rules: the devices, and the placement of parameters on them; empty for the default one.
       recipe: the description of a train step: model, objective, optimizer.
       schedule: the learning rate of each step.
-      total_steps: length of the run.
       seed: of parameters, batches and noise.
-      train: options of the loop.
-      evaluate: options of the scores.
+      train, evaluate: options of the loop and of the scores.
       open_run: opens another run by its workdir.
       sampler: draws the samples of the run.
       about: the network and its order in words, for the first lines of a run.
@@ -118,7 +105,6 @@ class Setup:
     rules: tuple[Rule, ...]
     recipe: Recipe
     schedule: optax.Schedule
-    total_steps: int
     seed: int
     train: TrainOptions
     evaluate: EvaluateOptions
@@ -130,6 +116,16 @@ class Setup:
     def model(self) -> Model:
         """The trained model."""
         return self.recipe.model
+
+    @property
+    def total_steps(self) -> int:
+        """The length of the run."""
+        return self.recipe.total_steps
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """The entries of the parameters that the objective leaves as they are in another run."""
+        return self.recipe.objective.frozen(self.model)
 
     @property
     def scored(self) -> Dataset:
@@ -148,9 +144,7 @@ class Setup:
         return split()
 
     def trained_companions(self) -> dict[str, Trained]:
-        """The frozen models that the objective reads, by name; raises `UserError` when one cannot be read, or does not
-        fit the model.
-        """
+        """The frozen models that the objective reads, by name; raises `UserError` when one does not fit."""
         objective = self.recipe.objective
         found = {name: self._companion(workdir) for name, workdir in objective.companions().items()}
         objective.check_companions(self.model, {name: trained.companion for name, trained in found.items()})
@@ -162,12 +156,11 @@ class Setup:
         """The run in a folder, or the known truth of the data set for ""."""
         if workdir:
             return self.open_run(workdir)
-        if self.dataset.truth is None:
+        if (truth := self.dataset.truth) is None:
             raise UserError(
                 f"the objective reads the true conditionals, which the data set {self.dataset.name!r} has not: name a "
                 "run as its oracle"
             )
-        truth = self.dataset.truth
         return Trained(truth.model, jax.device_put(truth.params, replicated(self.mesh)), 0, self.dataset)
 
     def first_params(self, models: Sequence[Model]) -> Any:
@@ -179,11 +172,10 @@ class Setup:
         Raises:
           UserError: there is no such run, or its parameters are not those of the models.
         """
-        if sources := sources_of_parts(self.train.init_from, self.model):
+        source, wanted, entries = self.train.init_from, self.abstract_state.params, self.frozen
+        if sources := sources_of_parts(source, self.model):
             return self._params_of_parts(sources, models)
-        source, wanted = self.train.init_from, self.abstract_state.params
         other = self.open_run(source)
-        entries = self.recipe.objective.frozen(self.model)
         if entries:
             entries = entries_that_fit(self.model, entries, wanted, other, source)
             wanted = {name: wanted[name] for name in entries}
@@ -195,30 +187,27 @@ class Setup:
 
     def _params_of_parts(self, sources: Mapping[str, str], models: Sequence[Model]) -> dict[str, Any]:
         """The parameters of some parts by their names, each of a run of its own."""
-        if left := sorted(set(self.recipe.objective.frozen(self.model)) - sources.keys()):
+        if left := sorted(set(self.frozen) - sources.keys()):
             raise UserError(
                 f"the objective leaves {', '.join(left)} as they are in a run: give train.init_from one run for the "
                 "whole model"
             )
         found = {}
         for name, workdir in sources.items():
-            other = part_of_run(name, self.abstract_state.params[name], self.open_run(workdir))
+            wanted = self.abstract_state.params[name]
+            other = part_of_run(name, wanted, self.open_run(workdir))
             for model in models:
-                check_start(model.named_parts[name], None, self.abstract_state.params[name], other, workdir)
+                check_start(model.named_parts[name], None, wanted, other, workdir)
             found[name] = other.params
         return found
 
     def init_state(self, key: jax.Array) -> TrainState:
         """A fresh train state, created sharded, from the parameters of the run in `train.init_from` if one is named.
 
-        Raises:
-          UserError: there is no such run, its parameters are not those of this model, or the state is larger than the
-            memory of the devices.
+        Raises `UserError` as `first_params`, and where the state is larger than the memory of the devices.
         """
         check_memory(bytes_of(self.abstract_state), "the parameters and the optimizer's state take", self.mesh.size)
-        params = None
-        if self.train.init_from:
-            params = self.first_params((self.model,))
+        params = self.first_params((self.model,)) if self.train.init_from else None
         return init_state(self.recipe, key, self.mesh, self.rules, params)
 
 
@@ -237,18 +226,10 @@ def make_setup(
     accumulate: int = 1,
     **others: Any,
 ) -> Setup:
-    """The parts of a run, put together and checked.
+    """The parts of a run, put together and checked; arguments are named as in `Setup`, `Recipe` and `make_optimizer`.
 
-    Args:
-      model, dataset, objective: as in `Setup` and `Recipe`.
-      optimizer: the rule with its options; `clip_norm` is that of `make_optimizer`.
-      schedule: that of the learning rate; `rate` has the other options of `make_schedule` by name.
-      total_steps, ema_decay, accumulate: as in `Recipe`.
-      train: options of the loop.
-      **others: the other fields of `Setup`.
-
-    Raises:
-      UserError: numbers out of range, or parts that do not fit one another.
+    `rate` has the options of `make_schedule` beside the schedule, by name; `others` the other fields of `Setup`. Raises
+    `UserError` for numbers out of range, or parts that do not fit one another.
     """
     check_batch_size(train.batch_size, others["mesh"], accumulate)
     learning_rate = make_schedule(total_steps=total_steps, schedule=schedule, **rate)
@@ -261,12 +242,156 @@ def make_setup(
         transform=dataset.transform,
         accumulate=accumulate,
     )
+    setup = Setup(dataset=dataset, recipe=recipe, schedule=learning_rate, train=train, **others)
     objective.check(model)
-    if objective.frozen(model) and not train.init_from:
-        name, kept = OBJECTIVES.name_of(type(objective)), ", ".join(objective.frozen(model)[:3])
+    if setup.frozen and not train.init_from:
+        name, kept = OBJECTIVES.name_of(type(objective)), ", ".join(setup.frozen[:3])
         raise UserError(f"the objective {name!r} leaves {kept} as they are in another run: name it as train.init_from")
-    others["evaluate"].check(model, dataset)
-    return Setup(dataset=dataset, recipe=recipe, schedule=learning_rate, total_steps=total_steps, train=train, **others)
+    setup.evaluate.check(model, dataset)
+    return setup
+
+
+def check_start(
+    model: Model, data: Dataset | None, params: Any, other: Trained, workdir: str, entries: tuple[str, ...] = ()
+) -> None:
+    """Says on stderr how a run differs that gives its parameters to a model, where they may still be meant.
+
+    Args:
+      model: the model of this run, or a part of it.
+      data: its data set; None for a part, which has values of its own.
+      params: shapes and types of its parameters.
+      other, workdir: the other run and its folder.
+      entries: of the parameters that are read, named as the parts of the model; (): all.
+
+    Raises:
+      UserError: parameters of other names, shapes or types; values of other kinds, levels or tokens, or another family
+        of conditionals.
+    """
+    check_fits(params, other.params, workdir)
+    named = f"train.init_from={workdir}"
+    if data is not None:
+        check_same_tokens(data.vocabulary, other.dataset.vocabulary, named)
+    different = list(_differences(model, other.model, entries))
+    refused = [each for each, last in different if last in _MEANING]
+    if refused:
+        raise UserError(f"the parameters of {named} do not fit this model; {'; '.join(refused[:3])}")
+    told = [each for each, _ in different]
+    if _has_other_order(model, other.model, entries):
+        told.insert(0, "it was trained in another order")
+    if data is not None and not _scaled_alike(data, other.dataset):
+        told.append("its data are standardised by other means and scales")
+    if told:
+        say_once(f"the first parameters, of {named}, have another meaning there: {'; '.join(told)}")
+
+
+def sources_of_parts(text: str, model: Model) -> dict[str, str]:
+    """The workdirs of the runs that give the parameters of parts, by the names of these; none where `train.init_from`
+    names one run for the whole model. Raises `UserError` where only some pieces of the text name a part, or one twice.
+    """
+    pieces = [piece.strip().partition("=") for piece in text.split(",")]
+    named = [(name.strip(), workdir.strip()) for name, equals, workdir in pieces if equals]
+    if not any(name in model.named_parts for name, _ in named):
+        return {}
+    sources = dict(named)
+    if len(sources) < len(pieces) or not all(sources.values()) or sources.keys() - model.named_parts.keys():
+        raise UserError(
+            f"train.init_from={text!r} must name a run for each of some parts once, such as 1=runs/a,2=runs/b; the "
+            f"parts of this model are {', '.join(model.named_parts)}"
+        )
+    return sources
+
+
+def part_of_run(name: str, params: Any, other: Trained) -> Trained:
+    """The run as one of the part of that name: of a model that is the part itself, with `params`, or that has it."""
+    itself = forms_of(params).keys() == forms_of(other.params).keys()
+    if itself or name not in other.model.named_parts:
+        return other
+    return dataclasses.replace(other, model=other.model.named_parts[name], params=other.params[name])
+
+
+def entries_that_fit(model: Model, needed: Sequence[str], params: Any, other: Trained, workdir: str) -> tuple[str, ...]:
+    """The entries of the parameters that are read from another run: those that are needed, and all others of the same
+    shapes and meaning. Says on stderr which ones begin anew.
+    """
+    fits = list(needed)
+    for name in params.keys() - set(needed):
+        alike = forms_of(params[name]) == forms_of(other.params.get(name, {}))
+        if alike and not list(_differences(model, other.model, (name,))):
+            fits.append(name)
+    if left := sorted(params.keys() - set(fits)):
+        say_once(f"train.init_from={workdir} has no {', '.join(left)} of this form, which will begin anew")
+    return tuple(fits)
+
+
+def _differences(here: Model, there: Model, entries: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """Parts of the descriptions of two models that differ, in words, and the last of their names."""
+    try:
+        (own, _), (other, _) = describe(here), describe(there)
+    except UserError:  # a part of a user that is not registered: only its parameters are compared
+        return
+    own, other = dict(_leaves(own)), dict(_leaves(other))
+    for name in sorted(own.keys() | other.keys()):
+        if entries and not name.startswith(tuple(f"fields.{entry}." for entry in entries)):
+            continue
+        last = name.rpartition(".")[2]
+        if own.get(name) != other.get(name) and last not in _FREE and "dropout" not in last:
+            yield f"{name} was {other.get(name)!r} there and is {own.get(name)!r} here", last
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The values in nested objects by dotted names."""
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _leaves(part, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list | tuple) and any(isinstance(part, Mapping) for part in value):
+        for i, part in enumerate(value):
+            yield from _leaves(part, f"{name}.{i}")
+    else:
+        yield name, value
+
+
+def _has_other_order(here: Model, there: Model, entries: tuple[str, ...] = ()) -> bool:
+    """Whether two models on one grid have different orders, blocks or graphs, and the other one was not trained on
+    the order of this one among several.
+    """
+    try:
+        (_, own), (_, other) = describe(here), describe(there)
+    except UserError:
+        return False
+    if entries:
+        kept = tuple(f"model/{entry}/" for entry in entries)
+        own, other = ({name: a for name, a in arrays.items() if name.startswith(kept)} for arrays in (own, other))
+    own_order = here.factorization if has_conditionals(here) and here.orders is None else None
+    if own_order is not None and there.orders is not None and there.orders.has(own_order):
+        return False
+    if any(own[name].shape != other[name].shape for name in own.keys() & other.keys() if name.endswith("order")):
+        return False  # of longer sequences, say
+    return own.keys() != other.keys() or any(not np.array_equal(own[name], other[name]) for name in own)
+
+
+def _scaled_alike(here: Dataset, there: Dataset) -> bool:
+    """Whether real data were standardised alike, or not at all."""
+
+    def alike(own: Any, other: Any) -> bool:
+        if own is None or other is None:
+            return own is other
+        return np.shape(own) == np.shape(other) and np.allclose(own, other, rtol=1e-3)
+
+    return alike(here.scale, there.scale) and alike(here.shift, there.shift)
+
+
+def check_fits(wanted: Any, found: Any, workdir: str) -> None:
+    """Raises `UserError` unless the parameters of a run have the expected names, shapes and types."""
+    here, there = forms_of(wanted), forms_of(found)
+    other = [name for name in here if name in there and here[name] != there[name]]
+    problems = {
+        "missing there": [name for name in here if name not in there],
+        "left over": [name for name in there if name not in here],
+        "of another shape": [f"{name} ({there[name]} there, {here[name]} here)" for name in other],
+    }
+    told = [f"{kind}: {', '.join(n[:3])}{', ...' if len(n) > 3 else ''}" for kind, n in problems.items() if n]
+    if told:
+        raise UserError(f"the parameters of train.init_from={workdir} do not fit this model; {'; '.join(told)}")
 
 
 def latest_store(workdir: str | os.PathLike) -> CheckpointStore:
@@ -282,28 +407,25 @@ def best_store(workdir: str | os.PathLike) -> CheckpointStore:
 def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, dict[str, Any]]:
     """The parameters of a finished or running workdir that were best on validation, or the latest before there are any.
 
-    Returns:
-      The parameters on the mesh, their step, and the note of the checkpoint (`value`: validation nats;
-      `scores`: all numbers of that validation).
+    Returns them on the mesh, with their step and the note of the checkpoint (`value`: validation nats; `scores`: all
+    numbers of that validation).
 
     Raises:
       UserError: there is no checkpoint, none is readable, the best parameters were there and are gone, or files of the
         data set have changed.
     """
     check_data(setup.dataset, workdir)
-    best_checkpoints = best_store(workdir)
-    while True:
-        best = best_checkpoints.restore(setup.abstract_state.params)
-        if best is not None:
-            step, params, extra = best
-            setup.model.check_trained(params)
-            return params, step, extra
+    best = best_store(workdir)
+    while (found := best.restore(setup.abstract_state.params)) is None:
         latest = latest_store(workdir).restore(setup.abstract_state)
-        if not best_checkpoints.steps():  # else a run has saved its first best parameters meanwhile
-            break
-    if latest is None:
-        raise UserError(f"{workdir} holds no checkpoint yet: train there first")
-    step, state, extra = latest
-    if extra["best_value"] is not None:
-        raise UserError(f"{best_checkpoints.directory} is gone: the best parameters of this run cannot be used")
-    return eval_params(state), step, {}
+        if best.steps():
+            continue  # a run has saved its first best parameters meanwhile
+        if latest is None:
+            raise UserError(f"{workdir} holds no checkpoint yet: train there first")
+        step, state, extra = latest
+        if extra["best_value"] is not None:
+            raise UserError(f"{best.directory} is gone: the best parameters of this run cannot be used")
+        return eval_params(state), step, {}
+    step, params, extra = found
+    setup.model.check_trained(params)
+    return params, step, extra

@@ -20,12 +20,9 @@ from arjax.parallel.sharding import Rule, param_shardings, replicated
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """The description of a train step, all static.
+    """The description of a train step, all static: the trained model, the minimised function, the optimizer, and more.
 
     Attributes:
-      model: the trained model.
-      objective: the minimised function.
-      optimizer: turns gradients into updates.
       total_steps: length of the run, which the objective's `progress` refers to.
       ema_decay: decay of the average of the parameters; 0 keeps none.
       transform: `(key, batch, train) -> batch` run inside the step, such as dynamic binarization, or None.
@@ -42,13 +39,7 @@ class Recipe:
 
 
 class ObjectiveTrainState(flax.struct.PyTreeNode):
-    """The parameters and the state of the objective, and the moments of its optimizer.
-
-    Attributes:
-      params: parameters of the objective.
-      state: the part that is not trained.
-      opt_state: state of `Objective.optimizer`.
-    """
+    """The parameters of the objective, its state that is not trained, and the state of `Objective.optimizer`."""
 
     params: Any
     state: Any
@@ -63,7 +54,7 @@ class TrainState:
     Attributes:
       step: int32[], number of steps done.
       params: parameters, float32.
-      opt_state: state of the optimizer.
+      opt_state: of the optimizer.
       ema: exponential moving average of the parameters, or an empty dict when none is kept.
       own: that of the objective, or an empty dict when it has neither parameters nor state.
     """
@@ -96,11 +87,8 @@ def eval_params(state: TrainState) -> Any:
 
 def own_of(state: TrainState) -> ObjectiveState:
     """Parameters and state of the objective."""
-    return (
-        ObjectiveState(state.own.params, state.own.state)
-        if isinstance(state.own, ObjectiveTrainState)
-        else ObjectiveState()
-    )
+    own = state.own
+    return ObjectiveState(own.params, own.state) if isinstance(own, ObjectiveTrainState) else ObjectiveState()
 
 
 def fresh_state(recipe: Recipe, key: jax.Array, params: Any = None) -> TrainState:
@@ -112,21 +100,13 @@ def fresh_state(recipe: Recipe, key: jax.Array, params: Any = None) -> TrainStat
     params = recipe.objective.start(recipe.model, params)
     # The average starts as a copy: two donated leaves must not share a buffer.
     average = jax.tree.map(jnp.copy, params) if recipe.ema_decay else {}
-    own = recipe.objective.init(recipe.model, jax.random.fold_in(key, 2))
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params=params,
-        opt_state=recipe.optimizer.init(params),
-        ema=average,
-        own=_fresh_own(recipe, own),
-    )
-
-
-def _fresh_own(recipe: Recipe, own: ObjectiveState) -> ObjectiveTrainState | dict:
-    if not jax.tree.leaves(own):
-        return {}
-    trained = bool(jax.tree.leaves(own.params))
-    return ObjectiveTrainState(own.params, own.state, recipe.objective.optimizer().init(own.params) if trained else ())
+    found = recipe.objective.init(recipe.model, jax.random.fold_in(key, 2))
+    own: ObjectiveTrainState | dict = {}
+    if jax.tree.leaves(found):
+        trained = bool(jax.tree.leaves(found.params))
+        opt_state = recipe.objective.optimizer().init(found.params) if trained else ()
+        own = ObjectiveTrainState(found.params, found.state, opt_state)
+    return TrainState(jnp.zeros((), jnp.int32), params, recipe.optimizer.init(params), average, own)
 
 
 def abstract_state(recipe: Recipe) -> TrainState:
@@ -137,17 +117,17 @@ def abstract_state(recipe: Recipe) -> TrainState:
 def state_shardings(state: TrainState, recipe: Recipe, mesh: Mesh, rules: tuple[Rule, ...] = ()) -> TrainState:
     """Sharding of every leaf of a (real or abstract) state: moments and averages have that of their parameter."""
 
-    def moments(optimizer: optax.GradientTransformation, opt_state: Any, params: Any) -> Any:
-        def of_parameter(moment: Any, sharding: Any) -> Any:
-            return moment if isinstance(moment, optax.MaskedNode) else sharding  # of another part of the optimizer
+    def is_masked(moment: Any) -> bool:  # of another part of the optimizer
+        return isinstance(moment, optax.MaskedNode)
 
+    def moments(optimizer: optax.GradientTransformation, opt_state: Any, params: Any) -> Any:
         return optax.tree_utils.tree_map_params(
             optimizer,
-            of_parameter,
+            lambda moment, sharding: moment if is_masked(moment) else sharding,
             opt_state,
             params,
             transform_non_params=lambda _: everywhere,
-            is_leaf=lambda leaf: isinstance(leaf, optax.MaskedNode),
+            is_leaf=is_masked,
         )
 
     everywhere: Any = replicated(mesh)  # in the place of an array
@@ -159,13 +139,8 @@ def state_shardings(state: TrainState, recipe: Recipe, mesh: Mesh, rules: tuple[
         if jax.tree.leaves(own_params):
             of_optimizer = moments(recipe.objective.optimizer(), state.own.opt_state, own_params)
         own = ObjectiveTrainState(own_params, jax.tree.map(lambda _: everywhere, state.own.state), of_optimizer)
-    return TrainState(
-        step=everywhere,
-        params=params,
-        opt_state=moments(recipe.optimizer, state.opt_state, params),
-        ema=params if state.ema else {},
-        own=own,
-    )
+    opt_state = moments(recipe.optimizer, state.opt_state, params)
+    return TrainState(everywhere, params, opt_state, params if state.ema else {}, own)
 
 
 def with_shardings(abstract: Any, shardings: Any) -> Any:

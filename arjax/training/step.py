@@ -21,7 +21,7 @@ from arjax.core.batch import Array, Batch
 from arjax.core.errors import UserError
 from arjax.core.programs import compile_if_it_fits
 from arjax.models import Model
-from arjax.objectives import Companions, Loss, Mean, Metrics, ObjectiveState, Step
+from arjax.objectives import Companions, Loss, Metrics, ObjectiveState, Step
 from arjax.objectives.metrics import Mergeable
 from arjax.parallel.sharding import path_string
 from arjax.training.feed import Chunk
@@ -35,13 +35,9 @@ _METRICS = "metrics/"
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class MetricSums(Mergeable):
-    """Metrics summed over train steps.
+    """The metrics of the objective and the losses, float32[], summed over train steps, with the number of these.
 
-    Attributes:
-      metrics: of the objective.
-      loss: float32[], sum of the losses of the steps.
-      steps: float32[], their number.
-      bad_step: int32[], the first step whose loss was not finite, or -1.
+    `bad_step`, int32[], is the first step whose loss was not finite, or -1.
     """
 
     metrics: Metrics
@@ -53,9 +49,8 @@ class MetricSums(Mergeable):
 def train_step(
     recipe: Recipe, state: TrainState, batch: Batch, key: jax.Array, companions: Companions | None = None
 ) -> tuple[TrainState, Loss]:
-    """One step of gradient descent. `key` is that of the run; the step's own is a pure function of it and `state.step`.
-
-    Returns the next state and the loss, with the objective's metrics.
+    """The state after one step of gradient descent, and the loss with the objective's metrics. `key` is that of the
+    run; the step's own is a pure function of it and `state.step`.
     """
     transform_key, objective_key = jax.random.split(jax.random.fold_in(key, state.step))
     if recipe.transform is not None:
@@ -68,10 +63,10 @@ def train_step(
     frozen = {name: state.params[name] for name in recipe.objective.frozen(recipe.model)}
     params, own_state = recipe.objective.after_step(recipe.model, params | frozen if frozen else params, loss.state)
     ema = average(state.ema, params, state.step, recipe.ema_decay) if recipe.ema_decay else state.ema
-    next_own: ObjectiveTrainState | dict = {}
-    if isinstance(state.own, ObjectiveTrainState):
-        next_own = _train_own(recipe, state.own, own_gradients, own_state)
-    return TrainState(step=state.step + 1, params=params, opt_state=opt_state, ema=ema, own=next_own), loss
+    next_own = state.own
+    if isinstance(next_own, ObjectiveTrainState):
+        next_own = _train_own(recipe, next_own, own_gradients, own_state)
+    return TrainState(state.step + 1, params, opt_state, ema, next_own), loss
 
 
 def _train_own(recipe: Recipe, own: ObjectiveTrainState, gradients: Any, state: Any) -> ObjectiveTrainState:
@@ -132,15 +127,14 @@ def train_chunk(
 ) -> tuple[TrainState, MetricSums]:
     """`n` train steps, at most as many as the chunk has batches.
 
-    `n` is a traced number: one program is enough for every n, and gives the same bits for any grouping of the steps.
+    `n`, int32[], is traced: one program is enough for every n, and gives the same bits for any grouping of the steps.
 
     Args:
       recipe: static.
-      state: the state, to be donated.
+      state: to be donated.
       sums: of the steps so far.
       chunk: batches of at least n steps.
-      n: int32[], steps to do.
-      key: the key of the run.
+      n, key: the steps to do, and the key of the run.
       companions: frozen models that the objective reads.
       model: in place of that of the recipe: a member of a population.
     """
@@ -209,24 +203,17 @@ def _accumulated(recipe: Recipe, params: Any, own: ObjectiveState, batch: Batch,
         return loss, tuple(pull_back(tuple(unit)) for unit in units)  # one gradient for each term
 
     def one(carry: Any, xs: tuple[Batch, jax.Array]) -> tuple[Any, None]:
-        (terms, metrics, state), gradients = carry
-        loss, new = part(state, *xs)
-        totals = jax.tree.map(jnp.add, (terms, metrics, gradients), (loss.terms, loss.metrics, new))
-        return ((totals[0], totals[1], loss.state), totals[2]), None
+        sums, state = carry
+        loss, gradients = part(state, *xs)
+        return (jax.tree.map(jnp.add, sums, (loss.terms, loss.metrics, gradients)), loss.state), None
 
-    parts, numbers = cut(batch, num), jnp.arange(num)
-    first = jax.tree.map(lambda array: array[0], (parts, numbers))
-    shapes, gradient_shapes = jax.eval_shape(part, own.state, *first)
+    xs = cut(batch, num), jnp.arange(num)
+    shapes, gradient_shapes = jax.eval_shape(part, own.state, *jax.tree.map(lambda array: array[0], xs))
     zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), (shapes.terms, shapes.metrics, gradient_shapes))
-    carry = ((zeros[0], zeros[1], own.state), zeros[2])
-    ((terms, metrics, state), gradients), _ = jax.lax.scan(one, carry, (parts, numbers))
-    return Loss(terms, metrics, state), _divided(terms, gradients)
-
-
-def _divided(terms: tuple[Mean, ...], gradients: tuple[Gradients, ...]) -> Gradients:
-    """sum_i G_i / C_i."""
+    ((terms, metrics, gradients), state), _ = jax.lax.scan(one, (zeros, own.state), xs)
+    # sum_i G_i / C_i
     scaled = [jax.tree.map(lambda g, c=term.divisor: g / c, g) for term, g in zip(terms, gradients, strict=True)]
-    return jax.tree.map(lambda *parts: sum(parts), *scaled)
+    return Loss(terms, metrics, state), jax.tree.map(lambda *parts: sum(parts), *scaled)
 
 
 def cut(batch: Batch, num: int) -> Batch:
@@ -236,7 +223,4 @@ def cut(batch: Batch, num: int) -> Batch:
     """
     if len(batch) % num:
         raise UserError(f"a batch of {len(batch)} examples cannot be cut into {num} equal micro-batches")
-    return jax.tree.map(
-        lambda rows: jnp.moveaxis(rows.reshape(len(rows) // num, num, *rows.shape[1:]), 1, 0),
-        batch,
-    )
+    return jax.tree.map(lambda rows: jnp.moveaxis(rows.reshape(len(rows) // num, num, *rows.shape[1:]), 1, 0), batch)

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from arjax.core.errors import UserError
-from arjax.parallel.processes import on_any_process
+from arjax.parallel.distributed import on_any_process
 
 #: Steps are counted in int32.
 LARGEST = 2**31 - 1
@@ -63,10 +63,8 @@ def check_duration(steps: int, examples: int, epochs: float) -> None:
 
 
 def total_steps(steps: int, examples: int, epochs: float, batch_size: int, num_examples: int) -> int:
-    """The number of train steps of a run, from exactly one of three durations; rounded up.
-
-    Raises:
-      UserError: none or several of `steps`, `examples` and `epochs` are above 0, or there are too many steps to count.
+    """The number of train steps of a run, from exactly one of three durations; rounded up. Raises `UserError` for none
+    or several of them, or too many steps to count.
     """
     check_duration(steps, examples, epochs)
     total = steps or math.ceil((examples or epochs * num_examples) / batch_size)

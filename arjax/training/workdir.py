@@ -1,7 +1,7 @@
 """The folder of a run, which may be deleted, moved or replaced while the run goes on, and the fingerprint of its data.
 
-Users may change the files of their data. A run is opened with the contents that it was trained on, or not at all: the
-training text determines the tokens of characters, so with another text the parameters would have another meaning.
+A run is opened with the contents of the files that it was trained on, or not at all: the training text determines the
+tokens of characters, so with another text the parameters would have another meaning.
 """
 
 from __future__ import annotations
@@ -45,10 +45,8 @@ class RunFolder(os.PathLike):
             return False
 
     def check(self) -> None:
-        """To be called before anything is written: else a deleted folder would be made again, without its files.
-
-        Raises:
-          UserError: the folder is not there any more, or another one is in its place.
+        """Raises `UserError` unless the folder is there. To be called before anything is written: else a deleted folder
+        would be made again, without its files.
         """
         if not self.is_there():
             raise UserError(
@@ -58,11 +56,7 @@ class RunFolder(os.PathLike):
 
 
 def remember_data(dataset: Dataset, workdir: str | os.PathLike) -> None:
-    """Writes the fingerprint of the files of a run that begins, where its data set has one.
-
-    Raises:
-      UserError: the disk refuses.
-    """
+    """Writes the fingerprint of the files of a run that begins, where its data set has one."""
     if dataset.fingerprint and jax.process_index() == 0:
         write_json(Path(workdir) / DATA_FILE, {"dataset": dataset.name, "fingerprint": dataset.fingerprint})
 

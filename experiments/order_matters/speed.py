@@ -9,6 +9,7 @@ several rounds.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import statistics
 import sys
@@ -22,7 +23,7 @@ import jax.numpy as jnp
 
 from arjax.config.files import load_config_file
 from arjax.population import Population
-from arjax.population.members import Members
+from arjax.population.train import Members
 
 CONFIG, STEPS, ROUNDS = "configs/uci_binary.py:mushrooms", 200, 5
 ORDERS, SEEDS = [f"random(seed={seed})" for seed in range(8)], (0, 1, 2)
@@ -80,7 +81,7 @@ class Running:
     def __init__(self, members: Members):
         """Compiles the program."""
         self.members, self.state = members, members.begin({}, None)
-        members.compile(self.state, 0)
+        members.compile(self.state, 0, lambda step: 1, contextlib.ExitStack())
         self.sums = members.sums({})
 
     def train(self, steps: int) -> None:

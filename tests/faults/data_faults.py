@@ -59,7 +59,7 @@ DATA_FAULTS = (
     ),
     Fault(
         "a run starts from parameters of other levels",
-        "training/starting.py",
+        "training/setup.py",
         '_MEANING = ("kind", "num_levels", "value_shape", "name")',
         '_MEANING = ("kind", "value_shape", "name")',
         ("training/test_init_from.py::test_the_same_parameters_under_other_meanings_are_said_or_refused",),

@@ -69,7 +69,7 @@ STAGE_FAULTS = (
     ),
     Fault(
         "a part that begins with the parameters of the whole run",
-        "training/starting.py",
+        "training/setup.py",
         "model=other.model.named_parts[name], params=other.params[name])",
         "model=other.model.named_parts[name], params=other.params)",
         ("training/test_parts_apart.py::test_parts_come_from_runs_of_the_part_or_of_a_whole_cascade",),

@@ -53,7 +53,7 @@ TRAINING_FAULTS = (
     ),
     Fault(
         "all members keep the parameters of the best one",
-        "population/members.py",
+        "population/train.py",
         "best=_chosen(jnp.asarray(better), ",
         "best=_chosen(jnp.asarray(better) | better.any(), ",
         (_POPULATION + "test_a_member_out_of_patience_keeps_what_it_has",),

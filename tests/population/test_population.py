@@ -15,8 +15,8 @@ from arjax.config import dataset_config, model_config, network_config
 from arjax.config.build import build
 from arjax.core.errors import UserError
 from arjax.population import Population, make_ensemble, train_population
-from arjax.population.members import Members
 from arjax.population.population import STRATEGIES
+from arjax.population.train import Members
 from arjax.training.history import History
 from arjax.training.loop import Training, train
 

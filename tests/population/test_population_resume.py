@@ -14,7 +14,7 @@ from arjax.config.build import build
 from arjax.config.files import save_config
 from arjax.core.errors import UserError
 from arjax.population import Population, train_population
-from arjax.population.members import Members
+from arjax.population.train import Members
 from arjax.reporting.writers import read_metrics
 from arjax.training.loop import train
 from arjax.training.setup import restore_params
@@ -31,15 +31,15 @@ def config(**changes):
 
 def stop_after(monkeypatch, step, number=signal.SIGTERM):
     """Sends SIGTERM when the rows of the step after `step` are asked for, not counting the call that compiles."""
-    original, calls = Population.indices, []
+    original, calls = Members._arguments, []
 
-    def indices(self, start, n, most):
+    def arguments(self, start, n):
         calls.append(start)
         if start == step and len(calls) > 1:
             os.kill(os.getpid(), number)
-        return original(self, start, n, most)
+        return original(self, start, n)
 
-    monkeypatch.setattr(Population, "indices", indices)
+    monkeypatch.setattr(Members, "_arguments", arguments)
 
 
 def untimed(scores):

@@ -61,7 +61,7 @@ def test_a_search_compiles_one_program_and_scores_as_a_new_population_would():
     config = small_config(hidden_sizes=(4,), direct=False)
     population = Population(config, ("spiral", "raster"), (3,))
     found = local_search(population, 2)
-    assert len(population._compiled) == 1
+    assert len(population.programs) == 1
     again = train_population(Population(config, [found.order], (3,)))
     assert found.validation == pytest.approx(again.validation.item(), rel=1e-6)
 

@@ -119,18 +119,18 @@ def test_chosen_weights_are_those_of_the_best_number_of_members():
 def test_scores_by_order_are_drawn_for_runs_of_several_orders(tmp_path, folder):
     runs = [Run(f"{order}-{seed}", "good.py") for order in ("raster", "spiral") for seed in (0, 1)]
     runs += [Run("other", "good.py", metric="bits_per_dim")]
-    folders = {run.name: tmp_path / run.name for run in runs}
     write_sweep(folder, *[f"Run('{run.name}', 'good.py')" for run in runs])
     assert sweep(workdir=tmp_path) == 0 and not (tmp_path / "orders.png").exists()  # all of one order
-    for i, (name, path) in enumerate(folders.items()):
+    for i, run in enumerate(runs):
+        name, path = run.name, tmp_path / run.name
         config = json.loads((path / "config.json").read_text())
         config |= {"model": {"ordering": name.partition("-")[0]}, "seed": i}
         (path / "config.json").write_text(json.dumps(config))
     drawn = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plots, "_draw_panel", lambda axis, by_order, *titles: drawn.append((by_order, *titles)))
-        assert plots.draw_orders(tmp_path / "orders.png", runs, folders)
+        assert plots.draw_orders(tmp_path / "orders.png", runs, tmp_path)
     values = {"raster": [79.8123, 79.8123], "spiral": [79.8123, 79.8123]}
     assert drawn == [(values, "test nll nats", "dna: made")]
-    assert plots.draw_orders(tmp_path / "orders.png", runs, folders)
+    assert plots.draw_orders(tmp_path / "orders.png", runs, tmp_path)
     assert (tmp_path / "orders.png").stat().st_size > 1000

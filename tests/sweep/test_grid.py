@@ -8,7 +8,7 @@ from sweep_cases import rows, sweep, write_sweep
 from arjax.core.errors import UserError
 from arjax.sweep import Mean, Run, grid
 from arjax.sweep.derived import common_name, mean_over_seeds
-from arjax.training import trial
+from arjax.training import loop
 
 
 def test_a_grid_has_every_combination_with_safe_and_unique_names():
@@ -140,7 +140,7 @@ def get_config(arg=""):
 
 
 def test_a_trial_tells_the_minutes_of_each_kind_of_run(folder, capsys, monkeypatch):
-    monkeypatch.setattr(trial, "STEPS_FOR", 0.0)
+    monkeypatch.setattr(loop, "STEPS_FOR", 0.0)
     (folder / "tiny.py").write_text(TINY)
     runs = ("Run('a', 'tiny.py')", "Run('b', 'tiny.py', {'seed': 1})", "Run('c', 'tiny.py:pixelcnn')")
     write_sweep(folder, *runs)

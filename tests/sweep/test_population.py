@@ -19,7 +19,7 @@ from sweep_cases import rows
 from arjax.cli.main import main as arjax
 from arjax.config.files import load_workdir_config
 from arjax.factorization import PARTITIONS
-from arjax.population import Population
+from arjax.population.train import Members
 from arjax.sweep.population import Grid, Job, grids, plan
 from arjax.sweep.runs import Run
 from arjax.sweep.table import load_sweep
@@ -92,7 +92,7 @@ def test_orders_that_are_cut_otherwise_make_a_population_of_their_own(folder, mo
         Run(str(i), "config.py", {"model.ordering": order, "model.partition": "first_apart", "train.steps": steps})
         for i, (order, steps) in enumerate([("raster", 2), ("reversed", 2), ("snake", 2), ("raster", 3)])
     ]
-    found = plan(runs, {run.name: folder / run.name for run in runs})
+    found = plan(runs, folder)
     assert [[run.name for run in grid.runs] for grid in found] == [["0", "2"], ["1"], ["3"]]
 
 
@@ -135,16 +135,16 @@ def test_a_run_that_diverges_fails_alone(folder, capsys):
 @pytest.mark.slow
 def test_an_interrupted_sweep_goes_on(folder, monkeypatch, capsys):
     assert sweep(workdir="straight") == 0
-    original, calls = Population.indices, []
+    original, calls = Members._arguments, []
 
-    def indices(self, start, n, most):
+    def arguments(self, start, n):
         calls.append(start)
         if start == 4 and len(calls) > 1:
             os.kill(os.getpid(), signal.SIGTERM)
-        return original(self, start, n, most)
+        return original(self, start, n)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Population, "indices", indices)
+        patch.setattr(Members, "_arguments", arguments)
         assert sweep() == 130
     assert not list((folder / "out").glob("*/results.json")) and (folder / "out" / "populations").is_dir()
     assert "arjax-sweep: interrupted: stopped at step 6 of 16; the same command" in capsys.readouterr().err

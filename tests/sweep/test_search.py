@@ -184,9 +184,9 @@ def test_a_search_over_real_runs(folder, monkeypatch, capsys):
         def __init__(self, *options, most):
             assert most == 2  # the trials that are left, which may go on at once
 
-        def execute(self, runs, folders):
+        def execute(self, runs, workdir):
             for run in runs:
-                yield run, arjax(run.arguments(str(folders[run.name])))
+                yield run, arjax(run.arguments(str(workdir / run.name)))
 
     (folder / "config.py").write_text(CONFIG)
     (folder / "sweep.py").write_text(SEARCH.replace("choice((8,), (16,))", "choice((8,))"))

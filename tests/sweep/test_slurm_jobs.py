@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 import types
-from pathlib import Path
 
 import pytest
 from sweep_cases import sweep, write_sweep
@@ -104,7 +103,7 @@ class Executor(slurm.SlurmExecutor):
     def __init__(self, *arguments):
         self.submitted, self._jobs = [], None
 
-    def _submit(self, runs, folders):
+    def _submit(self, runs, workdir):
         self.submitted += runs
         return {f"new_{run.name}": run for run in runs}
 
@@ -129,30 +128,27 @@ def record(path, value):
 
 
 def test_jobs_are_found_again_and_waited_for(tmp_path, queue, capsys):
-    folders = {run.name: tmp_path / run.name for run in RUNS}
-    record(folders["a"] / slurm.RECORD_NAME, {"job_id": "7", "command": RUNS[0].command()})
-    record(folders["a"] / EXIT_NAME, {"job_id": "7", "exit_code": 0})  # of the time before it was queued again
-    record(folders["b"] / EXIT_NAME, {"job_id": "new_b", "exit_code": 3})
+    record(tmp_path / "a" / slurm.RECORD_NAME, {"job_id": "7", "command": RUNS[0].command()})
+    record(tmp_path / "a" / EXIT_NAME, {"job_id": "7", "exit_code": 0})  # of the time before it was queued again
+    record(tmp_path / "b" / EXIT_NAME, {"job_id": "new_b", "exit_code": 3})
     queue[0][:] = [{"7": "RUNNING"}, {"7": "PENDING", "new_b": "COMPLETED"}, None, {"7": "COMPLETING"}, {}]
     executor = Executor()
-    assert list(executor.execute(RUNS, folders)) == [(RUNS[1], 3), (RUNS[0], 0)]
+    assert list(executor.execute(RUNS, tmp_path)) == [(RUNS[1], 3), (RUNS[0], 0)]
     assert executor.submitted == RUNS[1:] and queue[1] == []
     assert "a: SLURM job 7 is in the queue already" in capsys.readouterr().out
 
 
 def test_a_job_without_an_exit_code_was_ended_from_outside(tmp_path, queue):
-    folders = {run.name: tmp_path / run.name for run in RUNS}
     lost = {"new_a": "CANCELLED", "new_b": "RUNNING"}
     queue[0][:] = [{}, lost, {"new_a": "PENDING"}, lost, lost, lost, {"new_b": "OUT_OF_MEMORY"}]
-    assert list(Executor().execute(RUNS, folders)) == [(RUNS[0], 1), (RUNS[1], 1)]
+    assert list(Executor().execute(RUNS, tmp_path)) == [(RUNS[0], 1), (RUNS[1], 1)]
     assert (tmp_path / "a" / "log.txt").read_text() == "SLURM job new_a was ended from outside CANCELLED\n"
 
 
 def test_an_interrupt_cancels_all_jobs(tmp_path, queue):
-    folders = {run.name: tmp_path / run.name for run in RUNS}
-    record(folders["b"] / EXIT_NAME, {"job_id": "new_b", "exit_code": 0})
+    record(tmp_path / "b" / EXIT_NAME, {"job_id": "new_b", "exit_code": 0})
     queue[0][:] = [{}, {"new_a": "RUNNING"}]
-    found = Executor().execute(RUNS, folders)
+    found = Executor().execute(RUNS, tmp_path)
     assert next(found) == (RUNS[1], 0)
     with pytest.raises(KeyboardInterrupt):
         found.throw(KeyboardInterrupt)
@@ -160,18 +156,17 @@ def test_an_interrupt_cancels_all_jobs(tmp_path, queue):
 
 
 def test_a_changed_row_with_a_job_in_the_queue_is_a_mistake(tmp_path, queue):
-    folders = {"a": tmp_path / "a"}
-    record(folders["a"] / slurm.RECORD_NAME, {"job_id": "7", "command": "arjax --config=other.py"})
+    record(tmp_path / "a" / slurm.RECORD_NAME, {"job_id": "7", "command": "arjax --config=other.py"})
     queue[0][:] = [{"7": "PENDING"}]
     with pytest.raises(UserError, match="'a' is another one than its SLURM job 7 in the queue: scancel 7 first"):
-        list(Executor().execute(RUNS[:1], folders))
+        list(Executor().execute(RUNS[:1], tmp_path))
     assert queue[1] == []
 
 
 def test_a_cluster_that_does_not_answer_is_one_sentence(tmp_path, queue):
     queue[0][:] = [None]
     with pytest.raises(UserError, match="squeue does not answer"):
-        list(Executor().execute(RUNS, {run.name: Path(tmp_path) for run in RUNS}))
+        list(Executor().execute(RUNS, tmp_path))
 
 
 def test_a_job_that_finished_after_its_sweep_had_died_is_not_submitted(folder, queue, monkeypatch, capsys):

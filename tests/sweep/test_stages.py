@@ -7,7 +7,6 @@ import json
 from sweep_cases import STAND_IN, sweep, write_sweep
 
 from arjax.sweep.runs import Run, reads, stages
-from arjax.sweep.table import Folders
 
 TIMES = """
 import json, sys, time
@@ -19,7 +18,7 @@ json.dump([start, time.time()], open(flags["workdir"] + "/times.json", "w"))
 
 
 def names(runs, workdir):
-    return [[run.name for run in stage] for stage in stages(runs, reads(runs, Folders(workdir)))]
+    return [[run.name for run in stage] for stage in stages(runs, reads(runs, workdir))]
 
 
 def test_a_run_is_in_the_stage_after_those_that_it_reads(tmp_path):

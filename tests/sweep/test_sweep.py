@@ -22,7 +22,7 @@ from arjax.core.errors import UserError
 from arjax.sweep import Run, slurm
 from arjax.sweep.executors import LocalExecutor, TimeLeft, last_line
 from arjax.sweep.main import main
-from arjax.sweep.table import Folders, load_sweep, select
+from arjax.sweep.table import load_sweep, select
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
@@ -58,7 +58,7 @@ def test_runs_are_taken_when_there_is_room_for_them(folder):
             taken.append(len(ended))
             yield Run(str(i), "good.py")
 
-    for run, code in LocalExecutor(2).execute(coming(), Folders(folder)):
+    for run, code in LocalExecutor(2).execute(coming(), folder):
         ended.append((run.name, code))
     assert taken[:2] == [0, 0] and taken[2] >= 1 and taken[3] >= 2
     assert sorted(ended) == [(str(i), 0) for i in range(4)]

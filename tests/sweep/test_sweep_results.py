@@ -80,10 +80,10 @@ def test_tables_without_kinds_still_read(tmp_path):
 
 
 def test_learning_curves_of_runs_that_validated(tmp_path):
-    runs, folders = [Run("a", "good.py"), Run("b", "good.py"), Run("never", "good.py")], {}
+    runs = [Run("a", "good.py"), Run("b", "good.py"), Run("never", "good.py")]
     runs += [Run(f"s{seed}", "good.py", {"seed": seed}, model="MADE") for seed in range(4)]
     for run in runs:
-        folder = folders[run.name] = tmp_path / run.name
+        folder = tmp_path / run.name
         folder.mkdir()
         config = {"network": {"name": "made"}, "train": {"batch_size": 10}}
         config |= {"model": {"ordering": "raster"}, "evaluate": {"split": "test"}}
@@ -93,12 +93,12 @@ def test_learning_curves_of_runs_that_validated(tmp_path):
         lines = [{"step": step, "validation/nll_nats": 90 / step + shift, "train/loss": 1.0} for step in (1, 2, 3)]
         lines += [{"step": 4, "validation/nll_nats": 1.0}] if run.name == "s1" else []  # the others stopped earlier
         (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    (folders["never"] / "metrics.jsonl").write_text('{"step": 1, "train/loss": 1.0}')
-    assert not draw_curves(tmp_path / "none.png", runs[2:3], folders) and not (tmp_path / "none.png").exists()
+    (tmp_path / "never" / "metrics.jsonl").write_text('{"step": 1, "train/loss": 1.0}')
+    assert not draw_curves(tmp_path / "none.png", runs[2:3], tmp_path) and not (tmp_path / "none.png").exists()
     drawn = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plots, "learning_curves", lambda path, panels: drawn.extend(panels))
-        assert draw_curves(tmp_path / "curves.png", runs, folders)
+        assert draw_curves(tmp_path / "curves.png", runs, tmp_path)
     ((dataset, metric, by_name),) = drawn
     assert (dataset, metric) == ("dna", "nll_nats")
     assert list(by_name) == ["a", "b", "MADE, mean of 4 seeds"]  # the names of the runs where the others agree
@@ -106,4 +106,4 @@ def test_learning_curves_of_runs_that_validated(tmp_path):
     mean = by_name["MADE, mean of 4 seeds"]
     assert mean[:2] == ([10, 20, 30], [93.0, 48.0, 33.0])
     assert mean.band == pytest.approx([np.std([0, 2, 4, 6], ddof=1) / 2] * 3)
-    assert draw_curves(tmp_path / "curves.png", runs, folders) and (tmp_path / "curves.png").stat().st_size > 1000
+    assert draw_curves(tmp_path / "curves.png", runs, tmp_path) and (tmp_path / "curves.png").stat().st_size > 1000

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.training import trial
+from arjax.training import loop
 from arjax.training.checkpoint import CheckpointStore
 from arjax.training.history import History
 from arjax.training.optimizer import make_optimizer
@@ -144,8 +144,8 @@ def test_the_expected_seconds_are_those_of_all_steps_and_validations(monkeypatch
         learners.append(Learner(setup, folder))
         return learners[-1]
 
-    monkeypatch.setattr(trial, "RunLearner", learner)
-    monkeypatch.setattr(trial.time, "monotonic", lambda: learners[-1].now if learners else 0.0)
+    monkeypatch.setattr(loop, "RunLearner", learner)
+    monkeypatch.setattr(loop.time, "monotonic", lambda: learners[-1].now if learners else 0.0)
     setup = SimpleNamespace(
         total_steps=total,
         train=SimpleNamespace(steps_per_dispatch=2),
@@ -155,12 +155,12 @@ def test_the_expected_seconds_are_those_of_all_steps_and_validations(monkeypatch
         validations=itertools.chain([4.0], itertools.repeat(1.0)),
     )
     setup.train.eval_every = 4
-    assert trial.expected_seconds(setup) == pytest.approx(seconds)
+    assert loop.expected_seconds(setup) == pytest.approx(seconds)
     # After the first dispatch it makes steps for three seconds, and no more.
     assert learners[0].now == pytest.approx(7 + 20 + (3 if total == 20 else 0) + 4 + 1)
     setup.scored.splits = {"train": [0] * 9}
     learners.clear()
-    assert trial.expected_seconds(setup) == pytest.approx(seconds - 4 - (5 - 1 + 2 if total == 20 else 2))
+    assert loop.expected_seconds(setup) == pytest.approx(seconds - 4 - (5 - 1 + 2 if total == 20 else 2))
 
 
 def test_a_long_validation_is_timed_once(monkeypatch):
@@ -172,5 +172,5 @@ def test_a_long_validation_is_timed_once(monkeypatch):
         validations=iter([10.0]),
     )
     learner = Learner(setup, "")
-    monkeypatch.setattr(trial.time, "monotonic", lambda: learner.now)
-    assert trial._scoring(learner, None) == pytest.approx(10 + 10 * (2 - 1 + 1))
+    monkeypatch.setattr(loop.time, "monotonic", lambda: learner.now)
+    assert loop._scoring(learner, None) == pytest.approx(10 + 10 * (2 - 1 + 1))

@@ -14,8 +14,7 @@ from arjax.config.build import build
 from arjax.core.errors import UserError
 from arjax.reporting.reports import read_report
 from arjax.training.checkpoint import CheckpointStore
-from arjax.training.learner import RunLearner
-from arjax.training.loop import TrainingDiverged, train
+from arjax.training.loop import RunLearner, TrainingDiverged, train
 from arjax.training.reporter import Reporter
 from arjax.training.setup import best_store, latest_store, restore_params
 
@@ -219,5 +218,5 @@ def test_the_progress_bar_follows_the_steps(tmp_path):
     seen = []
     shown = SimpleNamespace(at=seen.append, close=lambda: None)
     with Reporter(tmp_path, build(tiny_config()), 0, shown) as reporter:
-        reporter.at(7)
+        reporter.progress.at(7)
     assert seen == [7]

@@ -14,8 +14,7 @@ from arjax.config.files import save_config
 from arjax.core.errors import UserError
 from arjax.models import ModelChoice, make_model
 from arjax.training.loop import train
-from arjax.training.setup import Trained, restore_params
-from arjax.training.starting import sources_of_parts
+from arjax.training.setup import Trained, restore_params, sources_of_parts
 from arjax.training.state import fresh_state
 
 STAGES = "digits(base=5)"
