@@ -105,24 +105,26 @@ def halved(x):
     return np.array([[x[np.ix_(r, c)].reshape(4, size).mean(0) for c in columns] for r in rows])
 
 
-def test_unet_is_its_definition():
-    """On 5 x 3 pixels: down to 3 x 2, attention there, and up again."""
-    denoiser = make_denoiser(
-        "unet", EventSpec((5, 3), kind="real"), LABEL, 1, attention=True, **DENOISERS.get("unet").SMALL
-    )
-    x = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
+@pytest.mark.parametrize(("grid", "out_kernel"), [((5, 3), 3), ((7,), 1)])
+def test_unet_is_its_definition(grid, out_kernel):
+    """On 5 x 3 pixels: down to 3 x 2, attention there, and up again. A line is a plane of one row."""
+    options = {"attention": True, "out_kernel": out_kernel} | DENOISERS.get("unet").SMALL
+    denoiser = make_denoiser("unet", EventSpec(grid, kind="real"), LABEL, 1, **options)
+    x = np.random.default_rng(0).normal(size=(2, *grid)).astype(np.float32)
     params, found, _ = features(denoiser, x)
-    taps = square_taps(3)
+    plane = grid if len(grid) == 2 else (1, *grid)
+    taps = square_taps(3) if len(grid) == 2 else ((0, -1), (0, 0), (0, 1))
     for i in range(2):
         vector = condition(params["condition"], i)
-        skip = residual(params["down_0_0"], convolve(params["conv_in"], x[i][..., None], taps), vector, taps)
+        skip = residual(params["down_0_0"], convolve(params["conv_in"], x[i].reshape(*plane, 1), taps), vector, taps)
         h = residual(params["down_1_0"], halved(skip), vector, taps)
-        tokens = group_norm(params["attention_norm"], h, 4).reshape(6, -1)
-        h = h + attention(params["attention"], tokens, tokens, np.ones((6, 6), bool), 2).reshape(h.shape)
+        tokens = group_norm(params["attention_norm"], h, 4).reshape(-1, h.shape[-1])
+        mask = np.ones((len(tokens), len(tokens)), bool)
+        h = h + attention(params["attention"], tokens, tokens, mask, 2).reshape(h.shape)
         h = residual(params["up_1_0"], h, vector, taps)
-        h = np.concatenate([h.repeat(2, 0).repeat(2, 1)[:5, :3], skip], -1)
+        h = np.concatenate([h.repeat(2, 0).repeat(2, 1)[: plane[0], : plane[1]], skip], -1)
         h = silu(group_norm(params["norm_out"], residual(params["up_0_0"], h, vector, taps), 4))
-        expected = convolve(params["conv_out"], h, taps)
+        expected = convolve(params["conv_out"], h, taps if out_kernel == 3 else ((0, 0),)).reshape(found[i].shape)
         np.testing.assert_allclose(found[i], expected, atol=2e-4 * np.abs(expected).max())
 
 
@@ -162,8 +164,9 @@ def test_an_any_order_network_is_a_denoiser():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: make_denoiser("unet", EventSpec((5,)), LABEL, 1), "two dimensions"),
-        (lambda: make_denoiser("unet", EventSpec((3, 9)), LABEL, 1, multipliers=(1, 2, 2)), "4 rows and columns"),
+        (lambda: make_denoiser("unet", EventSpec((2, 2, 2, 2)), LABEL, 1), "a line, a plane"),
+        (lambda: make_denoiser("unet", EventSpec((5,)), LABEL, 1, out_kernel=2), "out_kernel must be odd"),
+        (lambda: make_denoiser("unet", EventSpec((3, 9)), LABEL, 1, multipliers=(1, 2, 2)), "4 sites along each axis"),
         (lambda: make_denoiser("unet", EventSpec((9, 9)), LABEL, 1, groups=5), "groups=5 does not divide"),
         (lambda: make_denoiser("unet", EventSpec((9, 9)), LABEL, 1, dropout=1.0), r"in \[0, 1\)"),
         (lambda: make_denoiser("transformer", EventSpec((5,)), LABEL, 1, num_heads=5), "num_heads=5 does not divide"),

@@ -14,9 +14,10 @@ from arjax.core.errors import UserError
 from arjax.networks.any_order.masked_transformer import FullAttention
 from arjax.networks.base import check_sizes
 from arjax.networks.denoisers.base import DENOISERS, ConditionEncoder, Denoiser, Modulation, local_maps, noisy_event
-from arjax.networks.layers.convolution import CENTRE, TapConv, TapMix, square_taps
+from arjax.networks.layers.convolution import CENTRE, TapConv, TapMix, Taps, square_taps
 from arjax.networks.layers.embedding import ValueEncoder, flat_sites
 from arjax.networks.layers.grids import num_channels
+from arjax.networks.layers.local_context import as_plane, pixels
 
 #: Scale of the initial kernels of branches and of the output, relative to the usual one.
 SMALL_GAIN = 0.1
@@ -44,13 +45,14 @@ class ResidualBlock(nn.Module):
     """
 
     features: int
+    taps: Taps
     groups: int
     dropout: float
     dtype: str
 
     @nn.compact
     def __call__(self, x_BHWC: jax.Array, condition_BE: jax.Array, local: jax.Array | None, train: bool) -> jax.Array:
-        taps, dtype = square_taps(3), self.dtype
+        taps, dtype = self.taps, self.dtype
         h = nn.silu(nn.GroupNorm(self.groups, dtype=dtype, name="norm_in")(x_BHWC))
         h = TapConv(self.features, taps, dtype, name="conv_in")(h)
         h = h if local is None else h + TapMix(self.features, dtype, use_bias=False, name="local")(local)
@@ -65,11 +67,12 @@ class ResidualBlock(nn.Module):
 
 @DENOISERS.register("unet")
 class UNet(Denoiser):
-    """A small U-Net for grids of two dimensions, or with colour channels as a third, of any sizes.
+    """A small U-Net for lines, planes, and planes with colour channels as a third dimension, of any sizes.
 
     Options: `width` (feature maps at the full resolution), `multipliers` (of the width, one for each resolution),
     `num_blocks` (residual blocks per resolution), `groups` (of the normalisation), `attention` (at the lowest
-    resolution), `num_heads`, `dropout`.
+    resolution), `num_heads`, `dropout`, `out_kernel` (size of the last convolution, odd; 1 is cheaper where it
+    has very many levels to predict).
     """
 
     width: int = 64
@@ -79,17 +82,22 @@ class UNet(Denoiser):
     attention: bool = False
     num_heads: int = 4
     dropout: float = 0.0
+    out_kernel: int = 3
 
     SMALL = {"width": 8, "num_blocks": 1, "groups": 4, "num_heads": 2}
 
     @classmethod
     def check(cls, event, options):
         check_sizes("multipliers", options["multipliers"])
-        if len(event.grid_shape) not in (2, 3):
-            raise UserError(f"unet needs a grid of two dimensions, or with colour channels, not {event.grid_shape}")
+        if len(event.grid_shape) not in (1, 2, 3):
+            raise UserError(f"unet needs a line, a plane, or a plane with colour channels, not {event.grid_shape}")
+        if options["out_kernel"] % 2 == 0:
+            raise UserError(f"network.out_kernel must be odd, not {options['out_kernel']}")
+        if options["out_kernel"] % 2 == 0:
+            raise UserError(f"network.out_kernel must be odd, not {options['out_kernel']}")
         least = 2 ** (len(options["multipliers"]) - 1)
-        if min(event.grid_shape[:2]) < least:
-            raise UserError(f"unet with {len(options['multipliers'])} resolutions needs {least} rows and columns")
+        if min(pixels(event.grid_shape)) < least:
+            raise UserError(f"unet with {len(options['multipliers'])} resolutions needs {least} sites along each axis")
         for name in ("groups", "num_heads"):
             if options["width"] % options[name]:
                 raise UserError(f"network.{name}={options[name]} does not divide network.width={options['width']}")
@@ -100,23 +108,34 @@ class UNet(Denoiser):
         if self.event.is_discrete:
             encoder = ValueEncoder(noisy_event(self.event), self.width, self.dtype, name="value")
             values_BDn = encoder(values_BDn, jnp.arange(self.event.num_sites))
-        return values_BDn.reshape(len(x_t), *self.event.grid_shape[:2], -1)
+        return values_BDn.reshape(len(x_t), *as_plane(pixels(self.event.grid_shape)), -1)
+
+    def _taps(self, size: int) -> Taps:
+        """A square kernel, or on a line, which is a plane of one row, the middle row of it."""
+        return tuple((dy, dx) for dy, dx in square_taps(size) if dy == 0 or len(self.event.grid_shape) > 1)
+
+    def _taps(self, size: int) -> Taps:
+        """A square kernel, or on a line, which is a plane of one row, the middle row of it."""
+        return tuple((dy, dx) for dy, dx in square_taps(size) if dy == 0 or len(self.event.grid_shape) > 1)
 
     @nn.compact
     def __call__(self, x_t, t, context=None, *, train=False):
-        taps, skips = square_taps(3), []
+        taps = self._taps(3)
+        x_BHWC, skips = self._inputs(x_t), []
         condition = ConditionEncoder(self.context_spec, 4 * self.width, self.dtype, name="condition")(t, context)
-        last, local = len(self.multipliers) - 1, [local_maps(self, self.width, context)]  # at each resolution
+        maps = local_maps(self, self.width, context)
+        local = [None if maps is None else maps.reshape(*x_BHWC.shape[:3], -1)]  # at each resolution
+        last = len(self.multipliers) - 1
         for _ in range(last):
             local.append(None if local[-1] is None else halved(local[-1]))
 
         def blocks(h: jax.Array, level: int, side: str) -> jax.Array:
             for i in range(self.num_blocks):
-                fields = self.multipliers[level] * self.width, self.groups, self.dropout, self.dtype
+                fields = self.multipliers[level] * self.width, taps, self.groups, self.dropout, self.dtype
                 h = ResidualBlock(*fields, name=f"{side}_{level}_{i}")(h, condition, local[level], train)
             return h
 
-        h = TapConv(self.width, taps, self.dtype, name="conv_in")(self._inputs(x_t))
+        h = TapConv(self.width, taps, self.dtype, name="conv_in")(x_BHWC)
         for level in range(last):
             h = blocks(h, level, "down")
             skips.append(h)
@@ -130,7 +149,7 @@ class UNet(Denoiser):
             h = blocks(jnp.concatenate([doubled(h, *skip.shape[1:3]), skip], -1), level, "up")
         h = nn.silu(nn.GroupNorm(self.groups, dtype=self.dtype, name="norm_out")(h))
         size = num_channels(self.event) * self.num_features
-        features = TapConv(size, taps, self.dtype, gain=SMALL_GAIN, name="conv_out")(h)
+        features = TapConv(size, self._taps(self.out_kernel), self.dtype, gain=SMALL_GAIN, name="conv_out")(h)
         return features.reshape(len(x_t), *self.event.grid_shape, self.num_features).astype(jnp.float32)
 
     def _attended(self, h_BHWC: jax.Array) -> jax.Array:
