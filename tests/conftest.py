@@ -102,6 +102,22 @@ def pytest_runtest_protocol(item: pytest.Item):
 _BEFORE = pytest.StashKey[tuple[float, int]]()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]):
+    """With `--dist loadgroup`, one worker takes all fast tests of a file, or of a folder with fixtures of its own: they
+    share traced and compiled programs and finished runs. Those of the laws share them by network and event. Slow tests
+    go to any worker: many of them lie in one file, and each begins processes of its own.
+    """
+    for item in items:
+        parameters, folder = item.callspec.params if hasattr(item, "callspec") else {}, item.path.parent
+        if folder.name == "laws" and "network" in parameters:
+            group = f"{parameters['network']}-{parameters.get('event', '')}"
+        elif item.get_closest_marker("slow"):
+            continue
+        else:
+            group = str((folder if (folder / "conftest.py").exists() else item.path).relative_to(_ROOT))
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
     """With the costs since the test began."""
