@@ -39,6 +39,8 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 if "ARJAX_TRUSTED" not in os.environ:
     os.environ["ARJAX_TRUSTED"] = tempfile.mkdtemp(prefix="arjax-trusted-")
     atexit.register(shutil.rmtree, os.environ["ARJAX_TRUSTED"], ignore_errors=True)
+# Whole runs draw pictures, in which nobody counts pixels.
+os.environ.setdefault("MATPLOTLIBRC", str(_ROOT / "tests" / "matplotlibrc"))
 # Programs that run a few times had better compile fast than run fast: without most optimisations, with fusions written
 # the simpler way where XLA still can, in one piece instead of one for each thread, and without the lines of Python that
 # operations come from. With `XLA_FLAGS= JAX_DISABLE_MOST_OPTIMIZATIONS=0` they are compiled as those of users are.
