@@ -49,10 +49,47 @@ os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 if importlib.metadata.version("jaxlib").startswith("0.10."):
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1")
 
+import flax.core.scope
 import jax
 import jax.monitoring
 import numpy as np
 import pytest
+
+# These tests have one device, so there is nothing to partition; Shardy would translate each program to and fro all the
+# same. What simulates several devices is a process of its own, with the partitioner of users.
+if importlib.metadata.version("jaxlib").startswith("0.10."):
+    jax.config.update("jax_use_shardy_partitioner", False)
+
+
+def _frozen(value: object) -> object:
+    """A value that hashes, and equals another where both mean the same: a function is its code and what that refers to.
+    Of arrays, modules and other objects there is none: what comes for them does not hash.
+    """
+    if isinstance(value, tuple | list):
+        return tuple(map(_frozen, value))
+    if isinstance(value, dict):
+        return tuple((name, _frozen(value[name])) for name in sorted(value))
+    if isinstance(value, types.FunctionType):
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        return value.__code__, id(value.__globals__), *map(_frozen, (cells, value.__defaults__, value.__kwdefaults__))
+    return value if value is None or isinstance(value, int | float | str | type | np.dtype) else []
+
+
+def _shape_once(function: Callable, *args) -> object:
+    """`jax.eval_shape` with a memory of functions without arguments: whenever a network is traced, flax traces the
+    initialiser of each parameter again, to compare shapes, which is a quarter of the time of tracing.
+    """
+    what = [] if args else _frozen(function)
+    try:
+        if what not in _SHAPES:
+            _SHAPES[what] = jax.eval_shape(function)
+    except TypeError:  # it does not hash
+        return jax.eval_shape(function, *args)
+    return _SHAPES[what]
+
+
+_SHAPES: dict[object, object] = {}
+flax.core.scope.jax = types.SimpleNamespace(**vars(jax) | {"eval_shape": _shape_once})
 
 _COMPILED = []
 _BACKEND = "/jax/core/compile/backend_compile_duration"
@@ -84,6 +121,22 @@ def _now() -> tuple[float, int]:
     return sum(os.times()[:4]), len(_COMPILED)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]):
+    """With `--dist loadgroup`, one worker takes all fast tests of a file, or of a folder with fixtures of its own: they
+    share traced and compiled programs and finished runs. Those of the laws share them by network and event. Slow tests
+    go to any worker: many of them lie in one file, and each begins processes of its own.
+    """
+    for item in items:
+        parameters, folder = item.callspec.params if hasattr(item, "callspec") else {}, item.path.parent
+        if folder.name == "laws" and "network" in parameters:
+            group = f"{parameters['network']}-{parameters.get('event', '')}"
+        elif item.get_closest_marker("slow"):
+            continue
+        else:
+            group = str((folder if (folder / "conftest.py").exists() else item.path).relative_to(_ROOT))
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector: pytest.Collector):
     """What a module does when it is imported counts for its file."""
@@ -102,22 +155,6 @@ def pytest_runtest_protocol(item: pytest.Item):
 
 
 _BEFORE = pytest.StashKey[tuple[float, int]]()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]):
-    """With `--dist loadgroup`, one worker takes all fast tests of a file, or of a folder with fixtures of its own: they
-    share traced and compiled programs and finished runs. Those of the laws share them by network and event. Slow tests
-    go to any worker: many of them lie in one file, and each begins processes of its own.
-    """
-    for item in items:
-        parameters, folder = item.callspec.params if hasattr(item, "callspec") else {}, item.path.parent
-        if folder.name == "laws" and "network" in parameters:
-            group = f"{parameters['network']}-{parameters.get('event', '')}"
-        elif item.get_closest_marker("slow"):
-            continue
-        else:
-            group = str((folder if (folder / "conftest.py").exists() else item.path).relative_to(_ROOT))
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.hookimpl(wrapper=True)
