@@ -195,6 +195,44 @@ def own_random_numbers(request: pytest.FixtureRequest, monkeypatch: pytest.Monke
             monkeypatch.setattr(request.module, name, np.random.default_rng(0))
 
 
+@pytest.fixture(autouse=True)
+def pictures_of_runs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
+    """Whole runs draw the same pictures again and again, for a third of their time. A worker draws those with the same
+    panels and words once, later files are copies of the first. Tests of reporting draw them all.
+    """
+    if request.path.parent.name == "reporting":
+        return
+    from arjax.reporting import figures
+
+    draw = figures.draw_into
+
+    def draw_or_copy(figure, path):
+        file = pathlib.Path(path)
+        what = (file.suffix, *figure.get_size_inches(), *map(_words, figure.axes), *map(_texts, figure.legends))
+        if what in _PICTURES:
+            file.write_bytes(_PICTURES[what])
+        else:
+            draw(figure, path)
+            _PICTURES[what] = file.read_bytes()
+
+    monkeypatch.setattr(figures, "draw_into", draw_or_copy)
+
+
+_PICTURES: dict[tuple, bytes] = {}
+
+
+def _words(axes) -> tuple:
+    """What is written in and beside a panel, and how many curves and images it has."""
+    legend = () if axes.get_legend() is None else _texts(axes.get_legend())
+    texts = tuple(text.get_text() for text in axes.texts)
+    counts = (len(axes.lines), len(axes.collections), len(axes.images), len(axes.patches))
+    return axes.get_title(), axes.get_xlabel(), axes.get_ylabel(), texts, legend, counts
+
+
+def _texts(legend) -> tuple[str, ...]:
+    return tuple(text.get_text() for text in legend.get_texts())
+
+
 @pytest.fixture
 def programs() -> Callable[[], int]:
     """A function: the number of programs that this process has compiled, or read from the cache on disk, so far."""

@@ -80,18 +80,21 @@ def whole_ticks(axis: Any) -> None:
 
 
 def save_figure(figure: Any, path: str | os.PathLike) -> None:
-    """Writes a figure, and the folder for it; raises `UserError` where the disk refuses.
+    """Writes a figure, and the folder for it; raises `UserError` where the disk refuses."""
+    with writing(path):
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        draw_into(figure, path)
 
-    It is drawn once: with `bbox_inches="tight"` matplotlib would draw it twice, first to find the places of its parts.
+
+def draw_into(figure: Any, path: str | os.PathLike) -> None:
+    """Draws a figure into a file, once: with `bbox_inches="tight"` matplotlib would draw it twice, first to find the
+    places of its parts.
     """
     layout = figure.get_layout_engine()
     if layout is not None:  # that of a kind of model of one's own may have none
         layout.execute(figure)
     figure.set_layout_engine(None)
     try:
-        box = figure.get_tightbbox().padded(0.06)
-        with writing(path):
-            os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-            figure.savefig(path, bbox_inches=box)
+        figure.savefig(path, bbox_inches=figure.get_tightbbox().padded(0.06))
     finally:
         figure.set_layout_engine(layout)
