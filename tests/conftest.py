@@ -39,6 +39,8 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 if "ARJAX_TRUSTED" not in os.environ:
     os.environ["ARJAX_TRUSTED"] = tempfile.mkdtemp(prefix="arjax-trusted-")
     atexit.register(shutil.rmtree, os.environ["ARJAX_TRUSTED"], ignore_errors=True)
+# Whole runs draw pictures, in which nobody counts pixels.
+os.environ.setdefault("MATPLOTLIBRC", str(_ROOT / "tests" / "matplotlibrc"))
 # Programs that run a few times had better compile fast than run fast: without most optimisations, with fusions written
 # the simpler way where XLA still can, in one piece instead of one for each thread, and without the lines of Python that
 # operations come from. With `XLA_FLAGS= JAX_DISABLE_MOST_OPTIMIZATIONS=0` they are compiled as those of users are.
@@ -47,10 +49,47 @@ os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 if importlib.metadata.version("jaxlib").startswith("0.10."):
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1")
 
+import flax.core.scope
 import jax
 import jax.monitoring
 import numpy as np
 import pytest
+
+# These tests have one device, so there is nothing to partition; Shardy would translate each program to and fro all the
+# same. What simulates several devices is a process of its own, with the partitioner of users.
+if importlib.metadata.version("jaxlib").startswith("0.10."):
+    jax.config.update("jax_use_shardy_partitioner", False)
+
+
+def _frozen(value: object) -> object:
+    """A value that hashes, and equals another where both mean the same: a function is its code and what that refers to.
+    Of arrays, modules and other objects there is none: what comes for them does not hash.
+    """
+    if isinstance(value, tuple | list):
+        return tuple(map(_frozen, value))
+    if isinstance(value, dict):
+        return tuple((name, _frozen(value[name])) for name in sorted(value))
+    if isinstance(value, types.FunctionType):
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        return value.__code__, id(value.__globals__), *map(_frozen, (cells, value.__defaults__, value.__kwdefaults__))
+    return value if value is None or isinstance(value, int | float | str | type | np.dtype) else []
+
+
+def _shape_once(function: Callable, *args) -> object:
+    """`jax.eval_shape` with a memory of functions without arguments: whenever a network is traced, flax traces the
+    initialiser of each parameter again, to compare shapes, which is a quarter of the time of tracing.
+    """
+    what = [] if args else _frozen(function)
+    try:
+        if what not in _SHAPES:
+            _SHAPES[what] = jax.eval_shape(function)
+    except TypeError:  # it does not hash
+        return jax.eval_shape(function, *args)
+    return _SHAPES[what]
+
+
+_SHAPES: dict[object, object] = {}
+flax.core.scope.jax = types.SimpleNamespace(**vars(jax) | {"eval_shape": _shape_once})
 
 _COMPILED = []
 _BACKEND = "/jax/core/compile/backend_compile_duration"
@@ -80,6 +119,22 @@ def pytest_addoption(parser: pytest.Parser):
 def _now() -> tuple[float, int]:
     """CPU seconds of this process and its ended children, and the programs that it compiled or read from the cache."""
     return sum(os.times()[:4]), len(_COMPILED)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]):
+    """With `--dist loadgroup`, one worker takes all fast tests of a file, or of a folder with fixtures of its own: they
+    share traced and compiled programs and finished runs. Those of the laws share them by network and event. Slow tests
+    go to any worker: many of them lie in one file, and each begins processes of its own.
+    """
+    for item in items:
+        parameters, folder = item.callspec.params if hasattr(item, "callspec") else {}, item.path.parent
+        if folder.name == "laws" and "network" in parameters:
+            group = f"{parameters['network']}-{parameters.get('event', '')}"
+        elif item.get_closest_marker("slow"):
+            continue
+        else:
+            group = str((folder if (folder / "conftest.py").exists() else item.path).relative_to(_ROOT))
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -138,6 +193,44 @@ def own_random_numbers(request: pytest.FixtureRequest, monkeypatch: pytest.Monke
     for name in ("rng", "RNG"):
         if isinstance(getattr(request.module, name, None), np.random.Generator):
             monkeypatch.setattr(request.module, name, np.random.default_rng(0))
+
+
+@pytest.fixture(autouse=True)
+def pictures_of_runs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
+    """Whole runs draw the same pictures again and again, for a third of their time. A worker draws those with the same
+    panels and words once, later files are copies of the first. Tests of reporting draw them all.
+    """
+    if request.path.parent.name == "reporting":
+        return
+    from arjax.reporting import figures
+
+    draw = figures.draw_into
+
+    def draw_or_copy(figure, path):
+        file = pathlib.Path(path)
+        what = (file.suffix, *figure.get_size_inches(), *map(_words, figure.axes), *map(_texts, figure.legends))
+        if what in _PICTURES:
+            file.write_bytes(_PICTURES[what])
+        else:
+            draw(figure, path)
+            _PICTURES[what] = file.read_bytes()
+
+    monkeypatch.setattr(figures, "draw_into", draw_or_copy)
+
+
+_PICTURES: dict[tuple, bytes] = {}
+
+
+def _words(axes) -> tuple:
+    """What is written in and beside a panel, and how many curves and images it has."""
+    legend = () if axes.get_legend() is None else _texts(axes.get_legend())
+    texts = tuple(text.get_text() for text in axes.texts)
+    counts = (len(axes.lines), len(axes.collections), len(axes.images), len(axes.patches))
+    return axes.get_title(), axes.get_xlabel(), axes.get_ylabel(), texts, legend, counts
+
+
+def _texts(legend) -> tuple[str, ...]:
+    return tuple(text.get_text() for text in legend.get_texts())
 
 
 @pytest.fixture

@@ -83,4 +83,18 @@ def save_figure(figure: Any, path: str | os.PathLike) -> None:
     """Writes a figure, and the folder for it; raises `UserError` where the disk refuses."""
     with writing(path):
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-        figure.savefig(path, bbox_inches="tight", pad_inches=0.06)
+        draw_into(figure, path)
+
+
+def draw_into(figure: Any, path: str | os.PathLike) -> None:
+    """Draws a figure into a file, once: with `bbox_inches="tight"` matplotlib would draw it twice, first to find the
+    places of its parts.
+    """
+    layout = figure.get_layout_engine()
+    if layout is not None:  # that of a kind of model of one's own may have none
+        layout.execute(figure)
+    figure.set_layout_engine(None)
+    try:
+        figure.savefig(path, bbox_inches=figure.get_tightbbox().padded(0.06))
+    finally:
+        figure.set_layout_engine(layout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 
 import flax.linen as nn
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.errors import ScopeParamShapeError
 
 from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, EventSpec
@@ -83,6 +85,20 @@ def test_units_of_a_structured_network_cycle_through_all_sites_but_the_first():
         ranks = places(3 * max(num_sites - 1, 1), num_sites)
         assert set(ranks) == (set(range(1, num_sites)) or {0})
         assert (np.bincount(ranks, minlength=num_sites)[1:] == 3).all()
+
+
+def test_parameters_of_another_shape_are_refused_though_shapes_are_remembered():
+    """tests/conftest.py remembers the shapes of initialisers, which flax compares with those of parameters."""
+    x, params = jnp.zeros((1, 2)), {"kernel": jnp.zeros((2, 3)), "bias": jnp.zeros(3)}
+    for init in (nn.initializers.lecun_normal(), lambda key, shape, dtype: jnp.zeros(shape, dtype)):
+        for _ in range(2):
+            assert nn.Dense(3, kernel_init=init).apply({"params": params}, x).shape == (1, 3)
+            with pytest.raises(ScopeParamShapeError):
+                nn.Dense(4, kernel_init=init).apply({"params": params}, x)
+            for size in (3, 5):  # of two functions with one code
+                given = nn.Dense(3, kernel_init=lambda key, shape, dtype, size=size: jnp.zeros((2, size)))
+                with contextlib.nullcontext() if size == 3 else pytest.raises(ScopeParamShapeError):
+                    given.apply({"params": params}, x)
 
 
 def remat_model(remat):

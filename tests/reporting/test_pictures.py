@@ -1,9 +1,12 @@
 """Pictures and sample files: what is drawn is what was given."""
 
 import wave
+from unittest import mock
 
+import matplotlib
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from arjax.core.errors import UserError
 from arjax.core.pictures import as_images
@@ -11,6 +14,12 @@ from arjax.reporting import dots, figures, plots
 from arjax.reporting.samples import write_samples, write_wave
 
 RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def as_users_see_them(monkeypatch):
+    """Tests of whole runs draw small pictures."""
+    monkeypatch.setitem(matplotlib.rcParams, "savefig.dpi", "figure")
 
 
 def test_tiles_hold_the_images_with_gaps():
@@ -44,6 +53,27 @@ def test_sample_grid_draws_white_and_black(tmp_path):
     middle = picture[picture.shape[0] // 3]
     left, right = middle[: len(middle) // 2], middle[len(middle) // 2 :]
     assert left.min() == 0.0 and right.min() == 1.0  # real on the left is black, samples on the right are white
+
+
+def plain_figure():
+    """As a kind of model of one's own may draw it: without a layout."""
+    figure = Figure()
+    figure.subplots(1, 2)[0].imshow(np.zeros((2, 3)))
+    return figure
+
+
+@pytest.mark.parametrize(
+    "make", [plain_figure, lambda: plots.entropy_figure(np.arange(9.0), np.full(9, 0.1), over_grid=np.eye(4))]
+)
+def test_a_figure_is_drawn_once_as_matplotlib_would_cut_it(tmp_path, monkeypatch, make):
+    make().savefig(tmp_path / "tight.png", bbox_inches="tight", pad_inches=0.06)
+    figure = make()
+    drawn = mock.Mock(wraps=figure.axes[0].draw)
+    monkeypatch.setattr(figure.axes[0], "draw", drawn)
+    layout = figure.get_layout_engine()
+    figures.save_figure(figure, tmp_path / "saved.png")
+    np.testing.assert_array_equal(decode_png(tmp_path / "saved.png"), decode_png(tmp_path / "tight.png"))
+    assert drawn.call_count == 1 and figure.get_layout_engine() is layout
 
 
 @pytest.mark.parametrize("over_grid", [None, RNG.random((8, 8))])
