@@ -37,10 +37,6 @@ def save(
     """Writes a model to `path`, and a model card beside it: of the same name, with the ending `.md`.
 
     Args:
-      path: of the safetensors file.
-      model: the model.
-      params: its parameters.
-      dataset: its training data.
       results: its scores, None for none.
       about: further facts: the number of orders, the config or the options; the data, where there are no examples.
 

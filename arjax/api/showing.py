@@ -115,12 +115,8 @@ def show_samples(
     Where `conditioning` has a context, or the samples a length of their own, real examples are left out: theirs differ.
 
     Args:
-      setup: the run.
       params: parameters on the run's mesh.
       options: `config.sample`: num, length, sampler, temperature, top_k, top_p, min_p.
-      folder: where the first process writes.
-      best_step: step of the parameters.
-      conditioning: the prompt and the context of the samples.
       shows_text: whether the first sample, a text with a length of its own, is printed as it is drawn.
     """
     real = setup.dataset.first_examples(options.num)

@@ -84,7 +84,6 @@ def complete(program: str, shell: str, line: str, breaks: str = "") -> list[str]
     Args:
       program: `arjax` or `arjax-sweep`.
       shell: bash gets what stands behind the last of `breaks` in the word, as it replaces no more.
-      line: the command line.
       breaks: the characters at which bash divides words.
     """
     *before, word = _words(line)

@@ -31,11 +31,8 @@ def inpaint(setup: Setup, model: AutoregressiveModel, params: Any, options: Conf
     observed. Prints the scores and the paths.
 
     Args:
-      setup: the run.
-      model: its model, which has conditionals.
       params: parameters on the run's mesh.
       options: `config.inpaint`: hidden, visible, num images in the plot, completions of each.
-      workdir: folder of the run.
 
     Raises:
       UserError: the examples are no images, there is no such split, or no order of the model begins with

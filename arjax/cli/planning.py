@@ -79,11 +79,7 @@ def make_plan(
     """Traces and compiles one train step for a mesh of simulated devices; nothing is computed and no data is read.
 
     Args:
-      recipe: the description of the train step.
-      batch_size: examples per step, over all devices.
       mesh: from `make_mesh(devices=simulate_devices(n))`.
-      rules: sharding rules of the parameters.
-      companions: frozen models that the objective reads.
     """
     abstract = abstract_state(recipe)
     shardings = state_shardings(abstract, recipe, mesh, rules)

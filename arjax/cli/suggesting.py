@@ -21,12 +21,7 @@ def show_suggestions(
     """Prints the most probable next characters and continuations of a prompt.
 
     Args:
-      setup: the run.
-      model: its model, which has conditionals.
-      params: its parameters.
       options: `config.suggest`: num, length, beams.
-      prompt: the characters before.
-      context: as in `Conditioning`.
 
     Raises:
       UserError: as `suggest` and `parse_context`.

@@ -43,16 +43,9 @@ def split_bound(
     """The mean over the examples of a split of -log_prob in nats, in the units of the data, and its standard error.
 
     Args:
-      model: the model.
-      params: its parameters.
-      dataset: has the split.
-      split: "train", "validation" or "test".
       log_prob: (model, params, batch, key, *options) -> a bound of each example, float32[B] nats, and its scored
         sites, [B]; a function at the top of a module, so that further calls find the compiled program.
-      *options: of `log_prob`.
-      batch_size: rows per batch.
       seed: of the keys; each batch has its own.
-      mesh: as of `SplitScorer`.
     """
     score = _score_of(log_prob, options)
     scorer = SplitScorer(score, dataset, batch_size, mesh, jax.random.key(seed), _key_of_transform)
@@ -169,10 +162,6 @@ def k_step_scores(
 
     Args:
       model: of all orders, whose network predicts several steps ahead.
-      params: its parameters.
-      dataset: has the split.
-      split: "train", "validation" or "test".
-      steps: K, the number of rounds.
       schedule: their sizes, see `arjax.samplers.schedules`.
       examples: as in `Dataset.thinned`, those that are scored; the sizes are those of all examples.
       **options: of `split_bound`; `seed` is that of the orders.

@@ -52,12 +52,8 @@ def step_entropy(
 
     Args:
       model: the model, with its own order.
-      params: its parameters.
-      dataset: the source of the prefixes.
-      split: "train", "validation" or "test".
       batch_size: B, examples scored at once; the memory that is needed grows with it.
       max_examples: only the first examples, 0: all.
-      mesh: as of `SplitScorer`.
 
     Raises:
       UserError: the data set has no such split, or it is empty.

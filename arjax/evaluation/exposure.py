@@ -107,10 +107,7 @@ def exposure(
 
     Args:
       model: the model; one of all orders is measured in the order of the truth.
-      params: its parameters.
-      truth: the distribution of the data.
       num: N, rollouts of the model; 2,000 give errors of a few per cent.
-      key: of the draws.
       batch_size: B, examples drawn and scored at once.
       data: examples of the truth, [N, *event.shape], in place of drawn ones.
 
@@ -252,10 +249,7 @@ def decoding_errors(model: AutoregressiveModel, params: Any, rows: Batch, batch_
     The first half of the steps is observed in both. The scored sites behind it count.
 
     Args:
-      model: of discrete data.
-      params: its parameters.
       rows: examples, with contexts and masks where there are.
-      batch_size: B.
 
     Returns:
       `next_step_error` and `greedy_error`, parts of the sites, each with its `..._stderr` over the examples; nothing

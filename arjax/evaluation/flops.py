@@ -19,7 +19,6 @@ def count_flops(function: Callable[..., Any], *args: Any) -> float:
     """Multiplications and additions of the matrix products and convolutions in `function(*args)`.
 
     Args:
-      function: a function that JAX can trace.
       *args: arrays or `jax.ShapeDtypeStruct`s.
 
     Returns:

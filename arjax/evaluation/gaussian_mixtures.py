@@ -68,7 +68,6 @@ def fit_gaussian_mixture(
       min_log_scale: floor of the log-scales; regularisations are exp(2 min_log_scale) and those of
         `REGULARISATIONS` above it.
       inits: runs of EM from different starts, of which the most probable on the train rows is kept.
-      seed: of the starts.
 
     Raises:
       UserError: a number of components below 1, or more than there are rows; no finite score on validation.

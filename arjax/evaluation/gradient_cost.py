@@ -57,17 +57,12 @@ def gradient_cost(
     sequences, call it with a model and a batch of each length.
 
     Args:
-      objective: of any kind.
-      model: the model.
-      params: its parameters.
       batch: its examples stay the same, so the variance is that of draws (and of dropout) alone.
       key: of all keys of the steps.
       num: keys, at least 2.
-      rounds: of the clock.
       min_seconds: about the duration of a round.
       progress: part of the run that is done, for objectives with a schedule.
       own: parameters and state of the objective; None: fresh ones.
-      companions: frozen models that the objective reads.
 
     Raises:
       UserError: fewer than 2 keys, or a model that the objective cannot train.

@@ -63,12 +63,8 @@ def complete(
     """Draws the hidden sites of N examples `num` times each, from their exact conditional distribution.
 
     Args:
-      model: the model.
-      params: its parameters.
       batch: N examples, with their contexts where the model has one.
       hidden: bool[*grid].
-      num: K.
-      key: of the draws.
 
     Raises:
       UserError: no order of the model has the visible sites first.
@@ -111,13 +107,8 @@ def score_hidden(
     nor counted.
 
     Args:
-      model: the model.
-      params: its parameters.
-      dataset: has the split.
-      split: "train", "validation" or "test".
       hidden: bool[*grid], the sites that are scored.
       visible: bool[*grid], the sites that are observed; those in neither set are marginalised.
-      batch_size: rows per batch.
       mesh: that of the parameters; None: one device.
       seed: of a transform that draws at random.
 

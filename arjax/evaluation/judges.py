@@ -105,12 +105,7 @@ def judged_examples(
 
     Args:
       model: draws the samples, under the contexts of the data where there are any.
-      params: its parameters.
-      dataset: of both models.
-      rows: examples of the data.
       judge: a model of any kind; where its scores are bounds, so are these.
-      num: number of samples.
-      batch_size: B.
       key: of the samples, and of scores that are drawn.
       mesh: that of the parameters of the judge; None: one device.
 
@@ -165,14 +160,7 @@ def judged_texts(
 
     Args:
       model: draws the sequences, see `arjax.models.longer`.
-      params: its parameters.
-      dataset: of both models.
-      split: that of the data.
       judge: an autoregressive model of sequences in raster order.
-      num: number of sequences.
-      length: L, the sites of each.
-      batch_size: B.
-      key: of the draws.
 
     Returns:
       The scores as `judged_examples` names them, and the nats along the sequences.

@@ -146,7 +146,6 @@ class Evaluator:
         """Prepares the program.
 
         Args:
-          model: the model.
           dataset: its splits, and the transform that makes events of its rows.
           batch_size: rows per batch, rounded up to a multiple of the mesh's data x fsdp. It does not change exact
             results beyond rounding. Scores that are drawn have a key for each batch, so it changes their noise.
@@ -166,7 +165,6 @@ class Evaluator:
 
         Args:
           params: the parameters, on the mesh.
-          split: "train", "validation" or "test".
 
         Returns:
           `nll_nats` (mean over examples, in the units of the data where these were standardised), `nll_stderr` (its

@@ -123,13 +123,8 @@ def report(
     """All scores of a model on a split.
 
     Args:
-      model: the model.
       params: its parameters, on the mesh.
-      dataset: has the split.
-      split: "train", "validation" or "test".
-      measures: the numbers that are asked for.
       mesh: the devices that share the work; None: one device.
-      seed: of everything that is drawn.
       open_run: opens the judge: a run with `model`, `params`, `dataset` and the `step` of the parameters.
       rows: those of `score_rows`, where they are known already.
 

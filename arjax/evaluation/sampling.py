@@ -50,16 +50,12 @@ def draw_on_mesh(
     size of the axes, more examples are drawn and the rest is dropped. All processes of a run call this together.
 
     Args:
-      model: the model.
       params: its parameters, on the mesh.
       key: example b has the key fold_in(key, b).
-      num: the number of examples.
       mesh: as from `make_mesh`.
       options: of the draw, as one value, or `short` one by one, as for `model.draw`; `given` and `context` of one
         example or of each.
-      sampler: as for `model.draw`.
       length: sites of each example, of a model of sequences, see `pieces_on_mesh`; 0: as many as it was trained on.
-      **short: see `options`.
 
     Returns:
       The draw, whole on every device.
@@ -143,10 +139,6 @@ def prepare_sampler(
     """A sampler with the arrays that it needs beside those of the model, from the data of a run and other runs.
 
     Args:
-      sampler: a call string, or a sampler.
-      model: the model that it is to draw from.
-      params: its parameters.
-      dataset: its data.
       open_run: workdir -> another run, with its `model` and its `params`.
       length: that of the draw, see `draw_on_mesh`.
 

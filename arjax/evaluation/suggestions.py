@@ -90,12 +90,8 @@ def suggest(
     2012, section 2.4; here without its merging of prefixes).
 
     Args:
-      model: a model of text.
-      params: its parameters.
-      dataset: has the vocabulary.
       prompt: the characters before. Windows of a long text may begin anywhere: of a prompt that does not fit together
         with `length` further characters, only the last characters are read. The prompt of a string has to fit.
-      num: the most suggestions of each kind.
       length: tokens of the longest continuation.
       beams: breadth of the search.
       context: of one example, for a model that has one.

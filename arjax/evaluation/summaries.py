@@ -49,7 +49,6 @@ def summarize_rows(
       rows: float64[..., N] by name: `nll` and `sites` of each example; where there are, `by_order` [K, N], the terms of
         the score `terms/NAME`, numbers of codes `codes/K` [T, N], errors of answers `answers/NAME`, and `truth`, the
         nats under the truth of the data.
-      event: of an example.
       text: as of `summarize`.
       kind: of the scores. Those of the kind "none" are no nats: their mean is `sample_score`.
     """

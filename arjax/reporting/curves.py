@@ -19,9 +19,7 @@ def log_curves(
     """Draws panels of named curves over two logarithmic axes, with one legend.
 
     Args:
-      path: file to write.
       panels: (title, label of the y axis, {name: (x, y)}) of each; a name has the same colour in all panels.
-      xlabel: label of the x axis.
     """
     figure = _panels_of_curves(panels, xlabel)
     for axis in figure.axes:
@@ -42,7 +40,6 @@ def learning_curves(path: str | os.PathLike, panels: Sequence[tuple[str, str, Ma
     """Draws the validation curves of several runs, a panel per data set.
 
     Args:
-      path: file to write.
       panels: (data set, metric, {run: validation scores over the training examples seen}) of each.
     """
     figure = _panels_of_curves(

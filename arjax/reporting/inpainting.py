@@ -24,12 +24,9 @@ def draw_completions(
     """Draws one row per example: visible sites, the truth, and completions, each with its log-probability in nats.
 
     Args:
-      path: file to write.
       truth: images [N, H, W] or [N, H, W, 3].
-      hidden: bool[H, W].
       drawn: completions [N, K, H, W(, 3)].
       log_prob: of the completions, [N, K], and `log_prob_truth` [N].
-      max_value: the value drawn as white.
     """
     num, num_completions = drawn.shape[:2]
     figure = new_figure(1.0 * (num_completions + 2), 1.18 * num)

@@ -20,8 +20,6 @@ def figure_of(picture: Picture, event: EventSpec, in_data_units: ToUnits) -> Any
     """A matplotlib figure; None where examples are no images.
 
     Args:
-      picture: of a model.
-      event: of the model.
       in_data_units: takes values [N, *event.shape] of the model to the units of the data.
     """
     top = event.num_levels - 1 if event.is_discrete else None
@@ -58,7 +56,6 @@ def text_of(paths: Paths, mask: int, decode: Callable[[np.ndarray], str]) -> str
     """Texts on their way from noise to data, with masked characters visible.
 
     Args:
-      paths: of tokens.
       mask: the token of a masked site.
       decode: tokens int[T] to a text.
     """

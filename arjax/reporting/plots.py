@@ -89,7 +89,6 @@ def sample_rows(path: str | os.PathLike, blocks: Mapping[str, Mapping[str, np.nd
     """Draws a row of samples of each model, with its name; a block of rows for each data set.
 
     Args:
-      path: file to write.
       blocks: data set -> name of the model -> images [N, H, W] or [N, H, W, 3] in 0..1. A single block has no title.
     """
     figure = new_figure(9, 1)
@@ -187,7 +186,6 @@ def loss_figure(metrics: Sequence[Mapping[str, Any]], name: str = "bits_per_dim"
 
     Args:
       metrics: dicts with `step` and any of `train/<name>` and `validation/<name>`.
-      name: the metric to draw.
 
     Raises:
       UserError: when no line holds that metric.

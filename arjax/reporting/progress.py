@@ -32,11 +32,8 @@ class Progress:
         """Starts the clock.
 
         Args:
-          total_steps: step at which the run ends.
           start_step: step from which a resumed run goes on.
-          stream: the output, stdout by default.
           clock: seconds; a parameter so that tests can set it.
-          indent: begins every line.
         """
         self._total = total_steps
         self._stream = sys.stdout if stream is None else stream

@@ -35,7 +35,6 @@ def write_samples(
       samples: [N, *grid, *value], always written as `samples.npy`.
       grid_shape: the grid; further axes are those of the value.
       real: real examples of the same shape, drawn beside the samples.
-      max_value: the value drawn as white.
       to_text: turns one example into text, for `samples.txt`.
       to_wave: turns one example into a waveform in [-1, 1], for `sample_00.wav`, ...; needs `sample_rate` in Hz.
       sample_rate: 0 for data that is no sound.

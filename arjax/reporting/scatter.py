@@ -48,9 +48,7 @@ def labelled_points(path: str | os.PathLike, panels: Mapping[str, Sequence[Point
     """Draws the points of each panel over a logarithmic axis, with error bars of one standard error.
 
     Args:
-      path: file to write.
       panels: title -> its points, at least one.
-      xlabel: the cost.
       ylabel: the score with its unit.
     """
     columns = min(len(panels), MOST_COLUMNS)
@@ -121,7 +119,6 @@ def _places(
     """Lower left corners of the labels of points, and their distances from these.
 
     Args:
-      at_P2: the points.
       sizes_P2: widths and heights of their labels.
       marks_P4: boxes (left, bottom, right, top) of markers and bars, which labels leave free where they can.
       inside_4: the box of the panel.

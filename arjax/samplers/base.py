@@ -92,7 +92,6 @@ class Sampler(abc.ABC):
 
         Args:
           model: a pytree with the fields `network`, `conditional` and `factorization`, as `AutoregressiveModel`.
-          params: its parameters.
           keys: B random keys.
           canvas: the values of observed sites, [B, *grid, *value]; its values elsewhere do not matter.
           options: as from `DrawOptions.resolved`: `observed` bool[D], the sites that keep their values, or None where
@@ -246,10 +245,7 @@ class Steps:
         """Draws the sites of step t of one example from their features, [M, size of a value].
 
         Args:
-          key: of the example and the step.
-          t: the step.
           flat_Dv: the example, in which sites of this step may be observed.
-          features_MF: of the sites of the step.
         """
         sites_M, valid_M = self.factorization.sites(t)
         if not scores_blocks(self.head, self.factorization):

@@ -92,7 +92,6 @@ class Search:
         Args:
           carry: that before the first step, leaves [B, W, ...].
           x_BD: the beginnings; their other values do not matter.
-          width: W.
           ended_B: bool[B], beginnings that are complete already; None: none is.
 
         Returns:

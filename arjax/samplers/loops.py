@@ -25,10 +25,8 @@ def read_prompt(
     """The carry after the first `prompt` steps, of which `extend` reads `chunk` in one call.
 
     Args:
-      network: the network.
       variables: its variables, as from `step_variables`.
       canvas: the values of these steps, [B, *grid, *value].
-      factorization: the order.
       context: [B, ...] or None.
       prompt: how many steps there are; may be traced.
       chunk: steps of one call.

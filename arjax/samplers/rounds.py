@@ -81,9 +81,7 @@ def log_prob_ahead(
 
     Args:
       model: has the form `ahead`.
-      params: its parameters.
       example: a batch without its first axis.
-      factorization: the order.
       points: P steps, increasing.
       k: steps that are scored from each of them on.
 
@@ -122,8 +120,6 @@ def k_step_log_prob(
 
     Args:
       model: has the form `ahead`.
-      params: its parameters.
-      batch: the examples.
       orders: one order for each, as arrays with a first axis of length B.
       sizes: steps of each round, which add up to S.
     """

@@ -63,13 +63,9 @@ def draw_in_windows(
     as long as one is not finished.
 
     Args:
-      model: the model.
-      params: its parameters.
-      steps: how its steps are drawn.
       canvas: [B, *grid, *value], the values of observed sites; guesses elsewhere, where the draft reads them.
       context: [B, ...] or None.
       window: W.
-      draft: the source of proposals.
       accept: the values of a window, given its features and proposals, and the number of proposals at its beginning
         that are right.
       with_log_q: whether `accept` needs the log-probabilities of the proposals.

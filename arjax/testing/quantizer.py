@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.quantizers import Quantizer, make_quantizer
-from arjax.testing.laws import Law, NotSupported, as_test, check_laws, require
+from arjax.testing.laws import Law, LawTest, NotSupported, require
 
 #: The grid of the vectors.
 GRID = (4, 4)
@@ -21,7 +21,8 @@ NUM = 32
 MOST = 2**14
 
 
-def quantizer_laws(call: str, *, grid: tuple[int, ...] = GRID) -> Callable[[Law], None]:
+@LawTest
+def quantizer_laws(call: str, *, grid: tuple[int, ...] = GRID) -> list[Law]:
     """A pytest test of a registered quantizer:
 
         test_my_codes = quantizer_laws("my_codes(levels=3)")
@@ -30,20 +31,6 @@ def quantizer_laws(call: str, *, grid: tuple[int, ...] = GRID) -> Callable[[Law]
       call: its call string.
       grid: of the vectors.
     """
-    return as_test(laws_of_quantizer(call, grid))
-
-
-def check_quantizer(call: str, *, grid: tuple[int, ...] = GRID) -> dict[str, str]:
-    """The same without pytest: returns "kept", or the sentence of a refusal, by the name of each law.
-
-    Raises:
-      LawBroken: with the law and the difference.
-    """
-    return check_laws(laws_of_quantizer(call, grid))
-
-
-def laws_of_quantizer(call: str, grid: tuple[int, ...] = GRID) -> list[Law]:
-    """The laws of a quantizer."""
     checks = {
         "tokens": check_tokens,
         "reach": check_reach,
@@ -56,6 +43,9 @@ def laws_of_quantizer(call: str, grid: tuple[int, ...] = GRID) -> list[Law]:
     }
     return [Law(name, functools.partial(_run, check, call, grid)) for name, check in checks.items()]
 
+
+check_quantizer = quantizer_laws.check
+"""`quantizer_laws` without pytest: "kept", or the sentence of a refusal, by the name of each law."""
 
 #: Compiled once for all laws: operation by operation they would take several times as long.
 _assign = jax.jit(lambda quantizer, params, h: quantizer.assign(params, h), static_argnums=0)
@@ -88,11 +78,7 @@ def _numbers(quantizer: Quantizer, grid: tuple[int, ...]) -> jax.Array:
 
 
 def check_tokens(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
-    """Tokens are values of their event, and numbers of codes become tokens and the same numbers again.
-
-    Raises:
-      LawBroken: they do not.
-    """
+    """Tokens are values of their event, and numbers of codes become tokens and the same numbers again."""
     numbers, event = _numbers(quantizer, grid), quantizer.token_event(grid)
     tokens = np.asarray(quantizer.tokens_of(numbers, grid))
     require(tokens.shape[1:] == event.shape, f"tokens have the shape {tokens.shape[1:]}, their event {event.shape}")
@@ -104,12 +90,7 @@ def check_tokens(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> No
 
 
 def check_reach(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
-    """Every code is the code of some vector, and the code of a code is itself.
-
-    Raises:
-      LawBroken: it is not.
-      NotSupported: sums of codes.
-    """
+    """Every code is the code of some vector, and the code of a code is itself."""
     if not quantizer.IDEMPOTENT:
         raise NotSupported("the codes of a sum of codes may be others")
     numbers = _numbers(quantizer, grid)
@@ -119,11 +100,7 @@ def check_reach(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> Non
 
 
 def check_use(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
-    """Vectors have several codes, which are nearer to them than random ones.
-
-    Raises:
-      LawBroken: they do not.
-    """
+    """Vectors have several codes, which are nearer to them than random ones."""
     h = _vectors(quantizer, grid)
     numbers = _assign(quantizer, params, h).numbers
     require(len(np.unique(numbers)) > 1, "all vectors have one code")
@@ -143,10 +120,6 @@ def _error(quantizer: Quantizer, params: Any, h: jax.Array, numbers: jax.Array, 
 def check_distances(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
     """The code of a vector is the one with the least distance, distances are none below 0, and a vector of a code has
     the distance 0 from it.
-
-    Raises:
-      LawBroken: it is not.
-      NotSupported: it has no distances.
     """
     if type(quantizer).distances is Quantizer.distances:
         raise NotSupported(f"{quantizer!r} has no distances of its codes")
@@ -166,9 +139,6 @@ def check_distances(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) ->
 def check_types(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
     """The numbers of codes are int32 from 0 to K - 1, of bfloat16 vectors and of very large ones, too; and the codes of
     bfloat16 vectors are those of the same values in float32.
-
-    Raises:
-      LawBroken: they are not.
     """
     for scale in (1e-3, 1e4):
         h = _vectors(quantizer, grid, scale=scale).astype(jnp.bfloat16)
@@ -179,11 +149,7 @@ def check_types(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> Non
 
 
 def check_gradients(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
-    """Codes with a gradient have the values of the codes, and gradients reach every scalar of the vectors.
-
-    Raises:
-      LawBroken: they do not.
-    """
+    """Codes with a gradient have the values of the codes, and gradients reach every scalar of the vectors."""
     h = _vectors(quantizer, grid, 2, 0.5)
     codes = _lookup(quantizer, params, _assign(quantizer, params, h).numbers, grid)
     passed, pull_back = jax.vjp(lambda h: quantizer.passed(params, h, codes), h)
@@ -193,11 +159,7 @@ def check_gradients(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) ->
 
 
 def check_weights(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
-    """The loss is finite, does not depend on examples of weight 0, and is 0 without examples.
-
-    Raises:
-      LawBroken: it does.
-    """
+    """The loss is finite, does not depend on examples of weight 0, and is 0 without examples."""
     h, weight_B = _vectors(quantizer, grid, 4), jnp.asarray([1.0, 1, 0, 0])
     found = [float(_loss(each, quantizer, params, weight_B)[0]) for each in (h, h.at[2:].set(3.0))]
     require(
@@ -211,10 +173,6 @@ def check_weights(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> N
 def check_state(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
     """Statistics keep their structure, two micro-batches count as one batch of both, examples of weight 0 do not count,
     and a step without examples changes nothing.
-
-    Raises:
-      LawBroken: they do not.
-      NotSupported: fixed codes.
     """
     if not quantizer.LEARNS:
         raise NotSupported("the codes are fixed, or trained by gradients")

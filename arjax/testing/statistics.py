@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 
+from arjax.testing.laws import require
+
 #: Among many laws a p-value of 1e-4 can occur by chance; with fixed keys the same run always gives the same p-value.
 LEAST_P = 1e-6
 
@@ -27,6 +29,14 @@ def chi_square(counts: np.ndarray, probabilities: np.ndarray) -> float:
     statistic = ((counts - expected) ** 2 / expected).sum()
     z = ((statistic / free) ** (1 / 3) - (1 - 2 / (9 * free))) / math.sqrt(2 / (9 * free))
     return 0.5 * math.erfc(z / math.sqrt(2))
+
+
+def require_follows(counts: np.ndarray, log_prob: np.ndarray) -> None:
+    """Raises `LawBroken` unless counts[N] of draws follow log-probabilities [N], up to their rounding."""
+    probabilities = np.exp(log_prob)
+    p_value = chi_square(counts, probabilities / probabilities.sum())
+    message = f"law 4: samples do not follow the probabilities (p = {p_value:.1e} of {counts.sum()} draws)"
+    require(p_value > LEAST_P, message)
 
 
 def uniform(values: np.ndarray) -> float:
