@@ -23,8 +23,8 @@ from arjax.samplers.parallel import MEASURED
 from arjax.samplers.rounds import check_rounds, k_step_log_prob, measure_losses
 from arjax.samplers.schedules import check_rounds_fit, check_schedule, make_sizes
 
-#: (model, params, batch, key, *options) -> a bound of each example and its scored sites.
-LogProb = Callable[..., tuple[jax.Array, jax.Array]]
+#: (model, params, batch, key, *options) -> a bound of each example, float32[B] nats.
+LogProb = Callable[..., jax.Array]
 #: Examples of which a kind may report more, at most.
 REPORTED = 2000
 
@@ -43,8 +43,7 @@ def split_bound(
     """The mean over the examples of a split of -log_prob in nats, in the units of the data, and its standard error.
 
     Args:
-      log_prob: (model, params, batch, key, *options) -> a bound of each example, float32[B] nats, and its scored
-        sites, [B]; a function at the top of a module, so that further calls find the compiled program.
+      log_prob: a function at the top of a module, so that further calls find the compiled program.
       seed: of the keys; each batch has its own.
     """
     score = _score_of(log_prob, options)
@@ -61,11 +60,12 @@ def _score_of(log_prob: LogProb, options: tuple[Hashable, ...]) -> Score:
     def score(params: Any, batch: Batch, key: jax.Array, log_scale_D: jax.Array) -> dict[str, jax.Array]:
         model, params = params
         batch = Batch(as_values(model.event, batch.x), batch.context, batch.mask)
-        log_prob_B, sites_B = log_prob(model, params, batch, jax.random.split(key)[1], *options)
+        log_prob_B = log_prob(model, params, batch, jax.random.split(key)[1], *options)
         counted_BD = jnp.ones((len(batch), model.event.num_sites), bool)
         if batch.mask is not None:
             counted_BD = jnp.asarray(batch.mask).reshape(counted_BD.shape) > 0
-        return {"log_prob": log_prob_B, "sites": sites_B, "log_scale": jnp.where(counted_BD, log_scale_D, 0).sum(-1)}
+        log_scale_B = jnp.where(counted_BD, log_scale_D, 0).sum(-1)
+        return {"log_prob": log_prob_B, "sites": counted_BD.sum(-1), "log_scale": log_scale_B}
 
     return score
 
@@ -90,33 +90,15 @@ def sampled_scores(
     """
     bound = model.sampled_bound(samples)
     log_prob = bound.log_prob, *bound.options
-    mean, stderr = split_bound(bound.model, params, dataset, split, _sampled_log_prob, *log_prob, seed=seed, **options)
-    scores = _per_dim(bound.name, model, mean, stderr) | bound.entries
+    mean, stderr = split_bound(bound.model, params, dataset, split, *log_prob, seed=seed, **options)
+    bits = 1 / (math.log(2) * model.event.num_dims)
+    scores = {f"{bound.name}_nats": mean, f"{bound.name}_stderr": stderr}
+    scores |= {f"{bound.name}_bits_per_dim": bits * mean, f"{bound.name}_bits_per_dim_stderr": bits * stderr}
     source, key = dataset.splits[split], jax.random.key(seed)
     batch = source.__getitems__(np.arange(min(REPORTED, len(source))))
     if dataset.transform is not None:
         batch = dataset.transform(key, batch, False)
-    return scores | model.report_of_examples(params, batch.replace(weight=None), key)
-
-
-def _sampled_log_prob(
-    model: Model, params: Any, batch: Batch, key: jax.Array, log_prob: Callable[..., jax.Array], *options: Hashable
-) -> tuple[jax.Array, jax.Array]:
-    return log_prob(model, params, batch, key, *options), _scored_sites(batch)
-
-
-def _scored_sites(batch: Batch) -> jax.Array:
-    """The scored sites of each example, [B]; 1 without a mask."""
-    if batch.mask is None:
-        return jnp.ones(len(batch))
-    return (jnp.asarray(batch.mask) > 0).reshape(len(batch), -1).sum(-1)
-
-
-def _per_dim(name: str, model: Model, mean: float, stderr: float) -> dict[str, float]:
-    """A bound in nats, and in bits for each scalar of an event."""
-    bits = 1 / (math.log(2) * model.event.num_dims)
-    per_dim = {f"{name}_bits_per_dim": bits * mean, f"{name}_bits_per_dim_stderr": bits * stderr}
-    return {f"{name}_nats": mean, f"{name}_stderr": stderr} | per_dim
+    return scores | bound.entries | model.report_of_examples(params, batch.replace(weight=None), key)
 
 
 def round_sizes(
@@ -180,7 +162,7 @@ def k_step_scores(
 
 def _k_step_bound(
     model: AutoregressiveModel, params: Any, batch: Batch, key: jax.Array, sizes: tuple[int, ...]
-) -> tuple[jax.Array, jax.Array]:
+) -> jax.Array:
     assert model.orders is not None, "`round_sizes` refuses a model of one order"
     orders = jax.vmap(model.orders.draw)(jax.random.split(key, len(batch)))
     return k_step_log_prob(model, params, batch, orders, sizes)

@@ -9,7 +9,6 @@ import numpy as np
 from jax.sharding import Mesh
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
 from arjax.data import Dataset
 from arjax.evaluation.splits import SplitScorer, split_of
 from arjax.evaluation.summaries import CODES, code_counts
@@ -27,23 +26,12 @@ def code_rows(model: Model, params: Any, batch: Batch) -> Rows:
 def codes_in_use(
     model: Model, params: Any, dataset: Dataset, split: str, batch_size: int = 128, mesh: Mesh | None = None
 ) -> np.ndarray:
-    """How often a split uses each code, int64[K].
-
-    Raises:
-      UserError: a model without a codebook, or no such split.
-    """
+    """How often a split uses each code of a model with a codebook, int64[K]; raises `UserError` as `split_of`."""
     scorer = SplitScorer(_score, dataset, batch_size, mesh, jax.random.key(0))
-    total: Any = 0
-    for rows in scorer.batches((model, params), split_of(dataset, split)):
-        counts = [code_counts(name, numbers) for name, numbers in rows.items() if name.startswith(CODES)]
-        if not counts:
-            raise UserError(f"{type(model).__name__} has no codes whose use could be counted")
-        total = total + counts[0]
-    return total
+    batches = scorer.batches((model, params), split_of(dataset, split))
+    return np.sum([code_counts(name, numbers) for rows in batches for name, numbers in rows.items()], axis=0)
 
 
-def _score(params: tuple[Model, Any], batch: Batch, key: jax.Array, log_scale_D: jax.Array) -> dict[str, jax.Array]:
+def _score(params: tuple[Model, Any], batch: Batch, key: jax.Array, log_scale_D: jax.Array) -> Rows:
     model, params = params
-    return dict(code_rows(model, params, batch)) or {
-        "nothing": log_scale_D.sum() + batch.x.reshape(len(batch), -1)[:, 0]
-    }
+    return code_rows(model, params, batch)

@@ -12,7 +12,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from arjax.core.batch import Batch
-from arjax.data import Dataset, Source
+from arjax.data import Dataset
+from arjax.data.sources import Subset
 from arjax.evaluation.splits import Rows, SplitScorer, split_of
 from arjax.models import AutoregressiveModel
 
@@ -59,25 +60,14 @@ def step_entropy(
       UserError: the data set has no such split, or it is empty.
     """
     scorer = SplitScorer(_score, dataset, batch_size, mesh, jax.random.key(0))
-    source = _First(split_of(dataset, split), max_examples)
+    source = split_of(dataset, split)
+    if max_examples:
+        source = Subset(source, np.arange(min(max_examples, len(source))))
     sums: dict[str, np.ndarray] = {}
     for rows in scorer.batches((model, params), source):
         for name, value in _sums(rows).items():
             sums[name] = value + sums.get(name, 0.0)
     return _means(sums, model.event.grid_shape)
-
-
-class _First:
-    """The first `num` examples of a source; 0: all."""
-
-    def __init__(self, source: Source, num: int):
-        self._source, self._num = source, min(len(source), num or len(source))
-
-    def __len__(self) -> int:
-        return self._num
-
-    def __getitems__(self, indices: np.ndarray) -> Batch:
-        return self._source.__getitems__(indices)
 
 
 def _score(params: Any, batch: Batch, key: jax.Array, log_scale_D: jax.Array) -> dict[str, jax.Array]:

@@ -26,6 +26,8 @@ from arjax.samplers import example_keys
 
 #: Standard errors on each side of an interval that covers 95 %.
 Z = 1.96
+#: The divergences of an exposure.
+DIVERGENCES = ("forward_own", "forward_data", "reverse_own", "reverse_data")
 #: Nats per step that are no more than the rounding of float32: an error below is none, and has no excess.
 ROUNDING = 1e-6
 
@@ -127,15 +129,8 @@ def exposure(
             found[name].append(np.asarray(_divergences(model, params, truth, x), np.float64)[:, : num - start])
     own, of_data = (np.concatenate(parts, axis=1) for parts in found.values())
     excess, excess_stderr = _excess(own[0], of_data[0])
-    return Exposure(
-        forward_own=_along_the_order(own[0]),
-        forward_data=_along_the_order(of_data[0]),
-        reverse_own=_along_the_order(own[1]),
-        reverse_data=_along_the_order(of_data[1]),
-        excess=excess,
-        excess_stderr=excess_stderr,
-        num=num,
-    )
+    divergences = map(_along_the_order, (own[0], of_data[0], own[1], of_data[1]))
+    return Exposure(*divergences, excess=excess, excess_stderr=excess_stderr, num=num)
 
 
 def check_truth(model: Any, truth: Truth) -> AutoregressiveModel:
@@ -207,7 +202,7 @@ def _excess(own_NS: np.ndarray, data_NS: np.ndarray) -> tuple[np.ndarray, np.nda
 def exposure_scores(found: Exposure) -> dict[str, float]:
     """The errors that whole examples accumulate in nats, and the excess in per cent, as `results.json` names them."""
     scores: dict[str, float] = {}
-    for name in ("forward_own", "forward_data", "reverse_own", "reverse_data"):
+    for name in DIVERGENCES:
         errors = getattr(found, name)
         scores[f"exposure_{name}_nats"] = float(errors.accumulated[-1])
         scores[f"exposure_{name}_stderr"] = float(errors.accumulated_stderr[-1])
@@ -220,7 +215,7 @@ def exposure_scores(found: Exposure) -> dict[str, float]:
 def curves_of(found: Exposure) -> dict[str, np.ndarray]:
     """Accumulated errors and the excess along the order, [S] each, with their standard errors."""
     curves = {"excess": found.excess, "excess_stderr": found.excess_stderr}
-    for name in ("forward_own", "forward_data", "reverse_own", "reverse_data"):
+    for name in DIVERGENCES:
         errors = getattr(found, name)
         curves |= {name: errors.accumulated, f"{name}_stderr": errors.accumulated_stderr}
     return curves

@@ -81,7 +81,9 @@ def gradient_cost(
     variance = float(spread) / (num - 1)
     squared_norm = float(_dot(mean, mean)) - variance / num
     relative = variance / squared_norm if squared_norm > 0 else float("inf")
-    return GradientCost(variance, squared_norm, relative, statistics.median(seconds), _temporaries(program), num)
+    memory = program.memory_analysis()
+    temporary = -1 if memory is None else memory.temp_size_in_bytes
+    return GradientCost(variance, squared_norm, relative, statistics.median(seconds), temporary, num)
 
 
 def _gradient(
@@ -96,12 +98,6 @@ def _gradient(
 ) -> Any:
     step = Step(key, progress, companions)
     return jax.grad(lambda params: objective.loss(model, params, own, batch, step).value)(params)
-
-
-def _temporaries(program: Any) -> int:
-    """The bytes of the temporaries of a compiled program; -1 where the backend does not say."""
-    memory = program.memory_analysis()
-    return -1 if memory is None else memory.temp_size_in_bytes
 
 
 @jax.jit

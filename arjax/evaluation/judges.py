@@ -7,7 +7,7 @@ from the data in the eyes of the judge. Along a long text they show where the sa
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,13 +30,6 @@ from arjax.models.sampling import keys_of
 
 #: Parts of a text whose nats are told apart, at most.
 PARTS = 40
-
-
-class Judge(Protocol):
-    """A model with its parameters, such as another run."""
-
-    model: Model
-    params: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +87,7 @@ def judged_examples(
     params: Any,
     dataset: Dataset,
     rows: Batch,
-    judge: Judge,
+    judge: Any,
     *,
     num: int,
     batch_size: int,
@@ -105,7 +98,7 @@ def judged_examples(
 
     Args:
       model: draws the samples, under the contexts of the data where there are any.
-      judge: a model of any kind; where its scores are bounds, so are these.
+      judge: a run, or another `model` with its `params`, of any kind; where its scores are bounds, so are these.
       key: of the samples, and of scores that are drawn.
       mesh: that of the parameters of the judge; None: one device.
 
@@ -145,7 +138,7 @@ def judged_texts(
     params: Any,
     dataset: Dataset,
     split: str,
-    judge: Judge,
+    judge: Any,
     *,
     num: int,
     length: int,
@@ -160,7 +153,7 @@ def judged_texts(
 
     Args:
       model: draws the sequences, see `arjax.models.longer`.
-      judge: an autoregressive model of sequences in raster order.
+      judge: a run, or another `model` with its `params`: an autoregressive one of sequences in raster order.
 
     Returns:
       The scores as `judged_examples` names them, and the nats along the sequences.

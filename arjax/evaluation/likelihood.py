@@ -116,7 +116,7 @@ def score_likelihood(
     orders = None
     if model.orders is not None and hidden is None:
         orders = jax.tree.map(lambda *leaves: np.stack(leaves), *model.orders.members(num_orders))
-    judged = answer and has_modes(model, orders, hidden)
+    judged = answer and "guesses" in model.abilities and orders is None and hidden is None
 
     def score(params: Any, batch: Batch, key: jax.Array, log_scale_D: jax.Array) -> Rows:
         score_key = None if model.kind == "exact" else jax.random.fold_in(key, 1)
@@ -214,11 +214,6 @@ MEASURES = {
     "accuracy": lambda guess, value: (guess == value).astype(jnp.float32),
     "squared_error": lambda guess, value: jnp.square(guess - value),
 }
-
-
-def has_modes(model: Model, orders: Any, hidden: Any) -> bool:
-    """Whether the scores of a model are those of conditionals with one most probable value for each site."""
-    return "guesses" in model.abilities and orders is None and hidden is None
 
 
 def answer_error(model: Model, params: Any, batch: Batch, measure: str) -> jax.Array:

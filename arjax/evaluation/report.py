@@ -126,7 +126,7 @@ def report(
       params: its parameters, on the mesh.
       mesh: the devices that share the work; None: one device.
       open_run: opens the judge: a run with `model`, `params`, `dataset` and the `step` of the parameters.
-      rows: those of `score_rows`, where they are known already.
+      rows: of `Evaluator` and `truth_rows`, where they are known already.
 
     Raises:
       UserError: there is no such split, or as `Measures.check`.
@@ -134,7 +134,8 @@ def report(
     options: dict[str, Any] = {"batch_size": measures.batch_size, "seed": seed, "mesh": mesh}
     whole, dataset = dataset, dataset.thinned(measures.examples)
     if rows is None:
-        rows = score_rows(model, params, dataset, split, num_orders=measures.num_orders, **options)
+        rows = Evaluator(model, dataset, num_orders=measures.num_orders, **options).rows(params, split)
+        rows = rows | truth_rows(dataset, split, **options)
     scores: dict[str, Any] = {
         "dataset": dataset.name,
         "split": split,
@@ -171,22 +172,6 @@ def _measured_errors(model: Model, params: Any, dataset: Dataset, split: str, se
 def _kind(model: Model, measures: Measures) -> str:
     """The kind of the score: the mixture of orders under bounds that are drawn need not be a bound (`unbiased`)."""
     return "estimate" if measures.num_orders > 1 and model.kind == "bound" and not model.unbiased else model.kind
-
-
-def score_rows(
-    model: Model,
-    params: Any,
-    dataset: Dataset,
-    split: str,
-    *,
-    batch_size: int,
-    num_orders: int = 1,
-    seed: int = 0,
-    mesh: Mesh | None = None,
-) -> dict[str, np.ndarray]:
-    """The scores of each example of a split, as `summarize_rows` takes them, those under a known truth included."""
-    rows = Evaluator(model, dataset, batch_size, mesh, seed, num_orders).rows(params, split)
-    return rows | truth_rows(dataset, split, batch_size=batch_size, seed=seed, mesh=mesh)
 
 
 def truth_rows(
@@ -227,9 +212,8 @@ def _exposure(
     scores: dict[str, Any] = {"exposure_rollouts": num}
     curves: dict[str, np.ndarray] = {}
     if dataset.truth is not None:
-        against_truth = exposure(
-            model, params, dataset.truth, num=num, key=jax.random.fold_in(key, 0), batch_size=batch_size
-        )
+        of_truth: dict[str, Any] = {"num": num, "key": jax.random.fold_in(key, 0), "batch_size": batch_size}
+        against_truth = exposure(model, params, dataset.truth, **of_truth)
         scores, curves = scores | exposure_scores(against_truth), curves_of(against_truth)
     examples = spread_rows(dataset, split, num, jax.random.fold_in(key, 1))
     if decodes(model):

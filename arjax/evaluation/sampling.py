@@ -69,7 +69,7 @@ def draw_on_mesh(
         return joined(found, length, options.end)
     keys, options = _on_mesh(model, key, num, mesh, options)
     draw = model.draw(params, keys, options, sampler=sampler, place=_split_over(mesh), **own)
-    return _first(draw, num, mesh)
+    return _cut_to(num, mesh)(draw)
 
 
 def pieces_on_mesh(
@@ -90,7 +90,7 @@ def pieces_on_mesh(
     """
     keys, options = _on_mesh(model, key, num, mesh, asked(options, short)[0])
     found = pieces(model, params, keys, length, options, sampler=sampler, place=_split_over(mesh))
-    return (_first(piece, num, mesh) for piece in found)
+    return map(_cut_to(num, mesh), found)
 
 
 def _on_mesh(model: Model, key: jax.Array, num: int, mesh: Mesh, options: DrawOptions) -> tuple[jax.Array, DrawOptions]:
@@ -116,14 +116,9 @@ def _split_over(mesh: Mesh) -> Callable[[Any], Any]:
     return jax.jit(lambda tree: tree, out_shardings=batch_sharding(mesh))
 
 
-def _first(found: Draw, num: int, mesh: Mesh) -> Draw:
-    """The first examples of a draw, on all devices."""
-    return _cut_to(num, mesh)(found)
-
-
 @functools.lru_cache(maxsize=16)
 def _cut_to(num: int, mesh: Mesh) -> Callable[[Draw], Draw]:
-    """One function for all pieces of a draw, which are then compiled once for each of their shapes."""
+    """Cuts a draw to its first examples, on all devices: one function for all of its pieces, compiled once a shape."""
     cut = functools.partial(jax.tree.map, lambda leaf: leaf[:num])
     return jax.jit(cut, out_shardings=replicated(mesh))
 

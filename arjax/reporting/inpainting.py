@@ -25,6 +25,7 @@ def draw_completions(
 
     Args:
       truth: images [N, H, W] or [N, H, W, 3].
+      hidden: bool[H, W].
       drawn: completions [N, K, H, W(, 3)].
       log_prob: of the completions, [N, K], and `log_prob_truth` [N].
     """

@@ -22,6 +22,7 @@ from arjax.core.registry import Registry
 from arjax.networks.base import Context
 from arjax.samplers.loops import Ends
 from arjax.samplers.options import DrawOptions
+from arjax.samplers.options import option as option
 
 
 def check_ranges(name: str, family: type[Sampler], options: Mapping[str, Any]) -> None:
@@ -77,6 +78,8 @@ class Sampler(abc.ABC):
     exact: ClassVar[bool] = True
     #: Whether the values depend on the temperature.
     WARMS: ClassVar[bool] = True
+    #: The sampler or the draft that it draws with, in samplers that have such a field.
+    source: Any = None
 
     def __call__(
         self,
@@ -109,28 +112,31 @@ class Sampler(abc.ABC):
         Called before anything compiles, with the conditional that is drawn from and with the orders of the model.
         """
 
-    def opened(self, model: Any, open_run: Callable[[str], Any]) -> Sampler:
+    def opened(self: Any, model: Any, open_run: Callable[[str], Any]) -> Sampler:
         """The sampler with the other runs that it needs, a part of `prepare` that needs no parameters of the model: a
         training begins with it, so that a draft that is missing is refused before.
 
         Raises:
           UserError: they cannot be opened, or do not fit the model.
         """
-        return self
+        return self if self.source is None else dataclasses.replace(self, source=self.source.opened(model, open_run))
 
     @property
     def has_arrays(self) -> bool:
         """Whether `prepare` adds arrays that belong to one model."""
-        return False
+        return self.source is not None and self.source.has_arrays
 
-    def prepare(self, model: Any, params: Any, resources: Resources) -> Sampler:
+    def prepare(self: Any, model: Any, params: Any, resources: Resources) -> Sampler:
         """The sampler with all arrays that it needs beside those of the model: a draft and its parameters, counts,
         measured losses. The sampler itself where it needs none; called once, outside `jit`.
 
         Raises:
           UserError: they cannot be had, or do not fit the model.
         """
-        return self
+        self.check(model)
+        if self.source is None:
+            return self
+        return dataclasses.replace(self, source=self.source.prepare(model, params, resources))
 
     @abc.abstractmethod
     def draw(self, model: Any, params: Any, steps: Steps, canvas: jax.Array, context: Context | None) -> Draw:
@@ -156,11 +162,6 @@ def make_sampler(text: str | Sampler) -> Sampler:
     for name, value in vars(text).items():
         check_size(value, SAMPLERS.most(name), f"{name} of a sampler")
     return checked_pytree(text, "the sampler")
-
-
-def option(default: Any) -> Any:
-    """A field of a sampler that a call string can set."""
-    return dataclasses.field(default=default, metadata={"static": True})
 
 
 def example_keys(key: jax.Array, num: int) -> jax.Array:

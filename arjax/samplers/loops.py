@@ -44,6 +44,12 @@ def read_prompt(
     return jax.lax.while_loop(lambda state: state[1] < prompt, read, (carry, jnp.int32(0)))[0]
 
 
+def has_carry(network: Network, variables: Any, canvas: Array, factorization: Factorization, context: Any) -> bool:
+    """Whether steps of the network leave anything: else all that a step needs is on the canvas."""
+    carry = network.apply(variables, len(canvas), factorization, context, method="init_carry")
+    return bool(jax.tree.leaves(carry))
+
+
 def num_calls(prompt: int | jax.Array, chunk: int) -> int | jax.Array:
     """How many calls of the network read a prompt."""
     return -(-prompt // chunk)

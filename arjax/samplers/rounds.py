@@ -61,11 +61,10 @@ def advance(
 
 
 def step_log_prob(
-    head: Conditional, factorization: Factorization, x: jax.Array, features_kMF: jax.Array, steps_k: jax.Array
+    head: Conditional, factorization: Factorization, x: jax.Array, features_kMF: jax.Array, sites_kM: jax.Array
 ) -> jax.Array:
-    """log p of the sites of some steps of one example x[*grid, *value], [k, M] in nats; anything in padding."""
+    """log p of the sites of k steps of one example x[*grid, *value], [k, M] in nats; anything in padding."""
     num_sites = factorization.num_sites
-    sites_kM = jnp.take(jnp.asarray(factorization.blocks), steps_k, axis=0, mode="clip")
     values = x.reshape(num_sites, *x.shape[len(factorization.grid_shape) :])[jnp.minimum(sites_kM, num_sites - 1)]
     if scores_blocks(head, factorization):
         return head.block_log_prob(features_kMF, values, sites_kM < num_sites)
@@ -104,17 +103,15 @@ def log_prob_ahead(
         sites_kM = jnp.take(jnp.asarray(factorization.blocks), steps_k, axis=0, mode="clip")
         counts = (sites_kM < num_sites) & (steps_k < factorization.num_steps)[:, None]
         counts = counts & counted_D[jnp.minimum(sites_kM, num_sites - 1)]
-        log_prob = step_log_prob(head, factorization, x, features, steps_k)
+        log_prob = step_log_prob(head, factorization, x, features, sites_kM)
         return (carry, t), (jnp.where(counts, log_prob, 0.0).sum(-1), counts.sum(-1, dtype=jnp.float32))
 
     carry = network.apply(variables, 1, factorization, context, method="init_carry")
     return jax.lax.scan(score, (carry, jnp.int32(0)), jnp.array(points, jnp.int32))[1]
 
 
-def k_step_log_prob(
-    model: Any, params: Any, batch: Batch, orders: Factorization, sizes: tuple[int, ...]
-) -> tuple[jax.Array, jax.Array]:
-    """sum over K rounds of log p(the steps of the round | the steps before the round), [B] in nats, and sites [B].
+def k_step_log_prob(model: Any, params: Any, batch: Batch, orders: Factorization, sizes: tuple[int, ...]) -> jax.Array:
+    """sum over K rounds of log p(the steps of the round | the steps before the round), [B] in nats.
 
     The average over orders is a bound on log p of their mixture, see `evaluation.bounds`.
 
@@ -126,9 +123,9 @@ def k_step_log_prob(
     starts = tuple(int(start) for start in np.cumsum((0, *sizes[:-1])))
     within = np.arange(max(sizes)) < np.array(sizes)[:, None]
 
-    def one(example: Batch, order: Factorization) -> tuple[jax.Array, jax.Array]:
-        log_prob, counts = log_prob_ahead(model, params, example, order, starts, max(sizes))
-        return jnp.where(within, log_prob, 0.0).sum(), jnp.where(within, counts, 0.0).sum()
+    def one(example: Batch, order: Factorization) -> jax.Array:
+        log_prob, _ = log_prob_ahead(model, params, example, order, starts, max(sizes))
+        return jnp.where(within, log_prob, 0.0).sum()
 
     return jax.vmap(one)(batch, orders)
 

@@ -58,14 +58,9 @@ class Speculative(Sampler):
     def opened(self, model, open_run):
         return dataclasses.replace(self, source=self.source.opened(model, open_run, self.coupling == "rejection"))
 
-    @property
-    def has_arrays(self):
-        return self.source.has_arrays
-
     def prepare(self, model, params, resources):
         self.check(model)
-        opened = self.opened(model, resources.open_run)
-        return dataclasses.replace(opened, source=opened.source.prepare(model, params, resources))
+        return super(Speculative, self.opened(model, resources.open_run)).prepare(model, params, resources)
 
     def draw(self, model, params, steps, canvas, context):
         by_keys = self.coupling == "keys"

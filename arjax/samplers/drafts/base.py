@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -130,11 +129,6 @@ def log_table(head: Conditional | Truncated, features: jax.Array, temperature: f
 def has_probabilities(head: Any, factorization: Factorization) -> bool:
     """Whether the values of a step have a list of probabilities, see `log_table`."""
     return not scores_blocks(head, factorization) and head.has_table
-
-
-def truncated_as(target: Conditional | Truncated, conditional: Conditional) -> Conditional | Truncated:
-    """The conditional of a draft, restricted to probable values as that of the target is."""
-    return dataclasses.replace(target, family=conditional) if isinstance(target, Truncated) else conditional
 
 
 def make_draft(text: str) -> Draft:

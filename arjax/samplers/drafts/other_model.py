@@ -16,16 +16,7 @@ from arjax.core.arrays import is_traced
 from arjax.core.errors import UserError
 from arjax.networks.base import step_variables
 from arjax.samplers.base import Resources, Steps, option
-from arjax.samplers.drafts.base import (
-    DRAFTS,
-    Draft,
-    Place,
-    Proposal,
-    Target,
-    has_probabilities,
-    log_table,
-    truncated_as,
-)
+from arjax.samplers.drafts.base import DRAFTS, Draft, Place, Proposal, Target, has_probabilities, log_table
 from arjax.samplers.loops import read_prompt
 
 
@@ -67,8 +58,9 @@ class OtherModel(Draft):
                 "the draft is not loaded: draw from a run, by run.sample or --mode=sample, or pass "
                 "OtherModel(model=..., params=...)"
             )
-        conditional = truncated_as(target.model.conditional, self.model.conditional)
-        factorization = target.model.factorization
+        cut, conditional, factorization = target.model.conditional, self.model.conditional, target.model.factorization
+        if isinstance(cut, Truncated):  # the draft proposes probable values only, too
+            conditional = dataclasses.replace(cut, family=conditional)
         model = dataclasses.replace(self.model, conditional=conditional, factorization=factorization, orders=None)
         return model.network, step_variables(model.network, self.params), target.steps.of(model, self.params)
 
