@@ -9,16 +9,26 @@ import numpy as np
 from jax.sharding import Mesh
 
 from arjax.core.errors import UserError
-from arjax.core.pictures import CodesInUse, EntropyAlongOrder, Paths, as_images
+from arjax.core.pictures import (
+    ChainGraph,
+    CodesInUse,
+    EntropyAlongOrder,
+    OrderGraph,
+    Paths,
+    Picture,
+    Tiles,
+    as_images,
+)
+from arjax.core.spec import EventSpec
 from arjax.data import Dataset
 from arjax.evaluation.codes import codes_in_use
 from arjax.evaluation.entropy import step_entropy
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.abilities import require
+from arjax.reporting.chains import MASK_CHARACTER, chain_figure, path_figure, path_text
 from arjax.reporting.diagrams import factorization_figure
 from arjax.reporting.figures import check_matplotlib, has_matplotlib
-from arjax.reporting.model_pictures import figure_of, text_of
-from arjax.reporting.plots import codes_figure, entropy_figure, loss_figure, sample_figure
+from arjax.reporting.plots import codes_figure, entropy_figure, loss_figure, sample_figure, tiles_figure
 
 #: Examples that a model may show.
 SHOWN_EXAMPLES = 16
@@ -39,7 +49,7 @@ def model_pictures(
     for name, picture in model.pictures(params, dataset.first_examples(SHOWN_EXAMPLES), key):
         figure = None
         if isinstance(picture, Paths) and decode is not None:
-            yield f"{name}.txt", text_of(picture, model.event.num_levels, decode)
+            yield f"{name}.txt", _text_of(picture, model.event.num_levels, decode)
         elif isinstance(picture, CodesInUse):
             if dataset.splits and has_matplotlib():
                 split = list(dataset.splits)[-1]
@@ -48,9 +58,59 @@ def model_pictures(
             own = require(model, "conditionals", "a picture of its entropy")
             figure = entropy_picture(own, params, dataset, "", batch_size, ENTROPY_EXAMPLES, mesh)
         elif has_matplotlib():
-            figure = figure_of(picture, model.event, dataset.in_data_units)
+            figure = _figure_of(picture, model.event, dataset.in_data_units)
         if figure is not None:
             yield f"{name}.png", figure
+
+
+def _figure_of(picture: Picture, event: EventSpec, in_data_units: Callable[[np.ndarray], np.ndarray]) -> Any:
+    """A matplotlib figure; None where examples are no images.
+
+    Args:
+      in_data_units: takes values [N, *event.shape] of the model to the units of the data.
+    """
+    top = event.num_levels - 1 if event.is_discrete else None
+    if isinstance(picture, ChainGraph):
+        return chain_figure(picture.num_steps, picture.num_blocks)
+    if isinstance(picture, OrderGraph):
+        return factorization_figure(picture.factorization, picture.dependencies)
+    if isinstance(picture, Tiles):
+        images = as_images(in_data_units(np.asarray(picture.examples)), event.grid_shape)
+        return None if images is None else tiles_figure([(picture.title, images)], picture.columns, 6.4, top)
+    assert isinstance(picture, Paths), f"no picture of a model: {picture!r}"
+    frames = np.asarray(picture.frames)
+    flat = frames.reshape(-1, *event.shape)
+    masked: np.ndarray | None = None
+
+    def in_frames(values: np.ndarray) -> np.ndarray:
+        images = as_images(values, event.grid_shape)
+        assert images is not None, "frames of one shape are all images"
+        return images.reshape(*frames.shape[:2], *images.shape[1:])
+
+    if as_images(flat, event.grid_shape) is None:
+        return None
+    if event.is_discrete:
+        is_mask = flat == event.num_levels
+        flat = np.where(is_mask, 0, flat)
+        if is_mask.any():
+            masked = in_frames(is_mask)
+            masked = np.asarray(masked.any(-1)) if masked.ndim == 5 else masked
+    images = in_frames(np.asarray(in_data_units(flat)))
+    return path_figure(images, picture.labels, masked, top)
+
+
+def _text_of(paths: Paths, mask: int, decode: Callable[[np.ndarray], str]) -> str:
+    """Texts on their way from noise to data, with masked characters visible.
+
+    Args:
+      mask: the token of a masked site.
+      decode: tokens int[T] to a text.
+    """
+
+    def text(tokens: np.ndarray) -> str:
+        return "".join(MASK_CHARACTER if token == mask else decode(token[None]) for token in tokens)
+
+    return path_text([[text(frame) for frame in path] for path in np.asarray(paths.frames)], paths.labels)
 
 
 def samples_picture(

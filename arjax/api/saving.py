@@ -92,20 +92,16 @@ def model_card(name: str, model: str, about: Mapping[str, Any]) -> str:
 
 def scores(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The scores of a report as rows of a card."""
+    scored = f"{results['split']}, {results['num_examples']:,} examples"
     if SAMPLE_SCORE in results:
-        about = f"{describe_scores(results)} (of kind {results['kind']})"
-        rows = [(f"{results['split']}, {results['num_examples']:,} examples", about)]
-        return [*rows, _of_training(results)]
-    nats = f"{results['nll_nats']:.4f} ± {results['nll_stderr']:.4f} nats per example ({results['kind']})"
-    rows = [(f"{results['split']}, {results['num_examples']:,} examples", nats)]
-    rows.append(("", f"{results['bits_per_dim']:.4f} bits per dimension"))
+        rows = [(scored, f"{describe_scores(results)} (of kind {results['kind']})")]
+    else:
+        nats = f"{results['nll_nats']:.4f} ± {results['nll_stderr']:.4f} nats per example ({results['kind']})"
+        rows = [(scored, nats), ("", f"{results['bits_per_dim']:.4f} bits per dimension")]
     if results.get("validation_nll_nats") is not None:
         rows.append(("validation", f"{results['validation_nll_nats']:.4f} nats per example"))
-    return [*rows, _of_training(results)]
-
-
-def _of_training(results: Mapping[str, Any]) -> tuple[str, str]:
-    return "parameters of step", f"{results['best_step']:,} of {results['step']:,}, seed {results['seed']}"
+    of_training = f"{results['best_step']:,} of {results['step']:,}, seed {results['seed']}"
+    return [*rows, ("parameters of step", of_training)]
 
 
 def commit() -> str:

@@ -226,21 +226,16 @@ def _exit_code(program: str, main: Callable[[], int]) -> int:
     try:
         return main()
     except UserError as error:
-        sentence = " ".join(str(error).split())
-        print(f"{program}: {sentence}", file=sys.stderr)
-        return error.exit_code if hasattr(error, "exit_code") else EXIT_USER_ERROR
+        sentence, code = str(error), getattr(error, "exit_code", EXIT_USER_ERROR)
     except MemoryError as error:
-        reason = f": {error}" if str(error) else ""
-        print(f"{program}: this machine has too little memory{reason}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        sentence, code = f"this machine has too little memory{f': {error}' if str(error) else ''}", EXIT_USER_ERROR
     except RuntimeError as error:
         from arjax.core.memory import is_out_of_memory  # JAX is there, where an error is its own
 
         if not is_out_of_memory(error):
             raise
-        print(f"{program}: the devices have too little memory: {' '.join(str(error).split())}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        sentence, code = f"the devices have too little memory: {error}", EXIT_USER_ERROR
     except KeyboardInterrupt as stop:
-        where = f": {stop}" if str(stop) else ""
-        print(f"{program}: interrupted{where}", file=sys.stderr)
-        return 130
+        sentence, code = f"interrupted{f': {stop}' if str(stop) else ''}", 130
+    print(f"{program}: {' '.join(sentence.split())}", file=sys.stderr)
+    return code

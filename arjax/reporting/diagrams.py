@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from arjax.factorization import Factorization
-from arjax.reporting.figures import FIRST_STEP, new_figure, row_of_axes, save_figure
+from arjax.reporting.figures import FIRST_STEP, new_figure, row_of_axes
 
 #: Most sites of a graph, in which more edges would hide one another; largest grid with numbers in its cells.
 MOST_NODES, MOST_NUMBERS = 12, 16
 COLOURS = "viridis"
-
-
-def draw_factorization(
-    path: str | os.PathLike,
-    factorization: Factorization,
-    dependencies_DD: np.ndarray | None = None,
-    names: Sequence[str] = (),
-) -> None:
-    """Writes the plot of `factorization_figure`."""
-    save_figure(factorization_figure(factorization, dependencies_DD, names), path)
 
 
 def factorization_figure(

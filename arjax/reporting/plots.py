@@ -15,13 +15,6 @@ from arjax.reporting.figures import ACCENT, FIRST_STEP, INK, SOFT, label_axes, n
 MAX_IMAGES = 64
 
 
-def sample_grid(
-    path: str | os.PathLike, samples: np.ndarray, real: np.ndarray | None = None, max_value: float | None = None
-) -> None:
-    """Writes the plot of `sample_figure`; the ending of `path` gives the format."""
-    save_figure(sample_figure(samples, real, max_value), path)
-
-
 def sample_figure(samples: np.ndarray, real: np.ndarray | None = None, max_value: float | None = None) -> Any:
     """Samples, beside real examples when given, as crisp tiles.
 
@@ -34,11 +27,22 @@ def sample_figure(samples: np.ndarray, real: np.ndarray | None = None, max_value
     panels = [("samples", samples)]
     if real is not None:
         panels.insert(0, ("data", np.asarray(real)[: len(samples)]))
+    return tiles_figure(panels, _columns(len(samples)), 3.6, max_value)
+
+
+def _columns(count: int) -> int:
+    """Images per row: about a square, and full rows where a number near it allows them."""
+    root = math.ceil(math.sqrt(count))
+    return next((n for n in range(root, 2 * root) if count % n == 0), root)
+
+
+def tiles_figure(
+    panels: Sequence[tuple[str, np.ndarray]], columns: int, inches: float, max_value: float | None = None
+) -> Any:
+    """Panels of so many inches side by side: a title, and images [N, H, W] or [N, H, W, 3], `columns` in a row."""
     top = max(float(images.max()) for _, images in panels) if max_value is None else max_value
-    columns = _columns(len(samples))
     tiles = [(title, tile_images(images / max(top, 1e-12), columns)) for title, images in panels]
     height, width = tiles[0][1].shape[:2]
-    inches = 3.6
     figure = new_figure(len(tiles) * inches, inches * height / width + 0.35)
     figure.get_layout_engine().set(wspace=0.05)
     for axis, (title, tile) in zip(row_of_axes(figure, len(tiles)), tiles, strict=True):
@@ -46,28 +50,6 @@ def sample_figure(samples: np.ndarray, real: np.ndarray | None = None, max_value
         axis.set_title(title, fontsize=11)
         axis.axis("off")
     return figure
-
-
-def tiles_figure(images: np.ndarray, columns: int, title: str, max_value: float | None = None) -> Any:
-    """Images [N, H, W] or [N, H, W, 3] as tiles, `columns` in a row.
-
-    `max_value`: the value drawn as white; by default the largest one present.
-    """
-    top = float(images.max()) if max_value is None else max_value
-    tile = tile_images(images / max(top, 1e-12), columns)
-    inches = 6.4
-    figure = new_figure(inches, inches * tile.shape[0] / tile.shape[1] + 0.35)
-    (axis,) = row_of_axes(figure, 1)
-    axis.imshow(tile, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axis.set_title(title, fontsize=11)
-    axis.axis("off")
-    return figure
-
-
-def _columns(count: int) -> int:
-    """Images per row: about a square, and full rows where a number near it allows them."""
-    root = math.ceil(math.sqrt(count))
-    return next((n for n in range(root, 2 * root) if count % n == 0), root)
 
 
 def tile_images(images: np.ndarray, columns: int) -> np.ndarray:
@@ -128,17 +110,6 @@ def codes_figure(counts_K: np.ndarray) -> Any:
     return figure
 
 
-def entropy_curve(
-    path: str | os.PathLike,
-    nats_per_step: np.ndarray,
-    stderr: np.ndarray,
-    measured: np.ndarray | None = None,
-    over_grid: np.ndarray | None = None,
-) -> None:
-    """Writes the plot of `entropy_figure`."""
-    save_figure(entropy_figure(nats_per_step, stderr, measured, over_grid), path)
-
-
 def entropy_figure(
     nats_per_step: np.ndarray,
     stderr: np.ndarray,
@@ -174,11 +145,6 @@ def entropy_figure(
         axes[1].set_yticks([])
         figure.colorbar(image, ax=axes[1], fraction=0.046, pad=0.03).outline.set_visible(False)
     return figure
-
-
-def loss_curves(path: str | os.PathLike, metrics: Sequence[Mapping[str, Any]], name: str = "bits_per_dim") -> None:
-    """Writes the plot of `loss_figure`; raises as that does."""
-    save_figure(loss_figure(metrics, name), path)
 
 
 def loss_figure(metrics: Sequence[Mapping[str, Any]], name: str = "bits_per_dim") -> Any:

@@ -1,19 +1,26 @@
-"""Samples of a run as files: images, text, sound and tables."""
+"""Samples of a run as files: images, text, sound and tables; in the folder `samples/` of the run itself, and in
+`samples-1/`, `samples-2/`, ... of all others.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import itertools
 import os
+import shutil
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from arjax.core.files import writing
 from arjax.core.pictures import as_images
-from arjax.reporting.figures import has_matplotlib
-from arjax.reporting.plots import sample_grid
+from arjax.reporting.figures import has_matplotlib, save_figure
+from arjax.reporting.plots import sample_figure
+
+FOLDER, OPTIONS = "samples", "options.json"
 
 
 def write_samples(
@@ -66,7 +73,8 @@ def write_samples(
     images = as_images(samples, grid_shape)
     if images is not None and has_matplotlib():
         written.append(folder / "samples.png")
-        sample_grid(written[-1], images, None if real is None else as_images(real, grid_shape), max_value)
+        beside = None if real is None else as_images(real, grid_shape)
+        save_figure(sample_figure(images, beside, max_value), written[-1])
     return written
 
 
@@ -78,3 +86,50 @@ def write_wave(path: str | os.PathLike, waveform: np.ndarray, sample_rate: int) 
         file.setsampwidth(2)
         file.setframerate(sample_rate)
         file.writeframes(pcm.tobytes())
+
+
+@contextlib.contextmanager
+def numbered_folder(workdir: str | os.PathLike) -> Iterator[Path]:
+    """A new folder `samples-1`, `samples-2`, ...; removed again when the body fails.
+
+    Raises:
+      UserError: the disk refuses, before the body runs.
+    """
+    with contextlib.ExitStack() as undo:
+        folder = _next_folder(Path(workdir))
+        undo.callback(shutil.rmtree, folder, ignore_errors=True)
+        yield folder
+        undo.pop_all()
+
+
+@contextlib.contextmanager
+def own_folder(workdir: str | os.PathLike) -> Iterator[Path]:
+    """A folder that becomes `samples` when the body has written it to the end; removed again when the body fails.
+
+    Samples that were there before get the next number.
+
+    Raises:
+      UserError: the disk refuses.
+    """
+    final, partial = Path(workdir) / FOLDER, Path(workdir) / f"partial-{FOLDER}"
+    with contextlib.ExitStack() as undo:
+        with writing(partial):
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+        undo.callback(shutil.rmtree, partial, ignore_errors=True)
+        yield partial
+        with writing(final):
+            if final.exists():
+                final.rename(_next_folder(final.parent))
+            partial.rename(final)
+
+
+def _next_folder(workdir: Path) -> Path:
+    """Makes the folder with the first number that is free; two processes never get the same one."""
+    with writing(workdir / f"{FOLDER}-1"):
+        for number in itertools.count(1):
+            with contextlib.suppress(FileExistsError):
+                folder = workdir / f"{FOLDER}-{number}"
+                folder.mkdir()
+                return folder
+    raise AssertionError("numbers do not end")
