@@ -187,15 +187,11 @@ def _folder(workdir: str | os.PathLike | None, setup: Setup, options: Mapping[st
         return
     folder = writable_folder(workdir)
     with only_run_in(folder):
-        _check_same(folder, _identity(setup, options))
+        model, orders = describe(setup.model)
+        data = {split: _digest(_known_of(source)) for split, source in setup.dataset.splits.items()}
+        identity = {"model": model, "orders": _digest(orders), "data": data, "options": dict(options)}
+        _check_same(folder, identity)
         yield folder
-
-
-def _identity(setup: Setup, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The identity of a training: the model, digests of its orders and of the arrays, the options."""
-    model, orders = describe(setup.model)
-    data = {split: _digest(_known_of(source)) for split, source in setup.dataset.splits.items()}
-    return {"model": model, "orders": _digest(orders), "data": data, "options": dict(options)}
 
 
 def _known_of(source: Source) -> Any:

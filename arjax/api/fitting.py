@@ -68,10 +68,8 @@ def fit(
 
 
 def train_in(checked: Checked, workdir: str | os.PathLike) -> Outcome:
-    """The mode `train` of the command: trains in a folder, from its newest checkpoint, and shows the results.
-
-    Raises:
-      UserError: as `arjax.training.loop.train`; or the folder holds another run, or another process trains there.
+    """The mode `train` of the command: trains in a folder, from its newest checkpoint, and shows the results. Raises
+    `UserError` as `arjax.training.loop.train`; or the folder holds another run, or another process trains there.
     """
     with folder_to_write(workdir) as folder:
         if jax.process_index() > 0:

@@ -120,10 +120,8 @@ def samples_picture(
     sample: Callable[..., np.ndarray],
     options: Mapping[str, Any],
 ) -> Any:
-    """Samples beside as many examples of the last split, under the same contexts where none is given.
-
-    Raises:
-      UserError: the examples cannot be drawn as images, or matplotlib is not installed.
+    """Samples beside as many examples of the last split, under the same contexts where none is given. Raises
+    `UserError`: the examples cannot be drawn as images, or matplotlib is not installed.
     """
     check_matplotlib()
     event = model.event
@@ -158,10 +156,8 @@ def entropy_picture(
     max_examples: int,
     mesh: Mesh | None = None,
 ) -> Any:
-    """Entropy of each step of the order, and of each site where the grid is a plane.
-
-    Raises:
-      UserError: there are no examples, no such split, or matplotlib is not installed.
+    """Entropy of each step of the order, and of each site where the grid is a plane. Raises `UserError`: there are no
+    examples, no such split, or matplotlib is not installed.
     """
     check_matplotlib()
     if not dataset.splits:

@@ -58,9 +58,7 @@ def save(
 
 def _card_of(path: Path) -> Path:
     """The path of the model card beside a file: `model.md` for `model.safetensors`, `model.v1.md` for `model.v1`.
-
-    Raises:
-      UserError: the file is named like a card, or another page than a card is there.
+    Raises `UserError`: the file is named like a card, or another page than a card is there.
     """
     if path.suffix.lower() == ".md" or not path.name:
         raise UserError(f"a model cannot be saved as {str(path)!r}: name a file such as 'model.safetensors'")

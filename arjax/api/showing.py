@@ -31,10 +31,8 @@ from arjax.training.setup import Setup, restore_params
 
 def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> None:
     """Writes `samples/` of a finished run, and plots of its factorization, its uncertainty along the order and its
-    loss; prints a note when matplotlib is missing. Earlier samples are kept, see `arjax.reporting.samples`.
-
-    Raises:
-      UserError: the disk refuses.
+    loss; prints a note when matplotlib is missing. Earlier samples are kept, see `arjax.reporting.samples`. Raises
+    `UserError`: the disk refuses.
     """
     workdir = Path(workdir)
     params, best_step, _ = restore_params(setup, workdir)

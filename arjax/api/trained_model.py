@@ -75,28 +75,17 @@ class TrainedModel:
     if TYPE_CHECKING:
         # Fields of `Fitted`, and properties of a run: all can be read. Properties here would be defaults of the fields.
         @property
-        def model(self) -> Model:
-            """The model."""
-
+        def model(self) -> Model: ...
         @property
-        def params(self) -> Any:
-            """Its parameters."""
-
+        def params(self) -> Any: ...
         @property
-        def dataset(self) -> Dataset:
-            """Its training data."""
-
+        def dataset(self) -> Dataset: ...
         @property
-        def results(self) -> Mapping[str, Any] | None:
-            """The scores of the test split."""
-
+        def results(self) -> Mapping[str, Any] | None: ...
         @property
-        def history(self) -> Mapping[str, Curve]:
-            """The metrics of the training by name."""
-
+        def history(self) -> Mapping[str, Curve]: ...
         @property
-        def settings(self) -> Settings:
-            """Options and devices of its scores."""
+        def settings(self) -> Settings: ...
 
     @checked_arguments()
     def log_prob(self, x: Any, *, context: Any = None, mask: Any = None) -> np.ndarray:

@@ -164,7 +164,8 @@ def _fields(names: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, str
             return dict(_flat(json.loads(stored.read_bytes())))
     found = dict(names["fields"])
     path, argument = _split(given.get("--config", ""))
-    words = set(re.findall(r"\w+", argument)) | _quoted(_config_file(path))
+    words = set(re.findall(r"\w+", argument))
+    words |= set(re.findall(r"(?:dataset|network|model)_config\(\s*[\"'](\w+)[\"']", _config_file(path)))
     for section, kinds in {"network": ("networks", "denoisers"), "dataset": ("datasets",), "model": ("kinds",)}.items():
         for kind in kinds:
             for name in words & names["options"][kind].keys():
@@ -215,11 +216,6 @@ def _config_file(path: str) -> str:
     with contextlib.suppress(OSError, UnicodeDecodeError, UserError):
         return find_file(path, "configs").read_text(encoding="utf-8")
     return ""
-
-
-def _quoted(source: str) -> set[str]:
-    """The names of components in calls such as `network_config("lstm")`."""
-    return set(re.findall(r"(?:dataset|network|model)_config\(\s*[\"'](\w+)[\"']", source))
 
 
 def _arguments(source: str) -> Iterator[str]:

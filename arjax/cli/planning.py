@@ -53,9 +53,7 @@ class Plan:
 
 def simulate_devices(num: int) -> list[jax.Device]:
     """Makes JAX simulate `num` devices on the CPU and returns them; must come before any other use of JAX's devices.
-
-    Raises:
-      UserError: more than `MOST_DEVICES`, or JAX has already started with fewer devices.
+    Raises `UserError`: more than `MOST_DEVICES`, or JAX has already started with fewer devices.
     """
     check_size(num, MOST_DEVICES, "the number of simulated devices")
     try:

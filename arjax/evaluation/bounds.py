@@ -104,11 +104,8 @@ def sampled_scores(
 def round_sizes(
     model: AutoregressiveModel, params: Any, dataset: Dataset, steps: int, schedule: str
 ) -> tuple[int, ...]:
-    """The sizes of so many rounds, as those of the sampler `parallel(steps=..., schedule=...)`.
-
-    Raises:
-      UserError: a model without the bound or with fewer steps, an unknown schedule, or "optimal" without a validation
-        split.
+    """The sizes of so many rounds, as those of the sampler `parallel(steps=..., schedule=...)`. Raises `UserError`: a
+    model without the bound or with fewer steps, an unknown schedule, or "optimal" without a validation split.
     """
     check_schedule("config.evaluate", steps, schedule)
     check_rounds(model, "the k-step bound")

@@ -134,11 +134,8 @@ def exposure(
 
 
 def check_truth(model: Any, truth: Truth) -> AutoregressiveModel:
-    """The model in the order of the truth.
-
-    Raises:
-      UserError: no conditionals of its own, other examples or another order than those of the truth, conditionals
-        without a list of probabilities, or a context.
+    """The model in the order of the truth. Raises `UserError`: no conditionals of its own, other examples or another
+    order than those of the truth, conditionals without a list of probabilities, or a context.
     """
     model = require(model, "conditionals", "an exposure")
     if model.event != truth.model.event:

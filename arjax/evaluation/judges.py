@@ -167,18 +167,12 @@ def judged_texts(
     drawn = [draw_longer(model, params, keys[n : n + batch_size], length).x for n in range(0, num, batch_size)]
     texts = {"own": np.concatenate([np.asarray(x) for x in drawn]), "data": _texts(dataset, split, num, length)}
     nats = {name: site_nats(reader, judge.params, x, batch_size) for name, x in texts.items()}
-    scores = {
-        f"judge_{name}_{score}": value
-        for name, nats_NL in nats.items()
-        if len(nats_NL)
-        for score, value in _of_texts(nats_NL, dataset).items()
-    }
+    scores: dict[str, Any] = {}
+    for name, nats_NL in nats.items():
+        if len(nats_NL):
+            found = summarize(nats_NL.sum(1), np.full(len(nats_NL), length), dataset.event, dataset.text_unit)
+            scores |= {f"judge_{name}_{score}": value for score, value in found.items()}
     return scores, _along_text(length, *nats.values())
-
-
-def _of_texts(nats_NL: np.ndarray, dataset: Dataset) -> dict[str, float]:
-    sites_N = np.full(len(nats_NL), nats_NL.shape[1], np.float64)
-    return summarize(nats_NL.sum(1), sites_N, dataset.event, dataset.text_unit)
 
 
 def _along_text(length: int, *nats: np.ndarray) -> AlongText:

@@ -136,12 +136,10 @@ def report(
     if rows is None:
         rows = Evaluator(model, dataset, num_orders=measures.num_orders, **options).rows(params, split)
         rows = rows | truth_rows(dataset, split, **options)
-    scores: dict[str, Any] = {
-        "dataset": dataset.name,
-        "split": split,
-        "kind": _kind(model, measures),
-        "unit": model.event.unit,
-    }
+    # The mixture of orders under bounds that are drawn need not be a bound, see `Model.unbiased`.
+    estimated = measures.num_orders > 1 and model.kind == "bound" and not model.unbiased
+    kind = "estimate" if estimated else model.kind
+    scores: dict[str, Any] = {"dataset": dataset.name, "split": split, "kind": kind, "unit": model.event.unit}
     scores |= summarize_rows(rows, model.event, dataset.text_unit, model.kind)
     scores |= _measured_errors(model, params, dataset, split, seed)
     if measures.steps:
@@ -167,11 +165,6 @@ def _measured_errors(model: Model, params: Any, dataset: Dataset, split: str, se
         return {}
     error_B = np.asarray(error, np.float64)
     return {"solver_error_nats": float(error_B.mean()), "solver_error_nats_stderr": float(stderr_of(error_B))}
-
-
-def _kind(model: Model, measures: Measures) -> str:
-    """The kind of the score: the mixture of orders under bounds that are drawn need not be a bound (`unbiased`)."""
-    return "estimate" if measures.num_orders > 1 and model.kind == "bound" and not model.unbiased else model.kind
 
 
 def truth_rows(

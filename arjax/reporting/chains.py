@@ -82,14 +82,10 @@ def chain_figure(num_steps: int, num_blocks: int = 1) -> Any:
                     _arrow(axis, (len(steps) - 1, -above), (x, -y), ACCENT, alpha=0.45, linewidth=0.9)
     axis.set_xlim(-0.5, len(steps) - 0.5)
     axis.set_ylim(0.55 - len(rows), 0.5)
-    axis.set_title(_words(num_blocks), fontsize=10)
+    of_blocks = "; every step reads the clean blocks above" if num_blocks > 1 else ""
+    axis.set_title(f"learned reverse steps (solid), fixed forward steps (dashed){of_blocks}", fontsize=10)
     axis.axis("off")
     return figure
-
-
-def _words(num_blocks: int) -> str:
-    of_blocks = "; every step reads the clean blocks above" if num_blocks > 1 else ""
-    return f"learned reverse steps (solid), fixed forward steps (dashed){of_blocks}"
 
 
 def _shown(last: int, most: int) -> list[int | None]:

@@ -56,10 +56,7 @@ def sorted_dots(path: str | os.PathLike, panels: Sequence[Panel]) -> None:
     """Draws each panel as a list of models, the best one at the top: a dot with its standard error for each.
 
     A diamond marks the published number of the same model. The axis zooms to the range where models differ; a result
-    far outside is written at the edge.
-
-    Raises:
-      UserError: there are no panels.
+    far outside is written at the edge. Raises `UserError`: there are no panels.
     """
     if not panels:
         raise UserError("there are no results to draw")

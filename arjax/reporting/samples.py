@@ -90,10 +90,8 @@ def write_wave(path: str | os.PathLike, waveform: np.ndarray, sample_rate: int) 
 
 @contextlib.contextmanager
 def numbered_folder(workdir: str | os.PathLike) -> Iterator[Path]:
-    """A new folder `samples-1`, `samples-2`, ...; removed again when the body fails.
-
-    Raises:
-      UserError: the disk refuses, before the body runs.
+    """A new folder `samples-1`, `samples-2`, ...; removed again when the body fails. Raises `UserError`: the disk
+    refuses, before the body runs.
     """
     with contextlib.ExitStack() as undo:
         folder = _next_folder(Path(workdir))
@@ -106,10 +104,7 @@ def numbered_folder(workdir: str | os.PathLike) -> Iterator[Path]:
 def own_folder(workdir: str | os.PathLike) -> Iterator[Path]:
     """A folder that becomes `samples` when the body has written it to the end; removed again when the body fails.
 
-    Samples that were there before get the next number.
-
-    Raises:
-      UserError: the disk refuses.
+    Samples that were there before get the next number. Raises `UserError`: the disk refuses.
     """
     final, partial = Path(workdir) / FOLDER, Path(workdir) / f"partial-{FOLDER}"
     with contextlib.ExitStack() as undo:

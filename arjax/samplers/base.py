@@ -114,10 +114,8 @@ class Sampler(abc.ABC):
 
     def opened(self: Any, model: Any, open_run: Callable[[str], Any]) -> Sampler:
         """The sampler with the other runs that it needs, a part of `prepare` that needs no parameters of the model: a
-        training begins with it, so that a draft that is missing is refused before.
-
-        Raises:
-          UserError: they cannot be opened, or do not fit the model.
+        training begins with it, so that a draft that is missing is refused before. Raises `UserError`: they cannot be
+        opened, or do not fit the model.
         """
         return self if self.source is None else dataclasses.replace(self, source=self.source.opened(model, open_run))
 
@@ -128,10 +126,8 @@ class Sampler(abc.ABC):
 
     def prepare(self: Any, model: Any, params: Any, resources: Resources) -> Sampler:
         """The sampler with all arrays that it needs beside those of the model: a draft and its parameters, counts,
-        measured losses. The sampler itself where it needs none; called once, outside `jit`.
-
-        Raises:
-          UserError: they cannot be had, or do not fit the model.
+        measured losses. The sampler itself where it needs none; called once, outside `jit`. Raises `UserError`: they
+        cannot be had, or do not fit the model.
         """
         self.check(model)
         if self.source is None:
@@ -153,9 +149,8 @@ def run(sampler, model, params, keys, canvas, options, shared=False, first=0) ->
 
 def make_sampler(text: str | Sampler) -> Sampler:
     """The sampler of a call string, such as `naive` or `cached(chunk=32)`; one that is built already is returned as is.
-
-    Raises:
-      UserError: an unknown name or option, a value of another type or out of range, or a class that is no pytree.
+    Raises `UserError`: an unknown name or option, a value of another type or out of range, or a class that is no
+    pytree.
     """
     if not isinstance(text, Sampler):
         return checked_pytree(SAMPLERS.call(text), f"the sampler {str(text)!r}")

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from arjax.conditionals.base import Conditional
 from arjax.conditionals.truncated import Truncated
@@ -97,22 +98,18 @@ class Parallel(Sampler):
         losses_S = None
         if self.schedule == "optimal":
             losses_S = measure_losses(model, params, resources.examples("validation", MEASURED))
-        num_steps = model.factorization.num_steps
-        sizes = make_sizes(self.schedule, num_steps, self._rounds(num_steps), losses_S)
+        sizes = self._sizes(model.factorization.num_steps, losses_S)
         return dataclasses.replace(self, steps=0, schedule="uniform", sizes=sizes)
 
-    def _rounds(self, num_steps: int) -> int:
-        return self.steps or min(USUAL, num_steps)
-
-    def _sizes(self, num_steps: int) -> tuple[int, ...]:
+    def _sizes(self, num_steps: int, losses_S: np.ndarray | None = None) -> tuple[int, ...]:
         if self.sizes:
             return self.sizes
-        if self.schedule == "optimal":
+        if self.schedule == "optimal" and losses_S is None:
             raise UserError(
                 "the schedule 'optimal' of the sampler 'parallel' is measured on validation data: draw from a run, or "
                 "call arjax.evaluation.sampling.prepare_sampler first"
             )
-        return make_sizes(self.schedule, num_steps, self._rounds(num_steps))
+        return make_sizes(self.schedule, num_steps, self.steps or min(USUAL, num_steps), losses_S)
 
     def draw(self, model, params, steps, canvas, context):
         network, num_steps, prompt = model.network, model.factorization.num_steps, steps.prompt()

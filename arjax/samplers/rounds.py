@@ -132,10 +132,8 @@ def k_step_log_prob(model: Any, params: Any, batch: Batch, orders: Factorization
 
 def measure_losses(model: Any, params: Any, batch: Batch, seed: int = 0) -> np.ndarray:
     """The mean loss of a site given t steps of a random order, in nats, float64[S] for t = 0, ..., S - 1, smoothed such
-    that it never rises. With more than `MOST_POINTS` steps, some t are measured and the others interpolated.
-
-    Raises:
-      UserError: the masks of the examples leave nothing to score.
+    that it never rises. With more than `MOST_POINTS` steps, some t are measured and the others interpolated. Raises
+    `UserError`: the masks of the examples leave nothing to score.
     """
     num_steps = model.factorization.num_steps
     points = np.unique(np.linspace(0, num_steps - 1, min(num_steps, MOST_POINTS)).round())

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.output import say_once
-from arjax.factorization import Factorization
 from arjax.samplers.base import Draw, Steps, per_example
 from arjax.samplers.drafts.base import Draft, Place, Proposal, Target, target_of_draft
 from arjax.samplers.loops import loop_ends, num_calls, read_prompt
@@ -90,13 +89,15 @@ def draw_in_windows(
         t_B = state[0].t
         return (t_B < num_steps).any() & ((t_B <= end) | (t_B == num_steps)).all()
 
+    def grown(num: int, carry: Any, past: Any) -> Any:
+        return network.apply(target.variables, carry, num, factorization, past, method="loop_carry")
+
     last, rounds = first, jnp.int32(0)
     grows = network.EXTENDS_LOOP_CARRY and not draft.target_calls
     for end in loop_ends(network.FIRST_LOOP if grows else 0, num_steps):
         if grows:
             past = None if last is first else last.carry
-            grow = functools.partial(_loop_carry, network, target.variables, factorization, end + window)
-            last = last._replace(carry=each(grow)(first.carry, past))
+            last = last._replace(carry=each(functools.partial(grown, end + window))(first.carry, past))
         last, rounds = jax.lax.while_loop(functools.partial(going, end=end), loop, (last, rounds))
     x = last.canvas[:, 0]
     stats = {"network_calls": last.calls, "accepted": last.accepted, "batch_rounds": per_example(x, rounds)}
@@ -156,11 +157,6 @@ def _round(
         calls=calls + jnp.where(going, 1 + draft.target_calls, 0),
         accepted=accepted + jnp.maximum(n - 1, 0),
     )
-
-
-def _loop_carry(network: Any, variables: Any, factorization: Factorization, steps: int, carry: Any, past: Any) -> Any:
-    """The carry of one example for a loop over so many steps."""
-    return network.apply(variables, carry, steps, factorization, past, method="loop_carry")
 
 
 def over_examples(num: int) -> Callable[[Callable], Callable]:

@@ -182,27 +182,29 @@ def check_autoregressive(model: AutoregressiveModel, params: Any, context: Any =
             raise LawBroken(f"law 1: {where(model)}the features of site {site} {verb} site {other}, {why}")
 
 
-def _in_context(name: str, spec: ContextSpec, options: dict[str, Any]) -> AutoregressiveModel:
-    """A model in this context; raises `NotSupported` for a network that refuses it, or reads none."""
+def _checked_in_context(
+    name: str, spec: ContextSpec, options: dict[str, Any]
+) -> tuple[AutoregressiveModel, Any, dict[str, np.ndarray]]:
+    """A model in this context, which keeps the laws 1 and 3 there, its parameters, and contexts; raises `NotSupported`
+    for a network that refuses it, or reads none.
+    """
     model = supported(name, EVENTS["tokens"], ORDERS[0], STRUCTURES["levels_vector"], context=spec, **options)
     if not model.network.READS_CONTEXT:
         raise NotSupported(f"the network {name!r} reads no context")
-    return model
+    params, context = params_of(model), random_context(spec, BATCH)
+    assert context is not None
+    check_autoregressive(model, params, random_context(spec, 8))
+    check_steps(model, params, context)
+    return model, params, context
 
 
 def check_context(name: str, options: dict[str, Any]) -> None:
     """Every part of a context reaches every site, and opens no path between sites; all forms agree."""
-    spec = CONTEXTS["several"]
-    model = _in_context(name, spec, options)
-    params = params_of(model)
-    check_autoregressive(model, params, random_context(spec, 8))
-    context = random_context(spec, BATCH)
-    assert context is not None
-    check_steps(model, params, context)
+    model, params, context = _checked_in_context(name, CONTEXTS["several"], options)
     x = random_x(model.event, BATCH)
     features = np.asarray(forms.parallel(model.network, params, x, model.factorization, context))
-    for part, _ in spec.parts:
-        other = another_part(spec, context, part)
+    for part, _ in model.context_spec.parts:
+        other = another_part(model.context_spec, context, part)
         change = np.asarray(forms.parallel(model.network, params, x, model.factorization, other)) - features
         unmoved = np.flatnonzero(np.abs(change).max((0, 2)) == 0)
         require(not len(unmoved), f"the part {part!r} of the context does not reach the sites {unmoved.tolist()}")
@@ -210,12 +212,7 @@ def check_context(name: str, options: dict[str, Any]) -> None:
 
 def check_local_context(name: str, options: dict[str, Any]) -> None:
     """Every local part of a context reaches each site from the place that belongs to it; all forms agree."""
-    spec = CONTEXTS["local"]
-    model = _in_context(name, spec, options)
-    params = params_of(model)
-    check_autoregressive(model, params, random_context(spec, 8))
-    check_steps(model, params, random_context(spec, BATCH))
-    check_own_places(model, params)
+    check_own_places(*_checked_in_context(name, CONTEXTS["local"], options)[:2])
 
 
 def check_own_places(model: AutoregressiveModel, params: Any) -> None:

@@ -70,10 +70,8 @@ def _draw(model: Any, params: Any, call: Any, num: int = NUM, **options: Any) ->
 
 
 def ready_sampler(call: Any, model: Any, params: Any) -> Sampler:
-    """A sampler that has what it needs beside a model: random examples, and the model itself as another run.
-
-    Raises:
-      UserError: it cannot draw from the model.
+    """A sampler that has what it needs beside a model: random examples, and the model itself as another run. Raises
+    `UserError`: it cannot draw from the model.
     """
     resources = Resources(
         examples=lambda split, num: Batch(random_x(model.event, min(num, 64), seed=len(split))),

@@ -132,10 +132,8 @@ def has_probabilities(head: Any, factorization: Factorization) -> bool:
 
 
 def make_draft(text: str) -> Draft:
-    """The draft of a call string such as `counts(order=3)`; anything else is the folder of a run.
-
-    Raises:
-      UserError: an unknown option, or a value of another type or out of range.
+    """The draft of a call string such as `counts(order=3)`; anything else is the folder of a run. Raises `UserError`:
+    an unknown option, or a value of another type or out of range.
     """
     name, bracket, _ = text.partition("(")
     if name.strip() in DRAFTS or (bracket and text.endswith(")")):
