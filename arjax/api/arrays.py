@@ -14,10 +14,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from arjax.api.curves import as_history
 from arjax.api.fitting import silence, stopped
 from arjax.api.run import ARRAYS_FILE
-from arjax.api.trained_model import Fitted, Settings
+from arjax.api.trained_model import Fitted, Settings, as_history
 from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.files import only_run_in, read_json_object, writable_folder, write_json

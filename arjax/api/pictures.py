@@ -9,20 +9,11 @@ import numpy as np
 from jax.sharding import Mesh
 
 from arjax.core.errors import UserError
-from arjax.core.pictures import (
-    ChainGraph,
-    CodesInUse,
-    EntropyAlongOrder,
-    OrderGraph,
-    Paths,
-    Picture,
-    Tiles,
-    as_images,
-)
+from arjax.core.pictures import ChainGraph, CodesInUse, EntropyAlongOrder, OrderGraph, Paths, Picture, Tiles, as_images
 from arjax.core.spec import EventSpec
 from arjax.data import Dataset
-from arjax.evaluation.codes import codes_in_use
 from arjax.evaluation.entropy import step_entropy
+from arjax.evaluation.likelihood import codes_in_use
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.abilities import require
 from arjax.reporting.chains import MASK_CHARACTER, chain_figure, path_figure, path_text
@@ -114,11 +105,7 @@ def _text_of(paths: Paths, mask: int, decode: Callable[[np.ndarray], str]) -> st
 
 
 def samples_picture(
-    dataset: Dataset,
-    model: Model,
-    num: int,
-    sample: Callable[..., np.ndarray],
-    options: Mapping[str, Any],
+    dataset: Dataset, model: Model, num: int, sample: Callable[..., np.ndarray], options: Mapping[str, Any]
 ) -> Any:
     """Samples beside as many examples of the last split, under the same contexts where none is given. Raises
     `UserError`: the examples cannot be drawn as images, or matplotlib is not installed.

@@ -7,14 +7,13 @@ import functools
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from arjax.api.conditionals import SiteConditionals, site_conditionals
-from arjax.api.curves import Curve
 from arjax.api.pictures import entropy_picture, history_picture, order_picture, samples_picture
 from arjax.api.saving import save
 from arjax.config.build import open_run
@@ -35,6 +34,28 @@ from arjax.models import Model
 from arjax.models.abilities import require
 from arjax.reporting.scores import scores_in_words
 from arjax.samplers import Sampler
+
+
+class Curve(NamedTuple):
+    """A metric over the steps of a run: `plt.plot(*curve)`.
+
+    Attributes:
+      steps: int64[N].
+      values: float64[N], nan where a value was not finite.
+    """
+
+    steps: np.ndarray
+    values: np.ndarray
+
+
+def as_history(lines: list[dict[str, Any]]) -> dict[str, Curve]:
+    """The lines of `metrics.jsonl` as a curve for each name."""
+    names = dict.fromkeys(name for line in lines for name in line if name != "step")
+    found = {}
+    for name in names:
+        steps, values = zip(*((line["step"], line[name]) for line in lines if name in line), strict=True)
+        found[name] = Curve(np.array(steps, np.int64), np.array(values, np.float64))  # None becomes nan
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -44,20 +44,9 @@ examples:
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
-    """The command line of `arjax`.
+    """The command line of `arjax`, see `_parser`; "", 0 and -1 are flags that are not given.
 
-    Attributes:
-      mode: one of `MODES`.
-      config: `file.py`, `file.py:arg`, or a short name in place of the file; "" when not given.
-      workdir: folder of the run, "" when not given.
-      overrides: (`train.steps`, text) for each `--config.train.steps=text`.
-      prompt: the first characters of samples, or those before suggestions; "" for none.
-      context: that of samples and suggestions, `3` or `name=3,other=1`; "" when not given.
-      devices: simulated devices of `plan`, 0: as many as the mesh in the config names.
-      json: whether `list` prints JSON.
-      trust: whether code that a run names is run, and trusted from then on.
-      completion: the shell whose script of completion is printed, and nothing else done; "" for none.
-      coordinator_address, num_processes, process_id: for runs of several processes; "", 0 and -1 when not given.
+    `overrides` has a pair (`train.steps`, text) for each `--config.train.steps=text`.
     """
 
     mode: str = "train"

@@ -17,7 +17,7 @@ from arjax.core.pictures import as_images
 from arjax.data import Dataset
 from arjax.evaluation.inpainting import Completions, complete, half, score_hidden
 from arjax.models import AutoregressiveModel
-from arjax.reporting.inpainting import draw_completions
+from arjax.reporting.plots import draw_completions
 from arjax.reporting.scores import describe_scores
 from arjax.training.setup import Setup
 

@@ -23,13 +23,10 @@ class StepEntropy:
     """Means over the examples of a split, in nats; nan for a step (or site) that no example has.
 
     Attributes:
-      entropy: float64[S], mean of H[p(x_t | x_<t)], summed over the sites of step t.
-      entropy_stderr: float64[S], its standard error.
-      nll: float64[S], mean of -log p(x_t | x_<t) of the data. The sum over steps of `nll - entropy` is the excess over
-        the model's own expectation: far above 0, the model is overconfident.
-      nll_stderr: float64[S], its standard error.
+      entropy, entropy_stderr: float64[S], mean of H[p(x_t | x_<t)], summed over the sites of step t.
+      nll, nll_stderr: float64[S], mean of -log p(x_t | x_<t) of the data. The sum over steps of `nll - entropy` is the
+        excess over the model's own expectation: far above 0, the model is overconfident.
       entropy_over_grid: float64[*grid], mean entropy of each site.
-      num_examples: number of examples.
     """
 
     entropy: np.ndarray

@@ -37,10 +37,8 @@ class Divergence:
     """A divergence between the conditionals of two models along their order, in nats: its mean over N prefixes.
 
     Attributes:
-      per_step: float64[S], of each step.
-      per_step_stderr: float64[S], its standard error over the examples.
-      accumulated: float64[S], the sum of the steps up to each one.
-      accumulated_stderr: float64[S], its standard error over the examples.
+      per_step, per_step_stderr: float64[S], of each step, and its standard error over the examples.
+      accumulated, accumulated_stderr: float64[S], the sum of the steps up to each one, and its standard error.
     """
 
     per_step: np.ndarray

@@ -38,10 +38,8 @@ class AlongText:
 
     Attributes:
       places: float64[P], the middle of each part, from 1.
-      own: float64[P], of sequences that the model has drawn.
-      own_stderr: float64[P].
-      data: float64[P], of texts of the data; empty where there is none of this length.
-      data_stderr: float64[P].
+      own, own_stderr: float64[P], of sequences that the model has drawn.
+      data, data_stderr: float64[P], of texts of the data; empty where there is none of this length.
     """
 
     places: np.ndarray

@@ -1,4 +1,4 @@
-"""Exact likelihoods of a whole split, and the errors of answers."""
+"""Exact likelihoods of a whole split, the errors of answers, and the use of a codebook."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from jax.sharding import Mesh
 from arjax.core.batch import Array, Batch, Score
 from arjax.core.score_names import NO_LIKELIHOOD
 from arjax.data import Dataset, Source
-from arjax.evaluation.codes import code_rows
 from arjax.evaluation.splits import SplitScorer, split_of
-from arjax.evaluation.summaries import summarize_rows
+from arjax.evaluation.summaries import CODES, code_counts, summarize_rows
 from arjax.factorization import Factorization
 from arjax.models import Model
 from arjax.models.abilities import require
@@ -226,3 +225,23 @@ def answer_error(model: Model, params: Any, batch: Batch, measure: str) -> jax.A
     by_site_BD = values.reshape(len(batch), model.event.num_sites, -1).mean(-1)
     counted_BD = jnp.ones_like(by_site_BD) if batch.mask is None else batch.mask.reshape(by_site_BD.shape) > 0
     return jnp.where(counted_BD, by_site_BD, 0).sum(-1) / jnp.maximum(counted_BD.sum(-1), 1)
+
+
+def code_rows(model: Model, params: Any, batch: Batch) -> Rows:
+    """The numbers of the codes of each example, `codes/K` [T, B]; nothing for models without a codebook."""
+    found = model.code_numbers(params, batch)
+    return {} if found is None else {f"{CODES}{found[1]}": found[0].T}
+
+
+def codes_in_use(
+    model: Model, params: Any, dataset: Dataset, split: str, batch_size: int = 128, mesh: Mesh | None = None
+) -> np.ndarray:
+    """How often a split uses each code of a model with a codebook, int64[K]; raises `UserError` as `split_of`."""
+    scorer = SplitScorer(_code_rows_of, dataset, batch_size, mesh, jax.random.key(0))
+    batches = scorer.batches((model, params), split_of(dataset, split))
+    return np.sum([code_counts(name, numbers) for rows in batches for name, numbers in rows.items()], axis=0)
+
+
+def _code_rows_of(params: tuple[Model, Any], batch: Batch, key: jax.Array, log_scale_D: jax.Array) -> Rows:
+    model, params = params
+    return code_rows(model, params, batch)

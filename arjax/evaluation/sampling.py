@@ -124,12 +124,7 @@ def _cut_to(num: int, mesh: Mesh) -> Callable[[Draw], Draw]:
 
 
 def prepare_sampler(
-    sampler: str | Sampler,
-    model: Model,
-    params: Any,
-    dataset: Dataset,
-    open_run: OpenRun,
-    length: int = 0,
+    sampler: str | Sampler, model: Model, params: Any, dataset: Dataset, open_run: OpenRun, length: int = 0
 ) -> Sampler:
     """A sampler with the arrays that it needs beside those of the model, from the data of a run and other runs.
 

@@ -71,12 +71,7 @@ class Speculative(Sampler):
 
 
 def accept_by_rejection(
-    steps: Steps,
-    keys_S: jax.Array,
-    canvas: jax.Array,
-    t: jax.Array,
-    features: jax.Array,
-    proposal: Proposal,
+    steps: Steps, keys_S: jax.Array, canvas: jax.Array, t: jax.Array, features: jax.Array, proposal: Proposal
 ) -> tuple[jax.Array, jax.Array]:
     """Each scalar of a proposal stays with probability min(1, p / q), else it is drawn from max(p - q, 0) normalised;
     a step is right where all of its scalars have stayed. The step behind the proposals is drawn from p.

@@ -182,12 +182,7 @@ def leading(right_k: jax.Array) -> jax.Array:
 
 
 def accept_by_keys(
-    steps: Steps,
-    keys_S: jax.Array,
-    canvas: jax.Array,
-    t: jax.Array,
-    features: jax.Array,
-    proposal: Proposal,
+    steps: Steps, keys_S: jax.Array, canvas: jax.Array, t: jax.Array, features: jax.Array, proposal: Proposal
 ) -> tuple[jax.Array, jax.Array]:
     """The values that the naive sampler draws from the same features with the same keys; a proposal is right where it
     is that value.
