@@ -84,6 +84,25 @@ class Exposure:
         """The 95 % interval of `excess`, (low, high), float64[S] each."""
         return self.excess - Z * self.excess_stderr, self.excess + Z * self.excess_stderr
 
+    @property
+    def curves(self) -> dict[str, np.ndarray]:
+        """Accumulated errors and the excess along the order, [S] each, with their standard errors."""
+        curves = {"excess": self.excess, "excess_stderr": self.excess_stderr}
+        for name in DIVERGENCES:
+            errors = getattr(self, name)
+            curves |= {name: errors.accumulated, f"{name}_stderr": errors.accumulated_stderr}
+        return curves
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The errors that whole examples accumulate in nats, and the excess in per cent, as `results.json` names them."""
+        last = {name: float(curve[-1]) for name, curve in self.curves.items()}
+        scores = {}
+        for name in DIVERGENCES:
+            scores[f"exposure_{name}_nats"] = last[name]
+            scores[f"exposure_{name}_stderr"] = last[f"{name}_stderr"]
+        return scores | {"exposure_excess_percent": last["excess"], "exposure_excess_stderr": last["excess_stderr"]}
+
 
 def exposure(
     model: AutoregressiveModel,
@@ -192,28 +211,6 @@ def _excess(own_NS: np.ndarray, data_NS: np.ndarray) -> tuple[np.ndarray, np.nda
         ratio_S = own_S / data_S
         stderr_S = stderr_of(own_NS - ratio_S * data_NS) / data_S
     return np.where(none, 0.0, 100 * (ratio_S - 1)), np.where(none, 0.0, 100 * stderr_S)
-
-
-def exposure_scores(found: Exposure) -> dict[str, float]:
-    """The errors that whole examples accumulate in nats, and the excess in per cent, as `results.json` names them."""
-    scores: dict[str, float] = {}
-    for name in DIVERGENCES:
-        errors = getattr(found, name)
-        scores[f"exposure_{name}_nats"] = float(errors.accumulated[-1])
-        scores[f"exposure_{name}_stderr"] = float(errors.accumulated_stderr[-1])
-    return scores | {
-        "exposure_excess_percent": float(found.excess[-1]),
-        "exposure_excess_stderr": float(found.excess_stderr[-1]),
-    }
-
-
-def curves_of(found: Exposure) -> dict[str, np.ndarray]:
-    """Accumulated errors and the excess along the order, [S] each, with their standard errors."""
-    curves = {"excess": found.excess, "excess_stderr": found.excess_stderr}
-    for name in DIVERGENCES:
-        errors = getattr(found, name)
-        curves |= {name: errors.accumulated, f"{name}_stderr": errors.accumulated_stderr}
-    return curves
 
 
 def decodes(model: AutoregressiveModel) -> bool:

@@ -15,15 +15,7 @@ from arjax.core.integers import is_integer
 from arjax.data import Dataset
 from arjax.data.vocabulary import check_same_tokens
 from arjax.evaluation.bounds import k_step_scores, sampled_scores
-from arjax.evaluation.exposure import (
-    check_decoding,
-    check_truth,
-    curves_of,
-    decodes,
-    decoding_errors,
-    exposure,
-    exposure_scores,
-)
+from arjax.evaluation.exposure import check_decoding, check_truth, decodes, decoding_errors, exposure
 from arjax.evaluation.judges import check_judge, judged_examples, judged_texts, spread_rows
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.prompts import end_of
@@ -207,7 +199,7 @@ def _exposure(
     if dataset.truth is not None:
         of_truth: dict[str, Any] = {"num": num, "key": jax.random.fold_in(key, 0), "batch_size": batch_size}
         against_truth = exposure(model, params, dataset.truth, **of_truth)
-        scores, curves = scores | exposure_scores(against_truth), curves_of(against_truth)
+        scores, curves = scores | against_truth.scores, against_truth.curves
     examples = spread_rows(dataset, split, num, jax.random.fold_in(key, 1))
     if decodes(model):
         scores |= decoding_errors(model, params, examples, batch_size)

@@ -27,21 +27,13 @@ ROUNDS = 4
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """One result.
-
-    Attributes:
-      label: the model.
-      x: its cost; a positive number, or 0.
-      y: its score.
-      stderr: the standard error of the score; nan for none.
-      kind: of the score, one of `MARKERS`.
-    """
+    """One result: a model with its cost and its score."""
 
     label: str
-    x: float
-    y: float
-    stderr: float = math.nan
-    kind: str = "exact"
+    x: float  # the cost; a positive number, or 0
+    y: float  # the score
+    stderr: float = math.nan  # of the score; nan for none
+    kind: str = "exact"  # of the score, one of `MARKERS`
 
 
 def labelled_points(path: str | os.PathLike, panels: Mapping[str, Sequence[Point]], xlabel: str, ylabel: str) -> None:

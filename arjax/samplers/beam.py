@@ -18,17 +18,11 @@ from arjax.samplers.loops import num_calls, read_prompt
 
 
 class Beams(NamedTuple):
-    """Sequences, the best first. All leaves have two further axes in front: B examples and N sequences of each.
+    """Sequences, the best first. All leaves have two further axes in front: B examples and N sequences of each."""
 
-    Attributes:
-      x: int[D].
-      log_prob: of the values that were chosen, in nats; -inf where there is no such sequence.
-      score: what sequences are compared by.
-    """
-
-    x: jax.Array
-    log_prob: jax.Array
-    score: jax.Array
+    x: jax.Array  # int[D]
+    log_prob: jax.Array  # of the values that were chosen, in nats; -inf where there is no such sequence
+    score: jax.Array  # what sequences are compared by
 
     def take(self, places: jax.Array) -> Beams:
         """Those at some places [N] of one example."""
@@ -36,21 +30,13 @@ class Beams(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Where a search stands.
+    """Where a search stands."""
 
-    Attributes:
-      t: the next step, int32[].
-      carry: of `Search.advance`, leaves [B, W, ...].
-      going: W sequences that go on.
-      complete: N sequences that do not.
-      calls: how many steps each example has been searched for, int32[B].
-    """
-
-    t: jax.Array
-    carry: Any
-    going: Beams
-    complete: Beams
-    calls: jax.Array
+    t: jax.Array  # the next step, int32[]
+    carry: Any  # of `Search.advance`, leaves [B, W, ...]
+    going: Beams  # W sequences that go on
+    complete: Beams  # N sequences that do not
+    calls: jax.Array  # how many steps each example has been searched for, int32[B]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,19 +15,12 @@ from arjax.samplers.options import DrawOptions
 
 
 class Progress(NamedTuple):
-    """Where a draw stands.
+    """Where a draw stands."""
 
-    Attributes:
-      carry: of the network, before step `t`.
-      canvas: [B, T, *value], filled for all steps < t.
-      t: the next step, int32[].
-      ended: bool[B], the examples that have ended; none where there is no end token.
-    """
-
-    carry: Any
-    canvas: jax.Array
-    t: jax.Array
-    ended: jax.Array
+    carry: Any  # of the network, before step `t`
+    canvas: jax.Array  # [B, T, *value], filled for all steps < t
+    t: jax.Array  # the next step, int32[]
+    ended: jax.Array  # bool[B], the examples that have ended; none where there is no end token
 
 
 @functools.partial(jax.jit, static_argnames="chunk")

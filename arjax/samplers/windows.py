@@ -19,23 +19,14 @@ Accept = Callable[[Steps, jax.Array, jax.Array, jax.Array, jax.Array, Proposal],
 
 
 class Example(NamedTuple):
-    """One example in the loop.
+    """One example in the loop."""
 
-    Attributes:
-      canvas: [1, *grid, *value], in which all steps before t are committed.
-      t: the next step.
-      carry: of the network before step t.
-      drafted: the state of the draft.
-      calls: of the network, so far.
-      accepted: steps committed so far beside the one that each verifying call adds: proposals that were right.
-    """
-
-    canvas: jax.Array
-    t: jax.Array
-    carry: Any
-    drafted: Any
-    calls: jax.Array
-    accepted: jax.Array
+    canvas: jax.Array  # [1, *grid, *value], in which all steps before t are committed
+    t: jax.Array  # the next step
+    carry: Any  # of the network before step t
+    drafted: Any  # the state of the draft
+    calls: jax.Array  # of the network, so far
+    accepted: jax.Array  # proposals that were right: steps committed beside the one that each verifying call adds
 
 
 def tell_window(owner: str, window: int, usual: int, num_steps: int) -> None:
