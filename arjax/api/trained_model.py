@@ -60,21 +60,13 @@ def as_history(lines: list[dict[str, Any]]) -> dict[str, Curve]:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Options of the scores of a trained model.
+    """Options of the scores of a trained model."""
 
-    Attributes:
-      mesh: where its parameters are.
-      measures: the numbers of a report.
-      seed: of the random numbers in the score of a split.
-      about: the facts about the training in a model card.
-      entries: those of a report about the training.
-    """
-
-    mesh: Mesh
+    mesh: Mesh  # of its parameters
     measures: Measures = Measures()  # noqa: RUF009, frozen
-    seed: int = 0
-    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    entries: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    seed: int = 0  # of the random numbers in the score of a split
+    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # the training in a model card
+    entries: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # the training in a report
 
 
 class TrainedModel:

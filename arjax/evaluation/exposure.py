@@ -95,7 +95,7 @@ class Exposure:
 
     @property
     def scores(self) -> dict[str, float]:
-        """The errors that whole examples accumulate in nats, and the excess in per cent, as `results.json` names them."""
+        """The errors that whole examples accumulate in nats, and the excess in per cent, by the names of a report."""
         last = {name: float(curve[-1]) for name, curve in self.curves.items()}
         scores = {}
         for name in DIVERGENCES:

@@ -27,15 +27,10 @@ Rows = dict[str, jax.Array]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Hidden:
-    """A conditional likelihood: that of some sites given others. Compared by value.
+    """A conditional likelihood: that of some sites given others. Compared by value."""
 
-    Attributes:
-      sites: bool[*grid], those that are scored.
-      visible: bool[*grid], those that are observed.
-    """
-
-    sites: np.ndarray
-    visible: np.ndarray
+    sites: np.ndarray  # bool[*grid], those that are scored
+    visible: np.ndarray  # bool[*grid], those that are observed
 
     @functools.cached_property
     def _value(self) -> tuple[Any, ...]:

@@ -65,15 +65,10 @@ def end_of(dataset: Dataset) -> int | None:
 
 @dataclasses.dataclass(frozen=True)
 class Conditioning:
-    """The prompt and the context of samples.
+    """The prompt and the context of samples."""
 
-    Attributes:
-      prompt: the first characters of each; "" for none.
-      context: `3`, or `name=3,other=1`; "" for those of real examples, where the model has a context.
-    """
-
-    prompt: str = ""
-    context: str = ""
+    prompt: str = ""  # the first characters of each
+    context: str = ""  # `3`, or `name=3,other=1`; "" for those of real examples, where the model has a context
 
     def options(self, dataset: Dataset, length: int = 0) -> dict[str, Any]:
         """The options of `model.draw` for them, or of `longer.pieces` where there is a length. Raises `UserError`: they

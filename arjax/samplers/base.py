@@ -54,15 +54,10 @@ class Draw(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Resources:
-    """Things outside of a model that a sampler may be made from, see `Sampler.prepare`.
+    """Things outside of a model that a sampler may be made from, see `Sampler.prepare`."""
 
-    Attributes:
-      examples: (split, num) -> at most `num` examples of a split, evenly spaced, as a batch of arrays.
-      open_run: workdir -> another run, with its `model` and its `params`.
-    """
-
-    examples: Callable[[str, int], Batch]
-    open_run: Callable[[str], Any]
+    examples: Callable[[str, int], Batch]  # at most so many examples of a split, evenly spaced, as a batch of arrays
+    open_run: Callable[[str], Any]  # workdir -> another run, with its `model` and its `params`
 
 
 class Sampler(abc.ABC):
