@@ -125,7 +125,6 @@ def samples_picture(
 
 def history_picture(history: Mapping[str, Any], name: str) -> Any:
     """Loss over steps; raises `UserError` when there is no such metric, or matplotlib is not installed."""
-    check_matplotlib()
     lines: dict[int, dict[str, Any]] = {}
     for split in ("train", "validation"):
         key = f"{split}/{name}"
@@ -153,9 +152,3 @@ def entropy_picture(
     found = step_entropy(model, params, dataset, split, batch_size, max_examples, mesh)
     over_grid = found.entropy_over_grid if found.entropy_over_grid.ndim == 2 else None
     return entropy_figure(found.entropy, found.entropy_stderr, found.nll, over_grid)
-
-
-def order_picture(model: AutoregressiveModel) -> Any:
-    """The order and the dependencies; raises `UserError` when matplotlib is not installed."""
-    check_matplotlib()
-    return factorization_figure(model.factorization, model.network.dependencies(model.factorization))

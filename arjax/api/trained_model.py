@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from arjax.api.conditionals import SiteConditionals, site_conditionals
-from arjax.api.pictures import entropy_picture, history_picture, order_picture, samples_picture
+from arjax.api.pictures import entropy_picture, history_picture, samples_picture
 from arjax.api.saving import save
 from arjax.config.build import open_run
 from arjax.core.arguments import checked_arguments
@@ -32,6 +32,7 @@ from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_samp
 from arjax.evaluation.suggestions import Suggestions, suggest
 from arjax.models import Model
 from arjax.models.abilities import require
+from arjax.reporting.diagrams import factorization_figure
 from arjax.reporting.scores import scores_in_words
 from arjax.samplers import Sampler
 
@@ -285,7 +286,8 @@ class TrainedModel:
 
     def plot_order(self) -> Any:
         """A figure of the order, and of the sites that each conditional reads."""
-        return order_picture(require(self.model, "conditionals", "`plot_order`"))
+        model = require(self.model, "conditionals", "`plot_order`")
+        return factorization_figure(model.factorization, model.network.dependencies(model.factorization))
 
     def _source(self, x: Any, context: Any = None, mask: Any = None) -> ArraySource:
         """Examples of the user, checked."""

@@ -28,15 +28,12 @@ def inpaint(setup: Setup, model: AutoregressiveModel, params: Any, options: Conf
     """Scores the hidden half of every image of the split that the run reports; draws some of them, completed.
 
     Writes `inpainting/scores.json`, by the name of the query, and a plot of that name where the rest of an image is
-    observed. Prints the scores and the paths.
+    observed. Prints the scores and the paths. Raises `UserError`: the examples are no images, there is no such split,
+    or no order of the model begins with the visible half.
 
     Args:
       params: parameters on the run's mesh.
       options: `config.inpaint`: hidden, visible, num images in the plot, completions of each.
-
-    Raises:
-      UserError: the examples are no images, there is no such split, or no order of the model begins with
-        the visible half.
     """
     dataset, split = setup.dataset, setup.evaluate.split
     hidden = half(model.event.grid_shape, options.hidden)

@@ -137,7 +137,8 @@ def k_step_scores(
     It bounds the nats of the mixture of all orders, each drawn in these rounds, from above (Jensen): of the samples of
     `parallel(choose="random")` in a random order. With a round for each step it is the mean over the orders of the
     exact nats (Hoogeboom et al., "Autoregressive Diffusion Models", 2022, equation 3 and section 3.3). Each example has
-    one random order of its own, a function of `seed` and of its place among the scored examples.
+    one random order of its own, a function of `seed` and of its place among the scored examples. Raises `UserError` as
+    `round_sizes`.
 
     Args:
       model: of all orders, whose network predicts several steps ahead.
@@ -147,9 +148,6 @@ def k_step_scores(
 
     Returns:
       `k_step_bound_nats`, `k_step_bound_stderr` (over the examples), `k_steps`.
-
-    Raises:
-      UserError: as `round_sizes`.
     """
     sizes = round_sizes(model, params, dataset, steps, schedule)
     scored = dataset.thinned(examples)

@@ -46,15 +46,13 @@ def step_entropy(
     max_examples: int = 0,
     mesh: Mesh | None = None,
 ) -> StepEntropy:
-    """Averages the entropy of the model's conditionals, given prefixes of the data, over a split.
+    """Averages the entropy of the model's conditionals, given prefixes of the data, over a split. Raises `UserError`:
+    the data set has no such split, or it is empty.
 
     Args:
       model: the model, with its own order.
       batch_size: B, examples scored at once; the memory that is needed grows with it.
       max_examples: only the first examples, 0: all.
-
-    Raises:
-      UserError: the data set has no such split, or it is empty.
     """
     scorer = SplitScorer(_score, dataset, batch_size, mesh, jax.random.key(0))
     source = split_of(dataset, split)

@@ -122,16 +122,14 @@ def exposure(
     %ExAccErr_<=l = (R_<=l - l eps_<=l) / (l eps_<=l) x 100. It is 0 where own prefixes make no difference.
 
     Prefixes of the data are drawn from the truth under the keys of the rollouts: where the model is close to the truth
-    the two resemble one another, and their difference has a small error.
+    the two resemble one another, and their difference has a small error. Raises `UserError` as `check_truth`, no number
+    of rollouts, or fewer examples than these.
 
     Args:
       model: the model; one of all orders is measured in the order of the truth.
       num: N, rollouts of the model; 2,000 give errors of a few per cent.
       batch_size: B, examples drawn and scored at once.
       data: examples of the truth, [N, *event.shape], in place of drawn ones.
-
-    Raises:
-      UserError: as `check_truth`, no number of rollouts, or fewer examples than these.
     """
     model = check_truth(model, truth)
     keys, batch_size = keys_of(key, num), min(batch_size, num)
@@ -233,7 +231,8 @@ def decoding_errors(model: AutoregressiveModel, params: Any, rows: Batch, batch_
     Neural Networks", 2015, table 3): how often the most probable value is wrong when all values before it are those of
     the data, and when the model has decoded them itself. They decode by beam search, this does so greedily.
 
-    The first half of the steps is observed in both. The scored sites behind it count.
+    The first half of the steps is observed in both. The scored sites behind it count. Raises `UserError` as
+    `check_decoding`.
 
     Args:
       rows: examples, with contexts and masks where there are.
@@ -241,9 +240,6 @@ def decoding_errors(model: AutoregressiveModel, params: Any, rows: Batch, batch_
     Returns:
       `next_step_error` and `greedy_error`, parts of the sites, each with its `..._stderr` over the examples; nothing
       where no site of the second half is scored.
-
-    Raises:
-      UserError: as `check_decoding`.
     """
     check_decoding(model)
     step_D, num_steps = np.asarray(model.factorization.step), model.factorization.num_steps

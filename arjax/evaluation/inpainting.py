@@ -41,25 +41,21 @@ def half(grid_shape: tuple[int, ...], name: str) -> np.ndarray:
     if len(grid_shape) != 2:
         raise UserError(f"a grid of {len(grid_shape)} axes has no {name} half: this is for images")
     axis, second = HALVES[name]
-    middle = grid_shape[axis] // 2
-    index = np.arange(grid_shape[axis]) >= middle
-    member = index if second else ~index
+    member = (np.indices(grid_shape)[axis] >= grid_shape[axis] // 2) == second
     if not member.any():
         raise UserError(f"a grid of {grid_shape} has no {name} half")
-    return np.broadcast_to(member[:, None] if axis == 0 else member[None, :], grid_shape).copy()
+    return member
 
 
 def complete(
     model: AutoregressiveModel, params: Any, batch: Batch, hidden: np.ndarray, num: int, key: jax.Array
 ) -> Completions:
-    """Draws the hidden sites of N examples `num` times each, from their exact conditional distribution.
+    """Draws the hidden sites of N examples `num` times each, from their exact conditional distribution. Raises
+    `UserError`: no order of the model has the visible sites first.
 
     Args:
       batch: N examples, with their contexts where the model has one.
       hidden: bool[*grid].
-
-    Raises:
-      UserError: no order of the model has the visible sites first.
     """
     x = np.asarray(batch.x)
     hidden = as_sites(model.event, hidden, "hidden")
@@ -96,7 +92,8 @@ def score_hidden(
     """The exact negative log-likelihood of the hidden sites given the visible ones, over a whole split.
 
     With every site hidden this is `evaluate` in one order. Scores are in data units. Masked sites are neither scored
-    nor counted.
+    nor counted. Raises `UserError`: no site is hidden, no order of the model has the visible sites first and the hidden
+    ones second, or no such split.
 
     Args:
       hidden: bool[*grid], the sites that are scored.
@@ -107,10 +104,6 @@ def score_hidden(
     Returns:
       The scores of `evaluate`: `nll_nats` per example, its `nll_stderr`, `bits_per_dim` over the hidden scalars,
       `num_examples` with a site that is scored, and those of text and of sequences.
-
-    Raises:
-      UserError: no site is hidden, no order of the model has the visible sites first and the hidden ones second, or no
-        such split.
     """
     query = Hidden(as_sites(model.event, hidden, "hidden"), as_sites(model.event, visible, "visible"))
     if not query.sites.any():

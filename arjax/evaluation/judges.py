@@ -34,18 +34,14 @@ PARTS = 40
 
 @dataclasses.dataclass(frozen=True)
 class AlongText:
-    """Nats per site under a judge in each of P equal parts of a text, means over sequences with their standard errors.
-
-    Attributes:
-      places: float64[P], the middle of each part, from 1.
-      own, own_stderr: float64[P], of sequences that the model has drawn.
-      data, data_stderr: float64[P], of texts of the data; empty where there is none of this length.
+    """Nats per site under a judge in each of P equal parts of a text, means over sequences with their standard errors,
+    float64[P] each.
     """
 
-    places: np.ndarray
-    own: np.ndarray
+    places: np.ndarray  # the middle of each part, from 1
+    own: np.ndarray  # of sequences that the model has drawn
     own_stderr: np.ndarray
-    data: np.ndarray
+    data: np.ndarray  # of texts of the data; empty where there is none of this length
     data_stderr: np.ndarray
 
 
@@ -92,7 +88,7 @@ def judged_examples(
     key: jax.Array,
     mesh: Mesh | None = None,
 ) -> dict[str, Any]:
-    """The scores of samples and of data under a judge.
+    """The scores of samples and of data under a judge. Raises `UserError` as `check_judge`.
 
     Args:
       model: draws the samples, under the contexts of the data where there are any.
@@ -102,9 +98,6 @@ def judged_examples(
 
     Returns:
       `judge_own_NAME` and `judge_data_NAME` with the names of `Evaluator`.
-
-    Raises:
-      UserError: as `check_judge`.
     """
     check_judge(model, judge.model, 0, None)
     keys, end, drawn = keys_of(jax.random.fold_in(key, 0), num), end_of(dataset), []
@@ -147,7 +140,7 @@ def judged_texts(
 
     A judge whose network goes on behind its window reads the whole sequence; any other reads it in windows that overlap
     by half, so that each site is scored given at least half a window before it. The data are pieces of one text, where
-    the examples of the split are windows over it.
+    the examples of the split are windows over it. Raises `UserError` as `check_judge`.
 
     Args:
       model: draws the sequences, see `arjax.models.longer`.
@@ -155,9 +148,6 @@ def judged_texts(
 
     Returns:
       The scores as `judged_examples` names them, and the nats along the sequences.
-
-    Raises:
-      UserError: as `check_judge`.
     """
     check_judge(model, judge.model, length, end_of(dataset))
     reader = require(judge.model, "length", "config.evaluate.length")

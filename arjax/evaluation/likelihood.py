@@ -155,7 +155,8 @@ class Evaluator:
         self.scorer = SplitScorer(score, dataset, batch_size, mesh, key)
 
     def __call__(self, params: Any, split: str) -> dict[str, Any]:
-        """The scores of a split by the names of `results.json`.
+        """The scores of a split by the names of `results.json`. Raises `UserError`: the data set has no such split, or
+        it is empty.
 
         Args:
           params: the parameters, on the mesh.
@@ -168,9 +169,6 @@ class Evaluator:
           the scored sites are answers (`Dataset.answer`) their `accuracy` or `squared_error`. Each of them has its
           standard error over the examples beside it, as `bits_per_dim_stderr`. A model without a likelihood has
           `sample_score` in place of nats and bits.
-
-        Raises:
-          UserError: the data set has no such split, or it is empty.
         """
         return summarize_rows(self.rows(params, split), self._event, self._dataset.text_unit, self._kind)
 

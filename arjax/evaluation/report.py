@@ -112,16 +112,13 @@ def report(
     open_run: OpenRun,
     rows: Mapping[str, np.ndarray] | None = None,
 ) -> Report:
-    """All scores of a model on a split.
+    """All scores of a model on a split. Raises `UserError`: there is no such split, or as `Measures.check`.
 
     Args:
       params: its parameters, on the mesh.
       mesh: the devices that share the work; None: one device.
       open_run: opens the judge: a run with `model`, `params`, `dataset` and the `step` of the parameters.
       rows: of `Evaluator` and `truth_rows`, where they are known already.
-
-    Raises:
-      UserError: there is no such split, or as `Measures.check`.
     """
     options: dict[str, Any] = {"batch_size": measures.batch_size, "seed": seed, "mesh": mesh}
     whole, dataset = dataset, dataset.thinned(measures.examples)

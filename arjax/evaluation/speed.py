@@ -83,9 +83,7 @@ class SamplingSpeed:
     """The time to draw a batch."""
 
     cached_seconds: float  # the cached sampler, measured whole
-    naive_seconds: (
-        float  # the naive sampler, extrapolated from `naive_steps` of its steps, each of which is a full pass
-    )
+    naive_seconds: float  # the naive sampler, extrapolated from `naive_steps` steps, each of which is a full pass
     naive_form: str  # the faster of "one program for all steps" and "one program per step"
     naive_steps: int  # steps measured
     speedup: float  # naive over cached

@@ -188,13 +188,11 @@ def entropy_figure(
 
 
 def loss_figure(metrics: Sequence[Mapping[str, Any]], name: str = "bits_per_dim") -> Any:
-    """Training and validation loss over steps from the lines of `metrics.jsonl`.
+    """Training and validation loss over steps from the lines of `metrics.jsonl`. Raises `UserError`: when no line holds
+    that metric.
 
     Args:
       metrics: dicts with `step` and any of `train/<name>` and `validation/<name>`.
-
-    Raises:
-      UserError: when no line holds that metric.
     """
     figure = new_figure(6.4, 3.4)
     (axis,) = row_of_axes(figure, 1)

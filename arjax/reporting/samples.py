@@ -35,7 +35,7 @@ def write_samples(
     sample_rate: int = 0,
     to_cells: Callable[[np.ndarray], list[list[str]]] | None = None,
 ) -> list[Path]:
-    """Writes samples in every format that suits them.
+    """Writes samples in every format that suits them. Raises `UserError`: the disk refuses.
 
     Args:
       folder: the folder of the files; made when missing, in an existing folder.
@@ -49,9 +49,6 @@ def write_samples(
 
     Returns:
       The files written. The image is left out when matplotlib is not installed.
-
-    Raises:
-      UserError: the disk refuses.
     """
     folder = Path(folder)
     written = [folder / "samples.npy"]

@@ -27,15 +27,10 @@ class NotSupported(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Law:
-    """A check of one component.
+    """A check of one component."""
 
-    Attributes:
-      name: such as `autoregressive-binary`.
-      check: raises `LawBroken`, or `NotSupported` where the component refuses the case.
-    """
-
-    name: str
-    check: Callable[[], object]
+    name: str  # such as `autoregressive-binary`
+    check: Callable[[], object]  # raises `LawBroken`, or `NotSupported` where the component refuses the case
 
 
 def check_laws(laws: Iterable[Law]) -> dict[str, str]:

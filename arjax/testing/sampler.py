@@ -65,10 +65,6 @@ def _model(call: Any, network: str, event: EventSpec, partition: str = "sites") 
     raise NotSupported(refusal)
 
 
-def _draw(model: Any, params: Any, call: Any, num: int = NUM, **options: Any) -> Any:
-    return _supported_draw(model, params, jax.random.split(jax.random.key(4), num), call, **options)
-
-
 def ready_sampler(call: Any, model: Any, params: Any) -> Sampler:
     """A sampler that has what it needs beside a model: random examples, and the model itself as another run. Raises
     `UserError`: it cannot draw from the model.
@@ -80,8 +76,9 @@ def ready_sampler(call: Any, model: Any, params: Any) -> Sampler:
     return make_sampler(call).prepare(model, params, resources)
 
 
-def _supported_draw(model: Any, params: Any, keys: jax.Array, call: Any, **options: Any) -> Any:
-    """A draw; raises `NotSupported` where the sampler refuses the model."""
+def _draw(model: Any, params: Any, call: Any, keys: jax.Array | int = NUM, **options: Any) -> Any:
+    """A draw under these keys, or so many; raises `NotSupported` where the sampler refuses the model."""
+    keys = jax.random.split(jax.random.key(4), keys) if isinstance(keys, int) else keys
     with refusals():
         return model.draw(params, keys, sampler=ready_sampler(call, model, params), **options)
 
@@ -147,7 +144,7 @@ def check_own_key(call: Any, network: str) -> None:
 
     def draw(num: int) -> np.ndarray:
         options = {} if follows else {"given": given[:num], "observed": first}
-        return np.asarray(_supported_draw(model, params, keys[:num], call, **options).x)
+        return np.asarray(_draw(model, params, call, keys[:num], **options).x)
 
     many, few = draw(NUM), draw(NUM // 4)
     require((many[: NUM // 4] == few).all(), "an example depends on the batch, not on its own key alone")
