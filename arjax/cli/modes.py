@@ -15,7 +15,7 @@ from arjax.api.fitting import train_in
 from arjax.api.showing import show_more_samples
 from arjax.cli.command_line import Flags
 from arjax.cli.inpainting import inpaint
-from arjax.cli.listing import print_components, print_names
+from arjax.cli.listing import print_components
 from arjax.cli.planning import make_plan, print_plan, simulate_devices
 from arjax.config.build import build
 from arjax.config.fields import fields
@@ -155,7 +155,7 @@ def run_plan(flags: Flags) -> int:
 
 def run_list(flags: Flags) -> int:
     """Prints everything that configs can choose: tables with options, or the names as JSON."""
-    (print_names if flags.json else print_components)()
+    print_components(flags.json)
     return 0
 
 

@@ -71,7 +71,8 @@ def summarize_rows(
         if name.startswith("answers/"):
             scores |= _with_stderr(name.removeprefix("answers/"), float(values.mean()), float(stderr_of(values)))
     if "truth" in counted:
-        scores |= beside_truth(counted["nll"], counted["truth"])
+        # The mean difference over the examples is an estimate of KL(truth || model).
+        scores |= _nats("truth_nll", counted["truth"]) | _nats("excess", counted["nll"] - counted["truth"])
     return scores
 
 
@@ -96,17 +97,6 @@ def summarize_codes(counts_K: np.ndarray, num_tokens: int) -> dict[str, Any]:
         "codes_used": len(frequency),
         "codes_perplexity": float(np.exp(-(frequency * np.log(frequency)).sum())),
     }
-
-
-def beside_truth(nll_N: np.ndarray, truth_N: np.ndarray) -> dict[str, float]:
-    """The nats of examples under the truth of the data, which no model can be expected to undercut, and those of a
-    model above them.
-
-    Returns:
-      `truth_nll_nats`, `truth_nll_stderr`; `excess_nats`, the mean difference over the examples, an estimate of
-      KL(truth || model), and `excess_stderr`, that of the differences.
-    """
-    return _nats("truth_nll", truth_N) | _nats("excess", nll_N - truth_N)
 
 
 def summarize_orders(nll_BK: np.ndarray) -> dict[str, Any]:

@@ -54,10 +54,15 @@ class Draw(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Resources:
-    """Things outside of a model that a sampler may be made from, see `Sampler.prepare`."""
+    """Things outside of a model that a sampler may be made from, see `Sampler.prepare`.
 
-    examples: Callable[[str, int], Batch]  # at most so many examples of a split, evenly spaced, as a batch of arrays
-    open_run: Callable[[str], Any]  # workdir -> another run, with its `model` and its `params`
+    Attributes:
+      examples: (split, num) -> at most `num` examples of a split, evenly spaced, as a batch of arrays.
+      open_run: workdir -> another run, with its `model` and its `params`.
+    """
+
+    examples: Callable[[str, int], Batch]
+    open_run: Callable[[str], Any]
 
 
 class Sampler(abc.ABC):
@@ -154,14 +159,10 @@ def make_sampler(text: str | Sampler) -> Sampler:
     return checked_pytree(text, "the sampler")
 
 
+@functools.partial(jax.jit, static_argnums=1)
 def example_keys(key: jax.Array, num: int) -> jax.Array:
     """The keys of examples 0, ..., num - 1, fold_in(key, b): those of fewer examples are the first of those of more."""
     key = key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
-    return _fold_in(key, num)
-
-
-@functools.partial(jax.jit, static_argnums=1)
-def _fold_in(key: jax.Array, num: int) -> jax.Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num))
 
 
