@@ -144,8 +144,8 @@ def exposure(
             found[name].append(np.asarray(_divergences(model, params, truth, x), np.float64)[:, : num - start])
     own, of_data = (np.concatenate(parts, axis=1) for parts in found.values())
     excess, excess_stderr = _excess(own[0], of_data[0])
-    divergences = map(_along_the_order, (own[0], of_data[0], own[1], of_data[1]))
-    return Exposure(*divergences, excess=excess, excess_stderr=excess_stderr, num=num)
+    (forward_own, reverse_own), (forward_data, reverse_data) = (map(_along_the_order, kls) for kls in (own, of_data))
+    return Exposure(forward_own, forward_data, reverse_own, reverse_data, excess, excess_stderr, num)
 
 
 def check_truth(model: Any, truth: Truth) -> AutoregressiveModel:

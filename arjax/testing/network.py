@@ -122,7 +122,7 @@ def network_laws(name: str, *, events: Sequence[str] = tuple(STRUCTURES), **opti
       events: kinds of data, of `arjax.testing.EVENTS`.
       **options: of the network, where they are others than in its `SMALL`.
     """
-    in_orders = {
+    in_orders: dict[str, Callable[..., Any]] = {
         "autoregressive": check_autoregressive,
         "steps": check_steps,
         "extends": check_extends,
