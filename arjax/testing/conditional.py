@@ -15,7 +15,7 @@ from arjax.core.score_names import NO_LIKELIHOOD
 from arjax.core.spec import EventSpec
 from arjax.testing import forms
 from arjax.testing.examples import all_values, random_like
-from arjax.testing.laws import Law, LawTest, NotSupported, refusals, require, require_some
+from arjax.testing.laws import Law, LawTest, NotSupported, by_name, refusals, require, require_some
 from arjax.testing.models import gentle_params_of, supported
 from arjax.testing.statistics import LEAST_P, chi_square, uniform
 
@@ -46,14 +46,7 @@ def conditional_laws(call: str, *, values: Sequence[str] = tuple(VALUES), scale:
       scale: standard deviation of the random features, under which densities are integrated: smaller where scales get
         too small or too large for a grid of points.
     """
-    checks = {
-        "shapes": check_shapes,
-        "normalised": check_normalised,
-        "samples": check_samples,
-        "entropy": check_entropy,
-        "mode": check_mode,
-        "gradients": check_gradients,
-    }
+    checks = by_name(check_shapes, check_normalised, check_samples, check_entropy, check_mode, check_gradients)
     families = [functools.partial(family_of, call, VALUES[value]) for value in values]
     refused = f"the conditional {call!r} refuses everything"
     return [

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, ParamSpec
+from typing import Any, Generic, ParamSpec
 
 from arjax.core.errors import UserError
 
@@ -31,6 +31,11 @@ class Law:
 
     name: str  # such as `autoregressive-binary`
     check: Callable[[], object]  # raises `LawBroken`, or `NotSupported` where the component refuses the case
+
+
+def by_name(*checks: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
+    """Checks by the names of their laws: that of `check_local_context` is `local-context`."""
+    return {check.__name__.removeprefix("check_").replace("_", "-"): check for check in checks}
 
 
 def check_laws(laws: Iterable[Law]) -> dict[str, str]:

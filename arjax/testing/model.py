@@ -15,7 +15,7 @@ from arjax.core.batch import Batch
 from arjax.interop.description import describe, rebuild
 from arjax.models import KINDS, Example, Model, make_model
 from arjax.testing.examples import all_values, random_context, random_x
-from arjax.testing.laws import Law, LawTest, NotSupported, require
+from arjax.testing.laws import Law, LawTest, NotSupported, by_name, require
 from arjax.testing.models import random_like
 from arjax.testing.statistics import require_follows
 
@@ -36,14 +36,7 @@ def model_laws(kind: str, small: Mapping[str, Example] | None = None) -> list[La
       kind: its name.
       small: small models of the kind by names; by default those that it was registered with.
     """
-    checks = {
-        "mass": check_mass,
-        "terms": check_terms,
-        "gradients": check_gradients,
-        "draws": check_draws,
-        "samples": check_samples,
-        "files": check_files,
-    }
+    checks = by_name(check_mass, check_terms, check_gradients, check_draws, check_samples, check_files)
     cases = KINDS.get(kind).EXAMPLES if small is None else small
     require(cases, f"the kind of model {kind!r} has no small models for the laws")
     found = []

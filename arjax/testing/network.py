@@ -15,7 +15,7 @@ from arjax.models import AutoregressiveModel
 from arjax.networks import NETWORKS
 from arjax.testing import forms
 from arjax.testing.examples import BATCH, CONTEXTS, EVENTS, all_values, another_part, random_context, random_x
-from arjax.testing.laws import Law, LawBroken, LawTest, NotSupported, refusals, require, require_some
+from arjax.testing.laws import Law, LawBroken, LawTest, NotSupported, by_name, refusals, require, require_some
 from arjax.testing.models import params_of, supported
 
 #: Largest difference between two forms, relative to the largest feature, in float32 and in bfloat16 of 8 bits.
@@ -122,21 +122,9 @@ def network_laws(name: str, *, events: Sequence[str] = tuple(STRUCTURES), **opti
       events: kinds of data, of `arjax.testing.EVENTS`.
       **options: of the network, where they are others than in its `SMALL`.
     """
-    in_orders: dict[str, Callable[..., Any]] = {
-        "autoregressive": check_autoregressive,
-        "steps": check_steps,
-        "extends": check_extends,
-        "ahead": check_ahead,
-    }
-    single = {
-        "context": check_context,
-        "local-context": check_local_context,
-        "normalised": check_normalised,
-        "samples": check_samples,
-        "gradients": check_gradients,
-        "dropout": check_dropout,
-        "bfloat16": check_bfloat16,
-    }
+    in_orders = by_name(check_autoregressive, check_steps, check_extends, check_ahead)
+    single = by_name(check_context, check_local_context, check_normalised, check_samples, check_gradients)
+    single |= by_name(check_dropout, check_bfloat16)
     return [
         Law("supports-something", functools.partial(check_supports_something, name, events, options)),
         *(

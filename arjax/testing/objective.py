@@ -14,7 +14,7 @@ from arjax.core.batch import Batch
 from arjax.models import KINDS, make_model
 from arjax.objectives import Step, make_objective
 from arjax.testing.examples import EVENTS, random_x
-from arjax.testing.laws import Law, LawTest, NotSupported, refusals, require
+from arjax.testing.laws import Law, LawTest, NotSupported, by_name, refusals, require
 from arjax.testing.models import supported
 
 NUM = 12
@@ -31,7 +31,7 @@ def objective_laws(call: str, *, network: str = "made", orders: str = "") -> lis
       network: of the small model that it trains, where that is autoregressive.
       orders: of that model; `pool(num=4)` where the objective draws from orders and none are named.
     """
-    checks = {"finite": check_finite, "downhill": check_downhill, "weights": check_weights}
+    checks = by_name(check_finite, check_downhill, check_weights)
     return [Law(name, functools.partial(check, call, network, orders)) for name, check in checks.items()]
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.quantizers import Quantizer, make_quantizer
-from arjax.testing.laws import Law, LawTest, NotSupported, require
+from arjax.testing.laws import Law, LawTest, NotSupported, by_name, require
 
 #: The grid of the vectors.
 GRID = (4, 4)
@@ -31,16 +31,9 @@ def quantizer_laws(call: str, *, grid: tuple[int, ...] = GRID) -> list[Law]:
       call: its call string.
       grid: of the vectors.
     """
-    checks = {
-        "tokens": check_tokens,
-        "reach": check_reach,
-        "use": check_use,
-        "distances": check_distances,
-        "types": check_types,
-        "gradients": check_gradients,
-        "weights": check_weights,
-        "state": check_state,
-    }
+    checks = by_name(
+        check_tokens, check_reach, check_use, check_distances, check_types, check_gradients, check_weights, check_state
+    )
     return [Law(name, functools.partial(_run, check, call, grid)) for name, check in checks.items()]
 
 

@@ -14,7 +14,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.stages import Stages, make_stages
 from arjax.testing.examples import all_values, random_x
-from arjax.testing.laws import Law, LawTest, NotSupported, refusals, require
+from arjax.testing.laws import Law, LawTest, NotSupported, by_name, refusals, require
 
 #: Small enough to enumerate, of every kind, with values of one and two scalars.
 STAGED_EVENTS = (
@@ -36,7 +36,7 @@ def stages_laws(call: str, *, events: Sequence[EventSpec] = STAGED_EVENTS) -> li
 
     Events that the stages refuse are skipped, with the refusal as the reason.
     """
-    checks = {"fit": check_fit, "inverse": check_inverse, "limits": check_limits}
+    checks = by_name(check_fit, check_inverse, check_limits)
 
     def check_one(check: Callable[[Stages, np.ndarray], None], event: EventSpec) -> None:
         with refusals():
