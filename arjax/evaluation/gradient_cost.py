@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from optax.tree_utils import tree_vdot
+import optax
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
@@ -78,7 +78,7 @@ def gradient_cost(
     for n, one in enumerate(keys):
         mean, spread = _include(mean, spread, program(*arguments, one), n)
     variance = float(spread) / (num - 1)
-    squared_norm = float(tree_vdot(mean, mean)) - variance / num
+    squared_norm = float(optax.tree_utils.tree_vdot(mean, mean)) - variance / num
     relative = variance / squared_norm if squared_norm > 0 else float("inf")
     memory = program.memory_analysis()
     temporary = -1 if memory is None else memory.temp_size_in_bytes
@@ -104,4 +104,4 @@ def _include(mean: Any, spread: jax.Array, gradient: Any, n: jax.Array) -> tuple
     """Mean and sum of squared deviations of n gradients and one more, by Welford's update: no cancellation."""
     off = jax.tree.map(jnp.subtract, gradient, mean)
     mean = jax.tree.map(lambda m, d: m + d / (n + 1), mean, off)
-    return mean, spread + tree_vdot(off, jax.tree.map(jnp.subtract, gradient, mean))
+    return mean, spread + optax.tree_utils.tree_vdot(off, jax.tree.map(jnp.subtract, gradient, mean))

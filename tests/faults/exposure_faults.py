@@ -51,8 +51,8 @@ EXPOSURE_FAULTS = (
     ),
     _COST(
         "a squared norm that holds the variance of its mean",
-        "float(tree_vdot(mean, mean)) - variance / num",
-        "float(tree_vdot(mean, mean)) + variance",
+        "float(optax.tree_utils.tree_vdot(mean, mean)) - variance / num",
+        "float(optax.tree_utils.tree_vdot(mean, mean)) + variance",
     ),
     Fault(
         "an error of sums as if their steps were independent",
