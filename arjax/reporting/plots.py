@@ -61,12 +61,10 @@ def tile_images(images: np.ndarray, columns: int) -> np.ndarray:
     gap = max(1, round(height / 12))
     rows = math.ceil(count / columns)
     # Whole pixels per image keep tiny images (8x8) crisp when the file is scaled.
-    sheet_height, sheet_width = rows * (height + gap) - gap, columns * (width + gap) - gap
-    sheet = np.ones((sheet_height, sheet_width, *images.shape[3:]), np.float32)
-    for i, image in enumerate(images):
-        top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
-        sheet[top : top + height, left : left + width] = image
-    return sheet
+    tiles = np.ones((rows, columns, height + gap, width + gap, *images.shape[3:]), np.float32)
+    tiles.reshape(-1, *tiles.shape[2:])[:count, :height, :width] = images
+    sheet = tiles.swapaxes(1, 2).reshape(rows * (height + gap), columns * (width + gap), *images.shape[3:])
+    return sheet[:-gap, :-gap]
 
 
 def sample_rows(path: str | os.PathLike, blocks: Mapping[str, Mapping[str, np.ndarray]]) -> None:

@@ -9,11 +9,11 @@ import csv
 import itertools
 import os
 import shutil
-import wave
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from scipy.io import wavfile
 
 from arjax.core.files import writing
 from arjax.core.pictures import as_images
@@ -78,11 +78,7 @@ def write_samples(
 def write_wave(path: str | os.PathLike, waveform: np.ndarray, sample_rate: int) -> None:
     """Writes a waveform [T] in [-1, 1] as a 16-bit mono file."""
     pcm = np.round(np.clip(waveform, -1.0, 1.0) * 32767).astype("<i2")
-    with wave.open(os.fspath(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(sample_rate)
-        file.writeframes(pcm.tobytes())
+    wavfile.write(path, sample_rate, pcm)
 
 
 @contextlib.contextmanager

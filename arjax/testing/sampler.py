@@ -7,14 +7,12 @@ import types
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.samplers import PLAIN_DRAW, Resources, Sampler, make_sampler
-from arjax.samplers.base import Steps
+from arjax.samplers import Resources, Sampler, make_sampler
 from arjax.testing import forms
 from arjax.testing.examples import EVENTS, all_values, random_x
 from arjax.testing.laws import Law, LawTest, NotSupported, refusals, require
@@ -149,31 +147,3 @@ def check_own_key(call: Any, network: str) -> None:
     many, few = draw(NUM), draw(NUM // 4)
     require((many[: NUM // 4] == few).all(), "an example depends on the batch, not on its own key alone")
     require((many != many[:1]).any(), "all samples are alike")
-
-
-#: Changes of features that count as rounding, relative to the largest, and how many are tried.
-ROUNDING, CHANGES = 2e-5, 256
-
-
-def within_rounding(model: Any, params: Any, key: jax.Array, first: np.ndarray, second: np.ndarray) -> bool:
-    """Whether two samples [*grid, *value] from one key differ first in a draw that rounding may decide: both values
-    come out of features that differ by less than two programs may.
-    """
-    factorization = model.factorization
-    flat = [np.asarray(x).reshape(model.event.num_sites, -1) for x in (first, second)]
-    differ_D = (flat[0] != flat[1]).any(1)
-    t = int(np.asarray(factorization.step)[differ_D].min())
-    sites = np.asarray(factorization.blocks)[t]
-    sites = sites[sites < model.event.num_sites]
-    features = model.features(params, jnp.asarray(first)[None]).reshape(model.event.num_sites, -1)
-    padded = jnp.minimum(jnp.asarray(factorization.blocks)[t], model.event.num_sites - 1)
-    change = (
-        ROUNDING
-        * float(jnp.abs(features).max())
-        * jax.random.uniform(jax.random.key(0), (CHANGES, len(padded), features.shape[-1]), minval=-1)
-    )
-    steps = Steps(model, params, key[None], PLAIN_DRAW)
-    draw = jax.vmap(steps.value, (None, None, None, 0))
-    drawn = np.asarray(draw(steps.keys_SB[t, 0], jnp.int32(t), jnp.asarray(flat[0]), features[padded] + change))
-    drawn = drawn[:, : len(sites)]
-    return all((drawn == x[sites]).all((1, 2)).any() for x in flat)
