@@ -55,10 +55,8 @@ def model_pictures(
 
 
 def _figure_of(picture: Picture, event: EventSpec, in_data_units: Callable[[np.ndarray], np.ndarray]) -> Any:
-    """A matplotlib figure; None where examples are no images.
-
-    Args:
-      in_data_units: takes values [N, *event.shape] of the model to the units of the data.
+    """A matplotlib figure; None where examples are no images. `in_data_units`: takes values [N, *event.shape] of the
+    model to the units of the data.
     """
     top = event.num_levels - 1 if event.is_discrete else None
     if isinstance(picture, ChainGraph):
@@ -91,11 +89,8 @@ def _figure_of(picture: Picture, event: EventSpec, in_data_units: Callable[[np.n
 
 
 def _text_of(paths: Paths, mask: int, decode: Callable[[np.ndarray], str]) -> str:
-    """Texts on their way from noise to data, with masked characters visible.
-
-    Args:
-      mask: the token of a masked site.
-      decode: tokens int[T] to a text.
+    """Texts on their way from noise to data, with masked characters visible; `mask` is the token of a masked site, and
+    `decode` makes a text of tokens int[T].
     """
 
     def text(tokens: np.ndarray) -> str:

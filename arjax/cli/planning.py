@@ -67,9 +67,7 @@ def make_plan(
     companions: Mapping[str, Companion] | None = None,
 ) -> Plan:
     """Traces and compiles one train step for a mesh of simulated devices; nothing is computed and no data is read.
-
-    Args:
-      mesh: from `make_mesh(devices=simulate_devices(n))`.
+    `mesh`: from `make_mesh(devices=simulate_devices(n))`.
     """
     abstract = abstract_state(recipe)
     shardings = state_shardings(abstract, recipe, mesh, rules)

@@ -101,25 +101,6 @@ def sampled_scores(
     return scores | bound.entries | model.report_of_examples(params, batch.replace(weight=None), key)
 
 
-def round_sizes(
-    model: AutoregressiveModel, params: Any, dataset: Dataset, steps: int, schedule: str
-) -> tuple[int, ...]:
-    """The sizes of so many rounds, as those of the sampler `parallel(steps=..., schedule=...)`. Raises `UserError`: a
-    model without the bound or with fewer steps, an unknown schedule, or "optimal" without a validation split.
-    """
-    check_schedule("config.evaluate", steps, schedule)
-    check_rounds(model, "the k-step bound")
-    check_rounds_fit("config.evaluate.steps", steps, model.factorization.num_steps)
-    losses_S = None
-    if schedule == "optimal":
-        if "validation" not in dataset.splits:
-            raise UserError(f"the schedule 'optimal' needs a validation split, which {dataset.name!r} has not")
-        source = dataset.splits["validation"]
-        examples = source.__getitems__(np.arange(min(MEASURED, len(source))))
-        losses_S = measure_losses(model, params, examples)
-    return make_sizes(schedule, model.factorization.num_steps, steps, losses_S)
-
-
 def k_step_scores(
     model: AutoregressiveModel,
     params: Any,
@@ -137,19 +118,27 @@ def k_step_scores(
     It bounds the nats of the mixture of all orders, each drawn in these rounds, from above (Jensen): of the samples of
     `parallel(choose="random")` in a random order. With a round for each step it is the mean over the orders of the
     exact nats (Hoogeboom et al., "Autoregressive Diffusion Models", 2022, equation 3 and section 3.3). Each example has
-    one random order of its own, a function of `seed` and of its place among the scored examples. Raises `UserError` as
-    `round_sizes`.
+    one random order of its own, a function of `seed` and of its place among the scored examples.
+
+    Returns `k_step_bound_nats`, `k_step_bound_stderr` (over the examples), `k_steps`. Raises `UserError`: a model
+    without the bound or with fewer steps, an unknown schedule, or "optimal" without a validation split.
 
     Args:
       model: of all orders, whose network predicts several steps ahead.
       schedule: their sizes, see `arjax.samplers.schedules`.
       examples: as in `Dataset.thinned`, those that are scored; the sizes are those of all examples.
       **options: of `split_bound`; `seed` is that of the orders.
-
-    Returns:
-      `k_step_bound_nats`, `k_step_bound_stderr` (over the examples), `k_steps`.
     """
-    sizes = round_sizes(model, params, dataset, steps, schedule)
+    check_schedule("config.evaluate", steps, schedule)
+    check_rounds(model, "the k-step bound")
+    check_rounds_fit("config.evaluate.steps", steps, model.factorization.num_steps)
+    losses_S = None
+    if schedule == "optimal":
+        if "validation" not in dataset.splits:
+            raise UserError(f"the schedule 'optimal' needs a validation split, which {dataset.name!r} has not")
+        source = dataset.splits["validation"]
+        losses_S = measure_losses(model, params, source.__getitems__(np.arange(min(MEASURED, len(source)))))
+    sizes = make_sizes(schedule, model.factorization.num_steps, steps, losses_S)
     scored = dataset.thinned(examples)
     mean, stderr = split_bound(model, params, scored, split, _k_step_bound, tuple(sizes), **options)
     return {"k_step_bound_nats": mean, "k_step_bound_stderr": stderr, "k_steps": len(sizes)}
@@ -158,6 +147,6 @@ def k_step_scores(
 def _k_step_bound(
     model: AutoregressiveModel, params: Any, batch: Batch, key: jax.Array, sizes: tuple[int, ...]
 ) -> jax.Array:
-    assert model.orders is not None, "`round_sizes` refuses a model of one order"
+    assert model.orders is not None, "`check_rounds` refuses a model of one order"
     orders = jax.vmap(model.orders.draw)(jax.random.split(key, len(batch)))
     return k_step_log_prob(model, params, batch, orders, sizes)

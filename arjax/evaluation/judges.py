@@ -88,16 +88,14 @@ def judged_examples(
     key: jax.Array,
     mesh: Mesh | None = None,
 ) -> dict[str, Any]:
-    """The scores of samples and of data under a judge. Raises `UserError` as `check_judge`.
+    """The scores of samples and of data under a judge, `judge_own_NAME` and `judge_data_NAME` with the names of
+    `Evaluator`. Raises `UserError` as `check_judge`.
 
     Args:
       model: draws the samples, under the contexts of the data where there are any.
       judge: a run, or another `model` with its `params`, of any kind; where its scores are bounds, so are these.
       key: of the samples, and of scores that are drawn.
       mesh: that of the parameters of the judge; None: one device.
-
-    Returns:
-      `judge_own_NAME` and `judge_data_NAME` with the names of `Evaluator`.
     """
     check_judge(model, judge.model, 0, None)
     keys, end, drawn = keys_of(jax.random.fold_in(key, 0), num), end_of(dataset), []
@@ -140,14 +138,12 @@ def judged_texts(
 
     A judge whose network goes on behind its window reads the whole sequence; any other reads it in windows that overlap
     by half, so that each site is scored given at least half a window before it. The data are pieces of one text, where
-    the examples of the split are windows over it. Raises `UserError` as `check_judge`.
+    the examples of the split are windows over it. Raises `UserError` as `check_judge`. Returns the scores as
+    `judged_examples` names them, and the nats along the sequences.
 
     Args:
       model: draws the sequences, see `arjax.models.longer`.
       judge: a run, or another `model` with its `params`: an autoregressive one of sequences in raster order.
-
-    Returns:
-      The scores as `judged_examples` names them, and the nats along the sequences.
     """
     check_judge(model, judge.model, length, end_of(dataset))
     reader = require(judge.model, "length", "config.evaluate.length")

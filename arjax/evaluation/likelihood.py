@@ -140,10 +140,8 @@ class Evaluator:
         """Prepares the program.
 
         Args:
-          dataset: its splits, and the transform that makes events of its rows.
-          batch_size: rows per batch, rounded up to a multiple of the mesh's data x fsdp. It does not change exact
-            results beyond rounding. Scores that are drawn have a key for each batch, so it changes their noise.
-          mesh: as the parameters'; None: where these are, on one device.
+          dataset, batch_size, mesh: as of `SplitScorer`. The size of batches does not change exact results beyond
+            rounding. Scores that are drawn have a key for each batch, so it changes their noise.
           num_orders: K, for a model with several orders: the mixture of K of them with equal weights is scored.
           seed: of a transform and of scores that draw at random, or their key. The draws do not depend on the
             parameters, so scores compare.
@@ -157,9 +155,6 @@ class Evaluator:
     def __call__(self, params: Any, split: str) -> dict[str, Any]:
         """The scores of a split by the names of `results.json`. Raises `UserError`: the data set has no such split, or
         it is empty.
-
-        Args:
-          params: the parameters, on the mesh.
 
         Returns:
           `nll_nats` (mean over examples, in the units of the data where these were standardised), `nll_stderr` (its

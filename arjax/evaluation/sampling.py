@@ -48,7 +48,7 @@ def draw_on_mesh(
 
     Every device computes its own examples, whatever the sharding of the parameters. Where `num` is no multiple of the
     size of the axes, more examples are drawn and the rest is dropped. All processes of a run call this together. Raises
-    `UserError` as `model.draw`, or as `arjax.models.longer.pieces`.
+    `UserError` as `model.draw`, or as `arjax.models.longer.pieces`. Returns the draw, whole on every device.
 
     Args:
       params: its parameters, on the mesh.
@@ -57,9 +57,6 @@ def draw_on_mesh(
       options: of the draw, as one value, or `short` one by one, as for `model.draw`; `given` and `context` of one
         example or of each.
       length: sites of each example, of a model of sequences, see `pieces_on_mesh`; 0: as many as it was trained on.
-
-    Returns:
-      The draw, whole on every device.
     """
     options, own = asked(options, short, model.own_draw_options)
     if length:

@@ -28,15 +28,12 @@ Seconds = list[float]
 def time_in_turns(
     functions: Mapping[str, Callable[[], Any]], rounds: int, min_seconds: float = 0.2
 ) -> dict[str, Seconds]:
-    """Seconds per call of each function, one number per round.
+    """Seconds per call of each function, name -> float[rounds].
 
     Args:
       functions: by name; their results are waited for, so work that JAX has only dispatched is counted.
       rounds: in each, every function has one turn.
       min_seconds: about the duration of a turn: short calls are repeated, which measures them well.
-
-    Returns:
-      name -> seconds per call, float[rounds].
     """
     calls = {}
     for name, function in functions.items():

@@ -68,10 +68,8 @@ def tile_images(images: np.ndarray, columns: int) -> np.ndarray:
 
 
 def sample_rows(path: str | os.PathLike, blocks: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-    """Draws a row of samples of each model, with its name; a block of rows for each data set.
-
-    Args:
-      blocks: data set -> name of the model -> images [N, H, W] or [N, H, W, 3] in 0..1. A single block has no title.
+    """Draws a row of samples of each model, with its name; a block of rows for each data set. `blocks`: data set ->
+    name of the model -> images [N, H, W] or [N, H, W, 3] in 0..1. A single block has no title.
     """
     figure = new_figure(9, 1)
     (axis,) = row_of_axes(figure, 1)
@@ -187,10 +185,7 @@ def entropy_figure(
 
 def loss_figure(metrics: Sequence[Mapping[str, Any]], name: str = "bits_per_dim") -> Any:
     """Training and validation loss over steps from the lines of `metrics.jsonl`. Raises `UserError`: when no line holds
-    that metric.
-
-    Args:
-      metrics: dicts with `step` and any of `train/<name>` and `validation/<name>`.
+    that metric. `metrics`: dicts with `step` and any of `train/<name>` and `validation/<name>`.
     """
     figure = new_figure(6.4, 3.4)
     (axis,) = row_of_axes(figure, 1)

@@ -97,13 +97,7 @@ OF_VALIDATION = tuple(f"validation_{name}" for name in SCORES)
 OF_A_RUN = (
     *OF_VALIDATION,
     *OF_EXPOSURE,
-    "num_params",
-    "step",
-    "best_step",
-    "seed",
-    "train_seconds",
-    "compile_seconds",
-    "train_sites_per_second",
+    *("num_params", "step", "best_step", "seed", "train_seconds", "compile_seconds", "train_sites_per_second"),
 )
 
 

@@ -35,7 +35,8 @@ def write_samples(
     sample_rate: int = 0,
     to_cells: Callable[[np.ndarray], list[list[str]]] | None = None,
 ) -> list[Path]:
-    """Writes samples in every format that suits them. Raises `UserError`: the disk refuses.
+    """Writes samples in every format that suits them. Raises `UserError`: the disk refuses. Returns the files written.
+    The image is left out when matplotlib is not installed.
 
     Args:
       folder: the folder of the files; made when missing, in an existing folder.
@@ -46,9 +47,6 @@ def write_samples(
       to_wave: turns one example into a waveform in [-1, 1], for `sample_00.wav`, ...; needs `sample_rate` in Hz.
       sample_rate: 0 for data that is no sound.
       to_cells: turns the samples of a table into rows of cells, the names of its columns first, for `samples.csv`.
-
-    Returns:
-      The files written. The image is left out when matplotlib is not installed.
     """
     folder = Path(folder)
     written = [folder / "samples.npy"]

@@ -234,10 +234,8 @@ class Steps:
         return jnp.where(to_draw_S.any(), jnp.argmax(to_draw_S), len(to_draw_S))
 
     def value(self, key: jax.Array, t: jax.Array, flat_Dv: jax.Array, features_MF: jax.Array) -> jax.Array:
-        """Draws the sites of step t of one example from their features, [M, size of a value].
-
-        Args:
-          flat_Dv: the example, in which sites of this step may be observed.
+        """Draws the sites of step t of one example from their features, [M, size of a value]. `flat_Dv`: the example,
+        in which sites of this step may be observed.
         """
         sites_M, valid_M = self.factorization.sites(t)
         if not scores_blocks(self.head, self.factorization):
@@ -276,9 +274,7 @@ class Steps:
 
     def window_values(self, keys_S: jax.Array, canvas_1: jax.Array, t: jax.Array, features_kMF: jax.Array) -> jax.Array:
         """Draws the sites of the steps t, ..., t + k - 1 of one example, [1, *grid, *value], from their features.
-
-        Returns:
-          [k, M, size of a value]; anything for steps that do not exist.
+        Returns [k, M, size of a value]; anything for steps that do not exist.
         """
         step_k, _, _ = self._steps(t, len(features_kMF))
         flat_Dv = canvas_1.reshape(self.factorization.num_sites, -1)

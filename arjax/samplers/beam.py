@@ -73,15 +73,13 @@ class Search:
         return log_prob / ((5 + stop - self.start) / 6) ** self.length_penalty
 
     def __call__(self, carry: Any, x_BD: jax.Array, width: int, ended_B: jax.Array | None = None) -> Progress:
-        """Searches from B beginnings.
+        """Searches from B beginnings. Returns the last state: `going` holds sequences up to `stop`, of examples whose
+        search has not stopped before.
 
         Args:
           carry: that before the first step, leaves [B, W, ...].
           x_BD: the beginnings; their other values do not matter.
           ended_B: bool[B], beginnings that are complete already; None: none is.
-
-        Returns:
-          The last state: `going` holds sequences up to `stop`, of examples whose search has not stopped before.
         """
         ended_B = jnp.zeros(len(x_BD), bool) if ended_B is None else ended_B
         state = Progress(

@@ -152,10 +152,8 @@ def log_prob_of_rest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The nats of all steps after t of a random order, each given the first t alone, at P points t.
 
-    Each example has an order of its own. All sites that are left count, as each of them could come next.
-
-    Returns:
-      Log-probabilities float64[N, P], and the number of sites that they add up, float64[N, P].
+    Each example has an order of its own. All sites that are left count, as each of them could come next. Returns the
+    log-probabilities, float64[N, P], and the number of sites that they add up, float64[N, P].
     """
     batch = Batch(jnp.asarray(batch.x).astype(model.event.dtype), batch.context, batch.mask)
     keys = jax.random.split(jax.random.key(seed), len(batch))

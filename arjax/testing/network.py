@@ -45,9 +45,7 @@ def check_steps(model: AutoregressiveModel, params: Any, context: Any = None) ->
 
 def check_extends(model: AutoregressiveModel, params: Any, context: Any = None, num: int = 6) -> np.ndarray:
     """Law 3: windows of `extend`, of which the first n steps are kept, give them too; n differs between examples.
-
-    Returns:
-      The number of comparisons of each step, int[S].
+    Returns the number of comparisons of each step, int[S].
     """
     event, factorization = model.event, model.factorization
     x, garbage = random_x(event, BATCH), random_x(event, BATCH, seed=1)
@@ -235,11 +233,9 @@ def check_normalised(name: str, options: dict[str, Any]) -> None:
 def check_samples(name: str, options: dict[str, Any]) -> None:
     """Law 4: the cached sampler and the naive one draw the same values from the same keys."""
     model = supported(name, EVENTS["tokens"], ORDERS[0], "sites", **options)
-    draws = [
-        np.asarray(model.sample(params_of(model), jax.random.key(4), 32, sampler=sampler))
-        for sampler in ("cached", "naive")
-    ]
-    differ = int((draws[0] != draws[1]).any((1, 2)).sum())
+    params, key = params_of(model), jax.random.key(4)
+    cached, naive = (np.asarray(model.sample(params, key, 32, sampler=name)) for name in ("cached", "naive"))
+    differ = int((cached != naive).any((1, 2)).sum())
     require(differ == 0, f"law 4: {differ} of 32 samples of the samplers `cached` and `naive` differ")
 
 

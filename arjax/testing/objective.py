@@ -65,11 +65,9 @@ def _program(objective: Any, network: str, orders: str) -> tuple[Callable[..., A
     return run, params, own
 
 
-def _run(call: str, network: str, orders: str, batch: Batch, params: Any = None, own: Any = None) -> tuple:
-    run, fresh, fresh_own = _program(make_objective(call), network, orders)
-    return jax.tree.map(
-        np.asarray, run(fresh if params is None else params, own or fresh_own, batch, jax.random.key(2))
-    )
+def _run(call: str, network: str, orders: str, batch: Batch, params: Any = None) -> tuple:
+    run, fresh, own = _program(make_objective(call), network, orders)
+    return jax.tree.map(np.asarray, run(fresh if params is None else params, own, batch, jax.random.key(2)))
 
 
 def _batch() -> Batch:

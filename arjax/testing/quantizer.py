@@ -42,9 +42,7 @@ check_quantizer = quantizer_laws.check
 
 #: Compiled once for all laws: operation by operation they would take several times as long.
 _assign = jax.jit(lambda quantizer, params, h: quantizer.assign(params, h), static_argnums=0)
-_lookup = jax.jit(
-    lambda quantizer, params, numbers, grid: quantizer.lookup(params, numbers, grid), static_argnums=(0, 3)
-)
+_lookup = jax.jit(lambda quantizer, *args: quantizer.lookup(*args), static_argnums=(0, 3))
 _loss = jax.jit(
     jax.value_and_grad(lambda h, quantizer, params, weight_B: quantizer.loss(params, h, weight_B)), static_argnums=1
 )
@@ -155,10 +153,8 @@ def check_weights(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> N
     """The loss is finite, does not depend on examples of weight 0, and is 0 without examples."""
     h, weight_B = _vectors(quantizer, grid, 4), jnp.asarray([1.0, 1, 0, 0])
     found = [float(_loss(each, quantizer, params, weight_B)[0]) for each in (h, h.at[2:].set(3.0))]
-    require(
-        np.isfinite(found).all() and np.isclose(found[0], found[1]),
-        f"the loss depends on examples of weight 0: {found}",
-    )
+    same = np.isfinite(found).all() and np.isclose(found[0], found[1])
+    require(same, f"the loss depends on examples of weight 0: {found}")
     loss, slope = _loss(h, quantizer, params, 0 * weight_B)
     require(loss == 0 and not np.asarray(slope).any(), "a batch of weight 0 has a loss")
 
@@ -183,10 +179,8 @@ def check_state(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> Non
     ignored = after(fresh, 1e9 * h, weight=0.0)
     require(all(np.array_equal(ignored[name], fresh[name]) for name in fresh), "examples of weight 0 count")
     same_params, same = _follow(quantizer, params, fresh)
-    unchanged = [
-        np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, ((params, fresh), (same_params, same))), strict=True)
-    ]
-    require(all(unchanged), "a step without examples changes codes or statistics")
+    unchanged = jax.tree.map(np.array_equal, (params, fresh), (same_params, same))
+    require(all(jax.tree.leaves(unchanged)), "a step without examples changes codes or statistics")
     moved = _follow(quantizer, params, whole)[0]
     before, near = (_error(quantizer, each, h, _assign(quantizer, each, h).numbers, grid) for each in (params, moved))
     require(near < before, f"the codes do not follow the vectors: their distance is {near:.3g} after {before:.3g}")

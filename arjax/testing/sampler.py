@@ -97,10 +97,8 @@ def check_distribution(call: Any, network: str) -> None:
 
 
 def check_statistics(call: Any, network: str, num: int = NUM) -> tuple[np.ndarray, np.ndarray]:
-    """Statistics are int32[B], and `log_prob` float32[B] is that of the sample.
-
-    Returns:
-      `num` samples of four binary sites, as numbers below 16, and log p of each of these, in nats.
+    """Statistics are int32[B], and `log_prob` float32[B] is that of the sample. Returns `num` samples of four binary
+    sites, as numbers below 16, and log p of each of these, in nats.
     """
     event = EventSpec((2, 2))
     model, params = _model(call, network, event)

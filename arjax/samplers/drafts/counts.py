@@ -30,15 +30,11 @@ class Counts(Draft):
 
     Options: `order`, n. The counts are smoothed by those of lower orders, as strongly as is best on validation; see
     `arjax.core.count_models`.
-
-    Attributes:
-      row_H: the row of the table for each history of n values, int32[(V + 1)^n]; a digit V stands for no value.
-      log_p_RV: the table, float32[R, V].
     """
 
     order: int = option(3)
-    row_H: jax.Array | None = None
-    log_p_RV: jax.Array | None = None
+    row_H: jax.Array | None = None  # int32[(V + 1)^n], the row of the table for each history; a digit V is no value
+    log_p_RV: jax.Array | None = None  # float32[R, V], the table
 
     def __post_init__(self):
         if type(self.order) is int and self.order < 0:
