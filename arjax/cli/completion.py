@@ -120,7 +120,8 @@ def _candidates(program: str, before: list[str], word: str) -> Iterable[str]:
         known = _fields(names, given)
         field = flag.removeprefix("--config.")
         if has_value:
-            return (f"{flag}={text}" for text in _values_of(names, field, known.get(field, "")))
+            values = ("true", "false") if known.get(field) == "bool" else names["names"].get(VALUES.get(field, ""), ())
+            return (f"{flag}={text}" for text in values)
         return _next_parts("--config.", known, field)
     if not has_value:
         more = ["--config."] if program == "arjax" else []
@@ -163,7 +164,7 @@ def _fields(names: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, str
         with contextlib.suppress(OSError, ValueError):
             return dict(_flat(json.loads(stored.read_bytes())))
     found = dict(names["fields"])
-    path, argument = _split(given.get("--config", ""))
+    path, _, argument = given.get("--config", "").partition(":")
     words = set(re.findall(r"\w+", argument))
     words |= set(re.findall(r"(?:dataset|network|model)_config\(\s*[\"'](\w+)[\"']", _config_file(path)))
     for section, kinds in {"network": ("networks", "denoisers"), "dataset": ("datasets",), "model": ("kinds",)}.items():
@@ -181,18 +182,10 @@ def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, s
             yield f"{prefix}{key}", type(value).__name__
 
 
-def _values_of(names: Mapping[str, Any], field: str, type_: str) -> Iterable[str]:
-    """The values of a field that are names."""
-    if type_ == "bool":
-        return ("true", "false")
-    kind = VALUES.get(field, "")
-    return names["names"].get(kind, ())
-
-
 def _configs(names: Mapping[str, Any], text: str) -> Iterator[str]:
     """Config files by their paths and their short names, or words of the argument behind `:`."""
-    path, argument = _split(text)
-    if ":" in text:
+    path, colon, argument = text.partition(":")
+    if colon:
         head = text[: len(text) - len(argument)]
         done, last = argument[: argument.rfind(",") + 1], argument.rpartition(",")[2]
         key, has_value, _ = last.partition("=")
@@ -203,12 +196,6 @@ def _configs(names: Mapping[str, Any], text: str) -> Iterator[str]:
         return
     yield from _files(text, ".py")
     yield from short_names("configs")
-
-
-def _split(text: str) -> tuple[str, str]:
-    """`x.py:a,b` -> (`x.py`, `a,b`)."""
-    path, _, argument = text.partition(":")
-    return path, argument
 
 
 def _config_file(path: str) -> str:

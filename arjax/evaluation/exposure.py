@@ -232,11 +232,8 @@ def decoding_errors(model: AutoregressiveModel, params: Any, rows: Batch, batch_
     the data, and when the model has decoded them itself. They decode by beam search, this does so greedily.
 
     The first half of the steps is observed in both. The scored sites behind it count. Raises `UserError` as
-    `check_decoding`. `rows`: examples, with contexts and masks where there are.
-
-    Returns:
-      `next_step_error` and `greedy_error`, parts of the sites, each with its `..._stderr` over the examples; nothing
-      where no site of the second half is scored.
+    `check_decoding`. Returns `next_step_error` and `greedy_error`, parts of the sites, each with its `..._stderr` over
+    the examples; nothing where no site of the second half is scored.
     """
     check_decoding(model)
     step_D, num_steps = np.asarray(model.factorization.step), model.factorization.num_steps

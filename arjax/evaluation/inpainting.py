@@ -91,19 +91,15 @@ def score_hidden(
 ) -> dict[str, float]:
     """The exact negative log-likelihood of the hidden sites given the visible ones, over a whole split.
 
-    With every site hidden this is `evaluate` in one order. Scores are in data units. Masked sites are neither scored
-    nor counted. Raises `UserError`: no site is hidden, no order of the model has the visible sites first and the hidden
-    ones second, or no such split.
+    With every site hidden these are the scores of `Evaluator` in one order. They are in data units, and those of bits
+    over the hidden scalars. Masked sites are neither scored nor counted. Raises `UserError`: no site is hidden, no
+    order of the model has the visible sites first and the hidden ones second, or no such split.
 
     Args:
       hidden: bool[*grid], the sites that are scored.
       visible: bool[*grid], the sites that are observed; those in neither set are marginalised.
       mesh: that of the parameters; None: one device.
       seed: of a transform that draws at random.
-
-    Returns:
-      The scores of `evaluate`: `nll_nats` per example, its `nll_stderr`, `bits_per_dim` over the hidden scalars,
-      `num_examples` with a site that is scored, and those of text and of sequences.
     """
     query = Hidden(as_sites(model.event, hidden, "hidden"), as_sites(model.event, visible, "visible"))
     if not query.sites.any():

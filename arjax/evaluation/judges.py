@@ -103,7 +103,8 @@ def judged_examples(
         numbers = np.arange(start, min(start + batch_size, num))
         context = jax.tree.map(lambda part, numbers=numbers: jnp.asarray(part[numbers % len(rows)]), dict(rows.context))
         x = np.asarray(model.draw(params, keys[numbers], context=context or None, end=end).x)
-        drawn.append(Batch(x, jax.tree.map(np.asarray, context), None if end is None else _up_to(x, end)))
+        up_to_end = None if end is None else np.cumsum(x == end, axis=1) - (x == end) == 0  # and the end itself
+        drawn.append(Batch(x, jax.tree.map(np.asarray, context), up_to_end))
     own = jax.tree.map(lambda *parts: np.concatenate(parts), *drawn)
     as_they_are = dataclasses.replace(dataset, transform=None, answer="")  # the rows are events already
     evaluator = Evaluator(judge.model, as_they_are, batch_size, mesh, jax.random.fold_in(key, 1))
@@ -114,12 +115,6 @@ def judged_examples(
         found = summarize(nats["nll"], nats["sites"], dataset.event, dataset.text_unit)
         scores |= {f"judge_{name}_{score}": value for score, value in found.items()}
     return scores
-
-
-def _up_to(x_NT: np.ndarray, end: int) -> np.ndarray:
-    """The sites up to the end of each sequence and the end itself, bool[N, T]."""
-    is_end = x_NT == end
-    return np.cumsum(is_end, axis=1) - is_end == 0
 
 
 def judged_texts(

@@ -57,20 +57,16 @@ class FixedPoint(Sampler):
             )
 
     def draw(self, model, params, steps, canvas, context):
-        canvas, calls = self._first(model, params, steps, canvas, context)
+        calls = 0  # of the network, for the values of the first iteration
+        if self.source is not None:
+            canvas, calls = draft_whole(self.source, model, params, steps, canvas, context)
+        elif self.start == "mode":
+            canvas, calls = _modes(model, params, steps, canvas, context), 1
         if self.window:
             x, stats = draw_in_windows(model, params, steps, canvas, context, self.window, Previous(), accept_by_keys)
         else:
             x, stats = _draw_in_passes(model, params, steps, canvas, context)
         return Draw(x, stats | {"network_calls": stats["network_calls"] + calls})
-
-    def _first(self, model, params, steps: Steps, canvas: jax.Array, context: Any) -> tuple[jax.Array, Any]:
-        """The values of the first iteration, and the calls of the network that they took."""
-        if self.source is not None:
-            return draft_whole(self.source, model, params, steps, canvas, context)
-        if self.start == "zeros":
-            return canvas, 0
-        return _modes(model, params, steps, canvas, context), 1
 
 
 @jax.tree_util.register_dataclass

@@ -76,17 +76,15 @@ def step_log_prob(
 def log_prob_ahead(
     model: Any, params: Any, example: Batch, factorization: Factorization, points: tuple[int, ...], k: int
 ) -> tuple[jax.Array, jax.Array]:
-    """What one example scores in the k steps from each of some steps on, given the steps before that alone.
+    """What one example scores in the k steps from each of some steps on, given the steps before that alone: nats,
+    float32[P, k], and how many sites they are of, float32[P, k]. Masked sites do not count, nor do steps that do not
+    exist.
 
     Args:
       model: has the form `ahead`.
       example: a batch without its first axis.
       points: P steps, increasing.
       k: steps that are scored from each of them on.
-
-    Returns:
-      Nats float32[P, k], the log-probabilities of steps, and how many sites they are of, float32[P, k]: masked sites do
-      not count, nor do steps that do not exist.
     """
     network, num_sites = model.network, factorization.num_sites
     variables, head = step_variables(network, params), bound(model.conditional, params)

@@ -63,11 +63,8 @@ class Speculative(Sampler):
         return super(Speculative, self.opened(model, resources.open_run)).prepare(model, params, resources)
 
     def draw(self, model, params, steps, canvas, context):
-        by_keys = self.coupling == "keys"
-        accept = accept_by_keys if by_keys else accept_by_rejection
-        return draw_in_windows(
-            model, params, steps, canvas, context, self.window, self.source, accept, with_log_q=not by_keys
-        )
+        accept, with_log_q = (accept_by_keys, False) if self.coupling == "keys" else (accept_by_rejection, True)
+        return draw_in_windows(model, params, steps, canvas, context, self.window, self.source, accept, with_log_q)
 
 
 def accept_by_rejection(

@@ -49,10 +49,8 @@ def go_on(
     """Makes `num` further steps, or those that are left, as the sampler `cached` does.
 
     The order is raster, one site a step; `keys`, `context`, `temperature` and `end` are those of `Sampler.__call__`.
-
-    Returns:
-      The progress, and the values drawn, [B, num, *value]: the last ones of them where fewer steps were left. Behind
-      the end of an example stands the end token.
+    Returns the progress, and the values drawn, [B, num, *value]: the last ones of them where fewer steps were left.
+    Behind the end of an example stands the end token.
     """
     network, factorization = model.network, model.factorization
     variables, num_steps = step_variables(network, params), factorization.num_steps

@@ -70,8 +70,7 @@ def draw_in_windows(
     canvas, context = jax.tree.map(lambda leaf: leaf[:, None], (canvas, context))
     first = _begin(target, draft, canvas, context, min(network.CHUNK if network.CHUNK > 1 else window, num_steps))
 
-    round_of_one = functools.partial(_round, target, draft, accept, window, with_log_q)
-    body = each(round_of_one)
+    body = each(functools.partial(_round, target, draft, accept, window, with_log_q))
 
     def loop(state: tuple[Example, jax.Array]) -> tuple[Example, jax.Array]:
         return body((keys_BS, proposing_BS), context, state[0]), state[1] + 1
@@ -179,5 +178,4 @@ def accept_by_keys(
     is that value.
     """
     values = steps.window_values(keys_S, canvas, t, features)
-    right = steps.same(t, values[:-1], proposal.values)
-    return values, leading(right)
+    return values, leading(steps.same(t, values[:-1], proposal.values))

@@ -39,14 +39,12 @@ def model_laws(kind: str, small: Mapping[str, Example] | None = None) -> list[La
     checks = by_name(check_mass, check_terms, check_gradients, check_draws, check_samples, check_files)
     cases = KINDS.get(kind).EXAMPLES if small is None else small
     require(cases, f"the kind of model {kind!r} has no small models for the laws")
-    found = []
-    for name, case in cases.items():
-        make = functools.cache(functools.partial(_model, case))
-        found += [
-            Law(f"{law}-{name}", functools.partial(lambda check, m: check(*m()), check, make))
-            for law, check in checks.items()
-        ]
-    return found
+    makers = {name: functools.cache(functools.partial(_model, case)) for name, case in cases.items()}
+    return [
+        Law(f"{law}-{name}", functools.partial(lambda check, make: check(*make()), check, make))
+        for name, make in makers.items()
+        for law, check in checks.items()
+    ]
 
 
 check_model = model_laws.check

@@ -45,7 +45,7 @@ EXPOSURE_FAULTS = (
     ),
     _JUDGES(
         "a judge that scores what stands behind the end of a sample",
-        "None if end is None else _up_to(x, end)",
+        "None if end is None else np.cumsum(x == end, axis=1) - (x == end) == 0",
         "None",
         "evaluation/test_judges.py::test_strings_are_judged_up_to_their_end",
     ),
