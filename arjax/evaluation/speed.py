@@ -35,15 +35,17 @@ def time_in_turns(
       rounds: in each, every function has one turn.
       min_seconds: about the duration of a turn: short calls are repeated, which measures them well.
     """
-    calls = {}
-    for name, function in functions.items():
-        _seconds_of(function, 1)  # compiles, fills caches
-        calls[name] = max(1, math.ceil(min_seconds / _seconds_of(function, 1)))
+    calls = {name: _calls_per_turn(function, min_seconds) for name, function in functions.items()}
     seconds: dict[str, Seconds] = {name: [] for name in functions}
     for _ in range(rounds):
         for name, function in functions.items():
             seconds[name].append(_seconds_of(function, calls[name]) / calls[name])
     return seconds
+
+
+def _calls_per_turn(function: Callable[[], Any], min_seconds: float) -> int:
+    _seconds_of(function, 1)  # compiles, fills caches
+    return max(1, math.ceil(min_seconds / _seconds_of(function, 1)))
 
 
 def _seconds_of(function: Callable[[], Any], calls: int) -> float:
