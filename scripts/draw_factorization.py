@@ -17,7 +17,8 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.factorization import make_factorization
 from arjax.models import make_model
-from arjax.reporting.diagrams import draw_factorization
+from arjax.reporting.diagrams import factorization_figure
+from arjax.reporting.figures import save_figure
 
 
 def grid_shape(text: str) -> tuple[int, ...]:
@@ -52,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
         choice = {"ordering": flags.ordering, "partition": flags.partition, "graph": flags.graph}
         model = make_model(EventSpec(shape), flags.network, **choice)
         dependencies = model.network.dependencies(model.factorization)
-    draw_factorization(flags.out, factorization, dependencies, names)
+    save_figure(factorization_figure(factorization, dependencies, names), flags.out)
     print(f"wrote {flags.out}")
     return 0
 

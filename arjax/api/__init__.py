@@ -2,10 +2,9 @@
 
 from arjax.api.arrays import fit_arrays
 from arjax.api.conditionals import SiteConditionals
-from arjax.api.curves import Curve
 from arjax.api.fitting import fit
 from arjax.api.loading import load
 from arjax.api.run import Run, open_run
-from arjax.api.trained_model import Fitted, TrainedModel
+from arjax.api.trained_model import Curve, Fitted, TrainedModel
 
 __all__ = ["Curve", "Fitted", "Run", "SiteConditionals", "TrainedModel", "fit", "fit_arrays", "load", "open_run"]

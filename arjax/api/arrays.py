@@ -14,10 +14,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from arjax.api.curves import as_history
 from arjax.api.fitting import silence, stopped
 from arjax.api.run import ARRAYS_FILE
-from arjax.api.trained_model import Fitted, Settings
+from arjax.api.trained_model import Fitted, Settings, as_history
 from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.files import only_run_in, read_json_object, writable_folder, write_json
@@ -187,15 +186,11 @@ def _folder(workdir: str | os.PathLike | None, setup: Setup, options: Mapping[st
         return
     folder = writable_folder(workdir)
     with only_run_in(folder):
-        _check_same(folder, _identity(setup, options))
+        model, orders = describe(setup.model)
+        data = {split: _digest(_known_of(source)) for split, source in setup.dataset.splits.items()}
+        identity = {"model": model, "orders": _digest(orders), "data": data, "options": dict(options)}
+        _check_same(folder, identity)
         yield folder
-
-
-def _identity(setup: Setup, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The identity of a training: the model, digests of its orders and of the arrays, the options."""
-    model, orders = describe(setup.model)
-    data = {split: _digest(_known_of(source)) for split, source in setup.dataset.splits.items()}
-    return {"model": model, "orders": _digest(orders), "data": data, "options": dict(options)}
 
 
 def _known_of(source: Source) -> Any:

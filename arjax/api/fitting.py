@@ -68,16 +68,12 @@ def fit(
 
 
 def train_in(checked: Checked, workdir: str | os.PathLike) -> Outcome:
-    """The mode `train` of the command: trains in a folder, from its newest checkpoint, and shows the results.
-
-    Raises:
-      UserError: as `arjax.training.loop.train`; or the folder holds another run, or another process trains there.
+    """The mode `train` of the command: trains in a folder, from its newest checkpoint, and shows the results. Raises
+    `UserError` as `arjax.training.loop.train`; or the folder holds another run, or another process trains there.
     """
-    with folder_to_write(workdir) as folder:
-        if jax.process_index() > 0:
-            return _train(checked, folder)
-        with only_run_in(folder):
-            return _train(checked, folder)
+    first = jax.process_index() == 0
+    with folder_to_write(workdir) as folder, only_run_in(folder) if first else contextlib.nullcontext():
+        return _train(checked, folder)
 
 
 def _train(checked: Checked, workdir: Path) -> Outcome:

@@ -81,12 +81,9 @@ def write_nats(folder: Path, nats: Mapping[str, np.ndarray]) -> None:
 def nats_of_run(folder: Path, results: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """The nats of each example of the validation split, and of the split that was scored, under a finished run.
 
-    A run without a validation split has those of the other one only.
-    They are read from `rows.npz`. Where there is none, or none that belongs to `results` (the report of the run), they
-    are computed from the best parameters and written there.
-
-    Raises:
-      UserError: the run has no readable parameters, or the disk refuses.
+    A run without a validation split has those of the other one only. They are read from `rows.npz`. Where there is
+    none, or none that belongs to `results` (the report of the run), they are computed from the best parameters and
+    written there. Raises `UserError`: the run has no readable parameters, or the disk refuses.
     """
     if results["kind"] == NO_LIKELIHOOD:
         raise UserError(f"a mixture needs likelihoods, which the model of {folder} has not")

@@ -9,16 +9,17 @@ import numpy as np
 from jax.sharding import Mesh
 
 from arjax.core.errors import UserError
-from arjax.core.pictures import CodesInUse, EntropyAlongOrder, Paths, as_images
+from arjax.core.pictures import ChainGraph, CodesInUse, EntropyAlongOrder, OrderGraph, Paths, Picture, Tiles, as_images
+from arjax.core.spec import EventSpec
 from arjax.data import Dataset
-from arjax.evaluation.codes import codes_in_use
 from arjax.evaluation.entropy import step_entropy
+from arjax.evaluation.likelihood import codes_in_use
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.abilities import require
+from arjax.reporting.chains import MASK_CHARACTER, chain_figure, path_figure, path_text
 from arjax.reporting.diagrams import factorization_figure
 from arjax.reporting.figures import check_matplotlib, has_matplotlib
-from arjax.reporting.model_pictures import figure_of, text_of
-from arjax.reporting.plots import codes_figure, entropy_figure, loss_figure, sample_figure
+from arjax.reporting.plots import codes_figure, entropy_figure, loss_figure, sample_figure, tiles_figure
 
 #: Examples that a model may show.
 SHOWN_EXAMPLES = 16
@@ -39,7 +40,7 @@ def model_pictures(
     for name, picture in model.pictures(params, dataset.first_examples(SHOWN_EXAMPLES), key):
         figure = None
         if isinstance(picture, Paths) and decode is not None:
-            yield f"{name}.txt", text_of(picture, model.event.num_levels, decode)
+            yield f"{name}.txt", _text_of(picture, model.event.num_levels, decode)
         elif isinstance(picture, CodesInUse):
             if dataset.splits and has_matplotlib():
                 split = list(dataset.splits)[-1]
@@ -48,22 +49,61 @@ def model_pictures(
             own = require(model, "conditionals", "a picture of its entropy")
             figure = entropy_picture(own, params, dataset, "", batch_size, ENTROPY_EXAMPLES, mesh)
         elif has_matplotlib():
-            figure = figure_of(picture, model.event, dataset.in_data_units)
+            figure = _figure_of(picture, model.event, dataset.in_data_units)
         if figure is not None:
             yield f"{name}.png", figure
 
 
-def samples_picture(
-    dataset: Dataset,
-    model: Model,
-    num: int,
-    sample: Callable[..., np.ndarray],
-    options: Mapping[str, Any],
-) -> Any:
-    """Samples beside as many examples of the last split, under the same contexts where none is given.
+def _figure_of(picture: Picture, event: EventSpec, in_data_units: Callable[[np.ndarray], np.ndarray]) -> Any:
+    """A matplotlib figure; None where examples are no images. `in_data_units`: takes values [N, *event.shape] of the
+    model to the units of the data.
+    """
+    top = event.num_levels - 1 if event.is_discrete else None
+    if isinstance(picture, ChainGraph):
+        return chain_figure(picture.num_steps, picture.num_blocks)
+    if isinstance(picture, OrderGraph):
+        return factorization_figure(picture.factorization, picture.dependencies)
+    if isinstance(picture, Tiles):
+        images = as_images(in_data_units(np.asarray(picture.examples)), event.grid_shape)
+        return None if images is None else tiles_figure([(picture.title, images)], picture.columns, 6.4, top)
+    assert isinstance(picture, Paths), f"no picture of a model: {picture!r}"
+    frames = np.asarray(picture.frames)
+    flat = frames.reshape(-1, *event.shape)
+    masked: np.ndarray | None = None
 
-    Raises:
-      UserError: the examples cannot be drawn as images, or matplotlib is not installed.
+    def in_frames(values: np.ndarray) -> np.ndarray:
+        images = as_images(values, event.grid_shape)
+        assert images is not None, "frames of one shape are all images"
+        return images.reshape(*frames.shape[:2], *images.shape[1:])
+
+    if as_images(flat, event.grid_shape) is None:
+        return None
+    if event.is_discrete:
+        is_mask = flat == event.num_levels
+        flat = np.where(is_mask, 0, flat)
+        if is_mask.any():
+            masked = in_frames(is_mask)
+            masked = np.asarray(masked.any(-1)) if masked.ndim == 5 else masked
+    images = in_frames(np.asarray(in_data_units(flat)))
+    return path_figure(images, picture.labels, masked, top)
+
+
+def _text_of(paths: Paths, mask: int, decode: Callable[[np.ndarray], str]) -> str:
+    """Texts on their way from noise to data, with masked characters visible; `mask` is the token of a masked site, and
+    `decode` makes a text of tokens int[T].
+    """
+
+    def text(tokens: np.ndarray) -> str:
+        return "".join(MASK_CHARACTER if token == mask else decode(token[None]) for token in tokens)
+
+    return path_text([[text(frame) for frame in path] for path in np.asarray(paths.frames)], paths.labels)
+
+
+def samples_picture(
+    dataset: Dataset, model: Model, num: int, sample: Callable[..., np.ndarray], options: Mapping[str, Any]
+) -> Any:
+    """Samples beside as many examples of the last split, under the same contexts where none is given. Raises
+    `UserError`: the examples cannot be drawn as images, or matplotlib is not installed.
     """
     check_matplotlib()
     event = model.event
@@ -80,7 +120,6 @@ def samples_picture(
 
 def history_picture(history: Mapping[str, Any], name: str) -> Any:
     """Loss over steps; raises `UserError` when there is no such metric, or matplotlib is not installed."""
-    check_matplotlib()
     lines: dict[int, dict[str, Any]] = {}
     for split in ("train", "validation"):
         key = f"{split}/{name}"
@@ -98,10 +137,8 @@ def entropy_picture(
     max_examples: int,
     mesh: Mesh | None = None,
 ) -> Any:
-    """Entropy of each step of the order, and of each site where the grid is a plane.
-
-    Raises:
-      UserError: there are no examples, no such split, or matplotlib is not installed.
+    """Entropy of each step of the order, and of each site where the grid is a plane. Raises `UserError`: there are no
+    examples, no such split, or matplotlib is not installed.
     """
     check_matplotlib()
     if not dataset.splits:
@@ -110,9 +147,3 @@ def entropy_picture(
     found = step_entropy(model, params, dataset, split, batch_size, max_examples, mesh)
     over_grid = found.entropy_over_grid if found.entropy_over_grid.ndim == 2 else None
     return entropy_figure(found.entropy, found.entropy_stderr, found.nll, over_grid)
-
-
-def order_picture(model: AutoregressiveModel) -> Any:
-    """The order and the dependencies; raises `UserError` when matplotlib is not installed."""
-    check_matplotlib()
-    return factorization_figure(model.factorization, model.network.dependencies(model.factorization))

@@ -6,8 +6,7 @@ import functools
 import os
 from typing import Any
 
-from arjax.api.curves import Curve, as_history
-from arjax.api.trained_model import Settings, TrainedModel
+from arjax.api.trained_model import Curve, Settings, TrainedModel, as_history
 from arjax.config.build import build
 from arjax.config.files import check_same_run, load_config_file, load_workdir_config, remember_code
 from arjax.config.validate import Checked, validate, validate_run

@@ -37,10 +37,6 @@ def save(
     """Writes a model to `path`, and a model card beside it: of the same name, with the ending `.md`.
 
     Args:
-      path: of the safetensors file.
-      model: the model.
-      params: its parameters.
-      dataset: its training data.
       results: its scores, None for none.
       about: further facts: the number of orders, the config or the options; the data, where there are no examples.
 
@@ -62,9 +58,7 @@ def save(
 
 def _card_of(path: Path) -> Path:
     """The path of the model card beside a file: `model.md` for `model.safetensors`, `model.v1.md` for `model.v1`.
-
-    Raises:
-      UserError: the file is named like a card, or another page than a card is there.
+    Raises `UserError`: the file is named like a card, or another page than a card is there.
     """
     if path.suffix.lower() == ".md" or not path.name:
         raise UserError(f"a model cannot be saved as {str(path)!r}: name a file such as 'model.safetensors'")
@@ -96,20 +90,16 @@ def model_card(name: str, model: str, about: Mapping[str, Any]) -> str:
 
 def scores(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The scores of a report as rows of a card."""
+    scored = f"{results['split']}, {results['num_examples']:,} examples"
     if SAMPLE_SCORE in results:
-        about = f"{describe_scores(results)} (of kind {results['kind']})"
-        rows = [(f"{results['split']}, {results['num_examples']:,} examples", about)]
-        return [*rows, _of_training(results)]
-    nats = f"{results['nll_nats']:.4f} ± {results['nll_stderr']:.4f} nats per example ({results['kind']})"
-    rows = [(f"{results['split']}, {results['num_examples']:,} examples", nats)]
-    rows.append(("", f"{results['bits_per_dim']:.4f} bits per dimension"))
+        rows = [(scored, f"{describe_scores(results)} (of kind {results['kind']})")]
+    else:
+        nats = f"{results['nll_nats']:.4f} ± {results['nll_stderr']:.4f} nats per example ({results['kind']})"
+        rows = [(scored, nats), ("", f"{results['bits_per_dim']:.4f} bits per dimension")]
     if results.get("validation_nll_nats") is not None:
         rows.append(("validation", f"{results['validation_nll_nats']:.4f} nats per example"))
-    return [*rows, _of_training(results)]
-
-
-def _of_training(results: Mapping[str, Any]) -> tuple[str, str]:
-    return "parameters of step", f"{results['best_step']:,} of {results['step']:,}, seed {results['seed']}"
+    of_training = f"{results['best_step']:,} of {results['step']:,}, seed {results['seed']}"
+    return [*rows, ("parameters of step", of_training)]
 
 
 def commit() -> str:

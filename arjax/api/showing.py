@@ -14,16 +14,15 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from arjax.api.pictures import model_pictures
-from arjax.core.files import write_json, write_text
+from arjax.core.files import read_json_object, write_json, write_text
 from arjax.evaluation.prompts import UNCONDITIONED, Conditioning, end_of, text_of
 from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_sampler
 from arjax.models.longer import joined
 from arjax.parallel.distributed import from_process_0
-from arjax.reporting import sample_folders
 from arjax.reporting.exposure import NAME as EXPOSURE
 from arjax.reporting.figures import has_matplotlib, save_figure
-from arjax.reporting.plots import loss_curves
-from arjax.reporting.samples import write_samples
+from arjax.reporting.plots import loss_figure
+from arjax.reporting.samples import FOLDER, OPTIONS, numbered_folder, own_folder, write_samples
 from arjax.reporting.writers import read_metrics
 from arjax.samplers import Draw
 from arjax.training.reporter import announce, record_picture
@@ -32,10 +31,8 @@ from arjax.training.setup import Setup, restore_params
 
 def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> None:
     """Writes `samples/` of a finished run, and plots of its factorization, its uncertainty along the order and its
-    loss; prints a note when matplotlib is missing. Earlier samples are kept, see `arjax.reporting.sample_folders`.
-
-    Raises:
-      UserError: the disk refuses.
+    loss; prints a note when matplotlib is missing. Earlier samples are kept, see `arjax.reporting.samples`. Raises
+    `UserError`: the disk refuses.
     """
     workdir = Path(workdir)
     params, best_step, _ = restore_params(setup, workdir)
@@ -56,7 +53,7 @@ def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> No
         metrics = read_metrics(workdir)
         if any("train/bits_per_dim" in line for line in metrics):
             written.append(workdir / "loss.png")
-            loss_curves(written[-1], metrics)
+            save_figure(loss_figure(metrics), written[-1])
     if jax.process_index() == 0:
         if written:
             print("wrote " + ", ".join(str(path) for path in written if path.suffix != ".wav"))
@@ -66,13 +63,13 @@ def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> No
 
 def show_own_samples(setup: Setup, params: Any, options: ConfigDict, workdir: Path, best_step: int) -> list[Path]:
     """The samples of the run itself, in `samples/`, unless the same ones are there; returns the files written."""
-    final = workdir / sample_folders.NAME
-    if from_process_0(sample_folders.read_options(final) == sample_options(setup, options, best_step)):
+    final = workdir / FOLDER
+    if from_process_0(read_json_object(final / OPTIONS) == sample_options(setup, options, best_step)):
         return []
     announce(f"drawing {options.num} samples ...")
     if jax.process_index() > 0:
         return show_samples(setup, params, options, final, best_step)
-    with sample_folders.own_folder(workdir) as folder:
+    with own_folder(workdir) as folder:
         written = show_samples(setup, params, options, folder, best_step)
     return [final / path.name for path in written]
 
@@ -87,7 +84,7 @@ def show_more_samples(
     if jax.process_index() > 0:
         return show_samples(setup, params, options, workdir, best_step, conditioning)
     shows = bool(options.length) and setup.dataset.vocabulary is not None and jax.process_count() == 1
-    with sample_folders.numbered_folder(workdir) as folder:
+    with numbered_folder(workdir) as folder:
         first = "; the text of the first one" if shows else ""
         announce(f"compiling, and drawing {options.num} samples ...{first}", sys.stderr)
         return show_samples(setup, params, options, folder, best_step, conditioning, shows)
@@ -115,12 +112,8 @@ def show_samples(
     Where `conditioning` has a context, or the samples a length of their own, real examples are left out: theirs differ.
 
     Args:
-      setup: the run.
       params: parameters on the run's mesh.
       options: `config.sample`: num, length, sampler, temperature, top_k, top_p, min_p.
-      folder: where the first process writes.
-      best_step: step of the parameters.
-      conditioning: the prompt and the context of the samples.
       shows_text: whether the first sample, a text with a length of its own, is printed as it is drawn.
     """
     real = setup.dataset.first_examples(options.num)
@@ -144,7 +137,7 @@ def show_samples(
         to_cells=dataset.to_cells,
     )
     # last: it marks the other files as complete
-    write_json(folder / sample_folders.OPTIONS, sample_options(setup, options, best_step) | conditioning.about())
+    write_json(folder / OPTIONS, sample_options(setup, options, best_step) | conditioning.about())
     return written
 
 

@@ -7,15 +7,14 @@ import functools
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from arjax.api.conditionals import SiteConditionals, site_conditionals
-from arjax.api.curves import Curve
-from arjax.api.pictures import entropy_picture, history_picture, order_picture, samples_picture
+from arjax.api.pictures import entropy_picture, history_picture, samples_picture
 from arjax.api.saving import save
 from arjax.config.build import open_run
 from arjax.core.arguments import checked_arguments
@@ -33,27 +32,42 @@ from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_samp
 from arjax.evaluation.suggestions import Suggestions, suggest
 from arjax.models import Model
 from arjax.models.abilities import require
+from arjax.reporting.diagrams import factorization_figure
 from arjax.reporting.scores import scores_in_words
 from arjax.samplers import Sampler
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """Options of the scores of a trained model.
+class Curve(NamedTuple):
+    """A metric over the steps of a run: `plt.plot(*curve)`.
 
     Attributes:
-      mesh: where its parameters are.
-      measures: the numbers of a report.
-      seed: of the random numbers in the score of a split.
-      about: the facts about the training in a model card.
-      entries: those of a report about the training.
+      steps: int64[N].
+      values: float64[N], nan where a value was not finite.
     """
 
-    mesh: Mesh
+    steps: np.ndarray
+    values: np.ndarray
+
+
+def as_history(lines: list[dict[str, Any]]) -> dict[str, Curve]:
+    """The lines of `metrics.jsonl` as a curve for each name."""
+    names = dict.fromkeys(name for line in lines for name in line if name != "step")
+    found = {}
+    for name in names:
+        steps, values = zip(*((line["step"], line[name]) for line in lines if name in line), strict=True)
+        found[name] = Curve(np.array(steps, np.int64), np.array(values, np.float64))  # None becomes nan
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Options of the scores of a trained model."""
+
+    mesh: Mesh  # of its parameters
     measures: Measures = Measures()  # noqa: RUF009, frozen
-    seed: int = 0
-    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    entries: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    seed: int = 0  # of the random numbers in the score of a split
+    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # the training in a model card
+    entries: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # the training in a report
 
 
 class TrainedModel:
@@ -75,28 +89,17 @@ class TrainedModel:
     if TYPE_CHECKING:
         # Fields of `Fitted`, and properties of a run: all can be read. Properties here would be defaults of the fields.
         @property
-        def model(self) -> Model:
-            """The model."""
-
+        def model(self) -> Model: ...
         @property
-        def params(self) -> Any:
-            """Its parameters."""
-
+        def params(self) -> Any: ...
         @property
-        def dataset(self) -> Dataset:
-            """Its training data."""
-
+        def dataset(self) -> Dataset: ...
         @property
-        def results(self) -> Mapping[str, Any] | None:
-            """The scores of the test split."""
-
+        def results(self) -> Mapping[str, Any] | None: ...
         @property
-        def history(self) -> Mapping[str, Curve]:
-            """The metrics of the training by name."""
-
+        def history(self) -> Mapping[str, Curve]: ...
         @property
-        def settings(self) -> Settings:
-            """Options and devices of its scores."""
+        def settings(self) -> Settings: ...
 
     @checked_arguments()
     def log_prob(self, x: Any, *, context: Any = None, mask: Any = None) -> np.ndarray:
@@ -283,7 +286,8 @@ class TrainedModel:
 
     def plot_order(self) -> Any:
         """A figure of the order, and of the sites that each conditional reads."""
-        return order_picture(require(self.model, "conditionals", "`plot_order`"))
+        model = require(self.model, "conditionals", "`plot_order`")
+        return factorization_figure(model.factorization, model.network.dependencies(model.factorization))
 
     def _source(self, x: Any, context: Any = None, mask: Any = None) -> ArraySource:
         """Examples of the user, checked."""

@@ -44,20 +44,9 @@ examples:
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
-    """The command line of `arjax`.
+    """The command line of `arjax`, see `_parser`; "", 0 and -1 are flags that are not given.
 
-    Attributes:
-      mode: one of `MODES`.
-      config: `file.py`, `file.py:arg`, or a short name in place of the file; "" when not given.
-      workdir: folder of the run, "" when not given.
-      overrides: (`train.steps`, text) for each `--config.train.steps=text`.
-      prompt: the first characters of samples, or those before suggestions; "" for none.
-      context: that of samples and suggestions, `3` or `name=3,other=1`; "" when not given.
-      devices: simulated devices of `plan`, 0: as many as the mesh in the config names.
-      json: whether `list` prints JSON.
-      trust: whether code that a run names is run, and trusted from then on.
-      completion: the shell whose script of completion is printed, and nothing else done; "" for none.
-      coordinator_address, num_processes, process_id: for runs of several processes; "", 0 and -1 when not given.
+    `overrides` has a pair (`train.steps`, text) for each `--config.train.steps=text`.
     """
 
     mode: str = "train"
@@ -226,21 +215,16 @@ def _exit_code(program: str, main: Callable[[], int]) -> int:
     try:
         return main()
     except UserError as error:
-        sentence = " ".join(str(error).split())
-        print(f"{program}: {sentence}", file=sys.stderr)
-        return error.exit_code if hasattr(error, "exit_code") else EXIT_USER_ERROR
+        sentence, code = str(error), getattr(error, "exit_code", EXIT_USER_ERROR)
     except MemoryError as error:
-        reason = f": {error}" if str(error) else ""
-        print(f"{program}: this machine has too little memory{reason}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        sentence, code = f"this machine has too little memory{f': {error}' if str(error) else ''}", EXIT_USER_ERROR
     except RuntimeError as error:
         from arjax.core.memory import is_out_of_memory  # JAX is there, where an error is its own
 
         if not is_out_of_memory(error):
             raise
-        print(f"{program}: the devices have too little memory: {' '.join(str(error).split())}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        sentence, code = f"the devices have too little memory: {error}", EXIT_USER_ERROR
     except KeyboardInterrupt as stop:
-        where = f": {stop}" if str(stop) else ""
-        print(f"{program}: interrupted{where}", file=sys.stderr)
-        return 130
+        sentence, code = f"interrupted{f': {stop}' if str(stop) else ''}", 130
+    print(f"{program}: {' '.join(sentence.split())}", file=sys.stderr)
+    return code

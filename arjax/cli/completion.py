@@ -84,7 +84,6 @@ def complete(program: str, shell: str, line: str, breaks: str = "") -> list[str]
     Args:
       program: `arjax` or `arjax-sweep`.
       shell: bash gets what stands behind the last of `breaks` in the word, as it replaces no more.
-      line: the command line.
       breaks: the characters at which bash divides words.
     """
     *before, word = _words(line)
@@ -121,7 +120,8 @@ def _candidates(program: str, before: list[str], word: str) -> Iterable[str]:
         known = _fields(names, given)
         field = flag.removeprefix("--config.")
         if has_value:
-            return (f"{flag}={text}" for text in _values_of(names, field, known.get(field, "")))
+            values = ("true", "false") if known.get(field) == "bool" else names["names"].get(VALUES.get(field, ""), ())
+            return (f"{flag}={text}" for text in values)
         return _next_parts("--config.", known, field)
     if not has_value:
         more = ["--config."] if program == "arjax" else []
@@ -164,8 +164,9 @@ def _fields(names: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, str
         with contextlib.suppress(OSError, ValueError):
             return dict(_flat(json.loads(stored.read_bytes())))
     found = dict(names["fields"])
-    path, argument = _split(given.get("--config", ""))
-    words = set(re.findall(r"\w+", argument)) | _quoted(_config_file(path))
+    path, _, argument = given.get("--config", "").partition(":")
+    words = set(re.findall(r"\w+", argument))
+    words |= set(re.findall(r"(?:dataset|network|model)_config\(\s*[\"'](\w+)[\"']", _config_file(path)))
     for section, kinds in {"network": ("networks", "denoisers"), "dataset": ("datasets",), "model": ("kinds",)}.items():
         for kind in kinds:
             for name in words & names["options"][kind].keys():
@@ -181,18 +182,10 @@ def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, s
             yield f"{prefix}{key}", type(value).__name__
 
 
-def _values_of(names: Mapping[str, Any], field: str, type_: str) -> Iterable[str]:
-    """The values of a field that are names."""
-    if type_ == "bool":
-        return ("true", "false")
-    kind = VALUES.get(field, "")
-    return names["names"].get(kind, ())
-
-
 def _configs(names: Mapping[str, Any], text: str) -> Iterator[str]:
     """Config files by their paths and their short names, or words of the argument behind `:`."""
-    path, argument = _split(text)
-    if ":" in text:
+    path, colon, argument = text.partition(":")
+    if colon:
         head = text[: len(text) - len(argument)]
         done, last = argument[: argument.rfind(",") + 1], argument.rpartition(",")[2]
         key, has_value, _ = last.partition("=")
@@ -205,22 +198,11 @@ def _configs(names: Mapping[str, Any], text: str) -> Iterator[str]:
     yield from short_names("configs")
 
 
-def _split(text: str) -> tuple[str, str]:
-    """`x.py:a,b` -> (`x.py`, `a,b`)."""
-    path, _, argument = text.partition(":")
-    return path, argument
-
-
 def _config_file(path: str) -> str:
     """The text of a config file given by path or name; "" where it cannot be read."""
     with contextlib.suppress(OSError, UnicodeDecodeError, UserError):
         return find_file(path, "configs").read_text(encoding="utf-8")
     return ""
-
-
-def _quoted(source: str) -> set[str]:
-    """The names of components in calls such as `network_config("lstm")`."""
-    return set(re.findall(r"(?:dataset|network|model)_config\(\s*[\"'](\w+)[\"']", source))
 
 
 def _arguments(source: str) -> Iterator[str]:

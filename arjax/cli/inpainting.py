@@ -17,7 +17,7 @@ from arjax.core.pictures import as_images
 from arjax.data import Dataset
 from arjax.evaluation.inpainting import Completions, complete, half, score_hidden
 from arjax.models import AutoregressiveModel
-from arjax.reporting.inpainting import draw_completions
+from arjax.reporting.plots import draw_completions
 from arjax.reporting.scores import describe_scores
 from arjax.training.setup import Setup
 
@@ -28,18 +28,12 @@ def inpaint(setup: Setup, model: AutoregressiveModel, params: Any, options: Conf
     """Scores the hidden half of every image of the split that the run reports; draws some of them, completed.
 
     Writes `inpainting/scores.json`, by the name of the query, and a plot of that name where the rest of an image is
-    observed. Prints the scores and the paths.
+    observed. Prints the scores and the paths. Raises `UserError`: the examples are no images, there is no such split,
+    or no order of the model begins with the visible half.
 
     Args:
-      setup: the run.
-      model: its model, which has conditionals.
       params: parameters on the run's mesh.
       options: `config.inpaint`: hidden, visible, num images in the plot, completions of each.
-      workdir: folder of the run.
-
-    Raises:
-      UserError: the examples are no images, there is no such split, or no order of the model begins with
-        the visible half.
     """
     dataset, split = setup.dataset, setup.evaluate.split
     hidden = half(model.event.grid_shape, options.hidden)

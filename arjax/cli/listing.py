@@ -48,25 +48,21 @@ REGISTRIES: dict[str, Registry] = {
 }
 
 
-def _with_installed() -> dict[str, Registry]:
-    """All registries, with the components of installed packages; prints which of these cannot be imported."""
+def print_components(as_json: bool) -> None:
+    """Prints a table of each kind: name, first sentence of the docstring, options with their defaults; or the names of
+    everything as JSON. The components of installed packages are among them; those that cannot be imported are told.
+    """
     for sentence in import_installed():
         say_once(sentence)
-    return REGISTRIES
-
-
-def print_names() -> None:
-    """Prints the names of everything, as JSON."""
-    names = {kind: registry.names() for kind, registry in _with_installed().items()}
-    print(json.dumps(names | {"configs": sorted(short_names("configs"))}, indent=2))
-
-
-def print_components() -> None:
-    """Prints a table of each kind: name, first sentence of the docstring, options with their defaults."""
-    for kind, registry in _with_installed().items():
+    configs = sorted(short_names("configs"))
+    if as_json:
+        names = {kind: registry.names() for kind, registry in REGISTRIES.items()}
+        print(json.dumps(names | {"configs": configs}, indent=2))
+        return
+    for kind, registry in REGISTRIES.items():
         rows = [(name, registry.about(name), options_text(registry.options(name))) for name in registry]
         print_table((registry.kind, "", "options"), rows, title=kind.replace("_", " ").capitalize())
-    print(f"Configs\n  {', '.join(sorted(short_names('configs')))}")
+    print(f"Configs\n  {', '.join(configs)}")
 
 
 def options_text(options: dict[str, Any]) -> str:

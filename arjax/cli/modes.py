@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,13 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from arjax.api.fitting import train_in
+from arjax.api.showing import show_more_samples
 from arjax.cli.command_line import Flags
+from arjax.cli.inpainting import inpaint
+from arjax.cli.listing import print_components
+from arjax.cli.planning import make_plan, print_plan, simulate_devices
+from arjax.config.build import build
 from arjax.config.fields import fields
 from arjax.config.files import (
     apply_overrides,
@@ -24,17 +31,26 @@ from arjax.config.validate import Checked, validate, validate_run
 from arjax.core.files import writable_folder, write_json
 from arjax.core.output import say_once
 from arjax.core.plugins import joined
+from arjax.evaluation.prompts import Conditioning, encode_prompt, parse_context
+from arjax.evaluation.report import open_judge
+from arjax.evaluation.suggestions import Suggestion, suggest
+from arjax.models.abilities import require
+from arjax.parallel.distributed import describe_devices, initialize
+from arjax.reporting.exposure import write_exposure
 from arjax.reporting.scores import describe_scores
+from arjax.reporting.tables import print_table
+from arjax.training.reporter import announce
+from arjax.training.results import run_report, write_evaluation
+from arjax.training.setup import Setup, restore_params
+
+#: The plots that a run has written, for the last lines of a training.
+PICTURES = ("samples/samples.png", "entropy.png")
 
 
 def run_train(flags: Flags) -> int:
     """Trains in `flags.workdir`, from its newest checkpoint, and shows the results."""
-    from arjax.cli.next_steps import next_steps
-
     checked = _load_config(flags)
     _connect(flags)
-    from arjax.api.fitting import train_in
-
     outcome = train_in(checked, flags.workdir)
     if outcome.status == "finished" and jax.process_index() == 0:
         assert outcome.setup is not None, "a finished training has its parts"
@@ -42,18 +58,22 @@ def run_train(flags: Flags) -> int:
     return 0
 
 
+def next_steps(setup: Setup, workdir: Path) -> list[str]:
+    """The last lines of a training: the plots to look at, and further commands to paste into a shell."""
+    places = [str(workdir / name) for name in PICTURES if (workdir / name).exists()]
+    where = f"--workdir={shlex.quote(str(workdir))}"
+    others = [split for split in ("validation", "test", "train") if split in setup.dataset.splits]
+    other = next((split for split in others if split != setup.evaluate.split), setup.evaluate.split)
+    return [
+        *([f"look at: {' and '.join(places)}"] if places else []),
+        f"more samples: arjax --mode=sample {where} --config.sample.num=64",
+        f"another split: arjax --mode=evaluate {where} --config.evaluate.split={other}",
+    ]
+
+
 def run_evaluate(flags: Flags) -> int:
     """Scores `config.evaluate.split` with the best parameters of a finished or running run -> `DIR/evaluations/`."""
-    from arjax.config.build import build
-    from arjax.evaluation.report import open_judge
-    from arjax.reporting.exposure import write_exposure
-    from arjax.training.reporter import announce
-    from arjax.training.results import run_report, write_evaluation
-    from arjax.training.setup import restore_params
-
-    checked = _load_run_config(flags)
-    _connect(flags)
-    setup = build(checked)
+    setup, _ = _build_run(flags)
     open_judge(setup.model, setup.dataset, setup.evaluate, setup.open_run)  # a mistake ends here
     best = restore_params(setup, flags.workdir)
     announce(f"compiling, and scoring the {setup.evaluate.split} split ...", sys.stderr)
@@ -74,14 +94,7 @@ def _line(results: dict[str, Any], bits: bool) -> str:
 
 def run_sample(flags: Flags) -> int:
     """Draws `config.sample.num` samples with the best parameters of a run -> `DIR/samples-1/`, `samples-2/`, ..."""
-    from arjax.api.showing import show_more_samples
-    from arjax.config.build import build
-    from arjax.evaluation.prompts import Conditioning
-    from arjax.training.setup import restore_params
-
-    checked = _load_run_config(flags)
-    _connect(flags)
-    setup, config = build(checked), checked.config
+    setup, config = _build_run(flags)
     conditioning = Conditioning(flags.prompt, flags.context)
     conditioning.options(setup.dataset, config.sample.length)  # a mistake ends here
     params, best_step, _ = restore_params(setup, flags.workdir)
@@ -92,29 +105,33 @@ def run_sample(flags: Flags) -> int:
 
 def run_suggest(flags: Flags) -> int:
     """Prints the most probable next characters after `flags.prompt`, and continuations, with their probabilities."""
-    from arjax.cli.suggesting import show_suggestions
-    from arjax.config.build import build
-    from arjax.models.abilities import require
-    from arjax.training.setup import restore_params
-
-    checked = _load_run_config(flags)
-    setup, config = build(checked), checked.config
-    model = require(setup.model, "conditionals", "the mode suggest")
+    setup, config = _build_run(flags)
+    model, dataset = require(setup.model, "conditionals", "the mode suggest"), setup.dataset
     params, _, _ = restore_params(setup, flags.workdir)
-    show_suggestions(setup, model, params, config.suggest, flags.prompt, flags.context)
+    given = parse_context(dataset.context, flags.context) if flags.context else None
+    encode_prompt(dataset, flags.prompt)  # a mistake ends here
+    assert dataset.vocabulary is not None, "a data set that encodes prompts has a vocabulary"
+    announce("compiling, and looking for continuations ...", sys.stderr)
+    found = suggest(model, params, dataset, flags.prompt, context=given, **config.suggest.to_dict())
+    units = dataset.vocabulary.units
+    if found.num_dropped:
+        read = dataset.vocabulary.num_tokens(found.prompt)
+        unread = f"the last {read} of the prompt are read, the first {found.num_dropped} are not"
+        print(f"windows of this model have {dataset.event.num_sites} {units}: {unread}")
+    _print_suggestions(f"next {units} after {found.prompt!r}", found.next)
+    title = f"continuations, found by a beam search that keeps {config.suggest.beams}"
+    _print_suggestions(title, found.continuations)
     return 0
+
+
+def _print_suggestions(title: str, found: tuple[Suggestion, ...]) -> None:
+    rows = [(repr(each.text) + " ..." * (not each.complete), f"{each.probability:.4f}") for each in found]
+    print_table(("text", "probability"), rows, title, right=("probability",))
 
 
 def run_inpaint(flags: Flags) -> int:
     """Completes and scores the hidden half of the images of `config.evaluate.split` -> `DIR/inpainting/`."""
-    from arjax.cli.inpainting import inpaint
-    from arjax.config.build import build
-    from arjax.models.abilities import require
-    from arjax.training.setup import restore_params
-
-    checked = _load_run_config(flags)
-    _connect(flags)
-    setup, config = build(checked), checked.config
+    setup, config = _build_run(flags)
     model = require(setup.model, "conditionals", "the mode inpaint")
     params, _, _ = restore_params(setup, flags.workdir)
     inpaint(setup, model, params, config.inpaint, Path(flags.workdir))
@@ -123,9 +140,6 @@ def run_inpaint(flags: Flags) -> int:
 
 def run_plan(flags: Flags) -> int:
     """Prints the needs of the run of a config, and writes them to `DIR/plan.json` when there is a workdir."""
-    from arjax.cli.planning import make_plan, print_plan, simulate_devices
-    from arjax.config.build import build
-
     checked = _load_config(flags)
     config, mesh = checked.config, checked.config.mesh
     simulate_devices(flags.devices or max(mesh.data, 1) * mesh.fsdp * mesh.tensor)
@@ -141,9 +155,7 @@ def run_plan(flags: Flags) -> int:
 
 def run_list(flags: Flags) -> int:
     """Prints everything that configs can choose: tables with options, or the names as JSON."""
-    from arjax.cli.listing import print_components, print_names
-
-    (print_names if flags.json else print_components)()
+    print_components(flags.json)
     return 0
 
 
@@ -152,6 +164,14 @@ def run_new(flags: Flags) -> int:
     for path in copy_config(flags.config):
         print(path)
     return 0
+
+
+def _build_run(flags: Flags) -> tuple[Setup, ConfigDict]:
+    """The parts of the run in `flags.workdir`, and its config."""
+    checked = _load_run_config(flags)
+    if flags.mode != "suggest":  # always one process
+        _connect(flags)
+    return build(checked), checked.config
 
 
 def _load_config(flags: Flags) -> Checked:
@@ -196,8 +216,6 @@ def _tell_unread(flags: Flags, config: ConfigDict, stored: ConfigDict) -> None:
 
 
 def _connect(flags: Flags) -> None:
-    from arjax.parallel.distributed import describe_devices, initialize
-
     initialize(flags.coordinator_address, flags.num_processes, flags.process_id)
     if jax.process_index() == 0 and jax.device_count() > 1:
         print(f"on {describe_devices()}", flush=True)

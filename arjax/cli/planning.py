@@ -29,33 +29,23 @@ MOST_DEVICES = 4096
 class Plan:
     """The needs of a run.
 
-    Attributes:
-      parameters: per parameter: path, shape, size, and the part of it that one device holds ("1/8").
-      num_params: number of parameters.
-      mesh: sizes of the mesh axes.
-      batch_size: examples per step, over all devices.
-      flops_per_step: FLOPs of the matrix products of one step, over all devices, recomputation included.
-      flops_per_example: the same for one example.
-      flops_forward_per_example: of scoring one example.
-      memory_per_device: bytes: "state" (parameters and optimizer), "batch", "temporary" (activations and gradients) and
-        "total". Temporary memory is that of XLA's CPU compiler; accelerators fuse more and often need less.
+    Bytes are those of "state" (parameters and optimizer), "batch", "temporary" (activations and gradients) and "total".
+    Temporary memory is that of XLA's CPU compiler; accelerators fuse more and often need less.
     """
 
-    parameters: list[tuple[str, tuple[int, ...], int, str]]
+    parameters: list[tuple[str, tuple[int, ...], int, str]]  # path, shape, size, and the part on one device ("1/8")
     num_params: int
-    mesh: dict[str, int]
-    batch_size: int
-    flops_per_step: float
+    mesh: dict[str, int]  # sizes of the mesh axes
+    batch_size: int  # examples per step, over all devices
+    flops_per_step: float  # of the matrix products of one step, over all devices, recomputation included
     flops_per_example: float
-    flops_forward_per_example: float
-    memory_per_device: dict[str, int]
+    flops_forward_per_example: float  # of scoring one example
+    memory_per_device: dict[str, int]  # bytes
 
 
 def simulate_devices(num: int) -> list[jax.Device]:
     """Makes JAX simulate `num` devices on the CPU and returns them; must come before any other use of JAX's devices.
-
-    Raises:
-      UserError: more than `MOST_DEVICES`, or JAX has already started with fewer devices.
+    Raises `UserError`: more than `MOST_DEVICES`, or JAX has already started with fewer devices.
     """
     check_size(num, MOST_DEVICES, "the number of simulated devices")
     try:
@@ -77,13 +67,7 @@ def make_plan(
     companions: Mapping[str, Companion] | None = None,
 ) -> Plan:
     """Traces and compiles one train step for a mesh of simulated devices; nothing is computed and no data is read.
-
-    Args:
-      recipe: the description of the train step.
-      batch_size: examples per step, over all devices.
-      mesh: from `make_mesh(devices=simulate_devices(n))`.
-      rules: sharding rules of the parameters.
-      companions: frozen models that the objective reads.
+    `mesh`: from `make_mesh(devices=simulate_devices(n))`.
     """
     abstract = abstract_state(recipe)
     shardings = state_shardings(abstract, recipe, mesh, rules)

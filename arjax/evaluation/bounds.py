@@ -23,8 +23,8 @@ from arjax.samplers.parallel import MEASURED
 from arjax.samplers.rounds import check_rounds, k_step_log_prob, measure_losses
 from arjax.samplers.schedules import check_rounds_fit, check_schedule, make_sizes
 
-#: (model, params, batch, key, *options) -> a bound of each example and its scored sites.
-LogProb = Callable[..., tuple[jax.Array, jax.Array]]
+#: (model, params, batch, key, *options) -> a bound of each example, float32[B] nats.
+LogProb = Callable[..., jax.Array]
 #: Examples of which a kind may report more, at most.
 REPORTED = 2000
 
@@ -43,16 +43,8 @@ def split_bound(
     """The mean over the examples of a split of -log_prob in nats, in the units of the data, and its standard error.
 
     Args:
-      model: the model.
-      params: its parameters.
-      dataset: has the split.
-      split: "train", "validation" or "test".
-      log_prob: (model, params, batch, key, *options) -> a bound of each example, float32[B] nats, and its scored
-        sites, [B]; a function at the top of a module, so that further calls find the compiled program.
-      *options: of `log_prob`.
-      batch_size: rows per batch.
+      log_prob: a function at the top of a module, so that further calls find the compiled program.
       seed: of the keys; each batch has its own.
-      mesh: as of `SplitScorer`.
     """
     score = _score_of(log_prob, options)
     scorer = SplitScorer(score, dataset, batch_size, mesh, jax.random.key(seed), _key_of_transform)
@@ -68,11 +60,12 @@ def _score_of(log_prob: LogProb, options: tuple[Hashable, ...]) -> Score:
     def score(params: Any, batch: Batch, key: jax.Array, log_scale_D: jax.Array) -> dict[str, jax.Array]:
         model, params = params
         batch = Batch(as_values(model.event, batch.x), batch.context, batch.mask)
-        log_prob_B, sites_B = log_prob(model, params, batch, jax.random.split(key)[1], *options)
+        log_prob_B = log_prob(model, params, batch, jax.random.split(key)[1], *options)
         counted_BD = jnp.ones((len(batch), model.event.num_sites), bool)
         if batch.mask is not None:
             counted_BD = jnp.asarray(batch.mask).reshape(counted_BD.shape) > 0
-        return {"log_prob": log_prob_B, "sites": sites_B, "log_scale": jnp.where(counted_BD, log_scale_D, 0).sum(-1)}
+        log_scale_B = jnp.where(counted_BD, log_scale_D, 0).sum(-1)
+        return {"log_prob": log_prob_B, "sites": counted_BD.sum(-1), "log_scale": log_scale_B}
 
     return score
 
@@ -97,55 +90,15 @@ def sampled_scores(
     """
     bound = model.sampled_bound(samples)
     log_prob = bound.log_prob, *bound.options
-    mean, stderr = split_bound(bound.model, params, dataset, split, _sampled_log_prob, *log_prob, seed=seed, **options)
-    scores = _per_dim(bound.name, model, mean, stderr) | bound.entries
+    mean, stderr = split_bound(bound.model, params, dataset, split, *log_prob, seed=seed, **options)
+    bits = 1 / (math.log(2) * model.event.num_dims)
+    scores = {f"{bound.name}_nats": mean, f"{bound.name}_stderr": stderr}
+    scores |= {f"{bound.name}_bits_per_dim": bits * mean, f"{bound.name}_bits_per_dim_stderr": bits * stderr}
     source, key = dataset.splits[split], jax.random.key(seed)
     batch = source.__getitems__(np.arange(min(REPORTED, len(source))))
     if dataset.transform is not None:
         batch = dataset.transform(key, batch, False)
-    return scores | model.report_of_examples(params, batch.replace(weight=None), key)
-
-
-def _sampled_log_prob(
-    model: Model, params: Any, batch: Batch, key: jax.Array, log_prob: Callable[..., jax.Array], *options: Hashable
-) -> tuple[jax.Array, jax.Array]:
-    return log_prob(model, params, batch, key, *options), _scored_sites(batch)
-
-
-def _scored_sites(batch: Batch) -> jax.Array:
-    """The scored sites of each example, [B]; 1 without a mask."""
-    if batch.mask is None:
-        return jnp.ones(len(batch))
-    return (jnp.asarray(batch.mask) > 0).reshape(len(batch), -1).sum(-1)
-
-
-def _per_dim(name: str, model: Model, mean: float, stderr: float) -> dict[str, float]:
-    """A bound in nats, and in bits for each scalar of an event."""
-    bits = 1 / (math.log(2) * model.event.num_dims)
-    per_dim = {f"{name}_bits_per_dim": bits * mean, f"{name}_bits_per_dim_stderr": bits * stderr}
-    return {f"{name}_nats": mean, f"{name}_stderr": stderr} | per_dim
-
-
-def round_sizes(
-    model: AutoregressiveModel, params: Any, dataset: Dataset, steps: int, schedule: str
-) -> tuple[int, ...]:
-    """The sizes of so many rounds, as those of the sampler `parallel(steps=..., schedule=...)`.
-
-    Raises:
-      UserError: a model without the bound or with fewer steps, an unknown schedule, or "optimal" without a validation
-        split.
-    """
-    check_schedule("config.evaluate", steps, schedule)
-    check_rounds(model, "the k-step bound")
-    check_rounds_fit("config.evaluate.steps", steps, model.factorization.num_steps)
-    losses_S = None
-    if schedule == "optimal":
-        if "validation" not in dataset.splits:
-            raise UserError(f"the schedule 'optimal' needs a validation split, which {dataset.name!r} has not")
-        source = dataset.splits["validation"]
-        examples = source.__getitems__(np.arange(min(MEASURED, len(source))))
-        losses_S = measure_losses(model, params, examples)
-    return make_sizes(schedule, model.factorization.num_steps, steps, losses_S)
+    return scores | bound.entries | model.report_of_examples(params, batch.replace(weight=None), key)
 
 
 def k_step_scores(
@@ -167,23 +120,25 @@ def k_step_scores(
     exact nats (Hoogeboom et al., "Autoregressive Diffusion Models", 2022, equation 3 and section 3.3). Each example has
     one random order of its own, a function of `seed` and of its place among the scored examples.
 
+    Returns `k_step_bound_nats`, `k_step_bound_stderr` (over the examples), `k_steps`. Raises `UserError`: a model
+    without the bound or with fewer steps, an unknown schedule, or "optimal" without a validation split.
+
     Args:
       model: of all orders, whose network predicts several steps ahead.
-      params: its parameters.
-      dataset: has the split.
-      split: "train", "validation" or "test".
-      steps: K, the number of rounds.
       schedule: their sizes, see `arjax.samplers.schedules`.
       examples: as in `Dataset.thinned`, those that are scored; the sizes are those of all examples.
       **options: of `split_bound`; `seed` is that of the orders.
-
-    Returns:
-      `k_step_bound_nats`, `k_step_bound_stderr` (over the examples), `k_steps`.
-
-    Raises:
-      UserError: as `round_sizes`.
     """
-    sizes = round_sizes(model, params, dataset, steps, schedule)
+    check_schedule("config.evaluate", steps, schedule)
+    check_rounds(model, "the k-step bound")
+    check_rounds_fit("config.evaluate.steps", steps, model.factorization.num_steps)
+    losses_S = None
+    if schedule == "optimal":
+        if "validation" not in dataset.splits:
+            raise UserError(f"the schedule 'optimal' needs a validation split, which {dataset.name!r} has not")
+        source = dataset.splits["validation"]
+        losses_S = measure_losses(model, params, source.__getitems__(np.arange(min(MEASURED, len(source)))))
+    sizes = make_sizes(schedule, model.factorization.num_steps, steps, losses_S)
     scored = dataset.thinned(examples)
     mean, stderr = split_bound(model, params, scored, split, _k_step_bound, tuple(sizes), **options)
     return {"k_step_bound_nats": mean, "k_step_bound_stderr": stderr, "k_steps": len(sizes)}
@@ -191,7 +146,7 @@ def k_step_scores(
 
 def _k_step_bound(
     model: AutoregressiveModel, params: Any, batch: Batch, key: jax.Array, sizes: tuple[int, ...]
-) -> tuple[jax.Array, jax.Array]:
-    assert model.orders is not None, "`round_sizes` refuses a model of one order"
+) -> jax.Array:
+    assert model.orders is not None, "`check_rounds` refuses a model of one order"
     orders = jax.vmap(model.orders.draw)(jax.random.split(key, len(batch)))
     return k_step_log_prob(model, params, batch, orders, sizes)

@@ -12,7 +12,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from arjax.core.batch import Batch
-from arjax.data import Dataset, Source
+from arjax.data import Dataset
+from arjax.data.sources import Subset
 from arjax.evaluation.splits import Rows, SplitScorer, split_of
 from arjax.models import AutoregressiveModel
 
@@ -22,13 +23,10 @@ class StepEntropy:
     """Means over the examples of a split, in nats; nan for a step (or site) that no example has.
 
     Attributes:
-      entropy: float64[S], mean of H[p(x_t | x_<t)], summed over the sites of step t.
-      entropy_stderr: float64[S], its standard error.
-      nll: float64[S], mean of -log p(x_t | x_<t) of the data. The sum over steps of `nll - entropy` is the excess over
-        the model's own expectation: far above 0, the model is overconfident.
-      nll_stderr: float64[S], its standard error.
+      entropy, entropy_stderr: float64[S], mean of H[p(x_t | x_<t)], summed over the sites of step t.
+      nll, nll_stderr: float64[S], mean of -log p(x_t | x_<t) of the data. The sum over steps of `nll - entropy` is the
+        excess over the model's own expectation: far above 0, the model is overconfident.
       entropy_over_grid: float64[*grid], mean entropy of each site.
-      num_examples: number of examples.
     """
 
     entropy: np.ndarray
@@ -48,40 +46,23 @@ def step_entropy(
     max_examples: int = 0,
     mesh: Mesh | None = None,
 ) -> StepEntropy:
-    """Averages the entropy of the model's conditionals, given prefixes of the data, over a split.
+    """Averages the entropy of the model's conditionals, given prefixes of the data, over a split. Raises `UserError`:
+    the data set has no such split, or it is empty.
 
     Args:
       model: the model, with its own order.
-      params: its parameters.
-      dataset: the source of the prefixes.
-      split: "train", "validation" or "test".
       batch_size: B, examples scored at once; the memory that is needed grows with it.
       max_examples: only the first examples, 0: all.
-      mesh: as of `SplitScorer`.
-
-    Raises:
-      UserError: the data set has no such split, or it is empty.
     """
     scorer = SplitScorer(_score, dataset, batch_size, mesh, jax.random.key(0))
-    source = _First(split_of(dataset, split), max_examples)
+    source = split_of(dataset, split)
+    if max_examples:
+        source = Subset(source, np.arange(min(max_examples, len(source))))
     sums: dict[str, np.ndarray] = {}
     for rows in scorer.batches((model, params), source):
         for name, value in _sums(rows).items():
             sums[name] = value + sums.get(name, 0.0)
     return _means(sums, model.event.grid_shape)
-
-
-class _First:
-    """The first `num` examples of a source; 0: all."""
-
-    def __init__(self, source: Source, num: int):
-        self._source, self._num = source, min(len(source), num or len(source))
-
-    def __len__(self) -> int:
-        return self._num
-
-    def __getitems__(self, indices: np.ndarray) -> Batch:
-        return self._source.__getitems__(indices)
 
 
 def _score(params: Any, batch: Batch, key: jax.Array, log_scale_D: jax.Array) -> dict[str, jax.Array]:

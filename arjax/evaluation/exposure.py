@@ -26,6 +26,8 @@ from arjax.samplers import example_keys
 
 #: Standard errors on each side of an interval that covers 95 %.
 Z = 1.96
+#: The divergences of an exposure.
+DIVERGENCES = ("forward_own", "forward_data", "reverse_own", "reverse_data")
 #: Nats per step that are no more than the rounding of float32: an error below is none, and has no excess.
 ROUNDING = 1e-6
 
@@ -35,10 +37,8 @@ class Divergence:
     """A divergence between the conditionals of two models along their order, in nats: its mean over N prefixes.
 
     Attributes:
-      per_step: float64[S], of each step.
-      per_step_stderr: float64[S], its standard error over the examples.
-      accumulated: float64[S], the sum of the steps up to each one.
-      accumulated_stderr: float64[S], its standard error over the examples.
+      per_step, per_step_stderr: float64[S], of each step, and its standard error over the examples.
+      accumulated, accumulated_stderr: float64[S], the sum of the steps up to each one, and its standard error.
     """
 
     per_step: np.ndarray
@@ -84,6 +84,25 @@ class Exposure:
         """The 95 % interval of `excess`, (low, high), float64[S] each."""
         return self.excess - Z * self.excess_stderr, self.excess + Z * self.excess_stderr
 
+    @property
+    def curves(self) -> dict[str, np.ndarray]:
+        """Accumulated errors and the excess along the order, [S] each, with their standard errors."""
+        curves = {"excess": self.excess, "excess_stderr": self.excess_stderr}
+        for name in DIVERGENCES:
+            errors = getattr(self, name)
+            curves |= {name: errors.accumulated, f"{name}_stderr": errors.accumulated_stderr}
+        return curves
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The errors that whole examples accumulate in nats, and the excess in per cent, by the names of a report."""
+        last = {name: float(curve[-1]) for name, curve in self.curves.items()}
+        scores = {}
+        for name in DIVERGENCES:
+            scores[f"exposure_{name}_nats"] = last[name]
+            scores[f"exposure_{name}_stderr"] = last[f"{name}_stderr"]
+        return scores | {"exposure_excess_percent": last["excess"], "exposure_excess_stderr": last["excess_stderr"]}
+
 
 def exposure(
     model: AutoregressiveModel,
@@ -103,19 +122,14 @@ def exposure(
     %ExAccErr_<=l = (R_<=l - l eps_<=l) / (l eps_<=l) x 100. It is 0 where own prefixes make no difference.
 
     Prefixes of the data are drawn from the truth under the keys of the rollouts: where the model is close to the truth
-    the two resemble one another, and their difference has a small error.
+    the two resemble one another, and their difference has a small error. Raises `UserError` as `check_truth`, no number
+    of rollouts, or fewer examples than these.
 
     Args:
       model: the model; one of all orders is measured in the order of the truth.
-      params: its parameters.
-      truth: the distribution of the data.
       num: N, rollouts of the model; 2,000 give errors of a few per cent.
-      key: of the draws.
       batch_size: B, examples drawn and scored at once.
       data: examples of the truth, [N, *event.shape], in place of drawn ones.
-
-    Raises:
-      UserError: as `check_truth`, no number of rollouts, or fewer examples than these.
     """
     model = check_truth(model, truth)
     keys, batch_size = keys_of(key, num), min(batch_size, num)
@@ -130,23 +144,13 @@ def exposure(
             found[name].append(np.asarray(_divergences(model, params, truth, x), np.float64)[:, : num - start])
     own, of_data = (np.concatenate(parts, axis=1) for parts in found.values())
     excess, excess_stderr = _excess(own[0], of_data[0])
-    return Exposure(
-        forward_own=_along_the_order(own[0]),
-        forward_data=_along_the_order(of_data[0]),
-        reverse_own=_along_the_order(own[1]),
-        reverse_data=_along_the_order(of_data[1]),
-        excess=excess,
-        excess_stderr=excess_stderr,
-        num=num,
-    )
+    (forward_own, reverse_own), (forward_data, reverse_data) = (map(_along_the_order, kls) for kls in (own, of_data))
+    return Exposure(forward_own, forward_data, reverse_own, reverse_data, excess, excess_stderr, num)
 
 
 def check_truth(model: Any, truth: Truth) -> AutoregressiveModel:
-    """The model in the order of the truth.
-
-    Raises:
-      UserError: no conditionals of its own, other examples or another order than those of the truth, conditionals
-        without a list of probabilities, or a context.
+    """The model in the order of the truth. Raises `UserError`: no conditionals of its own, other examples or another
+    order than those of the truth, conditionals without a list of probabilities, or a context.
     """
     model = require(model, "conditionals", "an exposure")
     if model.event != truth.model.event:
@@ -207,28 +211,6 @@ def _excess(own_NS: np.ndarray, data_NS: np.ndarray) -> tuple[np.ndarray, np.nda
     return np.where(none, 0.0, 100 * (ratio_S - 1)), np.where(none, 0.0, 100 * stderr_S)
 
 
-def exposure_scores(found: Exposure) -> dict[str, float]:
-    """The errors that whole examples accumulate in nats, and the excess in per cent, as `results.json` names them."""
-    scores: dict[str, float] = {}
-    for name in ("forward_own", "forward_data", "reverse_own", "reverse_data"):
-        errors = getattr(found, name)
-        scores[f"exposure_{name}_nats"] = float(errors.accumulated[-1])
-        scores[f"exposure_{name}_stderr"] = float(errors.accumulated_stderr[-1])
-    return scores | {
-        "exposure_excess_percent": float(found.excess[-1]),
-        "exposure_excess_stderr": float(found.excess_stderr[-1]),
-    }
-
-
-def curves_of(found: Exposure) -> dict[str, np.ndarray]:
-    """Accumulated errors and the excess along the order, [S] each, with their standard errors."""
-    curves = {"excess": found.excess, "excess_stderr": found.excess_stderr}
-    for name in ("forward_own", "forward_data", "reverse_own", "reverse_data"):
-        errors = getattr(found, name)
-        curves |= {name: errors.accumulated, f"{name}_stderr": errors.accumulated_stderr}
-    return curves
-
-
 def decodes(model: AutoregressiveModel) -> bool:
     """Whether the model has decoding errors: of discrete values, each site of a step predicted by itself."""
     joint = model.conditional.joint and model.factorization.block_size > 1
@@ -249,20 +231,9 @@ def decoding_errors(model: AutoregressiveModel, params: Any, rows: Batch, batch_
     Neural Networks", 2015, table 3): how often the most probable value is wrong when all values before it are those of
     the data, and when the model has decoded them itself. They decode by beam search, this does so greedily.
 
-    The first half of the steps is observed in both. The scored sites behind it count.
-
-    Args:
-      model: of discrete data.
-      params: its parameters.
-      rows: examples, with contexts and masks where there are.
-      batch_size: B.
-
-    Returns:
-      `next_step_error` and `greedy_error`, parts of the sites, each with its `..._stderr` over the examples; nothing
-      where no site of the second half is scored.
-
-    Raises:
-      UserError: as `check_decoding`.
+    The first half of the steps is observed in both. The scored sites behind it count. Raises `UserError` as
+    `check_decoding`. Returns `next_step_error` and `greedy_error`, parts of the sites, each with its `..._stderr` over
+    the examples; nothing where no site of the second half is scored.
     """
     check_decoding(model)
     step_D, num_steps = np.asarray(model.factorization.step), model.factorization.num_steps

@@ -16,15 +16,10 @@ from arjax.core.programs import inner_jaxprs
 
 
 def count_flops(function: Callable[..., Any], *args: Any) -> float:
-    """Multiplications and additions of the matrix products and convolutions in `function(*args)`.
+    """Multiplications and additions of the matrix products and convolutions in `function(*args)`: two operations per
+    multiply-add, over the whole (not the per-device) program. `args` are arrays or `jax.ShapeDtypeStruct`s.
 
-    Args:
-      function: a function that JAX can trace.
-      *args: arrays or `jax.ShapeDtypeStruct`s.
-
-    Returns:
-      Two operations per multiply-add, over the whole (not the per-device) program. Elementwise work is left out, as is
-      usual for a model's FLOPs; a `while` loop of unknown length counts once.
+    Elementwise work is left out, as is usual for a model's FLOPs; a `while` loop of unknown length counts once.
     """
     return _count(jax.make_jaxpr(function)(*args).jaxpr)
 

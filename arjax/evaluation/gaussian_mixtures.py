@@ -24,19 +24,12 @@ REGULARISATIONS = (1e-5, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1)
 
 @dataclasses.dataclass(frozen=True)
 class GaussianMixtureFit:
-    """A mixture and the choices that were best on validation.
+    """A mixture and the choices that were best on validation."""
 
-    Attributes:
-      components: K.
-      regularisation: `reg_covar`.
-      validation_nats: the mean of -log p over the validation rows.
-      model: of scikit-learn.
-    """
-
-    components: int
-    regularisation: float
-    validation_nats: float
-    model: Any
+    components: int  # K
+    regularisation: float  # `reg_covar`
+    validation_nats: float  # the mean of -log p over the validation rows
+    model: Any  # of scikit-learn
 
     def nats(self, x_ND: np.ndarray) -> np.ndarray:
         """-log p of each row, float64[N], in the units of the rows."""
@@ -59,7 +52,8 @@ def fit_gaussian_mixture(
     inits: int = 2,
     seed: int = 0,
 ) -> GaussianMixtureFit:
-    """The mixture that is best on validation, of every number of components under every regularisation.
+    """The mixture that is best on validation, of every number of components under every regularisation. Raises
+    `UserError`: a number of components below 1, or more than there are rows; no finite score on validation.
 
     Args:
       train_ND: rows to fit, real values; standardised columns, as the regularisation is the same for all.
@@ -68,10 +62,6 @@ def fit_gaussian_mixture(
       min_log_scale: floor of the log-scales; regularisations are exp(2 min_log_scale) and those of
         `REGULARISATIONS` above it.
       inits: runs of EM from different starts, of which the most probable on the train rows is kept.
-      seed: of the starts.
-
-    Raises:
-      UserError: a number of components below 1, or more than there are rows; no finite score on validation.
     """
     train_ND, validation_ND = np.asarray(train_ND, np.float64), np.asarray(validation_ND, np.float64)
     tried = [num for num in components if num <= len(train_ND)]

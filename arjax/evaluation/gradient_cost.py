@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
@@ -54,23 +55,16 @@ def gradient_cost(
     companions: Companions | None = None,
 ) -> GradientCost:
     """Measures the gradient of an objective by the parameters of the model. For a curve against the length of the
-    sequences, call it with a model and a batch of each length.
+    sequences, call it with a model and a batch of each length. Raises `UserError`: fewer than 2 keys, or a model that
+    the objective cannot train.
 
     Args:
-      objective: of any kind.
-      model: the model.
-      params: its parameters.
       batch: its examples stay the same, so the variance is that of draws (and of dropout) alone.
       key: of all keys of the steps.
       num: keys, at least 2.
-      rounds: of the clock.
       min_seconds: about the duration of a round.
       progress: part of the run that is done, for objectives with a schedule.
       own: parameters and state of the objective; None: fresh ones.
-      companions: frozen models that the objective reads.
-
-    Raises:
-      UserError: fewer than 2 keys, or a model that the objective cannot train.
     """
     if num < 2:
         raise UserError(f"a variance needs at least 2 gradients, not {num}")
@@ -84,9 +78,11 @@ def gradient_cost(
     for n, one in enumerate(keys):
         mean, spread = _include(mean, spread, program(*arguments, one), n)
     variance = float(spread) / (num - 1)
-    squared_norm = float(_dot(mean, mean)) - variance / num
+    squared_norm = float(optax.tree_utils.tree_vdot(mean, mean)) - variance / num
     relative = variance / squared_norm if squared_norm > 0 else float("inf")
-    return GradientCost(variance, squared_norm, relative, statistics.median(seconds), _temporaries(program), num)
+    memory = program.memory_analysis()
+    temporary = -1 if memory is None else memory.temp_size_in_bytes
+    return GradientCost(variance, squared_norm, relative, statistics.median(seconds), temporary, num)
 
 
 def _gradient(
@@ -103,21 +99,9 @@ def _gradient(
     return jax.grad(lambda params: objective.loss(model, params, own, batch, step).value)(params)
 
 
-def _temporaries(program: Any) -> int:
-    """The bytes of the temporaries of a compiled program; -1 where the backend does not say."""
-    memory = program.memory_analysis()
-    return -1 if memory is None else memory.temp_size_in_bytes
-
-
 @jax.jit
 def _include(mean: Any, spread: jax.Array, gradient: Any, n: jax.Array) -> tuple[Any, jax.Array]:
     """Mean and sum of squared deviations of n gradients and one more, by Welford's update: no cancellation."""
     off = jax.tree.map(jnp.subtract, gradient, mean)
     mean = jax.tree.map(lambda m, d: m + d / (n + 1), mean, off)
-    return mean, spread + _dot(off, jax.tree.map(jnp.subtract, gradient, mean))
-
-
-def _dot(left: Any, right: Any) -> jax.Array:
-    """The inner product of two trees."""
-    products = (jnp.vdot(a, b) for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True))
-    return sum(products, start=jnp.zeros(()))
+    return mean, spread + optax.tree_utils.tree_vdot(off, jax.tree.map(jnp.subtract, gradient, mean))

@@ -25,21 +25,13 @@ HALVES = {"top": (0, False), "bottom": (0, True), "left": (1, False), "right": (
 
 @dataclasses.dataclass(frozen=True)
 class Completions:
-    """N examples, each with K completions.
+    """N examples, each with K completions."""
 
-    Attributes:
-      truth: [N, *grid, *value].
-      hidden: bool[*grid], the sites that were drawn.
-      drawn: [N, K, *grid, *value]; visible sites have the values of the truth.
-      log_prob: log p(hidden | visible) of each completion, float[N, K], in nats.
-      log_prob_truth: the same of the truth, [N].
-    """
-
-    truth: np.ndarray
-    hidden: np.ndarray
-    drawn: np.ndarray
-    log_prob: np.ndarray
-    log_prob_truth: np.ndarray
+    truth: np.ndarray  # [N, *grid, *value]
+    hidden: np.ndarray  # bool[*grid], the sites that were drawn
+    drawn: np.ndarray  # [N, K, *grid, *value]; visible sites have the values of the truth
+    log_prob: np.ndarray  # log p(hidden | visible) of each completion, float[N, K], in nats
+    log_prob_truth: np.ndarray  # the same of the truth, [N]
 
 
 def half(grid_shape: tuple[int, ...], name: str) -> np.ndarray:
@@ -49,29 +41,21 @@ def half(grid_shape: tuple[int, ...], name: str) -> np.ndarray:
     if len(grid_shape) != 2:
         raise UserError(f"a grid of {len(grid_shape)} axes has no {name} half: this is for images")
     axis, second = HALVES[name]
-    middle = grid_shape[axis] // 2
-    index = np.arange(grid_shape[axis]) >= middle
-    member = index if second else ~index
+    member = (np.indices(grid_shape)[axis] >= grid_shape[axis] // 2) == second
     if not member.any():
         raise UserError(f"a grid of {grid_shape} has no {name} half")
-    return np.broadcast_to(member[:, None] if axis == 0 else member[None, :], grid_shape).copy()
+    return member
 
 
 def complete(
     model: AutoregressiveModel, params: Any, batch: Batch, hidden: np.ndarray, num: int, key: jax.Array
 ) -> Completions:
-    """Draws the hidden sites of N examples `num` times each, from their exact conditional distribution.
+    """Draws the hidden sites of N examples `num` times each, from their exact conditional distribution. Raises
+    `UserError`: no order of the model has the visible sites first.
 
     Args:
-      model: the model.
-      params: its parameters.
       batch: N examples, with their contexts where the model has one.
       hidden: bool[*grid].
-      num: K.
-      key: of the draws.
-
-    Raises:
-      UserError: no order of the model has the visible sites first.
     """
     x = np.asarray(batch.x)
     hidden = as_sites(model.event, hidden, "hidden")
@@ -107,27 +91,15 @@ def score_hidden(
 ) -> dict[str, float]:
     """The exact negative log-likelihood of the hidden sites given the visible ones, over a whole split.
 
-    With every site hidden this is `evaluate` in one order. Scores are in data units. Masked sites are neither scored
-    nor counted.
+    With every site hidden these are the scores of `Evaluator` in one order. They are in data units, and those of bits
+    over the hidden scalars. Masked sites are neither scored nor counted. Raises `UserError`: no site is hidden, no
+    order of the model has the visible sites first and the hidden ones second, or no such split.
 
     Args:
-      model: the model.
-      params: its parameters.
-      dataset: has the split.
-      split: "train", "validation" or "test".
       hidden: bool[*grid], the sites that are scored.
       visible: bool[*grid], the sites that are observed; those in neither set are marginalised.
-      batch_size: rows per batch.
       mesh: that of the parameters; None: one device.
       seed: of a transform that draws at random.
-
-    Returns:
-      The scores of `evaluate`: `nll_nats` per example, its `nll_stderr`, `bits_per_dim` over the hidden scalars,
-      `num_examples` with a site that is scored, and those of text and of sequences.
-
-    Raises:
-      UserError: no site is hidden, no order of the model has the visible sites first and the hidden ones second, or no
-        such split.
     """
     query = Hidden(as_sites(model.event, hidden, "hidden"), as_sites(model.event, visible, "visible"))
     if not query.sites.any():

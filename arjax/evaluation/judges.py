@@ -7,7 +7,7 @@ from the data in the eyes of the judge. Along a long text they show where the sa
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,29 +32,16 @@ from arjax.models.sampling import keys_of
 PARTS = 40
 
 
-class Judge(Protocol):
-    """A model with its parameters, such as another run."""
-
-    model: Model
-    params: Any
-
-
 @dataclasses.dataclass(frozen=True)
 class AlongText:
-    """Nats per site under a judge in each of P equal parts of a text, means over sequences with their standard errors.
-
-    Attributes:
-      places: float64[P], the middle of each part, from 1.
-      own: float64[P], of sequences that the model has drawn.
-      own_stderr: float64[P].
-      data: float64[P], of texts of the data; empty where there is none of this length.
-      data_stderr: float64[P].
+    """Nats per site under a judge in each of P equal parts of a text, means over sequences with their standard errors,
+    float64[P] each.
     """
 
-    places: np.ndarray
-    own: np.ndarray
+    places: np.ndarray  # the middle of each part, from 1
+    own: np.ndarray  # of sequences that the model has drawn
     own_stderr: np.ndarray
-    data: np.ndarray
+    data: np.ndarray  # of texts of the data; empty where there is none of this length
     data_stderr: np.ndarray
 
 
@@ -94,31 +81,21 @@ def judged_examples(
     params: Any,
     dataset: Dataset,
     rows: Batch,
-    judge: Judge,
+    judge: Any,
     *,
     num: int,
     batch_size: int,
     key: jax.Array,
     mesh: Mesh | None = None,
 ) -> dict[str, Any]:
-    """The scores of samples and of data under a judge.
+    """The scores of samples and of data under a judge, `judge_own_NAME` and `judge_data_NAME` with the names of
+    `Evaluator`. Raises `UserError` as `check_judge`.
 
     Args:
       model: draws the samples, under the contexts of the data where there are any.
-      params: its parameters.
-      dataset: of both models.
-      rows: examples of the data.
-      judge: a model of any kind; where its scores are bounds, so are these.
-      num: number of samples.
-      batch_size: B.
+      judge: a run, or another `model` with its `params`, of any kind; where its scores are bounds, so are these.
       key: of the samples, and of scores that are drawn.
       mesh: that of the parameters of the judge; None: one device.
-
-    Returns:
-      `judge_own_NAME` and `judge_data_NAME` with the names of `Evaluator`.
-
-    Raises:
-      UserError: as `check_judge`.
     """
     check_judge(model, judge.model, 0, None)
     keys, end, drawn = keys_of(jax.random.fold_in(key, 0), num), end_of(dataset), []
@@ -126,7 +103,8 @@ def judged_examples(
         numbers = np.arange(start, min(start + batch_size, num))
         context = jax.tree.map(lambda part, numbers=numbers: jnp.asarray(part[numbers % len(rows)]), dict(rows.context))
         x = np.asarray(model.draw(params, keys[numbers], context=context or None, end=end).x)
-        drawn.append(Batch(x, jax.tree.map(np.asarray, context), None if end is None else _up_to(x, end)))
+        up_to_end = None if end is None else np.cumsum(x == end, axis=1) - (x == end) == 0  # and the end itself
+        drawn.append(Batch(x, jax.tree.map(np.asarray, context), up_to_end))
     own = jax.tree.map(lambda *parts: np.concatenate(parts), *drawn)
     as_they_are = dataclasses.replace(dataset, transform=None, answer="")  # the rows are events already
     evaluator = Evaluator(judge.model, as_they_are, batch_size, mesh, jax.random.fold_in(key, 1))
@@ -139,18 +117,12 @@ def judged_examples(
     return scores
 
 
-def _up_to(x_NT: np.ndarray, end: int) -> np.ndarray:
-    """The sites up to the end of each sequence and the end itself, bool[N, T]."""
-    is_end = x_NT == end
-    return np.cumsum(is_end, axis=1) - is_end == 0
-
-
 def judged_texts(
     model: AutoregressiveModel,
     params: Any,
     dataset: Dataset,
     split: str,
-    judge: Judge,
+    judge: Any,
     *,
     num: int,
     length: int,
@@ -161,24 +133,12 @@ def judged_texts(
 
     A judge whose network goes on behind its window reads the whole sequence; any other reads it in windows that overlap
     by half, so that each site is scored given at least half a window before it. The data are pieces of one text, where
-    the examples of the split are windows over it.
+    the examples of the split are windows over it. Raises `UserError` as `check_judge`. Returns the scores as
+    `judged_examples` names them, and the nats along the sequences.
 
     Args:
       model: draws the sequences, see `arjax.models.longer`.
-      params: its parameters.
-      dataset: of both models.
-      split: that of the data.
-      judge: an autoregressive model of sequences in raster order.
-      num: number of sequences.
-      length: L, the sites of each.
-      batch_size: B.
-      key: of the draws.
-
-    Returns:
-      The scores as `judged_examples` names them, and the nats along the sequences.
-
-    Raises:
-      UserError: as `check_judge`.
+      judge: a run, or another `model` with its `params`: an autoregressive one of sequences in raster order.
     """
     check_judge(model, judge.model, length, end_of(dataset))
     reader = require(judge.model, "length", "config.evaluate.length")
@@ -186,18 +146,12 @@ def judged_texts(
     drawn = [draw_longer(model, params, keys[n : n + batch_size], length).x for n in range(0, num, batch_size)]
     texts = {"own": np.concatenate([np.asarray(x) for x in drawn]), "data": _texts(dataset, split, num, length)}
     nats = {name: site_nats(reader, judge.params, x, batch_size) for name, x in texts.items()}
-    scores = {
-        f"judge_{name}_{score}": value
-        for name, nats_NL in nats.items()
-        if len(nats_NL)
-        for score, value in _of_texts(nats_NL, dataset).items()
-    }
+    scores: dict[str, Any] = {}
+    for name, nats_NL in nats.items():
+        if len(nats_NL):
+            found = summarize(nats_NL.sum(1), np.full(len(nats_NL), length), dataset.event, dataset.text_unit)
+            scores |= {f"judge_{name}_{score}": value for score, value in found.items()}
     return scores, _along_text(length, *nats.values())
-
-
-def _of_texts(nats_NL: np.ndarray, dataset: Dataset) -> dict[str, float]:
-    sites_N = np.full(len(nats_NL), nats_NL.shape[1], np.float64)
-    return summarize(nats_NL.sum(1), sites_N, dataset.event, dataset.text_unit)
 
 
 def _along_text(length: int, *nats: np.ndarray) -> AlongText:

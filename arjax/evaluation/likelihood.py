@@ -1,4 +1,4 @@
-"""Exact likelihoods of a whole split, and the errors of answers."""
+"""Exact likelihoods of a whole split, the errors of answers, and the use of a codebook."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from jax.sharding import Mesh
 from arjax.core.batch import Array, Batch, Score
 from arjax.core.score_names import NO_LIKELIHOOD
 from arjax.data import Dataset, Source
-from arjax.evaluation.codes import code_rows
 from arjax.evaluation.splits import SplitScorer, split_of
-from arjax.evaluation.summaries import summarize_rows
+from arjax.evaluation.summaries import CODES, code_counts, summarize_rows
 from arjax.factorization import Factorization
 from arjax.models import Model
 from arjax.models.abilities import require
@@ -28,15 +27,10 @@ Rows = dict[str, jax.Array]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Hidden:
-    """A conditional likelihood: that of some sites given others. Compared by value.
+    """A conditional likelihood: that of some sites given others. Compared by value."""
 
-    Attributes:
-      sites: bool[*grid], those that are scored.
-      visible: bool[*grid], those that are observed.
-    """
-
-    sites: np.ndarray
-    visible: np.ndarray
+    sites: np.ndarray  # bool[*grid], those that are scored
+    visible: np.ndarray  # bool[*grid], those that are observed
 
     @functools.cached_property
     def _value(self) -> tuple[Any, ...]:
@@ -116,7 +110,7 @@ def score_likelihood(
     orders = None
     if model.orders is not None and hidden is None:
         orders = jax.tree.map(lambda *leaves: np.stack(leaves), *model.orders.members(num_orders))
-    judged = answer and has_modes(model, orders, hidden)
+    judged = answer and "guesses" in model.abilities and orders is None and hidden is None
 
     def score(params: Any, batch: Batch, key: jax.Array, log_scale_D: jax.Array) -> Rows:
         score_key = None if model.kind == "exact" else jax.random.fold_in(key, 1)
@@ -146,11 +140,8 @@ class Evaluator:
         """Prepares the program.
 
         Args:
-          model: the model.
-          dataset: its splits, and the transform that makes events of its rows.
-          batch_size: rows per batch, rounded up to a multiple of the mesh's data x fsdp. It does not change exact
-            results beyond rounding. Scores that are drawn have a key for each batch, so it changes their noise.
-          mesh: as the parameters'; None: where these are, on one device.
+          dataset, batch_size, mesh: as of `SplitScorer`. The size of batches does not change exact results beyond
+            rounding. Scores that are drawn have a key for each batch, so it changes their noise.
           num_orders: K, for a model with several orders: the mixture of K of them with equal weights is scored.
           seed: of a transform and of scores that draw at random, or their key. The draws do not depend on the
             parameters, so scores compare.
@@ -162,11 +153,8 @@ class Evaluator:
         self.scorer = SplitScorer(score, dataset, batch_size, mesh, key)
 
     def __call__(self, params: Any, split: str) -> dict[str, Any]:
-        """The scores of a split by the names of `results.json`.
-
-        Args:
-          params: the parameters, on the mesh.
-          split: "train", "validation" or "test".
+        """The scores of a split by the names of `results.json`. Raises `UserError`: the data set has no such split, or
+        it is empty.
 
         Returns:
           `nll_nats` (mean over examples, in the units of the data where these were standardised), `nll_stderr` (its
@@ -176,9 +164,6 @@ class Evaluator:
           the scored sites are answers (`Dataset.answer`) their `accuracy` or `squared_error`. Each of them has its
           standard error over the examples beside it, as `bits_per_dim_stderr`. A model without a likelihood has
           `sample_score` in place of nats and bits.
-
-        Raises:
-          UserError: the data set has no such split, or it is empty.
         """
         return summarize_rows(self.rows(params, split), self._event, self._dataset.text_unit, self._kind)
 
@@ -218,11 +203,6 @@ MEASURES = {
 }
 
 
-def has_modes(model: Model, orders: Any, hidden: Any) -> bool:
-    """Whether the scores of a model are those of conditionals with one most probable value for each site."""
-    return "guesses" in model.abilities and orders is None and hidden is None
-
-
 def answer_error(model: Model, params: Any, batch: Batch, measure: str) -> jax.Array:
     """The measure of each example, float32[B]: the mean over its scored sites, given the true values before each.
 
@@ -233,3 +213,23 @@ def answer_error(model: Model, params: Any, batch: Batch, measure: str) -> jax.A
     by_site_BD = values.reshape(len(batch), model.event.num_sites, -1).mean(-1)
     counted_BD = jnp.ones_like(by_site_BD) if batch.mask is None else batch.mask.reshape(by_site_BD.shape) > 0
     return jnp.where(counted_BD, by_site_BD, 0).sum(-1) / jnp.maximum(counted_BD.sum(-1), 1)
+
+
+def code_rows(model: Model, params: Any, batch: Batch) -> Rows:
+    """The numbers of the codes of each example, `codes/K` [T, B]; nothing for models without a codebook."""
+    found = model.code_numbers(params, batch)
+    return {} if found is None else {f"{CODES}{found[1]}": found[0].T}
+
+
+def codes_in_use(
+    model: Model, params: Any, dataset: Dataset, split: str, batch_size: int = 128, mesh: Mesh | None = None
+) -> np.ndarray:
+    """How often a split uses each code of a model with a codebook, int64[K]; raises `UserError` as `split_of`."""
+    scorer = SplitScorer(_code_rows_of, dataset, batch_size, mesh, jax.random.key(0))
+    batches = scorer.batches((model, params), split_of(dataset, split))
+    return np.sum([code_counts(name, numbers) for rows in batches for name, numbers in rows.items()], axis=0)
+
+
+def _code_rows_of(params: tuple[Model, Any], batch: Batch, key: jax.Array, log_scale_D: jax.Array) -> Rows:
+    model, params = params
+    return code_rows(model, params, batch)

@@ -33,10 +33,8 @@ def encode_prompt(dataset: Dataset, prompt: str) -> np.ndarray:
 
 
 def prompt_options(dataset: Dataset, prompt: str) -> dict[str, Any]:
-    """The options `given` and `observed` of `model.draw` that clamp the first characters of every example.
-
-    Raises:
-      UserError: the data is no text, the prompt is empty, leaves nothing to draw or has a character without a token.
+    """The options `given` and `observed` of `model.draw` that clamp the first characters of every example. Raises
+    `UserError`: the data is no text, the prompt is empty, leaves nothing to draw or has a character without a token.
     """
     tokens_K, length = encode_prompt(dataset, prompt), dataset.event.num_sites
     if not 0 < len(tokens_K) < length:
@@ -51,9 +49,7 @@ def prompt_options(dataset: Dataset, prompt: str) -> dict[str, Any]:
 
 def beginning_options(dataset: Dataset, prompt: str, length: int) -> dict[str, Any]:
     """The option `given` of `arjax.models.longer.pieces`: the tokens of a prompt, fewer than the `length` of the draw.
-
-    Raises:
-      UserError: the data is no text, or the prompt leaves nothing to draw or has a character without a token.
+    Raises `UserError`: the data is no text, or the prompt leaves nothing to draw or has a character without a token.
     """
     tokens_K = encode_prompt(dataset, prompt)
     if len(tokens_K) >= length:
@@ -69,21 +65,14 @@ def end_of(dataset: Dataset) -> int | None:
 
 @dataclasses.dataclass(frozen=True)
 class Conditioning:
-    """The prompt and the context of samples.
+    """The prompt and the context of samples."""
 
-    Attributes:
-      prompt: the first characters of each; "" for none.
-      context: `3`, or `name=3,other=1`; "" for those of real examples, where the model has a context.
-    """
-
-    prompt: str = ""
-    context: str = ""
+    prompt: str = ""  # the first characters of each
+    context: str = ""  # `3`, or `name=3,other=1`; "" for those of real examples, where the model has a context
 
     def options(self, dataset: Dataset, length: int) -> dict[str, Any]:
-        """The options of `model.draw` for them, or of `longer.pieces` where the length is not 0.
-
-        Raises:
-          UserError: they do not fit the data.
+        """The options of `model.draw` for them, or of `longer.pieces` where there is a length. Raises `UserError`: they
+        do not fit the data.
         """
         options = {}
         if self.prompt and length:
@@ -102,10 +91,8 @@ UNCONDITIONED = Conditioning()
 
 
 def parse_context(spec: ContextSpec, text: str) -> dict[str, np.int32]:
-    """The context of one example from the number of its class, or from `name=3,other=1` for several parts.
-
-    Raises:
-      UserError: no context, parts that are missing, unknown, given twice or no classes, or a number out of range.
+    """The context of one example from the number of its class, or from `name=3,other=1` for several parts. Raises
+    `UserError`: no context, parts that are missing, unknown, given twice or no classes, or a number out of range.
     """
     parts = dict(spec.parts)
     if not parts:

@@ -15,15 +15,7 @@ from arjax.core.integers import is_integer
 from arjax.data import Dataset
 from arjax.data.vocabulary import check_same_tokens
 from arjax.evaluation.bounds import k_step_scores, sampled_scores
-from arjax.evaluation.exposure import (
-    check_decoding,
-    check_truth,
-    curves_of,
-    decodes,
-    decoding_errors,
-    exposure,
-    exposure_scores,
-)
+from arjax.evaluation.exposure import check_decoding, check_truth, decodes, decoding_errors, exposure
 from arjax.evaluation.judges import check_judge, judged_examples, judged_texts, spread_rows
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.prompts import end_of
@@ -120,32 +112,23 @@ def report(
     open_run: OpenRun,
     rows: Mapping[str, np.ndarray] | None = None,
 ) -> Report:
-    """All scores of a model on a split.
+    """All scores of a model on a split. Raises `UserError`: there is no such split, or as `Measures.check`.
 
     Args:
-      model: the model.
       params: its parameters, on the mesh.
-      dataset: has the split.
-      split: "train", "validation" or "test".
-      measures: the numbers that are asked for.
       mesh: the devices that share the work; None: one device.
-      seed: of everything that is drawn.
       open_run: opens the judge: a run with `model`, `params`, `dataset` and the `step` of the parameters.
-      rows: those of `score_rows`, where they are known already.
-
-    Raises:
-      UserError: there is no such split, or as `Measures.check`.
+      rows: of `Evaluator` and `truth_rows`, where they are known already.
     """
     options: dict[str, Any] = {"batch_size": measures.batch_size, "seed": seed, "mesh": mesh}
     whole, dataset = dataset, dataset.thinned(measures.examples)
     if rows is None:
-        rows = score_rows(model, params, dataset, split, num_orders=measures.num_orders, **options)
-    scores: dict[str, Any] = {
-        "dataset": dataset.name,
-        "split": split,
-        "kind": _kind(model, measures),
-        "unit": model.event.unit,
-    }
+        rows = Evaluator(model, dataset, num_orders=measures.num_orders, **options).rows(params, split)
+        rows = rows | truth_rows(dataset, split, **options)
+    # The mixture of orders under bounds that are drawn need not be a bound, see `Model.unbiased`.
+    estimated = measures.num_orders > 1 and model.kind == "bound" and not model.unbiased
+    kind = "estimate" if estimated else model.kind
+    scores: dict[str, Any] = {"dataset": dataset.name, "split": split, "kind": kind, "unit": model.event.unit}
     scores |= summarize_rows(rows, model.event, dataset.text_unit, model.kind)
     scores |= _measured_errors(model, params, dataset, split, seed)
     if measures.steps:
@@ -171,27 +154,6 @@ def _measured_errors(model: Model, params: Any, dataset: Dataset, split: str, se
         return {}
     error_B = np.asarray(error, np.float64)
     return {"solver_error_nats": float(error_B.mean()), "solver_error_nats_stderr": float(stderr_of(error_B))}
-
-
-def _kind(model: Model, measures: Measures) -> str:
-    """The kind of the score: the mixture of orders under bounds that are drawn need not be a bound (`unbiased`)."""
-    return "estimate" if measures.num_orders > 1 and model.kind == "bound" and not model.unbiased else model.kind
-
-
-def score_rows(
-    model: Model,
-    params: Any,
-    dataset: Dataset,
-    split: str,
-    *,
-    batch_size: int,
-    num_orders: int = 1,
-    seed: int = 0,
-    mesh: Mesh | None = None,
-) -> dict[str, np.ndarray]:
-    """The scores of each example of a split, as `summarize_rows` takes them, those under a known truth included."""
-    rows = Evaluator(model, dataset, batch_size, mesh, seed, num_orders).rows(params, split)
-    return rows | truth_rows(dataset, split, batch_size=batch_size, seed=seed, mesh=mesh)
 
 
 def truth_rows(
@@ -232,10 +194,9 @@ def _exposure(
     scores: dict[str, Any] = {"exposure_rollouts": num}
     curves: dict[str, np.ndarray] = {}
     if dataset.truth is not None:
-        against_truth = exposure(
-            model, params, dataset.truth, num=num, key=jax.random.fold_in(key, 0), batch_size=batch_size
-        )
-        scores, curves = scores | exposure_scores(against_truth), curves_of(against_truth)
+        of_truth: dict[str, Any] = {"num": num, "key": jax.random.fold_in(key, 0), "batch_size": batch_size}
+        against_truth = exposure(model, params, dataset.truth, **of_truth)
+        scores, curves = scores | against_truth.scores, against_truth.curves
     examples = spread_rows(dataset, split, num, jax.random.fold_in(key, 1))
     if decodes(model):
         scores |= decoding_errors(model, params, examples, batch_size)

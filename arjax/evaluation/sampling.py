@@ -47,25 +47,16 @@ def draw_on_mesh(
     """`num` examples, split over the data axes of a mesh: those of `model.sample`, on any mesh.
 
     Every device computes its own examples, whatever the sharding of the parameters. Where `num` is no multiple of the
-    size of the axes, more examples are drawn and the rest is dropped. All processes of a run call this together.
+    size of the axes, more examples are drawn and the rest is dropped. All processes of a run call this together. Raises
+    `UserError` as `model.draw`, or as `arjax.models.longer.pieces`. Returns the draw, whole on every device.
 
     Args:
-      model: the model.
       params: its parameters, on the mesh.
       key: example b has the key fold_in(key, b).
-      num: the number of examples.
       mesh: as from `make_mesh`.
       options: of the draw, as one value, or `short` one by one, as for `model.draw`; `given` and `context` of one
         example or of each.
-      sampler: as for `model.draw`.
       length: sites of each example, of a model of sequences, see `pieces_on_mesh`; 0: as many as it was trained on.
-      **short: see `options`.
-
-    Returns:
-      The draw, whole on every device.
-
-    Raises:
-      UserError: as `model.draw`, or as `arjax.models.longer.pieces`.
     """
     options, own = asked(options, short, model.own_draw_options)
     if length:
@@ -73,7 +64,7 @@ def draw_on_mesh(
         return joined(found, length, options.end)
     keys, options = _on_mesh(model, key, num, mesh, options)
     draw = model.draw(params, keys, options, sampler=sampler, place=_split_over(mesh), **own)
-    return _first(draw, num, mesh)
+    return _cut_to(num, mesh)(draw)
 
 
 def pieces_on_mesh(
@@ -94,7 +85,7 @@ def pieces_on_mesh(
     """
     keys, options = _on_mesh(model, key, num, mesh, asked(options, short)[0])
     found = pieces(model, params, keys, length, options, sampler=sampler, place=_split_over(mesh))
-    return (_first(piece, num, mesh) for piece in found)
+    return map(_cut_to(num, mesh), found)
 
 
 def _on_mesh(model: Model, key: jax.Array, num: int, mesh: Mesh, options: DrawOptions) -> tuple[jax.Array, DrawOptions]:
@@ -120,38 +111,22 @@ def _split_over(mesh: Mesh) -> Callable[[Any], Any]:
     return jax.jit(lambda tree: tree, out_shardings=batch_sharding(mesh))
 
 
-def _first(found: Draw, num: int, mesh: Mesh) -> Draw:
-    """The first examples of a draw, on all devices."""
-    return _cut_to(num, mesh)(found)
-
-
 @functools.lru_cache(maxsize=16)
 def _cut_to(num: int, mesh: Mesh) -> Callable[[Draw], Draw]:
-    """One function for all pieces of a draw, which are then compiled once for each of their shapes."""
+    """Cuts a draw to its first examples, on all devices: one function for all of its pieces, compiled once a shape."""
     cut = functools.partial(jax.tree.map, lambda leaf: leaf[:num])
     return jax.jit(cut, out_shardings=replicated(mesh))
 
 
 def prepare_sampler(
-    sampler: str | Sampler,
-    model: Model,
-    params: Any,
-    dataset: Dataset,
-    open_run: OpenRun,
-    length: int = 0,
+    sampler: str | Sampler, model: Model, params: Any, dataset: Dataset, open_run: OpenRun, length: int = 0
 ) -> Sampler:
-    """A sampler with the arrays that it needs beside those of the model, from the data of a run and other runs.
+    """A sampler with the arrays that it needs beside those of the model, from the data of a run and other runs. Raises
+    `UserError`: an unknown sampler or option, or something that it needs is missing or does not fit the model.
 
     Args:
-      sampler: a call string, or a sampler.
-      model: the model that it is to draw from.
-      params: its parameters.
-      dataset: its data.
       open_run: workdir -> another run, with its `model` and its `params`.
       length: that of the draw, see `draw_on_mesh`.
-
-    Raises:
-      UserError: an unknown sampler or option, or something that it needs is missing or does not fit the model.
     """
 
     def examples(split: str, num: int) -> Batch:

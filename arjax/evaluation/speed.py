@@ -28,15 +28,12 @@ Seconds = list[float]
 def time_in_turns(
     functions: Mapping[str, Callable[[], Any]], rounds: int, min_seconds: float = 0.2
 ) -> dict[str, Seconds]:
-    """Seconds per call of each function, one number per round.
+    """Seconds per call of each function, name -> float[rounds].
 
     Args:
       functions: by name; their results are waited for, so work that JAX has only dispatched is counted.
       rounds: in each, every function has one turn.
       min_seconds: about the duration of a turn: short calls are repeated, which measures them well.
-
-    Returns:
-      name -> seconds per call, float[rounds].
     """
     calls = {name: _calls_per_turn(function, min_seconds) for name, function in functions.items()}
     seconds: dict[str, Seconds] = {name: [] for name in functions}
@@ -82,23 +79,14 @@ def matrix_product(size: int = 2048) -> tuple[Callable[[], jax.Array], float]:
 
 @dataclasses.dataclass(frozen=True)
 class SamplingSpeed:
-    """The time to draw a batch.
+    """The time to draw a batch."""
 
-    Attributes:
-      cached_seconds: the cached sampler, measured whole.
-      naive_seconds: the naive sampler, extrapolated from `naive_steps` of its steps, each of which is a full pass.
-      naive_form: the faster of "one program for all steps" and "one program per step".
-      naive_steps: steps measured.
-      speedup: naive over cached.
-      compile_seconds: of the cached sampler.
-    """
-
-    cached_seconds: float
-    naive_seconds: float
-    naive_form: str
-    naive_steps: int
-    speedup: float
-    compile_seconds: float
+    cached_seconds: float  # the cached sampler, measured whole
+    naive_seconds: float  # the naive sampler, extrapolated from `naive_steps` steps, each of which is a full pass
+    naive_form: str  # the faster of "one program for all steps" and "one program per step"
+    naive_steps: int  # steps measured
+    speedup: float  # naive over cached
+    compile_seconds: float  # of the cached sampler
 
 
 def sampling_speed(model: AutoregressiveModel, params: Any, num: int, rounds: int) -> SamplingSpeed:

@@ -90,12 +90,8 @@ def suggest(
     2012, section 2.4; here without its merging of prefixes).
 
     Args:
-      model: a model of text.
-      params: its parameters.
-      dataset: has the vocabulary.
       prompt: the characters before. Windows of a long text may begin anywhere: of a prompt that does not fit together
         with `length` further characters, only the last characters are read. The prompt of a string has to fit.
-      num: the most suggestions of each kind.
       length: tokens of the longest continuation.
       beams: breadth of the search.
       context: of one example, for a model that has one.
@@ -189,7 +185,9 @@ def _search(
             tokens = x_T[start:stop].tolist()
             size = next((n for n in range(1, num_further + 1) if _is_complete(vocabulary, tokens[:n])), num_further)
             if log_prob > -np.inf:
-                found.append(Suggestion(_text(vocabulary, tokens[:size]), float(log_prob), whole))
+                last = tokens[size - 1]
+                text = vocabulary.decode(np.array(tokens[:size])) + symbols[last] * (last == vocabulary.end)
+                found.append(Suggestion(text, float(log_prob), whole))
     return tuple(sorted(found, key=lambda each: -each.log_prob)[:num])
 
 
@@ -229,8 +227,3 @@ def _is_complete(vocabulary: Vocabulary, tokens: list[int]) -> bool:
         return True
     spaces = [vocabulary.symbols[token].isspace() for token in tokens]
     return spaces[-1] and not all(spaces)
-
-
-def _text(vocabulary: Vocabulary, tokens: list[int]) -> str:
-    ended = tokens[-1] == vocabulary.end
-    return vocabulary.decode(np.array(tokens)) + vocabulary.symbols[tokens[-1]] * ended

@@ -49,7 +49,6 @@ def summarize_rows(
       rows: float64[..., N] by name: `nll` and `sites` of each example; where there are, `by_order` [K, N], the terms of
         the score `terms/NAME`, numbers of codes `codes/K` [T, N], errors of answers `answers/NAME`, and `truth`, the
         nats under the truth of the data.
-      event: of an example.
       text: as of `summarize`.
       kind: of the scores. Those of the kind "none" are no nats: their mean is `sample_score`.
     """
@@ -62,7 +61,7 @@ def summarize_rows(
     for name, values in counted.items():
         if name.startswith("terms/"):
             term = name.removeprefix("terms/")
-            scores |= {f"{term}_nats": float(values.mean()), f"{term}_stderr": float(stderr_of(values))}
+            scores |= _nats(term, values)
             scores[f"{term}_bits_per_dim"] = values.sum() / (math.log(2) * event.value_size * counted["sites"].sum())
         elif name.startswith(CODES):
             scores |= summarize_codes(code_counts(name, values), len(values))
@@ -72,7 +71,8 @@ def summarize_rows(
         if name.startswith("answers/"):
             scores |= _with_stderr(name.removeprefix("answers/"), float(values.mean()), float(stderr_of(values)))
     if "truth" in counted:
-        scores |= beside_truth(counted["nll"], counted["truth"])
+        # The mean difference over the examples is an estimate of KL(truth || model).
+        scores |= _nats("truth_nll", counted["truth"]) | _nats("excess", counted["nll"] - counted["truth"])
     return scores
 
 
@@ -96,23 +96,6 @@ def summarize_codes(counts_K: np.ndarray, num_tokens: int) -> dict[str, Any]:
         "token_bits": num_tokens * math.log2(len(counts_K)),
         "codes_used": len(frequency),
         "codes_perplexity": float(np.exp(-(frequency * np.log(frequency)).sum())),
-    }
-
-
-def beside_truth(nll_N: np.ndarray, truth_N: np.ndarray) -> dict[str, float]:
-    """The nats of examples under the truth of the data, which no model can be expected to undercut, and those of a
-    model above them.
-
-    Returns:
-      `truth_nll_nats`, `truth_nll_stderr`; `excess_nats`, the mean difference over the examples, an estimate of
-      KL(truth || model), and `excess_stderr`, that of the differences.
-    """
-    excess_N = nll_N - truth_N
-    return {
-        "truth_nll_nats": float(truth_N.mean()),
-        "truth_nll_stderr": float(stderr_of(truth_N)),
-        "excess_nats": float(excess_N.mean()),
-        "excess_stderr": float(stderr_of(excess_N)),
     }
 
 
@@ -145,7 +128,7 @@ def summarize(nll: np.ndarray, sites: np.ndarray, event: EventSpec, text: str = 
     nll, sites = _scored(nll, sites)
     per_site, per_site_stderr = ratio_of_means(nll, sites)
     bits = 1 / math.log(2)
-    result = {"nll_nats": float(nll.mean()), "nll_stderr": float(stderr_of(nll))}
+    result = _nats("nll", nll)
     result |= _with_stderr("bits_per_dim", per_site, per_site_stderr, bits / event.value_size)
     result["num_examples"] = len(nll)
     if text:
@@ -169,6 +152,11 @@ def _scored(values: np.ndarray, sites: np.ndarray) -> tuple[np.ndarray, np.ndarr
     if not (sites > 0).any():
         raise UserError("nothing is scored: the weights of all examples are 0, or the masks of all that count")
     return values[sites > 0], sites[sites > 0]
+
+
+def _nats(name: str, nats_N: np.ndarray) -> dict[str, float]:
+    """The mean over examples, and its standard error."""
+    return {f"{name}_nats": float(nats_N.mean()), f"{name}_stderr": float(stderr_of(nats_N))}
 
 
 def _with_stderr(name: str, value: float, stderr: float, factor: float = 1.0) -> dict[str, float]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from arjax.reporting.figures import ACCENT, INK, SOFT, new_figure, row_of_axes
+from arjax.reporting.figures import ACCENT, INK, SOFT, arrow, new_figure, row_of_axes
 from arjax.reporting.plots import tile_images
 
 #: Colour of masked sites: no grey, so that it is no value.
@@ -79,17 +79,13 @@ def chain_figure(num_steps: int, num_blocks: int = 1) -> Any:
         for above in (above for above, other in enumerate(rows[:y]) if other is not None):
             for x in range(1, len(steps)):
                 if steps[x] is not None:
-                    _arrow(axis, (len(steps) - 1, -above), (x, -y), ACCENT, alpha=0.45, linewidth=0.9)
+                    arrow(axis, (len(steps) - 1, -above), (x, -y), ACCENT, alpha=0.45, linewidth=0.9)
     axis.set_xlim(-0.5, len(steps) - 0.5)
     axis.set_ylim(0.55 - len(rows), 0.5)
-    axis.set_title(_words(num_blocks), fontsize=10)
+    of_blocks = "; every step reads the clean blocks above" if num_blocks > 1 else ""
+    axis.set_title(f"learned reverse steps (solid), fixed forward steps (dashed){of_blocks}", fontsize=10)
     axis.axis("off")
     return figure
-
-
-def _words(num_blocks: int) -> str:
-    of_blocks = "; every step reads the clean blocks above" if num_blocks > 1 else ""
-    return f"learned reverse steps (solid), fixed forward steps (dashed){of_blocks}"
 
 
 def _shown(last: int, most: int) -> list[int | None]:
@@ -99,18 +95,13 @@ def _shown(last: int, most: int) -> list[int | None]:
     return [last, last - 1, None, 1, 0] if most > 2 else [last, None, 0]
 
 
-def _arrow(axis: Any, start: tuple[float, float], end: tuple[float, float], color: str, **style: Any) -> None:
-    ends = {"arrowstyle": "-|>", "color": color, "shrinkA": 15, "shrinkB": 15}
-    axis.annotate("", end, start, arrowprops=ends | style)
-
-
 def _draw_chain(axis: Any, steps: list[int | None], num_steps: int, y: float, block: str) -> None:
     """One row of nodes with its arrows in both directions."""
     import matplotlib
 
     for x in range(len(steps) - 1):
-        _arrow(axis, (x, y), (x + 1, y), "#555555", connectionstyle="arc3,rad=-0.2")
-        _arrow(axis, (x + 1, y), (x, y), SOFT, connectionstyle="arc3,rad=-0.2", linestyle="--")
+        arrow(axis, (x, y), (x + 1, y), "#555555", connectionstyle="arc3,rad=-0.2")
+        arrow(axis, (x + 1, y), (x, y), SOFT, connectionstyle="arc3,rad=-0.2", linestyle="--")
     upper = f"^{{({block})}}" if block else ""
     for x, step in enumerate(steps):
         if step is None:

@@ -16,12 +16,8 @@ def log_curves(
     panels: Sequence[tuple[str, str, Mapping[str, tuple[Sequence[float], Sequence[float]]]]],
     xlabel: str,
 ) -> None:
-    """Draws panels of named curves over two logarithmic axes, with one legend.
-
-    Args:
-      path: file to write.
-      panels: (title, label of the y axis, {name: (x, y)}) of each; a name has the same colour in all panels.
-      xlabel: label of the x axis.
+    """Draws panels of named curves over two logarithmic axes, with one legend. `panels`: (title, label of the y axis,
+    {name: (x, y)}) of each; a name has the same colour in all panels.
     """
     figure = _panels_of_curves(panels, xlabel)
     for axis in figure.axes:
@@ -39,11 +35,8 @@ class Curve(NamedTuple):
 
 
 def learning_curves(path: str | os.PathLike, panels: Sequence[tuple[str, str, Mapping[str, Curve]]]) -> None:
-    """Draws the validation curves of several runs, a panel per data set.
-
-    Args:
-      path: file to write.
-      panels: (data set, metric, {run: validation scores over the training examples seen}) of each.
+    """Draws the validation curves of several runs, a panel per data set. `panels`: (data set, metric, {run: validation
+    scores over the training examples seen}) of each.
     """
     figure = _panels_of_curves(
         [(dataset, f"validation, {_unit(metric)}", curves) for dataset, metric, curves in panels], "training examples"

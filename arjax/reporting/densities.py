@@ -14,15 +14,13 @@ from arjax.reporting.figures import new_figure
 def density_figure(
     rows: Sequence[Sequence[tuple[str, np.ndarray]]], extents: Sequence[tuple[float, float, float, float]]
 ) -> Any:
-    """Densities on grids of the plane, those of one row in the same colours: dark is high, 0 is white.
+    """Densities on grids of the plane, those of one row in the same colours: dark is high, 0 is white. Raises
+    `UserError`: rows without panels or of different lengths, or an extent too few or too many.
 
     Args:
       rows: of each row its panels, (title, density [H, W]): the first axis of an array is that of the second
         coordinate, upwards.
       extents: of each row the ends of the grid, (left, right, bottom, top).
-
-    Raises:
-      UserError: rows without panels or of different lengths, or an extent too few or too many.
     """
     lengths = {len(row) for row in rows}
     if not rows or len(lengths) > 1 or 0 in lengths or len(extents) != len(rows):

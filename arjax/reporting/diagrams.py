@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from arjax.factorization import Factorization
-from arjax.reporting.figures import FIRST_STEP, new_figure, row_of_axes, save_figure
+from arjax.reporting.figures import FIRST_STEP, arrow, new_figure, row_of_axes
 
 #: Most sites of a graph, in which more edges would hide one another; largest grid with numbers in its cells.
 MOST_NODES, MOST_NUMBERS = 12, 16
 COLOURS = "viridis"
-
-
-def draw_factorization(
-    path: str | os.PathLike,
-    factorization: Factorization,
-    dependencies_DD: np.ndarray | None = None,
-    names: Sequence[str] = (),
-) -> None:
-    """Writes the plot of `factorization_figure`."""
-    save_figure(factorization_figure(factorization, dependencies_DD, names), path)
 
 
 def factorization_figure(
@@ -67,19 +56,9 @@ def _draw_graph(axis: Any, step_D: np.ndarray, reads_DD: np.ndarray, names: Sequ
         members = np.flatnonzero(step_D == step)
         height[members] = (len(members) - 1) / 2 - np.arange(len(members))
     for site, read in np.argwhere(reads_DD):
-        gap = step_D[site] - step_D[read]
-        axis.annotate(
-            "",
-            (step_D[site], height[site]),
-            (step_D[read], height[read]),
-            arrowprops={
-                "arrowstyle": "-|>",
-                "color": "#777777",
-                "shrinkA": 13,
-                "shrinkB": 13,
-                "connectionstyle": f"arc3,rad={-0.28 if gap > 1 else 0}",
-            },
-        )
+        ends = (step_D[read], height[read]), (step_D[site], height[site])
+        bend = -0.28 if step_D[site] - step_D[read] > 1 else 0
+        arrow(axis, *ends, "#777777", shrinkA=13, shrinkB=13, connectionstyle=f"arc3,rad={bend}")
     axis.scatter(step_D, height, s=560, c=colours, zorder=2, edgecolors="white")
     for site, name in enumerate(names):
         axis.text(step_D[site], height[site], name, ha="center", va="center", color="white", zorder=3, fontsize=11)

@@ -20,14 +20,7 @@ MOST_COLUMNS = 3
 
 @dataclasses.dataclass(frozen=True)
 class Dot:
-    """One result.
-
-    Attributes:
-      label: the model.
-      value: its score.
-      stderr: the standard error of the score; nan for none.
-      published: the published number of the same model; nan for none.
-    """
+    """One result: a model with its score, the standard error of the score, and the published number; nan for none."""
 
     label: str
     value: float
@@ -37,29 +30,19 @@ class Dot:
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """Results that can be compared: those of one data set in one metric.
+    """Results that can be compared: those of one data set in one metric."""
 
-    Attributes:
-      title: the data set.
-      unit: the metric with its unit.
-      dots: at least one.
-      lower_is_better: the direction in which the dots are sorted.
-    """
-
-    title: str
-    unit: str
-    dots: Sequence[Dot]
-    lower_is_better: bool = True
+    title: str  # the data set
+    unit: str  # the metric with its unit
+    dots: Sequence[Dot]  # at least one
+    lower_is_better: bool = True  # the direction in which the dots are sorted
 
 
 def sorted_dots(path: str | os.PathLike, panels: Sequence[Panel]) -> None:
     """Draws each panel as a list of models, the best one at the top: a dot with its standard error for each.
 
     A diamond marks the published number of the same model. The axis zooms to the range where models differ; a result
-    far outside is written at the edge.
-
-    Raises:
-      UserError: there are no panels.
+    far outside is written at the edge. Raises `UserError`: there are no panels.
     """
     if not panels:
         raise UserError("there are no results to draw")

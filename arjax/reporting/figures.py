@@ -69,6 +69,12 @@ def label_axes(axis: Any, xlabel: str, ylabel: str, title: str) -> None:
         axis.spines[side].set_visible(False)
 
 
+def arrow(axis: Any, start: tuple[float, float], end: tuple[float, float], color: str, **style: Any) -> None:
+    """An arrow between two nodes, whose ends keep away from their centres."""
+    ends = {"arrowstyle": "-|>", "color": color, "shrinkA": 15, "shrinkB": 15}
+    axis.annotate("", end, start, arrowprops=ends | style)
+
+
 def whole_ticks(axis: Any) -> None:
     """Numbers such as 5,000 at 1, 2 and 5 times the powers of ten of a logarithmic axis."""
     from matplotlib import ticker

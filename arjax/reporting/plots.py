@@ -13,13 +13,8 @@ from arjax.core.errors import UserError
 from arjax.reporting.figures import ACCENT, FIRST_STEP, INK, SOFT, label_axes, new_figure, row_of_axes, save_figure
 
 MAX_IMAGES = 64
-
-
-def sample_grid(
-    path: str | os.PathLike, samples: np.ndarray, real: np.ndarray | None = None, max_value: float | None = None
-) -> None:
-    """Writes the plot of `sample_figure`; the ending of `path` gives the format."""
-    save_figure(sample_figure(samples, real, max_value), path)
+#: The colour of hidden sites.
+_VEIL = (0.55, 0.70, 0.85)
 
 
 def sample_figure(samples: np.ndarray, real: np.ndarray | None = None, max_value: float | None = None) -> Any:
@@ -34,11 +29,22 @@ def sample_figure(samples: np.ndarray, real: np.ndarray | None = None, max_value
     panels = [("samples", samples)]
     if real is not None:
         panels.insert(0, ("data", np.asarray(real)[: len(samples)]))
+    return tiles_figure(panels, _columns(len(samples)), 3.6, max_value)
+
+
+def _columns(count: int) -> int:
+    """Images per row: about a square, and full rows where a number near it allows them."""
+    root = math.ceil(math.sqrt(count))
+    return next((n for n in range(root, 2 * root) if count % n == 0), root)
+
+
+def tiles_figure(
+    panels: Sequence[tuple[str, np.ndarray]], columns: int, inches: float, max_value: float | None = None
+) -> Any:
+    """Panels of so many inches side by side: a title, and images [N, H, W] or [N, H, W, 3], `columns` in a row."""
     top = max(float(images.max()) for _, images in panels) if max_value is None else max_value
-    columns = _columns(len(samples))
     tiles = [(title, tile_images(images / max(top, 1e-12), columns)) for title, images in panels]
     height, width = tiles[0][1].shape[:2]
-    inches = 3.6
     figure = new_figure(len(tiles) * inches, inches * height / width + 0.35)
     figure.get_layout_engine().set(wspace=0.05)
     for axis, (title, tile) in zip(row_of_axes(figure, len(tiles)), tiles, strict=True):
@@ -48,28 +54,6 @@ def sample_figure(samples: np.ndarray, real: np.ndarray | None = None, max_value
     return figure
 
 
-def tiles_figure(images: np.ndarray, columns: int, title: str, max_value: float | None = None) -> Any:
-    """Images [N, H, W] or [N, H, W, 3] as tiles, `columns` in a row.
-
-    `max_value`: the value drawn as white; by default the largest one present.
-    """
-    top = float(images.max()) if max_value is None else max_value
-    tile = tile_images(images / max(top, 1e-12), columns)
-    inches = 6.4
-    figure = new_figure(inches, inches * tile.shape[0] / tile.shape[1] + 0.35)
-    (axis,) = row_of_axes(figure, 1)
-    axis.imshow(tile, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axis.set_title(title, fontsize=11)
-    axis.axis("off")
-    return figure
-
-
-def _columns(count: int) -> int:
-    """Images per row: about a square, and full rows where a number near it allows them."""
-    root = math.ceil(math.sqrt(count))
-    return next((n for n in range(root, 2 * root) if count % n == 0), root)
-
-
 def tile_images(images: np.ndarray, columns: int) -> np.ndarray:
     """Puts [N, H, W(, C)] images in 0..1 on a white sheet with `columns` images a row and gaps between them."""
     images = np.clip(images, 0.0, 1.0)
@@ -77,20 +61,15 @@ def tile_images(images: np.ndarray, columns: int) -> np.ndarray:
     gap = max(1, round(height / 12))
     rows = math.ceil(count / columns)
     # Whole pixels per image keep tiny images (8x8) crisp when the file is scaled.
-    sheet_height, sheet_width = rows * (height + gap) - gap, columns * (width + gap) - gap
-    sheet = np.ones((sheet_height, sheet_width, *images.shape[3:]), np.float32)
-    for i, image in enumerate(images):
-        top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
-        sheet[top : top + height, left : left + width] = image
-    return sheet
+    tiles = np.ones((rows, columns, height + gap, width + gap, *images.shape[3:]), np.float32)
+    tiles.reshape(-1, *tiles.shape[2:])[:count, :height, :width] = images
+    sheet = tiles.swapaxes(1, 2).reshape(rows * (height + gap), columns * (width + gap), *images.shape[3:])
+    return sheet[:-gap, :-gap]
 
 
 def sample_rows(path: str | os.PathLike, blocks: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-    """Draws a row of samples of each model, with its name; a block of rows for each data set.
-
-    Args:
-      path: file to write.
-      blocks: data set -> name of the model -> images [N, H, W] or [N, H, W, 3] in 0..1. A single block has no title.
+    """Draws a row of samples of each model, with its name; a block of rows for each data set. `blocks`: data set ->
+    name of the model -> images [N, H, W] or [N, H, W, 3] in 0..1. A single block has no title.
     """
     figure = new_figure(9, 1)
     (axis,) = row_of_axes(figure, 1)
@@ -117,6 +96,44 @@ def sample_rows(path: str | os.PathLike, blocks: Mapping[str, Mapping[str, np.nd
     save_figure(figure, path)
 
 
+def draw_completions(
+    path: str | os.PathLike,
+    truth: np.ndarray,
+    hidden: np.ndarray,
+    drawn: np.ndarray,
+    log_prob: np.ndarray,
+    log_prob_truth: np.ndarray,
+    max_value: float,
+) -> None:
+    """Draws one row per example: visible sites, the truth, and completions, each with its log-probability in nats.
+
+    Args:
+      truth: images [N, H, W] or [N, H, W, 3].
+      hidden: bool[H, W].
+      drawn: completions [N, K, H, W(, 3)].
+      log_prob: of the completions, [N, K], and `log_prob_truth` [N].
+    """
+    num, num_completions = drawn.shape[:2]
+    figure = new_figure(1.0 * (num_completions + 2), 1.18 * num)
+    axes = figure.subplots(num, num_completions + 2, squeeze=False)
+    for row, (image, completions) in enumerate(zip(truth, drawn, strict=True)):
+        seen = _colour(image, max_value)
+        seen[hidden] = _VEIL
+        cells = [("seen", seen), (f"truth {log_prob_truth[row]:.1f}", _colour(image, max_value))]
+        cells += [(f"{p:.1f}", _colour(c, max_value)) for p, c in zip(log_prob[row], completions, strict=True)]
+        for axis, (title, tile) in zip(axes[row], cells, strict=True):
+            axis.imshow(tile, interpolation="nearest")
+            axis.set_title(title, fontsize=8, pad=2)
+            axis.axis("off")
+    save_figure(figure, path)
+
+
+def _colour(image: np.ndarray, max_value: float) -> np.ndarray:
+    """[H, W(, 3)] as colours in 0..1, [H, W, 3]."""
+    scaled = np.clip(np.asarray(image, float) / max_value, 0, 1)
+    return np.repeat(scaled[..., None], 3, axis=-1) if scaled.ndim == 2 else scaled
+
+
 def codes_figure(counts_K: np.ndarray) -> Any:
     """The share of each code in all uses, the most frequent first; codes without a use are the gap at the end."""
     figure = new_figure(6.4, 3.4)
@@ -127,17 +144,6 @@ def codes_figure(counts_K: np.ndarray) -> Any:
     label_axes(axis, "code, the most frequent first", "share", f"{used:,} of {len(share_K):,} codes in use")
     axis.legend(frameon=False, fontsize=9)
     return figure
-
-
-def entropy_curve(
-    path: str | os.PathLike,
-    nats_per_step: np.ndarray,
-    stderr: np.ndarray,
-    measured: np.ndarray | None = None,
-    over_grid: np.ndarray | None = None,
-) -> None:
-    """Writes the plot of `entropy_figure`."""
-    save_figure(entropy_figure(nats_per_step, stderr, measured, over_grid), path)
 
 
 def entropy_figure(
@@ -177,20 +183,9 @@ def entropy_figure(
     return figure
 
 
-def loss_curves(path: str | os.PathLike, metrics: Sequence[Mapping[str, Any]], name: str = "bits_per_dim") -> None:
-    """Writes the plot of `loss_figure`; raises as that does."""
-    save_figure(loss_figure(metrics, name), path)
-
-
 def loss_figure(metrics: Sequence[Mapping[str, Any]], name: str = "bits_per_dim") -> Any:
-    """Training and validation loss over steps from the lines of `metrics.jsonl`.
-
-    Args:
-      metrics: dicts with `step` and any of `train/<name>` and `validation/<name>`.
-      name: the metric to draw.
-
-    Raises:
-      UserError: when no line holds that metric.
+    """Training and validation loss over steps from the lines of `metrics.jsonl`. Raises `UserError`: when no line holds
+    that metric. `metrics`: dicts with `step` and any of `train/<name>` and `validation/<name>`.
     """
     figure = new_figure(6.4, 3.4)
     (axis,) = row_of_axes(figure, 1)

@@ -10,9 +10,6 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
-#: Seconds between two drawings of the bar on a terminal, and in a notebook, whose page gets a message for each.
-REFRESH, REFRESH_IN_NOTEBOOK = 0.1, 0.5
-
 
 class Progress:
     """Shows the progress of a run: step, loss, speed and the time that is left.
@@ -32,11 +29,8 @@ class Progress:
         """Starts the clock.
 
         Args:
-          total_steps: step at which the run ends.
           start_step: step from which a resumed run goes on.
-          stream: the output, stdout by default.
           clock: seconds; a parameter so that tests can set it.
-          indent: begins every line.
         """
         self._total = total_steps
         self._stream = sys.stdout if stream is None else stream
@@ -97,8 +91,11 @@ class Progress:
     def _show_bar(self, step: int, now: bool = False) -> None:
         if self._bar is None:
             assert self._new_bar is not None
-            self._bar = self._new_bar(self._stream, self._total, self._clock)
+            self._bar, self._drawn = self._new_bar(self._stream, self._total), float("-inf")
+        now = now or self._clock() - self._drawn >= self._bar.REFRESH  # not if that was done a moment ago
         self._bar.show(step, self._about, f"ETA {format_duration(self.seconds_left())}", now)
+        if now:
+            self._drawn = self._clock()
 
     def _write(self, line: str) -> None:
         self._stream.write(f"{self._indent}{line}\n")
@@ -116,7 +113,10 @@ def _bar_for(stream: TextIO) -> type[_Bar] | type[_NotebookBar] | None:
 class _Bar:
     """A bar of rich, drawn on request: there is no thread that could write in between."""
 
-    def __init__(self, stream: TextIO, total: int, clock: Callable[[], float]):
+    #: Seconds between two drawings.
+    REFRESH = 0.1
+
+    def __init__(self, stream: TextIO, total: int):
         from rich import progress
         from rich.console import Console
         from rich.table import Column
@@ -135,16 +135,11 @@ class _Bar:
             redirect_stderr=False,
         )
         self._task = self._progress.add_task("", total=total, left="")
-        self._clock, self._drawn = clock, float("-inf")
         self._progress.start()
 
     def show(self, step: int, about: str, left: str, now: bool) -> None:
-        """Draws the bar, unless that was done a moment ago."""
-        now = now or self._clock() - self._drawn >= REFRESH
-        self._progress.update(self._task, completed=step, description=about, left=left)
-        if now:
-            self._progress.refresh()
-            self._drawn = self._clock()
+        """Sets what the bar shows, and draws it if that is to be done now."""
+        self._progress.update(self._task, completed=step, description=about, left=left, refresh=now)
 
     def message(self, text: str) -> None:
         """A line above the bar; a long one goes on in the next line, as everywhere on a terminal."""
@@ -158,11 +153,13 @@ class _Bar:
 class _NotebookBar:
     """A bar of HTML in the output of a cell, which is replaced by each drawing; needs no widgets."""
 
-    def __init__(self, stream: TextIO, total: int, clock: Callable[[], float]):
+    #: Seconds between two drawings: the page gets a message for each.
+    REFRESH = 0.5
+
+    def __init__(self, stream: TextIO, total: int):
         from IPython.display import display
 
-        self._stream, self._total, self._clock = stream, total, clock
-        self._step, self._words, self._drawn = 0, ["", ""], float("-inf")
+        self._stream, self._total, self._step, self._words = stream, total, 0, ["", ""]
         self._handle: Any = display(self._bundle(), raw=True, display_id=True)
 
     def _bundle(self) -> dict[str, str]:
@@ -173,9 +170,9 @@ class _NotebookBar:
         return {"text/html": f'<div style="{style}">{bar}{cells}</div>', "text/plain": "  ".join(words)}
 
     def show(self, step: int, about: str, left: str, now: bool) -> None:
-        """Draws the bar, unless that was done a moment ago."""
+        """Sets what the bar shows, and draws it if that is to be done now."""
         self._step, self._words = step, [about, left]
-        if now or self._clock() - self._drawn >= REFRESH_IN_NOTEBOOK:
+        if now:
             self.stop()
 
     def message(self, text: str) -> None:
@@ -186,7 +183,6 @@ class _NotebookBar:
     def stop(self) -> None:
         """Draws the bar."""
         self._handle.update(self._bundle(), raw=True)
-        self._drawn = self._clock()
 
 
 def format_duration(seconds: float) -> str:

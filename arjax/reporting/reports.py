@@ -26,20 +26,15 @@ def read_report(workdir: str | os.PathLike) -> dict[str, Any] | None:
     """The report of a run, or None when there is none, or an incomplete one: then it is computed again.
 
     A report without one of the fields of all reports was edited by hand or damaged. One without a `kind` is older than
-    the models with scores that are not exact.
-
-    Raises:
-      UserError: there is one that cannot be read.
+    the models with scores that are not exact. Raises `UserError`: there is one that cannot be read.
     """
     report = read_json_object(Path(workdir) / FILE_NAME)
     return {"kind": EXACT} | report if report is not None and is_report(report) else None
 
 
 def finished_report(workdir: str | os.PathLike) -> dict[str, Any] | None:
-    """The report of a run, or None when there is none.
-
-    Raises:
-      UserError: there is one that cannot be read, or that is damaged.
+    """The report of a run, or None when there is none. Raises `UserError`: there is one that cannot be read, or that is
+    damaged.
     """
     report, path = read_report(workdir), Path(workdir) / FILE_NAME
     if report is None and path.exists():
@@ -102,13 +97,7 @@ OF_VALIDATION = tuple(f"validation_{name}" for name in SCORES)
 OF_A_RUN = (
     *OF_VALIDATION,
     *OF_EXPOSURE,
-    "num_params",
-    "step",
-    "best_step",
-    "seed",
-    "train_seconds",
-    "compile_seconds",
-    "train_sites_per_second",
+    *("num_params", "step", "best_step", "seed", "train_seconds", "compile_seconds", "train_sites_per_second"),
 )
 
 

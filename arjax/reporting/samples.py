@@ -1,19 +1,26 @@
-"""Samples of a run as files: images, text, sound and tables."""
+"""Samples of a run as files: images, text, sound and tables; in the folder `samples/` of the run itself, and in
+`samples-1/`, `samples-2/`, ... of all others.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import itertools
 import os
-import wave
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from scipy.io import wavfile
 
 from arjax.core.files import writing
 from arjax.core.pictures import as_images
-from arjax.reporting.figures import has_matplotlib
-from arjax.reporting.plots import sample_grid
+from arjax.reporting.figures import has_matplotlib, save_figure
+from arjax.reporting.plots import sample_figure
+
+FOLDER, OPTIONS = "samples", "options.json"
 
 
 def write_samples(
@@ -28,24 +35,18 @@ def write_samples(
     sample_rate: int = 0,
     to_cells: Callable[[np.ndarray], list[list[str]]] | None = None,
 ) -> list[Path]:
-    """Writes samples in every format that suits them.
+    """Writes samples in every format that suits them. Raises `UserError`: the disk refuses. Returns the files written.
+    The image is left out when matplotlib is not installed.
 
     Args:
       folder: the folder of the files; made when missing, in an existing folder.
       samples: [N, *grid, *value], always written as `samples.npy`.
       grid_shape: the grid; further axes are those of the value.
       real: real examples of the same shape, drawn beside the samples.
-      max_value: the value drawn as white.
       to_text: turns one example into text, for `samples.txt`.
       to_wave: turns one example into a waveform in [-1, 1], for `sample_00.wav`, ...; needs `sample_rate` in Hz.
       sample_rate: 0 for data that is no sound.
       to_cells: turns the samples of a table into rows of cells, the names of its columns first, for `samples.csv`.
-
-    Returns:
-      The files written. The image is left out when matplotlib is not installed.
-
-    Raises:
-      UserError: the disk refuses.
     """
     folder = Path(folder)
     written = [folder / "samples.npy"]
@@ -67,15 +68,54 @@ def write_samples(
     images = as_images(samples, grid_shape)
     if images is not None and has_matplotlib():
         written.append(folder / "samples.png")
-        sample_grid(written[-1], images, None if real is None else as_images(real, grid_shape), max_value)
+        beside = None if real is None else as_images(real, grid_shape)
+        save_figure(sample_figure(images, beside, max_value), written[-1])
     return written
 
 
 def write_wave(path: str | os.PathLike, waveform: np.ndarray, sample_rate: int) -> None:
     """Writes a waveform [T] in [-1, 1] as a 16-bit mono file."""
     pcm = np.round(np.clip(waveform, -1.0, 1.0) * 32767).astype("<i2")
-    with wave.open(os.fspath(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(sample_rate)
-        file.writeframes(pcm.tobytes())
+    wavfile.write(path, sample_rate, pcm)
+
+
+@contextlib.contextmanager
+def numbered_folder(workdir: str | os.PathLike) -> Iterator[Path]:
+    """A new folder `samples-1`, `samples-2`, ...; removed again when the body fails. Raises `UserError`: the disk
+    refuses, before the body runs.
+    """
+    with contextlib.ExitStack() as undo:
+        folder = _next_folder(Path(workdir))
+        undo.callback(shutil.rmtree, folder, ignore_errors=True)
+        yield folder
+        undo.pop_all()
+
+
+@contextlib.contextmanager
+def own_folder(workdir: str | os.PathLike) -> Iterator[Path]:
+    """A folder that becomes `samples` when the body has written it to the end; removed again when the body fails.
+
+    Samples that were there before get the next number. Raises `UserError`: the disk refuses.
+    """
+    final, partial = Path(workdir) / FOLDER, Path(workdir) / f"partial-{FOLDER}"
+    with contextlib.ExitStack() as undo:
+        with writing(partial):
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+        undo.callback(shutil.rmtree, partial, ignore_errors=True)
+        yield partial
+        with writing(final):
+            if final.exists():
+                final.rename(_next_folder(final.parent))
+            partial.rename(final)
+
+
+def _next_folder(workdir: Path) -> Path:
+    """Makes the folder with the first number that is free; two processes never get the same one."""
+    with writing(workdir / f"{FOLDER}-1"):
+        for number in itertools.count(1):
+            with contextlib.suppress(FileExistsError):
+                folder = workdir / f"{FOLDER}-{number}"
+                folder.mkdir()
+                return folder
+    raise AssertionError("numbers do not end")

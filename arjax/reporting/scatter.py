@@ -27,30 +27,20 @@ ROUNDS = 4
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """One result.
-
-    Attributes:
-      label: the model.
-      x: its cost; a positive number, or 0.
-      y: its score.
-      stderr: the standard error of the score; nan for none.
-      kind: of the score, one of `MARKERS`.
-    """
+    """One result: a model with its cost and its score."""
 
     label: str
-    x: float
-    y: float
-    stderr: float = math.nan
-    kind: str = "exact"
+    x: float  # the cost; a positive number, or 0
+    y: float  # the score
+    stderr: float = math.nan  # of the score; nan for none
+    kind: str = "exact"  # of the score, one of `MARKERS`
 
 
 def labelled_points(path: str | os.PathLike, panels: Mapping[str, Sequence[Point]], xlabel: str, ylabel: str) -> None:
     """Draws the points of each panel over a logarithmic axis, with error bars of one standard error.
 
     Args:
-      path: file to write.
       panels: title -> its points, at least one.
-      xlabel: the cost.
       ylabel: the score with its unit.
     """
     columns = min(len(panels), MOST_COLUMNS)
@@ -121,7 +111,6 @@ def _places(
     """Lower left corners of the labels of points, and their distances from these.
 
     Args:
-      at_P2: the points.
       sizes_P2: widths and heights of their labels.
       marks_P4: boxes (left, bottom, right, top) of markers and bars, which labels leave free where they can.
       inside_4: the box of the panel.

@@ -17,6 +17,12 @@ UNITS = {
     "accuracy": "accuracy",
     "squared_error": "squared error",
 }
+#: Bounds that take more work than a score, the names of their amounts of work, and these in words.
+BOUNDS = (
+    ("k_step_bound", "k_steps", "in {} steps"),
+    ("importance_bound", "importance_samples", "with {} samples"),
+    ("chain_bound", "chain_bound_steps", "from {} steps"),
+)
 
 
 def describe_scores(scores: Mapping[str, Any], bits: bool = True) -> str:
@@ -36,15 +42,10 @@ def describe_scores(scores: Mapping[str, Any], bits: bool = True) -> str:
     if scores.get("num_orders", 1) > 1:
         mean = f"{scores['negative_elbo_nats']:.4f} ± {scores['negative_elbo_stderr']:.4f}"
         parts.append(f"a mixture of {scores['num_orders']} orders (their mean: {mean})")
-    if "k_step_bound_nats" in scores:
-        bound = _with_stderr(scores["k_step_bound_nats"], scores["k_step_bound_stderr"], "nats")
-        parts.append(f"at most {bound} in {scores['k_steps']} steps (bound)")
-    if "importance_bound_nats" in scores:
-        bound = _with_stderr(scores["importance_bound_nats"], scores["importance_bound_stderr"], "nats")
-        parts.append(f"at most {bound} with {scores['importance_samples']} samples (bound)")
-    if "chain_bound_nats" in scores:
-        bound = _with_stderr(scores["chain_bound_nats"], scores["chain_bound_stderr"], "nats")
-        parts.append(f"at most {bound} from {scores['chain_bound_steps']} steps (bound)")
+    for name, effort, words in BOUNDS:
+        if f"{name}_nats" in scores:
+            bound = _with_stderr(scores[f"{name}_nats"], scores[f"{name}_stderr"], "nats")
+            parts.append(f"at most {bound} {words.format(scores[effort])} (bound)")
     if "excess_nats" in scores:
         parts.append(f"{_with_stderr(scores['excess_nats'], scores['excess_stderr'], 'nats')} above the truth")
     parts += _of_exposure(scores)

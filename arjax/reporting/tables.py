@@ -33,7 +33,7 @@ def format_bytes(number: float) -> str:
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[str] = ()) -> str:
     """A GitHub table with columns padded to equal width; columns named in `right` are aligned to the right."""
-    cells = [[_escape(cell) for cell in row] for row in rows]
+    cells = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
     widths = [max(3, len(name), *(len(row[i]) for row in cells)) for i, name in enumerate(columns)]
     aligned_right = [name in right for name in columns]
 
@@ -46,10 +46,8 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right:
 
 
 def measured_rows(page: Path, columns: Sequence[str]) -> list[list[str]]:
-    """The cells of the measured table of a page, without its head; none where there is no table yet.
-
-    Raises:
-      UserError: as `write_measured`, or the table has other columns.
+    """The cells of the measured table of a page, without its head; none where there is no table yet. Raises `UserError`
+    as `write_measured`, or the table has other columns.
     """
     head, *rows = measured_table(page) or [list(columns)]
     if head != list(columns):
@@ -59,9 +57,7 @@ def measured_rows(page: Path, columns: Sequence[str]) -> list[list[str]]:
 
 def measured_table(page: Path) -> list[list[str]]:
     """The names of the columns of the measured table of a page, and the cells of its rows; [] where there is none yet.
-
-    Raises:
-      UserError: as `write_measured`, or a row has more or fewer cells than the table has columns.
+    Raises `UserError` as `write_measured`, or a row has more or fewer cells than the table has columns.
     """
     _, inside, _ = _around_table(page)
     lines = [re.split(r"(?<!\\)\|", line)[1:-1] for line in inside.splitlines()]
@@ -72,10 +68,8 @@ def measured_table(page: Path) -> list[list[str]]:
 
 
 def write_measured(page: Path, table: str) -> None:
-    """Puts a table of `markdown_table` between `<!-- measured -->` and `<!-- end measured -->` of a page.
-
-    Raises:
-      UserError: there is no such page, it has no such markers, or the disk refuses.
+    """Puts a table of `markdown_table` between `<!-- measured -->` and `<!-- end measured -->` of a page. Raises
+    `UserError`: there is no such page, it has no such markers, or the disk refuses.
     """
     before, _, after = _around_table(page)
     write_text(page, f"{before}{BEGIN}{table}\n{END}{after}")
@@ -116,7 +110,3 @@ def print_table(
     if title:  # a title of the table itself would be folded to the table's width
         console.print(Text(title, style="bold"))
     console.print(table)
-
-
-def _escape(cell: Any) -> str:
-    return str(cell).replace("|", "\\|").replace("\n", " ")

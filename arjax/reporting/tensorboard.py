@@ -29,6 +29,7 @@ class TensorBoard(Writer):
         """Opens a new file of events; TensorBoard hides older events of the steps after `resume_step`."""
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.summary import text
 
         self._event, self._place = Event, f"the TensorBoard events in {workdir}"
         with writing(self._place):
@@ -38,7 +39,9 @@ class TensorBoard(Writer):
                 self._file.write_event(Event(step=resume_step + 1, session_log=SessionLog(status=SessionLog.START)))
             self._file.flush()
         if resume_step == 0:
-            self._write_config(workdir)
+            fields = json.dumps(read_config(workdir), indent=2, sort_keys=True)
+            # As a block of code: TensorBoard reads texts as Markdown.
+            self._add(0, [text("config", "\n".join(f"    {line}" for line in fields.splitlines()))])
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """One event for each number."""
@@ -60,13 +63,6 @@ class TensorBoard(Writer):
         """Closes the file."""
         with writing(self._place):
             self._file.close()
-
-    def _write_config(self, workdir: Path) -> None:
-        """All fields, as a block of code: TensorBoard reads texts as Markdown."""
-        from tensorboardX.summary import text
-
-        fields = json.dumps(read_config(workdir), indent=2, sort_keys=True)
-        self._add(0, [text("config", "\n".join(f"    {line}" for line in fields.splitlines()))])
 
     def _add(self, step: int, summaries: list[Any]) -> None:
         with writing(self._place):

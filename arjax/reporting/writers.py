@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import math
 import os
@@ -23,7 +24,7 @@ __all__ = ["WRITERS", "MetricWriter", "TensorBoard", "WeightsAndBiases", "Writer
 FILE_NAME = "metrics.jsonl"
 
 
-class MetricWriter:
+class MetricWriter(contextlib.AbstractContextManager):
     """Appends named numbers to `workdir/metrics.jsonl`, one JSON object per line, and hands them to other writers.
 
     A line reads `{"step": 100, "train/bits_per_dim": 2.1}`; a number that is not finite is written as `null`, as JSON
@@ -70,9 +71,6 @@ class MetricWriter:
         while self._others:
             self._others.pop().close()
 
-    def __enter__(self) -> MetricWriter:
-        return self
-
     def __exit__(self, *exception: object) -> None:
         self.close()
 
@@ -83,10 +81,8 @@ def make_writers(writers: str | Sequence[Component]) -> list[Writer]:
 
 
 def read_writers(text: str) -> tuple[Component, ...]:
-    """The writers that a text calls, such as `tensorboard,wandb(project='digits')`; none for "".
-
-    Raises:
-      UserError: an unknown writer or option. `Writer.check` tells whether their packages are there.
+    """The writers that a text calls, such as `tensorboard,wandb(project='digits')`; none for "". Raises `UserError`: an
+    unknown writer or option. `Writer.check` tells whether their packages are there.
     """
     return tuple(WRITERS.read(call) for call in _calls(text))
 
@@ -136,12 +132,9 @@ def _metrics(line: str) -> dict[str, Any] | None:
         values = parse_json(line)
     except ValueError:
         return None
-    whole = isinstance(values, dict) and isinstance(values.get("step"), int) and all(map(_is_metric, values.values()))
-    return values if whole else None
-
-
-def _is_metric(value: Any) -> bool:
-    return value is None or isinstance(value, int | float)
+    if not isinstance(values, dict) or not isinstance(values.get("step"), int):
+        return None
+    return values if all(value is None or isinstance(value, int | float) for value in values.values()) else None
 
 
 def _trim(path: Path, resume_step: int | None) -> None:

@@ -15,9 +15,8 @@ number of samples that are drawn together nor on the mesh. Exact samplers draw t
 from arjax.samplers.base import SAMPLERS, Draw, Resources, Sampler, Steps, example_keys, make_sampler, option
 from arjax.samplers.beam import Beam
 from arjax.samplers.best import Best
-from arjax.samplers.cached import Cached
+from arjax.samplers.cached import Cached, Greedy
 from arjax.samplers.fixed_point import FixedPoint
-from arjax.samplers.greedy import Greedy
 from arjax.samplers.naive import Naive
 from arjax.samplers.options import PLAIN_DRAW, DrawOptions
 from arjax.samplers.parallel import Parallel

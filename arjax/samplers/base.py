@@ -22,6 +22,7 @@ from arjax.core.registry import Registry
 from arjax.networks.base import Context
 from arjax.samplers.loops import Ends
 from arjax.samplers.options import DrawOptions
+from arjax.samplers.options import option as option
 
 
 def check_ranges(name: str, family: type[Sampler], options: Mapping[str, Any]) -> None:
@@ -77,6 +78,8 @@ class Sampler(abc.ABC):
     exact: ClassVar[bool] = True
     #: Whether the values depend on the temperature.
     WARMS: ClassVar[bool] = True
+    #: The sampler or the draft that it draws with, in samplers that have such a field.
+    source: Any = None
 
     def __call__(
         self,
@@ -92,7 +95,6 @@ class Sampler(abc.ABC):
 
         Args:
           model: a pytree with the fields `network`, `conditional` and `factorization`, as `AutoregressiveModel`.
-          params: its parameters.
           keys: B random keys.
           canvas: the values of observed sites, [B, *grid, *value]; its values elsewhere do not matter.
           options: as from `DrawOptions.resolved`: `observed` bool[D], the sites that keep their values, or None where
@@ -110,28 +112,27 @@ class Sampler(abc.ABC):
         Called before anything compiles, with the conditional that is drawn from and with the orders of the model.
         """
 
-    def opened(self, model: Any, open_run: Callable[[str], Any]) -> Sampler:
+    def opened(self: Any, model: Any, open_run: Callable[[str], Any]) -> Sampler:
         """The sampler with the other runs that it needs, a part of `prepare` that needs no parameters of the model: a
-        training begins with it, so that a draft that is missing is refused before.
-
-        Raises:
-          UserError: they cannot be opened, or do not fit the model.
+        training begins with it, so that a draft that is missing is refused before. Raises `UserError`: they cannot be
+        opened, or do not fit the model.
         """
-        return self
+        return self if self.source is None else dataclasses.replace(self, source=self.source.opened(model, open_run))
 
     @property
     def has_arrays(self) -> bool:
         """Whether `prepare` adds arrays that belong to one model."""
-        return False
+        return self.source is not None and self.source.has_arrays
 
-    def prepare(self, model: Any, params: Any, resources: Resources) -> Sampler:
+    def prepare(self: Any, model: Any, params: Any, resources: Resources) -> Sampler:
         """The sampler with all arrays that it needs beside those of the model: a draft and its parameters, counts,
-        measured losses. The sampler itself where it needs none; called once, outside `jit`.
-
-        Raises:
-          UserError: they cannot be had, or do not fit the model.
+        measured losses. The sampler itself where it needs none; called once, outside `jit`. Raises `UserError`: they
+        cannot be had, or do not fit the model.
         """
-        return self
+        self.check(model)
+        if self.source is None:
+            return self
+        return dataclasses.replace(self, source=self.source.prepare(model, params, resources))
 
     @abc.abstractmethod
     def draw(self, model: Any, params: Any, steps: Steps, canvas: jax.Array, context: Context | None) -> Draw:
@@ -148,9 +149,8 @@ def run(sampler, model, params, keys, canvas, options, shared=False, first=0) ->
 
 def make_sampler(text: str | Sampler) -> Sampler:
     """The sampler of a call string, such as `naive` or `cached(chunk=32)`; one that is built already is returned as is.
-
-    Raises:
-      UserError: an unknown name or option, a value of another type or out of range, or a class that is no pytree.
+    Raises `UserError`: an unknown name or option, a value of another type or out of range, or a class that is no
+    pytree.
     """
     if not isinstance(text, Sampler):
         return checked_pytree(SAMPLERS.call(text), f"the sampler {str(text)!r}")
@@ -159,19 +159,10 @@ def make_sampler(text: str | Sampler) -> Sampler:
     return checked_pytree(text, "the sampler")
 
 
-def option(default: Any) -> Any:
-    """A field of a sampler that a call string can set."""
-    return dataclasses.field(default=default, metadata={"static": True})
-
-
+@functools.partial(jax.jit, static_argnums=1)
 def example_keys(key: jax.Array, num: int) -> jax.Array:
     """The keys of examples 0, ..., num - 1, fold_in(key, b): those of fewer examples are the first of those of more."""
     key = key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
-    return _fold_in(key, num)
-
-
-@functools.partial(jax.jit, static_argnums=1)
-def _fold_in(key: jax.Array, num: int) -> jax.Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num))
 
 
@@ -243,13 +234,8 @@ class Steps:
         return jnp.where(to_draw_S.any(), jnp.argmax(to_draw_S), len(to_draw_S))
 
     def value(self, key: jax.Array, t: jax.Array, flat_Dv: jax.Array, features_MF: jax.Array) -> jax.Array:
-        """Draws the sites of step t of one example from their features, [M, size of a value].
-
-        Args:
-          key: of the example and the step.
-          t: the step.
-          flat_Dv: the example, in which sites of this step may be observed.
-          features_MF: of the sites of the step.
+        """Draws the sites of step t of one example from their features, [M, size of a value]. `flat_Dv`: the example,
+        in which sites of this step may be observed.
         """
         sites_M, valid_M = self.factorization.sites(t)
         if not scores_blocks(self.head, self.factorization):
@@ -288,9 +274,7 @@ class Steps:
 
     def window_values(self, keys_S: jax.Array, canvas_1: jax.Array, t: jax.Array, features_kMF: jax.Array) -> jax.Array:
         """Draws the sites of the steps t, ..., t + k - 1 of one example, [1, *grid, *value], from their features.
-
-        Returns:
-          [k, M, size of a value]; anything for steps that do not exist.
+        Returns [k, M, size of a value]; anything for steps that do not exist.
         """
         step_k, _, _ = self._steps(t, len(features_kMF))
         flat_Dv = canvas_1.reshape(self.factorization.num_sites, -1)

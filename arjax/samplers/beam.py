@@ -18,17 +18,11 @@ from arjax.samplers.loops import num_calls, read_prompt
 
 
 class Beams(NamedTuple):
-    """Sequences, the best first. All leaves have two further axes in front: B examples and N sequences of each.
+    """Sequences, the best first. All leaves have two further axes in front: B examples and N sequences of each."""
 
-    Attributes:
-      x: int[D].
-      log_prob: of the values that were chosen, in nats; -inf where there is no such sequence.
-      score: what sequences are compared by.
-    """
-
-    x: jax.Array
-    log_prob: jax.Array
-    score: jax.Array
+    x: jax.Array  # int[D]
+    log_prob: jax.Array  # of the values that were chosen, in nats; -inf where there is no such sequence
+    score: jax.Array  # what sequences are compared by
 
     def take(self, places: jax.Array) -> Beams:
         """Those at some places [N] of one example."""
@@ -36,21 +30,13 @@ class Beams(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Where a search stands.
+    """Where a search stands."""
 
-    Attributes:
-      t: the next step, int32[].
-      carry: of `Search.advance`, leaves [B, W, ...].
-      going: W sequences that go on.
-      complete: N sequences that do not.
-      calls: how many steps each example has been searched for, int32[B].
-    """
-
-    t: jax.Array
-    carry: Any
-    going: Beams
-    complete: Beams
-    calls: jax.Array
+    t: jax.Array  # the next step, int32[]
+    carry: Any  # of `Search.advance`, leaves [B, W, ...]
+    going: Beams  # W sequences that go on
+    complete: Beams  # N sequences that do not
+    calls: jax.Array  # how many steps each example has been searched for, int32[B]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,16 +73,13 @@ class Search:
         return log_prob / ((5 + stop - self.start) / 6) ** self.length_penalty
 
     def __call__(self, carry: Any, x_BD: jax.Array, width: int, ended_B: jax.Array | None = None) -> Progress:
-        """Searches from B beginnings.
+        """Searches from B beginnings. Returns the last state: `going` holds sequences up to `stop`, of examples whose
+        search has not stopped before.
 
         Args:
           carry: that before the first step, leaves [B, W, ...].
           x_BD: the beginnings; their other values do not matter.
-          width: W.
           ended_B: bool[B], beginnings that are complete already; None: none is.
-
-        Returns:
-          The last state: `going` holds sequences up to `stop`, of examples whose search has not stopped before.
         """
         ended_B = jnp.zeros(len(x_BD), bool) if ended_B is None else ended_B
         state = Progress(

@@ -51,16 +51,6 @@ class Best(Sampler):
     def check(self, model):
         self.source.check(model)
 
-    def opened(self, model, open_run):
-        return dataclasses.replace(self, source=self.source.opened(model, open_run))
-
-    @property
-    def has_arrays(self):
-        return self.source.has_arrays
-
-    def prepare(self, model, params, resources):
-        return dataclasses.replace(self, source=self.source.prepare(model, params, resources))
-
     def draw(self, model, params, steps, canvas, context):
         num, observed_D = len(canvas), steps.observed_D
         rows, contexts = jax.tree.map(lambda leaf: jnp.repeat(leaf, self.of, axis=0), (canvas, context))

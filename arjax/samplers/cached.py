@@ -1,12 +1,17 @@
-"""Ancestral sampling with the step form: each step costs one step of the network, not a full pass."""
+"""Ancestral sampling with the step form: each step costs one step of the network, not a full pass; and greedy decoding
+in the same way.
+"""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
+from arjax.conditionals.modes import Modes
 from arjax.networks.base import step_variables
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, option, per_example
 from arjax.samplers.loops import loop_over_steps, num_calls, read_prompt
@@ -53,3 +58,24 @@ class Cached(Sampler):
         last, x = loop_over_steps(network, variables, factorization, prompt, draw, carry, canvas, goes_on)
         calls = num_calls(prompt, chunk) if reads else 0
         return Draw(x, {"network_calls": per_example(x, calls + last - prompt)})
+
+
+@SAMPLERS.register("greedy")
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Greedy(Cached):
+    """The most probable value of each step, given those before; of a joint conditional a probable block.
+
+    One sequence for all keys and temperatures, no draw from the model. Its probability may be far below that of the
+    most probable sequence, which `beam` looks for. Real values are the modes of their densities.
+
+    Options: those of `cached`.
+    """
+
+    exact: ClassVar[bool] = False
+    WARMS: ClassVar[bool] = False
+
+    def draw(self, model, params, steps, canvas, context):
+        steps = copy.copy(steps)
+        steps.head = Modes(steps.head)
+        return super().draw(model, params, steps, canvas, context)

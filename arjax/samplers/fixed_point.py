@@ -19,7 +19,8 @@ from arjax.conditionals.blocks import scores_blocks
 from arjax.core.errors import UserError
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, option, per_example
 from arjax.samplers.drafts.base import Draft, Place, Proposal, Target, make_draft, target_of_draft
-from arjax.samplers.loops import num_calls, read_prompt
+from arjax.samplers.loops import has_carry, num_calls, read_prompt
+from arjax.samplers.prefixes import where_own
 from arjax.samplers.windows import accept_by_keys, draw_in_windows, leading, tell_window
 
 STARTS = ("zeros", "mode")
@@ -55,36 +56,17 @@ class FixedPoint(Sampler):
                 "fixed_point(start='mode') needs a conditional that has a mode for each site: take start='zeros'"
             )
 
-    def opened(self, model, open_run):
-        if self.source is None:
-            return self
-        return dataclasses.replace(self, source=self.source.opened(model, open_run))
-
-    @property
-    def has_arrays(self):
-        return self.source is not None and self.source.has_arrays
-
-    def prepare(self, model, params, resources):
-        self.check(model)
-        if self.source is None:
-            return self
-        return dataclasses.replace(self, source=self.source.prepare(model, params, resources))
-
     def draw(self, model, params, steps, canvas, context):
-        canvas, calls = self._first(model, params, steps, canvas, context)
+        calls = 0  # of the network, for the values of the first iteration
+        if self.source is not None:
+            canvas, calls = draft_whole(self.source, model, params, steps, canvas, context)
+        elif self.start == "mode":
+            canvas, calls = _modes(model, params, steps, canvas, context), 1
         if self.window:
             x, stats = draw_in_windows(model, params, steps, canvas, context, self.window, Previous(), accept_by_keys)
         else:
             x, stats = _draw_in_passes(model, params, steps, canvas, context)
         return Draw(x, stats | {"network_calls": stats["network_calls"] + calls})
-
-    def _first(self, model, params, steps: Steps, canvas: jax.Array, context: Any) -> tuple[jax.Array, Any]:
-        """The values of the first iteration, and the calls of the network that they took."""
-        if self.source is not None:
-            return draft_whole(self.source, model, params, steps, canvas, context)
-        if self.start == "zeros":
-            return canvas, 0
-        return _modes(model, params, steps, canvas, context), 1
 
 
 @jax.tree_util.register_dataclass
@@ -135,9 +117,7 @@ def _modes(model: Any, params: Any, steps: Steps, canvas: jax.Array, context: An
     modes = head.mode(features).astype(canvas.dtype).reshape(canvas.shape)
     if steps.observed_D is None:
         return modes
-    rank = len(factorization.grid_shape)
-    observed = steps.observed_D.reshape(*factorization.grid_shape, *[1] * (canvas.ndim - 1 - rank))
-    return jnp.where(observed, canvas, modes)
+    return where_own(jnp.tile(~steps.observed_D, (len(canvas), 1)), modes, canvas, model)
 
 
 def draft_whole(
@@ -163,9 +143,3 @@ def draft_whole(
     of_one = jax.tree.map(lambda leaf: leaf[:, None], (canvas, context))
     drafted = jax.vmap(propose)(jnp.swapaxes(steps.keys_SB, 0, 1), *of_one)[:, 0]
     return drafted, draft.target_calls + (num_calls(prompt, chunk) if reads else 0)
-
-
-def has_carry(network: Any, variables: Any, canvas: jax.Array, factorization: Any, context: Any) -> bool:
-    """Whether steps of the network leave anything: else all that a step needs is on the canvas."""
-    carry = network.apply(variables, len(canvas), factorization, context, method="init_carry")
-    return bool(jax.tree.leaves(carry))

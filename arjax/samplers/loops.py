@@ -25,10 +25,8 @@ def read_prompt(
     """The carry after the first `prompt` steps, of which `extend` reads `chunk` in one call.
 
     Args:
-      network: the network.
       variables: its variables, as from `step_variables`.
       canvas: the values of these steps, [B, *grid, *value].
-      factorization: the order.
       context: [B, ...] or None.
       prompt: how many steps there are; may be traced.
       chunk: steps of one call.
@@ -44,6 +42,12 @@ def read_prompt(
     if (isinstance(prompt, int) and prompt == 0) or not jax.tree.leaves(carry):
         return carry
     return jax.lax.while_loop(lambda state: state[1] < prompt, read, (carry, jnp.int32(0)))[0]
+
+
+def has_carry(network: Network, variables: Any, canvas: Array, factorization: Factorization, context: Any) -> bool:
+    """Whether steps of the network leave anything: else all that a step needs is on the canvas."""
+    carry = network.apply(variables, len(canvas), factorization, context, method="init_carry")
+    return bool(jax.tree.leaves(carry))
 
 
 def num_calls(prompt: int | jax.Array, chunk: int) -> int | jax.Array:

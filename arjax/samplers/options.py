@@ -12,7 +12,8 @@ from arjax.conditionals.temperature import as_temperature
 from arjax.core.arguments import check_names
 
 
-def _static(default: Any) -> Any:
+def option(default: Any) -> Any:
+    """A field of a sampler that a call string can set, static in programs as some options of a draw are."""
     return dataclasses.field(default=default, metadata={"static": True})
 
 
@@ -42,9 +43,9 @@ class DrawOptions:
     observed: Any = None
     context: Any = None
     temperature: Any = 1.0
-    top_k: int = _static(0)
-    top_p: float = _static(1.0)
-    min_p: float = _static(0.0)
+    top_k: int = option(0)
+    top_p: float = option(1.0)
+    min_p: float = option(0.0)
     end: Any = None
 
     @classmethod

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from arjax.conditionals.base import Conditional
 from arjax.conditionals.truncated import Truncated
@@ -14,7 +15,7 @@ from arjax.core.errors import UserError
 from arjax.factorization import Factorization, reorder
 from arjax.networks.base import step_variables
 from arjax.samplers.base import SAMPLERS, Draw, Resources, Sampler, Steps, option, per_example
-from arjax.samplers.loops import num_calls, read_prompt
+from arjax.samplers.loops import has_carry, num_calls, read_prompt
 from arjax.samplers.rounds import advance, check_rounds, measure_losses
 from arjax.samplers.schedules import check_rounds_fit, check_schedule, make_sizes
 
@@ -55,9 +56,7 @@ class Parallel(Sampler):
     sizes: tuple[int, ...] = option(())
 
     def __post_init__(self):
-        if self.steps:
-            check_schedule("the sampler 'parallel'", self.steps, self.schedule)
-        check_schedule("the sampler 'parallel'", 1, self.schedule)
+        check_schedule("the sampler 'parallel'", self.steps or 1, self.schedule)
         if self.choose not in CHOICES:
             raise UserError(f"the sampler 'parallel' chooses by one of {', '.join(CHOICES)}, not by {self.choose!r}")
         if any(type(size) is not int or size < 1 for size in self.sizes):
@@ -99,22 +98,18 @@ class Parallel(Sampler):
         losses_S = None
         if self.schedule == "optimal":
             losses_S = measure_losses(model, params, resources.examples("validation", MEASURED))
-        num_steps = model.factorization.num_steps
-        sizes = make_sizes(self.schedule, num_steps, self._rounds(num_steps), losses_S)
+        sizes = self._sizes(model.factorization.num_steps, losses_S)
         return dataclasses.replace(self, steps=0, schedule="uniform", sizes=sizes)
 
-    def _rounds(self, num_steps: int) -> int:
-        return self.steps or min(USUAL, num_steps)
-
-    def _sizes(self, num_steps: int) -> tuple[int, ...]:
+    def _sizes(self, num_steps: int, losses_S: np.ndarray | None = None) -> tuple[int, ...]:
         if self.sizes:
             return self.sizes
-        if self.schedule == "optimal":
+        if self.schedule == "optimal" and losses_S is None:
             raise UserError(
                 "the schedule 'optimal' of the sampler 'parallel' is measured on validation data: draw from a run, or "
                 "call arjax.evaluation.sampling.prepare_sampler first"
             )
-        return make_sizes(self.schedule, num_steps, self._rounds(num_steps))
+        return make_sizes(self.schedule, num_steps, self.steps or min(USUAL, num_steps), losses_S)
 
     def draw(self, model, params, steps, canvas, context):
         network, num_steps, prompt = model.network, model.factorization.num_steps, steps.prompt()
@@ -141,14 +136,9 @@ class Parallel(Sampler):
             return jax.lax.fori_loop(first, len(sizes), body, state)[1][0]
 
         x = jax.vmap(one, (1, 0, 0))(steps.keys_SB, canvas, context)
-        carry = jax.eval_shape(self._carry(model, variables, context))
-        rounds, reads = len(sizes) - first, bool(jax.tree.leaves(carry))
+        rounds, reads = len(sizes) - first, has_carry(network, variables, canvas, model.factorization, context)
         calls = rounds + (num_calls(prompt, chunk) + jnp.maximum(rounds - 1, 0) if reads else 0)
         return Draw(x, {"network_calls": per_example(x, calls)})
-
-    def _carry(self, model: Any, variables: Any, context: Any) -> Any:
-        first = jax.tree.map(lambda leaf: leaf[:1], context)
-        return lambda: model.network.apply(variables, 1, model.factorization, first, method="init_carry")
 
     @property
     def _by_score(self) -> bool:

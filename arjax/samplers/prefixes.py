@@ -31,7 +31,6 @@ def draw_in_steps(
 
     Args:
       model: a pytree with the fields `network`, `conditional` and `factorization`.
-      params: its parameters.
       keys: B random keys.
       x: the values of the other sites, [B, *grid, *value].
       own_BD: bool[B, D], the sites to draw.

@@ -61,11 +61,10 @@ def advance(
 
 
 def step_log_prob(
-    head: Conditional, factorization: Factorization, x: jax.Array, features_kMF: jax.Array, steps_k: jax.Array
+    head: Conditional, factorization: Factorization, x: jax.Array, features_kMF: jax.Array, sites_kM: jax.Array
 ) -> jax.Array:
-    """log p of the sites of some steps of one example x[*grid, *value], [k, M] in nats; anything in padding."""
+    """log p of the sites of k steps of one example x[*grid, *value], [k, M] in nats; anything in padding."""
     num_sites = factorization.num_sites
-    sites_kM = jnp.take(jnp.asarray(factorization.blocks), steps_k, axis=0, mode="clip")
     values = x.reshape(num_sites, *x.shape[len(factorization.grid_shape) :])[jnp.minimum(sites_kM, num_sites - 1)]
     if scores_blocks(head, factorization):
         return head.block_log_prob(features_kMF, values, sites_kM < num_sites)
@@ -77,19 +76,15 @@ def step_log_prob(
 def log_prob_ahead(
     model: Any, params: Any, example: Batch, factorization: Factorization, points: tuple[int, ...], k: int
 ) -> tuple[jax.Array, jax.Array]:
-    """What one example scores in the k steps from each of some steps on, given the steps before that alone.
+    """What one example scores in the k steps from each of some steps on, given the steps before that alone: nats,
+    float32[P, k], and how many sites they are of, float32[P, k]. Masked sites do not count, nor do steps that do not
+    exist.
 
     Args:
       model: has the form `ahead`.
-      params: its parameters.
       example: a batch without its first axis.
-      factorization: the order.
       points: P steps, increasing.
       k: steps that are scored from each of them on.
-
-    Returns:
-      Nats float32[P, k], the log-probabilities of steps, and how many sites they are of, float32[P, k]: masked sites do
-      not count, nor do steps that do not exist.
     """
     network, num_sites = model.network, factorization.num_sites
     variables, head = step_variables(network, params), bound(model.conditional, params)
@@ -106,43 +101,37 @@ def log_prob_ahead(
         sites_kM = jnp.take(jnp.asarray(factorization.blocks), steps_k, axis=0, mode="clip")
         counts = (sites_kM < num_sites) & (steps_k < factorization.num_steps)[:, None]
         counts = counts & counted_D[jnp.minimum(sites_kM, num_sites - 1)]
-        log_prob = step_log_prob(head, factorization, x, features, steps_k)
+        log_prob = step_log_prob(head, factorization, x, features, sites_kM)
         return (carry, t), (jnp.where(counts, log_prob, 0.0).sum(-1), counts.sum(-1, dtype=jnp.float32))
 
     carry = network.apply(variables, 1, factorization, context, method="init_carry")
     return jax.lax.scan(score, (carry, jnp.int32(0)), jnp.array(points, jnp.int32))[1]
 
 
-def k_step_log_prob(
-    model: Any, params: Any, batch: Batch, orders: Factorization, sizes: tuple[int, ...]
-) -> tuple[jax.Array, jax.Array]:
-    """sum over K rounds of log p(the steps of the round | the steps before the round), [B] in nats, and sites [B].
+def k_step_log_prob(model: Any, params: Any, batch: Batch, orders: Factorization, sizes: tuple[int, ...]) -> jax.Array:
+    """sum over K rounds of log p(the steps of the round | the steps before the round), [B] in nats.
 
     The average over orders is a bound on log p of their mixture, see `evaluation.bounds`.
 
     Args:
       model: has the form `ahead`.
-      params: its parameters.
-      batch: the examples.
       orders: one order for each, as arrays with a first axis of length B.
       sizes: steps of each round, which add up to S.
     """
     starts = tuple(int(start) for start in np.cumsum((0, *sizes[:-1])))
     within = np.arange(max(sizes)) < np.array(sizes)[:, None]
 
-    def one(example: Batch, order: Factorization) -> tuple[jax.Array, jax.Array]:
-        log_prob, counts = log_prob_ahead(model, params, example, order, starts, max(sizes))
-        return jnp.where(within, log_prob, 0.0).sum(), jnp.where(within, counts, 0.0).sum()
+    def one(example: Batch, order: Factorization) -> jax.Array:
+        log_prob, _ = log_prob_ahead(model, params, example, order, starts, max(sizes))
+        return jnp.where(within, log_prob, 0.0).sum()
 
     return jax.vmap(one)(batch, orders)
 
 
 def measure_losses(model: Any, params: Any, batch: Batch, seed: int = 0) -> np.ndarray:
     """The mean loss of a site given t steps of a random order, in nats, float64[S] for t = 0, ..., S - 1, smoothed such
-    that it never rises. With more than `MOST_POINTS` steps, some t are measured and the others interpolated.
-
-    Raises:
-      UserError: the masks of the examples leave nothing to score.
+    that it never rises. With more than `MOST_POINTS` steps, some t are measured and the others interpolated. Raises
+    `UserError`: the masks of the examples leave nothing to score.
     """
     num_steps = model.factorization.num_steps
     points = np.unique(np.linspace(0, num_steps - 1, min(num_steps, MOST_POINTS)).round())
@@ -161,10 +150,8 @@ def log_prob_of_rest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The nats of all steps after t of a random order, each given the first t alone, at P points t.
 
-    Each example has an order of its own. All sites that are left count, as each of them could come next.
-
-    Returns:
-      Log-probabilities float64[N, P], and the number of sites that they add up, float64[N, P].
+    Each example has an order of its own. All sites that are left count, as each of them could come next. Returns the
+    log-probabilities, float64[N, P], and the number of sites that they add up, float64[N, P].
     """
     batch = Batch(jnp.asarray(batch.x).astype(model.event.dtype), batch.context, batch.mask)
     keys = jax.random.split(jax.random.key(seed), len(batch))

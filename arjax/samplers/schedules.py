@@ -61,16 +61,9 @@ def non_increasing(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     The more sites are known, the less the next one costs on average; what is measured has noise, of which a schedule
     would pick the lucky places.
     """
-    means, totals, lengths = [], [], []
-    for value, weight in zip(values, weights, strict=True):
-        means.append(float(value))
-        totals.append(float(weight))
-        lengths.append(1)
-        while len(means) > 1 and means[-2] < means[-1]:
-            value, weight, length = means.pop(), totals.pop(), lengths.pop()
-            means[-1] = (means[-1] * totals[-1] + value * weight) / (totals[-1] + weight)
-            totals[-1], lengths[-1] = totals[-1] + weight, lengths[-1] + length
-    return np.repeat(means, lengths)
+    from scipy.optimize import isotonic_regression  # takes long to import
+
+    return isotonic_regression(values, weights=weights, increasing=False).x
 
 
 def make_sizes(schedule: str, num_steps: int, steps: int, losses_S: np.ndarray | None = None) -> tuple[int, ...]:

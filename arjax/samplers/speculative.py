@@ -58,30 +58,17 @@ class Speculative(Sampler):
     def opened(self, model, open_run):
         return dataclasses.replace(self, source=self.source.opened(model, open_run, self.coupling == "rejection"))
 
-    @property
-    def has_arrays(self):
-        return self.source.has_arrays
-
     def prepare(self, model, params, resources):
         self.check(model)
-        opened = self.opened(model, resources.open_run)
-        return dataclasses.replace(opened, source=opened.source.prepare(model, params, resources))
+        return super(Speculative, self.opened(model, resources.open_run)).prepare(model, params, resources)
 
     def draw(self, model, params, steps, canvas, context):
-        by_keys = self.coupling == "keys"
-        accept = accept_by_keys if by_keys else accept_by_rejection
-        return draw_in_windows(
-            model, params, steps, canvas, context, self.window, self.source, accept, with_log_q=not by_keys
-        )
+        accept, with_log_q = (accept_by_keys, False) if self.coupling == "keys" else (accept_by_rejection, True)
+        return draw_in_windows(model, params, steps, canvas, context, self.window, self.source, accept, with_log_q)
 
 
 def accept_by_rejection(
-    steps: Steps,
-    keys_S: jax.Array,
-    canvas: jax.Array,
-    t: jax.Array,
-    features: jax.Array,
-    proposal: Proposal,
+    steps: Steps, keys_S: jax.Array, canvas: jax.Array, t: jax.Array, features: jax.Array, proposal: Proposal
 ) -> tuple[jax.Array, jax.Array]:
     """Each scalar of a proposal stays with probability min(1, p / q), else it is drawn from max(p - q, 0) normalised;
     a step is right where all of its scalars have stayed. The step behind the proposals is drawn from p.

@@ -15,19 +15,12 @@ from arjax.samplers.options import DrawOptions
 
 
 class Progress(NamedTuple):
-    """Where a draw stands.
+    """Where a draw stands."""
 
-    Attributes:
-      carry: of the network, before step `t`.
-      canvas: [B, T, *value], filled for all steps < t.
-      t: the next step, int32[].
-      ended: bool[B], the examples that have ended; none where there is no end token.
-    """
-
-    carry: Any
-    canvas: jax.Array
-    t: jax.Array
-    ended: jax.Array
+    carry: Any  # of the network, before step `t`
+    canvas: jax.Array  # [B, T, *value], filled for all steps < t
+    t: jax.Array  # the next step, int32[]
+    ended: jax.Array  # bool[B], the examples that have ended; none where there is no end token
 
 
 @functools.partial(jax.jit, static_argnames="chunk")
@@ -56,10 +49,8 @@ def go_on(
     """Makes `num` further steps, or those that are left, as the sampler `cached` does.
 
     The order is raster, one site a step; `keys`, `context`, `temperature` and `end` are those of `Sampler.__call__`.
-
-    Returns:
-      The progress, and the values drawn, [B, num, *value]: the last ones of them where fewer steps were left. Behind
-      the end of an example stands the end token.
+    Returns the progress, and the values drawn, [B, num, *value]: the last ones of them where fewer steps were left.
+    Behind the end of an example stands the end token.
     """
     network, factorization = model.network, model.factorization
     variables, num_steps = step_variables(network, params), factorization.num_steps

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.output import say_once
-from arjax.factorization import Factorization
 from arjax.samplers.base import Draw, Steps, per_example
 from arjax.samplers.drafts.base import Draft, Place, Proposal, Target, target_of_draft
 from arjax.samplers.loops import loop_ends, num_calls, read_prompt
@@ -20,23 +19,14 @@ Accept = Callable[[Steps, jax.Array, jax.Array, jax.Array, jax.Array, Proposal],
 
 
 class Example(NamedTuple):
-    """One example in the loop.
+    """One example in the loop."""
 
-    Attributes:
-      canvas: [1, *grid, *value], in which all steps before t are committed.
-      t: the next step.
-      carry: of the network before step t.
-      drafted: the state of the draft.
-      calls: of the network, so far.
-      accepted: steps committed so far beside the one that each verifying call adds: proposals that were right.
-    """
-
-    canvas: jax.Array
-    t: jax.Array
-    carry: Any
-    drafted: Any
-    calls: jax.Array
-    accepted: jax.Array
+    canvas: jax.Array  # [1, *grid, *value], in which all steps before t are committed
+    t: jax.Array  # the next step
+    carry: Any  # of the network before step t
+    drafted: Any  # the state of the draft
+    calls: jax.Array  # of the network, so far
+    accepted: jax.Array  # proposals that were right: steps committed beside the one that each verifying call adds
 
 
 def tell_window(owner: str, window: int, usual: int, num_steps: int) -> None:
@@ -63,13 +53,9 @@ def draw_in_windows(
     as long as one is not finished.
 
     Args:
-      model: the model.
-      params: its parameters.
-      steps: how its steps are drawn.
       canvas: [B, *grid, *value], the values of observed sites; guesses elsewhere, where the draft reads them.
       context: [B, ...] or None.
       window: W.
-      draft: the source of proposals.
       accept: the values of a window, given its features and proposals, and the number of proposals at its beginning
         that are right.
       with_log_q: whether `accept` needs the log-probabilities of the proposals.
@@ -84,8 +70,7 @@ def draw_in_windows(
     canvas, context = jax.tree.map(lambda leaf: leaf[:, None], (canvas, context))
     first = _begin(target, draft, canvas, context, min(network.CHUNK if network.CHUNK > 1 else window, num_steps))
 
-    round_of_one = functools.partial(_round, target, draft, accept, window, with_log_q)
-    body = each(round_of_one)
+    body = each(functools.partial(_round, target, draft, accept, window, with_log_q))
 
     def loop(state: tuple[Example, jax.Array]) -> tuple[Example, jax.Array]:
         return body((keys_BS, proposing_BS), context, state[0]), state[1] + 1
@@ -94,13 +79,15 @@ def draw_in_windows(
         t_B = state[0].t
         return (t_B < num_steps).any() & ((t_B <= end) | (t_B == num_steps)).all()
 
+    def grown(num: int, carry: Any, past: Any) -> Any:
+        return network.apply(target.variables, carry, num, factorization, past, method="loop_carry")
+
     last, rounds = first, jnp.int32(0)
     grows = network.EXTENDS_LOOP_CARRY and not draft.target_calls
     for end in loop_ends(network.FIRST_LOOP if grows else 0, num_steps):
         if grows:
             past = None if last is first else last.carry
-            grow = functools.partial(_loop_carry, network, target.variables, factorization, end + window)
-            last = last._replace(carry=each(grow)(first.carry, past))
+            last = last._replace(carry=each(functools.partial(grown, end + window))(first.carry, past))
         last, rounds = jax.lax.while_loop(functools.partial(going, end=end), loop, (last, rounds))
     x = last.canvas[:, 0]
     stats = {"network_calls": last.calls, "accepted": last.accepted, "batch_rounds": per_example(x, rounds)}
@@ -162,11 +149,6 @@ def _round(
     )
 
 
-def _loop_carry(network: Any, variables: Any, factorization: Factorization, steps: int, carry: Any, past: Any) -> Any:
-    """The carry of one example for a loop over so many steps."""
-    return network.apply(variables, carry, steps, factorization, past, method="loop_carry")
-
-
 def over_examples(num: int) -> Callable[[Callable], Callable]:
     """Maps a function of one example over all; of a single one without a batch axis, which would turn slices that are
     written in place into scattered writes.
@@ -190,16 +172,10 @@ def leading(right_k: jax.Array) -> jax.Array:
 
 
 def accept_by_keys(
-    steps: Steps,
-    keys_S: jax.Array,
-    canvas: jax.Array,
-    t: jax.Array,
-    features: jax.Array,
-    proposal: Proposal,
+    steps: Steps, keys_S: jax.Array, canvas: jax.Array, t: jax.Array, features: jax.Array, proposal: Proposal
 ) -> tuple[jax.Array, jax.Array]:
     """The values that the naive sampler draws from the same features with the same keys; a proposal is right where it
     is that value.
     """
     values = steps.window_values(keys_S, canvas, t, features)
-    right = steps.same(t, values[:-1], proposal.values)
-    return values, leading(right)
+    return values, leading(steps.same(t, values[:-1], proposal.values))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,12 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals import make_conditional
-from arjax.core.errors import UserError
 from arjax.core.score_names import NO_LIKELIHOOD
 from arjax.core.spec import EventSpec
 from arjax.testing import forms
 from arjax.testing.examples import all_values, random_like
-from arjax.testing.laws import Law, LawBroken, NotSupported, as_test, check_laws, require
+from arjax.testing.laws import Law, LawTest, NotSupported, by_name, refusals, require, require_some
 from arjax.testing.models import gentle_params_of, supported
 from arjax.testing.statistics import LEAST_P, chi_square, uniform
 
@@ -35,7 +34,8 @@ _T = np.linspace(-8, 8, 801)
 DISTANCES, WEIGHTS = np.sinh(_T).astype(np.float32), np.cosh(_T) * (_T[1] - _T[0])
 
 
-def conditional_laws(call: str, *, values: Sequence[str] = tuple(VALUES), scale: float = 1.0) -> Callable[[Law], None]:
+@LawTest
+def conditional_laws(call: str, *, values: Sequence[str] = tuple(VALUES), scale: float = 1.0) -> list[Law]:
     """A pytest test of a registered conditional:
 
         test_my_family = conditional_laws("my_family(components=3)")
@@ -46,56 +46,30 @@ def conditional_laws(call: str, *, values: Sequence[str] = tuple(VALUES), scale:
       scale: standard deviation of the random features, under which densities are integrated: smaller where scales get
         too small or too large for a grid of points.
     """
-    return as_test(_laws(call, values, scale))
-
-
-def check_conditional(call: str, *, values: Sequence[str] = tuple(VALUES), scale: float = 1.0) -> dict[str, str]:
-    """The same without pytest: returns "kept", or the sentence of a refusal, by the name of each law.
-
-    Raises:
-      LawBroken: with the law and the size of the difference.
-    """
-    return check_laws(_laws(call, values, scale))
-
-
-def _laws(call: str, values: Sequence[str], scale: float) -> list[Law]:
-    checks = {
-        "shapes": check_shapes,
-        "normalised": check_normalised,
-        "samples": check_samples,
-        "entropy": check_entropy,
-        "mode": check_mode,
-        "gradients": check_gradients,
-    }
-    laws = [Law("describes-something", functools.partial(check_describes_something, call, values))]
-    laws += [
-        Law(f"{name}-{value}", functools.partial(check, call, value, scale))
-        for value in values
-        for name, check in checks.items()
+    checks = by_name(check_shapes, check_normalised, check_samples, check_entropy, check_mode, check_gradients)
+    families = [functools.partial(family_of, call, VALUES[value]) for value in values]
+    refused = f"the conditional {call!r} refuses everything"
+    return [
+        Law("describes-something", functools.partial(require_some, families, refused)),
+        *(
+            Law(f"{name}-{value}", functools.partial(check, call, value, scale))
+            for value in values
+            for name, check in checks.items()
+        ),
+        Law("in-a-model", functools.partial(check_in_a_model, call, values)),
     ]
-    return [*laws, Law("in-a-model", functools.partial(check_in_a_model, call, values))]
+
+
+check_conditional = conditional_laws.check
+"""`conditional_laws` without pytest: "kept", or the sentence of a refusal, by the name of each law."""
 
 
 def family_of(call: str, event: EventSpec) -> Any:
     """The family for an event, with random parameters of its own where it has some; `NotSupported` where it refuses."""
-    try:
+    with refusals():
         family = make_conditional(call, event)
-    except UserError as refusal:
-        raise NotSupported(str(refusal)) from refusal
     shapes = jax.eval_shape(family.init, jax.random.key(0))
     return family if shapes is None else family.bind(random_like(shapes))
-
-
-def check_describes_something(call: str, values: Sequence[str]) -> None:
-    """The family supports some kind of value: else the laws would check nothing."""
-    refusals = []
-    for value in values:
-        try:
-            family_of(call, VALUES[value])
-            return
-        except NotSupported as refusal:
-            refusals.append(str(refusal))
-    raise LawBroken(f"the conditional {call!r} refuses everything: {refusals[0]}")
 
 
 def random_features(family: Any, num: int, scale: float, seed: int = 0) -> np.ndarray:
@@ -122,9 +96,6 @@ def _log_prob(family: Any, event: EventSpec, features: np.ndarray) -> tuple[np.n
 def check_shapes(call: str, value: str, scale: float) -> None:
     """Scores and training losses are float32[...], values [..., *value_shape] of the type of the event, also for
     features in bfloat16.
-
-    Raises:
-      LawBroken: a shape or a type is another one.
     """
     event = VALUES[value]
     family, key = family_of(call, event), jax.random.key(0)
@@ -147,11 +118,7 @@ def check_shapes(call: str, value: str, scale: float) -> None:
 
 
 def check_normalised(call: str, value: str, scale: float) -> None:
-    """The probabilities of all values add up, or the density integrates, to 1.
-
-    Raises:
-      LawBroken: they do not.
-    """
+    """The probabilities of all values add up, or the density integrates, to 1."""
     event = VALUES[value]
     family = family_of(call, event)
     log_prob, _, weights = _log_prob(family, event, random_features(family, POINTS, scale))
@@ -162,11 +129,7 @@ def check_normalised(call: str, value: str, scale: float) -> None:
 
 
 def check_samples(call: str, value: str, scale: float) -> None:
-    """Law 4: samples follow the probabilities, and are a function of the key.
-
-    Raises:
-      LawBroken: they do not.
-    """
+    """Law 4: samples follow the probabilities, and are a function of the key."""
     event = VALUES[value]
     family = family_of(call, event)
     features = random_features(family, 1, 0.5 * scale, seed=3)
@@ -187,12 +150,7 @@ def check_samples(call: str, value: str, scale: float) -> None:
 
 
 def check_entropy(call: str, value: str, scale: float) -> None:
-    """The entropy is minus the mean log-probability, in nats.
-
-    Raises:
-      LawBroken: it is not.
-      NotSupported: entropies of vectors and of densities of a joint family are estimates.
-    """
+    """The entropy is minus the mean log-probability, in nats."""
     event = VALUES[value]
     family = family_of(call, event)
     if family.joint and (event.value_shape or not event.is_discrete):
@@ -209,12 +167,7 @@ def check_entropy(call: str, value: str, scale: float) -> None:
 
 
 def check_mode(call: str, value: str, scale: float) -> None:
-    """The mode is the most probable of the discrete values.
-
-    Raises:
-      LawBroken: it is not.
-      NotSupported: values are real, or the family is joint: its modes are greedy.
-    """
+    """The mode is the most probable of the discrete values."""
     event = VALUES[value]
     family = family_of(call, event)
     if not event.is_discrete or family.joint:
@@ -231,11 +184,7 @@ def check_mode(call: str, value: str, scale: float) -> None:
 
 
 def check_gradients(call: str, value: str, scale: float) -> None:
-    """Training losses of the mode and their gradients are finite, for large features as well.
-
-    Raises:
-      LawBroken: they are not.
-    """
+    """Training losses of the mode and their gradients are finite, for large features as well."""
     event = VALUES[value]
     family = family_of(call, event)
     mode, score = jax.jit(family.mode), jax.jit(jax.vmap(jax.value_and_grad(family.loss)))
@@ -246,12 +195,7 @@ def check_gradients(call: str, value: str, scale: float) -> None:
 
 
 def check_in_a_model(call: str, values: Sequence[str]) -> None:
-    """Law 2: in a model with several sites in a step, the probabilities of all examples add up to 1.
-
-    Raises:
-      LawBroken: they do not.
-      NotSupported: the family describes no scalars of few levels.
-    """
+    """Law 2: in a model with several sites in a step, the probabilities of all examples add up to 1."""
     for value in ("binary", "levels"):
         if value in values:
             event = EventSpec((2, 2), (), VALUES[value].kind, VALUES[value].num_levels)

@@ -40,15 +40,19 @@ def log_prob(model: AutoregressiveModel, x: np.ndarray, params: Any = None) -> n
     return np.asarray(scores, np.float64)
 
 
+def _canvas_before(t, x, garbage, factorization):
+    """The values of the steps before t, and `garbage` at all sites that step t must not read."""
+    x_BDv, garbage_BDv = (a.reshape(a.shape[0], factorization.num_sites, -1) for a in (x, garbage))
+    return jnp.where((jnp.asarray(factorization.step) < t)[:, None], x_BDv, garbage_BDv).reshape(x.shape)
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def stepwise(network, params, x, garbage, factorization, context=None):
     """Features [B, D, F] step by step, on a canvas with `garbage` at all sites that a step must not read."""
-    variables, num_sites = {"params": params}, factorization.num_sites
-    x_BDv, garbage_BDv = (a.reshape(a.shape[0], num_sites, -1) for a in (x, garbage))
-    step_D = jnp.asarray(factorization.step)
+    variables = {"params": params}
 
     def body(carry, t):
-        canvas = jnp.where((step_D < t)[:, None], x_BDv, garbage_BDv).reshape(x.shape)
+        canvas = _canvas_before(t, x, garbage, factorization)
         return network.apply(variables, carry, canvas, t, factorization, context, method="step")
 
     carry = network.apply(variables, x.shape[0], factorization, context, method="init_carry")
@@ -68,20 +72,17 @@ def in_cuts(network, params, x, garbage, factorization, kept, context):
     Returns t[B, R], the first step of the window; kept[B, R] as far as steps are left; features [B, R, k + 1, M, F] of
     the window and, from `step`, of the first step after those kept.
     """
-    variables, num_sites, num_steps = {"params": params}, factorization.num_sites, factorization.num_steps
-    apply = functools.partial(network.apply, variables)
+    apply, num_steps = functools.partial(network.apply, {"params": params}), factorization.num_steps
 
     def one(x, garbage, kept_R, context):
         x, garbage, context = jax.tree.map(lambda leaf: leaf[None], (x, garbage, context))
 
-        def canvas_before(step):
-            where = (jnp.asarray(factorization.step) < step)[:, None]
-            return jnp.where(where, x.reshape(1, num_sites, -1), garbage.reshape(1, num_sites, -1)).reshape(x.shape)
-
         def one_round(state, n):
             carry, t = state
             n = jnp.minimum(n, num_steps - t)
-            canvas = canvas_before(t + n)  # the values of the steps that did not happen are wrong
+            canvas = _canvas_before(
+                t + n, x, garbage, factorization
+            )  # the values of the steps that did not happen are wrong
             carries, window = apply(carry, canvas, t, WINDOW, factorization, context, method="extend")
             carry = apply(carries, n, method="keep")
             _, after = apply(carry, canvas, t + n, factorization, context, method="step")
@@ -99,11 +100,9 @@ def in_place_of(network, params, x, garbage, factorization, context, k):
     holds `garbage` for the steps >= t.
     """
     apply = functools.partial(network.apply, {"params": params})
-    x_BDv, garbage_BDv = (a.reshape(a.shape[0], factorization.num_sites, -1) for a in (x, garbage))
 
     def body(carry, t):
-        before = (jnp.asarray(factorization.step) < t)[:, None]
-        canvas = jnp.where(before, x_BDv, garbage_BDv).reshape(x.shape)
+        canvas = _canvas_before(t, x, garbage, factorization)
         found = apply(carry, canvas, t, k, factorization, context, method="ahead")
         return apply(carry, canvas, t, factorization, context, method="step")[0], found
 

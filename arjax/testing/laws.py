@@ -1,9 +1,20 @@
-"""Laws: properties of all components of a kind; checked one by one, or as the items of a pytest test."""
+"""Laws: properties of all components of a kind; checked one by one, or as the items of a pytest test.
+
+A law is a function `check_...`, whose docstring states the property. It raises `LawBroken` where the property does not
+hold, with the place and the size of the difference.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Generic, ParamSpec
+
+from arjax.core.errors import UserError
+
+P = ParamSpec("P")
 
 
 class LawBroken(AssertionError):
@@ -16,15 +27,15 @@ class NotSupported(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Law:
-    """A check of one component.
+    """A check of one component."""
 
-    Attributes:
-      name: such as `autoregressive-binary`.
-      check: raises `LawBroken`, or `NotSupported` where the component refuses the case.
-    """
+    name: str  # such as `autoregressive-binary`
+    check: Callable[[], object]  # raises `LawBroken`, or `NotSupported` where the component refuses the case
 
-    name: str
-    check: Callable[[], object]
+
+def by_name(*checks: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
+    """Checks by the names of their laws: that of `check_local_context` is `local-context`."""
+    return {check.__name__.removeprefix("check_").replace("_", "-"): check for check in checks}
 
 
 def check_laws(laws: Iterable[Law]) -> dict[str, str]:
@@ -59,7 +70,49 @@ def as_test(laws: Iterable[Law]) -> Callable[[Law], None]:
     return test
 
 
+class LawTest(Generic[P]):
+    """A decorator of the function `of` that lists the laws of a component: a call makes a pytest test of them.
+
+    `check` takes the same arguments, without pytest; see `check_laws`.
+    """
+
+    def __init__(self, of: Callable[P, Iterable[Law]]):
+        functools.update_wrapper(self, of)
+        self.of = of
+
+        @functools.wraps(of)
+        def check(*args: P.args, **kwargs: P.kwargs) -> dict[str, str]:
+            return check_laws(of(*args, **kwargs))
+
+        self.check: Callable[P, dict[str, str]] = check
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Callable[[Law], None]:
+        """The test, to be given a name that begins with `test_`."""
+        return as_test(self.of(*args, **kwargs))
+
+
 def require(holds: object, message: str) -> None:
     """Raises `LawBroken` with the message unless something holds."""
     if not holds:
         raise LawBroken(message)
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """A refusal of the component, a `UserError` in the body, is `NotSupported` outside."""
+    try:
+        yield
+    except UserError as refusal:
+        raise NotSupported(str(refusal)) from refusal
+
+
+def require_some(cases: Iterable[Callable[[], object]], message: str) -> None:
+    """Raises `LawBroken` where all cases are refused: else the laws would check nothing."""
+    reasons = []
+    for case in cases:
+        try:
+            case()
+            return
+        except NotSupported as refusal:
+            reasons.append(str(refusal))
+    raise LawBroken(f"{message}: {reasons[0]}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -15,9 +15,9 @@ from arjax.core.batch import Batch
 from arjax.interop.description import describe, rebuild
 from arjax.models import KINDS, Example, Model, make_model
 from arjax.testing.examples import all_values, random_context, random_x
-from arjax.testing.laws import Law, NotSupported, as_test, check_laws, require
+from arjax.testing.laws import Law, LawTest, NotSupported, by_name, require
 from arjax.testing.models import random_like
-from arjax.testing.statistics import LEAST_P, chi_square
+from arjax.testing.statistics import require_follows
 
 #: Draws of each score that is one: the mean of so many is taken for the bound.
 DRAWS = 400
@@ -26,7 +26,8 @@ SAMPLES = 4096
 NUM = 6
 
 
-def model_laws(kind: str, small: Mapping[str, Example] | None = None) -> Callable[[Law], None]:
+@LawTest
+def model_laws(kind: str, small: Mapping[str, Example] | None = None) -> list[Law]:
     """A pytest test of a registered kind of model:
 
         test_my_kind = model_laws("my_kind")
@@ -35,38 +36,19 @@ def model_laws(kind: str, small: Mapping[str, Example] | None = None) -> Callabl
       kind: its name.
       small: small models of the kind by names; by default those that it was registered with.
     """
-    return as_test(laws_of_model(kind, small))
-
-
-def check_model(kind: str, small: Mapping[str, Example] | None = None) -> dict[str, str]:
-    """The same without pytest: returns "kept", or the sentence of a refusal, by the name of each law.
-
-    Raises:
-      LawBroken: with the law and the size of the difference.
-    """
-    return check_laws(laws_of_model(kind, small))
-
-
-def laws_of_model(kind: str, small: Mapping[str, Example] | None = None) -> list[Law]:
-    """The laws of a kind, each on each of its small models."""
-    checks = {
-        "mass": check_mass,
-        "terms": check_terms,
-        "gradients": check_gradients,
-        "draws": check_draws,
-        "samples": check_samples,
-        "files": check_files,
-    }
+    checks = by_name(check_mass, check_terms, check_gradients, check_draws, check_samples, check_files)
     cases = KINDS.get(kind).EXAMPLES if small is None else small
     require(cases, f"the kind of model {kind!r} has no small models for the laws")
-    found = []
-    for name, case in cases.items():
-        make = functools.cache(functools.partial(_model, case))
-        found += [
-            Law(f"{law}-{name}", functools.partial(lambda check, m: check(*m()), check, make))
-            for law, check in checks.items()
-        ]
-    return found
+    makers = {name: functools.cache(functools.partial(_model, case)) for name, case in cases.items()}
+    return [
+        Law(f"{law}-{name}", functools.partial(lambda check, make: check(*make()), check, make))
+        for name, make in makers.items()
+        for law, check in checks.items()
+    ]
+
+
+check_model = model_laws.check
+"""`model_laws` without pytest: "kept", or the sentence of a refusal, by the name of each law."""
 
 
 def _model(case: Example) -> tuple[Model, Any]:
@@ -102,12 +84,7 @@ def _scores(model: Model, params: Any, batch: Batch, keys: jax.Array) -> jax.Arr
 
 
 def check_mass(model: Model, params: Any) -> None:
-    """Over all examples, the probabilities of an exact kind sum to 1, those of a bound to at most 1.
-
-    Raises:
-      LawBroken: they do not.
-      NotSupported: real values.
-    """
+    """Over all examples, the probabilities of an exact kind sum to 1, those of a bound to at most 1."""
     if not model.event.is_discrete:
         raise NotSupported("real values cannot be enumerated")
     batch = _batch(model, all_values(model.event))
@@ -122,11 +99,7 @@ def check_mass(model: Model, params: Any) -> None:
 
 
 def check_terms(model: Model, params: Any) -> None:
-    """log_prob has one finite number for each example, the kind of the model, and terms that add up to its negative.
-
-    Raises:
-      LawBroken: it does not.
-    """
+    """log_prob has one finite number for each example, the kind of the model, and terms that add up to its negative."""
     batch = _batch(model, random_x(model.event, NUM))
     for train in (False, True):
         found = jax.tree.map(np.asarray, _score(model, params, batch, jax.random.key(2), train))
@@ -139,11 +112,7 @@ def check_terms(model: Model, params: Any) -> None:
 
 
 def check_gradients(model: Model, params: Any) -> None:
-    """The gradient of what training minimises is finite, and reaches every array of parameters but few.
-
-    Raises:
-      LawBroken: it does not.
-    """
+    """The gradient of what training minimises is finite, and reaches every array of parameters but few."""
     batch = _batch(model, random_x(model.event, 32))
 
     @jax.jit
@@ -158,11 +127,7 @@ def check_gradients(model: Model, params: Any) -> None:
 
 
 def check_draws(model: Model, params: Any) -> None:
-    """A draw depends on its own key alone, has the form of an example, and counts its work.
-
-    Raises:
-      LawBroken: it does not.
-    """
+    """A draw depends on its own key alone, has the form of an example, and counts its work."""
     keys = jax.random.split(jax.random.key(4), NUM)
     context = _batch(model, random_x(model.event, NUM)).context or None
 
@@ -178,18 +143,12 @@ def check_draws(model: Model, params: Any) -> None:
     require(np.allclose(whole.x[:2], few.x, rtol=1e-4, atol=1e-5), "a draw depends on the others of its batch")
     for name in ("network_calls", "steps"):
         require(name in whole.stats, f"the statistics of a draw lack {name}")
-        require(
-            whole.stats[name].shape == (NUM,) and (np.asarray(whole.stats[name]) > 0).all(), f"{name} is not counted"
-        )
+        require(whole.stats[name].shape == (NUM,) and (whole.stats[name] > 0).all(), f"{name} is not counted")
 
 
 def check_samples(model: Model, params: Any) -> None:
     """Samples of an exact kind follow its probabilities (chi-square test); each example is drawn at least as often as
     the bound of a kind says.
-
-    Raises:
-      LawBroken: they do not.
-      NotSupported: real values, or estimates.
     """
     if not model.event.is_discrete or model.kind == "estimate":
         raise NotSupported("real values cannot be enumerated, and estimates may exceed the probabilities")
@@ -201,8 +160,7 @@ def check_samples(model: Model, params: Any) -> None:
     require(equal.any(1).all(), "a draw is no example of the event")
     counts, (score_B, stderr_B) = equal.sum(0), _mean_scores(model, params, batch)
     if model.kind == "exact":
-        p_value = chi_square(counts, np.exp(score_B) / np.exp(score_B).sum())
-        require(p_value > LEAST_P, f"samples do not follow the probabilities (p = {p_value:.1e} of {SAMPLES} draws)")
+        require_follows(counts, score_B)
         return
     least = SAMPLES * np.exp(score_B - 4 * stderr_B)
     lack = float(((least - counts) / np.sqrt(least + 1)).max())
@@ -210,11 +168,7 @@ def check_samples(model: Model, params: Any) -> None:
 
 
 def check_files(model: Model, params: Any) -> None:
-    """The description of the model, as in a file, makes the same model.
-
-    Raises:
-      LawBroken: it makes another.
-    """
+    """The description of the model, as in a file, makes the same model."""
     description, arrays = describe(model)
     again = rebuild(json.loads(json.dumps(description)), arrays)
     batch = _batch(model, random_x(model.event, NUM))

@@ -10,13 +10,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import AutoregressiveModel
 from arjax.networks import NETWORKS
 from arjax.testing import forms
 from arjax.testing.examples import BATCH, CONTEXTS, EVENTS, all_values, another_part, random_context, random_x
-from arjax.testing.laws import Law, LawBroken, NotSupported, as_test, check_laws, require
+from arjax.testing.laws import Law, LawBroken, LawTest, NotSupported, by_name, refusals, require, require_some
 from arjax.testing.models import params_of, supported
 
 #: Largest difference between two forms, relative to the largest feature, in float32 and in bfloat16 of 8 bits.
@@ -37,11 +36,7 @@ def close(found: np.ndarray, expected: np.ndarray, tolerance: float, message: st
 
 
 def check_steps(model: AutoregressiveModel, params: Any, context: Any = None) -> None:
-    """Law 3: S steps give the features of one pass, on a canvas with garbage at all sites that a step must not read.
-
-    Raises:
-      LawBroken: they differ.
-    """
+    """Law 3: S steps give the features of one pass, on a canvas with garbage at all sites that a step must not read."""
     x, garbage = random_x(model.event, BATCH), random_x(model.event, BATCH, seed=1)
     expected = np.asarray(forms.parallel(model.network, params, x, model.factorization, context))
     found = np.asarray(forms.stepwise(model.network, params, x, garbage, model.factorization, context))
@@ -50,12 +45,7 @@ def check_steps(model: AutoregressiveModel, params: Any, context: Any = None) ->
 
 def check_extends(model: AutoregressiveModel, params: Any, context: Any = None, num: int = 6) -> np.ndarray:
     """Law 3: windows of `extend`, of which the first n steps are kept, give them too; n differs between examples.
-
-    Returns:
-      The number of comparisons of each step, int[S].
-
-    Raises:
-      LawBroken: they differ.
+    Returns the number of comparisons of each step, int[S].
     """
     event, factorization = model.event, model.factorization
     x, garbage = random_x(event, BATCH), random_x(event, BATCH, seed=1)
@@ -85,15 +75,9 @@ def check_extends(model: AutoregressiveModel, params: Any, context: Any = None, 
 def check_ahead(model: AutoregressiveModel, params: Any, context: Any = None) -> None:
     """Law 3: before each step, `ahead` gives the features of the next steps, each under the order in which it comes at
     once, whatever the canvas holds for them.
-
-    Raises:
-      NotSupported: the network has no such form.
-      LawBroken: they differ.
     """
-    try:
+    with refusals():
         model.network.check_ahead()
-    except UserError as refusal:
-        raise NotSupported(str(refusal)) from refusal
     event, factorization, num = model.event, model.factorization, 8
     x, garbage = random_x(event, BATCH), random_x(event, num, seed=1)
     few = jax.tree.map(lambda part: part[:num], context)
@@ -123,7 +107,8 @@ STRUCTURES = {
 ORDERS = ("random(seed=1)", "raster", "spiral")
 
 
-def network_laws(name: str, *, events: Sequence[str] = tuple(STRUCTURES), **options: Any) -> Callable[[Law], None]:
+@LawTest
+def network_laws(name: str, *, events: Sequence[str] = tuple(STRUCTURES), **options: Any) -> list[Law]:
     """A pytest test of a registered network:
 
         test_my_network = network_laws("my_network")
@@ -135,50 +120,28 @@ def network_laws(name: str, *, events: Sequence[str] = tuple(STRUCTURES), **opti
       events: kinds of data, of `arjax.testing.EVENTS`.
       **options: of the network, where they are others than in its `SMALL`.
     """
-    return as_test(_laws(name, events, options))
+    in_orders = by_name(check_autoregressive, check_steps, check_extends, check_ahead)
+    single = by_name(check_context, check_local_context, check_normalised, check_samples, check_gradients)
+    single |= by_name(check_dropout, check_bfloat16)
+    return [
+        Law("supports-something", functools.partial(check_supports_something, name, events, options)),
+        *(
+            Law(f"{law}-{event}", functools.partial(_in_all_orders, check, name, event, options))
+            for event in events
+            for law, check in in_orders.items()
+        ),
+        *(Law(law, functools.partial(check, name, options)) for law, check in single.items()),
+    ]
 
 
-def check_network(name: str, *, events: Sequence[str] = tuple(STRUCTURES), **options: Any) -> dict[str, str]:
-    """The same without pytest, in a notebook: returns "kept", or the sentence of a refusal, by the name of each law.
-
-    Raises:
-      LawBroken: with the law, the place and the size of the difference.
-    """
-    return check_laws(_laws(name, events, options))
-
-
-def _laws(name: str, events: Sequence[str], options: dict[str, Any]) -> list[Law]:
-    laws = [Law("supports-something", functools.partial(check_supports_something, name, events, options))]
-    for event in events:
-        for law, check in (
-            ("autoregressive", check_autoregressive),
-            ("steps", check_steps),
-            ("extends", check_extends),
-            ("ahead", check_ahead),
-        ):
-            laws.append(Law(f"{law}-{event}", functools.partial(_in_all_orders, check, name, event, options)))
-    single = {
-        "context": check_context,
-        "local-context": check_local_context,
-        "normalised": check_normalised,
-        "samples": check_samples,
-        "gradients": check_gradients,
-        "dropout": check_dropout,
-        "bfloat16": check_bfloat16,
-    }
-    return laws + [Law(law, functools.partial(check, name, options)) for law, check in single.items()]
+check_network = network_laws.check
+"""`network_laws` without pytest, in a notebook: "kept", or the sentence of a refusal, by the name of each law."""
 
 
 def check_supports_something(name: str, events: Sequence[str], options: dict[str, Any]) -> None:
     """The network supports some kind of data: else the laws would check nothing."""
-    refusals = []
-    for event in events:
-        try:
-            supported(name, EVENTS[event], ORDERS[0], STRUCTURES[event], **options)
-            return
-        except NotSupported as refusal:
-            refusals.append(str(refusal))
-    raise LawBroken(f"the network {name!r} refuses everything: {refusals[0]}")
+    cases = [functools.partial(supported, name, EVENTS[e], ORDERS[0], STRUCTURES[e], **options) for e in events]
+    require_some(cases, f"the network {name!r} refuses everything")
 
 
 def _in_all_orders(check: Callable[..., Any], name: str, event: str, options: dict[str, Any]) -> None:
@@ -197,11 +160,7 @@ def declared(model: AutoregressiveModel) -> np.ndarray:
 
 
 def check_autoregressive(model: AutoregressiveModel, params: Any, context: Any = None) -> None:
-    """Law 1: changing x_j changes the features of exactly the sites that are declared to read it.
-
-    Raises:
-      LawBroken: a site reads one that it must not, or does not read one that it should.
-    """
+    """Law 1: changing x_j changes the features of exactly the sites that are declared to read it."""
     reads, should = forms.dependence(model.network, params, model.factorization, context=context), declared(model)
     for wrong, verb in ((reads & ~should, "read"), (should & ~reads, "do not read")):
         for site, other in np.argwhere(wrong)[:1]:
@@ -209,56 +168,41 @@ def check_autoregressive(model: AutoregressiveModel, params: Any, context: Any =
             raise LawBroken(f"law 1: {where(model)}the features of site {site} {verb} site {other}, {why}")
 
 
-def _in_context(name: str, spec: ContextSpec, options: dict[str, Any]) -> AutoregressiveModel:
-    """A model in this context; raises `NotSupported` for a network that refuses it, or reads none."""
+def _checked_in_context(
+    name: str, spec: ContextSpec, options: dict[str, Any]
+) -> tuple[AutoregressiveModel, Any, dict[str, np.ndarray]]:
+    """A model in this context, which keeps the laws 1 and 3 there, its parameters, and contexts; raises `NotSupported`
+    for a network that refuses it, or reads none.
+    """
     model = supported(name, EVENTS["tokens"], ORDERS[0], STRUCTURES["levels_vector"], context=spec, **options)
     if not model.network.READS_CONTEXT:
         raise NotSupported(f"the network {name!r} reads no context")
-    return model
+    params, context = params_of(model), random_context(spec, BATCH)
+    assert context is not None
+    check_autoregressive(model, params, random_context(spec, 8))
+    check_steps(model, params, context)
+    return model, params, context
 
 
 def check_context(name: str, options: dict[str, Any]) -> None:
-    """Every part of a context reaches every site, and opens no path between sites; all forms agree.
-
-    Raises:
-      LawBroken: one does not.
-    """
-    spec = CONTEXTS["several"]
-    model = _in_context(name, spec, options)
-    params = params_of(model)
-    check_autoregressive(model, params, random_context(spec, 8))
-    context = random_context(spec, BATCH)
-    assert context is not None
-    check_steps(model, params, context)
+    """Every part of a context reaches every site, and opens no path between sites; all forms agree."""
+    model, params, context = _checked_in_context(name, CONTEXTS["several"], options)
     x = random_x(model.event, BATCH)
     features = np.asarray(forms.parallel(model.network, params, x, model.factorization, context))
-    for part, _ in spec.parts:
-        other = another_part(spec, context, part)
+    for part, _ in model.context_spec.parts:
+        other = another_part(model.context_spec, context, part)
         change = np.asarray(forms.parallel(model.network, params, x, model.factorization, other)) - features
         unmoved = np.flatnonzero(np.abs(change).max((0, 2)) == 0)
         require(not len(unmoved), f"the part {part!r} of the context does not reach the sites {unmoved.tolist()}")
 
 
 def check_local_context(name: str, options: dict[str, Any]) -> None:
-    """Every local part of a context reaches each site from the place that belongs to it; all forms agree.
-
-    Raises:
-      LawBroken: one does not.
-    """
-    spec = CONTEXTS["local"]
-    model = _in_context(name, spec, options)
-    params = params_of(model)
-    check_autoregressive(model, params, random_context(spec, 8))
-    check_steps(model, params, random_context(spec, BATCH))
-    check_own_places(model, params)
+    """Every local part of a context reaches each site from the place that belongs to it; all forms agree."""
+    check_own_places(*_checked_in_context(name, CONTEXTS["local"], options)[:2])
 
 
 def check_own_places(model: AutoregressiveModel, params: Any) -> None:
-    """The features of each site depend on the place of each local part that belongs to the site.
-
-    Raises:
-      LawBroken: they do not.
-    """
+    """The features of each site depend on the place of each local part that belongs to the site."""
     event, spec, num = model.event, model.context_spec, BATCH // (1 + model.event.num_sites)
     context, x = random_context(spec, BATCH), random_x(event, BATCH)
     assert context is not None
@@ -278,11 +222,7 @@ def check_own_places(model: AutoregressiveModel, params: Any) -> None:
 
 
 def check_normalised(name: str, options: dict[str, Any]) -> None:
-    """Law 2: the probabilities of all examples of a small event add up to 1.
-
-    Raises:
-      LawBroken: they do not, or all are alike.
-    """
+    """Law 2: the probabilities of all examples of a small event add up to 1."""
     model = supported(name, EventSpec((2, 3)), ORDERS[0], "sites", **options)
     log_prob = forms.log_prob(model, all_values(model.event))
     total = np.exp(log_prob).sum()
@@ -291,26 +231,16 @@ def check_normalised(name: str, options: dict[str, Any]) -> None:
 
 
 def check_samples(name: str, options: dict[str, Any]) -> None:
-    """Law 4: the cached sampler and the naive one draw the same values from the same keys.
-
-    Raises:
-      LawBroken: it does not.
-    """
+    """Law 4: the cached sampler and the naive one draw the same values from the same keys."""
     model = supported(name, EVENTS["tokens"], ORDERS[0], "sites", **options)
-    draws = [
-        np.asarray(model.sample(params_of(model), jax.random.key(4), 32, sampler=sampler))
-        for sampler in ("cached", "naive")
-    ]
-    differ = int((draws[0] != draws[1]).any((1, 2)).sum())
+    params, key = params_of(model), jax.random.key(4)
+    cached, naive = (np.asarray(model.sample(params, key, 32, sampler=name)) for name in ("cached", "naive"))
+    differ = int((cached != naive).any((1, 2)).sum())
     require(differ == 0, f"law 4: {differ} of 32 samples of the samplers `cached` and `naive` differ")
 
 
 def check_gradients(name: str, options: dict[str, Any]) -> None:
-    """Gradients of the log-likelihood at fresh parameters are finite, and not all zero.
-
-    Raises:
-      LawBroken: they are not.
-    """
+    """Gradients of the log-likelihood at fresh parameters are finite, and not all zero."""
     model = supported(name, EVENTS["tokens"], "raster", "sites", **options)
     x = random_x(model.event, 8)
     gradient = jax.grad(lambda params: -model.log_prob(params, x).mean())
@@ -322,12 +252,7 @@ def check_gradients(name: str, options: dict[str, Any]) -> None:
 
 
 def check_dropout(name: str, options: dict[str, Any]) -> None:
-    """Dropout is active in training alone, is a function of the key, and keeps the order.
-
-    Raises:
-      NotSupported: the network has no option that ends in `dropout`.
-      LawBroken: it is not.
-    """
+    """Dropout is active in training alone, is a function of the key, and keeps the order."""
     rates = {option: 0.5 for option in NETWORKS.options(name) if option.endswith("dropout")}
     if not rates:
         raise NotSupported(f"the network {name!r} has no dropout")
@@ -354,11 +279,7 @@ def check_dropout(name: str, options: dict[str, Any]) -> None:
 
 
 def check_bfloat16(name: str, options: dict[str, Any]) -> None:
-    """With `dtype="bfloat16"` parameters and features stay float32, and features stay close to those of float32.
-
-    Raises:
-      LawBroken: they do not.
-    """
+    """With `dtype="bfloat16"` parameters and features stay float32, and features stay close to those of float32."""
     event, choice = EVENTS["tokens"], (ORDERS[0], "sites")
     low, high = (supported(name, event, *choice, dtype=dtype, **options) for dtype in ("bfloat16", "float32"))
     types = {str(leaf.dtype) for leaf in jax.tree.leaves(low.param_shapes)}

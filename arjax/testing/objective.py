@@ -11,17 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
 from arjax.models import KINDS, make_model
 from arjax.objectives import Step, make_objective
 from arjax.testing.examples import EVENTS, random_x
-from arjax.testing.laws import Law, NotSupported, as_test, check_laws, require
+from arjax.testing.laws import Law, LawTest, NotSupported, by_name, refusals, require
 from arjax.testing.models import supported
 
 NUM = 12
 
 
-def objective_laws(call: str, *, network: str = "made", orders: str = "") -> Callable[[Law], None]:
+@LawTest
+def objective_laws(call: str, *, network: str = "made", orders: str = "") -> list[Law]:
     """A pytest test of a registered objective:
 
         test_my_loss = objective_laws("my_loss(weight=0.5)")
@@ -31,37 +31,25 @@ def objective_laws(call: str, *, network: str = "made", orders: str = "") -> Cal
       network: of the small model that it trains, where that is autoregressive.
       orders: of that model; `pool(num=4)` where the objective draws from orders and none are named.
     """
-    return as_test(laws_of_objective(call, network, orders))
-
-
-def check_objective(call: str, *, network: str = "made", orders: str = "") -> dict[str, str]:
-    """The same without pytest: returns "kept", or the sentence of a refusal, by the name of each law.
-
-    Raises:
-      LawBroken: with the law and the size of the difference.
-    """
-    return check_laws(laws_of_objective(call, network, orders))
-
-
-def laws_of_objective(call: str, network: str = "made", orders: str = "") -> list[Law]:
-    """The laws of an objective."""
-    checks = {"finite": check_finite, "downhill": check_downhill, "weights": check_weights}
+    checks = by_name(check_finite, check_downhill, check_weights)
     return [Law(name, functools.partial(check, call, network, orders)) for name, check in checks.items()]
+
+
+check_objective = objective_laws.check
+"""`objective_laws` without pytest: "kept", or the sentence of a refusal, by the name of each law."""
 
 
 @functools.cache
 def _program(objective: Any, network: str, orders: str) -> tuple[Callable[..., Any], Any, Any]:
     """The loss and its gradients as one compiled program, and fresh parameters of the model and of the objective."""
     orders = orders or ("pool(num=4)" if objective.NEEDS_ORDERS else "")
-    try:
+    with refusals():
         if "orders" in KINDS.get(objective.KIND).CALLS:
             model: Any = supported(network, EVENTS["binary"], "raster", "sites", orders=orders)
         else:
             small = next(iter(KINDS.get(objective.KIND).EXAMPLES.values()))
             model = make_model(EVENTS["binary"], small.choice)
         objective.check(model)
-    except UserError as refusal:
-        raise NotSupported(str(refusal)) from refusal
     params, own = jax.jit(model.init)(jax.random.key(0)), objective.init(model, jax.random.key(1))
 
     @jax.jit
@@ -77,11 +65,9 @@ def _program(objective: Any, network: str, orders: str) -> tuple[Callable[..., A
     return run, params, own
 
 
-def _run(call: str, network: str, orders: str, batch: Batch, params: Any = None, own: Any = None) -> tuple:
-    run, fresh, fresh_own = _program(make_objective(call), network, orders)
-    return jax.tree.map(
-        np.asarray, run(fresh if params is None else params, own or fresh_own, batch, jax.random.key(2))
-    )
+def _run(call: str, network: str, orders: str, batch: Batch, params: Any = None) -> tuple:
+    run, fresh, own = _program(make_objective(call), network, orders)
+    return jax.tree.map(np.asarray, run(fresh if params is None else params, own, batch, jax.random.key(2)))
 
 
 def _batch() -> Batch:
@@ -89,11 +75,7 @@ def _batch() -> Batch:
 
 
 def check_finite(call: str, network: str, orders: str) -> None:
-    """The loss is one number; it, its gradients and its metrics are finite, its state has the structure of `init`.
-
-    Raises:
-      LawBroken: they are not.
-    """
+    """The loss is one number; it, its gradients and its metrics are finite, its state has the structure of `init`."""
     value, gradients, found = _run(call, network, orders, _batch())
     require(value.shape == (), f"the loss has the shape {value.shape}")
     for name, tree in (("loss", value), ("gradient", gradients), ("metrics", found.metrics), ("state", found.state)):
@@ -107,12 +89,7 @@ def check_finite(call: str, network: str, orders: str) -> None:
 
 
 def check_downhill(call: str, network: str, orders: str) -> None:
-    """A small step against the gradient lowers the loss of the same batch under the same key.
-
-    Raises:
-      LawBroken: it does not.
-      NotSupported: the loss depends on draws of the model: a step lowers its mean.
-    """
+    """A small step against the gradient lowers the loss of the same batch under the same key."""
     if make_objective(call).DRAWS:
         raise NotSupported("the loss depends on draws of the model: a step against the gradient lowers its mean")
     before, (gradient, _), _ = _run(call, network, orders, _batch())
@@ -125,11 +102,7 @@ def check_downhill(call: str, network: str, orders: str) -> None:
 
 
 def check_weights(call: str, network: str, orders: str) -> None:
-    """The values of examples of weight 0 do not matter, and a batch of nothing else has loss and gradients 0.
-
-    Raises:
-      LawBroken: it does.
-    """
+    """The values of examples of weight 0 do not matter, and a batch of nothing else has loss and gradients 0."""
     batch = _batch()
     weight = (np.arange(NUM) < NUM - 3).astype(np.float32)
     other = batch.replace(weight=weight, x=np.where(weight[:, None, None] > 0, batch.x, 1 - batch.x))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.quantizers import Quantizer, make_quantizer
-from arjax.testing.laws import Law, NotSupported, as_test, check_laws, require
+from arjax.testing.laws import Law, LawTest, NotSupported, by_name, require
 
 #: The grid of the vectors.
 GRID = (4, 4)
@@ -21,7 +21,8 @@ NUM = 32
 MOST = 2**14
 
 
-def quantizer_laws(call: str, *, grid: tuple[int, ...] = GRID) -> Callable[[Law], None]:
+@LawTest
+def quantizer_laws(call: str, *, grid: tuple[int, ...] = GRID) -> list[Law]:
     """A pytest test of a registered quantizer:
 
         test_my_codes = quantizer_laws("my_codes(levels=3)")
@@ -30,38 +31,18 @@ def quantizer_laws(call: str, *, grid: tuple[int, ...] = GRID) -> Callable[[Law]
       call: its call string.
       grid: of the vectors.
     """
-    return as_test(laws_of_quantizer(call, grid))
-
-
-def check_quantizer(call: str, *, grid: tuple[int, ...] = GRID) -> dict[str, str]:
-    """The same without pytest: returns "kept", or the sentence of a refusal, by the name of each law.
-
-    Raises:
-      LawBroken: with the law and the difference.
-    """
-    return check_laws(laws_of_quantizer(call, grid))
-
-
-def laws_of_quantizer(call: str, grid: tuple[int, ...] = GRID) -> list[Law]:
-    """The laws of a quantizer."""
-    checks = {
-        "tokens": check_tokens,
-        "reach": check_reach,
-        "use": check_use,
-        "distances": check_distances,
-        "types": check_types,
-        "gradients": check_gradients,
-        "weights": check_weights,
-        "state": check_state,
-    }
+    checks = by_name(
+        check_tokens, check_reach, check_use, check_distances, check_types, check_gradients, check_weights, check_state
+    )
     return [Law(name, functools.partial(_run, check, call, grid)) for name, check in checks.items()]
 
 
+check_quantizer = quantizer_laws.check
+"""`quantizer_laws` without pytest: "kept", or the sentence of a refusal, by the name of each law."""
+
 #: Compiled once for all laws: operation by operation they would take several times as long.
 _assign = jax.jit(lambda quantizer, params, h: quantizer.assign(params, h), static_argnums=0)
-_lookup = jax.jit(
-    lambda quantizer, params, numbers, grid: quantizer.lookup(params, numbers, grid), static_argnums=(0, 3)
-)
+_lookup = jax.jit(lambda quantizer, *args: quantizer.lookup(*args), static_argnums=(0, 3))
 _loss = jax.jit(
     jax.value_and_grad(lambda h, quantizer, params, weight_B: quantizer.loss(params, h, weight_B)), static_argnums=1
 )
@@ -88,11 +69,7 @@ def _numbers(quantizer: Quantizer, grid: tuple[int, ...]) -> jax.Array:
 
 
 def check_tokens(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
-    """Tokens are values of their event, and numbers of codes become tokens and the same numbers again.
-
-    Raises:
-      LawBroken: they do not.
-    """
+    """Tokens are values of their event, and numbers of codes become tokens and the same numbers again."""
     numbers, event = _numbers(quantizer, grid), quantizer.token_event(grid)
     tokens = np.asarray(quantizer.tokens_of(numbers, grid))
     require(tokens.shape[1:] == event.shape, f"tokens have the shape {tokens.shape[1:]}, their event {event.shape}")
@@ -104,12 +81,7 @@ def check_tokens(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> No
 
 
 def check_reach(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
-    """Every code is the code of some vector, and the code of a code is itself.
-
-    Raises:
-      LawBroken: it is not.
-      NotSupported: sums of codes.
-    """
+    """Every code is the code of some vector, and the code of a code is itself."""
     if not quantizer.IDEMPOTENT:
         raise NotSupported("the codes of a sum of codes may be others")
     numbers = _numbers(quantizer, grid)
@@ -119,11 +91,7 @@ def check_reach(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> Non
 
 
 def check_use(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
-    """Vectors have several codes, which are nearer to them than random ones.
-
-    Raises:
-      LawBroken: they do not.
-    """
+    """Vectors have several codes, which are nearer to them than random ones."""
     h = _vectors(quantizer, grid)
     numbers = _assign(quantizer, params, h).numbers
     require(len(np.unique(numbers)) > 1, "all vectors have one code")
@@ -143,10 +111,6 @@ def _error(quantizer: Quantizer, params: Any, h: jax.Array, numbers: jax.Array, 
 def check_distances(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
     """The code of a vector is the one with the least distance, distances are none below 0, and a vector of a code has
     the distance 0 from it.
-
-    Raises:
-      LawBroken: it is not.
-      NotSupported: it has no distances.
     """
     if type(quantizer).distances is Quantizer.distances:
         raise NotSupported(f"{quantizer!r} has no distances of its codes")
@@ -166,9 +130,6 @@ def check_distances(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) ->
 def check_types(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
     """The numbers of codes are int32 from 0 to K - 1, of bfloat16 vectors and of very large ones, too; and the codes of
     bfloat16 vectors are those of the same values in float32.
-
-    Raises:
-      LawBroken: they are not.
     """
     for scale in (1e-3, 1e4):
         h = _vectors(quantizer, grid, scale=scale).astype(jnp.bfloat16)
@@ -179,11 +140,7 @@ def check_types(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> Non
 
 
 def check_gradients(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
-    """Codes with a gradient have the values of the codes, and gradients reach every scalar of the vectors.
-
-    Raises:
-      LawBroken: they do not.
-    """
+    """Codes with a gradient have the values of the codes, and gradients reach every scalar of the vectors."""
     h = _vectors(quantizer, grid, 2, 0.5)
     codes = _lookup(quantizer, params, _assign(quantizer, params, h).numbers, grid)
     passed, pull_back = jax.vjp(lambda h: quantizer.passed(params, h, codes), h)
@@ -193,17 +150,11 @@ def check_gradients(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) ->
 
 
 def check_weights(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
-    """The loss is finite, does not depend on examples of weight 0, and is 0 without examples.
-
-    Raises:
-      LawBroken: it does.
-    """
+    """The loss is finite, does not depend on examples of weight 0, and is 0 without examples."""
     h, weight_B = _vectors(quantizer, grid, 4), jnp.asarray([1.0, 1, 0, 0])
     found = [float(_loss(each, quantizer, params, weight_B)[0]) for each in (h, h.at[2:].set(3.0))]
-    require(
-        np.isfinite(found).all() and np.isclose(found[0], found[1]),
-        f"the loss depends on examples of weight 0: {found}",
-    )
+    same = np.isfinite(found).all() and np.isclose(found[0], found[1])
+    require(same, f"the loss depends on examples of weight 0: {found}")
     loss, slope = _loss(h, quantizer, params, 0 * weight_B)
     require(loss == 0 and not np.asarray(slope).any(), "a batch of weight 0 has a loss")
 
@@ -211,10 +162,6 @@ def check_weights(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> N
 def check_state(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
     """Statistics keep their structure, two micro-batches count as one batch of both, examples of weight 0 do not count,
     and a step without examples changes nothing.
-
-    Raises:
-      LawBroken: they do not.
-      NotSupported: fixed codes.
     """
     if not quantizer.LEARNS:
         raise NotSupported("the codes are fixed, or trained by gradients")
@@ -232,10 +179,8 @@ def check_state(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> Non
     ignored = after(fresh, 1e9 * h, weight=0.0)
     require(all(np.array_equal(ignored[name], fresh[name]) for name in fresh), "examples of weight 0 count")
     same_params, same = _follow(quantizer, params, fresh)
-    unchanged = [
-        np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, ((params, fresh), (same_params, same))), strict=True)
-    ]
-    require(all(unchanged), "a step without examples changes codes or statistics")
+    unchanged = jax.tree.map(np.array_equal, (params, fresh), (same_params, same))
+    require(all(jax.tree.leaves(unchanged)), "a step without examples changes codes or statistics")
     moved = _follow(quantizer, params, whole)[0]
     before, near = (_error(quantizer, each, h, _assign(quantizer, each, h).numbers, grid) for each in (params, moved))
     require(near < before, f"the codes do not follow the vectors: their distance is {near:.3g} after {before:.3g}")

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.samplers import PLAIN_DRAW, Resources, Sampler, make_sampler
-from arjax.samplers.base import Steps
+from arjax.samplers import Resources, Sampler, make_sampler
 from arjax.testing import forms
 from arjax.testing.examples import EVENTS, all_values, random_x
-from arjax.testing.laws import Law, NotSupported, as_test, check_laws, require
+from arjax.testing.laws import Law, LawTest, NotSupported, refusals, require
 from arjax.testing.models import params_of, supported
-from arjax.testing.statistics import LEAST_P, chi_square
+from arjax.testing.statistics import require_follows
 
 #: Kind of data and block structure of the models.
 MODELS = {"binary": "sites", "tokens": "sizes(sizes=(1, 3, 2))", "real": "sites"}
 NUM, DRAWS = 16, 4096
 
 
-def sampler_laws(call: Any, *, exact: bool = True, network: str = "made") -> Callable[[Law], None]:
+@LawTest
+def sampler_laws(call: Any, *, exact: bool = True, network: str = "made") -> list[Law]:
     """A pytest test of a sampler:
 
         test_my_sampler = sampler_laws("my_sampler(chunk=3)")
@@ -38,19 +36,6 @@ def sampler_laws(call: Any, *, exact: bool = True, network: str = "made") -> Cal
         unless it says itself that it has not (`Sampler.exact`).
       network: the network of the small model, which has all orders where the sampler is an approximation.
     """
-    return as_test(_laws(call, exact, network))
-
-
-def check_sampler(call: Any, *, exact: bool = True, network: str = "made") -> dict[str, str]:
-    """The same without pytest: returns "kept", or the sentence of a refusal, by the name of each law.
-
-    Raises:
-      LawBroken: with the law and the size of the difference.
-    """
-    return check_laws(_laws(call, exact, network))
-
-
-def _laws(call: Any, exact: bool, network: str) -> list[Law]:
     follows = make_sampler(call).exact
     law, check = ("distribution", check_distribution) if follows else ("statistics", check_statistics)
     laws = [Law(law, functools.partial(check, call, network))]
@@ -59,6 +44,10 @@ def _laws(call: Any, exact: bool, network: str) -> list[Law]:
             laws.append(Law(f"values-of-naive-{event}", functools.partial(check_values, call, network, event)))
         laws.append(Law(f"observed-{event}", functools.partial(check_observed, call, network, event)))
     return [*laws, Law("own-key", functools.partial(check_own_key, call, network))]
+
+
+check_sampler = sampler_laws.check
+"""`sampler_laws` without pytest: "kept", or the sentence of a refusal, by the name of each law."""
 
 
 def _model(call: Any, network: str, event: EventSpec, partition: str = "sites") -> tuple[Any, Any]:
@@ -74,15 +63,9 @@ def _model(call: Any, network: str, event: EventSpec, partition: str = "sites") 
     raise NotSupported(refusal)
 
 
-def _draw(model: Any, params: Any, call: Any, num: int = NUM, **options: Any) -> Any:
-    return _supported_draw(model, params, jax.random.split(jax.random.key(4), num), call, **options)
-
-
 def ready_sampler(call: Any, model: Any, params: Any) -> Sampler:
-    """A sampler that has what it needs beside a model: random examples, and the model itself as another run.
-
-    Raises:
-      UserError: it cannot draw from the model.
+    """A sampler that has what it needs beside a model: random examples, and the model itself as another run. Raises
+    `UserError`: it cannot draw from the model.
     """
     resources = Resources(
         examples=lambda split, num: Batch(random_x(model.event, min(num, 64), seed=len(split))),
@@ -91,20 +74,15 @@ def ready_sampler(call: Any, model: Any, params: Any) -> Sampler:
     return make_sampler(call).prepare(model, params, resources)
 
 
-def _supported_draw(model: Any, params: Any, keys: jax.Array, call: Any, **options: Any) -> Any:
-    """A draw; raises `NotSupported` where the sampler refuses the model."""
-    try:
+def _draw(model: Any, params: Any, call: Any, keys: jax.Array | int = NUM, **options: Any) -> Any:
+    """A draw under these keys, or so many; raises `NotSupported` where the sampler refuses the model."""
+    keys = jax.random.split(jax.random.key(4), keys) if isinstance(keys, int) else keys
+    with refusals():
         return model.draw(params, keys, sampler=ready_sampler(call, model, params), **options)
-    except UserError as refusal:
-        raise NotSupported(str(refusal)) from refusal
 
 
 def check_values(call: Any, network: str, event: str) -> None:
-    """Law 4: the values of the naive sampler from the same keys; real ones up to rounding.
-
-    Raises:
-      LawBroken: they are not.
-    """
+    """Law 4: the values of the naive sampler from the same keys; real ones up to rounding."""
     model, params = _model(call, network, EVENTS[event], MODELS[event])
     found, expected = (np.asarray(_draw(model, params, each).x) for each in (call, "naive"))
     same = np.isclose(found, expected, rtol=1e-3, atol=1e-3) if event == "real" else found == expected
@@ -113,25 +91,14 @@ def check_values(call: Any, network: str, event: str) -> None:
 
 
 def check_distribution(call: Any, network: str) -> None:
-    """Law 4: samples follow the probabilities; and `check_statistics`.
-
-    Raises:
-      LawBroken: they do not.
-    """
+    """Law 4: samples follow the probabilities; and `check_statistics`."""
     codes, log_prob = check_statistics(call, network, DRAWS)
-    probabilities = np.exp(log_prob)
-    p_value = chi_square(np.bincount(codes, minlength=16), probabilities / probabilities.sum())
-    require(p_value > LEAST_P, f"law 4: samples do not follow the probabilities (p = {p_value:.1e} of {DRAWS} draws)")
+    require_follows(np.bincount(codes, minlength=16), log_prob)
 
 
 def check_statistics(call: Any, network: str, num: int = NUM) -> tuple[np.ndarray, np.ndarray]:
-    """Statistics are int32[B], and `log_prob` float32[B] is that of the sample.
-
-    Returns:
-      `num` samples of four binary sites, as numbers below 16, and log p of each of these, in nats.
-
-    Raises:
-      LawBroken: they are not.
+    """Statistics are int32[B], and `log_prob` float32[B] is that of the sample. Returns `num` samples of four binary
+    sites, as numbers below 16, and log p of each of these, in nats.
     """
     event = EventSpec((2, 2))
     model, params = _model(call, network, event)
@@ -150,11 +117,7 @@ def check_statistics(call: Any, network: str, num: int = NUM) -> tuple[np.ndarra
 
 
 def check_observed(call: Any, network: str, event: str) -> None:
-    """Observed sites keep their values; they come first in the order.
-
-    Raises:
-      LawBroken: they do not.
-    """
+    """Observed sites keep their values; they come first in the order."""
     model, params = _model(call, network, EVENTS[event], MODELS[event])
     given = random_x(model.event, NUM)  # unlike the values drawn from the keys
     for steps in (1, model.factorization.num_steps):
@@ -168,9 +131,6 @@ def check_own_key(call: Any, network: str) -> None:
     """An example depends on its own key alone: the first examples of a large batch are those of a small one.
 
     Of samplers that do not follow the model on its own observed values, too: keys may not matter to them.
-
-    Raises:
-      LawBroken: it does not.
     """
     follows = make_sampler(call).exact
     event = "tokens" if follows else "binary"
@@ -180,36 +140,8 @@ def check_own_key(call: Any, network: str) -> None:
 
     def draw(num: int) -> np.ndarray:
         options = {} if follows else {"given": given[:num], "observed": first}
-        return np.asarray(_supported_draw(model, params, keys[:num], call, **options).x)
+        return np.asarray(_draw(model, params, call, keys[:num], **options).x)
 
     many, few = draw(NUM), draw(NUM // 4)
     require((many[: NUM // 4] == few).all(), "an example depends on the batch, not on its own key alone")
     require((many != many[:1]).any(), "all samples are alike")
-
-
-#: Changes of features that count as rounding, relative to the largest, and how many are tried.
-ROUNDING, CHANGES = 2e-5, 256
-
-
-def within_rounding(model: Any, params: Any, key: jax.Array, first: np.ndarray, second: np.ndarray) -> bool:
-    """Whether two samples [*grid, *value] from one key differ first in a draw that rounding may decide: both values
-    come out of features that differ by less than two programs may.
-    """
-    factorization = model.factorization
-    flat = [np.asarray(x).reshape(model.event.num_sites, -1) for x in (first, second)]
-    differ_D = (flat[0] != flat[1]).any(1)
-    t = int(np.asarray(factorization.step)[differ_D].min())
-    sites = np.asarray(factorization.blocks)[t]
-    sites = sites[sites < model.event.num_sites]
-    features = model.features(params, jnp.asarray(first)[None]).reshape(model.event.num_sites, -1)
-    padded = jnp.minimum(jnp.asarray(factorization.blocks)[t], model.event.num_sites - 1)
-    change = (
-        ROUNDING
-        * float(jnp.abs(features).max())
-        * jax.random.uniform(jax.random.key(0), (CHANGES, len(padded), features.shape[-1]), minval=-1)
-    )
-    steps = Steps(model, params, key[None], PLAIN_DRAW)
-    draw = jax.vmap(steps.value, (None, None, None, 0))
-    drawn = np.asarray(draw(steps.keys_SB[t, 0], jnp.int32(t), jnp.asarray(flat[0]), features[padded] + change))
-    drawn = drawn[:, : len(sites)]
-    return all((drawn == x[sites]).all((1, 2)).any() for x in flat)

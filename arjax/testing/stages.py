@@ -14,7 +14,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.stages import Stages, make_stages
 from arjax.testing.examples import all_values, random_x
-from arjax.testing.laws import Law, NotSupported, as_test, check_laws, require
+from arjax.testing.laws import Law, LawTest, NotSupported, by_name, refusals, require
 
 #: Small enough to enumerate, of every kind, with values of one and two scalars.
 STAGED_EVENTS = (
@@ -28,34 +28,19 @@ STAGED_EVENTS = (
 )
 
 
-def stages_laws(call: str, *, events: Sequence[EventSpec] = STAGED_EVENTS) -> Callable[[Law], None]:
-    """A pytest test of registered stages:
+@LawTest
+def stages_laws(call: str, *, events: Sequence[EventSpec] = STAGED_EVENTS) -> list[Law]:
+    """A pytest test of registered stages, each law on each of the events:
 
         test_my_stages = stages_laws("my_stages(size=2)")
 
     Events that the stages refuse are skipped, with the refusal as the reason.
     """
-    return as_test(laws_of_stages(call, events))
-
-
-def check_stages(call: str, *, events: Sequence[EventSpec] = STAGED_EVENTS) -> dict[str, str]:
-    """The same without pytest: returns "kept", or the sentence of a refusal, by the name of each law.
-
-    Raises:
-      LawBroken: with the law and the difference.
-    """
-    return check_laws(laws_of_stages(call, events))
-
-
-def laws_of_stages(call: str, events: Sequence[EventSpec] = STAGED_EVENTS) -> list[Law]:
-    """The laws of stages, each on each of the events."""
-    checks = {"fit": check_fit, "inverse": check_inverse, "limits": check_limits}
+    checks = by_name(check_fit, check_inverse, check_limits)
 
     def check_one(check: Callable[[Stages, np.ndarray], None], event: EventSpec) -> None:
-        try:
+        with refusals():
             stages = make_stages(call, event)
-        except UserError as refusal:
-            raise NotSupported(str(refusal)) from refusal
         check(stages, all_values(event) if event.is_discrete else random_x(event, 50))
 
     return [
@@ -65,16 +50,16 @@ def laws_of_stages(call: str, events: Sequence[EventSpec] = STAGED_EVENTS) -> li
     ]
 
 
+check_stages = stages_laws.check
+"""`stages_laws` without pytest: "kept", or the sentence of a refusal, by the name of each law."""
+
+
 def _parts(stages: Stages, x: np.ndarray) -> list[np.ndarray]:
     return [np.asarray(part) for part in stages.split(jnp.asarray(x))]
 
 
 def check_fit(stages: Stages, x: np.ndarray) -> None:
-    """Parts and contexts are values of their events; a local part has a grid that fits; each stage has its context.
-
-    Raises:
-      LawBroken: they are not.
-    """
+    """Parts and contexts are values of their events; a local part has a grid that fits; each stage has its context."""
     parts, num = _parts(stages, x), len(stages.events)
     require(len(parts) == num == len(stages.contexts) > 1, "there are two stages at least, each with an event")
     require(not stages.contexts[0], "the first stage has no earlier parts to read")
@@ -106,11 +91,7 @@ def _require_fine(check: Callable[[], None], what: str) -> None:
 
 
 def check_inverse(stages: Stages, x: np.ndarray) -> None:
-    """`join` is the inverse of `split`, example by example and site by site of a mask.
-
-    Raises:
-      LawBroken: it is not.
-    """
+    """`join` is the inverse of `split`, example by example and site by site of a mask."""
     parts = _parts(stages, x)
     again = np.asarray(stages.join([jnp.asarray(part) for part in parts]))
     require(np.array_equal(again, x), "x is not what its parts are joined to")
@@ -130,10 +111,6 @@ def check_inverse(stages: Stages, x: np.ndarray) -> None:
 def check_limits(stages: Stages, x: np.ndarray) -> None:
     """The limits hold for all data and are tight: whatever the earlier parts of an exact cut, the combinations of
     values that occur are as many as the limits allow, so no probability is lost.
-
-    Raises:
-      LawBroken: they do not, or are not.
-      NotSupported: real values.
     """
     if not stages.event.is_discrete:
         raise NotSupported("real values have no limits")

@@ -1,19 +1,21 @@
-"""p-values of samples, with nothing but numpy."""
+"""p-values of samples."""
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
+
+from arjax.testing.laws import require
 
 #: Among many laws a p-value of 1e-4 can occur by chance; with fixed keys the same run always gives the same p-value.
 LEAST_P = 1e-6
 
 
 def chi_square(counts: np.ndarray, probabilities: np.ndarray) -> float:
-    """p-value of the hypothesis that counts[N] follow probabilities[N] (Pearson, 1900), in the approximation of Wilson
-    and Hilferty (1931); values that are too rare for it are one class together.
+    """p-value of the hypothesis that counts[N] follow probabilities[N] (Pearson, 1900); values that are too rare for it
+    are one class together.
     """
+    from scipy.stats import chi2  # takes long to import
+
     if counts[probabilities == 0].sum():
         return 0.0
     counts, expected = counts[probabilities > 0], probabilities[probabilities > 0] * counts.sum()
@@ -24,17 +26,19 @@ def chi_square(counts: np.ndarray, probabilities: np.ndarray) -> float:
     free = len(counts) - 1
     if free < 1:
         return 1.0
-    statistic = ((counts - expected) ** 2 / expected).sum()
-    z = ((statistic / free) ** (1 / 3) - (1 - 2 / (9 * free))) / math.sqrt(2 / (9 * free))
-    return 0.5 * math.erfc(z / math.sqrt(2))
+    return float(chi2.sf(((counts - expected) ** 2 / expected).sum(), free))
+
+
+def require_follows(counts: np.ndarray, log_prob: np.ndarray) -> None:
+    """Raises `LawBroken` unless counts[N] of draws follow log-probabilities [N], up to their rounding."""
+    probabilities = np.exp(log_prob)
+    p_value = chi_square(counts, probabilities / probabilities.sum())
+    message = f"law 4: samples do not follow the probabilities (p = {p_value:.1e} of {counts.sum()} draws)"
+    require(p_value > LEAST_P, message)
 
 
 def uniform(values: np.ndarray) -> float:
     """p-value of the hypothesis that values[N] are uniform on [0, 1] (Kolmogorov, 1933; Smirnov, 1948)."""
-    ordered, num = np.sort(values), len(values)
-    ranks = np.arange(num + 1) / num
-    distance = max((ranks[1:] - ordered).max(), (ordered - ranks[:-1]).max())
-    scaled = (math.sqrt(num) + 0.12 + 0.11 / math.sqrt(num)) * distance
-    if scaled < 0.2:
-        return 1.0
-    return min(1.0, 2 * sum((-1) ** (k - 1) * math.exp(-2 * (k * scaled) ** 2) for k in range(1, 101)))
+    from scipy.stats import kstest
+
+    return float(kstest(values, "uniform").pvalue)

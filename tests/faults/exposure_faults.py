@@ -45,14 +45,14 @@ EXPOSURE_FAULTS = (
     ),
     _JUDGES(
         "a judge that scores what stands behind the end of a sample",
-        "None if end is None else _up_to(x, end)",
+        "None if end is None else np.cumsum(x == end, axis=1) - (x == end) == 0",
         "None",
         "evaluation/test_judges.py::test_strings_are_judged_up_to_their_end",
     ),
     _COST(
         "a squared norm that holds the variance of its mean",
-        "float(_dot(mean, mean)) - variance / num",
-        "float(_dot(mean, mean)) + variance",
+        "float(optax.tree_utils.tree_vdot(mean, mean)) - variance / num",
+        "float(optax.tree_utils.tree_vdot(mean, mean)) + variance",
     ),
     Fault(
         "an error of sums as if their steps were independent",

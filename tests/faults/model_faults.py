@@ -164,10 +164,12 @@ MODEL_FAULTS = (
         "key=keys[1], train=False).log_prob",
         ("models/test_dropout_of_parts.py::test_dropout_of_a_part_is_on_in_training_alone",),
     ),
-    _law(
+    Fault(
         "samples of an exact kind that may follow any probabilities",
+        "testing/statistics.py",
         "require(p_value > LEAST_P,",
         "require(p_value >= 0,",
+        ("laws/test_laws_of_models.py::test_draws_of_another_distribution_are_noticed",),
     ),
     _law(
         "samples of a bound of which one example is frequent enough",

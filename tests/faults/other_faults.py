@@ -197,8 +197,8 @@ OTHER_FAULTS = (
     Fault(
         "scales of sites that are not scored",
         "evaluation/bounds.py",
-        '"log_scale": jnp.where(counted_BD, log_scale_D, 0).sum(-1)',
-        '"log_scale": jnp.where(counted_BD | True, log_scale_D, 0).sum(-1)',
+        "log_scale_B = jnp.where(counted_BD, log_scale_D, 0).sum(-1)",
+        "log_scale_B = jnp.where(counted_BD | True, log_scale_D, 0).sum(-1)",
         (
             "evaluation/test_bounds.py::test_the_bound_of_a_split_is_the_mean_over_scored_examples_in_the_units_of_the_data",
         ),

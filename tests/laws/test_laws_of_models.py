@@ -8,7 +8,7 @@ import pytest
 
 from arjax.models import KINDS
 from arjax.testing.laws import LawBroken, as_test
-from arjax.testing.model import laws_of_model
+from arjax.testing.model import model_laws
 
 #: Small models of kinds that have another one.
 OTHERS = {
@@ -28,7 +28,7 @@ DRAWN = ("block_diffusion", "discrete_chain", "latent", "mixture")
 def laws(slow: bool):
     """The laws of all kinds that are slow, as they are held elsewhere or on another small model; or the others."""
     for kind in KINDS.names():
-        for law in laws_of_model(kind):
+        for law in model_laws.of(kind):
             name, _, small = law.name.partition("-")
             known = kind in KNOWN and name in ("gradients", "terms")
             known |= kind in DRAWN and name in ("samples", "mass")
@@ -51,6 +51,6 @@ def test_draws_of_another_distribution_are_noticed(kind, monkeypatch):
         return found._replace(x=0 * found.x)
 
     monkeypatch.setattr(family, "draw", one_value)
-    (law,) = (each for each in laws_of_model(kind) if each.name == "samples-binary")
+    (law,) = (each for each in model_laws.of(kind) if each.name == "samples-binary")
     with pytest.raises(LawBroken, match=r"samples do not follow|less often than its bound"):
         law.check()

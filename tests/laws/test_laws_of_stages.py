@@ -11,7 +11,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.stages import STAGES, Digits, Haar, make_stages
 from arjax.testing.laws import LawBroken, NotSupported, as_test
-from arjax.testing.stages import STAGED_EVENTS, check_limits, check_stages, laws_of_stages
+from arjax.testing.stages import STAGED_EVENTS, check_limits, check_stages, stages_laws
 
 OTHERS = {
     "digits": ("(base=2)", "(base=3)"),
@@ -27,7 +27,7 @@ def laws(slow: bool):
         for call in (name, *(name + more for more in OTHERS.get(name, ()))):
             events = [event for event in STAGED_EVENTS if _has(call, event)]
             assert events, f"no event has the stages {call}"
-            for law in laws_of_stages(call, events[1:] if slow else events[:1]):
+            for law in stages_laws.of(call, events=events[1:] if slow else events[:1]):
                 yield dataclasses.replace(law, name=f"{call}-{law.name}")
 
 

@@ -13,7 +13,7 @@ from arjax.quantizers import QUANTIZERS, make_quantizer
 from arjax.quantizers.base import Quantizer
 from arjax.quantizers.fsq import Fsq
 from arjax.testing.laws import LawBroken, as_test
-from arjax.testing.quantizer import check_quantizer, laws_of_quantizer
+from arjax.testing.quantizer import check_quantizer, quantizer_laws
 
 #: Small ones of every name, and options with a way of their own.
 CALLS = {
@@ -35,7 +35,7 @@ test_quantizer = as_test(
     dataclasses.replace(law, name=f"{call}-{law.name}")
     for calls in CALLS.values()
     for call in calls
-    for law in laws_of_quantizer(call)
+    for law in quantizer_laws.of(call)
 )
 
 

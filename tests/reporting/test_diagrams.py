@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import runpy
 
-import matplotlib.figure
 import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
 from arjax.factorization import make_factorization
 from arjax.reporting import diagrams
+from arjax.reporting.figures import save_figure
 
 
 @pytest.fixture
-def drawn(monkeypatch, tmp_path):
+def drawn(tmp_path):
     """Draws, and gives the axes with their texts and arrows."""
-    figures: list[matplotlib.figure.Figure] = []
-    save = diagrams.save_figure
-    monkeypatch.setattr(diagrams, "save_figure", lambda f, path: (figures.append(f), save(f, path)))
 
     def draw(*args, **kwargs):
-        diagrams.draw_factorization(tmp_path / "picture.png", *args, **kwargs)
+        figure = diagrams.factorization_figure(*args, **kwargs)
+        save_figure(figure, tmp_path / "picture.png")
         assert (tmp_path / "picture.png").stat().st_size > 1000
-        return figures[-1].axes
+        return figure.axes
 
     return draw
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.reporting.plots import sample_grid
+from arjax.reporting.figures import save_figure
+from arjax.reporting.plots import sample_figure
 from arjax.reporting.writers import WRITERS, MetricWriter, Writer, make_writers, read_metrics
 
 
@@ -85,7 +86,7 @@ def test_tensorboard_shows_each_number_once_with_config_and_picture(tmp_path):
     pytest.importorskip("tensorboardX")
     (tmp_path / "config.json").write_text(json.dumps({"seed": 3}))
     picture = tmp_path / "samples.png"
-    sample_grid(picture, np.eye(4)[None])
+    save_figure(sample_figure(np.eye(4)[None]), picture)
     for number, (resume_step, steps) in enumerate(((0, [2, 4, 6]), (4, [6, 8]))):
         with MetricWriter(tmp_path, resume_step, make_writers("tensorboard")) as writer:
             for step in steps:

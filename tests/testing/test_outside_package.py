@@ -22,7 +22,7 @@ from arjax.models import KINDS, ModelChoice, make_model
 from arjax.networks import NETWORKS
 from arjax.testing import check_network, network
 from arjax.testing.conditional import check_entropy, check_in_a_model, check_normalised, check_samples
-from arjax.testing.model import laws_of_model
+from arjax.testing.model import model_laws
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_it_keeps_the_laws(package):
 def test_its_kind_of_model_keeps_the_laws(package):
     import running_mean  # noqa: F401
 
-    for law in laws_of_model("latent_class"):
+    for law in model_laws.of("latent_class"):
         if law.name.startswith(("mass", "samples", "files")):
             law.check()
     assert len((package / "running_mean" / "latent_class.py").read_text().splitlines()) <= 80
@@ -65,7 +65,7 @@ def test_its_kind_of_model_is_one_of_ours(package, tmp_path):
     """Held to all laws; trained, saved, loaded and drawn; mixed with another kind, also in a file; with pictures."""
     import running_mean  # noqa: F401
 
-    for law in laws_of_model("latent_class"):
+    for law in model_laws.of("latent_class"):
         law.check()
     x = np.repeat([[[0, 0], [0, 1]], [[1, 1], [1, 0]]], 20, 0).astype(np.int32)
     model = make_model(arjax.EventSpec((2, 2)), kind="latent_class", num_classes=2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,47 +22,28 @@ DRAFTS = Registry("draft", hidden=("row_H", "log_p_RV", "model", "params"))
 
 
 class Target(NamedTuple):
-    """The model that is drawn from, inside of a draw.
-
-    Attributes:
-      model: the model.
-      variables: of its network, as from `step_variables`.
-      steps: how its steps are drawn.
-      precomputed: what the draft made of its own parameters before the first step, see `Draft.precompute`.
-    """
+    """The model that is drawn from, inside of a draw."""
 
     model: Any
-    variables: Any
+    variables: Any  # of its network, as from `step_variables`
     steps: Steps
-    precomputed: Any = None
+    precomputed: Any = None  # what the draft made of its own parameters before the first step
 
 
 class Place(NamedTuple):
-    """Where one example of a draw stands: all steps before t are committed.
+    """Where one example of a draw stands: all steps before t are committed."""
 
-    Attributes:
-      canvas: [1, *grid, *value].
-      context: [1, ...] or None.
-      carry: of the target's network before step t.
-      t: the step.
-    """
-
-    canvas: jax.Array
-    context: Any
-    carry: Any
+    canvas: jax.Array  # [1, *grid, *value]
+    context: Any  # [1, ...] or None
+    carry: Any  # of the target's network before step t
     t: jax.Array
 
 
 class Proposal(NamedTuple):
-    """Values of the steps t, ..., t + k - 1 of one example.
+    """Values of the steps t, ..., t + k - 1 of one example, and the log-probabilities that they were drawn from."""
 
-    Attributes:
-      values: [k, M, size of a value].
-      log_q: the log-probabilities that they were drawn from, [k, M, *value, V]; None where nothing asks for them.
-    """
-
-    values: jax.Array
-    log_q: jax.Array | None
+    values: jax.Array  # [k, M, size of a value]
+    log_q: jax.Array | None  # [k, M, *value, V]; None where nothing asks for them
 
 
 class Draft(abc.ABC):
@@ -132,16 +112,9 @@ def has_probabilities(head: Any, factorization: Factorization) -> bool:
     return not scores_blocks(head, factorization) and head.has_table
 
 
-def truncated_as(target: Conditional | Truncated, conditional: Conditional) -> Conditional | Truncated:
-    """The conditional of a draft, restricted to probable values as that of the target is."""
-    return dataclasses.replace(target, family=conditional) if isinstance(target, Truncated) else conditional
-
-
 def make_draft(text: str) -> Draft:
-    """The draft of a call string such as `counts(order=3)`; anything else is the folder of a run.
-
-    Raises:
-      UserError: an unknown option, or a value of another type or out of range.
+    """The draft of a call string such as `counts(order=3)`; anything else is the folder of a run. Raises `UserError`:
+    an unknown option, or a value of another type or out of range.
     """
     name, bracket, _ = text.partition("(")
     if name.strip() in DRAFTS or (bracket and text.endswith(")")):

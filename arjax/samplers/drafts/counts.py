@@ -30,15 +30,11 @@ class Counts(Draft):
 
     Options: `order`, n. The counts are smoothed by those of lower orders, as strongly as is best on validation; see
     `arjax.core.count_models`.
-
-    Attributes:
-      row_H: the row of the table for each history of n values, int32[(V + 1)^n]; a digit V stands for no value.
-      log_p_RV: the table, float32[R, V].
     """
 
     order: int = option(3)
-    row_H: jax.Array | None = None
-    log_p_RV: jax.Array | None = None
+    row_H: jax.Array | None = None  # int32[(V + 1)^n], the row of the table for each history; a digit V is no value
+    log_p_RV: jax.Array | None = None  # float32[R, V], the table
 
     def __post_init__(self):
         if type(self.order) is int and self.order < 0:
@@ -115,7 +111,8 @@ def table_of(model: CountModel) -> tuple[np.ndarray, np.ndarray]:
     p_RV = np.full((1, num_levels), 1 / num_levels)
     for k, level in enumerate(model.levels):
         history_K, gram = level.histories.keys, level.grams
-        code_K = _in_base(history_K, num_levels, base, k)
+        place_k = np.arange(k)
+        code_K = (history_K[:, None] // num_levels**place_k % num_levels) @ base**place_k  # the same digits, in `base`
         lower_KV = p_RV[row_H[code_K]]
         counts_KV = np.zeros((len(history_K), num_levels))
         owner, value = np.divmod(gram.keys, num_levels)
@@ -124,12 +121,3 @@ def table_of(model: CountModel) -> tuple[np.ndarray, np.ndarray]:
         row_H.reshape(base ** (order - k), base**k)[:, code_K] = len(p_RV) + np.arange(len(history_K))
         p_RV = np.concatenate([p_RV, new_KV])
     return row_H, np.log(p_RV).astype(np.float32)
-
-
-def _in_base(numbers: np.ndarray, old: int, new: int, num_digits: int) -> np.ndarray:
-    """Numbers with the same digits in another base."""
-    found = np.zeros_like(numbers)
-    for place in range(num_digits):
-        numbers, digit = np.divmod(numbers, old)
-        found = found + digit * new**place
-    return found

@@ -1,4 +1,6 @@
-"""Another model as a draft: a smaller network that draws the next steps one after another."""
+"""Models as drafts: a smaller one that draws the next steps one after another, or the model itself, where its network
+predicts several steps at once.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.conditionals.blocks import scores_blocks
 from arjax.conditionals.truncated import Truncated
 from arjax.core.abilities import require
 from arjax.core.arrays import is_traced
 from arjax.core.errors import UserError
 from arjax.networks.base import step_variables
 from arjax.samplers.base import Resources, Steps, option
-from arjax.samplers.drafts.base import (
-    DRAFTS,
-    Draft,
-    Place,
-    Proposal,
-    Target,
-    has_probabilities,
-    log_table,
-    truncated_as,
-)
+from arjax.samplers.drafts.base import DRAFTS, Draft, Place, Proposal, Target, has_probabilities, log_table
 from arjax.samplers.loops import read_prompt
 
 
@@ -67,8 +61,9 @@ class OtherModel(Draft):
                 "the draft is not loaded: draw from a run, by run.sample or --mode=sample, or pass "
                 "OtherModel(model=..., params=...)"
             )
-        conditional = truncated_as(target.model.conditional, self.model.conditional)
-        factorization = target.model.factorization
+        cut, conditional, factorization = target.model.conditional, self.model.conditional, target.model.factorization
+        if isinstance(cut, Truncated):  # the draft proposes probable values only, too
+            conditional = dataclasses.replace(cut, family=conditional)
         model = dataclasses.replace(self.model, conditional=conditional, factorization=factorization, orders=None)
         return model.network, step_variables(model.network, self.params), target.steps.of(model, self.params)
 
@@ -129,3 +124,29 @@ def check_draft(draft: Any, model: Any, with_log_q: bool = False) -> None:
         return  # inside `jit` an order is not known
     if draft.orders is None and not np.array_equal(own.blocks, other.blocks):
         raise UserError("the draft does not fit the model: they visit the sites in other orders")
+
+
+@DRAFTS.register("self")
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Ahead(Draft):
+    """Proposes each of the next steps given the committed ones alone, in one call of the network (Guo & Ermon,
+    "Reviving Any-Subset Autoregressive Models with Principled Parallel Sampling and Speculative Decoding", 2025).
+
+    The first proposal is always right, so that each pair of calls commits at least two steps.
+    """
+
+    target_calls = 1
+
+    def check(self, model, with_log_q=False):
+        model.network.check_ahead()
+
+    def propose(self, target: Target, state: Any, place: Place, k: int, keys: jax.Array, with_log_q: bool):
+        (model, variables, steps, _), factorization = target, target.model.factorization
+        args = place.carry, place.canvas, place.t, k, factorization, place.context
+        features = model.network.apply(variables, *args, method="ahead")[0]
+        values = steps.window_values(keys, place.canvas, place.t, features)
+        if not with_log_q:
+            return state, Proposal(values, None)
+        assert not scores_blocks(steps.head, factorization)
+        return state, Proposal(values, log_table(steps.head, features, steps.temperature))
