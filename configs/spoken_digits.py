@@ -31,7 +31,7 @@ RECIPES = {
     "causal_conv": ({"hidden_size": 48, "num_layers": 18, "dilation_cycle": 9, "kernel_size": 2}, 3e-3),
 }
 ANY_ORDER = ("none", "levels", "mixture", "base256", "base16")
-DENOISER = {"width": 64, "num_layers": 2, "num_heads": 4}
+DENOISER = {"width": 64, "multipliers": (1,) * 6, "out_kernel": 1}
 
 
 def get_config(arg=""):
@@ -60,15 +60,15 @@ def _any_order(arg):
     config = base_config()
     length = 64 if arg.smoke else 1024
     config.dataset = dataset_config("spoken_digits", bits=16, length=length, whole=True, context=arg.context)
-    sizes = {"width": 8, "num_layers": 1, "num_heads": 2} if arg.smoke else DENOISER
+    sizes = {"width": 8, "num_blocks": 1, "groups": 4} if arg.smoke else DENOISER
     chain = {"process": "absorbing", "score_steps": 8, "num_steps": 16 if arg.smoke else 1024}
     if arg.any_order == "mixture":
         chain["conditional"] = "discretized_logistic_mixture(components=10)"
     if arg.any_order in ("levels", "mixture"):
         config.model = model_config("discrete_chain", **chain)
-        config.network = network_config("transformer", "discrete_chain", use_time=False, **sizes)
+        config.network = network_config("unet", "discrete_chain", **sizes)
     else:
-        shared = part("transformer", model_config("discrete_chain", **chain), use_time=False, **sizes)
+        shared = part("unet", model_config("discrete_chain", **chain), **sizes)
         config.model = model_config("cascade", stages=f"digits(base={arg.any_order[4:]})", train_stages=1)
         config.parts = {"shared": shared}
     config.optimizer.update(name="adamw", learning_rate=2e-3, schedule="cosine", warmup_steps=100, weight_decay=0.01)

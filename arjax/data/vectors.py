@@ -76,12 +76,12 @@ def standardised(
     than 1e-30 or more than 1e30.
     """
     train = splits["train"]
-    names = columns or list(map(str, range(train.shape[1])))
+    names = list(columns) or [str(i) for i in range(train.shape[1])]
     real_D = np.ones(train.shape[1], bool) if is_real is None else is_real
-    for i in np.flatnonzero(real_D & (train.max(0) == train.min(0))):
+    for i in np.flatnonzero(real_D & (train.max(0) == train.min(0))).tolist():
         raise UserError(f"the column {names[i]!r} of {name!r} holds one number in all train rows: leave it out")
     mean, scale = np.where(real_D, train.mean(0), 0.0), np.where(real_D, train.std(0), 1.0)
-    for i in np.flatnonzero((scale < SMALLEST) | (scale > 1 / SMALLEST)):
+    for i in np.flatnonzero((scale < SMALLEST) | (scale > 1 / SMALLEST)).tolist():
         raise UserError(f"the column {names[i]!r} of {name!r} varies by {scale[i]:g}: give it in other units")
     z = {split: (rows - mean) / scale for split, rows in splits.items()}
     remedy = "leave the column out, or give it as a logarithm or in other units"

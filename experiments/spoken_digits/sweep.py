@@ -8,9 +8,9 @@ from arjax.sweep import Run
 MODELS = {"wavenet": "WaveNet", "causal_conv": "causal convolution"}
 #: row -> words, train steps of half an hour on one quiet core, batch size
 ANY_ORDER = {
-    "levels": ("any order, one head of 65,536 levels", 230, 2),
-    "base256": ("any order, digits of base 256", 2000, 4),
-    "base16": ("any order, digits of base 16", 2200, 4),
+    "levels": ("any order, one head of 65,536 levels", 600, 2),
+    "base256": ("any order, digits of base 256", 7500, 4),
+    "base16": ("any order, digits of base 16", 7500, 4),
 }
 #: Of 16 bits: twenty windows of each split are scored, and one is drawn, because a score and a draw are dear.
 FEW = {"evaluate.examples": 20, "sample.num": 1, "train.steps_per_dispatch": 5}
@@ -36,7 +36,7 @@ def get_sweep() -> list[Run]:
             FEW
             | {"train.steps": steps, "train.batch_size": batch_size, "train.eval_every": steps}
             | {"optimizer.warmup_steps": steps // 10}
-            | {"train.checkpoint_every": 100 if steps > 200 else 30, "train.log_every": 50 if steps > 200 else 15},
+            | {"train.checkpoint_every": steps // 5, "train.log_every": steps // 50 // 5 * 5},
             "spoken digits, 16 bits",
             words,
             metric="bits_per_dim",

@@ -93,8 +93,6 @@ class UNet(Denoiser):
             raise UserError(f"unet needs a line, a plane, or a plane with colour channels, not {event.grid_shape}")
         if options["out_kernel"] % 2 == 0:
             raise UserError(f"network.out_kernel must be odd, not {options['out_kernel']}")
-        if options["out_kernel"] % 2 == 0:
-            raise UserError(f"network.out_kernel must be odd, not {options['out_kernel']}")
         least = 2 ** (len(options["multipliers"]) - 1)
         if min(pixels(event.grid_shape)) < least:
             raise UserError(f"unet with {len(options['multipliers'])} resolutions needs {least} sites along each axis")
@@ -109,10 +107,6 @@ class UNet(Denoiser):
             encoder = ValueEncoder(noisy_event(self.event), self.width, self.dtype, name="value")
             values_BDn = encoder(values_BDn, jnp.arange(self.event.num_sites))
         return values_BDn.reshape(len(x_t), *as_plane(pixels(self.event.grid_shape)), -1)
-
-    def _taps(self, size: int) -> Taps:
-        """A square kernel, or on a line, which is a plane of one row, the middle row of it."""
-        return tuple((dy, dx) for dy, dx in square_taps(size) if dy == 0 or len(self.event.grid_shape) > 1)
 
     def _taps(self, size: int) -> Taps:
         """A square kernel, or on a line, which is a plane of one row, the middle row of it."""
