@@ -49,7 +49,7 @@ class Progress:
     def update(self, step: int, score: str, examples_per_second: float) -> None:
         """Shows the state after `step` steps; `score` is the training loss in words."""
         self._mark(step)
-        self._about = f"loss {score}  {examples_per_second:,.0f} examples/s"
+        self._about = f"loss {score}  {examples_per_second:,.{0 if examples_per_second >= 10 else 1}f} examples/s"
         if self._new_bar is not None:
             self._show_bar(step, now=True)
         else:
