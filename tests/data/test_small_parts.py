@@ -138,12 +138,14 @@ def test_columns_are_named_or_numbered():
         ((), names),
         (("a", 0), ()),
         ((), ("b", 1)),
-        ("a", ()),
         ((3,), ()),
         ((-1,), ()),
     ):
         with pytest.raises(UserError):
             chosen(columns, skip, names)
+    for option in ("columns", "skip"):
+        with pytest.raises(UserError, match=f"option '{option}' of the dataset 'table' must be a tuple, not 'a'"):
+            make_dataset("table", **{option: "a"})
     assert [is_number(cell) for cell in ("1", "-1.5e3", "x", "", "1,5")] == [True, True, False, False, False]
 
 
