@@ -33,12 +33,14 @@ CONSTANTS = {
     "evaluation.bounds": {"REPORTED": 2000},
     "evaluation.report": {"APART": 220_401_171},
     "data.base": {"USUAL_LEVELS": 256},
-    "data.digits": {"_SIZES": {"train": 1297, "validation": 200, "test": 300}, "_SPLIT_SEED": 0},
-    "data.images": {"_GRID": (28, 28), "_NUM_VALIDATION": 10_000, "_BINARIZE_SEED": 0},
+    "data.batches": {"LARGEST_SHUFFLE": 1_048_576, "_ROUNDS": 12, "_SPARE": 1},
+    "data.images": {
+        **{"_GRID": (28, 28), "_NUM_VALIDATION": 10_000, "_BINARIZE_SEED": 0, "_DIGITS_SEED": 0},
+        **{"_DIGITS_SIZES": {"train": 1297, "validation": 200, "test": 300}},
+    },
     "data.memory": {"SYMBOLS": 8, "BLANK": 0, "SIGN": 9, "MARK": 2.0},
-    "data.own_text": {"PARTS": (0.8, 0.1, 0.1)},
-    "data.permutation": {"LARGEST_SHUFFLE": 1_048_576, "_ROUNDS": 12, "_SPARE": 1},
     "data.speech": {"NUM_LEVELS": 256, "SAMPLE_RATE": 8000, "_MU": 255, "_FULL_SCALE": 32_768.0},
+    "data.text": {"PARTS": (0.8, 0.1, 0.1)},
 }
 
 

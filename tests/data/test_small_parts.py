@@ -13,15 +13,16 @@ import pytest
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, EventSpec
-from arjax.data import images, make_dataset
+from arjax.data import images, make_dataset, vectors
 from arjax.data.base import from_arrays
 from arjax.data.batches import eval_batches
-from arjax.data.table_columns import Column, _large_numbers, check_told_apart
-from arjax.data.table_files import chosen, index_of, is_number
-from arjax.data.vectors import in_groups, standardised, with_noise
+from arjax.data.table_columns import Column, RawColumn, Rule, make_column
+from arjax.data.table_files import Cells, chosen, index_of, is_number
+from arjax.data.vectors import standardised, wine_quality, with_noise
 from arjax.data.vocabulary import make_vocabulary, padded
 
 rng = np.random.default_rng(0)
+EVENT = EventSpec((6,), kind="real")
 ROWS = {"train": rng.normal(3, 2, (40, 6)), "test": rng.normal(3, 2, (10, 6))}
 
 
@@ -31,47 +32,49 @@ def all_of(dataset, split):
 
 
 def test_columns_are_standardised_by_the_train_rows():
-    dataset = standardised("mine", ROWS)
+    dataset = standardised("mine", ROWS, EVENT)
     mean, std = ROWS["train"].mean(0), ROWS["train"].std(0)
-    assert dataset.name == "mine" and dataset.event == EventSpec((6,), kind="real")
+    assert dataset.name == "mine" and dataset.event == EVENT
     np.testing.assert_allclose(all_of(dataset, "test"), (ROWS["test"] - mean) / std, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose([dataset.scale, dataset.shift], [std, mean], rtol=1e-12)
     np.testing.assert_array_equal(dataset.log_scale_D, np.log(std).astype(np.float32))
     constant = {"train": np.where(np.arange(6) == 4, 1.0, ROWS["train"])}
     for columns, name in (((), "4"), (tuple("abcdef"), "e")):
         with pytest.raises(UserError, match=f"the column '{name}' of 'mine' holds one number"):
-            standardised("mine", constant, columns)
+            standardised("mine", constant, EVENT, columns)
     for factor, taken in ((1e-29, True), (1e29, True), (1e-31, False), (1e31, False)):
         rows = {"train": np.where(np.arange(6) == 2, factor * ROWS["train"], ROWS["train"])}
         if taken:
-            np.testing.assert_allclose(standardised("mine", rows).scale[2], factor * std[2], rtol=1e-9)
+            np.testing.assert_allclose(standardised("mine", rows, EVENT).scale[2], factor * std[2], rtol=1e-9)
         else:
             with pytest.raises(UserError, match="the column '2' of 'mine' varies by"):
-                standardised("mine", rows)
+                standardised("mine", rows, EVENT)
 
 
 def test_only_real_columns_of_mixed_ones_are_standardised():
     real = np.array([True, False, True, True, True, False])
-    dataset = standardised("mine", ROWS, event=EventSpec((6,), kind="real"), is_real=real)
+    dataset = standardised("mine", ROWS, EVENT, is_real=real)
     np.testing.assert_allclose(all_of(dataset, "train")[:, ~real], ROWS["train"][:, ~real], rtol=1e-6)
     np.testing.assert_allclose(all_of(dataset, "train").std(0)[real], 1, rtol=1e-5)
     assert (dataset.scale[~real] == 1).all() and (dataset.shift[~real] == 0).all()
 
 
-def test_columns_in_groups_are_the_same_columns():
-    dataset = standardised("mine", ROWS)
-    assert in_groups(dataset, 1) is dataset
+def test_columns_in_groups_are_the_same_columns(monkeypatch):
+    monkeypatch.setattr(vectors, "_read", lambda path, name, data_dir: ROWS)
+    dataset = wine_quality(group=1)
+    assert dataset.event == EVENT
+    np.testing.assert_array_equal(all_of(dataset, "test"), all_of(standardised("mine", ROWS, EVENT), "test"))
     for group in (2, 3, 6):
-        grouped, shape = in_groups(dataset, group), (6 // group, group)
-        assert grouped.name == "mine" and grouped.event == EventSpec(shape[:1], shape[1:], "real")
+        grouped, shape = wine_quality(group=group), (6 // group, group)
+        assert grouped.name == "wine_quality" and grouped.event == EventSpec(shape[:1], shape[1:], "real")
         np.testing.assert_array_equal(all_of(grouped, "test").reshape(10, 6), all_of(dataset, "test"))
         np.testing.assert_array_equal(grouped.scale.ravel(), dataset.scale)
         np.testing.assert_array_equal(grouped.shift.ravel(), dataset.shift)
         expected = np.log(dataset.scale).reshape(shape).sum(1)
         np.testing.assert_array_equal(grouped.log_scale_D, expected.astype(np.float32))
     for wrong in (0, -1, 4, 12):
-        with pytest.raises(UserError, match="'group' must divide the 6 columns of 'mine'"):
-            in_groups(dataset, wrong)
+        with pytest.raises(UserError, match="'group' must divide the 6 columns of 'wine_quality'"):
+            wine_quality(group=wrong)
 
 
 def test_units_of_many_values_are_added_up_exactly():
@@ -82,7 +85,7 @@ def test_units_of_many_values_are_added_up_exactly():
 
 
 def test_noise_is_for_training_and_real_values():
-    dataset = standardised("mine", ROWS)
+    dataset = standardised("mine", ROWS, EVENT)
     assert with_noise(dataset, 0) is dataset and with_noise(dataset, 0.0) is dataset
     for wrong in (-1e-9, math.inf, math.nan):
         with pytest.raises(UserError, match="must be a standard deviation"):
@@ -135,12 +138,14 @@ def test_columns_are_named_or_numbered():
         ((), names),
         (("a", 0), ()),
         ((), ("b", 1)),
-        ("a", ()),
         ((3,), ()),
         ((-1,), ()),
     ):
         with pytest.raises(UserError):
             chosen(columns, skip, names)
+    for option in ("columns", "skip"):
+        with pytest.raises(UserError, match=f"option '{option}' of the dataset 'table' must be a tuple, not 'a'"):
+            make_dataset("table", **{option: "a"})
     assert [is_number(cell) for cell in ("1", "-1.5e3", "x", "", "1,5")] == [True, True, False, False, False]
 
 
@@ -151,21 +156,26 @@ def test_weights_of_examples_stay_and_copies_weigh_nothing():
     assert found == [[1, 0, 1], [1, 1, 0]]
 
 
-def test_patches_are_pieces_of_images():
+def test_patches_are_pieces_of_images(monkeypatch):
+    monkeypatch.setattr(images, "_GRID", (4, 6))
     levels = np.random.default_rng(0).integers(0, 256, (50, 4, 6)).astype(np.uint8)
     levels[:, 0, 0] = 7  # a pixel that does not vary
-    cut = images.to_patches(levels, 2)
-    assert cut.shape == (50, 2, 3, 2, 2)
-    np.testing.assert_array_equal(cut[:, 1, 2], levels[:, 2:, 4:])
-    np.testing.assert_array_equal(images.from_patches(cut), levels)
+
+    def put_together(patches):
+        return patches.swapaxes(2, 3).reshape(-1, 4, 6)
+
     dataset = images._in_patches("mine", {"train": {"x": levels}, "test": {"x": levels[:3]}}, 2, NO_CONTEXT)
     assert dataset.name == "mine_patches" and dataset.event == EventSpec((2, 3), (2, 2), "real")
+    cut = all_of(dataset, "train")
+    assert cut.shape == (50, 2, 3, 2, 2)
+    np.testing.assert_array_equal(cut[:, 1, 2], levels[:, 2:, 4:])
+    np.testing.assert_array_equal(put_together(cut), levels)
+    np.testing.assert_array_equal(put_together(all_of(dataset, "test")), levels[:3])
     std = np.sqrt(levels.var(0) + 1 / 12)
-    np.testing.assert_allclose(images.from_patches(dataset.shift[None])[0], levels.mean(0) + 0.5, rtol=1e-6)
-    np.testing.assert_allclose(images.from_patches(dataset.scale[None])[0], np.maximum(std, 16), rtol=1e-6)
+    np.testing.assert_allclose(put_together(dataset.shift[None])[0], levels.mean(0) + 0.5, rtol=1e-6)
+    np.testing.assert_allclose(put_together(dataset.scale[None])[0], np.maximum(std, 16), rtol=1e-6)
     assert dataset.scale[0, 0, 0, 0] == 16
-    x = dataset.splits["train"].__getitems__(np.arange(50)).x
-    z = np.asarray(dataset.transform(jax.random.key(0), Batch(jnp.asarray(x)), True).x)
+    z = np.asarray(dataset.transform(jax.random.key(0), Batch(jnp.asarray(cut)), True).x)
     noise = z * dataset.scale + dataset.shift - cut
     assert -1e-3 < noise.min() < 0.02 and 0.98 < noise.max() < 1.001 and noise.mean() == pytest.approx(0.5, abs=0.03)
 
@@ -236,12 +246,22 @@ def test_cells_of_real_values_have_seven_digits_of_their_spread():
 
 def test_whole_numbers_from_which_on_float64_merges():
     most = 2**53
-    assert _large_numbers({str(most), "3"}) == {most, 3} and _large_numbers({str(-most)}) == {-most}
-    assert _large_numbers({str(most - 1)}) == _large_numbers({str(most), "x"}) == _large_numbers(set()) == set()
-    assert _large_numbers({f"{most}.0"}) == {most}
-    check_told_apart("a", [str(most), str(most + 2)])
+
+    def cells_of(*cells):
+        places = [f"row {n}" for n in range(len(cells))]
+        return Cells(["a"], [[cell] for cell in cells], places, (len(cells),), "")
+
+    def large_numbers(*cells):
+        return RawColumn(cells_of(*cells), 0, ()).large_numbers
+
+    assert large_numbers(str(most), "3") == {most, 3} and large_numbers(str(-most)) == {-most}
+    assert large_numbers(str(most - 1)) == large_numbers(str(most), "x") == large_numbers() == set()
+    assert large_numbers(f"{most}.0") == {most}
+    rule = Rule(0, True, {0: "real"}, 20, "refuse", (), np.arange(2))
+    found = make_column(cells_of(str(most), str(most + 2)), 0, rule)
+    assert found.spec.kind == "real" and found.values.tolist() == [most, most + 2]
     with pytest.raises(UserError, match=f"such as {most + 1}, which float64 does not tell apart"):
-        check_told_apart("a", [str(most), str(most + 1)])
+        make_column(cells_of(str(most), str(most + 1)), 0, rule)
 
 
 def test_memory_has_all_symbols_and_a_sign():

@@ -23,7 +23,7 @@ from arjax.evaluation.gradient_cost import gradient_cost
 from arjax.evaluation.inpainting import half
 from arjax.evaluation.judges import spread_rows
 from arjax.evaluation.prompts import Conditioning, parse_context
-from arjax.evaluation.report import Measures, _kind
+from arjax.evaluation.report import Measures, report
 from arjax.models import make_model
 
 
@@ -112,8 +112,16 @@ def test_one_key_has_no_variance():
 
 
 def test_the_mixture_of_orders_under_drawn_bounds_is_an_estimate():
+    dataset = make_dataset("noise", grid=(4,), num_levels=3, num_examples=8)
+    rows = {"nll": np.ones(8), "sites": np.full(8, 4.0)}
+
+    def kind_of(num, kind, unbiased):
+        model = SimpleNamespace(kind=kind, unbiased=unbiased, event=dataset.event, log_prob_error=lambda *_: None)
+        options = {"mesh": None, "seed": 0, "open_run": None, "rows": rows}
+        return report(model, None, dataset, "test", Measures(num_orders=num), **options).scores["kind"]
+
     found = {
-        (num, kind, unbiased): _kind(SimpleNamespace(kind=kind, unbiased=unbiased), Measures(num_orders=num))
+        (num, kind, unbiased): kind_of(num, kind, unbiased)
         for num in (1, 2)
         for kind in ("exact", "bound", "none")
         for unbiased in (True, False)

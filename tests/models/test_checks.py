@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from arjax.conditionals import CONDITIONALS
+from arjax.conditionals import CONDITIONALS, make_conditional
 from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.models import ModelChoice, make_model
@@ -221,10 +221,13 @@ HEADS = {
 def test_limits_of_heads(name):
     family = CONDITIONALS.get(name)
     for option, least in HEADS[name]:
-        family.for_event(REALS, **{option: least})
+        assert getattr(family.for_event(REALS, **{option: least}), option) == least
+        assert make_conditional(f"{name}({option}={least})", REALS) == family.for_event(REALS, **{option: least})
+        with pytest.raises(UserError, match=rf"\b{option}\b.* at least {least}, not {least - 1}"):
+            family.for_event(REALS, **{option: least - 1})
         for wrong in (least - 1, least + 0.5):
-            with pytest.raises(UserError, match=option):
-                family.for_event(REALS, **{option: wrong})
+            with pytest.raises(UserError, match=rf"\b{option}\b.* must be (an integer|a whole number).*, not {wrong}"):
+                make_conditional(f"{name}({option}={wrong})", REALS)
     with pytest.raises(UserError, match="real"):
         family.for_event(LEVELS)
 

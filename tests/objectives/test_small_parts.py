@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 
 import jax
@@ -14,11 +15,12 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.factorization import make_factorization
 from arjax.models import make_model
+from arjax.models.base import repeated
 from arjax.objectives import Step, make_objective
 from arjax.objectives.base import likelihood_loss, score_loss
 from arjax.objectives.input_noise import InputNoise
 from arjax.objectives.metrics import Mean
-from arjax.objectives.prefixes import prefix_loss, repeated, replaceable, weighted_mean
+from arjax.objectives.prefixes import PrefixObjective, replaceable, weighted_mean
 from arjax.objectives.score_function import leave_one_out, with_score_function
 
 EVENT = EventSpec((2, 3), (2,), "levels", 5)
@@ -33,6 +35,21 @@ CASES = [
     ({"mask": MASK}, 7, 3, 9),
     ({"weight": WEIGHT, "mask": MASK}, 3, 1.5, 6),
 ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Mine(PrefixObjective):
+    """Given values and numbers of the examples, of any model."""
+
+    name = "mine"
+    value_B: jax.Array
+    num_B: jax.Array
+
+    def check(self, model):
+        pass
+
+    def costs(self, model, params, batch, step):
+        return self.value_B, self.num_B
 
 
 @pytest.mark.parametrize(("fields", "nats", "examples", "sites"), CASES)
@@ -57,8 +74,10 @@ def test_losses_are_nats_per_scored_scalar(fields, nats, examples, sites):
     assert (float(mean.total), float(mean.count)) == (nats, 2 * sites)
     own = weighted_mean(MODEL, batch, nats_B, jnp.array([1.0, 3.0, 4.0]))
     assert (float(own.total), float(own.count)) == (nats, 3 if "weight" in fields else 8)
-    named = prefix_loss(MODEL, batch, "mine", nats_B, loss.metrics, jnp.array([1.0, 3.0, 4.0]))
-    assert float(named.value) == float(own.value) and named.metrics.nll is loss.metrics.nll
+    model = types.SimpleNamespace(event=EVENT, log_prob=lambda params, x, context, mask: -nats_B)
+    named = Mine(nats_B, jnp.array([1.0, 3.0, 4.0])).loss(model, None, None, batch, Step(jax.random.key(0)))
+    assert float(named.value) == float(own.value)
+    assert jax.tree.leaves(dataclasses.replace(named.metrics, means={})) == jax.tree.leaves(loss.metrics)
     assert {name: float(mean.value) for name, mean in named.metrics.means.items()} == {"mine": float(own.value)}
 
 

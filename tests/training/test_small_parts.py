@@ -18,8 +18,8 @@ from arjax.objectives.metrics import Mean, Metrics
 from arjax.training import results
 from arjax.training.optimizer import own_options, read_rule
 from arjax.training.reporter import Reporter
-from arjax.training.results import cost_of_run, device_name, validation_scores, write_evaluation, write_results
-from arjax.training.starting import _scaled_alike
+from arjax.training.results import OF_TRAINING, device_name, training_entries, write_evaluation, write_results
+from arjax.training.setup import _scaled_alike
 from arjax.training.stopping import StopSignal
 
 SCORES = {"split": "test", "best_step": 900, "nll_nats": 1.5, "num_orders": 1}
@@ -54,18 +54,42 @@ def test_a_report_of_other_scores_keeps_the_earlier_one(tmp_path, monkeypatch):
     assert json.loads((tmp_path / files()[0]).read_text())["device"] == "other"
 
 
+def entries(note=None, kind="exact", **options):
+    """Of a run of 32 examples of two sites in each step, with parameters from its step 900."""
+    model = types.SimpleNamespace(event=EventSpec((2,)), kind=kind)
+    recipe = types.SimpleNamespace(objective=types.SimpleNamespace(report=lambda state: {"from_objective": state}))
+    setup = types.SimpleNamespace(model=model, recipe=recipe, train=types.SimpleNamespace(batch_size=32), seed=5)
+    best = {"w": np.zeros((2, 3)), "b": np.zeros(3)}, 900, note or {}
+    return training_entries(setup, best, step=10, objective_state=7, **{"history": {}, "device": "mine"} | options)
+
+
 def test_costs_of_a_run():
     history = {"train_seconds": 3.0, "compile_seconds": 2.0, "step_seconds": 4.0, "interval_seconds": 9.0}
+    names = [name for name in OF_TRAINING if name.endswith(("_seconds", "_per_second"))]
+
+    def cost_of_run(history):
+        return {name: value for name, value in entries(history=history).items() if name in names}
+
     cost = {"train_seconds": 3.0, "compile_seconds": 2.0}
-    assert cost_of_run(history, 10, 64) == cost | {"train_sites_per_second": 160.0}
-    assert cost_of_run(history | {"step_seconds": 0.0}, 10, 64) == cost
+    assert cost_of_run(history) == cost | {"train_sites_per_second": 160.0}
+    assert cost_of_run(history | {"step_seconds": 0.0}) == cost and cost_of_run({}) == {}
+
+
+def test_entries_of_a_training():
+    expected = {"validation_nll_nats": None, "num_params": 9, "step": 10, "best_step": 900, "seed": 5, "device": "mine"}
+    assert entries() == expected | {"from_objective": 7}
+    assert entries(seed=6)["seed"] == 6 and entries(device="")["device"] == device_name()
 
 
 def test_validation_scores_are_named():
+    def validation_scores(note, kind="exact"):
+        return {name: value for name, value in entries(note, kind).items() if name.startswith("validation_")}
+
     about = {"value": 2.0, "scores": {"bits_per_dim": 0.5, "nll_nats": 2.0}}
     assert validation_scores(about) == {"validation_bits_per_dim": 0.5, "validation_nll_nats": 2.0}
     assert validation_scores({"value": 2.0}) == {"validation_nll_nats": 2.0}
     assert validation_scores({}) == {"validation_nll_nats": None}
+    assert validation_scores({"value": 2.0}, "none") == {"validation_sample_score": 2.0}
 
 
 def test_devices_are_named(monkeypatch):
@@ -87,12 +111,12 @@ class Lines:
         return lambda *arguments: self.given.append((name, *arguments))
 
 
-def reporter_of(tmp_path, monkeypatch):
+def reporter_of(tmp_path, monkeypatch, *lines):
     model = types.SimpleNamespace(event=EventSpec((2,)), kind="exact")
     setup = types.SimpleNamespace(model=model, train=types.SimpleNamespace(writers=()), total_steps=9)
-    reporter = Reporter(tmp_path, setup, 0, progress=Lines())
+    reporter = Reporter(tmp_path, setup, 0, Lines(), *lines)
     monkeypatch.setattr(reporter, "_writer", Lines())
-    return reporter, reporter._writer.given, reporter._progress.given
+    return reporter, reporter._writer.given, reporter.progress.given
 
 
 def test_metrics_of_train_steps_are_means_of_their_sums(tmp_path, monkeypatch):
@@ -116,11 +140,12 @@ def test_metrics_of_train_steps_are_means_of_their_sums(tmp_path, monkeypatch):
 
 
 def test_what_a_run_shows(tmp_path, monkeypatch):
-    reporter, written, shown = reporter_of(tmp_path, monkeypatch)
-    reporter.log("text")
-    reporter.at(3)
-    reporter.rest()
-    assert shown == [("message", "text"), ("at", 3), ("close",)]
+    reporter, written, shown = reporter_of(tmp_path, monkeypatch, "text")
+    monkeypatch.setattr("arjax.training.reporter.headline", lambda setup: [f"{setup.total_steps} steps"])
+    with reporter as entered:
+        entered.start()
+        assert entered is reporter and shown == [("message", "9 steps"), ("message", "text")] and not written
+    assert shown[2:] == written == [("close",)]
     for step, best in ((4, True), (5, False)):
         reporter.validation(step, {"nll_nats": 2.0}, types.SimpleNamespace(best_step=4))
         assert shown[-1][:2] == ("validation", step) and shown[-1][2].endswith("the best so far") == best
