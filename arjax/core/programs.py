@@ -88,7 +88,7 @@ def largest_array(jaxpr: Any) -> int:
             variables += equation.outvars
         inner += map(largest_array, inner_jaxprs(equation.params))
     sizes = (math.prod(each.aval.shape) * getattr(each.aval.dtype, "itemsize", 0) for each in variables)
-    return max(*inner, *sizes)
+    return max([*inner, *sizes])
 
 
 def inner_jaxprs(params: dict[str, Any]) -> Iterator[Any]:

@@ -59,8 +59,8 @@ def test_context_reaches_every_site_and_opens_no_path(network, context):
 @pytest.mark.parametrize("shift", [-1, 1])
 def test_law_catches_a_mask_shifted_by_one(monkeypatch, shift):
     """The law itself: a MADE that sees its inputs one step too early or too late must not pass."""
-    steps = made.MADE._input_steps
-    monkeypatch.setattr(made.MADE, "_input_steps", lambda self, factorization: steps(self, factorization) + shift)
+    steps = made.input_steps
+    monkeypatch.setattr(made, "input_steps", lambda event, factorization: steps(event, factorization) + shift)
     model = make_model(EventSpec((7,)), "made", hidden_sizes=(48 + shift,), direct=False)
     with pytest.raises(LawBroken, match="law 1: .* site . read" if shift < 0 else "law 1: .* do not read"):
         check_autoregressive(model, cases.params_of(model))

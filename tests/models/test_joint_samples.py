@@ -23,7 +23,7 @@ from scipy import stats
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.models import AutoregressiveModel, autoregressive, make_model, sampling
+from arjax.models import AutoregressiveModel, base, checks, make_model
 
 #: Law 4 draws from every network; here one of them is enough.
 SAMPLED = [
@@ -160,9 +160,10 @@ def orders_of_a_query(monkeypatch, model, observed) -> list:
     def features(self, params, x, context=None, factorization=None, **more):
         raise Asked(factorization)
 
-    monkeypatch.setattr(autoregressive, "make_sampler", lambda text: sampler)
+    monkeypatch.setattr(base, "make_sampler", lambda text: sampler)
     monkeypatch.setattr(AutoregressiveModel, "_features", features)
-    monkeypatch.setattr(sampling, "check_params", lambda expected, params: None)
+    for module in (base, checks):
+        monkeypatch.setattr(module, "check_params", lambda expected, params: None)
     params, found = {}, []
     for call in (
         lambda: model.sample(params, jax.random.key(0), 1, given=ALL[0], observed=observed),

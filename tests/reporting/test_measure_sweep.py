@@ -45,8 +45,9 @@ class Fakes:
         """Writes a sweep of (name, config, fields of its row); those with a report, numbers by name, are finished."""
         named = [((name, config), fields) for name, config, fields in rows]
         (self.page.parent / "sweep.py").write_text(SWEEP.format(rows=named))
-        table = Table(load_sweep(self.sweep), self.runs, self.sweep)
-        for run in table.runs:
+        rows = load_sweep(self.sweep)
+        table = Table(rows, self.runs, self.sweep)
+        for run in rows:
             if run.name in reports:
                 folder = self.runs / run.name
                 folder.mkdir(parents=True, exist_ok=True)
@@ -308,7 +309,7 @@ def test_pictures_are_written(study):
 def test_the_row_of_tokens_follows_its_tokenizer(load_script, repository, monkeypatch, tmp_path):
     monkeypatch.chdir(repository)  # a sweep file names its configs from there
     runs = load_script("experiments/joints/sweep.py").get_sweep(str(tmp_path))
-    needs = reads(runs, {run.name: tmp_path / run.name for run in runs})
+    needs = reads(runs, tmp_path)
     assert {name: of for name, of in needs.items() if of} == {"tokens": {"tokenizer"}}
     assert [run.name for run in stages(runs, needs)[1]] == ["tokens"]
     assert [run.name for run in runs if not run.listed] == ["tokenizer"]
