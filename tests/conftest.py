@@ -208,7 +208,8 @@ def pictures_of_runs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
 
     def draw_or_copy(figure, path):
         file = pathlib.Path(path)
-        what = (file.suffix, *figure.get_size_inches(), *map(_words, figure.axes), *map(_texts, figure.legends))
+        words = tuple(text.get_text() for text in figure.texts), *map(_words, figure.axes)
+        what = (file.suffix, *figure.get_size_inches(), *words, *map(_texts, figure.legends))
         if what in _PICTURES:
             file.write_bytes(_PICTURES[what])
         else:
@@ -222,11 +223,16 @@ _PICTURES: dict[tuple, bytes] = {}
 
 
 def _words(axes) -> tuple:
-    """What is written in and beside a panel, and how many curves and images it has."""
+    """What is written in and beside a panel, its scales, how many curves and images it has, and whether all of their
+    numbers are finite: of others, matplotlib may complain when it draws.
+    """
     legend = () if axes.get_legend() is None else _texts(axes.get_legend())
     texts = tuple(text.get_text() for text in axes.texts)
     counts = (len(axes.lines), len(axes.collections), len(axes.images), len(axes.patches))
-    return axes.get_title(), axes.get_xlabel(), axes.get_ylabel(), texts, legend, counts
+    numbers = *(line.get_xydata() for line in axes.lines), *(image.get_array() for image in axes.images)
+    finite = tuple(bool(np.isfinite(each).all()) for each in numbers)
+    about = axes.get_title(), axes.get_xlabel(), axes.get_ylabel(), axes.get_xscale(), axes.get_yscale()
+    return *about, texts, legend, counts, finite
 
 
 def _texts(legend) -> tuple[str, ...]:

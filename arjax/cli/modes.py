@@ -1,4 +1,7 @@
-"""The modes of `arjax`: `run_<mode>(flags)` returns the exit code."""
+"""The modes of `arjax`: `run_<mode>(flags)` returns the exit code.
+
+Each mode imports what it needs itself: `list` and `new` would else wait for the checkpoints and plots of the others.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,12 @@ import dataclasses
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 from ml_collections import ConfigDict
 
-from arjax.api.fitting import train_in
-from arjax.api.showing import show_more_samples
 from arjax.cli.command_line import Flags
-from arjax.cli.inpainting import inpaint
-from arjax.cli.listing import print_components
-from arjax.cli.planning import make_plan, print_plan, simulate_devices
-from arjax.config.build import build
 from arjax.config.fields import fields
 from arjax.config.files import (
     apply_overrides,
@@ -31,17 +28,11 @@ from arjax.config.validate import Checked, validate, validate_run
 from arjax.core.files import writable_folder, write_json
 from arjax.core.output import say_once
 from arjax.core.plugins import joined
-from arjax.evaluation.prompts import Conditioning, encode_prompt, parse_context
-from arjax.evaluation.report import open_judge
-from arjax.evaluation.suggestions import Suggestion, suggest
-from arjax.models.abilities import require
-from arjax.parallel.distributed import describe_devices, initialize
-from arjax.reporting.exposure import write_exposure
 from arjax.reporting.scores import describe_scores
-from arjax.reporting.tables import print_table
-from arjax.training.reporter import announce
-from arjax.training.results import run_report, write_evaluation
-from arjax.training.setup import Setup, restore_params
+
+if TYPE_CHECKING:
+    from arjax.evaluation.suggestions import Suggestion
+    from arjax.training.setup import Setup
 
 #: The plots that a run has written, for the last lines of a training.
 PICTURES = ("samples/samples.png", "entropy.png")
@@ -49,6 +40,8 @@ PICTURES = ("samples/samples.png", "entropy.png")
 
 def run_train(flags: Flags) -> int:
     """Trains in `flags.workdir`, from its newest checkpoint, and shows the results."""
+    from arjax.api.fitting import train_in
+
     checked = _load_config(flags)
     _connect(flags)
     outcome = train_in(checked, flags.workdir)
@@ -73,6 +66,12 @@ def next_steps(setup: Setup, workdir: Path) -> list[str]:
 
 def run_evaluate(flags: Flags) -> int:
     """Scores `config.evaluate.split` with the best parameters of a finished or running run -> `DIR/evaluations/`."""
+    from arjax.evaluation.report import open_judge
+    from arjax.reporting.exposure import write_exposure
+    from arjax.training.reporter import announce
+    from arjax.training.results import run_report, write_evaluation
+    from arjax.training.setup import restore_params
+
     setup, _ = _build_run(flags)
     open_judge(setup.model, setup.dataset, setup.evaluate, setup.open_run)  # a mistake ends here
     best = restore_params(setup, flags.workdir)
@@ -94,6 +93,10 @@ def _line(results: dict[str, Any], bits: bool) -> str:
 
 def run_sample(flags: Flags) -> int:
     """Draws `config.sample.num` samples with the best parameters of a run -> `DIR/samples-1/`, `samples-2/`, ..."""
+    from arjax.api.showing import show_more_samples
+    from arjax.evaluation.prompts import Conditioning
+    from arjax.training.setup import restore_params
+
     setup, config = _build_run(flags)
     conditioning = Conditioning(flags.prompt, flags.context)
     conditioning.options(setup.dataset, config.sample.length)  # a mistake ends here
@@ -105,6 +108,12 @@ def run_sample(flags: Flags) -> int:
 
 def run_suggest(flags: Flags) -> int:
     """Prints the most probable next characters after `flags.prompt`, and continuations, with their probabilities."""
+    from arjax.evaluation.prompts import encode_prompt, parse_context
+    from arjax.evaluation.suggestions import suggest
+    from arjax.models.abilities import require
+    from arjax.training.reporter import announce
+    from arjax.training.setup import restore_params
+
     setup, config = _build_run(flags)
     model, dataset = require(setup.model, "conditionals", "the mode suggest"), setup.dataset
     params, _, _ = restore_params(setup, flags.workdir)
@@ -125,12 +134,18 @@ def run_suggest(flags: Flags) -> int:
 
 
 def _print_suggestions(title: str, found: tuple[Suggestion, ...]) -> None:
+    from arjax.reporting.tables import print_table
+
     rows = [(repr(each.text) + " ..." * (not each.complete), f"{each.probability:.4f}") for each in found]
     print_table(("text", "probability"), rows, title, right=("probability",))
 
 
 def run_inpaint(flags: Flags) -> int:
     """Completes and scores the hidden half of the images of `config.evaluate.split` -> `DIR/inpainting/`."""
+    from arjax.cli.inpainting import inpaint
+    from arjax.models.abilities import require
+    from arjax.training.setup import restore_params
+
     setup, config = _build_run(flags)
     model = require(setup.model, "conditionals", "the mode inpaint")
     params, _, _ = restore_params(setup, flags.workdir)
@@ -140,6 +155,9 @@ def run_inpaint(flags: Flags) -> int:
 
 def run_plan(flags: Flags) -> int:
     """Prints the needs of the run of a config, and writes them to `DIR/plan.json` when there is a workdir."""
+    from arjax.cli.planning import make_plan, print_plan, simulate_devices
+    from arjax.config.build import build
+
     checked = _load_config(flags)
     config, mesh = checked.config, checked.config.mesh
     simulate_devices(flags.devices or max(mesh.data, 1) * mesh.fsdp * mesh.tensor)
@@ -155,6 +173,8 @@ def run_plan(flags: Flags) -> int:
 
 def run_list(flags: Flags) -> int:
     """Prints everything that configs can choose: tables with options, or the names as JSON."""
+    from arjax.cli.listing import print_components
+
     print_components(flags.json)
     return 0
 
@@ -168,6 +188,8 @@ def run_new(flags: Flags) -> int:
 
 def _build_run(flags: Flags) -> tuple[Setup, ConfigDict]:
     """The parts of the run in `flags.workdir`, and its config."""
+    from arjax.config.build import build
+
     checked = _load_run_config(flags)
     if flags.mode != "suggest":  # always one process
         _connect(flags)
@@ -216,6 +238,8 @@ def _tell_unread(flags: Flags, config: ConfigDict, stored: ConfigDict) -> None:
 
 
 def _connect(flags: Flags) -> None:
+    from arjax.parallel.distributed import describe_devices, initialize
+
     initialize(flags.coordinator_address, flags.num_processes, flags.process_id)
     if jax.process_index() == 0 and jax.device_count() > 1:
         print(f"on {describe_devices()}", flush=True)

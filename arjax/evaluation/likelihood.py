@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from arjax.core.batch import Array, Batch, Score
+from arjax.core.errors import UserError
 from arjax.core.score_names import NO_LIKELIHOOD
 from arjax.data import Dataset, Source
 from arjax.evaluation.splits import SplitScorer, split_of
@@ -224,10 +225,13 @@ def code_rows(model: Model, params: Any, batch: Batch) -> Rows:
 def codes_in_use(
     model: Model, params: Any, dataset: Dataset, split: str, batch_size: int = 128, mesh: Mesh | None = None
 ) -> np.ndarray:
-    """How often a split uses each code of a model with a codebook, int64[K]; raises `UserError` as `split_of`."""
+    """How often a split uses each code, int64[K]. Raises `UserError`: a model without a codebook, or no such split."""
     scorer = SplitScorer(_code_rows_of, dataset, batch_size, mesh, jax.random.key(0))
     batches = scorer.batches((model, params), split_of(dataset, split))
-    return np.sum([code_counts(name, numbers) for rows in batches for name, numbers in rows.items()], axis=0)
+    counts = [code_counts(name, numbers) for rows in batches for name, numbers in rows.items()]
+    if not counts:
+        raise UserError(f"{type(model).__name__} has no codes whose use could be counted")
+    return np.sum(counts, axis=0)
 
 
 def _code_rows_of(params: tuple[Model, Any], batch: Batch, key: jax.Array, log_scale_D: jax.Array) -> Rows:

@@ -194,8 +194,8 @@ def _exposure(
     scores: dict[str, Any] = {"exposure_rollouts": num}
     curves: dict[str, np.ndarray] = {}
     if dataset.truth is not None:
-        of_truth: dict[str, Any] = {"num": num, "key": jax.random.fold_in(key, 0), "batch_size": batch_size}
-        against_truth = exposure(model, params, dataset.truth, **of_truth)
+        own_key = jax.random.fold_in(key, 0)
+        against_truth = exposure(model, params, dataset.truth, num=num, key=own_key, batch_size=batch_size)
         scores, curves = scores | against_truth.scores, against_truth.curves
     examples = spread_rows(dataset, split, num, jax.random.fold_in(key, 1))
     if decodes(model):

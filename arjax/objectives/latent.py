@@ -122,7 +122,9 @@ class Iwae(LatentObjective):
     def check(self, model: LatentModel) -> None:
         super().check(model)
         if not model.unbiased:
-            raise UserError("the objective 'iwae' takes exponentials of scores, no bounds with chains: take elbo")
+            raise UserError(
+                "the objective 'iwae' takes exponentials of scores, which are no bounds with chains: take elbo"
+            )
 
     def loss(self, model: LatentModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
         found, k = model.weights(params, batch, step.key, self.samples, train=True), self.samples

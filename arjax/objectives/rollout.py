@@ -94,7 +94,9 @@ class Rollout(PrefixObjective):
         super().check(model)
         steps, needed = model.factorization.num_steps, max(self.prefix, 0) + self.length
         if needed > steps:
-            raise UserError(f"a rollout of {needed} steps, prefix and window, does not fit into the {steps} there are")
+            raise UserError(
+                f"a rollout of {needed} steps, prefix and window, does not fit into the {steps} of the model"
+            )
         if self.target == "oracle" and not model.conditional.has_table:
             raise UserError("rollout(target='oracle') compares lists of probabilities, which this conditional has not")
         if self.target == "match" and not model.event.is_discrete:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from scipy.io import wavfile
 
 from arjax.core.files import writing
 from arjax.core.pictures import as_images
@@ -75,6 +74,8 @@ def write_samples(
 
 def write_wave(path: str | os.PathLike, waveform: np.ndarray, sample_rate: int) -> None:
     """Writes a waveform [T] in [-1, 1] as a 16-bit mono file."""
+    from scipy.io import wavfile  # takes long to import
+
     pcm = np.round(np.clip(waveform, -1.0, 1.0) * 32767).astype("<i2")
     wavfile.write(path, sample_rate, pcm)
 

@@ -60,7 +60,8 @@ class Speculative(Sampler):
 
     def prepare(self, model, params, resources):
         self.check(model)
-        return super(Speculative, self.opened(model, resources.open_run)).prepare(model, params, resources)
+        opened = self.opened(model, resources.open_run)
+        return dataclasses.replace(opened, source=opened.source.prepare(model, params, resources))
 
     def draw(self, model, params, steps, canvas, context):
         accept, with_log_q = (accept_by_keys, False) if self.coupling == "keys" else (accept_by_rejection, True)

@@ -80,9 +80,8 @@ def in_cuts(network, params, x, garbage, factorization, kept, context):
         def one_round(state, n):
             carry, t = state
             n = jnp.minimum(n, num_steps - t)
-            canvas = _canvas_before(
-                t + n, x, garbage, factorization
-            )  # the values of the steps that did not happen are wrong
+            # the values of the steps that did not happen are wrong
+            canvas = _canvas_before(t + n, x, garbage, factorization)
             carries, window = apply(carry, canvas, t, WINDOW, factorization, context, method="extend")
             carry = apply(carries, n, method="keep")
             _, after = apply(carry, canvas, t + n, factorization, context, method="step")

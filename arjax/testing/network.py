@@ -234,7 +234,7 @@ def check_samples(name: str, options: dict[str, Any]) -> None:
     """Law 4: the cached sampler and the naive one draw the same values from the same keys."""
     model = supported(name, EVENTS["tokens"], ORDERS[0], "sites", **options)
     params, key = params_of(model), jax.random.key(4)
-    cached, naive = (np.asarray(model.sample(params, key, 32, sampler=name)) for name in ("cached", "naive"))
+    cached, naive = (np.asarray(model.sample(params, key, 32, sampler=each)) for each in ("cached", "naive"))
     differ = int((cached != naive).any((1, 2)).sum())
     require(differ == 0, f"law 4: {differ} of 32 samples of the samplers `cached` and `naive` differ")
 

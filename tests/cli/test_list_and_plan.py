@@ -12,6 +12,19 @@ from arjax.cli.listing import REGISTRIES
 from arjax.cli.main import main
 
 
+@pytest.mark.slow
+def test_the_modes_without_a_run_do_not_wait_for_what_runs_need():
+    heavy = {"orbax.checkpoint", "scipy.io", "scipy.optimize", "scipy.stats", "matplotlib"}
+    code = f"""
+import sys
+from arjax.cli.main import main
+assert main(["--mode=list"]) == 0 and main(["--mode=new", "--config=no_such_file"]) == 2
+print({heavy} & sys.modules.keys())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
 def test_list_names_everything(capsys, repository, monkeypatch):
     monkeypatch.chdir(repository)
     assert main(["--mode=list", "--json"]) == 0

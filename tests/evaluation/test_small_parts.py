@@ -22,6 +22,7 @@ from arjax.evaluation.gaussian_mixtures import GaussianMixtureFit, fit_gaussian_
 from arjax.evaluation.gradient_cost import gradient_cost
 from arjax.evaluation.inpainting import half
 from arjax.evaluation.judges import spread_rows
+from arjax.evaluation.likelihood import codes_in_use
 from arjax.evaluation.prompts import Conditioning, parse_context
 from arjax.evaluation.report import Measures, report
 from arjax.models import make_model
@@ -213,3 +214,11 @@ def test_means_of_steps_leave_out_what_is_not_counted():
     assert found.nll_stderr[0] == pytest.approx(np.std([2, 2, 8], ddof=1) / 3**0.5)
     assert found.entropy_over_grid[0].tolist() == [1] and found.entropy_over_grid.shape == (2, 1)
     assert np.isinf(found.entropy_over_grid[1]).all()
+
+
+def test_a_model_without_codes_has_no_use_of_them():
+    model = make_model(EventSpec((2,)), network="made", network_options={"hidden_sizes": (4,)})
+    dataset = from_arrays("pairs", model.event, validation=np.zeros((3, 2), np.int32))
+    params = model.init(jax.random.key(0))
+    with pytest.raises(UserError, match="has no codes whose use could be counted"):
+        codes_in_use(model, params, dataset, "validation")
