@@ -217,8 +217,8 @@ def test_means_of_steps_leave_out_what_is_not_counted():
 
 
 def test_a_model_without_codes_has_no_use_of_them():
-    model = make_model(EventSpec((2,)), network="made", network_options={"hidden_sizes": (4,)})
-    dataset = from_arrays("pairs", model.event, validation=np.zeros((3, 2), np.int32))
+    model = make_model(EventSpec((2,)), "made", hidden_sizes=(2,))
+    dataset = from_arrays(model.event, train=np.zeros((3, 2), np.int32))
     params = model.init(jax.random.key(0))
     with pytest.raises(UserError, match="has no codes whose use could be counted"):
-        codes_in_use(model, params, dataset, "validation")
+        codes_in_use(model, params, dataset, "train")
