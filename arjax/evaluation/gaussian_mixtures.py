@@ -24,12 +24,19 @@ REGULARISATIONS = (1e-5, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1)
 
 @dataclasses.dataclass(frozen=True)
 class GaussianMixtureFit:
-    """A mixture and the choices that were best on validation."""
+    """A mixture and the choices that were best on validation.
 
-    components: int  # K
-    regularisation: float  # `reg_covar`
-    validation_nats: float  # the mean of -log p over the validation rows
-    model: Any  # of scikit-learn
+    Attributes:
+      components: K.
+      regularisation: `reg_covar`.
+      validation_nats: the mean of -log p over the validation rows.
+      model: of scikit-learn.
+    """
+
+    components: int
+    regularisation: float
+    validation_nats: float
+    model: Any
 
     def nats(self, x_ND: np.ndarray) -> np.ndarray:
         """-log p of each row, float64[N], in the units of the rows."""

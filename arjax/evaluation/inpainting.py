@@ -25,13 +25,21 @@ HALVES = {"top": (0, False), "bottom": (0, True), "left": (1, False), "right": (
 
 @dataclasses.dataclass(frozen=True)
 class Completions:
-    """N examples, each with K completions."""
+    """N examples, each with K completions.
 
-    truth: np.ndarray  # [N, *grid, *value]
-    hidden: np.ndarray  # bool[*grid], the sites that were drawn
-    drawn: np.ndarray  # [N, K, *grid, *value]; visible sites have the values of the truth
-    log_prob: np.ndarray  # log p(hidden | visible) of each completion, float[N, K], in nats
-    log_prob_truth: np.ndarray  # the same of the truth, [N]
+    Attributes:
+      truth: [N, *grid, *value].
+      hidden: bool[*grid], the sites that were drawn.
+      drawn: [N, K, *grid, *value]; visible sites have the values of the truth.
+      log_prob: log p(hidden | visible) of each completion, float[N, K], in nats.
+      log_prob_truth: the same of the truth, [N].
+    """
+
+    truth: np.ndarray
+    hidden: np.ndarray
+    drawn: np.ndarray
+    log_prob: np.ndarray
+    log_prob_truth: np.ndarray
 
 
 def half(grid_shape: tuple[int, ...], name: str) -> np.ndarray:

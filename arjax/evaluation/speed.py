@@ -79,14 +79,23 @@ def matrix_product(size: int = 2048) -> tuple[Callable[[], jax.Array], float]:
 
 @dataclasses.dataclass(frozen=True)
 class SamplingSpeed:
-    """The time to draw a batch."""
+    """The time to draw a batch.
 
-    cached_seconds: float  # the cached sampler, measured whole
-    naive_seconds: float  # the naive sampler, extrapolated from `naive_steps` steps, each of which is a full pass
-    naive_form: str  # the faster of "one program for all steps" and "one program per step"
-    naive_steps: int  # steps measured
-    speedup: float  # naive over cached
-    compile_seconds: float  # of the cached sampler
+    Attributes:
+      cached_seconds: the cached sampler, measured whole.
+      naive_seconds: the naive sampler, extrapolated from `naive_steps` of its steps, each of which is a full pass.
+      naive_form: the faster of "one program for all steps" and "one program per step".
+      naive_steps: steps measured.
+      speedup: naive over cached.
+      compile_seconds: of the cached sampler.
+    """
+
+    cached_seconds: float
+    naive_seconds: float
+    naive_form: str
+    naive_steps: int
+    speedup: float
+    compile_seconds: float
 
 
 def sampling_speed(model: AutoregressiveModel, params: Any, num: int, rounds: int) -> SamplingSpeed:
