@@ -17,7 +17,7 @@ def tell_renamed(old: str, new: str) -> None:
 def renamed_names(module: str, names: Mapping[str, tuple[str, Any]]) -> Callable[[str], Any]:
     """A `__getattr__` for a module whose public names have changed:
 
-    __getattr__ = renamed_names(__name__, {"Choice": ("ModelChoice", ModelChoice)})
+        __getattr__ = renamed_names(__name__, {"Choice": ("ModelChoice", ModelChoice)})
     """
 
     def find(name: str) -> Any:
