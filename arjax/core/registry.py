@@ -188,8 +188,13 @@ class Registry:
     def _parameters(self, name: str) -> list[inspect.Parameter]:
         """The arguments of a component; of a module of Flax, without those that all modules have."""
         component = self._builder(self.get(name))
-        of_all = ("parent", "name") if dataclasses.is_dataclass(component) else ()
-        return [p for p in inspect.signature(component).parameters.values() if p.name not in of_all]
+        found = list(inspect.signature(component).parameters.values())
+        if not dataclasses.is_dataclass(component):
+            return found
+        # A default that is made anew for each object is none that a config can show: the option must be given.
+        made = [f.name for f in dataclasses.fields(component) if f.default_factory is not dataclasses.MISSING]
+        own = [p for p in found if p.name not in ("parent", "name")]
+        return [p.replace(default=p.empty) if p.name in made else p for p in own]
 
     def check_options(self, name: str, given: dict[str, Any], hidden: tuple[str, ...] = ()) -> None:
         """Raises `UserError` when an option is unknown to the component or a required one is missing."""

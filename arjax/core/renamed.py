@@ -15,9 +15,9 @@ def tell_renamed(old: str, new: str) -> None:
 
 
 def renamed_names(module: str, names: Mapping[str, tuple[str, Any]]) -> Callable[[str], Any]:
-    """A `__getattr__` for a module whose public names have changed:
+    """A `__getattr__` for a module whose public names have changed, from each old name to the new one and its value.
 
-    __getattr__ = renamed_names(__name__, {"Choice": ("ModelChoice", ModelChoice)})
+    It is used as in `__getattr__ = renamed_names(__name__, {"Choice": ("ModelChoice", ModelChoice)})`.
     """
 
     def find(name: str) -> Any:

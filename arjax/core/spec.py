@@ -56,7 +56,8 @@ class EventSpec:
         if not is_integer(self.num_levels):
             raise UserError(f"num_levels must be a whole number, not {self.num_levels!r}")
         fewest = 2 if self.grid_shape else 1
-        if self.num_levels < fewest if fixed is None else self.num_levels != fixed:
+        fits = self.num_levels >= fewest if fixed is None else self.num_levels == fixed
+        if not fits:
             hint = "" if fixed is None else ": leave num_levels out"
             raise UserError(f"{self.kind} data cannot have {self.num_levels} levels{hint}")
         if self.num_levels > MOST_LEVELS:

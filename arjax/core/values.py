@@ -26,7 +26,7 @@ def parse_value(text: str, like: Any, field: str) -> Any:
     """
     readers: dict[type, Callable[[str], Any]] = {bool: _boolean, int: _integer, float: float, str: str, tuple: _tuple}
     try:
-        value = readers[type(like)](text)
+        value = readers[_type_of(like) or type(like)](text)
         return _elements_like(value, like) if isinstance(value, tuple) else value
     except (ValueError, OverflowError) as error:
         raise UserError(_wrong_type(text, like, field)) from error

@@ -148,9 +148,10 @@ def check_metadata(path: Path) -> dict[str, Any]:
 
 def _class_names(value: Any) -> Iterator[str]:
     """The classes that are named anywhere in the value, also in JSON texts inside it."""
-    for part in value if isinstance(value, list) else ():
-        yield from _class_names(part)
-    if isinstance(value, dict):
+    if isinstance(value, list):
+        for part in value:
+            yield from _class_names(part)
+    elif isinstance(value, dict):
         for key, part in value.items():
             if isinstance(part, str) and key in _CLASS_KEYS:
                 yield part

@@ -102,7 +102,8 @@ class RawColumn:
         are_whole = all(map(_WHOLE.fullmatch, self.different))
         whole = {int(cell.partition(".")[0]) for cell in self.different} if are_whole else set()
         self.large_numbers = whole if max(map(abs, whole), default=0) >= FIRST_MERGED else set()
-        self.merges = len(set(map(float, self.large_numbers))) < len(self.large_numbers)
+        # Of the texts: float of a whole number of more than 308 digits is an error, and of its text infinity.
+        self.merges = len(set(map(float, map(str, self.large_numbers)))) < len(self.large_numbers)
 
     def numbers(self) -> np.ndarray:
         """The values as float64[M]; raises `UserError` at the first that is no number, or too large for float32."""

@@ -166,19 +166,30 @@ class HostFeed(Feed):
 
 
 def make_feed(
-    source: Source, mesh: Mesh, *, on_device: bool, steps_from: Callable[[int], int] | None = None, **sizes: int
+    source: Source,
+    mesh: Mesh,
+    *,
+    seed: int,
+    batch_size: int,
+    max_steps: int,
+    on_device: bool,
+    steps_from: Callable[[int], int] | None = None,
 ) -> ResidentFeed | HostFeed:
     """The feed of a run.
 
     Args:
       source: the train split.
       mesh: the devices.
+      seed: of the order of the examples.
+      batch_size: B.
+      max_steps: K, steps per dispatch.
       on_device: keeps the whole split on every device.
       steps_from: the number of steps of the chunk that begins at a step, 0 after the last: these chunks are
         read ahead. None: no chunk is read ahead.
-      **sizes: `seed` of the order of the examples, `batch_size` B, and `max_steps` K.
     """
-    return ResidentFeed(source, mesh, **sizes) if on_device else HostFeed(source, mesh, steps_from=steps_from, **sizes)
+    if on_device:
+        return ResidentFeed(source, mesh, seed, batch_size, max_steps)
+    return HostFeed(source, mesh, seed, batch_size, max_steps, steps_from)
 
 
 def compact_form(

@@ -1,5 +1,6 @@
 """Config files: their argument, values of the types of fields, and the components that they name."""
 
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
@@ -69,6 +70,8 @@ def test_without_a_string_option_a_bare_word_is_an_option():
         ("2e6", 1, 2000000),
         ("3", 1.0, 3.0),
         ("a=b", "", "a=b"),
+        ("b", np.array(["a"])[0], "b"),  # a text of numpy, as from a list of names
+        ("3", np.float64(1.0), 3.0),
         ("64", (1, 2), (64,)),
         ("64,64", (1,), (64, 64)),
         ("[1, 2]", (0.5,), (1.0, 2.0)),

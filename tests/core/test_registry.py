@@ -92,6 +92,16 @@ def test_options_of_functions_dataclasses_and_modules(tools):
     assert tools.options("layer") == {"size": 3}  # the fields that flax adds are no options
 
 
+def test_a_default_that_is_made_anew_is_an_option_to_be_given(tools):
+    @tools.register("box")
+    @dataclasses.dataclass
+    class Box:
+        nails: list = dataclasses.field(default_factory=list)
+        lid: int = dataclasses.field(default=1, init=False)
+
+    assert tools.options("box") == {"nails": inspect.Parameter.empty}
+
+
 def test_check_options_names_the_mistake(tools):
     tools.check_options("saw", {"teeth": 20})
     with pytest.raises(UserError, match=r"tool 'saw' has no option 'teth', did you mean 'teeth'\?.*: teeth, blade$"):

@@ -65,6 +65,13 @@ def test_identifiers_are_named_and_refused_or_left_out(cells, found, options, wr
         assert make_dataset("table", path=path, skip=skip, **options).event.num_sites == 1
 
 
+def test_numbers_beyond_float64_are_words_or_identifiers(write):
+    cells = [f"1{'0' * 400}{i % 7}" for i in range(60)]
+    path = write(key=cells, a=[i % 3 for i in range(60)])
+    assert make_dataset("table", path=path, mixed=True, kinds=("key:tokens",)).event.columns[0].num_levels == 7
+    assert "holds identifiers, whole numbers such as 1000" in told(make_dataset, "table", path=path, mixed=True)
+
+
 @pytest.mark.parametrize(("cells", "num"), [(LARGE, 60), (GROUPS, 3), (["7", "007", "7.0"] * 20, 3)])
 def test_as_words_they_are_kept_as_they_are_written(cells, num, write):
     path = write(key=cells, a=[i * 0.37 for i in range(60)])
