@@ -64,16 +64,55 @@ def digest(path: Path) -> str:
 
 
 class Lines:
-    """The lines of files of a folder that this process executes; a function whose lines are all known runs untraced."""
+    """The lines of files of a folder that this process executes."""
 
     def __init__(self, root: Path):
         self._root = str(root) + os.sep
+        self._seen = collections.defaultdict(set)
+
+    def start(self) -> None:
+        """Begins, in all threads; Python calls back once for each function of the folder and each line in it."""
+        monitoring = sys.monitoring
+        tool, events = monitoring.COVERAGE_ID, monitoring.events
+        monitoring.use_tool_id(tool, "mutants")
+
+        def started(code, offset):
+            if code.co_filename.startswith(self._root):
+                monitoring.set_local_events(tool, code, events.LINE)
+            return monitoring.DISABLE
+
+        def executed(code, line):
+            self._seen[code.co_filename].add(line)
+            return monitoring.DISABLE
+
+        monitoring.register_callback(tool, events.PY_START, started)
+        monitoring.register_callback(tool, events.LINE, executed)
+        monitoring.set_events(tool, events.PY_START)
+
+    def stop(self) -> None:
+        """Ends."""
+        sys.monitoring.free_tool_id(sys.monitoring.COVERAGE_ID)
+
+    def seen(self) -> dict[str, list[int]]:
+        """The lines of each file, by its path in the folder."""
+        return {file.removeprefix(self._root): sorted(lines) for file, lines in sorted(self._seen.items())}
+
+
+class TracedLines(Lines):
+    """The same before Python 3.12, slower; a function whose lines are all known runs untraced."""
+
+    def __init__(self, root: Path):
+        super().__init__(root)
         self._codes = {}  # by id: to hash a code object takes longer than to run some
 
     def start(self) -> None:
         """Begins, in this thread and those that it will start."""
         threading.settrace(self._called)
         sys.settrace(self._called)
+
+    def stop(self) -> None:
+        """Ends."""
+        sys.settrace(None)
 
     def _called(self, frame, event, argument):
         code = frame.f_code
@@ -93,12 +132,10 @@ class Lines:
         return self._line
 
     def seen(self) -> dict[str, list[int]]:
-        """The lines of each file, by its path in the folder."""
-        found = collections.defaultdict(set)
         for code, _, seen in self._codes.values():
             if seen:
-                found[code.co_filename.removeprefix(self._root)] |= seen
-        return {file: sorted(lines) for file, lines in sorted(found.items())}
+                self._seen[code.co_filename] |= seen
+        return super().seen()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +195,7 @@ class Tests:
             with self.log.open("w") as out:
                 os.dup2(out.fileno(), 1)
                 os.dup2(out.fileno(), 2)
-            lines = Lines(self.copy)
+            lines = (Lines if sys.version_info >= (3, 12) else TracedLines)(self.copy)
             if trace is not None:
                 lines.start()
             import pytest
@@ -166,8 +203,8 @@ class Tests:
             base = self.copy.parent / "basetemp"
             options = ["-q", "-x", "-rfE", "-p", "no:cacheprovider", f"--basetemp={base}", f"--rootdir={self.copy}"]
             code = int(pytest.main([*options, str(self.copy / file)]))
-            sys.settrace(None)
             if trace is not None:
+                lines.stop()
                 trace.write_text(json.dumps(lines.seen()))
         finally:
             sys.stdout.flush()
