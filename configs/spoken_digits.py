@@ -8,9 +8,10 @@ results, also of count models.
     arjax --config=configs/spoken_digits.py:network=wavenet --workdir=runs/spoken_digits
     arjax --config=configs/spoken_digits.py:any_order=base256 --workdir=runs/speech
 
-`any_order` models windows of 1,024 samples of 16 bits by absorbing chains: `levels`, one head of 65,536 levels;
-`mixture`, 10 logistic distributions; `base256` and `base16`, digits of the levels (Hoogeboom et al., "Autoregressive
-Diffusion Models", 2022, section 3.3: 7.93 bits per sample with one head, 6.30 with digits of base 16).
+`any_order` models windows of 1,024 samples by absorbing chains: `levels`, one head of all levels (65,536 with
+`bits=16`, 256 mu-law levels with `bits=8`); `mixture`, 10 logistic distributions; `base256`, `base16` and `base4`,
+digits of the levels (Hoogeboom et al., "Autoregressive Diffusion Models", 2022, section 3.3: at 16 bits, 7.93 bits per
+sample with one head, 6.30 with digits of base 16).
 """
 
 from arjax.config import (
@@ -30,16 +31,16 @@ RECIPES = {
     "wavenet": ({"hidden_size": 32, "skip_channels": 64, "num_layers": 18, "dilation_cycle": 9}, 4e-3),
     "causal_conv": ({"hidden_size": 48, "num_layers": 18, "dilation_cycle": 9, "kernel_size": 2}, 3e-3),
 }
-ANY_ORDER = ("none", "levels", "mixture", "base256", "base16")
+ANY_ORDER = ("none", "levels", "mixture", "base256", "base16", "base4")
 DENOISER = {"width": 64, "multipliers": (1,) * 6, "out_kernel": 1}
 
 
 def get_config(arg=""):
-    """`network`: a name in `RECIPES`; `context`: none, or label to condition on the digit; `any_order`: see above;
-    `smoke`: a trial.
+    """`network`: a name in `RECIPES`; `context`: none, or label to condition on the digit; `any_order`: see above, with
+    `bits` 16 or 8; `smoke`: a trial.
     """
     none = pick(ANY_ORDER, "none")
-    arg = parse_arg(arg, smoke=False, network=pick(RECIPES, "wavenet"), context="none", any_order=none)
+    arg = parse_arg(arg, smoke=False, network=pick(RECIPES, "wavenet"), context="none", any_order=none, bits=16)
     if arg.any_order != "none":
         return _any_order(arg)
     options, learning_rate = RECIPES[arg.network]
@@ -59,7 +60,7 @@ def _any_order(arg):
     """Masked samples are predicted from any others."""
     config = base_config()
     length = 64 if arg.smoke else 1024
-    config.dataset = dataset_config("spoken_digits", bits=16, length=length, whole=True, context=arg.context)
+    config.dataset = dataset_config("spoken_digits", bits=arg.bits, length=length, whole=True, context=arg.context)
     sizes = {"width": 8, "num_blocks": 1, "groups": 4} if arg.smoke else DENOISER
     chain = {"process": "absorbing", "score_steps": 8, "num_steps": 16 if arg.smoke else 1024}
     if arg.any_order == "mixture":
@@ -73,7 +74,7 @@ def _any_order(arg):
         config.parts = {"shared": shared}
     config.optimizer.update(name="adamw", learning_rate=2e-3, schedule="cosine", warmup_steps=100, weight_decay=0.01)
     config.optimizer.clip_norm = 1.0
-    config.train.update(batch_size=2 if arg.any_order == "levels" else 8, steps=2000, log_every=50, eval_every=1000)
+    config.train.update(batch_size=2 if arg.any_order == "levels" and arg.bits == 16 else 8, steps=2000, log_every=50, eval_every=1000)
     config.train.update(steps_per_dispatch=25, ema_decay=0.99)
     config.evaluate.batch_size = 4
     return apply_smoke(config) if arg.smoke else config
