@@ -1,4 +1,5 @@
-"""Spoken digits at 8 kHz, bits per sample of the test split: 256 mu-law levels in raster order; 16 and 8 bits in any order.
+"""Spoken digits at 8 kHz, bits per sample of the test split: 256 mu-law levels in raster order, and 16 and 8 bits in
+any order.
 
 arjax-sweep --sweep=experiments/spoken_digits/sweep.py --workdir=runs/spoken_digits
 """
@@ -6,7 +7,7 @@ arjax-sweep --sweep=experiments/spoken_digits/sweep.py --workdir=runs/spoken_dig
 from arjax.sweep import Run
 
 MODELS = {"wavenet": "WaveNet", "causal_conv": "causal convolution"}
-#: name -> words, bits, row of the config, train steps of half an hour (8 bits: ten minutes) on one quiet core, batch size
+#: name -> words, bits, row of the config, train steps of half an hour (8 bits: ten minutes) on one quiet core, batch
 ANY_ORDER = {
     "speech-levels": ("any order, one head of 65,536 levels", 16, "levels", 600, 2),
     "speech-base256": ("any order, digits of base 256", 16, "base256", 7500, 4),
