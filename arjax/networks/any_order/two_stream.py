@@ -119,7 +119,9 @@ class TwoStream(StackedNetwork):
         return caches, e
 
     def _read(self, carry, canvas, steps_k: jax.Array, targets_j: jax.Array, before_j: jax.Array, factorization):
-        """Reads the contents of steps k, predicts steps j from those before `before_j`: (caches, [B, j, M, F])."""
+        """Reads the contents of the consecutive steps k and predicts the steps j, each from the contents of the steps
+        before `before_j`: (caches, features [B, j, M, F]).
+        """
         (caches, e), (step_C, exists_C) = carry, _contents_of(factorization)
         sites_kM, sites_jM = sites_of(steps_k, factorization), sites_of(targets_j, factorization)
         h = self._contents(canvas, sites_kM.ravel(), e)
