@@ -125,8 +125,11 @@ def array_source(
     """
     checked = with_shapes(event, context, split, arrays, extra)
     check_rows(event, context, split, checked, holes=True)
+    present = is_present(checked.x, len(event.value_shape))
+    if not present.any():
+        raise UserError(f"the {split} examples have no values: at each site one is missing (NaN)")
     source = ArraySource(event, checked, context)
-    source.has_holes = not is_present(checked.x, 0).all()
+    source.has_holes = not present.all()
     return source
 
 
