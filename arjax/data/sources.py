@@ -169,7 +169,9 @@ def check_rows(event: EventSpec, context: ContextSpec, split: str, rows: Batch, 
     for name, part in context.parts:
         check_context(part, rows.context[name], _called(split, "context", name))
     x = filled(rows.x, len(event.value_shape))[0] if holes else rows.x
-    check_values(event, x, f"the {split} examples of {event.kind} data", "with holes=True it says that a value is missing")
+    check_values(
+        event, x, f"the {split} examples of {event.kind} data", "with holes=True it says that a value is missing"
+    )
     for key in ("mask", "weight"):
         if getattr(rows, key) is not None:
             check_marks(getattr(rows, key), _called(split, key))

@@ -25,7 +25,6 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
 from arjax.networks import Network
 
-
 #: What leaves out sites without a value, for the ends of sentences.
 TAKES_HOLES = (
     "a missing value (NaN) needs a network that predicts from any set of observed sites, such as masked_transformer or "
