@@ -134,15 +134,10 @@ class TwoStream(StackedNetwork):
         return caches, e
 
     def _read(self, carry, canvas, steps_k: jax.Array, targets_j: jax.Array, before_j: jax.Array, factorization):
-<<<<<<< HEAD
         """Reads the contents of the consecutive steps k and predicts the steps j, each from the contents of the steps
         before `before_j`: (caches, features [B, j, M, F]).
         """
-        (caches, e), (step_C, exists_C) = carry, _contents_of(factorization)
-=======
-        """Reads the contents of steps k, predicts steps j from those before `before_j`: (caches, [B, j, M, F])."""
         (caches, e), step_C, there = carry, _step_of_contents(factorization), self._there(canvas, factorization)
->>>>>>> holes
         sites_kM, sites_jM = sites_of(steps_k, factorization), sites_of(targets_j, factorization)
         h = self._contents(canvas, sites_kM.ravel(), e)
         g = self._queries(sites_jM.ravel(), e)
