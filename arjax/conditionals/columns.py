@@ -103,7 +103,10 @@ class Columns(Conditional):
 
 @dataclasses.dataclass(frozen=True)
 class ColumnsAt(Conditional):
-    """The families of M sites, as samplers need them: the different ones, and the index of each site's, int[M]."""
+    """The families of M sites, as samplers need them: the different ones, and the index of each site's, int[M].
+
+    Features are [..., M, F]; values (float32), log-probabilities and entropies in nats, [..., M], have no sum over sites.
+    """
 
     families: tuple[Conditional, ...]
     group_M: jax.Array

@@ -101,6 +101,7 @@ class Chain(Model):
         self.visited(self.sample_steps)
 
     def visited(self, steps: int | tuple[int, ...]) -> tuple[int, ...]:
+        """The steps that a draw visits; raises `UserError` where it cannot visit these."""
         return visited_steps(steps, self.num_steps, self.num_steps if self.ENDS_ANYWHERE else 1)
 
     def __repr__(self) -> str:
