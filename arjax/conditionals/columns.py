@@ -105,7 +105,7 @@ class Columns(Conditional):
 class ColumnsAt(Conditional):
     """The families of M sites, as samplers need them: the different ones, and the index of each site's, int[M].
 
-    Features are [..., M, F]; values (float32), log-probabilities and entropies in nats, [..., M], have no sum over sites.
+    Features are [..., M, F], and values, log-probabilities and entropies float32[..., M], one for each site.
     """
 
     families: tuple[Conditional, ...]
