@@ -48,4 +48,5 @@ def check_components(family: str, components: int) -> None:
 
 def is_number(value: object) -> TypeGuard[float]:
     """Whether a value is a number that a float can hold, neither infinite nor NaN."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return is_real and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
