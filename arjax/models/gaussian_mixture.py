@@ -87,17 +87,22 @@ class NormalMixtures(NamedTuple):
         """The most probable values, float32[N, D]: from the mean of the component that is the densest at its mean,
         uphill by fixed-point steps (Carreira-Perpinan, "Mode-Finding for Mixtures of Gaussian Distributions", 2000).
         """
-        scales = jnp.where(self.scales > 0, self.scales, 1)
-        log_p = jnp.moveaxis(jax.lax.map(self.log_prob, jnp.moveaxis(self.means, -1, 0)), 0, -1)
-        start = jnp.take_along_axis(self.means, log_p.argmax(-1, keepdims=True), -1)[..., 0]
+        return _mode(self)
 
-        def step(_: int, value: jax.Array) -> jax.Array:
-            log_q = self.log_weights + jax.scipy.stats.norm.logpdf(value[..., None], self.means, scales)
-            share = jax.nn.softmax(log_q) / scales**2
-            return (share * self.means).sum(-1) / share.sum(-1)
 
-        is_open = (self.scales > 0).all(-1)
-        return jnp.where(is_open, jax.lax.fori_loop(0, _MODE_STEPS, step, start), start)
+@jax.jit
+def _mode(mixtures: NormalMixtures) -> jax.Array:
+    log_weights, means, scales = mixtures
+    is_open, scales = (scales > 0).all(-1), jnp.where(scales > 0, scales, 1)
+    at_means = jnp.moveaxis(jax.lax.map(mixtures.log_prob, jnp.moveaxis(means, -1, 0)), 0, -1)
+    start = jnp.take_along_axis(means, at_means.argmax(-1, keepdims=True), -1)[..., 0]
+
+    def step(_: int, value: jax.Array) -> jax.Array:
+        log_q = log_weights + jax.scipy.stats.norm.logpdf(value[..., None], means, scales)
+        share = jax.nn.softmax(log_q) / scales**2
+        return (share * means).sum(-1) / share.sum(-1)
+
+    return jnp.where(is_open, jax.lax.fori_loop(0, _MODE_STEPS, step, start), start)
 
 
 class _Given(NamedTuple):
@@ -225,19 +230,21 @@ class GaussianMixtureModel(Model):
         if self.start == "random":
             params = {name: jnp.zeros(shape) for name, shape in shapes.items()}
             return params | {"means": jax.random.normal(key, (k, d))}
-        if self.examples is None and not is_traced(key):
-            raise UserError(f"EM needs training examples, which a model out of a file has not: {_NO_EXAMPLES}")
+        if not is_traced(key):
+            self._em_examples()
         arrays = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
         return jax.pure_callback(self._em, arrays, jax.random.bits(key), vmap_method="sequential")
 
-    def _em(self, seed: jax.Array) -> dict[str, np.ndarray]:
-        """The parameters at which EM ends."""
+    def _em_examples(self) -> np.ndarray:
         if self.examples is None:
             raise UserError(f"EM needs training examples, which a model out of a file has not: {_NO_EXAMPLES}")
-        variance = math.exp(2 * self.min_log_scale)
-        found = fit_by_em(
-            self.examples.x_ND, self.components, variance, self.em_starts, self.em_iterations, int(seed)
-        )
+        return self.examples.x_ND
+
+    def _em(self, seed: jax.Array) -> dict[str, np.ndarray]:
+        """The parameters at which EM ends."""
+        number, variance = int(seed), math.exp(2 * self.min_log_scale)
+        x_ND = without_holes(self._em_examples(), 10 * self.components, number)
+        found = fit_by_em(x_ND, self.components, variance, self.em_starts, self.em_iterations, number)
         return params_of(found.weights_, found.means_, found.covariances_, self.min_log_scale)
 
     def roots(self, params: Params) -> jax.Array:
@@ -445,6 +452,23 @@ def fit_by_em(
         warnings.simplefilter("ignore", ConvergenceWarning)  # an early stop of EM is a model like another
         model = GaussianMixture(components, covariance_type="full", random_state=seed, **options)
         return model.fit(np.asarray(x_ND, np.float64))
+
+
+def without_holes(x_ND: np.ndarray, enough: int, seed: int) -> np.ndarray:
+    """The rows without missing values where these are enough; else all rows, with values drawn from those of the same
+    column in place of missing ones, or 0 in a column without values.
+    """
+    missing_ND = np.isnan(x_ND)
+    if not missing_ND.any():
+        return x_ND
+    complete_N = ~missing_ND.any(1)
+    if complete_N.sum() >= enough:
+        return x_ND[complete_N]
+    filled_ND, rng = x_ND.copy(), np.random.default_rng(seed)
+    for column_N, missing_N in zip(filled_ND.T, missing_ND.T, strict=True):
+        there = column_N[~missing_N]
+        column_N[missing_N] = rng.choice(there, missing_N.sum()) if len(there) else 0
+    return filled_ND
 
 
 def params_of(

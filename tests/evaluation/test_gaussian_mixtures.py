@@ -9,7 +9,8 @@ from scipy.stats import multivariate_normal
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
-from arjax.evaluation.gaussian_mixtures import fit_gaussian_mixture
+from arjax.evaluation import gaussian_mixtures
+from arjax.evaluation.gaussian_mixtures import MORE_COMPONENTS, GaussianMixtureFit, fit_gaussian_mixture
 from arjax.sweep.results import read_csv
 
 MEANS = np.array([[-2.0, 0.0, 1.0], [2.0, 1.0, -1.0]])
@@ -45,6 +46,25 @@ def test_no_scale_is_below_the_floor():
     assert least == pytest.approx(np.exp(-2.0), rel=1e-6)
     lower = fit_gaussian_mixture(x, x, components=(2,), min_log_scale=-2.0)
     assert lower.validation_nats == pytest.approx(fit.validation_nats - 3, abs=1e-3)
+
+
+def test_a_search_goes_on_up_to_where_validation_stops_gaining(monkeypatch):
+    """The sizes above those of the list are tried while one of the last two was the best."""
+    tried = []
+
+    def fit(train, validation, num, regularisation, inits, seed):
+        tried.append((num, regularisation, inits))
+        return GaussianMixtureFit(num, regularisation, abs(num - best) + 1e3 * abs(regularisation - 1e-3), None)
+
+    monkeypatch.setattr(gaussian_mixtures, "_fit", fit)
+    for best, sizes in ((8, []), (50, [50, 80, 120]), (200, [50, 80, 120, 200, 300])):
+        tried.clear()
+        found = fit_gaussian_mixture(clusters(300), clusters(9), None, -4.6)
+        more = {num: [value for size, value, _ in tried if size == num] for num in MORE_COMPONENTS}
+        assert found.components == best and [num for num, values in more.items() if values] == sizes
+        assert all(values == [np.exp(-9.2), 1e-3, 1e-2] for values in more.values() if values)
+        assert all(inits == (2 if num <= 30 else 1) for num, _, inits in tried)
+    assert found.options == {"components": 200, "min_log_scale": pytest.approx(np.log(1e-3) / 2)}
 
 
 @pytest.mark.parametrize("components", [(0, 1), (11,)])
