@@ -31,7 +31,7 @@ RECIPES = {
     "spline": ((128, 128), 0.1, 0.01, 2e-3, 4000, 0),
     "flow": ((128, 128), 0.1, 0.01, 2e-3, 4000, 10),
     "gaussians": ((), 0.0, 0.0, 2e-2, 3000, 5),
-    "smooth_gaussians": ((), 0.0, 0.0, 1e-2, 3000, 3),
+    "smooth_gaussians": ((), 0.0, 0.0, 1e-3, 1000, 3),
     "noisy": ((128, 128), 0.4, 0.05, 2e-3, 4000, 15),
     "many_gaussians": ((), 0.0, 0.0, 1e-2, 3000, 30),
 }
@@ -46,7 +46,8 @@ GAUSSIANS = {"gaussians": -20.0, "smooth_gaussians": -1.15, "many_gaussians": -2
 def get_config(arg=""):
     """`file`: a csv file (without one, the wines), `validation` and `test`: those of their splits, where they have
     their own; `recipe`: a name in `RECIPES`; `floor`: see above; `delimiter`: between cells, a character, `spaces` or
-    `tab`; `skip`: columns to leave out, such as `(id,name)`; `components`: of `gaussians`, 0 for that of `RECIPES`; `smoke`: seconds.
+    `tab`; `skip`: columns to leave out, such as `(id,name)`; `components`: of `gaussians`, 0 for that of `RECIPES`;
+    `smoke`: seconds.
     """
     files = {"file": "", "validation": "", "test": "", "delimiter": ",", "skip": ()}
     arg = parse_arg(arg, smoke=False, recipe=pick(RECIPES, "mixture"), floor=-4.6, components=0, **files)

@@ -80,8 +80,8 @@ def fit_gaussian_mixture(
         up to where validation stops gaining, each of these under the regularisations next to the best one so far.
       min_log_scale: floor of the log-scales; regularisations are exp(2 min_log_scale) and those of
         `REGULARISATIONS` above it.
-      inits: runs of EM from different starts, of which the most probable on the train rows is kept; one for numbers above
-        those of `COMPONENTS`.
+      inits: runs of EM from different starts, of which the most probable on the train rows is kept; one for numbers
+        above those of `COMPONENTS`.
     """
     train_ND, validation_ND = np.asarray(train_ND, np.float64), np.asarray(validation_ND, np.float64)
     tried = [num for num in components or COMPONENTS if num <= len(train_ND)]

@@ -1,7 +1,7 @@
 """Mixtures of Gaussians with full covariances: any values of an example given any others, in closed form.
 
-p(x) = sum_k w_k N(x; m_k, S_k) (McLachlan & Peel, "Finite Mixture Models", 2000, chapter 3). Training begins where EM of
-scikit-learn ends (Dempster, Laird & Rubin, "Maximum Likelihood from Incomplete Data via the EM Algorithm", 1977).
+p(x) = sum_k w_k N(x; m_k, S_k) (McLachlan & Peel, "Finite Mixture Models", 2000, chapter 3). Training begins where EM
+of scikit-learn ends (Dempster, Laird & Rubin, "Maximum Likelihood from Incomplete Data via the EM Algorithm", 1977).
 
 Given some values x_o, the others are a mixture of Gaussians, too (Bishop, "Pattern Recognition and Machine Learning",
 2006, equations 2.81, 2.82 and 9.39): w_k(x_o) is proportional to w_k N(x_o; m_k, S_k), and within a component
@@ -11,9 +11,9 @@ Given some values x_o, the others are a mixture of Gaussians, too (Bishop, "Patt
 A covariance is S = L L^T + s^2 I, with L lower triangular: then no direction has a standard deviation below s. It is
 never computed, because its condition number is the square of that of L, too large for float32. In place of it, a QR
 decomposition of [L, s I]^T with its columns in the order "observed values first" gives the Cholesky factor C of S in
-that order (Golub & Van Loan, "Matrix Computations", 2013, section 5.3). With x = m + C e, the noise e_o follows from x_o
-by a triangular solve, and gives log p(x_o); C_uo e_o is the shift of the conditional mean, and C_uu the Cholesky factor
-of the conditional covariance.
+that order (Golub & Van Loan, "Matrix Computations", 2013, section 5.3). With x = m + C e, the noise e_o follows from
+x_o by a triangular solve, and gives log p(x_o); C_uo e_o is the shift of the conditional mean, and C_uu the Cholesky
+factor of the conditional covariance.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ import numpy as np
 from arjax.conditionals.scales import LARGEST_LOG_SCALE
 from arjax.conditionals.temperature import tempered
 from arjax.core.arguments import named_arguments
-from arjax.core.arrays import as_array, as_sites, blank, is_known, is_real_type, is_traced
+from arjax.core.arrays import as_array, as_sites, blank, is_real_type, is_traced
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.models.base import Model, Params
-from arjax.models.checks import as_values, check_params, takes_params
+from arjax.models.checks import check_params, takes_params
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
 from arjax.models.sampling import canvas_of, num_keys
 from arjax.samplers import Draw, DrawOptions, Sampler
 
 STARTS = ("em", "random")
-#: A diagonal entry of L is at least this part of the floor s where EM gives a smaller one: its logarithm is a parameter.
+#: A diagonal entry of L is at least this part of the floor s where EM gives a smaller one, for its logarithm.
 _LEAST_DIAGONAL = 1e-2
 #: Scalars of the factors that rows with missing values have in memory at once.
 _MOST_SCALARS = 2**22
@@ -298,7 +298,7 @@ class GaussianMixtureModel(Model):
         return jax.lax.map(of_row, rows, batch_size=min(size, len(jax.tree.leaves(rows)[0])))
 
     def _log_marginal(self, params: Params, x_ND: jax.Array, counts_D: jax.Array) -> jax.Array:
-        """log p of the values that count and are not missing, float32[N]: for all rows at once where none is missing."""
+        """log p of the values that count and are not missing, float32[N]; all rows at once where none is missing."""
         missing_ND = jnp.isnan(x_ND) & counts_D
 
         def whole() -> jax.Array:
