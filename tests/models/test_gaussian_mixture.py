@@ -190,8 +190,9 @@ def test_ranges_modes_and_means_of_missing_values():
     np.testing.assert_allclose(found.mean()[:, [0, 3]], observed, rtol=1e-5)
     np.testing.assert_allclose(found.probability(-0.5, 1.5)[:, [0, 3]], (observed >= -0.5) & (observed <= 1.5))
     low = float(found.means.max() + 5 * found.scales.max())  # above all components: nothing cancels there
-    tails = np.exp(found.log_weights.astype(float)) * norm.sf(low, found.means.astype(float), found.scales)
-    np.testing.assert_allclose(found.probability(low)[:, 1:3], tails.sum(-1)[:, 1:3], rtol=1e-3, atol=1e-35)
+    log_weights, means, scales = (np.asarray(part, float)[:, 1:3] for part in found)
+    tails = (np.exp(log_weights) * norm.sf(low, means, scales)).sum(-1)
+    np.testing.assert_allclose(found.probability(low)[:, 1:3], tails, rtol=1e-3, atol=1e-35)
 
 
 def cumulative(model, params, x, i):
