@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.models.gaussian_mixture import fit_by_em
+from arjax.models.gaussian_mixture import fit_by_em, params_of
 
 COMPONENTS = (1, 2, 3, 5, 8, 12, 20, 30)
 #: Numbers of components above those of `COMPONENTS`, for a search that goes on while validation gains.
@@ -48,10 +48,16 @@ class GaussianMixtureFit:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of the kind of model `gaussian_mixture` that EM starts in the same way: the choices that were best.
-        Its floor is the regularisation, and its training goes on from there.
+        """Options of the kind of model `gaussian_mixture` with the choices that were best: the regularisation is the
+        square of its floor. EM from another seed ends elsewhere; `params` are those of this fit.
         """
         return {"components": self.components, "min_log_scale": 0.5 * math.log(self.regularisation)}
+
+    @property
+    def params(self) -> dict[str, np.ndarray]:
+        """The parameters of a model with these options that has the densities of this fit."""
+        found = self.model
+        return params_of(found.weights_, found.means_, found.covariances_, self.options["min_log_scale"])
 
     @property
     def num_params(self) -> int:

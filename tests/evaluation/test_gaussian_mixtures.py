@@ -11,6 +11,7 @@ from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
 from arjax.evaluation import gaussian_mixtures
 from arjax.evaluation.gaussian_mixtures import MORE_COMPONENTS, GaussianMixtureFit, fit_gaussian_mixture
+from arjax.models import make_model
 from arjax.sweep.results import read_csv
 
 MEANS = np.array([[-2.0, 0.0, 1.0], [2.0, 1.0, -1.0]])
@@ -28,6 +29,13 @@ def test_one_component_is_the_gaussian_of_the_rows():
     covariance = np.cov(x.T, bias=True) + fit.regularisation * np.eye(3)
     np.testing.assert_allclose(fit.nats(x[:9]), -multivariate_normal(x.mean(0), covariance).logpdf(x[:9]), rtol=1e-5)
     assert fit.num_params == 3 + 6
+
+
+def test_a_fit_is_a_model_of_the_kind_gaussian_mixture():
+    x = clusters(120)
+    fit = fit_gaussian_mixture(x, clusters(60, 1), components=(2,))
+    model = make_model(EventSpec((3,), kind="real"), kind="gaussian_mixture", start="random", **fit.options)
+    np.testing.assert_allclose(model.log_prob(fit.params, x), -fit.nats(x), rtol=1e-4, atol=1e-3)
 
 
 def test_choices_are_the_best_on_validation():
