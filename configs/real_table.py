@@ -63,8 +63,8 @@ def get_config(arg=""):
     if arg.recipe in GAUSSIANS:
         floor = max(arg.floor, GAUSSIANS[arg.recipe])
         components = arg.components if arg.components and arg.recipe == "gaussians" else components
-        more = {"em_starts": 2, "em_iterations": 300}
-        config.model = model_config("gaussian_mixture", components=components, min_log_scale=floor, **more)
+        em = {"em_starts": 2 if components <= 30 else 1, "em_iterations": 300, "em_seed": 0}  # as that of the search
+        config.model = model_config("gaussian_mixture", components=components, min_log_scale=floor, **em)
     elif arg.recipe in MEMBERS:
         config.model = model_config("mixture")
         one = part("made", {"conditional": f"gaussian(min_log_scale={arg.floor})"}, **options)

@@ -22,6 +22,8 @@ COMPONENTS = (1, 2, 3, 5, 8, 12, 20, 30)
 MORE_COMPONENTS = (50, 80, 120, 200, 300, 500, 800)
 #: Such a search ends where so many numbers in a row have not gained.
 PATIENCE = 2
+#: The most steps of EM.
+ITERATIONS = 300
 #: Regularisations above that of the floor, as variances of standardised columns.
 REGULARISATIONS = (1e-5, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1)
 
@@ -35,12 +37,15 @@ class GaussianMixtureFit:
       regularisation: `reg_covar`.
       validation_nats: the mean of -log p over the validation rows.
       model: of scikit-learn.
+      inits, seed: of EM.
     """
 
     components: int
     regularisation: float
     validation_nats: float
     model: Any
+    inits: int = 1
+    seed: int = 0
 
     def nats(self, x_ND: np.ndarray) -> np.ndarray:
         """-log p of each row, float64[N], in the units of the rows."""
@@ -48,10 +53,11 @@ class GaussianMixtureFit:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of the kind of model `gaussian_mixture` with the choices that were best: the regularisation is the
-        square of its floor. EM from another seed ends elsewhere; `params` are those of this fit.
+        """Options of the kind of model `gaussian_mixture` whose training goes on from this fit, given the same rows:
+        the same EM, and the root of the regularisation as its floor.
         """
-        return {"components": self.components, "min_log_scale": 0.5 * math.log(self.regularisation)}
+        found = {"components": self.components, "min_log_scale": 0.5 * math.log(self.regularisation)}
+        return found | {"em_starts": self.inits, "em_iterations": ITERATIONS, "em_seed": self.seed}
 
     @property
     def params(self) -> dict[str, np.ndarray]:
@@ -123,10 +129,10 @@ def _fit(
 ) -> GaussianMixtureFit | None:
     """One fit; None where a covariance is singular, or the score is not finite."""
     try:
-        model = fit_by_em(train_ND, num, regularisation, inits, 300, seed)
+        model = fit_by_em(train_ND, num, regularisation, inits, ITERATIONS, seed)
     except ValueError as error:
         if "reg_covar" not in str(error):
             raise
         return None
     nats = -float(model.score(validation_ND))
-    return GaussianMixtureFit(num, regularisation, nats, model) if math.isfinite(nats) else None
+    return GaussianMixtureFit(num, regularisation, nats, model, inits, seed) if math.isfinite(nats) else None

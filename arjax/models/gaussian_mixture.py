@@ -147,6 +147,7 @@ class GaussianMixtureModel(Model):
       min_log_scale: log s, in units of the values that the model sees: standardised ones where a data set does so.
       start: "em", or "random": means from N(0, I), with unit covariances.
       em_starts, em_iterations: runs of EM, of which the best on the training examples is kept, and their most steps.
+      em_seed: of the starts of EM; -1: the key of `init` chooses them.
       examples: for EM; None where there are none.
     """
 
@@ -156,6 +157,7 @@ class GaussianMixtureModel(Model):
     start: str = dataclasses.field(metadata={"static": True})
     em_starts: int = dataclasses.field(metadata={"static": True})
     em_iterations: int = dataclasses.field(metadata={"static": True})
+    em_seed: int = dataclasses.field(metadata={"static": True})
     examples: TrainingRows | None = dataclasses.field(default=None, metadata={"static": True})
 
     kind, context_spec = "exact", NO_CONTEXT
@@ -177,6 +179,7 @@ class GaussianMixtureModel(Model):
         start: str = "em",
         em_starts: int = 1,
         em_iterations: int = 100,
+        em_seed: int = -1,
     ) -> GaussianMixtureModel:
         """The options are the fields of the class. Raises `UserError` for values that are not real, a context, or a
         start by EM without enough training examples.
@@ -184,7 +187,7 @@ class GaussianMixtureModel(Model):
         blueprint.only()
         if blueprint.context:
             raise UserError("the kind of model 'gaussian_mixture' has no context: leave it out of the data")
-        options = components, float(min_log_scale), start, em_starts, em_iterations
+        options = components, float(min_log_scale), start, em_starts, em_iterations, em_seed
         model = cls(blueprint.event, *options)
         model.check_parts()
         if start == "random":
@@ -202,6 +205,8 @@ class GaussianMixtureModel(Model):
         for name in ("components", "em_starts", "em_iterations"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} of the kind 'gaussian_mixture' must be at least 1, not {getattr(self, name)}")
+        if not -1 <= self.em_seed < 2**32:
+            raise UserError(f"em_seed of the kind 'gaussian_mixture' must be -1 or a seed below 2^32: {self.em_seed}")
         if not -LARGEST_LOG_SCALE <= self.min_log_scale < LARGEST_LOG_SCALE:
             raise UserError(f"min_log_scale of the kind 'gaussian_mixture' must be -20 to 20, not {self.min_log_scale}")
         if self.start not in STARTS:
@@ -221,8 +226,8 @@ class GaussianMixtureModel(Model):
     def init(self, key: jax.Array) -> Params:
         """{"weights": log w_k up to a constant, [K], "means": [K, D], "roots": L_k, [K, D (D + 1) / 2]}.
 
-        The entries of L_k stand row by row, with the logarithms of the diagonal in its place. The key chooses the
-        starts of EM, which runs on the host when the arrays are computed: their shapes are known without it.
+        The entries of L_k stand row by row, with the logarithms of the diagonal in its place. EM runs on the
+        host when the arrays are computed: their shapes are known without it.
         """
         self.check_init(key)
         k, d = self.components, self.event.num_dims
@@ -242,7 +247,7 @@ class GaussianMixtureModel(Model):
 
     def _em(self, seed: jax.Array) -> dict[str, np.ndarray]:
         """The parameters at which EM ends."""
-        number, variance = int(seed), math.exp(2 * self.min_log_scale)
+        number, variance = int(seed) if self.em_seed < 0 else self.em_seed, math.exp(2 * self.min_log_scale)
         x_ND = without_holes(self._em_examples(), 10 * self.components, number)
         found = fit_by_em(x_ND, self.components, variance, self.em_starts, self.em_iterations, number)
         return params_of(found.weights_, found.means_, found.covariances_, self.min_log_scale)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
@@ -34,8 +35,9 @@ def test_one_component_is_the_gaussian_of_the_rows():
 def test_a_fit_is_a_model_of_the_kind_gaussian_mixture():
     x = clusters(120)
     fit = fit_gaussian_mixture(x, clusters(60, 1), components=(2,))
-    model = make_model(EventSpec((3,), kind="real"), kind="gaussian_mixture", start="random", **fit.options)
-    np.testing.assert_allclose(model.log_prob(fit.params, x), -fit.nats(x), rtol=1e-4, atol=1e-3)
+    model = make_model(EventSpec((3,), kind="real"), kind="gaussian_mixture", data=x, **fit.options)
+    for params in (fit.params, model.init(jax.random.key(5))):  # whose key has no influence
+        np.testing.assert_allclose(model.log_prob(params, x), -fit.nats(x), rtol=1e-4, atol=1e-3)
 
 
 def test_choices_are_the_best_on_validation():
@@ -72,7 +74,8 @@ def test_a_search_goes_on_up_to_where_validation_stops_gaining(monkeypatch):
         assert found.components == best and [num for num, values in more.items() if values] == sizes
         assert all(values == [np.exp(-9.2), 1e-3, 1e-2] for values in more.values() if values)
         assert all(inits == (2 if num <= 30 else 1) for num, _, inits in tried)
-    assert found.options == {"components": 200, "min_log_scale": pytest.approx(np.log(1e-3) / 2)}
+    em = {"em_starts": 1, "em_iterations": 300, "em_seed": 0}
+    assert found.options == {"components": 200, "min_log_scale": pytest.approx(np.log(1e-3) / 2)} | em
 
 
 @pytest.mark.parametrize("components", [(0, 1), (11,)])

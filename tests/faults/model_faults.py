@@ -173,8 +173,8 @@ MODEL_FAULTS = (
     ),
     _gaussians(
         "EM with the floor of a scale as its variance",
-        "number, variance = int(seed), math.exp(2 * self.min_log_scale)",
-        "number, variance = int(seed), math.exp(self.min_log_scale)",
+        "math.exp(2 * self.min_log_scale)\n        x_ND",
+        "math.exp(self.min_log_scale)\n        x_ND",
         _GAUSSIANS + "test_the_start_is_where_em_of_scikit_learn_ends",
     ),
     _gaussians(
