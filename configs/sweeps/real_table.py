@@ -19,6 +19,7 @@ RECIPES = {
     "members": "5 small MADEs, mixed",
     "spline": "MADE, splines",
     "flow": "flow over MADE, 10 Gaussians",
+    "few_gaussians": "3 Gaussians with full covariances, from EM",
     "gaussians": "5 Gaussians with full covariances, from EM",
     "smooth_gaussians": "3 wide Gaussians with full covariances, from EM",
     "noisy": "MADE, 15 Gaussians, strong dropout, noise",

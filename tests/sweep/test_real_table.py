@@ -33,5 +33,5 @@ def test_the_number_of_gaussians_is_that_of_one_recipe(repository, monkeypatch):
     monkeypatch.chdir(repository)
     runs = {run.name: run for run in load_sweep("configs/sweeps/real_table.py:components=160")}
     found = {name: load_config_file(runs[name].config).model.components for name in runs if "gaussians" in name}
-    assert found == {"gaussians": 160, "smooth_gaussians": 3, "many_gaussians": 30}
+    assert found == {"few_gaussians": 3, "gaussians": 160, "smooth_gaussians": 3, "many_gaussians": 30}
     assert runs["gaussians"].model == "160 Gaussians with full covariances, from EM"
