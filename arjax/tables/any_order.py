@@ -1,0 +1,252 @@
+"""A model of the codes of a table that predicts any columns from any others."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.core.spec import EventSpec
+from arjax.models import AutoregressiveModel
+from arjax.tables.columns import MISSING, Column
+
+#: Codes of a column that one site holds; a column of more has two sites, the digits of its codes.
+MOST_LEVELS = 256
+#: Rows that are computed at once.
+ROWS = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Sites:
+    """The sites of columns: one for a column with at most `MOST_LEVELS` codes, else one for each of two digits.
+
+    Attributes:
+      sizes: the number of codes of each column.
+    """
+
+    sizes: tuple[int, ...]
+
+    @functools.cached_property
+    def bases(self) -> tuple[int, ...]:
+        """The base of the digits of each column; 1 for a column of one site."""
+        return tuple(1 if size <= MOST_LEVELS else math.isqrt(size - 1) + 1 for size in self.sizes)
+
+    @functools.cached_property
+    def of_column(self) -> tuple[tuple[int, ...], ...]:
+        """The sites of each column."""
+        ends = np.cumsum([2 if base > 1 else 1 for base in self.bases])
+        starts = [0, *ends[:-1].tolist()]
+        return tuple(tuple(range(start, end)) for start, end in zip(starts, ends.tolist(), strict=True))
+
+    @functools.cached_property
+    def levels(self) -> tuple[int, ...]:
+        """The number of values of each site."""
+        found: list[int] = []
+        for size, base in zip(self.sizes, self.bases, strict=True):
+            found += [size] if base == 1 else [-(-size // base), base]
+        return tuple(found)
+
+    @property
+    def event(self) -> EventSpec:
+        """The event of the model."""
+        kinds = tuple(EventSpec((), (), "binary") if n == 2 else EventSpec((), (), "tokens", n) for n in self.levels)
+        return EventSpec((len(kinds),), kind="columns", columns=kinds)
+
+    def values(self, codes_NC: np.ndarray) -> np.ndarray:
+        """Codes as values of the sites, float32[N, D], nan for a missing one."""
+        parts = []
+        for codes, base in zip(codes_NC.T, self.bases, strict=True):
+            digits = [codes] if base == 1 else [codes // base, codes % base]
+            parts += [np.where(codes == MISSING, np.nan, digit) for digit in digits]
+        return np.stack(parts, 1).astype(np.float32)
+
+    def spread(self, marks_NC: np.ndarray) -> np.ndarray:
+        """Marks of columns as marks of sites, [N, D]."""
+        return np.repeat(marks_NC, [len(sites) for sites in self.of_column], axis=1)
+
+
+class AnyOrderTable:
+    """The codes of all columns under one network for all orders.
+
+    Rows are cells float64[N, C] as in `arjax.tables.columns`, and marks of cells bool[N, C].
+
+    Attributes:
+      columns: of the table.
+      model, params: of the values of the `Sites`.
+    """
+
+    def __init__(self, columns: Sequence[Column], model: AutoregressiveModel, params: Any):
+        self.columns, self.model, self.params = tuple(columns), model, params
+        self.sites = Sites(tuple(column.num_codes for column in columns))
+
+    def codes(self, cells_NC: np.ndarray) -> np.ndarray:
+        """The codes of cells, int[N, C]."""
+        return np.stack([column.codes(cells) for column, cells in zip(self.columns, cells_NC.T, strict=True)], 1)
+
+    def _tables(self, x_ND: np.ndarray, observed_ND: np.ndarray) -> np.ndarray:
+        """log p of the values of each site given the observed ones, float32[N, D, V], -inf for values that it has not."""
+        x_ND, num = np.nan_to_num(x_ND), len(x_ND)
+        found = []
+        for start in range(0, num, ROWS):
+            rows = slice(start, start + ROWS)
+            size = ROWS if num > ROWS else 1 << (num - 1).bit_length()  # few programs for all numbers of rows
+            x, observed = (_filled(array[rows], size) for array in (x_ND, observed_ND))
+            found.append(np.asarray(_log_tables(self.model, self.params, x, observed))[: len(x_ND[rows])])
+        return np.concatenate(found)
+
+    def log_prob(self, cells_NC: np.ndarray, given_NC: np.ndarray, order: Sequence[int] | None = None) -> np.ndarray:
+        """log p(all other known cells | given ones) of each row in nats, float64[N], column by column in the order."""
+        cells_NC = np.asarray(cells_NC, np.float64)
+        codes_NC, nats_N = self.codes(cells_NC), np.zeros(len(cells_NC))
+        x_ND, observed_NC = self.sites.values(codes_NC), given_NC & (codes_NC != MISSING)
+        for c in range(len(self.columns)) if order is None else order:
+            asked_N = ~observed_NC[:, c] & (codes_NC[:, c] != MISSING)
+            within_N, known_N = self.columns[c].log_within(cells_NC[:, c])
+            rows = np.flatnonzero(asked_N & known_N)
+            if len(rows):
+                nats_N[rows] += self._code_log_prob(x_ND[rows], observed_NC[rows], codes_NC[rows, c], c)
+            nats_N += np.where(asked_N, within_N, 0.0)
+            observed_NC = observed_NC | asked_N[:, None] & (np.arange(observed_NC.shape[1]) == c)
+        return nats_N
+
+    def _code_log_prob(self, x_ND, observed_NC, codes_N, c: int) -> np.ndarray:
+        """log p(code of a column | observed columns), float64[N]."""
+        total, observed_ND = np.zeros(len(x_ND)), self.sites.spread(observed_NC)
+        base = self.sites.bases[c]
+        digits = [codes_N] if base == 1 else [codes_N // base, codes_N % base]
+        for site, digit in zip(self.sites.of_column[c], digits, strict=True):
+            table = self._tables(x_ND, observed_ND)[:, site]
+            total += np.take_along_axis(table, digit[:, None], 1)[:, 0]
+            observed_ND = observed_ND | (np.arange(observed_ND.shape[1]) == site)
+        return total
+
+    def code_table(self, cells_NC: np.ndarray, given_NC: np.ndarray, c: int) -> np.ndarray:
+        """p(code of a column | given cells) of each row, float64[N, V]; the column itself is not given."""
+        codes_NC = self.codes(np.asarray(cells_NC, np.float64))
+        observed_NC = given_NC & (codes_NC != MISSING)
+        observed_NC[:, c] = False
+        return self._code_table(self.sites.values(codes_NC), observed_NC, c)
+
+    def _code_table(self, x_ND, observed_NC, c: int) -> np.ndarray:
+        sites, base, observed_ND = self.sites.of_column[c], self.sites.bases[c], self.sites.spread(observed_NC)
+        first = np.exp(self._tables(x_ND, observed_ND)[:, sites[0], : self.sites.levels[sites[0]]].astype(np.float64))
+        if base == 1:
+            return first
+        num, parts = first.shape[1], []
+        observed_ND = observed_ND | (np.arange(observed_ND.shape[1]) == sites[0])
+        for digit in range(num):
+            x = x_ND.copy()
+            x[:, sites[0]] = digit
+            parts.append(np.exp(self._tables(x, observed_ND)[:, sites[1], :base].astype(np.float64)))
+        table = (first[:, :, None] * np.stack(parts, 1)).reshape(len(x_ND), -1)[:, : self.columns[c].num_codes]
+        return table / table.sum(1, keepdims=True)
+
+    def complete(self, cells_NC: np.ndarray, given_NC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Draws all cells that are not given, of each row in the same random order of the columns: cells [N, C]."""
+        cells_NC = np.where(given_NC, cells_NC, np.nan)
+        codes_NC = self.codes(cells_NC)
+        observed_NC = codes_NC != MISSING
+        for c in rng.permutation(len(self.columns)).tolist():
+            rows = np.flatnonzero(~observed_NC[:, c])
+            if len(rows):
+                codes_NC[rows, c] = self._drawn(codes_NC[rows], observed_NC[rows], c, None, rng)[0]
+                cells_NC[rows, c] = self.columns[c].draw(codes_NC[rows, c], rng)
+            observed_NC[:, c] = True
+        return cells_NC
+
+    def _drawn(
+        self, codes_NC, observed_NC, c: int, weights_V: np.ndarray | None, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Codes of a column given the observed ones, int[N], drawn among those that the weights allow; and the log of
+        the probability of these, float64[N].
+        """
+        sites, base = self.sites.of_column[c], self.sites.bases[c]
+        x_ND, observed_ND = self.sites.values(codes_NC), self.sites.spread(observed_NC)
+        size = self.columns[c].num_codes
+        weights_V = np.ones(size) if weights_V is None else weights_V
+        if base == 1:
+            p = np.exp(self._tables(x_ND, observed_ND)[:, sites[0], :size].astype(np.float64)) * weights_V
+            return _categorical(p, rng), _log(p.sum(1))
+        padded = np.zeros(self.sites.levels[sites[0]] * base)
+        padded[:size] = weights_V
+        by_digit = padded.reshape(-1, base)
+        # The first digit among those under which anything is allowed; then the second one.
+        p = np.exp(self._tables(x_ND, observed_ND)[:, sites[0], : len(by_digit)].astype(np.float64))
+        p = p * (by_digit.max(1) > 0)
+        first, log_mass = _categorical(p, rng), _log(p.sum(1))
+        x_ND[:, sites[0]] = first
+        observed_ND = observed_ND | (np.arange(observed_ND.shape[1]) == sites[0])
+        p = np.exp(self._tables(x_ND, observed_ND)[:, sites[1], :base].astype(np.float64)) * by_digit[first]
+        return first * base + _categorical(p, rng), log_mass + _log(p.sum(1))
+
+    def log_mass(
+        self,
+        cells_C: np.ndarray,
+        weights: Sequence[tuple[int, np.ndarray]],
+        num: int,
+        rng: np.random.Generator,
+    ) -> Iterator[np.ndarray]:
+        """Progressive sampling (Yang et al., "Deep Unsupervised Cardinality Estimation", 2019, section 5): the log of
+        an unbiased estimate of p(the first k conditions | given cells) from each of `num` draws, for every k,
+        float64[num] each.
+
+        A column is drawn among the codes that its condition allows, and the estimate is the product of the
+        probabilities of these. Where there are at most `num` combinations of such codes in all columns but the last,
+        each of them is taken once: the estimates then differ, and their mean has no error.
+        """
+        codes_NC = np.repeat(self.codes(cells_C[None]), num, 0)
+        observed_NC, total_N = codes_NC != MISSING, np.zeros(num)
+        for c, weights_V in weights:
+            codes_NC[:, c], log_mass_N = self._drawn(codes_NC, observed_NC, c, weights_V, rng)
+            observed_NC[:, c] = True
+            total_N = total_N + log_mass_N
+            yield total_N
+
+    def exact_mass(self, cells_C: np.ndarray, weights: Sequence[tuple[int, np.ndarray]]) -> list[float]:
+        """p(the first k conditions | given cells) for every k, summed over all codes that the conditions allow."""
+        codes_NC = self.codes(cells_C[None])
+        p_N, found = np.ones(1), []
+        for c, weights_V in weights:
+            observed_NC = codes_NC != MISSING
+            table_NV = self._code_table(self.sites.values(codes_NC), observed_NC, c) * weights_V * p_N[:, None]
+            found.append(float(table_NV.sum()))
+            allowed = np.flatnonzero(weights_V)
+            codes_NC = np.repeat(codes_NC, len(allowed), 0)
+            codes_NC[:, c] = np.tile(allowed, len(table_NV))
+            p_N = table_NV[:, allowed].ravel()
+        return found
+
+
+@functools.partial(jax.jit, static_argnums=())
+def _log_tables(model: AutoregressiveModel, params: Any, x_BD: jax.Array, observed_BD: jax.Array) -> jax.Array:
+    features = model.features_given(params, x_BD, observed_BD)
+    head = model.head(params)
+    most, parts = max(column.num_levels for column in model.event.columns), []
+    for family, columns_N in head.groups.items():
+        own = jnp.take(features, columns_N, axis=-2)[..., : family.num_params]
+        table = family.log_table(own)
+        parts.append(jnp.pad(table, [(0, 0), (0, 0), (0, most - table.shape[-1])], constant_values=-jnp.inf))
+    back_D = np.argsort(np.concatenate(list(head.groups.values())))
+    return jnp.take(jnp.concatenate(parts, 1), back_D, axis=1)
+
+
+def _filled(array: np.ndarray, size: int) -> np.ndarray:
+    return np.concatenate([array, np.repeat(array[-1:], size - len(array), 0)])
+
+
+def _categorical(p_NV: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One index for each row, with these probabilities up to a factor; the last possible one where all are 0."""
+    ends = np.cumsum(p_NV, 1)
+    index = (ends <= rng.random(len(p_NV))[:, None] * ends[:, -1:]).sum(1)
+    return np.minimum(index, p_NV.shape[1] - 1)
+
+
+def _log(p: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        return np.log(p)
