@@ -117,14 +117,27 @@ class AnyOrderTable:
 
     def _code_log_prob(self, x_ND, observed_NC, codes_N, c: int) -> np.ndarray:
         """log p(code of a column | observed columns), float64[N]."""
-        total, observed_ND = np.zeros(len(x_ND)), self.sites.spread(observed_NC)
-        base = self.sites.bases[c]
-        digits = [codes_N] if base == 1 else [codes_N // base, codes_N % base]
-        for site, digit in zip(self.sites.of_column[c], digits, strict=True):
-            table = self._tables(x_ND, observed_ND)[:, site]
-            total += np.take_along_axis(table, digit[:, None], 1)[:, 0]
-            observed_ND = observed_ND | (np.arange(observed_ND.shape[1]) == site)
-        return total
+        observed_ND, base = self.sites.spread(observed_NC), self.sites.bases[c]
+        total_N = _picked(self._digit(x_ND, observed_ND, c), codes_N // base)
+        if base > 1:
+            total_N += _picked(self._second_digit(x_ND, observed_ND, codes_N // base, c), codes_N % base)
+        return total_N
+
+    def _digit(self, x_ND: np.ndarray, observed_ND: np.ndarray, c: int) -> np.ndarray:
+        """log p of the code of a column, or of its first digit, float64[N, V]."""
+        site = self.sites.of_column[c][0]
+        return self._tables(x_ND, observed_ND)[:, site, : self.sites.levels[site]].astype(np.float64)
+
+    def _second_digit(self, x_ND: np.ndarray, observed_ND: np.ndarray, first_N: np.ndarray, c: int) -> np.ndarray:
+        """log p of the second digit given the first one, among those of which there is a code, float64[N, base]."""
+        (first, second), base = self.sites.of_column[c], self.sites.bases[c]
+        x_ND = x_ND.copy()
+        x_ND[:, first] = first_N
+        observed_ND = observed_ND | (np.arange(observed_ND.shape[1]) == first)
+        table = self._tables(x_ND, observed_ND)[:, second, :base].astype(np.float64)
+        there = first_N[:, None] * base + np.arange(base) < self.columns[c].num_codes
+        table = np.where(there, table, -np.inf)
+        return table - np.logaddexp.reduce(table, 1)[:, None]
 
     def code_table(self, cells_NC: np.ndarray, given_NC: np.ndarray, c: int) -> np.ndarray:
         """p(code of a column | given cells) of each row, float64[N, V]; the column itself is not given."""
@@ -134,18 +147,13 @@ class AnyOrderTable:
         return self._code_table(self.sites.values(codes_NC), observed_NC, c)
 
     def _code_table(self, x_ND, observed_NC, c: int) -> np.ndarray:
-        sites, base, observed_ND = self.sites.of_column[c], self.sites.bases[c], self.sites.spread(observed_NC)
-        first = np.exp(self._tables(x_ND, observed_ND)[:, sites[0], : self.sites.levels[sites[0]]].astype(np.float64))
+        base, observed_ND = self.sites.bases[c], self.sites.spread(observed_NC)
+        first_NV = np.exp(self._digit(x_ND, observed_ND, c))
         if base == 1:
-            return first
-        num, parts = first.shape[1], []
-        observed_ND = observed_ND | (np.arange(observed_ND.shape[1]) == sites[0])
-        for digit in range(num):
-            x = x_ND.copy()
-            x[:, sites[0]] = digit
-            parts.append(np.exp(self._tables(x, observed_ND)[:, sites[1], :base].astype(np.float64)))
-        table = (first[:, :, None] * np.stack(parts, 1)).reshape(len(x_ND), -1)[:, : self.columns[c].num_codes]
-        return table / table.sum(1, keepdims=True)
+            return first_NV
+        places = [np.full(len(x_ND), digit) for digit in range(first_NV.shape[1])]
+        second = np.stack([np.exp(self._second_digit(x_ND, observed_ND, place, c)) for place in places], 1)
+        return (first_NV[:, :, None] * second).reshape(len(x_ND), -1)[:, : self.columns[c].num_codes]
 
     def complete(self, cells_NC: np.ndarray, given_NC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Draws all cells that are not given, of each row in the same random order of the columns: cells [N, C]."""
@@ -166,24 +174,17 @@ class AnyOrderTable:
         """Codes of a column given the observed ones, int[N], drawn among those that the weights allow; and the log of
         the probability of these, float64[N].
         """
-        sites, base = self.sites.of_column[c], self.sites.bases[c]
+        base, size = self.sites.bases[c], self.columns[c].num_codes
         x_ND, observed_ND = self.sites.values(codes_NC), self.sites.spread(observed_NC)
-        size = self.columns[c].num_codes
-        weights_V = np.ones(size) if weights_V is None else weights_V
-        if base == 1:
-            p = np.exp(self._tables(x_ND, observed_ND)[:, sites[0], :size].astype(np.float64)) * weights_V
-            return _categorical(p, rng), _log(p.sum(1))
-        padded = np.zeros(self.sites.levels[sites[0]] * base)
-        padded[:size] = weights_V
-        by_digit = padded.reshape(-1, base)
+        allowed = np.zeros((-(-size // base), base))
+        allowed.ravel()[:size] = 1 if weights_V is None else weights_V
         # The first digit among those under which anything is allowed; then the second one.
-        p = np.exp(self._tables(x_ND, observed_ND)[:, sites[0], : len(by_digit)].astype(np.float64))
-        p = p * (by_digit.max(1) > 0)
-        first, log_mass = _categorical(p, rng), _log(p.sum(1))
-        x_ND[:, sites[0]] = first
-        observed_ND = observed_ND | (np.arange(observed_ND.shape[1]) == sites[0])
-        p = np.exp(self._tables(x_ND, observed_ND)[:, sites[1], :base].astype(np.float64)) * by_digit[first]
-        return first * base + _categorical(p, rng), log_mass + _log(p.sum(1))
+        p_NV = np.exp(self._digit(x_ND, observed_ND, c)) * allowed.max(1)
+        first_N, log_mass_N = _categorical(p_NV, rng), _log(p_NV.sum(1))
+        if base == 1:
+            return first_N, log_mass_N
+        p_NV = np.exp(self._second_digit(x_ND, observed_ND, first_N, c)) * (allowed / allowed.max(1, keepdims=True, initial=1e-300))[first_N]
+        return first_N * base + _categorical(p_NV, rng), log_mass_N + _log(p_NV.sum(1))
 
     def log_mass(
         self,
@@ -197,8 +198,7 @@ class AnyOrderTable:
         float64[num] each.
 
         A column is drawn among the codes that its condition allows, and the estimate is the product of the
-        probabilities of these. Where there are at most `num` combinations of such codes in all columns but the last,
-        each of them is taken once: the estimates then differ, and their mean has no error.
+        probabilities of these.
         """
         codes_NC = np.repeat(self.codes(cells_C[None]), num, 0)
         observed_NC, total_N = codes_NC != MISSING, np.zeros(num)
@@ -223,7 +223,7 @@ class AnyOrderTable:
         return found
 
 
-@functools.partial(jax.jit, static_argnums=())
+@jax.jit
 def _log_tables(model: AutoregressiveModel, params: Any, x_BD: jax.Array, observed_BD: jax.Array) -> jax.Array:
     features = model.features_given(params, x_BD, observed_BD)
     head = model.head(params)
@@ -238,6 +238,10 @@ def _log_tables(model: AutoregressiveModel, params: Any, x_BD: jax.Array, observ
 
 def _filled(array: np.ndarray, size: int) -> np.ndarray:
     return np.concatenate([array, np.repeat(array[-1:], size - len(array), 0)])
+
+
+def _picked(table_NV: np.ndarray, index_N: np.ndarray) -> np.ndarray:
+    return np.take_along_axis(table_NV, index_N[:, None], 1)[:, 0]
 
 
 def _categorical(p_NV: np.ndarray, rng: np.random.Generator) -> np.ndarray:
