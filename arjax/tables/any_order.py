@@ -16,26 +16,26 @@ from arjax.core.spec import EventSpec
 from arjax.models import AutoregressiveModel
 from arjax.tables.columns import MISSING, Column
 
-#: Codes of a column that one site holds; a column of more has two sites, the digits of its codes.
-MOST_LEVELS = 256
 #: Rows that are computed at once.
 ROWS = 1024
 
 
 @dataclasses.dataclass(frozen=True)
 class Sites:
-    """The sites of columns: one for a column with at most `MOST_LEVELS` codes, else one for each of two digits.
+    """The sites of columns: one for a column of few codes, else one for each of two digits of a code.
 
     Attributes:
       sizes: the number of codes of each column.
+      most_levels: codes of a column with one site.
     """
 
     sizes: tuple[int, ...]
+    most_levels: int = 256
 
     @functools.cached_property
     def bases(self) -> tuple[int, ...]:
         """The base of the digits of each column; 1 for a column of one site."""
-        return tuple(1 if size <= MOST_LEVELS else math.isqrt(size - 1) + 1 for size in self.sizes)
+        return tuple(1 if size <= self.most_levels else math.isqrt(size - 1) + 1 for size in self.sizes)
 
     @functools.cached_property
     def of_column(self) -> tuple[tuple[int, ...], ...]:
@@ -81,9 +81,10 @@ class AnyOrderTable:
       model, params: of the values of the `Sites`.
     """
 
-    def __init__(self, columns: Sequence[Column], model: AutoregressiveModel, params: Any):
+    def __init__(self, columns: Sequence[Column], model: AutoregressiveModel, params: Any, sites: Sites | None = None):
+        """`sites`: None for the usual ones."""
         self.columns, self.model, self.params = tuple(columns), model, params
-        self.sites = Sites(tuple(column.num_codes for column in columns))
+        self.sites = sites or Sites(tuple(column.num_codes for column in columns))
 
     def codes(self, cells_NC: np.ndarray) -> np.ndarray:
         """The codes of cells, int[N, C]."""

@@ -69,7 +69,7 @@ class Column(Protocol):
         """The codes in words, V of them."""
 
     def described(self) -> dict[str, Any]:
-        """The column as JSON, which `column_from` reads."""
+        """The column as JSON, which `arjax.tables.saving` reads."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -367,18 +367,6 @@ def _finest(different: np.ndarray) -> float:
 
 def _decimals_of(step: float) -> int:
     return max(0, round(-math.log10(step))) if step else 0
-
-
-def column_from(described: Mapping[str, Any]) -> Words | Numbers:
-    """The inverse of `described`."""
-    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in described.items()}
-    kind = fields.pop("kind")
-    return {"words": Words, "numbers": Numbers}[kind](**fields)
-
-
-def names_of(columns: Sequence[Column]) -> list[str]:
-    """The names of columns."""
-    return [column.name for column in columns]
 
 
 def find_columns(

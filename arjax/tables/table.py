@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from arjax.core.registry import did_you_mean
 from arjax.tables.any_order import AnyOrderTable
 from arjax.tables.columns import MISSING, Column, Condition, Numbers
 from arjax.tables.frames import Frame, read_frame
+from arjax.tables.saving import save_table
 
 UNKNOWN = ("refuse", "missing")
 #: Most combinations of codes that `probability` sums over; above, it draws.
@@ -73,6 +75,12 @@ class TableModel:
     def names(self) -> list[str]:
         """The names of the columns."""
         return [column.name for column in self.columns]
+
+    @checked_arguments()
+    def save(self, path: str | os.PathLike) -> Path:
+        """Writes the model with its columns to one safetensors file, which `arjax.load_table` opens without the data."""
+        about = {"usual": self._usual.round(6).tolist(), "form": self._form, "num_orders": self._num_orders}
+        return save_table(path, self._engine, about | {"results": self.results, "left_out": self.left_out})
 
     @checked_arguments(num=1, seed=None)
     def sample(self, num: int = 1, *, given: Mapping[str, Condition] | None = None, seed: int = 0) -> Any:

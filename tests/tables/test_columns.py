@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.tables.columns import MISSING, Numbers, column_from, find_columns, make_numbers, make_words
+from arjax.core.json_objects import JsonObject
+from arjax.tables.columns import MISSING, Numbers, find_columns, make_numbers, make_words
+from arjax.tables.saving import _column as column_from
 
 RNG = np.random.default_rng(0)
 COLUMNS = {
@@ -119,7 +121,7 @@ def test_words():
 
 @pytest.mark.parametrize("name", COLUMNS)
 def test_a_column_is_stored_as_json(name):
-    assert column_from(json.loads(json.dumps(COLUMNS[name].described()))) == COLUMNS[name]
+    assert column_from(JsonObject(json.loads(json.dumps(COLUMNS[name].described())), "column")) == COLUMNS[name]
 
 
 def test_kinds_are_found():

@@ -9,11 +9,13 @@ import jax
 import numpy as np
 import pytest
 
+import arjax
 from arjax.core.errors import UserError
+from arjax.interop.model_file import SavedModel, load_model, save_model
 from arjax.models import make_model
-from arjax.tables import any_order
 from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.columns import Numbers, Words
+from arjax.tables.saving import load_table
 from arjax.tables.table import TableModel, surprise
 
 SEX = Words("sex", ("m", "f"), (6, 4))
@@ -25,16 +27,13 @@ CODES = np.array(list(itertools.product(range(2), range(3), range(6))))
 
 @pytest.fixture(scope="module", params=["one site a column", "digits"])
 def engine(request):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(any_order, "MOST_LEVELS", 256 if request.param == "one site a column" else 4)
-        sites = Sites(tuple(column.num_codes for column in COLUMNS))
-        model = make_model(sites.event, "deep_nade", orders="uniform", hidden_sizes=(8,))
-        params = jax.tree.map(lambda leaf: 0.7 * jax.random.normal(jax.random.key(leaf.size), leaf.shape),
-                              model.init(jax.random.key(0)))  # fmt: skip
-        engine = AnyOrderTable(COLUMNS, model, params)
-        assert engine.sites.of_column  # the digits of the columns are fixed
-        engine.sites.bases, engine.sites.levels
-    return engine
+    sites = Sites(tuple(column.num_codes for column in COLUMNS), 256 if request.param == "one site a column" else 4)
+    model = make_model(sites.event, "deep_nade", orders="uniform", hidden_sizes=(8,))
+
+    def random(leaf):
+        return 0.7 * jax.random.normal(jax.random.key(leaf.size), leaf.shape)
+
+    return AnyOrderTable(COLUMNS, model, jax.tree.map(random, model.init(jax.random.key(0))), sites)
 
 
 @pytest.fixture(scope="module")
@@ -181,3 +180,40 @@ def test_unknown_cells_may_count_as_missing(table):
     part = table.log_prob({"sex": ["f"], "age": [12]}, unknown="missing")
     same = table.log_prob({"sex": ["f"], "age": [12], "work": ["new"]}, unknown="missing")
     np.testing.assert_allclose(part, same)
+
+
+def test_a_table_is_saved_with_its_columns(table, engine, tmp_path):
+    path = table.save(tmp_path / "t.safetensors")
+    again = load_table(path)
+    assert again.columns == table.columns and again.left_out == table.left_out and again.names == table.names
+    rows = {"sex": ["f", "m"], "age": [12, None], "work": ["a", "f"]}
+    np.testing.assert_array_equal(again.log_prob(rows), table.log_prob(rows))
+    assert again.sample(5, seed=3) == table.sample(5, seed=3) and again.outliers(rows) == table.outliers(rows)
+    with pytest.raises(UserError, match=r"holds the model of a table: open it with arjax.load_table"):
+        arjax.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda about: about.pop("columns"), "lacks 'columns'"),
+        (lambda about: about["columns"].pop(), "its columns are not those of the model"),
+        (lambda about: about["columns"][1].update(low=[3, 2, 1]), "not intervals in rising order"),
+        (lambda about: about["columns"][0].update(words=["m"]), "two or more different texts"),
+        (lambda about: about.update(usual=[[1.0]]), "usual must have a list"),
+        (lambda about: about.update(more=1), "unknown entry 'more'"),
+    ],
+)
+def test_a_forged_file_is_one_sentence(table, engine, tmp_path, change, sentence):
+    saved = load_model(table.save(tmp_path / "t.safetensors"))
+    change(saved.about["table"])
+    save_model(tmp_path / "t.safetensors", saved)
+    with pytest.raises(UserError, match=sentence):
+        load_table(tmp_path / "t.safetensors")
+
+
+def test_the_model_of_no_table_is_refused(tmp_path):
+    model = arjax.make_model(arjax.EventSpec((3,)), "made", hidden_sizes=(4,))
+    save_model(tmp_path / "m.safetensors", SavedModel(model, model.init(jax.random.key(0)), None, None, {}))
+    with pytest.raises(UserError, match=r"does not hold the model of a table: open it with arjax.load"):
+        load_table(tmp_path / "m.safetensors")
