@@ -78,12 +78,15 @@ def _has_known(values: Array) -> bool:
     return values.size > 0 and is_known(values)
 
 
-def check_values(event: EventSpec, values: Array, name: str) -> None:
-    """Raises `UserError` unless they are values of the event: finite, or integers below its number of levels."""
+def check_values(event: EventSpec, values: Array, name: str, remedy: str = "") -> None:
+    """Raises `UserError` unless they are values of the event: finite, or integers below its number of levels.
+
+    `remedy` is the advice at the end of the sentence about a value that is missing (NaN).
+    """
     if event.is_discrete:
         check_integers(values, event.num_levels, name)
         return
-    check_finite(values, name)
+    check_finite(values, name, remedy)
     if event.columns:
         _check_columns(event, values, name)
 
@@ -124,13 +127,15 @@ def check_marks(marks: Array, name: str) -> None:
                 raise UserError(f"{name} must be 0 or 1 everywhere, not {marks.ravel()[int(fine.argmin())]}")
 
 
-def check_finite(values: Array, name: str) -> None:
-    """Raises `UserError` unless all values are finite as float32."""
+def check_finite(values: Array, name: str, remedy: str = "") -> None:
+    """Raises `UserError` unless all values are finite as float32; `remedy` is the advice where one is NaN."""
     if is_real_type(values.dtype) and _has_known(values):
         with jax.ensure_compile_time_eval(), np.errstate(over="ignore"):
             fine = (np if isinstance(values, np.ndarray) else jnp).isfinite(values.astype(np.float32))
             if not fine.all():
-                raise UserError(f"{name} must be finite as float32, not {values.ravel()[int(fine.argmin())]}")
+                found = values.ravel()[int(fine.argmin())]
+                advice = f": {remedy}" if remedy and np.isnan(found) else ""
+                raise UserError(f"{name} must be finite as float32, not {found}{advice}")
 
 
 def check_precision(values: Array, name: str, remedy: str, columns: Sequence[str] = ()) -> None:

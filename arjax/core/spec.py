@@ -26,6 +26,9 @@ CONTEXT_KINDS = ("none", "label", "vector", "sequence", "frames")
 class EventSpec:
     """Shape and kind of one example.
 
+    Real values and those of columns are float32, in which NaN at a site says that its value is missing: see
+    `arjax.core.holes`.
+
     Attributes:
       grid_shape: the layout of the D sites, such as `(28, 28)` or `(T,)`; `()` for a part of a context that has no
         positions.

@@ -38,6 +38,7 @@ def array_files(
     context: str = "none",
     num_classes: int = 0,
     local: bool = False,
+    holes: bool = False,
 ) -> Dataset:
     """Arrays in `.npy` files, mapped into memory: opening a file reads only its header.
 
@@ -56,6 +57,8 @@ def array_files(
       num_classes: number of labels, of tokens in a sequence, or of levels of an image (0: real values) to condition on.
       local: whether the context is local: each site reads the places of its grid that belong to the site (see
         `ContextSpec`).
+      holes: whether NaN in real values says that the value of a site is missing (see `arjax.core.holes`); else it is
+        refused.
 
     Raises:
       UserError: no file, a file that is not one array of numbers, two splits of the same contents, or arrays that do
@@ -76,10 +79,12 @@ def array_files(
         say_once(f"num_classes={num_classes} has no effect: it is of a context of the kind label, sequence or image")
     if local and context not in ("sequence", "frames", "image"):
         raise UserError(f"config.dataset.local=True needs a context that is a sequence, frames or image, not {context}")
+    if holes and event.is_discrete:
+        raise UserError(f"config.dataset.holes=True needs real values, in which NaN marks a missing one, not {kind}")
     spec = _context_spec(context, num_classes, files["train"].get("context"))
     if local:
         spec = ContextSpec(local=tuple(name for name, _ in spec.parts), **dict[str, Any](spec.parts))
-    splits = {split: FileSource(event, spec, split, arrays) for split, arrays in files.items()}
+    splits = {split: FileSource(event, spec, split, arrays, holes) for split, arrays in files.items()}
     return Dataset(f"array_files/{Path(train).stem}", event, spec, splits)
 
 
@@ -145,9 +150,12 @@ class FileSource(ArraySource):
     grow.
     """
 
-    def __init__(self, event: EventSpec, context: ContextSpec, split: str, arrays: dict[str, np.memmap]):
+    def __init__(
+        self, event: EventSpec, context: ContextSpec, split: str, arrays: dict[str, np.memmap], holes: bool = False
+    ):
         """Raises `UserError` when shapes and types do not fit the event and the context."""
         super().__init__(event, with_shapes(event, context, split, arrays), context)
+        self.has_holes = holes
         self._split, self._files, self._touched = split, tuple(arrays.values()), 0
         self._bytes_per_row = sum(array.nbytes // len(array) + _AROUND for array in self._files)
         self._check(self.arrays.take(slice(0)))  # types
@@ -199,7 +207,7 @@ class FileSource(ArraySource):
         return rows
 
     def _check(self, rows: Batch) -> None:
-        check_rows(self.event, self.context, self._split, rows)
+        check_rows(self.event, self.context, self._split, rows, holes=self.has_holes)
         check_digits(self.event, self.context, self._split, rows)
 
 

@@ -17,7 +17,7 @@ from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.registry import Component, Registry, did_you_mean
 from arjax.core.spec import FIXED_LEVELS, NO_CONTEXT, ContextSpec, EventSpec, check_spec
-from arjax.data.sources import SPLITS, Source, Subset, array_source, check_digits, tell_same_arrays
+from arjax.data.sources import SPLITS, Source, Subset, array_source, check_digits, has_holes, tell_same_arrays
 from arjax.data.vocabulary import Vocabulary
 from arjax.models import AutoregressiveModel
 
@@ -94,6 +94,11 @@ class Dataset:
         return None if self.vocabulary is None else self.vocabulary.encode
 
     @property
+    def has_holes(self) -> bool:
+        """Whether values of some split may be missing, see `arjax.core.holes`."""
+        return any(map(has_holes, self.splits.values()))
+
+    @property
     def text_unit(self) -> str:
         """The unit of a token, "char" or "byte"; "" for data that is no text."""
         return "" if self.vocabulary is None else self.vocabulary.unit
@@ -113,7 +118,8 @@ class Dataset:
     def some_examples(self, split: str, most: int = 20_000) -> np.ndarray:
         """The values of at most so many examples of a split, evenly spaced, [N, *event.shape], half a GB at most.
 
-        With weights and masks, only examples with weight 1 and no masked site. Raises `UserError` when there are none.
+        With weights and masks, only examples with weight 1 and no masked or missing site. Raises `UserError` when there
+        are none.
         """
         source = self.splits[split]
         most = max(1, min(most, MOST_VALUES // math.prod(self.event.shape)))
@@ -124,7 +130,7 @@ class Dataset:
         if rows.mask is not None:
             counts &= np.asarray(rows.mask).reshape(len(x), -1).all(1)
         if not counts.any():
-            raise UserError(f"no order can be read off {self.name!r}: every example has sites that are not scored")
+            raise UserError(f"no order can be read off {self.name!r}: every example has sites that are not scored or missing")
         return x if counts.all() else x[counts]
 
     def thinned(self, num: int) -> Dataset:
@@ -164,7 +170,7 @@ def from_arrays(
 
     Args:
       event: shape and kind of one example.
-      train: examples [N, *event.shape], or a dict with `x` and, where there are, `context`, `mask[N, *grid]` (0 or 1:
+      train: examples [N, *event.shape], in which NaN says that a real value or one of columns is missing, or a dict with `x` and, where there are, `context`, `mask[N, *grid]` (0 or 1:
         the sites that are scored) and `weight[N]` (0 or 1: the scored examples). A context of several parts is a
         dict of arrays.
       validation: likewise; None for no such split.

@@ -12,9 +12,10 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from arjax.core.arrays import as_array, check_context, check_marks, check_precision, check_values
+from arjax.core.arrays import as_array, check_context, check_marks, check_precision, check_values, is_real_type
 from arjax.core.batch import Batch, as_parts
 from arjax.core.errors import UserError
+from arjax.core.holes import filled, is_present
 from arjax.core.output import say_once
 from arjax.core.registry import did_you_mean
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
@@ -35,7 +36,11 @@ class ArraySource:
 
     Arrays may be stored in any type that holds their values (a pixel takes one byte); batches have the types of
     the contract. `gather` is pure and also takes jax arrays, so a split can stay on the device in its compact form.
+    Missing values are NaN in `x`; then the masks of batches are 0 there.
     """
+
+    #: Whether values may be missing, see `arjax.core.holes`.
+    has_holes = False
 
     def __init__(self, event: EventSpec, arrays: Batch, context: ContextSpec = NO_CONTEXT):
         """`arrays` holds all N examples."""
@@ -53,11 +58,14 @@ class ArraySource:
 
     def in_types(self, rows: Batch) -> Batch:
         """Rows as they are stored, in the types of a batch."""
-        parts = dict(self.context.parts)
+        parts, mask = dict(self.context.parts), rows.mask
+        if self.has_holes:
+            present = is_present(rows.x, len(self.event.value_shape))
+            mask = present if mask is None else present & (mask > 0)
         return Batch(
             x=rows.x.astype(self.event.dtype),
             context={name: array.astype(parts[name].dtype) for name, array in rows.context.items()},
-            mask=None if rows.mask is None else rows.mask.astype(np.float32),
+            mask=None if mask is None else mask.astype(np.float32),
             weight=None if rows.weight is None else rows.weight.astype(np.float32),
             extra=rows.extra,
         )
@@ -92,6 +100,15 @@ class Subset:
     def __getitems__(self, indices: np.ndarray) -> Batch:
         return self.source.__getitems__(self.places[np.asarray(indices)])
 
+    @property
+    def has_holes(self) -> bool:
+        return has_holes(self.source)
+
+
+def has_holes(source: Source) -> bool:
+    """Whether values of a source may be missing; sources without the attribute `has_holes` have all values."""
+    return getattr(source, "has_holes", False)
+
 
 SPLITS = ("train", "validation", "test")
 #: The arrays of a split.
@@ -102,12 +119,18 @@ def array_source(
     event: EventSpec, context: ContextSpec, split: str, arrays: Mapping[str, Any], extra: Sequence[str] = ()
 ) -> ArraySource:
     """An `ArraySource` of checked arrays: `x` and, where there are, `context`, `mask`, `weight` and those in `extra`.
+    Real values and those of columns may be missing.
 
     Raises `UserError` for an array of another name, or shapes, numbers of rows or values that do not fit.
     """
     checked = with_shapes(event, context, split, arrays, extra)
-    check_rows(event, context, split, checked)
-    return ArraySource(event, checked, context)
+    check_rows(event, context, split, checked, holes=True)
+    present = is_present(checked.x, len(event.value_shape))
+    if not present.any():
+        raise UserError(f"the {split} examples have no values: at each site one is missing (NaN)")
+    source = ArraySource(event, checked, context)
+    source.has_holes = not present.all()
+    return source
 
 
 def with_shapes(
@@ -139,11 +162,14 @@ def with_shapes(
     return Batch(x, parts, given.get("mask"), given.get("weight"), further)
 
 
-def check_rows(event: EventSpec, context: ContextSpec, split: str, rows: Batch) -> None:
-    """Raises `UserError` unless the values of some rows of a split fit the event and the context."""
+def check_rows(event: EventSpec, context: ContextSpec, split: str, rows: Batch, *, holes: bool = False) -> None:
+    """Raises `UserError` unless the values of some rows of a split fit the event and the context; with `holes`, values
+    may be missing.
+    """
     for name, part in context.parts:
         check_context(part, rows.context[name], _called(split, "context", name))
-    check_values(event, rows.x, f"the {split} examples of {event.kind} data")
+    x = filled(rows.x, len(event.value_shape))[0] if holes else rows.x
+    check_values(event, x, f"the {split} examples of {event.kind} data", "with holes=True it says that a value is missing")
     for key in ("mask", "weight"):
         if getattr(rows, key) is not None:
             check_marks(getattr(rows, key), _called(split, key))
@@ -200,9 +226,14 @@ def tell_same_arrays(splits: Mapping[str, Batch]) -> None:
     """Says on stderr where two splits in memory are the same arrays."""
     for (one, own), (other, theirs) in itertools.combinations(splits.items(), 2):
         structures: list[Any] = [jax.tree.structure(own), jax.tree.structure(theirs)]
-        equal = map(np.array_equal, jax.tree.leaves(own), jax.tree.leaves(theirs))
+        equal = map(_same_array, jax.tree.leaves(own), jax.tree.leaves(theirs))
         if structures[0] == structures[1] and all(equal):
             say_once(f"the {other} examples are the {one} examples: their scores say nothing about other examples")
+
+
+def _same_array(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays are equal, missing values to missing values."""
+    return np.array_equal(a, b, equal_nan=is_real_type(a.dtype) and is_real_type(b.dtype))
 
 
 def tell_shared_rows(rows: Mapping[str, Sequence[Sequence[str]]]) -> None:

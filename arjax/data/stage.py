@@ -33,6 +33,8 @@ def stage(
     whole = make_dataset(DATASETS.read(of), open_run=open_run)
     if whole.transform is not None or whole.scale is not None:
         raise UserError(f"the data set {of!r} changes or rescales its examples: a stage is one of examples as they are")
+    if whole.has_holes:
+        raise UserError(f"the data set {of!r} has missing values, which have no stages")
     cut = make_stages(stages, whole.event)
     if not 1 <= number <= len(cut.events):
         raise UserError(f"the data set option 'number' must be from 1 to {len(cut.events)}, not {number}")

@@ -15,7 +15,7 @@ from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, check_choice, from_splits
 from arjax.data.sources import SPLITS, check_other_files, tell_shared_rows
-from arjax.data.table_columns import KINDS, Column, Rule, make_column, to_cells
+from arjax.data.table_columns import KINDS, MISSING, Column, Rule, make_column, to_cells
 from arjax.data.table_files import chosen, index_of, read_tables
 from arjax.data.vectors import standardised, with_noise
 
@@ -71,7 +71,9 @@ def table(
       kinds: kinds of single mixed columns, instead of those above, such as ("grade:real", "zip:tokens"). Words that are
         stated are taken as they are written, identifiers and numbers with zeros in front included.
       most_levels: see `mixed`.
-      missing: "refuse" cells without a value, or make them one more "level" of their column, which is then discrete.
+      missing: "refuse" cells without a value, make them one more "level" of their column, which is then discrete, or
+        leave a "hole": the value is missing (see `arjax.core.holes`), in real columns, too. A table of levels with
+        holes has mixed columns.
       missing_cells: the texts of such cells.
       binary_as_real: real columns may hold nothing but 0 and 1. A density on two points has no meaning (it can be made
         arbitrarily high), so such columns are refused unless this is True.
@@ -94,7 +96,7 @@ def table(
         raise UserError(f"levels of a table must be 0 (real values) or a whole number above 1, not {levels!r}")
     if levels and mixed:
         raise UserError("levels gives all columns of a table the same kind, and mixed each its own: choose one")
-    check_choice("missing", missing, ("refuse", "level"))
+    check_choice("missing", missing, MISSING)
     stated = _stated_kinds(kinds, mixed, cells.names)
     rule = Rule(levels, mixed, stated, most_levels, missing, tuple(missing_cells), parts["train"])
     made = [make_column(cells, i, rule) for i in taken]
@@ -110,7 +112,8 @@ def table(
 def _dataset(name: str, columns: list[Column], parts: dict[str, np.ndarray], standardise: bool) -> Dataset:
     """The data set of the columns: of one kind where all of them are alike, else of mixed columns."""
     names, specs = [column.name for column in columns], tuple(column.spec for column in columns)
-    if len(set(specs)) == 1:
+    has_holes = any(np.isnan(column.values).any() for column in columns)
+    if len(set(specs)) == 1 and (specs[0].kind == "real" or not has_holes):
         event = EventSpec((len(specs),), kind=specs[0].kind, num_levels=specs[0].num_levels)
     else:
         event = EventSpec((len(specs),), kind="columns", columns=specs)
@@ -140,7 +143,7 @@ def _stated_kinds(kinds: tuple, mixed: bool, names: list[str]) -> dict[int, str]
 def _check_not_binary(path: str, columns: list[Column]) -> None:
     """Raises `UserError` where columns of real values hold nothing but 0 and 1."""
     real = [column for column in columns if column.spec.kind == "real"]
-    binary = [column.name for column in real if np.array_equal(np.unique(column.values), (0, 1))]
+    binary = [column.name for column in real if _is_binary(column.values)]
     meant = "binary_as_real=True if densities of them are meant all the same"
     if binary and len(binary) == len(columns):
         raise UserError(f"the table {path!r} is binary, all of it is 0 or 1: give levels=2, or {meant}")
@@ -151,6 +154,11 @@ def _check_not_binary(path: str, columns: list[Column]) -> None:
             "out with `skip`, take mixed=True, with which each column has its own kind, or `levels`, which makes "
             f"integers of all, or give {meant}"
         )
+
+
+def _is_binary(values: np.ndarray) -> bool:
+    """Whether the values are 0 and 1, apart from missing ones."""
+    return np.array_equal(np.unique(values[~np.isnan(values)]), (0, 1))
 
 
 def _tell_cut(files: Mapping[str, str], cut: Mapping[str, float], seed: int) -> None:

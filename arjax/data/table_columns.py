@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +20,8 @@ from arjax.data.table_files import Cells, is_number
 FIRST_MERGED = 2**53
 LARGEST = float(np.finfo(np.float32).max)
 KINDS = ("binary", "levels", "tokens", "real")
+#: What becomes of cells without a value.
+MISSING = ("refuse", "level", "hole")
 #: Python reads whole numbers of at most 4300 digits.
 _WHOLE = re.compile(r"[+-]?\d{1,4000}(\.0*)?")
 
@@ -44,7 +47,7 @@ class Column:
 
     Attributes:
       spec: kind and number of levels of its values.
-      values: float64[N] of a real column; integers from 0 otherwise.
+      values: float64[N] of a real column; integers from 0 otherwise; float64 with NaN where values are missing.
       words: the meaning of each level; () for a real column.
     """
 
@@ -54,16 +57,22 @@ class Column:
     words: tuple[str, ...] = ()
 
     def text(self, values: np.ndarray) -> list[str]:
-        """Values in data units as cells; a level that no row has is written as its number.
+        """Values in data units as cells; a level that no row has is written as its number, and a missing value as "".
 
         Real values get seven digits of their spread: more where they vary little around a large number.
         """
+        return ["" if np.isnan(value) else self._cell(value) for value in values]
+
+    def _cell(self, value: float) -> str:
         if self.words:
-            levels = np.asarray(values).round().astype(int)
-            return [self.words[v] if v < len(self.words) else f"level {v}" for v in levels]
-        largest, spread = np.abs(self.values).max(), self.values.std()
-        digits = 7 + int(np.clip(np.log10(largest / spread), 0, 10)) if largest and spread else 7
-        return [f"{value:.{digits}g}" for value in values]
+            level = round(float(value))
+            return self.words[level] if level < len(self.words) else f"level {level}"
+        return f"{value:.{self._digits}g}"
+
+    @functools.cached_property
+    def _digits(self) -> int:
+        largest, spread = np.nanmax(np.abs(self.values)), np.nanstd(self.values)
+        return 7 + int(np.clip(np.log10(largest / spread), 0, 10)) if largest and spread else 7
 
 
 def to_cells(columns: Sequence[Column]) -> Callable[[np.ndarray], list[list[str]]]:
@@ -153,18 +162,22 @@ def make_column(cells: Cells, i: int, rule: Rule) -> Column:
         _check_no_identifiers(column, rule.most_levels)
         _tell_row_numbers(column, cells.sizes[0], rule.most_levels)
     kind = _kind(column, rule, stated)
-    if column.is_missing.any() and (rule.missing == "refuse" or kind == "real"):
+    if column.is_missing.any() and (rule.missing == "refuse" or (rule.missing == "level" and kind == "real")):
         n = int(column.is_missing.argmax())
         where = f"{column.places[n]} has no value ({column.cells[n]!r}) in the column {column.name!r}"
         if rule.missing == "level":
-            raise UserError(f"{where}, which is real and has no level for it: fill it in, or leave the column out")
+            raise UserError(
+                f"{where}, which is real and has no level for it: fill it in, leave the column out, or give "
+                "missing='hole', which leaves the value out"
+            )
         raise UserError(
-            f"{where}: fill it in, leave the column out with `skip`, or give missing='level', which makes a level "
-            "of it in discrete columns; missing_cells has the texts of cells without a value"
+            f"{where}: fill it in, leave the column out with `skip`, or give missing='hole', which leaves the value "
+            "out, or missing='level', which makes a level of it in discrete columns; missing_cells has the texts of "
+            "cells without a value"
         )
     if kind == "real":
         return _real_column(column)
-    return _level_column(column, rule) if rule.levels else _own_column(column, kind, as_words=stated == "tokens")
+    return _level_column(column, rule) if rule.levels else _own_column(column, kind, rule, as_words=stated == "tokens")
 
 
 def _kind(column: RawColumn, rule: Rule, stated: str | None) -> str:
@@ -190,12 +203,12 @@ def _real_column(column: RawColumn) -> Column:
             "float64 does not tell apart from 2**53 on: give them in other units, or as words with "
             f"kinds=('{name}:tokens',)"
         )
-    return Column(name, EventSpec((), (), "real"), values)
+    return Column(name, EventSpec((), (), "real"), column.in_rows(values, np.nan))
 
 
 def _level_column(column: RawColumn, rule: Rule) -> Column:
     """At most V integers: places of words or numbers, or parts of many numbers with equally many train rows. Cells
-    without a value are the level after them.
+    without a value are holes, or the level after them.
     """
     levels, name, gap = rule.levels, column.name, column.is_missing
     places, words = column.levels()
@@ -208,19 +221,26 @@ def _level_column(column: RawColumn, rule: Rule) -> Column:
         between = [f"{low:.6g} to {high:.6g}" for low, high in itertools.pairwise(cuts)]
         words = (f"below {cuts[0]:.6g}", *between, f"from {cuts[-1]:.6g}")
         places = np.searchsorted(cuts, values, side="right")
-    if not gap.any():
-        return Column(name, EventSpec((), (), "levels" if levels > 2 else "binary", levels), places, words)
+    if not gap.any() or rule.missing == "hole":
+        return Column(name, EventSpec((), (), "levels" if levels > 2 else "binary", levels), _open(places, gap), words)
     words = (*words, *(f"level {v}" for v in range(len(words), levels)), "")
     return Column(name, EventSpec((), (), "tokens", levels + 1), np.where(gap, levels, places), words)
 
 
-def _own_column(column: RawColumn, kind: str, as_words: bool) -> Column:
-    """A discrete column with a level for each different value, and one more for cells without a value.
+def _open(places: np.ndarray, gap: np.ndarray) -> np.ndarray:
+    """The places of the levels of a column, float64 with NaN at its gaps where there are any."""
+    return np.where(gap, np.nan, places) if gap.any() else places
+
+
+def _own_column(column: RawColumn, kind: str, rule: Rule, as_words: bool) -> Column:
+    """A discrete column with a level for each different value, and holes or one more level for cells without a value.
 
     Raises `UserError` for one value in all rows, or a binary column of more than two.
     """
     places, words = column.levels(as_words)
-    if column.is_missing.any():  # without a place in the order of the others
+    if rule.missing == "hole":
+        places = _open(places, column.is_missing)
+    elif column.is_missing.any():  # without a place in the order of the others
         kind = "tokens"
         places, words = np.where(column.is_missing, len(words), places), (*words, "")
     num = len(words)

@@ -70,7 +70,8 @@ def standardised(
     is_real: np.ndarray | None = None,
 ) -> Dataset:
     """Real vectors [N, D] with mean 0 and standard deviation 1 on the train split, in the shape of the event; `scale`
-    and `shift` lead back. Of mixed columns, of which `is_real` marks some, the others stay as they are.
+    and `shift` lead back. Of mixed columns, of which `is_real` marks some, the others stay as they are. Missing values
+    (NaN) have no part in means and deviations.
 
     Raises `UserError` where a column (of these names) holds one number throughout the train split, or varies by less
     than 1e-30 or more than 1e30.
@@ -78,9 +79,11 @@ def standardised(
     train = splits["train"]
     names = list(columns) or [str(i) for i in range(train.shape[1])]
     real_D = np.ones(train.shape[1], bool) if is_real is None else is_real
-    for i in np.flatnonzero(real_D & (train.max(0) == train.min(0))).tolist():
+    for i in np.flatnonzero(np.isnan(train).all(0)).tolist():
+        raise UserError(f"the column {names[i]!r} of {name!r} has no value in any train row: leave it out")
+    for i in np.flatnonzero(real_D & (np.nanmax(train, 0) == np.nanmin(train, 0))).tolist():
         raise UserError(f"the column {names[i]!r} of {name!r} holds one number in all train rows: leave it out")
-    mean, scale = np.where(real_D, train.mean(0), 0.0), np.where(real_D, train.std(0), 1.0)
+    mean, scale = np.where(real_D, np.nanmean(train, 0), 0.0), np.where(real_D, np.nanstd(train, 0), 1.0)
     for i in np.flatnonzero((scale < SMALLEST) | (scale > 1 / SMALLEST)).tolist():
         raise UserError(f"the column {names[i]!r} of {name!r} varies by {scale[i]:g}: give it in other units")
     z = {split: (rows - mean) / scale for split, rows in splits.items()}

@@ -59,7 +59,7 @@ def _score_of(log_prob: LogProb, options: tuple[Hashable, ...]) -> Score:
 
     def score(params: Any, batch: Batch, key: jax.Array, log_scale_D: jax.Array) -> dict[str, jax.Array]:
         model, params = params
-        batch = Batch(as_values(model.event, batch.x), batch.context, batch.mask)
+        batch = Batch(as_values(model.event, batch.x, holes=model.takes_holes), batch.context, batch.mask)
         log_prob_B = log_prob(model, params, batch, jax.random.split(key)[1], *options)
         counted_BD = jnp.ones((len(batch), model.event.num_sites), bool)
         if batch.mask is not None:

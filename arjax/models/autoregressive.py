@@ -19,6 +19,7 @@ from arjax.core.arguments import named_arguments, named_like
 from arjax.core.arrays import as_sites
 from arjax.core.batch import Array, Batch, Score
 from arjax.core.errors import UserError
+from arjax.core.holes import filled
 from arjax.core.memory import check_memory
 from arjax.core.output import say_once
 from arjax.core.pictures import EntropyAlongOrder, OrderGraph, Picture
@@ -63,6 +64,11 @@ class AutoregressiveModel(Model):
     """One network, scored exactly: p(x | c) = prod_t p(x_t | x_<t, c), where x_t are the sites of step t, in any order.
 
     Within a step they are independent given x_<t, unless the conditional is joint: then it keeps their dependence.
+
+    Missing values (NaN, see `arjax.core.holes`) are for networks that predict from any set of observed sites. A missing
+    site is not shown to the network and adds 0 to every score. So log p is that of the observed values under the order
+    restricted to their sites. This is the marginal of p under an order that visits the missing sites last, and under
+    others as far as the orders of the model agree with one another.
 
     All log-probabilities are in nats. Every method is a pure function of its arguments and may be jitted. A model is a
     pytree: its orders are arrays, its network and its conditional are static and compared by value. So it can be an
@@ -146,6 +152,13 @@ class AutoregressiveModel(Model):
         return f"{type(self).__name__}({'; '.join(parts)})"
 
     @property
+    def takes_holes(self) -> bool:
+        """Whether the network leaves out missing values, and the sites of a step are scored one by one."""
+        if self.event.is_discrete or scores_blocks(self.conditional, self.factorization):
+            return False
+        return self.network.TAKES_HOLES
+
+    @property
     def event(self) -> EventSpec:
         return self.network.event
 
@@ -182,7 +195,10 @@ class AutoregressiveModel(Model):
         `train=True` needs a `key` for dropout. Raises `UserError` where `params`, `x` or `context` do not fit the
         model, or the network does not support the factorization.
         """
-        return self._features(params, checks.as_values(self.event, x), context, factorization, train, key)
+        return self._features(params, self._values(x), context, factorization, train, key)
+
+    def _values(self, x: Any, name: str = "x", counts: np.ndarray | None = None) -> jax.Array:
+        return checks.as_values(self.event, x, name, counts, holes=self.takes_holes)
 
     def _features(self, params, x, context=None, factorization=None, train=False, key=None) -> jax.Array:
         """`features` of an `x` that is checked."""
@@ -212,7 +228,7 @@ class AutoregressiveModel(Model):
         """
         if not isinstance(self.network, OrderAgnosticNetwork):
             raise UserError("this network predicts from the sites of earlier steps, not from any set of observed sites")
-        x, marks = checks.as_values(self.event, x), checks.as_mask(self.event, observed, len(x))
+        x, marks = self._values(x), checks.as_mask(self.event, observed, len(x))
         if marks is None:
             raise UserError("`observed` must be the sites that are given, bool[B, *grid], not None")
         context = checks.as_context(self.context_spec, context, len(x))
@@ -236,7 +252,7 @@ class AutoregressiveModel(Model):
         inputs: Any = None,
         **kwargs,
     ) -> jax.Array:
-        """log p(x_i | sites of earlier steps) of every site, float32[B, *grid]; 0 where `mask` is 0.
+        """log p(x_i | sites of earlier steps) of every site, float32[B, *grid]; 0 where `mask` is 0 or x_i is missing.
 
         Under a joint conditional the sites visited earlier in the same step are given, too. With a `query`, the sites
         that it asks for are scored given those that it gives, which the factorization visits first; others are 0. With
@@ -248,7 +264,7 @@ class AutoregressiveModel(Model):
     @named_like(features)
     @checks.takes_params
     def loss_per_site(self, params: Params, x: Array, *, mask: Any = None, inputs: Any = None, **kwargs) -> jax.Array:
-        """The training loss of every site, float32[B, *grid]; 0 where `mask` is 0.
+        """The training loss of every site, float32[B, *grid]; 0 where `mask` is 0 or the value is missing.
 
         It is -log p, or the loss that a conditional has of its own (`Conditional.own_loss`). The arguments are those of
         `log_prob_per_site`.
@@ -259,17 +275,31 @@ class AutoregressiveModel(Model):
         self, number: Callable[..., jax.Array], params: Params, x: Array, mask: Any, inputs: Any, **kwargs
     ) -> jax.Array:
         """`number(head, features, x, factorization)` of every site that the mask marks, else 0."""
-        x = checks.as_values(self.event, x)
+        x = self._values(x)
         mask = checks.as_mask(self.event, mask, len(x))
-        prefixes = x if inputs is None else checks.as_values(self.event, inputs, "inputs")
+        prefixes = x if inputs is None else self._values(inputs, "inputs")
         features = self._features(params, prefixes, **kwargs)
         head = self.head(params, kwargs.get("train", False), kwargs.get("key"))
-        found = number(head, features, x, kwargs.get("factorization") or self.factorization)
+        found = self.of_present(number, head, features, x, kwargs.get("factorization") or self.factorization)
         return found if mask is None else jnp.where(mask, found, 0.0)
+
+    def of_present(
+        self,
+        number: Callable[..., jax.Array],
+        head: Conditional,
+        features: jax.Array,
+        x: jax.Array,
+        factorization: Factorization,
+    ) -> jax.Array:
+        """`number(head, features, x, factorization)` of every site, [B, *grid], and 0 where the value is missing."""
+        if not self.takes_holes:
+            return number(head, features, x, factorization)
+        x, present = filled(x, len(self.event.value_shape))
+        return jnp.where(present, number(head, features, x, factorization), 0.0)
 
     @checks.takes_params
     def log_prob(self, params: Params, x: jax.Array, *, mask: jax.Array | None = None, **kwargs) -> jax.Array:
-        """log p(x), float32[B]: the sum over the sites, or over those that `mask` [B, *grid] marks."""
+        """log p(x), float32[B]: the sum over the sites with a value, or over those of them that `mask` [B, *grid] marks."""
         per_site = self.log_prob_per_site(params, x, mask=mask, **kwargs)
         return per_site.reshape(per_site.shape[0], -1).sum(-1)
 
@@ -311,7 +341,8 @@ class AutoregressiveModel(Model):
         and the query second.
 
         Args:
-          params, x: the parameters, and examples [B, *grid, *value]; values outside of the two sets do not matter.
+          params, x: the parameters, and examples [B, *grid, *value]; values outside of the two sets do not matter. A
+            missing value is neither given nor asked for.
           query, evidence: bool[*grid], the sites that are scored, and those that are given.
           context: [B, ...], for a model that has one.
           mask: [B, *grid], the sites of the query that count in each example; None: all. As in `log_prob`, others are
@@ -321,15 +352,17 @@ class AutoregressiveModel(Model):
         if (asked_for & given).any():
             raise UserError("the query and the evidence overlap: a site is asked for or given, not both")
         factorization = evidence_first(self, given, asked_for)
-        x = checks.as_values(self.event, x, counts=asked_for | given)
+        x = self._values(x, counts=asked_for | given)
         more = {"factorization": factorization, "query": Query(asked_for, given)}
         return self.log_prob(params, x, mask=mask, context=context, **more)
 
     @named_like(features)
     @checks.takes_params
     def conditionals(self, params: Params, x: jax.Array, **kwargs) -> tuple[jax.Array, jax.Array]:
-        """Log-probability of each site's value and entropy of each site's conditional, both [B, *grid]."""
-        x = checks.as_values(self.event, x)
+        """Log-probability of each site's value, 0 where it is missing, and entropy of each site's conditional, both
+        [B, *grid].
+        """
+        x = self._values(x)
         features = self._features(params, x, **kwargs)
         return _site_scores(self, params, features, x, kwargs.get("factorization") or self.factorization)
 
@@ -416,7 +449,8 @@ def _site_scores(
     model: AutoregressiveModel, params: Params, features: jax.Array, x: jax.Array, factorization: Factorization
 ) -> tuple[jax.Array, jax.Array]:
     head = model.head(params)
-    return site_log_prob(head, features, x, factorization), site_entropy(head, features, x, factorization)
+    log_prob = model.of_present(site_log_prob, head, features, x, factorization)
+    return log_prob, site_entropy(head, features, x, factorization)
 
 
 def put_together(

@@ -97,10 +97,15 @@ class Model:
         @property
         def abilities(self) -> frozenset[str]:
             """What it can do beside this class, see `arjax.core.abilities`."""
+
+        @property
+        def takes_holes(self) -> bool:
+            """Whether it scores examples with missing values, as log p of the observed ones: see `arjax.core.holes`."""
     else:
         orders = None
         own_loss = ""
         abilities = frozenset()
+        takes_holes = False
 
     #: The fields of `DrawOptions` that a draw can take, beside `context`; others are refused.
     draw_options: ClassVar[frozenset[str]] = frozenset()
@@ -246,7 +251,7 @@ class Model:
 
     def checked_batch(self, x: Any, context: Any = None, mask: Any = None) -> Batch:
         """Examples of the user with their contexts as a batch; raises `UserError` where they do not fit the model."""
-        x = as_values(self.event, x)
+        x = as_values(self.event, x, holes=self.takes_holes)
         return Batch(x, as_context(self.context_spec, context, len(x)) or {}, as_mask(self.event, mask, len(x)))
 
     @named_arguments

@@ -18,6 +18,7 @@ import numpy as np
 from arjax.core.arrays import as_array, blank, check_context, check_marks, check_values, is_real_type, is_traced
 from arjax.core.batch import as_parts
 from arjax.core.errors import UserError
+from arjax.core.holes import filled
 from arjax.core.integers import is_integer
 from arjax.core.score_names import NO_LIKELIHOOD
 from arjax.core.spec import ContextSpec, EventSpec
@@ -25,18 +26,35 @@ from arjax.factorization import Factorization
 from arjax.networks import Network
 
 
-def as_values(event: EventSpec, values: Any, name: str = "x", counts: np.ndarray | None = None) -> jax.Array:
+#: What leaves out sites without a value, for the ends of sentences.
+TAKES_HOLES = (
+    "a missing value (NaN) needs a network that predicts from any set of observed sites, such as masked_transformer or "
+    "deep_nade, in a model of the kind autoregressive whose sites of a step are scored one by one"
+)
+
+
+def as_values(
+    event: EventSpec,
+    values: Any,
+    name: str = "x",
+    counts: np.ndarray | None = None,
+    *,
+    holes: bool = False,
+    remedy: str = TAKES_HOLES,
+) -> jax.Array:
     """`values` [B, *event.shape] in the type of the event; they are called `name` in messages.
 
-    With `counts`, bool[*grid], values of other sites may be anything: they come out as 0. Raises `UserError` for
-    another shape, no real numbers, fractions for discrete data, or values that the event cannot have.
+    With `counts`, bool[*grid], values of other sites may be anything: they come out as 0. With `holes`, values may be
+    missing: they stay NaN (see `arjax.core.holes`). Raises `UserError` for another shape, no real numbers, fractions
+    for discrete data, or values that the event cannot have; `remedy` is the advice about a missing one.
     """
     values = as_array(values, name)
     if values.shape[1:] != event.shape or not values.ndim or not len(values):
         raise UserError(f"{name} has shape {values.shape}, but must have (B, {', '.join(map(str, event.shape))})")
     if counts is not None:
         values = blank(values, counts.reshape(*event.grid_shape, *[1] * len(event.value_shape)))
-    check_values(event, values, f"{name} of {event.kind} data")
+    of_sites = filled(values, len(event.value_shape))[0] if holes else values
+    check_values(event, of_sites, f"{name} of {event.kind} data", remedy)
     # Small types (uint8 on the device) would overflow in index arithmetic.
     return jnp.asarray(values, event.dtype)
 

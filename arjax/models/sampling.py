@@ -53,7 +53,8 @@ def canvas_of(event: EventSpec, num: int, given: Any, observed: np.ndarray) -> j
     given = as_array(given, "given")
     if given.shape not in (event.shape, (num, *event.shape)):
         raise UserError(f"`given` has shape {given.shape}, but {num} examples have shape {(num, *event.shape)}")
-    given = as_values(event, given if given.shape != event.shape else given[None], "given", observed)
+    given, remedy = given if given.shape != event.shape else given[None], "a missing value is not observed"
+    given = as_values(event, given, "given", observed, remedy=remedy)
     return jnp.broadcast_to(given, (num, *event.shape))
 
 

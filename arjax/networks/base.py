@@ -92,6 +92,9 @@ class Network(nn.Module):
     AHEAD: ClassVar[bool] = False
     #: Whether the carry has the same size at any number of steps, and no parameter belongs to a step; see `unbounded`.
     UNBOUNDED: ClassVar[bool] = False
+    #: Whether all forms leave out the sites of `x`, or of a canvas, whose value is missing: a site with NaN is as one
+    #: that comes after all others, and the features are finite. See `arjax.core.holes`.
+    TAKES_HOLES: ClassVar[bool] = False
     #: Whether the features depend on the context.
     READS_CONTEXT: ClassVar[bool] = True
     #: Whether the family keeps to a dependency graph that has fewer edges than the order allows.

@@ -102,6 +102,8 @@ class Objective(Generic[ModelT]):
     NEEDS_ORDERS: ClassVar[bool] = False
     #: The kind of model that it is checked with by the laws, see `KINDS`.
     KIND: ClassVar[str] = "autoregressive"
+    #: Whether it is a likelihood of the observed values of examples with missing ones, see `arjax.core.holes`.
+    TAKES_HOLES: ClassVar[bool] = False
     #: Whether the loss depends on draws of the model: then a step against the gradient lowers its mean over the draws,
     #: and not always the loss of one draw.
     DRAWS: ClassVar[bool] = False

@@ -45,6 +45,7 @@ class LearnedOrder(Objective[AutoregressiveModel]):
     """
 
     NEEDS_ORDERS: ClassVar[bool] = True
+    TAKES_HOLES: ClassVar[bool] = True
 
     orders_per_step: int = 4
     learning_rate: float = 0.05

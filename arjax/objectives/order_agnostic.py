@@ -41,6 +41,12 @@ class OrderAgnostic(Objective[AutoregressiveModel]):
     All other networks predict every site in one pass, under one order for each of `orders_per_batch` equal parts of the
     batch; 0: one order per example.
 
+    Where values are missing (see `arjax.core.holes`), the loss is E_o [-log p(x_P | o on P)] / (number of observed
+    scalars), P the sites with a value and o on P the order that o has there. For the network sees the sites of P in the
+    first t steps and scores those of P that are left. With the weight above the expectation over the sites that are
+    left is that of the step t alone, which adds -log p of its site given those of P before it if the site is in P, and
+    else 0; the sum over t is -log p(x_P | o on P). Under all orders, the orders on P are all orders of P, too.
+
     Attributes:
       orders_per_batch: orders of one batch (or micro-batch), for networks that predict in one pass.
       hidden: how many steps are hidden, for networks that predict from any set of observed sites and all orders.
@@ -51,6 +57,7 @@ class OrderAgnostic(Objective[AutoregressiveModel]):
     """
 
     NEEDS_ORDERS: ClassVar[bool] = True
+    TAKES_HOLES: ClassVar[bool] = True
 
     orders_per_batch: int = 1
     hidden: str = "uniform"
@@ -147,7 +154,7 @@ def _any_observed(model: Any, params: Params, batch: Batch, order_key: jax.Array
 
     observed, weight, drawn = jax.vmap(observed_and_weight)(jax.random.split(order_key, num))
     features = model.features_given(params, x, observed, context=batch.context, train=True, key=key)
-    loss = site_loss(model.head(params, train=True, key=key), features, jnp.asarray(x), drawn) * weight
+    loss = model.of_present(site_loss, model.head(params, train=True, key=key), features, jnp.asarray(x), drawn) * weight
     if batch.mask is not None:
         loss = jnp.where(batch.mask > 0, loss, 0.0)
     score = model.as_loss(loss)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
@@ -17,6 +18,8 @@ class TeacherForcing(Objective[Model]):
 
     Conditionals with a training loss of their own have that in place of -log p, and the name of that loss in reports.
     """
+
+    TAKES_HOLES: ClassVar[bool] = True
 
     def check(self, model: Model) -> None:
         if model.discrete_latents:

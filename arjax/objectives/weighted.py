@@ -50,6 +50,10 @@ class Weighted(Objective[Model]):
         return any(part.NEEDS_ORDERS for part in self.parts)
 
     @property
+    def TAKES_HOLES(self) -> bool:  # type: ignore[override]
+        return all(part.TAKES_HOLES for part in self.parts)
+
+    @property
     def DRAWS(self) -> bool:  # type: ignore[override]
         return any(part.DRAWS for part in self.parts)
 

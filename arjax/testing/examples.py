@@ -51,6 +51,15 @@ def random_x(event: EventSpec, num: int, seed: int = 0) -> np.ndarray:
     return rng.integers(0, event.num_levels, (num, *event.shape)).astype(np.int32)
 
 
+def with_holes(event: EventSpec, x: np.ndarray, seed: int = 2) -> np.ndarray:
+    """The examples, of real values or columns, with missing values at random sites: one site in three, others in each
+    example; the first example has all its values, the second none.
+    """
+    missing = np.random.default_rng(seed).random((len(x), *event.grid_shape)) < 1 / 3
+    missing[0], missing[1] = False, True
+    return np.where(missing.reshape(*missing.shape, *[1] * len(event.value_shape)), np.nan, x).astype(event.dtype)
+
+
 def random_context(spec: ContextSpec, num: int) -> dict[str, np.ndarray] | None:
     """`num` random contexts by their parts, or None."""
     return {name: random_x(part, num, seed=9) for name, part in spec.parts} or None

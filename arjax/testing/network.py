@@ -11,10 +11,20 @@ import jax
 import numpy as np
 
 from arjax.core.spec import ContextSpec, EventSpec
+from arjax.factorization import from_order
 from arjax.models import AutoregressiveModel
 from arjax.networks import NETWORKS
 from arjax.testing import forms
-from arjax.testing.examples import BATCH, CONTEXTS, EVENTS, all_values, another_part, random_context, random_x
+from arjax.testing.examples import (
+    BATCH,
+    CONTEXTS,
+    EVENTS,
+    all_values,
+    another_part,
+    random_context,
+    random_x,
+    with_holes,
+)
 from arjax.testing.laws import Law, LawBroken, LawTest, NotSupported, by_name, refusals, require, require_some
 from arjax.testing.models import params_of, supported
 
@@ -35,20 +45,29 @@ def close(found: np.ndarray, expected: np.ndarray, tolerance: float, message: st
     require(difference <= tolerance * largest, f"{message}: by {difference:.3g}, where the largest is {largest:.3g}")
 
 
-def check_steps(model: AutoregressiveModel, params: Any, context: Any = None) -> None:
-    """Law 3: S steps give the features of one pass, on a canvas with garbage at all sites that a step must not read."""
-    x, garbage = random_x(model.event, BATCH), random_x(model.event, BATCH, seed=1)
+def check_steps(model: AutoregressiveModel, params: Any, context: Any = None, holes: bool = False) -> None:
+    """Law 3: S steps give the features of one pass, on a canvas with garbage at all sites that a step must not read;
+    with `holes`, values of the examples are missing.
+    """
+    x, garbage = _examples(model.event, holes), random_x(model.event, BATCH, seed=1)
     expected = np.asarray(forms.parallel(model.network, params, x, model.factorization, context))
     found = np.asarray(forms.stepwise(model.network, params, x, garbage, model.factorization, context))
     close(found, expected, TOLERANCE, f"law 3: {where(model)}features of `step` and of `__call__` differ")
 
 
-def check_extends(model: AutoregressiveModel, params: Any, context: Any = None, num: int = 6) -> np.ndarray:
+def _examples(event: EventSpec, holes: bool) -> np.ndarray:
+    x = random_x(event, BATCH)
+    return with_holes(event, x) if holes else x
+
+
+def check_extends(
+    model: AutoregressiveModel, params: Any, context: Any = None, num: int = 6, holes: bool = False
+) -> np.ndarray:
     """Law 3: windows of `extend`, of which the first n steps are kept, give them too; n differs between examples.
     Returns the number of comparisons of each step, int[S].
     """
     event, factorization = model.event, model.factorization
-    x, garbage = random_x(event, BATCH), random_x(event, BATCH, seed=1)
+    x, garbage = _examples(event, holes), random_x(event, BATCH, seed=1)
     expected = np.asarray(forms.parallel(model.network, params, x, factorization, context))[:num]
     kept = np.random.default_rng(3).integers(0, forms.WINDOW + 1, (num, forms.ROUNDS))
     kept[0], kept[1] = 1, forms.WINDOW
@@ -72,14 +91,14 @@ def check_extends(model: AutoregressiveModel, params: Any, context: Any = None, 
     return compared
 
 
-def check_ahead(model: AutoregressiveModel, params: Any, context: Any = None) -> None:
+def check_ahead(model: AutoregressiveModel, params: Any, context: Any = None, holes: bool = False) -> None:
     """Law 3: before each step, `ahead` gives the features of the next steps, each under the order in which it comes at
     once, whatever the canvas holds for them.
     """
     with refusals():
         model.network.check_ahead()
     event, factorization, num = model.event, model.factorization, 8
-    x, garbage = random_x(event, BATCH), random_x(event, num, seed=1)
+    x, garbage = _examples(event, holes), random_x(event, num, seed=1)
     few = jax.tree.map(lambda part: part[:num], context)
     found = forms.in_place_of(model.network, params, x[:num], garbage, factorization, few, forms.WINDOW)
     require(np.isfinite(found).all(), f"law 3: {where(model)}features of `ahead` are not finite")
@@ -122,7 +141,7 @@ def network_laws(name: str, *, events: Sequence[str] = tuple(STRUCTURES), **opti
     """
     in_orders = by_name(check_autoregressive, check_steps, check_extends, check_ahead)
     single = by_name(check_context, check_local_context, check_normalised, check_samples, check_gradients)
-    single |= by_name(check_dropout, check_bfloat16)
+    single |= by_name(check_dropout, check_bfloat16, check_holes)
     return [
         Law("supports-something", functools.partial(check_supports_something, name, events, options)),
         *(
@@ -249,6 +268,59 @@ def check_gradients(name: str, options: dict[str, Any]) -> None:
         require(np.isfinite(leaf).all(), f"the gradient of {jax.tree_util.keystr(path)} is not finite")
     largest = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(gradients))
     require(largest > 0, "no parameter has a gradient")
+
+
+def check_holes(name: str, options: dict[str, Any]) -> None:
+    """Missing values of real events and of columns are left out, see `check_left_out`."""
+    models = [supported(name, EVENTS[event], ORDERS[0], "sites", **options) for event in ("real", "columns")]
+    for model in {id(model): model for model in models}.values():
+        if model.event.is_discrete or not model.network.TAKES_HOLES:
+            raise NotSupported(f"the network {name!r} takes no missing values")
+        check_left_out(model, params_of(model))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _scores_and_gradients(network: Any, conditional: Any, params: Any, x: Any, mask: Any, factorization: Any) -> Any:
+    model = AutoregressiveModel(network, conditional, factorization)
+    grad = jax.grad(lambda params: model.log_prob(params, x, mask=mask).sum())(params)
+    return model.log_prob_per_site(params, x, mask=mask).reshape(len(x), -1), grad
+
+
+def check_left_out(model: AutoregressiveModel, params: Any) -> None:
+    """With missing values, log p is that of the observed values under the order that visits the missing sites last,
+    whatever stands there without a mark; so is its gradient, which is finite. Where discrete values alone are missing
+    it is the log of the sum over all of them. The step forms agree with the pass.
+    """
+    event, grid, own = model.event, model.event.grid_shape, model.factorization
+    x, order_D, num = random_x(event, BATCH), np.asarray(own.order), event.num_sites
+    expect = functools.partial(_scores_and_gradients, model.network, model.conditional, params)
+    for missing in ([], [order_D[0]], [1, 2], [order_D[0], order_D[3], order_D[-1]], list(range(num))):
+        gone_D = np.isin(np.arange(num), missing)
+        last = from_order(np.concatenate([order_D[~gone_D[order_D]], order_D[gone_D[order_D]]]), [1] * num, grid)
+        mask = np.broadcast_to(~gone_D.reshape(grid), (BATCH, *grid))
+        holes = np.where(mask, x, np.nan).astype(event.dtype)
+        scores, gradient = expect(x, mask, last)
+        found, found_gradient = expect(holes, np.ones_like(mask), own)
+        message = f"{where(model)}log p with the sites {missing} missing, and in the order that visits them last, differ"
+        close(np.asarray(found), np.asarray(scores), TOLERANCE, message)
+        one, other = (np.concatenate([np.ravel(x) for x in jax.tree.leaves(g)]) for g in (found_gradient, gradient))
+        close(one, other, TOLERANCE, f"the gradients of {message}")
+        if event.columns and missing == [1, 2]:
+            _check_summed_out(model, params, x[0], missing, last, float(np.asarray(found[0]).sum()))
+    for check in (check_steps, check_extends, check_ahead):
+        check(model, params, holes=True)
+
+
+def _check_summed_out(model: AutoregressiveModel, params: Any, row_D, missing, last, found: float) -> None:
+    """log p of a row with missing discrete columns is the log of the sum of p over all their values."""
+    levels = [range(model.event.columns[i].num_levels) for i in missing]
+    values = np.array(list(itertools.product(*levels)), np.float32)
+    x = np.repeat(row_D[None], BATCH, 0)
+    x[: len(values), missing] = values
+    every = _scores_and_gradients(model.network, model.conditional, params, x, np.ones(x.shape, bool), last)[0]
+    total = float(np.logaddexp.reduce(np.asarray(every, np.float64).sum(1)[: len(values)]))
+    message = f"log p with the columns {missing} missing is {found:.6g}, and the log of the sum over their values"
+    require(abs(total - found) < 1e-4, f"{where(model)}{message} {total:.6g}")
 
 
 def check_dropout(name: str, options: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from arjax.evaluation.report import Measures
 from arjax.interop.description import describe
 from arjax.models import Model
 from arjax.models.autoregressive import has_conditionals
+from arjax.models.checks import TAKES_HOLES
 from arjax.objectives import OBJECTIVES, Companion, Objective
 from arjax.parallel.sharding import Rule, check_batch_size, forms_of, replicated
 from arjax.samplers import Sampler
@@ -244,11 +245,26 @@ def make_setup(
     )
     setup = Setup(dataset=dataset, recipe=recipe, schedule=learning_rate, train=train, **others)
     objective.check(model)
+    check_holes(model, dataset, objective)
     if setup.frozen and not train.init_from:
         name, kept = OBJECTIVES.name_of(type(objective)), ", ".join(setup.frozen[:3])
         raise UserError(f"the objective {name!r} leaves {kept} as they are in another run: name it as train.init_from")
     setup.evaluate.check(model, dataset)
     return setup
+
+
+def check_holes(model: Model, dataset: Dataset, objective: Objective) -> None:
+    """Raises `UserError` for a data set with missing values whose model or objective takes none."""
+    if not dataset.has_holes:
+        return
+    if not model.takes_holes:
+        raise UserError(f"the data set {dataset.name!r} has missing values, and this model takes none: {TAKES_HOLES}")
+    if not objective.TAKES_HOLES:
+        able = " or ".join(name for name in OBJECTIVES.names() if OBJECTIVES.get(name).TAKES_HOLES is True)
+        raise UserError(
+            f"the data set {dataset.name!r} has missing values, and the objective {objective.name!r} takes none: take "
+            f"{able}"
+        )
 
 
 def check_start(

@@ -48,8 +48,9 @@ class MaskedTransformer(StackedNetwork, OrderAgnosticNetwork):
 
     def given(self, x, observed, context=None, *, train=False):
         num_sites = self.event.num_sites
-        observed_BD, sites_D = observed.reshape(-1, num_sites), jnp.arange(num_sites)
-        values_BDE = self.value(flat_sites(x, self.event), sites_D)
+        sites_D = jnp.arange(num_sites)
+        values_BDv, observed_BD = self.seen(flat_sites(x, self.event), observed.reshape(-1, num_sites))
+        values_BDE = self.value(values_BDv, sites_D)
         h = jnp.where(observed_BD[..., None], values_BDE, self.unknown.astype(self.dtype))
         h = h + self.site(sites_D)
         if context is not None:

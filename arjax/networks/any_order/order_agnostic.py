@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from arjax.core.holes import filled
 from arjax.factorization import Factorization
 from arjax.networks.base import Context, Network
 from arjax.networks.layers.embedding import flat_sites, numeric, numeric_size
@@ -35,13 +36,14 @@ class OrderAgnosticNetwork(Network):
 
     CHUNK = 8
     AHEAD = True
+    TAKES_HOLES = True
 
     def given(
         self, x: jax.Array, observed: jax.Array, context: Context | None = None, *, train: bool = False
     ) -> jax.Array:
         """Features [B, *grid, F] of all sites given the values x[B, *grid, *value] at `observed` bool[B, *grid].
 
-        Other values of x do not matter. `train=True` needs an rng named "dropout".
+        Other values of x do not matter, and a missing value is not observed. `train=True` needs an rng named "dropout".
         """
         raise TypeError(f"{type(self).__name__} has no form for any set of observed sites")
 
@@ -50,8 +52,16 @@ class OrderAgnosticNetwork(Network):
         """n + 1, the number of `inputs` of a site."""
         return numeric_size(self.event) + 1
 
+    def seen(self, values: jax.Array, observed: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Values [..., n] with 0 for missing ones, and which of those in `observed` bool[...] have a value: all that a
+        family reads of an example goes through here.
+        """
+        values, present = filled(values, 1)
+        return values, observed & present
+
     def inputs(self, values: jax.Array, observed: jax.Array) -> jax.Array:
         """(x * m, m) of some sites: values [..., value_size] and observed bool[...] -> [..., n + 1]."""
+        values, observed = self.seen(values, observed)
         values = jnp.where(observed[..., None], numeric(values, self.event, self.dtype), 0)
         return jnp.concatenate([values, observed[..., None].astype(self.dtype)], -1)
 

@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from arjax.core.holes import filled, is_present
 from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS, Context
 from arjax.networks.layers.attention import CrossAttention, KeysValues, KVCache, attention
@@ -67,6 +68,7 @@ class TwoStream(StackedNetwork):
 
     CHUNK = 64
     AHEAD = True
+    TAKES_HOLES = True
     LAYER = TwoStreamBlock
     ATTENTION = StreamAttention
 
@@ -78,7 +80,7 @@ class TwoStream(StackedNetwork):
     def _contents(self, x: jax.Array, sites: jax.Array, e: jax.Array) -> jax.Array:
         """Values and positions of sites int[T], [B, T, E]; `e` is the encoded context."""
         values = jnp.take(flat_sites(x, self.event), jnp.minimum(sites, self.event.num_sites - 1), axis=1)
-        return self.value(values, sites) + self.site(sites) + of_sites(e, sites, self.event)
+        return self.value(filled(values, 1)[0], sites) + self.site(sites) + of_sites(e, sites, self.event)
 
     def _queries(self, sites: jax.Array, e: jax.Array) -> jax.Array:
         """Positions of sites int[T], [B, T, E]."""
@@ -96,14 +98,26 @@ class TwoStream(StackedNetwork):
         sites_T, e = jnp.asarray(factorization.blocks).ravel(), self._encoded(context, len(x))
         contents = jnp.concatenate([self._start(e), self._contents(x, sites_T, e)], 1)
         streams = tuple(self.drop(s, deterministic=not train) for s in (contents, self._queries(sites_T, e)))
-        (_, g), _ = self.layers(streams, factorization.block_size, train, self._masks(factorization))
+        (_, g), _ = self.layers(streams, factorization.block_size, train, self._masks(x, factorization))
         features = self.out(self.norm(g)).reshape(len(x), *factorization.blocks.shape, -1)
         return to_grid(features, factorization)
 
-    def _masks(self, factorization: Factorization) -> tuple[jax.Array, jax.Array]:
-        """Masks of contents and of queries over the contents, with the start first: [1 + T, 1 + T] and [T, 1 + T]."""
-        step_C, exists_C = _contents_of(factorization)
-        return (step_C <= step_C[:, None]) & exists_C, (step_C < step_C[1:, None]) & exists_C
+    def _masks(self, x: jax.Array, factorization: Factorization) -> tuple[jax.Array, jax.Array]:
+        """Masks of contents and of queries over the contents, with the start first: [..., 1 + T, 1 + T] and
+        [..., T, 1 + T].
+        """
+        step_C, there = _step_of_contents(factorization), self._there(x, factorization)
+        return (step_C <= step_C[:, None]) & there, (step_C < step_C[1:, None]) & there
+
+    def _there(self, x: jax.Array, factorization: Factorization) -> jax.Array:
+        """The contents that exist, bool[1 + T], and in an example have a value, bool[B, 1, 1, 1 + T]."""
+        sites_T = jnp.asarray(factorization.blocks).ravel()
+        exists_C = jnp.append(True, sites_T < factorization.num_sites)
+        if self.event.is_discrete:
+            return exists_C
+        present_BD = is_present(x.reshape(len(x), self.event.num_sites, -1), 1)
+        present_BT = jnp.take(present_BD, sites_T, axis=1, mode="clip")
+        return exists_C & jnp.pad(present_BT, ((0, 0), (1, 0)), constant_values=True)[:, None, None]
 
     def init_carry(self, batch_size, factorization, context=None):
         """A cache of keys and values per layer, [B, N, 1 + S*M, H] each, that holds the content before all sites."""
@@ -116,12 +130,12 @@ class TwoStream(StackedNetwork):
 
     def _read(self, carry, canvas, steps_k: jax.Array, targets_j: jax.Array, before_j: jax.Array, factorization):
         """Reads the contents of steps k, predicts steps j from those before `before_j`: (caches, [B, j, M, F])."""
-        (caches, e), (step_C, exists_C) = carry, _contents_of(factorization)
+        (caches, e), step_C, there = carry, _step_of_contents(factorization), self._there(canvas, factorization)
         sites_kM, sites_jM = sites_of(steps_k, factorization), sites_of(targets_j, factorization)
         h = self._contents(canvas, sites_kM.ravel(), e)
         g = self._queries(sites_jM.ravel(), e)
-        may_h = exists_C & (step_C <= jnp.repeat(steps_k, factorization.block_size)[:, None])
-        may_g = exists_C & (step_C < jnp.repeat(before_j, factorization.block_size)[:, None])
+        may_h = there & (step_C <= jnp.repeat(steps_k, factorization.block_size)[:, None])
+        may_g = there & (step_C < jnp.repeat(before_j, factorization.block_size)[:, None])
         new, begin = [], 1 + steps_k[0] * factorization.block_size
         for i, cache in enumerate(caches):
             cache, h = self.apply_layer(i, cache, h, begin, may_h, method="contents")
@@ -152,9 +166,7 @@ class TwoStream(StackedNetwork):
         return self._read(carry, canvas, last, targets_k, jnp.full(k, t), factorization)[1]
 
 
-def _contents_of(factorization: Factorization) -> tuple[jax.Array, jax.Array]:
-    """The step of each content, and whether it exists, [1 + T] each; the content before all sites is of step -1."""
-    sites_T = jnp.asarray(factorization.blocks).ravel()
-    step_T = jnp.arange(len(sites_T)) // factorization.block_size
-    exists_T = sites_T < factorization.num_sites
-    return jnp.concatenate([jnp.full(1, -1), step_T]), jnp.concatenate([jnp.full(1, True), exists_T])
+def _step_of_contents(factorization: Factorization) -> jax.Array:
+    """The step of each content, int[1 + T]; the content before all sites is of step -1."""
+    step_T = jnp.arange(factorization.num_steps * factorization.block_size) // factorization.block_size
+    return jnp.append(-1, step_T)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from arjax.core.holes import is_present
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
 from arjax.networks.base import Context
@@ -25,13 +26,14 @@ def flat_sites(x: jax.Array, event: EventSpec) -> jax.Array:
 def column_inputs(x: jax.Array, columns: tuple[EventSpec, ...]) -> jax.Array:
     """Mixed columns x[B, D] as inputs float[B, D, n], n the largest number of levels.
 
-    Integers of more than two levels become one-hot; binary and real values are the first input.
+    Integers of more than two levels become one-hot; binary and real values are the first input. A missing value is NaN.
     """
     size = max(numeric_size(column) for column in columns)
     is_one_hot = np.array([column.num_levels > 2 for column in columns])
     first = jnp.arange(size) == 0
     levels = x.astype(jnp.int32)[..., None] == jnp.arange(size)
-    return jnp.where(is_one_hot[:, None], levels.astype(x.dtype), jnp.where(first, x[..., None], 0))
+    inputs = jnp.where(is_one_hot[:, None], levels.astype(x.dtype), jnp.where(first, x[..., None], 0))
+    return jnp.where(is_present(x, 0)[..., None], inputs, jnp.nan)
 
 
 def numeric_size(event: EventSpec) -> int:

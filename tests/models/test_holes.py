@@ -1,0 +1,112 @@
+"""Missing values in models: queries, features, runs from data to results, and what refuses them."""
+
+from __future__ import annotations
+
+import jax
+import law_cases as cases
+import numpy as np
+import pytest
+
+import arjax
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.data import from_arrays
+from arjax.models import make_model
+from arjax.testing.examples import with_holes
+
+EVENT = cases.EVENTS["columns"]
+X = cases.random_x(EVENT, 8)
+HOLES = with_holes(EVENT, X)
+MISSING = np.isnan(HOLES)
+
+
+def model_and_params(event=EVENT, network="deep_nade", **choice):
+    model = make_model(event, network, **{"orders": "uniform", "hidden_sizes": (12,), **choice})
+    return model, cases.random_like(model.param_shapes)
+
+
+def sites(*numbers):
+    return np.isin(np.arange(6), numbers)
+
+
+def test_a_missing_site_is_neither_evidence_nor_asked_for():
+    model, params = model_and_params()
+
+    def asked(x, query, evidence):
+        return np.asarray(model.conditional_log_prob(params, x, query=sites(*query), evidence=sites(*evidence)))
+
+    x = X[:1].copy()
+    x[:, 2] = np.nan
+    np.testing.assert_allclose(asked(x, (0, 2), (1, 3)), asked(X[:1], (0,), (1, 3)), rtol=1e-5)
+    np.testing.assert_allclose(asked(x, (0, 4), (1, 2)), asked(X[:1], (0, 4), (1,)), rtol=1e-5)
+    assert asked(x, (2,), (0, 1)) == 0
+    x[:, 5] = np.nan  # outside of both sets
+    np.testing.assert_allclose(asked(x, (0, 2), (1, 3)), asked(X[:1], (0,), (1, 3)), rtol=1e-5)
+
+
+def test_features_and_scores_of_sites():
+    model, params = model_and_params()
+    observed = np.random.default_rng(0).random(X.shape) < 0.5
+    features = jax.jit(lambda x, observed: model.features_given(params, x, observed))
+    expected = np.asarray(features(X, observed & ~MISSING))
+    np.testing.assert_allclose(features(HOLES, observed), expected, rtol=1e-5, atol=1e-6)
+    log_prob, entropy = map(np.asarray, jax.jit(lambda x: model.conditionals(params, x))(HOLES))
+    assert (log_prob[MISSING] == 0).all() and (log_prob[~MISSING] != 0).all() and np.isfinite(entropy).all()
+    mask = np.arange(6) < 3  # of the mask and the values
+    per_site = jax.jit(lambda x: model.log_prob_per_site(params, x, mask=np.broadcast_to(mask, x.shape)))(HOLES)
+    np.testing.assert_allclose(per_site, np.where(mask, log_prob, 0), rtol=1e-5, atol=1e-6)
+    scored = jax.jit(lambda x: model.score(params, Batch(x)))(HOLES)
+    np.testing.assert_allclose(scored.log_prob, log_prob.sum(1), rtol=1e-4)
+    assert scored.kind == "exact" and scored.log_prob[1] == 0  # nothing of it is known
+
+
+def test_vectors_are_missing_as_a_whole():
+    event = arjax.EventSpec((3,), (2,), "real")
+    model, params = model_and_params(event)
+    x = cases.random_x(event, 4)
+    one, both = x.copy(), x.copy()
+    one[:, 1, 0] = both[:, 1] = np.nan
+    log_prob = jax.jit(lambda x: model.log_prob_per_site(params, x))
+    np.testing.assert_array_equal(log_prob(one), log_prob(both))
+    assert (np.asarray(log_prob(one))[:, 1] == 0).all()
+
+
+def test_a_run_on_examples_with_missing_values():
+    """Bits per scalar are over the observed ones."""
+    model = make_model(EVENT, "deep_nade", orders="uniform", hidden_sizes=(12,))
+    train, test = cases.random_x(EVENT, 60), cases.random_x(EVENT, 20, seed=1)
+    choice = {"steps": 40, "batch_size": 10, "learning_rate": 1e-2, "quiet": True}
+    fitted = arjax.fit_arrays(model, train=with_holes(EVENT, train), test=with_holes(EVENT, test, seed=5), **choice)
+    observed = ~np.isnan(with_holes(EVENT, test, seed=5))
+    log_prob = np.asarray(fitted.model.log_prob(fitted.params, with_holes(EVENT, test, seed=5)))
+    nats = fitted.results["nll_nats"]
+    np.testing.assert_allclose(nats, -log_prob.sum() / 20, rtol=1e-4)
+    bits = fitted.results["bits_per_dim"]
+    np.testing.assert_allclose(bits, -log_prob.sum() / np.log(2) / observed.sum(), rtol=1e-4)
+    assert np.isfinite(np.asarray(fitted.model.sample(fitted.params, jax.random.key(0), 5))).all()
+
+
+def test_what_takes_none_refuses_them_before_the_training():
+    data = from_arrays(EVENT, train=HOLES, validation=X)
+    real = cases.EVENTS["real"]
+    holes = with_holes(real, cases.random_x(real, 8))
+    needs = r"has missing values, and this model takes none: a missing value \(NaN\) needs a network that predicts"
+    of_pairs = {"partition": "blocks(size=2)", "conditional": "mixture_of_products"}
+    for model, train in (
+        (make_model(EVENT, "made", hidden_sizes=(8,)), data),
+        (make_model(real, "deep_nade", **of_pairs), holes),
+    ):
+        assert not model.takes_holes
+        with pytest.raises(UserError, match=needs):
+            arjax.fit_arrays(model, train=train, steps=1)
+    model, params = model_and_params()
+    assert model.takes_holes
+    with pytest.raises(UserError, match="the objective 'input_noise' takes none: take learned_order or order_agnostic or"):
+        noisy = make_model(real, "deep_nade", hidden_sizes=(8,))
+        arjax.fit_arrays(noisy, train=holes, steps=1, objective="input_noise(rate=0.1)")
+    with pytest.raises(UserError, match="given of columns data must be finite .* nan: a missing value is not observed"):
+        model.sample(params, jax.random.key(0), 1, given=HOLES[1], observed=sites(0))
+    tokens = make_model(cases.EVENTS["tokens"], "deep_nade", hidden_sizes=(8,))
+    assert not tokens.takes_holes
+    with pytest.raises(UserError, match="x of tokens data must be integers, not float"):
+        tokens.log_prob(tokens.init(jax.random.key(0)), np.full((1, 3, 2), np.nan))
