@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.spec import EventSpec
+from arjax.factorization import Factorization, from_order
 from arjax.models import AutoregressiveModel
 from arjax.tables.columns import MISSING, Column
 
@@ -92,29 +93,61 @@ class AnyOrderTable:
 
     def _tables(self, x_ND: np.ndarray, observed_ND: np.ndarray) -> np.ndarray:
         """log p of the values of each site given the observed ones, float32[N, D, V], -inf for values that it has not."""
-        x_ND, num = np.nan_to_num(x_ND), len(x_ND)
-        found = []
-        for start in range(0, num, ROWS):
-            rows = slice(start, start + ROWS)
-            size = ROWS if num > ROWS else 1 << (num - 1).bit_length()  # few programs for all numbers of rows
-            x, observed = (_filled(array[rows], size) for array in (x_ND, observed_ND))
-            found.append(np.asarray(_log_tables(self.model, self.params, x, observed))[: len(x_ND[rows])])
+        found = [
+            np.asarray(_log_tables(self.model, self.params, _filled(x, size), _filled(observed, size)))[: len(x)]
+            for (x, size), (observed, _) in zip(_pieces(np.nan_to_num(x_ND)), _pieces(observed_ND), strict=True)
+        ]
         return np.concatenate(found)
 
     def log_prob(self, cells_NC: np.ndarray, given_NC: np.ndarray, order: Sequence[int] | None = None) -> np.ndarray:
         """log p(all other known cells | given ones) of each row in nats, float64[N], column by column in the order."""
+        order = list(range(len(self.columns)) if order is None else order)
         cells_NC = np.asarray(cells_NC, np.float64)
         codes_NC, nats_N = self.codes(cells_NC), np.zeros(len(cells_NC))
+        asked_NC = (codes_NC != MISSING) & ~given_NC
+        known_NC = np.zeros(cells_NC.shape, bool)
+        for c in order:
+            within_N, known_NC[:, c] = self.columns[c].log_within(cells_NC[:, c])
+            nats_N += np.where(asked_NC[:, c], within_N, 0.0)
+        if not given_NC.any() and len(order) == len(self.columns):
+            return nats_N + np.where(asked_NC & known_NC, self._in_one_pass(codes_NC, order), 0.0).sum(1)
         x_ND, observed_NC = self.sites.values(codes_NC), given_NC & (codes_NC != MISSING)
-        for c in range(len(self.columns)) if order is None else order:
-            asked_N = ~observed_NC[:, c] & (codes_NC[:, c] != MISSING)
-            within_N, known_N = self.columns[c].log_within(cells_NC[:, c])
-            rows = np.flatnonzero(asked_N & known_N)
+        for c in order:
+            rows = np.flatnonzero(asked_NC[:, c] & known_NC[:, c])
             if len(rows):
                 nats_N[rows] += self._code_log_prob(x_ND[rows], observed_NC[rows], codes_NC[rows, c], c)
-            nats_N += np.where(asked_N, within_N, 0.0)
-            observed_NC = observed_NC | asked_N[:, None] & (np.arange(observed_NC.shape[1]) == c)
+            observed_NC = observed_NC | asked_NC & (np.arange(observed_NC.shape[1]) == c)
         return nats_N
+
+    def _in_one_pass(self, codes_NC: np.ndarray, order: Sequence[int]) -> np.ndarray:
+        """log p(code | codes of the columns before it in the order), float64[N, C]."""
+        places = [site for c in order for site in self.sites.of_column[c]]
+        factorization = from_order(np.array(places), np.ones(len(places), np.int64), (len(places),))
+        x_ND = self.sites.values(codes_NC)
+        found = [
+            np.asarray(_site_log_prob(self.model, self.params, _filled(part, size), factorization))[: len(part)]
+            for part, size in _pieces(x_ND)
+        ]
+        nats_ND = np.concatenate(found).astype(np.float64)
+        for c, base in enumerate(self.sites.bases):
+            if base > 1:  # digits of codes that there are not have no probability
+                nats_ND[:, self.sites.of_column[c][1]] -= self._log_there(x_ND, codes_NC[:, c], order, c)
+        return np.stack([nats_ND[:, list(sites)].sum(1) for sites in self.sites.of_column], 1)
+
+    def _log_there(self, x_ND: np.ndarray, codes_N: np.ndarray, order: Sequence[int], c: int) -> np.ndarray:
+        """log of the probability that the second digit of a column is one of a code, float64[N]; 0 but for the last
+        first digit.
+        """
+        found_N, base, num = np.zeros(len(codes_N)), self.sites.bases[c], self.columns[c].num_codes
+        rows = np.flatnonzero(codes_N // base == (num - 1) // base)
+        if len(rows) and num % base:
+            before = np.isin(np.arange(len(self.columns)), order[: order.index(c)])
+            observed_ND = self.sites.spread(np.tile(before, (len(rows), 1)))
+            observed_ND[:, self.sites.of_column[c][0]] = True
+            observed_ND &= ~np.isnan(x_ND[rows])
+            table = self._tables(x_ND[rows], observed_ND)[:, self.sites.of_column[c][1], : num % base]
+            found_N[rows] = np.logaddexp.reduce(table.astype(np.float64), 1)
+        return found_N
 
     def _code_log_prob(self, x_ND, observed_NC, codes_N, c: int) -> np.ndarray:
         """log p(code of a column | observed columns), float64[N]."""
@@ -235,6 +268,17 @@ def _log_tables(model: AutoregressiveModel, params: Any, x_BD: jax.Array, observ
         parts.append(jnp.pad(table, [(0, 0), (0, 0), (0, most - table.shape[-1])], constant_values=-jnp.inf))
     back_D = np.argsort(np.concatenate(list(head.groups.values())))
     return jnp.take(jnp.concatenate(parts, 1), back_D, axis=1)
+
+
+@jax.jit
+def _site_log_prob(model: AutoregressiveModel, params: Any, x_BD: jax.Array, factorization: Factorization) -> jax.Array:
+    return model.log_prob_per_site(params, x_BD, factorization=factorization)
+
+
+def _pieces(array: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
+    """Pieces of the rows of an array, and the size that each is filled to: few programs for all numbers of rows."""
+    for start in range(0, len(array), ROWS):
+        yield array[start : start + ROWS], ROWS if len(array) > ROWS else 1 << (len(array) - 1).bit_length()
 
 
 def _filled(array: np.ndarray, size: int) -> np.ndarray:
