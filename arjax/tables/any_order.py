@@ -92,7 +92,7 @@ class AnyOrderTable:
         return np.stack([column.codes(cells) for column, cells in zip(self.columns, cells_NC.T, strict=True)], 1)
 
     def _tables(self, x_ND: np.ndarray, observed_ND: np.ndarray) -> np.ndarray:
-        """log p of the values of each site given the observed ones, float32[N, D, V], -inf for values that it has not."""
+        """log p of the values of each site given the observed ones, float32[N, D, V], -inf for values it has not."""
         found = [
             np.asarray(_log_tables(self.model, self.params, _filled(x, size), _filled(observed, size)))[: len(x)]
             for (x, size), (observed, _) in zip(_pieces(np.nan_to_num(x_ND)), _pieces(observed_ND), strict=True)
@@ -217,7 +217,10 @@ class AnyOrderTable:
         first_N, log_mass_N = _categorical(p_NV, rng), _log(p_NV.sum(1))
         if base == 1:
             return first_N, log_mass_N
-        p_NV = np.exp(self._second_digit(x_ND, observed_ND, first_N, c)) * (allowed / allowed.max(1, keepdims=True, initial=1e-300))[first_N]
+        p_NV = (
+            np.exp(self._second_digit(x_ND, observed_ND, first_N, c))
+            * (allowed / allowed.max(1, keepdims=True, initial=1e-300))[first_N]
+        )
         return first_N * base + _categorical(p_NV, rng), log_mass_N + _log(p_NV.sum(1))
 
     def log_mass(

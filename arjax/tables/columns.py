@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -67,6 +67,9 @@ class Column(Protocol):
     @property
     def labels(self) -> tuple[str, ...]:
         """The codes in words, V of them."""
+
+    def in_words(self) -> str:
+        """The column in a line."""
 
     def described(self) -> dict[str, Any]:
         """The column as JSON, which `arjax.tables.saving` reads."""
@@ -129,6 +132,9 @@ class Words:
     @property
     def labels(self) -> tuple[str, ...]:
         return tuple(map(str, self.words))
+
+    def in_words(self) -> str:
+        return f"{self.name}: {self.num_codes} words, such as {', '.join(map(str, self.words[:3]))}"
 
     def described(self) -> dict[str, Any]:
         return {"kind": "words", **dataclasses.asdict(self)}
@@ -201,7 +207,9 @@ class Numbers:
         code = self.codes(cells)
         low, high = np.array(self.low)[code], np.array(self.high)[code]
         slack = 0.1 * self.step
-        off_grid = abs(cells / self.step - np.round(cells / self.step)) > 1e-4 if self.step else np.zeros(len(cells), bool)
+        off_grid = (
+            abs(cells / self.step - np.round(cells / self.step)) > 1e-4 if self.step else np.zeros(len(cells), bool)
+        )
         known = (cells >= low - slack) & (cells <= high + slack) & ~off_grid
         known |= gaps
         size = (high - low) / self.step + 1 if self.step else high - low
@@ -257,6 +265,11 @@ class Numbers:
     def labels(self) -> tuple[str, ...]:
         low, high = (self.values(np.array(ends)).tolist() for ends in (self.low, self.high))
         return tuple(f"{a}" if a == b else f"{a} to {b}" for a, b in zip(low, high, strict=True))
+
+    def in_words(self) -> str:
+        kind = "dates" if self.date else "whole numbers" if self.is_int else "numbers"
+        first, last = self.values(np.array([self.low[0], self.high[-1]]))
+        return f"{self.name}: {kind} from {first} to {last}, {self.num_codes} codes"
 
     def ends(self, condition: tuple) -> tuple[float, float]:
         """The ends of a range; raises `UserError` for anything but two numbers in order, or None."""
@@ -384,9 +397,13 @@ def find_columns(
     """
     for name, kind in kinds.items():
         if name not in values:
-            raise UserError(f"kinds names the column {name!r}{did_you_mean(str(name), list(values))}, which is not there")
+            raise UserError(
+                f"kinds names the column {name!r}{did_you_mean(str(name), list(values))}, which is not there"
+            )
         if kind not in KINDS:
-            raise UserError(f"the kind of a column is one of {', '.join(KINDS)}, not {kind!r}{did_you_mean(kind, KINDS)}")
+            raise UserError(
+                f"the kind of a column is one of {', '.join(KINDS)}, not {kind!r}{did_you_mean(kind, KINDS)}"
+            )
     columns: list[Words | Numbers] = []
     left_out: dict[str, str] = {}
     for name, column in values.items():
@@ -397,7 +414,9 @@ def find_columns(
         else:
             columns.append(_find_column(name, column, kind, most_codes))
     if not columns:
-        raise UserError("no column of the table is left to model: " + "; ".join(f"{k}: {v}" for k, v in left_out.items()))
+        raise UserError(
+            "no column of the table is left to model: " + "; ".join(f"{k}: {v}" for k, v in left_out.items())
+        )
     return columns, left_out
 
 
@@ -440,7 +459,9 @@ def _find_column(name: str, values: np.ndarray, kind: str, most_codes: int) -> W
         unit = _unit_of(known)
         return make_numbers(name, as_numbers(name, values, unit), most_codes, date=unit)
     numbers = as_numbers(name, values)
-    return make_numbers(name, numbers, most_codes, is_int=bool((known == np.round(known)).all()) if values.dtype != object else False)
+    return make_numbers(
+        name, numbers, most_codes, is_int=bool((known == np.round(known)).all()) if values.dtype != object else False
+    )
 
 
 def _known(values: np.ndarray) -> np.ndarray:
@@ -468,7 +489,11 @@ def _as_texts(values: np.ndarray) -> np.ndarray:
 
 
 def _short(value: Any) -> Any:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else (value if isinstance(value, bool) else str(value))
+    return (
+        str(int(value))
+        if isinstance(value, float) and value.is_integer()
+        else (value if isinstance(value, bool) else str(value))
+    )
 
 
 def _check_stray(name: str, values: np.ndarray, known: np.ndarray) -> None:
@@ -477,8 +502,8 @@ def _check_stray(name: str, values: np.ndarray, known: np.ndarray) -> None:
     if strays and 2 * len(strays) < len(known):
         row = next(n for n, value in enumerate(values.tolist()) if value == strays[0])
         raise UserError(
-            f"row {row} has {strays[0]!r} in the column {name!r}, in which {len(known) - len(strays)} others are numbers: "
-            f"name it in missing=(...) where such a cell has no value, or give kinds={{{name!r}: 'words'}}"
+            f"row {row} has {strays[0]!r} in the column {name!r}, in which {len(known) - len(strays)} others are "
+            f"numbers: name it in missing=(...) where such a cell has no value, or give kinds={{{name!r}: 'words'}}"
         )
 
 

@@ -91,7 +91,7 @@ def fit_table(
     train, held = _split(frame, validation, missing, delimiter, seed)
     columns, left_out = find_columns(train.columns, dict(kinds or {}), _codes_for(len(train), most_codes))
     if not quiet:
-        print(in_words(columns, left_out, len(train)))
+        _tell(columns, left_out, len(train))
     cells = {"train": cells_of(columns, train), "validation": cells_of(columns, held, "missing")}
     return _fit(columns, left_out, frame, cells, minutes, seed, quiet)
 
@@ -139,13 +139,16 @@ def _fit(
     engine = AnyOrderTable(columns, fitted.model, fitted.params)
     usual = _usual(engine, cells["validation"])
     results = {
-        "minutes": (time.monotonic() - start) / 60,
         "recipe": dataclasses.asdict(recipe),
-        "validation_nats_of_codes": nats,
         "rows": {split: len(rows) for split, rows in cells.items()},
         "num_params": fitted.model.num_params,
     }
-    return TableModel(columns, engine, usual, results, left_out, frame.form)
+    table = TableModel(columns, engine, usual, results, left_out, frame.form)
+    nats = -table.log_prob_of_cells(cells["validation"])
+    stderr = nats.std(ddof=1) / math.sqrt(len(nats)) if len(nats) > 1 else 0.0
+    table.results |= {"validation_nats": float(nats.mean()), "validation_stderr": float(stderr)}
+    table.results["minutes"] = (time.monotonic() - start) / 60
+    return table
 
 
 def _train(sites: Sites, x: Mapping[str, np.ndarray], recipe: Recipe, minutes: float, seed: int, quiet: bool) -> Any:
@@ -185,14 +188,10 @@ def _usual(engine: AnyOrderTable, cells_NC: np.ndarray) -> np.ndarray:
     ])  # fmt: skip
 
 
-def in_words(columns: Sequence[Words | Numbers], left_out: Mapping[str, str], num_rows: int) -> str:
-    """What the columns hold, a line each."""
-    lines = [f"{num_rows:,} train rows"]
+def _tell(columns: Sequence[Words | Numbers], left_out: Mapping[str, str], num_rows: int) -> None:
+    """Prints what the columns hold, a line each."""
+    print(f"{num_rows:,} train rows")
     for column in columns:
-        if isinstance(column, Words):
-            lines.append(f"  {column.name}: {column.num_codes} words, such as {', '.join(map(str, column.words[:3]))}")
-        else:
-            kind = f"dates ({column.date})" if column.date else "whole numbers" if column.is_int else "numbers"
-            first, last = column.values(np.array([column.low[0], column.high[-1]]))
-            lines.append(f"  {column.name}: {kind} from {first} to {last}, {column.num_codes} codes")
-    return "\n".join([*lines, *(f"  {name}: left out, {reason}" for name, reason in left_out.items())])
+        print(f"  {column.in_words()}")
+    for name, reason in left_out.items():
+        print(f"  {name}: left out, {reason}")

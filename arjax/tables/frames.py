@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import datetime
+import gzip
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,8 +63,8 @@ def read_frame(data: Any, missing: Sequence[str] = NO_VALUE, delimiter: str = ",
     """The table in any form.
 
     Args:
-      data: a frame of pandas, polars or pyarrow; the path of a csv file with a header; a dict of columns; or a list of
-        rows, dicts or mappings from the names of columns to values.
+      data: a frame of pandas, polars or pyarrow; the path of a csv file with a header (or of a csv.gz); a dict of
+        columns; or a list of rows, mappings from the names of columns to values.
       missing: the texts of cells without a value; None, nan and NaT have none, too.
       delimiter: of a csv file.
       tell: whether to print how many rows of a csv file are read.
@@ -191,7 +192,7 @@ def _is_number(text: str) -> bool:
 def _is_code(text: str) -> bool:
     """Whether a text of digits is no number: 007, or a whole number that float64 does not tell from others."""
     digits = text.lstrip("+-")
-    return digits.isdigit() and (len(digits) > 1 and digits[0] == "0" or int(digits) >= 2**53)
+    return digits.isdigit() and ((len(digits) > 1 and digits[0] == "0") or int(digits) >= 2**53)
 
 
 def _numbers(cells: Sequence[str], missing: frozenset[str]) -> np.ndarray:
@@ -207,7 +208,8 @@ def _read_csv(path: Path, delimiter: str, missing: frozenset[str], tell: bool) -
     names: list[str] = []
     num = 0
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        opened = gzip.open if path.suffix == ".gz" else open
+        with opened(path, "rt", newline="", encoding="utf-8-sig") as file:
             rows = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
             names = [cell.strip() for cell in next(rows, [])]
             if len(set(names)) < len(names) or not names:

@@ -5,21 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
 
-from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.json_objects import JsonObject
 from arjax.interop.model_file import SavedModel, load_model, save_model
 from arjax.models.autoregressive import has_conditionals
 from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.columns import Numbers, Words
-
-if TYPE_CHECKING:
-    from arjax.tables.table import TableModel
 
 KEY = "table"
 
@@ -33,14 +29,8 @@ def save_table(path: str | os.PathLike, engine: AnyOrderTable, about: Mapping[st
     return save_model(path, saved)
 
 
-@checked_arguments()
-def load_table(path: str | os.PathLike) -> TableModel:
-    """The model in a file that `TableModel.save` has written; the data is not needed.
-
-    Raises `UserError` where there is no such file, it is damaged, or holds another model.
-    """
-    from arjax.tables.table import TableModel
-
+def read_table(path: str | os.PathLike) -> dict[str, Any]:
+    """The arguments of the `TableModel` in a file. Raises `UserError` as `arjax.load_table`."""
     saved = load_model(path)
     if KEY not in saved.about:
         raise UserError(f"{str(path)!r} does not hold the model of a table: open it with arjax.load")
@@ -61,7 +51,7 @@ def load_table(path: str | os.PathLike) -> TableModel:
         about.end()
     except UserError as error:
         raise UserError(f"{str(path)!r} does not hold a table that this version can open: {error}") from error
-    return TableModel(columns, engine, usual, form=form, num_orders=num_orders, **rest)
+    return {"columns": columns, "engine": engine, "usual": usual, "form": form, "num_orders": num_orders} | rest
 
 
 def _rising(row: Any, num: int) -> list[float]:

@@ -15,9 +15,9 @@ from arjax.core.errors import UserError
 from arjax.core.integers import check_seed
 from arjax.core.registry import did_you_mean
 from arjax.tables.any_order import AnyOrderTable
-from arjax.tables.columns import MISSING, Column, Condition, Numbers
+from arjax.tables.columns import MISSING, Column, Condition, Numbers, Words
 from arjax.tables.frames import Frame, read_frame
-from arjax.tables.saving import save_table
+from arjax.tables.saving import read_table, save_table
 
 UNKNOWN = ("refuse", "missing")
 #: Most combinations of codes that `probability` sums over; above, it draws.
@@ -78,9 +78,32 @@ class TableModel:
 
     @checked_arguments()
     def save(self, path: str | os.PathLike) -> Path:
-        """Writes the model with its columns to one safetensors file, which `arjax.load_table` opens without the data."""
+        """Writes the model with its columns to one safetensors file; `arjax.load_table` opens it without the data."""
         about = {"usual": self._usual.round(6).tolist(), "form": self._form, "num_orders": self._num_orders}
         return save_table(path, self._engine, about | {"results": self.results, "left_out": self.left_out})
+
+    def in_words(self) -> str:
+        """The columns, a line each, and the results."""
+        held = self.results.get("validation_nats")
+        lines = [column.in_words() for column in self.columns]
+        lines += [f"{name}: left out, {reason}" for name, reason in self.left_out.items()]
+        if held is not None:
+            stderr = self.results["validation_stderr"]
+            lines.append(f"{held:.4f} ± {stderr:.4f} nats per row of validation, by which the model was chosen")
+        return "\n".join(lines)
+
+    def condition(self, name: str, text: str) -> Condition:
+        """A condition as it is written on a command line: `Female`, `30..40`, `30..`, `a|b`; raises `UserError` for an
+        unknown column, or what is no number where numbers are asked for.
+        """
+        column = self.columns[self._index(name)]
+        if isinstance(column, Words):
+            words = {str(word): word for word in column.words}
+            return [words.get(part, part) for part in text.split("|")] if "|" in text else words.get(text, text)
+        first, dots, last = text.partition("..")
+        if dots:
+            return (first or None, last or None)
+        return text.split("|") if "|" in text else text
 
     @checked_arguments(num=1, seed=None)
     def sample(self, num: int = 1, *, given: Mapping[str, Condition] | None = None, seed: int = 0) -> Any:
@@ -141,10 +164,11 @@ class TableModel:
         Raises:
           UserError: an absent column, a value that the column cannot have.
         """
-        cells_NC = self._cells(table, unknown)[0]
-        return self._log_prob(cells_NC, np.zeros(cells_NC.shape, bool), orders or self._num_orders)
+        return self.log_prob_of_cells(self._cells(table, unknown)[0], orders)
 
-    def _log_prob(self, cells_NC: np.ndarray, given_NC: np.ndarray, num_orders: int) -> np.ndarray:
+    def log_prob_of_cells(self, cells_NC: np.ndarray, num_orders: int = 0) -> np.ndarray:
+        """`log_prob` of cells float64[N, C], as in `arjax.tables.columns`."""
+        num_orders, given_NC = num_orders or self._num_orders, np.zeros(cells_NC.shape, bool)
         rng, num = np.random.default_rng(0), len(self.columns)
         orders = [range(num), *(rng.permutation(num).tolist() for _ in range(num_orders - 1))]
         nats_KN = np.stack([self._engine.log_prob(cells_NC, given_NC, order) for order in orders])
@@ -211,9 +235,9 @@ class TableModel:
 
     @checked_arguments(num=0)
     def outliers(self, table: Any, *, num: int = 0, unknown: str = "refuse") -> Any:
-        """The rows by their strangeness, strangest first: a table with the number of the `row`, its `nats`, and its most
-        surprising cell: the `column`, the `value`, its `surprise` in nats given all other cells, and the part of the
-        cells of this column in validation that are less surprising (`quantile`).
+        """The rows by their strangeness, strangest first: a table with the number of the `row`, its `nats`, and its
+        most surprising cell: the `column`, the `value`, its `surprise` in nats given all other cells, and the part of
+        the cells of this column in validation that are less surprising (`quantile`).
 
         A row is as strange as its most surprising cell, compared within its column. `num`: of rows; 0 for all. Raises
         `UserError` as `log_prob`.
@@ -226,13 +250,16 @@ class TableModel:
         worst_N = np.nan_to_num(excess_NC, nan=-np.inf).argmax(1)
         rows = np.arange(len(cells_NC))
         order = np.argsort(-excess_NC[rows, worst_N], kind="stable")[: num or None]
-        nats_N = -self._log_prob(cells_NC[order], np.zeros((len(order), cells_NC.shape[1]), bool), self._num_orders)
+        nats_N = -self.log_prob_of_cells(cells_NC[order])
         worst_N = worst_N[order]
         values = np.empty(len(order), object)
         values[:] = [self.columns[c].values(cells_NC[n : n + 1, c])[0] for n, c in zip(order, worst_N, strict=True)]
         surprise_N = surprise_NC[order, worst_N]
         quantile_N = np.array(
-            [np.searchsorted(self._usual[c], s) / self._usual.shape[1] for c, s in zip(worst_N, surprise_N, strict=True)]
+            [
+                np.searchsorted(self._usual[c], s) / self._usual.shape[1]
+                for c, s in zip(worst_N, surprise_N, strict=True)
+            ]
         )
         found = {
             "row": order + frame.first_row,
@@ -240,7 +267,7 @@ class TableModel:
             "column": np.array([self.names[c] for c in worst_N], object),
             "value": np.array([str(value) for value in values], object),
             "surprise": surprise_N,
-            "quantile": quantile_N,
+            "quantile": below_NQ.mean(1),
         }
         return frame.back(found)
 
@@ -324,7 +351,9 @@ class TableModel:
         return frame.back({name: values[name] if name in values else frame.columns[name] for name in names})
 
 
-def cells_of(columns: Sequence[Column], frame: Frame, unknown: str = "refuse", absent: Sequence[str] = ()) -> np.ndarray:
+def cells_of(
+    columns: Sequence[Column], frame: Frame, unknown: str = "refuse", absent: Sequence[str] = ()
+) -> np.ndarray:
     """The cells of the columns in a table, float64[N, C]; nan for all of an `absent` one that is not there."""
     found = []
     for column in columns:

@@ -101,7 +101,9 @@ def test_a_frequent_number_has_a_code_of_its_own():
 
 def test_the_nearest_code_stands_for_a_number_between():
     column = Numbers("n", 1.0, (0.0, 10.0), (2.0, 12.0), 5.0, 5.0, 100, is_int=True)
-    np.testing.assert_array_equal(column.codes(np.array([-7, 0, 2, 5, 7, 10, 99, np.nan])), [0, 0, 0, 0, 1, 1, 1, MISSING])
+    np.testing.assert_array_equal(
+        column.codes(np.array([-7, 0, 2, 5, 7, 10, 99, np.nan])), [0, 0, 0, 0, 1, 1, 1, MISSING]
+    )
     assert column.log_within(np.array([5.0]))[1].tolist() == [False]
 
 
@@ -158,7 +160,7 @@ def test_kinds_are_stated():
 @pytest.mark.parametrize(
     ("kinds", "sentence"),
     [
-        ({"agge": "words"}, "kinds names the column 'agge'.*'age'"),
+        ({"agge": "words"}, "kinds names the column 'agge', which is not there.*'age'"),
         ({"age": "word"}, "the kind of a column is one of words, numbers, date, skip, not 'word'"),
         ({"age": "skip"}, "no column of the table is left to model: age: it is skipped"),
     ],

@@ -8,20 +8,15 @@ import math
 import jax
 import numpy as np
 import pytest
+from example_table import AGE, COLUMNS
 
 import arjax
 from arjax.core.errors import UserError
 from arjax.interop.model_file import SavedModel, load_model, save_model
 from arjax.models import make_model
 from arjax.tables.any_order import AnyOrderTable, Sites
-from arjax.tables.columns import Numbers, Words
-from arjax.tables.saving import load_table
-from arjax.tables.table import TableModel, surprise
+from arjax.tables.table import TableModel, load_table, surprise
 
-SEX = Words("sex", ("m", "f"), (6, 4))
-AGE = Numbers("age", 1.0, (0.0, 10.0, 30.0), (9.0, 29.0, 30.0), 15.0, 8.0, 1000, is_int=True)
-WORK = Words("work", tuple("abcdef"), (6, 5, 4, 3, 2, 1))
-COLUMNS = (SEX, AGE, WORK)
 CODES = np.array(list(itertools.product(range(2), range(3), range(6))))
 
 
