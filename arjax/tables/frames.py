@@ -148,6 +148,15 @@ def _is_missing(item: Any, missing: Sequence[str]) -> bool:
     return isinstance(item, str) and item.strip() in missing
 
 
+def as_lists(table: Any) -> dict[str, list[Any]]:
+    """The columns of a table that `Frame.back` has made, as lists."""
+    if isinstance(table, Mapping):
+        return dict(table)
+    if isinstance(table, list):
+        return {name: [row[name] for row in table] for name in table[0]}
+    return nw.from_native(table, eager_only=True).to_dict(as_series=False)
+
+
 class _CsvColumn:
     """A column of a csv file as it is read: different texts and the place of each cell's, or numbers alone."""
 

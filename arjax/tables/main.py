@@ -119,9 +119,11 @@ def _show(flags: Any) -> int:
 
 
 def _sample(flags: Any) -> int:
+    from arjax.tables.frames import as_lists
+
     table = _opened(flags)
     rows = table.sample(flags.num, given=_conditions(table, flags.given), seed=flags.seed)
-    print(_write(flags.output, _as_lists(rows)))
+    print(_write(flags.output, as_lists(rows)))
     return 0
 
 
@@ -194,13 +196,6 @@ def _conditions(table: Any, texts: Sequence[str]) -> dict[str, Any]:
             raise UserError(f"the column {name!r} has two conditions")
         found[name] = table.condition(name, value)
     return found
-
-
-def _as_lists(rows: Any) -> Mapping[str, Sequence[Any]]:
-    """A table of any form as lists of columns."""
-    from arjax.tables.frames import read_frame
-
-    return {name: values.tolist() for name, values in read_frame(rows, missing=()).columns.items()}
 
 
 def _write(path: str, columns: Mapping[str, Sequence[Any]]) -> Path:

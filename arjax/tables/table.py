@@ -255,12 +255,7 @@ class TableModel:
         values = np.empty(len(order), object)
         values[:] = [self.columns[c].values(cells_NC[n : n + 1, c])[0] for n, c in zip(order, worst_N, strict=True)]
         surprise_N = surprise_NC[order, worst_N]
-        quantile_N = np.array(
-            [
-                np.searchsorted(self._usual[c], s) / self._usual.shape[1]
-                for c, s in zip(worst_N, surprise_N, strict=True)
-            ]
-        )
+        below_NQ = self._usual[worst_N] < surprise_N[:, None]
         found = {
             "row": order + frame.first_row,
             "nats": nats_N,
@@ -349,6 +344,15 @@ class TableModel:
         values = {column.name: column.values(cells) for column, cells in zip(self.columns, cells_NC.T, strict=True)}
         names = dict.fromkeys([*frame.columns, *values])
         return frame.back({name: values[name] if name in values else frame.columns[name] for name in names})
+
+
+@checked_arguments()
+def load_table(path: str | os.PathLike) -> TableModel:
+    """The model in a file that `TableModel.save` has written; the data is not needed.
+
+    Raises `UserError` where there is no such file, it is damaged, or holds another model.
+    """
+    return TableModel(**read_table(path))
 
 
 def cells_of(
