@@ -397,13 +397,11 @@ def find_columns(
     """
     for name, kind in kinds.items():
         if name not in values:
-            raise UserError(
-                f"kinds names the column {name!r}{did_you_mean(str(name), list(values))}, which is not there"
-            )
+            hint = did_you_mean(str(name), list(values))
+            raise UserError(f"kinds names the column {name!r}, which is not there{hint}")
         if kind not in KINDS:
-            raise UserError(
-                f"the kind of a column is one of {', '.join(KINDS)}, not {kind!r}{did_you_mean(kind, KINDS)}"
-            )
+            hint = did_you_mean(kind, KINDS)
+            raise UserError(f"the kind of a column is one of {', '.join(KINDS)}, not {kind!r}{hint}")
     columns: list[Words | Numbers] = []
     left_out: dict[str, str] = {}
     for name, column in values.items():
