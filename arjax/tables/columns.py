@@ -17,6 +17,8 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 
+#: Different numbers up to which each may have a code, where there are a hundred times as many rows.
+_MOST_ALONE = 256
 #: The code of a cell without a value.
 MISSING = -1
 #: Decimals up to which numbers are taken as rounded.
@@ -335,7 +337,8 @@ def make_numbers(name: str, cells: np.ndarray, most_codes: int, date: str = "", 
     if step and num_grid <= min(2 * len(different), most_codes):
         grid = different[0] + step * np.arange(round(num_grid))
         return Numbers(name, step, tuple(grid.tolist()), tuple(grid.tolist()), **about)
-    if len(different) <= most_codes and (step or len(different) <= len(known) / 4):
+    few = max(most_codes, min(_MOST_ALONE, len(known) // 100))
+    if len(different) <= few and (step or len(different) <= len(known) / 4):
         ends = tuple(different.tolist())
         return Numbers(name, step or _finest(different), ends, ends, **about)
     low, high = _intervals(different, counts, len(known) / most_codes)
@@ -383,12 +386,13 @@ def _decimals_of(step: float) -> int:
 
 
 def find_columns(
-    values: Mapping[str, np.ndarray], kinds: Mapping[str, str], most_codes: int
+    values: Mapping[str, np.ndarray], kinds: Mapping[str, str], most_codes: int, rows: np.ndarray | None = None
 ) -> tuple[list[Words | Numbers], dict[str, str]]:
     """The columns of a table that are modelled, and the reasons of those that are not, by their names.
 
     Args:
       values: of each column, as in `arjax.tables.frames.Frame`.
+      rows: the numbers of the train rows, which have the codes; None: all.
       kinds: "words", "numbers", "date" or "skip" of single columns, in place of what their values say.
       most_codes: of a column of numbers.
 
@@ -406,11 +410,12 @@ def find_columns(
     left_out: dict[str, str] = {}
     for name, column in values.items():
         kind = kinds.get(name, "")
-        reason = "it is skipped" if kind == "skip" else _reason_against(name, column, kind)
+        train = column if rows is None else column[rows]
+        reason = "it is skipped" if kind == "skip" else _reason_against(column, kind) or _reason_against(train, "any")
         if reason:
             left_out[name] = reason
         else:
-            columns.append(_find_column(name, column, kind, most_codes))
+            columns.append(_find_column(name, train, kind, most_codes))
     if not columns:
         raise UserError(
             "no column of the table is left to model: " + "; ".join(f"{k}: {v}" for k, v in left_out.items())
@@ -425,7 +430,7 @@ _FEW_ROWS = 20
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?")
 
 
-def _reason_against(name: str, values: np.ndarray, kind: str) -> str:
+def _reason_against(values: np.ndarray, kind: str) -> str:
     """Why a column cannot be modelled; "" where it can."""
     known = _known(values)
     if not len(known):
@@ -457,9 +462,8 @@ def _find_column(name: str, values: np.ndarray, kind: str, most_codes: int) -> W
         unit = _unit_of(known)
         return make_numbers(name, as_numbers(name, values, unit), most_codes, date=unit)
     numbers = as_numbers(name, values)
-    return make_numbers(
-        name, numbers, most_codes, is_int=bool((known == np.round(known)).all()) if values.dtype != object else False
-    )
+    known = numbers[~np.isnan(numbers)]
+    return make_numbers(name, numbers, most_codes, is_int=bool((known == np.round(known)).all()))
 
 
 def _known(values: np.ndarray) -> np.ndarray:
@@ -486,12 +490,11 @@ def _as_texts(values: np.ndarray) -> np.ndarray:
     return found
 
 
-def _short(value: Any) -> Any:
-    return (
-        str(int(value))
-        if isinstance(value, float) and value.is_integer()
-        else (value if isinstance(value, bool) else str(value))
-    )
+def _short(value: Any) -> str | bool:
+    """A number as it is written: 7.0 as 7."""
+    if isinstance(value, bool):
+        return value
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _check_stray(name: str, values: np.ndarray, known: np.ndarray) -> None:

@@ -88,11 +88,11 @@ def fit_table(
     if most_codes < 2:
         raise UserError(f"most_codes must be a whole number, at least 2, not {most_codes!r}")
     frame = read_frame(table, missing, delimiter, tell=not quiet)
-    train, held = _split(frame, validation, missing, delimiter, seed)
-    columns, left_out = find_columns(train.columns, dict(kinds or {}), _codes_for(len(train), most_codes))
+    rows, held = _split(frame, validation, missing, delimiter, seed)
+    columns, left_out = find_columns(frame.columns, dict(kinds or {}), _codes_for(len(rows), most_codes), rows)
     if not quiet:
-        _tell(columns, left_out, len(train))
-    cells = {"train": cells_of(columns, train), "validation": cells_of(columns, held, "missing")}
+        _tell(columns, left_out, len(rows))
+    cells = {"train": cells_of(columns, frame, "missing")[rows], "validation": cells_of(columns, held, "missing")}
     return _fit(columns, left_out, frame, cells, minutes, seed, quiet)
 
 
@@ -101,17 +101,18 @@ def _codes_for(num_rows: int, most_codes: int) -> int:
     return max(8, min(most_codes, num_rows // 20))
 
 
-def _split(frame: Frame, validation: Any, missing: Sequence[str], delimiter: str, seed: int) -> tuple[Frame, Frame]:
-    """Train and validation rows."""
+def _split(
+    frame: Frame, validation: Any, missing: Sequence[str], delimiter: str, seed: int
+) -> tuple[np.ndarray, Frame]:
+    """The numbers of the train rows, and the table of the validation rows."""
     if not isinstance(validation, float | int):
-        return frame, read_frame(validation, missing, delimiter)
+        return np.arange(len(frame)), read_frame(validation, missing, delimiter)
     num = round(validation * len(frame))
     if not 0 < validation < 1 or not 0 < num < len(frame):
         raise UserError(f"validation must be a part of the rows between 0 and 1, or a table, not {validation!r}")
     rows = np.random.default_rng(seed).permutation(len(frame))
-    parts = ({name: values[part] for name, values in frame.columns.items()} for part in (rows[num:], rows[:num]))
-    train, held = (dataclasses.replace(frame, columns=part) for part in parts)
-    return train, held
+    held = {name: values[rows[:num]] for name, values in frame.columns.items()}
+    return np.sort(rows[num:]), dataclasses.replace(frame, columns=held)
 
 
 def _fit(
