@@ -129,12 +129,13 @@ def _fit(
     x = {split: sites.values(np.stack([c.codes(v) for c, v in zip(columns, of.T, strict=True)], 1))
          for split, of in cells.items()}  # fmt: skip
     tried, start = [], time.monotonic()
+    speeds: dict[tuple[int, ...], float] = {}
     todo = recipes(len(x["train"]))
     for i, recipe in enumerate(todo):
         left = minutes - (time.monotonic() - start) / 60
         if tried and left < 0.5 * minutes / len(todo):
             break
-        fitted = _train(sites, x, recipe, left / (len(todo) - i), seed, quiet)
+        fitted = _train(sites, x, recipe, left / (len(todo) - i), seed, quiet, speeds)
         tried.append((fitted.results["nll_nats"], recipe, fitted))
     nats, recipe, fitted = min(tried, key=lambda each: each[0])
     engine = AnyOrderTable(columns, fitted.model, fitted.params)
@@ -152,8 +153,16 @@ def _fit(
     return table
 
 
-def _train(sites: Sites, x: Mapping[str, np.ndarray], recipe: Recipe, minutes: float, seed: int, quiet: bool) -> Any:
-    """Trains for so many minutes at most: some steps tell how long one takes."""
+def _train(
+    sites: Sites,
+    x: Mapping[str, np.ndarray],
+    recipe: Recipe,
+    minutes: float,
+    seed: int,
+    quiet: bool,
+    speeds: dict[tuple[int, ...], float],
+) -> Any:
+    """Trains for so many minutes, about. `speeds` has steps per second by hidden sizes, which some steps tell."""
     options = {"hidden_sizes": recipe.hidden_sizes, "dropout": recipe.dropout, "activation": "gelu"}
     model = make_model(sites.event, "deep_nade", orders="uniform", **options)
     num = len(x["train"])
@@ -162,10 +171,13 @@ def _train(sites: Sites, x: Mapping[str, np.ndarray], recipe: Recipe, minutes: f
     more = {"batch_size": batch_size, "learning_rate": recipe.learning_rate, "optimizer": "adamw", "seed": seed}
     more |= {"weight_decay": recipe.weight_decay, "schedule": "cosine", "clip_norm": 1.0, "ema_decay": 0.99}
     began = time.monotonic()
-    trial = fit_arrays(model, **splits, steps=2 * _TRIAL, eval_every=_TRIAL, quiet=True, **more)
-    per_second = trial.results["train_sites_per_second"] / (batch_size * sites.event.num_sites)
+    if recipe.hidden_sizes not in speeds:
+        trial = fit_arrays(model, **splits, steps=2 * _TRIAL, eval_every=_TRIAL, quiet=True, **more)
+        num_sites = batch_size * sites.event.num_sites
+        speeds[recipe.hidden_sizes] = trial.results["train_sites_per_second"] / num_sites
     left = 60 * minutes - (time.monotonic() - began)
-    steps = int(np.clip(0.9 * left * per_second, 200, _MOST_EPOCHS * num / batch_size + 1000))
+    most = _MOST_EPOCHS * num / batch_size + 1000
+    steps = int(np.clip(0.9 * left * speeds[recipe.hidden_sizes], 200, most))
     every = max(50, steps // 20)
     return fit_arrays(
         model, **splits, steps=steps, eval_every=every, patience=6, warmup_steps=min(200, steps // 10), quiet=quiet,
