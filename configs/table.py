@@ -8,6 +8,9 @@ of probabilities times densities, so they depend on the units of the real column
     arjax --config=configs/table.py:file=my.csv,real=mixture --workdir=runs/table
     arjax --config=configs/table.py:file=train.csv,test=test.csv,network=transformer --workdir=runs/table \
         --config.dataset.missing=level
+    arjax --config=configs/table.py:file=my.csv,network=deep_nade --workdir=runs/holes --config.dataset.missing=hole
+
+`deep_nade` learns all orders of the columns, and leaves out cells without a value (Uria, Murray & Larochelle, 2014).
 """
 
 from pathlib import Path
@@ -18,6 +21,7 @@ from arjax.config import apply_smoke, base_config, dataset_config, network_confi
 RECIPES = {
     "independent": ({}, 1e-2),
     "made": ({"hidden_sizes": (256, 256), "dropout": 0.2, "activation": "gelu"}, 2e-3),
+    "deep_nade": ({"hidden_sizes": (256, 256), "dropout": 0.1, "activation": "gelu"}, 2e-3),
     "transformer": ({"width": 64, "num_layers": 3, "num_heads": 4, "dropout": 0.2}, 1e-3),
 }
 
@@ -42,6 +46,8 @@ def get_config(arg=""):
     if arg.real == "mixture":
         config.model.conditional = "columns(real='gaussian_mixture(components=15, min_log_scale=-4.6)')"
     config.network = small_network_config(arg.network) if arg.smoke else network_config(arg.network, **options)
+    if arg.network == "deep_nade":
+        config.model.orders, config.objective = "uniform", "order_agnostic"
     config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine", end_factor=0.05)
     config.optimizer.update(clip_norm=1.0, weight_decay=0.01)
     config.train.update(steps=3000, batch_size=100, steps_per_dispatch=50, log_every=500, eval_every=100, patience=10)

@@ -78,27 +78,29 @@ def _has_known(values: Array) -> bool:
     return values.size > 0 and is_known(values)
 
 
-def check_values(event: EventSpec, values: Array, name: str, remedy: str = "") -> None:
+def check_values(event: EventSpec, values: Array, name: str, *, holes: bool = False, remedy: str = "") -> None:
     """Raises `UserError` unless they are values of the event: finite, or integers below its number of levels.
 
-    `remedy` is the advice at the end of the sentence about a value that is missing (NaN).
+    With `holes`, values that are no integers may be missing (NaN); else `remedy` is the advice about a missing one.
     """
     if event.is_discrete:
         check_integers(values, event.num_levels, name)
         return
-    check_finite(values, name, remedy)
+    check_finite(values, name, holes=holes, remedy=remedy)
     if event.columns:
         _check_columns(event, values, name)
 
 
 def _check_columns(event: EventSpec, values: Array, name: str) -> None:
-    """Raises `UserError` unless the discrete columns of mixed ones [..., *grid] hold whole numbers in their range."""
+    """Raises `UserError` unless the discrete columns of mixed ones [..., *grid] hold whole numbers in their range, or
+    NaN.
+    """
     if not _has_known(values):
         return
     with jax.ensure_compile_time_eval():
         flat = np.asarray(values, np.float64).reshape(-1, event.num_sites)
         levels_D = np.array([column.num_levels or np.inf for column in event.columns])
-        fine = np.isinf(levels_D) | ((flat == np.floor(flat)) & (flat >= 0) & (flat < levels_D))
+        fine = np.isinf(levels_D) | np.isnan(flat) | ((flat == np.floor(flat)) & (flat >= 0) & (flat < levels_D))
     if not fine.all():
         row, i = np.argwhere(~fine)[0]
         most = event.columns[i].num_levels - 1
@@ -127,11 +129,14 @@ def check_marks(marks: Array, name: str) -> None:
                 raise UserError(f"{name} must be 0 or 1 everywhere, not {marks.ravel()[int(fine.argmin())]}")
 
 
-def check_finite(values: Array, name: str, remedy: str = "") -> None:
-    """Raises `UserError` unless all values are finite as float32; `remedy` is the advice where one is NaN."""
+def check_finite(values: Array, name: str, *, holes: bool = False, remedy: str = "") -> None:
+    """Raises `UserError` unless all values are finite as float32, or with `holes` NaN; `remedy` is the advice where one
+    is NaN.
+    """
     if is_real_type(values.dtype) and _has_known(values):
         with jax.ensure_compile_time_eval(), np.errstate(over="ignore"):
-            fine = (np if isinstance(values, np.ndarray) else jnp).isfinite(values.astype(np.float32))
+            xp = np if isinstance(values, np.ndarray) else jnp
+            fine = xp.isfinite(values.astype(np.float32)) | (holes & xp.isnan(values))
             if not fine.all():
                 found = values.ravel()[int(fine.argmin())]
                 advice = f": {remedy}" if remedy and np.isnan(found) else ""

@@ -130,7 +130,9 @@ class Dataset:
         if rows.mask is not None:
             counts &= np.asarray(rows.mask).reshape(len(x), -1).all(1)
         if not counts.any():
-            raise UserError(f"no order can be read off {self.name!r}: every example has sites that are not scored or missing")
+            raise UserError(
+                f"no order can be read off {self.name!r}: every example has sites that are not scored or missing"
+            )
         return x if counts.all() else x[counts]
 
     def thinned(self, num: int) -> Dataset:
@@ -170,9 +172,9 @@ def from_arrays(
 
     Args:
       event: shape and kind of one example.
-      train: examples [N, *event.shape], in which NaN says that a real value or one of columns is missing, or a dict with `x` and, where there are, `context`, `mask[N, *grid]` (0 or 1:
+      train: examples [N, *event.shape], or a dict with `x` and, where there are, `context`, `mask[N, *grid]` (0 or 1:
         the sites that are scored) and `weight[N]` (0 or 1: the scored examples). A context of several parts is a
-        dict of arrays.
+        dict of arrays. NaN says that a real value, or one of columns, is missing (see `arjax.core.holes`).
       validation: likewise; None for no such split.
       test: likewise.
       extra: names of further arrays [N, ...] of the splits, which the transform of the data set reads.

@@ -15,7 +15,7 @@ import numpy as np
 from arjax.core.arrays import as_array, check_context, check_marks, check_precision, check_values, is_real_type
 from arjax.core.batch import Batch, as_parts
 from arjax.core.errors import UserError
-from arjax.core.holes import filled, is_present
+from arjax.core.holes import is_present
 from arjax.core.output import say_once
 from arjax.core.registry import did_you_mean
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
@@ -168,8 +168,8 @@ def check_rows(event: EventSpec, context: ContextSpec, split: str, rows: Batch, 
     """
     for name, part in context.parts:
         check_context(part, rows.context[name], _called(split, "context", name))
-    x = filled(rows.x, len(event.value_shape))[0] if holes else rows.x
-    check_values(event, x, f"the {split} examples of {event.kind} data", "with holes=True it says that a value is missing")
+    remedy = "with holes=True it says that a value is missing"
+    check_values(event, rows.x, f"the {split} examples of {event.kind} data", holes=holes, remedy=remedy)
     for key in ("mask", "weight"):
         if getattr(rows, key) is not None:
             check_marks(getattr(rows, key), _called(split, key))

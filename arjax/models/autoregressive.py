@@ -299,7 +299,7 @@ class AutoregressiveModel(Model):
 
     @checks.takes_params
     def log_prob(self, params: Params, x: jax.Array, *, mask: jax.Array | None = None, **kwargs) -> jax.Array:
-        """log p(x), float32[B]: the sum over the sites with a value, or over those of them that `mask` [B, *grid] marks."""
+        """log p(x), float32[B]: the sum over the sites with a value, of those that `mask` [B, *grid] marks."""
         per_site = self.log_prob_per_site(params, x, mask=mask, **kwargs)
         return per_site.reshape(per_site.shape[0], -1).sum(-1)
 

@@ -18,13 +18,11 @@ import numpy as np
 from arjax.core.arrays import as_array, blank, check_context, check_marks, check_values, is_real_type, is_traced
 from arjax.core.batch import as_parts
 from arjax.core.errors import UserError
-from arjax.core.holes import filled
 from arjax.core.integers import is_integer
 from arjax.core.score_names import NO_LIKELIHOOD
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
 from arjax.networks import Network
-
 
 #: What leaves out sites without a value, for the ends of sentences.
 TAKES_HOLES = (
@@ -53,8 +51,7 @@ def as_values(
         raise UserError(f"{name} has shape {values.shape}, but must have (B, {', '.join(map(str, event.shape))})")
     if counts is not None:
         values = blank(values, counts.reshape(*event.grid_shape, *[1] * len(event.value_shape)))
-    of_sites = filled(values, len(event.value_shape))[0] if holes else values
-    check_values(event, of_sites, f"{name} of {event.kind} data", remedy)
+    check_values(event, values, f"{name} of {event.kind} data", holes=holes, remedy=remedy)
     # Small types (uint8 on the device) would overflow in index arithmetic.
     return jnp.asarray(values, event.dtype)
 

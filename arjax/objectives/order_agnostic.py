@@ -154,7 +154,9 @@ def _any_observed(model: Any, params: Params, batch: Batch, order_key: jax.Array
 
     observed, weight, drawn = jax.vmap(observed_and_weight)(jax.random.split(order_key, num))
     features = model.features_given(params, x, observed, context=batch.context, train=True, key=key)
-    loss = model.of_present(site_loss, model.head(params, train=True, key=key), features, jnp.asarray(x), drawn) * weight
+    loss = (
+        model.of_present(site_loss, model.head(params, train=True, key=key), features, jnp.asarray(x), drawn) * weight
+    )
     if batch.mask is not None:
         loss = jnp.where(batch.mask > 0, loss, 0.0)
     score = model.as_loss(loss)

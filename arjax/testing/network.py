@@ -301,7 +301,9 @@ def check_left_out(model: AutoregressiveModel, params: Any) -> None:
         holes = np.where(mask, x, np.nan).astype(event.dtype)
         scores, gradient = expect(x, mask, last)
         found, found_gradient = expect(holes, np.ones_like(mask), own)
-        message = f"{where(model)}log p with the sites {missing} missing, and in the order that visits them last, differ"
+        message = (
+            f"{where(model)}log p with the sites {missing} missing, and in the order that visits them last, differ"
+        )
         close(np.asarray(found), np.asarray(scores), TOLERANCE, message)
         one, other = (np.concatenate([np.ravel(x) for x in jax.tree.leaves(g)]) for g in (found_gradient, gradient))
         close(one, other, TOLERANCE, f"the gradients of {message}")

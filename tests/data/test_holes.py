@@ -48,17 +48,19 @@ def test_masks_of_batches_are_0_where_values_are_missing():
 
 def test_what_reads_the_values_of_a_set_reads_those_that_are_there(capsys):
     np.testing.assert_array_equal(from_arrays(REAL, train=X).some_examples("train"), X[2:3])
-    with pytest.raises(UserError, match="no order can be read off 'arrays': every example has sites that are not scored"):
+    with pytest.raises(
+        UserError, match="no order can be read off 'arrays': every example has sites that are not scored"
+    ):
         from_arrays(REAL, train=X[:2]).some_examples("train")
     from_arrays(REAL, train=X, test=X.copy())
     assert "the test examples are the train examples" in capsys.readouterr().err
     noisy = with_noise(from_arrays(REAL, train=X), 0.1)
     batch = noisy.transform(jax.random.key(0), noisy.splits["train"].__getitems__(np.arange(4)), True)
     np.testing.assert_array_equal(np.isnan(batch.x), ~PRESENT)
-    with pytest.raises(UserError, match="hold 1700000000.0 and 1700000001.0 at place 1"):
+    with pytest.raises(UserError, match=r"hold 1700000000.0 and 1700000001.0 at place 1"):
         seconds = 1.7e9 + np.arange(30.0)
         from_arrays(REAL, train=np.stack([np.where(seconds > 1.70000001e9, NAN, 1), seconds, seconds * NAN], 1))
-    with pytest.raises(UserError, match="must be finite as float32, not inf$"):
+    with pytest.raises(UserError, match=r"must be finite as float32, not inf$"):
         from_arrays(REAL, train=np.where(PRESENT, X, np.inf))
     columns = (EventSpec((), (), "tokens", 3), EventSpec((), (), "real"))
     event = EventSpec((2,), kind="columns", columns=columns)
@@ -75,7 +77,9 @@ def test_arrays_in_files(tmp_path):
     np.testing.assert_array_equal(source.__getitems__(np.array([1, 0])).mask, PRESENT[[1, 0]])
     np.testing.assert_array_equal(source.gather(source.arrays, np.arange(4)).mask, PRESENT)
     assert data.has_holes
-    with pytest.raises(UserError, match="must be finite as float32, not nan: with holes=True it says that a value is mis"):
+    with pytest.raises(
+        UserError, match="must be finite as float32, not nan: with holes=True it says that a value is mis"
+    ):
         make_dataset("array_files", **choice).splits["train"].__getitems__(np.arange(4))
     np.save(tmp_path / "x.npy", np.zeros((3, 2), np.uint8))
     with pytest.raises(UserError, match="holes=True needs real values, in which NaN marks a missing one, not binary"):
@@ -87,7 +91,9 @@ def table_of(path, rows, **options):
     return make_dataset("table", path=str(path), **{"mixed": True, "missing": "hole"} | options)
 
 
-ROWS = [[("red", "green", "blue")[i % 3], str(i % 7), ("no", "yes")[i % 2], f"{50 + i * 1.7 % 5:.3f}"] for i in range(60)]
+ROWS = [
+    [("red", "green", "blue")[i % 3], str(i % 7), ("no", "yes")[i % 2], f"{50 + i * 1.7 % 5:.3f}"] for i in range(60)
+]
 
 
 def every(dataset):

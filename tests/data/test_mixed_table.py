@@ -139,3 +139,20 @@ def test_a_run_on_a_mixed_table_from_config_to_samples(write, tmp_path, capsys):
     write(text_of(ROWS[1:]))
     assert main(["--mode=evaluate", command[1]]) == 2
     assert "have changed since the run" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_run_on_a_table_with_holes(write, tmp_path, capsys):
+    rows = [["" if (i + k) % 5 == 0 else cell for k, cell in enumerate(row)] for i, row in enumerate(ROWS)]
+    config = f"--config=configs/table.py:smoke,network=deep_nade,file={write(text_of(rows))}"
+    options = ["--config.dataset.missing=hole", "--config.evaluate.steps=2"]
+    assert main([config, f"--workdir={tmp_path / 'run'}", *options]) == 0
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["kind"] == "exact" and np.isfinite([results["nll_nats"], results["k_step_bound_nats"]]).all()
+    with (tmp_path / "run" / "samples" / "samples.csv").open() as file:
+        assert all(all(row) for row in csv.reader(file))
+    assert main(["--mode=evaluate", f"--workdir={tmp_path / 'run'}"]) == 0
+    made = config.replace("deep_nade", "made")
+    assert main([made, f"--workdir={tmp_path / 'made'}", options[0]]) == 2
+    assert "has missing values, and this model takes none" in capsys.readouterr().err
+    assert not (tmp_path / "made" / "config.json").exists()

@@ -10,7 +10,9 @@ import pytest
 import arjax
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
+from arjax.factorization import from_order
 from arjax.models import make_model
 from arjax.testing.examples import with_holes
 
@@ -61,7 +63,7 @@ def test_features_and_scores_of_sites():
 
 
 def test_vectors_are_missing_as_a_whole():
-    event = arjax.EventSpec((3,), (2,), "real")
+    event = EventSpec((3,), (2,), "real")
     model, params = model_and_params(event)
     x = cases.random_x(event, 4)
     one, both = x.copy(), x.copy()
@@ -72,18 +74,54 @@ def test_vectors_are_missing_as_a_whole():
 
 
 def test_a_run_on_examples_with_missing_values():
-    """Bits per scalar are over the observed ones."""
+    """Bits per scalar are over the observed ones, nats over the examples with some."""
     model = make_model(EVENT, "deep_nade", orders="uniform", hidden_sizes=(12,))
     train, test = cases.random_x(EVENT, 60), cases.random_x(EVENT, 20, seed=1)
     choice = {"steps": 40, "batch_size": 10, "learning_rate": 1e-2, "quiet": True}
     fitted = arjax.fit_arrays(model, train=with_holes(EVENT, train), test=with_holes(EVENT, test, seed=5), **choice)
     observed = ~np.isnan(with_holes(EVENT, test, seed=5))
-    log_prob = np.asarray(fitted.model.log_prob(fitted.params, with_holes(EVENT, test, seed=5)))
-    nats = fitted.results["nll_nats"]
-    np.testing.assert_allclose(nats, -log_prob.sum() / 20, rtol=1e-4)
-    bits = fitted.results["bits_per_dim"]
-    np.testing.assert_allclose(bits, -log_prob.sum() / np.log(2) / observed.sum(), rtol=1e-4)
+    (order,) = model.orders.members(1)
+    log_prob = np.asarray(fitted.model.log_prob(fitted.params, with_holes(EVENT, test, seed=5), factorization=order))
+    np.testing.assert_allclose(fitted.results["nll_nats"], -log_prob.sum() / 19, rtol=1e-4)  # one row has no value
+    bits = -log_prob.sum() / np.log(2) / observed.sum()
+    np.testing.assert_allclose(fitted.results["bits_per_dim"], bits, rtol=1e-4)
     assert np.isfinite(np.asarray(fitted.model.sample(fitted.params, jax.random.key(0), 5))).all()
+
+
+MADE = EventSpec(
+    (3,), kind="columns", columns=(EventSpec((), (), "real"), EventSpec(()), EventSpec((), (), "tokens", 3))
+)
+
+
+def made_rows(num: int, seed: int) -> np.ndarray:
+    """Rows of a measurement, a truth value and a word; the measurement is normal given the other two."""
+    rng = np.random.default_rng(seed)
+    bit = (rng.random(num) < 0.4).astype(int)
+    word = (rng.random((num, 1)) > np.array([[0.6, 0.9], [0.2, 0.4]])[bit]).sum(1)
+    mean, scale = np.array([[0, 1, -1], [0.5, -0.5, 2]]), np.array([[1, 0.5, 0.7], [0.6, 1, 0.5]])
+    return np.stack([mean[bit, word] + scale[bit, word] * rng.normal(size=num), bit, word], 1).astype(np.float32)
+
+
+@pytest.mark.slow
+def test_holes_at_random_leave_the_fitted_density_where_it_is():
+    """Within two standard errors of the fit to as many rows without holes, where p of a row is in the family of the
+    model; the fit to rows with 0 in the holes is not.
+    """
+    model = make_model(MADE, "deep_nade", orders="uniform", hidden_sizes=(48, 48))
+    order = from_order(np.array([1, 2, 0]), [1, 1, 1], (3,))
+    train, test = made_rows(20_000, 0), made_rows(4000, 1)
+    holes = np.where(np.random.default_rng(2).random(train.shape) < 0.3, np.nan, train)
+    choice = {"steps": 2000, "batch_size": 200, "learning_rate": 3e-3, "schedule": "cosine", "ema_decay": 0.99}
+
+    def nats(x):
+        fitted = arjax.fit_arrays(model, train=x, **choice, eval_every=2000, quiet=True)
+        score = jax.jit(lambda params, x: model.log_prob(params, x, factorization=order))
+        return -np.asarray(score(fitted.params, test), np.float64)
+
+    whole = nats(train)
+    difference = nats(holes) - whole
+    assert abs(difference.mean()) < 2 * difference.std() / len(test) ** 0.5
+    assert (nats(np.nan_to_num(holes)) - whole).mean() > 0.1
 
 
 def test_what_takes_none_refuses_them_before_the_training():
@@ -101,10 +139,14 @@ def test_what_takes_none_refuses_them_before_the_training():
             arjax.fit_arrays(model, train=train, steps=1)
     model, params = model_and_params()
     assert model.takes_holes
-    with pytest.raises(UserError, match="the objective 'input_noise' takes none: take learned_order or order_agnostic or"):
+    with pytest.raises(
+        UserError, match="the objective 'input_noise' takes none: take learned_order or order_agnostic or"
+    ):
         noisy = make_model(real, "deep_nade", hidden_sizes=(8,))
         arjax.fit_arrays(noisy, train=holes, steps=1, objective="input_noise(rate=0.1)")
-    with pytest.raises(UserError, match="given of columns data must be finite .* nan: a missing value is not observed"):
+    with pytest.raises(
+        UserError, match=r"given of columns data must be finite .* nan: a missing value is not observed"
+    ):
         model.sample(params, jax.random.key(0), 1, given=HOLES[1], observed=sites(0))
     tokens = make_model(cases.EVENTS["tokens"], "deep_nade", hidden_sizes=(8,))
     assert not tokens.takes_holes

@@ -159,7 +159,10 @@ def real_model():
     [
         ({"x": Z + 1j}, "x must be real numbers, not complex128"),
         ({"x": jnp.asarray(Z) + 1j}, "x must be real numbers, not complex64"),
-        ({"x": np.where(Z[1, 1] == Z, np.nan, Z)}, r"x of real data must be finite as float32, not nan: a missing value \(NaN\) needs a network that predicts from any"),
+        (
+            {"x": np.where(Z[1, 1] == Z, np.nan, Z)},
+            "x of real data must be finite as float32, not nan: a missing value",
+        ),
         ({"x": jnp.asarray(Z) / 0}, "x of real data must be finite as float32, not -?inf"),
         ({"x": np.where(Z[1, 1] == Z, 1e300, Z)}, r"x of real data must be finite as float32, not 1e\+300"),
         ({"x": DATES}, "x must be real numbers, not datetime64"),

@@ -80,7 +80,8 @@ class TwoStream(StackedNetwork):
     def _contents(self, x: jax.Array, sites: jax.Array, e: jax.Array) -> jax.Array:
         """Values and positions of sites int[T], [B, T, E]; `e` is the encoded context."""
         values = jnp.take(flat_sites(x, self.event), jnp.minimum(sites, self.event.num_sites - 1), axis=1)
-        return self.value(filled(values, 1)[0], sites) + self.site(sites) + of_sites(e, sites, self.event)
+        values, _ = filled(values, 1)
+        return self.value(values, sites) + self.site(sites) + of_sites(e, sites, self.event)
 
     def _queries(self, sites: jax.Array, e: jax.Array) -> jax.Array:
         """Positions of sites int[T], [B, T, E]."""
