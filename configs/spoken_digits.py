@@ -74,7 +74,9 @@ def _any_order(arg):
         config.parts = {"shared": shared}
     config.optimizer.update(name="adamw", learning_rate=2e-3, schedule="cosine", warmup_steps=100, weight_decay=0.01)
     config.optimizer.clip_norm = 1.0
-    config.train.update(batch_size=2 if arg.any_order == "levels" and arg.bits == 16 else 8, steps=2000, log_every=50, eval_every=1000)
+    config.train.update(
+        batch_size=2 if arg.any_order == "levels" and arg.bits == 16 else 8, steps=2000, log_every=50, eval_every=1000
+    )
     config.train.update(steps_per_dispatch=25, ema_decay=0.99)
     config.evaluate.batch_size = 4
     return apply_smoke(config) if arg.smoke else config

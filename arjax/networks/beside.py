@@ -13,10 +13,10 @@ from arjax.networks.base import Network
 
 
 class Beside(Network):
-    """The features of another network, and behind them the values of a part of the context at the same site.
+    """The features of another network, F, and behind them the v values of a part of the context at the same site.
 
-    The other network, `inner`, does not see this part, which is on the grid of the event. A conditional reads it: noise
-    that it transforms, or limits of a value.
+    The other network, `inner`, does not see the part with the name `part`, which is on the grid of the event. A
+    conditional reads it: noise that it transforms, or limits of a value. All forms return features [..., F + v].
     """
 
     inner: Network

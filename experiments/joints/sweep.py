@@ -1,9 +1,7 @@
 """Digits under every kind of joint: some four hours on one CPU core.
 
 arjax-sweep --sweep=experiments/joints/sweep.py --workdir=runs/joints
-
-The row of tokens reads the run of its tokenizer, which the sweep makes first; its folder is an argument where the
-workdir is another: --sweep=experiments/joints/sweep.py:runs/elsewhere.
+python scripts/measure_sweep.py --sweep=experiments/joints/sweep.py --workdir=runs/joints
 """
 
 from arjax.sweep import Run
@@ -11,8 +9,8 @@ from arjax.sweep import Run
 BITS, BOUND, CHAIN = "bits_per_dim", "importance_bound_bits_per_dim", "chain_bound_bits_per_dim"
 LATENT = "configs/latent_variables.py:digits"
 CASCADE = "configs/joints.py:cascade"
-#: The run that makes the tokens: it has no row of its own.
-TOKENIZER = "tokenizer"
+#: Draws of a bound, where the config has none.
+SAMPLES = {"tokens": {"evaluate.samples": 50}}
 #: name -> words, config, metric
 ROWS = {
     "independent": ("independent pixels", "configs/digits.py:network=independent", BITS),
@@ -36,22 +34,16 @@ ROWS = {
     "cascade_subsampled": ("cascade, sub-sampled", f"{CASCADE},stages=subsampled", BITS),
     "cascade_haar": ("cascade, Haar", f"{CASCADE},stages=haar", BITS),
     "cascade_averaged": ("cascade, averaged", f"{CASCADE},stages=averaged", BITS),
-    "tokens": (
-        "16 tokens, Transformer as prior",
-        "configs/tokens.py:stage=prior,data=digits,tokenizer={workdir}/" + TOKENIZER,
-        BITS,
-    ),
+    "tokens": ("4 tokens, Transformer as prior, L_50", "configs/tokens.py:stage=both,data=digits,tokens=4", BOUND),
     "mixture": ("mixture of 4 MADEs", "configs/joints.py:mixture", BITS),
     "lstm": ("LSTM", "configs/digits.py:network=lstm", BITS),
     "diagonal_bilstm": ("Diagonal BiLSTM", "configs/digits.py:network=diagonal_bilstm", BITS),
 }
 
 
-def get_sweep(arg="runs/joints"):
-    """A row for each kind, the simplest first, after the tokenizer of the row of tokens. `arg`: the workdir."""
-    tokenizer = Run(TOKENIZER, "configs/tokens.py:data=digits", model="tokenizer", metric=BITS, listed=False)
-    rows = [
-        Run(name, config.format(workdir=arg), dataset="digits", model=words, metric=metric)
+def get_sweep():
+    """A row for each kind, the simplest first."""
+    return [
+        Run(name, config, SAMPLES.get(name, {}), dataset="digits", model=words, metric=metric)
         for name, (words, config, metric) in ROWS.items()
     ]
-    return [tokenizer, *rows]

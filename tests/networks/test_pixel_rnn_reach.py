@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import law_cases as cases
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.networks.image.diagonal_bilstm import DiagonalBiLSTMCore
+from arjax.networks.image.multiscale import Multiscale
 
 SIZES, SLOW = {"hidden_size": 8, "readout_size": 16}, pytest.mark.slow
 
@@ -122,6 +124,25 @@ def test_scales_that_share_are_one_network_on_pictures_of_two_sizes():
     copied = params | {"scale_1": params["scale_0"], "upsample_1": params["upsample_0"]}
     one, two = features_of(together, params, x), features_of(apart, copied, x)
     np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-5)
+
+
+def test_scales_that_share_draw_one_key_of_dropout_each(monkeypatch):
+    """An upsampler has no dropout: it draws no key, which would give the cores other masks."""
+    choice = {"ordering": "multiscale(levels=2)", "levels": 2, "num_layers": 1, "upsample_layers": 1, "dropout": 0.5}
+    model, drawn = build("multiscale", (7, 6), shared=True, **choice), []
+    make_rng = Multiscale.make_rng
+
+    def counted(network, name):
+        drawn.append(name)
+        return make_rng(network, name)
+
+    x, params = cases.random_x(model.event, 2), cases.params_of(model)
+    monkeypatch.setattr(Multiscale, "make_rng", counted)
+    jax.eval_shape(
+        lambda key: model.network.apply({"params": params}, x, model.factorization, train=True, rngs={"dropout": key}),
+        jax.random.key(0),
+    )
+    assert drawn == ["dropout"]  # that of scale 1, which has the parameters of scale 0
 
 
 REFUSALS = [

@@ -1,6 +1,7 @@
 """Masked Transformer: all other sites at once from any set of observed ones, with attention in both directions.
 
-Trained under all orders it is the absorbing model of Hoogeboom et al., "Autoregressive Diffusion Models" (2022), 3.
+Trained under all orders it is the absorbing model of Hoogeboom et al., "Autoregressive Diffusion Models" (2022),
+section 3: a random number of observed sites per example, all others predicted at once with the weight D / (D - t + 1).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from arjax.networks.layers.local_context import of_sites
 
 
 class FullAttention(MultiHead):
-    """Attention of all tokens to all tokens."""
+    """Attention of all tokens to all tokens, [B, T, E] -> [B, T, E]."""
 
     def __call__(self, x_BTE: jax.Array, block_size: int) -> jax.Array:
         return self._merge(attention(*self._project(x_BTE), jnp.ones(x_BTE.shape[1], bool)))

@@ -1,8 +1,8 @@
 """Code shared by networks that predict all other sites from any set of observed ones.
 
 Such a network reads the values of the observed sites and their mask (Uria, Murray & Larochelle, "A Deep and Tractable
-Density Estimator", 2014), so one set of parameters supports every order. One pass given a random set of observed sites
-trains all orders that begin with that set.
+Density Estimator", 2014), so one set of parameters supports every order: the features of step t are those given the
+sites of all steps before t. One pass given a random set of observed sites trains all orders that begin with that set.
 """
 
 from __future__ import annotations

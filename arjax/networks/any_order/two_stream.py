@@ -3,7 +3,8 @@ Understanding", 2019, section 2.3).
 
 The content stream h_i encodes the value of site i and attends to the sites of its own step and of earlier ones; the
 query stream g_i encodes only its position and attends to the contents of earlier steps. Both have the same weights,
-and features come from g. Here with absolute positions, pre-norm layers, and a content before all sites.
+and features come from g. Here with absolute positions, pre-norm layers, and a content before all sites, so that the
+first step has something to attend to.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ class TwoStreamBlock(Layer):
         return (self._add(h, keys_values, may_h, train), self._add(g, keys_values, may_g, train)), None
 
     def contents(self, cache: KVCache, h: jax.Array, begin: jax.Array, visible: jax.Array) -> tuple[KVCache, jax.Array]:
-        """Writes the contents h [B, T, E] into the cache from place `begin` on, and takes them through the layer."""
+        """Writes the contents h [B, T, E] into the cache from place `begin` on, as far as there are places, and takes
+        them through the layer.
+        """
         cache = cache.write(self.attention.keys_values(self.attention_norm(h)), begin)
         return cache, self._add(h, cache, visible, False)
 
@@ -125,12 +128,15 @@ class TwoStream(StackedNetwork):
         e = self._encoded(context, batch_size)
         size = 1 + factorization.num_steps * factorization.block_size
         shape = (batch_size, self.num_heads, size, self.width // self.num_heads)
-        empty = [KVCache(*[jnp.zeros(shape, self.dtype)] * 2)] * self.num_layers
+        zeros = jnp.zeros(shape, self.dtype)
+        empty = [KVCache(zeros, zeros)] * self.num_layers
         caches, _ = self.through_layers(empty, self._start(e), 0, jnp.arange(size) < 1, method="contents")
         return caches, e
 
     def _read(self, carry, canvas, steps_k: jax.Array, targets_j: jax.Array, before_j: jax.Array, factorization):
-        """Reads the contents of steps k, predicts steps j from those before `before_j`: (caches, [B, j, M, F])."""
+        """Reads the contents of the consecutive steps k and predicts the steps j, each from the contents of the steps
+        before `before_j`: (caches, features [B, j, M, F]).
+        """
         (caches, e), step_C, there = carry, _step_of_contents(factorization), self._there(canvas, factorization)
         sites_kM, sites_jM = sites_of(steps_k, factorization), sites_of(targets_j, factorization)
         h = self._contents(canvas, sites_kM.ravel(), e)

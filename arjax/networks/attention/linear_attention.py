@@ -66,6 +66,7 @@ class LinearAttention(MultiHead):
         return positive(q), positive(k), v
 
     def __call__(self, x_BTE: jax.Array, block_size: int) -> jax.Array:
+        """All tokens, [B, S*M, E] -> [B, S*M, E]."""
         return self._merge(linear_attention(*self._qkv(x_BTE), block_size, self.chunk_size))
 
     def init_cache(self, batch_size: int, num_steps: int, block_size: int) -> jax.Array:

@@ -1,4 +1,6 @@
-"""Attention by relative positions to a segment and the memory before it, as in `transformer_xl` and its paper."""
+"""Attention by relative positions to a segment and the memory before it: sections 3.2 and 3.3 of the paper of
+`transformer_xl` (Dai et al., "Transformer-XL: Attentive Language Models Beyond a Fixed-Length Context", 2019).
+"""
 
 from __future__ import annotations
 

@@ -68,6 +68,7 @@ class PatternAttention(MultiHead):
         return self._merge(mixed_BNTH)
 
     def __call__(self, x_BTE: jax.Array, block_size: int) -> jax.Array:
+        """All tokens, [B, S*M, E] -> [B, S*M, E]."""
         num_steps = x_BTE.shape[1] // block_size
         qkv = self._project(x_BTE)
         parts = []

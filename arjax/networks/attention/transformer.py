@@ -58,7 +58,7 @@ class TokenNetwork(Stack, Network):
         return to_grid(features.reshape(batch, steps, block_size, -1), factorization)
 
     def init_carry(self, batch_size, factorization, context=None):
-        """The cache of each layer; and the encoded local parts of the context."""
+        """The cache of each layer, with what it reads of `_memory`; and the encoded local parts of the context."""
         sizes = batch_size, factorization.num_steps, factorization.block_size
         return located(self.init_caches(*sizes, self._memory(context)), self.tokens.to_keep(context))
 

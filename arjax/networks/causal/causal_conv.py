@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import operator
-
 import flax.linen as nn
 import jax
 
 from arjax.networks.base import NETWORKS, activation, fields_from
-from arjax.networks.layers.convolution_1d import CausalConv1D, ConvolutionalCore, Convolve, cyclic_dilations
+from arjax.networks.layers.convolution_1d import (
+    CausalConv1D,
+    ConvolutionalCore,
+    Convolve,
+    at_all_steps,
+    cyclic_dilations,
+)
 from arjax.networks.layers.steps import StepNetwork
 
 
@@ -28,7 +32,7 @@ class CausalConvLayer(nn.Module):
         self.out = nn.Dense(self.width, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
-    def __call__(self, x: jax.Array, train: bool, convolve: Convolve = operator.call) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool, convolve: Convolve = at_all_steps) -> jax.Array:
         """All steps, [B, T, E] -> [B, T, E], unless `convolve` is of another form."""
         hidden = activation(self.activation)(convolve(self.taps, self.norm(x)))
         return x + self.out(self.drop(hidden, deterministic=not train))
@@ -56,7 +60,7 @@ class CausalConvCore(ConvolutionalCore):
     def convolutions(self):
         return [layer.taps for layer in self.layers]
 
-    def __call__(self, x: jax.Array, train: bool, convolve: Convolve = operator.call) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool, convolve: Convolve = at_all_steps) -> jax.Array:
         for layer in self.layers:
             x = layer(x, train, convolve)
         return self.norm(x)

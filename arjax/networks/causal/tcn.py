@@ -4,13 +4,11 @@ Recurrent Networks for Sequence Modeling").
 
 from __future__ import annotations
 
-import operator
-
 import flax.linen as nn
 import jax
 
 from arjax.networks.base import NETWORKS
-from arjax.networks.layers.convolution_1d import CausalConv1D, ConvolutionalCore, Convolve
+from arjax.networks.layers.convolution_1d import CausalConv1D, ConvolutionalCore, Convolve, at_all_steps
 from arjax.networks.layers.steps import StepNetwork
 
 
@@ -35,7 +33,7 @@ class TCNBlock(nn.Module):
         # "Spatial" dropout: a channel is dropped in all steps at once.
         self.drop = nn.Dropout(self.dropout, broadcast_dims=(1,))
 
-    def __call__(self, x: jax.Array, train: bool, convolve: Convolve = operator.call) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool, convolve: Convolve = at_all_steps) -> jax.Array:
         """All steps, [B, T, in_features] -> [B, T, features], unless `convolve` is of another form."""
         hidden = self.drop(nn.relu(convolve(self.first, x)), deterministic=not train)
         hidden = self.drop(nn.relu(convolve(self.second, hidden)), deterministic=not train)
@@ -63,7 +61,7 @@ class TCNCore(ConvolutionalCore):
     def convolutions(self):
         return [conv for block in self.blocks for conv in (block.first, block.second)]
 
-    def __call__(self, x: jax.Array, train: bool, convolve: Convolve = operator.call) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool, convolve: Convolve = at_all_steps) -> jax.Array:
         for block in self.blocks:
             x = block(x, train, convolve)
         return x

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import operator
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from arjax.networks.base import NETWORKS, fields_from
-from arjax.networks.layers.convolution_1d import CausalConv1D, ConvolutionalCore, Convolve, cyclic_dilations
+from arjax.networks.layers.convolution_1d import (
+    CausalConv1D,
+    ConvolutionalCore,
+    Convolve,
+    at_all_steps,
+    cyclic_dilations,
+)
 from arjax.networks.layers.steps import StepNetwork
 
 
@@ -41,7 +45,7 @@ class WaveNetLayer(nn.Module):
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(
-        self, x: jax.Array, train: bool, condition: jax.Array | None, convolve: Convolve = operator.call
+        self, x: jax.Array, train: bool, condition: jax.Array | None, convolve: Convolve = at_all_steps
     ) -> tuple[jax.Array, jax.Array]:
         """(next x, skip): [..., R] -> ([..., R], [..., skip_channels]); the conditioning has as many steps, or one."""
         pre = convolve(self.taps, self.drop(x, deterministic=not train))
@@ -53,7 +57,10 @@ class WaveNetLayer(nn.Module):
 
 
 class WaveNetCore(ConvolutionalCore):
-    """A causal convolution, gated layers, and relu -> 1x1 -> relu on the sum of their skips (figure 4)."""
+    """A causal convolution, gated layers, and relu -> 1x1 -> relu on the sum of their skips (figure 4).
+
+    The last 1x1 is the readout of the network: all steps, [B, T, R] -> [B, T, skip_channels].
+    """
 
     width: int
     skip_channels: int
@@ -78,7 +85,7 @@ class WaveNetCore(ConvolutionalCore):
         return [self.causal, *(layer.taps for layer in self.layers)]
 
     def __call__(
-        self, x: jax.Array, train: bool, condition: jax.Array | None, convolve: Convolve = operator.call
+        self, x: jax.Array, train: bool, condition: jax.Array | None, convolve: Convolve = at_all_steps
     ) -> jax.Array:
         x, skips = convolve(self.causal, x), 0.0
         for layer in self.layers:

@@ -17,7 +17,10 @@ from arjax.networks.layers.embedding import flat_inputs
 
 
 class ResidualLayer(nn.Module):
-    """h + (1 + g) MLP(norm(h)), where the condition scales and shifts the normalisation and sets g, 0 without one."""
+    """h + (1 + g) MLP(norm(h)), where the condition scales and shifts the normalisation and sets g, 0 without one.
+
+    The MLP has one hidden layer of `width` units.
+    """
 
     width: int
     activation: str

@@ -44,8 +44,9 @@ def as_denoiser(network: OrderAgnosticNetwork) -> AnyOrderDenoiser:
 def make_denoiser(
     name: str, event: EventSpec, context_spec: ContextSpec, num_features: int, dtype: str = "float32", **options: Any
 ) -> Denoiser:
-    """The denoiser of that name in `DENOISERS`; `event` is that of the noisy examples: "real", or the kind of the data.
-    Raises `UserError` for an unknown name or option, or one that does not fit the event.
+    """The denoiser of that name in `DENOISERS`, with `num_features` F per site and the compute type `dtype`; `event` is
+    that of the noisy examples: "real", or the discrete kind of the data. Raises `UserError` for an unknown name or
+    option, or one that does not fit the event.
     """
     check_event(event)
     check_local(event, context_spec)

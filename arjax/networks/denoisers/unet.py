@@ -24,7 +24,9 @@ SMALL_GAIN = 0.1
 
 
 def halved(x_BHWC: jax.Array) -> jax.Array:
-    """Means over squares of 2 x 2 pixels, [B, H, W, C]; a last row or column of an odd size counts twice."""
+    """Means over squares of 2 x 2 pixels, [B, H, W, C] -> [B, ceil(H / 2), ceil(W / 2), C]; a last row or column of an
+    odd size counts twice.
+    """
     batch, height, width, size = x_BHWC.shape
     padded = jnp.pad(x_BHWC, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     squares = padded.reshape(batch, padded.shape[1] // 2, 2, padded.shape[2] // 2, 2, size)

@@ -30,7 +30,9 @@ GATE_GAIN = 2.0
 
 
 def above_taps(reach: int, *, this_row: bool) -> Taps:
-    """The rows above a pixel in full width, and with `this_row` its own, which the first layer does not read."""
+    """The rows above a pixel in full width, and with `this_row` its own: the first layer of the vertical stack does not
+    read it, so the others may.
+    """
     rows = range(-reach, 1 if this_row else 0)
     return tuple((dy, dx) for dy in rows for dx in range(-reach, reach + 1))
 
@@ -140,9 +142,9 @@ class GatedPixelCNN(RasterNetwork):
 
     def setup(self):
         channels, conditional = num_channels(self.event), bool(self.context_spec)
-        shared = conditional, channels, self.dropout, self.dtype
+        shared = {"conditional": conditional, "channels": channels, "dropout": self.dropout, "dtype": self.dtype}
         self.layers = [
-            GatedLayer(self.hidden_size, *self._taps(i), i == 0, *shared, name=f"layer_{i}")
+            GatedLayer(self.hidden_size, *self._taps(i), first=i == 0, **shared, name=f"layer_{i}")
             for i in range(self.num_layers + 1)
         ]
         self.hidden = TapMix(self.out_size, self.dtype, channels=channels)
@@ -216,12 +218,12 @@ class GatedPixelCNN(RasterNetwork):
         channels = num_channels(self.event)
         r, c = jnp.divmod(t // channels, factorization.grid_shape[1])
         inputs = put_previous(left[0], canvas, t, self.event, factorization)
-        above, from_above = nn.cond(
-            t % (channels * factorization.grid_shape[1]) == 0,
-            lambda network, above, from_above, inputs, known: network._next_row(above, inputs, known, r),
-            lambda network, above, from_above, inputs, known: (above, from_above),
-            *(self, above, from_above, inputs, known),
-        )
+        begins, operands = t % (channels * factorization.grid_shape[1]) == 0, (above, from_above, inputs, known)
+
+        def next_row(network, above, from_above, inputs, known):
+            return network._next_row(above, inputs, known, r)
+
+        above, from_above = nn.cond(begins, next_row, lambda network, *operands: operands[:2], self, *operands)
         planes, biases = [inputs], self._biases(of_pixel(known, r, c)) if self.context_spec.local else known
         for i, (layer, bias) in enumerate(zip(self.layers, biases, strict=True)):
             h = layer.at(planes[i], c, from_above[i], bias[1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -137,13 +136,21 @@ class Multiscale(PixelRNNFamily):
         """The name of the parameters of scale k: its own, or those of scale 0."""
         return "0" if self.shared and k < self.levels else str(k)
 
-    def _run(self, modules: dict[str, Any], make: Callable, k: int, *args: Any, method: str = "__call__") -> Any:
-        """The core or upsampler of scale k; where scales share, that of scale 0 for an image of another size."""
-        module = modules[self._owner(k)]
+    def _run_core(self, k: int, *args: Any, method: str = "__call__") -> Any:
+        """The core of scale k; where scales share, that of scale 0 for an image of another size."""
+        core = self.cores[self._owner(k)]
         if self._owner(k) == str(k):
-            return getattr(module, method)(*args)
+            return getattr(core, method)(*args)
         rngs = {"dropout": self.make_rng("dropout")} if self.has_rng("dropout") else {}
-        return make(k, parent=None).apply(module.variables, *args, rngs=rngs, method=method)
+        return self._core(k, parent=None).apply(core.variables, *args, rngs=rngs, method=method)
+
+    def _enlarge(self, k: int, inputs_BHWn: jax.Array) -> jax.Array:
+        """The image of scale k+1 as maps of the size of scale k, without dropout."""
+        upsampler = self.upsamplers[self._owner(k)]
+        if self._owner(k) == str(k):
+            return upsampler(inputs_BHWn)
+        maps: Any = self._upsampler(k, parent=None).apply(upsampler.variables, inputs_BHWn)
+        return maps
 
     def _from_context(self, context: Context | None, k: int) -> jax.Array | None:
         """The context as a condition at the pixels of scale k, or the same for all of them."""
@@ -177,15 +184,14 @@ class Multiscale(PixelRNNFamily):
         condition = self._from_context(context, k)
         if inputs_BHWn is None:
             return condition
-        maps = self._run(self.upsamplers, self._upsampler, k, inputs_BHWn)
+        maps = self._enlarge(k, inputs_BHWn)
         return maps if condition is None else maps + condition
 
     def __call__(self, x, factorization, context=None, *, train=False):
         by_scale, place_D, start = [], np.zeros(self.event.num_sites, np.int32), 0
         for k in range(self.levels + 1):
             coarser = self._inputs(x, k + 1) if k < self.levels else None
-            inputs = self._inputs(x, k), self._condition_of(k, coarser, context)
-            features = self._run(self.cores, self._core, k, *inputs, train)
+            features = self._run_core(k, self._inputs(x, k), self._condition_of(k, coarser, context), train)
             by_scale.append(features.reshape(x.shape[0], -1, self.num_features))
             place_D[self._places(k)] = start + np.arange(features.shape[1] * features.shape[2])
             start += features.shape[1] * features.shape[2]
@@ -218,8 +224,7 @@ class Multiscale(PixelRNNFamily):
                 condition = self._begin(k, canvas, condition, begins, context)
             r, c = (place // self.factor**k for place in jnp.divmod(site, self.event.grid_shape[1]))
             upto = jnp.where(here, r * self._grid(k)[1] + c, -1)
-            state = cores, self._reader(canvas, k), condition, upto
-            cores, features = self._run(self.cores, self._core, k, *state, method="advance")
+            cores, features = self._run_core(k, cores, self._reader(canvas, k), condition, upto, method="advance")
             features_BF = jnp.where(here, features, features_BF)
             new[k] = cores, condition
         return new, features_BF[:, None]

@@ -122,9 +122,9 @@ class PixelCNNPP(ShiftedNetwork):
     def setup(self):
         super().setup()
         self.first_down = NormalisedConv(self.num_filters, FIRST_DOWN, self.dtype, shifted=(1, 0))
-        shared = bool(self.context_spec), self.dropout, self.dtype
-        self.upper = Stream(self.num_filters, self._num_layers(), True, *shared)
-        self.lower = Stream(self.num_filters, self._num_layers(), False, *shared)
+        shared = {"conditional": bool(self.context_spec), "dropout": self.dropout, "dtype": self.dtype}
+        self.upper = Stream(self.num_filters, self._num_layers(), upper=True, **shared)
+        self.lower = Stream(self.num_filters, self._num_layers(), upper=False, **shared)
 
     def _num_layers(self) -> tuple[tuple[int, int], ...]:
         """Layers down and up of each resolution: up again as many as there are values to be read."""

@@ -86,11 +86,9 @@ class SnailBlock(nn.Module):
         layer, weights = self.resnets.layer(), self.resnets.weights()
         h = view.run_layers(layer, weights, for_resnets, h_BHWC, None, e, upwards=False)[-1]
         place = jnp.broadcast_to(jnp.asarray(background(view.grid), h.dtype), (batch, height, width, 2))
-        queries, keys_values = (
-            self._queries(h, place, view, e, train),
-            self._keys_and_values(x_BHWn, h, place, view, e, train),
-        )
-        q, k, v = (y.reshape(batch, 1, height * width, -1) for y in (queries, *keys_values))
+        queries = self._queries(h, place, view, e, train)
+        keys, values = self._keys_and_values(x_BHWn, h, place, view, e, train)
+        q, k, v = (y.reshape(batch, 1, height * width, -1) for y in (queries, keys, values))
         position = jnp.arange(q.shape[2])
         mixed = attention(q, k, v, position[:, None] > position[None, :])
         mixed = jnp.where(position[:, None] > 0, mixed, 0)  # the first pixel has nothing to attend to
@@ -111,7 +109,9 @@ class SnailBlock(nn.Module):
         return self.resnets.steps()
 
     def step(self, cache: tuple, weights: list, h_BC: jax.Array, x_Bn: jax.Array, t: jax.Array, grid, e):
-        """Pixel t, from the inputs `x` of pixel t - 1, for its key and value, and the `resnet_weights`."""
+        """Pixel t, from the inputs `x` of pixel t - 1, which give its key and value; `weights` are those of
+        `resnet_weights`.
+        """
         planes, keys, values, previous_BC = cache
         last = jnp.maximum(t - 1, 0)
         here, before = (None if e is None else of_pixel(e, *jnp.divmod(n, grid[1])) for n in (t, last))

@@ -67,7 +67,8 @@ def layer_params(stack: nn.Module, i: int) -> Any:
 
 class Stack(nn.Module):
     """A module whose `layers` are `num_layers` equal ones, `stacked`: for steps they run one by one. Each cache is then
-    updated in place, where a scan would copy it. Subclasses name the class of a layer.
+    updated in place, where a scan would copy it. Subclasses have the fields `num_layers`, `unroll` and `remat`, and
+    name the class of a layer.
     """
 
     LAYER: ClassVar[type[nn.Module]]

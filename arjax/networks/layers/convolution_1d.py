@@ -5,6 +5,7 @@ On CPU a convolution inside a compiled loop is tens of times slower than outside
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -105,8 +106,9 @@ def cyclic_dilations(num_layers: int, cycle: int) -> list[int]:
     return [2 ** (i % cycle) for i in range(num_layers)]
 
 
-#: Applies a convolution to one step, some or all: (convolution, x) -> y; `operator.call` to all.
+#: Applies a convolution to one step, some or all: (convolution, x) -> y.
 Convolve = Callable[[CausalConv1D, jax.Array], jax.Array]
+at_all_steps: Convolve = operator.call
 
 
 class ConvolutionalCore(nn.Module):

@@ -301,15 +301,14 @@ class StepNetwork(Network):
     def __call__(self, x, factorization, context=None, *, train=False):
         e, steps = self.tokens.encode(context), np.arange(factorization.num_steps)
         inputs_BSE = self._pool(self.tokens(x, factorization, e))
-        sites_SM, condition = jnp.asarray(factorization.blocks), ()
-        if self.CONDITIONED_CORE:
-            condition = self._condition(at_steps(self._whole(context), steps, factorization.num_steps), e, sites_SM)
+        sites_SM, whole = jnp.asarray(factorization.blocks), self._whole(context)
+        condition = self._condition(at_steps(whole, steps, factorization.num_steps), e, sites_SM)
         return to_grid(self.readout(self.core(inputs_BSE, train, *condition), sites_SM), factorization)
 
     def init_carry(self, batch_size, factorization, context=None):
         """The core's carry and, where the core takes the context, the encoded context; and that of local parts."""
-        carry, whole = self.core.init_carry(batch_size), self._whole(context) if self.CONDITIONED_CORE else None
-        return self._together(carry, whole, self.tokens.to_keep(context))
+        carry = self.core.init_carry(batch_size)
+        return self._together(carry, self._whole(context), self.tokens.to_keep(context))
 
     def step(self, carry, canvas, t, factorization, context=None):
         carry, whole, kept = self._apart(carry)
@@ -347,8 +346,8 @@ class StepNetwork(Network):
         return (*carry, kept) if self.CONDITIONED_CORE else (carry, None, kept)
 
     def _whole(self, context: Context | None) -> jax.Array | None:
-        """The encoded parts that are not local, for a core that takes the context."""
-        return self.conditioning(context) if self.context_spec.as_whole else None
+        """The encoded parts that are not local, for a core that takes the context; None without one or the other."""
+        return self.conditioning(context) if self.CONDITIONED_CORE and self.context_spec.as_whole else None
 
     def _condition(self, whole: jax.Array | None, e: jax.Array | None, sites: jax.Array) -> tuple[Any, ...]:
         """The last argument of a core that takes the context, of steps with these sites int[..., M]: [B, ..., E]."""

@@ -155,13 +155,9 @@ class HawkCore(Stack):
 
     def layer_fields(self):
         out_scale = 1 / (2 * self.num_layers)  # variance: 2L branches add up to one
-        own = {
-            "make_attention": functools.partial(
-                RecurrentBlock, **fields_from(self, RecurrentBlock, out_scale=out_scale)
-            )
-        }
+        recurrence = functools.partial(RecurrentBlock, **fields_from(self, RecurrentBlock, out_scale=out_scale))
         kinds = {"activation": "gelu", "mlp_kind": "gated", "norm_kind": "rms"}
-        return fields_from(self, Block, out_scale=out_scale, **own, **kinds)
+        return fields_from(self, Block, make_attention=recurrence, out_scale=out_scale, **kinds)
 
     def __call__(self, x_BTE: jax.Array, train: bool) -> jax.Array:
         """All steps, [B, T, E] -> [B, T, E]."""
