@@ -177,7 +177,9 @@ class Conditional(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class Around:
-    """The part of a conditional that is around another one, its `family`, in which it does what this one does."""
+    """The part that all wrappers of another conditional, the `family`, share: values and parameters are those of the
+    family, and `bind` and `at` wrap what they return of it.
+    """
 
     family: Conditional
 

@@ -103,7 +103,10 @@ class Columns(Conditional):
 
 @dataclasses.dataclass(frozen=True)
 class ColumnsAt(Conditional):
-    """The families of M sites, as samplers need them: the different ones, and the index of each site's, int[M]."""
+    """The families of M sites, as samplers need them: the different ones, and the index of each site's, int[M].
+
+    Features are [..., M, F], and values, log-probabilities and entropies float32[..., M], one for each site.
+    """
 
     families: tuple[Conditional, ...]
     group_M: jax.Array

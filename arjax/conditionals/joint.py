@@ -63,7 +63,9 @@ class JointConditional(Conditional):
         given: jax.Array,
         temperature: float | jax.Array = 1.0,
     ) -> jax.Array:
-        """Draws [..., M, *value_shape] given the `value` of indices in `given` bool[M]; results there do not matter."""
+        """Draws [..., M, *value_shape] given the `value` of the indices in `given` bool[M]; the results at these
+        indices, and at invalid ones, do not matter.
+        """
 
     @abc.abstractmethod
     def block_mode(self, features: jax.Array, valid: jax.Array, value: jax.Array, given: jax.Array) -> jax.Array:
@@ -74,19 +76,23 @@ class JointConditional(Conditional):
         return features[..., None, :], jnp.zeros((*features.shape[:-1], 1, *self.value_shape)), jnp.ones(1, bool)
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
+        """log p(value | features) of a block of one site, [...]."""
         features, _, valid = self._one(features)
         value = jnp.expand_dims(value, value.ndim - len(self.value_shape))
         return self.block_log_prob(features, value, valid)[..., 0]
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
+        """Draws blocks of one site, [..., *value_shape]."""
         features, value, valid = self._one(features)
         drawn = self.block_sample(key, features, valid, value, ~valid, temperature)
         return drawn.reshape(*features.shape[:-2], *self.value_shape)
 
     def entropy(self, features: jax.Array) -> jax.Array:
+        """Entropy of a block of one site, [...]."""
         features, value, valid = self._one(features)
         return self.block_entropy(features, value, valid)[..., 0]
 
     def mode(self, features: jax.Array) -> jax.Array:
+        """A probable value of a block of one site, [..., *value_shape]."""
         features, value, valid = self._one(features)
         return self.block_mode(features, valid, value, ~valid).reshape(*features.shape[:-2], *self.value_shape)

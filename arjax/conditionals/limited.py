@@ -36,6 +36,7 @@ class Limited(Around, Conditional):  # type: ignore[override]  # `value_shape` i
 
     @classmethod
     def for_event(cls, event: EventSpec) -> Limited:
+        """Raises `UserError`: limits come from the model that has the family, not from an event."""
         raise UserError("a conditional is limited by a model, not by name")
 
     def check_fits(self, event: EventSpec, block_size: int = 1) -> None:
@@ -58,6 +59,7 @@ class Limited(Around, Conditional):  # type: ignore[override]  # `value_shape` i
         return jax.eval_shape(self.family.log_table, one).shape[-1]
 
     def log_table(self, features: jax.Array) -> jax.Array:
+        """The table of the family, restricted, [..., *value_shape, V]; -inf outside of the limits."""
         own, allowed = self._divided(features)
         return restricted(self.family.log_table(own), allowed)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import numbers
+import sys
 from typing import TypeGuard
 
 import jax
@@ -47,5 +47,6 @@ def check_components(family: str, components: int) -> None:
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether a value is a finite number."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether a value is a number that a float can hold, neither infinite nor NaN."""
+    is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return is_real and abs(value) <= sys.float_info.max  # type: ignore[arg-type]

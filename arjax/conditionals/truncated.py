@@ -83,6 +83,7 @@ class Truncated(Around):
         return change(self)
 
     def mode(self, features: jax.Array) -> jax.Array:
+        """The most probable value, [..., *value_shape]: it always remains."""
         return self.family.mode(features)
 
     def log_table(self, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:

@@ -504,20 +504,20 @@ def check_network(network: str, event: EventSpec, factorization: Factorization, 
     Where it is not the options, the sentence ends with the networks that can.
     """
 
-    def refusal(name: str, options: dict[str, Any]) -> UserError | None:
-        family = NETWORKS.get(name)
-        if factorization.parents is not None and not family.SUPPORTS_GRAPHS:
-            return UserError(f"the network {name!r} reads all earlier sites, not the parents in model.graph alone")
+    def refusal(name: str, options: dict[str, Any] | None = None) -> UserError | None:
         try:
-            family.check(event, factorization, options)
-        except UserError as error:
+            family = NETWORKS.get(name)
+            if factorization.parents is not None and not family.SUPPORTS_GRAPHS:
+                raise UserError(f"the network {name!r} reads all earlier sites, not the parents in model.graph alone")
+            family.check(event, factorization, NETWORKS.options(name) if options is None else options)
+        except UserError as error:  # also where two packages register the name
             return error
         return None
 
     found = refusal(network, options)
     if found is None:
         return
-    able = [name for name in NETWORKS.names() if refusal(name, NETWORKS.options(name)) is None]
+    able = [name for name in NETWORKS.names() if refusal(name) is None]
     if network in able:  # with other options
         raise found
     raise UserError(f"{found} (networks that can: {', '.join(able)})") from found

@@ -21,6 +21,7 @@ from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, check_memory, within_memory
 from arjax.core.pictures import Picture
 from arjax.core.registry import Registry
+from arjax.core.score_names import NO_LIKELIHOOD
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Orders
 from arjax.models.checks import as_context, as_mask, as_values, check_key, check_params, takes_params
@@ -219,10 +220,12 @@ class Model:
 
     @classmethod
     def restored(cls, reader: Any, found: Any) -> Any:
+        """The inverse of `described`."""
         return reader.by_fields(cls, found)
 
     @property
     def num_params(self) -> int:
+        """Number of parameters."""
         return sum(leaf.size for leaf in jax.tree.leaves(self.param_shapes))
 
     @functools.cached_property
@@ -365,7 +368,7 @@ def apply_network(network: nn.Module, params: Params, key: jax.Array | None, *ar
 
 def weakest(*kinds: str) -> str:
     """The kind of a score that is made of scores of these kinds."""
-    return max(kinds, key=("exact", "bound", "estimate").index)
+    return max(kinds, key=("exact", "bound", "estimate", NO_LIKELIHOOD).index)
 
 
 def folded(key: jax.Array | None, number: int) -> jax.Array | None:

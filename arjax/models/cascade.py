@@ -241,6 +241,7 @@ class CascadeModel(StagedModel):
     def stage_batches(
         self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False
     ) -> Iterator[StageBatch]:
+        """Each stage of a batch of examples, from coarse to fine."""
         checked = self.checked_batch(batch.x, batch.context, batch.mask)
         parts = self.cut.split(checked.x)
         masks = [None] * len(parts) if checked.mask is None else self.cut.masks(checked.mask)

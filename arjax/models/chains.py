@@ -101,6 +101,7 @@ class Chain(Model):
         self.visited(self.sample_steps)
 
     def visited(self, steps: int | tuple[int, ...]) -> tuple[int, ...]:
+        """The steps that a draw visits; raises `UserError` where it cannot visit these."""
         return visited_steps(steps, self.num_steps, self.num_steps if self.ENDS_ANYWHERE else 1)
 
     def __repr__(self) -> str:
@@ -162,8 +163,8 @@ class Chain(Model):
         t_N = t_N.reshape(size, *self.times_shape)
         keys_B = example_keys(noise_key, len(x))
         keys_N = jax.vmap(lambda k: step_keys(keys_B, k))(jnp.arange(num)).reshape(size)
-        many, of_many = repeated((x, context), num)
-        terms = self.step_terms(params, many, t_N, keys_N, of_many, dropout if train else None)
+        x_N, context_N = repeated((x, context), num)
+        terms = self.step_terms(params, x_N, t_N, keys_N, context_N, dropout if train else None)
         log_prob, t = (leaf.reshape(num, len(x), -1) for leaf in (self.num_steps * terms.log_prob, t_N))
         log_prob = weights * log_prob
         later, first = (jnp.where(at, log_prob, 0.0).mean(0).sum(-1) for at in (t > 1, t == 1))

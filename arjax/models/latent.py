@@ -303,7 +303,7 @@ def importance_sampled(model: Any, samples: int) -> SampledBound:
     """L_k with k = `samples` of a model that has an `importance_bound`; raises `UserError` unless it is `unbiased`."""
     if not model.unbiased:
         raise UserError(
-            "config.evaluate.samples takes exponentials of scores, no bounds with chains inside: set it to 0"
+            "config.evaluate.samples takes exponentials of scores, which are no bounds with chains inside: set it to 0"
         )
     entries = {"importance_samples": samples}
     return SampledBound("importance_bound", model, type(model).importance_bound, (samples,), entries)
@@ -341,8 +341,10 @@ def check_part(name: str, part: Any, check: Callable[[Any], None], event: EventS
         check(part)
     except UserError as error:
         raise UserError(f"the {name}: {error}") from error
-    if (part.event, part.context_spec) != (event, context):
-        raise UserError(f"the {name} must be one of {event.in_words}, given {context!r}")
+    if part.event != event:
+        raise UserError(f"the {name} must be one of {event.in_words}, not of {part.event.in_words}")
+    if part.context_spec != context:
+        raise UserError(f"the {name} must be given {context!r}, not {part.context_spec!r}")
 
 
 def check_reads(part: Any) -> None:

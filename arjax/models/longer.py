@@ -39,15 +39,27 @@ PIECE = 32
 OVERLAP, OVERLAP_OF_STEPS = 1 / 4, 1 / 6
 
 
-def draw_longer(model, params, keys: jax.Array, length: int, options: DrawOptions | None = None, **how: Any) -> Draw:
+def draw_longer(
+    model: Any,
+    params: Any,
+    keys: jax.Array,
+    length: int,
+    options: DrawOptions | None = None,
+    *,
+    sampler: str | Sampler = "cached",
+    overlap: int = 0,
+    place: Callable[[Any], Any] | None = None,
+    **short: Any,
+) -> Draw:
     """Draws a sequence of `length` sites for each of the B keys: `x` [B, length, *value], and statistics of the draw.
 
     The noise of site t is a function of the key of the example and t, as in `model.draw`: the first sites are those of
     an ordinary draw under the same keys, and a shorter draw is the beginning of a longer one. Statistics add up. Where
     there is an `end`, the draw stops when all examples have ended. The arguments and refusals are those of `pieces`.
     """
-    short = {name: value for name, value in how.items() if name not in ("sampler", "overlap", "place")}
-    return joined(pieces(model, params, keys, length, options, **how), length, asked(options, short)[0].end)
+    options, _ = asked(options, short)
+    found = pieces(model, params, keys, length, options, sampler=sampler, overlap=overlap, place=place)
+    return joined(found, length, options.end)
 
 
 def joined(found: Iterable[Draw], length: int, end: int | None) -> Draw:
@@ -109,7 +121,7 @@ def pieces(
         return _with_prompt(_windows(rest, canvas, prompt, length, overlap), canvas, prompt)
     if isinstance(sampler, Cached):
         return _with_prompt(_carried(rest, canvas, prompt, sampler.chunk), canvas, prompt)
-    return iter([rest.draw(canvas, jnp.arange(length) < prompt if prompt else None)])
+    return _at_once(rest, canvas, prompt)
 
 
 def of_length(model: Any, length: int) -> Any:
@@ -197,6 +209,11 @@ def _with_prompt(rest: Iterator[Draw], canvas: jax.Array, prompt: int) -> Iterat
     """The pieces, the first one with the prompt before it."""
     for n, (x, stats) in enumerate(rest):
         yield Draw(jnp.concatenate([canvas[:, :prompt], x], 1) if prompt and not n else x, stats)
+
+
+def _at_once(rest: _Rest, canvas: jax.Array, prompt: int) -> Iterator[Draw]:
+    """The whole draw as one piece."""
+    yield rest.draw(canvas, jnp.arange(canvas.shape[1]) < prompt if prompt else None)
 
 
 def _carried(rest: _Rest, canvas: jax.Array, prompt: int, chunk: int) -> Iterator[Draw]:

@@ -174,9 +174,11 @@ class Nested(JointConditional):
         return jnp.where(valid, per_index.reshape(features.shape[:-1]), 0.0)
 
     def block_sample(self, key, features, valid, value, given, temperature=1.0):
+        """Draws [..., M, *value_shape], index by index; exact where the given indices are visited before all others."""
         return self._draw_block(self.model.conditional, key, features, valid, value, given, temperature)
 
     def block_mode(self, features, valid, value, given):
+        """The most probable value index by index, [..., M, *value_shape]: greedy."""
         head = Modes(self.model.conditional)
         return self._draw_block(head, jax.random.key(0), features, valid, value, given, 1.0)
 

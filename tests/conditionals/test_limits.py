@@ -14,7 +14,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 
 REAL, LEVELS = EventSpec((3,), kind="real"), EventSpec((3,), kind="levels", num_levels=5)
-NO_NUMBERS = (True, "1", math.nan)
+NO_NUMBERS = (True, "1", math.nan, 10**400)
 #: The event, the conditional, the option, the last values that it takes, the first that it refuses.
 CASES = [
     *((REAL, name, "min_log_scale", (-20, 19.9), (-20.1, 20, *NO_NUMBERS)) for name in ("gaussian", "spline")),

@@ -230,6 +230,17 @@ def test_energy_has_no_likelihood():
         make_model(EVENT, kind="mixture", parts=part)
 
 
+def test_a_model_put_together_by_hand_around_a_part_without_a_likelihood_has_none():
+    network = ModelChoice(network="independent", network_options={"hidden_sizes": (6,)})
+    parts = {"prior": ModelChoice(network="made"), "likelihood": network, "posterior": network}
+    latent = make_model(EVENT, kind="latent", parts=parts, latents=(2,))
+    assert latent.kind == "bound"
+    energy = make_conditional(CALLS["energy"], EVENT)
+    likelihood = dataclasses.replace(latent.likelihood, conditional=energy)
+    with pytest.raises(UserError, match="needs a likelihood"):
+        MixtureModel((dataclasses.replace(latent, likelihood=likelihood),))
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_the_temperature_scales_the_noise(name):
     """Without noise a draw is the mode; at a low temperature it is close to it."""
@@ -405,6 +416,15 @@ def test_refusals(name):
 def test_options_out_of_range(call, message):
     with pytest.raises(UserError, match=message):
         make_conditional(call, PLANE)
+
+
+def test_options_from_python_are_whole_numbers_and_have_names():
+    """A call string is checked against the types of the defaults, and `for_event` itself checks the same."""
+    energy = CONDITIONALS.get("energy")
+    assert energy.for_event(PLANE, draws=np.int64(3)).draws == 3
+    for draws in (2.5, "3", True):
+        with pytest.raises(UserError, match=f"draws of the conditional 'energy' must be a whole.*not {draws!r}"):
+            energy.for_event(PLANE, draws=draws)
 
 
 def test_heads_are_registered():

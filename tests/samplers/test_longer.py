@@ -150,6 +150,18 @@ def test_pieces_come_one_after_another(slid):
     assert [piece.x.shape[1] for piece in carried] == [PIECE, LENGTH - PIECE]
 
 
+def test_nothing_is_drawn_before_a_piece_is_asked_for(monkeypatch):
+    """A window, a carry that goes on, and a draw in one piece."""
+    for network, sampler in (("transformer", "cached"), ("gru", "cached"), ("gru", "naive")):
+        model, params = small(network)
+        with monkeypatch.context() as patch:
+            for name in ("begin", "_Rest.draw"):
+                patch.setattr(f"arjax.models.longer.{name}", lambda *_, **__: pytest.fail("it draws"))
+            found = pieces(model, params, KEYS, LENGTH, sampler=sampler)
+            with pytest.raises(pytest.fail.Exception, match="it draws"):
+                next(found)
+
+
 @pytest.mark.slow
 def test_another_sampler_draws_the_same_in_a_window(slid):
     model, params, x = slid

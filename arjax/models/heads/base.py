@@ -15,6 +15,7 @@ from arjax.conditionals import CONDITIONALS, Conditional
 from arjax.conditionals.base import unsuitable
 from arjax.conditionals.temperature import as_temperature
 from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
 from arjax.core.spec import ContextSpec, EventSpec, vector
 from arjax.models.base import init_network
 from arjax.networks.base import apply
@@ -27,7 +28,11 @@ MOST_NOISE = 1e3
 
 
 class OptionsOfFields:
-    """`for_event` of a head: the options of its call string are its fields, beside the shape and those of `bind`."""
+    """`for_event` of all heads, `head.for_event(event, **options)`, with a signature for each class of heads.
+
+    The options of a head are its fields, beside the shape of a value and the fields that `bind` fills in. The registry
+    reads their names and defaults off the signature, which a class method would have in common with all subclasses.
+    """
 
     def __init__(self, head: Any = None):
         self.head = head
@@ -36,6 +41,7 @@ class OptionsOfFields:
         return OptionsOfFields(head)
 
     def __call__(self, event: EventSpec, **options: Any) -> Any:
+        """The head of an event; raises `UserError` for data or options that cannot be."""
         self.head.check_event(event)
         made = self.head(event.value_shape, **options)
         made.check_options()
@@ -43,10 +49,10 @@ class OptionsOfFields:
 
     @property
     def __signature__(self) -> inspect.Signature:
-        named, given = inspect.Parameter.POSITIONAL_OR_KEYWORD, ("value_shape", "params", "train", "key")
-        fields = [field for field in dataclasses.fields(self.head) if field.name not in given]
-        options = [inspect.Parameter(field.name, named, default=field.default) for field in fields]
-        return inspect.Signature([inspect.Parameter("event", named), *options])
+        event = inspect.Parameter("event", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        fields = [f for f in dataclasses.fields(self.head) if f.name not in ("value_shape", "params", "train", "key")]
+        options = [inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default) for f in fields]
+        return inspect.Signature([event, *options])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -94,6 +100,7 @@ class Head(Conditional):
 
     @classmethod
     def check_event(cls, event: EventSpec) -> None:
+        """Raises `UserError` for data other than vectors of real numbers."""
         name = CONDITIONALS.name_of(cls)
         if event.kind != "real":
             raise unsuitable(name, "real values", event)
@@ -108,8 +115,8 @@ class Head(Conditional):
         own = f"the conditional {CONDITIONALS.name_of(type(self))!r}"
         for name, least in self.LEAST.items():
             value = getattr(self, name)
-            if value < least:
-                raise UserError(f"{name} of {own} must be a whole number, at least {least}, not {value}")
+            if not is_integer(value) or value < least:
+                raise UserError(f"{name} of {own} must be a whole number, at least {least}, not {value!r}")
 
     @property
     def num_params(self) -> int:
