@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.conditionals.columns import Columns
 from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization, from_order
 from arjax.models import AutoregressiveModel
@@ -264,6 +265,7 @@ class AnyOrderTable:
 def _log_tables(model: AutoregressiveModel, params: Any, x_BD: jax.Array, observed_BD: jax.Array) -> jax.Array:
     features = model.features_given(params, x_BD, observed_BD)
     head = model.head(params)
+    assert isinstance(head, Columns), "the sites of a table are columns"
     most, parts = max(column.num_levels for column in model.event.columns), []
     for family, columns_N in head.groups.items():
         own = jnp.take(features, columns_N, axis=-2)[..., : family.num_params]

@@ -35,15 +35,15 @@ class Column(Protocol):
     Attributes:
       name: as in the frame.
       num_codes: V.
-      log_unit: whether log p is that of a probability (0), or of a density in the unit of the column.
     """
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     @property
     def num_codes(self) -> int: ...
 
-    def cells(self, values: np.ndarray, unseen: str) -> np.ndarray:
+    def cells(self, values: np.ndarray, unseen: str = "refuse") -> np.ndarray:
         """Values of a frame (object[N], None without a value) as cells, float64[N].
 
         `unseen`: "refuse" values that the column cannot have, or take them as "missing".
@@ -302,7 +302,7 @@ def as_numbers(name: str, values: np.ndarray, date: str = "") -> np.ndarray:
             continue
         try:
             if date:
-                found[row] = float(np.datetime64(value, date).astype(np.int64))
+                found[row] = float(np.array(value, f"datetime64[{date}]").astype(np.int64))
             else:
                 found[row] = float(value)
         except (TypeError, ValueError) as error:
@@ -332,7 +332,13 @@ def make_numbers(name: str, cells: np.ndarray, most_codes: int, date: str = "", 
     different, counts = np.unique(known, return_counts=True)
     quarter = np.quantile(known, [0.25, 0.5, 0.75])
     spread = float(max(quarter[2] - quarter[0], step, 1e-6 * (different[-1] - different[0]), 1e-300)) / 2
-    about = {"centre": float(quarter[1]), "spread": spread, "num_rows": len(known), "date": date, "is_int": is_int}
+    about: dict[str, Any] = {
+        "centre": float(quarter[1]),
+        "spread": spread,
+        "num_rows": len(known),
+        "date": date,
+        "is_int": is_int,
+    }
     num_grid = (different[-1] - different[0]) / step + 1 if step else math.inf
     if step and num_grid <= min(2 * len(different), most_codes):
         grid = different[0] + step * np.arange(round(num_grid))
@@ -353,7 +359,9 @@ def make_numbers(name: str, cells: np.ndarray, most_codes: int, date: str = "", 
 
 def _intervals(different: np.ndarray, counts: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
     """First and last number of each code: frequent numbers alone, others together until they are `least` rows."""
-    low, high, inside = [], [], 0.0
+    low: list[float] = []
+    high: list[float] = []
+    inside = 0.0
     for number, count in zip(different.tolist(), counts.tolist(), strict=True):
         if count >= least or not low or inside >= least:
             low.append(number)

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from arjax.api.arrays import fit_arrays
+from arjax.api.trained_model import Fitted
 from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.integers import check_seed
 from arjax.data.table import NO_VALUE
 from arjax.models import make_model
+from arjax.models.abilities import require
 from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.columns import Numbers, Words, find_columns
 from arjax.tables.frames import Frame, read_frame
@@ -128,7 +130,8 @@ def _fit(
     sites = Sites(tuple(column.num_codes for column in columns))
     x = {split: sites.values(np.stack([c.codes(v) for c, v in zip(columns, of.T, strict=True)], 1))
          for split, of in cells.items()}  # fmt: skip
-    tried, start = [], time.monotonic()
+    tried: list[tuple[float, Recipe, Fitted]] = []
+    start = time.monotonic()
     speeds: dict[tuple[int, ...], float] = {}
     todo = recipes(len(x["train"]))
     for i, recipe in enumerate(todo):
@@ -136,9 +139,9 @@ def _fit(
         if tried and left < 0.5 * minutes / len(todo):
             break
         fitted = _train(sites, x, recipe, left / (len(todo) - i), seed, quiet, speeds)
-        tried.append((fitted.results["nll_nats"], recipe, fitted))
-    nats, recipe, fitted = min(tried, key=lambda each: each[0])
-    engine = AnyOrderTable(columns, fitted.model, fitted.params)
+        tried.append((_results(fitted)["nll_nats"], recipe, fitted))
+    _, recipe, fitted = min(tried, key=lambda each: each[0])
+    engine = AnyOrderTable(columns, require(fitted.model, "conditionals", "a table"), fitted.params)
     usual = _usual(engine, cells["validation"])
     results = {
         "recipe": dataclasses.asdict(recipe),
@@ -161,26 +164,26 @@ def _train(
     seed: int,
     quiet: bool,
     speeds: dict[tuple[int, ...], float],
-) -> Any:
+) -> Fitted:
     """Trains for so many minutes, about. `speeds` has steps per second by hidden sizes, which some steps tell."""
-    options = {"hidden_sizes": recipe.hidden_sizes, "dropout": recipe.dropout, "activation": "gelu"}
+    options: dict[str, Any] = {"hidden_sizes": recipe.hidden_sizes, "dropout": recipe.dropout, "activation": "gelu"}
     model = make_model(sites.event, "deep_nade", orders="uniform", **options)
     num = len(x["train"])
     batch_size = int(np.clip(2 ** round(math.log2(max(num / 100, 1))), 32, 256))
-    splits = {"train": x["train"], "validation": x["validation"]}
-    more = {"batch_size": batch_size, "learning_rate": recipe.learning_rate, "optimizer": "adamw", "seed": seed}
+    more: dict[str, Any] = {"train": x["train"], "validation": x["validation"]}
+    more |= {"batch_size": batch_size, "learning_rate": recipe.learning_rate, "optimizer": "adamw", "seed": seed}
     more |= {"weight_decay": recipe.weight_decay, "schedule": "cosine", "clip_norm": 1.0, "ema_decay": 0.99}
     began = time.monotonic()
     if recipe.hidden_sizes not in speeds:
-        trial = fit_arrays(model, **splits, steps=2 * _TRIAL, eval_every=_TRIAL, quiet=True, **more)
+        trial = fit_arrays(model, steps=2 * _TRIAL, eval_every=_TRIAL, quiet=True, **more)
         num_sites = batch_size * sites.event.num_sites
-        speeds[recipe.hidden_sizes] = trial.results["train_sites_per_second"] / num_sites
+        speeds[recipe.hidden_sizes] = _results(trial)["train_sites_per_second"] / num_sites
     left = 60 * minutes - (time.monotonic() - began)
     most = _MOST_EPOCHS * num / batch_size + 1000
     steps = int(np.clip(0.9 * left * speeds[recipe.hidden_sizes], 200, most))
     every = max(50, steps // 20)
     return fit_arrays(
-        model, **splits, steps=steps, eval_every=every, patience=6, warmup_steps=min(200, steps // 10), quiet=quiet,
+        model, steps=steps, eval_every=every, patience=6, warmup_steps=min(200, steps // 10), quiet=quiet,
         name="table", **more,
     )  # fmt: skip
 
@@ -189,6 +192,11 @@ def _train(
 _TRIAL = 32
 #: About the most epochs of a training.
 _MOST_EPOCHS = 150
+
+
+def _results(fitted: Fitted) -> Mapping[str, Any]:
+    assert fitted.results is not None, "a training has results"
+    return fitted.results
 
 
 def _usual(engine: AnyOrderTable, cells_NC: np.ndarray) -> np.ndarray:

@@ -50,8 +50,9 @@ class Frame:
             return lists
         if self.form == "rows":
             return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
+        library: Any = self.form
         try:
-            return nw.from_dict(lists, backend=self.form).to_native()
+            return nw.from_dict(lists, backend=library).to_native()
         except ModuleNotFoundError as error:
             raise UserError(f"the table was a frame of {self.form}, which is not installed here") from error
 
