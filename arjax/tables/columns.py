@@ -418,6 +418,8 @@ def find_columns(
     left_out: dict[str, str] = {}
     for name, column in values.items():
         kind = kinds.get(name, "")
+        if not kind and column.dtype == object:
+            _check_stray(name, column)
         train = column if rows is None else column[rows]
         reason = "it is skipped" if kind == "skip" else _reason_against(column, kind) or _reason_against(train, "any")
         if reason:
@@ -460,7 +462,6 @@ def _find_column(name: str, values: np.ndarray, kind: str, most_codes: int) -> W
     known = _known(values)
     if not kind and values.dtype == object:
         kind = "date" if all(map(_is_date, known.tolist())) else "words"
-        _check_stray(name, values, known)
     if values.dtype.kind == "M" and kind != "words":
         kind = "date"
     if kind == "words":
@@ -505,8 +506,9 @@ def _short(value: Any) -> str | bool:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _check_stray(name: str, values: np.ndarray, known: np.ndarray) -> None:
+def _check_stray(name: str, values: np.ndarray) -> None:
     """Raises `UserError` where most values of a column of words are numbers."""
+    known = _known(values)
     strays = [value for value in known.tolist() if isinstance(value, str) and not _reads_as_number(value)]
     if strays and 2 * len(strays) < len(known):
         row = next(n for n, value in enumerate(values.tolist()) if value == strays[0])
