@@ -1,11 +1,14 @@
-"""A table of yours of real values under one of ten recipes; configs/sweeps/real_table.py trains all and compares them.
+"""A table of yours of real values under one of eleven recipes; configs/sweeps/real_table.py trains and compares all.
 
 MADE (Germain et al., 2015) with mixtures of Gaussians in its conditionals (as RNADE, Uria et al., 2013), with splines
 (Durkan et al., 2019), a flow of affine blocks over such a MADE (Papamakarios et al., 2017). With fewer parameters or
 more regularisation: `strong` dropout, a `small` MADE that is nearly linear, five of them as `members` of a mixture of
-whole rows, three `gaussians` or `many_gaussians` with full covariances, and noise on the rows in training, which
-smooths the density (`noisy_gaussians`, `noisy`: Rothfuss et al., 2019). No recipe is the best on all tables: train all
-and mix.
+whole rows, `few_gaussians`, `gaussians` or `many_gaussians` with full covariances that training takes on from EM, such
+Gaussians with a floor of a third of a standard deviation (`smooth_gaussians`), and noise on the rows in training, which
+smooths the density, too (`noisy`: Rothfuss et al., 2019). No recipe is the best on all tables: train all and mix.
+
+`components` is the number of Gaussians of `gaussians`; `scripts/gaussian_mixture_baseline.py --components=grow` finds
+the one that is best on validation.
 
 Scales have a floor, log s >= `floor` in units of a column's standard deviation, e^-4.6 = 0.01 by default. Rounded
 columns need it: a density at values that repeat can be made as high as the floor allows, and says nothing then. Give
@@ -27,24 +30,28 @@ RECIPES = {
     "members": ((8,), 0.0, 0.05, 5e-3, 3000, 1),
     "spline": ((128, 128), 0.1, 0.01, 2e-3, 4000, 0),
     "flow": ((128, 128), 0.1, 0.01, 2e-3, 4000, 10),
-    "gaussians": ((), 0.0, 0.01, 1e-2, 3000, 1),
-    "noisy_gaussians": ((), 0.0, 0.01, 1e-2, 3000, 1),
+    "few_gaussians": ((), 0.0, 0.0, 2e-2, 3000, 3),
+    "gaussians": ((), 0.0, 0.0, 2e-2, 3000, 5),
+    "smooth_gaussians": ((), 0.0, 0.0, 1e-3, 1000, 3),
     "noisy": ((128, 128), 0.4, 0.05, 2e-3, 4000, 15),
-    "many_gaussians": ((), 0.0, 0.01, 1e-2, 4000, 1),
+    "many_gaussians": ((), 0.0, 0.0, 1e-2, 3000, 30),
 }
 #: name -> members of a mixture, one Gaussian a conditional
-MEMBERS = {"members": 5, "gaussians": 3, "noisy_gaussians": 3, "many_gaussians": 30}
+MEMBERS = {"members": 5}
 #: name -> standard deviations of noise on the rows
-NOISE = {"noisy_gaussians": 0.3, "noisy": 0.2}
+NOISE = {"noisy": 0.2}
+#: name -> the least floor of Gaussians with full covariances
+GAUSSIANS = {"few_gaussians": -20.0, "gaussians": -20.0, "smooth_gaussians": -1.15, "many_gaussians": -20.0}
 
 
 def get_config(arg=""):
     """`file`: a csv file (without one, the wines), `validation` and `test`: those of their splits, where they have
     their own; `recipe`: a name in `RECIPES`; `floor`: see above; `delimiter`: between cells, a character, `spaces` or
-    `tab`; `skip`: columns to leave out, such as `(id,name)`; `smoke`: seconds.
+    `tab`; `skip`: columns to leave out, such as `(id,name)`; `components`: of `gaussians`, 0 for that of `RECIPES`;
+    `smoke`: seconds.
     """
     files = {"file": "", "validation": "", "test": "", "delimiter": ",", "skip": ()}
-    arg = parse_arg(arg, smoke=False, recipe=pick(RECIPES, "mixture"), floor=-4.6, **files)
+    arg = parse_arg(arg, smoke=False, recipe=pick(RECIPES, "mixture"), floor=-4.6, components=0, **files)
     sizes, dropout, decay, learning_rate, steps, components = RECIPES[arg.recipe]
     paths = {"path": arg.file, "validation_path": arg.validation, "test_path": arg.test}
     paths |= {"delimiter": arg.delimiter, "skip": arg.skip}
@@ -54,10 +61,14 @@ def get_config(arg=""):
     config.dataset = dataset_config(name, **own, **noise)
     options = {"hidden_sizes": (16,) if arg.smoke else sizes, "activation": "gelu", "dropout": dropout}
     mixture = f"gaussian_mixture(components={components}, min_log_scale={arg.floor})"
-    if arg.recipe in MEMBERS:  # without hidden layers, Gaussians with full covariances
+    if arg.recipe in GAUSSIANS:
+        floor = max(arg.floor, GAUSSIANS[arg.recipe])
+        components = arg.components if arg.components and arg.recipe == "gaussians" else components
+        em = {"em_starts": 2 if components <= 30 else 1, "em_iterations": 300, "em_seed": 0}  # as that of the search
+        config.model = model_config("gaussian_mixture", components=components, min_log_scale=floor, **em)
+    elif arg.recipe in MEMBERS:
         config.model = model_config("mixture")
-        member = {"conditional": f"gaussian(min_log_scale={arg.floor})"}
-        one = part("made", member, **options) if sizes else part("fvsbn", member, num_linear=1)
+        one = part("made", {"conditional": f"gaussian(min_log_scale={arg.floor})"}, **options)
         config.parts = {f"member_{k}": one for k in range(MEMBERS[arg.recipe])}
     else:
         config.network = network_config("made", **options)
@@ -66,11 +77,13 @@ def get_config(arg=""):
         config.parts = {"base": part("made", {"conditional": mixture}, **options)}
     elif arg.recipe == "spline":
         config.model.conditional = f"spline(bins=16, min_log_scale={arg.floor})"
-    elif arg.recipe not in MEMBERS:
+    elif arg.recipe not in (*MEMBERS, *GAUSSIANS):
         config.model.conditional = mixture
     config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine", end_factor=0.05)
     config.optimizer.update(clip_norm=1.0, weight_decay=decay)
     config.train.update(steps=steps, batch_size=100, steps_per_dispatch=50, log_every=500, eval_every=100)
     config.train.update(checkpoint_every=1000, ema_decay=0.98, patience=15)
+    if arg.recipe in GAUSSIANS:  # few steps from EM, the best is near
+        config.train.eval_every = 50
     config.evaluate.batch_size = 500
     return apply_smoke(config) if arg.smoke else config

@@ -3,7 +3,10 @@
     python scripts/gaussian_mixture_baseline.py --config=configs/wine_quality.py --min_log_scale=-2.3 [--out=FILE.csv]
 
 Full covariances, fitted by EM of scikit-learn. The number of components and the regularisation are those that are best
-on validation; the second row is the single Gaussian. Nats are those of the test split, in the units of the data.
+on validation; the second row is the single Gaussian. `--components=grow` tries more and more components, up to where
+validation stops gaining, and prints the options of the kind of model `gaussian_mixture` that goes on from there.
+
+Nats are those of the test split, in the units of the data.
 `min_log_scale` is the floor of the scales, as that of the conditional of a network: compare models at the same floor
 where columns are rounded (see arjax/evaluation/gaussian_mixtures.py). Rows of the same data set and model that the
 table has already are replaced.
@@ -36,7 +39,7 @@ MIXTURE, SINGLE = "mixture of Gaussians, scikit-learn", "Gaussian, full covarian
 
 
 def baseline_row(
-    dataset: Dataset, model: str, components: Sequence[int], min_log_scale: float, command: str
+    dataset: Dataset, model: str, components: Sequence[int] | None, min_log_scale: float, command: str
 ) -> dict[str, Any]:
     """The row of one model: nats of the test split, and of validation."""
     started = time.monotonic()
@@ -44,6 +47,9 @@ def baseline_row(
     fit = fit_gaussian_mixture(x["train"], x["validation"], components, min_log_scale)
     minutes = (time.monotonic() - started) / 60
     scores = {split: _score(dataset, fit.nats(x[split])) for split in ("validation", "test")}
+    if components is None:
+        options = ", ".join(f"{name}={value:.4g}" for name, value in fit.options.items())
+        print(f"the kind of model gaussian_mixture goes on from there with {options}")
     words = f"{model}, {fit.components} components" if model == MIXTURE else model
     known = {
         "dataset": dataset.name,
@@ -93,12 +99,12 @@ def main(argv: Sequence[str]) -> int:
     """Reads the flags, fits, prints and writes."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, help="its data set is fitted")
-    parser.add_argument("--components", default=",".join(map(str, COMPONENTS)), help="numbers to choose from")
+    parser.add_argument("--components", default=",".join(map(str, COMPONENTS)), help="numbers to choose from, or grow")
     parser.add_argument("--min_log_scale", type=float, default=-7.0, help="floor of the log-scales [-7]")
     parser.add_argument("--out", type=Path, help="table to which the rows are added")
     flags = parser.parse_args(argv)
-    components = flags.components.split(",")
-    if not all(num.isdecimal() for num in components):
+    components = None if flags.components == "grow" else flags.components.split(",")
+    if components is not None and not all(num.isdecimal() for num in components):
         raise UserError(f"--components must be whole numbers separated by commas, not {flags.components!r}")
     kept = read_csv(flags.out) if flags.out is not None and flags.out.is_file() else []
     dataset = build_dataset(load_config_file(flags.config))
@@ -106,9 +112,10 @@ def main(argv: Sequence[str]) -> int:
     command = (
         f"python scripts/gaussian_mixture_baseline.py --config={flags.config} --min_log_scale={flags.min_log_scale}"
     )
+    of_search = command if components is not None else f"{command} --components=grow"
     rows = [
         baseline_row(dataset, SINGLE, (1,), flags.min_log_scale, f"{command} --components=1"),
-        baseline_row(dataset, MIXTURE, [int(num) for num in components], flags.min_log_scale, command),
+        baseline_row(dataset, MIXTURE, components and list(map(int, components)), flags.min_log_scale, of_search),
     ]
     columns, cells, right = readable_columns(rows)
     print_table(columns, cells, right=right)

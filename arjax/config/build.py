@@ -108,7 +108,7 @@ def _in_words(choice: ModelChoice) -> str:
     of = choice.network or ", ".join(f"{name} {part.network or part.kind}" for name, part in parts.items())
     calls = {name: choice.options[name] for name in KINDS.get(choice.kind).CALLS}
     if "ordering" not in calls:
-        return f"{kind}{of}"
+        return f"{kind}{of}".removesuffix(": ")
     order = f"orders {calls['orders']}" if calls.get("orders") else f"{calls['ordering']} order"
     blocks = f", in blocks {calls['partition']}" if calls.get("partition", "sites") != "sites" else ""
     return f"{kind}{of} in {order}{blocks}"

@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from arjax.core.errors import UserError
+from arjax.models.gaussian_mixture import fit_by_em, params_of
 
 COMPONENTS = (1, 2, 3, 5, 8, 12, 20, 30)
+#: Numbers of components above those of `COMPONENTS`, for a search that goes on while validation gains.
+MORE_COMPONENTS = (50, 80, 120, 200, 300, 500, 800)
+#: Such a search ends where so many numbers in a row have not gained.
+PATIENCE = 2
+#: The most steps of EM.
+ITERATIONS = 300
 #: Regularisations above that of the floor, as variances of standardised columns.
 REGULARISATIONS = (1e-5, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1)
 
@@ -31,16 +37,33 @@ class GaussianMixtureFit:
       regularisation: `reg_covar`.
       validation_nats: the mean of -log p over the validation rows.
       model: of scikit-learn.
+      inits, seed: of EM.
     """
 
     components: int
     regularisation: float
     validation_nats: float
     model: Any
+    inits: int = 1
+    seed: int = 0
 
     def nats(self, x_ND: np.ndarray) -> np.ndarray:
         """-log p of each row, float64[N], in the units of the rows."""
         return -self.model.score_samples(np.asarray(x_ND, np.float64))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the kind of model `gaussian_mixture` whose training goes on from this fit, given the same rows:
+        the same EM, and the root of the regularisation as its floor.
+        """
+        found = {"components": self.components, "min_log_scale": 0.5 * math.log(self.regularisation)}
+        return found | {"em_starts": self.inits, "em_iterations": ITERATIONS, "em_seed": self.seed}
+
+    @property
+    def params(self) -> dict[str, np.ndarray]:
+        """The parameters of a model with these options that has the densities of this fit."""
+        found = self.model
+        return params_of(found.weights_, found.means_, found.covariances_, self.options["min_log_scale"])
 
     @property
     def num_params(self) -> int:
@@ -53,7 +76,7 @@ class GaussianMixtureFit:
 def fit_gaussian_mixture(
     train_ND: np.ndarray,
     validation_ND: np.ndarray,
-    components: Sequence[int] = COMPONENTS,
+    components: Sequence[int] | None = COMPONENTS,
     min_log_scale: float = -7.0,
     *,
     inits: int = 2,
@@ -65,43 +88,51 @@ def fit_gaussian_mixture(
     Args:
       train_ND: rows to fit, real values; standardised columns, as the regularisation is the same for all.
       validation_ND: rows by which the two choices are made.
-      components: numbers K to try; those above the number of rows are left out.
+      components: numbers K to try; those above the number of rows are left out. None: those of `COMPONENTS`, and more
+        up to where validation stops gaining, each of these under the regularisations next to the best one so far.
       min_log_scale: floor of the log-scales; regularisations are exp(2 min_log_scale) and those of
         `REGULARISATIONS` above it.
-      inits: runs of EM from different starts, of which the most probable on the train rows is kept.
+      inits: runs of EM from different starts, of which the most probable on the train rows is kept; one for numbers
+        above those of `COMPONENTS`.
     """
     train_ND, validation_ND = np.asarray(train_ND, np.float64), np.asarray(validation_ND, np.float64)
-    tried = [num for num in components if num <= len(train_ND)]
-    if not tried or min(components) < 1:
-        some = ", ".join(map(str, components))
+    tried = [num for num in components or COMPONENTS if num <= len(train_ND)]
+    if not tried or min(tried) < 1:
+        some = ", ".join(map(str, components or COMPONENTS))
         raise UserError(f"numbers of components must be from 1 to the {len(train_ND)} rows to fit, not {some}")
     least = math.exp(2 * min_log_scale)
-    fits = [
-        fit
-        for num in tried
-        for regularisation in (least, *(value for value in REGULARISATIONS if value > least))
-        if (fit := _fit(train_ND, validation_ND, num, regularisation, inits, seed)) is not None
-    ]
+    regularisations = [least, *(value for value in REGULARISATIONS if value > least)]
+
+    def fitted(num: int, values: Sequence[float], inits: int) -> list[GaussianMixtureFit]:
+        found = [_fit(train_ND, validation_ND, num, value, inits, seed) for value in values]
+        return [fit for fit in found if fit is not None]
+
+    fits = [fit for num in tried for fit in fitted(num, regularisations, inits)]
     if not fits:
         raise UserError("no mixture of Gaussians has a finite score on validation: raise the floor of the scales")
-    return min(fits, key=lambda fit: fit.validation_nats)
+    best = min(fits, key=_nats)
+    for num in () if components is not None else MORE_COMPONENTS:
+        if num > len(train_ND) or best.components not in tried[-PATIENCE:]:
+            break
+        i = regularisations.index(best.regularisation)
+        best = min([best, *fitted(num, regularisations[max(0, i - 1) : i + 2], 1)], key=_nats)
+        tried.append(num)
+    return best
+
+
+def _nats(fit: GaussianMixtureFit) -> float:
+    return fit.validation_nats
 
 
 def _fit(
     train_ND: np.ndarray, validation_ND: np.ndarray, num: int, regularisation: float, inits: int, seed: int
 ) -> GaussianMixtureFit | None:
     """One fit; None where a covariance is singular, or the score is not finite."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.mixture import GaussianMixture
-
-    options = {"reg_covar": regularisation, "n_init": inits if num > 1 else 1, "max_iter": 300, "random_state": seed}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # an early stop of EM is a model like another
-        try:
-            model = GaussianMixture(num, covariance_type="full", **options).fit(train_ND)
-        except ValueError as error:
-            if "reg_covar" not in str(error):
-                raise
-            return None
+    try:
+        model = fit_by_em(train_ND, num, regularisation, inits, ITERATIONS, seed)
+    except ValueError as error:
+        if "reg_covar" not in str(error):
+            raise
+        return None
     nats = -float(model.score(validation_ND))
-    return GaussianMixtureFit(num, regularisation, nats, model) if math.isfinite(nats) else None
+    return GaussianMixtureFit(num, regularisation, nats, model, inits, seed) if math.isfinite(nats) else None

@@ -10,6 +10,7 @@ from arjax.models.cascade import CascadeModel
 from arjax.models.discrete_chain import DiscreteChain
 from arjax.models.flow import FlowModel
 from arjax.models.gaussian_chain import GaussianChain
+from arjax.models.gaussian_mixture import GaussianMixtureModel
 from arjax.models.heads import DiffusionHead, EnergyHead, FlowMatchingHead  # register conditionals
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice, make_model
 from arjax.models.latent import LatentModel
@@ -31,6 +32,7 @@ __all__ = [
     "FlowMatchingHead",
     "FlowModel",
     "GaussianChain",
+    "GaussianMixtureModel",
     "LatentModel",
     "MixtureModel",
     "ModelChoice",

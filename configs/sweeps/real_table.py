@@ -19,23 +19,25 @@ RECIPES = {
     "members": "5 small MADEs, mixed",
     "spline": "MADE, splines",
     "flow": "flow over MADE, 10 Gaussians",
-    "gaussians": "3 Gaussians with full covariances",
-    "noisy_gaussians": "3 Gaussians with full covariances, noise",
+    "few_gaussians": "3 Gaussians with full covariances, from EM",
+    "gaussians": "5 Gaussians with full covariances, from EM",
+    "smooth_gaussians": "3 wide Gaussians with full covariances, from EM",
     "noisy": "MADE, 15 Gaussians, strong dropout, noise",
-    "many_gaussians": "30 Gaussians with full covariances",
+    "many_gaussians": "30 Gaussians with full covariances, from EM",
 }
 
 
 def get_sweep(arg: str = "") -> list[Run | Mixture]:
-    """`mixture`: also all recipes mixed; `file`, `validation`, `test`, `delimiter`, `skip`, `floor`, `smoke`: of
-    configs/real_table.py.
+    """`mixture`: also all recipes mixed; `file`, `validation`, `test`, `delimiter`, `skip`, `floor`,
+    `components`, `smoke`: of configs/real_table.py.
     """
-    given = {"file": "", "validation": "", "test": "", "delimiter": "", "skip": "", "floor": ""}
+    given = {"file": "", "validation": "", "test": "", "delimiter": "", "skip": "", "floor": "", "components": ""}
     arg = parse_arg(arg, mixture=False, smoke=False, **given)
     options = [f"{key}={getattr(arg, key)}" for key in given if getattr(arg, key)] + ["smoke"] * arg.smoke
+    words_of = RECIPES | ({"gaussians": f"{arg.components}{RECIPES['gaussians'][1:]}"} if arg.components else {})
     runs = [
         Run(recipe, "configs/real_table.py:" + ",".join([f"recipe={recipe}", *options]), model=words)
-        for recipe, words in RECIPES.items()
+        for recipe, words in words_of.items()
     ]
     words = f"{len(runs)} recipes mixed, fitted weights"
     return [

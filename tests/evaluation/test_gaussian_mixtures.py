@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
@@ -9,7 +10,9 @@ from scipy.stats import multivariate_normal
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
-from arjax.evaluation.gaussian_mixtures import fit_gaussian_mixture
+from arjax.evaluation import gaussian_mixtures
+from arjax.evaluation.gaussian_mixtures import MORE_COMPONENTS, GaussianMixtureFit, fit_gaussian_mixture
+from arjax.models import make_model
 from arjax.sweep.results import read_csv
 
 MEANS = np.array([[-2.0, 0.0, 1.0], [2.0, 1.0, -1.0]])
@@ -29,6 +32,14 @@ def test_one_component_is_the_gaussian_of_the_rows():
     assert fit.num_params == 3 + 6
 
 
+def test_a_fit_is_a_model_of_the_kind_gaussian_mixture():
+    x = clusters(120)
+    fit = fit_gaussian_mixture(x, clusters(60, 1), components=(2,))
+    model = make_model(EventSpec((3,), kind="real"), kind="gaussian_mixture", data=x, **fit.options)
+    for params in (fit.params, model.init(jax.random.key(5))):  # whose key has no influence
+        np.testing.assert_allclose(model.log_prob(params, x), -fit.nats(x), rtol=1e-4, atol=1e-3)
+
+
 def test_choices_are_the_best_on_validation():
     x, validation = clusters(120), clusters(60, 1)
     fit = fit_gaussian_mixture(x, validation, components=(1, 2, 30), min_log_scale=-7.0)
@@ -45,6 +56,26 @@ def test_no_scale_is_below_the_floor():
     assert least == pytest.approx(np.exp(-2.0), rel=1e-6)
     lower = fit_gaussian_mixture(x, x, components=(2,), min_log_scale=-2.0)
     assert lower.validation_nats == pytest.approx(fit.validation_nats - 3, abs=1e-3)
+
+
+def test_a_search_goes_on_up_to_where_validation_stops_gaining(monkeypatch):
+    """The sizes above those of the list are tried while one of the last two was the best."""
+    tried = []
+
+    def fit(train, validation, num, regularisation, inits, seed):
+        tried.append((num, regularisation, inits))
+        return GaussianMixtureFit(num, regularisation, abs(num - best) + 1e3 * abs(regularisation - 1e-3), None)
+
+    monkeypatch.setattr(gaussian_mixtures, "_fit", fit)
+    for best, sizes in ((8, []), (50, [50, 80, 120]), (200, [50, 80, 120, 200, 300])):
+        tried.clear()
+        found = fit_gaussian_mixture(clusters(300), clusters(9), None, -4.6)
+        more = {num: [value for size, value, _ in tried if size == num] for num in MORE_COMPONENTS}
+        assert found.components == best and [num for num, values in more.items() if values] == sizes
+        assert all(values == [np.exp(-9.2), 1e-3, 1e-2] for values in more.values() if values)
+        assert all(inits == (2 if num <= 30 else 1) for num, _, inits in tried)
+    em = {"em_starts": 1, "em_iterations": 300, "em_seed": 0}
+    assert found.options == {"components": 200, "min_log_scale": pytest.approx(np.log(1e-3) / 2)} | em
 
 
 @pytest.mark.parametrize("components", [(0, 1), (11,)])

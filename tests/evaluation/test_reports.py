@@ -72,6 +72,7 @@ CASES = {
         {"samples": 3},
     ),
     "mixture": ("mixture", {}, {name: part("made", **HIDDEN) for name in "ab"}, "teacher_forcing", {}),
+    "gaussian_mixture": ("gaussian_mixture", {"components": 2, "min_log_scale": -2.0}, {}, "teacher_forcing", {}),
 }
 FAST = ("autoregressive", "learned", "latent")
 
@@ -80,6 +81,8 @@ def config_of(name):
     kind, options, network, objective, measures = CASES[name]
     config = base_config()
     config.dataset = dataset_config("noise", grid=(4,), kind="levels", num_levels=3, num_examples=10)
+    if name == "gaussian_mixture":
+        config.dataset = dataset_config("noise", grid=(4,), kind="real", num_examples=10)
     if name == "autoregressive":
         config.dataset = dataset_config("markov_chain", levels=3, length=4, num_examples=10)
     config.model = model_config(kind, **options)

@@ -1,4 +1,4 @@
-"""Faults of flows, of mixtures of models, and of the data that flows are tried on."""
+"""Faults of flows, of mixtures of models and of Gaussians, and of the data that flows are tried on."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ _levels = faults_of("models/flow.py", _FLOW + "test_levels_are_scored_by_a_bound
 _spline = faults_of("conditionals/spline.py", _SPLINE + "test_it_is_the_spline_of_the_paper_and_its_inverse")
 _family = faults_of("conditionals/spline.py", _SPLINE + "test_entropy_of_narrow_bins")
 _mixture = faults_of("models/mixture.py", _MIXTURE + "test_probabilities_are_the_weighted_sum_of_those_of_the_members")
+_GAUSSIANS = "models/test_gaussian_mixture.py::"
+_gaussians = faults_of("models/gaussian_mixture.py", _GAUSSIANS + "test_values_that_are_nan_are_integrated_over")
 _parts = faults_of("config/base.py", "models/test_kinds.py::test_a_part_under_two_names_is_two_parts")
 _law = faults_of("testing/model.py", "laws/test_laws_of_models.py::test_draws_of_another_distribution_are_noticed")
 _plane = faults_of("data/plane.py", _PLANE + "test_densities_by_hand")
@@ -140,6 +142,46 @@ MODEL_FAULTS = (
         "tempered(self.log_weights(params), options.temperature)",
         "self.log_weights(params)",
         _MIXTURE + "test_cold_mixtures_draw_from_the_heaviest_member",
+    ),
+    _gaussians(
+        "a marginal that counts missing values as if they were observed",
+        "nats_KD = jnp.where(is_first_D, 0.5",
+        "nats_KD = jnp.where(True, 0.5",
+    ),
+    _gaussians(
+        "observed values in another order than their factor",
+        '- params["means"], 0)[:, order_D]',
+        '- params["means"], 0)',
+    ),
+    _gaussians(
+        "a mixture of Gaussians without its floor",
+        "math.exp(self.min_log_scale) * jnp.eye(len(x_D))",
+        "math.exp(self.min_log_scale - 1) * jnp.eye(len(x_D))",
+        _GAUSSIANS + "test_the_density_is_that_of_scipy",
+    ),
+    _gaussians(
+        "components of the prior in draws given observed values",
+        "tempered(given.log_weights, temperature)",
+        'tempered(jax.nn.log_softmax(params["weights"]), temperature)',
+        _GAUSSIANS + "test_draws_given_observed_values_follow_the_conditional",
+    ),
+    _gaussians(
+        "noise of the prior in draws given observed values",
+        "jnp.where(is_first_D, 0, cholesky_KDD)[:, back_D]",
+        "jnp.where(False, 0, cholesky_KDD)[:, back_D]",
+        _GAUSSIANS + "test_draws_given_observed_values_follow_the_conditional",
+    ),
+    _gaussians(
+        "EM with the floor of a scale as its variance",
+        "math.exp(2 * self.min_log_scale)\n        x_ND",
+        "math.exp(self.min_log_scale)\n        x_ND",
+        _GAUSSIANS + "test_the_start_is_where_em_of_scikit_learn_ends",
+    ),
+    _gaussians(
+        "ranges in the upper tail by differences of probabilities near 1",
+        "jnp.where(below > 0, -above, below), jnp.where(below > 0, -below, above)",
+        "below, above",
+        _GAUSSIANS + "test_ranges_modes_and_means_of_missing_values",
     ),
     _plane("moons that lie beside one another", "np.array([1.0, 0.5]) - upper", "np.array([1.0, -0.5]) - upper"),
     _plane("a density of points on a line", "math.log(2 * math.pi * noise**2)", "math.log(2 * math.pi * noise**2) / 2"),

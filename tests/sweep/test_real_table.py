@@ -23,4 +23,15 @@ def test_recipes_of_a_real_table_are_compared_at_one_floor(repository, monkeypat
         config = load_config_file(f"configs/real_table.py:recipe={recipe},floor=-3.1")
         conditionals = [member.model.conditional for member in config.parts.values()]
         conditionals += [config.model.conditional] if config.model.kind == "autoregressive" else []
+        if config.model.kind == "gaussian_mixture":
+            assert config.model.min_log_scale == (-1.15 if recipe == "smooth_gaussians" else -3.1)
+            continue
         assert conditionals and all("min_log_scale=-3.1)" in conditional for conditional in conditionals)
+
+
+def test_the_number_of_gaussians_is_that_of_one_recipe(repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    runs = {run.name: run for run in load_sweep("configs/sweeps/real_table.py:components=160")}
+    found = {name: load_config_file(runs[name].config).model.components for name in runs if "gaussians" in name}
+    assert found == {"few_gaussians": 3, "gaussians": 160, "smooth_gaussians": 3, "many_gaussians": 30}
+    assert runs["gaussians"].model == "160 Gaussians with full covariances, from EM"

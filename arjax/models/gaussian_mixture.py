@@ -1,0 +1,495 @@
+"""Mixtures of Gaussians with full covariances: any values of an example given any others, in closed form.
+
+p(x) = sum_k w_k N(x; m_k, S_k) (McLachlan & Peel, "Finite Mixture Models", 2000, chapter 3). Training begins where EM
+of scikit-learn ends (Dempster, Laird & Rubin, "Maximum Likelihood from Incomplete Data via the EM Algorithm", 1977).
+
+Given some values x_o, the others are a mixture of Gaussians, too (Bishop, "Pattern Recognition and Machine Learning",
+2006, equations 2.81, 2.82 and 9.39): w_k(x_o) is proportional to w_k N(x_o; m_k, S_k), and within a component
+
+    x_u ~ N(m_u + S_uo S_oo^-1 (x_o - m_o), S_uu - S_uo S_oo^-1 S_ou).
+
+A covariance is S = L L^T + s^2 I, with L lower triangular: then no direction has a standard deviation below s. It is
+never computed, because its condition number is the square of that of L, too large for float32. In place of it, a QR
+decomposition of [L, s I]^T with its columns in the order "observed values first" gives the Cholesky factor C of S in
+that order (Golub & Van Loan, "Matrix Computations", 2013, section 5.3). With x = m + C e, the noise e_o follows from
+x_o by a triangular solve, and gives log p(x_o); C_uo e_o is the shift of the conditional mean, and C_uu the Cholesky
+factor of the conditional covariance.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import warnings
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.conditionals.scales import LARGEST_LOG_SCALE
+from arjax.conditionals.temperature import tempered
+from arjax.core.arguments import named_arguments
+from arjax.core.arrays import as_array, as_sites, blank, is_real_type, is_traced
+from arjax.core.batch import Batch, Score
+from arjax.core.errors import UserError
+from arjax.core.spec import NO_CONTEXT, EventSpec
+from arjax.models.base import Model, Params
+from arjax.models.checks import check_params, takes_params
+from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
+from arjax.models.sampling import canvas_of, num_keys
+from arjax.samplers import Draw, DrawOptions, Sampler
+
+STARTS = ("em", "random")
+#: A diagonal entry of L is at least this part of the floor s where EM gives a smaller one, for its logarithm.
+_LEAST_DIAGONAL = 1e-2
+#: Scalars of the factors that rows with missing values have in memory at once.
+_MOST_SCALARS = 2**22
+#: Steps of a mode from the best mean.
+_MODE_STEPS = 50
+
+
+class NormalMixtures(NamedTuple):
+    """A mixture of normal distributions of one scalar for each value of N examples.
+
+    Attributes:
+      log_weights, means, scales: float32[N, D, K]. A value that is observed has the scale 0: it is its mean.
+    """
+
+    log_weights: jax.Array
+    means: jax.Array
+    scales: jax.Array
+
+    def mean(self) -> jax.Array:
+        """The means, float32[N, D]."""
+        return (jnp.exp(self.log_weights) * self.means).sum(-1)
+
+    def probability(self, low: Any = -jnp.inf, high: Any = jnp.inf) -> jax.Array:
+        """P(low <= value <= high), float32[N, D]; the ends are numbers, or arrays that broadcast to [N, D]."""
+        scales = jnp.where(self.scales > 0, self.scales, 1)
+        ends = [jnp.asarray(end, jnp.float32)[..., None] for end in (low, high)]
+        below, above = ((end - self.means) / scales for end in ends)
+        # In the upper tail both cumulative probabilities are near 1: there the reflected ones are subtracted.
+        first, last = jnp.where(below > 0, -above, below), jnp.where(below > 0, -below, above)
+        inside = jax.scipy.stats.norm.cdf(last) - jax.scipy.stats.norm.cdf(first)
+        is_inside = (ends[0] <= self.means) & (self.means <= ends[1])
+        return (jnp.exp(self.log_weights) * jnp.where(self.scales > 0, inside, is_inside)).sum(-1)
+
+    def log_prob(self, value: Any) -> jax.Array:
+        """log p of a value in nats, of numbers or arrays that broadcast to [N, D]; of observed ones it is 0 or -inf."""
+        value, is_open = jnp.asarray(value, jnp.float32)[..., None], self.scales > 0
+        scales = jnp.where(is_open, self.scales, 1)
+        log_p = jax.scipy.stats.norm.logpdf(value, self.means, scales)
+        of_observed = jnp.where(value == self.means, 0.0, -jnp.inf)
+        return jax.nn.logsumexp(self.log_weights + jnp.where(is_open, log_p, of_observed), axis=-1)
+
+    def mode(self) -> jax.Array:
+        """The most probable values, float32[N, D]: from the mean of the component that is the densest at its mean,
+        uphill by fixed-point steps (Carreira-Perpinan, "Mode-Finding for Mixtures of Gaussian Distributions", 2000).
+        """
+        return _mode(self)
+
+
+@jax.jit
+def _mode(mixtures: NormalMixtures) -> jax.Array:
+    log_weights, means, scales = mixtures
+    is_open, scales = (scales > 0).all(-1), jnp.where(scales > 0, scales, 1)
+    at_means = jnp.moveaxis(jax.lax.map(mixtures.log_prob, jnp.moveaxis(means, -1, 0)), 0, -1)
+    start = jnp.take_along_axis(means, at_means.argmax(-1, keepdims=True), -1)[..., 0]
+
+    def step(_: int, value: jax.Array) -> jax.Array:
+        log_q = log_weights + jax.scipy.stats.norm.logpdf(value[..., None], means, scales)
+        share = jax.nn.softmax(log_q) / scales**2
+        return (share * means).sum(-1) / share.sum(-1)
+
+    return jnp.where(is_open, jax.lax.fori_loop(0, _MODE_STEPS, step, start), start)
+
+
+class _Given(NamedTuple):
+    """One example given its observed values: x = means[k] + roots[k] e, with the noise e of the other values.
+
+    Attributes:
+      log_weights: log w_k + log N(x_o; m_k, S_k), [K].
+      means: the observed values, and the conditional means of the others, [K, D].
+      roots: [K, D, D]; the rows of observed values are 0.
+    """
+
+    log_weights: jax.Array
+    means: jax.Array
+    roots: jax.Array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainingRows:
+    """Training examples float[N, D], compared by identity."""
+
+    x_ND: np.ndarray
+
+
+@KINDS.register("gaussian_mixture")
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class GaussianMixtureModel(Model):
+    """Gaussians with full covariances, mixed: p(x) = sum_k w_k N(x; m_k, S_k) of D real values. Exact.
+
+    A value that is NaN is missing: the score of an example is the log density of its other values. Vectors of sites are
+    flattened. All methods that compute are pure functions and may be jitted.
+
+    S_k = L_k L_k^T + s^2 I with s = exp(min_log_scale), so the standard deviation along every direction is at least s,
+    and so is the scale of every value given any others. L_k is lower triangular with a positive diagonal.
+
+    A start by EM needs training examples, and a model out of a file has none: it has the parameters of its training,
+    and `init` raises `UserError`. In a run EM reads at most 20,000 examples.
+
+    Attributes:
+      event: real values.
+      components: K.
+      min_log_scale: log s, in units of the values that the model sees: standardised ones where a data set does so.
+      start: "em", or "random": means from N(0, I), with unit covariances.
+      em_starts, em_iterations: runs of EM, of which the best on the training examples is kept, and their most steps.
+      em_seed: of the starts of EM; -1: the key of `init` chooses them.
+      examples: for EM; None where there are none.
+    """
+
+    event: EventSpec = dataclasses.field(metadata={"static": True})
+    components: int = dataclasses.field(metadata={"static": True})
+    min_log_scale: float = dataclasses.field(metadata={"static": True})
+    start: str = dataclasses.field(metadata={"static": True})
+    em_starts: int = dataclasses.field(metadata={"static": True})
+    em_iterations: int = dataclasses.field(metadata={"static": True})
+    em_seed: int = dataclasses.field(metadata={"static": True})
+    examples: TrainingRows | None = dataclasses.field(default=None, metadata={"static": True})
+
+    kind, context_spec = "exact", NO_CONTEXT
+    draw_options: ClassVar[frozenset[str]] = frozenset({"temperature", "given", "observed"})
+    EXAMPLES = {
+        "real": Example(
+            ModelChoice("gaussian_mixture", {"components": 3, "start": "random", "min_log_scale": -3.0}),
+            EventSpec((2,), (2,), "real"),
+        )
+    }
+
+    @classmethod
+    def make(
+        cls,
+        blueprint: Blueprint,
+        *,
+        components: int = 10,
+        min_log_scale: float = -7.0,
+        start: str = "em",
+        em_starts: int = 1,
+        em_iterations: int = 100,
+        em_seed: int = -1,
+    ) -> GaussianMixtureModel:
+        """The options are the fields of the class. Raises `UserError` for values that are not real, a context, or a
+        start by EM without enough training examples.
+        """
+        blueprint.only()
+        if blueprint.context:
+            raise UserError("the kind of model 'gaussian_mixture' has no context: leave it out of the data")
+        options = components, float(min_log_scale), start, em_starts, em_iterations, em_seed
+        model = cls(blueprint.event, *options)
+        model.check_parts()
+        if start == "random":
+            return model
+        if blueprint.examples is None:
+            raise UserError(f"EM needs training examples: {_NO_EXAMPLES}")
+        x = blueprint.all_examples()
+        if len(x) < components:
+            raise UserError(f"EM of {components} components needs as many training examples, and there are {len(x)}")
+        return dataclasses.replace(model, examples=TrainingRows(x.reshape(len(x), -1)))
+
+    def check_parts(self) -> None:
+        if self.event.kind != "real":
+            raise UserError(f"the kind of model 'gaussian_mixture' is for real values, not {self.event.in_words}")
+        for name in ("components", "em_starts", "em_iterations"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} of the kind 'gaussian_mixture' must be at least 1, not {getattr(self, name)}")
+        if not -1 <= self.em_seed < 2**32:
+            raise UserError(f"em_seed of the kind 'gaussian_mixture' must be -1 or a seed below 2^32: {self.em_seed}")
+        if not -LARGEST_LOG_SCALE <= self.min_log_scale < LARGEST_LOG_SCALE:
+            raise UserError(f"min_log_scale of the kind 'gaussian_mixture' must be -20 to 20, not {self.min_log_scale}")
+        if self.start not in STARTS:
+            raise UserError(f"the kind 'gaussian_mixture' starts by {' or '.join(STARTS)}, not by {self.start!r}")
+
+    def __repr__(self) -> str:
+        return f"GaussianMixtureModel({self.in_words()}; {self.num_params:,} parameters; {self.event.in_words})"
+
+    def in_words(self) -> str:
+        return f"mixture of {self.components} Gaussians"
+
+    def described(self, writer: Any, path: str) -> dict[str, Any]:
+        """Without the training examples."""
+        return writer.by_fields(dataclasses.replace(self, examples=None), path)
+
+    @named_arguments
+    def init(self, key: jax.Array) -> Params:
+        """{"weights": log w_k up to a constant, [K], "means": [K, D], "roots": L_k, [K, D (D + 1) / 2]}.
+
+        The entries of L_k stand row by row, with the logarithms of the diagonal in its place. EM runs on the
+        host when the arrays are computed: their shapes are known without it.
+        """
+        self.check_init(key)
+        k, d = self.components, self.event.num_dims
+        shapes = {"weights": (k,), "means": (k, d), "roots": (k, d * (d + 1) // 2)}
+        if self.start == "random":
+            params = {name: jnp.zeros(shape) for name, shape in shapes.items()}
+            return params | {"means": jax.random.normal(key, (k, d))}
+        if not is_traced(key):
+            self._em_examples()
+        arrays = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
+        return jax.pure_callback(self._em, arrays, jax.random.bits(key), vmap_method="sequential")
+
+    def _em_examples(self) -> np.ndarray:
+        if self.examples is None:
+            raise UserError(f"EM needs training examples, which a model out of a file has not: {_NO_EXAMPLES}")
+        return self.examples.x_ND
+
+    def _em(self, seed: jax.Array) -> dict[str, np.ndarray]:
+        """The parameters at which EM ends."""
+        number, variance = int(seed) if self.em_seed < 0 else self.em_seed, math.exp(2 * self.min_log_scale)
+        x_ND = without_holes(self._em_examples(), 10 * self.components, number)
+        found = fit_by_em(x_ND, self.components, variance, self.em_starts, self.em_iterations, number)
+        return params_of(found.weights_, found.means_, found.covariances_, self.min_log_scale)
+
+    def roots(self, params: Params) -> jax.Array:
+        """L_k, lower triangular with a positive diagonal, float32[K, D, D]."""
+        d = self.event.num_dims
+        rows, columns = np.tril_indices(d)
+        entries = jnp.where(rows == columns, jnp.exp(params["roots"]), params["roots"])
+        return jnp.zeros((self.components, d, d)).at[:, rows, columns].set(entries)
+
+    def covariances(self, params: Params) -> jax.Array:
+        """S_k, float32[K, D, D]."""
+        root_KDD = self.roots(params)
+        return root_KDD @ root_KDD.mT + math.exp(2 * self.min_log_scale) * jnp.eye(self.event.num_dims)
+
+    def _given(self, params: Params, x_D: jax.Array, observed_D: jax.Array) -> _Given:
+        """One example given some of its values; see the head of this file. Values elsewhere have no influence."""
+        order_D = jnp.argsort(~observed_D, stable=True)
+        is_first_D, back_D = observed_D[order_D], jnp.argsort(order_D)
+        floor_KDD = jnp.broadcast_to(
+            math.exp(self.min_log_scale) * jnp.eye(len(x_D)), (self.components, len(x_D), len(x_D))
+        )
+        stacked = jnp.concatenate([self.roots(params).mT, floor_KDD], axis=1)
+        cholesky_KDD = jnp.linalg.qr(stacked[..., order_D], mode="r").mT
+        off_KD = jnp.where(observed_D, jnp.where(observed_D, x_D, 0) - params["means"], 0)[:, order_D]
+        noise_KD = jax.lax.linalg.triangular_solve(cholesky_KDD, off_KD[..., None], left_side=True, lower=True)[..., 0]
+        noise_KD = jnp.where(is_first_D, noise_KD, 0)
+        log_scale_KD = jnp.log(jnp.abs(jnp.diagonal(cholesky_KDD, axis1=1, axis2=2)))
+        nats_KD = jnp.where(is_first_D, 0.5 * noise_KD**2 + log_scale_KD + 0.5 * math.log(2 * math.pi), 0)
+        shift_KD = (cholesky_KDD @ noise_KD[..., None])[..., 0]
+        return _Given(
+            jax.nn.log_softmax(params["weights"]) - nats_KD.sum(-1),
+            jnp.where(observed_D, x_D, params["means"] + shift_KD[:, back_D]),
+            jnp.where(is_first_D, 0, cholesky_KDD)[:, back_D],
+        )
+
+    def _log_density(self, params: Params, x_ND: jax.Array, observed: jax.Array) -> jax.Array:
+        """log p(x_o) of the observed values of each row, float32[N]; `observed` is bool[D], for all rows at once by one
+        decomposition and one triangular solve, or bool[N, D], for each row.
+        """
+
+        def one(x_D: jax.Array, observed_D: jax.Array) -> jax.Array:
+            return jax.nn.logsumexp(self._given(params, x_D, observed_D).log_weights)
+
+        if observed.ndim == 1:
+            return jax.vmap(one, (0, None))(x_ND, observed)
+        return self._by_rows(lambda row: one(*row), (x_ND, observed))
+
+    def _by_rows(self, of_row: Any, rows: Any) -> Any:
+        """A function of each row of some arrays, for some of them at a time."""
+        size = max(1, _MOST_SCALARS // (self.components * self.event.num_dims**2))
+        return jax.lax.map(of_row, rows, batch_size=min(size, len(jax.tree.leaves(rows)[0])))
+
+    def _log_marginal(self, params: Params, x_ND: jax.Array, counts_D: jax.Array) -> jax.Array:
+        """log p of the values that count and are not missing, float32[N]; all rows at once where none is missing."""
+        missing_ND = jnp.isnan(x_ND) & counts_D
+
+        def whole() -> jax.Array:
+            return self._log_density(params, x_ND, counts_D)
+
+        @jax.checkpoint  # else the gradient of the other branch would keep arrays for this one
+        def with_holes(params: Params, x_ND: jax.Array) -> jax.Array:
+            return self._log_density(params, x_ND, ~jnp.isnan(x_ND) & counts_D)
+
+        return jax.lax.cond(missing_ND.any(), lambda: with_holes(params, x_ND), whole)
+
+    def checked_batch(self, x: Any, context: Any = None, mask: Any = None) -> Batch:
+        """As that of other kinds, and NaN stands for missing values."""
+        x, missing = self._marked(as_array(x, "x"))
+        batch = super().checked_batch(x, context, mask)
+        return batch if missing is None else batch.replace(x=jnp.where(missing, jnp.nan, batch.x))
+
+    def _marked(self, x: Any) -> tuple[Any, Any]:
+        """Values with 0 in place of missing ones, and the marks of these; None for values that are no real numbers."""
+        if not is_real_type(x.dtype):
+            return x, None
+        missing = (np if isinstance(x, np.ndarray) else jnp).isnan(x)
+        return blank(x, ~missing), missing
+
+    def _rows(self, x: Any) -> jax.Array:
+        """Examples as float32[N, D], with NaN in place of missing values."""
+        x = self.checked_batch(x).x
+        return x.reshape(len(x), -1)
+
+    def _dims(self, sites: np.ndarray) -> jax.Array:
+        """The scalars bool[D] of sites bool[*grid]."""
+        return jnp.asarray(np.repeat(sites.ravel(), self.event.value_size))
+
+    def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
+        """log p(x) of each example in nats, float32[B], or of its values that are not NaN."""
+        if batch.mask is not None:
+            raise UserError("the kind of model 'gaussian_mixture' has no mask of sites: mark missing values by NaN")
+        check_params(self.param_shapes, params)
+        batch = self.checked_batch(batch.x, batch.context or None)
+        x_ND = batch.x.reshape(len(batch.x), -1)
+        return Score(_log_marginal(self, params, x_ND, jnp.ones(x_ND.shape[1], bool)), self.kind)
+
+    @named_arguments
+    @takes_params
+    def conditional_log_prob(self, params: Params, x: jax.Array, *, query: Any, evidence: Any) -> jax.Array:
+        """log p(x[query] | x[evidence]) in nats, float32[B], for any two sets of sites bool[*grid] without overlap.
+
+        It is log p(x[query], x[evidence]) - log p(x[evidence]). NaN is a missing value, in either set. Raises
+        `UserError` for wrong shapes, or sets that overlap.
+        """
+        asked_for, given = as_sites(self.event, query, "the query"), as_sites(self.event, evidence, "the evidence")
+        if (asked_for & given).any():
+            raise UserError("the query and the evidence overlap: a site is asked for or given, not both")
+        check_params(self.param_shapes, params)
+        x_ND = self._rows(x)
+        both, one = (_log_marginal(self, params, x_ND, self._dims(sites)) for sites in (asked_for | given, given))
+        return both - one
+
+    @named_arguments
+    @takes_params
+    def conditional_mixtures(self, params: Params, x: jax.Array) -> NormalMixtures:
+        """The distribution of every value that is NaN given the values of its example that are not: mixtures of normal
+        distributions, float32[N, D, K]. A value that is there has the scale 0.
+        """
+        check_params(self.param_shapes, params)
+        return _conditional_mixtures(self, params, self._rows(x))
+
+    @named_arguments
+    @takes_params
+    def complete(self, params: Params, keys: jax.Array, x: jax.Array) -> jax.Array:
+        """Examples with a joint draw in place of their values that are NaN, given the others, [N, *grid, *value].
+
+        Example n depends on `keys[n]` alone. Raises `UserError` unless there are as many keys as examples.
+        """
+        check_params(self.param_shapes, params)
+        x_ND = self._rows(x)
+        if num_keys(keys) != len(x_ND):
+            raise UserError(f"a draw for each of {len(x_ND)} examples needs as many keys, not {len(keys)}")
+        return _draw(self, params, keys, x_ND, ~jnp.isnan(x_ND), 1.0).reshape(-1, *self.event.shape)
+
+    def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: DrawOptions) -> Draw:
+        """A component for each key, then all values at once; those in `observed` are given, and the component is one of
+        the posterior. A temperature T gives weights proportional to w^(1 / T), and noise of variance T.
+        """
+        num, event = len(keys), self.event
+        if (options.given is None) != (options.observed is None):
+            raise UserError("`given` values and the mask of `observed` sites go together: pass both or neither")
+        x, observed_D = jnp.zeros((num, *event.shape)), jnp.zeros(event.num_dims, bool)
+        if options.observed is not None:
+            observed = as_sites(event, options.observed, "`observed`")
+            x, observed_D = canvas_of(event, num, options.given, observed), self._dims(observed)
+        drawn = _draw(self, params, keys, x.reshape(num, -1), observed_D, options.temperature)
+        ones = jnp.ones(num, jnp.int32)
+        return Draw(drawn.reshape(num, *event.shape), {"network_calls": ones, "steps": ones})
+
+
+_NO_EXAMPLES = "give them to make_model as `data`, or take the option start='random'"
+
+
+@jax.jit
+def _log_marginal(model: GaussianMixtureModel, params: Params, x_ND: jax.Array, counts_D: jax.Array) -> jax.Array:
+    return model._log_marginal(params, x_ND, counts_D)
+
+
+@jax.jit
+def _conditional_mixtures(model: GaussianMixtureModel, params: Params, x_ND: jax.Array) -> NormalMixtures:
+    def of_row(x_D: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        given = model._given(params, x_D, ~jnp.isnan(x_D))
+        return jax.nn.log_softmax(given.log_weights), given.means.T, jnp.linalg.norm(given.roots, axis=-1).T
+
+    log_weights_NK, means_NDK, scales_NDK = model._by_rows(of_row, x_ND)
+    return NormalMixtures(jnp.broadcast_to(log_weights_NK[:, None], means_NDK.shape), means_NDK, scales_NDK)
+
+
+@jax.jit
+def _draw(
+    model: GaussianMixtureModel,
+    params: Params,
+    keys: jax.Array,
+    x_ND: jax.Array,
+    observed: jax.Array,
+    temperature: float | jax.Array,
+) -> jax.Array:
+    """Rows with draws in place of the values that are not observed, float32[N, D]; `observed` as in `_log_density`."""
+
+    def one(key: jax.Array, x_D: jax.Array, observed_D: jax.Array) -> jax.Array:
+        of_component, of_noise = jax.random.split(key)
+        given = model._given(params, x_D, observed_D)
+        k = jax.random.categorical(of_component, tempered(given.log_weights, temperature))
+        noise_D = jnp.sqrt(temperature) * jax.random.normal(of_noise, x_D.shape)
+        return given.means[k] + given.roots[k] @ noise_D
+
+    if observed.ndim == 1:
+        return jax.vmap(one, (0, 0, None))(keys, x_ND, observed)
+    return model._by_rows(lambda row: one(*row), (keys, x_ND, observed))
+
+
+def fit_by_em(
+    x_ND: np.ndarray, components: int, variance: float, starts: int = 1, iterations: int = 100, seed: int = 0
+) -> Any:
+    """The mixture of scikit-learn with full covariances, to whose diagonals EM adds `variance` in every step.
+
+    Of several starts, that with the most probable rows. Raises the `ValueError` of scikit-learn where a covariance is
+    singular.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    options = {"reg_covar": variance, "n_init": starts if components > 1 else 1, "max_iter": iterations}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # an early stop of EM is a model like another
+        model = GaussianMixture(components, covariance_type="full", random_state=seed, **options)
+        return model.fit(np.asarray(x_ND, np.float64))
+
+
+def without_holes(x_ND: np.ndarray, enough: int, seed: int) -> np.ndarray:
+    """The rows without missing values where these are enough; else all rows, with values drawn from those of the same
+    column in place of missing ones, or 0 in a column without values.
+    """
+    missing_ND = np.isnan(x_ND)
+    if not missing_ND.any():
+        return x_ND
+    complete_N = ~missing_ND.any(1)
+    if complete_N.sum() >= enough:
+        return x_ND[complete_N]
+    filled_ND, rng = x_ND.copy(), np.random.default_rng(seed)
+    for column_N, missing_N in zip(filled_ND.T, missing_ND.T, strict=True):
+        there = column_N[~missing_N]
+        column_N[missing_N] = rng.choice(there, missing_N.sum()) if len(there) else 0
+    return filled_ND
+
+
+def params_of(
+    weights_K: np.ndarray, means_KD: np.ndarray, covariances_KDD: np.ndarray, min_log_scale: float
+) -> dict[str, np.ndarray]:
+    """The parameters of a model with these weights, means and covariances, whose eigenvalues become at least
+    exp(2 min_log_scale).
+    """
+    num_dims, least = means_KD.shape[1], math.exp(min_log_scale)
+    eigenvalues_KD, vectors_KDD = np.linalg.eigh(covariances_KDD)
+    scales_KD = np.sqrt(np.maximum(eigenvalues_KD - least**2, 0))
+    root_KDD = np.swapaxes(np.linalg.qr(scales_KD[..., None] * np.swapaxes(vectors_KDD, 1, 2), mode="r"), 1, 2)
+    diagonal_KD = np.diagonal(root_KDD, axis1=1, axis2=2)
+    root_KDD = root_KDD * np.where(diagonal_KD < 0, -1, 1)[:, None]
+    rows, columns = np.tril_indices(num_dims)
+    entries = root_KDD[:, rows, columns]
+    log_diagonal = np.log(np.maximum(entries, _LEAST_DIAGONAL * least))
+    found = {"weights": np.log(weights_K), "means": means_KD, "roots": np.where(rows == columns, log_diagonal, entries)}
+    return {name: values.astype(np.float32) for name, values in found.items()}

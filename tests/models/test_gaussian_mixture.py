@@ -1,0 +1,358 @@
+"""Mixtures of Gaussians: densities, marginals and conditionals by the formulas of the books, in float64, and EM."""
+
+from __future__ import annotations
+
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from compiled import of_model
+from scipy.special import logsumexp
+from scipy.stats import multivariate_normal, norm
+
+import arjax
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.interop.description import describe, rebuild
+from arjax.models import make_model
+from arjax.models.gaussian_mixture import fit_by_em, params_of, without_holes
+from arjax.testing.statistics import chi_square, uniform
+
+EVENT = EventSpec((2,), (2,), "real")
+COLUMNS = EventSpec((4,), kind="real")
+FLOOR = -4.6
+D, K = 4, 3
+
+
+@functools.cache
+def build(floor=FLOOR, event=COLUMNS):
+    """A mixture with narrow and wide directions, down to the floor."""
+    rng = np.random.default_rng(0)
+    model = make_model(event, kind="gaussian_mixture", components=K, start="random", min_log_scale=floor)
+    rotations = np.linalg.qr(rng.normal(size=(K, D, D)))[0]
+    scales = np.exp(np.linspace(floor, 0.7, D)) + np.exp(floor)
+    covariances = (rotations * scales**2) @ np.swapaxes(rotations, 1, 2)
+    params = params_of(np.array([0.5, 0.3, 0.2]), rng.normal(size=(K, D)), covariances, floor)
+    return model, jax.tree.map(jnp.asarray, params)
+
+
+def truth(params, floor=FLOOR):
+    """log w, means and covariances of parameters, float64."""
+    rows, columns = np.tril_indices(D)
+    entries, roots = np.asarray(params["roots"], np.float64), np.zeros((K, D, D))
+    roots[:, rows, columns] = np.where(rows == columns, np.exp(entries), entries)
+    weights = np.asarray(params["weights"], np.float64)
+    covariances = roots @ np.swapaxes(roots, 1, 2) + np.exp(2 * floor) * np.eye(D)
+    return weights - logsumexp(weights), np.asarray(params["means"], np.float64), covariances
+
+
+def log_density(params, x_D, observed_D, floor=FLOOR):
+    """log p of the observed values by scipy, and the log-weights of the components given these, [K]."""
+    log_w, means, covariances = truth(params, floor)
+    if not observed_D.any():
+        return 0.0, log_w
+    part = np.ix_(observed_D, observed_D)
+    x_D = x_D.astype(np.float64)[observed_D]
+    normals = [multivariate_normal(means[k][observed_D], covariances[k][part]) for k in range(K)]
+    log_joint_K = log_w + [normal.logpdf(x_D) for normal in normals]
+    return logsumexp(log_joint_K), log_joint_K - logsumexp(log_joint_K)
+
+
+def conditional(params, x_D, observed_D):
+    """Means and covariances of the other values given the observed ones, of each component: Bishop, 2.81 and 2.82."""
+    _, means, covariances = truth(params)
+    o, u = observed_D, ~observed_D
+    found = []
+    for mean, covariance in zip(means, covariances, strict=True):
+        gain = covariance[np.ix_(u, o)] @ np.linalg.inv(covariance[np.ix_(o, o)])
+        found.append((mean[u] + gain @ (x_D[o] - mean[o]), covariance[np.ix_(u, u)] - gain @ covariance[np.ix_(o, u)]))
+    return found
+
+
+@functools.cache
+def rows(num=40, floor=FLOOR):
+    model, params = build(floor)
+    return np.asarray(model.sample(params, jax.random.key(1), num))
+
+
+@functools.cache
+def holes(num=40):
+    """Rows with missing values: all patterns occur, none and all missing among them."""
+    patterns = (np.arange(num)[:, None] >> np.arange(D)) & 1
+    return np.where(patterns, np.nan, rows(num)).astype(np.float32)
+
+
+@pytest.mark.parametrize("floor", [-7.0, FLOOR, -1.0])
+def test_the_density_is_that_of_scipy(floor):
+    """Also where the condition number of a covariance is 10^6."""
+    model, params = build(floor)
+    x = rows(floor=floor)
+    expected = [log_density(params, x_D, np.ones(D, bool), floor)[0] for x_D in x]
+    np.testing.assert_allclose(of_model(model, "log_prob", params, x), expected, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(model.covariances(params), truth(params, floor)[2], rtol=1e-4, atol=1e-5)
+    assert model.kind == "exact" and model.num_params == K * (1 + D + D * (D + 1) // 2)
+
+
+def test_vectors_of_sites_are_flattened():
+    model, params = build(event=EVENT)
+    x = rows()
+    found = of_model(model, "log_prob", params, x.reshape(-1, 2, 2))
+    np.testing.assert_allclose(found, of_model(build()[0], "log_prob", params, x), rtol=1e-5)
+    assert model.sample(params, jax.random.key(0), 3).shape == (3, 2, 2)
+
+
+def test_values_that_are_nan_are_integrated_over():
+    model, params = build()
+    found = model.log_prob(params, holes())
+    expected = [log_density(params, x_D, ~np.isnan(x_D))[0] for x_D in holes()]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-4)
+    assert found[15] == 0  # all values are missing
+    np.testing.assert_allclose(model.score(params, Batch(jnp.asarray(holes()))).log_prob, found, rtol=1e-5)
+
+
+def test_gradients_are_those_of_differences_whether_values_are_missing_or_not():
+    model, params = build(-2.0)
+    x = rows(8, -2.0)
+    gradient = jax.jit(jax.grad(lambda params, x: model.score(params, Batch(x)).log_prob.mean()))
+    some = x.copy()
+    some[0] = np.nan  # of a row without values the score is 0, whatever the parameters
+    of_all, of_some = gradient(params, x), gradient(params, some)
+    of_rest = gradient(params, x[1:])
+    for name in params:
+        assert np.isfinite(of_some[name]).all()
+        np.testing.assert_allclose(of_some[name], 7 / 8 * of_rest[name], rtol=1e-3, atol=1e-5)
+    direction = jax.tree.map(lambda leaf: np.random.default_rng(1).normal(size=leaf.shape), params)
+    moved = [
+        {name: (np.asarray(params[name], float) + step * direction[name]) for name in params} for step in (-1e-5, 1e-5)
+    ]
+    low, high = (np.mean([log_density(each, x_D, np.ones(D, bool), -2.0)[0] for x_D in x]) for each in moved)
+    slope = sum((np.asarray(of_all[name], float) * direction[name]).sum() for name in params)
+    assert slope == pytest.approx((high - low) / 2e-5, rel=1e-3)
+
+
+def test_any_columns_given_any_others():
+    model, params = build()
+    x = rows()
+    query, evidence = np.array([0, 1, 0, 0], bool), np.array([1, 0, 0, 1], bool)
+    found = model.conditional_log_prob(params, x, query=query, evidence=evidence)
+    expected = [log_density(params, x_D, query | evidence)[0] - log_density(params, x_D, evidence)[0] for x_D in x]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
+    elsewhere = np.where(query | evidence, x, np.nan)
+    np.testing.assert_array_equal(model.conditional_log_prob(params, elsewhere, query=query, evidence=evidence), found)
+    first = model.conditional_log_prob(params, x, query=evidence, evidence=np.zeros(D, bool))
+    rest = model.conditional_log_prob(params, x, query=~(query | evidence), evidence=query | evidence)
+    np.testing.assert_allclose(first + found + rest, model.log_prob(params, x), rtol=1e-4, atol=1e-3)
+    missing = x.copy()
+    missing[:, 3] = np.nan
+    known = evidence & ~np.isnan(missing[0])
+    fewer = model.conditional_log_prob(params, x, query=query, evidence=known)
+    found = model.conditional_log_prob(params, missing, query=query, evidence=evidence)
+    np.testing.assert_allclose(found, fewer, rtol=1e-4, atol=1e-4)
+
+
+def test_the_mixtures_of_missing_values_are_those_of_the_formulas():
+    model, params = build()
+    found = jax.tree.map(np.asarray, model.conditional_mixtures(params, holes()))
+    for n, x_D in enumerate(holes()):
+        observed = ~np.isnan(x_D)
+        log_w = log_density(params, x_D, observed)[1]
+        np.testing.assert_allclose(np.exp(found.log_weights[n, 0]), np.exp(log_w), rtol=2e-3, atol=1e-4)
+        np.testing.assert_array_equal(found.means[n, observed].T, np.tile(x_D[observed], (K, 1)))
+        np.testing.assert_array_equal(found.scales[n, observed], 0)
+        for k, (mean, covariance) in enumerate(conditional(params, x_D, observed)):
+            scale = np.sqrt(np.diag(covariance))
+            np.testing.assert_allclose(found.means[n, ~observed, k], mean, rtol=1e-3, atol=1e-3)
+            np.testing.assert_allclose(found.scales[n, ~observed, k], scale, rtol=1e-3)
+
+
+def test_ranges_modes_and_means_of_missing_values():
+    model, params = build(-2.0)
+    x = np.where(np.array([0, 1, 1, 0], bool), np.nan, rows(5, -2.0)).astype(np.float32)
+    found = model.conditional_mixtures(params, x)
+    assert (np.asarray(found.scales)[:, 1:3] > 0).all()
+    grid = np.linspace(-12, 12, 24_001)
+    density = np.exp(found.log_prob(grid[:, None, None]))[..., 1:3]  # [grid, N, 2]
+    weight = density * (grid[1] - grid[0])
+    np.testing.assert_allclose(weight.sum(0), 1, atol=1e-3)
+    np.testing.assert_allclose((weight * grid[:, None, None]).sum(0), found.mean()[:, 1:3], atol=2e-3)
+    inside = ((grid >= -0.5) & (grid <= 1.5))[:, None, None]
+    np.testing.assert_allclose((weight * inside).sum(0), found.probability(-0.5, 1.5)[:, 1:3], atol=3e-3)
+    np.testing.assert_allclose(grid[density.argmax(0)], found.mode()[:, 1:3], atol=2e-3)
+    cut = np.linspace(-1, 1, 5)[:, None]  # an end for each row
+    total = found.probability(high=cut) + found.probability(low=cut)
+    np.testing.assert_allclose(total[:, 1:3], 1, atol=1e-5)
+    observed = x[:, [0, 3]]
+    np.testing.assert_array_equal(found.mode()[:, [0, 3]], observed)
+    np.testing.assert_allclose(found.mean()[:, [0, 3]], observed, rtol=1e-5)
+    np.testing.assert_allclose(found.probability(-0.5, 1.5)[:, [0, 3]], (observed >= -0.5) & (observed <= 1.5))
+    low = float(found.means.max() + 5 * found.scales.max())  # above all components: nothing cancels there
+    log_weights, means, scales = (np.asarray(part, float)[:, 1:3] for part in found)
+    tails = (np.exp(log_weights) * norm.sf(low, means, scales)).sum(-1)
+    np.testing.assert_allclose(found.probability(low)[:, 1:3], tails, rtol=1e-3, atol=1e-35)
+
+
+def cumulative(model, params, x, i):
+    """P(x_i <= its value | x_<i) of each row, which is uniform for rows of the model (Rosenblatt, 1952)."""
+    before = np.where(np.arange(D) < i, x, np.nan)
+    return np.asarray(model.conditional_mixtures(params, before).probability(high=x)[:, i])
+
+
+def test_draws_follow_the_density():
+    model, params = build()
+    draw = model.draw(params, jax.random.split(jax.random.key(4), 3000))
+    p_values = [uniform(cumulative(model, params, np.asarray(draw.x), i)) for i in range(D)]
+    assert min(p_values) > 1e-4, p_values
+    np.testing.assert_array_equal(draw.stats["network_calls"], 1)
+    log_w, means, _ = truth(params)
+    cold = np.asarray(model.draw(params, jax.random.split(jax.random.key(4), 9), temperature=1e-9).x)
+    np.testing.assert_allclose(cold, np.tile(means[log_w.argmax()], (9, 1)), atol=1e-3)
+
+
+def test_draws_given_observed_values_follow_the_conditional():
+    model, params = build()
+    observed, given = np.array([0, 1, 0, 1], bool), rows()[3]
+    keys = jax.random.split(jax.random.key(5), 4000)
+    drawn = np.asarray(model.draw(params, keys, given=given, observed=observed).x, np.float64)
+    np.testing.assert_array_equal(drawn[:, observed], np.tile(given[observed], (4000, 1)))
+    log_w = log_density(params, given, observed)[1]
+    parts = conditional(params, given, observed)
+    normals = [multivariate_normal(mean, covariance) for mean, covariance in parts]
+    log_joint = np.stack([log_w[k] + normals[k].logpdf(drawn[:, ~observed]) for k in range(K)])
+    # The most probable component of each draw, beside that of draws of numpy: the counts follow one distribution.
+    rng = np.random.default_rng(0)
+    of = rng.choice(K, 40_000, p=np.exp(log_w))
+    z = np.stack([rng.multivariate_normal(*parts[k], size=40_000) for k in range(K)])[of, np.arange(40_000)]
+    expected = np.bincount(np.stack([log_w[k] + normals[k].logpdf(z) for k in range(K)]).argmax(0), minlength=K)
+    assert chi_square(np.bincount(log_joint.argmax(0), minlength=K), expected / 40_000) > 1e-4
+    np.testing.assert_allclose(drawn[:, ~observed].mean(0), z.mean(0), atol=5 * z.std() / 60)
+    np.testing.assert_allclose(np.cov(drawn[:, ~observed].T), np.cov(z.T), rtol=0.1, atol=0.05)
+    each = model.draw(params, keys[:3], given=rows()[:3], observed=observed).x
+    np.testing.assert_array_equal(np.asarray(each)[:, observed], rows()[:3][:, observed])
+
+
+def test_completions_follow_the_conditional_of_each_row():
+    model, params = build()
+    num = 3000
+    x = np.where(np.arange(num)[:, None] % 2 == [0, 1, 0, 1], np.nan, rows(num)).astype(np.float32)
+    keys = jax.random.split(jax.random.key(6), num)
+    found = np.asarray(model.complete(params, keys, x))
+    np.testing.assert_array_equal(found[~np.isnan(x)], x[~np.isnan(x)])
+    ranks = np.asarray(model.conditional_mixtures(params, x).probability(high=found))
+    for parity in (0, 1):
+        for i in np.flatnonzero(np.isnan(x[parity])):
+            assert uniform(ranks[parity::2, i]) > 1e-4
+    assert min(uniform(cumulative(model, params, found, i)) for i in range(D)) > 1e-4  # jointly, too
+    np.testing.assert_allclose(model.complete(params, keys[5:7], x[5:7]), found[5:7], rtol=1e-4, atol=1e-5)
+
+
+def clusters(num=300, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(num, D)) * [1, 0.5, 0.1, 1] + rng.integers(2, size=(num, 1)) * 3
+    x[:, 3] = x[:, 0] + 0.003 * rng.normal(size=num)
+    return x.astype(np.float32)
+
+
+def test_the_start_is_where_em_of_scikit_learn_ends():
+    x, key = clusters(), jax.random.key(7)
+    model = make_model(COLUMNS, kind="gaussian_mixture", components=3, min_log_scale=FLOOR, data=x, em_starts=2)
+    params = jax.jit(model.init)(key)
+    jax.tree.map(np.testing.assert_array_equal, params, model.init(key))
+    fit = fit_by_em(x, 3, np.exp(2 * FLOOR), 2, 100, int(jax.random.bits(key)))
+    np.testing.assert_allclose(model.log_prob(params, x), fit.score_samples(x.astype(float)), rtol=1e-4, atol=1e-3)
+    other = model.init(jax.random.key(8))
+    assert np.abs(np.asarray(other["means"]) - params["means"]).max() > 1e-3
+    shapes = make_model(COLUMNS, kind="gaussian_mixture", components=3, start="random").param_shapes
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes)
+
+
+def test_em_reads_rows_without_holes_or_fills_these():
+    x = clusters()
+    x[::4, 1] = np.nan
+    np.testing.assert_array_equal(without_holes(x, 200, 0), x[~np.isnan(x[:, 1])])
+    filled = without_holes(x, 226, 0)
+    np.testing.assert_array_equal(filled[~np.isnan(x)], x[~np.isnan(x)])
+    assert np.isin(filled[::4, 1], x[:, 1]).all() and len(np.unique(filled[::4, 1])) > 30
+    x[:, 0] = np.nan
+    assert (without_holes(x, 1, 0)[:, 0] == 0).all()
+
+
+def test_no_direction_is_narrower_than_the_floor():
+    repeated = np.repeat(clusters(20), 10, 0)  # 20 points: each can have a component of its own
+    model = make_model(COLUMNS, kind="gaussian_mixture", components=20, min_log_scale=-2.0, data=repeated)
+    params = model.init(jax.random.key(0))
+    least = np.linalg.eigvalsh(np.asarray(model.covariances(params), float)).min()
+    assert least == pytest.approx(np.exp(-4.0), rel=1e-3)
+    narrow = params | {"roots": params["roots"] - 50.0 * np.equal(*np.tril_indices(D))}
+    assert np.linalg.eigvalsh(np.asarray(model.covariances(narrow), float)).min() > 0.999 * np.exp(-4.0)
+    assert np.isfinite(model.log_prob(narrow, repeated)).all()
+
+
+def test_training_goes_on_from_em_and_a_file_holds_the_model(tmp_path):
+    x = clusters()
+    model = make_model(COLUMNS, kind="gaussian_mixture", components=2, min_log_scale=FLOOR, data=x, em_iterations=1)
+    before = float(np.mean(model.log_prob(jax.jit(model.init)(jax.random.key(0)), x)))
+    options = {"steps": 60, "eval_every": 30, "learning_rate": 3e-3, "quiet": True}
+    fitted = arjax.fit_arrays(model, train=x, validation=clusters(100, 1), **options)
+    assert float(np.mean(model.log_prob(fitted.params, x))) > before
+    fitted.save(tmp_path / "model.safetensors")
+    again = arjax.load(tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(again.model.log_prob(again.params, x), model.log_prob(fitted.params, x))
+    with pytest.raises(UserError, match=r"^EM needs training examples, which a model out of a file has not"):
+        again.model.init(jax.random.key(0))
+    description, arrays = describe(model)
+    assert not arrays and len(json.dumps(description)) < 1000
+    assert repr(rebuild(json.loads(json.dumps(description)), arrays)) == repr(model)
+
+
+def test_it_is_a_member_of_mixtures():
+    x = clusters()
+    choice = arjax.models.ModelChoice("gaussian_mixture", {"components": 2, "min_log_scale": FLOOR})
+    parts = {"a": choice, "b": arjax.models.ModelChoice(network="fvsbn")}
+    mixture = make_model(COLUMNS, kind="mixture", parts=parts, data=x)
+    params = jax.jit(mixture.init)(jax.random.key(0))
+    member = mixture.members[0]
+    alone = member.log_prob(params["0"], x)
+    assert float(alone.mean()) > 0  # where EM ends, not where a random start is
+    found = mixture.log_prob(params | {"weights": np.float32([20, -20])}, x)
+    np.testing.assert_allclose(found, alone, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("choice", "sentence"),
+    [
+        ({"event": EventSpec((4,))}, r"^the kind of model 'gaussian_mixture' is for real values, not 4 sites, binary"),
+        ({"context": ContextSpec("label", 2)}, r"has no context: leave it out of the data$"),
+        ({"components": 0}, r"^components of the kind 'gaussian_mixture' must be at least 1, not 0$"),
+        ({"em_starts": 0}, r"^em_starts of the kind"),
+        ({"em_seed": -2}, r"^em_seed of the kind 'gaussian_mixture' must be -1 or a seed below 2\^32: -2$"),
+        ({"min_log_scale": 30.0}, r"must be -20 to 20, not 30"),
+        ({"start": "em2"}, r"starts by em or random, not by 'em2'$"),
+        ({"data": None}, r"^EM needs training examples: give them to make_model as `data`, or take the option"),
+        ({"components": 301}, r"^EM of 301 components needs as many training examples, and there are 300$"),
+    ],
+)
+def test_models_that_cannot_be(choice, sentence):
+    choice = {"event": COLUMNS, "data": clusters()} | choice
+    if choice["event"] != COLUMNS or "context" in choice:
+        choice["data"] = None
+    with pytest.raises(UserError, match=sentence):
+        make_model(choice.pop("event"), kind="gaussian_mixture", **choice)
+
+
+def test_arguments_that_cannot_be():
+    model, params = build()
+    x, half = rows(), np.array([1, 1, 0, 0], bool)
+    with pytest.raises(UserError, match="overlap"):
+        model.conditional_log_prob(params, x, query=half, evidence=half)
+    with pytest.raises(UserError, match="has no mask of sites: mark missing values by NaN"):
+        model.score(params, Batch(x, mask=np.ones((len(x), D))))
+    with pytest.raises(UserError, match="x of real data must be finite"):
+        model.log_prob(params, np.where(half, np.inf, x))
+    with pytest.raises(UserError, match="a draw for each of 40 examples needs as many keys, not 3"):
+        model.complete(params, jax.random.split(jax.random.key(0), 3), x)
+    with pytest.raises(UserError, match="go together: pass both or neither"):
+        model.draw(params, jax.random.split(jax.random.key(0), 3), observed=half)
