@@ -11,6 +11,9 @@
     fitted.save("model.safetensors")
     arjax.load("model.safetensors")
 
+    table = arjax.fit_table("people.csv")  # or a frame: any columns given any others
+    table.sample(1000, given={"sex": "Female"}), table.impute(frame), table.probability({"age": (30, 40)})
+
 JAX is imported when one of these names is used first: `import arjax` alone is quick.
 """
 
@@ -24,12 +27,14 @@ if TYPE_CHECKING:  # for editors and type checkers; `__getattr__` imports them w
     from arjax.core import ContextSpec, EventSpec, UserError
     from arjax.data import make_dataset
     from arjax.models import make_model
+    from arjax.tables import TableModel, fit_table, load_table
 
 _PLACES = {
     "arjax.api": ("Fitted", "Run", "fit", "fit_arrays", "load", "open_run"),
     "arjax.core": ("ContextSpec", "EventSpec", "UserError"),
     "arjax.data": ("make_dataset",),
     "arjax.models": ("make_model",),
+    "arjax.tables": ("TableModel", "fit_table", "load_table"),
 }
 _MODULE_OF = {name: module for module, names in _PLACES.items() for name in names}
 
@@ -38,11 +43,14 @@ __all__ = [
     "EventSpec",
     "Fitted",
     "Run",
+    "TableModel",
     "UserError",
     "__version__",
     "fit",
     "fit_arrays",
+    "fit_table",
     "load",
+    "load_table",
     "make_dataset",
     "make_model",
     "open_run",

@@ -35,6 +35,7 @@ PACKAGES = {
     "arjax.training": "Training",
     "arjax.evaluation": "Scores and samples of trained models",
     "arjax.interop": "GPT-2 and Llama models",
+    "arjax.tables": "Models of tables",
     "arjax.sweep": "Sweeps",
     "arjax.config": "Configs",
     "arjax.population": "Populations: many orders and seeds in one program",

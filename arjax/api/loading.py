@@ -26,6 +26,8 @@ def load(path: str | os.PathLike) -> Fitted:
         as a network, that is not registered here.
     """
     saved = load_model(path)
+    if "table" in saved.about:
+        raise UserError(f"{str(path)!r} holds the model of a table: open it with arjax.load_table")
     try:
         return _fitted(saved)
     except UserError as error:

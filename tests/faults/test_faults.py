@@ -24,13 +24,14 @@ from regime_faults import REGIME_FAULTS
 from safety_faults import SAFETY_FAULTS
 from sampler_faults import SAMPLER_FAULTS
 from stage_faults import STAGE_FAULTS
+from table_faults import TABLE_FAULTS
 from token_faults import TOKEN_FAULTS
 from training_faults import TRAINING_FAULTS
 from truth_faults import TRUTH_FAULTS
 
 FAULTS = MODEL_FAULTS + NETWORK_FAULTS + SAMPLER_FAULTS + OTHER_FAULTS + TRAINING_FAULTS
 FAULTS += CHAIN_FAULTS + TRUTH_FAULTS + EXPOSURE_FAULTS + REGIME_FAULTS + SAFETY_FAULTS + DATA_FAULTS + CRASH_FAULTS
-FAULTS += STAGE_FAULTS + TOKEN_FAULTS + HEAD_FAULTS + HOLE_FAULTS
+FAULTS += STAGE_FAULTS + TOKEN_FAULTS + HEAD_FAULTS + TABLE_FAULTS + HOLE_FAULTS
 LEAST = 40
 #: How a test notices a fault, and does not merely stumble over it: by a comparison, or by a refusal.
 NOTICED = ("AssertionError", "DID NOT RAISE", "UserError")

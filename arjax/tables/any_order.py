@@ -1,0 +1,306 @@
+"""A model of the codes of a table that predicts any columns from any others."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.conditionals.columns import Columns
+from arjax.core.spec import EventSpec
+from arjax.factorization import Factorization, from_order
+from arjax.models import AutoregressiveModel
+from arjax.tables.columns import MISSING, Column
+
+#: Rows that are computed at once.
+ROWS = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Sites:
+    """The sites of columns: one for a column of few codes, else one for each of two digits of a code.
+
+    Attributes:
+      sizes: the number of codes of each column.
+      most_levels: codes of a column with one site.
+    """
+
+    sizes: tuple[int, ...]
+    most_levels: int = 256
+
+    @functools.cached_property
+    def bases(self) -> tuple[int, ...]:
+        """The base of the digits of each column; 1 for a column of one site."""
+        return tuple(1 if size <= self.most_levels else math.isqrt(size - 1) + 1 for size in self.sizes)
+
+    @functools.cached_property
+    def of_column(self) -> tuple[tuple[int, ...], ...]:
+        """The sites of each column."""
+        ends = np.cumsum([2 if base > 1 else 1 for base in self.bases])
+        starts = [0, *ends[:-1].tolist()]
+        return tuple(tuple(range(start, end)) for start, end in zip(starts, ends.tolist(), strict=True))
+
+    @functools.cached_property
+    def levels(self) -> tuple[int, ...]:
+        """The number of values of each site."""
+        found: list[int] = []
+        for size, base in zip(self.sizes, self.bases, strict=True):
+            found += [size] if base == 1 else [-(-size // base), base]
+        return tuple(found)
+
+    @property
+    def event(self) -> EventSpec:
+        """The event of the model."""
+        kinds = tuple(EventSpec((), (), "binary") if n == 2 else EventSpec((), (), "tokens", n) for n in self.levels)
+        return EventSpec((len(kinds),), kind="columns", columns=kinds)
+
+    def values(self, codes_NC: np.ndarray) -> np.ndarray:
+        """Codes as values of the sites, float32[N, D], nan for a missing one."""
+        parts = []
+        for codes, base in zip(codes_NC.T, self.bases, strict=True):
+            digits = [codes] if base == 1 else [codes // base, codes % base]
+            parts += [np.where(codes == MISSING, np.nan, digit) for digit in digits]
+        return np.stack(parts, 1).astype(np.float32)
+
+    def spread(self, marks_NC: np.ndarray) -> np.ndarray:
+        """Marks of columns as marks of sites, [N, D]."""
+        return np.repeat(marks_NC, [len(sites) for sites in self.of_column], axis=1)
+
+
+class AnyOrderTable:
+    """The codes of all columns under one network for all orders.
+
+    Rows are cells float64[N, C] as in `arjax.tables.columns`, and marks of cells bool[N, C].
+
+    Attributes:
+      columns: of the table.
+      model, params: of the values of the `Sites`.
+    """
+
+    def __init__(self, columns: Sequence[Column], model: AutoregressiveModel, params: Any, sites: Sites | None = None):
+        """`sites`: None for the usual ones."""
+        self.columns, self.model, self.params = tuple(columns), model, params
+        self.sites = sites or Sites(tuple(column.num_codes for column in columns))
+
+    def codes(self, cells_NC: np.ndarray) -> np.ndarray:
+        """The codes of cells, int[N, C]."""
+        return np.stack([column.codes(cells) for column, cells in zip(self.columns, cells_NC.T, strict=True)], 1)
+
+    def _tables(self, x_ND: np.ndarray, observed_ND: np.ndarray) -> np.ndarray:
+        """log p of the values of each site given the observed ones, float32[N, D, V], -inf for values it has not."""
+        found = [
+            np.asarray(_log_tables(self.model, self.params, _filled(x, size), _filled(observed, size)))[: len(x)]
+            for (x, size), (observed, _) in zip(_pieces(np.nan_to_num(x_ND)), _pieces(observed_ND), strict=True)
+        ]
+        return np.concatenate(found)
+
+    def log_prob(self, cells_NC: np.ndarray, given_NC: np.ndarray, order: Sequence[int] | None = None) -> np.ndarray:
+        """log p(all other known cells | given ones) of each row in nats, float64[N], column by column in the order."""
+        order = list(range(len(self.columns)) if order is None else order)
+        cells_NC = np.asarray(cells_NC, np.float64)
+        codes_NC, nats_N = self.codes(cells_NC), np.zeros(len(cells_NC))
+        asked_NC = (codes_NC != MISSING) & ~given_NC
+        known_NC = np.zeros(cells_NC.shape, bool)
+        for c in order:
+            within_N, known_NC[:, c] = self.columns[c].log_within(cells_NC[:, c])
+            nats_N += np.where(asked_NC[:, c], within_N, 0.0)
+        if not given_NC.any() and len(order) == len(self.columns):
+            return nats_N + np.where(asked_NC & known_NC, self._in_one_pass(codes_NC, order), 0.0).sum(1)
+        x_ND, observed_NC = self.sites.values(codes_NC), given_NC & (codes_NC != MISSING)
+        for c in order:
+            rows = np.flatnonzero(asked_NC[:, c] & known_NC[:, c])
+            if len(rows):
+                nats_N[rows] += self._code_log_prob(x_ND[rows], observed_NC[rows], codes_NC[rows, c], c)
+            observed_NC = observed_NC | asked_NC & (np.arange(observed_NC.shape[1]) == c)
+        return nats_N
+
+    def _in_one_pass(self, codes_NC: np.ndarray, order: Sequence[int]) -> np.ndarray:
+        """log p(code | codes of the columns before it in the order), float64[N, C]."""
+        places = [site for c in order for site in self.sites.of_column[c]]
+        factorization = from_order(np.array(places), np.ones(len(places), np.int64), (len(places),))
+        x_ND = self.sites.values(codes_NC)
+        found = [
+            np.asarray(_site_log_prob(self.model, self.params, _filled(part, size), factorization))[: len(part)]
+            for part, size in _pieces(x_ND)
+        ]
+        nats_ND = np.concatenate(found).astype(np.float64)
+        for c, base in enumerate(self.sites.bases):
+            if base > 1:  # digits of codes that there are not have no probability
+                nats_ND[:, self.sites.of_column[c][1]] -= self._log_there(x_ND, codes_NC[:, c], order, c)
+        return np.stack([nats_ND[:, list(sites)].sum(1) for sites in self.sites.of_column], 1)
+
+    def _log_there(self, x_ND: np.ndarray, codes_N: np.ndarray, order: Sequence[int], c: int) -> np.ndarray:
+        """log of the probability that the second digit of a column is one of a code, float64[N]; 0 but for the last
+        first digit.
+        """
+        found_N, base, num = np.zeros(len(codes_N)), self.sites.bases[c], self.columns[c].num_codes
+        rows = np.flatnonzero(codes_N // base == (num - 1) // base)
+        if len(rows) and num % base:
+            before = np.isin(np.arange(len(self.columns)), order[: order.index(c)])
+            observed_ND = self.sites.spread(np.tile(before, (len(rows), 1)))
+            observed_ND[:, self.sites.of_column[c][0]] = True
+            observed_ND &= ~np.isnan(x_ND[rows])
+            table = self._tables(x_ND[rows], observed_ND)[:, self.sites.of_column[c][1], : num % base]
+            found_N[rows] = np.logaddexp.reduce(table.astype(np.float64), 1)
+        return found_N
+
+    def _code_log_prob(self, x_ND, observed_NC, codes_N, c: int) -> np.ndarray:
+        """log p(code of a column | observed columns), float64[N]."""
+        observed_ND, base = self.sites.spread(observed_NC), self.sites.bases[c]
+        total_N = _picked(self._digit(x_ND, observed_ND, c), codes_N // base)
+        if base > 1:
+            total_N += _picked(self._second_digit(x_ND, observed_ND, codes_N // base, c), codes_N % base)
+        return total_N
+
+    def _digit(self, x_ND: np.ndarray, observed_ND: np.ndarray, c: int) -> np.ndarray:
+        """log p of the code of a column, or of its first digit, float64[N, V]."""
+        site = self.sites.of_column[c][0]
+        return self._tables(x_ND, observed_ND)[:, site, : self.sites.levels[site]].astype(np.float64)
+
+    def _second_digit(self, x_ND: np.ndarray, observed_ND: np.ndarray, first_N: np.ndarray, c: int) -> np.ndarray:
+        """log p of the second digit given the first one, among those of which there is a code, float64[N, base]."""
+        (first, second), base = self.sites.of_column[c], self.sites.bases[c]
+        x_ND = x_ND.copy()
+        x_ND[:, first] = first_N
+        observed_ND = observed_ND | (np.arange(observed_ND.shape[1]) == first)
+        table = self._tables(x_ND, observed_ND)[:, second, :base].astype(np.float64)
+        there = first_N[:, None] * base + np.arange(base) < self.columns[c].num_codes
+        table = np.where(there, table, -np.inf)
+        return table - np.logaddexp.reduce(table, 1)[:, None]
+
+    def code_table(self, cells_NC: np.ndarray, given_NC: np.ndarray, c: int) -> np.ndarray:
+        """p(code of a column | given cells) of each row, float64[N, V]; the column itself is not given."""
+        codes_NC = self.codes(np.asarray(cells_NC, np.float64))
+        observed_NC = given_NC & (codes_NC != MISSING)
+        observed_NC[:, c] = False
+        return self._code_table(self.sites.values(codes_NC), observed_NC, c)
+
+    def _code_table(self, x_ND, observed_NC, c: int) -> np.ndarray:
+        base, observed_ND = self.sites.bases[c], self.sites.spread(observed_NC)
+        first_NV = np.exp(self._digit(x_ND, observed_ND, c))
+        if base == 1:
+            return first_NV
+        places = [np.full(len(x_ND), digit) for digit in range(first_NV.shape[1])]
+        second = np.stack([np.exp(self._second_digit(x_ND, observed_ND, place, c)) for place in places], 1)
+        return (first_NV[:, :, None] * second).reshape(len(x_ND), -1)[:, : self.columns[c].num_codes]
+
+    def complete(self, cells_NC: np.ndarray, given_NC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Draws all cells that are not given, of each row in the same random order of the columns: cells [N, C]."""
+        cells_NC = np.where(given_NC, cells_NC, np.nan)
+        codes_NC = self.codes(cells_NC)
+        observed_NC = codes_NC != MISSING
+        for c in rng.permutation(len(self.columns)).tolist():
+            rows = np.flatnonzero(~observed_NC[:, c])
+            if len(rows):
+                codes_NC[rows, c] = self._drawn(codes_NC[rows], observed_NC[rows], c, None, rng)[0]
+                cells_NC[rows, c] = self.columns[c].draw(codes_NC[rows, c], rng)
+            observed_NC[:, c] = True
+        return cells_NC
+
+    def _drawn(
+        self, codes_NC, observed_NC, c: int, weights_V: np.ndarray | None, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Codes of a column given the observed ones, int[N], drawn among those that the weights allow; and the log of
+        the probability of these, float64[N].
+        """
+        base, size = self.sites.bases[c], self.columns[c].num_codes
+        x_ND, observed_ND = self.sites.values(codes_NC), self.sites.spread(observed_NC)
+        allowed = np.zeros((-(-size // base), base))
+        allowed.ravel()[:size] = 1 if weights_V is None else weights_V
+        # The first digit among those under which anything is allowed; then the second one.
+        p_NV = np.exp(self._digit(x_ND, observed_ND, c)) * allowed.max(1)
+        first_N, log_mass_N = _categorical(p_NV, rng), _log(p_NV.sum(1))
+        if base == 1:
+            return first_N, log_mass_N
+        p_NV = (
+            np.exp(self._second_digit(x_ND, observed_ND, first_N, c))
+            * (allowed / allowed.max(1, keepdims=True, initial=1e-300))[first_N]
+        )
+        return first_N * base + _categorical(p_NV, rng), log_mass_N + _log(p_NV.sum(1))
+
+    def log_mass(
+        self,
+        cells_C: np.ndarray,
+        weights: Sequence[tuple[int, np.ndarray]],
+        num: int,
+        rng: np.random.Generator,
+    ) -> Iterator[np.ndarray]:
+        """Progressive sampling (Yang et al., "Deep Unsupervised Cardinality Estimation", 2019, section 5): the log of
+        an unbiased estimate of p(the first k conditions | given cells) from each of `num` draws, for every k,
+        float64[num] each.
+
+        A column is drawn among the codes that its condition allows, and the estimate is the product of the
+        probabilities of these.
+        """
+        codes_NC = np.repeat(self.codes(cells_C[None]), num, 0)
+        observed_NC, total_N = codes_NC != MISSING, np.zeros(num)
+        for c, weights_V in weights:
+            codes_NC[:, c], log_mass_N = self._drawn(codes_NC, observed_NC, c, weights_V, rng)
+            observed_NC[:, c] = True
+            total_N = total_N + log_mass_N
+            yield total_N
+
+    def exact_mass(self, cells_C: np.ndarray, weights: Sequence[tuple[int, np.ndarray]]) -> list[float]:
+        """p(the first k conditions | given cells) for every k, summed over all codes that the conditions allow."""
+        codes_NC = self.codes(cells_C[None])
+        p_N, found = np.ones(1), []
+        for c, weights_V in weights:
+            observed_NC = codes_NC != MISSING
+            table_NV = self._code_table(self.sites.values(codes_NC), observed_NC, c) * weights_V * p_N[:, None]
+            found.append(float(table_NV.sum()))
+            allowed = np.flatnonzero(weights_V)
+            codes_NC = np.repeat(codes_NC, len(allowed), 0)
+            codes_NC[:, c] = np.tile(allowed, len(table_NV))
+            p_N = table_NV[:, allowed].ravel()
+        return found
+
+
+@jax.jit
+def _log_tables(model: AutoregressiveModel, params: Any, x_BD: jax.Array, observed_BD: jax.Array) -> jax.Array:
+    features = model.features_given(params, x_BD, observed_BD)
+    head = model.head(params)
+    assert isinstance(head, Columns), "the sites of a table are columns"
+    most, parts = max(column.num_levels for column in model.event.columns), []
+    for family, columns_N in head.groups.items():
+        own = jnp.take(features, columns_N, axis=-2)[..., : family.num_params]
+        table = family.log_table(own)
+        parts.append(jnp.pad(table, [(0, 0), (0, 0), (0, most - table.shape[-1])], constant_values=-jnp.inf))
+    back_D = np.argsort(np.concatenate(list(head.groups.values())))
+    return jnp.take(jnp.concatenate(parts, 1), back_D, axis=1)
+
+
+@jax.jit
+def _site_log_prob(model: AutoregressiveModel, params: Any, x_BD: jax.Array, factorization: Factorization) -> jax.Array:
+    return model.log_prob_per_site(params, x_BD, factorization=factorization)
+
+
+def _pieces(array: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
+    """Pieces of the rows of an array, and the size that each is filled to: few programs for all numbers of rows."""
+    for start in range(0, len(array), ROWS):
+        yield array[start : start + ROWS], ROWS if len(array) > ROWS else 1 << (len(array) - 1).bit_length()
+
+
+def _filled(array: np.ndarray, size: int) -> np.ndarray:
+    return np.concatenate([array, np.repeat(array[-1:], size - len(array), 0)])
+
+
+def _picked(table_NV: np.ndarray, index_N: np.ndarray) -> np.ndarray:
+    return np.take_along_axis(table_NV, index_N[:, None], 1)[:, 0]
+
+
+def _categorical(p_NV: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One index for each row, with these probabilities up to a factor; the last possible one where all are 0."""
+    ends = np.cumsum(p_NV, 1)
+    index = (ends <= rng.random(len(p_NV))[:, None] * ends[:, -1:]).sum(1)
+    return np.minimum(index, p_NV.shape[1] - 1)
+
+
+def _log(p: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        return np.log(p)

@@ -1,0 +1,526 @@
+"""Columns of a table as codes: what a column holds, the code of each value, and the values of each code.
+
+A model of tables predicts a code for each cell: a word, a number that is frequent, or an interval of numbers. Within an
+interval all numbers are equally probable.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.core.registry import did_you_mean
+
+#: Different numbers up to which each may have a code, where there are a hundred times as many rows.
+_MOST_ALONE = 256
+#: The code of a cell without a value.
+MISSING = -1
+#: Decimals up to which numbers are taken as rounded.
+_MOST_DECIMALS = 6
+#: A condition on a column: one value, a set of values, or a range (low, high) of numbers, None for no end.
+Condition = Any
+
+
+class Column(Protocol):
+    """A column and its codes 0, ..., V - 1.
+
+    Cells are float64: numbers as they are, words by their numbers, nan without a value.
+
+    Attributes:
+      name: as in the frame.
+      num_codes: V.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def num_codes(self) -> int: ...
+
+    def cells(self, values: np.ndarray, unseen: str = "refuse") -> np.ndarray:
+        """Values of a frame (object[N], None without a value) as cells, float64[N].
+
+        `unseen`: "refuse" values that the column cannot have, or take them as "missing".
+        """
+
+    def values(self, cells: np.ndarray) -> np.ndarray:
+        """Cells as values of a frame, object[N], None where there is none."""
+
+    def codes(self, cells: np.ndarray) -> np.ndarray:
+        """The codes of cells, int[N]: the nearest for a number that no code has, MISSING without a value."""
+
+    def log_within(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """log p(value | code) in nats, float64[N], 0 without a value; and whether the value has a code, bool[N]: that
+        of another number is its log-probability, whatever the code.
+        """
+
+    def draw(self, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Cells with these codes, float64[N]."""
+
+    def weights(self, condition: Condition) -> np.ndarray:
+        """The part of each code that a condition allows, float64[V] in [0, 1]."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The codes in words, V of them."""
+
+    def in_words(self) -> str:
+        """The column in a line."""
+
+    def described(self) -> dict[str, Any]:
+        """The column as JSON, which `arjax.tables.saving` reads."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """A column of words or truth values, in which each different one is a code.
+
+    Attributes:
+      words: the values, the most frequent first.
+      frequencies: how often each was there in training.
+    """
+
+    name: str
+    words: tuple[str | bool, ...]
+    frequencies: tuple[int, ...]
+
+    @property
+    def num_codes(self) -> int:
+        return len(self.words)
+
+    def cells(self, values: np.ndarray, unseen: str = "refuse") -> np.ndarray:
+        place = {word: i for i, word in enumerate(self.words)}
+        cells = np.array([np.nan if v is None else place.get(v, -1) for v in values.tolist()], np.float64)
+        if (cells == -1).any():
+            row = int((cells == -1).argmax())
+            if unseen == "refuse":
+                word = values[row]
+                hint = did_you_mean(str(word), [str(w) for w in self.words])
+                raise UserError(
+                    f"row {row} has {word!r} in the column {self.name!r}, which training never saw{hint}: with "
+                    "unseen='missing' such a cell counts as one without a value"
+                )
+            cells[cells == -1] = np.nan
+        return cells
+
+    def values(self, cells: np.ndarray) -> np.ndarray:
+        found = np.empty(len(cells), object)
+        found[:] = [None if math.isnan(cell) else self.words[int(cell)] for cell in cells.tolist()]
+        return found
+
+    def codes(self, cells: np.ndarray) -> np.ndarray:
+        return np.where(np.isnan(cells), MISSING, np.nan_to_num(cells)).astype(np.int64)
+
+    def log_within(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros(len(cells)), np.ones(len(cells), bool)
+
+    def draw(self, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return codes.astype(np.float64)
+
+    def weights(self, condition: Condition) -> np.ndarray:
+        wanted = condition if isinstance(condition, set | frozenset | list) else [condition]
+        for word in wanted:
+            if word not in self.words:
+                hint = did_you_mean(str(word), [str(w) for w in self.words])
+                raise UserError(f"the column {self.name!r} never has {word!r}{hint}")
+        return np.array([word in wanted for word in self.words], np.float64)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(map(str, self.words))
+
+    def in_words(self) -> str:
+        return f"{self.name}: {self.num_codes} words, such as {', '.join(map(str, self.words[:3]))}"
+
+    def described(self) -> dict[str, Any]:
+        return {"kind": "words", **dataclasses.asdict(self)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Numbers:
+    """A column of numbers: intervals [low, high] of numbers that are rounded to `step`, or of real numbers.
+
+    Whole numbers stay whole. The probability of a number within an interval is that of the interval over the number of
+    its values, or over its length for real numbers. One in `num_rows` + 1 values is a number that training never saw,
+    with the density of a Cauchy distribution around the median; draws leave it out, so they stay within the range of
+    the training rows.
+
+    Attributes:
+      step: distance of two neighbouring numbers, 1 for whole ones; 0 for real numbers.
+      low, high: float64[V], the first and the last number of each code, in rising order. Real numbers have neighbouring
+        intervals, [low, high).
+      centre, spread: the median of the training rows, and half of their interquartile range.
+      num_rows: of them.
+      is_date: whether the numbers count the units `date` of time since 1970.
+    """
+
+    name: str
+    step: float
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    centre: float
+    spread: float
+    num_rows: int
+    date: str = ""
+    is_int: bool = False
+
+    @property
+    def num_codes(self) -> int:
+        return len(self.low)
+
+    def cells(self, values: np.ndarray, unseen: str = "refuse") -> np.ndarray:
+        return as_numbers(self.name, values, self.date)
+
+    def values(self, cells: np.ndarray) -> np.ndarray:
+        found = np.empty(len(cells), object)
+        gaps = np.isnan(cells)
+        whole = np.nan_to_num(cells)
+        if self.date:
+            shown: list[Any] = whole.round().astype(np.int64).astype(f"datetime64[{self.date}]").tolist()
+        elif self.is_int:
+            shown = whole.round().astype(np.int64).tolist()
+        else:
+            decimals = _decimals_of(self.step)
+            shown = (whole.round(decimals) if self.step else whole).tolist()
+        found[:] = shown
+        found[gaps] = None
+        return found
+
+    def codes(self, cells: np.ndarray) -> np.ndarray:
+        gaps, cells = np.isnan(cells), np.nan_to_num(cells)
+        low, high = np.array(self.low), np.array(self.high)
+        code = np.clip(np.searchsorted(low, self._on_grid(cells), side="right") - 1, 0, None)
+        after = np.minimum(code + 1, len(low) - 1)  # a number between two codes has the nearer one
+        nearer = (cells - high[code] > low[after] - cells) & (cells > high[code])
+        return np.where(gaps, MISSING, np.where(nearer, after, code))
+
+    def _on_grid(self, cells: np.ndarray) -> np.ndarray:
+        """Numbers a tenth of a step higher: those that are rounded in binary lie above the low end of their code."""
+        return cells + 0.1 * self.step
+
+    def log_within(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        gaps, cells = np.isnan(cells), np.nan_to_num(cells)
+        code = self.codes(cells)
+        low, high = np.array(self.low)[code], np.array(self.high)[code]
+        slack = 0.1 * self.step
+        off_grid = (
+            abs(cells / self.step - np.round(cells / self.step)) > 1e-4 if self.step else np.zeros(len(cells), bool)
+        )
+        known = (cells >= low - slack) & (cells <= high + slack) & ~off_grid
+        known |= gaps
+        size = (high - low) / self.step + 1 if self.step else high - low
+        novel = 1 / (self.num_rows + 1)
+        inside = np.log1p(-novel) - np.log(size)
+        z = (cells - self.centre) / self.spread
+        outside = np.log(novel) - np.log(math.pi * self.spread * (1 + z**2)) + (math.log(self.step) if self.step else 0)
+        found = np.where(known, inside, outside)
+        if self.step and not self._is_counted:  # a density in the unit of the column
+            found = found - math.log(self.step)
+        return np.where(gaps, 0.0, found), known
+
+    @property
+    def _is_counted(self) -> bool:
+        """Whether numbers are whole, so that log p is that of a probability and no density."""
+        return self.step >= 1
+
+    def draw(self, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        low, high = np.array(self.low)[codes], np.array(self.high)[codes]
+        if not self.step:
+            return low + (high - low) * rng.random(len(codes))
+        sizes = np.round((high - low) / self.step).astype(np.int64) + 1
+        return low + self.step * rng.integers(0, sizes)
+
+    def weights(self, condition: Condition) -> np.ndarray:
+        if isinstance(condition, set | frozenset | list):
+            parts = [self.weights(value) for value in dict.fromkeys(condition)]
+            return np.minimum(np.sum(parts, 0), 1.0) if parts else np.zeros(self.num_codes)
+        if not isinstance(condition, tuple):
+            condition = (condition, condition)
+        first, last = self.ends(condition)
+        low, high = np.array(self.low), np.array(self.high)
+        if self.step:
+            first, last = math.ceil(first / self.step - 1e-4), math.floor(last / self.step + 1e-4)
+            low, high = np.round(low / self.step), np.round(high / self.step)
+            inside = np.minimum(high, last) - np.maximum(low, first) + 1
+            return np.clip(inside, 0, None) / (high - low + 1)
+        inside = np.minimum(high, last) - np.maximum(low, first)
+        return np.clip(inside, 0, None) / (high - low)
+
+    @property
+    def middles(self) -> np.ndarray:
+        """The mean of the numbers of each code, float64[V]."""
+        return (np.array(self.low) + np.array(self.high)) / 2
+
+    def rounded(self, cells: np.ndarray) -> np.ndarray:
+        """The nearest numbers that the column can have."""
+        if not self.step:
+            return cells
+        return np.round((cells - self.low[0]) / self.step) * self.step + self.low[0]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        low, high = (self.values(np.array(ends)).tolist() for ends in (self.low, self.high))
+        return tuple(f"{a}" if a == b else f"{a} to {b}" for a, b in zip(low, high, strict=True))
+
+    def in_words(self) -> str:
+        kind = "dates" if self.date else "whole numbers" if self.is_int else "numbers"
+        first, last = self.values(np.array([self.low[0], self.high[-1]]))
+        return f"{self.name}: {kind} from {first} to {last}, {self.num_codes} codes"
+
+    def ends(self, condition: tuple) -> tuple[float, float]:
+        """The ends of a range; raises `UserError` for anything but two numbers in order, or None."""
+        if len(condition) != 2:
+            raise UserError(f"a range of the column {self.name!r} is (low, high), None for no end, not {condition!r}")
+        values = np.empty(2, object)
+        values[:] = condition
+        first, last = as_numbers(self.name, values, self.date)
+        first, last = (-math.inf if math.isnan(first) else first), (math.inf if math.isnan(last) else last)
+        if first > last:
+            raise UserError(f"the range {condition!r} of the column {self.name!r} ends before it begins")
+        span = self.high[-1] - self.low[0] + self.step
+        return max(first, self.low[0] - span), min(last, self.high[-1] + span)
+
+    def described(self) -> dict[str, Any]:
+        return {"kind": "numbers", **dataclasses.asdict(self)}
+
+
+def as_numbers(name: str, values: np.ndarray, date: str = "") -> np.ndarray:
+    """Values as float64[N], nan for None; raises `UserError` at the first that is no number (or no date)."""
+    if values.dtype != object:
+        if values.dtype.kind == "M":
+            return np.where(np.isnat(values), np.nan, values.astype(f"datetime64[{date or 's'}]").astype(np.float64))
+        return values.astype(np.float64)
+    found = np.full(len(values), np.nan)
+    for row, value in enumerate(values.tolist()):
+        if value is None:
+            continue
+        try:
+            if date:
+                found[row] = float(np.array(value, f"datetime64[{date}]").astype(np.int64))
+            else:
+                found[row] = float(value)
+        except (TypeError, ValueError) as error:
+            what = "date" if date else "number"
+            raise UserError(f"row {row} has {value!r} in the column {name!r}, which is no {what}") from error
+    return found
+
+
+def make_words(name: str, values: Iterable[Any]) -> Words:
+    """The column of these values, None without one."""
+    counts: dict[Any, int] = {}
+    for value in values:
+        if value is not None:
+            counts[value] = counts.get(value, 0) + 1
+    order = sorted(counts, key=lambda word: (-counts[word], str(word)))
+    return Words(name, tuple(order), tuple(counts[word] for word in order))
+
+
+def make_numbers(name: str, cells: np.ndarray, most_codes: int, date: str = "", is_int: bool = False) -> Numbers:
+    """The column of numbers float64[N] (nan without a value) with at most about `most_codes` codes.
+
+    Of few different numbers, each has a code. Else a number that is at least as frequent as a code has to be has one of
+    its own, and the others are cut into intervals of about equally many rows.
+    """
+    known = np.sort(cells[~np.isnan(cells)])
+    step = 1.0 if is_int or date else _step_of(known)
+    different, counts = np.unique(known, return_counts=True)
+    quarter = np.quantile(known, [0.25, 0.5, 0.75])
+    spread = float(max(quarter[2] - quarter[0], step, 1e-6 * (different[-1] - different[0]), 1e-300)) / 2
+    about: dict[str, Any] = {
+        "centre": float(quarter[1]),
+        "spread": spread,
+        "num_rows": len(known),
+        "date": date,
+        "is_int": is_int,
+    }
+    num_grid = (different[-1] - different[0]) / step + 1 if step else math.inf
+    if step and num_grid <= min(2 * len(different), most_codes):
+        grid = different[0] + step * np.arange(round(num_grid))
+        return Numbers(name, step, tuple(grid.tolist()), tuple(grid.tolist()), **about)
+    few = max(most_codes, min(_MOST_ALONE, len(known) // 100))
+    if len(different) <= few and (step or len(different) <= len(known) / 4):
+        ends = tuple(different.tolist())
+        return Numbers(name, step or _finest(different), ends, ends, **about)
+    low, high = _intervals(different, counts, len(known) / most_codes)
+    if step:
+        return Numbers(name, step, tuple(low.tolist()), tuple(high.tolist()), **about)
+    edges = np.concatenate([low[:1], (high[:-1] + low[1:]) / 2, high[-1:]])
+    if edges[-1] == edges[-2]:
+        edges = np.delete(edges, -2)
+    edges[-1] = np.nextafter(edges[-1], math.inf)
+    return Numbers(name, 0.0, tuple(edges[:-1].tolist()), tuple(edges[1:].tolist()), **about)
+
+
+def _intervals(different: np.ndarray, counts: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
+    """First and last number of each code: frequent numbers alone, others together until they are `least` rows."""
+    low: list[float] = []
+    high: list[float] = []
+    inside = 0.0
+    for number, count in zip(different.tolist(), counts.tolist(), strict=True):
+        if count >= least or not low or inside >= least:
+            low.append(number)
+            high.append(number)
+            inside = math.inf if count >= least else count
+        else:
+            high[-1] = number
+            inside += count
+    return np.array(low), np.array(high)
+
+
+def _step_of(known: np.ndarray) -> float:
+    """The largest power of ten, from 1 down, of which all numbers are multiples; 0 for none."""
+    for decimals in range(_MOST_DECIMALS + 1):
+        scaled = known * 10.0**decimals
+        if np.abs(scaled).max() > 2**50:
+            return 0.0
+        if (np.abs(scaled - np.round(scaled)) <= 1e-6 * np.maximum(1e-3, np.abs(scaled))).all():
+            return 10.0**-decimals
+    return 0.0
+
+
+def _finest(different: np.ndarray) -> float:
+    """A step for real numbers of which there are few: the smallest distance."""
+    return float(np.diff(different).min()) if len(different) > 1 else 1.0
+
+
+def _decimals_of(step: float) -> int:
+    return max(0, round(-math.log10(step))) if step else 0
+
+
+def find_columns(
+    values: Mapping[str, np.ndarray], kinds: Mapping[str, str], most_codes: int, rows: np.ndarray | None = None
+) -> tuple[list[Words | Numbers], dict[str, str]]:
+    """The columns of a table that are modelled, and the reasons of those that are not, by their names.
+
+    Args:
+      values: of each column, as in `arjax.tables.frames.Frame`.
+      rows: the numbers of the train rows, which have the codes; None: all.
+      kinds: "words", "numbers", "date" or "skip" of single columns, in place of what their values say.
+      most_codes: of a column of numbers.
+
+    Raises:
+      UserError: a kind that there is not, of a column that there is not; words among numbers.
+    """
+    for name, kind in kinds.items():
+        if name not in values:
+            hint = did_you_mean(str(name), list(values))
+            raise UserError(f"kinds names the column {name!r}, which is not there{hint}")
+        if kind not in KINDS:
+            hint = did_you_mean(kind, KINDS)
+            raise UserError(f"the kind of a column is one of {', '.join(KINDS)}, not {kind!r}{hint}")
+    columns: list[Words | Numbers] = []
+    left_out: dict[str, str] = {}
+    for name, column in values.items():
+        kind = kinds.get(name, "")
+        if not kind and column.dtype == object:
+            _check_stray(name, column)
+        train = column if rows is None else column[rows]
+        reason = "it is skipped" if kind == "skip" else _reason_against(column, kind) or _reason_against(train, "any")
+        if reason:
+            left_out[name] = reason
+        else:
+            columns.append(_find_column(name, train, kind, most_codes))
+    if not columns:
+        raise UserError(
+            "no column of the table is left to model: " + "; ".join(f"{k}: {v}" for k, v in left_out.items())
+        )
+    return columns, left_out
+
+
+#: What a user may say of a column.
+KINDS = ("words", "numbers", "date", "skip")
+#: A column with another word in each of more rows than these names them.
+_FEW_ROWS = 20
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?")
+
+
+def _reason_against(values: np.ndarray, kind: str) -> str:
+    """Why a column cannot be modelled; "" where it can."""
+    known = _known(values)
+    if not len(known):
+        return "it has no value in any row"
+    different = len(set(known.tolist()))
+    if different == 1:
+        return f"it holds {known[0]!r} in all rows"
+    if kind:
+        return ""
+    one_each = different == len(known) and len(known) > _FEW_ROWS
+    if one_each and values.dtype == object and not all(map(_is_date, known.tolist())):
+        return f"it names the rows, with another word in each, such as {known[0]!r}"
+    if one_each and values.dtype.kind in "if" and (np.diff(known) == 1).all():
+        return "it counts the rows"
+    return ""
+
+
+def _find_column(name: str, values: np.ndarray, kind: str, most_codes: int) -> Words | Numbers:
+    known = _known(values)
+    if not kind and values.dtype == object:
+        kind = "date" if all(map(_is_date, known.tolist())) else "words"
+    if values.dtype.kind == "M" and kind != "words":
+        kind = "date"
+    if kind == "words":
+        texts = values if values.dtype == object else _as_texts(values)
+        return make_words(name, texts.tolist())
+    if kind == "date":
+        unit = _unit_of(known)
+        return make_numbers(name, as_numbers(name, values, unit), most_codes, date=unit)
+    numbers = as_numbers(name, values)
+    known = numbers[~np.isnan(numbers)]
+    return make_numbers(name, numbers, most_codes, is_int=bool((known == np.round(known)).all()))
+
+
+def _known(values: np.ndarray) -> np.ndarray:
+    if values.dtype == object:
+        return np.array([value for value in values.tolist() if value is not None], object)
+    if values.dtype.kind == "M":
+        return values[~np.isnat(values)]
+    return values[~np.isnan(values)] if values.dtype.kind == "f" else values
+
+
+def _is_date(value: Any) -> bool:
+    return isinstance(value, str) and _DATE.fullmatch(value) is not None
+
+
+def _unit_of(known: np.ndarray) -> str:
+    """The unit of time of dates: days where all are midnights, else seconds."""
+    times = known.astype("datetime64[s]").astype(np.int64)
+    return "D" if (times % 86400 == 0).all() else "s"
+
+
+def _as_texts(values: np.ndarray) -> np.ndarray:
+    found = np.empty(len(values), object)
+    found[:] = [None if isinstance(v, float) and math.isnan(v) else _short(v) for v in values.tolist()]
+    return found
+
+
+def _short(value: Any) -> str | bool:
+    """A number as it is written: 7.0 as 7."""
+    if isinstance(value, bool):
+        return value
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _check_stray(name: str, values: np.ndarray) -> None:
+    """Raises `UserError` where most values of a column of words are numbers."""
+    known = _known(values)
+    strays = [value for value in known.tolist() if isinstance(value, str) and not _reads_as_number(value)]
+    if strays and 2 * len(strays) < len(known):
+        row = next(n for n, value in enumerate(values.tolist()) if value == strays[0])
+        raise UserError(
+            f"row {row} has {strays[0]!r} in the column {name!r}, in which {len(known) - len(strays)} others are "
+            f"numbers: name it in missing=(...) where such a cell has no value, or give kinds={{{name!r}: 'words'}}"
+        )
+
+
+def _reads_as_number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,218 @@
+"""Trains a model of a table within minutes: kinds of columns, sizes and regularisation by themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from arjax.api.arrays import fit_arrays
+from arjax.api.trained_model import Fitted
+from arjax.core.arguments import checked_arguments
+from arjax.core.errors import UserError
+from arjax.core.integers import check_seed
+from arjax.data.table import NO_VALUE
+from arjax.models import make_model
+from arjax.models.abilities import require
+from arjax.tables.any_order import AnyOrderTable, Sites
+from arjax.tables.columns import Numbers, Words, find_columns
+from arjax.tables.frames import Frame, read_frame
+from arjax.tables.table import TableModel, cells_of, surprise
+
+#: Train rows from which on a recipe with more units is tried.
+_MANY_ROWS = 5000
+#: Rows of validation whose surprises are kept.
+_USUAL_ROWS = 2000
+_QUANTILES = 201
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Sizes and regularisation of a network."""
+
+    hidden_sizes: tuple[int, ...]
+    dropout: float
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+
+
+def recipes(num_rows: int) -> list[Recipe]:
+    """Those that are tried for so many train rows, the first one first."""
+    if num_rows >= _MANY_ROWS:
+        return [Recipe((512, 512), 0.1), Recipe((512, 512), 0.25)]
+    return [Recipe((128, 128), 0.3), Recipe((128, 128), 0.5), Recipe((256, 256), 0.1)]
+
+
+@checked_arguments(seed=None)
+def fit_table(
+    table: Any,
+    *,
+    minutes: float = 10.0,
+    validation: Any = 0.1,
+    kinds: Mapping[str, str] | None = None,
+    missing: Sequence[str] = NO_VALUE,
+    delimiter: str = ",",
+    most_codes: int = 100,
+    seed: int = 0,
+    quiet: bool = False,
+) -> TableModel:
+    """Trains a model of a table: any columns given any others.
+
+        table = arjax.fit_table(frame)
+        table.sample(1000, given={"sex": "Female"})
+
+    Each cell has a code: a word, a frequent number or an interval of numbers; a network for all orders (DeepNADE, Uria,
+    Murray & Larochelle, "A Deep and Tractable Density Estimator", 2014) predicts the codes of any columns from those of
+    any others. A missing cell is neither shown to the network nor scored, which is right where a value is missing at
+    random.
+
+    Args:
+      table: a frame of pandas, polars or pyarrow, the path of a csv file, a dict of columns, or a list of rows.
+      minutes: of training, about.
+      validation: part of the rows that choose the recipe and the parameters, or a table of such rows.
+      kinds: "words", "numbers", "date" or "skip" of single columns, where their values are misleading.
+      missing: the texts of cells without a value.
+      delimiter: of a csv file.
+      most_codes: of a column of numbers: more are finer, and need more rows.
+      seed: of the split, the parameters and the batches.
+      quiet: prints nothing.
+
+    Raises:
+      UserError: a table that cannot be read, columns that cannot be modelled, an option out of range.
+    """
+    check_seed(seed)
+    if not 0 < minutes < math.inf:
+        raise UserError(f"minutes must be a number above 0, not {minutes!r}")
+    if most_codes < 2:
+        raise UserError(f"most_codes must be a whole number, at least 2, not {most_codes!r}")
+    frame = read_frame(table, missing, delimiter, tell=not quiet)
+    rows, held = _split(frame, validation, missing, delimiter, seed)
+    columns, left_out = find_columns(frame.columns, dict(kinds or {}), _codes_for(len(rows), most_codes), rows)
+    if not quiet:
+        _tell(columns, left_out, len(rows))
+    cells = {"train": cells_of(columns, frame, "missing")[rows], "validation": cells_of(columns, held, "missing")}
+    return _fit(columns, left_out, frame, cells, minutes, seed, quiet)
+
+
+def _codes_for(num_rows: int, most_codes: int) -> int:
+    """Fewer codes for fewer rows: about twenty rows for each."""
+    return max(8, min(most_codes, num_rows // 20))
+
+
+def _split(
+    frame: Frame, validation: Any, missing: Sequence[str], delimiter: str, seed: int
+) -> tuple[np.ndarray, Frame]:
+    """The numbers of the train rows, and the table of the validation rows."""
+    if not isinstance(validation, float | int):
+        return np.arange(len(frame)), read_frame(validation, missing, delimiter)
+    num = round(validation * len(frame))
+    if not 0 < validation < 1 or not 0 < num < len(frame):
+        raise UserError(f"validation must be a part of the rows between 0 and 1, or a table, not {validation!r}")
+    rows = np.random.default_rng(seed).permutation(len(frame))
+    held = {name: values[rows[:num]] for name, values in frame.columns.items()}
+    return np.sort(rows[num:]), dataclasses.replace(frame, columns=held)
+
+
+def _fit(
+    columns: Sequence[Words | Numbers],
+    left_out: Mapping[str, str],
+    frame: Frame,
+    cells: Mapping[str, np.ndarray],
+    minutes: float,
+    seed: int,
+    quiet: bool,
+) -> TableModel:
+    """The best of the recipes on validation."""
+    sites = Sites(tuple(column.num_codes for column in columns))
+    x = {split: sites.values(np.stack([c.codes(v) for c, v in zip(columns, of.T, strict=True)], 1))
+         for split, of in cells.items()}  # fmt: skip
+    tried: list[tuple[float, Recipe, Fitted]] = []
+    start = time.monotonic()
+    speeds: dict[tuple[int, ...], float] = {}
+    todo = recipes(len(x["train"]))
+    for i, recipe in enumerate(todo):
+        left = minutes - (time.monotonic() - start) / 60
+        if tried and left < 0.5 * minutes / len(todo):
+            break
+        fitted = _train(sites, x, recipe, left / (len(todo) - i), seed, quiet, speeds)
+        tried.append((_results(fitted)["nll_nats"], recipe, fitted))
+    _, recipe, fitted = min(tried, key=lambda each: each[0])
+    engine = AnyOrderTable(columns, require(fitted.model, "conditionals", "a table"), fitted.params)
+    usual = _usual(engine, cells["validation"])
+    results = {
+        "recipe": dataclasses.asdict(recipe),
+        "rows": {split: len(rows) for split, rows in cells.items()},
+        "num_params": fitted.model.num_params,
+    }
+    table = TableModel(columns, engine, usual, results, left_out, frame.form)
+    nats = -table.log_prob_of_cells(cells["validation"])
+    stderr = nats.std(ddof=1) / math.sqrt(len(nats)) if len(nats) > 1 else 0.0
+    table.results |= {"validation_nats": float(nats.mean()), "validation_stderr": float(stderr)}
+    table.results["minutes"] = (time.monotonic() - start) / 60
+    return table
+
+
+def _train(
+    sites: Sites,
+    x: Mapping[str, np.ndarray],
+    recipe: Recipe,
+    minutes: float,
+    seed: int,
+    quiet: bool,
+    speeds: dict[tuple[int, ...], float],
+) -> Fitted:
+    """Trains for so many minutes, about. `speeds` has steps per second by hidden sizes, which some steps tell."""
+    options: dict[str, Any] = {"hidden_sizes": recipe.hidden_sizes, "dropout": recipe.dropout, "activation": "gelu"}
+    model = make_model(sites.event, "deep_nade", orders="uniform", **options)
+    num = len(x["train"])
+    batch_size = int(np.clip(2 ** round(math.log2(max(num / 100, 1))), 32, 256))
+    more: dict[str, Any] = {"train": x["train"], "validation": x["validation"]}
+    more |= {"batch_size": batch_size, "learning_rate": recipe.learning_rate, "optimizer": "adamw", "seed": seed}
+    more |= {"weight_decay": recipe.weight_decay, "schedule": "cosine", "clip_norm": 1.0, "ema_decay": 0.99}
+    began = time.monotonic()
+    if recipe.hidden_sizes not in speeds:
+        trial = fit_arrays(model, steps=2 * _TRIAL, eval_every=_TRIAL, quiet=True, **more)
+        num_sites = batch_size * sites.event.num_sites
+        speeds[recipe.hidden_sizes] = _results(trial)["train_sites_per_second"] / num_sites
+    left = 60 * minutes - (time.monotonic() - began)
+    most = _MOST_EPOCHS * num / batch_size + 1000
+    steps = int(np.clip(0.9 * left * speeds[recipe.hidden_sizes], 200, most))
+    every = max(50, steps // 20)
+    return fit_arrays(
+        model, steps=steps, eval_every=every, patience=6, warmup_steps=min(200, steps // 10), quiet=quiet,
+        name="table", **more,
+    )  # fmt: skip
+
+
+#: Half of the steps that are timed before a training.
+_TRIAL = 32
+#: About the most epochs of a training.
+_MOST_EPOCHS = 150
+
+
+def _results(fitted: Fitted) -> Mapping[str, Any]:
+    assert fitted.results is not None, "a training has results"
+    return fitted.results
+
+
+def _usual(engine: AnyOrderTable, cells_NC: np.ndarray) -> np.ndarray:
+    """Quantiles of the surprise of each column in some rows of validation, [C, Q]; 0 where there is none."""
+    every = -(-len(cells_NC) // _USUAL_ROWS)
+    found = surprise(engine, cells_NC[::every])
+    levels = np.linspace(0, 1, _QUANTILES)
+    return np.stack([
+        np.nanquantile(column, levels) if (~np.isnan(column)).any() else np.zeros(_QUANTILES) for column in found.T
+    ])  # fmt: skip
+
+
+def _tell(columns: Sequence[Words | Numbers], left_out: Mapping[str, str], num_rows: int) -> None:
+    """Prints what the columns hold, a line each."""
+    print(f"{num_rows:,} train rows")
+    for column in columns:
+        print(f"  {column.in_words()}")
+    for name, reason in left_out.items():
+        print(f"  {name}: left out, {reason}")

@@ -1,0 +1,255 @@
+"""Tables from frames, csv files, dicts and lists of rows, and back to the same form."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import datetime
+import gzip
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.core.files import user_path
+from arjax.data.table import NO_VALUE
+
+#: Rows of a csv file that are read at once.
+_CHUNK = 50_000
+#: A column of a csv file with more different words than these, most of them in one row, holds identifiers.
+_MOST_WORDS = 200_000
+
+#: Columns by name, [N] each: float64 or datetime64, or object with None for no value.
+Columns = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """A table of a user.
+
+    Attributes:
+      columns: the values by the names of the columns.
+      form: "lists" for a dict of columns or a csv file, "rows" for a list of rows, else the library of the frame, such
+        as "polars".
+      first_row: the number that the user calls the first row by: 0, or 2 in a csv file with a header.
+    """
+
+    columns: Columns
+    form: str = "lists"
+    first_row: int = 0
+
+    def back(self, columns: Columns) -> Any:
+        """A table of the same form of other columns; raises `UserError` where the library of frames is missing."""
+        lists = {name: values.tolist() for name, values in columns.items()}
+        if self.form == "lists":
+            return lists
+        if self.form == "rows":
+            return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
+        library: Any = self.form
+        try:
+            return nw.from_dict(lists, backend=library).to_native()
+        except ModuleNotFoundError as error:
+            raise UserError(f"the table was a frame of {self.form}, which is not installed here") from error
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), ()))
+
+
+def read_frame(data: Any, missing: Sequence[str] = NO_VALUE, delimiter: str = ",", tell: bool = False) -> Frame:
+    """The table in any form.
+
+    Args:
+      data: a frame of pandas, polars or pyarrow; the path of a csv file with a header (or of a csv.gz); a dict of
+        columns; or a list of rows, mappings from the names of columns to values.
+      missing: the texts of cells without a value; None, nan and NaT have none, too.
+      delimiter: of a csv file.
+      tell: whether to print how many rows of a csv file are read.
+
+    Raises:
+      UserError: another form, a file that cannot be read, no rows, or columns of different lengths.
+    """
+    if isinstance(data, str | os.PathLike):
+        frame = Frame(_read_csv(user_path(data), delimiter, frozenset(missing), tell), first_row=2)
+    elif isinstance(data, Mapping):
+        frame = Frame({str(name): _as_column(values, missing) for name, values in data.items()})
+    elif isinstance(data, Sequence) and all(isinstance(row, Mapping) for row in data):
+        names = list(dict.fromkeys(name for row in data for name in row))
+        columns = {str(name): _as_column([row.get(name) for row in data], missing) for name in names}
+        frame = Frame(columns, "rows")
+    else:
+        frame = _from_library(data, missing)
+    sizes = {name: len(values) for name, values in frame.columns.items()}
+    if len(set(sizes.values())) > 1:
+        raise UserError(f"the columns of the table have different lengths: {sizes}")
+    if not len(frame):
+        raise UserError("the table has no rows")
+    return frame
+
+
+def _from_library(data: Any, missing: Sequence[str]) -> Frame:
+    try:
+        frame = nw.from_native(data, eager_only=True)
+    except TypeError as error:
+        raise UserError(
+            "a table is a frame of pandas, polars or pyarrow, the path of a csv file, a dict of columns or a list of "
+            f"rows, not {type(data).__name__}"
+        ) from error
+    columns = {name: _from_series(frame[name], missing) for name in frame.columns}
+    return Frame(columns, frame.implementation.value)
+
+
+def _from_series(series: nw.Series, missing: Sequence[str]) -> np.ndarray:
+    kind = series.dtype
+    if kind.is_integer() and not series.null_count():
+        return _checked_whole(series.name, series.to_numpy())
+    if kind.is_numeric():
+        return series.cast(nw.Float64).fill_null(math.nan).to_numpy().astype(np.float64)
+    if kind in (nw.Date, nw.Datetime):
+        return np.array(series.to_list(), "datetime64[us]")
+    return _as_column(series.to_list(), missing)
+
+
+def _checked_whole(name: str, values: np.ndarray) -> np.ndarray:
+    """Whole numbers as they are, int64[N]; those that float64 does not tell apart as words."""
+    if len(values) and max(abs(int(values.min())), abs(int(values.max()))) >= 2**53:
+        found = np.empty(len(values), object)
+        found[:] = [str(value) for value in values.tolist()]
+        return found
+    return values.astype(np.int64)
+
+
+def _as_column(values: Any, missing: Sequence[str]) -> np.ndarray:
+    """The values of a column: float64, int64 or datetime64 where all are, else object with None for no value."""
+    if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iufM":
+        if values.dtype.kind in "iu":
+            return _checked_whole("", values)
+        return values.astype(np.float64) if values.dtype.kind == "f" else values
+    items = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    items = [None if _is_missing(item, missing) else item for item in items]
+    kinds = {type(item) for item in items if item is not None}
+    if kinds and kinds <= {int, float} and all(abs(item) < 2**53 for item in items if type(item) is int):
+        return np.array([math.nan if item is None else item for item in items], np.float64)
+    if kinds == {int}:
+        items = [None if item is None else str(item) for item in items]
+    if kinds and all(issubclass(kind, datetime.date) for kind in kinds):
+        return np.array(items, "datetime64[us]")
+    found = np.empty(len(items), object)
+    found[:] = items
+    return found
+
+
+def _is_missing(item: Any, missing: Sequence[str]) -> bool:
+    if item is None or (isinstance(item, float) and math.isnan(item)):
+        return True
+    return isinstance(item, str) and item.strip() in missing
+
+
+def as_lists(table: Any) -> dict[str, list[Any]]:
+    """The columns of a table that `Frame.back` has made, as lists."""
+    if isinstance(table, Mapping):
+        return dict(table)
+    if isinstance(table, list):
+        return {name: [row[name] for row in table] for name in table[0]}
+    return nw.from_native(table, eager_only=True).to_dict(as_series=False)
+
+
+class _CsvColumn:
+    """A column of a csv file as it is read: different texts and the place of each cell's, or numbers alone."""
+
+    def __init__(self) -> None:
+        self.places: dict[str, int] = {}
+        self.codes: list[np.ndarray] = []
+        self.numbers: list[np.ndarray] | None = None
+
+    def add(self, cells: Sequence[str], missing: frozenset[str]) -> None:
+        if self.numbers is not None:
+            self.numbers.append(_numbers(cells, missing))
+            return
+        places = self.places
+        codes = np.fromiter((places.setdefault(cell, len(places)) for cell in cells), np.int32, len(cells))
+        self.codes.append(codes)
+        known = [cell for cell in places if cell not in missing] if len(places) > _CHUNK else []
+        if known and all(map(_is_number, known)) and not any(map(_is_code, known)):
+            of_place = _numbers(list(places), missing)
+            self.numbers = [of_place[part] for part in self.codes]
+            self.places, self.codes = {}, []
+
+    def values(self, missing: frozenset[str]) -> np.ndarray:
+        if self.numbers is not None:
+            return np.concatenate(self.numbers)
+        codes, texts = np.concatenate(self.codes), list(self.places)
+        known = [text for text in texts if text not in missing]
+        if known and all(map(_is_number, known)) and not any(map(_is_code, known)):
+            return _numbers(texts, missing)[codes]
+        words = np.empty(len(texts), object)
+        words[:] = [None if text in missing else text for text in texts]
+        return words[codes]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_code(text: str) -> bool:
+    """Whether a text of digits is no number: 007, or a whole number that float64 does not tell from others."""
+    digits = text.lstrip("+-")
+    return digits.isdigit() and ((len(digits) > 1 and digits[0] == "0") or int(digits) >= 2**53)
+
+
+def _numbers(cells: Sequence[str], missing: frozenset[str]) -> np.ndarray:
+    try:
+        return np.array([math.nan if cell in missing else float(cell) for cell in cells], np.float64)
+    except ValueError as error:
+        raise UserError(f"a column of numbers holds a word: {error}") from error
+
+
+def _read_csv(path: Path, delimiter: str, missing: frozenset[str], tell: bool) -> Columns:
+    """The columns of a file, read piece by piece."""
+    columns: list[_CsvColumn] = []
+    names: list[str] = []
+    num = 0
+    try:
+        opened = gzip.open if path.suffix == ".gz" else open
+        with opened(path, "rt", newline="", encoding="utf-8-sig") as file:
+            rows = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
+            names = [cell.strip() for cell in next(rows, [])]
+            if len(set(names)) < len(names) or not names:
+                raise UserError(f"the first row of the table {str(path)!r} does not name its columns")
+            columns = [_CsvColumn() for _ in names]
+            for chunk in _chunks(path, rows, len(names)):
+                for column, cells in zip(columns, zip(*chunk, strict=True), strict=True):
+                    column.add([cell.strip() for cell in cells], missing)
+                num += len(chunk)
+                if tell and num % (4 * _CHUNK) == 0:
+                    print(f"read {num:,} rows", flush=True)
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the table {str(path)!r}: {error}") from error
+    if not num:
+        raise UserError(f"the table {str(path)!r} has no rows")
+    return {name: column.values(missing) for name, column in zip(names, columns, strict=True)}
+
+
+def _chunks(path: Path, rows: Any, num: int) -> Iterator[list[list[str]]]:
+    """Pieces of the rows of a csv reader, each of `num` cells; raises `UserError` for another."""
+    chunk: list[list[str]] = []
+    for row in rows:
+        if len(row) == num:
+            chunk.append(row)
+        elif row:
+            raise UserError(
+                f"line {rows.line_num} of the table {str(path)!r} has {len(row)} cells, but the first has {num}"
+            )
+        if len(chunk) == _CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

@@ -1,0 +1,221 @@
+"""The command `arjax-table`: models of tables from the shell. JAX is imported by the commands: `--help` is instant."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from arjax.cli.command_line import Parser, tell_mistakes
+from arjax.core.errors import UserError
+from arjax.core.files import replacing, user_path
+
+_EPILOG = """\
+conditions:
+  sex=Female    one value          age=30..40    a range          job=Sales|Tech-support    one of several
+                                   age=30..      from 30 on       age=..40                  up to 40
+
+examples:
+  arjax-table fit people.csv people.safetensors --minutes=10
+  arjax-table sample people.safetensors 1000 drawn.csv --given sex=Female
+  arjax-table impute people.safetensors new.csv full.csv
+  arjax-table outliers people.safetensors new.csv --num=10
+  arjax-table query people.safetensors age=30..40 hours=50.. --given sex=Female
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line `argv`; returns the exit code."""
+
+    def call() -> int:
+        flags = _parser().parse_args(sys.argv[1:] if argv is None else argv)
+        return _COMMANDS[flags.command](flags)
+
+    return tell_mistakes("arjax-table", call)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="arjax-table",
+        description="Models of tables: any columns given any others.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+
+    def add(name: str, about: str, *files: str) -> Parser:
+        command: Parser = commands.add_parser(name, help=about, description=about)
+        for file in files:
+            command.add_argument(file)
+        return command
+
+    fit = add("fit", "trains a model of a csv file and saves it", "table", "model")
+    fit.add_argument("--minutes", type=float, default=10.0, help="of training [10]")
+    fit.add_argument("--validation", default="0.1", help="part of the rows, or a csv file [0.1]")
+    fit.add_argument("--kinds", nargs="+", default=[], metavar="COLUMN=KIND", help="words, numbers, date or skip")
+    fit.add_argument("--missing", nargs="+", default=[], metavar="TEXT", help="a cell without a value")
+    fit.add_argument("--delimiter", default=",", help="between cells [,]")
+    fit.add_argument("--most_codes", type=int, default=100, help="of a column of numbers [100]")
+    fit.add_argument("--seed", type=int, default=0)
+    add("show", "prints the columns of a model, and its scores", "model")
+    sample = add("sample", "draws rows", "model")
+    sample.add_argument("num", type=int)
+    sample.add_argument("output")
+    _with_given(sample)
+    impute = add("impute", "fills in the missing cells of a csv file", "model", "table", "output")
+    impute.add_argument("--num", type=int, default=0, help="of completions, OUTPUT-1.csv and so on [the best guess]")
+    outliers = add(
+        "outliers", "prints the strangest rows of a csv file, and the cell that makes them so", "model", "table"
+    )
+    outliers.add_argument("--num", type=int, default=10, help="of rows [10]")
+    score = add(
+        "score", "prints the mean of -log p of the rows of a csv file in nats, and its standard error", "model", "table"
+    )
+    query = add("query", "prints the probability of conditions", "model")
+    query.add_argument("conditions", nargs="+", metavar="CONDITION")
+    _with_given(query)
+    for command in (sample, impute, query):
+        command.add_argument("--seed", type=int, default=0)
+    for command in (impute, outliers, score):
+        help = "absent columns, and words that training never saw: refuse, or take as missing [refuse]"
+        command.add_argument("--unknown", default="refuse", help=help)
+    return parser
+
+
+def _with_given(command: Parser) -> None:
+    command.add_argument("--given", nargs="+", default=[], metavar="CONDITION", help="of the rows")
+
+
+def _fit(flags: Any) -> int:
+    from arjax.data.table import NO_VALUE
+    from arjax.tables import fit_table
+
+    output, validation = user_path(flags.model), flags.validation
+    try:
+        validation = float(validation)
+    except ValueError:
+        validation = user_path(validation)
+    kinds = dict(_pair(text, "--kinds", "zip=words") for text in flags.kinds)
+    table = fit_table(
+        flags.table,
+        minutes=flags.minutes,
+        validation=validation,
+        kinds=kinds,
+        missing=(*NO_VALUE, *flags.missing),
+        delimiter=flags.delimiter,
+        most_codes=flags.most_codes,
+        seed=flags.seed,
+    )
+    print(table.save(output))
+    return 0
+
+
+def _show(flags: Any) -> int:
+    print(_opened(flags).in_words())
+    return 0
+
+
+def _sample(flags: Any) -> int:
+    from arjax.tables.frames import as_lists
+
+    table = _opened(flags)
+    rows = table.sample(flags.num, given=_conditions(table, flags.given), seed=flags.seed)
+    print(_write(flags.output, as_lists(rows)))
+    return 0
+
+
+def _impute(flags: Any) -> int:
+    found = _opened(flags).impute(user_path(flags.table), num=flags.num, seed=flags.seed, unknown=flags.unknown)
+    if not flags.num:
+        print(_write(flags.output, found))
+        return 0
+    output = Path(flags.output)
+    for i, rows in enumerate(found, 1):
+        print(_write(str(output.with_name(f"{output.stem}-{i}{output.suffix}")), rows))
+    return 0
+
+
+def _outliers(flags: Any) -> int:
+    from arjax.reporting.tables import print_table
+
+    found = _opened(flags).outliers(user_path(flags.table), num=flags.num, unknown=flags.unknown)
+    columns = {name: [f"{v:.4g}" if isinstance(v, float) else str(v) for v in values] for name, values in found.items()}
+    print_table(
+        tuple(columns), list(zip(*columns.values(), strict=True)), "strangest rows", right=("row", "nats", "surprise")
+    )
+    return 0
+
+
+def _score(flags: Any) -> int:
+    nats = -_opened(flags).log_prob(user_path(flags.table), unknown=flags.unknown)
+    stderr = nats.std(ddof=1) / len(nats) ** 0.5 if len(nats) > 1 else float("nan")
+    print(f"{nats.mean():.4f} ± {stderr:.4f} nats per row ({len(nats):,} rows)")
+    return 0
+
+
+def _query(flags: Any) -> int:
+    table = _opened(flags)
+    event, given = (_conditions(table, texts) for texts in (flags.conditions, flags.given))
+    print(table.probability(event, given=given, seed=flags.seed))
+    return 0
+
+
+_COMMANDS = {
+    "fit": _fit,
+    "show": _show,
+    "sample": _sample,
+    "impute": _impute,
+    "outliers": _outliers,
+    "score": _score,
+    "query": _query,
+}
+
+
+def _opened(flags: Any) -> Any:
+    from arjax.tables import load_table
+
+    return load_table(flags.model)
+
+
+def _pair(text: str, flag: str, example: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UserError(f"{flag} is written as {example}, not {text!r}")
+    return name, value
+
+
+def _conditions(table: Any, texts: Sequence[str]) -> dict[str, Any]:
+    """The conditions of the command line, by the names of their columns."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, value = _pair(text, "a condition", "age=30..40")
+        if name in found:
+            raise UserError(f"the column {name!r} has two conditions")
+        found[name] = table.condition(name, value)
+    return found
+
+
+def _write(path: str, columns: Mapping[str, Sequence[Any]]) -> Path:
+    """Writes a csv file, at once."""
+    target = user_path(path)
+    with replacing(target) as part, Path(part).open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(columns)
+        rows.writerows(["" if _is_gap(v) else v for v in row] for row in zip(*columns.values(), strict=True))
+    return target
+
+
+def _is_gap(value: Any) -> bool:
+    return value is None or value != value
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,432 @@
+"""A trained model of a table: samples, completions, probabilities and outliers, in the values of the user."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from arjax.core.arguments import checked_arguments
+from arjax.core.errors import UserError
+from arjax.core.integers import check_seed
+from arjax.core.registry import did_you_mean
+from arjax.tables.any_order import AnyOrderTable
+from arjax.tables.columns import MISSING, Column, Condition, Numbers, Words
+from arjax.tables.frames import Frame, read_frame
+from arjax.tables.saving import read_table, save_table
+
+UNKNOWN = ("refuse", "missing")
+#: Most combinations of codes that `probability` sums over; above, it draws.
+MOST_COMBINATIONS = 20_000
+#: Draws for one that is kept, where several columns are given as ranges.
+_CANDIDATES = 8
+
+
+class Probability(NamedTuple):
+    """An estimate of a probability.
+
+    Attributes:
+      value: the estimate.
+      stderr: its standard error; 0 where all values were summed over.
+    """
+
+    value: float
+    stderr: float
+
+    def __repr__(self) -> str:
+        return f"{self.value:.4g}" + (f" ± {self.stderr:.2g}" if self.stderr else " (exact)")
+
+
+class TableModel:
+    """The joint distribution of the columns of a table, as from `arjax.fit_table`.
+
+    Tables of the user are frames of pandas, polars or pyarrow, paths of csv files, dicts of columns or lists of rows;
+    results have the form of what was given, and those of `sample` that of the training table. Columns are found by
+    their names, in any order.
+
+    Attributes:
+      columns: those that are modelled.
+      left_out: reasons by the names of the columns that are not.
+      results: the nats of held-out rows and facts about the training.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        engine: AnyOrderTable,
+        usual: np.ndarray,
+        results: Mapping[str, Any],
+        left_out: Mapping[str, str],
+        form: str = "lists",
+        num_orders: int = 4,
+    ):
+        """`usual` [C, Q] are rising surprises of validation cells, `form` that of the training table (`Frame.form`)."""
+        self.columns, self.results, self.left_out = tuple(columns), dict(results), dict(left_out)
+        self._engine, self._usual, self._form, self._num_orders = engine, usual, form, num_orders
+
+    def __repr__(self) -> str:
+        return f"TableModel({len(self.columns)} columns: {', '.join(self.names)})"
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns."""
+        return [column.name for column in self.columns]
+
+    @checked_arguments()
+    def save(self, path: str | os.PathLike) -> Path:
+        """Writes the model with its columns to one safetensors file; `arjax.load_table` opens it without the data."""
+        about = {"usual": self._usual.round(6).tolist(), "form": self._form, "num_orders": self._num_orders}
+        return save_table(path, self._engine, about | {"results": self.results, "left_out": self.left_out})
+
+    def in_words(self) -> str:
+        """The columns, a line each, and the results."""
+        held = self.results.get("validation_nats")
+        lines = [column.in_words() for column in self.columns]
+        lines += [f"{name}: left out, {reason}" for name, reason in self.left_out.items()]
+        if held is not None:
+            stderr = self.results["validation_stderr"]
+            lines.append(f"{held:.4f} ± {stderr:.4f} nats per row of validation, by which the model was chosen")
+        return "\n".join(lines)
+
+    def condition(self, name: str, text: str) -> Condition:
+        """A condition as it is written on a command line: `Female`, `30..40`, `30..`, `a|b`; raises `UserError` for an
+        unknown column, or what is no number where numbers are asked for.
+        """
+        column = self.columns[self._index(name)]
+        if isinstance(column, Words):
+            words = {str(word): word for word in column.words}
+            return [words.get(part, part) for part in text.split("|")] if "|" in text else words.get(text, text)
+        first, dots, last = text.partition("..")
+        if dots:
+            return (first or None, last or None)
+        return text.split("|") if "|" in text else text
+
+    @checked_arguments(num=1, seed=None)
+    def sample(self, num: int = 1, *, given: Mapping[str, Condition] | None = None, seed: int = 0) -> Any:
+        """Draws rows, as a table of the form of the training table.
+
+            table.sample(1000, given={"sex": "Female", "age": (30, 40)})
+
+        Args:
+          num: of rows.
+          given: conditions on columns: a value, a list of values, or a range (low, high) with None for no end. With
+            several lists or ranges the rows are resampled out of eight times as many draws, an approximation.
+          seed: of the draws.
+
+        Raises:
+          UserError: an unknown column or value, or a condition of probability 0.
+        """
+        rng, given = _rng(seed), dict(given or {})
+        cells_C, weights = self._conditions(given)
+        several = len(weights) > 1
+        drawn = num * _CANDIDATES if several else num
+        cells_NC, log_w_N = np.repeat(cells_C[None], drawn, 0), np.zeros(drawn)
+        codes_NC = self._engine.codes(cells_NC)
+        for c, weights_V in weights:
+            observed_NC = codes_NC != MISSING
+            codes_NC[:, c], log_mass_N = self._engine._drawn(codes_NC, observed_NC, c, weights_V, rng)
+            log_w_N = log_w_N + log_mass_N
+            cells_NC[:, c] = self._draw_allowed(c, codes_NC[:, c], given[self.names[c]], rng)
+        if weights and not np.isfinite(log_w_N).any():
+            raise UserError(f"no row can have {given!r}")
+        if several:
+            p = np.exp(log_w_N - log_w_N.max())
+            cells_NC = cells_NC[rng.choice(drawn, num, p=p / p.sum())]
+        return self._table(self._engine.complete(cells_NC, ~np.isnan(cells_NC), rng), Frame({}, self._form))
+
+    def _draw_allowed(self, c: int, codes_N: np.ndarray, condition: Condition, rng: np.random.Generator) -> np.ndarray:
+        """Cells with these codes within a condition, by drawing those again that are outside of it."""
+        column = self.columns[c]
+        cells_N = column.draw(codes_N, rng)
+        if not isinstance(column, Numbers):
+            return cells_N
+        for _ in range(1000):
+            outside = np.flatnonzero(~_fulfils(column, cells_N, condition))
+            if not len(outside):
+                return cells_N
+            cells_N[outside] = column.draw(codes_N[outside], rng)
+        return cells_N
+
+    @checked_arguments(seed=None)
+    def log_prob(self, table: Any, *, unknown: str = "refuse", orders: int = 0) -> np.ndarray:
+        """log p of the known cells of each row in nats, float64[N]: probabilities of words and whole numbers, densities
+        in their units of other numbers.
+
+        Args:
+          table: rows with the columns of the model, in any order.
+          unknown: "refuse" absent columns and words that training never saw, or take them as "missing".
+          orders: of the columns, whose mixture is scored; 0: as many as in the training.
+
+        Raises:
+          UserError: an absent column, a value that the column cannot have.
+        """
+        return self.log_prob_of_cells(self._cells(table, unknown)[0], orders)
+
+    def log_prob_of_cells(self, cells_NC: np.ndarray, num_orders: int = 0) -> np.ndarray:
+        """`log_prob` of cells float64[N, C], as in `arjax.tables.columns`."""
+        num_orders, given_NC = num_orders or self._num_orders, np.zeros(cells_NC.shape, bool)
+        rng, num = np.random.default_rng(0), len(self.columns)
+        orders = [range(num), *(rng.permutation(num).tolist() for _ in range(num_orders - 1))]
+        nats_KN = np.stack([self._engine.log_prob(cells_NC, given_NC, order) for order in orders])
+        return np.logaddexp.reduce(nats_KN, 0) - math.log(len(orders))
+
+    @checked_arguments(num=0, seed=None)
+    def impute(self, table: Any, *, num: int = 0, seed: int = 0, unknown: str = "refuse") -> Any:
+        """The table with its missing cells filled in; with `num`, a list of so many completions.
+
+        Without `num`, each cell by itself given the known cells of its row: the most probable word, and the mean of a
+        number, rounded as the column is. With `num`, all missing cells of a row are drawn together.
+
+        Args:
+          table: rows, in which None, nan or an empty cell has no value.
+          num: of completions; 0 for the best guess.
+          seed: of the draws.
+          unknown: as in `log_prob`.
+
+        Raises:
+          UserError: as `log_prob`.
+        """
+        cells_NC, frame = self._cells(table, unknown)
+        known_NC = ~np.isnan(cells_NC)
+        if num:
+            rng = _rng(seed)
+            return [self._table(self._engine.complete(cells_NC, known_NC, rng), frame) for _ in range(num)]
+        filled_NC = cells_NC.copy()
+        for c in range(len(self.columns)):
+            rows = np.flatnonzero(~known_NC[:, c])
+            if len(rows):
+                filled_NC[rows, c] = self._guess(cells_NC[rows], known_NC[rows], c)
+        return self._table(filled_NC, frame)
+
+    def _guess(self, cells_NC: np.ndarray, known_NC: np.ndarray, c: int) -> np.ndarray:
+        """The most probable word of each row, or the mean of a number, [N]."""
+        table_NV, column = self._engine.code_table(cells_NC, known_NC, c), self.columns[c]
+        if not isinstance(column, Numbers):
+            return table_NV.argmax(1).astype(np.float64)
+        return column.rounded(table_NV @ column.middles)
+
+    @checked_arguments()
+    def predict_proba(self, table: Any, column: str, *, unknown: str = "refuse") -> Any:
+        """p(column = value | known cells of all other columns) of each row: a table with a column for each word, or for
+        each code of a number, such as "30" or "31 to 35".
+
+        Raises `UserError` as `log_prob`; the column itself may be absent.
+        """
+        c = self._index(column)
+        cells_NC, frame = self._cells(table, unknown, absent=(column,))
+        table_NV = self._engine.code_table(cells_NC, ~np.isnan(cells_NC), c)
+        return frame.back({str(label): table_NV[:, v] for v, label in enumerate(self.columns[c].labels)})
+
+    @checked_arguments()
+    def surprise(self, table: Any, *, unknown: str = "refuse") -> Any:
+        """-log p(cell | all other known cells of its row) in nats: a table of the columns of the model, nan for a
+        missing cell. Raises `UserError` as `log_prob`.
+        """
+        cells_NC, frame = self._cells(table, unknown)
+        surprise_NC = self._surprise(cells_NC)
+        return frame.back({name: surprise_NC[:, c] for c, name in enumerate(self.names)})
+
+    def _surprise(self, cells_NC: np.ndarray) -> np.ndarray:
+        return surprise(self._engine, cells_NC)
+
+    @checked_arguments(num=0)
+    def outliers(self, table: Any, *, num: int = 0, unknown: str = "refuse") -> Any:
+        """The rows by their strangeness, strangest first: a table with the number of the `row`, its `nats`, and its
+        most surprising cell: the `column`, the `value`, its `surprise` in nats given all other cells, and the part of
+        the cells of this column in validation that are less surprising (`quantile`).
+
+        A row is as strange as its most surprising cell, compared within its column. `num`: of rows; 0 for all. Raises
+        `UserError` as `log_prob`.
+        """
+        cells_NC, frame = self._cells(table, unknown)
+        surprise_NC = self._surprise(cells_NC)
+        excess_NC = np.stack(
+            [_excess(usual_Q, surprise) for usual_Q, surprise in zip(self._usual, surprise_NC.T, strict=True)], 1
+        )
+        worst_N = np.nan_to_num(excess_NC, nan=-np.inf).argmax(1)
+        rows = np.arange(len(cells_NC))
+        order = np.argsort(-excess_NC[rows, worst_N], kind="stable")[: num or None]
+        nats_N = -self.log_prob_of_cells(cells_NC[order])
+        worst_N = worst_N[order]
+        values = np.empty(len(order), object)
+        values[:] = [self.columns[c].values(cells_NC[n : n + 1, c])[0] for n, c in zip(order, worst_N, strict=True)]
+        surprise_N = surprise_NC[order, worst_N]
+        below_NQ = self._usual[worst_N] < surprise_N[:, None]
+        found = {
+            "row": order + frame.first_row,
+            "nats": nats_N,
+            "column": np.array([self.names[c] for c in worst_N], object),
+            "value": np.array([str(value) for value in values], object),
+            "surprise": surprise_N,
+            "quantile": below_NQ.mean(1),
+        }
+        return frame.back(found)
+
+    @checked_arguments(num=2, seed=None)
+    def probability(
+        self,
+        event: Mapping[str, Condition],
+        *,
+        given: Mapping[str, Condition] | None = None,
+        num: int = 2000,
+        seed: int = 0,
+    ) -> Probability:
+        """The probability that a row fulfils conditions, given others.
+
+            table.probability({"age": (30, 40), "hours": (50, None)}, given={"sex": "Female"})
+
+        Columns are asked in the order of the table, those of `given` first. Where their codes have at most 20,000
+        combinations, all of these are summed over; else it is an estimate by progressive sampling.
+
+        Args:
+          event: conditions as in `sample`.
+          given: likewise; None for none.
+          num: of draws of an estimate.
+          seed: of the draws.
+
+        Raises:
+          UserError: as `sample`.
+        """
+        given = dict(given or {})
+        if both := event.keys() & given.keys():
+            raise UserError(f"the column {sorted(both)[0]!r} is asked for and given")
+        cells_C, evidence = self._conditions(given)
+        asked = self._weights(event)
+        if self._combinations([*evidence, *asked]) <= MOST_COMBINATIONS:
+            masses = [1.0, *self._engine.exact_mass(cells_C, [*evidence, *asked])]
+            if not masses[len(evidence)]:
+                raise UserError(f"no row can have {given!r}")
+            return Probability(masses[-1] / masses[len(evidence)], 0.0)
+        draws = [np.zeros(num), *self._engine.log_mass(cells_C, [*evidence, *asked], num, _rng(seed))]
+        return _ratio(draws[-1], draws[len(evidence)], given)
+
+    def _combinations(self, weights: Sequence[tuple[int, np.ndarray]]) -> float:
+        """How many combinations of codes all columns but the last one allow."""
+        return math.prod(float((weights_V > 0).sum()) for _, weights_V in weights[:-1])
+
+    def _conditions(self, given: Mapping[str, Condition]) -> tuple[np.ndarray, list[tuple[int, np.ndarray]]]:
+        """Conditions as cells of single values, float64[C], and the columns and weights of all others."""
+        cells_C, others = np.full(len(self.columns), np.nan), {}
+        for name, condition in given.items():
+            c = self._index(name)
+            if isinstance(condition, tuple | list | set | frozenset):
+                others[name] = condition
+            else:
+                value = np.empty(1, object)
+                value[:] = [condition]
+                cells_C[c] = self.columns[c].cells(value, "refuse")[0]
+        return cells_C, self._weights(others)
+
+    def _weights(self, conditions: Mapping[str, Condition]) -> list[tuple[int, np.ndarray]]:
+        found = {self._index(name): condition for name, condition in conditions.items()}
+        return [(c, self.columns[c].weights(found[c])) for c in sorted(found)]
+
+    def _index(self, name: str) -> int:
+        if name not in self.names:
+            if name in self.left_out:
+                raise UserError(f"the column {name!r} is not modelled: {self.left_out[name]}")
+            raise UserError(f"the table has no column {name!r}{did_you_mean(str(name), self.names)}")
+        return self.names.index(name)
+
+    def _cells(self, table: Any, unknown: str, absent: Sequence[str] = ()) -> tuple[np.ndarray, Frame]:
+        """The cells of a table, float64[N, C], and the table."""
+        if unknown not in UNKNOWN:
+            raise UserError(f"unknown is 'refuse' or 'missing', not {unknown!r}{did_you_mean(str(unknown), UNKNOWN)}")
+        frame = table if isinstance(table, Frame) else read_frame(table)
+        return cells_of(self.columns, frame, unknown, absent), frame
+
+    def _table(self, cells_NC: np.ndarray, frame: Frame) -> Any:
+        """Cells as a table of the form of another one, whose other columns stay as they are."""
+        values = {column.name: column.values(cells) for column, cells in zip(self.columns, cells_NC.T, strict=True)}
+        names = dict.fromkeys([*frame.columns, *values])
+        return frame.back({name: values[name] if name in values else frame.columns[name] for name in names})
+
+
+@checked_arguments()
+def load_table(path: str | os.PathLike) -> TableModel:
+    """The model in a file that `TableModel.save` has written; the data is not needed.
+
+    Raises `UserError` where there is no such file, it is damaged, or holds another model.
+    """
+    return TableModel(**read_table(path))
+
+
+def cells_of(
+    columns: Sequence[Column], frame: Frame, unknown: str = "refuse", absent: Sequence[str] = ()
+) -> np.ndarray:
+    """The cells of the columns in a table, float64[N, C]; nan for all of an `absent` one that is not there."""
+    found = []
+    for column in columns:
+        if column.name in frame.columns:
+            try:
+                found.append(column.cells(as_objects(frame.columns[column.name]), unknown))
+            except UserError as error:
+                raise UserError(_with_row(str(error), frame.first_row)) from error
+        elif unknown == "missing" or column.name in absent:
+            found.append(np.full(len(frame), np.nan))
+        else:
+            others = [name for name in frame.columns if name not in {other.name for other in columns}]
+            hint = did_you_mean(column.name, others)
+            raise UserError(
+                f"the table lacks the column {column.name!r}{hint}: with unknown='missing' its cells count as missing"
+            )
+    return np.stack(found, 1)
+
+
+def surprise(engine: AnyOrderTable, cells_NC: np.ndarray) -> np.ndarray:
+    """-log p(cell | all other known cells) in nats, float64[N, C], nan for a missing cell."""
+    known_NC, found_NC = ~np.isnan(cells_NC), np.full(cells_NC.shape, np.nan)
+    for c in range(cells_NC.shape[1]):
+        others_NC = known_NC & (np.arange(cells_NC.shape[1]) != c)
+        only_NC = np.where(others_NC | (np.arange(cells_NC.shape[1]) == c), cells_NC, np.nan)
+        nats_N = -engine.log_prob(only_NC, others_NC, [c])
+        found_NC[:, c] = np.where(known_NC[:, c], nats_N, np.nan)
+    return found_NC
+
+
+def as_objects(values: np.ndarray) -> np.ndarray:
+    """The values of a column as they are, but for numbers that stand for words: truth values as Python's."""
+    return np.array(values.tolist(), object) if values.dtype == bool else values
+
+
+def _excess(usual_Q: np.ndarray, surprise_N: np.ndarray) -> np.ndarray:
+    """How much more surprising cells are than 95 % of those in validation."""
+    return surprise_N - np.quantile(usual_Q, 0.95)
+
+
+def _fulfils(column: Numbers, cells_N: np.ndarray, condition: Condition) -> np.ndarray:
+    """Whether numbers are in a range or a list."""
+    if isinstance(condition, tuple):
+        first, last = column.ends(condition)
+        slack = 0.1 * column.step
+        return (cells_N >= first - slack) & (cells_N <= last + slack)
+    parts = [_fulfils(column, cells_N, value if isinstance(value, tuple) else (value, value)) for value in condition]
+    return np.any(parts, 0)
+
+
+def _ratio(log_both_N: np.ndarray, log_given_N: np.ndarray, given: Mapping[str, Condition]) -> Probability:
+    """p(both) / p(given) of draws, with the standard error of a ratio."""
+    if not np.isfinite(log_given_N).any():
+        raise UserError(f"no row can have {dict(given)!r}")
+    scale = log_given_N.max()
+    both, under = np.exp(log_both_N - scale), np.exp(log_given_N - scale)
+    value = both.mean() / under.mean()
+    stderr = (both - value * under).std(ddof=1) / under.mean() / math.sqrt(len(both))
+    return Probability(float(value), float(stderr))
+
+
+def _rng(seed: int) -> np.random.Generator:
+    check_seed(seed)
+    return np.random.default_rng(seed)
+
+
+def _with_row(message: str, first_row: int) -> str:
+    """A sentence that begins with the number of a row from 0, with that which the user counts by."""
+    words = message.split(" ", 2)
+    if first_row and words[0] == "row" and words[1].isdigit():
+        return f"row {int(words[1]) + first_row} {words[2]}"
+    return message

@@ -1,0 +1,63 @@
+"""Faults of models of tables."""
+
+from __future__ import annotations
+
+from fault import faults_of
+
+_TABLE, _COLUMNS = "tables/test_table_model.py::", "tables/test_columns.py::"
+_codes = faults_of("tables/columns.py", _COLUMNS + "test_numbers_of_a_column_add_up_to_one")
+_model = faults_of("tables/any_order.py", _TABLE + "test_one_pass_agrees_with_a_pass_for_each_column")
+
+TABLE_FAULTS = (
+    _codes(
+        "the numbers of an interval are one too few",
+        "size = (high - low) / self.step + 1 if self.step else high - low",
+        "size = (high - low) / self.step if self.step else high - low",
+    ),
+    _codes(
+        "no probability is left for numbers that training never saw",
+        "inside = np.log1p(-novel) - np.log(size)",
+        "inside = -np.log(size)",
+    ),
+    _codes(
+        "a range that leaves its last number out",
+        "inside = np.minimum(high, last) - np.maximum(low, first) + 1",
+        "inside = np.minimum(high, last) - np.maximum(low, first)",
+        _COLUMNS + "test_a_condition_cuts_an_interval",
+    ),
+    _codes(
+        "a number between two codes has the lower one",
+        "return np.where(gaps, MISSING, np.where(nearer, after, code))",
+        "return np.where(gaps, MISSING, code)",
+        _COLUMNS + "test_the_nearest_code_stands_for_a_number_between",
+    ),
+    _model(
+        "a missing cell is code 0",
+        "parts += [np.where(codes == MISSING, np.nan, digit) for digit in digits]",
+        "parts += [np.where(codes == MISSING, 0, digit) for digit in digits]",
+    ),
+    _model(
+        "digits of codes that there are not have a part of the probability",
+        "nats_ND[:, self.sites.of_column[c][1]] -= self._log_there(x_ND, codes_NC[:, c], order, c)",
+        "continue",
+    ),
+    _model(
+        "progressive sampling forgets the columns before",
+        "total_N = total_N + log_mass_N",
+        "total_N = log_mass_N",
+        _TABLE + "test_progressive_sampling_is_unbiased",
+    ),
+    _model(
+        "draws among all codes, whatever the condition",
+        "p_NV = np.exp(self._digit(x_ND, observed_ND, c)) * allowed.max(1)",
+        "p_NV = np.exp(self._digit(x_ND, observed_ND, c))",
+        _TABLE + "test_draws_follow_the_model",
+    ),
+    _model(
+        "a column is asked without those before it",
+        "observed_NC = observed_NC | asked_NC & (np.arange(observed_NC.shape[1]) == c)",
+        "pass",
+        _TABLE + "test_probabilities_add_up_to_one",
+        _TABLE + "test_one_pass_agrees_with_a_pass_for_each_column",
+    ),
+)

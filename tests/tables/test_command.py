@@ -1,0 +1,95 @@
+"""The command `arjax-table`, in one process: every command, and one sentence for each mistake."""
+
+from __future__ import annotations
+
+import csv
+import re
+
+import jax
+import numpy as np
+import pytest
+from example_table import AGE, COLUMNS, SEX
+
+from arjax.models import make_model
+from arjax.tables.any_order import AnyOrderTable, Sites
+from arjax.tables.main import main
+from arjax.tables.table import TableModel
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    sites = Sites(tuple(column.num_codes for column in COLUMNS))
+    model = make_model(sites.event, "deep_nade", orders="uniform", hidden_sizes=(8,))
+    engine = AnyOrderTable(COLUMNS, model, model.init(jax.random.key(0)), sites)
+    table = TableModel(COLUMNS, engine, np.tile(np.linspace(0, 5, 11), (3, 1)), {}, {"id": "it names the rows"})
+    return str(table.save(tmp_path_factory.mktemp("table") / "t.safetensors"))
+
+
+@pytest.fixture
+def rows(tmp_path):
+    path = tmp_path / "new.csv"
+    path.write_text("work,sex,age,note\na,f,12,x\nb,,?,y\nf,m,900000,z\n")
+    return str(path)
+
+
+def read(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_show(model, capsys):
+    assert main(["show", model]) == 0
+    assert "sex: 2 words, such as m, f" in capsys.readouterr().out
+
+
+def test_sample(model, tmp_path):
+    assert main(["sample", model, "20", str(tmp_path / "s.csv"), "--given", "sex=f", "age=10..20"]) == 0
+    drawn = read(tmp_path / "s.csv")
+    assert len(drawn) == 20 and all(row["sex"] == "f" and 10 <= int(row["age"]) <= 20 for row in drawn)
+
+
+def test_impute(model, rows, tmp_path):
+    assert main(["impute", model, rows, str(tmp_path / "full.csv")]) == 0
+    full = read(tmp_path / "full.csv")
+    assert full[0] == {"work": "a", "sex": "f", "age": "12", "note": "x"}
+    assert full[1]["sex"] in SEX.words and 0 <= int(full[1]["age"]) <= 30 and full[1]["note"] == "y"
+    assert main(["impute", model, rows, str(tmp_path / "full.csv"), "--num=2"]) == 0
+    assert (tmp_path / "full-1.csv").is_file() and (tmp_path / "full-2.csv").is_file()
+
+
+def test_outliers_and_score(model, rows, capsys):
+    assert main(["outliers", model, rows, "--num=1"]) == 0
+    assert "900000" in capsys.readouterr().out
+    assert main(["score", model, rows]) == 0
+    assert "nats per row (3 rows)" in capsys.readouterr().out
+
+
+def test_query(model, capsys):
+    assert main(["query", model, "age=..9", "work=a|b", "--given", "sex=f"]) == 0
+    low = float(capsys.readouterr().out.split()[0])
+    assert main(["query", model, "age=10..", "work=a|b", "--given", "sex=f"]) == 0
+    high = float(capsys.readouterr().out.split()[0])
+    assert main(["query", model, "work=a|b", "--given", "sex=f", f"age=..{AGE.high[-1]}"]) == 0
+    assert 0 < low + high < 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        (["shwo", "m"], "shwo"),
+        (["show", "nowhere.safetensors"], "there is no file 'nowhere.safetensors'"),
+        (["query", "MODEL", "age"], "a condition is written as age=30..40, not 'age'"),
+        (["query", "MODEL", "aeg=3"], "the table has no column 'aeg'.*'age'"),
+        (["query", "MODEL", "age=x..3"], "'x' in the column 'age', which is no number"),
+        (["query", "MODEL", "sex=g"], "never has 'g'|training never saw"),
+        (["query", "MODEL", "sex=f", "sex=m"], "the column 'sex' has two conditions"),
+        (["score", "MODEL", "nowhere.csv"], "cannot read the table 'nowhere.csv'"),
+        (["fit", "nowhere.csv", "m.safetensors"], "cannot read the table 'nowhere.csv'"),
+        (["sample", "MODEL", "0", "out.csv"], "num"),
+    ],
+)
+def test_mistakes(model, argv, sentence, capsys):
+    assert main([model if arg == "MODEL" else arg for arg in argv]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert re.search(sentence, error), error

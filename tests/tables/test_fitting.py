@@ -1,0 +1,72 @@
+"""`fit_table` from a table to a model: one small fit, and refusals before anything is trained."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import arjax
+from arjax.core.errors import UserError
+from arjax.tables import fitting
+
+NUM = 400
+
+
+def people(seed: int = 0, holes: float = 0.0):
+    """Pay depends on the job; some cells are missing."""
+    rng = np.random.default_rng(seed)
+    job = rng.choice(["cook", "nurse"], NUM)
+    pay = np.where(job == "nurse", 30.0, 10.0) + rng.normal(0, 2, NUM)
+    table = {"job": job.astype(object), "age": rng.integers(18, 60, NUM).astype(float), "pay": pay}
+    for values in table.values():
+        values[rng.random(NUM) < holes] = None if values.dtype == object else np.nan
+    return table | {"id": np.arange(NUM), "country": np.array(["here"] * NUM, object)}
+
+
+@pytest.fixture(scope="module")
+def table():
+    with pytest.MonkeyPatch.context() as patch:
+        recipe = fitting.Recipe((32,), 0.0, learning_rate=1e-2)
+        patch.setattr(fitting, "recipes", lambda num: [recipe])
+        return arjax.fit_table(people(holes=0.2), minutes=0.02, quiet=True)
+
+
+def test_a_table_with_holes_is_learned(table):
+    assert table.names == ["job", "age", "pay"]
+    assert table.left_out == {"id": "it counts the rows", "country": "it holds 'here' in all rows"}
+    assert table.results["rows"] == {"train": 360, "validation": 40}
+    rich = table.probability({"job": "nurse"}, given={"pay": (25, None)})
+    poor = table.probability({"job": "nurse"}, given={"pay": (None, 15)})
+    assert rich.value > 0.75 and poor.value < 0.25
+    nats = -table.log_prob(people(seed=1), unknown="missing").mean()
+    assert nats == pytest.approx(table.results["validation_nats"] / 0.8, rel=0.2)  # a fifth of those cells is missing
+
+
+def test_draws_have_the_kinds_of_the_table(table):
+    rows = table.sample(50, given={"job": "nurse"}, seed=0)
+    assert set(rows) == {"job", "age", "pay"} and set(rows["job"]) == {"nurse"}
+    assert all(isinstance(age, int) and 18 <= age < 60 for age in rows["age"])
+    assert np.mean(rows["pay"]) > 20
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"minutes": 0}, "minutes must be a number above 0"),
+        ({"validation": 1.5}, "validation must be a part of the rows between 0 and 1"),
+        ({"most_codes": 1}, "most_codes must be a whole number, at least 2"),
+        ({"kinds": {"jobb": "words"}}, "kinds names the column 'jobb'"),
+        ({"seed": -1}, "seed"),
+        ({"minuts": 3}, "minutes"),
+    ],
+)
+def test_mistakes_end_before_training(options, sentence):
+    with pytest.raises(UserError, match=sentence):
+        arjax.fit_table(people(), quiet=True, **options)
+
+
+def test_a_word_among_numbers_is_told_with_its_row():
+    table = people()
+    table["age"] = np.array([*map(str, range(NUM - 1)), "old"], object)
+    with pytest.raises(UserError, match=r"row 399 has 'old' in the column 'age'"):
+        arjax.fit_table(table, quiet=True)
