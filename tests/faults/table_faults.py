@@ -21,8 +21,8 @@ TABLE_FAULTS = (
     ),
     _codes(
         "a range that leaves its last number out",
-        "inside = np.minimum(high, last) - np.maximum(low, first) + 1",
-        "inside = np.minimum(high, last) - np.maximum(low, first)",
+        "return start, np.clip(last - start + 1, 0, None)",
+        "return start, np.clip(last - start, 0, None)",
         _COLUMNS + "test_a_condition_cuts_an_interval",
     ),
     _codes(
