@@ -111,10 +111,10 @@ def _split(
 ) -> tuple[np.ndarray, Frame]:
     """The numbers of the train rows, and the table of the validation rows."""
     if not isinstance(validation, float | int):
-        held = read_frame(validation, missing, delimiter)
-        if absent := [name for name in frame.columns if name not in held.columns]:
+        other = read_frame(validation, missing, delimiter)
+        if absent := [name for name in frame.columns if name not in other.columns]:
             raise UserError(f"the table of validation rows lacks the column {absent[0]!r}")
-        return np.arange(len(frame)), held
+        return np.arange(len(frame)), other
     if not 0 < validation < 1:
         raise UserError(f"validation must be a part of the rows between 0 and 1, or a table, not {validation!r}")
     num = round(validation * len(frame))

@@ -81,22 +81,22 @@ def read_frame(data: Any, missing: Sequence[str] = NO_VALUE, delimiter: str = ",
     Raises:
       UserError: another form, a file that cannot be read, no rows, or columns of different lengths.
     """
-    missing = frozenset(map(str, [missing] if isinstance(missing, str) else missing))
+    gaps = frozenset(map(str, [missing] if isinstance(missing, str) else missing))
     if isinstance(data, str | os.PathLike):
-        frame = Frame(_read_csv(user_path(data), delimiter, missing, tell), first_row=2)
+        frame = Frame(_read_csv(user_path(data), delimiter, gaps, tell), first_row=2)
     elif isinstance(data, Mapping):
-        frame = Frame(_columns(data.items(), missing))
+        frame = Frame(_columns(data.items(), gaps))
     elif isinstance(data, Sequence) and all(isinstance(row, Mapping) for row in data):
         names = list(dict.fromkeys(name for row in data for name in row))
-        frame = Frame(_columns([(name, [row.get(name) for row in data]) for name in names], missing), "rows")
+        frame = Frame(_columns([(name, [row.get(name) for row in data]) for name in names], gaps), "rows")
     else:
-        frame = _from_library(data, missing)
+        frame = _from_library(data, gaps)
     sizes = {name: len(values) for name, values in frame.columns.items()}
     if len(set(sizes.values())) > 1:
         raise UserError(f"the columns of the table have different lengths: {sizes}")
     if not len(frame):
         raise UserError("the table has no rows")
-    return dataclasses.replace(frame, missing=tuple(sorted(missing)), delimiter=delimiter)
+    return dataclasses.replace(frame, missing=tuple(sorted(gaps)), delimiter=delimiter)
 
 
 def _columns(named: Iterable[tuple[Any, Any]], missing: frozenset[str]) -> Columns:

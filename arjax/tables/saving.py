@@ -12,6 +12,7 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.json_objects import JsonObject
+from arjax.data.table import NO_VALUE
 from arjax.interop.model_file import SavedModel, load_model, save_model
 from arjax.models.autoregressive import has_conditionals
 from arjax.tables.any_order import AnyOrderTable, Sites
@@ -54,7 +55,8 @@ def read_table(path: str | os.PathLike) -> dict[str, Any]:
         form, num_orders = about.take("form", str), about.count("num_orders", 1)
         if form not in FORMS:
             raise UserError(f"table/form is one of {', '.join(FORMS)}, not {form!r}")
-        rest |= {"missing": about.items("missing", str), "delimiter": about.take("delimiter", str)}
+        rest["missing"] = about.items("missing", str) if "missing" in about else NO_VALUE
+        rest["delimiter"] = about.take("delimiter", str, default=",")
         about.end()
     except UserError as error:
         raise UserError(f"{str(path)!r} does not hold a table that this version can open: {error}") from error
