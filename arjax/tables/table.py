@@ -16,7 +16,7 @@ from arjax.core.errors import UserError
 from arjax.core.integers import check_seed
 from arjax.core.registry import did_you_mean
 from arjax.data.table import NO_VALUE
-from arjax.tables.any_order import AnyOrderTable
+from arjax.tables.any_order import ROWS, AnyOrderTable
 from arjax.tables.columns import MISSING, Column, Condition, Numbers, Words
 from arjax.tables.frames import Frame, plain, read_frame
 from arjax.tables.saving import read_table, save_table
@@ -198,11 +198,15 @@ class TableModel:
         return self._table(filled_NC, frame)
 
     def _guess(self, cells_NC: np.ndarray, known_NC: np.ndarray, c: int) -> np.ndarray:
-        """The most probable word of each row, or the mean of a number, [N]."""
-        table_NV, column = self._engine.code_table(cells_NC, known_NC, c), self.columns[c]
-        if not isinstance(column, Numbers):
-            return table_NV.argmax(1).astype(np.float64)
-        return column.rounded(table_NV @ column.middles)
+        """The most probable word of each row, or the mean of a number, [N]; some rows at once, for their memory."""
+        column, found = self.columns[c], []
+        for start in range(0, len(cells_NC), ROWS):
+            rows = slice(start, start + ROWS)
+            table_NV = self._engine.code_table(cells_NC[rows], known_NC[rows], c)
+            found.append(
+                column.rounded(table_NV @ column.middles) if isinstance(column, Numbers) else table_NV.argmax(1)
+            )
+        return np.concatenate(found).astype(np.float64)
 
     @checked_arguments()
     def predict_proba(self, table: Any, column: str, *, unknown: str = "refuse") -> Any:

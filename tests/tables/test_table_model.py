@@ -238,3 +238,13 @@ def test_the_model_of_no_table_is_refused(tmp_path):
     save_model(tmp_path / "m.safetensors", SavedModel(model, model.init(jax.random.key(0)), None, None, {}))
     with pytest.raises(UserError, match=r"does not hold the model of a table: open it with arjax.load"):
         load_table(tmp_path / "m.safetensors")
+
+
+def test_many_rows_are_computed_in_pieces(table, engine, monkeypatch):
+    rows = {"sex": ["f", None, "m"] * 4, "age": [None, 12, 30] * 4, "work": ["a", "b", None] * 4}
+    whole, once = table.impute(rows), table.surprise(rows)
+    monkeypatch.setattr("arjax.tables.any_order.ROWS", 5)
+    monkeypatch.setattr("arjax.tables.table.ROWS", 5)
+    assert table.impute(rows) == whole
+    for name, values in table.surprise(rows).items():
+        np.testing.assert_allclose(values, once[name], rtol=1e-5)
