@@ -194,7 +194,8 @@ class Numbers:
             shown: list[Any] = whole.round().astype(np.int64).astype(f"datetime64[{self.date}]").tolist()
         else:
             near = self._rounded_decimals(whole)
-            shown = [int(v) if self.is_int and v.is_integer() else v for v in near.tolist()]
+            whole_numbers = self.is_int and (near == np.round(near)).all()
+            shown = [int(v) for v in near.tolist()] if whole_numbers else near.tolist()
         found[:] = shown
         found[gaps] = None
         return found
@@ -393,6 +394,8 @@ def _as_time(value: Any, unit: str) -> float:
     if not isinstance(value, datetime.date) and not (isinstance(value, str) and _ISO.fullmatch(value)):
         raise ValueError("is no date")
     time = np.array(value, "datetime64[us]")
+    if not isinstance(time.item(), datetime.date):  # the years 1 to 9999
+        raise ValueError("is no date")
     if unit == "D" and time.astype("datetime64[D]") != time:
         raise ValueError("has days without a time")
     return float(time.astype(f"datetime64[{unit}]").astype(np.int64))

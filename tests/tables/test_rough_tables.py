@@ -80,6 +80,7 @@ def test_draws_keep_the_kind_of_the_values(values, kind, tmp_path):
         (every(1.5, 2.5, math.inf), {}, "row 2 has inf in the column 'v', which is no finite number"),
         (every(1.5, 1e300), {}, r"row 1 has 1e\+300 in the column 'v', which is above 1e100"),
         (every("2024-01-01", "2024-02-30"), {}, "row 1 has '2024-02-30' in the column 'v', which is no date"),
+        (every("2024-01-01", "0000-01-01"), {}, "row 1 has '0000-01-01' in the column 'v', which is no date"),
         (every("1.5.2024", "2.5.2024"), {"kinds": {"v": "date"}}, "row 0 has '1.5.2024' .* no date"),
         (every(2001, 2002), {"kinds": {"v": "date"}}, "row 0 has 2001.0 in the column 'v', which is no date"),
         (every(*"12345678", "x"), {"kinds": {"v": "numbers"}}, "row 8 has 'x' in the column 'v', which is no number"),
@@ -254,6 +255,8 @@ def test_a_few_real_numbers_stay_as_they_are():
 def test_known_cells_between_two_steps_stay():
     table = fitted(every(1, 2, 3))
     assert table.impute({"other": [1, None], "v": [2.5, 3]})["v"] == [2.5, 3]
+    frame = table.impute(pl.DataFrame({"other": [1, None, 2], "v": [3, None, 2.5]}, strict=False))
+    assert frame["v"].to_list()[::2] == [3, 2.5] and frame["v"].dtype == pl.Float64 and frame["other"].dtype == pl.Int64
     days = fitted(every("2024-01-01", "2024-01-05"))
     with pytest.raises(
         UserError, match="row 0 has '2024-01-01T10:00' in the column 'v', which has days without a time"
