@@ -92,13 +92,15 @@ class AnyOrderTable:
         """The codes of cells, int[N, C]."""
         return np.stack([column.codes(cells) for column, cells in zip(self.columns, cells_NC.T, strict=True)], 1)
 
-    def _tables(self, x_ND: np.ndarray, observed_ND: np.ndarray) -> np.ndarray:
-        """log p of the values of each site given the observed ones, float32[N, D, V], -inf for values it has not."""
-        found = [
-            np.asarray(_log_tables(self.model, self.params, _filled(x, size), _filled(observed, size)))[: len(x)]
-            for (x, size), (observed, _) in zip(_pieces(np.nan_to_num(x_ND)), _pieces(observed_ND), strict=True)
-        ]
-        return np.concatenate(found)
+    def _table(self, x_ND: np.ndarray, observed_ND: np.ndarray, site: int) -> np.ndarray:
+        """log p of the values of a site given the observed ones, float64[N, V]; the other sites take no memory."""
+        found_NV = np.empty((len(x_ND), self.sites.levels[site]))
+        start = 0
+        for (x, size), (observed, _) in zip(_pieces(np.nan_to_num(x_ND)), _pieces(observed_ND), strict=True):
+            table = _log_tables(self.model, self.params, _filled(x, size), _filled(observed, size))
+            found_NV[start : start + len(x)] = np.asarray(table)[: len(x), site, : found_NV.shape[1]]
+            start += len(x)
+        return found_NV
 
     def log_prob(self, cells_NC: np.ndarray, given_NC: np.ndarray, order: Sequence[int] | None = None) -> np.ndarray:
         """log p(all other known cells | given ones) of each row in nats, float64[N], column by column in the order."""
@@ -146,8 +148,8 @@ class AnyOrderTable:
             observed_ND = self.sites.spread(np.tile(before, (len(rows), 1)))
             observed_ND[:, self.sites.of_column[c][0]] = True
             observed_ND &= ~np.isnan(x_ND[rows])
-            table = self._tables(x_ND[rows], observed_ND)[:, self.sites.of_column[c][1], : num % base]
-            found_N[rows] = np.logaddexp.reduce(table.astype(np.float64), 1)
+            table = self._table(x_ND[rows], observed_ND, self.sites.of_column[c][1])[:, : num % base]
+            found_N[rows] = np.logaddexp.reduce(table, 1)
         return found_N
 
     def _code_log_prob(self, x_ND, observed_NC, codes_N, c: int) -> np.ndarray:
@@ -160,8 +162,7 @@ class AnyOrderTable:
 
     def _digit(self, x_ND: np.ndarray, observed_ND: np.ndarray, c: int) -> np.ndarray:
         """log p of the code of a column, or of its first digit, float64[N, V]."""
-        site = self.sites.of_column[c][0]
-        return self._tables(x_ND, observed_ND)[:, site, : self.sites.levels[site]].astype(np.float64)
+        return self._table(x_ND, observed_ND, self.sites.of_column[c][0])
 
     def _second_digit(self, x_ND: np.ndarray, observed_ND: np.ndarray, first_N: np.ndarray, c: int) -> np.ndarray:
         """log p of the second digit given the first one, among those of which there is a code, float64[N, base]."""
@@ -169,7 +170,7 @@ class AnyOrderTable:
         x_ND = x_ND.copy()
         x_ND[:, first] = first_N
         observed_ND = observed_ND | (np.arange(observed_ND.shape[1]) == first)
-        table = self._tables(x_ND, observed_ND)[:, second, :base].astype(np.float64)
+        table = self._table(x_ND, observed_ND, second)
         there = first_N[:, None] * base + np.arange(base) < self.columns[c].num_codes
         table = np.where(there, table, -np.inf)
         return table - np.logaddexp.reduce(table, 1)[:, None]

@@ -7,6 +7,7 @@ interval all numbers are equally probable.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -60,11 +61,13 @@ class Column(Protocol):
         of another number is its log-probability, whatever the code.
         """
 
-    def draw(self, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Cells with these codes, float64[N]."""
+    def draw(self, codes: np.ndarray, rng: np.random.Generator, condition: Condition = None) -> np.ndarray:
+        """Cells with these codes, float64[N], that fulfil a condition; None: no condition."""
 
     def weights(self, condition: Condition) -> np.ndarray:
-        """The part of each code that a condition allows, float64[V] in [0, 1]."""
+        """The part of each code that a condition allows, float64[V] in [0, 1]; raises `UserError` for a condition that
+        the column cannot have.
+        """
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -95,16 +98,16 @@ class Words:
         return len(self.words)
 
     def cells(self, values: np.ndarray, unseen: str = "refuse") -> np.ndarray:
-        place = {word: i for i, word in enumerate(self.words)}
-        cells = np.array([np.nan if v is None else place.get(v, -1) for v in values.tolist()], np.float64)
+        place = {str(word): i for i, word in enumerate(self.words)}
+        texts = as_texts(values).tolist()
+        cells = np.array([np.nan if text is None else place.get(str(text), -1) for text in texts], np.float64)
         if (cells == -1).any():
             row = int((cells == -1).argmax())
             if unseen == "refuse":
-                word = values[row]
-                hint = did_you_mean(str(word), [str(w) for w in self.words])
+                hint = did_you_mean(str(texts[row]), list(place))
                 raise UserError(
-                    f"row {row} has {word!r} in the column {self.name!r}, which training never saw{hint}: with "
-                    "unseen='missing' such a cell counts as one without a value"
+                    f"row {row} has {texts[row]!r} in the column {self.name!r}, which training never saw{hint}: with "
+                    "unknown='missing' such a cell counts as one without a value"
                 )
             cells[cells == -1] = np.nan
         return cells
@@ -120,16 +123,22 @@ class Words:
     def log_within(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros(len(cells)), np.ones(len(cells), bool)
 
-    def draw(self, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def draw(self, codes: np.ndarray, rng: np.random.Generator, condition: Condition = None) -> np.ndarray:
         return codes.astype(np.float64)
 
     def weights(self, condition: Condition) -> np.ndarray:
-        wanted = condition if isinstance(condition, set | frozenset | list) else [condition]
+        if isinstance(condition, tuple):
+            raise UserError(
+                f"the column {self.name!r} holds words, which have no ranges: a condition is a word or a list of "
+                f"words, not {condition!r}"
+            )
+        wanted = condition if isinstance(condition, list) else [condition]
+        words = [str(word) for word in self.words]
         for word in wanted:
-            if word not in self.words:
-                hint = did_you_mean(str(word), [str(w) for w in self.words])
-                raise UserError(f"the column {self.name!r} never has {word!r}{hint}")
-        return np.array([word in wanted for word in self.words], np.float64)
+            if word is None or _short(word) not in words:
+                raise UserError(f"the column {self.name!r} never has {word!r}{did_you_mean(str(word), words)}")
+        allowed = {_short(word) for word in wanted}
+        return np.array([word in allowed for word in words], np.float64)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -183,14 +192,20 @@ class Numbers:
         whole = np.nan_to_num(cells)
         if self.date:
             shown: list[Any] = whole.round().astype(np.int64).astype(f"datetime64[{self.date}]").tolist()
-        elif self.is_int:
-            shown = whole.round().astype(np.int64).tolist()
         else:
-            decimals = _decimals_of(self.step)
-            shown = (whole.round(decimals) if self.step else whole).tolist()
+            near = self._rounded_decimals(whole)
+            whole_numbers = self.is_int and (near == np.round(near)).all()
+            shown = [int(v) for v in near.tolist()] if whole_numbers else near.tolist()
         found[:] = shown
         found[gaps] = None
         return found
+
+    def _rounded_decimals(self, cells: np.ndarray) -> np.ndarray:
+        """Numbers without the noise of binary fractions; those between two steps as they are."""
+        if not self.step:
+            return cells
+        near = cells.round(_decimals_of(self.step))
+        return np.where(abs(near - cells) <= 1e-4 * self.step, near, cells)
 
     def codes(self, cells: np.ndarray) -> np.ndarray:
         gaps, cells = np.isnan(cells), np.nan_to_num(cells)
@@ -209,16 +224,20 @@ class Numbers:
         code = self.codes(cells)
         low, high = np.array(self.low)[code], np.array(self.high)[code]
         slack = 0.1 * self.step
-        off_grid = (
-            abs(cells / self.step - np.round(cells / self.step)) > 1e-4 if self.step else np.zeros(len(cells), bool)
-        )
+        steps = (cells - low) / self.step if self.step else np.zeros(len(cells))
+        off_grid = abs(steps - np.round(steps)) > 1e-4
         known = (cells >= low - slack) & (cells <= high + slack) & ~off_grid
         known |= gaps
         size = (high - low) / self.step + 1 if self.step else high - low
         novel = 1 / (self.num_rows + 1)
         inside = np.log1p(-novel) - np.log(size)
         z = (cells - self.centre) / self.spread
-        outside = np.log(novel) - np.log(math.pi * self.spread * (1 + z**2)) + (math.log(self.step) if self.step else 0)
+        outside = (
+            np.log(novel)
+            - math.log(math.pi * self.spread)
+            - 2 * np.log(np.hypot(1, z))
+            + (math.log(self.step) if self.step else 0)
+        )
         found = np.where(known, inside, outside)
         if self.step and not self._is_counted:  # a density in the unit of the column
             found = found - math.log(self.step)
@@ -229,28 +248,47 @@ class Numbers:
         """Whether numbers are whole, so that log p is that of a probability and no density."""
         return self.step >= 1
 
-    def draw(self, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        low, high = np.array(self.low)[codes], np.array(self.high)[codes]
+    def draw(self, codes: np.ndarray, rng: np.random.Generator, condition: Condition = None) -> np.ndarray:
+        parts = [] if condition is None else self._parts(condition)
+        parts = parts or [(-math.inf, math.inf)]
+        starts, sizes = (np.stack(found)[:, codes] for found in zip(*map(self._overlap, parts), strict=True))
+        ends = np.cumsum(sizes, 0)
+        places = rng.random(len(codes)) * ends[-1]
+        part = np.minimum((ends <= places).sum(0), len(parts) - 1)
+        start, size, end = (np.take_along_axis(found, part[None], 0)[0] for found in (starts, sizes, ends))
+        inside = np.clip(places - (end - size), 0, size)
         if not self.step:
-            return low + (high - low) * rng.random(len(codes))
-        sizes = np.round((high - low) / self.step).astype(np.int64) + 1
-        return low + self.step * rng.integers(0, sizes)
+            return start + inside
+        steps = np.minimum(np.floor(inside), np.maximum(size - 1, 0))
+        return np.array(self.low)[codes] + self.step * (start + steps)
 
     def weights(self, condition: Condition) -> np.ndarray:
-        if isinstance(condition, set | frozenset | list):
-            parts = [self.weights(value) for value in dict.fromkeys(condition)]
-            return np.minimum(np.sum(parts, 0), 1.0) if parts else np.zeros(self.num_codes)
-        if not isinstance(condition, tuple):
-            condition = (condition, condition)
-        first, last = self.ends(condition)
+        whole = self._overlap((-math.inf, math.inf))[1]
+        return np.minimum(
+            sum((self._overlap(part)[1] for part in self._parts(condition)), np.zeros(len(whole))) / whole, 1
+        )
+
+    def _overlap(self, ends: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+        """What a range has in common with each code, float64[V] each: the first number (that of a grid is counted from
+        the low end of the code), and how many, or the length for real numbers.
+        """
         low, high = np.array(self.low), np.array(self.high)
-        if self.step:
-            first, last = math.ceil(first / self.step - 1e-4), math.floor(last / self.step + 1e-4)
-            low, high = np.round(low / self.step), np.round(high / self.step)
-            inside = np.minimum(high, last) - np.maximum(low, first) + 1
-            return np.clip(inside, 0, None) / (high - low + 1)
-        inside = np.minimum(high, last) - np.maximum(low, first)
-        return np.clip(inside, 0, None) / (high - low)
+        if not self.step:
+            start = np.maximum(low, ends[0])
+            return start, np.clip(np.minimum(high, ends[1]) - start, 0, None)
+        start = np.maximum(np.ceil((ends[0] - low) / self.step - 1e-4), 0)
+        last = np.minimum(np.floor((ends[1] - low) / self.step + 1e-4), np.round((high - low) / self.step))
+        return start, np.clip(last - start + 1, 0, None)
+
+    def _parts(self, condition: Condition) -> list[tuple[float, float]]:
+        """The ranges of a condition in rising order, where no two of them overlap."""
+        parts: list[tuple[float, float]] = []
+        for first, last in sorted(map(self.ends, condition if isinstance(condition, list) else [condition])):
+            if parts and first <= parts[-1][1] + 2e-4 * self.step:
+                parts[-1] = (parts[-1][0], max(last, parts[-1][1]))
+            else:
+                parts.append((first, last))
+        return parts
 
     @property
     def middles(self) -> np.ndarray:
@@ -261,6 +299,9 @@ class Numbers:
         """The nearest numbers that the column can have."""
         if not self.step:
             return cells
+        if not math.isclose(self.step, 10.0 ** -_decimals_of(self.step)):  # a few real numbers
+            low = np.array(self.low)
+            return low[abs(cells[:, None] - low).argmin(1)]
         return np.round((cells - self.low[0]) / self.step) * self.step + self.low[0]
 
     @property
@@ -273,18 +314,35 @@ class Numbers:
         first, last = self.values(np.array([self.low[0], self.high[-1]]))
         return f"{self.name}: {kind} from {first} to {last}, {self.num_codes} codes"
 
-    def ends(self, condition: tuple) -> tuple[float, float]:
-        """The ends of a range; raises `UserError` for anything but two numbers in order, or None."""
-        if len(condition) != 2:
+    def ends(self, condition: Condition) -> tuple[float, float]:
+        """The ends of a range, or a number twice; raises `UserError` for anything but numbers in order, or None as an
+        end.
+        """
+        if isinstance(condition, tuple) and len(condition) != 2:
             raise UserError(f"a range of the column {self.name!r} is (low, high), None for no end, not {condition!r}")
-        values = np.empty(2, object)
-        values[:] = condition
-        first, last = as_numbers(self.name, values, self.date)
-        first, last = (-math.inf if math.isnan(first) else first), (math.inf if math.isnan(last) else last)
+        if isinstance(condition, tuple):
+            first, last = self._end(condition[0], -math.inf), self._end(condition[1], math.inf)
+        else:
+            first = last = self._end(condition)
         if first > last:
             raise UserError(f"the range {condition!r} of the column {self.name!r} ends before it begins")
-        span = self.high[-1] - self.low[0] + self.step
-        return max(first, self.low[0] - span), min(last, self.high[-1] + span)
+        return first, last
+
+    def _end(self, value: Any, open_end: float = math.nan) -> float:
+        """An end of a range, or a number, where `open_end` is nan."""
+        if not math.isnan(open_end) and (value is None or (isinstance(value, float) and value == open_end)):
+            return open_end
+        try:
+            (found,) = as_numbers(self.name, np.array([value, None], object)[:1], self.date)
+        except (UserError, ValueError):
+            found = math.nan
+        if math.isnan(found):
+            what = "date" if self.date else "number"
+            raise UserError(
+                f"a condition on the column {self.name!r} is a {what}, a list of {what}s or a range (low, high), not "
+                f"{value!r}"
+            )
+        return float(found)
 
     def described(self) -> dict[str, Any]:
         return {"kind": "numbers", **dataclasses.asdict(self)}
@@ -292,23 +350,55 @@ class Numbers:
 
 def as_numbers(name: str, values: np.ndarray, date: str = "") -> np.ndarray:
     """Values as float64[N], nan for None; raises `UserError` at the first that is no number (or no date)."""
-    if values.dtype != object:
-        if values.dtype.kind == "M":
-            return np.where(np.isnat(values), np.nan, values.astype(f"datetime64[{date or 's'}]").astype(np.float64))
-        return values.astype(np.float64)
-    found = np.full(len(values), np.nan)
-    for row, value in enumerate(values.tolist()):
-        if value is None:
-            continue
-        try:
-            if date:
-                found[row] = float(np.array(value, f"datetime64[{date}]").astype(np.int64))
-            else:
-                found[row] = float(value)
-        except (TypeError, ValueError) as error:
-            what = "date" if date else "number"
-            raise UserError(f"row {row} has {value!r} in the column {name!r}, which is no {what}") from error
+    if values.dtype == object or (values.dtype.kind == "M") != bool(date):
+        return np.array([_as_number(name, row, value, date) for row, value in enumerate(values.tolist())], np.float64)
+    if date:
+        found = np.where(np.isnat(values), np.nan, values.astype(f"datetime64[{date}]").astype(np.float64))
+        wrong = ~np.isnat(values) & (values.astype("datetime64[D]") != values) & (date == "D")
+    else:
+        found = values.astype(np.float64)
+        wrong = abs(found) > _LARGEST
+    if wrong.any():
+        row = int(wrong.argmax())
+        _as_number(name, row, values[row].tolist() if not date else values[row].astype("datetime64[us]").item(), date)
     return found
+
+
+#: Larger numbers are refused: their squares would leave the range of float64.
+_LARGEST = 1e100
+
+
+def _as_number(name: str, row: int, value: Any, date: str) -> float:
+    """A value as a number, nan for None; raises `UserError` for one that is not, which names the row."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return math.nan
+    place = f"row {row} has {value!r} in the column {name!r}, which"
+    try:
+        if date:
+            return _as_time(value, date)
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    except (TypeError, ValueError) as error:
+        fault = str(error) if str(error).startswith("has days") else f"is no {'date' if date else 'number'}"
+        raise UserError(f"{place} {fault}") from error
+    if abs(number) <= _LARGEST:
+        return number
+    if math.isnan(number):
+        return number
+    raise UserError(f"{place} is no finite number" if math.isinf(number) else f"{place} is above 1e100: scale it down")
+
+
+def _as_time(value: Any, unit: str) -> float:
+    """The units of time since 1970; raises `ValueError` or `TypeError` for what is no date."""
+    if not isinstance(value, datetime.date) and not (isinstance(value, str) and _ISO.fullmatch(value)):
+        raise ValueError("is no date")
+    time = np.array(value, "datetime64[us]")
+    if not isinstance(time.item(), datetime.date):  # the years 1 to 9999
+        raise ValueError("is no date")
+    if unit == "D" and time.astype("datetime64[D]") != time:
+        raise ValueError("has days without a time")
+    return float(time.astype(f"datetime64[{unit}]").astype(np.int64))
 
 
 def make_words(name: str, values: Iterable[Any]) -> Words:
@@ -331,7 +421,7 @@ def make_numbers(name: str, cells: np.ndarray, most_codes: int, date: str = "", 
     step = 1.0 if is_int or date else _step_of(known)
     different, counts = np.unique(known, return_counts=True)
     quarter = np.quantile(known, [0.25, 0.5, 0.75])
-    spread = float(max(quarter[2] - quarter[0], step, 1e-6 * (different[-1] - different[0]), 1e-300)) / 2
+    spread = float(max(quarter[2] - quarter[0], step, 1e-6 * (different[-1] - different[0]), 1e-200)) / 2
     about: dict[str, Any] = {
         "centre": float(quarter[1]),
         "spread": spread,
@@ -379,7 +469,8 @@ def _step_of(known: np.ndarray) -> float:
         scaled = known * 10.0**decimals
         if np.abs(scaled).max() > 2**50:
             return 0.0
-        if (np.abs(scaled - np.round(scaled)) <= 1e-6 * np.maximum(1e-3, np.abs(scaled))).all():
+        noise = np.minimum(1e-6 * np.abs(scaled) + 1e-13 * np.abs(scaled).max(), 5e-5)
+        if (np.abs(scaled - np.round(scaled)) <= noise).all():
             return 10.0**-decimals
     return 0.0
 
@@ -418,14 +509,13 @@ def find_columns(
     left_out: dict[str, str] = {}
     for name, column in values.items():
         kind = kinds.get(name, "")
-        if not kind and column.dtype == object:
-            _check_stray(name, column)
+        column = column if kind == "skip" else _of_kind(name, column, kind)
         train = column if rows is None else column[rows]
         reason = "it is skipped" if kind == "skip" else _reason_against(column, kind) or _reason_against(train, "any")
         if reason:
             left_out[name] = reason
         else:
-            columns.append(_find_column(name, train, kind, most_codes))
+            columns.append(_find_column(name, train, most_codes))
     if not columns:
         raise UserError(
             "no column of the table is left to model: " + "; ".join(f"{k}: {v}" for k, v in left_out.items())
@@ -437,6 +527,7 @@ def find_columns(
 KINDS = ("words", "numbers", "date", "skip")
 #: A column with another word in each of more rows than these names them.
 _FEW_ROWS = 20
+_ISO = re.compile(r"\d{4}(-\d\d(-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?)?)?")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?")
 
 
@@ -447,32 +538,44 @@ def _reason_against(values: np.ndarray, kind: str) -> str:
         return "it has no value in any row"
     different = len(set(known.tolist()))
     if different == 1:
-        return f"it holds {known[0]!r} in all rows"
+        return f"it holds {_shown(known[0])} in all rows"
     if kind:
         return ""
     one_each = different == len(known) and len(known) > _FEW_ROWS
-    if one_each and values.dtype == object and not all(map(_is_date, known.tolist())):
+    if one_each and values.dtype == object:
         return f"it names the rows, with another word in each, such as {known[0]!r}"
     if one_each and values.dtype.kind in "if" and (np.diff(known) == 1).all():
         return "it counts the rows"
     return ""
 
 
-def _find_column(name: str, values: np.ndarray, kind: str, most_codes: int) -> Words | Numbers:
-    known = _known(values)
-    if not kind and values.dtype == object:
-        kind = "date" if all(map(_is_date, known.tolist())) else "words"
-    if values.dtype.kind == "M" and kind != "words":
-        kind = "date"
+def _of_kind(name: str, values: np.ndarray, kind: str) -> np.ndarray:
+    """The values of a column as its kind has them: words as object, numbers as float64 or int64, dates as datetime64.
+    Raises `UserError` at the first value of another kind.
+    """
+    if values.dtype == object:
+        _check_values(name, values)
+        if not kind:
+            _check_stray(name, values)
+            kind = "date" if len(_known(values)) and all(map(_is_date, _known(values).tolist())) else "words"
     if kind == "words":
-        texts = values if values.dtype == object else _as_texts(values)
-        return make_words(name, texts.tolist())
-    if kind == "date":
-        unit = _unit_of(known)
+        return as_texts(values)
+    if kind == "date" and values.dtype.kind != "M":
+        return as_numbers(name, values, "us").astype("datetime64[us]")
+    if kind == "numbers" or values.dtype.kind in "iuf":
+        return as_numbers(name, values) if values.dtype.kind not in "iu" else values
+    return values
+
+
+def _find_column(name: str, values: np.ndarray, most_codes: int) -> Words | Numbers:
+    """The column of values as `_of_kind` returns them."""
+    if values.dtype == object:
+        return make_words(name, values.tolist())
+    if values.dtype.kind == "M":
+        unit = _unit_of(_known(values))
         return make_numbers(name, as_numbers(name, values, unit), most_codes, date=unit)
-    numbers = as_numbers(name, values)
-    known = numbers[~np.isnan(numbers)]
-    return make_numbers(name, numbers, most_codes, is_int=bool((known == np.round(known)).all()))
+    known = _known(values)
+    return make_numbers(name, as_numbers(name, values), most_codes, is_int=bool((known == np.round(known)).all()))
 
 
 def _known(values: np.ndarray) -> np.ndarray:
@@ -493,17 +596,32 @@ def _unit_of(known: np.ndarray) -> str:
     return "D" if (times % 86400 == 0).all() else "s"
 
 
-def _as_texts(values: np.ndarray) -> np.ndarray:
-    found = np.empty(len(values), object)
-    found[:] = [None if isinstance(v, float) and math.isnan(v) else _short(v) for v in values.tolist()]
-    return found
+def as_texts(values: np.ndarray) -> np.ndarray:
+    """Values as words, object[N], None without one: truth values alone stay as they are."""
+    items = values.astype("datetime64[us]").tolist() if values.dtype.kind == "M" else values.tolist()
+    found = [None if v is None or (isinstance(v, float) and math.isnan(v)) else v for v in items]
+    if not all(v is None or isinstance(v, bool) for v in found):
+        found = [None if v is None else _short(v) for v in found]
+    return np.fromiter(found, object, len(found))
 
 
-def _short(value: Any) -> str | bool:
-    """A number as it is written: 7.0 as 7."""
-    if isinstance(value, bool):
-        return value
+def _short(value: Any) -> str:
+    """A value as it is written: 7.0 as 7."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if isinstance(value, str) else _short(value.tolist() if isinstance(value, np.generic) else value)
+
+
+def _check_values(name: str, values: np.ndarray) -> None:
+    """Raises `UserError` at the first value that is no word, number, truth value or date."""
+    for row, value in enumerate(values.tolist()):
+        if value is not None and not isinstance(value, str | bool | int | float | datetime.date):
+            raise UserError(
+                f"row {row} has {value!r} in the column {name!r}, which is no word, number, truth value or date: "
+                f"kinds={{{name!r}: 'skip'}} leaves the column out"
+            )
 
 
 def _check_stray(name: str, values: np.ndarray) -> None:

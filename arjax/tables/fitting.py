@@ -21,7 +21,7 @@ from arjax.models.abilities import require
 from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.columns import Numbers, Words, find_columns
 from arjax.tables.frames import Frame, read_frame
-from arjax.tables.table import TableModel, cells_of, surprise
+from arjax.tables.table import TableModel, cells_of, rows_from, surprise
 
 #: Train rows from which on a recipe with more units is tried.
 _MANY_ROWS = 5000
@@ -91,7 +91,10 @@ def fit_table(
         raise UserError(f"most_codes must be a whole number, at least 2, not {most_codes!r}")
     frame = read_frame(table, missing, delimiter, tell=not quiet)
     rows, held = _split(frame, validation, missing, delimiter, seed)
-    columns, left_out = find_columns(frame.columns, dict(kinds or {}), _codes_for(len(rows), most_codes), rows)
+    if not isinstance(kinds or {}, Mapping):
+        raise UserError(f"kinds is a dict from the names of columns to their kinds, not {kinds!r}")
+    with rows_from(frame.first_row):
+        columns, left_out = find_columns(frame.columns, dict(kinds or {}), _codes_for(len(rows), most_codes), rows)
     if not quiet:
         _tell(columns, left_out, len(rows))
     cells = {"train": cells_of(columns, frame, "missing")[rows], "validation": cells_of(columns, held, "missing")}
@@ -108,10 +111,17 @@ def _split(
 ) -> tuple[np.ndarray, Frame]:
     """The numbers of the train rows, and the table of the validation rows."""
     if not isinstance(validation, float | int):
-        return np.arange(len(frame)), read_frame(validation, missing, delimiter)
-    num = round(validation * len(frame))
-    if not 0 < validation < 1 or not 0 < num < len(frame):
+        other = read_frame(validation, missing, delimiter)
+        if absent := [name for name in frame.columns if name not in other.columns]:
+            raise UserError(f"the table of validation rows lacks the column {absent[0]!r}")
+        return np.arange(len(frame)), other
+    if not 0 < validation < 1:
         raise UserError(f"validation must be a part of the rows between 0 and 1, or a table, not {validation!r}")
+    num = round(validation * len(frame))
+    if not 0 < num < len(frame):
+        raise UserError(
+            f"the table has {len(frame)} rows, too few to train on some and validate on {validation:g} of them"
+        )
     rows = np.random.default_rng(seed).permutation(len(frame))
     held = {name: values[rows[:num]] for name, values in frame.columns.items()}
     return np.sort(rows[num:]), dataclasses.replace(frame, columns=held)
@@ -148,7 +158,7 @@ def _fit(
         "rows": {split: len(rows) for split, rows in cells.items()},
         "num_params": fitted.model.num_params,
     }
-    table = TableModel(columns, engine, usual, results, left_out, frame.form)
+    table = TableModel(columns, engine, usual, results, left_out, frame.form, 4, frame.missing, frame.delimiter)
     nats = -table.log_prob_of_cells(cells["validation"])
     stderr = nats.std(ddof=1) / math.sqrt(len(nats)) if len(nats) > 1 else 0.0
     table.results |= {"validation_nats": float(nats.mean()), "validation_stderr": float(stderr)}

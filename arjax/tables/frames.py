@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import dataclasses
 import datetime
+import decimal
 import gzip
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ _CHUNK = 50_000
 #: A column of a csv file with more different words than these, most of them in one row, holds identifiers.
 _MOST_WORDS = 200_000
 
+#: What a table may be, see `Frame.form`.
+FORMS = ("lists", "rows", "pandas", "polars", "pyarrow", "modin", "cudf")
 #: Columns by name, [N] each: float64 or datetime64, or object with None for no value.
 Columns = dict[str, np.ndarray]
 
@@ -36,21 +39,26 @@ class Frame:
       columns: the values by the names of the columns.
       form: "lists" for a dict of columns or a csv file, "rows" for a list of rows, else the library of the frame, such
         as "polars".
+      missing, delimiter: the texts of cells without a value, and what is between the cells of a csv file.
       first_row: the number that the user calls the first row by: 0, or 2 in a csv file with a header.
     """
 
     columns: Columns
     form: str = "lists"
     first_row: int = 0
+    missing: tuple[str, ...] = NO_VALUE
+    delimiter: str = ","
 
     def back(self, columns: Columns) -> Any:
         """A table of the same form of other columns; raises `UserError` where the library of frames is missing."""
-        lists = {name: values.tolist() for name, values in columns.items()}
+        lists: dict[str, Any] = {name: values.tolist() for name, values in columns.items()}
         if self.form == "lists":
             return lists
         if self.form == "rows":
             return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
         library: Any = self.form
+        if self.form == "pandas":  # whose columns of dates are of numpy's
+            lists = {name: _as_dates(values) for name, values in lists.items()}
         try:
             return nw.from_dict(lists, backend=library).to_native()
         except ModuleNotFoundError as error:
@@ -73,80 +81,110 @@ def read_frame(data: Any, missing: Sequence[str] = NO_VALUE, delimiter: str = ",
     Raises:
       UserError: another form, a file that cannot be read, no rows, or columns of different lengths.
     """
+    gaps = frozenset(map(str, [missing] if isinstance(missing, str) else missing))
     if isinstance(data, str | os.PathLike):
-        frame = Frame(_read_csv(user_path(data), delimiter, frozenset(missing), tell), first_row=2)
+        frame = Frame(_read_csv(user_path(data), delimiter, gaps, tell), first_row=2)
     elif isinstance(data, Mapping):
-        frame = Frame({str(name): _as_column(values, missing) for name, values in data.items()})
+        frame = Frame(_columns(data.items(), gaps))
     elif isinstance(data, Sequence) and all(isinstance(row, Mapping) for row in data):
         names = list(dict.fromkeys(name for row in data for name in row))
-        columns = {str(name): _as_column([row.get(name) for row in data], missing) for name in names}
-        frame = Frame(columns, "rows")
+        frame = Frame(_columns([(name, [row.get(name) for row in data]) for name in names], gaps), "rows")
     else:
-        frame = _from_library(data, missing)
+        frame = _from_library(data, gaps)
     sizes = {name: len(values) for name, values in frame.columns.items()}
     if len(set(sizes.values())) > 1:
         raise UserError(f"the columns of the table have different lengths: {sizes}")
     if not len(frame):
         raise UserError("the table has no rows")
-    return frame
+    return dataclasses.replace(frame, missing=tuple(sorted(gaps)), delimiter=delimiter)
 
 
-def _from_library(data: Any, missing: Sequence[str]) -> Frame:
+def _columns(named: Iterable[tuple[Any, Any]], missing: frozenset[str]) -> Columns:
+    """Columns by the texts of their names; raises `UserError` where two have the same."""
+    found: Columns = {}
+    for key, values in named:
+        name = str(key)
+        if name in found:
+            raise UserError(f"the table has two columns of the name {name!r}")
+        found[name] = _as_column(name, values, missing)
+    return found
+
+
+def _from_library(data: Any, missing: frozenset[str]) -> Frame:
     try:
         frame = nw.from_native(data, eager_only=True)
+    except nw.exceptions.DuplicateError as error:
+        raise UserError(f"the table has two columns of one name: {list(map(str, data.columns))}") from error
     except TypeError as error:
         raise UserError(
             "a table is a frame of pandas, polars or pyarrow, the path of a csv file, a dict of columns or a list of "
             f"rows, not {type(data).__name__}"
         ) from error
-    columns = {name: _from_series(frame[name], missing) for name in frame.columns}
-    return Frame(columns, frame.implementation.value)
+    columns = [(name, _of_series(s)) for name, s in zip(frame.columns, frame.iter_columns(), strict=True)]
+    return Frame(_columns(columns, missing), frame.implementation.value)
 
 
-def _from_series(series: nw.Series, missing: Sequence[str]) -> np.ndarray:
-    kind = series.dtype
-    if kind.is_integer() and not series.null_count():
-        return _checked_whole(series.name, series.to_numpy())
-    if kind.is_numeric():
+def _of_series(series: nw.Series) -> Any:
+    """The values of a column of a frame: an array of numbers, or a list."""
+    if series.dtype.is_integer() and not series.null_count():
+        return series.to_numpy()
+    if series.dtype.is_numeric() and not series.dtype.is_integer():
         return series.cast(nw.Float64).fill_null(math.nan).to_numpy().astype(np.float64)
-    if kind in (nw.Date, nw.Datetime):
-        return np.array(series.to_list(), "datetime64[us]")
-    return _as_column(series.to_list(), missing)
+    return series.to_list()
 
 
-def _checked_whole(name: str, values: np.ndarray) -> np.ndarray:
-    """Whole numbers as they are, int64[N]; those that float64 does not tell apart as words."""
-    if len(values) and max(abs(int(values.min())), abs(int(values.max()))) >= 2**53:
-        found = np.empty(len(values), object)
-        found[:] = [str(value) for value in values.tolist()]
-        return found
-    return values.astype(np.int64)
-
-
-def _as_column(values: Any, missing: Sequence[str]) -> np.ndarray:
+def _as_column(name: str, values: Any, missing: frozenset[str]) -> np.ndarray:
     """The values of a column: float64, int64 or datetime64 where all are, else object with None for no value."""
     if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iufM":
-        if values.dtype.kind in "iu":
-            return _checked_whole("", values)
-        return values.astype(np.float64) if values.dtype.kind == "f" else values
-    items = values.tolist() if isinstance(values, np.ndarray) else list(values)
-    items = [None if _is_missing(item, missing) else item for item in items]
+        if values.dtype.kind == "M":
+            return values.astype("datetime64[us]")
+        if values.dtype.kind == "f" or _fits(values):
+            return _without(values.astype(np.float64 if values.dtype.kind == "f" else np.int64), missing)
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise UserError(f"the column {name!r} is not a list of values, but {values!r}")
+    items = [plain(item) for item in values]
+    items = [None if isinstance(item, str) and item.strip() in missing else item for item in items]
     kinds = {type(item) for item in items if item is not None}
     if kinds and kinds <= {int, float} and all(abs(item) < 2**53 for item in items if type(item) is int):
-        return np.array([math.nan if item is None else item for item in items], np.float64)
-    if kinds == {int}:
-        items = [None if item is None else str(item) for item in items]
+        return _without(np.array([math.nan if item is None else item for item in items], np.float64), missing)
     if kinds and all(issubclass(kind, datetime.date) for kind in kinds):
         return np.array(items, "datetime64[us]")
-    found = np.empty(len(items), object)
-    found[:] = items
-    return found
+    if kinds and kinds <= {int, float, bool, str} and kinds != {bool}:
+        items = [None if item is None else str(item) for item in items]
+        items = [None if item in missing else item for item in items]
+    return np.fromiter(items, object, len(items))
 
 
-def _is_missing(item: Any, missing: Sequence[str]) -> bool:
-    if item is None or (isinstance(item, float) and math.isnan(item)):
-        return True
-    return isinstance(item, str) and item.strip() in missing
+def plain(item: Any) -> Any:
+    """A value as Python's own: None without one, times with a time zone as those of UTC without one."""
+    if isinstance(item, np.datetime64):
+        item = item.astype("datetime64[us]")
+    if isinstance(item, np.generic):
+        item = item.item()
+    if isinstance(item, decimal.Decimal):
+        item = float(item)
+    if item is None or type(item).__name__ in ("NAType", "NaTType") or (isinstance(item, float) and math.isnan(item)):
+        return None
+    if isinstance(item, datetime.datetime) and item.tzinfo is not None:
+        return item.astimezone(datetime.UTC).replace(tzinfo=None)
+    return item
+
+
+def _fits(values: np.ndarray) -> bool:
+    """Whether float64 tells whole numbers apart."""
+    return not len(values) or max(abs(int(values.min())), abs(int(values.max()))) < 2**53
+
+
+def _without(values: np.ndarray, missing: frozenset[str]) -> np.ndarray:
+    """Numbers with nan for those that are named as missing, such as "-999"."""
+    numbers = [float(text) for text in missing if _is_number(text)]
+    gaps = np.isin(values, [number for number in numbers if not math.isnan(number)])
+    return np.where(gaps, np.nan, values) if gaps.any() else values
+
+
+def _as_dates(values: list[Any]) -> Any:
+    known = [value for value in values if value is not None]
+    return np.array(values, "datetime64[us]") if known and all(isinstance(v, datetime.date) for v in known) else values
 
 
 def as_lists(table: Any) -> dict[str, list[Any]]:
@@ -202,7 +240,7 @@ def _is_number(text: str) -> bool:
 def _is_code(text: str) -> bool:
     """Whether a text of digits is no number: 007, or a whole number that float64 does not tell from others."""
     digits = text.lstrip("+-")
-    return digits.isdigit() and ((len(digits) > 1 and digits[0] == "0") or int(digits) >= 2**53)
+    return digits.isdigit() and ((len(digits) > 1 and digits[0] == "0") or len(digits) > 16 or int(digits) >= 2**53)
 
 
 def _numbers(cells: Sequence[str], missing: frozenset[str]) -> np.ndarray:
@@ -214,13 +252,15 @@ def _numbers(cells: Sequence[str], missing: frozenset[str]) -> np.ndarray:
 
 def _read_csv(path: Path, delimiter: str, missing: frozenset[str], tell: bool) -> Columns:
     """The columns of a file, read piece by piece."""
+    if len(delimiter) != 1 or delimiter in '\r\n"':
+        raise UserError(f"the delimiter of a csv file is one character, such as ';' or a tab, not {delimiter!r}")
     columns: list[_CsvColumn] = []
     names: list[str] = []
     num = 0
     try:
         opened = gzip.open if path.suffix == ".gz" else open
         with opened(path, "rt", newline="", encoding="utf-8-sig") as file:
-            rows = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
+            rows = csv.reader(file, delimiter=delimiter, skipinitialspace=delimiter != " ")
             names = [cell.strip() for cell in next(rows, [])]
             if len(set(names)) < len(names) or not names:
                 raise UserError(f"the first row of the table {str(path)!r} does not name its columns")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +15,10 @@ from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.integers import check_seed
 from arjax.core.registry import did_you_mean
-from arjax.tables.any_order import AnyOrderTable
+from arjax.data.table import NO_VALUE
+from arjax.tables.any_order import ROWS, AnyOrderTable
 from arjax.tables.columns import MISSING, Column, Condition, Numbers, Words
-from arjax.tables.frames import Frame, read_frame
+from arjax.tables.frames import Frame, plain, read_frame
 from arjax.tables.saving import read_table, save_table
 
 UNKNOWN = ("refuse", "missing")
@@ -63,10 +65,15 @@ class TableModel:
         left_out: Mapping[str, str],
         form: str = "lists",
         num_orders: int = 4,
+        missing: Sequence[str] = NO_VALUE,
+        delimiter: str = ",",
     ):
-        """`usual` [C, Q] are rising surprises of validation cells, `form` that of the training table (`Frame.form`)."""
+        """`usual` [C, Q] are rising surprises of validation cells, `form` that of the training table (`Frame.form`);
+        tables are read with the `missing` texts and the `delimiter` of the training table.
+        """
         self.columns, self.results, self.left_out = tuple(columns), dict(results), dict(left_out)
         self._engine, self._usual, self._form, self._num_orders = engine, usual, form, num_orders
+        self._missing, self._delimiter = tuple(missing), delimiter
 
     def __repr__(self) -> str:
         return f"TableModel({len(self.columns)} columns: {', '.join(self.names)})"
@@ -80,6 +87,7 @@ class TableModel:
     def save(self, path: str | os.PathLike) -> Path:
         """Writes the model with its columns to one safetensors file; `arjax.load_table` opens it without the data."""
         about = {"usual": self._usual.round(6).tolist(), "form": self._form, "num_orders": self._num_orders}
+        about |= {"missing": list(self._missing), "delimiter": self._delimiter}
         return save_table(path, self._engine, about | {"results": self.results, "left_out": self.left_out})
 
     def in_words(self) -> str:
@@ -120,7 +128,7 @@ class TableModel:
         Raises:
           UserError: an unknown column or value, or a condition of probability 0.
         """
-        rng, given = _rng(seed), dict(given or {})
+        rng, given = _rng(seed), plain_conditions(given)
         cells_C, weights = self._conditions(given)
         several = len(weights) > 1
         drawn = num * _CANDIDATES if several else num
@@ -130,7 +138,7 @@ class TableModel:
             observed_NC = codes_NC != MISSING
             codes_NC[:, c], log_mass_N = self._engine._drawn(codes_NC, observed_NC, c, weights_V, rng)
             log_w_N = log_w_N + log_mass_N
-            cells_NC[:, c] = self._draw_allowed(c, codes_NC[:, c], given[self.names[c]], rng)
+            cells_NC[:, c] = self.columns[c].draw(codes_NC[:, c], rng, given[self.names[c]])
         if weights and not np.isfinite(log_w_N).any():
             raise UserError(f"no row can have {given!r}")
         if several:
@@ -138,20 +146,7 @@ class TableModel:
             cells_NC = cells_NC[rng.choice(drawn, num, p=p / p.sum())]
         return self._table(self._engine.complete(cells_NC, ~np.isnan(cells_NC), rng), Frame({}, self._form))
 
-    def _draw_allowed(self, c: int, codes_N: np.ndarray, condition: Condition, rng: np.random.Generator) -> np.ndarray:
-        """Cells with these codes within a condition, by drawing those again that are outside of it."""
-        column = self.columns[c]
-        cells_N = column.draw(codes_N, rng)
-        if not isinstance(column, Numbers):
-            return cells_N
-        for _ in range(1000):
-            outside = np.flatnonzero(~_fulfils(column, cells_N, condition))
-            if not len(outside):
-                return cells_N
-            cells_N[outside] = column.draw(codes_N[outside], rng)
-        return cells_N
-
-    @checked_arguments(seed=None)
+    @checked_arguments(seed=None, orders=0)
     def log_prob(self, table: Any, *, unknown: str = "refuse", orders: int = 0) -> np.ndarray:
         """log p of the known cells of each row in nats, float64[N]: probabilities of words and whole numbers, densities
         in their units of other numbers.
@@ -203,11 +198,15 @@ class TableModel:
         return self._table(filled_NC, frame)
 
     def _guess(self, cells_NC: np.ndarray, known_NC: np.ndarray, c: int) -> np.ndarray:
-        """The most probable word of each row, or the mean of a number, [N]."""
-        table_NV, column = self._engine.code_table(cells_NC, known_NC, c), self.columns[c]
-        if not isinstance(column, Numbers):
-            return table_NV.argmax(1).astype(np.float64)
-        return column.rounded(table_NV @ column.middles)
+        """The most probable word of each row, or the mean of a number, [N]; some rows at once, for their memory."""
+        column, found = self.columns[c], []
+        for start in range(0, len(cells_NC), ROWS):
+            rows = slice(start, start + ROWS)
+            table_NV = self._engine.code_table(cells_NC[rows], known_NC[rows], c)
+            found.append(
+                column.rounded(table_NV @ column.middles) if isinstance(column, Numbers) else table_NV.argmax(1)
+            )
+        return np.concatenate(found).astype(np.float64)
 
     @checked_arguments()
     def predict_proba(self, table: Any, column: str, *, unknown: str = "refuse") -> Any:
@@ -252,15 +251,17 @@ class TableModel:
         order = np.argsort(-excess_NC[rows, worst_N], kind="stable")[: num or None]
         nats_N = -self.log_prob_of_cells(cells_NC[order])
         worst_N = worst_N[order]
-        values = np.empty(len(order), object)
-        values[:] = [self.columns[c].values(cells_NC[n : n + 1, c])[0] for n, c in zip(order, worst_N, strict=True)]
+        names, values = np.full((2, len(order)), None)
+        for i, (n, c) in enumerate(zip(order, worst_N, strict=True)):
+            if not np.isnan(cells_NC[n, c]):  # a row without any known cell has no strange one
+                names[i], values[i] = self.names[c], str(self.columns[c].values(cells_NC[n : n + 1, c])[0])
         surprise_N = surprise_NC[order, worst_N]
         below_NQ = self._usual[worst_N] < surprise_N[:, None]
         found = {
             "row": order + frame.first_row,
             "nats": nats_N,
-            "column": np.array([self.names[c] for c in worst_N], object),
-            "value": np.array([str(value) for value in values], object),
+            "column": names,
+            "value": values,
             "surprise": surprise_N,
             "quantile": below_NQ.mean(1),
         }
@@ -291,7 +292,7 @@ class TableModel:
         Raises:
           UserError: as `sample`.
         """
-        given = dict(given or {})
+        event, given = plain_conditions(event), plain_conditions(given)
         if both := event.keys() & given.keys():
             raise UserError(f"the column {sorted(both)[0]!r} is asked for and given")
         cells_C, evidence = self._conditions(given)
@@ -313,12 +314,15 @@ class TableModel:
         cells_C, others = np.full(len(self.columns), np.nan), {}
         for name, condition in given.items():
             c = self._index(name)
-            if isinstance(condition, tuple | list | set | frozenset):
+            weights_V = self.columns[c].weights(condition)
+            if isinstance(condition, tuple | list):
                 others[name] = condition
+            elif isinstance(column := self.columns[c], Numbers):
+                cells_C[c] = column.ends(condition)[0]
+                if column.is_int and not cells_C[c].is_integer():
+                    raise UserError(f"the column {name!r} holds whole numbers: no row can have {condition!r}")
             else:
-                value = np.empty(1, object)
-                value[:] = [condition]
-                cells_C[c] = self.columns[c].cells(value, "refuse")[0]
+                cells_C[c] = weights_V.argmax()
         return cells_C, self._weights(others)
 
     def _weights(self, conditions: Mapping[str, Condition]) -> list[tuple[int, np.ndarray]]:
@@ -336,7 +340,7 @@ class TableModel:
         """The cells of a table, float64[N, C], and the table."""
         if unknown not in UNKNOWN:
             raise UserError(f"unknown is 'refuse' or 'missing', not {unknown!r}{did_you_mean(str(unknown), UNKNOWN)}")
-        frame = table if isinstance(table, Frame) else read_frame(table)
+        frame = table if isinstance(table, Frame) else read_frame(table, self._missing, self._delimiter)
         return cells_of(self.columns, frame, unknown, absent), frame
 
     def _table(self, cells_NC: np.ndarray, frame: Frame) -> Any:
@@ -355,6 +359,21 @@ def load_table(path: str | os.PathLike) -> TableModel:
     return TableModel(**read_table(path))
 
 
+def plain_conditions(conditions: Mapping[str, Condition] | None) -> dict[str, Condition]:
+    """Conditions with Python's own values: a value, a list, or a tuple for a range; raises `UserError` for no dict."""
+    if not isinstance(conditions or {}, Mapping):
+        raise UserError(f"conditions are a dict from the names of columns to what they must be, not {conditions!r}")
+    return {name: _plain_condition(condition) for name, condition in (conditions or {}).items()}
+
+
+def _plain_condition(condition: Condition) -> Condition:
+    if isinstance(condition, tuple):
+        return tuple(plain(value) for value in condition)
+    if isinstance(condition, set | frozenset | list | range) or np.ndim(condition) == 1:
+        return [_plain_condition(value) for value in condition]
+    return plain(condition)
+
+
 def cells_of(
     columns: Sequence[Column], frame: Frame, unknown: str = "refuse", absent: Sequence[str] = ()
 ) -> np.ndarray:
@@ -362,10 +381,8 @@ def cells_of(
     found = []
     for column in columns:
         if column.name in frame.columns:
-            try:
-                found.append(column.cells(as_objects(frame.columns[column.name]), unknown))
-            except UserError as error:
-                raise UserError(_with_row(str(error), frame.first_row)) from error
+            with rows_from(frame.first_row):
+                found.append(column.cells(frame.columns[column.name], unknown))
         elif unknown == "missing" or column.name in absent:
             found.append(np.full(len(frame), np.nan))
         else:
@@ -388,24 +405,9 @@ def surprise(engine: AnyOrderTable, cells_NC: np.ndarray) -> np.ndarray:
     return found_NC
 
 
-def as_objects(values: np.ndarray) -> np.ndarray:
-    """The values of a column as they are, but for numbers that stand for words: truth values as Python's."""
-    return np.array(values.tolist(), object) if values.dtype == bool else values
-
-
 def _excess(usual_Q: np.ndarray, surprise_N: np.ndarray) -> np.ndarray:
     """How much more surprising cells are than 95 % of those in validation."""
     return surprise_N - np.quantile(usual_Q, 0.95)
-
-
-def _fulfils(column: Numbers, cells_N: np.ndarray, condition: Condition) -> np.ndarray:
-    """Whether numbers are in a range or a list."""
-    if isinstance(condition, tuple):
-        first, last = column.ends(condition)
-        slack = 0.1 * column.step
-        return (cells_N >= first - slack) & (cells_N <= last + slack)
-    parts = [_fulfils(column, cells_N, value if isinstance(value, tuple) else (value, value)) for value in condition]
-    return np.any(parts, 0)
 
 
 def _ratio(log_both_N: np.ndarray, log_given_N: np.ndarray, given: Mapping[str, Condition]) -> Probability:
@@ -424,9 +426,13 @@ def _rng(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def _with_row(message: str, first_row: int) -> str:
-    """A sentence that begins with the number of a row from 0, with that which the user counts by."""
-    words = message.split(" ", 2)
-    if first_row and words[0] == "row" and words[1].isdigit():
-        return f"row {int(words[1]) + first_row} {words[2]}"
-    return message
+@contextlib.contextmanager
+def rows_from(first_row: int) -> Iterator[None]:
+    """Mistakes in "row 7" are those in row 7 + `first_row`, as the user counts."""
+    try:
+        yield
+    except UserError as error:
+        words = str(error).split(" ", 2)
+        if first_row and words[0] == "row" and words[1].isdigit():
+            raise UserError(f"row {int(words[1]) + first_row} {words[2]}") from error
+        raise

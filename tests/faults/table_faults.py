@@ -5,6 +5,7 @@ from __future__ import annotations
 from fault import faults_of
 
 _TABLE, _COLUMNS = "tables/test_table_model.py::", "tables/test_columns.py::"
+_ROUGH = "tables/test_rough_tables.py::"
 _codes = faults_of("tables/columns.py", _COLUMNS + "test_numbers_of_a_column_add_up_to_one")
 _model = faults_of("tables/any_order.py", _TABLE + "test_one_pass_agrees_with_a_pass_for_each_column")
 
@@ -21,9 +22,33 @@ TABLE_FAULTS = (
     ),
     _codes(
         "a range that leaves its last number out",
-        "inside = np.minimum(high, last) - np.maximum(low, first) + 1",
-        "inside = np.minimum(high, last) - np.maximum(low, first)",
+        "return start, np.clip(last - start + 1, 0, None)",
+        "return start, np.clip(last - start, 0, None)",
         _COLUMNS + "test_a_condition_cuts_an_interval",
+    ),
+    _codes(
+        "ranges that overlap count twice",
+        "if parts and first <= parts[-1][1] + 2e-4 * self.step:",
+        "if False:",
+        _ROUGH + "test_ranges_that_overlap_count_once",
+    ),
+    _codes(
+        "draws anywhere in a code, whatever the range",
+        "parts = [] if condition is None else self._parts(condition)",
+        "parts = []",
+        _ROUGH + "test_draws_of_a_narrow_range_are_inside",
+    ),
+    _codes(
+        "large numbers lose their cents",
+        "noise = np.minimum(1e-6 * np.abs(scaled) + 1e-13 * np.abs(scaled).max(), 5e-5)",
+        "noise = 1e-6 * np.abs(scaled)",
+        _ROUGH + "test_cents_of_large_numbers_are_seen",
+    ),
+    _codes(
+        "the row of a stray value is counted in the train rows",
+        'column = column if kind == "skip" else _of_kind(name, column, kind)',
+        'column = column if kind == "skip" else _of_kind(name, column if rows is None else column[rows], kind)',
+        _ROUGH + "test_the_row_of_a_stray_value_is_that_of_the_whole_table",
     ),
     _codes(
         "a number between two codes has the lower one",

@@ -80,7 +80,7 @@ def test_query(model, capsys):
         (["show", "nowhere.safetensors"], "there is no file 'nowhere.safetensors'"),
         (["query", "MODEL", "age"], "a condition is written as age=30..40, not 'age'"),
         (["query", "MODEL", "aeg=3"], "the table has no column 'aeg'.*'age'"),
-        (["query", "MODEL", "age=x..3"], "'x' in the column 'age', which is no number"),
+        (["query", "MODEL", "age=x..3"], "a condition on the column 'age' is a number.*not 'x'"),
         (["query", "MODEL", "sex=g"], "never has 'g'|training never saw"),
         (["query", "MODEL", "sex=f", "sex=m"], "the column 'sex' has two conditions"),
         (["score", "MODEL", "nowhere.csv"], "cannot read the table 'nowhere.csv'"),

@@ -1,0 +1,275 @@
+"""Tables as users have them: odd values, names, conditions and files. Each is read right, or refused in a sentence."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import math
+
+import jax
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+import arjax
+from arjax.core.errors import UserError
+from arjax.models import make_model
+from arjax.tables import fitting
+from arjax.tables.any_order import AnyOrderTable, Sites
+from arjax.tables.columns import Numbers, find_columns, make_numbers
+from arjax.tables.frames import read_frame
+from arjax.tables.table import TableModel
+
+NUM = 60
+OTHER = np.random.default_rng(0).integers(0, 5, NUM)
+
+
+@pytest.fixture(autouse=True)
+def untrained(monkeypatch):
+    """`fit_table` without its training."""
+
+    def fit(columns, left_out, frame, cells, minutes, seed, quiet):
+        sites = Sites(tuple(column.num_codes for column in columns))
+        model = make_model(sites.event, "deep_nade", orders="uniform", hidden_sizes=(8,))
+        engine = AnyOrderTable(columns, model, model.init(jax.random.key(0)), sites)
+        usual = np.tile(np.linspace(0, 5, 11), (len(columns), 1))
+        return TableModel(columns, engine, usual, {}, left_out, frame.form, 4, frame.missing, frame.delimiter)
+
+    monkeypatch.setattr(fitting, "_fit", fit)
+
+
+def fitted(values, **options):
+    return arjax.fit_table({"other": OTHER, "v": values}, quiet=True, minutes=0.01, **options)
+
+
+def every(*values):
+    return [values[i % len(values)] for i in range(NUM)]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (every(True, False, None), bool),
+        (every(*map(np.float64, range(4))), int),
+        (every(*map(np.int64, range(4)), pd.NA), int),
+        (every(*map(decimal.Decimal, ("0.5", "1.25", "7"))), float),
+        (every(datetime.date(2024, 1, 1), datetime.date(2024, 1, 5), pd.NaT), datetime.date),
+        (np.datetime64("2024-01-01", "ns") + OTHER.astype("timedelta64[D]"), datetime.date),
+        (every(-7, -3, -5), int),
+        (every(1, "a", 2, "b", True), str),
+        (every("żółć", "a, b", 'q"x', ""), str),
+        (every(2**60, 2**60 + 1, None), str),
+    ],
+)
+def test_draws_keep_the_kind_of_the_values(values, kind, tmp_path):
+    table = fitted(values)
+    table = arjax.load_table(table.save(tmp_path / "t.safetensors"))
+    rows = {"other": OTHER, "v": values}
+    assert {type(value) for value in table.sample(20)["v"]} == {kind}
+    assert {type(value) for value in table.impute(rows)["v"]} == {kind}
+    assert np.isfinite(table.log_prob(rows)).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "sentence"),
+    [
+        (every([1, 2]), {}, r"row 0 has \[1, 2\] in the column 'v', which is no word.*kinds=\{'v': 'skip'\}"),
+        (every({"a": 1}), {}, r"row 0 has \{'a': 1\} in the column 'v'"),
+        (every(b"a", b"b"), {}, "row 0 has b'a'"),
+        (every(1.5, 2.5, math.inf), {}, "row 2 has inf in the column 'v', which is no finite number"),
+        (every(1.5, 1e300), {}, r"row 1 has 1e\+300 in the column 'v', which is above 1e100"),
+        (every("2024-01-01", "2024-02-30"), {}, "row 1 has '2024-02-30' in the column 'v', which is no date"),
+        (every("2024-01-01", "0000-01-01"), {}, "row 1 has '0000-01-01' in the column 'v', which is no date"),
+        (every("1.5.2024", "2.5.2024"), {"kinds": {"v": "date"}}, "row 0 has '1.5.2024' .* no date"),
+        (every(2001, 2002), {"kinds": {"v": "date"}}, "row 0 has 2001.0 in the column 'v', which is no date"),
+        (every(*"12345678", "x"), {"kinds": {"v": "numbers"}}, "row 8 has 'x' in the column 'v', which is no number"),
+        (5, {}, "the column 'v' is not a list of values, but 5"),
+        (every(1, 2), {"kinds": ["v"]}, "kinds is a dict"),
+        (every(1, 2), {"validation": {"other": [1]}}, "the table of validation rows lacks the column 'v'"),
+        (every(1, 2), {"validation": 0.001}, "the table has 60 rows, too few"),
+    ],
+)
+def test_values_that_are_no_cells_are_one_sentence(values, options, sentence):
+    with pytest.raises(UserError, match=sentence):
+        fitted(values, **options)
+
+
+def test_numbers_that_are_words_are_found_again():
+    table = fitted(every(7, 8.5, None), kinds={"v": "words"})
+    assert set(table.sample(20)["v"]) == {"7", "8.5"}
+    rows = [{"other": [1], "v": [value]} for value in (7, 7.0, "7")]
+    first, *others = (table.log_prob(row)[0] for row in rows)
+    assert others == [first, first]
+    assert table.probability({"v": 7}) == table.probability({"v": "7"})
+
+
+def test_times_with_a_zone_are_those_of_utc():
+    zone = datetime.timezone(datetime.timedelta(hours=2))
+    table = fitted(every(*(datetime.datetime(2024, 1, day, 5, tzinfo=zone) for day in (1, 2))))
+    assert {time.hour for time in table.impute({"other": OTHER, "v": [None] * NUM}, num=1)[0]["v"]} <= {*range(24)}
+    noon = datetime.datetime(2024, 1, 1, 3)
+    assert table.probability({"v": noon}).value == table.probability({"v": noon.replace(tzinfo=datetime.UTC)}).value > 0
+    frame = pl.DataFrame({"v": [noon]}).with_columns(pl.col("v").dt.replace_time_zone("Europe/Oslo"))
+    assert read_frame(frame).columns["v"][0] == np.datetime64("2024-01-01T02:00")
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "boolean", "string", "category", "datetime64[ns]"])
+def test_dtypes_of_pandas(dtype):
+    values = {
+        "Int64": [1, 2, None],
+        "boolean": [True, False, None],
+        "datetime64[ns]": ["2024-01-01", "2024-01-05", None],
+    }
+    frame = pd.DataFrame({"other": OTHER, "v": pd.Series(every(*values.get(dtype, ["a", "b", None])), dtype=dtype)})
+    table = arjax.fit_table(frame, quiet=True)
+    assert table.columns[1].num_codes == 2
+    assert table.sample(3)["v"].dtype.kind == {"Int64": "i", "boolean": "b", "datetime64[ns]": "M"}.get(dtype, "O")
+
+
+def test_names_of_columns():
+    assert list(read_frame(pd.DataFrame(np.eye(2))).columns) == ["0", "1"]
+    for table in ({1: [1], "1": [2]}, pd.DataFrame(np.eye(2), columns=["1", "1"])):
+        with pytest.raises(UserError, match="two columns of"):
+            read_frame(table)
+
+
+def test_a_mistake_in_a_csv_file_has_its_line(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n" + "".join(f"{i % 5},{'oops' if i == 57 else i}\n" for i in range(NUM)))
+    for options in ({}, {"kinds": {"b": "numbers"}}):
+        with pytest.raises(UserError, match="row 59 has 'oops'"):
+            arjax.fit_table(path, quiet=True, **options)
+    for delimiter in ("", "ab", "\n"):
+        with pytest.raises(UserError, match="the delimiter of a csv file is one character"):
+            arjax.fit_table(path, quiet=True, delimiter=delimiter)
+    path.write_text("a\n" + "1" * 5000 + "\n2\n")
+    assert read_frame(path).columns["a"][1] == "2"
+
+
+def test_new_rows_are_read_as_the_training_table(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a;b;c\n" + "".join(f"{i % 5};{'none' if i % 4 else i};{i % 3 - 1}\n" for i in range(NUM)))
+    table = arjax.fit_table(path, quiet=True, delimiter=";", missing=["none", "-1"])
+    table = arjax.load_table(table.save(tmp_path / "t.safetensors"))
+    full = table.impute(path)
+    assert all(isinstance(cell, int) for cell in full["b"]) and set(full["c"]) <= {0, 1}
+    assert table.impute({"a": [1], "b": ["none"], "c": [-1]})["c"][0] in (0, 1)
+    assert fitted(every(3, 4, -999), missing="-999").columns[1].low == (3.0, 4.0)
+
+
+CONDITIONS = [
+    None,
+    math.nan,
+    math.inf,
+    "x",
+    {"a": 1},
+    [None],
+    [[1]],
+    (1,),
+    (1, 2, 3),
+    (3, 1),
+    slice(1, 3),
+    1.5,
+    object(),
+]
+
+
+@pytest.mark.parametrize("condition", CONDITIONS, ids=repr)
+def test_wrong_conditions_on_numbers(condition):
+    table = fitted(every(1, 2, 3, 4))
+    with pytest.raises(UserError, match="'v'"):
+        table.sample(2, given={"v": condition})
+    if condition != 1.5:  # which has probability 0
+        with pytest.raises(UserError, match="'v'"):
+            table.probability({"v": condition})
+
+
+@pytest.mark.parametrize("condition", [None, ("a", "b"), [["a"]], {"a": 1}, 3, object()], ids=repr)
+def test_wrong_conditions_on_words(condition):
+    table = fitted(every("a", "b"))
+    for call in (lambda: table.sample(2, given={"v": condition}), lambda: table.probability({"v": condition})):
+        with pytest.raises(UserError, match=r"the column 'v' (never has|holds words, which have no ranges)"):
+            call()
+
+
+def test_conditions_that_are_no_dict():
+    table = fitted(every(1, 2))
+    for call in (lambda: table.sample(given=["v"]), lambda: table.probability("v")):
+        with pytest.raises(UserError, match="conditions are a dict"):
+            call()
+    with pytest.raises(UserError, match="no row can have"):
+        table.sample(given={"v": []})
+
+
+def test_conditions_of_numpy():
+    table = fitted(every(1, 2, 3))
+    for same in (np.array([1, 2]), [np.int64(1), np.float32(2)], {1, 2}, range(1, 3), (1, 2), (-math.inf, 2)):
+        assert table.probability({"v": same}) == table.probability({"v": [1, 2]})
+    table = fitted(every("a", "b", "c"))
+    assert table.probability({"v": np.array(["a", "b"])}) == table.probability({"v": ["a", "b"]})
+    assert table.probability({"v": np.str_("a")}) == table.probability({"v": "a"})
+
+
+def test_ranges_that_overlap_count_once():
+    column = Numbers("n", 1.0, (0.0,), (29.0,), 15.0, 8.0, 1000, is_int=True)
+    assert column.weights([(0, 9), (5, 14), 7]) == pytest.approx(0.5)
+    column = Numbers("x", 0.0, (0.0,), (30.0,), 15.0, 8.0, 1000)
+    assert column.weights([(0, 10), (5, 15)]) == pytest.approx(0.5)
+
+
+def test_draws_of_a_narrow_range_are_inside():
+    rng, codes = np.random.default_rng(0), np.zeros(1000, int)
+    column = Numbers("x", 0.0, (0.0,), (30.0,), 15.0, 8.0, 1000)
+    drawn = column.draw(codes, rng, [(1, 1.000001), (20, 20.000003)])
+    low = drawn < 2
+    assert (abs(drawn[low] - 1) <= 1e-6).all() and (abs(drawn[~low] - 20) <= 3e-6).all()
+    assert abs(low.mean() - 0.25) < 0.06
+    column = Numbers("n", 1.0, (0.0,), (10.0**6,), 15.0, 8.0, 1000, is_int=True)
+    assert set(column.draw(codes, rng, [7, (12, 13)]).tolist()) == {7, 12, 13}
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e-3, 1e6])
+def test_a_unit_does_not_change_a_column_of_real_numbers(unit):
+    numbers = np.random.default_rng(0).normal(0, 1, 400) * unit
+    column = make_numbers("x", numbers, 20)
+    assert column.num_codes >= 19 and column.step == 0
+    assert column.log_within(numbers)[1].all()
+
+
+def test_cents_of_large_numbers_are_seen():
+    prices = np.random.default_rng(0).integers(50_000_000, 90_000_000, 500) / 100
+    column = make_numbers("price", prices, 20)
+    assert column.step == 0.01 and column.log_within(prices)[1].all()
+
+
+def test_a_few_real_numbers_stay_as_they_are():
+    numbers = np.array(every(1 / 3, 2 / 3, 0.1234567))
+    column = make_numbers("x", numbers, 20)
+    assert set(column.values(column.draw(np.arange(3), np.random.default_rng(0)))) == set(numbers)
+    assert column.log_within(numbers)[1].all()
+    assert column.weights(1 / 3).tolist() == [0, 1, 0] and column.weights((0.2, 0.7)).tolist() == [0, 1, 1]
+    assert column.rounded(np.array([0.6])) == 2 / 3
+
+
+def test_known_cells_between_two_steps_stay():
+    table = fitted(every(1, 2, 3))
+    assert table.impute({"other": [1, None], "v": [2.5, 3]})["v"] == [2.5, 3]
+    frame = table.impute(pl.DataFrame({"other": [1, None, 2], "v": [3, None, 2.5]}, strict=False))
+    assert frame["v"].to_list()[::2] == [3, 2.5] and frame["v"].dtype == pl.Float64 and frame["other"].dtype == pl.Int64
+    days = fitted(every("2024-01-01", "2024-01-05"))
+    with pytest.raises(
+        UserError, match="row 0 has '2024-01-01T10:00' in the column 'v', which has days without a time"
+    ):
+        days.impute({"other": [1], "v": ["2024-01-01T10:00"]})
+
+
+def test_a_row_without_known_cells_is_no_outlier():
+    found = fitted(every(1, 2, 3)).outliers({"other": [None, 1], "v": [None, 2]})
+    assert found["row"] == [1, 0] and found["column"][1] is None and found["value"][1] is None
+
+
+def test_the_row_of_a_stray_value_is_that_of_the_whole_table():
+    values = {"v": np.array([*map(str, range(50)), "x"], object)}
+    with pytest.raises(UserError, match="row 50 has 'x'"):
+        find_columns(values, {"v": "numbers"}, 20, np.arange(20, 51))
