@@ -86,7 +86,7 @@ class Words:
 
     Attributes:
       words: the values, the most frequent first.
-      frequencies: how often each was there in training.
+      frequencies: how often each was there in training; 0 for words of validation rows alone.
     """
 
     name: str
@@ -401,12 +401,15 @@ def _as_time(value: Any, unit: str) -> float:
     return float(time.astype(f"datetime64[{unit}]").astype(np.int64))
 
 
-def make_words(name: str, values: Iterable[Any]) -> Words:
-    """The column of these values, None without one."""
+def make_words(name: str, values: Iterable[Any], others: Iterable[Any] = ()) -> Words:
+    """The column of these values of the train rows, None without one; and of those that only other rows have."""
     counts: dict[Any, int] = {}
     for value in values:
         if value is not None:
             counts[value] = counts.get(value, 0) + 1
+    for value in others:
+        if value is not None:
+            counts.setdefault(value, 0)
     order = sorted(counts, key=lambda word: (-counts[word], str(word)))
     return Words(name, tuple(order), tuple(counts[word] for word in order))
 
@@ -515,7 +518,7 @@ def find_columns(
         if reason:
             left_out[name] = reason
         else:
-            columns.append(_find_column(name, train, most_codes))
+            columns.append(_find_column(name, train, column, most_codes))
     if not columns:
         raise UserError(
             "no column of the table is left to model: " + "; ".join(f"{k}: {v}" for k, v in left_out.items())
@@ -567,10 +570,12 @@ def _of_kind(name: str, values: np.ndarray, kind: str) -> np.ndarray:
     return values
 
 
-def _find_column(name: str, values: np.ndarray, most_codes: int) -> Words | Numbers:
-    """The column of values as `_of_kind` returns them."""
+def _find_column(name: str, values: np.ndarray, every: np.ndarray, most_codes: int) -> Words | Numbers:
+    """The column of train values, and of those of every row, as `_of_kind` returns them: a word that only validation
+    rows have is known, too, so that the table itself can be completed.
+    """
     if values.dtype == object:
-        return make_words(name, values.tolist())
+        return make_words(name, values.tolist(), every.tolist())
     if values.dtype.kind == "M":
         unit = _unit_of(_known(values))
         return make_numbers(name, as_numbers(name, values, unit), most_codes, date=unit)
