@@ -11,9 +11,9 @@ _model = faults_of("tables/any_order.py", _TABLE + "test_one_pass_agrees_with_a_
 
 TABLE_FAULTS = (
     _codes(
-        "the numbers of an interval are one too few",
+        "the numbers of an interval are one too many",
         "size = (high - low) / self.step + 1 if self.step else high - low",
-        "size = (high - low) / self.step if self.step else high - low",
+        "size = (high - low) / self.step + 2 if self.step else high - low",
     ),
     _codes(
         "no probability is left for numbers that training never saw",

@@ -17,7 +17,7 @@ from arjax.models import make_model
 from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.table import TableModel, load_table, surprise
 
-CODES = np.array(list(itertools.product(range(2), range(3), range(6))))
+CODES = np.array(list(itertools.product(range(2), range(3), range(7))))
 
 
 @pytest.fixture(scope="module", params=["one site a column", "digits"])
@@ -43,10 +43,10 @@ def cells_of_codes(codes):
 
 @pytest.fixture(scope="module")
 def joint(engine):
-    """p of all codes, column by column in the order of the table, [2, 3, 6]."""
+    """p of all codes, column by column in the order of the table, [2, 3, 7]."""
     nats = engine.log_prob(cells_of_codes(CODES), np.zeros((len(CODES), 3), bool))
     within = AGE.log_within(cells_of_codes(CODES)[:, 1])[0]
-    return np.exp(nats - within).reshape(2, 3, 6)
+    return np.exp(nats - within).reshape(2, 3, 7)
 
 
 def test_probabilities_add_up_to_one(engine, joint):
