@@ -7,9 +7,6 @@ whole rows, `few_gaussians`, `gaussians` or `many_gaussians` with full covarianc
 Gaussians with a floor of a third of a standard deviation (`smooth_gaussians`), and noise on the rows in training, which
 smooths the density, too (`noisy`: Rothfuss et al., 2019). No recipe is the best on all tables: train all and mix.
 
-`components` is the number of Gaussians of `gaussians`; `scripts/gaussian_mixture_baseline.py --components=grow` finds
-the one that is best on validation.
-
 Scales have a floor, log s >= `floor` in units of a column's standard deviation, e^-4.6 = 0.01 by default. Rounded
 columns need it: a density at values that repeat can be made as high as the floor allows, and says nothing then. Give
 -2.3 (a tenth) or the log of the rounding over the standard deviation, and compare models at one floor. A spline's
@@ -36,10 +33,6 @@ RECIPES = {
     "noisy": ((128, 128), 0.4, 0.05, 2e-3, 4000, 15),
     "many_gaussians": ((), 0.0, 0.0, 1e-2, 3000, 30),
 }
-#: name -> members of a mixture, one Gaussian a conditional
-MEMBERS = {"members": 5}
-#: name -> standard deviations of noise on the rows
-NOISE = {"noisy": 0.2}
 #: name -> the least floor of Gaussians with full covariances
 GAUSSIANS = {"few_gaussians": -20.0, "gaussians": -20.0, "smooth_gaussians": -1.15, "many_gaussians": -20.0}
 
@@ -47,8 +40,8 @@ GAUSSIANS = {"few_gaussians": -20.0, "gaussians": -20.0, "smooth_gaussians": -1.
 def get_config(arg=""):
     """`file`: a csv file (without one, the wines), `validation` and `test`: those of their splits, where they have
     their own; `recipe`: a name in `RECIPES`; `floor`: see above; `delimiter`: between cells, a character, `spaces` or
-    `tab`; `skip`: columns to leave out, such as `(id,name)`; `components`: of `gaussians`, 0 for that of `RECIPES`;
-    `smoke`: seconds.
+    `tab`; `skip`: columns to leave out, such as `(id,name)`; `components`: of `gaussians`, see `--components=grow` of
+    scripts/gaussian_mixture_baseline.py; `smoke`: seconds.
     """
     files = {"file": "", "validation": "", "test": "", "delimiter": ",", "skip": ()}
     arg = parse_arg(arg, smoke=False, recipe=pick(RECIPES, "mixture"), floor=-4.6, components=0, **files)
@@ -56,7 +49,7 @@ def get_config(arg=""):
     paths = {"path": arg.file, "validation_path": arg.validation, "test_path": arg.test}
     paths |= {"delimiter": arg.delimiter, "skip": arg.skip}
     config = base_config()
-    noise = {"noise": NOISE[arg.recipe]} if arg.recipe in NOISE else {}
+    noise = {"noise": 0.2} if arg.recipe == "noisy" else {}
     name, own = ("table", paths) if arg.file else ("wine_quality", {})
     config.dataset = dataset_config(name, **own, **noise)
     options = {"hidden_sizes": (16,) if arg.smoke else sizes, "activation": "gelu", "dropout": dropout}
@@ -66,10 +59,10 @@ def get_config(arg=""):
         components = arg.components if arg.components and arg.recipe == "gaussians" else components
         em = {"em_starts": 2 if components <= 30 else 1, "em_iterations": 300, "em_seed": 0}  # as that of the search
         config.model = model_config("gaussian_mixture", components=components, min_log_scale=floor, **em)
-    elif arg.recipe in MEMBERS:
+    elif arg.recipe == "members":
         config.model = model_config("mixture")
         one = part("made", {"conditional": f"gaussian(min_log_scale={arg.floor})"}, **options)
-        config.parts = {f"member_{k}": one for k in range(MEMBERS[arg.recipe])}
+        config.parts = {f"member_{k}": one for k in range(5)}
     else:
         config.network = network_config("made", **options)
     if arg.recipe == "flow":
@@ -77,13 +70,11 @@ def get_config(arg=""):
         config.parts = {"base": part("made", {"conditional": mixture}, **options)}
     elif arg.recipe == "spline":
         config.model.conditional = f"spline(bins=16, min_log_scale={arg.floor})"
-    elif arg.recipe not in (*MEMBERS, *GAUSSIANS):
+    elif arg.recipe not in ("members", *GAUSSIANS):
         config.model.conditional = mixture
     config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine", end_factor=0.05)
     config.optimizer.update(clip_norm=1.0, weight_decay=decay)
-    config.train.update(steps=steps, batch_size=100, steps_per_dispatch=50, log_every=500, eval_every=100)
-    config.train.update(checkpoint_every=1000, ema_decay=0.98, patience=15)
-    if arg.recipe in GAUSSIANS:  # few steps from EM, the best is near
-        config.train.eval_every = 50
+    config.train.update(steps=steps, batch_size=100, steps_per_dispatch=50, log_every=500, patience=15)
+    config.train.update(eval_every=50 if arg.recipe in GAUSSIANS else 100, checkpoint_every=1000, ema_decay=0.98)
     config.evaluate.batch_size = 500
     return apply_smoke(config) if arg.smoke else config

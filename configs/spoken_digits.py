@@ -36,9 +36,7 @@ DENOISER = {"width": 64, "multipliers": (1,) * 6, "out_kernel": 1}
 
 
 def get_config(arg=""):
-    """`network`: a name in `RECIPES`; `context`: none, or label to condition on the digit; `any_order`: see above, with
-    `bits` 16 or 8; `smoke`: a trial.
-    """
+    """`network`: a name in `RECIPES`; `context`: none or label; `any_order`, `bits`: see above; `smoke`: a trial."""
     none = pick(ANY_ORDER, "none")
     arg = parse_arg(arg, smoke=False, network=pick(RECIPES, "wavenet"), context="none", any_order=none, bits=16)
     if arg.any_order != "none":
@@ -74,9 +72,7 @@ def _any_order(arg):
         config.parts = {"shared": shared}
     config.optimizer.update(name="adamw", learning_rate=2e-3, schedule="cosine", warmup_steps=100, weight_decay=0.01)
     config.optimizer.clip_norm = 1.0
-    config.train.update(
-        batch_size=2 if arg.any_order == "levels" and arg.bits == 16 else 8, steps=2000, log_every=50, eval_every=1000
-    )
-    config.train.update(steps_per_dispatch=25, ema_decay=0.99)
+    config.train.batch_size = 2 if arg.any_order == "levels" and arg.bits == 16 else 8
+    config.train.update(steps=2000, log_every=50, eval_every=1000, steps_per_dispatch=25, ema_decay=0.99)
     config.evaluate.batch_size = 4
     return apply_smoke(config) if arg.smoke else config

@@ -96,9 +96,10 @@ def fit_gaussian_mixture(
         above those of `COMPONENTS`.
     """
     train_ND, validation_ND = np.asarray(train_ND, np.float64), np.asarray(validation_ND, np.float64)
-    tried = [num for num in components or COMPONENTS if num <= len(train_ND)]
+    asked = COMPONENTS if components is None else components
+    tried = [num for num in asked if num <= len(train_ND)]
     if not tried or min(tried) < 1:
-        some = ", ".join(map(str, components or COMPONENTS))
+        some = ", ".join(map(str, asked))
         raise UserError(f"numbers of components must be from 1 to the {len(train_ND)} rows to fit, not {some}")
     least = math.exp(2 * min_log_scale)
     regularisations = [least, *(value for value in REGULARISATIONS if value > least)]

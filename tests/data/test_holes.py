@@ -8,6 +8,7 @@ import pytest
 
 from arjax.core.errors import UserError
 from arjax.core.holes import filled, is_present
+from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays, make_dataset
 from arjax.data.vectors import with_noise
@@ -52,6 +53,7 @@ def test_what_reads_the_values_of_a_set_reads_those_that_are_there(capsys):
         UserError, match="no order can be read off 'arrays': every example has sites that are not scored"
     ):
         from_arrays(REAL, train=X[:2]).some_examples("train")
+    say_once.cache_clear()
     from_arrays(REAL, train=X, test=X.copy())
     assert "the test examples are the train examples" in capsys.readouterr().err
     noisy = with_noise(from_arrays(REAL, train=X), 0.1)

@@ -20,6 +20,7 @@ from arjax.core.spec import EventSpec
 from arjax.reporting.plots import sample_rows
 from arjax.reporting.scatter import Point, labelled_points
 from arjax.reporting.tables import measured_table
+from arjax.sweep import Run
 from arjax.sweep.runs import config_of, reads, stages
 from arjax.sweep.table import Table, load_sweep
 
@@ -306,13 +307,18 @@ def test_pictures_are_written(study):
     assert imread(study.page.with_name("calls.png")).std() > 0
 
 
-def test_the_row_of_tokens_follows_its_tokenizer(load_script, repository, monkeypatch, tmp_path):
+def test_a_row_follows_the_run_that_it_reads(repository, monkeypatch, tmp_path):
     monkeypatch.chdir(repository)  # a sweep file names its configs from there
-    runs = load_script("experiments/joints/sweep.py").get_sweep(str(tmp_path))
-    needs = reads(runs, tmp_path)
+    first = Run("tokenizer", "configs/tokens.py:data=digits", listed=False)
+    tokens = Run("tokens", f"configs/tokens.py:stage=prior,data=digits,tokenizer={tmp_path}/tokenizer")
+    needs = reads([tokens, first], tmp_path)
     assert {name: of for name, of in needs.items() if of} == {"tokens": {"tokenizer"}}
-    assert [run.name for run in stages(runs, needs)[1]] == ["tokens"]
-    assert [run.name for run in runs if not run.listed] == ["tokenizer"]
+    assert [run.name for run in stages([tokens, first], needs)[1]] == ["tokens"]
+
+
+def test_the_cascades_of_joints_have_their_stages(load_script, repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    runs = load_script("experiments/joints/sweep.py").get_sweep()
     cascades = [config_of(run).model for run in runs if run.name.startswith("cascade_")]
     assert [model.stages for model in cascades] == ["subsampled", "haar", "averaged"]
 

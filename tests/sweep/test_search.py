@@ -51,7 +51,7 @@ def search(folder):
     (folder / "config.py").write_text(CONFIG)
     (folder / "sweep.py").write_text(SEARCH)
     (folder / "stand_in.py").write_text(STAND_IN.replace("json.dump(results", f"{SCORE}json.dump(results"))
-    return lambda *flags: sweep("--search=optuna", *flags)
+    return lambda *flags, **more: sweep("--search=optuna", *flags, **more)
 
 
 def record(folder):
@@ -96,7 +96,7 @@ def test_a_search_goes_on_as_if_it_had_not_been_interrupted(folder, search, caps
     assert (folder / "out/trial-000/starts").read_text() == "x" and len(trials()) == 12
     interrupted = record(folder)
     assert search() == 0 and record(folder) == interrupted and "12 of them already ended" in capsys.readouterr().out
-    assert search("--workdir=whole") == 0
+    assert search(workdir="whole") == 0
     assert json.loads((folder / "whole/search.json").read_text())["trials"] == interrupted
     (folder / "sweep.py").write_text(SEARCH.replace("1e-1", "1e-2"))
     assert search() == 2
