@@ -199,12 +199,12 @@ class AnyOrderTable:
         for c in rng.permutation(len(self.columns)).tolist():
             rows = np.flatnonzero(~observed_NC[:, c])
             if len(rows):
-                codes_NC[rows, c] = self._drawn(codes_NC[rows], observed_NC[rows], c, None, rng)[0]
+                codes_NC[rows, c] = self.draw_codes(codes_NC[rows], observed_NC[rows], c, None, rng)[0]
                 cells_NC[rows, c] = self.columns[c].draw(codes_NC[rows, c], rng)
             observed_NC[:, c] = True
         return cells_NC
 
-    def _drawn(
+    def draw_codes(
         self, codes_NC, observed_NC, c: int, weights_V: np.ndarray | None, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Codes of a column given the observed ones, int[N], drawn among those that the weights allow; and the log of
@@ -242,7 +242,7 @@ class AnyOrderTable:
         codes_NC = np.repeat(self.codes(cells_C[None]), num, 0)
         observed_NC, total_N = codes_NC != MISSING, np.zeros(num)
         for c, weights_V in weights:
-            codes_NC[:, c], log_mass_N = self._drawn(codes_NC, observed_NC, c, weights_V, rng)
+            codes_NC[:, c], log_mass_N = self.draw_codes(codes_NC, observed_NC, c, weights_V, rng)
             observed_NC[:, c] = True
             total_N = total_N + log_mass_N
             yield total_N

@@ -17,6 +17,7 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
+from arjax.data.table_files import is_number
 
 #: Different numbers up to which each may have a code, where there are a hundred times as many rows.
 _MOST_ALONE = 256
@@ -632,18 +633,10 @@ def _check_values(name: str, values: np.ndarray) -> None:
 def _check_stray(name: str, values: np.ndarray) -> None:
     """Raises `UserError` where most values of a column of words are numbers."""
     known = _known(values)
-    strays = [value for value in known.tolist() if isinstance(value, str) and not _reads_as_number(value)]
+    strays = [value for value in known.tolist() if isinstance(value, str) and not is_number(value)]
     if strays and 2 * len(strays) < len(known):
         row = next(n for n, value in enumerate(values.tolist()) if value == strays[0])
         raise UserError(
             f"row {row} has {strays[0]!r} in the column {name!r}, in which {len(known) - len(strays)} others are "
             f"numbers: name it in missing=(...) where such a cell has no value, or give kinds={{{name!r}: 'words'}}"
         )
-
-
-def _reads_as_number(value: str) -> bool:
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return True

@@ -19,11 +19,10 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.core.files import user_path
 from arjax.data.table import NO_VALUE
+from arjax.data.table_files import is_number
 
 #: Rows of a csv file that are read at once.
 _CHUNK = 50_000
-#: A column of a csv file with more different words than these, most of them in one row, holds identifiers.
-_MOST_WORDS = 200_000
 
 #: What a table may be, see `Frame.form`.
 FORMS = ("lists", "rows", "pandas", "polars", "pyarrow", "modin", "cudf")
@@ -177,7 +176,7 @@ def _fits(values: np.ndarray) -> bool:
 
 def _without(values: np.ndarray, missing: frozenset[str]) -> np.ndarray:
     """Numbers with nan for those that are named as missing, such as "-999"."""
-    numbers = [float(text) for text in missing if _is_number(text)]
+    numbers = [float(text) for text in missing if is_number(text)]
     gaps = np.isin(values, [number for number in numbers if not math.isnan(number)])
     return np.where(gaps, np.nan, values) if gaps.any() else values
 
@@ -212,7 +211,7 @@ class _CsvColumn:
         codes = np.fromiter((places.setdefault(cell, len(places)) for cell in cells), np.int32, len(cells))
         self.codes.append(codes)
         known = [cell for cell in places if cell not in missing] if len(places) > _CHUNK else []
-        if known and all(map(_is_number, known)) and not any(map(_is_code, known)):
+        if known and all(map(is_number, known)) and not any(map(_is_code, known)):
             of_place = _numbers(list(places), missing)
             self.numbers = [of_place[part] for part in self.codes]
             self.places, self.codes = {}, []
@@ -222,19 +221,11 @@ class _CsvColumn:
             return np.concatenate(self.numbers)
         codes, texts = np.concatenate(self.codes), list(self.places)
         known = [text for text in texts if text not in missing]
-        if known and all(map(_is_number, known)) and not any(map(_is_code, known)):
+        if known and all(map(is_number, known)) and not any(map(_is_code, known)):
             return _numbers(texts, missing)[codes]
         words = np.empty(len(texts), object)
         words[:] = [None if text in missing else text for text in texts]
         return words[codes]
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _is_code(text: str) -> bool:

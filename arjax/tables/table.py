@@ -136,7 +136,7 @@ class TableModel:
         codes_NC = self._engine.codes(cells_NC)
         for c, weights_V in weights:
             observed_NC = codes_NC != MISSING
-            codes_NC[:, c], log_mass_N = self._engine._drawn(codes_NC, observed_NC, c, weights_V, rng)
+            codes_NC[:, c], log_mass_N = self._engine.draw_codes(codes_NC, observed_NC, c, weights_V, rng)
             log_w_N = log_w_N + log_mass_N
             cells_NC[:, c] = self.columns[c].draw(codes_NC[:, c], rng, given[self.names[c]])
         if weights and not np.isfinite(log_w_N).any():
