@@ -30,7 +30,7 @@ import numpy as np
 from arjax.conditionals.scales import LARGEST_LOG_SCALE
 from arjax.conditionals.temperature import tempered
 from arjax.core.arguments import named_arguments
-from arjax.core.arrays import as_array, as_sites, blank, is_real_type, is_traced
+from arjax.core.arrays import as_sites, is_traced
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, EventSpec
@@ -160,7 +160,7 @@ class GaussianMixtureModel(Model):
     em_seed: int = dataclasses.field(metadata={"static": True})
     examples: TrainingRows | None = dataclasses.field(default=None, metadata={"static": True})
 
-    kind, context_spec = "exact", NO_CONTEXT
+    kind, context_spec, takes_holes = "exact", NO_CONTEXT, True
     draw_options: ClassVar[frozenset[str]] = frozenset({"temperature", "given", "observed"})
     EXAMPLES = {
         "real": Example(
@@ -315,19 +315,6 @@ class GaussianMixtureModel(Model):
 
         return jax.lax.cond(missing_ND.any(), lambda: with_holes(params, x_ND), whole)
 
-    def checked_batch(self, x: Any, context: Any = None, mask: Any = None) -> Batch:
-        """As that of other kinds, and NaN stands for missing values."""
-        x, missing = self._marked(as_array(x, "x"))
-        batch = super().checked_batch(x, context, mask)
-        return batch if missing is None else batch.replace(x=jnp.where(missing, jnp.nan, batch.x))
-
-    def _marked(self, x: Any) -> tuple[Any, Any]:
-        """Values with 0 in place of missing ones, and the marks of these; None for values that are no real numbers."""
-        if not is_real_type(x.dtype):
-            return x, None
-        missing = (np if isinstance(x, np.ndarray) else jnp).isnan(x)
-        return blank(x, ~missing), missing
-
     def _rows(self, x: Any) -> jax.Array:
         """Examples as float32[N, D], with NaN in place of missing values."""
         x = self.checked_batch(x).x
@@ -338,13 +325,17 @@ class GaussianMixtureModel(Model):
         return jnp.asarray(np.repeat(sites.ravel(), self.event.value_size))
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
-        """log p(x) of each example in nats, float32[B], or of its values that are not NaN."""
-        if batch.mask is not None:
-            raise UserError("the kind of model 'gaussian_mixture' has no mask of sites: mark missing values by NaN")
+        """log p(x) of each example in nats, float32[B], or of its values that are not NaN; with a mask, of the values
+        that it marks given the others.
+        """
         check_params(self.param_shapes, params)
-        batch = self.checked_batch(batch.x, batch.context or None)
-        x_ND = batch.x.reshape(len(batch.x), -1)
-        return Score(_log_marginal(self, params, x_ND, jnp.ones(x_ND.shape[1], bool)), self.kind)
+        batch = self.checked_batch(batch.x, batch.context or None, batch.mask)
+        x_ND, all_D = batch.x.reshape(len(batch.x), -1), jnp.ones(self.event.num_dims, bool)
+        log_p_N = _log_marginal(self, params, x_ND, all_D)
+        if batch.mask is not None:
+            scored_ND = jnp.repeat(jnp.asarray(batch.mask).reshape(len(x_ND), -1) > 0, self.event.value_size, axis=1)
+            log_p_N = log_p_N - _log_marginal(self, params, jnp.where(scored_ND, jnp.nan, x_ND), all_D)
+        return Score(log_p_N, self.kind)
 
     @named_arguments
     @takes_params

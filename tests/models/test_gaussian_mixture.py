@@ -14,6 +14,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 
 import arjax
+from arjax.api.arrays import fit_arrays
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
@@ -348,11 +349,29 @@ def test_arguments_that_cannot_be():
     x, half = rows(), np.array([1, 1, 0, 0], bool)
     with pytest.raises(UserError, match="overlap"):
         model.conditional_log_prob(params, x, query=half, evidence=half)
-    with pytest.raises(UserError, match="has no mask of sites: mark missing values by NaN"):
-        model.score(params, Batch(x, mask=np.ones((len(x), D))))
     with pytest.raises(UserError, match="x of real data must be finite"):
         model.log_prob(params, np.where(half, np.inf, x))
     with pytest.raises(UserError, match="a draw for each of 40 examples needs as many keys, not 3"):
         model.complete(params, jax.random.split(jax.random.key(0), 3), x)
     with pytest.raises(UserError, match="go together: pass both or neither"):
         model.draw(params, jax.random.split(jax.random.key(0), 3), observed=half)
+
+
+def test_a_mask_asks_for_the_values_that_it_marks_given_the_others():
+    model, params = build()
+    x, mask = rows(), np.tile(np.array([1.0, 0, 1, 0], np.float32), (40, 1))
+    found = model.score(params, Batch(x, mask=mask)).log_prob
+    query = mask[0] > 0
+    expected = model.conditional_log_prob(params, x, query=query, evidence=~query)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_data_set_with_holes_is_trained_on_and_scored():
+    """The mask of such a set marks the values that are there, so the score is their marginal."""
+    x = clusters()[:, :2].astype(np.float32)
+    model = make_model(EventSpec((2,), kind="real"), kind="gaussian_mixture", components=2, data=x.copy())
+    x[::3, 0], x[1::4, 1] = np.nan, np.nan
+    fitted = fit_arrays(model, train=x[:200], validation=x[200:], steps=5, quiet=True)
+    there = x[200:][~np.isnan(x[200:]).all(1)]
+    nats = -np.asarray(model.log_prob(fitted.params, there))
+    assert fitted.results["nll_nats"] == pytest.approx(nats.mean(), rel=1e-4)
