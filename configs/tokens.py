@@ -8,15 +8,15 @@ et al. (2023, `fsq`), Yu et al. (2024, `lfq`) and Tian et al. (2024, `residual`)
     arjax --config=configs/tokens.py:stage=both,tokens=10 --workdir=runs/both --config.evaluate.samples=50
 
 `stage=prior` is the second run, which reads the first one, `tokenizer`; `stage=both` trains all parts in one run, with
-a Transformer of one layer as the prior. `data`: mnist or digits. `prior`: `raster`, or `any_order`; of residual
-quantizers the raster goes from scale to scale, all codes of a scale in one step. `tokens=10`: so many tokens of the
-whole image and hidden layers, in place of a grid and convolutions. The first run trains independent tokens as a prior.
+a Transformer of one layer as the prior; the first run trains independent tokens. `data`: mnist, digits; grey, MNIST
+with 256 levels; labels, MNIST binarized once, given the class. `prior`: raster (of residual quantizers scale by scale,
+each in one step) or any_order. `tokens=10`: so many of the whole image and hidden layers, no grid and convolutions.
 """
 
 from arjax.config import apply_smoke, base_config, dataset_config, model_config, parse_arg, part, pick
 
-#: name of the data -> data set, grid of the tokens, scales of residual ones, steps of a run
-DATA = {"mnist": ("binarized_mnist", (7, 7), (1, 2, 4, 7), 20_000), "digits": ("digits", (4, 4), (1, 2, 4), 2000)}
+DATA = {"mnist": "binarized_mnist", "grey": "mnist", "labels": "mnist", "digits": "digits"}
+OPTIONS = {"grey": {"binarize": "none"}, "labels": {"binarize": "static", "context": "label"}}
 QUANTIZERS = {
     "fsq": "fsq(levels=(8, 6, 5))",
     "vq": "vq(codes=512, dims=16)",
@@ -24,7 +24,8 @@ QUANTIZERS = {
     "residual": "residual(scales={scales}, of='vq(codes=512, dims=16)')",
 }
 BLOCK = {"width": 128, "num_layers": 4, "num_heads": 4}
-SMALL_BLOCK = {"width": 64, "num_layers": 1, "num_heads": 4}
+TOGETHER = {"width": 64, "num_layers": 1, "num_heads": 4}
+SMOKE = {"width": 8, "num_layers": 1, "num_heads": 2}
 PIXELCNN = {"num_layers": 3, "hidden_size": 24, "out_size": 24}
 
 
@@ -39,9 +40,9 @@ def get_config(arg=""):
         prior=pick(("raster", "any_order"), "raster"),
         **{"tokenizer": "runs/tokenizer", "tokens": 0, "smoke": False},
     )
-    name, grid, scales, steps = DATA[arg.data]
+    grid, scales, steps = ((4, 4), (1, 2, 4), 2000) if arg.data == "digits" else ((7, 7), (1, 2, 4, 7), 20_000)
     config = base_config()
-    config.dataset = dataset_config(name)
+    config.dataset = dataset_config(DATA[arg.data], **OPTIONS.get(arg.data, {}))
     quantizer = QUANTIZERS[arg.quantizer].format(scales=scales)
     config.model = model_config("tokens", quantizer=quantizer, grid=(arg.tokens,) if arg.tokens else grid)
     config.parts = _parts(arg)
@@ -51,8 +52,8 @@ def get_config(arg=""):
         config.objective = "token_prior(of='order_agnostic')" if arg.prior == "any_order" else "token_prior"
         config.train.init_from = arg.tokenizer
     config.optimizer.update(name="adamw", learning_rate=1e-3, schedule="cosine", warmup_steps=200, weight_decay=0.05)
-    config.train.update(steps=steps, batch_size=200 if arg.tokens else 64, log_every=200, eval_every=1000)
-    config.train.steps_per_dispatch = 50
+    batch_size = 200 if arg.tokens else 64
+    config.train.update(steps=steps, batch_size=batch_size, log_every=200, eval_every=1000, steps_per_dispatch=50)
     config.sample.num = 64
     return apply_smoke(config) if arg.smoke else config
 
@@ -61,20 +62,19 @@ def _parts(arg):
     """Encoder and decoder, and the prior of independent tokens."""
     width, hidden = (8, (8,)) if arg.smoke else (32, (500, 500))
     sizes = {"hidden_sizes": hidden} if arg.tokens else {"width": width, "num_blocks": 1}
-    whole = part("independent", {"partition": "whole"}, **sizes)
-    decoder = whole
+    encoder = part("independent", {"partition": "whole"}, **sizes)
+    few = {"conditional": "discretized_logistic_mixture(components=3)"} if arg.data == "grey" and arg.tokens else {}
+    decoder = part("independent", {"partition": "whole"} | few, **sizes)
     if arg.decoder != "independent":
         decoder = part(arg.decoder, **({"num_layers": 2, "hidden_size": 4} if arg.smoke else PIXELCNN))
-    together = {"width": 8, "num_layers": 1, "num_heads": 2} if arg.smoke else SMALL_BLOCK
-    prior = part("transformer", **together) if arg.stage == "both" else part("independent")
-    return {"encoder": whole, "decoder": decoder, "prior": prior}
+    prior = part("transformer", **(SMOKE if arg.smoke else TOGETHER)) if arg.stage == "both" else part("independent")
+    return {"encoder": encoder, "decoder": decoder, "prior": prior}
 
 
 def _prior(arg, scales):
     """The prior of the second run."""
-    block = {"width": 8, "num_layers": 1, "num_heads": 2} if arg.smoke else BLOCK
-    if arg.prior == "any_order":
-        return part("masked_transformer", {"orders": "uniform"}, **block)
-    if arg.quantizer == "residual":
-        return part("transformer", {"partition": f"sizes(sizes={tuple(s * s for s in scales)})"}, **block)
-    return part("transformer", **block)
+    network = "masked_transformer" if arg.prior == "any_order" else "transformer"
+    model = {"orders": "uniform"} if arg.prior == "any_order" else {}
+    if arg.quantizer == "residual" and not model:
+        model = {"partition": f"sizes(sizes={tuple(s * s for s in scales)})"}
+    return part(network, model, **(SMOKE if arg.smoke else BLOCK))
