@@ -63,7 +63,7 @@ def _parts(arg):
     width, hidden = (8, (8,)) if arg.smoke else (32, (500, 500))
     sizes = {"hidden_sizes": hidden} if arg.tokens else {"width": width, "num_blocks": 1}
     encoder = part("independent", {"partition": "whole"}, **sizes)
-    few = {"conditional": "discretized_logistic_mixture(components=3)"} if arg.data == "grey" and arg.tokens else {}
+    few = {"conditional": "discretized_logistic_mixture(components=3)"} if arg.data == "grey" else {}
     decoder = part("independent", {"partition": "whole"} | few, **sizes)
     if arg.decoder != "independent":
         decoder = part(arg.decoder, **({"num_layers": 2, "hidden_size": 4} if arg.smoke else PIXELCNN))

@@ -11,7 +11,7 @@ python scripts/measure_sweep.py --sweep=experiments/tokens/sweep.py:runs/tokens 
 from arjax.sweep import Run
 
 TOKENS = "configs/tokens.py:stage=both,tokens"
-BITS, NATS, BOUND = "importance_bound_bits_per_dim", "nll_nats", "importance_bound_nats"
+NATS, BOUND = "nll_nats", "importance_bound_nats"
 #: Draws of the importance-weighted bound.
 SAMPLES = {"evaluate.samples": 50}
 #: Of the rows with tokens of the whole image.
@@ -67,10 +67,10 @@ ROWS = {
         NATS,
     ),
     "grey": (
-        "10 tokens, FSQ, mixtures of logistics as decoder",
-        f"{TOKENS}=10,data=grey",
-        WHOLE | SHORT | SAMPLES,
-        BITS,
+        "49 tokens, FSQ, mixtures of logistics as decoder",
+        "configs/tokens.py:stage=both,data=grey",
+        FIRST,
+        "bits_per_dim",
     ),
 }
 DATA = {"labels": LABELS, "grey": GREY}
