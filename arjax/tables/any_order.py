@@ -29,12 +29,10 @@ class Sites:
     Attributes:
       sizes: the number of codes of each column.
       most_levels: codes of a column with one site.
-      ordered: marks of the columns whose codes are in the order of their values, as those of numbers.
     """
 
     sizes: tuple[int, ...]
     most_levels: int = 256
-    ordered: tuple[bool, ...] = ()
 
     @functools.cached_property
     def bases(self) -> tuple[int, ...]:
@@ -59,11 +57,7 @@ class Sites:
     @property
     def event(self) -> EventSpec:
         """The event of the model."""
-        is_ordered = self.spread(np.array(self.ordered or (False,) * len(self.sizes))[None])[0]
-        kinds = tuple(
-            EventSpec((), (), "binary") if n == 2 else EventSpec((), (), "levels" if ordered else "tokens", n)
-            for n, ordered in zip(self.levels, is_ordered, strict=True)
-        )
+        kinds = tuple(EventSpec((), (), "binary") if n == 2 else EventSpec((), (), "tokens", n) for n in self.levels)
         return EventSpec((len(kinds),), kind="columns", columns=kinds)
 
     def values(self, codes_NC: np.ndarray) -> np.ndarray:

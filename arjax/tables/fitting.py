@@ -137,8 +137,7 @@ def _fit(
     quiet: bool,
 ) -> TableModel:
     """The best of the recipes on validation."""
-    ordered = tuple(isinstance(column, Numbers) for column in columns)
-    sites = Sites(tuple(column.num_codes for column in columns), ordered=ordered)
+    sites = Sites(tuple(column.num_codes for column in columns))
     x = {split: sites.values(np.stack([c.codes(v) for c, v in zip(columns, of.T, strict=True)], 1))
          for split, of in cells.items()}  # fmt: skip
     tried: list[tuple[float, Recipe, Fitted]] = []
@@ -178,7 +177,6 @@ def _train(
 ) -> Fitted:
     """Trains for so many minutes, about. `speeds` has steps per second by hidden sizes, which some steps tell."""
     options: dict[str, Any] = {"hidden_sizes": recipe.hidden_sizes, "dropout": recipe.dropout, "activation": "gelu"}
-    options |= {"thermometer": True}
     model = make_model(sites.event, "deep_nade", orders="uniform", **options)
     num = len(x["train"])
     batch_size = int(np.clip(2 ** round(math.log2(max(num / 100, 1))), 32, 256))

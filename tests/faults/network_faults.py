@@ -306,18 +306,4 @@ NETWORK_FAULTS = (
         "kept_k = (place_k > 0) & (place_k < self.count)",
         ("networks/test_sparse_attention.py::test_windows_equal_the_whole",),
     ),
-    Fault(
-        "a thermometer code in which the mark of an observed site is summed up, too",
-        "networks/any_order/deep_nade.py",
-        "self.in_kernel[:, -1:]], 1)",
-        "self.in_kernel.sum(1, keepdims=True)], 1)",
-        ("networks/test_order_agnostic.py::test_features_follow_the_definition",),
-    ),
-    Fault(
-        "a sampler whose steps read one-hot values where training reads thermometer codes",
-        "networks/any_order/deep_nade.py",
-        "return jnp.take(self.mlp.kernel,",
-        "return jnp.take(self.mlp.in_kernel,",
-        ("networks/test_order_agnostic.py::test_steps_read_thermometer_codes_too",),
-    ),
 )

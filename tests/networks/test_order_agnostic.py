@@ -39,12 +39,6 @@ def one_hot(x: np.ndarray, observed: np.ndarray) -> np.ndarray:
     return np.array([[*((x[i] == v) * observed[i] for v in range(3)), observed[i]] for i in range(len(x))], float)
 
 
-def as_thermometer(planes: np.ndarray) -> np.ndarray:
-    """The input of level j is .3 for all j up to the value, and not for the value alone."""
-    up_to = np.cumsum(planes[:, -2::-1], 1)[:, ::-1]
-    return np.concatenate([0.3 * up_to, planes[:, -1:]], 1)
-
-
 def mlp(params, planes: np.ndarray) -> np.ndarray:
     """Features [D, F] from planes [D, n + 1]: the same weights whatever is observed."""
     h = params["in_bias"].astype(float)
@@ -71,7 +65,6 @@ def convolve(params, maps: np.ndarray, size: int) -> np.ndarray:
 def definition(network, params, x: np.ndarray, observed: np.ndarray) -> np.ndarray:
     """Features [H, W, F] of one example from the equations."""
     planes = one_hot(x.ravel(), observed.ravel())
-    planes = as_thermometer(planes) if getattr(network, "thermometer", False) else planes
     total = mlp(params["mlp"], planes).reshape(*x.shape, -1) if "mlp" in params else 0.0
     if "conv_0" not in params:
         return total
@@ -86,7 +79,6 @@ def definition(network, params, x: np.ndarray, observed: np.ndarray) -> np.ndarr
     [
         pytest.param("deep_nade", {"hidden_sizes": (9,)}, marks=pytest.mark.slow),
         ("deep_nade", {"hidden_sizes": (9, 7, 5)}),
-        ("deep_nade", {"hidden_sizes": (9, 7), "thermometer": True}),
         pytest.param("conv_nade", {"hidden_sizes": (), "num_layers": 2}, marks=pytest.mark.slow),
         ("conv_nade", {"hidden_sizes": (8, 6), "kernel_size": 5}),
     ],
@@ -235,17 +227,3 @@ def test_sequences_are_no_pictures(monkeypatch):
     refusal = r"^conv_nade needs a grid of two dimensions, not \(6,\) \(networks that can: (?!.*gru)"
     with pytest.raises(UserError, match=refusal):
         make_model(EventSpec((6,)), "conv_nade")
-
-
-def test_steps_read_thermometer_codes_too():
-    """What a sampler computes step by step is the form given the sites of earlier steps."""
-    model, params = build("deep_nade", thermometer=True, hidden_sizes=(9, 7))
-    x, factorization, network = cases.random_x(EVENT, 4), model.factorization, model.network
-    carry = network.apply({"params": params}, 4, factorization, method="init_carry")
-    for t in range(factorization.num_steps):
-        carry, features = network.apply({"params": params}, carry, x, t, factorization, method="step")
-        before = np.broadcast_to(np.asarray(factorization.step).reshape(3, 4) < t, x.shape)
-        whole = np.asarray(given(network, params, x, before)).reshape(4, 12, -1)
-        sites = np.asarray(factorization.blocks)[t]
-        sites = sites[sites < 12]
-        np.testing.assert_allclose(features[:, : len(sites)], whole[:, sites], **CLOSE)

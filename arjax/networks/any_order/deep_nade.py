@@ -8,7 +8,6 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from arjax.factorization import Factorization
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
@@ -17,16 +16,12 @@ from arjax.networks.layers.embedding import flat_sites
 from arjax.networks.layers.local_context import feature_encoder, summary_encoder
 from arjax.networks.layers.steps import apart, located, sites_before, sites_of
 
-#: The weight of the levels of a thermometer code: many of them are 1.
-THERMOMETER = 0.3
-
 
 class MaskedInputMLP(nn.Module):
     """h_1 = act(W (x * m, m) + b), h_l = act(W_l h_(l-1) + b_l), features = V h_L + c, with one V and c per site.
 
     Section 3 of the paper: the mask m is an input too, as otherwise a site of value 0 and one that is not observed
-    would have equal inputs. So a site has n + 1 of them. `thermometer`: the marks of the sites whose values go through
-    running sums of rows of W, for each of the V scalars of a value.
+    would have equal inputs. So a site has n + 1 of them.
     """
 
     num_sites: int
@@ -36,8 +31,6 @@ class MaskedInputMLP(nn.Module):
     activation: str
     dropout: float
     dtype: str
-    thermometer: tuple[bool, ...] = ()
-    num_scalars: int = 1
 
     def setup(self):
         kernel, zeros = nn.initializers.lecun_normal(), nn.initializers.zeros
@@ -53,19 +46,6 @@ class MaskedInputMLP(nn.Module):
         self.out_bias = self.param("out_bias", nn.initializers.normal(0.05), (self.num_sites, self.num_features))
         self.drop = nn.Dropout(self.dropout)
 
-    @property
-    def kernel(self) -> jax.Array:
-        """The rows of W, [D, n + 1, U].
-
-        One-hot values times running sums of rows are thermometer codes, 1 for all levels up to x, times the rows.
-        """
-        if not any(self.thermometer):
-            return self.in_kernel
-        values_DVLU = self.in_kernel[:, :-1].reshape(self.num_sites, self.num_scalars, -1, self.hidden_sizes[0])
-        sums_DVLU = THERMOMETER * jax.lax.associative_scan(jnp.add, values_DVLU, axis=2)
-        sums_DnU = jnp.concatenate([sums_DVLU.reshape(self.in_kernel[:, :-1].shape), self.in_kernel[:, -1:]], 1)
-        return jnp.where(np.array(self.thermometer)[:, None, None], sums_DnU, self.in_kernel)
-
     def upper(self, pre: jax.Array, train: bool) -> jax.Array:
         """The sum of the first layer, [..., U] -> the last hidden layer."""
         act = activation(self.activation)
@@ -76,7 +56,7 @@ class MaskedInputMLP(nn.Module):
 
     def __call__(self, inputs_BDn: jax.Array, from_context: jax.Array | float, train: bool) -> jax.Array:
         """All sites, [B, D, n + 1] -> [B, D, F]; `from_context` [B, U] is added in the first layer."""
-        pre_BU = jnp.einsum("bdn,dnu->bu", inputs_BDn, self.kernel.astype(self.dtype))
+        pre_BU = jnp.einsum("bdn,dnu->bu", inputs_BDn, self.in_kernel.astype(self.dtype))
         h_BU = self.upper(pre_BU + self.in_bias.astype(self.dtype) + from_context, train)
         return jnp.einsum("bu,duf->bdf", h_BU, self.out_kernel.astype(self.dtype)) + self.out_bias.astype(self.dtype)
 
@@ -91,15 +71,13 @@ class DeepNADE(OrderAgnosticNetwork):
 
     Any order and any block partition with the same parameters; `given` takes any set of observed sites.
 
-    Options: `hidden_sizes` (any depth), `activation`, `dropout` on hidden units, `thermometer` (levels, in contrast to
-    tokens, are read as thermometer codes, whose input j is 1 where the value is at least j: neighbours have similar
-    effects from the start), `steps_per_chunk` (steps computed together in the parallel form: memory against time).
+    Options: `hidden_sizes` (any depth), `activation`, `dropout` on hidden units, `steps_per_chunk` (steps computed
+    together in the parallel form: memory against time).
     """
 
     hidden_sizes: tuple[int, ...] = (500, 500)
     activation: str = "relu"
     dropout: float = 0.0
-    thermometer: bool = False
 
     SMALL = {"hidden_sizes": (24, 20), "steps_per_chunk": 4}
 
@@ -109,10 +87,7 @@ class DeepNADE(OrderAgnosticNetwork):
         activation(options["activation"])
 
     def setup(self):
-        columns = self.event.columns or (self.event,) * self.event.num_sites
-        marks = tuple(self.thermometer and c.kind == "levels" and c.num_levels > 2 for c in columns)
-        sizes = {"num_sites": self.event.num_sites, "num_scalars": self.event.value_size}
-        self.mlp = MaskedInputMLP(**fields_from(self, MaskedInputMLP, **sizes, thermometer=marks))
+        self.mlp = MaskedInputMLP(**fields_from(self, MaskedInputMLP, num_sites=self.event.num_sites))
         if self.context_spec:
             self.context = summary_encoder(self.context_spec, self.event, self.hidden_sizes[0], self.dtype)
         if self.context_spec.local:
@@ -166,7 +141,7 @@ class DeepNADE(OrderAgnosticNetwork):
         return features if local_BDF is None else features + local_BDF.reshape(features.shape).astype(jnp.float32)
 
     def _kernels(self, sites: jax.Array) -> jax.Array:
-        return jnp.take(self.mlp.kernel, jnp.minimum(sites, self.event.num_sites - 1), axis=0)
+        return jnp.take(self.mlp.in_kernel, jnp.minimum(sites, self.event.num_sites - 1), axis=0)
 
     def _outputs(self, sites: jax.Array) -> tuple[jax.Array, jax.Array]:
         sites = jnp.minimum(sites, self.event.num_sites - 1)
