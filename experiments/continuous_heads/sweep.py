@@ -24,7 +24,7 @@ SMALL = {"dataset.num_examples": 20_000, "train.batch_size": 250}
 #: Patches of MNIST: head -> train steps of some seven minutes; a thousand images are scored, because a score is dear.
 PATCHES = {"mixture": 3400, "flow_matching": 1500, "diffusion": 1500}
 OF_PATCHES = {"network.width": 64, "network.num_layers": 2, "evaluate.examples": 1000, "evaluate.batch_size": 50}
-#: Wines: noise on the rows, whose numbers are rounded; the best parameters by validation, as they overfit before the end.
+#: Wines: noise on the rows, whose numbers are rounded; best parameters by validation, as they overfit before the end.
 OF_WINES = {"train.steps": 2000, "train.eval_every": 100, "dataset.noise": 0.2}
 
 
