@@ -16,10 +16,8 @@ from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, check_choice, from_splits
 from arjax.data.sources import SPLITS, check_other_files, tell_shared_rows
 from arjax.data.table_columns import KINDS, MISSING, Column, Rule, make_column, to_cells
-from arjax.data.table_files import chosen, index_of, read_tables
+from arjax.data.table_files import NO_VALUE, chosen, index_of, read_tables
 from arjax.data.vectors import standardised, with_noise
-
-NO_VALUE = ("", "?", "NA", "NaN", "nan")
 
 
 @DATASETS.register("table")

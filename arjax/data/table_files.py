@@ -14,6 +14,9 @@ from arjax.core.files import user_path
 from arjax.core.integers import is_integer
 from arjax.core.registry import did_you_mean
 
+#: The texts of cells without a value.
+NO_VALUE = ("", "?", "NA", "NaN", "nan")
+
 
 @dataclasses.dataclass(frozen=True)
 class Cells:
