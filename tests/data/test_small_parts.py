@@ -249,7 +249,7 @@ def test_whole_numbers_from_which_on_float64_merges():
 
     def cells_of(*cells):
         places = [f"row {n}" for n in range(len(cells))]
-        return Cells(["a"], [[cell] for cell in cells], places, (len(cells),), "")
+        return Cells(["a"], [[cell] for cell in cells], list(range(len(cells))), places, (len(cells),), "")
 
     def large_numbers(*cells):
         return RawColumn(cells_of(*cells), 0, ()).large_numbers
