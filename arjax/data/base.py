@@ -62,6 +62,7 @@ class Dataset:
       sound: of examples that are sound: the function that makes waveforms float[N, T] in [-1, 1] of them, and their
         rate in Hz; None for all others.
       rows: how rows of the user become examples, of tables and texts; None for all others.
+      classes: the names of the classes of a context that is a label; () where they are numbers alone.
       fingerprint: digest of the contents of files that a user may change: a run is opened only with those that it was
         trained on. "": there are none, or they are not checked.
       truth: the distribution that the examples were drawn from, where it is known; None: it is not.
@@ -79,6 +80,7 @@ class Dataset:
     shift: np.ndarray | None = None
     sound: tuple[Callable[[np.ndarray], np.ndarray], int] | None = None
     rows: Rows | None = None
+    classes: tuple[str, ...] = ()
     fingerprint: str = ""
     truth: Truth | None = None
     answer: str = ""
