@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -70,8 +71,8 @@ def strings(
     found = dict(zip(SPLITS, parts, strict=True))
     own = {split: [line.text for line in lines] for split, lines in found.items()}
     named = {split: [str(line.label) for line in lines] for split, lines in found.items()} if labels else None
-    options = {"tokens": tokens, "min_count": min_count, "fingerprint": fingerprint}
-    dataset = ended_strings(name, own, max_length, labels=named, **options)
+    same = {"tokens": tokens, "fingerprint": fingerprint}
+    dataset = ended_strings(name, own, max_length, labels=named, min_count=min_count, **same)
     assert isinstance(dataset.rows, StringRows), "strings are read as strings"
     rows = dataclasses.replace(dataset.rows, labels=labels, column=column if labels else "", classes=dataset.classes)
     return dataclasses.replace(dataset, rows=rows)
@@ -115,7 +116,7 @@ def ended_strings(
     event = EventSpec((longest + 1,), kind="tokens", num_levels=len(vocabulary))
     context = ContextSpec("label", len(classes)) if classes else NO_CONTEXT
     rows = StringRows(vocabulary, longest + 1)
-    more = {"vocabulary": vocabulary, "fingerprint": fingerprint, "classes": classes, "rows": rows}
+    more: dict[str, Any] = {"vocabulary": vocabulary, "fingerprint": fingerprint, "classes": classes, "rows": rows}
     return from_splits(event, arrays, context=context, name=name, **more)
 
 

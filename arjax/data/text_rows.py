@@ -147,8 +147,10 @@ class StringRows:
             path = os.fspath(rows)
             text = read_text(path, self.vocabulary.units).text
             lines = labelled_lines(text, path, self.labels, self.column, False) if self.labels else lines_of(text)
-        else:
+        elif isinstance(rows, list | tuple) and all(isinstance(text, str) for text in rows):
             lines = [Line(text, number) for number, text in enumerate(rows)]
+        else:
+            raise UserError(f"strings are a list of texts, or the path of a file, not {type(rows).__name__}")
         if not lines:
             raise UserError(f"{str(rows)!r} has no string")
         for line in lines:
