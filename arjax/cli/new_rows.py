@@ -68,7 +68,7 @@ def read_input(run: Run, path: str, context: Any = None) -> Input:
 
 
 def evaluate_rows(run: Run, path: str, context: str, output: str) -> None:
-    """Prints the scores of the examples of a file; with `output`, writes a csv file of the nats (-log p) of each row."""
+    """Prints the scores of the examples of a file; with `output`, writes the nats (-log p) of each as a csv file."""
     model, settings = run.model, run.settings
     one = parse_context(run.dataset.context, context, run.dataset.classes) if context else None
     given = read_input(run, path, one).given
@@ -81,9 +81,7 @@ def evaluate_rows(run: Run, path: str, context: str, output: str) -> None:
     scores = report(*where, mesh=settings.mesh, seed=settings.seed, open_run=judge, rows=rows).scores
     if jax.process_index() != 0:
         return
-    print(
-        line_of(scores | {"best_step": run.best_step}, model.event.is_discrete)
-    )  # before the file, as in run_evaluate
+    print(line_of(scores | {"best_step": run.best_step}, model.event.is_discrete))  # before the file
     if output:
         name = SAMPLE_SCORE if model.kind == NO_LIKELIHOOD else "nats"
         write_rows(output, {"row": given.numbers, name: rows["nll"]})
