@@ -105,7 +105,7 @@ def table(
         tell_shared_rows({split: [cells.rows[n] for n in part] for split, part in parts.items()})
     dataset = _dataset(f"table/{Path(path).stem}", made, parts, standardise)
     written = tuple(missing_cells), delimiter, header
-    rows = TableRows(tuple(made), dataset.event, dataset.shift, dataset.scale, *written)
+    rows = TableRows(tuple(column.form for column in made), dataset.event, dataset.shift, dataset.scale, *written)
     dataset = dataclasses.replace(dataset, rows=rows, fingerprint=cells.fingerprint)
     return with_noise(dataset, noise)
 

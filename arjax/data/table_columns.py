@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import bisect
 import dataclasses
-import functools
 import itertools
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from typing import Any
 
 import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
-from arjax.core.registry import did_you_mean
 from arjax.core.spec import EventSpec
+from arjax.data.column_form import LARGEST, ColumnForm
 from arjax.data.table_files import Cells, is_number
 
 #: From here on float64 does not tell all whole numbers apart.
 FIRST_MERGED = 2**53
-LARGEST = float(np.finfo(np.float32).max)
 KINDS = ("binary", "levels", "tokens", "real")
 #: What becomes of cells without a value.
 MISSING = ("refuse", "level", "hole")
@@ -49,112 +45,32 @@ class Column:
     """One column of a table.
 
     Attributes:
-      spec: kind and number of levels of its values.
+      form: what its values mean.
       values: float64[N] of a real column; integers from 0 otherwise; float64 with NaN where values are missing.
-      words: the meaning of each level; () for a real column.
-      is_numeric: whether the words are numbers, which may be written in several ways, or intervals of numbers.
-      cuts: the numbers from which on each interval after the first begins; () where there are none.
     """
 
-    name: str
-    spec: EventSpec
+    form: ColumnForm
     values: np.ndarray
-    words: tuple[str, ...] = ()
-    is_numeric: bool = False
-    cuts: tuple[float, ...] = ()
 
-    def text(self, values: np.ndarray) -> list[str]:
-        """Values in data units as cells; a level that no row has is written as its number, and a missing value as "".
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.form.name
 
-        Real values get seven digits of their spread: more where they vary little around a large number.
-        """
-        return ["" if np.isnan(value) else self._cell(value) for value in values]
-
-    def _cell(self, value: float) -> str:
-        if self.words:
-            level = round(float(value))
-            return self.words[level] if level < len(self.words) else f"level {level}"
-        return f"{value:.{self._digits}g}"
-
-    def cells(self, values: np.ndarray) -> list[Any]:
-        """Values in data units as a user has them: words, numbers, and None for a missing one."""
-        texts = self.text(values)
-        if self.words and (self.cuts or not self.is_numeric):
-            return [text or None for text in texts]
-        numbers = [float(text) if is_number(text) else text or None for text in texts]
-        whole = bool(self.words)
-        return [int(v) if whole and isinstance(v, float) and v.is_integer() else v for v in numbers]
-
-    def read(self, cells: Sequence[Any], place: Callable[[int], str], unknown: str, remedy: str) -> np.ndarray:
-        """Cells of other rows in data units, float64[N]: numbers, or the levels of words; nan for None, unless the
-        column has a level for it.
-
-        Args:
-          cells: texts, numbers and truth values.
-          place: of a row in words, for messages.
-          unknown: "refuse" a word that no row of the training had, or take it as "missing".
-          remedy: the end of the sentence about such a word.
-
-        Raises:
-          UserError: such a word, or something else than a number in a column of numbers.
-        """
-        seen: dict[Any, float | None] = {None: self._levels.get("", np.nan)}
-        found = np.empty(len(cells))
-        for n, cell in enumerate(cells):
-            key = (type(cell), cell) if cell is not None else None  # True is 1 for a dict
-            if key not in seen:
-                seen[key] = self._level(cell) if self.words else _number(cell)
-            value = seen[key]
-            if value is None and not self.words:
-                raise UserError(f"{place(n)} holds {cell!r} in the column {self.name!r}, which is of finite numbers")
-            if value is None and unknown == "refuse":
-                hint = did_you_mean(str(cell), self.words, "")
-                raise UserError(
-                    f"{place(n)} holds {cell!r} in the column {self.name!r}, which training never saw{hint}{remedy}"
-                )
-            found[n] = np.nan if value is None else value
-        return found
-
-    def _level(self, cell: Any) -> int | None:
-        """The level of a cell; None where it is no value of the column."""
-        texts = _texts(cell)
-        level = next((self._levels[text] for text in texts if text in self._levels), None)
-        if level is None and self.is_numeric and (number := _number(texts[-1])) is not None:
-            return bisect.bisect_right(self.cuts, number) if self.cuts else self._levels.get(Decimal(texts[-1]))
-        return level
-
-    @functools.cached_property
-    def _levels(self) -> dict[Any, int]:
-        """The level of each word, of its number where it is one, and of levels that no row has."""
-        found: dict[Any, int] = {f"level {v}": v for v in range(len(self.words), self.spec.num_levels)}
-        found |= {word: level for level, word in enumerate(self.words)}
-        if self.is_numeric and not self.cuts:
-            found |= {Decimal(word): level for level, word in enumerate(self.words) if is_number(word)}
-        return found
-
-    @functools.cached_property
-    def _digits(self) -> int:
-        largest, spread = np.nanmax(np.abs(self.values)), np.nanstd(self.values)
-        return 7 + int(np.clip(np.log10(largest / spread), 0, 10)) if largest and spread else 7
+    @property
+    def spec(self) -> EventSpec:
+        """Kind and number of levels of its values."""
+        return self.form.spec
 
 
-def _texts(cell: Any) -> list[str]:
-    """The ways in which a cell may be written in a file, a number last."""
-    if isinstance(cell, bool):
-        return [str(cell), str(cell).lower(), str(cell).upper(), str(int(cell))]
-    if isinstance(cell, float):
-        return [str(int(cell)) if cell.is_integer() else repr(cell)]
-    return [str(cell).strip()]
-
-
-def _number(cell: Any) -> float | None:
-    """The number that a cell is, where float32 holds it."""
-    if isinstance(cell, str) and not is_number(cell):
-        return None
-    try:
-        return float(cell) if abs(float(cell)) <= LARGEST else None
-    except (TypeError, ValueError, OverflowError):
-        return None
+def real_column(name: str, values: np.ndarray) -> Column:
+    """A column of real values float64[N]. As text they get seven digits of their spread: more where they vary little
+    around a large number.
+    """
+    known = values[~np.isnan(values)]
+    spread = known.std() if len(known) else 0.0
+    digits = 7 + int(np.clip(np.log10(np.abs(known).max() / spread), 0, 10)) if spread else 7
+    return Column(ColumnForm(name, EventSpec((), (), "real"), digits=digits), values)
 
 
 class RawColumn:
@@ -275,7 +191,7 @@ def _real_column(column: RawColumn) -> Column:
             "float64 does not tell apart from 2**53 on: give them in other units, or as words with "
             f"kinds=('{name}:tokens',)"
         )
-    return Column(name, EventSpec((), (), "real"), column.in_rows(values, np.nan))
+    return real_column(name, column.in_rows(values, np.nan))
 
 
 def _level_column(column: RawColumn, rule: Rule) -> Column:
@@ -296,10 +212,10 @@ def _level_column(column: RawColumn, rule: Rule) -> Column:
         places = np.searchsorted(cuts, values, side="right")
     if not gap.any() or rule.missing == "hole":
         spec = EventSpec((), (), "levels" if levels > 2 else "binary", levels)
-        return Column(name, spec, _open(places, gap), words, column.is_numeric, cuts)
+        return Column(ColumnForm(name, spec, words, column.is_numeric, cuts), _open(places, gap))
     words = (*words, *(f"level {v}" for v in range(len(words), levels)), "")
     spec = EventSpec((), (), "tokens", levels + 1)
-    return Column(name, spec, np.where(gap, levels, places), words, column.is_numeric, cuts)
+    return Column(ColumnForm(name, spec, words, column.is_numeric, cuts), np.where(gap, levels, places))
 
 
 def _open(places: np.ndarray, gap: np.ndarray) -> np.ndarray:
@@ -326,7 +242,7 @@ def _own_column(column: RawColumn, kind: str, rule: Rule, as_words: bool) -> Col
     if kind == "binary" and num > 2:
         raise UserError(f"the column {column.name!r} of the table holds {num} different values: it is not binary")
     spec = EventSpec((), (), "binary" if num == 2 else kind, num)
-    return Column(column.name, spec, places, words, is_numeric=column.is_numeric and not as_words)
+    return Column(ColumnForm(column.name, spec, words, column.is_numeric and not as_words), places)
 
 
 def _check_no_identifiers(column: RawColumn, most_levels: int) -> None:

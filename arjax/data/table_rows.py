@@ -12,8 +12,8 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 from arjax.core.spec import EventSpec
+from arjax.data.column_form import ColumnForm
 from arjax.data.rows import RowsRead, check_unknown
-from arjax.data.table_columns import Column
 from arjax.data.table_files import index_of, read_tables
 
 
@@ -28,7 +28,7 @@ class TableRows:
       missing, delimiter, header: how the files of the table are written, see the data set `table`.
     """
 
-    columns: tuple[Column, ...]
+    columns: tuple[ColumnForm, ...]
     event: EventSpec
     shift: np.ndarray | None
     scale: np.ndarray | None

@@ -14,6 +14,7 @@ from arjax.api.trained_model import Fitted, Settings
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.data import from_arrays, make_dataset
+from arjax.data.saved_rows import describe_rows
 from arjax.evaluation.report import Measures
 from arjax.models import ModelChoice, make_model
 from arjax.models.gaussian_mixture import params_of
@@ -124,8 +125,33 @@ def test_draws_keep_values_given_by_names(metres):
         metres.sample(given={"long": 1.0}, observed=[True, False, False])
 
 
+def test_a_model_in_a_file_reads_rows_without_the_data(metres, tmp_path):
+    x = as_dict(lengths(1)[:5])
+    loaded = arjax.load(metres.save(tmp_path / "metres.safetensors"))
+    again = arjax.load(loaded.save(tmp_path / "again.safetensors"))
+    for other in (loaded, again):
+        np.testing.assert_array_equal(other.log_prob(x), metres.log_prob(x))
+        assert other.decode(other.encode(x)) == metres.decode(metres.encode(x))
+    (tmp_path / "mixed.csv").write_text("colour,size,code\n" + "red,3,1\nblue,4,?\ngreen,3.0,2\nred,5,1\n" * 4)
+    mixed = {"path": str(tmp_path / "mixed.csv"), "mixed": True, "missing": "level"}
+    (tmp_path / "strings.csv").write_text("language,text\n" + "it,anna\nde,hans\nit,luna\nde,otto\n" * 4)
+    strings = {"file": str(tmp_path / "strings.csv"), "labels": "language"}
+    (tmp_path / "book.txt").write_text("to be or not to be " * 20)
+    book = {"file": str(tmp_path / "book.txt"), "length": 8, "eval_stride": 4}
+    for name, options, network in (("table", mixed, "made"), ("strings", strings, "gru"), ("text", book, "gru")):
+        dataset = make_dataset(name, **options)
+        model = make_model(dataset.event, network, context=dataset.context)
+        loaded = arjax.load(trained(model, dataset).save(tmp_path / f"{name}.safetensors"))
+        assert (
+            describe_rows(loaded.dataset.rows) == describe_rows(dataset.rows)
+            and loaded.dataset.classes == dataset.classes
+        )
+        new = options.get("path") or options["file"]
+        np.testing.assert_array_equal(loaded.encode(new), dataset.rows.read(new).arrays["x"])
+
+
 def test_what_has_no_names_or_no_conditionals_says_so(metres):
-    parts = {name: ModelChoice(network="made", conditional="gaussian") for name in ("1", "2")}
+    parts = {name: ModelChoice(network="made") for name in ("1", "2")}
     mixture = trained(make_model(metres.model.event, kind="mixture", parts=parts), metres.dataset)
     assert mixture.log_prob(as_dict(lengths(1))).shape == (60,)
     with pytest.raises(UserError, match="needs the conditionals of any sites given others, which MixtureModel has not"):
@@ -187,7 +213,8 @@ def test_posteriors_that_cannot_be(metres):
 
 def test_posteriors_of_bounds_are_called_estimates(capsys):
     event, context = arjax.EventSpec((3,)), arjax.ContextSpec("label", 3)
-    model = make_model(event, "transformer", kind="absorbing", context=context, width=8, num_layers=1, num_heads=1)
+    sizes = {"width": 8, "num_layers": 1, "num_heads": 1}
+    model = make_model(event, "transformer", kind="discrete_chain", context=context, **sizes)
     fitted = trained(model, labelled().dataset)
     say_once.cache_clear()
     found_NC = fitted.posterior(EVERY)
