@@ -50,12 +50,21 @@ def _fitted(saved: SavedModel) -> Fitted:
     classes = tuple(data.items("classes", str)) if "classes" in data else ()
     if classes and [part.num_levels for _, part in model.context_spec.parts] != [len(classes)]:
         raise UserError(f"about/data/classes are {len(classes)}, and the context is {model.context_spec}")
-    units = {"scale": saved.scale, "shift": saved.shift}
     rows = data.take("rows", dict, type(None), default=None)
     if rows is not None:
-        rows = restore_rows(JsonObject(rows, "about/data/rows"), model.event, vocabulary, classes, **units)
-    texts = {"vocabulary": vocabulary, "classes": classes}
-    dataset = Dataset(name, model.event, model.context_spec, {}, rows=rows, **texts, **units)
+        of_rows = model.event, vocabulary, classes, saved.shift, saved.scale
+        rows = restore_rows(JsonObject(rows, "about/data/rows"), *of_rows)
+    dataset = Dataset(
+        name,
+        model.event,
+        model.context_spec,
+        {},
+        vocabulary=vocabulary,
+        scale=saved.scale,
+        shift=saved.shift,
+        rows=rows,
+        classes=classes,
+    )
     num_orders = about.count("num_orders", 1)
     if num_orders > 1 and model.orders is None:
         raise UserError(f"a model of one order is not scored under {num_orders}")

@@ -49,7 +49,7 @@ def save(
     card = _card_of(path)
     examples = {split: len(source) for split, source in dataset.splits.items()}
     vocabulary = None if dataset.vocabulary is None else dataclasses.asdict(dataset.vocabulary)
-    data = {"name": dataset.name, "examples": examples, "vocabulary": vocabulary}
+    data: dict[str, Any] = {"name": dataset.name, "examples": examples, "vocabulary": vocabulary}
     data |= {"classes": list(dataset.classes), "rows": describe_rows(dataset.rows)}
     about = {"data": data, "results": None if results is None else dict(results), **about, "commit": commit()}
     params = jax.tree.map(np.asarray, params)
