@@ -137,7 +137,7 @@ class TrainedModel:
         Raises:
           UserError: shapes or values do not fit the model, or rows cannot be examples.
         """
-        return -self.evaluator.rows_of(self.params, self.source(x, context, mask, unknown).examples)["nll"]
+        return 0.0 - self.evaluator.rows_of(self.params, self.source(x, context, mask, unknown).examples)["nll"]
 
     @checked_arguments()
     def conditional_log_prob(
@@ -167,7 +167,7 @@ class TrainedModel:
         if isinstance(self.dataset.rows, TableRows):
             needed = {name for name, reads in zip(self.dataset.rows.names, asked | given, strict=True) if reads}
         source = self.source(x, context, None, unknown, needed).examples
-        return -self._scorer(Hidden(asked, given)).rows_of(self.params, source)["nll"]
+        return 0.0 - self._scorer(Hidden(asked, given)).rows_of(self.params, source)["nll"]
 
     @checked_arguments()
     def posterior(self, x: Any, *, prior: Any = "train", mask: Any = None, unknown: str = "refuse") -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+import datetime
 import functools
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -42,7 +43,8 @@ class ColumnForm:
     def described(self) -> dict[str, Any]:
         """The form as JSON, which `restored` reads."""
         own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "spec"}
-        return own | {"kind": self.spec.kind, "num_levels": self.spec.num_levels}
+        lists = {"words": list(self.words), "cuts": list(self.cuts)}
+        return own | lists | {"kind": self.spec.kind, "num_levels": self.spec.num_levels}
 
     @classmethod
     def restored(cls, found: JsonObject) -> ColumnForm:
@@ -96,12 +98,15 @@ class ColumnForm:
             if value is None and not self.words:
                 raise UserError(f"{place(n)} holds {cell!r} in the column {self.name!r}, which is of finite numbers")
             if value is None and unknown == "refuse":
-                hint = did_you_mean(str(cell), self.words, "")
-                raise UserError(
-                    f"{place(n)} holds {cell!r} in the column {self.name!r}, which training never saw{hint}{remedy}"
-                )
+                where = f"{place(n)} holds {cell!r} in the column {self.name!r}"
+                raise UserError(f"{where}, which training never saw{self._hint(str(cell))}{remedy}")
             found[n] = np.nan if value is None else value
         return found
+
+    def _hint(self, text: str) -> str:
+        """The word that is meant, perhaps."""
+        alike = [word for word in self.words if word.lower() == text.lower()]
+        return f", did you mean {alike[0]!r}?" if alike else did_you_mean(text, self.words, "")
 
     def _level(self, cell: Any) -> int | None:
         """The level of a cell; None where it is no value of the column."""
@@ -125,6 +130,9 @@ def _texts(cell: Any) -> list[str]:
     """The ways in which a cell may be written in a file, a number last."""
     if isinstance(cell, bool):
         return [str(cell), str(cell).lower(), str(cell).upper(), str(int(cell))]
+    if isinstance(cell, datetime.datetime):
+        day = [str(cell.date())] if cell.time() == datetime.time() else []
+        return [*day, cell.isoformat(), str(cell)]
     if isinstance(cell, float):
         return [str(int(cell)) if cell.is_integer() else repr(cell)]
     return [str(cell).strip()]

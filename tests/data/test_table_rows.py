@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
+from arjax.core.json_objects import JsonObject
 from arjax.data import make_dataset
+from arjax.data.saved_rows import describe_rows, restore_rows
 
 pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
 ROWS = [
@@ -87,6 +89,13 @@ def test_a_boolean_is_the_word_of_the_file(write):
     assert read(dataset, pl.DataFrame({"a": [True, False], "b": [1, 2]}))[:, 0].tolist() == [1, 0]
 
 
+def test_a_date_is_the_word_of_the_file(write):
+    days = "day,b\n" + "2024-05-31,0.5\n2024-06-01,1.5\n2024-06-02,2.5\n" * 4
+    dataset = make_dataset("table", path=write(days), mixed=True)
+    frame = pd.DataFrame({"day": pd.to_datetime(["2024-06-02", "2024-05-31"]), "b": [1, 2]})
+    assert read(dataset, frame)[:, 0].tolist() == [2, 0]
+
+
 def test_mistakes_are_one_sentence(write):
     dataset = make_dataset("table", path=write(text_of(ROWS)), mixed=True)
     frame = pd.DataFrame(ROWS, columns=HEADER.strip().split(","))
@@ -96,6 +105,7 @@ def test_mistakes_are_one_sentence(write):
         (frame[["colour", "grade"]], "lacks the column 'flowers'; it has: colour, grade"),
         (path, r"row 3 of the table '.*words.csv' holds 'violet' in the column 'colour', which training never saw"),
         (frame.replace("green", "gren"), r"row 1 of the table holds 'gren' .*, did you mean 'green'\?"),
+        (frame.replace("green", "BLUE"), r"row 1 of the table holds 'BLUE' .*, did you mean 'blue'\?"),
         (frame.replace(5, 7), "row 1 of the table holds 7 in the column 'grade', which training never saw"),
         (frame.replace("28.59", "tall"), "row 1 of the table holds 'tall' in the column 'height', which is of finite"),
         (frame.replace("28.59", "1e60"), "row 1 of the table holds '1e60' in the column 'height', which is of finite"),
@@ -151,3 +161,24 @@ def test_given_values_are_single(write):
     ):
         with pytest.raises(UserError, match=sentence):
             dataset.rows.given(given)
+
+
+def test_forged_rows_of_model_files_are_refused(write):
+    dataset = make_dataset("table", path=write(text_of(ROWS)), mixed=True)
+    found = describe_rows(dataset.rows)
+    again = restore_rows(JsonObject(found, "rows"), dataset.event, None, (), dataset.shift, dataset.scale)
+    assert describe_rows(again) == found
+    colour, *others = found["columns"]
+    for changes, sentence in (
+        ({"of": "song"}, "are rows of 'song', and examples are"),
+        ({"of": "strings"}, "are rows of 'strings', and examples are"),
+        ({"columns": others}, "has other columns than 4 sites"),
+        ({"columns": [colour, *[others[0]] * 3]}, "has other columns than"),
+        ({"columns": [colour | {"words": ["red"] * 9}, *others]}, "is no column of 3 levels"),
+        ({"columns": [colour | {"cuts": [2.0, 1.0]}, *others]}, "is no column of 3 levels"),
+        ({"columns": [colour | {"more": 1}, *others]}, "has the unknown entry 'more'"),
+        ({"header": 1}, "rows/header must be true or false, not 1"),
+        ({"more": 1}, "rows has the unknown entry 'more'"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            restore_rows(JsonObject(found | changes, "rows"), dataset.event, None, (), dataset.shift, dataset.scale)
