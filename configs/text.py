@@ -7,6 +7,7 @@ validation, so a small file may be overfitted without harm.
 
     arjax --config=configs/text.py:file=book.txt,network=transformer --workdir=runs/book
     arjax --config=configs/text.py:file=names.txt,strings --workdir=runs/names
+    arjax --config=configs/text.py:file=names.csv,labels=language --workdir=runs/languages
     arjax --mode=suggest --workdir=runs/book --prompt="to be or n"
 """
 
@@ -26,17 +27,29 @@ RECIPES = {
 def get_config(arg=""):
     """`file`: yours. `strings`: one string a line, instead of one long text. `network`: a name in `RECIPES`.
 
+    `labels`: the column of labels in a csv file, whose column `text` has strings.
     `tokens`: characters or bytes. `min_count`: characters that train has less often share one token. `length`: tokens
     of a window of a long text. `steps`, `dropout`; `smoke`: seconds instead of minutes.
     """
-    default = {"file": "", "tokens": "characters", "min_count": 2, "length": 64, "steps": 2000, "dropout": 0.1}
+    default = {
+        "file": "",
+        "labels": "",
+        "tokens": "characters",
+        "min_count": 2,
+        "length": 64,
+        "steps": 2000,
+        "dropout": 0.1,
+    }
     arg = parse_arg(arg, **default, smoke=False, strings=False, network=pick(RECIPES, "transformer"))
     options, learning_rate = RECIPES[arg.network]
     file = arg.file or str(Path(__file__).with_name("hamlet.txt"))
     own = {"file": file, "tokens": arg.tokens, "min_count": 0 if arg.tokens == "bytes" else arg.min_count}
-    windows = {} if arg.strings else {"length": arg.length, "eval_stride": max(arg.length // 2, 1)}
     config = base_config()
-    config.dataset = dataset_config("strings" if arg.strings else "text", **own, **windows)
+    if arg.strings or arg.labels:
+        config.dataset = dataset_config("strings", labels=arg.labels, **own)
+    else:
+        windows = {"length": arg.length, "eval_stride": max(arg.length // 2, 1)}
+        config.dataset = dataset_config("text", **own, **windows)
     options = options | {"dropout": arg.dropout}
     config.network = small_network_config(arg.network) if arg.smoke else network_config(arg.network, **options)
     config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine", warmup_steps=100)

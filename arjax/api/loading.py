@@ -10,6 +10,7 @@ from arjax.core.errors import UserError
 from arjax.core.json_objects import JsonObject, checked
 from arjax.core.spec import EventSpec
 from arjax.data import Dataset
+from arjax.data.saved_rows import restore_rows
 from arjax.data.vocabulary import UNITS, Vocabulary
 from arjax.evaluation.report import Measures
 from arjax.interop.model_file import SavedModel, load_model
@@ -46,8 +47,23 @@ def _fitted(saved: SavedModel) -> Fitted:
         raise UserError("about/results is no report of a run")
     about.take("commit", str)
     name = data.take("name", str)
+    classes = tuple(data.items("classes", str)) if "classes" in data else ()
+    if classes and [part.num_levels for _, part in model.context_spec.parts] != [len(classes)]:
+        raise UserError(f"about/data/classes are {len(classes)}, and the context is {model.context_spec}")
+    rows = data.take("rows", dict, type(None), default=None)
+    if rows is not None:
+        of_rows = model.event, vocabulary, classes, saved.shift, saved.scale
+        rows = restore_rows(JsonObject(rows, "about/data/rows"), *of_rows)
     dataset = Dataset(
-        name, model.event, model.context_spec, {}, vocabulary=vocabulary, scale=saved.scale, shift=saved.shift
+        name,
+        model.event,
+        model.context_spec,
+        {},
+        vocabulary=vocabulary,
+        scale=saved.scale,
+        shift=saved.shift,
+        rows=rows,
+        classes=classes,
     )
     num_orders = about.count("num_orders", 1)
     if num_orders > 1 and model.orders is None:

@@ -18,6 +18,7 @@ from arjax.core.errors import UserError
 from arjax.core.files import reading, user_path, write_text
 from arjax.core.score_names import SAMPLE_SCORE
 from arjax.data import Dataset
+from arjax.data.saved_rows import describe_rows
 from arjax.interop.model_file import SavedModel, save_model
 from arjax.models import Model
 from arjax.reporting.scores import describe_scores
@@ -48,7 +49,8 @@ def save(
     card = _card_of(path)
     examples = {split: len(source) for split, source in dataset.splits.items()}
     vocabulary = None if dataset.vocabulary is None else dataclasses.asdict(dataset.vocabulary)
-    data = {"name": dataset.name, "examples": examples, "vocabulary": vocabulary}
+    data: dict[str, Any] = {"name": dataset.name, "examples": examples, "vocabulary": vocabulary}
+    data |= {"classes": list(dataset.classes), "rows": describe_rows(dataset.rows)}
     about = {"data": data, "results": None if results is None else dict(results), **about, "commit": commit()}
     params = jax.tree.map(np.asarray, params)
     path = save_model(path, SavedModel(model, params, dataset.shift, dataset.scale, about))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,14 +18,18 @@ from arjax.api.pictures import entropy_picture, history_picture, samples_picture
 from arjax.api.saving import save
 from arjax.config.build import open_run
 from arjax.core.arguments import checked_arguments
-from arjax.core.arrays import as_array
+from arjax.core.arrays import as_array, as_sites
 from arjax.core.batch import as_parts
 from arjax.core.errors import UserError
 from arjax.core.integers import check_seed
 from arjax.core.memory import within_memory
 from arjax.data import Dataset
+from arjax.data.rows import Rows, RowsRead, is_rows
 from arjax.data.sources import ArraySource, array_source
-from arjax.evaluation.likelihood import Evaluator
+from arjax.data.table_rows import TableRows
+from arjax.data.text_rows import class_numbers
+from arjax.evaluation.classes import classes_of, log_posterior, log_prior
+from arjax.evaluation.likelihood import Evaluator, Hidden
 from arjax.evaluation.prompts import Conditioning, end_of, text_of
 from arjax.evaluation.report import Measures, report
 from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_sampler
@@ -47,6 +51,18 @@ class Curve(NamedTuple):
 
     steps: np.ndarray
     values: np.ndarray
+
+
+class Given(NamedTuple):
+    """Examples of the user.
+
+    Attributes:
+      examples: their source.
+      numbers: by which the user calls them, int[N]: of files the numbers of lines.
+    """
+
+    examples: ArraySource
+    numbers: np.ndarray
 
 
 def as_history(lines: list[dict[str, Any]]) -> dict[str, Curve]:
@@ -75,7 +91,9 @@ class TrainedModel:
 
     Examples have the form of the rows of `dataset`, the input of the model. Standardised real data are standardised
     here, too; `standardise` and `in_data_units` convert them, and log-probabilities are densities in the units of the
-    data, as in every report.
+    data, as in every report. Where the data are a table, strings or a text, examples may also be *rows* like those of
+    the training: a frame of pandas, polars or pyarrow, a dict of columns or a list of dicts, whose columns are found by
+    their names; a list of strings; or the path of a file. `encode` and `decode` convert them.
 
     Attributes:
       model: the model.
@@ -102,19 +120,93 @@ class TrainedModel:
         def settings(self) -> Settings: ...
 
     @checked_arguments()
-    def log_prob(self, x: Any, *, context: Any = None, mask: Any = None) -> np.ndarray:
+    def log_prob(self, x: Any, *, context: Any = None, mask: Any = None, unknown: str = "refuse") -> np.ndarray:
         """log p(x | context) of each example in nats, float64[N]; of a model with several orders that of their mixture.
 
+        Densities of real values are those in the units of the data, whether or not these were standardised.
+
         Args:
-          x: examples [N, *grid, *value], such as `run.dataset.splits["test"].arrays.x`. Binarization and the like are
-            not applied.
-          context: [N, ...], or one for all; a dict where the context has several parts.
-          mask: [N, *grid] of 0 and 1, the sites that are scored; None: all.
+          x: examples [N, *grid, *value], such as `run.dataset.splits["test"].arrays.x`, or rows. Binarization and the
+            like are not applied.
+          context: [N, ...], or one for all; a dict where the context has several parts. Of labels with names also
+            these names. None: that in the file of the rows, where there is one.
+          mask: [N, *grid] of 0 and 1, the sites that are scored; None: all, of strings as rows up to their ends.
+          unknown: of rows: "refuse" words that training never saw and columns that are not there, or take them as
+            "missing", where the model takes missing values.
 
         Raises:
-          UserError: shapes or values do not fit the model.
+          UserError: shapes or values do not fit the model, or rows cannot be examples.
         """
-        return -self._evaluator.rows_of(self.params, self._source(x, context, mask))["nll"]
+        return 0.0 - self.evaluator.rows_of(self.params, self.source(x, context, mask, unknown).examples)["nll"]
+
+    @checked_arguments()
+    def conditional_log_prob(
+        self, x: Any, *, query: Any, evidence: Any = None, context: Any = None, unknown: str = "refuse"
+    ) -> np.ndarray:
+        """log p(x[query] | x[evidence], context) of each example in nats, float64[N], in the units of the data.
+
+            run.conditional_log_prob(frame, query=["income"])  # given all other columns
+            run.conditional_log_prob(frame, query=["income"], evidence=["age", "job"])
+
+        Args:
+          x: examples or rows, as for `log_prob`. Rows need no other columns than those of the query and the evidence.
+          query: the names of columns of a table, or bool[*grid]: the sites that are scored. A missing value is not.
+          evidence: likewise those that are given; None: all others, () : none.
+          context, unknown: as for `log_prob`.
+
+        Raises:
+          UserError: as `log_prob`; the kind of the model has no such conditionals, or no order of it has the evidence
+            first and the query second.
+        """
+        require(self.model, "queries", "`conditional_log_prob`")
+        asked = self._sites(query, "query")
+        given = ~asked if evidence is None else self._sites(evidence, "evidence")
+        if (asked & given).any() or not asked.any():
+            raise UserError("the query must have a site, and share none with the evidence")
+        needed = None
+        if isinstance(self.dataset.rows, TableRows):
+            needed = {name for name, reads in zip(self.dataset.rows.names, asked | given, strict=True) if reads}
+        source = self.source(x, context, None, unknown, needed).examples
+        return 0.0 - self._scorer(Hidden(asked, given)).rows_of(self.params, source)["nll"]
+
+    @checked_arguments()
+    def posterior(self, x: Any, *, prior: Any = "train", mask: Any = None, unknown: str = "refuse") -> np.ndarray:
+        """p(class | x) of each example and class by Bayes' rule, float64[N, C], of a model whose context is a class.
+
+        p(c | x) = p(x | c) p(c) / sum_k p(x | k) p(k). It is exact where the scores of the model are; of bounds it is
+        an estimate, as a line says.
+
+        Args:
+          x, mask, unknown: as for `log_prob`; a class in the file of the rows is not read.
+          prior: p(c): the frequencies in the "train" split, "uniform", or an array [C].
+
+        Raises:
+          UserError: as `log_prob`; the context is no class, or the model has no likelihood.
+        """
+        classes = classes_of(self.model, "`posterior`")
+        log_prior_C = log_prior(self.dataset, classes, prior)
+        source = self.source(x, 0, mask, unknown).examples
+        return np.exp(log_posterior(self.evaluator, self.params, source, classes, log_prior_C))
+
+    @checked_arguments()
+    def encode(self, rows: Any, *, unknown: str = "refuse") -> np.ndarray:
+        """Rows as examples [N, *grid], as the model sees them: words as the numbers of levels, reals standardised, and
+        NaN for a missing value. `rows` and `unknown` are those of `log_prob`.
+
+        Raises:
+          UserError: rows that cannot be examples: a word that training never saw, a column that is not there, or a
+            missing value, where the model takes none; or the data are neither a table nor text.
+        """
+        return self.read(rows, unknown).arrays["x"]
+
+    @checked_arguments()
+    def decode(self, x: Any) -> Any:
+        """Examples [N, *grid] as rows: of a table a dict of columns, with words, numbers in the units of the file, and
+        None for a missing value; of strings and texts a list of them. The inverse of `encode`, up to the seventh digit
+        of a real number. Raises `UserError` as `encode`.
+        """
+        x = self._examples(x)
+        return self._rows_of_data().decode(x.reshape(-1, *self.model.event.shape))
 
     @checked_arguments(length=0, num=None, seed=None, temperature=None, top_k=None, top_p=None, min_p=None)
     def sample(
@@ -143,9 +235,10 @@ class TrainedModel:
           prompt: the first characters of each example, of a model of text; instead of `given` and `observed`.
           length: sites of each example, of a model of sequences: any number, see `arjax.models.longer`. 0: as many as
             in its training.
-          given: values of the observed sites, of one example for all or of each; with a `length` the first sites.
+          given: values of the observed sites, of one example for all or of each; with a `length` the first sites. Of a
+            table, a dict of values by the names of their columns, as in {"sex": "Female"}, without `observed`.
           observed: bool[*grid], the sites that keep their `given` values; the others are drawn given these.
-          context: one for all, or [num, ...].
+          context: one for all, or [num, ...]; of labels with names also these names.
           temperature: divides the logits; 1 is the model's own distribution.
           top_k, top_p, min_p: draw only from the most probable values.
           sampler: a call string, see docs/sampling.md, or a sampler.
@@ -157,6 +250,11 @@ class TrainedModel:
             raise UserError("a prompt sets the observed sites: leave `given` and `observed` out")
         if length and observed is not None:
             raise UserError("a draw with a length begins with its `given` values: leave `observed` out")
+        if isinstance(given, Mapping):
+            if observed is not None:
+                raise UserError("values by the names of columns are observed: leave `observed` out")
+            given, observed = self._table("given").given(given)
+        context = self._context(context)
         options = {"context": context, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
         options |= {"sampler": sampler, "given": given} | ({} if length else {"observed": observed})
         key, sites = _as_key(seed), length or self.model.event.num_sites
@@ -206,7 +304,7 @@ class TrainedModel:
         Raises:
           UserError: shapes or values do not fit, or the conditional has no such table.
         """
-        source, key = self._source(x, context), _as_key(seed)
+        source, key = self.source(x, context).examples, _as_key(seed)
         batch = source.__getitems__(np.arange(len(source)))
         return site_conditionals(
             require(self.model, "conditionals", "`conditionals`"), self.params, batch, self.dataset.log_scale_D, key
@@ -289,9 +387,24 @@ class TrainedModel:
         model = require(self.model, "conditionals", "`plot_order`")
         return factorization_figure(model.factorization, model.network.dependencies(model.factorization))
 
-    def _source(self, x: Any, context: Any = None, mask: Any = None) -> ArraySource:
-        """Examples of the user, checked."""
-        x, spec = np.asarray(as_array(x, "x")), self.model.context_spec
+    def source(
+        self,
+        x: Any,
+        context: Any = None,
+        mask: Any = None,
+        unknown: str = "refuse",
+        needed: Collection[str] | None = None,
+    ) -> Given:
+        """Examples or rows of the user, checked. A context that is given counts, not one in the rows.
+
+        The arguments are those of `log_prob`, and the names of the columns that are needed (None: all).
+        """
+        numbers = None
+        if is_rows(x) and (self.dataset.rows is not None or not hasattr(x, "columns")):  # a frame may be an array
+            read, numbers = self.read(x, unknown, needed)
+            x, mask = read["x"], read.get("mask") if mask is None else mask
+            context = read.get("context") if context is None else context
+        x, spec, context = np.asarray(as_array(x, "x")), self.model.context_spec, self._context(context)
         arrays = {"x": x}
         if spec or context is not None:
             parts = dict(spec.parts)
@@ -303,14 +416,63 @@ class TrainedModel:
             }
         if mask is not None:
             arrays["mask"] = mask
-        return array_source(self.model.event, spec, "given", arrays)
+        examples = array_source(self.model.event, spec, "given", arrays)
+        return Given(examples, np.arange(len(x)) if numbers is None else numbers)
+
+    def _rows_of_data(self) -> Rows:
+        """How rows become examples; raises `UserError` for data without such rows."""
+        if self.dataset.rows is None:
+            raise UserError(
+                "rows are those of a table, of strings or of a text that the model was trained on: examples of "
+                f"{self.dataset.name!r} are given as arrays"
+            )
+        return self.dataset.rows
+
+    def _table(self, needed_by: str) -> TableRows:
+        """The columns of a table; raises `UserError` for other data."""
+        if not isinstance(self.dataset.rows, TableRows):
+            raise UserError(f"{needed_by} by names needs the columns of a table, and {self.dataset.name!r} has none")
+        return self.dataset.rows
+
+    def read(self, rows: Any, unknown: str = "refuse", needed: Collection[str] | None = None) -> RowsRead:
+        """Rows as arrays, and their numbers; the arguments are those of `source`."""
+        holes = self.model.takes_holes and not self.model.event.is_discrete
+        return self._rows_of_data().read(rows, unknown=unknown, holes=holes, needed=needed)
+
+    def _sites(self, sites: Any, called: str) -> np.ndarray:
+        """Sites by the names of columns, or as marks, bool[*grid]."""
+        names = [sites] if isinstance(sites, str) else sites
+        if isinstance(names, list | tuple | set) and all(isinstance(name, str) for name in names):
+            if not names:
+                return np.zeros(self.model.event.grid_shape, bool)
+            return self._table(called).sites(sorted(names), called)
+        return as_sites(self.model.event, sites, called)
+
+    def _context(self, context: Any) -> Any:
+        """A context in which the names of classes are their numbers."""
+        if isinstance(context, str) or (isinstance(context, list | tuple) and context and isinstance(context[0], str)):
+            numbers = class_numbers([context] if isinstance(context, str) else context, self.dataset.classes)
+            return numbers[0] if isinstance(context, str) else numbers
+        return context
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """Scores examples as they are given."""
+        return self._scorer(None)
+
+    def _scorer(self, hidden: Hidden | None) -> Evaluator:
+        """The evaluator of a query, one for each."""
+        if hidden not in self._scorers:
+            settings, as_given = self.settings, dataclasses.replace(self.dataset, transform=None)
+            size, num_orders = settings.measures.batch_size, settings.measures.num_orders
+            more = settings.mesh, settings.seed, num_orders, hidden
+            self._scorers[hidden] = Evaluator(self.model, as_given, size, *more)
+        return self._scorers[hidden]
 
     @functools.cached_property
-    def _evaluator(self) -> Evaluator:
-        """Scores examples as they are given."""
-        settings, as_given = self.settings, dataclasses.replace(self.dataset, transform=None)
-        measures = settings.measures
-        return Evaluator(self.model, as_given, measures.batch_size, settings.mesh, settings.seed, measures.num_orders)
+    def _scorers(self) -> dict[Hidden | None, Evaluator]:
+        """By what they score."""
+        return {}
 
 
 @dataclasses.dataclass(repr=False)

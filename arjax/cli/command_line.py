@@ -14,7 +14,9 @@ from arjax.core.output import guarded_output
 from arjax.core.registry import did_you_mean
 from arjax.core.version import __version__
 
-MODES = ("train", "evaluate", "sample", "suggest", "inpaint", "plan", "list", "new")
+MODES = ("train", "evaluate", "classify", "sample", "suggest", "inpaint", "plan", "list", "new")
+#: The frequencies of classes that `classify` takes.
+PRIORS = ("train", "uniform")
 SHELLS = ("bash", "zsh", "fish")
 EXIT_USER_ERROR = 2
 TRUST_HELP = "run code of others that a run names, from now on; runs of your own need it after you edit their code"
@@ -24,6 +26,9 @@ _EPILOG = """\
 modes:
   train      trains, validates as it goes, ends with the test likelihood; goes on by itself in a folder with a run
   evaluate   scores config.evaluate.split with the parameters that were best on validation -> DIR/evaluations/
+             with --input=FILE: the rows of a file like that of the training; --output=FILE.csv has a line for each
+  classify   the most probable class given an example, of a model of examples given their class: accuracy and
+             -log p(class | x) of config.evaluate.split; with --input=FILE a label for each row
   sample     draws config.sample.num samples -> DIR/samples-1/, samples-2/, ...; they begin with --prompt
   suggest    the most probable next characters after --prompt, and continuations, with their probabilities
   inpaint    completes the hidden half of images, and scores it given the visible one -> DIR/inpainting/
@@ -36,6 +41,7 @@ examples:
   arjax --mode=new --config=digits
   arjax --config=configs/digits.py --workdir=runs/digits
   arjax --config=configs/digits.py:smoke --workdir=runs/try --config.optimizer.learning_rate=3e-4
+  arjax --mode=evaluate --workdir=runs/plants --input=new.csv --output=scores.csv
   arjax --mode=sample --workdir=runs/digits --config.sample.num=64
   arjax --mode=suggest --workdir=runs/book --prompt="to be or n"
   arjax --completion=bash >> ~/.bashrc
@@ -55,6 +61,9 @@ class Flags:
     overrides: tuple[tuple[str, str], ...] = ()
     prompt: str = ""
     context: str = ""
+    input: str = ""
+    output: str = ""
+    prior: str = ""
     devices: int = 0
     json: bool = False
     trust: bool = False
@@ -124,6 +133,9 @@ def _parser() -> Parser:
     parser.add_argument(
         "--context", default="", metavar="N", help="sample, suggest: class, or name=N,name=N for several"
     )
+    parser.add_argument("--input", default="", metavar="FILE", help="evaluate, classify: rows to score")
+    parser.add_argument("--output", default="", metavar="FILE.csv", help="a line for each row of --input")
+    parser.add_argument("--prior", default="", choices=PRIORS, metavar="P", help="classify: train | uniform [train]")
     parser.add_argument("--devices", default=0, type=int, metavar="N", help="plan: simulated devices [the mesh's size]")
     parser.add_argument("--json", action="store_true", help="list: names as JSON")
     parser.add_argument("--trust", action="store_true", help=TRUST_HELP)
@@ -181,8 +193,10 @@ def _check(flags: Flags) -> None:
         raise UserError(f"--mode={flags.mode} needs --workdir=DIR")
     if flags.mode == "list" and (flags.config or flags.overrides or flags.workdir):
         raise UserError("--mode=list takes neither a config nor a workdir")
+    _check_rows(flags)
     for name, text in (("prompt", flags.prompt), ("context", flags.context)):
-        if text and flags.mode not in ("sample", "suggest"):
+        of_rows = name == "context" and flags.mode == "evaluate" and flags.input
+        if text and flags.mode not in ("sample", "suggest") and not of_rows:
             raise UserError(f"--{name} goes with --mode=sample or --mode=suggest")
     if flags.mode in ("suggest", "plan", "list") and (
         flags.coordinator_address or flags.num_processes or flags.process_id != -1
@@ -196,6 +210,16 @@ def _check(flags: Flags) -> None:
         raise UserError("--trust goes with modes that open runs")
     if flags.devices < 0:
         raise UserError(f"--devices must be above 0, not {flags.devices}")
+
+
+def _check_rows(flags: Flags) -> None:
+    """Checks the flags of rows in files."""
+    if flags.input and flags.mode not in ("evaluate", "classify"):
+        raise UserError("--input goes with --mode=evaluate or --mode=classify")
+    if flags.output and not flags.input:
+        raise UserError("--output goes with --input: it has a line for each row")
+    if flags.prior and flags.mode != "classify":
+        raise UserError("--prior goes with --mode=classify")
 
 
 def tell_mistakes(program: str, main: Callable[[], int]) -> int:

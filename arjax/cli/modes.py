@@ -9,7 +9,7 @@ import dataclasses
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 from ml_collections import ConfigDict
@@ -28,9 +28,10 @@ from arjax.config.validate import Checked, validate, validate_run
 from arjax.core.files import writable_folder, write_json
 from arjax.core.output import say_once
 from arjax.core.plugins import joined
-from arjax.reporting.scores import describe_scores
+from arjax.reporting.scores import line_of
 
 if TYPE_CHECKING:
+    from arjax.api.run import Run
     from arjax.evaluation.suggestions import Suggestion
     from arjax.training.setup import Setup
 
@@ -65,30 +66,52 @@ def next_steps(setup: Setup, workdir: Path) -> list[str]:
 
 
 def run_evaluate(flags: Flags) -> int:
-    """Scores `config.evaluate.split` with the best parameters of a finished or running run -> `DIR/evaluations/`."""
+    """Scores `config.evaluate.split` with the best parameters of a finished or running run -> `DIR/evaluations/`; with
+    `flags.input`, the rows of a file.
+    """
+    from arjax.cli.new_rows import evaluate_rows
     from arjax.evaluation.report import open_judge
     from arjax.reporting.exposure import write_exposure
     from arjax.training.reporter import announce
     from arjax.training.results import run_report, write_evaluation
     from arjax.training.setup import restore_params
 
+    if flags.input:
+        evaluate_rows(_run(flags), flags.input, flags.context, flags.output)
+        return 0
     setup, _ = _build_run(flags)
     open_judge(setup.model, setup.dataset, setup.evaluate, setup.open_run)  # a mistake ends here
     best = restore_params(setup, flags.workdir)
     announce(f"compiling, and scoring the {setup.evaluate.split} split ...", sys.stderr)
     scored = run_report(setup, flags.workdir, best)
     if jax.process_index() == 0:
-        print(_line(scored.scores, setup.model.event.is_discrete))  # before the file, which the disk may refuse
+        print(line_of(scored.scores, setup.model.event.is_discrete))  # before the file, which the disk may refuse
         path = write_evaluation(flags.workdir, scored.scores)
         write_exposure(path.with_name(f"{path.stem}-exposure"), scored.curves)
         print(path)
     return 0
 
 
-def _line(results: dict[str, Any], bits: bool) -> str:
-    """One readable line: `digits test: 86.54 ± 0.71 nats, 1.9512 ± 0.0161 bits/dim (exact; 300 examples, ...)`."""
-    about = f"({results['kind']}; {results['num_examples']:,} examples, parameters of step {results['best_step']:,})"
-    return f"{results['dataset']} {results['split']}: {describe_scores(results, bits)} {about}"
+def _run(flags: Flags) -> Run:
+    """The run in `flags.workdir`, with the overrides of the command line."""
+    from arjax.api.run import Run
+    from arjax.config.build import build
+
+    checked = _load_run_config(flags)
+    _connect(flags)
+    return Run(flags.workdir, checked, build(checked))
+
+
+def run_classify(flags: Flags) -> int:
+    """Classifies the examples of `config.evaluate.split` -> `DIR/classification/`, or the rows of a file."""
+    from arjax.cli.new_rows import classify_rows, classify_split
+
+    run, prior = _run(flags), flags.prior or "train"
+    if flags.input:
+        classify_rows(run, flags.input, prior, flags.output)
+    else:
+        classify_split(run, prior)
+    return 0
 
 
 def run_sample(flags: Flags) -> int:
@@ -117,7 +140,7 @@ def run_suggest(flags: Flags) -> int:
     setup, config = _build_run(flags)
     model, dataset = require(setup.model, "conditionals", "the mode suggest"), setup.dataset
     params, _, _ = restore_params(setup, flags.workdir)
-    given = parse_context(dataset.context, flags.context) if flags.context else None
+    given = parse_context(dataset.context, flags.context, dataset.classes) if flags.context else None
     encode_prompt(dataset, flags.prompt)  # a mistake ends here
     assert dataset.vocabulary is not None, "a data set that encodes prompts has a vocabulary"
     announce("compiling, and looking for continuations ...", sys.stderr)
@@ -225,6 +248,7 @@ def _load_run_config(flags: Flags) -> Checked:
 #: Sections of a config of which each mode reads some, and those that a mode reads.
 SECTIONS = ("train", "evaluate", "sample", "inpaint", "suggest")
 READ = {"evaluate": ("evaluate",), "sample": ("sample",), "inpaint": ("inpaint", "evaluate"), "suggest": ("suggest",)}
+READ["classify"] = ("evaluate",)
 
 
 def _tell_unread(flags: Flags, config: ConfigDict, stored: ConfigDict) -> None:

@@ -17,6 +17,7 @@ from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.registry import Component, Registry, did_you_mean
 from arjax.core.spec import FIXED_LEVELS, NO_CONTEXT, ContextSpec, EventSpec, check_spec
+from arjax.data.rows import Rows
 from arjax.data.sources import SPLITS, Source, Subset, array_source, check_digits, has_holes, tell_same_arrays
 from arjax.data.vocabulary import Vocabulary
 from arjax.models import AutoregressiveModel
@@ -60,8 +61,8 @@ class Dataset:
       shift: likewise.
       sound: of examples that are sound: the function that makes waveforms float[N, T] in [-1, 1] of them, and their
         rate in Hz; None for all others.
-      to_cells: of tables: the function that makes rows of cells of examples [N, D] in data units, the names of the
-        columns first; None for all others.
+      rows: how rows of the user become examples, of tables and texts; None for all others.
+      classes: the names of the classes of a context that is a label; () where they are numbers alone.
       fingerprint: digest of the contents of files that a user may change: a run is opened only with those that it was
         trained on. "": there are none, or they are not checked.
       truth: the distribution that the examples were drawn from, where it is known; None: it is not.
@@ -78,7 +79,8 @@ class Dataset:
     scale: np.ndarray | None = None
     shift: np.ndarray | None = None
     sound: tuple[Callable[[np.ndarray], np.ndarray], int] | None = None
-    to_cells: Callable[[np.ndarray], list[list[str]]] | None = None
+    rows: Rows | None = None
+    classes: tuple[str, ...] = ()
     fingerprint: str = ""
     truth: Truth | None = None
     answer: str = ""
@@ -92,6 +94,13 @@ class Dataset:
     def encode(self) -> Callable[[str], np.ndarray] | None:
         """Text -> tokens int32[T], which `decode` turns back into it; None for data that is no text."""
         return None if self.vocabulary is None else self.vocabulary.encode
+
+    @property
+    def to_cells(self) -> Callable[[np.ndarray], list[list[str]]] | None:
+        """Examples [N, D] in data units -> rows of cells, the names of the columns first; None for data that is no
+        table.
+        """
+        return getattr(self.rows, "to_cells", None)
 
     @property
     def has_holes(self) -> bool:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
-from arjax.core.spec import EventSpec
+from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.data.base import DATASETS, Dataset, from_splits
 from arjax.data.sources import SPLITS
 from arjax.data.text import PARTS, REMEDY, ends_of_parts, read_files
+from arjax.data.text_rows import StringRows, class_numbers, labelled_lines, lines_of, sorted_classes
 from arjax.data.vocabulary import check_known, make_vocabulary, padded
 
 
@@ -24,8 +28,10 @@ def strings(
     validation: str = "",
     test: str = "",
     min_count: int = 0,
+    labels: str = "",
+    column: str = "text",
 ) -> Dataset:
-    """The lines of a file of yours: names, words, SMILES, DNA, commands.
+    """The lines of a file of yours, or a column with labels: names, words, SMILES, DNA, commands.
 
     An example is a string and a token that ends it; the padding after that is not scored. So the likelihood is that of
     a whole string of any length: over all strings it sums to one, less the mass of strings that are too long.
@@ -33,7 +39,7 @@ def strings(
     character are left out.
 
     Args:
-      file: one string a line.
+      file: one string a line; with `labels`, a csv file with a header, or one with tabs whose name ends in .tsv.
       tokens: "characters" (the file is UTF-8), or "bytes" of any file.
       max_length: tokens of a string without its end; longer ones are left out of all splits. 0: of the longest one.
       splits: the parts of the lines that are train, validation and test, after a shuffle. A string that stands in the
@@ -41,21 +47,35 @@ def strings(
       split_seed: of the shuffle.
       validation: a file of its own, likewise `test`; "" for parts of `file`.
       min_count: as for `text`.
+      labels: the column of labels, on which the model is then conditioned; "": there are none. The classes are the
+        labels of the train split, sorted.
+      column: the column of strings beside it.
     """
     texts, name, fingerprint = read_files("strings", file, validation, test, tokens, splits)
     if max_length < 0 or split_seed < 0:
         raise UserError("max_length and split_seed of strings must be at least 0")
     if split_seed and validation:
         say_once(f"split_seed={split_seed} of strings has no effect: each split is a file of its own")
-    all_lines = ([line.removesuffix("\r") for line in text.split("\n")] for text in texts)
-    parts = [[line for line in lines if line] for lines in all_lines]
+    paths = [path for path in (file, validation, test) if path]
+    if labels:
+        parts = [labelled_lines(text, path, labels, column) for text, path in zip(texts, paths, strict=True)]
+    else:
+        parts = [lines_of(text) for text in texts]
+        if column != "text":
+            say_once(f"column={column!r} of strings has no effect without labels: each line is a string")
     if not validation:
         (lines,) = parts
         first, second = ends_of_parts(splits, len(lines))
         order = np.random.default_rng(split_seed).permutation(len(lines))
         parts = [[lines[i] for i in rows] for rows in np.split(order, [first, second])]
     found = dict(zip(SPLITS, parts, strict=True))
-    return ended_strings(name, found, max_length, tokens=tokens, min_count=min_count, fingerprint=fingerprint)
+    own = {split: [line.text for line in lines] for split, lines in found.items()}
+    named = {split: [str(line.label) for line in lines] for split, lines in found.items()} if labels else None
+    same = {"tokens": tokens, "fingerprint": fingerprint}
+    dataset = ended_strings(name, own, max_length, labels=named, min_count=min_count, **same)
+    assert isinstance(dataset.rows, StringRows), "strings are read as strings"
+    rows = dataclasses.replace(dataset.rows, labels=labels, column=column if labels else "", classes=dataset.classes)
+    return dataclasses.replace(dataset, rows=rows)
 
 
 def ended_strings(
@@ -66,18 +86,22 @@ def ended_strings(
     tokens: str = "characters",
     min_count: int = 0,
     fingerprint: str = "",
+    labels: dict[str, list[str]] | None = None,
 ) -> Dataset:
     """A data set of strings per split; the vocabulary is that of the train split and an end, see `make_vocabulary`.
 
-    Raises `UserError` where a split has no string of at most `max_length` tokens, or a character that train lacks.
+    With `labels`, one for each string, these are its context. Raises `UserError` where a split has no string of at most
+    `max_length` tokens, or a character or a label that train lacks.
     """
     vocabulary = make_vocabulary("".join(found["train"]), tokens, min_count, end=True)
     sizes = {split: np.array([vocabulary.num_tokens(s) for s in texts]) for split, texts in found.items()}
     longest = max_length or max((int(size.max()) for size in sizes.values() if size.size), default=1)
     assert vocabulary.end is not None
-    arrays = {}
-    for split, texts in found.items():
-        texts, all_texts = [text for text, size in zip(texts, sizes[split], strict=True) if size <= longest], texts
+    classes = () if labels is None else _classes(name, labels["train"])
+    arrays: dict[str, dict[str, np.ndarray]] = {}
+    for split, all_texts in found.items():
+        kept = np.flatnonzero(sizes[split] <= longest)
+        texts = [all_texts[n] for n in kept]
         if 0 < len(texts) < len(all_texts):
             left_out = f"{len(all_texts) - len(texts)} of {len(all_texts)} strings"
             say_once(f"{left_out} of the {split} split of {name!r} are longer than max_length={longest}, and left out")
@@ -86,5 +110,20 @@ def ended_strings(
         check_known(vocabulary, name, split, "".join(texts), REMEDY)
         x_NT, size_N = padded(vocabulary, texts, longest + 1, vocabulary.end)
         arrays[split] = {"x": x_NT, "mask": np.arange(longest + 1) <= size_N[:, None]}
+        if labels is not None:
+            own = [labels[split][n] for n in kept]
+            arrays[split]["context"] = class_numbers(own, classes, f"the {split} split of {name!r}: the label ")
     event = EventSpec((longest + 1,), kind="tokens", num_levels=len(vocabulary))
-    return from_splits(event, arrays, name=name, vocabulary=vocabulary, fingerprint=fingerprint)
+    context = ContextSpec("label", len(classes)) if classes else NO_CONTEXT
+    rows = StringRows(vocabulary, longest + 1)
+    more: dict[str, Any] = {"vocabulary": vocabulary, "fingerprint": fingerprint, "classes": classes, "rows": rows}
+    return from_splits(event, arrays, context=context, name=name, **more)
+
+
+def _classes(name: str, labels: list[str]) -> tuple[str, ...]:
+    """The classes of the labels of the train split; raises `UserError` where these say nothing."""
+    classes = sorted_classes(labels)
+    if len(classes) == 1 or len(classes) == len(labels) > 2:
+        found = "one label in all rows" if len(classes) == 1 else "another label in each row"
+        raise UserError(f"the train split of {name!r} has {found}: leave the option labels out")
+    return classes

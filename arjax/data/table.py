@@ -15,11 +15,10 @@ from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, check_choice, from_splits
 from arjax.data.sources import SPLITS, check_other_files, tell_shared_rows
-from arjax.data.table_columns import KINDS, MISSING, Column, Rule, make_column, to_cells
-from arjax.data.table_files import chosen, index_of, read_tables
+from arjax.data.table_columns import KINDS, MISSING, Column, Rule, make_column
+from arjax.data.table_files import NO_VALUE, chosen, index_of, read_tables
+from arjax.data.table_rows import TableRows
 from arjax.data.vectors import standardised, with_noise
-
-NO_VALUE = ("", "?", "NA", "NaN", "nan")
 
 
 @DATASETS.register("table")
@@ -105,7 +104,9 @@ def table(
     if len(files) > 1 and any(column.spec.kind == "real" for column in made):  # discrete rows may repeat
         tell_shared_rows({split: [cells.rows[n] for n in part] for split, part in parts.items()})
     dataset = _dataset(f"table/{Path(path).stem}", made, parts, standardise)
-    dataset = dataclasses.replace(dataset, to_cells=to_cells(made), fingerprint=cells.fingerprint)
+    written = tuple(missing_cells), delimiter, header
+    rows = TableRows(tuple(column.form for column in made), dataset.event, dataset.shift, dataset.scale, *written)
+    dataset = dataclasses.replace(dataset, rows=rows, fingerprint=cells.fingerprint)
     return with_noise(dataset, noise)
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 import numpy as np
@@ -14,11 +13,11 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
+from arjax.data.column_form import LARGEST, ColumnForm
 from arjax.data.table_files import Cells, is_number
 
 #: From here on float64 does not tell all whole numbers apart.
 FIRST_MERGED = 2**53
-LARGEST = float(np.finfo(np.float32).max)
 KINDS = ("binary", "levels", "tokens", "real")
 #: What becomes of cells without a value.
 MISSING = ("refuse", "level", "hole")
@@ -46,43 +45,32 @@ class Column:
     """One column of a table.
 
     Attributes:
-      spec: kind and number of levels of its values.
+      form: what its values mean.
       values: float64[N] of a real column; integers from 0 otherwise; float64 with NaN where values are missing.
-      words: the meaning of each level; () for a real column.
     """
 
-    name: str
-    spec: EventSpec
+    form: ColumnForm
     values: np.ndarray
-    words: tuple[str, ...] = ()
 
-    def text(self, values: np.ndarray) -> list[str]:
-        """Values in data units as cells; a level that no row has is written as its number, and a missing value as "".
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.form.name
 
-        Real values get seven digits of their spread: more where they vary little around a large number.
-        """
-        return ["" if np.isnan(value) else self._cell(value) for value in values]
-
-    def _cell(self, value: float) -> str:
-        if self.words:
-            level = round(float(value))
-            return self.words[level] if level < len(self.words) else f"level {level}"
-        return f"{value:.{self._digits}g}"
-
-    @functools.cached_property
-    def _digits(self) -> int:
-        largest, spread = np.nanmax(np.abs(self.values)), np.nanstd(self.values)
-        return 7 + int(np.clip(np.log10(largest / spread), 0, 10)) if largest and spread else 7
+    @property
+    def spec(self) -> EventSpec:
+        """Kind and number of levels of its values."""
+        return self.form.spec
 
 
-def to_cells(columns: Sequence[Column]) -> Callable[[np.ndarray], list[list[str]]]:
-    """The function that makes rows of cells of examples [N, D] in data units, the names of the columns first."""
-
-    def write(x_ND: np.ndarray) -> list[list[str]]:
-        texts = [column.text(values) for column, values in zip(columns, np.asarray(x_ND).T, strict=True)]
-        return [[column.name for column in columns], *map(list, zip(*texts, strict=True))]
-
-    return write
+def real_column(name: str, values: np.ndarray) -> Column:
+    """A column of real values float64[N]. As text they get seven digits of their spread: more where they vary little
+    around a large number.
+    """
+    known = values[~np.isnan(values)]
+    spread = known.std() if len(known) else 0.0
+    digits = 7 + int(np.clip(np.log10(np.abs(known).max() / spread), 0, 10)) if spread else 7
+    return Column(ColumnForm(name, EventSpec((), (), "real"), digits=digits), values)
 
 
 class RawColumn:
@@ -203,7 +191,7 @@ def _real_column(column: RawColumn) -> Column:
             "float64 does not tell apart from 2**53 on: give them in other units, or as words with "
             f"kinds=('{name}:tokens',)"
         )
-    return Column(name, EventSpec((), (), "real"), column.in_rows(values, np.nan))
+    return real_column(name, column.in_rows(values, np.nan))
 
 
 def _level_column(column: RawColumn, rule: Rule) -> Column:
@@ -212,19 +200,22 @@ def _level_column(column: RawColumn, rule: Rule) -> Column:
     """
     levels, name, gap = rule.levels, column.name, column.is_missing
     places, words = column.levels()
+    cuts: tuple[float, ...] = ()
     if len(words) > levels:
         if not column.is_numeric:
             found = f"{len(words)} different words, above levels={levels}"
             raise UserError(f"the column {name!r} of the table holds {found}")
         values = column.in_rows(column.numbers(), np.nan)
-        cuts = np.nanquantile(values[rule.train], np.arange(1, levels) / levels)
+        cuts = tuple(np.nanquantile(values[rule.train], np.arange(1, levels) / levels).tolist())
         between = [f"{low:.6g} to {high:.6g}" for low, high in itertools.pairwise(cuts)]
         words = (f"below {cuts[0]:.6g}", *between, f"from {cuts[-1]:.6g}")
         places = np.searchsorted(cuts, values, side="right")
     if not gap.any() or rule.missing == "hole":
-        return Column(name, EventSpec((), (), "levels" if levels > 2 else "binary", levels), _open(places, gap), words)
+        spec = EventSpec((), (), "levels" if levels > 2 else "binary", levels)
+        return Column(ColumnForm(name, spec, words, column.is_numeric, cuts), _open(places, gap))
     words = (*words, *(f"level {v}" for v in range(len(words), levels)), "")
-    return Column(name, EventSpec((), (), "tokens", levels + 1), np.where(gap, levels, places), words)
+    spec = EventSpec((), (), "tokens", levels + 1)
+    return Column(ColumnForm(name, spec, words, column.is_numeric, cuts), np.where(gap, levels, places))
 
 
 def _open(places: np.ndarray, gap: np.ndarray) -> np.ndarray:
@@ -250,7 +241,8 @@ def _own_column(column: RawColumn, kind: str, rule: Rule, as_words: bool) -> Col
         )
     if kind == "binary" and num > 2:
         raise UserError(f"the column {column.name!r} of the table holds {num} different values: it is not binary")
-    return Column(column.name, EventSpec((), (), "binary" if num == 2 else kind, num), places, words)
+    spec = EventSpec((), (), "binary" if num == 2 else kind, num)
+    return Column(ColumnForm(column.name, spec, words, column.is_numeric and not as_words), places)
 
 
 def _check_no_identifiers(column: RawColumn, most_levels: int) -> None:

@@ -14,12 +14,16 @@ from arjax.core.files import user_path
 from arjax.core.integers import is_integer
 from arjax.core.registry import did_you_mean
 
+#: The texts of cells without a value.
+NO_VALUE = ("", "?", "NA", "NaN", "nan")
+
 
 @dataclasses.dataclass(frozen=True)
 class Cells:
     """The names of the columns and the cells of the rows of one file or more.
 
     Attributes:
+      numbers: of each row, as users count the lines of its file.
       places: of each row, such as "row 3 of the table 'my.csv'".
       sizes: the number of rows of each file.
       fingerprint: of the contents of all files.
@@ -27,6 +31,7 @@ class Cells:
 
     names: list[str]
     rows: list[list[str]]
+    numbers: list[int]
     places: list[str]
     sizes: tuple[int, ...]
     fingerprint: str
@@ -46,10 +51,11 @@ def read_tables(paths: Sequence[str], delimiter: str, header: bool, least: int) 
     for path, (names, _) in zip(paths, parts, strict=True):
         if names != parts[0][0]:
             raise UserError(f"the table {path!r} has other columns than {paths[0]!r}: {', '.join(names)}")
-    rows = [row for _, numbered in parts for _, row in numbered]
+    numbers, rows = (list(each) for each in zip(*(row for _, numbered in parts for row in numbered), strict=True))
     places = [f"row {n} of the table {path!r}" for path, (_, found) in zip(paths, parts, strict=True) for n, _ in found]
     digest = hashlib.sha256(b"".join(hashlib.sha256(user_path(path).read_bytes()).digest() for path in paths))
-    return Cells(parts[0][0], rows, places, tuple(len(found) for _, found in parts), digest.hexdigest()[:16])
+    sizes = tuple(len(found) for _, found in parts)
+    return Cells(parts[0][0], rows, numbers, places, sizes, digest.hexdigest()[:16])
 
 
 def is_number(cell: str) -> bool:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.files import reading, user_path
+from arjax.core.files import user_path
 from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.data.base import DATASETS, Dataset, check_choice
 from arjax.data.prepared import read_splits
 from arjax.data.sources import SPLITS, ArraySource, Source, check_other_files
+from arjax.data.text_rows import WindowRows, read_text
 from arjax.data.vocabulary import UNITS, check_known, make_vocabulary
 from arjax.data.windows import RandomWindows, cut
 
@@ -106,7 +107,8 @@ def text_windows(
     for split in ("validation", "test"):
         places = cut([encoded[split]], length, eval_stride)
         splits[split] = ArraySource(event, Batch(places["x"], mask=places["mask"]))
-    return Dataset(name, event, NO_CONTEXT, splits, vocabulary=vocabulary, fingerprint=fingerprint)
+    rows = WindowRows(vocabulary, length, eval_stride)
+    return Dataset(name, event, NO_CONTEXT, splits, vocabulary=vocabulary, fingerprint=fingerprint, rows=rows)
 
 
 def read_files(
@@ -114,9 +116,7 @@ def read_files(
 ) -> tuple[list[str], str, str]:
     """The text of one file, to be cut into splits, or the texts of three; the name of the data; and a digest of them.
 
-    Characters are read as UTF-8, with every kind of line ending as a newline. Bytes that are no UTF-8 pass as
-    surrogates (PEP 383), which a vocabulary of bytes writes back as they were. Raises `UserError` for no file, one that
-    is no UTF-8, two splits of the same contents, or options that do not go together.
+    Raises `UserError` as `read_text`, for two splits of the same contents, and for options that do not go together.
     """
     check_choice("tokens", tokens, tuple(UNITS))
     if not file:
@@ -126,14 +126,10 @@ def read_files(
     if validation and tuple(splits) != PARTS:
         raise UserError("splits cuts one file: leave it out where validation and test are files of their own")
     paths = [file, validation, test] if validation else [file]
-    contents = []
-    for path in paths:
-        with reading(f"the text file {path!r}"):
-            contents.append(user_path(path).read_bytes())
+    files = [read_text(path, tokens) for path in paths]
     check_other_files({split: [user_path(path)] for split, path in zip(SPLITS, paths, strict=False)})
-    digest = hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()
-    texts = [_as_text(content, path, tokens) for content, path in zip(contents, paths, strict=True)]
-    return texts, f"{dataset}/{Path(file).stem}", digest[:16]
+    digest = hashlib.sha256(b"".join(file.digest for file in files)).hexdigest()
+    return [file.text for file in files], f"{dataset}/{Path(file).stem}", digest[:16]
 
 
 def ends_of_parts(splits: tuple, num: int) -> tuple[int, int]:
@@ -147,13 +143,3 @@ def ends_of_parts(splits: tuple, num: int) -> tuple[int, int]:
     if not 0 < first < second < num:
         raise UserError(f"{num} of them are too few to cut them into the parts {tuple(splits)!r}")
     return first, second
-
-
-def _as_text(content: bytes, path: str, tokens: str) -> str:
-    if tokens == "bytes":
-        return content.decode("utf-8", "surrogateescape")
-    try:
-        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-    except UnicodeDecodeError as error:
-        remedy = "convert it, or take tokens=bytes"
-        raise UserError(f"the file {path!r} is no UTF-8 text (byte {error.start}): {remedy}") from error

@@ -73,7 +73,7 @@ def eval_step(
 
     def score(factorization: Factorization | None) -> Score:
         if hidden is not None:
-            asked = require(model, "conditionals", "a query")
+            asked = require(model, "queries", "a query")
             query = {"query": hidden.sites, "evidence": hidden.visible}
             given = {"context": batch.context, "mask": batch.mask}
             return Score(asked.conditional_log_prob(params, batch.x, **query, **given), model.kind)

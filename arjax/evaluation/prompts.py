@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data import Dataset
+from arjax.data.text_rows import class_numbers
 from arjax.data.vocabulary import Vocabulary
 
 
@@ -79,7 +81,9 @@ class Conditioning:
             options = beginning_options(dataset, self.prompt, length)
         elif self.prompt:
             options = prompt_options(dataset, self.prompt)
-        return options | ({"context": parse_context(dataset.context, self.context)} if self.context else {})
+        return options | (
+            {"context": parse_context(dataset.context, self.context, dataset.classes)} if self.context else {}
+        )
 
     def about(self) -> dict[str, str]:
         """The entries of the file beside the samples; empty without a prompt and a context."""
@@ -90,13 +94,16 @@ class Conditioning:
 UNCONDITIONED = Conditioning()
 
 
-def parse_context(spec: ContextSpec, text: str) -> dict[str, np.int32]:
-    """The context of one example from the number of its class, or from `name=3,other=1` for several parts. Raises
-    `UserError`: no context, parts that are missing, unknown, given twice or no classes, or a number out of range.
+def parse_context(spec: ContextSpec, text: str, classes: Sequence[str] = ()) -> dict[str, np.int32]:
+    """The context of one example from the number of its class, or from `name=3,other=1` for several parts; from the
+    name of its class where `classes` have names. Raises `UserError`: no context, parts that are missing, unknown, given
+    twice or no classes, or a number out of range.
     """
     parts = dict(spec.parts)
     if not parts:
         raise UserError("this model has no context, so --context cannot be given")
+    if classes:
+        return {next(iter(parts)): class_numbers([text], classes, "--context=")[0]}
     pairs = [item.rpartition("=") for item in text.split(",")]
     names = [name.strip() or ("" if len(parts) > 1 else next(iter(parts))) for name, _, _ in pairs]
     if sorted(names) != sorted(parts):

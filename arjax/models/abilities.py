@@ -14,7 +14,7 @@ from arjax.models.tokens import TokensModel
 
 @overload
 def require(
-    model: Model, ability: Literal["conditionals", "guesses", "length"], needed_by: str
+    model: Model, ability: Literal["conditionals", "queries", "guesses", "length"], needed_by: str
 ) -> AutoregressiveModel: ...
 
 

@@ -135,9 +135,9 @@ class AutoregressiveModel(Model):
 
     @property
     def abilities(self) -> frozenset[str]:
-        """Conditionals, draws of any length, and guesses where each step has one site."""
+        """Conditionals, of sets of sites, too, draws of any length, and guesses where each step has one site."""
         guesses = {"guesses"} if self.factorization.block_size == 1 else set()
-        return frozenset({"conditionals", "length", *guesses})
+        return frozenset({"conditionals", "queries", "length", *guesses})
 
     def __repr__(self) -> str:
         network, head = NETWORKS.name_of(type(self.network)), CONDITIONALS.name_of(type(self.conditional))

@@ -161,6 +161,7 @@ class GaussianMixtureModel(Model):
     examples: TrainingRows | None = dataclasses.field(default=None, metadata={"static": True})
 
     kind, context_spec, takes_holes = "exact", NO_CONTEXT, True
+    abilities: ClassVar[frozenset[str]] = frozenset({"queries"})
     draw_options: ClassVar[frozenset[str]] = frozenset({"temperature", "given", "observed"})
     EXAMPLES = {
         "real": Example(
@@ -339,19 +340,27 @@ class GaussianMixtureModel(Model):
 
     @named_arguments
     @takes_params
-    def conditional_log_prob(self, params: Params, x: jax.Array, *, query: Any, evidence: Any) -> jax.Array:
+    def conditional_log_prob(
+        self, params: Params, x: jax.Array, *, query: Any, evidence: Any, context: Any = None, mask: Any = None
+    ) -> jax.Array:
         """log p(x[query] | x[evidence]) in nats, float32[B], for any two sets of sites bool[*grid] without overlap.
 
-        It is log p(x[query], x[evidence]) - log p(x[evidence]). NaN is a missing value, in either set. Raises
+        It is log p(x[query], x[evidence]) - log p(x[evidence]). NaN is a missing value, in either set. With a `mask`
+        [B, *grid], the sites of the query that it does not mark are evidence. The model has no `context`. Raises
         `UserError` for wrong shapes, or sets that overlap.
         """
         asked_for, given = as_sites(self.event, query, "the query"), as_sites(self.event, evidence, "the evidence")
         if (asked_for & given).any():
             raise UserError("the query and the evidence overlap: a site is asked for or given, not both")
         check_params(self.param_shapes, params)
-        x_ND = self._rows(x)
-        both, one = (_log_marginal(self, params, x_ND, self._dims(sites)) for sites in (asked_for | given, given))
-        return both - one
+        batch = self.checked_batch(x, context or None, mask)
+        x_ND, both_D, given_D = batch.x.reshape(len(x), -1), self._dims(asked_for | given), self._dims(given)
+        log_both_N = _log_marginal(self, params, x_ND, both_D)
+        if batch.mask is None:
+            return log_both_N - _log_marginal(self, params, x_ND, given_D)
+        scored_ND = jnp.repeat(jnp.asarray(batch.mask).reshape(len(x_ND), -1) > 0, self.event.value_size, axis=1)
+        rest_ND = jnp.where(scored_ND & ~given_D, jnp.nan, x_ND)
+        return log_both_N - _log_marginal(self, params, rest_ND, both_D)
 
     @named_arguments
     @takes_params

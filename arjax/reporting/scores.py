@@ -55,6 +55,24 @@ def describe_scores(scores: Mapping[str, Any], bits: bool = True) -> str:
     return ", ".join(parts)
 
 
+def line_of(results: Mapping[str, Any], bits: bool) -> str:
+    """One readable line: `digits test: 86.54 ± 0.71 nats, 1.9512 ± 0.0161 bits/dim (exact; 300 examples, ...)`."""
+    return f"{results['dataset']} {results['split']}: {describe_scores(results, bits)} {_about(results)}"
+
+
+def describe_classification(scores: Mapping[str, Any]) -> str:
+    """`digits test: accuracy 0.9333 ± 0.0144, 0.2104 ± 0.0305 nats of the class (exact; 300 examples, ...)`."""
+    accuracy = f"accuracy {scores['accuracy']:.4f} ± {scores['accuracy_stderr']:.4f}"
+    nats = _with_stderr(scores["class_nats"], scores["class_nats_stderr"], "nats of the class")
+    return f"{scores['dataset']} {scores['split']}: {accuracy}, {nats} {_about(scores)}"
+
+
+def _about(results: Mapping[str, Any]) -> str:
+    num, prior = f"{results['num_examples']:,} examples", results.get("prior", "train")
+    about = [f"({results['kind']}; {num}", *([f"prior {prior}"] if prior != "train" else [])]
+    return ", ".join([*about, f"parameters of step {results['best_step']:,})"])
+
+
 def _of_exposure(scores: Mapping[str, Any]) -> list[str]:
     """Errors under own prefixes beside those of the data, of the truth, of decodings and under a judge."""
     parts = []

@@ -494,7 +494,7 @@ def find_columns(
     """The columns of a table that are modelled, and the reasons of those that are not, by their names.
 
     Args:
-      values: of each column, as in `arjax.tables.frames.Frame`.
+      values: of each column, as in `arjax.data.frames.Frame`.
       rows: the numbers of the train rows, which have the codes; None: all.
       kinds: "words", "numbers", "date" or "skip" of single columns, in place of what their values say.
       most_codes: of a column of numbers.

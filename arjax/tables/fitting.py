@@ -15,12 +15,12 @@ from arjax.api.trained_model import Fitted
 from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.integers import check_seed
-from arjax.data.table import NO_VALUE
+from arjax.data.frames import Frame, read_frame
+from arjax.data.table_files import NO_VALUE
 from arjax.models import make_model
 from arjax.models.abilities import require
 from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.columns import Numbers, Words, find_columns
-from arjax.tables.frames import Frame, read_frame
 from arjax.tables.table import TableModel, cells_of, rows_from, surprise
 
 #: Train rows from which on a recipe with more units is tried.

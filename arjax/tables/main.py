@@ -90,7 +90,7 @@ def _with_given(command: Parser) -> None:
 
 
 def _fit(flags: Any) -> int:
-    from arjax.data.table import NO_VALUE
+    from arjax.data.table_files import NO_VALUE
     from arjax.tables import fit_table
 
     output, validation = user_path(flags.model), flags.validation
@@ -119,7 +119,7 @@ def _show(flags: Any) -> int:
 
 
 def _sample(flags: Any) -> int:
-    from arjax.tables.frames import as_lists
+    from arjax.data.frames import as_lists
 
     table = _opened(flags)
     rows = table.sample(flags.num, given=_conditions(table, flags.given), seed=flags.seed)

@@ -12,12 +12,12 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.json_objects import JsonObject
-from arjax.data.table import NO_VALUE
+from arjax.data.frames import FORMS
+from arjax.data.table_files import NO_VALUE
 from arjax.interop.model_file import SavedModel, load_model, save_model
 from arjax.models.autoregressive import has_conditionals
 from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.columns import Numbers, Words
-from arjax.tables.frames import FORMS
 
 KEY = "table"
 

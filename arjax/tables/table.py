@@ -15,10 +15,10 @@ from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.integers import check_seed
 from arjax.core.registry import did_you_mean
-from arjax.data.table import NO_VALUE
+from arjax.data.frames import Frame, plain, read_frame
+from arjax.data.table_files import NO_VALUE
 from arjax.tables.any_order import ROWS, AnyOrderTable
 from arjax.tables.columns import MISSING, Column, Condition, Numbers, Words
-from arjax.tables.frames import Frame, plain, read_frame
 from arjax.tables.saving import read_table, save_table
 
 UNKNOWN = ("refuse", "missing")

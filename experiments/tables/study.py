@@ -23,7 +23,7 @@ from sklearn.metrics import roc_auc_score
 import arjax
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
-from arjax.tables.frames import as_lists, read_frame
+from arjax.data.frames import as_lists, read_frame
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.csv"

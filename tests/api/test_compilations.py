@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from arjax.api.trained_model import Fitted, Settings
-from arjax.core.spec import EventSpec
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data.text import text_windows
 from arjax.evaluation.bounds import k_step_scores
 from arjax.evaluation.inpainting import complete, score_hidden
@@ -47,7 +47,7 @@ def again(programs):
 
 def test_of_a_trained_model(again):
     run = trained(network="gru", hidden_size=4)
-    observed = np.arange(4) < 2
+    observed, of_class = np.arange(4) < 2, trained(network="gru", hidden_size=4, context=ContextSpec("label", 2))
     calls = {
         "sample": lambda seed: run.sample(2, seed=seed),
         "temperature": lambda seed: run.sample(2, seed=seed, temperature=1 + seed),
@@ -55,6 +55,8 @@ def test_of_a_trained_model(again):
         "length": lambda seed: run.sample(2, seed=seed, length=6),
         "stream": lambda seed: list(run.stream(6, seed=seed)),
         "log_prob": lambda seed: run.log_prob((X + seed) % 4),
+        "conditional_log_prob": lambda seed: run.conditional_log_prob((X + seed) % 4, query=~observed),
+        "posterior": lambda seed: of_class.posterior((X + seed) % 4, prior=("uniform", (1, 2), (2, 1))[seed]),
         "conditionals": lambda seed: run.conditionals((X + seed) % 4).probabilities,
         "evaluate": lambda seed: run.evaluate(("train", "validation", "test")[seed])["nll_nats"],
         "suggest": lambda seed: run.suggest("abc"[: seed % 2 + 1], num=1, length=1, beams=2).num_dropped,

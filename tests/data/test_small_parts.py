@@ -16,7 +16,8 @@ from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.data import images, make_dataset, vectors
 from arjax.data.base import from_arrays
 from arjax.data.batches import eval_batches
-from arjax.data.table_columns import Column, RawColumn, Rule, make_column
+from arjax.data.column_form import ColumnForm
+from arjax.data.table_columns import RawColumn, Rule, make_column, real_column
 from arjax.data.table_files import Cells, chosen, index_of, is_number
 from arjax.data.vectors import standardised, wine_quality, with_noise
 from arjax.data.vocabulary import make_vocabulary, padded
@@ -232,15 +233,14 @@ def test_patches_divide_an_image_of_grey_levels(monkeypatch):
 
 
 def test_cells_of_real_values_have_seven_digits_of_their_spread():
-    real = EventSpec((), (), "real")
     for values, texts in (
         ([1.23456789, -2], ["1.234568", "-2"]),
         ([1e6 + 0.125, 1e6 + 3], ["1000000.125", "1000003"]),
         ([5.0, 5.0], ["5", "5"]),
         ([0.0, 0.0], ["0", "0"]),
     ):
-        assert Column("a", real, np.array(values)).text(np.array(values)) == texts
-    levels = Column("a", EventSpec((), (), "tokens", 3), np.array([0, 1]), ("red", "blue"))
+        assert real_column("a", np.array(values)).form.text(np.array(values)) == texts
+    levels = ColumnForm("a", EventSpec((), (), "tokens", 3), ("red", "blue"))
     assert levels.text(np.array([1.0, 0, 2])) == ["blue", "red", "level 2"]
 
 
@@ -249,7 +249,7 @@ def test_whole_numbers_from_which_on_float64_merges():
 
     def cells_of(*cells):
         places = [f"row {n}" for n in range(len(cells))]
-        return Cells(["a"], [[cell] for cell in cells], places, (len(cells),), "")
+        return Cells(["a"], [[cell] for cell in cells], list(range(len(cells))), places, (len(cells),), "")
 
     def large_numbers(*cells):
         return RawColumn(cells_of(*cells), 0, ()).large_numbers

@@ -19,6 +19,7 @@ import doc_text
 import numpy as np
 import pytest
 
+import arjax as project
 from arjax.cli.command_line import parse_flags
 from arjax.cli.main import main
 from arjax.conditionals import CONDITIONALS
@@ -252,6 +253,24 @@ def test_a_model_that_python_md_saves_is_loaded(folder, monkeypatch):
         names = doc_text.run(block, "python.md", {"__name__": "example"})
     assert names["model"].results["nll_nats"] < 3.1
     assert names["model"].log_prob([[0, 1, 1, 0, 1]]) > names["model"].log_prob([[0, 1, 1, 0, 0]]) + 2
+
+
+@pytest.mark.parametrize(
+    ("page", "name", "config"),
+    [
+        ("data", "after-plants", "configs/table.py:smoke"),
+        ("python", "after-labelled", "configs/digits.py:smoke,context=label"),
+    ],
+)
+def test_rows_and_classes_of_the_pages(page, name, config, folder):
+    workdir = f"runs/{name.removeprefix('after-')}"
+    project.fit(config, workdir, quiet=True)
+    (block,) = (b for b in doc_text.blocks(ROOT / f"docs/{page}.md") if f'run="{name}"' in b.info)
+    names = doc_text.run(block, f"{page}.md", {"__name__": "example"})
+    if page == "data":
+        assert set(names["drawn"]["colour"]) == {"red"} and min(names["drawn"]["height"]) > 0
+    else:
+        np.testing.assert_allclose(names["p"].sum(1), 1)
 
 
 @pytest.mark.slow

@@ -147,6 +147,9 @@ def test_any_columns_given_any_others():
     first = model.conditional_log_prob(params, x, query=evidence, evidence=np.zeros(D, bool))
     rest = model.conditional_log_prob(params, x, query=~(query | evidence), evidence=query | evidence)
     np.testing.assert_allclose(first + found + rest, model.log_prob(params, x), rtol=1e-4, atol=1e-3)
+    mask, sites = np.array([1, 1, 0, 1]) * np.ones((len(x), 1)), {"query": query | [0, 0, 1, 0], "evidence": evidence}
+    expected = model.conditional_log_prob(params, x, query=query, evidence=np.array([1, 0, 1, 1], bool))
+    np.testing.assert_allclose(model.conditional_log_prob(params, x, mask=mask, **sites), expected, atol=1e-4)
     missing = x.copy()
     missing[:, 3] = np.nan
     known = evidence & ~np.isnan(missing[0])

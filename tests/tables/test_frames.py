@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.tables.frames import read_frame
+from arjax.data.frames import read_frame
 
 ROWS = [{"a": 1, "b": "x", "c": 0.5}, {"a": None, "b": "?", "c": float("nan")}, {"a": 3, "b": "z", "c": 2.0}]
 LISTS = {name: [row[name] for row in ROWS] for name in "abc"}
@@ -42,7 +42,7 @@ def test_every_form_is_read_and_given_back(form):
 
 
 def test_a_csv_file_is_read_piece_by_piece(tmp_path, monkeypatch):
-    monkeypatch.setattr("arjax.tables.frames._CHUNK", 3)
+    monkeypatch.setattr("arjax.data.frames._CHUNK", 3)
     lines = ["n,word,code,many", *[f"{n}.5, w{n % 2} ,0{n},{n}" for n in range(10)], "NA,?,,"]
     (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
     frame = read_frame(tmp_path / "t.csv")

@@ -14,11 +14,11 @@ import pytest
 
 import arjax
 from arjax.core.errors import UserError
+from arjax.data.frames import read_frame
 from arjax.models import make_model
 from arjax.tables import fitting
 from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.columns import Numbers, find_columns, make_numbers
-from arjax.tables.frames import read_frame
 from arjax.tables.table import TableModel
 
 NUM = 60

@@ -18,8 +18,7 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.files import user_path
-from arjax.data.table import NO_VALUE
-from arjax.data.table_files import is_number
+from arjax.data.table_files import NO_VALUE, is_number
 
 #: Rows of a csv file that are read at once.
 _CHUNK = 50_000

@@ -1,0 +1,145 @@
+"""Rows of a file that a run scores or classifies: `--input` of the modes `evaluate` and `classify`."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import functools
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+import jax
+import numpy as np
+
+from arjax.api.run import Run
+from arjax.api.trained_model import Given
+from arjax.config.build import open_run
+from arjax.core.errors import UserError
+from arjax.core.files import read_json_object, reading, replacing, user_path, write_json, writing
+from arjax.core.score_names import NO_LIKELIHOOD, SAMPLE_SCORE
+from arjax.evaluation.classes import classes_of, classification_scores, labels_of, log_posterior, log_prior
+from arjax.evaluation.likelihood import Evaluator
+from arjax.evaluation.prompts import parse_context
+from arjax.evaluation.report import report
+from arjax.evaluation.splits import split_of
+from arjax.reporting.scores import describe_classification, line_of
+
+FOLDER, SCORES = "classification", "scores.json"
+
+
+class Input(NamedTuple):
+    """Examples of a file.
+
+    Attributes:
+      given: the examples.
+      labels: their classes in the file, int[N]; None where it has none.
+    """
+
+    given: Given
+    labels: np.ndarray | None
+
+
+def read_input(run: Run, path: str, context: Any = None) -> Input:
+    """The examples of a file like that of the training, or of a .npy file in the units of the data.
+
+    Raises `UserError` where the file cannot be read, or its rows cannot be examples. `context` is one for all; None:
+    that of the file.
+    """
+    if path.endswith(".npy"):
+        with reading(path):
+            try:
+                x = np.load(user_path(path), allow_pickle=False)
+            except ValueError as error:
+                raise UserError(f"cannot read the array {path!r}: {error}") from error
+        return Input(run.source(run.standardise(x), context), None)
+    if run.dataset.rows is None:
+        raise UserError(
+            f"--input of {run.dataset.name!r} is a .npy file of examples in the units of the data: only tables, "
+            "strings and texts are read from other files"
+        )
+    read = run.read(path)
+    labels = read.arrays.get("context")
+    if run.model.context_spec and labels is None and context is None:
+        raise UserError(f"{path!r} has no labels, on which the model is conditioned: give --context, one for all rows")
+    found = run.source(read.arrays["x"], labels if context is None else context, read.arrays.get("mask"))
+    return Input(found._replace(numbers=read.numbers), labels)
+
+
+def evaluate_rows(run: Run, path: str, context: str, output: str) -> None:
+    """Prints the scores of the examples of a file; with `output`, writes the nats (-log p) of each as a csv file."""
+    model, settings = run.model, run.settings
+    one = parse_context(run.dataset.context, context, run.dataset.classes) if context else None
+    given = read_input(run, path, one).given
+    measures = dataclasses.replace(settings.measures, examples=0)
+    splits = dict(run.dataset.splits) | {path: given.examples}
+    dataset = dataclasses.replace(run.dataset, transform=None, truth=None, splits=splits)
+    rows = run.evaluator.rows_of(run.params, given.examples)
+    where = model, run.params, dataset, path, measures
+    judge = functools.partial(open_run, mesh=settings.mesh)
+    scores = report(*where, mesh=settings.mesh, seed=settings.seed, open_run=judge, rows=rows).scores
+    if jax.process_index() != 0:
+        return
+    print(line_of(scores | {"best_step": run.best_step}, model.event.is_discrete))  # before the file
+    if output:
+        name = SAMPLE_SCORE if model.kind == NO_LIKELIHOOD else "nats"
+        write_rows(output, {"row": given.numbers, name: rows["nll"]})
+
+
+def classify_split(run: Run, prior: str) -> None:
+    """The scores of the classes of `config.evaluate.split` -> `DIR/classification/scores.json`, by the split."""
+    model, settings, classes = run.model, run.settings, classes_of(run.model, "the mode classify")
+    split, dataset = run.config.evaluate.split, run.dataset.thinned(settings.measures.examples)
+    more = settings.measures.batch_size, settings.mesh, settings.seed, settings.measures.num_orders
+    source, prior_C = split_of(dataset, split), log_prior(run.dataset, classes, prior)
+    found_NC = log_posterior(Evaluator(model, dataset, *more), run.params, source, classes, prior_C)
+    scores = classification_scores(found_NC, labels_of(source, classes.part))
+    scores |= {"dataset": dataset.name, "split": split} | _about(run, prior)
+    path = run.workdir / FOLDER / SCORES
+    if jax.process_index() != 0:
+        return
+    print(describe_classification(scores))
+    with writing(path.parent):
+        path.parent.mkdir(exist_ok=True)
+    name = split if prior == "train" else f"{split}_{prior}"
+    write_json(path, (read_json_object(path) or {}) | {name: scores})
+    print(path)
+
+
+def classify_rows(run: Run, path: str, prior: str, output: str) -> None:
+    """The most probable class of each row of a file, with its probability, as csv: to `output`, or printed."""
+    classes = classes_of(run.model, "the mode classify")
+    given, labels = read_input(run, path, np.int32(0))
+    prior_C = log_prior(run.dataset, classes, prior)
+    found_NC = log_posterior(run.evaluator, run.params, given.examples, classes, prior_C)
+    if jax.process_index() != 0:
+        return
+    best_N, names = found_NC.argmax(1), run.dataset.classes or tuple(map(str, range(classes.num)))
+    columns = {"row": given.numbers, "label": [names[c] for c in best_N], "probability": np.exp(found_NC.max(1))}
+    write_rows(output, columns)
+    if labels is not None:
+        scores = classification_scores(found_NC, labels) | {"dataset": run.dataset.name, "split": path}
+        print(describe_classification(scores | _about(run, prior)), file=sys.stdout if output else sys.stderr)
+
+
+def _about(run: Run, prior: str) -> dict[str, Any]:
+    kind = "exact" if run.model.kind == "exact" else "estimate"
+    return {"kind": kind, "prior": prior, "best_step": run.best_step}
+
+
+def write_rows(path: str, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> None:
+    """Columns as a csv file, whose path is printed; they are printed themselves where the path is ""."""
+    if not path:
+        return _write(sys.stdout, columns)
+    target = user_path(path)
+    with replacing(target) as part, Path(part).open("w", newline="", encoding="utf-8") as file:
+        _write(file, columns)
+    print(target)
+
+
+def _write(file: TextIO, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> None:
+    rows = csv.writer(file, lineterminator="\n")
+    rows.writerow(columns)
+    lists = [values.tolist() if isinstance(values, np.ndarray) else values for values in columns.values()]
+    rows.writerows([f"{v:.6f}" if isinstance(v, float) else v for v in row] for row in zip(*lists, strict=True))

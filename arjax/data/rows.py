@@ -1,0 +1,66 @@
+"""Rows of users, in files, frames and lists, that become examples of a data set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.core.registry import did_you_mean
+
+#: What becomes of values that training never saw.
+UNKNOWN = ("refuse", "missing")
+
+
+class RowsRead(NamedTuple):
+    """Rows as arrays.
+
+    Attributes:
+      arrays: as of a split: `x` [N, *event.shape] as the model sees it and, where there are, `mask` and `context`.
+      numbers: the number that the user calls each row by, int[N].
+    """
+
+    arrays: dict[str, Any]
+    numbers: np.ndarray
+
+
+class Rows(Protocol):
+    """How rows of the user become examples of a data set, and examples such rows."""
+
+    def read(
+        self, rows: Any, *, unknown: str = "refuse", holes: bool = False, needed: Collection[str] | None = None
+    ) -> RowsRead:
+        """Rows as arrays.
+
+        Args:
+          rows: the path of a file like that of the training, or rows in memory.
+          unknown: "refuse" what training never saw, or take it as "missing".
+          holes: whether the model takes missing values.
+          needed: the names of the columns that are read; None: all.
+
+        Raises:
+          UserError: rows that cannot be examples, with the place of the first mistake.
+        """
+
+    def decode(self, x: np.ndarray) -> Any:
+        """Examples [N, *event.shape] as the model sees them, as rows of the user in memory."""
+
+
+def is_rows(x: Any) -> bool:
+    """Whether it is rows of a user, not an array: a path, a frame, a dict, or a list of texts or of dicts."""
+    if isinstance(x, str | os.PathLike | Mapping) or hasattr(x, "column_names"):
+        return True
+    if isinstance(x, list | tuple):
+        return bool(x) and isinstance(x[0], str | Mapping)
+    return hasattr(x, "columns")
+
+
+def check_unknown(unknown: str, holes: bool) -> None:
+    """Raises `UserError` for another choice than those of `UNKNOWN`, or one that the model cannot take."""
+    if unknown not in UNKNOWN:
+        raise UserError(f"unknown is 'refuse' or 'missing', not {unknown!r}{did_you_mean(str(unknown), UNKNOWN)}")
+    if unknown == "missing" and not holes:
+        raise UserError("unknown='missing' is for models that take missing values, and this one does not")

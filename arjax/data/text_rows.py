@@ -1,0 +1,202 @@
+"""Rows of texts: strings, with labels where there are, and windows of a long text."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import io
+import os
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.core.files import reading, user_path
+from arjax.core.registry import did_you_mean
+from arjax.data.rows import RowsRead, check_unknown
+from arjax.data.table_files import is_number
+from arjax.data.vocabulary import Vocabulary, padded
+from arjax.data.windows import cut
+
+
+class Line(NamedTuple):
+    """A string of a file.
+
+    Attributes:
+      text: the string.
+      number: of its line, from 1.
+      label: its class; None without one.
+    """
+
+    text: str
+    number: int
+    label: str | None = None
+
+
+class TextFile(NamedTuple):
+    """The contents of a file of text, and a digest of them."""
+
+    text: str
+    digest: bytes
+
+
+def read_text(path: str | os.PathLike, tokens: str) -> TextFile:
+    """A file of text.
+
+    Characters are read as UTF-8, with every kind of line ending as a newline. Bytes that are no UTF-8 pass as
+    surrogates (PEP 383), which a vocabulary of bytes writes back as they were. Raises `UserError` for no file, or one
+    that is no UTF-8.
+    """
+    with reading(f"the text file {str(path)!r}"):
+        content = user_path(path).read_bytes()
+    return TextFile(_as_text(content, str(path), tokens), hashlib.sha256(content).digest())
+
+
+def _as_text(content: bytes, path: str, tokens: str) -> str:
+    if tokens == "bytes":
+        return content.decode("utf-8", "surrogateescape")
+    try:
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        remedy = "convert it, or take tokens=bytes"
+        raise UserError(f"the file {path!r} is no UTF-8 text (byte {error.start}): {remedy}") from error
+
+
+def lines_of(text: str) -> list[Line]:
+    """The lines of a text that have a character."""
+    lines = (line.removesuffix("\r") for line in text.split("\n"))
+    return [Line(line, number) for number, line in enumerate(lines, 1) if line]
+
+
+def labelled_lines(text: str, path: str, labels: str, column: str, needed: bool = True) -> list[Line]:
+    """The strings and labels of a csv file with a header, or of one with tabs, whose name then ends in .tsv.
+
+    Rows whose string has no character are left out. Raises `UserError` for a column that is not there, and a row
+    without a label, unless the labels are not `needed`.
+    """
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if path.endswith(".tsv") else ",")
+    found = []
+    try:
+        names = [name.strip() for name in next(rows, [])]
+        asked = [column, *([labels] if needed or labels in names else [])]
+        where = {name: _place(name, names, path) for name in asked}
+        for row in rows:
+            if row and len(row) != len(names):
+                raise UserError(
+                    f"line {rows.line_num} of {path!r} has {len(row)} cells, but the first has {len(names)}"
+                )
+            if not row or not row[where[column]]:
+                continue
+            label = row[where[labels]].strip() if labels in where else None
+            if needed and not label:
+                raise UserError(f"line {rows.line_num} of {path!r} has no label in the column {labels!r}")
+            found.append(Line(row[where[column]], rows.line_num, label or None))
+    except csv.Error as error:
+        raise UserError(f"cannot read the table {path!r}: {error}") from error
+    return found
+
+
+def _place(name: str, names: list[str], path: str) -> int:
+    if name not in names:
+        hint = did_you_mean(name, names, f"; there are: {', '.join(names)}")
+        raise UserError(f"the file {path!r} has no column {name!r}{hint}")
+    return names.index(name)
+
+
+def sorted_classes(labels: Iterable[str]) -> tuple[str, ...]:
+    """The different labels, numbers by size and words by their letters."""
+    found = set(labels)
+    return tuple(sorted(found, key=lambda label: (float(label), label) if all(map(is_number, found)) else label))
+
+
+def class_numbers(labels: Sequence[Any], classes: Sequence[str], place: str = "") -> np.ndarray:
+    """The numbers of labels, int32[N]; raises `UserError` for one that is no class. `place` begins the sentence."""
+    known = {name: number for number, name in enumerate(classes)}
+    for label in labels:
+        if str(label) not in known:
+            hint = did_you_mean(str(label), classes)
+            raise UserError(f"{place}{label!r} is none of the {len(classes)} classes of the training{hint}")
+    return np.array([known[str(label)] for label in labels], np.int32)
+
+
+@dataclasses.dataclass(frozen=True)
+class StringRows:
+    """Strings with an end; see `arjax.data.rows.Rows`.
+
+    Attributes:
+      vocabulary: of their tokens.
+      length: of an example, its end included.
+      labels, column: the columns of labels and of strings in a csv file; "" for files with a string in each line.
+      classes: the names of the labels.
+    """
+
+    vocabulary: Vocabulary
+    length: int
+    labels: str = ""
+    column: str = ""
+    classes: tuple[str, ...] = ()
+
+    def read(
+        self, rows: Any, *, unknown: str = "refuse", holes: bool = False, needed: Collection[str] | None = None
+    ) -> RowsRead:
+        """`x` and `mask` [N, T] of a file or a list of strings; the `context` where a file has a column of labels."""
+        check_unknown(unknown, holes)
+        if isinstance(rows, str | os.PathLike):
+            path = os.fspath(rows)
+            text = read_text(path, self.vocabulary.units).text
+            lines = labelled_lines(text, path, self.labels, self.column, False) if self.labels else lines_of(text)
+        elif isinstance(rows, list | tuple) and all(isinstance(text, str) for text in rows):
+            lines = [Line(text, number) for number, text in enumerate(rows)]
+        else:
+            raise UserError(f"strings are a list of texts, or the path of a file, not {type(rows).__name__}")
+        if not lines:
+            raise UserError(f"{str(rows)!r} has no string")
+        for line in lines:
+            if self.vocabulary.num_tokens(line.text) >= self.length:
+                units = f"{self.length - 1} {self.vocabulary.units}"
+                raise UserError(f"the string of number {line.number} is longer than the {units} of the model")
+        assert self.vocabulary.end is not None, "strings have an end"
+        x_NT, size_N = padded(self.vocabulary, [line.text for line in lines], self.length, self.vocabulary.end)
+        arrays = {"x": x_NT.astype(np.int32), "mask": np.arange(self.length) <= size_N[:, None]}
+        labels = [line.label for line in lines]
+        if self.classes and all(labels):
+            arrays["context"] = class_numbers(labels, self.classes, f"{str(rows)!r}: the label ")
+        return RowsRead(arrays, np.array([line.number for line in lines]))
+
+    def decode(self, x: np.ndarray) -> list[str]:
+        """The strings."""
+        return [self.vocabulary.decode(x_T) for x_T in np.asarray(x).reshape(-1, np.shape(x)[-1])]
+
+
+@dataclasses.dataclass(frozen=True)
+class WindowRows:
+    """A long text in windows that score every token once; see `arjax.data.rows.Rows`.
+
+    Attributes:
+      vocabulary: of the tokens.
+      length, stride: of a window, and from one to the next.
+    """
+
+    vocabulary: Vocabulary
+    length: int
+    stride: int
+
+    def read(
+        self, rows: Any, *, unknown: str = "refuse", holes: bool = False, needed: Collection[str] | None = None
+    ) -> RowsRead:
+        """`x` and `mask` [N, T] of the windows of a file."""
+        check_unknown(unknown, holes)
+        if not isinstance(rows, str | os.PathLike):
+            raise UserError("a model of a long text reads the path of a text file, not a list of texts")
+        tokens = self.vocabulary.encode(read_text(rows, self.vocabulary.units).text)
+        if len(tokens) < self.length:
+            units = self.vocabulary.units
+            raise UserError(f"{str(rows)!r} has {len(tokens)} {units}, fewer than the {self.length} of a window")
+        found = cut([tokens], self.length, self.stride)
+        return RowsRead({"x": found["x"], "mask": found["mask"]}, np.arange(len(found["x"])))
+
+    def decode(self, x: np.ndarray) -> list[str]:
+        """The texts of the windows."""
+        return [self.vocabulary.decode(x_T) for x_T in np.asarray(x).reshape(-1, np.shape(x)[-1])]

@@ -1,0 +1,128 @@
+"""Classes of examples by Bayes' rule, from a model of examples given their class: p(c | x) = p(x | c) p(c) / p(x)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from arjax.core.arrays import as_array, check_finite
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.output import say_once
+from arjax.core.registry import did_you_mean
+from arjax.data import Dataset, Source
+from arjax.evaluation.likelihood import Evaluator
+from arjax.evaluation.summaries import stderr_of
+from arjax.models import Model
+from arjax.models.checks import check_likelihood
+
+PRIORS = ("train", "uniform")
+#: Rows that are read at once for their labels.
+_PIECE = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class Classes:
+    """The classes that a model is conditioned on: the name of this part of its context, and their number C."""
+
+    part: str
+    num: int
+
+
+def classes_of(model: Model, needed_by: str) -> Classes:
+    """The classes of a model whose context is one class; raises `UserError` for others, and without a likelihood.
+
+    A model with bounds or estimates of log p is told on stderr to give estimates.
+    """
+    parts = model.context_spec.parts
+    if len(parts) != 1 or parts[0][1].shape or not parts[0][1].is_discrete:
+        found = " and ".join(name for name, _ in parts) or "none"
+        raise UserError(f"{needed_by} needs a model whose context is a class, and the context of this one is {found}")
+    check_likelihood(model, needed_by)
+    if model.kind != "exact":
+        say_once(f"p(class | x) is an estimate: the model has {model.kind}s of log p(x | class), which are not exact")
+    return Classes(parts[0][0], parts[0][1].num_levels)
+
+
+def labels_of(source: Source, part: str) -> np.ndarray:
+    """The labels of the examples of a source whose weight is not 0, int[N]."""
+    found = []
+    for rows in _pieces(source):
+        labels = np.asarray(rows.context[part])
+        found.append(labels if rows.weight is None else labels[np.asarray(rows.weight) > 0])
+    return np.concatenate(found).astype(np.int64)
+
+
+def _pieces(source: Source) -> Iterator[Batch]:
+    """The rows of a source, some at once; of arrays no values are read."""
+    arrays = getattr(source, "arrays", None)
+    if isinstance(arrays, Batch) and len(arrays) == len(source) and arrays.context:
+        yield arrays
+        return
+    for begin in range(0, len(source), _PIECE):
+        yield source.__getitems__(np.arange(begin, min(begin + _PIECE, len(source))))
+
+
+def log_prior(dataset: Dataset, classes: Classes, prior: Any) -> np.ndarray:
+    """log p(c) of each class, float64[C]: the frequencies in the "train" split, "uniform", or those of an array.
+
+    Raises `UserError` for another prior, or where there is no train split.
+    """
+    if isinstance(prior, str):
+        if prior not in PRIORS:
+            raise UserError(f"prior cannot be {prior!r}{did_you_mean(prior, PRIORS)}")
+        if prior == "uniform":
+            return np.full(classes.num, -np.log(classes.num))
+        if "train" not in dataset.splits:
+            raise UserError("there is no train split that has class frequencies: give prior='uniform', or an array")
+        weights_C = np.bincount(labels_of(dataset.splits["train"], classes.part), minlength=classes.num)
+    else:
+        weights_C = np.asarray(as_array(prior, "prior"), np.float64)
+        check_finite(weights_C, "prior")
+        if weights_C.shape != (classes.num,) or (weights_C < 0).any() or not weights_C.sum():
+            raise UserError(f"prior must be {classes.num} numbers of at least 0, not {weights_C.tolist()}")
+    with np.errstate(divide="ignore"):  # a class that is never there
+        return np.log(weights_C / weights_C.sum())
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _OfClass:
+    """The examples of a source, all of them as if they were of one class."""
+
+    source: Source
+    part: str
+    number: int
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitems__(self, indices: np.ndarray) -> Batch:
+        rows = self.source.__getitems__(indices)
+        return rows.replace(context={self.part: np.full(len(rows), self.number, np.int32)})
+
+
+def log_posterior(
+    evaluator: Evaluator, params: Any, source: Source, classes: Classes, log_prior_C: np.ndarray
+) -> np.ndarray:
+    """log p(c | x) of each example whose weight is not 0, float64[N, C]; its context is not read.
+
+    Scores that are drawn have the same noise for all classes.
+    """
+    log_joint_CN = log_prior_C[:, None] - np.stack(
+        [evaluator.rows_of(params, _OfClass(source, classes.part, c))["nll"] for c in range(classes.num)]
+    )
+    return (log_joint_CN - np.logaddexp.reduce(log_joint_CN, 0)).T
+
+
+def classification_scores(log_posterior_NC: np.ndarray, labels_N: np.ndarray) -> dict[str, Any]:
+    """`accuracy` of the most probable class, and `class_nats`, the mean of -log p(class | x), with standard errors."""
+    nats_N = -log_posterior_NC[np.arange(len(labels_N)), labels_N]
+    right_N = (log_posterior_NC.argmax(1) == labels_N).astype(np.float64)
+    found = {"accuracy": right_N, "class_nats": nats_N}
+    scores = {name: float(values.mean()) for name, values in found.items()}
+    with np.errstate(invalid="ignore"):  # -log p may be infinite
+        stderrs = {f"{name}_stderr": float(stderr_of(values)) for name, values in found.items()}
+    return scores | stderrs | {"num_examples": len(labels_N)}

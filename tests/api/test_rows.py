@@ -1,0 +1,244 @@
+"""Rows of the user in trained models: units of the file, names of columns, classes by Bayes' rule."""
+
+from __future__ import annotations
+
+import itertools
+
+import jax
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+
+import arjax
+from arjax.api.trained_model import Fitted, Settings
+from arjax.core.errors import UserError
+from arjax.core.output import say_once
+from arjax.data import from_arrays, make_dataset
+from arjax.data.saved_rows import describe_rows
+from arjax.evaluation.report import Measures
+from arjax.models import ModelChoice, make_model
+from arjax.models.gaussian_mixture import params_of
+from arjax.parallel.sharding import make_mesh
+
+NAMES = ("long", "wide", "high")
+
+
+def trained(model, dataset, params=None) -> Fitted:
+    """A model with these parameters, or random ones, as if it had been trained on the data set."""
+    params = model.init(jax.random.key(1)) if params is None else params
+    return Fitted(model, params, dataset, Settings(make_mesh(), Measures(batch_size=16)))
+
+
+def lengths(unit: float) -> np.ndarray:
+    """Rows in metres, or in another unit."""
+    x = np.random.default_rng(0).normal(size=(60, 3)) @ [[2, 1, 0], [0, 1, 0.5], [0, 0, 0.1]] + [10, 5, 1]
+    return x.round(4) * unit
+
+
+def as_dict(x: np.ndarray) -> dict[str, np.ndarray]:
+    return dict(zip(NAMES, x.T, strict=True))
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """The data set `table` of a csv file of reals."""
+    folder = tmp_path_factory.mktemp("tables")
+
+    def of(x: np.ndarray, name: str):
+        np.savetxt(folder / name, x, delimiter=",", header=",".join(NAMES), comments="", fmt="%.10g")
+        return make_dataset("table", path=str(folder / name))
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def metres(table):
+    dataset = table(lengths(1), "metres.csv")
+    return trained(make_model(dataset.event, "made", hidden_sizes=(8,), conditional="gaussian"), dataset)
+
+
+def test_densities_are_those_of_the_units_of_the_file(table, metres):
+    dataset = table(lengths(1000), "millimetres.csv")
+    small = trained(metres.model, dataset, metres.params)
+    x = lengths(1)[:20]
+    of_metres, of_millimetres = metres.log_prob(as_dict(x)), small.log_prob(as_dict(1000 * x))
+    np.testing.assert_allclose(of_metres - of_millimetres, 3 * np.log(1000), atol=1e-4)
+    assert np.argsort(of_metres).tolist() == np.argsort(of_millimetres).tolist()
+    found = small.conditional_log_prob(as_dict(1000 * x), query=["wide", "high"], evidence=["long"])
+    expected = metres.conditional_log_prob(as_dict(x), query=["wide", "high"], evidence=["long"])
+    np.testing.assert_allclose(expected - found, 2 * np.log(1000), atol=1e-4)
+
+
+def normal(table):
+    """One Gaussian, with its mean and covariance in the units of the file, where NaN is a missing value."""
+    x = lengths(100)
+    dataset, rows = table(x, "normal.csv"), np.random.default_rng(3).normal(size=(3, 3))
+    model = make_model(dataset.event, kind="gaussian_mixture", components=1, start="random", min_log_scale=-4.6)
+    mean, covariance = rows[0], rows @ rows.T + 0.1 * np.eye(3)
+    params = jax.tree.map(np.float32, params_of(np.ones(1), mean[None], covariance[None], -4.6))
+    scale = dataset.scale
+    return trained(model, dataset, params), mean * scale + dataset.shift, covariance * np.outer(scale, scale)
+
+
+def test_a_normal_distribution_has_the_numbers_of_the_books(table):
+    fitted, mean, covariance = normal(table)
+    x = lengths(100)[:7]
+    expected = multivariate_normal(mean, covariance).logpdf(x)
+    np.testing.assert_allclose(fitted.log_prob(as_dict(x)), expected, rtol=1e-4)
+    given = multivariate_normal(mean[[0, 2]], covariance[np.ix_([0, 2], [0, 2])]).logpdf(x[:, [0, 2]])
+    found = fitted.conditional_log_prob(as_dict(x), query=["wide"])  # given all others
+    np.testing.assert_allclose(found, expected - given, atol=2e-3)
+    alone = fitted.conditional_log_prob({"wide": x[:, 1]}, query="wide", evidence=())
+    np.testing.assert_allclose(alone, multivariate_normal(mean[1], covariance[1, 1]).logpdf(x[:, 1]), atol=1e-3)
+    columns = as_dict(x) | {"high": [None] * 7}
+    pair = multivariate_normal(mean[:2], covariance[:2, :2]).logpdf(x[:, :2])
+    np.testing.assert_allclose(fitted.log_prob(columns), pair, rtol=1e-3)
+    np.testing.assert_allclose(fitted.log_prob({"wide": x[:, 1]}, unknown="missing"), alone, atol=1e-3)
+    found = fitted.conditional_log_prob(columns, query=["wide", "high"], evidence=["long"])
+    long = multivariate_normal(mean[0], covariance[0, 0]).logpdf(x[:, 0])
+    np.testing.assert_allclose(found, pair - long, atol=2e-3)
+
+
+def test_conditionals_multiply_to_the_joint_and_read_their_columns_alone(metres):
+    x = as_dict(lengths(1)[:9])
+    first = metres.conditional_log_prob({"long": x["long"]}, query=["long"], evidence=[])
+    rest = metres.conditional_log_prob(x, query=np.array([False, True, True]))
+    np.testing.assert_allclose(first + rest, metres.log_prob(x), rtol=1e-5)
+    np.testing.assert_array_equal(metres.conditional_log_prob(metres.encode(x), query=("wide", "high")), rest)
+    for options, sentence in (
+        ({"query": ["widht"]}, "the table has no column 'widht', did you mean 'wide'"),
+        ({"query": ["long"], "evidence": ["long"]}, "share none with the evidence"),
+        ({"query": []}, "the query must have a site"),
+        ({"query": ["long"]}, "this order cannot condition on the observed sites"),
+        ({"query": [0, 1]}, r"query has shape \(2,\), but the grid is \(3,\)"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            metres.conditional_log_prob(x, **options)
+
+
+def test_draws_keep_values_given_by_names(metres):
+    drawn = metres.decode(metres.sample(5, given={"long": 12.5}))
+    assert drawn["long"] == pytest.approx([12.5] * 5, rel=1e-6) and np.ptp(drawn["wide"]) > 0
+    expected = metres.sample(5, given=metres.encode(as_dict(lengths(1)))[0], observed=[True, False, False])
+    np.testing.assert_allclose(metres.sample(5, given={"long": lengths(1)[0, 0]}), expected, atol=1e-5)
+    with pytest.raises(UserError, match="are observed: leave `observed` out"):
+        metres.sample(given={"long": 1.0}, observed=[True, False, False])
+
+
+def test_a_model_in_a_file_reads_rows_without_the_data(metres, tmp_path):
+    x = as_dict(lengths(1)[:5])
+    loaded = arjax.load(metres.save(tmp_path / "metres.safetensors"))
+    again = arjax.load(loaded.save(tmp_path / "again.safetensors"))
+    for other in (loaded, again):
+        np.testing.assert_array_equal(other.log_prob(x), metres.log_prob(x))
+        assert other.decode(other.encode(x)) == metres.decode(metres.encode(x))
+    (tmp_path / "mixed.csv").write_text("colour,size,code\n" + "red,3,1\nblue,4,?\ngreen,3.0,2\nred,5,1\n" * 4)
+    mixed = {"path": str(tmp_path / "mixed.csv"), "mixed": True, "missing": "level"}
+    (tmp_path / "strings.csv").write_text("language,text\n" + "it,anna\nde,hans\nit,luna\nde,otto\n" * 4)
+    strings = {"file": str(tmp_path / "strings.csv"), "labels": "language"}
+    (tmp_path / "book.txt").write_text("to be or not to be " * 20)
+    book = {"file": str(tmp_path / "book.txt"), "length": 8, "eval_stride": 4}
+    for name, options, network in (("table", mixed, "made"), ("strings", strings, "gru"), ("text", book, "gru")):
+        dataset = make_dataset(name, **options)
+        model = make_model(dataset.event, network, context=dataset.context)
+        loaded = arjax.load(trained(model, dataset).save(tmp_path / f"{name}.safetensors"))
+        assert (
+            describe_rows(loaded.dataset.rows) == describe_rows(dataset.rows)
+            and loaded.dataset.classes == dataset.classes
+        )
+        new = options.get("path") or options["file"]
+        np.testing.assert_array_equal(loaded.encode(new), dataset.rows.read(new).arrays["x"])
+
+
+def test_what_has_no_names_or_no_conditionals_says_so(metres):
+    parts = {name: ModelChoice(network="made") for name in ("1", "2")}
+    mixture = trained(make_model(metres.model.event, kind="mixture", parts=parts), metres.dataset)
+    assert mixture.log_prob(as_dict(lengths(1))).shape == (60,)
+    with pytest.raises(UserError, match="needs the conditionals of any sites given others, which MixtureModel has not"):
+        mixture.conditional_log_prob(as_dict(lengths(1)), query=["long"])
+    with pytest.raises(UserError, match="MixtureModel cannot draw with given"):
+        mixture.sample(given={"long": 1.0})
+    bits = from_arrays(arjax.EventSpec((3,)), train=np.eye(3, dtype=int))
+    other = trained(make_model(bits.event, "made", hidden_sizes=(4,)), bits)
+    for call in (lambda: other.log_prob({"a": [1]}), lambda: other.encode("rows.csv"), lambda: other.decode([1, 0, 1])):
+        with pytest.raises(UserError, match="rows are those of a table, of strings or of a text that the model was"):
+            call()
+    with pytest.raises(UserError, match="given by names needs the columns of a table, and 'arrays' has none"):
+        other.sample(given={"a": 1})
+    with pytest.raises(UserError, match="query by names needs the columns of a table"):
+        other.conditional_log_prob(np.eye(3, dtype=int), query=["a"])
+
+
+def labelled(num: int = 3):
+    """Bits given a class, whose frequencies in the train split are 5, 3 and 2 tenths."""
+    event, context = arjax.EventSpec((3,)), arjax.ContextSpec("label", num)
+    x, label = np.random.default_rng(0).integers(0, 2, (20, 3)), np.repeat([0, 1, 2], [10, 6, 4])
+    dataset = from_arrays(event, train={"x": x, "context": label}, context=context)
+    return trained(make_model(event, "made", context=context, hidden_sizes=(8,), direct=False), dataset)
+
+
+EVERY = np.array(list(itertools.product((0, 1), repeat=3)))
+
+
+def test_posteriors_are_those_of_bayes_rule():
+    fitted = labelled()
+    p_CN = np.exp([fitted.log_prob(EVERY, context=c) for c in range(3)])
+    np.testing.assert_allclose(p_CN.sum(1), 1, rtol=1e-5)
+    assert np.ptp(p_CN, 0).max() > 0.01  # the class matters
+    for prior, weights in (("train", (0.5, 0.3, 0.2)), ("uniform", (1 / 3,) * 3), ((0.0, 3.0, 1.0), (0, 0.75, 0.25))):
+        joint_NC = p_CN.T * np.array(weights)
+        found_NC = fitted.posterior(EVERY, prior=prior)
+        assert found_NC.dtype == np.float64 and found_NC.shape == (8, 3)
+        np.testing.assert_allclose(found_NC, joint_NC / joint_NC.sum(1, keepdims=True), rtol=1e-5)
+    half = fitted.posterior(EVERY, mask=np.tile([1, 0, 0], (8, 1)))
+    np.testing.assert_allclose(half[:4], half[:1].repeat(4, 0), rtol=1e-5)
+
+
+def test_posteriors_that_cannot_be(metres):
+    fitted = labelled()
+    for prior, sentence in (
+        ("trian", "prior cannot be 'trian', did you mean 'train'"),
+        ((1.0, 2.0), "prior must be 3 numbers of at least 0"),
+        ((1.0, -2.0, 0.0), "prior must be 3 numbers of at least 0"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            fitted.posterior(EVERY, prior=prior)
+    with pytest.raises(UserError, match="needs a model whose context is a class, and the context of this one is none"):
+        metres.posterior(as_dict(lengths(1)))
+    bare = trained(fitted.model, arjax.data.Dataset("bits", fitted.model.event, fitted.model.context_spec, {}))
+    with pytest.raises(UserError, match="there is no train split that has class frequencies: give prior='uniform'"):
+        bare.posterior(EVERY)
+    assert bare.posterior(EVERY, prior="uniform").shape == (8, 3)
+
+
+def test_posteriors_of_bounds_are_called_estimates(capsys):
+    event, context = arjax.EventSpec((3,)), arjax.ContextSpec("label", 3)
+    sizes = {"width": 8, "num_layers": 1, "num_heads": 1}
+    model = make_model(event, "transformer", kind="discrete_chain", context=context, **sizes)
+    fitted = trained(model, labelled().dataset)
+    say_once.cache_clear()
+    found_NC = fitted.posterior(EVERY)
+    np.testing.assert_allclose(found_NC.sum(1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(found_NC, fitted.posterior(EVERY))  # the same noise for all classes, each time
+    assert "p(class | x) is an estimate: the model has bounds of log p(x | class)" in capsys.readouterr().err
+
+
+def test_strings_by_their_classes(tmp_path):
+    pairs = [("it", "anna"), ("de", "hans"), ("it", "luna"), ("de", "otto")] * 6
+    (tmp_path / "names.csv").write_text("language,text\n" + "".join(f"{a},{b}\n" for a, b in pairs))
+    dataset = make_dataset("strings", file=str(tmp_path / "names.csv"), labels="language")
+    model = make_model(dataset.event, "gru", context=dataset.context, hidden_size=4)
+    fitted = trained(model, dataset)
+    nats = fitted.log_prob(["anna", "otto"], context=["it", "de"])
+    x = fitted.encode(["anna", "otto"])
+    np.testing.assert_allclose(
+        nats, fitted.log_prob(x, context=[1, 0], mask=fitted.read(["anna", "otto"]).arrays["mask"])
+    )
+    (tmp_path / "new.csv").write_text("language,text\nit,anna\nde,otto\n")
+    np.testing.assert_array_equal(fitted.log_prob(tmp_path / "new.csv"), nats)
+    assert fitted.posterior(tmp_path / "new.csv").shape == (2, 2)
+    assert fitted.decode(fitted.sample(2, context="it"))[0] == fitted.dataset.decode(fitted.sample(2, context=1)[0])
+    with pytest.raises(UserError, match="'fr' is none of the 2 classes of the training"):
+        fitted.sample(2, context="fr")
+    short = fitted.log_prob(["an", "an"], context="it")
+    assert short[0] == short[1]
