@@ -1,15 +1,15 @@
 """A mixture of Gaussians with full covariances as a model of a table of numbers: any columns given any others.
 
-On the scale z of the margins, component k has the mean m_k and the covariance S_k = C C^T, with the Cholesky factor C of
-the columns in some order. A column c given those before it has the mean m_c + C_c,<c e_<c and the scale C_cc, with the
-noise e = C^-1 (z - m) (Bishop, "Pattern Recognition and Machine Learning", 2006, equations 2.81 and 2.82). A number that
-is rounded has the probability of its rounding interval [a, b],
+On the scale z of the margins, component k has the mean m_k and the covariance S_k = C C^T, with the Cholesky factor C
+of the columns in some order. A column c given those before it has the mean m_c + C_c,<c e_<c and the scale C_cc, with
+the noise e = C^-1 (z - m) (Bishop, "Pattern Recognition and Machine Learning", 2006, equations 2.81 and 2.82). A number
+that is rounded has the probability of its rounding interval [a, b],
 
     p_k(x_c | x_<c) = Phi((z(b) - m_c - C_c,<c e_<c) / C_cc) - Phi((z(a) - m_c - C_c,<c e_<c) / C_cc),
 
-and p(x) = sum_k w_k prod_c p_k(x_c | x_<c), which adds up to 1. Where the interval is shorter than a thousandth of C_cc,
-it is the density in its middle times its length. A real number has the density. For real numbers all orders of the
-columns agree; for rounded ones they do as far as the intervals are short beside the scales.
+and p(x) = sum_k w_k prod_c p_k(x_c | x_<c), which adds up to 1. Where the interval is shorter than a thousandth of
+C_cc, it is the density in its middle times its length. A real number has the density. For real numbers all orders of
+the columns agree; for rounded ones they do as far as the intervals are short beside the scales.
 """
 
 from __future__ import annotations
@@ -64,8 +64,7 @@ class GaussianTable(TableEngine):
         logits = np.asarray(params["weights"], np.float64)
         self._log_weights = logits - np.logaddexp.reduce(logits)
         self._means = np.asarray(params["means"], np.float64)
-        root = np.asarray(model.roots(params), np.float64)
-        self._covariances = root @ np.swapaxes(root, 1, 2) + math.exp(2 * model.min_log_scale) * np.eye(root.shape[1])
+        self._covariances = _covariances(np.asarray(params["roots"], np.float64), len(margins), model.min_log_scale)
         self.orders_agree = all(not column.step for column in self.columns)
 
     def in_words(self) -> str:
@@ -190,9 +189,15 @@ class GaussianTable(TableEngine):
     def exact_mass(self, cells_C: np.ndarray, conditions: Conditions) -> list[float]:
         assert self.num_sums(conditions) <= 1, "ranges of several columns are estimated"
         rng = np.random.default_rng(0)  # of a draw that is not used
-        return [
-            float(np.exp(self.draw(cells_C[None], c, condition, rng)[1][0])) for c, condition in conditions
-        ]
+        return [float(np.exp(self.draw(cells_C[None], c, condition, rng)[1][0])) for c, condition in conditions]
+
+
+def _covariances(entries_KE: np.ndarray, num: int, min_log_scale: float) -> np.ndarray:
+    """The covariances of a model in float64, [K, D, D]: in float32 their small eigenvalues would be lost."""
+    rows, columns = np.tril_indices(num)
+    root_KDD = np.zeros((len(entries_KE), num, num))
+    root_KDD[:, rows, columns] = np.where(rows == columns, np.exp(np.where(rows == columns, entries_KE, 0)), entries_KE)
+    return root_KDD @ np.swapaxes(root_KDD, 1, 2) + math.exp(2 * min_log_scale) * np.eye(num)
 
 
 def _patterns(marks_NM: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""A mixture of models of a table: p(x) = sum_e w_e p_e(x), with the responsibilities of the evidence in conditionals."""
+"""A mixture of models of a table: p(x) = sum_e w_e p_e(x), in conditionals by responsibilities of the evidence."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ class MixedTable(TableEngine):
         self.orders_agree = all(engine.orders_agree for engine in engines)
 
     def in_words(self) -> str:
-        parts = [f"{weight:.2f} of {engine.in_words()}" for weight, engine in zip(self.weights, self.engines, strict=True)]
+        parts = [
+            f"{weight:.2f} of {engine.in_words()}" for weight, engine in zip(self.weights, self.engines, strict=True)
+        ]
         return "a mixture: " + ", ".join(parts)
 
     def _responsibilities(self, cells_NC: np.ndarray) -> np.ndarray:

@@ -134,9 +134,8 @@ class TableModel:
         cells_C, conditions = self._conditions(given)
         several = len(conditions) > 1
         drawn = num * _CANDIDATES if several else num
-        cells_NC, log_w_N = np.repeat(cells_C[None], drawn, 0), np.zeros(drawn)
-        for cells_NC, log_w_N in self._engine.progressive(cells_C, conditions, drawn, rng):
-            pass
+        steps = self._engine.progressive(cells_C, conditions, drawn, rng)
+        *_, (cells_NC, log_w_N) = (np.repeat(cells_C[None], drawn, 0), np.zeros(drawn)), *steps
         if not np.isfinite(log_w_N).any():
             raise UserError(f"no row can have {given!r}")
         if several:
@@ -161,12 +160,7 @@ class TableModel:
 
     def log_prob_of_cells(self, cells_NC: np.ndarray, num_orders: int = 0) -> np.ndarray:
         """`log_prob` of cells float64[N, C], as in `arjax.tables.columns`."""
-        num_orders, given_NC = num_orders or self._num_orders, np.zeros(cells_NC.shape, bool)
-        num_orders = 1 if self._engine.orders_agree else num_orders
-        rng, num = np.random.default_rng(0), len(self.columns)
-        orders = [range(num), *(rng.permutation(num).tolist() for _ in range(num_orders - 1))]
-        nats_KN = np.stack([self._engine.log_prob(cells_NC, given_NC, order) for order in orders])
-        return np.logaddexp.reduce(nats_KN, 0) - math.log(len(orders))
+        return mean_over_orders(self._engine, cells_NC, num_orders or self._num_orders)
 
     @checked_arguments(num=0, seed=None)
     def impute(self, table: Any, *, num: int = 0, seed: int = 0, unknown: str = "refuse") -> Any:
@@ -356,6 +350,15 @@ def load_table(path: str | os.PathLike) -> TableModel:
     Raises `UserError` where there is no such file, it is damaged, or holds another model.
     """
     return TableModel(**read_table(path))
+
+
+def mean_over_orders(engine: TableEngine, cells_NC: np.ndarray, num_orders: int) -> np.ndarray:
+    """The log of the mean probability of cells float64[N, C] over so many orders of the columns, float64[N]."""
+    given_NC, rng, num = np.zeros(cells_NC.shape, bool), np.random.default_rng(0), cells_NC.shape[1]
+    others = 0 if engine.orders_agree else num_orders - 1
+    orders = [range(num), *(rng.permutation(num).tolist() for _ in range(others))]
+    nats_KN = np.stack([engine.log_prob(cells_NC, given_NC, order) for order in orders])
+    return np.logaddexp.reduce(nats_KN, 0) - math.log(len(orders))
 
 
 def plain_conditions(conditions: Mapping[str, Condition] | None) -> dict[str, Condition]:
