@@ -23,7 +23,7 @@ from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.columns import Numbers, Words, find_columns
 from arjax.tables.engine import TableEngine
 from arjax.tables.frames import Frame, read_frame
-from arjax.tables.gaussian_fitting import fit_gaussians
+from arjax.tables.gaussian_fitting import fit_gaussians, some_rows
 from arjax.tables.mixed import MixedTable
 from arjax.tables.table import TableModel, cells_of, mean_over_orders, rows_from, surprise
 
@@ -36,6 +36,8 @@ _QUANTILES = 201
 _GAUSSIAN_PART = 0.5
 #: Orders of the columns whose mixture is scored.
 _NUM_ORDERS = 4
+#: The most validation rows that choose among engines.
+_WEIGHT_ROWS = 5000
 #: An engine with less weight than this is left out of a mixture.
 _LEAST_WEIGHT = 0.02
 #: Train rows from which on mixtures of Gaussians are tried.
@@ -150,13 +152,14 @@ def _fit(
     quiet: bool,
 ) -> TableModel:
     """The best engine on validation: a network for all orders, and of numbers alone mixtures of Gaussians, too."""
-    start, found = time.monotonic(), {}
+    start, found, held_NC = time.monotonic(), {}, cells["validation"]
     numbers = [column for column in columns if isinstance(column, Numbers)]
     if len(numbers) == len(columns) and len(cells["train"]) >= _FEWEST_ROWS:
-        found |= fit_gaussians(numbers, cells, 60 * _GAUSSIAN_PART * minutes, seed)
+        held_NC = some_rows(held_NC, _WEIGHT_ROWS)
+        found |= fit_gaussians(numbers, dict(cells) | {"validation": held_NC}, 60 * _GAUSSIAN_PART * minutes, seed)
     left = max(minutes - (time.monotonic() - start) / 60, (1 - _GAUSSIAN_PART) * minutes)
     found["any_order"] = _fit_any_order(columns, cells, left, seed, quiet)
-    engine, nats_N, engines = _mixed(found, cells["validation"])
+    engine, nats_N, engines = _mixed(found, held_NC)
     results = dict(found["any_order"][1])
     results["rows"] = {split: len(rows) for split, rows in cells.items()}
     if len(engines) > 1:

@@ -30,6 +30,8 @@ from arjax.tables.margins import Margin
 _MOST_SCALARS = 2**21
 #: Rounding intervals below this part of the scale have the density times their length.
 _NARROW = 1e-3
+#: No log-probability is below this: an interval far away has no width in float64.
+_LEAST_LOG = -1e200
 #: Nodes of the quadrature of a mean.
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(16)
 
@@ -113,7 +115,7 @@ class GaussianTable(TableEngine):
             else:
                 log_p_KN = -0.5 * (e_KN**2 + math.log(2 * math.pi)) - np.log(scale_K1)
                 found.append(log_p_KN + margin.log_slope(cells_NC[:, c]))
-        return np.stack(found)
+        return np.maximum(np.stack(found), _LEAST_LOG)
 
     def _conditionals(self, cells_NC: np.ndarray, c: int, wide: int = 1) -> Iterator[_Conditional]:
         """A column given the known cells of all others, for some rows at a time: fewer where `wide` scalars of each

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import itertools
 import math
 import time
@@ -28,6 +29,8 @@ _FIRST_FLOOR = 1e-3
 SIZES, _PILOT = (1, 2, 3, 5, 8, 16, 32, 64, 128, 256, 512, 1024), 8
 #: The part of the time in which numbers of components grow; other seeds have the rest.
 _GROWING = 0.65
+#: The most rows that EM reads.
+_TRAIN_ROWS = 20_000
 #: The most steps of EM.
 _ITERATIONS = 300
 #: Seeds of further fits with the best options.
@@ -79,7 +82,9 @@ class Search:
 
     def __init__(self, columns: Sequence[Numbers], cells: Mapping[str, np.ndarray], seconds: float, seed: int):
         self.members: list[Member] = []
-        self._train, self._validation, self._seed = cells["train"], cells["validation"], seed
+        self._train, self._validation = some_rows(cells["train"], _TRAIN_ROWS), cells["validation"]
+        self._seed = seed
+        importlib.import_module("sklearn.mixture")  # here, so that the first fit is timed without it
         self._end, self._per_component = time.monotonic() + seconds, 0.0
         self._steps = np.array([column.step for column in columns])
         self.margins = {
@@ -91,7 +96,8 @@ class Search:
         """All of the search: more components, the most promising margins first, then other seeds of the best fits."""
         coarse = (self._steps > _COARSE * np.nanstd(self._train, axis=0)).any()
         kinds = list(itertools.product((True, False), (False, True) if coarse else (False,)))
-        pilots = {kind: self._fit(Options(*kind, _PILOT, _FIRST_FLOOR)) for kind in kinds}
+        pilot = min(_PILOT, len(self._train) // 2)
+        pilots = {kind: self._fit(Options(*kind, pilot, _FIRST_FLOOR)) for kind in kinds}
         kinds.sort(key=lambda kind: pilots[kind])
         start = time.monotonic()
         growing = _GROWING * (self._end - start)
@@ -143,7 +149,8 @@ class Search:
         longer than there is time.
         """
         start = time.monotonic()
-        if self.members and start + self._per_component * options.components > min(end, self._end):
+        late = start + self._per_component * options.components > min(end, self._end)
+        if late and self._best(options.is_power):
             return math.inf
         rng = np.random.default_rng([self._seed, options.seed])
         margins, x_ND = self.margins[options.is_power], self._train
@@ -178,6 +185,11 @@ class Search:
         kept = [those[i] for i in order[:size]]
         fits = [(member.found, member.options.floor) for member in kept]
         return gaussian_table(self.margins[is_power], fits), [member.options for member in kept]
+
+
+def some_rows(rows_NC: np.ndarray, most: int) -> np.ndarray:
+    """Rows at equal distances, at most so many."""
+    return rows_NC[:: -(-len(rows_NC) // most)]
 
 
 def fit_gaussians(

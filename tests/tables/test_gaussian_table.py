@@ -132,7 +132,7 @@ def test_conditionals_are_ratios_of_the_joint_distribution(engine, column):
         expected = np.array([sum(map(joint, some)) for some in values])
     else:
         expected = np.array([quad(joint, low, high)[0] for low, high in itertools.pairwise(margin.edges)])
-    np.testing.assert_allclose(found, expected / expected.sum(), rtol=2e-3)
+    np.testing.assert_allclose(found, expected / expected.sum(), rtol=2e-3, atol=1e-9)
 
 
 def test_the_chain_rule(engine, mixed):
