@@ -33,7 +33,7 @@ _MANY_ROWS = 5000
 _USUAL_ROWS = 2000
 _QUANTILES = 201
 #: The part of the minutes in which mixtures of Gaussians are fitted to a table of numbers.
-_GAUSSIAN_PART = 0.5
+_GAUSSIAN_PART = 0.6
 #: Orders of the columns whose mixture is scored.
 _NUM_ORDERS = 4
 #: The most validation rows that choose among engines.

@@ -27,6 +27,8 @@ FLOORS = (1e-6, *REGULARISATIONS, 3e-1)
 _FIRST_FLOOR = 1e-3
 #: Numbers of components, up to where validation stops gaining; and that by which kinds of margins are put in order.
 SIZES, _PILOT = (1, 2, 3, 5, 8, 16, 32, 64, 128, 256, 512, 1024), 8
+#: Fewer components than this part of the rows are not tried.
+_PER_ROW = 1e-3
 #: The part of the time in which numbers of components grow; other seeds have the rest.
 _GROWING = 0.65
 #: The most rows that EM reads.
@@ -120,6 +122,9 @@ class Search:
         """
         best, best_nats, gained = options, math.inf, 0
         for i, components in enumerate(SIZES):
+            if components < len(self._train) * _PER_ROW:
+                gained = i + 1
+                continue
             if i - gained > PATIENCE or components > len(self._train) // 2:
                 break
             options, nats = self._best_floor(best._replace(components=components), end)
