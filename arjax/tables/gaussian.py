@@ -52,6 +52,14 @@ class _Conditional(NamedTuple):
     scales: np.ndarray
 
 
+class _Factor(NamedTuple):
+    """Columns in an order, the Cholesky factors of their covariances [K, S, S], and the inverses of these."""
+
+    order: list[int]
+    root: np.ndarray
+    inverse: np.ndarray
+
+
 class GaussianTable(TableEngine):
     """Columns of numbers under a mixture of Gaussians.
 
@@ -81,33 +89,38 @@ class GaussianTable(TableEngine):
             given = np.flatnonzero(pattern[:num]).tolist()
             asked = [c for c in order if pattern[num + c]]
             if asked:
+                factor = self._factor([*given, *asked])
                 for some in self._pieces(rows, num):
-                    found_N[some] = self._log_prob(cells_NC[some], given, asked)
+                    found_N[some] = self._log_prob(cells_NC[some], factor, len(given))
         return found_N
 
-    def _log_prob(self, cells_NC: np.ndarray, given: list[int], asked: list[int]) -> np.ndarray:
-        """`log_prob` of rows in which the same cells are known."""
-        log_p_SKN = self._in_order(cells_NC, [*given, *asked])
-        before_KN = self._log_weights[:, None] + log_p_SKN[: len(given)].sum(0)
-        both_KN = before_KN + log_p_SKN[len(given) :].sum(0)
+    def _log_prob(self, cells_NC: np.ndarray, factor: _Factor, num_given: int) -> np.ndarray:
+        """`log_prob` of rows in which the columns of a factor are known, and the first of them given."""
+        log_p_SKN = self._in_order(cells_NC, factor)
+        before_KN = self._log_weights[:, None] + log_p_SKN[:num_given].sum(0)
+        both_KN = before_KN + log_p_SKN[num_given:].sum(0)
         nats_N = np.logaddexp.reduce(both_KN, 0) - np.logaddexp.reduce(before_KN, 0)
-        return nats_N - sum(self.margins[c].log_unit for c in asked)
+        return nats_N - sum(self.margins[c].log_unit for c in factor.order[num_given:])
 
-    def _noise(self, cells_NC: np.ndarray, order: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """e [K, S, N] of S columns in an order, and the Cholesky factor of their covariance [K, S, S]."""
+    def _factor(self, order: Sequence[int]) -> _Factor:
+        """The Cholesky factor of the columns in an order."""
         order = list(order)
         root_KSS = np.linalg.cholesky(self._covariances[:, order][:, :, order])
-        z_SN = np.stack([self.margins[c].forward(cells_NC[:, c]) for c in order])
-        return np.linalg.solve(root_KSS, z_SN - self._means[:, order][..., None]), root_KSS
+        return _Factor(order, root_KSS, np.linalg.inv(root_KSS))
 
-    def _in_order(self, cells_NC: np.ndarray, order: Sequence[int]) -> np.ndarray:
-        """log p_k(x_c | the columns before it) of S columns in an order, float64[S, K, N]."""
-        if not len(order):
+    def _noise(self, cells_NC: np.ndarray, factor: _Factor) -> np.ndarray:
+        """e of the S columns of a factor, [K, S, N]."""
+        z_SN = np.stack([self.margins[c].forward(cells_NC[:, c]) for c in factor.order])
+        return factor.inverse @ (z_SN - self._means[:, factor.order][..., None])
+
+    def _in_order(self, cells_NC: np.ndarray, factor: _Factor) -> np.ndarray:
+        """log p_k(x_c | the columns before it) of the S columns of a factor, float64[S, K, N]."""
+        if not factor.order:
             return np.zeros((0, len(self._means), len(cells_NC)))
-        noise_KSN, root_KSS = self._noise(cells_NC, order)
+        noise_KSN = self._noise(cells_NC, factor)
         found = []
-        for i, c in enumerate(order):
-            margin, e_KN, scale_K1 = self.margins[c], noise_KSN[:, i], root_KSS[:, i, i][:, None]
+        for i, c in enumerate(factor.order):
+            margin, e_KN, scale_K1 = self.margins[c], noise_KSN[:, i], factor.root[:, i, i][:, None]
             if margin.column.step:
                 z_N = margin.forward(cells_NC[:, c])
                 low_N, high_N = (margin.forward(ends) - z_N for ends in margin.bounds(cells_NC[:, c]))
@@ -125,13 +138,13 @@ class GaussianTable(TableEngine):
         known_NC[:, c] = False
         for rows, pattern in _patterns(known_NC):
             given = np.flatnonzero(pattern).tolist()
-            root_KSS = np.linalg.cholesky(self._covariances[:, [*given, c]][:, :, [*given, c]])
+            before, root_KSS = self._factor(given), self._factor([*given, c]).root
             for some in self._pieces(rows, max(wide, len(given))):
-                log_r_KN = self._log_weights[:, None] + self._in_order(cells_NC[some], given).sum(0)
+                log_r_KN = self._log_weights[:, None] + self._in_order(cells_NC[some], before).sum(0)
                 mean_KN = np.repeat(self._means[:, c, None], len(some), 1)
                 if given:
-                    noise_KSN, _ = self._noise(cells_NC[some], given)
-                    mean_KN = mean_KN + np.einsum("ks,ksn->kn", root_KSS[:, -1, :-1], noise_KSN)
+                    shift_KN = root_KSS[:, -1:, :-1] @ self._noise(cells_NC[some], before)
+                    mean_KN = mean_KN + shift_KN[:, 0]
                 log_r_KN = log_r_KN - np.logaddexp.reduce(log_r_KN, 0)
                 yield _Conditional(some, log_r_KN, mean_KN, root_KSS[:, -1, -1][:, None])
 

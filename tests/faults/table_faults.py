@@ -92,7 +92,7 @@ TABLE_FAULTS = (
     _gaussian("a rounded number has the density in its middle", "if margin.column.step:", "if False:"),
     _gaussian(
         "a density in steps, and not in the unit of the column",
-        "return nats_N - sum(self.margins[c].log_unit for c in asked)",
+        "return nats_N - sum(self.margins[c].log_unit for c in factor.order[num_given:])",
         "return nats_N",
     ),
     _gaussian(
@@ -103,7 +103,7 @@ TABLE_FAULTS = (
     ),
     _gaussian(
         "components without the evidence",
-        "log_r_KN = self._log_weights[:, None] + self._in_order(cells_NC[some], given).sum(0)",
+        "log_r_KN = self._log_weights[:, None] + self._in_order(cells_NC[some], before).sum(0)",
         "log_r_KN = self._log_weights[:, None] + np.zeros((1, len(some)))",
         _GAUSSIAN + "test_conditionals_are_ratios_of_the_joint_distribution",
     ),
