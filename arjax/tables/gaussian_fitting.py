@@ -41,6 +41,9 @@ _SEEDS = 8
 _AGAIN = 4
 #: The most fits that one mixture is made of, out of so many that are the best alone.
 _MEMBERS, _CANDIDATES = 12, 48
+#: The most components of such a mixture times the cube of the columns: rows with different missing cells take so many
+#: operations each.
+_MOST_WORK = 2**23
 #: Steps of rounding above this part of the standard deviation are worth a fit of rows with noise in place of rounding.
 _COARSE = 0.02
 
@@ -187,7 +190,8 @@ class Search:
         order = list(greedy(nats_MN)[:_MEMBERS])
         log_sum_MN = np.logaddexp.accumulate(-nats_MN[order], axis=0)  # of the first 1, 2, ...
         size = int(np.argmin([math.log(i) - log_sum_N.mean() for i, log_sum_N in enumerate(log_sum_MN, 1)])) + 1
-        kept = [those[i] for i in order[:size]]
+        work = np.cumsum([those[i].options.components for i in order[:size]]) * len(self._steps) ** 3
+        kept = [those[i] for i, total in zip(order[:size], work, strict=True) if i == order[0] or total <= _MOST_WORK]
         fits = [(member.found, member.options.floor) for member in kept]
         return gaussian_table(self.margins[is_power], fits), [member.options for member in kept]
 

@@ -13,6 +13,7 @@ import math
 from typing import Any
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 
 from arjax.tables.columns import Condition, Numbers
 
@@ -131,14 +132,20 @@ def fit_margin(column: Numbers, cells: np.ndarray, is_power: bool) -> Margin:
     """The margin under which cells float64[N] (nan without a value) have mean 0 and variance 1; with the most probable
     power, or without one.
     """
-    from scipy import stats
-
     known = cells[~np.isnan(cells)]
+    if not len(known):
+        return Margin(column, column.centre, column.spread)
     shift, scale = float(known.mean()), float(known.std()) or 1.0
     if not is_power:
         return Margin(column, shift, scale)
     t = (known - shift) / scale
-    power = float(np.clip(stats.yeojohnson_normmax(t), _LEAST_POWER, _MOST_POWER))
+    log_t = (np.sign(t) * np.log1p(abs(t))).mean()
+
+    def nats(power: float) -> float:
+        """-log of the density of the numbers, over how many there are, where y is normal (section 3)."""
+        return 0.5 * math.log(_yeo_johnson(t, power).var() + 1e-300) - (power - 1) * log_t
+
+    power = float(minimize_scalar(nats, bounds=(_LEAST_POWER, _MOST_POWER), method="bounded").x)
     y = _yeo_johnson(t, power)
     return Margin(column, shift, scale, power, float(y.mean()), float(y.std()) or 1.0)
 

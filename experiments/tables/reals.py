@@ -38,8 +38,9 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results.csv"
 #: `reg_covar` of scikit-learn, of standardised columns.
 REGULARISATIONS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
-#: Train rows up to which all of them are tried with every number of components; else those next to the best.
-FEW_ROWS = 2000
+#: Train rows up to which all of them are tried with every number of components, from two starts; with more rows, those
+#: next to the best, from one start, and from so many components on.
+FEW_ROWS, LEAST = 2000, 12
 Rows = np.ndarray
 LogDensity = Callable[[Rows], np.ndarray]
 
@@ -194,16 +195,17 @@ def rivals(margins: list[Margin], train: Rows, validation: Rows, test: Rows) -> 
     def best(by: str) -> int:
         return int(np.argmin([getattr(rival, by)[0].mean() for rival in found]))
 
-    sizes = [*COMPONENTS, *MORE_COMPONENTS]
+    few = len(train) < FEW_ROWS
+    sizes = [num for num in (*COMPONENTS, *MORE_COMPONENTS) if few or num >= LEAST]
     for i, components in enumerate(sizes):
         last = sizes[max(0, i - PATIENCE) : i]
-        if i > len(COMPONENTS) // 2 and not any(found[best(by)].components in last for by in ("density", "mass")):
+        if i > (3 if few else PATIENCE) and not any(found[best(by)].components in last for by in ("density", "mass")):
             break
         at = {REGULARISATIONS.index(found[best(by)].regularisation) for by in ("density", "mass")} if found else {3}
         near = {j for k in at for j in (k - 1, k, k + 1) if 0 <= j < len(REGULARISATIONS)}
-        for j in range(len(REGULARISATIONS)) if len(train) < FEW_ROWS else sorted(near):
+        for j in range(len(REGULARISATIONS)) if few else sorted(near):
             value = REGULARISATIONS[j]
-            mixture = fit_by_em(z, components, value, 2 if components <= COMPONENTS[-1] else 1, ITERATIONS, 0)
+            mixture = fit_by_em(z, components, value, 2 if few else 1, ITERATIONS, 0)
             found.append(_rival(margins, mixture, value, validation, test))
     return found
 
