@@ -65,13 +65,12 @@ def save_model(path: str | os.PathLike, saved: SavedModel) -> Path:
     """
     path = user_path(path)
     description, tensors = _described(saved)
-    content = {"format": FORMAT, "version": __version__, "model": description, "about": saved.about}
-    if saved.parts:
-        content["parts"] = []
-        for i, part in enumerate(saved.parts):
-            description, of_part = _described(part)
-            content["parts"].append(description)
-            tensors |= {f"parts/{i}/{name}": array for name, array in of_part.items()}
+    content: dict[str, Any] = {"format": FORMAT, "version": __version__, "model": description, "about": saved.about}
+    described = [_described(part) for part in saved.parts]
+    for i, (_, of_part) in enumerate(described):
+        tensors |= {f"parts/{i}/{name}": array for name, array in of_part.items()}
+    if described:
+        content["parts"] = [description for description, _ in described]
     text = json.dumps(content | {"checksum": _checksum(content, tensors)})
     with replacing(path) as replacement:
         path.parent.mkdir(parents=True, exist_ok=True)

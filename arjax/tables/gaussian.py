@@ -75,7 +75,7 @@ class GaussianTable(TableEngine):
         self._log_weights = logits - np.logaddexp.reduce(logits)
         self._means = np.asarray(params["means"], np.float64)
         self._covariances = _covariances(np.asarray(params["roots"], np.float64), len(margins), model.min_log_scale)
-        self.orders_agree = all(not column.step for column in self.columns)
+        self.orders_agree = all(not margin.column.step for margin in self.margins)
 
     def in_words(self) -> str:
         powers = ", of columns made symmetric" if any(margin.power != 1 for margin in self.margins) else ""
