@@ -152,7 +152,8 @@ def _fit(
     quiet: bool,
 ) -> TableModel:
     """The best engine on validation: a network for all orders, and of numbers alone mixtures of Gaussians, too."""
-    start, found, held_NC = time.monotonic(), {}, cells["validation"]
+    start, held_NC = time.monotonic(), cells["validation"]
+    found: dict[str, tuple[TableEngine, dict[str, Any]]] = {}
     numbers = [column for column in columns if isinstance(column, Numbers)]
     if len(numbers) == len(columns) and len(cells["train"]) >= _FEWEST_ROWS:
         held_NC = some_rows(held_NC, _HOLED_ROWS if np.isnan(held_NC).any() else _WEIGHT_ROWS)

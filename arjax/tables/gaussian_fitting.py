@@ -18,6 +18,7 @@ from arjax.evaluation.mixtures import greedy
 from arjax.models import make_model
 from arjax.models.gaussian_mixture import GaussianMixtureModel, fit_by_em, params_of, without_holes
 from arjax.tables.columns import Numbers
+from arjax.tables.engine import TableEngine
 from arjax.tables.gaussian import GaussianTable
 from arjax.tables.margins import Margin, fit_margin
 
@@ -203,7 +204,7 @@ def some_rows(rows_NC: np.ndarray, most: int) -> np.ndarray:
 
 def fit_gaussians(
     columns: Sequence[Numbers], cells: Mapping[str, np.ndarray], seconds: float, seed: int
-) -> dict[str, tuple[GaussianTable, dict[str, Any]]]:
+) -> dict[str, tuple[TableEngine, dict[str, Any]]]:
     """A mixture of Gaussians of the columns as they are, `gaussian`, and one of columns made symmetric by powers,
     `gaussian_power`, each with facts about it.
     """
