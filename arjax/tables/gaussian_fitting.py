@@ -30,6 +30,8 @@ _FIRST_FLOOR = 1e-3
 SIZES, _PILOT = (1, 2, 3, 5, 8, 16, 32, 64, 128, 256, 512, 1024), 8
 #: Fewer components than this part of the rows are not tried.
 _PER_ROW = 1e-3
+#: The floor is chosen from so few rows per component on.
+_ROWS_EACH = 150
 #: The part of the time in which numbers of components grow; other seeds have the rest.
 _GROWING = 0.65
 #: The most rows that EM reads.
@@ -88,6 +90,7 @@ class Search:
 
     def __init__(self, columns: Sequence[Numbers], cells: Mapping[str, np.ndarray], seconds: float, seed: int):
         self.members: list[Member] = []
+        self._nats: dict[Options, float] = {}
         self._train, self._validation = some_rows(cells["train"], _TRAIN_ROWS), cells["validation"]
         self._seed = seed
         importlib.import_module("sklearn.mixture")  # here, so that the first fit is timed without it
@@ -108,7 +111,9 @@ class Search:
         start = time.monotonic()
         growing = _GROWING * (self._end - start)
         for i, kind in enumerate(kinds, 1):
-            self._grow(Options(*kind, 1, _FIRST_FLOOR), start + growing * i / len(kinds))
+            self._grow(Options(*kind, 1, _FIRST_FLOOR), start + growing * math.sqrt(i / len(kinds)))
+        for kind in kinds:  # those that still gained when their time was over
+            self._grow(Options(*kind, 1, _FIRST_FLOOR), self._end)
         best = {is_power: self._best(is_power)[:_AGAIN] for is_power in (True, False)}
         for seed in range(1, 1 + _SEEDS):
             for those in best.values():
@@ -131,7 +136,11 @@ class Search:
                 continue
             if i - gained > PATIENCE or components > len(self._train) // 2:
                 break
-            options, nats = self._best_floor(best._replace(components=components), end)
+            options = best._replace(components=components)
+            if len(self._train) < _ROWS_EACH * components:
+                options, nats = self._best_floor(options, end)
+            else:
+                nats = self._fit(options, end)
             if nats < best_nats:
                 best, best_nats, gained = options, nats, i
         for other in SIZES[max(0, gained - 1) : gained + 2 : 2]:
@@ -157,6 +166,8 @@ class Search:
         """The mean nats of validation rows under a fit, which becomes a member; infinity where it fails, or would take
         longer than there is time.
         """
+        if options in self._nats:
+            return self._nats[options]
         start = time.monotonic()
         late = start + self._per_component * options.components > min(end, self._end)
         if late and self._best(options.is_power):
@@ -180,7 +191,8 @@ class Search:
         if not np.isfinite(nats).all():
             return math.inf
         self.members.append(Member(options, found, nats))
-        return float(nats.mean())
+        self._nats[options] = float(nats.mean())
+        return self._nats[options]
 
     def mixed(self, is_power: bool) -> tuple[GaussianTable, list[Options]] | None:
         """One mixture of Gaussians out of the members with these margins that are best together on validation."""
