@@ -16,7 +16,7 @@ from arjax.core.spec import EventSpec
 from arjax.evaluation.gaussian_mixtures import PATIENCE, REGULARISATIONS
 from arjax.evaluation.mixtures import greedy
 from arjax.models import make_model
-from arjax.models.gaussian_mixture import GaussianMixtureModel, fit_by_em, params_of, without_holes
+from arjax.models.gaussian_mixture import fit_by_em, is_gaussian_mixture, params_of, without_holes
 from arjax.tables.columns import Numbers
 from arjax.tables.engine import TableEngine
 from arjax.tables.gaussian import GaussianTable
@@ -238,7 +238,7 @@ def gaussian_table(margins: Sequence[Margin], fits: Sequence[tuple[Any, float]])
     )
     event = EventSpec((len(margins),), (), "real")
     model = make_model(event, kind="gaussian_mixture", components=len(weights), start="random", min_log_scale=floor)
-    assert isinstance(model, GaussianMixtureModel)
+    assert is_gaussian_mixture(model)
     with np.errstate(divide="ignore"):
         params = params_of(weights / len(fits), means, covariances, floor)
     return GaussianTable(margins, model, params)

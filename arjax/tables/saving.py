@@ -19,7 +19,7 @@ from arjax.core.json_objects import JsonObject
 from arjax.data.table import NO_VALUE
 from arjax.interop.model_file import SavedModel, load_model, save_model
 from arjax.models.autoregressive import has_conditionals
-from arjax.models.gaussian_mixture import GaussianMixtureModel
+from arjax.models.gaussian_mixture import is_gaussian_mixture
 from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.columns import Numbers, Words
 from arjax.tables.engine import TableEngine
@@ -119,7 +119,7 @@ def _any_order(about: JsonObject, columns: Sequence[Words | Numbers], saved: Sav
 
 
 def _gaussian(about: JsonObject, columns: Sequence[Words | Numbers], saved: SavedModel) -> TableEngine:
-    if not isinstance(saved.model, GaussianMixtureModel):
+    if not is_gaussian_mixture(saved.model):
         raise UserError("it has the model of another kind of data")
     found = about.objects("margins")
     if not saved.model.event.num_dims == len(columns) == len(found):
