@@ -3,6 +3,7 @@
     params/PATH         parameters, float32
     model/.../order     the orders of the model, see `arjax.interop.description`
     shift, scale        of real data that was standardised: z = (x - shift) / scale
+    parts/0/params/PATH and so on of further models in the file
 
 The metadata has one entry, `arjax`: a JSON object with the description of the model, facts about it, and a checksum, as
 safetensors reads a file with flipped bytes without an error.
@@ -46,6 +47,7 @@ class SavedModel(NamedTuple):
       params: its parameters, arrays on the host.
       shift, scale: of standardised data, float64[*event.shape]; None for all other data.
       about: further facts from the time when it was saved: data, scores, config.
+      parts: further models, without facts and parts of their own.
     """
 
     model: Model
@@ -53,6 +55,7 @@ class SavedModel(NamedTuple):
     shift: np.ndarray | None
     scale: np.ndarray | None
     about: dict[str, Any]
+    parts: tuple[SavedModel, ...] = ()
 
 
 def save_model(path: str | os.PathLike, saved: SavedModel) -> Path:
@@ -61,13 +64,13 @@ def save_model(path: str | os.PathLike, saved: SavedModel) -> Path:
     Raises `UserError` then, for parameters of another model, or where a part of the model is not registered.
     """
     path = user_path(path)
-    check_params(saved.model.param_shapes, saved.params)
-    description, tensors = describe(saved.model)
-    flat = traverse_util.flatten_dict(saved.params, sep="/")
-    tensors |= {f"params/{name}": np.asarray(leaf) for name, leaf in flat.items()}
-    tensors |= {name: array for name in ("shift", "scale") if (array := getattr(saved, name)) is not None}
-    tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    content = {"format": FORMAT, "version": __version__, "model": description, "about": saved.about}
+    description, tensors = _described(saved)
+    content: dict[str, Any] = {"format": FORMAT, "version": __version__, "model": description, "about": saved.about}
+    described = [_described(part) for part in saved.parts]
+    for i, (_, of_part) in enumerate(described):
+        tensors |= {f"parts/{i}/{name}": array for name, array in of_part.items()}
+    if described:
+        content["parts"] = [description for description, _ in described]
     text = json.dumps(content | {"checksum": _checksum(content, tensors)})
     with replacing(path) as replacement:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,6 +79,16 @@ def save_model(path: str | os.PathLike, saved: SavedModel) -> Path:
         except SafetensorError as error:  # for example, the disk is full
             raise UserError(f"cannot write {path}: {error}") from error
     return path
+
+
+def _described(saved: SavedModel) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """A model without its parts: its description, and its tensors."""
+    check_params(saved.model.param_shapes, saved.params)
+    description, tensors = describe(saved.model)
+    flat = traverse_util.flatten_dict(saved.params, sep="/")
+    tensors |= {f"params/{name}": np.asarray(leaf) for name, leaf in flat.items()}
+    tensors |= {name: array for name in ("shift", "scale") if (array := getattr(saved, name)) is not None}
+    return description, {name: np.ascontiguousarray(array) for name, array in tensors.items()}
 
 
 def load_model(path: str | os.PathLike) -> SavedModel:
@@ -109,11 +122,18 @@ def load_model(path: str | os.PathLike) -> SavedModel:
 
 
 def _saved(content: JsonObject, tensors: Mapping[str, np.ndarray]) -> SavedModel:
-    """The model, its parameters and the facts about it; raises `UserError` where these do not go together.
-
-    Shapes are compared before anything of their size is allocated.
-    """
+    """The model, its parameters, facts and parts; raises `UserError` where these do not go together."""
     description, about = content.take("model", dict), content.take("about", dict)
+    own, parts = dict(tensors), []
+    for i, of_part in enumerate(content.items("parts", dict) if "parts" in content else ()):
+        prefix = f"parts/{i}/"
+        found = {name.removeprefix(prefix): own.pop(name) for name in tensors if name.startswith(prefix)}
+        parts.append(_rebuilt(of_part, {}, found))
+    return _rebuilt(description, about, own)._replace(parts=tuple(parts))
+
+
+def _rebuilt(description: Mapping[str, Any], about: dict[str, Any], tensors: Mapping[str, np.ndarray]) -> SavedModel:
+    """A model without its parts. Shapes are compared before anything of their size is allocated."""
     _check_sizes(description, tensors)
     of_params = {name: array for name, array in tensors.items() if name.startswith("params/")}
     others = tensors.keys() - of_params.keys() - {"shift", "scale"}

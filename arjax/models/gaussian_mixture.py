@@ -21,7 +21,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -398,6 +398,11 @@ class GaussianMixtureModel(Model):
         drawn = _draw(self, params, keys, x.reshape(num, -1), observed_D, options.temperature)
         ones = jnp.ones(num, jnp.int32)
         return Draw(drawn.reshape(num, *event.shape), {"network_calls": ones, "steps": ones})
+
+
+def is_gaussian_mixture(model: Model) -> TypeGuard[GaussianMixtureModel]:
+    """Whether a model is of this kind: its parameters are weights, means and roots."""
+    return isinstance(model, GaussianMixtureModel)
 
 
 _NO_EXAMPLES = "give them to make_model as `data`, or take the option start='random'"

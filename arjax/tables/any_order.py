@@ -16,7 +16,8 @@ from arjax.conditionals.columns import Columns
 from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization, from_order
 from arjax.models import AutoregressiveModel
-from arjax.tables.columns import MISSING, Column
+from arjax.tables.columns import MISSING, Column, Condition
+from arjax.tables.engine import Conditions, TableEngine, categorical
 
 #: Rows that are computed at once.
 ROWS = 1024
@@ -73,10 +74,8 @@ class Sites:
         return np.repeat(marks_NC, [len(sites) for sites in self.of_column], axis=1)
 
 
-class AnyOrderTable:
+class AnyOrderTable(TableEngine):
     """The codes of all columns under one network for all orders.
-
-    Rows are cells float64[N, C] as in `arjax.tables.columns`, and marks of cells bool[N, C].
 
     Attributes:
       columns: of the table.
@@ -87,6 +86,9 @@ class AnyOrderTable:
         """`sites`: None for the usual ones."""
         self.columns, self.model, self.params = tuple(columns), model, params
         self.sites = sites or Sites(tuple(column.num_codes for column in columns))
+
+    def in_words(self) -> str:
+        return f"a network for all orders of the columns, {self.model.num_params:,} parameters"
 
     def codes(self, cells_NC: np.ndarray) -> np.ndarray:
         """The codes of cells, int[N, C]."""
@@ -103,7 +105,6 @@ class AnyOrderTable:
         return found_NV
 
     def log_prob(self, cells_NC: np.ndarray, given_NC: np.ndarray, order: Sequence[int] | None = None) -> np.ndarray:
-        """log p(all other known cells | given ones) of each row in nats, float64[N], column by column in the order."""
         order = list(range(len(self.columns)) if order is None else order)
         cells_NC = np.asarray(cells_NC, np.float64)
         codes_NC, nats_N = self.codes(cells_NC), np.zeros(len(cells_NC))
@@ -176,7 +177,6 @@ class AnyOrderTable:
         return table - np.logaddexp.reduce(table, 1)[:, None]
 
     def code_table(self, cells_NC: np.ndarray, given_NC: np.ndarray, c: int) -> np.ndarray:
-        """p(code of a column | given cells) of each row, float64[N, V]; the column itself is not given."""
         codes_NC = self.codes(np.asarray(cells_NC, np.float64))
         observed_NC = given_NC & (codes_NC != MISSING)
         observed_NC[:, c] = False
@@ -191,18 +191,15 @@ class AnyOrderTable:
         second = np.stack([np.exp(self._second_digit(x_ND, observed_ND, place, c)) for place in places], 1)
         return (first_NV[:, :, None] * second).reshape(len(x_ND), -1)[:, : self.columns[c].num_codes]
 
-    def complete(self, cells_NC: np.ndarray, given_NC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Draws all cells that are not given, of each row in the same random order of the columns: cells [N, C]."""
-        cells_NC = np.where(given_NC, cells_NC, np.nan)
+    def draw(
+        self, cells_NC: np.ndarray, c: int, condition: Condition, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         codes_NC = self.codes(cells_NC)
         observed_NC = codes_NC != MISSING
-        for c in rng.permutation(len(self.columns)).tolist():
-            rows = np.flatnonzero(~observed_NC[:, c])
-            if len(rows):
-                codes_NC[rows, c] = self.draw_codes(codes_NC[rows], observed_NC[rows], c, None, rng)[0]
-                cells_NC[rows, c] = self.columns[c].draw(codes_NC[rows, c], rng)
-            observed_NC[:, c] = True
-        return cells_NC
+        observed_NC[:, c] = False
+        weights_V = None if condition is None else self.columns[c].weights(condition)
+        codes_N, log_mass_N = self.draw_codes(codes_NC, observed_NC, c, weights_V, rng)
+        return self.columns[c].draw(codes_N, rng, condition), log_mass_N
 
     def draw_codes(
         self, codes_NC, observed_NC, c: int, weights_V: np.ndarray | None, rng: np.random.Generator
@@ -216,43 +213,24 @@ class AnyOrderTable:
         allowed.ravel()[:size] = 1 if weights_V is None else weights_V
         # The first digit among those under which anything is allowed; then the second one.
         p_NV = np.exp(self._digit(x_ND, observed_ND, c)) * allowed.max(1)
-        first_N, log_mass_N = _categorical(p_NV, rng), _log(p_NV.sum(1))
+        first_N, log_mass_N = categorical(p_NV, rng), _log(p_NV.sum(1))
         if base == 1:
             return first_N, log_mass_N
         p_NV = (
             np.exp(self._second_digit(x_ND, observed_ND, first_N, c))
             * (allowed / allowed.max(1, keepdims=True, initial=1e-300))[first_N]
         )
-        return first_N * base + _categorical(p_NV, rng), log_mass_N + _log(p_NV.sum(1))
+        return first_N * base + categorical(p_NV, rng), log_mass_N + _log(p_NV.sum(1))
 
-    def log_mass(
-        self,
-        cells_C: np.ndarray,
-        weights: Sequence[tuple[int, np.ndarray]],
-        num: int,
-        rng: np.random.Generator,
-    ) -> Iterator[np.ndarray]:
-        """Progressive sampling (Yang et al., "Deep Unsupervised Cardinality Estimation", 2019, section 5): the log of
-        an unbiased estimate of p(the first k conditions | given cells) from each of `num` draws, for every k,
-        float64[num] each.
+    def num_sums(self, conditions: Conditions) -> float:
+        """Combinations of the codes that all conditions but the last one allow."""
+        return math.prod(float((self.columns[c].weights(condition) > 0).sum()) for c, condition in conditions[:-1])
 
-        A column is drawn among the codes that its condition allows, and the estimate is the product of the
-        probabilities of these.
-        """
-        codes_NC = np.repeat(self.codes(cells_C[None]), num, 0)
-        observed_NC, total_N = codes_NC != MISSING, np.zeros(num)
-        for c, weights_V in weights:
-            codes_NC[:, c], log_mass_N = self.draw_codes(codes_NC, observed_NC, c, weights_V, rng)
-            observed_NC[:, c] = True
-            total_N = total_N + log_mass_N
-            yield total_N
-
-    def exact_mass(self, cells_C: np.ndarray, weights: Sequence[tuple[int, np.ndarray]]) -> list[float]:
-        """p(the first k conditions | given cells) for every k, summed over all codes that the conditions allow."""
+    def exact_mass(self, cells_C: np.ndarray, conditions: Conditions) -> list[float]:
         codes_NC = self.codes(cells_C[None])
         p_N, found = np.ones(1), []
-        for c, weights_V in weights:
-            observed_NC = codes_NC != MISSING
+        for c, condition in conditions:
+            weights_V, observed_NC = self.columns[c].weights(condition), codes_NC != MISSING
             table_NV = self._code_table(self.sites.values(codes_NC), observed_NC, c) * weights_V * p_N[:, None]
             found.append(float(table_NV.sum()))
             allowed = np.flatnonzero(weights_V)
@@ -293,13 +271,6 @@ def _filled(array: np.ndarray, size: int) -> np.ndarray:
 
 def _picked(table_NV: np.ndarray, index_N: np.ndarray) -> np.ndarray:
     return np.take_along_axis(table_NV, index_N[:, None], 1)[:, 0]
-
-
-def _categorical(p_NV: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One index for each row, with these probabilities up to a factor; the last possible one where all are 0."""
-    ends = np.cumsum(p_NV, 1)
-    index = (ends <= rng.random(len(p_NV))[:, None] * ends[:, -1:]).sum(1)
-    return np.minimum(index, p_NV.shape[1] - 1)
 
 
 def _log(p: np.ndarray) -> np.ndarray:

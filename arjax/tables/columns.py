@@ -250,7 +250,7 @@ class Numbers:
         return self.step >= 1
 
     def draw(self, codes: np.ndarray, rng: np.random.Generator, condition: Condition = None) -> np.ndarray:
-        parts = [] if condition is None else self._parts(condition)
+        parts = [] if condition is None else self.parts(condition)
         parts = parts or [(-math.inf, math.inf)]
         starts, sizes = (np.stack(found)[:, codes] for found in zip(*map(self._overlap, parts), strict=True))
         ends = np.cumsum(sizes, 0)
@@ -266,7 +266,7 @@ class Numbers:
     def weights(self, condition: Condition) -> np.ndarray:
         whole = self._overlap((-math.inf, math.inf))[1]
         return np.minimum(
-            sum((self._overlap(part)[1] for part in self._parts(condition)), np.zeros(len(whole))) / whole, 1
+            sum((self._overlap(part)[1] for part in self.parts(condition)), np.zeros(len(whole))) / whole, 1
         )
 
     def _overlap(self, ends: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
@@ -281,7 +281,7 @@ class Numbers:
         last = np.minimum(np.floor((ends[1] - low) / self.step + 1e-4), np.round((high - low) / self.step))
         return start, np.clip(last - start + 1, 0, None)
 
-    def _parts(self, condition: Condition) -> list[tuple[float, float]]:
+    def parts(self, condition: Condition) -> list[tuple[float, float]]:
         """The ranges of a condition in rising order, where no two of them overlap."""
         parts: list[tuple[float, float]] = []
         for first, last in sorted(map(self.ends, condition if isinstance(condition, list) else [condition])):

@@ -17,17 +17,31 @@ from arjax.core.errors import UserError
 from arjax.core.integers import check_seed
 from arjax.data.frames import Frame, read_frame
 from arjax.data.table_files import NO_VALUE
+from arjax.evaluation.mixtures import fit_weights
 from arjax.models import make_model
 from arjax.models.abilities import require
 from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.columns import Numbers, Words, find_columns
-from arjax.tables.table import TableModel, cells_of, rows_from, surprise
+from arjax.tables.engine import TableEngine
+from arjax.tables.gaussian_fitting import fit_gaussians, some_rows
+from arjax.tables.mixed import MixedTable
+from arjax.tables.table import TableModel, cells_of, mean_over_orders, rows_from, surprise
 
 #: Train rows from which on a recipe with more units is tried.
 _MANY_ROWS = 5000
 #: Rows of validation whose surprises are kept.
 _USUAL_ROWS = 2000
 _QUANTILES = 201
+#: The part of the minutes in which mixtures of Gaussians are fitted to a table of numbers.
+_GAUSSIAN_PART = 0.6
+#: Orders of the columns whose mixture is scored.
+_NUM_ORDERS = 4
+#: The most validation rows that choose among engines; fewer where cells are missing, as these take longer.
+_WEIGHT_ROWS, _HOLED_ROWS = 5000, 1000
+#: An engine with less weight than this is left out of a mixture.
+_LEAST_WEIGHT = 0.02
+#: Train rows from which on mixtures of Gaussians are tried.
+_FEWEST_ROWS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +82,8 @@ def fit_table(
     Each cell has a code: a word, a frequent number or an interval of numbers; a network for all orders (DeepNADE, Uria,
     Murray & Larochelle, "A Deep and Tractable Density Estimator", 2014) predicts the codes of any columns from those of
     any others. A missing cell is neither shown to the network nor scored, which is right where a value is missing at
-    random.
+    random. A table of numbers alone is fitted by mixtures of Gaussians, too, and the model is a mixture of both with
+    the weights that are best on validation.
 
     Args:
       table: a frame of pandas, polars or pyarrow, the path of a csv file, a dict of columns, or a list of rows.
@@ -136,7 +151,67 @@ def _fit(
     seed: int,
     quiet: bool,
 ) -> TableModel:
-    """The best of the recipes on validation."""
+    """The best engine on validation: a network for all orders, and of numbers alone mixtures of Gaussians, too."""
+    start, held_NC = time.monotonic(), cells["validation"]
+    found: dict[str, tuple[TableEngine, dict[str, Any]]] = {}
+    numbers = [column for column in columns if isinstance(column, Numbers)]
+    if len(numbers) == len(columns) and len(cells["train"]) >= _FEWEST_ROWS:
+        held_NC = some_rows(held_NC, _HOLED_ROWS if np.isnan(held_NC).any() else _WEIGHT_ROWS)
+        found |= fit_gaussians(numbers, dict(cells) | {"validation": held_NC}, 60 * _GAUSSIAN_PART * minutes, seed)
+    left = max(minutes - (time.monotonic() - start) / 60, (1 - _GAUSSIAN_PART) * minutes)
+    found["any_order"] = _fit_any_order(columns, cells, left, seed, quiet)
+    engine, nats_N, engines = _mixed(found, held_NC)
+    results = dict(found["any_order"][1])
+    results["rows"] = {split: len(rows) for split, rows in cells.items()}
+    if len(engines) > 1:
+        results |= {"engines": engines, "engine": engine.in_words()}
+        if not quiet:
+            print(f"chosen on validation: {engine.in_words()}")
+    usual = _usual(engine, cells["validation"])
+    stderr = nats_N.std(ddof=1) / math.sqrt(len(nats_N)) if len(nats_N) > 1 else 0.0
+    results |= {"validation_nats": float(nats_N.mean()), "validation_stderr": float(stderr)}
+    results["minutes"] = (time.monotonic() - start) / 60
+    return TableModel(
+        columns, engine, usual, results, left_out, frame.form, _NUM_ORDERS, frame.missing, frame.delimiter
+    )
+
+
+def _mixed(
+    found: Mapping[str, tuple[TableEngine, dict[str, Any]]], cells_NC: np.ndarray
+) -> tuple[TableEngine, np.ndarray, dict[str, Any]]:
+    """The mixture of engines that is best on validation rows, or the only engine with weight; its nats of each row; and
+    the facts about each of the engines.
+    """
+    names = list(found)
+    nats = {name: -mean_over_orders(engine, cells_NC, _NUM_ORDERS) for name, (engine, _) in found.items()}
+    weights = dict.fromkeys(names, 0.0) | _weights(nats)
+    facts = {
+        name: {"validation_nats": float(nats[name].mean()), "weight": weights[name], **about}
+        for name, (_, about) in found.items()
+    }
+    kept = [name for name in names if weights[name]]
+    if len(kept) == 1:
+        return found[kept[0]][0], nats[kept[0]], facts
+    engine = MixedTable([found[name][0] for name in kept], [weights[name] for name in kept])
+    log_p_EN = np.stack([math.log(weights[name]) - nats[name] for name in kept])
+    return engine, -np.logaddexp.reduce(log_p_EN, 0), facts
+
+
+def _weights(nats: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The weights under which rows with these nats are most probable, of the engines that have at least a little."""
+    names = list(nats)
+    while True:
+        fitted = fit_weights(np.stack([nats[name] for name in names]))
+        kept = [name for name, weight in zip(names, fitted, strict=True) if weight >= _LEAST_WEIGHT]
+        if len(kept) == len(names):
+            return dict(zip(names, fitted.tolist(), strict=True))
+        names = kept
+
+
+def _fit_any_order(
+    columns: Sequence[Words | Numbers], cells: Mapping[str, np.ndarray], minutes: float, seed: int, quiet: bool
+) -> tuple[AnyOrderTable, dict[str, Any]]:
+    """A network for all orders by the best of the recipes on validation, and facts about it."""
     sites = Sites(tuple(column.num_codes for column in columns))
     x = {split: sites.values(np.stack([c.codes(v) for c, v in zip(columns, of.T, strict=True)], 1))
          for split, of in cells.items()}  # fmt: skip
@@ -152,18 +227,7 @@ def _fit(
         tried.append((_results(fitted)["nll_nats"], recipe, fitted))
     _, recipe, fitted = min(tried, key=lambda each: each[0])
     engine = AnyOrderTable(columns, require(fitted.model, "conditionals", "a table"), fitted.params)
-    usual = _usual(engine, cells["validation"])
-    results = {
-        "recipe": dataclasses.asdict(recipe),
-        "rows": {split: len(rows) for split, rows in cells.items()},
-        "num_params": fitted.model.num_params,
-    }
-    table = TableModel(columns, engine, usual, results, left_out, frame.form, 4, frame.missing, frame.delimiter)
-    nats = -table.log_prob_of_cells(cells["validation"])
-    stderr = nats.std(ddof=1) / math.sqrt(len(nats)) if len(nats) > 1 else 0.0
-    table.results |= {"validation_nats": float(nats.mean()), "validation_stderr": float(stderr)}
-    table.results["minutes"] = (time.monotonic() - start) / 60
-    return table
+    return engine, {"recipe": dataclasses.asdict(recipe), "num_params": fitted.model.num_params}
 
 
 def _train(
@@ -209,7 +273,7 @@ def _results(fitted: Fitted) -> Mapping[str, Any]:
     return fitted.results
 
 
-def _usual(engine: AnyOrderTable, cells_NC: np.ndarray) -> np.ndarray:
+def _usual(engine: TableEngine, cells_NC: np.ndarray) -> np.ndarray:
     """Quantiles of the surprise of each column in some rows of validation, [C, Q]; 0 where there is none."""
     every = -(-len(cells_NC) // _USUAL_ROWS)
     found = surprise(engine, cells_NC[::every])

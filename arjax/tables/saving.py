@@ -1,9 +1,13 @@
-"""The model of a table in one safetensors file, with its columns."""
+"""The model of a table in one safetensors file, with its columns.
+
+A mixture of engines has the model of each: the first one as that of the file, the others as its parts. An entry
+`engines` says how each of them reads the columns; a file without it holds one network for all orders.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +20,44 @@ from arjax.data.frames import FORMS
 from arjax.data.table_files import NO_VALUE
 from arjax.interop.model_file import SavedModel, load_model, save_model
 from arjax.models.autoregressive import has_conditionals
+from arjax.models.gaussian_mixture import is_gaussian_mixture
 from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.columns import Numbers, Words
+from arjax.tables.engine import TableEngine
+from arjax.tables.gaussian import GaussianTable
+from arjax.tables.margins import MARGIN_NUMBERS, Margin
+from arjax.tables.mixed import MixedTable
 
 KEY = "table"
 
 
-def save_table(path: str | os.PathLike, engine: AnyOrderTable, about: Mapping[str, Any]) -> Path:
+def save_table(path: str | os.PathLike, engine: TableEngine, about: Mapping[str, Any]) -> Path:
     """Writes the model and its columns, which `read_table` reads; raises `UserError` where the disk refuses."""
-    columns = [column.described() for column in engine.columns]
-    params = jax.tree.map(np.asarray, engine.params)
-    about = {"columns": columns, "most_levels": engine.sites.most_levels, **about}
-    saved = SavedModel(engine.model, params, None, None, {KEY: about})
-    return save_model(path, saved)
+    about = {"columns": [column.described() for column in engine.columns], **about}
+    if isinstance(engine, AnyOrderTable):
+        about["most_levels"] = engine.sites.most_levels
+        return save_model(path, _saved(engine)._replace(about={KEY: about}))
+    engines, weights = [engine], [1.0]
+    if isinstance(engine, MixedTable):
+        engines, weights = list(engine.engines), engine.weights.tolist()
+    about["engines"] = [
+        {"weight": weight, **_described(engine)} for engine, weight in zip(engines, weights, strict=True)
+    ]
+    parts = tuple(_saved(engine) for engine in engines[1:])
+    return save_model(path, _saved(engines[0])._replace(about={KEY: about}, parts=parts))
+
+
+def _saved(engine: TableEngine) -> SavedModel:
+    assert isinstance(engine, AnyOrderTable | GaussianTable), "an engine with one model"
+    return SavedModel(engine.model, jax.tree.map(np.asarray, engine.params), None, None, {})
+
+
+def _described(engine: TableEngine) -> dict[str, Any]:
+    """How an engine reads the columns, as JSON."""
+    if isinstance(engine, AnyOrderTable):
+        return {"kind": "any_order", "most_levels": engine.sites.most_levels}
+    assert isinstance(engine, GaussianTable), "an engine with one model"
+    return {"kind": "gaussian", "margins": [margin.described() for margin in engine.margins]}
 
 
 def read_table(path: str | os.PathLike) -> dict[str, Any]:
@@ -41,12 +70,7 @@ def read_table(path: str | os.PathLike) -> dict[str, Any]:
         columns = [_column(found) for found in about.objects("columns")]
         if len({column.name for column in columns}) < len(columns):
             raise UserError("two of its columns have the same name")
-        if not columns or not has_conditionals(saved.model):
-            raise UserError("it has no columns, or the model of another kind of data")
-        sites = Sites(tuple(column.num_codes for column in columns), about.count("most_levels", 2))
-        engine = AnyOrderTable(columns, saved.model, saved.params, sites)
-        if engine.sites.event != saved.model.event:
-            raise UserError("its columns are not those of the model")
+        engine = _engine(about, columns, saved)
         usual = np.array([_rising(row) for row in about.take("usual", list)], np.float64)
         if usual.ndim != 2 or len(usual) != len(columns):
             raise UserError("table/usual must have a list of numbers for each column")
@@ -61,6 +85,56 @@ def read_table(path: str | os.PathLike) -> dict[str, Any]:
     except UserError as error:
         raise UserError(f"{str(path)!r} does not hold a table that this version can open: {error}") from error
     return {"columns": columns, "engine": engine, "usual": usual, "form": form, "num_orders": num_orders} | rest
+
+
+def _engine(about: JsonObject, columns: Sequence[Words | Numbers], saved: SavedModel) -> TableEngine:
+    """The engine of a table; raises `UserError` for one that does not fit its columns."""
+    if not columns:
+        raise UserError("it has no columns")
+    if "engines" not in about:
+        return _any_order(about, columns, saved)
+    found, models = about.objects("engines"), [saved, *saved.parts]
+    if len(found) != len(models):
+        raise UserError(f"table/engines must have as many entries as there are models, {len(models)}")
+    engines, weights = [], []
+    for entry, model in zip(found, models, strict=True):
+        weights.append(float(entry.take("weight", float)))
+        kind = entry.take("kind", str)
+        if kind not in _ENGINES:
+            raise UserError(f"{entry.place}/kind is one of {', '.join(_ENGINES)}, not {kind!r}")
+        engines.append(_ENGINES[kind](entry, columns, model))
+        entry.end()
+    if min(weights) <= 0 or abs(sum(weights) - 1) > 1e-6:
+        raise UserError("the weights of table/engines must be positive numbers that add up to 1")
+    return engines[0] if len(engines) == 1 else MixedTable(engines, weights)
+
+
+def _any_order(about: JsonObject, columns: Sequence[Words | Numbers], saved: SavedModel) -> TableEngine:
+    if not has_conditionals(saved.model):
+        raise UserError("it has the model of another kind of data")
+    sites = Sites(tuple(column.num_codes for column in columns), about.count("most_levels", 2))
+    if sites.event != saved.model.event:
+        raise UserError("its columns are not those of the model")
+    return AnyOrderTable(columns, saved.model, saved.params, sites)
+
+
+def _gaussian(about: JsonObject, columns: Sequence[Words | Numbers], saved: SavedModel) -> TableEngine:
+    if not is_gaussian_mixture(saved.model):
+        raise UserError("it has the model of another kind of data")
+    found = about.objects("margins")
+    if not saved.model.event.num_dims == len(columns) == len(found):
+        raise UserError("its columns are not those of the model")
+    margins = []
+    for column, entry in zip(columns, found, strict=True):
+        numbers = {name: float(entry.take(name, float)) for name in MARGIN_NUMBERS}
+        entry.end()
+        if not isinstance(column, Numbers) or min(numbers["scale"], numbers["spread"]) <= 0:
+            raise UserError(f"{entry.place} must be of a column of numbers, with a scale and a spread above 0")
+        margins.append(Margin(column, **numbers))
+    return GaussianTable(margins, saved.model, saved.params)
+
+
+_ENGINES = {"any_order": _any_order, "gaussian": _gaussian}
 
 
 def _check_results(results: dict[str, Any], left_out: dict[str, Any]) -> None:

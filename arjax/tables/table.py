@@ -17,8 +17,9 @@ from arjax.core.integers import check_seed
 from arjax.core.registry import did_you_mean
 from arjax.data.frames import Frame, plain, read_frame
 from arjax.data.table_files import NO_VALUE
-from arjax.tables.any_order import ROWS, AnyOrderTable
-from arjax.tables.columns import MISSING, Column, Condition, Numbers, Words
+from arjax.tables.any_order import ROWS
+from arjax.tables.columns import Column, Condition, Numbers, Words
+from arjax.tables.engine import TableEngine
 from arjax.tables.saving import read_table, save_table
 
 UNKNOWN = ("refuse", "missing")
@@ -59,7 +60,7 @@ class TableModel:
     def __init__(
         self,
         columns: Sequence[Column],
-        engine: AnyOrderTable,
+        engine: TableEngine,
         usual: np.ndarray,
         results: Mapping[str, Any],
         left_out: Mapping[str, str],
@@ -95,6 +96,7 @@ class TableModel:
         held = self.results.get("validation_nats")
         lines = [column.in_words() for column in self.columns]
         lines += [f"{name}: left out, {reason}" for name, reason in self.left_out.items()]
+        lines.append(f"model: {self._engine.in_words()}")
         if held is not None:
             stderr = self.results["validation_stderr"]
             lines.append(f"{held:.4f} ± {stderr:.4f} nats per row of validation, by which the model was chosen")
@@ -129,17 +131,12 @@ class TableModel:
           UserError: an unknown column or value, or a condition of probability 0.
         """
         rng, given = _rng(seed), plain_conditions(given)
-        cells_C, weights = self._conditions(given)
-        several = len(weights) > 1
+        cells_C, conditions = self._conditions(given)
+        several = len(conditions) > 1
         drawn = num * _CANDIDATES if several else num
-        cells_NC, log_w_N = np.repeat(cells_C[None], drawn, 0), np.zeros(drawn)
-        codes_NC = self._engine.codes(cells_NC)
-        for c, weights_V in weights:
-            observed_NC = codes_NC != MISSING
-            codes_NC[:, c], log_mass_N = self._engine.draw_codes(codes_NC, observed_NC, c, weights_V, rng)
-            log_w_N = log_w_N + log_mass_N
-            cells_NC[:, c] = self.columns[c].draw(codes_NC[:, c], rng, given[self.names[c]])
-        if weights and not np.isfinite(log_w_N).any():
+        steps = self._engine.progressive(cells_C, conditions, drawn, rng)
+        *_, (cells_NC, log_w_N) = (np.repeat(cells_C[None], drawn, 0), np.zeros(drawn)), *steps
+        if not np.isfinite(log_w_N).any():
             raise UserError(f"no row can have {given!r}")
         if several:
             p = np.exp(log_w_N - log_w_N.max())
@@ -163,11 +160,7 @@ class TableModel:
 
     def log_prob_of_cells(self, cells_NC: np.ndarray, num_orders: int = 0) -> np.ndarray:
         """`log_prob` of cells float64[N, C], as in `arjax.tables.columns`."""
-        num_orders, given_NC = num_orders or self._num_orders, np.zeros(cells_NC.shape, bool)
-        rng, num = np.random.default_rng(0), len(self.columns)
-        orders = [range(num), *(rng.permutation(num).tolist() for _ in range(num_orders - 1))]
-        nats_KN = np.stack([self._engine.log_prob(cells_NC, given_NC, order) for order in orders])
-        return np.logaddexp.reduce(nats_KN, 0) - math.log(len(orders))
+        return mean_over_orders(self._engine, cells_NC, num_orders or self._num_orders)
 
     @checked_arguments(num=0, seed=None)
     def impute(self, table: Any, *, num: int = 0, seed: int = 0, unknown: str = "refuse") -> Any:
@@ -202,10 +195,10 @@ class TableModel:
         column, found = self.columns[c], []
         for start in range(0, len(cells_NC), ROWS):
             rows = slice(start, start + ROWS)
-            table_NV = self._engine.code_table(cells_NC[rows], known_NC[rows], c)
-            found.append(
-                column.rounded(table_NV @ column.middles) if isinstance(column, Numbers) else table_NV.argmax(1)
-            )
+            if isinstance(column, Numbers):
+                found.append(column.rounded(self._engine.means(cells_NC[rows], known_NC[rows], c)))
+            else:
+                found.append(self._engine.code_table(cells_NC[rows], known_NC[rows], c).argmax(1))
         return np.concatenate(found).astype(np.float64)
 
     @checked_arguments()
@@ -296,21 +289,18 @@ class TableModel:
         if both := event.keys() & given.keys():
             raise UserError(f"the column {sorted(both)[0]!r} is asked for and given")
         cells_C, evidence = self._conditions(given)
-        asked = self._weights(event)
-        if self._combinations([*evidence, *asked]) <= MOST_COMBINATIONS:
+        asked = self._in_order(event)
+        if self._engine.num_sums([*evidence, *asked]) <= MOST_COMBINATIONS:
             masses = [1.0, *self._engine.exact_mass(cells_C, [*evidence, *asked])]
             if not masses[len(evidence)]:
                 raise UserError(f"no row can have {given!r}")
             return Probability(masses[-1] / masses[len(evidence)], 0.0)
-        draws = [np.zeros(num), *self._engine.log_mass(cells_C, [*evidence, *asked], num, _rng(seed))]
+        steps = self._engine.progressive(cells_C, [*evidence, *asked], num, _rng(seed))
+        draws = [np.zeros(num), *(log_mass_N for _, log_mass_N in steps)]
         return _ratio(draws[-1], draws[len(evidence)], given)
 
-    def _combinations(self, weights: Sequence[tuple[int, np.ndarray]]) -> float:
-        """How many combinations of codes all columns but the last one allow."""
-        return math.prod(float((weights_V > 0).sum()) for _, weights_V in weights[:-1])
-
-    def _conditions(self, given: Mapping[str, Condition]) -> tuple[np.ndarray, list[tuple[int, np.ndarray]]]:
-        """Conditions as cells of single values, float64[C], and the columns and weights of all others."""
+    def _conditions(self, given: Mapping[str, Condition]) -> tuple[np.ndarray, list[tuple[int, Condition]]]:
+        """Conditions as cells of single values, float64[C], and the columns and conditions of all others."""
         cells_C, others = np.full(len(self.columns), np.nan), {}
         for name, condition in given.items():
             c = self._index(name)
@@ -323,11 +313,14 @@ class TableModel:
                     raise UserError(f"the column {name!r} holds whole numbers: no row can have {condition!r}")
             else:
                 cells_C[c] = weights_V.argmax()
-        return cells_C, self._weights(others)
+        return cells_C, self._in_order(others)
 
-    def _weights(self, conditions: Mapping[str, Condition]) -> list[tuple[int, np.ndarray]]:
+    def _in_order(self, conditions: Mapping[str, Condition]) -> list[tuple[int, Condition]]:
+        """Conditions by the numbers of their columns; raises `UserError` for one that a column cannot have."""
         found = {self._index(name): condition for name, condition in conditions.items()}
-        return [(c, self.columns[c].weights(found[c])) for c in sorted(found)]
+        for c, condition in found.items():
+            self.columns[c].weights(condition)
+        return sorted(found.items(), key=lambda pair: pair[0])
 
     def _index(self, name: str) -> int:
         if name not in self.names:
@@ -357,6 +350,15 @@ def load_table(path: str | os.PathLike) -> TableModel:
     Raises `UserError` where there is no such file, it is damaged, or holds another model.
     """
     return TableModel(**read_table(path))
+
+
+def mean_over_orders(engine: TableEngine, cells_NC: np.ndarray, num_orders: int) -> np.ndarray:
+    """The log of the mean probability of cells float64[N, C] over so many orders of the columns, float64[N]."""
+    given_NC, rng, num = np.zeros(cells_NC.shape, bool), np.random.default_rng(0), cells_NC.shape[1]
+    others = 0 if engine.orders_agree else num_orders - 1
+    orders = [range(num), *(rng.permutation(num).tolist() for _ in range(others))]
+    nats_KN = np.stack([engine.log_prob(cells_NC, given_NC, order) for order in orders])
+    return np.logaddexp.reduce(nats_KN, 0) - math.log(len(orders))
 
 
 def plain_conditions(conditions: Mapping[str, Condition] | None) -> dict[str, Condition]:
@@ -394,7 +396,7 @@ def cells_of(
     return np.stack(found, 1)
 
 
-def surprise(engine: AnyOrderTable, cells_NC: np.ndarray) -> np.ndarray:
+def surprise(engine: TableEngine, cells_NC: np.ndarray) -> np.ndarray:
     """-log p(cell | all other known cells) in nats, float64[N, C], nan for a missing cell."""
     known_NC, found_NC = ~np.isnan(cells_NC), np.full(cells_NC.shape, np.nan)
     for c in range(cells_NC.shape[1]):

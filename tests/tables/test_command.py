@@ -39,7 +39,8 @@ def read(path):
 
 def test_show(model, capsys):
     assert main(["show", model]) == 0
-    assert "sex: 2 words, such as m, f" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "sex: 2 words, such as m, f" in shown and "model: a network for all orders of the columns" in shown
 
 
 def test_sample(model, tmp_path):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 import pytest
 
 import arjax
 from arjax.core.errors import UserError
-from arjax.tables import fitting
+from arjax.models import make_model
+from arjax.tables import fitting, gaussian_fitting
+from arjax.tables.any_order import AnyOrderTable, Sites
 
 NUM = 400
 
@@ -70,3 +73,32 @@ def test_a_word_among_numbers_is_told_with_its_row():
     table["age"] = np.array([*map(str, range(NUM - 1)), "old"], object)
     with pytest.raises(UserError, match=r"row 399 has 'old' in the column 'age'"):
         arjax.fit_table(table, quiet=True)
+
+
+def untrained(columns, cells, minutes, seed, quiet):
+    sites = Sites(tuple(column.num_codes for column in columns))
+    model = make_model(sites.event, "deep_nade", orders="uniform", hidden_sizes=(8,))
+    return AnyOrderTable(columns, model, model.init(jax.random.key(0))), {"num_params": model.num_params}
+
+
+def test_a_table_of_numbers_has_the_engines_that_are_better_on_validation(monkeypatch):
+    """Two clusters: a mixture of Gaussians is a part of the model; whole numbers stay whole."""
+    rng = np.random.default_rng(0)
+    side = rng.choice([-1, 1], NUM)
+    numbers = {"a": 3 * side + 0.1 * rng.normal(size=NUM), "n": rng.poisson(20 + 10 * side)}
+    numbers["n"][::50] = 20
+    monkeypatch.setattr(fitting, "_fit_any_order", untrained)
+    monkeypatch.setattr(gaussian_fitting, "SIZES", (1, 2, 3))
+    monkeypatch.setattr(gaussian_fitting, "_SEEDS", 1)
+    table = arjax.fit_table(numbers, minutes=0.1, quiet=True)
+    engines = table.results["engines"]
+    assert set(engines) == {"gaussian", "gaussian_power", "any_order"}
+    assert sum(engine["weight"] for engine in engines.values()) == pytest.approx(1)
+    best = min(engine["validation_nats"] for engine in engines.values())
+    assert table.results["validation_nats"] <= best + 1e-3  # weights are fitted up to a little
+    rows = np.random.default_rng(0).permutation(NUM)[: NUM // 10]
+    held = -table.log_prob({name: values[rows] for name, values in numbers.items()})
+    assert held.mean() == pytest.approx(table.results["validation_nats"], rel=1e-6)
+    high = table.probability({"n": (21, None)}, given={"a": (0, None)})
+    assert high.value > 0.8 and "Gaussians" in table.in_words()
+    assert all(isinstance(n, int) for n in table.sample(20, seed=0)["n"])

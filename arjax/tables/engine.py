@@ -1,0 +1,106 @@
+"""What a model of a table computes: any columns given any others, in cells."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from arjax.tables.columns import Column, Condition, Numbers
+
+#: Conditions on columns, by their numbers, in the order in which they are asked.
+Conditions = Sequence[tuple[int, Condition]]
+
+
+class TableEngine(abc.ABC):
+    """The joint distribution of the columns of a table.
+
+    Rows are cells float64[N, C] as in `arjax.tables.columns`, nan where there is no value, and marks of cells are
+    bool[N, C]. A distribution may depend on the order in which the columns are asked; within one order the chain rule
+    holds. Ranges and draws are those of the distribution within the range of the training rows.
+
+    Attributes:
+      columns: of the table.
+      orders_agree: whether `log_prob` is the same in all orders.
+    """
+
+    columns: tuple[Column, ...]
+    orders_agree = False
+
+    @abc.abstractmethod
+    def log_prob(self, cells_NC: np.ndarray, given_NC: np.ndarray, order: Sequence[int] | None = None) -> np.ndarray:
+        """log p(all other known cells | given ones) of each row in nats, float64[N], column by column in the order;
+        None: that of the table.
+        """
+
+    @abc.abstractmethod
+    def code_table(self, cells_NC: np.ndarray, given_NC: np.ndarray, c: int) -> np.ndarray:
+        """p(code of a column | given cells) of each row, float64[N, V]; the column itself is not given."""
+
+    @abc.abstractmethod
+    def draw(
+        self, cells_NC: np.ndarray, c: int, condition: Condition, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Cells of a column given the known cells of the others, drawn among those that a condition allows (None: all),
+        float64[N]; and the log of the probability of these, float64[N].
+        """
+
+    @abc.abstractmethod
+    def num_sums(self, conditions: Conditions) -> float:
+        """How many terms `exact_mass` of these conditions sums over; infinity where it is not known exactly."""
+
+    @abc.abstractmethod
+    def exact_mass(self, cells_C: np.ndarray, conditions: Conditions) -> list[float]:
+        """p(the first k conditions | known cells) for every k."""
+
+    @abc.abstractmethod
+    def in_words(self) -> str:
+        """The engine in a line."""
+
+    def means(self, cells_NC: np.ndarray, given_NC: np.ndarray, c: int) -> np.ndarray:
+        """The mean of a column of numbers given cells, float64[N]."""
+        column = self.columns[c]
+        assert isinstance(column, Numbers), "words have no mean"
+        return self.code_table(cells_NC, given_NC, c) @ column.middles
+
+    def complete(self, cells_NC: np.ndarray, given_NC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Draws all cells that are not given, of each row in the same random order of the columns: cells [N, C]."""
+        cells_NC = np.where(given_NC, cells_NC, np.nan)
+        for c in rng.permutation(len(self.columns)).tolist():
+            rows = np.flatnonzero(np.isnan(cells_NC[:, c]))
+            if len(rows):
+                cells_NC[rows, c] = self.draw(cells_NC[rows], c, None, rng)[0]
+        return cells_NC
+
+    def progressive(
+        self, cells_C: np.ndarray, conditions: Conditions, num: int, rng: np.random.Generator
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Progressive sampling (Yang et al., "Deep Unsupervised Cardinality Estimation", 2019, section 5), for every k:
+        cells [num, C] that fulfil the first k conditions, and the log of an unbiased estimate of p(these | known cells)
+        from each of the draws, float64[num].
+
+        A column is drawn among the values that its condition allows, and the estimate is the product of the
+        probabilities of these.
+        """
+        cells_NC, total_N = np.repeat(cells_C[None], num, 0), np.zeros(num)
+        for c, condition in conditions:
+            cells_NC[:, c], log_mass_N = self.draw(cells_NC, c, condition, rng)
+            total_N = total_N + log_mass_N
+            yield cells_NC, total_N
+
+
+def only_given(cells_NC: np.ndarray, given_NC: np.ndarray, c: int | None = None) -> np.ndarray:
+    """The given cells, nan elsewhere and in the column `c`."""
+    cells_NC = np.where(given_NC, np.asarray(cells_NC, np.float64), np.nan)
+    if c is not None:
+        cells_NC[:, c] = np.nan
+    return cells_NC
+
+
+def categorical(p_NV: Any, rng: np.random.Generator) -> np.ndarray:
+    """One index for each row, with these probabilities up to a factor; the last possible one where all are 0."""
+    ends = np.cumsum(p_NV, 1)
+    index = (ends <= rng.random(len(p_NV))[:, None] * ends[:, -1:]).sum(1)
+    return np.minimum(index, p_NV.shape[1] - 1)

@@ -1,0 +1,254 @@
+"""A mixture of Gaussians with full covariances as a model of a table of numbers: any columns given any others.
+
+On the scale z of the margins, component k has the mean m_k and the covariance S_k = C C^T, with the Cholesky factor C
+of the columns in some order. A column c given those before it has the mean m_c + C_c,<c e_<c and the scale C_cc, with
+the noise e = C^-1 (z - m) (Bishop, "Pattern Recognition and Machine Learning", 2006, equations 2.81 and 2.82). A number
+that is rounded has the probability of its rounding interval [a, b],
+
+    p_k(x_c | x_<c) = Phi((z(b) - m_c - C_c,<c e_<c) / C_cc) - Phi((z(a) - m_c - C_c,<c e_<c) / C_cc),
+
+and p(x) = sum_k w_k prod_c p_k(x_c | x_<c), which adds up to 1. Where the interval is shorter than a thousandth of
+C_cc, it is the density in its middle times its length. A real number has the density. For real numbers all orders of
+the columns agree; for rounded ones they do as far as the intervals are short beside the scales.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.special import log_ndtr, ndtr, ndtri_exp
+
+from arjax.models.gaussian_mixture import GaussianMixtureModel
+from arjax.tables.columns import Condition
+from arjax.tables.engine import Conditions, TableEngine, categorical, only_given
+from arjax.tables.margins import Margin
+
+#: Scalars that are in memory at once.
+_MOST_SCALARS = 2**21
+#: Rounding intervals below this part of the scale have the density times their length.
+_NARROW = 1e-3
+#: No log-probability is below this: an interval far away has no width in float64.
+_LEAST_LOG = -1e200
+#: Nodes of the quadrature of a mean.
+_NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(16)
+
+
+class _Conditional(NamedTuple):
+    """A column of some rows given others: a mixture of normal distributions of z.
+
+    Attributes:
+      rows: their numbers.
+      log_weights: normalised, [K, N].
+      means: [K, N].
+      scales: [K, 1].
+    """
+
+    rows: np.ndarray
+    log_weights: np.ndarray
+    means: np.ndarray
+    scales: np.ndarray
+
+
+class _Factor(NamedTuple):
+    """Columns in an order, the Cholesky factors of their covariances [K, S, S], and the inverses of these."""
+
+    order: list[int]
+    root: np.ndarray
+    inverse: np.ndarray
+
+
+class GaussianTable(TableEngine):
+    """Columns of numbers under a mixture of Gaussians.
+
+    Attributes:
+      margins: of the columns.
+      model, params: of the kind `gaussian_mixture`, of the z of all columns.
+    """
+
+    def __init__(self, margins: Sequence[Margin], model: GaussianMixtureModel, params: Any):
+        self.margins, self.columns = tuple(margins), tuple(margin.column for margin in margins)
+        self.model, self.params = model, params
+        logits = np.asarray(params["weights"], np.float64)
+        self._log_weights = logits - np.logaddexp.reduce(logits)
+        self._means = np.asarray(params["means"], np.float64)
+        self._covariances = _covariances(np.asarray(params["roots"], np.float64), len(margins), model.min_log_scale)
+        self.orders_agree = all(not margin.column.step for margin in self.margins)
+
+    def in_words(self) -> str:
+        powers = ", of columns made symmetric" if any(margin.power != 1 for margin in self.margins) else ""
+        return f"a mixture of {self.model.components} Gaussians{powers}"
+
+    def log_prob(self, cells_NC: np.ndarray, given_NC: np.ndarray, order: Sequence[int] | None = None) -> np.ndarray:
+        cells_NC, num = np.asarray(cells_NC, np.float64), len(self.columns)
+        known_NC, found_N = ~np.isnan(cells_NC), np.zeros(len(cells_NC))
+        order = range(num) if order is None else order
+        for rows, pattern in _patterns(np.concatenate([known_NC & given_NC, known_NC & ~given_NC], 1)):
+            given = np.flatnonzero(pattern[:num]).tolist()
+            asked = [c for c in order if pattern[num + c]]
+            if asked:
+                factor = self._factor([*given, *asked])
+                for some in self._pieces(rows, num):
+                    found_N[some] = self._log_prob(cells_NC[some], factor, len(given))
+        return found_N
+
+    def _log_prob(self, cells_NC: np.ndarray, factor: _Factor, num_given: int) -> np.ndarray:
+        """`log_prob` of rows in which the columns of a factor are known, and the first of them given."""
+        log_p_SKN = self._in_order(cells_NC, factor)
+        before_KN = self._log_weights[:, None] + log_p_SKN[:num_given].sum(0)
+        both_KN = before_KN + log_p_SKN[num_given:].sum(0)
+        nats_N = np.logaddexp.reduce(both_KN, 0) - np.logaddexp.reduce(before_KN, 0)
+        return nats_N - sum(self.margins[c].log_unit for c in factor.order[num_given:])
+
+    def _factor(self, order: Sequence[int]) -> _Factor:
+        """The Cholesky factor of the columns in an order."""
+        order = list(order)
+        root_KSS = np.linalg.cholesky(self._covariances[:, order][:, :, order])
+        return _Factor(order, root_KSS, np.linalg.inv(root_KSS))
+
+    def _noise(self, cells_NC: np.ndarray, factor: _Factor) -> np.ndarray:
+        """e of the S columns of a factor, [K, S, N]."""
+        z_SN = np.stack([self.margins[c].forward(cells_NC[:, c]) for c in factor.order])
+        return factor.inverse @ (z_SN - self._means[:, factor.order][..., None])
+
+    def _in_order(self, cells_NC: np.ndarray, factor: _Factor) -> np.ndarray:
+        """log p_k(x_c | the columns before it) of the S columns of a factor, float64[S, K, N]."""
+        if not factor.order:
+            return np.zeros((0, len(self._means), len(cells_NC)))
+        noise_KSN = self._noise(cells_NC, factor)
+        found = []
+        for i, c in enumerate(factor.order):
+            margin, e_KN, scale_K1 = self.margins[c], noise_KSN[:, i], factor.root[:, i, i][:, None]
+            if margin.column.step:
+                z_N = margin.forward(cells_NC[:, c])
+                low_N, high_N = (margin.forward(ends) - z_N for ends in margin.bounds(cells_NC[:, c]))
+                found.append(log_interval(e_KN + low_N / scale_K1, e_KN + high_N / scale_K1))
+            else:
+                log_p_KN = -0.5 * (e_KN**2 + math.log(2 * math.pi)) - np.log(scale_K1)
+                found.append(log_p_KN + margin.log_slope(cells_NC[:, c]))
+        return np.maximum(np.stack(found), _LEAST_LOG)
+
+    def _conditionals(self, cells_NC: np.ndarray, c: int, wide: int = 1) -> Iterator[_Conditional]:
+        """A column given the known cells of all others, for some rows at a time: fewer where `wide` scalars of each
+        component are needed.
+        """
+        known_NC = ~np.isnan(cells_NC)
+        known_NC[:, c] = False
+        for rows, pattern in _patterns(known_NC):
+            given = np.flatnonzero(pattern).tolist()
+            before, root_KSS = self._factor(given), self._factor([*given, c]).root
+            for some in self._pieces(rows, max(wide, len(given))):
+                log_r_KN = self._log_weights[:, None] + self._in_order(cells_NC[some], before).sum(0)
+                mean_KN = np.repeat(self._means[:, c, None], len(some), 1)
+                if given:
+                    shift_KN = root_KSS[:, -1:, :-1] @ self._noise(cells_NC[some], before)
+                    mean_KN = mean_KN + shift_KN[:, 0]
+                log_r_KN = log_r_KN - np.logaddexp.reduce(log_r_KN, 0)
+                yield _Conditional(some, log_r_KN, mean_KN, root_KSS[:, -1, -1][:, None])
+
+    def _pieces(self, rows: np.ndarray, wide: int) -> list[np.ndarray]:
+        size = max(1, _MOST_SCALARS // (len(self._means) * wide))
+        return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+    def code_table(self, cells_NC: np.ndarray, given_NC: np.ndarray, c: int) -> np.ndarray:
+        cells_NC, margin = only_given(cells_NC, given_NC, c), self.margins[c]
+        found_NV = np.empty((len(cells_NC), margin.column.num_codes))
+        z_E = margin.forward(margin.edges)
+        for rows, log_r_KN, mean_KN, scale_K1 in self._conditionals(cells_NC, c, 4 * len(z_E)):
+            e_KNE = (z_E - mean_KN[..., None]) / scale_K1[..., None]
+            below, above = ndtr(e_KNE), ndtr(-e_KNE)
+            inside_KNV = np.where(e_KNE[..., :-1] > 0, above[..., :-1] - above[..., 1:], np.diff(below))
+            p_NV = np.einsum("kn,knv->nv", np.exp(log_r_KN), inside_KNV)
+            # Far outside of the range all codes are improbable: the nearest one has all of the probability.
+            lost = np.flatnonzero(p_NV.sum(1) < 1e-250)
+            p_NV[lost, np.where(mean_KN[log_r_KN.argmax(0), np.arange(len(rows))][lost] < z_E[0], 0, -1)] = 1.0
+            found_NV[rows] = p_NV / p_NV.sum(1, keepdims=True)
+        return found_NV
+
+    def means(self, cells_NC: np.ndarray, given_NC: np.ndarray, c: int) -> np.ndarray:
+        """The mean of a column given cells, with numbers beyond the range of the training rows at its ends."""
+        cells_NC, margin, found_N = only_given(cells_NC, given_NC, c), self.margins[c], np.empty(len(cells_NC))
+        weights_Q = _NODE_WEIGHTS / _NODE_WEIGHTS.sum()
+        for rows, log_r_KN, mean_KN, scale_K1 in self._conditionals(cells_NC, c, len(_NODES)):
+            x_KNQ = margin.inverse(mean_KN[..., None] + scale_K1[..., None] * _NODES)
+            found_N[rows] = (np.exp(log_r_KN) * (x_KNQ @ weights_Q)).sum(0)
+        return found_N
+
+    def draw(
+        self, cells_NC: np.ndarray, c: int, condition: Condition, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        margin, parts = self.margins[c], np.array(self.margins[c].parts(condition))
+        found_N, log_mass_N = np.full((2, len(cells_NC)), -np.inf)
+        if not len(parts):
+            return np.full(len(cells_NC), margin.column.low[0]), log_mass_N
+        z_P2, whole = margin.forward(parts), margin.forward(np.array(margin.range))
+        for rows, log_r_KN, mean_KN, scale_K1 in self._conditionals(cells_NC, c, 2 * len(parts)):
+            e_2PKN = (z_P2.T[..., None, None] - mean_KN) / scale_K1
+            log_p_PKN = log_r_KN + log_interval(e_2PKN[0], e_2PKN[1])
+            log_all_KN = log_r_KN + log_interval(*((end - mean_KN) / scale_K1 for end in whole))
+            log_p_FN, all_N = log_p_PKN.reshape(-1, len(rows)), np.logaddexp.reduce(log_all_KN, 0)
+            best_N = log_p_FN.max(0)
+            i_N = categorical(np.exp(log_p_FN - np.where(np.isfinite(best_N), best_N, 0)).T, rng)
+            part_N, k_N, at_N = i_N // len(mean_KN), i_N % len(mean_KN), np.arange(len(rows))
+            e_N = _draw_between(e_2PKN[0][part_N, k_N, at_N], e_2PKN[1][part_N, k_N, at_N], rng)
+            x_N = margin.inverse(mean_KN[k_N, at_N] + scale_K1[k_N, 0] * e_N)
+            found_N[rows] = margin.snapped(_inside(x_N, parts[part_N], margin.column.step))
+            log_mass_N[rows] = np.minimum(np.logaddexp.reduce(log_p_FN, 0) - all_N, 0.0)
+        return found_N, log_mass_N
+
+    def num_sums(self, conditions: Conditions) -> float:
+        return 1.0 if len(conditions) <= 1 else math.inf
+
+    def exact_mass(self, cells_C: np.ndarray, conditions: Conditions) -> list[float]:
+        assert self.num_sums(conditions) <= 1, "ranges of several columns are estimated"
+        rng = np.random.default_rng(0)  # of a draw that is not used
+        return [float(np.exp(self.draw(cells_C[None], c, condition, rng)[1][0])) for c, condition in conditions]
+
+
+def _covariances(entries_KE: np.ndarray, num: int, min_log_scale: float) -> np.ndarray:
+    """The covariances of a model in float64, [K, D, D]: in float32 their small eigenvalues would be lost."""
+    rows, columns = np.tril_indices(num)
+    root_KDD = np.zeros((len(entries_KE), num, num))
+    root_KDD[:, rows, columns] = np.where(rows == columns, np.exp(np.where(rows == columns, entries_KE, 0)), entries_KE)
+    return root_KDD @ np.swapaxes(root_KDD, 1, 2) + math.exp(2 * min_log_scale) * np.eye(num)
+
+
+def _patterns(marks_NM: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The rows with the same marks, and these."""
+    if not len(marks_NM):
+        return
+    different, which_N = np.unique(marks_NM, axis=0, return_inverse=True)
+    order = np.argsort(which_N, kind="stable")
+    ends = np.cumsum(np.bincount(which_N.ravel(), minlength=len(different)))
+    for pattern, rows in zip(different, np.split(order, ends[:-1]), strict=True):
+        yield rows, pattern
+
+
+def log_interval(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """log(Phi(high) - Phi(low)), -inf where high <= low."""
+    flip = low > 0  # in the upper tail both are near 1: there the reflected ones are subtracted
+    first, last = np.where(flip, -high, low), np.where(flip, -low, high)
+    width = last - first
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        log_last = log_ndtr(last)
+        wide = log_last + np.log(-np.expm1(np.minimum(log_ndtr(first) - log_last, 0)))
+        middle = (first + last) / 2
+        narrow = -0.5 * (middle**2 + math.log(2 * math.pi)) + np.log(np.maximum(width, 0))
+    return np.where(width * (1 + abs(np.minimum(last, 0))) < _NARROW, narrow, wide)
+
+
+def _draw_between(low_N: np.ndarray, high_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Standard normal numbers between two ends."""
+    flip = low_N > 0
+    first, last = np.where(flip, -high_N, low_N), np.where(flip, -low_N, high_N)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_p = np.logaddexp(log_ndtr(first), np.log(rng.random(len(first))) + log_interval(first, last))
+    found = np.clip(ndtri_exp(np.minimum(log_p, 0)), first, last)
+    return np.where(flip, -found, found)
+
+
+def _inside(x_N: np.ndarray, ends_N2: np.ndarray, step: float) -> np.ndarray:
+    """Numbers within intervals, a little away from the ends where these lie between two rounded numbers."""
+    return np.clip(x_N, ends_N2[:, 0] + 0.01 * step, ends_N2[:, 1] - 0.01 * step)

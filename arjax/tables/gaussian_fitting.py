@@ -1,0 +1,244 @@
+"""Fits mixtures of Gaussians to a table of numbers within some minutes: all choices are made on validation."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import itertools
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from arjax.core.spec import EventSpec
+from arjax.evaluation.gaussian_mixtures import PATIENCE, REGULARISATIONS
+from arjax.evaluation.mixtures import greedy
+from arjax.models import make_model
+from arjax.models.gaussian_mixture import fit_by_em, is_gaussian_mixture, params_of, without_holes
+from arjax.tables.columns import Numbers
+from arjax.tables.engine import TableEngine
+from arjax.tables.gaussian import GaussianTable
+from arjax.tables.margins import Margin, fit_margin
+
+#: Variances that EM adds to the diagonals of the covariances of standardised columns.
+FLOORS = (1e-6, *REGULARISATIONS, 3e-1)
+#: The floor that is tried first.
+_FIRST_FLOOR = 1e-3
+#: Numbers of components, up to where validation stops gaining; and that by which kinds of margins are put in order.
+SIZES, _PILOT = (1, 2, 3, 5, 8, 16, 32, 64, 128, 256, 512, 1024), 8
+#: Fewer components than this part of the rows are not tried.
+_PER_ROW = 1e-3
+#: The floor is chosen from so few rows per component on.
+_ROWS_EACH = 150
+#: The part of the time in which numbers of components grow; other seeds have the rest.
+_GROWING = 0.65
+#: The most rows that EM reads.
+_TRAIN_ROWS = 20_000
+#: The most steps of EM.
+_ITERATIONS = 300
+#: Seeds of further fits with the best options.
+_SEEDS = 8
+#: Options that are fitted again with other seeds, for each kind of margins.
+_AGAIN = 4
+#: The most fits that one mixture is made of, out of so many that are the best alone.
+_MEMBERS, _CANDIDATES = 12, 48
+#: The most components of such a mixture times the cube of the columns: rows with different missing cells take so many
+#: operations each.
+_MOST_WORK = 2**23
+#: Steps of rounding above this part of the standard deviation are worth a fit of rows with noise in place of rounding.
+_COARSE = 0.02
+
+
+class Options(NamedTuple):
+    """The options of a fit.
+
+    Attributes:
+      is_power: whether columns are made symmetric by powers.
+      is_noisy: whether EM sees rounded numbers with uniform noise of the width of the rounding.
+      components, floor, seed: of EM.
+    """
+
+    is_power: bool
+    is_noisy: bool
+    components: int
+    floor: float
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """A fit.
+
+    Attributes:
+      found: the mixture of scikit-learn.
+      nats: -log p of each validation row, float64[N].
+    """
+
+    options: Options
+    found: Any
+    nats: np.ndarray
+
+
+class Search:
+    """Fits of one table until a deadline.
+
+    Attributes:
+      members: all of them.
+    """
+
+    def __init__(self, columns: Sequence[Numbers], cells: Mapping[str, np.ndarray], seconds: float, seed: int):
+        self.members: list[Member] = []
+        self._nats: dict[Options, float] = {}
+        self._train, self._validation = some_rows(cells["train"], _TRAIN_ROWS), cells["validation"]
+        self._seed = seed
+        importlib.import_module("sklearn.mixture")  # here, so that the first fit is timed without it
+        self._end, self._per_component = time.monotonic() + seconds, 0.0
+        self._steps = np.array([column.step for column in columns])
+        self.margins = {
+            is_power: [fit_margin(column, x, is_power) for column, x in zip(columns, self._train.T, strict=True)]
+            for is_power in (True, False)
+        }
+
+    def run(self) -> None:
+        """All of the search: more components, the most promising margins first, then other seeds of the best fits."""
+        coarse = (self._steps > _COARSE * np.nanstd(self._train, axis=0)).any()
+        kinds = list(itertools.product((True, False), (False, True) if coarse else (False,)))
+        pilot = min(_PILOT, len(self._train) // 2)
+        pilots = {kind: self._fit(Options(*kind, pilot, _FIRST_FLOOR)) for kind in kinds}
+        kinds.sort(key=lambda kind: pilots[kind])
+        start = time.monotonic()
+        growing = _GROWING * (self._end - start)
+        for i, kind in enumerate(kinds, 1):
+            self._grow(Options(*kind, 1, _FIRST_FLOOR), start + growing * math.sqrt(i / len(kinds)))
+        for kind in kinds:  # those that still gained when their time was over
+            self._grow(Options(*kind, 1, _FIRST_FLOOR), self._end)
+        best = {is_power: self._best(is_power)[:_AGAIN] for is_power in (True, False)}
+        for seed in range(1, 1 + _SEEDS):
+            for those in best.values():
+                for member in those:
+                    self._fit(member.options._replace(seed=seed))
+
+    def _best(self, is_power: bool) -> list[Member]:
+        """The members with these margins, the best on validation first."""
+        those = [member for member in self.members if member.options.is_power == is_power]
+        return sorted(those, key=lambda member: member.nats.mean())
+
+    def _grow(self, options: Options, end: float) -> None:
+        """More and more components, up to where validation stops gaining, with the best floor; then numbers of
+        components between those that were tried.
+        """
+        best, best_nats, gained = options, math.inf, 0
+        for i, components in enumerate(SIZES):
+            if components < len(self._train) * _PER_ROW:
+                gained = i + 1
+                continue
+            if i - gained > PATIENCE or components > len(self._train) // 2:
+                break
+            options = best._replace(components=components)
+            if len(self._train) < _ROWS_EACH * components:
+                options, nats = self._best_floor(options, end)
+            else:
+                nats = self._fit(options, end)
+            if nats < best_nats:
+                best, best_nats, gained = options, nats, i
+        for other in SIZES[max(0, gained - 1) : gained + 2 : 2]:
+            between = round(math.sqrt(best.components * other))
+            if between not in SIZES and between <= len(self._train) // 2:
+                self._best_floor(best._replace(components=between), end)
+
+    def _best_floor(self, options: Options, end: float) -> tuple[Options, float]:
+        """The floor from which neither neighbour is better, and its mean nats on validation."""
+        at, nats = FLOORS.index(options.floor), self._fit(options, end)
+        for step in (1, -1):
+            moved = False
+            while math.isfinite(nats) and 0 <= at + step < len(FLOORS):
+                other = self._fit(options._replace(floor=FLOORS[at + step]), end)
+                if other >= nats:
+                    break
+                at, nats, moved = at + step, other, True
+            if moved:
+                break
+        return options._replace(floor=FLOORS[at]), nats
+
+    def _fit(self, options: Options, end: float = math.inf) -> float:
+        """The mean nats of validation rows under a fit, which becomes a member; infinity where it fails, or would take
+        longer than there is time.
+        """
+        if options in self._nats:
+            return self._nats[options]
+        start = time.monotonic()
+        late = start + self._per_component * options.components > min(end, self._end)
+        if late and self._best(options.is_power):
+            return math.inf
+        rng = np.random.default_rng([self._seed, options.seed])
+        margins, x_ND = self.margins[options.is_power], self._train
+        if options.is_noisy:
+            x_ND = x_ND + self._steps * rng.uniform(-0.5, 0.5, x_ND.shape)
+        z_ND = np.stack([margin.forward(x) for margin, x in zip(margins, x_ND.T, strict=True)], 1)
+        z_ND = without_holes(z_ND, 10 * options.components, self._seed)
+        try:
+            seed = int(rng.integers(2**31))
+            found = fit_by_em(z_ND, options.components, options.floor, 1, _ITERATIONS, seed)
+        except ValueError as error:
+            if "reg_covar" not in str(error):
+                raise
+            return math.inf
+        table = gaussian_table(margins, [(found, options.floor)])
+        nats = -table.log_prob(self._validation, np.zeros(self._validation.shape, bool))
+        self._per_component = max(0.7 * self._per_component, (time.monotonic() - start) / options.components)
+        if not np.isfinite(nats).all():
+            return math.inf
+        self.members.append(Member(options, found, nats))
+        self._nats[options] = float(nats.mean())
+        return self._nats[options]
+
+    def mixed(self, is_power: bool) -> tuple[GaussianTable, list[Options]] | None:
+        """One mixture of Gaussians out of the members with these margins that are best together on validation."""
+        those = self._best(is_power)[:_CANDIDATES]
+        if not those:
+            return None
+        nats_MN = np.stack([member.nats for member in those])
+        order = list(greedy(nats_MN)[:_MEMBERS])
+        log_sum_MN = np.logaddexp.accumulate(-nats_MN[order], axis=0)  # of the first 1, 2, ...
+        size = int(np.argmin([math.log(i) - log_sum_N.mean() for i, log_sum_N in enumerate(log_sum_MN, 1)])) + 1
+        work = np.cumsum([those[i].options.components for i in order[:size]]) * len(self._steps) ** 3
+        kept = [those[i] for i, total in zip(order[:size], work, strict=True) if i == order[0] or total <= _MOST_WORK]
+        fits = [(member.found, member.options.floor) for member in kept]
+        return gaussian_table(self.margins[is_power], fits), [member.options for member in kept]
+
+
+def some_rows(rows_NC: np.ndarray, most: int) -> np.ndarray:
+    """Rows at equal distances, at most so many."""
+    return rows_NC[:: -(-len(rows_NC) // most)]
+
+
+def fit_gaussians(
+    columns: Sequence[Numbers], cells: Mapping[str, np.ndarray], seconds: float, seed: int
+) -> dict[str, tuple[TableEngine, dict[str, Any]]]:
+    """A mixture of Gaussians of the columns as they are, `gaussian`, and one of columns made symmetric by powers,
+    `gaussian_power`, each with facts about it.
+    """
+    search = Search(columns, cells, seconds, seed)
+    search.run()
+    found = {name: search.mixed(is_power) for name, is_power in (("gaussian", False), ("gaussian_power", True))}
+    return {
+        name: (mixed[0], {"fits": [options._asdict() for options in mixed[1]], "tried": len(search.members)})
+        for name, mixed in found.items()
+        if mixed
+    }
+
+
+def gaussian_table(margins: Sequence[Margin], fits: Sequence[tuple[Any, float]]) -> GaussianTable:
+    """The mixture of mixtures of scikit-learn with equal weights, and their floors."""
+    floor = 0.5 * math.log(min(least for _, least in fits))
+    weights, means, covariances = (
+        np.concatenate([getattr(found, name) for found, _ in fits]) for name in ("weights_", "means_", "covariances_")
+    )
+    event = EventSpec((len(margins),), (), "real")
+    model = make_model(event, kind="gaussian_mixture", components=len(weights), start="random", min_log_scale=floor)
+    assert is_gaussian_mixture(model)
+    with np.errstate(divide="ignore"):
+        params = params_of(weights / len(fits), means, covariances, floor)
+    return GaussianTable(margins, model, params)

@@ -1,0 +1,84 @@
+"""A mixture of models of a table: p(x) = sum_e w_e p_e(x), in conditionals by responsibilities of the evidence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from arjax.tables.columns import Condition
+from arjax.tables.engine import Conditions, TableEngine, categorical, only_given
+
+
+class MixedTable(TableEngine):
+    """Engines of the same columns, mixed: p(query | evidence) = sum_e r_e p_e(query | evidence), in which the
+    responsibilities r_e are proportional to w_e p_e(evidence).
+
+    Attributes:
+      engines: of which each has all columns.
+      weights: w_e, which add up to 1.
+    """
+
+    def __init__(self, engines: Sequence[TableEngine], weights: Sequence[float]):
+        self.engines, self.columns = tuple(engines), engines[0].columns
+        assert all(engine.columns == self.columns for engine in engines), "engines of the same columns"
+        self.weights = np.array(weights, np.float64)
+        self.orders_agree = all(engine.orders_agree for engine in engines)
+
+    def in_words(self) -> str:
+        parts = [
+            f"{weight:.2f} of {engine.in_words()}" for weight, engine in zip(self.weights, self.engines, strict=True)
+        ]
+        return "a mixture: " + ", ".join(parts)
+
+    def _responsibilities(self, cells_NC: np.ndarray) -> np.ndarray:
+        """log r_e given the known cells, float64[E, N]."""
+        nothing_NC = np.zeros(cells_NC.shape, bool)
+        log_EN = np.repeat(np.log(self.weights)[:, None], len(cells_NC), 1)
+        if not np.isnan(cells_NC).all():
+            log_EN += np.stack([engine.log_prob(cells_NC, nothing_NC) for engine in self.engines])
+        return log_EN - np.logaddexp.reduce(log_EN, 0)
+
+    def log_prob(self, cells_NC: np.ndarray, given_NC: np.ndarray, order: Sequence[int] | None = None) -> np.ndarray:
+        log_r_EN = self._responsibilities(only_given(cells_NC, given_NC))
+        nats = [engine.log_prob(cells_NC, given_NC, order) for engine in self.engines]
+        return np.logaddexp.reduce(log_r_EN + np.stack(nats), 0)
+
+    def code_table(self, cells_NC: np.ndarray, given_NC: np.ndarray, c: int) -> np.ndarray:
+        r_EN = np.exp(self._responsibilities(only_given(cells_NC, given_NC, c)))
+        tables = [engine.code_table(cells_NC, given_NC, c) for engine in self.engines]
+        return np.einsum("en,env->nv", r_EN, np.stack(tables))
+
+    def means(self, cells_NC: np.ndarray, given_NC: np.ndarray, c: int) -> np.ndarray:
+        r_EN = np.exp(self._responsibilities(only_given(cells_NC, given_NC, c)))
+        return (r_EN * np.stack([engine.means(cells_NC, given_NC, c) for engine in self.engines])).sum(0)
+
+    def draw(
+        self, cells_NC: np.ndarray, c: int, condition: Condition, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        all_NC = np.ones(cells_NC.shape, bool)
+        log_EN = self._responsibilities(only_given(cells_NC, all_NC, c))
+        drawn = [engine.draw(cells_NC, c, condition, rng) for engine in self.engines]
+        log_EN = log_EN + np.stack([log_mass_N for _, log_mass_N in drawn])
+        best_N = log_EN.max(0)
+        engine_N = categorical(np.exp(log_EN - np.where(np.isfinite(best_N), best_N, 0)).T, rng)
+        cells_EN = np.stack([cells_N for cells_N, _ in drawn])
+        return cells_EN[engine_N, np.arange(len(cells_NC))], np.logaddexp.reduce(log_EN, 0)
+
+    def complete(self, cells_NC: np.ndarray, given_NC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Draws an engine for each row by its responsibility, and all cells that are not given by this engine."""
+        cells_NC = only_given(cells_NC, given_NC)
+        engine_N = categorical(np.exp(self._responsibilities(cells_NC)).T, rng)
+        for e, engine in enumerate(self.engines):
+            rows = np.flatnonzero(engine_N == e)
+            if len(rows):
+                cells_NC[rows] = engine.complete(cells_NC[rows], ~np.isnan(cells_NC[rows]), rng)
+        return cells_NC
+
+    def num_sums(self, conditions: Conditions) -> float:
+        return math.fsum(engine.num_sums(conditions) for engine in self.engines)
+
+    def exact_mass(self, cells_C: np.ndarray, conditions: Conditions) -> list[float]:
+        r_E = np.exp(self._responsibilities(cells_C[None]))[:, 0]
+        return (r_E @ np.array([engine.exact_mass(cells_C, conditions) for engine in self.engines])).tolist()
