@@ -114,7 +114,7 @@ def fit_arrays(
     dataset = _dataset(model, train, validation, test, name)
     setup = _setup(model, dataset, options, checkpoint_every=steps if workdir is None else 5 * eval_every)
     with silence(quiet), _folder(workdir, setup, options) as folder:
-        fitted = _fit(setup, folder, options)
+        fitted = _fit(setup, folder, options, is_kept=workdir is not None)
         if workdir is not None:
             fitted.save(folder / "model.safetensors")
     return fitted
@@ -164,12 +164,13 @@ def _setup(model: Model, dataset: Dataset, options: Mapping[str, Any], checkpoin
     )
 
 
-def _fit(setup: Setup, folder: Path, options: Mapping[str, Any]) -> Fitted:
-    """Trains in a folder to the end; raises `KeyboardInterrupt` when it is not reached."""
+def _fit(setup: Setup, folder: Path, options: Mapping[str, Any], is_kept: bool) -> Fitted:
+    """Trains in a folder to the end; raises `KeyboardInterrupt` when it is not reached. `is_kept`: the folder stays."""
     outcome = train_setup(setup, folder)
-    print(outcome.message)
     if outcome.status != "finished":
-        raise KeyboardInterrupt(stopped(outcome))
+        then = "the same call goes on from there" if is_kept else "nothing is kept"
+        raise KeyboardInterrupt(f"{stopped(outcome)}; {then}")
+    print(outcome.message)
     best = restore_params(setup, folder)
     entries = entries_of_run(setup, folder, best)
     settings = Settings(setup.mesh, setup.evaluate, setup.seed, {"options": dict(options)}, entries)

@@ -66,7 +66,7 @@ def test_without_validation_the_training_split_is_scored(model, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_a_folder_goes_on_and_keeps_the_model(model, tmp_path, monkeypatch):
+def test_a_folder_goes_on_and_keeps_the_model(model, tmp_path, monkeypatch, capsys):
     arrays, write = binary_arrays(), MetricWriter.write
     options = OPTIONS | {"steps": 40, "eval_every": 10}
     whole = arjax.fit_arrays(model, **arrays, **options)
@@ -79,9 +79,10 @@ def test_a_folder_goes_on_and_keeps_the_model(model, tmp_path, monkeypatch):
     folder = tmp_path / "arrays"
     with monkeypatch.context() as patch:
         patch.setattr(MetricWriter, "write", interrupted)
-        for workdir in (None, folder):
-            with pytest.raises(KeyboardInterrupt, match="stopped at step 20 of 40"):
-                arjax.fit_arrays(model, **arrays, **options, workdir=workdir)
+        for workdir, then in ((None, "nothing is kept"), (folder, "the same call goes on from there")):
+            with pytest.raises(KeyboardInterrupt, match=f"stopped at step 20 of 40; {then}"):
+                arjax.fit_arrays(model, **arrays, **options | {"quiet": False}, workdir=workdir)
+            assert "goes on" not in capsys.readouterr().out  # the exception alone tells what can be done
     resumed = arjax.fit_arrays(model, **arrays, **options, workdir=folder)
     assert resumed.results["nll_nats"] == whole.results["nll_nats"]
     assert {path.name for path in folder.iterdir()} >= {"arrays.json", "results.json", "model.safetensors", "model.md"}
