@@ -104,3 +104,9 @@ def categorical(p_NV: Any, rng: np.random.Generator) -> np.ndarray:
     ends = np.cumsum(p_NV, 1)
     index = (ends <= rng.random(len(p_NV))[:, None] * ends[:, -1:]).sum(1)
     return np.minimum(index, p_NV.shape[1] - 1)
+
+
+def normalised(log_p_KN: np.ndarray) -> np.ndarray:
+    """Log-probabilities that add up to 1 over the first axis, also where all are so small that weights are rounded."""
+    log_p_KN = log_p_KN - log_p_KN.max(0)
+    return log_p_KN - np.logaddexp.reduce(log_p_KN, 0)

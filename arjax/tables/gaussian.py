@@ -23,7 +23,7 @@ from scipy.special import log_ndtr, ndtr, ndtri_exp
 
 from arjax.models.gaussian_mixture import GaussianMixtureModel
 from arjax.tables.columns import Condition
-from arjax.tables.engine import Conditions, TableEngine, categorical, only_given
+from arjax.tables.engine import Conditions, TableEngine, categorical, normalised, only_given
 from arjax.tables.margins import Margin
 
 #: Scalars that are in memory at once.
@@ -145,8 +145,7 @@ class GaussianTable(TableEngine):
                 if given:
                     shift_KN = root_KSS[:, -1:, :-1] @ self._noise(cells_NC[some], before)
                     mean_KN = mean_KN + shift_KN[:, 0]
-                log_r_KN = log_r_KN - np.logaddexp.reduce(log_r_KN, 0)
-                yield _Conditional(some, log_r_KN, mean_KN, root_KSS[:, -1, -1][:, None])
+                yield _Conditional(some, normalised(log_r_KN), mean_KN, root_KSS[:, -1, -1][:, None])
 
     def _pieces(self, rows: np.ndarray, wide: int) -> list[np.ndarray]:
         size = max(1, _MOST_SCALARS // (len(self._means) * wide))
@@ -195,7 +194,13 @@ class GaussianTable(TableEngine):
             e_N = _draw_between(e_2PKN[0][part_N, k_N, at_N], e_2PKN[1][part_N, k_N, at_N], rng)
             x_N = margin.inverse(mean_KN[k_N, at_N] + scale_K1[k_N, 0] * e_N)
             found_N[rows] = margin.snapped(_inside(x_N, parts[part_N], margin.column.step))
-            log_mass_N[rows] = np.minimum(np.logaddexp.reduce(log_p_FN, 0) - all_N, 0.0)
+            log_part_N = np.logaddexp.reduce(log_p_FN, 0)
+            log_mass_N[rows] = np.minimum(log_part_N - np.where(np.isfinite(all_N), all_N, 0), 0)
+            lost = np.flatnonzero(np.isinf(all_N))  # as in `code_table`
+            is_low_N = mean_KN[log_r_KN.argmax(0), at_N][lost] < whole[0]
+            end_N = np.where(is_low_N, *margin.range)
+            is_in_N = ((parts[:, :1] <= end_N) & (end_N <= parts[:, 1:])).any(0)
+            found_N[rows[lost]], log_mass_N[rows[lost]] = margin.snapped(end_N), np.where(is_in_N, 0.0, -np.inf)
         return found_N, log_mass_N
 
     def num_sums(self, conditions: Conditions) -> float:

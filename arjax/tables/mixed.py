@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from arjax.tables.columns import Condition
-from arjax.tables.engine import Conditions, TableEngine, categorical, only_given
+from arjax.tables.engine import Conditions, TableEngine, categorical, normalised, only_given
 
 
 class MixedTable(TableEngine):
@@ -38,7 +38,7 @@ class MixedTable(TableEngine):
         log_EN = np.repeat(np.log(self.weights)[:, None], len(cells_NC), 1)
         if not np.isnan(cells_NC).all():
             log_EN += np.stack([engine.log_prob(cells_NC, nothing_NC) for engine in self.engines])
-        return log_EN - np.logaddexp.reduce(log_EN, 0)
+        return normalised(log_EN)
 
     def log_prob(self, cells_NC: np.ndarray, given_NC: np.ndarray, order: Sequence[int] | None = None) -> np.ndarray:
         log_r_EN = self._responsibilities(only_given(cells_NC, given_NC))

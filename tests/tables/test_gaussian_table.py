@@ -277,6 +277,22 @@ def test_evidence_far_outside_is_no_error(engine):
     assert np.isfinite(engine.means(cells, ~np.isnan(cells), 1)).all()
 
 
+@pytest.mark.parametrize("place", [1e17, -1e60, 1e99])
+def test_evidence_beyond_all_precision_has_probabilities(place, engine, mixed):
+    cells = np.array([[np.nan, place, np.nan]])
+    for each in (engine, mixed, MixedTable([engine, gaussian()], [0.5, 0.5])):
+        for c in (0, 2):
+            assert each.code_table(cells, ~np.isnan(cells), c).sum() == pytest.approx(1)
+            low, high = each.columns[c].low[0], each.columns[c].high[-1]
+            assert low <= each.means(cells, ~np.isnan(cells), c)[0] <= high
+            drawn, log_mass = each.draw(cells, c, None, np.random.default_rng(0))
+            assert low <= drawn[0] <= high and abs(log_mass[0]) < 1e-6  # of float32
+            parts = [
+                each.draw(cells, c, part, np.random.default_rng(0))[1][0] for part in [(None, -0.05), (-0.05, None)]
+            ]
+            assert np.exp(parts).sum() == pytest.approx(1, abs=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["gaussian", "mixed"])
 def test_engines_are_saved_bit_for_bit(kind, engine, mixed, tmp_path):
     some = engine if kind == "gaussian" else mixed
