@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import datetime
@@ -62,6 +63,27 @@ class Frame:
         except ModuleNotFoundError as error:
             raise UserError(f"the table was a frame of {self.form}, which is not installed here") from error
 
+    def beside(self, data: Any, columns: Columns, keep: bool = True) -> Any:
+        """The rows of the table `data`, of which this is the frame, with these columns in place of its own. All others
+        stay as they are, or are left out without `keep`; and so does the index of a frame of pandas.
+        """
+        found = self.back(columns)
+        if self.first_row and keep:
+            return _other_cells(data, columns, self.delimiter) | found
+        if self.form == "lists":
+            others = {str(name): values for name, values in data.items()} if keep and not self.first_row else {}
+            return {
+                name: values.tolist() if isinstance(values, np.ndarray) else list(values)
+                for name, values in others.items()
+            } | found
+        if self.form == "rows":
+            old = [{str(name): value for name, value in row.items()} if keep else {} for row in data]
+            return [row | new for row, new in zip(old, found, strict=True)]
+        if hasattr(data, "index"):
+            data, found.index = data.set_axis(list(map(str, data.columns)), axis=1), data.index
+        new = nw.from_native(found, eager_only=True)
+        return nw.from_native(data, eager_only=True).with_columns(*new.iter_columns()).to_native() if keep else found
+
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))
 
@@ -79,7 +101,7 @@ def read_frame(data: Any, missing: Sequence[str] = NO_VALUE, delimiter: str = ",
     Raises:
       UserError: another form, a file that cannot be read, no rows, or columns of different lengths.
     """
-    gaps = frozenset(map(str, [missing] if isinstance(missing, str) else missing))
+    gaps = _texts(missing)
     if isinstance(data, str | os.PathLike):
         frame = Frame(_read_csv(user_path(data), delimiter, gaps, tell), first_row=2)
     elif isinstance(data, Mapping):
@@ -95,6 +117,13 @@ def read_frame(data: Any, missing: Sequence[str] = NO_VALUE, delimiter: str = ",
     if not len(frame):
         raise UserError("the table has no rows")
     return dataclasses.replace(frame, missing=tuple(sorted(gaps)), delimiter=delimiter)
+
+
+def _texts(missing: Any) -> frozenset[str]:
+    """The texts of cells without a value; raises `UserError` for what is neither a text nor a list."""
+    if isinstance(missing, Mapping) or not isinstance(missing, Iterable):
+        raise UserError(f"missing is a text of cells without a value, or a list of such texts, not {missing!r}")
+    return frozenset(map(str, [missing] if isinstance(missing, str) else missing))
 
 
 def _columns(named: Iterable[tuple[Any, Any]], missing: frozenset[str]) -> Columns:
@@ -252,8 +281,7 @@ def _read_csv(path: Path, delimiter: str, missing: frozenset[str], tell: bool) -
         with opened(path, "rt", newline="", encoding="utf-8-sig") as file:
             rows = csv.reader(file, delimiter=delimiter, skipinitialspace=delimiter != " ")
             names = [cell.strip() for cell in next(rows, [])]
-            if len(set(names)) < len(names) or not names:
-                raise UserError(f"the first row of the table {str(path)!r} does not name its columns")
+            _check_names(path, names, delimiter)
             columns = [_CsvColumn() for _ in names]
             for chunk in _chunks(path, rows, len(names)):
                 for column, cells in zip(columns, zip(*chunk, strict=True), strict=True):
@@ -266,6 +294,54 @@ def _read_csv(path: Path, delimiter: str, missing: frozenset[str], tell: bool) -
     if not num:
         raise UserError(f"the table {str(path)!r} has no rows")
     return {name: column.values(missing) for name, column in zip(names, columns, strict=True)}
+
+
+def _other_cells(path: str | os.PathLike, columns: Iterable[str], delimiter: str) -> dict[str, list[Any]]:
+    """All columns of a csv file that are not named, and places for those that are: None for an empty cell, numbers
+    where these are written as they were, else texts.
+    """
+    file = user_path(path)
+    with (gzip.open if file.suffix == ".gz" else open)(file, "rt", newline="", encoding="utf-8-sig") as opened:
+        names, *rows = (
+            row for row in csv.reader(opened, delimiter=delimiter, skipinitialspace=delimiter != " ") if row
+        )
+    names, named = [name.strip() for name in names], set(columns)
+    return {
+        name: [] if name in named else _as_written([row[i].strip() for row in rows]) for i, name in enumerate(names)
+    }
+
+
+def _as_written(cells: Sequence[str]) -> list[Any]:
+    """Texts as whole numbers or numbers, where all are written as Python writes them, and None for empty ones."""
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            found = [kind(cell) if cell else None for cell in cells]
+            if all(str(number) == cell for number, cell in zip(found, cells, strict=True) if cell):
+                return found
+    return [cell or None for cell in cells]
+
+
+#: What may be between the cells of a csv file.
+_DELIMITERS = (",", ";", "\t", "|")
+
+
+def _check_names(path: Path, names: Sequence[str], delimiter: str) -> None:
+    """Raises `UserError` for a first row of a csv file that cannot have the names of its columns."""
+    fault = ""
+    if not any(names):
+        fault = ": it is empty"
+    elif len(names) == 1 and (other := [mark for mark in _DELIMITERS if mark in names[0]]):
+        raise UserError(
+            f"the cells of the table {str(path)!r} are not cut by {delimiter!r}: give delimiter={other[0]!r}"
+        )
+    elif twice := [name for name in names if names.count(name) > 1]:
+        fault = f": {twice[0]!r} stands there twice"
+    elif all(map(is_number, names)) and [float(name) - float(names[0]) for name in names] != list(range(len(names))):
+        fault = (
+            f", but holds the numbers {', '.join(names[:3])}{', ...' * (len(names) > 3)}: put a line of names before"
+        )
+    if fault:
+        raise UserError(f"the first row of the table {str(path)!r} does not name its columns{fault}")
 
 
 def _chunks(path: Path, rows: Any, num: int) -> Iterator[list[list[str]]]:

@@ -356,6 +356,7 @@ def as_numbers(name: str, values: np.ndarray, date: str = "") -> np.ndarray:
     if date:
         found = np.where(np.isnat(values), np.nan, values.astype(f"datetime64[{date}]").astype(np.float64))
         wrong = ~np.isnat(values) & (values.astype("datetime64[D]") != values) & (date == "D")
+        wrong |= (values < _FIRST_DAY) | (values > _LAST_DAY)
     else:
         found = values.astype(np.float64)
         wrong = abs(found) > _LARGEST
@@ -365,6 +366,8 @@ def as_numbers(name: str, values: np.ndarray, date: str = "") -> np.ndarray:
     return found
 
 
+#: Dates of Python are those of the years 1 to 9999.
+_FIRST_DAY, _LAST_DAY = np.datetime64("0001-01-01"), np.datetime64("9999-12-31T23:59:59.999999")
 #: Larger numbers are refused: their squares would leave the range of float64.
 _LARGEST = 1e100
 
@@ -568,6 +571,8 @@ def _of_kind(name: str, values: np.ndarray, kind: str) -> np.ndarray:
         return as_numbers(name, values, "us").astype("datetime64[us]")
     if kind == "numbers" or values.dtype.kind in "iuf":
         return as_numbers(name, values) if values.dtype.kind not in "iu" else values
+    if values.dtype.kind == "M":
+        as_numbers(name, values, "us")  # refuses years that Python does not have
     return values
 
 
@@ -631,12 +636,22 @@ def _check_values(name: str, values: np.ndarray) -> None:
 
 
 def _check_stray(name: str, values: np.ndarray) -> None:
-    """Raises `UserError` where most values of a column of words are numbers."""
+    """Raises `UserError` where most values of a column of words are numbers, or all are numbers with commas."""
     known = _known(values)
     strays = [value for value in known.tolist() if isinstance(value, str) and not is_number(value)]
-    if strays and 2 * len(strays) < len(known):
+    have_commas = bool(strays) and all(map(_WITH_COMMAS.fullmatch, strays))
+    if have_commas or (strays and 2 * len(strays) < len(known)):
         row = next(n for n, value in enumerate(values.tolist()) if value == strays[0])
+        place = f"row {row} has {strays[0]!r} in the column {name!r}, "
+        if have_commas:
+            raise UserError(
+                f"{place}a number with a comma: numbers are written as 1234.5, or give kinds={{{name!r}: 'words'}}"
+            )
         raise UserError(
-            f"row {row} has {strays[0]!r} in the column {name!r}, in which {len(known) - len(strays)} others are "
-            f"numbers: name it in missing=(...) where such a cell has no value, or give kinds={{{name!r}: 'words'}}"
+            f"{place}in which {len(known) - len(strays)} others are numbers: name it in missing=(...) where such a "
+            f"cell has no value, or give kinds={{{name!r}: 'words'}}"
         )
+
+
+#: Numbers with separators of thousands or a decimal comma.
+_WITH_COMMAS = re.compile(r"[+-]?\d+(,\d+)+(\.\d*)?|[+-]?\d{1,3}(\.\d{3})+,\d+")

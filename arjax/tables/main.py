@@ -202,7 +202,7 @@ def _write(path: str, columns: Mapping[str, Sequence[Any]]) -> Path:
     """Writes a csv file, at once."""
     target = user_path(path)
     with replacing(target) as part, Path(part).open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
+        rows = csv.writer(file, lineterminator="\n")
         rows.writerow(columns)
         rows.writerows(["" if _is_gap(v) else v for v in row] for row in zip(*columns.values(), strict=True))
     return target

@@ -141,7 +141,7 @@ class TableModel:
         if several:
             p = np.exp(log_w_N - log_w_N.max())
             cells_NC = cells_NC[rng.choice(drawn, num, p=p / p.sum())]
-        return self._table(self._engine.complete(cells_NC, ~np.isnan(cells_NC), rng), Frame({}, self._form))
+        return Frame({}, self._form).back(self._values(self._engine.complete(cells_NC, ~np.isnan(cells_NC), rng)))
 
     @checked_arguments(seed=None, orders=0)
     def log_prob(self, table: Any, *, unknown: str = "refuse", orders: int = 0) -> np.ndarray:
@@ -182,13 +182,14 @@ class TableModel:
         known_NC = ~np.isnan(cells_NC)
         if num:
             rng = _rng(seed)
-            return [self._table(self._engine.complete(cells_NC, known_NC, rng), frame) for _ in range(num)]
+            drawn = (self._engine.complete(cells_NC, known_NC, rng) for _ in range(num))
+            return [frame.beside(table, self._values(drawn_NC)) for drawn_NC in drawn]
         filled_NC = cells_NC.copy()
         for c in range(len(self.columns)):
             rows = np.flatnonzero(~known_NC[:, c])
             if len(rows):
                 filled_NC[rows, c] = self._guess(cells_NC[rows], known_NC[rows], c)
-        return self._table(filled_NC, frame)
+        return frame.beside(table, self._values(filled_NC))
 
     def _guess(self, cells_NC: np.ndarray, known_NC: np.ndarray, c: int) -> np.ndarray:
         """The most probable word of each row, or the mean of a number, [N]; some rows at once, for their memory."""
@@ -211,7 +212,8 @@ class TableModel:
         c = self._index(column)
         cells_NC, frame = self._cells(table, unknown, absent=(column,))
         table_NV = self._engine.code_table(cells_NC, ~np.isnan(cells_NC), c)
-        return frame.back({str(label): table_NV[:, v] for v, label in enumerate(self.columns[c].labels)})
+        found = {str(label): table_NV[:, v] for v, label in enumerate(self.columns[c].labels)}
+        return frame.beside(table, found, keep=False)
 
     @checked_arguments()
     def surprise(self, table: Any, *, unknown: str = "refuse") -> Any:
@@ -220,7 +222,7 @@ class TableModel:
         """
         cells_NC, frame = self._cells(table, unknown)
         surprise_NC = self._surprise(cells_NC)
-        return frame.back({name: surprise_NC[:, c] for c, name in enumerate(self.names)})
+        return frame.beside(table, {name: surprise_NC[:, c] for c, name in enumerate(self.names)}, keep=False)
 
     def _surprise(self, cells_NC: np.ndarray) -> np.ndarray:
         return surprise(self._engine, cells_NC)
@@ -333,14 +335,12 @@ class TableModel:
         """The cells of a table, float64[N, C], and the table."""
         if unknown not in UNKNOWN:
             raise UserError(f"unknown is 'refuse' or 'missing', not {unknown!r}{did_you_mean(str(unknown), UNKNOWN)}")
-        frame = table if isinstance(table, Frame) else read_frame(table, self._missing, self._delimiter)
+        frame = read_frame(table, self._missing, self._delimiter)
         return cells_of(self.columns, frame, unknown, absent), frame
 
-    def _table(self, cells_NC: np.ndarray, frame: Frame) -> Any:
-        """Cells as a table of the form of another one, whose other columns stay as they are."""
-        values = {column.name: column.values(cells) for column, cells in zip(self.columns, cells_NC.T, strict=True)}
-        names = dict.fromkeys([*frame.columns, *values])
-        return frame.back({name: values[name] if name in values else frame.columns[name] for name in names})
+    def _values(self, cells_NC: np.ndarray) -> dict[str, np.ndarray]:
+        """Cells as values, by the names of the columns."""
+        return {column.name: column.values(cells) for column, cells in zip(self.columns, cells_NC.T, strict=True)}
 
 
 @checked_arguments()
@@ -365,15 +365,28 @@ def plain_conditions(conditions: Mapping[str, Condition] | None) -> dict[str, Co
     """Conditions with Python's own values: a value, a list, or a tuple for a range; raises `UserError` for no dict."""
     if not isinstance(conditions or {}, Mapping):
         raise UserError(f"conditions are a dict from the names of columns to what they must be, not {conditions!r}")
-    return {name: _plain_condition(condition) for name, condition in (conditions or {}).items()}
+    found = {name: _plain_condition(condition) for name, condition in (conditions or {}).items()}
+    return {name: only[0] if _is_one(only) else only for name, only in found.items()}
+
+
+def _is_one(condition: Condition) -> bool:
+    """Whether a condition is a list of one value or range, which is as good as this."""
+    return isinstance(condition, list) and len(condition) == 1 and not isinstance(condition[0], list)
 
 
 def _plain_condition(condition: Condition) -> Condition:
     if isinstance(condition, tuple):
-        return tuple(plain(value) for value in condition)
+        return tuple(map(_plain_end, condition))
     if isinstance(condition, set | frozenset | list | range) or np.ndim(condition) == 1:
         return [_plain_condition(value) for value in condition]
     return plain(condition)
+
+
+def _plain_end(value: Any) -> Any:
+    """An end of a range; raises `UserError` for nan, which is no end."""
+    if value is not None and plain(value) is None:
+        raise UserError(f"an end of a range is a value, or None for no end, not {value!r}")
+    return plain(value)
 
 
 def cells_of(

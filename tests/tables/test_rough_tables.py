@@ -280,3 +280,103 @@ def test_the_row_of_a_stray_value_is_that_of_the_whole_table():
     values = {"v": np.array([*map(str, range(50)), "x"], object)}
     with pytest.raises(UserError, match="row 50 has 'x'"):
         find_columns(values, {"v": "numbers"}, 20, np.arange(20, 51))
+
+
+OTHERS = {
+    "id": [7, 8],
+    "big": [2**60, None],
+    "zip": ["007", "?"],
+    "day": [datetime.date(2024, 1, 1), None],
+    "flag": [True, None],
+}
+
+
+@pytest.mark.parametrize("form", ["lists", "rows", "polars", "pandas"])
+def test_other_columns_stay_as_they_are(form):
+    lists = {"id": OTHERS["id"], "v": [1, None], "other": [2, 3]} | OTHERS
+    rows = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
+    data = {"lists": lists, "rows": rows, "polars": pl.DataFrame(lists), "pandas": pd.DataFrame(lists)}[form]
+    for full in (fitted(every(1, 2, 3)).impute(data), fitted(every(1, 2, 3)).impute(data, num=1)[0]):
+        if form == "rows":
+            assert [list(row) for row in full] == [list(row) for row in rows]
+            assert [{name: row[name] for name in OTHERS} for row in full] == [
+                {name: row[name] for name in OTHERS} for row in rows
+            ]
+        elif form == "pandas":
+            pd.testing.assert_frame_equal(full[list(OTHERS)], data[list(OTHERS)])
+        elif form == "polars":
+            assert full.columns == data.columns and full.select(list(OTHERS)).equals(data.select(list(OTHERS)))
+        else:
+            assert list(full) == list(lists) and {name: full[name] for name in OTHERS} == OTHERS
+
+
+def test_other_columns_of_a_csv_file_stay_as_they_are(tmp_path):
+    path = tmp_path / "new.csv"
+    path.write_text("id,zip,v,price,word,half\n7,007,,1.50,NA,0.5\n\n8,12,2,2,x,\n")
+    full = fitted(every(1, 2, 3)).impute(path, unknown="missing")
+    assert list(full) == ["id", "zip", "v", "price", "word", "half", "other"]
+    assert full["id"] == [7, 8] and type(full["id"][0]) is int and full["half"] == [0.5, None]
+    assert full["zip"] == ["007", "12"] and full["price"] == ["1.50", "2"] and full["word"] == ["NA", "x"]
+
+
+def test_results_of_rows_have_the_index_of_a_frame_of_pandas():
+    table, frame = fitted(every(1, 2, 3)), pd.DataFrame({"other": [1, 2], "v": [None, 3]}, index=["p", "q"])
+    found = [table.impute(frame), table.impute(frame, num=1)[0], table.surprise(frame), table.predict_proba(frame, "v")]
+    assert all(rows.index.tolist() == ["p", "q"] for rows in found)
+    assert np.isnan(found[2].loc["p", "v"]) and found[2].loc["q", "v"] > 0
+    assert frame.index.tolist() == ["p", "q"] and list(frame.columns) == ["other", "v"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("v;w\n1;2\n", "the cells of the table .* are not cut by ',': give delimiter=';'"),
+        ("v\tw\n1\t2\n", r"give delimiter='\\t'"),
+        ("v,w,v\n1,2,3\n", "does not name its columns: 'v' stands there twice"),
+        ("\n\nv,w\n1,2\n", "does not name its columns: it is empty"),
+        ("5.1,3.5\n4.9,3.0\n", "does not name its columns, but holds the numbers 5.1, 3.5: put a line of names before"),
+    ],
+)
+def test_a_csv_file_without_names_of_columns_is_refused(tmp_path, text, sentence):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(UserError, match=sentence):
+        read_frame(tmp_path / "t.csv")
+
+
+def test_numbers_that_count_are_names_of_columns(tmp_path):
+    for names in ("0,1,2", "2019,2020,2021"):
+        (tmp_path / "t.csv").write_text(f"{names}\n1,2,3\n")
+        assert list(read_frame(tmp_path / "t.csv").columns) == names.split(",")
+
+
+@pytest.mark.parametrize("values", [("1,000", "2,500"), ("1,000", "7"), ("0,5", "1,25", None), ("1.234,5", "2.000,5")])
+def test_numbers_with_commas_are_refused(values):
+    with pytest.raises(UserError, match=f"row 0 has '{values[0]}' in the column 'v', a number with a comma"):
+        fitted(every(*values))
+    assert fitted(every(*values), kinds={"v": "words"}).columns[1].num_codes == len(set(values) - {None})
+
+
+def test_years_that_python_does_not_have_are_refused():
+    with pytest.raises(UserError, match=r"row 1 has .* in the column 'v', which is no date"):
+        fitted(np.array(every("2024-01-01", "20240-01-01"), "datetime64[D]"))
+
+
+@pytest.mark.parametrize("missing", [-999, None, {"v": "x"}])
+def test_missing_is_a_text_or_a_list_of_texts(missing):
+    with pytest.raises(UserError, match="missing is a text of cells without a value, or a list of such texts, not"):
+        fitted(every(1, 2, 3), missing=missing)
+
+
+@pytest.mark.parametrize("nothing", [math.nan, np.float32("nan"), pd.NaT, pd.NA])
+def test_nan_is_no_end_of_a_range(nothing):
+    table = fitted(every(1, 2, 3))
+    for condition in ((nothing, 2), (None, nothing), [(nothing, 1), 3]):
+        with pytest.raises(UserError, match="an end of a range is a value, or None for no end, not"):
+            table.probability({"v": condition})
+
+
+def test_a_list_of_one_value_is_the_value():
+    table = fitted(np.random.default_rng(0).normal(size=NUM))
+    assert table.sample(3, given={"v": [0.25]})["v"] == [0.25] * 3
+    given = [table.probability({"other": (0, 2)}, given={"v": value}) for value in (0.25, [0.25], {0.25})]
+    assert given[0] == given[1] == given[2]
