@@ -83,7 +83,8 @@ class TableRows:
         Raises `UserError` for an unknown column or value, or a value that is none, such as a range.
         """
         for name, value in values.items():
-            if isinstance(value, list | tuple | set | range | Mapping) or value is None:
+            is_nan = isinstance(value, float | np.floating) and np.isnan(value)
+            if isinstance(value, set | Mapping) or np.ndim(value) or value is None or is_nan:
                 raise UserError(
                     f"given[{name!r}] must be one value, not {value!r}: lists and ranges are for models of "
                     "arjax.fit_table"

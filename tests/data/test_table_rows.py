@@ -156,6 +156,8 @@ def test_given_values_are_single(write):
         ({"colour": ["red", "blue"]}, r"given\['colour'\] must be one value, .*: lists and ranges are for models of"),
         ({"height": (20, None)}, "must be one value"),
         ({"height": None}, "must be one value, not None"),
+        ({"height": np.nan}, "must be one value, not nan"),
+        ({"height": np.array([20.0, 30.0])}, "must be one value, not array"),
         ({"hight": 3}, "the table has no column 'hight', did you mean 'height'"),
         ({"colour": "violet"}, "'violet' in the column 'colour', which training never saw"),
     ):
