@@ -13,6 +13,7 @@ _GAUSSIAN = "tables/test_gaussian_table.py::"
 _gaussian = faults_of("tables/gaussian.py", _GAUSSIAN + "test_rounded_numbers_have_the_mass_of_their_intervals")
 _margin = faults_of("tables/margins.py", _GAUSSIAN + "test_margins_have_inverses_and_slopes")
 _mixed = faults_of("tables/mixed.py", _GAUSSIAN + "test_a_mixture_of_engines")
+_frames = faults_of("data/frames.py", _ROUGH + "test_results_of_rows_have_the_index_of_a_frame_of_pandas")
 
 TABLE_FAULTS = (
     _codes(
@@ -119,4 +120,15 @@ TABLE_FAULTS = (
         _GAUSSIAN + "test_a_few_irregular_numbers_share_the_line",
     ),
     _mixed("engines are mixed without the evidence", "if not np.isnan(cells_NC).all():", "if False:"),
+    _engine(
+        "responsibilities of evidence far away that do not add up to one",
+        "log_p_KN = log_p_KN - log_p_KN.max(0)",
+        "log_p_KN = log_p_KN - 0.0",
+        _GAUSSIAN + "test_evidence_beyond_all_precision_has_probabilities",
+    ),
+    _frames(
+        "completions without the index of the frame",
+        "axis=1), data.index",
+        "axis=1), found.index",
+    ),
 )
