@@ -12,9 +12,10 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import metrics
 import numpy as np
@@ -62,7 +63,7 @@ def _scores(values: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, C
 
 def of_ctgan(kind: str) -> Callable[..., tuple[dict[str, np.ndarray], dict[str, float]]]:
     """A generator of the package ctgan with its defaults, `CTGAN` or `TVAE`: for the default epochs, or as many as fit
-    the minutes.
+    the minutes of processor time.
     """
 
     def draws(train: metrics.Table, num: int, minutes: float) -> tuple[dict[str, np.ndarray], dict[str, float]]:
@@ -72,24 +73,37 @@ def of_ctgan(kind: str) -> Callable[..., tuple[dict[str, np.ndarray], dict[str, 
             import torch
         except ImportError as error:
             raise UserError("CTGAN and TVAE need the package ctgan: pip install ctgan") from error
-        frame = pandas.DataFrame(dict(train))
-        words = [name for name, values in train.items() if values.dtype == object]
-
-        def fit(epochs: int) -> tuple[Any, float]:
-            torch.manual_seed(0)
-            np.random.seed(0)
-            start, model = time.process_time(), getattr(ctgan, kind)(epochs=epochs, enable_gpu=False)
-            model.fit(frame, words)
-            return model, (time.process_time() - start) / 60
-
-        first, third = fit(1)[1], fit(3)[1]  # the columns are prepared in the same time, whatever the epochs
-        per_epoch = max((third - first) / 2, 1e-6)
-        model, took = fit(int(np.clip((minutes - first) / per_epoch, 1, EPOCHS)))
+        torch.manual_seed(0)
+        np.random.seed(0)
+        start, epochs = time.process_time(), Epochs(minutes)
+        model = getattr(ctgan, kind)(epochs=EPOCHS, enable_gpu=False)
+        with mock.patch(f"ctgan.synthesizers.{kind.lower()}.tqdm", epochs):
+            model.fit(pandas.DataFrame(dict(train)), [n for n, values in train.items() if values.dtype == object])
+        facts = {"epochs": epochs.done, "minutes": (time.process_time() - start) / 60}
         drawn = model.sample(num)
-        facts = {"epochs": model._epochs, "minutes": took}
         return {name: drawn[name].to_numpy(values.dtype) for name, values in train.items()}, facts
 
     return draws
+
+
+class Epochs:
+    """Stands for the progress bar over the epochs of a training, and ends it when its minutes of processor time are
+    over.
+
+    Attributes:
+      done: the number of epochs so far.
+    """
+
+    def __init__(self, minutes: float):
+        self.minutes, self.done = minutes, 0
+
+    def __call__(self, numbers: Iterable[int], **options: Any) -> Iterator[int]:
+        start = time.process_time()
+        for number in numbers:
+            if self.done and time.process_time() - start >= 60 * self.minutes:
+                return
+            self.done += 1
+            yield number
 
 
 RIVALS = {"copula": copula, "ctgan": of_ctgan("CTGAN"), "tvae": of_ctgan("TVAE")}
