@@ -301,7 +301,9 @@ def _pieces(array: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
 
 
 def _different(array_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers of the rows that are first of their kind, int[R], and the kind of each row, int[N]; nan equals nan."""
+    """The numbers of the rows that no row before equals, int[R], and which of these each row equals, int[N]; nan equals
+    nan.
+    """
     varied = (array_ND != array_ND[:1]) & ~(np.isnan(array_ND) & np.isnan(array_ND[:1]))
     keys_NK = np.nan_to_num(array_ND[:, varied.any(0)], nan=-1.0)
     if not keys_NK.shape[1]:

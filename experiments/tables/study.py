@@ -32,8 +32,8 @@ from arjax.tables.frames import as_lists, read_frame
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.csv"
 HEADER = ["data", "part", "model", "measure", "value"]
-#: Rows of the test split that are imputed and searched for outliers, and queries.
-SOME, QUERIES = 4000, 2000
+#: Rows of the test split that are imputed and searched for outliers, and draws that are compared to train rows.
+SOME = 4000
 HOLES = (0.1, 0.3, 0.5)
 #: measure -> value, of one model
 Measures = dict[str, float]
@@ -239,10 +239,12 @@ def outliers(name: str, train: metrics.Table, test: metrics.Table, table: arjax.
     return {"arjax": {"outliers": roc_auc_score(marks, nats_N)}, "scikit-learn": {"outliers": usual}}
 
 
-def queries(name: str, train: metrics.Table, test: metrics.Table, table: arjax.TableModel) -> dict[str, Measures]:
-    """Quantiles of the q-errors of range queries on the train rows, and the seconds of a query."""
+def queries(
+    name: str, train: metrics.Table, test: metrics.Table, table: arjax.TableModel, num: int = 2000
+) -> dict[str, Measures]:
+    """Quantiles of the q-errors of so many range queries on the train rows, and the seconds of a query."""
     known = {column: train[column] for column in table.names}
-    asked = metrics.range_queries(known, QUERIES, seed=0)
+    asked = metrics.range_queries(known, num, seed=0)
     asked = [query for query in asked if not any(_is_gap(condition) for condition in query.values())]
     start = time.monotonic()
     errors = metrics.q_errors(known, asked, lambda query: table.probability(query, num=1000).value)
@@ -290,7 +292,7 @@ def _in_kinds(table: object, like: metrics.Table) -> dict[str, np.ndarray]:
 
 
 def _lines() -> list[list[str]]:
-    return list(csv.reader(RESULTS.open()))[1:] if RESULTS.is_file() else []
+    return list(csv.reader(RESULTS.read_text().splitlines()))[1:] if RESULTS.is_file() else []
 
 
 def _write(lines: Sequence[Sequence[str]]) -> None:
@@ -324,6 +326,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=14.0, help="of training [14]")
     parser.add_argument("--workdir", type=Path, default=Path("runs/tables"))
     parser.add_argument("--only", default="", help=f"of {', '.join(PARTS)} [those that results.csv lacks]")
+    parser.add_argument("--queries", type=int, default=2000, help="their number [2000]")
     flags = parser.parse_args()
     only = names_of(flags.only, tuple(PARTS), "only") if flags.only else None
     flags.workdir.mkdir(parents=True, exist_ok=True)
@@ -331,7 +334,8 @@ def main() -> int:
     table = fitted(flags.data, train, flags.minutes, flags.workdir)
     done = {line[1] for line in _lines() if line[0] == flags.data and line[2] == "arjax"}
     for part in only or [part for part in PARTS if part not in done]:
-        for model, found in PARTS[part](flags.data, train, test, table).items():
+        options = {"num": flags.queries} if part == "queries" else {}
+        for model, found in PARTS[part](flags.data, train, test, table, **options).items():
             keep(flags.data, part, model, found)
     return 0
 
