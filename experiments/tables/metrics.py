@@ -190,24 +190,24 @@ def chained_ridge(train: Table, holed: Table, part: float, seed: int, rounds: in
 
 
 def _as_gaps(train: Table, holed: Table, part: float, seed: int, rows: Any) -> tuple[list, list, dict[str, Any]]:
-    """Some train rows with missing cells and the rows to complete, each as a list of the columns in numbers [N, F], nan
-    for missing cells: numbers over their standard deviation, words as one-hot vectors. And by columns, what
-    leads back: the deviation of a number, the words of a column.
+    """Some train rows with missing cells, and the rows to complete: each a list of columns float64[N, F], nan for
+    missing cells. Numbers are over their standard deviation, words are one-hot vectors. With them the unit of each
+    column: the deviation, or the words.
     """
     learnt = with_holes(rows_of(train, rows), part, seed + 1)[0]
-    found: tuple[list, list] = ([], [])
     units: dict[str, Any] = {}
     for name, values in learnt.items():
-        is_words = _is_words(values)
-        unit = units[name] = (
-            np.array(sorted({v for v in values if v is not None}), object) if is_words else np.nanstd(values) or 1.0
-        )
-        for columns, own in zip(found, (values, holed[name]), strict=True):
-            one_hots = (own[:, None] == unit).astype(float) if is_words else None
-            columns.append(
-                own[:, None] / unit if one_hots is None else np.where([[v is None] for v in own], np.nan, one_hots)
-            )
-    return *found, units
+        words = sorted({v for v in values if v is not None}) if _is_words(values) else None
+        units[name] = (np.nanstd(values) or 1.0) if words is None else np.array(words, object)
+    both = [[_in_units(table[name], unit) for name, unit in units.items()] for table in (learnt, holed)]
+    return both[0], both[1], units
+
+
+def _in_units(values: np.ndarray, unit: Any) -> np.ndarray:
+    """A column in its unit, float64[N, F]: numbers over it, or one-hot vectors of its words."""
+    if not _is_words(values):
+        return values[:, None] / unit
+    return np.where([[v is None] for v in values], np.nan, values[:, None] == unit)
 
 
 def _from_gaps(holed: Table, columns: Sequence[np.ndarray], units: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -103,9 +103,7 @@ def test_a_copula_keeps_columns_and_their_dependence(rivals):
 
 def test_draws_have_the_range_and_the_decimals_of_the_train_rows(rivals):
     train = {"a": np.array([0.1, 0.5, 2.0]), "b": words("u")}
-    found = rivals.as_in(
-        {"a": np.array([0.123, 9.0]), "b": words("u", "v")}, {"a": np.array([0.1, 0.5, 2.0]), "b": words("u")}
-    )
+    found = rivals.as_in({"a": np.array([0.123, 9.0]), "b": words("u", "v")}, train)
     assert found["a"].tolist() == [0.1, 2.0] and found["b"].tolist() == ["u", "v"]
 
 
