@@ -145,7 +145,7 @@ def fitted(name: str, train: metrics.Table, minutes: float, folder: Path) -> arj
     path = folder / f"{name}.safetensors"
     if not path.is_file():
         arjax.fit_table(dict(train), minutes=minutes).save(path)
-        _write([line for line in _lines() if line[0] != name or line[1] not in PARTS or line[2] not in ("", "arjax")])
+        _write([line for line in lines() if line[0] != name or line[1] not in PARTS or line[2] not in ("", "arjax")])
     return arjax.load_table(path)
 
 
@@ -291,7 +291,8 @@ def _in_kinds(table: object, like: metrics.Table) -> dict[str, np.ndarray]:
     }
 
 
-def _lines() -> list[list[str]]:
+def lines() -> list[list[str]]:
+    """The lines of results.csv under its header."""
     return list(csv.reader(RESULTS.read_text().splitlines()))[1:] if RESULTS.is_file() else []
 
 
@@ -306,7 +307,7 @@ def keep(data: str, part: str, model: str, found: Mapping[str, float]) -> None:
     """
     for name, value in found.items():
         print(f"{data} {part:12} {model:14} {name:20} {value:.4g}", flush=True)
-    others = [line for line in _lines() if line[:3] != [data, part, model]]
+    others = [line for line in lines() if line[:3] != [data, part, model]]
     _write(others + [[data, part, model, name, f"{value:.5g}"] for name, value in found.items()])
 
 
@@ -332,7 +333,7 @@ def main() -> int:
     flags.workdir.mkdir(parents=True, exist_ok=True)
     train, test = DATA[flags.data].rows()
     table = fitted(flags.data, train, flags.minutes, flags.workdir)
-    done = {line[1] for line in _lines() if line[0] == flags.data and line[2] == "arjax"}
+    done = {line[1] for line in lines() if line[0] == flags.data and line[2] == "arjax"}
     for part in only or [part for part in PARTS if part not in done]:
         options = {"num": flags.queries} if part == "queries" else {}
         for model, found in PARTS[part](flags.data, train, test, table, **options).items():

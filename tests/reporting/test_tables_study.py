@@ -86,7 +86,7 @@ def test_a_part_takes_the_place_of_an_earlier_one(study):
     study.keep("adult", "nats", "arjax", {"nats": 2.0, "stderr": 0.1})
     study.keep("adult", "draws", "ctgan", {"copies": 0.0})
     study.keep("adult", "nats", "arjax", {"nats": 1.0})
-    assert study._lines() == [["adult", "draws", "ctgan", "copies", "0"], ["adult", "nats", "arjax", "nats", "1"]]
+    assert study.lines() == [["adult", "draws", "ctgan", "copies", "0"], ["adult", "nats", "arjax", "nats", "1"]]
     with pytest.raises(UserError, match="--only cannot be 'quries', did you mean 'queries'"):
         study.names_of("nats,quries", tuple(study.PARTS), "only")
 
@@ -118,3 +118,14 @@ def test_a_missing_package_is_one_sentence(rivals, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ctgan", None)
     with pytest.raises(UserError, match="CTGAN and TVAE need the package ctgan: pip install ctgan"):
         rivals.RIVALS["ctgan"](linear(), 10, 1.0)
+
+
+def test_the_page_shows_what_was_measured(load_script, repository):
+    page = load_script("experiments/tables/page.py")
+    lines = [["b", "nats", "arjax", "nats", "2.5"], ["b", "draws", "ctgan", "copies", "0.0012"]]
+    found = page.table([*lines, ["a", "nats", "arjax", "nats", "1234.5"]]).splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in found]
+    assert cells[0] == ["data", "measure", "arjax", "ctgan"] and cells[2] == ["a", "nats of a test row", "1234", ""]
+    assert cells[3:] == [["b", "nats of a test row", "2.5", ""], ["b", page.WORDS["draws", "copies"], "", "0.0012"]]
+    text = (repository / "experiments/tables/README.md").read_text()
+    assert page.table(page.study.lines()) in text, "run experiments/tables/page.py"
