@@ -3,7 +3,7 @@
     python experiments/tables/reals.py --data=red_wine --minutes=10 --workdir=runs/tables
 
 Trains (or opens) the model of a table in the workdir, fits scikit-learn's mixtures, and writes the lines of the table
-in results.csv. Nats are those of the cells: a rounded number below 1 has the log of the probability of its rounding
+in reals.csv. Nats are those of the cells: a rounded number below 1 has the log of the probability of its rounding
 interval over its width, a whole number that of its probability.
 """
 
@@ -35,7 +35,7 @@ from arjax.tables.table import mean_over_orders
 
 NUM = 10_000
 HERE = Path(__file__).parent
-RESULTS = HERE / "results.csv"
+RESULTS = HERE / "reals.csv"
 #: `reg_covar` of scikit-learn, of standardised columns.
 REGULARISATIONS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 #: Train rows up to which all of them are tried with every number of components, from two starts; with more rows, those
@@ -287,7 +287,7 @@ def main() -> int:
     parser.add_argument("--workdir", type=Path, default=Path("runs/tables"))
     flags = parser.parse_args()
     flags.workdir.mkdir(parents=True, exist_ok=True)
-    found, data = measure(flags.data, flags.minutes, flags.workdir), f"reals_{flags.data}"
+    found, data = measure(flags.data, flags.minutes, flags.workdir), flags.data
     for name, value in found.items():
         print(f"{name:45} {value:.5g}")
     lines = list(csv.reader(RESULTS.open())) if RESULTS.is_file() else [["data", "measure", "value"]]

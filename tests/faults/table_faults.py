@@ -13,6 +13,10 @@ _GAUSSIAN = "tables/test_gaussian_table.py::"
 _gaussian = faults_of("tables/gaussian.py", _GAUSSIAN + "test_rounded_numbers_have_the_mass_of_their_intervals")
 _margin = faults_of("tables/margins.py", _GAUSSIAN + "test_margins_have_inverses_and_slopes")
 _mixed = faults_of("tables/mixed.py", _GAUSSIAN + "test_a_mixture_of_engines")
+_one_site = faults_of(
+    "networks/any_order/deep_nade.py",
+    "networks/test_order_agnostic.py::test_the_features_of_one_site_are_those_that_all_sites_have",
+)
 
 TABLE_FAULTS = (
     _codes(
@@ -81,6 +85,28 @@ TABLE_FAULTS = (
         "p_NV = np.exp(self._digit(x_ND, observed_ND, c)) * allowed.max(1)",
         "p_NV = np.exp(self._digit(x_ND, observed_ND, c))",
         _TABLE + "test_draws_follow_the_model",
+    ),
+    _model(
+        "a large value is seen though it is not observed",
+        "seen_ND = np.where(observed_ND, x_ND, np.nan)",
+        "seen_ND = np.where(observed_ND | (x_ND > 1), x_ND, np.nan)",
+        _TABLE + "test_the_table_of_a_site_is_that_of_its_features",
+    ),
+    _model(
+        "a value that is not observed equals one that is 0",
+        "varied = (array_ND != array_ND[:1]) & ~(np.isnan(array_ND) & np.isnan(array_ND[:1]))",
+        "varied = np.nan_to_num(array_ND) != np.nan_to_num(array_ND[:1])",
+        _TABLE + "test_equal_rows_are_computed_once",
+    ),
+    _one_site(
+        "the features of one site see what is not observed",
+        "observed_BD = observed_BD & observed",
+        "pass",
+    ),
+    _one_site(
+        "the features of one site do not know that a value is observed",
+        "row_BU = (kernel_nU[:-1] + kernel_nU[-1])[values_BD[:, d].astype(jnp.int32)]",
+        "row_BU = kernel_nU[:-1][values_BD[:, d].astype(jnp.int32)]",
     ),
     _model(
         "a column is asked without those before it",
