@@ -40,6 +40,8 @@ _NUM_ORDERS = 4
 _WEIGHT_ROWS, _HOLED_ROWS = 5000, 1000
 #: An engine with less weight than this is left out of a mixture.
 _LEAST_WEIGHT = 0.02
+#: Words of all columns up to which mixtures of Gaussians are tried.
+_MOST_WORDS = 30
 #: Train rows from which on mixtures of Gaussians are tried.
 _FEWEST_ROWS = 10
 
@@ -82,8 +84,8 @@ def fit_table(
     Each cell has a code: a word, a frequent number or an interval of numbers; a network for all orders (DeepNADE, Uria,
     Murray & Larochelle, "A Deep and Tractable Density Estimator", 2014) predicts the codes of any columns from those of
     any others. A missing cell is neither shown to the network nor scored, which is right where a value is missing at
-    random. A table of numbers alone is fitted by mixtures of Gaussians, too, and the model is a mixture of both with
-    the weights that are best on validation.
+    random. A table of numbers, and of few words beside them, is fitted by mixtures of Gaussians, too, and the model is
+    a mixture of both with the weights that are best on validation.
 
     Args:
       table: a frame of pandas, polars or pyarrow, the path of a csv file, a dict of columns, or a list of rows.
@@ -151,13 +153,12 @@ def _fit(
     seed: int,
     quiet: bool,
 ) -> TableModel:
-    """The best engine on validation: a network for all orders, and of numbers alone mixtures of Gaussians, too."""
+    """The best engine on validation: a network for all orders, and of numbers with few words mixtures of Gaussians."""
     start, held_NC = time.monotonic(), cells["validation"]
     found: dict[str, tuple[TableEngine, dict[str, Any]]] = {}
-    numbers = [column for column in columns if isinstance(column, Numbers)]
-    if len(numbers) == len(columns) and len(cells["train"]) >= _FEWEST_ROWS:
+    if _suits_gaussians(columns) and len(cells["train"]) >= _FEWEST_ROWS:
         held_NC = some_rows(held_NC, _HOLED_ROWS if np.isnan(held_NC).any() else _WEIGHT_ROWS)
-        found |= fit_gaussians(numbers, dict(cells) | {"validation": held_NC}, 60 * _GAUSSIAN_PART * minutes, seed)
+        found |= fit_gaussians(columns, dict(cells) | {"validation": held_NC}, 60 * _GAUSSIAN_PART * minutes, seed)
     left = max(minutes - (time.monotonic() - start) / 60, (1 - _GAUSSIAN_PART) * minutes)
     found["any_order"] = _fit_any_order(columns, cells, left, seed, quiet)
     engine, nats_N, engines = _mixed(found, held_NC)
@@ -174,6 +175,12 @@ def _fit(
     return TableModel(
         columns, engine, usual, results, left_out, frame.form, _NUM_ORDERS, frame.missing, frame.delimiter
     )
+
+
+def _suits_gaussians(columns: Sequence[Words | Numbers]) -> bool:
+    """Whether a table has more columns of numbers than of words, and few words."""
+    words = [column.num_codes for column in columns if isinstance(column, Words)]
+    return 2 * len(words) < len(columns) and sum(words) <= _MOST_WORDS
 
 
 def _mixed(

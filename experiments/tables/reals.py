@@ -29,7 +29,7 @@ from arjax.core.errors import UserError
 from arjax.evaluation.gaussian_mixtures import COMPONENTS, ITERATIONS, MORE_COMPONENTS, PATIENCE
 from arjax.models.gaussian_mixture import fit_by_em
 from arjax.tables.columns import Numbers
-from arjax.tables.gaussian_fitting import gaussian_table
+from arjax.tables.gaussian_fitting import Fit, gaussian_table
 from arjax.tables.margins import Margin, fit_margin
 from arjax.tables.table import mean_over_orders
 
@@ -225,8 +225,12 @@ def _cached_rivals(path: Path, margins: list[Margin], *parts: Rows) -> list[Riva
     ]
 
 
+def _fit_of(mixture: Any, regularisation: float) -> Fit:
+    return Fit(mixture.weights_, mixture.means_, mixture.covariances_, regularisation, {})
+
+
 def _rival(margins: list[Margin], mixture: Any, regularisation: float, *splits: Rows) -> Rival:
-    table, density, mass = gaussian_table(margins, [(mixture, regularisation)]), [], []
+    table, density, mass = gaussian_table(margins, [_fit_of(mixture, regularisation)]), [], []
     for rows in splits:
         z = np.stack([margin.forward(x) for margin, x in zip(margins, rows.T, strict=True)], 1)
         log_p = mixture.score_samples(z) + sum(margin.log_slope(rows[:, i]) for i, margin in enumerate(margins))
