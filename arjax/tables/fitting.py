@@ -19,7 +19,7 @@ from arjax.data.frames import Frame, read_frame
 from arjax.data.table_files import NO_VALUE
 from arjax.models import make_model
 from arjax.models.abilities import require
-from arjax.tables.any_order import AnyOrderTable, Sites
+from arjax.tables.any_order import AnyOrderTable, Sites, codes_of
 from arjax.tables.columns import Numbers, Words, find_columns
 from arjax.tables.table import TableModel, cells_of, rows_from, surprise
 
@@ -27,6 +27,8 @@ from arjax.tables.table import TableModel, cells_of, rows_from, surprise
 _MANY_ROWS = 5000
 #: Rows of validation whose surprises are kept.
 _USUAL_ROWS = 2000
+#: The most validation rows that are scored; of more, an even choice.
+_MOST_SCORED = 20_000
 _QUANTILES = 201
 
 
@@ -93,11 +95,16 @@ def fit_table(
     rows, held = _split(frame, validation, missing, delimiter, seed)
     if not isinstance(kinds or {}, Mapping):
         raise UserError(f"kinds is a dict from the names of columns to their kinds, not {kinds!r}")
-    with rows_from(frame.first_row):
-        columns, left_out = find_columns(frame.columns, dict(kinds or {}), _codes_for(len(rows), most_codes), rows)
     if not quiet:
-        _tell(columns, left_out, len(rows))
-    cells = {"train": cells_of(columns, frame, "missing")[rows], "validation": cells_of(columns, held, "missing")}
+        print(f"{len(rows):,} train rows", flush=True)
+    with rows_from(frame.first_row):
+        most, tell = _codes_for(len(rows), most_codes), _nothing if quiet else _tell_column
+        columns, left_out = find_columns(frame.columns, dict(kinds or {}), most, rows, tell)
+    if not quiet:
+        _tell(left_out)
+    cells = {"train": cells_of(columns, frame, "missing", rows=rows)}
+    cells["validation"] = cells_of(columns, held, "missing")[:: -(-len(held) // _MOST_SCORED)]
+    frame, held = (dataclasses.replace(each, columns={}) for each in (frame, held))  # cells take their place in memory
     return _fit(columns, left_out, frame, cells, minutes, seed, quiet)
 
 
@@ -138,8 +145,7 @@ def _fit(
 ) -> TableModel:
     """The best of the recipes on validation."""
     sites = Sites(tuple(column.num_codes for column in columns))
-    x = {split: sites.values(np.stack([c.codes(v) for c, v in zip(columns, of.T, strict=True)], 1))
-         for split, of in cells.items()}  # fmt: skip
+    x = {split: sites.values(codes_of(columns, of)) for split, of in cells.items()}  # fmt: skip
     tried: list[tuple[float, Recipe, Fitted]] = []
     start = time.monotonic()
     speeds: dict[tuple[int, ...], float] = {}
@@ -219,10 +225,16 @@ def _usual(engine: AnyOrderTable, cells_NC: np.ndarray) -> np.ndarray:
     ])  # fmt: skip
 
 
-def _tell(columns: Sequence[Words | Numbers], left_out: Mapping[str, str], num_rows: int) -> None:
-    """Prints what the columns hold, a line each."""
-    print(f"{num_rows:,} train rows")
-    for column in columns:
-        print(f"  {column.in_words()}")
+def _nothing(column: Words | Numbers) -> None:
+    """Prints nothing."""
+
+
+def _tell_column(column: Words | Numbers) -> None:
+    """Prints what a column holds."""
+    print(f"  {column.in_words()}", flush=True)
+
+
+def _tell(left_out: Mapping[str, str]) -> None:
+    """Prints the columns that are left out, a line each."""
     for name, reason in left_out.items():
         print(f"  {name}: left out, {reason}")
