@@ -75,7 +75,8 @@ def fit_table(
     Args:
       table: a frame of pandas, polars or pyarrow, the path of a csv file, a dict of columns, or a list of rows.
       minutes: of training, about.
-      validation: part of the rows that choose the recipe and the parameters, or a table of such rows.
+      validation: part of the rows that choose the recipe and the parameters, or a table of such rows. Of more than
+        20,000 rows, an even choice of at most so many is scored.
       kinds: "words", "numbers", "date" or "skip" of single columns, where their values are misleading.
       missing: the texts of cells without a value.
       delimiter: of a csv file.

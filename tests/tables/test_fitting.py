@@ -42,6 +42,24 @@ def test_a_table_with_holes_is_learned(table):
     assert nats == pytest.approx(table.results["validation_nats"] / 0.8, rel=0.2)  # a fifth of those cells is missing
 
 
+def test_many_rows_are_validated_by_an_even_choice_and_columns_told_as_they_are_found(monkeypatch, capsys):
+    seen = {}
+
+    def fit(columns, left_out, frame, cells, *others):
+        seen.update(cells, columns=frame.columns)
+
+    monkeypatch.setattr(fitting, "_fit", fit)
+    monkeypatch.setattr(fitting, "_MOST_SCORED", 15)
+    table, held = people(), people(seed=1)
+    arjax.fit_table(table, validation=held)
+    assert len(seen["train"]) == NUM and not seen["columns"]  # the cells take the place of the values
+    np.testing.assert_array_equal(seen["validation"][:, 2], held["pay"][::27])
+    np.testing.assert_array_equal(seen["train"][:, 2], table["pay"])
+    first, second, *_, last = capsys.readouterr().out.splitlines()
+    assert first == "400 train rows" and second.startswith("  job: 2 words, such as ")
+    assert last == "  country: left out, it holds 'here' in all rows"
+
+
 def test_draws_have_the_kinds_of_the_table(table):
     rows = table.sample(50, given={"job": "nurse"}, seed=0)
     assert set(rows) == {"job", "age", "pay"} and set(rows["job"]) == {"nurse"}
