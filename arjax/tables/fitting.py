@@ -28,7 +28,7 @@ _MANY_ROWS = 5000
 #: Rows of validation whose surprises are kept.
 _USUAL_ROWS = 2000
 #: The most validation rows that are scored; of more, an even choice.
-_MOST_SCORED = 20_000
+_MOST_SCORED = 10_000
 _QUANTILES = 201
 
 
@@ -76,7 +76,7 @@ def fit_table(
       table: a frame of pandas, polars or pyarrow, the path of a csv file, a dict of columns, or a list of rows.
       minutes: of training, about.
       validation: part of the rows that choose the recipe and the parameters, or a table of such rows. Of more than
-        20,000 rows, an even choice of at most so many is scored.
+        10,000 rows, an even choice of at most so many is scored.
       kinds: "words", "numbers", "date" or "skip" of single columns, where their values are misleading.
       missing: the texts of cells without a value.
       delimiter: of a csv file.
@@ -159,6 +159,8 @@ def _fit(
         tried.append((_results(fitted)["nll_nats"], recipe, fitted))
     _, recipe, fitted = min(tried, key=lambda each: each[0])
     engine = AnyOrderTable(columns, require(fitted.model, "conditionals", "a table"), fitted.params)
+    if not quiet:
+        print(f"scoring {len(cells['validation']):,} validation rows", flush=True)
     usual = _usual(engine, cells["validation"])
     results = {
         "recipe": dataclasses.asdict(recipe),
@@ -192,7 +194,10 @@ def _train(
     more |= {"weight_decay": recipe.weight_decay, "schedule": "cosine", "clip_norm": 1.0, "ema_decay": 0.99}
     began = time.monotonic()
     if recipe.hidden_sizes not in speeds:
-        trial = fit_arrays(model, steps=2 * _TRIAL, eval_every=_TRIAL, quiet=True, **more)
+        if not quiet:
+            print(f"timing {2 * _TRIAL} steps", flush=True)
+        few = more | {"validation": x["validation"][:batch_size]}
+        trial = fit_arrays(model, steps=2 * _TRIAL, eval_every=_TRIAL, quiet=True, **few)
         num_sites = batch_size * sites.event.num_sites
         speeds[recipe.hidden_sizes] = _results(trial)["train_sites_per_second"] / num_sites
     left = 60 * minutes - (time.monotonic() - began)
