@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import types
+
 import numpy as np
 import pytest
 
 import arjax
 from arjax.core.errors import UserError
 from arjax.tables import fitting
+from arjax.tables.any_order import Sites
 
 NUM = 400
 
@@ -58,6 +61,21 @@ def test_many_rows_are_validated_by_an_even_choice_and_columns_told_as_they_are_
     first, second, *_, last = capsys.readouterr().out.splitlines()
     assert first == "400 train rows" and second.startswith("  job: 2 words, such as ")
     assert last == "  country: left out, it holds 'here' in all rows"
+
+
+def test_the_timed_steps_score_few_rows_that_have_values(monkeypatch):
+    calls = []
+
+    def fit(model, **options):
+        calls.append(options)
+        return types.SimpleNamespace(results={"train_sites_per_second": 100.0})
+
+    monkeypatch.setattr(fitting, "fit_arrays", fit)
+    x = {"train": np.zeros((300, 2), np.float32), "validation": np.full((100, 2), np.nan, np.float32)}
+    x["validation"][-1, 0] = 1
+    fitting._train(Sites((2, 3)), x, fitting.Recipe((8,), 0.0), 0.01, 0, True, {})
+    timed, trained = (call["validation"] for call in calls)
+    assert len(timed) == 32 and timed[0, 0] == 1 and trained is x["validation"]
 
 
 def test_draws_have_the_kinds_of_the_table(table):
