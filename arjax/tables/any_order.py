@@ -63,15 +63,23 @@ class Sites:
 
     def values(self, codes_NC: np.ndarray) -> np.ndarray:
         """Codes as values of the sites, float32[N, D], nan for a missing one."""
-        parts = []
-        for codes, base in zip(codes_NC.T, self.bases, strict=True):
-            digits = [codes] if base == 1 else [codes // base, codes % base]
-            parts += [np.where(codes == MISSING, np.nan, digit) for digit in digits]
-        return np.stack(parts, 1).astype(np.float32)
+        x_ND = np.empty((len(codes_NC), len(self.levels)), np.float32)
+        for codes, base, sites in zip(codes_NC.T, self.bases, self.of_column, strict=True):
+            for site, digit in zip(sites, [codes] if base == 1 else [codes // base, codes % base], strict=True):
+                x_ND[:, site] = np.where(codes == MISSING, np.nan, digit)
+        return x_ND
 
     def spread(self, marks_NC: np.ndarray) -> np.ndarray:
         """Marks of columns as marks of sites, [N, D]."""
         return np.repeat(marks_NC, [len(sites) for sites in self.of_column], axis=1)
+
+
+def codes_of(columns: Sequence[Column], cells_NC: np.ndarray) -> np.ndarray:
+    """The codes of cells, int32[N, C]."""
+    codes_NC = np.empty(cells_NC.shape, np.int32)
+    for c, column in enumerate(columns):
+        codes_NC[:, c] = column.codes(cells_NC[:, c])
+    return codes_NC
 
 
 class AnyOrderTable(TableEngine):
@@ -92,7 +100,7 @@ class AnyOrderTable(TableEngine):
 
     def codes(self, cells_NC: np.ndarray) -> np.ndarray:
         """The codes of cells, int[N, C]."""
-        return np.stack([column.codes(cells) for column, cells in zip(self.columns, cells_NC.T, strict=True)], 1)
+        return codes_of(self.columns, cells_NC)
 
     def _table(self, x_ND: np.ndarray, observed_ND: np.ndarray, site: int) -> np.ndarray:
         """log p of the values of a site given the observed ones, float64[N, V]; once for equal observed values."""
