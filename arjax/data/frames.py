@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
 import csv
 import dataclasses
@@ -10,6 +11,7 @@ import decimal
 import gzip
 import math
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,11 @@ from arjax.core.files import user_path
 from arjax.data.table_files import NO_VALUE, is_number
 
 #: Rows of a csv file that are read at once.
-_CHUNK = 50_000
+_CHUNK = 10_000
+#: Different texts of a column of a csv file from which on numbers are kept as numbers.
+_MOST_TEXTS = 20_000
+#: Seconds until the first line about the progress of reading, and between two lines.
+_FIRST_LINE, _BETWEEN_LINES = 1.0, 5.0
 
 #: What a table may be, see `Frame.form`.
 FORMS = ("lists", "rows", "pandas", "polars", "pyarrow", "modin", "cudf")
@@ -96,7 +102,7 @@ def read_frame(data: Any, missing: Sequence[str] = NO_VALUE, delimiter: str = ",
         columns; or a list of rows, mappings from the names of columns to values.
       missing: the texts of cells without a value; None, nan and NaT have none, too.
       delimiter: of a csv file.
-      tell: whether to print how many rows of a csv file are read.
+      tell: whether to print how much is read, every few seconds.
 
     Raises:
       UserError: another form, a file that cannot be read, no rows, or columns of different lengths.
@@ -105,18 +111,30 @@ def read_frame(data: Any, missing: Sequence[str] = NO_VALUE, delimiter: str = ",
     if isinstance(data, str | os.PathLike):
         frame = Frame(_read_csv(user_path(data), delimiter, gaps, tell), first_row=2)
     elif isinstance(data, Mapping):
-        frame = Frame(_columns(data.items(), gaps))
+        frame = Frame(_columns(data.items(), gaps, tell))
     elif isinstance(data, Sequence) and all(isinstance(row, Mapping) for row in data):
         names = list(dict.fromkeys(name for row in data for name in row))
-        frame = Frame(_columns([(name, [row.get(name) for row in data]) for name in names], gaps), "rows")
+        frame = Frame(_columns([(name, [row.get(name) for row in data]) for name in names], gaps, tell), "rows")
     else:
-        frame = _from_library(data, gaps)
+        frame = _from_library(data, gaps, tell)
     sizes = {name: len(values) for name, values in frame.columns.items()}
     if len(set(sizes.values())) > 1:
         raise UserError(f"the columns of the table have different lengths: {sizes}")
     if not len(frame):
         raise UserError("the table has no rows")
     return dataclasses.replace(frame, missing=tuple(sorted(gaps)), delimiter=delimiter)
+
+
+class _Progress:
+    """Prints lines about reading: none within the first second, then one every few seconds."""
+
+    def __init__(self, tell: bool):
+        self._next = time.monotonic() + _FIRST_LINE if tell else math.inf
+
+    def tell(self, line: str) -> None:
+        if time.monotonic() >= self._next:
+            print(line, flush=True)
+            self._next = time.monotonic() + _BETWEEN_LINES
 
 
 def _texts(missing: Any) -> frozenset[str]:
@@ -126,18 +144,20 @@ def _texts(missing: Any) -> frozenset[str]:
     return frozenset(map(str, [missing] if isinstance(missing, str) else missing))
 
 
-def _columns(named: Iterable[tuple[Any, Any]], missing: frozenset[str]) -> Columns:
+def _columns(named: Iterable[tuple[Any, Any]], missing: frozenset[str], tell: bool) -> Columns:
     """Columns by the texts of their names; raises `UserError` where two have the same."""
     found: Columns = {}
+    progress = _Progress(tell)
     for key, values in named:
         name = str(key)
         if name in found:
             raise UserError(f"the table has two columns of the name {name!r}")
         found[name] = _as_column(name, values, missing)
+        progress.tell(f"read {len(found):,} columns")
     return found
 
 
-def _from_library(data: Any, missing: frozenset[str]) -> Frame:
+def _from_library(data: Any, missing: frozenset[str], tell: bool) -> Frame:
     try:
         frame = nw.from_native(data, eager_only=True)
     except nw.exceptions.DuplicateError as error:
@@ -147,8 +167,8 @@ def _from_library(data: Any, missing: frozenset[str]) -> Frame:
             "a table is a frame of pandas, polars or pyarrow, the path of a csv file, a dict of columns or a list of "
             f"rows, not {type(data).__name__}"
         ) from error
-    columns = [(name, _of_series(s)) for name, s in zip(frame.columns, frame.iter_columns(), strict=True)]
-    return Frame(_columns(columns, missing), frame.implementation.value)
+    columns = ((name, _of_series(s)) for name, s in zip(frame.columns, frame.iter_columns(), strict=True))
+    return Frame(_columns(columns, missing, tell), frame.implementation.value)
 
 
 def _of_series(series: nw.Series) -> Any:
@@ -156,7 +176,7 @@ def _of_series(series: nw.Series) -> Any:
     if series.dtype.is_integer() and not series.null_count():
         return series.to_numpy()
     if series.dtype.is_numeric() and not series.dtype.is_integer():
-        return series.cast(nw.Float64).fill_null(math.nan).to_numpy().astype(np.float64)
+        return series.cast(nw.Float64).fill_null(math.nan).to_numpy().astype(np.float64, copy=False)
     return series.to_list()
 
 
@@ -166,10 +186,11 @@ def _as_column(name: str, values: Any, missing: frozenset[str]) -> np.ndarray:
         if values.dtype.kind == "M":
             return values.astype("datetime64[us]")
         if values.dtype.kind == "f" or _fits(values):
-            return _without(values.astype(np.float64 if values.dtype.kind == "f" else np.int64), missing)
+            kind = np.float64 if values.dtype.kind == "f" else np.int64
+            return _without(values.astype(kind, copy=False), missing)
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         raise UserError(f"the column {name!r} is not a list of values, but {values!r}")
-    items = [plain(item) for item in values]
+    items = list(_plain_items(values))
     items = [None if isinstance(item, str) and item.strip() in missing else item for item in items]
     kinds = {type(item) for item in items if item is not None}
     if kinds and kinds <= {int, float} and all(abs(item) < 2**53 for item in items if type(item) is int):
@@ -180,6 +201,14 @@ def _as_column(name: str, values: Any, missing: frozenset[str]) -> np.ndarray:
         items = [None if item is None else str(item) for item in items]
         items = [None if item in missing else item for item in items]
     return np.fromiter(items, object, len(items))
+
+
+def _plain_items(values: Iterable[Any]) -> Iterator[Any]:
+    """Values as Python's own; equal texts are one object, so that a cell takes the memory of a reference."""
+    texts: dict[str, str] = {}
+    for value in values.tolist() if isinstance(values, np.ndarray) and values.dtype.kind == "U" else values:
+        item = value if type(value) is str else plain(value)
+        yield texts.setdefault(item, item) if type(item) is str else item
 
 
 def plain(item: Any) -> Any:
@@ -223,36 +252,65 @@ def as_lists(table: Any) -> dict[str, list[Any]]:
     return nw.from_native(table, eager_only=True).to_dict(as_series=False)
 
 
+class _Mixed(Exception):
+    """A column of a csv file that was kept as numbers holds a text that is none."""
+
+
 class _CsvColumn:
-    """A column of a csv file as it is read: different texts and the place of each cell's, or numbers alone."""
+    """A column of a csv file as it is read: different texts and the place of each cell's, or numbers alone.
 
-    def __init__(self) -> None:
+    Of many different texts that are numbers, only the numbers are kept, without the texts.
+    """
+
+    def __init__(self, missing: frozenset[str], as_texts: bool = False) -> None:
+        """`as_texts`: keeps all texts, however many."""
+        self.missing, self.as_texts = missing, as_texts
         self.places: dict[str, int] = {}
-        self.codes: list[np.ndarray] = []
-        self.numbers: list[np.ndarray] | None = None
+        self.codes = array.array("i")
+        self.numbers: array.array | None = None
 
-    def add(self, cells: Sequence[str], missing: frozenset[str]) -> None:
+    def add(self, cells: Sequence[str]) -> None:
+        """Raises `_Mixed` for a text among numbers."""
         if self.numbers is not None:
-            self.numbers.append(_numbers(cells, missing))
+            self.numbers.frombytes(self._more_numbers(cells).tobytes())
             return
         places = self.places
-        codes = np.fromiter((places.setdefault(cell, len(places)) for cell in cells), np.int32, len(cells))
-        self.codes.append(codes)
-        known = [cell for cell in places if cell not in missing] if len(places) > _CHUNK else []
-        if known and all(map(is_number, known)) and not any(map(_is_code, known)):
-            of_place = _numbers(list(places), missing)
-            self.numbers = [of_place[part] for part in self.codes]
-            self.places, self.codes = {}, []
+        for text in dict.fromkeys(cells):
+            places.setdefault(text, len(places))
+        self.codes.frombytes(np.fromiter(map(places.__getitem__, cells), np.int32, len(cells)).tobytes())
+        if len(places) > _MOST_TEXTS and not self.as_texts:
+            if self._are_numbers():
+                self.numbers = array.array("d", _numbers(list(places), self.missing)[self._codes()].tobytes())
+                self.places, self.codes = {}, array.array("i")
+            self.as_texts = True
 
-    def values(self, missing: frozenset[str]) -> np.ndarray:
+    def _more_numbers(self, cells: Sequence[str]) -> np.ndarray:
+        try:
+            found = _numbers(cells, self.missing)
+        except ValueError as error:
+            raise _Mixed from error
+        if any(_is_code(cells[i]) for i in np.flatnonzero(found == np.round(found)).tolist()):
+            raise _Mixed
+        return found
+
+    def _are_numbers(self) -> bool:
+        known = [text for text in self.places if text not in self.missing]
+        return bool(known) and all(map(is_number, known)) and not any(map(_is_code, known))
+
+    def _codes(self) -> np.ndarray:
+        return np.frombuffer(self.codes, np.int32)
+
+    def values(self) -> np.ndarray:
+        """All values; the column is empty afterwards."""
         if self.numbers is not None:
-            return np.concatenate(self.numbers)
-        codes, texts = np.concatenate(self.codes), list(self.places)
-        known = [text for text in texts if text not in missing]
-        if known and all(map(is_number, known)) and not any(map(_is_code, known)):
-            return _numbers(texts, missing)[codes]
+            numbers, self.numbers = self.numbers, None
+            return np.frombuffer(numbers, np.float64)
+        codes, texts, are_numbers = self._codes(), list(self.places), self._are_numbers()
+        self.places, self.codes = {}, array.array("i")
+        if are_numbers:
+            return _numbers(texts, self.missing)[codes]
         words = np.empty(len(texts), object)
-        words[:] = [None if text in missing else text for text in texts]
+        words[:] = [None if text in self.missing else text for text in texts]
         return words[codes]
 
 
@@ -263,37 +321,51 @@ def _is_code(text: str) -> bool:
 
 
 def _numbers(cells: Sequence[str], missing: frozenset[str]) -> np.ndarray:
-    try:
-        return np.array([math.nan if cell in missing else float(cell) for cell in cells], np.float64)
-    except ValueError as error:
-        raise UserError(f"a column of numbers holds a word: {error}") from error
+    """Texts as float64[N], nan for a missing one; raises `ValueError` for one that is no number."""
+    return np.fromiter((math.nan if cell in missing else float(cell) for cell in cells), np.float64, len(cells))
 
 
 def _read_csv(path: Path, delimiter: str, missing: frozenset[str], tell: bool) -> Columns:
     """The columns of a file, read piece by piece."""
     if len(delimiter) != 1 or delimiter in '\r\n"':
         raise UserError(f"the delimiter of a csv file is one character, such as ';' or a tab, not {delimiter!r}")
-    columns: list[_CsvColumn] = []
-    names: list[str] = []
-    num = 0
+    texts: set[int] = set()
     try:
-        opened = gzip.open if path.suffix == ".gz" else open
-        with opened(path, "rt", newline="", encoding="utf-8-sig") as file:
-            rows = csv.reader(file, delimiter=delimiter, skipinitialspace=delimiter != " ")
-            names = [cell.strip() for cell in next(rows, [])]
-            _check_names(path, names, delimiter)
-            columns = [_CsvColumn() for _ in names]
-            for chunk in _chunks(path, rows, len(names)):
-                for column, cells in zip(columns, zip(*chunk, strict=True), strict=True):
-                    column.add([cell.strip() for cell in cells], missing)
-                num += len(chunk)
-                if tell and num % (4 * _CHUNK) == 0:
-                    print(f"read {num:,} rows", flush=True)
+        columns = _read_columns(path, delimiter, missing, texts, _Progress(tell))
+        if texts:  # of columns of numbers in which a word comes late
+            columns.clear()
+            columns = _read_columns(path, delimiter, missing, texts, _Progress(tell))
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the table {str(path)!r}: {error}") from error
+    return {name: column.values() for name, column in columns.items()}
+
+
+def _read_columns(
+    path: Path, delimiter: str, missing: frozenset[str], texts: set[int], progress: _Progress
+) -> dict[str, _CsvColumn]:
+    """The columns of a file, those of the numbers `texts` as texts; adds columns that have to be read again to it."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", newline="", encoding="utf-8-sig") as file:
+        rows = csv.reader(file, delimiter=delimiter, skipinitialspace=delimiter != " ")
+        names = [cell.strip() for cell in next(rows, [])]
+        _check_names(path, names, delimiter)
+        columns = [_CsvColumn(missing, i in texts) for i in range(len(names))]
+        num = 0
+        for chunk in _chunks(path, rows, len(names)):
+            num += len(chunk)
+            for i, cells in enumerate(zip(*chunk, strict=True)):
+                if i in texts and not columns[i].as_texts:
+                    continue  # found to be mixed in this pass
+                try:
+                    columns[i].add(list(map(str.strip, cells)))
+                except _Mixed:
+                    columns[i] = _CsvColumn(missing)
+                    texts.add(i)
+            chunk.clear()
+            progress.tell(f"read {num:,} rows")
     if not num:
         raise UserError(f"the table {str(path)!r} has no rows")
-    return {name: column.values(missing) for name, column in zip(names, columns, strict=True)}
+    return dict(zip(names, columns, strict=True))
 
 
 def _other_cells(path: str | os.PathLike, columns: Iterable[str], delimiter: str) -> dict[str, list[Any]]:

@@ -226,13 +226,30 @@ class AutoregressiveModel(Model):
         For networks that predict from any set of observed sites, see `arjax.networks.any_order.order_agnostic`; raises
         `UserError` for others, and as `features`.
         """
+        x, marks, context = self._given(x, observed, context)
+        return self._apply(params, key, x, marks, context, train=train, method="given")
+
+    @named_arguments
+    @checks.takes_params
+    def features_given_at(
+        self, params: Params, x: jax.Array, observed: jax.Array, site: int | jax.Array, *, context: Any = None
+    ) -> jax.Array:
+        """What `features_given` has for one site, numbered in the order of the grid, [B, F]; often in less time.
+
+        The number of the site is an array in a compiled program, which is the same for all sites. Raises `UserError` as
+        `features_given`.
+        """
+        x, marks, context = self._given(x, observed, context)
+        return self._apply(params, None, x, marks, jnp.asarray(site), context, method="given_at")
+
+    def _given(self, x: jax.Array, observed: jax.Array, context: Any) -> tuple[jax.Array, jax.Array, Any]:
+        """Checked values, marks and context of a network that predicts from any set of observed sites."""
         if not isinstance(self.network, OrderAgnosticNetwork):
             raise UserError("this network predicts from the sites of earlier steps, not from any set of observed sites")
         x, marks = self._values(x), checks.as_mask(self.event, observed, len(x))
         if marks is None:
             raise UserError("`observed` must be the sites that are given, bool[B, *grid], not None")
-        context = checks.as_context(self.context_spec, context, len(x))
-        return self._apply(params, key, x, marks, context, train=train, method="given")
+        return x, marks, checks.as_context(self.context_spec, context, len(x))
 
     def _apply(self, params: Params, key: jax.Array | None, *args: Any, **kwargs: Any) -> jax.Array:
         checks.check_params(self.param_shapes, params)

@@ -63,15 +63,23 @@ class Sites:
 
     def values(self, codes_NC: np.ndarray) -> np.ndarray:
         """Codes as values of the sites, float32[N, D], nan for a missing one."""
-        parts = []
-        for codes, base in zip(codes_NC.T, self.bases, strict=True):
-            digits = [codes] if base == 1 else [codes // base, codes % base]
-            parts += [np.where(codes == MISSING, np.nan, digit) for digit in digits]
-        return np.stack(parts, 1).astype(np.float32)
+        x_ND = np.empty((len(codes_NC), len(self.levels)), np.float32)
+        for codes, base, sites in zip(codes_NC.T, self.bases, self.of_column, strict=True):
+            for site, digit in zip(sites, [codes] if base == 1 else [codes // base, codes % base], strict=True):
+                x_ND[:, site] = np.where(codes == MISSING, np.nan, digit)
+        return x_ND
 
     def spread(self, marks_NC: np.ndarray) -> np.ndarray:
         """Marks of columns as marks of sites, [N, D]."""
         return np.repeat(marks_NC, [len(sites) for sites in self.of_column], axis=1)
+
+
+def codes_of(columns: Sequence[Column], cells_NC: np.ndarray) -> np.ndarray:
+    """The codes of cells, int32[N, C]."""
+    codes_NC = np.empty(cells_NC.shape, np.int32)
+    for c, column in enumerate(columns):
+        codes_NC[:, c] = column.codes(cells_NC[:, c])
+    return codes_NC
 
 
 class AnyOrderTable(TableEngine):
@@ -92,17 +100,21 @@ class AnyOrderTable(TableEngine):
 
     def codes(self, cells_NC: np.ndarray) -> np.ndarray:
         """The codes of cells, int[N, C]."""
-        return np.stack([column.codes(cells) for column, cells in zip(self.columns, cells_NC.T, strict=True)], 1)
+        return codes_of(self.columns, cells_NC)
 
     def _table(self, x_ND: np.ndarray, observed_ND: np.ndarray, site: int) -> np.ndarray:
-        """log p of the values of a site given the observed ones, float64[N, V]; the other sites take no memory."""
-        found_NV = np.empty((len(x_ND), self.sites.levels[site]))
+        """log p of the values of a site given the observed ones, float64[N, V]; once for equal observed values."""
+        seen_ND = np.where(observed_ND, x_ND, np.nan)
+        first_R, row_N = _different(seen_ND)
+        found_RV = np.empty((len(first_R), self.sites.levels[site]))
         start = 0
-        for (x, size), (observed, _) in zip(_pieces(np.nan_to_num(x_ND)), _pieces(observed_ND), strict=True):
-            table = _log_tables(self.model, self.params, _filled(x, size), _filled(observed, size))
-            found_NV[start : start + len(x)] = np.asarray(table)[: len(x), site, : found_NV.shape[1]]
-            start += len(x)
-        return found_NV
+        for x, size in _pieces(seen_ND[first_R]):
+            x = _filled(x, size)
+            table = _log_table(self.model, self.params, np.nan_to_num(x), ~np.isnan(x), site)
+            stop = min(start + size, len(found_RV))
+            found_RV[start:stop] = np.asarray(table)[: stop - start, : found_RV.shape[1]]
+            start = stop
+        return found_RV[row_N]
 
     def log_prob(self, cells_NC: np.ndarray, given_NC: np.ndarray, order: Sequence[int] | None = None) -> np.ndarray:
         order = list(range(len(self.columns)) if order is None else order)
@@ -241,17 +253,26 @@ class AnyOrderTable(TableEngine):
 
 
 @jax.jit
-def _log_tables(model: AutoregressiveModel, params: Any, x_BD: jax.Array, observed_BD: jax.Array) -> jax.Array:
-    features = model.features_given(params, x_BD, observed_BD)
+def _log_table(
+    model: AutoregressiveModel, params: Any, x_BD: jax.Array, observed_BD: jax.Array, site: jax.Array
+) -> jax.Array:
+    """log p of the values of one site, float32[B, V] with the V of the largest site; one program for all sites."""
+    features_BF = model.features_given_at(params, x_BD, observed_BD, site)
     head = model.head(params)
     assert isinstance(head, Columns), "the sites of a table are columns"
-    most, parts = max(column.num_levels for column in model.event.columns), []
-    for family, columns_N in head.groups.items():
-        own = jnp.take(features, columns_N, axis=-2)[..., : family.num_params]
-        table = family.log_table(own)
-        parts.append(jnp.pad(table, [(0, 0), (0, 0), (0, most - table.shape[-1])], constant_values=-jnp.inf))
-    back_D = np.argsort(np.concatenate(list(head.groups.values())))
-    return jnp.take(jnp.concatenate(parts, 1), back_D, axis=1)
+    most = max(column.num_levels for column in model.event.columns)
+
+    def padded(family: Any) -> Any:
+        def table(features_BF: jax.Array) -> jax.Array:
+            table_BV = family.log_table(features_BF[:, : family.num_params])
+            return jnp.pad(table_BV, [(0, 0), (0, most - table_BV.shape[-1])], constant_values=-jnp.inf)
+
+        return table
+
+    group_D = np.zeros(len(head.families), np.int32)
+    for g, columns_N in enumerate(head.groups.values()):
+        group_D[columns_N] = g
+    return jax.lax.switch(jnp.asarray(group_D)[site], [padded(family) for family in head.groups], features_BF)
 
 
 @jax.jit
@@ -262,7 +283,19 @@ def _site_log_prob(model: AutoregressiveModel, params: Any, x_BD: jax.Array, fac
 def _pieces(array: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
     """Pieces of the rows of an array, and the size that each is filled to: few programs for all numbers of rows."""
     for start in range(0, len(array), ROWS):
-        yield array[start : start + ROWS], ROWS if len(array) > ROWS else 1 << (len(array) - 1).bit_length()
+        yield array[start : start + ROWS], ROWS if len(array) > ROWS else 1 << max(4, (len(array) - 1).bit_length())
+
+
+def _different(array_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of the rows that no row before equals, int[R], and which of these each row equals, int[N]; nan equals
+    nan.
+    """
+    varied = (array_ND != array_ND[:1]) & ~(np.isnan(array_ND) & np.isnan(array_ND[:1]))
+    keys_NK = np.nan_to_num(array_ND[:, varied.any(0)], nan=-1.0)
+    if not keys_NK.shape[1]:
+        return np.zeros(1, int), np.zeros(len(array_ND), int)
+    _, first_R, row_N = np.unique(keys_NK, axis=0, return_index=True, return_inverse=True)
+    return first_R, row_N.reshape(-1)
 
 
 def _filled(array: np.ndarray, size: int) -> np.ndarray:

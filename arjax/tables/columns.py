@@ -6,11 +6,12 @@ interval all numbers are equally probable.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import datetime
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -407,13 +408,10 @@ def _as_time(value: Any, unit: str) -> float:
 
 def make_words(name: str, values: Iterable[Any], others: Iterable[Any] = ()) -> Words:
     """The column of these values of the train rows, None without one; and of those that only other rows have."""
-    counts: dict[Any, int] = {}
-    for value in values:
-        if value is not None:
-            counts[value] = counts.get(value, 0) + 1
-    for value in others:
-        if value is not None:
-            counts.setdefault(value, 0)
+    counts: dict[Any, int] = collections.Counter(values)
+    for value in dict.fromkeys(others):
+        counts.setdefault(value, 0)
+    counts.pop(None, None)
     order = sorted(counts, key=lambda word: (-counts[word], str(word)))
     return Words(name, tuple(order), tuple(counts[word] for word in order))
 
@@ -492,7 +490,11 @@ def _decimals_of(step: float) -> int:
 
 
 def find_columns(
-    values: Mapping[str, np.ndarray], kinds: Mapping[str, str], most_codes: int, rows: np.ndarray | None = None
+    values: Mapping[str, np.ndarray],
+    kinds: Mapping[str, str],
+    most_codes: int,
+    rows: np.ndarray | None = None,
+    tell: Callable[[Words | Numbers], None] = lambda column: None,
 ) -> tuple[list[Words | Numbers], dict[str, str]]:
     """The columns of a table that are modelled, and the reasons of those that are not, by their names.
 
@@ -501,6 +503,7 @@ def find_columns(
       rows: the numbers of the train rows, which have the codes; None: all.
       kinds: "words", "numbers", "date" or "skip" of single columns, in place of what their values say.
       most_codes: of a column of numbers.
+      tell: is called with each column as soon as it is found.
 
     Raises:
       UserError: a kind that there is not, of a column that there is not; words among numbers.
@@ -523,6 +526,7 @@ def find_columns(
             left_out[name] = reason
         else:
             columns.append(_find_column(name, train, column, most_codes))
+            tell(columns[-1])
     if not columns:
         raise UserError(
             "no column of the table is left to model: " + "; ".join(f"{k}: {v}" for k, v in left_out.items())
@@ -543,15 +547,13 @@ def _reason_against(values: np.ndarray, kind: str) -> str:
     known = _known(values)
     if not len(known):
         return "it has no value in any row"
-    different = len(set(known.tolist()))
-    if different == 1:
+    if (known == known[0]).all():
         return f"it holds {_shown(known[0])} in all rows"
-    if kind:
+    if kind or len(known) <= _FEW_ROWS:
         return ""
-    one_each = different == len(known) and len(known) > _FEW_ROWS
-    if one_each and values.dtype == object:
+    if values.dtype == object and len(set(known.tolist())) == len(known):
         return f"it names the rows, with another word in each, such as {known[0]!r}"
-    if one_each and values.dtype.kind in "if" and (np.diff(known) == 1).all():
+    if values.dtype.kind in "if" and (np.diff(known) == 1).all():
         return "it counts the rows"
     return ""
 
@@ -610,6 +612,8 @@ def _unit_of(known: np.ndarray) -> str:
 def as_texts(values: np.ndarray) -> np.ndarray:
     """Values as words, object[N], None without one: truth values alone stay as they are."""
     items = values.astype("datetime64[us]").tolist() if values.dtype.kind == "M" else values.tolist()
+    if values.dtype == object and set(map(type, items)) <= {str, type(None)}:
+        return values
     found = [None if v is None or (isinstance(v, float) and math.isnan(v)) else v for v in items]
     if not all(v is None or isinstance(v, bool) for v in found):
         found = [None if v is None else _short(v) for v in found]
@@ -627,8 +631,11 @@ def _shown(value: Any) -> str:
 
 def _check_values(name: str, values: np.ndarray) -> None:
     """Raises `UserError` at the first value that is no word, number, truth value or date."""
+    fine = (str, bool, int, float, datetime.date, type(None))
+    if all(issubclass(kind, fine) for kind in set(map(type, values.tolist()))):
+        return
     for row, value in enumerate(values.tolist()):
-        if value is not None and not isinstance(value, str | bool | int | float | datetime.date):
+        if not isinstance(value, fine):
             raise UserError(
                 f"row {row} has {value!r} in the column {name!r}, which is no word, number, truth value or date: "
                 f"kinds={{{name!r}: 'skip'}} leaves the column out"
@@ -638,18 +645,20 @@ def _check_values(name: str, values: np.ndarray) -> None:
 def _check_stray(name: str, values: np.ndarray) -> None:
     """Raises `UserError` where most values of a column of words are numbers, or all are numbers with commas."""
     known = _known(values)
-    strays = [value for value in known.tolist() if isinstance(value, str) and not is_number(value)]
+    words = {value for value in known.tolist() if isinstance(value, str)}
+    strays = {word for word in words if not is_number(word)}
+    num = sum(map(strays.__contains__, known.tolist())) if strays else 0
     have_commas = bool(strays) and all(map(_WITH_COMMAS.fullmatch, strays))
-    if have_commas or (strays and 2 * len(strays) < len(known)):
-        row = next(n for n, value in enumerate(values.tolist()) if value == strays[0])
-        place = f"row {row} has {strays[0]!r} in the column {name!r}, "
+    if have_commas or 0 < 2 * num < len(known):
+        row, stray = next((n, value) for n, value in enumerate(values.tolist()) if value in strays)
+        place = f"row {row} has {stray!r} in the column {name!r}, "
         if have_commas:
             raise UserError(
                 f"{place}a number with a comma: numbers are written as 1234.5, or give kinds={{{name!r}: 'words'}}"
             )
         raise UserError(
-            f"{place}in which {len(known) - len(strays)} others are numbers: name it in missing=(...) where such a "
-            f"cell has no value, or give kinds={{{name!r}: 'words'}}"
+            f"{place}in which {len(known) - num} others are numbers: name it in missing=(...) where such a cell has no "
+            f"value, or give kinds={{{name!r}: 'words'}}"
         )
 
 

@@ -20,7 +20,7 @@ from arjax.data.table_files import NO_VALUE
 from arjax.evaluation.mixtures import fit_weights
 from arjax.models import make_model
 from arjax.models.abilities import require
-from arjax.tables.any_order import AnyOrderTable, Sites
+from arjax.tables.any_order import AnyOrderTable, Sites, codes_of
 from arjax.tables.columns import Numbers, Words, find_columns
 from arjax.tables.engine import TableEngine
 from arjax.tables.gaussian_fitting import fit_gaussians, some_rows
@@ -31,6 +31,8 @@ from arjax.tables.table import TableModel, cells_of, mean_over_orders, rows_from
 _MANY_ROWS = 5000
 #: Rows of validation whose surprises are kept.
 _USUAL_ROWS = 2000
+#: The most validation rows that are scored; of more, an even choice.
+_MOST_SCORED = 10_000
 _QUANTILES = 201
 #: The part of the minutes in which mixtures of Gaussians are fitted to a table of numbers.
 _GAUSSIAN_PART = 0.6
@@ -40,6 +42,8 @@ _NUM_ORDERS = 4
 _WEIGHT_ROWS, _HOLED_ROWS = 5000, 1000
 #: An engine with less weight than this is left out of a mixture.
 _LEAST_WEIGHT = 0.02
+#: Words of all columns up to which mixtures of Gaussians are tried.
+_MOST_WORDS = 30
 #: Train rows from which on mixtures of Gaussians are tried.
 _FEWEST_ROWS = 10
 
@@ -82,13 +86,14 @@ def fit_table(
     Each cell has a code: a word, a frequent number or an interval of numbers; a network for all orders (DeepNADE, Uria,
     Murray & Larochelle, "A Deep and Tractable Density Estimator", 2014) predicts the codes of any columns from those of
     any others. A missing cell is neither shown to the network nor scored, which is right where a value is missing at
-    random. A table of numbers alone is fitted by mixtures of Gaussians, too, and the model is a mixture of both with
-    the weights that are best on validation.
+    random. A table of numbers, and of few words beside them, is fitted by mixtures of Gaussians, too, and the model is
+    a mixture of both with the weights that are best on validation.
 
     Args:
       table: a frame of pandas, polars or pyarrow, the path of a csv file, a dict of columns, or a list of rows.
       minutes: of training, about.
-      validation: part of the rows that choose the recipe and the parameters, or a table of such rows.
+      validation: part of the rows that choose the recipe and the parameters, or a table of such rows. Of more than
+        10,000 rows, an even choice of at most so many is scored.
       kinds: "words", "numbers", "date" or "skip" of single columns, where their values are misleading.
       missing: the texts of cells without a value.
       delimiter: of a csv file.
@@ -108,11 +113,16 @@ def fit_table(
     rows, held = _split(frame, validation, missing, delimiter, seed)
     if not isinstance(kinds or {}, Mapping):
         raise UserError(f"kinds is a dict from the names of columns to their kinds, not {kinds!r}")
-    with rows_from(frame.first_row):
-        columns, left_out = find_columns(frame.columns, dict(kinds or {}), _codes_for(len(rows), most_codes), rows)
     if not quiet:
-        _tell(columns, left_out, len(rows))
-    cells = {"train": cells_of(columns, frame, "missing")[rows], "validation": cells_of(columns, held, "missing")}
+        print(f"{len(rows):,} train rows", flush=True)
+    with rows_from(frame.first_row):
+        most, tell = _codes_for(len(rows), most_codes), _nothing if quiet else _tell_column
+        columns, left_out = find_columns(frame.columns, dict(kinds or {}), most, rows, tell)
+    if not quiet:
+        _tell(left_out)
+    cells = {"train": cells_of(columns, frame, "missing", rows=rows)}
+    cells["validation"] = cells_of(columns, held, "missing")[:: -(-len(held) // _MOST_SCORED)]
+    frame, held = (dataclasses.replace(each, columns={}) for each in (frame, held))  # cells take their place in memory
     return _fit(columns, left_out, frame, cells, minutes, seed, quiet)
 
 
@@ -151,15 +161,16 @@ def _fit(
     seed: int,
     quiet: bool,
 ) -> TableModel:
-    """The best engine on validation: a network for all orders, and of numbers alone mixtures of Gaussians, too."""
+    """The best engine on validation: a network for all orders, and of numbers with few words mixtures of Gaussians."""
     start, held_NC = time.monotonic(), cells["validation"]
     found: dict[str, tuple[TableEngine, dict[str, Any]]] = {}
-    numbers = [column for column in columns if isinstance(column, Numbers)]
-    if len(numbers) == len(columns) and len(cells["train"]) >= _FEWEST_ROWS:
+    if _suits_gaussians(columns) and len(cells["train"]) >= _FEWEST_ROWS:
         held_NC = some_rows(held_NC, _HOLED_ROWS if np.isnan(held_NC).any() else _WEIGHT_ROWS)
-        found |= fit_gaussians(numbers, dict(cells) | {"validation": held_NC}, 60 * _GAUSSIAN_PART * minutes, seed)
+        found |= fit_gaussians(columns, dict(cells) | {"validation": held_NC}, 60 * _GAUSSIAN_PART * minutes, seed)
     left = max(minutes - (time.monotonic() - start) / 60, (1 - _GAUSSIAN_PART) * minutes)
     found["any_order"] = _fit_any_order(columns, cells, left, seed, quiet)
+    if not quiet:
+        print(f"scoring {len(held_NC):,} validation rows", flush=True)
     engine, nats_N, engines = _mixed(found, held_NC)
     results = dict(found["any_order"][1])
     results["rows"] = {split: len(rows) for split, rows in cells.items()}
@@ -174,6 +185,12 @@ def _fit(
     return TableModel(
         columns, engine, usual, results, left_out, frame.form, _NUM_ORDERS, frame.missing, frame.delimiter
     )
+
+
+def _suits_gaussians(columns: Sequence[Words | Numbers]) -> bool:
+    """Whether a table has more columns of numbers than of words, and few words."""
+    words = [column.num_codes for column in columns if isinstance(column, Words)]
+    return 2 * len(words) < len(columns) and sum(words) <= _MOST_WORDS
 
 
 def _mixed(
@@ -213,8 +230,7 @@ def _fit_any_order(
 ) -> tuple[AnyOrderTable, dict[str, Any]]:
     """A network for all orders by the best of the recipes on validation, and facts about it."""
     sites = Sites(tuple(column.num_codes for column in columns))
-    x = {split: sites.values(np.stack([c.codes(v) for c, v in zip(columns, of.T, strict=True)], 1))
-         for split, of in cells.items()}  # fmt: skip
+    x = {split: sites.values(codes_of(columns, of)) for split, of in cells.items()}  # fmt: skip
     tried: list[tuple[float, Recipe, Fitted]] = []
     start = time.monotonic()
     speeds: dict[tuple[int, ...], float] = {}
@@ -249,7 +265,11 @@ def _train(
     more |= {"weight_decay": recipe.weight_decay, "schedule": "cosine", "clip_norm": 1.0, "ema_decay": 0.99}
     began = time.monotonic()
     if recipe.hidden_sizes not in speeds:
-        trial = fit_arrays(model, steps=2 * _TRIAL, eval_every=_TRIAL, quiet=True, **more)
+        if not quiet:
+            print(f"timing {2 * _TRIAL} steps", flush=True)
+        fullest = np.argsort(np.isnan(x["validation"]).sum(1), kind="stable")[:batch_size]
+        few = more | {"validation": x["validation"][fullest]}
+        trial = fit_arrays(model, steps=2 * _TRIAL, eval_every=_TRIAL, quiet=True, **few)
         num_sites = batch_size * sites.event.num_sites
         speeds[recipe.hidden_sizes] = _results(trial)["train_sites_per_second"] / num_sites
     left = 60 * minutes - (time.monotonic() - began)
@@ -283,10 +303,16 @@ def _usual(engine: TableEngine, cells_NC: np.ndarray) -> np.ndarray:
     ])  # fmt: skip
 
 
-def _tell(columns: Sequence[Words | Numbers], left_out: Mapping[str, str], num_rows: int) -> None:
-    """Prints what the columns hold, a line each."""
-    print(f"{num_rows:,} train rows")
-    for column in columns:
-        print(f"  {column.in_words()}")
+def _nothing(column: Words | Numbers) -> None:
+    """Prints nothing."""
+
+
+def _tell_column(column: Words | Numbers) -> None:
+    """Prints what a column holds."""
+    print(f"  {column.in_words()}", flush=True)
+
+
+def _tell(left_out: Mapping[str, str]) -> None:
+    """Prints the columns that are left out, a line each."""
     for name, reason in left_out.items():
         print(f"  {name}: left out, {reason}")

@@ -1,4 +1,5 @@
-"""A mixture of Gaussians with full covariances as a model of a table of numbers: any columns given any others.
+"""A mixture of Gaussians with full covariances as a model of a table of numbers, and of some words: any columns given
+any others.
 
 On the scale z of the margins, component k has the mean m_k and the covariance S_k = C C^T, with the Cholesky factor C
 of the columns in some order. A column c given those before it has the mean m_c + C_c,<c e_<c and the scale C_cc, with
@@ -9,7 +10,9 @@ that is rounded has the probability of its rounding interval [a, b],
 
 and p(x) = sum_k w_k prod_c p_k(x_c | x_<c), which adds up to 1. Where the interval is shorter than a thousandth of
 C_cc, it is the density in its middle times its length. A real number has the density. For real numbers all orders of
-the columns agree; for rounded ones they do as far as the intervals are short beside the scales.
+the columns agree; for rounded ones they do as far as the intervals are short beside the scales. A word has a
+probability under each component, which all other columns of the component do not change (the latent class model, with
+Gaussians in place of further classes).
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from scipy.special import log_ndtr, ndtr, ndtri_exp
 from arjax.models.gaussian_mixture import GaussianMixtureModel
 from arjax.tables.columns import Condition
 from arjax.tables.engine import Conditions, TableEngine, categorical, normalised, only_given
-from arjax.tables.margins import Margin
+from arjax.tables.margins import Margin, WordTable
 
 #: Scalars that are in memory at once.
 _MOST_SCALARS = 2**21
@@ -61,25 +64,32 @@ class _Factor(NamedTuple):
 
 
 class GaussianTable(TableEngine):
-    """Columns of numbers under a mixture of Gaussians.
+    """Columns of numbers, and of words, under a mixture of Gaussians.
 
     Attributes:
-      margins: of the columns.
-      model, params: of the kind `gaussian_mixture`, of the z of all columns.
+      margins: of all columns.
+      numbers, words: those of columns of numbers and of words, by the numbers of these.
+      model, params: of the kind `gaussian_mixture`, of the z of all numbers.
     """
 
-    def __init__(self, margins: Sequence[Margin], model: GaussianMixtureModel, params: Any):
+    def __init__(self, margins: Sequence[Margin | WordTable], model: GaussianMixtureModel, params: Any):
         self.margins, self.columns = tuple(margins), tuple(margin.column for margin in margins)
+        self.numbers = {c: margin for c, margin in enumerate(margins) if isinstance(margin, Margin)}
+        self.words = {c: margin for c, margin in enumerate(margins) if isinstance(margin, WordTable)}
+        self._dims = {c: dim for dim, c in enumerate(self.numbers)}
         self.model, self.params = model, params
         logits = np.asarray(params["weights"], np.float64)
         self._log_weights = logits - np.logaddexp.reduce(logits)
         self._means = np.asarray(params["means"], np.float64)
-        self._covariances = _covariances(np.asarray(params["roots"], np.float64), len(margins), model.min_log_scale)
-        self.orders_agree = all(not margin.column.step for margin in self.margins)
+        self._covariances = _covariances(
+            np.asarray(params["roots"], np.float64), len(self.numbers), model.min_log_scale
+        )
+        self.orders_agree = all(not margin.column.step for margin in self.numbers.values())
 
     def in_words(self) -> str:
-        powers = ", of columns made symmetric" if any(margin.power != 1 for margin in self.margins) else ""
-        return f"a mixture of {self.model.components} Gaussians{powers}"
+        powers = ", of columns made symmetric" if any(margin.power != 1 for margin in self.numbers.values()) else ""
+        words = " and words" if self.words else ""
+        return f"a mixture of {self.model.components} Gaussians{words}{powers}"
 
     def log_prob(self, cells_NC: np.ndarray, given_NC: np.ndarray, order: Sequence[int] | None = None) -> np.ndarray:
         cells_NC, num = np.asarray(cells_NC, np.float64), len(self.columns)
@@ -91,27 +101,39 @@ class GaussianTable(TableEngine):
             if asked:
                 factor = self._factor([*given, *asked])
                 for some in self._pieces(rows, num):
-                    found_N[some] = self._log_prob(cells_NC[some], factor, len(given))
+                    found_N[some] = self._log_prob(cells_NC[some], factor, given, asked)
         return found_N
 
-    def _log_prob(self, cells_NC: np.ndarray, factor: _Factor, num_given: int) -> np.ndarray:
-        """`log_prob` of rows in which the columns of a factor are known, and the first of them given."""
-        log_p_SKN = self._in_order(cells_NC, factor)
-        before_KN = self._log_weights[:, None] + log_p_SKN[:num_given].sum(0)
-        both_KN = before_KN + log_p_SKN[num_given:].sum(0)
+    def _log_prob(
+        self, cells_NC: np.ndarray, factor: _Factor, given: Sequence[int], asked: Sequence[int]
+    ) -> np.ndarray:
+        """log p(asked columns | given ones) of rows in which all of these are known; the factor has the numbers."""
+        log_p_SKN, num_given = self._in_order(cells_NC, factor), sum(c in self.numbers for c in given)
+        before_KN = self._of_words(cells_NC, given) + log_p_SKN[:num_given].sum(0)
+        before_KN = before_KN + self._log_weights[:, None]
+        both_KN = before_KN + log_p_SKN[num_given:].sum(0) + self._of_words(cells_NC, asked)
         nats_N = np.logaddexp.reduce(both_KN, 0) - np.logaddexp.reduce(before_KN, 0)
-        return nats_N - sum(self.margins[c].log_unit for c in factor.order[num_given:])
+        return nats_N - sum(self.numbers[c].log_unit for c in factor.order[num_given:])
+
+    def _of_words(self, cells_NC: np.ndarray, columns: Sequence[int]) -> np.ndarray:
+        """log of the probability that each component gives to the words in some columns, float64[K, N]."""
+        found_KN = np.zeros((len(self._means), len(cells_NC)))
+        for c in columns:
+            if c in self.words:
+                found_KN += self.words[c].log_p[:, cells_NC[:, c].astype(np.int64)]
+        return found_KN
 
     def _factor(self, order: Sequence[int]) -> _Factor:
-        """The Cholesky factor of the columns in an order."""
-        order = list(order)
-        root_KSS = np.linalg.cholesky(self._covariances[:, order][:, :, order])
+        """The Cholesky factor of the numbers among columns in an order."""
+        order = [c for c in order if c in self.numbers]
+        dims = [self._dims[c] for c in order]
+        root_KSS = np.linalg.cholesky(self._covariances[:, dims][:, :, dims])
         return _Factor(order, root_KSS, np.linalg.inv(root_KSS))
 
     def _noise(self, cells_NC: np.ndarray, factor: _Factor) -> np.ndarray:
         """e of the S columns of a factor, [K, S, N]."""
-        z_SN = np.stack([self.margins[c].forward(cells_NC[:, c]) for c in factor.order])
-        return factor.inverse @ (z_SN - self._means[:, factor.order][..., None])
+        z_SN = np.stack([self.numbers[c].forward(cells_NC[:, c]) for c in factor.order])
+        return factor.inverse @ (z_SN - self._means[:, [self._dims[c] for c in factor.order]][..., None])
 
     def _in_order(self, cells_NC: np.ndarray, factor: _Factor) -> np.ndarray:
         """log p_k(x_c | the columns before it) of the S columns of a factor, float64[S, K, N]."""
@@ -120,7 +142,7 @@ class GaussianTable(TableEngine):
         noise_KSN = self._noise(cells_NC, factor)
         found = []
         for i, c in enumerate(factor.order):
-            margin, e_KN, scale_K1 = self.margins[c], noise_KSN[:, i], factor.root[:, i, i][:, None]
+            margin, e_KN, scale_K1 = self.numbers[c], noise_KSN[:, i], factor.root[:, i, i][:, None]
             if margin.column.step:
                 z_N = margin.forward(cells_NC[:, c])
                 low_N, high_N = (margin.forward(ends) - z_N for ends in margin.bounds(cells_NC[:, c]))
@@ -132,27 +154,37 @@ class GaussianTable(TableEngine):
 
     def _conditionals(self, cells_NC: np.ndarray, c: int, wide: int = 1) -> Iterator[_Conditional]:
         """A column given the known cells of all others, for some rows at a time: fewer where `wide` scalars of each
-        component are needed.
+        component are needed. For a column of words, means and scales are 0.
         """
         known_NC = ~np.isnan(cells_NC)
         known_NC[:, c] = False
         for rows, pattern in _patterns(known_NC):
             given = np.flatnonzero(pattern).tolist()
-            before, root_KSS = self._factor(given), self._factor([*given, c]).root
+            before = self._factor(given)
             for some in self._pieces(rows, max(wide, len(given))):
                 log_r_KN = self._log_weights[:, None] + self._in_order(cells_NC[some], before).sum(0)
-                mean_KN = np.repeat(self._means[:, c, None], len(some), 1)
-                if given:
-                    shift_KN = root_KSS[:, -1:, :-1] @ self._noise(cells_NC[some], before)
-                    mean_KN = mean_KN + shift_KN[:, 0]
-                yield _Conditional(some, normalised(log_r_KN), mean_KN, root_KSS[:, -1, -1][:, None])
+                log_r_KN = log_r_KN + self._of_words(cells_NC[some], given)
+                yield _Conditional(some, normalised(log_r_KN), *self._moments(cells_NC[some], before, c))
+
+    def _moments(self, cells_NC: np.ndarray, before: _Factor, c: int) -> tuple[np.ndarray, np.ndarray]:
+        """The mean [K, N] and the scale [K, 1] of the z of a column given the numbers of a factor."""
+        if c in self.words:
+            return np.zeros((len(self._means), len(cells_NC))), np.zeros((len(self._means), 1))
+        root_KSS = self._factor([*before.order, c]).root
+        mean_KN = np.repeat(self._means[:, self._dims[c], None], len(cells_NC), 1)
+        if before.order:
+            mean_KN = mean_KN + (root_KSS[:, -1:, :-1] @ self._noise(cells_NC, before))[:, 0]
+        return mean_KN, root_KSS[:, -1, -1][:, None]
 
     def _pieces(self, rows: np.ndarray, wide: int) -> list[np.ndarray]:
         size = max(1, _MOST_SCALARS // (len(self._means) * wide))
         return [rows[start : start + size] for start in range(0, len(rows), size)]
 
     def code_table(self, cells_NC: np.ndarray, given_NC: np.ndarray, c: int) -> np.ndarray:
-        cells_NC, margin = only_given(cells_NC, given_NC, c), self.margins[c]
+        cells_NC = only_given(cells_NC, given_NC, c)
+        if c in self.words:
+            return self._word_table(cells_NC, c)
+        margin = self.numbers[c]
         found_NV = np.empty((len(cells_NC), margin.column.num_codes))
         z_E = margin.forward(margin.edges)
         for rows, log_r_KN, mean_KN, scale_K1 in self._conditionals(cells_NC, c, 4 * len(z_E)):
@@ -166,9 +198,17 @@ class GaussianTable(TableEngine):
             found_NV[rows] = p_NV / p_NV.sum(1, keepdims=True)
         return found_NV
 
+    def _word_table(self, cells_NC: np.ndarray, c: int) -> np.ndarray:
+        """p(word | known cells of the other columns) of each row, float64[N, V]."""
+        p_KV = np.exp(self.words[c].log_p)
+        found_NV = np.empty((len(cells_NC), p_KV.shape[1]))
+        for rows, log_r_KN, *_ in self._conditionals(cells_NC, c):
+            found_NV[rows] = np.exp(log_r_KN).T @ p_KV
+        return found_NV
+
     def means(self, cells_NC: np.ndarray, given_NC: np.ndarray, c: int) -> np.ndarray:
         """The mean of a column given cells, with numbers beyond the range of the training rows at its ends."""
-        cells_NC, margin, found_N = only_given(cells_NC, given_NC, c), self.margins[c], np.empty(len(cells_NC))
+        cells_NC, margin, found_N = only_given(cells_NC, given_NC, c), self.numbers[c], np.empty(len(cells_NC))
         weights_Q = _NODE_WEIGHTS / _NODE_WEIGHTS.sum()
         for rows, log_r_KN, mean_KN, scale_K1 in self._conditionals(cells_NC, c, len(_NODES)):
             x_KNQ = margin.inverse(mean_KN[..., None] + scale_K1[..., None] * _NODES)
@@ -178,7 +218,13 @@ class GaussianTable(TableEngine):
     def draw(
         self, cells_NC: np.ndarray, c: int, condition: Condition, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        margin, parts = self.margins[c], np.array(self.margins[c].parts(condition))
+        if c in self.words:
+            p_NV = self._word_table(cells_NC, c)
+            allowed_NV = p_NV if condition is None else p_NV * self.words[c].column.weights(condition)
+            with np.errstate(divide="ignore"):
+                log_mass_N = np.minimum(np.log(allowed_NV.sum(1)), 0.0)
+            return categorical(allowed_NV, rng).astype(np.float64), log_mass_N
+        margin, parts = self.numbers[c], np.array(self.numbers[c].parts(condition))
         found_N, log_mass_N = np.full((2, len(cells_NC)), -np.inf)
         if not len(parts):
             return np.full(len(cells_NC), margin.column.low[0]), log_mass_N

@@ -1,4 +1,6 @@
-"""Fits mixtures of Gaussians to a table of numbers within some minutes: all choices are made on validation."""
+"""Fits mixtures of Gaussians to a table of numbers and some words within some minutes: all choices are made on
+validation.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,10 @@ from arjax.evaluation.gaussian_mixtures import PATIENCE, REGULARISATIONS
 from arjax.evaluation.mixtures import greedy
 from arjax.models import make_model
 from arjax.models.gaussian_mixture import fit_by_em, is_gaussian_mixture, params_of, without_holes
-from arjax.tables.columns import Numbers
+from arjax.tables.columns import Numbers, Words
 from arjax.tables.engine import TableEngine
 from arjax.tables.gaussian import GaussianTable
-from arjax.tables.margins import Margin, fit_margin
+from arjax.tables.margins import Margin, WordTable, fit_margin
 
 #: Variances that EM adds to the diagonals of the covariances of standardised columns.
 FLOORS = (1e-6, *REGULARISATIONS, 3e-1)
@@ -49,6 +51,8 @@ _MEMBERS, _CANDIDATES = 12, 48
 _MOST_WORK = 2**23
 #: Steps of rounding above this part of the standard deviation are worth a fit of rows with noise in place of rounding.
 _COARSE = 0.02
+#: The deviation of the noise on one-hot words, which EM reads as further numbers.
+_WORD_NOISE = 0.3
 
 
 class Options(NamedTuple):
@@ -67,17 +71,28 @@ class Options(NamedTuple):
     seed: int = 0
 
 
-@dataclasses.dataclass(frozen=True)
-class Member:
-    """A fit.
+class Fit(NamedTuple):
+    """A mixture of K Gaussians of D numbers.
 
     Attributes:
-      found: the mixture of scikit-learn.
-      nats: -log p of each validation row, float64[N].
+      weights, means, covariances: float64[K], [K, D] and [K, D, D].
+      floor: variance that EM has added to the diagonals.
+      words: the probabilities of words under each component, by the numbers of their columns, float64[K, V] each.
     """
 
+    weights: np.ndarray
+    means: np.ndarray
+    covariances: np.ndarray
+    floor: float
+    words: Mapping[int, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """A fit, and -log p of each validation row under it, float64[N]."""
+
     options: Options
-    found: Any
+    fit: Fit
     nats: np.ndarray
 
 
@@ -88,22 +103,28 @@ class Search:
       members: all of them.
     """
 
-    def __init__(self, columns: Sequence[Numbers], cells: Mapping[str, np.ndarray], seconds: float, seed: int):
+    def __init__(self, columns: Sequence[Numbers | Words], cells: Mapping[str, np.ndarray], seconds: float, seed: int):
         self.members: list[Member] = []
         self._nats: dict[Options, float] = {}
         self._train, self._validation = some_rows(cells["train"], _TRAIN_ROWS), cells["validation"]
         self._seed = seed
         importlib.import_module("sklearn.mixture")  # here, so that the first fit is timed without it
         self._end, self._per_component = time.monotonic() + seconds, 0.0
-        self._steps = np.array([column.step for column in columns])
+        self.columns, self._numbers = columns, [c for c, column in enumerate(columns) if isinstance(column, Numbers)]
+        self._steps = np.array([column.step for column in columns if isinstance(column, Numbers)])
+        self._x = self._train[:, self._numbers]
         self.margins = {
-            is_power: [fit_margin(column, x, is_power) for column, x in zip(columns, self._train.T, strict=True)]
+            is_power: [
+                fit_margin(column, x, is_power)
+                for column, x in zip(columns, self._train.T, strict=True)
+                if isinstance(column, Numbers)
+            ]
             for is_power in (True, False)
         }
 
     def run(self) -> None:
         """All of the search: more components, the most promising margins first, then other seeds of the best fits."""
-        coarse = (self._steps > _COARSE * np.nanstd(self._train, axis=0)).any()
+        coarse = (self._steps > _COARSE * np.nanstd(self._x, axis=0)).any()
         kinds = list(itertools.product((True, False), (False, True) if coarse else (False,)))
         pilot = min(_PILOT, len(self._train) // 2)
         pilots = {kind: self._fit(Options(*kind, pilot, _FIRST_FLOOR)) for kind in kinds}
@@ -173,26 +194,54 @@ class Search:
         if late and self._best(options.is_power):
             return math.inf
         rng = np.random.default_rng([self._seed, options.seed])
-        margins, x_ND = self.margins[options.is_power], self._train
+        margins, x_ND = self.margins[options.is_power], self._x
         if options.is_noisy:
             x_ND = x_ND + self._steps * rng.uniform(-0.5, 0.5, x_ND.shape)
         z_ND = np.stack([margin.forward(x) for margin, x in zip(margins, x_ND.T, strict=True)], 1)
-        z_ND = without_holes(z_ND, 10 * options.components, self._seed)
         try:
-            seed = int(rng.integers(2**31))
-            found = fit_by_em(z_ND, options.components, options.floor, 1, _ITERATIONS, seed)
+            fit = self._by_em(z_ND, options, rng)
         except ValueError as error:
             if "reg_covar" not in str(error):
                 raise
             return math.inf
-        table = gaussian_table(margins, [(found, options.floor)])
+        table = self.table(options.is_power, [fit])
         nats = -table.log_prob(self._validation, np.zeros(self._validation.shape, bool))
         self._per_component = max(0.7 * self._per_component, (time.monotonic() - start) / options.components)
         if not np.isfinite(nats).all():
             return math.inf
-        self.members.append(Member(options, found, nats))
+        self.members.append(Member(options, fit, nats))
         self._nats[options] = float(nats.mean())
         return self._nats[options]
+
+    def _by_em(self, z_ND: np.ndarray, options: Options, rng: np.random.Generator) -> Fit:
+        """Reads words as one-hot numbers with noise; the components then count the words of their rows."""
+        words, num = [c for c in range(len(self.columns)) if c not in self._numbers], z_ND.shape[1]
+        rows_NE = without_holes(np.concatenate([z_ND, self._train[:, words]], 1), 10 * options.components, self._seed)
+        hot = {
+            c: cells[:, None] == np.arange(self.columns[c].num_codes)
+            for c, cells in zip(words, rows_NE[:, num:].T, strict=True)
+        }
+        noisy = [hot_NV + _WORD_NOISE * rng.normal(size=hot_NV.shape) for hot_NV in hot.values()]
+        read_NE = np.concatenate([rows_NE[:, :num], *noisy], 1)
+        found = fit_by_em(read_NE, options.components, options.floor, 1, _ITERATIONS, int(rng.integers(2**31)))
+        r_NK, probabilities = found.predict_proba(read_NE) if words else np.zeros((0, 1)), {}
+        for c, hot_NV in hot.items():
+            one_more_V = (hot_NV.sum(0) + 1) / (len(hot_NV) + hot_NV.shape[1])
+            counts_KV = r_NK.T @ hot_NV + one_more_V
+            probabilities[c] = counts_KV / counts_KV.sum(1, keepdims=True)
+        return Fit(
+            found.weights_, found.means_[:, :num], found.covariances_[:, :num, :num], options.floor, probabilities
+        )
+
+    def table(self, is_power: bool, fits: Sequence[Fit]) -> GaussianTable:
+        """The mixture of fits with equal weights."""
+        margins = iter(self.margins[is_power])
+        p = {c: np.concatenate([fit.words[c] for fit in fits]) for c in fits[0].words}
+        all_margins = [
+            next(margins) if isinstance(column, Numbers) else WordTable(column, p[c])
+            for c, column in enumerate(self.columns)
+        ]
+        return gaussian_table(all_margins, fits)
 
     def mixed(self, is_power: bool) -> tuple[GaussianTable, list[Options]] | None:
         """One mixture of Gaussians out of the members with these margins that are best together on validation."""
@@ -205,8 +254,7 @@ class Search:
         size = int(np.argmin([math.log(i) - log_sum_N.mean() for i, log_sum_N in enumerate(log_sum_MN, 1)])) + 1
         work = np.cumsum([those[i].options.components for i in order[:size]]) * len(self._steps) ** 3
         kept = [those[i] for i, total in zip(order[:size], work, strict=True) if i == order[0] or total <= _MOST_WORK]
-        fits = [(member.found, member.options.floor) for member in kept]
-        return gaussian_table(self.margins[is_power], fits), [member.options for member in kept]
+        return self.table(is_power, [member.fit for member in kept]), [member.options for member in kept]
 
 
 def some_rows(rows_NC: np.ndarray, most: int) -> np.ndarray:
@@ -215,7 +263,7 @@ def some_rows(rows_NC: np.ndarray, most: int) -> np.ndarray:
 
 
 def fit_gaussians(
-    columns: Sequence[Numbers], cells: Mapping[str, np.ndarray], seconds: float, seed: int
+    columns: Sequence[Numbers | Words], cells: Mapping[str, np.ndarray], seconds: float, seed: int
 ) -> dict[str, tuple[TableEngine, dict[str, Any]]]:
     """A mixture of Gaussians of the columns as they are, `gaussian`, and one of columns made symmetric by powers,
     `gaussian_power`, each with facts about it.
@@ -230,13 +278,13 @@ def fit_gaussians(
     }
 
 
-def gaussian_table(margins: Sequence[Margin], fits: Sequence[tuple[Any, float]]) -> GaussianTable:
-    """The mixture of mixtures of scikit-learn with equal weights, and their floors."""
-    floor = 0.5 * math.log(min(least for _, least in fits))
+def gaussian_table(margins: Sequence[Margin | WordTable], fits: Sequence[Fit]) -> GaussianTable:
+    """The mixture of fits with equal weights."""
+    floor = 0.5 * math.log(min(fit.floor for fit in fits))
     weights, means, covariances = (
-        np.concatenate([getattr(found, name) for found, _ in fits]) for name in ("weights_", "means_", "covariances_")
+        np.concatenate([getattr(fit, name) for fit in fits]) for name in ("weights", "means", "covariances")
     )
-    event = EventSpec((len(margins),), (), "real")
+    event = EventSpec((means.shape[1],), (), "real")
     model = make_model(event, kind="gaussian_mixture", components=len(weights), start="random", min_log_scale=floor)
     assert is_gaussian_mixture(model)
     with np.errstate(divide="ignore"):

@@ -1,4 +1,5 @@
-"""A column of numbers on the scale of a mixture of Gaussians: a monotone function of its values, and their intervals.
+"""Columns under a mixture of Gaussians: numbers on its scale, by a monotone function of their values, with their
+intervals; and the words of each component.
 
 A number that is rounded stands for the interval of all numbers that are rounded to it. Skewed columns may be made more
 symmetric by the transformation of Yeo & Johnson ("A new family of power transformations to improve normality or
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from arjax.tables.columns import Condition, Numbers
+from arjax.tables.columns import Condition, Numbers, Words
 
 #: Powers of Yeo & Johnson that are used.
 _LEAST_POWER, _MOST_POWER = -1.0, 3.0
@@ -123,6 +124,27 @@ class Margin:
     def described(self) -> dict[str, float]:
         """Its numbers, as JSON."""
         return {name: getattr(self, name) for name in MARGIN_NUMBERS}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class WordTable:
+    """A column of words under each component of a mixture.
+
+    Attributes:
+      column: of words.
+      p: the probability of each word under each component, float64[K, V], all above 0.
+    """
+
+    column: Words
+    p: np.ndarray
+
+    @functools.cached_property
+    def log_p(self) -> np.ndarray:
+        return np.log(self.p)
+
+    def described(self) -> dict[str, list[list[float]]]:
+        """Its numbers, as JSON."""
+        return {"words": self.p.tolist()}
 
 
 MARGIN_NUMBERS = ("shift", "scale", "power", "mean", "spread")

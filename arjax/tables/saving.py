@@ -25,7 +25,7 @@ from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.columns import Numbers, Words
 from arjax.tables.engine import TableEngine
 from arjax.tables.gaussian import GaussianTable
-from arjax.tables.margins import MARGIN_NUMBERS, Margin
+from arjax.tables.margins import MARGIN_NUMBERS, Margin, WordTable
 from arjax.tables.mixed import MixedTable
 
 KEY = "table"
@@ -121,17 +121,33 @@ def _any_order(about: JsonObject, columns: Sequence[Words | Numbers], saved: Sav
 def _gaussian(about: JsonObject, columns: Sequence[Words | Numbers], saved: SavedModel) -> TableEngine:
     if not is_gaussian_mixture(saved.model):
         raise UserError("it has the model of another kind of data")
-    found = about.objects("margins")
-    if not saved.model.event.num_dims == len(columns) == len(found):
+    found, numbers = about.objects("margins"), [column for column in columns if isinstance(column, Numbers)]
+    if saved.model.event.num_dims != len(numbers) or len(columns) != len(found):
         raise UserError("its columns are not those of the model")
-    margins = []
-    for column, entry in zip(columns, found, strict=True):
-        numbers = {name: float(entry.take(name, float)) for name in MARGIN_NUMBERS}
-        entry.end()
-        if not isinstance(column, Numbers) or min(numbers["scale"], numbers["spread"]) <= 0:
-            raise UserError(f"{entry.place} must be of a column of numbers, with a scale and a spread above 0")
-        margins.append(Margin(column, **numbers))
+    margins = [_margin(column, entry, saved.model.components) for column, entry in zip(columns, found, strict=True)]
     return GaussianTable(margins, saved.model, saved.params)
+
+
+def _margin(column: Words | Numbers, entry: JsonObject, components: int) -> Margin | WordTable:
+    """How a mixture of Gaussians reads a column; raises `UserError` for what cannot be."""
+    if isinstance(column, Words):
+        p_KV = np.array([_probabilities(row, column.num_codes) for row in entry.take("words", list)])
+        if len(p_KV) != components:
+            raise UserError(f"{entry.place}/words must have a list for each of {components} components")
+        entry.end()
+        return WordTable(column, p_KV)
+    numbers = {name: float(entry.take(name, float)) for name in MARGIN_NUMBERS}
+    entry.end()
+    if min(numbers["scale"], numbers["spread"]) <= 0:
+        raise UserError(f"{entry.place} must be of a column of numbers, with a scale and a spread above 0")
+    return Margin(column, **numbers)
+
+
+def _probabilities(row: Any, num: int) -> list[float]:
+    fine = isinstance(row, list) and len(row) == num and all(isinstance(p, float) and 0 < p <= 1 for p in row)
+    if not fine or abs(sum(row) - 1) > 1e-6:
+        raise UserError(f"the probabilities of words must be lists of {num} positive numbers that add up to 1")
+    return row
 
 
 _ENGINES = {"any_order": _any_order, "gaussian": _gaussian}

@@ -390,23 +390,27 @@ def _plain_end(value: Any) -> Any:
 
 
 def cells_of(
-    columns: Sequence[Column], frame: Frame, unknown: str = "refuse", absent: Sequence[str] = ()
+    columns: Sequence[Column],
+    frame: Frame,
+    unknown: str = "refuse",
+    absent: Sequence[str] = (),
+    rows: np.ndarray | slice = slice(None),
 ) -> np.ndarray:
-    """The cells of the columns in a table, float64[N, C]; nan for all of an `absent` one that is not there."""
-    found = []
-    for column in columns:
+    """The cells of the columns in some rows of a table, float64[N, C]; nan for all of an `absent` one that is not
+    there.
+    """
+    cells_NC = np.full((len(np.arange(len(frame))[rows]), len(columns)), np.nan)
+    for c, column in enumerate(columns):
         if column.name in frame.columns:
             with rows_from(frame.first_row):
-                found.append(column.cells(frame.columns[column.name], unknown))
-        elif unknown == "missing" or column.name in absent:
-            found.append(np.full(len(frame), np.nan))
-        else:
+                cells_NC[:, c] = column.cells(frame.columns[column.name], unknown)[rows]
+        elif unknown != "missing" and column.name not in absent:
             others = [name for name in frame.columns if name not in {other.name for other in columns}]
             hint = did_you_mean(column.name, others)
             raise UserError(
                 f"the table lacks the column {column.name!r}{hint}: with unknown='missing' its cells count as missing"
             )
-    return np.stack(found, 1)
+    return cells_NC
 
 
 def surprise(engine: TableEngine, cells_NC: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
     python experiments/tables/reals.py --data=red_wine --minutes=10 --workdir=runs/tables
 
 Trains (or opens) the model of a table in the workdir, fits scikit-learn's mixtures, and writes the lines of the table
-in results.csv. Nats are those of the cells: a rounded number below 1 has the log of the probability of its rounding
+in reals.csv. Nats are those of the cells: a rounded number below 1 has the log of the probability of its rounding
 interval over its width, a whole number that of its probability.
 """
 
@@ -29,13 +29,13 @@ from arjax.core.errors import UserError
 from arjax.evaluation.gaussian_mixtures import COMPONENTS, ITERATIONS, MORE_COMPONENTS, PATIENCE
 from arjax.models.gaussian_mixture import fit_by_em
 from arjax.tables.columns import Numbers
-from arjax.tables.gaussian_fitting import gaussian_table
+from arjax.tables.gaussian_fitting import Fit, gaussian_table
 from arjax.tables.margins import Margin, fit_margin
 from arjax.tables.table import mean_over_orders
 
 NUM = 10_000
 HERE = Path(__file__).parent
-RESULTS = HERE / "results.csv"
+RESULTS = HERE / "reals.csv"
 #: `reg_covar` of scikit-learn, of standardised columns.
 REGULARISATIONS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 #: Train rows up to which all of them are tried with every number of components, from two starts; with more rows, those
@@ -225,8 +225,12 @@ def _cached_rivals(path: Path, margins: list[Margin], *parts: Rows) -> list[Riva
     ]
 
 
+def _fit_of(mixture: Any, regularisation: float) -> Fit:
+    return Fit(mixture.weights_, mixture.means_, mixture.covariances_, regularisation, {})
+
+
 def _rival(margins: list[Margin], mixture: Any, regularisation: float, *splits: Rows) -> Rival:
-    table, density, mass = gaussian_table(margins, [(mixture, regularisation)]), [], []
+    table, density, mass = gaussian_table(margins, [_fit_of(mixture, regularisation)]), [], []
     for rows in splits:
         z = np.stack([margin.forward(x) for margin, x in zip(margins, rows.T, strict=True)], 1)
         log_p = mixture.score_samples(z) + sum(margin.log_slope(rows[:, i]) for i, margin in enumerate(margins))
@@ -287,7 +291,7 @@ def main() -> int:
     parser.add_argument("--workdir", type=Path, default=Path("runs/tables"))
     flags = parser.parse_args()
     flags.workdir.mkdir(parents=True, exist_ok=True)
-    found, data = measure(flags.data, flags.minutes, flags.workdir), f"reals_{flags.data}"
+    found, data = measure(flags.data, flags.minutes, flags.workdir), flags.data
     for name, value in found.items():
         print(f"{name:45} {value:.5g}")
     lines = list(csv.reader(RESULTS.open())) if RESULTS.is_file() else [["data", "measure", "value"]]

@@ -2,17 +2,20 @@
 
     python experiments/tables/study.py --data=adult --minutes=14 --workdir=runs/tables
 
-Trains (or opens) the model of a table in the workdir, measures it, and writes its lines of results.csv.
+Trains (or opens) the model of a table in the workdir, measures it part by part, and keeps the lines of each part in
+results.csv as it is done. A part that results.csv has is not measured again, unless `--only` names it.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
+import functools
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import metrics
@@ -23,31 +26,43 @@ from sklearn.metrics import roc_auc_score
 import arjax
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
+from arjax.core.registry import did_you_mean
 from arjax.data.frames import as_lists, read_frame
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.csv"
-#: Rows of the test split that are imputed and searched for outliers, and queries.
-SOME, QUERIES = 4000, 2000
+HEADER = ["data", "part", "model", "measure", "value"]
+#: Rows of the test split that are imputed and searched for outliers, and draws that are compared to train rows.
+SOME = 4000
 HOLES = (0.1, 0.3, 0.5)
+#: The most patterns of missing cells.
+PATTERNS = 10
+#: measure -> value, of one model
+Measures = dict[str, float]
+Splits = tuple[metrics.Table, metrics.Table]
 
 
-def adult() -> tuple[metrics.Table, metrics.Table]:
-    """The train and test rows of the Adult data set, out of the folder ARJAX_RAW_DATA."""
+def _raw(*parts: str) -> Path:
+    """A file in the folder ARJAX_RAW_DATA."""
     folder = os.environ.get("ARJAX_RAW_DATA")
     if not folder:
-        raise UserError("ARJAX_RAW_DATA must name the folder that holds tables/adult_train.csv.gz")
-    parts = [read_frame(Path(folder) / "tables" / f"adult_{split}.csv.gz").columns for split in ("train", "test")]
-    return parts[0], parts[1]
+        raise UserError(f"ARJAX_RAW_DATA must name the folder that holds {'/'.join(parts)}")
+    return Path(folder, *parts)
 
 
-def _cut(columns: metrics.Table) -> tuple[metrics.Table, metrics.Table]:
+def adult() -> Splits:
+    """The train and test rows of the Adult data set."""
+    train, test = (read_frame(_raw("tables", f"adult_{split}.csv.gz")).columns for split in ("train", "test"))
+    return train, test
+
+
+def _cut(columns: metrics.Table) -> Splits:
     rows = np.random.default_rng(0).permutation(metrics.size_of(columns))
     held = len(rows) // 5
     return metrics.rows_of(columns, rows[held:]), metrics.rows_of(columns, rows[:held])
 
 
-def breast_cancer() -> tuple[metrics.Table, metrics.Table]:
+def breast_cancer() -> Splits:
     """30 measurements and the diagnosis of 569 tumours."""
     from sklearn.datasets import load_breast_cancer
 
@@ -56,7 +71,7 @@ def breast_cancer() -> tuple[metrics.Table, metrics.Table]:
     return _cut(columns | {"diagnosis": np.array(data.target_names[data.target].tolist(), object)})
 
 
-def diabetes() -> tuple[metrics.Table, metrics.Table]:
+def diabetes() -> Splits:
     """Ten measurements of 442 patients, and how their disease progressed."""
     from sklearn.datasets import load_diabetes
 
@@ -65,87 +80,208 @@ def diabetes() -> tuple[metrics.Table, metrics.Table]:
     return _cut(columns | {"progression": data.target})
 
 
-#: name -> rows, a column of two words that is predicted and the word that counts as positive ("": none)
-DATA: dict[str, tuple[Callable[[], tuple[metrics.Table, metrics.Table]], str, str]] = {
-    "adult": (adult, "income", ">50K"),
-    "breast_cancer": (breast_cancer, "diagnosis", "malignant"),
-    "diabetes": (diabetes, "", ""),
+def red_wine() -> Splits:
+    """Eleven measurements of 1,599 red wines and their grade."""
+    return _cut(read_frame(_raw("wine_quality", "wine_quality_red.tsv.gz"), delimiter="\t").columns)
+
+
+def categories(name: str) -> Splits:
+    """A binary set of the UCI repository as a table of words, with the test rows of the set; the others are train rows.
+
+    These sets are one-hot vectors without the names of columns. Neighbouring bits are a column if each row has exactly
+    one of them; the number of the bit is the word. Columns of one word are left out.
+    """
+    stored = np.load(_raw("uci_binary", f"{name}.npz"))
+    bits = {split: stored[f"{split}_data"] for split in ("train", "valid", "test")}
+    groups = one_hot_groups(np.concatenate(list(bits.values())))
+    parts = np.concatenate([bits["train"], bits["valid"]]), bits["test"]
+    train, test = (
+        {f"bits {a}-{b - 1}": (a + part[:, a:b].argmax(1)).astype(str).astype(object) for a, b in groups}
+        for part in parts
+    )
+    varied = [column for column, words in train.items() if len(set(words)) > 1]
+    return {column: train[column] for column in varied}, {column: test[column] for column in varied}
+
+
+def one_hot_groups(bits_ND: np.ndarray) -> list[tuple[int, int]]:
+    """Neighbouring bits of which each row has exactly one, as the first and the one after the last of each group, as
+    long as they can be; raises `UserError` where a bit is in no such group.
+    """
+    found: list[tuple[int, int]] = []
+    while (start := found[-1][1] if found else 0) < bits_ND.shape[1]:
+        sums_ND = np.cumsum(bits_ND[:, start:], 1, dtype=int)
+        one = np.flatnonzero((sums_ND == 1).all(0))
+        if not len(one):
+            raise UserError(f"the bits from {start} on are no one-hot vectors")
+        found.append((start, start + int(one[-1]) + 1))
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """A table and its question.
+
+    Attributes:
+      rows: makes the train and test rows.
+      target: a column that is predicted; "" for none.
+      positive: the word whose AUC is measured; "" for the mean over all words, each against the rest.
+    """
+
+    rows: Callable[[], Splits]
+    target: str = ""
+    positive: str = ""
+
+
+DATA = {
+    "adult": Data(adult, "income", ">50K"),
+    "breast_cancer": Data(breast_cancer, "diagnosis", "malignant"),
+    "connect4": Data(functools.partial(categories, "connect4"), "bits 54-56"),
+    "diabetes": Data(diabetes),
+    "mushrooms": Data(functools.partial(categories, "mushrooms"), "bits 22-30"),
+    "red_wine": Data(red_wine, "target"),
 }
 
 
 def fitted(name: str, train: metrics.Table, minutes: float, folder: Path) -> arjax.TableModel:
-    """The model in the folder, trained where there is none."""
+    """The model in the folder, trained where there is none; the lines of an earlier one are then forgotten."""
     path = folder / f"{name}.safetensors"
     if not path.is_file():
-        table = arjax.fit_table(dict(train), minutes=minutes)
-        table.save(path)
+        arjax.fit_table(dict(train), minutes=minutes).save(path)
+        _write([line for line in lines() if line[0] != name or line[1] not in PARTS or line[2] not in ("", "arjax")])
     return arjax.load_table(path)
 
 
-def measure(name: str, train: metrics.Table, test: metrics.Table, table: arjax.TableModel) -> dict[str, float]:
-    """All numbers of one table, by name; those of scikit-learn end with `_usual`."""
-    _, target, positive = DATA[name]
-    found: dict[str, float] = {"minutes": table.results["minutes"], "train_rows": metrics.size_of(train)}
-    nats = -table.log_prob(dict(test), unknown="missing")
-    found |= {"test_nats": nats.mean(), "test_nats_stderr": nats.std(ddof=1) / len(nats) ** 0.5}
+def nats(name: str, train: metrics.Table, test: metrics.Table, table: arjax.TableModel) -> dict[str, Measures]:
+    """-log p of test rows, and the size of the training."""
+    found = {"minutes": table.results["minutes"], "train_rows": metrics.size_of(train)}
+    nats_N = -table.log_prob(dict(test), unknown="missing")
+    return {"arjax": found | {"nats": nats_N.mean(), "stderr": nats_N.std(ddof=1) / len(nats_N) ** 0.5}}
+
+
+def draws(name: str, train: metrics.Table, test: metrics.Table, table: arjax.TableModel) -> dict[str, Measures]:
+    """The measures of as many draws as train rows, and the distances of test rows."""
+    train, test = filled(train), filled(test)
     drawn = _in_kinds(table.sample(metrics.size_of(train), seed=1), train)
-    for kind, boosting in (("logistic", False), ("boosting", True)):
-        real = metrics.rows_of(train, slice(None))
-        found[f"detection_{kind}"] = metrics.detection(_filled(real), drawn, boosting)
-    if target:
-        without = {key: values for key, values in test.items() if key != target}
-        proba = as_lists(table.predict_proba(without, target, unknown="missing"))[positive]
-        found["auc"] = float(roc_auc_score(test[target] == positive, proba))
-        found["auc_usual"] = metrics.boosted_auc(_filled(train), _filled(test), target, positive)
-        found["auc_of_drawn"] = metrics.boosted_auc(drawn, _filled(test), target, positive)
-    found |= _imputation(table, train, test) | _outliers(table, train, test)
-    return found | _queries(table, train)
+    return {"arjax": of_draws(name, train, test, drawn), "test rows": _closest(test, train)}
 
 
-def _imputation(table: arjax.TableModel, train: metrics.Table, test: metrics.Table) -> dict[str, float]:
-    some, found = metrics.rows_of(_filled(test), slice(SOME)), {}
+def of_draws(name: str, train: metrics.Table, test: metrics.Table, drawn: metrics.Table) -> Measures:
+    """Detection against the train rows, the AUC of a classifier that is trained on the draws, and the distances of some
+    draws to the closest train rows. Where rows have missing cells, detection is also measured without such rows.
+    """
+    train, data, found = {column: train[column] for column in drawn}, DATA[name], {}
+    whole = [metrics.rows_of(table, ~_has_gap(table)) for table in (train, drawn)]
+    some_gaps = metrics.size_of(whole[0]) < metrics.size_of(train)
+    for suffix, pair in (("", (train, drawn)), *([("_whole", whole)] if some_gaps else [])):
+        for kind, boosting in (("logistic", False), ("boosting", True)):
+            found[f"detection_{kind}{suffix}"] = metrics.detection(*pair, boosting)
+    if data.target:
+        test = {column: test[column] for column in drawn}
+        found["auc"] = metrics.boosted_auc(drawn, test, data.target, data.positive)
+    return found | _closest(drawn, train)
+
+
+def _has_gap(table: metrics.Table) -> np.ndarray:
+    """Whether each row has a missing word, bool[N]."""
+    return np.any([values == GAP for values in table.values() if values.dtype == object] or False, axis=0)
+
+
+def _closest(rows: metrics.Table, train: metrics.Table) -> Measures:
+    distances_N = metrics.closest_rows(metrics.rows_of(rows, slice(SOME)), train)
+    levels = {"closest_5%": 0.05, "closest_50%": 0.5}
+    found = {name: float(np.quantile(distances_N, level)) for name, level in levels.items()}
+    return found | {"copies": float((distances_N < 1e-6).mean())}
+
+
+def prediction(name: str, train: metrics.Table, test: metrics.Table, table: arjax.TableModel) -> dict[str, Measures]:
+    """The AUC of the target given all other columns."""
+    target, positive = DATA[name].target, DATA[name].positive
+    if not target:
+        return {}
+    train, test = filled(train), filled(test)
+    without = {column: values for column, values in test.items() if column != target}
+    shown = as_lists(table.predict_proba(without, target, unknown="missing"))
+    proba = {_as_number(word, test[target]): np.array(values) for word, values in shown.items()}
+    ours = metrics.auc(test[target], proba, positive)
+    return {"arjax": {"auc": ours}, "scikit-learn": {"auc": metrics.boosted_auc(train, test, target, positive)}}
+
+
+def _as_number(word: str, values: np.ndarray) -> str:
+    """A value as the text that it has in a column."""
+    return word if values.dtype == object else str(np.float64(word))
+
+
+def imputation(name: str, train: metrics.Table, test: metrics.Table, table: arjax.TableModel) -> dict[str, Measures]:
+    """The errors of missing cells, as means over several patterns of these where there are few test rows."""
+    some = metrics.rows_of(test, slice(SOME))
+    patterns = max(1, min(PATTERNS, SOME // metrics.size_of(some)))
+    found: dict[str, Measures] = {}
     for part in HOLES:
-        holed, holes = metrics.with_holes(some, part, seed=0)
-        ours = _in_kinds(table.impute(holed, unknown="missing"), train)
-        usual = metrics.usual_imputations(_filled(train), holed, seed=0)
-        for label, filled in (("", ours), ("_usual", usual)):
-            rmse, accuracy = metrics.imputation_error(some, filled, holes, train)
-            found |= {f"rmse_{part:.0%}{label}": rmse, f"accuracy_{part:.0%}{label}": accuracy}
+        errors: dict[str, list[tuple[float, float]]] = {}
+        for seed in range(patterns):
+            holed, holes = metrics.with_holes(some, part, seed=seed)
+            filled = {
+                "arjax": _in_kinds(table.impute(holed, unknown="missing"), train),
+                "iterative imputer": metrics.iterative_imputer(train, holed, part, seed=0),
+                "chained ridge": metrics.chained_ridge(train, holed, part, seed=0),
+                "most frequent": metrics.most_frequent(train, holed),
+            }
+            for model, rows in filled.items():
+                errors.setdefault(model, []).append(metrics.imputation_error(some, rows, holes, train))
+        for model, pairs in errors.items():
+            rmse_S, accuracy_S = np.array(pairs).T
+            both = {f"rmse_{part:.0%}": rmse_S.mean(), f"accuracy_{part:.0%}": accuracy_S.mean()}
+            found[model] = found.get(model, {}) | {name: float(v) for name, v in both.items() if v == v}
     return found
 
 
-def _outliers(table: arjax.TableModel, train: metrics.Table, test: metrics.Table) -> dict[str, float]:
-    odd, marks = metrics.shuffled_cells(metrics.rows_of(_filled(test), slice(SOME)), 0.05, seed=0)
-    nats = -table.log_prob(odd, unknown="missing")
-    x_train, x_odd = metrics.one_hot([_filled(train), odd])
+def outliers(name: str, train: metrics.Table, test: metrics.Table, table: arjax.TableModel) -> dict[str, Measures]:
+    """The AUC of the strangeness of rows, some of which have cells of other rows."""
+    train, test = filled(train), filled(test)
+    odd, marks = metrics.shuffled_cells(metrics.rows_of(test, slice(SOME)), 0.05, seed=0)
+    nats_N = -table.log_prob(odd, unknown="missing")
+    x_train, x_odd = metrics.one_hot([train, odd])
     forest = IsolationForest(random_state=0).fit(x_train)
-    return {
-        "outliers": roc_auc_score(marks, nats),
-        "outliers_usual": roc_auc_score(marks, -forest.score_samples(x_odd)),
-    }
+    usual = roc_auc_score(marks, -forest.score_samples(x_odd))
+    return {"arjax": {"outliers": roc_auc_score(marks, nats_N)}, "scikit-learn": {"outliers": usual}}
 
 
-def _queries(table: arjax.TableModel, train: metrics.Table) -> dict[str, float]:
-    known = {name: train[name] for name in table.names}
-    queries = metrics.range_queries(known, QUERIES, seed=0)
-    queries = [query for query in queries if all(not _is_gap(v) for v in query.values())]
+def queries(
+    name: str, train: metrics.Table, test: metrics.Table, table: arjax.TableModel, num: int = 2000
+) -> dict[str, Measures]:
+    """Quantiles of the q-errors of so many range queries on the train rows, and the seconds of a query."""
+    known = {column: train[column] for column in table.names}
+    asked = metrics.range_queries(known, num, seed=0)
+    asked = [query for query in asked if not any(_is_gap(condition) for condition in query.values())]
     start = time.monotonic()
-    errors = metrics.q_errors(known, queries, lambda query: table.probability(query, num=1000).value)
-    seconds = (time.monotonic() - start) / len(queries)
+    errors = metrics.q_errors(known, asked, lambda query: table.probability(query, num=1000).value)
+    seconds = (time.monotonic() - start) / len(asked)
     levels = dict(zip(("50", "95", "99", "max"), np.quantile(errors, [0.5, 0.95, 0.99, 1]).tolist(), strict=True))
-    return {f"q_error_{level}": value for level, value in levels.items()} | {"seconds_per_query": seconds}
+    found = {f"q_error_{level}": value for level, value in levels.items()}
+    return {"arjax": found | {"queries": len(asked), "seconds_per_query": seconds}}
+
+
+#: The parts of the measurement: (name of the data, train rows, test rows, model of the table) -> measures by model.
+PARTS: dict[str, Callable[..., dict[str, Measures]]] = {
+    part.__name__: part for part in (nats, draws, prediction, imputation, outliers, queries)
+}
 
 
 def _is_gap(condition: object) -> bool:
+    """Whether a condition is a missing cell."""
     if isinstance(condition, tuple):
         return any(isinstance(v, float) and v != v for v in condition)
     return condition is None
 
 
-def _filled(table: metrics.Table) -> dict[str, np.ndarray]:
+#: The word of a missing cell, for classifiers; `fit_table` knows it as missing.
+GAP = "?"
+
+
+def filled(table: metrics.Table) -> dict[str, np.ndarray]:
     """A missing word as a word of its own, as classifiers need it."""
     return {
-        name: np.array(["?" if v is None else v for v in values], object) if values.dtype == object else values
+        name: np.array([GAP if v is None else v for v in values], object) if values.dtype == object else values
         for name, values in table.items()
     }
 
@@ -154,12 +290,41 @@ def _in_kinds(table: object, like: metrics.Table) -> dict[str, np.ndarray]:
     """A table with the columns and the kinds of another one."""
     lists = as_lists(table)
     return {
-        name: np.array([str(v) for v in lists[name]], object)
+        name: np.array([GAP if v is None else str(v) for v in lists[name]], object)
         if values.dtype == object
         else np.array(lists[name], float)
         for name, values in like.items()
         if name in lists
     }
+
+
+def lines() -> list[list[str]]:
+    """The lines of results.csv under its header."""
+    return list(csv.reader(RESULTS.read_text().splitlines()))[1:] if RESULTS.is_file() else []
+
+
+def _write(lines: Sequence[Sequence[str]]) -> None:
+    with RESULTS.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([HEADER, *sorted(lines, key=lambda line: tuple(line[:3]))])
+
+
+def keep(data: str, part: str, model: str, found: Mapping[str, float]) -> None:
+    """Writes the measures of a part of the measurement of one model to results.csv, over earlier ones, and prints
+    them.
+    """
+    for name, value in found.items():
+        print(f"{data} {part:12} {model:14} {name:20} {value:.4g}", flush=True)
+    others = [line for line in lines() if line[:3] != [data, part, model]]
+    _write(others + [[data, part, model, name, f"{value:.5g}"] for name, value in found.items()])
+
+
+def names_of(text: str, known: Sequence[str], flag: str) -> list[str]:
+    """Names with commas between them; raises `UserError` for an unknown one."""
+    names = text.split(",")
+    for name in names:
+        if name not in known:
+            raise UserError(f"--{flag} cannot be {name!r}{did_you_mean(name, known)}")
+    return names
 
 
 def main() -> int:
@@ -168,18 +333,18 @@ def main() -> int:
     parser.add_argument("--data", choices=tuple(DATA), default="adult")
     parser.add_argument("--minutes", type=float, default=14.0, help="of training [14]")
     parser.add_argument("--workdir", type=Path, default=Path("runs/tables"))
+    parser.add_argument("--only", default="", help=f"of {', '.join(PARTS)} [those that results.csv lacks]")
+    parser.add_argument("--queries", type=int, default=2000, help="their number [2000]")
     flags = parser.parse_args()
+    only = names_of(flags.only, tuple(PARTS), "only") if flags.only else None
     flags.workdir.mkdir(parents=True, exist_ok=True)
-    train, test = DATA[flags.data][0]()
+    train, test = DATA[flags.data].rows()
     table = fitted(flags.data, train, flags.minutes, flags.workdir)
-    found = measure(flags.data, train, test, table)
-    for name, value in found.items():
-        print(f"{name:24} {value:.4g}")
-    lines = list(csv.reader(RESULTS.open())) if RESULTS.is_file() else [["data", "measure", "value"]]
-    lines = [line for line in lines if line[0] != flags.data]
-    lines += [[flags.data, name, f"{value:.5g}"] for name, value in found.items()]
-    with RESULTS.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(lines)
+    done = {line[1] for line in lines() if line[0] == flags.data and line[2] == "arjax"}
+    for part in only or [part for part in PARTS if part not in done]:
+        options = {"num": flags.queries} if part == "queries" else {}
+        for model, found in PARTS[part](flags.data, train, test, table, **options).items():
+            keep(flags.data, part, model, found)
     return 0
 
 

@@ -7,6 +7,7 @@ from fault import faults_of
 _TABLE, _COLUMNS = "tables/test_table_model.py::", "tables/test_columns.py::"
 _ROUGH = "tables/test_rough_tables.py::"
 _codes = faults_of("tables/columns.py", _COLUMNS + "test_numbers_of_a_column_add_up_to_one")
+_frames = faults_of("data/frames.py", "tables/test_frames.py::test_tiny_pieces_of_a_csv_file_give_the_same_cells")
 _model = faults_of("tables/any_order.py", _TABLE + "test_one_pass_agrees_with_a_pass_for_each_column")
 _engine = faults_of("tables/engine.py", _TABLE + "test_progressive_sampling_is_unbiased")
 _GAUSSIAN = "tables/test_gaussian_table.py::"
@@ -14,6 +15,10 @@ _gaussian = faults_of("tables/gaussian.py", _GAUSSIAN + "test_rounded_numbers_ha
 _margin = faults_of("tables/margins.py", _GAUSSIAN + "test_margins_have_inverses_and_slopes")
 _mixed = faults_of("tables/mixed.py", _GAUSSIAN + "test_a_mixture_of_engines")
 _frames = faults_of("data/frames.py", _ROUGH + "test_results_of_rows_have_the_index_of_a_frame_of_pandas")
+_one_site = faults_of(
+    "networks/any_order/deep_nade.py",
+    "networks/test_order_agnostic.py::test_the_features_of_one_site_are_those_that_all_sites_have",
+)
 
 TABLE_FAULTS = (
     _codes(
@@ -62,10 +67,20 @@ TABLE_FAULTS = (
         "return np.where(gaps, MISSING, code)",
         _COLUMNS + "test_the_nearest_code_stands_for_a_number_between",
     ),
+    _frames(
+        "007 that comes late in a csv file is a number",
+        "if any(_is_code(cells[i]) for i in np.flatnonzero(found == np.round(found)).tolist()):",
+        "if False:",
+    ),
+    _frames(
+        "a word that comes late in a csv file leaves no column",
+        "if texts:  # of columns of numbers in which a word comes late",
+        "if False:",
+    ),
     _model(
         "a missing cell is code 0",
-        "parts += [np.where(codes == MISSING, np.nan, digit) for digit in digits]",
-        "parts += [np.where(codes == MISSING, 0, digit) for digit in digits]",
+        "x_ND[:, site] = np.where(codes == MISSING, np.nan, digit)",
+        "x_ND[:, site] = np.where(codes == MISSING, 0, digit)",
     ),
     _model(
         "digits of codes that there are not have a part of the probability",
@@ -82,6 +97,28 @@ TABLE_FAULTS = (
         "p_NV = np.exp(self._digit(x_ND, observed_ND, c)) * allowed.max(1)",
         "p_NV = np.exp(self._digit(x_ND, observed_ND, c))",
         _TABLE + "test_draws_follow_the_model",
+    ),
+    _model(
+        "a large value is seen though it is not observed",
+        "seen_ND = np.where(observed_ND, x_ND, np.nan)",
+        "seen_ND = np.where(observed_ND | (x_ND > 1), x_ND, np.nan)",
+        _TABLE + "test_the_table_of_a_site_is_that_of_its_features",
+    ),
+    _model(
+        "a value that is not observed equals one that is 0",
+        "varied = (array_ND != array_ND[:1]) & ~(np.isnan(array_ND) & np.isnan(array_ND[:1]))",
+        "varied = np.nan_to_num(array_ND) != np.nan_to_num(array_ND[:1])",
+        _TABLE + "test_equal_rows_are_computed_once",
+    ),
+    _one_site(
+        "the features of one site see what is not observed",
+        "observed_BD = observed_BD & observed",
+        "pass",
+    ),
+    _one_site(
+        "the features of one site do not know that a value is observed",
+        "row_BU = (kernel_nU[:-1] + kernel_nU[-1])[values_BD[:, d].astype(jnp.int32)]",
+        "row_BU = kernel_nU[:-1][values_BD[:, d].astype(jnp.int32)]",
     ),
     _model(
         "a column is asked without those before it",

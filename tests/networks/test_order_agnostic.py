@@ -92,6 +92,36 @@ def test_features_follow_the_definition(network, options):
     np.testing.assert_allclose(features, expected, **CLOSE)
 
 
+COLUMNS = EventSpec(
+    (4,),
+    kind="columns",
+    columns=(
+        EventSpec((), (), "tokens", 5),
+        EventSpec((), (), "binary"),
+        EventSpec((), (), "real"),
+        EventSpec((), (), "tokens", 3),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("network", "event", "context"),
+    [("deep_nade", COLUMNS, ContextSpec("label", 3)), ("deep_nade", EVENT, None), ("conv_nade", EVENT, None)],
+)
+def test_the_features_of_one_site_are_those_that_all_sites_have(network, event, context):
+    """Also with missing values, by one program for all sites."""
+    model, params = build(network, event, context, ordering="raster", partition="sites")
+    x = cases.random_x(event, 6)
+    if event.columns:
+        x[0, 0] = x[1, 2] = np.nan
+    observed = np.random.default_rng(1).integers(0, 2, x.shape).astype(bool)
+    c = None if context is None else cases.random_context(context, 6)
+    expected = np.asarray(given(model.network, params, x, observed, c)).reshape(6, event.num_sites, -1)
+    found = jax.jit(lambda site: model.features_given_at(params, x, observed, site, context=c))
+    for site in range(event.num_sites):
+        np.testing.assert_allclose(found(site), expected[:, site], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("network", NAMES)
 @pytest.mark.parametrize(
     ("partition", "context"),

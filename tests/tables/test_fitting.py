@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import jax
 import numpy as np
 import pytest
@@ -43,6 +45,39 @@ def test_a_table_with_holes_is_learned(table):
     assert rich.value > 0.75 and poor.value < 0.25
     nats = -table.log_prob(people(seed=1), unknown="missing").mean()
     assert nats == pytest.approx(table.results["validation_nats"] / 0.8, rel=0.2)  # a fifth of those cells is missing
+
+
+def test_many_rows_are_validated_by_an_even_choice_and_columns_told_as_they_are_found(monkeypatch, capsys):
+    seen = {}
+
+    def fit(columns, left_out, frame, cells, *others):
+        seen.update(cells, columns=frame.columns)
+
+    monkeypatch.setattr(fitting, "_fit", fit)
+    monkeypatch.setattr(fitting, "_MOST_SCORED", 15)
+    table, held = people(), people(seed=1)
+    arjax.fit_table(table, validation=held)
+    assert len(seen["train"]) == NUM and not seen["columns"]  # the cells take the place of the values
+    np.testing.assert_array_equal(seen["validation"][:, 2], held["pay"][::27])
+    np.testing.assert_array_equal(seen["train"][:, 2], table["pay"])
+    first, second, *_, last = capsys.readouterr().out.splitlines()
+    assert first == "400 train rows" and second.startswith("  job: 2 words, such as ")
+    assert last == "  country: left out, it holds 'here' in all rows"
+
+
+def test_the_timed_steps_score_few_rows_that_have_values(monkeypatch):
+    calls = []
+
+    def fit(model, **options):
+        calls.append(options)
+        return types.SimpleNamespace(results={"train_sites_per_second": 100.0})
+
+    monkeypatch.setattr(fitting, "fit_arrays", fit)
+    x = {"train": np.zeros((300, 2), np.float32), "validation": np.full((100, 2), np.nan, np.float32)}
+    x["validation"][-1, 0] = 1
+    fitting._train(Sites((2, 3)), x, fitting.Recipe((8,), 0.0), 0.01, 0, True, {})
+    timed, trained = (call["validation"] for call in calls)
+    assert len(timed) == 32 and timed[0, 0] == 1 and trained is x["validation"]
 
 
 def test_draws_have_the_kinds_of_the_table(table):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import tracemalloc
 
 import numpy as np
 import pytest
 
+import arjax
 from arjax.core.errors import UserError
 from arjax.data.frames import read_frame
 
@@ -43,6 +45,7 @@ def test_every_form_is_read_and_given_back(form):
 
 def test_a_csv_file_is_read_piece_by_piece(tmp_path, monkeypatch):
     monkeypatch.setattr("arjax.data.frames._CHUNK", 3)
+    monkeypatch.setattr("arjax.data.frames._MOST_TEXTS", 3)
     lines = ["n,word,code,many", *[f"{n}.5, w{n % 2} ,0{n},{n}" for n in range(10)], "NA,?,,"]
     (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
     frame = read_frame(tmp_path / "t.csv")
@@ -51,6 +54,70 @@ def test_a_csv_file_is_read_piece_by_piece(tmp_path, monkeypatch):
     assert frame.columns["code"].tolist()[:2] == ["00", "01"]  # no numbers
     np.testing.assert_array_equal(frame.columns["many"], [*range(10), np.nan])
     assert frame.first_row == 2
+
+
+def mixed_rows(num: int) -> list[str]:
+    """Rows of numbers, words and gaps; columns of numbers in which a word, 007 or a large number comes late."""
+    rng = np.random.default_rng(0)
+    real, whole, word = rng.normal(size=num), rng.integers(0, 1000, num), rng.integers(0, 9, num)
+    late = {0: ("", "NA", "?"), num - 5: ("007", str(2**60), "late")}
+    gaps = ["NA" if n % 7 == 0 else str(n) for n in range(num)]
+    return [
+        ",".join([f"{real[n]:.4f}", f" {whole[n]}", f"w{word[n]}", gaps[n], *late.get(n, [str(n)] * 3)])
+        for n in range(num)
+    ]
+
+
+def test_tiny_pieces_of_a_csv_file_give_the_same_cells(tmp_path, monkeypatch):
+    path, num = tmp_path / "t.csv", 3000
+    path.write_text("\n".join(["real,whole,word,gaps,code,large,stray", *mixed_rows(num)]))
+    whole = read_frame(path).columns
+    monkeypatch.setattr("arjax.data.frames._CHUNK", 7)
+    monkeypatch.setattr("arjax.data.frames._MOST_TEXTS", 20)
+    pieces = read_frame(path).columns
+    for name, values in whole.items():
+        assert pieces[name].dtype == values.dtype, name
+        np.testing.assert_array_equal(pieces[name], values, name)
+    assert {name: values.dtype.kind for name, values in whole.items()} == {
+        **dict.fromkeys(("real", "whole", "gaps"), "f"), **dict.fromkeys(("word", "code", "large", "stray"), "O"),
+    }  # fmt: skip
+    assert whole["code"][0] is None and whole["code"][num - 5] == "007" and whole["large"][num - 5] == str(2**60)
+
+
+def test_a_word_that_comes_late_among_numbers_is_told_with_its_row(tmp_path, monkeypatch):
+    monkeypatch.setattr("arjax.data.frames._CHUNK", 7)
+    monkeypatch.setattr("arjax.data.frames._MOST_TEXTS", 20)
+    (tmp_path / "t.csv").write_text("\n".join(["n,m", *[f"{n}.5,{n % 3}" for n in range(98)], "late,1", "99.5,2"]))
+    with pytest.raises(UserError, match="row 100 has 'late' in the column 'n', in which 99 others are numbers"):
+        arjax.fit_table(tmp_path / "t.csv", quiet=True)
+
+
+def test_a_large_table_takes_few_bytes_a_cell(tmp_path):
+    num, path = 50_000, tmp_path / "t.csv"
+    rng = np.random.default_rng(0)
+    texts = {f"real{c}": [f"{value:.6f}" for value in rng.normal(size=num)] for c in range(4)}
+    texts |= {f"whole{c}": list(map(str, rng.integers(0, 1000, num).tolist())) for c in range(3)}
+    texts |= {f"word{c}": [f"word{n}" for n in rng.integers(0, 40, num).tolist()] for c in range(3)}
+    path.write_text("\n".join([",".join(texts), *map(",".join, zip(*texts.values(), strict=True))]))
+    words = {name: np.array(values) for name, values in texts.items() if "word" in name}
+    del texts
+    for table, kept, most in ((path, 9, 45), (words, 9, 40)):
+        tracemalloc.start()
+        frame = read_frame(table)
+        found, peak = (size / num / len(frame.columns) for size in tracemalloc.get_traced_memory())
+        tracemalloc.stop()
+        assert found < kept and peak < most, (found, peak)
+
+
+def test_reading_tells_its_progress(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("arjax.data.frames._CHUNK", 4)
+    monkeypatch.setattr("arjax.data.frames._FIRST_LINE", 0)
+    (tmp_path / "t.csv").write_text("a,b\n" + "1,2\n" * 10)
+    read_frame(tmp_path / "t.csv", tell=True)
+    read_frame({"a": [1], "b": [2]}, tell=True)
+    assert capsys.readouterr().out == "read 4 rows\nread 1 columns\n"  # the next lines come after seconds
+    read_frame(tmp_path / "t.csv")
+    assert not capsys.readouterr().out
 
 
 def test_whole_numbers_that_float64_merges_are_words():

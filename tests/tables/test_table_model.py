@@ -14,6 +14,7 @@ import arjax
 from arjax.core.errors import UserError
 from arjax.interop.model_file import SavedModel, load_model, save_model
 from arjax.models import make_model
+from arjax.tables import any_order
 from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.table import TableModel, load_table, surprise
 
@@ -143,6 +144,38 @@ def test_one_pass_agrees_with_a_pass_for_each_column(engine):
         nothing = np.zeros(cells.shape, bool)
         nothing[0, 0] = True  # a missing cell that is given: the row does not change, but the pass does
         np.testing.assert_allclose(once, engine.log_prob(cells, nothing, order), rtol=1e-4)
+
+
+def test_the_table_of_a_site_is_that_of_its_features(engine):
+    """Of rows that differ, are equal, or differ in values that are not observed."""
+    x = engine.sites.values(CODES[[7, 7, 30, 11, 30, 12, 41, 20]])
+    observed = np.random.default_rng(0).random(x.shape) < 0.5
+    observed[4:] = observed[1] = observed[0] = np.arange(x.shape[1]) == 1
+
+    @jax.jit
+    def tables(params):
+        features = engine.model.features_given(params, x, observed)
+        families = engine.model.head(params).families
+        return [family.log_table(features[:, d, : family.num_params]) for d, family in enumerate(families)]
+
+    for site, expected in enumerate(tables(engine.params)):
+        np.testing.assert_allclose(engine._table(x, observed, site), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_equal_rows_are_computed_once(table, monkeypatch):
+    """A query that allows one code of each column has one row, whatever the number of draws; nan equals nan."""
+    sizes, computed = [], any_order._log_table
+
+    def counted(model, params, x, *rest):
+        sizes.append(len(x))
+        return computed(model, params, x, *rest)
+
+    monkeypatch.setattr(any_order, "_log_table", counted)
+    monkeypatch.setattr("arjax.tables.table.MOST_COMBINATIONS", 0)
+    table.probability({"sex": "f", "age": 30, "work": "c"}, num=1000)
+    assert set(sizes) == {16}
+    first, row = any_order._different(np.array([[np.nan, 1], [0, 1], [np.nan, 1], [np.nan, 2]]))
+    assert sorted(first.tolist()) == [0, 1, 3] and row[0] == row[2] and len(set(row.tolist())) == 3
 
 
 def test_surprise_is_that_of_a_cell_given_all_others(engine):

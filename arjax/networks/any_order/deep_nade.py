@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from arjax.core.holes import filled
 from arjax.factorization import Factorization
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.networks.base import NETWORKS, Context, activation, check_sizes, fields_from
@@ -46,6 +47,10 @@ class MaskedInputMLP(nn.Module):
         self.out_bias = self.param("out_bias", nn.initializers.normal(0.05), (self.num_sites, self.num_features))
         self.drop = nn.Dropout(self.dropout)
 
+    def first(self, inputs_BDn: jax.Array) -> jax.Array:
+        """What all sites add to the first layer, [B, D, n + 1] -> [B, U]."""
+        return jnp.einsum("bdn,dnu->bu", inputs_BDn, self.in_kernel.astype(self.dtype))
+
     def upper(self, pre: jax.Array, train: bool) -> jax.Array:
         """The sum of the first layer, [..., U] -> the last hidden layer."""
         act = activation(self.activation)
@@ -56,8 +61,7 @@ class MaskedInputMLP(nn.Module):
 
     def __call__(self, inputs_BDn: jax.Array, from_context: jax.Array | float, train: bool) -> jax.Array:
         """All sites, [B, D, n + 1] -> [B, D, F]; `from_context` [B, U] is added in the first layer."""
-        pre_BU = jnp.einsum("bdn,dnu->bu", inputs_BDn, self.in_kernel.astype(self.dtype))
-        h_BU = self.upper(pre_BU + self.in_bias.astype(self.dtype) + from_context, train)
+        h_BU = self.upper(self.first(inputs_BDn) + self.in_bias.astype(self.dtype) + from_context, train)
         return jnp.einsum("bu,duf->bdf", h_BU, self.out_kernel.astype(self.dtype)) + self.out_bias.astype(self.dtype)
 
 
@@ -99,6 +103,30 @@ class DeepNADE(OrderAgnosticNetwork):
         if self.context_spec.local:
             features_BDF = features_BDF + self._local(context)
         return features_BDF.reshape(-1, *self.event.grid_shape, self.num_features).astype(jnp.float32)
+
+    def given_at(self, x, observed, site, context=None):
+        from_context = 0.0 if context is None else self.context(context)
+        pre_BU = self._looked_up(x, observed) if self.event.columns else self.mlp.first(self.all_inputs(x, observed))
+        h_BU = self.mlp.upper(pre_BU + self.mlp.in_bias.astype(self.dtype) + from_context, False)
+        kernel_UF, bias_F = self._outputs(site)
+        features_BF = h_BU @ kernel_UF.astype(self.dtype) + bias_F.astype(self.dtype)
+        return (features_BF + self._at(self._local(context), site)).astype(jnp.float32)
+
+    def _looked_up(self, x: jax.Array, observed: jax.Array) -> jax.Array:
+        """What `MaskedInputMLP.first` computes for mixed columns, [B, U]: of a column of integers one row of its kernel
+        is looked up for each example, in place of a product with one-hot vectors.
+        """
+        values_BD, observed_BD = filled(x, 0)
+        observed_BD = observed_BD & observed
+        pre_BU = jnp.zeros((len(x), self.hidden_sizes[0]), self.dtype)
+        for d, column in enumerate(self.event.columns):
+            kernel_nU = jnp.asarray(self.mlp.in_kernel)[d].astype(self.dtype)
+            if column.num_levels > 2:
+                row_BU = (kernel_nU[:-1] + kernel_nU[-1])[values_BD[:, d].astype(jnp.int32)]
+            else:
+                row_BU = values_BD[:, d, None].astype(self.dtype) * kernel_nU[0] + kernel_nU[-1]
+            pre_BU = pre_BU + jnp.where(observed_BD[:, d, None], row_BU, 0)
+        return pre_BU
 
     def _local(self, context: Context | None) -> jax.Array | None:
         """The features that local parts of the context add to each site, [B, D, F]."""

@@ -47,6 +47,15 @@ class OrderAgnosticNetwork(Network):
         """
         raise TypeError(f"{type(self).__name__} has no form for any set of observed sites")
 
+    def given_at(self, x: jax.Array, observed: jax.Array, site: jax.Array, context: Context | None = None) -> jax.Array:
+        """The features [B, F] of one site, int[] in the order of the grid, that `given` has; without dropout.
+
+        A network may compute them without those of all other sites.
+        """
+        features = self.given(x, observed, context)
+        flat_BDF = features.reshape(len(features), self.event.num_sites, self.num_features)
+        return jnp.take(flat_BDF, site, axis=1, mode="clip")
+
     @property
     def inputs_per_site(self) -> int:
         """n + 1, the number of `inputs` of a site."""
