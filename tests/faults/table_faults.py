@@ -14,7 +14,8 @@ _GAUSSIAN = "tables/test_gaussian_table.py::"
 _gaussian = faults_of("tables/gaussian.py", _GAUSSIAN + "test_rounded_numbers_have_the_mass_of_their_intervals")
 _margin = faults_of("tables/margins.py", _GAUSSIAN + "test_margins_have_inverses_and_slopes")
 _mixed = faults_of("tables/mixed.py", _GAUSSIAN + "test_a_mixture_of_engines")
-_frames = faults_of("data/frames.py", _ROUGH + "test_results_of_rows_have_the_index_of_a_frame_of_pandas")
+_words = faults_of("tables/gaussian.py", "tables/test_gaussian_words.py::test_words_and_numbers_given_the_others")
+_results = faults_of("data/frames.py", _ROUGH + "test_results_of_rows_have_the_index_of_a_frame_of_pandas")
 _one_site = faults_of(
     "networks/any_order/deep_nade.py",
     "networks/test_order_agnostic.py::test_the_features_of_one_site_are_those_that_all_sites_have",
@@ -130,7 +131,7 @@ TABLE_FAULTS = (
     _gaussian("a rounded number has the density in its middle", "if margin.column.step:", "if False:"),
     _gaussian(
         "a density in steps, and not in the unit of the column",
-        "return nats_N - sum(self.margins[c].log_unit for c in factor.order[num_given:])",
+        "return nats_N - sum(self.numbers[c].log_unit for c in factor.order[num_given:])",
         "return nats_N",
     ),
     _gaussian(
@@ -163,9 +164,26 @@ TABLE_FAULTS = (
         "log_p_KN = log_p_KN - 0.0",
         _GAUSSIAN + "test_evidence_beyond_all_precision_has_probabilities",
     ),
-    _frames(
+    _results(
         "completions without the index of the frame",
         "axis=1), data.index",
         "axis=1), found.index",
+    ),
+    _words(
+        "words that tell nothing about numbers",
+        "log_r_KN = log_r_KN + self._of_words(cells_NC[some], given)",
+        "log_r_KN = log_r_KN + 0.0",
+    ),
+    _words(
+        "words that are drawn whatever a condition allows",
+        "allowed_NV = p_NV if condition is None else p_NV * self.words[c].column.weights(condition)",
+        "allowed_NV = p_NV",
+        "tables/test_gaussian_words.py::test_words_are_drawn_as_often_as_they_are_probable",
+    ),
+    _words(
+        "evidence of words left out of a conditional",
+        "before_KN = self._of_words(cells_NC, given) + log_p_SKN[:num_given].sum(0)",
+        "before_KN = log_p_SKN[:num_given].sum(0)",
+        "tables/test_gaussian_words.py::test_any_columns_given_any_others",
     ),
 )
