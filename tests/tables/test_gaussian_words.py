@@ -75,10 +75,10 @@ def test_words_and_numbers_given_the_others(engine):
     np.testing.assert_allclose(p_NV, np.exp(np.stack(joints, 1) - np.logaddexp.reduce(joints)[:, None]), rtol=1e-6)
     only_word = np.where(np.arange(4) == 1, CELLS, np.nan)
     r_KN = WEIGHTS[:, None] * P[:, CELLS[:, 1].astype(int)]
-    z_N = (r_KN / r_KN.sum(0) * MEANS[:, :1]).sum(0)
-    np.testing.assert_allclose(
-        engine.means(only_word, ~np.isnan(only_word), 0), engine.margins[0].inverse(z_N), atol=0.02
-    )  # numbers beyond the range count as its ends
+    for dim, c in enumerate(NUMBERS):  # numbers beyond the range count as its ends
+        z_N = (r_KN / r_KN.sum(0) * MEANS[:, dim, None]).sum(0)
+        found_N = engine.means(only_word, ~np.isnan(only_word), c)
+        np.testing.assert_allclose(found_N, engine.margins[c].inverse(z_N), atol=0.02)
 
 
 def test_words_are_drawn_as_often_as_they_are_probable(engine):
