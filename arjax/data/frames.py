@@ -69,26 +69,30 @@ class Frame:
         except ModuleNotFoundError as error:
             raise UserError(f"the table was a frame of {self.form}, which is not installed here") from error
 
-    def beside(self, data: Any, columns: Columns, keep: bool = True) -> Any:
+    def beside(self, data: Any, columns: Columns, with_others: bool = True) -> Any:
         """The rows of the table `data`, of which this is the frame, with these columns in place of its own. All others
-        stay as they are, or are left out without `keep`; and so does the index of a frame of pandas.
+        stay as they are, or are left out without `with_others`; and so does the index of a frame of pandas.
         """
         found = self.back(columns)
-        if self.first_row and keep:
+        if self.first_row and with_others:
             return _other_cells(data, columns, self.delimiter) | found
         if self.form == "lists":
-            others = {str(name): values for name, values in data.items()} if keep and not self.first_row else {}
+            others = {str(name): values for name, values in data.items()} if with_others and not self.first_row else {}
             return {
                 name: values.tolist() if isinstance(values, np.ndarray) else list(values)
                 for name, values in others.items()
             } | found
         if self.form == "rows":
-            old = [{str(name): value for name, value in row.items()} if keep else {} for row in data]
+            old = [{str(name): value for name, value in row.items()} if with_others else {} for row in data]
             return [row | new for row, new in zip(old, found, strict=True)]
         if hasattr(data, "index"):
             data, found.index = data.set_axis(list(map(str, data.columns)), axis=1), data.index
         new = nw.from_native(found, eager_only=True)
-        return nw.from_native(data, eager_only=True).with_columns(*new.iter_columns()).to_native() if keep else found
+        return (
+            nw.from_native(data, eager_only=True).with_columns(*new.iter_columns()).to_native()
+            if with_others
+            else found
+        )
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))

@@ -213,7 +213,7 @@ class TableModel:
         cells_NC, frame = self._cells(table, unknown, absent=(column,))
         table_NV = self._engine.code_table(cells_NC, ~np.isnan(cells_NC), c)
         found = {str(label): table_NV[:, v] for v, label in enumerate(self.columns[c].labels)}
-        return frame.beside(table, found, keep=False)
+        return frame.beside(table, found, with_others=False)
 
     @checked_arguments()
     def surprise(self, table: Any, *, unknown: str = "refuse") -> Any:
@@ -222,7 +222,7 @@ class TableModel:
         """
         cells_NC, frame = self._cells(table, unknown)
         surprise_NC = self._surprise(cells_NC)
-        return frame.beside(table, {name: surprise_NC[:, c] for c, name in enumerate(self.names)}, keep=False)
+        return frame.beside(table, {name: surprise_NC[:, c] for c, name in enumerate(self.names)}, with_others=False)
 
     def _surprise(self, cells_NC: np.ndarray) -> np.ndarray:
         return surprise(self._engine, cells_NC)
