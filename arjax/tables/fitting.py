@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from arjax.api.arrays import fit_arrays
+from arjax.api.fitting import silence
 from arjax.api.trained_model import Fitted
 from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
@@ -109,21 +110,35 @@ def fit_table(
         raise UserError(f"minutes must be a number above 0, not {minutes!r}")
     if most_codes < 2:
         raise UserError(f"most_codes must be a whole number, at least 2, not {most_codes!r}")
-    frame = read_frame(table, missing, delimiter, tell=not quiet)
-    rows, held = _split(frame, validation, missing, delimiter, seed)
     if not isinstance(kinds or {}, Mapping):
         raise UserError(f"kinds is a dict from the names of columns to their kinds, not {kinds!r}")
-    if not quiet:
-        print(f"{len(rows):,} train rows", flush=True)
+    with silence(quiet):
+        return _fit_table(table, minutes, validation, dict(kinds or {}), missing, delimiter, most_codes, seed)
+
+
+def _fit_table(
+    table: Any,
+    minutes: float,
+    validation: Any,
+    kinds: Mapping[str, str],
+    missing: Sequence[str],
+    delimiter: str,
+    most_codes: int,
+    seed: int,
+) -> TableModel:
+    """`fit_table`, which tells what it does."""
+    frame = read_frame(table, missing, delimiter, tell=True)
+    rows, held = _split(frame, validation, missing, delimiter, seed)
+    print(f"{len(rows):,} train rows", flush=True)
     with rows_from(frame.first_row):
-        most, tell = _codes_for(len(rows), most_codes), _nothing if quiet else _tell_column
-        columns, left_out = find_columns(frame.columns, dict(kinds or {}), most, rows, tell)
-    if not quiet:
-        _tell(left_out)
+        most = _codes_for(len(rows), most_codes)
+        columns, left_out = find_columns(frame.columns, dict(kinds), most, rows, _tell_column)
+    for name, reason in left_out.items():
+        print(f"  {name}: left out, {reason}")
     cells = {"train": cells_of(columns, frame, "missing", rows=rows)}
     cells["validation"] = cells_of(columns, held, "missing")[:: -(-len(held) // _MOST_SCORED)]
     frame, held = (dataclasses.replace(each, columns={}) for each in (frame, held))  # cells take their place in memory
-    return _fit(columns, left_out, frame, cells, minutes, seed, quiet)
+    return _fit(columns, left_out, frame, cells, minutes, seed)
 
 
 def _codes_for(num_rows: int, most_codes: int) -> int:
@@ -159,7 +174,6 @@ def _fit(
     cells: Mapping[str, np.ndarray],
     minutes: float,
     seed: int,
-    quiet: bool,
 ) -> TableModel:
     """The best engine on validation: a network for all orders, and of numbers with few words mixtures of Gaussians."""
     start, held_NC = time.monotonic(), cells["validation"]
@@ -168,16 +182,14 @@ def _fit(
         held_NC = some_rows(held_NC, _HOLED_ROWS if np.isnan(held_NC).any() else _WEIGHT_ROWS)
         found |= fit_gaussians(columns, dict(cells) | {"validation": held_NC}, 60 * _GAUSSIAN_PART * minutes, seed)
     left = max(minutes - (time.monotonic() - start) / 60, (1 - _GAUSSIAN_PART) * minutes)
-    found["any_order"] = _fit_any_order(columns, cells, left, seed, quiet)
-    if not quiet:
-        print(f"scoring {len(held_NC):,} validation rows", flush=True)
+    found["any_order"] = _fit_any_order(columns, cells, left, seed)
+    print(f"scoring {len(held_NC):,} validation rows", flush=True)
     engine, nats_N, engines = _mixed(found, held_NC)
     results = dict(found["any_order"][1])
     results["rows"] = {split: len(rows) for split, rows in cells.items()}
     if len(engines) > 1:
         results |= {"engines": engines, "engine": engine.in_words()}
-        if not quiet:
-            print(f"chosen on validation: {engine.in_words()}")
+        print(f"chosen on validation: {engine.in_words()}")
     usual = _usual(engine, cells["validation"])
     stderr = nats_N.std(ddof=1) / math.sqrt(len(nats_N)) if len(nats_N) > 1 else 0.0
     results |= {"validation_nats": float(nats_N.mean()), "validation_stderr": float(stderr)}
@@ -226,7 +238,7 @@ def _weights(nats: Mapping[str, np.ndarray]) -> dict[str, float]:
 
 
 def _fit_any_order(
-    columns: Sequence[Words | Numbers], cells: Mapping[str, np.ndarray], minutes: float, seed: int, quiet: bool
+    columns: Sequence[Words | Numbers], cells: Mapping[str, np.ndarray], minutes: float, seed: int
 ) -> tuple[AnyOrderTable, dict[str, Any]]:
     """A network for all orders by the best of the recipes on validation, and facts about it."""
     sites = Sites(tuple(column.num_codes for column in columns))
@@ -239,7 +251,7 @@ def _fit_any_order(
         left = minutes - (time.monotonic() - start) / 60
         if tried and left < 0.5 * minutes / len(todo):
             break
-        fitted = _train(sites, x, recipe, left / (len(todo) - i), seed, quiet, speeds)
+        fitted = _train(sites, x, recipe, left / (len(todo) - i), seed, speeds)
         tried.append((_results(fitted)["nll_nats"], recipe, fitted))
     _, recipe, fitted = min(tried, key=lambda each: each[0])
     engine = AnyOrderTable(columns, require(fitted.model, "conditionals", "a table"), fitted.params)
@@ -252,7 +264,6 @@ def _train(
     recipe: Recipe,
     minutes: float,
     seed: int,
-    quiet: bool,
     speeds: dict[tuple[int, ...], float],
 ) -> Fitted:
     """Trains for so many minutes, about. `speeds` has steps per second by hidden sizes, which some steps tell."""
@@ -265,8 +276,7 @@ def _train(
     more |= {"weight_decay": recipe.weight_decay, "schedule": "cosine", "clip_norm": 1.0, "ema_decay": 0.99}
     began = time.monotonic()
     if recipe.hidden_sizes not in speeds:
-        if not quiet:
-            print(f"timing {2 * _TRIAL} steps", flush=True)
+        print(f"timing {2 * _TRIAL} steps", flush=True)
         fullest = np.argsort(np.isnan(x["validation"]).sum(1), kind="stable")[:batch_size]
         few = more | {"validation": x["validation"][fullest]}
         trial = fit_arrays(model, steps=2 * _TRIAL, eval_every=_TRIAL, quiet=True, **few)
@@ -277,7 +287,7 @@ def _train(
     steps = int(np.clip(0.9 * left * speeds[recipe.hidden_sizes], 200, most))
     every = max(50, steps // 20)
     return fit_arrays(
-        model, steps=steps, eval_every=every, patience=6, warmup_steps=min(200, steps // 10), quiet=quiet,
+        model, steps=steps, eval_every=every, patience=6, warmup_steps=min(200, steps // 10),
         name="table", **more,
     )  # fmt: skip
 
@@ -303,16 +313,6 @@ def _usual(engine: TableEngine, cells_NC: np.ndarray) -> np.ndarray:
     ])  # fmt: skip
 
 
-def _nothing(column: Words | Numbers) -> None:
-    """Prints nothing."""
-
-
 def _tell_column(column: Words | Numbers) -> None:
     """Prints what a column holds."""
     print(f"  {column.in_words()}", flush=True)
-
-
-def _tell(left_out: Mapping[str, str]) -> None:
-    """Prints the columns that are left out, a line each."""
-    for name, reason in left_out.items():
-        print(f"  {name}: left out, {reason}")

@@ -23,17 +23,6 @@ RNG = np.random.default_rng(0)
 X = np.stack([RNG.normal(1e6, 3, 50), RNG.normal(-2, 0.01, 50), RNG.integers(0, 3, 50)], 1)
 
 
-@pytest.fixture
-def write(tmp_path):
-    """Writes text to a csv file and returns its path."""
-
-    def to(text: str) -> str:
-        (tmp_path / "mine.csv").write_text(text, encoding="utf-8")
-        return str(tmp_path / "mine.csv")
-
-    return to
-
-
 def text_of(x: np.ndarray, header: str = "a,b,grade\n", delimiter: str = ",") -> str:
     return header + "".join(delimiter.join(map(repr, map(float, row))) + "\n" for row in x)
 

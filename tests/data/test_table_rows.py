@@ -25,15 +25,6 @@ def text_of(rows, header=HEADER) -> str:
     return header + "".join(",".join(map(str, row)) + "\n" for row in rows)
 
 
-@pytest.fixture
-def write(tmp_path):
-    def to(text: str, name: str = "mine.csv") -> str:
-        (tmp_path / name).write_text(text, encoding="utf-8")
-        return str(tmp_path / name)
-
-    return to
-
-
 def read(dataset, rows, **options):
     return dataset.rows.read(rows, **options).arrays["x"]
 

@@ -63,6 +63,8 @@ def test_many_rows_are_validated_by_an_even_choice_and_columns_told_as_they_are_
     first, second, *_, last = capsys.readouterr().out.splitlines()
     assert first == "400 train rows" and second.startswith("  job: 2 words, such as ")
     assert last == "  country: left out, it holds 'here' in all rows"
+    arjax.fit_table(table, validation=held, quiet=True)
+    assert not capsys.readouterr().out
 
 
 def test_the_timed_steps_score_few_rows_that_have_values(monkeypatch):
@@ -75,7 +77,7 @@ def test_the_timed_steps_score_few_rows_that_have_values(monkeypatch):
     monkeypatch.setattr(fitting, "fit_arrays", fit)
     x = {"train": np.zeros((300, 2), np.float32), "validation": np.full((100, 2), np.nan, np.float32)}
     x["validation"][-1, 0] = 1
-    fitting._train(Sites((2, 3)), x, fitting.Recipe((8,), 0.0), 0.01, 0, True, {})
+    fitting._train(Sites((2, 3)), x, fitting.Recipe((8,), 0.0), 0.01, 0, {})
     timed, trained = (call["validation"] for call in calls)
     assert len(timed) == 32 and timed[0, 0] == 1 and trained is x["validation"]
 
@@ -110,7 +112,7 @@ def test_a_word_among_numbers_is_told_with_its_row():
         arjax.fit_table(table, quiet=True)
 
 
-def untrained(columns, cells, minutes, seed, quiet):
+def untrained(columns, cells, minutes, seed):
     sites = Sites(tuple(column.num_codes for column in columns))
     model = make_model(sites.event, "deep_nade", orders="uniform", hidden_sizes=(8,))
     return AnyOrderTable(columns, model, model.init(jax.random.key(0))), {"num_params": model.num_params}

@@ -29,7 +29,7 @@ OTHER = np.random.default_rng(0).integers(0, 5, NUM)
 def untrained(monkeypatch):
     """`fit_table` without its training."""
 
-    def fit(columns, left_out, frame, cells, minutes, seed, quiet):
+    def fit(columns, left_out, frame, cells, minutes, seed):
         sites = Sites(tuple(column.num_codes for column in columns))
         model = make_model(sites.event, "deep_nade", orders="uniform", hidden_sizes=(8,))
         engine = AnyOrderTable(columns, model, model.init(jax.random.key(0)), sites)

@@ -1,0 +1,16 @@
+"""What tests of data share."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes text to a file and returns its path."""
+
+    def to(text: str, name: str = "mine.csv") -> str:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        return str(tmp_path / name)
+
+    return to
