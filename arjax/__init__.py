@@ -5,6 +5,7 @@
     run = arjax.fit("configs/digits.py:network=wavenet", workdir="runs/wavenet")  # all that the command `arjax` does
     run = arjax.open_run("runs/wavenet")  # later, or while it is still training
     run.results, run.history, run.log_prob(x), run.sample(16), run.plot_samples()
+    arjax.compare("runs/wavenet", "runs/lstm")  # paired differences of their nats
 
     model = arjax.make_model(arjax.EventSpec((5,)), "made")
     fitted = arjax.fit_arrays(model, train=x, validation=y, steps=2000)  # own arrays, no config and no files
@@ -23,14 +24,14 @@ from typing import TYPE_CHECKING, Any
 from arjax.core.version import __version__
 
 if TYPE_CHECKING:  # for editors and type checkers; `__getattr__` imports them when they are used
-    from arjax.api import Fitted, Run, fit, fit_arrays, load, open_run
+    from arjax.api import Fitted, Run, compare, fit, fit_arrays, load, open_run
     from arjax.core import ContextSpec, EventSpec, UserError
     from arjax.data import make_dataset
     from arjax.models import make_model
     from arjax.tables import TableModel, fit_table, load_table
 
 _PLACES = {
-    "arjax.api": ("Fitted", "Run", "fit", "fit_arrays", "load", "open_run"),
+    "arjax.api": ("Fitted", "Run", "compare", "fit", "fit_arrays", "load", "open_run"),
     "arjax.core": ("ContextSpec", "EventSpec", "UserError"),
     "arjax.data": ("make_dataset",),
     "arjax.models": ("make_model",),
@@ -46,6 +47,7 @@ __all__ = [
     "TableModel",
     "UserError",
     "__version__",
+    "compare",
     "fit",
     "fit_arrays",
     "fit_table",

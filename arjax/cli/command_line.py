@@ -14,7 +14,7 @@ from arjax.core.output import guarded_output
 from arjax.core.registry import did_you_mean
 from arjax.core.version import __version__
 
-MODES = ("train", "evaluate", "classify", "sample", "suggest", "inpaint", "plan", "list", "new")
+MODES = ("train", "evaluate", "compare", "classify", "sample", "suggest", "inpaint", "plan", "list", "new")
 #: The frequencies of classes that `classify` takes.
 PRIORS = ("train", "uniform")
 SHELLS = ("bash", "zsh", "fish")
@@ -27,6 +27,8 @@ modes:
   train      trains, validates as it goes, ends with the test likelihood; goes on by itself in a folder with a run
   evaluate   scores config.evaluate.split with the parameters that were best on validation -> DIR/evaluations/
              with --input=FILE: the rows of a file like that of the training; --output=FILE.csv has a line for each
+  compare    paired differences of the nats of config.evaluate.split beside other runs, --other=DIR,DIR: with standard
+             errors, wins, and the examples on which the runs differ most -> DIR/comparisons/
   classify   the most probable class given an example, of a model of examples given their class: accuracy and
              -log p(class | x) of config.evaluate.split; with --input=FILE a label for each row
   sample     draws config.sample.num samples -> DIR/samples-1/, samples-2/, ...; they begin with --prompt
@@ -42,6 +44,7 @@ examples:
   arjax --config=configs/digits.py --workdir=runs/digits
   arjax --config=configs/digits.py:smoke --workdir=runs/try --config.optimizer.learning_rate=3e-4
   arjax --mode=evaluate --workdir=runs/plants --input=new.csv --output=scores.csv
+  arjax --mode=compare --workdir=runs/digits --other=runs/wavenet
   arjax --mode=sample --workdir=runs/digits --config.sample.num=64
   arjax --mode=suggest --workdir=runs/book --prompt="to be or n"
   arjax --completion=bash >> ~/.bashrc
@@ -63,6 +66,7 @@ class Flags:
     context: str = ""
     input: str = ""
     output: str = ""
+    other: str = ""
     prior: str = ""
     devices: int = 0
     json: bool = False
@@ -135,6 +139,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--input", default="", metavar="FILE", help="evaluate, classify: rows to score")
     parser.add_argument("--output", default="", metavar="FILE.csv", help="a line for each row of --input")
+    parser.add_argument("--other", default="", metavar="DIR,DIR", help="compare: folders of the other runs")
     parser.add_argument("--prior", default="", choices=PRIORS, metavar="P", help="classify: train | uniform [train]")
     parser.add_argument("--devices", default=0, type=int, metavar="N", help="plan: simulated devices [the mesh's size]")
     parser.add_argument("--json", action="store_true", help="list: names as JSON")
@@ -193,12 +198,16 @@ def _check(flags: Flags) -> None:
         raise UserError(f"--mode={flags.mode} needs --workdir=DIR")
     if flags.mode == "list" and (flags.config or flags.overrides or flags.workdir):
         raise UserError("--mode=list takes neither a config nor a workdir")
+    if flags.mode == "compare" and not flags.other.strip(","):
+        raise UserError("--mode=compare needs --other=DIR, the folder of another run, or several with commas between")
+    if flags.other and flags.mode != "compare":
+        raise UserError("--other goes with --mode=compare")
     _check_rows(flags)
     for name, text in (("prompt", flags.prompt), ("context", flags.context)):
         of_rows = name == "context" and flags.mode == "evaluate" and flags.input
         if text and flags.mode not in ("sample", "suggest") and not of_rows:
             raise UserError(f"--{name} goes with --mode=sample or --mode=suggest")
-    if flags.mode in ("suggest", "plan", "list") and (
+    if flags.mode in ("suggest", "compare", "plan", "list") and (
         flags.coordinator_address or flags.num_processes or flags.process_id != -1
     ):
         raise UserError(f"--mode={flags.mode} is one process: no coordinator_address, num_processes or process_id")

@@ -114,6 +114,14 @@ def run_classify(flags: Flags) -> int:
     return 0
 
 
+def run_compare(flags: Flags) -> int:
+    """Compares the nats of a run with those of others, example by example -> `DIR/comparisons/`."""
+    from arjax.cli.comparing import compare_runs
+
+    compare_runs(_run(flags), [name for name in flags.other.split(",") if name])
+    return 0
+
+
 def run_sample(flags: Flags) -> int:
     """Draws `config.sample.num` samples with the best parameters of a run -> `DIR/samples-1/`, `samples-2/`, ..."""
     from arjax.api.showing import show_more_samples
@@ -248,7 +256,7 @@ def _load_run_config(flags: Flags) -> Checked:
 #: Sections of a config of which each mode reads some, and those that a mode reads.
 SECTIONS = ("train", "evaluate", "sample", "inpaint", "suggest")
 READ = {"evaluate": ("evaluate",), "sample": ("sample",), "inpaint": ("inpaint", "evaluate"), "suggest": ("suggest",)}
-READ["classify"] = ("evaluate",)
+READ["classify"] = READ["compare"] = ("evaluate",)
 
 
 def _tell_unread(flags: Flags, config: ConfigDict, stored: ConfigDict) -> None:

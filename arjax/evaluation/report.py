@@ -94,9 +94,13 @@ class Measures:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The scores of a split by the names of `results.json`, and the curves of its exposure bias, [S] or [P] each."""
+    """The scores of a split by the names of `results.json`, and the curves of its exposure bias, [S] or [P] each.
+
+    `nats` are those of each example with a scored site, float64[N]; of a model without a likelihood its sample scores.
+    """
 
     scores: dict[str, Any]
+    nats: np.ndarray
     curves: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
@@ -125,11 +129,10 @@ def report(
     if rows is None:
         rows = Evaluator(model, dataset, num_orders=measures.num_orders, **options).rows(params, split)
         rows = rows | truth_rows(dataset, split, **options)
-    # The mixture of orders under bounds that are drawn need not be a bound, see `Model.unbiased`.
-    estimated = measures.num_orders > 1 and model.kind == "bound" and not model.unbiased
-    kind = "estimate" if estimated else model.kind
-    scores: dict[str, Any] = {"dataset": dataset.name, "split": split, "kind": kind, "unit": model.event.unit}
+    scores: dict[str, Any] = {"dataset": dataset.name, "split": split}
+    scores |= {"kind": kind_of_nats(model, measures.num_orders), "unit": model.event.unit}
     scores |= summarize_rows(rows, model.event, dataset.text_unit, model.kind)
+    nats_N = rows["nll"][rows["sites"] > 0]
     scores |= _measured_errors(model, params, dataset, split, seed)
     if measures.steps:
         rounds: dict[str, Any] = {"steps": measures.steps, "schedule": measures.schedule, "examples": measures.examples}
@@ -138,10 +141,17 @@ def report(
     if measures.samples:
         scores |= sampled_scores(model, params, dataset, split, samples=measures.samples, **options)
     if not measures.exposure:
-        return Report(scores)
+        return Report(scores, nats_N)
     judge = open_judge(model, dataset, measures, open_run)
-    bias = _exposure(model, params, whole, split, measures, judge, mesh, seed)
-    return Report(scores | bias.scores, bias.curves)
+    bias, curves = _exposure(model, params, whole, split, measures, judge, mesh, seed)
+    return Report(scores | bias, nats_N, curves)
+
+
+def kind_of_nats(model: Model, num_orders: int) -> str:
+    """The kind of the nats of a report: that of the model, or an estimate, as the mixture of orders under bounds that
+    are drawn need not be a bound, see `Model.unbiased`.
+    """
+    return "estimate" if num_orders > 1 and model.kind == "bound" and not model.unbiased else model.kind
 
 
 def _measured_errors(model: Model, params: Any, dataset: Dataset, split: str, seed: int) -> dict[str, Any]:
@@ -187,8 +197,10 @@ def _exposure(
     judge: Any | None,
     mesh: Mesh | None,
     seed: int,
-) -> Report:
-    """Exposure bias against a known truth, in decodings of discrete data, and under a judge where there is one."""
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Scores and curves of exposure bias: against a known truth, in decodings of discrete data, and under a judge where
+    there is one.
+    """
     num, batch_size = measures.exposure, measures.batch_size
     key = jax.random.fold_in(jax.random.key(seed), APART)
     scores: dict[str, Any] = {"exposure_rollouts": num}
@@ -201,11 +213,11 @@ def _exposure(
     if decodes(model):
         scores |= decoding_errors(model, params, examples, batch_size)
     if judge is None:
-        return Report(scores, curves)
+        return scores, curves
     options: dict[str, Any] = {"num": num, "batch_size": batch_size, "key": jax.random.fold_in(key, 2)}
     if measures.length:
         judged, along = judged_texts(model, params, dataset, split, judge, length=measures.length, **options)
         curves |= {f"judge_{name}": values for name, values in vars(along).items()}
     else:
         judged = judged_examples(model, params, dataset, examples, judge, mesh=mesh, **options)
-    return Report(scores | judged | {"judge_kind": judge.model.kind, "judge_step": judge.step}, curves)
+    return scores | judged | {"judge_kind": judge.model.kind, "judge_step": judge.step}, curves

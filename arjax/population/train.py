@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from arjax.api.mixtures import write_nats
 from arjax.config.files import save_config
 from arjax.core.arguments import named_arguments
 from arjax.core.errors import UserError
@@ -32,7 +31,7 @@ from arjax.training.feed import ResidentChunk
 from arjax.training.history import History
 from arjax.training.loop import run_training
 from arjax.training.reporter import Reporter, Silent
-from arjax.training.results import training_entries, write_results
+from arjax.training.results import training_entries, write_nats, write_results
 from arjax.training.setup import best_store
 from arjax.training.state import TrainState, eval_params, fresh_state, own_of, with_shardings
 from arjax.training.step import MetricSums, compile_chunk, from_named, zero_sums

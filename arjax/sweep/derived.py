@@ -34,6 +34,12 @@ class Member:
     results: Mapping[str, Any]
     row: Mapping[str, Any]
 
+    def nats(self) -> np.ndarray | None:
+        """The nats of each example of the scored split, [N], where the run has left them in its folder."""
+        from arjax.api.run_nats import stored_nats
+
+        return stored_nats(self.folder, self.results).get(self.results["split"])
+
 
 @dataclasses.dataclass(frozen=True)
 class Derived:
@@ -94,6 +100,10 @@ class Derived:
         """The fields that depend on the operation; `model` describes it in words."""
         raise NotImplementedError
 
+    def nats(self, members: Sequence[Member]) -> np.ndarray | None:
+        """The nats of each example of the scored split, [S, N] under S seeds; None where they are not known."""
+        raise NotImplementedError
+
 
 @named_arguments
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +135,11 @@ class Mean(Derived):
             "train_minutes": number(float(np.mean([each.results["train_seconds"] / 60 for each in members])), digits=3),
         }
 
+    def nats(self, members: Sequence[Member]) -> np.ndarray | None:
+        known = [nats_N for member in members if (nats_N := member.nats()) is not None]
+        alike = len(known) == len(members) and len(set(map(len, known))) == 1
+        return np.stack(known) if alike else None
+
 
 @named_arguments
 @dataclasses.dataclass(frozen=True)
@@ -151,19 +166,12 @@ class Mixture(Derived):
             raise UserError(f"the weights of row {self.name!r} are {self.weights} on validation: score another split")
 
     def _row(self, members: Sequence[Member]) -> dict[str, Any]:
-        from arjax.evaluation.mixtures import WEIGHTS as FIND
-        from arjax.evaluation.mixtures import mixture
         from arjax.evaluation.summaries import stderr_of
 
-        nll_MN = self._nats(members, members[0].results["split"])
-        validated = all(is_number(member.results.get("validation_nll_nats")) for member in members)
-        validation_MN = self._nats(members, "validation") if validated or self.weights != "equal" else None
-        weights_M = FIND[self.weights](nll_MN if validation_MN is None else validation_MN)
-        nll_N = mixture(nll_MN, weights_M)
+        weights_M, nll_N, validation_N = self._mixed(members)
         how = f"{int((weights_M > 0).sum())} of them chosen" if self.weights == "chosen" else f"{self.weights} weights"
         validation = {}
-        if validation_MN is not None:
-            validation_N = mixture(validation_MN, weights_M)
+        if validation_N is not None:
             validation = _with_stderr("validation", validation_N.mean(), stderr_of(validation_N))
         return validation | {
             "kind": _kind_of_mixture(members),
@@ -175,9 +183,26 @@ class Mixture(Derived):
             "train_minutes": number(sum(member.results["train_seconds"] for member in members) / 60, digits=3),
         }
 
+    def nats(self, members: Sequence[Member]) -> np.ndarray | None:
+        return self._mixed(members)[1][None]
+
+    def _mixed(self, members: Sequence[Member]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """The weights [M], and the nats of the mixture of each example, [N], of the scored split and of validation."""
+        from arjax.evaluation.mixtures import WEIGHTS as FIND
+        from arjax.evaluation.mixtures import mixture
+
+        nll_MN = self._nats(members, members[0].results["split"])
+        validated = all(is_number(member.results.get("validation_nll_nats")) for member in members)
+        if not validated and self.weights == "equal":
+            weights_M = FIND[self.weights](nll_MN)
+            return weights_M, mixture(nll_MN, weights_M), None
+        validation_MN = self._nats(members, "validation")
+        weights_M = FIND[self.weights](validation_MN)
+        return weights_M, mixture(nll_MN, weights_M), mixture(validation_MN, weights_M)
+
     def _nats(self, members: Sequence[Member], split: str) -> np.ndarray:
         """The nats of each example under each member, [M, N]."""
-        from arjax.api.mixtures import nats_of_run
+        from arjax.api.run_nats import nats_of_run
 
         if self.weights != "equal" and members[0].results["split"] == "validation":
             raise UserError(f"the weights of row {self.name!r} are {self.weights} on validation: score another split")

@@ -8,7 +8,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from arjax.core.errors import UserError
 from arjax.core.files import read_json_object, replacing
@@ -17,17 +17,22 @@ from arjax.reporting.reports import is_number, read_report
 from arjax.reporting.writers import read_metrics
 from arjax.sweep.runs import Run
 
+if TYPE_CHECKING:  # tables are read without it
+    import numpy as np
+
 FILE_NAME = "results.csv"
 CONFIG_NAME = "config.json"
 #: Columns that older tables lack.
 OPTIONAL = (
     *("name", "value_stderr", "sites_per_second", "kind", "validation", "validation_stderr", "best_step"),
-    "stderr_over",
+    *("stderr_over", "tie"),
 )
 COLUMNS = (
     *("name", "dataset", "model", "ordering", "seed", "metric", "value", "published", "published_mark"),
     *("num_params", "train_minutes", "device", "command", *OPTIONAL[1:]),
 )
+#: Beginnings of the names of metrics that follow the nats.
+OF_NATS = ("nll_nats", "bits_per_", "perplexity")
 #: Words in the names of losses.
 LOSSES = ("nats", "bits", "error", "excess", "perplexity", "sample_score")
 
@@ -138,6 +143,37 @@ def best_by_validation(rows: Sequence[Mapping[str, Any]]) -> list[bool]:
     return [i in best for i in range(len(rows))]
 
 
+def ties(rows: Sequence[Mapping[str, Any]], nats: Sequence[np.ndarray | None]) -> list[str]:
+    """For each row "tie", where it ties with the best row of its data set and metric, "best" for that row, or "".
+
+    The best row is that on validation, or else by its value. A tie is a paired difference of the nats of the same
+    examples within two standard errors of 0, see `arjax.evaluation.comparison`.
+
+    Args:
+      rows: of a results table.
+      nats: of the examples of each row, [S, N] under S seeds; None where they are not known.
+    """
+    from arjax.evaluation.comparison import paired_difference
+
+    groups: dict[tuple[str, str], list[int]] = {}
+    for i, row in enumerate(rows):
+        if row["metric"].startswith(OF_NATS):
+            groups.setdefault((row["dataset"], row["metric"]), []).append(i)
+    on_validation, marks = best_by_validation(rows), [""] * len(rows)
+    for group in groups.values():
+        best = min(group, key=lambda i: (not on_validation[i], float(rows[i]["value"])))
+        first = nats[best]
+        if first is None:
+            continue
+        for i in group:
+            other = nats[i]
+            if i == best or other is None or other.shape[1] != first.shape[1]:
+                continue
+            if paired_difference(first, other).is_tie:
+                marks[best], marks[i] = "best", "tie"
+    return marks
+
+
 def lower_is_better(metric: str) -> bool:
     """Whether a metric is a loss: nats, bits, errors and the like are; accuracies and speeds are not."""
     return any(word in metric for word in LOSSES)
@@ -175,8 +211,19 @@ def name_of_row(row: Mapping[str, Any]) -> str:
 def merged_rows(
     before: Iterable[Mapping[str, Any]], now: Iterable[Mapping[str, Any]], names: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Rows of now, in place of earlier ones of the same run, model and metric, by the sequence of their `names`."""
-    both = {(name_of_row(row) or row["command"], row["model"], row["metric"]): dict(row) for row in [*before, *now]}
+    """Rows of now, in place of earlier ones of the same run, model and metric, by the sequence of their `names`.
+
+    Where both have rows of a data set and metric, none of them is marked as a tie: nobody has compared all of them.
+    """
+    now = list(now)
+    key = lambda row: (name_of_row(row) or row["command"], row["model"], row["metric"])  # noqa: E731
+    both = {key(row): dict(row) for row in [*before, *now]}
+    made_now = set(map(key, now))
+    group_of = {each: (row["dataset"], row["metric"]) for each, row in both.items()}
+    mixed = {group_of[each] for each in made_now} & {group_of[each] for each in both.keys() - made_now}
+    for each, row in both.items():
+        if group_of[each] in mixed and row.get("tie"):
+            row["tie"] = ""
     places = {name: place for place, name in enumerate(names)}
     return sorted(both.values(), key=lambda row: places.get(name_of_row(row), len(places)))
 
@@ -194,14 +241,15 @@ def readable_columns(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[li
     """The readable form of a table: (column names, cells, names of the columns to align right).
 
     A value is joined with its standard error, a published number with its mark; the row that is best on validation is
-    marked. The command is left to the csv file, and so are columns that no row fills.
+    marked, and so are the rows that tie with the best one. The command is left to the csv file, and so are columns that
+    no row fills.
     """
     columns = {"name": [row.get("name") or "" for row in rows]}
     columns |= {name: [str(row[name]) for row in rows] for name in ("dataset", "model", "ordering", "seed", "metric")}
     columns["kind"] = [row.get("kind") or "" for row in rows]
     marks = [" (best)" if best else "" for best in best_by_validation(rows)]
     columns["validation"] = [with_stderr(row, "validation") + mark for row, mark in zip(rows, marks, strict=True)]
-    columns["ours"] = [score_of(row) for row in rows]
+    columns["ours"] = [score_of(row) + " (tie)" * (row.get("tie") == "tie") for row in rows]
     columns["published"] = [published_number(row) for row in rows]
     columns["parameters"] = [f"{int(row['num_params']):,}" if row["num_params"] else "" for row in rows]
     columns["minutes"] = [str(row["train_minutes"]) for row in rows]

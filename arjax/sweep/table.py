@@ -10,13 +10,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from arjax.core.errors import UserError
 from arjax.core.files import reading, write_text
 from arjax.core.registry import did_you_mean
 from arjax.core.user_files import find_file, run_user_file, split_argument
 from arjax.reporting.reports import check_metric
 from arjax.sweep.derived import Derived, Mean, Mixture, member
-from arjax.sweep.results import FILE_NAME, lower_is_better, read_results, result_row, validation_of, write_csv
+from arjax.sweep.results import FILE_NAME, lower_is_better, read_results, result_row, ties, validation_of, write_csv
 from arjax.sweep.runs import Run
 
 Row = Run | Derived
@@ -147,18 +149,23 @@ class Table:
         """
         finished = {run.name: run for run in self.finished()}
         rows: list[dict[str, Any]] = []
+        nats: list[np.ndarray | None] = []
         failed: dict[str, str] = {}
         for row in self.rows:
             try:
                 if isinstance(row, Run):
                     outcome = self.outcome(row) if row.listed else None
-                    rows += [outcome] if isinstance(outcome, dict) else []
+                    if isinstance(outcome, dict):
+                        rows.append(outcome)
+                        found = member(finished[row.name], self.workdir / row.name).nats() if derived else None
+                        nats.append(None if found is None else found[None])
                 elif derived and all(name in finished for name in row.of):
                     members = [member(finished[name], self.workdir / name) for name in row.of]
                     rows.append(row.row(members) | {"command": self.command(row)})
+                    nats.append(row.nats(members))
             except UserError as error:
                 failed[row.name] = str(error)
-        return rows, failed
+        return [made | {"tie": tie} for made, tie in zip(rows, ties(rows, nats), strict=True)], failed
 
     def command(self, row: Derived) -> str:
         """The command that makes the row again, with its runs."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, within_memory
-from arjax.core.score_names import score_name
+from arjax.core.score_names import NO_LIKELIHOOD, score_name
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.report import open_judge
 from arjax.objectives import Companions
@@ -30,7 +30,7 @@ from arjax.reporting.writers import make_writers
 from arjax.training.feed import as_traced, make_feed
 from arjax.training.history import History
 from arjax.training.reporter import Reporter, announce
-from arjax.training.results import device_name, run_report, write_results
+from arjax.training.results import device_name, run_report, write_nats, write_results
 from arjax.training.setup import Setup, best_store, latest_store, restore_params
 from arjax.training.state import TrainState, eval_params
 from arjax.training.step import MetricSums, compile_chunk, from_named, named, zero_sums
@@ -383,6 +383,8 @@ def _results(run: Training, setup: Setup) -> dict[str, Any]:
     run.folder.check()
     write_exposure(os.path.join(workdir, EXPOSURE), scored.curves)
     run.reporter.result(best[1], scored.scores)
+    if setup.model.kind != NO_LIKELIHOOD:
+        write_nats(workdir, {split: scored.nats})
     write_results(workdir, scored.scores)
     return scored.scores
 

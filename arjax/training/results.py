@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from arjax.core.files import read_json_object, write_json, writing
+from arjax.core.files import read_json_object, write_arrays, write_json, writing
 from arjax.core.score_names import SAMPLE_SCORE, score_name
 from arjax.evaluation.report import Report, report
 from arjax.objectives import ObjectiveState
@@ -21,6 +22,8 @@ from arjax.training.setup import Setup, latest_store
 from arjax.training.state import own_of
 
 EVALUATIONS = "evaluations"
+#: The nats of each scored example, float32[N] by split.
+NATS_FILE = "rows.npz"
 #: The entries about a training that depend on more than its best parameters.
 OF_TRAINING = ("step", "seed", "device", "train_seconds", "compile_seconds", "train_sites_per_second")
 #: The parameters of a run with the best validation, their step, and the note of their checkpoint.
@@ -41,7 +44,7 @@ def run_report(setup: Setup, workdir: str | os.PathLike, best: Best, device: str
     """
     where = setup.model, best[0], setup.dataset, setup.evaluate.split, setup.evaluate
     scored = report(*where, mesh=setup.mesh, seed=setup.seed, open_run=setup.open_run)
-    return Report(scored.scores | entries_of_run(setup, workdir, best, device), scored.curves)
+    return dataclasses.replace(scored, scores=scored.scores | entries_of_run(setup, workdir, best, device))
 
 
 def entries_of_run(setup: Setup, workdir: str | os.PathLike, best: Best, device: str = "") -> dict[str, Any]:
@@ -114,6 +117,14 @@ def write_results(workdir: str | os.PathLike, results: Mapping[str, Any]) -> Non
         if earlier is not None and not _same_scores(earlier, results):
             write_evaluation(workdir, earlier)
         write_json(Path(workdir) / FILE_NAME, results)
+
+
+def write_nats(workdir: str | os.PathLike, nats: Mapping[str, np.ndarray]) -> None:
+    """Writes the nats of each example, float[N] for each split, by the first process; raises `UserError` when the disk
+    refuses.
+    """
+    if jax.process_index() == 0:
+        write_arrays(Path(workdir) / NATS_FILE, {split: nats_N.astype(np.float32) for split, nats_N in nats.items()})
 
 
 def write_evaluation(workdir: str | os.PathLike, results: Mapping[str, Any]) -> Path:

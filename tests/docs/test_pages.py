@@ -358,3 +358,7 @@ def test_what_a_run_leaves_is_described_and_can_be_sampled(folder, arjax, monkey
     assert names["sampling.md"]["x"].shape == (16, 8, 8)
     assert names["python.md"]["probabilities"].shape == (5, 8, 8, 17)
     assert (names["python.md"]["completed"][:, :4] == names["python.md"]["x"][0, :4]).all()
+    (block,) = [b for b in doc_text.blocks(ROOT / "docs/python.md") if "after-two" in b.info]
+    itself = dataclasses.replace(block, text=block.text.replace("runs/wavenet", "runs/digits"))
+    names = doc_text.run(itself, "python.md", {"__name__": "example", "arjax": project})
+    assert names["found"].verdict() == "tie"

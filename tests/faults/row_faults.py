@@ -10,8 +10,22 @@ _classes = faults_of("evaluation/classes.py", "api/test_rows.py::test_posteriors
 _strings = faults_of("data/strings.py", "data/test_labelled_strings.py::test_labels_stay_beside_their_strings")
 _given = faults_of("api/trained_model.py", "api/test_rows.py::test_a_normal_distribution_has_the_numbers_of_the_books")
 _files = faults_of("cli/new_rows.py", "cli/test_new_rows.py::test_arrays_are_in_the_units_of_the_data")
+_compared = faults_of(
+    "evaluation/comparison.py", "evaluation/test_comparison.py::test_a_paired_difference_is_the_paired_test_by_hand"
+)
 
 ROW_FAULTS = (
+    _compared(
+        "the error of a paired difference is that of two means",
+        "stderr=float(stderr_of(nats_N)),",
+        "stderr=math.hypot(float(stderr_of(first_SN.mean(0))), float(stderr_of(second_TN.mean(0)))),",
+    ),
+    _compared(
+        "seeds do not count for a tie",
+        "TIE * np.fmax(self.stderr, self.seeds_stderr)",
+        "TIE * self.stderr",
+        "evaluation/test_comparison.py::test_seeds_have_an_error_of_their_own_and_a_copy_is_a_tie",
+    ),
     _rows(
         "columns of other rows are taken in the order of the frame",
         "column.read(found[column.name], place, unknown, remedy)",

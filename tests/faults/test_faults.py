@@ -35,7 +35,7 @@ FAULTS += CHAIN_FAULTS + TRUTH_FAULTS + EXPOSURE_FAULTS + REGIME_FAULTS + SAFETY
 FAULTS += STAGE_FAULTS + TOKEN_FAULTS + HEAD_FAULTS + TABLE_FAULTS + HOLE_FAULTS + ROW_FAULTS
 LEAST = 40
 #: How a test notices a fault, and does not merely stumble over it: by a comparison, or by a refusal.
-NOTICED = ("AssertionError", "DID NOT RAISE", "UserError")
+NOTICED = ("AssertionError", "DID NOT RAISE", "UserError", "LawBroken")
 #: What the copy is made of.
 PARTS = ("arjax", "configs", "docs", "experiments", "scripts", "tests", "pyproject.toml", "README.md", "Makefile")
 

@@ -11,6 +11,7 @@ from sweep_cases import rows, sweep, write_sweep
 from arjax.evaluation.mixtures import chosen_weights, mixture
 from arjax.sweep import Run, plots
 from arjax.sweep.derived import Mean, Member, _kind, _kind_of_mixture
+from arjax.sweep.results import COLUMNS, ties
 from arjax.sweep.table import load_sweep, runs_of
 
 SEEDS = [f"Run('a/{seed}', 'good.py', {{'seed': {seed}}}, model='MADE', listed=False)" for seed in range(3)]
@@ -134,3 +135,24 @@ def test_scores_by_order_are_drawn_for_runs_of_several_orders(tmp_path, folder):
     assert drawn == [(values, "test nll nats", "dna: made")]
     assert plots.draw_orders(tmp_path / "orders.png", runs, tmp_path)
     assert (tmp_path / "orders.png").stat().st_size > 1000
+
+
+def test_rows_that_tie_with_the_best_one_are_marked():
+    """By paired differences: means that are far from one another by their own errors may well be told apart."""
+    rng = np.random.default_rng(0)
+    hard = rng.normal(80, 20, (1, 400))
+    nats = [hard, hard + rng.normal(0.02, 1, (1, 400)), hard + rng.normal(0.5, 1, (1, 400)), None, hard[:, 1:]]
+
+    def row(value, metric="nll_nats", validation="", dataset="a"):
+        about = {"value": value, "metric": metric, "validation": validation, "dataset": dataset}
+        return dict.fromkeys(COLUMNS, "") | about
+
+    table = [row(str(80 + i / 10)) for i in range(5)]
+    assert ties(table, nats) == ["best", "tie", "", "", ""]
+    assert ties([*table[:3], row("79.9"), table[4]], nats) == [""] * 5  # nobody knows the nats of the best row
+    validated = [row(str(80 + i), validation=str(90 - i)) for i in range(3)]
+    assert ties(validated, nats[:3]) == ["", "", ""] and ties(validated[:2], nats[:2]) == ["tie", "best"]
+    assert ties([row("1", "accuracy")] * 2, [hard, hard]) == ["", ""]
+    assert ties([row("1"), row("1", dataset="b")], [hard, hard]) == ["", ""]
+    seeds = [np.concatenate([hard, hard + 4]), np.concatenate([hard + 1, hard + 4])]
+    assert ties([row("82"), row("82.5")], seeds) == ["best", "tie"]  # within the error over the seeds

@@ -37,6 +37,7 @@ def test_rows_hold_what_was_asked_for(folder):
         "validation_stderr": "",
         "best_step": "1",
         "stderr_over": "examples",
+        "tie": "",
     }
     assert (rows()[2]["model"], rows()[2]["value"], rows()[2]["published"]) == ("made", "0.64", "")
 

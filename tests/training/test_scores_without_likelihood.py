@@ -45,7 +45,7 @@ def test_a_run_without_a_likelihood(tmp_path):
     assert run.sample(3).shape == (3, 1, 2)
     run.save(tmp_path / "model.safetensors")
     assert "no likelihood" in (tmp_path / "model.md").read_text()
-    with pytest.raises(UserError, match="needs likelihoods"):
+    with pytest.raises(UserError, match="nats need a likelihood"):
         mixture_of_runs([tmp_path, tmp_path])
 
 

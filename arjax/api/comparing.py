@@ -1,0 +1,243 @@
+"""Trained models beside one another: paired differences of their nats on the same examples."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import itertools
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from arjax.api.run import Run, open_run
+from arjax.api.run_nats import nats_of_run
+from arjax.api.trained_model import TrainedModel
+from arjax.config.files import load_workdir_config, to_json
+from arjax.core.arguments import checked_arguments
+from arjax.core.errors import UserError
+from arjax.core.score_names import NO_LIKELIHOOD
+from arjax.data import Dataset, Source
+from arjax.evaluation.comparison import Difference, paired_difference
+from arjax.evaluation.likelihood import Evaluator
+from arjax.evaluation.report import kind_of_nats
+from arjax.evaluation.splits import split_of
+
+#: Examples by which two splits are told apart.
+_PROBES = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """One of the models that are compared, trained under one seed or several.
+
+    Attributes:
+      name: the folder of the run, or of its first seed; `model 1`, `model 2`, ... of models without a folder.
+      runs: the trained models, one for each seed.
+      kind: of the nats: exact, bound or estimate.
+      nats_SN: float64[S, N].
+    """
+
+    name: str
+    runs: tuple[TrainedModel, ...]
+    kind: str
+    nats_SN: np.ndarray
+
+    def __str__(self) -> str:
+        return self.name if len(self.runs) == 1 else f"{self.name} ({len(self.runs)} seeds)"
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A model beside others on the examples of one split.
+
+    Attributes:
+      split: "train", "validation" or "test".
+      source: the examples of the split.
+      examples: the numbers of those with a scored site, int[N].
+      first: the model that the others are compared with.
+      others: these.
+      differences: for each of the others, the nats of the first model less those of the other one.
+    """
+
+    split: str
+    source: Source
+    examples: np.ndarray
+    first: Compared
+    others: tuple[Compared, ...]
+    differences: tuple[Difference, ...]
+
+    @property
+    def dataset(self) -> Dataset:
+        """The data."""
+        return self.first.runs[0].dataset
+
+    def most_different(self, num: int = 10, other: int = 0) -> np.ndarray:
+        """The numbers of the examples on which the first model and another one differ most, int[num].
+
+        They begin with the example on which the first model is better by the most nats, and end with the one on which
+        it is worse by the most: half of them are the first of all examples in this order, half the last.
+        """
+        order_N = self.examples[np.argsort(self.differences[other].nats_N, kind="stable")]
+        num = min(num, len(order_N))
+        return np.concatenate([order_N[: -(-num // 2)], order_N[len(order_N) - num // 2 :]])
+
+    def nats(self, number: int) -> list[float]:
+        """The nats of an example under the first model, and under each of the others; means over their seeds."""
+        place = int(np.searchsorted(self.examples, number))
+        return [float(model.nats_SN[:, place].mean()) for model in (self.first, *self.others)]
+
+    def verdict(self, other: int = 0) -> str:
+        """`better`, `worse` or `tie`: what the first model is beside another one."""
+        difference = self.differences[other]
+        return "tie" if difference.is_tie else "better" if difference.mean < 0 else "worse"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each of the others: names, kinds, means, the difference with its errors, wins and the verdict."""
+        rows = []
+        for i, (other, difference) in enumerate(zip(self.others, self.differences, strict=True)):
+            numbers = dataclasses.asdict(difference)
+            del numbers["nats_N"]
+            rows.append(
+                {
+                    **{"first": str(self.first), "other": str(other)},
+                    **{"first_nats": float(self.first.nats_SN.mean()), "other_nats": float(other.nats_SN.mean())},
+                    **{"first_kind": self.first.kind, "other_kind": other.kind},
+                    **{"difference" if name == "mean" else name: value for name, value in numbers.items()},
+                    **{"num_examples": len(self.examples), "verdict": self.verdict(i)},
+                }
+            )
+        return rows
+
+    def __repr__(self) -> str:
+        data = f"{self.dataset.name} {self.split}, {len(self.examples)} examples"
+        return "\n".join([f"Comparison({data})", *(f"  {in_words(row)}" for row in self.rows())])
+
+
+def in_words(row: dict[str, Any]) -> str:
+    """`runs/a - runs/b: -1.2034 ± 0.0912 nats (exact), better on 71.3% and worse on 28.7%: better`."""
+    error = f"± {row['stderr']:.4f}"
+    if np.isfinite(row["seeds_stderr"]):
+        error += f" over examples, ± {row['seeds_stderr']:.4f} over seeds"
+    kinds = dict.fromkeys((row["first_kind"], row["other_kind"]))
+    return (
+        f"{row['first']} - {row['other']}: {row['difference']:+.4f} {error} nats ({' - '.join(kinds)}), fewer nats on "
+        f"{row['wins']:.1%} and more on {row['losses']:.1%} of the examples: {row['verdict']}"
+    )
+
+
+@checked_arguments()
+def compare(
+    first: str | os.PathLike | TrainedModel,
+    *others: str | os.PathLike | TrainedModel,
+    split: str = "",
+    trust: bool = False,
+) -> Comparison:
+    """Compares models by the paired differences of their nats on the examples of a split.
+
+        arjax.compare("runs/lstm", "runs/wavenet")
+        arjax.compare("runs/lstm-0", "runs/lstm-1", "runs/wavenet-0", "runs/wavenet-1")  # two seeds of each
+
+    The standard error of a paired difference is that of the mean of the differences, as both models score the same
+    examples: it is mostly far below the errors of the two means, which count how much the examples differ. Runs whose
+    configs differ in the seed alone are seeds of one model.
+
+    Args:
+      first: workdir of a run, or a trained model, that the others are compared with.
+      *others: likewise; seeds of the first among them.
+      split: "train", "validation" or "test"; "": the split that the first run reports.
+      trust: as that of `arjax.open_run`.
+
+    Raises:
+      UserError: no other model; models of different data or of different examples; or one without a likelihood.
+    """
+    runs = [each if isinstance(each, TrainedModel) else open_run(each, trust=trust) for each in (first, *others)]
+    if len(runs) < 2:
+        raise UserError("a comparison needs a second model")
+    groups = _groups(runs)
+    split = split or (runs[0].config.evaluate.split if isinstance(runs[0], Run) else "test")
+    for name, run in itertools.chain(*groups):
+        _check_same_examples(runs[0], run, split, name)
+    compared = [_compared(group, split) for group in groups]
+    source = split_of(_scored(runs[0]), split)
+    numbers = _scored_examples(source, compared[0].nats_SN.shape[1])
+    one, *rest = compared
+    differences = tuple(paired_difference(one.nats_SN, other.nats_SN) for other in rest)
+    return Comparison(split, source, numbers, one, tuple(rest), differences)
+
+
+def _groups(runs: Sequence[TrainedModel]) -> list[list[tuple[str, TrainedModel]]]:
+    """The runs with their names, those that differ in their seed alone together; each alone where all of them do."""
+    groups: dict[Any, list[tuple[str, TrainedModel]]] = {}
+    seen: collections.Counter[tuple[str, int]] = collections.Counter()
+    named = [(str(run.workdir) if isinstance(run, Run) else f"model {i}", run) for i, run in enumerate(runs, 1)]
+    for name, run in named:
+        key: Any = name
+        if isinstance(run, Run):
+            config = run.config.copy_and_resolve_references()
+            seed, config.seed = config.seed, 0
+            text = to_json(config)
+            key = text, seen[text, seed]  # a second run with a seed is no second seed
+            seen[text, seed] += 1
+        groups.setdefault(key, []).append((name, run))
+    return list(groups.values()) if len(groups) > 1 else [[one] for one in named]
+
+
+def _compared(group: Sequence[tuple[str, TrainedModel]], split: str) -> Compared:
+    """The nats of the seeds of a model."""
+    nats = [_nats(run, split, name) for name, run in group]
+    first = group[0][1]
+    kind = kind_of_nats(first.model, first.settings.measures.num_orders)
+    return Compared(group[0][0], tuple(run for _, run in group), kind, np.stack(nats))
+
+
+def _nats(run: TrainedModel, split: str, name: str) -> np.ndarray:
+    """The nats of the examples with a scored site; those of a finished run may lie in its folder."""
+    if run.model.kind == NO_LIKELIHOOD:
+        raise UserError(f"nats are compared, and the model of {name} has no likelihood")
+    if isinstance(run, Run) and run.results is not None and _evaluates_as_stored(run):
+        return nats_of_run(run.workdir, run.results, (split,))[split]
+    settings, measures = run.settings, run.settings.measures
+    more = measures.batch_size, settings.mesh, settings.seed, measures.num_orders
+    rows = Evaluator(run.model, _scored(run), *more).rows(run.params, split)
+    return rows["nll"][rows["sites"] > 0]
+
+
+def _evaluates_as_stored(run: Run) -> bool:
+    """Whether the options of scores are those of the report in the folder, and not set anew."""
+    return load_workdir_config(run.workdir).evaluate.to_dict() == run.config.evaluate.to_dict()
+
+
+def _scored(run: TrainedModel) -> Dataset:
+    """The examples that the reports of a model are about."""
+    return run.dataset.thinned(run.settings.measures.examples)
+
+
+def _check_same_examples(first: TrainedModel, other: TrainedModel, split: str, name: str) -> None:
+    """Raises `UserError` unless two models score the same examples in the same units."""
+    one, two = (split_of(_scored(run), split) for run in (first, other))
+    if len(one) != len(two):
+        raise UserError(
+            f"the {split} split of {name} has {len(two):,} examples, that of the first model {len(one):,}: they are "
+            "compared on the same examples only"
+        )
+    probes = np.unique(np.linspace(0, len(one) - 1, _PROBES).astype(int))
+    pairs = (first, one), (other, two)
+    x, y = (run.dataset.in_data_units(np.asarray(source.__getitems__(probes).x)) for run, source in pairs)
+    same = first.model.event.unit == other.model.event.unit and np.shape(x) == np.shape(y)
+    if not (same and np.allclose(x, y, rtol=1e-5, atol=1e-6, equal_nan=True)):
+        raise UserError(f"{name} has other examples in its {split} split than the first model: nothing can be paired")
+
+
+def _scored_examples(source: Source, num: int) -> np.ndarray:
+    """The numbers of the examples of a split that have a scored site and a weight, int[num]."""
+    if num == len(source):
+        return np.arange(num)
+    batch = source.__getitems__(np.arange(len(source)))
+    scored = np.ones(len(source), bool)
+    if batch.mask is not None:
+        scored &= np.asarray(batch.mask).reshape(len(source), -1).any(1)
+    if batch.weight is not None:
+        scored &= np.asarray(batch.weight) > 0
+    return np.flatnonzero(scored)

@@ -1,0 +1,91 @@
+"""The mode `compare`: paired differences of the nats of runs, and the examples on which these differ most."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arjax.api.comparing import Comparison, compare, in_words
+from arjax.api.run import Run, open_run
+from arjax.cli.new_rows import write_rows
+from arjax.core.files import write_json, writing
+from arjax.core.pictures import as_images
+from arjax.reporting.figures import draw_into, has_matplotlib
+from arjax.reporting.plots import tiles_figure
+from arjax.reporting.tables import print_table
+from arjax.training.reporter import announce
+
+FOLDER = "comparisons"
+#: Examples that are listed for each of the other models.
+MOST = 10
+#: Characters of an example in a list.
+_WIDTH = 60
+
+
+def compare_runs(run: Run, others: list[str]) -> None:
+    """Prints how a run compares with others, and the examples on which they differ most.
+
+    Writes `comparisons/OTHER.json`, the numbers; `.csv`, the nats of each example; and of images `.png`, the examples.
+    """
+    split, runs = run.config.evaluate.split, [open_run(other) for other in others]  # a mistake ends here
+    announce(f"comparing the nats of the {split} split ...", sys.stderr)
+    found = compare(run, *runs, split=split)
+    folder = run.workdir / FOLDER
+    with writing(folder):
+        folder.mkdir(exist_ok=True)
+    for i, row in enumerate(found.rows()):
+        print(in_words(row))
+        _print_examples(found, i)
+        name = Path(found.others[i].name).resolve().name
+        if any(Path(other.name).resolve().name == name for other in found.others[:i]):
+            name = f"{name}-{i + 1}"
+        write_json(folder / f"{name}.json", row | {"dataset": run.dataset.name, "split": split})
+        print(folder / f"{name}.json")
+        nats = {
+            "example": found.examples,
+            "first": found.first.nats_SN.mean(0),
+            "other": found.others[i].nats_SN.mean(0),
+        }
+        write_rows(str(folder / f"{name}.csv"), nats)
+        _draw_examples(found, i, folder / f"{name}.png")
+
+
+def _print_examples(found: Comparison, other: int) -> None:
+    """A table of the examples on which a model and another one differ most."""
+    numbers = found.most_different(MOST, other)
+    columns = ["example", "first", "other", "difference"]
+    rows: list[list[Any]] = []
+    for number in numbers:
+        nats = found.nats(number)
+        rows.append([number, *(f"{value:.4f}" for value in (nats[0], nats[1 + other], nats[0] - nats[1 + other]))])
+    dataset = found.dataset
+    if dataset.rows is not None:
+        columns.append("row")
+        decoded = dataset.rows.decode(np.asarray(found.source.__getitems__(numbers).x))
+        for row, text in zip(rows, _as_lines(decoded, len(numbers)), strict=True):
+            row.append(text if len(text) <= _WIDTH else text[: _WIDTH - 4] + " ...")
+    title = f"the examples on which {found.first} and {found.others[other]} differ most, in nats"
+    print_table(columns, rows, title, right=columns[:4])
+
+
+def _as_lines(rows: Any, num: int) -> list[str]:
+    """Decoded rows, texts or a dict of columns, as a line each."""
+    if isinstance(rows, dict):
+        return [", ".join(f"{name}={values[i]}" for name, values in rows.items()) for i in range(num)]
+    return [repr(text) for text in rows]
+
+
+def _draw_examples(found: Comparison, other: int, path: Path) -> None:
+    """Images: those on which the first model is better, beside those on which it is worse."""
+    event, numbers = found.dataset.event, found.most_different(4 * MOST, other)
+    x = found.dataset.in_data_units(np.asarray(found.source.__getitems__(numbers).x))
+    images = as_images(x, event.grid_shape) if x.shape[1:] == event.shape else None
+    if images is None or len(numbers) < 2 or not has_matplotlib():
+        return
+    half = -(-len(numbers) // 2)
+    panels = [("the first model is better", images[:half]), ("it is worse", images[half:][::-1])]
+    draw_into(tiles_figure(panels, -(-half // 4), 3.6, float(images.max()) or 1.0), path)
+    print(path)

@@ -1,0 +1,90 @@
+"""Trained models beside one another."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+import arjax
+from arjax.api.trained_model import TrainedModel
+from arjax.core.errors import UserError
+
+
+def by_hand(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+    nats = first - second
+    return nats.mean(), nats.std(ddof=1) / len(nats) ** 0.5
+
+
+def nats(model: TrainedModel, split: str = "test") -> np.ndarray:
+    return -model.log_prob(model.dataset.splits[split].arrays.x)
+
+
+@pytest.fixture(scope="module")
+def three(config, run, tmp_path_factory):
+    """Two seeds of a config beside another config."""
+    folder = tmp_path_factory.mktemp("others")
+    seed = arjax.fit(config, folder / "seed", {"seed": 1}, quiet=True)
+    other = arjax.fit(config, folder / "other", {"optimizer.learning_rate": 0.1}, quiet=True)
+    return run, seed, other
+
+
+def test_three_pairs_of_runs_equal_the_paired_test_by_hand(three):
+    """The nats come out of the folders of finished runs, and of other splits from the parameters."""
+    for first, second, split in ((0, 2, "test"), (0, 1, "test"), (2, 1, "validation")):
+        one, two = three[first], three[second]
+        found = arjax.compare(one.workdir, two, split=split)
+        assert np.load(one.workdir / "rows.npz")["test"].dtype == np.float32
+        assert (found.differences[0].mean, found.differences[0].stderr) == pytest.approx(
+            by_hand(nats(one, split), nats(two, split)), rel=1e-3, abs=1e-5
+        )
+        assert found.split == split and found.first.name == str(one.workdir)
+
+
+def test_runs_that_differ_in_their_seed_are_seeds_of_one_model(three):
+    run, seed, other = three
+    found = arjax.compare(run, other, seed)
+    (difference,) = found.differences
+    assert found.first.nats_SN.shape == (2, len(nats(run))) and "(2 seeds)" in repr(found)
+    mean, stderr = by_hand((nats(run) + nats(seed)) / 2, nats(other))
+    assert (difference.mean, difference.stderr) == pytest.approx((mean, stderr), rel=1e-3, abs=1e-5)
+    assert np.isnan(difference.seeds_stderr)  # the other model has one seed
+
+
+def test_a_model_ties_with_its_copy(run, tmp_path):
+    shutil.copytree(run.workdir, tmp_path / "copy")
+    found = arjax.compare(run, tmp_path / "copy")
+    assert found.verdict() == "tie" and found.differences[0].mean == 0
+
+
+def test_examples_on_which_models_differ_most_come_from_both_ends(three):
+    run, _, other = three
+    found = arjax.compare(run, other)
+    order = np.argsort(nats(run) - nats(other))
+    assert found.most_different(5).tolist() == [*order[:3], *order[-2:]]
+    number = found.most_different(1)[0]
+    assert found.nats(number) == pytest.approx([nats(run)[number], nats(other)[number]], rel=1e-4)
+
+
+def test_models_without_a_folder_are_compared_too(fitted):
+    worse = dataclasses.replace(fitted, params=jax.tree.map(np.zeros_like, fitted.params))
+    found = arjax.compare(fitted, worse)
+    assert found.verdict() == "better" and found.others[0].name == "model 2"
+    assert found.others[0].nats_SN.mean() == pytest.approx(5 * np.log(2), rel=1e-5)
+
+
+def test_what_cannot_be_compared_is_refused(run, fitted):
+    with pytest.raises(UserError, match="a comparison needs a second model"):
+        arjax.compare(run)
+    with pytest.raises(UserError, match="has 100 examples, that of the first model"):
+        arjax.compare(run, fitted)
+    source = fitted.dataset.splits["test"]
+    flipped = type(source)(fitted.model.event, source.arrays.replace(x=1 - source.arrays.x))
+    other = dataclasses.replace(fitted, dataset=dataclasses.replace(fitted.dataset, splits={"test": flipped}))
+    with pytest.raises(UserError, match="model 2 has other examples in its test split"):
+        arjax.compare(fitted, other)
+    with pytest.raises(UserError, match="no testt split, did you mean 'test'"):
+        arjax.compare(run, run.workdir, split="testt")

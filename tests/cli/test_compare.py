@@ -1,0 +1,55 @@
+"""`arjax --mode=compare`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import pytest
+
+from arjax.cli.main import main
+
+
+@pytest.fixture(scope="module")
+def other_run(finished_run, tmp_path_factory):
+    """A run like the finished one, of another seed."""
+    folder = tmp_path_factory.mktemp("other") / "tiny"
+    shutil.copytree(finished_run, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"seed": 1}))
+    (folder / "rows.npz").unlink()
+    results = json.loads((folder / "results.json").read_text())
+    (folder / "results.json").write_text(json.dumps(results | {"nll_nats": results["nll_nats"] + 1}))
+    return folder
+
+
+def test_the_command_prints_and_writes_the_difference(finished_run, other_run, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    assert main(["--mode=compare", f"--workdir={run}", f"--other={other_run}"]) == 0
+    out = capsys.readouterr().out
+    assert f"{run} - {other_run}: +0.0000 ± 0.0000 nats (exact), fewer nats on 0.0% and more on 0.0%" in out
+    folder = run / "comparisons"
+    assert {path.name for path in folder.iterdir()} >= {"tiny.json", "tiny.csv"}
+    row = json.loads((folder / "tiny.json").read_text())
+    assert (row["verdict"], row["difference"], row["num_examples"], row["split"]) == ("tie", 0, 300, "test")
+    with (folder / "tiny.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 300 and rows[7]["example"] == "7" and rows[7]["first"] == rows[7]["other"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--mode=compare", "--workdir=a"], "--mode=compare needs --other=DIR"),
+        (["--mode=sample", "--workdir=a", "--other=b"], "--other goes with --mode=compare"),
+        (["--mode=compare", "--other=b"], "--mode=compare needs --workdir=DIR"),
+    ],
+)
+def test_flags_that_do_not_fit(flags, sentence, sentence_of):
+    assert sentence in sentence_of(flags)
+
+
+def test_another_folder_without_a_run_is_named(finished_run, tmp_path, sentence_of):
+    assert "nowhere" in sentence_of(["--mode=compare", f"--workdir={finished_run}", f"--other={tmp_path / 'nowhere'}"])
