@@ -337,6 +337,7 @@ def test_the_data_set_of_the_page_trains_and_is_scored_again(folder, arjax):
     assert json.loads((folder / "runs/parity/results.json").read_text())["dataset"] == "parity"
 
 
+@pytest.mark.slow
 def test_what_a_run_leaves_is_described_and_can_be_sampled(folder, arjax, monkeypatch):
     batches = splits.eval_batches  # three of them stand for each split, of all of the test
     monkeypatch.setattr(splits, "eval_batches", lambda *args: itertools.islice(batches(*args), 3))

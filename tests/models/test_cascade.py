@@ -119,6 +119,7 @@ def test_temperatures_and_truncation_reach_the_parts():
     assert not (model.draw(params, keys).x == cold).all()
 
 
+@pytest.mark.slow
 def test_coarse_stages_may_be_given():
     model, params = build("haar", 2, event=EventSpec((4,), (), "levels", 3))
     coarse = jnp.array([[0, 2], [1, 1], [2, 0]])
@@ -159,6 +160,7 @@ def test_numbers_of_members_of_mixtures_are_not_added_up():
     assert added_stats({"network_calls": jnp.array([1])}, second) == {"network_calls": 3, "member": 2}
 
 
+@pytest.mark.slow
 def test_masks_go_to_the_sites_of_each_stage():
     model, params = build("digits(base=2)", 3, network="independent")
     x, mask = np.array([[3, 4], [5, 1]]), np.array([[1, 0], [0, 1]])
@@ -214,6 +216,7 @@ def test_noise_keeps_values_in_their_range():
     assert abs(float(real.std()) - 0.3) < 0.02
 
 
+@pytest.mark.slow
 def test_cascades_are_members_of_mixtures_and_parts_of_others():
     cascade = ModelChoice("cascade", {"stages": "subsampled"}, parts={"1": choice(), "2": choice()})
     event = EventSpec((4,), (), "tokens", 2)

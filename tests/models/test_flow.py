@@ -129,6 +129,7 @@ def test_a_draw_depends_on_its_own_key_alone():
     assert (np.abs(changed - all_).reshape(5, -1).max(1) > 1e-3).all()
 
 
+@pytest.mark.slow
 def test_every_block_reads_the_context():
     model, params = build(IMAGE, context=ContextSpec("label", 3))
     x = cases.random_x(IMAGE, 3)
@@ -197,6 +198,7 @@ def test_real_values_lead_back_to_their_levels(scaling):
     assert ends.tolist() == [0, 4] and ends.dtype == jnp.int32
 
 
+@pytest.mark.slow
 def test_draws_of_levels():
     model, params = build(EventSpec((2, 2), (), "levels", 4))
     x = np.asarray(model.sample(params, jax.random.key(0), 200))
@@ -235,6 +237,7 @@ def test_flows_that_cannot_be(event, choice, sentence):
         make_model(event, "made", kind="flow", **choice)
 
 
+@pytest.mark.slow
 def test_blocks_take_their_orders_in_turn():
     model = make_model(PLANE, "made", kind="flow", num_blocks=3)
     assert [np.asarray(block.factorization.order).tolist() for block in model.blocks] == [[0, 1], [1, 0], [0, 1]]

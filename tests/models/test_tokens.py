@@ -94,6 +94,7 @@ def test_the_importance_bound_lies_between_the_score_and_the_sum_over_all_tokens
     assert score.mean() < few.mean() < exact.mean()
 
 
+@pytest.mark.slow
 def test_gradients_of_the_distortion_reach_the_encoder_and_those_of_the_rate_the_prior_alone(small):
     model, params = small
 
@@ -108,6 +109,7 @@ def test_gradients_of_the_distortion_reach_the_encoder_and_those_of_the_rate_the
     assert moves == {"rate": {"prior"}, "distortion": {"encoder", "decoder"}}
 
 
+@pytest.mark.slow
 def test_draws_are_tokens_of_the_prior_then_pixels(small):
     model, params = small
     keys = jax.random.split(KEY, 64)
@@ -125,6 +127,7 @@ def test_draws_are_tokens_of_the_prior_then_pixels(small):
     assert len(np.unique(top.reshape(64, -1), axis=0)) > 1  # one value of the tokens, any pixels given these
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("quantizer", "grid", "prior"),
     [
@@ -167,6 +170,7 @@ def test_priors_of_every_form(quantizer, grid, prior):
         np.testing.assert_array_equal(reads, [[False] * 5] + [[True] + [False] * 4] * 4)
 
 
+@pytest.mark.slow
 def test_codes_near_their_pixels_and_colour_channels_and_a_decoder_with_own_reading():
     """A Gated PixelCNN of 4 x 4 pixels with 2 x 2 codes as local context reads them; encoders read colours."""
     decoder = ModelChoice(network="gated_pixelcnn", network_options={"num_layers": 2, "hidden_size": 4})
@@ -181,6 +185,7 @@ def test_codes_near_their_pixels_and_colour_channels_and_a_decoder_with_own_read
     assert colours.encoder.context_spec.local == ("x",)
 
 
+@pytest.mark.slow
 def test_it_is_mixed_and_conditioned_as_others(small):
     context = ContextSpec("label", 3)
     member = tokens_model(context=context)

@@ -64,6 +64,7 @@ GRADIENTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("taps", "grid"), GRADIENTS)
 def test_gradients_are_those_of_the_sum(taps, grid):
     """Against JAX's gradient of a product over shifted copies: both forms, and the gradient's own gradient."""

@@ -94,6 +94,7 @@ def test_encoder_by_its_equations():
         np.testing.assert_allclose(found[b], residual(params["block_0"], h), rtol=2e-4, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_lines_channels_and_precision():
     """On a line a kernel is three places; colour channels are values of a pixel; -1 is nothing; bfloat16 is near."""
     line = ContextSpec(c=EventSpec((4,), (), "tokens", 3), local=("c",))
@@ -168,6 +169,7 @@ def test_refusals(grid, part, options, message):
         make_model(EventSpec(grid), "independent", context=ContextSpec(c=part, local=("c",)), **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grids", [((28, 28), (7, 7)), ((7, 7), (28, 28))])
 def test_independent_is_a_convolutional_encoder_and_decoder(grids):
     """28 x 28 -> 7 x 7 by two strides of 2 with kernels of 4 x 4, and back; no parameter belongs to a pixel but b_i."""
@@ -204,6 +206,7 @@ def test_denoisers_read_local_parts(name):
     assert (np.diagonal(change) > 0).all()
 
 
+@pytest.mark.slow
 def test_block_denoiser_reads_local_parts():
     """The same features in one pass and block by block."""
     spec = ContextSpec(c=EventSpec((2, 3), (), "tokens", 3), local=("c",))
@@ -221,6 +224,7 @@ def test_block_denoiser_reads_local_parts():
         carry = apply("write", carry, x, t, factorization, context)
 
 
+@pytest.mark.slow
 def test_independent_overfits():
     """Eight images, known by heart from four tokens each and a label: pairs of them have the same tokens."""
     rng = np.random.default_rng(0)

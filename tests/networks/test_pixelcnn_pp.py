@@ -162,6 +162,7 @@ def test_pixelcnn_pp_is_its_definition(grid):
     np.testing.assert_allclose(features(model, x), np.reshape(expected, (2, event.num_sites, -1)), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_context_enters_every_gate():
     event, spec = EventSpec((3, 4), (), "levels", 4), ContextSpec("label", 3)
     model = make_model(event, "pixelcnn_pp", context=spec, num_filters=4, num_resnets=1, num_scales=2, dropout=0.0)
@@ -226,6 +227,7 @@ def initialised(module, x):
     return params["params"], form
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [2, 3])
 def test_stretch_forms_agree_with_the_transposed_convolution(columns):
     x = rng.normal(size=(1, 3, 4, 2)).astype(np.float32)

@@ -108,6 +108,7 @@ def remat_model(remat):
     return family(event=event, context_spec=NO_CONTEXT, num_features=1, dtype="float32", remat=remat, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train", [False, True])
 def test_blocks_that_are_computed_again_know_whether_they_train(train):
     x, factorization = jnp.zeros((1, 2, 2), jnp.int32), make_factorization((2, 2))
@@ -131,6 +132,7 @@ OUTPUTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_outputs_begin_small_and_not_at_zero(name):
     """Of a standard deviation of .05, here of hundreds of thousands of numbers: the first site reads nothing else."""
@@ -159,6 +161,7 @@ INITIAL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", INITIAL)
 def test_initial_scales(name, monkeypatch):
     normals, scalings = set(), []
@@ -176,6 +179,7 @@ def test_initial_scales(name, monkeypatch):
     assert all(scaling in scalings for scaling in expected) and all(scaling in expected for scaling in scalings)
 
 
+@pytest.mark.slow
 def test_weight_normalised_layers_begin_small():
     """Directions of scale 0.05, lengths of one and no biases; the context has its own layer."""
     assert np.std(small_weights(jax.random.key(0), (500, 400))) == pytest.approx(0.05, rel=4e-3)

@@ -117,6 +117,7 @@ def test_attention_equals_a_dense_mask(name, block_size):
     np.testing.assert_allclose(out, expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "block_size"), BLOCK_SIZES)
 def test_steps_equal_the_whole(name, block_size):
     module, variables = layer(name)

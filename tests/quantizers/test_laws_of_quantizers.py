@@ -39,6 +39,7 @@ test_quantizer = as_test(
 )
 
 
+@pytest.mark.slow
 def test_a_quantizer_that_loses_a_code_is_noticed(monkeypatch):
     """Digits that are clipped too early, and numbers in bfloat16."""
     digits = Fsq._digits
@@ -81,6 +82,7 @@ def test_a_grid_must_be_the_last_scale():
         make_quantizer("residual(scales=(1, 2, 4))").check_grid((3, 4))
 
 
+@pytest.mark.slow
 def test_a_quantizer_with_one_method_more_than_the_contract_is_enough():
     """Signs of one scalar: a quantizer of another package needs five members."""
 

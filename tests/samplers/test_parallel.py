@@ -142,6 +142,7 @@ def test_models_that_cannot_are_refused(call, choice, sentence):
         model.draw(params, KEYS, sampler=call)
 
 
+@pytest.mark.slow
 def test_truncated_draws_are_chosen_by_the_confidence_of_the_model():
     model, params = build("deep_nade")
     x, _ = draw(model, params, "parallel(steps=3,choose='confidence')", top_k=1)

@@ -60,6 +60,7 @@ def test_observed_sites_and_prompts():
         assert steps.observed(sites).tolist() == [bool(observed[i]) for i in (4, 0, 3, 1, 2)] + [False]
 
 
+@pytest.mark.slow
 def test_values_of_steps_are_read_placed_and_compared():
     steps = steps_of([0, 0, 0, 1, 0])
     x = X[:1]
@@ -78,6 +79,7 @@ def test_values_of_steps_are_read_placed_and_compared():
     assert steps.same(1, new, new + 1).tolist() == [False, False, True]
 
 
+@pytest.mark.slow
 def test_sites_of_a_step_are_drawn_from_their_features():
     """With the key of the example and the step, and with the observed ones as they are."""
     features = jax.random.normal(KEY, (2, 2, MODEL.network.num_features))
@@ -99,6 +101,7 @@ def test_sites_of_a_step_are_drawn_from_their_features():
     assert warm.values(X, 1, features).tolist() == values.tolist() and cold.temperature == 1e-20
 
 
+@pytest.mark.slow
 def test_proposals_are_accepted_up_to_the_first_wrong_one():
     assert [int(leading(jnp.array(right))) for right in ([True, True, False, True], [False, True], [True])] == [2, 0, 1]
     steps, features = steps_of(), jax.random.normal(KEY, (3, 2, MODEL.network.num_features))

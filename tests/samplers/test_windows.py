@@ -72,6 +72,7 @@ OF_ONE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OF_ONE)
 def test_observed_sites_are_read_and_stay(name):
     expected = np.asarray(draw("naive", **OBSERVED).x)
@@ -84,6 +85,7 @@ def test_a_single_example_has_no_batch_axis_to_map_over(name):
     np.testing.assert_array_equal(draw(CALLS[name], keys=KEYS[:1]).x, NAIVE[:1])
 
 
+@pytest.mark.slow
 def test_the_model_as_its_own_draft_is_always_right():
     """Every call commits a whole window, and nothing else is counted."""
     drawn = draw(CALLS["draft-in-one-pass"])
@@ -94,6 +96,7 @@ def test_the_model_as_its_own_draft_is_always_right():
     assert whole.stats["network_calls"].tolist() == [1] * NUM
 
 
+@pytest.mark.slow
 def test_progress_differs_between_examples():
     stats = draw(CALLS["window"]).stats
     assert len(set(stats["network_calls"].tolist())) > 1
@@ -124,6 +127,7 @@ def test_caches_that_grow_change_nothing(monkeypatch, num):
     assert drawn.stats["network_calls"].max() > 4
 
 
+@pytest.mark.slow
 def test_a_start_of_the_model_itself_counts_the_calls_for_its_prompt():
     """One call that reads the prompt, one that proposes, and at least one pass."""
     model = make_model(EVENT, "deep_nade", ordering=ORDER, orders="uniform", hidden_sizes=(8,))
@@ -151,6 +155,7 @@ def test_a_draft_goes_on_from_the_steps_that_are_kept():
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), kept, expected)
 
 
+@pytest.mark.slow
 def test_contexts_are_read():
     context = ContextSpec("label", 3)
     model = make_model(EVENT, "gru", ordering=ORDER, context=context, hidden_size=8)
@@ -209,6 +214,7 @@ def test_mistakes_are_one_sentence():
         make_sampler("speculative").prepare(real, None, resources(NAIVE))
 
 
+@pytest.mark.slow
 def test_a_run_is_a_draft():
     class Other:
         model, params = OTHER, OTHER_PARAMS

@@ -117,6 +117,7 @@ def test_a_prior_of_its_own_run_leaves_the_tokenizer_to_the_bit(first, tmp_path,
     assert "another encoder or quantizer" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_prior_of_the_same_form_goes_on_and_a_tokenizer_that_learns_again_forgets_its_mark(first):
     config = tokens_config(objective="token_prior", train__init_from=str(first[0]))
     setup = build(config)
