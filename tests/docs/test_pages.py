@@ -166,7 +166,7 @@ def test_data_sets_to_prepare_can_be_prepared(page):
 
 
 #: Their examples draw with every sampler, and train: what they call is tested elsewhere.
-SLOW = ("sampling", "lecture", "regimes", "exposure")
+SLOW = ("data", "exposure", "lecture", "regimes", "sampling", "tokens")
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,8 @@ def draws_of_one_and_of_eight_devices(draws):
     return alone, json.loads(finish(program, timeout=900).split("found ", 1)[1])
 
 
-@pytest.mark.parametrize("draws", [samples, pytest.param(more_samples, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("draws", [samples, more_samples])
 def test_eight_devices_draw_what_one_draws(draws):
     alone, found = draws_of_one_and_of_eight_devices(draws)
     for network, x in alone.items():

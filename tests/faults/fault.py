@@ -15,6 +15,7 @@ class Fault:
       text: what stands there, exactly once.
       wrong: what stands there instead.
       caught_by: the tests that fail then, under `tests/`, as pytest names them.
+      slow: whether these tests are slow, so that the fast suite does not notice the fault.
     """
 
     what: str
@@ -22,6 +23,7 @@ class Fault:
     text: str
     wrong: str
     caught_by: tuple[str, ...]
+    slow: bool = False
 
 
 def faults_of(file: str, *caught_by: str):

@@ -22,6 +22,7 @@ TRAINING_FAULTS = (
         "jnp.moveaxis(rows.reshape(len(rows) // num, num, *rows.shape[1:]), 1, 0)",
         "rows.reshape(num, len(rows) // num, *rows.shape[1:])",
         (_CONTRACT + "test_accumulated_gradients_on_a_mesh_move_no_rows",),
+        slow=True,
     ),
     Fault(
         "the state of an objective stays what it was",
@@ -50,6 +51,7 @@ TRAINING_FAULTS = (
         "(values < self.best_value) & ~self.stopped(patience)",
         "(values < self.best_value)",
         (_POPULATION + "test_a_member_out_of_patience_keeps_what_it_has",),
+        slow=True,
     ),
     Fault(
         "all members keep the parameters of the best one",
@@ -57,6 +59,7 @@ TRAINING_FAULTS = (
         "best=_chosen(jnp.asarray(better), ",
         "best=_chosen(jnp.asarray(better) | better.any(), ",
         (_POPULATION + "test_a_member_out_of_patience_keeps_what_it_has",),
+        slow=True,
     ),
     Fault(
         "an order is compared with the mean of all, itself among them",
@@ -85,6 +88,7 @@ TRAINING_FAULTS = (
         "FIND[self.weights](nll_MN if validation_MN is None else validation_MN)",
         "FIND[self.weights](nll_MN)",
         ("sweep/test_population_mixtures.py::test_means_and_mixtures_are_rows_whoever_trained_their_runs",),
+        slow=True,
     ),
     Fault(
         "one key for all micro-batches",

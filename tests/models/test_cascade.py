@@ -87,7 +87,10 @@ def test_a_bound_is_below_the_sum_over_all_coarser_pictures():
     coarse = cases.all_values(EventSpec((2,)))
     log_p_c = np.asarray(of_model(model.parts[0], "log_prob", params["1"], coarse), float)
     of_c = [
-        np.asarray(of_model(model.parts[1], "log_prob", params["2"], x, context={"coarse": np.repeat(c[None], len(x), 0)}), float)
+        np.asarray(
+            of_model(model.parts[1], "log_prob", params["2"], x, context={"coarse": np.repeat(c[None], len(x), 0)}),
+            float,
+        )
         for c in coarse
     ]
     whole = jax.nn.logsumexp(log_p_c[:, None] + np.stack(of_c), axis=0)

@@ -64,13 +64,20 @@ def in_cells(x: np.ndarray, half: float, num: int) -> np.ndarray:
     return np.histogram2d(x[:, 0], x[:, 1], [edges, edges])[0]
 
 
-test_laws = model_laws(
-    "autoregressive",
-    {name: Example(ModelChoice(options={"conditional": call}, network="made"), EVENT) for name, call in CALLS.items()},
+MODELS = {
+    name: Example(ModelChoice(options={"conditional": call}, network="made"), EVENT) for name, call in CALLS.items()
+}
+#: Heads of which the fast suite tries all that is tried of each.
+FAST = ("diffusion", "energy")
+test_laws = model_laws("autoregressive", {"energy": MODELS["energy"]})
+test_slow_laws = pytest.mark.slow(
+    model_laws("autoregressive", {name: model for name, model in MODELS.items() if name != "energy"})
 )
 
 
-@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize(
+    "call", [pytest.param(call, marks=[pytest.mark.slow] * (name == "simple"), id=name) for name, call in CALLS.items()]
+)
 def test_laws_of_the_families(call):
     """Shapes, and finite losses with finite gradients."""
     kept = check_conditional(call, values=("real_vector",), scale=0.3)

@@ -36,7 +36,12 @@ def score(call, params, progress=0.0, event=None, **fields):
     model = types.SimpleNamespace(event=EVENT, weights=weights, latent_event=event or EventSpec((1,), kind="real"))
     fields = {name: jnp.asarray(value, jnp.float32) for name, value in fields.items()}
     batch = Batch(jnp.zeros((B, 2, 3, 2), jnp.int32), **fields)
-    loss = make_objective(call).loss(model, params, None, batch, Step(jax.random.key(0), jnp.float32(progress)))
+
+    @jax.jit
+    def loss_of(params, batch, progress):
+        return make_objective(call).loss(model, params, None, batch, Step(jax.random.key(0), progress))
+
+    loss = loss_of(params, batch, jnp.float32(progress))
     assert seen == [(K, True)]
     return loss
 

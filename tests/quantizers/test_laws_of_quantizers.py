@@ -15,7 +15,7 @@ from arjax.quantizers.fsq import Fsq
 from arjax.testing.laws import LawBroken, as_test
 from arjax.testing.quantizer import check_quantizer, quantizer_laws
 
-#: Small ones of every name, and options with a way of their own.
+#: Small ones of every name, and options with a way of their own, which are slow.
 CALLS = {
     "fsq": ("fsq(levels=(8, 6, 5))", "fsq(levels=(2, 3, 4), digits=True)", "fsq(levels=(9,))"),
     "vq": ("vq(codes=300, dims=3)",),
@@ -31,12 +31,15 @@ def test_every_quantizer_has_its_laws():
     assert set(CALLS) == set(QUANTIZERS.names())
 
 
-test_quantizer = as_test(
-    dataclasses.replace(law, name=f"{call}-{law.name}")
-    for calls in CALLS.values()
-    for call in calls
-    for law in quantizer_laws.of(call)
-)
+def laws(some: slice):
+    """The laws of the first call of each name, or of the others."""
+    for call in [call for calls in CALLS.values() for call in calls[some]]:
+        for law in quantizer_laws.of(call):
+            yield dataclasses.replace(law, name=f"{call}-{law.name}")
+
+
+test_quantizer = as_test(laws(slice(1)))
+test_slow_laws_of_quantizer = pytest.mark.slow(as_test(laws(slice(1, None))))
 
 
 @pytest.mark.slow

@@ -53,7 +53,7 @@ CALLS = {
 
 
 #: Those that start otherwise are slow: the values do not depend on the start.
-SLOW = ("mode", "start")
+SLOW = ("mode", "start", "draft-in-one-pass")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in CALLS])

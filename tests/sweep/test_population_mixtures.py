@@ -50,6 +50,7 @@ def check_mixture_of_runs(workdirs, weights):
         mixture_of_runs([])
 
 
+@pytest.mark.slow
 def test_means_and_mixtures_are_rows_whoever_trained_their_runs(folder, capsys):
     """The nats of the examples come from rows.npz; where it is missing, damaged or of other parameters, from these."""
     (folder / "sweep.py").write_text(MIXED)

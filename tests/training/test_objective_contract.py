@@ -218,5 +218,6 @@ assert "all-gather" not in compiled.as_text() and "all-to-all" not in compiled.a
 """
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_on_a_mesh_move_no_rows():
     finish(run_python(MESH, devices=4))
