@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import of_model
 from latent_cases import EVENT, HIDDEN, KEY, X, log_bernoulli, through, with_params
 
 from arjax.core.batch import Batch
@@ -47,7 +48,7 @@ def test_the_terms_are_those_of_its_equations(small):
     logits = through(params["decoder"], (z / (levels // 2)).reshape(16, -1))
     distortion = -log_bernoulli(X.reshape(16, -1), logits).sum(-1)
     rate = -model.prior.log_prob(params["prior"], tokens.astype(np.int32))
-    score = model.score(params, Batch(X))
+    score = of_model(model, "score", params, Batch(X))
     np.testing.assert_array_equal(model.tokens(params, X), tokens)
     np.testing.assert_allclose(score.terms["distortion"], distortion, rtol=1e-4)
     np.testing.assert_allclose(score.terms["rate"], rate, rtol=1e-5)
@@ -58,7 +59,7 @@ def test_the_terms_are_those_of_its_equations(small):
 def test_the_sum_over_all_tokens_holds_the_bound_to_account(small):
     """It is a distribution over x, the bound is below it, and meets it where the prior has one value of the tokens."""
     model, params = small
-    exact, bound = model.log_prob_over_tokens(params, Batch(X)), model.score(params, Batch(X)).log_prob
+    exact, bound = model.log_prob_over_tokens(params, Batch(X)), of_model(model, "score", params, Batch(X)).log_prob
     assert abs(float(jnp.exp(exact).sum()) - 1) < 1e-5
     assert (np.asarray(bound) < np.asarray(exact)).all()
     certain = tokens_model(prior=ModelChoice(network="independent"))
@@ -67,7 +68,7 @@ def test_the_sum_over_all_tokens_holds_the_bound_to_account(small):
     number = int(certain.tokens(params, X)[0, 0])
     params["prior"] = jax.tree.map(lambda leaf: 0 * leaf, params["prior"])
     params["prior"]["site"]["bias"][..., number] = 60.0
-    found = certain.log_prob_over_tokens(params, Batch(X)), certain.score(params, Batch(X)).log_prob
+    found = certain.log_prob_over_tokens(params, Batch(X)), of_model(certain, "score", params, Batch(X)).log_prob
     np.testing.assert_allclose(*found, atol=1e-5)
     with pytest.raises(UserError, match="2 tokens of 6 codes have 36 values, more than the 10"):
         model.log_prob_over_tokens(params, Batch(X), most=10)
@@ -82,7 +83,7 @@ def test_the_importance_bound_lies_between_the_score_and_the_sum_over_all_tokens
     np.testing.assert_allclose(of_one, model.log_prob_over_tokens(params, Batch(X)), atol=1e-4)
 
     model, params = small
-    exact, score = model.log_prob_over_tokens(params, Batch(X)), model.score(params, Batch(X)).log_prob
+    exact, score = model.log_prob_over_tokens(params, Batch(X)), of_model(model, "score", params, Batch(X)).log_prob
     one = np.asarray(model.importance_bound(params, Batch(X), KEY, 1))
     many = np.asarray(model.importance_bound(params, Batch(X), KEY, 2000))
     np.testing.assert_allclose(many, exact, atol=0.2)
