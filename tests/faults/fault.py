@@ -28,4 +28,4 @@ class Fault:
 
 def faults_of(file: str, *caught_by: str):
     """Makes faults of one file that are caught by the same tests."""
-    return lambda what, text, wrong, *others: Fault(what, file, text, wrong, others or caught_by)
+    return lambda what, text, wrong, *others, slow=False: Fault(what, file, text, wrong, others or caught_by, slow)

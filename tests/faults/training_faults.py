@@ -74,6 +74,7 @@ TRAINING_FAULTS = (
         "jax.vmap(jax.random.fold_in, (0, None))(key, i)",
         "jax.vmap(jax.random.fold_in, (0, None))(jnp.broadcast_to(key[:1], key.shape), i)",
         (_ROW,),
+        slow=True,
     ),
     Fault(
         "a row of a sweep gets the parameters of the first member",
@@ -81,6 +82,7 @@ TRAINING_FAULTS = (
         "leaf[o, s], scores.params",
         "leaf[0, 0], scores.params",
         (_ROW,),
+        slow=True,
     ),
     Fault(
         "the weights of a mixture are fitted on the split that is scored",
@@ -124,5 +126,6 @@ TRAINING_FAULTS = (
         "for name in (*OF_TRAINING, *objective.report(objective_state))",
         "for name in objective.report(objective_state)",
         (_ROW,),
+        slow=True,
     ),
 )

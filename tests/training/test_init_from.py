@@ -75,6 +75,7 @@ def test_what_does_not_fit_is_named(first, tmp_path):
         check_fits(wanted, found, "runs/a")
 
 
+@pytest.mark.slow
 def test_the_command_line_keeps_it_in_the_config_and_refuses_what_does_not_fit(first, tmp_path, capsys):
     path = tmp_path / "config.py"
     path.write_text(
