@@ -67,20 +67,22 @@ def in_cells(x: np.ndarray, half: float, num: int) -> np.ndarray:
 MODELS = {
     name: Example(ModelChoice(options={"conditional": call}, network="made"), EVENT) for name, call in CALLS.items()
 }
-#: Heads of which the fast suite tries all that is tried of each.
-FAST = ("diffusion", "energy")
 test_laws = model_laws("autoregressive", {"energy": MODELS["energy"]})
 test_slow_laws = pytest.mark.slow(
     model_laws("autoregressive", {name: model for name, model in MODELS.items() if name != "energy"})
 )
 
 
-@pytest.mark.parametrize(
-    "call", [pytest.param(call, marks=[pytest.mark.slow] * (name == "simple"), id=name) for name, call in CALLS.items()]
+#: Every head; the second form of diffusion is slow.
+each_head = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "simple")) for name in CALLS]
 )
-def test_laws_of_the_families(call):
+
+
+@each_head
+def test_laws_of_the_families(name):
     """Shapes, and finite losses with finite gradients."""
-    kept = check_conditional(call, values=("real_vector",), scale=0.3)
+    kept = check_conditional(CALLS[name], values=("real_vector",), scale=0.3)
     assert kept["shapes-real_vector"] == kept["gradients-real_vector"] == "kept"
 
 
@@ -251,7 +253,7 @@ def test_a_model_put_together_by_hand_around_a_part_without_a_likelihood_has_non
         MixtureModel((dataclasses.replace(latent, likelihood=likelihood),))
 
 
-@pytest.mark.parametrize("name", CALLS)
+@each_head
 def test_the_temperature_scales_the_noise(name):
     """Without noise a draw is the mode; at a low temperature it is close to it."""
     head, features = bound_head(CALLS[name], 0.3)
@@ -262,7 +264,7 @@ def test_the_temperature_scales_the_noise(name):
     assert np.abs(warm - mode).max() > 0.05
 
 
-@pytest.mark.parametrize("name", CALLS)
+@each_head
 def test_objectives_train_by_the_loss_of_the_conditional(name):
     """In any order from one pass, and by teacher forcing; nats are reported only where the loss is in nats."""
     call = CALLS[name]
