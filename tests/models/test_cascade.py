@@ -207,6 +207,7 @@ def test_noise_is_on_what_parts_read_in_training_alone():
         of_model(model, "score", params, batch, train=True)
 
 
+@pytest.mark.slow
 def test_noise_keeps_values_in_their_range():
     key, x = jax.random.key(0), jnp.zeros((4000, 1), jnp.int32)
     levels = noisy(key, EventSpec((1,), (), "levels", 101), x + 50, 0.1)

@@ -98,6 +98,7 @@ def test_the_density_is_that_of_scipy(floor):
     assert model.kind == "exact" and model.num_params == K * (1 + D + D * (D + 1) // 2)
 
 
+@pytest.mark.slow
 def test_vectors_of_sites_are_flattened():
     model, params = build(event=EVENT)
     x = rows()

@@ -133,6 +133,7 @@ def test_blocks_of_any_values_sum_to_one(conditional, event):
     assert (np.abs(mean - expected) < 0.05).all()
 
 
+@pytest.mark.slow
 @each
 def test_entropy_and_mode_of_a_vector_value(conditional):
     event = EventSpec((2,), (3,))
@@ -168,6 +169,7 @@ TRAINED = [("made", BLOCKS, MIXTURE), ("deep_nade", SIZES, NESTED)]
 ALL_TRAINED = itertools.product(["made", "deep_nade"], [BLOCKS, SIZES], CALLS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "partition", "conditional"),
     [pytest.param(*case, marks=() if case in TRAINED else pytest.mark.slow) for case in ALL_TRAINED],

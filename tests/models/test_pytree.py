@@ -72,6 +72,7 @@ def test_a_distribution_over_orders_is_part_of_the_pytree(objective_orders):
     assert jax.tree.structure(model) == jax.tree.structure(build(orders=objective_orders))
 
 
+@pytest.mark.slow
 def test_a_temperature_may_be_traced():
     model = build()
     params, key = params_of(model), jax.random.key(1)

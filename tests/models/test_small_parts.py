@@ -99,6 +99,7 @@ def test_pieces_are_joined_and_filled_up():
     assert np.asarray(filled.x).tolist() == [[3, 3, 3, 2, 2, 9, 9, 9]] * 2
 
 
+@pytest.mark.slow
 def test_frames_of_paths():
     first, later = jnp.zeros((2, 3)), jnp.arange(1.0, 5)[:, None, None] * jnp.ones((4, 2, 3))
     assert frame_places(0, 4) == () and frame_places(3, 4) == (0, 2, 4) and frame_places(99, 2) == (0, 1, 2)

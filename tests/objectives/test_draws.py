@@ -152,7 +152,8 @@ def test_an_oracle_gives_the_cross_entropy_on_the_prefixes_of_the_window(truth):
     np.testing.assert_allclose(value, nats.mean() / 4, rtol=1e-5)
 
 
-@pytest.mark.parametrize("network", ["transformer", pytest.param("made", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["transformer", "made"])
 def test_a_relaxed_network_computes_the_features_of_the_network(network):
     model, params = model_and_params(network)
 

@@ -73,6 +73,7 @@ def test_losses_are_the_bounds(call, progress, beta, fields, weight_B, sites):
     assert means == pytest.approx({k: np.dot(weight_B, v) / examples for k, v in expected.items()}, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["elbo(samples=4, beta=0.5)", "iwae(samples=4)"])
 def test_signals_of_discrete_draws_are_compared_with_the_other_draws(call):
     """The gradient in log q of each draw: that of the terms, and for discrete draws also the signal."""

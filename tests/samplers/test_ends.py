@@ -80,7 +80,8 @@ def test_cached_stops_when_all_examples_have_ended():
     np.testing.assert_array_equal(model.draw(params, KEYS, sampler="naive", **request).x, found.x)
 
 
-@pytest.mark.parametrize("sampler", ["cached", pytest.param("naive", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["cached", "naive"])
 def test_a_carry_that_goes_on_stops_too(sampler):
     model, params = small("gru")
     expected, length_B = cut(np.asarray(draw_longer(model, params, KEYS, 50).x))

@@ -85,6 +85,7 @@ def test_an_example_has_its_own_noise_in_every_step():
     np.testing.assert_array_equal(model.draw(params, keys[twice]).x, x[twice])
 
 
+@pytest.mark.slow
 def test_a_draw_counts_what_it_costs():
     model, params = cases.small_model("made", TOKENS, partition="rows"), None
     params = cases.params_of(model)

@@ -73,6 +73,7 @@ def test_a_carry_goes_on_as_the_same_network_over_a_longer_sequence(network):
     np.testing.assert_array_equal(found.x, [drawn(*example) for example in zip(KEYS, features, strict=True)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "options"),
     [

@@ -205,7 +205,8 @@ def test_with_an_end_token_sequences_end_and_are_scored_up_to_it(ordering, penal
     assert whole or not penalty
 
 
-@pytest.mark.parametrize("call", ["beam", "best(of=3)", pytest.param("greedy", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("call", ["beam", "best(of=3)", "greedy"])
 def test_a_beginning_that_has_ended_is_not_continued(call):
     model = cases.small_model("made", EventSpec((5,), (), "tokens", 3), "raster", "sites")
     given = np.array([[0, 1, 0, 0, 0], [0, 2, 0, 0, 0]])

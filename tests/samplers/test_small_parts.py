@@ -43,6 +43,7 @@ def test_keys_of_examples_and_steps():
     assert per_example(X, 3).tolist() == [3, 3] and per_example(X, jnp.array([1, 2])).tolist() == [1, 2]
 
 
+@pytest.mark.slow
 def test_observed_sites_and_prompts():
     plain = steps_of()
     assert plain.prompt() == 0 and plain.to_draw().tolist() == [True] * 3
@@ -112,6 +113,7 @@ def test_proposals_are_accepted_up_to_the_first_wrong_one():
         assert int(num) == step and values.tolist() == drawn.tolist()
 
 
+@pytest.mark.slow
 def test_one_example_is_mapped_as_several_are():
     function = lambda a, b: (a + b, a.sum())  # noqa: E731
     for num in (1, 3):

@@ -80,7 +80,7 @@ def test_observed_sites_are_read_and_stay(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["scanned-draft", pytest.param("window", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["scanned-draft", "window"])
 def test_a_single_example_has_no_batch_axis_to_map_over(name):
     np.testing.assert_array_equal(draw(CALLS[name], keys=KEYS[:1]).x, NAIVE[:1])
 
@@ -116,7 +116,8 @@ def test_counts_as_a_draft(coupling):
     assert (x == NAIVE).all() == (coupling == "keys")
 
 
-@pytest.mark.parametrize("num", [pytest.param(1, marks=pytest.mark.slow), NUM])
+@pytest.mark.slow
+@pytest.mark.parametrize("num", [1, NUM])
 def test_caches_that_grow_change_nothing(monkeypatch, num):
     """Windows over the ends of the loops, and of the sequence."""
     model, params = model_of(width=24, num_layers=1, num_heads=4, num_kv_heads=2, rotary=True, position="learned")
@@ -164,6 +165,7 @@ def test_contexts_are_read():
     np.testing.assert_array_equal(draw("fixed_point(window=4)", model, params, context=labels).x, expected)
 
 
+@pytest.mark.slow
 def test_nothing_is_read_without_a_carry():
     model, params = model_of("masked_transformer", width=8, num_layers=1, num_heads=2, orders="uniform")
     drawn = draw("fixed_point(window=4)", model, params, **OBSERVED)
