@@ -95,6 +95,7 @@ def test_the_mode_writes_a_picture_and_exact_scores(workdir):
     assert after["left_given_rest_test"] == given
 
 
+@pytest.mark.slow
 def test_a_half_that_no_order_can_fill_in_is_refused(workdir, tmp_path, capsys):
     """Also where the order is that of the model: it is the raster, and the sites that are hidden come first."""
     other = shutil.copytree(workdir, tmp_path / "run")

@@ -34,6 +34,7 @@ def random_model(network="markov", event=LINE, seed=0, **options):
     return model, random_like(model.param_shapes, seed=seed)
 
 
+@pytest.mark.slow
 def test_samples_and_data_under_a_judge():
     """Under the contexts of the data, in batches that do not divide the samples."""
     label = ContextSpec("label", 2)

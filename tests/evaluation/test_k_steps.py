@@ -106,6 +106,7 @@ def test_the_optimal_schedule_is_measured_on_validation_data(built):
     assert model.draw(params, example_keys(jax.random.key(0), 3), sampler=sampler).x.shape == (3, 2, 2)
 
 
+@pytest.mark.slow
 def test_scores_of_a_split_in_k_steps(built):
     model, params = built
     rest = {"batch_size": 4, "seed": 1}

@@ -46,6 +46,7 @@ def test_every_sampler_draws_the_same_on_eight_devices():
     assert found == alone and len({str(x) for x in alone.values()}) > 4
 
 
+@pytest.mark.slow
 def test_given_values_and_contexts_are_those_of_each_example():
     mesh, event = make_mesh(), EventSpec((2, 2), (), "tokens", 3)
     model = make_model(event, "made", context=ContextSpec("label", 3), hidden_sizes=(8,))

@@ -91,6 +91,7 @@ def test_an_order_that_visits_the_prompt_first_is_taken_and_others_are_refused()
         suggest(model, params, TEXT, "ab")
 
 
+@pytest.mark.slow
 def test_a_long_prompt_is_read_from_its_end():
     model, params = made(TEXT)
     whole, end = (suggest(model, params, TEXT, prompt, length=3) for prompt in ("cab ab ba", "ab ba"))

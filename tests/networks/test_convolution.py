@@ -95,6 +95,7 @@ def test_shift_and_put():
     assert put_pixel(x, np.full((1, 1), 9.0), 1, 0)[0, 1, 0, 0] == 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strict", [False, True])
 def test_a_group_of_channels_reads_the_groups_up_to_its_own(strict):
     layer = TapMix(6, "float32", channels=3, strict=strict, bias_scale=1.0)

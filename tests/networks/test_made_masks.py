@@ -78,6 +78,7 @@ def test_each_mask_follows_the_equations():
         np.testing.assert_allclose(features, logits, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "partition"),
     [

@@ -83,7 +83,8 @@ def test_colour_channels_come_one_after_the_other(network, ordering):
     np.testing.assert_array_equal(own_pixel, np.tri(3, k=-1) if ordering != "reversed" else np.tri(3, k=-1).T)
 
 
-@pytest.mark.parametrize("network", ["pixelcnn", pytest.param("gated_pixelcnn", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["pixelcnn", "gated_pixelcnn"])
 def test_colour_channels_step_by_step(network):
     event = EventSpec((3, 2, 3), kind="levels", num_levels=4)
     model = make_model(event, network, ordering="reversed", num_layers=2, hidden_size=18, out_size=9)
@@ -96,7 +97,8 @@ def test_colour_channels_step_by_step(network):
         np.testing.assert_array_equal(*draw(jax.random.key(0)))
 
 
-@pytest.mark.parametrize("ordering", [pytest.param("spiral", marks=pytest.mark.slow), "random(seed=2)"])
+@pytest.mark.slow
+@pytest.mark.parametrize("ordering", ["spiral", "random(seed=2)"])
 def test_locally_masked_convolution_reads_earlier_sites_in_reach(ordering):
     model = real_model((6, 6), "lmconv", ordering=ordering, hidden_size=16, num_groups=2)
     reads = check_dependencies(model)
