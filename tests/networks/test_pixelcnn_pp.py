@@ -184,7 +184,7 @@ def test_pixelsnail_is_its_definition():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["pixelsnail", pytest.param("pixelcnn_pp", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("network", ["pixelsnail", "pixelcnn_pp"])
 def test_every_pixel_reads_all_before_it(network):
     """No blind spot on 6 x 6 pixels, in both forms."""
     model = make_model(EventSpec((6, 6), (), "real", 0), network, **NETWORKS.get(network).SMALL)
@@ -273,7 +273,8 @@ def equations(jaxpr) -> int:
     return len(jaxpr.eqns) + sum(inner)
 
 
-@pytest.mark.parametrize("network", ["pixelcnn_pp", pytest.param("pixelsnail", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["pixelcnn_pp", "pixelsnail"])
 def test_programs_do_not_grow_with_the_number_of_layers(network):
     """Else they take minutes to compile at their default sizes."""
 

@@ -191,6 +191,7 @@ NETWORKS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "ordering", "options"), NETWORKS)
 def test_networks_on_grids_larger_than_their_patterns(network, ordering, options):
     """Laws 1 and 3 where there is something that a layer does not see."""

@@ -129,6 +129,7 @@ VARIANTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=[pytest.mark.slow] * (name in ("rotary and positions", "gpt2"))) for name in VARIANTS],

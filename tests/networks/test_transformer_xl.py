@@ -98,6 +98,7 @@ def test_no_gradient_flows_into_the_memory_in_training():
         assert (gradient[:3] == 0).all() if train else (gradient[:3] != 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("segment", "memory", "num_layers"),
     [

@@ -157,6 +157,7 @@ def test_context_enters_every_layer_and_not_the_inputs():
     assert all("condition" in shapes["core"][f"layer_{i}"] for i in range(3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["wavenet", "tcn", "linear_attention", "rg_lru"])
 def test_carry_does_not_grow_with_the_sequence(network):
     def sizes(num_sites):
