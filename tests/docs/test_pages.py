@@ -166,7 +166,7 @@ def test_data_sets_to_prepare_can_be_prepared(page):
 
 
 #: Their examples draw with every sampler, and train: what they call is tested elsewhere.
-SLOW = ("data", "exposure", "lecture", "regimes", "sampling", "tokens")
+SLOW = ("data", "exposure", "lecture", "models", "regimes", "sampling", "tokens")
 
 
 @pytest.mark.parametrize(
@@ -247,6 +247,7 @@ def _same_size(shown: str, actual: int) -> None:
     assert round(actual / size, digits) == float(number.replace(",", "")), (shown, actual)
 
 
+@pytest.mark.slow
 def test_a_model_that_python_md_saves_is_loaded(folder, monkeypatch):
     own_arrays, saved = (b for b in doc_text.blocks(ROOT / "docs/python.md") if "xor.safetensors" in b.text)
     for block in (own_arrays, saved):
@@ -255,6 +256,7 @@ def test_a_model_that_python_md_saves_is_loaded(folder, monkeypatch):
     assert names["model"].log_prob([[0, 1, 1, 0, 1]]) > names["model"].log_prob([[0, 1, 1, 0, 0]]) + 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "name", "config"),
     [
