@@ -43,6 +43,7 @@ def test_conditionals_are_tables_of_probabilities(fitted):
     np.testing.assert_allclose(found.entropy, -(p * np.log(p) + (1 - p) * np.log1p(-p)), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_no_files_are_left(model, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -66,6 +67,7 @@ def test_without_validation_the_training_split_is_scored(model, capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_a_folder_goes_on_and_keeps_the_model(model, tmp_path, monkeypatch, capsys):
     arrays, write = binary_arrays(), MetricWriter.write
     options = OPTIONS | {"steps": 40, "eval_every": 10}
@@ -147,6 +149,7 @@ def test_a_whole_data_set(model, fitted):
         arjax.fit_arrays(model, train=arjax.make_dataset("digits"), **options)
 
 
+@pytest.mark.slow
 def test_contexts_and_several_orders():
     rng = np.random.default_rng(1)
     label = rng.integers(0, 3, 90)

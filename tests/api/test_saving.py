@@ -58,6 +58,7 @@ def test_every_network_and_conditional_comes_back():
     assert {"nested", "mixture_of_products", "categorical", "ordinal"} <= seen
 
 
+@pytest.mark.slow
 def test_a_model_elsewhere_is_the_model(fitted, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert fitted.save("models/xor.safetensors").name == "xor.safetensors"

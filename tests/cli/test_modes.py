@@ -170,6 +170,7 @@ def test_work_that_compiles_says_so_first(config_file, finished_run, tmp_path, c
         assert capsys.readouterr().err.startswith(words)
 
 
+@pytest.mark.slow
 def test_a_run_can_be_made_longer_and_says_so(config_file, finished_run, tmp_path, capsys):
     workdir = copy_of(finished_run, tmp_path)
     lines = (finished_run.parent / "printed.txt").read_text().splitlines()
@@ -238,6 +239,7 @@ class Heard(Writer):
 """
 
 
+@pytest.mark.slow
 def test_writers_are_told_metrics_test_scores_and_pictures_once(config_file, finished_run, tmp_path, monkeypatch):
     """A run of seconds that goes on with a writer from its config file; an unknown one is a mistake at once."""
     monkeypatch.setattr(WRITERS, "_entries", dict(WRITERS._entries))

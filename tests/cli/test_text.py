@@ -43,6 +43,7 @@ def test_a_run_reports_characters_and_begins_samples_with_a_prompt(book, capsys)
     assert len(np.unique(np.load(folder / "run" / "samples-1" / "samples.npy"), axis=0)) > 1
 
 
+@pytest.mark.slow
 def test_a_text_of_any_length_is_printed_as_it_is_drawn(book, capsys):
     """The first sample; `run.stream` gives it, too, and its prompt may be longer than the windows of the training."""
     _, folder = book
@@ -107,6 +108,7 @@ def test_mistakes_end_in_one_sentence(book, finished_run, sentence_of):
     assert "--mode=suggest is one process" in sentence_of(["--mode=suggest", text, "--num_processes=2"])
 
 
+@pytest.mark.slow
 def test_samples_of_one_class(finished_run, tmp_path):
     workdir = shutil.copytree(finished_run, tmp_path / "run")
     for label in (3, 4):
@@ -117,6 +119,7 @@ def test_samples_of_one_class(finished_run, tmp_path):
     assert (three != four).any()
 
 
+@pytest.mark.slow
 def test_contexts_of_several_parts():
     spec = ContextSpec(style=class_label(4), writer=class_label(12))
     assert parse_context(spec, "writer=11, style=3") == {"writer": 11, "style": 3}

@@ -100,6 +100,7 @@ def test_modes(in_it, finished_run, config_file, sentence_of, capsys):
 SWEEP = "from arjax.sweep import Run\ndef get_sweep():\n    return [Run('a', {config!r}, {more})]\n"
 
 
+@pytest.mark.slow
 def test_populations_and_sweeps(in_it, config_file, capfd):
     """A population that begins with the parameters of a run; jobs of a sweep are commands, and get the flag."""
     more = {"train.init_from": str(in_it / "file")}
@@ -155,6 +156,7 @@ def test_trust_is_given_to_a_run_and_what_it_reads(folder, monkeypatch, config_f
     assert "modes that open runs" in sentence_of(["--mode=list", "--trust"])
 
 
+@pytest.mark.slow
 def test_own_code_is_trusted_by_training_and_by_its_config_file(tmp_path, monkeypatch, sentence_of):
     """An edited file needs a word, and the sentence has it; the config file that imports it is another way."""
     monkeypatch.setenv(trust.VARIABLE, str(tmp_path / "trusted"))

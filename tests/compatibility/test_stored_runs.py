@@ -65,6 +65,7 @@ def test_a_run_opens_draws_and_scores_as_before(run_folder):
     assert run.results == json.loads((run_folder / "results.json").read_text())
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_scores(run_folder):
     before = json.loads((run_folder / "results.json").read_text())
     (run_folder / "results.json").unlink()
@@ -75,6 +76,7 @@ def test_an_interrupted_run_goes_on_to_the_same_scores(run_folder):
     assert_same(fitted.results, before, 1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["local", "population"])
 def test_a_sweep_is_finished_and_has_its_table(stored, tmp_path, monkeypatch, capsys, executor):
     shutil.copytree(stored, tmp_path / "all")

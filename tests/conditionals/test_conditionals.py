@@ -177,6 +177,7 @@ def test_a_cold_sample_is_the_mode_and_a_hot_one_uniform(family, event):
     assert p_value(family, event, features[:1], 1e6, uniform) > 1e-4
 
 
+@pytest.mark.slow
 @each_family
 def test_samples_are_a_function_of_the_key(family, event):
     features = random_features(family, POINTS)
@@ -208,6 +209,7 @@ def test_extreme_logits_stay_finite(family, event):
     assert (found["log_prob"] > -50).all()  # nothing impossible is drawn
 
 
+@pytest.mark.slow
 @each_family
 def test_gradient_of_the_score_has_mean_zero(family, event):
     """E[d log p / d features] = 0: the gradient belongs to a normalised density."""
@@ -219,6 +221,7 @@ def test_gradient_of_the_score_has_mean_zero(family, event):
     np.testing.assert_allclose(probabilities @ gradients, 0, atol=1e-6)
 
 
+@pytest.mark.slow
 @each_family
 def test_features_of_low_precision_are_scored_in_float32(family, event):
     """The types of every family and event; the values where a value is a vector."""

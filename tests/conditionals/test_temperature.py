@@ -69,6 +69,7 @@ def draw(family, features, temperature):
     return family.sample(KEY, features, temperature), family.mode(features[::30])
 
 
+@pytest.mark.slow
 @each_family
 def test_tiny_temperatures_draw_one_value_whatever_the_noise(family, event):
     features = np.repeat(features_of(family), 30, 0)
@@ -83,6 +84,7 @@ def test_tiny_temperatures_draw_one_value_whatever_the_noise(family, event):
         np.testing.assert_allclose(drawn, np.reshape(mode, (20, 1, -1)) + np.zeros_like(drawn), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bernoulli", "gaussian"])
 def test_numbers_and_traced_temperatures_draw_the_same(name):
     """A number in Python may be smaller than float32 holds."""
@@ -94,6 +96,7 @@ def test_numbers_and_traced_temperatures_draw_the_same(name):
         )
 
 
+@pytest.mark.slow
 @each_family
 def test_draws_at_the_highest_temperature_are_finite(family, event):
     features = np.concatenate([np.repeat(features_of(family, scale), 15, 0) for scale in (1.0, 100.0)])
@@ -155,6 +158,7 @@ def test_values_of_no_probability_are_never_drawn():
         assert (np.asarray(draw(family, features, temperature)[0]) == 1).all()
 
 
+@pytest.mark.slow
 def test_models_draw_their_modes():
     model = make_model(EventSpec((2, 3), (), "tokens", 200), "made", hidden_sizes=(4,))
     rng = np.random.default_rng(0)

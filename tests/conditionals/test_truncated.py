@@ -154,6 +154,7 @@ def test_the_table_is_that_of_the_scores(family, event):
     np.testing.assert_allclose(found["scores"], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "event", "cut"),
     [

@@ -36,6 +36,7 @@ def other_run(**choice):
     return types.SimpleNamespace(model=model, params=params, dataset=data)
 
 
+@pytest.mark.slow
 def test_a_run_of_a_config_is_opened_and_its_best_parameters_are_the_truth(tmp_path):
     config = tiny_config(train__steps=2, train__eval_every=1)
     config.dataset = dataset_config("markov_chain", levels=3, length=5, num_examples=200)

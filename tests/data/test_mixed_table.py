@@ -115,6 +115,7 @@ def test_columns_aligned_by_spaces_and_a_first_row_that_cannot_be_names(write):
         make_dataset("table", path=write(lines.replace("  ", " ").replace("\n ", "\n")), levels=2)
 
 
+@pytest.mark.slow
 def test_a_run_on_a_mixed_table_from_config_to_samples(write, tmp_path, capsys):
     path = write(text_of(ROWS))
     command = [f"--config=configs/table.py:smoke,file={path}", f"--workdir={tmp_path / 'run'}"]

@@ -166,7 +166,7 @@ def test_data_sets_to_prepare_can_be_prepared(page):
 
 
 #: Their examples draw with every sampler, and train: what they call is tested elsewhere.
-SLOW = ("sampling", "lecture", "regimes", "exposure")
+SLOW = ("data", "exposure", "lecture", "models", "regimes", "sampling", "tokens")
 
 
 @pytest.mark.parametrize(
@@ -247,6 +247,7 @@ def _same_size(shown: str, actual: int) -> None:
     assert round(actual / size, digits) == float(number.replace(",", "")), (shown, actual)
 
 
+@pytest.mark.slow
 def test_a_model_that_python_md_saves_is_loaded(folder, monkeypatch):
     own_arrays, saved = (b for b in doc_text.blocks(ROOT / "docs/python.md") if "xor.safetensors" in b.text)
     for block in (own_arrays, saved):
@@ -255,6 +256,7 @@ def test_a_model_that_python_md_saves_is_loaded(folder, monkeypatch):
     assert names["model"].log_prob([[0, 1, 1, 0, 1]]) > names["model"].log_prob([[0, 1, 1, 0, 0]]) + 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "name", "config"),
     [
@@ -337,6 +339,7 @@ def test_the_data_set_of_the_page_trains_and_is_scored_again(folder, arjax):
     assert json.loads((folder / "runs/parity/results.json").read_text())["dataset"] == "parity"
 
 
+@pytest.mark.slow
 def test_what_a_run_leaves_is_described_and_can_be_sampled(folder, arjax, monkeypatch):
     batches = splits.eval_batches  # three of them stand for each split, of all of the test
     monkeypatch.setattr(splits, "eval_batches", lambda *args: itertools.islice(batches(*args), 3))

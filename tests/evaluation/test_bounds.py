@@ -22,6 +22,7 @@ EVENT = EventSpec((2,), kind="tokens", num_levels=3)
 X = np.repeat(all_values(EVENT), 40, 0)
 
 
+@pytest.mark.slow
 def test_a_chain_is_scored_by_more_steps():
     """The whole sum where as many steps are asked for; else an estimate with the same mean and a larger error."""
     sizes = {"width": 8, "num_layers": 1, "num_heads": 1}

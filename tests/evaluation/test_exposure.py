@@ -96,6 +96,7 @@ def test_errors_of_sums_and_of_ratios_know_that_steps_go_together():
     np.testing.assert_allclose(excess, 100 * sums[0].mean(0) / sums[1].mean(0) - 100, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_examples_may_be_given(built, truth):
     """Sequences in the place of draws from the truth: their mean alone, and each of them once."""
     given = exposure(*built, truth, num=len(X), key=jax.random.key(0), data=X)
@@ -106,6 +107,7 @@ def test_examples_may_be_given(built, truth):
         exposure(*built, truth, num=82, key=jax.random.key(0), data=X)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_its_truth_has_no_error(truth):
     found = exposure(truth.model, truth.params, truth, num=50, key=jax.random.key(0))
     for row in rows_of(found):

@@ -32,6 +32,7 @@ def test_one_component_is_the_gaussian_of_the_rows():
     assert fit.num_params == 3 + 6
 
 
+@pytest.mark.slow
 def test_a_fit_is_a_model_of_the_kind_gaussian_mixture():
     x = clusters(120)
     fit = fit_gaussian_mixture(x, clusters(60, 1), components=(2,))
@@ -40,6 +41,7 @@ def test_a_fit_is_a_model_of_the_kind_gaussian_mixture():
         np.testing.assert_allclose(model.log_prob(params, x), -fit.nats(x), rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_choices_are_the_best_on_validation():
     x, validation = clusters(120), clusters(60, 1)
     fit = fit_gaussian_mixture(x, validation, components=(1, 2, 30), min_log_scale=-7.0)

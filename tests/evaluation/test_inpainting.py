@@ -45,6 +45,7 @@ def test_halves_of_an_image():
         half((4,), "top")
 
 
+@pytest.mark.slow
 def test_completions_keep_what_is_seen_and_say_how_probable_they_are():
     params, hidden = some_params(), half((2, 2), "top")
     x = np.array([[[0, 1], [1, 0]], [[1, 1], [0, 1]]])
@@ -76,6 +77,7 @@ def inpaint(workdir, **options):
     return main(["--mode=inpaint", f"--workdir={workdir}", *(f"--config.inpaint.{k}={v}" for k, v in options.items())])
 
 
+@pytest.mark.slow
 def test_the_mode_writes_a_picture_and_exact_scores(workdir):
     assert inpaint(workdir, hidden="left", num=3, completions=2) == 0
     assert (workdir / "inpainting" / "left_given_rest_test.png").stat().st_size > 1000
@@ -93,6 +95,7 @@ def test_the_mode_writes_a_picture_and_exact_scores(workdir):
     assert after["left_given_rest_test"] == given
 
 
+@pytest.mark.slow
 def test_a_half_that_no_order_can_fill_in_is_refused(workdir, tmp_path, capsys):
     """Also where the order is that of the model: it is the raster, and the sites that are hidden come first."""
     other = shutil.copytree(workdir, tmp_path / "run")
@@ -106,6 +109,7 @@ def test_a_half_that_no_order_can_fill_in_is_refused(workdir, tmp_path, capsys):
     assert "config.inpaint.hidden must be one of top, bottom, left, right, not 'middle'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_scores_of_hidden_and_visible_sites_add_up(workdir):
     from arjax.config.build import build
     from arjax.config.files import load_workdir_config
@@ -161,6 +165,7 @@ def test_with_all_sites_hidden_it_is_the_score_of_the_split(masked, scaled):
     assert parts[0]["bits_per_dim"] == pytest.approx(nats[0] / scored / np.log(2), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_contexts_and_transforms_reach_the_score_of_hidden_sites():
     context = ContextSpec("label", 3)
     data, all_sites = toy(False, True, context), np.ones((2, 3), bool)

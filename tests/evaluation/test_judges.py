@@ -34,6 +34,7 @@ def random_model(network="markov", event=LINE, seed=0, **options):
     return model, random_like(model.param_shapes, seed=seed)
 
 
+@pytest.mark.slow
 def test_samples_and_data_under_a_judge():
     """Under the contexts of the data, in batches that do not divide the samples."""
     label = ContextSpec("label", 2)
@@ -80,6 +81,7 @@ def test_texts_are_read_in_windows_or_whole():
     np.testing.assert_allclose(site_nats(model, params, x, batch_size=3), whole, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_texts_of_the_model_beside_those_of_the_data():
     tokens = np.arange(31, dtype=np.uint8) % 3
     dataset = Dataset("line", LINE, ContextSpec(), {"train": RandomWindows(tokens, 4)})
@@ -102,6 +104,7 @@ def test_texts_of_the_model_beside_those_of_the_data():
     assert along.places[:2].tolist() == [2, 5] and along.data.size == 0  # the text of the data is shorter
 
 
+@pytest.mark.slow
 def test_few_scored_examples_leave_the_text_of_the_data_whole():
     """The rollouts are judged beside pieces of the text, and not beside windows with gaps between them."""
     params = random_model()

@@ -80,6 +80,7 @@ def test_no_bound_exceeds_the_likelihood_of_the_mixture(built):
         assert (found[:, s].mean(0) < mixture - 1e-3).any() == (len(sizes) > 1)  # in one round no order matters
 
 
+@pytest.mark.slow
 def test_losses_are_those_of_all_sites_that_are_left(built):
     """Each of them as if it came next; those of a model that has learned nothing rise, and are smoothed."""
     model, params = built
@@ -105,6 +106,7 @@ def test_the_optimal_schedule_is_measured_on_validation_data(built):
     assert model.draw(params, example_keys(jax.random.key(0), 3), sampler=sampler).x.shape == (3, 2, 2)
 
 
+@pytest.mark.slow
 def test_scores_of_a_split_in_k_steps(built):
     model, params = built
     rest = {"batch_size": 4, "seed": 1}
@@ -118,6 +120,7 @@ def test_scores_of_a_split_in_k_steps(built):
     assert few["k_step_bound_nats"] == pytest.approx(expected[[0, 2, 4]].mean(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_few_scored_examples_leave_the_optimal_schedule_as_it_is(built, monkeypatch):
     """It is measured on the whole validation split, as that of the sampler of this name."""
     measured = []
@@ -156,6 +159,7 @@ def reported(setup, params):
     return {name: value for name, value in scores.items() if name not in ("dataset", "split", "kind", "unit")}
 
 
+@pytest.mark.slow
 def test_a_config_asks_for_the_bound():
     """What a run reports beside its scores; a model without the bound is refused when it is built."""
     setup = build(config(steps=2, schedule="cosine", batch_size=100))

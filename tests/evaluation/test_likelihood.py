@@ -55,6 +55,7 @@ def test_equals_the_definition_for_every_batch_size(model, params, arrays, batch
     assert scores.keys() == {"nll_nats", "nll_stderr", "bits_per_dim", "bits_per_dim_stderr", "num_examples"}
 
 
+@pytest.mark.slow
 def test_compiles_once_for_all_parameters_and_splits(model, params, arrays):
     dataset = from_arrays(EVENT, train=arrays, validation={k: a[:9] for k, a in arrays.items()}, test=arrays)
     evaluator = Evaluator(model, dataset, 8, make_mesh())
@@ -69,6 +70,7 @@ def test_compiles_once_for_all_parameters_and_splits(model, params, arrays):
     )
 
 
+@pytest.mark.slow
 def test_transform_gets_a_key_that_does_not_change_between_calls(model, params, arrays):
 
     def redraw(key, batch, train):

@@ -31,7 +31,8 @@ def draws_of_one_and_of_eight_devices(draws):
     return alone, json.loads(finish(program, timeout=900).split("found ", 1)[1])
 
 
-@pytest.mark.parametrize("draws", [samples, pytest.param(more_samples, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("draws", [samples, more_samples])
 def test_eight_devices_draw_what_one_draws(draws):
     alone, found = draws_of_one_and_of_eight_devices(draws)
     for network, x in alone.items():
@@ -45,6 +46,7 @@ def test_every_sampler_draws_the_same_on_eight_devices():
     assert found == alone and len({str(x) for x in alone.values()}) > 4
 
 
+@pytest.mark.slow
 def test_given_values_and_contexts_are_those_of_each_example():
     mesh, event = make_mesh(), EventSpec((2, 2), (), "tokens", 3)
     model = make_model(event, "made", context=ContextSpec("label", 3), hidden_sizes=(8,))

@@ -67,6 +67,7 @@ def test_flops_of_matrix_product():
     assert flops == 2 * 8 * 8 * 8
 
 
+@pytest.mark.slow
 def test_naive_steps_draw_what_the_naive_sampler_draws():
     model = make_model(EventSpec((3,)), "made", hidden_sizes=(8,))
     params = jax.jit(model.init)(jax.random.key(1))

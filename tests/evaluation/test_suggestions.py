@@ -76,6 +76,7 @@ def test_probabilities_are_exact_and_the_search_finds_the_best(dataset, prompt):
     assert all(each.log_prob <= expected[best[0]] + 1e-5 for each in narrow.continuations)
 
 
+@pytest.mark.slow
 def test_an_order_that_visits_the_prompt_first_is_taken_and_others_are_refused():
     model, params = made(TEXT, orders="uniform")
     found = suggest(model, params, TEXT, "ab", num=1, length=1)
@@ -90,6 +91,7 @@ def test_an_order_that_visits_the_prompt_first_is_taken_and_others_are_refused()
         suggest(model, params, TEXT, "ab")
 
 
+@pytest.mark.slow
 def test_a_long_prompt_is_read_from_its_end():
     model, params = made(TEXT)
     whole, end = (suggest(model, params, TEXT, prompt, length=3) for prompt in ("cab ab ba", "ab ba"))
@@ -114,6 +116,7 @@ def test_what_cannot_be_suggested_is_told():
         prompt_options(TEXT, "abababab")
 
 
+@pytest.mark.slow
 def test_suggestions_under_a_context():
     event = EventSpec((8,), kind="tokens", num_levels=TEXT.event.num_levels)
     model = make_model(event, "made", context=ContextSpec("label", 3), hidden_sizes=(8,))
@@ -124,6 +127,7 @@ def test_suggestions_under_a_context():
         suggest(model, params, TEXT, "ab")
 
 
+@pytest.mark.slow
 def test_a_trained_model_takes_prompts():
     model, params = made(TEXT)
     trained = Fitted(model, params, TEXT, Settings(make_mesh(), Measures(batch_size=2)))

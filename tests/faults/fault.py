@@ -15,6 +15,7 @@ class Fault:
       text: what stands there, exactly once.
       wrong: what stands there instead.
       caught_by: the tests that fail then, under `tests/`, as pytest names them.
+      slow: whether these tests are slow, so that the fast suite does not notice the fault.
     """
 
     what: str
@@ -22,8 +23,9 @@ class Fault:
     text: str
     wrong: str
     caught_by: tuple[str, ...]
+    slow: bool = False
 
 
 def faults_of(file: str, *caught_by: str):
     """Makes faults of one file that are caught by the same tests."""
-    return lambda what, text, wrong, *others: Fault(what, file, text, wrong, others or caught_by)
+    return lambda what, text, wrong, *others, slow=False: Fault(what, file, text, wrong, others or caught_by, slow)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import csv
+import functools
 import io
 import os
 import pathlib
@@ -44,9 +46,20 @@ def table() -> str:
     """The faults and the tests that catch them, as they stand in `tests/faults/faults.csv`."""
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
-    rows.writerow(["fault", "file under arjax/", "caught by, under tests/"])
-    rows.writerows([fault.what, fault.file, " ".join(fault.caught_by)] for fault in FAULTS)
+    rows.writerow(["fault", "file under arjax/", "caught by, under tests/", "suite"])
+    rows.writerows([fault.what, fault.file, " ".join(fault.caught_by), _suite(fault)] for fault in FAULTS)
     return out.getvalue()
+
+
+def _suite(fault) -> str:
+    return "slow" if fault.slow else "fast"
+
+
+@functools.cache
+def slowness(path: pathlib.Path) -> dict[str, bool]:
+    """Of each test of a file, whether all of it is slow: pytest then runs it only if it is asked for slow ones."""
+    functions = [each for each in ast.parse(path.read_text()).body if isinstance(each, ast.FunctionDef)]
+    return {each.name: "pytest.mark.slow" in map(ast.unparse, each.decorator_list) for each in functions}
 
 
 def test_there_are_many_faults_of_many_files():
@@ -55,12 +68,15 @@ def test_there_are_many_faults_of_many_files():
 
 
 def test_each_can_be_put_in(repository):
-    """The text of a fault is found exactly once, else it has to follow the code that moved."""
+    """The text of a fault is found exactly once, else it has to follow the code that moved; and its tests exist, in the
+    suite that it states.
+    """
     for fault in FAULTS:
         assert (repository / "arjax" / fault.file).read_text().count(fault.text) == 1, fault
         for test in fault.caught_by:
             file, _, name = test.partition("::")
-            assert f"def {name}" in (repository / "tests" / file).read_text(), test
+            path = repository / "tests" / file
+            assert not name or slowness(path)[name.partition("[")[0]] == fault.slow, test
 
 
 def test_the_list_has_all_faults(repository):
@@ -84,18 +100,27 @@ def copy(repository, tmp_path_factory) -> pathlib.Path:
     return root
 
 
-def run_tests(root: pathlib.Path, tests: list[str]) -> subprocess.CompletedProcess:
-    """Runs tests of a copy until the first that fails."""
+def run_tests(root: pathlib.Path, tests: list[str], slow: bool = False) -> subprocess.CompletedProcess:
+    """Runs tests of a copy until the first that fails: the fast ones or, with `slow`, the slow ones."""
     paths = [str(root / "tests" / test) for test in tests]
-    options = ["-q", "-x", "-p", "no:cacheprovider", f"--basetemp={root / 'basetemp'}"]
+    options = [
+        "-q",
+        "-x",
+        "-p",
+        "no:cacheprovider",
+        f"--basetemp={root / 'basetemp'}",
+        "-m",
+        "slow" if slow else "not slow",
+    ]
     environment = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "pytest", *options, *paths]
     return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
 
 
 @pytest.mark.slow
-def test_without_a_fault_all_pass(copy):
-    done = run_tests(copy, sorted({test for fault in FAULTS for test in fault.caught_by}))
+@pytest.mark.parametrize("slow", [False, True])
+def test_without_a_fault_all_pass(copy, slow):
+    done = run_tests(copy, sorted({test for fault in FAULTS for test in fault.caught_by if fault.slow == slow}), slow)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 
@@ -106,7 +131,7 @@ def test_the_fault_is_caught(copy, fault):
     right = file.read_text()
     file.write_text(right.replace(fault.text, fault.wrong))
     try:
-        done = run_tests(copy, list(fault.caught_by))
+        done = run_tests(copy, list(fault.caught_by), fault.slow)
     finally:
         file.write_text(right)
     assert done.returncode == 1, f"not caught: {done.stdout[-2000:]}{done.stderr[-2000:]}"  # 1: tests failed

@@ -68,6 +68,7 @@ TOKEN_FAULTS = (
         'state["step_hits"] + one_NK.sum(0)',
         "one_NK.sum(0)",
         RUNS + "test_micro_batches_move_the_codes_as_the_whole_batch_does",
+        slow=True,
     ),
     _lfq(
         "an entropy loss that pushes all vectors to one code",
@@ -117,6 +118,7 @@ TOKEN_FAULTS = (
         "parameters that an objective writes after a step, and that are lost",
         "    params, own_state = recipe.objective.after_step(",
         "    _, own_state = recipe.objective.after_step(",
+        slow=True,
     ),
     _summaries(
         "a perplexity of codes in bits",

@@ -22,6 +22,7 @@ TRAINING_FAULTS = (
         "jnp.moveaxis(rows.reshape(len(rows) // num, num, *rows.shape[1:]), 1, 0)",
         "rows.reshape(num, len(rows) // num, *rows.shape[1:])",
         (_CONTRACT + "test_accumulated_gradients_on_a_mesh_move_no_rows",),
+        slow=True,
     ),
     Fault(
         "the state of an objective stays what it was",
@@ -50,6 +51,7 @@ TRAINING_FAULTS = (
         "(values < self.best_value) & ~self.stopped(patience)",
         "(values < self.best_value)",
         (_POPULATION + "test_a_member_out_of_patience_keeps_what_it_has",),
+        slow=True,
     ),
     Fault(
         "all members keep the parameters of the best one",
@@ -57,6 +59,7 @@ TRAINING_FAULTS = (
         "best=_chosen(jnp.asarray(better), ",
         "best=_chosen(jnp.asarray(better) | better.any(), ",
         (_POPULATION + "test_a_member_out_of_patience_keeps_what_it_has",),
+        slow=True,
     ),
     Fault(
         "an order is compared with the mean of all, itself among them",
@@ -71,6 +74,7 @@ TRAINING_FAULTS = (
         "jax.vmap(jax.random.fold_in, (0, None))(key, i)",
         "jax.vmap(jax.random.fold_in, (0, None))(jnp.broadcast_to(key[:1], key.shape), i)",
         (_ROW,),
+        slow=True,
     ),
     Fault(
         "a row of a sweep gets the parameters of the first member",
@@ -78,6 +82,7 @@ TRAINING_FAULTS = (
         "leaf[o, s], scores.params",
         "leaf[0, 0], scores.params",
         (_ROW,),
+        slow=True,
     ),
     Fault(
         "the weights of a mixture are fitted on the split that is scored",
@@ -85,6 +90,7 @@ TRAINING_FAULTS = (
         "FIND[self.weights](nll_MN if validation_MN is None else validation_MN)",
         "FIND[self.weights](nll_MN)",
         ("sweep/test_population_mixtures.py::test_means_and_mixtures_are_rows_whoever_trained_their_runs",),
+        slow=True,
     ),
     Fault(
         "one key for all micro-batches",
@@ -120,5 +126,6 @@ TRAINING_FAULTS = (
         "for name in (*OF_TRAINING, *objective.report(objective_state))",
         "for name in objective.report(objective_state)",
         (_ROW,),
+        slow=True,
     ),
 )

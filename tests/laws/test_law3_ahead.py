@@ -20,7 +20,7 @@ def test_each_of_the_next_steps_as_if_it_came_at_once(network, event, partition)
             check_ahead(model, cases.params_of(model))
 
 
-@each_network(["context"], cases.EACH_CONTEXT, thorough=(), every=5, takes=AHEAD.__contains__)
+@each_network(["context"], cases.EACH_CONTEXT, thorough=(), takes=lambda network: False)
 def test_each_of_the_next_steps_in_a_context(network, context):
     if network in AHEAD:
         model = cases.model_in_context(network, context)

@@ -13,16 +13,17 @@ from arjax.testing.model import model_laws
 #: Small models of kinds that have another one.
 OTHERS = {
     "block_diffusion": ("blocks",),
-    "cascade": ("digits", "subsampled", "haar"),
+    "cascade": ("digits", "subsampled", "haar", "shared"),
     "discrete_chain": ("uniform",),
     "flow": ("real",),
     "gaussian_chain": ("real",),
     "latent": ("real",),
+    "tokens": ("vq",),
 }
 #: Kinds whose gradients and terms are those of formulas in tests/models.
-KNOWN = ("discrete_chain", "flow", "gaussian_chain", "latent", "mixture")
+KNOWN = ("discrete_chain", "flow", "gaussian_chain", "latent", "mixture", "tokens")
 #: Kinds whose samples and scores are compared with enumerated probabilities in tests/models.
-DRAWN = ("block_diffusion", "discrete_chain", "latent", "mixture")
+DRAWN = ("block_diffusion", "cascade", "discrete_chain", "latent", "mixture")
 
 
 def laws(slow: bool):

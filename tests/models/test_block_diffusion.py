@@ -114,6 +114,7 @@ def test_the_bound_is_below_the_likelihood_over_all_paths(case):
     assert chi_square(np.bincount(x @ [27, 9, 3, 1], minlength=81), np.exp(log_p)) > LEAST_P
 
 
+@pytest.mark.slow
 def test_one_block_is_the_order_agnostic_model():
     """Hoogeboom et al. (2022), section 3: the mean over all orders of log p(x | order)."""
     _, _, _, bound, _, (log_p, number) = enumerated("one")
@@ -124,6 +125,7 @@ def test_one_block_is_the_order_agnostic_model():
     np.testing.assert_allclose(bound, np.mean(every, 0), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_blocks_of_one_site_are_an_autoregressive_model():
     """The score is log p under any key: the sum over the sites in their order, each given the values before it, by the
     step form of the same network; and it sums to one.

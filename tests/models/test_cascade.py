@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
+from compiled import of_model
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
@@ -47,12 +48,12 @@ def batch_of(model, x, **more):
 def test_the_score_is_the_sum_of_the_stages():
     model, params = build("digits(base=2)", 3, network="independent")
     x = cases.all_values(LEVELS)
-    score = model.score(params, batch_of(model, x))
+    score = of_model(model, "score", params, batch_of(model, x))
     total, context = 0, {}
     for k, part in enumerate(model.cut.split(x)):
         context = model.stage_context(k, model.cut.split(x)[:k], len(x))
         one, own = model.model_of(k), model.params_of(k, params)
-        log_prob = one.log_prob(own, part, context=context or None)
+        log_prob = of_model(one, "log_prob", own, part, context=context or None)
         np.testing.assert_allclose(-score.terms[f"stage_{k + 1}"], log_prob, rtol=1e-5, atol=1e-6)
         total += log_prob
     np.testing.assert_allclose(score.log_prob, total, rtol=1e-5)
@@ -72,7 +73,7 @@ def test_values_that_cannot_occur_have_no_probability():
     whole = np.exp(plain.head(params["2"]).log_table(plain.features(params["2"], parts[1], context=free)))[0]
     np.testing.assert_allclose(table[0], [1, 0], atol=1e-6)
     np.testing.assert_allclose(table[1], whole[1], rtol=1e-5)
-    assert float(limited.log_prob(own, jnp.array([[1, 0]]), context=context)[0]) == -np.inf
+    assert float(of_model(limited, "log_prob", own, jnp.array([[1, 0]]), context=context)[0]) == -np.inf
     entropy = limited.conditionals(own, parts[1], context=context)[1][0]
     assert entropy[0] == 0 and entropy[1] > 0
 
@@ -82,11 +83,14 @@ def test_a_bound_is_below_the_sum_over_all_coarser_pictures():
     event = EventSpec((4,))
     model, params = build("averaged", 2, event=event)
     x = cases.all_values(event)
-    bound = np.asarray(model.score(params, batch_of(model, x)).log_prob, float)
+    bound = np.asarray(of_model(model, "score", params, batch_of(model, x)).log_prob, float)
     coarse = cases.all_values(EventSpec((2,)))
-    log_p_c = np.asarray(model.parts[0].log_prob(params["1"], coarse), float)
+    log_p_c = np.asarray(of_model(model.parts[0], "log_prob", params["1"], coarse), float)
     of_c = [
-        np.asarray(model.parts[1].log_prob(params["2"], x, context={"coarse": np.repeat(c[None], len(x), 0)}), float)
+        np.asarray(
+            of_model(model.parts[1], "log_prob", params["2"], x, context={"coarse": np.repeat(c[None], len(x), 0)}),
+            float,
+        )
         for c in coarse
     ]
     whole = jax.nn.logsumexp(log_p_c[:, None] + np.stack(of_c), axis=0)
@@ -118,6 +122,7 @@ def test_temperatures_and_truncation_reach_the_parts():
     assert not (model.draw(params, keys).x == cold).all()
 
 
+@pytest.mark.slow
 def test_coarse_stages_may_be_given():
     model, params = build("haar", 2, event=EventSpec((4,), (), "levels", 3))
     coarse = jnp.array([[0, 2], [1, 1], [2, 0]])
@@ -136,7 +141,7 @@ def test_observed_sites_are_those_of_whole_stages_and_of_the_next_one():
     drawn = np.asarray(model.draw(params, keys, given=given, observed=observed).x)
     assert (drawn[:, :3] == given[:3]).all()
     x = np.stack([[1, 2, 0, v] for v in range(3)])
-    p = np.exp(np.asarray(model.score(params, batch_of(model, x)).log_prob, float))
+    p = np.exp(np.asarray(of_model(model, "score", params, batch_of(model, x)).log_prob, float))
     assert chi_square(np.bincount(drawn[:, 3], minlength=3), p / p.sum()) > 1e-4
     with pytest.raises(UserError, match="draws a site of stage 1 before an observed one of stage 2"):
         model.draw(params, keys, given=given, observed=np.array([1, 1, 0, 0]))
@@ -158,22 +163,23 @@ def test_numbers_of_members_of_mixtures_are_not_added_up():
     assert added_stats({"network_calls": jnp.array([1])}, second) == {"network_calls": 3, "member": 2}
 
 
+@pytest.mark.slow
 def test_masks_go_to_the_sites_of_each_stage():
     model, params = build("digits(base=2)", 3, network="independent")
     x, mask = np.array([[3, 4], [5, 1]]), np.array([[1, 0], [0, 1]])
-    found = model.score(params, batch_of(model, x, mask=jnp.asarray(mask))).log_prob
-    whole = model.score(params, batch_of(model, x)).log_prob
-    rest = model.score(params, batch_of(model, x, mask=jnp.asarray(1 - mask))).log_prob
+    found = of_model(model, "score", params, batch_of(model, x, mask=jnp.asarray(mask))).log_prob
+    whole = of_model(model, "score", params, batch_of(model, x)).log_prob
+    rest = of_model(model, "score", params, batch_of(model, x, mask=jnp.asarray(1 - mask))).log_prob
     np.testing.assert_allclose(found + rest, whole, rtol=1e-5)
     haar, own = build("haar", 2, event=EventSpec((4,), (), "levels", 3))
     with pytest.raises(UserError, match="they have no mask of single sites"):
-        haar.score(own, batch_of(haar, np.zeros((1, 4), int), mask=jnp.ones((1, 4))))
+        of_model(haar, "score", own, batch_of(haar, np.zeros((1, 4), int), mask=jnp.ones((1, 4))))
 
 
 def test_some_stages_of_a_shared_part_have_the_whole_score_as_their_mean():
     model, params = build("digits(base=2)", 0, network="independent", train_stages=1)
     x = np.array([[3, 4], [5, 1], [0, 2]])
-    whole = model.score(params, batch_of(model, x))
+    whole = of_model(model, "score", params, batch_of(model, x))
     assert sorted(whole.terms) == ["stage_1", "stage_2", "stage_3"]
 
     @jax.jit
@@ -192,15 +198,16 @@ def test_noise_is_on_what_parts_read_in_training_alone():
     quiet, _ = build("haar", 2, event=EventSpec((4,), (), "levels", 3))
     batch = batch_of(model, cases.all_values(model.event))
     key = jax.random.key(1)
-    plain = quiet.score(params, batch, key=key, train=True)
-    np.testing.assert_array_equal(model.score(params, batch, key=key).log_prob, plain.log_prob)
-    found = model.score(params, batch, key=key, train=True)
+    plain = of_model(quiet, "score", params, batch, key=key, train=True)
+    np.testing.assert_array_equal(of_model(model, "score", params, batch, key=key).log_prob, plain.log_prob)
+    found = of_model(model, "score", params, batch, key=key, train=True)
     np.testing.assert_array_equal(found.terms["stage_1"], plain.terms["stage_1"])
     assert (found.terms["stage_2"] != plain.terms["stage_2"]).any() and np.isfinite(found.log_prob).all()
     with pytest.raises(UserError, match="give a random `key`"):
-        model.score(params, batch, train=True)
+        of_model(model, "score", params, batch, train=True)
 
 
+@pytest.mark.slow
 def test_noise_keeps_values_in_their_range():
     key, x = jax.random.key(0), jnp.zeros((4000, 1), jnp.int32)
     levels = noisy(key, EventSpec((1,), (), "levels", 101), x + 50, 0.1)
@@ -213,16 +220,17 @@ def test_noise_keeps_values_in_their_range():
     assert abs(float(real.std()) - 0.3) < 0.02
 
 
+@pytest.mark.slow
 def test_cascades_are_members_of_mixtures_and_parts_of_others():
     cascade = ModelChoice("cascade", {"stages": "subsampled"}, parts={"1": choice(), "2": choice()})
     event = EventSpec((4,), (), "tokens", 2)
     model = make_model(event, kind="mixture", parts={"a": cascade, "b": choice()})
     params = cases.random_like(model.param_shapes)
-    p = np.exp(np.asarray(model.log_prob(params, cases.all_values(event)), float))
+    p = np.exp(np.asarray(of_model(model, "log_prob", params, cases.all_values(event)), float))
     assert abs(p.sum() - 1) < 1e-4 and model.kind == "exact"
     nested = make_model(event, kind="cascade", stages="subsampled", parts={"1": cascade, "2": choice()})
     params = cases.random_like(nested.param_shapes)
-    p = np.exp(np.asarray(nested.log_prob(params, cases.all_values(event)), float))
+    p = np.exp(np.asarray(of_model(nested, "log_prob", params, cases.all_values(event)), float))
     assert abs(p.sum() - 1) < 1e-4
 
 
@@ -279,8 +287,8 @@ def test_a_limited_model_refuses_nothing_that_it_has_not_to():
     params = cases.random_like(part.param_shapes)
     (name, _), x = limited.context_spec.parts[0], cases.all_values(LEVELS)
     all_of_them = np.broadcast_to(np.float32([0, 5])[:, None] + 0 * np.zeros((2, 1)), (len(x), 2, 2)).swapaxes(1, 2)
-    found = limited.log_prob(limited_params(params), x, context={name: all_of_them})
-    np.testing.assert_allclose(found, part.log_prob(params, x), rtol=1e-4, atol=1e-5)
+    found = of_model(limited, "log_prob", limited_params(params), x, context={name: all_of_them})
+    np.testing.assert_allclose(found, of_model(part, "log_prob", params, x), rtol=1e-4, atol=1e-5)
 
 
 def test_recoded_data_are_scored_and_drawn_as_their_digits():
@@ -294,12 +302,12 @@ def test_recoded_data_are_scored_and_drawn_as_their_digits():
     params = cases.random_like(model.param_shapes)
     x = cases.all_values(event)
     digits = np.concatenate([x // 2, x % 2], 1)
-    inner = model.model.log_prob(params["model"], digits)
-    np.testing.assert_allclose(model.log_prob(params, x), inner, rtol=1e-5)
+    inner = of_model(model.model, "log_prob", params["model"], digits)
+    np.testing.assert_allclose(of_model(model, "log_prob", params, x), inner, rtol=1e-5)
     mask = np.array([[[1, 0], [0, 1]]])
-    of_some = model.log_prob(params, x[:1], mask=mask)
+    of_some = of_model(model, "log_prob", params, x[:1], mask=mask)
     np.testing.assert_allclose(
-        of_some, model.model.log_prob(params["model"], digits[:1], mask=np.tile(mask, (1, 2, 1)))
+        of_some, of_model(model.model, "log_prob", params["model"], digits[:1], mask=np.tile(mask, (1, 2, 1)))
     )
     keys, given = jax.random.split(jax.random.key(1), 50), np.array([[3, 1], [0, 0]])
     drawn = model.draw(params, keys, given=given, observed=np.array([[1, 1], [0, 0]])).x

@@ -151,6 +151,7 @@ def test_likelihoods_are_asked_for():
         check_likelihood(types.SimpleNamespace(kind="none"), "it")
 
 
+@pytest.mark.slow
 def test_parts_learn_from_the_examples_of_the_same_event():
     seen, made, rows = [], make_model(TOKENS, "made"), np.zeros((3, 4), np.int32)
     choice = ModelChoice("latent", {}, parts={"a": ModelChoice(network="made"), "b": made})
@@ -175,6 +176,7 @@ def test_parts_learn_from_the_examples_of_the_same_event():
     whole.only("a", "b")
 
 
+@pytest.mark.slow
 def test_longer_draws_go_along_the_sequence():
     plain = make_model(TOKENS, "made")
     assert _in_raster_order(plain).factorization is plain.factorization
@@ -186,6 +188,7 @@ def test_longer_draws_go_along_the_sequence():
             _in_raster_order(make_model(event, "made", **options))
 
 
+@pytest.mark.slow
 def test_steps_of_training_are_spread_over_the_chain():
     """Each example has one in each of K equal parts; those of an example do not depend on how many follow."""
     key, num_steps = jax.random.key(3), 1000
@@ -198,6 +201,7 @@ def test_steps_of_training_are_spread_over_the_chain():
     assert one.min() == 1 and one.max() == 3 and np.bincount(one[0])[1:].min() > 160
 
 
+@pytest.mark.slow
 def test_learned_schedules_begin_with_units_at_random_places():
     key = jax.random.key(1)
     params = {name: np.asarray(leaf) for name, leaf in init_learned(key).items()}
@@ -247,6 +251,7 @@ def test_limits_of_heads_that_are_no_sizes():
             diffusion.for_event(REALS, **wrong)
 
 
+@pytest.mark.slow
 def test_levels_under_noise():
     """The mean under the posterior, and the mass of a bin, in float64 by scipy."""
     logits, y, precision = np.float32([[0.3, -1, 2, 0], [1, 1, -2, 0]]), np.float32([0.2, -1.5]), np.float32([2.0, 0.7])

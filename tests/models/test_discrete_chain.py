@@ -177,6 +177,7 @@ def test_the_bound_is_below_the_likelihood_over_all_paths(process):
     assert chi_square(np.bincount(x @ [3, 1], minlength=9), p) > LEAST_P
 
 
+@pytest.mark.slow
 @each_of("uniform")
 def test_random_steps_estimate_the_whole_sum(process):
     model, params = build(process, num_steps=2 if process == "rounds" else 5)
@@ -188,6 +189,7 @@ def test_random_steps_estimate_the_whole_sum(process):
         assert abs(value.mean() - exact.terms[name].mean()) < 4 * error + 1e-6, name
 
 
+@pytest.mark.slow
 @each_of("rounds")
 def test_draws_over_fewer_steps_and_of_their_own_keys(process):
     """Values of two scalars with a context; example b depends on its key alone, and no mask is left."""
@@ -205,6 +207,7 @@ def test_draws_over_fewer_steps_and_of_their_own_keys(process):
         assert (np.asarray(coldest) == np.asarray(coldest)[:1]).all()
 
 
+@pytest.mark.slow
 @each_of("absorbing")
 def test_gradients_are_finite_and_contexts_matter(process):
     context = ContextSpec("label", 2)

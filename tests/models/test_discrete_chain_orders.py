@@ -61,6 +61,7 @@ def test_one_site_per_step_is_the_order_agnostic_model():
     np.testing.assert_allclose(expected_bound(chain, of_chain, x), expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_fewer_rounds_are_the_k_step_bound():
     """Two rounds over three sites: the sizes of the schedule `uniform`."""
     model, params, denoiser, of_chain = order_agnostic()
@@ -73,6 +74,7 @@ def test_fewer_rounds_are_the_k_step_bound():
     np.testing.assert_allclose(expected_bound(chain, of_chain, x), expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_many_absorbing_steps_come_near_to_it():
     """With 1000 steps two sites are seldom masked in one."""
     model, _, denoiser, of_chain = order_agnostic()

@@ -41,9 +41,8 @@ def build(event=PLANE, network="made", base=None, **choice):
     return model, jax.tree.map(lambda leaf: 0.4 * leaf, cases.random_like(model.param_shapes))
 
 
-@pytest.mark.parametrize(
-    "conditional", [pytest.param("gaussian", marks=pytest.mark.slow), "gaussian(scale_bound=1.5)", SPLINE]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("conditional", ["gaussian", "gaussian(scale_bound=1.5)", SPLINE])
 def test_one_block_is_the_autoregressive_model(conditional):
     flow, params = build(IMAGE, "gru", num_blocks=1, conditional=conditional)
     model = make_model(IMAGE, "gru", conditional=conditional, **NETWORKS.get("gru").SMALL)
@@ -129,6 +128,7 @@ def test_a_draw_depends_on_its_own_key_alone():
     assert (np.abs(changed - all_).reshape(5, -1).max(1) > 1e-3).all()
 
 
+@pytest.mark.slow
 def test_every_block_reads_the_context():
     model, params = build(IMAGE, context=ContextSpec("label", 3))
     x = cases.random_x(IMAGE, 3)
@@ -197,6 +197,7 @@ def test_real_values_lead_back_to_their_levels(scaling):
     assert ends.tolist() == [0, 4] and ends.dtype == jnp.int32
 
 
+@pytest.mark.slow
 def test_draws_of_levels():
     model, params = build(EventSpec((2, 2), (), "levels", 4))
     x = np.asarray(model.sample(params, jax.random.key(0), 200))
@@ -235,6 +236,7 @@ def test_flows_that_cannot_be(event, choice, sentence):
         make_model(event, "made", kind="flow", **choice)
 
 
+@pytest.mark.slow
 def test_blocks_take_their_orders_in_turn():
     model = make_model(PLANE, "made", kind="flow", num_blocks=3)
     assert [np.asarray(block.factorization.order).tolist() for block in model.blocks] == [[0, 1], [1, 0], [0, 1]]

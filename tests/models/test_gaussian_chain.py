@@ -227,6 +227,7 @@ def ideal(event, schedule, num_steps, prediction):
     return model, jax.jit(model.init)(KEY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
 def test_the_bound_of_an_ideal_denoiser_has_the_gap_of_its_schedule(schedule):
     """Of normal values, where x_0 given x_t is N(alpha x_t, sigma_t^2): the velocity 0. See docs/models.md."""
@@ -309,6 +310,7 @@ def test_pictures_are_drawn_in_a_context():
     assert model.draw(params, jax.random.split(KEY, 2), context=np.int32(1)).x.shape == (2, *model.event.shape)
 
 
+@pytest.mark.slow
 def test_contexts_and_gradients():
     """Also of a U-Net on values of several scalars, and of the end points of a learned schedule."""
     model, params = of_pictures()

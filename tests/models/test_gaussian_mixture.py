@@ -98,6 +98,7 @@ def test_the_density_is_that_of_scipy(floor):
     assert model.kind == "exact" and model.num_params == K * (1 + D + D * (D + 1) // 2)
 
 
+@pytest.mark.slow
 def test_vectors_of_sites_are_flattened():
     model, params = build(event=EVENT)
     x = rows()
@@ -115,6 +116,7 @@ def test_values_that_are_nan_are_integrated_over():
     np.testing.assert_allclose(model.score(params, Batch(jnp.asarray(holes()))).log_prob, found, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_differences_whether_values_are_missing_or_not():
     model, params = build(-2.0)
     x = rows(8, -2.0)
@@ -158,6 +160,7 @@ def test_any_columns_given_any_others():
     np.testing.assert_allclose(found, fewer, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_mixtures_of_missing_values_are_those_of_the_formulas():
     model, params = build()
     found = jax.tree.map(np.asarray, model.conditional_mixtures(params, holes()))
@@ -205,6 +208,7 @@ def cumulative(model, params, x, i):
     return np.asarray(model.conditional_mixtures(params, before).probability(high=x)[:, i])
 
 
+@pytest.mark.slow
 def test_draws_follow_the_density():
     model, params = build()
     draw = model.draw(params, jax.random.split(jax.random.key(4), 3000))
@@ -238,6 +242,7 @@ def test_draws_given_observed_values_follow_the_conditional():
     np.testing.assert_array_equal(np.asarray(each)[:, observed], rows()[:3][:, observed])
 
 
+@pytest.mark.slow
 def test_completions_follow_the_conditional_of_each_row():
     model, params = build()
     num = 3000
@@ -273,6 +278,7 @@ def test_the_start_is_where_em_of_scikit_learn_ends():
     assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes)
 
 
+@pytest.mark.slow
 def test_em_reads_rows_without_holes_or_fills_these():
     x = clusters()
     x[::4, 1] = np.nan
@@ -284,6 +290,7 @@ def test_em_reads_rows_without_holes_or_fills_these():
     assert (without_holes(x, 1, 0)[:, 0] == 0).all()
 
 
+@pytest.mark.slow
 def test_no_direction_is_narrower_than_the_floor():
     repeated = np.repeat(clusters(20), 10, 0)  # 20 points: each can have a component of its own
     model = make_model(COLUMNS, kind="gaussian_mixture", components=20, min_log_scale=-2.0, data=repeated)
@@ -295,6 +302,7 @@ def test_no_direction_is_narrower_than_the_floor():
     assert np.isfinite(model.log_prob(narrow, repeated)).all()
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_em_and_a_file_holds_the_model(tmp_path):
     x = clusters()
     model = make_model(COLUMNS, kind="gaussian_mixture", components=2, min_log_scale=FLOOR, data=x, em_iterations=1)
@@ -312,6 +320,7 @@ def test_training_goes_on_from_em_and_a_file_holds_the_model(tmp_path):
     assert repr(rebuild(json.loads(json.dumps(description)), arrays)) == repr(model)
 
 
+@pytest.mark.slow
 def test_it_is_a_member_of_mixtures():
     x = clusters()
     choice = arjax.models.ModelChoice("gaussian_mixture", {"components": 2, "min_log_scale": FLOOR})
@@ -360,6 +369,7 @@ def test_arguments_that_cannot_be():
         model.draw(params, jax.random.split(jax.random.key(0), 3), observed=half)
 
 
+@pytest.mark.slow
 def test_a_mask_asks_for_the_values_that_it_marks_given_the_others():
     model, params = build()
     x, mask = rows(), np.tile(np.array([1.0, 0, 1, 0], np.float32), (40, 1))
@@ -369,6 +379,7 @@ def test_a_mask_asks_for_the_values_that_it_marks_given_the_others():
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_data_set_with_holes_is_trained_on_and_scored():
     """The mask of such a set marks the values that are there, so the score is their marginal."""
     x = clusters()[:, :2].astype(np.float32)

@@ -64,16 +64,25 @@ def in_cells(x: np.ndarray, half: float, num: int) -> np.ndarray:
     return np.histogram2d(x[:, 0], x[:, 1], [edges, edges])[0]
 
 
-test_laws = model_laws(
-    "autoregressive",
-    {name: Example(ModelChoice(options={"conditional": call}, network="made"), EVENT) for name, call in CALLS.items()},
+MODELS = {
+    name: Example(ModelChoice(options={"conditional": call}, network="made"), EVENT) for name, call in CALLS.items()
+}
+test_laws = model_laws("autoregressive", {"energy": MODELS["energy"]})
+test_slow_laws = pytest.mark.slow(
+    model_laws("autoregressive", {name: model for name, model in MODELS.items() if name != "energy"})
 )
 
 
-@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_laws_of_the_families(call):
+#: Every head; the second form of diffusion is slow.
+each_head = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "simple")) for name in CALLS]
+)
+
+
+@each_head
+def test_laws_of_the_families(name):
     """Shapes, and finite losses with finite gradients."""
-    kept = check_conditional(call, values=("real_vector",), scale=0.3)
+    kept = check_conditional(CALLS[name], values=("real_vector",), scale=0.3)
     assert kept["shapes-real_vector"] == kept["gradients-real_vector"] == "kept"
 
 
@@ -113,6 +122,7 @@ def test_the_method_of_runge_and_kutta_is_of_order_4():
     assert error[0] < 5e-3
 
 
+@pytest.mark.slow
 def test_the_library_solves_the_same_equation():
     """Steps of the library under a tolerance, and more of our own; the sharper one has a tenth of the tolerance."""
     pytest.importorskip("diffrax")
@@ -144,6 +154,7 @@ def test_flow_matching_is_regression_on_straight_paths():
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_bound_of_the_diffusion_head_is_below_the_density_of_its_draws():
     """exp(bound) integrated over each cell of a grid is at most the part of the draws in it; so is the whole. Small
     velocities are nearly those of normal values, so the bound is not far below.
@@ -230,6 +241,7 @@ def test_energy_has_no_likelihood():
         make_model(EVENT, kind="mixture", parts=part)
 
 
+@pytest.mark.slow
 def test_a_model_put_together_by_hand_around_a_part_without_a_likelihood_has_none():
     network = ModelChoice(network="independent", network_options={"hidden_sizes": (6,)})
     parts = {"prior": ModelChoice(network="made"), "likelihood": network, "posterior": network}
@@ -241,7 +253,7 @@ def test_a_model_put_together_by_hand_around_a_part_without_a_likelihood_has_non
         MixtureModel((dataclasses.replace(latent, likelihood=likelihood),))
 
 
-@pytest.mark.parametrize("name", CALLS)
+@each_head
 def test_the_temperature_scales_the_noise(name):
     """Without noise a draw is the mode; at a low temperature it is close to it."""
     head, features = bound_head(CALLS[name], 0.3)
@@ -252,7 +264,7 @@ def test_the_temperature_scales_the_noise(name):
     assert np.abs(warm - mode).max() > 0.05
 
 
-@pytest.mark.parametrize("name", CALLS)
+@each_head
 def test_objectives_train_by_the_loss_of_the_conditional(name):
     """In any order from one pass, and by teacher forcing; nats are reported only where the loss is in nats."""
     call = CALLS[name]
@@ -286,6 +298,7 @@ def masked():
     return make_model(EVENT, "masked_transformer", conditional=CALLS["flow_matching"], orders="uniform", **small)
 
 
+@pytest.mark.slow
 def test_order_agnostic_training_uses_the_loss_of_the_conditional():
     """The loss of the hidden sites, weighted by the steps: with all sites hidden it is the mean of one pass."""
     model, x = masked(), np.random.default_rng(0).normal(size=(64, 3, 2)).astype(np.float32)
@@ -327,6 +340,7 @@ def test_the_loss_of_a_head_reaches_the_parts_of_a_cascade_and_recoded_data():
     assert (recoded.own_loss, found.kind, list(found.terms)) == ("flow_matching", "none", ["flow_matching"])
 
 
+@pytest.mark.slow
 def test_models_that_train_their_parts_by_log_p_refuse_other_losses():
     """The loss of the head would never be used, and nothing would tell."""
     head, plain = small("independent", head="simple"), small("independent")
@@ -366,6 +380,7 @@ def test_given_values_and_blocks():
     assert jax.eval_shape(lambda: blocks.score(of_blocks, Batch(x), key=KEY)).kind == "bound"
 
 
+@pytest.mark.slow
 def test_a_nested_model_of_a_block_has_the_kind_and_the_loss_of_its_conditional():
     call = f"nested(network='made', hidden_sizes=(8,), features=4, conditional='{CALLS['flow_matching']}')"
     call = call.replace(f"'{CALLS['flow_matching']}'", f'"{CALLS["flow_matching"]}"')
@@ -380,6 +395,7 @@ def test_a_nested_model_of_a_block_has_the_kind_and_the_loss_of_its_conditional(
     assert jax.eval_shape(lambda: model.log_prob_error(params, Batch(x))).shape == (2,)
 
 
+@pytest.mark.slow
 def test_a_mixture_of_bounds_that_are_drawn_is_an_estimate():
     members = [make_model(EVENT, "made", conditional=CALLS[name], hidden_sizes=(8,)) for name in CALLS][:3]
     assert MixtureModel((members[0], members[2])).kind == "estimate"

@@ -31,6 +31,7 @@ def sites(*numbers):
     return np.isin(np.arange(6), numbers)
 
 
+@pytest.mark.slow
 def test_a_missing_site_is_neither_evidence_nor_asked_for():
     model, params = model_and_params()
 
@@ -62,6 +63,7 @@ def test_features_and_scores_of_sites():
     assert scored.kind == "exact" and scored.log_prob[1] == 0  # nothing of it is known
 
 
+@pytest.mark.slow
 def test_vectors_are_missing_as_a_whole():
     event = EventSpec((3,), (2,), "real")
     model, params = model_and_params(event)
@@ -73,6 +75,7 @@ def test_vectors_are_missing_as_a_whole():
     assert (np.asarray(log_prob(one))[:, 1] == 0).all()
 
 
+@pytest.mark.slow
 def test_a_run_on_examples_with_missing_values():
     """Bits per scalar are over the observed ones, nats over the examples with some."""
     model = make_model(EVENT, "deep_nade", orders="uniform", hidden_sizes=(12,))

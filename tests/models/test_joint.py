@@ -64,6 +64,7 @@ def test_the_joint_sums_to_one_and_sites_of_a_step_depend_on_one_another(conditi
     assert np.abs(given_before(block) - np.prod([given_before([i]) for i in block], 0)).max() > 1e-3
 
 
+@pytest.mark.slow
 @each
 @each_partition
 def test_each_site_is_scored_given_the_sites_visited_before_it(conditional, partition):
@@ -79,6 +80,7 @@ def test_each_site_is_scored_given_the_sites_visited_before_it(conditional, part
         np.testing.assert_allclose(per_site[:, site], expected, atol=2e-5)
 
 
+@pytest.mark.slow
 @each
 def test_entropies_are_those_of_the_sites_given_the_sites_before(conditional):
     model, params = build(conditional, "sizes(sizes=(1, 3, 2))")
@@ -131,6 +133,7 @@ def test_blocks_of_any_values_sum_to_one(conditional, event):
     assert (np.abs(mean - expected) < 0.05).all()
 
 
+@pytest.mark.slow
 @each
 def test_entropy_and_mode_of_a_vector_value(conditional):
     event = EventSpec((2,), (3,))
@@ -166,6 +169,7 @@ TRAINED = [("made", BLOCKS, MIXTURE), ("deep_nade", SIZES, NESTED)]
 ALL_TRAINED = itertools.product(["made", "deep_nade"], [BLOCKS, SIZES], CALLS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "partition", "conditional"),
     [pytest.param(*case, marks=() if case in TRAINED else pytest.mark.slow) for case in ALL_TRAINED],
@@ -187,6 +191,7 @@ def test_order_agnostic_training_scores_whole_steps_without_bias(network, partit
     assert abs(losses.mean() - exact.mean()) < 5 * stderr
 
 
+@pytest.mark.slow
 @each
 def test_gradients_are_finite_and_reach_all_parameters(conditional):
     model, params = build(conditional, "sizes(sizes=(1, 3, 2))")
@@ -194,6 +199,7 @@ def test_gradients_are_finite_and_reach_all_parameters(conditional):
     assert all(np.isfinite(leaf).all() and np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
 
 
+@pytest.mark.slow
 def test_components_that_start_alike_come_apart():
     """The features of a first step are biases, which begin at 0."""
     model = make_model(EventSpec((2,)), "made", partition="blocks(size=2)", conditional=MIXTURE)
@@ -204,6 +210,7 @@ def test_components_that_start_alike_come_apart():
     assert float(reached) > np.log(0.5) - 0.1  # independent sites: log 1/4
 
 
+@pytest.mark.slow
 def test_the_value_at_a_padded_index_does_not_matter():
     features = np.random.default_rng(0).normal(size=(4, 3, 6)).astype(np.float32)
     x, valid = cases.random_x(EventSpec((3,)), 4), np.array([True, True, False])

@@ -32,6 +32,7 @@ SAMPLED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("conditional", "network"), SAMPLED)
 def test_samples_are_the_same_for_all_samplers_and_follow_the_joint(conditional, network):
     model, params = build(conditional, "sizes(sizes=(1, 3, 2))", network)
@@ -46,10 +47,9 @@ def test_samples_are_the_same_for_all_samplers_and_follow_the_joint(conditional,
     assert stats.chisquare(counts[expected > 0], expected[expected > 0]).pvalue > 1e-5
 
 
-@pytest.mark.parametrize(
-    "observed", [(0, 2), *(pytest.param(o, marks=pytest.mark.slow) for o in ((0, 1, 2, 4), (5, 0, 1, 2)))]
-)
-@pytest.mark.parametrize("sampler", ["cached", pytest.param("naive", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("observed", [(0, 2), (0, 1, 2, 4), (5, 0, 1, 2)])
+@pytest.mark.parametrize("sampler", ["cached", "naive"])
 def test_a_mixture_completes_a_step_given_any_of_its_sites(sampler, observed):
     model, params = build(MIXTURE, "rows")
     given, where = np.array([[1, 0, 1], [0, 1, 1]]), np.isin(np.arange(6), observed).reshape(2, 3)
@@ -62,6 +62,7 @@ def test_a_mixture_completes_a_step_given_any_of_its_sites(sampler, observed):
     assert (np.abs(counts - num * p) < 5 * np.sqrt(num * p * (1 - p)) + 5).all()
 
 
+@pytest.mark.slow
 def test_a_nested_step_is_completed_where_the_given_sites_are_visited_first():
     given, num = np.array([[1, 0, 1], [0, 1, 1]]), 20_000
     for conditional, first, last in ((NESTED, 0, 2), (BACKWARDS, 2, 0)):
@@ -79,6 +80,7 @@ def test_a_nested_step_is_completed_where_the_given_sites_are_visited_first():
             model.sample(params, jax.random.key(0), 2, given=given, observed=where)
 
 
+@pytest.mark.slow
 def test_truncated_samples_of_a_nested_step_are_greedy_in_the_end():
     model, params = build(NESTED, "sizes(sizes=(1, 3, 2))")
     x = np.asarray(model.sample(params, jax.random.key(0), 5, top_k=1))
@@ -101,6 +103,7 @@ def answers(model, params, questions) -> list[np.ndarray]:
     return [np.asarray(answer) for answer in jax.jit(ask)(params)]
 
 
+@pytest.mark.slow
 @each
 def test_queries_within_a_step_are_answered_in_turn_or_given_any_sites_or_refused(conditional):
     model, params = build(conditional, "rows")
@@ -124,6 +127,7 @@ def test_all_orders_answer_for_sites_within_a_step(conditional):
     assert len(values) == 16 and abs(answer[index].sum() - 4) < 1e-5  # one distribution per value of the evidence
 
 
+@pytest.mark.slow
 def test_evidence_fills_the_indices_that_are_visited_first():
     """The inner model visits a block from its end: an order that puts the evidence there exists under `uniform`."""
     conditional = "nested(features=4, ordering='reversed')"
@@ -185,6 +189,7 @@ QUERIES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("conditional", "partition", "orders"), QUERIES)
 def test_one_query_has_one_order(monkeypatch, orders, partition, conditional):
     """What is drawn given some sites is scored in the order in which it was drawn."""

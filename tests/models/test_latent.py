@@ -54,6 +54,7 @@ def enumerated():
     return model, params, np.logaddexp.reduce(joint, 0), joint - log_q, log_q
 
 
+@pytest.mark.slow
 def test_bounds_against_the_enumerated_likelihood():
     """The mean of the score is the bound; it is below log p(x), and L_k lies between, nearer with k."""
     model, params, log_x, log_w, log_q = enumerated()
@@ -83,6 +84,7 @@ def test_the_importance_bound_counts_its_samples():
     np.testing.assert_allclose(found, np.logaddexp.reduce(log_w, 0) - np.log(5), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_scores_of_several_samples():
     """Validation by the bound that `iwae` trains: L_k of the same weights, with terms that add up to it."""
     model, params = with_params(latent_model())
@@ -126,6 +128,7 @@ def test_the_bound_is_exact_where_the_posterior_is():
         np.testing.assert_allclose(of_model(model, "score", params, Batch(x), key=key).log_prob, log_x, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_stochastic_layers_weigh_both():
     """exp(log w) is an unbiased estimate of p(x), with latents below latents."""
     inner = {"prior": ModelChoice(network="constant"), "likelihood": HIDDEN, "posterior": HIDDEN}
@@ -150,6 +153,7 @@ def test_draws_follow_the_enumerated_joint():
     assert chi_square(counts[order], np.exp(log_x)) > 0.001
 
 
+@pytest.mark.slow
 def test_draws_from_given_latents_and_the_encoder():
     model, params = with_params(latent_model())
     z = np.float32([[3.0, -2.0], [0.0, 0.0]])
@@ -185,6 +189,7 @@ def test_units_that_tell_something_are_active():
     np.testing.assert_allclose(found["importance_bound_bits_per_dim"], bits, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_contexts_reach_all_parts():
     model, params = with_params(latent_model(context=ContextSpec("label", 3)), 1.0)
     scores = [
@@ -244,6 +249,7 @@ def test_refusals():
         make_objective("iwae").check(make_model(EventSpec((2, 2)), ModelChoice(network="made")))
 
 
+@pytest.mark.slow
 def test_drafts_are_those_of_the_likelihood():
     """A draft of another run is compared with the likelihood, and none that has no conditionals is a draft."""
     plain = make_model(EVENT, ModelChoice(network="made"))

@@ -77,6 +77,7 @@ def test_a_draw_depends_on_its_own_key_and_context_alone():
     assert len(np.unique(all_.stats["member"])) == 2
 
 
+@pytest.mark.slow
 def test_the_gradient_of_a_weight_is_its_share_less_its_weight():
     """d log p / d logit_k = P(k | x) - w_k."""
     model, params = build()
@@ -96,6 +97,7 @@ def test_cold_mixtures_draw_from_the_heaviest_member():
     assert (np.asarray(draw.x) == np.asarray(draw.x)[:1]).all()
 
 
+@pytest.mark.slow
 def test_masks_are_those_of_the_members():
     model, params = build()
     mask = np.zeros((16, 2, 2))
@@ -120,6 +122,7 @@ def test_one_bound_makes_a_bound():
         model.log_prob(params, x)
 
 
+@pytest.mark.slow
 def test_weights_of_trained_members_are_kept():
     model, params = build()
     both = mixture_params([params["0"], params["1"]], np.array([0.25, 0.75]))
@@ -143,6 +146,7 @@ def test_mistakes_are_told():
         MixtureModel(())
 
 
+@pytest.mark.slow
 def test_texts_end_in_all_members():
     """Behind the end token stands nothing else, whichever member is chosen."""
     model = MixtureModel((make_model(EventSpec((5,), (), "tokens", 2), "made"),) * 2)

@@ -61,6 +61,7 @@ def test_samples_follow_the_joint(sampler):
     assert (np.abs(counts - 20_000 * p) < 5 * np.sqrt(20_000 * p * (1 - p)) + 5).all()
 
 
+@pytest.mark.slow
 def test_entropy_is_right_on_average_and_the_mode_is_greedy():
     model, params = build(INNER)
     features = np.random.default_rng(0).normal(size=(1, 6)).astype(np.float32)
@@ -81,12 +82,14 @@ def test_entropy_is_right_on_average_and_the_mode_is_greedy():
     assert mode.tolist() == [first, second, p[first, second].argmax()]
 
 
+@pytest.mark.slow
 def test_gradients_reach_both_models():
     model, params = build(INNER)
     gradient = jax.jit(jax.grad(lambda p: model.log_prob(p, cases.random_x(EVENT, 5)).sum()))(params)
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
 
 
+@pytest.mark.slow
 def test_dropout_of_the_inner_network_is_on_in_training_only():
     model, params = build("nested(hidden_sizes=(40,), dropout=0.5, features=6)")
     x = cases.random_x(EVENT, 20)

@@ -32,6 +32,7 @@ class NothingInBlocks(Nothing):
         return jnp.zeros((*x_t.shape, self.num_features))
 
 
+@pytest.mark.slow
 def test_a_chain_without_parameters_scores_draws_and_trains(tmp_path):
     head = make_conditional("", EVENT)
     denoiser = Nothing(EVENT, NO_CONTEXT, head.num_params, "float32")

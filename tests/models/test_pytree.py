@@ -47,6 +47,7 @@ def test_one_program_serves_equal_models_and_all_orders(network):
     np.testing.assert_allclose(scores[3], jax.jit(models[3].log_prob)(params, X), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_equal_nested_conditionals_share_a_program():
     event = EventSpec((3,), (4,))
     options = {"conditional": "nested(network='made', hidden_sizes=(8,), ordering='random(seed=1)')"}
@@ -71,6 +72,7 @@ def test_a_distribution_over_orders_is_part_of_the_pytree(objective_orders):
     assert jax.tree.structure(model) == jax.tree.structure(build(orders=objective_orders))
 
 
+@pytest.mark.slow
 def test_a_temperature_may_be_traced():
     model = build()
     params, key = params_of(model), jax.random.key(1)
@@ -101,6 +103,7 @@ def test_features_of_any_observed_sites_are_refused_by_networks_of_an_order():
         model.features_given(params_of(model), X, X > 0)
 
 
+@pytest.mark.slow
 def test_one_program_draws_in_all_orders():
     models = [build(ordering=order) for order in ("raster", "snake", "random(seed=3)")]
     params, keys = params_of(models[0]), jax.random.split(jax.random.key(1), 2)

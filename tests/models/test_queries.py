@@ -95,6 +95,7 @@ def test_a_pool_answers_with_the_first_order_that_fits():
         evidence_first(model, sites(2, 0))
 
 
+@pytest.mark.slow
 def test_samples_given_any_sites_follow_the_conditional():
     model, params = build(orders="uniform")
     observed, given = sites(1, 2), np.array([[0, 1], [0, 0]])
@@ -108,6 +109,7 @@ def test_samples_given_any_sites_follow_the_conditional():
         assert abs(found - p) < 5 * (p * (1 - p) / 20_000) ** 0.5
 
 
+@pytest.mark.slow
 def test_sampling_and_queries_may_be_jitted():
     model, params = build(orders="uniform")
     key, given, evidence = jax.random.key(0), ALL[3], sites(1, 2)

@@ -33,6 +33,7 @@ def mean_of(params, z):
     return np.exp(log_bernoulli(1, through(params["likelihood"], np.asarray(z)))).reshape(-1, 2, 2)
 
 
+@pytest.mark.slow
 def test_pictures_of_latents():
     """Reconstructions are means given the latents of examples; a path goes from each to another; a plane of latents."""
     model, params = with_params(latent_model(), 1.0)
@@ -54,6 +55,7 @@ def test_pictures_of_latents():
     np.testing.assert_allclose(plane.examples, mean_of(params, grid), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_pictures_that_there_are_not():
     few, params = with_params(latent_model(), 1.0)
     assert len(dict(few.pictures(params, Batch(X[:5]), KEY))["interpolation"].examples) == 2 * 12
@@ -68,6 +70,7 @@ def test_pictures_that_there_are_not():
     assert pictures["interpolation"].examples.shape == (96, 2, 2)
 
 
+@pytest.mark.slow
 def test_reports_of_latents():
     model, params = with_params(latent_model(), 1.0)
     report = model.report_of_examples(params, Batch(X), KEY)
@@ -75,6 +78,7 @@ def test_reports_of_latents():
     assert report["active_units"] == (means.var(0) > 0.01).sum() and len(report["kl_nats_by_unit"]) == 2
 
 
+@pytest.mark.slow
 def test_the_mean_of_levels():
     model, params = with_params(latent_model(event=EventSpec((2, 2), kind="levels", num_levels=4)), 1.0)
     z, part = np.float32([[1, 2], [0, -1]]), model.likelihood
@@ -95,6 +99,7 @@ def test_pieces_are_joined_and_filled_up():
     assert np.asarray(filled.x).tolist() == [[3, 3, 3, 2, 2, 9, 9, 9]] * 2
 
 
+@pytest.mark.slow
 def test_frames_of_paths():
     first, later = jnp.zeros((2, 3)), jnp.arange(1.0, 5)[:, None, None] * jnp.ones((4, 2, 3))
     assert frame_places(0, 4) == () and frame_places(3, 4) == (0, 2, 4) and frame_places(99, 2) == (0, 1, 2)
@@ -119,6 +124,7 @@ def test_learned_schedules_are_their_equation():
         np.testing.assert_allclose(found, -8 + 12 * share, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_noise_of_discrete_chains_has_all_values():
     """x_T of the process `uniform` is uniform over all levels, the lowest and the highest too."""
     event = EventSpec((40,), kind="tokens", num_levels=5)

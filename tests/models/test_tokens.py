@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import of_model
 from latent_cases import EVENT, HIDDEN, KEY, X, log_bernoulli, through, with_params
 
 from arjax.core.batch import Batch
@@ -47,7 +48,7 @@ def test_the_terms_are_those_of_its_equations(small):
     logits = through(params["decoder"], (z / (levels // 2)).reshape(16, -1))
     distortion = -log_bernoulli(X.reshape(16, -1), logits).sum(-1)
     rate = -model.prior.log_prob(params["prior"], tokens.astype(np.int32))
-    score = model.score(params, Batch(X))
+    score = of_model(model, "score", params, Batch(X))
     np.testing.assert_array_equal(model.tokens(params, X), tokens)
     np.testing.assert_allclose(score.terms["distortion"], distortion, rtol=1e-4)
     np.testing.assert_allclose(score.terms["rate"], rate, rtol=1e-5)
@@ -58,7 +59,7 @@ def test_the_terms_are_those_of_its_equations(small):
 def test_the_sum_over_all_tokens_holds_the_bound_to_account(small):
     """It is a distribution over x, the bound is below it, and meets it where the prior has one value of the tokens."""
     model, params = small
-    exact, bound = model.log_prob_over_tokens(params, Batch(X)), model.score(params, Batch(X)).log_prob
+    exact, bound = model.log_prob_over_tokens(params, Batch(X)), of_model(model, "score", params, Batch(X)).log_prob
     assert abs(float(jnp.exp(exact).sum()) - 1) < 1e-5
     assert (np.asarray(bound) < np.asarray(exact)).all()
     certain = tokens_model(prior=ModelChoice(network="independent"))
@@ -67,7 +68,7 @@ def test_the_sum_over_all_tokens_holds_the_bound_to_account(small):
     number = int(certain.tokens(params, X)[0, 0])
     params["prior"] = jax.tree.map(lambda leaf: 0 * leaf, params["prior"])
     params["prior"]["site"]["bias"][..., number] = 60.0
-    found = certain.log_prob_over_tokens(params, Batch(X)), certain.score(params, Batch(X)).log_prob
+    found = certain.log_prob_over_tokens(params, Batch(X)), of_model(certain, "score", params, Batch(X)).log_prob
     np.testing.assert_allclose(*found, atol=1e-5)
     with pytest.raises(UserError, match="2 tokens of 6 codes have 36 values, more than the 10"):
         model.log_prob_over_tokens(params, Batch(X), most=10)
@@ -82,7 +83,7 @@ def test_the_importance_bound_lies_between_the_score_and_the_sum_over_all_tokens
     np.testing.assert_allclose(of_one, model.log_prob_over_tokens(params, Batch(X)), atol=1e-4)
 
     model, params = small
-    exact, score = model.log_prob_over_tokens(params, Batch(X)), model.score(params, Batch(X)).log_prob
+    exact, score = model.log_prob_over_tokens(params, Batch(X)), of_model(model, "score", params, Batch(X)).log_prob
     one = np.asarray(model.importance_bound(params, Batch(X), KEY, 1))
     many = np.asarray(model.importance_bound(params, Batch(X), KEY, 2000))
     np.testing.assert_allclose(many, exact, atol=0.2)
@@ -94,6 +95,7 @@ def test_the_importance_bound_lies_between_the_score_and_the_sum_over_all_tokens
     assert score.mean() < few.mean() < exact.mean()
 
 
+@pytest.mark.slow
 def test_gradients_of_the_distortion_reach_the_encoder_and_those_of_the_rate_the_prior_alone(small):
     model, params = small
 
@@ -108,6 +110,7 @@ def test_gradients_of_the_distortion_reach_the_encoder_and_those_of_the_rate_the
     assert moves == {"rate": {"prior"}, "distortion": {"encoder", "decoder"}}
 
 
+@pytest.mark.slow
 def test_draws_are_tokens_of_the_prior_then_pixels(small):
     model, params = small
     keys = jax.random.split(KEY, 64)
@@ -125,6 +128,7 @@ def test_draws_are_tokens_of_the_prior_then_pixels(small):
     assert len(np.unique(top.reshape(64, -1), axis=0)) > 1  # one value of the tokens, any pixels given these
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("quantizer", "grid", "prior"),
     [
@@ -167,6 +171,7 @@ def test_priors_of_every_form(quantizer, grid, prior):
         np.testing.assert_array_equal(reads, [[False] * 5] + [[True] + [False] * 4] * 4)
 
 
+@pytest.mark.slow
 def test_codes_near_their_pixels_and_colour_channels_and_a_decoder_with_own_reading():
     """A Gated PixelCNN of 4 x 4 pixels with 2 x 2 codes as local context reads them; encoders read colours."""
     decoder = ModelChoice(network="gated_pixelcnn", network_options={"num_layers": 2, "hidden_size": 4})
@@ -181,6 +186,7 @@ def test_codes_near_their_pixels_and_colour_channels_and_a_decoder_with_own_read
     assert colours.encoder.context_spec.local == ("x",)
 
 
+@pytest.mark.slow
 def test_it_is_mixed_and_conditioned_as_others(small):
     context = ContextSpec("label", 3)
     member = tokens_model(context=context)

@@ -64,6 +64,7 @@ GRADIENTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("taps", "grid"), GRADIENTS)
 def test_gradients_are_those_of_the_sum(taps, grid):
     """Against JAX's gradient of a product over shifted copies: both forms, and the gradient's own gradient."""
@@ -94,6 +95,7 @@ def test_shift_and_put():
     assert put_pixel(x, np.full((1, 1), 9.0), 1, 0)[0, 1, 0, 0] == 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strict", [False, True])
 def test_a_group_of_channels_reads_the_groups_up_to_its_own(strict):
     layer = TapMix(6, "float32", channels=3, strict=strict, bias_scale=1.0)

@@ -128,6 +128,7 @@ def test_unet_is_its_definition(grid, out_kernel):
         np.testing.assert_allclose(found[i], expected, atol=2e-4 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "event", "options"),
     [

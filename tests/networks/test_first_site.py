@@ -10,6 +10,7 @@ from arjax.core.spec import EventSpec
 from arjax.models import make_model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "network", ["made", "structured_made", "separate", "deep_nade", "nade", "fvsbn", "independent"]
 )

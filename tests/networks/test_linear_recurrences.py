@@ -100,6 +100,7 @@ def test_rg_lru_remembers_at_first():
     assert 0.9 <= forgets.min() < 0.91 and 0.99 < forgets.max() <= 0.999
 
 
+@pytest.mark.slow
 def test_recurrent_block_is_two_branches():
     """Figure 2c: gelu(W_1 x) times the unit behind a convolution of each feature over 4 steps."""
     x = rng.normal(size=(2, 7, 5)).astype(np.float32)

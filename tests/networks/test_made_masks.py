@@ -78,6 +78,7 @@ def test_each_mask_follows_the_equations():
         np.testing.assert_allclose(features, logits, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "partition"),
     [
@@ -111,6 +112,7 @@ def test_the_step_form_is_exact_under_every_mask(kind, partition):
         np.testing.assert_allclose(stepwise(params, mask), expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_every_mask_keeps_the_order_and_is_a_distribution():
     event = EventSpec((6,))
     model, params = build(event)
@@ -128,6 +130,7 @@ def test_every_mask_keeps_the_order_and_is_a_distribution():
     assert all(np.abs(seen[0] - other).max() > 0.1 for other in seen[1:])  # they are different models
 
 
+@pytest.mark.slow
 def test_training_draws_from_the_pool_and_evaluation_uses_mask_0():
     model, params = build()
     x = cases.random_x(EVENT, 3)

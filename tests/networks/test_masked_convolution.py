@@ -48,6 +48,7 @@ def test_pixelcnn_has_its_blind_spot_and_says_so():
     assert (mask & ~reads)[:, :4].any((0, 2, 3)).all() and not (mask & ~reads)[:, 5].any()
 
 
+@pytest.mark.slow
 def test_blind_spot_turns_with_the_picture():
     model = real_model((5, 5), "pixelcnn", hidden_size=16, num_layers=2, ordering="column_major", **NEAR)
     upright = real_model((5, 5), "pixelcnn", hidden_size=16, num_layers=2, **NEAR)
@@ -62,6 +63,7 @@ def test_gated_pixelcnn_has_no_blind_spot(size, num_layers):
     np.testing.assert_array_equal(check_dependencies(model), model.factorization.mask())
 
 
+@pytest.mark.slow
 def test_gated_pixelcnn_reads_a_window():
     model = real_model((6, 6), "gated_pixelcnn", hidden_size=16, num_layers=1, out_size=8, **NEAR)
     r, c = np.divmod(np.arange(36), 6)
@@ -81,7 +83,8 @@ def test_colour_channels_come_one_after_the_other(network, ordering):
     np.testing.assert_array_equal(own_pixel, np.tri(3, k=-1) if ordering != "reversed" else np.tri(3, k=-1).T)
 
 
-@pytest.mark.parametrize("network", ["pixelcnn", pytest.param("gated_pixelcnn", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["pixelcnn", "gated_pixelcnn"])
 def test_colour_channels_step_by_step(network):
     event = EventSpec((3, 2, 3), kind="levels", num_levels=4)
     model = make_model(event, network, ordering="reversed", num_layers=2, hidden_size=18, out_size=9)
@@ -94,7 +97,8 @@ def test_colour_channels_step_by_step(network):
         np.testing.assert_array_equal(*draw(jax.random.key(0)))
 
 
-@pytest.mark.parametrize("ordering", [pytest.param("spiral", marks=pytest.mark.slow), "random(seed=2)"])
+@pytest.mark.slow
+@pytest.mark.parametrize("ordering", ["spiral", "random(seed=2)"])
 def test_locally_masked_convolution_reads_earlier_sites_in_reach(ordering):
     model = real_model((6, 6), "lmconv", ordering=ordering, hidden_size=16, num_groups=2)
     reads = check_dependencies(model)
@@ -194,6 +198,7 @@ def test_gated_layer_is_its_figure(first):
     np.testing.assert_allclose(actual[1][0], out if first else h[0] + out, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_context_enters_every_gate():
     model = make_model(EventSpec((2, 2)), "gated_pixelcnn", context=ContextSpec("label", 3), num_layers=2)
     shapes = model.param_shapes
@@ -246,6 +251,7 @@ def test_spiral_goes_to_the_locally_masked_convolution():
         make_model(EventSpec((4, 4)), "pixelcnn", ordering="spiral")
 
 
+@pytest.mark.slow
 def test_the_vertical_stack_of_gated_pixelcnn_keeps_its_scale():
     """It has no residual connections: were each gate to halve it, nothing would be left to learn from."""
     model = make_model(EventSpec((12, 12)), "gated_pixelcnn", num_layers=6)

@@ -63,6 +63,7 @@ PATTERNS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "options", "per_site"), PATTERNS)
 def test_attention_along_a_pattern_grows_as_its_pairs(network, options, per_site):
     model = make_model(LONG, network, width=8, num_layers=1, num_heads=2, **options)
@@ -82,6 +83,7 @@ def test_the_measure_sees_a_quadratic_array():
     assert largest(model, "step") < 512**2  # one row of scores at a time
 
 
+@pytest.mark.slow
 def test_a_step_of_a_convolution_costs_the_same_at_any_length():
     """The queue and the arrays of a step do not grow with D, apart from the canvas and the table of positions."""
 

@@ -143,6 +143,7 @@ def test_step_t_is_the_form_given_the_sites_of_earlier_steps(network, partition,
         np.testing.assert_allclose(features[:, step == t], expected[:, step == t], **CLOSE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NAMES)
 def test_unobserved_values_do_not_matter_and_the_mask_does(network):
     """A site that is not observed differs from one that is 0, for binary values too."""
@@ -157,6 +158,7 @@ def test_unobserved_values_do_not_matter_and_the_mask_does(network):
     assert np.abs(np.asarray(everything) - features).max() > 1e-2
 
 
+@pytest.mark.slow
 @each_name
 def test_chunks_change_nothing(network):
     """Neither features nor gradients, also where the last chunk is not full."""
@@ -172,6 +174,7 @@ def test_chunks_change_nothing(network):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **CLOSE), *results)
 
 
+@pytest.mark.slow
 @each_name
 def test_dropout_differs_from_step_to_step(network):
     model, params = build(network, partition="sites", dropout=0.5)
@@ -216,6 +219,7 @@ def test_convolutions_alone_see_their_neighbourhood():
     np.testing.assert_array_equal(cases.dependence(model.network, params, model.factorization, num=4), declared)
 
 
+@pytest.mark.slow
 def test_context_changes_what_distant_pixels_mean():
     """Of conv_nade: the fully connected part, which alone sees so far, knows the context too."""
     event = EventSpec((2, 9))

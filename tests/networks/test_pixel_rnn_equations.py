@@ -73,6 +73,7 @@ def test_new_cells_remember(name):
     np.testing.assert_array_equal(bias, np.broadcast_to([[[0], [1], [0], [0]]], bias.shape))
 
 
+@pytest.mark.slow
 def test_pictures_side_by_side_do_not_meet():
     """The `strip` of the Diagonal BiLSTM is for speed alone."""
     sizes = {"hidden_size": U, "num_layers": 2, "readout_size": 4}

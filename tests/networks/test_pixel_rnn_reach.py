@@ -58,6 +58,7 @@ def test_without_a_margin_the_end_of_a_row_would_be_missed():
     assert [(i, j) for i, j in np.argwhere(missed) if i < 12] == [(6, 5), (7, 5)]
 
 
+@pytest.mark.slow
 def test_row_lstm_sees_a_triangle():
     """One column further to a side for each row up, besides the window of the first layer and of the masked rows."""
     model = build("row_lstm", (7, 12), num_layers=1)
@@ -103,6 +104,7 @@ def test_multiscale_keeps_its_order_in_both_forms(core, grid, factor, levels, la
     assert np.abs(parallel - stepwise).max() <= 2e-5 * np.abs(parallel).max()
 
 
+@pytest.mark.slow
 def test_the_coarse_picture_comes_from_a_network_of_its_own():
     """Its features are those of an unconditional PixelRNN on the coarse picture."""
     model = build("multiscale", (6, 5), ordering="multiscale", num_layers=1)
@@ -126,6 +128,7 @@ def test_scales_that_share_are_one_network_on_pictures_of_two_sizes():
     np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_scales_that_share_draw_one_key_of_dropout_each(monkeypatch):
     """An upsampler has no dropout: it draws no key, which would give the cores other masks."""
     choice = {"ordering": "multiscale(levels=2)", "levels": 2, "num_layers": 1, "upsample_layers": 1, "dropout": 0.5}

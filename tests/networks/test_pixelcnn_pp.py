@@ -162,6 +162,7 @@ def test_pixelcnn_pp_is_its_definition(grid):
     np.testing.assert_allclose(features(model, x), np.reshape(expected, (2, event.num_sites, -1)), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_context_enters_every_gate():
     event, spec = EventSpec((3, 4), (), "levels", 4), ContextSpec("label", 3)
     model = make_model(event, "pixelcnn_pp", context=spec, num_filters=4, num_resnets=1, num_scales=2, dropout=0.0)
@@ -183,7 +184,7 @@ def test_pixelsnail_is_its_definition():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["pixelsnail", pytest.param("pixelcnn_pp", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("network", ["pixelsnail", "pixelcnn_pp"])
 def test_every_pixel_reads_all_before_it(network):
     """No blind spot on 6 x 6 pixels, in both forms."""
     model = make_model(EventSpec((6, 6), (), "real", 0), network, **NETWORKS.get(network).SMALL)
@@ -226,6 +227,7 @@ def initialised(module, x):
     return params["params"], form
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [2, 3])
 def test_stretch_forms_agree_with_the_transposed_convolution(columns):
     x = rng.normal(size=(1, 3, 4, 2)).astype(np.float32)
@@ -271,7 +273,8 @@ def equations(jaxpr) -> int:
     return len(jaxpr.eqns) + sum(inner)
 
 
-@pytest.mark.parametrize("network", ["pixelcnn_pp", pytest.param("pixelsnail", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["pixelcnn_pp", "pixelsnail"])
 def test_programs_do_not_grow_with_the_number_of_layers(network):
     """Else they take minutes to compile at their default sizes."""
 

@@ -43,6 +43,7 @@ def test_features_are_float32_and_close_to_those_of_float32(network):
         assert np.abs(features - expected).mean() > 1e-4 * np.abs(expected).max()  # it did compute in bfloat16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", fast_for(("transformer", "lstm")))
 def test_features_are_equal_step_by_step(network):
     """The scan over steps compiles only if the carry has one type from step to step."""

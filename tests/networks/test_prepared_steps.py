@@ -49,6 +49,7 @@ LIKE_ANOTHER = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "network", [pytest.param(name, marks=[pytest.mark.slow] * (name in LIKE_ANOTHER)) for name in STACKS]
 )

@@ -146,6 +146,7 @@ def test_truncation_changes_no_parameter():
     jax.tree.map(np.testing.assert_array_equal, whole, cut)
 
 
+@pytest.mark.slow
 def test_carry_stops_where_a_sequence_ends():
     """The last carry is that of the valid steps alone, also in chunks that are filled up."""
     x, length = rng.normal(size=(3, 7, 4)).astype(np.float32), np.array([7, 4, 0])
@@ -168,6 +169,7 @@ def test_carry_stops_where_a_sequence_ends():
             np.testing.assert_allclose(got[0], wanted[0], rtol=1e-3, atol=1e-3)  # row 0 is valid to its end
 
 
+@pytest.mark.slow
 def test_truncation_bounds_the_memory_of_the_backward_pass():
     """Beside inputs and outputs (128 kB each), a long sequence keeps the carries between chunks only."""
 

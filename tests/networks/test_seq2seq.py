@@ -58,6 +58,7 @@ def test_reversal_keeps_the_end_at_the_end():
     np.testing.assert_array_equal(reverse_valid(frames, source >= 0), np.repeat(np.array(expected)[..., None], 2, -1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", [ContextSpec("label", 3), ContextSpec("vector", 2), ContextSpec("frames", 2, 4)])
 def test_other_contexts_only_choose_the_first_state(context):
     """The decoder is the same network, with the same parameters, under every context."""

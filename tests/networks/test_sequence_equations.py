@@ -75,6 +75,7 @@ def test_lstm_forgets_nothing_at_first():
     np.testing.assert_array_equal(init(jax.random.key(0), np.zeros((1, 2, 4)))["params"]["bias"], [1] * 5 + [0] * 15)
 
 
+@pytest.mark.slow
 def test_lstm_network_is_embedding_loop_and_readout():
     """p(x_t | x_<t) from y_t = W h_t + b, where the input of step t is the value before it, or `nothing` at first."""
     event = EventSpec((6,), kind="tokens", num_levels=5)

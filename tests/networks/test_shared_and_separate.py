@@ -145,6 +145,7 @@ def test_features_follow_the_definition(name, ordering, sizes, event):
     check(model, definition)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DEFINITIONS)
 def test_context_enters_as_defined(name):
     options, definition = DEFINITIONS[name]
@@ -152,6 +153,7 @@ def test_context_enters_as_defined(name):
     check(model, definition, context=np.array([3, 0, 1, 1]))
 
 
+@pytest.mark.slow
 def test_independent_sites_are_a_table_and_the_best_one_is_the_frequencies():
     model = make_model(BINARY, "independent")
     params, x = random_params(model), random_x(BINARY, 50)
@@ -164,6 +166,7 @@ def test_independent_sites_are_a_table_and_the_best_one_is_the_frequencies():
     assert not model.network.dependencies(model.factorization).any()
 
 
+@pytest.mark.slow
 def test_fvsbn_begins_at_independent_sites_and_its_likelihood_is_concave():
     model = make_model(BINARY, "fvsbn", ordering="random(seed=2)")
     first, x = jax.jit(model.init)(jax.random.key(0)), random_x(BINARY, 20)
@@ -195,6 +198,7 @@ def test_linear_means_with_constant_scales_are_gaussians_of_whole_rows():
         make_model(EventSpec((4,), (2,), "real"), "fvsbn", conditional="gaussian", num_linear=1)
 
 
+@pytest.mark.slow
 def test_chunks_change_neither_nade_nor_its_gradient():
     def value_and_gradient(chunk):
         model = make_model(BINARY, "nade", hidden_size=5, ordering="random(seed=1)", steps_per_chunk=chunk)
@@ -207,6 +211,7 @@ def test_chunks_change_neither_nade_nor_its_gradient():
         )
 
 
+@pytest.mark.slow
 def test_memory_of_nade_does_not_grow_with_all_its_hidden_states():
     """The gradient keeps one a per chunk: far less than one per step."""
     event, size, batch = EventSpec((256,)), 64, 32
@@ -231,6 +236,7 @@ def test_nade_drops_a_unit_in_all_steps_of_an_example():
     assert len(set(np.round(kept))) > 1
 
 
+@pytest.mark.slow
 def test_a_step_of_nade_costs_no_more_on_long_sequences():
     def flops(num_sites):
         model = make_model(EventSpec((num_sites,)), "nade", hidden_size=32)

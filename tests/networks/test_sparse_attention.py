@@ -117,6 +117,7 @@ def test_attention_equals_a_dense_mask(name, block_size):
     np.testing.assert_allclose(out, expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "block_size"), BLOCK_SIZES)
 def test_steps_equal_the_whole(name, block_size):
     module, variables = layer(name)
@@ -190,6 +191,7 @@ NETWORKS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "ordering", "options"), NETWORKS)
 def test_networks_on_grids_larger_than_their_patterns(network, ordering, options):
     """Laws 1 and 3 where there is something that a layer does not see."""

@@ -29,6 +29,7 @@ def value_and_gradient(num_layers: int, *how):
     return jax.jit(jax.value_and_grad(lambda p: model.log_prob(p, EXAMPLES).sum()))(params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_layers", "unroll", "remat"),
     [

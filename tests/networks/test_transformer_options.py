@@ -129,6 +129,7 @@ VARIANTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=[pytest.mark.slow] * (name in ("rotary and positions", "gpt2"))) for name in VARIANTS],
@@ -159,6 +160,7 @@ def test_options_leave_out_what_they_replace():
     assert "layers/gate/kernel" in llama and "layers/gate/kernel" not in default
 
 
+@pytest.mark.slow
 def test_tied_readout_is_the_table_of_the_values():
     """At step 0 nothing has been read, so the table acts as the readout only."""
     model = make_model(EventSpec((6,), kind="tokens", num_levels=16), "transformer", **GPT2)
@@ -172,6 +174,7 @@ def test_tied_readout_is_the_table_of_the_values():
     np.testing.assert_allclose(scores[0, 0], tables[1] @ state[0, 0], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_what_lies_after_the_end_of_a_context_does_not_matter():
     spec = ContextSpec("sequence", 4, 6)
     model = make_model(TOKENS, "transformer", context=spec, **SMALL)

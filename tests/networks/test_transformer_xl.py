@@ -82,6 +82,7 @@ def test_layer_normalises_after_each_sum():
     np.testing.assert_allclose(out[0], expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_no_gradient_flows_into_the_memory_in_training():
     layer = RelativeAttention(WIDTH, HEADS, 1.0, "float32", use_bias=False, segment=3, memory=3)
     h = rng.normal(size=(1, 6, WIDTH)).astype(np.float32)
@@ -97,6 +98,7 @@ def test_no_gradient_flows_into_the_memory_in_training():
         assert (gradient[:3] == 0).all() if train else (gradient[:3] != 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("segment", "memory", "num_layers"),
     [
@@ -133,6 +135,7 @@ def test_recomputed_layers_are_the_same():
     )
 
 
+@pytest.mark.slow
 def test_memory_grows_with_the_length_not_with_its_square():
     from jax.extend.core import jaxprs_in_params
 

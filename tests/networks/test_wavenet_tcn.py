@@ -149,6 +149,7 @@ def test_frames_condition_their_own_steps_and_the_summary_all():
     assert np.flatnonzero(changed(params)).tolist() == [3, 4]  # floor(s 3 / 7) = 1
 
 
+@pytest.mark.slow
 def test_context_enters_every_layer_and_not_the_inputs():
     model = make_model(EventSpec((6,)), "wavenet", context=ContextSpec("label", 3), num_layers=3, hidden_size=8)
     shapes = model.param_shapes
@@ -156,6 +157,7 @@ def test_context_enters_every_layer_and_not_the_inputs():
     assert all("condition" in shapes["core"][f"layer_{i}"] for i in range(3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["wavenet", "tcn", "linear_attention", "rg_lru"])
 def test_carry_does_not_grow_with_the_sequence(network):
     def sizes(num_sites):

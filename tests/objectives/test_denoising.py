@@ -49,6 +49,7 @@ def test_both_losses_and_their_reports(model):
     np.testing.assert_allclose(simple.metrics.means["simple"].value, simple.value)
 
 
+@pytest.mark.slow
 def test_the_noise_has_the_error_of_ho(model):
     """A network that says 0 has |noise|^2, which is 1 per dimension."""
     zero = jax.tree.map(np.zeros_like, random_like(model.param_shapes))
@@ -56,6 +57,7 @@ def test_the_noise_has_the_error_of_ho(model):
     np.testing.assert_allclose(losses(model, zero, Batch(x))[1].value, 1, atol=0.03)
 
 
+@pytest.mark.slow
 def test_rows_of_weight_0_are_as_if_they_were_not_there(model):
     params = random_like(model.param_shapes)
     weighted = losses(model, params, Batch(X, weight=np.float32([1, 1, 1, 0, 0, 0])))

@@ -72,6 +72,7 @@ def test_the_reverse_divergence_of_a_rollout_has_the_enumerated_gradient(truth):
     within(mean, stderr, np.asarray(jax.flatten_util.ravel_pytree(jax.jit(jax.grad(divergence))(params))[0]))
 
 
+@pytest.mark.slow
 def test_matches_of_a_rollout_have_the_enumerated_gradient():
     model, params = model_and_params("lstm", BITS, "raster")
 
@@ -136,6 +137,7 @@ def test_the_score_function_is_that_of_the_draws_which_have_no_dropout(call):
     close(*gradients(params))
 
 
+@pytest.mark.slow
 def test_an_oracle_gives_the_cross_entropy_on_the_prefixes_of_the_window(truth):
     model, params = model_and_params("lstm", BITS, "raster")
     objective = make_objective("rollout(prefix=1, length=2, target='oracle')")
@@ -150,7 +152,8 @@ def test_an_oracle_gives_the_cross_entropy_on_the_prefixes_of_the_window(truth):
     np.testing.assert_allclose(value, nats.mean() / 4, rtol=1e-5)
 
 
-@pytest.mark.parametrize("network", ["transformer", pytest.param("made", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["transformer", "made"])
 def test_a_relaxed_network_computes_the_features_of_the_network(network):
     model, params = model_and_params(network)
 
@@ -163,6 +166,7 @@ def test_a_relaxed_network_computes_the_features_of_the_network(network):
     np.testing.assert_allclose(*both(params, random_x(TOKENS, 3)), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["gumbel_softmax", "pathwise"])
 def test_the_gradient_through_relaxed_and_real_draws_is_that_of_finite_differences(estimator):
     event = TOKENS if estimator == "gumbel_softmax" else EventSpec((5,), (), "real")

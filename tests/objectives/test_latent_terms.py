@@ -36,7 +36,12 @@ def score(call, params, progress=0.0, event=None, **fields):
     model = types.SimpleNamespace(event=EVENT, weights=weights, latent_event=event or EventSpec((1,), kind="real"))
     fields = {name: jnp.asarray(value, jnp.float32) for name, value in fields.items()}
     batch = Batch(jnp.zeros((B, 2, 3, 2), jnp.int32), **fields)
-    loss = make_objective(call).loss(model, params, None, batch, Step(jax.random.key(0), jnp.float32(progress)))
+
+    @jax.jit
+    def loss_of(params, batch, progress):
+        return make_objective(call).loss(model, params, None, batch, Step(jax.random.key(0), progress))
+
+    loss = loss_of(params, batch, jnp.float32(progress))
     assert seen == [(K, True)]
     return loss
 
@@ -68,6 +73,7 @@ def test_losses_are_the_bounds(call, progress, beta, fields, weight_B, sites):
     assert means == pytest.approx({k: np.dot(weight_B, v) / examples for k, v in expected.items()}, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["elbo(samples=4, beta=0.5)", "iwae(samples=4)"])
 def test_signals_of_discrete_draws_are_compared_with_the_other_draws(call):
     """The gradient in log q of each draw: that of the terms, and for discrete draws also the signal."""

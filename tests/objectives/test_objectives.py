@@ -91,6 +91,7 @@ def test_a_batch_of_which_nothing_counts_has_no_loss_and_no_gradient(model_and_p
     assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(gradient))
 
 
+@pytest.mark.slow
 def test_the_loss_falls_along_its_gradient(model_and_params):
     model, params = model_and_params
     batch = Batch(X, mask=MASK)
@@ -101,6 +102,7 @@ def test_the_loss_falls_along_its_gradient(model_and_params):
     assert after < before - 1e-3
 
 
+@pytest.mark.slow
 def test_context_and_dropout_reach_the_model():
     context = ContextSpec("label", 3)
     model, params = with_params(make_model(EVENT, "made", hidden_sizes=(8,), dropout=0.5, context=context))

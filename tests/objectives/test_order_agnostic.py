@@ -141,6 +141,7 @@ def test_the_hidden_part_is_that_of_a_truncated_normal():
     assert uniform.max() == 48 and uniform.min() == 0
 
 
+@pytest.mark.slow
 def test_other_hidden_parts_are_no_likelihood():
     """The loss is the mean over the hidden sites, times the number of sites; it is reported as `masked`."""
     model, params = build("masked_transformer", "uniform")

@@ -31,6 +31,7 @@ NOTHING_OF = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("call", "network"), NOTHING_OF)
 def test_with_nothing_replaced_the_gradient_is_that_of_teacher_forcing(call, network):
     model, params = model_and_params(network)

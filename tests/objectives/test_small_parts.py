@@ -87,6 +87,7 @@ def test_means_of_nothing_are_zero_and_others_merge():
     assert float(both.value) == 2
 
 
+@pytest.mark.slow
 def test_signals_are_differences_from_the_other_values():
     assert leave_one_out(jnp.array([1.0, 3.0, 8.0])).tolist() == [5.5, 4.5, 2.0]
     assert leave_one_out(jnp.array([[7.0]])).tolist() == [[0.0]]
@@ -102,6 +103,7 @@ def test_scored_sites_may_be_replaced():
     assert twice.weight.tolist() == [1, 0, 0.5] * 2
 
 
+@pytest.mark.slow
 def test_noise_replaces_values_at_its_rate():
     event = EventSpec((400,), kind="tokens", num_levels=5)
     order = make_factorization((400,))

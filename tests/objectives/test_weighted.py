@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from prefix_cases import NETWORKS, TOKENS, close, loss_and_gradient, model_and_params
 
 from arjax.config import base_config, dataset_config, network_config
@@ -31,6 +32,7 @@ def test_weighted_objectives_add_up():
     assert set(metrics.means) == {"1/input_noise"}
 
 
+@pytest.mark.slow
 def test_weighted_keeps_parameters_of_its_objectives():
     objective = make_objective("weighted(of=('order_agnostic', 'learned_order'), weights=(0.5, 0.5))")
     assert objective.NEEDS_ORDERS and not make_objective("weighted").NEEDS_ORDERS
@@ -47,6 +49,7 @@ def test_weighted_keeps_parameters_of_its_objectives():
     assert len(loss.terms) == 3 and set(loss.metrics.means) == {"1/order_nats"}
 
 
+@pytest.mark.slow
 def test_weighted_objectives_with_parameters_have_a_train_state_with_shardings():
     config = base_config()
     config.dataset = dataset_config("markov_chain", levels=3, length=4, num_examples=64)

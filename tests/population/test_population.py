@@ -85,6 +85,7 @@ def test_a_member_out_of_patience_keeps_what_it_has(tmp_path):
         assert scores.results[o][s]["nll_nats"] == pytest.approx(single["nll_nats"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_members_stand_beside_the_known_truth_of_their_data(tmp_path):
     config = small_config()
     config.dataset = dataset_config("markov_chain", order=1, levels=3, length=5, num_examples=64)
@@ -97,6 +98,7 @@ def test_members_stand_beside_the_known_truth_of_their_data(tmp_path):
     assert scores.results[0][0]["excess_nats"] != scores.results[1][0]["excess_nats"]
 
 
+@pytest.mark.slow
 def test_members_are_scored_on_as_many_examples_as_their_runs(tmp_path):
     config = small_config()
     config.dataset = dataset_config("markov_chain", order=1, levels=3, length=5, num_examples=64)
@@ -133,6 +135,7 @@ def test_members_of_any_kind_that_has_an_order(tmp_path):
         Population(config, ["raster"], [0])
 
 
+@pytest.mark.slow
 def test_orders_may_be_permutations():
     population = Population(small_config(), [np.arange(64)[::-1], "raster"], [0])
     np.testing.assert_array_equal(population.factorizations[0].order, np.arange(64)[::-1])
@@ -162,6 +165,7 @@ def test_scores_that_members_do_not_have_are_refused():
         Population(config, ("raster",), (0,))
 
 
+@pytest.mark.slow
 def test_an_oracle_is_that_of_every_order(tmp_path):
     config = small_config("markov", order=1)
     config.dataset = dataset_config("markov_chain", levels=3, length=6, num_examples=64)
@@ -186,6 +190,7 @@ def test_a_population_without_a_finite_loss_ends():
         train_population(Population(config, ORDERS[:1], SEEDS))
 
 
+@pytest.mark.slow
 def test_a_member_that_diverges_takes_no_other_with_it(monkeypatch, whole):
     """One member's parameters are no numbers from the start, and the others are as they would be without it."""
     (population, expected), fresh = whole("vmap"), Members._fresh
@@ -206,6 +211,7 @@ def test_a_member_that_diverges_takes_no_other_with_it(monkeypatch, whole):
     assert ensemble.weights[2] == 0 and np.isfinite(ensemble.uniform) and ensemble.chosen[-1] == 2
 
 
+@pytest.mark.slow
 def test_a_member_that_had_ended_before_its_loss_was_no_number_is_not_lost():
     history = dataclasses.replace(History.fresh((1, 3)), bad_evals=np.array([[2, 0, 2]]))
     run = SimpleNamespace(history=history, train=SimpleNamespace(patience=2))

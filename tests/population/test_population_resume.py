@@ -76,6 +76,7 @@ def test_an_interrupted_population_goes_on_bit_for_bit(tmp_path, monkeypatch):
         train_population(population, workdir=tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_a_population_starts_from_a_run(tmp_path):
     save_config(config(), tmp_path)
     setup = build(config())

@@ -126,6 +126,7 @@ def test_a_policy_learns_with_its_model():
     assert all(math.isfinite(value) for value in learned.nats)
 
 
+@pytest.mark.slow
 def test_a_learned_order_resumes_bit_for_bit_and_is_reported(tmp_path, monkeypatch):
     config = small_config("made", hidden_sizes=(8,), direct=False)
     config.model.orders, config.objective = "uniform", "learned_order(orders_per_step=2, learning_rate=0.1)"

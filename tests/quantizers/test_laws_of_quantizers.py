@@ -15,7 +15,7 @@ from arjax.quantizers.fsq import Fsq
 from arjax.testing.laws import LawBroken, as_test
 from arjax.testing.quantizer import check_quantizer, quantizer_laws
 
-#: Small ones of every name, and options with a way of their own.
+#: Small ones of every name, and options with a way of their own, which are slow.
 CALLS = {
     "fsq": ("fsq(levels=(8, 6, 5))", "fsq(levels=(2, 3, 4), digits=True)", "fsq(levels=(9,))"),
     "vq": ("vq(codes=300, dims=3)",),
@@ -31,14 +31,18 @@ def test_every_quantizer_has_its_laws():
     assert set(CALLS) == set(QUANTIZERS.names())
 
 
-test_quantizer = as_test(
-    dataclasses.replace(law, name=f"{call}-{law.name}")
-    for calls in CALLS.values()
-    for call in calls
-    for law in quantizer_laws.of(call)
-)
+def laws(some: slice):
+    """The laws of the first call of each name, or of the others."""
+    for call in [call for calls in CALLS.values() for call in calls[some]]:
+        for law in quantizer_laws.of(call):
+            yield dataclasses.replace(law, name=f"{call}-{law.name}")
 
 
+test_quantizer = as_test(laws(slice(1)))
+test_slow_laws_of_quantizer = pytest.mark.slow(as_test(laws(slice(1, None))))
+
+
+@pytest.mark.slow
 def test_a_quantizer_that_loses_a_code_is_noticed(monkeypatch):
     """Digits that are clipped too early, and numbers in bfloat16."""
     digits = Fsq._digits
@@ -81,6 +85,7 @@ def test_a_grid_must_be_the_last_scale():
         make_quantizer("residual(scales=(1, 2, 4))").check_grid((3, 4))
 
 
+@pytest.mark.slow
 def test_a_quantizer_with_one_method_more_than_the_contract_is_enough():
     """Signs of one scalar: a quantizer of another package needs five members."""
 

@@ -7,6 +7,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from compiled import of_family
 
 from arjax.quantizers import make_quantizer
 from arjax.quantizers.fsq import Fsq
@@ -29,10 +30,10 @@ def test_fsq_is_a_bound_a_rounding_and_a_mixed_base():
     np.testing.assert_allclose(quantizer.bounded(jnp.asarray(h)), f, atol=1e-5)
     np.testing.assert_allclose(quantizer.bounded(jnp.zeros(3)), np.zeros(3), atol=1e-6)
     assert [sorted(set(z[..., i].ravel())) for i in range(3)] == [[-2, -1, 0, 1], [-1, 0, 1], [-3, -2, -1, 0, 1, 2]]
-    numbers = quantizer.assign({}, jnp.asarray(h)).numbers
+    numbers = of_family(quantizer, "assign", {}, jnp.asarray(h)).numbers
     np.testing.assert_array_equal(numbers, ((z + levels // 2) * np.array([1, 4, 12])).sum(-1))
     np.testing.assert_allclose(quantizer.lookup({}, numbers, (5,)), z / (levels // 2), atol=1e-6)
-    slope = jax.grad(lambda h: quantizer.passed({}, h, jnp.zeros_like(h)).sum())(jnp.asarray(h))
+    slope = jax.jit(jax.grad(lambda h: quantizer.passed({}, h, jnp.zeros_like(h)).sum()))(jnp.asarray(h))
     inner = np.tanh(h + np.arctanh(offset / half))
     np.testing.assert_allclose(slope, half * (1 - inner**2) / (levels // 2), atol=1e-5)
 
@@ -52,20 +53,21 @@ def averages(hits, sums, h, codebook, decay):
 
 def test_codes_of_vq_are_moving_averages_of_their_vectors():
     quantizer = Vq(codes=4, dims=2, decay=0.75, expiry=0.0, commitment=0.5)
-    params = quantizer.init(KEY)
-    state = quantizer.init_state(KEY) | {"begun": jnp.ones(())}
+    params = of_family(quantizer, "init", KEY)
+    state = of_family(quantizer, "init_state", KEY) | {"begun": jnp.ones(())}
     hits, codebook = np.array([3.0, 1, 2, 1]), np.asarray(params["codebook"])
     sums = hits[:, None] * codebook
     state |= {"hits": jnp.asarray(hits, jnp.float32), "sums": jnp.asarray(sums, jnp.float32)}
     for step in range(3):
         h = vectors(2, 5, 2, seed=step)
-        assigned = quantizer.assign(params, jnp.asarray(h))
+        assigned = of_family(quantizer, "assign", params, jnp.asarray(h))
         nearest, hits, sums = averages(hits, sums, h.reshape(-1, 2), codebook, 0.75)
         np.testing.assert_array_equal(assigned.numbers.reshape(-1), nearest)
         commitment = 0.5 * ((h.reshape(-1, 2) - codebook[nearest]) ** 2).mean()
-        np.testing.assert_allclose(quantizer.loss(params, jnp.asarray(h), jnp.ones(2)), commitment, rtol=1e-5)
-        state = quantizer.collect(params, state, assigned, jnp.ones(2), KEY)
-        params, state = quantizer.follow(params, state)
+        loss = of_family(quantizer, "loss", params, jnp.asarray(h), jnp.ones(2))
+        np.testing.assert_allclose(loss, commitment, rtol=1e-5)
+        state = of_family(quantizer, "collect", params, state, assigned, jnp.ones(2), KEY)
+        params, state = of_family(quantizer, "follow", params, state)
         codebook = sums / hits[:, None]
         np.testing.assert_allclose(params["codebook"], codebook, rtol=1e-5)
     assert float(state["step_hits"].sum()) == 0 and float(state["priority"].max()) < 0
@@ -73,9 +75,9 @@ def test_codes_of_vq_are_moving_averages_of_their_vectors():
 
 def test_the_gradient_of_the_commitment_moves_vectors_to_their_codes():
     quantizer, h = Vq(codes=4, dims=2), jnp.asarray(vectors(1, 3, 2))
-    params = quantizer.init(KEY)
-    codes = quantizer.lookup(params, quantizer.assign(params, h).numbers, (3,))
-    of_h, of_codes = jax.grad(lambda h, p: quantizer.loss(p, h, jnp.ones(1)), (0, 1))(h, params)
+    params = of_family(quantizer, "init", KEY)
+    codes = quantizer.lookup(params, of_family(quantizer, "assign", params, h).numbers, (3,))
+    of_h, of_codes = jax.jit(jax.grad(lambda h, p: quantizer.loss(p, h, jnp.ones(1)), (0, 1)))(h, params)
     np.testing.assert_allclose(of_h, 0.25 * 2 * (h - codes) / h.size, rtol=1e-4)
     assert not np.asarray(of_codes["codebook"]).any()
 
@@ -85,12 +87,13 @@ def test_the_first_codes_are_the_means_of_clusters():
     centres = np.array([[10.0, 0], [-10, 0], [0, 10]], np.float32)
     h = (centres[np.arange(60) % 3] + vectors(60, 2, scale=0.1)).reshape(4, 15, 2)
     quantizer = Vq(codes=3, dims=2, expiry=0.0)
-    params = quantizer.init(KEY)
-    state = quantizer.collect(params, quantizer.init_state(KEY), quantizer.assign(params, h), jnp.ones(4), KEY)
+    params = of_family(quantizer, "init", KEY)
+    assigned, fresh = of_family(quantizer, "assign", params, h), of_family(quantizer, "init_state", KEY)
+    state = of_family(quantizer, "collect", params, fresh, assigned, jnp.ones(4), KEY)
     assert state["kept"].shape == (KEPT * 3, 2) and float(state["priority"].min()) >= 0
     kept = np.asarray(state["kept"])
     assert all((np.abs(h.reshape(-1, 2) - row).max(-1) < 1e-6).any() for row in kept)  # of the vectors themselves
-    found, after = quantizer.follow(params, state)
+    found, after = of_family(quantizer, "follow", params, state)
     means = np.asarray(found["codebook"])
     expected = np.stack([kept[((kept - c) ** 2).sum(-1) < 25].mean(0) for c in centres])
     matched = ((means[:, None] - expected) ** 2).sum(-1)
@@ -108,12 +111,13 @@ def test_k_means_keeps_the_mean_of_an_empty_cluster():
 def test_dead_codes_begin_again_at_vectors_of_the_step():
     quantizer = Vq(codes=4, dims=2, decay=0.5, expiry=0.4)
     far = jnp.asarray([[0.0, 0], [100, 100], [200, 200], [300, 300]])
-    state = quantizer.init_state(KEY) | {"begun": jnp.ones(()), "hits": jnp.full(4, 2.0), "sums": 2 * far}
+    state = of_family(quantizer, "init_state", KEY) | {"begun": jnp.ones(()), "hits": jnp.full(4, 2.0), "sums": 2 * far}
     h = jnp.asarray(vectors(2, 4, 2))
     params = {"codebook": far}
     for _ in range(3):  # 8 hits for the first code; the others halve: 1, .5, .25 of a mean of 2.75, 2.4, ...
-        state = quantizer.collect(params, state, quantizer.assign(params, h), jnp.ones(2), KEY)
-        params, state = quantizer.follow(params, state)
+        assigned = of_family(quantizer, "assign", params, h)
+        state = of_family(quantizer, "collect", params, state, assigned, jnp.ones(2), KEY)
+        params, state = of_family(quantizer, "follow", params, state)
     codebook = np.asarray(params["codebook"])
     near = np.abs(codebook[:, None] - np.asarray(h).reshape(-1, 2)).max(-1).min(-1)
     assert np.abs(codebook).max() < 10 and (near < 3).all()
@@ -126,7 +130,7 @@ def test_lfq_has_the_entropies_of_all_its_codes():
     codes = np.array([bits[::-1] for bits in itertools.product((-1, 1), repeat=3)])  # the first bit varies fastest
     np.testing.assert_array_equal(quantizer.lookup({}, jnp.arange(8)[None], (8,))[0], codes)
     np.testing.assert_array_equal(
-        quantizer.assign({}, jnp.asarray(h)).numbers, ((h[:, :, None] - codes) ** 2).sum(-1).argmin(-1)
+        of_family(quantizer, "assign", {}, jnp.asarray(h)).numbers, ((h[:, :, None] - codes) ** 2).sum(-1).argmin(-1)
     )
     counted = h[:3].reshape(-1, 3)
     q = np.exp(-((counted[:, None] - codes) ** 2).sum(-1) / 1.5)
@@ -135,7 +139,8 @@ def test_lfq_has_the_entropies_of_all_its_codes():
     entropies = of_one + (mean * np.log(mean)).sum()
     commitment = ((counted - np.sign(counted)) ** 2).mean()
     expected = 0.1 * entropies + 0.25 * commitment
-    np.testing.assert_allclose(quantizer.loss({}, jnp.asarray(h), jnp.asarray(weight)), expected, rtol=1e-4)
+    loss = of_family(quantizer, "loss", {}, jnp.asarray(h), jnp.asarray(weight))
+    np.testing.assert_allclose(loss, expected, rtol=1e-4)
 
 
 def area(full, side):

@@ -40,6 +40,7 @@ def test_shapes_types_and_range(sampler, num, event):
     assert ((samples >= 0) & (samples < event.num_levels)).all()
 
 
+@pytest.mark.slow
 @each_sampler
 def test_samples_are_a_function_of_the_key_and_differ_within_a_batch(raster, sampler):
     model, params = raster
@@ -57,6 +58,7 @@ def test_a_canvas_that_is_all_observed_comes_back_unchanged(raster, sampler):
     np.testing.assert_array_equal(samples, given)
 
 
+@pytest.mark.slow
 @each_sampler
 def test_a_canvas_of_which_nothing_is_observed_is_a_free_sample(raster, sampler):
     model, params = raster
@@ -65,6 +67,7 @@ def test_a_canvas_of_which_nothing_is_observed_is_a_free_sample(raster, sampler)
     np.testing.assert_array_equal(samples, model.sample(params, KEY, 5, sampler=sampler))
 
 
+@pytest.mark.slow
 @each_sampler
 def test_one_given_example_counts_for_all_or_each_has_its_own(raster, sampler):
     model, params = raster
@@ -134,6 +137,7 @@ def test_a_low_temperature_draws_the_most_probable_value_at_each_step(raster, sa
     np.testing.assert_array_equal(samples, greedy)
 
 
+@pytest.mark.slow
 @each_sampler
 def test_limits_restrict_every_site(raster, sampler):
     model, params = raster
@@ -191,6 +195,7 @@ def test_one_context_counts_for_all(sampler, spec, one):
     np.testing.assert_array_equal(shared, model.sample(params, KEY, 5, sampler=sampler, context=many))
 
 
+@pytest.mark.slow
 @each_sampler
 def test_a_context_steers_its_own_rows(sampler):
     """Labels that shift the logits far to one value each."""

@@ -80,7 +80,8 @@ def test_cached_stops_when_all_examples_have_ended():
     np.testing.assert_array_equal(model.draw(params, KEYS, sampler="naive", **request).x, found.x)
 
 
-@pytest.mark.parametrize("sampler", ["cached", pytest.param("naive", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["cached", "naive"])
 def test_a_carry_that_goes_on_stops_too(sampler):
     model, params = small("gru")
     expected, length_B = cut(np.asarray(draw_longer(model, params, KEYS, 50).x))
@@ -97,6 +98,7 @@ def test_a_window_may_end_before_its_last_site():
     np.testing.assert_array_equal(draw_longer(model, params, KEYS, 8, end=END).x, expected)
 
 
+@pytest.mark.slow
 def test_what_is_searched_for_ends_too():
     """All sequences of a tiny model: the most probable one up to its end is found by a beam that is wide enough."""
     event = EventSpec((3,), (), "tokens", 2)
@@ -117,6 +119,7 @@ def test_what_is_searched_for_ends_too():
     np.testing.assert_allclose(best_of.stats["log_prob"], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_model_of_strings_knows_their_end():
     """Its data set names the token; a GRU goes on to strings longer than all it has seen."""
     texts = {split: ["ab", "cabd", "eff"] for split in ("train", "validation", "test")}

@@ -62,6 +62,7 @@ def test_an_example_depends_on_its_own_key_whatever_is_drawn_with_it(name):
     assert len(np.unique(many.reshape(7, -1), axis=0)) > 3
 
 
+@pytest.mark.slow
 @each_of(("blocks",))
 def test_fewer_examples_are_the_first_of_more(name):
     model, params = build(name)
@@ -70,6 +71,7 @@ def test_fewer_examples_are_the_first_of_more(name):
     check_equal(model, np.concatenate([few, alone]), many[[0, 1, 2, 5]])
 
 
+@pytest.mark.slow
 def test_an_example_has_its_own_noise_in_every_step():
     """Uniform conditionals: the draws are the noise, and equal keys draw equal examples."""
     event = EventSpec((40,), (), "tokens", 97)
@@ -83,6 +85,7 @@ def test_an_example_has_its_own_noise_in_every_step():
     np.testing.assert_array_equal(model.draw(params, keys[twice]).x, x[twice])
 
 
+@pytest.mark.slow
 def test_a_draw_counts_what_it_costs():
     model, params = cases.small_model("made", TOKENS, partition="rows"), None
     params = cases.params_of(model)

@@ -76,6 +76,7 @@ def test_models_that_fit(call, fits, others):
             make_sampler(call).check(make_model(TOKENS, network, **orders, **options))
 
 
+@pytest.mark.slow
 def test_ends_along_an_order():
     """Sites 2, 0, 3, 1: after two steps the line is known up to site 0, after three too, after four whole."""
     ends = Ends(make_factorization((4,), "list(order=(2, 0, 3, 1))"), 7)
@@ -94,6 +95,7 @@ def test_ends_along_an_order():
     assert without.filled(x, None) is x and not hasattr(without, "visited")
 
 
+@pytest.mark.slow
 def test_values_that_complete_an_example():
     ends = Ends(make_factorization((3,), "list(order=(1, 0, 2))"), 2)
     completes = ends.completes(4)

@@ -73,6 +73,7 @@ def test_a_carry_goes_on_as_the_same_network_over_a_longer_sequence(network):
     np.testing.assert_array_equal(found.x, [drawn(*example) for example in zip(KEYS, features, strict=True)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "options"),
     [
@@ -119,6 +120,7 @@ def test_a_window_slides(slid):
             np.testing.assert_array_equal(window[:, t], drawn(features[:, t], start + t))
 
 
+@pytest.mark.slow
 def test_a_shorter_draw_is_the_beginning_of_a_longer_one(slid):
     model, params, x = slid
     np.testing.assert_array_equal(draw_longer(model, params, KEYS, 30, overlap=5).x, x[:, :30])
@@ -141,6 +143,7 @@ def test_the_beginning_of_a_draw_as_a_prompt_gives_that_draw(slid, prompt):
     assert (same[:, :prompt] == x[0, :prompt]).all() and (same[0] == x[0]).all() and (same[1] != same[0]).any()
 
 
+@pytest.mark.slow
 def test_pieces_come_one_after_another(slid):
     model, params, x = slid
     found = [np.asarray(piece.x) for piece in pieces(model, params, KEYS, LENGTH, given=x[:, :3], overlap=5)]
@@ -186,6 +189,7 @@ def test_a_context_is_kept(network):
     assert (both[0][:, SIZE:] != both[1][:, SIZE:]).any()
 
 
+@pytest.mark.slow
 def test_sequences_of_vectors():
     event = EventSpec((6,), (2,), "real", 0)
     model = make_model(event, "gru", hidden_size=4)

@@ -73,6 +73,7 @@ def test_the_carry_of_one_example_can_serve_all(network):
         assert np.broadcast_shapes(one.shape, all_.shape) == all_.shape
 
 
+@pytest.mark.slow
 def test_a_prompt_that_all_examples_share_is_read_once(monkeypatch):
     """In a context, too; where the examples have contexts of their own, it is read for each."""
     model = make_model(LINE, "causal_conv", context=ContextSpec("label", 3), hidden_size=4, num_layers=1)

@@ -96,6 +96,7 @@ def test_counts_leave_out_masked_sites():
     assert p[1].argmax() == 2 and p[2].argmax() == 1 and p[:, 0].max() < 0.3
 
 
+@pytest.mark.slow
 def test_proposals_have_the_probabilities_that_they_are_drawn_with():
     """At a temperature, too, at which a mixture of logistics draws from another distribution than p^(1/T)."""
     head = make_conditional("discretized_logistic_mixture(components=2)", EventSpec((1,), kind="levels", num_levels=6))
@@ -147,12 +148,14 @@ def test_log_q_of_proposals_is_that_of_the_draft_at_the_temperature(draft):
     np.testing.assert_allclose(log_q, log_softmax(np.asarray(table) / temperature, -1), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_counts_propose_for_draws_that_are_longer_than_examples():
     model = make_model(EventSpec((8,), kind="tokens", num_levels=3), "gru", hidden_size=4)
     draft = Counts(order=1).prepare(model, None, resources(np.arange(15).reshape(3, 5) % 3))
     assert np.exp(draft.log_p_RV)[draft.row_H[1]].argmax() == 2
 
 
+@pytest.mark.slow
 def test_a_run_proposes_for_draws_that_are_longer_than_its_examples():
     event = EventSpec((8,), kind="tokens", num_levels=3)
     gru, made = make_model(event, "gru", hidden_size=4), make_model(event, "made")

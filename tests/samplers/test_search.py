@@ -53,6 +53,7 @@ def test_the_beams_of_every_network_have_the_carries_of_their_own_past(network):
         np.testing.assert_allclose(found.stats["log_prob"], of_model(model, "log_prob", params, found.x), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_beam_of_one_is_greedy_and_wider_ones_find_more():
     model, params = build("made")
     greedy, *found = [model.draw(params, KEYS, sampler=f"{name}") for name in ("greedy", "beam(width=1)", "beam")]
@@ -62,6 +63,7 @@ def test_a_beam_of_one_is_greedy_and_wider_ones_find_more():
     assert (found[1].stats["log_prob"] > found[0].stats["log_prob"] + 0.1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", CARRIED)
 def test_each_example_has_a_beginning_and_a_context_of_its_own(network):
     model, params = build(network, ContextSpec("label", 3))
@@ -80,6 +82,7 @@ def test_each_example_has_a_beginning_and_a_context_of_its_own(network):
     assert found.stats["steps"].tolist() == [3] * 4
 
 
+@pytest.mark.slow
 def test_a_beginning_that_all_share_is_read_once():
     model, params = build("causal_conv")
     given, observed = cases.random_x(EVENT, 1)[0], np.asarray(model.factorization.step) < 3
@@ -146,6 +149,7 @@ def test_greedy_takes_the_mode_of_each_site(name):
         np.testing.assert_array_equal(x, model.draw(params, KEYS, sampler="greedy", top_k=2, temperature=3.0).x)
 
 
+@pytest.mark.slow
 def test_the_best_of_one_is_a_draw_and_of_more_the_most_probable():
     model, params = build("lstm")
     drawn = model.draw(params, KEYS, sampler="cached")
@@ -201,7 +205,8 @@ def test_with_an_end_token_sequences_end_and_are_scored_up_to_it(ordering, penal
     assert whole or not penalty
 
 
-@pytest.mark.parametrize("call", ["beam", "best(of=3)", pytest.param("greedy", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("call", ["beam", "best(of=3)", "greedy"])
 def test_a_beginning_that_has_ended_is_not_continued(call):
     model = cases.small_model("made", EventSpec((5,), (), "tokens", 3), "raster", "sites")
     given = np.array([[0, 1, 0, 0, 0], [0, 2, 0, 0, 0]])

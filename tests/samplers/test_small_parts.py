@@ -43,6 +43,7 @@ def test_keys_of_examples_and_steps():
     assert per_example(X, 3).tolist() == [3, 3] and per_example(X, jnp.array([1, 2])).tolist() == [1, 2]
 
 
+@pytest.mark.slow
 def test_observed_sites_and_prompts():
     plain = steps_of()
     assert plain.prompt() == 0 and plain.to_draw().tolist() == [True] * 3
@@ -60,6 +61,7 @@ def test_observed_sites_and_prompts():
         assert steps.observed(sites).tolist() == [bool(observed[i]) for i in (4, 0, 3, 1, 2)] + [False]
 
 
+@pytest.mark.slow
 def test_values_of_steps_are_read_placed_and_compared():
     steps = steps_of([0, 0, 0, 1, 0])
     x = X[:1]
@@ -78,6 +80,7 @@ def test_values_of_steps_are_read_placed_and_compared():
     assert steps.same(1, new, new + 1).tolist() == [False, False, True]
 
 
+@pytest.mark.slow
 def test_sites_of_a_step_are_drawn_from_their_features():
     """With the key of the example and the step, and with the observed ones as they are."""
     features = jax.random.normal(KEY, (2, 2, MODEL.network.num_features))
@@ -99,6 +102,7 @@ def test_sites_of_a_step_are_drawn_from_their_features():
     assert warm.values(X, 1, features).tolist() == values.tolist() and cold.temperature == 1e-20
 
 
+@pytest.mark.slow
 def test_proposals_are_accepted_up_to_the_first_wrong_one():
     assert [int(leading(jnp.array(right))) for right in ([True, True, False, True], [False, True], [True])] == [2, 0, 1]
     steps, features = steps_of(), jax.random.normal(KEY, (3, 2, MODEL.network.num_features))
@@ -109,6 +113,7 @@ def test_proposals_are_accepted_up_to_the_first_wrong_one():
         assert int(num) == step and values.tolist() == drawn.tolist()
 
 
+@pytest.mark.slow
 def test_one_example_is_mapped_as_several_are():
     function = lambda a, b: (a + b, a.sum())  # noqa: E731
     for num in (1, 3):

@@ -53,7 +53,7 @@ CALLS = {
 
 
 #: Those that start otherwise are slow: the values do not depend on the start.
-SLOW = ("mode", "start")
+SLOW = ("mode", "start", "draft-in-one-pass")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in CALLS])
@@ -72,6 +72,7 @@ OF_ONE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OF_ONE)
 def test_observed_sites_are_read_and_stay(name):
     expected = np.asarray(draw("naive", **OBSERVED).x)
@@ -79,11 +80,12 @@ def test_observed_sites_are_read_and_stay(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["scanned-draft", pytest.param("window", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["scanned-draft", "window"])
 def test_a_single_example_has_no_batch_axis_to_map_over(name):
     np.testing.assert_array_equal(draw(CALLS[name], keys=KEYS[:1]).x, NAIVE[:1])
 
 
+@pytest.mark.slow
 def test_the_model_as_its_own_draft_is_always_right():
     """Every call commits a whole window, and nothing else is counted."""
     drawn = draw(CALLS["draft-in-one-pass"])
@@ -94,6 +96,7 @@ def test_the_model_as_its_own_draft_is_always_right():
     assert whole.stats["network_calls"].tolist() == [1] * NUM
 
 
+@pytest.mark.slow
 def test_progress_differs_between_examples():
     stats = draw(CALLS["window"]).stats
     assert len(set(stats["network_calls"].tolist())) > 1
@@ -113,7 +116,8 @@ def test_counts_as_a_draft(coupling):
     assert (x == NAIVE).all() == (coupling == "keys")
 
 
-@pytest.mark.parametrize("num", [pytest.param(1, marks=pytest.mark.slow), NUM])
+@pytest.mark.slow
+@pytest.mark.parametrize("num", [1, NUM])
 def test_caches_that_grow_change_nothing(monkeypatch, num):
     """Windows over the ends of the loops, and of the sequence."""
     model, params = model_of(width=24, num_layers=1, num_heads=4, num_kv_heads=2, rotary=True, position="learned")
@@ -124,6 +128,7 @@ def test_caches_that_grow_change_nothing(monkeypatch, num):
     assert drawn.stats["network_calls"].max() > 4
 
 
+@pytest.mark.slow
 def test_a_start_of_the_model_itself_counts_the_calls_for_its_prompt():
     """One call that reads the prompt, one that proposes, and at least one pass."""
     model = make_model(EVENT, "deep_nade", ordering=ORDER, orders="uniform", hidden_sizes=(8,))
@@ -151,6 +156,7 @@ def test_a_draft_goes_on_from_the_steps_that_are_kept():
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), kept, expected)
 
 
+@pytest.mark.slow
 def test_contexts_are_read():
     context = ContextSpec("label", 3)
     model = make_model(EVENT, "gru", ordering=ORDER, context=context, hidden_size=8)
@@ -159,6 +165,7 @@ def test_contexts_are_read():
     np.testing.assert_array_equal(draw("fixed_point(window=4)", model, params, context=labels).x, expected)
 
 
+@pytest.mark.slow
 def test_nothing_is_read_without_a_carry():
     model, params = model_of("masked_transformer", width=8, num_layers=1, num_heads=2, orders="uniform")
     drawn = draw("fixed_point(window=4)", model, params, **OBSERVED)
@@ -209,6 +216,7 @@ def test_mistakes_are_one_sentence():
         make_sampler("speculative").prepare(real, None, resources(NAIVE))
 
 
+@pytest.mark.slow
 def test_a_run_is_a_draft():
     class Other:
         model, params = OTHER, OTHER_PARAMS

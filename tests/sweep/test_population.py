@@ -39,6 +39,7 @@ def assert_close(ours, theirs):
         assert ours[key] == expected, key
 
 
+@pytest.mark.slow
 def test_a_row_is_what_arjax_would_have_made_of_it(folder, capsys):
     assert sweep() == 0
     out = capsys.readouterr().out

@@ -50,6 +50,7 @@ def check_mixture_of_runs(workdirs, weights):
         mixture_of_runs([])
 
 
+@pytest.mark.slow
 def test_means_and_mixtures_are_rows_whoever_trained_their_runs(folder, capsys):
     """The nats of the examples come from rows.npz; where it is missing, damaged or of other parameters, from these."""
     (folder / "sweep.py").write_text(MIXED)
@@ -95,6 +96,7 @@ def test_means_and_mixtures_are_rows_whoever_trained_their_runs(folder, capsys):
         assert float(after["value"]) == pytest.approx(float(before["value"]), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_mixture_that_cannot_be_made_fails_alone(folder, capsys):
     text = MIXED.replace('model__ordering="random", seed=1)', 'seed=1, evaluate__split="validation")')
     (folder / "sweep.py").write_text(text.replace('weights="fitted"', "").replace('weights="chosen"', ""))

@@ -86,6 +86,7 @@ def running(folder, name):
     raise AssertionError("the job does not start")
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_can_be_started_again_at_once(folder, start):
     """Its jobs see that it is gone, and save; the next sweep waits for that and goes on."""
     write_sweep(folder, "Run('a', 'good.py')")
@@ -105,6 +106,7 @@ def test_a_second_sweep_in_the_folder_is_refused(folder, start, capsys):
     assert not (folder / "out" / "b").exists()
 
 
+@pytest.mark.slow
 def test_a_run_by_hand_in_the_folder_of_a_row_is_waited_for(folder, start):
     write_sweep(folder, "Run('a', 'good.py')")
     (folder / "out" / "a").mkdir(parents=True)

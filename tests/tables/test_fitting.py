@@ -118,6 +118,7 @@ def untrained(columns, cells, minutes, seed):
     return AnyOrderTable(columns, model, model.init(jax.random.key(0))), {"num_params": model.num_params}
 
 
+@pytest.mark.slow
 def test_a_table_of_numbers_has_the_engines_that_are_better_on_validation(monkeypatch):
     """Two clusters: a mixture of Gaussians is a part of the model; whole numbers stay whole."""
     rng = np.random.default_rng(0)

@@ -178,6 +178,7 @@ def test_equal_rows_are_computed_once(table, monkeypatch):
     assert sorted(first.tolist()) == [0, 1, 3] and row[0] == row[2] and len(set(row.tolist())) == 3
 
 
+@pytest.mark.slow
 def test_surprise_is_that_of_a_cell_given_all_others(engine):
     cells = cells_of_codes(CODES)
     found = surprise(engine, cells)
@@ -273,6 +274,7 @@ def test_the_model_of_no_table_is_refused(tmp_path):
         load_table(tmp_path / "m.safetensors")
 
 
+@pytest.mark.slow
 def test_many_rows_are_computed_in_pieces(table, engine, monkeypatch):
     rows = {"sex": ["f", None, "m"] * 4, "age": [None, 12, 30] * 4, "work": ["a", "b", None] * 4}
     whole, once = table.impute(rows), table.surprise(rows)

@@ -166,6 +166,7 @@ def test_conditionals_that_break_a_law(fault, sentence):
     check("faulty", "binary", 1.0)
 
 
+@pytest.mark.slow
 def test_densities_that_break_a_law():
     @CONDITIONALS.register("wide")
     class Wide(Gaussian):
@@ -221,6 +222,7 @@ class FaultySampler(Sampler):
         return Draw(x, {} if self.fault == "statistics" else {"network_calls": jnp.zeros(len(x), jnp.int32)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "check", "sentence"),
     [

@@ -80,7 +80,8 @@ def constant_saving(directory, keep, monkeypatch):
         thread.join()
 
 
-@pytest.mark.parametrize("locks", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("locks", [True, False])
 def test_a_reader_gets_a_whole_checkpoint_while_others_come_and_go(tmp_path, monkeypatch, caplog, locks):
     if not locks:  # as on some network file systems
 

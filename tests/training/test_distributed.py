@@ -154,6 +154,7 @@ def test_processes_and_tasks_of_slurm():
     assert slurm_processes(STEP)[0] != slurm_processes(STEP | {"SLURM_STEP_ID": "1"})[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "reason"),
     [

@@ -69,6 +69,7 @@ def test_a_run_and_the_mode_evaluate_report_it(judge, tmp_path, capsys):
     assert (workdir / "exposure.png").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_a_judge_and_an_oracle_of_other_tokens(judge):
     own = config(exposure=4, judge=str(judge))
     own.objective = f"rollout(length=2, target='oracle', oracle='{judge}')"

@@ -135,6 +135,7 @@ def test_evaluation_reads_ahead_and_tells_what_goes_wrong():
     assert not threads()
 
 
+@pytest.mark.slow
 def test_a_run_that_reads_ahead_ends_its_thread_and_goes_on_bit_for_bit(tmp_path, monkeypatch):
     changes = {"train__data_on_device": False, "train__log_every": 12}
 

@@ -47,6 +47,7 @@ def test_the_first_parameters_are_the_best_ones_of_the_run(first):
     assert max(float(abs(a - b).max()) for a, b in zip(jax.tree.leaves(other), jax.tree.leaves(best), strict=True)) > 0
 
 
+@pytest.mark.slow
 def test_a_resumed_run_asks_the_other_no_more(first, tmp_path, monkeypatch):
     shutil.copytree(first, tmp_path / "first")
     changes = {"train__init_from": str(tmp_path / "first")}
@@ -74,6 +75,7 @@ def test_what_does_not_fit_is_named(first, tmp_path):
         check_fits(wanted, found, "runs/a")
 
 
+@pytest.mark.slow
 def test_the_command_line_keeps_it_in_the_config_and_refuses_what_does_not_fit(first, tmp_path, capsys):
     path = tmp_path / "config.py"
     path.write_text(
@@ -135,6 +137,7 @@ def test_the_same_parameters_under_other_meanings_are_said_or_refused(capsys):
     assert found == "refused: train.init_from=runs/a knows the tokens 'abd', and this run 'abc'"
 
 
+@pytest.mark.slow
 def test_a_run_in_another_order_is_said_when_it_starts(first, capsys):
     setup = build(tiny_config(train__init_from=str(first), model__ordering="spiral"))
     setup.init_state(setup.keys()[0])
@@ -144,6 +147,7 @@ def test_a_run_in_another_order_is_said_when_it_starts(first, capsys):
     )
 
 
+@pytest.mark.slow
 def test_a_mixture_that_begins_with_a_model_of_several_orders_has_another_order():
     """A kind of models without one order is compared, and does not fail for the lack of it."""
     event = EventSpec((4,))

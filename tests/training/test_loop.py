@@ -53,6 +53,7 @@ def test_a_run_leaves_all_it_should(straight):
     assert latest_store(workdir).steps() == [6, 12] and best_store(workdir).steps() == [12]
 
 
+@pytest.mark.slow
 def test_results_are_of_the_averaged_parameters_that_validated_best(straight):
     workdir, outcome = straight
     setup = build(tiny_config())
@@ -79,6 +80,7 @@ def test_a_report_that_is_older_than_kinds_is_exact(straight, tmp_path):
     assert read_report(tmp_path) == older | {"kind": "exact"} == train(build(tiny_config()), tmp_path).results
 
 
+@pytest.mark.slow
 def test_parameters_that_become_the_best_while_others_are_read(straight, tmp_path, monkeypatch):
     shutil.copytree(straight[0] / "checkpoints", tmp_path / "checkpoints")
     best, hidden = tmp_path / "checkpoints" / "best", tmp_path / "not yet"
@@ -113,6 +115,7 @@ def test_resuming_changes_no_bit(straight, tmp_path, monkeypatch, first):
     assert [resumed.results[k] for k in same] == [straight[1].results[k] for k in same]
 
 
+@pytest.mark.slow
 def test_the_last_validation_is_printed_with_its_step(tmp_path, capsys):
     train(build(tiny_config(train__steps=5, train__log_every=3, train__eval_every=3)), tmp_path / "a")
     train(build(tiny_config(train__steps=2, train__eval_every=100)), tmp_path / "b")
@@ -138,6 +141,7 @@ def test_host_feed_trains_the_same(straight, tmp_path):
     assert outcome.results["nll_nats"] == pytest.approx(straight[1].results["nll_nats"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_falls_back_when_the_newest_checkpoint_is_damaged(straight, tmp_path, caplog):
     shutil.copytree(straight[0], tmp_path, dirs_exist_ok=True)
     path = max(
@@ -152,6 +156,7 @@ def test_falls_back_when_the_newest_checkpoint_is_damaged(straight, tmp_path, ca
     assert metrics(tmp_path) == metrics(straight[0])
 
 
+@pytest.mark.slow
 def test_a_longer_duration_goes_on(straight, tmp_path):
     shutil.copytree(straight[0], tmp_path, dirs_exist_ok=True)
     outcome = train(build(tiny_config(train__steps=18)), tmp_path)
@@ -159,6 +164,7 @@ def test_a_longer_duration_goes_on(straight, tmp_path):
     assert outcome.results["train_seconds"] > straight[1].results["train_seconds"]
 
 
+@pytest.mark.slow
 def test_patience_stops_early_and_keeps_the_best(tmp_path):
     config = tiny_config(optimizer__name="sgd", optimizer__learning_rate=2e3, network__dropout=0.0)  # soon gets worse
     config.train.update(steps=400, eval_every=2, checkpoint_every=100, patience=2, ema_decay=0.0)

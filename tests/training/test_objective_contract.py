@@ -112,6 +112,7 @@ def test_it_is_trained_with_the_model_and_reports(changes, straight):
     assert lines[0]["train/above"] > lines[-1]["train/above"] > 0
 
 
+@pytest.mark.slow
 def test_a_run_with_it_resumes_bit_for_bit(changes, straight, tmp_path, monkeypatch):
     stop_at(monkeypatch, 5)
     outcome = train(build(tiny_config(train__steps_per_dispatch=1, **changes)), tmp_path)
@@ -217,5 +218,6 @@ assert "all-gather" not in compiled.as_text() and "all-to-all" not in compiled.a
 """
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_on_a_mesh_move_no_rows():
     finish(run_python(MESH, devices=4))

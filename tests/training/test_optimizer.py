@@ -38,14 +38,14 @@ def test_schedule_is_the_optimizers():
     optimizer = make_optimizer("sgd", 0.5, 4, schedule="linear", b1=0.0)
     state, seen = optimizer.init(PARAMS), []
     for _ in range(4):
-        updates, state = optimizer.update(jax.tree.map(jnp.ones_like, PARAMS), state, PARAMS)
+        updates, state = jax.jit(optimizer.update)(jax.tree.map(jnp.ones_like, PARAMS), state, PARAMS)
         seen.append(float(updates["layer"]["bias"][0]))
     np.testing.assert_allclose(seen, [-0.5, -0.375, -0.25, -0.125], rtol=1e-6)
 
 
 def test_only_matching_paths_decay():
     optimizer = make_optimizer("adamw", 0.1, 10, weight_decay=0.5)
-    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, PARAMS), optimizer.init(PARAMS), PARAMS)
+    updates, _ = jax.jit(optimizer.update)(jax.tree.map(jnp.zeros_like, PARAMS), optimizer.init(PARAMS), PARAMS)
     np.testing.assert_allclose(updates["layer"]["kernel"], -0.1)
     np.testing.assert_allclose(updates["table"]["embedding"], -0.1)
     np.testing.assert_array_equal(updates["layer"]["bias"], 0.0)
@@ -54,7 +54,7 @@ def test_only_matching_paths_decay():
 def test_eps_is_added_to_the_root_of_the_second_moment():
     for name in ("adam", "adamw"):
         optimizer, params = make_optimizer(name, 0.5, 10, eps=3.0), jnp.zeros(2)
-        updates, _ = optimizer.update(jnp.array([1.0, -9.0]), optimizer.init(params), params)
+        updates, _ = jax.jit(optimizer.update)(jnp.array([1.0, -9.0]), optimizer.init(params), params)
         np.testing.assert_allclose(updates, [-0.5 * 1 / (1 + 3), 0.5 * 9 / (9 + 3)], rtol=1e-5)
 
 
@@ -62,7 +62,7 @@ def test_clip_norm():
     gradients = jax.tree.map(lambda p: 100 * p, PARAMS)
     for clip_norm, norm in ((0.0, float(optax.tree.norm(gradients))), (3.0, 3.0)):
         optimizer = make_optimizer("sgd", 1.0, 10, clip_norm=clip_norm, b1=0.0)
-        updates, _ = optimizer.update(gradients, optimizer.init(PARAMS), PARAMS)
+        updates, _ = jax.jit(optimizer.update)(gradients, optimizer.init(PARAMS), PARAMS)
         np.testing.assert_allclose(optax.tree.norm(updates), norm, rtol=1e-5)
 
 
@@ -123,7 +123,7 @@ def test_adagrad_divides_by_the_root_of_all_squares_whatever_the_scale_of_the_lo
         optimizer, params = make_optimizer("adagrad", 0.1, 3), jnp.zeros(2)
         state = optimizer.init(params)
         for gradient, right in zip(gradients, expected, strict=True):
-            updates, state = optimizer.update(jnp.asarray(scale * gradient), state, params)
+            updates, state = jax.jit(optimizer.update)(jnp.asarray(scale * gradient), state, params)
             np.testing.assert_allclose(updates, right, rtol=1e-3)
 
 
@@ -159,7 +159,7 @@ def test_another_package_adds_an_optimizer_and_a_schedule(monkeypatch):
     optimizer = make_optimizer(options.pop("name"), options.pop("learning_rate"), 4, **options)
     state, seen = optimizer.init(PARAMS), []
     for _ in range(3):
-        updates, state = optimizer.update(PARAMS, state, PARAMS)
+        updates, state = jax.jit(optimizer.update)(PARAMS, state, PARAMS)
         seen.append(float(updates["layer"]["bias"][0]))
     np.testing.assert_allclose(seen, [-0.1, -0.1, -0.01], rtol=1e-5)
     for change, sentence in (

@@ -44,6 +44,7 @@ def test_one_program_serves_all_groupings_of_steps_and_gives_the_same_bits(setup
     assert int(state.step) == 7 and float(sums.steps) == 7 and float(sums.metrics.examples) == 56
 
 
+@pytest.mark.slow
 def test_a_step_lowers_the_loss_of_its_batch(setup, feed):
     init_key, key = setup.keys()
     state, batch = setup.init_state(init_key), feed.chunk(0, 1).batch(0)
@@ -56,6 +57,7 @@ def test_a_step_lowers_the_loss_of_its_batch(setup, feed):
     np.testing.assert_allclose(loss.value, loss.metrics.nll / loss.metrics.dims, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_dropout_differs_between_steps_and_seeds_only(setup, feed):
     _, key = setup.keys()
     state, batch = setup.init_state(key), feed.chunk(0, 1).batch(0)

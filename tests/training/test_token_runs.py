@@ -117,6 +117,7 @@ def test_a_prior_of_its_own_run_leaves_the_tokenizer_to_the_bit(first, tmp_path,
     assert "another encoder or quantizer" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_prior_of_the_same_form_goes_on_and_a_tokenizer_that_learns_again_forgets_its_mark(first):
     config = tokens_config(objective="token_prior", train__init_from=str(first[0]))
     setup = build(config)
@@ -136,6 +137,7 @@ def test_a_prior_without_a_tokenizer_is_refused(first):
             setup.init_state(setup.keys()[0])
 
 
+@pytest.mark.slow
 def test_micro_batches_move_the_codes_as_the_whole_batch_does(first):
     """Once they have begun: the vectors that k-means begins with are drawn at random."""
     setup = build(tokens_config(train__accumulate=2))
@@ -173,6 +175,7 @@ class Counting(TeacherForcing):
         return dataclasses.replace(super().loss(model, params, own, batch, step), state=own.state)
 
 
+@pytest.mark.slow
 def test_members_of_a_population_write_their_parameters_after_a_step_as_runs_do(tmp_path):
     """The best parameters of member and run hold the number of their step; so does the second of two objectives."""
     with pytest.MonkeyPatch.context() as patch:
