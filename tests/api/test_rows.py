@@ -243,7 +243,9 @@ def test_posteriors_that_cannot_be(metres):
     ):
         with pytest.raises(UserError, match=sentence):
             fitted.posterior(EVERY, prior=prior)
-    with pytest.raises(UserError, match="needs a model whose context is a class, or several classes, and the context of"):
+    with pytest.raises(
+        UserError, match="needs a model whose context is a class, or several classes, and the context of"
+    ):
         metres.posterior(as_dict(lengths(1)))
     bare = trained(fitted.model, arjax.data.Dataset("bits", fitted.model.event, fitted.model.context_spec, {}))
     with pytest.raises(UserError, match="there is no train split that has class frequencies: give prior='uniform'"):
