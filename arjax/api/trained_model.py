@@ -188,7 +188,7 @@ class TrainedModel:
         """
         classes = classes_of(self.model, "`posterior`", several=True)
         log_prior_C = log_prior(self.dataset, classes, prior)
-        source = self.source(x, {part: 0 for part in classes.parts}, mask, unknown).examples
+        source = self.source(x, dict.fromkeys(classes.parts, 0), mask, unknown).examples
         found_NC = np.exp(log_posterior(self.evaluator, self.params, source, classes, log_prior_C))
         return found_NC.reshape(len(found_NC), *classes.shape)
 

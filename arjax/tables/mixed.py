@@ -86,9 +86,8 @@ class MixedTable(TableEngine):
         kind = guessed_as(self.columns[c])
         if kind not in self.guess_weights:
             return super().guess(cells_NC, given_NC, c)
-        asked = [
-            (weight, engine) for weight, engine in zip(self.guess_weights[kind], self.engines, strict=True) if weight
-        ]
+        pairs = zip(self.guess_weights[kind], self.engines, strict=True)
+        asked = [(weight, engine) for weight, engine in pairs if weight]
         if kind == NUMBERS:
             return sum(weight * engine.means(cells_NC, given_NC, c) for weight, engine in asked)
         table_NV = sum(weight * engine.code_table(cells_NC, given_NC, c) for weight, engine in asked)
