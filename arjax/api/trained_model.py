@@ -171,22 +171,26 @@ class TrainedModel:
 
     @checked_arguments()
     def posterior(self, x: Any, *, prior: Any = "train", mask: Any = None, unknown: str = "refuse") -> np.ndarray:
-        """p(class | x) of each example and class by Bayes' rule, float64[N, C], of a model whose context is a class.
+        """p(class | x) of each example and class by Bayes' rule, float64[N, C], of a model whose context is a class; or
+        of each combination of classes, float64[N, C1, C2, ...], where the context has several parts, each a class: an
+        axis for each part in the order of `model.context_spec.parts`, that of their names.
 
         p(c | x) = p(x | c) p(c) / sum_k p(x | k) p(k). It is exact where the scores of the model are; of bounds it is
         an estimate, as a line says.
 
         Args:
           x, mask, unknown: as for `log_prob`; a class in the file of the rows is not read.
-          prior: p(c): the frequencies in the "train" split, "uniform", or an array [C].
+          prior: p(c): the frequencies in the "train" split, "uniform", or an array [C] or [C1, C2, ...].
 
         Raises:
-          UserError: as `log_prob`; the context is no class, or the model has no likelihood.
+          UserError: as `log_prob`; a part of the context is no class, several have more than 4,096 combinations, or the
+            model has no likelihood.
         """
-        classes = classes_of(self.model, "`posterior`")
+        classes = classes_of(self.model, "`posterior`", several=True)
         log_prior_C = log_prior(self.dataset, classes, prior)
-        source = self.source(x, 0, mask, unknown).examples
-        return np.exp(log_posterior(self.evaluator, self.params, source, classes, log_prior_C))
+        source = self.source(x, dict.fromkeys(classes.parts, 0), mask, unknown).examples
+        found_NC = np.exp(log_posterior(self.evaluator, self.params, source, classes, log_prior_C))
+        return found_NC.reshape(len(found_NC), *classes.shape)
 
     @checked_arguments()
     def encode(self, rows: Any, *, unknown: str = "refuse") -> np.ndarray:

@@ -94,7 +94,7 @@ def classify_split(run: Run, prior: str) -> None:
     more = settings.measures.batch_size, settings.mesh, settings.seed, settings.measures.num_orders
     source, prior_C = split_of(dataset, split), log_prior(run.dataset, classes, prior)
     found_NC = log_posterior(Evaluator(model, dataset, *more), run.params, source, classes, prior_C)
-    scores = classification_scores(found_NC, labels_of(source, classes.part))
+    scores = classification_scores(found_NC, labels_of(source, classes))
     scores |= {"dataset": dataset.name, "split": split} | _about(run, prior)
     path = run.workdir / FOLDER / SCORES
     if jax.process_index() != 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,38 +21,64 @@ from arjax.models import Model
 from arjax.models.checks import check_likelihood
 
 PRIORS = ("train", "uniform")
+#: The most combinations of the classes of several parts.
+MOST_COMBINATIONS = 4096
 #: Rows that are read at once for their labels.
 _PIECE = 4096
 
 
 @dataclasses.dataclass(frozen=True)
 class Classes:
-    """The classes that a model is conditioned on: the name of this part of its context, and their number C."""
+    """The classes that a model is conditioned on, the combinations of those of the parts of its context.
 
-    part: str
-    num: int
+    Attributes:
+      parts: the names of the parts.
+      shape: the number of classes of each part.
+    """
+
+    parts: tuple[str, ...]
+    shape: tuple[int, ...]
+
+    @property
+    def num(self) -> int:
+        """The number C of combinations, which count as the entries of an array of this shape."""
+        return math.prod(self.shape)
+
+    def context(self, number: int, rows: int) -> dict[str, np.ndarray]:
+        """The context of so many rows of one combination."""
+        values = np.unravel_index(number, self.shape)
+        return {part: np.full(rows, value, np.int32) for part, value in zip(self.parts, values, strict=True)}
 
 
-def classes_of(model: Model, needed_by: str) -> Classes:
-    """The classes of a model whose context is one class; raises `UserError` for others, and without a likelihood.
+def classes_of(model: Model, needed_by: str, several: bool = False) -> Classes:
+    """The classes of a model whose context is one class, or `several` parts that are classes; raises `UserError` for
+    others, for too many combinations, and without a likelihood.
 
     A model with bounds or estimates of log p is told on stderr to give estimates.
     """
     parts = model.context_spec.parts
-    if len(parts) != 1 or parts[0][1].shape or not parts[0][1].is_discrete:
+    if not parts or (len(parts) > 1 and not several) or any(part.shape or not part.is_discrete for _, part in parts):
         found = " and ".join(name for name, _ in parts) or "none"
-        raise UserError(f"{needed_by} needs a model whose context is a class, and the context of this one is {found}")
+        what = "a class, or several classes" if several else "a class"
+        raise UserError(f"{needed_by} needs a model whose context is {what}, and the context of this one is {found}")
+    found = Classes(tuple(name for name, _ in parts), tuple(part.num_levels for _, part in parts))
+    if len(parts) > 1 and found.num > MOST_COMBINATIONS:
+        sizes = " x ".join(map(str, found.shape))
+        raise UserError(
+            f"{needed_by} scores all {sizes} combinations of {' and '.join(found.parts)}: more than "
+            f"{MOST_COMBINATIONS:,} are too many"
+        )
     check_likelihood(model, needed_by)
     if model.kind != "exact":
         say_once(f"p(class | x) is an estimate: the model has {model.kind}s of log p(x | class), which are not exact")
-    return Classes(parts[0][0], parts[0][1].num_levels)
+    return found
 
 
-def labels_of(source: Source, part: str) -> np.ndarray:
-    """The labels of the examples of a source whose weight is not 0, int[N]."""
+def labels_of(source: Source, classes: Classes) -> np.ndarray:
+    """The labels of the examples of a source whose weight is not 0, as numbers of combinations, int[N]."""
     found = []
     for rows in _pieces(source):
-        labels = np.asarray(rows.context[part])
+        labels = np.ravel_multi_index([np.asarray(rows.context[part]) for part in classes.parts], classes.shape)
         found.append(labels if rows.weight is None else labels[np.asarray(rows.weight) > 0])
     return np.concatenate(found).astype(np.int64)
 
@@ -67,7 +94,8 @@ def _pieces(source: Source) -> Iterator[Batch]:
 
 
 def log_prior(dataset: Dataset, classes: Classes, prior: Any) -> np.ndarray:
-    """log p(c) of each class, float64[C]: the frequencies in the "train" split, "uniform", or those of an array.
+    """log p(c) of each class, float64[C]: the frequencies in the "train" split, "uniform", or those of an array, which
+    has an axis for each part.
 
     Raises `UserError` for another prior, or where there is no train split.
     """
@@ -78,12 +106,14 @@ def log_prior(dataset: Dataset, classes: Classes, prior: Any) -> np.ndarray:
             return np.full(classes.num, -np.log(classes.num))
         if "train" not in dataset.splits:
             raise UserError("there is no train split that has class frequencies: give prior='uniform', or an array")
-        weights_C = np.bincount(labels_of(dataset.splits["train"], classes.part), minlength=classes.num)
+        weights_C = np.bincount(labels_of(dataset.splits["train"], classes), minlength=classes.num)
     else:
         weights_C = np.asarray(as_array(prior, "prior"), np.float64)
         check_finite(weights_C, "prior")
-        if weights_C.shape != (classes.num,) or (weights_C < 0).any() or not weights_C.sum():
-            raise UserError(f"prior must be {classes.num} numbers of at least 0, not {weights_C.tolist()}")
+        if weights_C.shape != classes.shape or (weights_C < 0).any() or not weights_C.sum():
+            sizes = " x ".join(map(str, classes.shape))
+            raise UserError(f"prior must be {sizes} numbers of at least 0, not {weights_C.tolist()}")
+        weights_C = weights_C.ravel()
     with np.errstate(divide="ignore"):  # a class that is never there
         return np.log(weights_C / weights_C.sum())
 
@@ -93,7 +123,7 @@ class _OfClass:
     """The examples of a source, all of them as if they were of one class."""
 
     source: Source
-    part: str
+    classes: Classes
     number: int
 
     def __len__(self) -> int:
@@ -101,7 +131,7 @@ class _OfClass:
 
     def __getitems__(self, indices: np.ndarray) -> Batch:
         rows = self.source.__getitems__(indices)
-        return rows.replace(context={self.part: np.full(len(rows), self.number, np.int32)})
+        return rows.replace(context=self.classes.context(self.number, len(rows)))
 
 
 def log_posterior(
@@ -112,7 +142,7 @@ def log_posterior(
     Scores that are drawn have the same noise for all classes.
     """
     log_joint_CN = log_prior_C[:, None] - np.stack(
-        [evaluator.rows_of(params, _OfClass(source, classes.part, c))["nll"] for c in range(classes.num)]
+        [evaluator.rows_of(params, _OfClass(source, classes, c))["nll"] for c in range(classes.num)]
     )
     return (log_joint_CN - np.logaddexp.reduce(log_joint_CN, 0)).T
 

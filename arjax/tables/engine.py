@@ -65,6 +65,12 @@ class TableEngine(abc.ABC):
         assert isinstance(column, Numbers), "words have no mean"
         return self.code_table(cells_NC, given_NC, c) @ column.middles
 
+    def guess(self, cells_NC: np.ndarray, given_NC: np.ndarray, c: int) -> np.ndarray:
+        """The best guess of a column given cells, float64[N]: the most probable word, or the mean of a number."""
+        if isinstance(self.columns[c], Numbers):
+            return self.means(cells_NC, given_NC, c)
+        return self.code_table(cells_NC, given_NC, c).argmax(1).astype(np.float64)
+
     def complete(self, cells_NC: np.ndarray, given_NC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Draws all cells that are not given, of each row in the same random order of the columns: cells [N, C]."""
         cells_NC = np.where(given_NC, cells_NC, np.nan)

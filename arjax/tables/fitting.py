@@ -18,13 +18,14 @@ from arjax.core.errors import UserError
 from arjax.core.integers import check_seed
 from arjax.data.frames import Frame, read_frame
 from arjax.data.table_files import NO_VALUE
-from arjax.evaluation.mixtures import fit_weights
+from arjax.evaluation.mixtures import fit_weights, mixture
 from arjax.models import make_model
 from arjax.models.abilities import require
 from arjax.tables.any_order import AnyOrderTable, Sites, codes_of
 from arjax.tables.columns import Numbers, Words, find_columns
 from arjax.tables.engine import TableEngine
 from arjax.tables.gaussian_fitting import fit_gaussians, some_rows
+from arjax.tables.guessing import fit_guesses
 from arjax.tables.mixed import MixedTable
 from arjax.tables.table import TableModel, cells_of, mean_over_orders, rows_from, surprise
 
@@ -209,7 +210,7 @@ def _mixed(
     found: Mapping[str, tuple[TableEngine, dict[str, Any]]], cells_NC: np.ndarray
 ) -> tuple[TableEngine, np.ndarray, dict[str, Any]]:
     """The mixture of engines that is best on validation rows, or the only engine with weight; its nats of each row; and
-    the facts about each of the engines.
+    the facts about each of the engines. Best guesses have weights of their own.
     """
     names = list(found)
     nats = {name: -mean_over_orders(engine, cells_NC, _NUM_ORDERS) for name, (engine, _) in found.items()}
@@ -218,12 +219,17 @@ def _mixed(
         name: {"validation_nats": float(nats[name].mean()), "weight": weights[name], **about}
         for name, (_, about) in found.items()
     }
-    kept = [name for name in names if weights[name]]
+    guesses = fit_guesses([engine for engine, _ in found.values()], cells_NC) if len(names) > 1 else {}
+    for kind, guess_E in guesses.items():
+        for name, weight in zip(names, guess_E.tolist(), strict=True):
+            facts[name][f"weight_in_guesses_of_{kind}"] = weight
+    kept = [e for e, name in enumerate(names) if weights[name] or any(guess_E[e] for guess_E in guesses.values())]
+    weights_E = np.array([weights[names[e]] for e in kept])
+    nats_N = mixture(np.stack([nats[names[e]] for e in kept]), weights_E)
     if len(kept) == 1:
-        return found[kept[0]][0], nats[kept[0]], facts
-    engine = MixedTable([found[name][0] for name in kept], [weights[name] for name in kept])
-    log_p_EN = np.stack([math.log(weights[name]) - nats[name] for name in kept])
-    return engine, -np.logaddexp.reduce(log_p_EN, 0), facts
+        return found[names[kept[0]]][0], nats_N, facts
+    engines = [found[names[e]][0] for e in kept]
+    return MixedTable(engines, weights_E, {kind: guess_E[kept] for kind, guess_E in guesses.items()}), nats_N, facts
 
 
 def _weights(nats: Mapping[str, np.ndarray]) -> dict[str, float]:

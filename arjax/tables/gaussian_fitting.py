@@ -18,6 +18,7 @@ from arjax.core.spec import EventSpec
 from arjax.evaluation.gaussian_mixtures import PATIENCE, REGULARISATIONS
 from arjax.evaluation.mixtures import greedy
 from arjax.models import make_model
+from arjax.models.gaussian_holes import Components, em_with_holes
 from arjax.models.gaussian_mixture import fit_by_em, is_gaussian_mixture, params_of, without_holes
 from arjax.tables.columns import Numbers, Words
 from arjax.tables.engine import TableEngine
@@ -199,7 +200,7 @@ class Search:
             x_ND = x_ND + self._steps * rng.uniform(-0.5, 0.5, x_ND.shape)
         z_ND = np.stack([margin.forward(x) for margin, x in zip(margins, x_ND.T, strict=True)], 1)
         try:
-            fit = self._by_em(z_ND, options, rng)
+            fit = self._by_em(z_ND, options, rng, min(end, self._end))
         except ValueError as error:
             if "reg_covar" not in str(error):
                 raise
@@ -213,25 +214,25 @@ class Search:
         self._nats[options] = float(nats.mean())
         return self._nats[options]
 
-    def _by_em(self, z_ND: np.ndarray, options: Options, rng: np.random.Generator) -> Fit:
-        """Reads words as one-hot numbers with noise; the components then count the words of their rows."""
-        words, num = [c for c in range(len(self.columns)) if c not in self._numbers], z_ND.shape[1]
-        rows_NE = without_holes(np.concatenate([z_ND, self._train[:, words]], 1), 10 * options.components, self._seed)
-        hot = {
-            c: cells[:, None] == np.arange(self.columns[c].num_codes)
-            for c, cells in zip(words, rows_NE[:, num:].T, strict=True)
-        }
+    def _by_em(self, z_ND: np.ndarray, options: Options, rng: np.random.Generator, end: float) -> Fit:
+        """Reads words as one-hot numbers with noise; the components then count the words of their rows.
+
+        EM of scikit-learn starts from rows without missing cells, or with gaps that are filled; where cells are
+        missing, further steps read all rows as they are.
+        """
+        num, words = z_ND.shape[1], {c: x for c, x in enumerate(self._train.T) if c not in self._numbers}
+        hot = {c: _one_hot(x, self.columns[c].num_codes) for c, x in words.items()}
         noisy = [hot_NV + _WORD_NOISE * rng.normal(size=hot_NV.shape) for hot_NV in hot.values()]
-        read_NE = np.concatenate([rows_NE[:, :num], *noisy], 1)
-        found = fit_by_em(read_NE, options.components, options.floor, 1, _ITERATIONS, int(rng.integers(2**31)))
-        r_NK, probabilities = found.predict_proba(read_NE) if words else np.zeros((0, 1)), {}
-        for c, hot_NV in hot.items():
-            one_more_V = (hot_NV.sum(0) + 1) / (len(hot_NV) + hot_NV.shape[1])
-            counts_KV = r_NK.T @ hot_NV + one_more_V
-            probabilities[c] = counts_KV / counts_KV.sum(1, keepdims=True)
-        return Fit(
-            found.weights_, found.means_[:, :num], found.covariances_[:, :num, :num], options.floor, probabilities
-        )
+        read_NE = np.concatenate([z_ND, *noisy], 1)
+        begun_NE = without_holes(read_NE, 10 * options.components, self._seed)
+        begun = fit_by_em(begun_NE, options.components, options.floor, 1, _ITERATIONS, int(rng.integers(2**31)))
+        found = Components(begun.weights_, begun.means_, begun.covariances_)
+        if np.isnan(read_NE).any():
+            found, r_NK = em_with_holes(read_NE, found, options.floor, _ITERATIONS, end)
+        else:
+            r_NK = begun.predict_proba(read_NE) if words else np.zeros((0, 1))
+        p = {c: _counted(hot_NV, r_NK) for c, hot_NV in hot.items()}
+        return Fit(found.weights, found.means[:, :num], found.covariances[:, :num, :num], options.floor, p)
 
     def table(self, is_power: bool, fits: Sequence[Fit]) -> GaussianTable:
         """The mixture of fits with equal weights."""
@@ -255,6 +256,22 @@ class Search:
         work = np.cumsum([those[i].options.components for i in order[:size]]) * len(self._steps) ** 3
         kept = [those[i] for i, total in zip(order[:size], work, strict=True) if i == order[0] or total <= _MOST_WORK]
         return self.table(is_power, [member.fit for member in kept]), [member.options for member in kept]
+
+
+def _one_hot(cells_N: np.ndarray, num: int) -> np.ndarray:
+    """The words of cells as one-hot vectors, float64[N, V], nan without a word."""
+    return np.where(np.isnan(cells_N)[:, None], np.nan, cells_N[:, None] == np.arange(num))
+
+
+def _counted(hot_NV: np.ndarray, r_NK: np.ndarray) -> np.ndarray:
+    """The probabilities of words under each component, by the rows that have a word: as often as there, and one row
+    more, which is like all together; float64[K, V].
+    """
+    there_N = ~np.isnan(hot_NV[:, 0])
+    hot_NV, r_NK = hot_NV[there_N], r_NK[there_N]
+    one_more_V = (hot_NV.sum(0) + 1) / (len(hot_NV) + hot_NV.shape[1])
+    counts_KV = r_NK.T @ hot_NV + one_more_V
+    return counts_KV / counts_KV.sum(1, keepdims=True)
 
 
 def some_rows(rows_NC: np.ndarray, most: int) -> np.ndarray:

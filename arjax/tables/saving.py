@@ -26,7 +26,7 @@ from arjax.tables.columns import Numbers, Words
 from arjax.tables.engine import TableEngine
 from arjax.tables.gaussian import GaussianTable
 from arjax.tables.margins import MARGIN_NUMBERS, Margin, WordTable
-from arjax.tables.mixed import MixedTable
+from arjax.tables.mixed import GUESSED, MixedTable
 
 KEY = "table"
 
@@ -37,12 +37,15 @@ def save_table(path: str | os.PathLike, engine: TableEngine, about: Mapping[str,
     if isinstance(engine, AnyOrderTable):
         about["most_levels"] = engine.sites.most_levels
         return save_model(path, _saved(engine)._replace(about={KEY: about}))
-    engines, weights = [engine], [1.0]
+    engines, weights, guesses = [engine], [1.0], {}
     if isinstance(engine, MixedTable):
         engines, weights = list(engine.engines), engine.weights.tolist()
+        guesses = {kind: own.tolist() for kind, own in engine.guess_weights.items()}
     about["engines"] = [
         {"weight": weight, **_described(engine)} for engine, weight in zip(engines, weights, strict=True)
     ]
+    if guesses:
+        about["guesses"] = guesses
     parts = tuple(_saved(engine) for engine in engines[1:])
     return save_model(path, _saved(engines[0])._replace(about={KEY: about}, parts=parts))
 
@@ -104,9 +107,28 @@ def _engine(about: JsonObject, columns: Sequence[Words | Numbers], saved: SavedM
             raise UserError(f"{entry.place}/kind is one of {', '.join(_ENGINES)}, not {kind!r}")
         engines.append(_ENGINES[kind](entry, columns, model))
         entry.end()
-    if min(weights) <= 0 or abs(sum(weights) - 1) > 1e-6:
-        raise UserError("the weights of table/engines must be positive numbers that add up to 1")
-    return engines[0] if len(engines) == 1 else MixedTable(engines, weights)
+    guesses = _guesses(about, len(engines))
+    _check_weights(weights, "table/engines")
+    return engines[0] if len(engines) == 1 else MixedTable(engines, weights, guesses)
+
+
+def _guesses(about: JsonObject, num: int) -> dict[str, list[float]]:
+    """The weights of the engines in best guesses, for each kind of columns; raises `UserError` for what is none."""
+    if "guesses" not in about:
+        return {}
+    entry = about.object("guesses")
+    found = {kind: list(map(float, entry.items(kind, float))) for kind in GUESSED if kind in entry}
+    entry.end()
+    for kind, weights in found.items():
+        if len(weights) != num:
+            raise UserError(f"{entry.place}/{kind} must have a weight for each of {num} engines")
+        _check_weights(weights, f"{entry.place}/{kind}")
+    return found
+
+
+def _check_weights(weights: Sequence[float], place: str) -> None:
+    if min(weights) < 0 or abs(sum(weights) - 1) > 1e-6:
+        raise UserError(f"the weights of {place} must be numbers of at least 0 that add up to 1")
 
 
 def _any_order(about: JsonObject, columns: Sequence[Words | Numbers], saved: SavedModel) -> TableEngine:

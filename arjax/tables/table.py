@@ -163,17 +163,21 @@ class TableModel:
         return mean_over_orders(self._engine, cells_NC, num_orders or self._num_orders)
 
     @checked_arguments(num=0, seed=None)
-    def impute(self, table: Any, *, num: int = 0, seed: int = 0, unknown: str = "refuse") -> Any:
+    def impute(self, table: Any, *, num: int = 0, seed: int = 0, unknown: str = "refuse", rounded: bool = True) -> Any:
         """The table with its missing cells filled in; with `num`, a list of so many completions.
 
         Without `num`, each cell by itself given the known cells of its row: the most probable word, and the mean of a
-        number, rounded as the column is. With `num`, all missing cells of a row are drawn together.
+        number, which has the smallest mean squared error. Where the model mixes engines, words and numbers are guessed
+        with the weights of the engines that are best for hidden cells of validation rows. With `num`, all missing cells
+        of a row are drawn together.
 
         Args:
           table: rows, in which None, nan or an empty cell has no value.
           num: of completions; 0 for the best guess.
           seed: of the draws.
           unknown: as in `log_prob`.
+          rounded: whether means are rounded to numbers that the column can have, such as whole ones; without, the mean
+            of children may be 1.4. Draws and dates are always rounded.
 
         Raises:
           UserError: as `log_prob`.
@@ -188,19 +192,17 @@ class TableModel:
         for c in range(len(self.columns)):
             rows = np.flatnonzero(~known_NC[:, c])
             if len(rows):
-                filled_NC[rows, c] = self._guess(cells_NC[rows], known_NC[rows], c)
+                filled_NC[rows, c] = self._guess(cells_NC[rows], known_NC[rows], c, rounded)
         return frame.beside(table, self._values(filled_NC))
 
-    def _guess(self, cells_NC: np.ndarray, known_NC: np.ndarray, c: int) -> np.ndarray:
-        """The most probable word of each row, or the mean of a number, [N]; some rows at once, for their memory."""
+    def _guess(self, cells_NC: np.ndarray, known_NC: np.ndarray, c: int, rounded: bool) -> np.ndarray:
+        """The best guess of a column in each row, float64[N]; some rows at once, for their memory."""
         column, found = self.columns[c], []
         for start in range(0, len(cells_NC), ROWS):
             rows = slice(start, start + ROWS)
-            if isinstance(column, Numbers):
-                found.append(column.rounded(self._engine.means(cells_NC[rows], known_NC[rows], c)))
-            else:
-                found.append(self._engine.code_table(cells_NC[rows], known_NC[rows], c).argmax(1))
-        return np.concatenate(found).astype(np.float64)
+            found.append(self._engine.guess(cells_NC[rows], known_NC[rows], c))
+        guess_N = np.concatenate(found)
+        return column.rounded(guess_N) if rounded and isinstance(column, Numbers) else guess_N
 
     @checked_arguments()
     def predict_proba(self, table: Any, column: str, *, unknown: str = "refuse") -> Any:

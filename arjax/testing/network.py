@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.factorization import from_order
+from arjax.factorization import Factorization, from_order
 from arjax.models import AutoregressiveModel
 from arjax.networks import NETWORKS
 from arjax.testing import forms
@@ -288,15 +288,19 @@ def _scores_and_gradients(network: Any, conditional: Any, params: Any, x: Any, m
 
 def check_left_out(model: AutoregressiveModel, params: Any) -> None:
     """With missing values, log p is that of the observed values under the order that visits the missing sites last,
-    whatever stands there without a mark; so is its gradient, which is finite. Where discrete values alone are missing
-    it is the log of the sum over all of them. The step forms agree with the pass.
+    one by one, whatever stands there without a mark; so is its gradient, which is finite. The other sites of a block
+    stay together. Where discrete values alone are missing it is the log of the sum over all of them. The step forms
+    agree with the pass.
     """
     event, grid, own = model.event, model.event.grid_shape, model.factorization
     x, order_D, num = random_x(event, BATCH), np.asarray(own.order), event.num_sites
     expect = functools.partial(_scores_and_gradients, model.network, model.conditional, params)
-    for missing in ([], [order_D[0]], [1, 2], [order_D[0], order_D[3], order_D[-1]], list(range(num))):
+    patterns = [[], [order_D[0]], [1, 2], [order_D[0], order_D[3], order_D[-1]], list(range(num))]
+    if own.block_size > 1:  # blocks of other sizes are other programs
+        patterns = [[order_D[2]], [1, 2]]
+    for missing in patterns:
         gone_D = np.isin(np.arange(num), missing)
-        last = from_order(np.concatenate([order_D[~gone_D[order_D]], order_D[gone_D[order_D]]]), [1] * num, grid)
+        last = _visited_last(own, gone_D)
         mask = np.broadcast_to(~gone_D.reshape(grid), (BATCH, *grid))
         holes = np.where(mask, x, np.nan).astype(event.dtype)
         scores, gradient = expect(x, mask, last)
@@ -311,6 +315,14 @@ def check_left_out(model: AutoregressiveModel, params: Any) -> None:
             _check_summed_out(model, params, x[0], missing, last, float(np.asarray(found[0]).sum()))
     for check in (check_steps, check_extends, check_ahead):
         check(model, params, holes=True)
+
+
+def _visited_last(factorization: Factorization, gone_D: np.ndarray) -> Factorization:
+    """The blocks of a factorization without some sites, and then these, one by one."""
+    order_D, step_D = np.asarray(factorization.order), np.asarray(factorization.step)
+    kept, gone = order_D[~gone_D[order_D]], order_D[gone_D[order_D]]
+    sizes = np.unique(step_D[kept], return_counts=True)[1].tolist() + [1] * len(gone)
+    return from_order(np.concatenate([kept, gone]), sizes, factorization.grid_shape)
 
 
 def _check_summed_out(model: AutoregressiveModel, params: Any, row_D, missing, last, found: float) -> None:

@@ -36,9 +36,16 @@ WORDS = {
 }
 WORDS |= {("queries", f"q_error_{level}"): f"their q-error, {level}" for level in ("50", "95", "99", "max")}
 WORDS |= {
-    ("imputation", f"{kind}_{part:.0%}"): f"{words}, {part:.0%} of the cells missing"
+    ("imputation", f"{kind}_{part:.0%}{suffix}"): f"{words}, {part:.0%} of the cells missing{more}"
     for part in study.HOLES
-    for kind, words in (("rmse", "error of imputed numbers"), ("accuracy", "accuracy of imputed words"))
+    for kind, words in (
+        ("rmse", "error of imputed numbers"),
+        ("accuracy", "accuracy of imputed words"),
+        ("rmse_rounded", "error of imputed numbers, rounded as the columns are"),
+        ("rmse_behind", "error of imputed numbers less that of arjax"),
+        ("accuracy_behind", "accuracy of imputed words less that of arjax"),
+    )
+    for suffix, more in (("", ""), ("_stderr", ": standard error"))
 }
 
 

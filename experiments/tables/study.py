@@ -211,8 +211,14 @@ def _as_number(word: str, values: np.ndarray) -> str:
     return word if values.dtype == object else str(np.float64(word))
 
 
+#: Our imputation with numbers that are rounded as the columns are.
+ROUNDED = "arjax, rounded"
+
+
 def imputation(name: str, train: metrics.Table, test: metrics.Table, table: arjax.TableModel) -> dict[str, Measures]:
-    """The errors of missing cells, as means over several patterns of these where there are few test rows."""
+    """The errors of missing cells, as means over several patterns of these where there are few test rows; and how much
+    more errors, or fewer right words, others have than arjax on the same patterns.
+    """
     some = metrics.rows_of(test, slice(SOME))
     patterns = max(1, min(PATTERNS, SOME // metrics.size_of(some)))
     found: dict[str, Measures] = {}
@@ -220,18 +226,42 @@ def imputation(name: str, train: metrics.Table, test: metrics.Table, table: arja
         errors: dict[str, list[tuple[float, float]]] = {}
         for seed in range(patterns):
             holed, holes = metrics.with_holes(some, part, seed=seed)
-            filled = {
-                "arjax": _in_kinds(table.impute(holed, unknown="missing"), train),
-                "iterative imputer": metrics.iterative_imputer(train, holed, part, seed=0),
-                "chained ridge": metrics.chained_ridge(train, holed, part, seed=0),
-                "most frequent": metrics.most_frequent(train, holed),
-            }
-            for model, rows in filled.items():
+            for model, rows in _filled_by(table, train, holed, part).items():
                 errors.setdefault(model, []).append(metrics.imputation_error(some, rows, holes, train))
+        ours_S2 = np.array(errors["arjax"])
+        rounded_S2 = np.array(errors.pop(ROUNDED))
         for model, pairs in errors.items():
-            rmse_S, accuracy_S = np.array(pairs).T
-            both = {f"rmse_{part:.0%}": rmse_S.mean(), f"accuracy_{part:.0%}": accuracy_S.mean()}
-            found[model] = found.get(model, {}) | {name: float(v) for name, v in both.items() if v == v}
+            own = _with_stderr(f"rmse_{part:.0%}", f"accuracy_{part:.0%}", np.array(pairs))
+            if model != "arjax":
+                own |= _with_stderr(f"rmse_behind_{part:.0%}", f"accuracy_behind_{part:.0%}", np.array(pairs) - ours_S2)
+            found[model] = found.get(model, {}) | own
+        found["arjax"] |= _with_stderr(f"rmse_rounded_{part:.0%}", "", rounded_S2)
+    return found
+
+
+def _filled_by(
+    table: arjax.TableModel, train: metrics.Table, holed: metrics.Table, part: float
+) -> dict[str, dict[str, np.ndarray]]:
+    """A table with its missing cells filled in, by each model."""
+    return {
+        "arjax": _in_kinds(table.impute(holed, unknown="missing", rounded=False), train),
+        ROUNDED: _in_kinds(table.impute(holed, unknown="missing"), train),
+        "iterative imputer": metrics.iterative_imputer(train, holed, part, seed=0),
+        "chained ridge": metrics.chained_ridge(train, holed, part, seed=0),
+        "most frequent": metrics.most_frequent(train, holed),
+    }
+
+
+def _with_stderr(of_numbers: str, of_words: str, pairs_S2: np.ndarray) -> Measures:
+    """Means over patterns under two names ("" for none), with standard errors where there are several patterns; of
+    numbers or words that a table does not have, nothing.
+    """
+    found = {}
+    for name, values_S in zip((of_numbers, of_words), pairs_S2.T, strict=True):
+        if name and np.isfinite(values_S).all():
+            found[name] = float(values_S.mean())
+            if len(values_S) > 1:
+                found[f"{name}_stderr"] = float(values_S.std(ddof=1) / len(values_S) ** 0.5)
     return found
 
 

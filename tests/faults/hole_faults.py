@@ -31,6 +31,20 @@ HOLE_FAULTS = (
         "return exists_C | jnp.pad(",
     ),
     Fault(
+        "missing values in blocks that are scored jointly",
+        "models/autoregressive.py",
+        "if self.event.is_discrete or scores_blocks(self.conditional, self.factorization):",
+        "if self.event.is_discrete:",
+        ("laws/test_holes.py::test_blocks_that_are_scored_jointly_refuse_them",),
+    ),
+    Fault(
+        "missing values that the steps of blocks see",
+        "networks/any_order/order_agnostic.py",
+        "return values, observed & present",
+        "return values, observed",
+        ("laws/test_holes.py::test_missing_values_within_blocks_are_left_out",),
+    ),
+    Fault(
         "columns whose missing words are the first word",
         "networks/layers/embedding.py",
         "return jnp.where(is_present(x, 0)[..., None], inputs, jnp.nan)",

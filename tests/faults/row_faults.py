@@ -65,8 +65,14 @@ ROW_FAULTS = (
     ),
     _classes(
         "all classes are scored as the first one",
-        "np.full(len(rows), self.number, np.int32)",
-        "np.full(len(rows), 0 * self.number, np.int32)",
+        "context=self.classes.context(self.number, len(rows))",
+        "context=self.classes.context(0, len(rows))",
+    ),
+    _classes(
+        "combinations of classes are counted with the axes exchanged",
+        "values = np.unravel_index(number, self.shape)",
+        "values = np.unravel_index(number, self.shape[::-1])[::-1]",
+        "api/test_rows.py::test_posteriors_of_several_classes_are_those_of_all_combinations",
     ),
     _strings(
         "the labels of long strings move to others when these are left out",

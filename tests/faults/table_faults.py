@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fault import faults_of
+from fault import Fault, faults_of
 
 _TABLE, _COLUMNS = "tables/test_table_model.py::", "tables/test_columns.py::"
 _ROUGH = "tables/test_rough_tables.py::"
@@ -15,6 +15,8 @@ _gaussian = faults_of("tables/gaussian.py", _GAUSSIAN + "test_rounded_numbers_ha
 _margin = faults_of("tables/margins.py", _GAUSSIAN + "test_margins_have_inverses_and_slopes")
 _mixed = faults_of("tables/mixed.py", _GAUSSIAN + "test_a_mixture_of_engines")
 _words = faults_of("tables/gaussian.py", "tables/test_gaussian_words.py::test_words_and_numbers_given_the_others")
+_GUESSES, _HOLES = "tables/test_guessing.py::", "tables/test_holes_in_training.py::"
+_guesses = faults_of("tables/guessing.py", _GUESSES + "test_weights_have_the_least_squared_error")
 _results = faults_of("data/frames.py", _ROUGH + "test_results_of_rows_have_the_index_of_a_frame_of_pandas")
 _one_site = faults_of(
     "networks/any_order/deep_nade.py",
@@ -185,5 +187,43 @@ TABLE_FAULTS = (
         "before_KN = self._of_words(cells_NC, given) + log_p_SKN[:num_given].sum(0)",
         "before_KN = log_p_SKN[:num_given].sum(0)",
         "tables/test_gaussian_words.py::test_any_columns_given_any_others",
+    ),
+    _mixed(
+        "best guesses with the weights of the distribution",
+        "zip(self.guess_weights[kind], self.engines, strict=True)",
+        "zip(self.weights, self.engines, strict=True)",
+        _GUESSES + "test_the_engine_with_the_smallest_errors_guesses",
+    ),
+    _guesses(
+        "guesses are chosen by cells that the engines see",
+        "return Hidden(cells_NC[rows], known_NC & ~hidden_NC, known_NC & hidden_NC)",
+        "return Hidden(cells_NC[rows], known_NC, known_NC & hidden_NC)",
+        _GUESSES + "test_hidden_cells_are_known_ones_and_none_is_given",
+    ),
+    _guesses(
+        "guesses are chosen by errors in the units of the columns",
+        "scale = np.nanstd(hidden.cells[:, c]) or 1.0",
+        "scale = 1.0",
+    ),
+    Fault(
+        "means that are always rounded",
+        "tables/table.py",
+        "return column.rounded(guess_N) if rounded and isinstance(column, Numbers) else guess_N",
+        "return column.rounded(guess_N) if isinstance(column, Numbers) else guess_N",
+        (_GUESSES + "test_means_are_rounded_as_the_column_is_unless_they_are_asked_for",),
+    ),
+    Fault(
+        "mixtures of Gaussians of the rows without missing cells",
+        "tables/gaussian_fitting.py",
+        "found, r_NK = em_with_holes(read_NE, found, options.floor, _ITERATIONS, end)",
+        "found, r_NK = em_with_holes(read_NE, found, options.floor, 0, end)",
+        (_HOLES + "test_cells_missing_at_random_leave_mixtures_of_gaussians_unbiased",),
+    ),
+    Fault(
+        "expected values of missing cells without their spread",
+        "models/gaussian_holes.py",
+        'second_KDD += np.einsum("pk,pkij->kij", r_PK, spread_PKDD)',
+        "pass",
+        (_HOLES + "test_em_reads_rows_with_missing_values_as_they_are",),
     ),
 )

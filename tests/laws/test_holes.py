@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
+from arjax.models import make_model
 from arjax.networks import NETWORKS
 from arjax.testing.examples import with_holes
 from arjax.testing.network import check_left_out
@@ -25,6 +26,32 @@ def test_missing_values_are_left_out(network, event):
     model = cases.small_model(network, cases.EVENTS[event], "random(seed=1)", "sites")
     if not isinstance(model, str):
         check_left_out(model, cases.params_of(model))
+
+
+@pytest.mark.parametrize(
+    ("network", "event"),
+    [pytest.param(name, "columns", marks=[pytest.mark.slow] if name != "deep_nade" else []) for name in TAKES],
+)
+def test_missing_values_within_blocks_are_left_out(network, event):
+    """log p is that of the other values of the block, which are independent given the blocks before, and equals the log
+    of the sum over all values of the missing columns.
+    """
+    model = cases.small_model(network, cases.EVENTS[event], "random(seed=1)", "sizes(sizes=(1, 3, 2))")
+    if isinstance(model, str):
+        pytest.skip(model)
+    check_left_out(model, cases.params_of(model))
+
+
+def test_blocks_that_are_scored_jointly_refuse_them():
+    event, joint = cases.EVENTS["real"], "mixture_of_products"
+    holes = with_holes(event, cases.random_x(event, 3))
+    model = make_model(event, "deep_nade", hidden_sizes=(8,), partition="blocks(size=2)", conditional=joint)
+    assert not model.takes_holes
+    with pytest.raises(UserError, match=r"not nan: a missing value \(NaN\) needs a network that"):
+        model.log_prob(cases.random_like(model.param_shapes), holes)
+    one_by_one = make_model(event, "deep_nade", hidden_sizes=(8,), conditional=joint)
+    assert one_by_one.takes_holes
+    assert np.isfinite(one_by_one.log_prob(cases.random_like(one_by_one.param_shapes), holes)).all()
 
 
 def test_all_others_refuse_them():

@@ -310,7 +310,7 @@ def test_engines_are_saved_bit_for_bit(kind, engine, mixed, tmp_path):
     ("change", "sentence"),
     [
         (lambda engines: engines.pop(), "as many entries as there are models, 2"),
-        (lambda engines: engines[0].update(weight=0.7), "positive numbers that add up to 1"),
+        (lambda engines: engines[0].update(weight=0.7), "numbers of at least 0 that add up to 1"),
         (lambda engines: engines[0].update(kind="forest"), "kind is one of any_order, gaussian, not 'forest'"),
         (lambda engines: engines[0].update(kind="gaussian", margins=[]), "the model of another kind of data"),
         (lambda engines: engines[1]["margins"].pop(), "its columns are not those of the model"),
