@@ -40,14 +40,17 @@ class Page:
       html: the text of the file.
       params: the parameters of the model in the page: rounded, where it has them in half precision.
       half: whether it has.
+      path: of the file; None where it is not written.
     """
 
     html: str
     params: Any
     half: bool
+    path: Path | None = None
 
     def __repr__(self) -> str:
-        return f"Page({len(self.html.encode()):,} bytes{', weights in half precision' * self.half})"
+        where = "" if self.path is None else f"{str(self.path)!r}; "
+        return f"Page({where}{len(self.html.encode()):,} bytes{'; weights in half precision' * self.half})"
 
     def _repr_html_(self) -> str:
         """The page in a frame. Characters that Markdown or templates would change are written as entities."""
@@ -57,13 +60,13 @@ class Page:
         style = f"width: 100%; height: {HEIGHT}px; border: 1px solid #888"
         return f'<iframe title="a page of arjax" style="{style}" srcdoc="{text}"></iframe>'
 
-    def save(self, path: str | os.PathLike) -> Path:
-        """Writes the file, and returns its path; raises `UserError` where that cannot be."""
+    def saved(self, path: str | os.PathLike) -> Page:
+        """Writes the file, and returns the page with its path; raises `UserError` where that cannot be."""
         path = user_path(path)
         if path.suffix.lower() not in (".html", ".htm"):
             raise UserError(f"a page is a file such as page.html, not {str(path)!r}")
         write_text(path, self.html)
-        return path
+        return dataclasses.replace(self, path=path)
 
 
 def make_page(

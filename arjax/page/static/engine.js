@@ -212,23 +212,37 @@ const cumulative = (f) => ([x], fields, [result]) => {
   }
 };
 
-/** result[b, i, j] = sum_k x[b, i, k] y[b, j, k], where b, i, j and k stand for any number of axes; in double precision. */
-function dotGeneral([x, y], fields, [result]) {
-  const plan = (fields.plan ??= [x, y].map(({ shape }, side) => {
+/** sums[j] += factor * x[start + j] and, below, x[start + places[j]]: the inner loops of all products. */
+function addRow(sums, factor, x, start) {
+  for (let j = 0; j < sums.length; j++) sums[j] += factor * x[start + j];
+}
+
+function addPlaces(sums, factor, x, start, places) {
+  for (let j = 0; j < sums.length; j++) sums[j] += factor * x[start + places[j]];
+}
+
+/** The places of a product: of each operand those of its batch, free and contracted axes. */
+function productPlan(operands, fields) {
+  const places = operands.map(({ shape }, side) => {
     const strides = stridesOf(shape), batch = fields.batch[side], contract = fields.contract[side];
     const free = others(shape.length, [...batch, ...contract]);
     return [batch, free, contract].map((axes) => placesOf(pick(shape, axes), pick(strides, axes)));
-  }));
-  const [[xB, xI, xK], [yB, yJ, yK]] = plan, a = x.data, b = y.data, width = yJ.length;
-  const sums = (fields.sums ??= new Float64Array(width));
-  const dense = yJ.every((place, j) => place === j);
+  });
+  const [, columns] = places[1];
+  const add = columns.every((place, j) => place === j) ? addRow : addPlaces;
+  return { places, add, sums: new Float64Array(columns.length) };
+}
+
+/** result[b, i, j] = sum_k x[b, i, k] y[b, j, k], where b, i, j and k stand for any number of axes; in double precision. */
+function dotGeneral([x, y], fields, [result]) {
+  const { places, add, sums } = (fields.plan ??= productPlan([x, y], fields));
+  const [[xB, xI, xK], [yB, yJ, yK]] = places;
   for (let n = 0, to = 0; n < xB.length; n++) {
-    for (let i = 0; i < xI.length; i++, to += width) {
+    for (let i = 0; i < xI.length; i++, to += sums.length) {
       sums.fill(0);
       for (let k = 0; k < xK.length; k++) {
-        const factor = a[xB[n] + xI[i] + xK[k]], row = yB[n] + yK[k];
-        if (dense) for (let j = 0; j < width; j++) sums[j] += factor * b[row + j];
-        else for (let j = 0; j < width; j++) sums[j] += factor * b[row + yJ[j]];
+        const factor = x.data[xB[n] + xI[i] + xK[k]];
+        if (factor !== 0) add(sums, factor, y.data, yB[n] + yK[k], yJ); // many inputs are 0, and all numbers finite
       }
       result.data.set(sums, to);
     }
