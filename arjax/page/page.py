@@ -8,7 +8,7 @@ import html
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ from arjax.models import Model
 from arjax.page.contents import contents
 from arjax.page.program import TYPES
 
-#: The scripts of a page, in their order; each form of pages has one of its own.
-SCRIPTS = ("engine.js", "play.js", "view.js", "picture.js", "text.js", "start.js")
+#: The scripts of a page, in their order: the numbers need no browser, the view shows them.
+NUMBERS, VIEW = ("engine.js", "play.js"), ("view.js", "picture.js", "text.js", "start.js")
 #: A page up to this size, in bytes, has its weights as they are; that of a larger model has them in half precision.
 LARGE = 2_000_000
 #: The height of a page in a cell of a notebook, in pixels.
@@ -90,7 +90,7 @@ def make_page(
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
         raise UserError("the parameters of the model are not all finite")
     parts = contents(model, params, dataset, results)
-    size = sum(array.nbytes for array in parts.arrays) * 4 / 3 + len(json.dumps(parts.model)) + len(script())
+    size = sum(array.nbytes for array in parts.arrays) * 4 / 3 + len(_json(parts.model)) + len(_scripts(NUMBERS + VIEW))
     half = precision == "float16" or (precision == "auto" and size > LARGE)
     if half:
         params = jax.tree.map(_halved, params)
@@ -119,22 +119,27 @@ def _stored(array: np.ndarray, half: bool) -> tuple[list[Any], bytes]:
     return ["h" if half else TYPES[str(array.dtype)], list(array.shape)], kept.tobytes()
 
 
-def script() -> str:
-    """All scripts of a page."""
-    return "\n".join(_file(name).replace('"use strict";\n', "") for name in SCRIPTS)
+def _scripts(names: Sequence[str]) -> str:
+    return '"use strict";\n' + "\n".join(_file(name).replace('"use strict";\n', "") for name in names)
 
 
 def _file(name: str) -> str:
     return resources.files("arjax.page").joinpath("static", name).read_text(encoding="utf-8")
 
 
+def _json(model: Mapping[str, Any]) -> str:
+    """The description of a model; without `<`, as `</script>` in a text of the data would end the script."""
+    return json.dumps(model, separators=(",", ":"), default=int).replace("<", "\\u003c")  # numpy's whole numbers are int
+
+
 def _written(model: Mapping[str, Any], arrays: bytes) -> str:
-    """The file, in which `</` of the data cannot end a script."""
+    """The file."""
     parts = {
         "title": html.escape(model["title"]),
         "style": _file("page.css"),
-        "model": json.dumps(model, separators=(",", ":")).replace("</", "<\\/").replace("<!--", "<\\u0021--"),
+        "model": _json(model),
         "weights": base64.b64encode(arrays).decode(),
-        "script": '"use strict";\n' + script(),
+        "numbers": _scripts(NUMBERS),
+        "view": _scripts(VIEW),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _file("page.html"))
