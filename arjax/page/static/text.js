@@ -112,20 +112,25 @@ class TextPage {
   showBits() {
     const { values, bits } = this.text, shown = (this.shown ??= []), list = $("bits");
     let same = 0;
-    while (same < Math.min(values.length, shown.length) && values[same] === shown[same][0] && bits[same] === shown[same][1]) same++;
-    while (list.children.length > same) list.lastChild.remove();
+    while (same < Math.min(values.length, shown.length) && values[same] === shown[same].value && bits[same] === shown[same].bits) same++;
+    for (const { elements } of shown.splice(same)) elements.forEach((element) => element.remove());
     for (let i = same; i < values.length; i++) {
-      const colour = colourOf(bits[i] / this.most), name = this.name(values[i]);
-      list.append(
-        make(
-          "span", { class: name === "⏎" ? "char line" : "char", title: inBits(bits[i]) },
-          make("span", { class: "letter", style: `background: ${css(colour)}; color: ${letters(colour)}` }, name),
-          make("span", { class: "number" }, bits[i].toFixed(1)),
-        ),
-      );
+      const elements = this.elementsOf(values[i], bits[i]);
+      list.append(...elements);
+      shown.push({ value: values[i], bits: bits[i], elements });
     }
-    this.shown = values.map((value, i) => [value, bits[i]]);
     list.scrollTop = list.scrollHeight;
+  }
+
+  /** A character above its bits; the end of a line also ends that of the elements. */
+  elementsOf(value, bits) {
+    const colour = colourOf(bits / this.most), name = this.name(value);
+    const element = make(
+      "span", { class: "char", title: inBits(bits) },
+      make("span", { class: "letter", style: `background: ${css(colour)}; color: ${letters(colour)}` }, name),
+      make("span", { class: "number" }, bits.toFixed(1)),
+    );
+    return name === "⏎" ? [element, make("span", { class: "break" })] : [element];
   }
 
   showNext() {
