@@ -4,7 +4,8 @@ The copy has the folders of the repository, so that links between pages stay as 
 by `scripts/run_notebook.py`, is a page with its outputs. Formulas stand in the pages as LaTeX between dollars, which
 editors and code hosts can read and typeset; the site has them as MathML, which browsers draw without a script.
 
-Run: python scripts/collect_pages.py build/pages --notebooks=build/lecture --plays=build/play   (then: mkdocs build --strict)
+Run: python scripts/collect_pages.py build/pages --notebooks=build/lecture --plays=build/play
+(then: mkdocs build --strict)
 """
 
 from __future__ import annotations

@@ -114,14 +114,16 @@ def about(model: AutoregressiveModel, dataset: Dataset, results: Mapping[str, An
         scores = describe_scores(results, model.event.is_discrete)
         lines.append(f"{dataset.name} {results['split']}: {scores} ({results['kind']}).")
     lines += [
-        "The bits of a value are -log2 p(value | the values that were there before it). Their sum is -log2 of the joint "
-        "probability of the values, in the order in which they came.",
+        "The bits of a value are -log2 p(value | the values that were there before it). Their sum is -log2 of the "
+        "joint probability of the values, in the order in which they came.",
         "The entropy of a site is the mean number of bits that its value will have.",
     ]
     if form_of(model, dataset) == "text" and model.event.num_sites > 1:
         reach = f"The network reads at most {model.event.num_sites} characters"
         ends = dataset.vocabulary is not None and dataset.vocabulary.end is not None
-        lines.append(f"{reach}." if ends else f"{reach}; of a longer text it reads the last ones, at least half as many.")
+        lines.append(
+            f"{reach}." if ends else f"{reach}; of a longer text it reads the last ones, at least half as many."
+        )
     return lines
 
 
@@ -136,7 +138,7 @@ def _given(model: AutoregressiveModel, arrays: Arrays, weights: Any) -> dict[str
     """`given(x int32[1, *grid], observed bool[1, *grid]) -> log p of all values of all sites, float32[D, V]`."""
 
     def given(params: Any, x: jax.Array, observed: jax.Array) -> jax.Array:
-        features = model.network.apply({"params": _of_network(params)}, x, observed, method="given")
+        features: Any = model.network.apply({"params": _of_network(params)}, x, observed, method="given")
         table = bound(model.conditional, params).log_table(features)
         return table.reshape(model.event.num_sites, model.event.num_levels)
 
@@ -146,7 +148,7 @@ def _given(model: AutoregressiveModel, arrays: Arrays, weights: Any) -> dict[str
 
 
 def _steps(model: AutoregressiveModel, arrays: Arrays, weights: Any) -> dict[str, Program]:
-    """`start() -> carry` and `step(carry, canvas int32[1, *grid], t int32[]) -> log p of all values, float32[V], carry`.
+    """`start() -> carry` and `step(carry, canvas int32[1, *grid], t int32[]) -> log p of all values float32[V], carry`.
 
     The site is that of step t, and the canvas has the values of the steps before t. A carry is some number of arrays.
     """
@@ -157,7 +159,8 @@ def _steps(model: AutoregressiveModel, arrays: Arrays, weights: Any) -> dict[str
 
     def step(params: Any, carry: Any, canvas: jax.Array, t: jax.Array) -> tuple[jax.Array, Any]:
         variables = {"params": _of_network(params)}
-        carry, features = network.apply(variables, carry, canvas, t, factorization, None, method="step")
+        made: Any = network.apply(variables, carry, canvas, t, factorization, None, method="step")
+        carry, features = made
         sites_M, _ = factorization.sites(t)
         table = bound(model.conditional, params).at(sites_M).log_table(features[0])
         return table.reshape(model.event.num_levels), carry

@@ -96,8 +96,13 @@ def make_page(
         params = jax.tree.map(_halved, params)
         if precision == "auto":
             say_once(f"the page has its weights in half precision: else it would have {size / 1e6:.1f} MB")
-    forms, stored = zip(*(_stored(array, half and i < parts.num_weights) for i, array in enumerate(parts.arrays)), strict=True)
-    lines = [*parts.model["about"], "The weights of the network are " + ("rounded to half precision." if half else "exact.")]
+    forms, stored = zip(
+        *(_stored(array, half and i < parts.num_weights) for i, array in enumerate(parts.arrays)), strict=True
+    )
+    lines = [
+        *parts.model["about"],
+        "The weights of the network are " + ("rounded to half precision." if half else "exact."),
+    ]
     return Page(_written(parts.model | {"arrays": forms, "about": lines}, b"".join(stored)), params, half)
 
 
@@ -129,7 +134,9 @@ def _file(name: str) -> str:
 
 def _json(model: Mapping[str, Any]) -> str:
     """The description of a model; without `<`, as `</script>` in a text of the data would end the script."""
-    return json.dumps(model, separators=(",", ":"), default=int).replace("<", "\\u003c")  # numpy's whole numbers are int
+    return json.dumps(model, separators=(",", ":"), default=int).replace(
+        "<", "\\u003c"
+    )  # numpy's whole numbers are int
 
 
 def _written(model: Mapping[str, Any], arrays: bytes) -> str:

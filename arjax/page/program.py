@@ -29,7 +29,23 @@ Operand = int | list[str]
 TYPES = {"float32": "f", "int32": "i", "uint32": "u", "bool": "b"}
 #: Elementwise operations: all operands have one shape, or are scalars.
 ELEMENTWISE = (
-    *("abs", "add", "and", "ceil", "clamp", "cos", "div", "eq", "exp", "exp2", "expm1", "floor", "ge", "gt", "is_finite"),
+    *(
+        "abs",
+        "add",
+        "and",
+        "ceil",
+        "clamp",
+        "cos",
+        "div",
+        "eq",
+        "exp",
+        "exp2",
+        "expm1",
+        "floor",
+        "ge",
+        "gt",
+        "is_finite",
+    ),
     *("le", "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not", "or", "pow", "rem", "round"),
     *("rsqrt", "select_n", "sign", "sin", "sqrt", "square", "sub", "tanh", "xor", "convert_element_type"),
 )
@@ -69,9 +85,7 @@ OPERATIONS: dict[str, Fields] = {
     **dict.fromkeys(ELEMENTWISE, _nothing),
     **dict.fromkeys(("reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or"), _axes),
     **dict.fromkeys(("argmax", "argmin"), _axes),
-    **dict.fromkeys(
-        ("cumsum", "cumprod", "cummax", "cummin"), lambda p: {"axis": p["axis"], "reverse": p["reverse"]}
-    ),
+    **dict.fromkeys(("cumsum", "cumprod", "cummax", "cummin"), lambda p: {"axis": p["axis"], "reverse": p["reverse"]}),
     "broadcast_in_dim": lambda p: {"dims": p["broadcast_dimensions"]},
     "concatenate": lambda p: {"axis": p["dimension"]},
     "dot_general": lambda p: {"contract": p["dimension_numbers"][0], "batch": p["dimension_numbers"][1]},
@@ -80,14 +94,22 @@ OPERATIONS: dict[str, Fields] = {
     "gather": _gather_fields,
     "integer_pow": lambda p: {"power": p["y"]},
     "iota": lambda p: {"axis": p["dimension"]},
-    "pad": lambda p: {"low": [low for low, _, _ in p["padding_config"]], "step": [n + 1 for *_, n in p["padding_config"]]},
+    "pad": lambda p: {
+        "low": [low for low, _, _ in p["padding_config"]],
+        "step": [n + 1 for *_, n in p["padding_config"]],
+    },
     "reshape": _nothing,
     "rev": lambda p: {"axes": p["dimensions"]},
     "slice": lambda p: {"start": p["start_indices"], "step": p["strides"] or [1] * len(p["start_indices"])},
     "transpose": lambda p: {"dims": p["permutation"]},
     # Loops and branches, whose programs `_Writer.add` writes.
     "cond": _nothing,
-    "scan": lambda p: {"consts": p["num_consts"], "carry": p["num_carry"], "length": p["length"], "reverse": p["reverse"]},
+    "scan": lambda p: {
+        "consts": p["num_consts"],
+        "carry": p["num_carry"],
+        "length": p["length"],
+        "reverse": p["reverse"],
+    },
     "while": lambda p: {"test_consts": p["cond_nconsts"], "body_consts": p["body_nconsts"]},
 }
 
@@ -296,7 +318,8 @@ def _needed(operations: list[Operation], outputs: list[Operand]) -> list[Operati
 
 def _parted(operations: list[Operation], known: set[int]) -> tuple[list[Operation], list[Operation]]:
     """The operations that read known arrays alone, and the others."""
-    once, steps = [], []
+    once: list[Operation] = []
+    steps: list[Operation] = []
     for operation in operations:
         _, _, operands, results = operation
         fixed = all(number in known for number in _numbers(operands))

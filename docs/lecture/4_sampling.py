@@ -71,8 +71,9 @@ fitted.plot_entropy()
 
 # %% [markdown]
 # ## A page that plays
-# A network for any set of observed pixels answers every question in one pass. The cell shows it as a page, the same HTML
-# file that `arjax --mode=page` writes: [set pixels, and watch the others](../page.md). It computes the network in the browser.
+# A network for any set of observed pixels answers every question in one pass. The cell shows it as a page, the same
+# HTML file that `arjax --mode=page` writes: [set pixels, and watch the others](../page.md). The browser computes the
+# network.
 
 # %%
 any_order = arjax.make_model(digits.event, "deep_nade", orders="uniform", hidden_sizes=(48, 48))

@@ -92,7 +92,10 @@ def check_steps(model, params, page, num=20, seed=1):
         for n, rows in enumerate(answer):
             np.testing.assert_allclose(rows, expected[n, : lengths[n] + 1], rtol=0, atol=1e-4)
 
-    request = {"page": str(page.path), "sequences": [row[:n].tolist() for row, n in zip(in_order, lengths, strict=True)]}
+    request = {
+        "page": str(page.path),
+        "sequences": [row[:n].tolist() for row, n in zip(in_order, lengths, strict=True)],
+    }
     return request, compare
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+import numpy as np
 import page_cases
 import pytest
 
@@ -102,7 +103,9 @@ def test_a_picture_in_any_order(opened):
     assert text_of(page, "#sofar").startswith("Observed 16 of 16: ") and page.is_disabled("#draw")
     page.click("#compare")
     idle(page)
-    totals = {name: float(text_of(page, f"#total-{name}").split()[0]) for name in ("own", "raster", "random", "entropy")}
+    totals = {
+        name: float(text_of(page, f"#total-{name}").split()[0]) for name in ("own", "raster", "random", "entropy")
+    }
     assert len(set(totals.values())) > 2 and all(value > 0 for value in totals.values())
     page.click("#undo")
     assert text_of(page, "#sofar").startswith("Observed 15 of 16: ") and text_of(page, "#total-raster") == "–"
@@ -151,7 +154,7 @@ def test_a_picture_in_one_order(opened):
 
 
 def test_a_text(opened, models):
-    model, params, page_file = models["text"]
+    model, params, _ = models["text"]
     page = opened("text")
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     page.fill("#typed", "abz")
@@ -163,7 +166,10 @@ def test_a_text(opened, models):
     idle(page)
     values = page.evaluate("arjaxPage.text.values")
     assert len(values) == 204 and text_of(page, "#sofar").startswith("204 characters: ")
-    x = [[*values[198:204]], [*values[:6]]]  # the first window, and the last one, of which the network has read the half
+    x = [
+        [*values[198:204]],
+        [*values[:6]],
+    ]  # the first window, and the last one, of which the network has read the half
     expected = page_cases.table(model, params, page_cases.np.asarray(x, "int32"))
     bits = page.evaluate("arjaxPage.text.bits")
     for n in range(6):

@@ -81,11 +81,12 @@ class PicturePage {
 
   makeLegend(text) {
     const gradient = VIRIDIS.map(css).join(", ");
+    const scale = (from, shape, colours, to) =>
+      make("span", { class: "scale" }, from, make("span", { class: shape, style: `background: linear-gradient(90deg, ${colours})` }), to);
     return make(
       "p", { class: "legend" },
-      make("span", {}, `${text} 0`), make("span", { class: "ramp round", style: `background: linear-gradient(90deg, ${gradient})` }),
-      make("span", {}, `${inBits(this.most, 1)}`), make("span", {}, "observed: 0"),
-      make("span", { class: "ramp", style: "background: linear-gradient(90deg, #000, #fff)" }), make("span", {}, String(this.model.levels - 1)),
+      scale(`${text} 0`, "ramp round", gradient, inBits(this.most, 1)),
+      scale("observed: 0", "ramp", "#000, #fff", String(this.model.levels - 1)),
     );
   }
 
