@@ -121,9 +121,8 @@ def about(model: AutoregressiveModel, dataset: Dataset, results: Mapping[str, An
     if form_of(model, dataset) == "text" and model.event.num_sites > 1:
         reach = f"The network reads at most {model.event.num_sites} characters"
         ends = dataset.vocabulary is not None and dataset.vocabulary.end is not None
-        lines.append(
-            f"{reach}." if ends else f"{reach}; of a longer text it reads the last ones, at least half as many."
-        )
+        more = "; of a longer text it reads the last ones, at least half as many"
+        lines.append(f"{reach}{'' if ends else more}.")
     return lines
 
 

@@ -96,14 +96,11 @@ def make_page(
         params = jax.tree.map(_halved, params)
         if precision == "auto":
             say_once(f"the page has its weights in half precision: else it would have {size / 1e6:.1f} MB")
-    forms, stored = zip(
-        *(_stored(array, half and i < parts.num_weights) for i, array in enumerate(parts.arrays)), strict=True
-    )
-    lines = [
-        *parts.model["about"],
-        "The weights of the network are " + ("rounded to half precision." if half else "exact."),
-    ]
-    return Page(_written(parts.model | {"arrays": forms, "about": lines}, b"".join(stored)), params, half)
+    stored = [_stored(array, half and i < parts.num_weights) for i, array in enumerate(parts.arrays)]
+    of_weights = f"The weights of the network are {'rounded to half precision' if half else 'exact'}."
+    about = [*parts.model["about"], of_weights]
+    model_of_page = parts.model | {"arrays": [form for form, _ in stored], "about": about}
+    return Page(_written(model_of_page, b"".join(content for _, content in stored)), params, half)
 
 
 def _halved(array: np.ndarray) -> np.ndarray:
@@ -134,9 +131,8 @@ def _file(name: str) -> str:
 
 def _json(model: Mapping[str, Any]) -> str:
     """The description of a model; without `<`, as `</script>` in a text of the data would end the script."""
-    return json.dumps(model, separators=(",", ":"), default=int).replace(
-        "<", "\\u003c"
-    )  # numpy's whole numbers are int
+    text = json.dumps(model, separators=(",", ":"), default=int)  # whole numbers of numpy are written as int
+    return text.replace("<", "\\u003c")
 
 
 def _written(model: Mapping[str, Any], arrays: bytes) -> str:

@@ -73,6 +73,16 @@ def _gather_fields(params: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _pad_fields(params: Mapping[str, Any]) -> dict[str, Any]:
+    config = params["padding_config"]
+    return {"low": [low for low, _, _ in config], "step": [between + 1 for *_, between in config]}
+
+
+def _scan_fields(params: Mapping[str, Any]) -> dict[str, Any]:
+    numbers = {"consts": params["num_consts"], "carry": params["num_carry"]}
+    return numbers | {"length": params["length"], "reverse": params["reverse"]}
+
+
 def _axes(params: Mapping[str, Any]) -> dict[str, Any]:
     return {"axes": params["axes"]}
 
@@ -94,22 +104,14 @@ OPERATIONS: dict[str, Fields] = {
     "gather": _gather_fields,
     "integer_pow": lambda p: {"power": p["y"]},
     "iota": lambda p: {"axis": p["dimension"]},
-    "pad": lambda p: {
-        "low": [low for low, _, _ in p["padding_config"]],
-        "step": [n + 1 for *_, n in p["padding_config"]],
-    },
+    "pad": _pad_fields,
     "reshape": _nothing,
     "rev": lambda p: {"axes": p["dimensions"]},
     "slice": lambda p: {"start": p["start_indices"], "step": p["strides"] or [1] * len(p["start_indices"])},
     "transpose": lambda p: {"dims": p["permutation"]},
     # Loops and branches, whose programs `_Writer.add` writes.
     "cond": _nothing,
-    "scan": lambda p: {
-        "consts": p["num_consts"],
-        "carry": p["num_carry"],
-        "length": p["length"],
-        "reverse": p["reverse"],
-    },
+    "scan": _scan_fields,
     "while": lambda p: {"test_consts": p["cond_nconsts"], "body_consts": p["body_nconsts"]},
 }
 
