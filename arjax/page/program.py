@@ -18,7 +18,7 @@ from jax.extend import core
 
 from arjax.core.errors import UserError
 
-#: The fields of an operation that are written, by the name of its primitive.
+#: The fields of an operation that are written, from the parameters of its primitive.
 Fields = Callable[[Mapping[str, Any]], dict[str, Any]]
 #: One operation: its name, its fields, its operands, and the numbers of its results with their types and shapes.
 Operation = list[Any]
@@ -73,6 +73,22 @@ def _gather_fields(params: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _scatter_fields(equation: Any) -> dict[str, Any]:
+    params = equation.params
+    numbers, (x, _, updates) = params["dimension_numbers"], (atom.aval.shape for atom in equation.invars)
+    collapsed, batch = numbers.inserted_window_dims, numbers.operand_batching_dims
+    sizes = iter(updates[axis] for axis in numbers.update_window_dims)
+    return {
+        "offset": numbers.update_window_dims,
+        "collapsed": collapsed,
+        "start": numbers.scatter_dims_to_operand_dims,
+        "batch": batch,
+        "indices_batch": numbers.scatter_indices_batching_dims,
+        "sizes": [1 if axis in (*collapsed, *batch) else next(sizes) for axis in range(len(x))],
+        "clip": "CLIP" in str(params["mode"]),
+    }
+
+
 def _pad_fields(params: Mapping[str, Any]) -> dict[str, Any]:
     config = params["padding_config"]
     return {"low": [low for low, _, _ in config], "step": [between + 1 for *_, between in config]}
@@ -109,6 +125,8 @@ OPERATIONS: dict[str, Fields] = {
     "rev": lambda p: {"axes": p["dimensions"]},
     "slice": lambda p: {"start": p["start_indices"], "step": p["strides"] or [1] * len(p["start_indices"])},
     "transpose": lambda p: {"dims": p["permutation"]},
+    # Their fields depend on the shapes of their operands.
+    **dict.fromkeys(("scatter", "scatter-add"), _nothing),
     # Loops and branches, whose programs `_Writer.add` writes.
     "cond": _nothing,
     "scan": _scan_fields,
@@ -121,13 +139,15 @@ class Arrays:
 
     def __init__(self) -> None:
         self.arrays: list[np.ndarray] = []
+        self._numbers: dict[int, tuple[int, Any]] = {}  # by the identity of the object, which stays alive here
 
     def add(self, array: Any) -> int:
         """The number of an array; raises `UserError` for elements that a page has not."""
-        array = np.asarray(array)
-        _type_of(array)
-        self.arrays.append(array)
-        return len(self.arrays) - 1
+        if id(array) not in self._numbers:
+            self.arrays.append(np.asarray(array))
+            _type_of(self.arrays[-1])
+            self._numbers[id(array)] = len(self.arrays) - 1, array
+        return self._numbers[id(array)][0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,8 +275,12 @@ class _Writer:
                 self.operands[variable] = self.operand(atom)
         elif name == "split":
             self._split(equation)
+        elif name == "stack":
+            self._stack(equation)
         elif name in RESHAPES:
             self._append("reshape", {}, equation)
+        elif name in ("scatter", "scatter-add"):
+            self._append(name, _scatter_fields(equation), equation)
         elif name in OPERATIONS:
             self._append(name, OPERATIONS[name](params) | self._programs(name, params), equation)
         else:
@@ -273,8 +297,7 @@ class _Writer:
         operand, aval = self.operand(atom), atom.aval
         if shape is None or aval.size == 1 or aval.shape == shape:
             return operand
-        number = self.count
-        self.count += 1
+        number = self.number(object())
         form = [number, _type_of(aval), list(shape)]
         self.operations.append(["broadcast_in_dim", {"dims": list(range(len(shape)))}, [operand], [form]])
         return number
@@ -287,6 +310,18 @@ class _Writer:
             fields = {"start": [start if i == axis else 0 for i in range(rank)], "step": [1] * rank}
             self.operations.append(["slice", fields, [operand], [[self.number(variable), *_form(variable.aval)]]])
             start += size
+
+    def _stack(self, equation: Any) -> None:
+        """The operands with a new axis of length 1, one behind the other along it."""
+        axis, operands = equation.params["axis"], []
+        for atom in equation.invars:
+            shape = [*atom.aval.shape[:axis], 1, *atom.aval.shape[axis:]]
+            number = self.number(object())
+            self.operations.append(["reshape", {}, [self.operand(atom)], [[number, _type_of(atom.aval), shape]]])
+            operands.append(number)
+        (variable,) = equation.outvars
+        result = [self.number(variable), *_form(variable.aval)]
+        self.operations.append(["concatenate", {"axis": axis}, operands, [result]])
 
     def _programs(self, name: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """The programs in a loop or a branch."""

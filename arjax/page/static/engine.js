@@ -142,35 +142,55 @@ function pad([x, filling], fields, [result]) {
   }
 }
 
-/** Windows of x that begin where the last axis of the indices says, as `jax.lax.gather`. */
-function gather([x, indices], fields, [result]) {
-  const rank = x.shape.length, strides = stridesOf(x.shape), last = indices.shape.length - 1;
-  const kept = others(rank, [...fields.collapsed, ...fields.batch]);
-  const batchAxes = others(result.shape.length, fields.offset); // of the result; the others lie within a window
-  const windows = sizeOf(pick(result.shape, batchAxes)), length = indices.shape[last];
+/**
+ * Visits windows of x, each of which begins where the last axis of the indices says: calls visit(place in x, outside, place
+ * in the other array) for every window, with the places of its elements in `fields.inside` and, in the other array, in
+ * `fields.within`. The other array is the result of a gather, or the updates of a scatter.
+ */
+function eachWindow(x, indices, other, fields, visit) {
+  const strides = stridesOf(x.shape), last = indices.shape.length - 1, length = indices.shape[last];
+  const kept = others(x.shape.length, [...fields.collapsed, ...fields.batch]);
+  const batchAxes = others(other.shape.length, fields.offset); // of the other array; the rest lie within a window
+  const placesAlong = (axes) => placesOf(pick(other.shape, axes), pick(stridesOf(other.shape), axes));
   fields.inside ??= placesOf(pick(fields.sizes, kept), pick(strides, kept));
-  fields.to ??= placesOf(pick(result.shape, batchAxes), pick(stridesOf(result.shape), batchAxes));
-  fields.within ??= placesOf(pick(result.shape, fields.offset), pick(stridesOf(result.shape), fields.offset));
+  fields.within ??= placesAlong(fields.offset);
+  fields.to ??= placesAlong(batchAxes);
   // Where the index of a window along a batch axis of the indices is that along an axis of x.
   fields.of ??= fields.batch.map((axis, i) => {
     const own = new Array(last).fill(0);
     own[fields.indices_batch[i]] = strides[axis];
     return placesOf(indices.shape.slice(0, last), own);
   });
-  for (let w = 0; w < windows; w++) {
-    let from = fields.of.reduce((sum, places) => sum + places[w], 0), missing = false;
+  for (let w = 0; w < fields.to.length; w++) {
+    let from = fields.of.reduce((sum, places) => sum + places[w], 0), outside = false;
     fields.start.forEach((axis, i) => {
       const most = x.shape[axis] - fields.sizes[axis], at = indices.data[w * length + i];
-      missing ||= at < 0 || at > most;
+      outside ||= at < 0 || at > most;
       from += clamp(at, 0, most) * strides[axis];
     });
-    const absent = missing && fields.fill;
-    for (let n = 0; n < fields.inside.length; n++) {
-      const value = absent ? (x.type === "f" ? NaN : -1) : x.data[from + fields.inside[n]];
-      result.data[fields.to[w] + fields.within[n]] = value;
-    }
+    visit(from, outside, fields.to[w]);
   }
 }
+
+/** Windows of x beside one another, as `jax.lax.gather`. */
+function gather([x, indices], fields, [result]) {
+  const missing = x.type === "f" ? NaN : x.type === "i" ? -(2 ** 31) : x.type === "u" ? 2 ** 32 - 1 : 1;
+  eachWindow(x, indices, result, fields, (from, outside, to) => {
+    const absent = outside && fields.fill;
+    fields.inside.forEach((place, n) => (result.data[to + fields.within[n]] = absent ? missing : x.data[from + place]));
+  });
+}
+
+/** x with windows replaced by the updates, or with them added, as `jax.lax.scatter` and `scatter_add`. */
+const scatter = (f) => ([x, indices, updates], fields, [result]) => {
+  result.data.set(x.data);
+  eachWindow(x, indices, updates, fields, (from, outside, to) => {
+    if (outside && !fields.clip) return;
+    fields.inside.forEach((place, n) => {
+      result.data[from + place] = f(result.data[from + place], updates.data[to + fields.within[n]]);
+    });
+  });
+};
 
 // ---- sums and products ----------------------------------------------------------------------------------------------
 
@@ -317,6 +337,8 @@ const OPERATIONS = {
   concatenate,
   pad,
   gather,
+  scatter: scatter((_, update) => update),
+  "scatter-add": scatter((value, update) => value + update),
   dynamic_slice: ([x, ...starts], _, [result]) => {
     partPlaces(x.shape, result.shape, starts).forEach((place, n) => (result.data[n] = x.data[place]));
   },
