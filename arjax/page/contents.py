@@ -46,7 +46,8 @@ def contents(model: Model, params: Any, dataset: Dataset, results: Mapping[str, 
     """The parts of the page of a model with its parameters.
 
     There are three forms of pages. `any_order`: the network predicts from any set of observed sites, by one program
-    `given`. `in_order` and `text`: it reads the sites in one order, by the programs `start` and `step`.
+    `given`. `in_order` and `text`: it reads the sites in one order, by the programs `start` and `step`. The class on
+    which the joint is conditioned is one more input of each program.
 
     Raises:
       UserError: a page cannot show this kind of model or data, or does not compute one of its operations.
@@ -69,6 +70,7 @@ def contents(model: Model, params: Any, dataset: Dataset, results: Mapping[str, 
         "levels": found.event.num_levels,
         "order": np.asarray(found.factorization.order).tolist(),
         "order_name": order_name(found.factorization),
+        "classes": classes_of(found, dataset),
         "programs": {key: program.as_json() for key, program in programs.items()},
         **_vocabulary(dataset),
     }
@@ -89,8 +91,11 @@ def check(model: AutoregressiveModel, dataset: Dataset) -> None:
         raise UserError(f"a page shows sites of one whole number below {MOST_LEVELS}, not {event.in_words}")
     if form != "text" and (len(event.grid_shape) > 2 or event.num_sites > MOST_SITES):
         raise UserError(f"a page shows a vector or a grid of at most {MOST_SITES} sites, not {event.in_words}")
-    if model.context_spec:
-        raise UserError("a page has no place for a context: train the model without one")
+    if (
+        any(part.shape or not part.is_discrete for _, part in model.context_spec.parts)
+        or len(model.context_spec.parts) > 1
+    ):
+        raise UserError("a page has a place for a context that is a class, and for no other")
     if model.conditional.joint or not model.conditional.has_table:
         raise UserError("a page needs the probability of each value, which this conditional does not list")
     if form != "any_order" and model.factorization.block_size > 1:
@@ -105,6 +110,13 @@ def check(model: AutoregressiveModel, dataset: Dataset) -> None:
             raise UserError("a page shows texts of characters: use dataset.tokens=characters")
         if (np.asarray(model.factorization.order) != np.arange(event.num_sites)).any():
             raise UserError("a page shows texts from left to right: use model.ordering=raster")
+
+
+def classes_of(model: AutoregressiveModel, dataset: Dataset) -> list[str]:
+    """The names of the classes on which the joint is conditioned; none where it is not."""
+    for _, part in model.context_spec.parts:
+        return list(dataset.classes) or list(map(str, range(part.num_levels)))
+    return []
 
 
 def about(model: AutoregressiveModel, dataset: Dataset, results: Mapping[str, Any] | None) -> list[str]:
@@ -134,40 +146,47 @@ def _vocabulary(dataset: Dataset) -> dict[str, Any]:
 
 
 def _given(model: AutoregressiveModel, arrays: Arrays, weights: Any) -> dict[str, Program]:
-    """`given(x int32[1, *grid], observed bool[1, *grid]) -> log p of all values of all sites, float32[D, V]`."""
+    """`given(x int32[1, *grid], observed bool[1, *grid], class) -> log p of all values of all sites, float32[D, V]`."""
 
-    def given(params: Any, x: jax.Array, observed: jax.Array) -> jax.Array:
-        features: Any = model.network.apply({"params": _of_network(params)}, x, observed, method="given")
+    def given(params: Any, x: jax.Array, observed: jax.Array, context: Any) -> jax.Array:
+        variables = {"params": _of_network(params)}
+        features: Any = model.network.apply(variables, x, observed, context or None, method="given")
         table = bound(model.conditional, params).log_table(features)
         return table.reshape(model.event.num_sites, model.event.num_levels)
 
     x = jax.ShapeDtypeStruct((1, *model.event.grid_shape), jnp.int32)
     observed = jax.ShapeDtypeStruct(x.shape, jnp.bool_)
-    return {"given": translate(given, arrays, weights, x, observed)}
+    return {"given": translate(given, arrays, weights, x, observed, _class_input(model))}
 
 
 def _steps(model: AutoregressiveModel, arrays: Arrays, weights: Any) -> dict[str, Program]:
-    """`start() -> carry` and `step(carry, canvas int32[1, *grid], t int32[]) -> log p of all values float32[V], carry`.
+    """`start(class) -> carry`, `step(carry, canvas int32[1, *grid], t, class) -> log p of all values [V], carry`.
 
     The site is that of step t, and the canvas has the values of the steps before t. A carry is some number of arrays.
     """
     network, factorization = model.network, model.factorization
 
-    def start(params: Any) -> Any:
-        return network.apply({"params": _of_network(params)}, 1, factorization, None, method="init_carry")
+    def start(params: Any, context: Any) -> Any:
+        return network.apply({"params": _of_network(params)}, 1, factorization, context or None, method="init_carry")
 
-    def step(params: Any, carry: Any, canvas: jax.Array, t: jax.Array) -> tuple[jax.Array, Any]:
+    def step(params: Any, carry: Any, canvas: jax.Array, t: jax.Array, context: Any) -> tuple[jax.Array, Any]:
         variables = {"params": _of_network(params)}
-        made: Any = network.apply(variables, carry, canvas, t, factorization, None, method="step")
+        made: Any = network.apply(variables, carry, canvas, t, factorization, context or None, method="step")
         carry, features = made
         sites_M, _ = factorization.sites(t)
         table = bound(model.conditional, params).at(sites_M).log_table(features[0])
         return table.reshape(model.event.num_levels), carry
 
-    carry = jax.eval_shape(start, model.param_shapes)
+    label = _class_input(model)
+    carry = jax.eval_shape(start, model.param_shapes, label)
     canvas, t = jax.ShapeDtypeStruct((1, *model.event.grid_shape), jnp.int32), jax.ShapeDtypeStruct((), jnp.int32)
-    made = translate(start, arrays, weights), translate(step, arrays, weights, carry, canvas, t)
+    made = translate(start, arrays, weights, label), translate(step, arrays, weights, carry, canvas, t, label)
     return dict(zip(("start", "step"), made, strict=True))
+
+
+def _class_input(model: AutoregressiveModel) -> dict[str, jax.ShapeDtypeStruct]:
+    """The context as the input of a program: the number of the class, int32[1]; nothing where there is no context."""
+    return {name: jax.ShapeDtypeStruct((1,), jnp.int32) for name, _ in model.context_spec.parts}
 
 
 def _of_network(params: Any) -> Any:

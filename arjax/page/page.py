@@ -131,8 +131,7 @@ def _file(name: str) -> str:
 
 def _json(model: Mapping[str, Any]) -> str:
     """The description of a model; without `<`, as `</script>` in a text of the data would end the script."""
-    text = json.dumps(model, separators=(",", ":"), default=int)  # whole numbers of numpy are written as int
-    return text.replace("<", "\\u003c")
+    return json.dumps(model, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _written(model: Mapping[str, Any], arrays: bytes) -> str:

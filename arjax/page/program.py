@@ -46,13 +46,15 @@ ELEMENTWISE = (
         "gt",
         "is_finite",
     ),
-    *("le", "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not", "or", "pow", "rem", "round"),
+    *("le", "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not", "or", "pow", "rem"),
     *("rsqrt", "select_n", "sign", "sin", "sqrt", "square", "sub", "tanh", "xor", "convert_element_type"),
 )
 #: Operations whose result is their first operand, where there is no gradient and one device.
 SAME = ("stop_gradient", "copy", "copy_p", "optimization_barrier", "sharding_constraint")
 #: Operations with the elements of their operand in the same order and another shape.
 RESHAPES = ("reshape", "squeeze", "expand_dims")
+#: Operations that are written as others, by the method of `_Writer` with their name.
+WRITTEN_AS_OTHERS = ("split", "stack", "tile")
 #: Calls of another jaxpr, which is written in their place: the name of the field that holds it.
 CALLS = {
     **dict.fromkeys(("jit", "pjit", "remat2", "checkpoint", "remat", "bilinear_product"), "jaxpr"),
@@ -70,6 +72,22 @@ def _gather_fields(params: Mapping[str, Any]) -> dict[str, Any]:
         "indices_batch": numbers.start_indices_batching_dims,
         "sizes": params["slice_sizes"],
         "fill": "FILL" in str(params["mode"]),
+    }
+
+
+def _convolution_fields(params: Mapping[str, Any]) -> dict[str, Any]:
+    numbers = params["dimension_numbers"]
+    if params["batch_group_count"] != 1:
+        raise UserError("a page does not compute convolutions in groups of examples")
+    return {
+        "x": numbers.lhs_spec,
+        "kernel": numbers.rhs_spec,
+        "result": numbers.out_spec,
+        "stride": params["window_strides"],
+        "low": [low for low, _ in params["padding"]],
+        "spread": params["lhs_dilation"],
+        "dilation": params["rhs_dilation"],
+        "groups": params["feature_group_count"],
     }
 
 
@@ -114,6 +132,7 @@ OPERATIONS: dict[str, Fields] = {
     **dict.fromkeys(("cumsum", "cumprod", "cummax", "cummin"), lambda p: {"axis": p["axis"], "reverse": p["reverse"]}),
     "broadcast_in_dim": lambda p: {"dims": p["broadcast_dimensions"]},
     "concatenate": lambda p: {"axis": p["dimension"]},
+    "conv_general_dilated": _convolution_fields,
     "dot_general": lambda p: {"contract": p["dimension_numbers"][0], "batch": p["dimension_numbers"][1]},
     "dynamic_slice": _nothing,
     "dynamic_update_slice": _nothing,
@@ -122,6 +141,7 @@ OPERATIONS: dict[str, Fields] = {
     "iota": lambda p: {"axis": p["dimension"]},
     "pad": _pad_fields,
     "reshape": _nothing,
+    "round": lambda p: {"even": "EVEN" in str(p["rounding_method"])},
     "rev": lambda p: {"axes": p["dimensions"]},
     "slice": lambda p: {"start": p["start_indices"], "step": p["strides"] or [1] * len(p["start_indices"])},
     "transpose": lambda p: {"dims": p["permutation"]},
@@ -169,8 +189,8 @@ class Program:
     outputs: list[Operand]
 
     def as_json(self) -> dict[str, Any]:
-        """The fields by their names."""
-        return dataclasses.asdict(self)
+        """The fields by their names, in types of JSON."""
+        return _plain(dataclasses.asdict(self))
 
 
 def translate(function: Callable[..., Any], arrays: Arrays, weights: Any, *arguments: Any) -> Program:
@@ -273,10 +293,8 @@ class _Writer:
         elif name in SAME:
             for variable, atom in zip(equation.outvars, equation.invars, strict=True):
                 self.operands[variable] = self.operand(atom)
-        elif name == "split":
-            self._split(equation)
-        elif name == "stack":
-            self._stack(equation)
+        elif name in WRITTEN_AS_OTHERS:
+            getattr(self, f"_{name}")(equation)
         elif name in RESHAPES:
             self._append("reshape", {}, equation)
         elif name in ("scatter", "scatter-add"):
@@ -310,6 +328,15 @@ class _Writer:
             fields = {"start": [start if i == axis else 0 for i in range(rank)], "step": [1] * rank}
             self.operations.append(["slice", fields, [operand], [[self.number(variable), *_form(variable.aval)]]])
             start += size
+
+    def _tile(self, equation: Any) -> None:
+        """Copies along new axes before those of the operand, which are then merged."""
+        (atom,), (variable,), reps = equation.invars, equation.outvars, equation.params["reps"]
+        shape = [size for pair in zip(reps, atom.aval.shape, strict=True) for size in pair]
+        number, letter = self.number(object()), _type_of(atom.aval)
+        fields = {"dims": list(range(1, len(shape), 2))}
+        self.operations.append(["broadcast_in_dim", fields, [self.operand(atom)], [[number, letter, shape]]])
+        self.operations.append(["reshape", {}, [number], [[self.number(variable), *_form(variable.aval)]]])
 
     def _stack(self, equation: Any) -> None:
         """The operands with a new axis of length 1, one behind the other along it."""
@@ -364,6 +391,15 @@ def _parted(operations: list[Operation], known: set[int]) -> tuple[list[Operatio
         if fixed:
             known = known | {number for number, *_ in results}
     return once, steps
+
+
+def _plain(value: Any) -> Any:
+    """Lists and dicts of numbers and texts of Python, in place of tuples and whole numbers of numpy."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return int(value) if isinstance(value, np.integer) else value
 
 
 def _text(value: np.ndarray) -> str:

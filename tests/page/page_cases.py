@@ -11,18 +11,23 @@ import jax
 import numpy as np
 import pytest
 
-from arjax.core.spec import EventSpec
+from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.data import Dataset
 from arjax.data.vocabulary import Vocabulary
 from arjax.models import make_model
+from arjax.networks import NETWORKS
 from arjax.page import make_page
 
 SYMBOLS = tuple("\n abcdefgh</>&'\"")
 
 
+#: The context of some of the models, and the class that requests name.
+CLASSES, LABEL = ContextSpec("label", 3), 2
+
+
 def data_of(event, vocabulary=None):
     """A data set without examples."""
-    return Dataset("small", event, make_model(event, "independent").context_spec, {}, vocabulary)
+    return Dataset("small", event, NO_CONTEXT, {}, vocabulary)
 
 
 def text_event(length=12):
@@ -42,8 +47,6 @@ def random_params(model, seed=0):
 
 def small(network, event, **options):
     """A small model of a network with random parameters."""
-    from arjax.networks import NETWORKS
-
     model = make_model(event, network, **{**NETWORKS.get(network).SMALL, **options})
     return model, random_params(model)
 
@@ -68,16 +71,22 @@ def numbers(requests):
     return json.loads(done.stdout)
 
 
+def context_of(model, x):
+    """The class of each example, where the model has a context."""
+    return np.full(len(x), LABEL, np.int32) if model.context_spec else None
+
+
 def table(model, params, x):
     """log p of each value of each site given the sites before it, in the order of the model, [N, D, V]."""
-    found = model.head(params).log_table(model.features(params, x)).reshape(len(x), model.event.num_sites, -1)
+    features = model.features(params, x, context=context_of(model, x))
+    found = model.head(params).log_table(features).reshape(len(x), model.event.num_sites, -1)
     return np.asarray(found)[:, np.asarray(model.factorization.order)]
 
 
 def given(model, params, x, observed):
     """log p of each value of each site given the observed ones, [N, D, V]."""
-    found = model.head(params).log_table(model.features_given(params, x, observed))
-    return np.asarray(found).reshape(len(x), model.event.num_sites, -1)
+    features = model.features_given(params, x, observed, context=context_of(model, x))
+    return np.asarray(model.head(params).log_table(features)).reshape(len(x), model.event.num_sites, -1)
 
 
 def check_steps(model, params, page, num=20, seed=1):
@@ -94,6 +103,7 @@ def check_steps(model, params, page, num=20, seed=1):
 
     request = {
         "page": str(page.path),
+        "label": LABEL,
         "sequences": [row[:n].tolist() for row, n in zip(in_order, lengths, strict=True)],
     }
     return request, compare
@@ -111,7 +121,7 @@ def check_given(model, params, page, num=20, seed=1):
         np.testing.assert_allclose(np.reshape(answer, expected.shape), expected, rtol=0, atol=1e-4)
 
     flat = {"sequences": x.reshape(num, -1).tolist(), "observed": observed.reshape(num, -1).astype(int).tolist()}
-    return {"page": str(page.path), **flat}, compare
+    return {"page": str(page.path), "label": LABEL, **flat}, compare
 
 
 TEXT = Vocabulary(SYMBOLS)

@@ -30,7 +30,7 @@ def models(tmp_path_factory):
     grid, text = page_cases.grid_event(), page_cases.text_event(length=6)
     cases = {
         "any_order": (page_cases.small("deep_nade", grid), None),
-        "in_order": (page_cases.small("lstm", grid, ordering="snake"), None),
+        "in_order": (page_cases.small("lstm", grid, ordering="snake", context=page_cases.CLASSES), None),
         "text": (page_cases.small("gru", text), page_cases.TEXT),
     }
     return {
@@ -75,8 +75,11 @@ def test_numbers_are_those_of_python_on_20_prefixes(opened, models):
         "({sequences, observed}) => sequences.map((values, i) =>"
         " Array.from(arjaxPage.picture.pass(Int32Array.from(values), Uint8Array.from(observed[i]))))"
     )
-    read = "({sequences}) => sequences.map((values) => arjaxPage.%s.reader.read(values).map((row) => Array.from(row)))"
-    scripts = {"any_order": pass_of, "in_order": read % "picture", "text": read % "text"}
+    read = (
+        "({sequences, label}) => (arjaxPage.%s.reader.restart(label),"
+        " sequences.map((values) => arjaxPage.%s.reader.read(values).map((row) => Array.from(row))))"
+    )
+    scripts = {"any_order": pass_of, "in_order": read.replace("%s", "picture"), "text": read.replace("%s", "text")}
     for form, script in scripts.items():
         check = page_cases.check_given if form == "any_order" else page_cases.check_steps
         request, compare = check(*models[form])
@@ -145,6 +148,9 @@ def test_a_picture_in_one_order(opened):
         page.click("#draw")
     assert page.evaluate("arjaxPage.picture.history.map((step) => step.site)") == [0, 1, 2, 3, 7]
     page.click("#undo")
+    bits = text_of(page, "#sofar")
+    page.select_option("#class", "2")
+    assert text_of(page, "#sofar") != bits and text_of(page, "#sofar").startswith("Observed 4 of 16: ")
     page.click(".bar >> nth=4")
     assert page.evaluate("arjaxPage.picture.values[7]") == 4
     page.click("#rest")

@@ -21,10 +21,10 @@ def check_of(network, event, path, vocabulary=None, **options):
 def test_log_probabilities_are_those_of_python_on_20_prefixes(tmp_path):
     grid, text = page_cases.grid_event(), page_cases.text_event()
     cases = [
-        check_of("deep_nade", grid, tmp_path / "deep_nade.html"),
+        check_of("deep_nade", grid, tmp_path / "deep_nade.html", context=page_cases.CLASSES),
         check_of("masked_transformer", grid, tmp_path / "masked.html"),
         check_of("gru", text, tmp_path / "gru.html", page_cases.TEXT),
-        check_of("transformer", text, tmp_path / "gpt.html", page_cases.TEXT),
+        check_of("transformer", text, tmp_path / "gpt.html", page_cases.TEXT, context=page_cases.CLASSES),
         check_of("lstm", grid, tmp_path / "lstm.html", ordering="spiral"),
     ]
     requests, comparisons = zip(*cases, strict=True)
@@ -47,9 +47,7 @@ def test_all_networks_have_a_page_with_the_numbers_of_python_or_a_refusal(networ
     for event, vocabulary in ((page_cases.grid_event(), None), (page_cases.text_event(), page_cases.TEXT)):
         try:
             request, compare = check_of(network, event, tmp_path / "page.html", vocabulary)
-        except UserError as error:
-            assert network not in ("deep_nade", "masked_transformer", "gru", "lstm", "transformer", "made"), error
-            print(network, event.grid_shape, error)
+        except UserError as error:  # of the event or of its usual order, before the page
+            assert "page" not in str(error)
             continue
         compare(page_cases.numbers([request])[0])
-        print(network, event.grid_shape, "ok")

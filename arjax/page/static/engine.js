@@ -63,7 +63,7 @@ const UNARY = {
   tanh: Math.tanh,
 };
 const BINARY = {
-  add: (x, y) => x + y, sub: (x, y) => x - y, mul: (x, y) => x * y, div: (x, y) => x / y, rem: (x, y) => x % y,
+  add: (x, y) => x + y, sub: (x, y) => x - y, div: (x, y) => x / y, rem: (x, y) => x % y,
   pow: (x, y) => x ** y, max: Math.max, min: Math.min, and: (x, y) => x & y, or: (x, y) => x | y, xor: (x, y) => x ^ y,
   eq: (x, y) => x === y, ne: (x, y) => x !== y, lt: (x, y) => x < y, le: (x, y) => x <= y, gt: (x, y) => x > y,
   ge: (x, y) => x >= y,
@@ -78,6 +78,8 @@ const binary = (f) => ([x, y], _, [result]) => {
   const p = a.length === 1 ? 0 : 1, q = b.length === 1 ? 0 : 1; // scalars stand beside arrays of any shape
   for (let n = 0; n < to.length; n++) to[n] = f(a[p * n], b[q * n]);
 };
+
+const multiply = { f: binary((x, y) => x * y), i: binary(Math.imul), u: binary(Math.imul) };
 
 // ---- elements from other places: result[n] = x[from[n]] --------------------------------------------------------------
 
@@ -269,6 +271,45 @@ function dotGeneral([x, y], fields, [result]) {
   }
 }
 
+/** Where the elements of a convolution stand: a list of [place in x, place in the kernel] for each place in the result. */
+function convolutionPlan(x, kernel, result, fields) {
+  const { stride, low, spread, dilation } = fields, spatial = range(stride.length);
+  const along = ({ shape }, spec) => pick(stridesOf(shape), spec.slice(2));
+  const xStrides = along(x, fields.x), taps = pick(kernel.shape, fields.kernel.slice(2));
+  const indices = (shape) => {
+    const each = shape.map((_size, axis) => placesOf(shape, shape.map((_, other) => (other === axis ? 1 : 0))));
+    return range(sizeOf(shape)).map((n) => each.map((places) => places[n]));
+  };
+  const tapPlaces = placesOf(taps, along(kernel, fields.kernel)), outShape = pick(result.shape, fields.result.slice(2));
+  return indices(outShape).map((out) =>
+    indices(taps).flatMap((tap, t) => {
+      const from = spatial.map((axis) => (out[axis] * stride[axis] + tap[axis] * dilation[axis] - low[axis]) / spread[axis]);
+      const inside = from.every((i, axis) => Number.isInteger(i) && i >= 0 && i < x.shape[fields.x[axis + 2]]);
+      return inside ? [[from.reduce((sum, i, axis) => sum + i * xStrides[axis], 0), tapPlaces[t]]] : [];
+    }),
+  );
+}
+
+/** A convolution as `jax.lax.conv_general_dilated`; the axes of each array are those of (batch, features, grid). */
+function convolution([x, kernel], fields, [result]) {
+  fields.plan ??= convolutionPlan(x, kernel, result, fields);
+  const outPlaces = placesOf(pick(result.shape, fields.result.slice(2)), pick(stridesOf(result.shape), fields.result.slice(2)));
+  const [xB, xF] = pick(stridesOf(x.shape), fields.x), [kO, kI] = pick(stridesOf(kernel.shape), fields.kernel);
+  const [rB, rF] = pick(stridesOf(result.shape), fields.result), [batch, features] = pick(result.shape, fields.result);
+  const inputs = kernel.shape[fields.kernel[1]], perGroup = features / fields.groups;
+  for (let b = 0; b < batch; b++) {
+    fields.plan.forEach((pairs, o) => {
+      for (let out = 0; out < features; out++) {
+        const first = b * xB + Math.floor(out / perGroup) * inputs * xF;
+        let sum = 0;
+        for (const [from, tap] of pairs)
+          for (let i = 0; i < inputs; i++) sum += x.data[first + from + i * xF] * kernel.data[tap + out * kO + i * kI];
+        result.data[b * rB + outPlaces[o] + out * rF] = sum;
+      }
+    });
+  }
+}
+
 // ---- loops and branches ---------------------------------------------------------------------------------------------
 
 const inner = (fields, name, engine) => (fields[`${name}Program`] ??= new Program(fields[name], engine.arrays));
@@ -312,8 +353,9 @@ function branch([which, ...operands], fields, results, engine) {
 const OPERATIONS = {
   ...Object.fromEntries(Object.entries(UNARY).map(([name, f]) => [name, unary(f)])),
   ...Object.fromEntries(Object.entries(BINARY).map(([name, f]) => [name, binary(f)])),
+  mul: (xs, fields, results) => multiply[results[0].type](xs, fields, results),
   not: ([x], _, [result]) => x.data.forEach((value, n) => (result.data[n] = x.type === "b" ? !value : ~value)),
-  round: unary((x) => rounded(x, true)),
+  round: (xs, fields, results) => unary((x) => rounded(x, fields.even))(xs, fields, results),
   integer_pow: (xs, fields, results) => unary((x) => power(x, fields.power))(xs, fields, results),
   convert_element_type: (xs, fields, results) =>
     (results[0].type === "b" ? unary((x) => x !== 0) : unary((x) => x))(xs, fields, results),
@@ -359,6 +401,7 @@ const OPERATIONS = {
   cummax: cumulative(Math.max),
   cummin: cumulative(Math.min),
   dot_general: dotGeneral,
+  conv_general_dilated: convolution,
   scan,
   while: whileLoop,
   cond: branch,

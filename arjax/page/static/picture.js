@@ -29,8 +29,6 @@ class PicturePage {
     const { model } = this, any = this.picture.orders.length > 1;
     const pens = [["", "a draw of the model"], ...range(model.levels).map((value) => [String(value), `the value ${value}`])];
     const names = any ? this.picture.orders.map((key) => [key, ORDERS[key].name]) : [["model", model.order_name]];
-    const select = (id, label, options, onchange) =>
-      make("label", {}, `${label} `, make("select", { id, onchange }, ...options.map(([value, text]) => make("option", { value }, text))));
     const legend = any ? "unobserved: entropy" : "next: entropy";
     $("main").append(
       make("section", { class: "left" }, this.makeGrid(), this.makeLegend(legend)),
@@ -40,6 +38,7 @@ class PicturePage {
           "div", { class: "controls" },
           select("order", "Order", names, () => this.changeOrder()),
           select("pen", "A click sets", pens, () => {}),
+          ...selectClass(model, (label) => this.changeClass(label)),
         ),
         make(
           "div", { class: "controls" },
@@ -119,6 +118,14 @@ class PicturePage {
   changeOrder() {
     if (this.order === "random") this.picture.shuffle();
     this.toNext();
+    this.show();
+  }
+
+  /** The same values under another class. */
+  changeClass(label) {
+    this.work.stop();
+    replay(this.picture, label);
+    this.forgetTotals();
     this.show();
   }
 
@@ -236,7 +243,7 @@ class PicturePage {
   }
 
   working(running) {
-    for (const id of ["draw", "clear", "order", "compare"]) if ($(id)) $(id).disabled = running;
+    for (const id of ["draw", "clear", "order", "compare", "class"]) if ($(id)) $(id).disabled = running;
     $("rest").textContent = running ? "Stop" : "Draw the rest";
     if (!running) this.show();
   }

@@ -54,11 +54,23 @@ const ORDERS = {
   clicks: { name: "by clicking", next: () => null },
 };
 
+/** The class as the last input of a program, where the joint is conditioned on one. */
+const classInput = (model, label) => (model.classes.length ? [makeArray("i", [1], Int32Array.of(label))] : []);
+
+/** Makes the steps of a history again under another class. */
+function replay(picture, label) {
+  const history = picture.history;
+  picture.label = label;
+  picture.clear();
+  for (const { site, value } of history) picture.observe(site, value);
+}
+
 /** Values at sites under a network that predicts all others from any set of observed ones. */
 class AnyOrder {
   constructor(model, arrays, random) {
     this.model = model;
     this.random = random;
+    this.label = 0;
     this.given = new Program(model.programs.given, arrays);
     this.numSites = sizeOf(model.grid);
     this.clear();
@@ -84,7 +96,8 @@ class AnyOrder {
   /** log p(value | observed) of all sites and values, float32[D * V] in nats: one pass of the network. */
   pass(values, observed) {
     const shape = [1, ...this.model.grid];
-    return this.given.run([makeArray("i", shape, values.slice()), makeArray("b", shape, observed.slice())])[0].data;
+    const inputs = [makeArray("i", shape, values.slice()), makeArray("b", shape, observed.slice())];
+    return this.given.run([...inputs, ...classInput(this.model, this.label)])[0].data;
   }
 
   row(table, site) {
@@ -162,13 +175,15 @@ class Reader {
     this.startProgram = new Program(model.programs.start, arrays);
     this.stepProgram = new Program(model.programs.step, arrays);
     this.numSteps = sizeOf(model.grid);
-    this.restart();
+    this.restart(0);
   }
 
-  restart() {
+  /** Forgets everything, and reads under this class from now on. */
+  restart(label) {
+    this.label = label;
     this.values = [];
     this.rows = []; // log p(value of step t | values of the steps before it), of each step t <= values.length
-    this.carries = new Map([[0, this.startProgram.run([])]]);
+    this.carries = new Map([[0, this.startProgram.run(classInput(this.model, label))]]);
     this.carry = this.carries.get(0);
   }
 
@@ -196,7 +211,8 @@ class Reader {
     if (t % Reader.EVERY === 0) this.carries.set(t, this.carry);
     const canvas = makeArray("i", [1, ...this.model.grid]);
     for (let s = 0; s < t; s++) canvas.data[this.model.order[s]] = values[s];
-    const [row, ...carry] = this.stepProgram.run([...this.carry, canvas, makeArray("i", [], Int32Array.of(t))]);
+    const inputs = [...this.carry, canvas, makeArray("i", [], Int32Array.of(t)), ...classInput(this.model, this.label)];
+    const [row, ...carry] = this.stepProgram.run(inputs);
     this.carry = carry;
     this.rows.push(row.data);
   }
@@ -208,6 +224,7 @@ class InOrder {
     this.model = model;
     this.random = random;
     this.reader = new Reader(model, arrays);
+    this.label = 0;
     this.numSites = sizeOf(model.grid);
     this.clear();
   }
@@ -220,6 +237,7 @@ class InOrder {
     this.values = new Int32Array(this.numSites);
     this.observed = new Uint8Array(this.numSites);
     this.history = [];
+    if (this.reader.label !== this.label) this.reader.restart(this.label);
     this.rows = this.reader.read([]);
   }
 
@@ -314,6 +332,15 @@ class Text {
       for (let i = n; i < values.length && this.begin(i) === begin; i++) this.bits.push(bitsOf(rows[i - begin], values[i]));
     }
     this.row = this.ended ? null : this.reader.read(values.slice(this.begin(values.length))).at(-1);
+  }
+
+  /** Reads the same text under another class. */
+  setLabel(label) {
+    const values = this.values;
+    this.reader.restart(label);
+    this.values = [];
+    this.bits = [];
+    this.set(values);
   }
 
   add(token) {

@@ -24,6 +24,10 @@ class TextPage {
         make("textarea", { id: "typed", rows: 5, spellcheck: "false", autocapitalize: "off", autocomplete: "off", oninput: () => this.typed() }),
         make(
           "div", { class: "controls" },
+          ...selectClass(this.model, (label) => {
+            this.text.setLabel(label);
+            this.show();
+          }),
           button("draw", "Draw one", "d", () => this.drawOne()),
           button("rest", "Draw 200", "r", () => this.drawRest()),
           button("undo", "Undo", "u", () => this.undo()),
@@ -88,7 +92,7 @@ class TextPage {
   }
 
   working(running) {
-    for (const id of ["draw", "clear"]) $(id).disabled = running;
+    for (const id of ["draw", "clear", "class"]) if ($(id)) $(id).disabled = running;
     $("rest").textContent = running ? "Stop" : "Draw 200";
     if (!running) this.show();
   }

@@ -74,6 +74,14 @@ function listenToKeys() {
   });
 }
 
+/** A choice with its label; options are pairs of a value and its text. */
+const select = (id, label, options, onchange) =>
+  make("label", {}, `${label} `, make("select", { id, onchange }, ...options.map(([value, text]) => make("option", { value }, text))));
+
+/** The choice of the class on which the joint is conditioned, where it is. */
+const selectClass = (model, changed) =>
+  model.classes.length ? [select("class", "Class", [...model.classes.entries()], () => changed(Number($("class").value)))] : [];
+
 /** A button with its key. */
 const button = (id, text, key, onclick) =>
   make("button", { id, type: "button", onclick, ...(key ? { "aria-keyshortcuts": key, title: `key ${key}` } : {}) }, text);
