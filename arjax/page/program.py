@@ -141,7 +141,7 @@ OPERATIONS: dict[str, Fields] = {
     "iota": lambda p: {"axis": p["dimension"]},
     "pad": _pad_fields,
     "reshape": _nothing,
-    "round": lambda p: {"even": "EVEN" in str(p["rounding_method"])},
+    "round": lambda p: {"even": "EVEN" in p["rounding_method"].name},
     "rev": lambda p: {"axes": p["dimensions"]},
     "slice": lambda p: {"start": p["start_indices"], "step": p["strides"] or [1] * len(p["start_indices"])},
     "transpose": lambda p: {"dims": p["permutation"]},
