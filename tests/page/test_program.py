@@ -80,13 +80,23 @@ def moved(x, i):
         lax.dynamic_slice(x, (i[0, 0], i[2, 3]), (2, 2)),
         lax.dynamic_update_slice(x, x[:2, :1], (i[2, 2], i[0, 0])),
     )
-    yield from (x.at[i[0] % 3, 1].set(9.0), x.at[:, i[:, 0]].add(1.0, mode="drop"), x.at[i[2]].set(x[0], mode="clip"))
+    yield from (
+        x.at[i[0] % 3, 1].set(9.0),
+        x.at[:, 2 * i[:, 0]].add(1.0, mode="drop"),
+        x.at[i[2]].set(x[0], mode="clip"),
+    )
     yield jax.vmap(lambda row, n: row.at[n].set(5.0))(x, i[:, 1] % 4)
 
 
 def summed(x, i):
     yield from (x.sum(), x.sum(0), x.max(1), x.min(0), x.prod(1), (x > 0).any(0), (x > -2).all(1), i.sum(1))
-    yield from (x.argmax(1), x.argmin(0), jnp.cumsum(x, 1), jnp.cumprod(x, 0), lax.cummax(x, 1, reverse=True))
+    yield from (
+        jnp.sign(x).argmax(1),
+        jnp.sign(x).argmin(0),
+        jnp.cumsum(x, 1),
+        jnp.cumprod(x, 0),
+        lax.cummax(x, 1, reverse=True),
+    )
     yield from (lax.cummin(x, 0), x @ x.T, jnp.einsum("ij,kj->jik", x, x), jnp.einsum("ij,ij->", x, x), i @ i.T)
     yield from (
         jnp.einsum("bij,bjk->bik", x[:, :, None], x[:, None]),
@@ -94,7 +104,10 @@ def summed(x, i):
         jax.nn.gelu(x),
         jax.nn.silu(x),
     )
-    image, kernel = jnp.tile(x[None, :, :, None], (2, 2, 1, 2)), jnp.tile(x[:2, :3, None, None], (1, 1, 1, 4))
+    image, kernel = (
+        jnp.tile(x[None, :, :, None], (2, 2, 1, 2)) * jnp.array([1.0, 2.0]),
+        jnp.tile(x[:2, :3, None, None], (1, 1, 1, 4)),
+    )
     axes = ("NHWC", "HWIO", "NHWC")
     yield lax.conv_general_dilated(image, kernel, (2, 1), ((1, 2), (0, 1)), (1, 2), (2, 1), axes, feature_group_count=2)
 
