@@ -270,7 +270,7 @@ class PicturePage {
       cell.classList.toggle("next", site === next);
       const colour = observed ? grey(picture.values[site], model.levels) : entropy === null ? null : colourOf(entropy / this.most);
       cell.style.backgroundColor = colour === null ? "" : css(colour);
-      cell.setAttribute("aria-label", this.words(site));
+      if (!this.work.running) cell.setAttribute("aria-label", this.words(site));
     });
     const bits = picture.history.reduce((sum, step) => sum + step.bits, 0);
     $("sofar").textContent = `Observed ${picture.history.length} of ${picture.numSites}: ${inBits(bits)} so far.`;
