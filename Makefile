@@ -6,7 +6,8 @@
 # make benchmark  speed of every network beside its peers in torch
 # make tables     rewrite the tables of the pages from experiments/*/results.csv, and the names that Tab completes
 # make docs       build the site of the pages, with an API reference, a gallery and the notebooks of the lecture, in build/site;
-#                 a notebook is run (minutes on two CPU cores) when it has changed, and all are after `make clean`
+#                 a notebook is run (minutes on two CPU cores) when it has changed, and all are after `make clean`;
+#                 the two pages that play are trained once (minutes), the one of Shakespeare on data that is downloaded
 # make clean      remove .venv and caches; runs stay
 #
 # Another interpreter: make test PYTHON=python3.13 VENV=.venv313
@@ -15,10 +16,12 @@ PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
 PYTEST_ARGS ?=
+TEST_EXTRAS ?= plots,dev
 SEED ?= 1
 NUM ?= 300
 
 BIN := $(VENV)/bin
+PLAYS := build/play/digits.html build/play/shakespeare.html
 NOTEBOOKS := $(patsubst docs/lecture/%.py,build/lecture/%.ipynb,$(wildcard docs/lecture/*.py))
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable
 
@@ -49,19 +52,33 @@ tables: $(VENV)/.plots
 	$(BIN)/python scripts/update_tables.py
 	$(BIN)/python scripts/update_names.py
 
-docs: $(VENV)/.docs $(NOTEBOOKS)
-	$(BIN)/python scripts/collect_pages.py build/pages --notebooks=build/lecture
+docs: $(VENV)/.docs $(NOTEBOOKS) $(PLAYS)
+	$(BIN)/python scripts/collect_pages.py build/pages --notebooks=build/lecture --plays=build/play
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 build/lecture/%.ipynb: docs/lecture/%.py | $(VENV)/.docs
 	$(BIN)/python scripts/run_notebook.py $< $@
+
+# Two networks small enough for a page of less than 2 MB, with their weights in float32.
+build/play/digits.html: | $(VENV)/.docs
+	$(BIN)/arjax --config=configs/digits.py:network=deep_nade --workdir=build/runs/digits --config.train.steps=3000 \
+	  "--config.network.hidden_sizes=(128, 128)"
+	mkdir -p $(@D)
+	$(BIN)/arjax --mode=page --workdir=build/runs/digits --output=$@
+
+build/play/shakespeare.html: | $(VENV)/.docs
+	$(BIN)/python scripts/prepare_data.py tiny_shakespeare
+	$(BIN)/arjax --config=configs/tiny_shakespeare.py:network=gru --workdir=build/runs/shakespeare \
+	  --config.network.hidden_size=224
+	mkdir -p $(@D)
+	$(BIN)/arjax --mode=page --workdir=build/runs/shakespeare --output=$@
 
 clean:
 	rm -rf $(VENV) .cache build *.egg-info .pytest_cache .ruff_cache
 
 # One stamp per set of extras: it is older than the project file exactly when the set must be installed again.
 $(VENV)/.plots: EXTRAS = plots
-$(VENV)/.dev: EXTRAS = plots,dev
+$(VENV)/.dev: EXTRAS = $(TEST_EXTRAS)
 $(VENV)/.benchmark: EXTRAS = plots,benchmark
 $(VENV)/.docs: EXTRAS = plots,docs
 $(VENV)/.plots $(VENV)/.dev: PACKAGES = about 75 packages, 300 MB to download and 1.2 GB on disk

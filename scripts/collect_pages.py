@@ -4,7 +4,8 @@ The copy has the folders of the repository, so that links between pages stay as 
 by `scripts/run_notebook.py`, is a page with its outputs. Formulas stand in the pages as LaTeX between dollars, which
 editors and code hosts can read and typeset; the site has them as MathML, which browsers draw without a script.
 
-Run: python scripts/collect_pages.py build/pages --notebooks=build/lecture      (then: mkdocs build --strict)
+Run: python scripts/collect_pages.py build/pages --notebooks=build/lecture --plays=build/play
+(then: mkdocs build --strict)
 """
 
 from __future__ import annotations
@@ -41,11 +42,14 @@ PACKAGES = {
     "arjax.population": "Populations: many orders and seeds in one program",
     "arjax.parallel": "Devices and processes",
     "arjax.reporting": "Metric writers, plots and tables",
+    "arjax.page": "Pages that play a model",
     "arjax.testing": "The laws as tests",
 }
 #: Blocks and pieces of code, in which a dollar is a dollar; then formulas of their own line, and formulas in a text.
 CODE = re.compile(r"^```.*?^```$|^    .*?$|(`+)(?!`).*?(?<!`)\1(?!`)", flags=re.DOTALL | re.MULTILINE)
 FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$\w])\$(?=[^\s$])([^$\n]+?)(?<=[^\s\\])\$(?![\w$])", flags=re.DOTALL)
+#: Where pages name the pages that play, by their file names.
+PLAY = "<!-- play -->"
 PICTURE = re.compile(r"!\[([^\]]*)\]\((\w+\.png)\)")
 
 
@@ -92,6 +96,19 @@ def add_notebooks(notebooks: Path, target: Path) -> None:
         (folder / f"{name}.md").write_text(f"{title}\n\n{about}\n{rest}\n", encoding="utf-8")
         text = text.replace(f"(lecture/{name}.py)", f"(lecture/{name}.md)")
     lecture.write_text(text, encoding="utf-8")
+
+
+def add_plays(plays: Path, target: Path) -> None:
+    """Copies the pages that play from a folder, and names them on the pages that ask for it."""
+    (target / "play").mkdir()
+    names = sorted(path.name for path in plays.glob("*.html"))
+    for name in names:
+        shutil.copy(plays / name, target / "play")
+    for page in (target / "README.md", target / "docs" / "page.md"):
+        up = "../" * (len(page.relative_to(target).parts) - 1)
+        links = " and ".join(f"[{name.removesuffix('.html')}]({up}play/{name})" for name in names)
+        text = page.read_text(encoding="utf-8")
+        page.write_text(text.replace(PLAY, f"Play with {links}." if names else ""), encoding="utf-8")
 
 
 def outside_code(text: str, change: Callable[[str], str]) -> str:
@@ -149,8 +166,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("target", type=Path, help="folder of the pages; it is emptied first")
     parser.add_argument("--root", type=Path, default=Path(__file__).parents[1], help="root of the repository")
     parser.add_argument("--notebooks", type=Path, help="folder of notebooks that have been run, for a page of each")
+    parser.add_argument("--plays", type=Path, help="folder of pages that play a model")
     flags = parser.parse_args(argv)
     collect(flags.root, flags.target)
+    if flags.plays:
+        add_plays(flags.plays, flags.target)
     if flags.notebooks:
         add_notebooks(flags.notebooks, flags.target)
     typeset(flags.target)

@@ -36,6 +36,7 @@ from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_samp
 from arjax.evaluation.suggestions import Suggestions, suggest
 from arjax.models import Model
 from arjax.models.abilities import require
+from arjax.page import Page, make_page
 from arjax.reporting.diagrams import factorization_figure
 from arjax.reporting.scores import scores_in_words
 from arjax.samplers import Sampler
@@ -368,6 +369,21 @@ class TrainedModel:
         """
         about = {"num_orders": self.settings.measures.num_orders, **self.settings.about}
         return save(path, self.model, self.params, self.dataset, self.results, about)
+
+    @checked_arguments()
+    def page(self, path: str | os.PathLike = "", *, precision: str = "auto") -> Page:
+        """The page of the model: one HTML file that plays it in a browser, and that a notebook shows in its cell.
+
+        Args:
+          path: where the file is written; "": nowhere.
+          precision: of the weights in the page: "float32", "float16" with half the size, or "auto", which takes float16
+            where the page would otherwise have more than 2 MB.
+
+        Raises:
+          UserError: a page cannot show this model, see docs/page.md; or the disk refuses.
+        """
+        page = make_page(self.model, self.params, self.dataset, self.results, precision=precision)
+        return page.saved(path) if os.fspath(path) else page
 
     @checked_arguments(like=sample, num=1)
     def plot_samples(self, num: int = 16, **options: Any) -> Any:

@@ -14,7 +14,7 @@ from arjax.core.output import guarded_output
 from arjax.core.registry import did_you_mean
 from arjax.core.version import __version__
 
-MODES = ("train", "evaluate", "compare", "classify", "sample", "suggest", "inpaint", "plan", "list", "new")
+MODES = ("train", "evaluate", "compare", "classify", "sample", "suggest", "inpaint", "page", "plan", "list", "new")
 #: The frequencies of classes that `classify` takes.
 PRIORS = ("train", "uniform")
 SHELLS = ("bash", "zsh", "fish")
@@ -34,6 +34,7 @@ modes:
   sample     draws config.sample.num samples -> DIR/samples-1/, samples-2/, ...; they begin with --prompt
   suggest    the most probable next characters after --prompt, and continuations, with their probabilities
   inpaint    completes the hidden half of images, and scores it given the visible one -> DIR/inpainting/
+  page       writes one HTML file that plays the model in a browser -> DIR/page.html, or --output=FILE.html
   plan       parameter table, FLOPs and memory per device for the mesh in the config, without an accelerator
   list       everything registered (networks, orderings, data sets, ...) with its options; --json: the names alone
   new        copies a config of the package into the current folder, as the beginning of one of your own
@@ -47,6 +48,7 @@ examples:
   arjax --mode=compare --workdir=runs/digits --other=runs/wavenet
   arjax --mode=sample --workdir=runs/digits --config.sample.num=64
   arjax --mode=suggest --workdir=runs/book --prompt="to be or n"
+  arjax --mode=page --workdir=runs/digits
   arjax --completion=bash >> ~/.bashrc
 """
 
@@ -138,7 +140,7 @@ def _parser() -> Parser:
         "--context", default="", metavar="N", help="sample, suggest: class, or name=N,name=N for several"
     )
     parser.add_argument("--input", default="", metavar="FILE", help="evaluate, classify: rows to score")
-    parser.add_argument("--output", default="", metavar="FILE.csv", help="a line for each row of --input")
+    parser.add_argument("--output", default="", metavar="FILE", help="a line for each row of --input; page: its file")
     parser.add_argument("--other", default="", metavar="DIR,DIR", help="compare: folders of the other runs")
     parser.add_argument("--prior", default="", choices=PRIORS, metavar="P", help="classify: train | uniform [train]")
     parser.add_argument("--devices", default=0, type=int, metavar="N", help="plan: simulated devices [the mesh's size]")
@@ -207,7 +209,7 @@ def _check(flags: Flags) -> None:
         of_rows = name == "context" and flags.mode == "evaluate" and flags.input
         if text and flags.mode not in ("sample", "suggest") and not of_rows:
             raise UserError(f"--{name} goes with --mode=sample or --mode=suggest")
-    if flags.mode in ("suggest", "compare", "plan", "list") and (
+    if flags.mode in ("suggest", "compare", "page", "plan", "list") and (
         flags.coordinator_address or flags.num_processes or flags.process_id != -1
     ):
         raise UserError(f"--mode={flags.mode} is one process: no coordinator_address, num_processes or process_id")
@@ -225,8 +227,8 @@ def _check_rows(flags: Flags) -> None:
     """Checks the flags of rows in files."""
     if flags.input and flags.mode not in ("evaluate", "classify"):
         raise UserError("--input goes with --mode=evaluate or --mode=classify")
-    if flags.output and not flags.input:
-        raise UserError("--output goes with --input: it has a line for each row")
+    if flags.output and not flags.input and flags.mode != "page":
+        raise UserError("--output goes with --input: it has a line for each row; and with --mode=page")
     if flags.prior and flags.mode != "classify":
         raise UserError("--prior goes with --mode=classify")
 

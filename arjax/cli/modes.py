@@ -184,6 +184,13 @@ def run_inpaint(flags: Flags) -> int:
     return 0
 
 
+def run_page(flags: Flags) -> int:
+    """Writes the page of the best parameters of a run -> `DIR/page.html`, or the file of `flags.output`."""
+    run = _run(flags)
+    print(run.page(flags.output or Path(flags.workdir) / "page.html").path)
+    return 0
+
+
 def run_plan(flags: Flags) -> int:
     """Prints the needs of the run of a config, and writes them to `DIR/plan.json` when there is a workdir."""
     from arjax.cli.planning import make_plan, print_plan, simulate_devices
@@ -222,8 +229,7 @@ def _build_run(flags: Flags) -> tuple[Setup, ConfigDict]:
     from arjax.config.build import build
 
     checked = _load_run_config(flags)
-    if flags.mode != "suggest":  # always one process
-        _connect(flags)
+    _connect(flags)
     return build(checked), checked.config
 
 
@@ -256,7 +262,7 @@ def _load_run_config(flags: Flags) -> Checked:
 #: Sections of a config of which each mode reads some, and those that a mode reads.
 SECTIONS = ("train", "evaluate", "sample", "inpaint", "suggest")
 READ = {"evaluate": ("evaluate",), "sample": ("sample",), "inpaint": ("inpaint", "evaluate"), "suggest": ("suggest",)}
-READ["classify"] = READ["compare"] = ("evaluate",)
+READ |= {"classify": ("evaluate",), "compare": ("evaluate",), "page": ()}
 
 
 def _tell_unread(flags: Flags, config: ConfigDict, stored: ConfigDict) -> None:
@@ -272,6 +278,8 @@ def _tell_unread(flags: Flags, config: ConfigDict, stored: ConfigDict) -> None:
 def _connect(flags: Flags) -> None:
     from arjax.parallel.distributed import describe_devices, initialize
 
+    if flags.mode in ("suggest", "page"):  # always one process
+        return
     initialize(flags.coordinator_address, flags.num_processes, flags.process_id)
     if jax.process_index() == 0 and jax.device_count() > 1:
         print(f"on {describe_devices()}", flush=True)

@@ -68,3 +68,15 @@ plt.show()
 
 # %%
 fitted.plot_entropy()
+
+# %% [markdown]
+# ## A page that plays
+# A network for any set of observed pixels answers every question in one pass. The cell shows it as a page, the same
+# HTML file that `arjax --mode=page` writes: [set pixels, and watch the others](../page.md). The browser computes the
+# network.
+
+# %%
+any_order = arjax.make_model(digits.event, "deep_nade", orders="uniform", hidden_sizes=(48, 48))
+options = {"steps": 1000, "batch_size": 50, "learning_rate": 3e-3, "ema_decay": 0.99, "quiet": True}
+played = arjax.fit_arrays(any_order, train=digits, objective="order_agnostic", **options)
+played.page()

@@ -87,7 +87,7 @@ TRAINING_FAULTS = (
     Fault(
         "the weights of a mixture are fitted on the split that is scored",
         "sweep/derived.py",
-        "FIND[self.weights](nll_MN if validation_MN is None else validation_MN)",
+        "FIND[self.weights](validation_MN)",
         "FIND[self.weights](nll_MN)",
         ("sweep/test_population_mixtures.py::test_means_and_mixtures_are_rows_whoever_trained_their_runs",),
         slow=True,

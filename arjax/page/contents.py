@@ -1,0 +1,194 @@
+"""What a page holds: the description of a model for its scripts, its programs, and the arrays of these."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.conditionals.base import CONDITIONAL, bound
+from arjax.core.errors import UserError
+from arjax.data import Dataset
+from arjax.factorization import order_name
+from arjax.models import AutoregressiveModel, Model
+from arjax.models.abilities import require
+from arjax.networks import NETWORKS
+from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
+from arjax.page.program import Arrays, Program, numbered, translate
+from arjax.reporting.scores import describe_scores
+
+#: A page of more parameters would neither load nor answer in a useful time.
+MOST_PARAMETERS = 10_000_000
+#: Sites and values for which there is a place on the page.
+MOST_SITES, MOST_LEVELS = 1600, 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """The parts of a page.
+
+    Attributes:
+      model: the description that the scripts read, as JSON, without the arrays.
+      arrays: the weights, which come first, and the constants of the programs.
+      num_weights: how many of the arrays are weights.
+    """
+
+    model: dict[str, Any]
+    arrays: list[np.ndarray]
+    num_weights: int
+
+
+def contents(model: Model, params: Any, dataset: Dataset, results: Mapping[str, Any] | None) -> Contents:
+    """The parts of the page of a model with its parameters.
+
+    There are three forms of pages. `any_order`: the network predicts from any set of observed sites, by one program
+    `given`. `in_order` and `text`: it reads the sites in one order, by the programs `start` and `step`. The class on
+    which the joint is conditioned is one more input of each program.
+
+    Raises:
+      UserError: a page cannot show this kind of model or data, or does not compute one of its operations.
+    """
+    found = require(model, "conditionals", "a page")
+    check(found, dataset)
+    arrays = Arrays()
+    weights = numbered(arrays, params)
+    num_weights, form = len(arrays.arrays), form_of(found, dataset)
+    name = NETWORKS.name_of(type(found.network)) or type(found.network).__name__
+    try:
+        programs = _given(found, arrays, weights) if form == "any_order" else _steps(found, arrays, weights)
+    except UserError as error:
+        raise UserError(f"no page of the network {name!r}: {error}") from error
+    description = {
+        "form": form,
+        "title": f"{dataset.name} · {name}",
+        "about": about(found, dataset, results),
+        "grid": list(found.event.grid_shape),
+        "levels": found.event.num_levels,
+        "order": np.asarray(found.factorization.order).tolist(),
+        "order_name": order_name(found.factorization),
+        "classes": classes_of(found, dataset),
+        "programs": {key: program.as_json() for key, program in programs.items()},
+        **_vocabulary(dataset),
+    }
+    return Contents(description, arrays.arrays, num_weights)
+
+
+def form_of(model: AutoregressiveModel, dataset: Dataset) -> str:
+    """The form of the page, see `contents`."""
+    if dataset.vocabulary is not None:
+        return "text"
+    return "any_order" if isinstance(model.network, OrderAgnosticNetwork) else "in_order"
+
+
+def check(model: AutoregressiveModel, dataset: Dataset) -> None:
+    """Raises `UserError` in one sentence where a page cannot show the model."""
+    event, form = model.event, form_of(model, dataset)
+    if not event.is_discrete or event.value_shape or event.num_levels > MOST_LEVELS:
+        raise UserError(f"a page shows sites of one whole number below {MOST_LEVELS}, not {event.in_words}")
+    if form != "text" and (len(event.grid_shape) > 2 or event.num_sites > MOST_SITES):
+        raise UserError(f"a page shows a vector or a grid of at most {MOST_SITES} sites, not {event.in_words}")
+    if (
+        any(part.shape or not part.is_discrete for _, part in model.context_spec.parts)
+        or len(model.context_spec.parts) > 1
+    ):
+        raise UserError("a page has a place for a context that is a class, and for no other")
+    if model.conditional.joint or not model.conditional.has_table:
+        raise UserError("a page needs the probability of each value, which this conditional does not list")
+    if form != "any_order" and model.factorization.block_size > 1:
+        raise UserError("a page shows one site after another: use model.partition=sites, or a network for any order")
+    if model.network.dtype != "float32":
+        raise UserError(f"a page computes in float32, and this network in {model.network.dtype}")
+    if model.num_params > MOST_PARAMETERS:
+        raise UserError(f"a page has at most {MOST_PARAMETERS:,} parameters, and this model {model.num_params:,}")
+    if form == "text":
+        assert dataset.vocabulary is not None, "a text has a vocabulary"
+        if dataset.vocabulary.unit != "char":
+            raise UserError("a page shows texts of characters: use dataset.tokens=characters")
+        if (np.asarray(model.factorization.order) != np.arange(event.num_sites)).any():
+            raise UserError("a page shows texts from left to right: use model.ordering=raster")
+
+
+def classes_of(model: AutoregressiveModel, dataset: Dataset) -> list[str]:
+    """The names of the classes on which the joint is conditioned; none where it is not."""
+    for _, part in model.context_spec.parts:
+        return list(dataset.classes) or list(map(str, range(part.num_levels)))
+    return []
+
+
+def about(model: AutoregressiveModel, dataset: Dataset, results: Mapping[str, Any] | None) -> list[str]:
+    """Lines about the model: its size, its scores, and the numbers of the page."""
+    lines = [f"{model!r}"]
+    if results is not None:
+        scores = describe_scores(results, model.event.is_discrete)
+        lines.append(f"{dataset.name} {results['split']}: {scores} ({results['kind']}).")
+    lines += [
+        "The bits of a value are -log2 p(value | the values that were there before it). Their sum is -log2 of the "
+        "joint probability of the values, in the order in which they came.",
+        "The entropy of a site is the mean number of bits that its value will have.",
+    ]
+    if form_of(model, dataset) == "text" and model.event.num_sites > 1:
+        reach = f"The network reads at most {model.event.num_sites} characters"
+        ends = dataset.vocabulary is not None and dataset.vocabulary.end is not None
+        more = "; of a longer text it reads the last ones, at least half as many"
+        lines.append(f"{reach}{'' if ends else more}.")
+    return lines
+
+
+def _vocabulary(dataset: Dataset) -> dict[str, Any]:
+    vocabulary = dataset.vocabulary
+    if vocabulary is None:
+        return {}
+    return {"symbols": list(vocabulary.symbols), "end": vocabulary.end, "unknown": vocabulary.unknown}
+
+
+def _given(model: AutoregressiveModel, arrays: Arrays, weights: Any) -> dict[str, Program]:
+    """`given(x int32[1, *grid], observed bool[1, *grid], class) -> log p of all values of all sites, float32[D, V]`."""
+
+    def given(params: Any, x: jax.Array, observed: jax.Array, context: Any) -> jax.Array:
+        variables = {"params": _of_network(params)}
+        features: Any = model.network.apply(variables, x, observed, context or None, method="given")
+        table = bound(model.conditional, params).log_table(features)
+        return table.reshape(model.event.num_sites, model.event.num_levels)
+
+    x = jax.ShapeDtypeStruct((1, *model.event.grid_shape), jnp.int32)
+    observed = jax.ShapeDtypeStruct(x.shape, jnp.bool_)
+    return {"given": translate(given, arrays, weights, x, observed, _class_input(model))}
+
+
+def _steps(model: AutoregressiveModel, arrays: Arrays, weights: Any) -> dict[str, Program]:
+    """`start(class) -> carry`, `step(carry, canvas int32[1, *grid], t, class) -> log p of all values [V], carry`.
+
+    The site is that of step t, and the canvas has the values of the steps before t. A carry is some number of arrays.
+    """
+    network, factorization = model.network, model.factorization
+
+    def start(params: Any, context: Any) -> Any:
+        return network.apply({"params": _of_network(params)}, 1, factorization, context or None, method="init_carry")
+
+    def step(params: Any, carry: Any, canvas: jax.Array, t: jax.Array, context: Any) -> tuple[jax.Array, Any]:
+        variables = {"params": _of_network(params)}
+        made: Any = network.apply(variables, carry, canvas, t, factorization, context or None, method="step")
+        carry, features = made
+        sites_M, _ = factorization.sites(t)
+        table = bound(model.conditional, params).at(sites_M).log_table(features[0])
+        return table.reshape(model.event.num_levels), carry
+
+    label = _class_input(model)
+    carry = jax.eval_shape(start, model.param_shapes, label)
+    canvas, t = jax.ShapeDtypeStruct((1, *model.event.grid_shape), jnp.int32), jax.ShapeDtypeStruct((), jnp.int32)
+    made = translate(start, arrays, weights, label), translate(step, arrays, weights, carry, canvas, t, label)
+    return dict(zip(("start", "step"), made, strict=True))
+
+
+def _class_input(model: AutoregressiveModel) -> dict[str, jax.ShapeDtypeStruct]:
+    """The context as the input of a program: the number of the class, int32[1]; nothing where there is no context."""
+    return {name: jax.ShapeDtypeStruct((1,), jnp.int32) for name, _ in model.context_spec.parts}
+
+
+def _of_network(params: Any) -> Any:
+    """The parameters without those of the conditional."""
+    return {name: part for name, part in params.items() if name != CONDITIONAL}

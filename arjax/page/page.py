@@ -1,0 +1,147 @@
+"""The page of a model: one HTML file that plays it in a browser, without a server and without other files."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import html
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.core.files import user_path, write_text
+from arjax.core.output import say_once
+from arjax.data import Dataset
+from arjax.models import Model
+from arjax.page.contents import contents
+from arjax.page.program import TYPES
+
+#: The scripts of a page, in their order: the numbers need no browser, the view shows them.
+NUMBERS, VIEW = ("engine.js", "play.js"), ("view.js", "picture.js", "text.js", "start.js")
+#: A page up to this size, in bytes, has its weights as they are; that of a larger model has them in half precision.
+LARGE = 2_000_000
+#: The height of a page in a cell of a notebook, in pixels.
+HEIGHT = 760
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Page:
+    """A page, which a notebook shows in its cell.
+
+    Attributes:
+      html: the text of the file.
+      params: the parameters of the model in the page: rounded, where it has them in half precision.
+      half: whether it has.
+      path: of the file; None where it is not written.
+    """
+
+    html: str
+    params: Any
+    half: bool
+    path: Path | None = None
+
+    def __repr__(self) -> str:
+        where = "" if self.path is None else f"{str(self.path)!r}; "
+        return f"Page({where}{len(self.html.encode()):,} bytes{'; weights in half precision' * self.half})"
+
+    def _repr_html_(self) -> str:
+        """The page in a frame. Characters that Markdown or templates would change are written as entities."""
+        text = html.escape(self.html)
+        for character in "$`*_\\\n":
+            text = text.replace(character, f"&#{ord(character)};")
+        style = f"width: 100%; height: {HEIGHT}px; border: 1px solid #888"
+        return f'<iframe title="a page of arjax" style="{style}" srcdoc="{text}"></iframe>'
+
+    def saved(self, path: str | os.PathLike) -> Page:
+        """Writes the file, and returns the page with its path; raises `UserError` where that cannot be."""
+        path = user_path(path)
+        if path.suffix.lower() not in (".html", ".htm"):
+            raise UserError(f"a page is a file such as page.html, not {str(path)!r}")
+        write_text(path, self.html)
+        return dataclasses.replace(self, path=path)
+
+
+def make_page(
+    model: Model, params: Any, dataset: Dataset, results: Mapping[str, Any] | None = None, *, precision: str = "auto"
+) -> Page:
+    """The page of a model with its parameters.
+
+    Args:
+      dataset: what it was trained on: its name, and the vocabulary of a text.
+      results: its scores, which the page names; None for none.
+      precision: of the weights in the page: "float32", or "float16", with half the size; "auto" takes float16 where
+        the page would otherwise have more than 2 MB.
+
+    Raises:
+      UserError: a page cannot show the model, see `arjax.page.contents`; weights are not finite, or too large for
+        half precision.
+    """
+    if precision not in ("auto", "float32", "float16"):
+        raise UserError(f"precision must be auto, float32 or float16, not {precision!r}")
+    params = jax.tree.map(np.asarray, params)
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
+        raise UserError("the parameters of the model are not all finite")
+    parts = contents(model, params, dataset, results)
+    size = sum(array.nbytes for array in parts.arrays) * 4 / 3 + len(_json(parts.model)) + len(_scripts(NUMBERS + VIEW))
+    half = precision == "float16" or (precision == "auto" and size > LARGE)
+    if half:
+        params = jax.tree.map(_halved, params)
+        if precision == "auto":
+            say_once(f"the page has its weights in half precision: else it would have {size / 1e6:.1f} MB")
+    stored = [_stored(array, half and i < parts.num_weights) for i, array in enumerate(parts.arrays)]
+    of_weights = f"The weights of the network are {'rounded to half precision' if half else 'exact'}."
+    about = [*parts.model["about"], of_weights]
+    model_of_page = parts.model | {"arrays": [form for form, _ in stored], "about": about}
+    return Page(_written(model_of_page, b"".join(content for _, content in stored)), params, half)
+
+
+def _halved(array: np.ndarray) -> np.ndarray:
+    """An array of weights after a rounding to half precision."""
+    if array.dtype != np.float32:
+        return array
+    with np.errstate(over="ignore"):
+        rounded = array.astype(np.float16).astype(np.float32)
+    if not np.isfinite(rounded).all():
+        raise UserError("weights above 65,504 do not fit half precision: use precision='float32'")
+    return rounded
+
+
+def _stored(array: np.ndarray, half: bool) -> tuple[list[Any], bytes]:
+    """The form of an array as `readArrays` of engine.js takes it, and its bytes."""
+    half = half and array.dtype == np.float32
+    kept = array.astype("<f2") if half else array.astype(array.dtype.newbyteorder("<"))
+    return ["h" if half else TYPES[str(array.dtype)], list(array.shape)], kept.tobytes()
+
+
+def _scripts(names: Sequence[str]) -> str:
+    return '"use strict";\n' + "\n".join(_file(name).replace('"use strict";\n', "") for name in names)
+
+
+def _file(name: str) -> str:
+    return resources.files("arjax.page").joinpath("static", name).read_text(encoding="utf-8")
+
+
+def _json(model: Mapping[str, Any]) -> str:
+    """The description of a model; without `<`, as `</script>` in a text of the data would end the script."""
+    return json.dumps(model, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _written(model: Mapping[str, Any], arrays: bytes) -> str:
+    """The file."""
+    parts = {
+        "title": html.escape(model["title"]),
+        "style": _file("page.css"),
+        "model": _json(model),
+        "weights": base64.b64encode(arrays).decode(),
+        "numbers": _scripts(NUMBERS),
+        "view": _scripts(VIEW),
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _file("page.html"))

@@ -1,0 +1,423 @@
+"""Functions of arrays as programs that a browser runs: a jaxpr, as a list of operations with their numbers.
+
+JAX traces a function into a jaxpr: a list of primitive operations on arrays of known shapes. `translate` writes this
+list as JSON, which `static/engine.js` interprets. Both have the same closed list of operations: `OPERATIONS` here,
+`OPERATIONS` there. So a network is not written a second time, and one that needs another operation is refused by name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend import core
+
+from arjax.core.errors import UserError
+
+#: The fields of an operation that are written, from the parameters of its primitive.
+Fields = Callable[[Mapping[str, Any]], dict[str, Any]]
+#: One operation: its name, its fields, its operands, and the numbers of its results with their types and shapes.
+Operation = list[Any]
+#: An operand: the number of an array, or a scalar as [text, type].
+Operand = int | list[str]
+
+#: The element types of a page.
+TYPES = {"float32": "f", "int32": "i", "uint32": "u", "bool": "b"}
+#: Elementwise operations: all operands have one shape, or are scalars.
+ELEMENTWISE = (
+    *(
+        "abs",
+        "add",
+        "and",
+        "ceil",
+        "clamp",
+        "cos",
+        "div",
+        "eq",
+        "exp",
+        "exp2",
+        "expm1",
+        "floor",
+        "ge",
+        "gt",
+        "is_finite",
+    ),
+    *("le", "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not", "or", "pow", "rem"),
+    *("rsqrt", "select_n", "sign", "sin", "sqrt", "square", "sub", "tanh", "xor", "convert_element_type"),
+)
+#: Operations whose result is their first operand, where there is no gradient and one device.
+SAME = ("stop_gradient", "copy", "copy_p", "optimization_barrier", "sharding_constraint")
+#: Operations with the elements of their operand in the same order and another shape.
+RESHAPES = ("reshape", "squeeze", "expand_dims")
+#: Operations that are written as others, by the method of `_Writer` with their name.
+WRITTEN_AS_OTHERS = ("split", "stack", "tile")
+#: Calls of another jaxpr, which is written in their place: the name of the field that holds it.
+CALLS = {
+    **dict.fromkeys(("jit", "pjit", "remat2", "checkpoint", "remat", "bilinear_product"), "jaxpr"),
+    **dict.fromkeys(("custom_jvp_call", "custom_vjp_call", "closed_call", "core_call"), "call_jaxpr"),
+}
+
+
+def _gather_fields(params: Mapping[str, Any]) -> dict[str, Any]:
+    numbers = params["dimension_numbers"]
+    return {
+        "offset": numbers.offset_dims,
+        "collapsed": numbers.collapsed_slice_dims,
+        "start": numbers.start_index_map,
+        "batch": numbers.operand_batching_dims,
+        "indices_batch": numbers.start_indices_batching_dims,
+        "sizes": params["slice_sizes"],
+        "fill": "FILL" in str(params["mode"]),
+    }
+
+
+def _convolution_fields(params: Mapping[str, Any]) -> dict[str, Any]:
+    numbers = params["dimension_numbers"]
+    if params["batch_group_count"] != 1:
+        raise UserError("a page does not compute convolutions in groups of examples")
+    return {
+        "x": numbers.lhs_spec,
+        "kernel": numbers.rhs_spec,
+        "result": numbers.out_spec,
+        "stride": params["window_strides"],
+        "low": [low for low, _ in params["padding"]],
+        "spread": params["lhs_dilation"],
+        "dilation": params["rhs_dilation"],
+        "groups": params["feature_group_count"],
+    }
+
+
+def _scatter_fields(equation: Any) -> dict[str, Any]:
+    params = equation.params
+    numbers, (x, _, updates) = params["dimension_numbers"], (atom.aval.shape for atom in equation.invars)
+    collapsed, batch = numbers.inserted_window_dims, numbers.operand_batching_dims
+    sizes = iter(updates[axis] for axis in numbers.update_window_dims)
+    return {
+        "offset": numbers.update_window_dims,
+        "collapsed": collapsed,
+        "start": numbers.scatter_dims_to_operand_dims,
+        "batch": batch,
+        "indices_batch": numbers.scatter_indices_batching_dims,
+        "sizes": [1 if axis in (*collapsed, *batch) else next(sizes) for axis in range(len(x))],
+        "clip": "CLIP" in str(params["mode"]),
+    }
+
+
+def _pad_fields(params: Mapping[str, Any]) -> dict[str, Any]:
+    config = params["padding_config"]
+    return {"low": [low for low, _, _ in config], "step": [between + 1 for *_, between in config]}
+
+
+def _scan_fields(params: Mapping[str, Any]) -> dict[str, Any]:
+    numbers = {"consts": params["num_consts"], "carry": params["num_carry"]}
+    return numbers | {"length": params["length"], "reverse": params["reverse"]}
+
+
+def _axes(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {"axes": params["axes"]}
+
+
+def _nothing(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {}
+
+
+OPERATIONS: dict[str, Fields] = {
+    **dict.fromkeys(ELEMENTWISE, _nothing),
+    **dict.fromkeys(("reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or"), _axes),
+    **dict.fromkeys(("argmax", "argmin"), _axes),
+    **dict.fromkeys(("cumsum", "cumprod", "cummax", "cummin"), lambda p: {"axis": p["axis"], "reverse": p["reverse"]}),
+    "broadcast_in_dim": lambda p: {"dims": p["broadcast_dimensions"]},
+    "concatenate": lambda p: {"axis": p["dimension"]},
+    "conv_general_dilated": _convolution_fields,
+    "dot_general": lambda p: {"contract": p["dimension_numbers"][0], "batch": p["dimension_numbers"][1]},
+    "dynamic_slice": _nothing,
+    "dynamic_update_slice": _nothing,
+    "gather": _gather_fields,
+    "integer_pow": lambda p: {"power": p["y"]},
+    "iota": lambda p: {"axis": p["dimension"]},
+    "pad": _pad_fields,
+    "reshape": _nothing,
+    "round": lambda p: {"even": "EVEN" in p["rounding_method"].name},
+    "rev": lambda p: {"axes": p["dimensions"]},
+    "slice": lambda p: {"start": p["start_indices"], "step": p["strides"] or [1] * len(p["start_indices"])},
+    "transpose": lambda p: {"dims": p["permutation"]},
+    # Their fields depend on the shapes of their operands.
+    **dict.fromkeys(("scatter", "scatter-add"), _nothing),
+    # Loops and branches, whose programs `_Writer.add` writes.
+    "cond": _nothing,
+    "scan": _scan_fields,
+    "while": lambda p: {"test_consts": p["cond_nconsts"], "body_consts": p["body_nconsts"]},
+}
+
+
+class Arrays:
+    """The arrays of a page, each once, float32, int32, uint32 or bool."""
+
+    def __init__(self) -> None:
+        self.arrays: list[np.ndarray] = []
+        self._numbers: dict[int, tuple[int, Any]] = {}  # by the identity of the object, which stays alive here
+
+    def add(self, array: Any) -> int:
+        """The number of an array; raises `UserError` for elements that a page has not."""
+        if id(array) not in self._numbers:
+            self.arrays.append(np.asarray(array))
+            _type_of(self.arrays[-1])
+            self._numbers[id(array)] = len(self.arrays) - 1, array
+        return self._numbers[id(array)][0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A function of arrays, as `engine.js` reads it.
+
+    Attributes:
+      inputs: the number, type and shape of each argument.
+      arrays: pairs of the number of an array in the program and its place among the `Arrays` of the page.
+      once: operations on these arrays alone, which a page runs when it opens.
+      steps: the others, in their order.
+      outputs: the operands that are returned.
+    """
+
+    inputs: list[list[Any]]
+    arrays: list[list[int]]
+    once: list[Operation]
+    steps: list[Operation]
+    outputs: list[Operand]
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields by their names, in types of JSON."""
+        return _plain(dataclasses.asdict(self))
+
+
+def translate(function: Callable[..., Any], arrays: Arrays, weights: Any, *arguments: Any) -> Program:
+    """The program of `function(weights, *arguments)`, which returns a pytree of arrays.
+
+    Args:
+      arrays: gets the leaves of `weights` and the constants of the function.
+      weights: pairs of an array and its number in `arrays`, as the leaves of a pytree: see `numbered`.
+      arguments: pytrees of arrays of the shapes and types that the page passes; the inputs are their leaves.
+
+    Raises:
+      UserError: the function has an operation or a type that a page does not compute.
+    """
+    leaves, tree = jax.tree.flatten(weights, is_leaf=lambda leaf: isinstance(leaf, Numbered))
+    closed = jax.make_jaxpr(lambda leaves, *args: function(jax.tree.unflatten(tree, leaves), *args))(
+        [jax.ShapeDtypeStruct(leaf.array.shape, leaf.array.dtype) for leaf in leaves], *arguments
+    )
+    writer = _Writer(arrays)
+    inputs = closed.jaxpr.invars
+    for variable, leaf in zip(inputs[: len(leaves)], leaves, strict=True):
+        writer.hold(variable, leaf.number)
+    return writer.write(closed, inputs[len(leaves) :])
+
+
+@dataclasses.dataclass(frozen=True)
+class Numbered:
+    """An array and its number in `Arrays`."""
+
+    array: np.ndarray
+    number: int
+
+
+def numbered(arrays: Arrays, tree: Any) -> Any:
+    """A pytree of arrays with the number of each, for several programs that share them."""
+    return jax.tree.map(lambda leaf: Numbered(np.asarray(leaf), arrays.add(leaf)), tree)
+
+
+class _Writer:
+    """Writes one program; the programs in loops and branches have writers of their own."""
+
+    def __init__(self, arrays: Arrays):
+        self.arrays, self.count = arrays, 0
+        self.operands: dict[Any, Operand] = {}
+        self.held: list[list[int]] = []
+        self.operations: list[Operation] = []
+
+    def number(self, variable: Any) -> int:
+        """A new number, for the array of a variable."""
+        self.operands[variable] = self.count
+        self.count += 1
+        return self.count - 1
+
+    def hold(self, variable: Any, number: int) -> None:
+        """Makes a variable stand for an array of the page."""
+        self.held.append([self.number(variable), number])
+
+    def operand(self, atom: Any) -> Operand:
+        """The number of a variable, or the value of a literal."""
+        if isinstance(atom, core.Literal):
+            value = np.asarray(atom.val)
+            return [_text(value), _type_of(atom.aval)]
+        return self.operands[atom]
+
+    def write(self, closed: Any, inputs: Iterable[Any]) -> Program:
+        """The program of a closed jaxpr, with its constants among the arrays."""
+        written = [[self.number(variable), *_form(variable.aval)] for variable in inputs]
+        self.constants(closed)
+        self.inline(closed.jaxpr)
+        outputs = [self.operand(atom) for atom in closed.jaxpr.outvars]
+        once, steps = _parted(_needed(self.operations, outputs), {number for number, _ in self.held})
+        read = {operand for operation in [*once, *steps] for operand in _numbers(operation[2])} | set(_numbers(outputs))
+        return Program(written, [pair for pair in self.held if pair[0] in read], once, steps, outputs)
+
+    def constants(self, closed: Any) -> None:
+        """Takes the constants of a closed jaxpr among the arrays."""
+        for variable, value in zip(closed.jaxpr.constvars, closed.consts, strict=True):
+            self.hold(variable, self.arrays.add(value))
+
+    def inline(self, jaxpr: Any) -> None:
+        """Writes all equations of a jaxpr whose inputs have operands."""
+        for equation in jaxpr.eqns:
+            self.add(equation)
+
+    def call(self, equation: Any, inner: Any) -> None:
+        """Writes the jaxpr of a call in its place."""
+        if isinstance(inner, core.ClosedJaxpr):
+            self.constants(inner)
+            inner = inner.jaxpr
+        for variable, atom in zip(inner.invars, equation.invars, strict=True):
+            self.operands[variable] = self.operand(atom)
+        self.inline(inner)
+        for variable, atom in zip(equation.outvars, inner.outvars, strict=True):
+            self.operands[variable] = self.operand(atom)
+
+    def add(self, equation: Any) -> None:
+        """Writes one equation; raises `UserError` where a page does not compute it."""
+        name, params = equation.primitive.name, equation.params
+        if name in CALLS:
+            self.call(equation, params[CALLS[name]])
+        elif name in SAME:
+            for variable, atom in zip(equation.outvars, equation.invars, strict=True):
+                self.operands[variable] = self.operand(atom)
+        elif name in WRITTEN_AS_OTHERS:
+            getattr(self, f"_{name}")(equation)
+        elif name in RESHAPES:
+            self._append("reshape", {}, equation)
+        elif name in ("scatter", "scatter-add"):
+            self._append(name, _scatter_fields(equation), equation)
+        elif name in OPERATIONS:
+            self._append(name, OPERATIONS[name](params) | self._programs(name, params), equation)
+        else:
+            raise UserError(f"a page does not compute the operation {name!r} of JAX")
+
+    def _append(self, name: str, fields: dict[str, Any], equation: Any) -> None:
+        like = equation.outvars[0].aval.shape if name in ELEMENTWISE else None
+        operands = [self._shaped(atom, like) for atom in equation.invars]
+        results = [[self.number(variable), *_form(variable.aval)] for variable in equation.outvars]
+        self.operations.append([name, fields, operands, results])
+
+    def _shaped(self, atom: Any, shape: tuple[int, ...] | None) -> Operand:
+        """An operand, spread along the axes of length 1 in which it differs from a shape; scalars stay as they are."""
+        operand, aval = self.operand(atom), atom.aval
+        if shape is None or aval.size == 1 or aval.shape == shape:
+            return operand
+        number = self.number(object())
+        form = [number, _type_of(aval), list(shape)]
+        self.operations.append(["broadcast_in_dim", {"dims": list(range(len(shape)))}, [operand], [form]])
+        return number
+
+    def _split(self, equation: Any) -> None:
+        """A slice for each part."""
+        axis, start = equation.params["axis"], 0
+        operand, rank = self.operand(equation.invars[0]), equation.invars[0].aval.ndim
+        for variable, size in zip(equation.outvars, equation.params["sizes"], strict=True):
+            fields = {"start": [start if i == axis else 0 for i in range(rank)], "step": [1] * rank}
+            self.operations.append(["slice", fields, [operand], [[self.number(variable), *_form(variable.aval)]]])
+            start += size
+
+    def _tile(self, equation: Any) -> None:
+        """Copies along new axes before those of the operand, which are then merged."""
+        (atom,), (variable,), reps = equation.invars, equation.outvars, equation.params["reps"]
+        shape = [size for pair in zip(reps, atom.aval.shape, strict=True) for size in pair]
+        number, letter = self.number(object()), _type_of(atom.aval)
+        fields = {"dims": list(range(1, len(shape), 2))}
+        self.operations.append(["broadcast_in_dim", fields, [self.operand(atom)], [[number, letter, shape]]])
+        self.operations.append(["reshape", {}, [number], [[self.number(variable), *_form(variable.aval)]]])
+
+    def _stack(self, equation: Any) -> None:
+        """The operands with a new axis of length 1, one behind the other along it."""
+        axis, operands = equation.params["axis"], []
+        for atom in equation.invars:
+            shape = [*atom.aval.shape[:axis], 1, *atom.aval.shape[axis:]]
+            number = self.number(object())
+            self.operations.append(["reshape", {}, [self.operand(atom)], [[number, _type_of(atom.aval), shape]]])
+            operands.append(number)
+        (variable,) = equation.outvars
+        result = [self.number(variable), *_form(variable.aval)]
+        self.operations.append(["concatenate", {"axis": axis}, operands, [result]])
+
+    def _programs(self, name: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The programs in a loop or a branch."""
+        if name == "scan":
+            return {"body": self._inner(params["jaxpr"])}
+        if name == "while":
+            return {"test": self._inner(params["cond_jaxpr"]), "body": self._inner(params["body_jaxpr"])}
+        if name == "cond":
+            return {"branches": [self._inner(branch) for branch in params["branches"]]}
+        return {}
+
+    def _inner(self, closed: Any) -> dict[str, Any]:
+        return _Writer(self.arrays).write(closed, closed.jaxpr.invars).as_json()
+
+
+def _numbers(operands: Iterable[Operand]) -> list[int]:
+    """Those that are numbers of arrays."""
+    return [operand for operand in operands if isinstance(operand, int)]
+
+
+def _needed(operations: list[Operation], outputs: list[Operand]) -> list[Operation]:
+    """The operations on whose results the outputs depend."""
+    needed, kept = set(_numbers(outputs)), []
+    for operation in reversed(operations):
+        _, _, operands, results = operation
+        if any(number in needed for number, *_ in results):
+            needed.update(_numbers(operands))
+            kept.append(operation)
+    return kept[::-1]
+
+
+def _parted(operations: list[Operation], known: set[int]) -> tuple[list[Operation], list[Operation]]:
+    """The operations that read known arrays alone, and the others."""
+    once: list[Operation] = []
+    steps: list[Operation] = []
+    for operation in operations:
+        _, _, operands, results = operation
+        fixed = all(number in known for number in _numbers(operands))
+        (once if fixed else steps).append(operation)
+        if fixed:
+            known = known | {number for number, *_ in results}
+    return once, steps
+
+
+def _plain(value: Any) -> Any:
+    """Lists and dicts of numbers and texts of Python, in place of tuples and whole numbers of numpy."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return int(value) if isinstance(value, np.integer) else value
+
+
+def _text(value: np.ndarray) -> str:
+    """A scalar as the text of a number in JavaScript."""
+    number = value.item()
+    if isinstance(number, float) and not math.isfinite(number):
+        return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+    return repr(float(number)) if isinstance(number, float) else str(int(number))
+
+
+def _type_of(array: Any) -> str:
+    """The letter of the element type of an array or its description."""
+    name = str(array.dtype)
+    if name not in TYPES:
+        raise UserError(f"a page computes with float32, int32, uint32 and bool, not with {name}")
+    return TYPES[name]
+
+
+def _form(aval: Any) -> list[Any]:
+    """The type and the shape of an array."""
+    return [_type_of(aval), list(aval.shape)]
