@@ -176,6 +176,22 @@ def run_inpaint(flags: Flags) -> int:
     return 0
 
 
+def run_compress(flags: Flags) -> int:
+    """Compresses the file `flags.input`, or `config.evaluate.split`, and prints its size beside others."""
+    from arjax.cli.compressing import compress_file
+
+    compress_file(_run(flags), flags.input, flags.output, flags.context, flags.streams, flags.verify)
+    return 0
+
+
+def run_decompress(flags: Flags) -> int:
+    """Writes the data of a compressed file."""
+    from arjax.cli.compressing import decompress_file
+
+    decompress_file(_run(flags), flags.input, flags.output, flags.context, flags.streams)
+    return 0
+
+
 def run_plan(flags: Flags) -> int:
     """Prints the needs of the run of a config, and writes them to `DIR/plan.json` when there is a workdir."""
     from arjax.cli.planning import make_plan, print_plan, simulate_devices
@@ -248,7 +264,7 @@ def _load_run_config(flags: Flags) -> Checked:
 #: Sections of a config of which each mode reads some, and those that a mode reads.
 SECTIONS = ("train", "evaluate", "sample", "inpaint", "suggest")
 READ = {"evaluate": ("evaluate",), "sample": ("sample",), "inpaint": ("inpaint", "evaluate"), "suggest": ("suggest",)}
-READ["classify"] = ("evaluate",)
+READ |= dict.fromkeys(("classify", "compress", "decompress"), ("evaluate",))
 
 
 def _tell_unread(flags: Flags, config: ConfigDict, stored: ConfigDict) -> None:

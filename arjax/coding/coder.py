@@ -8,7 +8,7 @@ the rest of a file. So a file says what it depends on, and is refused where that
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -59,6 +59,18 @@ class Coded(NamedTuple):
     choice: str
 
 
+class Restored(NamedTuple):
+    """The data of a compressed file.
+
+    Attributes:
+      x: examples [N, *grid, *value] in the type in which they were given, or the bytes of a text.
+      about: notes of the one who compressed them.
+    """
+
+    x: Any
+    about: dict[str, Any]
+
+
 class _Job(NamedTuple):
     """What is coded how, as it stands in the header of a file."""
 
@@ -79,6 +91,7 @@ def compress(
     streams: int = 0,
     num_orders: int = 1,
     verify: bool = True,
+    about: Mapping[str, Any] | None = None,
 ) -> Coded:
     """Examples, or the bytes of a text, as a file.
 
@@ -91,6 +104,7 @@ def compress(
       streams: examples, or streams of a text, that are coded side by side; 0: as many as suit the data.
       num_orders: of a model of several orders, those of which the best one is taken.
       verify: whether to decode the file and to compare.
+      about: notes that `decompress` returns, in types of JSON.
 
     Raises:
       UserError: the library constriction is missing, the model has no tables, the data does not fit it, or decoding
@@ -100,19 +114,27 @@ def compress(
     coder_version()
     found = choices(model, params, num_orders)
     if isinstance(x, bytes):
-        return _compress_text(model, params, found, x, vocabulary, streams, verify)
+        return _compress_text(model, params, found, x, vocabulary, streams, verify, about)
     given = np.asarray(as_array(x, "x"))
     x, parts = _checked(model, given, context)
     best = _best(found, x, parts)
     job = _Job(len(x), streams or min(BATCH, len(x)), _end_of(found[best], x, end), False)
     header = _header(model, params, found[best], best, job)
     header |= {"dtype": given.dtype.str, "context": digest_of_arrays(parts), "orders": num_orders}
+    header |= {"about": dict(about)} if about else {}
     encoder = _encoded(found[best], job, parts, x)
     return _finished(model, params, encoder, header, b"", given, verify, parts, vocabulary, found[best].name)
 
 
 def _compress_text(
-    model: Model, params: Params, found: list[Choice], content: bytes, vocabulary: Any, streams: int, verify: bool
+    model: Model,
+    params: Params,
+    found: list[Choice],
+    content: bytes,
+    vocabulary: Any,
+    streams: int,
+    verify: bool,
+    about: Mapping[str, Any] | None,
 ) -> Coded:
     """The contents of a text file as a file."""
     if vocabulary is None:
@@ -120,7 +142,7 @@ def _compress_text(
     check_text(found[0])
     tokens_T, side = to_tokens(vocabulary, content)
     job = _Job(len(tokens_T), num_streams(len(tokens_T), streams), -1, True)
-    header = _header(model, params, found[0], 0, job)
+    header = _header(model, params, found[0], 0, job) | ({"about": dict(about)} if about else {})
     encoder = _encoded(found[0], job, {}, tokens_T)
     return _finished(model, params, encoder, header, side, content, verify, {}, vocabulary, "")
 
@@ -133,10 +155,12 @@ def decompress(
     context: Any = None,
     vocabulary: Vocabulary | None = None,
     streams: int = 0,
-) -> np.ndarray | bytes:
+    find_context: Callable[[Mapping[str, Any]], Any] | None = None,
+) -> Restored:
     """The data of a file that `compress` has made with the same model, parameters, context and vocabulary.
 
-    `streams`: those of the file; 0: whatever they are. Raises `UserError` where the file is damaged, or was made with
+    `streams`: those of the file; 0: whatever they are. `find_context`: finds the context by the notes of a file, where
+    none is given. Raises `UserError` where the file is damaged, or was made with
     another model or on another machine, before anything is decoded.
     """
     _check_alone(streams)
@@ -153,6 +177,8 @@ def decompress(
             raise UserError("the file is a text, and this model was not trained on one")
         check_text(found)
     else:
+        if context is None and find_context is not None:
+            context = find_context(header.get("about", {}))
         parts = _contexts(model, context, job.num)
         if digest_of_arrays(parts) != header["context"]:
             raise UserError("the file was compressed with another context: give the same one")
@@ -164,8 +190,8 @@ def decompress(
     x = _code(found, Read(Decoder(container.words)), job, parts, None)
     if job.is_text:
         assert vocabulary is not None, "a text has a vocabulary"
-        return _checked_sum(to_bytes(vocabulary, x, container.side), header)
-    return _checked_sum(x.astype(np.dtype(header["dtype"])), header)
+        return Restored(_checked_sum(to_bytes(vocabulary, x, container.side), header), header.get("about", {}))
+    return Restored(_checked_sum(x.astype(np.dtype(header["dtype"])), header), header.get("about", {}))
 
 
 def _checked_sum(found: Any, header: Mapping[str, Any]) -> Any:
@@ -282,7 +308,7 @@ def _finished(
     header["sum"] = zlib.crc32(_as_bytes(given))
     data = Container(header, side, encoder.words()).pack()
     if verify:
-        found = decompress(model, params, data, context=context or None, vocabulary=vocabulary)
+        found = decompress(model, params, data, context=context or None, vocabulary=vocabulary).x
         if _as_bytes(found) != _as_bytes(given):
             raise UserError("decoding gives other data: this machine does not repeat its own computation")
     cold = 0.0

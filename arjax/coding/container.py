@@ -1,6 +1,6 @@
-"""The bytes of a compressed file: a header, side information, and words in chunks, each with a checksum.
+r"""The bytes of a compressed file: a header, side information, and words in chunks, each with a checksum.
 
-    b"arjax\\0" | format uint16 | size of the header uint32 | header, JSON, deflated | CRC uint32
+    b"arjax\0" | format uint16 | size of the header uint32 | header, JSON, deflated | CRC uint32
     size of the side information uint32 | side information | CRC uint32
     chunks: number of words uint32 | CRC uint32 | words uint32[...]
 

@@ -44,9 +44,7 @@ def code_examples(
     return found
 
 
-def _code_batch(
-    tables: MixedTables, chooser: Chooser, real: int, end: int, known: np.ndarray | None
-) -> np.ndarray:
+def _code_batch(tables: MixedTables, chooser: Chooser, real: int, end: int, known: np.ndarray | None) -> np.ndarray:
     """The values of the B rows of tables that have begun, [B, *grid, *value]; the first ones are real."""
     model = tables.steps[0].model
     event, blocks_SM = model.event, np.asarray(model.factorization.blocks)

@@ -20,19 +20,18 @@ from arjax.interop.description import describe
 from arjax.models import Model
 from arjax.parallel.devices import usable_cores
 
-#: The entries of a header about the place, in words.
-IN_WORDS = {
-    "model": "the model {}",
-    "params": "the parameters {}",
-    "jax": "jax {}",
-    "jaxlib": "jaxlib {}",
-    "numpy": "numpy {}",
-    "constriction": "constriction {}",
-    "platform": "the platform {}",
-    "device": "the device {}",
-    "features": "the processor features {}",
-    "cores": "{} cores for a process",
-    "xla_flags": "XLA_FLAGS {}",
+#: The entries of a header about the place, and the sentence where they differ: {0} is that of the file, {1} that here.
+REFUSALS = {
+    "model": "the file was compressed with another model: an order, a network or a conditional is not that of the file",
+    "params": "the file was compressed with other parameters of this model",
+    "jax": "the file was compressed with jax {0}, and here is jax {1}: other versions compute other bits",
+    "jaxlib": "the file was compressed with jaxlib {0}, and here is jaxlib {1}: other versions compute other bits",
+    "constriction": "the file was compressed with constriction {0}, and here is constriction {1}",
+    "platform": "the file was compressed on the platform {0}, and here is {1}: these compute other bits",
+    "device": "the file was compressed on {0!r}, and here is {1!r}: other processors may compute other bits",
+    "features": "the file was compressed on a processor with other features: it may compute other bits",
+    "cores": "the file was compressed by a process with {0} cores, and this one has {1}: sums are divided otherwise",
+    "xla_flags": "the file was compressed with XLA_FLAGS={0!r}, and here it is {1!r}",
 }
 
 
@@ -62,7 +61,6 @@ def describe_place(model: Model, params: Any) -> dict[str, Any]:
         "params": digest_of_arrays(params),
         "jax": jax.__version__,
         "jaxlib": jaxlib.__version__,
-        "numpy": np.__version__,
         "constriction": coder_version(),
         "platform": device.platform,
         "device": _processor()[0] if is_cpu else device.device_kind,
@@ -85,10 +83,6 @@ def _processor() -> tuple[str, str]:
 
 def check_place(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     """Raises `UserError` for the first entry in which the place of a file differs from this one."""
-    for name, words in IN_WORDS.items():
+    for name, sentence in REFUSALS.items():
         if there.get(name) != here[name]:
-            file, own = (words.format(repr(place.get(name))) for place in (there, here))
-            raise UserError(
-                f"the file needs {file}, and here is {own}: it is decoded only where the same program computes the "
-                "same bits"
-            )
+            raise UserError(sentence.format(there.get(name), here[name]))

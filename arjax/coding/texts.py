@@ -130,7 +130,9 @@ def check_text(choice: Choice) -> None:
     for member in choice.members:
         model = member.model
         if len(model.event.grid_shape) != 1 or model.event.value_shape or model.event.kind != "tokens":
-            raise UserError(f"a text is coded by a model of text, and examples of this model are {model.event.in_words}")
+            raise UserError(
+                f"a text is coded by a model of text, and examples of this model are {model.event.in_words}"
+            )
         if model.context_spec:
             raise UserError("a text of any length is coded by a model without a context: code examples instead")
         of_length(model, model.event.num_sites)
