@@ -13,9 +13,8 @@ from arjax.coding.examples import code_examples
 from arjax.coding.tables import choices
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.models import ModelChoice, make_model
+from arjax.models import KINDS, ModelChoice, make_model
 from arjax.networks import NETWORKS
-from arjax.samplers import PLAIN_DRAW, Cached
 
 #: Networks with a state, a cache that grows, a queue of convolutions, and none of these.
 FEW = ("gru", "made", "pixelcnn", "transformer")
@@ -48,10 +47,9 @@ def models_of(network, events, orders, partitions):
 def check_models(models):
     assert models
     for model in models:
-        params, x = cases.params_of(model), np.asarray(cases.random_x(model.event, 3), np.uint8)
+        params, x = cases.gentle_params_of(model), np.asarray(cases.random_x(model.event, 3), np.uint8)
         coded = round_trip(model, params, x, streams=2)  # the last batch has a row too many
-        # The coder gives no value less than 2^-24, so a file may be smaller than the score says.
-        assert coded.bits <= bits_of(model, params, x) * (1 + 1e-4) + 0.01
+        assert coded.bits == pytest.approx(bits_of(model, params, x), rel=1e-4)
 
 
 @pytest.mark.parametrize("network", FEW)
@@ -62,12 +60,8 @@ def test_every_value_comes_back(network):
 @pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS.names())
 def test_every_value_of_every_network_comes_back(network):
-    """Where the probabilities are those of a gentle model, the bits are those of the score."""
     check_models(models_of(network, ["tokens", "levels_vector", "binary"], ORDERS, ["sites"]))
-    check_models(
-        models_of(network, ["tokens"], some(ORDERS, network), cases.PARTITION_CALLS)
-        or models_of(network, ["tokens"], ORDERS, ["sites"])
-    )
+    check_models(models_of(network, ["tokens"], some(ORDERS, network), cases.PARTITION_CALLS))
 
 
 def test_steps_of_several_sites_of_different_sizes():
@@ -78,13 +72,13 @@ def test_steps_of_several_sites_of_different_sizes():
 
 
 def test_a_context_is_given_on_both_sides():
-    model = cases.model_in_context("made", "label")
-    params, x = cases.params_of(model), np.asarray(cases.random_x(model.event, 5))
-    context = {"label": np.array([0, 1, 2, 1, 0])}
+    model = cases.model_in_context("made", "several")
+    params, x = cases.gentle_params_of(model), np.asarray(cases.random_x(model.event, 5))
+    context = jax.tree.map(np.asarray, dict(cases.random_context(model.context_spec, 5)))
     coded = round_trip(model, params, x, context, streams=2)
     assert coded.bits == pytest.approx(bits_of(model, params, x, context=context), rel=1e-5)
     with pytest.raises(UserError, match="another context"):
-        decompress(model, params, coded.data, context={"label": np.array([0, 1, 2, 1, 1])})
+        decompress(model, params, coded.data, context=context | {"style": (context["style"] + 1) % 3})
 
 
 def mixture(*orders, partition="sites", event=None):
@@ -142,8 +136,6 @@ def test_columns_without_reals_come_back_and_others_are_refused():
 
 @pytest.mark.parametrize("kind", ["latent", "flow", "cascade", "discrete_chain"])
 def test_kinds_without_tables_are_refused_in_one_sentence(kind):
-    from arjax.models.kinds import KINDS
-
     example = next(iter(KINDS.get(kind).EXAMPLES.values()))
     model = make_model(example.event, example.choice, context=example.context)
     with pytest.raises(UserError, match="gives no probabilities of the values of its steps"):
@@ -171,5 +163,4 @@ def test_words_that_are_noise_draw_from_the_model():
     chooser = choosers.Read(Decoder(words))
     drawn = code_examples(choices(model, params)[0], chooser, 512, 4096, {}, -1)
     possible = cases.all_values(event)
-    assert chi_square(drawn, event, cases.log_prob_of(model, params, possible)) > 1e-6
-    assert PLAIN_DRAW is not None and Cached().exact
+    assert chi_square(drawn, event, cases.log_prob(model, possible, params)) > 1e-6
