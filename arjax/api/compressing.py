@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -20,27 +20,43 @@ FORM = "form"
 TEXT, ARRAY, TABLE = "text", "array", "table"
 
 
-def coded(run: Any, x: Any, context: Any, streams: int, verify: bool, about: Mapping[str, Any] | None = None) -> Coded:
-    """The compressed data of a run; the arguments are those of `TrainedModel.compress`, and notes for the header."""
+def coded(
+    run: Any,
+    x: Any,
+    context: Any,
+    streams: int,
+    verify: bool,
+    about: Mapping[str, Any] | None = None,
+    tell: Callable[[], None] | None = None,
+) -> Coded:
+    """The compressed data of a run; the arguments are those of `TrainedModel.compress`, notes for the header, and a
+    function that is called when the work begins.
+    """
     if hasattr(x, "__getitems__"):
         x, context = _of_split(run, x, context)
     elif isinstance(x, str):
         raise UserError("data to compress are an array, a split of the data set, or bytes: open(path, 'rb').read()")
-    options = {"vocabulary": vocabulary_of(run), "end": end_of_rows(run), "streams": streams, "verify": verify}
+    options = {
+        "vocabulary": vocabulary_of(run),
+        "end": end_of_rows(run),
+        "streams": streams,
+        "verify": verify,
+        "tell": tell,
+    }
     x = bytes(x) if isinstance(x, bytes | bytearray | memoryview) else x
     context = run._context(context)
     orders = run.settings.measures.num_orders
     return compress(run.model, _on_one(run.params), x, context=context, num_orders=orders, about=about, **options)
 
 
-def restored(run: Any, data: bytes, context: Any, streams: int) -> Restored:
-    """The data of a compressed file, and the notes in its header."""
+def restored(run: Any, data: bytes, context: Any, streams: int, tell: Callable[[], None] | None = None) -> Restored:
+    """The data of a compressed file, and the notes in its header; the other arguments are those of `coded`."""
 
     def find_context(about: Mapping[str, Any]) -> Any:
         name = about.get("split", "")
         return _all_of(run.dataset.splits[name]).context if name in run.dataset.splits else None
 
-    options = {"vocabulary": vocabulary_of(run), "streams": streams, "find_context": find_context}
+    options = {"vocabulary": vocabulary_of(run), "streams": streams, "find_context": find_context, "tell": tell}
     return decompress(run.model, _on_one(run.params), data, context=run._context(context), **options)
 
 
@@ -122,7 +138,7 @@ def written(run: Any, x: Any, form: str) -> bytes:
         csv.writer(text, lineterminator="\n").writerows(run.dataset.to_cells(run.in_data_units(x)))
         return text.getvalue().encode("utf-8")
     file = io.BytesIO()
-    np.save(file, x)
+    np.save(file, np.ascontiguousarray(x))
     return file.getvalue()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,8 +44,8 @@ def compress_file(run: Run, path: str, output: str, context: str, streams: int, 
         is_text = vocabulary_of(run) is not None
         x: Any = source
         about = {FORM: "text" if is_text else "array", "split": name}
-    announce("compiling, and compressing ...", sys.stderr)
-    found = coded(run, x, given, streams, verify, about)
+    tell = functools.partial(announce, "compiling, and compressing ...", sys.stderr)
+    found = coded(run, x, given, streams, verify, about, tell)
     _write(output, found.data)
     for line in report(run, x, found, name, output):
         print(line)
@@ -54,8 +55,8 @@ def decompress_file(run: Run, path: str, output: str, context: str, streams: int
     """Writes the data of a compressed file."""
     with reading(path):
         data = user_path(path).read_bytes()
-    announce("compiling, and decompressing ...", sys.stderr)
-    found = restored(run, data, _one_context(run, context), streams)
+    tell = functools.partial(announce, "compiling, and decompressing ...", sys.stderr)
+    found = restored(run, data, _one_context(run, context), streams, tell)
     _write(output, written(run, found.x, found.about.get(FORM, "array")))
     print(output)
 

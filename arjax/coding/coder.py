@@ -92,6 +92,7 @@ def compress(
     num_orders: int = 1,
     verify: bool = True,
     about: Mapping[str, Any] | None = None,
+    tell: Callable[[], None] | None = None,
 ) -> Coded:
     """Examples, or the bytes of a text, as a file.
 
@@ -105,6 +106,7 @@ def compress(
       num_orders: of a model of several orders, those of which the best one is taken.
       verify: whether to decode the file and to compare.
       about: notes that `decompress` returns, in types of JSON.
+      tell: is called when all is checked and the work begins.
 
     Raises:
       UserError: the library constriction is missing, the model has no tables, the data does not fit it, or decoding
@@ -114,9 +116,11 @@ def compress(
     coder_version()
     found = choices(model, params, num_orders)
     if isinstance(x, bytes):
-        return _compress_text(model, params, found, x, vocabulary, streams, verify, about)
+        return _compress_text(model, params, found, x, vocabulary, streams, verify, about, tell)
     given = np.asarray(as_array(x, "x"))
     x, parts = _checked(model, given, context)
+    if tell is not None:
+        tell()
     best = _best(found, x, parts)
     job = _Job(len(x), streams or min(BATCH, len(x)), _end_of(found[best], x, end), False)
     header = _header(model, params, found[best], best, job)
@@ -135,6 +139,7 @@ def _compress_text(
     streams: int,
     verify: bool,
     about: Mapping[str, Any] | None,
+    tell: Callable[[], None] | None,
 ) -> Coded:
     """The contents of a text file as a file."""
     if vocabulary is None:
@@ -142,6 +147,8 @@ def _compress_text(
     check_text(found[0])
     tokens_T, side = to_tokens(vocabulary, content)
     job = _Job(len(tokens_T), num_streams(len(tokens_T), streams), -1, True)
+    if tell is not None:
+        tell()
     header = _header(model, params, found[0], 0, job) | ({"about": dict(about)} if about else {})
     encoder = _encoded(found[0], job, {}, tokens_T)
     return _finished(model, params, encoder, header, side, content, verify, {}, vocabulary, "")
@@ -156,12 +163,19 @@ def decompress(
     vocabulary: Vocabulary | None = None,
     streams: int = 0,
     find_context: Callable[[Mapping[str, Any]], Any] | None = None,
+    tell: Callable[[], None] | None = None,
 ) -> Restored:
     """The data of a file that `compress` has made with the same model, parameters, context and vocabulary.
 
-    `streams`: those of the file; 0: whatever they are. `find_context`: finds the context by the notes of a file, where
-    none is given. Raises `UserError` where the file is damaged, or was made with
-    another model or on another machine, before anything is decoded.
+    Args:
+      model, params, data: as those of `compress`, and its result.
+      context, vocabulary: those of `compress`.
+      streams: those of the file; 0: whatever they are.
+      find_context: finds the context by the notes of a file, where none is given.
+      tell: is called when the header is checked and the work begins.
+
+    Raises:
+      UserError: the file is damaged, or was made with another model or on another machine; before anything is decoded.
     """
     _check_alone(streams)
     container = unpack(data)
@@ -182,6 +196,8 @@ def decompress(
         parts = _contexts(model, context, job.num)
         if digest_of_arrays(parts) != header["context"]:
             raise UserError("the file was compressed with another context: give the same one")
+    if tell is not None:
+        tell()
     if header["probe"] != _probe(found, job.batch):
         raise UserError(
             "this machine computes other probabilities than the one that compressed the file, though all versions are "

@@ -139,7 +139,7 @@ def test_kinds_without_tables_are_refused_in_one_sentence(kind):
     example = next(iter(KINDS.get(kind).EXAMPLES.values()))
     model = make_model(example.event, example.choice, context=example.context)
     with pytest.raises(UserError, match="gives no probabilities of the values of its steps"):
-        compress(model, model.init(jax.random.key(0)), np.zeros((2, *model.event.shape), model.event.dtype))
+        compress(model, {}, np.zeros((2, *model.event.shape), model.event.dtype))
 
 
 def test_behind_the_end_of_a_string_nothing_is_coded():
