@@ -70,6 +70,7 @@ def run_evaluate(flags: Flags) -> int:
     `flags.input`, the rows of a file.
     """
     from arjax.cli.new_rows import evaluate_rows
+    from arjax.cli.ranking import show_ranking
     from arjax.evaluation.report import open_judge
     from arjax.reporting.exposure import write_exposure
     from arjax.training.reporter import announce
@@ -89,6 +90,9 @@ def run_evaluate(flags: Flags) -> int:
         path = write_evaluation(flags.workdir, scored.scores)
         write_exposure(path.with_name(f"{path.stem}-exposure"), scored.curves)
         print(path)
+        if setup.evaluate.ranking:
+            for line in show_ranking(setup, scored.rows["nll"], path):
+                print(line)
     return 0
 
 

@@ -94,10 +94,17 @@ class Measures:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The scores of a split by the names of `results.json`, and the curves of its exposure bias, [S] or [P] each."""
+    """The scores of a split.
+
+    Attributes:
+      scores: by the names of `results.json`.
+      curves: of its exposure bias, [S] or [P] each.
+      rows: the scores of each example, as those of `Evaluator.rows`.
+    """
 
     scores: dict[str, Any]
     curves: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    rows: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 def report(
@@ -138,10 +145,10 @@ def report(
     if measures.samples:
         scores |= sampled_scores(model, params, dataset, split, samples=measures.samples, **options)
     if not measures.exposure:
-        return Report(scores)
+        return Report(scores, rows=rows)
     judge = open_judge(model, dataset, measures, open_run)
     bias = _exposure(model, params, whole, split, measures, judge, mesh, seed)
-    return Report(scores | bias.scores, bias.curves)
+    return Report(scores | bias.scores, bias.curves, rows)
 
 
 def _measured_errors(model: Model, params: Any, dataset: Dataset, split: str, seed: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,7 +42,8 @@ def run_report(setup: Setup, workdir: str | os.PathLike, best: Best, device: str
     """
     where = setup.model, best[0], setup.dataset, setup.evaluate.split, setup.evaluate
     scored = report(*where, mesh=setup.mesh, seed=setup.seed, open_run=setup.open_run)
-    return Report(scored.scores | entries_of_run(setup, workdir, best, device), scored.curves)
+    entries = entries_of_run(setup, workdir, best, device)
+    return dataclasses.replace(scored, scores=scored.scores | entries)
 
 
 def entries_of_run(setup: Setup, workdir: str | os.PathLike, best: Best, device: str = "") -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -41,8 +43,8 @@ def test_files_that_cannot_be_decoded_leave_nothing_behind(finished_run, compres
     output = tmp_path / "x.npy"
     flags = ["--mode=decompress", f"--workdir={finished_run}", f"--output={output}"]
     damaged = tmp_path / "damaged.arjax"
-    content = compressed.read_bytes()
-    for content in (content[:-2000], content[:2000] + bytes([content[2000] ^ 8]) + content[2001:]):
+    whole = compressed.read_bytes()
+    for content in (whole[:-2000], whole[:2000] + bytes([whole[2000] ^ 8]) + whole[2001:]):
         damaged.write_bytes(content)
         assert "damaged" in sentence_of([*flags, f"--input={damaged}"])
     assert "has 128 streams" in sentence_of([*flags, f"--input={compressed}", "--streams=8"])
@@ -99,3 +101,19 @@ def test_a_table_without_reals_comes_back_as_its_file(tmp_path):
     path.write_text(ROWS.replace(",3", ", 3"))
     with pytest.raises(UserError, match="laid out otherwise"):
         read_file(run, path.read_bytes(), str(path))
+
+
+def test_examples_are_ranked_by_their_bits(finished_run, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished_run, workdir)
+    assert main(["--mode=evaluate", f"--workdir={workdir}", "--config.evaluate.ranking=3"]) == 0
+    lines = capsys.readouterr().out.splitlines()[2:]
+    run = arjax.open_run(workdir)
+    test = run.dataset.splits["test"].arrays
+    bits = -run.log_prob(test.x, context=test.context) / np.log(2)
+    order = np.argsort(-bits)
+    shown = [f"  example {n}: {bits[n]:.2f}" for n in (*order[:3], *order[-3:])]
+    assert lines[:8] == ["most bits:", *shown[:3], "fewest bits:", *shown[3:]]
+    rows = np.loadtxt(lines[8], delimiter=",", skiprows=1)
+    np.testing.assert_allclose(rows[:, 1], bits[order], atol=1e-3)
+    assert lines[9].endswith("-ranking.png") and (workdir / "evaluations" / lines[9].rsplit("/", 1)[1]).exists()
