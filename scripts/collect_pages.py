@@ -35,6 +35,7 @@ PACKAGES = {
     "arjax.data": "Data sets",
     "arjax.training": "Training",
     "arjax.evaluation": "Scores and samples of trained models",
+    "arjax.coding": "The lossless coder",
     "arjax.interop": "GPT-2 and Llama models",
     "arjax.tables": "Models of tables",
     "arjax.sweep": "Sweeps",

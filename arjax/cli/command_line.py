@@ -14,7 +14,12 @@ from arjax.core.output import guarded_output
 from arjax.core.registry import did_you_mean
 from arjax.core.version import __version__
 
-MODES = ("train", "evaluate", "compare", "classify", "sample", "suggest", "inpaint", "page", "plan", "list", "new")
+MODES = (
+    *("train", "evaluate", "compare", "classify", "sample", "suggest", "inpaint", "page", "compress", "decompress"),
+    *("plan", "list", "new"),
+)
+#: The modes of the lossless coder.
+CODES = ("compress", "decompress")
 #: The frequencies of classes that `classify` takes.
 PRIORS = ("train", "uniform")
 SHELLS = ("bash", "zsh", "fish")
@@ -35,6 +40,8 @@ modes:
   suggest    the most probable next characters after --prompt, and continuations, with their probabilities
   inpaint    completes the hidden half of images, and scores it given the visible one -> DIR/inpainting/
   page       writes one HTML file that plays the model in a browser -> DIR/page.html, or --output=FILE.html
+  compress   the file --input, or config.evaluate.split, as a file --output of about -log2 p bits
+  decompress the data of such a file, --input, as --output: the same bytes
   plan       parameter table, FLOPs and memory per device for the mesh in the config, without an accelerator
   list       everything registered (networks, orderings, data sets, ...) with its options; --json: the names alone
   new        copies a config of the package into the current folder, as the beginning of one of your own
@@ -49,6 +56,7 @@ examples:
   arjax --mode=sample --workdir=runs/digits --config.sample.num=64
   arjax --mode=suggest --workdir=runs/book --prompt="to be or n"
   arjax --mode=page --workdir=runs/digits
+  arjax --mode=compress --workdir=runs/book --input=letter.txt --output=letter.arjax
   arjax --completion=bash >> ~/.bashrc
 """
 
@@ -70,6 +78,8 @@ class Flags:
     output: str = ""
     other: str = ""
     prior: str = ""
+    streams: int = 0
+    verify: bool = True
     devices: int = 0
     json: bool = False
     trust: bool = False
@@ -137,10 +147,18 @@ def _parser() -> Parser:
     parser.add_argument("--mode", default="train", choices=MODES, metavar="MODE", help=f"{' | '.join(MODES)} [train]")
     parser.add_argument("--prompt", default="", metavar="TEXT", help="sample, suggest: the characters at the beginning")
     parser.add_argument(
-        "--context", default="", metavar="N", help="sample, suggest: class, or name=N,name=N for several"
+        "--context", default="", metavar="N", help="sample, suggest, compress: class, or name=N,name=N for several"
     )
-    parser.add_argument("--input", default="", metavar="FILE", help="evaluate, classify: rows to score")
-    parser.add_argument("--output", default="", metavar="FILE", help="a line for each row of --input; page: its file")
+    parser.add_argument("--input", default="", metavar="FILE", help="evaluate, classify: rows to score; compress: data")
+    parser.add_argument(
+        "--output", default="", metavar="FILE", help="a csv line for each row of --input; compress: file"
+    )
+    parser.add_argument(
+        "--streams", default=0, type=int, metavar="N", help="compress: rows side by side [16 of a text]"
+    )
+    parser.add_argument(
+        "--verify", default=True, action=argparse.BooleanOptionalAction, help="compress: decode the file and compare"
+    )
     parser.add_argument("--other", default="", metavar="DIR,DIR", help="compare: folders of the other runs")
     parser.add_argument("--prior", default="", choices=PRIORS, metavar="P", help="classify: train | uniform [train]")
     parser.add_argument("--devices", default=0, type=int, metavar="N", help="plan: simulated devices [the mesh's size]")
@@ -207,9 +225,10 @@ def _check(flags: Flags) -> None:
     _check_rows(flags)
     for name, text in (("prompt", flags.prompt), ("context", flags.context)):
         of_rows = name == "context" and flags.mode == "evaluate" and flags.input
+        of_rows = of_rows or (name == "context" and flags.mode in CODES)
         if text and flags.mode not in ("sample", "suggest") and not of_rows:
             raise UserError(f"--{name} goes with --mode=sample or --mode=suggest")
-    if flags.mode in ("suggest", "compare", "page", "plan", "list") and (
+    if flags.mode in ("suggest", "compare", "page", "plan", "list", *CODES) and (
         flags.coordinator_address or flags.num_processes or flags.process_id != -1
     ):
         raise UserError(f"--mode={flags.mode} is one process: no coordinator_address, num_processes or process_id")
@@ -225,9 +244,17 @@ def _check(flags: Flags) -> None:
 
 def _check_rows(flags: Flags) -> None:
     """Checks the flags of rows in files."""
-    if flags.input and flags.mode not in ("evaluate", "classify"):
-        raise UserError("--input goes with --mode=evaluate or --mode=classify")
-    if flags.output and not flags.input and flags.mode != "page":
+    if flags.input and flags.mode not in ("evaluate", "classify", *CODES):
+        raise UserError("--input goes with --mode=evaluate, --mode=classify, --mode=compress or --mode=decompress")
+    if flags.mode in CODES and not flags.output:
+        raise UserError(f"--mode={flags.mode} needs --output=FILE, where the result goes")
+    if flags.mode == "decompress" and not flags.input:
+        raise UserError("--mode=decompress needs --input=FILE, a file of --mode=compress")
+    if (flags.streams or not flags.verify) and flags.mode not in CODES:
+        raise UserError("--streams and --verify go with --mode=compress or --mode=decompress")
+    if flags.streams < 0:
+        raise UserError(f"--streams must be above 0, not {flags.streams}")
+    if flags.output and not flags.input and flags.mode not in ("page", *CODES):
         raise UserError("--output goes with --input: it has a line for each row; and with --mode=page")
     if flags.prior and flags.mode != "classify":
         raise UserError("--prior goes with --mode=classify")

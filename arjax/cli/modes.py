@@ -70,6 +70,7 @@ def run_evaluate(flags: Flags) -> int:
     `flags.input`, the rows of a file.
     """
     from arjax.cli.new_rows import evaluate_rows
+    from arjax.cli.ranking import show_ranking
     from arjax.evaluation.report import open_judge
     from arjax.reporting.exposure import write_exposure
     from arjax.training.reporter import announce
@@ -89,6 +90,9 @@ def run_evaluate(flags: Flags) -> int:
         path = write_evaluation(flags.workdir, scored.scores)
         write_exposure(path.with_name(f"{path.stem}-exposure"), scored.curves)
         print(path)
+        if setup.evaluate.ranking:
+            for line in show_ranking(setup, scored.rows["nll"], path):
+                print(line)
     return 0
 
 
@@ -191,6 +195,22 @@ def run_page(flags: Flags) -> int:
     return 0
 
 
+def run_compress(flags: Flags) -> int:
+    """Compresses the file `flags.input`, or `config.evaluate.split`, and prints its size beside others."""
+    from arjax.cli.compressing import compress_file
+
+    compress_file(_run(flags), flags.input, flags.output, flags.context, flags.streams, flags.verify)
+    return 0
+
+
+def run_decompress(flags: Flags) -> int:
+    """Writes the data of a compressed file."""
+    from arjax.cli.compressing import decompress_file
+
+    decompress_file(_run(flags), flags.input, flags.output, flags.context, flags.streams)
+    return 0
+
+
 def run_plan(flags: Flags) -> int:
     """Prints the needs of the run of a config, and writes them to `DIR/plan.json` when there is a workdir."""
     from arjax.cli.planning import make_plan, print_plan, simulate_devices
@@ -262,7 +282,7 @@ def _load_run_config(flags: Flags) -> Checked:
 #: Sections of a config of which each mode reads some, and those that a mode reads.
 SECTIONS = ("train", "evaluate", "sample", "inpaint", "suggest")
 READ = {"evaluate": ("evaluate",), "sample": ("sample",), "inpaint": ("inpaint", "evaluate"), "suggest": ("suggest",)}
-READ |= {"classify": ("evaluate",), "compare": ("evaluate",), "page": ()}
+READ |= dict.fromkeys(("classify", "compare", "compress", "decompress"), ("evaluate",)) | {"page": ()}
 
 
 def _tell_unread(flags: Flags, config: ConfigDict, stored: ConfigDict) -> None:

@@ -134,6 +134,18 @@ class ColumnsAt(Conditional):
     def mode(self, features: jax.Array) -> jax.Array:
         return self._own(lambda family, features: family.mode(features), features)
 
+    def log_table(self, features: jax.Array) -> jax.Array:
+        """log p of each value of each site, [..., M, V] of the column with the most values; -inf of those beyond the
+        values of a column.
+        """
+        tables = [family.log_table(features[..., : family.num_params]) for family in self.families]
+        found, most = -jnp.inf, max(table.shape[-1] for table in tables)
+        for g, table in enumerate(tables):
+            widths = [(0, 0)] * (table.ndim - 1) + [(0, most - table.shape[-1])]
+            own = jnp.pad(table, widths, constant_values=-jnp.inf)
+            found = jnp.where((self.group_M == g)[:, None], own, found)
+        return found
+
     def _own(self, values: Callable, features: jax.Array) -> jax.Array:
         """`values(family, features)` of every family, of which each site takes its own."""
         found = jnp.zeros(features.shape[:-1], jnp.float32)

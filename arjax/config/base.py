@@ -114,7 +114,8 @@ def base_config() -> ConfigDict:
             },
             # steps 0: no k-step bound; else the number of rounds, whose sizes the schedule chooses. samples 0: no
             # importance-weighted bound; else its number of latents. exposure: rollouts that measure errors under own
-            # prefixes, 0: none; judge: workdir of the run that scores them; length: of texts for it, 0: whole examples
+            # prefixes, 0: none; judge: workdir of the run that scores them; length: of texts for it, 0: whole examples;
+            # ranking: how many of the examples with the most bits, and with the fewest, the mode evaluate shows
             "evaluate": {
                 "batch_size": 128,
                 "split": "test",
@@ -126,6 +127,7 @@ def base_config() -> ConfigDict:
                 "judge": "",
                 "length": 0,
                 "examples": 0,
+                "ranking": 0,
             },
             # length: of sequences, the sites of each; 0: as many as those of the data
             "sample": {

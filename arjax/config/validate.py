@@ -40,7 +40,7 @@ POSITIVE = {
 }
 NOT_NEGATIVE = {
     "sample": ("top_k", "length", "min_p"),
-    "evaluate": ("steps", "samples", "exposure", "length", "examples"),
+    "evaluate": ("steps", "samples", "exposure", "length", "examples", "ranking"),
     "train": ("steps", "examples", "epochs", "patience"),
     "optimizer": ("warmup_steps", "weight_decay", "clip_norm", "end_factor"),
 }

@@ -94,14 +94,22 @@ class Measures:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The scores of a split by the names of `results.json`, and the curves of its exposure bias, [S] or [P] each.
+    """The scores of a split.
 
-    `nats` are those of each example with a scored site, float64[N]; of a model without a likelihood its sample scores.
+    Attributes:
+      scores: by the names of `results.json`.
+      rows: the scores of each example, as those of `Evaluator.rows`.
+      curves: of its exposure bias, [S] or [P] each.
     """
 
     scores: dict[str, Any]
-    nats: np.ndarray
+    rows: Mapping[str, np.ndarray]
     curves: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    @property
+    def nats(self) -> np.ndarray:
+        """Those of each example with a scored site, float64[N]; sample scores, where there is no likelihood."""
+        return self.rows["nll"][self.rows["sites"] > 0]
 
 
 def report(
@@ -132,7 +140,6 @@ def report(
     scores: dict[str, Any] = {"dataset": dataset.name, "split": split}
     scores |= {"kind": kind_of_nats(model, measures.num_orders), "unit": model.event.unit}
     scores |= summarize_rows(rows, model.event, dataset.text_unit, model.kind)
-    nats_N = rows["nll"][rows["sites"] > 0]
     scores |= _measured_errors(model, params, dataset, split, seed)
     if measures.steps:
         rounds: dict[str, Any] = {"steps": measures.steps, "schedule": measures.schedule, "examples": measures.examples}
@@ -141,10 +148,10 @@ def report(
     if measures.samples:
         scores |= sampled_scores(model, params, dataset, split, samples=measures.samples, **options)
     if not measures.exposure:
-        return Report(scores, nats_N)
+        return Report(scores, rows)
     judge = open_judge(model, dataset, measures, open_run)
     bias, curves = _exposure(model, params, whole, split, measures, judge, mesh, seed)
-    return Report(scores | bias, nats_N, curves)
+    return Report(scores | bias, rows, curves)
 
 
 def kind_of_nats(model: Model, num_orders: int) -> str:

@@ -39,7 +39,7 @@ from arjax.factorization import (
     orders_need_data,
 )
 from arjax.models import checks
-from arjax.models.base import Model, Params, apply_network, init_network
+from arjax.models.base import Member, Model, Params, apply_network, init_network
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
 from arjax.models.queries import evidence_first
 from arjax.models.sampling import canvas_of, num_keys, tell_temperature
@@ -336,6 +336,10 @@ class AutoregressiveModel(Model):
             return self.score(params, batch, key=key, train=True, **kwargs)
         more = {"context": batch.context, "mask": batch.mask, "train": True, "key": key} | kwargs
         return self.as_loss(self.loss_per_site(params, batch.x, **more))
+
+    def step_members(self, params: Params) -> tuple[Member, ...]:
+        checks.check_params(self.param_shapes, params)
+        return (Member(self, params, jnp.zeros(())),)
 
     def sharper(self) -> AutoregressiveModel:
         sharper = self.conditional.transformed(lambda family: family.sharper())

@@ -51,6 +51,20 @@ class SampledBound(NamedTuple):
     entries: dict[str, int]
 
 
+class Member(NamedTuple):
+    """A part of a mixture whose steps have tables of probabilities, see `Model.step_members`.
+
+    Attributes:
+      model: of the ability "conditionals".
+      params: its parameters.
+      log_weight: log w of it, float32[].
+    """
+
+    model: Any
+    params: Params
+    log_weight: Any
+
+
 class Model:
     """A joint distribution over an event given a context, of any kind: all that others ask of one, with the answers of
     most kinds.
@@ -155,6 +169,15 @@ class Model:
     def train_score(self, params: Params, batch: Batch, *, key: jax.Array | None = None) -> Score:
         """The score whose negative training minimises: that in training, or another number, whose kind is "none"."""
         return self.score(params, batch, key=key, train=True)
+
+    def step_members(self, params: Params) -> tuple[Member, ...]:
+        """The autoregressive models of which it is a mixture, one where it is such a model itself: p(x) = sum_k w_k
+        p_k(x). Raises `UserError` for a kind of model that is none.
+        """
+        raise UserError(
+            f"{type(self).__name__} gives no probabilities of the values of its steps: a lossless coder needs a model "
+            "of the kind autoregressive, or a mixture of them"
+        )
 
     def sharper(self) -> Model:
         """The model with smaller numerical errors of its scores; itself where there are none but rounding."""

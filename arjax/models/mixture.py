@@ -15,7 +15,7 @@ from arjax.conditionals.temperature import tempered
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.models.base import Model, Params, folded
+from arjax.models.base import Member, Model, Params, folded
 from arjax.models.checks import check_likelihood, check_params
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
 from arjax.models.sampling import step_keys
@@ -101,6 +101,15 @@ class MixtureModel(Model):
     def log_weights(self, params: Params) -> jax.Array:
         """log w, float32[K]."""
         return jax.nn.log_softmax(params[WEIGHTS])
+
+    def step_members(self, params: Params) -> tuple[Member, ...]:
+        check_params(self.param_shapes, params)
+        weights_K = self.log_weights(params)
+        return tuple(
+            Member(part.model, part.params, part.log_weight + weights_K[k])
+            for k, member in enumerate(self.members)
+            for part in member.step_members(params[str(k)])
+        )
 
     def scores_of_members(self, params: Params, batch: Batch, *, key: Any = None, train: bool = False) -> jax.Array:
         """log p_k(x | c) of each example under each member in nats, or as its `kind` says, float32[K, B]."""

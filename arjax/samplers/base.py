@@ -19,6 +19,7 @@ from arjax.core.errors import UserError
 from arjax.core.integers import check_size
 from arjax.core.programs import call_if_it_fits, checked_pytree
 from arjax.core.registry import Registry
+from arjax.factorization import Factorization
 from arjax.networks.base import Context
 from arjax.samplers.loops import Ends
 from arjax.samplers.options import DrawOptions
@@ -176,6 +177,28 @@ def per_example(x: jax.Array, count: int | jax.Array) -> jax.Array:
     return jnp.broadcast_to(jnp.asarray(count, jnp.int32), x.shape[:1])
 
 
+def placed(
+    factorization: Factorization,
+    canvas: jax.Array,
+    t: jax.Array,
+    values_BMv: jax.Array,
+    observed: Callable[[jax.Array], jax.Array] | None = None,
+) -> jax.Array:
+    """The canvas [B, *grid, *value] with values of the sites of step t, [B, M, size of a value].
+
+    `observed`: from sites int[M] to whether they are observed, bool[M]: these keep their values; None: there are none.
+    """
+    sites_M, valid_M = factorization.sites(t)
+    num_sites = factorization.num_sites
+    flat = canvas.reshape(canvas.shape[0], num_sites, -1)
+    if len(sites_M) == 1:  # a slice is written faster than a scatter, and a block of one site has no padding
+        kept = jax.lax.dynamic_slice_in_dim(flat, sites_M[0], 1, axis=1)
+        values_BMv = values_BMv if observed is None else jnp.where(observed(sites_M), kept, values_BMv)
+        return jax.lax.dynamic_update_slice_in_dim(flat, values_BMv, sites_M[0], axis=1).reshape(canvas.shape)
+    place_M = jnp.where(valid_M if observed is None else valid_M & ~observed(sites_M), sites_M, num_sites)
+    return flat.at[:, place_M].set(values_BMv, mode="drop").reshape(canvas.shape)
+
+
 class Steps:
     """State shared by the steps of one draw, and the draw of each step; exists inside `jit` only.
 
@@ -254,16 +277,8 @@ class Steps:
 
     def fill(self, canvas: jax.Array, t: jax.Array, features_BMF: jax.Array) -> jax.Array:
         """The canvas with the sites of step t drawn, where they are not observed."""
-        sites_M, valid_M = self.factorization.sites(t)
-        num_sites = self.factorization.num_sites
-        values = self.values(canvas, t, features_BMF)
-        flat = canvas.reshape(canvas.shape[0], num_sites, -1)
-        if len(sites_M) == 1:  # a slice is written faster than a scatter, and a block of one site has no padding
-            kept = jax.lax.dynamic_slice_in_dim(flat, sites_M[0], 1, axis=1)
-            values = values if self.observed_D is None else jnp.where(self.observed(sites_M), kept, values)
-            return jax.lax.dynamic_update_slice_in_dim(flat, values, sites_M[0], axis=1).reshape(canvas.shape)
-        place_M = jnp.where(valid_M & ~self.observed(sites_M), sites_M, num_sites)
-        return flat.at[:, place_M].set(values, mode="drop").reshape(canvas.shape)
+        observed = None if self.observed_D is None else self.observed
+        return placed(self.factorization, canvas, t, self.values(canvas, t, features_BMF), observed)
 
     def _steps(self, t: jax.Array, k: int) -> tuple[jax.Array, jax.Array, jax.Array]:
         """The steps t, ..., t + k - 1, int[k]; their sites int[k, M]; which of these exist and are not observed."""

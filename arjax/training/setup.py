@@ -65,9 +65,15 @@ class TrainOptions:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateOptions(Measures):
-    """The section `evaluate` of a config: the numbers of a report, and `split`, the one that is scored at the end."""
+    """The section `evaluate` of a config: the numbers of a report.
+
+    Attributes:
+      split: the one that is scored at the end.
+      ranking: how many of the examples with the most bits, and with the fewest, an evaluation shows; 0: none.
+    """
 
     split: str = "test"
+    ranking: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

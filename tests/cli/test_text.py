@@ -163,3 +163,30 @@ def test_the_config_takes_texts_and_strings(repository):
     assert (default.name, default.min_count) == ("text", 2) and default.file.endswith("hamlet.txt")
     names = load_config_file(f"{path}:names.txt,strings,tokens=bytes").dataset
     assert (names.name, names.file, names.tokens, names.min_count) == ("strings", "names.txt", "bytes", 0)
+
+
+def test_a_file_of_any_bytes_is_compressed_and_comes_back(book, tmp_path, capsys):
+    _, folder = book
+    letter, flags = tmp_path / "letter.txt", [f"--workdir={folder / 'run'}"]
+    content = "To be, or not to be;\r\nnaïve?\n".encode() + b"\xff\n" + b"that is the question\n" * 60
+    letter.write_bytes(content)
+    names = [f"--input={letter}", f"--output={tmp_path / 'letter.arjax'}"]
+    capsys.readouterr()
+    assert main(["--mode=compress", *flags, *names, "--streams=3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{letter}: {len(content):,} bytes -> {tmp_path / 'letter.arjax'}: ")
+    assert "by the tables of this pass" in lines[1] and lines[2].startswith("  streams: 3 side by side, and each costs")
+    assert lines[3].startswith("  characters without a token: ") and lines[4].startswith("  gzip ")
+    assert "where the training data are known" in lines[5] and lines[6].startswith("  parameters of the model: ")
+    back = tmp_path / "back.txt"
+    assert main(["--mode=decompress", *flags, f"--input={tmp_path / 'letter.arjax'}", f"--output={back}"]) == 0
+    assert back.read_bytes() == content
+    # a split of windows is the text that they were cut from
+    capsys.readouterr()
+    assert main(["--mode=compress", *flags, f"--output={tmp_path / 'test.arjax'}", "--no-verify"]) == 0
+    assert "bits per char in results.json" in capsys.readouterr().out
+    run = open_run(folder / "run")
+    text = run.decompress((tmp_path / "test.arjax").read_bytes())
+    assert text == (folder / "book.txt").read_bytes()[-len(text) :]
+    with pytest.raises(UserError, match="an array, a split of the data set, or bytes"):
+        run.compress("letter.txt")

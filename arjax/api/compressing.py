@@ -1,0 +1,151 @@
+"""Data of a run as compressed files: examples, splits and texts, and what stands in files of users."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from arjax.coding import Coded, Restored, compress, decompress
+from arjax.core.errors import UserError
+from arjax.data.text_rows import WindowRows
+from arjax.data.vocabulary import Vocabulary
+
+#: Forms of files that are compressed, by the note in their header.
+FORM = "form"
+TEXT, ARRAY, TABLE = "text", "array", "table"
+
+
+def coded(
+    run: Any,
+    x: Any,
+    context: Any,
+    streams: int,
+    verify: bool,
+    about: Mapping[str, Any] | None = None,
+    tell: Callable[[], None] | None = None,
+) -> Coded:
+    """The compressed data of a run; the arguments are those of `TrainedModel.compress`, notes for the header, and a
+    function that is called when the work begins.
+    """
+    if hasattr(x, "__getitems__"):
+        x, context = _of_split(run, x, context)
+    elif isinstance(x, str):
+        raise UserError("data to compress are an array, a split of the data set, or bytes: open(path, 'rb').read()")
+    options = {
+        "vocabulary": vocabulary_of(run),
+        "end": end_of_rows(run),
+        "streams": streams,
+        "verify": verify,
+        "tell": tell,
+    }
+    x = bytes(x) if isinstance(x, bytes | bytearray | memoryview) else x
+    context = run._context(context)
+    orders = run.settings.measures.num_orders
+    return compress(run.model, _on_one(run.params), x, context=context, num_orders=orders, about=about, **options)
+
+
+def restored(run: Any, data: bytes, context: Any, streams: int, tell: Callable[[], None] | None = None) -> Restored:
+    """The data of a compressed file, and the notes in its header; the other arguments are those of `coded`."""
+
+    def find_context(about: Mapping[str, Any]) -> Any:
+        name = about.get("split", "")
+        return _all_of(run.dataset.splits[name]).context if name in run.dataset.splits else None
+
+    options = {"vocabulary": vocabulary_of(run), "streams": streams, "find_context": find_context, "tell": tell}
+    return decompress(run.model, _on_one(run.params), data, context=run._context(context), **options)
+
+
+def vocabulary_of(run: Any) -> Vocabulary | None:
+    """The vocabulary of a model of texts without an end; None for all others."""
+    vocabulary = run.dataset.vocabulary
+    is_text = vocabulary is not None and vocabulary.end is None and len(run.model.event.grid_shape) == 1
+    return vocabulary if is_text else None
+
+
+def end_of_rows(run: Any) -> int:
+    """The token that ends strings; -1 for data without one."""
+    vocabulary = run.dataset.vocabulary
+    return -1 if vocabulary is None or vocabulary.end is None else int(vocabulary.end)
+
+
+def _on_one(params: Any) -> Any:
+    """The parameters on one device: a step of a few rows is not divided."""
+    return jax.device_put(params, jax.devices()[0])
+
+
+def _all_of(source: Any) -> Any:
+    return source.__getitems__(np.arange(len(source)))
+
+
+def _of_split(run: Any, source: Any, context: Any) -> tuple[Any, Any]:
+    """The data of a split: its examples and their context; of a long text, the text that its windows were cut from."""
+    if isinstance(run.dataset.rows, WindowRows) and vocabulary_of(run) is not None:
+        return text_of_split(run.dataset.rows.vocabulary, source), context
+    batch = _all_of(source)
+    return np.asarray(batch.x), (batch.context or None) if context is None else context
+
+
+def text_of_split(vocabulary: Vocabulary, source: Any, whole: bool = True) -> bytes:
+    """The text of a split of windows: each of its tokens is scored in one window. Where characters share one token, it
+    raises `UserError`, or, unless the `whole` text is needed, has U+FFFD in their places.
+    """
+    if hasattr(source, "length"):  # windows anywhere in one text
+        tokens = np.asarray(source.arrays.x)
+    else:
+        batch = _all_of(source)
+        tokens = np.asarray(batch.x)[np.asarray(batch.mask) > 0]
+    if vocabulary.unit == "byte":
+        return tokens.astype(np.uint8).tobytes()
+    if whole and vocabulary.unknown is not None and (tokens == vocabulary.unknown).any():
+        raise UserError("the split has characters that share one token: compress its file, where they are known")
+    return vocabulary.decode(tokens).encode("utf-8", "surrogateescape")
+
+
+def read_file(run: Any, content: bytes, path: str) -> tuple[Any, str]:
+    """What a file of a user holds that can be compressed, and its form; raises `UserError` where its bytes would not
+    come back.
+    """
+    if path.endswith(".npy"):
+        try:
+            x, form = np.load(io.BytesIO(content), allow_pickle=False), ARRAY
+        except ValueError as error:
+            raise UserError(f"cannot read the array {path!r}: {error}") from error
+    elif vocabulary_of(run) is not None:
+        return content, TEXT
+    elif run.dataset.to_cells is not None:
+        x, form = run.read(path).arrays["x"], TABLE
+    else:
+        raise UserError(f"--input of {run.dataset.name!r} is a .npy file of examples, or a split: leave it out")
+    if written(run, x, form) != content:
+        raise UserError(
+            f"{path!r} is laid out otherwise than arjax writes such a file, so its bytes would not come back: its "
+            "values can be compressed in Python, by run.compress of an array"
+        )
+    return x, form
+
+
+def written(run: Any, x: Any, form: str) -> bytes:
+    """The bytes of a file of some form that holds the data."""
+    if form == TEXT:
+        return bytes(x)
+    if form == TABLE:
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\n").writerows(run.dataset.to_cells(run.in_data_units(x)))
+        return text.getvalue().encode("utf-8")
+    file = io.BytesIO()
+    np.save(file, np.ascontiguousarray(x))
+    return file.getvalue()
+
+
+def bits_in_results(run: Any, split: str) -> str:
+    """The score of a split in `results.json` per value, in words; "" where it is of another one, or missing."""
+    results = run.results
+    if results is None or results.get("split") != split:
+        return ""
+    unit = next((name for name in ("bits_per_char", "bits_per_byte", "bits_per_dim") if name in results), "")
+    return f"{results[unit]:.4f} {unit.replace('_', ' ')} in results.json" if unit else ""

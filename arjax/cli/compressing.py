@@ -1,0 +1,119 @@
+"""Compressed files from the shell: the modes `compress` and `decompress`."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from arjax.api.compressing import (
+    FORM,
+    bits_in_results,
+    coded,
+    read_file,
+    restored,
+    text_of_split,
+    vocabulary_of,
+    written,
+)
+from arjax.api.run import Run
+from arjax.coding import Coded
+from arjax.coding.classical import image_sizes, packed, sizes
+from arjax.core.files import reading, replacing, user_path
+from arjax.evaluation.prompts import parse_context
+from arjax.evaluation.splits import split_of
+from arjax.training.reporter import announce
+
+
+def compress_file(run: Run, path: str, output: str, context: str, streams: int, verify: bool) -> None:
+    """Compresses a file, or with `path` "" the split `config.evaluate.split`, and prints what it costs."""
+    given = _one_context(run, context)
+    if path:
+        with reading(path):
+            content = user_path(path).read_bytes()
+        x, form = read_file(run, content, path)
+        about, name = {FORM: form}, path
+    else:
+        name = run.config.evaluate.split
+        source = split_of(run.dataset, name)
+        is_text = vocabulary_of(run) is not None
+        x: Any = source
+        about = {FORM: "text" if is_text else "array", "split": name}
+    tell = functools.partial(announce, "compiling, and compressing ...", sys.stderr)
+    found = coded(run, x, given, streams, verify, about, tell)
+    _write(output, found.data)
+    for line in report(run, x, found, name, output):
+        print(line)
+
+
+def decompress_file(run: Run, path: str, output: str, context: str, streams: int) -> None:
+    """Writes the data of a compressed file."""
+    with reading(path):
+        data = user_path(path).read_bytes()
+    tell = functools.partial(announce, "compiling, and decompressing ...", sys.stderr)
+    found = restored(run, data, _one_context(run, context), streams, tell)
+    _write(output, written(run, found.x, found.about.get(FORM, "array")))
+    print(output)
+
+
+def _one_context(run: Run, context: str) -> Any:
+    return parse_context(run.dataset.context, context, run.dataset.classes) if context else None
+
+
+def _write(path: str, content: bytes) -> None:
+    with replacing(user_path(path)) as part:
+        Path(part).write_bytes(content)
+
+
+def report(run: Run, x: Any, found: Coded, name: str, output: str) -> list[str]:
+    """Lines about a compressed file: its size, the score of the model, other compressors, and the size of the model."""
+    content, pictures, num, unit = _content(run, x)
+    size, model = len(found.data), sum(leaf.nbytes for leaf in jax.tree.leaves(run.params))
+    rate = f"{8 * size / num:.4f} bits per {unit}" if num else "no data"
+    lines = [f"{name}: {len(content):,} bytes -> {output}: {size:,} bytes, {rate}"]
+    if num:
+        stored = bits_in_results(run, name)
+        scored = f"by the tables of this pass {found.bits / num:.4f}"
+        lines.append(f"  {scored}{f'; {stored}, which may be by other windows' if stored else ''}")
+    if found.choice:
+        lines.append(f"  coded with the best one alone, {found.choice}: a mixture of orders has no tables")
+    if vocabulary_of(run) is not None:
+        cold = f", and each costs {found.cold_bits:.0f} bits more by its beginning" if found.cold_bits else ""
+        lines.append(f"  streams: {found.streams} side by side{cold}")
+    if found.num_exceptions:
+        lines.append(f"  characters without a token: {found.num_exceptions:,} bytes")
+    known = _known(run)
+    others = sizes(content)
+    lines.append("  " + ", ".join(f"{key} {value:,}" for key, value in (others | pictures).items()) + " bytes")
+    if known:
+        given = ", ".join(f"{key} {value:,}" for key, value in sizes(content, known).items())
+        lines.append(f"  {given} bytes where the training data are known")
+    adjusted = f"; with it {(size + model) / max(len(content), 1):.2f} times the data"
+    lines.append(f"  parameters of the model: {model:,} bytes{adjusted}")
+    return lines
+
+
+def _content(run: Run, x: Any, whole: bool = True) -> tuple[bytes, Mapping[str, int], int, str]:
+    """The data as bytes, the sizes of image files, the number of values, and the unit of one."""
+    vocabulary = vocabulary_of(run)
+    if vocabulary is not None:
+        content = x if isinstance(x, bytes) else text_of_split(vocabulary, x, whole)
+        num = len(content) if vocabulary.unit == "byte" else len(content.decode("utf-8", "surrogateescape"))
+        return content, {}, num, "byte" if vocabulary.unit == "byte" else "character"
+    event = run.model.event
+    array = np.asarray(x.__getitems__(np.arange(len(x))).x if hasattr(x, "__getitems__") else x)
+    levels = event.num_levels or max(column.num_levels for column in event.columns)
+    return packed(array, levels), image_sizes(array, event), array.size, "dimension"
+
+
+def _known(run: Run) -> bytes:
+    """The data of the training as bytes, up to 64 MB."""
+    source = run.dataset.splits["train"]
+    if len(source) * run.model.event.num_dims > 2**26 and vocabulary_of(run) is None:
+        return b""
+    return _content(run, source, whole=False)[0]

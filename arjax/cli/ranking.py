@@ -1,0 +1,50 @@
+"""The examples of a split with the most bits, and with the fewest: a list, and a picture of images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from arjax.core.pictures import as_images
+from arjax.evaluation.splits import split_of
+from arjax.reporting.figures import has_matplotlib, save_figure
+from arjax.reporting.plots import tiles_figure
+from arjax.training.setup import Setup
+
+#: Characters of a text in a line.
+SHOWN = 60
+
+
+def show_ranking(setup: Setup, nll_N: np.ndarray, path: Path) -> Iterator[str]:
+    """Lines with the number of each example in the split, from 0, and its bits, the most first: `config.evaluate.
+    ranking` of the examples with the most bits, and as many with the fewest.
+
+    Writes all bits beside `path`, the file of the scores, as a csv file; of images the picture of those shown, too.
+    Bits are those of the score, -log2 p, or of its bound.
+    """
+    source = split_of(setup.scored, setup.evaluate.split)
+    batch = source.__getitems__(np.arange(len(source)))
+    number_N = np.arange(len(source)) if batch.weight is None else np.flatnonzero(np.asarray(batch.weight) > 0)
+    bits_N = nll_N / math.log(2)
+    order_N = np.argsort(-bits_N, kind="stable")
+    target = path.with_name(f"{path.stem}-ranking.csv")
+    rows = "".join(f"{number_N[n]},{bits_N[n]:.4f}\n" for n in order_N)
+    target.write_text(f"example,bits\n{rows}", encoding="utf-8")
+    num = min(setup.evaluate.ranking, len(order_N))
+    panels, x = {"most bits": order_N[:num], "fewest bits": order_N[-num:]}, np.asarray(batch.x)[number_N]
+    for title, shown in panels.items():
+        yield f"{title}:"
+        for n in shown:
+            text = "" if setup.dataset.decode is None else f"  {setup.dataset.decode(x[n])[:SHOWN]!r}"
+            yield f"  example {number_N[n]}: {bits_N[n]:.2f}{text}"
+    yield str(target)
+    images = as_images(x[np.concatenate(list(panels.values()))], setup.model.event.grid_shape)
+    if images is not None and has_matplotlib():
+        figure = tiles_figure(
+            [(title, images[i * num : (i + 1) * num]) for i, title in enumerate(panels)], min(num, 5), 3.6
+        )
+        save_figure(figure, target.with_suffix(".png"))
+        yield str(target.with_suffix(".png"))

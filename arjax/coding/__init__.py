@@ -1,0 +1,5 @@
+"""A lossless coder of any model whose steps have tables of probabilities: `compress` and `decompress`."""
+
+from arjax.coding.coder import Coded, Restored, compress, decompress
+
+__all__ = ["Coded", "Restored", "compress", "decompress"]

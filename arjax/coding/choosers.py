@@ -1,0 +1,61 @@
+"""How the values of a step are chosen from its tables: by values that are known, or by the words of a file."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import jax
+import numpy as np
+
+from arjax.coding.entropy import Decoder, Encoder
+
+
+class Chooser(Protocol):
+    """Chooses the values of some scalars of a step."""
+
+    def __call__(self, table: jax.Array, coded_Bk: np.ndarray, known_Bk: np.ndarray) -> np.ndarray:
+        """Values int32[B, k] from tables [B, k, V]. `known_Bk` has the values where `coded_Bk` is False; where the
+        values are known, all of them.
+        """
+
+
+class Given:
+    """Takes the values that are known, and writes them to an encoder.
+
+    The tables of a step are read when those of the next one are on their way: `close` reads the last ones.
+    """
+
+    def __init__(self, encoder: Encoder):
+        self._encoder = encoder
+        self._waiting: tuple[jax.Array, np.ndarray, np.ndarray] | None = None
+
+    def __call__(self, table: jax.Array, coded_Bk: np.ndarray, known_Bk: np.ndarray) -> np.ndarray:
+        self.close()
+        self._waiting = table, coded_Bk, known_Bk
+        return known_Bk
+
+    def close(self) -> None:
+        """Writes what waits."""
+        if self._waiting is not None:
+            table, coded_Bk, known_Bk = self._waiting
+            if coded_Bk.any():
+                self._encoder(_rows(np.asarray(table), coded_Bk), known_Bk[coded_Bk])
+            self._waiting = None
+
+
+class Read:
+    """Takes the values out of a decoder."""
+
+    def __init__(self, decoder: Decoder):
+        self._decoder = decoder
+
+    def __call__(self, table: jax.Array, coded_Bk: np.ndarray, known_Bk: np.ndarray) -> np.ndarray:
+        values_Bk = known_Bk.copy()
+        if coded_Bk.any():
+            values_Bk[coded_Bk] = self._decoder(_rows(np.asarray(table), coded_Bk))
+        return values_Bk
+
+
+def _rows(table_BkV: np.ndarray, coded_Bk: np.ndarray) -> np.ndarray:
+    """The tables of the scalars that are coded, [K, V]."""
+    return table_BkV.reshape(-1, table_BkV.shape[-1]) if coded_Bk.all() else table_BkV[coded_Bk]

@@ -1,0 +1,69 @@
+"""Sizes of the same data in the formats of others: gzip, bz2, xz, and for images PNG and WebP."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import importlib
+import io
+import lzma
+from collections.abc import Callable
+
+import numpy as np
+
+from arjax.core.spec import EventSpec
+
+
+def _xz(content: bytes) -> bytes:
+    return lzma.compress(content, preset=9 | lzma.PRESET_EXTREME)
+
+
+COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": lambda content: gzip.compress(content, 9, mtime=0),
+    "bz2": lambda content: bz2.compress(content, 9),
+    "xz": _xz,
+}
+
+
+def packed(x: np.ndarray, num_levels: int) -> bytes:
+    """Examples as bytes for compressors: 8 binary values in a byte, a byte for up to 256 levels, else two or four."""
+    if num_levels == 2:
+        return np.packbits(x.astype(bool)).tobytes()
+    size = np.uint8 if num_levels <= 2**8 else np.uint16 if num_levels <= 2**16 else np.uint32
+    return x.astype(size).tobytes()
+
+
+def sizes(content: bytes, known: bytes = b"") -> dict[str, int]:
+    """Bytes by the name of the compressor; `known` is other data that both sides have, such as that of the training:
+    what the data add to it.
+    """
+    found = {}
+    for name, compressor in COMPRESSORS.items():
+        both = len(compressor(known + content)) if known else len(compressor(content))
+        found[name] = both - (len(compressor(known)) if known else 0)
+    return found
+
+
+def image_sizes(x: np.ndarray, event: EventSpec) -> dict[str, int]:
+    """Bytes of all images as PNG and as WebP files; {} for other data, or where pillow is not installed."""
+    colours = event.value_shape in ((), (3,)) or event.grid_shape[2:] == (3,)
+    if len(event.grid_shape) not in (2, 3) or not colours or event.kind not in ("binary", "levels"):
+        return {}
+    if not 2 <= event.num_levels <= 256 or (len(event.grid_shape) == 3 and event.grid_shape[2] != 3):
+        return {}
+    try:
+        image = importlib.import_module("PIL.Image")
+    except ImportError:
+        return {}
+    found = {"PNG": 0, "WebP": 0}
+    for each in x:
+        pixels = np.asarray(each, bool) if event.num_levels == 2 else np.asarray(each, np.uint8)
+        picture = image.fromarray(pixels)
+        for name in found:
+            file = io.BytesIO()
+            options = {"optimize": True} if name == "PNG" else {"lossless": True, "quality": 100, "method": 6}
+            (picture.convert("RGB") if name == "WebP" and picture.mode != "RGB" else picture).save(
+                file, name, **options
+            )
+            found[name] += file.tell()
+    return found

@@ -1,0 +1,110 @@
+r"""The bytes of a compressed file: a header, side information, and words in chunks, each with a checksum.
+
+    b"arjax\0" | format uint16 | size of the header uint32 | header, JSON, deflated | CRC uint32
+    size of the side information uint32 | side information | CRC uint32
+    chunks: number of words uint32 | CRC uint32 | words uint32[...]
+
+All numbers are little-endian. The checksums are read before anything is decoded.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.core.values import parse_json
+
+MAGIC, FORMAT = b"arjax\0", 1
+#: Words of a chunk.
+CHUNK = 2**16
+
+
+class Container(NamedTuple):
+    """The contents of a file.
+
+    Attributes:
+      header: a JSON object.
+      side: bytes beside the words.
+      words: of the entropy coder, uint32[W].
+    """
+
+    header: dict[str, Any]
+    side: bytes
+    words: np.ndarray
+
+    def pack(self) -> bytes:
+        """The bytes of the file."""
+        header = zlib.compress(json.dumps(self.header, separators=(",", ":")).encode(), 9)
+        parts = [MAGIC, struct.pack("<HI", FORMAT, len(header)), header, _crc(header)]
+        parts += [struct.pack("<I", len(self.side)), self.side, _crc(self.side)]
+        words = np.asarray(self.words, "<u4")
+        for start in range(0, len(words), CHUNK):
+            chunk = words[start : start + CHUNK].tobytes()
+            parts += [struct.pack("<I", len(chunk) // 4), _crc(chunk), chunk]
+        parts.append(struct.pack("<I", 0))
+        return b"".join(parts)
+
+
+def unpack(data: bytes) -> Container:
+    """The contents of a file; raises `UserError` unless all of its bytes are as they were written."""
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise UserError(f"compressed data are bytes, as from run.compress, not {type(data).__name__}")
+    reader = _Reader(bytes(data))
+    if reader.take(len(MAGIC)) != MAGIC:
+        raise UserError("this is no file that arjax has compressed")
+    version, size = struct.unpack("<HI", reader.take(6))
+    if version != FORMAT:
+        raise UserError(f"the file has format {version}, and this version of arjax reads format {FORMAT}")
+    header = reader.checked(size, "its header")
+    side = reader.checked(reader.number(), "its side information")
+    words = []
+    while size := reader.number():
+        crc = reader.take(4)
+        chunk = reader.take(4 * size)
+        if _crc(chunk) != crc:
+            raise UserError(f"the file is damaged: chunk {len(words)} is not as it was written")
+        words.append(np.frombuffer(chunk, "<u4"))
+    if reader.rest:
+        raise UserError(f"the file is damaged: {reader.rest} bytes stand behind its end")
+    # The checksum of the header was right: it is what was written.
+    found: dict[str, Any] = dict(parse_json(zlib.decompress(header).decode()))
+    return Container(found, side, np.concatenate([np.zeros(0, np.uint32), *words]))
+
+
+def _crc(part: bytes) -> bytes:
+    return struct.pack("<I", zlib.crc32(part))
+
+
+class _Reader:
+    """Reads bytes from the beginning to the end."""
+
+    def __init__(self, data: bytes):
+        self._data, self._at = data, 0
+
+    def take(self, size: int) -> bytes:
+        """The next bytes; raises `UserError` where there are fewer."""
+        if size > self.rest:
+            raise UserError("the file is cut off, or damaged: it ends before its contents do")
+        self._at += size
+        return self._data[self._at - size : self._at]
+
+    def number(self) -> int:
+        """The next uint32."""
+        return int(struct.unpack("<I", self.take(4))[0])
+
+    def checked(self, size: int, name: str) -> bytes:
+        """The next bytes, which their checksum follows."""
+        part = self.take(size)
+        if self.take(4) != _crc(part):
+            raise UserError(f"the file is damaged: {name} is not as it was written")
+        return part
+
+    @property
+    def rest(self) -> int:
+        """The bytes that are left."""
+        return len(self._data) - self._at

@@ -1,0 +1,153 @@
+"""Texts: files of any bytes as tokens of a vocabulary and exceptions, and a long text in streams side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from arjax.coding.choosers import Chooser
+from arjax.coding.tables import Choice, MixedTables
+from arjax.core.errors import UserError
+from arjax.data.vocabulary import Vocabulary, code_points
+from arjax.models.longer import of_length
+
+#: Characters that a stream has at least, where the number of streams is not given, and the most streams then.
+LEAST_PER_STREAM, MOST_STREAMS = 512, 16
+#: The part of a window that is read again when it slides: of networks that read many sites in one pass, and of others.
+OVERLAP, OVERLAP_OF_STEPS = 1 / 2, 1 / 4
+
+
+def to_tokens(vocabulary: Vocabulary, content: bytes) -> tuple[np.ndarray, bytes]:
+    """The tokens int32[T] of the bytes of a file, and its exceptions: the characters and bytes without a token.
+
+    Characters are those of UTF-8; bytes that are none are characters of their own (PEP 383). Exceptions are left out of
+    the tokens, and stand in the second result with their places, b"" where there are none.
+    """
+    if vocabulary.unit == "byte":
+        return vocabulary.encode(content.decode("utf-8", "surrogateescape")), b""
+    codes_T = code_points(content.decode("utf-8", "surrogateescape"))
+    known_T = np.isin(codes_T, code_points(vocabulary.shown))
+    kept = codes_T[known_T].astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+    places = np.flatnonzero(~known_T)
+    if not len(places):
+        return vocabulary.encode(kept), b""
+    gaps = np.diff(places, prepend=-1) - 1
+    return vocabulary.encode(kept), zlib.compress(_varints(gaps) + _varints(codes_T[places]), 9)
+
+
+def to_bytes(vocabulary: Vocabulary, tokens_T: np.ndarray, exceptions: bytes) -> bytes:
+    """The inverse of `to_tokens`."""
+    if vocabulary.unit == "byte":
+        return np.asarray(tokens_T, np.uint8).tobytes()
+    symbols_V = np.array([ord(symbol) if len(symbol) == 1 else 0 for symbol in vocabulary.symbols], np.uint32)
+    codes = symbols_V[tokens_T]
+    if exceptions:
+        found = _numbers(zlib.decompress(exceptions))
+        gaps, own = found[: len(found) // 2], found[len(found) // 2 :]
+        whole = np.zeros(len(codes) + len(own), np.uint32)
+        is_own = np.zeros(len(whole), bool)
+        is_own[np.cumsum(gaps + 1) - 1] = True
+        whole[is_own], whole[~is_own] = own, codes
+        codes = whole
+    return codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass").encode("utf-8", "surrogateescape")
+
+
+def _varints(numbers: np.ndarray) -> bytes:
+    """Whole numbers as bytes of 7 bits each, the lowest first; the highest bit says that more follow."""
+    found = bytearray()
+    for number in numbers.tolist():
+        while number > 127:
+            found.append(number & 127 | 128)
+            number >>= 7
+        found.append(number)
+    return bytes(found)
+
+
+def _numbers(content: bytes) -> np.ndarray:
+    """The inverse of `_varints`."""
+    found, number, shift = [], 0, 0
+    for byte in content:
+        number |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            found.append(number)
+            number, shift = 0, 0
+    return np.array(found, np.int64)
+
+
+def num_streams(num_tokens: int, streams: int) -> int:
+    """B, the streams of a text; `streams` is the number that is asked for, 0: as many as suit its length."""
+    if streams:
+        return max(1, min(streams, num_tokens))
+    return max(1, min(MOST_STREAMS, num_tokens // LEAST_PER_STREAM))
+
+
+def code_text(
+    choice: Choice, chooser: Chooser, streams: int, num: int, tokens_T: np.ndarray | None = None
+) -> np.ndarray:
+    """The tokens of a text, int32[T], chosen by a chooser: those of `tokens_T` where they are known.
+
+    The text is cut into B streams of equal length, the last ones shorter, which are coded side by side. A stream begins
+    without context. A network without an end (`Network.unbounded`) goes on through its stream; the window of any other
+    slides, and each window begins with the last tokens before it as a prompt.
+    """
+    length = -(-num // streams)
+    x_BL = np.zeros((streams, length), np.int32)
+    if tokens_T is not None:
+        x_BL.reshape(-1)[:num] = tokens_T
+    size_B = np.clip(num - length * np.arange(streams), 0, length)
+    tables, known = MixedTables(_lengthened(choice, length).members, streams), tokens_T is not None
+    for start, first, last in _windows(choice, length):
+        tables.begin(None, x_BL[:, start:first] if first > start else None)
+        for place in range(first, last):
+            coded_B1 = (place < size_B)[:, None]
+            known_B1 = x_BL[:, place : place + 1].copy() if known else np.zeros((streams, 1), np.int32)
+            x_BL[:, place : place + 1] = tables.step(
+                lambda table, j, coded=coded_B1, own=known_B1: chooser(table, coded, own)
+            )
+    return x_BL.reshape(-1)[:num]
+
+
+def _goes_on(choice: Choice) -> bool:
+    """Whether all networks go on behind their windows."""
+    return all(member.model.network.unbounded for member in choice.members)
+
+
+def _lengthened(choice: Choice, length: int) -> Choice:
+    """The choice with models of streams in raster order: of windows, or, where the networks go on, of a power of two
+    that holds the length, so that texts of many lengths share their programs.
+    """
+    size = 1 << max(length - 1, 63).bit_length() if _goes_on(choice) else choice.members[0].model.event.num_sites
+    members = tuple(member._replace(model=of_length(member.model, size)) for member in choice.members)
+    return dataclasses.replace(choice, members=members)
+
+
+def check_text(choice: Choice) -> None:
+    """Raises `UserError` unless texts of any length can be coded with the model."""
+    for member in choice.members:
+        model = member.model
+        if len(model.event.grid_shape) != 1 or model.event.value_shape or model.event.kind != "tokens":
+            raise UserError(
+                f"a text is coded by a model of text, and examples of this model are {model.event.in_words}"
+            )
+        if model.context_spec:
+            raise UserError("a text of any length is coded by a model without a context: code examples instead")
+        of_length(model, model.event.num_sites)
+
+
+def _windows(choice: Choice, length: int) -> Iterator[tuple[int, int, int]]:
+    """(start, first, last) of the windows over streams: where each starts, and the tokens that are coded in it."""
+    if _goes_on(choice):
+        yield 0, 0, length
+        return
+    model = choice.members[0].model
+    size = model.event.num_sites
+    overlap = int(size * (OVERLAP if model.network.CHUNK > 1 else OVERLAP_OF_STEPS))
+    start, first = 0, 0
+    while first < length:
+        last = min(start + size, length)
+        yield start, first, last
+        start, first = last - overlap, last

@@ -1,0 +1,119 @@
+"""Compressed files from the shell."""
+
+from __future__ import annotations
+
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+import arjax
+from arjax.api.compressing import read_file, written
+from arjax.api.trained_model import Fitted, Settings
+from arjax.cli.main import main
+from arjax.core.errors import UserError
+from arjax.data import make_dataset
+from arjax.models import make_model
+from arjax.parallel.sharding import make_mesh
+
+
+@pytest.fixture(scope="module")
+def compressed(finished_run, tmp_path_factory):
+    """The file of the test split of the tiny run, and the lines about it."""
+    path = tmp_path_factory.mktemp("compressed") / "test.arjax"
+    assert main(["--mode=compress", f"--workdir={finished_run}", f"--output={path}"]) == 0
+    return path
+
+
+def test_a_split_comes_back_with_its_context(finished_run, compressed, tmp_path, capsys):
+    """The context, here labels, is that of the split on both sides."""
+    flags = ["--mode=decompress", f"--workdir={finished_run}", f"--input={compressed}"]
+    assert main([*flags, f"--output={tmp_path / 'x.npy'}"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'x.npy'}\n"
+    run = arjax.open_run(finished_run)
+    test = run.dataset.splits["test"]
+    assert np.array_equal(np.load(tmp_path / "x.npy"), test.arrays.x)
+    bits = -run.log_prob(test.arrays.x, context=test.arrays.context).sum() / np.log(2)
+    assert 0 < compressed.stat().st_size - bits / 8 < 520
+    assert len(run.compress(test, verify=False)) == pytest.approx(compressed.stat().st_size, abs=64)
+
+
+def test_files_that_cannot_be_decoded_leave_nothing_behind(finished_run, compressed, tmp_path, sentence_of):
+    output = tmp_path / "x.npy"
+    flags = ["--mode=decompress", f"--workdir={finished_run}", f"--output={output}"]
+    damaged = tmp_path / "damaged.arjax"
+    whole = compressed.read_bytes()
+    for content in (whole[:-2000], whole[:2000] + bytes([whole[2000] ^ 8]) + whole[2001:]):
+        damaged.write_bytes(content)
+        assert "damaged" in sentence_of([*flags, f"--input={damaged}"])
+    assert "has 128 streams" in sentence_of([*flags, f"--input={compressed}", "--streams=8"])
+    assert "another context" in sentence_of([*flags, f"--input={compressed}", "--context=3"])
+    assert "No such file" in sentence_of([*flags, f"--input={tmp_path / 'none'}"])
+    assert not output.exists() and [path.name for path in tmp_path.iterdir()] == ["damaged.arjax"]
+
+
+def test_an_array_comes_back_as_it_was(finished_run, tmp_path, capsys, sentence_of):
+    x = np.random.default_rng(0).integers(0, 17, (5, 8, 8)).astype(np.uint8)
+    np.save(tmp_path / "x.npy", x)
+    flags = [f"--workdir={finished_run}", "--context=3"]
+    files = [f"--input={tmp_path / 'x.npy'}", f"--output={tmp_path / 'x.arjax'}"]
+    assert main(["--mode=compress", *flags, *files]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{tmp_path / 'x.npy'}: 320 bytes -> {tmp_path / 'x.arjax'}: ")
+    assert "PNG" in lines[2] and "gzip" in lines[2] and "where the training data are known" in lines[3]
+    assert main(["--mode=decompress", *flags, f"--input={tmp_path / 'x.arjax'}", f"--output={tmp_path / 'y.npy'}"]) == 0
+    assert (tmp_path / "x.npy").read_bytes() == (tmp_path / "y.npy").read_bytes()
+    np.save(tmp_path / "x.npy", np.asfortranarray(x))
+    assert "laid out otherwise" in sentence_of(["--mode=compress", *flags, *files])
+    files = [f"--input={tmp_path / 'x.txt'}", f"--output={tmp_path / 'y.arjax'}"]
+    (tmp_path / "x.txt").write_text("a text")
+    assert "is a .npy file of examples" in sentence_of(["--mode=compress", *flags, *files])
+
+
+@pytest.mark.parametrize(
+    "flags, sentence",
+    [
+        (["--mode=compress"], "--mode=compress needs --output=FILE"),
+        (["--mode=decompress", "--output=x"], "--mode=decompress needs --input=FILE"),
+        (["--mode=sample", "--streams=3"], "--streams and --verify go with"),
+        (["--mode=sample", "--no-verify"], "--streams and --verify go with"),
+        (["--mode=compress", "--output=x", "--streams=-3"], "--streams must be above 0, not -3"),
+        (["--mode=compress", "--output=x", "--num_processes=2"], "--mode=compress is one process"),
+    ],
+)
+def test_flags_that_do_not_go_together(flags, sentence, sentence_of):
+    assert sentence in sentence_of([*flags, "--workdir=runs/none"])
+
+
+ROWS = "colour,grade\nred,3\ngreen,5\nred,4\nblue,5\ngreen,4\nred,3\nblue,4\ngreen,5\nblue,3\nred,5\n"
+
+
+def test_a_table_without_reals_comes_back_as_its_file(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text(ROWS * 1)
+    dataset = make_dataset("table", path=str(path), mixed=True)
+    model = make_model(dataset.event, "made", hidden_sizes=(4,))
+    run = Fitted(model, model.init(jax.random.key(0)), dataset, Settings(make_mesh()))
+    x, form = read_file(run, path.read_bytes(), str(path))
+    data = run.compress(x)
+    assert written(run, run.decompress(data), form) == path.read_bytes()
+    path.write_text(ROWS.replace(",3", ", 3"))
+    with pytest.raises(UserError, match="laid out otherwise"):
+        read_file(run, path.read_bytes(), str(path))
+
+
+def test_examples_are_ranked_by_their_bits(finished_run, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished_run, workdir)
+    assert main(["--mode=evaluate", f"--workdir={workdir}", "--config.evaluate.ranking=3"]) == 0
+    lines = capsys.readouterr().out.splitlines()[2:]
+    run = arjax.open_run(workdir)
+    test = run.dataset.splits["test"].arrays
+    bits = -run.log_prob(test.x, context=test.context) / np.log(2)
+    order = np.argsort(-bits)
+    shown = [f"  example {n}: {bits[n]:.2f}" for n in (*order[:3], *order[-3:])]
+    assert lines[:8] == ["most bits:", *shown[:3], "fewest bits:", *shown[3:]]
+    rows = np.loadtxt(lines[8], delimiter=",", skiprows=1)
+    np.testing.assert_allclose(rows[:, 1], bits[order], atol=1e-3)
+    assert lines[9].endswith("-ranking.png") and (workdir / "evaluations" / lines[9].rsplit("/", 1)[1]).exists()

@@ -1,0 +1,137 @@
+"""Files that cannot be decoded are refused in one sentence, before anything is decoded."""
+
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from arjax.coding import coder, compress, container, decompress, place
+from arjax.coding.entropy import Encoder
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
+from arjax.models import make_model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model(EventSpec((2, 3), (), "tokens", 5), "made", hidden_sizes=(4,))
+
+
+@pytest.fixture(scope="module")
+def params(model):
+    return model.init(jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def data(model, params):
+    x = np.random.default_rng(0).integers(0, 5, (9, 2, 3))
+    return compress(model, params, x, verify=False).data
+
+
+@pytest.fixture
+def refusal(model, params, monkeypatch):
+    """A function that decompresses bytes which must be refused before anything is decoded; returns the sentence."""
+
+    def never(*args):
+        raise AssertionError("it was decoded")
+
+    def call(data, use_model=model, use_params=params, **options):
+        monkeypatch.setattr(coder, "_code", never)
+        with pytest.raises(UserError) as error:
+            decompress(use_model, use_params, data, **options)
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    return call
+
+
+def test_each_flipped_bit_is_noticed(refusal, data):
+    for bit in range(8 * len(data)):
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        refusal(bytes(changed))
+
+
+def test_each_file_that_is_cut_off_or_longer_is_noticed(refusal, data):
+    for size in range(len(data)):
+        assert "cut off" in refusal(data[:size]) or size < len(container.MAGIC)
+    assert "2 bytes stand behind its end" in refusal(data + b"ab")
+    assert "no file that arjax has compressed" in refusal(b"\x1f\x8b" + bytes(40))
+    assert "compressed data are bytes" in refusal("letter.arjax")
+    assert "has format 2" in refusal(data[:6] + b"\x02" + data[7:])
+
+
+def test_another_model_or_other_parameters_are_refused(refusal, data, model, params):
+    other = make_model(model.event, "made", hidden_sizes=(4,), ordering="reversed")
+    assert "with another model" in refusal(data, other)
+    changed = jax.tree.map(lambda leaf: leaf * 1.0000002, params)
+    assert "with other parameters" in refusal(data, use_params=changed)
+    assert "has 9 streams side by side, not 3" in refusal(data, streams=3)
+
+
+@pytest.mark.parametrize("name", [name for name in place.REFUSALS if name not in ("model", "params")])
+def test_another_place_is_refused(name, refusal, data, monkeypatch):
+    """Versions, platform, processor, cores, flags."""
+    here = coder.describe_place
+    monkeypatch.setattr(coder, "describe_place", lambda *args: here(*args) | {name: "another"})
+    assert refusal(data).startswith("the file was compressed ")
+
+
+def test_other_probabilities_are_noticed_before_and_other_values_behind(refusal, data, model, params, monkeypatch):
+    """What no version tells: the tables of some steps are compared first, and a checksum of the data last."""
+    right = coder._probe
+    monkeypatch.setattr(coder, "_probe", lambda *args: "another")
+    assert "computes other probabilities" in refusal(data)
+    monkeypatch.setattr(coder, "_probe", right)
+    monkeypatch.setattr(coder, "_code", lambda choice, chooser, job, *rest: np.zeros((job.num, 2, 3), np.int32))
+    with pytest.raises(UserError, match="decoding gave other data"):
+        decompress(model, params, data)
+    with pytest.raises(UserError, match="decoding gave other data"):
+        compress(model, params, np.ones((3, 2, 3), int))
+
+
+def test_what_a_probe_computes_depends_on_the_bits_of_the_tables(model, params):
+    """A change of the parameters in the last bits changes the probe."""
+    probe = lambda params: coder._probe(coder.choices(model, params)[0], 4)  # noqa: E731
+    changed = jax.tree.map(lambda leaf: leaf * 1.000001, params)
+    assert probe(params) == probe(params) != probe(changed)
+
+
+def test_chunks_have_checksums_of_their_own(monkeypatch):
+    monkeypatch.setattr(container, "CHUNK", 4)
+    words = np.arange(10, dtype=np.uint32)
+    packed = container.Container({"a": 1}, b"side", words).pack()
+    found = container.unpack(packed)
+    assert found.header == {"a": 1} and found.side == b"side" and np.array_equal(found.words, words)
+    at = packed.index(np.uint32(8).tobytes())
+    with pytest.raises(UserError, match="chunk 2 is not as it was written"):
+        container.unpack(packed[:at] + b"\x09" + packed[at + 1 :])
+
+
+def test_the_library_is_an_extra(model, params, monkeypatch):
+    monkeypatch.setitem(sys.modules, "constriction", None)
+    with pytest.raises(UserError, match=r"pip install 'arjax\[coding\]'"):
+        compress(model, params, np.zeros((2, 2, 3), int))
+
+
+def test_data_that_cannot_be_coded_are_refused(model, params):
+    for x, sentence in (
+        (np.zeros((0, 2, 3), int), "there are no examples to compress"),
+        (np.full((1, 2, 3), 5), "must be 0 to 4, not 5 to 5"),
+        (np.zeros((2, 3), int), "x has shape"),
+        (np.zeros((2, 2, 3)), "must be integers"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            compress(model, params, x)
+    with pytest.raises(UserError, match="streams must be a whole number from 0"):
+        compress(model, params, np.zeros((2, 2, 3), int), streams=-1)
+    broken = jax.tree.map(lambda leaf: leaf * np.nan, params)
+    with pytest.raises(UserError, match="probabilities that are not finite"):
+        compress(model, broken, np.zeros((2, 2, 3), int))
+
+
+def test_improbable_values_cost_24_bits_at_most():
+    encoder = Encoder()
+    encoder(np.array([[1.0, 0.0]], np.float32), np.array([1], np.int32))
+    assert encoder.bits_of_calls.tolist() == [24.0]

@@ -1,0 +1,166 @@
+"""What is compressed comes back: every network under several orders, partitions, mixtures, contexts, kinds of data."""
+
+import jax
+import law_cases as cases
+import numpy as np
+import pytest
+from choice import some
+from test_law4_samplers import chi_square
+
+from arjax.coding import choosers, compress, decompress
+from arjax.coding.entropy import Decoder
+from arjax.coding.examples import code_examples
+from arjax.coding.tables import choices
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
+from arjax.models import KINDS, ModelChoice, make_model
+from arjax.networks import NETWORKS
+
+#: Networks with a state, a cache that grows, a queue of convolutions, and none of these.
+FEW = ("gru", "made", "pixelcnn", "transformer")
+ORDERS = ("raster", "random(seed=1)", "random(seed=2)", "reversed", "boustrophedon")
+
+
+def round_trip(model, params, x, context=None, **options):
+    """Compresses examples, compares, and returns the file; its size is that of the score."""
+    coded = compress(model, params, x, context=context, verify=False, **options)
+    found = decompress(model, params, coded.data, context=context).x
+    assert found.dtype == x.dtype and np.array_equal(found, x)
+    assert 8 * len(coded.data) <= 1.001 * coded.bits + 8 * (512 + 8)
+    return coded
+
+
+def bits_of(model, params, x, **options):
+    return -float(np.asarray(model.log_prob(params, x, **options), np.float64).sum()) / np.log(2)
+
+
+def models_of(network, events, orders, partitions):
+    found = (
+        cases.supported_model(network, cases.EVENTS[event], order, partition)
+        for event in events
+        for order in orders
+        for partition in partitions
+    )
+    return list({id(model): model for model in found if not isinstance(model, str)}.values())
+
+
+def check_models(models):
+    assert models
+    for model in models:
+        params, x = cases.gentle_params_of(model), np.asarray(cases.random_x(model.event, 3), np.uint8)
+        coded = round_trip(model, params, x, streams=2)  # the last batch has a row too many
+        assert coded.bits == pytest.approx(bits_of(model, params, x), rel=1e-4)
+
+
+@pytest.mark.parametrize("network", FEW)
+def test_every_value_comes_back(network):
+    check_models(models_of(network, ["tokens"], ["random(seed=1)", "raster"], ["sites"])[:1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", NETWORKS.names())
+def test_every_value_of_every_network_comes_back(network):
+    check_models(models_of(network, ["tokens", "levels_vector", "binary"], ORDERS, ["sites"]))
+    check_models(models_of(network, ["tokens"], some(ORDERS, network), cases.PARTITION_CALLS))
+
+
+def test_steps_of_several_sites_of_different_sizes():
+    event = cases.EVENTS["levels_vector"]
+    model = cases.supported_model("made", event, "random(seed=1)", "sizes(sizes=(1, 3, 2))")
+    params, x = cases.params_of(model), np.asarray(cases.random_x(event, 5))
+    assert round_trip(model, params, x, streams=2).bits == pytest.approx(bits_of(model, params, x), rel=1e-5)
+
+
+def test_a_context_is_given_on_both_sides():
+    model = cases.model_in_context("made", "several")
+    params, x = cases.gentle_params_of(model), np.asarray(cases.random_x(model.event, 5))
+    context = jax.tree.map(np.asarray, dict(cases.random_context(model.context_spec, 5)))
+    coded = round_trip(model, params, x, context, streams=2)
+    assert coded.bits == pytest.approx(bits_of(model, params, x, context=context), rel=1e-5)
+    with pytest.raises(UserError, match="another context"):
+        decompress(model, params, coded.data, context=context | {"style": (context["style"] + 1) % 3})
+
+
+def mixture(*orders, partition="sites", event=None):
+    options = {"hidden_sizes": (6,)}
+    parts = {
+        str(k): ModelChoice(
+            network="made", network_options=options, options={"ordering": order, "partition": partition}
+        )
+        for k, order in enumerate(orders)
+    }
+    model = make_model(event or cases.EVENTS["tokens"], kind="mixture", parts=parts)
+    params = jax.tree.map(
+        lambda leaf: leaf + 0.5 * jax.random.normal(jax.random.key(leaf.size), leaf.shape),
+        model.init(jax.random.key(0)),
+    )
+    return model, params
+
+
+@pytest.mark.parametrize("partition", ["sites", "sizes(sizes=(1, 3, 2))"])
+def test_a_mixture_in_one_order_is_coded_by_the_weights_of_bayes(partition):
+    """The file has the size of the mixture, which is smaller than that of any member."""
+    model, params = mixture("raster", "raster", partition=partition)
+    x = np.asarray(cases.random_x(model.event, 40))
+    coded = round_trip(model, params, x)
+    assert coded.bits == pytest.approx(bits_of(model, params, x), rel=1e-5) and not coded.choice
+
+
+def test_a_mixture_of_orders_is_coded_by_the_best_of_them():
+    model, params = mixture("raster", "random(seed=1)")
+    x = np.asarray(cases.random_x(model.event, 40))
+    own = [bits_of(member, params[str(k)], x) for k, member in enumerate(model.members)]
+    coded = round_trip(model, params, x)
+    assert coded.bits == pytest.approx(min(own), rel=1e-5) and coded.choice == f"member {int(np.argmin(own))} of 2"
+    several = make_model(cases.EVENTS["tokens"], "masked_transformer", orders="pool(num=3)", num_layers=1, width=8)
+    params = several.init(jax.random.key(1))
+    coded = round_trip(several, params, x[:8], num_orders=3)
+    own = [bits_of(several, params, x[:8], factorization=order) for order in several.orders.members(3)]
+    assert coded.bits == pytest.approx(min(own), rel=1e-5) and coded.choice.endswith("of 3")
+
+
+def test_columns_without_reals_come_back_and_others_are_refused():
+    columns = (EventSpec((), (), "tokens", 3), EventSpec((), (), "binary"), EventSpec((), (), "levels", 7))
+    event = EventSpec((3,), (), "columns", columns=columns)
+    model = make_model(event, "made", hidden_sizes=(5,), ordering="random(seed=1)")
+    params, rng = model.init(jax.random.key(0)), np.random.default_rng(0)
+    x = np.stack([rng.integers(0, column.num_levels, 20) for column in columns], 1).astype(np.float64)
+    assert round_trip(model, params, x).bits == pytest.approx(bits_of(model, params, x), rel=1e-5)
+    x[0, 0] = np.nan
+    with pytest.raises(UserError, match="a missing value has no probability"):
+        compress(model, params, x)
+    real = make_model(EventSpec((3,), (), "columns", columns=(*columns[:2], EventSpec((), (), "real"))), "made")
+    with pytest.raises(UserError, match="has no table of the probabilities of a step: they are real"):
+        compress(real, real.init(jax.random.key(0)), np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize("kind", ["latent", "flow", "cascade", "discrete_chain"])
+def test_kinds_without_tables_are_refused_in_one_sentence(kind):
+    example = next(iter(KINDS.get(kind).EXAMPLES.values()))
+    model = make_model(example.event, example.choice, context=example.context)
+    with pytest.raises(UserError, match="gives no probabilities of the values of its steps"):
+        compress(model, {}, np.zeros((2, *model.event.shape), model.event.dtype))
+
+
+def test_behind_the_end_of_a_string_nothing_is_coded():
+    event = EventSpec((5,), (), "tokens", 4)
+    model = make_model(event, "gru", hidden_size=4)
+    params = model.init(jax.random.key(0))
+    x = np.array([[1, 3, 3, 3, 3], [0, 1, 2, 0, 1], [3, 3, 3, 3, 3]])
+    mask = np.array([[1, 1, 0, 0, 0], [1, 1, 1, 1, 1], [1, 0, 0, 0, 0]])
+    coded = round_trip(model, params, x, end=3)
+    assert coded.bits == pytest.approx(bits_of(model, params, x, mask=mask), rel=1e-5) and coded.num_values == 8
+    x[0, 3] = 0  # something stands behind the end
+    assert round_trip(model, params, x, end=3).num_values == 15
+
+
+def test_words_that_are_noise_draw_from_the_model():
+    """Decoding is a sampler whose noise is the file."""
+    event = EventSpec((3,), (), "tokens", 3)
+    model = make_model(event, "made", hidden_sizes=(4,), ordering="random(seed=1)")
+    params = jax.tree.map(lambda leaf: 2 * leaf + 0.5, model.init(jax.random.key(0)))
+    words = np.random.default_rng(0).integers(0, 2**32, 4000, dtype=np.uint32)
+    chooser = choosers.Read(Decoder(words))
+    drawn = code_examples(choices(model, params)[0], chooser, 512, 4096, {}, -1)
+    possible = cases.all_values(event)
+    assert chi_square(drawn, event, cases.log_prob(model, possible, params)) > 1e-6
