@@ -21,7 +21,7 @@ SHORT = {"train.steps": 5000}
 PIXELS = {"train.steps": 1500, "train.batch_size": 32, "train.ema_decay": 0.99, "optimizer.learning_rate": 2e-3}
 #: Of tokens on a grid or over scales: the tokenizer, then its prior.
 FIRST, SECOND = ({"train.steps": steps, "train.eval_every": steps // 5} for steps in (2500, 2000))
-#: Of the prior in any order, which takes a pass for each of its tokens: all 10,000 examples take 20 minutes of one core.
+#: Of the prior in any order, which takes a pass for each of its tokens: 10,000 examples take 20 minutes of one core.
 FEW = {"evaluate.examples": 1000, "train.eval_every": 1000}
 GREY, LABELS = "MNIST, 256 levels", "MNIST, binarized once"
 #: Runs that make tokens, without rows of their own: name -> config
