@@ -34,8 +34,8 @@ FAULTS = MODEL_FAULTS + NETWORK_FAULTS + SAMPLER_FAULTS + OTHER_FAULTS + TRAININ
 FAULTS += CHAIN_FAULTS + TRUTH_FAULTS + EXPOSURE_FAULTS + REGIME_FAULTS + SAFETY_FAULTS + DATA_FAULTS + CRASH_FAULTS
 FAULTS += STAGE_FAULTS + TOKEN_FAULTS + HEAD_FAULTS + TABLE_FAULTS + HOLE_FAULTS + ROW_FAULTS
 LEAST = 40
-#: How a test notices a fault, and does not merely stumble over it: by a comparison, or by a refusal.
-NOTICED = ("AssertionError", "DID NOT RAISE", "UserError")
+#: How a test notices a fault, and does not merely stumble over it: by a comparison, a law, or a refusal.
+NOTICED = ("AssertionError", "LawBroken", "DID NOT RAISE", "UserError")
 #: What the copy is made of.
 PARTS = ("arjax", "configs", "docs", "experiments", "scripts", "tests", "pyproject.toml", "README.md", "Makefile")
 
