@@ -58,9 +58,9 @@ def classes_of(model: Model, needed_by: str, several: bool = False) -> Classes:
     """
     parts = model.context_spec.parts
     if not parts or (len(parts) > 1 and not several) or any(part.shape or not part.is_discrete for _, part in parts):
-        found = " and ".join(name for name, _ in parts) or "none"
+        said = " and ".join(name for name, _ in parts) or "none"
         what = "a class, or several classes" if several else "a class"
-        raise UserError(f"{needed_by} needs a model whose context is {what}, and the context of this one is {found}")
+        raise UserError(f"{needed_by} needs a model whose context is {what}, and the context of this one is {said}")
     found = Classes(tuple(name for name, _ in parts), tuple(part.num_levels for _, part in parts))
     if len(parts) > 1 and found.num > MOST_COMBINATIONS:
         sizes = " x ".join(map(str, found.shape))

@@ -38,8 +38,8 @@ class MixedTable(TableEngine):
     def __init__(
         self,
         engines: Sequence[TableEngine],
-        weights: Sequence[float],
-        guess_weights: Mapping[str, Sequence[float]] | None = None,
+        weights: Sequence[float] | np.ndarray,
+        guess_weights: Mapping[str, Sequence[float]] | Mapping[str, np.ndarray] | None = None,
     ):
         self.engines, self.columns = tuple(engines), engines[0].columns
         assert all(engine.columns == self.columns for engine in engines), "engines of the same columns"

@@ -37,12 +37,11 @@ HOLE_FAULTS = (
         "if self.event.is_discrete:",
         ("laws/test_holes.py::test_blocks_that_are_scored_jointly_refuse_them",),
     ),
-    Fault(
-        "missing values that the steps of blocks see",
-        "networks/any_order/order_agnostic.py",
-        "return values, observed & present",
-        "return values, observed",
-        ("laws/test_holes.py::test_missing_values_within_blocks_are_left_out",),
+    _model(
+        "missing values that take the scores of blocks with them",
+        "return jnp.where(present, number(head, features, x, factorization), 0.0)",
+        "return jnp.where(present & (factorization.block_size == 1), number(head, features, x, factorization), 0.0)",
+        "laws/test_holes.py::test_missing_values_within_blocks_are_left_out",
     ),
     Fault(
         "columns whose missing words are the first word",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 from test_gaussian_table import COLUMNS, any_order, gaussian
@@ -94,12 +92,12 @@ def test_the_engine_with_the_smallest_errors_guesses():
 
 
 def test_weights_have_the_least_squared_error():
-    """No other weights, on a grid, have a smaller error; two engines whose errors cancel share the guess."""
+    """No weights near them have a smaller error; engines whose errors cancel share the guess."""
     cells = rows()
     cells[:, 1] += np.random.default_rng(1).normal(size=len(cells))
-    engines = [Made(1.0, 0, 0.5), Made(4.0, 0, 0.5), Made(-1.0, 0, 0.5)]
+    engines = [Made(1.0, 0, 0.5), Made(4.0, 0, 0.5)]
     found = fit_guesses(engines, cells)["numbers"]
-    assert found.sum() == pytest.approx(1) and (found >= 0).all() and sorted(found)[1] > 0.05
+    assert found.sum() == pytest.approx(1) and min(found) > 0.05
 
     def error(weights):
         hidden, total = hide(cells, 0), 0.0
@@ -109,8 +107,10 @@ def test_weights_have_the_least_squared_error():
             total += (((means - hidden.cells[:, c]) / scale)[some] ** 2).sum()
         return total
 
-    grid = [(a, b, 1 - a - b) for a, b in itertools.product(np.linspace(0, 1, 21), repeat=2) if a + b <= 1]
-    assert error(found) <= min(map(error, grid)) * (1 + 1e-9)
+    for i, j in ((0, 1), (1, 0)):
+        moved = found.copy()
+        moved[i], moved[j] = moved[i] + 0.003, moved[j] - 0.003
+        assert error(found) <= error(moved)
 
 
 def test_guesses_are_sums_of_means_and_of_probabilities():
