@@ -22,6 +22,7 @@ from hole_faults import HOLE_FAULTS
 from model_faults import MODEL_FAULTS
 from network_faults import NETWORK_FAULTS
 from other_faults import OTHER_FAULTS
+from page_faults import PAGE_FAULTS
 from regime_faults import REGIME_FAULTS
 from row_faults import ROW_FAULTS
 from safety_faults import SAFETY_FAULTS
@@ -34,7 +35,7 @@ from truth_faults import TRUTH_FAULTS
 
 FAULTS = MODEL_FAULTS + NETWORK_FAULTS + SAMPLER_FAULTS + OTHER_FAULTS + TRAINING_FAULTS
 FAULTS += CHAIN_FAULTS + TRUTH_FAULTS + EXPOSURE_FAULTS + REGIME_FAULTS + SAFETY_FAULTS + DATA_FAULTS + CRASH_FAULTS
-FAULTS += STAGE_FAULTS + TOKEN_FAULTS + HEAD_FAULTS + TABLE_FAULTS + HOLE_FAULTS + ROW_FAULTS
+FAULTS += STAGE_FAULTS + TOKEN_FAULTS + HEAD_FAULTS + TABLE_FAULTS + HOLE_FAULTS + ROW_FAULTS + PAGE_FAULTS
 LEAST = 40
 #: How a test notices a fault, and does not merely stumble over it: by a comparison, or by a refusal.
 NOTICED = ("AssertionError", "DID NOT RAISE", "UserError", "LawBroken")
