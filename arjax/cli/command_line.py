@@ -222,8 +222,7 @@ def _check(flags: Flags) -> None:
         raise UserError("--mode=list takes neither a config nor a workdir")
     _check_rows(flags)
     for name, text in (("prompt", flags.prompt), ("context", flags.context)):
-        of_rows = name == "context" and flags.mode == "evaluate" and flags.input
-        of_rows = of_rows or (name == "context" and flags.mode in CODES)
+        of_rows = name == "context" and (bool(flags.mode == "evaluate" and flags.input) or flags.mode in CODES)
         if text and flags.mode not in ("sample", "suggest") and not of_rows:
             raise UserError(f"--{name} goes with --mode=sample or --mode=suggest")
     if flags.mode in ("suggest", "plan", "list", *CODES) and (
