@@ -224,8 +224,7 @@ def _check(flags: Flags) -> None:
         raise UserError("--other goes with --mode=compare")
     _check_rows(flags)
     for name, text in (("prompt", flags.prompt), ("context", flags.context)):
-        of_rows = name == "context" and flags.mode == "evaluate" and flags.input
-        of_rows = of_rows or (name == "context" and flags.mode in CODES)
+        of_rows = name == "context" and (bool(flags.mode == "evaluate" and flags.input) or flags.mode in CODES)
         if text and flags.mode not in ("sample", "suggest") and not of_rows:
             raise UserError(f"--{name} goes with --mode=sample or --mode=suggest")
     if flags.mode in ("suggest", "compare", "page", "plan", "list", *CODES) and (

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from arjax.core.files import write_text
 from arjax.core.pictures import as_images
 from arjax.evaluation.splits import split_of
 from arjax.reporting.figures import has_matplotlib, save_figure
@@ -32,7 +33,7 @@ def show_ranking(setup: Setup, nll_N: np.ndarray, path: Path) -> Iterator[str]:
     order_N = np.argsort(-bits_N, kind="stable")
     target = path.with_name(f"{path.stem}-ranking.csv")
     rows = "".join(f"{number_N[n]},{bits_N[n]:.4f}\n" for n in order_N)
-    target.write_text(f"example,bits\n{rows}", encoding="utf-8")
+    write_text(target, f"example,bits\n{rows}")
     num = min(setup.evaluate.ranking, len(order_N))
     panels, x = {"most bits": order_N[:num], "fewest bits": order_N[-num:]}, np.asarray(batch.x)[number_N]
     for title, shown in panels.items():

@@ -62,7 +62,7 @@ def unpack(data: bytes) -> Container:
         raise UserError(f"the file has format {version}, and this version of arjax reads format {FORMAT}")
     header = reader.checked(size, "its header")
     side = reader.checked(reader.number(), "its side information")
-    words = []
+    words: list[np.ndarray] = []
     while size := reader.number():
         crc = reader.take(4)
         chunk = reader.take(4 * size)

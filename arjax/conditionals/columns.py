@@ -139,7 +139,8 @@ class ColumnsAt(Conditional):
         values of a column.
         """
         tables = [family.log_table(features[..., : family.num_params]) for family in self.families]
-        found, most = -jnp.inf, max(table.shape[-1] for table in tables)
+        most = max(table.shape[-1] for table in tables)
+        found = jnp.full((*features.shape[:-1], most), -jnp.inf)
         for g, table in enumerate(tables):
             widths = [(0, 0)] * (table.ndim - 1) + [(0, most - table.shape[-1])]
             own = jnp.pad(table, widths, constant_values=-jnp.inf)

@@ -64,6 +64,13 @@ def test_every_value_of_every_network_comes_back(network):
     check_models(models_of(network, ["tokens"], some(ORDERS, network), cases.PARTITION_CALLS))
 
 
+def test_a_cache_that_grows_keeps_its_past():
+    model = make_model(EventSpec((40,), (), "tokens", 3), "transformer", num_layers=1, width=8, num_heads=2)
+    assert 0 < model.network.FIRST_LOOP < 40
+    params, x = cases.gentle_params_of(model), np.asarray(cases.random_x(model.event, 2))
+    assert round_trip(model, params, x).bits == pytest.approx(bits_of(model, params, x), rel=1e-5)
+
+
 def test_steps_of_several_sites_of_different_sizes():
     event = cases.EVENTS["levels_vector"]
     model = cases.supported_model("made", event, "random(seed=1)", "sizes(sizes=(1, 3, 2))")

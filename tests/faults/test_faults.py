@@ -14,6 +14,7 @@ import sys
 
 import pytest
 from chain_faults import CHAIN_FAULTS
+from coding_faults import CODING_FAULTS
 from crash_faults import CRASH_FAULTS
 from data_faults import DATA_FAULTS
 from exposure_faults import EXPOSURE_FAULTS
@@ -36,6 +37,7 @@ from truth_faults import TRUTH_FAULTS
 FAULTS = MODEL_FAULTS + NETWORK_FAULTS + SAMPLER_FAULTS + OTHER_FAULTS + TRAINING_FAULTS
 FAULTS += CHAIN_FAULTS + TRUTH_FAULTS + EXPOSURE_FAULTS + REGIME_FAULTS + SAFETY_FAULTS + DATA_FAULTS + CRASH_FAULTS
 FAULTS += STAGE_FAULTS + TOKEN_FAULTS + HEAD_FAULTS + TABLE_FAULTS + HOLE_FAULTS + ROW_FAULTS + PAGE_FAULTS
+FAULTS += CODING_FAULTS
 LEAST = 40
 #: How a test notices a fault, and does not merely stumble over it: by a comparison, or by a refusal.
 NOTICED = ("AssertionError", "DID NOT RAISE", "UserError", "LawBroken")
