@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import json
 import re
@@ -21,7 +22,8 @@ from arjax.page.contents import check
 @pytest.fixture(scope="module")
 def page():
     model, params = page_cases.small("gru", page_cases.text_event())
-    return make_page(model, params, page_cases.data_of(model.event, page_cases.TEXT))
+    data = page_cases.data_of(model.event, page_cases.TEXT)
+    return make_page(model, params, dataclasses.replace(data, name="a </script> b"))
 
 
 def test_a_page_asks_for_nothing_and_no_text_of_the_data_ends_its_scripts(page):
@@ -29,7 +31,7 @@ def test_a_page_asks_for_nothing_and_no_text_of_the_data_ends_its_scripts(page):
     assert re.findall(r' (?:src|href)="([^"]*)"', page.html) == ["data:,"]
     assert page.html.count("<script") == page.html.count("</script>") == 4
     model = json.loads(re.search(r'id="model">(.*?)</script>', page.html, flags=re.S)[1])
-    assert tuple(model["symbols"]) == page_cases.SYMBOLS
+    assert tuple(model["symbols"]) == page_cases.SYMBOLS and model["title"] == "a </script> b · gru"
 
 
 def test_a_notebook_shows_the_page_itself(page):
