@@ -3,7 +3,8 @@
     python experiments/compression/study.py --data=shakespeare --workdir=runs/compression
 
 Trains the run of a row, or opens it in the folder `workdir/DATA`, compresses its test split, decompresses it and
-compares, and keeps the row in measured.csv and in the table of README.md. `--examples=1000` takes the first examples of the split.
+compares, and keeps the row in measured.csv and in the table of README.md.
+`--examples=1000` takes the first examples of the split.
 """
 
 from __future__ import annotations
