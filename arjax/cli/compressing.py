@@ -36,6 +36,7 @@ MOST_KNOWN = 2**22
 
 def compress_file(run: Run, path: str, output: str, context: str, streams: int, verify: bool) -> None:
     """Compresses a file, or with `path` "" the split `config.evaluate.split`, and prints what it costs."""
+    x: Any
     given = _one_context(run, context)
     if path:
         with reading(path):
@@ -46,7 +47,7 @@ def compress_file(run: Run, path: str, output: str, context: str, streams: int, 
         name = run.config.evaluate.split
         source = split_of(run.dataset, name)
         is_text = vocabulary_of(run) is not None
-        x: Any = source
+        x = source
         about = {FORM: "text" if is_text else "array", "split": name}
     tell = functools.partial(announce, "compiling, and compressing ...", sys.stderr)
     found = coded(run, x, given, streams, verify, about, tell)
@@ -93,7 +94,7 @@ def report(run: Run, x: Any, found: Coded, name: str, output: str) -> list[str]:
         lines.append(f"  characters without a token: {found.num_exceptions:,} bytes")
     known = known_of(run)
     others = sizes(content)
-    lines.append("  " + ", ".join(f"{key} {value:,}" for key, value in (others | pictures).items()) + " bytes")
+    lines.append("  " + ", ".join(f"{key} {value:,}" for key, value in (others | dict(pictures)).items()) + " bytes")
     if known:
         given = ", ".join(f"{key} {value:,}" for key, value in sizes(content, known).items())
         lines.append(f"  {given} bytes where the training data are known")
