@@ -36,7 +36,7 @@ def coded(
         x, context = _of_split(run, x, context)
     elif isinstance(x, str):
         raise UserError("data to compress are an array, a split of the data set, or bytes: open(path, 'rb').read()")
-    options = {
+    options: dict[str, Any] = {
         "vocabulary": vocabulary_of(run),
         "end": end_of_rows(run),
         "streams": streams,
@@ -56,7 +56,12 @@ def restored(run: Any, data: bytes, context: Any, streams: int, tell: Callable[[
         name = about.get("split", "")
         return _all_of(run.dataset.splits[name]).context if name in run.dataset.splits else None
 
-    options = {"vocabulary": vocabulary_of(run), "streams": streams, "find_context": find_context, "tell": tell}
+    options: dict[str, Any] = {
+        "vocabulary": vocabulary_of(run),
+        "streams": streams,
+        "find_context": find_context,
+        "tell": tell,
+    }
     return decompress(run.model, _on_one(run.params), data, context=run._context(context), **options)
 
 

@@ -25,13 +25,18 @@ from arjax.api.run import Run
 from arjax.coding import Coded
 from arjax.coding.classical import image_sizes, packed, sizes
 from arjax.core.files import reading, replacing, user_path
+from arjax.data.sources import Subset
 from arjax.evaluation.prompts import parse_context
 from arjax.evaluation.splits import split_of
 from arjax.training.reporter import announce
 
+#: Bytes of the training data that other compressors are shown.
+MOST_KNOWN = 2**22
+
 
 def compress_file(run: Run, path: str, output: str, context: str, streams: int, verify: bool) -> None:
     """Compresses a file, or with `path` "" the split `config.evaluate.split`, and prints what it costs."""
+    x: Any
     given = _one_context(run, context)
     if path:
         with reading(path):
@@ -42,7 +47,7 @@ def compress_file(run: Run, path: str, output: str, context: str, streams: int, 
         name = run.config.evaluate.split
         source = split_of(run.dataset, name)
         is_text = vocabulary_of(run) is not None
-        x: Any = source
+        x = source
         about = {FORM: "text" if is_text else "array", "split": name}
     tell = functools.partial(announce, "compiling, and compressing ...", sys.stderr)
     found = coded(run, x, given, streams, verify, about, tell)
@@ -72,7 +77,7 @@ def _write(path: str, content: bytes) -> None:
 
 def report(run: Run, x: Any, found: Coded, name: str, output: str) -> list[str]:
     """Lines about a compressed file: its size, the score of the model, other compressors, and the size of the model."""
-    content, pictures, num, unit = _content(run, x)
+    content, pictures, num, unit = content_of(run, x)
     size, model = len(found.data), sum(leaf.nbytes for leaf in jax.tree.leaves(run.params))
     rate = f"{8 * size / num:.4f} bits per {unit}" if num else "no data"
     lines = [f"{name}: {len(content):,} bytes -> {output}: {size:,} bytes, {rate}"]
@@ -87,9 +92,9 @@ def report(run: Run, x: Any, found: Coded, name: str, output: str) -> list[str]:
         lines.append(f"  streams: {found.streams} side by side{cold}")
     if found.num_exceptions:
         lines.append(f"  characters without a token: {found.num_exceptions:,} bytes")
-    known = _known(run)
+    known = known_of(run)
     others = sizes(content)
-    lines.append("  " + ", ".join(f"{key} {value:,}" for key, value in (others | pictures).items()) + " bytes")
+    lines.append("  " + ", ".join(f"{key} {value:,}" for key, value in (others | dict(pictures)).items()) + " bytes")
     if known:
         given = ", ".join(f"{key} {value:,}" for key, value in sizes(content, known).items())
         lines.append(f"  {given} bytes where the training data are known")
@@ -98,8 +103,8 @@ def report(run: Run, x: Any, found: Coded, name: str, output: str) -> list[str]:
     return lines
 
 
-def _content(run: Run, x: Any, whole: bool = True) -> tuple[bytes, Mapping[str, int], int, str]:
-    """The data as bytes, the sizes of image files, the number of values, and the unit of one."""
+def content_of(run: Run, x: Any, whole: bool = True) -> tuple[bytes, Mapping[str, int], int, str]:
+    """The data as bytes, the sizes of image files (of `whole` data), the number of values, and the unit of one."""
     vocabulary = vocabulary_of(run)
     if vocabulary is not None:
         content = x if isinstance(x, bytes) else text_of_split(vocabulary, x, whole)
@@ -108,12 +113,13 @@ def _content(run: Run, x: Any, whole: bool = True) -> tuple[bytes, Mapping[str, 
     event = run.model.event
     array = np.asarray(x.__getitems__(np.arange(len(x))).x if hasattr(x, "__getitems__") else x)
     levels = event.num_levels or max(column.num_levels for column in event.columns)
-    return packed(array, levels), image_sizes(array, event), array.size, "dimension"
+    return packed(array, levels), image_sizes(array, event) if whole else {}, array.size, "dimension"
 
 
-def _known(run: Run) -> bytes:
-    """The data of the training as bytes, up to 64 MB."""
+def known_of(run: Run) -> bytes:
+    """The last `MOST_KNOWN` bytes of the data of the training: of more, xz takes minutes."""
     source = run.dataset.splits["train"]
-    if len(source) * run.model.event.num_dims > 2**26 and vocabulary_of(run) is None:
-        return b""
-    return _content(run, source, whole=False)[0]
+    if vocabulary_of(run) is None:
+        size = max(MOST_KNOWN // run.model.event.num_dims, 1)
+        source = Subset(source, np.arange(max(len(source) - size, 0), len(source)))
+    return content_of(run, source, whole=False)[0][-MOST_KNOWN:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import jax
@@ -59,3 +60,13 @@ class Read:
 def _rows(table_BkV: np.ndarray, coded_Bk: np.ndarray) -> np.ndarray:
     """The tables of the scalars that are coded, [K, V]."""
     return table_BkV.reshape(-1, table_BkV.shape[-1]) if coded_Bk.all() else table_BkV[coded_Bk]
+
+
+def chosen_by(chooser: Chooser, coded_Bn: np.ndarray, known_Bn: np.ndarray) -> Callable[[jax.Array, int], np.ndarray]:
+    """The scalars j, ... of a step by a chooser of all steps."""
+
+    def choose(table: jax.Array, j: int) -> np.ndarray:
+        k = table.shape[1]
+        return chooser(table, coded_Bn[:, j : j + k], known_Bn[:, j : j + k])
+
+    return choose

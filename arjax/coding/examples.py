@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
-from arjax.coding.choosers import Chooser
+from arjax.coding.choosers import Chooser, chosen_by
 from arjax.coding.tables import Choice, MixedTables
 from arjax.core.batch import Array
 from arjax.core.spec import EventSpec
@@ -59,19 +58,9 @@ def _code_batch(tables: MixedTables, chooser: Chooser, real: int, end: int, know
         values_Bn = np.ascontiguousarray(x[:, blocks_SM[t]].reshape(num, -1))
         if end >= 0 and known is None:
             values_Bn[ended_B] = end
-        values_Bn = tables.step(_chosen_by(chooser, coded_Bn, values_Bn))
+        values_Bn = tables.step(chosen_by(chooser, coded_Bn, values_Bn))
         x[:, blocks_SM[t]] = values_Bn.reshape(num, -1, event.value_size)
         x[:, -1] = 0
         if end >= 0:
             ended_B |= values_Bn[:, 0] == end
     return x[:, :-1].reshape(num, *event.shape).astype(event.dtype)
-
-
-def _chosen_by(chooser: Chooser, coded_Bn: np.ndarray, known_Bn: np.ndarray) -> Callable[[Any, int], np.ndarray]:
-    """The scalars j, ... of a step by a chooser of all steps."""
-
-    def choose(table: Any, j: int) -> np.ndarray:
-        k = table.shape[1]
-        return chooser(table, coded_Bn[:, j : j + k], known_Bn[:, j : j + k])
-
-    return choose

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from arjax.coding.choosers import Chooser
+from arjax.coding.choosers import Chooser, chosen_by
 from arjax.coding.tables import Choice, MixedTables
 from arjax.core.errors import UserError
 from arjax.data.vocabulary import Vocabulary, code_points
@@ -105,9 +105,7 @@ def code_text(
         for place in range(first, last):
             coded_B1 = (place < size_B)[:, None]
             known_B1 = x_BL[:, place : place + 1].copy() if known else np.zeros((streams, 1), np.int32)
-            x_BL[:, place : place + 1] = tables.step(
-                lambda table, j, coded=coded_B1, own=known_B1: chooser(table, coded, own)
-            )
+            x_BL[:, place : place + 1] = tables.step(chosen_by(chooser, coded_B1, known_B1))
     return x_BL.reshape(-1)[:num]
 
 

@@ -16,8 +16,8 @@ from arjax.core.spec import EventSpec
 from arjax.models import KINDS, ModelChoice, make_model
 from arjax.networks import NETWORKS
 
-#: Networks with a state, a cache that grows, a queue of convolutions, and none of these.
-FEW = ("gru", "made", "pixelcnn", "transformer")
+#: Networks without and with a carry. Texts have a state and a window, and a test below a cache that grows.
+FEW = ("made", "pixelcnn")
 ORDERS = ("raster", "random(seed=1)", "random(seed=2)", "reversed", "boustrophedon")
 
 
@@ -64,9 +64,9 @@ def test_every_value_of_every_network_comes_back(network):
     check_models(models_of(network, ["tokens"], some(ORDERS, network), cases.PARTITION_CALLS))
 
 
-def test_a_cache_that_grows_keeps_its_past():
-    model = make_model(EventSpec((40,), (), "tokens", 3), "transformer", num_layers=1, width=8, num_heads=2)
-    assert 0 < model.network.FIRST_LOOP < 40
+def test_a_cache_that_grows_keeps_its_past(monkeypatch):
+    model = make_model(EventSpec((12,), (), "tokens", 3), "transformer", num_layers=1, width=8, num_heads=2)
+    monkeypatch.setattr(type(model.network), "FIRST_LOOP", 4)
     params, x = cases.gentle_params_of(model), np.asarray(cases.random_x(model.event, 2))
     assert round_trip(model, params, x).bits == pytest.approx(bits_of(model, params, x), rel=1e-5)
 
@@ -104,7 +104,7 @@ def mixture(*orders, partition="sites", event=None):
     return model, params
 
 
-@pytest.mark.parametrize("partition", ["sites", "sizes(sizes=(1, 3, 2))"])
+@pytest.mark.parametrize("partition", [pytest.param("sites", marks=pytest.mark.slow), "sizes(sizes=(1, 3, 2))"])
 def test_a_mixture_in_one_order_is_coded_by_the_weights_of_bayes(partition):
     """The file has the size of the mixture, which is smaller than that of any member."""
     model, params = mixture("raster", "raster", partition=partition)
@@ -141,7 +141,7 @@ def test_columns_without_reals_come_back_and_others_are_refused():
         compress(real, real.init(jax.random.key(0)), np.zeros((2, 3)))
 
 
-@pytest.mark.parametrize("kind", ["latent", "flow", "cascade", "discrete_chain"])
+@pytest.mark.parametrize("kind", ["latent", "flow"])
 def test_kinds_without_tables_are_refused_in_one_sentence(kind):
     example = next(iter(KINDS.get(kind).EXAMPLES.values()))
     model = make_model(example.event, example.choice, context=example.context)
