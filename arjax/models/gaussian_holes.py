@@ -39,18 +39,18 @@ class _Moments(NamedTuple):
 
 
 def em_with_holes(
-    x_ND: np.ndarray, start: Components, variance: float, iterations: int, end: float = math.inf
+    x_ND: np.ndarray, start: Components, variance: float, iterations: int, deadline: float = math.inf
 ) -> tuple[Components, np.ndarray]:
     """The components after so many steps from a start, to whose covariances each step adds `variance`, and the
     responsibilities of the rows, float64[N, K]; nan marks a missing value. It stops earlier where log p gains little,
-    or after the time `end`.
+    or after the time `deadline`.
     """
     found, last = start, -math.inf
     order = np.lexsort(np.isnan(x_ND).T)  # rows with the same values missing are neighbours
     x_ND, back = x_ND[order], np.argsort(order)
     for _ in range(iterations):
         moments, _, log_p = _expect(x_ND, found)
-        if log_p - last < _ENOUGH or time.monotonic() > end:
+        if log_p - last < _ENOUGH or time.monotonic() > deadline:
             break
         found, last = _maximise(moments, len(x_ND), variance), log_p
     return found, _expect(x_ND, found)[1][back]
