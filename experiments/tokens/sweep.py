@@ -72,7 +72,7 @@ ROWS = {
         "49 tokens, FSQ, mixtures of logistics as decoder",
         "configs/tokens.py:stage=both,data=grey",
         FIRST,
-        "bits_per_dim",
+        NATS,
     ),
 }
 DATA = {"labels": LABELS, "grey": GREY}
