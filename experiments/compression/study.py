@@ -35,13 +35,18 @@ from arjax.data.vocabulary import Vocabulary
 from arjax.reporting.tables import markdown_table, write_measured
 
 HERE = Path(__file__).parent
+#: The overrides of experiments/cascades/sweep.py, whose runs in raster order these are.
+RASTER = {"train.checkpoint_every": 200}
 #: Rows of the study: a config with its argument, and overrides.
 DATA: dict[str, tuple[str, dict[str, Any]]] = {
     "shakespeare": ("configs/tiny_shakespeare.py:network=gru,eval_stride=32", {}),
     "binarized_mnist": ("configs/binarized_mnist.py:network=fvsbn", {}),
-    "digits": ("configs/cascades.py:row=raster,data=digits", {"train.steps": 4150}),
-    "fashion_mnist": ("configs/cascades.py:row=raster,data=fashion_mnist", {}),
-    "adult_words": ("configs/table.py:file={train},test={test}", {}),
+    "digits": ("configs/cascades.py:row=raster,data=digits", RASTER | {"train.steps": 4150, "train.eval_every": 207}),
+    "fashion_mnist": (
+        "configs/cascades.py:row=raster,data=fashion_mnist",
+        RASTER | {"train.steps": 1090, "train.eval_every": 1090},
+    ),
+    "adult_words": ("configs/table.py:file={train},test={test}", {"dataset.missing": "level"}),
     "spoken_digits": ("configs/spoken_digits.py:network=wavenet", {"dataset.bits": 8}),
 }
 #: Columns of Adult that hold words; the others are whole numbers.
