@@ -72,6 +72,7 @@ def run_evaluate(flags: Flags) -> int:
     from arjax.cli.new_rows import evaluate_rows
     from arjax.cli.ranking import show_ranking
     from arjax.evaluation.report import open_judge
+    from arjax.models.checks import check_likelihood
     from arjax.reporting.exposure import write_exposure
     from arjax.training.reporter import announce
     from arjax.training.results import run_report, write_evaluation
@@ -82,6 +83,8 @@ def run_evaluate(flags: Flags) -> int:
         return 0
     setup, _ = _build_run(flags)
     open_judge(setup.model, setup.dataset, setup.evaluate, setup.open_run)  # a mistake ends here
+    if setup.evaluate.ranking:
+        check_likelihood(setup.model, "config.evaluate.ranking")
     best = restore_params(setup, flags.workdir)
     announce(f"compiling, and scoring the {setup.evaluate.split} split ...", sys.stderr)
     scored = run_report(setup, flags.workdir, best)

@@ -1,15 +1,16 @@
-"""Test splits as compressed files: bits of the score, bits in the file, other compressors, the time of a step.
+"""Test splits as compressed files: bits of the score, bits in the file, other compressors, and the time both ways.
 
     python experiments/compression/study.py --data=shakespeare --workdir=runs/compression
 
 Trains the run of a row, or opens it in the folder `workdir/DATA`, compresses its test split, decompresses it and
-compares, and keeps the row in measured.csv and in the table of README.md.
-`--examples=1000` takes the first examples of the split.
+compares, and keeps the row in measured.csv and in the table of README.md. `--examples=1000` takes examples of the
+split that are evenly spaced.
 """
 
 from __future__ import annotations
 
 import csv
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -23,76 +24,172 @@ import arjax
 from arjax.api.compressing import coded, text_of_split, vocabulary_of
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.cli.compressing import content_of, known_of
+from arjax.coding import Coded
 from arjax.coding.classical import sizes
+from arjax.coding.container import CHUNK, unpack
 from arjax.core.errors import UserError
 from arjax.core.files import replacing
+from arjax.data.frames import read_frame
 from arjax.data.sources import Subset
+from arjax.data.vocabulary import Vocabulary
 from arjax.reporting.tables import markdown_table, write_measured
 
 HERE = Path(__file__).parent
+#: The overrides of experiments/cascades/sweep.py, whose runs in raster order these are.
+RASTER = {"train.checkpoint_every": 200}
 #: Rows of the study: a config with its argument, and overrides.
 DATA: dict[str, tuple[str, dict[str, Any]]] = {
     "shakespeare": ("configs/tiny_shakespeare.py:network=gru,eval_stride=32", {}),
-    "binarized_mnist": ("configs/binarized_mnist.py:network=diagonal_bilstm", {}),
-    "mnist": ("configs/cascades.py:row=raster,data=mnist", {}),
-    "fashion_mnist": ("configs/cascades.py:row=raster,data=fashion_mnist", {}),
-    "spoken_digits": ("configs/spoken_digits.py:network=wavenet", {}),
-    "digits": ("configs/digits.py", {}),
+    "binarized_mnist": ("configs/binarized_mnist.py:network=fvsbn", {}),
+    "digits": ("configs/cascades.py:row=raster,data=digits", RASTER | {"train.steps": 4150, "train.eval_every": 207}),
+    "fashion_mnist": (
+        "configs/cascades.py:row=raster,data=fashion_mnist",
+        RASTER | {"train.steps": 1090, "train.eval_every": 1090},
+    ),
+    "adult_words": ("configs/table.py:file={train},test={test}", {"dataset.missing": "level"}),
+    "spoken_digits": ("configs/spoken_digits.py:network=wavenet", {"dataset.bits": 8}),
 }
-COLUMNS = ["data", "values", "bits by score", "bits in file", "gzip", "bz2", "xz", "PNG", "WebP"]
-COLUMNS += ["gzip, train known", "bz2, train known", "xz, train known", "values/s in", "values/s out"]
-COLUMNS += ["step in / sampler", "step out / sampler", "parameters, bytes", "data, bytes", "file, bytes"]
+#: Columns of Adult that hold words; the others are whole numbers.
+WORDS = ("workclass", "education", "marital-status", "occupation", "relationship", "race", "sex")
+WORDS += ("native-country", "income")
+#: The columns of the table on the page: those of measured.csv, by their titles.
+SHOWN = {
+    "data": "data",
+    "network": "network",
+    "values": "values",
+    "score": "bits by score",
+    "tables": "-log2 p of the tables",
+    "file": "bits in the file",
+    "ratio": "file / -log2 p",
+    "gzip": "gzip",
+    "bz2": "bz2",
+    "xz": "xz",
+    "PNG": "PNG",
+    "WebP": "WebP",
+    "gzip_known": "gzip, train known",
+    "bz2_known": "bz2, train known",
+    "xz_known": "xz, train known",
+}
+COSTS = {
+    "data": "data",
+    "examples": "examples",
+    "streams": "side by side",
+    "data_bytes": "bytes of the data",
+    "file_bytes": "of the file",
+    "allowed_bytes": "allowed",
+    "parameter_bytes": "of the parameters",
+    "seconds_in": "seconds in",
+    "seconds_out": "seconds out",
+    "rate_in": "values/s in",
+    "rate_out": "values/s out",
+    "different": "bytes different",
+}
+COLUMNS = list(SHOWN | COSTS)
 
 
 def seconds(function: Callable[[], Any]) -> tuple[float, Any]:
     """The time of a call, and its result."""
     start = time.perf_counter()
-    result = jax.block_until_ready(function())
+    result = function()
     return time.perf_counter() - start, result
 
 
-def sampler_step(run: Any, batch: int) -> float:
-    """Seconds of a step of the cached sampler at a batch, its second call."""
-    steps = run.model.factorization.num_steps
-    drawn = [seconds(lambda: run.sample(batch, seed=1))[0] for _ in range(2)]
-    return drawn[-1] / steps
+def adult_words(folder: Path) -> dict[str, str]:
+    """The columns of words of the Adult data set, its train and test rows as csv files in a folder."""
+    raw = os.environ.get("ARJAX_RAW_DATA")
+    if not raw:
+        raise UserError("ARJAX_RAW_DATA must name the folder that holds tables/adult_train.csv.gz")
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {}
+    for split in ("train", "test"):
+        columns = read_frame(Path(raw, "tables", f"adult_{split}.csv.gz")).columns
+        paths[split] = str(folder / f"adult_words_{split}.csv")
+        with open(paths[split], "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(WORDS)
+            writer.writerows(zip(*(columns[name] for name in WORDS), strict=True))
+    return paths
+
+
+def allowed(found: Coded) -> float:
+    """Bytes that a file may have: 1.001 of those of -log2 p, 512, 16 for each stream, and 8 for each chunk."""
+    chunks = -(-len(unpack(found.data).words) // CHUNK)
+    return 1.001 * found.bits / 8 + 512 + 16 * found.streams + 8 * chunks
+
+
+def score(run: Any, x: Any, context: Any, vocabulary: Vocabulary | None) -> float:
+    """Bits per value by the parallel pass: of these examples, or of a text that of the windows in results.json."""
+    if vocabulary is not None:
+        return float(run.results["bits_per_char"])
+    return float(-run.log_prob(x, context=context).sum() / np.log(2) / np.size(x))
+
+
+def both_ways(run: Any, x: Any, context: Any, vocabulary: Vocabulary | None) -> tuple[dict[str, Any], Coded]:
+    """The times of compressing and decompressing, without compilation, what differs behind them, and the file."""
+    few = x[: 16 * 512] if vocabulary is not None else x[:128]
+    coded(run, few, _first(context, len(few)), 0, False)  # compiles
+    time_in, found = seconds(lambda: coded(run, x, context, 0, False))
+    time_out, back = seconds(lambda: run.decompress(found.data, context=context))
+    sent, came = (bytes(part) if vocabulary is not None else np.asarray(part, x.dtype).tobytes() for part in (x, back))
+    if len(sent) != len(came):
+        raise UserError(f"{len(came)} bytes came back of {len(sent)}")
+    different = int((np.frombuffer(sent, np.uint8) != np.frombuffer(came, np.uint8)).sum())
+    return {"seconds_in": time_in, "seconds_out": time_out, "different": different}, found
+
+
+def _first(context: Any, num: int) -> Any:
+    return None if context is None else {part: np.asarray(values)[:num] for part, values in context.items()}
 
 
 def measure(name: str, run: Any, examples: int) -> dict[str, Any]:
     """The row of a run."""
-    source = run.dataset.splits["test"]
-    vocabulary = vocabulary_of(run)
+    source, vocabulary = run.dataset.splits["test"], vocabulary_of(run)
     if examples and examples < len(source):
-        source = Subset(source, np.arange(examples))
-    x: Any = source if vocabulary is None else text_of_split(vocabulary, source)
-    context = None if vocabulary is not None else run.dataset.splits["test"].arrays.context or None
-    if context is not None and examples:
-        context = {part: np.asarray(values)[:examples] for part, values in context.items()}
-    found = coded(run, x, None, 0, False)  # compiles
-    time_in, found = seconds(lambda: coded(run, x, None, 0, False))
-    time_out, back = seconds(lambda: run.decompress(found.data, context=context))
+        source = Subset(source, np.unique(np.linspace(0, len(source) - 1, examples).astype(int)))
+    batch = source.__getitems__(np.arange(len(source)))
+    x: Any = np.asarray(batch.x) if vocabulary is None else text_of_split(vocabulary, source)
+    context = (batch.context or None) if vocabulary is None else None
+    row, found = both_ways(run, x, context, vocabulary)
     content, pictures, num, _ = content_of(run, x)
-    given = np.asarray(source.__getitems__(np.arange(len(source))).x) if vocabulary is None else x
-    if not (back == given if vocabulary is not None else np.array_equal(back, given)):
-        raise UserError(f"{name}: the data that came back are not those that were compressed")
-    length = -(-num // found.streams)
-    steps = length if vocabulary is not None else -(-len(given) // found.streams) * run.model.factorization.num_steps
-    step, known = sampler_step(run, found.streams), known_of(run)
-    bits = {key: 8 * value / num for key, value in (sizes(content) | pictures).items()}
-    bits |= {f"{key}, train known": 8 * value / num for key, value in sizes(content, known).items()}
-    return bits | {
+    row |= {key: 8 * value / num for key, value in (sizes(content) | dict(pictures)).items()}
+    row |= {f"{key}_known": 8 * value / num for key, value in sizes(content, known_of(run)).items()}
+    return row | {
         "data": name,
+        "network": run.config.network.name,
+        "examples": len(source) if vocabulary is None else "",
         "values": num,
-        "bits by score": found.bits / num,
-        "bits in file": 8 * len(found.data) / num,
-        "values/s in": num / time_in,
-        "values/s out": num / time_out,
-        "step in / sampler": time_in / steps / step,
-        "step out / sampler": time_out / steps / step,
-        "parameters, bytes": sum(leaf.nbytes for leaf in jax.tree.leaves(run.params)),
-        "data, bytes": len(content),
-        "file, bytes": len(found.data),
+        "score": score(run, x, context, vocabulary),
+        "tables": found.bits / num,
+        "file": 8 * len(found.data) / num,
+        "ratio": 8 * len(found.data) / found.bits,
+        "streams": found.streams,
+        "data_bytes": len(content),
+        "file_bytes": len(found.data),
+        "allowed_bytes": allowed(found),
+        "parameter_bytes": sum(leaf.nbytes for leaf in jax.tree.leaves(run.params)),
+        "rate_in": num / row["seconds_in"],
+        "rate_out": num / row["seconds_out"],
     }
+
+
+def keep(row: dict[str, Any]) -> None:
+    """Puts a row in place of an earlier one of the same data, in measured.csv and on the page."""
+    path = HERE / "measured.csv"
+    rows: list[dict[str, Any]] = []
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [each for each in csv.DictReader(file) if each["data"] != row["data"]]
+    rows.append({name: row.get(name, "") for name in COLUMNS})
+    rows.sort(key=lambda each: list(DATA).index(each["data"]))
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    tables = [
+        markdown_table(list(shown.values()), [[_shown(each[name]) for name in shown] for each in rows])
+        for shown in (SHOWN, COSTS)
+    ]
+    write_measured(HERE / "README.md", "\n\n".join(tables))
 
 
 def main() -> int:
@@ -103,20 +200,12 @@ def main() -> int:
     parser.add_argument("--examples", type=int, default=0, help="of the test split; 0: all")
     flags = parser.parse_args()
     config, overrides = DATA[flags.data]
-    run = arjax.fit(config, Path(flags.workdir) / flags.data, overrides)
+    workdir = Path(flags.workdir)
+    if flags.data == "adult_words":
+        config = config.format(**adult_words(workdir))
+    run = arjax.fit(config, workdir / flags.data, overrides)
     row = measure(flags.data, run, flags.examples)
-    path = HERE / "measured.csv"
-    rows: list[dict[str, Any]] = []
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [each for each in csv.DictReader(file) if each["data"] != flags.data]
-    rows.append({name: row.get(name, "") for name in COLUMNS})
-    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    shown = [[_shown(each.get(name, "")) for name in COLUMNS] for each in rows]
-    write_measured(HERE / "README.md", markdown_table(COLUMNS, shown))
+    keep(row)
     print("\n".join(f"{name}: {_shown(row.get(name, ''))}" for name in COLUMNS))
     return 0
 
@@ -126,7 +215,7 @@ def _shown(value: Any) -> str:
         number = float(value)
     except ValueError:
         return str(value)
-    return f"{number:,.0f}" if number >= 1000 else f"{number:.4g}"
+    return f"{number:,.0f}" if number >= 1000 or number == int(number) else f"{number:.4g}"
 
 
 if __name__ == "__main__":

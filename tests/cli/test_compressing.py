@@ -117,3 +117,14 @@ def test_examples_are_ranked_by_their_bits(finished_run, tmp_path, capsys):
     rows = np.loadtxt(lines[8], delimiter=",", skiprows=1)
     np.testing.assert_allclose(rows[:, 1], bits[order], atol=1e-3)
     assert lines[9].endswith("-ranking.png") and (workdir / "evaluations" / lines[9].rsplit("/", 1)[1]).exists()
+
+
+def test_examples_of_a_model_without_a_likelihood_are_not_ranked(tmp_path, capsys):
+    """Its losses are no bits: nothing is scored, and nothing written."""
+    sizes = {"dataset.num_examples": 40, "train.steps": 2, "train.eval_every": 2}
+    sizes |= {"model.conditional": "energy(width=8, layers=1, features=4)"}
+    arjax.fit("configs/continuous_heads.py:smoke", tmp_path, sizes, quiet=True)
+    assert main(["--mode=evaluate", f"--workdir={tmp_path}", "--config.evaluate.ranking=3"]) == 2
+    captured = capsys.readouterr()
+    assert "config.evaluate.ranking needs a likelihood, which this model has not" in captured.err
+    assert not (tmp_path / "evaluations").exists()
