@@ -148,7 +148,7 @@ def _rebuilt(description: Mapping[str, Any], about: dict[str, Any], tensors: Map
             raise UserError(f"the tensor {'params/' + name!r} must have the type {leaf.dtype}, not {kind}")
     params = traverse_util.unflatten_dict(params, sep="/")
     check_params(model.param_shapes, params)
-    params = jax.tree.map(jax.numpy.asarray, params)
+    params = jax.device_put(params)
     model.check_trained(params)
     shift, scale = tensors.get("shift"), tensors.get("scale")
     _check_units(model, shift, scale)

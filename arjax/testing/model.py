@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.batch import Batch
@@ -56,7 +55,7 @@ def _model(case: Example) -> tuple[Model, Any]:
     # Under large parameters a bound is far below the likelihood, and says nothing; under small ones all examples of an
     # exact kind are nearly equally probable, and a wrong sampler is not noticed.
     scale = 1.0 if model.kind == "exact" else 0.4
-    return model, jax.tree.map(lambda leaf: jnp.asarray(scale * leaf), random_like(model.param_shapes))
+    return model, jax.tree.map(lambda leaf: np.float32(scale) * leaf, random_like(model.param_shapes))
 
 
 @functools.partial(jax.jit, static_argnames="train")
@@ -64,9 +63,29 @@ def _score(model: Model, params: Any, batch: Batch, key: jax.Array, train: bool 
     return model.score(params, batch, key=key, train=train)
 
 
-def _batch(model: Model, x: np.ndarray) -> Batch:
+@functools.partial(jax.jit, static_argnames="method")
+def _draw(model: Model, params: Any, keys: jax.Array, context: Any, method: Any) -> Any:
+    """`method`, which draws, is there for the cache: that of a class can be replaced."""
+    return method(model, params, keys, context=context)
+
+
+def _context(model: Model, num: int) -> dict[str, np.ndarray]:
     one = random_context(model.context_spec, 1) or {}
-    return Batch(x, {name: np.repeat(part, len(x), 0) for name, part in one.items()})
+    return {name: np.repeat(part, num, 0) for name, part in one.items()}
+
+
+def _batch(model: Model, x: np.ndarray) -> Batch:
+    return Batch(x, _context(model, len(x)))
+
+
+def _examples(model: Model) -> Batch:
+    """All examples, or some of real values: one batch, so that all laws of a model score in the same program."""
+    return _batch(model, all_values(model.event) if model.event.is_discrete else random_x(model.event, NUM))
+
+
+def _drawn(model: Model, params: Any, keys: jax.Array) -> Any:
+    """`SAMPLES` draws, also where few would do: all laws of a model draw in the same program."""
+    return jax.tree.map(np.asarray, _draw(model, params, keys, _context(model, SAMPLES) or None, type(model).draw))
 
 
 def _mean_scores(model: Model, params: Any, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
@@ -87,8 +106,7 @@ def check_mass(model: Model, params: Any) -> None:
     """Over all examples, the probabilities of an exact kind sum to 1, those of a bound to at most 1."""
     if not model.event.is_discrete:
         raise NotSupported("real values cannot be enumerated")
-    batch = _batch(model, all_values(model.event))
-    bound_B, stderr_B = _mean_scores(model, params, batch)
+    bound_B, stderr_B = _mean_scores(model, params, _examples(model))
     if model.kind == "exact":
         mass = float(np.exp(bound_B).sum())
         require(abs(mass - 1) < 1e-4, f"the probabilities of all examples sum to {mass:.6f}")
@@ -100,10 +118,11 @@ def check_mass(model: Model, params: Any) -> None:
 
 def check_terms(model: Model, params: Any) -> None:
     """log_prob has one finite number for each example, the kind of the model, and terms that add up to its negative."""
-    batch = _batch(model, random_x(model.event, NUM))
+    batch = _examples(model)
+    num = len(batch.x)
     for train in (False, True):
         found = jax.tree.map(np.asarray, _score(model, params, batch, jax.random.key(2), train))
-        require(found.log_prob.shape == (NUM,), f"the scores of {NUM} examples have the shape {found.log_prob.shape}")
+        require(found.log_prob.shape == (num,), f"the scores of {num} examples have the shape {found.log_prob.shape}")
         require(np.isfinite(found.log_prob).all(), "a score is not finite")
         require(found.kind == model.kind, f"a score of kind {found.kind} of a model of kind {model.kind}")
         if found.terms:
@@ -128,22 +147,15 @@ def check_gradients(model: Model, params: Any) -> None:
 
 def check_draws(model: Model, params: Any) -> None:
     """A draw depends on its own key alone, has the form of an example, and counts its work."""
-    keys = jax.random.split(jax.random.key(4), NUM)
-    context = _batch(model, random_x(model.event, NUM)).context or None
-
-    @jax.jit
-    def draw(keys: jax.Array, context: Any) -> Any:
-        return model.draw(params, keys, context=context)
-
-    one = jax.tree.map(lambda part: part[:2], context)
-    whole, few = (jax.tree.map(np.asarray, draw(*each)) for each in ((keys, context), (keys[:2], one)))
-    require(whole.x.shape == (NUM, *model.event.shape), f"draws have the shape {whole.x.shape}")
-    require(whole.x.dtype == model.event.dtype, f"draws are of type {whole.x.dtype}")
-    require(np.isfinite(whole.x).all(), "a draw is not finite")
-    require(np.allclose(whole.x[:2], few.x, rtol=1e-4, atol=1e-5), "a draw depends on the others of its batch")
+    keys = jax.random.split(jax.random.key(4), SAMPLES)
+    found, turned = (_drawn(model, params, each) for each in (keys, keys[::-1]))
+    require(found.x.shape == (SAMPLES, *model.event.shape), f"draws have the shape {found.x.shape}")
+    require(found.x.dtype == model.event.dtype, f"draws are of type {found.x.dtype}")
+    require(np.isfinite(found.x).all(), "a draw is not finite")
+    require(np.allclose(found.x, turned.x[::-1], rtol=1e-4, atol=1e-5), "a draw depends on the others of its batch")
     for name in ("network_calls", "steps"):
-        require(name in whole.stats, f"the statistics of a draw lack {name}")
-        require(whole.stats[name].shape == (NUM,) and (whole.stats[name] > 0).all(), f"{name} is not counted")
+        require(name in found.stats, f"the statistics of a draw lack {name}")
+        require(found.stats[name].shape == (SAMPLES,) and (found.stats[name] > 0).all(), f"{name} is not counted")
 
 
 def check_samples(model: Model, params: Any) -> None:
@@ -152,10 +164,8 @@ def check_samples(model: Model, params: Any) -> None:
     """
     if not model.event.is_discrete or model.kind == "estimate":
         raise NotSupported("real values cannot be enumerated, and estimates may exceed the probabilities")
-    values = all_values(model.event)
-    batch = _batch(model, values)
-    context = {name: np.repeat(part[:1], SAMPLES, 0) for name, part in batch.context.items()} or None
-    drawn = np.asarray(model.draw(params, jax.random.split(jax.random.key(6), SAMPLES), context=context).x)
+    batch = _examples(model)
+    values, drawn = batch.x, _drawn(model, params, jax.random.split(jax.random.key(6), SAMPLES)).x
     equal = (drawn.reshape(SAMPLES, 1, -1) == values.reshape(1, len(values), -1)).all(-1)
     require(equal.any(1).all(), "a draw is no example of the event")
     counts, (score_B, stderr_B) = equal.sum(0), _mean_scores(model, params, batch)
@@ -171,6 +181,6 @@ def check_files(model: Model, params: Any) -> None:
     """The description of the model, as in a file, makes the same model."""
     description, arrays = describe(model)
     again = rebuild(json.loads(json.dumps(description)), arrays)
-    batch = _batch(model, random_x(model.event, NUM))
-    same, other = (np.asarray(_score(each, params, batch, jax.random.key(5)).log_prob) for each in (model, again))
+    batch = _examples(model)
+    same, other = (_mean_scores(each, params, batch)[0] for each in (model, again))
     require(np.allclose(same, other, rtol=1e-5), "a model out of a file has other scores")

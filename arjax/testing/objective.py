@@ -15,7 +15,7 @@ from arjax.models import KINDS, make_model
 from arjax.objectives import Step, make_objective
 from arjax.testing.examples import EVENTS, random_x
 from arjax.testing.laws import Law, LawTest, NotSupported, by_name, refusals, require
-from arjax.testing.models import supported
+from arjax.testing.models import random_like, supported
 
 NUM = 12
 
@@ -41,7 +41,7 @@ check_objective = objective_laws.check
 
 @functools.cache
 def _program(objective: Any, network: str, orders: str) -> tuple[Callable[..., Any], Any, Any]:
-    """The loss and its gradients as one compiled program, and fresh parameters of the model and of the objective."""
+    """The loss and its gradients as one compiled program, and parameters of the model and of the objective."""
     orders = orders or ("pool(num=4)" if objective.NEEDS_ORDERS else "")
     with refusals():
         if "orders" in KINDS.get(objective.KIND).CALLS:
@@ -50,7 +50,8 @@ def _program(objective: Any, network: str, orders: str) -> tuple[Callable[..., A
             small = next(iter(KINDS.get(objective.KIND).EXAMPLES.values()))
             model = make_model(EVENTS["binary"], small.choice)
         objective.check(model)
-    params, own = jax.jit(model.init)(jax.random.key(0)), objective.init(model, jax.random.key(1))
+    params = jax.tree.map(lambda leaf: 0.3 * leaf, random_like(model.param_shapes))
+    own = objective.init(model, jax.random.key(1))
 
     @jax.jit
     def run(params: Any, own: Any, batch: Batch, key: jax.Array) -> tuple[Any, Any, Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from arjax.core.arrays import check_context, check_values
@@ -54,20 +55,28 @@ check_stages = stages_laws.check
 """`stages_laws` without pytest: "kept", or the sentence of a refusal, by the name of each law."""
 
 
-def _parts(stages: Stages, x: np.ndarray) -> list[np.ndarray]:
-    return [np.asarray(part) for part in stages.split(jnp.asarray(x))]
+def _of_parts(stages: Stages, x: np.ndarray, function: Callable[[int, list[jax.Array]], Any]) -> tuple[Any, list]:
+    """The parts of x, and a function of the number and the earlier parts of each stage: one compiled program."""
+
+    @jax.jit
+    def found(x: jax.Array) -> tuple[Any, list]:
+        parts = list(stages.split(x))
+        return parts, [function(k, parts[:k]) for k in range(len(stages.events))]
+
+    return jax.tree.map(np.asarray, found(x))
 
 
 def check_fit(stages: Stages, x: np.ndarray) -> None:
     """Parts and contexts are values of their events; a local part has a grid that fits; each stage has its context."""
-    parts, num = _parts(stages, x), len(stages.events)
+    num = len(stages.events)
+    parts, contexts = _of_parts(stages, x, stages.context)
     require(len(parts) == num == len(stages.contexts) > 1, "there are two stages at least, each with an event")
     require(not stages.contexts[0], "the first stage has no earlier parts to read")
     for k, (event, part) in enumerate(zip(stages.events, parts, strict=True)):
         require(part.shape == (len(x), *event.shape), f"part {k} has the shape {part.shape}, not that of its event")
         require(part.dtype == event.dtype, f"part {k} is of type {part.dtype}, not {event.dtype}")
         _require_fine(functools.partial(check_values, event, part, "the part"), f"part {k}")
-        _check_one_context(stages.contexts[k], event, stages.context(k, parts[:k]), len(x))
+        _check_one_context(stages.contexts[k], event, contexts[k], len(x))
     if stages.exact:
         require(sum(event.num_dims for event in stages.events) >= stages.event.num_dims, "scalars are lost")
 
@@ -92,14 +101,13 @@ def _require_fine(check: Callable[[], None], what: str) -> None:
 
 def check_inverse(stages: Stages, x: np.ndarray) -> None:
     """`join` is the inverse of `split`, example by example and site by site of a mask."""
-    parts = _parts(stages, x)
-    again = np.asarray(stages.join([jnp.asarray(part) for part in parts]))
+    parts, again = jax.tree.map(np.asarray, jax.jit(lambda x: (stages.split(x), stages.join(stages.split(x))))(x))
     require(np.array_equal(again, x), "x is not what its parts are joined to")
     if not stages.exact:
         require(np.array_equal(parts[-1], x), "the last part of a cut that is not exact is x")
     try:
         marks = np.arange(stages.event.num_sites).reshape(1, *stages.event.grid_shape)
-        found = stages.masks(jnp.asarray(marks))
+        found = jax.jit(stages.masks)(marks)
     except UserError:
         return
     for k, (event, mask) in enumerate(zip(stages.events, found, strict=True)):
@@ -114,9 +122,9 @@ def check_limits(stages: Stages, x: np.ndarray) -> None:
     """
     if not stages.event.is_discrete:
         raise NotSupported("real values have no limits")
-    parts = _parts(stages, x)
+    parts, limits = _of_parts(stages, x, lambda k, before: stages.limits(k, before, len(x)))
     for k, (event, part) in enumerate(zip(stages.events, parts, strict=True)):
-        found = stages.limits(k, parts[:k], len(x))
+        found = limits[k]
         require((found is not None) == stages.limited(k), f"limited({k}) says the opposite of limits")
         low, high = (np.zeros_like(part), np.full_like(part, event.num_levels - 1)) if found is None else found
         low, high = np.asarray(low), np.asarray(high)

@@ -25,10 +25,10 @@ def nats(model: TrainedModel, split: str = "test") -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def three(config, run, tmp_path_factory):
-    """Two seeds of a config beside another config."""
+    """Two seeds of a config beside another config, which has the same programs."""
     folder = tmp_path_factory.mktemp("others")
     seed = arjax.fit(config, folder / "seed", {"seed": 1}, quiet=True)
-    other = arjax.fit(config, folder / "other", {"optimizer.learning_rate": 0.1}, quiet=True)
+    other = arjax.fit(config, folder / "other", {"seed": 2, "train.log_every": 4}, quiet=True)
     return run, seed, other
 
 

@@ -46,19 +46,27 @@ def again(programs):
 
 
 def test_of_a_trained_model(again):
-    run = trained(network="gru", hidden_size=4)
-    observed, of_class = np.arange(4) < 2, trained(network="gru", hidden_size=4, context=ContextSpec("label", 2))
+    run, observed = trained(network="gru", hidden_size=4), np.arange(4) < 2
     calls = {
         "sample": lambda seed: run.sample(2, seed=seed),
-        "temperature": lambda seed: run.sample(2, seed=seed, temperature=1 + seed),
         "given": lambda seed: run.sample(2, seed=seed, given=X[seed % 2], observed=observed),
-        "length": lambda seed: run.sample(2, seed=seed, length=6),
         "stream": lambda seed: list(run.stream(6, seed=seed)),
         "log_prob": lambda seed: run.log_prob((X + seed) % 4),
+        "evaluate": lambda seed: run.evaluate(("train", "validation", "test")[seed])["nll_nats"],
+    }
+    assert again(calls) == {}
+
+
+@pytest.mark.slow
+def test_of_other_methods_of_a_trained_model(again):
+    run, observed = trained(network="gru", hidden_size=4), np.arange(4) < 2
+    of_class = trained(network="gru", hidden_size=4, context=ContextSpec("label", 2))
+    calls = {
+        "temperature": lambda seed: run.sample(2, seed=seed, temperature=1 + seed),
+        "length": lambda seed: run.sample(2, seed=seed, length=6),
         "conditional_log_prob": lambda seed: run.conditional_log_prob((X + seed) % 4, query=~observed),
         "posterior": lambda seed: of_class.posterior((X + seed) % 4, prior=("uniform", (1, 2), (2, 1))[seed]),
         "conditionals": lambda seed: run.conditionals((X + seed) % 4).probabilities,
-        "evaluate": lambda seed: run.evaluate(("train", "validation", "test")[seed])["nll_nats"],
         "suggest": lambda seed: run.suggest("abc"[: seed % 2 + 1], num=1, length=1, beams=2).num_dropped,
         "entropy": lambda seed: len(run.plot_entropy("test", 2).axes),
     }
@@ -67,18 +75,27 @@ def test_of_a_trained_model(again):
 
 
 def test_of_models_and_functions_outside_of_jit(again):
+    run = trained(network="gru", hidden_size=4)
+    (model, params), hidden, batch = (run.model, run.params), np.arange(4) > 1, run.model.dummy_batch(2)
+    calls = {
+        "log_prob": lambda seed: model.log_prob(params, (X + seed) % 4),
+        "conditionals": lambda seed: model.conditionals(params, (X + seed) % 4),
+        "init": lambda seed: model.init(KEYS[seed]),
+        "sample": lambda seed: model.sample(params, KEYS[seed], 2),
+        "complete": lambda seed: complete(model, params, batch, hidden, 2, KEYS[seed]).log_prob,
+    }
+    assert again(calls) == {}
+
+
+@pytest.mark.slow
+def test_of_other_functions_outside_of_jit(again):
     run, other = trained(network="gru", hidden_size=4), trained(network="deep_nade", orders="uniform")
     (model, params), hidden, batch = (run.model, run.params), np.arange(4) > 1, run.model.dummy_batch(2)
     k_steps = functools.partial(k_step_scores, other.model, other.params, TEXT, "test", steps=2, batch_size=2)
     calls = {
-        "log_prob": lambda seed: model.log_prob(params, (X + seed) % 4),
         "score": lambda seed: model.score(params, batch),
-        "conditionals": lambda seed: model.conditionals(params, (X + seed) % 4),
         "given": lambda seed: model.conditional_log_prob(params, X, query=hidden, evidence=~hidden),
-        "init": lambda seed: model.init(KEYS[seed]),
-        "sample": lambda seed: model.sample(params, KEYS[seed], 2),
         "evaluate": lambda seed: Evaluator(model, TEXT, 2, run.settings.mesh)(params, "test")["nll_nats"],
-        "complete": lambda seed: complete(model, params, batch, hidden, 2, KEYS[seed]).log_prob,
         "hidden": lambda seed: score_hidden(model, params, TEXT, "test", hidden, ~hidden, 2)["nll_nats"],
         "k steps": lambda seed: k_steps(seed=seed)["k_step_bound_nats"],
     }

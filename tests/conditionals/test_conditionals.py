@@ -33,10 +33,11 @@ CALLS = [
 #: Their other events say it in the slow suite: of a scalar and a vector, of two values and of more, one is enough.
 OTHERS = {
     "bernoulli": ("binary",),
-    "categorical": ("binary_vector", "levels", "levels_vector"),
-    "ordinal": ("levels",),
+    "categorical": ("binary", "binary_vector", "levels", "levels_vector"),
+    "ordinal": ("binary", "binary_vector", "levels"),
     "mixture_of_products": ("binary", "binary_vector", "levels", "tokens_vector"),
-    "discretized_logistic_mixture(components=3, coupling='none')": ("levels",),
+    "discretized_logistic_mixture": ("levels",),
+    "discretized_logistic_mixture(components=3, coupling='none')": ("levels", "levels_vector"),
 }
 #: Families whose features are logits of independent scalars: a temperature T gives p^(1/T).
 LOGITS = ("bernoulli", "categorical", "ordinal")

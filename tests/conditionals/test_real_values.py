@@ -198,7 +198,7 @@ def test_mixture_formula(family, standard):
 def test_curvature_is_how_strongly_a_component_pulls(family):
     z = np.linspace(0.05, 12, 50, dtype=np.float32)
     curvature, slope = jax.jit(lambda z: (family.curvature(z), jax.vmap(jax.grad(family.log_standard))(z)))(z)
-    np.testing.assert_allclose(curvature, -slope / z, rtol=1e-4)
+    np.testing.assert_allclose(curvature, -np.asarray(slope) / z, rtol=1e-4)
 
 
 def test_entropy_of_components_of_very_different_scales():

@@ -79,9 +79,9 @@ def test_entropy_of_narrow_bins():
     family = SplineNormal(BINS, BOUND)
     features = np.concatenate([np.float32([[0.3, -1.0]] * 6), raw_of(1, 2.0)], -1)
     found = np.asarray(jax.jit(family.entropy)(features))
-    log_prob = jax.jit(family.log_prob)
+    log_prob, knots_of = jax.jit(family.log_prob), jax.jit(lambda raw: make_spline(raw, BOUND).x)
     for each, entropy in zip(features, found, strict=True):
-        knots = np.asarray(make_spline(each[2:], BOUND).x, float) * np.exp(-1) + 0.3
+        knots = np.asarray(knots_of(each[2:]), float) * np.exp(-1) + 0.3
         ends = [knots[0] - 4, *knots, knots[-1] + 4]
         total = 0.0
         for low, high in itertools.pairwise(ends):

@@ -26,6 +26,10 @@ P = np.array([0.1, 0.4, 0.05, 0.3, 0.15])
 LOGITS = np.log(P).astype(np.float32)
 
 
+#: Pairs whose like is in the everyday suite: a family with another event, or an event with another family.
+OTHERS = (("categorical", "binary"), ("categorical", "levels"), ("ordinal", "binary"))
+
+
 def families() -> list:
     """Every family of single values with every event of which it has a table."""
     fitting = []
@@ -36,7 +40,8 @@ def families() -> list:
         except UserError:
             continue
         if isinstance(truncated, Truncated):  # and not a model around one
-            fitting.append(pytest.param(family, EVENTS[event], id=f"{name}-{event}"))
+            marks = pytest.mark.slow if (name, event) in OTHERS else ()
+            fitting.append(pytest.param(family, EVENTS[event], id=f"{name}-{event}", marks=marks))
     return fitting
 
 

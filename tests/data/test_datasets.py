@@ -254,9 +254,9 @@ def test_patches_are_dequantised_levels_in_real_vectors(grey):
     pixels = grey["train"]["x"][:-8]
     np.testing.assert_array_equal(np.swapaxes(batch.x, 2, 3).reshape(pixels.shape), pixels)
     assert batch.x[3, 2, 5, 1, 0] == pixels[3, 4 * 2 + 1, 4 * 5]
+    transform = jax.jit(dataset.transform, static_argnums=2)
     noisy = [
-        np.asarray(dataset.transform(jax.random.key(seed), batch, True).x) * dataset.scale + dataset.shift
-        for seed in (0, 1)
+        np.asarray(transform(jax.random.key(seed), batch, True).x) * dataset.scale + dataset.shift for seed in (0, 1)
     ]
     for each in noisy:
         noise = each - batch.x
@@ -340,13 +340,19 @@ def test_samples_of_16_bits_are_levels_in_their_order():
 
 def test_a_stage_is_a_part_of_each_example_given_the_coarser_ones():
     whole = make_dataset("digits", context="label")
-    for number, call in ((1, "haar"), (3, "haar"), (2, "digits(base=5)")):
+    for number, call in ((3, "haar"), (1, "digits(base=5)")):
         dataset = make_dataset("stage", of="digits(context='label')", stages=call, number=number)
         rows, of_whole = (each.splits["test"].__getitems__(np.arange(3)) for each in (dataset, whole))
         cut = make_stages(call, whole.event)
-        parts = cut.split(of_whole.x)
-        np.testing.assert_array_equal(rows.x, parts[number - 1])
+
+        @jax.jit
+        def expected(x, cut=cut, number=number):
+            parts = cut.split(x)
+            return parts[number - 1], cut.context(number - 1, parts[: number - 1])
+
+        part, coarser = expected(of_whole.x)
+        np.testing.assert_array_equal(rows.x, part)
         np.testing.assert_array_equal(rows.context["label"], of_whole.context["label"])
-        for name, value in cut.context(number - 1, parts[: number - 1]).items():
+        for name, value in coarser.items():
             np.testing.assert_array_equal(rows.context[name], value)
         assert dataset.event == cut.events[number - 1] and dataset.context.local == (("coarse",) if number > 1 else ())

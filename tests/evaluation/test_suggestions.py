@@ -55,7 +55,8 @@ def enumerated(model, params, dataset: Dataset, prompt: str, length: int) -> dic
 
 
 @pytest.mark.parametrize(
-    ("dataset", "prompt"), [(TEXT, "ab"), pytest.param(STRINGS, "c", marks=pytest.mark.slow), (STRINGS, "")]
+    ("dataset", "prompt"),
+    [(TEXT, "ab"), *(pytest.param(STRINGS, prompt, marks=pytest.mark.slow) for prompt in ("c", ""))],
 )
 def test_probabilities_are_exact_and_the_search_finds_the_best(dataset, prompt):
     model, params = made(dataset)

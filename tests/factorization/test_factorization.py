@@ -6,7 +6,6 @@ import itertools
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -71,7 +70,7 @@ def test_fields_are_int32(factorization):
 
 
 def test_sites_of_a_step_by_number_and_inside_jit(factorization):
-    forms = [sites_of] if factorization.num_sites > 6 else [sites_of, type(factorization).sites]
+    forms = [sites_of, type(factorization).sites] if factorization.grid_shape == (2, 3) else [sites_of]
     for t in range(factorization.num_steps):
         for sites, valid in (form(factorization, t) for form in forms):
             np.testing.assert_array_equal(sites, factorization.blocks[t])
@@ -97,7 +96,7 @@ def test_one_compilation_serves_all_orders_of_a_block_structure():
 
 def test_vmap_over_orders_is_a_batch_of_factorizations():
     several = [make_factorization((4,), f"random(seed={seed})") for seed in range(3)]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *several)
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *several)
     np.testing.assert_array_equal(jax.jit(jax.vmap(lambda f: f.mask()))(stacked), [mask_of(f) for f in several])
 
 
@@ -136,9 +135,8 @@ def test_exact_conditionals_give_back_the_joint_under_every_order_and_partition(
         for sizes in compositions(4):
             factorization = make_factorization((2, 2), f"list(order={order})", f"sizes(sizes={sizes})")
             product, seen = np.ones_like(joint), []
-            for t in range(factorization.num_steps):
-                sites, valid = sites_of(factorization, t)
-                before, seen = seen, seen + np.asarray(sites)[np.asarray(valid)].tolist()
+            for row in factorization.blocks:
+                before, seen = seen, seen + row[row < 4].tolist()
                 of_both, of_past = (joint.sum(tuple(set(range(4)) - set(s)), keepdims=True) for s in (seen, before))
                 product = product * of_both / of_past
             np.testing.assert_allclose(product, joint, atol=1e-12)

@@ -30,8 +30,11 @@ EVENT = EventSpec((2, 3))
 SERVING = [name for name in NETWORKS.names() if NETWORKS.get(name).SUPPORTS_GRAPHS]
 
 
+_mask = jax.jit(lambda factorization: factorization.mask())
+
+
 def mask_of(factorization) -> np.ndarray:
-    return np.asarray(factorization.mask())
+    return np.asarray(_mask(factorization))
 
 
 def model_of(network, graph, event=EVENT, **choice):
@@ -71,7 +74,7 @@ def test_features_read_the_parents_and_nothing_else(network, graph):
     np.testing.assert_array_equal(seen, model.network.dependencies(model.factorization))
 
 
-@pytest.mark.parametrize("partition", ["sites", "blocks(size=2)"])
+@pytest.mark.parametrize("partition", [pytest.param("sites", marks=pytest.mark.slow), "blocks(size=2)"])
 @pytest.mark.parametrize("network", SERVING)
 def test_the_step_form_keeps_to_the_graph(network, partition):
     model = model_of(network, "window(size=1)", ordering="spiral", partition=partition)
@@ -81,23 +84,30 @@ def test_the_step_form_keeps_to_the_graph(network, partition):
     np.testing.assert_allclose(whole, steps, atol=2e-5)
 
 
-def test_without_a_graph_a_structured_made_is_a_made():
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({"direct": False}, marks=pytest.mark.slow),
+        {"condition_on_masks": True},
+    ],
+)
+def test_without_a_graph_a_structured_made_is_a_made(options):
     """The same masks on the same weights, but that MADE's units stand in the order of their degrees."""
     sizes = (15, 10)
-    for options in ({}, {"direct": False}, {"condition_on_masks": True}):
-        choice = {"ordering": "spiral", "hidden_sizes": sizes, **options}
-        made, structured = (make_model(EVENT, name, **choice) for name in ("made", "structured_made"))
-        params, x = cases.params_of(structured), cases.random_x(EVENT, 8)
-        sorted_params = dict(params)
-        for i, size in enumerate(sizes):
-            turn, after = np.argsort(places(size, 6), kind="stable"), f"hidden_{i + 1}" if i == 0 else "out"
-            for name in sorted_params:
-                if name.startswith(f"hidden_{i}_"):
-                    sorted_params[name] = sorted_params[name][..., turn]
-                if name.startswith(after) and name.endswith("kernel"):
-                    sorted_params[name] = sorted_params[name][turn]
-        found = [of_model(model, "features", p, x) for model, p in ((made, sorted_params), (structured, params))]
-        np.testing.assert_allclose(*found, atol=1e-5)
+    choice = {"ordering": "spiral", "hidden_sizes": sizes, **options}
+    made, structured = (make_model(EVENT, name, **choice) for name in ("made", "structured_made"))
+    params, x = cases.params_of(structured), cases.random_x(EVENT, 8)
+    sorted_params = dict(params)
+    for i, size in enumerate(sizes):
+        turn, after = np.argsort(places(size, 6), kind="stable"), f"hidden_{i + 1}" if i == 0 else "out"
+        for name in sorted_params:
+            if name.startswith(f"hidden_{i}_"):
+                sorted_params[name] = sorted_params[name][..., turn]
+            if name.startswith(after) and name.endswith("kernel"):
+                sorted_params[name] = sorted_params[name][turn]
+    found = [of_model(model, "features", p, x) for model, p in ((made, sorted_params), (structured, params))]
+    np.testing.assert_allclose(*found, atol=1e-5)
 
 
 def test_layers_of_few_units_serve_the_same_sites_spread_over_the_order():
@@ -106,7 +116,7 @@ def test_layers_of_few_units_serve_the_same_sites_spread_over_the_order():
     assert np.diff(np.sort(few)).max() <= 20 and np.diff(np.sort(more)).max() <= 4
 
 
-@pytest.mark.parametrize("graph", ["window(size=0)", "neighbours(distance=0)"])
+@pytest.mark.parametrize("graph", ["window(size=0)", pytest.param("neighbours(distance=0)", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("network", SERVING)
 def test_a_graph_without_arrows_is_independence(network, graph):
     """Scores compiled with their network: products with an empty mask have been compiled wrongly."""

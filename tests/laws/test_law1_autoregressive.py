@@ -26,7 +26,7 @@ def test_every_network_supports_something(network):
     assert cases.models_of(network, *own(network, cases.LONGER))
 
 
-@each_network([], [()], every=64)
+@each_network([], [()], takes=lambda network: False)
 def test_jacobian_is_exactly_zero_where_it_must_be(network):
     model = cases.supported_model(network, cases.EVENTS["real"], "random(seed=1)", "sites")
     if isinstance(model, str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
@@ -43,21 +44,26 @@ test_stages = as_test(laws(slow=False))
 test_slow_laws_of_stages = pytest.mark.slow(as_test(laws(slow=True)))
 
 
+def split(call, event, x):
+    """The parts of x, by one compiled program."""
+    return [np.asarray(part) for part in jax.jit(make_stages(call, event).split)(x)]
+
+
 def test_parts_of_known_examples():
     """Written out by hand."""
     x = np.arange(16).reshape(1, 4, 4)
     levels = EventSpec((4, 4), (), "levels", 16)
-    first, second = make_stages("digits(base=4)", levels).split(x)
+    first, second = split("digits(base=4)", levels, x)
     np.testing.assert_array_equal(first[0, :, 0], [0, 1, 2, 3])
     np.testing.assert_array_equal(second[0, 0], [0, 1, 2, 3])
-    coarse, finer = make_stages("subsampled", levels).split(x)
+    coarse, finer = split("subsampled", levels, x)
     np.testing.assert_array_equal(coarse[0], [[0, 2], [8, 10]])
     np.testing.assert_array_equal(finer[0, 0, 1], [3, 6, 7])
-    coarse, down, across = make_stages("haar", levels).split(x)
+    coarse, down, across = split("haar", levels, x)
     np.testing.assert_array_equal(coarse[0], [[2, 4], [10, 12]])  # floor((floor(0.5) + floor(4.5)) / 2), ...
     np.testing.assert_array_equal(down[0] - 15, [[-4, -4], [-4, -4]])
     np.testing.assert_array_equal(across[0] - 15, np.full((4, 2), -1))
-    means, _ = make_stages("averaged", levels).split(x)
+    means, _ = split("averaged", levels, x)
     np.testing.assert_array_equal(means[0], [[3, 5], [11, 13]])  # of 2.5, 4.5, ...
 
 
@@ -71,13 +77,13 @@ def test_contexts_hold_the_earlier_parts():
         ("averaged", 1, 5),
     ):
         stages = make_stages(call, levels)
-        found = np.asarray(stages.context(k, stages.split(x)[:k])["coarse"])[0]
+        found = jax.jit(lambda x, of=stages, k=k: of.context(k, of.split(x)[:k])["coarse"])(x)[0]
         assert found[0, 1].tolist() == wanted, call
 
 
 def test_one_model_for_all_stages_is_told_the_stage_and_the_known_parts():
     stages = make_stages("digits(base=2)", EventSpec((2,), (), "levels", 8))
-    parts = stages.split(np.array([[5, 2]]))
+    parts = split("digits(base=2)", stages.event, np.array([[5, 2]]))
     assert dict(stages.shared_context.parts)["coarse"] == EventSpec((2,), (2,), "levels", 3)
     for k, wanted in enumerate(([[2, 2], [2, 2]], [[1, 2], [0, 2]], [[1, 0], [0, 1]])):
         found = stages.context_of_shared(k, parts[:k], 1)

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 from chain_cases import gap_of
+from compiled import of_model
 from scipy import stats
 
 from arjax.core.batch import Batch
@@ -34,12 +35,14 @@ def build(event=LEVELS, network="transformer", **options):
         event, network, kind="gaussian_chain", **({"num_steps": 7, "schedule": "cosine"} | SMALL | options)
     )
     params = random_like(model.param_shapes)
-    return model, params | ({"noise": model.init(KEY)["noise"]} if model.schedule == "learned" else {})
+    return model, params | (
+        {"noise": dict(of_model(model, "init", KEY)["noise"])} if model.schedule == "learned" else {}
+    )
 
 
-def forward(gammas):
+def forward(model, params):
     """alpha_bar_t, t = 0, ..., T, and beta_t."""
-    a = np.append(1.0, 1 / (1 + np.exp(np.asarray(gammas, np.float64))))
+    a = np.append(1.0, 1 / (1 + np.exp(np.asarray(of_model(model, "gammas", params), np.float64))))
     return a, 1 - a[1:] / a[:-1]
 
 
@@ -64,7 +67,7 @@ def terms(model, params, x, t_B, keys_B):
 def test_the_closed_form_of_the_forward_process_is_its_steps():
     """x_t = sqrt(1 - beta_t) x_{t-1} + sqrt(beta_t) z, iterated: mean and variance."""
     model, params = build(schedule="linear", num_steps=50)
-    a, beta = forward(model.gammas(params))
+    a, beta = forward(model, params)
     mean, variance = 1.0, 0.0
     for t in range(1, 51):
         mean, variance = mean * np.sqrt(1 - beta[t - 1]), variance * (1 - beta[t - 1]) + beta[t - 1]
@@ -75,9 +78,9 @@ def test_the_closed_form_of_the_forward_process_is_its_steps():
 def test_a_step_is_the_divergence_of_two_gaussians(prediction):
     """Equations 6 and 7 of Ho et al.: q(x_{t-1} | x_t, x_0) against itself with the predicted x_0."""
     model, params = build(prediction=prediction)
-    a, beta = forward(model.gammas(params))
+    a, beta = forward(model, params)
     for t in (2, 4, 7):
-        step, x_0, x_t, e, found = terms(model, params, X, jnp.full(4, t), jax.random.split(KEY, 4))
+        step, x_0, x_t, e, found = terms(model, params, X, np.full(4, t), jax.random.split(KEY, 4))
         x_0, x_t, e, found = (np.asarray(y, np.float64) for y in (x_0, x_t, e, found))
 
         def mean(x_0, t=t, x_t=x_t):
@@ -98,9 +101,9 @@ def test_the_velocity_is_that_of_salimans_and_ho():
     """v = alpha e - sigma x_0 gives back x_0 = alpha x_t - sigma v; a network that says 0 predicts alpha x_t."""
     model, params = build(prediction="velocity")
     zero = jax.tree.map(np.zeros_like, params)
-    a, _ = forward(model.gammas(params))
-    _, _, x_t, _, found = terms(model, zero, X, jnp.full(4, 3), jax.random.split(KEY, 4))
-    np.testing.assert_allclose(found, np.sqrt(a[3]) * x_t, rtol=1e-4)
+    a, _ = forward(model, params)
+    _, _, x_t, _, found = terms(model, zero, X, np.full(4, 3), jax.random.split(KEY, 4))
+    np.testing.assert_allclose(found, np.sqrt(a[3]) * np.asarray(x_t), rtol=1e-4)
 
 
 def test_levels_are_predicted_by_their_posterior():
@@ -123,10 +126,11 @@ def test_bins_are_those_of_a_normal_and_sum_to_one():
         np.testing.assert_allclose(np.exp(found), expected, rtol=1e-3, atol=1e-6)
         assert abs(np.exp(found).sum() - 1) < 1e-5
     far = jax.jit(jax.vmap(jax.value_and_grad(lambda d, k: log_bin_mass(d, 0.01, k, 5)), (0, None)))
+    distances = np.float32([-40, -6, 0, 6, 40])
     for level in (0, 2, 4):
-        value, slope = far(jnp.array([-40.0, -6.0, 0.0, 6.0, 40.0]), level)
+        value, slope = far(distances, level)
         assert np.isfinite(value).all() and np.isfinite(slope).all()
-    at_40 = far(jnp.array([-40.0, -6.0, 0.0, 6.0, 40.0]), 2)[0][0]
+    at_40 = np.asarray(far(distances, 2)[0])[0]
     np.testing.assert_allclose(at_40, stats.norm.logpdf(40) + np.log(0.02), rtol=1e-3)
 
 
@@ -134,15 +138,15 @@ def test_the_terms_of_the_bound():
     """The prior by the formula; the last one by its Gaussian around the predicted x_0, a density for real data."""
     x = np.random.default_rng(1).normal(size=(4, 6)).astype(np.float32)
     model, params = build(REAL, schedule="linear", prediction="velocity")
-    a, beta = forward(model.gammas(params))
+    a, beta = forward(model, params)
     keys = jax.random.split(KEY, 4)
-    step, _, _, _, found = terms(model, params, x, jnp.ones(4, int), keys)
+    step, _, _, _, found = terms(model, params, x, np.ones(4, int), keys)
     expected = stats.norm.logpdf(x, found, np.sqrt(beta[0])).sum(1)
     np.testing.assert_allclose(step.log_prob, expected, rtol=1e-3)
     prior = -0.5 * ((1 - a[-1]) + a[-1] * x.astype(np.float64) ** 2 - 1 - np.log(1 - a[-1])).sum(1)
     score = bound(model, params, Batch(x), KEY)
     np.testing.assert_allclose(score.terms["prior"], -prior, rtol=1e-3, atol=1e-5)
-    np.testing.assert_allclose(score.log_prob, -sum(score.terms.values()), rtol=1e-5)
+    np.testing.assert_allclose(score.log_prob, -np.sum(list(score.terms.values()), 0), rtol=1e-5)
     assert score.kind == "bound" and set(score.terms) == {"prior", "diffusion", "reconstruction"}
 
 
@@ -151,9 +155,9 @@ def test_random_steps_estimate_the_whole_sum(schedule):
     """The mean over many examples alike, of each term; K = 3."""
     model, params = build(schedule=schedule, prediction="velocity")
     batch = Batch(np.repeat(X[:1], 6000, 0))
-    exact = bound(model, params, batch, KEY)
+    exact = jax.tree.map(np.asarray, bound(model, params, batch, KEY))
     score = jax.jit(lambda p, b: model.estimate(p, b, key=jax.random.key(5), num=3, train=True)[0])
-    for name, value in score(params, batch).terms.items():
+    for name, value in jax.tree.map(np.asarray, score(params, batch)).terms.items():
         error = np.std(value) / 6000**0.5 + np.std(exact.terms[name]) / 6000**0.5
         assert abs(value.mean() - exact.terms[name].mean()) <= 4 * error + 1e-4 * abs(value.mean()), name
 
@@ -168,9 +172,9 @@ def test_the_gradient_of_a_learned_schedule_is_that_of_finite_differences():
     for name in params["noise"]:
         values = []
         for step in (-0.02, 0.02):
-            noise = params["noise"] | {name: params["noise"][name] + np.float32(step) * direction[name]}
+            noise = params["noise"] | {name: np.asarray(params["noise"][name]) + np.float32(step) * direction[name]}
             values.append(np.asarray(bound(model, params | {"noise": noise}, batch, KEY).log_prob, np.float64).sum())
-        slope = (gradient[name] * direction[name]).sum()
+        slope = (np.asarray(gradient[name]) * direction[name]).sum()
         np.testing.assert_allclose(slope, (values[1] - values[0]) / 0.04, rtol=0.02, atol=0.02, err_msg=name)
     assert min(abs(float(gradient[name])) for name in ("low", "range")) > 1
 
@@ -196,18 +200,18 @@ def test_the_bound_of_a_chain_without_a_network_is_below_its_density():
     event = EventSpec((1,), kind="real")
     model, params = build(event, num_steps=2, prediction="velocity")
     zero = jax.tree.map(np.zeros_like, params)
-    a, _ = forward(model.gammas(params))
+    a, _ = forward(model, params)
     # backwards from N(0, 1): x_1 = c x_0' + d e' + std z with x_0' = sqrt(a_2) x_2 and e' = sqrt(1 - a_2) x_2
     std2 = (1 - a[1]) * (1 - a[2] / (1 - a[2]) * (1 - a[1]) / a[1])
     factor = np.sqrt(a[1] * a[2]) + np.sqrt((1 - a[1] - std2) * (1 - a[2]))
     variance = a[1] * (factor**2 + std2) + 1 - a[1]
     x = np.float32([[-1.5], [0.0], [0.7]])
-    score = bound(model, zero, Batch(np.repeat(x, 20000, 0)), KEY).log_prob.reshape(3, -1)
+    score = np.reshape(bound(model, zero, Batch(np.repeat(x, 20000, 0)), KEY).log_prob, (3, -1))
     gap = stats.norm.logpdf(x[:, 0], 0, np.sqrt(variance)) - score.mean(1)
     assert (gap > 0.01).all() and (gap < 1).all()
-    drawn = np.asarray(model.sample(zero, KEY, 20000))
+    draws = jax.jit(lambda params: [model.sample(params, KEY, 20000, eta=eta) for eta in (1.0, 0.0)])
+    drawn, still = map(np.asarray, draws(zero))  # with eta = 0 all of the noise is the predicted one
     assert abs(drawn.var() / variance - 1) < 0.05
-    still = np.asarray(model.sample(zero, KEY, 20000, eta=0.0))  # all of the noise is the predicted one
     factor = np.sqrt(a[1] * a[2]) + np.sqrt((1 - a[1]) * (1 - a[2]))
     assert abs(still.var() / (a[1] * factor**2) - 1) < 0.05
 
@@ -264,8 +268,8 @@ def test_a_learned_schedule_lowers_the_gap_of_pixels():
 def test_ddim_with_eta_1_is_ancestral(visited):
     """Equations 12 and 16 of Song et al. against the posterior of Ho et al. for the chain of the visited steps."""
     model, params = build()
-    a, _ = forward(model.gammas(params))
-    gammas, steps = model.gammas(params), jax.jit(reverse_steps, static_argnums=(1, 2))
+    a, _ = forward(model, params)
+    gammas, steps = of_model(model, "gammas", params), jax.jit(reverse_steps, static_argnums=(1, 2))
     _, _, c_S, d_S, std_S = (np.asarray(y, np.float64) for y in steps(gammas, visited, 1.0))
     for t, s, c, d, std in zip(visited[::-1][:-1], visited[::-1][1:], c_S, d_S, std_S, strict=False):
         ratio = a[t] / a[s]
@@ -274,7 +278,7 @@ def test_ddim_with_eta_1_is_ancestral(visited):
         of_x_t = d / np.sqrt(1 - a[t])
         np.testing.assert_allclose(of_x_t, np.sqrt(ratio) * (1 - a[s]) / (1 - a[t]), rtol=1e-3)
         np.testing.assert_allclose(c - of_x_t * np.sqrt(a[t]), np.sqrt(a[s]) * (1 - ratio) / (1 - a[t]), rtol=1e-3)
-    half = steps(gammas, visited, 0.5)
+    half = list(map(np.asarray, steps(gammas, visited, 0.5)))
     np.testing.assert_allclose(half[4], 0.5 * std_S, rtol=1e-5)
     whole = d_S[:-1] ** 2 + std_S[:-1] ** 2
     np.testing.assert_allclose(half[3][:-1] ** 2 + half[4][:-1] ** 2, whole, rtol=1e-3)

@@ -36,6 +36,10 @@ def small():
     return with_params(tokens_model(), 1.0)
 
 
+def score_of(model, params):
+    return np.asarray(of_model(model, "score", params, Batch(X)).log_prob)
+
+
 def test_the_terms_are_those_of_its_equations(small):
     """h, the digits of FSQ, the codes and the pixels in numpy; the prior scores the tokens as it does alone."""
     model, params = small
@@ -47,9 +51,9 @@ def test_the_terms_are_those_of_its_equations(small):
     assert len(np.unique(tokens)) > 2
     logits = through(params["decoder"], (z / (levels // 2)).reshape(16, -1))
     distortion = -log_bernoulli(X.reshape(16, -1), logits).sum(-1)
-    rate = -model.prior.log_prob(params["prior"], tokens.astype(np.int32))
+    rate = -np.asarray(of_model(model.prior, "log_prob", params["prior"], tokens.astype(np.int32)))
     score = of_model(model, "score", params, Batch(X))
-    np.testing.assert_array_equal(model.tokens(params, X), tokens)
+    np.testing.assert_array_equal(of_model(model, "tokens", params, X), tokens)
     np.testing.assert_allclose(score.terms["distortion"], distortion, rtol=1e-4)
     np.testing.assert_allclose(score.terms["rate"], rate, rtol=1e-5)
     np.testing.assert_allclose(score.log_prob, -rate - distortion, rtol=1e-4)
@@ -60,13 +64,13 @@ def test_the_sum_over_all_tokens_holds_the_bound_to_account(small):
     """It is a distribution over x, the bound is below it, and meets it where the prior has one value of the tokens."""
     model, params = small
     exact, bound = model.log_prob_over_tokens(params, Batch(X)), of_model(model, "score", params, Batch(X)).log_prob
-    assert abs(float(jnp.exp(exact).sum()) - 1) < 1e-5
+    assert abs(np.exp(exact).sum() - 1) < 1e-5
     assert (np.asarray(bound) < np.asarray(exact)).all()
     certain = tokens_model(prior=ModelChoice(network="independent"))
     params = with_params(certain, 1.0)[1]
-    params["encoder"] = jax.tree.map(lambda leaf: 0 * leaf, params["encoder"])  # one value of the tokens for all x
-    number = int(certain.tokens(params, X)[0, 0])
-    params["prior"] = jax.tree.map(lambda leaf: 0 * leaf, params["prior"])
+    params["encoder"] = jax.tree.map(np.zeros_like, params["encoder"])  # one value of the tokens for all x
+    number = int(np.asarray(of_model(certain, "tokens", params, X))[0, 0])
+    params["prior"] = jax.tree.map(np.zeros_like, params["prior"])
     params["prior"]["site"]["bias"][..., number] = 60.0
     found = certain.log_prob_over_tokens(params, Batch(X)), of_model(certain, "score", params, Batch(X)).log_prob
     np.testing.assert_allclose(*found, atol=1e-5)
@@ -75,24 +79,39 @@ def test_the_sum_over_all_tokens_holds_the_bound_to_account(small):
 
 
 def test_the_importance_bound_lies_between_the_score_and_the_sum_over_all_tokens(small):
-    """With one token its posterior is the true one: the bound is log p(x). With two, its weights are unbiased, and it
-    is above the score and below log p(x), nearer with more draws. A posterior of one code gives the most probable z.
+    """With one token its posterior is the true one: the bound is log p(x). With two, its weights are unbiased. A
+    posterior of one code gives the most probable z.
     """
     model, params = with_params(tokens_model("fsq(levels=(3, 2))", (1,)), 1.0)
     of_one = model.importance_bound(params, Batch(X), KEY, 1)
     np.testing.assert_allclose(of_one, model.log_prob_over_tokens(params, Batch(X)), atol=1e-4)
 
     model, params = small
-    exact, score = model.log_prob_over_tokens(params, Batch(X)), of_model(model, "score", params, Batch(X)).log_prob
-    one = np.asarray(model.importance_bound(params, Batch(X), KEY, 1))
+    exact, score = np.asarray(model.log_prob_over_tokens(params, Batch(X))), score_of(model, params)
     many = np.asarray(model.importance_bound(params, Batch(X), KEY, 2000))
     np.testing.assert_allclose(many, exact, atol=0.2)
-    assert abs(float((many - exact).mean())) < 0.02
-    assert score.mean() < one.mean() < exact.mean()
+    assert abs((many - exact).mean()) < 0.02
     best = np.asarray(model.importance_bound(params, Batch(X), KEY, 3, 1))
     np.testing.assert_allclose(best, score, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_the_importance_bound_grows_with_its_draws(small):
+    """It is above the score and below log p(x)."""
+    model, params = small
+    exact, score = np.asarray(model.log_prob_over_tokens(params, Batch(X))), score_of(model, params)
+    one = np.asarray(model.importance_bound(params, Batch(X), KEY, 1))
+    assert score.mean() < one.mean() < exact.mean()
     few = np.asarray(model.importance_bound(params, Batch(X), KEY, 500, 2))
     assert score.mean() < few.mean() < exact.mean()
+
+
+def test_gradients_reach_every_part(small):
+    """Of what training minimises; the objectives give the rate to the prior alone."""
+    model, params = small
+    slopes = jax.jit(jax.grad(lambda p: -model.train_score(p, Batch(X), key=KEY).log_prob.mean()))(params)
+    moves = {part for part, slope in slopes.items() if any(map(np.any, jax.tree.leaves(slope)))}
+    assert moves == {"encoder", "decoder", "prior"}
 
 
 @pytest.mark.slow

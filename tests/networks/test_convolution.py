@@ -90,9 +90,11 @@ def test_gradients_are_those_of_the_sum(taps, grid):
 
 def test_shift_and_put():
     x = np.arange(6.0, dtype=np.float32).reshape(1, 2, 3, 1)
-    np.testing.assert_array_equal(shift(x, -1, 0)[0, :, :, 0], [[0, 0, 0], [0, 1, 2]])
-    np.testing.assert_array_equal(shift(x, 0, 1)[0, :, :, 0], [[1, 2, 0], [4, 5, 0]])
-    assert put_pixel(x, np.full((1, 1), 9.0), 1, 0)[0, 1, 0, 0] == 9
+    one = np.full((1, 1), 9, np.float32)
+    down, left, put = map(np.asarray, jax.jit(lambda x: (shift(x, -1, 0), shift(x, 0, 1), put_pixel(x, one, 1, 0)))(x))
+    np.testing.assert_array_equal(down[0, :, :, 0], [[0, 0, 0], [0, 1, 2]])
+    np.testing.assert_array_equal(left[0, :, :, 0], [[1, 2, 0], [4, 5, 0]])
+    assert put[0, 1, 0, 0] == 9
 
 
 @pytest.mark.slow

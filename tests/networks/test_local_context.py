@@ -117,32 +117,45 @@ def test_lines_channels_and_precision():
 
 def test_vectors_of_sites_rows_and_pixels():
     """Channels share the vector of their pixel; a vector of the whole context is the same everywhere."""
-    e = jnp.arange(2 * 3 * 2, dtype=jnp.float32).reshape(1, 2, 3, 2)
+    e = np.arange(2 * 3 * 2, dtype=np.float32).reshape(1, 2, 3, 2)
     event = EventSpec((2, 3, 2), (), "levels", 4)
-    np.testing.assert_array_equal(lc.of_sites(e, np.array([[0, 1], [11, 12]]), event)[0, :, :, 0], [[0, 0], [10, 10]])
-    np.testing.assert_array_equal(lc.of_pixel(e, 1, 2)[0], [10, 11])
-    np.testing.assert_array_equal(lc.of_row(e, 1)[0, :, 0], [6, 8, 10])
-    vector = jnp.ones((4, 2))
+
+    @jax.jit
+    def vectors(e):
+        return lc.of_sites(e, np.array([[0, 1], [11, 12]]), event), lc.of_pixel(e, 1, 2), lc.of_row(e, 1)
+
+    of_sites, of_pixel, of_row = map(np.asarray, vectors(e))
+    np.testing.assert_array_equal(of_sites[0, :, :, 0], [[0, 0], [10, 10]])
+    np.testing.assert_array_equal(of_pixel[0], [10, 11])
+    np.testing.assert_array_equal(of_row[0, :, 0], [6, 8, 10])
+    vector = np.ones((4, 2), np.float32)
     assert lc.of_sites(vector, np.zeros((3, 5), int), event).shape == (4, 1, 1, 2)
     assert lc.of_pixel(vector, 0, 0) is vector and lc.everywhere(vector, 4).shape == (4, 1, 1, 2)
 
 
 def test_tokens_have_the_context_of_the_site_that_they_predict():
     """In all forms, in any order; a site that does not exist has that of the last one."""
-    event, e = EventSpec((2, 3), (), "tokens", 3), jnp.arange(12, dtype=jnp.float32).reshape(1, 2, 3, 2)
+    event, e = EventSpec((2, 3), (), "tokens", 3), np.arange(12, dtype=np.float32).reshape(1, 2, 3, 2)
     factorization = make_factorization((2, 3), "random(seed=1)", "sizes(sizes=(1, 3, 2))")
-    blocks_SM, x = np.minimum(np.asarray(factorization.blocks), 5), jnp.zeros((1, 2, 3), int)
+    blocks_SM, x = np.minimum(np.asarray(factorization.blocks), 5), np.zeros((1, 2, 3), int)
     tokens = StepTokens(event, ContextSpec(c=EventSpec((2, 3)), local=("c",)), 2, "none", "float32")
-    params = tokens.init(jax.random.key(0), x, factorization, None)
-    for method, args, target in (
-        ("__call__", (x, factorization), blocks_SM),
-        ("step", (x, 1, factorization), blocks_SM[1]),
-        ("window", (x, 1, 3, factorization), blocks_SM[[1, 2, 2]]),
-        ("ahead", (x, 1, 2, factorization), blocks_SM[1:]),
-    ):
-        apply = jax.jit(lambda e, args=args, method=method: tokens.apply(params, *args, e, method=method))
-        with_e, without = (apply(each) for each in (e, None))
-        np.testing.assert_allclose(with_e - without, np.asarray(e).reshape(1, 6, 2)[:, target], rtol=1e-5)
+    params = random_like(jax.eval_shape(tokens.init, jax.random.key(0), x, factorization, None))
+    forms = {
+        "__call__": ((x, factorization), blocks_SM),
+        "step": ((x, 1, factorization), blocks_SM[1]),
+        "window": ((x, 1, 3, factorization), blocks_SM[[1, 2, 2]]),
+        "ahead": ((x, 1, 2, factorization), blocks_SM[1:]),
+    }
+
+    @jax.jit
+    def differences(params, e):
+        def of(method, each):
+            return tokens.apply(params, *forms[method][0], each, method=method)
+
+        return {method: of(method, e) - of(method, None) for method in forms}
+
+    for method, found in differences(params, e).items():
+        np.testing.assert_allclose(found, e.reshape(1, 6, 2)[:, forms[method][1]], rtol=1e-4, atol=1e-5)
 
 
 def test_maps_are_flipped_with_their_image():
@@ -153,9 +166,14 @@ def test_maps_are_flipped_with_their_image():
         event, factorization = EventSpec(grid, (), "tokens", 99), make_factorization(grid, ordering)
         place = np.arange(np.prod(grid[:2])).reshape(1, *grid[:2])
         x = place if len(grid) == 2 else np.repeat(place[..., None], grid[2], -1)
-        raster = np.asarray(to_raster(jnp.asarray(x), event, factorization)).reshape(1, *grid[:2], -1)[..., :1]
-        np.testing.assert_array_equal(raster_context(jnp.asarray(place[..., None]), factorization), raster)
-    assert raster_context(e := jnp.ones((2, 3)), factorization) is e
+
+        @jax.jit
+        def both(x, place, event=event, factorization=factorization):
+            return to_raster(x, event, factorization), raster_context(place, factorization)
+
+        raster, context = map(np.asarray, both(x, place[..., None]))
+        np.testing.assert_array_equal(context, raster.reshape(1, *grid[:2], -1)[..., :1])
+    assert raster_context(e := np.ones((2, 3)), factorization) is e
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ TOKENS = EventSpec((6,), (), "tokens", 3)
 NETWORKS = {"lstm": {"hidden_size": 6}, "made": {"hidden_sizes": (8,)}, "transformer": {"width": 8, "num_heads": 2}}
 
 BITS = EventSpec((4,))
-ALL = jnp.asarray(list(itertools.product((0, 1), repeat=4)), jnp.int32)
-DATA = jnp.asarray([[1, 0, 0, 1]])
+ALL = np.array(list(itertools.product((0, 1), repeat=4)), np.int32)
+DATA = np.array([[1, 0, 0, 1]], np.int32)
 
 
 @functools.cache

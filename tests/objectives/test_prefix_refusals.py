@@ -6,7 +6,6 @@ import dataclasses
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from prefix_cases import NETWORKS, TOKENS, loss_and_gradient
@@ -64,10 +63,10 @@ def test_models_under_several_orders_are_refused():
             make_objective(call).check(model)
     without = dataclasses.replace(model, orders=None)
     with pytest.raises(UserError, match="reads the true conditionals"):
-        loss_and_gradient.__wrapped__(
+        loss_and_gradient(
             make_objective("rollout(length=2, target='oracle')"),
             without,
-            jax.tree.map(jnp.asarray, random_like(without.param_shapes)),
+            random_like(without.param_shapes),
             Batch(random_x(TOKENS, 2)),
             jax.random.key(0),
         )
@@ -76,7 +75,7 @@ def test_models_under_several_orders_are_refused():
 def test_score_functions_of_cut_blocks_are_refused():
     more = {"partition": "blocks(size=2)", "conditional": "mixture_of_products(components=2)"}
     model = make_model(TOKENS, "made", **more, **NETWORKS["made"])
-    params, x = jax.tree.map(jnp.asarray, random_like(model.param_shapes)), random_x(TOKENS, 2)
+    params, x = random_like(model.param_shapes), random_x(TOKENS, 2)
     for call in ("as_is", "rollout(length=1, target='match')"):
         trace = functools.partial(jax.eval_shape, functools.partial(loss_and_gradient, make_objective(call), model))
         with pytest.raises(UserError, match="needs whole blocks, and the examples have masks"):

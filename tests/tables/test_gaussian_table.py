@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 
-import jax
 import numpy as np
 import pytest
 from scipy import stats
@@ -23,6 +22,7 @@ from arjax.tables.gaussian import GaussianTable, log_interval
 from arjax.tables.margins import Margin, fit_margin
 from arjax.tables.mixed import MixedTable
 from arjax.tables.table import TableModel, load_table
+from arjax.testing.examples import random_like
 
 RNG = np.random.default_rng(0)
 WEIGHTS, MEANS = np.array([0.3, 0.7]), RNG.normal(size=(2, 3))
@@ -49,10 +49,7 @@ def gaussian(columns=COLUMNS, power=1.0):
 def any_order(columns=COLUMNS):
     sites = Sites(tuple(column.num_codes for column in columns))
     model = make_model(sites.event, "deep_nade", orders="uniform", hidden_sizes=(8,))
-    params = jax.tree.map(
-        lambda leaf: 0.7 * jax.random.normal(jax.random.key(leaf.size), leaf.shape), model.init(jax.random.key(0))
-    )
-    return AnyOrderTable(columns, model, params)
+    return AnyOrderTable(columns, model, random_like(model.param_shapes))
 
 
 @pytest.fixture(scope="module", params=[1.0, 0.5], ids=["plain", "power"])

@@ -110,6 +110,7 @@ def test_words_are_saved_bit_for_bit_and_forged_ones_are_refused(engine, tmp_pat
             load_table(tmp_path / "f.safetensors")
 
 
+@pytest.mark.slow
 def test_a_table_of_numbers_and_few_words_is_fitted_by_gaussians_too():
     """Two groups whose numbers and words differ: a word given the numbers, and numbers given a word."""
     rng = np.random.default_rng(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import functools
 import subprocess
@@ -71,7 +72,10 @@ class SumCore(nn.Module):
         return total_BE, self.scale * jnp.tanh(total_BE * (1 + (self.fault == "step") * 0.01))
 
 
+@functools.cache
 def faulty(fault):
+    """A model of a network with this fault; one of each, so that checks share its compiled programs."""
+
     @NETWORKS.register("faulty")
     class Faulty(StepNetwork):
         SMALL = {"hidden_size": 8}
@@ -83,7 +87,7 @@ def faulty(fault):
             carries, features = super().extend(carry, canvas, t, k, factorization, context)
             return carries, features * (1 + (fault == "extend") * 0.01)
 
-    return functools.partial(network.supported, "faulty", network.EVENTS["binary"], "spiral", "sites")
+    return network.supported("faulty", network.EVENTS["binary"], "spiral", "sites")
 
 
 @pytest.mark.parametrize(
@@ -96,11 +100,11 @@ def faulty(fault):
     ],
 )
 def test_networks_that_break_a_law(fault, check, sentence):
-    model = faulty(fault)()
+    model = faulty(fault)
     params = network.params_of(model)
     with pytest.raises(LawBroken, match=sentence):
         check(model, params)
-    check(faulty("")(), params)
+    check(faulty(""), params)
 
 
 def test_a_network_that_refuses_everything_or_declares_the_future():
@@ -160,10 +164,15 @@ class Faulty(Bernoulli):
 )
 def test_conditionals_that_break_a_law(fault, sentence):
     CONDITIONALS.register("faulty")(Faulty)
-    check = getattr(conditional, f"check_{fault}")
     with pytest.raises(LawBroken, match=sentence):
-        check(f"faulty(fault={fault!r})", "binary", 1.0)
-    check("faulty", "binary", 1.0)
+        getattr(conditional, f"check_{fault}")(f"faulty(fault={fault!r})", "binary", 1.0)
+
+
+@pytest.mark.slow
+def test_a_right_conditional_keeps_them():
+    CONDITIONALS.register("faulty")(Faulty)
+    kept = check_conditional("faulty", values=("binary",))
+    assert set(kept.values()) == {"kept"}
 
 
 @pytest.mark.slow
@@ -294,6 +303,13 @@ def test_p_values_are_those_of_scipy():
     assert chi_square(np.array([5, 5, 1]), np.array([0.5, 0.5, 0])) == 0  # impossible
 
 
+def test_no_module_imports_pytest_at_its_head(repository):
+    for path in (repository / "arjax" / "testing").glob("*.py"):
+        heads = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        assert not any("pytest" in ast.unparse(node) for node in heads), path
+
+
+@pytest.mark.slow
 def test_it_needs_no_pytest():
     text = "import sys; sys.modules['pytest'] = None; import arjax.testing as t; print(t.check_ordering_laws('snake'))"
     assert subprocess.run([sys.executable, "-c", text], check=True, capture_output=True).stdout.count(b"kept") == 7

@@ -14,15 +14,15 @@ from arjax.training.schedules import SCHEDULES, make_schedule
 from arjax.training.step import average
 
 PARAMS = {
-    "layer": {"kernel": jnp.full((2, 2), 2.0), "bias": jnp.full(2, 2.0)},
-    "table": {"embedding": jnp.full(2, 2.0)},
+    "layer": {"kernel": np.full((2, 2), 2, np.float32), "bias": np.full(2, 2, np.float32)},
+    "table": {"embedding": np.full(2, 2, np.float32)},
 }
 
 
 def test_schedules_at_their_ends():
     def rates(*steps, **options):
         schedule = make_schedule(0.1, 100, **options)
-        return [float(schedule(t)) for t in steps]
+        return jax.jit(lambda: [schedule(t) for t in steps])()
 
     np.testing.assert_allclose(rates(0, 99), [0.1, 0.1], rtol=1e-6)
     np.testing.assert_allclose(rates(0, 9, 10, warmup_steps=10), [0.01, 0.1, 0.1], rtol=1e-6)
@@ -38,14 +38,14 @@ def test_schedule_is_the_optimizers():
     optimizer = make_optimizer("sgd", 0.5, 4, schedule="linear", b1=0.0)
     state, seen = optimizer.init(PARAMS), []
     for _ in range(4):
-        updates, state = jax.jit(optimizer.update)(jax.tree.map(jnp.ones_like, PARAMS), state, PARAMS)
-        seen.append(float(updates["layer"]["bias"][0]))
+        updates, state = jax.jit(optimizer.update)(jax.tree.map(np.ones_like, PARAMS), state, PARAMS)
+        seen.append(np.asarray(updates["layer"]["bias"])[0])
     np.testing.assert_allclose(seen, [-0.5, -0.375, -0.25, -0.125], rtol=1e-6)
 
 
 def test_only_matching_paths_decay():
     optimizer = make_optimizer("adamw", 0.1, 10, weight_decay=0.5)
-    updates, _ = jax.jit(optimizer.update)(jax.tree.map(jnp.zeros_like, PARAMS), optimizer.init(PARAMS), PARAMS)
+    updates, _ = jax.jit(optimizer.update)(jax.tree.map(np.zeros_like, PARAMS), optimizer.init(PARAMS), PARAMS)
     np.testing.assert_allclose(updates["layer"]["kernel"], -0.1)
     np.testing.assert_allclose(updates["table"]["embedding"], -0.1)
     np.testing.assert_array_equal(updates["layer"]["bias"], 0.0)
@@ -53,17 +53,21 @@ def test_only_matching_paths_decay():
 
 def test_eps_is_added_to_the_root_of_the_second_moment():
     for name in ("adam", "adamw"):
-        optimizer, params = make_optimizer(name, 0.5, 10, eps=3.0), jnp.zeros(2)
-        updates, _ = jax.jit(optimizer.update)(jnp.array([1.0, -9.0]), optimizer.init(params), params)
+        optimizer, params = make_optimizer(name, 0.5, 10, eps=3.0), np.zeros(2, np.float32)
+        updates, _ = jax.jit(optimizer.update)(np.float32([1, -9]), optimizer.init(params), params)
         np.testing.assert_allclose(updates, [-0.5 * 1 / (1 + 3), 0.5 * 9 / (9 + 3)], rtol=1e-5)
+
+
+def norm_of(tree):
+    return sum((np.asarray(leaf, float) ** 2).sum() for leaf in jax.tree.leaves(tree)) ** 0.5
 
 
 def test_clip_norm():
     gradients = jax.tree.map(lambda p: 100 * p, PARAMS)
-    for clip_norm, norm in ((0.0, float(optax.tree.norm(gradients))), (3.0, 3.0)):
+    for clip_norm, norm in ((0.0, norm_of(gradients)), (3.0, 3.0)):
         optimizer = make_optimizer("sgd", 1.0, 10, clip_norm=clip_norm, b1=0.0)
-        updates, _ = jax.jit(optimizer.update)(gradients, optimizer.init(PARAMS), PARAMS)
-        np.testing.assert_allclose(optax.tree.norm(updates), norm, rtol=1e-5)
+        updates, _ = jax.jit(lambda g, o=optimizer: o.update(g, o.init(PARAMS), PARAMS))(gradients)
+        np.testing.assert_allclose(norm_of(updates), norm, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS.names())
@@ -80,7 +84,7 @@ def test_every_optimizer_goes_downhill(name):
         return jax.lax.fori_loop(0, 20, step, (params, optimizer.init(params)))[0]
 
     params = reached(PARAMS)
-    assert optax.tree.norm(params) < optax.tree.norm(PARAMS)
+    assert norm_of(params) < norm_of(PARAMS)
 
 
 @pytest.mark.parametrize(
@@ -120,22 +124,22 @@ def test_adagrad_divides_by_the_root_of_all_squares_whatever_the_scale_of_the_lo
     gradients = np.array([[3.0, -1.0], [-4.0, 2.0], [0.5, 0.1]])
     expected = -0.1 * gradients / np.sqrt(np.cumsum(gradients**2, 0))
     for scale in (1.0, 1e-5):
-        optimizer, params = make_optimizer("adagrad", 0.1, 3), jnp.zeros(2)
+        optimizer, params = make_optimizer("adagrad", 0.1, 3), np.zeros(2, np.float32)
         state = optimizer.init(params)
         for gradient, right in zip(gradients, expected, strict=True):
-            updates, state = jax.jit(optimizer.update)(jnp.asarray(scale * gradient), state, params)
+            updates, state = jax.jit(optimizer.update)(np.float32(scale * gradient), state, params)
             np.testing.assert_allclose(updates, right, rtol=1e-3)
 
 
 def test_average_warms_up_then_decays():
-    ema, new = {"w": jnp.zeros(())}, {"w": jnp.ones(())}
-    np.testing.assert_allclose(average(ema, new, jnp.int32(0), 0.99)["w"], 0.9, rtol=1e-6)
-    np.testing.assert_allclose(average(ema, new, jnp.int32(10**6), 0.99)["w"], 0.01, rtol=1e-4)
-    values, expected, found = np.random.default_rng(0).normal(size=(60, 3)), np.ones(3), {"w": jnp.ones(3)}
+    ema, new, averaged = {"w": np.float32(0)}, {"w": np.float32(1)}, jax.jit(average, static_argnums=3)
+    np.testing.assert_allclose(averaged(ema, new, np.int32(0), 0.99)["w"], 0.9, rtol=1e-6)
+    np.testing.assert_allclose(averaged(ema, new, np.int32(10**6), 0.99)["w"], 0.01, rtol=1e-4)
+    values, expected, found = np.random.default_rng(0).normal(size=(60, 3)), np.ones(3), {"w": np.ones(3, np.float32)}
     for t, value in enumerate(values):  # of tf.train.ExponentialMovingAverage with `num_updates`
         decay = min(0.7, (1 + t) / (10 + t))
         expected = decay * expected + (1 - decay) * value
-        found = average(found, {"w": jnp.asarray(value, jnp.float32)}, jnp.int32(t), 0.7)
+        found = averaged(found, {"w": value.astype(np.float32)}, np.int32(t), 0.7)
         np.testing.assert_allclose(found["w"], expected, rtol=1e-4, atol=1e-5)
 
 
@@ -160,7 +164,7 @@ def test_another_package_adds_an_optimizer_and_a_schedule(monkeypatch):
     state, seen = optimizer.init(PARAMS), []
     for _ in range(3):
         updates, state = jax.jit(optimizer.update)(PARAMS, state, PARAMS)
-        seen.append(float(updates["layer"]["bias"][0]))
+        seen.append(np.asarray(updates["layer"]["bias"])[0])
     np.testing.assert_allclose(seen, [-0.1, -0.1, -0.01], rtol=1e-5)
     for change, sentence in (
         ({"optimizer__name": "signs"}, r"lacks optimizer\.floor.*optimizer_config\('signs'\)"),
