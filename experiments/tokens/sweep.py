@@ -23,6 +23,8 @@ PIXELS = {"train.steps": 1500, "train.batch_size": 32, "train.ema_decay": 0.99, 
 FIRST, SECOND = ({"train.steps": steps, "train.eval_every": steps // 5} for steps in (2500, 2000))
 #: Of the prior in any order, which takes a pass for each of its tokens: 10,000 examples take 20 minutes of one core.
 FEW = {"evaluate.examples": 1000, "train.eval_every": 1000}
+#: Of the priors by scale: a step takes four times as long, so they have as many minutes.
+SCALES = SECOND | {"train.steps": 500, "train.eval_every": 250, "optimizer.warmup_steps": 50}
 GREY, LABELS = "MNIST, 256 levels", "MNIST, binarized once"
 #: Runs that make tokens, without rows of their own: name -> config
 TOKENIZERS = {
@@ -59,13 +61,13 @@ ROWS = {
     "scales": (
         "70 tokens of 4 scales, residual VQ, prior by scale",
         f"{PRIOR}_scales,quantizer=residual",
-        SECOND,
+        SCALES,
         NATS,
     ),
     "labels": (
         "70 tokens of 4 scales, residual VQ, prior by scale, given the class",
         f"{PRIOR}_labels,quantizer=residual,data=labels",
-        SECOND,
+        SCALES,
         NATS,
     ),
     "grey": (
