@@ -286,11 +286,15 @@ def _scores_and_gradients(network: Any, conditional: Any, params: Any, x: Any, m
     return model.log_prob_per_site(params, x, mask=mask).reshape(len(x), -1), grad
 
 
-def check_left_out(model: AutoregressiveModel, params: Any) -> None:
+def check_left_out(
+    model: AutoregressiveModel,
+    params: Any,
+    forms: Sequence[Callable[..., Any]] = (check_steps, check_extends, check_ahead),
+) -> None:
     """With missing values, log p is that of the observed values under the order that visits the missing sites last,
     one by one, whatever stands there without a mark; so is its gradient, which is finite. The other sites of a block
     stay together. Where discrete values alone are missing it is the log of the sum over all of them. The step forms
-    agree with the pass.
+    agree with the pass, those whose checks are `forms`.
     """
     event, grid, own = model.event, model.event.grid_shape, model.factorization
     x, order_D, num = random_x(event, BATCH), np.asarray(own.order), event.num_sites
@@ -313,7 +317,7 @@ def check_left_out(model: AutoregressiveModel, params: Any) -> None:
         close(one, other, TOLERANCE, f"the gradients of {message}")
         if event.columns and missing == [1, 2]:
             _check_summed_out(model, params, x[0], missing, last, float(np.asarray(found[0]).sum()))
-    for check in (check_steps, check_extends, check_ahead):
+    for check in forms:
         check(model, params, holes=True)
 
 

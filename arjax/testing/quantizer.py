@@ -166,7 +166,7 @@ def check_gradients(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) ->
 
 def check_weights(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> None:
     """The loss is finite, does not depend on examples of weight 0, and is 0 without examples."""
-    h, weight_B = _vectors(quantizer, grid, 4), np.float32([1, 1, 0, 0])
+    h, weight_B = _vectors(quantizer, grid, 4), np.array([1, 1, 0, 0], np.float32)
     counted = weight_B.reshape(4, *[1] * (h.ndim - 1)) > 0
     found = [float(_loss(each, quantizer, params, weight_B)[0]) for each in (h, np.where(counted, h, np.float32(3)))]
     same = np.isfinite(found).all() and np.isclose(found[0], found[1])
@@ -183,7 +183,7 @@ def check_state(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> Non
         raise NotSupported("the codes are fixed, or trained by gradients")
     h, fresh, key = _vectors(quantizer, grid), _init_state(quantizer, jax.random.key(1)), jax.random.key(2)
 
-    def after(state: Any, h: jax.Array, weight: float = 1.0) -> Any:
+    def after(state: Any, h: np.ndarray, weight: float = 1.0) -> Any:
         assigned = _assign(quantizer, params, h)
         return _collect(quantizer, params, state, assigned, np.full(len(h), weight, np.float32), key)
 

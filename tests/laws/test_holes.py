@@ -8,7 +8,7 @@ from arjax.core.errors import UserError
 from arjax.models import make_model
 from arjax.networks import NETWORKS
 from arjax.testing.examples import with_holes
-from arjax.testing.network import check_left_out
+from arjax.testing.network import check_left_out, check_steps
 
 TAKES = [name for name in NETWORKS.names() if NETWORKS.get(name).TAKES_HOLES]
 #: One event of each network; the other is slow.
@@ -23,9 +23,21 @@ def cases_of(name):
 
 @pytest.mark.parametrize(("network", "event"), [case for name in TAKES for case in cases_of(name)])
 def test_missing_values_are_left_out(network, event):
+    """And in steps of one network; those of the others, and other forms, are slow."""
     model = cases.small_model(network, cases.EVENTS[event], "random(seed=1)", "sites")
     if not isinstance(model, str):
-        check_left_out(model, cases.params_of(model))
+        check_left_out(model, cases.params_of(model), [check_steps] * (network == "deep_nade"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("event", ["real", "columns"])
+@pytest.mark.parametrize("network", TAKES)
+@pytest.mark.parametrize("partition", ["sites", "sizes(sizes=(1, 3, 2))"])
+def test_all_forms_leave_missing_values_out(network, event, partition):
+    model = cases.small_model(network, cases.EVENTS[event], "random(seed=1)", partition)
+    if isinstance(model, str):
+        pytest.skip(model)
+    check_left_out(model, cases.params_of(model))
 
 
 @pytest.mark.parametrize(
@@ -39,7 +51,7 @@ def test_missing_values_within_blocks_are_left_out(network, event):
     model = cases.small_model(network, cases.EVENTS[event], "random(seed=1)", "sizes(sizes=(1, 3, 2))")
     if isinstance(model, str):
         pytest.skip(model)
-    check_left_out(model, cases.params_of(model))
+    check_left_out(model, cases.params_of(model), [check_steps])
 
 
 def test_blocks_that_are_scored_jointly_refuse_them():
@@ -51,7 +63,7 @@ def test_blocks_that_are_scored_jointly_refuse_them():
         model.log_prob(cases.random_like(model.param_shapes), holes)
     one_by_one = make_model(event, "deep_nade", hidden_sizes=(8,), conditional=joint)
     assert one_by_one.takes_holes
-    assert np.isfinite(one_by_one.log_prob(cases.random_like(one_by_one.param_shapes), holes)).all()
+    assert np.isfinite(cases.log_prob(one_by_one, holes)).all()
 
 
 def test_all_others_refuse_them():

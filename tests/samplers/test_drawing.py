@@ -31,7 +31,12 @@ def raster():
 
 @each_sampler
 @pytest.mark.parametrize(
-    ("num", "event"), [(1, EventSpec((3,), (2, 2))), (5, EVENT), (2, EventSpec((1,), (), "levels", 9))]
+    ("num", "event"),
+    [
+        pytest.param(1, EventSpec((3,), (2, 2)), marks=pytest.mark.slow),
+        (5, EVENT),
+        pytest.param(2, EventSpec((1,), (), "levels", 9), marks=pytest.mark.slow),
+    ],
 )
 def test_shapes_types_and_range(sampler, num, event):
     model, params = build(event)
