@@ -19,7 +19,7 @@ from arjax.testing.models import random_like
 from arjax.testing.statistics import require_follows
 
 #: Draws of each score that is one: the mean of so many is taken for the bound.
-DRAWS = 400
+DRAWS = 200
 #: Samples that are compared with the probabilities.
 SAMPLES = 4096
 NUM = 6
