@@ -86,7 +86,7 @@ def test_mistakes_in_files_of_rows(plants, finished_run, tmp_path, sentence_of):
     of_digits = ["--mode=evaluate", f"--workdir={finished_run}", f"--input={new}"]
     assert "--input of 'digits' is a .npy file of examples in the units of the data" in sentence_of(of_digits)
     for flags, sentence in (
-        (["--mode=sample", "--input=a.csv"], "--input goes with --mode=evaluate or --mode=classify"),
+        (["--mode=sample", "--input=a.csv"], "--input goes with --mode=evaluate, --mode=classify, --mode=compress or"),
         (["--mode=evaluate", "--output=a.csv"], "--output goes with --input"),
         (["--mode=evaluate", "--prior=uniform"], "--prior goes with --mode=classify"),
         (["--mode=classify", "--prior=uniforn"], "--prior cannot be 'uniforn', did you mean 'uniform'"),
