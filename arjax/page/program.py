@@ -113,7 +113,11 @@ def _pad_fields(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _scan_fields(params: Mapping[str, Any]) -> dict[str, Any]:
-    numbers = {"consts": params["num_consts"], "carry": params["num_carry"]}
+    if "ft_in" in params:  # from jax 0.12 on: the trees of the constants, the carry and the scanned arrays
+        consts, carry, _ = (len(list(tree.vals)) for tree in params["ft_in"].unpack())
+    else:
+        consts, carry = params["num_consts"], params["num_carry"]
+    numbers = {"consts": consts, "carry": carry}
     return numbers | {"length": params["length"], "reverse": params["reverse"]}
 
 
