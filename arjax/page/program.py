@@ -54,7 +54,7 @@ SAME = ("stop_gradient", "copy", "copy_p", "optimization_barrier", "sharding_con
 #: Operations with the elements of their operand in the same order and another shape.
 RESHAPES = ("reshape", "squeeze", "expand_dims")
 #: Operations that are written as others, by the method of `_Writer` with their name.
-WRITTEN_AS_OTHERS = ("split", "stack", "tile")
+WRITTEN_AS_OTHERS = ("split", "stack", "tile", "unstack")
 #: Calls of another jaxpr, which is written in their place: the name of the field that holds it.
 CALLS = {
     **dict.fromkeys(("jit", "pjit", "remat2", "checkpoint", "remat", "bilinear_product"), "jaxpr"),
@@ -332,6 +332,17 @@ class _Writer:
             fields = {"start": [start if i == axis else 0 for i in range(rank)], "step": [1] * rank}
             self.operations.append(["slice", fields, [operand], [[self.number(variable), *_form(variable.aval)]]])
             start += size
+
+    def _unstack(self, equation: Any) -> None:
+        """A slice of length 1 for each part, without its axis."""
+        (atom,), axis = equation.invars, equation.params["axis"]
+        operand, letter, rank = self.operand(atom), _type_of(atom.aval), atom.aval.ndim
+        for place, variable in enumerate(equation.outvars):
+            fields = {"start": [place if i == axis else 0 for i in range(rank)], "step": [1] * rank}
+            shape = [1 if i == axis else size for i, size in enumerate(atom.aval.shape)]
+            number = self.number(object())
+            self.operations.append(["slice", fields, [operand], [[number, letter, shape]]])
+            self.operations.append(["reshape", {}, [number], [[self.number(variable), *_form(variable.aval)]]])
 
     def _tile(self, equation: Any) -> None:
         """Copies along new axes before those of the operand, which are then merged."""

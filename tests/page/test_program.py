@@ -70,6 +70,7 @@ def moved(x, i):
     yield from (lax.pad(x, 7.0, ((1, -1, 2), (-1, 2, 0))), jnp.concatenate([x, x[:1]]), jnp.stack([x, -x], 1))
     yield from (
         *jnp.split(x, [1, 3], 1),
+        *jnp.unstack(x, axis=1),
         jnp.arange(5),
         lax.broadcasted_iota(jnp.int32, (2, 3), 0),
         jnp.tile(x, (2, 3)),
