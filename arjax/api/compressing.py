@@ -54,7 +54,8 @@ def restored(run: Any, data: bytes, context: Any, streams: int, tell: Callable[[
 
     def find_context(about: Mapping[str, Any]) -> Any:
         name = about.get("split", "")
-        return _all_of(run.dataset.splits[name]).context if name in run.dataset.splits else None
+        is_split = isinstance(name, str) and name in run.dataset.splits
+        return _all_of(run.dataset.splits[name]).context if is_split else None
 
     options: dict[str, Any] = {
         "vocabulary": vocabulary_of(run),

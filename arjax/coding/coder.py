@@ -7,6 +7,7 @@ the rest of a file. So a file says what it depends on, and is refused where that
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -30,6 +31,8 @@ from arjax.models.checks import as_context, as_values
 
 #: Rows side by side of examples, where no number is given.
 BATCH = 128
+#: Rows side by side, at most.
+MOST_STREAMS = 2**16
 #: Steps whose tables are compared before a file is decoded.
 PROBED = 3
 #: Tokens at the beginning of a stream that are compared with the others.
@@ -180,11 +183,15 @@ def decompress(
     _check_alone(streams)
     container = unpack(data)
     header = container.header
+    _check_header(header)
     check_place(header["place"], describe_place(model, params))
     job = _Job(*header["job"])
     if streams and streams != job.batch:
         raise UserError(f"the file has {job.batch} streams side by side, not {streams}: leave the number out")
-    found = choices(model, params, header.get("orders", 1))[header["choice"]]
+    ways = choices(model, params, header.get("orders", 1))
+    if header["choice"] >= len(ways):
+        raise UserError("the file has a header that arjax does not write")
+    found = ways[header["choice"]]
     parts: Contexts = {}
     if job.is_text:
         if vocabulary is None:
@@ -194,7 +201,7 @@ def decompress(
         if context is None and find_context is not None:
             context = find_context(header.get("about", {}))
         parts = _contexts(model, context, job.num)
-        if digest_of_arrays(parts) != header["context"]:
+        if digest_of_arrays(parts) != header.get("context"):
             raise UserError("the file was compressed with another context: give the same one")
     if tell is not None:
         tell()
@@ -210,8 +217,28 @@ def decompress(
     return Restored(_checked_sum(x.astype(np.dtype(header["dtype"])), header), header.get("about", {}))
 
 
+def _check_header(header: Mapping[str, Any]) -> None:
+    """Raises `UserError` for a header that `compress` does not write: its checksum is no proof of who wrote it."""
+    match header:
+        case {"place": dict(), "job": [int(num), int(batch), int(), bool()], "choice": int(choice), "probe": str()}:
+            fits = num >= 0 and 0 <= batch <= MOST_STREAMS and choice >= 0
+        case _:
+            fits = False
+    orders, about = header.get("orders", 1), header.get("about", {})
+    fits = fits and isinstance(orders, int) and 1 <= orders <= MOST_STREAMS
+    fits = fits and isinstance(about, dict)
+    fits = fits and (header["job"][3] or _is_type(header.get("dtype")))
+    if not fits:
+        raise UserError("the file has a header that arjax does not write")
+
+
+def _is_type(name: Any) -> bool:
+    """Whether it is the name of a type of numbers."""
+    return isinstance(name, str) and re.fullmatch(r"[<>|=][biuf][1248]", name) is not None
+
+
 def _checked_sum(found: Any, header: Mapping[str, Any]) -> Any:
-    if zlib.crc32(_as_bytes(found)) != header["sum"]:
+    if zlib.crc32(_as_bytes(found)) != header.get("sum"):
         raise UserError("decoding gave other data than the data that were compressed: this machine computes otherwise")
     return found
 
@@ -222,8 +249,8 @@ def _as_bytes(x: np.ndarray | bytes) -> bytes:
 
 def _check_alone(streams: int) -> None:
     """Raises `UserError` for no number of streams, and where there are several processes."""
-    if isinstance(streams, bool) or not isinstance(streams, int) or not 0 <= streams <= 2**16:
-        raise UserError(f"streams must be a whole number from 0 to {2**16}, not {streams!r}")
+    if isinstance(streams, bool) or not isinstance(streams, int) or not 0 <= streams <= MOST_STREAMS:
+        raise UserError(f"streams must be a whole number from 0 to {MOST_STREAMS}, not {streams!r}")
     if jax.process_count() > 1:
         raise UserError("files are compressed by one process: leave the flags of several processes out")
 

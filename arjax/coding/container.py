@@ -22,6 +22,8 @@ from arjax.core.values import parse_json
 MAGIC, FORMAT = b"arjax\0", 1
 #: Words of a chunk.
 CHUNK = 2**16
+#: Bytes of a header, at most.
+MOST_HEADER = 2**20
 
 
 class Container(NamedTuple):
@@ -71,9 +73,19 @@ def unpack(data: bytes) -> Container:
         words.append(np.frombuffer(chunk, "<u4"))
     if reader.rest:
         raise UserError(f"the file is damaged: {reader.rest} bytes stand behind its end")
-    # The checksum of the header was right: it is what was written.
-    found: dict[str, Any] = dict(parse_json(zlib.decompress(header).decode()))
-    return Container(found, side, np.concatenate([np.zeros(0, np.uint32), *words]))
+    return Container(_header(header), side, np.concatenate([np.zeros(0, np.uint32), *words]))
+
+
+def _header(packed: bytes) -> dict[str, Any]:
+    """The header; its checksum was right, but anyone can write one."""
+    try:
+        text = zlib.decompressobj().decompress(packed, MOST_HEADER)
+        found = parse_json(text.decode())
+    except (zlib.error, ValueError) as error:
+        raise UserError("the file has a header that arjax does not write") from error
+    if not isinstance(found, dict):
+        raise UserError("the file has a header that arjax does not write")
+    return found
 
 
 def _crc(part: bytes) -> bytes:

@@ -62,6 +62,33 @@ def test_each_file_that_is_cut_off_or_longer_is_noticed(refusal, data):
     assert "has format 2" in refusal(data[:6] + b"\x02" + data[7:])
 
 
+@pytest.mark.parametrize(
+    "forged",
+    [
+        *({"place": 3}, {"job": [1, 2]}, {"job": [-1, 2, -1, False]}, {"job": [9, 2**30, -1, False]}, {"choice": 9}),
+        *({"choice": "0"}, {"probe": None}, {"orders": 10**9}, {"orders": "2"}, {"about": []}, {"dtype": "|O"}),
+        *({"dtype": None}, {"job": None}),
+    ],
+    ids=str,
+)
+def test_forged_headers_with_right_checksums_are_refused(forged, refusal, data):
+    """Anyone can write a checksum."""
+    file = container.unpack(data)
+    assert "header that arjax does not write" in refusal(file._replace(header=file.header | forged).pack())
+
+
+@pytest.mark.parametrize("name", ["place", "job", "choice", "probe", "dtype", "context"])
+def test_headers_that_lack_a_part_are_refused(name, refusal, data):
+    file = container.unpack(data)
+    refusal(file._replace(header={key: value for key, value in file.header.items() if key != name}).pack())
+
+
+def test_a_header_that_is_no_object_is_refused(refusal, data):
+    file = container.unpack(data)
+    assert "header that arjax does not write" in refusal(file._replace(header=[1]).pack())
+    assert "header that arjax does not write" in refusal(file._replace(header={"place": "x" * 2**21}).pack())
+
+
 def test_another_model_or_other_parameters_are_refused(refusal, data, model, params):
     other = make_model(model.event, "made", hidden_sizes=(4,), ordering="reversed")
     assert "with another model" in refusal(data, other)
