@@ -20,19 +20,20 @@ import arjax
 from arjax.api.mixtures import mixture_of_runs
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
+from arjax.evaluation.comparison import Difference, paired_difference
 from arjax.evaluation.gaussian_mixtures import fit_gaussian_mixture
-from arjax.evaluation.summaries import stderr_of
 
 FLOOR = -4.6
 
 
-def differences(runs: Sequence[Path], floor: float) -> np.ndarray:
-    """Nats of the mixed recipes less those of the mixture of Gaussians, [N] of the test rows; below 0 is better."""
+def difference(runs: Sequence[Path], floor: float) -> Difference:
+    """Nats of the mixed recipes less those of the mixture of Gaussians on the test rows; below 0 is better."""
     model, params = mixture_of_runs(runs, "fitted")
     splits = arjax.open_run(runs[0]).dataset.splits
     x = {split: np.asarray(source.__getitems__(np.arange(len(source))).x) for split, source in splits.items()}
     baseline = fit_gaussian_mixture(x["train"], x["validation"], min_log_scale=floor)
-    return -np.asarray(jax.jit(model.log_prob)(params, x["test"]), np.float64) - baseline.nats(x["test"])
+    nats_N = -np.asarray(jax.jit(model.log_prob)(params, x["test"]), np.float64)
+    return paired_difference(nats_N[None], baseline.nats(x["test"])[None])
 
 
 def main(argv: Sequence[str]) -> int:
@@ -45,9 +46,9 @@ def main(argv: Sequence[str]) -> int:
         runs = sorted(path.parent for path in folder.glob("*/results.json"))
         if not runs:
             raise UserError(f"{folder} has no finished run of configs/sweeps/real_table.py")
-        nats_N = differences(runs, flags.floor)
-        error = stderr_of(nats_N)
-        print(f"{folder.name}: {nats_N.mean():+.3f} ± {error:.3f} nats over {len(nats_N)} test rows", flush=True)
+        found = difference(runs, flags.floor)
+        nats = f"{found.mean:+.3f} ± {found.stderr:.3f} nats over {len(found.nats_N)} test rows"
+        print(f"{folder.name}: {nats}", flush=True)
     return 0
 
 

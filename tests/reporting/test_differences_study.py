@@ -33,7 +33,7 @@ def test_a_model_that_is_the_truth_has_fewer_nats_than_a_fit(study, monkeypatch)
     found = []
     for worse in (0.0, 1.0):
         monkeypatch.setattr(study, "mixture_of_runs", lambda runs, weights, worse=worse: (exact, worse))
-        found.append(study.differences([Path("run")], -4.6))
+        found.append(study.difference([Path("run")], -4.6).nats_N)
     assert found[0].shape == (100,) and -0.2 < found[0].mean() < 0.02
     np.testing.assert_allclose(found[1] - found[0], 1, atol=1e-5)
     fit = study.fit_gaussian_mixture(splits["train"], splits["validation"], min_log_scale=-4.6)
