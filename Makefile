@@ -77,7 +77,7 @@ clean:
 	rm -rf $(VENV) .cache build *.egg-info .pytest_cache .ruff_cache
 
 # One stamp per set of extras: it is older than the project file exactly when the set must be installed again.
-$(VENV)/.plots: EXTRAS = plots
+$(VENV)/.plots: EXTRAS = plots,coding
 $(VENV)/.dev: EXTRAS = $(TEST_EXTRAS)
 $(VENV)/.benchmark: EXTRAS = plots,benchmark
 $(VENV)/.docs: EXTRAS = plots,docs
