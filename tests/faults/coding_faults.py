@@ -83,7 +83,7 @@ CODING_FAULTS = (
     ),
     _coder(
         "data that are not compared behind",
-        'if zlib.crc32(_as_bytes(found)) != header["sum"]:',
+        'if zlib.crc32(_as_bytes(found)) != header.get("sum"):',
         'if header["sum"] == "":',
     ),
     Fault(
