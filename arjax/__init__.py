@@ -15,12 +15,14 @@
     table = arjax.fit_table("people.csv")  # or a frame: any columns given any others
     table.sample(1000, given={"sex": "Female"}), table.impute(frame), table.probability({"age": (30, 40)})
 
-JAX is imported when one of these names is used first: `import arjax` alone is quick.
+JAX is imported when one of these names is used first: `import arjax` alone is quick. From then on JAX keeps compiled
+programs in a folder of the user's (`arjax.core.kept_programs`).
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from arjax.core.kept_programs import keep_programs
 from arjax.core.version import __version__
 
 if TYPE_CHECKING:  # for editors and type checkers; `__getattr__` imports them when they are used
@@ -65,6 +67,7 @@ def __getattr__(name: str) -> Any:
         from arjax.core.registry import did_you_mean
 
         raise AttributeError(f"module 'arjax' has no attribute {name!r}{did_you_mean(name, __all__)}")
+    keep_programs()
     value = getattr(importlib.import_module(_MODULE_OF[name]), name)
     globals()[name] = value
     return value

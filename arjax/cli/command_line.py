@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from arjax.core.errors import UserError
 from arjax.core.files import user_path
+from arjax.core.kept_programs import keep_programs
 from arjax.core.output import guarded_output
 from arjax.core.registry import did_you_mean
 from arjax.core.version import __version__
@@ -262,8 +263,9 @@ def _check_rows(flags: Flags) -> None:
 def tell_mistakes(program: str, main: Callable[[], int]) -> int:
     """Runs `main` and returns its exit code; a `UserError` becomes one sentence on stderr and exit code 2.
 
-    So does an output that cannot be written, once the work is done.
+    So does an output that cannot be written, once the work is done. What `main` compiles is kept for later processes.
     """
+    keep_programs()
     try:
         with guarded_output(program) as output:
             code = _exit_code(program, main)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,6 +14,7 @@ import numpy as np
 
 from arjax.coding.entropy import coder_version
 from arjax.core.errors import UserError
+from arjax.core.kept_programs import processor
 from arjax.interop.description import describe
 from arjax.models import Model
 from arjax.parallel.devices import usable_cores
@@ -63,22 +62,11 @@ def describe_place(model: Model, params: Any) -> dict[str, Any]:
         "jaxlib": jaxlib.__version__,
         "constriction": coder_version(),
         "platform": device.platform,
-        "device": _processor()[0] if is_cpu else device.device_kind,
-        "features": digest(_processor()[1].encode()) if is_cpu else "",
+        "device": processor()[0] if is_cpu else device.device_kind,
+        "features": digest(processor()[1].encode()) if is_cpu else "",
         "cores": len(usable_cores()),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
-
-
-def _processor() -> tuple[str, str]:
-    """The name of the processor, and its features as the system lists them."""
-    path = Path("/proc/cpuinfo")
-    if not path.exists():
-        return platform.processor() or platform.machine(), platform.machine()
-    lines = [line.partition(":") for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
-    found = {name.strip(): value.strip() for name, _, value in reversed(lines)}
-    features = sorted((found.get("flags") or found.get("Features") or "").split())
-    return found.get("model name", platform.machine()), " ".join(features)
 
 
 def check_place(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:

@@ -1,0 +1,64 @@
+"""Compiled programs are kept between processes in a folder of the user's, unless the user has decided otherwise."""
+
+import os
+import subprocess
+import sys
+
+from arjax.core.kept_programs import FOLDER, SETTINGS, SWITCH, delete_oldest, processor
+
+#: Compiles one program with a public name of arjax used before, and prints how often the compiler was asked.
+SCRIPT = """
+{first}
+import arjax
+arjax.UserError
+import jax, jax.monitoring
+counts = []
+jax.monitoring.register_event_listener(lambda event, **_: counts.append(event.rsplit("/", 1)[-1]))
+print(jax.jit(lambda x: x * 3 + 1)(2.0), counts.count("cache_hits"))
+"""
+
+
+def output(cache, first="", **more):
+    """What the script prints in a process whose user has an empty cache folder."""
+    ours = {FOLDER, SWITCH, *(name.upper() for name in SETTINGS)}
+    env = {name: value for name, value in os.environ.items() if name not in ours} | {"XDG_CACHE_HOME": str(cache)}
+    code = SCRIPT.format(first=first)
+    done = subprocess.run([sys.executable, "-c", code], env=env | more, capture_output=True, text=True, check=True)
+    return done.stdout.split(), done.stderr
+
+
+def kept(cache):
+    return sorted(cache.glob("arjax/programs/*/*-cache"))
+
+
+def test_a_second_process_compiles_nothing(tmp_path):
+    assert output(tmp_path)[0] == ["7.0", "0"]
+    programs = kept(tmp_path)
+    assert programs
+    assert output(tmp_path)[0] == ["7.0", str(len(programs))]
+    imported = "import jax; jax.jit(lambda x: x - 5)(1.0)"  # JAX has compiled before it hears of the folder
+    assert int(output(tmp_path, imported)[0][1]) > 0
+    programs[0].write_bytes(programs[0].read_bytes()[:-100])  # of a process that was killed
+    assert output(tmp_path)[0][0] == "7.0"
+
+
+def test_the_user_decides(tmp_path):
+    assert output(tmp_path / "home", **{SWITCH: "false"})[0] == ["7.0", "0"]
+    assert output(tmp_path / "home", **{FOLDER: str(tmp_path / "own")})[0] == ["7.0", "0"]
+    assert kept(tmp_path / "home") == []
+    (tmp_path / "file").write_text("")
+    assert output(tmp_path / "file")[0] == ["7.0", "0"]  # no folder can be made there
+
+
+def test_the_programs_that_were_used_longest_ago_go_first(tmp_path):
+    for age, name in enumerate(("new-cache", "old-cache", "older-cache")):
+        path = tmp_path / "kind" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x" * 10)
+        os.utime(path, (1000 - age, 1000 - age))
+    delete_oldest(tmp_path, most=20)
+    assert {path.name for path in tmp_path.glob("*/*")} == {"new-cache", "old-cache"}
+
+
+def test_processors_have_names():
+    assert all(processor())
