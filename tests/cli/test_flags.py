@@ -1,8 +1,8 @@
 """The flags of `arjax`."""
 
+import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -46,9 +46,10 @@ def test_what_a_mode_does_without(argv):
 
 
 def test_help_is_instant_and_complete():
-    start = time.monotonic()
+    before = os.times()
     done = subprocess.run([sys.executable, "-m", "arjax", "--help"], capture_output=True, text=True, check=True)
-    assert time.monotonic() - start < 2.0
+    after = os.times()  # of the processor: other programs may use it, too
+    assert after.children_user - before.children_user + after.children_system - before.children_system < 2.0
     for word in ("--config", "--workdir", "train", "evaluate", "sample", "plan", "list"):
         assert word in done.stdout
 
