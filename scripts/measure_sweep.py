@@ -43,7 +43,7 @@ from arjax.reporting.scatter import Point, labelled_points
 from arjax.reporting.tables import markdown_table, measured_table, write_measured
 from arjax.sweep import Run
 from arjax.sweep.results import stderr_in
-from arjax.sweep.runs import reads
+from arjax.sweep.runs import with_those_read
 from arjax.sweep.table import FOLDER, Table, load_sweep
 
 PAGE, SAMPLES, IMAGES, CALLS = "README.md", "samples.npz", "samples.png", "calls.png"
@@ -190,10 +190,7 @@ def minutes_of(name: str, table: Table) -> float:
     Raises:
       UserError: one of these runs has no results.
     """
-    needs = reads([row for row in table.rows if isinstance(row, Run)], table.workdir)
-    names = [name]
-    for each in names:
-        names += sorted(needs[each] - set(names))
+    names = with_those_read([name], [row for row in table.rows if isinstance(row, Run)], table.workdir)
     reports = {each: read_report(table.workdir / each) for each in names}
     for each, report in reports.items():
         if report is None:

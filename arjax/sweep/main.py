@@ -62,7 +62,7 @@ def _sweep(flags: argparse.Namespace) -> int:
     rows = load_sweep(flags.sweep)
     rows = mean_over_seeds(rows) if flags.seeds == "mean" else rows
     chosen = select(rows, flags.only)
-    selected = runs_of(chosen, rows)
+    selected = runs_of(chosen, rows, user_path(flags.workdir))
     check_runs(selected, flags.sweep)
     options = ["--executor=population"] if flags.executor == "population" else []
     options += ["--seeds=mean"] if flags.seeds == "mean" else []
@@ -195,7 +195,7 @@ def sweep_parser() -> Parser:
         choices=("each", "mean"),
         help="rows of runs that differ in their seed only: one each, or their mean with its standard error [each]",
     )
-    add("--only", default="", metavar="NAME,NAME", help="execute these runs only")
+    add("--only", default="", metavar="NAME,NAME", help="execute these runs only, and those that they read")
     add("--jobs", type=int, metavar="N", help="runs at once; with slurm, in the queue at once [1; all]")
     add("--devices_per_job", type=int, metavar="N", help="devices of its own for each run on this machine")
     add(

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +126,14 @@ def reads(runs: Sequence[Run], workdir: Path) -> dict[str, set[str]]:
     owners = {os.path.realpath(workdir / run.name): run.name for run in runs}
     found = {run.name: {owners[path] for path in _paths(run) if path in owners} for run in runs}
     return {run.name: (found[run.name] | set(run.pilots) & set(owners.values())) - {run.name} for run in runs}
+
+
+def with_those_read(names: Iterable[str], runs: Sequence[Run], workdir: Path) -> list[str]:
+    """The names of runs, of those that they read, of those that these read, and so on."""
+    needs, found = reads(runs, workdir), list(dict.fromkeys(names))
+    for name in found:
+        found += sorted(needs[name] - set(found))
+    return found
 
 
 def stages(runs: Sequence[Run], needs: Mapping[str, set[str]]) -> list[list[Run]]:

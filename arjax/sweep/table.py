@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 import math
 import shlex
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from arjax.core.user_files import find_file, run_user_file, split_argument
 from arjax.reporting.reports import check_metric
 from arjax.sweep.derived import Derived, Mean, Mixture, member
 from arjax.sweep.results import FILE_NAME, lower_is_better, read_results, result_row, ties, validation_of, write_csv
-from arjax.sweep.runs import Run
+from arjax.sweep.runs import Run, with_those_read
 
 Row = Run | Derived
 COMMAND_FILE = "command.txt"
@@ -59,11 +60,14 @@ def select(rows: Sequence[Row], only: str) -> list[Row]:
     return [by_name[name] for name in chosen] if only else list(rows)
 
 
-def runs_of(selected: Sequence[Row], rows: Sequence[Row]) -> list[Run]:
-    """The runs among the selected rows, the members of the others and all their pilots, as the file lists them."""
-    names = {name for row in selected for name in (row.of if isinstance(row, Derived) else (row.name,))}
-    names |= {name for row in rows if isinstance(row, Run) and row.name in names for name in row.pilots}
-    return [row for row in rows if isinstance(row, Run) and row.name in names]
+def runs_of(selected: Sequence[Row], rows: Sequence[Row], workdir: Path) -> list[Run]:
+    """The runs among the selected rows, the members of the others, and all runs that these read, as the file lists
+    them.
+    """
+    runs = [row for row in rows if isinstance(row, Run)]
+    members = (row.of if isinstance(row, Derived) else (row.name,) for row in selected)
+    names = with_those_read(itertools.chain(*members), runs, workdir)
+    return [run for run in runs if run.name in names]
 
 
 def check_runs(runs: Sequence[Run], path: str) -> None:

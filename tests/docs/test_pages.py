@@ -130,7 +130,7 @@ SWEEPS = [path for path in FILES if "def get_sweep" in path.read_text()]
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_run_of_a_sweep_has_a_valid_config(path, folder, monkeypatch):
     entries = dict(DATASETS._entries)
-    runs = runs_of(rows := load_sweep(str(path)), rows)
+    runs = runs_of(rows := load_sweep(str(path)), rows, pathlib.Path())
     assert runs
     for run in runs:
         monkeypatch.setattr(DATASETS, "_entries", dict(entries))

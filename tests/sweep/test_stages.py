@@ -53,6 +53,17 @@ def test_a_second_stage_waits_though_there_is_room(folder):
     assert times["after"][0] >= times["first"][1] and times["beside"][0] < times["first"][1]
 
 
+def test_what_a_chosen_run_reads_goes_with_it(folder):
+    """Its first training was stopped before its end: it is no finished run that another one may begin from."""
+    third = "Run('third', 'good.py', {'train.init_from': 'out/second'})"
+    second = "Run('second', 'good.py', {'train.init_from': 'out/first'})"
+    write_sweep(folder, third, second, "Run('first', 'good.py')", "Run('beside', 'good.py')")
+    (folder / "out/first").mkdir(parents=True)
+    assert sweep("--only=third") == 0
+    assert all((folder / f"out/{name}/starts").exists() for name in ("first", "second", "third"))
+    assert not (folder / "out/beside").exists()
+
+
 def test_no_run_starts_from_one_that_has_failed(folder, capsys):
     """Its parameters may be there, half trained. A run of a later stage that reads the one not started is none, too."""
     runs = ["Run('third', 'good.py', {'train.init_from': 'out/second'})"]
