@@ -26,6 +26,7 @@ class TextPage {
           "div", { class: "controls" },
           ...selectClass(this.model, (label) => {
             this.text.setLabel(label);
+            say("");
             this.show();
           }),
           button("draw", "Draw one", "d", () => this.drawOne()),
@@ -141,7 +142,8 @@ class TextPage {
     const { row } = this.text;
     if (row === null) return $("next").replaceChildren(make("li", {}, "The text has ended."));
     const best = range(row.length).sort((a, b) => row[b] - row[a]).slice(0, MOST_NEXT), most = Math.exp(row[best[0]]);
-    $("next").replaceChildren(
+    replaceButtons(
+      $("next"),
       ...best.map((token) =>
         make(
           "li", {},
