@@ -128,11 +128,11 @@ def in_words(row: dict[str, Any]) -> str:
         error += f" over examples, ± {row['seeds_stderr']:.4f} over seeds"
     kinds = [row["first_kind"], row["other_kind"]]
     if row["first_given"] != row["other_given"]:  # p(x | label) beside p(x)
-        given = row["first_given"], row["other_given"]
-        kinds = [f"{kind} given {', '.join(names)}" if names else kind for kind, names in zip(kinds, given, strict=True)]
-    kinds = list(dict.fromkeys(kinds))
+        given = [f" given {', '.join(names)}" if names else "" for names in (row["first_given"], row["other_given"])]
+        kinds = [kind + names for kind, names in zip(kinds, given, strict=True)]
     return (
-        f"{row['first']} - {row['other']}: {row['difference']:+.4f} {error} nats ({' - '.join(kinds)}), fewer nats on "
+        f"{row['first']} - {row['other']}: {row['difference']:+.4f} {error} nats "
+        f"({' - '.join(dict.fromkeys(kinds))}), fewer nats on "
         f"{row['wins']:.1%} and more on {row['losses']:.1%} of the examples: {row['verdict']}"
     )
 
@@ -197,6 +197,9 @@ def _groups(runs: Sequence[TrainedModel]) -> list[list[tuple[str, TrainedModel]]
 def _compared(group: Sequence[tuple[str, TrainedModel]], split: str) -> Compared:
     """The nats of the seeds of a model."""
     nats = [_nats(run, split, name) for name, run in group]
+    for (name, _), nats_N in zip(group, nats, strict=True):
+        if num := np.count_nonzero(~np.isfinite(nats_N)):
+            raise UserError(f"{name} has nats that are not finite on {num:,} examples of the {split} split")
     first = group[0][1]
     kind = kind_of_nats(first.model, first.settings.measures.num_orders)
     return Compared(group[0][0], tuple(run for _, run in group), kind, np.stack(nats))

@@ -13,6 +13,7 @@ import arjax
 from arjax.api.comparing import in_words
 from arjax.api.trained_model import TrainedModel
 from arjax.core.errors import UserError
+from arjax.evaluation.comparison import paired_difference
 
 
 def by_hand(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
@@ -111,3 +112,15 @@ def test_a_line_says_that_one_model_is_given_a_context():
     label = {"first_given": [], "other_given": ["label"]}
     assert "nats (exact - exact given label), fewer" in in_words(row | label)
     assert "nats (exact), fewer" in in_words(row | label | {"first_given": ["label"]})
+
+
+def test_nats_that_are_not_finite_are_refused(fitted):
+    broken = dataclasses.replace(fitted, params=jax.tree.map(lambda leaf: leaf * np.nan, fitted.params))
+    with pytest.raises(UserError, match="model 2 has nats that are not finite on 100 examples of the test split"):
+        arjax.compare(fitted, broken)
+
+
+def test_one_example_decides_nothing():
+    """Its difference has no standard error."""
+    assert paired_difference(np.zeros((1, 1)), np.ones((1, 1))).is_tie
+    assert not paired_difference(np.zeros((1, 3)), np.ones((1, 3))).is_tie

@@ -120,7 +120,7 @@ def test_data_from_python_or_from_a_split_are_written_as_what_they_are():
 def test_known_data_leave_no_sizes_below_zero():
     assert min(sizes(b"", b"abc" * 400).values()) == 0
     monkeys = b"3 monkeys saw 10 bananas" * 3
-    assert all(0 <= sizes(monkeys[:n], monkeys)[name] for n in range(30) for name in ("bz2", "xz"))
+    assert all(sizes(monkeys[:n], monkeys)[name] >= 0 for n in range(30) for name in ("bz2", "xz"))
 
 
 ROWS = "colour,grade\nred,3\ngreen,5\nred,4\nblue,5\ngreen,4\nred,3\nblue,4\ngreen,5\nblue,3\nred,5\n"

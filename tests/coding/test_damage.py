@@ -67,7 +67,14 @@ def test_each_file_that_is_cut_off_or_longer_is_noticed(refusal, data):
     [
         *({"place": 3}, {"job": [1, 2]}, {"job": [-1, 2, -1, False]}, {"job": [9, 2**30, -1, False]}, {"choice": 9}),
         *({"choice": "0"}, {"probe": None}, {"orders": 10**9}, {"orders": "2"}, {"about": []}, {"dtype": "|O"}),
-        *({"dtype": None}, {"job": None}, {"dtype": "<b8"}, {"dtype": "|f1"}, {"choice": False}, {"place": {"jax": []}}),
+        *(
+            {"dtype": None},
+            {"job": None},
+            {"dtype": "<b8"},
+            {"dtype": "|f1"},
+            {"choice": False},
+            {"place": {"jax": []}},
+        ),
         *({"job": [9, 0, -1, False]}, {"job": [True, True, -1, False]}, {"job": [10**30, 9, -1, False]}),
     ],
     ids=str,

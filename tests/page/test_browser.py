@@ -194,3 +194,8 @@ def test_a_text(opened, models):
     page.keyboard.press("Enter")
     page.keyboard.press("Enter")  # the next character in this place
     assert page.evaluate("arjaxPage.text.values.length") == 6
+    page.evaluate("arjaxPage.model.unknown = 0")  # a vocabulary in which rare characters share a token
+    page.fill("#typed", "z")
+    assert text_of(page, "#status") == "The network does not know z: read as “other”."
+    assert page.evaluate("arjaxPage.text.values") == [0] and page.input_value("#typed") == "z"
+    assert text_of(page, "#sofar").startswith("1 character: ")
