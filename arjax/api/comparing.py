@@ -241,8 +241,8 @@ def _check_same_examples(first: TrainedModel, other: TrainedModel, split: str, n
     same = first.model.event.unit == other.model.event.unit and np.shape(x) == np.shape(y)
     if not (same and np.allclose(x, y, rtol=1e-5, atol=1e-6, equal_nan=True)):
         raise UserError(f"{name} has other examples in its {split} split than the first model: nothing can be paired")
-    masks = [_sites_scored(source, probes, first.model.event.grid_shape) for source in (one, two)]
-    if not np.array_equal(*masks):
+    scored, also = (_sites_scored(source, probes, first.model.event.grid_shape) for source in (one, two))
+    if not np.array_equal(scored, also):
         raise UserError(f"{name} scores other sites of the {split} split than the first model: nothing can be paired")
 
 
