@@ -44,6 +44,11 @@ class Compared:
     kind: str
     nats_SN: np.ndarray
 
+    @property
+    def given(self) -> list[str]:
+        """The names of the parts of the context, given which the examples are scored."""
+        return [name or "a context" for name, _ in self.runs[0].model.context_spec.parts]
+
     def __str__(self) -> str:
         return self.name if len(self.runs) == 1 else f"{self.name} ({len(self.runs)} seeds)"
 
@@ -104,6 +109,7 @@ class Comparison:
                     **{"first": str(self.first), "other": str(other)},
                     **{"first_nats": float(self.first.nats_SN.mean()), "other_nats": float(other.nats_SN.mean())},
                     **{"first_kind": self.first.kind, "other_kind": other.kind},
+                    **{"first_given": self.first.given, "other_given": other.given},
                     **{"difference" if name == "mean" else name: value for name, value in numbers.items()},
                     **{"num_examples": len(self.examples), "verdict": self.verdict(i)},
                 }
@@ -120,9 +126,13 @@ def in_words(row: dict[str, Any]) -> str:
     error = f"± {row['stderr']:.4f}"
     if np.isfinite(row["seeds_stderr"]):
         error += f" over examples, ± {row['seeds_stderr']:.4f} over seeds"
-    kinds = dict.fromkeys((row["first_kind"], row["other_kind"]))
+    kinds = [row["first_kind"], row["other_kind"]]
+    if row["first_given"] != row["other_given"]:  # p(x | label) beside p(x)
+        given = [f" given {', '.join(names)}" if names else "" for names in (row["first_given"], row["other_given"])]
+        kinds = [kind + names for kind, names in zip(kinds, given, strict=True)]
     return (
-        f"{row['first']} - {row['other']}: {row['difference']:+.4f} {error} nats ({' - '.join(kinds)}), fewer nats on "
+        f"{row['first']} - {row['other']}: {row['difference']:+.4f} {error} nats "
+        f"({' - '.join(dict.fromkeys(kinds))}), fewer nats on "
         f"{row['wins']:.1%} and more on {row['losses']:.1%} of the examples: {row['verdict']}"
     )
 
@@ -187,6 +197,9 @@ def _groups(runs: Sequence[TrainedModel]) -> list[list[tuple[str, TrainedModel]]
 def _compared(group: Sequence[tuple[str, TrainedModel]], split: str) -> Compared:
     """The nats of the seeds of a model."""
     nats = [_nats(run, split, name) for name, run in group]
+    for (name, _), nats_N in zip(group, nats, strict=True):
+        if num := np.count_nonzero(~np.isfinite(nats_N)):
+            raise UserError(f"{name} has nats that are not finite on {num:,} examples of the {split} split")
     first = group[0][1]
     kind = kind_of_nats(first.model, first.settings.measures.num_orders)
     return Compared(group[0][0], tuple(run for _, run in group), kind, np.stack(nats))
@@ -228,6 +241,15 @@ def _check_same_examples(first: TrainedModel, other: TrainedModel, split: str, n
     same = first.model.event.unit == other.model.event.unit and np.shape(x) == np.shape(y)
     if not (same and np.allclose(x, y, rtol=1e-5, atol=1e-6, equal_nan=True)):
         raise UserError(f"{name} has other examples in its {split} split than the first model: nothing can be paired")
+    scored, also = (_sites_scored(source, probes, first.model.event.grid_shape) for source in (one, two))
+    if not np.array_equal(scored, also):
+        raise UserError(f"{name} scores other sites of the {split} split than the first model: nothing can be paired")
+
+
+def _sites_scored(source: Source, numbers: np.ndarray, grid_shape: tuple[int, ...]) -> np.ndarray:
+    """Which sites of some examples are scored, bool[N, *grid]."""
+    mask = source.__getitems__(numbers).mask
+    return np.ones((len(numbers), *grid_shape), bool) if mask is None else np.asarray(mask) > 0
 
 
 def _scored_examples(source: Source, num: int) -> np.ndarray:

@@ -135,6 +135,17 @@ def read_file(run: Any, content: bytes, path: str) -> tuple[Any, str]:
     return x, form
 
 
+def form_of(run: Any, found: Restored, path: str) -> str:
+    """The form of the file in which restored data are written: that of the file that was compressed; of data that came
+    from Python or from a split, a text, a csv file where the path says so, or else an array.
+    """
+    if isinstance(found.x, bytes):
+        return TEXT
+    noted, is_table = found.about.get(FORM), run.dataset.to_cells is not None
+    from_file = noted is not None and "split" not in found.about
+    return TABLE if is_table and (noted == TABLE or (path.endswith(".csv") and not from_file)) else ARRAY
+
+
 def written(run: Any, x: Any, form: str) -> bytes:
     """The bytes of a file of some form that holds the data."""
     if form == TEXT:

@@ -256,6 +256,8 @@ def _check_rows(flags: Flags) -> None:
         raise UserError(f"--streams must be above 0, not {flags.streams}")
     if flags.output and not flags.input and flags.mode not in ("page", *CODES):
         raise UserError("--output goes with --input: it has a line for each row; and with --mode=page")
+    if flags.input and flags.output and user_path(flags.input).resolve() == user_path(flags.output).resolve():
+        raise UserError(f"--output={flags.output} is the file of --input, which would be lost: name another one")
     if flags.prior and flags.mode != "classify":
         raise UserError("--prior goes with --mode=classify")
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from arjax.api.comparing import Comparison, compare, in_words
-from arjax.api.run import Run, open_run
+from arjax.api.comparing import Comparison, compare
+from arjax.api.comparing import in_words as in_a_line
+from arjax.api.run import Run
 from arjax.cli.new_rows import write_rows
+from arjax.cli.ranking import in_words
 from arjax.core.files import write_json, writing
 from arjax.core.pictures import as_images
 from arjax.reporting.figures import draw_into, has_matplotlib
@@ -21,23 +23,21 @@ from arjax.training.reporter import announce
 FOLDER = "comparisons"
 #: Examples that are listed for each of the other models.
 MOST = 10
-#: Characters of an example in a list.
-_WIDTH = 60
 
 
-def compare_runs(run: Run, others: list[str]) -> None:
+def compare_runs(run: Run, others: list[Run]) -> None:
     """Prints how a run compares with others, and the examples on which they differ most.
 
     Writes `comparisons/OTHER.json`, the numbers; `.csv`, the nats of each example; and of images `.png`, the examples.
     """
-    split, runs = run.config.evaluate.split, [open_run(other) for other in others]  # a mistake ends here
+    split = run.config.evaluate.split
     announce(f"comparing the nats of the {split} split ...", sys.stderr)
-    found = compare(run, *runs, split=split)
+    found = compare(run, *others, split=split)
     folder = run.workdir / FOLDER
     with writing(folder):
         folder.mkdir(exist_ok=True)
     for i, row in enumerate(found.rows()):
-        print(in_words(row))
+        print(in_a_line(row))
         _print_examples(found, i)
         name = Path(found.others[i].name).resolve().name
         if any(Path(other.name).resolve().name == name for other in found.others[:i]):
@@ -64,18 +64,10 @@ def _print_examples(found: Comparison, other: int) -> None:
     dataset = found.dataset
     if dataset.rows is not None:
         columns.append("row")
-        decoded = dataset.rows.decode(np.asarray(found.source.__getitems__(numbers).x))
-        for row, text in zip(rows, _as_lines(decoded, len(numbers)), strict=True):
-            row.append(text if len(text) <= _WIDTH else text[: _WIDTH - 4] + " ...")
+        for row, text in zip(rows, in_words(dataset, np.asarray(found.source.__getitems__(numbers).x)), strict=True):
+            row.append(text)
     title = f"the examples on which {found.first} and {found.others[other]} differ most, in nats"
     print_table(columns, rows, title, right=columns[:4])
-
-
-def _as_lines(rows: Any, num: int) -> list[str]:
-    """Decoded rows, texts or a dict of columns, as a line each."""
-    if isinstance(rows, dict):
-        return [", ".join(f"{name}={values[i]}" for name, values in rows.items()) for i in range(num)]
-    return [repr(text) for text in rows]
 
 
 def _draw_examples(found: Comparison, other: int, path: Path) -> None:

@@ -15,6 +15,7 @@ from arjax.api.compressing import (
     FORM,
     bits_in_results,
     coded,
+    form_of,
     read_file,
     restored,
     text_of_split,
@@ -24,7 +25,7 @@ from arjax.api.compressing import (
 from arjax.api.run import Run
 from arjax.coding import Coded
 from arjax.coding.classical import image_sizes, packed, sizes
-from arjax.core.files import reading, replacing, user_path
+from arjax.core.files import reading, replacing, user_path, writable_file
 from arjax.data.sources import Subset
 from arjax.evaluation.prompts import parse_context
 from arjax.evaluation.splits import split_of
@@ -37,7 +38,7 @@ MOST_KNOWN = 2**22
 def compress_file(run: Run, path: str, output: str, context: str, streams: int, verify: bool) -> None:
     """Compresses a file, or with `path` "" the split `config.evaluate.split`, and prints what it costs."""
     x: Any
-    given = _one_context(run, context)
+    given, target = _one_context(run, context), writable_file(output)
     if path:
         with reading(path):
             content = user_path(path).read_bytes()
@@ -51,18 +52,19 @@ def compress_file(run: Run, path: str, output: str, context: str, streams: int, 
         about = {FORM: "text" if is_text else "array", "split": name}
     tell = functools.partial(announce, "compiling, and compressing ...", sys.stderr)
     found = coded(run, x, given, streams, verify, about, tell)
-    _write(output, found.data)
+    _write(target, found.data)
     for line in report(run, x, found, name, output):
         print(line)
 
 
 def decompress_file(run: Run, path: str, output: str, context: str, streams: int) -> None:
     """Writes the data of a compressed file."""
+    target = writable_file(output)
     with reading(path):
         data = user_path(path).read_bytes()
     tell = functools.partial(announce, "compiling, and decompressing ...", sys.stderr)
     found = restored(run, data, _one_context(run, context), streams, tell)
-    _write(output, written(run, found.x, found.about.get(FORM, "array")))
+    _write(target, written(run, found.x, form_of(run, found, output)))
     print(output)
 
 
@@ -70,8 +72,8 @@ def _one_context(run: Run, context: str) -> Any:
     return parse_context(run.dataset.context, context, run.dataset.classes) if context else None
 
 
-def _write(path: str, content: bytes) -> None:
-    with replacing(user_path(path)) as part:
+def _write(path: Path, content: bytes) -> None:
+    with replacing(path) as part:
         Path(part).write_bytes(content)
 
 
@@ -80,15 +82,17 @@ def report(run: Run, x: Any, found: Coded, name: str, output: str) -> list[str]:
     content, pictures, num, unit = content_of(run, x)
     size, model = len(found.data), sum(leaf.nbytes for leaf in jax.tree.leaves(run.params))
     rate = f"{8 * size / num:.4f} bits per {unit}" if num else "no data"
-    lines = [f"{name}: {len(content):,} bytes -> {output}: {size:,} bytes, {rate}"]
+    stands = "" if vocabulary_of(run) is not None else " of values"
+    lines = [f"{name}: {len(content):,} bytes{stands} -> {output}: {size:,} bytes, {rate}"]
     if num:
         stored = bits_in_results(run, name)
+        stored += ", which may be by other windows" if stored and vocabulary_of(run) is not None else ""
         scored = f"by the tables of this pass {found.bits / num:.4f}"
-        lines.append(f"  {scored}{f'; {stored}, which may be by other windows' if stored else ''}")
+        lines.append(f"  {scored}{f'; {stored}' if stored else ''}")
     if found.choice:
         lines.append(f"  coded with the best one alone, {found.choice}: a mixture of orders has no tables")
     if vocabulary_of(run) is not None:
-        cold = f", and each costs {found.cold_bits:.0f} bits more by its beginning" if found.cold_bits else ""
+        cold = f", and each costs {found.cold_bits:.0f} bits more by its beginning" if found.cold_bits >= 0.5 else ""
         lines.append(f"  streams: {found.streams} side by side{cold}")
     if found.num_exceptions:
         lines.append(f"  characters without a token: {found.num_exceptions:,} bytes")
@@ -98,7 +102,7 @@ def report(run: Run, x: Any, found: Coded, name: str, output: str) -> list[str]:
     if known:
         given = ", ".join(f"{key} {value:,}" for key, value in sizes(content, known).items())
         lines.append(f"  {given} bytes where the training data are known")
-    adjusted = f"; with it {(size + model) / max(len(content), 1):.2f} times the data"
+    adjusted = f"; with it {(size + model) / len(content):.2f} times the data" if content else ""
     lines.append(f"  parameters of the model: {model:,} bytes{adjusted}")
     return lines
 

@@ -125,8 +125,19 @@ def run_compare(flags: Flags) -> int:
     """Compares the nats of a run with those of others, example by example -> `DIR/comparisons/`."""
     from arjax.cli.comparing import compare_runs
 
-    compare_runs(_run(flags), [name for name in flags.other.split(",") if name])
+    names = [name for name in map(str.strip, flags.other.split(",")) if name]
+    compare_runs(_run(flags), [_other(flags, name) for name in names])  # a mistake ends here
     return 0
+
+
+def _other(flags: Flags, workdir: str) -> Run:
+    """Another run, scored by the options with which the first one is."""
+    from arjax.api.run import Run, open_run
+
+    run = open_run(workdir)
+    overrides = [override for override in flags.overrides if override[0].startswith("evaluate.")]
+    apply_overrides(run.config, overrides)
+    return Run(run.workdir, validate(run.config)) if overrides else run
 
 
 def run_sample(flags: Flags) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 
 from arjax.core.files import write_text
 from arjax.core.pictures import as_images
+from arjax.data import Dataset
 from arjax.evaluation.splits import split_of
 from arjax.reporting.figures import has_matplotlib, save_figure
 from arjax.reporting.plots import tiles_figure
@@ -17,6 +18,20 @@ from arjax.training.setup import Setup
 
 #: Characters of a text in a line.
 SHOWN = 60
+
+
+def in_words(dataset: Dataset, x: np.ndarray) -> list[str]:
+    """Texts, strings and rows of tables as a line each, cut off; [] for other data."""
+    if dataset.rows is None:
+        return [] if dataset.decode is None else [_cut(repr(dataset.decode(each))) for each in x]
+    rows = dataset.rows.decode(x)
+    if isinstance(rows, dict):
+        return [_cut(", ".join(f"{name}={values[i]}" for name, values in rows.items())) for i in range(len(x))]
+    return [_cut(repr(text)) for text in rows]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN else text[: SHOWN - 4] + " ..."
 
 
 def show_ranking(setup: Setup, nll_N: np.ndarray, path: Path) -> Iterator[str]:
@@ -39,7 +54,7 @@ def show_ranking(setup: Setup, nll_N: np.ndarray, path: Path) -> Iterator[str]:
     for title, shown in panels.items():
         yield f"{title}:"
         for n in shown:
-            text = "" if setup.dataset.decode is None else f"  {setup.dataset.decode(x[n])[:SHOWN]!r}"
+            text = "".join(f"  {words}" for words in in_words(setup.dataset, x[n : n + 1]))
             yield f"  example {number_N[n]}: {bits_N[n]:.2f}{text}"
     yield str(target)
     images = as_images(x[np.concatenate(list(panels.values()))], setup.model.event.grid_shape)

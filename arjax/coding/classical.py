@@ -35,12 +35,12 @@ def packed(x: np.ndarray, num_levels: int) -> bytes:
 
 def sizes(content: bytes, known: bytes = b"") -> dict[str, int]:
     """Bytes by the name of the compressor; `known` is other data that both sides have, such as that of the training:
-    what the data add to it.
+    what the data add to it, and 0 where both together take less than the known data alone.
     """
     found = {}
     for name, compressor in COMPRESSORS.items():
         both = len(compressor(known + content)) if known else len(compressor(content))
-        found[name] = both - (len(compressor(known)) if known else 0)
+        found[name] = max(0, both - len(compressor(known))) if known else both
     return found
 
 

@@ -33,6 +33,8 @@ from arjax.models.checks import as_context, as_values
 BATCH = 128
 #: Rows side by side, at most.
 MOST_STREAMS = 2**16
+#: Examples, or tokens of a text, of a file, at most.
+MOST_VALUES = 2**40
 #: Steps whose tables are compared before a file is decoded.
 PROBED = 3
 #: Tokens at the beginning of a stream that are compared with the others.
@@ -221,7 +223,9 @@ def _check_header(header: Mapping[str, Any]) -> None:
     """Raises `UserError` for a header that `compress` does not write: its checksum is no proof of who wrote it."""
     match header:
         case {"place": dict(), "job": [int(num), int(batch), int(), bool()], "choice": int(choice), "probe": str()}:
-            fits = num >= 0 and 0 <= batch <= MOST_STREAMS and choice >= 0
+            fits = 0 <= num <= MOST_VALUES and 0 < batch <= MOST_STREAMS and choice >= 0
+            fits = fits and not any(isinstance(number, bool) for number in (num, batch, choice))
+            fits = fits and all(isinstance(entry, int | str) for entry in header["place"].values())
         case _:
             fits = False
     orders, about = header.get("orders", 1), header.get("about", {})
@@ -234,7 +238,7 @@ def _check_header(header: Mapping[str, Any]) -> None:
 
 def _is_type(name: Any) -> bool:
     """Whether it is the name of a type of numbers."""
-    return isinstance(name, str) and re.fullmatch(r"[<>|=][biuf][1248]", name) is not None
+    return isinstance(name, str) and re.fullmatch(r"\|b1|[<>|=][iu][1248]|[<>|=]f[248]", name) is not None
 
 
 def _checked_sum(found: Any, header: Mapping[str, Any]) -> Any:

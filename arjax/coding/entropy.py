@@ -74,8 +74,10 @@ class Decoder:
         self._family = stream.model.Categorical(perfect=False)
 
     def __call__(self, probabilities_KV: np.ndarray) -> np.ndarray:
-        """The next K symbols, int32[K]."""
+        """The next K symbols, int32[K]; raises `UserError` for words that no encoder writes with these tables."""
         try:
             return self._coder.decode(self._family, probabilities_KV)
+        except AssertionError as error:
+            raise UserError("the file has words that arjax does not write with the tables of this model") from error
         except ValueError as error:
             raise UserError("the model has probabilities that are not finite: nothing can be coded with it") from error

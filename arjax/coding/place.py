@@ -73,4 +73,9 @@ def check_place(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     """Raises `UserError` for the first entry in which the place of a file differs from this one."""
     for name, sentence in REFUSALS.items():
         if there.get(name) != here[name]:
-            raise UserError(sentence.format(there.get(name), here[name]))
+            raise UserError(sentence.format(_shown(there.get(name)), here[name]))
+
+
+def _shown(entry: Any) -> Any:
+    """An entry without characters that a terminal obeys."""
+    return entry if str(entry).isprintable() else ascii(entry)

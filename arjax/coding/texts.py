@@ -39,20 +39,28 @@ def to_tokens(vocabulary: Vocabulary, content: bytes) -> tuple[np.ndarray, bytes
 
 
 def to_bytes(vocabulary: Vocabulary, tokens_T: np.ndarray, exceptions: bytes) -> bytes:
-    """The inverse of `to_tokens`."""
+    """The inverse of `to_tokens`; raises `UserError` for exceptions that it does not write."""
     if vocabulary.unit == "byte":
         return np.asarray(tokens_T, np.uint8).tobytes()
     symbols_V = np.array([ord(symbol) if len(symbol) == 1 else 0 for symbol in vocabulary.symbols], np.uint32)
     codes = symbols_V[tokens_T]
-    if exceptions:
-        found = _numbers(zlib.decompress(exceptions))
-        gaps, own = found[: len(found) // 2], found[len(found) // 2 :]
-        whole = np.zeros(len(codes) + len(own), np.uint32)
-        is_own = np.zeros(len(whole), bool)
-        is_own[np.cumsum(gaps + 1) - 1] = True
-        whole[is_own], whole[~is_own] = own, codes
-        codes = whole
-    return codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass").encode("utf-8", "surrogateescape")
+    try:
+        codes = _with_exceptions(codes, exceptions) if exceptions else codes
+        return codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass").encode("utf-8", "surrogateescape")
+    # The checksum is no proof of who wrote it: no deflated numbers, other places, no characters.
+    except (zlib.error, ValueError, IndexError, OverflowError) as error:
+        raise UserError("the file has side information that arjax does not write") from error
+
+
+def _with_exceptions(codes_T: np.ndarray, exceptions: bytes) -> np.ndarray:
+    """The code points of the tokens and, in their places, of the exceptions."""
+    found = _numbers(zlib.decompress(exceptions))
+    gaps, own = found[: len(found) // 2], found[len(found) // 2 :]
+    whole = np.zeros(len(codes_T) + len(own), np.uint32)
+    is_own = np.zeros(len(whole), bool)
+    is_own[np.cumsum(gaps + 1) - 1] = True
+    whole[is_own], whole[~is_own] = own, codes_T
+    return whole
 
 
 def _varints(numbers: np.ndarray) -> bytes:

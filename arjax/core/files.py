@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -82,6 +83,18 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         finally:
             with contextlib.suppress(OSError):
                 replacement.unlink()
+
+
+def writable_file(path: str | os.PathLike) -> Path:
+    """The path of a file that is written after long work; raises `UserError` where it cannot be: its folder is missing
+    or read-only, or a folder is in its place.
+    """
+    path = user_path(path)
+    with writing(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with tempfile.TemporaryFile(dir=path.parent):
+            return path
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -20,7 +20,8 @@ class Difference:
     Attributes:
       nats_N: float64[N]; means over the seeds, where a model was trained under several.
       mean: over the examples.
-      stderr: the standard error of the mean over the examples, which the same examples under both models make small.
+      stderr: the standard error of the mean over the examples, which the same examples under both models make small;
+        nan of a single one.
       seeds_stderr: that over the seeds, where both models were trained under several; nan otherwise.
       wins: the share of examples on which the first model has fewer nats.
       losses: the share on which it has more.
@@ -35,8 +36,8 @@ class Difference:
 
     @property
     def is_tie(self) -> bool:
-        """Whether the mean lies within two standard errors of 0, by the larger of the two."""
-        return abs(self.mean) <= TIE * np.fmax(self.stderr, self.seeds_stderr)
+        """Whether the mean lies within two standard errors of 0, by the larger of the two; or has none."""
+        return not abs(self.mean) > TIE * np.fmax(self.stderr, self.seeds_stderr)
 
 
 def paired_difference(first_SN: np.ndarray, second_TN: np.ndarray) -> Difference:
@@ -47,7 +48,7 @@ def paired_difference(first_SN: np.ndarray, second_TN: np.ndarray) -> Difference
     return Difference(
         nats_N=nats_N,
         mean=float(nats_N.mean()),
-        stderr=float(stderr_of(nats_N)),
+        stderr=float(stderr_of(nats_N)) if len(nats_N) > 1 else math.nan,
         # Seeds are drawn for each model alone, so the variances add up (Welch).
         seeds_stderr=math.hypot(*map(stderr_of, by_seed)) if several else math.nan,
         wins=float((nats_N < 0).mean()),

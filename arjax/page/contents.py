@@ -87,6 +87,8 @@ def form_of(model: AutoregressiveModel, dataset: Dataset) -> str:
 def check(model: AutoregressiveModel, dataset: Dataset) -> None:
     """Raises `UserError` in one sentence where a page cannot show the model."""
     event, form = model.event, form_of(model, dataset)
+    if event.columns:
+        raise UserError("a page shows the same range of values at all sites, and the columns of this table have others")
     if not event.is_discrete or event.value_shape or event.num_levels > MOST_LEVELS:
         raise UserError(f"a page shows sites of one whole number below {MOST_LEVELS}, not {event.in_words}")
     if form != "text" and (len(event.grid_shape) > 2 or event.num_sites > MOST_SITES):

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 import arjax
+from arjax.api.comparing import in_words
 from arjax.api.trained_model import TrainedModel
 from arjax.core.errors import UserError
+from arjax.evaluation.comparison import paired_difference
 
 
 def by_hand(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
@@ -88,3 +90,37 @@ def test_what_cannot_be_compared_is_refused(run, fitted):
         arjax.compare(fitted, other)
     with pytest.raises(UserError, match="no testt split, did you mean 'test'"):
         arjax.compare(run, run.workdir, split="testt")
+
+
+def test_examples_of_which_other_sites_are_scored_are_not_paired(fitted):
+    source = fitted.dataset.splits["test"]
+    mask = np.ones((len(source), 5), np.float32)
+    for value, refused in ((1, False), (0, True)):
+        mask[:, 0] = value
+        masked = type(source)(fitted.model.event, source.arrays.replace(mask=mask))
+        other = dataclasses.replace(fitted, dataset=dataclasses.replace(fitted.dataset, splits={"test": masked}))
+        if refused:
+            with pytest.raises(UserError, match="model 2 scores other sites of the test split"):
+                arjax.compare(fitted, other)
+        else:
+            assert arjax.compare(fitted, other).verdict() == "tie"
+
+
+def test_a_line_says_that_one_model_is_given_a_context():
+    row = {"first": "a", "other": "b", "difference": -1.0, "stderr": 0.1, "seeds_stderr": np.nan, "wins": 1.0}
+    row |= {"losses": 0.0, "verdict": "better", "first_kind": "exact", "other_kind": "exact"}
+    label = {"first_given": [], "other_given": ["label"]}
+    assert "nats (exact - exact given label), fewer" in in_words(row | label)
+    assert "nats (exact), fewer" in in_words(row | label | {"first_given": ["label"]})
+
+
+def test_nats_that_are_not_finite_are_refused(fitted):
+    broken = dataclasses.replace(fitted, params=jax.tree.map(lambda leaf: leaf * np.nan, fitted.params))
+    with pytest.raises(UserError, match="model 2 has nats that are not finite on 100 examples of the test split"):
+        arjax.compare(fitted, broken)
+
+
+def test_one_example_decides_nothing():
+    """Its difference has no standard error."""
+    assert paired_difference(np.zeros((1, 1)), np.ones((1, 1))).is_tie
+    assert not paired_difference(np.zeros((1, 3)), np.ones((1, 3))).is_tie

@@ -51,5 +51,16 @@ def test_flags_that_do_not_fit(flags, sentence, sentence_of):
     assert sentence in sentence_of(flags)
 
 
+def test_the_options_of_scores_are_those_of_all_runs(finished_run, tmp_path, capsys):
+    """Also of the others, whose names may have spaces between."""
+    for name in ("run", "copy", "third"):
+        shutil.copytree(finished_run, tmp_path / name)
+    others = f"--other={tmp_path / 'copy'}, {tmp_path / 'third'}"
+    flags = ["--config.evaluate.examples=30", "--config.evaluate.split=validation"]
+    assert main(["--mode=compare", f"--workdir={tmp_path / 'run'}", others, *flags]) == 0
+    row = json.loads((tmp_path / "run" / "comparisons" / "third.json").read_text())
+    assert (row["difference"], row["num_examples"], row["split"]) == (0, 30, "validation")
+
+
 def test_another_folder_without_a_run_is_named(finished_run, tmp_path, sentence_of):
     assert "nowhere" in sentence_of(["--mode=compare", f"--workdir={finished_run}", f"--other={tmp_path / 'nowhere'}"])

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import types
 
 import jax
 import numpy as np
 import pytest
 
 import arjax
-from arjax.api.compressing import read_file, written
+from arjax.api.compressing import form_of, read_file, written
 from arjax.api.trained_model import Fitted, Settings
 from arjax.cli.main import main
+from arjax.cli.ranking import in_words
+from arjax.coding import Restored
+from arjax.coding.classical import sizes
 from arjax.core.errors import UserError
 from arjax.data import make_dataset
 from arjax.models import make_model
@@ -60,7 +64,7 @@ def test_an_array_comes_back_as_it_was(finished_run, tmp_path, capsys, sentence_
     files = [f"--input={tmp_path / 'x.npy'}", f"--output={tmp_path / 'x.arjax'}"]
     assert main(["--mode=compress", *flags, *files]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith(f"{tmp_path / 'x.npy'}: 320 bytes -> {tmp_path / 'x.arjax'}: ")
+    assert lines[0].startswith(f"{tmp_path / 'x.npy'}: 320 bytes of values -> {tmp_path / 'x.arjax'}: ")
     assert "PNG" in lines[2] and "gzip" in lines[2] and "where the training data are known" in lines[3]
     assert main(["--mode=decompress", *flags, f"--input={tmp_path / 'x.arjax'}", f"--output={tmp_path / 'y.npy'}"]) == 0
     assert (tmp_path / "x.npy").read_bytes() == (tmp_path / "y.npy").read_bytes()
@@ -80,10 +84,43 @@ def test_an_array_comes_back_as_it_was(finished_run, tmp_path, capsys, sentence_
         (["--mode=sample", "--no-verify"], "--streams and --verify go with"),
         (["--mode=compress", "--output=x", "--streams=-3"], "--streams must be above 0, not -3"),
         (["--mode=compress", "--output=x", "--num_processes=2"], "--mode=compress is one process"),
+        (["--mode=compress", "--input=x", "--output=./x"], "is the file of --input, which would be lost"),
+        (["--mode=evaluate", "--input=x", "--output=a/../x"], "is the file of --input, which would be lost"),
     ],
 )
 def test_flags_that_do_not_go_together(flags, sentence, sentence_of):
     assert sentence in sentence_of([*flags, "--workdir=runs/none"])
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(
+    finished_run, compressed, tmp_path, sentence_of, monkeypatch
+):
+    for name in ("coded", "restored"):
+        monkeypatch.setattr(f"arjax.cli.compressing.{name}", None)
+    for output, reason in ((tmp_path, "Is a directory"), (tmp_path / "none" / "x", "No such file or directory")):
+        for flags in (["--mode=compress"], ["--mode=decompress", f"--input={compressed}"]):
+            sentence = sentence_of([*flags, f"--workdir={finished_run}", f"--output={output}"])
+            assert sentence == f"arjax: cannot write {output}: {reason}\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_data_from_python_or_from_a_split_are_written_as_what_they_are():
+    """A text as itself, and the rows of a table as a csv file where the path says so."""
+    table, x = types.SimpleNamespace(dataset=types.SimpleNamespace(to_cells=list)), np.zeros((2, 3))
+    pixels = types.SimpleNamespace(dataset=types.SimpleNamespace(to_cells=None))
+    assert form_of(table, Restored(b"text", {}), "x.npy") == "text"
+    for about in ({}, {"form": "array", "split": "test"}):
+        assert form_of(table, Restored(x, about), "x.csv") == "table"
+        assert form_of(table, Restored(x, about), "x.npy") == form_of(pixels, Restored(x, about), "x.csv") == "array"
+    assert form_of(table, Restored(x, {"form": "array"}), "x.csv") == "array"  # of x.npy, whose bytes come back
+    assert form_of(table, Restored(x, {"form": "table"}), "x") == "table"
+    assert form_of(pixels, Restored(x, {"form": "table"}), "x") == "array"  # forged
+
+
+def test_known_data_leave_no_sizes_below_zero():
+    assert min(sizes(b"", b"abc" * 400).values()) == 0
+    monkeys = b"3 monkeys saw 10 bananas" * 3
+    assert all(sizes(monkeys[:n], monkeys)[name] >= 0 for n in range(30) for name in ("bz2", "xz"))
 
 
 ROWS = "colour,grade\nred,3\ngreen,5\nred,4\nblue,5\ngreen,4\nred,3\nblue,4\ngreen,5\nblue,3\nred,5\n"
@@ -98,6 +135,7 @@ def test_a_table_without_reals_comes_back_as_its_file(tmp_path):
     x, form = read_file(run, path.read_bytes(), str(path))
     data = run.compress(x)
     assert written(run, run.decompress(data), form) == path.read_bytes()
+    assert in_words(dataset, x[:2]) == ["colour=red, grade=3", "colour=green, grade=5"]
     path.write_text(ROWS.replace(",3", ", 3"))
     with pytest.raises(UserError, match="laid out otherwise"):
         read_file(run, path.read_bytes(), str(path))

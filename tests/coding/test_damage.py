@@ -67,7 +67,15 @@ def test_each_file_that_is_cut_off_or_longer_is_noticed(refusal, data):
     [
         *({"place": 3}, {"job": [1, 2]}, {"job": [-1, 2, -1, False]}, {"job": [9, 2**30, -1, False]}, {"choice": 9}),
         *({"choice": "0"}, {"probe": None}, {"orders": 10**9}, {"orders": "2"}, {"about": []}, {"dtype": "|O"}),
-        *({"dtype": None}, {"job": None}),
+        *(
+            {"dtype": None},
+            {"job": None},
+            {"dtype": "<b8"},
+            {"dtype": "|f1"},
+            {"choice": False},
+            {"place": {"jax": []}},
+        ),
+        *({"job": [9, 0, -1, False]}, {"job": [True, True, -1, False]}, {"job": [10**30, 9, -1, False]}),
     ],
     ids=str,
 )
@@ -87,6 +95,19 @@ def test_a_header_that_is_no_object_is_refused(refusal, data):
     file = container.unpack(data)
     assert "header that arjax does not write" in refusal(file._replace(header=[1]).pack())
     assert "header that arjax does not write" in refusal(file._replace(header={"place": "x" * 2**21}).pack())
+
+
+def test_words_that_no_encoder_writes_are_refused(model, params, data):
+    """Their checksum is right."""
+    words = np.full(50, 2**32 - 1, np.uint32)
+    with pytest.raises(UserError, match="words that arjax does not write"):
+        decompress(model, params, container.unpack(data)._replace(words=words).pack())
+
+
+def test_a_refusal_has_no_characters_that_a_terminal_obeys(refusal, data):
+    file = container.unpack(data)
+    forged = {"place": file.header["place"] | {"jax": "\x1b[2J"}}
+    assert "with jax '\\x1b[2J', and" in refusal(file._replace(header=file.header | forged).pack())
 
 
 def test_another_model_or_other_parameters_are_refused(refusal, data, model, params):

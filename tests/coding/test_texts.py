@@ -1,5 +1,7 @@
 """Texts of any bytes, streams and windows."""
 
+import zlib
+
 import jax
 import numpy as np
 import pytest
@@ -43,6 +45,21 @@ def test_files_of_any_bytes_come_back():
         assert decompress(model, params, coded.data, vocabulary=LETTERS).x == content
         assert bool(coded.num_exceptions) == bool(set(content) - set(b"abcdefgh \n"))
         assert 8 * len(coded.data) <= 1.001 * coded.bits + 8 * (512 + 8 + coded.num_exceptions)
+
+
+@pytest.mark.parametrize(
+    "exceptions",
+    [
+        *(b"no deflated numbers", zlib.compress(b"\x00\x00\x00"), zlib.compress(b"\x7f\x01")),
+        *(zlib.compress(b"\xff\xff\xff\xff\x7f\x01"), zlib.compress(b"\xff" * 40 + b"\x01\x01")),
+        *(zlib.compress(b"\x00\x80\xb0\x03"), zlib.compress(b"\x00\xff\xff\xff\x0f")),
+    ],
+    ids=["not deflated", "odd", "behind the end", "far behind", "huge", "a surrogate", "no character"],
+)
+def test_forged_exceptions_are_refused(exceptions):
+    """Their checksum is no proof of who wrote them."""
+    with pytest.raises(UserError, match="side information that arjax does not write"):
+        to_bytes(LETTERS, LETTERS.encode("abc"), exceptions)
 
 
 def text(num):

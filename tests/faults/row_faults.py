@@ -17,7 +17,7 @@ _compared = faults_of(
 ROW_FAULTS = (
     _compared(
         "the error of a paired difference is that of two means",
-        "stderr=float(stderr_of(nats_N)),",
+        "stderr=float(stderr_of(nats_N)) if len(nats_N) > 1 else math.nan,",
         "stderr=math.hypot(float(stderr_of(first_SN.mean(0))), float(stderr_of(second_TN.mean(0)))),",
     ),
     _compared(

@@ -138,6 +138,10 @@ def test_a_picture_by_keys(opened):
     assert text_of(page, "#total-entropy") != "–"
     page.keyboard.press("c")
     assert text_of(page, "#sofar").startswith("Observed 0 of 16")
+    page.focus(".bar >> nth=2")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")  # the bar of this value still has the focus
+    assert page.evaluate("arjaxPage.picture.history.map((step) => step.value)") == [2, 2]
 
 
 def test_a_picture_in_one_order(opened):
@@ -151,6 +155,7 @@ def test_a_picture_in_one_order(opened):
     bits = text_of(page, "#sofar")
     page.select_option("#class", "2")
     assert text_of(page, "#sofar") != bits and text_of(page, "#sofar").startswith("Observed 4 of 16: ")
+    assert text_of(page, "#status") == ""  # what it said held for the other class
     page.click(".bar >> nth=4")
     assert page.evaluate("arjaxPage.picture.values[7]") == 4
     page.click("#rest")
@@ -185,3 +190,12 @@ def test_a_text(opened, models):
     page.keyboard.type("abba")
     assert page.evaluate("arjaxPage.text.decode(arjaxPage.text.values)") == "abba"
     assert "bits per character" in text_of(page, "#sofar")
+    page.focus("#next button >> nth=1")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")  # the next character in this place
+    assert page.evaluate("arjaxPage.text.values.length") == 6
+    page.evaluate("arjaxPage.model.unknown = 0")  # a vocabulary in which rare characters share a token
+    page.fill("#typed", "z")
+    assert text_of(page, "#status") == "The network does not know z: read as “other”."
+    assert page.evaluate("arjaxPage.text.values") == [0] and page.input_value("#typed") == "z"
+    assert text_of(page, "#sofar").startswith("1 character: ")

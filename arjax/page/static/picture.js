@@ -126,6 +126,7 @@ class PicturePage {
     this.work.stop();
     replay(this.picture, label);
     this.forgetTotals();
+    say("");
     this.show();
   }
 
@@ -295,7 +296,8 @@ class PicturePage {
     $("bars-title").textContent = logProbs === null ? this.words(site) : `${this.place(site)}, ${given}`;
     if (logProbs === null) return $("bars").replaceChildren();
     const most = Math.exp(Math.max(...logProbs)), chosen = this.picture.observed[site] ? this.picture.values[site] : null;
-    $("bars").replaceChildren(
+    replaceButtons(
+      $("bars"),
       ...range(this.model.levels).map((value) =>
         make(
           "button",

@@ -290,13 +290,13 @@ class Text {
     this.set([]);
   }
 
-  /** The tokens of a text, and the characters without one, which are left out. */
+  /** The tokens of a text, and the characters without one: these share the unknown token, or are left out. */
   encode(text) {
     const found = [], missing = new Set();
     for (const character of text) {
+      if (!this.tokens.has(character)) missing.add(character);
       const token = this.tokens.get(character) ?? this.model.unknown;
-      if (token === null) missing.add(character);
-      else found.push(token);
+      if (token !== null) found.push(token);
     }
     return [found, [...missing]];
   }

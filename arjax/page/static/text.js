@@ -26,6 +26,7 @@ class TextPage {
           "div", { class: "controls" },
           ...selectClass(this.model, (label) => {
             this.text.setLabel(label);
+            say("");
             this.show();
           }),
           button("draw", "Draw one", "d", () => this.drawOne()),
@@ -52,9 +53,10 @@ class TextPage {
     this.work.stop();
     const [values, missing] = this.text.encode($("typed").value);
     this.text.set(values);
-    if (missing.length) say(`The network does not know ${missing.join(" ")}: left out.`);
+    const leavesOut = missing.length > 0 && this.model.unknown === null;
+    if (missing.length) say(`The network does not know ${missing.join(" ")}: ${leavesOut ? "left out" : "read as “other”"}.`);
     else say("");
-    this.show(missing.length > 0 || values.length > this.text.values.length);
+    this.show(leavesOut || values.length > this.text.values.length);
   }
 
   add(token) {
@@ -105,7 +107,7 @@ class TextPage {
       $("typed").scrollTop = $("typed").scrollHeight;
     }
     const rate = n ? `, ${(text.total / n).toFixed(2)} bits per character` : "";
-    $("sofar").textContent = `${n} characters: ${inBits(text.total)}${rate}.`;
+    $("sofar").textContent = `${n} ${n === 1 ? "character" : "characters"}: ${inBits(text.total)}${rate}.`;
     $("undo").disabled = n === 0;
     if (!this.work.running) for (const id of ["draw", "rest"]) $(id).disabled = text.row === null;
     this.showBits();
@@ -141,7 +143,8 @@ class TextPage {
     const { row } = this.text;
     if (row === null) return $("next").replaceChildren(make("li", {}, "The text has ended."));
     const best = range(row.length).sort((a, b) => row[b] - row[a]).slice(0, MOST_NEXT), most = Math.exp(row[best[0]]);
-    $("next").replaceChildren(
+    replaceButtons(
+      $("next"),
       ...best.map((token) =>
         make(
           "li", {},

@@ -60,6 +60,13 @@ class Work {
   }
 }
 
+/** Puts elements in the place of others; where one of their buttons had the focus, the button in its place has it then. */
+function replaceButtons(parent, ...elements) {
+  const place = [...parent.querySelectorAll("button")].indexOf(document.activeElement);
+  parent.replaceChildren(...elements);
+  if (place >= 0) [...parent.querySelectorAll("button")].at(place)?.focus();
+}
+
 /** Says something to readers of screens, and below the buttons. */
 const say = (text) => ($("status").textContent = text);
 
