@@ -183,7 +183,8 @@ def of_draws(name: str, train: metrics.Table, test: metrics.Table, drawn: metric
 
 def _has_gap(table: metrics.Table) -> np.ndarray:
     """Whether each row has a missing word, bool[N]."""
-    return np.any([values == GAP for values in table.values() if values.dtype == object] or False, axis=0)
+    gaps = [values == GAP for values in table.values() if values.dtype == object]
+    return np.any([np.zeros(metrics.size_of(table), bool), *gaps], axis=0)
 
 
 def _closest(rows: metrics.Table, train: metrics.Table) -> Measures:
