@@ -35,12 +35,13 @@ def get_config(arg=""):
     options, learning_rate = RECIPES[arg.network]
     options = options | ({"negative_eigenvalues": True} if arg.negative else {})
     config = base_config()
+    config.seed = arg.seed
     sizes = {"longest": 6, "num_examples": 80} if arg.smoke else {"longest": 40, "num_examples": 100_000}
     config.dataset = dataset_config("state_tracking", task=arg.task, **sizes)
     config.network = small_network_config(arg.network) if arg.smoke else network_config(arg.network, **options)
     config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine", warmup_steps=100)
     config.optimizer.update(weight_decay=0.01, end_factor=0.05, clip_norm=1.0)
-    config.train.update(steps=4000, batch_size=64, steps_per_dispatch=50, log_every=500, eval_every=500, seed=arg.seed)
+    config.train.update(steps=4000, batch_size=64, steps_per_dispatch=50, log_every=500, eval_every=500)
     config.train.update(checkpoint_every=2000)
     config.evaluate.batch_size = 500
     config.sample.num = 1
