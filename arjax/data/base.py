@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -271,9 +271,12 @@ def split_sizes(num_examples: int, seed: int, part: int = 4) -> dict[str, int]:
     return {split: num_examples // (part if i else 1) for i, split in enumerate(SPLITS)}
 
 
+Drawn = TypeVar("Drawn")
+
+
 def draw_splits(
-    draw: Callable[[np.random.Generator, int], np.ndarray], num_examples: int, seed: int, part: int = 4
-) -> dict[str, np.ndarray]:
+    draw: Callable[[np.random.Generator, int], Drawn], num_examples: int, seed: int, part: int = 4
+) -> dict[str, Drawn]:
     """The examples of each split, from `draw(rng, number of examples)`; raises as `split_sizes`."""
     sizes = split_sizes(num_examples, seed, part)
     return {split: draw(np.random.default_rng((seed, i)), size) for i, (split, size) in enumerate(sizes.items())}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from arjax.core.spec import EventSpec
@@ -70,6 +72,20 @@ def adding(*, length: int = 100, num_examples: int = 20_000, seed: int = 0) -> D
 def _dataset(name: str, event: EventSpec, draw, answer_size: int, answer: str, num_examples: int, seed: int) -> Dataset:
     """The data set of drawn splits, whose last `answer_size` sites are scored."""
     mask_T = np.arange(event.num_sites) >= event.num_sites - answer_size
-    drawn = draw_splits(draw, num_examples, seed, part=10)
-    arrays = {split: {"x": x_NT, "mask": np.broadcast_to(mask_T, x_NT.shape)} for split, x_NT in drawn.items()}
-    return from_splits(event, arrays, name=name, answer=answer)
+
+    def with_mask(rng: np.random.Generator, num: int) -> dict[str, np.ndarray]:
+        return {"x": draw(rng, num), "mask": np.broadcast_to(mask_T, (num, event.num_sites))}
+
+    return answers(name, event, with_mask, answer, num_examples, seed)
+
+
+def answers(
+    name: str,
+    event: EventSpec,
+    draw: Callable[[np.random.Generator, int], dict[str, np.ndarray]],
+    answer: str,
+    num_examples: int,
+    seed: int,
+) -> Dataset:
+    """The data set of drawn splits, `x` and a `mask` of the sites that are answers: they alone are scored."""
+    return from_splits(event, draw_splits(draw, num_examples, seed, part=10), name=name, answer=answer)

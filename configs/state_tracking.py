@@ -1,0 +1,48 @@
+"""Tests of state: parity, arithmetic modulo 5 and products of permutations, trained on short sequences.
+
+Grazzi et al., "Unlocking State-Tracking in Linear RNNs Through Negative Eigenvalues" (ICLR 2025), section 5. Only the
+answer at the end of a sequence is scored; `results.json` has its `accuracy` beside the nats. Networks have no positions
+and work at any length: `experiments/state_tracking/measure.py` scores the trained ones on sequences of 40 to 256.
+
+    arjax --config=configs/state_tracking.py:task=parity,network=delta_net,negative=True --workdir=runs/parity_delta_net
+"""
+
+from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, pick, small_network_config
+from arjax.data.state_tracking import TASKS
+
+MIXER = {"hidden_size": 64, "num_layers": 2, "num_heads": 4, "mlp_ratio": 2, "chunk_size": 16}
+#: options of each network, of 50,000 to 110,000 parameters, and learning rate
+RECIPES = {
+    "rnn": ({"hidden_size": 160}, 5e-4),
+    "lstm": ({"hidden_size": 96}, 2e-3),
+    "gru": ({"hidden_size": 112}, 2e-3),
+    "transformer": ({"width": 64, "num_layers": 2, "num_heads": 4, "position": "none"}, 1e-3),
+    "mlstm": (MIXER, 2e-3),
+    "mamba2": (MIXER, 2e-3),
+    "delta_net": (MIXER, 2e-3),
+    "gated_delta_net": (MIXER, 2e-3),
+    "min_gru": ({"hidden_size": 64, "num_layers": 2, "mlp_ratio": 2}, 2e-3),
+}
+
+
+def get_config(arg=""):
+    """`task`: a name in the `TASKS` of the data set; `network`: a name in `RECIPES`; `negative`: negative eigenvalues of
+    the networks that have them as an option; `seed`; `smoke`: seconds instead of minutes.
+    """
+    arg = parse_arg(
+        arg, task=pick(TASKS, "parity"), network=pick(RECIPES, "delta_net"), negative=False, seed=0, smoke=False
+    )
+    options, learning_rate = RECIPES[arg.network]
+    options = options | ({"negative_eigenvalues": True} if arg.negative else {})
+    config = base_config()
+    config.seed = arg.seed
+    sizes = {"longest": 6, "num_examples": 80} if arg.smoke else {"longest": 40, "num_examples": 100_000}
+    config.dataset = dataset_config("state_tracking", task=arg.task, **sizes)
+    config.network = small_network_config(arg.network) if arg.smoke else network_config(arg.network, **options)
+    config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine", warmup_steps=100)
+    config.optimizer.update(weight_decay=0.01, end_factor=0.05, clip_norm=1.0)
+    config.train.update(steps=4000, batch_size=64, steps_per_dispatch=50, log_every=500, eval_every=500)
+    config.train.update(checkpoint_every=2000)
+    config.evaluate.batch_size = 500
+    config.sample.num = 1
+    return apply_smoke(config) if arg.smoke else config

@@ -1,0 +1,82 @@
+"""The table of the page, from the finished runs of sweep.py: accuracies on longer sequences than those of training.
+
+    python experiments/state_tracking/measure.py runs/state_tracking
+
+Accuracy is scaled: 0 for a guess, 1 for all answers right. Of a row that has no finished run there, the table keeps the
+line that it has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from sweep import get_sweep
+
+import arjax
+from arjax.cli.command_line import Parser, tell_mistakes
+from arjax.config.build import build
+from arjax.config.files import set_fields
+from arjax.config.validate import validate
+from arjax.core.errors import UserError
+from arjax.data.state_tracking import TASKS
+from arjax.evaluation.likelihood import Evaluator
+from arjax.reporting.tables import markdown_table, measured_rows, write_measured
+
+HERE = Path(__file__).parent
+COLUMNS = ["task", "network", "3 to 40", "40 to 256", "best seed", "seeds", "parameters", "minutes"]
+#: Fields of the sequences that are longer than those of training; 2,000 are scored.
+LONGER = {"dataset.shortest": 40, "dataset.longest": 256, "dataset.num_examples": 20_000}
+
+
+def scaled(accuracy: float, task: str) -> float:
+    """0 for the accuracy of a guess, 1 for 1."""
+    guess = 1 / {"parity": 2, "s3": 6, "s5": TASKS["s5"].num_tokens}.get(task, 5)
+    return (accuracy - guess) / (1 - guess)
+
+
+def on_longer(folder: Path) -> float:
+    """The accuracy of a run on longer sequences."""
+    run = arjax.open_run(folder)
+    config = run.config.copy_and_resolve_references()
+    set_fields(config, LONGER)
+    longer = build(validate(config))
+    return Evaluator(longer.model, longer.dataset, 100, None)(run.params, "test")["accuracy"]
+
+
+def line(runs: Sequence, folder: Path) -> list[str]:
+    """The line of the seeds of one row."""
+    scores = [json.loads((folder / run.name / "results.json").read_text()) for run in runs]
+    task = runs[0].name.split("-")[0]
+    short = [scaled(score["accuracy"], task) for score in scores]
+    longer = [scaled(on_longer(folder / run.name), task) for run in runs]
+    minutes = sum(score["train_seconds"] for score in scores) / 60 / len(scores)
+    means = [f"{np.mean(short):.3f}", f"{np.mean(longer):.3f}", f"{max(longer):.3f}"]
+    return [runs[0].dataset, runs[0].model, *means, str(len(runs)), f"{scores[0]['num_params']:,}", f"{minutes:.1f}"]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Reads, scores, writes."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="the workdir of the sweep")
+    parser.add_argument("--page", type=Path, default=HERE / "README.md", help="the page with the table [README.md]")
+    flags = parser.parse_args(argv)
+    lines = {tuple(cells[:2]): cells for cells in measured_rows(flags.page, COLUMNS)}
+    order = list(dict.fromkeys((run.dataset, run.model) for run in get_sweep()))
+    finished = [run for run in get_sweep() if (flags.folder / run.name / "results.json").is_file()]
+    if not finished:
+        raise UserError(f"{flags.folder} has no finished run of experiments/state_tracking/sweep.py")
+    for key in order:
+        if runs := [run for run in finished if (run.dataset, run.model) == key]:
+            lines[key] = line(runs, flags.folder)
+            print(" | ".join(lines[key]), flush=True)
+    write_measured(flags.page, markdown_table(COLUMNS, [lines[key] for key in order if key in lines], COLUMNS[2:]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(tell_mistakes("measure", lambda: main(sys.argv[1:])))
