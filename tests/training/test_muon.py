@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
+from loop_helpers import tiny_config
 
+from arjax.cli.planning import Plan, print_plan
+from arjax.config import optimizer_config
+from arjax.config.build import build
 from arjax.core.errors import UserError
 from arjax.networks import NETWORKS
 from arjax.parallel.sharding import path_string
 from arjax.training.optimizer import OPTIMIZERS, make_optimizer
+from arjax.training.reporter import headline
 from arjax.training.state import TrainState, parts_of_optimizer
 
 #: By their path: the shape of a parameter, and its matrices as (axes of the stack, inputs, outputs), or None for Adam.
@@ -130,6 +137,25 @@ def test_a_stacked_and_an_unstacked_network_take_the_same_step():
     of_stacked, of_apart = moved(stacked), moved(apart)
     for name in optimizers:
         np.testing.assert_allclose(of_stacked[name][0], np.stack(of_apart[name]), 1e-4, 1e-5, err_msg=name)
+
+
+def test_a_run_and_a_plan_tell_what_moves_the_parameters(capsys):
+    config = tiny_config()
+    config.optimizer = optimizer_config("muon")
+    (_, line) = headline(build(config))
+    kernel, biases = 64 * 17 * 16, 16 + 64 * 17
+    assert (
+        f"{2 * kernel + biases:,} parameters, {kernel:,} of them by muon, {kernel + biases:,} of them by adam;" in line
+    )
+    (_, line) = headline(build(tiny_config()))
+    assert f"{2 * kernel + biases:,} parameters; " in line
+    parameters = [("up/kernel", (4, 8), 32, "all"), ("up/bias", (8,), 8, "all")]
+    plan = Plan(parameters, {"up/kernel": "muon", "up/bias": "adam"}, 40, {"data": 1}, 8, 1.0, 1.0, 1.0, {})
+    print_plan(plan)
+    rows = {line.split()[0]: line.split()[-1] for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert (rows["up/kernel"], rows["up/bias"], rows["total"]) == ("muon", "adam", "40")
+    print_plan(dataclasses.replace(plan, parts={}))
+    assert "moved by" not in capsys.readouterr().out
 
 
 @pytest.mark.slow
