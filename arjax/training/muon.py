@@ -66,7 +66,7 @@ def muon_of_matrices(
     The momentum, with its look-ahead, is made nearly orthogonal by `ns_steps` steps of Newton and Schulz (Jordan et
     al., "Muon: An optimizer for hidden layers in neural networks", 2024). A matrix of I inputs and O outputs is then
     scaled by `consistent_rms` sqrt(max(I, O)), so that its elements have this root mean square whatever its shape (Liu
-    et al., "Muon is Scalable for LLM Training", 2025, section 2.2; that of AdamW is .2 to .4); where it is 0 by
+    et al., "Muon is Scalable for LLM Training", 2025; that of AdamW is .2 to .4); where it is 0 by
     sqrt(max(1, O / I)), as by Jordan et al.
     """
 

@@ -59,7 +59,7 @@ def _refusal(name: str) -> str:
 
 def is_of_optax(rule: Callable) -> bool:
     """Whether a rule is a function of optax."""
-    return rule.__module__.startswith(PACKAGE)
+    return str(getattr(rule, "__module__", "")).startswith(PACKAGE)
 
 
 def check_works(name: str, transformation: Any) -> None:

@@ -242,7 +242,7 @@ def decay(weight_decay: float, pattern: str, cautious: bool = False) -> list[Tra
     """Weight decay of the parameters with the pattern in their path; no transformation when it is 0.
 
     Where it is cautious, a weight w with the update -u decays only if u w >= 0, that is where the update moves it
-    towards 0, too (Chen et al., "Cautious Weight Decay", 2025, algorithm 1).
+    towards 0, too (Chen et al., "Cautious Weight Decay", 2025).
     """
     regex = compile_regex(pattern, "optimizer.decay_pattern")
 

@@ -75,11 +75,11 @@ def rsqrt(course: Course) -> jax.Array:
 
 @SCHEDULES.register("wsd")
 def wsd(course: Course, decay: float = 0.2, shape: str = "linear") -> jax.Array:
-    """1, then e + (1 - e) f(q) in the last part `decay` of the steps (Hu et al., "MiniCPM", 2024, section 4).
+    """1, then e + (1 - e) f(q) in the last part `decay` of the steps (Hu et al., "MiniCPM", 2024).
 
     q, from 0 to 1, is the part of the decay that is done, and `decay` a part of the steps after the warm-up. f(q) is
     1 - q or, with `shape="1-sqrt"`, 1 - sqrt(q) (Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed
-    Training Durations", 2024, section 3).
+    Training Durations", 2024).
     """
     q = jnp.clip((course.done - (1 - decay)) / decay, 0.0, 1.0)
     return course.end_factor + (1 - course.end_factor) * FALLS[shape](q)

@@ -71,7 +71,7 @@ def test_only_matching_paths_decay():
 
 
 def test_cautious_decay_is_where_the_update_moves_towards_0(capsys):
-    """Chen et al. ("Cautious Weight Decay", 2025), algorithm 1, with the updates of Lion, which are signs."""
+    """Chen et al. ("Cautious Weight Decay", 2025), with the updates of Lion, which are signs."""
     kernel, gradient = np.float32([2, -2, 2, -2, 2, 0]), np.float32([1, 1, -1, -1, 0, 1])
     params, gradients = {"kernel": kernel, "bias": kernel}, {"kernel": gradient, "bias": gradient}
     options = {"b1": 0.0, "weight_decay": 0.5, "cautious_decay": True}
