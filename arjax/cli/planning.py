@@ -132,7 +132,9 @@ def _memory(compiled: Any, batch: Batch) -> dict[str, int]:
 
 def print_plan(plan: Plan) -> None:
     """Prints the plan as tables: parameters by path, FLOPs, and memory per device."""
-    rows = [(path, "x".join(map(str, shape)), f"{size:,}", part) for path, shape, size, part in plan.parameters]
+    rows: list[tuple[str, ...]] = [
+        (path, "x".join(map(str, shape)), f"{size:,}", part) for path, shape, size, part in plan.parameters
+    ]
     rows.append(("total", "", f"{plan.num_params:,}", ""))
     columns: tuple[str, ...] = ("parameter", "shape", "size", "on a device")
     if plan.parts:

@@ -100,7 +100,8 @@ def parts_of_optimizer(state: TrainState) -> dict[str, str]:
         return isinstance(found, optax.transforms.PartitionState)
 
     paths = [path_string(path) for path, _ in jax.tree.leaves_with_path(state.params)]
-    parts, of_params = {}, jax.tree.structure(state.params)
+    parts: dict[str, str] = {}
+    of_params = jax.tree.structure(state.params)
     for found in filter(is_partition, jax.tree.leaves(state.opt_state, is_leaf=is_partition)):
         for name, inner in found.inner_states.items():
             for moments in jax.tree.leaves(inner, is_leaf=lambda tree: masked(tree) == of_params):
