@@ -18,7 +18,7 @@ from arjax.models import Model
 from arjax.objectives import Companion, Loss
 from arjax.parallel.sharding import Rule, batch_sharding, path_string, replicated
 from arjax.reporting.tables import format_bytes, format_count, print_table
-from arjax.training.state import Recipe, TrainState, abstract_state, state_shardings, with_shardings
+from arjax.training.state import Recipe, TrainState, abstract_state, parts_of_optimizer, state_shardings, with_shardings
 from arjax.training.step import train_step
 
 #: JAX makes them one after another: so many take it almost a minute.
@@ -34,6 +34,7 @@ class Plan:
     """
 
     parameters: list[tuple[str, tuple[int, ...], int, str]]  # path, shape, size, and the part on one device ("1/8")
+    parts: dict[str, str]  # of the optimizer, such as "muon", that move the parameters, by path; {}: one moves all
     num_params: int
     mesh: dict[str, int]  # sizes of the mesh axes
     batch_size: int  # examples per step, over all devices
@@ -83,6 +84,7 @@ def make_plan(
     compiled = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)).lower(*inputs).compile()
     return Plan(
         parameters=_parameter_table(state.params, shardings.params),
+        parts=parts_of_optimizer(state),
         num_params=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
         mesh=dict(mesh.shape),
         batch_size=batch_size,
@@ -130,9 +132,14 @@ def _memory(compiled: Any, batch: Batch) -> dict[str, int]:
 
 def print_plan(plan: Plan) -> None:
     """Prints the plan as tables: parameters by path, FLOPs, and memory per device."""
-    rows = [(path, "x".join(map(str, shape)), f"{size:,}", part) for path, shape, size, part in plan.parameters]
+    rows: list[tuple[str, ...]] = [
+        (path, "x".join(map(str, shape)), f"{size:,}", part) for path, shape, size, part in plan.parameters
+    ]
     rows.append(("total", "", f"{plan.num_params:,}", ""))
-    print_table(("parameter", "shape", "size", "on a device"), rows, title="Parameters", right=("shape", "size"))
+    columns: tuple[str, ...] = ("parameter", "shape", "size", "on a device")
+    if plan.parts:
+        columns, rows = (*columns, "moved by"), [(*row, plan.parts.get(row[0], "")) for row in rows]
+    print_table(columns, rows, title="Parameters", right=("shape", "size"))
     mesh = " x ".join(f"{name} {size}" for name, size in plan.mesh.items())
     flops = [
         ("score one example", format_count(plan.flops_forward_per_example)),

@@ -91,6 +91,7 @@ def base_config() -> ConfigDict:
                 "end_factor": 0.0,  # learning rate at the end, as a part of its peak
                 "weight_decay": 0.0,
                 "decay_pattern": r"(kernel|embedding)$",  # parameter paths that decay
+                "cautious_decay": False,  # True: only where it has the direction of the update
                 "clip_norm": 0.0,  # 0: gradients are not clipped
                 "b1": 0.9,
                 "b2": 0.999,
@@ -191,14 +192,18 @@ def part(
 
 
 def optimizer_config(name: str, **options: Any) -> ConfigDict:
-    """The section `optimizer`: the fields of every config, and the other options of the rule at their defaults."""
-    from arjax.training.optimizer import own_options
+    """The section `optimizer`: the fields of every config, and the other options of the rule at their defaults.
+
+    Of a transformation of optax, options whose default is no value of a config, such as None, are fields where given.
+    """
+    from arjax.training.optimizer import OPTIMIZERS, own_options
 
     section = base_config().optimizer.to_dict() | {"name": name} | own_options(name)
+    defaults = OPTIMIZERS.options(name) | section
     for key, value in options.items():
-        if key not in section:
-            raise UserError(f"the optimizer {name!r} has no option {key!r}{did_you_mean(key, section)}")
-        section[key] = as_typed(value, section[key], f"the option {key!r} of the optimizer {name!r}")
+        if key not in defaults:
+            raise UserError(f"the optimizer {name!r} has no option {key!r}{did_you_mean(key, defaults)}")
+        section[key] = as_typed(value, defaults[key], f"the option {key!r} of the optimizer {name!r}")
     return ConfigDict(section).lock()
 
 

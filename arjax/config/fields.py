@@ -100,7 +100,7 @@ def component_sections(config: ConfigDict, prefix: str = "") -> Iterator[tuple[s
     found += [("network", KINDS.get(kind).NETWORKS, "name")] if kind in KINDS.names() else []
     for name, registry, key in found:
         section = config.get(name, None)
-        if registry is not None and isinstance(section, ConfigDict) and section.get(key, None) in registry.names():
+        if registry is not None and isinstance(section, ConfigDict) and registry.knows(section.get(key, None)):
             yield f"{prefix}{name}", registry, key, section
     for name in parts if isinstance(parts, ConfigDict) else ():
         if isinstance(parts[name], ConfigDict):

@@ -24,7 +24,7 @@ from arjax.objectives import OBJECTIVES, Objective, make_objective
 from arjax.reporting.writers import read_writers
 from arjax.samplers import Sampler, make_sampler
 from arjax.samplers.schedules import SCHEDULES as ROUND_SCHEDULES
-from arjax.training.optimizer import SHARED, own_options, read_rule
+from arjax.training.optimizer import OPTIMIZERS, SHARED, own_options, read_rule
 from arjax.training.schedules import SCHEDULES
 from arjax.training.stopping import check_duration
 
@@ -232,10 +232,10 @@ def _read_rule(section: ConfigDict) -> Component:
     """The rule of the section `optimizer`, which has the options of its rule and no others."""
     options = section.to_dict()
     name = options.pop("name")
-    own, common = own_options(name), base_config().optimizer
+    own, common, known_options = own_options(name), base_config().optimizer, OPTIMIZERS.options(name)
     for key in options:
-        if key not in common and key not in own:
-            known = [f"optimizer.{known}" for known in (*common, *own)]
+        if key not in common and key not in known_options:
+            known = [f"optimizer.{known}" for known in (*common, *known_options)]
             raise UserError(f"unknown config field {f'optimizer.{key}'!r}{nearest_fields(f'optimizer.{key}', known)}")
     for key in own:
         if key not in options:

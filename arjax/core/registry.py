@@ -91,6 +91,7 @@ class Registry:
         builder: Callable[[Any], Callable] = lambda component: component,
         check: Callable[[str, Any, Mapping[str, Any]], None] = lambda name, component, options: None,
         most: Mapping[str, int] | None = None,
+        outside: Callable[[str], Callable | None] = lambda name: None,
     ):
         """An empty registry.
 
@@ -101,8 +102,11 @@ class Registry:
           check: `(name, component, options)`, ranges that hold for all components; raises `UserError`.
           most: the largest integers of options of these names, of all components; that of others is
             `arjax.core.integers.largest(name)`.
+          outside: finds a component of another package by its full name, which needs no registration; None where the
+            name is no such name; raises `UserError` where it is one, and there is no such component.
         """
         self.kind, self.hidden, self._builder, self._check = kind, hidden, builder, check
+        self._outside = outside
         self._most = most or {}
         self._entries: dict[str, Any] = {}
         self._origins: dict[str, Origin] = {}
@@ -131,6 +135,10 @@ class Registry:
     def names(self) -> list[str]:
         """All registered names, sorted."""
         return sorted(self._entries)
+
+    def knows(self, name: object) -> bool:
+        """Whether `get` finds a component of that name without importing anything; raises as `outside`."""
+        return isinstance(name, str) and (name in self._entries or self._outside(name) is not None)
 
     def origin(self, name: str) -> Origin | None:
         """Where the component of that name was registered; None when it was not."""
@@ -166,6 +174,8 @@ class Registry:
 
         Raises `UnknownNameError`, with the nearest name, where there is none; `UserError` where two packages have it.
         """
+        if isinstance(name, str) and (found := self._outside(name)) is not None:
+            return found
         failed = () if isinstance(name, str) and name in self._entries else import_installed()
         if not isinstance(name, str) or name not in self._entries:
             also = "".join(f"; {sentence}" for sentence in failed)

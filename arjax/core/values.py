@@ -39,12 +39,12 @@ def check_type(value: Any, like: Any, field: str) -> None:
     """
     kind = _type_of(like)
     if kind is None:
-        if not _is_value(value):
+        if not is_value(value):
             raise UserError(f"{field} must be true or false, a number, a text or a tuple of those, not {value!r}")
         return
     has_kind = isinstance(value, int | float if kind is float else kind)
     try:
-        if not has_kind or not _is_value(value) or (isinstance(value, bool) and kind is not bool):
+        if not has_kind or not is_value(value) or (isinstance(value, bool) and kind is not bool):
             raise ValueError(value)
         if kind is tuple:
             _elements_like(value, like)
@@ -76,8 +76,9 @@ def _type_of(like: Any) -> type | None:
     return next((kind for kind in _TYPE_NAMES if isinstance(like, kind)), None)
 
 
-def _is_value(value: Any) -> bool:
-    return all(map(_is_value, value)) if isinstance(value, tuple) else isinstance(value, bool | int | float | str)
+def is_value(value: Any) -> bool:
+    """Whether a config can hold it: true or false, a number, a text, or a tuple of those."""
+    return all(map(is_value, value)) if isinstance(value, tuple) else isinstance(value, bool | int | float | str)
 
 
 def _wrong_type(value: Any, like: Any, field: str) -> str:

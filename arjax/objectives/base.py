@@ -174,7 +174,8 @@ class Objective(Generic[ModelT]):
     def after_step(self, model: ModelT, params: Params, state: Any) -> tuple[Params, Any]:
         """The parameters of the model and the state of the objective after a step, from the parameters that the
         optimizer has moved and the state after the last micro-batch: for parameters that follow statistics, such as the
-        codes of a codebook. By default they are left as they are.
+        codes of a codebook. By default they are left as they are. All others must be the same arrays: an average that
+        the optimizer keeps takes those that are not as they are.
         """
         return params, state
 

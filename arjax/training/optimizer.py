@@ -7,18 +7,24 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.registry import Component, Registry
-from arjax.core.values import compile_regex
+from arjax.core.values import compile_regex, is_value
 from arjax.parallel.sharding import path_string
+from arjax.training.muon import ADAM, TAPS, muon_of_matrices
+from arjax.training.optax_names import by_full_name, check_works, is_of_optax, unusable
+from arjax.training.schedule_free import schedule_free
 from arjax.training.schedules import make_schedule
 
 
 def check_ranges(name: str, rule: Callable, options: Mapping[str, Any]) -> None:
     """Ranges that hold for every rule: decays of moments in [0, 1), no negative decay, eps above 0."""
+    if is_of_optax(rule):  # which has other names and ranges
+        return
     for key in ("b1", "b2"):
         if key in options and not 0 <= options[key] < 1:
             raise UserError(f"optimizer.{key}={options[key]} must be at least 0 and below 1")
@@ -26,15 +32,32 @@ def check_ranges(name: str, rule: Callable, options: Mapping[str, Any]) -> None:
         raise UserError(f"optimizer.weight_decay={options['weight_decay']} must not be negative")
     if options.get("eps", 1.0) <= 0:  # 0/0 where a weight has no gradient
         raise UserError(f"optimizer.eps={options['eps']} must be above 0")
+    if rule is schedule_free_adamw and not options["b1"]:  # the average would have no part in the parameters
+        raise UserError("optimizer.b1 must be above 0 for the optimizer 'schedule_free_adamw'")
+    if rule is muon:
+        _check_muon(options)
+
+
+def _check_muon(options: Mapping[str, Any]) -> None:
+    if not 0 <= options["momentum"] < 1:
+        raise UserError(f"optimizer.momentum={options['momentum']} must be at least 0 and below 1")
+    if options["ns_steps"] < 1:
+        raise UserError(f"optimizer.ns_steps={options['ns_steps']} must be at least 1")
+    if options["consistent_rms"] < 0:
+        raise UserError(f"optimizer.consistent_rms={options['consistent_rms']} must not be negative")
+    for name in ("adam_pattern", "taps_pattern"):
+        compile_regex(options[name], f"optimizer.{name}")
 
 
 Transformation: TypeAlias = optax.GradientTransformation
 #: A rule is a function `(options...) -> list[Transformation]`: in sequence they turn gradients into updates of rate 1.
-OPTIMIZERS = Registry("optimizer", check=check_ranges)
+#: Or it is a function `(learning_rate, options...)` that gets the schedule and returns one transformation, which turns
+#: gradients into updates: so are most of those of optax, which are found by their full names.
+OPTIMIZERS = Registry("optimizer", hidden=("learning_rate",), check=check_ranges, outside=by_full_name)
 
 DECAYING = r"(kernel|embedding)$"
 #: The options of the rules here, with their values in every config. A rule takes those among its parameters.
-SHARED = {"weight_decay": 0.0, "decay_pattern": DECAYING, "b1": 0.9, "b2": 0.999, "eps": 1e-8}
+SHARED = {"weight_decay": 0.0, "decay_pattern": DECAYING, "cautious_decay": False, "b1": 0.9, "b2": 0.999, "eps": 1e-8}
 
 
 @OPTIMIZERS.register("adam")
@@ -45,18 +68,81 @@ def adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> list[Transfor
 
 @OPTIMIZERS.register("adamw")
 def adamw(
-    b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, weight_decay: float = 0.0, decay_pattern: str = DECAYING
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    decay_pattern: str = DECAYING,
+    cautious_decay: bool = False,
 ) -> list[Transformation]:
     """AdamW (Loshchilov & Hutter, 2019): the decay is decoupled, and times the learning rate; `eps` as in Adam."""
-    return [optax.scale_by_adam(b1, b2, eps), *decay(weight_decay, decay_pattern)]
+    return [optax.scale_by_adam(b1, b2, eps), *decay(weight_decay, decay_pattern, cautious_decay)]
 
 
 @OPTIMIZERS.register("lion")
 def lion(
-    b1: float = 0.9, b2: float = 0.999, weight_decay: float = 0.0, decay_pattern: str = DECAYING
+    b1: float = 0.9,
+    b2: float = 0.999,
+    weight_decay: float = 0.0,
+    decay_pattern: str = DECAYING,
+    cautious_decay: bool = False,
 ) -> list[Transformation]:
     """Lion (Chen et al., 2023), with decoupled decay times the learning rate."""
-    return [optax.scale_by_lion(b1, b2), *decay(weight_decay, decay_pattern)]
+    return [optax.scale_by_lion(b1, b2), *decay(weight_decay, decay_pattern, cautious_decay)]
+
+
+@OPTIMIZERS.register("muon")
+def muon(
+    momentum: float = 0.95,
+    nesterov: bool = True,
+    ns_steps: int = 5,
+    consistent_rms: float = 0.2,
+    adam_pattern: str = ADAM,
+    taps_pattern: str = TAPS,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    decay_pattern: str = DECAYING,
+    cautious_decay: bool = False,
+) -> list[Transformation]:
+    """Muon (Jordan et al., 2024) for hidden matrices, AdamW for all other parameters: see `arjax.training.muon`.
+
+    The two have the same learning rate and the same decoupled decay; with `consistent_rms=0.2` they need rates alike.
+    """
+    both = muon_of_matrices(
+        optax.scale_by_adam(b1, b2, eps),
+        momentum=momentum,
+        nesterov=nesterov,
+        ns_steps=ns_steps,
+        consistent_rms=consistent_rms,
+        eps=eps,
+        adam_pattern=adam_pattern,
+        taps_pattern=taps_pattern,
+    )
+    return [both, *decay(weight_decay, decay_pattern, cautious_decay)]
+
+
+@OPTIMIZERS.register("schedule_free_adamw")
+def schedule_free_adamw(
+    learning_rate: optax.Schedule,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    decay_pattern: str = DECAYING,
+    cautious_decay: bool = False,
+) -> Transformation:
+    """AdamW whose average of parameters takes the place of a falling learning rate (Defazio et al., 2024).
+
+    `b1` weighs the average against the last parameters where gradients are taken: it is no momentum of gradients.
+    """
+    rule = optax.chain(
+        optax.scale_by_rms(b2, eps, eps_in_sqrt=False, bias_correction=True),
+        *decay(weight_decay, decay_pattern, cautious_decay),
+        optax.scale_by_learning_rate(learning_rate),
+    )
+    return schedule_free(rule, learning_rate, b1)
 
 
 @OPTIMIZERS.register("sgd")
@@ -99,9 +185,22 @@ def make_optimizer(
         rate = make_schedule(rate, total_steps, schedule, warmup_steps, end_factor)
     if clip_norm < 0:
         raise UserError(f"optimizer.clip_norm={clip_norm} must not be negative")
-    rule = (read_rule(name, options) if isinstance(name, str) else name).build()
+    rule = read_rule(name, options) if isinstance(name, str) else name
     clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
-    return optax.chain(*clip, *rule, optax.scale_by_learning_rate(rate))
+    return optax.chain(*clip, *_with_rate(rule, rate))
+
+
+def _with_rate(rule: Component, rate: optax.Schedule) -> list[Transformation]:
+    """The transformations of a rule, from gradients to updates of this learning rate."""
+    takes_rate = "learning_rate" in inspect.signature(rule.function).parameters
+    try:
+        made = rule.build(**({"learning_rate": rate} if takes_rate else {}))
+    except (TypeError, ValueError, AttributeError) as error:
+        if not is_of_optax(rule.function):
+            raise
+        raise UserError(unusable(rule.name, error)) from error
+    found = [made] if isinstance(made, optax.GradientTransformation) else made
+    return found if takes_rate else [*found, optax.scale_by_learning_rate(rate)]
 
 
 def read_rule(name: str, options: Mapping[str, Any]) -> Component:
@@ -116,12 +215,22 @@ def read_rule(name: str, options: Mapping[str, Any]) -> Component:
     for key in foreign:
         if options[key] != SHARED[key]:
             say_once(f"optimizer.{key}={options[key]!r} has no effect: the optimizer {name!r} has no {key}")
+    if options.get("cautious_decay") and "cautious_decay" in known and not options.get("weight_decay"):
+        say_once("optimizer.cautious_decay has no effect without optimizer.weight_decay")
     given = {key: value for key, value in options.items() if key not in foreign}
-    return OPTIMIZERS.component(name, given)
+    rule = OPTIMIZERS.component(name, given)
+    if is_of_optax(rule.function):
+        check_works(name, optax.chain(*_with_rate(rule, lambda t: 1e-3)))
+    return rule
 
 
 def own_options(name: str) -> dict[str, Any]:
-    """The options of a rule with their defaults, without those that every config has."""
+    """The options of a rule with their defaults, without those that every config has.
+
+    Of a function of optax, all with a default that a config can hold: `b1`, say, has other defaults there.
+    """
+    if is_of_optax(OPTIMIZERS.get(name)):
+        return {key: value for key, value in OPTIMIZERS.options(name).items() if is_value(value)}
     options = {key: value for key, value in OPTIMIZERS.options(name).items() if key not in SHARED}
     for key, default in options.items():
         if default is inspect.Parameter.empty:
@@ -129,11 +238,25 @@ def own_options(name: str) -> dict[str, Any]:
     return options
 
 
-def decay(weight_decay: float, pattern: str) -> list[Transformation]:
-    """Weight decay of the parameters with the pattern in their path; no transformation when it is 0."""
+def decay(weight_decay: float, pattern: str, cautious: bool = False) -> list[Transformation]:
+    """Weight decay of the parameters with the pattern in their path; no transformation when it is 0.
+
+    Where it is cautious, a weight w with the update -u decays only if u w >= 0, that is where the update moves it
+    towards 0, too (Chen et al., "Cautious Weight Decay", 2025).
+    """
     regex = compile_regex(pattern, "optimizer.decay_pattern")
 
     def mask(params: Any) -> Any:
         return jax.tree_util.tree_map_with_path(lambda path, _: regex.search(path_string(path)) is not None, params)
 
-    return [optax.add_decayed_weights(weight_decay, mask)] if weight_decay else []
+    def add_where_alike(updates: Any, params: Any) -> Any:
+        def add(u: jax.Array, w: jax.Array) -> jax.Array:
+            return u + weight_decay * jnp.where(jnp.sign(u) * jnp.sign(w) >= 0, w, 0.0)
+
+        return jax.tree.map(add, updates, params)
+
+    if not weight_decay:
+        return []
+    if cautious:
+        return [optax.masked(optax.stateless(add_where_alike), mask)]
+    return [optax.add_decayed_weights(weight_decay, mask)]

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 import jax
 import numpy as np
 
+from arjax.parallel.sharding import path_string
 from arjax.reporting.progress import Progress
 from arjax.reporting.reports import OF_EXPOSURE, SCORES, is_number
 from arjax.reporting.scores import describe_scores
@@ -19,6 +20,7 @@ from arjax.reporting.writers import MetricWriter, Writer, make_writers
 from arjax.training.history import History
 from arjax.training.results import device_name
 from arjax.training.setup import Setup
+from arjax.training.state import TrainState, parts_of_optimizer
 from arjax.training.step import MetricSums
 
 
@@ -105,13 +107,24 @@ def headline(setup: Setup) -> list[str]:
     sizes = ", ".join(f"{split} {len(source):,}" for split, source in dataset.splits.items())
     given = f", given {' and '.join(name for name, _ in dataset.context.parts)}" if dataset.context else ""
     num_params = sum(leaf.size for leaf in jax.tree.leaves(setup.abstract_state.params))
+    parts = "".join(f", {text}" for text in _parts(setup.abstract_state))
     length = f"{setup.total_steps:,} step{'s' * (setup.total_steps != 1)} of {train.batch_size:,} examples"
     axes = " x ".join(f"{name} {size}" for name, size in setup.mesh.shape.items() if size > 1)
     mesh = f" (mesh: {axes})" if axes else ""
     return [
         f"{dataset.name}: {sizes} examples of {dataset.event.in_words}{given}",
-        f"{setup.about}, {num_params:,} parameters; {length} on {device_name()}{mesh}",
+        f"{setup.about}, {num_params:,} parameters{parts}; {length} on {device_name()}{mesh}",
     ]
+
+
+def _parts(state: TrainState) -> list[str]:
+    """`1,536 of them by muon`: how many parameters each part of the optimizer moves, where it has several."""
+    sizes: dict[str, int] = {}
+    parts = parts_of_optimizer(state)
+    for path, leaf in jax.tree.leaves_with_path(state.params):
+        if part := parts.get(path_string(path)):
+            sizes[part] = sizes.get(part, 0) + leaf.size
+    return [f"{size:,} of them by {part}" for part, size in sorted(sizes.items(), reverse=True)]
 
 
 def record_picture(setup: Setup, workdir: str | os.PathLike, step: int, path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +12,24 @@ import optax
 
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
-from arjax.core.registry import Component, Registry
+from arjax.core.registry import Component, Registry, did_you_mean
+
+#: The ways in which `wsd` falls, from 1 to 0 while q goes from 0 to 1.
+FALLS: dict[str, Callable[[jax.Array], jax.Array]] = {"linear": lambda q: 1 - q, "1-sqrt": lambda q: 1 - jnp.sqrt(q)}
+
+
+def check_falls(name: str, schedule: Callable, options: Mapping[str, Any]) -> None:
+    """The ranges of the options of `wsd`."""
+    if schedule is not wsd:
+        return
+    if not 0 < options["decay"] <= 1:
+        raise UserError(f"the schedule 'wsd' needs a decay above 0 and at most 1, not {options['decay']}")
+    if (shape := options["shape"]) not in FALLS:
+        raise UserError(f"the schedule 'wsd' has no shape {shape!r}{did_you_mean(shape, FALLS)}")
+
 
 #: A schedule is a function `(course, options...) -> float32[]`, the part of the peak rate at one step.
-SCHEDULES = Registry("schedule", hidden=("course",))
+SCHEDULES = Registry("schedule", hidden=("course",), check=check_falls)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +71,18 @@ def rsqrt(course: Course) -> jax.Array:
     """max(e, sqrt(w / (t + 1))), at most 1 (Vaswani et al., 2017, section 5.3)."""
     warmup = max(course.warmup_steps, 1)
     return jnp.maximum(course.end_factor, jnp.sqrt(warmup / jnp.maximum(course.t + 1, warmup)))
+
+
+@SCHEDULES.register("wsd")
+def wsd(course: Course, decay: float = 0.2, shape: str = "linear") -> jax.Array:
+    """1, then e + (1 - e) f(q) in the last part `decay` of the steps (Hu et al., "MiniCPM", 2024).
+
+    q, from 0 to 1, is the part of the decay that is done, and `decay` a part of the steps after the warm-up. f(q) is
+    1 - q or, with `shape="1-sqrt"`, 1 - sqrt(q) (Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed
+    Training Durations", 2024).
+    """
+    q = jnp.clip((course.done - (1 - decay)) / decay, 0.0, 1.0)
+    return course.end_factor + (1 - course.end_factor) * FALLS[shape](q)
 
 
 def make_schedule(

@@ -30,6 +30,7 @@ from arjax.parallel.sharding import Rule, check_batch_size, forms_of, replicated
 from arjax.samplers import Sampler
 from arjax.training.checkpoint import CheckpointStore
 from arjax.training.optimizer import make_optimizer
+from arjax.training.schedule_free import keeps_average
 from arjax.training.schedules import make_schedule
 from arjax.training.state import (
     Recipe,
@@ -249,6 +250,7 @@ def make_setup(
         transform=dataset.transform,
         accumulate=accumulate,
     )
+    check_average(recipe, schedule)
     setup = Setup(dataset=dataset, recipe=recipe, schedule=learning_rate, train=train, **others)
     objective.check(model)
     check_holes(model, dataset, objective)
@@ -257,6 +259,21 @@ def make_setup(
         raise UserError(f"the objective {name!r} leaves {kept} as they are in another run: name it as train.init_from")
     setup.evaluate.check(model, dataset)
     return setup
+
+
+def check_average(recipe: Recipe, schedule: Component) -> None:
+    """Raises `UserError` for a second average, or a rate that falls, beside an optimizer that averages parameters."""
+    if not keeps_average(recipe.optimizer):
+        return
+    if recipe.ema_decay:
+        raise UserError(
+            f"train.ema_decay={recipe.ema_decay} must be 0 with this optimizer, which averages the parameters itself"
+        )
+    if schedule.name != "constant":
+        raise UserError(
+            f"optimizer.schedule={schedule.name!r} must be 'constant', with or without a warm-up, with this optimizer: "
+            "its average of the parameters takes the place of a rate that falls"
+        )
 
 
 def check_holes(model: Model, dataset: Dataset, objective: Objective) -> None:

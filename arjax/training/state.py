@@ -15,7 +15,8 @@ from jax.sharding import Mesh
 from arjax.core.batch import Batch
 from arjax.models import Model
 from arjax.objectives import Objective, ObjectiveState
-from arjax.parallel.sharding import Rule, param_shardings, replicated
+from arjax.parallel.sharding import Rule, param_shardings, path_string, replicated
+from arjax.training.schedule_free import average_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,8 +82,38 @@ class TrainState:
 
 
 def eval_params(state: TrainState) -> Any:
-    """The parameters to validate, test and sample with: the moving average where there is one."""
-    return state.ema or state.params
+    """The parameters to validate, test and sample with: the moving average where there is one, or the average that
+    the optimizer keeps.
+    """
+    return state.ema or average_of(state.opt_state, state.params)
+
+
+def parts_of_optimizer(state: TrainState) -> dict[str, str]:
+    """The part of the optimizer that moves each parameter, such as "muon" or "adam", by the path of the parameter; {}
+    where one rule moves all.
+    """
+
+    def masked(tree: Any) -> Any:
+        return jax.tree.structure(tree, is_leaf=_is_masked)
+
+    def is_partition(found: Any) -> bool:
+        return isinstance(found, optax.transforms.PartitionState)
+
+    paths = [path_string(path) for path, _ in jax.tree.leaves_with_path(state.params)]
+    parts: dict[str, str] = {}
+    of_params = jax.tree.structure(state.params)
+    for found in filter(is_partition, jax.tree.leaves(state.opt_state, is_leaf=is_partition)):
+        for name, inner in found.inner_states.items():
+            for moments in jax.tree.leaves(inner, is_leaf=lambda tree: masked(tree) == of_params):
+                if masked(moments) == of_params:
+                    leaves = jax.tree.leaves(moments, is_leaf=_is_masked)
+                    parts |= {path: name for path, leaf in zip(paths, leaves, strict=True) if not _is_masked(leaf)}
+    return parts
+
+
+def _is_masked(moment: Any) -> bool:
+    """Whether this stands in the place of a parameter that another part of the optimizer moves."""
+    return isinstance(moment, optax.MaskedNode)
 
 
 def own_of(state: TrainState) -> ObjectiveState:
@@ -115,19 +146,24 @@ def abstract_state(recipe: Recipe) -> TrainState:
 
 
 def state_shardings(state: TrainState, recipe: Recipe, mesh: Mesh, rules: tuple[Rule, ...] = ()) -> TrainState:
-    """Sharding of every leaf of a (real or abstract) state: moments and averages have that of their parameter."""
+    """Sharding of every leaf of a (real or abstract) state: moments and averages have that of their parameter, unless
+    they have another shape, such as sums over the rows of a matrix.
+    """
 
-    def is_masked(moment: Any) -> bool:  # of another part of the optimizer
-        return isinstance(moment, optax.MaskedNode)
+    def moments(optimizer: optax.GradientTransformation, opt_state: Any, shardings: Any, params: Any) -> Any:
+        def place(moment: Any, sharding: Any, param: Any) -> Any:
+            if _is_masked(moment):
+                return moment
+            return sharding if moment.shape == param.shape else everywhere
 
-    def moments(optimizer: optax.GradientTransformation, opt_state: Any, params: Any) -> Any:
         return optax.tree_utils.tree_map_params(
             optimizer,
-            lambda moment, sharding: moment if is_masked(moment) else sharding,
+            place,
             opt_state,
+            shardings,
             params,
             transform_non_params=lambda _: everywhere,
-            is_leaf=is_masked,
+            is_leaf=_is_masked,
         )
 
     everywhere: Any = replicated(mesh)  # in the place of an array
@@ -137,9 +173,9 @@ def state_shardings(state: TrainState, recipe: Recipe, mesh: Mesh, rules: tuple[
         own_params = param_shardings(state.own.params, mesh, rules)
         of_optimizer: Any = ()
         if jax.tree.leaves(own_params):
-            of_optimizer = moments(recipe.objective.optimizer(), state.own.opt_state, own_params)
+            of_optimizer = moments(recipe.objective.optimizer(), state.own.opt_state, own_params, state.own.params)
         own = ObjectiveTrainState(own_params, jax.tree.map(lambda _: everywhere, state.own.state), of_optimizer)
-    opt_state = moments(recipe.optimizer, state.opt_state, params)
+    opt_state = moments(recipe.optimizer, state.opt_state, params, state.params)
     return TrainState(everywhere, params, opt_state, params if state.ema else {}, own)
 
 

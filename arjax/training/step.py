@@ -25,6 +25,7 @@ from arjax.objectives import Companions, Loss, Metrics, ObjectiveState, Step
 from arjax.objectives.metrics import Mergeable
 from arjax.parallel.sharding import path_string
 from arjax.training.feed import Chunk
+from arjax.training.schedule_free import follow
 from arjax.training.state import ObjectiveTrainState, Recipe, TrainState, own_of
 
 #: Gradients by (parameters of the model, parameters of the objective).
@@ -59,9 +60,10 @@ def train_step(
     own = own_of(state)
     loss, (gradients, own_gradients) = loss_and_gradients(recipe, state.params, own, batch, step)
     updates, opt_state = recipe.optimizer.update(gradients, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    moved = optax.apply_updates(state.params, updates)
     frozen = {name: state.params[name] for name in recipe.objective.frozen(recipe.model)}
-    params, own_state = recipe.objective.after_step(recipe.model, params | frozen if frozen else params, loss.state)
+    params, own_state = recipe.objective.after_step(recipe.model, moved | frozen if frozen else moved, loss.state)
+    opt_state = follow(opt_state, moved, params)
     ema = average(state.ema, params, state.step, recipe.ema_decay) if recipe.ema_decay else state.ema
     next_own = state.own
     if isinstance(next_own, ObjectiveTrainState):

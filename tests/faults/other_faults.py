@@ -27,8 +27,8 @@ OTHER_FAULTS = (
     Fault(
         "updates are clipped instead of gradients",
         "training/optimizer.py",
-        "return optax.chain(*clip, *rule,",
-        "return optax.chain(*rule, *clip,",
+        "return optax.chain(*clip, *_with_rate(rule, rate))",
+        "return optax.chain(*_with_rate(rule, rate), *clip)",
         (STEP + "test_gradients_are_clipped_and_not_the_updates",),
     ),
     Fault(

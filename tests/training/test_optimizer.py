@@ -34,6 +34,25 @@ def test_schedules_at_their_ends():
     np.testing.assert_allclose(rates(99, schedule="rsqrt", warmup_steps=1, end_factor=0.5), [0.05], rtol=1e-5)
 
 
+def test_wsd_is_stable_and_then_falls():
+    def rates(*steps, **options):
+        schedule = make_schedule(0.1, 110, **{"warmup_steps": 10} | options)
+        return jax.jit(lambda: [schedule(t) for t in steps])()
+
+    found = rates(4, 9, 89, 100, 110, schedule="wsd")  # the last 20 of the 100 steps behind the warm-up
+    np.testing.assert_allclose(found, [0.05, 0.1, 0.1, 0.05, 0.0], atol=1e-7)
+    found = rates(59, 72, 98, 110, schedule="wsd(decay=0.5, shape='1-sqrt')", end_factor=0.2)
+    falls = 1 - np.sqrt([0.0, 12 / 50, 38 / 50, 1.0])
+    np.testing.assert_allclose(found, 0.1 * (0.2 + 0.8 * falls), rtol=1e-5)
+    for wrong, sentence in (
+        ("wsd(decay=0)", "decay above 0 and at most 1, not 0"),
+        ("wsd(decay=1.5)", "at most 1, not 1.5"),
+        ("wsd(shape='sqrt')", "has no shape 'sqrt', did you mean '1-sqrt'"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            make_schedule(0.1, 10, wrong)
+
+
 def test_schedule_is_the_optimizers():
     optimizer = make_optimizer("sgd", 0.5, 4, schedule="linear", b1=0.0)
     state, seen = optimizer.init(PARAMS), []
@@ -49,6 +68,23 @@ def test_only_matching_paths_decay():
     np.testing.assert_allclose(updates["layer"]["kernel"], -0.1)
     np.testing.assert_allclose(updates["table"]["embedding"], -0.1)
     np.testing.assert_array_equal(updates["layer"]["bias"], 0.0)
+
+
+def test_cautious_decay_is_where_the_update_moves_towards_0(capsys):
+    """Chen et al. ("Cautious Weight Decay", 2025), with the updates of Lion, which are signs."""
+    kernel, gradient = np.float32([2, -2, 2, -2, 2, 0]), np.float32([1, 1, -1, -1, 0, 1])
+    params, gradients = {"kernel": kernel, "bias": kernel}, {"kernel": gradient, "bias": gradient}
+    options = {"b1": 0.0, "weight_decay": 0.5, "cautious_decay": True}
+    optimizer = make_optimizer("lion", 0.1, 10, **options)
+    updates, _ = jax.jit(optimizer.update)(gradients, optimizer.init(params), params)
+    decays = np.float32([1, 0, 0, 1, 1, 1])
+    np.testing.assert_allclose(updates["kernel"], -0.1 * (np.sign(gradient) + 0.5 * decays * kernel), rtol=1e-6)
+    np.testing.assert_allclose(updates["bias"], -0.1 * np.sign(gradient), rtol=1e-6)
+    say_once.cache_clear()
+    make_optimizer("lion", 0.1, 10, **options | {"weight_decay": 0.0})
+    assert "cautious_decay has no effect without optimizer.weight_decay" in capsys.readouterr().err
+    make_optimizer("sgd", 0.1, 10, cautious_decay=True)
+    assert "cautious_decay=True has no effect: the optimizer 'sgd' has no cautious_decay" in capsys.readouterr().err
 
 
 def test_eps_is_added_to_the_root_of_the_second_moment():

@@ -178,7 +178,8 @@ def test_units_of_two_data_sets_are_alike():
     assert not _scaled_alike(scaled(one, zero), scaled(one, None))
 
 
-SHARED = {"weight_decay": 0.0, "decay_pattern": r"(kernel|embedding)$", "b1": 0.9, "b2": 0.999, "eps": 1e-8}
+SHARED = {"weight_decay": 0.0, "decay_pattern": r"(kernel|embedding)$", "cautious_decay": False}
+SHARED |= {"b1": 0.9, "b2": 0.999, "eps": 1e-8}
 
 
 def test_a_rule_takes_the_options_that_it_has(capsys):

@@ -1,0 +1,100 @@
+"""Muon: which parameters are matrices, and the transformation of their gradients.
+
+One rule decides by the path and the rank of a parameter:
+
+1. A parameter is a kernel if its path ends in `kernel` and it has two axes or more. All others (embeddings, tables of
+   positions, norms, biases) go to Adam, and so do the kernels with `adam_pattern` in their path: by default those of
+   the layers that read values or return the features of sites, and depthwise convolutions.
+2. The last two axes of a kernel are those of a matrix, inputs x outputs: that of queries of N heads is E x NH, and the
+   convolutions of arjax have the K^2 taps among the inputs. Axes in front (layers of a scan, heads of a block-diagonal
+      matrix, directions, sites) hold matrices that are orthogonalised one by one, as those of separate layers are.
+3. The kernels with `taps_pattern` in their path have axes for taps, [K, K, I, O], and are the matrix K K I x O.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import optax
+from optax.contrib import MuonDimensionNumbers, scale_by_muon
+
+from arjax.core.values import compile_regex
+from arjax.parallel.sharding import path_string
+
+#: Layers that read values, layers that return features (`out` but for those of attention and of hidden layers, and what
+#: leads from values straight to features), and depthwise convolutions.
+ADAM = (
+    r"(^|/)(in|linear|intensity|readout|earlier)/kernel$"
+    r"|(^|/)(in|out|out_mask|direct|conv)_kernel$"
+    r"|^(?!.*(attention|cross|layers|layer_\d+)/out/)(.*/)?out(/mix)?/kernel$"
+    r"|(^|denoiser/)conv_out/mix/kernel$"
+)
+#: Convolutions whose taps are axes: those that stretch an image here, and those of Flax, by its own names.
+TAPS = r"(^|/)(stretch|Conv|ConvTranspose)_\d+/kernel$"
+
+
+#: The axes of the matrices in each parameter of a tree.
+Axes = Callable[[Any], Any]
+
+
+def matrix_axes(path: Any, leaf: Any, adam_pattern: str, taps_pattern: str) -> MuonDimensionNumbers | None:
+    """The axes of the matrices in a parameter; None for one that goes to Adam."""
+    name = path_string(path)
+    if leaf.ndim < 2 or not name.endswith("kernel") or compile_regex(adam_pattern, "adam_pattern").search(name):
+        return None
+    if compile_regex(taps_pattern, "taps_pattern").search(name):
+        return MuonDimensionNumbers(tuple(range(leaf.ndim - 1)), -1)
+    return MuonDimensionNumbers(-2, -1)
+
+
+def muon_of_matrices(
+    adam: optax.GradientTransformation,
+    *,
+    momentum: float,
+    nesterov: bool,
+    ns_steps: int,
+    consistent_rms: float,
+    eps: float,
+    adam_pattern: str,
+    taps_pattern: str,
+) -> optax.GradientTransformation:
+    """Muon for the parameters that are matrices by the rule above, `adam` for all others; updates of rate 1.
+
+    The momentum, with its look-ahead, is made nearly orthogonal by `ns_steps` steps of Newton and Schulz (Jordan et
+    al., "Muon: An optimizer for hidden layers in neural networks", 2024). A matrix of I inputs and O outputs is then
+    scaled by `consistent_rms` sqrt(max(I, O)), so that its elements have this root mean square whatever its shape (Liu
+    et al., "Muon is Scalable for LLM Training", 2025; that of AdamW is .2 to .4); where it is 0 by
+    sqrt(max(1, O / I)), as by Jordan et al.
+    """
+
+    def axes(updates: Any) -> Any:
+        def of(path: Any, leaf: Any) -> Any:
+            return matrix_axes(path, leaf, adam_pattern, taps_pattern)
+
+        return jax.tree_util.tree_map_with_path(of, updates)
+
+    def labels(params: Any) -> Any:
+        def label(path: Any, leaf: Any) -> str:
+            return "muon" if matrix_axes(path, leaf, adam_pattern, taps_pattern) else "adam"
+
+        return jax.tree_util.tree_map_with_path(label, params)
+
+    orthogonal = scale_by_muon(
+        ns_steps=ns_steps, beta=momentum, eps=eps, nesterov=nesterov, weight_dimension_numbers=axes
+    )
+    muon = optax.chain(orthogonal, _scaled_by_shape(axes, consistent_rms))
+    return optax.partition({"muon": muon, "adam": adam}, labels)
+
+
+def _scaled_by_shape(axes: Axes, consistent_rms: float) -> optax.GradientTransformation:
+    def scaled(update: jax.Array, of: MuonDimensionNumbers) -> jax.Array:
+        inputs = (of.reduction_axis,) if isinstance(of.reduction_axis, int) else of.reduction_axis
+        fan_in, fan_out = math.prod(update.shape[axis] for axis in inputs), update.shape[-1]
+        if consistent_rms:
+            return consistent_rms * math.sqrt(max(fan_in, fan_out)) * update
+        return math.sqrt(max(1, fan_out / fan_in)) * update
+
+    return optax.stateless(lambda updates, params: jax.tree.map(scaled, updates, axes(updates)))

@@ -1,0 +1,76 @@
+"""Transformations of optax by their full names, such as `optax.contrib.prodigy`, which need no registration."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+import optax.contrib
+
+from arjax.core.errors import UserError
+
+PACKAGE = "optax."
+
+
+def by_full_name(name: str) -> Callable | None:
+    """The function of optax with a full name such as `optax.adafactor`; None for a name that does not begin so.
+
+    It is a public function of a public module of optax that states that it returns a gradient transformation. Nothing
+    else is found, so that a config can call no other code.
+
+    Raises:
+      UserError: there is no such function, or its arguments cannot be options.
+    """
+    if not name.startswith(PACKAGE):
+        return None
+    *modules, last = name.split(".")
+    found: Any = optax
+    for depth, part in enumerate(modules[1:], start=2):
+        found = None if part.startswith("_") else vars(found).get(part)
+        if not isinstance(found, types.ModuleType) or found.__name__ != ".".join(modules[:depth]):
+            raise UserError(_refusal(name))
+    function = None if last.startswith("_") else vars(found).get(last)
+    if not inspect.isfunction(function) or not function.__module__.startswith(PACKAGE):
+        raise UserError(_refusal(name))
+    signature = _signature(function)
+    made = signature.return_annotation
+    if not (isinstance(made, type) and issubclass(made, optax.GradientTransformation)):
+        raise UserError(_refusal(name))
+    for parameter in signature.parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise UserError(f"optimizer {name!r} takes other transformations, which no option can hold")
+    return function
+
+
+@functools.cache
+def _signature(function: Callable) -> inspect.Signature:
+    return inspect.signature(function, eval_str=True)
+
+
+def _refusal(name: str) -> str:
+    return f"optimizer {name!r} is no public function of optax that returns a gradient transformation"
+
+
+def is_of_optax(rule: Callable) -> bool:
+    """Whether a rule is a function of optax."""
+    return str(getattr(rule, "__module__", "")).startswith(PACKAGE)
+
+
+def check_works(name: str, transformation: Any) -> None:
+    """Raises `UserError` unless a transformation of optax moves a matrix and a vector by their gradients alone."""
+    params = {"kernel": jnp.zeros((2, 3)), "bias": jnp.zeros(3)}
+    try:
+        jax.eval_shape(lambda: transformation.update(params, transformation.init(params), params))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(unusable(name, error)) from error
+
+
+def unusable(name: str, error: Exception) -> str:
+    """The sentence about a transformation that optax does not make, or that needs more than gradients."""
+    return f"optimizer {name!r} cannot train with these options: {str(error).splitlines()[0]}"

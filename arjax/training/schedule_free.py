@@ -1,0 +1,69 @@
+"""Schedule-Free learning (Defazio et al., "The Road Less Scheduled", 2024): the parameters z that a rule moves, their
+average x, which is scored, and y between them, at which gradients are taken and which the train state holds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from optax.contrib import ScheduleFreeState
+
+
+def schedule_free(
+    rule: optax.GradientTransformation, learning_rate: optax.Schedule, b1: float
+) -> optax.GradientTransformation:
+    """The updates of y = (1 - b1) z + b1 x, where `rule`, without momentum, moves z: algorithm 1 of the paper.
+
+    In the average x, each z has the weight of its squared learning rate.
+    """
+    # optax counts the steps of the weights from 1, and those of the rule from 0.
+    return optax.contrib.schedule_free(rule, lambda t: learning_rate(t - 1), b1)
+
+
+def _is_state(state: Any) -> bool:
+    return isinstance(state, ScheduleFreeState)
+
+
+def _states(opt_state: Any) -> list[ScheduleFreeState]:
+    return [state for state in jax.tree.leaves(opt_state, is_leaf=_is_state) if _is_state(state)]
+
+
+def keeps_average(optimizer: optax.GradientTransformation) -> bool:
+    """Whether an optimizer keeps an average of the parameters in this way."""
+    params = {"kernel": jax.ShapeDtypeStruct((2, 3), jnp.float32)}
+    return bool(_states(jax.eval_shape(optimizer.init, params)))
+
+
+def average_of(opt_state: Any, params: Any) -> Any:
+    """The average x of the parameters y, from the state of an optimizer; y itself where there is no average."""
+    for state in _states(opt_state):
+        params = _average(state.b1, params, state.z)
+    return params
+
+
+@jax.jit
+def _average(b1: jax.Array, y: Any, z: Any) -> Any:
+    """x = (y - (1 - b1) z) / b1. `b1` may have axes for the members of a population, which come first."""
+
+    def average(y: jax.Array, z: jax.Array) -> jax.Array:
+        b = b1.reshape(b1.shape + (1,) * (y.ndim - b1.ndim))
+        return (y - (1 - b) * z) / b
+
+    return jax.tree.map(average, y, z)
+
+
+def follow(opt_state: Any, before: Any, after: Any) -> Any:
+    """The state of an optimizer after parameters were replaced that no gradient trains, such as the codes of a
+    codebook: z is then what they are, and so is their average. Those that are the same arrays as before are trained.
+    """
+
+    def followed(state: Any) -> Any:
+        if not _is_state(state):
+            return state
+        z = jax.tree.map(lambda z, old, new: z if new is old else new, state.z, before, after)
+        return state._replace(z=z)
+
+    return jax.tree.map(followed, opt_state, is_leaf=_is_state)
