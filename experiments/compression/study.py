@@ -41,6 +41,7 @@ RASTER = {"train.checkpoint_every": 200}
 DATA: dict[str, tuple[str, dict[str, Any]]] = {
     "shakespeare": ("configs/tiny_shakespeare.py:network=gru,eval_stride=32", {}),
     "binarized_mnist": ("configs/binarized_mnist.py:network=fvsbn", {}),
+    "binarized_mnist_lstm": ("configs/binarized_mnist.py:network=diagonal_bilstm", {}),
     "digits": ("configs/cascades.py:row=raster,data=digits", RASTER | {"train.steps": 4150, "train.eval_every": 207}),
     "fashion_mnist": (
         "configs/cascades.py:row=raster,data=fashion_mnist",
