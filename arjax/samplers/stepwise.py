@@ -32,6 +32,7 @@ class StepTables:
       num: B.
       num_scalars: n, the scalars of a step: M sites of the largest step times the scalars of a value. Those of sites
         that do not exist, in short steps, have tables of no meaning.
+      canvas: [B, *grid, *value], with the values so far.
       t: the next step.
     """
 
@@ -47,6 +48,7 @@ class StepTables:
         factorization = model.factorization
         self.num_scalars = factorization.block_size * model.event.value_size
         self._ends = loop_ends(model.network.FIRST_LOOP, factorization.num_steps)
+        self.canvas: Any = None
         self.t = 0
 
     def begin(self, context: Any = None, prompt: np.ndarray | None = None) -> None:
@@ -61,14 +63,10 @@ class StepTables:
         shape, event = self.model.event.shape, self.model.event
         canvas = np.zeros((self.num, *shape), event.dtype)
         self.t = 0 if prompt is None else prompt.shape[1]
-        # The first step that is asked for writes once more what is there: the same program serves all steps.
-        self._last_Bn = np.zeros((self.num, self.num_scalars), np.int32)
-        if prompt is not None:
-            canvas[:, : self.t] = prompt
-            self._last_Bn = np.ascontiguousarray(prompt[:, -1], np.int32).reshape(self.num, -1)
-        self._canvas = jnp.array(canvas)
+        canvas[:, : self.t] = 0 if prompt is None else prompt
+        self.canvas = jnp.array(canvas)
         chunk = min(self.model.network.CHUNK, self.model.factorization.num_steps)
-        where = self.model, self._variables, self._canvas, self._context
+        where = self.model, self._variables, self.canvas, self._context
         self._carry = _started(*where) if prompt is None else _read(*where, np.int32(self.t), chunk=chunk)
         self._past = None
         self._end = 0
@@ -79,15 +77,13 @@ class StepTables:
             self._end = next(end for end in self._ends if end > self.t)
             where = self.model, self._variables, self._carry, self._past
             self._past = _grown(*where, end=self._end)
-        where = self.model, self._variables, self._past, self._canvas
-        self._past, self._canvas, table = _table(*where, np.int32(self.t), self._context, self._last_Bn)
+        where = self.model, self._variables, self._past, self.canvas
+        self._past, table = _table(*where, np.int32(self.t), self._context)
         return table
 
     def put(self, values_Bn: np.ndarray) -> None:
-        """Takes the values of the scalars of the step, int32[B, n], and goes on to the next step, whose program writes
-        them on the canvas. They must not change until its table is there.
-        """
-        self._last_Bn = values_Bn
+        """Puts the values of the scalars of the step on the canvas, and goes on to the next step."""
+        self.canvas = _put(self.model.factorization, self.canvas, np.int32(self.t), values_Bn)
         self.t += 1
 
 
@@ -139,17 +135,20 @@ def _grown(model: Any, variables: Any, carry: Any, past: Any, end: int) -> Any:
     return jax.tree.map(jnp.copy, found)  # buffers of its own, which the next step overwrites
 
 
-@functools.partial(jax.jit, donate_argnames=("carry", "canvas"))
+@functools.partial(jax.jit, donate_argnames="carry")
 def _table(
-    model: Any, variables: Any, carry: Any, canvas: jax.Array, t: jax.Array, context: Any, last_Bn: jax.Array
-) -> tuple[Any, jax.Array, jax.Array]:
-    """The carry behind step t, the canvas with the values of step t - 1, and the table of step t.
-
-    One program makes a whole step: a call takes tens of microseconds, as long as the steps of many networks.
+    model: Any, variables: Any, carry: Any, canvas: jax.Array, t: jax.Array, context: Any
+) -> tuple[Any, jax.Array]:
+    """The carry behind step t, and its table. Only one thing is done with a canvas here, to read it: a program that
+    writes on it, too, copies it.
     """
     factorization = model.factorization
-    last_BMv = last_Bn.reshape(len(canvas), factorization.block_size, -1).astype(canvas.dtype)
-    canvas = placed(factorization, canvas, jnp.maximum(t - 1, 0), last_BMv)
     carry, features = model.network.apply(variables, carry, canvas, t, factorization, context, method="step")
     head = bound(model.conditional, variables["params"])
-    return carry, canvas, jnp.exp(_log_table(head, factorization, t, features))
+    return carry, jnp.exp(_log_table(head, factorization, t, features))
+
+
+@functools.partial(jax.jit, donate_argnames="canvas")
+def _put(factorization: Factorization, canvas: jax.Array, t: jax.Array, values_Bn: jax.Array) -> jax.Array:
+    values_BMv = values_Bn.reshape(len(canvas), factorization.block_size, -1).astype(canvas.dtype)
+    return placed(factorization, canvas, t, values_BMv)
