@@ -26,8 +26,8 @@ RECIPES = {
 
 
 def get_config(arg=""):
-    """`task`: a name in the `TASKS` of the data set; `network`: a name in `RECIPES`; `negative`: negative eigenvalues of
-    the networks that have them as an option; `seed`; `smoke`: seconds instead of minutes.
+    """`task`: a name in the `TASKS` of the data set; `network`: a name in `RECIPES`; `negative`: negative eigenvalues
+    of the networks that have them as an option; `seed`; `smoke`: seconds instead of minutes.
     """
     arg = parse_arg(
         arg, task=pick(TASKS, "parity"), network=pick(RECIPES, "delta_net"), negative=False, seed=0, smoke=False

@@ -3,7 +3,7 @@
     python scripts/benchmark.py [--only=made,lstm] [--repeats=7] [--out=FILE.json] [--nopeers]
     python scripts/benchmark.py --length=FOLDER [--only=lstm,transformer] [--longest=65536] [--seconds=10]
     python scripts/benchmark.py --compile=FOLDER [--only=lstm,transformer]
-    python scripts/benchmark.py --prompt | --longer | --generate | --steps [--only=lstm,transformer]
+    python scripts/benchmark.py --prompt | --longer | --generate | --steps | --coding [--only=lstm,transformer]
 
 Training goes through the train step of real runs: optimizer included, several steps per dispatch, rows gathered on the
 device. Peers and arjax run in turn in the same process. A ratio is the median over the rounds of the ratio within a
@@ -13,7 +13,7 @@ extrapolated. With --length: memory and time against the length of the sequence,
 --compile: seconds until a network trains, see benchmark_compile.py. With --prompt: reading a prompt, see
 benchmark_prompt.py; with --longer: draws of 2,000 characters, see benchmark_longer.py; with --generate: drawing beside
 `generate` of transformers, see benchmark_generate.py; with --steps: a step of drawing beside the bandwidth, see
-benchmark_steps.py.
+benchmark_steps.py; with --coding: compressing and decompressing beside drawing, see benchmark_coding.py.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def measure_length(flags: argparse.Namespace) -> int:
 
 
 def measure_draws(flags: argparse.Namespace, what: str) -> int:
-    """Time of a prompt that is read in chunks, or of draws that are longer than the window of the training."""
+    """Time of a prompt that is read in chunks, of draws that are longer than the window, or of coding."""
     module = importlib.import_module(f"benchmark_{what}")
     names = tuple(flags.only.split(",")) if flags.only else tuple(module.NETWORKS)
     for name in names:
@@ -227,6 +227,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--longer", action="store_true", help="measure draws longer than the window of the training")
     parser.add_argument("--generate", action="store_true", help="measure drawing beside generate of transformers")
     parser.add_argument("--steps", action="store_true", help="measure what a step of drawing reads and copies")
+    parser.add_argument("--coding", action="store_true", help="measure compressing and decompressing beside drawing")
     parser.add_argument("--longest", type=int, default=65536, help="with --length: the longest sequence")
     parser.add_argument("--seconds", type=float, default=10.0, help="with --length: the longest gradient, in seconds")
     flags = parser.parse_args(argv)
@@ -237,6 +238,7 @@ def main(argv: Sequence[str]) -> int:
         (flags.steps, measure_steps),
         (flags.prompt, functools.partial(measure_draws, what="prompt")),
         (flags.longer, functools.partial(measure_draws, what="longer")),
+        (flags.coding, functools.partial(measure_draws, what="coding")),
     ):
         if wanted:
             return measure(flags)

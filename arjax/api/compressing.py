@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from arjax.coding import Coded, Restored, compress, decompress
+from arjax.coding import Coded, CodingOptions, Restored, compress, decompress
 from arjax.core.errors import UserError
 from arjax.data.text_rows import WindowRows
 from arjax.data.vocabulary import Vocabulary
@@ -18,52 +19,38 @@ from arjax.data.vocabulary import Vocabulary
 #: Forms of files that are compressed, by the note in their header.
 FORM = "form"
 TEXT, ARRAY, TABLE = "text", "array", "table"
+#: No option of the coder.
+PLAIN = CodingOptions()
 
 
-def coded(
-    run: Any,
-    x: Any,
-    context: Any,
-    streams: int,
-    verify: bool,
-    about: Mapping[str, Any] | None = None,
-    tell: Callable[[], None] | None = None,
-) -> Coded:
-    """The compressed data of a run; the arguments are those of `TrainedModel.compress`, notes for the header, and a
-    function that is called when the work begins.
+def coded(run: Any, x: Any, options: CodingOptions = PLAIN) -> Coded:
+    """The compressed data of a run, which are those of `TrainedModel.compress`. The run gives the vocabulary, the end
+    and the number of orders.
     """
+    context = options.context
     if hasattr(x, "__getitems__"):
         x, context = _of_split(run, x, context)
     elif isinstance(x, str):
         raise UserError("data to compress are an array, a split of the data set, or bytes: open(path, 'rb').read()")
-    options: dict[str, Any] = {
-        "vocabulary": vocabulary_of(run),
-        "end": end_of_rows(run),
-        "streams": streams,
-        "verify": verify,
-        "tell": tell,
-    }
     x = bytes(x) if isinstance(x, bytes | bytearray | memoryview) else x
-    context = run._context(context)
-    orders = run.settings.measures.num_orders
-    return compress(run.model, _on_one(run.params), x, context=context, num_orders=orders, about=about, **options)
+    own = {"end": end_of_rows(run), "num_orders": run.settings.measures.num_orders}
+    options = dataclasses.replace(options, context=run._context(context), vocabulary=vocabulary_of(run), **own)
+    return compress(run.model, _on_one(run.params), x, options)
 
 
-def restored(run: Any, data: bytes, context: Any, streams: int, tell: Callable[[], None] | None = None) -> Restored:
-    """The data of a compressed file, and the notes in its header; the other arguments are those of `coded`."""
+def restored(run: Any, data: bytes, options: CodingOptions = PLAIN) -> Restored:
+    """The data of a compressed file, and the notes in its header. The run gives the vocabulary, and the context of the
+    examples of a split.
+    """
 
     def find_context(about: Mapping[str, Any]) -> Any:
         name = about.get("split", "")
         is_split = isinstance(name, str) and name in run.dataset.splits
         return _all_of(run.dataset.splits[name]).context if is_split else None
 
-    options: dict[str, Any] = {
-        "vocabulary": vocabulary_of(run),
-        "streams": streams,
-        "find_context": find_context,
-        "tell": tell,
-    }
-    return decompress(run.model, _on_one(run.params), data, context=run._context(context), **options)
+    own = {"vocabulary": vocabulary_of(run), "find_context": find_context}
+    options = dataclasses.replace(options, context=run._context(options.context), **own)
+    return decompress(run.model, _on_one(run.params), data, options)
 
 
 def vocabulary_of(run: Any) -> Vocabulary | None:

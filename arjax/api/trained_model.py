@@ -17,6 +17,7 @@ from arjax.api.compressing import coded, restored
 from arjax.api.conditionals import SiteConditionals, site_conditionals
 from arjax.api.pictures import entropy_picture, history_picture, samples_picture
 from arjax.api.saving import save
+from arjax.coding import CodingOptions
 from arjax.config.build import open_run
 from arjax.core.arguments import checked_arguments
 from arjax.core.arrays import as_array, as_sites
@@ -234,7 +235,7 @@ class TrainedModel:
         Raises:
           UserError: the model has no probabilities of the values of its steps, or `x` or `context` do not fit it.
         """
-        return coded(self, x, context, streams, verify).data
+        return coded(self, x, CodingOptions(context=context, streams=streams, verify=verify)).data
 
     @checked_arguments()
     def decompress(self, data: bytes, *, context: Any = None, streams: int = 0) -> Any:
@@ -249,7 +250,7 @@ class TrainedModel:
           UserError: the file is damaged, or was made with another model, another context or on another machine; before
             anything is decoded.
         """
-        return restored(self, data, context, streams).x
+        return restored(self, data, CodingOptions(context=context, streams=streams)).x
 
     @checked_arguments(length=0, num=None, seed=None, temperature=None, top_k=None, top_p=None, min_p=None)
     def sample(

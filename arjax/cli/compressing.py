@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import sys
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ from arjax.api.compressing import (
     written,
 )
 from arjax.api.run import Run
-from arjax.coding import Coded
+from arjax.coding import Coded, CodingOptions
 from arjax.coding.classical import image_sizes, packed, sizes
 from arjax.core.files import reading, replacing, user_path, writable_file
 from arjax.data.sources import Subset
@@ -35,10 +36,10 @@ from arjax.training.reporter import announce
 MOST_KNOWN = 2**22
 
 
-def compress_file(run: Run, path: str, output: str, context: str, streams: int, verify: bool) -> None:
+def compress_file(run: Run, path: str, output: str, options: CodingOptions) -> None:
     """Compresses a file, or with `path` "" the split `config.evaluate.split`, and prints what it costs."""
     x: Any
-    given, target = _one_context(run, context), writable_file(output)
+    target = writable_file(output)
     if path:
         with reading(path):
             content = user_path(path).read_bytes()
@@ -46,30 +47,31 @@ def compress_file(run: Run, path: str, output: str, context: str, streams: int, 
         about, name = {FORM: form}, path
     else:
         name = run.config.evaluate.split
-        source = split_of(run.dataset, name)
+        x = split_of(run.dataset, name)
         is_text = vocabulary_of(run) is not None
-        x = source
         about = {FORM: "text" if is_text else "array", "split": name}
     tell = functools.partial(announce, "compiling, and compressing ...", sys.stderr)
-    found = coded(run, x, given, streams, verify, about, tell)
+    found = coded(run, x, dataclasses.replace(options, about=about, tell=tell))
     _write(target, found.data)
     for line in report(run, x, found, name, output):
         print(line)
 
 
-def decompress_file(run: Run, path: str, output: str, context: str, streams: int) -> None:
+def decompress_file(run: Run, path: str, output: str, options: CodingOptions) -> None:
     """Writes the data of a compressed file."""
     target = writable_file(output)
     with reading(path):
         data = user_path(path).read_bytes()
     tell = functools.partial(announce, "compiling, and decompressing ...", sys.stderr)
-    found = restored(run, data, _one_context(run, context), streams, tell)
+    found = restored(run, data, dataclasses.replace(options, tell=tell))
     _write(target, written(run, found.x, form_of(run, found, output)))
     print(output)
 
 
-def _one_context(run: Run, context: str) -> Any:
-    return parse_context(run.dataset.context, context, run.dataset.classes) if context else None
+def options_of(run: Run, context: str, streams: int, verify: bool) -> CodingOptions:
+    """The options of the flags of a command."""
+    given = parse_context(run.dataset.context, context, run.dataset.classes) if context else None
+    return CodingOptions(context=given, streams=streams, verify=verify)
 
 
 def _write(path: Path, content: bytes) -> None:

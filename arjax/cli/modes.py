@@ -211,17 +211,19 @@ def run_page(flags: Flags) -> int:
 
 def run_compress(flags: Flags) -> int:
     """Compresses the file `flags.input`, or `config.evaluate.split`, and prints its size beside others."""
-    from arjax.cli.compressing import compress_file
+    from arjax.cli.compressing import compress_file, options_of
 
-    compress_file(_run(flags), flags.input, flags.output, flags.context, flags.streams, flags.verify)
+    run = _run(flags)
+    compress_file(run, flags.input, flags.output, options_of(run, flags.context, flags.streams, flags.verify))
     return 0
 
 
 def run_decompress(flags: Flags) -> int:
     """Writes the data of a compressed file."""
-    from arjax.cli.compressing import decompress_file
+    from arjax.cli.compressing import decompress_file, options_of
 
-    decompress_file(_run(flags), flags.input, flags.output, flags.context, flags.streams)
+    run = _run(flags)
+    decompress_file(run, flags.input, flags.output, options_of(run, flags.context, flags.streams, flags.verify))
     return 0
 
 

@@ -1,5 +1,6 @@
 """A lossless coder of any model whose steps have tables of probabilities: `compress` and `decompress`."""
 
 from arjax.coding.coder import Coded, Restored, compress, decompress
+from arjax.coding.options import CodingOptions
 
-__all__ = ["Coded", "Restored", "compress", "decompress"]
+__all__ = ["Coded", "CodingOptions", "Restored", "compress", "decompress"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -19,20 +19,18 @@ from arjax.coding.choosers import Chooser, Given, Read
 from arjax.coding.container import Container, unpack
 from arjax.coding.entropy import Decoder, Encoder, coder_version
 from arjax.coding.examples import Contexts, code_examples
+from arjax.coding.options import MOST_STREAMS, CodingOptions
 from arjax.coding.place import check_place, describe_place, digest, digest_of_arrays
 from arjax.coding.tables import Choice, MixedTables, choices
 from arjax.coding.texts import check_text, code_text, num_streams, to_bytes, to_tokens
 from arjax.core.arrays import as_array
 from arjax.core.errors import UserError
-from arjax.data.vocabulary import Vocabulary
 from arjax.models import Model
 from arjax.models.base import Params
 from arjax.models.checks import as_context, as_values
 
 #: Rows side by side of examples, where no number is given.
 BATCH = 128
-#: Rows side by side, at most.
-MOST_STREAMS = 2**16
 #: Examples, or tokens of a text, of a file, at most.
 MOST_VALUES = 2**40
 #: Steps whose tables are compared before a file is decoded.
@@ -85,138 +83,151 @@ class _Job(NamedTuple):
     is_text: bool
 
 
+class _Data(NamedTuple):
+    """Data that are compressed.
+
+    Attributes:
+      given: as they were given.
+      values: examples in the type of the event, or the tokens of a text.
+      contexts: of the examples.
+      side: what stands beside the tokens of a text.
+    """
+
+    given: np.ndarray | bytes
+    values: np.ndarray
+    contexts: Contexts
+    side: bytes
+
+    @property
+    def is_text(self) -> bool:
+        """Whether they are the bytes of a text."""
+        return isinstance(self.given, bytes)
+
+    def job(self, choice: Choice, options: CodingOptions) -> _Job:
+        """How they are coded."""
+        num = len(self.values)
+        if self.is_text:
+            return _Job(num, num_streams(num, options.streams), -1, True)
+        return _Job(num, options.streams or min(BATCH, num), _end_of(choice, self.values, options.end), False)
+
+    def header(self, options: CodingOptions) -> dict[str, Any]:
+        """Their part of the header of a file."""
+        header: dict[str, Any] = {}
+        if isinstance(self.given, np.ndarray):
+            context = digest_of_arrays(self.contexts)
+            header = {"dtype": self.given.dtype.str, "context": context, "orders": options.num_orders}
+        return header | ({"about": dict(options.about)} if options.about else {})
+
+
 def compress(
-    model: Model,
-    params: Params,
-    x: np.ndarray | bytes,
-    *,
-    context: Any = None,
-    vocabulary: Vocabulary | None = None,
-    end: int = -1,
-    streams: int = 0,
-    num_orders: int = 1,
-    verify: bool = True,
-    about: Mapping[str, Any] | None = None,
-    tell: Callable[[], None] | None = None,
+    model: Model, params: Params, x: np.ndarray | bytes, options: CodingOptions | None = None, **short: Any
 ) -> Coded:
     """Examples, or the bytes of a text, as a file.
 
     Args:
       model, params: an autoregressive model of discrete values, or a mixture of such models, and its parameters.
-      x: examples [N, *grid, *value]; or the contents of a text file, which needs a `vocabulary`.
-      context: of the examples, as for `model.log_prob`; it is not a part of the file.
-      vocabulary: of the tokens of a text.
-      end: the token that ends an example, which holds nothing else behind it; -1: there is none.
-      streams: examples, or streams of a text, that are coded side by side; 0: as many as suit the data.
-      num_orders: of a model of several orders, those of which the best one is taken.
-      verify: whether to decode the file and to compare.
-      about: notes that `decompress` returns, in types of JSON.
-      tell: is called when all is checked and the work begins.
+      x: examples [N, *grid, *value]; or the contents of a text file, which needs a vocabulary.
+      options: all options as one value; None where they are given one by one.
+      **short: the fields of `CodingOptions` one by one.
 
     Raises:
       UserError: the library constriction is missing, the model has no tables, the data does not fit it, or decoding
         gives other data.
     """
-    _check_alone(streams)
+    options = CodingOptions.of("compress", options, short)
+    _check_alone()
     coder_version()
-    found = choices(model, params, num_orders)
-    if isinstance(x, bytes):
-        return _compress_text(model, params, found, x, vocabulary, streams, verify, about, tell)
-    given = np.asarray(as_array(x, "x"))
-    x, parts = _checked(model, given, context)
-    if tell is not None:
-        tell()
-    best = _best(found, x, parts)
-    job = _Job(len(x), streams or min(BATCH, len(x)), _end_of(found[best], x, end), False)
-    header = _header(model, params, found[best], best, job)
-    header |= {"dtype": given.dtype.str, "context": digest_of_arrays(parts), "orders": num_orders}
-    header |= {"about": dict(about)} if about else {}
-    encoder = _encoded(found[best], job, parts, x)
-    return _finished(model, params, encoder, header, b"", given, verify, parts, vocabulary, found[best].name)
-
-
-def _compress_text(
-    model: Model,
-    params: Params,
-    found: list[Choice],
-    content: bytes,
-    vocabulary: Any,
-    streams: int,
-    verify: bool,
-    about: Mapping[str, Any] | None,
-    tell: Callable[[], None] | None,
-) -> Coded:
-    """The contents of a text file as a file."""
-    if vocabulary is None:
-        raise UserError("bytes are compressed by a model of text: this model was not trained on one, give an array")
-    check_text(found[0])
-    tokens_T, side = to_tokens(vocabulary, content)
-    job = _Job(len(tokens_T), num_streams(len(tokens_T), streams), -1, True)
-    if tell is not None:
-        tell()
-    header = _header(model, params, found[0], 0, job) | ({"about": dict(about)} if about else {})
-    encoder = _encoded(found[0], job, {}, tokens_T)
-    return _finished(model, params, encoder, header, side, content, verify, {}, vocabulary, "")
+    ways = choices(model, params, options.num_orders)
+    data = _text(ways[0], x, options) if isinstance(x, bytes) else _examples(model, x, options)
+    options.begin()
+    number = 0 if data.is_text else _best(ways, data.values, data.contexts)
+    choice = ways[number]
+    job = data.job(choice, options)
+    header = _header(model, params, choice, number, job) | data.header(options)
+    header["sum"] = zlib.crc32(_as_bytes(data.given))
+    encoder = _encoded(choice, job, data.contexts, data.values)
+    packed = Container(header, data.side, encoder.words()).pack()
+    if options.verify:
+        own = CodingOptions(context=data.contexts or None, vocabulary=options.vocabulary)
+        if _as_bytes(decompress(model, params, packed, own).x) != _as_bytes(data.given):
+            raise UserError("decoding gives other data: this machine does not repeat its own computation")
+    return _cost(packed, encoder, data, job, "" if data.is_text else choice.name)
 
 
 def decompress(
-    model: Model,
-    params: Params,
-    data: bytes,
-    *,
-    context: Any = None,
-    vocabulary: Vocabulary | None = None,
-    streams: int = 0,
-    find_context: Callable[[Mapping[str, Any]], Any] | None = None,
-    tell: Callable[[], None] | None = None,
+    model: Model, params: Params, data: bytes, options: CodingOptions | None = None, **short: Any
 ) -> Restored:
     """The data of a file that `compress` has made with the same model, parameters, context and vocabulary.
 
     Args:
       model, params, data: as those of `compress`, and its result.
-      context, vocabulary: those of `compress`.
-      streams: those of the file; 0: whatever they are.
-      find_context: finds the context by the notes of a file, where none is given.
-      tell: is called when the header is checked and the work begins.
+      options: all options as one value; None where they are given one by one.
+      **short: the fields of `CodingOptions` one by one.
 
     Raises:
       UserError: the file is damaged, or was made with another model or on another machine; before anything is decoded.
     """
-    _check_alone(streams)
+    options = CodingOptions.of("decompress", options, short)
+    _check_alone()
     container = unpack(data)
     header = container.header
     _check_header(header)
     check_place(header["place"], describe_place(model, params))
     job = _Job(*header["job"])
-    if streams and streams != job.batch:
-        raise UserError(f"the file has {job.batch} streams side by side, not {streams}: leave the number out")
+    if options.streams and options.streams != job.batch:
+        raise UserError(f"the file has {job.batch} streams side by side, not {options.streams}: leave the number out")
     ways = choices(model, params, header.get("orders", 1))
     if header["choice"] >= len(ways):
         raise UserError("the file has a header that arjax does not write")
     found = ways[header["choice"]]
-    parts: Contexts = {}
-    if job.is_text:
-        if vocabulary is None:
-            raise UserError("the file is a text, and this model was not trained on one")
-        check_text(found)
-    else:
-        if context is None and find_context is not None:
-            context = find_context(header.get("about", {}))
-        parts = _contexts(model, context, job.num)
-        if digest_of_arrays(parts) != header.get("context"):
-            raise UserError("the file was compressed with another context: give the same one")
-    if tell is not None:
-        tell()
+    contexts = _contexts_of_file(model, found, job, header, options)
+    options.begin()
     if header["probe"] != _probe(found, job.batch):
         raise UserError(
             "this machine computes other probabilities than the one that compressed the file, though all versions are "
             "the same: it cannot be decoded here"
         )
-    x = _code(found, Read(Decoder(container.words)), job, parts, None)
+    x = _code(found, Read(Decoder(container.words)), job, contexts, None)
+    restored: Any
     if job.is_text:
-        assert vocabulary is not None, "a text has a vocabulary"
-        return Restored(_checked_sum(to_bytes(vocabulary, x, container.side), header), header.get("about", {}))
-    return Restored(_checked_sum(x.astype(np.dtype(header["dtype"])), header), header.get("about", {}))
+        assert options.vocabulary is not None, "a text has a vocabulary"
+        restored = to_bytes(options.vocabulary, x, container.side)
+    else:
+        restored = x.astype(np.dtype(header["dtype"]))
+    return Restored(_checked_sum(restored, header), header.get("about", {}))
+
+
+def _text(choice: Choice, content: bytes, options: CodingOptions) -> _Data:
+    """The contents of a text file as data of a model that codes texts."""
+    if options.vocabulary is None:
+        raise UserError("bytes are compressed by a model of text: this model was not trained on one, give an array")
+    check_text(choice)
+    tokens_T, side = to_tokens(options.vocabulary, content)
+    return _Data(content, tokens_T, {}, side)
+
+
+def _examples(model: Model, x: Any, options: CodingOptions) -> _Data:
+    """Examples, which are checked, as data."""
+    given = np.asarray(as_array(x, "x"))
+    return _Data(given, *_checked(model, given, options.context), b"")
+
+
+def _contexts_of_file(
+    model: Model, choice: Choice, job: _Job, header: Mapping[str, Any], options: CodingOptions
+) -> Contexts:
+    """The contexts of the examples of a file, {} of a text; raises `UserError` for others than those of the file."""
+    if job.is_text:
+        if options.vocabulary is None:
+            raise UserError("the file is a text, and this model was not trained on one")
+        check_text(choice)
+        return {}
+    context = options.context
+    if context is None and options.find_context is not None:
+        context = options.find_context(header.get("about", {}))
+    contexts = _contexts(model, context, job.num)
+    if digest_of_arrays(contexts) != header.get("context"):
+        raise UserError("the file was compressed with another context: give the same one")
+    return contexts
 
 
 def _check_header(header: Mapping[str, Any]) -> None:
@@ -251,10 +262,8 @@ def _as_bytes(x: np.ndarray | bytes) -> bytes:
     return x if isinstance(x, bytes) else np.ascontiguousarray(x).tobytes()
 
 
-def _check_alone(streams: int) -> None:
-    """Raises `UserError` for no number of streams, and where there are several processes."""
-    if isinstance(streams, bool) or not isinstance(streams, int) or not 0 <= streams <= MOST_STREAMS:
-        raise UserError(f"streams must be a whole number from 0 to {MOST_STREAMS}, not {streams!r}")
+def _check_alone() -> None:
+    """Raises `UserError` where there are several processes."""
     if jax.process_count() > 1:
         raise UserError("files are compressed by one process: leave the flags of several processes out")
 
@@ -338,27 +347,9 @@ def _encoded(choice: Choice, job: _Job, context: Contexts, x: np.ndarray) -> Enc
     return encoder
 
 
-def _finished(
-    model: Model,
-    params: Params,
-    encoder: Encoder,
-    header: dict[str, Any],
-    side: bytes,
-    given: Any,
-    verify: bool,
-    context: Contexts,
-    vocabulary: Vocabulary | None,
-    choice: str,
-) -> Coded:
+def _cost(packed: bytes, encoder: Encoder, data: _Data, job: _Job, choice: str) -> Coded:
     """The file, and what it costs."""
-    bits, job = encoder.bits_of_calls, _Job(*header["job"])
-    header["sum"] = zlib.crc32(_as_bytes(given))
-    data = Container(header, side, encoder.words()).pack()
-    if verify:
-        found = decompress(model, params, data, context=context or None, vocabulary=vocabulary).x
-        if _as_bytes(found) != _as_bytes(given):
-            raise UserError("decoding gives other data: this machine does not repeat its own computation")
-    cold = 0.0
+    bits, cold = encoder.bits_of_calls, 0.0
     if job.is_text and len(bits) > COLD:
         cold = float(bits[:COLD].sum() - bits[COLD:].mean() * COLD) / job.batch
-    return Coded(data, float(bits.sum()), encoder.num_symbols, len(side), job.batch, cold, choice)
+    return Coded(packed, float(bits.sum()), encoder.num_symbols, len(data.side), job.batch, cold, choice)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,7 +45,7 @@ class Encoder:
             self._coder.encode(np.ascontiguousarray(symbols_K, np.int32), self._family, probabilities_KV)
         except ValueError as error:
             raise UserError("the model has probabilities that are not finite: nothing can be coded with it") from error
-        self._chosen.append(np.take_along_axis(probabilities_KV, symbols_K[:, None], -1)[:, 0])
+        self._chosen.append(probabilities_KV[np.arange(len(symbols_K)), symbols_K])
 
     def words(self) -> np.ndarray:
         """All words so far, uint32[W]."""
@@ -60,8 +59,10 @@ class Encoder:
     @property
     def bits_of_calls(self) -> np.ndarray:
         """The sum of -log2 p of the symbols of each call, float64[calls]."""
-        sums: Sequence[float] = [-np.log2(np.maximum(p, LEAST, dtype=np.float64)).sum() for p in self._chosen]
-        return np.array(sums)
+        if not self._chosen:
+            return np.zeros(0)
+        starts = np.cumsum([0, *map(len, self._chosen[:-1])])
+        return np.add.reduceat(-np.log2(np.maximum(np.concatenate(self._chosen), LEAST, dtype=np.float64)), starts)
 
 
 class Decoder:

@@ -45,22 +45,22 @@ def code_examples(
 
 def _code_batch(tables: MixedTables, chooser: Chooser, real: int, end: int, known: np.ndarray | None) -> np.ndarray:
     """The values of the B rows of tables that have begun, [B, *grid, *value]; the first ones are real."""
-    model = tables.steps[0].model
-    event, blocks_SM = model.event, np.asarray(model.factorization.blocks)
-    num = tables.num
+    event, blocks_SM, num = tables.event, tables.blocks_SM, tables.num
     x = np.zeros((num, event.num_sites + 1, event.value_size), np.int32)  # one more for sites that do not exist
     if known is not None:
         x[:, :-1] = known.reshape(num, event.num_sites, -1)
-    real_B = np.arange(num) < real
-    ended_B = np.zeros(num, bool)
-    for t in range(len(blocks_SM)):
-        coded_Bn = (real_B & ~ended_B)[:, None] & tables.exists_Sn[t]
-        values_Bn = np.ascontiguousarray(x[:, blocks_SM[t]].reshape(num, -1))
+    # All steps one behind another, each of them in one piece.
+    values_SBn = x[:, blocks_SM].transpose(1, 0, 2, 3).reshape(len(blocks_SM), num, -1)
+    goes_on_B = np.arange(num) < real
+    for t, exists_n in enumerate(tables.exists_Sn):
         if end >= 0 and known is None:
-            values_Bn[ended_B] = end
-        values_Bn = tables.step(chosen_by(chooser, coded_Bn, values_Bn))
-        x[:, blocks_SM[t]] = values_Bn.reshape(num, -1, event.value_size)
-        x[:, -1] = 0
+            values_SBn[t, :real][~goes_on_B[:real]] = end
+        coded_Bn = goes_on_B[:, None] & exists_n
+        values_Bn = tables.step(chosen_by(chooser, None if coded_Bn.all() else coded_Bn, values_SBn[t]))
+        if known is None:
+            values_SBn[t] = values_Bn
         if end >= 0:
-            ended_B |= values_Bn[:, 0] == end
+            goes_on_B &= values_Bn[:, 0] != end
+    values_BSMv = values_SBn.reshape(*blocks_SM.shape[:1], num, -1, event.value_size).transpose(1, 0, 2, 3)
+    x[:, blocks_SM.reshape(-1)] = values_BSMv.reshape(num, -1, event.value_size)
     return x[:, :-1].reshape(num, *event.shape).astype(event.dtype)

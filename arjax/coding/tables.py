@@ -17,6 +17,7 @@ import numpy as np
 
 from arjax.coding.entropy import LEAST
 from arjax.core.batch import Batch
+from arjax.core.spec import EventSpec
 from arjax.models import Model
 from arjax.models.base import Member, Params
 from arjax.samplers.stepwise import StepTables, check_tables
@@ -26,16 +27,23 @@ Choose = Callable[[jax.Array, int], np.ndarray]
 
 
 class MixedTables:
-    """The steps of B examples under one model, or under a mixture of several with the same order."""
+    """The steps of B examples under one model, or under a mixture of several with the same order.
+
+    Attributes:
+      num, num_scalars, t: as those of `StepTables`.
+      event: of the examples.
+      blocks_SM: the sites of the steps.
+      exists_Sn: whether the scalars of a step exist: short steps have sites that do not.
+    """
 
     def __init__(self, members: Sequence[Member], num: int):
         """`num`: B. Raises `UserError` where a member has no tables."""
         self.steps = [StepTables(member.model, member.params, num) for member in members]
         self._start = jnp.stack([jnp.asarray(member.log_weight, jnp.float32) for member in members])
         self.num, self.num_scalars = num, self.steps[0].num_scalars
-        blocks_SM, model = np.asarray(members[0].model.factorization.blocks), members[0].model
-        exists_SM = blocks_SM < model.event.num_sites
-        self.exists_Sn = np.repeat(exists_SM, model.event.value_size, axis=1)
+        self.event: EventSpec = members[0].model.event
+        self.blocks_SM = np.asarray(members[0].model.factorization.blocks)
+        self.exists_Sn = np.repeat(self.blocks_SM < self.event.num_sites, self.event.value_size, axis=1)
 
     @property
     def t(self) -> int:

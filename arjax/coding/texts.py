@@ -102,19 +102,21 @@ def code_text(
     without context. A network without an end (`Network.unbounded`) goes on through its stream; the window of any other
     slides, and each window begins with the last tokens before it as a prompt.
     """
-    length = -(-num // streams)
+    length, known = -(-num // streams), tokens_T is not None
     x_BL = np.zeros((streams, length), np.int32)
-    if tokens_T is not None:
+    if known:
         x_BL.reshape(-1)[:num] = tokens_T
+    x_LB = np.ascontiguousarray(x_BL.T)
     size_B = np.clip(num - length * np.arange(streams), 0, length)
-    tables, known = MixedTables(_lengthened(choice, length).members, streams), tokens_T is not None
+    tables = MixedTables(_lengthened(choice, length).members, streams)
     for start, first, last in _windows(choice, length):
-        tables.begin(None, x_BL[:, start:first] if first > start else None)
+        tables.begin(None, x_LB[start:first].T if first > start else None)
         for place in range(first, last):
-            coded_B1 = (place < size_B)[:, None]
-            known_B1 = x_BL[:, place : place + 1].copy() if known else np.zeros((streams, 1), np.int32)
-            x_BL[:, place : place + 1] = tables.step(chosen_by(chooser, coded_B1, known_B1))
-    return x_BL.reshape(-1)[:num]
+            coded_B1 = None if place < size_B[-1] else (place < size_B)[:, None]
+            values_B1 = tables.step(chosen_by(chooser, coded_B1, x_LB[place, :, None]))
+            if not known:
+                x_LB[place] = values_B1[:, 0]
+    return np.ascontiguousarray(x_LB.T).reshape(-1)[:num]
 
 
 def _goes_on(choice: Choice) -> bool:

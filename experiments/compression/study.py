@@ -24,7 +24,7 @@ import arjax
 from arjax.api.compressing import coded, text_of_split, vocabulary_of
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.cli.compressing import content_of, known_of
-from arjax.coding import Coded
+from arjax.coding import Coded, CodingOptions
 from arjax.coding.classical import sizes
 from arjax.coding.container import CHUNK, unpack
 from arjax.core.errors import UserError
@@ -128,8 +128,8 @@ def score(run: Any, x: Any, context: Any, vocabulary: Vocabulary | None) -> floa
 def both_ways(run: Any, x: Any, context: Any, vocabulary: Vocabulary | None) -> tuple[dict[str, Any], Coded]:
     """The times of compressing and decompressing, without compilation, what differs behind them, and the file."""
     few = x[: 16 * 512] if vocabulary is not None else x[:128]
-    coded(run, few, _first(context, len(few)), 0, False)  # compiles
-    time_in, found = seconds(lambda: coded(run, x, context, 0, False))
+    coded(run, few, CodingOptions(context=_first(context, len(few)), verify=False))  # compiles
+    time_in, found = seconds(lambda: coded(run, x, CodingOptions(context=context, verify=False)))
     time_out, back = seconds(lambda: run.decompress(found.data, context=context))
     sent, came = (bytes(part) if vocabulary is not None else np.asarray(part, x.dtype).tobytes() for part in (x, back))
     if len(sent) != len(came):

@@ -109,3 +109,15 @@ def test_measures_a_network(repository, tmp_path):
     assert training["flops_per_step"] == 2 * 100 * 784 * 500 * 5  # no gradient with respect to the inputs
     assert 0 < training["fraction_of_matmul_peak"] < 1.5
     assert sampling["speedup"] > 1 and sampling["naive_steps"] >= 2
+
+
+@pytest.mark.slow
+def test_coding_is_measured_beside_drawing(scripts, monkeypatch):
+    import benchmark_coding
+
+    monkeypatch.setattr(benchmark_coding, "IMAGE", EventSpec((4, 4)))
+    monkeypatch.setattr(benchmark_coding, "LENGTH", 64)
+    for name, steps in (("gru", 64), ("made", 32)):
+        assert benchmark_coding.case_of(name).steps == steps
+        row = benchmark_coding.measure(name, 1)
+        assert row["encode_over_draw"] > 0 < row["decode_over_draw"] and row["decode_step_cpu_seconds"] > 0

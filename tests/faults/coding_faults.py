@@ -31,15 +31,15 @@ CODING_FAULTS = (
     Fault(
         "rows that fill up a batch and are coded, too",
         "coding/examples.py",
-        "real_B = np.arange(num) < real",
-        "real_B = np.arange(num) < num",
+        "goes_on_B = np.arange(num) < real",
+        "goes_on_B = np.arange(num) < num",
         (_TRIPS + "test_steps_of_several_sites_of_different_sizes",),
     ),
     Fault(
         "bits for what stands behind the end of a string",
         "coding/examples.py",
-        "ended_B |= values_Bn[:, 0] == end",
-        "ended_B |= False",
+        "goes_on_B &= values_Bn[:, 0] != end",
+        "goes_on_B &= True",
         (_TRIPS + "test_behind_the_end_of_a_string_nothing_is_coded",),
     ),
     Fault(

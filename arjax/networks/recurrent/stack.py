@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.networks.base import fields_from
+from arjax.networks.base import fields_from, once
 from arjax.networks.layers.bilinear import BilinearProduct
 from arjax.networks.layers.steps import StepNetwork
 from arjax.networks.layers.windows import join, windows
@@ -141,7 +141,18 @@ class RecurrentLayer(nn.Module):
 
     def step(self, carry: Carry, x_BE: jax.Array) -> tuple[Carry, jax.Array]:
         """One step: x[B, E] -> (carry, h[B, U])."""
-        return self.cell(_product(self.recurrent_kernel, {}), carry, self.from_input(x_BE))
+        return self.cell(self._times, carry, self.from_input(x_BE))
+
+    def _times(self, h: jax.Array, start: int, stop: int) -> jax.Array:
+        """h W_h for some gates, whose columns are cut out of the kernel once for all steps."""
+        kernel = self.recurrent_kernel
+        if stop - start == kernel.shape[1]:
+            return h @ kernel.astype(h.dtype)
+        return h @ once(self, f"columns_{start}_{stop}", lambda: kernel[:, start:stop].astype(h.dtype))
+
+    def prepare(self) -> None:
+        """The columns of the kernel that a step multiplies with."""
+        self.step(self.init_carry(1), jnp.zeros((1, self.features)))
 
     def __call__(self, x_BTE: jax.Array) -> jax.Array:
         """All steps: [B, T, E] -> [B, T, U]."""
@@ -229,6 +240,11 @@ class RecurrentCore(nn.Module):
         """One carry per layer."""
         return [layer.init_carry(batch_size) for layer in self.layers]
 
+    def prepare(self) -> None:
+        """What all steps of the layers share."""
+        for layer in self.layers:
+            layer.prepare()
+
     def step(self, carry: list[Carry], x_BE: jax.Array, t: jax.Array) -> tuple[list[Carry], jax.Array]:
         """One step through all layers."""
         h, states = x_BE, []
@@ -258,6 +274,9 @@ class RecurrentNetwork(StepNetwork):
     @classmethod
     def reaches(cls, options, num_steps):
         return {"truncation": num_steps}
+
+    def prepare(self):
+        self.core.prepare()
 
     def make_core(self):
         return RecurrentCore(**fields_from(self, RecurrentCore, layer=self.LAYER, features=self.hidden_size))
