@@ -96,7 +96,7 @@ def carried(state: jax.Array | None, updates: jax.Array, total: jax.Array | None
     state = jnp.zeros_like(updates[:, :, 0]) if state is None and total is not None else state
     if total is None:
         ends = jnp.cumsum(updates, axis=2)
-        # Shifted, not a chunk subtracted from its own sum: that would leave a rounding error that depends on the future.
+        # Shifted, not a chunk subtracted from its own sum: that would leave a rounding error that reads the future.
         before = jnp.pad(ends[:, :, :-1], ((0, 0), (0, 0), (1, 0), (0, 0), (0, 0)))
         return (before, ends[:, :, -1]) if state is None else (before + state[:, :, None], ends[:, :, -1] + state)
 
@@ -124,8 +124,8 @@ class Decayed(NamedTuple):
 
     Attributes:
       log_decay: log |a_t|, float32[B, N, T] or [B, N, T, H], not above 0; None for a_t = 1.
-      sign: of a_t, [B, N, T] in float32; None where none is negative. The signs of a_1 to a_t move into q_t and k_t: for
-        P_t, their product, P_t S_t has the decays |a_t|.
+      sign: of a_t, [B, N, T] in float32; None where none is negative. The signs of a_1 to a_t move into q_t and k_t:
+        for P_t, their product, P_t S_t has the decays |a_t|.
     """
 
     q: jax.Array
@@ -173,7 +173,9 @@ class Delta(NamedTuple):
     chunk the u solve a triangular system (Yang et al., "Parallelizing Linear Transformers with the Delta Rule over
     Sequence Length", 2024, section 3.2; with decays "Gated Delta Networks", 2025, section 3.3):
 
-    (1 + diag(beta) L) U = diag(beta) (V - K_a S),  L_ij = k_i' (a_i ... a_(j+1)) k_j for j < i,  K_a = (a_i ... a_1) k_i
+    (1 + diag(beta) L) U = diag(beta) (V - K_a S)  with  L_ij = k_i' (a_i ... a_(j+1)) k_j for j < i
+
+    and the rows (a_i ... a_1) k_i' of K_a.
 
     Attributes:
       beta: in [0, 2], float32[B, N, T].

@@ -39,7 +39,7 @@ def check_mixer(name: str, mixer: Any, options: dict[str, Any]) -> None:
             raise UserError(f"{key} of the mixer {name!r} must be at least {least}, not {value}")
 
 
-#: The mixers that the layers of the network `hybrid` name: modules with the methods that a `Block` asks of its attention.
+#: The mixers that the layers of the network `hybrid` name; modules with the methods of the attention of a `Block`.
 MIXERS = Registry("mixer", hidden=("width", "out_scale", "dtype"), check=check_mixer, most=MOST)
 
 
@@ -56,9 +56,9 @@ def normal_length(x: jax.Array) -> jax.Array:
 
 
 class LinearMixer(nn.Module):
-    """y = outputs(recurrence(terms(u)), u), where u is a short convolution of a projection of x: each feature by itself,
-    over the last K steps, zeros before the start. It has the methods that a `Block` asks of its attention, for blocks of
-    one token. The carry holds the last K - 1 inputs of the convolution and the state of the recurrence.
+    """y = outputs(recurrence(terms(u)), u), where u is a short convolution of a projection of x: each feature by
+    itself, over the last K steps, zeros before the start. It has the methods that a `Block` asks of its attention, for
+    blocks of one token. The carry holds the last K - 1 inputs of the convolution and the state of the recurrence.
 
     Subclasses define `inputs`, `terms`, `outputs` and `init_state`, and call `make_convolution` in `setup`. Between the
     products of matrices all is float32.
