@@ -177,7 +177,9 @@ class Block(Layer):
         if memory is not None:
             found = self.cross(self.cross_norm(x), self.cross.keys_values(memory[0]), memory[1])
             x = x + self.drop(found, deterministic=not train)
-        return (x + self.drop(self._mlp(x), deterministic=not train) if self.mlp_size else x), None
+        if not self.mlp_size:
+            return x, None
+        return x + self.drop(self._mlp(x), deterministic=not train), None
 
     def init_cache(self, batch_size: int, num_steps: int, block_size: int, memory: Memory | None = None) -> Cache:
         """The cache of the attention before step 0, and the keys and values of the context."""
