@@ -213,6 +213,7 @@ EVENT = EventSpec((6,), kind="tokens", num_levels=3)
         ("gated_linear_attention", {"negative_eigenvalues": True}, "the decays of gated_linear_attention are positive"),
         ("mlstm", {"forget_gate": "tanh"}, "network.forget_gate must be sigmoid or exp, not 'tanh'"),
         ("hybrid", {"layers": ""}, "cannot read network.layers=''"),
+        ("hybrid", {"layers": "min_gru, " * 1001}, "the number of network.layers must be at most 1000, not 1001"),
         ("hybrid", {"layers": "mamba2, gru"}, "unknown mixer 'gru'"),
         ("hybrid", {"layers": "mamba2(3)"}, "cannot read 'mamba2.3.'"),
         ("hybrid", {"layers": "mamba2(width=3)"}, "mixer 'mamba2' has no option 'width'"),

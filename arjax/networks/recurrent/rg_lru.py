@@ -66,8 +66,8 @@ class RGLRU(nn.Module):
 
 @MIXERS.register("rg_lru")
 class RecurrentBlock(LinearMixer):
-    """W_o (gelu(W_1 x) * RG-LRU(conv(W_2 x))) (section 2.3, figure 2c), with a convolution over the last K steps that
-    treats every feature by itself.
+    """The recurrent block of Griffin: W_o (gelu(W_1 x) * RG-LRU(conv(W_2 x))) (section 2.3, figure 2c), with a
+    convolution over the last K steps that treats every feature by itself.
 
     Between the matrix products all is float32: the two branches multiply their rounding errors.
 

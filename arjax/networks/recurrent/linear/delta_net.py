@@ -17,7 +17,10 @@ from arjax.networks.recurrent.linear.network import MixerNetwork
 
 @MIXERS.register("delta_net")
 class DeltaMixer(HeadMixer):
-    """S_t = S_(t-1) (1 - beta_t k_t k_t') + beta_t v_t k_t',  o_t = S_t q_t,  y_t = W_o norm(o_t), head by head
+    """The delta rule, head by head:
+
+    S_t = S_(t-1) (1 - beta_t k_t k_t') + beta_t v_t k_t',  o_t = S_t q_t,  y_t = W_o norm(o_t)
+
     (sections 2.2 and 3.3): q and k are of length 1, q, k and v = silu(conv(W x)), beta = sigma(W_beta x), and the norm
     is the RMS of a head.
 
@@ -59,7 +62,9 @@ class DeltaMixer(HeadMixer):
 
 @MIXERS.register("gated_delta_net")
 class GatedDeltaMixer(DeltaMixer):
-    """S_t = a_t S_(t-1) (1 - beta_t k_t k_t') + beta_t v_t k_t',  o_t = S_t q_t,  y_t = W_o (norm(o_t) * silu(W_g x_t))
+    """The delta rule with decays, head by head:
+
+    S_t = a_t S_(t-1) (1 - beta_t k_t k_t') + beta_t v_t k_t',  o_t = S_t q_t,  y_t = W_o (norm(o_t) * silu(W_g x_t))
 
     with a_t = exp(-exp(A) softplus(W_a x_t + b)) of each head (section 3.1, equation 10, and section 3.4); otherwise as
     in `DeltaMixer`.
@@ -98,5 +103,5 @@ class DeltaNet(MixerNetwork):
 class GatedDeltaNet(DeltaNet):
     """DeltaNet with a decay of the state and an output gate, over the steps of any factorization; options as there."""
 
-    SMALL = DeltaNet.SMALL | {"negative_eigenvalues": True}
+    SMALL = {**DeltaNet.SMALL, "negative_eigenvalues": True}
     MIXER = GatedDeltaMixer

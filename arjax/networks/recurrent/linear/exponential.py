@@ -54,9 +54,7 @@ class Exponential(NamedTuple):
     def run(self, state: State | None, chunk_size: int = 64) -> tuple[State, jax.Array]:
         """All steps from a state, None for that before step 0: (the state after them, o [B, N, T, V] in float32)."""
         length = self.q.shape[2]
-        filled = -length % min(
-            chunk_size, length
-        )  # the steps that fill the last chunk have no input, not one of exp(0)
+        filled = -length % min(chunk_size, length)  # steps without an input: a logarithm of 0 would be one of 1
         log_input = jnp.pad(self.log_input, ((0, 0), (0, 0), (0, filled)), constant_values=LOG_ZERO)
         q, k, v, log_f = chunked(chunk_size, self.q, self.k, with_one(self.v), self.log_forget)
         (log_i,) = chunked(min(chunk_size, length), log_input)

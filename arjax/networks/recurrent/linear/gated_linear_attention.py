@@ -19,7 +19,10 @@ ROOT, RANK = 16, 16
 
 @MIXERS.register("gated_linear_attention")
 class GatedLinearMixer(HeadMixer):
-    """S_t = Diag(a_t) S_(t-1) + k_t v_t',  o_t = S_t' q_t,  y_t = W_o (norm(o_t) * silu(W_r x_t + b_r)), head by head
+    """Linear attention with decays, head by head:
+
+    S_t = Diag(a_t) S_(t-1) + k_t v_t',  o_t = S_t' q_t,  y_t = W_o (norm(o_t) * silu(W_r x_t + b_r))
+
     (section 4.1, equation 3, and section 4.4): a = sigma(W_2 W_1 x + b)^(1/16) is one number for each feature of a key,
     with matrices of rank 16. Keys have half as many features as values, and the norm is that of a layer, over a head.
 

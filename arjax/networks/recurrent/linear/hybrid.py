@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 
 from arjax.core.errors import UserError
+from arjax.core.integers import DEEPEST, check_size
 from arjax.core.registry import Component
 from arjax.networks.attention.linear_attention import LinearAttention
 from arjax.networks.attention.patterns import Near
@@ -54,6 +55,7 @@ def read_layers(text: str) -> tuple[Component, ...]:
             f"cannot read network.layers={text!r}: write mixers with commas between them, such as "
             f"'mamba2, attention(window=64)'; there are: {', '.join(MIXERS.names())}"
         )
+    check_size(len(named), DEEPEST, "the number of network.layers")
     return tuple(MIXERS.read(call) for call in named)
 
 
@@ -126,9 +128,10 @@ def make_mixer(mixer: Component, width: int, scale: float, dtype: str):
 class Hybrid(StepNetwork):
     """Residual blocks with a mixer of its own each, over the steps of any factorization.
 
-    Options: `layers`, call strings of mixers with commas between them, such as "mamba2, attention(window=64)";
-    `hidden_size` E, `mlp_ratio` (0: blocks without an MLP), `dropout`, `position`; `remat`: recompute the activations
-    of a layer in the backward pass.
+    Options: `layers`, call strings of mixers with commas between them, such as "mamba2, attention(window=64)": each
+    has the options of the mixer of its name, of attention `num_heads` and `window` (0: all steps); `hidden_size` E,
+    `mlp_ratio` (0: blocks without an MLP), `dropout`, `position`; `remat`: recompute the activations of a layer in the
+    backward pass.
     """
 
     layers: str = "gated_delta_net, gated_delta_net, gated_delta_net, attention(window=64)"

@@ -25,7 +25,10 @@ def log_magnitude(a: jax.Array) -> jax.Array:
 
 @MIXERS.register("mamba2")
 class Mamba2Mixer(HeadMixer):
-    """S_t = a_t S_(t-1) + dt_t B_t x_t',  o_t = S_t' C_t + D x_t,  y_t = W_o norm(o_t * silu(z_t)), head by head
+    """A state space with one decay a head:
+
+    S_t = a_t S_(t-1) + dt_t B_t x_t',  o_t = S_t' C_t + D x_t,  y_t = W_o norm(o_t * silu(z_t))
+
     (sections 2.1 and 7.1, figure 6): z = W_z u and x, B, C = silu(conv(W u)) for an input u, dt = softplus(W_dt u + b)
     and a = exp(-exp(A) dt) are one number a head, and B and C are the same for all heads. The norm is the RMS of all
     heads together.

@@ -86,14 +86,13 @@ def own_blocks(q: jax.Array, k: jax.Array, block_size: int) -> Pairs:
     return Pairs(scores, q.astype(jnp.float32), k, None)
 
 
-def chunked(size: int, *terms: jax.Array | None) -> tuple[jax.Array | None, ...]:
+def chunked(size: int, *terms: jax.Array) -> tuple[jax.Array, ...]:
     """The steps of each of the terms in chunks of at most `size`, [B, N, T, ...] -> [B, N, T / C, C, ...]."""
-    return tuple(None if x is None else windows(x, 2, min(size, x.shape[2])) for x in terms)
+    return tuple(windows(x, 2, min(size, x.shape[2])) for x in terms)
 
 
 def carried(state: jax.Array | None, updates: jax.Array, total: jax.Array | None) -> tuple[jax.Array, jax.Array]:
     """The states before all chunks, and the one after the last: S + U of each chunk, or total S + U."""
-    state = jnp.zeros_like(updates[:, :, 0]) if state is None and total is not None else state
     if total is None:
         ends = jnp.cumsum(updates, axis=2)
         # Shifted, not a chunk subtracted from its own sum: that would leave a rounding error that reads the future.
@@ -104,7 +103,8 @@ def carried(state: jax.Array | None, updates: jax.Array, total: jax.Array | None
         total, update = chunk
         return total * state + update, state
 
-    after, before = jax.lax.scan(body, state, (jnp.moveaxis(total, 2, 0), jnp.moveaxis(updates, 2, 0)))
+    first = jnp.zeros_like(updates[:, :, 0]) if state is None else state
+    after, before = jax.lax.scan(body, first, (jnp.moveaxis(total, 2, 0), jnp.moveaxis(updates, 2, 0)))
     return jnp.moveaxis(before, 0, 2), after
 
 
@@ -140,8 +140,9 @@ class Decayed(NamedTuple):
         if self.sign is not None:
             so_far = signs_so_far(self.sign)
             q, k, last = q * so_far.astype(q.dtype), k * so_far.astype(k.dtype), so_far[:, :, -1:]
-        q_C, k_C, v_C, log_C = chunked(max(chunk_size // block_size, 1) * block_size, q, k, self.v, self.log_decay)
-        found = pairs(q_C, k_C, log_C, block_size)
+        size = max(chunk_size // block_size, 1) * block_size
+        q_C, k_C, v_C = chunked(size, q, k, self.v)
+        found = pairs(q_C, k_C, None if self.log_decay is None else chunked(size, self.log_decay)[0], block_size)
         before, after = carried(state, product(transposed(found.keys.astype(v_C.dtype)), v_C), found.total)
         out = join(read(found, v_C, before), 2, q.shape[2])
         return (after if last is None else after * last), out

@@ -51,7 +51,10 @@ class MinMixer(LinearMixer):
 
 @MIXERS.register("min_gru")
 class MinGRUMixer(MinMixer):
-    """h_t = (1 - z_t) * h_(t-1) + z_t * g_t,  z_t = sigma(W_z u_t + b_z),  g_t = W_g u_t + b_g (section 3.1.3)."""
+    """A GRU whose gates read the input alone:
+
+    h_t = (1 - z_t) * h_(t-1) + z_t * g_t,  z_t = sigma(W_z u_t + b_z),  g_t = W_g u_t + b_g (section 3.1.3)
+    """
 
     def terms(self, u, rest):
         z, g = self._gates(u)
@@ -60,7 +63,9 @@ class MinGRUMixer(MinMixer):
 
 @MIXERS.register("min_lstm")
 class MinLSTMMixer(MinMixer):
-    """h_t = f_t / (f_t + i_t) * h_(t-1) + i_t / (f_t + i_t) * g_t,  f_t = sigma(W_f u_t + b_f),  i_t = sigma(W_i u_t +
+    """An LSTM whose gates read the input alone:
+
+    h_t = f_t / (f_t + i_t) * h_(t-1) + i_t / (f_t + i_t) * g_t,  f_t = sigma(W_f u_t + b_f),  i_t = sigma(W_i u_t +
     b_i),  g_t = W_g u_t + b_g (section 3.2.4).
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import flax.linen as nn
@@ -31,7 +32,7 @@ class Terms(Protocol):
         """The terms with those of some steps replaced by others, which leave the state alone."""
 
 
-def check_mixer(name: str, mixer: Any, options: dict[str, Any]) -> None:
+def check_mixer(name: str, mixer: Any, options: Mapping[str, Any]) -> None:
     """Whole numbers are positive, or not negative where 0 stands for "none" or "all"."""
     for key, value in options.items():
         least = 0 if key in ("kernel_size", "window", "recurrent_size") else 1

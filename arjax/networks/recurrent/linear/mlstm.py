@@ -18,9 +18,11 @@ FORGET_GATES = {"sigmoid": nn.log_sigmoid, "exp": lambda x: x}
 
 @MIXERS.register("mlstm")
 class MLSTMMixer(HeadMixer):
-    """C_t = f_t C_(t-1) + i_t v_t k_t',  n_t = f_t n_(t-1) + i_t k_t,  h_t = C_t q_t / max(|n_t' q_t|, 1)
+    """An LSTM with a matrix as its memory, head by head:
 
-    head by head, and y_t = W (sigma(W_o x_t + b_o) * norm(h_t)) (section 2.3, equations 19 to 27): q, k and v are
+    C_t = f_t C_(t-1) + i_t v_t k_t',  n_t = f_t n_(t-1) + i_t k_t,  h_t = C_t q_t / max(|n_t' q_t|, 1)
+
+    and y_t = W (sigma(W_o x_t + b_o) * norm(h_t)) (section 2.3, equations 19 to 27): q, k and v are
     W x + b, with k over the root of its size; i = exp(w_i x + b_i) and f = sigma(w_f x + b_f), or exp, are one number a
     head. The norm is the RMS of a head, and there is no convolution, as in Beck et al. (2025), "xLSTM 7B", section 3.1.
 

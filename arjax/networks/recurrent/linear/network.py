@@ -91,7 +91,7 @@ class MixerNetwork(StepNetwork):
 
     CHUNK = 64
     UNBOUNDED = True
-    MAY_BE_ZERO = ("mlp_ratio", "kernel_size")
+    MAY_BE_ZERO: ClassVar[tuple[str, ...]] = ("mlp_ratio", "kernel_size")
     ACTIVATION: ClassVar[str] = "silu"
     MIXER: ClassVar[type[LinearMixer]]
 
