@@ -104,7 +104,7 @@ class Mamba2(MixerNetwork):
     negative_eigenvalues: bool = False
 
     SMALL = {
-        **{"hidden_size": 16, "num_layers": 2, "num_heads": 2, "state_size": 4, "kernel_size": 3, "chunk_size": 4},
+        **{"hidden_size": 16, "num_layers": 2, "num_heads": 2, "state_size": 8, "kernel_size": 3, "chunk_size": 4},
         "negative_eigenvalues": True,
     }
     MIXER = Mamba2Mixer
