@@ -207,6 +207,7 @@ class Delta(NamedTuple):
             u = values - product(reads, state)
             return total * state + product(transposed(keys), u), (state, u)
 
+        assert found.total is not None, "there are decays, if only of 1"
         chunks = tuple(jnp.moveaxis(x, 2, 0) for x in (found.total, found.keys.astype(jnp.float32), values, reads))
         after, (before, u) = jax.lax.scan(body, state, chunks)
         out = read(found, jnp.moveaxis(u, 0, 2), jnp.moveaxis(before, 0, 2))

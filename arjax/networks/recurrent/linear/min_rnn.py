@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -89,7 +91,7 @@ class MinGRU(MixerNetwork):
 
     SMALL = {"hidden_size": 16, "num_layers": 2, "kernel_size": 3}
     MAY_BE_ZERO = (*MixerNetwork.MAY_BE_ZERO, "recurrent_size")
-    MIXER = MinGRUMixer
+    MIXER: ClassVar[type[LinearMixer]] = MinGRUMixer
 
 
 @NETWORKS.register("min_lstm")
