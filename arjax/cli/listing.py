@@ -15,6 +15,7 @@ from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIO
 from arjax.models import KINDS
 from arjax.networks import NETWORKS
 from arjax.networks.denoisers import BLOCK_DENOISERS, DENOISERS
+from arjax.networks.recurrent.linear.mixer import MIXERS
 from arjax.objectives import OBJECTIVES
 from arjax.quantizers import QUANTIZERS
 from arjax.reporting.tables import print_table
@@ -29,6 +30,7 @@ from arjax.training.schedules import SCHEDULES
 REGISTRIES: dict[str, Registry] = {
     "kinds": KINDS,
     "networks": NETWORKS,
+    "mixers": MIXERS,
     "denoisers": DENOISERS,
     "block_denoisers": BLOCK_DENOISERS,
     "conditionals": CONDITIONALS,

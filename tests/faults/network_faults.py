@@ -22,6 +22,8 @@ _linear_attention = faults_of("networks/attention/linear_attention.py", OVER_STE
 _xl_layer = faults_of("networks/attention/transformer_xl.py", OVER_STEPS + "test_transformer_xl")
 _xl_attention = faults_of("networks/attention/relative_attention.py", OVER_STEPS + "test_transformer_xl")
 _rg_lru = faults_of("networks/recurrent/rg_lru.py", OVER_STEPS + "test_rg_lru")
+_matrix_states = faults_of("networks/recurrent/linear/matrix_states.py", OVER_STEPS + "test_linear_attention")
+_mixers = faults_of("networks/recurrent/linear/network.py", OVER_STEPS + "test_rg_lru")
 _gated = faults_of("networks/image/gated_pixelcnn.py", EQUATIONS + "test_gated_pixelcnn")
 
 _local = faults_of("networks/layers/local_context.py", LOCAL + "test_encoder_by_its_equations")
@@ -221,10 +223,10 @@ NETWORK_FAULTS = (
         "pixels = jnp.swapaxes(blocks, 2, 3).reshape",
         "pixels = blocks.reshape",
     ),
-    _linear_attention(
+    _matrix_states(
         "linear attention that forgets earlier chunks",
-        "mixed = normalised(inside + before)",
-        "mixed = normalised(inside)",
+        "return inside + product(found.queries, before)",
+        "return inside + 0 * product(found.queries, before)",
     ),
     _linear_attention(
         "linear attention with the feature map exp",
@@ -249,10 +251,10 @@ NETWORK_FAULTS = (
     _rg_lru("rg_lru without its input gate", "scale * i * x", "scale * x"),
     _rg_lru(
         "rg_lru whose other branch has no activation",
-        "self.out(nn.gelu(self.gate(x)) * h)",
-        "self.out(self.gate(x) * h)",
+        "self.out(nn.gelu(self.gate(rest)) * o)",
+        "self.out(self.gate(rest) * o)",
     ),
-    _rg_lru(
+    _mixers(
         "rg_lru without its last normalisation",
         "return self.norm(self.layers(x_BTE, 1, train, None)[0])",
         "return self.layers(x_BTE, 1, train, None)[0] + 0 * self.norm(x_BTE)",

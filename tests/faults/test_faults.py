@@ -20,6 +20,7 @@ from data_faults import DATA_FAULTS
 from exposure_faults import EXPOSURE_FAULTS
 from head_faults import HEAD_FAULTS
 from hole_faults import HOLE_FAULTS
+from linear_faults import LINEAR_FAULTS
 from model_faults import MODEL_FAULTS
 from network_faults import NETWORK_FAULTS
 from other_faults import OTHER_FAULTS
@@ -37,7 +38,7 @@ from truth_faults import TRUTH_FAULTS
 FAULTS = MODEL_FAULTS + NETWORK_FAULTS + SAMPLER_FAULTS + OTHER_FAULTS + TRAINING_FAULTS
 FAULTS += CHAIN_FAULTS + TRUTH_FAULTS + EXPOSURE_FAULTS + REGIME_FAULTS + SAFETY_FAULTS + DATA_FAULTS + CRASH_FAULTS
 FAULTS += STAGE_FAULTS + TOKEN_FAULTS + HEAD_FAULTS + TABLE_FAULTS + HOLE_FAULTS + ROW_FAULTS + PAGE_FAULTS
-FAULTS += CODING_FAULTS
+FAULTS += CODING_FAULTS + LINEAR_FAULTS
 LEAST = 40
 #: How a test notices a fault, and does not merely stumble over it: by a comparison, or by a refusal.
 NOTICED = ("AssertionError", "DID NOT RAISE", "UserError", "LawBroken")

@@ -104,7 +104,7 @@ def test_rg_lru_remembers_at_first():
 def test_recurrent_block_is_two_branches():
     """Figure 2c: gelu(W_1 x) times the unit behind a convolution of each feature over 4 steps."""
     x = rng.normal(size=(2, 7, 5)).astype(np.float32)
-    block = RecurrentBlock(5, 6, 2, 4, 1.0, "float32")
+    block = RecurrentBlock(5, 1.0, "float32", recurrent_size=6, num_heads=2)
     params = initialised(block, x, 1)
     for one, features in zip(x, run(block, params, x, 1), strict=True):
         read, convolved = dense(params["read"], one), np.tile(params["conv_bias"], (7, 1))

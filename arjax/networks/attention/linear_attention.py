@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from arjax.networks.attention.transformer import BlockNetwork
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.attention import MultiHead
-from arjax.networks.layers.windows import join, windows
+from arjax.networks.recurrent.linear.matrix_states import Decayed, own_blocks, read
 
 
 def positive(x: jax.Array) -> jax.Array:
@@ -37,25 +37,15 @@ def linear_attention(
     In chunks of whole blocks: inside a chunk the masked products of all pairs, from the chunks before it their sum
     S = sum_j phi(k_j) [v_j, 1]' (equations 10 and 11), in float32. Time and memory are linear in T.
     """
-    size = max(chunk_size // block_size, 1) * block_size
-    q, k, v = (windows(x_BNTH, 2, size) for x_BNTH in (q_BNTH, k_BNTH, with_one(v_BNTH)))
-    block = jnp.arange(size) // block_size
-    weights = jnp.einsum("bncqh,bnckh->bncqk", q, k, preferred_element_type=jnp.float32)
-    weights = jnp.where(block[:, None] >= block[None, :], weights, 0)
-    inside = jnp.einsum("bncqk,bncke->bncqe", weights.astype(v.dtype), v, preferred_element_type=jnp.float32)
-    per_chunk = jnp.einsum("bnckh,bncke->bnche", k, v, preferred_element_type=jnp.float32)
-    # Shifted, not a chunk subtracted from its own sum: that would leave a rounding error that depends on the future.
-    state = jnp.pad(jnp.cumsum(per_chunk, axis=2)[:, :, :-1], ((0, 0), (0, 0), (1, 0), (0, 0), (0, 0)))
-    before = jnp.einsum("bncqh,bnche->bncqe", q.astype(jnp.float32), state)
-    mixed = normalised(inside + before)
-    return join(mixed, 2, q_BNTH.shape[2])
+    _, sums = Decayed(q_BNTH, k_BNTH, with_one(v_BNTH)).run(None, chunk_size, block_size)
+    return normalised(sums)
 
 
 class LinearAttention(MultiHead):
     """Linear attention over blocks of M tokens: token n attends to all tokens of blocks <= n // M.
 
     The step form is a recurrent network: its state, the sum of phi(k) [v, 1]', has the same size at any length
-    (section 3.4, equations 16 to 20).
+    (section 3.4, equations 16 to 20). It is the linear recurrence without decays.
     """
 
     chunk_size: int = 64
@@ -74,36 +64,30 @@ class LinearAttention(MultiHead):
         heads, size = self.kv_shape
         return jnp.zeros((batch_size, heads, size, size + 1), jnp.float32)
 
+    def _terms(self, x_BTE: jax.Array) -> Decayed:
+        """The terms of the recurrence."""
+        q, k, v = self._qkv(x_BTE)
+        return Decayed(q, k, with_one(v))
+
     def step(self, state_BNHE: jax.Array, x_BME: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Adds the keys and values of block t to the state and reads it."""
-        q, k, v = self._qkv(x_BME)
-        state_BNHE = state_BNHE + jnp.einsum("bnmh,bnme->bnhe", k, with_one(v), preferred_element_type=jnp.float32)
-        sums = jnp.einsum("bnmh,bnhe->bnme", q.astype(jnp.float32), state_BNHE)
+        state_BNHE, sums = self._terms(x_BME).step(state_BNHE)
         return state_BNHE, self._merge(normalised(sums))
 
     def extend(self, state_BNHE: jax.Array, x_BTE: jax.Array, t: jax.Array, block_size: int):
         """The tokens of the blocks t, t + 1, ...: all pairs of them, and the state before them."""
-        q, k, v = self._qkv(x_BTE)
-        block = jnp.arange(x_BTE.shape[1]) // block_size
-        return (state_BNHE, k, v, block), self._mixed(state_BNHE, q, k, v, block[:, None] >= block)
+        terms = self._terms(x_BTE)
+        _, sums = terms.run(state_BNHE, self.chunk_size, block_size)
+        return (state_BNHE, terms, jnp.arange(x_BTE.shape[1]) // block_size), self._merge(normalised(sums))
 
-    def _mixed(self, state_BNHE: jax.Array, q, k, v, visible: jax.Array) -> jax.Array:
-        """The state, and those of the given tokens that each token sees."""
-        weights = jnp.einsum("bnqh,bnkh->bnqk", q, k, preferred_element_type=jnp.float32)
-        weights = jnp.where(visible, weights, 0).astype(v.dtype)
-        inside = jnp.einsum("bnqk,bnke->bnqe", weights, with_one(v), preferred_element_type=jnp.float32)
-        before = jnp.einsum("bnqh,bnhe->bnqe", q.astype(jnp.float32), state_BNHE)
-        return self._merge(normalised(inside + before))
-
-    def keep(self, carries: tuple[jax.Array, ...], n: jax.Array) -> jax.Array:
-        state_BNHE, k, v, block = carries
-        k = jnp.where((block < n)[:, None], k, 0)
-        return state_BNHE + jnp.einsum("bnth,bnte->bnhe", k, with_one(v), preferred_element_type=jnp.float32)
+    def keep(self, carries: tuple, n: jax.Array) -> jax.Array:
+        state_BNHE, terms, block = carries
+        return terms.masked(block < n).run(state_BNHE, self.chunk_size)[0]
 
     def ahead(self, state_BNHE: jax.Array, x_BTE: jax.Array, t: jax.Array, block_size: int) -> jax.Array:
         """Blocks that each come in place of block t: each adds its own keys and values to the state."""
-        block = jnp.arange(x_BTE.shape[1]) // block_size
-        return self._mixed(state_BNHE, *self._qkv(x_BTE), block[:, None] == block)
+        q, k, v = self._terms(x_BTE)[:3]
+        return self._merge(normalised(read(own_blocks(q, k, block_size), v, state_BNHE)))
 
 
 @NETWORKS.register("linear_attention")

@@ -126,6 +126,7 @@ class Layer(nn.Module):
       make_attention: makes the attention module, with the methods of `attention.SelfAttention`: all tokens,
         `init_cache`, `step`, `extend`, `keep` and `ahead`, the last ones as far as the network asks for them.
       out_scale: initial variance of each branch of the residual stream, relative to the usual one.
+      mlp_size: hidden units of the MLP; 0 for a layer without one.
       make_cross: makes the `CrossAttention` to the context, or None.
     """
 
@@ -150,13 +151,15 @@ class Layer(nn.Module):
         if self.make_cross is not None:
             self.cross_norm = norm()
             self.cross = self.make_cross()
+        self.drop = nn.Dropout(self.dropout)
+        if not self.mlp_size:
+            return
         self.mlp_norm = norm()
         self.up = dense(self.mlp_size)
         if self.mlp_kind == "gated":
             self.gate = dense(self.mlp_size)
         init = nn.initializers.variance_scaling(self.out_scale, "fan_in", "truncated_normal")
         self.down = dense(self.width, kernel_init=init)
-        self.drop = nn.Dropout(self.dropout)
 
     def _mlp(self, x: jax.Array) -> jax.Array:
         x, act = self.mlp_norm(x), activation(self.activation)
@@ -174,6 +177,8 @@ class Block(Layer):
         if memory is not None:
             found = self.cross(self.cross_norm(x), self.cross.keys_values(memory[0]), memory[1])
             x = x + self.drop(found, deterministic=not train)
+        if not self.mlp_size:
+            return x, None
         return x + self.drop(self._mlp(x), deterministic=not train), None
 
     def init_cache(self, batch_size: int, num_steps: int, block_size: int, memory: Memory | None = None) -> Cache:
@@ -206,7 +211,7 @@ class Block(Layer):
         """Attention to the context, where there is one, and the MLP."""
         if cross:
             x = x + self.cross(self.cross_norm(x), *cross)
-        return x + self._mlp(x)
+        return x + self._mlp(x) if self.mlp_size else x
 
 
 class PlainStack(Stack):

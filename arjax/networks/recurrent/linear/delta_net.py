@@ -1,0 +1,107 @@
+"""DeltaNet (Yang et al., 2024, "Parallelizing Linear Transformers with the Delta Rule over Sequence Length") and gated
+DeltaNet (Yang, Kautz & Hatamizadeh, 2025, "Gated Delta Networks: Improving Mamba2 with Delta Rule").
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from arjax.networks.base import NETWORKS
+from arjax.networks.recurrent.linear.decay import Decay
+from arjax.networks.recurrent.linear.matrix_states import Delta
+from arjax.networks.recurrent.linear.mixer import MIXERS, HeadMixer, normal_length
+from arjax.networks.recurrent.linear.network import MixerNetwork
+
+
+@MIXERS.register("delta_net")
+class DeltaMixer(HeadMixer):
+    """The delta rule, head by head:
+
+    S_t = S_(t-1) (1 - beta_t k_t k_t') + beta_t v_t k_t',  o_t = S_t q_t,  y_t = W_o norm(o_t)
+
+    (sections 2.2 and 3.3): q and k are of length 1, q, k and v = silu(conv(W x)), beta = sigma(W_beta x), and the norm
+    is the RMS of a head.
+
+    Attributes:
+      negative_eigenvalues: beta = 2 sigma(W_beta x), so that the eigenvalue 1 - beta of the factors is in (-1, 1)
+        (Grazzi et al., 2025, "Unlocking State-Tracking in Linear RNNs Through Negative Eigenvalues", section 4.1).
+    """
+
+    kernel_size: int = 4
+    negative_eigenvalues: bool = False
+
+    def setup(self):
+        self.qkv = nn.Dense(3 * self.width, use_bias=False, dtype=self.dtype)
+        self.beta = nn.Dense(self.num_heads, dtype=self.dtype)
+        self.make_convolution(3 * self.width)
+        self.norm = nn.RMSNorm(dtype=jnp.float32)
+        self.out = self.make_out()
+
+    def inputs(self, x):
+        return self.qkv(x), x
+
+    def _log_decay(self, x_BTE: jax.Array) -> jax.Array | None:
+        """log a_t, [B, N, T]."""
+        return None
+
+    def terms(self, u, rest):
+        q, k, v = (self.by_head(part) for part in jnp.split(nn.silu(u), 3, axis=-1))
+        q, k, v = (part.astype(self.dtype) for part in (normal_length(q), normal_length(k), v))
+        beta = nn.sigmoid(self.by_head(self.beta(rest).astype(jnp.float32))[..., 0])
+        return Delta(q, k, v, beta * (2 if self.negative_eigenvalues else 1), self._log_decay(rest))
+
+    def outputs(self, o, u, rest):
+        return self.out(self.by_step(self.norm(o)))
+
+    def init_state(self, batch_size):
+        size = self.width // self.num_heads
+        return jnp.zeros((batch_size, self.num_heads, size, size), jnp.float32)
+
+
+@MIXERS.register("gated_delta_net")
+class GatedDeltaMixer(DeltaMixer):
+    """The delta rule with decays, head by head:
+
+    S_t = a_t S_(t-1) (1 - beta_t k_t k_t') + beta_t v_t k_t',  o_t = S_t q_t,  y_t = W_o (norm(o_t) * silu(W_g x_t))
+
+    with a_t = exp(-exp(A) softplus(W_a x_t + b)) of each head (section 3.1, equation 10, and section 3.4); otherwise as
+    in `DeltaMixer`.
+    """
+
+    def setup(self):
+        super().setup()
+        self.decay = Decay(self.num_heads, self.dtype)
+        self.gate = nn.Dense(self.width, use_bias=False, dtype=self.dtype)
+
+    def _log_decay(self, x_BTE):
+        return -self.by_head(self.decay(x_BTE)[0])[..., 0]
+
+    def outputs(self, o, u, rest):
+        return self.out(self.by_step(self.norm(o)) * nn.silu(self.gate(rest).astype(jnp.float32)))
+
+
+@NETWORKS.register("delta_net")
+class DeltaNet(MixerNetwork):
+    """Linear attention that replaces the value stored for a key, over the steps of any factorization.
+
+    Options: those of `MixerNetwork`; `num_heads`, `kernel_size` of the convolution (0: none), `chunk_size`: steps
+    within which all pairs are compared at once; `negative_eigenvalues`: whether a state may change its sign.
+    """
+
+    num_heads: int = 4
+    kernel_size: int = 4
+    chunk_size: int = 64
+    negative_eigenvalues: bool = False
+
+    SMALL = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "kernel_size": 3, "chunk_size": 4}
+    MIXER = DeltaMixer
+
+
+@NETWORKS.register("gated_delta_net")
+class GatedDeltaNet(DeltaNet):
+    """DeltaNet with a decay of the state and an output gate, over the steps of any factorization; options as there."""
+
+    SMALL = {**DeltaNet.SMALL, "negative_eigenvalues": True}
+    MIXER = GatedDeltaMixer

@@ -1,0 +1,111 @@
+"""The recurrence of mLSTM over a matrix S of each head, with exponential input gates, in chunks of C steps."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from arjax.networks.layers.windows import join
+from arjax.networks.recurrent.linear.matrix_states import chunked, product, segment_sums, transposed
+
+#: Stands for the logarithm of 0: finite, so that a difference of two of them is no NaN.
+LOG_ZERO = -1e30
+#: The largest exponent: exp(-m) of a smaller m would be infinite. It divides what is then 0.
+LARGEST = 80.0
+
+
+class State(NamedTuple):
+    """[C, n] exp(-m), the sums of k v' and of k by their gates [B, N, H, V + 1], and the running maximum m [B, N]."""
+
+    sums: jax.Array
+    maximum: jax.Array
+
+
+def with_one(v: jax.Array) -> jax.Array:
+    """[v, 1] in float32: sums of these hold the normaliser in their last feature."""
+    return jnp.concatenate([v.astype(jnp.float32), jnp.ones_like(v[..., :1], jnp.float32)], -1)
+
+
+def bounded(sums: jax.Array, maximum: jax.Array) -> jax.Array:
+    """C' q / max(|n' q|, 1) from C' q and n' q, both times exp(-m)."""
+    least = jnp.exp(jnp.minimum(-maximum, LARGEST))[..., None]
+    return sums[..., :-1] / jnp.maximum(jnp.abs(sums[..., -1:]), least)
+
+
+class Exponential(NamedTuple):
+    """C_t = f_t C_(t-1) + i_t k_t v_t',  n_t = f_t n_(t-1) + i_t k_t,  o_t = C_t' q_t / max(|n_t' q_t|, 1).
+
+    Beck et al., "xLSTM: Extended Long Short-Term Memory" (2024), equations 19 to 27 and, for the maximum, 15 to 17:
+    C and n are kept times exp(-m_t), with m_t = max(log f_t + m_(t-1), log i_t), so that no gate overflows. o does not
+    depend on m, so no gradient flows through it. m begins at 0.
+
+    Attributes:
+      log_forget: log f_t, float32[B, N, T]; log_input: log i_t, of any size.
+    """
+
+    q: jax.Array
+    k: jax.Array
+    v: jax.Array
+    log_forget: jax.Array
+    log_input: jax.Array
+
+    def run(self, state: State | None, chunk_size: int = 64) -> tuple[State, jax.Array]:
+        """All steps from a state, None for that before step 0: (the state after them, o [B, N, T, V] in float32)."""
+        length = self.q.shape[2]
+        filled = -length % min(chunk_size, length)  # steps without an input: a logarithm of 0 would be one of 1
+        log_input = jnp.pad(self.log_input, ((0, 0), (0, 0), (0, filled)), constant_values=LOG_ZERO)
+        q, k, v, log_f = chunked(chunk_size, self.q, self.k, with_one(self.v), self.log_forget)
+        (log_i,) = chunked(min(chunk_size, length), log_input)
+        step, between = jnp.arange(q.shape[-2]), segment_sums(log_f)
+        log_w = jnp.where(step[:, None] >= step, between + log_i[..., None, :], LOG_ZERO)
+        largest = jax.lax.stop_gradient(log_w.max(-1))
+        inside = product(product(q, transposed(k)) * jnp.exp(log_w - largest[..., None]), v)
+        # The last row holds what each step has in the state after the chunk.
+        into = jnp.exp(log_w[..., -1, :] - largest[..., -1:])
+        updates = product(transposed(k * into[..., None]), v)
+        start = between[..., 0] + log_f[..., :1]  # the decays of the state before the chunk
+        state = self._first(v.shape[-1]) if state is None else state
+        before, after = _carried(state, updates, largest[..., -1], start[..., -1])
+        held = start + before.maximum[..., None]
+        maximum = jax.lax.stop_gradient(jnp.maximum(held, largest))
+        sums = jnp.exp(largest - maximum)[..., None] * inside
+        sums = sums + jnp.exp(held - maximum)[..., None] * product(q.astype(jnp.float32), before.sums)
+        return after, join(bounded(sums, maximum), 2, length)
+
+    def _first(self, size: int) -> State:
+        batch, heads, _, features = self.k.shape
+        return State(jnp.zeros((batch, heads, features, size), jnp.float32), jnp.zeros((batch, heads), jnp.float32))
+
+    def step(self, state: State) -> tuple[State, jax.Array]:
+        """One step, the only one of these terms."""
+        held, new = self.log_forget[..., 0] + state.maximum, self.log_input[..., 0]
+        maximum = jax.lax.stop_gradient(jnp.maximum(held, new))
+        forget, enter = jnp.exp(held - maximum), jnp.exp(new - maximum)
+        update = product(transposed(self.k.astype(jnp.float32)), with_one(self.v))
+        sums = forget[..., None, None] * state.sums + enter[..., None, None] * update
+        read = product(self.q.astype(jnp.float32), sums)
+        return State(sums, maximum), bounded(read, maximum[..., None])
+
+    def masked(self, valid_T: jax.Array) -> Exponential:
+        """The steps that are not valid leave the state alone."""
+        forget, enter = jnp.where(valid_T, self.log_forget, 0), jnp.where(valid_T, self.log_input, LOG_ZERO)
+        return Exponential(self.q, self.k, self.v, forget, enter)
+
+
+def _carried(state: State, updates: jax.Array, largest: jax.Array, decay: jax.Array) -> tuple[State, State]:
+    """The states before all chunks, and the one after the last; of a chunk its update, the logarithm of the factor that
+    it leaves out, and the logarithm of its decays.
+    """
+
+    def body(state: State, chunk: tuple[jax.Array, ...]) -> tuple[State, State]:
+        update, largest, decay = chunk
+        held = decay + state.maximum
+        maximum = jax.lax.stop_gradient(jnp.maximum(held, largest))
+        old, new = jnp.exp(held - maximum)[..., None, None], jnp.exp(largest - maximum)[..., None, None]
+        return State(old * state.sums + new * update, maximum), state
+
+    chunks = tuple(jnp.moveaxis(x, 2, 0) for x in (updates, largest, decay))
+    after, before = jax.lax.scan(body, state, chunks)
+    return State(*(jnp.moveaxis(x, 0, 2) for x in before)), after

@@ -1,0 +1,85 @@
+"""Gated linear attention (Yang et al., 2024, "Gated Linear Attention Transformers with Hardware-Efficient
+Training").
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from arjax.core.errors import UserError
+from arjax.networks.base import NETWORKS
+from arjax.networks.recurrent.linear.matrix_states import Decayed
+from arjax.networks.recurrent.linear.mixer import MIXERS, HeadMixer, divides
+from arjax.networks.recurrent.linear.network import MixerNetwork
+
+#: The root of the gates, tau, and the rank of their matrix (section 4.4).
+ROOT, RANK = 16, 16
+
+
+@MIXERS.register("gated_linear_attention")
+class GatedLinearMixer(HeadMixer):
+    """Linear attention with decays, head by head:
+
+    S_t = Diag(a_t) S_(t-1) + k_t v_t',  o_t = S_t' q_t,  y_t = W_o (norm(o_t) * silu(W_r x_t + b_r))
+
+    (section 4.1, equation 3, and section 4.4): a = sigma(W_2 W_1 x + b)^(1/16) is one number for each feature of a key,
+    with matrices of rank 16. Keys have half as many features as values, and the norm is that of a layer, over a head.
+
+    Attributes:
+      negative_eigenvalues: refused: the sums over pairs of steps need the logarithms of the decays.
+    """
+
+    chunk_size: int = 16
+    negative_eigenvalues: bool = False
+
+    def __post_init__(self):
+        if self.negative_eigenvalues:
+            raise UserError(
+                "the decays of gated_linear_attention are positive, as its products of them are sums of logarithms: "
+                "for negative eigenvalues choose delta_net, gated_delta_net or mamba2"
+            )
+        divides(2 * self.num_heads, self.width, "num_heads * 2")
+        super().__post_init__()
+
+    def setup(self):
+        keys = self.width // 2
+        self.make_convolution(2 * self.width)
+        self.qkv = nn.Dense(2 * self.width, use_bias=False, dtype=self.dtype)
+        self.decay_in = nn.Dense(RANK, use_bias=False, dtype=self.dtype)
+        self.decay_out = nn.Dense(keys, dtype=self.dtype)
+        self.gate = nn.Dense(self.width, dtype=self.dtype)
+        self.norm = nn.LayerNorm(dtype=jnp.float32)
+        self.out = self.make_out()
+
+    def inputs(self, x):
+        return self.qkv(x), x
+
+    def terms(self, u, rest):
+        parts = jnp.split(u, (self.width // 2, self.width), axis=-1)
+        q, k, v = (self.by_head(part).astype(self.dtype) for part in parts)
+        decay = self.decay_out(self.decay_in(rest)).astype(jnp.float32)
+        return Decayed(q, k, v, self.by_head(nn.log_sigmoid(decay) / ROOT))
+
+    def outputs(self, o, u, rest):
+        return self.out(self.by_step(self.norm(o)) * nn.silu(self.gate(rest).astype(jnp.float32)))
+
+    def init_state(self, batch_size):
+        size = self.width // self.num_heads
+        return jnp.zeros((batch_size, self.num_heads, size // 2, size), jnp.float32)
+
+
+@NETWORKS.register("gated_linear_attention")
+class GatedLinearAttention(MixerNetwork):
+    """Linear attention with a decay of each feature of the keys, over the steps of any factorization.
+
+    Options: those of `MixerNetwork`; `num_heads`, `chunk_size`: steps within which all pairs are compared at once, one
+    by one for each feature, so fewer than in other networks. `negative_eigenvalues` is refused.
+    """
+
+    num_heads: int = 4
+    chunk_size: int = 16
+    negative_eigenvalues: bool = False
+
+    SMALL = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "chunk_size": 4}
+    MIXER = GatedLinearMixer

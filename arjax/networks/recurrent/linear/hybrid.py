@@ -1,0 +1,177 @@
+"""Stacks of blocks with different mixers: linear recurrences and attention, named by call strings.
+
+Two of many examples are De et al. (2024), "Griffin", and Waleffe et al. (2024), "An Empirical Study of Mamba-based
+Language Models".
+"""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from arjax.core.errors import UserError
+from arjax.core.integers import DEEPEST, check_size
+from arjax.core.registry import Component
+from arjax.networks.attention.linear_attention import LinearAttention
+from arjax.networks.attention.patterns import Near
+from arjax.networks.attention.sparse_attention import PatternAttention
+from arjax.networks.base import NETWORKS, fields_from
+from arjax.networks.layers.attention import SelfAttention
+from arjax.networks.layers.blocks import Block
+from arjax.networks.layers.steps import StepNetwork
+from arjax.networks.recurrent.linear.mixer import MIXERS, divides
+from arjax.networks.recurrent.linear.network import GATED, out_scale
+
+
+@MIXERS.register("attention")
+def attention(width: int, out_scale: float, dtype: str, num_heads: int = 4, window: int = 0) -> nn.Module:
+    """Attention to the last `window` steps, the own one included; 0 for all steps."""
+    divides(num_heads, width)
+    if not window:
+        return SelfAttention(width, num_heads, out_scale, dtype)
+    near = Near(window, window - 1, window)
+    return PatternAttention(width, num_heads, out_scale, dtype, patterns=((near, num_heads),))
+
+
+@MIXERS.register("linear_attention")
+def linear_attention(width: int, out_scale: float, dtype: str, num_heads: int = 4, chunk_size: int = 64) -> nn.Module:
+    """Linear attention, see the network of this name."""
+    divides(num_heads, width)
+    return LinearAttention(width, num_heads, out_scale, dtype, chunk_size=chunk_size)
+
+
+def read_layers(text: str) -> tuple[Component, ...]:
+    """The mixers of "mamba2, mamba2, attention(window=64)", one for each layer; raises `UserError` on other text."""
+    try:
+        calls = ast.parse(f"[{text}]", mode="eval").body
+        named = [ast.unparse(call) for call in calls.elts] if isinstance(calls, ast.List) else []
+    except (SyntaxError, ValueError):
+        named = []
+    if not named:
+        raise UserError(
+            f"cannot read network.layers={text!r}: write mixers with commas between them, such as "
+            f"'mamba2, attention(window=64)'; there are: {', '.join(MIXERS.names())}"
+        )
+    check_size(len(named), DEEPEST, "the number of network.layers")
+    return tuple(MIXERS.read(call) for call in named)
+
+
+class HybridCore(nn.Module):
+    """Residual blocks, a mixer and a gated MLP each, after an RMS normalisation; the last one normalises their sum.
+
+    Attributes:
+      layers: the mixers, see `read_layers`.
+      mlp_size: 0 for blocks without an MLP.
+    """
+
+    layers: str
+    width: int
+    mlp_size: int
+    dropout: float
+    remat: bool
+    dtype: str
+
+    def setup(self):
+        mixers = read_layers(self.layers)
+        scale = out_scale(len(mixers), self.mlp_size)
+        block = nn.remat(Block, static_argnums=(2, 3)) if self.remat else Block
+        own = {"out_scale": scale, "activation": "silu"} | GATED
+        self.blocks = [
+            block(
+                **fields_from(self, Block, make_attention=make_mixer(mixer, self.width, scale, self.dtype), **own),
+                name=f"layer_{i}",
+            )
+            for i, mixer in enumerate(mixers)
+        ]
+        self.norm = nn.RMSNorm(dtype=self.dtype)
+
+    def __call__(self, x_BTE: jax.Array, train: bool) -> jax.Array:
+        """All steps, [B, T, E] -> [B, T, E]."""
+        for block in self.blocks:
+            x_BTE, _ = block(x_BTE, 1, train)
+        return self.norm(x_BTE)
+
+    def init_carry(self, batch_size: int, num_steps: int) -> list[Any]:
+        """One cache per layer."""
+        return [block.init_cache(batch_size, num_steps, 1) for block in self.blocks]
+
+    def step(self, carry: list[Any], x_BE: jax.Array, t: jax.Array) -> tuple[list[Any], jax.Array]:
+        """One step through all layers."""
+        caches, h = [], x_BE[:, None]
+        for block, cache in zip(self.blocks, carry, strict=True):
+            cache, h = block.step(cache, h, t)
+            caches.append(cache)
+        return caches, self.norm(h[:, 0])
+
+    def extend(self, carry: list[Any], x_BTE: jax.Array, t: jax.Array) -> tuple[list[Any], jax.Array]:
+        """Several steps through all layers."""
+        caches, h = [], x_BTE
+        for block, cache in zip(self.blocks, carry, strict=True):
+            cache, h = block.extend(cache, h, t, 1)
+            caches.append(cache)
+        return caches, self.norm(h)
+
+    def keep(self, carries: list[Any], n: jax.Array) -> list[Any]:
+        """The caches after the first n steps of `extend`."""
+        return [block.keep(cache, n) for block, cache in zip(self.blocks, carries, strict=True)]
+
+
+def make_mixer(mixer: Component, width: int, scale: float, dtype: str):
+    """Makes the mixer of a layer, inside of its block."""
+    return lambda: mixer.build(width=width, out_scale=scale, dtype=dtype)
+
+
+@NETWORKS.register("hybrid")
+class Hybrid(StepNetwork):
+    """Residual blocks with a mixer of its own each, over the steps of any factorization.
+
+    Options: `layers`, call strings of mixers with commas between them, such as "mamba2, attention(window=64)": each
+    has the options of the mixer of its name, of attention `num_heads` and `window` (0: all steps); `hidden_size` E,
+    `mlp_ratio` (0: blocks without an MLP), `dropout`, `position`; `remat`: recompute the activations of a layer in the
+    backward pass.
+    """
+
+    layers: str = "gated_delta_net, gated_delta_net, gated_delta_net, attention(window=64)"
+    mlp_ratio: int = 3
+    dropout: float = 0.0
+    remat: bool = False
+
+    CHUNK = 64
+    SMALL = {
+        "hidden_size": 8,
+        "layers": "mamba2(num_heads=2, state_size=4, chunk_size=4), attention(num_heads=2, window=3)",
+    }
+    UNBOUNDED = True
+    MAY_BE_ZERO = ("mlp_ratio",)
+
+    @classmethod
+    def check(cls, event, factorization, options):
+        super().check(event, factorization, options)
+        for mixer in read_layers(options["layers"]):
+            mixer.build(width=options["hidden_size"], out_scale=1.0, dtype="float32")
+
+    @property
+    def unbounded(self):
+        """Where no layer attends to all steps, or has a window that is longer than what was seen in training."""
+        return super().unbounded and all(w is None or 0 < w <= self.event.num_sites for w in self._windows())
+
+    def _windows(self) -> list[int | None]:
+        """The window of each layer of attention, 0 for all steps; None for other layers."""
+        return [mixer.get("window") for mixer in read_layers(self.layers)]
+
+    @property
+    def receptive_field(self):
+        """Of layers of attention with windows alone, what these reach together."""
+        windows = self._windows()
+        return 1 + sum(window - 1 for window in windows) if all(windows) else None
+
+    def make_core(self):
+        sizes = {"width": self.hidden_size, "mlp_size": self.mlp_ratio * self.hidden_size}
+        return HybridCore(**fields_from(self, HybridCore, **sizes))
+
+    def init_carry(self, batch_size, factorization, context=None):
+        carry = self.core.init_carry(batch_size, factorization.num_steps)
+        return self._together(carry, self._whole(context), self.tokens.to_keep(context))

@@ -1,0 +1,110 @@
+"""Mamba-2 (Dao & Gu, 2024, "Transformers are SSMs: Generalized Models and Efficient Algorithms Through Structured State
+Space Duality").
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from arjax.networks.base import NETWORKS
+from arjax.networks.recurrent.linear.decay import Decay
+from arjax.networks.recurrent.linear.matrix_states import Decayed
+from arjax.networks.recurrent.linear.mixer import MIXERS, HeadMixer
+from arjax.networks.recurrent.linear.network import MixerNetwork
+
+#: The smallest magnitude of a decay that may be negative: less, and its logarithm would have no derivative.
+SMALLEST = 1e-8
+
+
+def log_magnitude(a: jax.Array) -> jax.Array:
+    """log |a|, not below that of `SMALLEST`."""
+    return jnp.log(jnp.maximum(jnp.abs(a), SMALLEST))
+
+
+@MIXERS.register("mamba2")
+class Mamba2Mixer(HeadMixer):
+    """A state space with one decay a head:
+
+    S_t = a_t S_(t-1) + dt_t B_t x_t',  o_t = S_t' C_t + D x_t,  y_t = W_o norm(o_t * silu(z_t))
+
+    (sections 2.1 and 7.1, figure 6): z = W_z u and x, B, C = silu(conv(W u)) for an input u, dt = softplus(W_dt u + b)
+    and a = exp(-exp(A) dt) are one number a head, and B and C are the same for all heads. The norm is the RMS of all
+    heads together.
+
+    Attributes:
+      expand: features of all heads together, in widths.
+      state_size: features of B and C.
+      negative_eigenvalues: a = 2 exp(-exp(A) dt) - 1, in (-1, 1) (Grazzi et al., 2025, "Unlocking State-Tracking in
+        Linear RNNs Through Negative Eigenvalues", section 4.1).
+    """
+
+    kernel_size: int = 4
+    expand: int = 2
+    state_size: int = 64
+    negative_eigenvalues: bool = False
+
+    INNER = "hidden_size * expand"
+
+    @property
+    def inner(self):
+        return self.expand * self.width
+
+    def setup(self):
+        self.gate = nn.Dense(self.inner, use_bias=False, dtype=self.dtype)
+        self.read = nn.Dense(self.inner + 2 * self.state_size, use_bias=False, dtype=self.dtype)
+        self.make_convolution(self.inner + 2 * self.state_size)
+        self.decay = Decay(self.num_heads, self.dtype)
+        self.skip = self.param("skip", nn.initializers.ones, (self.num_heads,))
+        self.norm = nn.RMSNorm(dtype=jnp.float32)
+        self.out = self.make_out()
+
+    def inputs(self, x):
+        return self.read(x), x
+
+    def _split(self, u: jax.Array) -> list[jax.Array]:
+        """x [B, N, T, P], B and C [B, 1, T, H]."""
+        x, b, c = jnp.split(nn.silu(u), (self.inner, self.inner + self.state_size), axis=-1)
+        return [self.by_head(x), b[:, None], c[:, None]]
+
+    def terms(self, u, rest):
+        x, b, c = self._split(u)
+        rate, dt = (self.by_head(part)[..., 0] for part in self.decay(rest))
+        log_a, sign = -rate, None
+        if self.negative_eigenvalues:
+            a = 2 * jnp.exp(-rate) - 1
+            log_a, sign = log_magnitude(a), jnp.where(a < 0, -1.0, 1.0)
+        q, k, v = (part.astype(self.dtype) for part in (c, b, dt[..., None] * x))
+        return Decayed(q, k, v, log_a, sign)
+
+    def outputs(self, o, u, rest):
+        o = self.by_step(o + self.skip[:, None, None] * self._split(u)[0])
+        return self.out(self.norm(o * nn.silu(self.gate(rest).astype(jnp.float32))))
+
+    def init_state(self, batch_size):
+        return jnp.zeros((batch_size, self.num_heads, self.state_size, self.inner // self.num_heads), jnp.float32)
+
+
+@NETWORKS.register("mamba2")
+class Mamba2(MixerNetwork):
+    """State spaces with one decay a head, over the steps of any factorization: blocks without an MLP, as in the paper.
+
+    Options: those of `MixerNetwork`; `num_heads`, `expand` and `state_size` of the states [state_size, expand E /
+    num_heads], `kernel_size` of the convolution (0: none), `chunk_size`: steps within which all pairs are compared at
+    once; `negative_eigenvalues`: decays in (-1, 1), not in (0, 1).
+    """
+
+    mlp_ratio: int = 0
+    num_heads: int = 4
+    expand: int = 2
+    state_size: int = 64
+    kernel_size: int = 4
+    chunk_size: int = 64
+    negative_eigenvalues: bool = False
+
+    SMALL = {
+        **{"hidden_size": 16, "num_layers": 2, "num_heads": 2, "state_size": 8, "kernel_size": 3, "chunk_size": 4},
+        "negative_eigenvalues": True,
+    }
+    MIXER = Mamba2Mixer

@@ -1,0 +1,186 @@
+"""A mixer of steps around a linear recurrence: projections, a short convolution, the recurrence, and a projection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from arjax.core.errors import UserError
+from arjax.core.registry import Registry
+from arjax.networks.base import MOST
+from arjax.networks.layers.convolution_1d import Window, all_taps, queue_length, step_taps
+from arjax.networks.layers.rings import put_in_ring
+
+#: The last inputs of the convolution [B, K-1, U], in the compute type, and the state of the recurrence, in float32.
+Cache = tuple[jax.Array, Any]
+
+
+class Terms(Protocol):
+    """The terms of all steps of a linear recurrence; see `matrix_states`."""
+
+    def run(self, state: Any, chunk_size: int = 64) -> tuple[Any, jax.Array]:
+        """All steps from a state, None for 0, in chunks: (the state after them, their outputs)."""
+
+    def step(self, state: Any) -> tuple[Any, jax.Array]:
+        """One step, the only one of these terms."""
+
+    def masked(self, valid_T: jax.Array) -> Terms:
+        """The terms with those of some steps replaced by others, which leave the state alone."""
+
+
+def check_mixer(name: str, mixer: Any, options: Mapping[str, Any]) -> None:
+    """Whole numbers are positive, or not negative where 0 stands for "none" or "all"."""
+    for key, value in options.items():
+        least = 0 if key in ("kernel_size", "window", "recurrent_size") else 1
+        if isinstance(value, int) and not isinstance(value, bool) and value < least:
+            raise UserError(f"{key} of the mixer {name!r} must be at least {least}, not {value}")
+
+
+#: The mixers that the layers of the network `hybrid` name; modules with the methods of the attention of a `Block`.
+MIXERS = Registry("mixer", hidden=("width", "out_scale", "dtype"), check=check_mixer, most=MOST)
+
+
+def divides(heads: int, size: int, name: str = "num_heads", of: str = "hidden_size") -> None:
+    """Raises `UserError` unless the heads divide a size."""
+    if size % heads:
+        raise UserError(f"network.{name}={heads} does not divide network.{of}={size}")
+
+
+def normal_length(x: jax.Array) -> jax.Array:
+    """x / ||x|| over the last axis, in float32; 0 for 0, with a finite derivative."""
+    x = x.astype(jnp.float32)
+    return x * jax.lax.rsqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-6)
+
+
+class LinearMixer(nn.Module):
+    """y = outputs(recurrence(terms(u)), u), where u is a short convolution of a projection of x: each feature by
+    itself, over the last K steps, zeros before the start. It has the methods that a `Block` asks of its attention, for
+    blocks of one token. The carry holds the last K - 1 inputs of the convolution and the state of the recurrence.
+
+    Subclasses define `inputs`, `terms`, `outputs` and `init_state`, and call `make_convolution` in `setup`. Between the
+    products of matrices all is float32.
+
+    Attributes:
+      kernel_size: K; 0 for no convolution.
+    """
+
+    width: int
+    out_scale: float
+    dtype: str
+    kernel_size: int = 0
+
+    def inputs(self, x: jax.Array) -> tuple[jax.Array, Any]:
+        """x [B, T, E] -> what is convolved [B, T, U], and whatever else `terms` and `outputs` read of x."""
+        raise TypeError(f"{type(self).__name__} has no inputs")
+
+    def terms(self, u: jax.Array, rest: Any) -> Terms:
+        """The terms of the recurrence, from the convolved u [B, T, U] in float32."""
+        raise TypeError(f"{type(self).__name__} has no recurrence")
+
+    def outputs(self, o: jax.Array, u: jax.Array, rest: Any) -> jax.Array:
+        """y [B, T, E] from what the recurrence gives."""
+        raise TypeError(f"{type(self).__name__} has no outputs")
+
+    def init_state(self, batch_size: int) -> Any:
+        """The state before step 0."""
+        raise TypeError(f"{type(self).__name__} has no state")
+
+    def run(self, terms: Terms, state: Any) -> tuple[Any, jax.Array]:
+        """All steps of the recurrence from a state, None for 0."""
+        return terms.run(state)
+
+    def make_convolution(self, features: int) -> None:
+        """The weights of the convolution of U features; called in `setup`."""
+        self.convolved = features
+        if self.kernel_size:
+            init = nn.initializers.variance_scaling(1.0, "fan_in", "normal", in_axis=0, out_axis=1)
+            self.conv_kernel = self.param("conv_kernel", init, (self.kernel_size, features))
+            self.conv_bias = self.param("conv_bias", nn.initializers.zeros, (features,))
+
+    def make_out(self) -> nn.Dense:
+        """The last projection; called in `setup`."""
+        init = nn.initializers.variance_scaling(self.out_scale, "fan_in", "truncated_normal")
+        return nn.Dense(self.width, dtype=self.dtype, kernel_init=init)
+
+    @property
+    def _taps(self) -> int:
+        return max(self.kernel_size, 1)
+
+    def _convolve(self, taps: list[jax.Array]) -> jax.Array:
+        if not self.kernel_size:
+            return taps[0].astype(jnp.float32)
+        taps = [tap.astype(jnp.float32) * kernel for tap, kernel in zip(taps, self.conv_kernel, strict=True)]
+        return sum(taps, self.conv_bias)
+
+    def __call__(self, x_BTE: jax.Array, block_size: int) -> jax.Array:
+        """All steps, [B, S, E] -> [B, S, E]."""
+        u, rest = self.inputs(x_BTE)
+        u = self._convolve(all_taps(u, self._taps, 1))
+        return self.outputs(self.run(self.terms(u, rest), None)[1], u, rest)
+
+    def init_cache(self, batch_size: int, num_steps: int, block_size: int) -> Cache:
+        """The last inputs of the convolution and the state, all 0."""
+        queue = jnp.zeros((batch_size, queue_length(self._taps, 1), self.convolved), self.dtype)
+        return queue, self.init_state(batch_size)
+
+    def step(self, cache: Cache, x_B1E: jax.Array, t: jax.Array) -> tuple[Cache, jax.Array]:
+        """One step."""
+        queue, state = cache
+        u, rest = self.inputs(x_B1E)
+        queue, taps = step_taps(queue, u[:, 0], t, self._taps, 1)
+        u = self._convolve(taps)[:, None]
+        state, o = self.terms(u, rest).step(state)
+        return (queue, state), self.outputs(o, u, rest)
+
+    def extend(
+        self, cache: Cache, x_BTE: jax.Array, t: jax.Array, block_size: int
+    ) -> tuple[tuple[Window, Any, Terms], jax.Array]:
+        """The steps t, t + 1, ...: the chunked form from the state before them."""
+        queue, state = cache
+        new, rest = self.inputs(x_BTE)
+        reach = queue.shape[1]
+        past = jnp.take(queue, jnp.mod(t - reach + jnp.arange(reach), max(reach, 1)), axis=1)
+        u = self._convolve([tap[:, reach:] for tap in all_taps(jnp.concatenate([past, new], 1), self._taps, 1)])
+        terms = self.terms(u, rest)
+        return ((queue, new, t), state, terms), self.outputs(self.run(terms, state)[1], u, rest)
+
+    def keep(self, carries: tuple[Window, Any, Terms], n: jax.Array) -> Cache:
+        """The carry after the first n of these steps: the later ones are masked."""
+        (queue, new, t), state, terms = carries
+        valid_T = jnp.arange(new.shape[1]) < n
+        return put_in_ring(queue, new, t, n, axis=1), self.run(terms.masked(valid_T), state)[0]
+
+
+class HeadMixer(LinearMixer):
+    """A mixer with N heads, each with a matrix of its own as its state."""
+
+    num_heads: int = 4
+    chunk_size: int = 64
+
+    #: What the heads divide, in words.
+    INNER = "hidden_size"
+
+    def __post_init__(self):
+        divides(self.num_heads, self.inner, of=self.INNER)
+        super().__post_init__()
+
+    @property
+    def inner(self) -> int:
+        """Features of all heads together."""
+        return self.width
+
+    def run(self, terms, state):
+        return terms.run(state, self.chunk_size)
+
+    def by_head(self, x: jax.Array) -> jax.Array:
+        """[B, T, N * H] -> [B, N, T, H]."""
+        return jnp.swapaxes(x.reshape(*x.shape[:-1], self.num_heads, -1), 1, 2)
+
+    def by_step(self, o_BNTV: jax.Array) -> jax.Array:
+        """[B, N, T, V] -> [B, T, N * V]."""
+        o_BTNV = jnp.swapaxes(o_BNTV, 1, 2)
+        return o_BTNV.reshape(*o_BTNV.shape[:2], -1)

@@ -1,0 +1,283 @@
+"""Mixers of linear recurrences against the equations of their papers, written out step by step in double precision."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import law_cases as cases
+import numpy as np
+import pytest
+from numpy_layers import dense, rms_norm
+from scipy import special
+
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
+from arjax.models import make_model
+from arjax.networks import NETWORKS
+from arjax.networks.recurrent.linear.decay import Decay
+from arjax.networks.recurrent.linear.hybrid import read_layers
+from arjax.networks.recurrent.linear.mixer import MIXERS
+from arjax.testing.network import check_autoregressive, check_extends, check_steps
+
+LENGTH, WIDTH, HEADS = 7, 8, 2
+SIZE = WIDTH // HEADS
+COMMON = {"kernel_size": 3}
+HEADED = {"num_heads": HEADS, "chunk_size": 3} | COMMON
+silu = lambda x: x * special.expit(x)  # noqa: E731
+softplus = functools.partial(np.logaddexp, 0)
+
+
+def convolved(own, u_TU):
+    """b + sum_k w_k u_(t - k), each feature by itself."""
+    out = np.tile(own["conv_bias"], (len(u_TU), 1))
+    for t in range(len(u_TU)):
+        for k in range(min(t + 1, 3)):
+            out[t] += own["conv_kernel"][k] * u_TU[t - k]
+    return out
+
+
+def heads(x_TE):
+    """[T, N * H] -> [N, T, H]."""
+    return np.swapaxes(x_TE.reshape(len(x_TE), HEADS, -1), 0, 1)
+
+
+def merged(o_NTV):
+    return np.swapaxes(o_NTV, 0, 1).reshape(LENGTH, -1)
+
+
+def unit(x):
+    return x / np.sqrt((x**2).sum(-1, keepdims=True) + 1e-6)
+
+
+def layer_norm(own, x):
+    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+    return x * own["scale"] + own["bias"]
+
+
+def rate_and_step(own, x):
+    dt = softplus(dense(own["step"], x) + own["step_bias"])
+    return np.exp(own["log_rate"]) * dt, dt
+
+
+def mixed(q_NTH, k_NTH, v_NTV, transition, write):
+    """o_t = S_t q_t with S_t = S_(t-1) A_t + c_t v_t k_t', in the layout of the papers: S [V, H]."""
+    o = np.empty(v_NTV.shape)
+    for n in range(HEADS):
+        S = np.zeros((v_NTV.shape[-1], k_NTH.shape[-1]))
+        for t in range(LENGTH):
+            S = S @ transition(n, t) + write[n, t] * np.outer(v_NTV[n, t], k_NTH[n, t])
+            o[n, t] = S @ q_NTH[n, t]
+    return o
+
+
+def delta_net(own, x, factor=1.0, decay_NT=None):
+    q, k, v = np.split(silu(convolved(own, dense(own["qkv"], x))), 3, -1)
+    q, k, v, beta = unit(heads(q)), unit(heads(k)), heads(v), factor * special.expit(dense(own["beta"], x)).T
+    decay = np.ones_like(beta) if decay_NT is None else decay_NT
+
+    def transition(n, t):
+        return decay[n, t] * (np.eye(SIZE) - beta[n, t] * np.outer(k[n, t], k[n, t]))
+
+    return rms_norm(own["norm"], mixed(q, k, v, transition, beta))
+
+
+def gated_delta_net(own, x):
+    o = delta_net(own, x, 2.0, np.exp(-rate_and_step(own["decay"], x)[0]).T)
+    return dense(own["out"], merged(o) * silu(dense(own["gate"], x)))
+
+
+def mamba2(own, u, negative=False):
+    x, B, C = np.split(silu(convolved(own, dense(own["read"], u))), (2 * WIDTH, 2 * WIDTH + 3), -1)
+    rate, dt = (part.T for part in rate_and_step(own["decay"], u))
+    a, x = (2 * np.exp(-rate) - 1 if negative else np.exp(-rate)), heads(x)
+    shared_B, shared_C = (np.stack([part] * HEADS) for part in (B, C))
+    o = mixed(shared_C, shared_B, x, lambda n, t: a[n, t] * np.eye(3), dt) + own["skip"][:, None, None] * x
+    return dense(own["out"], rms_norm(own["norm"], merged(o) * silu(dense(own["gate"], u))))
+
+
+def gated_linear_attention(own, x):
+    q, k, v = map(heads, np.split(convolved(own, dense(own["qkv"], x)), (WIDTH // 2, WIDTH), -1))
+    alpha = heads(special.expit(dense(own["decay_out"], dense(own["decay_in"], x))) ** (1 / 16))
+    o = layer_norm(own["norm"], mixed(q, k, v, lambda n, t: np.diag(alpha[n, t]), np.ones((HEADS, LENGTH))))
+    return dense(own["out"], merged(o) * silu(dense(own["gate"], x)))
+
+
+def mlstm(own, x, forget=special.expit):
+    q, k, v = map(heads, np.split(convolved(own, dense(own["qkv"], x)), 3, -1))
+    i, f = np.exp(dense(own["input_gate"], x)).T, forget(dense(own["forget"], x)).T
+    h = np.empty(v.shape)
+    for n in range(HEADS):
+        C, normaliser = np.zeros((SIZE, SIZE)), np.zeros(SIZE)
+        for t in range(LENGTH):
+            key = k[n, t] / np.sqrt(SIZE)
+            C = f[n, t] * C + i[n, t] * np.outer(v[n, t], key)
+            normaliser = f[n, t] * normaliser + i[n, t] * key
+            h[n, t] = C @ q[n, t] / max(abs(normaliser @ q[n, t]), 1)
+    return dense(own["out"], special.expit(dense(own["output_gate"], x)) * merged(rms_norm(own["norm"], h)))
+
+
+def min_gru(own, x):
+    z, g = np.split(dense(own["gates"], convolved(own, x)), 2, -1)
+    h, states = np.zeros(z.shape[1]), []
+    for z_t, g_t in zip(special.expit(z), g, strict=True):
+        h = (1 - z_t) * h + z_t * g_t
+        states.append(h)
+    return dense(own["out"], np.array(states))
+
+
+def min_lstm(own, x):
+    f, i, g = np.split(dense(own["gates"], convolved(own, x)), 3, -1)
+    h, states = np.zeros(f.shape[1]), []
+    for f_t, i_t, g_t in zip(special.expit(f), special.expit(i), g, strict=True):
+        h = f_t / (f_t + i_t) * h + i_t / (f_t + i_t) * g_t
+        states.append(h)
+    return dense(own["out"], np.array(states))
+
+
+EQUATIONS = {
+    "delta_net": (lambda own, x: dense(own["out"], merged(delta_net(own, x))), "delta_net", HEADED),
+    "delta_net, negative": (
+        lambda own, x: dense(own["out"], merged(delta_net(own, x, 2.0))),
+        "delta_net",
+        HEADED | {"negative_eigenvalues": True},
+    ),
+    "gated_delta_net, negative": (gated_delta_net, "gated_delta_net", HEADED | {"negative_eigenvalues": True}),
+    "mamba2": (mamba2, "mamba2", HEADED | {"state_size": 3}),
+    "mamba2, negative": (
+        lambda own, x: mamba2(own, x, negative=True),
+        "mamba2",
+        HEADED | {"state_size": 3, "negative_eigenvalues": True},
+    ),
+    "gated_linear_attention": (gated_linear_attention, "gated_linear_attention", HEADED),
+    "mlstm": (mlstm, "mlstm", HEADED),
+    "mlstm, exponential": (lambda own, x: mlstm(own, x, np.exp), "mlstm", HEADED | {"forget_gate": "exp"}),
+    "min_gru": (min_gru, "min_gru", COMMON | {"recurrent_size": 5}),
+    "min_lstm": (min_lstm, "min_lstm", COMMON | {"recurrent_size": 5}),
+}
+
+
+@pytest.mark.parametrize("name", EQUATIONS)
+def test_mixer_is_its_equations(name):
+    definition, mixer, options = EQUATIONS[name]
+    module = MIXERS.component(mixer, options).build(width=WIDTH, out_scale=1.0, dtype="float32")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, LENGTH, WIDTH)).astype(np.float32)
+    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), x, 1))["params"]
+    params = jax.tree.map(lambda leaf: (rng.normal(size=leaf.shape) * 0.8).astype(np.float32), shapes)
+    found = np.asarray(jax.jit(lambda p: module.apply({"params": p}, x, 1))(params))
+    params = jax.tree.map(lambda leaf: leaf.astype(np.float64), params)
+    for one, y in zip(x, found, strict=True):
+        expected = definition(params, one.astype(np.float64))
+        np.testing.assert_allclose(y, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+
+
+STATEFUL = ("delta_net", "gated_delta_net", "mamba2", "gated_linear_attention", "mlstm", "min_gru", "rg_lru")
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+def test_states_are_float32_in_bfloat16(name):
+    """The state before and after a step and several ones, and what the convolution keeps has the compute type."""
+    model = cases.small_model(name, EventSpec((6,), kind="tokens", num_levels=3), dtype="bfloat16")
+    network, factorization, variables = model.network, model.factorization, {"params": model.param_shapes}
+
+    def forms(variables, x, t):
+        apply = functools.partial(network.apply, variables)
+        carry = apply(2, factorization, method="init_carry")
+        after, _ = apply(carry, x, t, factorization, method="step")
+        carries, _ = apply(carry, x, t, 3, factorization, method="extend")
+        return carry, after, apply(carries, t, method="keep")
+
+    for carry in jax.eval_shape(forms, variables, jnp.zeros((2, 6), jnp.int32), jnp.int32(1)):
+        for (queue, state), _ in carry:
+            assert queue.dtype == jnp.bfloat16
+            assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {jnp.dtype("float32")}
+
+
+def test_decays_begin_between_a_thousandth_and_a_tenth_of_their_rate():
+    own = jax.jit(Decay(2000, "float32").init)(jax.random.key(0), jnp.zeros((1, 4)))["params"]
+    dt, rate = softplus(np.asarray(own["step_bias"], np.float64)), np.exp(own["log_rate"])
+    assert 1e-3 * 0.999 < dt.min() < 1.05e-3 and 0.095 < dt.max() < 0.1 * 1.001
+    assert np.median(dt) == pytest.approx(0.01, rel=0.1)
+    assert 1 <= rate.min() < 1.1 and 15.9 < rate.max() <= 16 and rate.mean() == pytest.approx(8.5, rel=0.05)
+
+
+EVENT = EventSpec((6,), kind="tokens", num_levels=3)
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "sentence"),
+    [
+        ("delta_net", {"num_heads": 3}, "network.num_heads=3 does not divide network.hidden_size=128"),
+        ("mamba2", {"num_heads": 3}, r"network.num_heads=3 does not divide network.hidden_size \* expand=256"),
+        ("gated_linear_attention", {"negative_eigenvalues": True}, "the decays of gated_linear_attention are positive"),
+        ("mlstm", {"forget_gate": "tanh"}, "network.forget_gate must be sigmoid or exp, not 'tanh'"),
+        ("hybrid", {"layers": ""}, "cannot read network.layers=''"),
+        ("hybrid", {"layers": "min_gru, " * 1001}, "the number of network.layers must be at most 1000, not 1001"),
+        ("hybrid", {"layers": "mamba2, gru"}, "unknown mixer 'gru'"),
+        ("hybrid", {"layers": "mamba2(3)"}, "cannot read 'mamba2.3.'"),
+        ("hybrid", {"layers": "mamba2(width=3)"}, "mixer 'mamba2' has no option 'width'"),
+        ("hybrid", {"layers": "attention(window=-1)"}, "window of the mixer 'attention' must be at least 0, not -1"),
+        ("hybrid", {"layers": "mlstm(forget_gate='tanh')"}, "network.forget_gate must be sigmoid or exp"),
+    ],
+)
+def test_refusals(network, options, sentence):
+    with pytest.raises(UserError, match=sentence):
+        make_model(EVENT, network, **options)
+
+
+def test_layers_are_call_strings():
+    first, second, third = read_layers("mamba2(expand=1), attention(window=8),\n delta_net")
+    assert [mixer.name for mixer in (first, second, third)] == ["mamba2", "attention", "delta_net"]
+    assert first["expand"] == 1 and second["window"] == 8 and not third["negative_eigenvalues"]
+
+
+def test_how_far_a_hybrid_reaches():
+    """Windows alone reach as far as all of them together; one recurrence or attention to all steps reads everything."""
+
+    def network(layers):
+        return make_model(EVENT, "hybrid", layers=layers, hidden_size=8).network
+
+    windows = network("attention(window=2), attention(window=3)")
+    assert windows.receptive_field == 4 and windows.unbounded
+    assert network("attention(window=2), min_gru").receptive_field is None
+    assert network("attention(window=2), min_gru").unbounded
+    everything = network("attention(window=2), attention")
+    assert everything.receptive_field is None and not everything.unbounded
+    assert not network("attention(window=7), min_gru").unbounded
+
+
+HYBRIDS = {
+    "every mixer": "mamba2(num_heads=2, state_size=4), rg_lru(num_heads=2), mlstm(num_heads=2), min_lstm, "
+    "linear_attention(num_heads=2), attention(num_heads=2), gated_linear_attention(num_heads=2), "
+    "delta_net(num_heads=2)",
+    "windows": "attention(num_heads=2, window=2), attention(num_heads=2, window=2)",
+    "both kinds": "mamba2(num_heads=2, state_size=4, chunk_size=2), attention(num_heads=2, window=3)",
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "both kinds")) for name in HYBRIDS]
+)
+def test_hybrids_keep_the_laws(name):
+    model = cases.small_model("hybrid", EVENT, "random(seed=1)", layers=HYBRIDS[name])
+    params = cases.params_of(model)
+    check_steps(model, params)
+    check_extends(model, params)
+    if name != "both kinds":  # that is the network of the laws
+        check_autoregressive(model, params)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["hybrid", "gated_delta_net"])
+def test_recomputation_changes_nothing(network):
+    event, x = EventSpec((9,)), np.random.default_rng(0).integers(0, 2, (2, 9))
+    own = {} if network == "hybrid" else {"unroll": 1}
+    models = [make_model(event, network, remat=remat, **NETWORKS.get(network).SMALL | own) for remat in (False, True)]
+
+    def loss(params, model):
+        return model.network.apply({"params": params}, x, model.factorization).sum()
+
+    gradients = jax.jit(lambda params: [jax.grad(loss)(params, m) for m in models])(cases.params_of(models[0]))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), *gradients)

@@ -1,0 +1,191 @@
+"""Linear recurrences in chunks, in steps and in cuts, against loops over the steps in double precision."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from arjax.networks.recurrent.linear.exponential import Exponential, State
+from arjax.networks.recurrent.linear.matrix_states import Decayed, Delta, segment_sums
+from arjax.networks.recurrent.linear.vector_states import Diagonal
+
+BATCH, HEADS, LENGTH, KEYS, VALUES = 2, 2, 9, 3, 2
+CHUNK, CUT = 4, 5  # the chunk divides neither the length nor the cut
+rng = np.random.default_rng(0)
+
+
+def normal(*shape):
+    return rng.normal(size=shape).astype(np.float32)
+
+
+def qkv(length=LENGTH, heads=HEADS):
+    q, k = normal(BATCH, heads, length, KEYS), normal(BATCH, heads, length, KEYS)
+    return q, k, normal(BATCH, HEADS, length, VALUES)
+
+
+def uniform(low, high, *shape):
+    return rng.uniform(low, high, (BATCH, HEADS, *shape)).astype(np.float32)
+
+
+def unit(x):
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def cases():
+    """Terms by name, with decays from almost 0 to 1."""
+    q, k, v = qkv()
+    log_a, log_A = uniform(-5, 0, LENGTH), uniform(-5, 0, LENGTH, KEYS)
+    log_a[..., 3], log_a[..., 5], log_A[..., 4, :] = 0, -20, -18
+    sign, beta = np.sign(uniform(-1, 1, LENGTH)), uniform(0, 2, LENGTH)
+    shared = qkv(heads=1)
+    log_i = 20 * normal(BATCH, HEADS, LENGTH)
+    return {
+        "sums": Decayed(q, k, v),
+        "decays": Decayed(q, k, v, log_a),
+        "decays of features": Decayed(q, k, v, log_A),
+        "decays with signs": Decayed(*shared, log_a, sign),
+        "delta": Delta(q, unit(k), v, beta),
+        "delta with decays": Delta(q, unit(k), v, beta, log_a),
+        "exponential": Exponential(q, k, v, log_a, log_i),
+        "exponential, growing": Exponential(q, k, v, uniform(-1, 1, LENGTH), log_i),
+        "diagonal": Diagonal(np.exp(log_A[:, 0]), normal(BATCH, LENGTH, KEYS)),
+    }
+
+
+CASES = cases()
+
+
+def by_loop(terms):
+    """o of all steps and the state after each, from the definitions, for one example and head after another."""
+    terms = type(terms)(*(None if x is None else np.asarray(x, np.float64) for x in terms))
+    if isinstance(terms, Diagonal):
+        states = [np.zeros_like(terms.b[:, 0])]
+        for t in range(terms.b.shape[1]):
+            states.append(terms.a[:, t] * states[-1] + terms.b[:, t])
+        return np.stack(states[1:], 1), states
+    length = terms.v.shape[2]
+    o, states = np.empty(terms.v.shape), [np.zeros((BATCH, HEADS, KEYS, VALUES)) for _ in range(length + 1)]
+    normalisers = [np.zeros((BATCH, HEADS, KEYS)) for _ in range(length + 1)]
+    for b, n, t in np.ndindex(BATCH, HEADS, length):
+        head = min(n, terms.k.shape[1] - 1)
+        q, k, v, S = terms.q[b, head, t], terms.k[b, head, t], terms.v[b, n, t], states[t][b, n]
+        if isinstance(terms, Exponential):
+            f, i = np.exp(terms.log_forget[b, n, t]), np.exp(terms.log_input[b, n, t])
+            states[t + 1][b, n] = f * S + i * np.outer(k, v)
+            normalisers[t + 1][b, n] = f * normalisers[t][b, n] + i * k
+            o[b, n, t] = states[t + 1][b, n].T @ q / max(abs(normalisers[t + 1][b, n] @ q), 1)
+            continue
+        a = 1.0 if terms.log_decay is None else np.exp(terms.log_decay[b, n, t])
+        if isinstance(terms, Delta):
+            S = a * (np.eye(KEYS) - terms.beta[b, n, t] * np.outer(k, k)) @ S + terms.beta[b, n, t] * np.outer(k, v)
+        else:
+            a = a if terms.sign is None else a * terms.sign[b, n, t]
+            S = np.expand_dims(a, -1) * S + np.outer(k, v)
+        states[t + 1][b, n] = S
+        o[b, n, t] = S.T @ q
+    return o, [np.concatenate([S, n[..., None]], -1) for S, n in zip(states, normalisers, strict=True)]
+
+
+def part(terms, start, stop):
+    axis = 1 if isinstance(terms, Diagonal) else 2
+    return type(terms)(*(None if x is None else jax.lax.slice_in_dim(x, start, stop, axis=axis) for x in terms))
+
+
+def whole(state):
+    """The state itself, from one that is kept times exp(-m)."""
+    if isinstance(state, State):
+        return np.asarray(state.sums, np.float64) * np.exp(np.asarray(state.maximum, np.float64))[..., None, None]
+    return np.asarray(state)
+
+
+@jax.jit
+def all_forms(terms, n):
+    """In one piece; after a cut, and with only the first n steps of the rest; and step by step from the cut on."""
+    after, o = terms.run(None, CHUNK)
+    cut, first = part(terms, 0, CUT).run(None, CHUNK)
+    rest = part(terms, CUT, LENGTH)
+    again, second = rest.run(cut, CHUNK)
+    kept, _ = rest.masked(jnp.arange(LENGTH - CUT) < n).run(cut, CHUNK)
+    axis = 1 if isinstance(terms, Diagonal) else 2
+    one_by_one = jax.tree.map(lambda x: jnp.expand_dims(jnp.moveaxis(x, axis, 0), axis + 1), rest)
+    state, steps = jax.lax.scan(lambda state, one: one.step(state), cut, one_by_one)
+    steps = jnp.moveaxis(steps.squeeze(axis + 1), 0, axis)
+    return (o, *(jnp.concatenate([first, end], axis) for end in (second, steps))), (after, again, state), kept
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_all_forms_are_the_recurrence(name):
+    terms = CASES[name]
+    o, states = by_loop(terms)
+    size = states[-1].shape[-1] if isinstance(terms, (Exponential, Diagonal)) else VALUES
+    outputs, ends, kept = all_forms(terms, 3)
+    for found in outputs:
+        np.testing.assert_allclose(found, o, rtol=0, atol=2e-5 * np.abs(o).max())
+    for found, t in [*((end, LENGTH) for end in ends), (kept, CUT + 3)]:
+        expected = states[t][..., :size]
+        scale = np.abs(expected).max((-1, -2), keepdims=True) if expected.ndim > 2 else np.abs(expected).max()
+        np.testing.assert_allclose(whole(found) / scale, expected / scale, rtol=0, atol=2e-5)
+    none, _ = jax.jit(lambda terms, state: terms.masked(jnp.zeros(LENGTH, bool)).run(state, CHUNK))(terms, ends[0])
+    jax.tree.map(np.testing.assert_array_equal, none, ends[0])
+
+
+def test_a_decay_of_nothing_clears_the_state():
+    """As if the sequence began there, in chunks and step by step."""
+    terms = CASES["delta with decays"]
+    log_decay = terms.log_decay.copy()
+    log_decay[..., CUT] = -1e30
+    outputs, _, _ = all_forms(terms._replace(log_decay=log_decay), 3)
+    _, fresh = jax.jit(lambda terms: terms.run(None, CHUNK))(part(terms, CUT, LENGTH))
+    for o in outputs:
+        np.testing.assert_allclose(o[:, :, CUT:], fresh, rtol=0, atol=2e-5 * np.abs(fresh).max())
+
+
+def test_sums_of_segments_lose_no_digits():
+    """A strong decay before two weak ones: a difference of cumulative sums would give them with an error of 1e-2."""
+    x = np.array([-1e5, -0.1, -0.2, -0.3], np.float32)
+    sums = np.asarray(jax.jit(segment_sums)(x))
+    np.testing.assert_allclose(sums[3, 1], -0.5, rtol=1e-6)
+    np.testing.assert_allclose(sums[3, 0], -0.6, rtol=1e-6)
+    assert (np.triu(sums) == 0).all()
+
+
+LONG = 4096
+
+
+@pytest.mark.parametrize("name", ["decays", "decays of features", "delta with decays", "exponential"])
+def test_long_sequences_neither_overflow_nor_lose_their_gradients(name):
+    """Decays near 0 and near 1 in turn, and input gates from exp(-100) to exp(100)."""
+    q, k, v = qkv(LONG)
+    log_a = np.where(uniform(0, 1, LONG) < 0.5, -30.0, -1e-4).astype(np.float32)
+    log_a[..., LONG // 2 :] = -1e-4
+    terms = {
+        "decays": lambda: Decayed(q, k, v, log_a),
+        "decays of features": lambda: Decayed(q, k, v, np.repeat(log_a[..., None], KEYS, -1)),
+        "delta with decays": lambda: Delta(q, unit(k), v, uniform(0, 2, LONG), log_a),
+        "exponential": lambda: Exponential(q, k, v, log_a, uniform(-100, 100, LONG)),
+    }[name]()
+
+    @jax.jit
+    def value_and_gradients(terms):
+        return jax.grad(lambda terms: ((o := terms.run(None, 16)[1]) ** 2).mean() + 0 * o.sum())(terms), terms.run(
+            None, 16
+        )
+
+    gradients, (_, o) = value_and_gradients(terms)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((gradients, o)))
+    if name != "exponential":
+        expected, _ = by_loop(terms)
+        np.testing.assert_allclose(o, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+
+
+def test_input_gates_that_are_all_almost_closed_give_almost_nothing():
+    """exp(-m) of a maximum far below 0 would be infinite, and its derivative no number."""
+    q, k, v = qkv()
+    terms = Exponential(q, k, v, np.full((BATCH, HEADS, LENGTH), -60, np.float32), uniform(-400, -300, LENGTH))
+    o, gradients = jax.jit(
+        lambda terms: (terms.run(None, CHUNK)[1], jax.grad(lambda t: t.run(None, CHUNK)[1].sum())(terms))
+    )(terms)
+    np.testing.assert_allclose(o, 0, atol=1e-30)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
