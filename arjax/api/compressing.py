@@ -48,8 +48,8 @@ def restored(run: Any, data: bytes, options: CodingOptions = PLAIN) -> Restored:
         is_split = isinstance(name, str) and name in run.dataset.splits
         return _all_of(run.dataset.splits[name]).context if is_split else None
 
-    own = {"vocabulary": vocabulary_of(run), "find_context": find_context}
-    options = dataclasses.replace(options, context=run._context(options.context), **own)
+    context, vocabulary = run._context(options.context), vocabulary_of(run)
+    options = dataclasses.replace(options, context=context, vocabulary=vocabulary, find_context=find_context)
     return decompress(run.model, _on_one(run.params), data, options)
 
 
