@@ -104,7 +104,7 @@ def code_text(
     """
     length, known = -(-num // streams), tokens_T is not None
     x_BL = np.zeros((streams, length), np.int32)
-    if known:
+    if tokens_T is not None:
         x_BL.reshape(-1)[:num] = tokens_T
     x_LB = np.ascontiguousarray(x_BL.T)
     size_B = np.clip(num - length * np.arange(streams), 0, length)
