@@ -202,12 +202,13 @@ def measure(run: arjax.Run, num: int) -> tuple[dict[str, np.ndarray], float, flo
     """Samples, calls of the network for each, and seconds for each.
 
     Samples are arrays by the ending of their name in samples.npz: [num, H, W] or [num, H, W, 3] where they are images,
-    with the value of white beside them, else [num, *event.shape].
+    with the value of white beside them, else [num, *event.shape]. Where there are contexts, they are those of the first
+    examples that a run shows beside its own samples.
     """
-    seconds = []
+    seconds, context = [], run.dataset.first_examples(num).context or None
     for i in range(4):
         started = time.perf_counter()
-        draw = run.model.draw(run.params, jax.random.split(jax.random.key(i), num))
+        draw = run.model.draw(run.params, jax.random.split(jax.random.key(i), num), context=context)
         jax.block_until_ready(draw.x)
         seconds.append(time.perf_counter() - started)
     event, x = run.model.event, np.asarray(run.dataset.in_data_units(np.asarray(draw.x)))
