@@ -34,6 +34,7 @@ def test_list_names_everything(capsys, repository, monkeypatch):
         "denoisers",
         "block_denoisers",
         "networks",
+        "mixers",
         "conditionals",
         "orderings",
         "partitions",

@@ -258,6 +258,6 @@ def test_refusals(network, options, message):
 def test_sequences_are_no_pictures(monkeypatch):
     """The sentence names the networks that can, without one whose name belongs to two packages."""
     monkeypatch.setitem(NETWORKS._disputed, "gru", "network 'gru' is registered twice")
-    refusal = r"^conv_nade needs a grid of two dimensions, not \(6,\) \(networks that can: (?!.*gru)"
+    refusal = r"^conv_nade needs a grid of two dimensions, not \(6,\) \(networks that can: (?!.*\bgru\b)"
     with pytest.raises(UserError, match=refusal):
         make_model(EventSpec((6,)), "conv_nade")

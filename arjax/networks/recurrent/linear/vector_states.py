@@ -23,7 +23,7 @@ class Diagonal(NamedTuple):
     a: jax.Array
     b: jax.Array
 
-    def run(self, state: jax.Array | None, chunk_size: int = 0) -> tuple[jax.Array, jax.Array]:
+    def run(self, state: jax.Array | None, chunk_size: int = 64) -> tuple[jax.Array, jax.Array]:
         """All steps from a state [B, R], None for 0: (the state after them, h [B, T, R])."""
         b = self.b if state is None else self.b.at[:, 0].add(self.a[:, 0] * state)
         h_BTR = linear_recurrence(self.a, b)
