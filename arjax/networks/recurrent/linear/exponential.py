@@ -12,8 +12,6 @@ from arjax.networks.recurrent.linear.matrix_states import chunked, product, segm
 
 #: Stands for the logarithm of 0: finite, so that a difference of two of them is no NaN.
 LOG_ZERO = -1e30
-#: The largest exponent: exp(-m) of a smaller m would be infinite. It divides what is then 0.
-LARGEST = 80.0
 
 
 class State(NamedTuple):
@@ -29,8 +27,8 @@ def with_one(v: jax.Array) -> jax.Array:
 
 
 def bounded(sums: jax.Array, maximum: jax.Array) -> jax.Array:
-    """C' q / max(|n' q|, 1) from C' q and n' q, both times exp(-m)."""
-    least = jnp.exp(jnp.minimum(-maximum, LARGEST))[..., None]
+    """C' q / max(|n' q|, 1) from C' q and n' q, both times exp(-m); 0 where exp(-m) is infinite."""
+    least = jnp.exp(-maximum)[..., None]
     return sums[..., :-1] / jnp.maximum(jnp.abs(sums[..., -1:]), least)
 
 
