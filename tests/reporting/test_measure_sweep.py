@@ -79,12 +79,16 @@ class Fakes:
     def open_run(self, folder):
         event, value, calls = self.draws.get(Path(folder).name, (DIGITS, 3, 64))
 
-        def draw(params, keys):
+        def draw(params, keys, context):
+            assert context["label"].tolist() == list(range(len(keys)))
             x = np.zeros((len(keys), *event.shape)) + value
             return SimpleNamespace(x=x, stats={"network_calls": np.arange(len(keys)) + calls})
 
-        model, data = SimpleNamespace(draw=draw, event=event), SimpleNamespace(in_data_units=lambda x: x)
-        return SimpleNamespace(model=model, dataset=data, params=None)
+        def first_examples(num):
+            return SimpleNamespace(context={"label": np.arange(num)})
+
+        data = SimpleNamespace(in_data_units=lambda x: x, first_examples=first_examples)
+        return SimpleNamespace(model=SimpleNamespace(draw=draw, event=event), dataset=data, params=None)
 
 
 @pytest.fixture
