@@ -31,6 +31,7 @@ class Task(NamedTuple):
     """A task with the tokens 0, 1, ..., the first of which are its answers, too."""
 
     num_tokens: int
+    num_answers: int
     read: Read
     odd: bool = False  # only odd lengths
 
@@ -43,7 +44,7 @@ def _sums(modulus: int) -> Task:
         is_read_NT = np.arange(num) < lengths_N[:, None]
         return tokens_NT, (tokens_NT * is_read_NT).sum(1) % modulus
 
-    return Task(modulus, read)
+    return Task(modulus, modulus, read)
 
 
 def _products(size: int) -> Task:
@@ -60,7 +61,7 @@ def _products(size: int) -> Task:
             product_NS = np.where((t < lengths_N)[:, None], longer_NS, product_NS)
         return tokens_NT, np.array([order_of[code] for code in (product_NS @ base_S).tolist()])
 
-    return Task(len(elements_GS), read)
+    return Task(len(elements_GS), len(elements_GS), read)
 
 
 def _arithmetic(rng: np.random.Generator, lengths_N: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]:
@@ -104,8 +105,8 @@ def _expression(rng: np.random.Generator, length: int) -> tuple[list[int], int]:
 TASKS = {
     "parity": _sums(2),
     "sum": _sums(MODULUS),
-    "arithmetic": Task(TIMES + 1, _arithmetic, odd=True),
-    "brackets": Task(CLOSE + 1, _brackets),
+    "arithmetic": Task(TIMES + 1, MODULUS, _arithmetic, odd=True),
+    "brackets": Task(CLOSE + 1, MODULUS, _brackets),
     "s3": _products(3),
     "s5": _products(5),
 }
@@ -129,7 +130,7 @@ def state_tracking(
     """
     check_choice("task", task, tuple(TASKS))
     check_least(shortest=(shortest, 1), longest=(longest, shortest))
-    num_tokens, read, odd = TASKS[task]
+    num_tokens, _, read, odd = TASKS[task]
     lengths = np.array([length for length in range(shortest, longest + 1) if length % 2 or not odd])
     if not len(lengths):
         check_least(longest=(longest, shortest + 1))

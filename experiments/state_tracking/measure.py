@@ -35,7 +35,7 @@ LONGER = {"dataset.shortest": 40, "dataset.longest": 256, "dataset.num_examples"
 
 def scaled(accuracy: float, task: str) -> float:
     """0 for the accuracy of a guess, 1 for 1."""
-    guess = 1 / {"parity": 2, "s3": 6, "s5": TASKS["s5"].num_tokens}.get(task, 5)
+    guess = 1 / TASKS[task].num_answers
     return (accuracy - guess) / (1 - guess)
 
 

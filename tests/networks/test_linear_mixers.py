@@ -16,8 +16,8 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.networks import NETWORKS
+from arjax.networks.hybrid import read_layers
 from arjax.networks.recurrent.linear.decay import Decay
-from arjax.networks.recurrent.linear.hybrid import read_layers
 from arjax.networks.recurrent.linear.mixer import MIXERS
 from arjax.testing.network import check_autoregressive, check_extends, check_steps
 

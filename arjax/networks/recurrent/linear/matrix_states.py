@@ -72,11 +72,10 @@ def pairs(q: jax.Array, k: jax.Array, log_decay: jax.Array | None, block_size: i
         return Pairs(
             product(q, transposed(k)) * decay, q * start, k * transposed(decay[..., -1:, :]), start[..., -1:, :]
         )
-    total = jnp.cumsum(log_decay, -2)
-    between = jnp.where(seen[..., None], total[..., :, None, :] - total[..., None, :, :], 0)
-    scores = (q[..., :, None, :].astype(jnp.float32) * k[..., None, :, :] * jnp.exp(between)).sum(-1)
-    keys = k * jnp.exp(total[..., -1:, :] - total)
-    return Pairs(jnp.where(seen, scores, 0), q * jnp.exp(total), keys, transposed(jnp.exp(total[..., -1:, :])))
+    decay = jnp.where(seen[..., None], jnp.exp(jnp.moveaxis(segment_sums(transposed(log_decay)), -3, -1)), 0)
+    start = decay[..., 0, :] * jnp.exp(log_decay[..., :1, :])
+    scores = (q[..., :, None, :].astype(jnp.float32) * k[..., None, :, :] * decay).sum(-1)
+    return Pairs(scores, q * start, k * decay[..., -1, :, :], transposed(start[..., -1:, :]))
 
 
 def own_blocks(q: jax.Array, k: jax.Array, block_size: int) -> Pairs:
