@@ -15,19 +15,20 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from arjax.coding.choices import Choice, choices
 from arjax.coding.choosers import Chooser, Given, Read
 from arjax.coding.container import Container, unpack
 from arjax.coding.entropy import Decoder, Encoder, coder_version
 from arjax.coding.examples import Contexts, code_examples
 from arjax.coding.options import MOST_STREAMS, CodingOptions
 from arjax.coding.place import check_place, describe_place, digest, digest_of_arrays
-from arjax.coding.tables import Choice, MixedTables, choices
 from arjax.coding.texts import check_text, code_text, num_streams, to_bytes, to_tokens
 from arjax.core.arrays import as_array
 from arjax.core.errors import UserError
 from arjax.models import Model
 from arjax.models.base import Params
 from arjax.models.checks import as_context, as_values
+from arjax.samplers.stepwise import OutsideSteps
 
 #: Rows side by side of examples, where no number is given.
 BATCH = 128
@@ -315,17 +316,16 @@ def _probe(choice: Choice, batch: int) -> str:
     all probabilities.
     """
     model, rng, found = choice.members[0].model, np.random.default_rng(0), []
-    tables = MixedTables(choice.members, max(batch, 1))
-    tables.begin(dict(model.dummy_batch(tables.num).context))
+    steps = OutsideSteps(choice.members, max(batch, 1))
+    steps.begin(dict(model.dummy_batch(steps.num).context))
 
-    def choose(table: jax.Array, j: int) -> np.ndarray:
-        found.append(np.asarray(table).tobytes())
-        p = np.asarray(table)
+    def choose(table_BkV: np.ndarray, t: int, j: int) -> np.ndarray:
+        found.append(table_BkV.tobytes())
         # One of the values that can be there, of some probability.
-        return (np.log(np.maximum(p, 1e-9)) + rng.gumbel(size=p.shape)).argmax(-1).astype(np.int32)
+        noise = rng.gumbel(size=table_BkV.shape)
+        return (np.log(np.maximum(table_BkV, 1e-9)) + noise).argmax(-1).astype(np.int32)
 
-    for _ in range(min(PROBED, model.factorization.num_steps)):
-        tables.step(choose)
+    steps.run(choose, min(PROBED, model.factorization.num_steps))
     return digest(*found)
 
 
@@ -341,9 +341,7 @@ def _code(choice: Choice, chooser: Chooser, job: _Job, context: Contexts, x: np.
 def _encoded(choice: Choice, job: _Job, context: Contexts, x: np.ndarray) -> Encoder:
     """The encoder that holds all values of a job."""
     encoder = Encoder()
-    given = Given(encoder)
-    _code(choice, given, job, context, x)
-    given.close()
+    _code(choice, Given(encoder), job, context, x)
     return encoder
 
 

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from arjax.coding.choosers import Chooser, chosen_by
-from arjax.coding.tables import Choice, MixedTables
+from arjax.coding.choices import Choice
+from arjax.coding.choosers import Chooser
 from arjax.core.errors import UserError
 from arjax.data.vocabulary import Vocabulary, code_points
 from arjax.models.longer import of_length
+from arjax.samplers.stepwise import OutsideSteps
 
 #: Characters that a stream has at least, where the number of streams is not given, and the most streams then.
 LEAST_PER_STREAM, MOST_STREAMS = 512, 16
@@ -108,14 +109,18 @@ def code_text(
         x_BL.reshape(-1)[:num] = tokens_T
     x_LB = np.ascontiguousarray(x_BL.T)
     size_B = np.clip(num - length * np.arange(streams), 0, length)
-    tables = MixedTables(_lengthened(choice, length).members, streams)
+    steps = OutsideSteps(_lengthened(choice, length).members, streams)
     for start, first, last in _windows(choice, length):
-        tables.begin(None, x_LB[start:first].T if first > start else None)
-        for place in range(first, last):
-            coded_B1 = None if place < size_B[-1] else (place < size_B)[:, None]
-            values_B1 = tables.step(chosen_by(chooser, coded_B1, x_LB[place, :, None]))
+
+        def choose(table_B1V: np.ndarray, t: int, j: int, start: int = start) -> np.ndarray:
+            place = start + t
+            values_B1 = chooser(table_B1V, (place < size_B)[:, None], x_LB[place, :, None])
             if not known:
                 x_LB[place] = values_B1[:, 0]
+            return values_B1
+
+        steps.begin(None, x_LB[start:first].T if first > start else None)
+        steps.run(choose, last - start)
     return np.ascontiguousarray(x_LB.T).reshape(-1)[:num]
 
 

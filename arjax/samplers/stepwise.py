@@ -1,5 +1,6 @@
-"""The steps of the sampler `cached` one at a time: a compiled program returns the table of probabilities of a step, and
-the values come from outside: values that are known, or values that a file decides on.
+"""The steps of the sampler `cached` whose values come from outside: in each step, a compiled loop asks the program
+around it for the values of the step, by the tables of their probabilities. The values may be known, or a file may
+decide on them.
 
 The same program at the same batch computes the same bits whatever the values are for. A pass over known values and a
 draw that goes through them therefore see the same tables: this is what a lossless coder needs.
@@ -9,50 +10,74 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import io_callback
+from jax.experimental.buffer_callback import buffer_callback
 
 from arjax.conditionals import Conditional
 from arjax.conditionals.base import bound
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization
 from arjax.networks.base import Network, step_variables
 from arjax.samplers.base import placed
 from arjax.samplers.loops import loop_ends, read_prompt
 
+#: (table float32[B, k, V], t, j) -> values int32[B, k] of the scalars j, ..., j + k - 1 of step t. It is called by the
+#: thread of a program that waits for it, so it must not call jax.
+Choose = Callable[[np.ndarray, int, int], np.ndarray]
 
-class StepTables:
-    """Walks through the steps of B examples of a model: `begin`, then in each step `table` and `put`.
+#: Steps of one call of a program, at most: between two calls Python looks at signals, such as Ctrl-C.
+SEGMENT = 256
+#: No probability is counted as less than this one where the weights of a mixture are updated.
+LEAST = 2.0**-24
+
+
+class OutsideSteps:
+    """The steps of B examples of a model, or of a mixture of several models with the same order: `begin`, then `run`.
+
+    A mixture has the conditionals p(x_t | x_<t) = sum_k w_k(x_<t) p_k(x_t | x_<t). Its weights w_k(x_<t) follow from
+    the values so far by Bayes' rule, so the product of the conditionals is the mixture of whole examples.
 
     Attributes:
       num: B.
       num_scalars: n, the scalars of a step: M sites of the largest step times the scalars of a value. Those of sites
         that do not exist, in short steps, have tables of no meaning.
-      canvas: [B, *grid, *value], with the values so far.
+      event: of the examples.
+      blocks_SM: the sites of the steps.
+      exists_Sn: whether the scalars of a step exist: short steps have sites that do not.
       t: the next step.
     """
 
-    def __init__(self, model: Any, params: Any, num: int):
-        """`model` and `params` as those of `AutoregressiveModel`. Raises `UserError` where the values of a step have no
-        table of probabilities.
+    def __init__(self, members: Sequence[Any], num: int):
+        """`members`: one model with its parameters and the log weight 0, or several, each a `models.base.Member`.
+
+        Raises `UserError` where the values of a step have no table of probabilities.
         """
-        check_tables(model)
-        model = dataclasses.replace(model, orders=None)
-        self.model: Any = jax.tree.map(jnp.asarray, model)
-        self._variables = _variables(model.network, params)
-        self.num = num
-        factorization = model.factorization
-        self.num_scalars = factorization.block_size * model.event.value_size
-        self._ends = loop_ends(model.network.FIRST_LOOP, factorization.num_steps)
-        self.canvas: Any = None
+        for member in members:
+            check_tables(member.model)
+        models = [dataclasses.replace(member.model, orders=None) for member in members]
+        self._models: list[Any] = jax.tree.map(jnp.asarray, models)
+        self._variables = [_variables(member.model.network, member.params) for member in members]
+        self._log_weights = jnp.stack([jnp.asarray(member.log_weight, jnp.float32) for member in members])
+        self.num, first = num, models[0]
+        self.event: EventSpec = first.event
+        self.num_scalars = first.factorization.block_size * self.event.value_size
+        self.blocks_SM = np.asarray(first.factorization.blocks)
+        self.exists_Sn = np.repeat(self.blocks_SM < self.event.num_sites, self.event.value_size, axis=1)
+        self._ends = [loop_ends(model.network.FIRST_LOOP, model.factorization.num_steps) for model in models]
+        self._state: Any = None
         self.t = 0
 
     def begin(self, context: Any = None, prompt: np.ndarray | None = None) -> None:
-        """Goes to step 0 of B examples.
+        """Goes to step 0 of B examples; the weights of a mixture begin anew.
 
         Args:
           context: the parts [B, ...] by name; None or {}: there are none.
@@ -60,31 +85,93 @@ class StepTables:
             then it goes to step P.
         """
         self._context = jax.tree.map(jnp.asarray, dict(context)) if context else None
-        shape, event = self.model.event.shape, self.model.event
-        canvas = np.zeros((self.num, *shape), event.dtype)
+        canvas = np.zeros((self.num, *self.event.shape), self.event.dtype)
         self.t = 0 if prompt is None else prompt.shape[1]
         canvas[:, : self.t] = 0 if prompt is None else prompt
-        self.canvas = jnp.array(canvas)
-        chunk = min(self.model.network.CHUNK, self.model.factorization.num_steps)
-        where = self.model, self._variables, self.canvas, self._context
-        self._carry = _started(*where) if prompt is None else _read(*where, np.int32(self.t), chunk=chunk)
-        self._past = None
-        self._end = 0
+        self._carries = [
+            _started(model, variables, canvas, self._context)
+            if prompt is None
+            else _read(model, variables, canvas, self._context, np.int32(self.t))
+            for model, variables in zip(self._models, self._variables, strict=True)
+        ]
+        self._pasts: list[Any] = [None] * len(self._models)
+        log_weight_KB = jnp.broadcast_to(self._log_weights[:, None], (len(self._models), self.num))
+        self._state = jnp.array(canvas), jnp.array(log_weight_KB)
+        self._places = [0] * len(self._models)
 
-    def table(self) -> jax.Array:
-        """The probabilities of the values of each scalar of the next step, float32[B, n, V]."""
-        while self.t >= self._end:  # the cache has places for the steps before
-            self._end = next(end for end in self._ends if end > self.t)
-            where = self.model, self._variables, self._carry, self._past
-            self._past = _grown(*where, end=self._end)
-        where = self.model, self._variables, self._past, self.canvas
-        self._past, table = _table(*where, np.int32(self.t), self._context)
-        return table
+    def run(self, choose: Choose, stop: int | None = None) -> None:
+        """Makes the steps before step `stop`, None: all, with the values that are chosen. What `choose` raises, is
+        raised when the steps that have begun are over.
+        """
+        stop = len(self.blocks_SM) if stop is None else stop
+        with _Asked(choose) as asked:
+            while self.t < stop:
+                last = min(self.t + SEGMENT, self._grown(), stop)
+                where = self._models, self._variables, self._context, self._pasts, self._state
+                self._pasts, self._state = _run(*where, np.int32(self.t), np.int32(last), np.int32(asked.number))
+                jax.block_until_ready(self._state)
+                asked.check()
+                self.t = last
 
-    def put(self, values_Bn: np.ndarray) -> None:
-        """Puts the values of the scalars of the step on the canvas, and goes on to the next step."""
-        self.canvas = _put(self.model.factorization, self.canvas, np.int32(self.t), values_Bn)
-        self.t += 1
+    def _grown(self) -> int:
+        """The step before which the caches have places, of which there are some now."""
+        for k, ends in enumerate(self._ends):
+            if self.t >= self._places[k]:
+                self._places[k] = next(end for end in ends if end > self.t)
+                where = self._models[k], self._variables[k], self._carries[k], self._pasts[k]
+                self._pasts[k] = _grown(*where, end=self._places[k])
+        return min(self._places)
+
+
+class _Asked:
+    """Whom the loop of a program asks for values: a program is compiled once, and calls `choose` of this call by its
+    number.
+    """
+
+    _waiting: dict[int, _Asked] = {}
+    _numbers = itertools.count()
+
+    def __init__(self, choose: Choose):
+        self.number, self._choose = next(self._numbers) % 2**31, choose
+        self._error: BaseException | None = None
+
+    def __enter__(self) -> _Asked:
+        self._waiting[self.number] = self
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        del self._waiting[self.number]
+
+    def check(self) -> None:
+        """Raises what `choose` has raised."""
+        if self._error is not None:
+            raise self._error
+
+    @classmethod
+    def values(cls, who: np.ndarray, table_BkV: np.ndarray) -> np.ndarray:
+        """The values int32[B, k]; `who` is [number, t, j]."""
+        number, t, j = who.tolist()
+        asked = cls._waiting[number]
+        try:
+            if asked._error is None:
+                return asked._choose(table_BkV, t, j)
+        except BaseException as error:  # a program cannot be left from inside: the rest of its steps is made with zeros
+            asked._error = error
+        return np.zeros(table_BkV.shape[:2], np.int32)
+
+
+def _answer(_: Any, out: Any, who: Any, table_BkV: Any) -> None:
+    """`_Asked.values` on the memory of the program."""
+    np.asarray(out)[...] = _Asked.values(np.asarray(who), np.asarray(table_BkV))
+
+
+def _ask(number: jax.Array, t: jax.Array, j: int | jax.Array, table_BkV: jax.Array) -> jax.Array:
+    """The values int32[B, k] of the scalars j, ... of step t, which the program outside chooses."""
+    who = jnp.stack([number, t, jnp.asarray(j, jnp.int32)])
+    shape = jax.ShapeDtypeStruct(table_BkV.shape[:2], jnp.int32)
+    if jax.default_backend() == "cpu":  # 6 us a call, where `io_callback` takes 150
+        return buffer_callback(_answer, shape, has_side_effect=True)(who, table_BkV)
+    return io_callback(lambda *given: _Asked.values(*map(np.asarray, given)), shape, who, table_BkV, ordered=True)
 
 
 def check_tables(model: Any) -> None:
@@ -123,8 +210,9 @@ def _started(model: Any, variables: Any, canvas: jax.Array, context: Any) -> Any
     return jax.tree.map(jnp.copy, carry)
 
 
-@functools.partial(jax.jit, static_argnames="chunk")
-def _read(model: Any, variables: Any, canvas: jax.Array, context: Any, prompt: jax.Array, chunk: int) -> Any:
+@jax.jit
+def _read(model: Any, variables: Any, canvas: jax.Array, context: Any, prompt: jax.Array) -> Any:
+    chunk = min(model.network.CHUNK, model.factorization.num_steps)
     carry = read_prompt(model.network, variables, canvas, model.factorization, context, prompt, chunk)
     return jax.tree.map(jnp.copy, carry)
 
@@ -132,23 +220,79 @@ def _read(model: Any, variables: Any, canvas: jax.Array, context: Any, prompt: j
 @functools.partial(jax.jit, static_argnames="end")
 def _grown(model: Any, variables: Any, carry: Any, past: Any, end: int) -> Any:
     found = model.network.apply(variables, carry, end, model.factorization, past, method="loop_carry")
-    return jax.tree.map(jnp.copy, found)  # buffers of its own, which the next step overwrites
+    return jax.tree.map(jnp.copy, found)  # buffers of its own, which the next steps overwrite
 
 
-@functools.partial(jax.jit, donate_argnames="carry")
+@functools.partial(jax.jit, donate_argnames=("pasts", "state"))
+def _run(
+    models: list[Any],
+    variables: list[Any],
+    context: Any,
+    pasts: list[Any],
+    state: tuple[jax.Array, jax.Array],
+    start: jax.Array,
+    stop: jax.Array,
+    number: jax.Array,
+) -> tuple[list[Any], tuple[jax.Array, jax.Array]]:
+    """The carries, and the canvas and the log weights [K, B] of a mixture, after the steps from `start` to `stop`."""
+    factorization, num_sites = models[0].factorization, models[0].event.num_sites
+
+    def step(t: jax.Array, loop: Any) -> Any:
+        pasts, (canvas, log_weight_KB) = loop
+        parts = zip(models, variables, pasts, strict=True)
+        pasts, tables = zip(*[_table(*part, canvas, t, context) for part in parts], strict=True)
+        exists_n = jnp.repeat(factorization.blocks[t] < num_sites, models[0].event.value_size)
+        ask = functools.partial(_ask, number, t)
+        values_Bn, log_weight_KB = _chosen(ask, tables, log_weight_KB, exists_n)
+        values_BMv = values_Bn.reshape(len(canvas), factorization.block_size, -1).astype(canvas.dtype)
+        return list(pasts), (placed(factorization, canvas, t, values_BMv), log_weight_KB)
+
+    return jax.lax.fori_loop(start, stop, step, (pasts, state))
+
+
 def _table(
-    model: Any, variables: Any, carry: Any, canvas: jax.Array, t: jax.Array, context: Any
+    model: Any, variables: Any, past: Any, canvas: jax.Array, t: jax.Array, context: Any
 ) -> tuple[Any, jax.Array]:
-    """The carry behind step t, and its table. Only one thing is done with a canvas here, to read it: a program that
-    writes on it, too, copies it.
-    """
+    """The carry behind step t, and the probabilities [B, n, V] of the values of its scalars."""
     factorization = model.factorization
-    carry, features = model.network.apply(variables, carry, canvas, t, factorization, context, method="step")
+    past, features = model.network.apply(variables, past, canvas, t, factorization, context, method="step")
     head = bound(model.conditional, variables["params"])
-    return carry, jnp.exp(_log_table(head, factorization, t, features))
+    return past, jnp.exp(_log_table(head, factorization, t, features))
 
 
-@functools.partial(jax.jit, donate_argnames="canvas")
-def _put(factorization: Factorization, canvas: jax.Array, t: jax.Array, values_Bn: jax.Array) -> jax.Array:
-    values_BMv = values_Bn.reshape(len(canvas), factorization.block_size, -1).astype(canvas.dtype)
-    return placed(factorization, canvas, t, values_BMv)
+def _chosen(
+    ask: Callable[[int | jax.Array, jax.Array], jax.Array],
+    tables: Sequence[jax.Array],
+    log_weight_KB: jax.Array,
+    exists_n: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """The values int32[B, n] of a step by the tables [B, n, V] of the members, and the weights given them. In a mixture
+    the scalars are chosen one after another: given each one, the weights change.
+    """
+    if len(tables) == 1:
+        return ask(0, tables[0]), log_weight_KB
+    p_KBnV = jnp.stack(tables)
+
+    def scalar(j: jax.Array, values_Bn: jax.Array) -> jax.Array:
+        table_B1V = _mixed(_weights(log_weight_KB, p_KBnV, values_Bn, exists_n, j), p_KBnV, j)
+        return jax.lax.dynamic_update_slice_in_dim(values_Bn, ask(j, table_B1V), j, axis=1)
+
+    num_scalars = p_KBnV.shape[2]
+    values_Bn = jax.lax.fori_loop(0, num_scalars, scalar, jnp.zeros(p_KBnV.shape[1:3], jnp.int32))
+    return values_Bn, _weights(log_weight_KB, p_KBnV, values_Bn, exists_n, num_scalars)
+
+
+def _weights(
+    log_weight_KB: jax.Array, p_KBnV: jax.Array, values_Bn: jax.Array, exists_n: jax.Array, j: int | jax.Array
+) -> jax.Array:
+    """The log weights [K, B] given the first j scalars of a step."""
+    own_KBn = jnp.take_along_axis(p_KBnV, values_Bn[None, :, :, None], -1)[..., 0]
+    counts_n = exists_n & (jnp.arange(values_Bn.shape[1]) < j)
+    given_KB = jnp.where(counts_n, jnp.log(jnp.maximum(own_KBn, LEAST)), 0.0).sum(-1)
+    return jax.nn.log_softmax(log_weight_KB + given_KB, axis=0)
+
+
+def _mixed(log_weight_KB: jax.Array, p_KBnV: jax.Array, j: jax.Array) -> jax.Array:
+    """The table of scalar j under the mixture, [B, 1, V]."""
+    p_KBV = jax.lax.dynamic_index_in_dim(p_KBnV, j, 2, keepdims=False)
+    return (jnp.exp(log_weight_KB)[..., None] * p_KBV).sum(0)[:, None]

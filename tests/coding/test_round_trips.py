@@ -10,7 +10,7 @@ from test_law4_samplers import chi_square
 from arjax.coding import choosers, compress, decompress
 from arjax.coding.entropy import Decoder
 from arjax.coding.examples import code_examples
-from arjax.coding.tables import choices
+from arjax.coding.choices import choices
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import KINDS, ModelChoice, make_model

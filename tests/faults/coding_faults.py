@@ -5,7 +5,7 @@ from __future__ import annotations
 from fault import Fault, faults_of
 
 _TRIPS, _TEXTS, _DAMAGE = "coding/test_round_trips.py::", "coding/test_texts.py::", "coding/test_damage.py::"
-_tables = faults_of("coding/tables.py", _TRIPS + "test_a_mixture_in_one_order_is_coded_by_the_weights_of_bayes")
+_steps = faults_of("samplers/stepwise.py", _TRIPS + "test_a_mixture_in_one_order_is_coded_by_the_weights_of_bayes")
 _texts = faults_of("coding/texts.py", _TEXTS + "test_tokens_and_exceptions_are_the_file")
 _container = faults_of("coding/container.py", _DAMAGE + "test_each_flipped_bit_is_noticed")
 _coder = faults_of("coding/coder.py", _DAMAGE + "test_other_probabilities_are_noticed_before_and_other_values_behind")
@@ -14,16 +14,16 @@ CODING_FAULTS = (
     Fault(
         "a cache that grows and forgets its past",
         "samplers/stepwise.py",
-        "self.model, self._variables, self._carry, self._past\n",
-        "self.model, self._variables, self._carry, None\n",
+        "self._carries[k], self._pasts[k]\n",
+        "self._carries[k], None\n",
         (_TRIPS + "test_a_cache_that_grows_keeps_its_past",),
     ),
-    _tables(
+    _steps(
         "a mixture whose weights never change",
         "jax.nn.log_softmax(log_weight_KB + given_KB, axis=0)",
         "jax.nn.log_softmax(log_weight_KB, axis=0)",
     ),
-    _tables(
+    _steps(
         "a mixture whose weights know the scalar that is coded",
         "(jnp.arange(values_Bn.shape[1]) < j)",
         "(jnp.arange(values_Bn.shape[1]) <= j)",
@@ -38,8 +38,8 @@ CODING_FAULTS = (
     Fault(
         "bits for what stands behind the end of a string",
         "coding/examples.py",
-        "goes_on_B &= values_Bn[:, 0] != end",
-        "goes_on_B &= True",
+        "goes_on_B[:] &= values_Bk[:, 0] != end",
+        "goes_on_B[:] &= True",
         (_TRIPS + "test_behind_the_end_of_a_string_nothing_is_coded",),
     ),
     Fault(
