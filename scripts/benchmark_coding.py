@@ -1,8 +1,8 @@
 """Compressing and decompressing beside drawing: `benchmark.py --coding`.
 
-The coder makes the steps of the cached sampler one by one, by calls of compiled programs. Times are those of the
-processor (of all threads of the process), for a step of as many rows side by side, in both directions, by networks with
-random parameters; a file of several batches has its share of what is done once.
+The coder makes the steps of the cached sampler in a compiled loop that asks Python for the values of each step. Times
+are those of the processor (of all threads of the process), for a step of as many rows side by side, in both directions,
+by networks with random parameters; a file of several batches has its share of what is done once.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The ways to code the examples of a model: by one autoregressive model, or by a mixture of some that visit the sites in
-one order.
+"""The ways to code the examples of a model: by one autoregressive model, or by a mixture of some that visit the sites
+in one order.
 """
 
 from __future__ import annotations

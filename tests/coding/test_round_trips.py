@@ -8,13 +8,14 @@ from choice import some
 from test_law4_samplers import chi_square
 
 from arjax.coding import choosers, compress, decompress
+from arjax.coding.choices import choices
 from arjax.coding.entropy import Decoder
 from arjax.coding.examples import code_examples
-from arjax.coding.choices import choices
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import KINDS, ModelChoice, make_model
 from arjax.networks import NETWORKS
+from arjax.samplers.stepwise import OutsideSteps
 
 #: Networks without and with a carry. Texts have a state and a window, and a test below a cache that grows.
 FEW = ("made", "pixelcnn")
@@ -171,3 +172,24 @@ def test_words_that_are_noise_draw_from_the_model():
     drawn = code_examples(choices(model, params)[0], chooser, 512, 4096, {}, -1)
     possible = cases.all_values(event)
     assert chi_square(drawn, event, cases.log_prob(model, possible, params)) > 1e-6
+
+
+def test_what_is_raised_while_values_are_chosen_is_raised_by_the_walk():
+    """The loop is compiled: what Python raises inside it does not end the process, and the next walk works."""
+    model = make_model(EventSpec((4,), (), "tokens", 3), "made", hidden_sizes=(4,))
+    steps = OutsideSteps(choices(model, model.init(jax.random.key(0)))[0].members, 2)
+    seen = []
+
+    def choose(table, t, j):
+        seen.append(t)
+        if t == 2:
+            raise UserError("no value for step 2")
+        return np.ones((2, 1), np.int32)
+
+    steps.begin()
+    with pytest.raises(UserError, match="no value for step 2"):
+        steps.run(choose)
+    assert seen == [0, 1, 2]
+    steps.begin()
+    steps.run(lambda table, t, j: np.ones((2, 1), np.int32))
+    assert steps.t == 4
