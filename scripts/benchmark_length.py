@@ -62,6 +62,8 @@ def options(network: str, length: int) -> dict[str, Any]:
         "sparse_transformer": attention | {"stride": stride},
         "linear_attention": attention,
         "rg_lru": sequence,
+        "mamba2": sequence | {"num_heads": 2},
+        "gated_delta_net": sequence | {"num_heads": 2},
         "lstm": sequence,
         "causal_conv": sequence | {"num_layers": 8, "dilation_cycle": 8},
     }
@@ -69,7 +71,10 @@ def options(network: str, length: int) -> dict[str, Any]:
 
 
 #: Networks that are measured by default.
-NAMES = ("transformer", "sparse_transformer", "local_transformer", "linear_attention", "rg_lru", "lstm", "causal_conv")
+NAMES = (
+    *("transformer", "sparse_transformer", "local_transformer", "linear_attention", "rg_lru", "mamba2"),
+    *("gated_delta_net", "lstm", "causal_conv"),
+)
 
 
 def seconds(function: Callable[[], Any], limit: float) -> float:

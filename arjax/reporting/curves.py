@@ -15,14 +15,15 @@ def log_curves(
     path: str | os.PathLike,
     panels: Sequence[tuple[str, str, Mapping[str, tuple[Sequence[float], Sequence[float]]]]],
     xlabel: str,
+    log_y: bool = True,
 ) -> None:
-    """Draws panels of named curves over two logarithmic axes, with one legend. `panels`: (title, label of the y axis,
-    {name: (x, y)}) of each; a name has the same colour in all panels.
+    """Draws panels of named curves over a logarithmic axis, or two, with one legend. `panels`: (title, label of the y
+    axis, {name: (x, y)}) of each; a name has the same colour in all panels. `log_y`: whether the other one is, too.
     """
     figure = _panels_of_curves(panels, xlabel)
     for axis in figure.axes:
         axis.set_xscale("log", base=2)
-        axis.set_yscale("log")
+        axis.set_yscale("log" if log_y else "linear")
     save_figure(figure, path)
 
 
