@@ -82,6 +82,7 @@ class Flags:
     streams: int = 0
     verify: bool = True
     devices: int = 0
+    accelerator: str = ""
     json: bool = False
     trust: bool = False
     completion: str = ""
@@ -163,6 +164,7 @@ def _parser() -> Parser:
     parser.add_argument("--other", default="", metavar="DIR,DIR", help="compare: folders of the other runs")
     parser.add_argument("--prior", default="", choices=PRIORS, metavar="P", help="classify: train | uniform [train]")
     parser.add_argument("--devices", default=0, type=int, metavar="N", help="plan: simulated devices [the mesh's size]")
+    parser.add_argument("--accelerator", default="", metavar="NAME", help="plan: a step on it, such as H100")
     parser.add_argument("--json", action="store_true", help="list: names as JSON")
     parser.add_argument("--trust", action="store_true", help=TRUST_HELP)
     parser.add_argument(
@@ -234,6 +236,8 @@ def _check(flags: Flags) -> None:
         raise UserError(f"--mode={flags.mode} is one process: no coordinator_address, num_processes or process_id")
     if flags.devices and flags.mode != "plan":
         raise UserError("--devices goes with --mode=plan; a run uses the devices of the machine")
+    if flags.accelerator and flags.mode != "plan":
+        raise UserError("--accelerator goes with --mode=plan; a run uses the devices of the machine")
     if flags.json and flags.mode != "list":
         raise UserError("--json goes with --mode=list")
     if flags.trust and flags.mode == "list":

@@ -231,14 +231,16 @@ def run_plan(flags: Flags) -> int:
     """Prints the needs of the run of a config, and writes them to `DIR/plan.json` when there is a workdir."""
     from arjax.cli.planning import make_plan, print_plan, simulate_devices
     from arjax.config.build import build
+    from arjax.evaluation.accelerators import accelerator_of
 
     checked = _load_config(flags)
+    accelerator = accelerator_of(flags.accelerator) if flags.accelerator else None
     config, mesh = checked.config, checked.config.mesh
     simulate_devices(flags.devices or max(mesh.data, 1) * mesh.fsdp * mesh.tensor)
     setup = build(checked)
     companions = {name: trained.companion for name, trained in setup.trained_companions().items()}
-    plan = make_plan(setup.recipe, config.train.batch_size, setup.mesh, setup.rules, companions)
-    print_plan(plan)
+    plan = make_plan(setup.recipe, config.train.batch_size, setup.mesh, setup.rules, companions, accelerator)
+    print_plan(plan, accelerator)
     if flags.workdir:
         path = writable_folder(flags.workdir) / "plan.json"
         write_json(path, dataclasses.asdict(plan))

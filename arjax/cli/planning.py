@@ -13,7 +13,14 @@ from jax.sharding import Mesh
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.integers import check_size
-from arjax.evaluation.flops import count_flops
+from arjax.evaluation.accelerators import (
+    UTILISATION,
+    Accelerator,
+    Roofline,
+    expected_seconds,
+    rooflines,
+)
+from arjax.evaluation.flops import Work, count_flops, count_work
 from arjax.models import Model
 from arjax.objectives import Companion, Loss
 from arjax.parallel.sharding import Rule, batch_sharding, path_string, replicated
@@ -42,6 +49,9 @@ class Plan:
     flops_per_example: float
     flops_forward_per_example: float  # of scoring one example
     memory_per_device: dict[str, int]  # bytes
+    #: What bounds each one on the accelerator that was named, the slowest first; []: none was.
+    modules: list[Roofline] = dataclasses.field(default_factory=list)
+    expected_step_seconds: float | None = None  # on this accelerator
 
 
 def simulate_devices(num: int) -> list[jax.Device]:
@@ -66,9 +76,10 @@ def make_plan(
     mesh: Mesh,
     rules: tuple[Rule, ...] = (),
     companions: Mapping[str, Companion] | None = None,
+    accelerator: Accelerator | None = None,
 ) -> Plan:
     """Traces and compiles one train step for a mesh of simulated devices; nothing is computed and no data is read.
-    `mesh`: from `make_mesh(devices=simulate_devices(n))`.
+    `mesh`: from `make_mesh(devices=simulate_devices(n))`. `accelerator`: that of whose speed the plan tells.
     """
     abstract = abstract_state(recipe)
     shardings = state_shardings(abstract, recipe, mesh, rules)
@@ -80,8 +91,11 @@ def make_plan(
         return train_step(recipe, state, batch, key, companions)
 
     inputs = (state, batch, key, companions)
-    flops = count_flops(step, *inputs)
+    work = count_work(step, *inputs)
+    flops = sum(each.flops for each in work.values())
     compiled = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)).lower(*inputs).compile()
+    memory = _memory(compiled, batch)
+    modules = [] if accelerator is None else _modules(accelerator, work, mesh.size, memory["state"])
     return Plan(
         parameters=_parameter_table(state.params, shardings.params),
         parts=parts_of_optimizer(state),
@@ -91,8 +105,16 @@ def make_plan(
         flops_per_step=flops,
         flops_per_example=flops / batch_size,
         flops_forward_per_example=_forward_flops(recipe.model, state.params),
-        memory_per_device=_memory(compiled, batch),
+        memory_per_device=memory,
+        modules=modules,
+        expected_step_seconds=None if accelerator is None else expected_seconds(modules),
     )
+
+
+def _modules(accelerator: Accelerator, work: Mapping[Any, Work], num_devices: int, state_bytes: int) -> list[Roofline]:
+    """Those of the network, and the optimizer, which reads and writes its state once."""
+    moved = Work(0.0, 2.0 * state_bytes * num_devices, 32)
+    return rooflines(accelerator, {**work, ("optimizer", 32): moved}, num_devices)
 
 
 def abstract_batch(model: Model, batch_size: int, sharding: Any = None) -> Batch:
@@ -130,8 +152,10 @@ def _memory(compiled: Any, batch: Batch) -> dict[str, int]:
     return memory | {"total": sum(memory.values())}
 
 
-def print_plan(plan: Plan) -> None:
-    """Prints the plan as tables: parameters by path, FLOPs, and memory per device."""
+def print_plan(plan: Plan, accelerator: Accelerator | None = None) -> None:
+    """Prints the plan as tables: parameters by path, FLOPs, memory per device, and what bounds each module on the
+    accelerator that it was made for.
+    """
     rows: list[tuple[str, ...]] = [
         (path, "x".join(map(str, shape)), f"{size:,}", part) for path, shape, size, part in plan.parameters
     ]
@@ -150,3 +174,28 @@ def print_plan(plan: Plan) -> None:
     print_table(("FLOPs", ""), flops, title=f"FLOPs of matrix products (mesh: {mesh})", right=("",))
     memory = [(name, format_bytes(size)) for name, size in plan.memory_per_device.items()]
     print_table(("memory", ""), memory, title="Memory per device", right=("",))
+    if accelerator is not None and plan.expected_step_seconds is not None:
+        _print_modules(plan, plan.expected_step_seconds, accelerator)
+
+
+def _print_modules(plan: Plan, seconds: float, accelerator: Accelerator) -> None:
+    rows = [
+        (
+            each.module,
+            format_count(each.flops),
+            format_bytes(each.bytes),
+            f"{each.flops / each.bytes:.0f}",
+            f"{1e3 * each.seconds:.3g}",
+            "multiplications" if each.by_flops >= each.by_bytes else "memory",
+        )
+        for each in plan.modules
+    ]
+    columns = ("module", "FLOPs", "bytes", "FLOPs a byte", "least ms", "bound by")
+    print_table(columns, rows, title=f"A train step on one {accelerator.name}", right=columns[1:-1])
+    print(
+        f"a train step takes about {1e3 * seconds:.3g} ms on {accelerator.name} at {UTILISATION:.0%} of its peak; "
+        "elementwise operations and communication between devices are not counted"
+    )
+    total = plan.memory_per_device["total"]
+    if total > accelerator.memory:
+        print(f"{format_bytes(total)} do not fit into its memory of {format_bytes(accelerator.memory)}")

@@ -1,4 +1,4 @@
-"""Floating-point operations of a JAX function, counted without running or compiling it.
+"""Floating-point operations of a JAX function, counted without running or compiling it, and the bytes that they move.
 
 XLA's own cost analysis counts the body of a loop once, however often it runs: a network that scans over its layers
 would look as cheap as one layer. Here a scan counts its body `length` times.
@@ -7,12 +7,28 @@ would look as cheap as one layer. Here a scan counts its body `length` times.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 
 from arjax.core.programs import inner_jaxprs
+
+
+class Work(NamedTuple):
+    """The work of matrix products and convolutions.
+
+    Attributes:
+      flops: multiplications and additions, two for a multiply-add.
+      bytes: of their operands and results, each of which is read or written once.
+      bits: of the numbers that are multiplied: 32 for float32, 16 for bfloat16.
+    """
+
+    flops: float
+    bytes: float
+    bits: int
 
 
 def count_flops(function: Callable[..., Any], *args: Any) -> float:
@@ -21,25 +37,51 @@ def count_flops(function: Callable[..., Any], *args: Any) -> float:
 
     Elementwise work is left out, as is usual for a model's FLOPs; a `while` loop of unknown length counts once.
     """
-    return _count(jax.make_jaxpr(function)(*args).jaxpr)
+    return sum(work.flops for work in count_work(function, *args).values())
 
 
-def _count(jaxpr: Any) -> float:
-    return sum(_of_equation(equation) for equation in jaxpr.eqns)
+def count_work(function: Callable[..., Any], *args: Any) -> dict[tuple[str, int], Work]:
+    """The work of `function(*args)`, as of `count_flops`, by the module that does it, forward and backward, such as
+    "layers/attention/query", and the bits of its numbers; a product of two activations by its einsum behind its module.
+    What belongs to no module is "other".
+    """
+    found: dict[tuple[str, int], list[Work]] = defaultdict(list)
+    for scope, work in _of_jaxpr(jax.make_jaxpr(function)(*args).jaxpr, ""):
+        found[_module_of(scope), work.bits].append(work)
+    return {key: Work(sum(w.flops for w in all_), sum(w.bytes for w in all_), key[1]) for key, all_ in found.items()}
 
 
-def _of_equation(equation: Any) -> float:
+def _of_jaxpr(jaxpr: Any, outer: str) -> Iterator[tuple[str, Work]]:
+    for equation in jaxpr.eqns:
+        yield from _of_equation(equation, f"{outer}/{equation.source_info.name_stack}")
+
+
+def _of_equation(equation: Any, scope: str) -> Iterator[tuple[str, Work]]:
     name = equation.primitive.name
-    if name == "dot_general":
-        return _dot_general(equation)
-    if name == "conv_general_dilated":
-        return _convolution(equation)
-    inner = [_count(jaxpr) for jaxpr in inner_jaxprs(equation.params)]
-    if name == "scan":
-        return equation.params["length"] * sum(inner)
-    if name == "cond":
-        return max(inner, default=0.0)  # one branch runs
-    return sum(inner)
+    if name in ("dot_general", "conv_general_dilated"):
+        flops = _dot_general(equation) if name == "dot_general" else _convolution(equation)
+        arrays = [each.aval for each in (*equation.invars, *equation.outvars)]
+        moved = sum(math.prod(array.shape) * array.dtype.itemsize for array in arrays)
+        yield scope, Work(flops, float(moved), 8 * max(array.dtype.itemsize for array in arrays[:2]))
+        return
+    inner = [list(_of_jaxpr(jaxpr, scope)) for jaxpr in inner_jaxprs(equation.params)]
+    if name == "cond":  # one branch runs
+        inner = [max(inner, key=lambda branch: sum(work.flops for _, work in branch), default=[])]
+    times = equation.params["length"] if name == "scan" else 1
+    for where, work in (each for part in inner for each in part):
+        yield where, Work(times * work.flops, times * work.bytes, work.bits)
+
+
+def _module_of(scope: str) -> str:
+    """The path of the module in the names of a traced program: without transformations such as `jvp(...)`, the class of
+    the network, and methods (`attention._qkv`).
+    """
+    names: list[str] = []
+    for name in re.sub(r"\w+\(|\)", "", scope).split("/"):
+        module = name if "->" in name else name.partition(".")[0]
+        if module and not module[0].isupper() and module not in ("rematted_computation", *names[-1:]):
+            names.append(module)
+    return "/".join(names) or "other"
 
 
 def _dot_general(equation: Any) -> float:

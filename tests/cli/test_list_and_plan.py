@@ -73,7 +73,7 @@ def test_list_tells_of_options_and_what_a_component_is(capsys):
 
 
 def test_plan_prints_tables_and_writes_them(config_file, tmp_path, capsys):
-    assert main(["--mode=plan", f"--config={config_file}", f"--workdir={tmp_path}"]) == 0
+    assert main(["--mode=plan", f"--config={config_file}", f"--workdir={tmp_path}", "--accelerator=V5E"]) == 0
     plan = json.loads((tmp_path / "plan.json").read_text())
     out = capsys.readouterr().out
     assert f"{plan['num_params']:,}" in out
@@ -83,6 +83,11 @@ def test_plan_prints_tables_and_writes_them(config_file, tmp_path, capsys):
     assert plan["batch_size"] == 64 and plan["flops_per_step"] == pytest.approx(64 * plan["flops_per_example"])
     state = 3 * 4 * plan["num_params"]  # parameters and two moments in float32
     assert state <= plan["memory_per_device"]["state"] <= state + 100
+    # All products together have the FLOPs of the step; each takes its time, and so small ones that of the memory.
+    assert sum(module["flops"] for module in plan["modules"]) == plan["flops_per_step"]
+    assert all(module["by_bytes"] > module["by_flops"] for module in plan["modules"])
+    assert plan["expected_step_seconds"] == pytest.approx(sum(module["by_bytes"] for module in plan["modules"]))
+    assert f"takes about {1e3 * plan['expected_step_seconds']:.3g} ms on v5e at 40% of its peak" in out
 
 
 @pytest.mark.slow
