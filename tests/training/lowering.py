@@ -83,7 +83,7 @@ def draw(model: Model) -> Program:
 
 def draw_after_prompt(model: AutoregressiveModel, sampler: Sampler | None = None) -> Program:
     """A draw with observed sites: by default with the step form of the network, and `extend` for the prompt."""
-    sites = jnp.zeros(model.event.num_sites, bool)
+    sites = np.zeros(model.event.num_sites, bool)
     options = DrawOptions(observed=sites, context=random_context(model.context_spec, BATCH))
     canvas = _examples(model).x
     return Program(run, _shapes((sampler or Cached(), model, model.param_shapes, _keys(), canvas, options)))
@@ -103,15 +103,15 @@ def _examples(model: Model) -> Batch:
     return Batch(random_x(model.event, BATCH), random_context(model.context_spec, BATCH) or {})
 
 
-def _keys() -> jax.Array:
-    return jax.random.split(jax.random.key(0), BATCH)
+def _keys() -> jax.ShapeDtypeStruct:
+    return jax.eval_shape(lambda: jax.random.split(jax.random.key(0), BATCH))
 
 
 def _shapes(tree: Any, sharding: Any = None) -> Any:
     """The shapes and types of arrays and numbers, with one placement for all."""
 
     def shape(leaf: Any) -> jax.ShapeDtypeStruct:
-        found = jax.typeof(leaf) if not isinstance(leaf, jax.ShapeDtypeStruct) else leaf
+        found = leaf if isinstance(leaf, jax.ShapeDtypeStruct) else jax.typeof(leaf)
         return jax.ShapeDtypeStruct(found.shape, found.dtype, sharding=sharding)
 
     return jax.tree.map(shape, tree)
