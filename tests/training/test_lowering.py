@@ -46,13 +46,12 @@ def autoregressive(network: str, dtype: str):
     return supported(network, EVENTS["tokens"], "raster", "sites", dtype=dtype)
 
 
-def refusals(model, objective: str = "teacher_forcing", draws=draw) -> dict[str, str]:
+def refusals(model, objective: str = "teacher_forcing") -> dict[str, str]:
     """What cannot be lowered of the programs of a model, each with the reason."""
     found = {
-        "train steps": refusal(train_steps, model, objective),
-        "train steps on a mesh": refusal(train_steps, model, objective, MESH, num_devices=8),
+        "train steps": refusal(train_steps, model, objective, MESH, num_devices=8),
         "score": refusal(score, model),
-        "draw": refusal(draws, model),
+        "draw": refusal(draw, model),
     }
     return {name: reason for name, reason in found.items() if reason}
 
@@ -68,10 +67,14 @@ def test_train_steps_on_a_mesh_and_the_step_form_of_every_network(network, dtype
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("network", NETWORKS.names())
-def test_train_steps_on_one_device_and_scores_of_every_network(network, dtype):
-    model = autoregressive(network, dtype)
-    assert not refusal(train_steps, model)
-    assert not refusal(score, model)
+def test_scores_of_every_network(network, dtype):
+    assert not refusal(score, autoregressive(network, dtype))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", NETWORKS.names())
+def test_train_steps_on_one_device(network):
+    assert not refusal(train_steps, autoregressive(network, "float32"))
 
 
 @pytest.mark.slow
