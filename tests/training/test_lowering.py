@@ -21,12 +21,13 @@ EACH_NETWORK = [
     for name in NETWORKS.names()
     for dtype in DTYPES
 ]
-#: The networks of kinds that have others.
+#: The networks of kinds that have others; networks of any order are denoisers of discrete chains alone.
 DENOISERS = [
     (kind, name)
     for kind in KINDS.names()
     if KINDS.get(kind).NETWORKS not in (None, NETWORKS)
     for name in KINDS.get(kind).NETWORKS.names()
+    if kind != "gaussian_chain" or name not in NETWORKS
 ]
 
 
