@@ -11,6 +11,7 @@ from arjax.core.spec import EventSpec
 from arjax.models import KINDS, make_model
 from arjax.models.kinds import DTYPES
 from arjax.networks import NETWORKS
+from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.testing.examples import EVENTS
 from arjax.testing.models import supported
 
@@ -27,7 +28,7 @@ DENOISERS = [
     for kind in KINDS.names()
     if KINDS.get(kind).NETWORKS not in (None, NETWORKS)
     for name in KINDS.get(kind).NETWORKS.names()
-    if kind != "gaussian_chain" or name not in NETWORKS
+    if kind != "gaussian_chain" or not issubclass(KINDS.get(kind).NETWORKS.get(name), OrderAgnosticNetwork)
 ]
 
 
