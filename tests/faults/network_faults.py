@@ -29,6 +29,13 @@ _gated = faults_of("networks/image/gated_pixelcnn.py", EQUATIONS + "test_gated_p
 _local = faults_of("networks/layers/local_context.py", LOCAL + "test_encoder_by_its_equations")
 
 NETWORK_FAULTS = (
+    Fault(
+        "a gradient of convolutions that CPUs alone can compute",
+        "networks/layers/convolution.py",
+        '{"cpu": _kernel_gradient_by_row, "default": _kernel_gradient}',
+        '{"cpu": _kernel_gradient_by_row}',
+        ("training/test_lowering.py::test_train_steps_on_a_mesh_and_the_step_form_of_every_network[pixelcnn-float32]",),
+    ),
     _local(
         "an enlarged local part with rows and columns of its blocks exchanged",
         "rows = blocks.reshape(batch, height, width, s, t, self.features).swapaxes(2, 3)",

@@ -30,6 +30,9 @@ SIZES = ("small", 16)
 EVENT, BATCH = EventSpec((8, 8), (), "levels", 17), 16
 #: A gradient below this part of the largest one of all parameters is compared with that: its true value may be zero.
 FLOOR = 1e-2
+#: Small models of every kind, as `small_model` names them, and the objectives of those that teacher forcing refuses.
+SMALL_MODELS = [f"{kind}/{name}" for kind in KINDS.names() for name in KINDS.get(kind).EXAMPLES]
+OBJECTIVE_OF = {"latent/binary": "elbo(samples=2)", "tokens/fsq": "tokenizer(rate=1)", "tokens/vq": "tokenizer(rate=1)"}
 _WIDTHS = {
     *("hidden_size", "hidden_sizes", "width", "channels", "num_filters"),
     *("skip_channels", "out_size", "readout_size", "embedding_size"),
@@ -53,23 +56,23 @@ class Deviation:
     leaf: str
 
 
-def small_model(network: str, size: str | int) -> Model:
+def small_model(network: str, size: str | int, dtype: str = "float32") -> Model:
     """A network with all widths of that size, on a small image in an order that it supports. For `kind/name`, a small
     model of that kind, for `head/call` a MADE with that conditional of real vectors.
     """
     if network.startswith("head/"):
         event = EventSpec((4,), (2,), "real")
-        return make_model(event, "made", conditional=network.removeprefix("head/"), hidden_sizes=(16,))
+        return make_model(event, "made", conditional=network.removeprefix("head/"), dtype=dtype, hidden_sizes=(16,))
     if "/" in network:
         kind, name = network.split("/")
         small = KINDS.get(kind).EXAMPLES[name]
-        return make_model(small.event, small.choice, context=small.context)
+        return make_model(small.event, small.choice, context=small.context, dtype=dtype)
     options = dict(NETWORKS.get(network).SMALL)
     if size != "small":
         for name in _WIDTHS & options.keys():
             options[name] = tuple(size for _ in options[name]) if isinstance(options[name], tuple) else size
     ordering = "multiscale" if network == "multiscale" else "raster"
-    return make_model(EVENT, network, ordering=ordering, **options)
+    return make_model(EVENT, network, ordering=ordering, dtype=dtype, **options)
 
 
 def deviations(

@@ -5,9 +5,8 @@ import os
 
 import pytest
 from loop_helpers import finish, run_python
-from mesh_gradients import MESHES, SIZES
+from mesh_gradients import MESHES, OBJECTIVE_OF, SIZES, SMALL_MODELS
 
-from arjax.models import KINDS
 from arjax.networks import NETWORKS
 from arjax.parallel.sharding import COLUMNS, DEFAULT_RULES, ROWS
 
@@ -83,18 +82,10 @@ def test_gradients_on_every_mesh_are_those_of_one_device(network):
     check_gradients([[network, size, MESHES] for size in SIZES])
 
 
-SMALL_MODELS = [f"{kind}/{name}" for kind in KINDS.names() for name in KINDS.get(kind).EXAMPLES]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SMALL_MODELS)
 def test_gradients_of_every_kind_of_model_are_those_of_one_device(kind):
-    objectives = {
-        "latent/binary": "elbo(samples=2)",
-        "tokens/fsq": "tokenizer(rate=1)",
-        "tokens/vq": "tokenizer(rate=1)",
-    }
-    objective = objectives.get(kind, "teacher_forcing")
+    objective = OBJECTIVE_OF.get(kind, "teacher_forcing")
     check_gradients([[kind, "small", [(8, 1, 1), (2, 2, 2)], objective]])
 
 
