@@ -53,11 +53,7 @@ def train_step(
     """The state after one step of gradient descent, and the loss with the objective's metrics. `key` is that of the
     run; the step's own is a pure function of it and `state.step`.
     """
-    transform_key, objective_key = jax.random.split(jax.random.fold_in(key, state.step))
-    if recipe.transform is not None:
-        batch = recipe.transform(transform_key, batch, True)
-    step = Step(objective_key, state.step.astype(jnp.float32) / recipe.total_steps, companions or {})
-    own = own_of(state)
+    own, batch, step = _inputs(recipe, state, batch, key, companions)
     loss, (gradients, own_gradients) = loss_and_gradients(recipe, state.params, own, batch, step)
     updates, opt_state = recipe.optimizer.update(gradients, state.opt_state, state.params)
     moved = optax.apply_updates(state.params, updates)
@@ -69,6 +65,20 @@ def train_step(
     if isinstance(next_own, ObjectiveTrainState):
         next_own = _train_own(recipe, next_own, own_gradients, own_state)
     return TrainState(state.step + 1, params, opt_state, ema, next_own), loss
+
+
+def _inputs(
+    recipe: Recipe, state: TrainState, batch: Batch, key: jax.Array, companions: Companions | None
+) -> tuple[ObjectiveState, Batch, Step]:
+    """What the objective reads in a step, beside the parameters of the model."""
+    transform_key, objective_key = jax.random.split(jax.random.fold_in(key, state.step))
+    if recipe.transform is not None:
+        batch = recipe.transform(transform_key, batch, True)
+    return (
+        own_of(state),
+        batch,
+        Step(objective_key, state.step.astype(jnp.float32) / recipe.total_steps, companions or {}),
+    )
 
 
 def _train_own(recipe: Recipe, own: ObjectiveTrainState, gradients: Any, state: Any) -> ObjectiveTrainState:
@@ -94,7 +104,8 @@ def zero_sums(
     """
 
     def metrics(state: TrainState, chunk: Chunk, companions: Companions | None) -> Metrics:
-        return train_step(recipe, state, chunk.batch(0), jax.random.key(0), companions)[1].metrics
+        inputs = _inputs(recipe, state, chunk.batch(0), jax.random.key(0), companions)
+        return recipe.objective.loss(recipe.model, state.params, *inputs).metrics  # no gradient: that is traced once
 
     shapes = jax.eval_shape(metrics, state, chunk, companions)
     zeros = jax.tree.map(lambda leaf: np.zeros((*members, *leaf.shape), np.float32), shapes)
