@@ -129,7 +129,7 @@ class RecurrentLayer(nn.Module):
 
     def from_input(self, x: jax.Array) -> jax.Array:
         """W_x x + b, [..., gates * U]: it needs no recurrence."""
-        return x.astype(self.dtype) @ self.input_kernel.astype(self.dtype) + self.bias.astype(self.dtype)
+        return _weigh(x.astype(self.dtype), self.input_kernel) + self.bias.astype(self.dtype)
 
     def init_carry(self, batch_size: int) -> Carry:
         """h_0 = 0, [B, U]."""
