@@ -176,9 +176,16 @@ NETWORK_FAULTS = (
     Fault(
         "a GRU with its update gate the wrong way round",
         "networks/recurrent/gru.py",
-        "h = z * h + (1 - z) * g",
-        "h = (1 - z) * h + z * g",
+        "return z * h + (1 - z) * g",
+        "return (1 - z) * h + z * g",
         ("networks/test_recurrent.py::test_layer_is_its_definition",),
+    ),
+    Fault(
+        "partial derivatives of an elementwise function that belong to other arguments",
+        "networks/layers/elementwise.py",
+        "map(operator.mul, partials, changes)",
+        "map(operator.mul, partials[::-1], changes)",
+        ("networks/test_small_parts.py::test_elementwise_functions_keep_one_array_per_argument",),
     ),
     Fault(
         "an RG-LRU without the root of 1 - a^2",

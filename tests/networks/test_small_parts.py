@@ -20,6 +20,7 @@ from arjax.networks.attention.linear_attention import linear_attention
 from arjax.networks.base import check_remat, check_sizes
 from arjax.networks.dense.structured_made import places
 from arjax.networks.image.gated_resnet import GatedStack
+from arjax.networks.layers.elementwise import elementwise
 from arjax.networks.layers.grids import check_channels, check_kernels
 from arjax.networks.layers.weight_norm import small_weights
 
@@ -192,3 +193,25 @@ def test_weight_normalised_layers_begin_small():
             assert np.unique(leaf).size == leaf.size and 0.01 < leaf.std() < 1
         else:
             assert kind in ("bias", "scale") and np.unique(leaf).size == 1, path
+
+
+def test_elementwise_functions_keep_one_array_per_argument():
+    """Values, and first and second derivatives, are those of the function itself, which keeps more arrays."""
+
+    def gate(a, b, c):
+        return jax.nn.sigmoid(a) * jnp.tanh(b) + jax.nn.sigmoid(b) * c
+
+    def derivatives(function, *xs):
+        total = lambda *xs: (weight * function(*xs)).sum()  # noqa: E731
+        gradient = jax.grad(total, argnums=(0, 1, 2))
+        return total(*xs), gradient(*xs), jax.jvp(gradient, xs, xs[::-1]), jax.jvp(total, xs, xs[::-1])
+
+    def num_kept(function):
+        return len(jax.tree.leaves(jax.eval_shape(lambda *xs: jax.vjp(function, *xs)[1], *arrays)))
+
+    weight, *arrays = np.random.default_rng(0).normal(size=(4, 2, 3)).astype(np.float32)
+    got, expected = (
+        jax.jit(functools.partial(derivatives, function))(*arrays) for function in (elementwise(gate), gate)
+    )
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), got, expected)
+    assert num_kept(elementwise(gate)) == 3 < num_kept(gate)

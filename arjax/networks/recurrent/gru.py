@@ -7,7 +7,21 @@ import jax
 import jax.numpy as jnp
 
 from arjax.networks.base import NETWORKS
+from arjax.networks.layers.elementwise import elementwise
 from arjax.networks.recurrent.stack import Product, RecurrentLayer, RecurrentNetwork
+
+
+@elementwise
+def _reset(r: jax.Array, h: jax.Array) -> jax.Array:
+    """r_t * h_t-1 from the reset gate before its nonlinearity."""
+    return nn.sigmoid(r) * h
+
+
+@elementwise
+def _update(z: jax.Array, g: jax.Array, h: jax.Array) -> jax.Array:
+    """h_t from the update gate and the candidate before their nonlinearities, and h_t-1."""
+    z, g = nn.sigmoid(z), jnp.tanh(g)
+    return z * h + (1 - z) * g
 
 
 class GRULayer(RecurrentLayer):
@@ -30,9 +44,10 @@ class GRULayer(RecurrentLayer):
         """h, W_x x_t + b -> h, h."""
         h, size, dtype = carry, carry.shape[-1], from_x.dtype
         gates = (from_x[..., : 2 * size] + times(h.astype(dtype), 0, 2 * size)).astype(jnp.float32)
-        r, z = jnp.split(nn.sigmoid(gates), 2, axis=-1)
-        g = jnp.tanh((from_x[..., 2 * size :] + times((r * h).astype(dtype), 2 * size, 3 * size)).astype(jnp.float32))
-        h = z * h + (1 - z) * g
+        r, z = jnp.split(gates, 2, axis=-1)
+        reset = _reset(r, h).astype(dtype)
+        g = (from_x[..., 2 * size :] + times(reset, 2 * size, 3 * size)).astype(jnp.float32)
+        h = _update(z, g, h)
         return h, h.astype(dtype)
 
     def init_carry(self, batch_size: int) -> jax.Array:

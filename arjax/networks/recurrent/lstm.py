@@ -7,9 +7,22 @@ import jax
 import jax.numpy as jnp
 
 from arjax.networks.base import NETWORKS
+from arjax.networks.layers.elementwise import elementwise
 from arjax.networks.recurrent.stack import Product, RecurrentLayer, RecurrentNetwork
 
 Cell = tuple[jax.Array, jax.Array]
+
+
+@elementwise
+def _cell(f: jax.Array, i: jax.Array, g: jax.Array, c: jax.Array) -> jax.Array:
+    """c_t from the gates before their nonlinearities and c_t-1."""
+    return nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
+
+
+@elementwise
+def _hidden(o: jax.Array, c: jax.Array) -> jax.Array:
+    """h_t from the output gate before its nonlinearity and c_t."""
+    return nn.sigmoid(o) * jnp.tanh(c)
 
 
 class LSTMLayer(RecurrentLayer):
@@ -35,8 +48,8 @@ class LSTMLayer(RecurrentLayer):
         c, h = carry
         gates = (from_x + times(h, 0, from_x.shape[-1])).astype(jnp.float32)
         f, i, o, g = jnp.split(gates, 4, axis=-1)
-        c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
-        h = (nn.sigmoid(o) * jnp.tanh(c)).astype(from_x.dtype)
+        c = _cell(f, i, g, c)
+        h = _hidden(o, c).astype(from_x.dtype)
         return (c, h), h
 
     def init_carry(self, batch_size: int) -> Cell:

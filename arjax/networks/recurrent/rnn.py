@@ -6,7 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from arjax.networks.base import NETWORKS
+from arjax.networks.layers.elementwise import elementwise
 from arjax.networks.recurrent.stack import Product, RecurrentLayer, RecurrentNetwork
+
+_tanh = elementwise(jnp.tanh)
 
 
 class RNNLayer(RecurrentLayer):
@@ -15,7 +18,7 @@ class RNNLayer(RecurrentLayer):
     @staticmethod
     def cell(times: Product, carry: jax.Array, from_x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """h, W_xh x_t + b -> h, h."""
-        h = jnp.tanh(times(carry, 0, from_x.shape[-1]) + from_x)
+        h = _tanh(times(carry, 0, from_x.shape[-1]) + from_x)
         return h, h
 
 

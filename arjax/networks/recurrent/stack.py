@@ -49,14 +49,15 @@ def _scan(cell: Cell, kernel: jax.Array, carry: Carry, from_x_TBG: jax.Array, va
 
 @BilinearProduct
 def _weigh(h_TBU: jax.Array, kernel_UG: jax.Array) -> jax.Array:
-    """h W of all steps, [T, B, G]."""
+    """h W of all steps, [T, B, G]; of one step [B, G]."""
     return h_TBU @ kernel_UG.astype(h_TBU.dtype)
 
 
 @BilinearProduct
 def _correlate(h_TBU: jax.Array, gates_TBG: jax.Array, dtype: str) -> jax.Array:
     """The sum over all steps of h' gates, [U, G]: a long sum, so in float32."""
-    return jnp.einsum("tbu,tbg->ug", h_TBU, gates_TBG, preferred_element_type=jnp.float32).astype(dtype)
+    rows = tuple(range(h_TBU.ndim - 1))
+    return jnp.tensordot(h_TBU, gates_TBG, (rows, rows), preferred_element_type=jnp.float32).astype(dtype)
 
 
 _weigh.transposes(
@@ -129,7 +130,7 @@ class RecurrentLayer(nn.Module):
 
     def from_input(self, x: jax.Array) -> jax.Array:
         """W_x x + b, [..., gates * U]: it needs no recurrence."""
-        return x.astype(self.dtype) @ self.input_kernel.astype(self.dtype) + self.bias.astype(self.dtype)
+        return _weigh(x.astype(self.dtype), self.input_kernel) + self.bias.astype(self.dtype)
 
     def init_carry(self, batch_size: int) -> Carry:
         """h_0 = 0, [B, U]."""
