@@ -148,5 +148,5 @@ def _k_step_bound(
     model: AutoregressiveModel, params: Any, batch: Batch, key: jax.Array, sizes: tuple[int, ...]
 ) -> jax.Array:
     assert model.orders is not None, "`check_rounds` refuses a model of one order"
-    orders = jax.vmap(model.orders.draw)(jax.random.split(key, len(batch)))
+    orders = jax.vmap(model.orders.draw_of_all)(jax.random.split(key, len(batch)))
     return k_step_log_prob(model, params, batch, orders, sizes)
