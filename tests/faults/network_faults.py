@@ -75,8 +75,8 @@ NETWORK_FAULTS = (
     ),
     _two_stream(
         "two_stream whose query stream has no MLP",
-        "self._add(g, keys_values, may_g, train)), None",
-        "g + self.attention(self.attention_norm(g), keys_values, may_g)), None",
+        "self._add(g, contents, may_g, train)), None",
+        "g + self.attention(self.attention_norm(g), contents, may_g)), None",
     ),
     _masked_transformer(
         "masked_transformer without positions",
