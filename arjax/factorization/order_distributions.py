@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -237,7 +237,9 @@ class Orders:
         places = self._places(num)
         drawn = sum(place < 0 for place in places)
         listed = set(map(tuple, np.asarray(self.listed).tolist()))
-        random = iter(permutations(self.first.num_sites, drawn, seed=0, besides=listed) if drawn else self.listed)
+        random: Iterator[np.ndarray] = iter(
+            permutations(self.first.num_sites, drawn, seed=0, besides=listed) if drawn else self.listed
+        )
         return [self._cut(next(random) if place < 0 else self.listed[place]) for place in places]
 
     def shares(self, num: int) -> Shares:
@@ -253,7 +255,7 @@ class Orders:
 
     def representatives(self) -> list[Factorization]:
         """All listed orders, and one of all permutations where these may be drawn."""
-        random = permutations(self.first.num_sites, 1, seed=0) if self.has_all else []
+        random = permutations(self.first.num_sites, 1, seed=0) if self.has_all else self.listed[:0]
         return [self._cut(order) for order in [*self.listed, *random]]
 
     def _probabilities(self) -> tuple[np.ndarray, float]:

@@ -30,7 +30,7 @@ Streams = tuple[jax.Array, jax.Array]
 class StreamAttention(CrossAttention):
     """Attention of either stream to the contents."""
 
-    def __call__(self, x_BTE: jax.Array, contents: Cache, mask: jax.Array) -> jax.Array:
+    def attend(self, x_BTE: jax.Array, contents: Cache, mask: jax.Array) -> jax.Array:
         """Attention of the tokens to the contents under the mask [..., T, T'], [B, T, E]."""
         return self._merge(contents.mix(self._heads(self.query(x_BTE)), mask))
 
@@ -39,7 +39,7 @@ class TwoStreamBlock(Layer):
     """One layer of both streams: attention to the contents below, then the MLP, with the same weights."""
 
     def _add(self, x: jax.Array, contents: Cache, mask: jax.Array, train: bool) -> jax.Array:
-        x = x + self.drop(self.attention(self.attention_norm(x), contents, mask), deterministic=not train)
+        x = x + self.drop(self.attention.attend(self.attention_norm(x), contents, mask), deterministic=not train)
         return x + self.drop(self._mlp(x), deterministic=not train)
 
     def __call__(self, streams: Streams, block_size: int, train: bool, memory: Any = None) -> tuple[Streams, None]:

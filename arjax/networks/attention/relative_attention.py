@@ -127,8 +127,8 @@ class RelativeAttention(MultiHead):
         position = _per_token(position, block_size).reshape(content.shape)
         weights = self._softmax(content, position, jnp.repeat(t - distance_C >= first, block_size))
         mixed = jnp.einsum("nqk,nkh->nqh", weights, ring.values).reshape(q.shape)
-        ring = type(old)(*(after.reshape(before.shape) for after, before in zip(ring, old, strict=True)))
-        return RingCache(ring, distances_NCH), self._merge(mixed)
+        new_ring = type(old)(*(after.reshape(before.shape) for after, before in zip(ring, old, strict=True)))
+        return RingCache(new_ring, distances_NCH), self._merge(mixed)
 
     def extend(
         self, cache: RingCache[KVCache], x_BTE: jax.Array, t: jax.Array, block_size: int, biases: Biases
