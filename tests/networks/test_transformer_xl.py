@@ -76,12 +76,12 @@ def test_a_ring_grows_and_goes_round():
 
     def both(params):
         call = lambda *args, method=None: layer.apply({"params": params}, *args, method=method)  # noqa: E731
+        token = functools.partial(jax.lax.dynamic_slice_in_dim, h, slice_size=1, axis=1)
+        step = lambda cache, t: call(cache, token(t), t, biases, method="step")  # noqa: E731
         empty = call(2, 7, 1, biases, method="init_cache")
         cache, found = None, []
         for begin, end in ((0, 2), (2, 7)):
             cache = call(empty, end, cache, method="loop_carry")
-            part = functools.partial(jax.lax.dynamic_slice_in_dim, h, slice_size=1, axis=1)
-            step = lambda cache, t: call(cache, part(t), t, biases, method="step")  # noqa: E731
             cache, mixed = jax.lax.scan(step, cache, jnp.arange(begin, end))
             found.append(mixed[:, :, 0])
         return call(h, 1, False, biases), jnp.swapaxes(jnp.concatenate(found), 0, 1)
