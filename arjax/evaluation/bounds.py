@@ -118,9 +118,12 @@ def k_step_scores(
     It bounds the nats of the mixture of all orders, each drawn in these rounds, from above (Jensen): of the samples of
     `parallel(choose="random")` in a random order. It is no bound of samples whose values choose the sites of a round,
     by "confidence" or "entropy": those have another distribution, and a bound of their own by the probabilities of the
-    choices (Peng et al., "Path Planning for Masked Diffusion Model Sampling", 2025), which is not computed here. With a round for each step it is the mean over the orders of the
-    exact nats (Hoogeboom et al., "Autoregressive Diffusion Models", 2022, equation 3 and section 3.3). Each example has
-    one random order of its own, a function of `seed` and of its place among the scored examples.
+    choices (Peng et al., "Path Planning for Masked Diffusion Model Sampling", 2025), which is not computed
+    here.
+
+    With a round for each step it is the mean over the orders of the exact nats (Hoogeboom et al., "Autoregressive
+    Diffusion Models", 2022, equation 3 and section 3.3). Each example has one random order of its own, a function of
+    `seed` and of its place among the scored examples.
 
     Returns `k_step_bound_nats`, `k_step_bound_stderr` (over the examples), `k_steps`. Raises `UserError`: a model
     without the bound or with fewer steps, an unknown schedule, or "optimal" without a validation split.
