@@ -116,9 +116,14 @@ def k_step_scores(
     -sum_r log p(the sites of round r | the sites of the rounds before), in nats.
 
     It bounds the nats of the mixture of all orders, each drawn in these rounds, from above (Jensen): of the samples of
-    `parallel(choose="random")` in a random order. With a round for each step it is the mean over the orders of the
-    exact nats (Hoogeboom et al., "Autoregressive Diffusion Models", 2022, equation 3 and section 3.3). Each example has
-    one random order of its own, a function of `seed` and of its place among the scored examples.
+    `parallel(choose="random")` in a random order. It is no bound of samples whose values choose the sites of a round,
+    by "confidence" or "entropy": those have another distribution, and a bound of their own by the probabilities of the
+    choices (Peng et al., "Path Planning for Masked Diffusion Model Sampling", 2025), which is not computed
+    here.
+
+    With a round for each step it is the mean over the orders of the exact nats (Hoogeboom et al., "Autoregressive
+    Diffusion Models", 2022, equation 3 and section 3.3). Each example has one random order of its own, a function of
+    `seed` and of its place among the scored examples.
 
     Returns `k_step_bound_nats`, `k_step_bound_stderr` (over the examples), `k_steps`. Raises `UserError`: a model
     without the bound or with fewer steps, an unknown schedule, or "optimal" without a validation split.
@@ -148,5 +153,5 @@ def _k_step_bound(
     model: AutoregressiveModel, params: Any, batch: Batch, key: jax.Array, sizes: tuple[int, ...]
 ) -> jax.Array:
     assert model.orders is not None, "`check_rounds` refuses a model of one order"
-    orders = jax.vmap(model.orders.draw)(jax.random.split(key, len(batch)))
+    orders = jax.vmap(model.orders.draw_of_all)(jax.random.split(key, len(batch)))
     return k_step_log_prob(model, params, batch, orders, sizes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -49,20 +48,20 @@ def eval_step(
     params: Any,
     batch: Batch,
     log_scale_D: Array | float = 0.0,
-    orders: Factorization | None = None,
+    orders: tuple[Factorization, Array] | None = None,
     hidden: Hidden | None = None,
     key: jax.Array | None = None,
 ) -> Rows:
     """Negative log-likelihood in nats and number of scored sites of every row of a batch, float32[B] each.
 
     `log_scale_D` is the term of each site for densities in the units of the data, where these were standardised. With
-    `orders`, K factorizations in one (each array with a first axis of length K), the likelihood is that of their
-    mixture, p(x) = 1/K sum_k p(x | order k), and `by_order` [B, K] has that of each. The orders are computed one after
-    another, so K costs time and no memory. Models with a codebook have `codes/K` [T, B]. With `hidden`, it is the
-    likelihood of these sites given the visible ones,
-    in one order that visits the visible sites first. `key` is that of scores which are drawn; the terms of a score are
-    `terms/NAME` [B], as they are. A model without a likelihood has the negative of its score in place of the nats, in
-    standardised units; of several orders it is their mean.
+    `orders`, K factorizations in one (each array with a first axis of length K) and weights w [K] that add up to 1, the
+    likelihood is that of their mixture, p(x) = sum_k w_k p(x | order k), and `by_order` [B, K] has that of each. The
+    orders are computed one after another, so K costs time and no memory. Models with a codebook have `codes/K` [T, B].
+    With `hidden`, it is the likelihood of these sites given the visible ones, in one order that visits the visible
+    sites first. `key` is that of scores which are drawn; the terms of a score are `terms/NAME` [B], as they are. A
+    model without a likelihood has the negative of its score in place of the nats, in standardised units; of several
+    orders it is their mean.
     """
     num = len(batch)
     all_sites = jnp.ones((num, *model.event.grid_shape), bool)
@@ -90,14 +89,15 @@ def eval_step(
         parts = {f"terms/{name}": term_B for name, term_B in scored.terms.items()}
         parts |= code_rows(model, params, batch)
     else:
-        parts = {"by_order": added_B[:, None] - jax.lax.map(lambda order: score(order).log_prob, orders).T}
-        nll_B = parts["by_order"].mean(-1) if no_density else mixture_nll(parts["by_order"])
+        each, weights_K = orders
+        parts = {"by_order": added_B[:, None] - jax.lax.map(lambda order: score(order).log_prob, each).T}
+        nll_B = parts["by_order"] @ weights_K if no_density else mixture_nll(parts["by_order"], weights_K)
     return {"nll": nll_B, "sites": counted_BD.sum(-1, dtype=jnp.float32)} | parts
 
 
-def mixture_nll(nll_BK: jax.Array) -> jax.Array:
-    """-log(1/K sum_k exp(-nll_k)), [B]: whole examples are averaged, not their conditionals."""
-    return math.log(nll_BK.shape[-1]) - jax.nn.logsumexp(-nll_BK, axis=-1)
+def mixture_nll(nll_BK: jax.Array, weights_K: Array) -> jax.Array:
+    """-log(sum_k w_k exp(-nll_k)), [B]: whole examples are averaged, not their conditionals."""
+    return -jax.nn.logsumexp(jnp.log(weights_K) - nll_BK, axis=-1)
 
 
 def score_likelihood(
@@ -110,7 +110,8 @@ def score_likelihood(
     """
     orders = None
     if model.orders is not None and hidden is None:
-        orders = jax.tree.map(lambda *leaves: np.stack(leaves), *model.orders.members(num_orders))
+        members, weights_K = model.orders.members(num_orders), model.orders.shares(num_orders).weights
+        orders = jax.tree.map(lambda *leaves: np.stack(leaves), *members), weights_K.astype(np.float32)
     judged = answer and "guesses" in model.abilities and orders is None and hidden is None
 
     def score(params: Any, batch: Batch, key: jax.Array, log_scale_D: jax.Array) -> Rows:
@@ -143,12 +144,13 @@ class Evaluator:
         Args:
           dataset, batch_size, mesh: as of `SplitScorer`. The size of batches does not change exact results beyond
             rounding. Scores that are drawn have a key for each batch, so it changes their noise.
-          num_orders: K, for a model with several orders: the mixture of K of them with equal weights is scored.
+          num_orders: K, for a model with several orders: the mixture of K of them is scored, by their `Orders.shares`.
           seed: of a transform and of scores that draw at random, or their key. The draws do not depend on the
             parameters, so scores compare.
           hidden: the scored sites and the observed ones; None: all sites are scored, none is observed.
         """
         self._dataset, self._event, self._kind = dataset, model.event, model.kind
+        self._shares = None if model.orders is None else model.orders.shares(num_orders)
         score = _cached_score(_Same(model), num_orders, hidden, dataset.answer)
         key = seed if isinstance(seed, jax.Array) else jax.random.key(seed)
         self.scorer = SplitScorer(score, dataset, batch_size, mesh, key)
@@ -166,7 +168,8 @@ class Evaluator:
           standard error over the examples beside it, as `bits_per_dim_stderr`. A model without a likelihood has
           `sample_score` in place of nats and bits.
         """
-        return summarize_rows(self.rows(params, split), self._event, self._dataset.text_unit, self._kind)
+        rows = self.rows(params, split)
+        return summarize_rows(rows, self._event, self._dataset.text_unit, self._kind, self._shares)
 
     def rows(self, params: Any, split: str) -> dict[str, np.ndarray]:
         """The scores of each example of a split, float64[..., N] by the names of `eval_step`; raises as a call."""

@@ -139,7 +139,8 @@ def report(
         rows = rows | truth_rows(dataset, split, **options)
     scores: dict[str, Any] = {"dataset": dataset.name, "split": split}
     scores |= {"kind": kind_of_nats(model, measures.num_orders), "unit": model.event.unit}
-    scores |= summarize_rows(rows, model.event, dataset.text_unit, model.kind)
+    shares = None if model.orders is None else model.orders.shares(measures.num_orders)
+    scores |= summarize_rows(rows, model.event, dataset.text_unit, model.kind, shares)
     scores |= _measured_errors(model, params, dataset, split, seed)
     if measures.steps:
         rounds: dict[str, Any] = {"steps": measures.steps, "schedule": measures.schedule, "examples": measures.examples}

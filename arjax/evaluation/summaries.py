@@ -11,6 +11,7 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.core.score_names import NO_LIKELIHOOD, SAMPLE_SCORE
 from arjax.core.spec import EventSpec
+from arjax.factorization import Shares
 
 #: The names of rows with numbers of codes begin with this, and end with the number of all codes, such as "codes/512".
 CODES = "codes/"
@@ -41,7 +42,11 @@ def ratio_of_means(values_N: np.ndarray, sites_N: np.ndarray) -> tuple[float, fl
 
 
 def summarize_rows(
-    rows: Mapping[str, np.ndarray], event: EventSpec, text: str = "", kind: str = "exact"
+    rows: Mapping[str, np.ndarray],
+    event: EventSpec,
+    text: str = "",
+    kind: str = "exact",
+    shares: Shares | None = None,
 ) -> dict[str, Any]:
     """The scores of a split from those of its examples, all numbers by the names of `results.json`.
 
@@ -51,6 +56,7 @@ def summarize_rows(
         nats under the truth of the data.
       text: as of `summarize`.
       kind: of the scores. Those of the kind "none" are no nats: their mean is `sample_score`.
+      shares: of the orders in their mixture, where there is `by_order`.
     """
     if kind == NO_LIKELIHOOD:
         rows = {name: values for name, values in rows.items() if name in ("nll", "sites") or "answers/" in name}
@@ -66,7 +72,8 @@ def summarize_rows(
         elif name.startswith(CODES):
             scores |= summarize_codes(code_counts(name, values), len(values))
     if "by_order" in counted:
-        scores |= summarize_orders(counted["by_order"].T)
+        assert shares is not None, "rows with several orders come with the shares of these"
+        scores |= summarize_orders(counted["by_order"].T, shares)
     for name, values in counted.items():
         if name.startswith("answers/"):
             scores |= _with_stderr(name.removeprefix("answers/"), float(values.mean()), float(stderr_of(values)))
@@ -99,24 +106,30 @@ def summarize_codes(counts_K: np.ndarray, num_tokens: int) -> dict[str, Any]:
     }
 
 
-def summarize_orders(nll_BK: np.ndarray) -> dict[str, Any]:
+def summarize_orders(nll_BK: np.ndarray, shares: Shares) -> dict[str, Any]:
     """The entries of a result about several orders, from the nats of each example under each order.
 
     Returns:
-      `num_orders` K; `negative_elbo_nats`, the mean over the orders, which bounds the nats of their mixture from above;
-      `negative_elbo_stderr`, its standard error as an estimate of the mean over many more orders, of which these are
-      drawn (the mean over all orders of a model has no such error); and
-      `nll_nats_by_num_orders`, the nats of the mixtures of the first 1, 2, ..., K orders.
+      `num_orders` K; `negative_elbo_nats`, the mean over the orders by their weights, which bounds the nats of their
+      mixture from above; `negative_elbo_stderr`, its standard error as an estimate of the mean over many more orders,
+      of which these are drawn (the mean over all orders of a model has no such error): of random orders beside listed
+      ones, that of the random ones alone; and `nll_nats_by_num_orders`, the nats of the mixtures of the first 1, 2,
+      ..., K orders.
     """
-    num_orders = nll_BK.shape[1]
-    log_sum_BK = np.logaddexp.accumulate(-nll_BK, axis=1) - np.log(np.arange(1, num_orders + 1))
-    means_K = nll_BK.mean(0)
+    num_orders, means_K = nll_BK.shape[1], nll_BK.mean(0)
+    random_K = shares.drawn if shares.drawn.any() else np.ones(num_orders, bool)
+    weight, num = shares.weights[random_K].sum(), random_K.sum()
     return {
         "num_orders": num_orders,
-        "negative_elbo_nats": float(means_K.mean()),
-        "negative_elbo_stderr": float(means_K.std(ddof=1) / math.sqrt(num_orders)) if num_orders > 1 else 0.0,
-        "nll_nats_by_num_orders": [float(value) for value in -log_sum_BK.mean(0)],
+        "negative_elbo_nats": float(means_K @ shares.weights),
+        "negative_elbo_stderr": float(weight * means_K[random_K].std(ddof=1) / math.sqrt(num)) if num > 1 else 0.0,
+        "nll_nats_by_num_orders": [_mixture_nats(nll_BK[:, :k], shares.first(k)) for k in range(1, num_orders + 1)],
     }
+
+
+def _mixture_nats(nll_BK: np.ndarray, weights_K: np.ndarray) -> float:
+    """The mean over the examples of -log sum_k w_k exp(-nll_k)."""
+    return float(-np.logaddexp.reduce(np.log(weights_K) - nll_BK, axis=1).mean())
 
 
 def summarize(nll: np.ndarray, sites: np.ndarray, event: EventSpec, text: str = "") -> dict[str, float]:

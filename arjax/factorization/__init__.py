@@ -13,7 +13,14 @@ from arjax.core.arguments import named_arguments
 from arjax.factorization import data_orderings  # noqa: F401  registers orderings
 from arjax.factorization.factorization import Factorization, from_order, reorder
 from arjax.factorization.graphs import GRAPHS, graph_needs_data, with_graph
-from arjax.factorization.order_distributions import ORDER_DISTRIBUTIONS, Orders, make_orders, orders_need_data
+from arjax.factorization.order_distributions import (
+    ORDER_DISTRIBUTIONS,
+    Orders,
+    Shares,
+    Weighted,
+    make_orders,
+    orders_need_data,
+)
 from arjax.factorization.orderings import ORDERINGS, make_order, needs_data, order_name
 from arjax.factorization.partitions import PARTITIONS
 
@@ -24,6 +31,8 @@ __all__ = [
     "PARTITIONS",
     "Factorization",
     "Orders",
+    "Shares",
+    "Weighted",
     "from_order",
     "graph_needs_data",
     "make_factorization",

@@ -1,7 +1,7 @@
 """Distributions over orders: the orders that a model is trained on, and those of them that it is scored on.
 
 One set of parameters then supports many orders. Each distribution is a function `(grid_shape, data, ...) -> pool`: the
-orders int64[K, D], all equally probable, or None for all permutations.
+orders int64[K, D], all equally probable, or None for all permutations. Of other probabilities it returns `Weighted`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +18,26 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.integers import MOST_ORDERS, is_integer
-from arjax.core.registry import Registry, parse_call
+from arjax.core.registry import Registry, did_you_mean, import_installed, parse_call
 from arjax.factorization.factorization import Factorization, check_permutation, from_order, reorder
-from arjax.factorization.orderings import Grid, make_order, needs_data
+from arjax.factorization.orderings import ORDERINGS, Grid, make_order, needs_data
 from arjax.factorization.partitions import PARTITIONS
 
 ORDER_DISTRIBUTIONS = Registry("distribution over orders", hidden=("grid_shape", "data"), most={"num": MOST_ORDERS})
+
+
+class Weighted(NamedTuple):
+    """A distribution over orders: some of them with probabilities of their own, and the rest over all permutations.
+
+    Attributes:
+      pool: int64[K, D], the listed orders.
+      weights: float64[K], their probabilities.
+      uniform: the probability that an order is drawn from all permutations, in place of the listed ones.
+    """
+
+    pool: np.ndarray
+    weights: np.ndarray
+    uniform: float
 
 
 @ORDER_DISTRIBUTIONS.register("uniform")
@@ -39,16 +55,24 @@ def pool(grid_shape: Grid, data: np.ndarray | None, num: int = 8, seed: int = 0)
     return permutations(int(np.prod(grid_shape)), num, seed)
 
 
-def permutations(num_sites: int, num: int, seed: int) -> np.ndarray:
-    """`num` different random orders, int64[num, D]; raises `UserError` when there are not so many."""
-    if num_sites < 13 and num > math.factorial(num_sites):
-        raise UserError(f"{num_sites} sites have {math.factorial(num_sites)} orders, not {num}")
+def permutations(num_sites: int, num: int, seed: int, besides: Collection[tuple[int, ...]] = ()) -> np.ndarray:
+    """`num` different random orders, int64[num, D], none of which is one of `besides`; raises `UserError` when there
+    are not so many.
+    """
+    if num > num_permutations(num_sites) - len(besides):
+        raise UserError(f"{num_sites} sites have {math.factorial(num_sites)} orders, not {num + len(besides)}")
     rng = np.random.default_rng(seed)
     found: dict[tuple[int, ...], np.ndarray] = {}
     while len(found) < num:
         order = rng.permutation(num_sites)
-        found[tuple(order)] = order
+        if tuple(order) not in besides:
+            found[tuple(order)] = order
     return np.stack(list(found.values()))
+
+
+def num_permutations(num_sites: int) -> float:
+    """D!, or infinity where that is more than anyone asks for."""
+    return math.factorial(num_sites) if num_sites < 13 else math.inf
 
 
 @ORDER_DISTRIBUTIONS.register("rasters")
@@ -71,38 +95,200 @@ def any_of(grid_shape: Grid, data: np.ndarray | None, orderings: tuple[str, ...]
     return np.stack([make_order(text, grid_shape, data) for text in orderings])
 
 
+@ORDER_DISTRIBUTIONS.register("weighted")
+def weighted(
+    grid_shape: Grid, data: np.ndarray | None, of: tuple[str, ...], weights: tuple[float, ...]
+) -> Weighted | None:
+    """Distributions over orders and single orders, mixed: `weighted(of=('raster', 'uniform'), weights=(0.5, 0.5))`.
+
+    An order is drawn from the k-th of them with a probability in proportion to its weight. Each is a call string, of an
+    ordering or of a distribution over orders, which may be `weighted` itself.
+    """
+    parts = [_part(text, grid_shape, data) for text in _checked_calls(of)]
+    uniform = 0.0
+    found: dict[tuple[int, ...], float] = {}
+    for part, share in zip(parts, _checked_weights(weights, len(parts)), strict=True):
+        uniform += share * part.uniform
+        for order, weight in zip(part.pool, part.weights, strict=True):
+            found[tuple(order)] = found.get(tuple(order), 0.0) + share * weight
+    if not found:
+        return None
+    return Weighted(np.array(list(found)), np.array(list(found.values())), uniform)
+
+
+def _checked_calls(of: Any) -> tuple[str, ...]:
+    if not isinstance(of, tuple | list) or not of or any(not isinstance(text, str) for text in of):
+        raise UserError(
+            f"of=... of weighted must name orderings or distributions over orders, each in quotes, not {of!r}"
+        )
+    return tuple(of)
+
+
+def _checked_weights(weights: Any, num: int) -> np.ndarray:
+    """The weights as probabilities, float64[num]."""
+    if not isinstance(weights, tuple | list) or len(weights) != num:
+        raise UserError(f"weighted needs one weight for each of its {num} entries, not {weights!r}")
+    numbers = [w for w in weights if isinstance(w, int | float) and not isinstance(w, bool) and 0 < w < math.inf]
+    if len(numbers) < num:
+        raise UserError(f"the weights of weighted must be finite numbers above 0, not {weights!r}")
+    shares = np.array(numbers, np.float64) / max(numbers)
+    return shares / shares.sum()
+
+
+def _part(text: str, grid_shape: Grid, data: np.ndarray | None) -> Weighted:
+    """The distribution of a call string, which may be that of a single ordering."""
+    if not _is_distribution(text):
+        return Weighted(make_order(text, grid_shape, data)[None], np.ones(1), 0.0)
+    found = ORDER_DISTRIBUTIONS.call(text, grid_shape, data)
+    if isinstance(found, Weighted):
+        return found
+    if found is None:
+        return Weighted(np.zeros((0, int(np.prod(grid_shape))), np.int64), np.zeros(0), 1.0)
+    return Weighted(found, np.full(len(found), 1 / len(found)), 0.0)
+
+
+def _is_distribution(text: str) -> bool:
+    """Whether a call string is that of a distribution over orders, and not of an ordering; raises `UserError` where it
+    is that of neither.
+    """
+    name, _ = parse_call(text)
+    if name not in ORDER_DISTRIBUTIONS and name not in ORDERINGS:
+        import_installed()
+    if name not in ORDER_DISTRIBUTIONS and name not in ORDERINGS:
+        known = [*ORDER_DISTRIBUTIONS.names(), *ORDERINGS.names()]
+        raise UserError(f"there is no distribution over orders and no ordering {name!r}{did_you_mean(name, known)}")
+    return name in ORDER_DISTRIBUTIONS
+
+
+class Shares(NamedTuple):
+    """How much each of K orders counts for in their mixture.
+
+    Attributes:
+      weights: float64[K], which add up to 1.
+      drawn: bool[K], whether an order was drawn from all permutations and stands for those that were not, too.
+    """
+
+    weights: np.ndarray
+    drawn: np.ndarray
+
+    def first(self, num: int) -> np.ndarray:
+        """Those of the first orders without the others, float64[num]."""
+        drawn, weights = self.drawn[:num], self.weights[:num].copy()
+        if drawn.any():
+            weights[drawn] = self.weights[self.drawn].sum() / drawn.sum()
+        return weights / weights.sum()
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Orders:
-    """A distribution over factorizations of one block structure; a pytree of integer arrays: the `first`, by which the
-    others are cut, and the `pool` of orders int32[K, D], all equally probable, or None for all permutations.
+    """A distribution over factorizations of one block structure; a pytree of arrays: the `first` factorization, by
+    which the others are cut, the `pool` of orders int32[K, D], or None for all permutations, all equally probable.
+
+    With `weights` float32[K] these are the probabilities of the pool; float32[K + 1] ends with the probability that an
+    order is drawn from all permutations.
     """
 
     first: Factorization
     pool: np.ndarray | None = None
+    weights: np.ndarray | None = None
+
+    @property
+    def has_all(self) -> bool:
+        """Whether every permutation may be drawn."""
+        return self.pool is None or (self.weights is not None and len(self.weights) > len(self.pool))
+
+    @property
+    def listed(self) -> np.ndarray:
+        """The orders that have probabilities of their own, int32[K, D]; there may be none."""
+        return np.zeros((0, self.first.num_sites), np.int32) if self.pool is None else self.pool
 
     def draw(self, key: jax.Array) -> Factorization:
         """A random factorization; may be jitted."""
+        return self.draw_with_source(key)[0]
+
+    def draw_of_all(self, key: jax.Array) -> Factorization:
+        """A random factorization of all permutations, which are equally probable; may be jitted."""
+        return reorder(self.first, jax.random.permutation(key, self.first.num_sites))
+
+    def draw_with_source(self, key: jax.Array) -> tuple[Factorization, bool | jax.Array]:
+        """A random factorization, and whether it was drawn from all permutations; may be jitted."""
         if self.pool is None:
-            return reorder(self.first, jax.random.permutation(key, self.first.num_sites))
-        return reorder(self.first, jnp.asarray(self.pool)[jax.random.randint(key, (), 0, len(self.pool))])
+            return self.draw_of_all(key), True
+        pool_KD, num = jnp.asarray(self.pool), len(self.pool)
+        if self.weights is None:
+            return reorder(self.first, pool_KD[jax.random.randint(key, (), 0, num)]), False
+        choice_key, key = jax.random.split(key)
+        k = jax.random.categorical(choice_key, jnp.log(jnp.asarray(self.weights)))
+        if not self.has_all:
+            return reorder(self.first, pool_KD[k]), False
+        order_D = jnp.where(k == num, self.draw_of_all(key).order, pool_KD[jnp.minimum(k, num - 1)])
+        return reorder(self.first, order_D), k == num
 
     def has(self, factorization: Factorization) -> bool:
         """Whether an order is one of these."""
-        return self.pool is None or bool((self.pool == np.asarray(factorization.order)).all(1).any())
+        return self.has_all or bool((self.listed == np.asarray(factorization.order)).all(1).any())
 
     def members(self, num: int) -> list[Factorization]:
         """`num` different orders, always the same: the first of the pool, or of a fixed random sequence; raises
-        `UserError` where there are not so many.
+        `UserError` where there are not so many. The most probable come first where there are weights: each next one is
+        the listed order, or the random one, with the largest share.
         """
-        if self.pool is None:
-            orders = list(permutations(self.first.num_sites, num, seed=0))
-        elif num > len(self.pool):
-            raise UserError(f"there are {len(self.pool)} orders to score, not {num}")
-        else:
-            orders = list(self.pool[:num])
+        places = self._places(num)
+        drawn = sum(place < 0 for place in places)
+        listed = set(map(tuple, np.asarray(self.listed).tolist()))
+        random: Iterator[np.ndarray] = iter(
+            permutations(self.first.num_sites, drawn, seed=0, besides=listed) if drawn else self.listed
+        )
+        return [self._cut(next(random) if place < 0 else self.listed[place]) for place in places]
+
+    def shares(self, num: int) -> Shares:
+        """How much each of the `members` counts for: its own probability, where the random ones share that of all
+        orders that are not listed equally; all of them add up to 1.
+        """
+        own_K, uniform = self._probabilities()
+        places = np.array(self._places(num))
+        each = math.exp(-math.lgamma(self.first.num_sites + 1))  # 1 / D!
+        of_others = uniform * max(1 - len(own_K) * each, 0.0) / max((places < 0).sum(), 1)
+        weights = np.where(places < 0, of_others, np.append(own_K + uniform * each, 0.0)[places])
+        return Shares(weights / weights.sum(), places < 0)
+
+    def representatives(self) -> list[Factorization]:
+        """All listed orders, and one of all permutations where these may be drawn."""
+        random = permutations(self.first.num_sites, 1, seed=0) if self.has_all else self.listed[:0]
+        return [self._cut(order) for order in [*self.listed, *random]]
+
+    def _probabilities(self) -> tuple[np.ndarray, float]:
+        """Those of the listed orders, float64[K], and that of a draw from all permutations."""
+        if self.weights is None:
+            num = len(self.listed)
+            return np.full(num, 1 / max(num, 1)), float(num == 0)
+        weights, num = np.asarray(self.weights, np.float64), len(self.listed)
+        return weights[:num], float(weights[num:].sum())
+
+    def _places(self, num: int) -> list[int]:
+        """Where each of the `members` stands in the pool; -1: it is a random one."""
+        own_K, uniform = self._probabilities()
+        left = num_permutations(self.first.num_sites) - len(own_K) if self.has_all else 0
+        if num > len(own_K) + left:
+            if self.has_all:
+                raise UserError(f"{self.first.num_sites} sites have {len(own_K) + left} orders, not {num}")
+            raise UserError(f"there are {len(own_K)} orders to score, not {num}")
+        by_weight = np.argsort(-own_K, kind="stable").tolist()
+        places: list[int] = []
+        drawn = 0
+        for n in range(num):
+            there = n - drawn < len(by_weight)
+            if there and (drawn >= left or own_K[by_weight[n - drawn]] >= uniform / (drawn + 1)):
+                places.append(by_weight[n - drawn])
+            else:
+                places.append(-1)
+                drawn += 1
+        return places
+
+    def _cut(self, order: np.ndarray) -> Factorization:
         sizes = (np.asarray(self.first.blocks) < self.first.num_sites).sum(1)
-        return [from_order(order, sizes, self.first.grid_shape) for order in orders]
+        return from_order(order, sizes, self.first.grid_shape)
 
 
 def make_orders(text: str, grid_shape: Grid, partition: str = "sites", data: np.ndarray | None = None) -> Orders:
@@ -110,21 +296,37 @@ def make_orders(text: str, grid_shape: Grid, partition: str = "sites", data: np.
     `UserError` where it cuts the orders into different blocks.
     """
     grid_shape = tuple(grid_shape)
-    orders_KD = ORDER_DISTRIBUTIONS.call(text, grid_shape, data)
+    found = ORDER_DISTRIBUTIONS.call(text, grid_shape, data)
     num_sites = int(np.prod(grid_shape))
     rng = np.random.default_rng(0)
-    some = [rng.permutation(num_sites) for _ in range(8)] if orders_KD is None else orders_KD
-    checked = [check_permutation(order, num_sites) for order in some]
+    listed = () if found is None else found.pool if isinstance(found, Weighted) else found
+    has_all = found is None or (isinstance(found, Weighted) and bool(found.uniform > 0))
+    checked = [check_permutation(order, num_sites) for order in listed]
+    some = [rng.permutation(num_sites) for _ in range(8)] if has_all else []
     cut = PARTITIONS.read(partition)
-    cuts = [tuple(cut.build(order, grid_shape)) for order in checked]
+    cuts = [tuple(cut.build(order, grid_shape)) for order in [*checked, *some]]
     if len(set(cuts)) > 1:
         raise UserError(f"the partition {partition!r} cuts the orders of {text!r} into different blocks")
-    pool_KD = None if orders_KD is None else np.stack(checked).astype(np.int32)
-    return Orders(from_order(checked[0], cuts[0], grid_shape), pool_KD)
+    first = from_order([*checked, *some][0], cuts[0], grid_shape)
+    if found is None:
+        return Orders(first)
+    pool_KD = np.stack(checked).astype(np.int32)
+    if not isinstance(found, Weighted):
+        return Orders(first, pool_KD)
+    weights = [*found.weights, found.uniform] if has_all else found.weights
+    return Orders(first, pool_KD, np.asarray(weights, np.float32))
 
 
 def orders_need_data(text: str) -> bool:
     """Whether one of the orders is read off the training examples."""
     name, options = parse_call(text)
-    named = options.get("orderings", ()) if name == "any_of" else ()
-    return isinstance(named, tuple | list) and any(isinstance(o, str) and needs_data(o) for o in named)
+    of_orderings = {"any_of": "orderings", "weighted": "of"}
+    named = options.get(of_orderings.get(name, ""), ())
+    if not isinstance(named, tuple | list):
+        return False
+    return any(_reads_data(part, name == "weighted") for part in named if isinstance(part, str))
+
+
+def _reads_data(text: str, may_be_several: bool) -> bool:
+    """Whether an ordering is read off the training examples or, where it may be one, a distribution over orders."""
+    return orders_need_data(text) if may_be_several and _is_distribution(text) else needs_data(text)

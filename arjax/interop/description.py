@@ -134,6 +134,8 @@ class _Writer:
     def orders(self, orders: Orders, path: str) -> dict[str, Any]:
         if orders.pool is not None:
             self._arrays[f"{path}/pool"] = np.asarray(orders.pool, np.int32)
+        if orders.weights is not None:
+            self._arrays[f"{path}/weights"] = np.asarray(orders.weights, np.float32)
         return {"arrays": path, "first": self.factorization(orders.first, f"{path}/first")}
 
 
@@ -259,7 +261,12 @@ class Reader:
             raise UserError(f"the tensor {path + '/pool'!r} has no orders")
         for order in pool:
             check_permutation(order, first.num_sites)
-        return Orders(first, pool)
+        if f"{path}/weights" not in self._arrays:
+            return Orders(first, pool)
+        weights = self.array(f"{path}/weights", "float32", 1)
+        if len(weights) - len(pool) not in (0, 1) or not (weights > 0).all() or abs(weights.sum() - 1) > 1e-3:
+            raise UserError(f"the tensor {path + '/weights'!r} is no list of the probabilities of {len(pool)} orders")
+        return Orders(first, pool, weights)
 
     def array(self, name: str, dtype: str, ndim: int) -> np.ndarray:
         """The array of that name; raises `UserError` where it is missing, of another type or another rank."""

@@ -493,7 +493,7 @@ def put_together(
     check_network(network, event, factorization, options)
     _tell_reaches(network, factorization, options)
     if orders is not None:
-        for member in orders.members(1 if orders.pool is None else len(orders.pool)):
+        for member in orders.representatives():
             check_network(network, event, member, options)
         if orders.first.blocks.shape != factorization.blocks.shape:
             raise UserError("model.partition cuts model.ordering into other blocks than model.orders")

@@ -46,7 +46,11 @@ def evidence_first(model: Any, *groups: np.ndarray) -> Factorization:
     if orders is None:
         raise UserError(f"this order cannot {conflict(own)}")
     sizes = (np.asarray(own.blocks) < own.num_sites).sum(1)
-    if orders.pool is None:
+    for order in orders.listed:
+        factorization = from_order(order, sizes, own.grid_shape)
+        if conflict(factorization) is None:
+            return factorization
+    if orders.has_all:
         # The blocks keep their order of visits; the sites fill them group by group.
         visited_D = visit_numbers(head, own)[np.asarray(own.order)] if within_steps else np.arange(own.num_sites)
         order_D = np.empty(own.num_sites, np.int64)
@@ -55,12 +59,8 @@ def evidence_first(model: Any, *groups: np.ndarray) -> Factorization:
         if conflict(moved) is not None:
             raise UserError(f"no order of this model can {conflict(moved)}")
         return moved
-    for order in orders.pool:
-        factorization = from_order(order, sizes, own.grid_shape)
-        if conflict(factorization) is None:
-            return factorization
     raise UserError(
-        f"none of the {len(orders.pool)} orders of this model visits the observed sites first: train it with "
+        f"none of the {len(orders.listed)} orders of this model visits the observed sites first: train it with "
         "model.orders=uniform, or with an order that does"
     )
 

@@ -34,9 +34,10 @@ class OrderAgnostic(Objective[AutoregressiveModel]):
     Networks that predict from any set of observed sites are trained on one random step of one order per example. Under
     all orders, the sites of that step and of all later ones are predicted at once, with a weight that makes the
     expectation S times that of the step alone: S / (number of steps left) for equal blocks (equation 11 there; the
-    absorbing diffusion of Hoogeboom et al., 2022, section 3). That has less noise than the step alone. Other
-    distributions over orders use the step alone, and so do blocks of unequal sizes under a joint conditional, where a
-    later block is not exchangeable with that of the step.
+    absorbing diffusion of Hoogeboom et al., 2022, section 3). That has less noise than the step alone. Orders that a
+    distribution lists use the step alone, and so do blocks of unequal sizes under a joint conditional, where a later
+    block is not exchangeable with that of the step. Of `weighted` orders, an example uses the one or the other, as its
+    order was drawn from all permutations or from those listed.
 
     All other networks predict every site in one pass, under one order for each of `orders_per_batch` equal parts of the
     batch; 0: one order per example.
@@ -78,7 +79,8 @@ class OrderAgnostic(Objective[AutoregressiveModel]):
         model = require(model, "conditionals", "the objective 'order_agnostic'")
         if model.orders is None:
             raise UserError("the objective 'order_agnostic' needs model.orders, such as uniform or pool(num=8)")
-        if self.hidden != "uniform" and not (isinstance(model.network, OrderAgnosticNetwork) and _any_later(model)):
+        any_later = model.orders.pool is None and _alike(model)
+        if self.hidden != "uniform" and not (isinstance(model.network, OrderAgnosticNetwork) and any_later):
             raise UserError(
                 f"hidden={self.hidden!r} of the objective 'order_agnostic' needs a network that predicts from any set "
                 "of observed sites, such as masked_transformer, and model.orders=uniform with blocks of one size"
@@ -112,15 +114,15 @@ def _by_parts(model, params, batch: Batch, order_key: jax.Array, key: jax.Array,
     return jax.tree.map(lambda leaf: leaf.reshape(num), scores)
 
 
-def _any_later(model: Any) -> bool:
-    """Whether all sites that are hidden in a step may be scored at once.
+def _alike(model: Any) -> bool:
+    """Whether all sites that are hidden in a step of a random permutation may be scored at once.
 
     A remaining site is one of step t with the probability size_S[t] / (sites left). Whole blocks of one size are
     exchangeable, too; under a joint conditional, the score of a site depends on its block.
     """
-    orders = model.orders
-    one_size = orders.first.num_steps * orders.first.block_size == model.event.num_sites
-    return orders.pool is None and (one_size or not scores_blocks(model.conditional, orders.first))
+    first = model.orders.first
+    one_size = first.num_steps * first.block_size == model.event.num_sites
+    return one_size or not scores_blocks(model.conditional, first)
 
 
 def num_observed(key: jax.Array, num_steps: int, hidden: str) -> jax.Array:
@@ -139,17 +141,15 @@ def _any_observed(model: Any, params: Params, batch: Batch, order_key: jax.Array
     num, grid = x.shape[0], model.event.grid_shape
     steps = orders.first.num_steps
     size_S = (jnp.asarray(orders.first.blocks) < model.event.num_sites).sum(1)
-    all_later = _any_later(model)
+    alike = _alike(model)
     weight_S = steps * size_S / jnp.cumsum(size_S[::-1])[::-1]
 
     def observed_and_weight(key: jax.Array) -> tuple[jax.Array, jax.Array, Factorization]:
         draw_key, step_key = jax.random.split(key)
-        factorization = orders.draw(draw_key)
+        factorization, of_all = orders.draw_with_source(draw_key)
         step_D, t = jnp.asarray(factorization.step), num_observed(step_key, steps, hidden)
-        if all_later:
-            weight_D = jnp.where(step_D >= t, weight_S[t], 0.0)
-        else:
-            weight_D = jnp.where(step_D == t, float(steps), 0.0)
+        later_D, alone_D = jnp.where(step_D >= t, weight_S[t], 0.0), jnp.where(step_D == t, float(steps), 0.0)
+        weight_D = jnp.where(of_all, later_D, alone_D) if alike else alone_D
         return (step_D < t).reshape(grid), weight_D.reshape(grid), factorization
 
     observed, weight, drawn = jax.vmap(observed_and_weight)(jax.random.split(order_key, num))

@@ -36,6 +36,8 @@ class Parallel(Sampler):
     For models of all orders. What is observed counts as drawn already: rounds that it covers are left out, and one that
     it cuts draws the rest.
 
+    The k-step bound of `arjax.evaluation.bounds` is that of `choose="random"` alone.
+
     The noise of a site is that of its step in the order of the model, whenever it is drawn. So a value that is drawn
     and not chosen is drawn again from the same noise: were it fresh, improbable values would have many chances of being
     passed over, and would be too rare.

@@ -31,7 +31,7 @@ def check_rounds(model: Any, owner: str) -> None:
     """Raises `UserError` unless a model predicts each step from any set of others; `owner` names whoever needs it."""
     if model.orders is not None:
         model.network.check_ahead()
-    if model.orders is None or model.orders.pool is not None:
+    if model.orders is None or not model.orders.has_all:
         raise UserError(
             f"{owner} needs a model of all orders, which has learned to predict a step from any others: train it with "
             "model.orders=uniform"
@@ -163,7 +163,7 @@ def log_prob_of_rest(
 def _of_rest(model, params, batch: Batch, keys: jax.Array, points: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
     def one(pair: tuple[Batch, jax.Array]) -> tuple[jax.Array, ...]:
         example, key = pair
-        order = model.orders.draw(key)
+        order = model.orders.draw_of_all(key)
         found = log_prob_ahead(model, params, example, order, points, model.factorization.num_steps)
         return tuple(part.sum(-1) for part in found)
 

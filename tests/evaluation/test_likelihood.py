@@ -110,6 +110,25 @@ def test_mistakes(model, params, arrays):
         Evaluator(model, dataset, 8, make_mesh())(params, "test")
 
 
+def test_a_mixture_of_weighted_orders_has_their_weights(arrays):
+    orders = "weighted(of=('raster', 'uniform'), weights=(0.6, 0.4))"
+    model = make_model(EVENT, "made", hidden_sizes=(8,), orders=orders)
+    params = jax.jit(model.init)(jax.random.key(0))
+    dataset = from_arrays(EVENT, train=arrays, test=arrays)
+    scores = Evaluator(model, dataset, 8, make_mesh(), num_orders=3)(params, "test")
+    keep = arrays["mask"].sum(1) > 0
+    score = jax.jit(lambda p, f: model.log_prob(p, arrays["x"], mask=arrays["mask"], factorization=f))
+    members = model.orders.members(3)
+    assert np.asarray(members[0].order).tolist() == list(range(5))
+    per_order = np.stack([np.asarray(score(params, f), np.float64)[keep] for f in members])
+    raster = 0.6 + 0.4 / 120
+    weights = np.array([raster, (1 - raster) / 2, (1 - raster) / 2])
+    np.testing.assert_allclose(scores["nll_nats"], -np.log(weights @ np.exp(per_order)).mean(), rtol=1e-5)
+    np.testing.assert_allclose(scores["negative_elbo_nats"], -(weights @ per_order).mean(), rtol=1e-5)
+    by_number = [-per_order[0].mean(), scores["nll_nats"]]
+    np.testing.assert_allclose(scores["nll_nats_by_num_orders"][::2], by_number, rtol=1e-5)
+
+
 def test_a_mixture_of_orders_averages_whole_examples(arrays):
     model = make_model(EVENT, "made", hidden_sizes=(8,), orders="pool(num=5)")
     params = jax.jit(model.init)(jax.random.key(0))

@@ -13,6 +13,7 @@ from arjax.core.score_names import SAMPLE_SCORE
 from arjax.core.spec import EventSpec
 from arjax.evaluation.judges import PARTS, _along_text
 from arjax.evaluation.summaries import mean_over_runs, stderr_of, summarize_rows
+from arjax.factorization import Shares
 
 NLL, SITES, SCORED = np.array([3.0, 99.0, 6.0, 1.5]), np.array([2, 0, 4, 3]), [0, 2, 3]
 N, L = NLL[SCORED], SITES[SCORED]
@@ -105,10 +106,26 @@ CASES = [
 
 @pytest.mark.parametrize(("rows", "event", "text", "expected"), CASES)
 def test_every_number_of_a_report(rows, event, text, expected):
-    found = summarize_rows({"nll": NLL, "sites": SITES} | rows, event, text)
+    num = len(rows.get("by_order", ()))
+    shares = Shares(np.full(num, 1 / max(num, 1)), np.zeros(num, bool))
+    found = summarize_rows({"nll": NLL, "sites": SITES} | rows, event, text, shares=shares)
     assert list(found) == list(expected)
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, rel=1e-9), name
+
+
+def test_orders_count_by_their_shares():
+    """One listed order and two random ones: the error of their mean is that of the random ones alone."""
+    nll_KB = np.array([[1.0, 2, 3], [2.0, 5, 1], [4.0, 4, 2]])
+    shares = Shares(np.array([0.5, 0.25, 0.25]), np.array([False, True, True]))
+    rows = {"nll": NLL[SCORED], "sites": SITES[SCORED], "by_order": nll_KB}
+    found = summarize_rows(rows, EventSpec((2, 2), (2,)), shares=shares)
+    means = nll_KB.mean(1)
+    assert found["negative_elbo_nats"] == pytest.approx(means @ shares.weights)
+    assert found["negative_elbo_stderr"] == pytest.approx(0.5 * abs(means[1] - means[2]) / 2)
+    p = np.exp(-nll_KB)
+    mixtures = [p[0], (p[0] + p[1]) / 2, p[0] / 2 + (p[1] + p[2]) / 4]
+    np.testing.assert_allclose(found["nll_nats_by_num_orders"], [-np.log(mixture).mean() for mixture in mixtures])
 
 
 def test_scores_of_samples_are_no_nats():

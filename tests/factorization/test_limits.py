@@ -45,6 +45,9 @@ GRAPHS_TAKE = [
 ORDERS_TAKE = [
     ("pool(num={})", ("1", "9"), ("0", "1.5")),
     ("pool(num=2, seed={})", ("0",), ("-1", "1.5")),
+    ("weighted(of=('raster', 'uniform'), weights={})", ("(1, 2.5)",), ("(1,)", "(1, 0)", "(1, -1)", "(1, '2')", "2")),
+    ("weighted(of=('raster', 'uniform'), weights={})", ("(1e-9, 1)",), ("(True, 1)", "(1e999, 1)", "(0, 0)", "()")),
+    ("weighted(of={}, weights=(1,))", ("('raster',)", "('pool',)"), ("()", "(3,)", "'raster'", "('unifrom',)")),
     ("any_of(orderings={})", ("('raster',)", "('raster', 'hilbert')"), ("()", "(3,)", "('raster', 3)", "'raster'")),
 ]
 ORDER, COARSE = np.arange(24), make_order("multiscale", GRID)

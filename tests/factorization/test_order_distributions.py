@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import math
 
 import jax
@@ -19,7 +20,16 @@ from arjax.factorization import (
     reorder,
 )
 
-CALLS = ["uniform", "pool(num=3)", "rasters", "any_of(orderings=('raster', 'reversed', 'random(seed=3)'))"]
+MIXED = "weighted(of=('raster', 'uniform'), weights=(0.5, 0.5))"
+NESTED = f"weighted(of=({MIXED!r}, 'reversed', 'any_of(orderings=(\"raster\", \"reversed\"))'), weights=(2, 1, 1))"
+CALLS = [
+    "uniform",
+    "pool(num=3)",
+    "rasters",
+    "any_of(orderings=('raster', 'reversed', 'random(seed=3)'))",
+    "weighted(of=('raster', 'pool(num=3)'), weights=(1, 3))",
+    MIXED,
+]
 
 
 def test_every_distribution_is_tested():
@@ -60,6 +70,64 @@ def test_orders_are_equally_probable(text, expected):
     assert all(abs(n - 3000 * p) < 5 * math.sqrt(3000 * p * (1 - p)) for n in counts.values())
 
 
+def drawn_counts(text: str, num: int) -> collections.Counter:
+    draw = jax.vmap(lambda key: make_orders(text, (3,)).draw(key).order)
+    drawn = np.asarray(jax.jit(lambda key: draw(jax.random.split(key, num)))(jax.random.key(0)))
+    return collections.Counter(map(tuple, drawn.tolist()))
+
+
+@pytest.mark.parametrize(
+    ("text", "raster", "reverse", "other"),
+    [
+        ("weighted(of=('raster', 'reversed'), weights=(1, 3))", 1 / 4, 3 / 4, 0),
+        (MIXED, 1 / 2 + 1 / 12, 1 / 12, 1 / 12),
+        (NESTED, 1 / 4 + 1 / 8 + 1 / 24, 1 / 4 + 1 / 8 + 1 / 24, 1 / 24),
+        ("weighted(of=('uniform', 'uniform'), weights=(1, 2))", 1 / 6, 1 / 6, 1 / 6),
+    ],
+)
+def test_weighted_orders_have_their_probabilities(text, raster, reverse, other):
+    """The members too: of all orders, their shares are these probabilities."""
+    expected = dict.fromkeys(itertools.permutations(range(3)), other) | {(0, 1, 2): raster, (2, 1, 0): reverse}
+    expected = {order: p for order, p in expected.items() if p}
+    counts, num = drawn_counts(text, 4000), 4000
+    assert set(counts) == set(expected)
+    assert all(abs(counts[order] - num * p) < 5 * math.sqrt(num * p * (1 - p)) for order, p in expected.items())
+    orders = make_orders(text, (3,))
+    members, shares = orders.members(len(expected)), orders.shares(len(expected))
+    found = {tuple(member.order.tolist()): share for member, share in zip(members, shares.weights, strict=True)}
+    assert found == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(UserError, match="orders"):
+        orders.members(len(expected) + 1)
+
+
+def test_members_of_weighted_orders_come_by_their_shares():
+    """The next one is the listed order or the random one with the largest share, and random ones are no listed ones."""
+    orders = make_orders("weighted(of=('raster', 'reversed', 'uniform'), weights=(0.25, 0.05, 0.7))", (6,))
+    members = [tuple(member.order.tolist()) for member in orders.members(5)]
+    assert members.index((0, 1, 2, 3, 4, 5)) == 2 and len(set(members)) == 5 and (5, 4, 3, 2, 1, 0) not in members
+    assert members[:3] == [tuple(member.order.tolist()) for member in orders.members(3)]
+    shares, each = orders.shares(5), 0.7 * (1 - 2 / 720)
+    assert shares.drawn.tolist() == [True, True, False, True, True]
+    expected = np.array([each / 4, each / 4, 0.25 + 0.7 / 720, each / 4, each / 4])
+    np.testing.assert_allclose(shares.weights, expected / expected.sum(), rtol=1e-5)
+    np.testing.assert_allclose(shares.first(3), orders.shares(3).weights, rtol=1e-5)
+    for text, num in (("uniform", 3), ("pool(num=4)", 3)):
+        np.testing.assert_allclose(make_orders(text, (6,)).shares(num).weights, np.full(num, 1 / num))
+
+
+def test_which_weighted_orders_have_all():
+    all_of_them = make_orders(MIXED, (4,))
+    some = make_orders("weighted(of=('raster', 'reversed'), weights=(1, 3))", (4,))
+    snake = make_factorization((4,), "list(order=(1, 0, 2, 3))")
+    assert all_of_them.has(snake) and all_of_them.has_all and not some.has(snake) and not some.has_all
+    assert some.has(make_factorization((4,), "reversed"))
+    assert len(all_of_them.representatives()) == 2 == len(some.representatives())
+    assert make_orders("weighted(of=('uniform',), weights=(2,))", (4,)).pool is None
+    source = jax.jit(jax.vmap(lambda key: all_of_them.draw_with_source(key)[1]))
+    told = np.asarray(source(jax.random.split(jax.random.key(0), 1000)))
+    assert abs(told.mean() - 0.5) < 0.08
+
+
 @pytest.mark.parametrize(("grid", "number"), [((4,), 2), ((3, 3), 8), ((2, 3), 8), ((1, 3), 2), ((2, 3, 2), 48)])
 def test_rasters_are_those_of_the_symmetries(grid, number):
     pool = make_orders("rasters", grid).pool
@@ -77,6 +145,12 @@ def test_mistakes_are_told():
         make_orders("uniform", (2,)).members(3)
     with pytest.raises(UserError, match="must name at least one ordering"):
         make_orders("any_of(orderings=())", (3,))
+    with pytest.raises(UserError, match=r"weighted needs one weight for each of its 2 entries, not \(1,\)"):
+        make_orders("weighted(of=('raster', 'uniform'), weights=(1,))", (3,))
+    with pytest.raises(UserError, match=r"the weights of weighted must be finite numbers above 0, not \(1, 0\)"):
+        make_orders("weighted(of=('raster', 'uniform'), weights=(1, 0))", (3,))
+    with pytest.raises(UserError, match="no distribution over orders and no ordering 'unifrom', did you mean 'uni"):
+        make_orders("weighted(of=('unifrom',), weights=(1,))", (3,))
     with pytest.raises(UserError, match="unknown distribution over orders 'unifrom', did you mean 'uniform'"):
         make_orders("unifrom", (3,))
     with pytest.raises(UserError, match="needs an ordering that goes row by row"):
@@ -97,3 +171,7 @@ def test_orders_that_a_partition_cuts_differently_are_refused(monkeypatch):
 def test_which_distributions_read_data():
     assert orders_need_data("any_of(orderings=('raster', 'reversed(of=\"variance\")'))")
     assert not orders_need_data("any_of(orderings=('raster',))") and not orders_need_data("uniform")
+    inner = "any_of(orderings=('variance',))"
+    assert orders_need_data("weighted(of=('uniform', 'variance'), weights=(1, 1))")
+    assert orders_need_data(f"weighted(of=('raster', {inner!r}), weights=(1, 1))")
+    assert not orders_need_data(NESTED)

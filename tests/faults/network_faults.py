@@ -82,8 +82,22 @@ NETWORK_FAULTS = (
     ),
     _two_stream(
         "two_stream whose query stream has no MLP",
-        "self._add(g, keys_values, may_g, train)), None",
-        "g + self.attention(self.attention_norm(g), keys_values, may_g)), None",
+        "self._add(g, contents, may_g, train)), None",
+        "g + self.attention.attend(self.attention_norm(g), contents, may_g)), None",
+    ),
+    Fault(
+        "two_stream whose queries see the place of their own contents in a cache",
+        "networks/any_order/two_stream.py",
+        "jnp.concatenate([steps_k, before_j - 1])",
+        "jnp.concatenate([steps_k, before_j])",
+        ("laws/test_law3_step_form.py::test_step_form_equals_parallel_form",),
+    ),
+    Fault(
+        "a ring of transformer_xl that is written as if it had a place for each step",
+        "networks/attention/relative_attention.py",
+        "jnp.mod(t, reach) * block_size)",
+        "t * block_size)",
+        ("networks/test_transformer_xl.py::test_a_ring_grows_and_goes_round",),
     ),
     _masked_transformer(
         "masked_transformer without positions",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from fault import Fault
+from fault import Fault, faults_of
 
 STEP = "training/test_step_equations.py::"
 _mixture = "evaluation/test_data_units.py::test_a_mixture_of_orders_is_a_density_of_the_data_too"
+_orders = faults_of("factorization/order_distributions.py")
 _families = "conditionals/test_families.py::"
 _discrete = "conditionals/test_conditionals.py::"
 
@@ -48,8 +49,8 @@ OTHER_FAULTS = (
     Fault(
         "a mixture of orders that sums them",
         "evaluation/likelihood.py",
-        "return math.log(nll_BK.shape[-1]) - jax.nn.logsumexp(-nll_BK, axis=-1)",
-        "return -jax.nn.logsumexp(-nll_BK, axis=-1)",
+        "jax.nn.logsumexp(jnp.log(weights_K) - nll_BK, axis=-1)",
+        "jax.nn.logsumexp(-nll_BK, axis=-1)",
         ("evaluation/test_likelihood.py",),
     ),
     Fault(
@@ -223,6 +224,25 @@ OTHER_FAULTS = (
         "if len(set(cuts)) > 1:",
         "if len(set(cuts)) > len(cuts):",
         ("factorization/test_order_distributions.py::test_orders_that_a_partition_cuts_differently_are_refused",),
+    ),
+    _orders(
+        "listed orders that are drawn by other weights than theirs",
+        "jax.random.categorical(choice_key, jnp.log(jnp.asarray(self.weights)))",
+        "jax.random.categorical(choice_key, jnp.asarray(self.weights))",
+        "factorization/test_order_distributions.py::test_weighted_orders_have_their_probabilities",
+    ),
+    _orders(
+        "random orders of a mixture that count as much as listed ones",
+        "np.where(places < 0, of_others, np.append(",
+        "np.where(places < 0, uniform, np.append(",
+        "factorization/test_order_distributions.py::test_members_of_weighted_orders_come_by_their_shares",
+    ),
+    Fault(
+        "an order of a list that is trained as if the sites left were exchangeable",
+        "objectives/order_agnostic.py",
+        "jnp.where(of_all, later_D, alone_D) if alike",
+        "later_D if alike",
+        ("objectives/test_order_agnostic.py::test_predicting_from_observed_sites_has_the_loss_of_a_random_order",),
     ),
     Fault(
         "an ordering that refuses vectors of one number",

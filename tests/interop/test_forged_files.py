@@ -27,6 +27,14 @@ CHOICES = {
         TEXT,
         ModelChoice(options={"orders": "rasters"}, network="made", network_options={"hidden_sizes": (5,)}),
     ),
+    "weighted": (
+        TEXT,
+        ModelChoice(
+            options={"orders": "weighted(of=('raster', 'uniform'), weights=(3, 1))"},
+            network="made",
+            network_options={"hidden_sizes": (5,)},
+        ),
+    ),
     "nested": (
         TEXT,
         ModelChoice(
@@ -133,7 +141,7 @@ def sentence_of(forge, content, tensors) -> str:
 
 
 def test_tensors_are_those_that_arjax_writes(files, forge):
-    for name in ("network", "table", "graph"):
+    for name in ("network", "weighted", "table", "graph"):
         content, tensors = files[name]
         assert forge(content, tensors).model.num_params, name
         for key, array in tensors.items():
@@ -143,7 +151,7 @@ def test_tensors_are_those_that_arjax_writes(files, forge):
             others += [array.ravel()[:-1], array[None]]
             others += [-array - 1, array + 1] if array.dtype == np.int32 else []
             others += [~array] if array.dtype == bool else []
-            others += [] if key.endswith(("/pool", "/parents")) else [None]  # which another model has not
+            others += [] if key.endswith(("/pool", "/weights", "/parents")) else [None]  # which another model has not
             for other in others:
                 changed = {k: v for k, v in tensors.items() if k != key} | ({} if other is None else {key: other})
                 assert sentence_of(forge, content, changed), (name, key, other)

@@ -95,6 +95,17 @@ def test_a_pool_answers_with_the_first_order_that_fits():
         evidence_first(model, sites(2, 0))
 
 
+def test_weighted_orders_answer_with_a_listed_order_or_any():
+    """The listed orders are tried first, as they are trained most; a random one answers for all other sites."""
+    model, _ = build(orders="weighted(of=('uniform', 'raster', 'reversed'), weights=(1, 1, 1))")
+    assert np.asarray(model.factorization.order).tolist() == [0, 1, 2, 3]
+    assert evidence_first(model, sites(3)).order.tolist() == [3, 2, 1, 0]
+    assert evidence_first(model, sites(2, 0)).order.tolist() == [0, 2, 1, 3]
+    model, _ = build(orders="weighted(of=('raster', 'reversed'), weights=(1, 3))")
+    with pytest.raises(UserError, match="none of the 2 orders of this model visits the observed sites first"):
+        evidence_first(model, sites(2, 0))
+
+
 @pytest.mark.slow
 def test_samples_given_any_sites_follow_the_conditional():
     model, params = build(orders="uniform")

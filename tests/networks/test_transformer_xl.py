@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
+import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
@@ -62,6 +65,28 @@ def test_attention_is_its_equation(num_steps, segment, memory, block_size):
     mixed = jax.jit(lambda p: layer.apply({"params": p}, h, block_size, False, biases))(params)
     expected = [textbook_attention(params, one, segment, memory, block_size, *biases) for one in h]
     np.testing.assert_allclose(mixed, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_ring_grows_and_goes_round():
+    """Steps in the form of a loop: after 2 steps the ring grows from 2 places to its 5, and then it goes round."""
+    layer = RelativeAttention(WIDTH, HEADS, 1.0, "float32", use_bias=False, segment=3, memory=2)
+    h = rng.normal(size=(2, 7, WIDTH)).astype(np.float32)
+    biases = tuple(rng.normal(size=(2, HEADS, SIZE)).astype(np.float32))
+    params = random_params(layer, h, 1, False, biases)
+
+    def both(params):
+        call = lambda *args, method=None: layer.apply({"params": params}, *args, method=method)  # noqa: E731
+        token = functools.partial(jax.lax.dynamic_slice_in_dim, h, slice_size=1, axis=1)
+        step = lambda cache, t: call(cache, token(t), t, biases, method="step")  # noqa: E731
+        empty = call(2, 7, 1, biases, method="init_cache")
+        cache, found = None, []
+        for begin, end in ((0, 2), (2, 7)):
+            cache = call(empty, end, cache, method="loop_carry")
+            cache, mixed = jax.lax.scan(step, cache, jnp.arange(begin, end))
+            found.append(mixed[:, :, 0])
+        return call(h, 1, False, biases), jnp.swapaxes(jnp.concatenate(found), 0, 1)
+
+    np.testing.assert_allclose(*jax.jit(both)(params), rtol=1e-4, atol=1e-4)
 
 
 def layer_norm(params, x):

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from arjax.core.holes import filled, is_present
 from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS, Context
-from arjax.networks.layers.attention import CrossAttention, KeysValues, KVCache, attention
+from arjax.networks.layers.attention import Cache, CrossAttention, KVCache
 from arjax.networks.layers.blocks import Layer, StackedNetwork
 from arjax.networks.layers.embedding import flat_sites
 from arjax.networks.layers.local_context import of_sites
@@ -30,34 +30,31 @@ Streams = tuple[jax.Array, jax.Array]
 class StreamAttention(CrossAttention):
     """Attention of either stream to the contents."""
 
-    def __call__(self, x_BTE: jax.Array, keys_values: KeysValues, mask: jax.Array) -> jax.Array:
-        """Attention of the tokens to the contents under the mask [T, T'] or [T'], [B, T, E]."""
-        return self._merge(attention(self._heads(self.query(x_BTE)), *keys_values, mask))
+    def attend(self, x_BTE: jax.Array, contents: Cache, mask: jax.Array) -> jax.Array:
+        """Attention of the tokens to the contents under the mask [..., T, T'], [B, T, E]."""
+        return self._merge(contents.mix(self._heads(self.query(x_BTE)), mask))
 
 
 class TwoStreamBlock(Layer):
     """One layer of both streams: attention to the contents below, then the MLP, with the same weights."""
 
-    def _add(self, x: jax.Array, keys_values: KeysValues, mask: jax.Array, train: bool) -> jax.Array:
-        x = x + self.drop(self.attention(self.attention_norm(x), keys_values, mask), deterministic=not train)
+    def _add(self, x: jax.Array, contents: Cache, mask: jax.Array, train: bool) -> jax.Array:
+        x = x + self.drop(self.attention.attend(self.attention_norm(x), contents, mask), deterministic=not train)
         return x + self.drop(self._mlp(x), deterministic=not train)
 
     def __call__(self, streams: Streams, block_size: int, train: bool, memory: Any = None) -> tuple[Streams, None]:
         """Contents [B, 1 + T, E] and queries [B, T, E]; `memory` holds the masks of both."""
         (h, g), (may_h, may_g) = streams, memory
-        keys_values = self.attention.keys_values(self.attention_norm(h))
-        return (self._add(h, keys_values, may_h, train), self._add(g, keys_values, may_g, train)), None
+        contents = KVCache(*self.attention.keys_values(self.attention_norm(h)))
+        return (self._add(h, contents, may_h, train), self._add(g, contents, may_g, train)), None
 
-    def contents(self, cache: KVCache, h: jax.Array, begin: jax.Array, visible: jax.Array) -> tuple[KVCache, jax.Array]:
-        """Writes the contents h [B, T, E] into the cache from place `begin` on, as far as there are places, and takes
-        them through the layer.
+    def read(self, cache: Cache, tokens: jax.Array, num: int, begin: jax.Array, mask: jax.Array) -> Any:
+        """Takes tokens [B, T, E], `num` contents and then queries, through the layer: (cache, tokens). The contents are
+        written into the cache from place `begin` on. Both streams have the same weights and read the same contents.
         """
+        h = tokens[:, :num]
         cache = cache.write(self.attention.keys_values(self.attention_norm(h)), begin)
-        return cache, self._add(h, cache, visible, False)
-
-    def queries(self, cache: KVCache, g: jax.Array, visible: jax.Array) -> jax.Array:
-        """Takes the queries g [B, T, E] through the layer."""
-        return self._add(g, cache, visible, False)
+        return cache, self._add(tokens, cache, mask, False)
 
 
 @NETWORKS.register("two_stream")
@@ -70,6 +67,8 @@ class TwoStream(StackedNetwork):
     """
 
     CHUNK = 64
+    FIRST_LOOP = 256
+    EXTENDS_LOOP_CARRY = True
     AHEAD = True
     TAKES_HOLES = True
     LAYER = TwoStreamBlock
@@ -130,26 +129,31 @@ class TwoStream(StackedNetwork):
         shape = (batch_size, self.num_heads, size, self.width // self.num_heads)
         zeros = jnp.zeros(shape, self.dtype)
         empty = [KVCache(zeros, zeros)] * self.num_layers
-        caches, _ = self.through_layers(empty, self._start(e), 0, jnp.arange(size) < 1, method="contents")
+        caches, _ = self.through_layers(empty, self._start(e), 1, 0, jnp.arange(size)[None] < 1, method="read")
         return caches, e
+
+    def loop_carry(self, carry, n, factorization, past=None):
+        """Caches with places for the content before all sites and those of n steps."""
+        (caches, e), size = carry, 1 + n * factorization.block_size
+        past = [None] * len(caches) if past is None else past[0]
+        return [cache.for_loop(size, before) for cache, before in zip(caches, past, strict=True)], e
 
     def _read(self, carry, canvas, steps_k: jax.Array, targets_j: jax.Array, before_j: jax.Array, factorization):
         """Reads the contents of the consecutive steps k and predicts the steps j, each from the contents of the steps
         before `before_j`: (caches, features [B, j, M, F]).
         """
-        (caches, e), step_C, there = carry, _step_of_contents(factorization), self._there(canvas, factorization)
+        (caches, e), block_size = carry, factorization.block_size
+        there, step_C = self._there(canvas, factorization), _step_of_contents(factorization)
+        size = caches[0].keys.shape[-2]  # a loop has a cache for the steps up to its end, or beyond the last one
+        there = jnp.pad(there[..., :size], [(0, 0)] * (there.ndim - 1) + [(0, max(size - there.shape[-1], 0))])
+        step_C = jnp.pad(step_C[:size], (0, max(size - len(step_C), 0)))
         sites_kM, sites_jM = sites_of(steps_k, factorization), sites_of(targets_j, factorization)
-        h = self._contents(canvas, sites_kM.ravel(), e)
-        g = self._queries(sites_jM.ravel(), e)
-        may_h = there & (step_C <= jnp.repeat(steps_k, factorization.block_size)[:, None])
-        may_g = there & (step_C < jnp.repeat(before_j, factorization.block_size)[:, None])
-        new, begin = [], 1 + steps_k[0] * factorization.block_size
-        for i, cache in enumerate(caches):
-            cache, h = self.apply_layer(i, cache, h, begin, may_h, method="contents")
-            g = self.apply_layer(i, cache, g, may_g, method="queries")
-            new.append(cache)
-        features = self.out(self.norm(g)).astype(jnp.float32)
-        return (new, e), features.reshape(len(canvas), *sites_jM.shape, self.num_features)
+        tokens = jnp.concatenate([self._contents(canvas, sites_kM.ravel(), e), self._queries(sites_jM.ravel(), e)], 1)
+        last_T = jnp.repeat(jnp.concatenate([steps_k, before_j - 1]), block_size)  # the last step that a token sees
+        mask, begin = there & (step_C <= last_T[:, None]), 1 + steps_k[0] * block_size
+        caches, tokens = self.through_layers(caches, tokens, sites_kM.size, begin, mask, method="read")
+        features = self.out(self.norm(tokens[:, sites_kM.size :])).astype(jnp.float32)
+        return (caches, e), features.reshape(len(canvas), *sites_jM.shape, self.num_features)
 
     def step(self, carry, canvas, t, factorization, context=None):
         carry, features = self.extend(carry, canvas, t, 1, factorization, context)

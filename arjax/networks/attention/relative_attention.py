@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Generic, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.networks.layers.attention import MultiHead
+from arjax.networks.layers.attention import Cache, KVCache, LoopCache, MultiHead
 from arjax.networks.layers.embedding import PositionEncoder
 from arjax.networks.layers.rings import put_in_ring, ring_steps
 from arjax.networks.layers.windows import join, windows
@@ -26,6 +26,15 @@ def by_key(scores: jax.Array) -> jax.Array:
     *lead, length, reach = scores.shape
     padded = jnp.pad(scores, [(0, 0)] * (len(lead) + 1) + [(0, 1)]).reshape(*lead, -1)
     return padded[..., length - 1 : length - 1 + length * reach].reshape(scores.shape)
+
+
+class RingCache(NamedTuple, Generic[Cache]):
+    """Keys and values of the last C steps, in a ring with step t at index t mod C, and W_R R_d of the distances between
+    them, [N, C, H].
+    """
+
+    ring: Cache
+    distances: jax.Array
 
 
 class RelativeAttention(MultiHead):
@@ -87,36 +96,45 @@ class RelativeAttention(MultiHead):
         key = first - memory + jnp.arange((memory + length) * block_size) // block_size
         return (key >= 0) & (key <= query)
 
-    def init_cache(self, batch_size: int, num_steps: int, block_size: int, biases: Biases) -> tuple[jax.Array, ...]:
-        """Keys and values of the last C steps, [B, N, C*M, H], in a ring with step t at index t mod C; W_R R_d."""
+    def init_cache(self, batch_size: int, num_steps: int, block_size: int, biases: Biases) -> RingCache[KVCache]:
         reach = min(self.memory + self.segment, num_steps)
         empty = jnp.zeros((batch_size, self.num_heads, reach * block_size, self.kv_shape[1]), self.dtype)
-        return empty, empty, self._distances(reach)
+        return RingCache(KVCache(empty, empty), self._distances(reach))
+
+    def loop_carry(
+        self, cache: RingCache[KVCache], tokens: int, past: RingCache[LoopCache] | None = None
+    ) -> RingCache[LoopCache]:
+        """Before its last place is taken, a ring is a cache that may grow."""
+        size, reach = cache.ring.keys.shape[2], cache.distances.shape[1]
+        places = min(tokens, size)
+        ring = cache.ring.for_loop(places, None if past is None else past.ring)
+        return RingCache(ring, cache.distances[:, : places * reach // size])
 
     def step(
-        self, cache: tuple[jax.Array, ...], x_BME: jax.Array, t: jax.Array, biases: Biases
-    ) -> tuple[tuple[jax.Array, ...], jax.Array]:
+        self, cache: RingCache[Cache], x_BME: jax.Array, t: jax.Array, biases: Biases
+    ) -> tuple[RingCache[Cache], jax.Array]:
         """The tokens of step t: they attend to its segment so far and the memory before it, at most C steps."""
-        keys, values, distances_NCH = cache
+        old, distances_NCH = cache
         u, v = biases[0][:, None], biases[1][:, None]
         block_size, reach = x_BME.shape[1], distances_NCH.shape[1]
-        q = self._heads(self.query(x_BME))
-        start = (0, 0, jnp.mod(t, reach) * block_size, 0)
-        keys = jax.lax.dynamic_update_slice(keys, self._heads(self.key(x_BME)), start)
-        values = jax.lax.dynamic_update_slice(values, self._heads(self.value(x_BME)), start)
+        q, *new = self._project(x_BME)
+        ring = old if isinstance(old, LoopCache) else old.for_loop(old.keys.shape[2])
+        ring = ring.write((new[0], new[1]), jnp.mod(t, reach) * block_size)
         distance_C = jnp.mod(t - jnp.arange(reach), reach)
         first = jnp.maximum(t // self.segment * self.segment - self.memory, 0)
         position = jnp.take(jnp.einsum("bnqh,nch->bnqc", q + v, distances_NCH), distance_C, axis=-1)
-        content = jnp.einsum("bnqh,bnkh->bnqk", q + u, keys)
-        visible = jnp.repeat(t - distance_C >= first, block_size)
-        weights = self._softmax(content, _per_token(position, block_size), visible)
-        return (keys, values, distances_NCH), self._merge(jnp.einsum("bnqk,bnkh->bnqh", weights, values))
+        content = jnp.einsum("nqh,nkh->nqk", (q + u).reshape(-1, *q.shape[2:]), ring.keys)
+        position = _per_token(position, block_size).reshape(content.shape)
+        weights = self._softmax(content, position, jnp.repeat(t - distance_C >= first, block_size))
+        mixed = jnp.einsum("nqk,nkh->nqh", weights, ring.values).reshape(q.shape)
+        new_ring = type(old)(*(after.reshape(before.shape) for after, before in zip(ring, old, strict=True)))
+        return RingCache(new_ring, distances_NCH), self._merge(mixed)
 
     def extend(
-        self, cache: tuple[jax.Array, ...], x_BTE: jax.Array, t: jax.Array, block_size: int, biases: Biases
+        self, cache: RingCache[KVCache], x_BTE: jax.Array, t: jax.Array, block_size: int, biases: Biases
     ) -> tuple[tuple[Any, ...], jax.Array]:
         """The tokens of the steps t, t + 1, ...: they attend to the ring before them and to one another."""
-        keys, values, distances_NCH = cache
+        (keys, values), distances_NCH = cache
         u, v = biases[0][:, None], biases[1][:, None]
         reach, step_T = distances_NCH.shape[1], t + jnp.arange(x_BTE.shape[1]) // block_size
         q, k, value = self._project(x_BTE)
@@ -131,8 +149,8 @@ class RelativeAttention(MultiHead):
         mixed = jnp.einsum("bnqk,bnkh->bnqh", weights, jnp.concatenate([values, value], 2))
         return (cache, (k, value), t), self._merge(mixed)
 
-    def keep(self, carries: tuple[Any, ...], n: jax.Array) -> tuple[jax.Array, ...]:
-        (*rings, distances_NCH), new, t = carries
+    def keep(self, carries: tuple[Any, ...], n: jax.Array) -> RingCache[KVCache]:
+        (rings, distances_NCH), new, t = carries
         reach = distances_NCH.shape[1]
 
         def by_step(tokens: jax.Array, steps: int) -> jax.Array:  # [B, N, steps * M, H] -> [B, N, steps, M, H]
@@ -143,7 +161,7 @@ class RelativeAttention(MultiHead):
             put_in_ring(by_step(ring, reach), by_step(fresh, fresh.shape[2] // size), t, n, axis=2).reshape(ring.shape)
             for ring, fresh in zip(rings, new, strict=True)
         ]
-        return *kept, distances_NCH
+        return RingCache(KVCache(*kept), distances_NCH)
 
 
 def _per_token(scores: jax.Array, block_size: int) -> jax.Array:

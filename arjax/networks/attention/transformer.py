@@ -85,6 +85,13 @@ class TokenNetwork(Stack, Network):
         carries, kept = apart(carries)
         return located([self.apply_layer(i, cache, n, method="keep") for i, cache in enumerate(carries)], kept)
 
+    def _loop_carry(self, carry: Any, tokens: int, past: Any) -> Any:
+        """`loop_carry`, where the attention has it."""
+        (carry, kept), (past, _) = apart(carry), apart(past)
+        caches = enumerate(zip(carry, past or [None] * len(carry), strict=True))
+        made = [self.apply_layer(i, cache, tokens, past, method="loop_carry") for i, (cache, past) in caches]
+        return located(made, kept)
+
 
 def through_tokens(graph_SS: np.ndarray, num_layers: int, factorization: Factorization) -> np.ndarray:
     """bool[D, D] of layers whose token t attends to the tokens in row t of the graph: step t depends on step s - 1 iff
@@ -200,13 +207,6 @@ class BlockNetwork(TokenNetwork):
     def _readout(self, h, train=False):
         h = self.norm(h)
         return self.tokens.scores(h) if self.tie_embeddings else self.out(h)
-
-    def _loop_carry(self, carry: Any, tokens: int, past: Any) -> Any:
-        """`loop_carry`, where the attention has it."""
-        (carry, kept), (past, _) = apart(carry), apart(past)
-        caches = enumerate(zip(carry, past or [None] * len(carry), strict=True))
-        made = [self.apply_layer(i, cache, tokens, past, method="loop_carry") for i, (cache, past) in caches]
-        return located(made, kept)
 
     def check_ahead(self):
         super().check_ahead()

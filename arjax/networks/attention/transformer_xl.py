@@ -12,11 +12,14 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from arjax.networks.attention.relative_attention import Biases, RelativeAttention
+from arjax.networks.attention.relative_attention import Biases, RelativeAttention, RingCache
 from arjax.networks.attention.transformer import TokenNetwork, through_tokens
 from arjax.networks.base import NETWORKS, activation, fields_from
 from arjax.networks.layers.blocks import check_stack
 from arjax.networks.layers.steps import StepTokens, check_steps
+
+#: Steps of the first loop of a draw, where the ring has places for more.
+FIRST_LOOP = 256
 
 
 class XLLayer(nn.Module):
@@ -49,20 +52,21 @@ class XLLayer(nn.Module):
         """All tokens; in the form (carry) -> (carry, None) of a scan over layers."""
         return self._finish(h_BTE, self.attention(h_BTE, block_size, train, biases), train), None
 
-    def init_cache(self, *args: Any) -> tuple[jax.Array, ...]:
+    def init_cache(self, *args: Any) -> RingCache:
         return self.attention.init_cache(*args)
 
-    def step(
-        self, cache: tuple[jax.Array, ...], h_BME: jax.Array, t: jax.Array, biases: Biases
-    ) -> tuple[tuple[jax.Array, ...], jax.Array]:
+    def loop_carry(self, *args: Any) -> RingCache:
+        return self.attention.loop_carry(*args)
+
+    def step(self, cache: RingCache, h_BME: jax.Array, t: jax.Array, biases: Biases) -> tuple[RingCache, jax.Array]:
         cache, mixed = self.attention.step(cache, h_BME, t, biases)
         return cache, self._finish(h_BME, mixed, train=False)
 
-    def extend(self, cache: tuple[jax.Array, ...], h_BTE: jax.Array, t: jax.Array, block_size: int, biases: Biases):
+    def extend(self, cache: RingCache, h_BTE: jax.Array, t: jax.Array, block_size: int, biases: Biases):
         carries, mixed = self.attention.extend(cache, h_BTE, t, block_size, biases)
         return carries, self._finish(h_BTE, mixed, train=False)
 
-    def keep(self, *args: Any) -> tuple[jax.Array, ...]:
+    def keep(self, *args: Any) -> RingCache:
         return self.attention.keep(*args)
 
 
@@ -117,6 +121,14 @@ class TransformerXL(TokenNetwork):
         t = np.arange(factorization.num_steps)
         sees = (t <= t[:, None]) & (t >= (t // self.segment * self.segment - self.memory)[:, None])
         return through_tokens(sees, self.num_layers, factorization)
+
+    @property
+    def FIRST_LOOP(self):
+        """A ring grows until it is full."""
+        return FIRST_LOOP if self.segment + self.memory > FIRST_LOOP else 0
+
+    def loop_carry(self, carry, n, factorization, past=None):
+        return self._loop_carry(carry, n * factorization.block_size, past)
 
     def layer_fields(self):
         return fields_from(self, XLLayer, mlp_size=self.mlp_ratio * self.width)

@@ -62,6 +62,10 @@ class KVCache(NamedTuple):
         """The cache with new tokens at the places from `start` on, as far as these exist."""
         return KVCache(write_tokens(self.keys, new[0], start), write_tokens(self.values, new[1], start))
 
+    def mix(self, q_BNTH: jax.Array, visible: jax.Array) -> jax.Array:
+        """What the queries find at the visible places, [B, N, T, H]; see `attention`."""
+        return attention(q_BNTH, *self, visible)
+
     def for_loop(self, tokens: int, past: LoopCache | None = None) -> LoopCache:
         """The cache with places for that many tokens, in the form of a loop: see `Network.loop_carry`."""
         merged = [leaf[:, :, :tokens].reshape(-1, min(tokens, leaf.shape[2]), leaf.shape[-1]) for leaf in self]
@@ -83,23 +87,32 @@ class LoopCache(NamedTuple):
     def attend(
         self, q_BNTH: jax.Array, k_BGTH: jax.Array, v_BGTH: jax.Array, t: jax.Array, block_size: int
     ) -> tuple[LoopCache, jax.Array]:
-        """As `KVCache.attend`; all blocks must have places.
+        """As `KVCache.attend`; all blocks must have places."""
+        cache = self.write((k_BGTH, v_BGTH), t * block_size)
+        return cache, cache.mix(q_BNTH, visible_blocks(t, q_BNTH.shape[2], cache.keys.shape[1], block_size))
 
-        The sum of the weights divides what they have mixed: that is less than the weights.
-        """
+    def write(self, new: KeysValues, start: jax.Array) -> LoopCache:
+        """The cache with new tokens [B, G, T, H] at the places from `start` on, which must exist."""
+
+        def put(old: jax.Array, fresh: jax.Array) -> jax.Array:
+            return jax.lax.dynamic_update_slice_in_dim(old, fresh.reshape(len(old), -1, old.shape[-1]), start, 1)
+
+        return LoopCache(put(self.keys, new[0]), put(self.values, new[1]))
+
+    def mix(self, q_BNTH: jax.Array, visible: jax.Array) -> jax.Array:
+        """As `KVCache.mix`. The sum of the weights divides what they have mixed: that is less than the weights."""
         length, size = q_BNTH.shape[2:]
-        q, k, v = (x.reshape(len(self.keys), -1, size) for x in (q_BNTH, k_BGTH, v_BGTH))
-        start = t * block_size
-        keys = jax.lax.dynamic_update_slice_in_dim(self.keys, k, start, 1)
-        values = jax.lax.dynamic_update_slice_in_dim(self.values, v, start, 1)
-        scores = jnp.einsum("nqh,nkh->nqk", q * size**-0.5, keys).astype(jnp.float32)
-        visible = visible_blocks(t, length, keys.shape[1], block_size)
-        visible = jnp.tile(visible, (scores.shape[1] // length, 1))  # heads that share keys are further queries
+        q = q_BNTH.reshape(len(self.keys), -1, size)
+        scores = jnp.einsum("nqh,nkh->nqk", q * size**-0.5, self.keys).astype(jnp.float32)
+        if visible.ndim > 2:  # of each example
+            visible = jnp.broadcast_to(visible, (*q_BNTH.shape[:3], scores.shape[-1])).reshape(scores.shape)
+        else:
+            visible = jnp.tile(visible, (scores.shape[1] // length, 1))  # heads that share keys are further queries
         scores = jnp.where(visible, scores, jnp.finfo(jnp.float32).min)
         weights = jnp.exp(scores - scores.max(-1, keepdims=True))
-        mixed = jnp.einsum("nqk,nkh->nqh", weights.astype(values.dtype), values)
-        mixed = (mixed / weights.sum(-1, keepdims=True)).astype(values.dtype)
-        return LoopCache(keys, values), mixed.reshape(q_BNTH.shape)
+        mixed = jnp.einsum("nqk,nkh->nqh", weights.astype(self.values.dtype), self.values)
+        mixed = (mixed / weights.sum(-1, keepdims=True)).astype(self.values.dtype)
+        return mixed.reshape(q_BNTH.shape)
 
 
 def visible_blocks(t: jax.Array, length: int, num_keys: int, block_size: int) -> jax.Array:
