@@ -10,6 +10,8 @@ split that are evenly spaced.
 from __future__ import annotations
 
 import csv
+import importlib
+import io
 import os
 import sys
 import time
@@ -50,6 +52,8 @@ DATA: dict[str, tuple[str, dict[str, Any]]] = {
     "adult_words": ("configs/table.py:file={train},test={test}", {"dataset.missing": "level"}),
     "spoken_digits": ("configs/spoken_digits.py:network=wavenet", {"dataset.bits": 8}),
 }
+#: Samples a second of the spoken digits, and the level that fills their examples behind the last sample.
+RATE, FILLING = 8000, 0
 #: Columns of Adult that hold words; the others are whole numbers.
 WORDS = ("workclass", "education", "marital-status", "occupation", "relationship", "race", "sex")
 WORDS += ("native-country", "income")
@@ -67,6 +71,7 @@ SHOWN = {
     "xz": "xz",
     "PNG": "PNG",
     "WebP": "WebP",
+    "FLAC": "FLAC",
     "gzip_known": "gzip, train known",
     "bz2_known": "bz2, train known",
     "xz_known": "xz, train known",
@@ -118,18 +123,49 @@ def allowed(found: Coded) -> float:
     return 1.001 * found.bits / 8 + 512 + 16 * found.streams + 8 * chunks
 
 
-def score(run: Any, x: Any, context: Any, vocabulary: Vocabulary | None) -> float:
+def score(run: Any, x: Any, context: Any, vocabulary: Vocabulary | None, mask: Any = None) -> float:
     """Bits per value by the parallel pass: of these examples, or of a text that of the windows in results.json."""
     if vocabulary is not None:
         return float(run.results["bits_per_char"])
-    return float(-run.log_prob(x, context=context).sum() / np.log(2) / np.size(x))
+    num = np.size(x) if mask is None else np.count_nonzero(mask)
+    return float(-run.log_prob(x, context=context, mask=mask).sum() / np.log(2) / num)
 
 
-def both_ways(run: Any, x: Any, context: Any, vocabulary: Vocabulary | None) -> tuple[dict[str, Any], Coded]:
-    """The times of compressing and decompressing, without compilation, what differs behind them, and the file."""
+def masked_sizes(run: Any, x: np.ndarray, mask: np.ndarray) -> dict[str, int]:
+    """Bytes of recordings of different lengths in other formats: their samples of one byte one behind another, and each
+    as a FLAC file of 8 bits, where soundfile is installed.
+    """
+    train = run.dataset.splits["train"]
+    known = train.__getitems__(np.arange(len(train)))
+    found = sizes(_samples(x, mask))
+    found |= {f"{key}_known": size for key, size in sizes(_samples(x, mask), _samples(known.x, known.mask)).items()}
+    try:
+        soundfile = importlib.import_module("soundfile")
+    except ImportError:
+        return found
+    found["FLAC"] = 0
+    for recording, heard in zip(x, mask, strict=True):
+        file = io.BytesIO()
+        # Samples of 8 bits are the high bytes of those of 16.
+        samples = (recording[heard > 0].astype(np.int16) - 128) * 256
+        soundfile.write(file, samples, RATE, format="FLAC", subtype="PCM_S8")
+        found["FLAC"] += len(file.getvalue())
+    return found
+
+
+def _samples(x: Any, mask: Any) -> bytes:
+    return np.asarray(x, np.uint8)[np.asarray(mask) > 0].tobytes()
+
+
+def both_ways(
+    run: Any, x: Any, context: Any, vocabulary: Vocabulary | None, end: int = -1
+) -> tuple[dict[str, Any], Coded]:
+    """The times of compressing and decompressing, without compilation, what differs behind them, and the file. `end`:
+    as of `CodingOptions`.
+    """
     few = x[: 16 * 512] if vocabulary is not None else x[:128]
-    coded(run, few, CodingOptions(context=_first(context, len(few)), verify=False))  # compiles
-    time_in, found = seconds(lambda: coded(run, x, CodingOptions(context=context, verify=False)))
+    coded(run, few, CodingOptions(context=_first(context, len(few)), end=end, verify=False))  # compiles
+    time_in, found = seconds(lambda: coded(run, x, CodingOptions(context=context, end=end, verify=False)))
     time_out, back = seconds(lambda: run.decompress(found.data, context=context))
     sent, came = (bytes(part) if vocabulary is not None else np.asarray(part, x.dtype).tobytes() for part in (x, back))
     if len(sent) != len(came):
@@ -149,17 +185,21 @@ def measure(name: str, run: Any, examples: int) -> dict[str, Any]:
         source = Subset(source, np.unique(np.linspace(0, len(source) - 1, examples).astype(int)))
     batch = source.__getitems__(np.arange(len(source)))
     x: Any = np.asarray(batch.x) if vocabulary is None else text_of_split(vocabulary, source)
-    context = (batch.context or None) if vocabulary is None else None
-    row, found = both_ways(run, x, context, vocabulary)
+    context, mask = (batch.context or None, batch.mask) if vocabulary is None else (None, None)
+    row, found = both_ways(run, x, context, vocabulary, end=-1 if mask is None else FILLING)
     content, pictures, num, _ = content_of(run, x)
-    row |= {key: 8 * value / num for key, value in (sizes(content) | dict(pictures)).items()}
-    row |= {f"{key}_known": 8 * value / num for key, value in sizes(content, known_of(run)).items()}
+    if mask is None:
+        others = sizes(content) | dict(pictures)
+        others |= {f"{key}_known": size for key, size in sizes(content, known_of(run)).items()}
+    else:
+        num, content, others = np.count_nonzero(mask), _samples(x, mask), masked_sizes(run, x, np.asarray(mask))
+    row |= {key: 8 * size / num for key, size in others.items()}
     return row | {
         "data": name,
         "network": run.config.network.name,
         "examples": len(source) if vocabulary is None else "",
         "values": num,
-        "score": score(run, x, context, vocabulary),
+        "score": score(run, x, context, vocabulary, mask),
         "tables": found.bits / num,
         "file": 8 * len(found.data) / num,
         "ratio": 8 * len(found.data) / found.bits,
@@ -187,7 +227,7 @@ def keep(row: dict[str, Any]) -> None:
         writer.writeheader()
         writer.writerows(rows)
     tables = [
-        markdown_table(list(shown.values()), [[_shown(each[name]) for name in shown] for each in rows])
+        markdown_table(list(shown.values()), [[_shown(each.get(name, "")) for name in shown] for each in rows])
         for shown in (SHOWN, COSTS)
     ]
     write_measured(HERE / "README.md", "\n\n".join(tables))
