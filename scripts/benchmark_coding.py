@@ -33,7 +33,13 @@ IMAGE = EventSpec((28, 28))
 #: Rows side by side, and the steps of a stream of text or the batches of images.
 STREAMS, LENGTH, BATCH, BATCHES = 16, 1024, 100, 2
 #: Networks of texts and of images, and their options.
-NETWORKS: dict[str, dict[str, Any]] = {"gru": {"hidden_size": 256}, "made": {}, "pixelcnn": {}}
+NETWORKS: dict[str, dict[str, Any]] = {
+    "gru": {"hidden_size": 256},
+    "made": {},
+    "fvsbn": {},
+    "pixelcnn": {},
+    "diagonal_bilstm": {"hidden_size": 24, "num_layers": 3, "unroll": 3},
+}
 
 
 @dataclasses.dataclass(frozen=True)
