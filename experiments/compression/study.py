@@ -45,6 +45,7 @@ DATA: dict[str, tuple[str, dict[str, Any]]] = {
     "binarized_mnist": ("configs/binarized_mnist.py:network=fvsbn", {}),
     "binarized_mnist_lstm": ("configs/binarized_mnist.py:network=diagonal_bilstm", {}),
     "digits": ("configs/cascades.py:row=raster,data=digits", RASTER | {"train.steps": 4150, "train.eval_every": 207}),
+    "mnist": ("configs/cascades.py:row=raster,data=mnist", RASTER | {"train.steps": 1090, "train.eval_every": 1090}),
     "fashion_mnist": (
         "configs/cascades.py:row=raster,data=fashion_mnist",
         RASTER | {"train.steps": 1090, "train.eval_every": 1090},
