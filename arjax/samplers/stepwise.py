@@ -132,8 +132,8 @@ class _Asked:
     """Whom the loop of a program asks for values: a program is compiled once, and calls `choose` of this call by its
     number.
 
-    What `choose` raises is kept until the program has ended, as is what the handler of Ctrl-C raises: an error inside of
-    a callback, or of a compilation, would be one of the program. A second Ctrl-C acts as usual.
+    What `choose` raises is kept until the program has ended, as is what the handler of Ctrl-C raises: inside of a
+    callback, an error would be one of the program. A second Ctrl-C acts as usual.
     """
 
     _waiting: dict[int, _Asked] = {}
