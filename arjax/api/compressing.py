@@ -25,7 +25,7 @@ PLAIN = CodingOptions()
 
 def coded(run: Any, x: Any, options: CodingOptions = PLAIN) -> Coded:
     """The compressed data of a run, which are those of `TrainedModel.compress`. The run gives the vocabulary, the end
-    and the number of orders.
+    where none is given, and the number of orders.
     """
     context = options.context
     if hasattr(x, "__getitems__"):
@@ -33,7 +33,8 @@ def coded(run: Any, x: Any, options: CodingOptions = PLAIN) -> Coded:
     elif isinstance(x, str):
         raise UserError("data to compress are an array, a split of the data set, or bytes: open(path, 'rb').read()")
     x = bytes(x) if isinstance(x, bytes | bytearray | memoryview) else x
-    own = {"end": end_of_rows(run), "num_orders": run.settings.measures.num_orders}
+    end = end_of_rows(run) if options.end < 0 else options.end
+    own = {"end": end, "num_orders": run.settings.measures.num_orders}
     options = dataclasses.replace(options, context=run._context(context), vocabulary=vocabulary_of(run), **own)
     return compress(run.model, _on_one(run.params), x, options)
 

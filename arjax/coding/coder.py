@@ -185,8 +185,8 @@ def decompress(
     options.begin()
     if header["probe"] != _probe(found, job.batch):
         raise UserError(
-            "this machine computes other probabilities than the one that compressed the file, though all versions are "
-            "the same: it cannot be decoded here"
+            "this machine, or this version of arjax, computes other probabilities than the one that compressed the "
+            "file, though the versions of jax are the same: it cannot be decoded here"
         )
     x = _code(found, Read(Decoder(container.words)), job, contexts, None)
     restored: Any

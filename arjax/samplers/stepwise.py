@@ -11,7 +11,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import signal
+import threading
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Any
 
 import jax
@@ -108,9 +111,11 @@ class OutsideSteps:
             while self.t < stop:
                 last = min(self.t + SEGMENT, self._grown(), stop)
                 where = self._models, self._variables, self._context, self._pasts, self._state
-                self._pasts, self._state = _run(*where, np.int32(self.t), np.int32(last), np.int32(asked.number))
-                jax.block_until_ready(self._state)
-                asked.check()
+                try:
+                    self._pasts, self._state = _run(*where, np.int32(self.t), np.int32(last), np.int32(asked.number))
+                    jax.block_until_ready(self._state)
+                finally:
+                    asked.check()
                 self.t = last
 
     def _grown(self) -> int:
@@ -126,6 +131,9 @@ class OutsideSteps:
 class _Asked:
     """Whom the loop of a program asks for values: a program is compiled once, and calls `choose` of this call by its
     number.
+
+    What `choose` raises is kept until the program has ended, as is what the handler of Ctrl-C raises: inside of a
+    callback, an error would be one of the program. A second Ctrl-C acts as usual.
     """
 
     _waiting: dict[int, _Asked] = {}
@@ -134,16 +142,37 @@ class _Asked:
     def __init__(self, choose: Choose):
         self.number, self._choose = next(self._numbers) % 2**31, choose
         self._error: BaseException | None = None
+        self._handler: Any = None
 
     def __enter__(self) -> _Asked:
         self._waiting[self.number] = self
+        handler = signal.getsignal(signal.SIGINT)
+        # Python allows handlers in the main thread only, where it calls them.
+        if callable(handler) and threading.current_thread() is threading.main_thread():
+            self._handler = handler
+            signal.signal(signal.SIGINT, self._interrupted)
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        self._restore()
         del self._waiting[self.number]
+        if kind is None:
+            self.check()
+
+    def _restore(self) -> None:
+        if self._handler is not None:
+            signal.signal(signal.SIGINT, self._handler)
+            self._handler = None
+
+    def _interrupted(self, number: int, frame: FrameType | None) -> None:
+        try:
+            self._handler(number, frame)
+        except BaseException as error:  # of any kind, as it is raised later
+            self._error = error
+            self._restore()
 
     def check(self) -> None:
-        """Raises what `choose` has raised."""
+        """Raises what `choose`, or the handler of Ctrl-C, has raised."""
         if self._error is not None:
             raise self._error
 
@@ -154,10 +183,18 @@ class _Asked:
         asked = cls._waiting[number]
         try:
             if asked._error is None:
-                return asked._choose(table_BkV, t, j)
+                return _checked(asked._choose(table_BkV, t, j), table_BkV.shape[:2])
         except BaseException as error:  # a program cannot be left from inside: the rest of its steps is made with zeros
             asked._error = error
         return np.zeros(table_BkV.shape[:2], np.int32)
+
+
+def _checked(values: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Chosen values, which are whole numbers of this shape; raises `TypeError` for others."""
+    found = np.asarray(values)
+    if found.shape != shape or found.dtype.kind not in "iu":
+        raise TypeError(f"chosen values must be whole numbers {shape}, not {found.dtype} {found.shape}")
+    return found.astype(np.int32, copy=False)
 
 
 def _answer(_: Any, out: Any, who: Any, table_BkV: Any) -> None:

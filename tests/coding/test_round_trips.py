@@ -1,5 +1,7 @@
 """What is compressed comes back: every network under several orders, partitions, mixtures, contexts, kinds of data."""
 
+import signal
+
 import jax
 import law_cases as cases
 import numpy as np
@@ -15,7 +17,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import KINDS, ModelChoice, make_model
 from arjax.networks import NETWORKS
-from arjax.samplers.stepwise import OutsideSteps
+from arjax.samplers.stepwise import OutsideSteps, _Asked
 
 #: Networks without and with a carry. Texts have a state and a window, and a test below a cache that grows.
 FEW = ("made", "pixelcnn")
@@ -174,11 +176,16 @@ def test_words_that_are_noise_draw_from_the_model():
     assert chi_square(drawn, event, cases.log_prob(model, possible, params)) > 1e-6
 
 
-def test_what_is_raised_while_values_are_chosen_is_raised_by_the_walk():
-    """The loop is compiled: what Python raises inside it does not end the process, and the next walk works."""
+@pytest.fixture(scope="module")
+def small_steps():
+    """Four steps of two examples."""
     model = make_model(EventSpec((4,), (), "tokens", 3), "made", hidden_sizes=(4,))
-    steps = OutsideSteps(choices(model, model.init(jax.random.key(0)))[0].members, 2)
-    seen = []
+    return OutsideSteps(choices(model, model.init(jax.random.key(0)))[0].members, 2)
+
+
+def test_what_is_raised_while_values_are_chosen_is_raised_by_the_walk(small_steps):
+    """The loop is compiled: what Python raises inside it does not end the process, and the next walk works."""
+    steps, seen = small_steps, []
 
     def choose(table, t, j):
         seen.append(t)
@@ -193,3 +200,50 @@ def test_what_is_raised_while_values_are_chosen_is_raised_by_the_walk():
     steps.begin()
     steps.run(lambda table, t, j: np.ones((2, 1), np.int32))
     assert steps.t == 4
+
+
+@pytest.mark.parametrize("values", [None, np.ones((2, 2), np.int32), np.ones((1, 1), np.int32), np.full((2, 1), 0.5)])
+def test_values_of_another_shape_or_type_are_refused(values, small_steps):
+    small_steps.begin()
+    with pytest.raises(TypeError, match=r"chosen values must be whole numbers \(2, 1\), not"):
+        small_steps.run(lambda table, t, j: values)
+
+
+def test_an_interrupt_inside_of_a_callback_is_raised_when_the_program_has_ended(small_steps, monkeypatch):
+    """Python raises it anywhere in the callback, also where no code of arjax could keep it from the program."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # processes of parallel tests ignore it
+    values, seen = _Asked.values, []
+
+    def interrupted(who, table):
+        found = values(who, table)
+        if who[1] == 1:
+            signal.raise_signal(signal.SIGINT)
+        return found
+
+    monkeypatch.setattr(_Asked, "values", interrupted)
+    try:
+        small_steps.begin()
+        with pytest.raises(KeyboardInterrupt):
+            small_steps.run(lambda table, t, j: seen.append(t) or np.ones((2, 1), np.int32))
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler and not _Asked._waiting
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert seen[:2] == [0, 1]
+
+
+def test_an_interrupt_that_is_only_noted_changes_no_value(small_steps, monkeypatch):
+    """As in a program whose own handler asks it to stop later."""
+    noted, seen = [], []
+    before = signal.signal(signal.SIGINT, lambda number, frame: noted.append(number))
+
+    def choose(table, t, j):
+        seen.append(t)
+        signal.raise_signal(signal.SIGINT)
+        return np.ones((2, 1), np.int32)
+
+    try:
+        small_steps.begin()
+        small_steps.run(choose)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert seen == [0, 1, 2, 3] and set(noted) == {signal.SIGINT}

@@ -117,7 +117,8 @@ def test_the_mixture_of_orders_under_drawn_bounds_is_an_estimate():
     rows = {"nll": np.ones(8), "sites": np.full(8, 4.0)}
 
     def kind_of(num, kind, unbiased):
-        model = SimpleNamespace(kind=kind, unbiased=unbiased, event=dataset.event, log_prob_error=lambda *_: None)
+        about = {"kind": kind, "unbiased": unbiased, "event": dataset.event, "orders": None}
+        model = SimpleNamespace(**about, log_prob_error=lambda *_: None)
         options = {"mesh": None, "seed": 0, "open_run": None, "rows": rows}
         return report(model, None, dataset, "test", Measures(num_orders=num), **options).scores["kind"]
 

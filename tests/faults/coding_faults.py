@@ -18,6 +18,13 @@ CODING_FAULTS = (
         "self._carries[k], None\n",
         (_TRIPS + "test_a_cache_that_grows_keeps_its_past",),
     ),
+    Fault(
+        "chosen values that lose their fractions",
+        "samplers/stepwise.py",
+        'if found.shape != shape or found.dtype.kind not in "iu":',
+        "if found.shape != shape:",
+        (_TRIPS + "test_values_of_another_shape_or_type_are_refused",),
+    ),
     _steps(
         "a mixture whose weights never change",
         "jax.nn.log_softmax(log_weight_KB + given_KB, axis=0)",
