@@ -185,6 +185,9 @@ def measure(name: str, run: Any, examples: int) -> dict[str, Any]:
     if examples and examples < len(source):
         source = Subset(source, np.unique(np.linspace(0, len(source) - 1, examples).astype(int)))
     batch = source.__getitems__(np.arange(len(source)))
+    if batch.mask is not None and vocabulary is None:  # a window that begins with samples of the one before is left out
+        source = Subset(source, np.flatnonzero(np.asarray(batch.mask)[:, 0]))
+        batch = source.__getitems__(np.arange(len(source)))
     x: Any = np.asarray(batch.x) if vocabulary is None else text_of_split(vocabulary, source)
     context, mask = (batch.context or None, batch.mask) if vocabulary is None else (None, None)
     row, found = both_ways(run, x, context, vocabulary, end=-1 if mask is None else FILLING)
