@@ -112,7 +112,9 @@ def last_steps(model: AutoregressiveModel, params: Any, x: jax.Array) -> Callabl
         return jax.lax.scan(body, carry, first + jnp.arange(STEPS))
 
     program = jax.jit(run, donate_argnums=0)
-    carry = network.apply({"params": params}, 1, factorization, method="init_carry")
+    variables = step_variables(network, params)
+    carry = network.apply(variables, 1, factorization, method="init_carry")
+    carry = network.apply(variables, carry, factorization.num_steps, factorization, method="loop_carry")  # as in a draw
     state = {"carry": jax.tree.map(jnp.array, carry)}
 
     def again() -> jax.Array:

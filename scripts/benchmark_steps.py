@@ -38,7 +38,7 @@ def bytes_read(model: AutoregressiveModel, params: Any, num: int) -> float:
     sites, total = model.event.num_sites, 0.0
     for leaf in jax.tree.leaves(params):
         total += leaf.nbytes / math.prod(n for n in leaf.shape if n >= sites)
-    if model.network.ROOM:
+    if model.network.FIRST_LOOP:
         init = functools.partial(model.network.apply, method="init_carry")
         carry = jax.eval_shape(lambda: init({"params": params}, num, model.factorization))
         total += sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(carry)) / 2

@@ -13,13 +13,7 @@ from jax.sharding import Mesh
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.integers import check_size
-from arjax.evaluation.accelerators import (
-    UTILISATION,
-    Accelerator,
-    Roofline,
-    expected_seconds,
-    rooflines,
-)
+from arjax.evaluation.accelerators import UTILISATION, Accelerator, Roofline, expected_seconds, rooflines
 from arjax.evaluation.flops import Work, count_flops, count_work
 from arjax.models import Model
 from arjax.objectives import Companion, Loss
@@ -92,7 +86,7 @@ def make_plan(
 
     inputs = (state, batch, key, companions)
     work = count_work(step, *inputs)
-    flops = sum(each.flops for each in work.values())
+    flops = sum(each.flops for each in work)
     compiled = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)).lower(*inputs).compile()
     memory = _memory(compiled, batch)
     modules = [] if accelerator is None else _modules(accelerator, work, mesh.size, memory["state"])
@@ -111,10 +105,9 @@ def make_plan(
     )
 
 
-def _modules(accelerator: Accelerator, work: Mapping[Any, Work], num_devices: int, state_bytes: int) -> list[Roofline]:
+def _modules(accelerator: Accelerator, work: list[Work], num_devices: int, state_bytes: int) -> list[Roofline]:
     """Those of the network, and the optimizer, which reads and writes its state once."""
-    moved = Work(0.0, 2.0 * state_bytes * num_devices, 32)
-    return rooflines(accelerator, {**work, ("optimizer", 32): moved}, num_devices)
+    return rooflines(accelerator, [*work, Work("optimizer", 32, 0.0, 2.0 * state_bytes * num_devices)], num_devices)
 
 
 def abstract_batch(model: Model, batch_size: int, sharding: Any = None) -> Batch:

@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 
 from arjax.core.errors import UserError
-
-#: Probabilities have 24 bits in the coder: no symbol has less than this one.
-LEAST = 2.0**-24
+from arjax.samplers.stepwise import LEAST
 
 
 def coder_version() -> str:

@@ -5,7 +5,7 @@ Williams, Waterman & Patterson, 2009).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from arjax.core.errors import UserError
@@ -79,12 +79,10 @@ class Roofline:
         return max(self.by_flops, self.by_bytes)
 
 
-def rooflines(accelerator: Accelerator, work: Mapping[tuple[str, int], Work], num_devices: int) -> list[Roofline]:
+def rooflines(accelerator: Accelerator, work: Iterable[Work], num_devices: int) -> list[Roofline]:
     """What bounds each module where the work is divided equally among devices; the slowest first."""
-    found = []
-    for (module, _), whole in work.items():
-        part = Work(whole.flops / num_devices, whole.bytes / num_devices, whole.bits)
-        found.append(Roofline(module, part.flops, part.bytes, *accelerator.seconds(part)))
+    parts = [whole.times(1 / num_devices) for whole in work]
+    found = [Roofline(part.module, part.flops, part.bytes, *accelerator.seconds(part)) for part in parts]
     return sorted(found, key=lambda each: -each.seconds)
 
 

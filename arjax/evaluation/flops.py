@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -18,17 +17,24 @@ from arjax.core.programs import inner_jaxprs
 
 
 class Work(NamedTuple):
-    """The work of matrix products and convolutions.
+    """The work of the matrix products and convolutions of a module, forward and backward.
 
     Attributes:
+      module: its path, such as "layers/attention/query"; a product of two activations by its einsum behind its module.
+        What belongs to no module is "other".
+      bits: of the numbers that are multiplied: 32 for float32, 16 for bfloat16.
       flops: multiplications and additions, two for a multiply-add.
       bytes: of their operands and results, each of which is read or written once.
-      bits: of the numbers that are multiplied: 32 for float32, 16 for bfloat16.
     """
 
+    module: str
+    bits: int
     flops: float
     bytes: float
-    bits: int
+
+    def times(self, factor: float) -> Work:
+        """That many times the work."""
+        return self._replace(flops=factor * self.flops, bytes=factor * self.bytes)
 
 
 def count_flops(function: Callable[..., Any], *args: Any) -> float:
@@ -37,39 +43,38 @@ def count_flops(function: Callable[..., Any], *args: Any) -> float:
 
     Elementwise work is left out, as is usual for a model's FLOPs; a `while` loop of unknown length counts once.
     """
-    return sum(work.flops for work in count_work(function, *args).values())
+    return sum(work.flops for work in count_work(function, *args))
 
 
-def count_work(function: Callable[..., Any], *args: Any) -> dict[tuple[str, int], Work]:
-    """The work of `function(*args)`, as of `count_flops`, by the module that does it, forward and backward, such as
-    "layers/attention/query", and the bits of its numbers; a product of two activations by its einsum behind its module.
-    What belongs to no module is "other".
-    """
-    found: dict[tuple[str, int], list[Work]] = defaultdict(list)
-    for scope, work in _of_jaxpr(jax.make_jaxpr(function)(*args).jaxpr, ""):
-        found[_module_of(scope), work.bits].append(work)
-    return {key: Work(sum(w.flops for w in all_), sum(w.bytes for w in all_), key[1]) for key, all_ in found.items()}
+def count_work(function: Callable[..., Any], *args: Any) -> list[Work]:
+    """The work of `function(*args)`, as of `count_flops`, of each module and size of numbers."""
+    found: dict[tuple[str, int], Work] = {}
+    for work in _of_jaxpr(jax.make_jaxpr(function)(*args).jaxpr, ""):
+        before = found.get(work[:2], work.times(0.0))
+        found[work[:2]] = before._replace(flops=before.flops + work.flops, bytes=before.bytes + work.bytes)
+    return list(found.values())
 
 
-def _of_jaxpr(jaxpr: Any, outer: str) -> Iterator[tuple[str, Work]]:
-    for equation in jaxpr.eqns:
-        yield from _of_equation(equation, f"{outer}/{equation.source_info.name_stack}")
+def _of_jaxpr(jaxpr: Any, outer: str) -> list[Work]:
+    """`outer`: the names of the transformations and modules around it."""
+    return [
+        work for equation in jaxpr.eqns for work in _of_equation(equation, f"{outer}/{equation.source_info.name_stack}")
+    ]
 
 
-def _of_equation(equation: Any, scope: str) -> Iterator[tuple[str, Work]]:
+def _of_equation(equation: Any, scope: str) -> list[Work]:
     name = equation.primitive.name
     if name in ("dot_general", "conv_general_dilated"):
         flops = _dot_general(equation) if name == "dot_general" else _convolution(equation)
         arrays = [each.aval for each in (*equation.invars, *equation.outvars)]
         moved = sum(math.prod(array.shape) * array.dtype.itemsize for array in arrays)
-        yield scope, Work(flops, float(moved), 8 * max(array.dtype.itemsize for array in arrays[:2]))
-        return
-    inner = [list(_of_jaxpr(jaxpr, scope)) for jaxpr in inner_jaxprs(equation.params)]
+        bits = 8 * max(array.dtype.itemsize for array in arrays[:2])
+        return [Work(_module_of(scope), bits, flops, float(moved))]
+    inner = [_of_jaxpr(jaxpr, scope) for jaxpr in inner_jaxprs(equation.params)]
     if name == "cond":  # one branch runs
-        inner = [max(inner, key=lambda branch: sum(work.flops for _, work in branch), default=[])]
+        return max(inner, key=lambda branch: sum(work.flops for work in branch), default=[])
     times = equation.params["length"] if name == "scan" else 1
-    for where, work in (each for part in inner for each in part):
-        yield where, Work(times * work.flops, times * work.bytes, work.bits)
+    return [work.times(times) for part in inner for work in part]
 
 
 def _module_of(scope: str) -> str:

@@ -18,7 +18,7 @@ from arjax.core.score_names import NO_LIKELIHOOD
 from arjax.data import Dataset, Source
 from arjax.evaluation.splits import SplitScorer, split_of
 from arjax.evaluation.summaries import CODES, code_counts, summarize_rows
-from arjax.factorization import Factorization
+from arjax.factorization import Factorization, Shares
 from arjax.models import Model
 from arjax.models.abilities import require
 
@@ -95,6 +95,11 @@ def eval_step(
     return {"nll": nll_B, "sites": counted_BD.sum(-1, dtype=jnp.float32)} | parts
 
 
+def shares_of(model: Model, num_orders: int) -> Shares | None:
+    """How much each of the orders of a score counts for; None for a model of one order."""
+    return None if model.orders is None else model.orders.shares(num_orders)
+
+
 def mixture_nll(nll_BK: jax.Array, weights_K: Array) -> jax.Array:
     """-log(sum_k w_k exp(-nll_k)), [B]: whole examples are averaged, not their conditionals."""
     return -jax.nn.logsumexp(jnp.log(weights_K) - nll_BK, axis=-1)
@@ -150,7 +155,7 @@ class Evaluator:
           hidden: the scored sites and the observed ones; None: all sites are scored, none is observed.
         """
         self._dataset, self._event, self._kind = dataset, model.event, model.kind
-        self._shares = None if model.orders is None else model.orders.shares(num_orders)
+        self._shares = shares_of(model, num_orders)
         score = _cached_score(_Same(model), num_orders, hidden, dataset.answer)
         key = seed if isinstance(seed, jax.Array) else jax.random.key(seed)
         self.scorer = SplitScorer(score, dataset, batch_size, mesh, key)

@@ -17,7 +17,7 @@ from arjax.data.vocabulary import check_same_tokens
 from arjax.evaluation.bounds import k_step_scores, sampled_scores
 from arjax.evaluation.exposure import check_decoding, check_truth, decodes, decoding_errors, exposure
 from arjax.evaluation.judges import check_judge, judged_examples, judged_texts, spread_rows
-from arjax.evaluation.likelihood import Evaluator
+from arjax.evaluation.likelihood import Evaluator, shares_of
 from arjax.evaluation.prompts import end_of
 from arjax.evaluation.sampling import OpenRun
 from arjax.evaluation.summaries import stderr_of, summarize_rows
@@ -139,7 +139,7 @@ def report(
         rows = rows | truth_rows(dataset, split, **options)
     scores: dict[str, Any] = {"dataset": dataset.name, "split": split}
     scores |= {"kind": kind_of_nats(model, measures.num_orders), "unit": model.event.unit}
-    shares = None if model.orders is None else model.orders.shares(measures.num_orders)
+    shares = shares_of(model, measures.num_orders)
     scores |= summarize_rows(rows, model.event, dataset.text_unit, model.kind, shares)
     scores |= _measured_errors(model, params, dataset, split, seed)
     if measures.steps:

@@ -318,15 +318,12 @@ def make_orders(text: str, grid_shape: Grid, partition: str = "sites", data: np.
 
 
 def orders_need_data(text: str) -> bool:
-    """Whether one of the orders is read off the training examples."""
-    name, options = parse_call(text)
-    of_orderings = {"any_of": "orderings", "weighted": "of"}
-    named = options.get(of_orderings.get(name, ""), ())
-    if not isinstance(named, tuple | list):
-        return False
-    return any(_reads_data(part, name == "weighted") for part in named if isinstance(part, str))
+    """Whether one of the orders that a distribution is made of is read off the training examples."""
+    _, options = parse_call(text)
+    lists = (value for value in options.values() if isinstance(value, tuple | list))
+    return any(_reads_data(part) for parts in lists for part in parts if isinstance(part, str))
 
 
-def _reads_data(text: str, may_be_several: bool) -> bool:
-    """Whether an ordering is read off the training examples or, where it may be one, a distribution over orders."""
-    return orders_need_data(text) if may_be_several and _is_distribution(text) else needs_data(text)
+def _reads_data(text: str) -> bool:
+    """Whether an ordering or a distribution over orders is, or is made of one that is."""
+    return orders_need_data(text) if _is_distribution(text) else needs_data(text)

@@ -75,6 +75,31 @@ def write_measured(page: Path, table: str) -> None:
     write_text(page, f"{before}{BEGIN}{table}\n{END}{after}")
 
 
+def renew_measured(
+    page: Path,
+    columns: Sequence[str],
+    found: Sequence[Sequence[str]],
+    order: Sequence[tuple[str, ...]],
+    right: Sequence[str] = (),
+) -> list[list[str]]:
+    """Puts lines into the measured table of a page, each in place of the one with the same first cells, and prints it.
+
+    Args:
+      columns, right: as of `markdown_table`.
+      found: the cells of the new lines; the table keeps all others that are in `order`.
+      order: the first cells of all lines that there may be, in their sequence.
+
+    Returns the cells of all lines; raises `UserError` as `measured_rows`.
+    """
+    size = len(order[0])
+    lines = {tuple(cells[:size]): list(cells) for cells in [*measured_rows(page, columns), *found]}
+    rows = [lines[key] for key in dict.fromkeys(order) if key in lines]
+    table = markdown_table(columns, rows, right)
+    print(table)
+    write_measured(page, table)
+    return rows
+
+
 def _around_table(page: Path) -> tuple[str, str, str]:
     """The text before the first marker, between the two, and after the second one."""
     with reading(page):

@@ -10,18 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
-import signal
-import threading
 from collections.abc import Callable, Sequence
-from types import FrameType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import io_callback
-from jax.experimental.buffer_callback import buffer_callback
 
 from arjax.conditionals import Conditional
 from arjax.conditionals.base import bound
@@ -30,16 +24,13 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization
 from arjax.networks.base import Network, step_variables
+from arjax.samplers.asking import Asked, Choose, ask_for_values
 from arjax.samplers.base import placed
 from arjax.samplers.loops import loop_ends, read_prompt
 
-#: (table float32[B, k, V], t, j) -> values int32[B, k] of the scalars j, ..., j + k - 1 of step t. It is called by the
-#: thread of a program that waits for it, so it must not call jax.
-Choose = Callable[[np.ndarray, int, int], np.ndarray]
-
 #: Steps of one call of a program, at most: between two calls Python looks at signals, such as Ctrl-C.
 SEGMENT = 256
-#: No probability is counted as less than this one where the weights of a mixture are updated.
+#: No probability counts as less than this one: a coder has 24 bits for each, and no weight of a mixture becomes 0.
 LEAST = 2.0**-24
 
 
@@ -107,7 +98,7 @@ class OutsideSteps:
         raised when the steps that have begun are over.
         """
         stop = len(self.blocks_SM) if stop is None else stop
-        with _Asked(choose) as asked:
+        with Asked(choose) as asked:
             while self.t < stop:
                 last = min(self.t + SEGMENT, self._grown(), stop)
                 where = self._models, self._variables, self._context, self._pasts, self._state
@@ -126,89 +117,6 @@ class OutsideSteps:
                 where = self._models[k], self._variables[k], self._carries[k], self._pasts[k]
                 self._pasts[k] = _grown(*where, end=self._places[k])
         return min(self._places)
-
-
-class _Asked:
-    """Whom the loop of a program asks for values: a program is compiled once, and calls `choose` of this call by its
-    number.
-
-    What `choose` raises is kept until the program has ended, as is what the handler of Ctrl-C raises: inside of a
-    callback, an error would be one of the program. A second Ctrl-C acts as usual.
-    """
-
-    _waiting: dict[int, _Asked] = {}
-    _numbers = itertools.count()
-
-    def __init__(self, choose: Choose):
-        self.number, self._choose = next(self._numbers) % 2**31, choose
-        self._error: BaseException | None = None
-        self._handler: Any = None
-
-    def __enter__(self) -> _Asked:
-        self._waiting[self.number] = self
-        handler = signal.getsignal(signal.SIGINT)
-        # Python allows handlers in the main thread only, where it calls them.
-        if callable(handler) and threading.current_thread() is threading.main_thread():
-            self._handler = handler
-            signal.signal(signal.SIGINT, self._interrupted)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        self._restore()
-        del self._waiting[self.number]
-        if kind is None:
-            self.check()
-
-    def _restore(self) -> None:
-        if self._handler is not None:
-            signal.signal(signal.SIGINT, self._handler)
-            self._handler = None
-
-    def _interrupted(self, number: int, frame: FrameType | None) -> None:
-        try:
-            self._handler(number, frame)
-        except BaseException as error:  # of any kind, as it is raised later
-            self._error = error
-            self._restore()
-
-    def check(self) -> None:
-        """Raises what `choose`, or the handler of Ctrl-C, has raised."""
-        if self._error is not None:
-            raise self._error
-
-    @classmethod
-    def values(cls, who: np.ndarray, table_BkV: np.ndarray) -> np.ndarray:
-        """The values int32[B, k]; `who` is [number, t, j]."""
-        number, t, j = who.tolist()
-        asked = cls._waiting[number]
-        try:
-            if asked._error is None:
-                return _checked(asked._choose(table_BkV, t, j), table_BkV.shape[:2])
-        except BaseException as error:  # a program cannot be left from inside: the rest of its steps is made with zeros
-            asked._error = error
-        return np.zeros(table_BkV.shape[:2], np.int32)
-
-
-def _checked(values: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Chosen values, which are whole numbers of this shape; raises `TypeError` for others."""
-    found = np.asarray(values)
-    if found.shape != shape or found.dtype.kind not in "iu":
-        raise TypeError(f"chosen values must be whole numbers {shape}, not {found.dtype} {found.shape}")
-    return found.astype(np.int32, copy=False)
-
-
-def _answer(_: Any, out: Any, who: Any, table_BkV: Any) -> None:
-    """`_Asked.values` on the memory of the program."""
-    np.asarray(out)[...] = _Asked.values(np.asarray(who), np.asarray(table_BkV))
-
-
-def _ask(number: jax.Array, t: jax.Array, j: int | jax.Array, table_BkV: jax.Array) -> jax.Array:
-    """The values int32[B, k] of the scalars j, ... of step t, which the program outside chooses."""
-    who = jnp.stack([number, t, jnp.asarray(j, jnp.int32)])
-    shape = jax.ShapeDtypeStruct(table_BkV.shape[:2], jnp.int32)
-    if jax.default_backend() == "cpu":  # 6 us a call, where `io_callback` takes 150
-        return buffer_callback(_answer, shape, has_side_effect=True)(who, table_BkV)
-    return io_callback(lambda *given: _Asked.values(*map(np.asarray, given)), shape, who, table_BkV, ordered=True)
 
 
 def check_tables(model: Any) -> None:
@@ -279,7 +187,7 @@ def _run(
         parts = zip(models, variables, pasts, strict=True)
         pasts, tables = zip(*[_table(*part, canvas, t, context) for part in parts], strict=True)
         exists_n = jnp.repeat(factorization.blocks[t] < num_sites, models[0].event.value_size)
-        ask = functools.partial(_ask, number, t)
+        ask = functools.partial(ask_for_values, number, t)
         values_Bn, log_weight_KB = _chosen(ask, tables, log_weight_KB, exists_n)
         values_BMv = values_Bn.reshape(len(canvas), factorization.block_size, -1).astype(canvas.dtype)
         return list(pasts), (placed(factorization, canvas, t, values_BMv), log_weight_KB)

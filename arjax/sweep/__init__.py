@@ -2,7 +2,7 @@
 
 from arjax.sweep.derived import Mean, Mixture
 from arjax.sweep.grid import grid
-from arjax.sweep.runs import Run
+from arjax.sweep.runs import Run, finished_runs
 from arjax.sweep.search import Search, choice, integers, log_uniform, uniform
 
-__all__ = ["Mean", "Mixture", "Run", "Search", "choice", "grid", "integers", "log_uniform", "uniform"]
+__all__ = ["Mean", "Mixture", "Run", "Search", "choice", "finished_runs", "grid", "integers", "log_uniform", "uniform"]

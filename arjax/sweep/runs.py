@@ -18,6 +18,14 @@ from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 
 
+def finished_runs(rows: Sequence[Run], workdir: Path) -> list[Run]:
+    """The runs of a sweep that have ended in its workdir; raises `UserError` where there is none."""
+    found = [row for row in rows if (workdir / row.name / "results.json").is_file()]
+    if not found:
+        raise UserError(f"{workdir} has no finished run of this sweep, such as {rows[0].name!r}")
+    return found
+
+
 @named_arguments
 @dataclasses.dataclass(frozen=True)
 class Run:

@@ -74,11 +74,8 @@ def _inputs(
     transform_key, objective_key = jax.random.split(jax.random.fold_in(key, state.step))
     if recipe.transform is not None:
         batch = recipe.transform(transform_key, batch, True)
-    return (
-        own_of(state),
-        batch,
-        Step(objective_key, state.step.astype(jnp.float32) / recipe.total_steps, companions or {}),
-    )
+    progress = state.step.astype(jnp.float32) / recipe.total_steps
+    return own_of(state), batch, Step(objective_key, progress, companions or {})
 
 
 def _train_own(recipe: Recipe, own: ObjectiveTrainState, gradients: Any, state: Any) -> ObjectiveTrainState:

@@ -20,11 +20,10 @@ from sweep import get_sweep
 import arjax
 from arjax.api.run_nats import nats_of_run
 from arjax.cli.command_line import Parser, tell_mistakes
-from arjax.core.errors import UserError
 from arjax.data.plane import log_density
 from arjax.reporting import figures
-from arjax.reporting.tables import markdown_table, measured_rows, write_measured
-from arjax.sweep import Run
+from arjax.reporting.tables import renew_measured
+from arjax.sweep import Run, finished_runs
 
 HERE = Path(__file__).parent
 COLUMNS = ["data", "head", "kind", "test nats", "above the truth", "sample score", "params", "minutes", "s per 1,000"]
@@ -78,17 +77,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("folder", type=Path, help="the workdir of the sweep")
     parser.add_argument("--page", type=Path, default=HERE / "README.md", help="the page with the table [README.md]")
     flags = parser.parse_args(argv)
-    lines = {tuple(line[:2]): line for line in measured_rows(flags.page, COLUMNS)}
-    finished = [row for row in get_sweep() if (flags.folder / row.name / "results.json").is_file()]
-    if not finished:
-        raise UserError(f"{flags.folder} has no finished run of experiments/continuous_heads/sweep.py")
-    points = {}
-    for row in finished:
-        lines[row.dataset, row.model], points[row.dataset, row.model] = cells(row, flags.folder / row.name)
-    order = [key for row in get_sweep() if (key := (row.dataset, row.model)) in lines]
-    table = markdown_table(COLUMNS, [lines[key] for key in order], COLUMNS[3:])
-    print(table)
-    write_measured(flags.page, table)
+    lines, points = [], {}
+    for row in finished_runs(get_sweep(), flags.folder):
+        line, points[row.dataset, row.model] = cells(row, flags.folder / row.name)
+        lines.append(line)
+    renew_measured(flags.page, COLUMNS, lines, [(row.dataset, row.model) for row in get_sweep()], COLUMNS[3:])
     if plane := {key: x for key, x in points.items() if x[0].size == 2}:
         draw(plane)
     return 0

@@ -24,7 +24,7 @@ from arjax.core.errors import UserError
 from arjax.core.files import keep_arrays, read_arrays, read_json_object
 from arjax.evaluation.exposure import Z
 from arjax.reporting.figures import FIRST_STEP, SOFT, label_axes, new_figure, save_figure
-from arjax.reporting.tables import markdown_table, measured_rows, write_measured
+from arjax.reporting.tables import renew_measured
 
 HERE = Path(__file__).parent
 COLORS = dict(zip(FIRST, ("#2b5f91", "#d9722c", "#3c8d5a", "#8a5aa8", "#9a9a9a", "#b03a48"), strict=True))
@@ -135,12 +135,8 @@ def main(argv: Sequence[str]) -> int:
     excess = keep_arrays(flags.out / "curves.npz", both)
     draw(flags.out / "exposure.png", excess)
     draw(flags.out / "second_stage.png", excess, second=True)
-    page = flags.out / "README.md"
-    known = {tuple(line[:3]): line for line in [*measured_rows(page, COLUMNS), *lines(found)]}
     order = [(TRUTHS[t], STUDENTS[s], r.words) for t in TRUTHS for s in STUDENTS for r in REGIMES.values()]
-    table = markdown_table(COLUMNS, [known[key] for key in order if key in known], COLUMNS[3:])
-    print(table)
-    write_measured(page, table)
+    renew_measured(flags.out / "README.md", COLUMNS, lines(found), order, COLUMNS[3:])
     return 0
 
 

@@ -18,10 +18,9 @@ from sweep import get_sweep
 
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.config.files import FILE_NAME as CONFIG_NAME
-from arjax.core.errors import UserError
 from arjax.core.files import read_json_object
-from arjax.reporting.tables import markdown_table, measured_rows, write_measured
-from arjax.sweep import Run
+from arjax.reporting.tables import renew_measured
+from arjax.sweep import Run, finished_runs
 
 HERE = Path(__file__).parent
 COLUMNS = ["model", "-ELBO", "of it KL", "active", "L_k", "k", "published", "minutes"]
@@ -54,19 +53,13 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("folder", type=Path, help="the workdir of the sweep")
     parser.add_argument("--page", type=Path, default=HERE / "README.md", help="the page with the table [README.md]")
     flags = parser.parse_args(argv)
-    lines = {line[0]: line for line in measured_rows(flags.page, COLUMNS)}
-    runs = [(row, flags.folder / row.name) for row in get_sweep()]
-    finished = [(row, run) for row, run in runs if (run / "results.json").is_file()]
-    if not finished:
-        raise UserError(f"{flags.folder} has no finished run of experiments/latent_variables/sweep.py")
-    for row, run in finished:
+    lines = []
+    for row in finished_runs(get_sweep(), flags.folder):
+        run = flags.folder / row.name
         scores = read_json_object(run / "results.json") or {}
         latents = math.prod((read_json_object(run / CONFIG_NAME) or {})["model"]["latents"])
-        lines[name_of(row)] = cells(row, scores, latents)
-    order = [name_of(row) for row in get_sweep() if name_of(row) in lines]
-    table = markdown_table(COLUMNS, [lines[name] for name in order], COLUMNS[1:6])
-    print(table)
-    write_measured(flags.page, table)
+        lines.append(cells(row, scores, latents))
+    renew_measured(flags.page, COLUMNS, lines, [(name_of(row),) for row in get_sweep()], COLUMNS[1:6])
     return 0
 
 

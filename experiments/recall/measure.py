@@ -20,9 +20,9 @@ from sweep import NETWORKS, TASKS, WIDTHS, get_sweep
 
 import arjax
 from arjax.cli.command_line import Parser, tell_mistakes
-from arjax.core.errors import UserError
 from arjax.reporting.curves import log_curves
-from arjax.reporting.tables import markdown_table, measured_rows, write_measured
+from arjax.reporting.tables import renew_measured
+from arjax.sweep import finished_runs
 
 HERE = Path(__file__).parent
 COLUMNS = ["pairs", "network", "width", "bytes of state", "accuracy", "error", "parameters", "minutes"]
@@ -35,12 +35,13 @@ def bytes_of_state(run: arjax.TrainedModel) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(carry))
 
 
-def line(folder: Path, pairs: int, name: str, width: int) -> list[str]:
+def line(folder: Path) -> list[str]:
     """The line of a finished run."""
     scores = json.loads((folder / "results.json").read_text())
+    pairs, name, width = folder.name.split("-")
     state = bytes_of_state(arjax.open_run(folder))
     return [
-        *(str(pairs), NETWORKS[name], str(width), f"{state:,}"),
+        *(pairs, NETWORKS[name], width, f"{state:,}"),
         *(f"{scores['accuracy']:.4f}", f"{scores['accuracy_stderr']:.4f}"),
         *(f"{scores['num_params']:,}", f"{scores['train_seconds'] / 60:.1f}"),
     ]
@@ -66,19 +67,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("folder", type=Path, help="the workdir of the sweep")
     parser.add_argument("--page", type=Path, default=HERE / "README.md", help="the page with the table [README.md]")
     flags = parser.parse_args(argv)
-    lines = {tuple(cells[:3]): cells for cells in measured_rows(flags.page, COLUMNS)}
-    order = [(pairs, name, width) for pairs in TASKS for name in NETWORKS for width in WIDTHS]
-    finished = {run.name for run in get_sweep() if (flags.folder / run.name / "results.json").is_file()}
-    if not finished:
-        raise UserError(f"{flags.folder} has no finished run of experiments/recall/sweep.py")
-    for pairs, name, width in order:
-        if (run := f"{pairs}-{name}-{width}") in finished:
-            cells = line(flags.folder / run, pairs, name, width)
-            lines[tuple(cells[:3])] = cells
-            print(" | ".join(cells), flush=True)
-    keys = [(str(pairs), NETWORKS[name], str(width)) for pairs, name, width in order]
-    rows = [lines[key] for key in keys if key in lines]
-    write_measured(flags.page, markdown_table(COLUMNS, rows, COLUMNS[2:]))
+    found = [line(flags.folder / run.name) for run in finished_runs(get_sweep(), flags.folder)]
+    order = [(str(pairs), words, str(width)) for pairs in TASKS for words in NETWORKS.values() for width in WIDTHS]
+    rows = renew_measured(flags.page, COLUMNS, found, order, COLUMNS[2:])
     plot(rows, flags.page.parent / "recall.png")
     return 0
 

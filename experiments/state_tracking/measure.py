@@ -22,10 +22,10 @@ from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.config.build import build
 from arjax.config.files import set_fields
 from arjax.config.validate import validate
-from arjax.core.errors import UserError
 from arjax.data.state_tracking import TASKS
 from arjax.evaluation.likelihood import Evaluator
-from arjax.reporting.tables import markdown_table, measured_rows, write_measured
+from arjax.reporting.tables import renew_measured
+from arjax.sweep import Run, finished_runs
 
 HERE = Path(__file__).parent
 COLUMNS = ["task", "network", "3 to 40", "40 to 256", "best seed", "seeds", "parameters", "minutes"]
@@ -48,8 +48,9 @@ def on_longer(folder: Path) -> float:
     return Evaluator(longer.model, longer.dataset, 100, None)(run.params, "test")["accuracy"]
 
 
-def line(runs: Sequence, folder: Path) -> list[str]:
+def line(runs: Sequence[Run], folder: Path) -> list[str]:
     """The line of the seeds of one row."""
+    print(f"{runs[0].dataset}, {runs[0].model} ...", flush=True)
     scores = [json.loads((folder / run.name / "results.json").read_text()) for run in runs]
     task = runs[0].name.split("-")[0]
     short = [scaled(score["accuracy"], task) for score in scores]
@@ -65,16 +66,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("folder", type=Path, help="the workdir of the sweep")
     parser.add_argument("--page", type=Path, default=HERE / "README.md", help="the page with the table [README.md]")
     flags = parser.parse_args(argv)
-    lines = {tuple(cells[:2]): cells for cells in measured_rows(flags.page, COLUMNS)}
-    order = list(dict.fromkeys((run.dataset, run.model) for run in get_sweep()))
-    finished = [run for run in get_sweep() if (flags.folder / run.name / "results.json").is_file()]
-    if not finished:
-        raise UserError(f"{flags.folder} has no finished run of experiments/state_tracking/sweep.py")
-    for key in order:
-        if runs := [run for run in finished if (run.dataset, run.model) == key]:
-            lines[key] = line(runs, flags.folder)
-            print(" | ".join(lines[key]), flush=True)
-    write_measured(flags.page, markdown_table(COLUMNS, [lines[key] for key in order if key in lines], COLUMNS[2:]))
+    seeds: dict[tuple[str, str], list[Run]] = {}
+    for run in finished_runs(get_sweep(), flags.folder):
+        seeds.setdefault((run.dataset, run.model), []).append(run)
+    order = [(run.dataset, run.model) for run in get_sweep()]
+    renew_measured(flags.page, COLUMNS, [line(runs, flags.folder) for runs in seeds.values()], order, COLUMNS[2:])
     return 0
 
 

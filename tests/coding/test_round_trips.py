@@ -17,7 +17,8 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import KINDS, ModelChoice, make_model
 from arjax.networks import NETWORKS
-from arjax.samplers.stepwise import OutsideSteps, _Asked
+from arjax.samplers.asking import Asked
+from arjax.samplers.stepwise import OutsideSteps
 
 #: Networks without and with a carry. Texts have a state and a window, and a test below a cache that grows.
 FEW = ("made", "pixelcnn")
@@ -212,7 +213,7 @@ def test_values_of_another_shape_or_type_are_refused(values, small_steps):
 def test_an_interrupt_inside_of_a_callback_is_raised_when_the_program_has_ended(small_steps, monkeypatch):
     """Python raises it anywhere in the callback, also where no code of arjax could keep it from the program."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # processes of parallel tests ignore it
-    values, seen = _Asked.values, []
+    values, seen = Asked.values, []
 
     def interrupted(who, table):
         found = values(who, table)
@@ -220,12 +221,12 @@ def test_an_interrupt_inside_of_a_callback_is_raised_when_the_program_has_ended(
             signal.raise_signal(signal.SIGINT)
         return found
 
-    monkeypatch.setattr(_Asked, "values", interrupted)
+    monkeypatch.setattr(Asked, "values", interrupted)
     try:
         small_steps.begin()
         with pytest.raises(KeyboardInterrupt):
             small_steps.run(lambda table, t, j: seen.append(t) or np.ones((2, 1), np.int32))
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler and not _Asked._waiting
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler and not Asked._waiting
     finally:
         signal.signal(signal.SIGINT, before)
     assert seen[:2] == [0, 1]

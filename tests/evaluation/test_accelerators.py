@@ -50,14 +50,14 @@ def work_of(network, **options):
 def test_the_work_is_that_of_the_compiler():
     """Of a network without loops, which the compiler counts right; it counts elementwise operations, too."""
     work, costs = work_of("made", hidden_sizes=(256, 256))
-    flops, moved = (sum(getattr(each, name) for each in work.values()) for name in ("flops", "bytes"))
+    flops, moved = (sum(getattr(each, name) for each in work) for name in ("flops", "bytes"))
     assert 0.85 * costs["flops"] <= flops <= costs["flops"]
     assert 0.2 * costs["bytes accessed"] < moved <= 1.1 * costs["bytes accessed"]
 
 
 def test_modules_have_the_paths_of_their_parameters():
     work, _ = work_of("transformer", num_layers=2, width=16, num_heads=2, unroll=1, remat=True)
-    names = {module for module, bits in work}
+    names = {each.module for each in work}
     assert {"layers/attention/query", "layers/up", "layers/down", "out"} <= names
     assert {name for name in names if "->" in name} == {
         "layers/attention/...qh,...kh->...qk",

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 
+import jax
 import pytest
 
 from arjax.core.errors import UserError
@@ -81,6 +82,15 @@ def test_every_network_is_measured_against_length(scripts, tmp_path):
     rows = list(csv.DictReader((tmp_path / "length.csv").read_text().splitlines()))
     assert [row["length"] for row in rows] == ["1024", "2048"] and rows[1]["gradient_seconds"] == ""
     assert (tmp_path / "length.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(("network", "own"), [("transformer", 2 * 12 * 8 * 4 / 2), ("gru", 0)])
+def test_a_step_reads_half_of_a_growing_cache_for_each_example(scripts, network, own):
+    size = {"hidden_size": 8} if network == "gru" else {"width": 8, "num_heads": 2, "num_layers": 1}
+    model = make_model(EventSpec((12,)), network, **size)
+    params = model.init(jax.random.key(0))
+    read = [importlib.import_module("benchmark_steps").bytes_read(model, params, num) for num in (1, 2)]
+    assert read[0] >= own and read[1] - read[0] == own
 
 
 def test_missing_peers_are_told(benchmark, monkeypatch, capsys):

@@ -20,7 +20,7 @@ CODING_FAULTS = (
     ),
     Fault(
         "chosen values that lose their fractions",
-        "samplers/stepwise.py",
+        "samplers/asking.py",
         'if found.shape != shape or found.dtype.kind not in "iu":',
         "if found.shape != shape:",
         (_TRIPS + "test_values_of_another_shape_or_type_are_refused",),
@@ -102,7 +102,7 @@ CODING_FAULTS = (
     ),
     Fault(
         "improbable values without a limit of their bits",
-        "coding/entropy.py",
+        "samplers/stepwise.py",
         "LEAST = 2.0**-24",
         "LEAST = 2.0**-30",
         (_DAMAGE + "test_improbable_values_cost_24_bits_at_most",),
