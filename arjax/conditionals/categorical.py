@@ -9,23 +9,38 @@ import jax
 import jax.numpy as jnp
 
 from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
+from arjax.conditionals.scales import is_number, softly_bounded
 from arjax.conditionals.temperature import tempered
+from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
+
+#: No logit of float32 comes near it, and its quotients neither overflow nor vanish.
+LARGEST_CAP = 1000
 
 
 @CONDITIONALS.register("categorical")
 @dataclasses.dataclass(frozen=True)
 class Categorical(Conditional):
-    """p(x = v) = softmax(logits)_v, independently for each scalar of the value."""
+    """p(x = v) = softmax(logits)_v, independently for each scalar of the value.
+
+    `soft_cap` c > 0 keeps the logits in (-c, c): c tanh(f / c) of the features f (Gemma Team, "Gemma 2", 2024, section
+    2); 0 for none.
+    """
 
     num_levels: int
     value_shape: tuple[int, ...] = ()
+    soft_cap: float = 0.0
 
     @classmethod
-    def for_event(cls, event: EventSpec) -> Categorical:
+    def for_event(cls, event: EventSpec, soft_cap: float = 0.0) -> Categorical:
+        """For discrete data; raises `UserError` for other data, or a soft cap that is no positive number or 0."""
         if not event.is_discrete:
             raise unsuitable("categorical", "discrete data", event)
-        return cls(event.num_levels, event.value_shape)
+        if not is_number(soft_cap) or not 0 <= soft_cap <= LARGEST_CAP:
+            raise UserError(
+                f"soft_cap of the conditional 'categorical' must be a number from 0 to {LARGEST_CAP}, not {soft_cap!r}"
+            )
+        return cls(event.num_levels, event.value_shape, float(soft_cap))
 
     @property
     def num_params(self) -> int:
@@ -36,8 +51,9 @@ class Categorical(Conditional):
         return jax.nn.log_softmax(self._logits(features.astype(jnp.float32)))
 
     def _logits(self, features: jax.Array) -> jax.Array:
-        """[..., *value_shape, V] of features [..., F]: here the features are the logits."""
-        return features.reshape(*features.shape[:-1], *self.value_shape, self.num_levels)
+        """[..., *value_shape, V] of features [..., F]: here the features are the logits, where these have no cap."""
+        logits = features.reshape(*features.shape[:-1], *self.value_shape, self.num_levels)
+        return softly_bounded(logits, self.soft_cap)
 
     def log_table(self, features: jax.Array) -> jax.Array:
         return self._log_probs(features)

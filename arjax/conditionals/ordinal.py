@@ -49,7 +49,7 @@ class Ordinal(Categorical):
         most = event.num_levels - 1
         if size > most and size != cls.size:
             say_once(f"size={size} of the conditional 'ordinal' is more than {event.num_levels} levels need, {most}")
-        return cls(event.num_levels, event.value_shape, min(size, most))
+        return cls(event.num_levels, event.value_shape, size=min(size, most))
 
     @property
     def num_params(self) -> int:

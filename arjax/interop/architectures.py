@@ -178,6 +178,7 @@ GPT2 = Architecture(
         "rotary": False,
         "num_kv_heads": 0,
         "head_size": 0,
+        "qk_norm": False,
         "norm_kind": "layer",
         "mlp_kind": "plain",
         "use_bias": True,
@@ -233,7 +234,14 @@ LLAMA = Architecture(
         "mlp_bias": False,
     },
     required=("attention_bias", "mlp_bias"),
-    fixed={"position": "none", "rotary": True, "norm_kind": "rms", "mlp_kind": "gated", "use_bias": False},
+    fixed={
+        "position": "none",
+        "rotary": True,
+        "qk_norm": False,
+        "norm_kind": "rms",
+        "mlp_kind": "gated",
+        "use_bias": False,
+    },
     fields={
         "width": "hidden_size",
         "num_layers": "num_hidden_layers",

@@ -48,6 +48,18 @@ def test_categorical_formula():
     np.testing.assert_allclose(call(Categorical(4), "entropy", np.zeros(4)), np.log(4), rtol=1e-6)
 
 
+def test_soft_cap_bounds_the_logits():
+    family = make_conditional("categorical(soft_cap=3)", EventSpec((4,), (), "tokens", 4))
+    features = np.array([0.5, 8.0, -200.0, 2.0], np.float32)
+    expected = special.log_softmax(3 * np.tanh(features.astype(float) / 3))
+    for value in range(4):
+        np.testing.assert_allclose(call(family, "log_prob", features, value), expected[value], rtol=1e-5)
+    np.testing.assert_allclose(call(family, "log_table", features), expected, rtol=1e-5)
+    keys = jax.random.split(jax.random.key(0), 4000)
+    drawn = jax.jit(jax.vmap(lambda key: family.sample(key, features)))(keys)
+    np.testing.assert_allclose(np.bincount(drawn, minlength=4) / 4000, np.exp(expected), atol=0.03)
+
+
 def test_categorical_of_two_levels_is_bernoulli():
     logits, x = np.linspace(-4, 4, 9, dtype=np.float32), np.arange(9) % 2
     two = np.stack([np.zeros(9, np.float32), logits], -1)

@@ -29,6 +29,7 @@ CASES = [
     (REAL, "spline", "bins", (1, 100), (0, 101, 1.5, True)),
     (REAL, "spline", "bound", (0.1, 1000), (0.09, 1000.1, *NO_NUMBERS)),
     (LEVELS, "ordinal", "size", (1, 4), (0, 1.5, True)),
+    (LEVELS, "categorical", "soft_cap", (0, 0.5, 1000), (-0.1, 1000.1, *NO_NUMBERS)),
 ]
 
 

@@ -48,9 +48,18 @@ def turned(x, position, base):
     return np.concatenate([z.real, z.imag])
 
 
+def by_root_mean_square(x, scale, size):
+    """Each head of x[T, N * H] divided by the root of the mean of its squares, and scaled."""
+    heads = x.reshape(len(x), -1, size)
+    return (heads / np.sqrt((heads**2).mean(-1, keepdims=True) + 1e-6) * scale).reshape(x.shape)
+
+
 def grouped_rotary_attention(params, x_TE, num_heads, num_kv_heads, size, base):
     """Head by head and token by token: head n reads the keys of group n G / N."""
     q, k, v = (x_TE @ params[name]["kernel"] for name in ("query", "key", "value"))
+    if "query_norm" in params:
+        q = by_root_mean_square(q, params["query_norm"]["scale"], size)
+        k = by_root_mean_square(k, params["key_norm"]["scale"], size)
     mixed = np.empty((len(x_TE), num_heads * size))
     for n in range(num_heads):
         own = slice(n * size, (n + 1) * size)
@@ -62,12 +71,11 @@ def grouped_rotary_attention(params, x_TE, num_heads, num_kv_heads, size, base):
     return mixed @ params["out"]["kernel"]
 
 
-@pytest.mark.parametrize("num_kv_heads", [pytest.param(1, marks=pytest.mark.slow), 2])
-def test_grouped_queries_and_rotary_positions_are_their_definitions(num_kv_heads):
+@pytest.mark.parametrize(("num_kv_heads", "qk_norm"), [pytest.param(1, False, marks=pytest.mark.slow), (2, True)])
+def test_grouped_queries_and_rotary_positions_are_their_definitions(num_kv_heads, qk_norm):
     x = rng.normal(size=(2, 7, 12)).astype(np.float32)
-    layer = SelfAttention(
-        12, 4, 1.0, "float32", num_kv_heads=num_kv_heads, head_size=6, use_bias=False, rotary_base=50.0
-    )
+    own = {"num_kv_heads": num_kv_heads, "head_size": 6, "rotary_base": 50.0, "qk_norm": qk_norm}
+    layer = SelfAttention(12, 4, 1.0, "float32", use_bias=False, **own)
     params = initialised(layer, x, 1)
     assert params["key"]["kernel"].shape == (12, 6 * num_kv_heads) and params["query"]["kernel"].shape == (12, 24)
     expected = [grouped_rotary_attention(params, one, 4, num_kv_heads, 6, 50.0) for one in x]
@@ -122,9 +130,17 @@ def test_gated_block_with_root_mean_squares_is_its_definition():
     np.testing.assert_allclose(run(block, params, x[None], 1, False)[0][0], expected, rtol=1e-3, atol=1e-3)
 
 
+def test_layers_that_start_at_zero_are_the_identity():
+    model = make_model(TOKENS, "transformer", zero_init=True, **SMALL)
+    layers = model.init(jax.random.key(0))["layers"]
+    assert not np.any(layers["down"]["kernel"]) and not np.any(layers["attention"]["out"]["kernel"])
+    assert np.any(layers["up"]["kernel"])
+
+
 VARIANTS = {
     "gpt2": GPT2,
     "llama": LLAMA,
+    "normalised queries and keys": LLAMA | {"qk_norm": True},
     "rotary and positions": LLAMA | {"position": "learned"},
     "summary": SMALL | {"cross_attention": False},
 }

@@ -112,8 +112,9 @@ class BlockNetwork(TokenNetwork):
     `target_position` too (needed unless the order is fixed, one site per step); `tie_embeddings` (the readout is the
     table of the values); `cross_attention` to contexts that are sequences (else their summary is added to each token,
     as other contexts are); `remat` (recompute activations in the backward pass; needs `unroll=1`); `unroll` (layers per
-    iteration of the scan over layers: 1 compiles fastest, L runs fastest). Local parts of a context are added to the
-    token of their site, and so to the residual stream that all layers read.
+    iteration of the scan over layers: 1 compiles fastest, L runs fastest); `zero_init` (the last matrices of attention
+    and MLP start at 0, and so each layer as the identity: Zhang, Dauphin & Ma, "Fixup", 2019, section 3). Local parts
+    of a context are added to the token of their site, and so to the residual stream that all layers read.
     """
 
     width: int = 128
@@ -133,6 +134,7 @@ class BlockNetwork(TokenNetwork):
     cross_attention: bool = True
     remat: bool = False
     unroll: int = 4
+    zero_init: bool = False
 
     LAYER = Block
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2}
@@ -165,8 +167,8 @@ class BlockNetwork(TokenNetwork):
 
     @property
     def out_scale(self) -> float:
-        """Variance of a branch at the start: 2L branches add up to one (GPT-2, section 2.3)."""
-        return 1 / (2 * self.num_layers)
+        """Variance of a branch at the start: 2L branches add up to one (GPT-2, section 2.3), or 0."""
+        return 0.0 if self.zero_init else 1 / (2 * self.num_layers)
 
     @property
     def attends_to_context(self) -> bool:
@@ -245,7 +247,7 @@ class Transformer(BlockNetwork):
 
     Options: those of `BlockNetwork`; `num_kv_heads` G, shared by the N heads of queries (0: N of their own);
     `head_size` (0: E / N); `rotary` positions with their `rotary_base` and `rotary_scaling` (see
-    `attention.rotary_frequencies`; () for none).
+    `attention.rotary_frequencies`; () for none); `qk_norm` normalises queries and keys (see `SelfAttention`).
 
     GPT-2 and Llama models are options of this class: see configs/gpt2.py, configs/llama.py.
     """
@@ -255,6 +257,7 @@ class Transformer(BlockNetwork):
     rotary: bool = False
     rotary_base: float = 10000.0
     rotary_scaling: tuple[float, ...] = ()
+    qk_norm: bool = False
 
     CHUNK = 64
     AHEAD = True
@@ -277,7 +280,7 @@ class Transformer(BlockNetwork):
 
     def make_attention(self):
         base = self.rotary_base if self.rotary else 0.0
-        own = {"rotary_base": base, "rotary_scaling": self.rotary_scaling}
+        own = {"rotary_base": base, "rotary_scaling": self.rotary_scaling, "qk_norm": self.qk_norm}
         return self.heads_of(SelfAttention, num_kv_heads=self.num_kv_heads, head_size=self.head_size, **own)
 
     def loop_carry(self, carry, n, factorization, past=None):

@@ -211,14 +211,25 @@ class SelfAttention(MultiHead):
     A `Block` uses the methods defined here (`extend` and `keep` only where its network has a `CHUNK`): another pattern
     is another module with these methods.
     `rotary_base` > 0 rotates queries and keys by the number of their step, see `rotate`: so any order works.
+    `qk_norm` divides each query and key by the root of the mean of its squares, before it is rotated, and multiplies it
+    with learned scales, which the heads share (Henry et al., "Query-Key Normalization", 2020; in this form Qwen3, 2025,
+    section 2): products of queries and keys then stay small however large the residual stream grows.
     """
 
     rotary_base: float = 0.0
     rotary_scaling: tuple[float, ...] = ()
+    qk_norm: bool = False
+
+    def setup(self):
+        super().setup()
+        if self.qk_norm:
+            self.query_norm, self.key_norm = nn.RMSNorm(dtype=self.dtype), nn.RMSNorm(dtype=self.dtype)
 
     def _qkv(self, x_BTE: jax.Array, step_T: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Queries [B, N, T, H], keys and values [B, G, T, H] of tokens of the given steps."""
         q, k, v = self._project(x_BTE)
+        if self.qk_norm:
+            q, k = self.query_norm(q), self.key_norm(k)
         if self.rotary_base:
             frequency = rotary_frequencies(self.kv_shape[1], self.rotary_base, self.rotary_scaling)
             q, k = rotate(q, step_T, frequency), rotate(k, step_T, frequency)
