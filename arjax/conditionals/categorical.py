@@ -18,6 +18,12 @@ from arjax.core.spec import EventSpec
 LARGEST_CAP = 1000
 
 
+def check_soft_cap(family: str, cap: float) -> None:
+    """Raises `UserError` unless `soft_cap` is a number from 0 (none) to the largest one."""
+    if not is_number(cap) or not 0 <= cap <= LARGEST_CAP:
+        raise UserError(f"soft_cap of the conditional {family!r} must be a number from 0 to {LARGEST_CAP}, not {cap!r}")
+
+
 @CONDITIONALS.register("categorical")
 @dataclasses.dataclass(frozen=True)
 class Categorical(Conditional):
@@ -36,10 +42,7 @@ class Categorical(Conditional):
         """For discrete data; raises `UserError` for other data, or a soft cap that is no positive number or 0."""
         if not event.is_discrete:
             raise unsuitable("categorical", "discrete data", event)
-        if not is_number(soft_cap) or not 0 <= soft_cap <= LARGEST_CAP:
-            raise UserError(
-                f"soft_cap of the conditional 'categorical' must be a number from 0 to {LARGEST_CAP}, not {soft_cap!r}"
-            )
+        check_soft_cap("categorical", soft_cap)
         return cls(event.num_levels, event.value_shape, float(soft_cap))
 
     @property
@@ -51,9 +54,11 @@ class Categorical(Conditional):
         return jax.nn.log_softmax(self._logits(features.astype(jnp.float32)))
 
     def _logits(self, features: jax.Array) -> jax.Array:
-        """[..., *value_shape, V] of features [..., F]: here the features are the logits, where these have no cap."""
-        logits = features.reshape(*features.shape[:-1], *self.value_shape, self.num_levels)
-        return softly_bounded(logits, self.soft_cap)
+        return softly_bounded(self._scores(features), self.soft_cap)
+
+    def _scores(self, features: jax.Array) -> jax.Array:
+        """The logits before their cap, [..., *value_shape, V], of features [..., F]: here the features themselves."""
+        return features.reshape(*features.shape[:-1], *self.value_shape, self.num_levels)
 
     def log_table(self, features: jax.Array) -> jax.Array:
         return self._log_probs(features)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals.base import CONDITIONALS, unsuitable
-from arjax.conditionals.categorical import Categorical
+from arjax.conditionals.categorical import Categorical, check_soft_cap
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.core.output import say_once
@@ -40,22 +40,23 @@ class Ordinal(Categorical):
     size: int = 16
 
     @classmethod
-    def for_event(cls, event: EventSpec, size: int = 16) -> Ordinal:
+    def for_event(cls, event: EventSpec, soft_cap: float = 0.0, size: int = 16) -> Ordinal:
         """For binary data and levels; raises `UserError` for tokens, which have no order, and real values."""
         if event.kind not in ("binary", "levels"):
             raise unsuitable("ordinal", "levels in an order", event)
         if not is_integer(size) or size < 1:
             raise UserError(f"size of the conditional 'ordinal' must be a positive whole number, not {size!r}")
+        check_soft_cap("ordinal", soft_cap)
         most = event.num_levels - 1
         if size > most and size != cls.size:
             say_once(f"size={size} of the conditional 'ordinal' is more than {event.num_levels} levels need, {most}")
-        return cls(event.num_levels, event.value_shape, size=min(size, most))
+        return cls(event.num_levels, event.value_shape, float(soft_cap), min(size, most))
 
     @property
     def num_params(self) -> int:
         return math.prod(self.value_shape) * self.size
 
-    def _logits(self, features: jax.Array) -> jax.Array:
+    def _scores(self, features: jax.Array) -> jax.Array:
         coefficients = features.reshape(*features.shape[:-1], *self.value_shape, self.size)
         embedding_VR = jnp.asarray(level_embedding(self.num_levels, self.size))
         return jnp.matmul(coefficients, embedding_VR.T, precision="highest")

@@ -19,10 +19,10 @@ from pathlib import Path
 from arjax.core.errors import UserError
 from arjax.core.files import user_path
 from arjax.core.registry import did_you_mean
-from arjax.data.prepared import DEFAULT_DATA_DIR, FILE_FORMAT, damage_errors, import_tfds, search_path
+from arjax.data.prepared import DEFAULT_DATA_DIR, FILE_FORMAT, damage_errors, import_tfds, newest_version, search_path
 from arjax.data.sources import SPLITS
 
-STOCK = ("binarized_mnist", "fashion_mnist", "mnist", "tiny_shakespeare")
+STOCK = ("binarized_mnist", "fashion_mnist", "mnist")
 #: Of the files that are downloaded, as the public repositories, tensorflow-datasets and users of the wines have them.
 CHECKSUMS = {
     "adult.npz": "git:cf506ae6b4a4b818a92a6c951d334e61eeb27d81",
@@ -31,6 +31,7 @@ CHECKSUMS = {
     "mushrooms.npz": "sha256:4130f1defa3033911fe746a3ab1bb22b0c812bb29e68391a0fbc2d65bab6ae74",
     "nips.npz": "sha256:dbf3b659a49670957c0851971bd51ff952a657f010581d12f6c1e2dca8907b20",
     "ocr_letters.npz": "git:b472383a2ddeddbc87b4e3019a3bd47736bddb37",
+    "input.txt": "sha256:86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
     "JSB_Chorales.mat": "sha256:ac0e608527cc411c7e21ef7d38be47f0de7fb6b13b3ae168b8eccf1c2a9b18d4",
     "Nottingham.mat": "sha256:d154f7ca2e90799dc1dc011d8fc048f2fc6ef3f7c69d974b9cf27a471634fbea",
     "v1.0.9.tar.gz": "sha256:8bc44cde129d505cbbb6b365c09f80c663f2aa77578afc634e6141a2f87100c0",
@@ -62,6 +63,7 @@ OWN: dict[str, tuple[str, tuple[str, ...]]] = {
     "uci_binary": ("UciBinary", ("adult", "connect4", "dna", "mushrooms", "nips", "ocr_letters")),
     "poly_music": ("PolyMusic", ("jsb", "nottingham")),
     "spoken_digits": ("SpokenDigits", ("",)),
+    "tiny_shakespeare": ("TinyShakespeare", ("",)),
     "wine_quality": ("WineQualityRed", ("",)),
 }
 
@@ -105,9 +107,11 @@ def prepare(name: str, manual_dir: str = "", data_dir: str = "", check_sizes: bo
 
 
 def _prepare_stock(name: str, manual_dir: str, target: Path) -> Path:
-    """A set that tensorflow-datasets ships: its own builders download it, and need TensorFlow for that."""
+    """A set that tensorflow-datasets ships: its own builder downloads it, and needs TensorFlow for that."""
     if manual_dir:
         raise UserError(f"{name} is downloaded by tensorflow-datasets itself: --manual_dir does not apply")
+    if prepared := newest_version(target / name):
+        return prepared
     if importlib.util.find_spec("tensorflow") is None:
         raise UserError(f"preparing {name} needs TensorFlow (reading it does not): pip install 'arjax[prepare]'")
     builder = import_tfds().builder(name, data_dir=target, file_format=FILE_FORMAT)

@@ -63,11 +63,17 @@ def find_prepared(path: str, name: str, data_dir: str = "") -> Path:
     """
     folders = search_path(data_dir)
     for folder in folders:
-        found = [file.parent for file in (folder / path).glob(f"*/{FEATURES}")]
-        if versions := [each for each in found if re.fullmatch(r"\d+\.\d+\.\d+", each.name)]:
-            return max(versions, key=lambda version: tuple(map(int, version.name.split("."))))
+        if newest := newest_version(folder / path):
+            return newest
     where = " or ".join(map(str, folders))
     raise UserError(f"the data set {name!r} is not in {where}; get it with: {prepare_command(name)}")
+
+
+def newest_version(folder: Path) -> Path | None:
+    """The folder of the newest version of the set in a folder, if it holds one."""
+    found = [file.parent for file in folder.glob(f"*/{FEATURES}")]
+    versions = [each for each in found if re.fullmatch(r"\d+\.\d+\.\d+", each.name)]
+    return max(versions, key=lambda version: tuple(map(int, version.name.split("."))), default=None)
 
 
 def prepare_command(name: str) -> str:

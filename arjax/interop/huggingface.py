@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from arjax.conditionals import Categorical
 from arjax.core.errors import UserError
 from arjax.core.files import user_path, write_json
 from arjax.core.integers import is_integer
@@ -198,8 +199,8 @@ def _check_tokens(model: AutoregressiveModel) -> None:
         raise UserError("only a `transformer` on a line of tokens, without a context, can be saved in this form")
     if model.factorization.block_size > 1 or not np.array_equal(order, np.arange(len(order))):
         raise UserError("only a model of one token per step in raster order can be saved in this form")
-    if model.network.num_features != event.num_levels or getattr(model.conditional, "soft_cap", 0):
-        raise UserError("only a model with the conditional 'categorical', without a soft cap, can be saved in this form")
+    if model.conditional != Categorical(event.num_levels):
+        raise UserError("only a model with the conditional 'categorical', without options, can be saved in this form")
 
 
 def _fitting(model: AutoregressiveModel) -> tuple[Architecture, dict[str, Any]]:

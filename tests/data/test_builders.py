@@ -11,6 +11,7 @@ from arjax.core.errors import UserError
 from arjax.data import make_dataset
 from arjax.data.prepare import prepare
 from arjax.data.speech import mu_law_encode
+from arjax.data.text import shakespeare
 
 SPLITS = ("train", "validation", "test")
 
@@ -112,6 +113,18 @@ def test_spoken_digits(tmp_path, length):
             windows = [part[i : i + length] for part in levels for i in range(0, len(part) - length + 1, length)]
             found = batch.x[batch.context["label"] == digit]
             assert sorted(map(tuple, found.tolist())) == sorted(tuple(map(int, window)) for window in windows)
+
+
+def test_tiny_shakespeare(tmp_path):
+    text = "".join(np.random.default_rng(0).choice(list("abcde \u00e9\n"), 215))
+    (tmp_path / "input.txt").write_text(text, encoding="utf-8")
+    (folder,) = prepare("tiny_shakespeare", str(tmp_path), str(tmp_path / "out"))
+    assert folder == tmp_path / "out" / "tiny_shakespeare" / "1.0.0"
+    found = shakespeare(str(tmp_path / "out"))
+    assert found == {"train": text[:193], "validation": text[193:204], "test": text[204:]}
+    (tmp_path / "input.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match=r"input\.txt is not a text in UTF-8"):
+        prepare("tiny_shakespeare", str(tmp_path), str(tmp_path / "other"))
 
 
 @pytest.mark.parametrize("public", [True, False])

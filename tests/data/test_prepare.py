@@ -137,6 +137,10 @@ def test_stock_sets_need_tensorflow_and_say_so(monkeypatch, tmp_path):
         prepare("mnist", data_dir=str(tmp_path))
     with pytest.raises(UserError, match="--manual_dir does not apply"):
         prepare("mnist", manual_dir=str(tmp_path), data_dir=str(tmp_path))
+    folder = tmp_path / "mnist" / "3.0.1"
+    folder.mkdir(parents=True)
+    (folder / "features.json").touch()
+    assert prepare("mnist", data_dir=str(tmp_path)) == [folder]  # nothing is left to do
 
 
 def test_every_name_in_a_missing_set_sentence_can_be_prepared():
