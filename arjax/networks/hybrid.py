@@ -22,6 +22,7 @@ from arjax.networks.base import NETWORKS, fields_from
 from arjax.networks.layers.attention import SelfAttention
 from arjax.networks.layers.blocks import Block
 from arjax.networks.layers.steps import StepNetwork
+from arjax.networks.recurrent.linear.gated_convolution import GatedConvolution
 from arjax.networks.recurrent.linear.mixer import MIXERS, divides
 from arjax.networks.recurrent.linear.network import GATED, out_scale
 
@@ -34,6 +35,14 @@ def attention(width: int, out_scale: float, dtype: str, num_heads: int = 4, wind
         return SelfAttention(width, num_heads, out_scale, dtype)
     near = Near(window, window - 1, window)
     return PatternAttention(width, num_heads, out_scale, dtype, patterns=((near, num_heads),))
+
+
+@MIXERS.register("gated_convolution")
+def gated_convolution(width: int, out_scale: float, dtype: str, window: int = 3) -> nn.Module:
+    """A gated convolution over the last `window` steps, the own one included."""
+    if not window:
+        raise UserError("window of the mixer 'gated_convolution' must be at least 1, not 0")
+    return GatedConvolution(width, out_scale, dtype, kernel_size=window)
 
 
 @MIXERS.register("linear_attention")
@@ -129,9 +138,9 @@ class Hybrid(StepNetwork):
     """Residual blocks with a mixer of its own each, over the steps of any factorization.
 
     Options: `layers`, call strings of mixers with commas between them, such as "mamba2, attention(window=64)": each
-    has the options of the mixer of its name, of attention `num_heads` and `window` (0: all steps); `hidden_size` E,
-    `mlp_ratio` (0: blocks without an MLP), `dropout`, `position`; `remat`: recompute the activations of a layer in the
-    backward pass.
+    has the options of the mixer of its name, of attention `num_heads` and `window` (0: all steps), of
+    `gated_convolution` its `window`; `hidden_size` E, `mlp_ratio` (0: blocks without an MLP), `dropout`, `position`;
+    `remat`: recompute the activations of a layer in the backward pass.
     """
 
     layers: str = "gated_delta_net, gated_delta_net, gated_delta_net, attention(window=64)"
@@ -159,12 +168,12 @@ class Hybrid(StepNetwork):
         return super().unbounded and all(w is None or 0 < w <= self.event.num_sites for w in self._windows())
 
     def _windows(self) -> list[int | None]:
-        """The window of each layer of attention, 0 for all steps; None for other layers."""
+        """The window of each layer of attention or convolution, 0 for all steps; None for recurrences."""
         return [mixer.get("window") for mixer in read_layers(self.layers)]
 
     @property
     def receptive_field(self):
-        """Of layers of attention with windows alone, what these reach together."""
+        """Of layers with windows alone, what these reach together."""
         windows = self._windows()
         return 1 + sum(window - 1 for window in windows) if all(windows) else None
 

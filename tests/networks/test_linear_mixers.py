@@ -136,7 +136,13 @@ def min_lstm(own, x):
     return dense(own["out"], np.array(states))
 
 
+def gated_convolution(own, x):
+    u, gate = np.split(dense(own["read"], x), 2, -1)
+    return dense(own["out"], gate * convolved(own, u))
+
+
 EQUATIONS = {
+    "gated_convolution": (gated_convolution, "gated_convolution", {"window": 3}),
     "delta_net": (lambda own, x: dense(own["out"], merged(delta_net(own, x))), "delta_net", HEADED),
     "delta_net, negative": (
         lambda own, x: dense(own["out"], merged(delta_net(own, x, 2.0))),
@@ -219,6 +225,11 @@ EVENT = EventSpec((6,), kind="tokens", num_levels=3)
         ("hybrid", {"layers": "mamba2(3)"}, "cannot read 'mamba2.3.'"),
         ("hybrid", {"layers": "mamba2(width=3)"}, "mixer 'mamba2' has no option 'width'"),
         ("hybrid", {"layers": "attention(window=-1)"}, "window of the mixer 'attention' must be at least 0, not -1"),
+        (
+            "hybrid",
+            {"layers": "gated_convolution(window=0)"},
+            "window of .*'gated_convolution' must be at least 1, not 0",
+        ),
         ("hybrid", {"layers": "mlstm(forget_gate='tanh')"}, "network.forget_gate must be sigmoid or exp"),
     ],
 )
@@ -243,6 +254,7 @@ def test_how_far_a_hybrid_reaches():
     assert windows.receptive_field == 4 and windows.unbounded
     assert network("attention(window=2), min_gru").receptive_field is None
     assert network("attention(window=2), min_gru").unbounded
+    assert network("gated_convolution, attention(window=2)").receptive_field == 4
     everything = network("attention(window=2), attention")
     assert everything.receptive_field is None and not everything.unbounded
     assert not network("attention(window=7), min_gru").unbounded
@@ -250,9 +262,10 @@ def test_how_far_a_hybrid_reaches():
 
 HYBRIDS = {
     "every mixer": "mamba2(num_heads=2, state_size=4), rg_lru(num_heads=2), mlstm(num_heads=2), min_lstm, "
-    "linear_attention(num_heads=2), attention(num_heads=2), gated_linear_attention(num_heads=2), "
+    "linear_attention(num_heads=2), gated_convolution, attention(num_heads=2), gated_linear_attention(num_heads=2), "
     "delta_net(num_heads=2)",
     "windows": "attention(num_heads=2, window=2), attention(num_heads=2, window=2)",
+    "convolution": "gated_convolution(window=2)",
     "both kinds": "mamba2(num_heads=2, state_size=4, chunk_size=2), attention(num_heads=2, window=3)",
 }
 
