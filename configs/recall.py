@@ -22,6 +22,7 @@ RECIPES = {
     "min_gru": {"num_layers": 2, "mlp_ratio": 0},
     "rg_lru": {"num_layers": 2, "num_heads": 2, "mlp_ratio": 1},
     "gru": {"num_layers": 2},
+    "hybrid": {"layers": "gated_convolution, attention(num_heads=2)", "mlp_ratio": 0},
 }
 #: those whose width has another name than `hidden_size`
 WIDTHS = ("transformer", "linear_attention")
@@ -29,9 +30,10 @@ WIDTHS = ("transformer", "linear_attention")
 
 def get_config(arg=""):
     """`pairs` in sequences of eight times as many tokens; `vocabulary`; `network`: a name in `RECIPES`; `width`: of its
-    layers; `smoke`: seconds instead of minutes.
+    layers; `rate` of learning; `smoke`: seconds instead of minutes.
     """
-    arg = parse_arg(arg, pairs=8, vocabulary=64, network=pick(RECIPES, "gated_delta_net"), width=64, smoke=False)
+    network = pick(RECIPES, "gated_delta_net")
+    arg = parse_arg(arg, pairs=8, vocabulary=64, network=network, width=64, rate=3e-3, smoke=False)
     options = RECIPES[arg.network] | {"width" if arg.network in WIDTHS else "hidden_size": arg.width}
     config = base_config()
     sizes = {"pairs": 2, "length": 8, "vocabulary": 8, "num_examples": 80}
@@ -39,7 +41,7 @@ def get_config(arg=""):
         sizes = {"pairs": arg.pairs, "length": 8 * arg.pairs, "vocabulary": arg.vocabulary, "num_examples": 50_000}
     config.dataset = dataset_config("recall", **sizes)
     config.network = small_network_config(arg.network) if arg.smoke else network_config(arg.network, **options)
-    config.optimizer.update(name="adamw", learning_rate=3e-3, schedule="cosine", warmup_steps=100)
+    config.optimizer.update(name="adamw", learning_rate=arg.rate, schedule="cosine", warmup_steps=100)
     config.optimizer.update(weight_decay=0.01, end_factor=0.05, clip_norm=1.0)
     config.train.update(steps=3000, batch_size=64, steps_per_dispatch=50, log_every=500, eval_every=500)
     config.train.update(checkpoint_every=1500)

@@ -47,6 +47,7 @@ def nats(run: arjax.TrainedModel, ordering: str) -> np.ndarray:
 
 
 def cell(nats_N: np.ndarray) -> str:
+    """A mean over examples with its standard error."""
     return f"{nats_N.mean():.2f} ± {stderr_of(nats_N):.2f}"
 
 

@@ -4,19 +4,20 @@
 
 The state is the carry of one example between two steps of sampling, in bytes: the matrices or vectors of a recurrence
 and the last inputs of its convolution, or the keys and values of a whole sequence. Of a row that has no finished run
-there, the table keeps the line that it has.
+there, the table keeps the line that it has. Of the learning rates that were run it takes the best on validation.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
-from sweep import NETWORKS, TASKS, WIDTHS, get_sweep
+from sweep import NETWORKS, RATES, TASKS, WIDTHS, run_of
 
 import arjax
 from arjax.cli.command_line import Parser, tell_mistakes
@@ -25,7 +26,7 @@ from arjax.reporting.tables import renew_measured
 from arjax.sweep import finished_runs
 
 HERE = Path(__file__).parent
-COLUMNS = ["pairs", "network", "width", "bytes of state", "accuracy", "error", "parameters", "minutes"]
+COLUMNS = ["pairs", "network", "width", "bytes of state", "accuracy", "error", "rate", "parameters", "minutes"]
 
 
 def bytes_of_state(run: arjax.TrainedModel) -> int:
@@ -35,14 +36,15 @@ def bytes_of_state(run: arjax.TrainedModel) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(carry))
 
 
-def line(folder: Path) -> list[str]:
-    """The line of a finished run."""
-    scores = json.loads((folder / "results.json").read_text())
-    pairs, name, width = folder.name.split("-")
+def line(folders: Mapping[float, Path], pairs: int, name: str, width: int) -> list[str]:
+    """The line of the finished runs {learning rate: folder} of a network: that of the best rate on validation."""
+    scores = {rate: json.loads((folder / "results.json").read_text()) for rate, folder in folders.items()}
+    rate = min(scores, key=lambda rate: scores[rate]["validation_nll_nats"])
+    folder, scores = folders[rate], scores[rate]
     state = bytes_of_state(arjax.open_run(folder))
     return [
-        *(pairs, NETWORKS[name], width, f"{state:,}"),
-        *(f"{scores['accuracy']:.4f}", f"{scores['accuracy_stderr']:.4f}"),
+        *(str(pairs), NETWORKS[name], str(width), f"{state:,}"),
+        *(f"{scores['accuracy']:.4f}", f"{scores['accuracy_stderr']:.4f}", f"{rate:g}"),
         *(f"{scores['num_params']:,}", f"{scores['train_seconds'] / 60:.1f}"),
     ]
 
@@ -67,8 +69,14 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("folder", type=Path, help="the workdir of the sweep")
     parser.add_argument("--page", type=Path, default=HERE / "README.md", help="the page with the table [README.md]")
     flags = parser.parse_args(argv)
-    found = [line(flags.folder / run.name) for run in finished_runs(get_sweep(), flags.folder)]
-    order = [(str(pairs), words, str(width)) for pairs in TASKS for words in NETWORKS.values() for width in WIDTHS]
+    rows = list(itertools.product(TASKS, NETWORKS, WIDTHS))
+    names = {run.name for run in finished_runs([run_of(*row, rate) for row in rows for rate in RATES], flags.folder)}
+    found = []
+    for row in rows:
+        folders = {rate: flags.folder / run_of(*row, rate).name for rate in RATES}
+        if folders := {rate: folder for rate, folder in folders.items() if folder.name in names}:
+            found.append(line(folders, *row))
+    order = [(str(pairs), NETWORKS[name], str(width)) for pairs, name, width in rows]
     rows = renew_measured(flags.page, COLUMNS, found, order, COLUMNS[2:])
     plot(rows, flags.page.parent / "recall.png")
     return 0
