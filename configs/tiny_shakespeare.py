@@ -14,6 +14,7 @@ RECIPES = {
     "transformer": ({"width": 128, "num_layers": 4, "num_heads": 4, "unroll": 4}, 2e-3),
     "transformer_xl": ({"width": 128, "num_layers": 4, "num_heads": 4, "segment": 32, "memory": 32}, 2e-3),
     "linear_attention": ({"width": 128, "num_layers": 4, "num_heads": 4}, 2e-3),
+    "hybrid": ({"hidden_size": 128, "mlp_ratio": 3, "layers": "gated_convolution, attention, " * 2}, 2e-3),
     "rg_lru": ({"hidden_size": 120, "num_layers": 4}, 2e-3),
     "rnn": ({"hidden_size": 430, "num_layers": 2}, 1e-3),
     "gru": ({"hidden_size": 350, "num_layers": 1}, 4e-3),

@@ -80,7 +80,6 @@ def test_no_bound_exceeds_the_likelihood_of_the_mixture(built):
         assert (found[:, s].mean(0) < mixture - 1e-3).any() == (len(sizes) > 1)  # in one round no order matters
 
 
-@pytest.mark.slow
 def test_losses_are_those_of_all_sites_that_are_left(built):
     """Each of them as if it came next; those of a model that has learned nothing rise, and are smoothed."""
     model, params = built

@@ -14,6 +14,7 @@ from arjax.factorization import make_factorization
 from arjax.networks import NETWORKS
 from arjax.networks.denoisers import DENOISERS
 from arjax.networks.image.lstm_scan import lstm_cell
+from arjax.networks.recurrent.stack import _correlate
 
 #: The event, batch and order of laws 1 and 3, whose programs in float32 are then the same.
 EVENT = cases.EVENTS["tokens"]
@@ -53,6 +54,16 @@ def test_features_are_equal_step_by_step(network):
     steps = cases.stepwise(model.network, params, x, garbage, model.factorization)
     assert steps.dtype == np.float32
     check_close(steps, np.asarray(cases.parallel(model.network, params, x, model.factorization)))
+
+
+def test_gradients_of_recurrent_kernels_are_sums_in_float32():
+    """Of bfloat16 arrays: a sum that was rounded to bfloat16 would be off by a thousandth."""
+    rng = np.random.default_rng(0)
+    h, gates = (jnp.asarray(rng.normal(size=(40, 3, size)), jnp.bfloat16) for size in (4, 6))
+    expected = np.einsum("tbu,tbg->ug", np.asarray(h, np.float64), np.asarray(gates, np.float64))
+    found = _correlate(h, gates, "float32")
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 def check_close(features, expected):

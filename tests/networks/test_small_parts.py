@@ -18,6 +18,7 @@ from arjax.factorization import make_factorization
 from arjax.networks import NETWORKS
 from arjax.networks.attention.linear_attention import linear_attention
 from arjax.networks.base import check_remat, check_sizes
+from arjax.networks.denoisers.base import Modulation
 from arjax.networks.dense.structured_made import places
 from arjax.networks.image.gated_resnet import GatedStack
 from arjax.networks.layers.elementwise import elementwise
@@ -87,6 +88,12 @@ def test_units_of_a_structured_network_cycle_through_all_sites_but_the_first():
         ranks = places(3 * max(num_sites - 1, 1), num_sites)
         assert set(ranks) == (set(range(1, num_sites)) or {0})
         assert (np.bincount(ranks, minlength=num_sites)[1:] == 3).all()
+    # the ranks of 0, .618, .236, .854, .472, .090, .708, .326: multiples of the golden ratio without their whole parts
+    np.testing.assert_array_equal(places(8, 9), [1, 6, 3, 8, 5, 2, 7, 4])
+
+
+def test_without_a_condition_nothing_is_modulated():
+    assert Modulation(4, 3, "float32").apply({}, None, 3) == [None] * 3
 
 
 def test_parameters_of_another_shape_are_refused_though_shapes_are_remembered():

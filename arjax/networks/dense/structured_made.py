@@ -58,7 +58,7 @@ class StructuredMADE(MaskedLayers):
     def dependencies(self, factorization):
         """All parents if `direct`; else those that a chain of units connects: few units do not connect every site."""
         mask_DD = np.asarray(factorization.mask())
-        if self.direct or not factorization.has_edges:
+        if self.direct:
             return mask_DD
         feeds_DD, order_D = np.asarray(feeds(factorization)), np.asarray(factorization.order)
         reached_DD = np.eye(factorization.num_sites, dtype=bool)  # [s, i]: units of s lead to the outputs of i

@@ -123,7 +123,7 @@ class GatedStack(nn.Module):
         self.layers = self.param("layers", self._init)
 
     def _layer(self, *, normalised: bool = False) -> GatedResnet:
-        fields = self.taps, self.aux_size > 0, self.context_size > 0, self.dropout, self.dtype
+        fields = self.taps, bool(self.aux_size), bool(self.context_size), self.dropout, self.dtype
         return GatedResnet(self.filters, *fields, normalised, parent=None)
 
     def _init(self, key: jax.Array) -> Any:
