@@ -32,8 +32,8 @@ def get_config(arg=""):
     """`pairs` in sequences of eight times as many tokens; `vocabulary`; `network`: a name in `RECIPES`; `width`: of its
     layers; `rate` of learning; `smoke`: seconds instead of minutes.
     """
-    network = pick(RECIPES, "gated_delta_net")
-    arg = parse_arg(arg, pairs=8, vocabulary=64, network=network, width=64, rate=3e-3, smoke=False)
+    default = {"pairs": 8, "vocabulary": 64, "width": 64, "rate": 3e-3, "smoke": False}
+    arg = parse_arg(arg, network=pick(RECIPES, "gated_delta_net"), **default)
     options = RECIPES[arg.network] | {"width" if arg.network in WIDTHS else "hidden_size": arg.width}
     config = base_config()
     sizes = {"pairs": 2, "length": 8, "vocabulary": 8, "num_examples": 80}
