@@ -68,9 +68,9 @@ HEAD_FAULTS = (
         "jax.random.truncated_normal(key, (LEAST_HIDDEN - 1.0) / HIDDEN_STD, 0.0)",
         "jax.random.truncated_normal(key, -1.0 / HIDDEN_STD, 0.0)",
     ),
-    faults_of("evaluation/summaries.py", REPORTS + "test_a_run_without_a_likelihood")(
+    faults_of("core/score_names.py", REPORTS + "test_a_run_without_a_likelihood")(
         "a sample score that is called nats",
-        "if kind == NO_LIKELIHOOD:",
-        'if kind == "":',
+        'NLL, SAMPLE_SCORE = "nll_nats", "sample_score"',
+        'NLL, SAMPLE_SCORE = "nll_nats", "sample_nats"',
     ),
 )

@@ -117,7 +117,7 @@ TOKEN_FAULTS = (
     _step(
         "parameters that an objective writes after a step, and that are lost",
         "    params, own_state = recipe.objective.after_step(",
-        "    _, own_state = recipe.objective.after_step(",
+        "    params, (_, own_state) = moved, recipe.objective.after_step(",
         slow=True,
     ),
     _summaries(

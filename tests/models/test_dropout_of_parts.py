@@ -48,7 +48,7 @@ class Noisy(Categorical):
 
 
 def noisy(model, rate):
-    return dataclasses.replace(model, conditional=Noisy(3, (2,), rate))
+    return dataclasses.replace(model, conditional=Noisy(3, (2,), rate=rate))
 
 
 def latent(**parts):
