@@ -131,9 +131,10 @@ def k_step_scores(
     samples itself, see `lowest_entropy_log_prob`. It is as exact as the conditional is.
 
     "confidence": refused, with more than one round. The value that a site draws chooses whether the site is taken, and
-    its noise is the same in all rounds, so many rounds lead to one example. The bound of such samples weighs each path
-    by the probability of its choices (Peng et al., "Path Planning for Masked Diffusion Model Sampling", 2025), which
-    has no closed form under shared noise.
+    its noise is the same in all rounds, so many sequences of rounds lead to one example. A bound would be the mean of
+    log p(x, rounds) - log q(rounds) over rounds of a distribution q (Peng et al., "Path Planning for Masked Diffusion
+    Model Sampling", 2025). Its first term is the probability that the noise of every site agrees with the values and
+    the choices of all rounds at once, which is not computed.
 
     Returns `k_step_bound_nats` and `k_step_bound_stderr` (over the examples) for "random"; `k_step_nll_nats`,
     `k_step_nll_stderr`, `k_step_choose` and `k_step_kind`, that of the conditional, for the others; and `k_steps`.
@@ -178,7 +179,7 @@ def check_k_steps(model: AutoregressiveModel, steps: int, choose: str, owner: st
     if choose == "confidence" and steps > 1:
         raise UserError(
             "config.evaluate.choose='confidence' has no score with more than one round: the drawn values choose the "
-            "sites of a round, from noise that all rounds share, and the probability of such a choice is not known; "
+            "sites of a round, from noise that all rounds share, and the probability of such a choice is not computed; "
             "take choose='entropy', whose samples have an exact likelihood"
         )
 
