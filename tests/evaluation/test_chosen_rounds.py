@@ -124,7 +124,7 @@ def test_missing_values_come_after_all_others():
     """Densities of what is there, in rounds by the scales of a Gaussian."""
     model = cases.small_model("deep_nade", EventSpec((4,), (), "real"), orders="uniform")
     params = cases.gentle_params_of(model)
-    x, sizes = cases.random_x(model.event, 16), (1, 2, 1)
+    x, sizes = cases.random_x(model.event, 16), (1, 3)
     x[np.random.default_rng(2).random(x.shape) < 0.3] = np.nan
     x[0] = np.nan
     there, known, expected = ~np.isnan(x), np.zeros(x.shape, bool), np.zeros(16)
