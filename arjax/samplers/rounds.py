@@ -119,7 +119,7 @@ def log_prob_ahead(
 
 def _counted(example: Batch, num_sites: int) -> jax.Array:
     """The sites of one example that its mask marks, bool[D]."""
-    return jnp.ones(num_sites, bool) if example.mask is None else (example.mask > 0).reshape(-1)
+    return jnp.ones(num_sites, bool) if example.mask is None else (jnp.asarray(example.mask) > 0).reshape(-1)
 
 
 def k_step_log_prob(model: Any, params: Any, batch: Batch, orders: Factorization, sizes: tuple[int, ...]) -> jax.Array:
