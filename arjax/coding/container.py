@@ -20,8 +20,8 @@ from arjax.core.errors import UserError
 from arjax.core.values import parse_json
 
 MAGIC, FORMAT = b"arjax\0", 2
-#: What headers have in common, by format: deflating one that begins with it leaves the digests and the numbers. The text
-#: is a part of its format, never to be changed.
+#: What headers have in common, by format: deflated with it in front, a header takes little more than its digests and
+#: numbers. The text is a part of its format, never to be changed.
 TYPICAL = {
     1: b"",
     2: b'"dtype":"int32","context":"","orders":0,"platform":"gpu","device":"NVIDIA ","device":"Intel(R) Xeon",'
