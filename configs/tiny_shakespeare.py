@@ -7,7 +7,16 @@ the same steps. Every character of the validation split is scored once, see `eva
     arjax --config=configs/tiny_shakespeare.py:network=transformer --workdir=runs/gpt --config.evaluate.split=validation
 """
 
-from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, pick, small_network_config
+from arjax.config import (
+    apply_smoke,
+    base_config,
+    dataset_config,
+    network_config,
+    optimizer_config,
+    parse_arg,
+    pick,
+    small_network_config,
+)
 
 #: options of each network and learning rate
 RECIPES = {
@@ -26,17 +35,18 @@ RECIPES = {
 
 
 def get_config(arg=""):
-    """`network`: a name in `RECIPES`; `smoke`: seconds instead of minutes.
+    """`network`: a name in `RECIPES`; `optimizer`: "adamw" or "muon"; `smoke`: seconds instead of minutes.
 
     `eval_stride`: characters scored per window of 64, the rest is context.
     """
-    arg = parse_arg(arg, smoke=False, network=pick(RECIPES, "transformer"), eval_stride=32)
+    default = {"smoke": False, "eval_stride": 32, "optimizer": pick(("adamw", "muon"), "adamw")}
+    arg = parse_arg(arg, **default, network=pick(RECIPES, "transformer"))
     options, learning_rate = RECIPES[arg.network]
     config = base_config()
     config.dataset = dataset_config("tiny_shakespeare", length=64, eval_stride=arg.eval_stride)
     config.network = small_network_config(arg.network) if arg.smoke else network_config(arg.network, **options)
-    config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine", warmup_steps=100)
-    config.optimizer.update(end_factor=0.1, weight_decay=0.1, clip_norm=1.0, b2=0.99)
+    config.optimizer = optimizer_config(arg.optimizer, learning_rate=learning_rate, schedule="cosine")
+    config.optimizer.update(warmup_steps=100, end_factor=0.1, weight_decay=0.1, clip_norm=1.0, b2=0.99)
     config.train.update(steps=2000, batch_size=12, steps_per_dispatch=50, log_every=100, eval_every=500)
     config.train.update(checkpoint_every=500, ema_decay=0.99)
     config.evaluate.batch_size = 128

@@ -7,6 +7,7 @@ import dataclasses
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from arjax.core.errors import UserError
 from arjax.core.files import user_path
@@ -119,6 +120,13 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:  # type: ignore[override]
         """Raises the message that argparse would print after its usage text."""
         raise UserError(message)
+
+
+def workdir_of(argv: Sequence[str], text: str | None) -> Path:
+    """The folder that a script takes as its only argument; `text` is its help. Raises `UserError` as `Parser`."""
+    parser = Parser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("workdir", type=Path, help="folder for the results")
+    return parser.parse_args(argv).workdir
 
 
 def parse_flags(argv: Sequence[str]) -> Flags:

@@ -113,16 +113,18 @@ def base_config() -> ConfigDict:
                 "data_on_device": True,
                 "writers": "",  # of metrics, beside metrics.jsonl: tensorboard, wandb(project='...'), or several
             },
-            # steps 0: no k-step bound; else the number of rounds, whose sizes the schedule chooses. samples 0: no
-            # importance-weighted bound; else its number of latents. exposure: rollouts that measure errors under own
-            # prefixes, 0: none; judge: workdir of the run that scores them; length: of texts for it, 0: whole examples;
-            # ranking: how many of the examples with the most bits, and with the fewest, the mode evaluate shows
+            # steps 0: no score of draws in k steps; else the number of rounds, whose sizes the schedule chooses, and
+            # their sites the rule `choose` of the sampler parallel. samples 0: no importance-weighted bound; else its
+            # number of latents. exposure: rollouts that measure errors under own prefixes, 0: none; judge: workdir of
+            # the run that scores them; length: of texts for it, 0: whole examples; ranking: how many of the examples
+            # with the most bits, and with the fewest, the mode evaluate shows
             "evaluate": {
                 "batch_size": 128,
                 "split": "test",
                 "num_orders": 1,
                 "steps": 0,
                 "schedule": "uniform",
+                "choose": "random",
                 "samples": 0,
                 "exposure": 0,
                 "judge": "",

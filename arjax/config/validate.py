@@ -23,6 +23,7 @@ from arjax.models import KINDS, ModelChoice
 from arjax.objectives import OBJECTIVES, Objective, make_objective
 from arjax.reporting.writers import read_writers
 from arjax.samplers import Sampler, make_sampler
+from arjax.samplers.parallel import CHOICES
 from arjax.samplers.schedules import SCHEDULES as ROUND_SCHEDULES
 from arjax.training.optimizer import OPTIMIZERS, SHARED, own_options, read_rule
 from arjax.training.schedules import SCHEDULES
@@ -161,8 +162,10 @@ def _read_names(config: ConfigDict) -> Checked:
     )
     _check_choice(config, "evaluate", "split", SPLITS)
     _check_choice(config, "evaluate", "schedule", ROUND_SCHEDULES)
-    if config.evaluate.schedule != base_config().evaluate.schedule and not config.evaluate.steps:
-        say_once("config.evaluate.schedule has no effect without config.evaluate.steps, the rounds of the k-step bound")
+    _check_choice(config, "evaluate", "choose", CHOICES)
+    for name in ("schedule", "choose"):
+        if config.evaluate[name] != base_config().evaluate[name] and not config.evaluate.steps:
+            say_once(f"config.evaluate.{name} has no effect without config.evaluate.steps, the number of rounds")
     _check_choice(config, "inpaint", "hidden", HALVES)
     _check_choice(config, "inpaint", "visible", ("rest", "nothing"))
     return checked

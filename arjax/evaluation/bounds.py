@@ -1,4 +1,4 @@
-"""Bounds of a split that take more work than a score: of k samples, and of k steps."""
+"""Scores of a split that take more work than the usual one: bounds of k samples, and of draws in k steps."""
 
 from __future__ import annotations
 
@@ -19,8 +19,14 @@ from arjax.evaluation.splits import Score, SplitScorer, split_of
 from arjax.evaluation.summaries import stderr_of
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.checks import as_values
-from arjax.samplers.parallel import MEASURED
-from arjax.samplers.rounds import check_rounds, k_step_log_prob, measure_losses
+from arjax.samplers.parallel import CHOICES, MEASURED
+from arjax.samplers.rounds import (
+    check_rounds,
+    check_single_sites,
+    k_step_log_prob,
+    lowest_entropy_log_prob,
+    measure_losses,
+)
 from arjax.samplers.schedules import check_rounds_fit, check_schedule, make_sizes
 
 #: (model, params, batch, key, *options) -> a bound of each example, float32[B] nats.
@@ -109,34 +115,42 @@ def k_step_scores(
     *,
     steps: int,
     schedule: str = "uniform",
+    choose: str = "random",
     examples: int = 0,
     **options: Any,
-) -> dict[str, float]:
-    """The k-step bound of a split: the mean over examples and random orders of
-    -sum_r log p(the sites of round r | the sites of the rounds before), in nats.
+) -> dict[str, Any]:
+    """The nats of a split under the samples of `parallel(steps=K)` with a rule `choose`, or a bound of them: the mean
+    over examples of -sum_r log p(the sites of round r | the sites of the rounds before).
 
-    It bounds the nats of the mixture of all orders, each drawn in these rounds, from above (Jensen): of the samples of
-    `parallel(choose="random")` in a random order. It is no bound of samples whose values choose the sites of a round,
-    by "confidence" or "entropy": those have another distribution, and a bound of their own by the probabilities of the
-    choices (Peng et al., "Path Planning for Masked Diffusion Model Sampling", 2025), which is not computed
-    here.
+    "random": the bound of the mixture of all orders, each drawn in these rounds, from above (Jensen). Each example has
+    one random order of its own, a function of `seed` and of its place among the scored examples. With a round for each
+    step it is the mean over the orders of the exact nats (Hoogeboom et al., "Autoregressive Diffusion Models", 2022,
+    equation 3 and section 3.3).
 
-    With a round for each step it is the mean over the orders of the exact nats (Hoogeboom et al., "Autoregressive
-    Diffusion Models", 2022, equation 3 and section 3.3). Each example has one random order of its own, a function of
-    `seed` and of its place among the scored examples.
+    "order" and "entropy": the rounds of an example are a function of its values alone, so the sum is log p of the
+    samples itself, see `lowest_entropy_log_prob`. It is as exact as the conditional is.
 
-    Returns `k_step_bound_nats`, `k_step_bound_stderr` (over the examples), `k_steps`. Raises `UserError`: a model
-    without the bound or with fewer steps, an unknown schedule, or "optimal" without a validation split.
+    "confidence": refused, with more than one round. The value that a site draws chooses whether the site is taken, and
+    its noise is the same in all rounds, so many sequences of rounds lead to one example. A bound would be the mean of
+    log p(x, rounds) - log q(rounds) over rounds of a distribution q (Peng et al., "Path Planning for Masked Diffusion
+    Model Sampling", 2025). Its first term is the probability that the noise of every site agrees with the values and
+    the choices of all rounds at once, which is not computed.
+
+    Returns `k_step_bound_nats` and `k_step_bound_stderr` (over the examples) for "random"; `k_step_nll_nats`,
+    `k_step_nll_stderr`, `k_step_choose` and `k_step_kind`, that of the conditional, for the others; and `k_steps`.
+    Raises `UserError`: a model or a rule without the score, fewer steps, an unknown schedule, or "optimal" without a
+    validation split.
 
     Args:
       model: of all orders, whose network predicts several steps ahead.
+      steps: rounds, K.
       schedule: their sizes, see `arjax.samplers.schedules`.
+      choose: the rule by which the sampler chooses the sites of a round.
       examples: as in `Dataset.thinned`, those that are scored; the sizes are those of all examples.
       **options: of `split_bound`; `seed` is that of the orders.
     """
     check_schedule("config.evaluate", steps, schedule)
-    check_rounds(model, "the k-step bound")
-    check_rounds_fit("config.evaluate.steps", steps, model.factorization.num_steps)
+    check_k_steps(model, steps, choose, "the k-step bound" if choose == "random" else "the likelihood in k steps")
     losses_S = None
     if schedule == "optimal":
         if "validation" not in dataset.splits:
@@ -145,8 +159,29 @@ def k_step_scores(
         losses_S = measure_losses(model, params, source.__getitems__(np.arange(min(MEASURED, len(source)))))
     sizes = make_sizes(schedule, model.factorization.num_steps, steps, losses_S)
     scored = dataset.thinned(examples)
-    mean, stderr = split_bound(model, params, scored, split, _k_step_bound, tuple(sizes), **options)
-    return {"k_step_bound_nats": mean, "k_step_bound_stderr": stderr, "k_steps": len(sizes)}
+    if choose == "random":
+        mean, stderr = split_bound(model, params, scored, split, _k_step_bound, tuple(sizes), **options)
+        return {"k_step_bound_nats": mean, "k_step_bound_stderr": stderr, "k_steps": len(sizes)}
+    log_prob = _lowest_entropy if choose == "entropy" else _in_own_order
+    mean, stderr = split_bound(model, params, scored, split, log_prob, tuple(sizes), **options)
+    about = {"k_steps": len(sizes), "k_step_choose": choose, "k_step_kind": model.kind}
+    return {"k_step_nll_nats": mean, "k_step_nll_stderr": stderr} | about
+
+
+def check_k_steps(model: AutoregressiveModel, steps: int, choose: str, owner: str) -> None:
+    """Raises `UserError` unless samples in so many rounds have a score under the rule `choose`; `owner` names it."""
+    if choose not in CHOICES:
+        raise UserError(f"config.evaluate.choose must be one of {', '.join(CHOICES)}, not {choose!r}")
+    check_rounds(model, owner)
+    check_rounds_fit("config.evaluate.steps", steps, model.factorization.num_steps)
+    if choose == "entropy":
+        check_single_sites(model, "config.evaluate.choose='entropy'")
+    if choose == "confidence" and steps > 1:
+        raise UserError(
+            "config.evaluate.choose='confidence' has no score with more than one round: the drawn values choose the "
+            "sites of a round, from noise that all rounds share, and the probability of such a choice is not computed; "
+            "take choose='entropy', whose samples have an exact likelihood"
+        )
 
 
 def _k_step_bound(
@@ -155,3 +190,17 @@ def _k_step_bound(
     assert model.orders is not None, "`check_rounds` refuses a model of one order"
     orders = jax.vmap(model.orders.draw_of_all)(jax.random.split(key, len(batch)))
     return k_step_log_prob(model, params, batch, orders, sizes)
+
+
+def _lowest_entropy(
+    model: AutoregressiveModel, params: Any, batch: Batch, key: jax.Array, sizes: tuple[int, ...]
+) -> jax.Array:
+    return lowest_entropy_log_prob(model, params, batch, sizes)
+
+
+def _in_own_order(
+    model: AutoregressiveModel, params: Any, batch: Batch, key: jax.Array, sizes: tuple[int, ...]
+) -> jax.Array:
+    """In the order of the model; in a single round no order matters, so it serves all rules there."""
+    every = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(batch), *jnp.shape(leaf))), model.factorization)
+    return k_step_log_prob(model, params, batch, every, sizes)

@@ -14,7 +14,7 @@ from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.data import Dataset
 from arjax.data.vocabulary import check_same_tokens
-from arjax.evaluation.bounds import k_step_scores, sampled_scores
+from arjax.evaluation.bounds import check_k_steps, k_step_scores, sampled_scores
 from arjax.evaluation.exposure import check_decoding, check_truth, decodes, decoding_errors, exposure
 from arjax.evaluation.judges import check_judge, judged_examples, judged_texts, spread_rows
 from arjax.evaluation.likelihood import Evaluator, shares_of
@@ -25,7 +25,6 @@ from arjax.models import Model
 from arjax.models.abilities import require
 from arjax.parallel.sharding import replicated
 from arjax.samplers.rounds import check_rounds
-from arjax.samplers.schedules import check_rounds_fit
 
 #: Folded into the seed: a data set that is drawn from the same model with the same seed is drawn under other keys.
 APART = 2204_01171
@@ -40,8 +39,9 @@ class Measures:
     Attributes:
       batch_size: examples scored at once.
       num_orders: orders that an order-agnostic model is averaged over.
-      steps: rounds of the k-step bound; 0: no bound.
+      steps: rounds in which samples are scored, see `k_step_scores`; 0: none.
       schedule: of their sizes.
+      choose: the rule that chooses the sites of a round.
       samples: latents of the importance-weighted bound, or steps of the bound of a chain; 0: no such bound.
       exposure: rollouts of the model that measure its exposure bias; 0: none are drawn.
       judge: workdir of the run that scores them; "": no judge.
@@ -54,6 +54,7 @@ class Measures:
     num_orders: int = 1
     steps: int = 0
     schedule: str = "uniform"
+    choose: str = "random"
     samples: int = 0
     exposure: int = 0
     judge: str = ""
@@ -75,7 +76,7 @@ class Measures:
         if self.steps:
             check_rounds(model, "config.evaluate.steps")
             of_steps = require(model, "conditionals", "config.evaluate.steps")
-            check_rounds_fit("config.evaluate.steps", self.steps, of_steps.factorization.num_steps)
+            check_k_steps(of_steps, self.steps, self.choose, "config.evaluate.steps")
         if self.samples:
             model.sampled_bound(self.samples)
         if not self.exposure:
@@ -143,7 +144,7 @@ def report(
     scores |= summarize_rows(rows, model.event, dataset.text_unit, model.kind, shares)
     scores |= _measured_errors(model, params, dataset, split, seed)
     if measures.steps:
-        rounds: dict[str, Any] = {"steps": measures.steps, "schedule": measures.schedule, "examples": measures.examples}
+        rounds: dict[str, Any] = {name: getattr(measures, name) for name in ("steps", "schedule", "choose", "examples")}
         of_steps = require(model, "conditionals", "config.evaluate.steps")
         scores |= k_step_scores(of_steps, params, whole, split, **rounds, **options)
     if measures.samples:

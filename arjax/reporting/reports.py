@@ -77,7 +77,7 @@ SCORES = (
     *_each(SAMPLE_SCORE, "solver_error_nats"),
     *_nats("truth_nll", "excess"),
     *("num_orders", *_nats("negative_elbo")),
-    *(*_nats("k_step_bound"), "k_steps"),
+    *(*_nats("k_step_bound", "k_step_nll"), "k_steps"),
     *(*_nats("importance_bound"), *_each("importance_bound_bits_per_dim"), "importance_samples", "active_units"),
     *(*_nats("chain_bound"), *_each("chain_bound_bits_per_dim"), "chain_bound_steps"),
     *_nats(*TERMS),

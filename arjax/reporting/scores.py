@@ -46,6 +46,9 @@ def describe_scores(scores: Mapping[str, Any], bits: bool = True) -> str:
         if f"{name}_nats" in scores:
             bound = _with_stderr(scores[f"{name}_nats"], scores[f"{name}_stderr"], "nats")
             parts.append(f"at most {bound} {words.format(scores[effort])} (bound)")
+    if "k_step_nll_nats" in scores:
+        nats = _with_stderr(scores["k_step_nll_nats"], scores["k_step_nll_stderr"], "nats")
+        parts.append(f"{nats} in {scores['k_steps']} steps by {scores['k_step_choose']} ({scores['k_step_kind']})")
     if "excess_nats" in scores:
         parts.append(f"{_with_stderr(scores['excess_nats'], scores['excess_stderr'], 'nats')} above the truth")
     parts += _of_exposure(scores)

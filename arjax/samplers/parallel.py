@@ -16,7 +16,7 @@ from arjax.factorization import Factorization, reorder
 from arjax.networks.base import step_variables
 from arjax.samplers.base import SAMPLERS, Draw, Resources, Sampler, Steps, option, per_example
 from arjax.samplers.loops import has_carry, num_calls, read_prompt
-from arjax.samplers.rounds import advance, check_rounds, measure_losses
+from arjax.samplers.rounds import advance, by_score, check_rounds, check_single_sites, entropies, measure_losses
 from arjax.samplers.schedules import check_rounds_fit, check_schedule, make_sizes
 
 #: Rounds where their number is not given.
@@ -36,7 +36,8 @@ class Parallel(Sampler):
     For models of all orders. What is observed counts as drawn already: rounds that it covers are left out, and one that
     it cuts draws the rest.
 
-    The k-step bound of `arjax.evaluation.bounds` is that of `choose="random"` alone.
+    `arjax.evaluation.bounds.k_step_scores` has the likelihood of its samples: exact for "order" and "entropy", a bound
+    for "random", none for "confidence".
 
     The noise of a site is that of its step in the order of the model, whenever it is drawn. So a value that is drawn
     and not chosen is drawn again from the same noise: were it fresh, improbable values would have many chances of being
@@ -71,17 +72,14 @@ class Parallel(Sampler):
 
     def check(self, model: Any) -> None:
         check_rounds(model, "the sampler 'parallel'")
-        num_steps, block_size = model.factorization.num_steps, model.factorization.block_size
+        num_steps = model.factorization.num_steps
         check_rounds_fit("the sampler 'parallel'", self.steps, num_steps)
         if self.sizes and sum(self.sizes) != num_steps:
             raise UserError(
                 f"the sizes of the sampler 'parallel' add up to {sum(self.sizes)}, but the model has {num_steps} steps"
             )
-        if self.choose != "order" and block_size > 1:
-            raise UserError(
-                f"the sampler 'parallel' with choose={self.choose!r} chooses among single sites, and the steps of this "
-                f"model have up to {block_size}: take choose='order'"
-            )
+        if self.choose != "order":
+            check_single_sites(model, f"the sampler 'parallel' with choose={self.choose!r}")
         if self.choose == "confidence" and not _family(model.conditional).has_table:
             raise UserError(
                 "the sampler 'parallel' has no confidence in values without a list of probabilities: take "
@@ -176,9 +174,7 @@ class Parallel(Sampler):
         values = jax.vmap(steps.value, (0, 0, None, 0))(keys_S[step_k], step_k, flat_Dv, features_kMF)
         if self._by_score:
             score_k = self._score(steps, canvas, step_k, values, features_kMF)
-            place_S = jnp.arange(num_steps)
-            score_S = jnp.where(place_S < t, jnp.inf, score_k[jnp.maximum(place_S - t, 0)])
-            by_score_S = jnp.argsort(-score_S, stable=True)  # those drawn already stay in front
+            by_score_S = by_score(score_k, t, num_steps)
             own_S = own_S[by_score_S]
             place_k = jnp.where(
                 place_k < num_steps, jnp.argsort(by_score_S)[jnp.minimum(place_k, num_steps - 1)], place_k
@@ -195,7 +191,7 @@ class Parallel(Sampler):
         family = _family(steps.head)
         sites_kM = jnp.asarray(steps.factorization.blocks)[step_k]
         if self.choose == "entropy":
-            return -jax.vmap(lambda sites, features: family.at(sites).entropy(features))(sites_kM, features_kMF)[:, 0]
+            return -entropies(family, sites_kM, features_kMF)
         values = values.reshape(*sites_kM.shape, *family.value_shape)
         of_site = lambda sites, features, value: family.at(sites).log_prob(features, value)  # noqa: E731
         return jax.vmap(of_site)(sites_kM, features_kMF, values)[:, 0]

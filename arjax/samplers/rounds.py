@@ -1,5 +1,5 @@
-"""Rounds: several steps predicted from those before all of them. What they cost in nats, and the losses by which their
-sizes are chosen.
+"""Rounds: several steps predicted from those before all of them. Which steps a round takes, what they cost in nats, and
+the losses by which their sizes are chosen.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from arjax.conditionals.base import Conditional, bound
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.factorization import Factorization
+from arjax.core.holes import is_present
+from arjax.factorization import Factorization, reorder
 from arjax.networks.base import Network, step_variables
 from arjax.samplers.schedules import non_increasing
 
@@ -35,6 +36,15 @@ def check_rounds(model: Any, owner: str) -> None:
         raise UserError(
             f"{owner} needs a model of all orders, which has learned to predict a step from any others: train it with "
             "model.orders=uniform"
+        )
+
+
+def check_single_sites(model: Any, owner: str) -> None:
+    """Raises `UserError` unless each step of a model has one site; `owner` names whoever chooses among them."""
+    if model.factorization.block_size > 1:
+        raise UserError(
+            f"{owner} chooses among single sites, and the steps of this model have up to "
+            f"{model.factorization.block_size}: take choose='order'"
         )
 
 
@@ -88,9 +98,8 @@ def log_prob_ahead(
     """
     network, num_sites = model.network, factorization.num_sites
     variables, head = step_variables(network, params), bound(model.conditional, params)
-    x = jnp.asarray(example.x)
+    x, counted_D = jnp.asarray(example.x), _counted(example, num_sites)
     canvas, context = x[None], jax.tree.map(lambda leaf: leaf[None], example.context) or None
-    counted_D = jnp.ones(num_sites, bool) if example.mask is None else (example.mask > 0).reshape(-1)
     most = max((b - a for a, b in zip((0, *points), points, strict=False)), default=1) or 1
 
     def score(state: tuple[Any, jax.Array], t: jax.Array) -> tuple[tuple[Any, jax.Array], tuple[jax.Array, jax.Array]]:
@@ -106,6 +115,11 @@ def log_prob_ahead(
 
     carry = network.apply(variables, 1, factorization, context, method="init_carry")
     return jax.lax.scan(score, (carry, jnp.int32(0)), jnp.array(points, jnp.int32))[1]
+
+
+def _counted(example: Batch, num_sites: int) -> jax.Array:
+    """The sites of one example that its mask marks, bool[D]."""
+    return jnp.ones(num_sites, bool) if example.mask is None else (jnp.asarray(example.mask) > 0).reshape(-1)
 
 
 def k_step_log_prob(model: Any, params: Any, batch: Batch, orders: Factorization, sizes: tuple[int, ...]) -> jax.Array:
@@ -126,6 +140,67 @@ def k_step_log_prob(model: Any, params: Any, batch: Batch, orders: Factorization
         return jnp.where(within, log_prob, 0.0).sum()
 
     return jax.vmap(one)(batch, orders)
+
+
+def entropies(head: Conditional, sites_kM: jax.Array, features_kMF: jax.Array) -> jax.Array:
+    """The entropy of the site of each of k steps of one site, float32[k] in nats."""
+    return jax.vmap(lambda sites, features: head.at(sites).entropy(features))(sites_kM, features_kMF)[:, 0]
+
+
+def by_score(score_k: jax.Array, t: jax.Array, num_steps: int) -> jax.Array:
+    """The places of the steps of one example in the order of their scores, int[S]: the highest score comes first, the
+    earlier place where two are equal, and the places before t stay in front.
+
+    `score_k`: of the steps at the places t, t + 1, ..., S of them; those that do not exist do not count.
+    """
+    place_S = jnp.arange(num_steps)
+    score_S = jnp.where(place_S < t, jnp.inf, score_k[jnp.maximum(place_S - t, 0)])
+    return jnp.argsort(-score_S, stable=True)
+
+
+def lowest_entropy_log_prob(model: Any, params: Any, batch: Batch, sizes: tuple[int, ...]) -> jax.Array:
+    """log p(x) under the sampler `parallel(choose="entropy")` in rounds of these sizes, [B] in nats: the sum over K
+    rounds of log p(the sites of the round | the sites of the rounds before).
+
+    The sampler takes the sites of a round by the entropies of their conditionals, before any value counts. So the
+    rounds of an example are a function of its own values: the first one follows from the empty canvas, each later one
+    from the values of those before, and no other rounds lead to this example. The sum is log p itself.
+
+    A site that the mask leaves out takes its turn with the value that it has, and does not count. Missing values come
+    after all others.
+
+    Args:
+      model: has the form `ahead` and steps of one site.
+      sizes: sites of each round, which add up to S.
+    """
+    network, own, num_steps = model.network, model.factorization, model.factorization.num_steps
+    variables, head, most = step_variables(network, params), bound(model.conditional, params), max(sizes)
+    ends_K = np.cumsum(sizes)
+    rounds_K2 = jnp.array(np.stack([ends_K - sizes, sizes], 1), jnp.int32)  # the first place of a round, and its size
+
+    def one(example: Batch) -> jax.Array:
+        x = jnp.asarray(example.x)
+        canvas, context = x[None], jax.tree.map(lambda leaf: leaf[None], example.context) or None
+        present_D = is_present(x, x.ndim - len(own.grid_shape)).reshape(-1)
+        counted_D = _counted(example, own.num_sites) & present_D
+
+        def score(state: tuple[Any, ...], round_2: jax.Array) -> tuple[tuple[Any, ...], jax.Array]:
+            (carry, own_S, before), (t, n) = state, round_2
+            order = reorder(own, jnp.asarray(own.order)[own_S])
+            carry = advance(network, variables, carry, canvas, before, t - before, most, order, context)
+            features = network.apply(variables, carry, canvas, t, num_steps, order, context, method="ahead")[0]
+            sites_kM = jnp.asarray(own.blocks)[jnp.take(own_S, t + jnp.arange(num_steps), mode="clip")]
+            score_k = jnp.where(present_D[sites_kM[:, 0]], -entropies(head, sites_kM, features), -jnp.inf)
+            by_score_S = by_score(score_k, t, num_steps)
+            chosen_n = jnp.take(by_score_S, t + jnp.arange(most), mode="clip") - t
+            log_prob_n = step_log_prob(head, own, x, features[chosen_n], sites_kM[chosen_n])[:, 0]
+            counts_n = (jnp.arange(most) < n) & counted_D[sites_kM[chosen_n, 0]]
+            return (carry, own_S[by_score_S], t), jnp.where(counts_n, log_prob_n, 0.0).sum()
+
+        carry = network.apply(variables, 1, own, context, method="init_carry")
+        return jax.lax.scan(score, (carry, jnp.arange(num_steps), jnp.int32(0)), rounds_K2)[1].sum()
+
+    return jax.vmap(one)(batch)
 
 
 def measure_losses(model: Any, params: Any, batch: Batch, seed: int = 0) -> np.ndarray:

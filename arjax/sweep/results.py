@@ -193,7 +193,9 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[s
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a results table; raises `UserError` when its columns are not those of one."""
+    """The rows of a results table; raises `UserError` where there is none, or its columns are not those of one."""
+    if not path.is_file():
+        raise UserError(f"there is no results table {path}")
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         missing = [name for name in COLUMNS if name not in (reader.fieldnames or ()) and name not in OPTIONAL]

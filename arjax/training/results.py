@@ -31,7 +31,8 @@ Best = tuple[Any, int, Mapping[str, Any]]
 #: Scores with equal values of these fields are equal.
 _SCORES = (
     *("dataset", "split", "best_step", "num_orders", "num_examples", "nll_nats", "nll_stderr", SAMPLE_SCORE),
-    *("k_steps", "k_step_bound_nats", "importance_samples", "importance_bound_nats"),
+    *("k_steps", "k_step_bound_nats", "k_step_nll_nats", "k_step_choose"),
+    *("importance_samples", "importance_bound_nats"),
     *("chain_bound_steps", "chain_bound_nats"),
     *("exposure_rollouts", "exposure_forward_own_nats", "greedy_error", "judge_own_nll_nats"),
 )

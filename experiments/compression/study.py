@@ -41,7 +41,7 @@ HERE = Path(__file__).parent
 RASTER = {"train.checkpoint_every": 200}
 #: Rows of the study: a config with its argument, and overrides.
 DATA: dict[str, tuple[str, dict[str, Any]]] = {
-    "shakespeare": ("configs/tiny_shakespeare.py:network=gru,eval_stride=32", {}),
+    "shakespeare": ("configs/text.py:file=tiny_shakespeare,minutes=10", {}),
     "binarized_mnist": ("configs/binarized_mnist.py:network=fvsbn", {}),
     "binarized_mnist_lstm": ("configs/binarized_mnist.py:network=diagonal_bilstm", {}),
     "digits": ("configs/cascades.py:row=raster,data=digits", RASTER | {"train.steps": 4150, "train.eval_every": 207}),

@@ -8,11 +8,14 @@ point, whose standard error is far below that of either mean.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
 
 from arjax import open_run
+from arjax.cli.command_line import Parser, tell_mistakes
+from arjax.core.errors import UserError
 from arjax.data.plane import log_density
 from arjax.reporting.densities import density_figure, plane_grid
 from arjax.reporting.figures import save_figure
@@ -37,16 +40,19 @@ def panels(run) -> list[tuple[str, np.ndarray]]:
     return [(name.replace("_", " "), true), (f"flow, {gap_N.mean():.3f} nats more", learned)]
 
 
-def main() -> None:
+def main() -> int:
     """Reads the flags and draws a row for each run."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", required=True, help="folders of runs on data of the plane, separated by commas")
     parser.add_argument("--out", type=Path, required=True, help="the picture")
     flags = parser.parse_args()
     runs = [open_run(folder) for folder in flags.runs.split(",")]
+    if wrong := [run.dataset.name for run in runs if run.dataset.name not in EXTENTS]:
+        raise UserError(f"--runs are of {' and '.join(EXTENTS)}, not of {wrong[0]}")
     extents = [EXTENTS[run.dataset.name] for run in runs]
     save_figure(density_figure([panels(run) for run in runs], extents), flags.out)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(tell_mistakes("draw_densities", main))

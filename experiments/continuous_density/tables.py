@@ -10,10 +10,13 @@
 """
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
+from arjax.cli.command_line import Parser, tell_mistakes
 
 
 def bananas(rng: np.random.Generator) -> np.ndarray:
@@ -72,9 +75,9 @@ TABLES = {"bananas": bananas, "clusters": clusters, "chain": chain, "few": few}
 TABLES |= {name: _of_sklearn(name) for name in ("diabetes", "breast_cancer", "wine", "iris")}
 
 
-def main() -> None:
+def main() -> int:
     """Writes FOLDER/NAME.csv of every table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/tables"))
     folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +85,8 @@ def main() -> None:
         x = make(np.random.default_rng(i))
         header = ",".join(f"x{d}" for d in range(x.shape[1]))
         np.savetxt(folder / f"{name}.csv", x, fmt="%.7g", delimiter=",", header=header, comments="")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(tell_mistakes("tables", main))

@@ -8,11 +8,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from arjax.cli.command_line import tell_mistakes, workdir_of
 from arjax.core.files import read_json_object
 from arjax.sweep.results import COLUMNS, read_csv, write_csv
 
 
-def main(folder: Path) -> None:
+def main(folder: Path) -> int:
     """Writes hidden.csv beside the results of the sweep: nats of one half, for every run and question."""
     rows = []
     for row in read_csv(folder / "results.csv"):
@@ -34,9 +35,8 @@ def main(folder: Path) -> None:
                 | {"value": f"{scores['nll_nats']:.6g}", "value_stderr": f"{scores['nll_stderr']:.3g}"}
             )
     write_csv(folder / "hidden.csv", rows)
+    return 0
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python experiments/inpainting/hidden.py WORKDIR")
-    main(Path(sys.argv[1]))
+    sys.exit(tell_mistakes("hidden", lambda: main(workdir_of(sys.argv[1:], __doc__))))

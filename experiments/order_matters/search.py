@@ -17,13 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
+from arjax.cli.command_line import tell_mistakes, workdir_of
 from arjax.config.files import load_config_file
 from arjax.population import Population, learn_order, local_search, random_search, train_population
 
 CONFIG, SHORT_STEPS, MEMBERS, ROUNDS = "configs/uci_binary.py:mushrooms", 1000, 8, 12
 
 
-def main(folder: Path) -> None:
+def main(folder: Path) -> int:
     """Searches (skipping results in the folder), trains in full, and writes both tables."""
     folder.mkdir(parents=True, exist_ok=True)
     found = {"order of the data": list(range(112))}
@@ -43,6 +44,7 @@ def main(folder: Path) -> None:
             for seed, validation, results in zip(population.seeds, validation_S, results_S, strict=True):
                 numbers = (validation, results["nll_nats"], results["nll_stderr"])
                 writer.writerow([name, seed, *(f"{number:.5g}" for number in numbers)])
+    return 0
 
 
 def search(name: str) -> dict:
@@ -62,6 +64,4 @@ def search(name: str) -> dict:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python experiments/order_matters/search.py WORKDIR")
-    main(Path(sys.argv[1]))
+    sys.exit(tell_mistakes("search", lambda: main(workdir_of(sys.argv[1:], __doc__))))

@@ -21,6 +21,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
+from arjax.cli.command_line import tell_mistakes, workdir_of
 from arjax.config.files import load_config_file
 from arjax.population import Population
 from arjax.population.train import Members
@@ -29,7 +30,7 @@ CONFIG, STEPS, ROUNDS = "configs/uci_binary.py:mushrooms", 200, 5
 ORDERS, SEEDS = [f"random(seed={seed})" for seed in range(8)], (0, 1, 2)
 
 
-def main(folder: Path) -> None:
+def main(folder: Path) -> int:
     """Measures all and writes the table."""
     rows = [("24 runs, one after another", *runs_apart())]
     rows += [(f"one program, {strategy}", *population(strategy)) for strategy in ("map", "vmap")]
@@ -42,6 +43,7 @@ def main(folder: Path) -> None:
             cells = [row[0], *(f"{cell:.3g}" if cell != "" else "" for cell in row[1:])]
             writer.writerow(cells)
             print(*cells, sep="; ")
+    return 0
 
 
 def population(strategy: str) -> tuple[float, float]:
@@ -112,6 +114,4 @@ def products() -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python experiments/order_matters/speed.py WORKDIR")
-    main(Path(sys.argv[1]))
+    sys.exit(tell_mistakes("speed", lambda: main(workdir_of(sys.argv[1:], __doc__))))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from arjax.cli.command_line import tell_mistakes, workdir_of
 from arjax.config.files import load_config_file
 from arjax.population import Population, local_search, make_ensemble, train_population
 from arjax.sweep.results import COLUMNS, write_csv
@@ -24,7 +25,7 @@ SEARCHES, MEMBERS, ROUNDS, SHORT_STEPS = 8, 8, 20, 400
 CONFIG, NETWORKS = "configs/uci_binary.py:mushrooms,network={}", ("made", "nade")
 
 
-def main(folder: Path) -> None:
+def main(folder: Path) -> int:
     """Searches, trains in full, mixes."""
     folder.mkdir(parents=True, exist_ok=True)
     orders = [np.array(search(folder / f"search_{i}.json", i)) for i in range(SEARCHES)]
@@ -37,6 +38,7 @@ def main(folder: Path) -> None:
         rows += mixed(network.upper(), valid[-1], test[-1], SEARCHES * scores.num_params, scores.seconds / 60)
     rows += mixed("both networks", np.concatenate(valid), np.concatenate(test), "", "")
     write_csv(folder / "searched.csv", rows)
+    return 0
 
 
 def search(path: Path, number: int) -> list[int]:
@@ -79,6 +81,4 @@ def mixed(model: str, valid_MN: np.ndarray, test_MN: np.ndarray, num_params: int
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python experiments/uci_density/searched_orders.py WORKDIR")
-    main(Path(sys.argv[1]))
+    sys.exit(tell_mistakes("searched_orders", lambda: main(workdir_of(sys.argv[1:], __doc__))))

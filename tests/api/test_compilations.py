@@ -98,6 +98,7 @@ def test_of_other_functions_outside_of_jit(again):
         "evaluate": lambda seed: Evaluator(model, TEXT, 2, run.settings.mesh)(params, "test")["nll_nats"],
         "hidden": lambda seed: score_hidden(model, params, TEXT, "test", hidden, ~hidden, 2)["nll_nats"],
         "k steps": lambda seed: k_steps(seed=seed)["k_step_bound_nats"],
+        "k steps by entropy": lambda seed: k_steps(seed=seed, choose="entropy")["k_step_nll_nats"],
     }
     assert again(calls) == {}
 

@@ -127,6 +127,12 @@ FILES = [*sorted(ROOT.glob("experiments/*/*.py")), *sorted(ROOT.glob("configs/sw
 SWEEPS = [path for path in FILES if "def get_sweep" in path.read_text()]
 
 
+def test_every_script_of_a_study_tells_mistakes_in_a_sentence():
+    scripts = [path for path in FILES if "__main__" in path.read_text()]
+    assert len(scripts) > 10
+    assert not [path for path in scripts if "sys.exit(tell_mistakes(" not in path.read_text()]
+
+
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_run_of_a_sweep_has_a_valid_config(path, folder, monkeypatch):
     entries = dict(DATASETS._entries)

@@ -167,6 +167,13 @@ def test_a_config_asks_for_the_bound():
     assert scores["k_steps"] == 2 and set(scores) - {"nll_nats_by_num_orders"} <= set(SCORES)
     assert "at most" in describe_scores(scores)
     assert "k_steps" not in reported(build(config()), params)
+    by_entropy = reported(build(config(steps=2, choose="entropy", batch_size=100)), params)
+    assert by_entropy["k_step_nll_nats"] > 0 and "k_step_bound_nats" not in by_entropy
+    assert "nats in 2 steps by entropy (exact)" in describe_scores(by_entropy)
+    with pytest.raises(UserError, match=r"^config.evaluate.choose='confidence' has no score with more than one round"):
+        build(config(steps=2, choose="confidence"))
+    with pytest.raises(UserError, match=r"^config.evaluate.choose must be one of random, order, confidence, entropy"):
+        validate(config(choose="best"))
     other = config(steps=2)
     other.model.orders, other.objective = "", "teacher_forcing"
     with pytest.raises(UserError, match=r"^config.evaluate.steps needs a model of all orders"):

@@ -84,7 +84,7 @@ SAMPLER_FAULTS = (
     ),
     Fault(
         "sites of a round that are the least probable",
-        "samplers/parallel.py",
+        "samplers/rounds.py",
         "jnp.argsort(-score_S, stable=True)",
         "jnp.argsort(jnp.where(jnp.isinf(score_S), -jnp.inf, score_S), stable=True)",
         ("samplers/test_parallel.py::test_the_sites_of_a_round_are_those_that_score_highest",),
@@ -102,6 +102,35 @@ SAMPLER_FAULTS = (
         "jnp.where(within, log_prob, 0.0).sum()",
         "log_prob.sum()",
         ("evaluation/test_k_steps.py::test_no_bound_exceeds_the_likelihood_of_the_mixture",),
+    ),
+    *(
+        Fault(what, "samplers/rounds.py", text, wrong, (f"evaluation/test_chosen_rounds.py::test_{test}",))
+        for what, text, wrong, test in (
+            (
+                "a likelihood of rounds by entropy whose rounds stay in the order of the model",
+                "return (carry, own_S[by_score_S], t), jnp",
+                "return (carry, own_S, t), jnp",
+                "the_sum_over_rounds_is_that_of_a_plain_loop",
+            ),
+            (
+                "a likelihood of rounds by entropy that scores all sites up to the size of the largest round",
+                "counts_n = (jnp.arange(most) < n) & counted_D",
+                "counts_n = (jnp.arange(most) < most) & counted_D",
+                "the_sum_over_rounds_is_that_of_a_plain_loop",
+            ),
+            (
+                "a likelihood of rounds by entropy that counts masked sites",
+                "counted_D = _counted(example, own.num_sites) & present_D",
+                "counted_D = present_D",
+                "masked_sites_take_their_turn_and_do_not_count_and_a_context_is_read",
+            ),
+            (
+                "rounds in which missing values take the place of others",
+                "score_k = jnp.where(present_D[sites_kM[:, 0]], -entropies(head, sites_kM, features), -jnp.inf)",
+                "score_k = -entropies(head, sites_kM, features)",
+                "missing_values_come_after_all_others",
+            ),
+        )
     ),
     Fault(
         "a window that slides and draws the noise of the first one again",

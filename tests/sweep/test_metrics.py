@@ -51,7 +51,8 @@ def test_the_names_of_all_numbers_of_a_run_are_known(tmp_path):
     frames = summarize(np.ones(2), np.ones(2), EventSpec((3,), (2,)))
     numbers = {name for name, value in results.items() if isinstance(value, int | float)}
     numbers |= {f"{split}{name}" for name in set().union(*texts, frames) for split in ("", "validation_")}
-    steps = ("k_steps", "k_step_bound_nats", "k_step_bound_stderr")  # of networks that predict several steps
+    # of networks that predict several steps
+    steps = ("k_steps", *(f"k_step_{name}_{number}" for name in ("bound", "nll") for number in ("nats", "stderr")))
     latent = {name for name in SCORES if name.startswith(("importance_", "chain_bound_")) or name == "active_units"}
     terms = {f"{term}_{number}" for term in TERMS for number in ("nats", "stderr")}  # of bounds
     answers = {f"{name}{number}" for name in MEASURES for number in ("", "_stderr")}  # of data whose sites are answers
