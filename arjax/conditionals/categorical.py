@@ -14,7 +14,7 @@ from arjax.conditionals.temperature import tempered
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 
-#: No logit of float32 comes near it, and its quotients neither overflow nor vanish.
+#: A larger cap would change no logit that a softmax tells apart from a certain value.
 LARGEST_CAP = 1000
 
 
@@ -35,15 +35,15 @@ class Categorical(Conditional):
 
     num_levels: int
     value_shape: tuple[int, ...] = ()
-    soft_cap: float = 0.0
+    soft_cap: float = dataclasses.field(default=0.0, kw_only=True)
 
     @classmethod
-    def for_event(cls, event: EventSpec, soft_cap: float = 0.0) -> Categorical:
+    def for_event(cls, event: EventSpec, *, soft_cap: float = 0.0) -> Categorical:
         """For discrete data; raises `UserError` for other data, or a soft cap that is no positive number or 0."""
         if not event.is_discrete:
             raise unsuitable("categorical", "discrete data", event)
         check_soft_cap("categorical", soft_cap)
-        return cls(event.num_levels, event.value_shape, float(soft_cap))
+        return cls(event.num_levels, event.value_shape, soft_cap=float(soft_cap))
 
     @property
     def num_params(self) -> int:

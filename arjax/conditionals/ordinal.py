@@ -34,13 +34,13 @@ class Ordinal(Categorical):
     """p(x = v) = softmax(E f)_v: the logit of a level is the product of the features with a fixed embedding of it.
 
     `size` features per scalar, but no more than V - 1, where `categorical` has V. With few, log p is smooth in the
-    level, so neighbouring levels share statistical strength.
+    level, so neighbouring levels share statistical strength. `soft_cap` bounds the logits as that of `categorical`.
     """
 
     size: int = 16
 
     @classmethod
-    def for_event(cls, event: EventSpec, soft_cap: float = 0.0, size: int = 16) -> Ordinal:
+    def for_event(cls, event: EventSpec, size: int = 16, *, soft_cap: float = 0.0) -> Ordinal:
         """For binary data and levels; raises `UserError` for tokens, which have no order, and real values."""
         if event.kind not in ("binary", "levels"):
             raise unsuitable("ordinal", "levels in an order", event)
@@ -50,7 +50,7 @@ class Ordinal(Categorical):
         most = event.num_levels - 1
         if size > most and size != cls.size:
             say_once(f"size={size} of the conditional 'ordinal' is more than {event.num_levels} levels need, {most}")
-        return cls(event.num_levels, event.value_shape, float(soft_cap), min(size, most))
+        return cls(event.num_levels, event.value_shape, min(size, most), soft_cap=float(soft_cap))
 
     @property
     def num_params(self) -> int:
