@@ -1,7 +1,7 @@
 """The price of any order: one Transformer in a fixed order against three that support all orders, at equal steps.
 
 two_position: every token knows where it is and which site comes next. two_stream: Yang et al., "XLNet" (2019), section
-2.3; half_raster: the same, with raster order in every other example. masked: Hoogeboom et al., "Autoregressive
+2.3; half_raster: the same, with raster order for half of the examples. masked: Hoogeboom et al., "Autoregressive
 Diffusion Models" (2022), section 3. On the digits, or on windows of 32
 characters of tiny Shakespeare. experiments/any_order has the numbers.
 
