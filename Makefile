@@ -3,7 +3,7 @@
 # make lint       style, format and types
 # make mutants    put NUM random mistakes of a SEED into a copy, one at a time, and list those that no test notices (hours; it can be
 #                 stopped, and goes on where it was)
-# make benchmark  speed of every network beside its peers in torch
+# make benchmark  speed of every network beside its peers in torch (BENCHMARK_ARGS=--quick: under three minutes)
 # make tables     rewrite the tables of the pages from experiments/*/results.csv, and the names that Tab completes
 # make docs       build the site of the pages, with an API reference, a gallery and the notebooks of the lecture, in build/site;
 #                 a notebook is run (minutes on two CPU cores) when it has changed, and all are after `make clean`;
@@ -46,7 +46,7 @@ mutants: $(VENV)/.dev
 	$(BIN)/python scripts/mutants.py --seed=$(SEED) --num=$(NUM)
 
 benchmark: $(VENV)/.benchmark
-	$(BIN)/python scripts/benchmark.py --out=runs/benchmark.json
+	$(BIN)/python scripts/benchmark.py --out=runs/benchmark.json $(BENCHMARK_ARGS)
 
 tables: $(VENV)/.plots
 	$(BIN)/python scripts/update_tables.py

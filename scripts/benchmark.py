@@ -1,6 +1,7 @@
 """Speed of every network in training and sampling, beside the same nets in torch, as a table and as JSON.
 
     python scripts/benchmark.py [--only=made,lstm] [--repeats=7] [--out=FILE.json] [--nopeers]
+    python scripts/benchmark.py --quick
     python scripts/benchmark.py --length=FOLDER [--only=lstm,transformer] [--longest=65536] [--seconds=10]
     python scripts/benchmark.py --compile=FOLDER [--only=lstm,transformer]
     python scripts/benchmark.py --prompt | --longer | --generate | --steps | --coding [--only=lstm,transformer]
@@ -9,8 +10,9 @@ Training goes through the train step of real runs: optimizer included, several s
 device. Peers and arjax run in turn in the same process. A ratio is the median over the rounds of the ratio within a
 round; beside it stands the ratio of the best rounds, which other work on the machine disturbs least (torch's threads
 wait for one another, so it suffers more). Naive sampling is timed for some of its steps, each a full pass, and
-extrapolated. With --length: memory and time against the length of the sequence, see benchmark_length.py. With
---compile: seconds until a network trains, see benchmark_compile.py. With --prompt: reading a prompt, see
+extrapolated. A line tells of each network as it ends. With --quick: the networks that have a peer, in few rounds and
+less than three minutes. With --length: memory and time against the length of the sequence, see benchmark_length.py.
+With --compile: seconds until a network trains, see benchmark_compile.py. With --prompt: reading a prompt, see
 benchmark_prompt.py; with --longer: draws of 2,000 characters, see benchmark_longer.py; with --generate: drawing beside
 `generate` of transformers, see benchmark_generate.py; with --steps: a step of drawing beside the bandwidth, see
 benchmark_steps.py; with --coding: compressing and decompressing beside drawing, see benchmark_coding.py.
@@ -33,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from benchmark_training import IMAGE, STEPS_PER_DISPATCH, Training, case_of
+from benchmark_training import CASES, IMAGE, STEPS_PER_DISPATCH, Training, case_of
 
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
@@ -51,6 +53,8 @@ SAMPLING: dict[str, tuple[EventSpec, int, Mapping[str, Any]]] = {
     "wavenet": (SPEECH, 1, {"hidden_size": 32, "skip_channels": 64, "num_layers": 18, "dilation_cycle": 9}),
 }
 SAMPLING_ROUNDS = 3  # at most: naive sampling takes seconds per step, and its ratios are far above the noise
+#: Rounds of training and of sampling with --quick.
+QUICK_ROUNDS = 3, 1
 
 
 def measure_training(name: str, rounds: int, peers: Any) -> dict[str, Any]:
@@ -109,6 +113,30 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "jax": jax.__version__,
     }
+
+
+def training_line(row: Mapping[str, Any]) -> str:
+    """What is known of a network once its training is measured."""
+    peer = f", {row['speed_over_peer']:.2f} times {row['peer']}" if "peer" in row else ""
+    speed = f"{row['examples_per_second']:,.0f} examples/s, {row['fraction_of_matmul_peak']:.0%} of the matrix peak"
+    return f"{row['network']}: training {speed}{peer}"
+
+
+def sampling_line(row: Mapping[str, Any]) -> str:
+    """The same of its sampling."""
+    sites = f"{row['batch_size']} x {row['num_sites']} sites in {row['cached_seconds']:.2f} s"
+    return f"{row['network']}: sampling {sites}, {row['speedup']:,.0f} times naive"
+
+
+def told(
+    names: Sequence[str], measure: Callable[[str], dict[str, Any]], line: Callable[[Mapping[str, Any]], str]
+) -> list[dict[str, Any]]:
+    """The rows of all names; each is told as it ends, with its place among them."""
+    rows = []
+    for place, name in enumerate(names, 1):
+        rows.append(measure(name))
+        print(f"[{place}/{len(names)}] {line(rows[-1])}", flush=True)
+    return rows
 
 
 def load_peers(wanted: bool | None) -> Any:
@@ -218,6 +246,7 @@ def main(argv: Sequence[str]) -> int:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="names of networks, separated by commas; all by default")
     parser.add_argument("--repeats", type=int, default=7, help="rounds over which medians are taken")
+    parser.add_argument("--quick", action="store_true", help="only the networks that have a peer, in few rounds")
     parser.add_argument("--out", type=Path, help="file for the JSON, which is printed otherwise")
     parser.add_argument("--peers", action="store_true", default=None, help="fail where the peers are not installed")
     parser.add_argument("--nopeers", dest="peers", action="store_false", help="measure arjax alone")
@@ -242,7 +271,7 @@ def main(argv: Sequence[str]) -> int:
     ):
         if wanted:
             return measure(flags)
-    names = flags.only.split(",") if flags.only else NETWORKS.names()
+    names = flags.only.split(",") if flags.only else list(CASES) if flags.quick else NETWORKS.names()
     for name in names:
         NETWORKS.get(name)
     if flags.compile is not None:
@@ -255,10 +284,11 @@ def main(argv: Sequence[str]) -> int:
     peers = load_peers(flags.peers)
     # Compile times are part of the report, so nothing may come from the cache.
     jax.config.update("jax_enable_compilation_cache", False)
+    rounds, draws = QUICK_ROUNDS if flags.quick else (flags.repeats, min(flags.repeats, SAMPLING_ROUNDS))
     report = {
         "machine": machine() | (peers.VERSIONS if peers else {}),
-        "training": [measure_training(name, flags.repeats, peers) for name in names],
-        "sampling": [measure_sampling(name, min(flags.repeats, SAMPLING_ROUNDS)) for name in names],
+        "training": told(names, lambda name: measure_training(name, rounds, peers), training_line),
+        "sampling": told(names, lambda name: measure_sampling(name, draws), sampling_line),
     }
     print_report(report)
     if flags.out is None:

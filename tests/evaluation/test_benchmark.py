@@ -121,6 +121,33 @@ def test_measures_a_network(repository, tmp_path):
     assert sampling["speedup"] > 1 and sampling["naive_steps"] >= 2
 
 
+def test_quick_measures_networks_that_have_a_peer(benchmark, scripts, monkeypatch, tmp_path, capsys):
+    rounds = []
+
+    def train(name, num, peers):
+        rounds.append(num)
+        about = {"network": name, "examples_per_second": 1234.5, "step_seconds": 0.1, "flops_per_step": 1.0}
+        peer = {"peer": "torch.nn", "peer_examples_per_second": 600.0}
+        peer |= {"speed_over_peer": 2.0, "speed_over_peer_best": 2.0}
+        return about | {"fraction_of_matmul_peak": 0.4, "compile_seconds": 1.0} | (peer if name == "lstm" else {})
+
+    def draw(name, num):
+        rounds.append(num)
+        about = {"network": name, "batch_size": 16, "num_sites": 784, "cached_seconds": 0.5, "naive_seconds": 5.0}
+        return about | {"naive_steps": 2, "naive_form": "pass", "speedup": 10.0, "compile_seconds": 1.0}
+
+    monkeypatch.setattr(benchmark, "measure_training", train)
+    monkeypatch.setattr(benchmark, "measure_sampling", draw)
+    with monkeypatch.context() as patch:
+        patch.setattr(jax.config, "update", lambda name, value: None)
+        assert benchmark.main(["--quick", "--nopeers", f"--out={tmp_path / 'report.json'}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "[1/5] made: training 1,234 examples/s, 40% of the matrix peak"
+    assert lines[1] == "[2/5] lstm: training 1,234 examples/s, 40% of the matrix peak, 2.00 times torch.nn"
+    assert lines[5] == "[1/5] made: sampling 16 x 784 sites in 0.50 s, 10 times naive"
+    assert rounds == [3] * 5 + [1] * 5
+
+
 @pytest.mark.slow
 def test_coding_is_measured_beside_drawing(scripts, monkeypatch):
     import benchmark_coding
