@@ -15,6 +15,7 @@ import math
 from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, pick, small_network_config
 
 ATTENTION = {"width": 48, "num_layers": 2, "num_heads": 1}  # one offset is all that a copy asks for
+MIXER = {"num_layers": 2, "num_heads": 4, "mlp_ratio": 2}
 #: options of each network and learning rate; those that depend on the length of a sequence are below
 RECIPES = {
     "rnn": ({"hidden_size": 180}, 1e-3),
@@ -27,6 +28,11 @@ RECIPES = {
     "transformer_xl": (ATTENTION | {"width": 52, "segment": 32}, 2e-3),
     "linear_attention": (ATTENTION, 2e-3),
     "rg_lru": ({"hidden_size": 48, "num_layers": 2}, 2e-3),
+    "mamba2": ({"hidden_size": 68, "num_layers": 2, "num_heads": 4, "state_size": 32}, 2e-3),
+    "delta_net": (MIXER | {"hidden_size": 56}, 2e-3),
+    "gated_delta_net": (MIXER | {"hidden_size": 56}, 2e-3),
+    "mlstm": (MIXER | {"hidden_size": 56}, 2e-3),
+    "min_gru": ({"hidden_size": 60, "num_layers": 2, "mlp_ratio": 2}, 2e-3),
 }
 
 

@@ -1,4 +1,4 @@
-"""Tests of memory: nine networks of about 70,000 parameters, and delays of 100 to 1,000; text with and without memory.
+"""Tests of memory: fourteen networks of about 70,000 parameters, and delays of 100 to 1,000; text with and without memory.
 
 arjax-sweep --sweep=experiments/memory/sweep.py --workdir=runs/memory --jobs=1
 """
@@ -16,6 +16,11 @@ NETWORKS = {
     "transformer_xl": "Transformer-XL",
     "linear_attention": "linear attention",
     "rg_lru": "RG-LRU",
+    "mamba2": "Mamba-2",
+    "delta_net": "DeltaNet",
+    "gated_delta_net": "gated DeltaNet",
+    "mlstm": "mLSTM",
+    "min_gru": "minGRU",
 }
 DELAYS = (100, 200, 500, 1000)
 LENGTHS = (200, 400)
