@@ -102,6 +102,7 @@ def test_cutting_music_drops_no_frame(prepared):
         np.testing.assert_array_equal(a.x[a.mask].sum(0), b.x[b.mask].sum(0))
 
 
+@pytest.mark.slow
 def test_spoken_digits(prepared):
     folder = prepared("spoken_digits")
     dataset = make_dataset("spoken_digits", length=0, context="label", data_dir=folder)

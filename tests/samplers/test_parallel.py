@@ -56,7 +56,7 @@ def test_one_round_is_one_draw_whatever_chooses(choose):
     np.testing.assert_array_equal(draw(model, params, f"parallel(steps=1,choose='{choose}')")[0], expected)
 
 
-@pytest.mark.parametrize("choose", CHOICES[1:])
+@pytest.mark.parametrize("choose", [pytest.param("random", marks=pytest.mark.slow), *CHOICES[2:]])
 def test_the_sites_of_a_round_are_those_that_score_highest(choose):
     """Three rounds by hand: what is left is drawn and scored given what was chosen before."""
     model, params = build("deep_nade")
