@@ -29,7 +29,7 @@ from arjax.samplers.rounds import lowest_entropy_log_prob
 
 EVENT = EventSpec((2, 2), (), "levels", 3)
 X = cases.all_values(EVENT)
-SIZES = ((1, 1, 1, 1), (1, 2, 1), (2, 2))
+SIZES = ((1, 2, 1), (2, 2))
 #: Of all sites at once, with attention, and with a cache.
 NETWORKS = ["deep_nade", *(pytest.param(name, marks=pytest.mark.slow) for name in ("masked_transformer", "two_stream"))]
 in_rounds = jax.jit(lowest_entropy_log_prob, static_argnames="sizes")
@@ -79,7 +79,7 @@ def test_probabilities_add_up_to_one_and_samples_follow_them(network):
     """The samples are drawn by the sampler of these rounds; those of random orders have another distribution."""
     model, params = build(network)
     place, keys = 3 ** np.arange(4)[::-1], example_keys(jax.random.key(0), 4000)
-    for sizes in SIZES[1:2]:
+    for sizes in SIZES[:1]:
         p = np.exp(scored(model, params, X, sizes))
         assert p.sum() == pytest.approx(1, abs=1e-5)
         fits = {}
