@@ -33,7 +33,8 @@ def draw(model, params, call, **options):
     return np.asarray(found.x), {name: int(counts[0]) for name, counts in found.stats.items()}
 
 
-@pytest.mark.parametrize("network", ["masked_transformer", pytest.param("two_stream", marks=pytest.mark.slow)])
+@pytest.mark.slow  # of blocks and of sites that are chosen it is fast
+@pytest.mark.parametrize("network", ["masked_transformer", "two_stream"])
 def test_a_round_for_each_step_gives_the_values_of_the_naive_sampler(network):
     model, params = build(network)
     x, stats = draw(model, params, "parallel(steps=6,choose='order')")
