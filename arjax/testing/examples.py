@@ -35,9 +35,9 @@ CONTEXTS = {
         local=("coarse", "same"),
     ),
 }
-#: Examples in one pass: the batch of `dependence` (8 examples, each with none or one of 6 sites changed), so that all
-#: laws of a network run the same compiled programs.
-BATCH = 8 * (1 + 6)
+#: Examples in one pass: the batch of `dependence` (8 examples for each of 6 sites, which is changed in them), so that
+#: all laws of a network run the same compiled programs.
+BATCH = 8 * 6
 
 
 def random_x(event: EventSpec, num: int, seed: int = 0) -> np.ndarray:

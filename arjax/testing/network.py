@@ -282,8 +282,13 @@ def check_holes(name: str, options: dict[str, Any]) -> None:
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _scores_and_gradients(network: Any, conditional: Any, params: Any, x: Any, mask: Any, factorization: Any) -> Any:
     model = AutoregressiveModel(network, conditional, factorization)
-    grad = jax.grad(lambda params: model.log_prob(params, x, mask=mask).sum())(params)
-    return model.log_prob_per_site(params, x, mask=mask).reshape(len(x), -1), grad
+
+    def scores(params: Any) -> tuple[jax.Array, jax.Array]:
+        per_site = model.log_prob_per_site(params, x, mask=mask).reshape(len(x), -1)
+        return per_site.sum(), per_site
+
+    grad, per_site = jax.grad(scores, has_aux=True)(params)
+    return per_site, grad
 
 
 def check_left_out(

@@ -255,8 +255,7 @@ def test_posteriors_that_cannot_be(metres):
 
 def test_posteriors_of_bounds_are_called_estimates(capsys):
     event, context = arjax.EventSpec((3,)), arjax.ContextSpec("label", 3)
-    sizes = {"width": 8, "num_layers": 1, "num_heads": 1}
-    model = make_model(event, "transformer", kind="discrete_chain", context=context, **sizes)
+    model = make_model(event, "deep_nade", kind="discrete_chain", context=context, hidden_sizes=(8,))
     fitted = trained(model, labelled().dataset)
     say_once.cache_clear()
     found_NC = fitted.posterior(EVERY)

@@ -265,6 +265,7 @@ def test_a_config_of_another_version_names_its_field(finished_run, tmp_path, cap
     assert "optimizer.b" in sentence
 
 
+@pytest.mark.slow
 def test_as_a_process(places):
     argv = [places(word) for word in ("--config=CONFIG", "--workdir=EMPTY", "--config.model.conditional=bernoulli")]
     done = subprocess.run([sys.executable, "-m", "arjax", *argv], capture_output=True, text=True)

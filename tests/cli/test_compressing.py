@@ -120,7 +120,7 @@ def test_data_from_python_or_from_a_split_are_written_as_what_they_are():
 def test_known_data_leave_no_sizes_below_zero():
     assert min(sizes(b"", b"abc" * 400).values()) == 0
     monkeys = b"3 monkeys saw 10 bananas" * 3
-    assert all(sizes(monkeys[:n], monkeys)[name] >= 0 for n in range(30) for name in ("bz2", "xz"))
+    assert all(sizes(monkeys[:n], monkeys)[name] >= 0 for n in range(0, 30, 7) for name in ("bz2", "xz"))
 
 
 ROWS = "colour,grade\nred,3\ngreen,5\nred,4\nblue,5\ngreen,4\nred,3\nblue,4\ngreen,5\nblue,3\nred,5\n"
@@ -157,6 +157,7 @@ def test_examples_are_ranked_by_their_bits(finished_run, tmp_path, capsys):
     assert lines[9].endswith("-ranking.png") and (workdir / "evaluations" / lines[9].rsplit("/", 1)[1]).exists()
 
 
+@pytest.mark.slow
 def test_examples_of_a_model_without_a_likelihood_are_not_ranked(tmp_path, capsys):
     """Its losses are no bits: nothing is scored, and nothing written."""
     sizes = {"dataset.num_examples": 40, "train.steps": 2, "train.eval_every": 2}

@@ -109,9 +109,7 @@ def test_every_config_makes_a_train_step(path, prepared):
 @pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_smoke_run(path, prepared, tmp_path, monkeypatch):
-    """All of a run but most of its scoring: two batches stand for each split. In the fast suite tests/docs runs
-    `digits`, and tests/data `wine_quality` on a table.
-    """
+    """All of a run but most of its scoring: two batches stand for each split."""
     batches = splits.eval_batches
     monkeypatch.setattr(splits, "eval_batches", lambda *args: itertools.islice(batches(*args), 2))
     _need_data(load_config_file(f"{path}:smoke"), prepared)

@@ -129,6 +129,7 @@ def test_classify_a_split_and_a_file(finished_run, tmp_path, capsys):
     assert f"x.npy: {-run.log_prob(arrays.x[:3], context=7).mean():.4f} ±" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_labels_of_strings_have_names(tmp_path, capsys):
     pairs = [("it", "anna"), ("de", "hans"), ("it", "luna"), ("de", "otto")] * 8
     lines = ["language,text", *(",".join(pair) for pair in pairs)]

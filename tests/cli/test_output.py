@@ -89,7 +89,7 @@ def test_a_run_trains_to_its_end(stream, config_file, tmp_path, monkeypatch, cap
     ("program", "redirection"),
     [
         ("arjax --mode=list", ">/dev/full"),
-        ("arjax.sweep.main --help", ">&-"),
+        pytest.param("arjax.sweep.main --help", ">&-", marks=pytest.mark.slow),
         pytest.param("arjax --mode=list", ">&-", marks=pytest.mark.slow),
         pytest.param("arjax.sweep.main --help", ">/dev/full", marks=pytest.mark.slow),
     ],

@@ -117,6 +117,7 @@ def test_a_mixture_in_one_order_is_coded_by_the_weights_of_bayes(partition):
     assert coded.bits == pytest.approx(bits_of(model, params, x), rel=1e-5) and not coded.choice
 
 
+@pytest.mark.slow
 def test_a_mixture_of_orders_is_coded_by_the_best_of_them():
     model, params = mixture("raster", "random(seed=1)")
     x = np.asarray(cases.random_x(model.event, 40))

@@ -18,7 +18,7 @@ import pytest
 import arjax
 from arjax.sweep.main import main as sweep
 
-FAST = ("autoregressive", "gaussian_chain")
+FAST = ("autoregressive",)
 KINDS = ("autoregressive", "recurrent", "text", "table", "any_order", "flow", "gaussian_chain", "absorbing", "uniform")
 KINDS += ("block_diffusion", "mixture", "latent")
 #: Fields of results.json that another machine, or another day, has otherwise.

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from arjax.core.kept_programs import FOLDER, SETTINGS, SWITCH, delete_oldest, processor
 
 #: Compiles one program with a public name of arjax used before, and prints how often the compiler was asked.
@@ -36,12 +38,19 @@ def test_a_second_process_compiles_nothing(tmp_path):
     programs = kept(tmp_path)
     assert programs
     assert output(tmp_path)[0] == ["7.0", str(len(programs))]
+
+
+@pytest.mark.slow
+def test_what_was_compiled_before_and_a_damaged_program(tmp_path):
+    output(tmp_path)
+    programs = kept(tmp_path)
     imported = "import jax; jax.jit(lambda x: x - 5)(1.0)"  # JAX has compiled before it hears of the folder
     assert int(output(tmp_path, imported)[0][1]) > 0
     programs[0].write_bytes(programs[0].read_bytes()[:-100])  # of a process that was killed
     assert output(tmp_path)[0][0] == "7.0"
 
 
+@pytest.mark.slow
 def test_the_user_decides(tmp_path):
     assert output(tmp_path / "home", **{SWITCH: "false"})[0] == ["7.0", "0"]
     assert output(tmp_path / "home", **{FOLDER: str(tmp_path / "own")})[0] == ["7.0", "0"]

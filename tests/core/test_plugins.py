@@ -213,6 +213,7 @@ def test_an_entry_point_may_name_a_function(tools, install, tmp_path):
     assert tools.get("x") is print
 
 
+@pytest.mark.slow
 def test_importing_arjax_reads_no_entry_points(repository):
     text = "import importlib.metadata as m; m.entry_points = None\nimport arjax.cli.modes, arjax.config.build"
     assert os.system(f'cd {repository} && {sys.executable} -c "{text}"') == 0

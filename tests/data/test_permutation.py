@@ -24,7 +24,7 @@ def test_it_is_a_permutation(num_examples):
         np.testing.assert_array_equal(np.sort(order), np.arange(num_examples))
 
 
-@pytest.mark.parametrize("num_examples", [4, 5])
+@pytest.mark.parametrize("num_examples", [4, pytest.param(5, marks=pytest.mark.slow)])
 def test_all_orders_of_small_sets_are_equally_frequent(num_examples):
     # Domains this small need more rounds to mix, which keys may be given for.
     rng, counts, draws = np.random.default_rng(0), {}, 20 * math.factorial(num_examples)

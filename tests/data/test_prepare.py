@@ -172,6 +172,7 @@ def test_the_script_ends_in_one_sentence_and_exit_code_2(
     assert sentence in error and error.startswith("prepare_data: ") and error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_script_as_a_process(tmp_path, repository):
     command = [sys.executable, "-W", "error", str(repository / "scripts" / "prepare_data.py"), "digitz"]
     environment = {"PYTHONPATH": str(repository), "HOME": str(tmp_path)}

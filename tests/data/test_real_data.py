@@ -63,8 +63,8 @@ def whole(dataset, split):
     ("name", "dims", "rows"),
     [
         ("dna", 180, (1400, 600, 1186)),
-        ("mushrooms", 112, (2000, 500, 5624)),
-        ("nips", 500, (400, 100, 1240)),
+        pytest.param("mushrooms", 112, (2000, 500, 5624), marks=pytest.mark.slow),
+        pytest.param("nips", 500, (400, 100, 1240), marks=pytest.mark.slow),
         pytest.param("adult", 123, (5000, 1414, 26147), marks=pytest.mark.slow),
         pytest.param("connect4", 126, (16000, 4000, 47557), marks=pytest.mark.slow),
         pytest.param("ocr_letters", 128, (32152, 10000, 10000), marks=pytest.mark.slow),
@@ -102,6 +102,7 @@ def test_cutting_music_drops_no_frame(prepared):
         np.testing.assert_array_equal(a.x[a.mask].sum(0), b.x[b.mask].sum(0))
 
 
+@pytest.mark.slow
 def test_spoken_digits(prepared):
     folder = prepared("spoken_digits")
     dataset = make_dataset("spoken_digits", length=0, context="label", data_dir=folder)

@@ -146,6 +146,7 @@ def test_one_column_of_numbers_is_a_table(write):
     assert make_dataset("table", path=write("a\n1\n2\n3\n4\n5\n")).event.grid_shape == (1,)
 
 
+@pytest.mark.slow
 def test_a_table_is_trained_and_scored_in_its_units(write, tmp_path):
     config = f"--config=configs/wine_quality.py:smoke,table={write(text_of(X))}"
     assert main([config, f"--workdir={tmp_path / 'run'}"]) == 0

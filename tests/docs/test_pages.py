@@ -133,12 +133,24 @@ def test_every_script_of_a_study_tells_mistakes_in_a_sentence():
     assert not [path for path in scripts if "sys.exit(tell_mistakes(" not in path.read_text()]
 
 
+def with_something_new(runs):
+    """Those runs whose configs and overrides have an option or a value that none before them has."""
+    known = set()
+    for run in runs:
+        parts = {*re.split("[:,]", run.config), *run.override_texts()}
+        if not parts <= known:
+            yield run
+        known |= parts
+
+
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["new", "every"])
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_every_run_of_a_sweep_has_a_valid_config(path, folder, monkeypatch):
+def test_every_run_of_a_sweep_has_a_valid_config(path, every, folder, monkeypatch):
+    """Of products of options, the fast suite takes the runs in which one of them is new."""
     entries = dict(DATASETS._entries)
     runs = runs_of(rows := load_sweep(str(path)), rows, pathlib.Path())
     assert runs
-    for run in runs:
+    for run in runs if every else with_something_new(runs):
         monkeypatch.setattr(DATASETS, "_entries", dict(entries))
         config = load_config_file(run.config)
         apply_overrides(config, run.override_texts())
@@ -172,7 +184,7 @@ def test_data_sets_to_prepare_can_be_prepared(page):
 
 
 #: Their examples draw with every sampler, and train: what they call is tested elsewhere.
-SLOW = ("data", "exposure", "lecture", "models", "regimes", "sampling", "tokens")
+SLOW = ("compression", "data", "exposure", "lecture", "models", "regimes", "sampling", "tokens")
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,7 @@ def script(load_script):
     return load_script("scripts/gaussian_mixture_baseline.py")
 
 
+@pytest.mark.slow
 def test_script_adds_its_rows_to_a_table_in_the_units_of_the_data(script, repository, tmp_path, capsys):
     values = clusters(300)
     tables = {}

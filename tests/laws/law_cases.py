@@ -33,7 +33,7 @@ STRUCTURES = [c for c in COMBINATIONS if c[0] == "levels_vector" or "(1, 3, 2)" 
 LONGER = [c for c in COMBINATIONS if c[1] not in ("rows", "scales") or c == ("tokens", "rows")]
 #: A draw with a cache takes the steps that law 3 compares with a pass, and its program is dearer: the fast suite draws
 #: from some networks, of every family.
-IN_DRAWS = NETWORKS.names()[1::6]
+IN_DRAWS = NETWORKS.names()[1::8]
 each_structure = functools.partial(each_network, ["event", "partition"], COMBINATIONS, others=LONGER)
 
 

@@ -30,9 +30,9 @@ KEY = jax.random.key(0)
 X = np.random.default_rng(0).integers(0, 5, (4, 2, 3)).astype(np.int32)
 
 
-def build(event=LEVELS, network="transformer", **options):
+def build(event=LEVELS, network="transformer", small=SMALL, **options):
     model = make_model(
-        event, network, kind="gaussian_chain", **({"num_steps": 7, "schedule": "cosine"} | SMALL | options)
+        event, network, kind="gaussian_chain", **({"num_steps": 7, "schedule": "cosine"} | small | options)
     )
     params = random_like(model.param_shapes)
     return model, params | (
@@ -164,7 +164,8 @@ def test_random_steps_estimate_the_whole_sum(schedule):
 
 def test_the_gradient_of_a_learned_schedule_is_that_of_finite_differences():
     """Of the whole bound under one key: all terms depend on the schedule, the last one by sigma_1."""
-    model, params = build(REAL, schedule="learned", prediction="velocity", num_steps=4)
+    small = {"width": 8, "num_layers": 1}
+    model, params = build(REAL, "adaptive_mlp", small, schedule="learned", prediction="velocity", num_steps=4)
     params["noise"] |= {"low": np.float32(-3.0), "range": np.float32(6.0)}
     batch = Batch(np.random.default_rng(1).normal(size=(4, 6)).astype(np.float32))
     slopes = jax.jit(jax.grad(lambda noise, params: bound(model, params | {"noise": noise}, batch, KEY).log_prob.sum()))

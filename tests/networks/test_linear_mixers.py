@@ -179,10 +179,12 @@ def test_mixer_is_its_equations(name):
         np.testing.assert_allclose(y, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
-STATEFUL = ("delta_net", "gated_delta_net", "mamba2", "gated_linear_attention", "mlstm", "min_gru", "rg_lru")
+#: One of each recurrence; those whose state is that of another one are slow.
+STATEFUL = ("delta_net", "mamba2", "mlstm", "min_gru")
+LIKE_THEM = ("gated_delta_net", "gated_linear_attention", "rg_lru")
 
 
-@pytest.mark.parametrize("name", STATEFUL)
+@pytest.mark.parametrize("name", [*STATEFUL, *(pytest.param(name, marks=pytest.mark.slow) for name in LIKE_THEM)])
 def test_states_are_float32_in_bfloat16(name):
     """The state before and after a step and several ones, and what the convolution keeps has the compute type."""
     model = cases.small_model(name, EventSpec((6,), kind="tokens", num_levels=3), dtype="bfloat16")

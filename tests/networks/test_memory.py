@@ -46,7 +46,9 @@ def largest(model, form: str) -> int:
 
 @pytest.mark.parametrize("form", ["parallel", "step"])
 @pytest.mark.parametrize("ordering", [pytest.param("raster", marks=pytest.mark.slow), "random(seed=1)"])
-@pytest.mark.parametrize("network", ["lstm", "causal_conv", "wavenet", "tcn", "rg_lru"])
+@pytest.mark.parametrize(
+    "network", ["lstm", "causal_conv", "rg_lru", *(pytest.param(n, marks=pytest.mark.slow) for n in ("wavenet", "tcn"))]
+)
 def test_linear_in_the_number_of_sites(network, ordering, form):
     small = dict(NETWORKS.get(network).SMALL) | {"hidden_size": 8}
     model = make_model(LONG, network, ordering=ordering, **small)

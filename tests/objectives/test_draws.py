@@ -200,7 +200,9 @@ def relaxed_draw(estimator, features_BF, keys_B, t, fixed):
     return one_hot + jnp.exp(log_p) - fixed
 
 
-@pytest.mark.parametrize("estimator", ["straight_through", "gumbel_softmax", "pathwise"])
+@pytest.mark.parametrize(
+    "estimator", [pytest.param("straight_through", marks=pytest.mark.slow), "gumbel_softmax", "pathwise"]
+)
 def test_gradients_through_draws_are_those_of_the_recursion_written_out(estimator):
     """One parallel pass of the network for each step, over the draws before it: values, masked ones, and gradients.
 

@@ -22,7 +22,6 @@ def test_log_probabilities_are_those_of_python_on_20_prefixes(tmp_path):
     grid, text = page_cases.grid_event(), page_cases.text_event()
     cases = [
         check_of("deep_nade", grid, tmp_path / "deep_nade.html", context=page_cases.CLASSES),
-        check_of("masked_transformer", grid, tmp_path / "masked.html"),
         check_of("gru", text, tmp_path / "gru.html", page_cases.TEXT),
         check_of("transformer", text, tmp_path / "gpt.html", page_cases.TEXT, context=page_cases.CLASSES),
         check_of("lstm", grid, tmp_path / "lstm.html", ordering="spiral"),

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 
 def fake_run(name, side):
@@ -22,6 +23,7 @@ def fake_run(name, side):
     return SimpleNamespace(model=model, dataset=dataset, params={})
 
 
+@pytest.mark.slow
 def test_each_curve_begins_with_one_site_at_a_time_and_differences_are_from_there(load_script, monkeypatch, tmp_path):
     study = load_script("experiments/cascades/independence.py")
     monkeypatch.setattr(study, "HERE", tmp_path)

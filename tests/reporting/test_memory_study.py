@@ -23,6 +23,7 @@ def measure(load_script):
     return load_script("experiments/memory/measure.py")
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_run_is_replaced_and_its_parameters_stay(measure):
     model = arjax.make_model(EVENT, "transformer_xl", memory=6, **SIZES)
     params = random_like(model.param_shapes)

@@ -45,6 +45,7 @@ def test_the_distance_to_the_closest_row_is_that_of_numbers_and_words(metrics):
     np.testing.assert_allclose(metrics.closest_rows(rows, train), [math.sqrt(2)], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_auc_of_a_word_and_of_all_against_the_rest(metrics):
     values = words("a", "a", "b", "c")
     proba = {"a": np.array([0.9, 0.2, 0.3, 0.1]), "b": np.array([0.0, 0.1, 0.5, 0.2])}

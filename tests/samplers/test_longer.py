@@ -58,7 +58,7 @@ def small(network: str, **options):
 
 def test_every_family_that_goes_on_is_tested():
     assert {name for name in NETWORKS.names() if NETWORKS.get(name).UNBOUNDED} == set(UNBOUNDED)
-    assert all(small(name)[0].network.unbounded for name in UNBOUNDED)
+    assert all(make_model(LINE, name, **options).network.unbounded for name, options in UNBOUNDED.items())
 
 
 @pytest.mark.parametrize(

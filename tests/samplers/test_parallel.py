@@ -33,7 +33,8 @@ def draw(model, params, call, **options):
     return np.asarray(found.x), {name: int(counts[0]) for name, counts in found.stats.items()}
 
 
-@pytest.mark.parametrize("network", ["masked_transformer", pytest.param("two_stream", marks=pytest.mark.slow)])
+@pytest.mark.slow  # of blocks and of sites that are chosen it is fast
+@pytest.mark.parametrize("network", ["masked_transformer", "two_stream"])
 def test_a_round_for_each_step_gives_the_values_of_the_naive_sampler(network):
     model, params = build(network)
     x, stats = draw(model, params, "parallel(steps=6,choose='order')")
@@ -56,7 +57,7 @@ def test_one_round_is_one_draw_whatever_chooses(choose):
     np.testing.assert_array_equal(draw(model, params, f"parallel(steps=1,choose='{choose}')")[0], expected)
 
 
-@pytest.mark.parametrize("choose", CHOICES[1:])
+@pytest.mark.parametrize("choose", [pytest.param("random", marks=pytest.mark.slow), *CHOICES[2:]])
 def test_the_sites_of_a_round_are_those_that_score_highest(choose):
     """Three rounds by hand: what is left is drawn and scored given what was chosen before."""
     model, params = build("deep_nade")

@@ -92,6 +92,7 @@ def test_a_word_that_comes_late_among_numbers_is_told_with_its_row(tmp_path, mon
         arjax.fit_table(tmp_path / "t.csv", quiet=True)
 
 
+@pytest.mark.slow
 def test_a_large_table_takes_few_bytes_a_cell(tmp_path):
     num, path = 50_000, tmp_path / "t.csv"
     rng = np.random.default_rng(0)
