@@ -10,7 +10,7 @@ and work at any length: `experiments/state_tracking/measure.py` scores the train
 from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, pick, small_network_config
 from arjax.data.state_tracking import TASKS
 
-MIXER = {"hidden_size": 64, "num_layers": 2, "num_heads": 4, "mlp_ratio": 2, "chunk_size": 16}
+MIXER = {"hidden_size": 64, "num_layers": 2, "num_heads": 4, "mlp_ratio": 2, "chunk_size": 48}
 #: options of each network, of 50,000 to 110,000 parameters, and learning rate
 RECIPES = {
     "rnn": ({"hidden_size": 160}, 5e-4),
@@ -18,9 +18,9 @@ RECIPES = {
     "gru": ({"hidden_size": 112}, 2e-3),
     "transformer": ({"width": 64, "num_layers": 2, "num_heads": 4, "position": "none"}, 1e-3),
     "mlstm": (MIXER, 2e-3),
-    "mamba2": (MIXER, 2e-3),
-    "delta_net": (MIXER, 2e-3),
-    "gated_delta_net": (MIXER, 2e-3),
+    "mamba2": (MIXER, 5e-3),
+    "delta_net": (MIXER, 1e-2),
+    "gated_delta_net": (MIXER, 1e-2),
     "min_gru": ({"hidden_size": 64, "num_layers": 2, "mlp_ratio": 2}, 2e-3),
 }
 
@@ -40,8 +40,8 @@ def get_config(arg=""):
     config.dataset = dataset_config("state_tracking", task=arg.task, **sizes)
     config.network = small_network_config(arg.network) if arg.smoke else network_config(arg.network, **options)
     config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine", warmup_steps=100)
-    config.optimizer.update(weight_decay=0.01, end_factor=0.05, clip_norm=1.0)
-    config.train.update(steps=4000, batch_size=64, steps_per_dispatch=50, log_every=500, eval_every=500)
+    config.optimizer.update(end_factor=0.05, clip_norm=1.0)
+    config.train.update(steps=8000, batch_size=32, steps_per_dispatch=100, log_every=1000, eval_every=1000)
     config.train.update(checkpoint_every=2000)
     config.evaluate.batch_size = 500
     config.sample.num = 1
