@@ -1,4 +1,4 @@
-"""Tests of memory: fourteen networks of about 70,000 parameters, and delays of 100 to 1,000; text with and without memory.
+"""Tests of memory: fourteen networks of about 70,000 parameters, delays of 100 to 1,000; text with and without memory.
 
 arjax-sweep --sweep=experiments/memory/sweep.py --workdir=runs/memory --jobs=1
 """

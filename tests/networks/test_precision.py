@@ -14,7 +14,7 @@ from arjax.factorization import make_factorization
 from arjax.networks import NETWORKS
 from arjax.networks.denoisers import DENOISERS
 from arjax.networks.image.lstm_scan import lstm_cell
-from arjax.networks.recurrent.stack import _correlate
+from arjax.networks.layers.dense import correlate
 
 #: The event, batch and order of laws 1 and 3, whose programs in float32 are then the same.
 EVENT = cases.EVENTS["tokens"]
@@ -61,7 +61,7 @@ def test_gradients_of_recurrent_kernels_are_sums_in_float32():
     rng = np.random.default_rng(0)
     h, gates = (jnp.asarray(rng.normal(size=(40, 3, size)), jnp.bfloat16) for size in (4, 6))
     expected = np.einsum("tbu,tbg->ug", np.asarray(h, np.float64), np.asarray(gates, np.float64))
-    found = _correlate(h, gates, "float32")
+    found = correlate(h, gates, "float32")
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 

@@ -13,6 +13,7 @@ from arjax.core.holes import filled
 from arjax.factorization import Factorization
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.networks.base import NETWORKS, Context, activation, check_sizes, fields_from
+from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import flat_sites
 from arjax.networks.layers.local_context import feature_encoder, summary_encoder
 from arjax.networks.layers.steps import apart, located, sites_before, sites_of
@@ -40,7 +41,7 @@ class MaskedInputMLP(nn.Module):
         self.in_kernel = self.param("in_kernel", kernel, (self.num_sites, self.inputs_per_site, first))
         self.in_bias = self.param("in_bias", zeros, (first,))
         self.hidden = [
-            nn.Dense(size, dtype=self.dtype, name=f"hidden_{i}") for i, size in enumerate(self.hidden_sizes[1:], 1)
+            Dense(size, dtype=self.dtype, name=f"hidden_{i}") for i, size in enumerate(self.hidden_sizes[1:], 1)
         ]
         self.out_kernel = self.param("out_kernel", per_site, (self.num_sites, last, self.num_features))
         # Not zero: with no site observed, the components of a mixture would all be equal, and stay equal.

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.networks.layers.attention import Cache, KVCache, LoopCache, MultiHead
+from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import PositionEncoder
 from arjax.networks.layers.rings import put_in_ring, ring_steps
 from arjax.networks.layers.windows import join, windows
@@ -52,7 +53,7 @@ class RelativeAttention(MultiHead):
     def setup(self):
         super().setup()
         self.distance = PositionEncoder(1, self.width, "sinusoidal", self.dtype)
-        self.relative = nn.Dense(self.num_heads * self.kv_shape[1], use_bias=False, dtype=self.dtype)
+        self.relative = Dense(self.num_heads * self.kv_shape[1], use_bias=False, dtype=self.dtype)
 
     def _distances(self, reach: int) -> jax.Array:
         """W_R R_d for the distances d = 0, ..., C-1: [N, C, H]."""

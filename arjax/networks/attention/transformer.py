@@ -18,6 +18,7 @@ from arjax.networks.base import NETWORKS, Context, Network, fields_from
 from arjax.networks.layers.attention import CrossAttention, SelfAttention
 from arjax.networks.layers.blocks import Block, Memory, Stack, check_block, check_stack, make_norm
 from arjax.networks.layers.convolution import compose
+from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import SequenceEncoder
 from arjax.networks.layers.steps import StepTokens, apart, check_steps, check_target_position, located, to_grid
 
@@ -194,7 +195,7 @@ class BlockNetwork(TokenNetwork):
         self.layers = self.stack()
         self.norm = make_norm(self.norm_kind, self.norm_epsilon, self.use_bias, self.dtype)
         if not self.tie_embeddings:
-            self.out = nn.Dense(self.num_features, use_bias=self.use_bias, dtype=self.dtype)
+            self.out = Dense(self.num_features, use_bias=self.use_bias, dtype=self.dtype)
         elif self.num_features != self.event.num_levels:
             raise UserError(
                 f"network.tie_embeddings makes one feature per level, and this conditional needs {self.num_features}: "

@@ -16,6 +16,7 @@ from arjax.networks.attention.relative_attention import Biases, RelativeAttentio
 from arjax.networks.attention.transformer import TokenNetwork, through_tokens
 from arjax.networks.base import NETWORKS, activation, fields_from
 from arjax.networks.layers.blocks import check_stack
+from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.steps import StepTokens, check_steps
 
 #: Steps of the first loop of a draw, where the ring has places for more.
@@ -38,8 +39,8 @@ class XLLayer(nn.Module):
         sizes = self.width, self.num_heads, 1.0, self.dtype
         self.attention = RelativeAttention(*sizes, use_bias=False, segment=self.segment, memory=self.memory)
         self.attention_norm = nn.LayerNorm(dtype=self.dtype)
-        self.up = nn.Dense(self.mlp_size, dtype=self.dtype)
-        self.down = nn.Dense(self.width, dtype=self.dtype)
+        self.up = Dense(self.mlp_size, dtype=self.dtype)
+        self.down = Dense(self.width, dtype=self.dtype)
         self.mlp_norm = nn.LayerNorm(dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
@@ -139,7 +140,7 @@ class TransformerXL(TokenNetwork):
         self.content_bias = self.param("content_bias", small, shape)
         self.distance_bias = self.param("distance_bias", small, shape)
         self.layers = self.stack()
-        self.out = nn.Dense(self.num_features, dtype=self.dtype)
+        self.out = Dense(self.num_features, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
     @property

@@ -13,6 +13,7 @@ from arjax.networks.layers.convolution_1d import (
     at_all_steps,
     cyclic_dilations,
 )
+from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.steps import StepNetwork
 
 
@@ -29,7 +30,7 @@ class CausalConvLayer(nn.Module):
     def setup(self):
         self.norm = nn.LayerNorm(dtype=self.dtype)
         self.taps = CausalConv1D(self.width, self.width, self.kernel_size, self.dilation, self.dtype)
-        self.out = nn.Dense(self.width, dtype=self.dtype)
+        self.out = Dense(self.width, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(self, x: jax.Array, train: bool, convolve: Convolve = at_all_steps) -> jax.Array:

@@ -9,6 +9,7 @@ import jax
 
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.convolution_1d import CausalConv1D, ConvolutionalCore, Convolve, at_all_steps
+from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.steps import StepNetwork
 
 
@@ -29,7 +30,7 @@ class TCNBlock(nn.Module):
         self.first = CausalConv1D(self.in_features, self.features, *shape, weight_norm=True)
         self.second = CausalConv1D(self.features, self.features, *shape, weight_norm=True)
         if self.in_features != self.features:
-            self.match = nn.Dense(self.features, dtype=self.dtype)
+            self.match = Dense(self.features, dtype=self.dtype)
         # "Spatial" dropout: a channel is dropped in all steps at once.
         self.drop = nn.Dropout(self.dropout, broadcast_dims=(1,))
 

@@ -14,6 +14,7 @@ from arjax.networks.layers.convolution_1d import (
     at_all_steps,
     cyclic_dilations,
 )
+from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.steps import StepNetwork
 
 
@@ -38,10 +39,10 @@ class WaveNetLayer(nn.Module):
         # W_f and W_g side by side, likewise V_f and V_g: one matrix product each.
         self.taps = CausalConv1D(self.width, 2 * self.width, self.kernel_size, self.dilation, self.dtype)
         if self.conditioned:
-            self.condition = nn.Dense(2 * self.width, use_bias=False, dtype=self.dtype)
+            self.condition = Dense(2 * self.width, use_bias=False, dtype=self.dtype)
         if not self.last:
-            self.residual = nn.Dense(self.width, dtype=self.dtype)
-        self.skip = nn.Dense(self.skip_channels, dtype=self.dtype)
+            self.residual = Dense(self.width, dtype=self.dtype)
+        self.skip = Dense(self.skip_channels, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(
@@ -78,7 +79,7 @@ class WaveNetCore(ConvolutionalCore):
             WaveNetLayer(**fields_from(self, WaveNetLayer, dilation=dilation, last=i == last, name=f"layer_{i}"))
             for i, dilation in enumerate(cyclic_dilations(self.num_layers, self.dilation_cycle))
         ]
-        self.post = nn.Dense(self.skip_channels, dtype=self.dtype)
+        self.post = Dense(self.skip_channels, dtype=self.dtype)
 
     @property
     def convolutions(self):

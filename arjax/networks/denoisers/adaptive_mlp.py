@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from arjax.networks.base import activation
 from arjax.networks.denoisers.base import DENOISERS, ConditionEncoder, Denoiser, Modulation, noisy_event
 from arjax.networks.denoisers.transformer import adapted, gated
+from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import flat_inputs
 
 
@@ -30,8 +31,8 @@ class ResidualLayer(nn.Module):
     def __call__(self, h_BE: jax.Array, condition: jax.Array | None) -> jax.Array:
         vectors = Modulation(self.width, 3, self.dtype, name="modulation")(condition, 2)
         y = adapted("norm", h_BE, vectors[:2], self.dtype)
-        y = activation(self.activation)(nn.Dense(self.width, dtype=self.dtype, name="dense_in")(y))
-        y = nn.Dense(self.width, dtype=self.dtype, name="dense_out")(y)
+        y = activation(self.activation)(Dense(self.width, dtype=self.dtype, name="dense_in")(y))
+        y = Dense(self.width, dtype=self.dtype, name="dense_out")(y)
         return h_BE + gated(y, vectors[2])
 
 
@@ -54,10 +55,10 @@ class AdaptiveMLP(Denoiser):
     def __call__(self, x_t, t, context=None, *, train=False):
         encoder = ConditionEncoder(self.context_spec, self.width, self.dtype, self.use_time, name="condition")
         condition = encoder(t, context)
-        h = nn.Dense(self.width, dtype=self.dtype, name="in")(flat_inputs(x_t, noisy_event(self.event), self.dtype))
+        h = Dense(self.width, dtype=self.dtype, name="in")(flat_inputs(x_t, noisy_event(self.event), self.dtype))
         for i in range(self.num_layers):
             h = ResidualLayer(self.width, self.activation, self.dtype, name=f"layer_{i}")(h, condition)
         vectors = Modulation(self.width, 2, self.dtype, name="modulation")(condition, 2)
         h = adapted("norm", h, vectors, self.dtype)
-        features = nn.Dense(self.event.num_sites * self.num_features, dtype=self.dtype, name="out")(h)
+        features = Dense(self.event.num_sites * self.num_features, dtype=self.dtype, name="out")(h)
         return features.reshape(len(x_t), *self.event.grid_shape, self.num_features).astype(jnp.float32)

@@ -14,6 +14,7 @@ from arjax.core.registry import Origin, Registry
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.networks.base import BUILDER_FIELDS, MOST, NETWORKS, Context, check_ranges
+from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import ContextEncoder, PositionEncoder
 from arjax.networks.layers.local_context import LocalEncoder
 
@@ -114,8 +115,8 @@ class ConditionEncoder(nn.Module):
         condition = None
         if self.use_time:
             waves = PositionEncoder(1, self.width + self.width % 2, "sinusoidal", self.dtype)(1000 * t_B)
-            hidden = nn.silu(nn.Dense(self.width, dtype=self.dtype, name="time_in")(waves))
-            condition = nn.Dense(self.width, dtype=self.dtype, name="time_out")(hidden)
+            hidden = nn.silu(Dense(self.width, dtype=self.dtype, name="time_in")(waves))
+            condition = Dense(self.width, dtype=self.dtype, name="time_out")(hidden)
         if self.context_spec.as_whole:
             assert context is not None
             vector = ContextEncoder(self.context_spec.as_whole, self.width, self.dtype, name="context")(context)
@@ -143,6 +144,6 @@ class Modulation(nn.Module):
     def __call__(self, condition_BE: jax.Array | None, ndim: int) -> list[Any]:
         if condition_BE is None:
             return [None] * self.num
-        dense = nn.Dense(self.num * self.features, dtype=self.dtype, kernel_init=nn.initializers.normal(0.02))
+        dense = Dense(self.num * self.features, dtype=self.dtype, kernel_init=nn.initializers.normal(0.02))
         vectors = dense(nn.silu(condition_BE))
         return jnp.split(vectors.reshape(len(vectors), *[1] * (ndim - 2), -1), self.num, -1)

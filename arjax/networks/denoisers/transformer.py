@@ -18,6 +18,7 @@ from arjax.networks.any_order.masked_transformer import FullAttention
 from arjax.networks.base import activation
 from arjax.networks.denoisers.base import DENOISERS, ConditionEncoder, Denoiser, Modulation, local_maps, noisy_event
 from arjax.networks.layers.blocks import PlainStack, check_plain_stack
+from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import flat_sites
 from arjax.networks.layers.local_context import of_sites
 
@@ -45,9 +46,9 @@ class AdaptiveBlock(nn.Module):
         attention = self.make_attention(name="attention")
         x = x_BDE + gated(drop(attention(adapted("attention_norm", x_BDE, vectors[:2], self.dtype), 1)), vectors[2])
         h = adapted("mlp_norm", x, vectors[3:5], self.dtype)
-        h = activation(self.activation)(nn.Dense(self.mlp_size, dtype=self.dtype, name="up")(h))
+        h = activation(self.activation)(Dense(self.mlp_size, dtype=self.dtype, name="up")(h))
         init = nn.initializers.variance_scaling(self.out_scale, "fan_in", "truncated_normal")
-        h = nn.Dense(self.width, dtype=self.dtype, kernel_init=init, name="down")(h)
+        h = Dense(self.width, dtype=self.dtype, kernel_init=init, name="down")(h)
         return x + gated(drop(h), vectors[5]), None
 
 

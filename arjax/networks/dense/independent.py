@@ -11,6 +11,7 @@ from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.networks.base import NETWORKS, Context, Network, activation, check_sizes
+from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import flat_inputs
 from arjax.networks.layers.local_context import LOCAL_WIDTH, feature_encoder
 
@@ -56,8 +57,8 @@ class HiddenLayers(nn.Module):
     dtype: str
 
     def setup(self):
-        self.hidden = [nn.Dense(size, dtype=self.dtype) for size in self.hidden_sizes]
-        self.readout = nn.Dense(self.num_sites * self.num_features, dtype=self.dtype)
+        self.hidden = [Dense(size, dtype=self.dtype) for size in self.hidden_sizes]
+        self.readout = Dense(self.num_sites * self.num_features, dtype=self.dtype)
 
     def __call__(self, batch_size: int, context: Context) -> jax.Array:
         h = jnp.concatenate([flat_inputs(context[name], part, self.dtype) for name, part in self.context_spec.parts], 1)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.convolution import CENTRE, TapConv, TapMix, Taps, channel_graph, compose, put_pixel
+from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.grids import (
     RasterNetwork,
     check_channels,
@@ -77,8 +78,8 @@ class GatedLayer(nn.Module):
         self.out = TapMix(self.size, self.dtype, channels=self.channels)
         self.drop = nn.Dropout(self.dropout)
         if self.conditional:
-            self.vertical_context = nn.Dense(2 * self.size, use_bias=False, dtype=self.dtype)
-            self.horizontal_context = nn.Dense(2 * self.size, use_bias=False, dtype=self.dtype)
+            self.vertical_context = Dense(2 * self.size, use_bias=False, dtype=self.dtype)
+            self.horizontal_context = Dense(2 * self.size, use_bias=False, dtype=self.dtype)
 
     def from_context(self, e: jax.Array) -> Pair:
         """V_v e and V_h e, [B, 2p] each (equation 4); of local parts at each pixel (equation 5)."""

@@ -15,6 +15,7 @@ from arjax.networks.base import once
 from arjax.networks.image.gated_pixelcnn import add_context
 from arjax.networks.image.shifted_streams import ImageView, Layer
 from arjax.networks.layers.convolution import Taps
+from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedMix, normalised_weights, small_weights
 
 #: Further inputs of a layer: none, an array, or several to be concatenated.
@@ -93,7 +94,7 @@ class GatedResnet(nn.Module):
         if self.has_aux:
             self.aux = NormalisedMix(self.filters, self.dtype, normalised=self.normalised)
         if self.conditional:
-            self.context = nn.Dense(2 * self.filters, use_bias=False, dtype=self.dtype)
+            self.context = Dense(2 * self.filters, use_bias=False, dtype=self.dtype)
 
     def __call__(self, x: jax.Array, view: ImageView, aux: Aux, e_BE: jax.Array | None, mask: Mask | None):
         """Pixels of the view, [B, ..., F]; `mask` [B, ..., 2F] of those of `dropout_masks`, or None for no dropout."""

@@ -22,6 +22,7 @@ from arjax.networks.layers.convolution import (
     square_taps,
     tap_graph,
 )
+from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.grids import check_kernels, input_size, pixel_inputs, previous_inputs
 from arjax.networks.layers.local_context import context_encoder, everywhere, of_pixel
 
@@ -58,9 +59,9 @@ class GatedResnet(nn.Module):
         # Whole maps are dropped, as in the authors' code.
         self.drop = nn.Dropout(self.dropout, broadcast_dims=(1, 2))
         if self.skip:
-            self.from_skip = nn.Dense(self.size, dtype=self.dtype)
+            self.from_skip = Dense(self.size, dtype=self.dtype)
         if self.conditional:
-            self.from_context = nn.Dense(2 * self.size, use_bias=False, dtype=self.dtype)
+            self.from_context = Dense(2 * self.size, use_bias=False, dtype=self.dtype)
 
     def __call__(self, x: jax.Array, view: WholeImage | Cursor, skip, e: jax.Array | None, train: bool) -> jax.Array:
         """The same for whole images [B, H, W, size] and for one pixel [B, size]."""
@@ -131,7 +132,7 @@ class LocallyMaskedConvolution(Network):
         ]
         self.up_dilated = [TapConv(self.hidden_size, far, self.dtype, name=f"up_dilated_{g}") for g in gaps]
         self.down_dilated = [TapConv(self.hidden_size, far, self.dtype, name=f"down_dilated_{g}") for g in gaps]
-        self.out = nn.Dense(self.num_features, dtype=self.dtype)
+        self.out = Dense(self.num_features, dtype=self.dtype)
         if conditional:
             self.context = context_encoder(self.context_spec, self.event, self.hidden_size, self.dtype)
 

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.networks.layers.dense import Dense
+
 #: Keys and values, equal shapes [..., positions, H].
 KeysValues = tuple[jax.Array, jax.Array]
 
@@ -181,11 +183,11 @@ class MultiHead(nn.Module):
 
     def setup(self):
         groups, size = self.kv_shape
-        self.query = nn.Dense(self.num_heads * size, use_bias=self.use_bias, dtype=self.dtype)
-        self.key = nn.Dense(groups * size, use_bias=self.use_bias, dtype=self.dtype)
-        self.value = nn.Dense(groups * size, use_bias=self.use_bias, dtype=self.dtype)
+        self.query = Dense(self.num_heads * size, use_bias=self.use_bias, dtype=self.dtype)
+        self.key = Dense(groups * size, use_bias=self.use_bias, dtype=self.dtype)
+        self.value = Dense(groups * size, use_bias=self.use_bias, dtype=self.dtype)
         init = nn.initializers.variance_scaling(self.out_scale, "fan_in", "truncated_normal")
-        self.out = nn.Dense(self.width, use_bias=self.use_bias, dtype=self.dtype, kernel_init=init)
+        self.out = Dense(self.width, use_bias=self.use_bias, dtype=self.dtype, kernel_init=init)
 
     def _heads(self, y_BTE: jax.Array) -> jax.Array:
         """[B, T, heads * H] -> [B, heads, T, H]."""

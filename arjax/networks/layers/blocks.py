@@ -14,6 +14,7 @@ from arjax.core.registry import did_you_mean
 from arjax.core.spec import EventSpec
 from arjax.networks.base import Network, activation, check_remat, fields_from, once
 from arjax.networks.layers.attention import CrossAttention
+from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import PositionEncoder, ValueEncoder
 from arjax.networks.layers.local_context import context_encoder
 
@@ -144,7 +145,7 @@ class Layer(nn.Module):
     make_cross: Callable[[], CrossAttention] | None = None
 
     def setup(self):
-        dense = functools.partial(nn.Dense, use_bias=self.use_bias, dtype=self.dtype)
+        dense = functools.partial(Dense, use_bias=self.use_bias, dtype=self.dtype)
         norm = functools.partial(make_norm, self.norm_kind, self.norm_epsilon, self.use_bias, self.dtype)
         self.attention_norm = norm()
         self.attention = self.make_attention()
@@ -243,7 +244,7 @@ class PlainStack(Stack):
             self.context = context_encoder(self.context_spec, self.event, self.width, self.dtype)
         self.layers = self.stack()
         self.norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
-        self.out = nn.Dense(self.num_features, dtype=self.dtype)
+        self.out = Dense(self.num_features, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
     @property

@@ -12,6 +12,7 @@ from arjax.core.holes import is_present
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
 from arjax.networks.base import Context
+from arjax.networks.layers.dense import Dense
 
 POSITIONS = ("none", "learned", "sinusoidal")
 
@@ -98,7 +99,7 @@ class ValueEncoder(nn.Module):
         elif self.event.num_levels > 2:
             self.table = nn.Embed(self.event.value_size * self.event.num_levels, self.width, dtype=self.dtype)
         else:
-            self.linear = nn.Dense(self.width, dtype=self.dtype)
+            self.linear = Dense(self.width, dtype=self.dtype)
 
     def __call__(self, values: jax.Array, sites: jax.Array) -> jax.Array:
         if self.event.columns:
@@ -140,14 +141,14 @@ class PositionEncoder(nn.Module):
         return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1)[..., : self.width].astype(self.dtype)
 
 
-def value_map(part: EventSpec, width: int, dtype: str) -> nn.Embed | nn.Dense:
+def value_map(part: EventSpec, width: int, dtype: str) -> nn.Embed | Dense:
     """The layer that embeds the values of a part: a `table` for discrete ones, a `linear` map for others."""
     if part.is_discrete:
         return nn.Embed(part.value_size * part.num_levels, width, dtype=dtype, name="table")
-    return nn.Dense(width, dtype=dtype, name="linear")
+    return Dense(width, dtype=dtype, name="linear")
 
 
-def value_vectors(values: jax.Array, part: EventSpec, mapping: nn.Embed | nn.Dense) -> jax.Array:
+def value_vectors(values: jax.Array, part: EventSpec, mapping: nn.Embed | Dense) -> jax.Array:
     """Values embedded by a `value_map`, [..., *value] -> [..., E]: the vectors of discrete scalars are added."""
     values = values.reshape(*values.shape[: values.ndim - len(part.value_shape)], part.value_size)
     if part.is_discrete:
@@ -188,11 +189,11 @@ class ContextEncoder(PartsEncoder):
         if len(part.grid_shape) == 1:
             self.sequence = SequenceEncoder(self.spec, self.width, self.dtype)
         elif part.grid_shape:
-            self.hidden = nn.Dense(self.width, dtype=self.dtype)
+            self.hidden = Dense(self.width, dtype=self.dtype)
         else:
             self.values = value_map(part, self.width, self.dtype)
         if part.grid_shape:
-            self.summary = nn.Dense(self.width, dtype=self.dtype)
+            self.summary = Dense(self.width, dtype=self.dtype)
 
     def __call__(self, context: Context) -> jax.Array:
         if self.parts:

@@ -19,6 +19,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.networks.base import Context
 from arjax.networks.layers.convolution import TapConv, TapMix
+from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import ContextEncoder, value_map, value_vectors
 
 #: Features of a pixel where a network has no width of its own for them.
@@ -224,7 +225,7 @@ class LocalSummary(nn.Module):
     @nn.compact
     def __call__(self, context: Context) -> jax.Array:
         h = LocalEncoder(self.spec, self.event, self.per_pixel, self.dtype, name="encoder")(context)
-        return nn.Dense(self.width, dtype=self.dtype, name="summary")(nn.gelu(h).reshape(len(h), -1))
+        return Dense(self.width, dtype=self.dtype, name="summary")(nn.gelu(h).reshape(len(h), -1))
 
 
 def context_encoder(

@@ -19,6 +19,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
 from arjax.networks.base import Context, Network
+from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import (
     POSITIONS,
     ContextEncoder,
@@ -195,8 +196,8 @@ class StepReadout(nn.Module):
     dtype: str
 
     def setup(self):
-        self.out = nn.Dense(self.num_features, dtype=self.dtype)
-        self.hidden = nn.Dense(self.width, dtype=self.dtype)
+        self.out = Dense(self.num_features, dtype=self.dtype)
+        self.hidden = Dense(self.width, dtype=self.dtype)
         self.target_position = PositionEncoder(self.event.num_sites, self.width, self.position, self.dtype)
 
     def __call__(self, h: jax.Array, sites: jax.Array) -> jax.Array:

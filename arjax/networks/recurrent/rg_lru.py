@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.networks.base import NETWORKS
+from arjax.networks.layers.dense import Dense
 from arjax.networks.recurrent.linear.mixer import MIXERS, LinearMixer, divides
 from arjax.networks.recurrent.linear.network import MixerNetwork
 from arjax.networks.recurrent.linear.vector_states import Diagonal, linear_recurrence
@@ -90,8 +91,8 @@ class RecurrentBlock(LinearMixer):
         return self.recurrent_size or self.num_heads * max(1, round(self.width * 4 / 3 / self.num_heads))
 
     def setup(self):
-        self.gate = nn.Dense(self.size, dtype=self.dtype)
-        self.read = nn.Dense(self.size, dtype=self.dtype)
+        self.gate = Dense(self.size, dtype=self.dtype)
+        self.read = Dense(self.size, dtype=self.dtype)
         self.make_convolution(self.size)
         self.recurrence = RGLRU(self.size, self.num_heads, self.dtype)
         self.out = self.make_out()

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.networks.base import fields_from, once
-from arjax.networks.layers.bilinear import BilinearProduct
+from arjax.networks.layers.dense import weigh
 from arjax.networks.layers.steps import StepNetwork
 from arjax.networks.layers.windows import join, windows
 
@@ -47,29 +47,6 @@ def _scan(cell: Cell, kernel: jax.Array, carry: Carry, from_x_TBG: jax.Array, va
     return (carry, h_TBU), reads
 
 
-@BilinearProduct
-def _weigh(h_TBU: jax.Array, kernel_UG: jax.Array) -> jax.Array:
-    """h W of all steps, [T, B, G]; of one step [B, G]."""
-    return h_TBU @ kernel_UG.astype(h_TBU.dtype)
-
-
-@BilinearProduct
-def _correlate(h_TBU: jax.Array, gates_TBG: jax.Array, dtype: str) -> jax.Array:
-    """The sum over all steps of h' gates, [U, G]: a long sum, so in float32."""
-    rows = tuple(range(h_TBU.ndim - 1))
-    return jnp.tensordot(h_TBU, gates_TBG, (rows, rows), preferred_element_type=jnp.float32).astype(dtype)
-
-
-_weigh.transposes(
-    lambda d_gates, kernel: _weigh(d_gates, kernel.T),
-    lambda d_gates, h: _correlate(h, d_gates, "float32"),
-)
-_correlate.transposes(
-    lambda d_kernel, gates, dtype: _weigh(gates, d_kernel.T),
-    lambda d_kernel, h, dtype: _weigh(h, d_kernel),
-)
-
-
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def recurrence(
     cell: Cell, kernel: jax.Array, carry: Carry, from_x_TBG: jax.Array, valid_TB: jax.Array | None
@@ -94,7 +71,7 @@ def _recurrence_jvp(cell: Cell, primals: tuple, tangents: tuple):
 
     out, linear, reads = jax.linearize(run, carry, from_x_TBG, has_aux=True)
     for (start, stop), read_TBU in reads.items():
-        part_TBG = _weigh(read_TBU, d_kernel[:, start:stop])
+        part_TBG = weigh(read_TBU, d_kernel[:, start:stop])
         columns = (start, d_from_x_TBG.shape[-1] - stop)
         d_from_x_TBG = d_from_x_TBG + jnp.pad(part_TBG, ((0, 0), (0, 0), columns))
     return out, linear(d_carry, d_from_x_TBG)
@@ -130,7 +107,7 @@ class RecurrentLayer(nn.Module):
 
     def from_input(self, x: jax.Array) -> jax.Array:
         """W_x x + b, [..., gates * U]: it needs no recurrence."""
-        return _weigh(x.astype(self.dtype), self.input_kernel) + self.bias.astype(self.dtype)
+        return weigh(x.astype(self.dtype), self.input_kernel) + self.bias.astype(self.dtype)
 
     def init_carry(self, batch_size: int) -> Carry:
         """h_0 = 0, [B, U]."""

@@ -6,6 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from arjax.networks.layers.dense import Dense
+
 #: The shortest and the longest step at the start.
 STEPS = (1e-3, 0.1)
 
@@ -28,7 +30,7 @@ class Decay(nn.Module):
         def rates(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
             return jnp.log(jax.random.uniform(key, shape, minval=1.0, maxval=16.0))
 
-        self.step = nn.Dense(self.num_heads, use_bias=False, dtype=self.dtype)
+        self.step = Dense(self.num_heads, use_bias=False, dtype=self.dtype)
         self.step_bias = self.param("step_bias", spread, (self.num_heads,))
         self.log_rate = self.param("log_rate", rates, (self.num_heads,))
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.networks.base import NETWORKS
+from arjax.networks.layers.dense import Dense
 from arjax.networks.recurrent.linear.decay import Decay
 from arjax.networks.recurrent.linear.matrix_states import Delta
 from arjax.networks.recurrent.linear.mixer import MIXERS, HeadMixer, normal_length
@@ -33,8 +34,8 @@ class DeltaMixer(HeadMixer):
     negative_eigenvalues: bool = False
 
     def setup(self):
-        self.qkv = nn.Dense(3 * self.width, use_bias=False, dtype=self.dtype)
-        self.beta = nn.Dense(self.num_heads, dtype=self.dtype)
+        self.qkv = Dense(3 * self.width, use_bias=False, dtype=self.dtype)
+        self.beta = Dense(self.num_heads, dtype=self.dtype)
         self.make_convolution(3 * self.width)
         self.norm = nn.RMSNorm(dtype=jnp.float32)
         self.out = self.make_out()
@@ -73,7 +74,7 @@ class GatedDeltaMixer(DeltaMixer):
     def setup(self):
         super().setup()
         self.decay = Decay(self.num_heads, self.dtype)
-        self.gate = nn.Dense(self.width, use_bias=False, dtype=self.dtype)
+        self.gate = Dense(self.width, use_bias=False, dtype=self.dtype)
 
     def _log_decay(self, x_BTE):
         return -self.by_head(self.decay(x_BTE)[0])[..., 0]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from arjax.networks.layers.dense import Dense
 from arjax.networks.recurrent.linear.mixer import LinearMixer
 
 
@@ -38,7 +38,7 @@ class GatedConvolution(LinearMixer):
 
     def setup(self):
         self.make_convolution(self.width)
-        self.read = nn.Dense(2 * self.width, dtype=self.dtype)
+        self.read = Dense(2 * self.width, dtype=self.dtype)
         self.out = self.make_out()
 
     def inputs(self, x):

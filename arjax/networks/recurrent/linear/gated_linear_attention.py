@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from arjax.core.errors import UserError
 from arjax.networks.base import NETWORKS
+from arjax.networks.layers.dense import Dense
 from arjax.networks.recurrent.linear.matrix_states import Decayed
 from arjax.networks.recurrent.linear.mixer import MIXERS, HeadMixer, divides
 from arjax.networks.recurrent.linear.network import MixerNetwork
@@ -45,10 +46,10 @@ class GatedLinearMixer(HeadMixer):
     def setup(self):
         keys = self.width // 2
         self.make_convolution(2 * self.width)
-        self.qkv = nn.Dense(2 * self.width, use_bias=False, dtype=self.dtype)
-        self.decay_in = nn.Dense(RANK, use_bias=False, dtype=self.dtype)
-        self.decay_out = nn.Dense(keys, dtype=self.dtype)
-        self.gate = nn.Dense(self.width, dtype=self.dtype)
+        self.qkv = Dense(2 * self.width, use_bias=False, dtype=self.dtype)
+        self.decay_in = Dense(RANK, use_bias=False, dtype=self.dtype)
+        self.decay_out = Dense(keys, dtype=self.dtype)
+        self.gate = Dense(self.width, dtype=self.dtype)
         self.norm = nn.LayerNorm(dtype=jnp.float32)
         self.out = self.make_out()
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.networks.base import NETWORKS
+from arjax.networks.layers.dense import Dense
 from arjax.networks.recurrent.linear.decay import Decay
 from arjax.networks.recurrent.linear.matrix_states import Decayed
 from arjax.networks.recurrent.linear.mixer import MIXERS, HeadMixer
@@ -52,8 +53,8 @@ class Mamba2Mixer(HeadMixer):
         return self.expand * self.width
 
     def setup(self):
-        self.gate = nn.Dense(self.inner, use_bias=False, dtype=self.dtype)
-        self.read = nn.Dense(self.inner + 2 * self.state_size, use_bias=False, dtype=self.dtype)
+        self.gate = Dense(self.inner, use_bias=False, dtype=self.dtype)
+        self.read = Dense(self.inner + 2 * self.state_size, use_bias=False, dtype=self.dtype)
         self.make_convolution(self.inner + 2 * self.state_size)
         self.decay = Decay(self.num_heads, self.dtype)
         self.skip = self.param("skip", nn.initializers.ones, (self.num_heads,))

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.networks.base import NETWORKS
+from arjax.networks.layers.dense import Dense
 from arjax.networks.recurrent.linear.mixer import MIXERS, LinearMixer
 from arjax.networks.recurrent.linear.network import MixerNetwork
 from arjax.networks.recurrent.linear.vector_states import Diagonal
@@ -35,7 +36,7 @@ class MinMixer(LinearMixer):
 
     def setup(self):
         self.make_convolution(self.width)
-        self.gates = nn.Dense(self.NUM_GATES * self.size, dtype=self.dtype)
+        self.gates = Dense(self.NUM_GATES * self.size, dtype=self.dtype)
         self.out = self.make_out()
 
     def inputs(self, x):

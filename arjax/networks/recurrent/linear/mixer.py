@@ -13,6 +13,7 @@ from arjax.core.errors import UserError
 from arjax.core.registry import Registry
 from arjax.networks.base import MOST
 from arjax.networks.layers.convolution_1d import Window, all_taps, queue_length, step_taps
+from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.rings import put_in_ring
 
 #: The last inputs of the convolution [B, K-1, U], in the compute type, and the state of the recurrence, in float32.
@@ -101,10 +102,10 @@ class LinearMixer(nn.Module):
             self.conv_kernel = self.param("conv_kernel", init, (self.kernel_size, features))
             self.conv_bias = self.param("conv_bias", nn.initializers.zeros, (features,))
 
-    def make_out(self) -> nn.Dense:
+    def make_out(self) -> Dense:
         """The last projection; called in `setup`."""
         init = nn.initializers.variance_scaling(self.out_scale, "fan_in", "truncated_normal")
-        return nn.Dense(self.width, dtype=self.dtype, kernel_init=init)
+        return Dense(self.width, dtype=self.dtype, kernel_init=init)
 
     @property
     def _taps(self) -> int:

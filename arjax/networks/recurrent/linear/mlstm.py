@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from arjax.core.errors import UserError
 from arjax.networks.base import NETWORKS
+from arjax.networks.layers.dense import Dense
 from arjax.networks.recurrent.linear.exponential import Exponential, State
 from arjax.networks.recurrent.linear.mixer import MIXERS, HeadMixer
 from arjax.networks.recurrent.linear.network import MixerNetwork
@@ -43,10 +44,10 @@ class MLSTMMixer(HeadMixer):
 
         zeros = nn.initializers.zeros
         self.make_convolution(3 * self.width)
-        self.qkv = nn.Dense(3 * self.width, dtype=self.dtype)
-        self.input_gate = nn.Dense(self.num_heads, kernel_init=zeros, dtype=self.dtype)
-        self.forget = nn.Dense(self.num_heads, kernel_init=zeros, bias_init=open_gates, dtype=self.dtype)
-        self.output_gate = nn.Dense(self.width, dtype=self.dtype)
+        self.qkv = Dense(3 * self.width, dtype=self.dtype)
+        self.input_gate = Dense(self.num_heads, kernel_init=zeros, dtype=self.dtype)
+        self.forget = Dense(self.num_heads, kernel_init=zeros, bias_init=open_gates, dtype=self.dtype)
+        self.output_gate = Dense(self.width, dtype=self.dtype)
         self.norm = nn.RMSNorm(dtype=jnp.float32)
         self.out = self.make_out()
 
