@@ -1,5 +1,6 @@
 """Products with transposes of their own: in every mode, along mapped axes, and visible to tools."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from arjax.evaluation.flops import count_flops
 from arjax.networks.layers.bilinear import BilinearProduct
+from arjax.networks.layers.dense import Dense
 
 rng = np.random.default_rng(0)
 CALLS = []
@@ -91,3 +93,20 @@ def test_a_product_without_transposes_says_so():
     product = BilinearProduct(jnp.multiply)
     with pytest.raises(TypeError, match="needs its transposes"):
         jax.grad(lambda x: product(x, x).sum())(jnp.ones(2))
+
+
+@pytest.mark.parametrize(("dtype", "shape"), [("float32", (5,)), ("float32", (2, 3, 5)), ("bfloat16", (4, 5))])
+def test_dense_layers_are_those_of_flax(dtype, shape):
+    """The same parameters, initial values and results, and the gradients written out."""
+    x, key = jnp.asarray(rng.normal(size=shape), jnp.float32), jax.random.key(0)
+    ours, theirs = Dense(3, dtype=dtype), nn.Dense(3, dtype=dtype)
+    params = ours.init(key, x)
+    assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), params, theirs.init(key, x)))
+    np.testing.assert_array_equal(ours.apply(params, x), theirs.apply(params, x))
+    weight = jnp.arange(1.0, 4)
+    d_params, dx = jax.jit(jax.grad(lambda p, x: (ours.apply(p, x) * weight).sum(), (0, 1)))(params, x)
+    rows, kernel = np.asarray(x.astype(dtype), np.float32).reshape(-1, 5), params["params"]["kernel"]
+    tol = 1e-6 if dtype == "float32" else 2e-2
+    np.testing.assert_allclose(d_params["params"]["kernel"], rows.sum(0)[:, None] * weight, rtol=tol, atol=tol)
+    np.testing.assert_allclose(d_params["params"]["bias"], len(rows) * weight, rtol=tol)
+    np.testing.assert_allclose(dx, np.broadcast_to(kernel @ weight, shape), rtol=tol, atol=tol)
