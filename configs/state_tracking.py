@@ -11,18 +11,20 @@ from arjax.config import apply_smoke, base_config, dataset_config, network_confi
 from arjax.data.state_tracking import TASKS
 
 MIXER = {"hidden_size": 64, "num_layers": 2, "num_heads": 4, "mlp_ratio": 2, "chunk_size": 48}
-#: options of each network, of 50,000 to 110,000 parameters, and learning rate
+#: options of each network, of 50,000 to 120,000 parameters, learning rate and examples of a train step
 RECIPES = {
-    "rnn": ({"hidden_size": 160}, 5e-4),
-    "lstm": ({"hidden_size": 96}, 2e-3),
-    "gru": ({"hidden_size": 112}, 2e-3),
-    "transformer": ({"width": 64, "num_layers": 2, "num_heads": 4, "position": "none"}, 1e-3),
-    "mlstm": (MIXER, 2e-3),
-    "mamba2": (MIXER, 5e-3),
-    "delta_net": (MIXER, 1e-2),
-    "gated_delta_net": (MIXER, 1e-2),
-    "min_gru": ({"hidden_size": 64, "num_layers": 2, "mlp_ratio": 2}, 2e-3),
+    "rnn": ({"hidden_size": 160}, 5e-4, 64),
+    "lstm": ({"hidden_size": 96}, 2e-3, 64),
+    "gru": ({"hidden_size": 112}, 2e-3, 64),
+    "transformer": ({"width": 64, "num_layers": 2, "num_heads": 4, "position": "none"}, 1e-3, 64),
+    "mlstm": (MIXER, 2e-3, 64),
+    "mamba2": (MIXER, 5e-3, 64),
+    "delta_net": (MIXER, 1e-2, 32),
+    "gated_delta_net": (MIXER, 1e-2, 32),
+    "min_gru": ({"hidden_size": 64, "num_layers": 2, "mlp_ratio": 2}, 2e-3, 64),
 }
+#: Examples of a training.
+SEEN = 256_000
 
 
 def get_config(arg=""):
@@ -32,7 +34,7 @@ def get_config(arg=""):
     arg = parse_arg(
         arg, task=pick(TASKS, "parity"), network=pick(RECIPES, "delta_net"), negative=False, seed=0, smoke=False
     )
-    options, learning_rate = RECIPES[arg.network]
+    options, learning_rate, batch_size = RECIPES[arg.network]
     options = options | ({"negative_eigenvalues": True} if arg.negative else {})
     config = base_config()
     config.seed = arg.seed
@@ -41,8 +43,9 @@ def get_config(arg=""):
     config.network = small_network_config(arg.network) if arg.smoke else network_config(arg.network, **options)
     config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine", warmup_steps=100)
     config.optimizer.update(end_factor=0.05, clip_norm=1.0)
-    config.train.update(steps=8000, batch_size=32, steps_per_dispatch=100, log_every=1000, eval_every=1000)
-    config.train.update(checkpoint_every=2000)
+    steps = SEEN // batch_size
+    config.train.update(steps=steps, batch_size=batch_size, steps_per_dispatch=steps // 80)
+    config.train.update(log_every=steps // 8, eval_every=steps // 8, checkpoint_every=2000)
     config.evaluate.batch_size = 500
     config.sample.num = 1
     return apply_smoke(config) if arg.smoke else config
