@@ -16,6 +16,7 @@ _multiscale = faults_of(
     "networks/image/multiscale.py", "networks/test_pixel_rnn_equations.py::test_multiscale_is_its_definition"
 )
 _attention = faults_of("networks/layers/attention.py", SEQUENCES + "test_attention_is_its_definition")
+_dense = faults_of("networks/layers/dense.py", "networks/test_bilinear.py::test_dense_layers_are_those_of_flax")
 _blocks = faults_of("networks/layers/blocks.py", SEQUENCES + "test_block_is_two_residual_branches")
 _steps = faults_of("networks/layers/steps.py", EQUATIONS + "test_transformer_over_steps")
 _linear_attention = faults_of("networks/attention/linear_attention.py", OVER_STEPS + "test_linear_attention")
@@ -36,6 +37,8 @@ NETWORK_FAULTS = (
         '{"cpu": _kernel_gradient_by_row}',
         ("training/test_lowering.py::test_train_steps_on_a_mesh_and_the_step_form_of_every_network[pixelcnn-float32]",),
     ),
+    _dense("a dense layer whose kernel has the gradient of another", "correlate(x, dy,", "correlate(x * x, dy,"),
+    _dense("a dense layer that subtracts its bias", "y = y + self.param(", "y = y - self.param("),
     _local(
         "an enlarged local part with rows and columns of its blocks exchanged",
         "rows = blocks.reshape(batch, height, width, s, t, self.features).swapaxes(2, 3)",
