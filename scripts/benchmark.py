@@ -52,9 +52,9 @@ SAMPLING: dict[str, tuple[EventSpec, int, Mapping[str, Any]]] = {
     # One second of speech, at the size of configs/spoken_digits.py.
     "wavenet": (SPEECH, 1, {"hidden_size": 32, "skip_channels": 64, "num_layers": 18, "dilation_cycle": 9}),
 }
-SAMPLING_ROUNDS = 3  # at most: naive sampling takes seconds per step, and its ratios are far above the noise
-#: Rounds of training and of sampling with --quick.
-QUICK_ROUNDS = 3, 1
+#: At most: naive sampling takes seconds per step, and its ratios are far above the noise.
+SAMPLING_ROUNDS, QUICK_SAMPLING_ROUNDS = 3, 1
+ROUNDS, QUICK_ROUNDS = 7, 3  # of training, unless --repeats says otherwise
 
 
 def measure_training(name: str, rounds: int, peers: Any) -> dict[str, Any]:
@@ -241,11 +241,30 @@ def write(out: Path | None, report: Mapping[str, Any]) -> int:
     return 0
 
 
-def main(argv: Sequence[str]) -> int:
-    """Reads the flags, measures, prints and writes."""
+def measure_networks(flags: argparse.Namespace, names: Sequence[str]) -> int:
+    """Training and sampling of networks, beside their peers and naive sampling."""
+    peers = load_peers(flags.peers)
+    # Compile times are part of the report, so nothing may come from the cache.
+    jax.config.update("jax_enable_compilation_cache", False)
+    draws = min(flags.repeats, QUICK_SAMPLING_ROUNDS if flags.quick else SAMPLING_ROUNDS)
+    report = {
+        "machine": machine() | (peers.VERSIONS if peers else {}),
+        "training": told(names, lambda name: measure_training(name, flags.repeats, peers), training_line),
+        "sampling": told(names, lambda name: measure_sampling(name, draws), sampling_line),
+    }
+    print_report(report)
+    if flags.out is None:
+        print(json.dumps(report, indent=2))
+    return write(flags.out, report)
+
+
+def read_flags(argv: Sequence[str]) -> argparse.Namespace:
+    """The flags, with the rounds that are meant where none are given."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="names of networks, separated by commas; all by default")
-    parser.add_argument("--repeats", type=int, default=7, help="rounds over which medians are taken")
+    parser.add_argument(
+        "--repeats", type=int, help=f"rounds over which medians are taken [{ROUNDS}; {QUICK_ROUNDS} with --quick]"
+    )
     parser.add_argument("--quick", action="store_true", help="only the networks that have a peer, in few rounds")
     parser.add_argument("--out", type=Path, help="file for the JSON, which is printed otherwise")
     parser.add_argument("--peers", action="store_true", default=None, help="fail where the peers are not installed")
@@ -260,6 +279,16 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--longest", type=int, default=65536, help="with --length: the longest sequence")
     parser.add_argument("--seconds", type=float, default=10.0, help="with --length: the longest gradient, in seconds")
     flags = parser.parse_args(argv)
+    if flags.repeats is None:
+        flags.repeats = QUICK_ROUNDS if flags.quick else ROUNDS
+    if flags.repeats < 1:
+        raise UserError(f"--repeats must be at least 1, not {flags.repeats}")
+    return flags
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measures what the flags ask for."""
+    flags = read_flags(argv)
     if flags.length is not None:
         return measure_length(flags)
     for wanted, measure in (
@@ -279,21 +308,7 @@ def main(argv: Sequence[str]) -> int:
 
         benchmark_compile.run(names, flags.compile)
         return 0
-    if flags.repeats < 1:
-        raise UserError(f"--repeats must be at least 1, not {flags.repeats}")
-    peers = load_peers(flags.peers)
-    # Compile times are part of the report, so nothing may come from the cache.
-    jax.config.update("jax_enable_compilation_cache", False)
-    rounds, draws = QUICK_ROUNDS if flags.quick else (flags.repeats, min(flags.repeats, SAMPLING_ROUNDS))
-    report = {
-        "machine": machine() | (peers.VERSIONS if peers else {}),
-        "training": told(names, lambda name: measure_training(name, rounds, peers), training_line),
-        "sampling": told(names, lambda name: measure_sampling(name, draws), sampling_line),
-    }
-    print_report(report)
-    if flags.out is None:
-        print(json.dumps(report, indent=2))
-    return write(flags.out, report)
+    return measure_networks(flags, names)
 
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ def _now() -> tuple[float, int]:
     return sum(os.times()[:4]), len(_COMPILED)
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist, a plugin of workers that comes later and hence first, reads the marks
+@pytest.hookimpl(tryfirst=True)  # before the hook of xdist, which reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]):
     """With `--dist loadgroup`, one worker takes all fast tests of a file, or of a folder with fixtures of its own: they
     share traced and compiled programs and finished runs. Those of the laws share them by network and event. Slow tests

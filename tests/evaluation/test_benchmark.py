@@ -146,6 +146,11 @@ def test_quick_measures_networks_that_have_a_peer(benchmark, scripts, monkeypatc
     assert lines[1] == "[2/5] lstm: training 1,234 examples/s, 40% of the matrix peak, 2.00 times torch.nn"
     assert lines[5] == "[1/5] made: sampling 16 x 784 sites in 0.50 s, 10 times naive"
     assert rounds == [3] * 5 + [1] * 5
+    rounds.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(jax.config, "update", lambda name, value: None)
+        benchmark.main(["--quick", "--nopeers", "--only=made", "--repeats=9", f"--out={tmp_path / 'report.json'}"])
+    assert rounds == [9, 1]
 
 
 @pytest.mark.slow

@@ -57,7 +57,6 @@ def metrics(folder):
     return [{k: v for k, v in line.items() if k != "examples_per_second"} for line in read_metrics(folder)]
 
 
-@pytest.mark.slow
 def test_an_interrupted_population_goes_on_bit_for_bit(tmp_path, monkeypatch):
     population = Population(config(), ORDERS, SEEDS)
     straight = train_population(population, workdir=tmp_path / "a")

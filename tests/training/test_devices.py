@@ -72,8 +72,9 @@ def assert_like(workdir, other, steps=None):
         np.testing.assert_allclose(nll(workdir), nll(other), rtol=2e-5)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("network", [MADE, TRANSFORMER], ids=["made", "transformer"])
+@pytest.mark.parametrize(
+    "network", [MADE, pytest.param(TRANSFORMER, marks=pytest.mark.slow)], ids=["made", "transformer"]
+)
 def test_a_run_that_is_sharded_over_eight_devices_moves_to_one(tmp_path, network):
     one, sharded = (tmp_path / name for name in ("one", "sharded"))
     eight = start(8, (mesh(2, 2, 2, network) | {"train__steps": 3}, sharded))

@@ -15,8 +15,8 @@ from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.testing.examples import EVENTS
 from arjax.testing.models import supported
 
-#: Networks with operations that the others have too, or have not: convolutions, and attention with a cache.
-FAST = ("pixelcnn", "transformer")
+#: Networks of four families, which the fast suite lowers.
+FAST = ("gru", "made", "pixelcnn", "transformer")
 EACH_NETWORK = [
     pytest.param(name, dtype, marks=() if name in FAST and dtype == "float32" else pytest.mark.slow)
     for name in NETWORKS.names()
