@@ -172,11 +172,11 @@ def test_the_gradient_of_a_learned_schedule_is_that_of_finite_differences():
     gradient, direction = slopes(params["noise"], params), random_like(params["noise"], seed=3)
     for name in params["noise"]:
         values = []
-        for step in (-0.02, 0.02):
+        for step in (-0.1, 0.1):  # less would drown in the rounding of a sum of -5,500 nats
             noise = params["noise"] | {name: np.asarray(params["noise"][name]) + np.float32(step) * direction[name]}
             values.append(np.asarray(bound(model, params | {"noise": noise}, batch, KEY).log_prob, np.float64).sum())
         slope = (np.asarray(gradient[name]) * direction[name]).sum()
-        np.testing.assert_allclose(slope, (values[1] - values[0]) / 0.04, rtol=0.02, atol=0.02, err_msg=name)
+        np.testing.assert_allclose(slope, (values[1] - values[0]) / 0.2, rtol=0.02, atol=0.02, err_msg=name)
     assert min(abs(float(gradient[name])) for name in ("low", "range")) > 1
 
 
