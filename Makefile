@@ -35,7 +35,7 @@ run: $(VENV)/.plots
 	$(BIN)/arjax --config=configs/digits.py --workdir=runs/digits
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --max-worker-restart 1 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --max-worker-restart 0 $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
