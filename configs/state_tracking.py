@@ -4,48 +4,59 @@ Grazzi et al., "Unlocking State-Tracking in Linear RNNs Through Negative Eigenva
 answer at the end of a sequence is scored; `results.json` has its `accuracy` beside the nats. Networks have no positions
 and work at any length: `experiments/state_tracking/measure.py` scores the trained ones on sequences of 40 to 256.
 
-    arjax --config=configs/state_tracking.py:task=parity,network=delta_net,negative=True --workdir=runs/parity_delta_net
+A curriculum learns faster and with more seeds: first on sequences of at most 8 tokens, then on longer ones, from the
+parameters of the run before.
+
+    arjax --config=configs/state_tracking.py:longest=8,network=delta_net,negative=True --workdir=runs/parity_8
+    arjax --config=configs/state_tracking.py:network=delta_net,negative=True,start=runs/parity_8 --workdir=runs/parity
 """
 
 from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, pick, small_network_config
 from arjax.data.state_tracking import TASKS
 
 MIXER = {"hidden_size": 64, "num_layers": 2, "num_heads": 4, "mlp_ratio": 2, "chunk_size": 48}
-#: options of each network, of 50,000 to 120,000 parameters, learning rate and examples of a train step
+#: options of each network, of 50,000 to 120,000 parameters, and its learning rate
 RECIPES = {
-    "rnn": ({"hidden_size": 160}, 5e-4, 64),
-    "lstm": ({"hidden_size": 96}, 2e-3, 64),
-    "gru": ({"hidden_size": 112}, 2e-3, 64),
-    "transformer": ({"width": 64, "num_layers": 2, "num_heads": 4, "position": "none"}, 1e-3, 64),
-    "mlstm": (MIXER, 2e-3, 64),
-    "mamba2": (MIXER, 5e-3, 64),
-    "delta_net": (MIXER, 1e-2, 32),
-    "gated_delta_net": (MIXER, 1e-2, 32),
-    "min_gru": ({"hidden_size": 64, "num_layers": 2, "mlp_ratio": 2}, 2e-3, 64),
+    "rnn": ({"hidden_size": 160}, 5e-4),
+    "lstm": ({"hidden_size": 96}, 2e-3),
+    "gru": ({"hidden_size": 112}, 2e-3),
+    "transformer": ({"width": 64, "num_layers": 2, "num_heads": 4, "position": "none"}, 1e-3),
+    "mlstm": (MIXER, 2e-3),
+    "mamba2": (MIXER, 5e-3),
+    "delta_net": (MIXER, 5e-3),
+    "gated_delta_net": (MIXER, 5e-3),
+    "min_gru": ({"hidden_size": 64, "num_layers": 2, "mlp_ratio": 2}, 2e-3),
 }
-#: Examples of a training.
-SEEN = 256_000
+#: The longest sequences of a training -> its train steps of 64 examples.
+STEPS = {"8": 6000, "16": 6000, "40": 4000}
 
 
 def get_config(arg=""):
     """`task`: a name in the `TASKS` of the data set; `network`: a name in `RECIPES`; `negative`: negative eigenvalues
-    of the networks that have them as an option; `seed`; `smoke`: seconds instead of minutes.
+    of the networks that have them as an option; `longest`: tokens of the longest sequences, from `STEPS`; `start`: the
+    workdir of a run whose parameters come first; `seed`; `smoke`: seconds instead of minutes.
     """
     arg = parse_arg(
-        arg, task=pick(TASKS, "parity"), network=pick(RECIPES, "delta_net"), negative=False, seed=0, smoke=False
+        arg,
+        task=pick(TASKS, "parity"),
+        network=pick(RECIPES, "delta_net"),
+        negative=False,
+        longest=pick(STEPS, "40"),
+        start="",
+        seed=0,
+        smoke=False,
     )
-    options, learning_rate, batch_size = RECIPES[arg.network]
+    options, learning_rate = RECIPES[arg.network]
     options = options | ({"negative_eigenvalues": True} if arg.negative else {})
     config = base_config()
     config.seed = arg.seed
-    sizes = {"longest": 6, "num_examples": 80} if arg.smoke else {"longest": 40, "num_examples": 100_000}
+    sizes = {"longest": 6, "num_examples": 80} if arg.smoke else {"longest": int(arg.longest), "num_examples": 100_000}
     config.dataset = dataset_config("state_tracking", task=arg.task, **sizes)
     config.network = small_network_config(arg.network) if arg.smoke else network_config(arg.network, **options)
     config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine", warmup_steps=100)
     config.optimizer.update(end_factor=0.05, clip_norm=1.0)
-    steps = SEEN // batch_size
-    config.train.update(steps=steps, batch_size=batch_size, steps_per_dispatch=steps // 80)
-    config.train.update(log_every=steps // 8, eval_every=steps // 8, checkpoint_every=2000)
+    config.train.update(steps=STEPS[arg.longest], batch_size=64, steps_per_dispatch=50, init_from=arg.start)
+    config.train.update(log_every=500, eval_every=500, checkpoint_every=2000)
     config.evaluate.batch_size = 500
     config.sample.num = 1
     return apply_smoke(config) if arg.smoke else config

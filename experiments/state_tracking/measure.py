@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from sweep import TASKS as WORDS
 from sweep import get_sweep
 
 import arjax
@@ -48,6 +49,12 @@ def on_longer(folder: Path) -> float:
     return Evaluator(longer.model, longer.dataset, 100, None)(run.params, "test")["accuracy"]
 
 
+def _seconds(folder: Path, row: str) -> float:
+    """Of all trainings of a row, also those on shorter sequences."""
+    names = [run.name for run in get_sweep() if run.name == row or run.name.startswith(f"{row}-")]
+    return sum(json.loads((folder / name / "results.json").read_text())["train_seconds"] for name in names)
+
+
 def line(runs: Sequence[Run], folder: Path) -> list[str]:
     """The line of the seeds of one row."""
     print(f"{runs[0].dataset}, {runs[0].model} ...", flush=True)
@@ -55,7 +62,7 @@ def line(runs: Sequence[Run], folder: Path) -> list[str]:
     task = runs[0].name.split("-")[0]
     short = [scaled(score["accuracy"], task) for score in scores]
     longer = [scaled(on_longer(folder / run.name), task) for run in runs]
-    minutes = sum(score["train_seconds"] for score in scores) / 60 / len(scores)
+    minutes = sum(_seconds(folder, run.name) for run in runs) / 60 / len(scores)
     means = [f"{np.mean(short):.3f}", f"{np.mean(longer):.3f}", f"{max(longer):.3f}"]
     return [runs[0].dataset, runs[0].model, *means, str(len(runs)), f"{scores[0]['num_params']:,}", f"{minutes:.1f}"]
 
@@ -67,9 +74,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--page", type=Path, default=HERE / "README.md", help="the page with the table [README.md]")
     flags = parser.parse_args(argv)
     seeds: dict[tuple[str, str], list[Run]] = {}
-    for run in finished_runs(get_sweep(), flags.folder):
+    rows = [run for run in get_sweep() if run.dataset in WORDS.values()]  # those before are of shorter sequences
+    for run in finished_runs(rows, flags.folder):
         seeds.setdefault((run.dataset, run.model), []).append(run)
-    order = [(run.dataset, run.model) for run in get_sweep()]
+    order = [(run.dataset, run.model) for run in rows]
     renew_measured(flags.page, COLUMNS, [line(runs, flags.folder) for runs in seeds.values()], order, COLUMNS[2:])
     return 0
 

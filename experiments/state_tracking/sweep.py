@@ -1,8 +1,13 @@
 """Tests of state: networks trained on sequences of 3 to 40, with and without negative eigenvalues.
 
-arjax-sweep --sweep=experiments/state_tracking/sweep.py --workdir=runs/state_tracking
+Each row is trained on sequences of at most 8 tokens first, and on longer ones from the parameters of that run. Another
+workdir than runs/state_tracking is an argument, too, in which the later runs find the earlier ones.
+
 arjax-sweep --sweep=experiments/state_tracking/sweep.py:task=parity,seeds=1 --workdir=runs/state_tracking
+arjax-sweep --sweep=experiments/state_tracking/sweep.py:workdir=OUT --workdir=OUT
 """
+
+from collections.abc import Iterator, Sequence
 
 from arjax.config import parse_arg, pick
 from arjax.sweep import Run
@@ -30,16 +35,32 @@ SIGNED = ("mamba2", "delta_net", "gated_delta_net")
 GRAZZI = "Grazzi et al. (2025), table 3, scaled accuracy at lengths 40 to 256"
 
 
+#: The longest sequences of the trainings of a task, each from the parameters of the one before; of others 8, 16 and 40.
+LONGEST = {"parity": (8, 40)}
+
+
 def get_sweep(arg=""):
-    """`task`: a name in `TASKS`, or all of them; `seeds`: how many of each."""
-    arg = parse_arg(arg, task=pick(("all", *TASKS), "all"), seeds=3)
+    """`task`: a name in `TASKS`, or all of them; `seeds`: how many of each; `workdir`: that of the sweep."""
+    arg = parse_arg(arg, task=pick(("all", *TASKS), "all"), seeds=3, workdir="runs/state_tracking")
     rows = []
     for task in TASKS if arg.task == "all" else [arg.task]:
         for name, words in NETWORKS.items():
             for negative in (False, True) if name in SIGNED else (False,):
                 where = f", [{'-1' if negative else '0'}, 1]" if name in SIGNED else ""
                 for seed in range(arg.seeds):
+                    row = f"{task}-{name}{'-signed' * negative}-{seed}"
                     config = f"configs/state_tracking.py:task={task},network={name},negative={negative},seed={seed}"
-                    about = {"dataset": TASKS[task], "model": words + where, "metric": "accuracy"}
-                    rows.append(Run(f"{task}-{name}{'-signed' * negative}-{seed}", config, {}, **about))
+                    rows += _curriculum(
+                        row, config, TASKS[task], words + where, LONGEST.get(task, (8, 16, 40)), arg.workdir
+                    )
     return rows
+
+
+def _curriculum(row: str, config: str, task: str, network: str, longest: Sequence[int], workdir: str) -> Iterator[Run]:
+    """The trainings of a row; the last one has its name, those before it have the length in theirs, too."""
+    start = ""
+    for length in longest:
+        name = row if length == longest[-1] else f"{row}-{length}"
+        data = task if name == row else f"{task}, at most {length} tokens"
+        yield Run(name, f"{config},longest={length}{start}", {}, dataset=data, model=network, metric="accuracy")
+        start = f",start={workdir}/{name}"
