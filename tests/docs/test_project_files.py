@@ -37,7 +37,7 @@ def test_the_types_are_checked_before_the_tests_with_a_pinned_version(repository
     makefile = (repository / "Makefile").read_text()
     lint = re.search(r"^lint:.*\n((?:\t.*\n)+)", makefile, flags=re.M)[1].split()
     assert [word for word in lint if word.startswith("$(BIN)")] == ["$(BIN)/ruff", "$(BIN)/ruff", "$(BIN)/mypy"]
-    commands = (repository / ".ci" / "run").read_text().splitlines()
+    commands = (repository / ".ci" / "run").read_text()
     assert commands.index("make lint") < commands.index("make test")
     project = tomllib.loads((repository / "pyproject.toml").read_text())
     assert any(name.startswith("mypy") for name in project["project"]["optional-dependencies"]["dev"])
