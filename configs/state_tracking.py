@@ -27,8 +27,8 @@ RECIPES = {
     "gated_delta_net": (MIXER, 5e-3),
     "min_gru": ({"hidden_size": 64, "num_layers": 2, "mlp_ratio": 2}, 2e-3),
 }
-#: The longest sequences of a training -> its train steps of 64 examples.
-STEPS = {"8": 6000, "16": 6000, "40": 4000}
+#: The longest sequences of a training -> its train steps of 64 examples, for parity and for the other tasks.
+STEPS = {"8": (3000, 6000), "16": (3000, 6000), "40": (2000, 12_000)}
 
 
 def get_config(arg=""):
@@ -55,8 +55,8 @@ def get_config(arg=""):
     config.network = small_network_config(arg.network) if arg.smoke else network_config(arg.network, **options)
     config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine", warmup_steps=100)
     config.optimizer.update(end_factor=0.05, clip_norm=1.0)
-    config.train.update(steps=STEPS[arg.longest], batch_size=64, steps_per_dispatch=50, init_from=arg.start)
-    config.train.update(log_every=500, eval_every=500, checkpoint_every=2000)
+    config.train.update(steps=STEPS[arg.longest][arg.task != "parity"], batch_size=64, init_from=arg.start)
+    config.train.update(steps_per_dispatch=50, log_every=500, eval_every=500, checkpoint_every=2000)
     config.evaluate.batch_size = 500
     config.sample.num = 1
     return apply_smoke(config) if arg.smoke else config
