@@ -62,7 +62,7 @@ def trainings(row: Run, folder: Path) -> list[dict[str, Any]]:
     for name, before in itertools.pairwise([*names[::-1], ""]):
         results, config = (read_json_object(folder / name / file) for file in ("results.json", "config.json"))
         if not results or not config:
-            raise UserError(f"{folder / row.name} has ended, and {folder / name}, from which it begins, has no results")
+            raise UserError(f"{folder / name} has no results that can be read, and the row {row.name!r} needs them")
         if Path(start := config["train"]["init_from"]).name != before:
             begins = f"begins with the parameters of {start}" if start else "begins with fresh parameters"
             expected = f"with those of {before}" if before else "with fresh ones"
