@@ -312,10 +312,12 @@ def read_flags(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     """Measures what the flags ask for; a report that cannot be written ends it before that."""
     flags = read_flags(argv)
-    if flags.out is None:
+    folder = flags.length or flags.compile or (flags.out and flags.out.parent)
+    if folder is None:
         return measure_all(flags)
-    with folder_to_write(flags.out.parent) as folder:
-        flags.out = writable_file(folder / flags.out.name)
+    with folder_to_write(folder) as folder:
+        if flags.out is not None:
+            flags.out = writable_file(folder / flags.out.name)
         return measure_all(flags)
 
 

@@ -44,6 +44,7 @@ def benchmark(load_script):
         (["--generate", "--only=made"], "--generate .* takes no --only"),
         (["--compile=here", "--out=here.json"], "they take no --out"),
         (["--quick", "--out=/dev/null/report.json"], "cannot write to the folder"),
+        (["--compile=/dev/null/here", "--only=made"], "cannot write to the folder"),
         (["--quick", "--out=/dev"], "cannot write /dev: Is a directory"),
     ],
 )
