@@ -11,6 +11,8 @@ parameters of the run before.
     arjax --config=configs/state_tracking.py:network=delta_net,negative=True,start=runs/parity_8 --workdir=runs/parity
 """
 
+import functools
+
 from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, pick, small_network_config
 from arjax.data.state_tracking import TASKS
 
@@ -47,12 +49,13 @@ def get_config(arg=""):
         smoke=False,
     )
     options, learning_rate = RECIPES[arg.network]
-    options = options | ({"negative_eigenvalues": True} if arg.negative else {})
+    signs = {"negative_eigenvalues": True} if arg.negative else {}
     config = base_config()
     config.seed = arg.seed
     sizes = {"longest": 6, "num_examples": 80} if arg.smoke else {"longest": int(arg.longest), "num_examples": 100_000}
     config.dataset = dataset_config("state_tracking", task=arg.task, **sizes)
-    config.network = small_network_config(arg.network) if arg.smoke else network_config(arg.network, **options)
+    make = small_network_config if arg.smoke else functools.partial(network_config, **options)
+    config.network = make(arg.network, **signs)
     config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine", warmup_steps=100)
     config.optimizer.update(end_factor=0.05, clip_norm=1.0)
     config.train.update(steps=STEPS[arg.longest][arg.task != "parity"], batch_size=64, init_from=arg.start)

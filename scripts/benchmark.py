@@ -4,18 +4,20 @@
     python scripts/benchmark.py --quick
     python scripts/benchmark.py --length=FOLDER [--only=lstm,transformer] [--longest=65536] [--seconds=10]
     python scripts/benchmark.py --compile=FOLDER [--only=lstm,transformer]
-    python scripts/benchmark.py --prompt | --longer | --generate | --steps | --coding [--only=lstm,transformer]
+    python scripts/benchmark.py --prompt | --longer | --steps | --coding [--only=lstm,transformer]
+    python scripts/benchmark.py --generate
 
 Training goes through the train step of real runs: optimizer included, several steps per dispatch, rows gathered on the
 device. Peers and arjax run in turn in the same process. A ratio is the median over the rounds of the ratio within a
 round; beside it stands the ratio of the best rounds, which other work on the machine disturbs least (torch's threads
 wait for one another, so it suffers more). Naive sampling is timed for some of its steps, each a full pass, and
-extrapolated. A line tells of each network as it ends. With --quick: the networks that have a peer, in few rounds and
-less than three minutes. With --length: memory and time against the length of the sequence, see benchmark_length.py.
-With --compile: seconds until a network trains, see benchmark_compile.py. With --prompt: reading a prompt, see
-benchmark_prompt.py; with --longer: draws of 2,000 characters, see benchmark_longer.py; with --generate: drawing beside
-`generate` of transformers, see benchmark_generate.py; with --steps: a step of drawing beside the bandwidth, see
-benchmark_steps.py; with --coding: compressing and decompressing beside drawing, see benchmark_coding.py.
+extrapolated. A line tells of each network as it ends; after Ctrl-C, the networks that have ended are in the report
+FILE_unfinished.json. With --quick: the networks that have a peer, in few rounds and less than three minutes. With
+--length: memory and time against the length of the sequence, see benchmark_length.py. With --compile: seconds until a
+network trains, see benchmark_compile.py. With --prompt: reading a prompt, see benchmark_prompt.py; with --longer: draws
+of 2,000 characters, see benchmark_longer.py; with --generate: drawing beside `generate` of transformers, see
+benchmark_generate.py; with --steps: a step of drawing beside the bandwidth, see benchmark_steps.py; with --coding:
+compressing and decompressing beside drawing, see benchmark_coding.py.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ from benchmark_training import CASES, IMAGE, STEPS_PER_DISPATCH, Training, case_
 
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
+from arjax.core.files import folder_to_write, writable_file, write_json
 from arjax.core.spec import EventSpec
 from arjax.evaluation.speed import matrix_product, ratio, sampling_speed, time_in_turns
 from arjax.models import make_model
@@ -128,15 +131,16 @@ def sampling_line(row: Mapping[str, Any]) -> str:
     return f"{row['network']}: sampling {sites}, {row['speedup']:,.0f} times naive"
 
 
-def told(
-    names: Sequence[str], measure: Callable[[str], dict[str, Any]], line: Callable[[Mapping[str, Any]], str]
-) -> list[dict[str, Any]]:
-    """The rows of all names; each is told as it ends, with its place among them."""
-    rows = []
+def tell(
+    rows: list[dict[str, Any]],
+    names: Sequence[str],
+    measure: Callable[[str], dict[str, Any]],
+    line: Callable[[Mapping[str, Any]], str],
+) -> None:
+    """Adds the rows of all names; each is told as it ends, with its place among them."""
     for place, name in enumerate(names, 1):
         rows.append(measure(name))
         print(f"[{place}/{len(names)}] {line(rows[-1])}", flush=True)
-    return rows
 
 
 def load_peers(wanted: bool | None) -> Any:
@@ -236,8 +240,7 @@ def measure_steps(flags: argparse.Namespace) -> int:
 def write(out: Path | None, report: Mapping[str, Any]) -> int:
     """The report as JSON, where a file is named."""
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write_json(out, report)
     return 0
 
 
@@ -247,15 +250,30 @@ def measure_networks(flags: argparse.Namespace, names: Sequence[str]) -> int:
     # Compile times are part of the report, so nothing may come from the cache.
     jax.config.update("jax_enable_compilation_cache", False)
     draws = min(flags.repeats, QUICK_SAMPLING_ROUNDS if flags.quick else SAMPLING_ROUNDS)
-    report = {
-        "machine": machine() | (peers.VERSIONS if peers else {}),
-        "training": told(names, lambda name: measure_training(name, flags.repeats, peers), training_line),
-        "sampling": told(names, lambda name: measure_sampling(name, draws), sampling_line),
-    }
-    print_report(report)
-    if flags.out is None:
-        print(json.dumps(report, indent=2))
-    return write(flags.out, report)
+    training: list[dict[str, Any]] = []
+    sampling: list[dict[str, Any]] = []
+    about = machine() | (peers.VERSIONS if peers else {})
+    report = {"machine": about, "training": training, "sampling": sampling}
+    ended = False
+    try:
+        tell(training, names, lambda name: measure_training(name, flags.repeats, peers), training_line)
+        tell(sampling, names, lambda name: measure_sampling(name, draws), sampling_line)
+        ended = True
+    finally:  # also after Ctrl-C
+        if training:
+            print_report(report)
+            keep(report, flags.out, ended)
+    return 0
+
+
+def keep(report: Mapping[str, Any], out: Path | None, ended: bool) -> None:
+    """Writes or prints the report; one of fewer networks than wanted leaves an earlier file as it is."""
+    if out is None:
+        print(json.dumps(report, indent=2), flush=True)
+        return
+    out = out if ended else out.with_name(f"{out.stem}_unfinished{out.suffix}")
+    write(out, report)
+    print(f"the report is in {out}", flush=True)
 
 
 def read_flags(argv: Sequence[str]) -> argparse.Namespace:
@@ -269,13 +287,14 @@ def read_flags(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="file for the JSON, which is printed otherwise")
     parser.add_argument("--peers", action="store_true", default=None, help="fail where the peers are not installed")
     parser.add_argument("--nopeers", dest="peers", action="store_false", help="measure arjax alone")
-    parser.add_argument("--length", type=Path, metavar="FOLDER", help="measure against length, and write a plot there")
-    parser.add_argument("--compile", type=Path, metavar="FOLDER", help="measure how long compilation takes")
-    parser.add_argument("--prompt", action="store_true", help="measure reading a prompt against stepping through it")
-    parser.add_argument("--longer", action="store_true", help="measure draws longer than the window of the training")
-    parser.add_argument("--generate", action="store_true", help="measure drawing beside generate of transformers")
-    parser.add_argument("--steps", action="store_true", help="measure what a step of drawing reads and copies")
-    parser.add_argument("--coding", action="store_true", help="measure compressing and decompressing beside drawing")
+    one = parser.add_mutually_exclusive_group()
+    one.add_argument("--length", type=Path, metavar="FOLDER", help="measure against length, and write a plot there")
+    one.add_argument("--compile", type=Path, metavar="FOLDER", help="measure how long compilation takes")
+    one.add_argument("--prompt", action="store_true", help="measure reading a prompt against stepping through it")
+    one.add_argument("--longer", action="store_true", help="measure draws longer than the window of the training")
+    one.add_argument("--generate", action="store_true", help="measure drawing beside generate of transformers")
+    one.add_argument("--steps", action="store_true", help="measure what a step of drawing reads and copies")
+    one.add_argument("--coding", action="store_true", help="measure compressing and decompressing beside drawing")
     parser.add_argument("--longest", type=int, default=65536, help="with --length: the longest sequence")
     parser.add_argument("--seconds", type=float, default=10.0, help="with --length: the longest gradient, in seconds")
     flags = parser.parse_args(argv)
@@ -283,12 +302,27 @@ def read_flags(argv: Sequence[str]) -> argparse.Namespace:
         flags.repeats = QUICK_ROUNDS if flags.quick else ROUNDS
     if flags.repeats < 1:
         raise UserError(f"--repeats must be at least 1, not {flags.repeats}")
+    if flags.generate and flags.only:
+        raise UserError("--generate measures the networks that have a peer: it takes no --only")
+    if flags.out is not None and (flags.length is not None or flags.compile is not None):
+        raise UserError("--length and --compile write into their folders: they take no --out")
     return flags
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measures what the flags ask for."""
+    """Measures what the flags ask for; a report that cannot be written ends it before that."""
     flags = read_flags(argv)
+    folder = flags.length or flags.compile or (flags.out and flags.out.parent)
+    if folder is None:
+        return measure_all(flags)
+    with folder_to_write(folder) as folder:
+        if flags.out is not None:
+            flags.out = writable_file(folder / flags.out.name)
+        return measure_all(flags)
+
+
+def measure_all(flags: argparse.Namespace) -> int:
+    """Measures what the flags ask for."""
     if flags.length is not None:
         return measure_length(flags)
     for wanted, measure in (

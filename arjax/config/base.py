@@ -209,11 +209,11 @@ def optimizer_config(name: str, **options: Any) -> ConfigDict:
     return ConfigDict(section).lock()
 
 
-def small_network_config(name: str) -> ConfigDict:
-    """The config of a network as small as its family's own tests use it, for smoke runs."""
+def small_network_config(name: str, **options: Any) -> ConfigDict:
+    """The config of a network as small as its family's own tests use it, for smoke runs, with further options."""
     from arjax.networks import NETWORKS
 
-    return network_config(name, **NETWORKS.get(name).SMALL)
+    return network_config(name, **NETWORKS.get(name).SMALL | options)
 
 
 def _component_config(registry: Registry, name: str, options: dict[str, Any], field: str = "name") -> ConfigDict:

@@ -23,7 +23,7 @@ from arjax.sweep.derived import mean_over_seeds
 from arjax.sweep.executors import Executor, LocalExecutor, execute, tell_failures
 from arjax.sweep.plots import CURVES_NAME, ORDERS_NAME, RESULTS_NAME, draw_curves, draw_orders, draw_results
 from arjax.sweep.results import CONFIG_NAME, read_results, readable_columns
-from arjax.sweep.runs import Run, config_of, reads, stages
+from arjax.sweep.runs import Run, check_read, config_of, reads, stages
 from arjax.sweep.search import run_search
 from arjax.sweep.slurm import SlurmExecutor
 from arjax.sweep.table import Table, check_runs, load_sweep, runs_of, select
@@ -66,8 +66,11 @@ def _sweep(flags: argparse.Namespace) -> int:
     check_runs(selected, flags.sweep)
     options = ["--executor=population"] if flags.executor == "population" else []
     options += ["--seeds=mean"] if flags.seeds == "mean" else []
+    table = Table(rows, user_path(flags.workdir), flags.sweep, options)
+    all_runs = [row for row in rows if isinstance(row, Run)]
+    check_read([run for run in selected if table.outcome(run) is None], all_runs, table.workdir)
     if flags.dry_run:
-        return print_runs(selected, Table(rows, user_path(flags.workdir), flags.sweep, options), flags.dry_run)
+        return print_runs(selected, table, flags.dry_run)
     with folder_to_write(flags.workdir) as workdir, only_run_in(workdir):
         table = Table(rows, workdir, flags.sweep, options)
         waiting = [run for run in selected if table.outcome(run) is None]

@@ -117,8 +117,9 @@ def config_of(run: Run) -> ConfigDict:
     return config
 
 
-#: Between the words of a config's argument and of the values of its fields.
-_BETWEEN_WORDS = re.compile(r"[\s,:;=()\[\]{}'\"]+")
+#: Between the words of a config's argument and of the values of its fields: a path may have spaces, or stand between
+#: them.
+_BETWEEN_WORDS = re.compile(r"[\s,:;=()\[\]{}'\"]+"), re.compile(r"[,:;=()\[\]{}'\"]+")
 
 
 def all_but_order_and_seed(config: Mapping[str, Any]) -> str:
@@ -134,6 +135,23 @@ def reads(runs: Sequence[Run], workdir: Path) -> dict[str, set[str]]:
     owners = {os.path.realpath(workdir / run.name): run.name for run in runs}
     found = {run.name: {owners[path] for path in _paths(run) if path in owners} for run in runs}
     return {run.name: (found[run.name] | set(run.pilots) & set(owners.values())) - {run.name} for run in runs}
+
+
+def check_read(waiting: Sequence[Run], runs: Sequence[Run], workdir: Path) -> None:
+    """Raises `UserError` where a run that waits reads a folder that does not exist, with the name of another run of the
+    sweep, which has another folder: the sweep file was written for another workdir.
+    """
+    folders = {run.name: os.path.realpath(workdir / run.name) for run in runs}
+    for run in waiting:
+        for path in sorted(_paths(run)):
+            parts = Path(path).parts
+            ends = {"/".join(parts[first:]) for first in range(1, len(parts))}
+            for name in sorted(ends & folders.keys() - {run.name}):
+                if path != folders[name] and not os.path.exists(path):
+                    raise UserError(
+                        f"run {run.name!r} reads {os.path.relpath(path)}, which does not exist, and {name!r} of this "
+                        f"sweep is in {workdir / name}: name the workdir in the sweep file, or as its argument"
+                    )
 
 
 def with_those_read(names: Iterable[str], runs: Sequence[Run], workdir: Path) -> list[str]:
@@ -161,7 +179,7 @@ def stages(runs: Sequence[Run], needs: Mapping[str, set[str]]) -> list[list[Run]
 def _paths(run: Run) -> set[str]:
     """All words of the run's config and fields that may be paths."""
     fields = [text for _, text in run.override_texts()]
-    words = {word for text in [run.config, *fields] for word in _BETWEEN_WORDS.split(text)}
+    words = {word for text in [run.config, *fields] for between in _BETWEEN_WORDS for word in between.split(text)}
     return {
         os.path.realpath(os.path.expanduser(word)) for word in words.union(fields) if "/" in word and "\0" not in word
     }

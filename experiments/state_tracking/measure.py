@@ -9,10 +9,11 @@ line that it has.
 from __future__ import annotations
 
 import argparse
-import json
+import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sweep import TASKS as WORDS
@@ -23,9 +24,11 @@ from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.config.build import build
 from arjax.config.files import set_fields
 from arjax.config.validate import validate
+from arjax.core.errors import UserError
+from arjax.core.files import read_json_object
 from arjax.data.state_tracking import TASKS
 from arjax.evaluation.likelihood import Evaluator
-from arjax.reporting.tables import renew_measured
+from arjax.reporting.tables import measured_rows, renew_measured
 from arjax.sweep import Run, finished_runs
 
 HERE = Path(__file__).parent
@@ -49,20 +52,34 @@ def on_longer(folder: Path) -> float:
     return Evaluator(longer.model, longer.dataset, 100, None)(run.params, "test")["accuracy"]
 
 
-def _seconds(folder: Path, row: str) -> float:
-    """Of all trainings of a row, also those on shorter sequences."""
-    names = [run.name for run in get_sweep() if run.name == row or run.name.startswith(f"{row}-")]
-    return sum(json.loads((folder / name / "results.json").read_text())["train_seconds"] for name in names)
+def trainings(row: Run, folder: Path) -> list[dict[str, Any]]:
+    """The results of all trainings of a row, the last one first; raises `UserError` unless they are those of the sweep.
+
+    Each of them began with the parameters of the one on shorter sequences.
+    """
+    names = [run.name for run in get_sweep() if run.name == row.name or run.name.startswith(f"{row.name}-")]
+    found: list[dict[str, Any]] = []
+    for name, before in itertools.pairwise([*names[::-1], ""]):
+        results, config = (read_json_object(folder / name / file) for file in ("results.json", "config.json"))
+        if not results or not config:
+            raise UserError(f"{folder / name} has no results that can be read, and the row {row.name!r} needs them")
+        if Path(start := config["train"]["init_from"]).name != before:
+            begins = f"begins with the parameters of {start}" if start else "begins with fresh parameters"
+            expected = f"with those of {before}" if before else "with fresh ones"
+            raise UserError(f"{folder / name} {begins}, and in this sweep {expected}: train it in another workdir")
+        found.append(results)
+    return found
 
 
 def line(runs: Sequence[Run], folder: Path) -> list[str]:
     """The line of the seeds of one row."""
     print(f"{runs[0].dataset}, {runs[0].model} ...", flush=True)
-    scores = [json.loads((folder / run.name / "results.json").read_text()) for run in runs]
+    results = [trainings(run, folder) for run in runs]
+    scores = [result[0] for result in results]
     task = runs[0].name.split("-")[0]
     short = [scaled(score["accuracy"], task) for score in scores]
     longer = [scaled(on_longer(folder / run.name), task) for run in runs]
-    minutes = sum(_seconds(folder, run.name) for run in runs) / 60 / len(scores)
+    minutes = sum(each["train_seconds"] for result in results for each in result) / 60 / len(scores)
     means = [f"{np.mean(short):.3f}", f"{np.mean(longer):.3f}", f"{max(longer):.3f}"]
     return [runs[0].dataset, runs[0].model, *means, str(len(runs)), f"{scores[0]['num_params']:,}", f"{minutes:.1f}"]
 
@@ -73,9 +90,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("folder", type=Path, help="the workdir of the sweep")
     parser.add_argument("--page", type=Path, default=HERE / "README.md", help="the page with the table [README.md]")
     flags = parser.parse_args(argv)
+    measured_rows(flags.page, COLUMNS)  # a wrong page ends this before minutes of scoring, as does a run below
     seeds: dict[tuple[str, str], list[Run]] = {}
     rows = [run for run in get_sweep() if run.dataset in WORDS.values()]  # those before are of shorter sequences
     for run in finished_runs(rows, flags.folder):
+        trainings(run, flags.folder)
         seeds.setdefault((run.dataset, run.model), []).append(run)
     order = [(run.dataset, run.model) for run in rows]
     renew_measured(flags.page, COLUMNS, [line(runs, flags.folder) for runs in seeds.values()], order, COLUMNS[2:])

@@ -40,6 +40,12 @@ def benchmark(load_script):
         (["--length=here", "--only=made"], "--length measures transformer, .*, not 'made'"),
         (["--length=here", "--longest=100"], "--longest must be at least 1024"),
         (["--length=here", "--seconds=0"], "--seconds above 0"),
+        (["--prompt", "--steps"], "--steps.*not allowed with.*--prompt"),
+        (["--generate", "--only=made"], "--generate .* takes no --only"),
+        (["--compile=here", "--out=here.json"], "they take no --out"),
+        (["--quick", "--out=/dev/null/report.json"], "cannot write to the folder"),
+        (["--compile=/dev/null/here", "--only=made"], "cannot write to the folder"),
+        (["--quick", "--out=/dev"], "cannot write /dev: Is a directory"),
     ],
 )
 def test_mistakes_end_before_anything_is_measured(benchmark, scripts, flags, sentence):
@@ -151,6 +157,33 @@ def test_quick_measures_networks_that_have_a_peer(benchmark, scripts, monkeypatc
         patch.setattr(jax.config, "update", lambda name, value: None)
         benchmark.main(["--quick", "--nopeers", "--only=made", "--repeats=9", f"--out={tmp_path / 'report.json'}"])
     assert rounds == [9, 1]
+
+
+def test_ctrl_c_keeps_the_networks_that_have_ended_and_an_earlier_report(
+    benchmark, scripts, monkeypatch, tmp_path, capsys
+):
+    about = {"examples_per_second": 1.0, "step_seconds": 0.1, "flops_per_step": 1.0, "fraction_of_matmul_peak": 0.4}
+
+    def train(name, num, peers):
+        if name == "lstm":
+            raise KeyboardInterrupt
+        return about | {"network": name, "compile_seconds": 1.0}
+
+    monkeypatch.setattr(benchmark, "measure_training", train)
+    monkeypatch.setattr(jax.config, "update", lambda name, value: None)
+    (tmp_path / "report.json").write_text("earlier")
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.main(["--quick", "--nopeers", f"--out={tmp_path / 'report.json'}"])
+    assert (tmp_path / "report.json").read_text() == "earlier"
+    report = json.loads((tmp_path / "report_unfinished.json").read_text())
+    assert [row["network"] for row in report["training"]] == ["made"] and report["sampling"] == []
+    assert f"the report is in {tmp_path / 'report_unfinished.json'}" in capsys.readouterr().out
+
+
+def test_a_wrong_name_leaves_no_folder_behind(benchmark, tmp_path):
+    with pytest.raises(UserError, match="did you mean 'lstm'"):
+        benchmark.main(["--only=lsmt", f"--out={tmp_path / 'new' / 'report.json'}"])
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.slow

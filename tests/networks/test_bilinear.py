@@ -8,7 +8,7 @@ import pytest
 
 from arjax.evaluation.flops import count_flops
 from arjax.networks.layers.bilinear import BilinearProduct
-from arjax.networks.layers.dense import Dense
+from arjax.networks.layers.dense import Dense, weigh
 
 rng = np.random.default_rng(0)
 CALLS = []
@@ -110,3 +110,26 @@ def test_dense_layers_are_those_of_flax(dtype, shape):
     np.testing.assert_allclose(d_params["params"]["kernel"], rows.sum(0)[:, None] * weight, rtol=tol, atol=tol)
     np.testing.assert_allclose(d_params["params"]["bias"], len(rows) * weight, rtol=tol)
     np.testing.assert_allclose(dx, np.broadcast_to(kernel @ weight, shape), rtol=tol, atol=tol)
+
+
+@pytest.mark.parametrize(
+    ("left", "right"), [("float32", "bfloat16"), ("bfloat16", "float32"), ("bfloat16", "bfloat16")]
+)
+def test_gradients_have_the_types_of_the_arrays(left, right):
+    """A kernel in bfloat16, too, whose gradient is summed in float32."""
+    x, kernel = jnp.ones((4, 5), left), jnp.ones((5, 3), right)
+    dx, d_kernel = jax.grad(lambda x, kernel: weigh(x, kernel).astype(jnp.float32).sum(), (0, 1))(x, kernel)
+    assert (dx.dtype.name, d_kernel.dtype.name) == (left, right)
+
+
+def test_jacobians_of_dense_layers_in_bfloat16():
+    """Their products along a mapped axis are among those that XLA's CPU compiler lacks with sums in float32."""
+    x = jnp.asarray(rng.normal(size=(4, 5)), jnp.float32)
+    ours, theirs = (layer(3, dtype="bfloat16") for layer in (Dense, nn.Dense))
+    params = ours.init(jax.random.key(0), x)
+    for derivative in (jax.jacrev, jax.hessian):
+        got, expected = (
+            jax.jit(derivative(lambda p, m=m: jnp.sin(m.apply(p, x).astype(jnp.float32)).sum(0)))(params)
+            for m in (ours, theirs)
+        )
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0.05, atol=0.05), got, expected)

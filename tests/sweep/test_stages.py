@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from sweep_cases import STAND_IN, sweep, write_sweep
 
@@ -36,6 +37,21 @@ def test_a_run_is_in_the_stage_after_those_that_it_reads(tmp_path):
     assert names(runs, tmp_path / "out") == [["other", "made/truth"], ["second", "mixed"], ["third"]]
     assert names(runs[:1], tmp_path / "out") == [["third"]]  # what it reads is no run that waits
     assert names(runs, tmp_path / "elsewhere") == [[run.name for run in runs]]
+    spaced = [Run("b", "c.py:start=my runs/a,seed=1"), Run("a", "c.py")]
+    assert names(spaced, Path("my runs")) == [["a"], ["b"]]
+
+
+def test_a_sweep_file_for_another_workdir_ends_in_one_sentence_before_any_training(folder, capsys):
+    """Unless the folder is there, or the run that would read it has ended."""
+    write_sweep(folder, "Run('first', 'good.py')", "Run('second', 'good.py:start=elsewhere/first')")
+    sentence = "run 'second' reads elsewhere/first, which does not exist, and 'first' of this sweep is in out/first"
+    for flags in ([], ["--dry_run"], ["--only=second"]):
+        assert sweep(*flags) == 2 and sentence in capsys.readouterr().err
+    assert not (folder / "out").exists()
+    (folder / "elsewhere/first").mkdir(parents=True)
+    assert sweep() == 0
+    (folder / "elsewhere/first").rmdir()
+    assert sweep() == 0
 
 
 def test_circles_and_own_folders_end(tmp_path):

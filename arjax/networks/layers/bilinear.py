@@ -26,7 +26,8 @@ class BilinearProduct:
     """`product(left, right, *static)`, linear in `left` and in `right`; to be made once, at the top of a module.
 
     `transposes(to_left, to_right)` names the gradients: `to_left(cotangent, right, *static)` is the sum over the result
-    of cotangent * d result / d left, in the shape and type of `left`; likewise `to_right(cotangent, left, *static)`.
+    of cotangent * d result / d left, in the shape of `left`; likewise `to_right(cotangent, left, *static)`. They are
+    cast to its type, which they may exceed.
     The static arguments are hashable and have no gradient. Under everything else (`jit`, `vmap`, `scan`, `checkpoint`,
     a mesh) the product behaves as the function itself.
     """
@@ -107,6 +108,6 @@ mlir.register_lowering(_PRIMITIVE, mlir.lower_fun(_run, multiple_results=False))
 batching.primitive_batchers[_PRIMITIVE] = _batched
 ad.defbilinear(
     _PRIMITIVE,
-    lambda ct, left, right, *, product, static, mapped, jaxpr: product.to_left(ct, right, static, mapped),
-    lambda ct, left, right, *, product, static, mapped, jaxpr: product.to_right(ct, left, static, mapped),
+    lambda ct, left, right, *, jaxpr, product, **how: product.to_left(ct, right, **how).astype(left.aval.dtype),
+    lambda ct, left, right, *, jaxpr, product, **how: product.to_right(ct, left, **how).astype(right.aval.dtype),
 )
