@@ -48,12 +48,19 @@ class Deviation:
       loss: relative difference of the losses.
       gradient: largest difference in a leaf, over the largest entry of that leaf; the maximum over all leaves.
       leaf: the path of that leaf.
+      rounding: the same on one device, after the last bit of every parameter has changed.
     """
 
     mesh: tuple[int, int, int]
     loss: float
     gradient: float
     leaf: str
+    rounding: float
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether the mesh changes more than rounding does, which networks with triangular systems amplify."""
+        return not (self.gradient <= max(1e-5, 3 * self.rounding) and self.loss <= 1e-5)
 
 
 def small_model(network: str, size: str | int, dtype: str = "float32") -> Model:
@@ -91,20 +98,27 @@ def deviations(
         return trained.loss(model, params, own, batch, Step(key, jnp.float32(0.5))).value
 
     gradient = jax.value_and_grad(loss)
-    right_loss, right = jax.tree.map(np.asarray, jax.jit(gradient)(params, batch))
+    compiled, rng = jax.jit(gradient), np.random.default_rng(0)
+    right_loss, right = jax.tree.map(np.asarray, compiled(params, batch))
     floor = FLOOR * max(np.abs(leaf).max() for leaf in jax.tree.leaves(right))
-    for sizes in meshes:
-        mesh = make_mesh(*sizes)
-        placed = param_shardings(params, mesh, rules)
-        on_mesh = jax.jit(gradient, out_shardings=(replicated(mesh), placed))
-        loss_there, found = on_mesh(jax.device_put(params, placed), jax.device_put(batch, batch_sharding(mesh)))
-        worst = max(
+
+    def worst(found: Any) -> tuple[float, str]:
+        """The largest difference in a leaf, and the leaf."""
+        return max(
             (float(np.abs(np.asarray(leaf) - true).max() / max(np.abs(true).max(), floor)), path_string(path))
             for (path, true), leaf in zip(
                 jax.tree_util.tree_leaves_with_path(right), jax.tree.leaves(found), strict=True
             )
         )
-        yield Deviation(sizes, abs(float(loss_there) / float(right_loss) - 1), *worst)
+
+    rounded = jax.tree.map(lambda x: np.nextafter(x, x + rng.choice([-1, 1], x.shape).astype(x.dtype)), params)
+    rounding = worst(compiled(rounded, batch)[1])[0]
+    for sizes in meshes:
+        mesh = make_mesh(*sizes)
+        placed = param_shardings(params, mesh, rules)
+        on_mesh = jax.jit(gradient, out_shardings=(replicated(mesh), placed))
+        loss_there, found = on_mesh(jax.device_put(params, placed), jax.device_put(batch, batch_sharding(mesh)))
+        yield Deviation(sizes, abs(float(loss_there) / float(right_loss) - 1), *worst(found), rounding)
 
 
 if __name__ == "__main__":
@@ -112,5 +126,7 @@ if __name__ == "__main__":
     for name in sys.argv[1:] or NETWORKS.names():
         for size in SIZES:
             for found in deviations(small_model(name, size)):
-                numbers = f"loss {found.loss:.1e}  gradient {found.gradient:.1e}  {found.leaf}"
+                numbers = (
+                    f"loss {found.loss:.1e}  gradient {found.gradient:.1e}  {found.leaf}  rounding {found.rounding:.1e}"
+                )
                 print(f"{name:20} {size!s:6} {'x'.join(map(str, found.mesh))}  {numbers}", flush=True)
