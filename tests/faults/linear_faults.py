@@ -67,8 +67,8 @@ LINEAR_FAULTS = (
     ),
     _delta(
         "a delta rule that stores the whole value",
-        "beta[..., None] * own.scores, right, left_side",
-        "own.scores, right, left_side",
+        "beta[..., None] * own.scores, right)",
+        "own.scores, right)",
     ),
     _delta(
         "steps that are not kept, whose keys the state forgets",
