@@ -32,7 +32,6 @@ NETWORKS = {
 }
 #: Those that have negative eigenvalues as an option.
 SIGNED = ("mamba2", "delta_net", "gated_delta_net")
-GRAZZI = "Grazzi et al. (2025), table 3, scaled accuracy at lengths 40 to 256"
 
 
 #: The longest sequences of the trainings of a task, each from the parameters of the one before; of others 8, 16 and 40.

@@ -66,7 +66,7 @@ def solve_unit_lower(a: jax.Array, b: jax.Array) -> jax.Array:
     """x of (1 + L) x = b for the part L of a matrix [..., C, C] below its diagonal, [..., C, K] in float32.
 
     By products alone: on CPUs `jax.lax.linalg.triangular_solve` calls LAPACK in parallel for a batch, and two such
-    calls at once wait for each other for ever where there are two threads; it is also slower there.
+    calls at once can wait for each other for ever where there are two threads.
     """
     inverse, below = inverse_unit_lower(a), jnp.tril(a, -1)
     return jax.lax.custom_linear_solve(
