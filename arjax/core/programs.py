@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +20,8 @@ from arjax.core.memory import check_memory
 IN_MEMORY = ("dot_general", "conv_general_dilated", "scan", "while", "cond", "gather", "sort", "concatenate")
 #: Digests of the programs and the shapes of their arguments that were found to fit.
 _FIT: set[int] = set()
+#: Held while a program is compiled: threads that call the same one compile it once.
+_COMPILING = threading.RLock()
 
 
 def one_program(**static: Any) -> Callable[[Callable], Callable]:
@@ -50,33 +53,35 @@ def checked_pytree(value: Any, what: str) -> Any:
     return value
 
 
-def call_if_it_fits(what: str, program: Any, *args: Any, **kwargs: Any) -> Any:
+def call_if_it_fits(what: str, program: Any, *args: Any, times: int = 1, **kwargs: Any) -> Any:
     """Calls a jitted function; raises `UserError` where it needs more memory than the devices of its arguments have.
 
-    That is known before anything is allocated. `what` begins the sentence, such as "the arrays of this draw".
+    That is known before anything is allocated. `what` begins the sentence, such as "the arrays of this draw"; `times`
+    is how many such calls run at the same time.
     """
     if not is_traced(args, kwargs):
         leaves, structure = jax.tree.flatten((args, kwargs))
         shapes = tuple((np.shape(leaf), getattr(leaf, "dtype", None)) for leaf in leaves)
         digest = hash((id(program), structure, shapes))
-        if digest not in _FIT:
-            compile_if_it_fits(what, program, *args, **kwargs)  # the call finds what is compiled here
-            _FIT.add(digest)
+        with _COMPILING:
+            if digest not in _FIT:
+                compile_if_it_fits(what, program, *args, times=times, **kwargs)  # the call finds what is compiled here
+                _FIT.add(digest)
     return program(*args, **kwargs)
 
 
-def compile_if_it_fits(what: str, program: Any, *args: Any, **kwargs: Any) -> jax.stages.Compiled:
+def compile_if_it_fits(what: str, program: Any, *args: Any, times: int = 1, **kwargs: Any) -> jax.stages.Compiled:
     """The compiled program of a jitted function for arguments like these; raises as `call_if_it_fits`."""
     traced = program.trace(*args, **kwargs)
     # An array that is too large by far may end the compiler.
     arrays = (leaf for leaf in jax.tree.leaves((args, kwargs)) if isinstance(leaf, jax.Array))
     num_devices = max((len(array.sharding.device_set) for array in arrays), default=1)
-    check_memory(largest_array(traced.jaxpr.jaxpr), f"{what} take", num_devices)
+    check_memory(times * largest_array(traced.jaxpr.jaxpr), f"{what} take", num_devices)
     compiled = traced.lower().compile()
     sizes = compiled.memory_analysis()  # those of one device
     if sizes is not None:
         size = sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
-        check_memory(size - sizes.alias_size_in_bytes, f"{what} take")
+        check_memory(times * (size - sizes.alias_size_in_bytes), f"{what} take")
     return compiled
 
 

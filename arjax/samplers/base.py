@@ -21,6 +21,7 @@ from arjax.core.programs import call_if_it_fits, checked_pytree
 from arjax.core.registry import Registry
 from arjax.factorization import Factorization
 from arjax.networks.base import Context
+from arjax.samplers.cores import in_parts, num_parts
 from arjax.samplers.loops import Ends
 from arjax.samplers.options import DrawOptions
 from arjax.samplers.options import option as option
@@ -77,6 +78,9 @@ class Sampler(abc.ABC):
 
     #: Whether samples follow the distribution of the model; else they are an approximation, or no draw at all.
     exact: ClassVar[bool] = True
+    #: Whether parts of the examples are drawn at the same time on the cores of a CPU, see `arjax.samplers.cores`; then
+    #: all examples of a draw have as many network calls.
+    PARTS: ClassVar[bool] = False
     #: Whether the values depend on the temperature.
     WARMS: ClassVar[bool] = True
     #: The sampler or the draft that it draws with, in samplers that have such a field.
@@ -104,8 +108,21 @@ class Sampler(abc.ABC):
           first: the number of step 0: the noise of step t is that of the keys and first + t. Above 0 in a window on a
             longer sequence.
         """
-        arguments = self, model, params, keys, canvas, options, shared, first
-        return call_if_it_fits("the arrays of this draw", run, *arguments)
+        num = len(canvas)
+        parts = num_parts(num, params, model, keys, canvas, options, first) if self.PARTS else 1
+
+        def draw(of_examples: tuple[jax.Array, jax.Array, Context | None]) -> Draw:
+            keys, canvas, context = of_examples
+            mine = dataclasses.replace(options, context=context)
+            arguments = self, model, params, keys, canvas, mine, shared, first
+            return call_if_it_fits("the arrays of this draw", run, *arguments, times=parts)
+
+        of_examples = keys, canvas, options.context
+        if parts == 1:
+            return draw(of_examples)
+        x, stats = in_parts(draw, of_examples, parts)
+        calls = stats["network_calls"]  # of the longest part: a draw on one core goes on until all examples have ended
+        return Draw(x, stats | {"network_calls": jnp.full_like(calls, calls.max())})
 
     def check(self, model: Any) -> None:  # noqa: B027  most have nothing to refuse
         """Raises `UserError` in one sentence where it cannot draw from a model; all samplers can, unless they say so.

@@ -33,6 +33,7 @@ class Cached(Sampler):
     """
 
     chunk: int = option(0)
+    PARTS: ClassVar[bool] = True
 
     def draw(self, model, params, steps, canvas, context):
         network, factorization = model.network, model.factorization

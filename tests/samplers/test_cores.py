@@ -1,0 +1,90 @@
+"""Parts of the examples of a draw on several cores: the same draws, and when there are no parts."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import law_cases as cases
+import numpy as np
+import pytest
+
+from arjax.core import memory
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.models import make_model
+from arjax.samplers import cores, example_keys
+from arjax.samplers.base import run
+from arjax.samplers.cores import has_own_settings, num_parts, starts_of
+
+LINE, LABEL = EventSpec((6,), (), "tokens", 4), ContextSpec("label", 3)
+KEYS = example_keys(jax.random.key(1), 5)
+
+
+@functools.cache
+def labelled():
+    model = make_model(LINE, "lstm", context=LABEL, hidden_size=8)
+    return model, cases.params_of(model)
+
+
+@pytest.fixture
+def on(monkeypatch):
+    """Sets the number of cores."""
+    return lambda num: monkeypatch.setattr(cores, "num_cores", lambda: num)
+
+
+@pytest.mark.parametrize(
+    ("num", "parts", "expected"),
+    [(16, 2, (8, [0, 8])), (5, 2, (3, [0, 2])), (5, 4, (2, [0, 2, 3])), (7, 7, (1, [*range(7)])), (1, 1, (1, [0]))],
+)
+def test_parts_have_one_size_and_all_examples(num, parts, expected):
+    assert starts_of(num, parts) == expected
+
+
+def test_parts_draw_what_the_whole_draws(on):
+    """Keys, observed values, contexts and statistics follow their examples; five examples make parts that overlap."""
+    model, params = labelled()
+    given = np.arange(30, dtype=np.int32).reshape(5, 6) % 4
+    more = {"given": given, "observed": np.arange(6) < 2, "context": np.array([0, 1, 2, 1, 0]), "end": 3}
+    on(1)
+    whole = model.draw(params, KEYS, **more)
+    on(2)
+    parts = model.draw(params, KEYS, **more)
+    np.testing.assert_array_equal(parts.x, whole.x)
+    for name in whole.stats:
+        np.testing.assert_array_equal(parts.stats[name], whole.stats[name])
+    assert len(np.unique(np.asarray(whole.x)[:, 2:], axis=0)) > 1, "rows that are mixed up would not be seen"
+
+
+def test_parts_share_one_program(on):
+    model, params = labelled()
+    on(2)
+    before = run._cache_size()
+    model.draw(params, KEYS, context=0)
+    assert run._cache_size() - before == 1
+
+
+def test_when_there_are_no_parts(on):
+    """One core or one example, parameters beyond the caches, a trace, settings of this thread."""
+    params = {"w": jnp.ones(3)}
+    on(4)
+    assert (num_parts(9, params), num_parts(3, params), num_parts(1, params)) == (4, 3, 1)
+    assert num_parts(9, {"w": jax.ShapeDtypeStruct((cores.MOST_PARAMS // 4 + 1,), jnp.float32)}) == 1
+    assert jax.jit(lambda p: p["w"] * num_parts(9, p))(params)[0] == 1
+    assert not has_own_settings()
+    with jax.default_matmul_precision("highest"):
+        assert has_own_settings()
+        assert num_parts(9, params) == 1
+    on(1)
+    assert num_parts(9, params) == 1
+
+
+def test_the_memory_of_all_parts_must_be_there(on, monkeypatch):
+    """Each part fits, but not all at once: one sentence."""
+    model = make_model(EventSpec((64,), (), "tokens", 4), "lstm", hidden_size=8)
+    params, keys = cases.params_of(model), example_keys(jax.random.key(0), 64)
+    on(8)
+    monkeypatch.setattr(memory, "whole_bytes", lambda: 100_000)
+    with pytest.raises(UserError, match=r"the arrays of this draw take .* GB, and a device has"):
+        model.draw(params, keys)
