@@ -34,6 +34,7 @@ from arjax.core.arrays import as_sites, is_traced
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, EventSpec
+from arjax.core.triangular import solve_lower
 from arjax.models.base import Model, Params
 from arjax.models.checks import check_params, takes_params
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
@@ -275,8 +276,7 @@ class GaussianMixtureModel(Model):
         stacked = jnp.concatenate([self.roots(params).mT, floor_KDD], axis=1)
         cholesky_KDD = jnp.linalg.qr(stacked[..., order_D], mode="r").mT
         off_KD = jnp.where(observed_D, jnp.where(observed_D, x_D, 0) - params["means"], 0)[:, order_D]
-        noise_KD = jax.lax.linalg.triangular_solve(cholesky_KDD, off_KD[..., None], left_side=True, lower=True)[..., 0]
-        noise_KD = jnp.where(is_first_D, noise_KD, 0)
+        noise_KD = jnp.where(is_first_D, solve_lower(cholesky_KDD, off_KD[..., None])[..., 0], 0)
         log_scale_KD = jnp.log(jnp.abs(jnp.diagonal(cholesky_KDD, axis1=1, axis2=2)))
         nats_KD = jnp.where(is_first_D, 0.5 * noise_KD**2 + log_scale_KD + 0.5 * math.log(2 * math.pi), 0)
         shift_KD = (cholesky_KDD @ noise_KD[..., None])[..., 0]

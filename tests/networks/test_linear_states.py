@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from arjax.networks.recurrent.linear.exponential import Exponential, State
-from arjax.networks.recurrent.linear.matrix_states import Decayed, Delta, segment_sums, solve_unit_lower
+from arjax.networks.recurrent.linear.matrix_states import Decayed, Delta, segment_sums
 from arjax.networks.recurrent.linear.vector_states import Diagonal
 
 BATCH, HEADS, LENGTH, KEYS, VALUES = 2, 2, 9, 3, 2
@@ -150,24 +150,6 @@ def test_sums_of_segments_lose_no_digits():
     np.testing.assert_allclose(sums[3, 1], -0.5, rtol=1e-6)
     np.testing.assert_allclose(sums[3, 0], -0.6, rtol=1e-6)
     assert (np.triu(sums) == 0).all()
-
-
-@pytest.mark.parametrize("size", [1, 5, 8, 13, 64])
-def test_triangular_systems_are_solved(size):
-    """Also for equal keys and beta = 2, where the powers of L are large and the inverse is not."""
-    rng = np.random.default_rng(size)
-    random = rng.normal(size=(2, 3, size, size)).astype(np.float32)
-    b = rng.normal(size=(2, 3, size, 4)).astype(np.float32)
-    for a in (random / size**0.5, np.full_like(random, 2)):
-        exact = np.linalg.solve(np.eye(size) + np.tril(a.astype(np.float64), -1), b.astype(np.float64))
-        found = jax.jit(solve_unit_lower)(a, b)
-        np.testing.assert_allclose(found, exact, rtol=0, atol=2e-6 * np.abs(exact).max())
-        transpose = np.swapaxes(np.eye(size) + np.tril(a.astype(np.float64), -1), -1, -2)
-        of_a, of_b = jax.jit(jax.grad(lambda a, b: (solve_unit_lower(a, b) ** 2).sum() / 2, (0, 1)))(a, b)
-        expected = np.linalg.solve(transpose, exact)
-        np.testing.assert_allclose(of_b, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
-        expected = -np.tril(expected @ np.swapaxes(exact, -1, -2), -1)
-        np.testing.assert_allclose(of_a, expected, rtol=0, atol=1e-5 * max(np.abs(expected).max(), 1))
 
 
 LONG = 4096

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from arjax.core.triangular import solve_unit_lower
 from arjax.networks.layers.windows import join, windows
 
 
@@ -27,54 +28,6 @@ def product(a: jax.Array, b: jax.Array) -> jax.Array:
 def transposed(x: jax.Array) -> jax.Array:
     """x' of the last two axes."""
     return jnp.swapaxes(x, -1, -2)
-
-
-#: Size of the blocks on the diagonal of a triangular matrix that are inverted row by row.
-BLOCK = 8
-
-
-def inverse_unit_lower(a: jax.Array) -> jax.Array:
-    """(1 + L)^-1 of the part L of a matrix [..., C, C] below its diagonal, float32.
-
-    The inverses of blocks on the diagonal are joined to those of blocks twice as large,
-    [[A, 0], [B, D]]^-1 = [[A^-1, 0], [-D^-1 B A^-1, D^-1]], for all blocks of a size at once.
-    """
-    size = full = a.shape[-1]
-    while full % BLOCK or full & (full - 1):
-        full += 1
-    a = jnp.pad(a.astype(jnp.float32), [(0, 0)] * (a.ndim - 2) + [(0, full - size)] * 2)
-
-    def diagonal(size: int) -> jax.Array:
-        """The blocks of a size on the diagonal, [..., C / size, size, size]."""
-        blocks = a.reshape(*a.shape[:-2], full // size, size, full // size, size)
-        return jnp.moveaxis(jnp.diagonal(blocks, axis1=-4, axis2=-2), -1, -3)
-
-    block, one = diagonal(BLOCK), jnp.eye(BLOCK)
-    rows = [jnp.broadcast_to(one[0], block.shape[:-1])]
-    for i in range(1, BLOCK):
-        rows.append(one[i] - sum(block[..., i, j, None] * rows[j] for j in range(i)))
-    inverse = jnp.stack(rows, -2)
-    while (half := inverse.shape[-1]) < full:
-        first, second = inverse[..., 0::2, :, :], inverse[..., 1::2, :, :]
-        corner = -product(product(second, diagonal(2 * half)[..., half:, :half]), first)
-        above = jnp.concatenate([first, jnp.zeros_like(first)], -1)
-        inverse = jnp.concatenate([above, jnp.concatenate([corner, second], -1)], -2)
-    return inverse[..., 0, :size, :size]
-
-
-def solve_unit_lower(a: jax.Array, b: jax.Array) -> jax.Array:
-    """x of (1 + L) x = b for the part L of a matrix [..., C, C] below its diagonal, [..., C, K] in float32.
-
-    By products alone: on CPUs `jax.lax.linalg.triangular_solve` calls LAPACK in parallel for a batch, and two such
-    calls at once can wait for each other for ever where there are two threads.
-    """
-    inverse, below = inverse_unit_lower(a), jnp.tril(a, -1)
-    return jax.lax.custom_linear_solve(
-        lambda x: x + product(below, x),
-        b,
-        lambda _, b: product(inverse, b),
-        lambda _, b: product(transposed(inverse), b),
-    )
 
 
 def segment_sums(x_C: jax.Array) -> jax.Array:
