@@ -155,4 +155,18 @@ LINEAR_FAULTS = (
         "Diagonal(nn.sigmoid(f), nn.sigmoid(i) * g)",
         (EQUATIONS + "[min_lstm]",),
     ),
+    Fault(
+        "an inverse whose blocks are joined without their sign",
+        "core/triangular.py",
+        "corner = -(second",
+        "corner = (second",
+        ("core/test_triangular.py::test_systems_with_ones_on_the_diagonal_are_solved",),
+    ),
+    Fault(
+        "a triangular system whose right side is not divided by the diagonal",
+        "core/triangular.py",
+        "solve_unit_lower(a / diagonal, b / diagonal)",
+        "solve_unit_lower(a / diagonal, b)",
+        ("core/test_triangular.py::test_systems_of_any_diagonal_are_solved",),
+    ),
 )

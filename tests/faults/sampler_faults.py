@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fault import Fault
+from fault import Fault, faults_of
+
+_cores = faults_of("samplers/cores.py", "samplers/test_cores.py::test_parts_draw_what_the_whole_draws")
 
 SAMPLER_FAULTS = (
     Fault(
@@ -222,5 +224,42 @@ SAMPLER_FAULTS = (
         'parts = None if base is None else {"base": base}',
         "parts = None",
         ("models/test_kinds.py::test_old_names_go_on_with_a_line_that_names_the_new_one",),
+    ),
+    _cores(
+        "parts of a draw whose overlap comes twice",
+        "jnp.concatenate([*leaves[:-1], leaves[-1][-rest:]])",
+        "jnp.concatenate(leaves)[:num]",
+    ),
+    _cores(
+        "a last part of a draw that begins behind its examples",
+        "[min(start, num - size) for start in range(0, num, size)]",
+        "[min(start, num - size) if start else 1 for start in range(0, num, size)]",
+    ),
+    _cores(
+        "parts of a draw in a thread that has settings of its own",
+        "return parts if parts > 1 and not has_own_settings() else 1",
+        "return parts",
+        "samplers/test_cores.py::test_when_there_are_no_parts",
+    ),
+    Fault(
+        "parts of a draw that all have the contexts of the first",
+        "samplers/base.py",
+        "mine = dataclasses.replace(options, context=context)",
+        "mine = dataclasses.replace(options, context=jax.tree.map(lambda c: c[: len(keys)], options.context))",
+        ("samplers/test_cores.py::test_parts_draw_what_the_whole_draws",),
+    ),
+    Fault(
+        "parts of a draw that each stop at an end of their own, by the statistics",
+        "samplers/base.py",
+        "jnp.full_like(calls, calls.max())",
+        "calls",
+        ("samplers/test_ends.py::test_cached_stops_when_all_examples_have_ended",),
+    ),
+    Fault(
+        "parts of a draw that need the memory of one",
+        "samplers/base.py",
+        "run, *arguments, times=parts)",
+        "run, *arguments)",
+        ("samplers/test_cores.py::test_the_memory_of_all_parts_must_be_there",),
     ),
 )

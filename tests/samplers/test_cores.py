@@ -19,7 +19,7 @@ from arjax.samplers.base import run
 from arjax.samplers.cores import has_own_settings, num_parts, starts_of
 
 LINE, LABEL = EventSpec((6,), (), "tokens", 4), ContextSpec("label", 3)
-KEYS = example_keys(jax.random.key(1), 5)
+KEYS = example_keys(jax.random.key(1), 11)
 
 
 @functools.cache
@@ -43,18 +43,19 @@ def test_parts_have_one_size_and_all_examples(num, parts, expected):
 
 
 def test_parts_draw_what_the_whole_draws(on):
-    """Keys, observed values, contexts and statistics follow their examples; five examples make parts that overlap."""
+    """Keys, observed values, contexts and statistics follow their examples; eleven examples make parts that overlap."""
     model, params = labelled()
-    given = np.arange(30, dtype=np.int32).reshape(5, 6) % 4
-    more = {"given": given, "observed": np.arange(6) < 2, "context": np.array([0, 1, 2, 1, 0]), "end": 3}
+    rng = np.random.default_rng(0)
+    given, label = rng.integers(0, 4, (11, 6), np.int32), rng.integers(0, 3, 11)
+    more = {"given": given, "observed": np.arange(6) < 1}
     on(1)
-    whole = model.draw(params, KEYS, **more)
+    whole, other = (model.draw(params, KEYS, context=context, **more) for context in (label, label[::-1]))
+    assert (np.asarray(whole.x) != other.x).any(), "contexts that are mixed up would not be seen"
     on(2)
-    parts = model.draw(params, KEYS, **more)
+    parts = model.draw(params, KEYS, context=label, **more)
     np.testing.assert_array_equal(parts.x, whole.x)
     for name in whole.stats:
         np.testing.assert_array_equal(parts.stats[name], whole.stats[name])
-    assert len(np.unique(np.asarray(whole.x)[:, 2:], axis=0)) > 1, "rows that are mixed up would not be seen"
 
 
 def test_parts_share_one_program(on):
