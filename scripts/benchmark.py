@@ -234,7 +234,16 @@ def measure_steps(flags: argparse.Namespace) -> int:
     names = flags.only.split(",") if flags.only else NETWORKS.names()
     for name in names:
         NETWORKS.get(name)
-    return write(flags.out, {"machine": machine(), "steps": benchmark_steps.run(names, flags.repeats)})
+    rows: list[dict[str, Any]] = []
+    ended = False
+    try:
+        measure = functools.partial(benchmark_steps.measure_network, rounds=flags.repeats)
+        tell(rows, names, measure, benchmark_steps.line)
+        ended = True
+    finally:  # also after Ctrl-C
+        if rows and flags.out is not None:
+            keep({"machine": machine(), "steps": rows}, flags.out, ended)
+    return 0
 
 
 def write(out: Path | None, report: Mapping[str, Any]) -> int:

@@ -3,7 +3,8 @@
 A step must read the parameters, a row of those that have one for each site or step, and of caches that grow the half
 that is filled on average. These bytes over those that a product of a large matrix and a vector reads in the same time
 are the fraction of the bandwidth that is reached. Queues and states are left out: a step reads little of them. What the
-compiled loops copy in a step, a kilobyte or more at a time, is read off their program.
+compiled loops copy in a step, a kilobyte or more at a time, is read off their program. Where parts of the examples are
+drawn at the same time, the copies of all parts count.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import functools
 import math
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -22,9 +23,9 @@ from benchmark_training import IMAGE, case_of
 from arjax.core.spec import EventSpec
 from arjax.evaluation.speed import ratio, time_in_turns
 from arjax.models import AutoregressiveModel, make_model
-from arjax.reporting.tables import print_table
 from arjax.samplers import PLAIN_DRAW, Cached, example_keys
 from arjax.samplers.base import run as draw
+from arjax.samplers.cores import num_parts, starts_of
 
 LINE = EventSpec((784,))
 BATCHES = (1, 16)
@@ -63,11 +64,16 @@ def measure(name: str, num: int, rounds: int) -> dict[str, Any]:
     model = make_model(event, name, ordering=case.ordering)
     params = jax.jit(model.init)(jax.random.key(0))
     canvas = jnp.zeros((num, *event.shape), event.dtype)
-    arguments = Cached(), model, params, example_keys(jax.random.key(0), num), canvas, PLAIN_DRAW
-    program = draw.lower(*arguments).compile()
+    keys, sampler, parts = example_keys(jax.random.key(0), num), Cached(), num_parts(num, params)
+    size, _ = starts_of(num, parts)
+    program = draw.lower(sampler, model, params, keys[:size], canvas[:size], PLAIN_DRAW, False, 0).compile()
     matrix, vector = jnp.ones((MATRIX, MATRIX)), jnp.ones(MATRIX)
     product = jax.jit(jnp.matmul)
-    seconds = time_in_turns({"draw": lambda: program(*arguments), "product": lambda: product(matrix, vector)}, rounds)
+    both = {
+        "draw": lambda: sampler(model, params, keys, canvas, PLAIN_DRAW),
+        "product": lambda: product(matrix, vector),
+    }
+    seconds = time_in_turns(both, rounds)
     steps, must_read = model.factorization.num_steps, bytes_read(model, params, num)
     step_seconds = [s / steps for s in seconds["draw"]]
     return {
@@ -75,25 +81,22 @@ def measure(name: str, num: int, rounds: int) -> dict[str, Any]:
         "batch_size": num,
         "step_seconds": statistics.median(step_seconds),
         "bytes_read": must_read,
-        "bytes_copied": bytes_copied(program.as_text()),
+        "bytes_copied": parts * bytes_copied(program.as_text()),
         "fraction_of_bandwidth": must_read / matrix.nbytes * ratio(seconds["product"], step_seconds),
     }
 
 
-def run(names: Sequence[str], rounds: int) -> list[dict[str, Any]]:
-    """Measures and prints."""
-    rows = [measure(name, num, rounds) for name in names for num in BATCHES]
-    table = [
-        (
-            row["network"],
-            f"{row['batch_size']}",
-            f"{1e3 * row['step_seconds']:.3f}",
-            f"{row['bytes_read'] / 2**20:.2f}",
-            f"{row['bytes_copied'] / 2**20:.2f}",
-            f"{row['fraction_of_bandwidth']:.0%}",
-        )
-        for row in rows
+def measure_network(name: str, rounds: int) -> dict[str, Any]:
+    """One row for each size of the batch."""
+    return {"network": name, "batches": [measure(name, num, rounds) for num in BATCHES]}
+
+
+def line(row: Mapping[str, Any]) -> str:
+    """What is known of a network once it is measured."""
+    found = [
+        f"{1e3 * each['step_seconds']:.3g} ms a step at batch {each['batch_size']} "
+        f"({each['bytes_read'] / 1e6:.3g} MB to read, {each['bytes_copied'] / 1e6:.3g} MB copied, "
+        f"{each['fraction_of_bandwidth']:.2g} of the bandwidth)"
+        for each in row["batches"]
     ]
-    columns = ("network", "batch", "ms/step", "MiB to read", "MiB copied", "of bandwidth")
-    print_table(columns, table, title="A step of drawing", right=columns[1:])
-    return rows
+    return f"{row['network']}: {', '.join(found)}"
