@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
@@ -134,6 +133,8 @@ def _log_board(x: np.ndarray, noise: float) -> np.ndarray:
     """The mean over the squares of the product of the masses of normal noise between their sides."""
     from_corner = x[:, None] - _corners()  # [N, 8, 2], from 0 to 1 on a square
     if noise:
+        from scipy.special import ndtr  # takes long to import
+
         inside = ndtr(from_corner / noise) - ndtr((from_corner - 1) / noise)
     else:
         inside = ((from_corner >= 0) & (from_corner <= 1)).astype(float)

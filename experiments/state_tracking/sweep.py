@@ -34,8 +34,9 @@ NETWORKS = {
 SIGNED = ("mamba2", "delta_net", "gated_delta_net")
 
 
-#: The longest sequences of the trainings of a task, each from the parameters of the one before; of others 8, 16 and 40.
+#: The longest sequences of the trainings of a task, each from the parameters of the one before; of others `OTHERS`.
 LONGEST = {"parity": (8, 40)}
+OTHERS = (8, 16, 24, 40)
 
 
 def get_sweep(arg=""):
@@ -49,9 +50,7 @@ def get_sweep(arg=""):
                 for seed in range(arg.seeds):
                     row = f"{task}-{name}{'-signed' * negative}-{seed}"
                     config = f"configs/state_tracking.py:task={task},network={name},negative={negative},seed={seed}"
-                    rows += _curriculum(
-                        row, config, TASKS[task], words + where, LONGEST.get(task, (8, 16, 40)), arg.workdir
-                    )
+                    rows += _curriculum(row, config, TASKS[task], words + where, LONGEST.get(task, OTHERS), arg.workdir)
     return rows
 
 

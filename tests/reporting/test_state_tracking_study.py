@@ -31,8 +31,9 @@ def row_of(measure, name):
 def test_a_row_has_the_trainings_of_its_curriculum(measure, tmp_path):
     end(tmp_path, "s3-lstm-0-8", "")
     end(tmp_path, "s3-lstm-0-16", "elsewhere/s3-lstm-0-8")
-    end(tmp_path, "s3-lstm-0", "elsewhere/s3-lstm-0-16")
-    assert len(measure.trainings(row_of(measure, "s3-lstm-0"), tmp_path)) == 3
+    end(tmp_path, "s3-lstm-0-24", "elsewhere/s3-lstm-0-16")
+    end(tmp_path, "s3-lstm-0", "elsewhere/s3-lstm-0-24")
+    assert len(measure.trainings(row_of(measure, "s3-lstm-0"), tmp_path)) == 4
 
 
 @pytest.mark.parametrize(
