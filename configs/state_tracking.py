@@ -29,15 +29,22 @@ RECIPES = {
     "gated_delta_net": (MIXER, 5e-3),
     "min_gru": ({"hidden_size": 64, "num_layers": 2, "mlp_ratio": 2}, 2e-3),
 }
-#: The longest sequences of a training -> its train steps of 64 examples, for parity and for the other tasks.
-STEPS = {"8": (3000, 3000), "16": (3000, 4000), "24": (3000, 3000), "40": (2000, 8000)}
-#: The other tasks need more than parity: layers of a mixer, weight decay, and sequences, of which none comes twice.
-HARDER = {"num_layers": 3, "weight_decay": 0.1, "num_examples": 600_000}
+#: The longest sequences of a training -> its train steps of 64 examples; the sequences of the train split, of which
+#: hardly any comes twice; and the learning rate beside that of the recipe. For parity, and for the other tasks.
+PARITY = {"8": (3000, 100_000, 1.0), "16": (3000, 100_000, 1.0), "24": (3000, 100_000, 1.0), "40": (2000, 100_000, 1.0)}
+OTHERS = {
+    "8": (3000, 200_000, 1.0),
+    "16": (4000, 300_000, 1.0),
+    "24": (3000, 300_000, 1.0),
+    "40": (10_000, 700_000, 0.4),
+}
+#: What the other tasks need more of than parity: layers of a mixer, and weight decay.
+NUM_LAYERS, WEIGHT_DECAY = 3, 0.1
 
 
 def get_config(arg=""):
     """`task`: a name in the `TASKS` of the data set; `network`: a name in `RECIPES`; `negative`: negative eigenvalues
-    of the networks that have them as an option; `longest`: tokens of the longest sequences, from `STEPS`; `start`: the
+    of the networks that have them as an option; `longest`: tokens of the longest sequences, from `PARITY`; `start`: the
     workdir of a run whose parameters come first; `seed`; `smoke`: seconds instead of minutes.
     """
     arg = parse_arg(
@@ -45,26 +52,27 @@ def get_config(arg=""):
         task=pick(TASKS, "parity"),
         network=pick(RECIPES, "delta_net"),
         negative=False,
-        longest=pick(STEPS, "40"),
+        longest=pick(PARITY, "40"),
         start="",
         seed=0,
         smoke=False,
     )
     options, learning_rate = RECIPES[arg.network]
     harder = arg.task != "parity"
+    steps, num_examples, factor = (OTHERS if harder else PARITY)[arg.longest]
     if harder and options.items() >= MIXER.items():
-        options = options | {"num_layers": HARDER["num_layers"]}
+        options = options | {"num_layers": NUM_LAYERS}
     signs = {"negative_eigenvalues": True} if arg.negative else {}
     config = base_config()
     config.seed = arg.seed
-    sizes = {"longest": int(arg.longest), "num_examples": HARDER["num_examples"] if harder else 100_000}
+    sizes = {"longest": int(arg.longest), "num_examples": num_examples}
     sizes = {"longest": 6, "num_examples": 80} if arg.smoke else sizes
     config.dataset = dataset_config("state_tracking", task=arg.task, **sizes)
     make = small_network_config if arg.smoke else functools.partial(network_config, **options)
     config.network = make(arg.network, **signs)
-    config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine", warmup_steps=100)
-    config.optimizer.update(end_factor=0.05, clip_norm=1.0, weight_decay=HARDER["weight_decay"] if harder else 0.0)
-    config.train.update(steps=STEPS[arg.longest][harder], batch_size=64, init_from=arg.start)
+    config.optimizer.update(name="adamw", learning_rate=factor * learning_rate, schedule="cosine", warmup_steps=100)
+    config.optimizer.update(end_factor=0.05, clip_norm=1.0, weight_decay=WEIGHT_DECAY if harder else 0.0)
+    config.train.update(steps=steps, batch_size=64, init_from=arg.start)
     config.train.update(steps_per_dispatch=50, log_every=500, eval_every=500, checkpoint_every=2000)
     config.evaluate.update(batch_size=500, examples=10_000)
     config.sample.num = 1
