@@ -18,8 +18,8 @@ from arjax.core.memory import check_memory
 #: Operations whose results lie in memory. XLA puts most others into loops that compute their results where they are
 #: used: these may be larger than the memory, and do not count.
 IN_MEMORY = ("dot_general", "conv_general_dilated", "scan", "while", "cond", "gather", "sort", "concatenate")
-#: Digests of the programs and the shapes of their arguments that were found to fit.
-_FIT: set[int] = set()
+#: How many calls of a program at once were found to fit, by a digest of the program and the shapes of its arguments.
+_FIT: dict[int, int] = {}
 #: Held while a program is compiled: threads that call the same one compile it once.
 _COMPILING = threading.RLock()
 
@@ -63,10 +63,12 @@ def call_if_it_fits(what: str, program: Any, *args: Any, times: int = 1, **kwarg
         leaves, structure = jax.tree.flatten((args, kwargs))
         shapes = tuple((np.shape(leaf), getattr(leaf, "dtype", None)) for leaf in leaves)
         digest = hash((id(program), structure, shapes))
-        with _COMPILING:
-            if digest not in _FIT:
-                compile_if_it_fits(what, program, *args, times=times, **kwargs)  # the call finds what is compiled here
-                _FIT.add(digest)
+        if times > _FIT.get(digest, 0):
+            with _COMPILING:
+                if times > _FIT.get(digest, 0):  # else another thread has compiled it meanwhile
+                    # the call finds the program that is compiled here
+                    compile_if_it_fits(what, program, *args, times=times, **kwargs)
+                    _FIT[digest] = times
     return program(*args, **kwargs)
 
 

@@ -29,7 +29,7 @@ def inverse_unit_lower(a: jax.Array) -> jax.Array:
         blocks = a.reshape(*a.shape[:-2], full // size, size, full // size, size)
         return jnp.moveaxis(jnp.diagonal(blocks, axis1=-4, axis2=-2), -1, -3)
 
-    block, one = diagonal(BLOCK), jnp.eye(BLOCK)
+    block, one = diagonal(BLOCK), jnp.eye(BLOCK, dtype=jnp.float32)
     rows = [jnp.broadcast_to(one[0], block.shape[:-1])]
     for i in range(1, BLOCK):
         rows.append(one[i] - sum(block[..., i, j, None] * rows[j] for j in range(i)))
@@ -43,7 +43,7 @@ def inverse_unit_lower(a: jax.Array) -> jax.Array:
 
 
 def solve_unit_lower(a: jax.Array, b: jax.Array) -> jax.Array:
-    """x of (1 + L) x = b for the part L of a matrix [..., C, C] below its diagonal, [..., C, K] in float32."""
+    """Solves (1 + L) x = b, where L is the part of a matrix [..., C, C] below its diagonal: x, float32[..., C, K]."""
     inverse, below = inverse_unit_lower(a), jnp.tril(a.astype(jnp.float32), -1)
     return jax.lax.custom_linear_solve(
         lambda x: x + below @ x,
@@ -54,6 +54,6 @@ def solve_unit_lower(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def solve_lower(a: jax.Array, b: jax.Array) -> jax.Array:
-    """x of a x = b for a lower triangular matrix [..., C, C] without zeros on its diagonal, [..., C, K] in float32."""
+    """Solves a x = b for a lower triangular matrix [..., C, C] without zeros on its diagonal: x, float32[..., C, K]."""
     diagonal = jnp.diagonal(a, axis1=-2, axis2=-1)[..., None]
     return solve_unit_lower(a / diagonal, b / diagonal)

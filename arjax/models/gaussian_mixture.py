@@ -258,7 +258,9 @@ class GaussianMixtureModel(Model):
         """L_k, lower triangular with a positive diagonal, float32[K, D, D]."""
         d = self.event.num_dims
         rows, columns = np.tril_indices(d)
-        entries = jnp.where(rows == columns, jnp.exp(params["roots"]), params["roots"])
+        is_diagonal = rows == columns
+        scales = jnp.exp(jnp.where(is_diagonal, params["roots"], 0))  # exp of a large entry elsewhere: a NaN gradient
+        entries = jnp.where(is_diagonal, scales, params["roots"])
         return jnp.zeros((self.components, d, d)).at[:, rows, columns].set(entries)
 
     def covariances(self, params: Params) -> jax.Array:

@@ -78,8 +78,8 @@ class Sampler(abc.ABC):
 
     #: Whether samples follow the distribution of the model; else they are an approximation, or no draw at all.
     exact: ClassVar[bool] = True
-    #: Whether parts of the examples are drawn at the same time on the cores of a CPU, see `arjax.samplers.cores`; then
-    #: all examples of a draw have as many network calls.
+    #: Whether parts of the examples are drawn at the same time on the cores of a CPU, see `arjax.samplers.cores`. Such
+    #: a sampler makes the same number of network calls for all examples of a draw. Subclasses do not inherit it.
     PARTS: ClassVar[bool] = False
     #: Whether the values depend on the temperature.
     WARMS: ClassVar[bool] = True
@@ -108,8 +108,8 @@ class Sampler(abc.ABC):
           first: the number of step 0: the noise of step t is that of the keys and first + t. Above 0 in a window on a
             longer sequence.
         """
-        num = len(canvas)
-        parts = num_parts(num, params, model, keys, canvas, options, first) if self.PARTS else 1
+        num, has_parts = len(canvas), vars(type(self)).get("PARTS", False)
+        parts = num_parts(num, params, model, keys, canvas, options, first) if has_parts else 1
 
         def draw(of_examples: tuple[jax.Array, jax.Array, Context | None]) -> Draw:
             keys, canvas, context = of_examples
@@ -121,7 +121,7 @@ class Sampler(abc.ABC):
         if parts == 1:
             return draw(of_examples)
         x, stats = in_parts(draw, of_examples, parts)
-        calls = stats["network_calls"]  # of the longest part: a draw on one core goes on until all examples have ended
+        calls = stats["network_calls"]  # those of the longest part: the whole goes on until all examples have ended
         return Draw(x, stats | {"network_calls": jnp.full_like(calls, calls.max())})
 
     def check(self, model: Any) -> None:  # noqa: B027  most have nothing to refuse

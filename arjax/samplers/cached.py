@@ -75,6 +75,7 @@ class Greedy(Cached):
 
     exact: ClassVar[bool] = False
     WARMS: ClassVar[bool] = False
+    PARTS: ClassVar[bool] = True
 
     def draw(self, model, params, steps, canvas, context):
         steps = copy.copy(steps)

@@ -1,8 +1,8 @@
 """Draws on several cores of a CPU: parts of the examples at the same time, each in a thread of its own.
 
 The operations of a step are small, and XLA gives many of them, such as the products of attention at batch 16, to a
-single core. Several programs at once use several cores: on two cores, two halves of 16 examples took between 1/1.9 and
-1/1.1 of the time of the whole, for networks of up to 20 MB of parameters. Each example depends on its own key alone, so
+single core. Several programs at once use several cores. On two cores, two halves of 16 examples were drawn 1.1 to 1.9
+times as fast as the whole, by networks of up to 20 MB of parameters. Each example depends on its own key alone, so
 the parts draw what the whole would draw.
 """
 
@@ -20,8 +20,8 @@ import numpy as np
 
 from arjax.core.arrays import is_traced
 
-#: Bytes of parameters up to which examples are drawn in parts: each part reads all of them in each step. With 75 MB,
-#: two halves of 4 examples took 1.25 times as long as the whole.
+#: With more bytes of parameters, examples are drawn as a whole: each part would read all parameters in each step. With
+#: 75 MB, two halves of 4 examples took 1.25 times as long as the whole.
 MOST_PARAMS = 32 * 2**20
 
 
@@ -33,7 +33,11 @@ def num_cores() -> int:
 
 
 def num_parts(num: int, params: Any, *others: Any) -> int:
-    """In how many parts `num` examples are drawn: 1 but where all arrays are on one CPU, outside of `jit`."""
+    """The number of parts in which `num` examples are drawn.
+
+    It is 1 inside of `jit`, for large parameters, for arrays on several devices or on another device than a CPU, and in
+    a thread that has settings of its own.
+    """
     arrays = jax.tree.leaves((params, others))
     if is_traced(params, others) or sum(np.size(p) * p.dtype.itemsize for p in jax.tree.leaves(params)) > MOST_PARAMS:
         return 1
@@ -45,7 +49,10 @@ def num_parts(num: int, params: Any, *others: Any) -> int:
 
 
 def has_own_settings() -> bool:
-    """Whether JAX has settings in this thread that others do not have, by a context such as `jax.debug_nans(True)`."""
+    """Whether this thread has settings of JAX that a new thread does not have.
+
+    A context such as `jax.debug_nans(True)` changes the settings of its own thread alone.
+    """
 
     def settings() -> list[Any]:
         mesh = jax.sharding.get_abstract_mesh().empty
@@ -56,17 +63,23 @@ def has_own_settings() -> bool:
 
 
 def starts_of(num: int, parts: int) -> tuple[int, list[int]]:
-    """Examples of a part, the same in all parts, and the first example of each: the last parts may overlap."""
+    """The number of examples in a part, and the first example of each part.
+
+    All parts have the same size, so that they share one program. Therefore the last parts may overlap.
+    """
     size = -(-num // parts)
     return size, [min(start, num - size) for start in range(0, num, size)]
 
 
 def in_parts(draw: Callable[[Any], Any], of_examples: Any, parts: int) -> Any:
-    """What `draw` makes of arrays whose first axis are examples, from several parts of them at the same time."""
+    """Calls `draw` for several parts of the examples at the same time, and joins the results.
+
+    The first axis of all arrays, in `of_examples` and in the results, is that of the examples.
+    """
     num = len(jax.tree.leaves(of_examples)[0])
     size, starts = starts_of(num, parts)
     some = [jax.tree.map(lambda leaf, start=start: leaf[start : start + size], of_examples) for start in starts]
     with ThreadPoolExecutor(len(starts)) as pool:
         drawn = list(pool.map(draw, some))
-    rest = num - size * (len(starts) - 1)  # of the last part, what the one before it does not have
+    rest = num - size * (len(starts) - 1)  # examples of the last part that are in no part before it
     return jax.tree.map(lambda *leaves: jnp.concatenate([*leaves[:-1], leaves[-1][-rest:]]), *drawn)

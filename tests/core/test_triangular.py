@@ -40,3 +40,15 @@ def test_systems_of_any_diagonal_are_solved(size):
     of_b = jax.jit(jax.grad(lambda b: (solve_lower(rows[0], b) ** 2).sum() / 2))(rows[1])
     expected = np.linalg.solve(np.swapaxes(a, -1, -2), exact)
     np.testing.assert_allclose(of_b, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+def test_systems_are_solved_where_jax_has_double_precision():
+    """In float32, as elsewhere, whatever the types of the arguments."""
+    rng = np.random.default_rng(0)
+    a, b = np.tril(rng.normal(size=(2, 11, 11))) + 4 * np.eye(11), rng.normal(size=(2, 11, 1))
+    exact = np.linalg.solve(a, b)
+    with jax.enable_x64(True):
+        for dtype in (np.float32, np.float64):
+            found = jax.jit(solve_lower)(a.astype(dtype), b.astype(dtype))
+            assert found.dtype == np.float32
+            np.testing.assert_allclose(found, exact, rtol=0, atol=2e-5 * np.abs(exact).max())

@@ -138,6 +138,20 @@ def test_gradients_are_those_of_differences_whether_values_are_missing_or_not():
     assert slope == pytest.approx((high - low) / 2e-5, rel=1e-3)
 
 
+def test_values_of_any_size_have_gradients():
+    """Columns in the thousands have entries of the roots off the diagonal whose exponential is infinite."""
+    model = make_model(EventSpec((2,), (), "real", 0), kind="gaussian_mixture", components=1, start="random")
+    root = np.array([[2000.0, 0], [900.0, 500.0]])
+    params = {"weights": jnp.zeros(1), "means": jnp.zeros((1, 2))}
+    params["roots"] = jnp.array([[np.log(2000), 900, np.log(500)]], jnp.float32)
+    x = np.array([[1500.0, -300.0]], np.float32)
+    found = jax.grad(lambda params: model.log_prob(params, x).sum())(params)["roots"][0]
+    noise = np.linalg.solve(root, x[0])
+    of_root = np.linalg.solve(root.T, np.outer(noise, noise)) - np.diag(1 / np.diag(root))
+    expected = [of_root[0, 0] * 2000, of_root[1, 0], of_root[1, 1] * 500]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
 def test_any_columns_given_any_others():
     model, params = build()
     x = rows()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import jax
@@ -14,7 +15,7 @@ from arjax.core import memory
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
-from arjax.samplers import cores, example_keys
+from arjax.samplers import Cached, cores, example_keys
 from arjax.samplers.base import run
 from arjax.samplers.cores import has_own_settings, num_parts, starts_of
 
@@ -89,3 +90,24 @@ def test_the_memory_of_all_parts_must_be_there(on, monkeypatch):
     monkeypatch.setattr(memory, "whole_bytes", lambda: 100_000)
     with pytest.raises(UserError, match=r"the arrays of this draw take .* GB, and a device has"):
         model.draw(params, keys)
+    on(1)
+    model.draw(params, keys[:8])
+    on(8)
+    with pytest.raises(UserError, match="the arrays of this draw take"):
+        model.draw(params, keys)  # eight times what has just fitted
+
+
+def test_subclasses_of_users_are_drawn_as_a_whole(on):
+    """Their statistics may be of all examples together."""
+
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass(frozen=True)
+    class Mean(Cached):
+        def draw(self, model, params, steps, canvas, context):
+            drawn = super().draw(model, params, steps, canvas, context)
+            return drawn._replace(stats={"mean": drawn.x.mean()})
+
+    model, params = labelled()
+    on(2)
+    drawn = model.draw(params, KEYS, context=0, sampler=Mean())
+    np.testing.assert_allclose(drawn.stats["mean"], np.mean(drawn.x), rtol=1e-6)
