@@ -29,8 +29,8 @@ RECIPES = {
     "gated_delta_net": (MIXER, 5e-3),
     "min_gru": ({"hidden_size": 64, "num_layers": 2, "mlp_ratio": 2}, 2e-3),
 }
-#: The longest sequences of a training -> its train steps of 64 examples; the sequences of the train split, of which
-#: hardly any comes twice; and the learning rate beside that of the recipe. For parity, and for the other tasks.
+#: The longest sequences of a training -> its train steps of 64 examples, the sequences of the train split, and the
+#: factor of the learning rate. For parity, and for the other tasks, whose steps pass through the train split once.
 PARITY = {"8": (3000, 100_000, 1.0), "16": (3000, 100_000, 1.0), "24": (3000, 100_000, 1.0), "40": (2000, 100_000, 1.0)}
 OTHERS = {
     "8": (3000, 200_000, 1.0),
