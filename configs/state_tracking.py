@@ -62,13 +62,12 @@ def get_config(arg=""):
     steps, num_examples, factor = (OTHERS if harder else PARITY)[arg.longest]
     if harder and options.items() >= MIXER.items():
         options = options | {"num_layers": NUM_LAYERS}
-    signs = {"negative_eigenvalues": True} if arg.negative else {}
-    config = base_config()
+    signs, config = {"negative_eigenvalues": True} if arg.negative else {}, base_config()
     config.seed = arg.seed
     # A product of three permutations says nothing of the single ones: the first training has sequences of one, too.
     shortest = 1 if arg.task in ("s3", "s5") and arg.longest == "8" else 3
-    sizes = {"shortest": shortest, "longest": int(arg.longest), "num_examples": num_examples}
-    sizes = {"longest": 6, "num_examples": 80} if arg.smoke else sizes
+    longest, num_examples = (6, 80) if arg.smoke else (int(arg.longest), num_examples)
+    sizes = {"shortest": shortest, "longest": longest, "num_examples": num_examples}
     config.dataset = dataset_config("state_tracking", task=arg.task, **sizes)
     make = small_network_config if arg.smoke else functools.partial(network_config, **options)
     config.network = make(arg.network, **signs)
