@@ -196,3 +196,25 @@ def test_coding_is_measured_beside_drawing(scripts, monkeypatch):
         assert benchmark_coding.case_of(name).steps == steps
         row = benchmark_coding.measure(name, 1)
         assert row["encode_over_draw"] > 0 < row["decode_over_draw"] and row["decode_step_cpu_seconds"] > 0
+
+
+def test_ctrl_c_keeps_the_steps_that_have_ended(benchmark, scripts, monkeypatch, tmp_path, capsys):
+    def measure(name, num, rounds):
+        if name == "nade":
+            raise KeyboardInterrupt
+        return {
+            "batch_size": num,
+            "step_seconds": 2e-3,
+            "bytes_read": 3e6,
+            "bytes_copied": 0,
+            "fraction_of_bandwidth": 1,
+        }
+
+    monkeypatch.setattr(importlib.import_module("benchmark_steps"), "measure", measure)
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.main(["--steps", "--only=made,nade", f"--out={tmp_path / 'steps.json'}"])
+    report = json.loads((tmp_path / "steps_unfinished.json").read_text())
+    assert [(row["network"], [each["batch_size"] for each in row["batches"]]) for row in report["steps"]] == [
+        ("made", [1, 16])
+    ]
+    assert "[1/2] made: 2 ms a step at batch 1 (3 MB to read, 0 MB copied" in capsys.readouterr().out
