@@ -339,4 +339,25 @@ NETWORK_FAULTS = (
         "kept_k = (place_k > 0) & (place_k < self.count)",
         ("networks/test_sparse_attention.py::test_windows_equal_the_whole",),
     ),
+    Fault(
+        "fused attention that gives heads of queries to the wrong heads of keys",
+        "networks/layers/fused_attention.py",
+        "jnp.repeat(each, share, axis=1)",
+        "jnp.tile(each, (1, share, 1, 1))",
+        ("networks/test_fused_attention.py::test_kernel_of_tpus_is_the_formula",),
+    ),
+    Fault(
+        "fused attention whose padding comes before the tokens",
+        "networks/layers/fused_attention.py",
+        "(0, -length % TPU_BLOCK)",
+        "(-length % TPU_BLOCK, 0)",
+        ("networks/test_fused_attention.py::test_kernel_of_tpus_is_the_formula",),
+    ),
+    Fault(
+        "fused attention on the kernel of devices of the next generation only",
+        "networks/layers/fused_attention.py",
+        "< MIN_GPU",
+        "<= MIN_GPU",
+        ("networks/test_fused_attention.py::test_devices_and_their_kernels",),
+    ),
 )

@@ -20,6 +20,7 @@ from arjax.networks.layers.blocks import Block, Memory, Stack, check_block, chec
 from arjax.networks.layers.convolution import compose
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import SequenceEncoder
+from arjax.networks.layers.fused_attention import FusedSelfAttention
 from arjax.networks.layers.steps import StepTokens, apart, check_steps, check_target_position, located, to_grid
 
 
@@ -248,7 +249,8 @@ class Transformer(BlockNetwork):
 
     Options: those of `BlockNetwork`; `num_kv_heads` G, shared by the N heads of queries (0: N of their own);
     `head_size` (0: E / N); `rotary` positions with their `rotary_base` and `rotary_scaling` (see
-    `attention.rotary_frequencies`; () for none); `qk_norm` normalises queries and keys (see `SelfAttention`).
+    `attention.rotary_frequencies`; () for none); `qk_norm` normalises queries and keys (see `SelfAttention`);
+    `fused_attention` trains and scores with a kernel of the GPU or TPU, for steps of one site.
 
     GPT-2 and Llama models are options of this class: see configs/gpt2.py, configs/llama.py.
     """
@@ -259,6 +261,7 @@ class Transformer(BlockNetwork):
     rotary_base: float = 10000.0
     rotary_scaling: tuple[float, ...] = ()
     qk_norm: bool = False
+    fused_attention: bool = False
 
     CHUNK = 64
     AHEAD = True
@@ -278,11 +281,14 @@ class Transformer(BlockNetwork):
                 f"network.rotary needs heads of even size and a base above 1, not {size} and {options['rotary_base']}"
             )
         check_scaling(options["rotary_scaling"], options["rotary"])
+        if options["fused_attention"] and factorization.block_size > 1:
+            raise UserError("network.fused_attention needs steps of one site: set it to False, or change the partition")
 
     def make_attention(self):
         base = self.rotary_base if self.rotary else 0.0
         own = {"rotary_base": base, "rotary_scaling": self.rotary_scaling, "qk_norm": self.qk_norm}
-        return self.heads_of(SelfAttention, num_kv_heads=self.num_kv_heads, head_size=self.head_size, **own)
+        attention = FusedSelfAttention if self.fused_attention else SelfAttention
+        return self.heads_of(attention, num_kv_heads=self.num_kv_heads, head_size=self.head_size, **own)
 
     def loop_carry(self, carry, n, factorization, past=None):
         return self._loop_carry(carry, n * factorization.block_size, past)

@@ -22,8 +22,9 @@ def attention(q_BNTH: jax.Array, k_BGTH: jax.Array, v_BGTH: jax.Array, mask: jax
     N query heads may share G < N heads of keys and values, N / G neighbours each ("grouped-query attention", Ainslie et
     al., 2023, section 2.2): the heads of a group are then further queries of it.
 
-    Plain einsums: on a CPU they beat `jax.nn.dot_product_attention`; on accelerators nobody has measured the two. Heads
-    come before positions: else each step of sampling would transpose the whole cache, at three times the time.
+    Plain einsums: on a CPU they beat `jax.nn.dot_product_attention`. Accelerators have kernels that store no scores:
+    see `fused_attention`. Heads come before positions: else each step of sampling would transpose the whole cache, at
+    three times the time.
     """
     batch, heads, length, size = q_BNTH.shape
     share = heads // k_BGTH.shape[1]
