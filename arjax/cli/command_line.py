@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import gc
 import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from arjax.core.errors import UserError
 from arjax.core.files import user_path
@@ -286,6 +288,12 @@ def tell_mistakes(program: str, main: Callable[[], int]) -> int:
     except BrokenPipeError:  # the reader of the output has ended, as in `arjax --mode=list | head`
         return 141
     return code or EXIT_USER_ERROR * bool(output.failure)
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process. Python would look through all its objects for cycles first, for half a second."""
+    gc.freeze()
+    sys.exit(code)
 
 
 def _exit_code(program: str, main: Callable[[], int]) -> int:

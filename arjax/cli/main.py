@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from arjax.cli.command_line import parse_flags, tell_mistakes
+from arjax.cli.command_line import leave, parse_flags, tell_mistakes
 from arjax.cli.completion import SCRIPTS, answer
 from arjax.core.trust import trusting
 
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run() -> None:
     """Entry point of the console script."""
     end_with_parent()
-    sys.exit(main())
+    leave(main())
 
 
 def marked_as_parent() -> dict[str, str]:

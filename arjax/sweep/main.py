@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from arjax.cli.command_line import TRUST_HELP, Parser, tell_mistakes
+from arjax.cli.command_line import TRUST_HELP, Parser, leave, tell_mistakes
 from arjax.cli.completion import answer
 from arjax.core.errors import UserError
 from arjax.core.files import folder_to_write, only_run_in, user_path
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run() -> None:
     """Entry point of the console script."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end the jobs as on Ctrl-C instead of leaving them alone
-    sys.exit(main())
+    leave(main())
 
 
 def _sweep(flags: argparse.Namespace) -> int:

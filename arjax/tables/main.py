@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from arjax.cli.command_line import Parser, tell_mistakes
+from arjax.cli.command_line import Parser, leave, tell_mistakes
 from arjax.core.errors import UserError
 from arjax.core.files import replacing, user_path
 
@@ -214,7 +214,7 @@ def _is_gap(value: Any) -> bool:
 
 def run() -> None:
     """Entry point of the console script."""
-    sys.exit(main())
+    leave(main())
 
 
 if __name__ == "__main__":
