@@ -7,7 +7,7 @@ arjax-sweep --sweep=experiments/state_tracking/sweep.py:task=parity,seeds=1 --wo
 arjax-sweep --sweep=experiments/state_tracking/sweep.py:workdir=OUT --workdir=OUT
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 
 from arjax.config import parse_arg, pick
 from arjax.sweep import Run
@@ -34,9 +34,12 @@ NETWORKS = {
 SIGNED = ("mamba2", "delta_net", "gated_delta_net")
 
 
-#: The longest sequences of the trainings of a task, each from the parameters of the one before; of others `OTHERS`.
-LONGEST = {"parity": (8, 40)}
-OTHERS = (8, 16, 24, 40)
+#: The trainings of a row, each from the parameters of the one before: the end of its name -> arguments of the config.
+PARITY = {"-8": "longest=8", "": "longest=40"}
+OTHERS = {"-8": "longest=8", "-16": "longest=16", "-24": "longest=24", "": "longest=40"}
+#: Those of linear recurrences: their gates open and close fully only where weights do not decay.
+OF_LINEAR = {**{end or "-40": longest for end, longest in OTHERS.items()}, "": "longest=40,decay=False"}
+LINEAR = ("mlstm", "min_gru", *SIGNED)
 
 
 def get_sweep(arg=""):
@@ -50,15 +53,22 @@ def get_sweep(arg=""):
                 for seed in range(arg.seeds):
                     row = f"{task}-{name}{'-signed' * negative}-{seed}"
                     config = f"configs/state_tracking.py:task={task},network={name},negative={negative},seed={seed}"
-                    rows += _curriculum(row, config, TASKS[task], words + where, LONGEST.get(task, OTHERS), arg.workdir)
+                    rows += _trainings(row, config, TASKS[task], words + where, _stages(task, name), arg.workdir)
     return rows
 
 
-def _curriculum(row: str, config: str, task: str, network: str, longest: Sequence[int], workdir: str) -> Iterator[Run]:
+def _stages(task: str, network: str) -> Mapping[str, str]:
+    if task == "parity":
+        return PARITY
+    return OF_LINEAR if network in LINEAR else OTHERS
+
+
+def _trainings(
+    row: str, config: str, task: str, network: str, stages: Mapping[str, str], workdir: str
+) -> Iterator[Run]:
     """The trainings of a row; the last one has its name, those before it have the length in theirs, too."""
     start = ""
-    for length in longest:
-        name = row if length == longest[-1] else f"{row}-{length}"
-        data = task if name == row else f"{task}, at most {length} tokens"
-        yield Run(name, f"{config},longest={length}{start}", {}, dataset=data, model=network, metric="accuracy")
-        start = f",start={workdir}/{name}"
+    for end, arguments in stages.items():
+        data = f"{task}, at most {end[1:]} tokens" if end else task
+        yield Run(row + end, f"{config},{arguments}{start}", {}, dataset=data, model=network, metric="accuracy")
+        start = f",start={workdir}/{row}{end}"
