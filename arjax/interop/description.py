@@ -317,7 +317,7 @@ def _check_declared(value: Any, declared: str, place: str) -> None:
     elif kinds in parts:
         fine = isinstance(value, parts[kinds])
     else:  # filled in when the model computes; or plain values that another package declares in its own way
-        fine = kinds not in ("Any", "jax.Array") and not isinstance(value, tuple(parts.values()))
+        fine = kinds not in ("Any", "Array") and not isinstance(value, tuple(parts.values()))
     if not fine:
         raise UserError(f"{place} must be of the type {declared}")
 

@@ -15,7 +15,7 @@ from arjax.config import base_config, dataset_config, network_config
 
 def get_config(arg=""):
     config = base_config()
-    config.dataset = dataset_config("array_files", train="train.npy", validation="test.npy", test="test.npy")
+    config.dataset = dataset_config("array_files", train="train.npy", validation="validation.npy", test="test.npy")
     config.model.ordering = "variance"
     config.network = network_config("transformer", width=8, num_layers=1, num_heads=1)
     config.train.update(steps=6, batch_size=8, steps_per_dispatch=2, data_on_device=False)

@@ -171,6 +171,7 @@ def test_a_file_that_shrinks_is_told_of(tmp_path):
 def twenty_gb(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     large_run.sparse(tmp_path / "train.npy", 20_000_000)
+    large_run.sparse(tmp_path / "validation.npy", 24)
     large_run.sparse(tmp_path / "test.npy", 16)
     assert (tmp_path / "train.npy").stat().st_size > 20e9
     return tmp_path / "train.npy"

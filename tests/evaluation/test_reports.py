@@ -80,7 +80,8 @@ FAST = ("autoregressive",)
 def config_of(name):
     kind, options, network, objective, measures = CASES[name]
     config = base_config()
-    config.dataset = dataset_config("noise", grid=(4,), kind="levels", num_levels=3, num_examples=10)
+    levels = 4 if name == "recoded" else 3  # all pairs of binary digits are levels
+    config.dataset = dataset_config("noise", grid=(4,), kind="levels", num_levels=levels, num_examples=10)
     if name == "gaussian_mixture":
         config.dataset = dataset_config("noise", grid=(4,), kind="real", num_examples=10)
     if name == "autoregressive":

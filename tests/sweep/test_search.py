@@ -181,8 +181,8 @@ def test_proposals_depend_on_the_trials_before_and_find_what_is_better():
 @pytest.mark.slow
 def test_a_search_over_real_runs(folder, monkeypatch, capsys):
     class Here:
-        def __init__(self, *options, most):
-            assert most == 2  # the trials that are left, which may go on at once
+        def __init__(self, *options, most, more):
+            assert most == 2 and not more  # the trials that are left, which may go on at once
 
         def execute(self, runs, workdir):
             for run in runs:

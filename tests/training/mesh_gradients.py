@@ -100,15 +100,18 @@ def deviations(
     gradient = jax.value_and_grad(loss)
     compiled, rng = jax.jit(gradient), np.random.default_rng(0)
     right_loss, right = jax.tree.map(np.asarray, compiled(params, batch))
-    floor = FLOOR * max(np.abs(leaf).max() for leaf in jax.tree.leaves(right))
+    floor = FLOOR * max((np.abs(leaf).max() for leaf in jax.tree.leaves(right)), default=0)
 
     def worst(found: Any) -> tuple[float, str]:
-        """The largest difference in a leaf, and the leaf."""
+        """The largest difference in a leaf, and the leaf; none where nothing is learned."""
         return max(
-            (float(np.abs(np.asarray(leaf) - true).max() / max(np.abs(true).max(), floor)), path_string(path))
-            for (path, true), leaf in zip(
-                jax.tree_util.tree_leaves_with_path(right), jax.tree.leaves(found), strict=True
-            )
+            (
+                (float(np.abs(np.asarray(leaf) - true).max() / max(np.abs(true).max(), floor)), path_string(path))
+                for (path, true), leaf in zip(
+                    jax.tree_util.tree_leaves_with_path(right), jax.tree.leaves(found), strict=True
+                )
+            ),
+            default=(0.0, ""),
         )
 
     rounded = jax.tree.map(lambda x: np.nextafter(x, x + rng.choice([-1, 1], x.shape).astype(x.dtype)), params)
