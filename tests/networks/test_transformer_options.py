@@ -152,7 +152,7 @@ VARIANTS = {
     [pytest.param(name, marks=[pytest.mark.slow] * (name in ("rotary and positions", "gpt2"))) for name in VARIANTS],
 )
 def test_variants_keep_laws_1_and_3(name):
-    partition = "sites" if name in ("gpt2", "llama") else "sizes(sizes=(1, 3, 2))"
+    partition = "sites" if name in ("gpt2", "llama", "normalised queries and keys") else "sizes(sizes=(1, 3, 2))"
     spec, choice = cases.CONTEXTS["sequence"], {"ordering": "random(seed=1)", "partition": partition}
     model = make_model(TOKENS, "transformer", context=spec, **choice, **VARIANTS[name])
     params = cases.params_of(model)
