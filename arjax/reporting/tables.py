@@ -124,6 +124,10 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
+    class PipedConsole(Console):
+        def on_broken_pipe(self) -> None:  # that of rich ends the process, with the exit code of a failure
+            raise  # the error that rich has caught
+
     table = Table(box=box.SIMPLE_HEAD)
     for name in columns:
         table.add_column(name, justify="right" if name in right else "left", overflow="fold")
@@ -131,7 +135,7 @@ def print_table(
         table.add_row(*(Text(str(cell)) for cell in row))
     stream = sys.stdout if stream is None else stream
     # A pipe has no width: the usual 80 columns would fold every row of a table that goes to a file.
-    console = Console(file=stream, width=None if stream.isatty() else 200)
+    console = PipedConsole(file=stream, width=None if stream.isatty() else 200)
     if title:  # a title of the table itself would be folded to the table's width
         console.print(Text(title, style="bold"))
     console.print(table)

@@ -14,6 +14,7 @@ import pytest
 from arjax.cli.command_line import tell_mistakes
 from arjax.cli.main import main
 from arjax.core.errors import UserError
+from arjax.reporting.tables import print_table
 
 
 class Full(io.StringIO):
@@ -107,3 +108,14 @@ def test_the_scores_of_a_run_in_ascii(finished_run, monkeypatch):
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
     assert main(["--mode=evaluate", f"--workdir={finished_run}"]) == 0
     assert b" +- " in raw.getvalue()
+
+
+def test_a_reader_that_has_seen_enough_ends_a_table(monkeypatch):
+    """As in `arjax --mode=list | head`: rich would end the process with the code of a failure."""
+
+    class Closed(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+    assert tell_mistakes("arjax", lambda: print_table(["name"], [["a"]]) or 0) == 141

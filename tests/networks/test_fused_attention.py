@@ -45,11 +45,11 @@ def interpreted():
     tpu.set_tpu_interpret_mode(False)
 
 
-def arrays(batch=B, num_kv_heads=G):
+def arrays(batch=B, num_kv_heads=G, size=H):
     """Queries, keys and values, and the derivatives of a loss by the result."""
     rng = np.random.default_rng(0)
     heads = (N, num_kv_heads, num_kv_heads, N)
-    return [jnp.asarray(rng.normal(size=(batch, n, T, H)), jnp.float32) for n in heads]
+    return [jnp.asarray(rng.normal(size=(batch, n, T, size)), jnp.float32) for n in heads]
 
 
 def gradients_of(form):
@@ -81,6 +81,11 @@ def text_of(program, platform):
 def test_kernel_of_tpus_is_the_formula(interpreted):
     """With heads that share keys, and with the gradients."""
     assert_alike(*arrays())
+
+
+def test_large_heads_on_tpus(interpreted):
+    """The kernel takes heads above 128 features in multiples of 128 only."""
+    assert_alike(*arrays(batch=1, size=130))
 
 
 @pytest.mark.slow

@@ -20,6 +20,8 @@ from arjax.networks.layers.attention import SelfAttention, attention
 
 #: Tokens in a block of the TPU kernel; lengths are padded to whole blocks.
 TPU_BLOCK = 128
+#: Features of a head on TPUs: any number up to this; larger heads are padded to a multiple.
+TPU_HEAD = 128
 #: What cuDNN's kernel takes: features of a head, and the oldest GPU.
 MAX_GPU_HEAD, MIN_GPU = 128, (8, 0)
 
@@ -75,7 +77,10 @@ def on_tpus(q_BNTH: jax.Array, k_BGTH: jax.Array, v_BGTH: jax.Array) -> jax.Arra
 def _flash(q_BNTH: jax.Array, k_BNTH: jax.Array, v_BNTH: jax.Array) -> jax.Array:
     from jax.experimental.pallas.ops.tpu.flash_attention import flash_attention  # Pallas loads slowly
 
-    return flash_attention(q_BNTH, k_BNTH, v_BNTH, causal=True, sm_scale=q_BNTH.shape[-1] ** -0.5)
+    size = q_BNTH.shape[-1]
+    rest = ((0, 0), (0, 0), (0, 0), (0, -size % TPU_HEAD if size > TPU_HEAD else 0))
+    qkv = (jnp.pad(each, rest) for each in (q_BNTH, k_BNTH, v_BNTH))
+    return flash_attention(*qkv, causal=True, sm_scale=size**-0.5)[..., :size]
 
 
 def _flash_gradients(
