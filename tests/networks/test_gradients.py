@@ -22,5 +22,7 @@ def test_gradients_of_fresh_parameters_are_moderate(network):
     x = cases.random_x(event, 8)
     gradient = jax.grad(lambda params: -model.log_prob(params, x).mean())
     gradients = jax.jit(lambda key: gradient(model.init(key)))(jax.random.key(0))
+    if not jax.tree.leaves(gradients):
+        pytest.skip("it learns nothing")
     largest = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(gradients))
     assert 1e-3 < largest < 100

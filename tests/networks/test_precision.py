@@ -21,6 +21,9 @@ EVENT = cases.EVENTS["tokens"]
 #: Largest and mean difference allowed, relative to the largest feature. bfloat16 keeps 8 bits, an error of 2^-9 = 0.002
 #: per operation, which attention can amplify at single sites; measured: at most 0.045 and 0.006.
 LARGEST, MEAN = 0.06, 0.01
+#: Networks that divide by norms of small states amplify it more, at single sites. The largest difference allowed is
+#: then three times that of float32 with parameters rounded to bfloat16; measured: at most 1.8 times.
+AMPLIFY = ("delta_net", "gated_delta_net", "gated_linear_attention", "hybrid")
 DTYPES = ("bfloat16", "float32")
 #: Tables of probabilities, which are computed in float32 in any compute type.
 TABLES = ("hidden_markov", "markov")
@@ -39,7 +42,12 @@ def test_features_are_float32_and_close_to_those_of_float32(network):
     expected = np.asarray(cases.parallel(high.network, params, x, high.factorization))
     features = cases.parallel(low.network, params, x, low.factorization)
     assert features.dtype == np.float32
-    check_close(features, expected)
+    largest = LARGEST * np.abs(expected).max()
+    if network in AMPLIFY:
+        rounded = jax.tree.map(lambda leaf: np.asarray(leaf).astype(jnp.bfloat16).astype(np.float32), params)
+        rounding = np.abs(cases.parallel(high.network, rounded, x, high.factorization) - expected).max()
+        largest = 3 * rounding
+    check_close(features, expected, largest)
     if jax.tree.leaves(params) and network not in TABLES:
         assert np.abs(features - expected).mean() > 1e-4 * np.abs(expected).max()  # it did compute in bfloat16
 
@@ -53,7 +61,8 @@ def test_features_are_equal_step_by_step(network):
     x, garbage = cases.random_x(EVENT, cases.BATCH), cases.random_x(EVENT, cases.BATCH, seed=1)
     steps = cases.stepwise(model.network, params, x, garbage, model.factorization)
     assert steps.dtype == np.float32
-    check_close(steps, np.asarray(cases.parallel(model.network, params, x, model.factorization)))
+    expected = np.asarray(cases.parallel(model.network, params, x, model.factorization))
+    check_close(steps, expected, LARGEST * np.abs(expected).max())
 
 
 def test_gradients_of_recurrent_kernels_are_sums_in_float32():
@@ -66,9 +75,9 @@ def test_gradients_of_recurrent_kernels_are_sums_in_float32():
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
-def check_close(features, expected):
-    difference, scale = np.abs(features - expected), np.abs(expected).max()
-    assert difference.max() <= LARGEST * scale and difference.mean() <= MEAN * scale
+def check_close(features, expected, largest):
+    difference = np.abs(features - expected)
+    assert difference.max() <= largest and difference.mean() <= MEAN * np.abs(expected).max()
 
 
 #: Where the gates stand among the biases, and what holds on to the state for about 400 steps.
