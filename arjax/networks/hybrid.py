@@ -154,6 +154,7 @@ class Hybrid(StepNetwork):
         "layers": "mamba2(num_heads=2, state_size=4, chunk_size=4), attention(num_heads=2, window=3)",
     }
     UNBOUNDED = True
+    NORMALISES = True
     MAY_BE_ZERO = ("mlp_ratio",)
 
     @classmethod

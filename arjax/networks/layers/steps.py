@@ -113,7 +113,8 @@ class StepTokens(nn.Module):
     """Embeds the steps: tokens [B, S, M, E], or [B, M, E] for one step.
 
     Where the order never changes and a step is one site, the position read determines the position predicted:
-    `knows_target` may then be False, which saves a table.
+    `knows_target` may then be False, which saves a table. `first_scale` is the standard deviation of the initial token
+    that reads nothing.
     """
 
     event: EventSpec
@@ -122,11 +123,12 @@ class StepTokens(nn.Module):
     position: str
     dtype: str
     knows_target: bool = True
+    first_scale: float = 0.02
 
     def setup(self):
         self.value = ValueEncoder(self.event, self.width, self.dtype)
         # Stands for "nothing read": all indices of step 0, and the padding of short blocks.
-        self.nothing = self.param("nothing", nn.initializers.normal(0.02), (self.width,))
+        self.nothing = self.param("nothing", nn.initializers.normal(self.first_scale), (self.width,))
         if self.position != "none":
             position = (self.event.num_sites, self.width, self.position, self.dtype)
             self.read_position = PositionEncoder(*position)
@@ -250,6 +252,9 @@ class StepNetwork(Network):
 
     #: Whether the core takes the context in its layers.
     CONDITIONED_CORE: ClassVar[bool] = False
+    #: Whether the core normalises each token. The gradient of a small token is then large: the first one must be as
+    #: large as others, or its gradient takes most of a clipped step.
+    NORMALISES: ClassVar[bool] = False
 
     @classmethod
     def check(cls, event, factorization, options):
@@ -285,7 +290,8 @@ class StepNetwork(Network):
 
     def setup(self):
         in_inputs = self.context_spec.at_sites if self.CONDITIONED_CORE else self.context_spec
-        self.tokens = StepTokens(self.event, in_inputs, self.input_size, self.position, self.dtype)
+        first = {"first_scale": self.input_size**-0.5} if self.NORMALISES else {}  # that of embedded values
+        self.tokens = StepTokens(self.event, in_inputs, self.input_size, self.position, self.dtype, **first)
         if self.CONDITIONED_CORE and bool(self.context_spec.as_whole):
             self.conditioning = StepConditioning(self.context_spec.as_whole, self.hidden_size, self.dtype)
         self.core = self.make_core()

@@ -91,6 +91,7 @@ class MixerNetwork(StepNetwork):
 
     CHUNK = 64
     UNBOUNDED = True
+    NORMALISES = True
     MAY_BE_ZERO: ClassVar[tuple[str, ...]] = ("mlp_ratio", "kernel_size")
     ACTIVATION: ClassVar[str] = "silu"
     MIXER: ClassVar[type[LinearMixer]]
