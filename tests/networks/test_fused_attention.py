@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from loop_helpers import finish, run_python
-from lowering import lowered, score, train_steps
+from lowering import score, train_steps
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
@@ -70,7 +70,7 @@ def assert_alike(*qkvd):
 
 def model(width, dtype="float32", **options):
     """JAX keeps the programs of equal models, so each test has a width of its own."""
-    options |= {"num_layers": 2, "num_heads": 2}
+    options |= {"num_layers": 1, "num_heads": 2}
     return make_model(EventSpec((8,), (), "levels", 4), "transformer", width=width, dtype=dtype, **options)
 
 
@@ -140,7 +140,6 @@ def test_without_a_kernel_the_formula_is_used_and_a_line_says_so(capsys):
     params = one.init(jax.random.key(0))
     np.testing.assert_array_equal(one.log_prob(params, x), other.log_prob(params, x))
     assert re.search("network.fused_attention has no kernel .* on this device", capsys.readouterr().err)
-    assert lowered(score(other))
 
 
 def test_steps_of_several_sites_are_refused():
