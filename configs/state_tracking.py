@@ -4,9 +4,9 @@ Grazzi et al., "Unlocking State-Tracking in Linear RNNs Through Negative Eigenva
 answer at the end of a sequence is scored; `results.json` has its `accuracy` beside the nats. Networks have no positions
 and work at any length: `experiments/state_tracking/measure.py` scores the trained ones on sequences of 40 to 256.
 
-A curriculum learns faster and with more seeds: each run begins with the parameters of the one on shorter sequences.
+A curriculum learns faster and with more seeds: each stage begins with the parameters of the one before.
 
-    arjax --config=configs/state_tracking.py:longest=8,network=delta_net,negative=True --workdir=runs/parity_8
+    arjax --config=configs/state_tracking.py:stage=8,network=delta_net,negative=True --workdir=runs/parity_8
     arjax --config=configs/state_tracking.py:network=delta_net,negative=True,start=runs/parity_8 --workdir=runs/parity
 """
 
@@ -28,50 +28,50 @@ RECIPES = {
     "gated_delta_net": (MIXER, 5e-3),
     "min_gru": ({"hidden_size": 64, "num_layers": 2, "mlp_ratio": 2}, 2e-3),
 }
-#: Longest sequences -> train steps of 64, sequences of the train split, and the factor of the learning rate, for parity
-#: and for the other tasks, whose steps pass through the train split once.
-PARITY = {"8": (3000, 100_000, 1.0), "16": (3000, 100_000, 1.0), "24": (3000, 100_000, 1.0), "40": (2000, 100_000, 1.0)}
+#: Stage (its longest sequences; "settle" has new ones of 40) -> train steps of 64, sequences of the train split, factor
+#: of the learning rate, weight decay: for parity, and for other tasks, which pass through the train split once.
+PARITY = dict.fromkeys(("8", "16", "24"), (3000, 100_000, 1.0, 0.0))
+PARITY |= dict.fromkeys(("40", "settle"), (2000, 100_000, 1.0, 0.0))
 OTHERS = {
-    "8": (3000, 200_000, 1.0),
-    "16": (4000, 300_000, 1.0),
-    "24": (3000, 300_000, 1.0),
-    "40": (10_000, 700_000, 0.4),
-    "no decay": (15_000, 1_000_000, 0.4),
+    "8": (3000, 200_000, 1.0, 0.1),
+    "16": (4000, 300_000, 1.0, 0.1),
+    "24": (3000, 300_000, 1.0, 0.1),
+    "40": (10_000, 700_000, 0.4, 0.1),
+    "settle": (15_000, 1_000_000, 0.4, 0.0),
 }
-#: What the other tasks need more of than parity: layers of a mixer, and weight decay up to the last training.
-NUM_LAYERS, WEIGHT_DECAY = 3, 0.1
+#: Layers of a mixer in other tasks than parity.
+NUM_LAYERS = 3
 
 
 def get_config(arg=""):
     """`task`: a name in the `TASKS` of the data set; `network`: a name in `RECIPES`; `negative`: negative eigenvalues
-    of networks that have them; `longest`: tokens of the longest sequences, from `PARITY`; `decay`: False for the last
-    training of other tasks, on new sequences; `start`: a run whose parameters come first; `seed`; `smoke`: seconds.
+    of some networks; `stage`: a name in `PARITY`; `start`: a run whose parameters come first; `seed`; `smoke`: seconds.
     """
     arg = parse_arg(
         arg,
         task=pick(TASKS, "parity"),
         network=pick(RECIPES, "delta_net"),
         negative=False,
-        longest=pick(PARITY, "40"),
-        decay=True,
+        stage=pick(PARITY, "40"),
         start="",
         seed=0,
         smoke=False,
     )
     (options, learning_rate), harder = RECIPES[arg.network], arg.task != "parity"
-    steps, num_examples, factor = OTHERS[arg.longest if arg.decay else "no decay"] if harder else PARITY[arg.longest]
+    steps, num_examples, factor, weight_decay = (OTHERS if harder else PARITY)[arg.stage]
     if harder and options.items() >= MIXER.items():
         options = options | {"num_layers": NUM_LAYERS}
     signs, config = {"negative_eigenvalues": True} if arg.negative else {}, base_config()
     # A product of three permutations says nothing of the single ones: the first training has sequences of one, too.
-    shortest = 1 if arg.task in ("s3", "s5") and arg.longest == "8" else 3
-    longest, num_examples = (6, 80) if arg.smoke else (int(arg.longest), num_examples)
-    sizes = {"shortest": shortest, "longest": longest, "num_examples": num_examples, "seed": int(not arg.decay)}
+    shortest = 1 if arg.task in ("s3", "s5") and arg.stage == "8" else 3
+    settles = arg.stage == "settle"
+    longest, num_examples = (6, 80) if arg.smoke else (40 if settles else int(arg.stage), num_examples)
+    sizes = {"shortest": shortest, "longest": longest, "num_examples": num_examples, "seed": int(settles)}
     config.dataset = dataset_config("state_tracking", task=arg.task, **sizes)
     make = small_network_config if arg.smoke else functools.partial(network_config, **options)
     config.network = make(arg.network, **signs)
     config.optimizer.update(name="adamw", learning_rate=factor * learning_rate, schedule="cosine", warmup_steps=100)
-    config.optimizer.update(end_factor=0.05, clip_norm=1.0, weight_decay=WEIGHT_DECAY * (harder and arg.decay))
+    config.optimizer.update(end_factor=0.05, clip_norm=1.0, weight_decay=weight_decay)
     config.seed = arg.seed
     config.train.update(steps=steps, batch_size=64, init_from=arg.start)
     config.train.update(steps_per_dispatch=50, log_every=500, eval_every=500, checkpoint_every=2000)

@@ -7,7 +7,7 @@ arjax-sweep --sweep=experiments/state_tracking/sweep.py:task=parity,seeds=1 --wo
 arjax-sweep --sweep=experiments/state_tracking/sweep.py:workdir=OUT --workdir=OUT
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 
 from arjax.config import parse_arg, pick
 from arjax.sweep import Run
@@ -34,11 +34,10 @@ NETWORKS = {
 SIGNED = ("mamba2", "delta_net", "gated_delta_net")
 
 
-#: The trainings of a row, each from the parameters of the one before: the end of its name -> arguments of the config.
-PARITY = {"-8": "longest=8", "": "longest=40"}
-OTHERS = {"-8": "longest=8", "-16": "longest=16", "-24": "longest=24", "": "longest=40"}
-#: Those of linear recurrences: their gates open and close fully only where weights do not decay.
-OF_LINEAR = {**{end or "-40": longest for end, longest in OTHERS.items()}, "": "longest=40,decay=False"}
+#: The stages of parity and of other tasks, each from the parameters of the one before.
+PARITY, OTHERS = ("8", "40"), ("8", "16", "24", "40")
+#: Those of linear recurrences in other tasks: their gates open and close fully only where weights do not decay.
+OF_LINEAR = (*OTHERS, "settle")
 LINEAR = ("mlstm", "min_gru", *SIGNED)
 
 
@@ -57,18 +56,17 @@ def get_sweep(arg=""):
     return rows
 
 
-def _stages(task: str, network: str) -> Mapping[str, str]:
+def _stages(task: str, network: str) -> Sequence[str]:
     if task == "parity":
         return PARITY
     return OF_LINEAR if network in LINEAR else OTHERS
 
 
-def _trainings(
-    row: str, config: str, task: str, network: str, stages: Mapping[str, str], workdir: str
-) -> Iterator[Run]:
-    """The trainings of a row; the last one has its name, those before it have the length in theirs, too."""
+def _trainings(row: str, config: str, task: str, network: str, stages: Sequence[str], workdir: str) -> Iterator[Run]:
+    """The trainings of a row; the last one has its name, those before it have the stage in theirs, too."""
     start = ""
-    for end, arguments in stages.items():
-        data = f"{task}, at most {end[1:]} tokens" if end else task
-        yield Run(row + end, f"{config},{arguments}{start}", {}, dataset=data, model=network, metric="accuracy")
-        start = f",start={workdir}/{row}{end}"
+    for stage in stages:
+        name = row if stage == stages[-1] else f"{row}-{stage}"
+        data = task if name == row else f"{task}, at most {stage} tokens"
+        yield Run(name, f"{config},stage={stage}{start}", {}, dataset=data, model=network, metric="accuracy")
+        start = f",start={workdir}/{name}"

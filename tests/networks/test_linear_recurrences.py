@@ -100,6 +100,15 @@ def test_rg_lru_remembers_at_first():
     assert 0.9 <= forgets.min() < 0.91 and 0.99 < forgets.max() <= 0.999
 
 
+def test_first_token_is_as_large_as_embedded_values():
+    """Tokens are normalised: the gradient of a small one would be larger than all others."""
+    model = make_model(EventSpec((4,), (), "levels", 5), "rg_lru", hidden_size=64, num_layers=1, num_heads=1)
+    tokens = jax.jit(model.init)(jax.random.key(0))["tokens"]
+    (table,) = (leaf for leaf in jax.tree.leaves(tokens["value"]) if leaf.ndim == 2)
+    ratio = np.std(tokens["nothing"]) / np.std(table)
+    assert 0.5 < ratio < 2, ratio
+
+
 @pytest.mark.slow
 def test_recurrent_block_is_two_branches():
     """Figure 2c: gelu(W_1 x) times the unit behind a convolution of each feature over 4 steps."""

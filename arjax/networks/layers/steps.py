@@ -290,8 +290,8 @@ class StepNetwork(Network):
 
     def setup(self):
         in_inputs = self.context_spec.at_sites if self.CONDITIONED_CORE else self.context_spec
-        first = {"first_scale": self.input_size**-0.5} if self.NORMALISES else {}  # that of embedded values
-        self.tokens = StepTokens(self.event, in_inputs, self.input_size, self.position, self.dtype, **first)
+        scale = self.input_size**-0.5 if self.NORMALISES else StepTokens.first_scale  # the former is that of values
+        self.tokens = StepTokens(self.event, in_inputs, self.input_size, self.position, self.dtype, first_scale=scale)
         if self.CONDITIONED_CORE and bool(self.context_spec.as_whole):
             self.conditioning = StepConditioning(self.context_spec.as_whole, self.hidden_size, self.dtype)
         self.core = self.make_core()
