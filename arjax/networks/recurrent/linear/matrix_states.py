@@ -164,6 +164,10 @@ class Decayed(NamedTuple):
         return Decayed(self.q, jnp.where(valid_T[:, None], self.k, 0), self.v, decay, sign)
 
 
+#: Of a chunk of the delta rule: its decays (None: there are none), keys, values, and what its values lose of the state.
+OfChunk = tuple[jax.Array | None, jax.Array, jax.Array, jax.Array]
+
+
 class Delta(NamedTuple):
     """The delta rule: S forgets what it has stored for the key k_t, and stores a part beta_t of v_t for it instead,
 
@@ -190,8 +194,8 @@ class Delta(NamedTuple):
 
     def run(self, state: jax.Array | None, chunk_size: int = 64) -> tuple[jax.Array, jax.Array]:
         """All steps from a state, None for 0: (the state after them, o [B, N, T, V] in float32)."""
-        log_decay = jnp.zeros_like(self.beta) if self.log_decay is None else self.log_decay
-        q, k, v, beta, log_decay = chunked(chunk_size, self.q, self.k, self.v, self.beta, log_decay)
+        q, k, v, beta = chunked(chunk_size, self.q, self.k, self.v, self.beta)
+        log_decay = None if self.log_decay is None else chunked(chunk_size, self.log_decay)[0]
         found, own = pairs(q, k, log_decay), pairs(k, k, log_decay)
         size = v.shape[-1]
         right = beta[..., None] * jnp.concatenate([v.astype(jnp.float32), own.queries.astype(jnp.float32)], -1)
@@ -201,13 +205,14 @@ class Delta(NamedTuple):
         if state is None:
             state = jnp.zeros((*v.shape[:2], k.shape[-1], size), jnp.float32)
 
-        def body(state: jax.Array, chunk: tuple[jax.Array, ...]) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        def body(state: jax.Array, chunk: OfChunk) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             total, keys, values, reads = chunk
             u = values - product(reads, state)
-            return total * state + product(transposed(keys), u), (state, u)
+            kept = state if total is None else total * state
+            return kept + product(transposed(keys), u), (state, u)
 
-        assert found.total is not None, "there are decays, if only of 1"
-        chunks = tuple(jnp.moveaxis(x, 2, 0) for x in (found.total, found.keys.astype(jnp.float32), values, reads))
+        terms = (found.total, found.keys.astype(jnp.float32), values, reads)
+        chunks = jax.tree.map(lambda x: jnp.moveaxis(x, 2, 0), terms)
         after, (before, u) = jax.lax.scan(body, state, chunks)
         out = read(found, jnp.moveaxis(u, 0, 2), jnp.moveaxis(before, 0, 2))
         return after, join(out, 2, self.q.shape[2])
