@@ -71,11 +71,13 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def draw(path: Path, results: Sequence[Mapping[str, str]], text: Sequence[Mapping[str, Any]]) -> None:
-    """Nats of the copies, a row for each network and a colour for each delay; nats per character against the memory."""
+    """Left: nats of the copies, a row for each network, a colour for each delay, a mark for each seed. Right: nats per
+    character against the memory.
+    """
     copies, characters = row_of_axes(figure := new_figure(9.6, 3.8), 2)
     for delay, color, mark in zip(DELAYS, COLORS, "os^D", strict=True):
         nats = [nats_of(results, delay, words) for words in NETWORKS.values()]
-        known = [(value, row) for row, value in enumerate(nats) if value is not None]
+        known = [(value, row) for row, values in enumerate(nats) for value in values]
         if known:
             copies.plot(*zip(*known, strict=True), mark, color=color, markersize=5, label=f"delay {delay}")
     copies.axvline(MEMORYLESS, color=SOFT, linewidth=0.8)
@@ -98,11 +100,10 @@ def draw(path: Path, results: Sequence[Mapping[str, str]], text: Sequence[Mappin
     save_figure(figure, path)
 
 
-def nats_of(results: Sequence[Mapping[str, str]], delay: int, words: str) -> float | None:
-    """The nats of a network at a delay, None without a row."""
+def nats_of(results: Sequence[Mapping[str, str]], delay: int, words: str) -> list[float]:
+    """The nats of a network at a delay, of each seed."""
     wanted = f"copy memory, {delay}", words
-    found = [float(row["value"]) for row in results if (row["dataset"], row["model"]) == wanted]
-    return found[0] if found else None
+    return [float(row["value"]) for row in results if (row["dataset"], row["model"]) == wanted]
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1,8 +1,10 @@
 """Tests of memory: fourteen networks of about 70,000 parameters, delays of 100 to 1,000; text with and without memory.
 
 arjax-sweep --sweep=experiments/memory/sweep.py --workdir=runs/memory --jobs=1
+arjax-sweep --sweep=experiments/memory/sweep.py:seeds=3 --workdir=runs/memory --jobs=1
 """
 
+from arjax.config import parse_arg
 from arjax.sweep import Run
 
 #: name -> words
@@ -24,6 +26,8 @@ NETWORKS = {
 }
 DELAYS = (100, 200, 500, 1000)
 LENGTHS = (200, 400)
+#: The delay and the length that `seeds` counts for; the others have one.
+SEEDED = 200
 #: Characters of memory of a Transformer-XL in training.
 TEXT_MEMORIES = (0, 256)
 TEXT = "configs/tiny_shakespeare.py:network=transformer_xl,eval_stride=512"
@@ -37,23 +41,26 @@ def name_of_text(memory):
     return f"text-{memory}"
 
 
-def get_sweep():
+def get_sweep(arg=""):
     """Copy memory at each delay, by the nats of the ten copies (20.79 without memory); adding, by the squared error;
-    text by nats per character.
+    text by nats per character. `seeds`: how many runs of each network at a delay of 200 and with 200 numbers.
     """
-    rows = []
-    for delay in DELAYS:
-        for name, words in NETWORKS.items():
-            config = f"configs/memory.py:task=copy_memory,delay={delay},network={name}"
-            about = {"dataset": f"copy memory, {delay}", "model": words, "metric": "nll_nats"}
-            rows.append(Run(f"copy-{delay}-{name}", config, {}, **about))
-    for length in LENGTHS:
-        for name, words in NETWORKS.items():
-            config = f"configs/memory.py:task=adding,length={length},network={name}"
-            about = {"dataset": f"adding, {length}", "model": words, "metric": "squared_error"}
-            rows.append(Run(f"adding-{length}-{name}", config, {}, **about))
+    seeds = parse_arg(arg, seeds=1).seeds
+    rows = [row for delay in DELAYS for row in _rows("copy_memory", "delay", delay, seeds)]
+    rows += [row for length in LENGTHS for row in _rows("adding", "length", length, seeds)]
     for memory in TEXT_MEMORIES:
         words = f"Transformer-XL, memory of {memory}" if memory else "Transformer-XL without memory"
         fields = WINDOWS | {"network.memory": memory}
         rows.append(Run(name_of_text(memory), TEXT, fields, model=words, metric="nll_nats_per_char"))
     return rows
+
+
+def _rows(task, size, value, seeds):
+    """Every network on a task of a size, a delay or a length."""
+    short, metric = ("copy", "nll_nats") if task == "copy_memory" else ("adding", "squared_error")
+    for name, words in NETWORKS.items():
+        config = f"configs/memory.py:task={task},{size}={value},network={name}"
+        about = {"dataset": f"{task.replace('_', ' ')}, {value}", "model": words, "metric": metric}
+        for seed in range(seeds if value == SEEDED else 1):
+            row, fields = f"{short}-{value}-{name}", {"seed": seed} if seed else {}
+            yield Run(f"{row}-{seed}" if seed else row, config, fields, **about)
