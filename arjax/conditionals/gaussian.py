@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.conditionals.base import CONDITIONALS, unsuitable
-from arjax.conditionals.scales import bounded_log_scale, check_floor, check_soft_bound, softly_bounded
+from arjax.conditionals.scales import bounded_log_scale, check_floor, check_soft_bound
 from arjax.conditionals.transformed_normal import TransformedNormal
 from arjax.core.spec import EventSpec
 
@@ -48,8 +48,7 @@ class Gaussian(TransformedNormal):
     def _parameters(self, features: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Mean and log-scale, float32[..., *value_shape] each: scalar by scalar, the two beside each other."""
         pairs = features.astype(jnp.float32).reshape(*features.shape[:-1], *self.value_shape, 2)
-        log_scale = softly_bounded(pairs[..., 1], self.scale_bound)
-        return pairs[..., 0], bounded_log_scale(log_scale, self.min_log_scale)
+        return pairs[..., 0], bounded_log_scale(pairs[..., 1], self.min_log_scale, self.scale_bound)
 
     def to_noise(self, features: jax.Array, value: jax.Array) -> tuple[jax.Array, jax.Array]:
         """(x - m) / s and -log s, float32[..., *value_shape] each."""

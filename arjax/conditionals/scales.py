@@ -16,14 +16,14 @@ from arjax.core.integers import is_integer
 LARGEST_LOG_SCALE = 20.0
 
 
-def bounded_log_scale(raw: jax.Array, least: float) -> jax.Array:
-    """log s from a network's output: as it is, between `least` and 20, so that neither s nor 1/s overflows."""
-    return jnp.clip(raw, least, LARGEST_LOG_SCALE)
-
-
 def softly_bounded(raw: jax.Array, bound: float) -> jax.Array:
     """b tanh(raw / b): about `raw` near 0, between -b and b everywhere, with a gradient everywhere; 0: as it is."""
     return bound * jnp.tanh(raw / bound) if bound else raw
+
+
+def bounded_log_scale(raw: jax.Array, least: float, bound: float = 0.0) -> jax.Array:
+    """log s from a network's output: softly bounded, and between `least` and 20, so neither s nor 1/s overflows."""
+    return jnp.clip(softly_bounded(raw, bound), least, LARGEST_LOG_SCALE)
 
 
 def check_floor(family: str, least: float) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from arjax.conditionals.base import CONDITIONALS, unsuitable
 from arjax.conditionals.quadrature import integral
-from arjax.conditionals.scales import bounded_log_scale, check_floor, is_number
+from arjax.conditionals.scales import bounded_log_scale, check_floor, check_soft_bound, is_number
 from arjax.conditionals.transformed_normal import TransformedNormal, log_normal
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
@@ -120,26 +120,34 @@ class SplineNormal(TransformedNormal):
     Spline Flows", 2019, sections 3.1 and 4.1).
 
     The network gives m and log s, and of the spline K widths, K heights and K - 1 derivatives. All zero is N(0, 1).
-    The density may have up to about K modes. Tails are normal. As in a Gaussian, log s has a floor.
+    The density may have up to about K modes. Tails are normal. As in a Gaussian, log s has a floor and, with
+    `scale_bound`, soft bounds: without them a flow of several blocks may stretch its noise a thousandfold at the start.
     """
 
     bins: int = 8
     bound: float = 4.0
     value_shape: tuple[int, ...] = ()
     min_log_scale: float = -7.0
+    scale_bound: float = 0.0
 
     @classmethod
     def for_event(
-        cls, event: EventSpec, bins: int = 8, bound: float = 4.0, min_log_scale: float = -7.0
+        cls,
+        event: EventSpec,
+        bins: int = 8,
+        bound: float = 4.0,
+        min_log_scale: float = -7.0,
+        scale_bound: float = 0.0,
     ) -> SplineNormal:
         if event.kind != "real":
             raise unsuitable("spline", "real data", event)
         check_floor("spline", min_log_scale)
+        check_soft_bound("spline", scale_bound)
         if not is_integer(bins) or not 1 <= bins <= MOST_BINS:
             raise UserError(f"bins of the conditional 'spline' must be a whole number from 1 to 100, not {bins!r}")
         if not is_number(bound) or not 0.1 <= bound <= 1000:
             raise UserError(f"bound of the conditional 'spline' must be a number from 0.1 to 1000, not {bound!r}")
-        return cls(bins, float(bound), event.value_shape, float(min_log_scale))
+        return cls(bins, float(bound), event.value_shape, float(min_log_scale), float(scale_bound))
 
     @property
     def num_params(self) -> int:
@@ -150,7 +158,7 @@ class SplineNormal(TransformedNormal):
         shape = (*features.shape[:-1], *self.value_shape, 3 * self.bins + 1)
         raw = features.astype(jnp.float32).reshape(shape)
         spline = make_spline(raw[..., 2:], self.bound)
-        return raw[..., 0], bounded_log_scale(raw[..., 1], self.min_log_scale), spline
+        return raw[..., 0], bounded_log_scale(raw[..., 1], self.min_log_scale, self.scale_bound), spline
 
     def to_noise(self, features: jax.Array, value: jax.Array) -> tuple[jax.Array, jax.Array]:
         """f((x - m) / s) and the log of its derivative, float32[..., *value_shape] each."""

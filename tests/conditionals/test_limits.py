@@ -18,7 +18,7 @@ NO_NUMBERS = (True, "1", math.nan, 10**400)
 #: The event, the conditional, the option, the last values that it takes, the first that it refuses.
 CASES = [
     *((REAL, name, "min_log_scale", (-20, 19.9), (-20.1, 20, *NO_NUMBERS)) for name in ("gaussian", "spline")),
-    (REAL, "gaussian", "scale_bound", (0, 20), (-0.1, 20.1, *NO_NUMBERS)),
+    *((REAL, name, "scale_bound", (0, 20), (-0.1, 20.1, *NO_NUMBERS)) for name in ("gaussian", "spline")),
     *((REAL, f"{name}_mixture", "components", (1,), (0, 1.5, True)) for name in ("gaussian", "logistic", "student_t")),
     (LEVELS, "discretized_logistic_mixture", "components", (1,), (0, 1.5, True)),
     (LEVELS, "discretized_logistic_mixture", "min_log_scale", (-20, 19.9), (-20.1, 20, *NO_NUMBERS)),

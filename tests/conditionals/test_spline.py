@@ -119,11 +119,14 @@ def test_levels_are_refused():
         make_conditional("spline", EventSpec((3,), (), "levels", 4))
 
 
-def test_a_soft_bound_of_a_gaussian():
-    family = make_conditional("gaussian(scale_bound=2)", SCALAR)
+@pytest.mark.parametrize("name", ["gaussian", "spline"])
+def test_a_soft_bound_of_the_scale(name):
+    """Of a spline whose other parameters are all 0, which is N(m, s^2), too."""
+    family = make_conditional(f"{name}(scale_bound=2)", SCALAR)
     features, x = np.float32([[0.0, 0.1], [0.0, 1.0], [0.5, -50.0]]), np.float32([0.3, -2.0, 0.4])
     scales = np.exp(2 * np.tanh(features[:, 1] / 2))
     expected = stats.norm.logpdf(x, features[:, 0], scales)
+    features = np.pad(features, ((0, 0), (0, family.num_params - 2)))
     np.testing.assert_allclose(jax.jit(family.log_prob)(features, x), expected, rtol=1e-5)
-    with pytest.raises(UserError, match="scale_bound of the conditional 'gaussian' must be a number from 0 to 20"):
-        make_conditional("gaussian(scale_bound=-1)", SCALAR)
+    with pytest.raises(UserError, match=f"scale_bound of the conditional '{name}' must be a number from 0 to 20"):
+        make_conditional(f"{name}(scale_bound=-1)", SCALAR)
