@@ -143,7 +143,7 @@ class Setup:
     @functools.cached_property
     def abstract_state(self) -> TrainState:
         """Shapes, types and shardings of the train state."""
-        abstract = abstract_state(self.recipe)
+        abstract = abstract_state(self.recipe, self.mesh)
         return with_shardings(abstract, state_shardings(abstract, self.recipe, self.mesh, self.rules))
 
     def keys(self) -> tuple[jax.Array, jax.Array]:

@@ -140,9 +140,13 @@ def fresh_state(recipe: Recipe, key: jax.Array, params: Any = None) -> TrainStat
     return TrainState(jnp.zeros((), jnp.int32), params, recipe.optimizer.init(params), average, own)
 
 
-def abstract_state(recipe: Recipe) -> TrainState:
-    """Shapes and types of the state; nothing is computed."""
-    return jax.eval_shape(lambda key: fresh_state(recipe, key), jax.random.key(0))
+def abstract_state(recipe: Recipe, mesh: Mesh | None = None) -> TrainState:
+    """Shapes and types of the state; nothing is computed. Traced for a key on the mesh, so that `init_state` finds what
+    is traced here.
+    """
+    key = jax.eval_shape(jax.random.key, 0)
+    key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=None if mesh is None else replicated(mesh))
+    return jax.eval_shape(lambda key: fresh_state(recipe, key), key)
 
 
 def state_shardings(state: TrainState, recipe: Recipe, mesh: Mesh, rules: tuple[Rule, ...] = ()) -> TrainState:
@@ -188,5 +192,5 @@ def init_state(
     recipe: Recipe, key: jax.Array, mesh: Mesh, rules: tuple[Rule, ...] = (), params: Any = None
 ) -> TrainState:
     """A fresh state, created sharded: no device ever holds more than its part. `params`: as for `fresh_state`."""
-    shardings = state_shardings(abstract_state(recipe), recipe, mesh, rules)
+    shardings = state_shardings(abstract_state(recipe, mesh), recipe, mesh, rules)
     return jax.jit(lambda key, params: fresh_state(recipe, key, params), out_shardings=shardings)(key, params)
