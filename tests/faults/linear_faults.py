@@ -97,6 +97,20 @@ LINEAR_FAULTS = (
         "self.b.at[:, 0].add(state)",
         (FORMS + "[diagonal]",),
     ),
+    Fault(
+        "gradients of a diagonal recurrence with the factors of one step before",
+        FOLDER + "vector_states.py",
+        "_run(after(a_BTR), g_BTR, reverse=True)",
+        "_run(a_BTR, g_BTR, reverse=True)",
+        (STATES + "test_gradients_of_a_diagonal_recurrence_are_those_of_its_loop",),
+    ),
+    Fault(
+        "a diagonal recurrence of accelerators that does not run backwards",
+        FOLDER + "vector_states.py",
+        "(a_BTR, b_BTR), reverse=reverse, axis=1)",
+        "(a_BTR, b_BTR), axis=1)",
+        (STATES + "test_both_forms_of_a_diagonal_recurrence_run_both_ways[at_once]",),
+    ),
     _carry(
         "a carry without the new inputs of its convolution",
         "return (queue, state), self.outputs(o, u, rest)",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 
 from arjax.networks.recurrent.linear.exponential import Exponential, State
 from arjax.networks.recurrent.linear.matrix_states import Decayed, Delta, segment_sums
-from arjax.networks.recurrent.linear.vector_states import Diagonal
+from arjax.networks.recurrent.linear.vector_states import Diagonal, at_once, in_turn, linear_recurrence
 
 BATCH, HEADS, LENGTH, KEYS, VALUES = 2, 2, 9, 3, 2
 CHUNK, CUT = 4, 5  # the chunk divides neither the length nor the cut
@@ -190,3 +192,31 @@ def test_input_gates_that_are_all_almost_closed_give_almost_nothing():
     )(terms)
     np.testing.assert_allclose(o, 0, atol=1e-30)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+
+
+@pytest.mark.parametrize("form", [in_turn, at_once])
+def test_both_forms_of_a_diagonal_recurrence_run_both_ways(form):
+    """Processors take the one, accelerators the other."""
+    a, b = (np.asarray(x, np.float64) for x in CASES["diagonal"])
+    forth, back = by_loop(CASES["diagonal"])[0], np.zeros_like(b)
+    for t in reversed(range(LENGTH)):
+        back[:, t] = b[:, t] + (a[:, t] * back[:, t + 1] if t + 1 < LENGTH else 0)
+    terms = [np.float32(x) for x in (a, b)]
+    np.testing.assert_allclose(jax.jit(form)(*terms), forth, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(functools.partial(form, reverse=True))(*terms), back, rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_of_a_diagonal_recurrence_are_those_of_its_loop():
+    terms, weight = CASES["diagonal"], normal(BATCH, LENGTH, KEYS)
+
+    def loop(a, b):
+        states = [jnp.zeros_like(b[:, 0])]
+        for t in range(LENGTH):
+            states.append(a[:, t] * states[-1] + b[:, t])
+        return jnp.stack(states[1:], 1)
+
+    def gradients(form):
+        return jax.jit(jax.grad(lambda a, b: (weight * form(a, b)).sum(), (0, 1)))(*terms)
+
+    for ours, theirs in zip(gradients(linear_recurrence), gradients(loop), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)

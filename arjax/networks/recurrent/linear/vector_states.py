@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -9,12 +10,50 @@ import jax.numpy as jnp
 
 
 def linear_recurrence(a_BTR: jax.Array, b_BTR: jax.Array) -> jax.Array:
-    """h_t = a_t h_(t-1) + b_t from h_(-1) = 0, all steps in O(log T) parallel ones."""
+    """h_t = a_t h_(t-1) + b_t from h_(-1) = 0.
 
-    def after(first: tuple[jax.Array, jax.Array], second: tuple[jax.Array, jax.Array]):
+    h solves a linear system, h - a * before(h) = b, whose transpose is the same recurrence from the last step to the
+    first one: gradients need no values but a and h.
+    """
+
+    def before(x_BTR: jax.Array) -> jax.Array:
+        return jnp.pad(x_BTR[:, :-1], ((0, 0), (1, 0), (0, 0)))
+
+    def after(x_BTR: jax.Array) -> jax.Array:
+        return jnp.pad(x_BTR[:, 1:], ((0, 0), (0, 1), (0, 0)))
+
+    return jax.lax.custom_linear_solve(
+        lambda h_BTR: h_BTR - a_BTR * before(h_BTR),
+        b_BTR,
+        lambda _, b_BTR: _run(a_BTR, b_BTR),
+        lambda _, g_BTR: _run(after(a_BTR), g_BTR, reverse=True),
+    )
+
+
+def in_turn(a_BTR: jax.Array, b_BTR: jax.Array, reverse: bool = False) -> jax.Array:
+    """The recurrence, or the one from the last step to the first, step by step."""
+
+    def body(h_BR: jax.Array, terms: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        h_BR = terms[0] * h_BR + terms[1]
+        return h_BR, h_BR
+
+    steps = jnp.moveaxis(a_BTR, 1, 0), jnp.moveaxis(b_BTR, 1, 0)
+    return jnp.moveaxis(jax.lax.scan(body, jnp.zeros_like(b_BTR[:, 0]), steps, reverse=reverse)[1], 0, 1)
+
+
+def at_once(a_BTR: jax.Array, b_BTR: jax.Array, reverse: bool = False) -> jax.Array:
+    """The same in O(log T) parallel steps."""
+
+    def joined(first: tuple[jax.Array, jax.Array], second: tuple[jax.Array, jax.Array]):
         return first[0] * second[0], second[0] * first[1] + second[1]
 
-    return jax.lax.associative_scan(after, (a_BTR, b_BTR), axis=1)[1]
+    return jax.lax.associative_scan(joined, (a_BTR, b_BTR), reverse=reverse, axis=1)[1]
+
+
+def _run(a_BTR: jax.Array, b_BTR: jax.Array, reverse: bool = False) -> jax.Array:
+    """One of both: on CPUs the steps in turn take half the time, and less than a quarter of the time to compile."""
+    cpu, default = (functools.partial(form, reverse=reverse) for form in (in_turn, at_once))
+    return jax.lax.platform_dependent(a_BTR, b_BTR, cpu=cpu, default=default)
 
 
 class Diagonal(NamedTuple):
