@@ -18,6 +18,9 @@ from arjax.objectives import Objective, ObjectiveState
 from arjax.parallel.sharding import Rule, param_shardings, path_string, replicated
 from arjax.training.schedule_free import average_of
 
+#: For a program that runs once, on CPUs: it compiles in two thirds of the time, and gives the same values.
+RUNS_ONCE = {"xla_backend_optimization_level": 1}
+
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
@@ -193,4 +196,9 @@ def init_state(
 ) -> TrainState:
     """A fresh state, created sharded: no device ever holds more than its part. `params`: as for `fresh_state`."""
     shardings = state_shardings(abstract_state(recipe, mesh), recipe, mesh, rules)
-    return jax.jit(lambda key, params: fresh_state(recipe, key, params), out_shardings=shardings)(key, params)
+    program = jax.jit(
+        lambda key, params: fresh_state(recipe, key, params),
+        out_shardings=shardings,
+        compiler_options=RUNS_ONCE if mesh.devices.flat[0].platform == "cpu" else None,
+    )
+    return program(key, params)
