@@ -10,9 +10,16 @@ A curriculum learns faster and with more seeds: each stage begins with the param
     arjax --config=configs/state_tracking.py:network=delta_net,negative=True,start=runs/parity_8 --workdir=runs/parity
 """
 
-import functools
-
-from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, pick, small_network_config
+from arjax.config import (
+    apply_smoke,
+    base_config,
+    dataset_config,
+    network_config,
+    optimizer_config,
+    parse_arg,
+    pick,
+    small_network_config,
+)
 from arjax.data.state_tracking import TASKS
 
 MIXER = {"hidden_size": 64, "num_layers": 2, "num_heads": 4, "mlp_ratio": 2, "chunk_size": 48}
@@ -39,7 +46,7 @@ OTHERS = {
     "40": (10_000, 700_000, 0.4, 0.1),
     "settle": (15_000, 1_000_000, 0.4, 0.0),
 }
-#: Layers of a mixer in other tasks than parity.
+#: Layers of a mixer in other tasks than parity, which it learns with Muon.
 NUM_LAYERS = 3
 
 
@@ -47,20 +54,12 @@ def get_config(arg=""):
     """`task`: a name in the `TASKS` of the data set; `network`: a name in `RECIPES`; `negative`: negative eigenvalues
     of some networks; `stage`: a name in `PARITY`; `start`: a run whose parameters come first; `seed`; `smoke`: seconds.
     """
-    arg = parse_arg(
-        arg,
-        task=pick(TASKS, "parity"),
-        network=pick(RECIPES, "delta_net"),
-        negative=False,
-        stage=pick(PARITY, "40"),
-        start="",
-        seed=0,
-        smoke=False,
-    )
-    (options, learning_rate), harder = RECIPES[arg.network], arg.task != "parity"
+    choices = {"task": pick(TASKS, "parity"), "network": pick(RECIPES, "delta_net"), "stage": pick(PARITY, "40")}
+    arg = parse_arg(arg, **choices, negative=False, start="", seed=0, smoke=False)
+    (options, learning_rate), rule, harder = RECIPES[arg.network], "adamw", arg.task != "parity"
     steps, num_examples, factor, weight_decay = (OTHERS if harder else PARITY)[arg.stage]
     if harder and options.items() >= MIXER.items():
-        options = options | {"num_layers": NUM_LAYERS}
+        options, rule = options | {"num_layers": NUM_LAYERS}, "muon"
     signs, config = {"negative_eigenvalues": True} if arg.negative else {}, base_config()
     # A product of three permutations says nothing of the single ones: the first training has sequences of one, too.
     shortest = 1 if arg.task in ("s3", "s5") and arg.stage == "8" else 3
@@ -68,10 +67,10 @@ def get_config(arg=""):
     longest, num_examples = (6, 80) if arg.smoke else (40 if settles else int(arg.stage), num_examples)
     sizes = {"shortest": shortest, "longest": longest, "num_examples": num_examples, "seed": int(settles)}
     config.dataset = dataset_config("state_tracking", task=arg.task, **sizes)
-    make = small_network_config if arg.smoke else functools.partial(network_config, **options)
-    config.network = make(arg.network, **signs)
-    config.optimizer.update(name="adamw", learning_rate=factor * learning_rate, schedule="cosine", warmup_steps=100)
-    config.optimizer.update(end_factor=0.05, clip_norm=1.0, weight_decay=weight_decay)
+    make = small_network_config if arg.smoke else network_config
+    config.network = make(arg.network, **({} if arg.smoke else options), **signs)
+    config.optimizer = optimizer_config(rule, schedule="cosine", warmup_steps=100, end_factor=0.05, clip_norm=1.0)
+    config.optimizer.update(learning_rate=factor * learning_rate, weight_decay=weight_decay)
     config.seed = arg.seed
     config.train.update(steps=steps, batch_size=64, init_from=arg.start)
     config.train.update(steps_per_dispatch=50, log_every=500, eval_every=500, checkpoint_every=2000)
