@@ -59,8 +59,8 @@ def get_sweep(arg=""):
 
 
 def _rows(task, size, value, seeds):
-    """Every network on a task of a size, a delay or a length. Of several seeds each is named, also the first one: a mean
-    over seeds takes no run without.
+    """Every network on a task of a size, a delay or a length. Of several seeds the first one is named, too: a mean over
+    seeds takes no run without.
     """
     short, metric = ("copy", "nll_nats") if task == "copy_memory" else ("adding", "squared_error")
     for name, words in NETWORKS.items():
