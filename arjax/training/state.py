@@ -18,7 +18,8 @@ from arjax.objectives import Objective, ObjectiveState
 from arjax.parallel.sharding import Rule, param_shardings, path_string, replicated
 from arjax.training.schedule_free import average_of
 
-#: For a program that runs once, on CPUs: it compiles in two thirds of the time, and gives the same values.
+#: For a program that runs once, on CPUs: it compiles in two thirds of the time. On one device it gives the same values;
+#: on a mesh, JAX 0.12 gives some of them other last bits at each level of optimisation.
 RUNS_ONCE = {"xla_backend_optimization_level": 1}
 
 

@@ -5,6 +5,7 @@ arjax-sweep --sweep=experiments/memory/sweep.py:seeds=3 --workdir=runs/memory --
 """
 
 from arjax.config import parse_arg
+from arjax.core.errors import UserError
 from arjax.sweep import Run
 
 #: name -> words
@@ -46,6 +47,8 @@ def get_sweep(arg=""):
     text by nats per character. `seeds`: how many runs of each network at a delay of 200 and with 200 numbers.
     """
     seeds = parse_arg(arg, seeds=1).seeds
+    if seeds < 1:
+        raise UserError(f"seeds of the study of memory must be at least 1, not {seeds}")
     rows = [row for delay in DELAYS for row in _rows("copy_memory", "delay", delay, seeds)]
     rows += [row for length in LENGTHS for row in _rows("adding", "length", length, seeds)]
     for memory in TEXT_MEMORIES:
@@ -56,11 +59,14 @@ def get_sweep(arg=""):
 
 
 def _rows(task, size, value, seeds):
-    """Every network on a task of a size, a delay or a length."""
+    """Every network on a task of a size, a delay or a length. Of several seeds the first one is named, too: a mean over
+    seeds takes no run without.
+    """
     short, metric = ("copy", "nll_nats") if task == "copy_memory" else ("adding", "squared_error")
     for name, words in NETWORKS.items():
         config = f"configs/memory.py:task={task},{size}={value},network={name}"
         about = {"dataset": f"{task.replace('_', ' ')}, {value}", "model": words, "metric": metric}
-        for seed in range(seeds if value == SEEDED else 1):
-            row, fields = f"{short}-{value}-{name}", {"seed": seed} if seed else {}
-            yield Run(f"{row}-{seed}" if seed else row, config, fields, **about)
+        several = seeds > 1 and value == SEEDED
+        for seed in range(seeds if several else 1):
+            row = f"{short}-{value}-{name}"
+            yield Run(f"{row}-{seed}" if seed else row, config, {"seed": seed} if several else {}, **about)

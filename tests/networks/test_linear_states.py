@@ -50,6 +50,7 @@ def cases():
         "decays of features": Decayed(q, k, v, log_A),
         "decays with signs": Decayed(*shared, log_a, sign),
         "delta": Delta(q, unit(k), v, beta),
+        "delta with keys for all heads": Delta(shared[0], unit(shared[1]), shared[2], beta),
         "delta with decays": Delta(q, unit(k), v, beta, log_a),
         "exponential": Exponential(q, k, v, log_a, log_i),
         "exponential, growing": Exponential(q, k, v, uniform(-1, 1, LENGTH), log_i),

@@ -197,8 +197,9 @@ class Delta(NamedTuple):
         q, k, v, beta = chunked(chunk_size, self.q, self.k, self.v, self.beta)
         log_decay = None if self.log_decay is None else chunked(chunk_size, self.log_decay)[0]
         found, own = pairs(q, k, log_decay), pairs(k, k, log_decay)
-        size = v.shape[-1]
-        right = beta[..., None] * jnp.concatenate([v.astype(jnp.float32), own.queries.astype(jnp.float32)], -1)
+        size, reads = v.shape[-1], own.queries.astype(jnp.float32)
+        reads = jnp.broadcast_to(reads, (*v.shape[:-1], reads.shape[-1]))  # heads may have the same keys
+        right = beta[..., None] * jnp.concatenate([v.astype(jnp.float32), reads], -1)
         # Of the matrix only what is below its diagonal is read: that is taken to be one.
         solved = solve_unit_lower(beta[..., None] * own.scores, right)
         values, reads = solved[..., :size], solved[..., size:]
