@@ -46,7 +46,7 @@ OTHERS = {
     "40": (10_000, 700_000, 0.4, 0.1),
     "settle": (15_000, 1_000_000, 0.4, 0.0),
 }
-#: Layers of a mixer in other tasks than parity, which it learns with Muon.
+#: Layers of a mixer in other tasks than parity. Muon trains it on arithmetic, AdamW on permutations.
 NUM_LAYERS = 3
 
 
@@ -56,13 +56,14 @@ def get_config(arg=""):
     """
     choices = {"task": pick(TASKS, "parity"), "network": pick(RECIPES, "delta_net"), "stage": pick(PARITY, "40")}
     arg = parse_arg(arg, **choices, negative=False, start="", seed=0, smoke=False)
-    (options, learning_rate), rule, harder = RECIPES[arg.network], "adamw", arg.task != "parity"
+    (options, learning_rate), rule = RECIPES[arg.network], "adamw"
+    harder, permutations = arg.task != "parity", arg.task in ("s3", "s5")
     steps, num_examples, factor, weight_decay = (OTHERS if harder else PARITY)[arg.stage]
     if harder and options.items() >= MIXER.items():
-        options, rule = options | {"num_layers": NUM_LAYERS}, "muon"
+        options, rule = options | {"num_layers": NUM_LAYERS}, "adamw" if permutations else "muon"
     signs, config = {"negative_eigenvalues": True} if arg.negative else {}, base_config()
     # A product of three permutations says nothing of the single ones: the first training has sequences of one, too.
-    shortest = 1 if arg.task in ("s3", "s5") and arg.stage == "8" else 3
+    shortest = 1 if permutations and arg.stage == "8" else 3
     settles = arg.stage == "settle"
     longest, num_examples = (6, 80) if arg.smoke else (40 if settles else int(arg.stage), num_examples)
     sizes = {"shortest": shortest, "longest": longest, "num_examples": num_examples, "seed": int(settles)}
