@@ -21,9 +21,9 @@ def softly_bounded(raw: jax.Array, bound: float) -> jax.Array:
     return bound * jnp.tanh(raw / bound) if bound else raw
 
 
-def bounded_log_scale(raw: jax.Array, least: float, bound: float = 0.0) -> jax.Array:
+def bounded_log_scale(raw: jax.Array, least: float, scale_bound: float = 0.0) -> jax.Array:
     """log s from a network's output: softly bounded, and between `least` and 20, so neither s nor 1/s overflows."""
-    return jnp.clip(softly_bounded(raw, bound), least, LARGEST_LOG_SCALE)
+    return jnp.clip(softly_bounded(raw, scale_bound), least, LARGEST_LOG_SCALE)
 
 
 def check_floor(family: str, least: float) -> None:
