@@ -54,8 +54,8 @@ def get_config(arg=""):
     """`task`: a name in the `TASKS` of the data set; `network`: a name in `RECIPES`; `negative`: negative eigenvalues
     of some networks; `stage`: a name in `PARITY`; `start`: a run whose parameters come first; `seed`; `smoke`: seconds.
     """
-    more = {"stage": pick(PARITY, "40"), "negative": False, "start": "", "seed": 0, "smoke": False}
-    arg = parse_arg(arg, task=pick(TASKS, "parity"), network=pick(RECIPES, "delta_net"), **more)
+    picks = dict(task=pick(TASKS, "parity"), network=pick(RECIPES, "delta_net"), stage=pick(PARITY, "40"))
+    arg = parse_arg(arg, **picks, negative=False, start="", seed=0, smoke=False)
     (options, learning_rate), rule = RECIPES[arg.network], "adamw"
     harder, permutations = arg.task != "parity", arg.task in ("s3", "s5")
     steps, num_examples, factor, weight_decay = (OTHERS if harder else PARITY)[arg.stage]
