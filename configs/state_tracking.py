@@ -37,8 +37,8 @@ RECIPES = {
 }
 #: Stage (its longest sequences; "settle" has new ones of 40) -> train steps of 64, sequences of the train split, factor
 #: of the learning rate, weight decay: for parity, and for other tasks, which pass through the train split once.
-PARITY = dict.fromkeys(("8", "16", "24"), (3000, 100_000, 1.0, 0.0))
-PARITY |= dict.fromkeys(("40", "settle"), (2000, 100_000, 1.0, 0.0))
+BITS = dict.fromkeys(("8", "16", "24"), (3000, 100_000, 1.0, 0.0))
+BITS |= dict.fromkeys(("40", "settle"), (2000, 100_000, 1.0, 0.0))
 OTHERS = {
     "8": (3000, 200_000, 1.0, 0.1),
     "16": (4000, 300_000, 1.0, 0.1),
@@ -52,13 +52,13 @@ NUM_LAYERS = 3
 
 def get_config(arg=""):
     """`task`: a name in the `TASKS` of the data set; `network`: a name in `RECIPES`; `negative`: negative eigenvalues
-    of some networks; `stage`: a name in `PARITY`; `start`: a run whose parameters come first; `seed`; `smoke`: seconds.
+    of some networks; `stage`: a name in `BITS`; `start`: a run whose parameters come first; `seed`; `smoke`: seconds.
     """
-    picks = dict(task=pick(TASKS, "parity"), network=pick(RECIPES, "delta_net"), stage=pick(PARITY, "40"))
-    arg = parse_arg(arg, **picks, negative=False, start="", seed=0, smoke=False)
+    more = {"negative": False, "start": "", "seed": 0, "smoke": False}
+    arg = parse_arg(arg, task=pick(TASKS, "parity"), network=pick(RECIPES, "delta_net"), stage=pick(BITS, "40"), **more)
     (options, learning_rate), rule = RECIPES[arg.network], "adamw"
     harder, permutations = arg.task != "parity", arg.task in ("s3", "s5")
-    steps, num_examples, factor, weight_decay = (OTHERS if harder else PARITY)[arg.stage]
+    steps, num_examples, factor, weight_decay = (OTHERS if harder else BITS)[arg.stage]
     if harder and options.items() >= MIXER.items():
         options, rule = options | {"num_layers": NUM_LAYERS}, "adamw" if permutations else "muon"
     signs, config = {"negative_eigenvalues": True} if arg.negative else {}, base_config()
