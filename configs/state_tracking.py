@@ -37,9 +37,9 @@ RECIPES = {
 }
 #: Stage (its longest sequences; "settle" has new ones of 40) -> train steps of 64, sequences of the train split, factor
 #: of the learning rate, weight decay: for parity, and for other tasks, which pass through the train split once.
-BITS = dict.fromkeys(("8", "16", "24"), (3000, 100_000, 1.0, 0.0))
-BITS |= dict.fromkeys(("40", "settle"), (2000, 100_000, 1.0, 0.0))
-OTHERS = {
+EASY = dict.fromkeys(("8", "16", "24"), (3000, 100_000, 1.0, 0.0))
+EASY |= dict.fromkeys(("40", "settle"), (2000, 100_000, 1.0, 0.0))
+HARDER = {
     "8": (3000, 200_000, 1.0, 0.1),
     "16": (4000, 300_000, 1.0, 0.1),
     "24": (3000, 300_000, 1.0, 0.1),
@@ -52,14 +52,14 @@ NUM_LAYERS = 3
 
 def get_config(arg=""):
     """`task`: a name in the `TASKS` of the data set; `network`: a name in `RECIPES`; `negative`: negative eigenvalues
-    of some networks; `stage`: a name in `BITS`; `start`: a run whose parameters come first; `seed`; `smoke`: seconds.
+    of some networks; `stage`: a name in `EASY`; `start`: a run whose parameters come first; `seed`; `smoke`: seconds.
     """
     more = {"negative": False, "start": "", "seed": 0, "smoke": False}
-    arg = parse_arg(arg, task=pick(TASKS, "parity"), network=pick(RECIPES, "delta_net"), stage=pick(BITS, "40"), **more)
+    arg = parse_arg(arg, task=pick(TASKS, "parity"), network=pick(RECIPES, "delta_net"), stage=pick(EASY, "40"), **more)
     (options, learning_rate), rule = RECIPES[arg.network], "adamw"
     harder, permutations = arg.task != "parity", arg.task in ("s3", "s5")
-    steps, num_examples, factor, weight_decay = (OTHERS if harder else BITS)[arg.stage]
-    if harder and options.items() >= MIXER.items():
+    steps, num_examples, factor, weight_decay = (HARDER if harder else EASY)[arg.stage]
+    if harder and options is MIXER:
         options, rule = options | {"num_layers": NUM_LAYERS}, "adamw" if permutations else "muon"
     signs, config = {"negative_eigenvalues": True} if arg.negative else {}, base_config()
     # A product of three permutations says nothing of the single ones: the first training has sequences of one, too.

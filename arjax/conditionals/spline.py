@@ -121,7 +121,7 @@ class SplineNormal(TransformedNormal):
 
     The network gives m and log s, and of the spline K widths, K heights and K - 1 derivatives. All zero is N(0, 1).
     The density may have up to about K modes. Tails are normal. As in a Gaussian, log s has a floor and, with
-    `scale_bound`, soft bounds: without them a flow of several blocks may stretch its noise a thousandfold at the start.
+    `scale_bound`, soft bounds: in a flow the scales of all blocks multiply.
     """
 
     bins: int = 8

@@ -70,3 +70,15 @@ def test_linear_recurrences_settle_without_weight_decay_on_new_sequences(measure
     assert before.optimizer.weight_decay > 0 == last.optimizer.weight_decay
     assert before.dataset.seed != last.dataset.seed
     assert "s3-lstm-0-40" not in rows and "parity-delta_net-0-40" not in rows
+
+
+@pytest.mark.parametrize(
+    ("task", "network", "rule"),
+    [
+        *(("parity", "delta_net", "adamw"), ("arithmetic", "delta_net", "muon"), ("brackets", "mlstm", "muon")),
+        *(("s3", "delta_net", "adamw"), ("s5", "mamba2", "adamw"), ("arithmetic", "gru", "adamw")),
+    ],
+)
+def test_muon_trains_linear_recurrences_on_arithmetic(task, network, rule, repository):
+    config = load_config_file(f"{repository}/configs/state_tracking.py:task={task},network={network}")
+    assert config.optimizer.name == rule and config.optimizer.weight_decay == (0.0 if task == "parity" else 0.1)

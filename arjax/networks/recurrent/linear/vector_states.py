@@ -51,7 +51,7 @@ def at_once(a_BTR: jax.Array, b_BTR: jax.Array, reverse: bool = False) -> jax.Ar
 
 
 def _run(a_BTR: jax.Array, b_BTR: jax.Array, reverse: bool = False) -> jax.Array:
-    """One of both: on CPUs the steps in turn take half the time, and less than a quarter of the time to compile."""
+    """One of both: on CPUs the gradient of steps in turn takes .45 to .7 of the time, and .2 to .4 to compile."""
     cpu, default = (functools.partial(form, reverse=reverse) for form in (in_turn, at_once))
     return jax.lax.platform_dependent(a_BTR, b_BTR, cpu=cpu, default=default)
 
