@@ -81,6 +81,8 @@ class Stack(nn.Module):
     def stack(self, **options: Any) -> nn.Module:
         """The layers, `stacked`; called in `setup`."""
         options = {"unroll": self.unroll, "remat": self.remat} | options
+        if self.is_initializing():  # one loop body draws the parameters of all layers
+            options["unroll"] = 1
         return stacked(self.LAYER, self.num_layers, **options)(**self.layer_fields(), name="layers")
 
     def one_layer(self) -> nn.Module:
