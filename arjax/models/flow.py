@@ -32,6 +32,7 @@ from arjax.models.checks import as_context, as_values, check_params
 from arjax.models.kinds import FIELD_TYPES, KINDS, Blueprint, Example, ModelChoice, make_model
 from arjax.models.sampling import step_keys
 from arjax.networks import NETWORKS
+from arjax.networks.base import with_zero_features
 from arjax.networks.beside import Beside
 from arjax.samplers import PLAIN_DRAW, SAMPLERS, Cached, Draw, DrawOptions, FixedPoint, Naive, Sampler, make_sampler
 
@@ -217,6 +218,13 @@ class FlowModel(Model):
     def named_parts(self) -> dict[str, Model]:
         blocks: dict[str, Model] = {str(k): block for k, block in enumerate(self.blocks)}
         return blocks if self.base is None else blocks | {BASE: self.base}
+
+    def init(self, key: jax.Array) -> Params:
+        """Fresh parameters: each block is the identity, as its features are 0. Otherwise their scales would multiply,
+        and a deep flow would start far from every density.
+        """
+        params = super().init(key)
+        return {name: part if name == BASE else with_zero_features(part) for name, part in params.items()}
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
         """log p(x | c) of each example in nats, float32[B]; of levels the bound E[log p(x + u)] with one u, drawn by

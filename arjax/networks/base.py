@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -31,6 +32,14 @@ BUILDER_FIELDS = ("event", "context_spec", "num_features", "dtype")
 #: Options that count what is built one after another, layers and the taps of kernels: their largest values.
 LAYERS = ("num_layers", "num_blocks", "num_resnets", "num_scales", "upsample_layers", "num_groups", "levels")
 MOST = dict.fromkeys((*LAYERS, "kernel_size", "first_kernel"), DEEPEST)
+#: Paths of the parameters of layers that return features: `out`, but for those of attention and of hidden layers, and
+#: what leads from values or from the number of a site straight to features.
+LAST_LAYER = (
+    r"^(?!.*(attention|cross|layers|layer_\d+)/out/)(.*/)?(out|readout|earlier)(/mix)?/\w+$"
+    r"|(^|/)(out|out_mask|direct)_(kernel|bias)$"
+    r"|(^|/)site/bias$"
+    r"|(^|denoiser/)conv_out/mix/\w+$"
+)
 
 
 def check_ranges(name: str, family: type[Network], options: Mapping[str, Any]) -> None:
@@ -65,6 +74,9 @@ class Network(nn.Module):
     `extend` and `keep`. Both forms share all parameters, which are made in `setup`, and compute the same features.
     Parameters and features are float32; `dtype` is the type of the computation. The other fields of a family, each
     with a default, are its options.
+
+    The layer that returns the features is named `out` or `readout` (`LAST_LAYER`): Muon leaves it to Adam, and with
+    zeros in it all features are 0, as in a new flow.
 
     Attributes:
       event: shape and kind of one example.
@@ -278,6 +290,16 @@ def step_variables(network: Network, params: Any) -> dict[str, Any]:
 def apply(network: nn.Module, params: Any, key: jax.Array | None, *args: Any, **kwargs: Any) -> Any:
     """`network.apply` with these parameters, and a key for dropout where it is not None."""
     return network.apply({"params": params}, *args, rngs=None if key is None else {"dropout": key}, **kwargs)
+
+
+def with_zero_features(params: Any) -> Any:
+    """The parameters of a network with zeros in those of its last layer: all features are 0."""
+
+    def zeros(path: Any, leaf: jax.Array) -> jax.Array:
+        last = re.search(LAST_LAYER, jax.tree_util.keystr(path, simple=True, separator="/"))
+        return jnp.zeros_like(leaf) if last else leaf
+
+    return jax.tree_util.tree_map_with_path(zeros, params)
 
 
 def fields_from(options: nn.Module, module: type[nn.Module], **own: Any) -> dict[str, Any]:

@@ -22,16 +22,11 @@ import optax
 from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
 from arjax.core.values import compile_regex
+from arjax.networks.base import LAST_LAYER
 from arjax.parallel.sharding import path_string
 
-#: Layers that read values, layers that return features (`out` but for those of attention and of hidden layers, and what
-#: leads from values straight to features), and depthwise convolutions.
-ADAM = (
-    r"(^|/)(in|linear|intensity|readout|earlier)/kernel$"
-    r"|(^|/)(in|out|out_mask|direct|conv)_kernel$"
-    r"|^(?!.*(attention|cross|layers|layer_\d+)/out/)(.*/)?out(/mix)?/kernel$"
-    r"|(^|denoiser/)conv_out/mix/kernel$"
-)
+#: Layers that read values, depthwise convolutions, and layers that return features.
+ADAM = r"(^|/)(in|linear|intensity)/kernel$|(^|/)(in|conv)_kernel$|" + LAST_LAYER
 #: Convolutions whose taps are axes: those that stretch an image here, and those of Flax, by its own names.
 TAPS = r"(^|/)(stretch|Conv|ConvTranspose)_\d+/kernel$"
 

@@ -1,0 +1,42 @@
+"""With zeros in the last layer, all features are 0: so each block of a new flow is the identity."""
+
+import jax
+import law_cases as cases
+import numpy as np
+import pytest
+from choice import each_network
+
+from arjax.core.spec import EventSpec
+from arjax.models import make_model
+from arjax.networks import NETWORKS
+from arjax.networks.base import with_zero_features
+
+
+@each_network([], [()], every=5)
+def test_features_are_zero(network):
+    model = cases.supported_model(network, cases.EVENTS["real"], "raster", "sites")
+    if isinstance(model, str):
+        return
+    x = cases.random_x(model.event, cases.BATCH)
+    features = cases.parallel(model.network, with_zero_features(cases.params_of(model)), x, model.factorization)
+    np.testing.assert_array_equal(features, 0)
+
+
+def test_other_parameters_stay():
+    model = make_model(EventSpec((6,), (), "real"), "transformer", **NETWORKS.get("transformer").SMALL)
+    params = cases.params_of(model)
+    changed = jax.tree.map(lambda before, after: bool(np.any(before != after)), params, with_zero_features(params))
+    assert {name for name in changed if any(jax.tree.leaves(changed[name]))} == {"out"}
+
+
+@pytest.mark.parametrize(
+    "conditional",
+    ["gaussian(scale_bound=3)", "spline", pytest.param("gaussian(min_log_scale=-2.3)", marks=pytest.mark.slow)],
+)
+def test_new_flows_are_the_identity(conditional):
+    event = EventSpec((3,), (), "real")
+    flow = make_model(event, "made", kind="flow", num_blocks=3, conditional=conditional, hidden_sizes=(12,))
+    x = cases.random_x(event, 7)
+    z, log_det = jax.jit(flow.to_noise)(jax.jit(flow.init)(jax.random.key(0)), x)
+    np.testing.assert_allclose(z, x, atol=1e-5)
+    np.testing.assert_allclose(log_det, 0, atol=1e-5)
