@@ -1,10 +1,9 @@
 """Puts the finished rows of workdirs into the results.csv of a study, beside those of runs that are not there.
 
-    python scripts/keep_results.py experiments/joints runs/joints [runs/other ...] [--as=runs/joints]
+    python scripts/keep_results.py experiments/joints runs/joints [runs/other ...]
 
 A row takes the place of that of the same run and metric. Rows have the sequence of the study's sweep.py, those made by
-other scripts (such as the speeds of samplers) after those of their run. Where a command names one of the workdirs, as
-`train.init_from` may, `--as` is written in its place: the table holds for any machine.
+other scripts (such as the speeds of samplers) after those of their run.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
-from arjax.sweep.results import FILE_NAME, merged_rows, name_of_row, read_csv, without_paths, write_csv
+from arjax.sweep.results import FILE_NAME, merged_rows, name_of_row, read_csv, write_csv
 from arjax.sweep.table import load_sweep
 
 
@@ -25,16 +24,13 @@ def main(argv: Sequence[str]) -> int:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=Path, help="the folder with sweep.py")
     parser.add_argument("workdirs", type=Path, nargs="+", help="workdirs of its sweep")
-    parser.add_argument("--as", dest="written", default="", help="the workdir in the commands [runs/NAME OF THE STUDY]")
     flags = parser.parse_args(argv)
     missing = [workdir for workdir in flags.workdirs if not (workdir / FILE_NAME).is_file()]
     if missing:
         raise UserError(f"{missing[0]} has no {FILE_NAME}: run its sweep first")
     order = [row.name for row in load_sweep(str(flags.study / "sweep.py"))]
     path = flags.study / FILE_NAME
-    written = flags.written or f"runs/{flags.study.resolve().name}"
     found = [row for workdir in flags.workdirs for row in read_csv(workdir / FILE_NAME)]
-    found = [without_paths(row, flags.workdirs, written) for row in found]
     rows = merged_rows(read_csv(path) if path.is_file() else [], found, order)
     write_csv(path, rows)
     print(f"{len(found)} rows of {len(flags.workdirs)} workdirs, {len(rows)} of {len(order)} runs in {path}")

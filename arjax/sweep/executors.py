@@ -86,7 +86,7 @@ class LocalExecutor:
             try:
                 while True:
                     for run in itertools.islice(coming, self._jobs - len(running)):
-                        running[pool.submit(self._execute_one, run, workdir / run.name)] = run
+                        running[pool.submit(self._execute_one, run, workdir)] = run
                     if not running:
                         break
                     done, _ = wait(running, timeout=HEARTBEAT_SECONDS, return_when=FIRST_COMPLETED)
@@ -104,7 +104,8 @@ class LocalExecutor:
                         process.terminate()
                 raise
 
-    def _execute_one(self, run: Run, folder: Path) -> int:
+    def _execute_one(self, run: Run, workdir: Path) -> int:
+        folder = workdir / run.name
         try:
             writable_folder(folder)
             self._wait_for_others(run, folder)
@@ -112,7 +113,7 @@ class LocalExecutor:
         except UserError as error:
             print(f"    {run.name}: {error}", flush=True)
             return EXIT_USER_ERROR
-        command, (devices, cores) = [*self._program, *run.arguments(str(folder))], self._shares.get()
+        command, (devices, cores) = [*self._program, *run.arguments(workdir)], self._shares.get()
         environment = marked_as_parent() | ({CUDA: ",".join(devices)} if devices else {})
         with (folder / LOG_NAME).open("ab") as log:
             try:

@@ -12,7 +12,7 @@ from typing import Any
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 from arjax.sweep.derived import Mean, mean_of
-from arjax.sweep.runs import Run, as_text
+from arjax.sweep.runs import WORKDIR, Run, as_text
 
 #: Longest value in the name of a folder; longer ones are cut.
 _LONGEST = 60
@@ -77,6 +77,8 @@ def filled(text: str, point: Mapping[str, str]) -> str:
     known = {field.rpartition(".")[2]: field for field in reversed(list(point))} | {field: field for field in point}
 
     def value(match: re.Match) -> str:
+        if match[0] == WORKDIR and match[1] not in known:
+            return WORKDIR
         if match[1] not in known:
             raise UserError(f"{text!r} names the field {match[1]!r}{did_you_mean(match[1], known)}, not in the grid")
         return point[known[match[1]]]

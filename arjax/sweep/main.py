@@ -234,7 +234,7 @@ def print_runs(runs: Sequence[Run], table: Table, form: str) -> int:
     differ; or, in the form `commands`, its command. Returns the exit code.
     """
     runs = [table.resolved(run) for run in runs]
-    commands = [shlex.join(["arjax", *run.arguments(str(table.workdir / run.name))]) for run in runs]
+    commands = [shlex.join(["arjax", *run.arguments(table.workdir)]) for run in runs]
     if form == "commands":
         print(*commands, sep="\n")
         return 0
@@ -242,7 +242,9 @@ def print_runs(runs: Sequence[Run], table: Table, form: str) -> int:
     results = {run.name: read_results(table.workdir / run.name) for run in runs if states[run.name] == "finished"}
     measured = {name: found["train_seconds"] / 60 for name, found in results.items() if found}
     known = expected_minutes(runs, measured)
-    tried, problems = tried_minutes([run for run in runs if run.name not in known]) if form == "trial" else ({}, [])
+    tried, problems = (
+        tried_minutes([run for run in runs if run.name not in known], table.workdir) if form == "trial" else ({}, [])
+    )
     expected = expected_minutes(runs, measured | tried)
     minutes = {name: f"{'' if name in measured else '~'}{each:.3g}" for name, each in expected.items()}
     points = [{"config": run.config} | dict(run.override_texts()) for run in runs]
@@ -290,7 +292,7 @@ def expected_minutes(runs: Sequence[Run], measured: Mapping[str, float]) -> dict
     return {name: minutes for name, minutes in found.items() if minutes is not None}
 
 
-def tried_minutes(runs: Sequence[Run]) -> tuple[dict[str, float], list[str]]:
+def tried_minutes(runs: Sequence[Run], workdir: Path) -> tuple[dict[str, float], list[str]]:
     """The minutes of the first run of each kind, by name, from a trial on the devices of this process; and a sentence
     for each run that cannot be trained.
     """
@@ -302,7 +304,7 @@ def tried_minutes(runs: Sequence[Run]) -> tuple[dict[str, float], list[str]]:
     for number, run in enumerate(firsts, start=1):
         print(f"trial {number} of {len(firsts)}: {run.name} ...", file=sys.stderr, flush=True)
         try:
-            found[run.name] = expected_seconds(build(config_of(run))) / 60
+            found[run.name] = expected_seconds(build(config_of(run, workdir))) / 60
         except UserError as error:
             problems.append(f"{run.name} cannot be trained: {error}")
     return found, problems

@@ -124,7 +124,7 @@ def plan(runs: Sequence[Run], workdir: Path) -> list[Grid]:
     by_config: dict[str, list[Job]] = {}
     for run in runs:
         with _named(run):
-            config = config_of(run)
+            config = config_of(run, workdir)
             check_has_order(config)
             folder = workdir / run.name
             if (folder / CONFIG_NAME).exists():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -228,15 +227,6 @@ def merged_rows(
             row["tie"] = ""
     places = {name: place for place, name in enumerate(names)}
     return sorted(both.values(), key=lambda row: places.get(name_of_row(row), len(places)))
-
-
-def without_paths(row: Mapping[str, str], workdirs: Sequence[Path], written: str) -> dict[str, str]:
-    """The row with `written` in place of the workdirs in its command, where it names a folder in them."""
-    command = row["command"]
-    for workdir in workdirs:
-        for text in {str(workdir), str(workdir.resolve())}:
-            command = re.sub(rf"(?<![\w./-]){re.escape(text)}(?=/)", written, command)
-    return {**row, "command": command}
 
 
 def readable_columns(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]], list[str]]:

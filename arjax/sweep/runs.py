@@ -26,6 +26,10 @@ def finished_runs(rows: Sequence[Run], workdir: Path) -> list[Run]:
     return found
 
 
+#: Stands for the folder of the sweep in the config and in the overrides of a run.
+WORKDIR = "{workdir}"
+
+
 @named_arguments
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -34,7 +38,8 @@ class Run:
     Attributes:
       name: folder of the run inside the sweep's workdir, such as `made-dna`.
       config: config file with its argument, such as `configs/uci_made.py:dna`.
-      overrides: config fields to set, such as `{"seed": 1, "model.ordering": "random(seed=3)"}`.
+      overrides: config fields to set, such as `{"seed": 1, "model.ordering": "random(seed=3)"}`. Here and in `config`
+        `{workdir}` is the workdir of the sweep: `{"train.init_from": "{workdir}/teacher"}` reads another run.
       dataset, model, ordering: those of the row, in words; "" takes them from the results and the config of the run.
       metric: the number of `results.json` to report, such as `nll_nats` or `bits_per_dim`.
       published, published_mark: the number to compare with, nan for none, and its source or differences.
@@ -79,14 +84,20 @@ class Run:
         """The overrides as on a command line."""
         return [(key, as_text(value)) for key, value in self.overrides.items()]
 
-    def arguments(self, workdir: str) -> list[str]:
-        """The arguments of `arjax` for this run."""
-        overrides = [f"--config.{key}={text}" for key, text in self.override_texts()]
-        return [f"--config={self.config}", f"--workdir={workdir}", *overrides]
+    def placed(self, workdir: str | os.PathLike) -> Run:
+        """The run with the workdir of its sweep in the place of `{workdir}`."""
+        overrides = {key: text.replace(WORKDIR, str(workdir)) for key, text in self.override_texts()}
+        return dataclasses.replace(self, config=self.config.replace(WORKDIR, str(workdir)), overrides=overrides)
+
+    def arguments(self, workdir: str | os.PathLike) -> list[str]:
+        """The arguments of `arjax` for this run of a sweep in `workdir`."""
+        placed = self.placed(workdir)
+        overrides = [f"--config.{key}={text}" for key, text in placed.override_texts()]
+        return [f"--config={placed.config}", f"--workdir={Path(workdir) / self.name}", *overrides]
 
     def command(self) -> str:
         """The line that reproduces the row on any machine, in a folder `runs/`."""
-        return shlex.join(["arjax", *self.arguments(f"runs/{self.name}")])
+        return shlex.join(["arjax", *self.arguments("runs")])
 
 
 def as_text(value: Any) -> str:
@@ -106,11 +117,14 @@ def check_published(published: Any, owner: str) -> None:
         raise UserError(f"the published number of {owner} must be a number, not {published!r}")
 
 
-def config_of(run: Run) -> ConfigDict:
-    """The config of a run, checked, as `arjax` reads it from its command line; raises `UserError` for a mistake."""
+def config_of(run: Run, workdir: str | os.PathLike) -> ConfigDict:
+    """The config of a run of a sweep in `workdir`, checked, as `arjax` reads it from its command line; raises
+    `UserError` for a mistake.
+    """
     from arjax.config.files import apply_overrides, load_config_file
     from arjax.config.validate import validate
 
+    run = run.placed(workdir)
     config = load_config_file(run.config)
     apply_overrides(config, run.override_texts())
     validate(config)
@@ -133,7 +147,7 @@ def reads(runs: Sequence[Run], workdir: Path) -> dict[str, set[str]]:
     argument or a field names, such as `train.init_from`.
     """
     owners = {os.path.realpath(workdir / run.name): run.name for run in runs}
-    found = {run.name: {owners[path] for path in _paths(run) if path in owners} for run in runs}
+    found = {run.name: {owners[path] for path in _paths(run, workdir) if path in owners} for run in runs}
     return {run.name: (found[run.name] | set(run.pilots) & set(owners.values())) - {run.name} for run in runs}
 
 
@@ -143,14 +157,14 @@ def check_read(waiting: Sequence[Run], runs: Sequence[Run], workdir: Path) -> No
     """
     folders = {run.name: os.path.realpath(workdir / run.name) for run in runs}
     for run in waiting:
-        for path in sorted(_paths(run)):
+        for path in sorted(_paths(run, workdir)):
             parts = Path(path).parts
             ends = {"/".join(parts[first:]) for first in range(1, len(parts))}
             for name in sorted(ends & folders.keys() - {run.name}):
                 if path != folders[name] and not os.path.exists(path):
                     raise UserError(
                         f"run {run.name!r} reads {os.path.relpath(path)}, which does not exist, and {name!r} of this "
-                        f"sweep is in {workdir / name}: name the workdir in the sweep file, or as its argument"
+                        f"sweep is in {workdir / name}: write {WORKDIR}/{name} in the sweep file"
                     )
 
 
@@ -176,8 +190,9 @@ def stages(runs: Sequence[Run], needs: Mapping[str, set[str]]) -> list[list[Run]
     return found
 
 
-def _paths(run: Run) -> set[str]:
+def _paths(run: Run, workdir: Path) -> set[str]:
     """All words of the run's config and fields that may be paths."""
+    run = run.placed(workdir)
     fields = [text for _, text in run.override_texts()]
     words = {word for text in [run.config, *fields] for between in _BETWEEN_WORDS for word in between.split(text)}
     return {

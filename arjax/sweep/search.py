@@ -167,7 +167,7 @@ def load_search(path: str) -> Search:
     search = run_user_file(str(find_file(path, FOLDER, "sweep file")), "get_search", Search)
     example = search.run(0, search.example)
     check_runs([example], path)
-    config_of(example)
+    config_of(example, "runs")
     return search
 
 

@@ -203,7 +203,7 @@ class SlurmExecutor:
         jobs = []
         for run in runs:
             folder = writable_folder(workdir / run.name)
-            jobs.append(Job([*self._program, *run.arguments(str(folder))], folder))
+            jobs.append(Job([*self._program, *run.arguments(workdir)], folder))
         try:
             with self._executor.batch():
                 submitted = [self._executor.submit(job) for job in jobs]

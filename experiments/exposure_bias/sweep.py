@@ -2,9 +2,8 @@
 
 arjax-sweep --sweep=experiments/exposure_bias/sweep.py --workdir=runs/exposure_bias
 
-The rows of `lstm` are drawn from an LSTM that was trained on tiny Shakespeare, whose run the sweep makes first; its
-folder is an argument where the workdir is another: --sweep=experiments/exposure_bias/sweep.py:runs/elsewhere. The rows
-of a second stage start from the parameters of teacher forcing.
+The sequences of `lstm` are drawn from an LSTM that was trained on tiny Shakespeare; its run is the first of the sweep.
+The rows of a second stage start from the parameters of teacher forcing.
 """
 
 from typing import NamedTuple
@@ -49,11 +48,11 @@ STAGED = ("lstm",)
 TRUTH = {"dataset.length": LENGTH, "dataset.eval_stride": LENGTH // 2, "network.hidden_size": 128, "train.steps": 1000}
 
 
-def get_sweep(arg="runs/exposure_bias"):
-    """The truth that is a network first, then a row for each truth, student and regime. `arg`: the workdir."""
+def get_sweep():
+    """The truth that is a network first, then a row for each truth, student and regime."""
     rows = [Run("truth", "configs/tiny_shakespeare.py:network=lstm", TRUTH, model="LSTM, the truth", listed=False)]
     for truth, words in TRUTHS.items():
-        data = f"drawn,run={arg}/truth" if truth == "lstm" else f"{truth},length={LENGTH}"
+        data = "drawn,run={workdir}/truth" if truth == "lstm" else f"{truth},length={LENGTH}"
         for student, name in STUDENTS.items():
             for key, regime in REGIMES.items():
                 if regime.second and truth not in STAGED:
@@ -61,7 +60,7 @@ def get_sweep(arg="runs/exposure_bias"):
                 config = f"configs/known_truth.py:data={data},network={student}"
                 fields = {"objective": regime.objective, "evaluate.exposure": ROLLOUTS} | TRAINING
                 if regime.second:
-                    fields |= SECOND | {"train.init_from": f"{arg}/{truth}-{student}-teacher_forcing"}
+                    fields |= SECOND | {"train.init_from": f"{{workdir}}/{truth}-{student}-teacher_forcing"}
                 about = {"dataset": words, "model": f"{name}, {regime.words}", "metric": "exposure_excess_percent"}
                 rows.append(Run(f"{truth}-{student}-{key}", config, fields, **about))
     return rows

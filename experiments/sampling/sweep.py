@@ -16,11 +16,8 @@ IMAGES = {
 }
 
 
-def get_sweep(arg="runs/sampling"):
-    """Rows in the order in which they are trained; the last one goes on from the one before.
-
-    `arg`: the workdir of the sweep, where that is another.
-    """
+def get_sweep():
+    """Rows in the order in which they are trained; the last one goes on from the one before."""
     rows = [
         Run(f"digits-{name}", f"configs/digits.py:network={name}", {"train.steps": 600}, model=name) for name in DIGITS
     ]
@@ -35,6 +32,6 @@ def get_sweep(arg="runs/sampling"):
     rows += [
         Run("text-gru", "configs/long_text.py:network=gru", model="gru"),
         Run("text-256", "configs/long_text.py:length=256", model="transformer 6 x 256, windows of 256"),
-        Run("text", f"configs/long_text.py:start={arg}/text-256", model="transformer 6 x 256"),
+        Run("text", "configs/long_text.py:start={workdir}/text-256", model="transformer 6 x 256"),
     ]
     return rows

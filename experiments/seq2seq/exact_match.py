@@ -32,7 +32,7 @@ from arjax.data.batches import eval_batches
 from arjax.evaluation.prompts import end_of
 from arjax.evaluation.summaries import ratio_of_means, stderr_of
 from arjax.reporting.tables import markdown_table, measured_rows, write_measured
-from arjax.sweep.results import FILE_NAME, merged_rows, name_of_row, read_csv, without_paths, write_csv
+from arjax.sweep.results import FILE_NAME, merged_rows, name_of_row, read_csv, write_csv
 from arjax.training.setup import restore_params
 
 EXACT_MATCH, ERROR_RATE = "exact_match", "character_error_rate"
@@ -40,7 +40,7 @@ NATS, BEAM = "nll_nats_per_char", "beam(width=4)"
 SAMPLERS = ("cached", "greedy", BEAM, "best(of=16)")
 HERE = Path(__file__).parent
 #: The workdir in the commands of the table, and the columns that differ where a run has been trained again.
-WRITTEN, TRAINING = "runs/seq2seq_study", ("num_params", "train_minutes", "best_step", "device")
+TRAINING = ("num_params", "train_minutes", "best_step", "device")
 COLUMNS = [
     "model",
     "seeds",
@@ -160,7 +160,7 @@ def main(argv: Sequence[str]) -> int:
     for row in here:
         rows = [row, *rows_of(row, workdir, samplers)]
         keep(table, rows)
-        keep(results, [without_paths(row, [workdir], WRITTEN) for row in rows])
+        keep(results, rows)
         print(f"{row['model']}, seed {row['seed']}: done", flush=True)
     lines = markdown_table(COLUMNS, page_rows(read_csv(results)), COLUMNS[1:])
     print(lines)

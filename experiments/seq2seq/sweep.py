@@ -3,8 +3,7 @@
     arjax-sweep --sweep=experiments/seq2seq/sweep.py --workdir=runs/seq2seq_study
     python experiments/seq2seq/exact_match.py runs/seq2seq_study
 
-The rows of the second stage start from the parameters of the Transformer under teacher forcing; the workdir is an
-argument where it is another: --sweep=experiments/seq2seq/sweep.py:runs/elsewhere.
+The rows of the second stage start from the parameters of the Transformer under teacher forcing.
 """
 
 from collections.abc import Iterator
@@ -25,14 +24,12 @@ SHORT = {"train.steps": 1500, "optimizer.learning_rate": 5e-4}
 SEEDS = (0, 1, 2)
 
 
-def get_sweep(arg="runs/seq2seq_study") -> list[Run]:
-    """Section 3.3 of Sutskever, Vinyals & Le (2014): the source reversed, and not; then attention to it. `arg`: the
-    workdir.
-    """
+def get_sweep() -> list[Run]:
+    """Section 3.3 of Sutskever, Vinyals & Le (2014): the source reversed, and not; then attention to it."""
     rows = []
     for seed in SEEDS:
         end, about = (f"_seed_{seed}", {"seed": seed}) if seed else ("", {})
-        for name, config, fields, words in _models(f"{arg}/attention{end}"):
+        for name, config, fields, words in _models("{workdir}/attention" + end):
             rows.append(Run(name + end, config, about | fields, model=words, metric="nll_nats_per_char"))
     return rows
 

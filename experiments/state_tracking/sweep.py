@@ -1,10 +1,8 @@
 """Tests of state: networks trained on sequences of 3 to 40, with and without negative eigenvalues.
 
-Each row is trained on sequences of at most 8 tokens first, and on longer ones from the parameters of that run. Another
-workdir than runs/state_tracking is an argument, too, in which the later runs find the earlier ones.
+Each row is trained on sequences of at most 8 tokens first, and on longer ones from the parameters of that run.
 
 arjax-sweep --sweep=experiments/state_tracking/sweep.py:task=parity,seeds=1 --workdir=runs/state_tracking
-arjax-sweep --sweep=experiments/state_tracking/sweep.py:workdir=OUT --workdir=OUT
 """
 
 from collections.abc import Iterator, Sequence
@@ -42,8 +40,8 @@ LINEAR = ("mlstm", "min_gru", *SIGNED)
 
 
 def get_sweep(arg=""):
-    """`task`: a name in `TASKS`, or all of them; `seeds`: how many of each; `workdir`: that of the sweep."""
-    arg = parse_arg(arg, task=pick(("all", *TASKS), "all"), seeds=3, workdir="runs/state_tracking")
+    """`task`: a name in `TASKS`, or all of them; `seeds`: how many of each."""
+    arg = parse_arg(arg, task=pick(("all", *TASKS), "all"), seeds=3)
     rows = []
     for task in TASKS if arg.task == "all" else [arg.task]:
         for name, words in NETWORKS.items():
@@ -52,7 +50,7 @@ def get_sweep(arg=""):
                 for seed in range(arg.seeds):
                     row = f"{task}-{name}{'-signed' * negative}-{seed}"
                     config = f"configs/state_tracking.py:task={task},network={name},negative={negative},seed={seed}"
-                    rows += _trainings(row, config, TASKS[task], words + where, _stages(task, name), arg.workdir)
+                    rows += _trainings(row, config, TASKS[task], words + where, _stages(task, name))
     return rows
 
 
@@ -62,11 +60,11 @@ def _stages(task: str, network: str) -> Sequence[str]:
     return OF_LINEAR if network in LINEAR else OTHERS
 
 
-def _trainings(row: str, config: str, task: str, network: str, stages: Sequence[str], workdir: str) -> Iterator[Run]:
+def _trainings(row: str, config: str, task: str, network: str, stages: Sequence[str]) -> Iterator[Run]:
     """The trainings of a row; the last one has its name, those before it have the stage in theirs, too."""
     start = ""
     for stage in stages:
         name = row if stage == stages[-1] else f"{row}-{stage}"
         data = task if name == row else f"{task}, at most {stage} tokens"
         yield Run(name, f"{config},stage={stage}{start}", {}, dataset=data, model=network, metric="accuracy")
-        start = f",start={workdir}/{name}"
+        start = f",start={{workdir}}/{name}"

@@ -1,10 +1,9 @@
 r"""Tokens of binarized MNIST against pixels: five to twenty minutes a row on one CPU core.
 
-The rows of 49 and 70 tokens read the run of their tokenizer, which the sweep makes first; its folder is an argument
-where the workdir is another one:
+The rows of 49 and 70 tokens read the run of their tokenizer, which the sweep makes first.
 
-arjax-sweep --sweep=experiments/tokens/sweep.py:runs/tokens --workdir=runs/tokens
-python scripts/measure_sweep.py --sweep=experiments/tokens/sweep.py:runs/tokens --workdir=runs/tokens \
+arjax-sweep --sweep=experiments/tokens/sweep.py --workdir=runs/tokens
+python scripts/measure_sweep.py --sweep=experiments/tokens/sweep.py --workdir=runs/tokens \
     --entries=rate_nats,distortion_nats,codes_used
 """
 
@@ -80,11 +79,11 @@ ROWS = {
 DATA = {"labels": LABELS, "grey": GREY}
 
 
-def get_sweep(arg="runs/tokens") -> list[Run]:
-    """One run per row, seed 0, after the tokenizers that some read. `arg`: the workdir."""
+def get_sweep() -> list[Run]:
+    """One run per row, seed 0, after the tokenizers that some read."""
     tokenizers = [Run(name, config, FIRST, metric=NATS, listed=False) for name, config in TOKENIZERS.items()]
     rows = [
-        Run(name, config.format(workdir=arg), overrides, DATA.get(name, "binarized MNIST"), words, metric=metric)
+        Run(name, config, overrides, DATA.get(name, "binarized MNIST"), words, metric=metric)
         for name, (words, config, overrides, metric) in ROWS.items()
     ]
     return [*tokenizers, *rows]

@@ -323,7 +323,7 @@ def test_a_row_follows_the_run_that_it_reads(repository, monkeypatch, tmp_path):
 def test_the_cascades_of_joints_have_their_stages(load_script, repository, monkeypatch):
     monkeypatch.chdir(repository)
     runs = load_script("experiments/joints/sweep.py").get_sweep()
-    cascades = [config_of(run).model for run in runs if run.name.startswith("cascade_")]
+    cascades = [config_of(run, "runs").model for run in runs if run.name.startswith("cascade_")]
     assert [model.stages for model in cascades] == ["subsampled", "haar", "averaged"]
 
 

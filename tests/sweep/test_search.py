@@ -186,7 +186,7 @@ def test_a_search_over_real_runs(folder, monkeypatch, capsys):
 
         def execute(self, runs, workdir):
             for run in runs:
-                yield run, arjax(run.arguments(str(workdir / run.name)))
+                yield run, arjax(run.arguments(workdir))
 
     (folder / "config.py").write_text(CONFIG)
     (folder / "sweep.py").write_text(SEARCH.replace("choice((8,), (16,))", "choice((8,))"))

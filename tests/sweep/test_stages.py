@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sweep_cases import STAND_IN, sweep, write_sweep
 
+from arjax.sweep.grid import grid
 from arjax.sweep.runs import Run, reads, stages
 
 TIMES = """
@@ -44,7 +45,10 @@ def test_a_run_is_in_the_stage_after_those_that_it_reads(tmp_path):
 def test_a_sweep_file_for_another_workdir_ends_in_one_sentence_before_any_training(folder, capsys):
     """Unless the folder is there, or the run that would read it has ended."""
     write_sweep(folder, "Run('first', 'good.py')", "Run('second', 'good.py:start=elsewhere/first')")
-    sentence = "run 'second' reads elsewhere/first, which does not exist, and 'first' of this sweep is in out/first"
+    sentence = (
+        "run 'second' reads elsewhere/first, which does not exist, and 'first' of this sweep is in out/first: write "
+        "{workdir}/first in the sweep file"
+    )
     for flags in ([], ["--dry_run"], ["--only=second"]):
         assert sweep(*flags) == 2 and sentence in capsys.readouterr().err
     assert not (folder / "out").exists()
@@ -91,3 +95,30 @@ def test_no_run_starts_from_one_that_has_failed(folder, capsys):
     err = capsys.readouterr().err
     for name, of in (("second", "first"), ("third", "second")):
         assert f"arjax-sweep: {name} was not started: it reads {of}, which has no results\n" in err
+
+
+def test_the_workdir_of_the_sweep_has_a_name_in_configs_and_fields(tmp_path):
+    """Wherever the sweep is; the command that reproduces a run is the same everywhere."""
+    first = Run("made/first", "c.py")
+    second = Run("second", "c.py:start={workdir}/made/first", {"objective": "distil(run='{workdir}/made/first')"})
+    for workdir in (tmp_path, Path("runs/x")):
+        assert names([second, first], workdir) == [["made/first"], ["second"]]
+        assert second.arguments(workdir) == [
+            f"--config=c.py:start={workdir}/made/first",
+            f"--workdir={workdir}/second",
+            f"--config.objective=distil(run='{workdir}/made/first')",
+        ]
+    assert second.command().startswith("arjax --config=c.py:start=runs/made/first --workdir=runs/second ")
+    (row,) = grid("c.py:start={workdir}/{of}", {"of": ["a"]}, overrides={"train.init_from": "{workdir}/b"})
+    assert row.config == "c.py:start={workdir}/a" and row.placed("x").overrides == {"train.init_from": "x/b"}
+
+
+def test_a_workdir_may_have_another_name_later(folder, capsys):
+    write_sweep(folder, "Run('second', 'good.py:start={workdir}/first')", "Run('first', 'good.py')")
+    assert sweep(workdir="before") == 0
+    (folder / "before").rename(folder / "after")
+    assert sweep(workdir="after") == 0
+    assert "2 runs, 2 of them already finished" in capsys.readouterr().out
+    assert (folder / "after/second/starts").read_text() == "x"
+    assert sweep("--dry_run=commands", workdir="after") == 0
+    assert "--config=good.py:start=after/first --workdir=after/second" in capsys.readouterr().out
