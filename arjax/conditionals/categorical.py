@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
-from arjax.conditionals.scales import is_number, softly_bounded
+from arjax.conditionals.scales import before_bound, is_number, softly_bounded
 from arjax.conditionals.temperature import tempered
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
@@ -64,7 +64,11 @@ class Categorical(Conditional):
         return self._log_probs(features)
 
     def from_log_table(self, table: jax.Array) -> jax.Array:
-        return table if not self.value_shape else super().from_log_table(table)
+        """With a soft cap, near them: logits differ by less than twice the cap."""
+        if self.value_shape:
+            return super().from_log_table(table)
+        middle = (table.max(-1, keepdims=True) + table.min(-1, keepdims=True)) / 2
+        return before_bound(table - middle, self.soft_cap)
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
         # A sum under a mask, not a gather: XLA fuses it with the softmax, and its gradient needs no scatter.

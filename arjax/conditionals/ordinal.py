@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals.base import CONDITIONALS, unsuitable
+from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
 from arjax.conditionals.categorical import Categorical, check_soft_cap
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
@@ -55,6 +55,12 @@ class Ordinal(Categorical):
     @property
     def num_params(self) -> int:
         return math.prod(self.value_shape) * self.size
+
+    def from_log_table(self, table: jax.Array) -> jax.Array:
+        if self.size < self.num_levels - 1:
+            return Conditional.from_log_table(self, table)
+        embedding_VR = jnp.asarray(level_embedding(self.num_levels, self.size))  # its columns have the length sqrt(V/2)
+        return jnp.matmul(super().from_log_table(table), embedding_VR, precision="highest") * 2 / self.num_levels
 
     def _scores(self, features: jax.Array) -> jax.Array:
         coefficients = features.reshape(*features.shape[:-1], *self.value_shape, self.size)

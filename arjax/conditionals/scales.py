@@ -21,6 +21,12 @@ def softly_bounded(raw: jax.Array, bound: float) -> jax.Array:
     return bound * jnp.tanh(raw / bound) if bound else raw
 
 
+def before_bound(bounded: jax.Array, bound: float) -> jax.Array:
+    """b artanh(y / b), the inverse of `softly_bounded`; numbers beyond the bound become those near it."""
+    inside = 1 - 1e-6
+    return bound * jnp.arctanh(jnp.clip(bounded / bound, -inside, inside)) if bound else bounded
+
+
 def bounded_log_scale(raw: jax.Array, least: float, scale_bound: float = 0.0) -> jax.Array:
     """log s from a network's output: softly bounded, and between `least` and 20, so neither s nor 1/s overflows."""
     return jnp.clip(softly_bounded(raw, scale_bound), least, LARGEST_LOG_SCALE)

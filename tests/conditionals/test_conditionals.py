@@ -115,6 +115,35 @@ def test_probabilities_of_all_values_sum_to_one(family, event):
     np.testing.assert_allclose(total, 1, atol=1e-6)
 
 
+CAPPED = ("categorical(soft_cap=20)", "ordinal(soft_cap=20)")
+#: Families that have every distribution over this number of values.
+ANY_TABLE = [("bernoulli", 2), *itertools.product(("categorical", "ordinal", *CAPPED), (2, 5))]
+
+
+@pytest.mark.parametrize(
+    ("call", "num_levels"), [*itertools.product(CALLS, (2, 5)), *itertools.product(CAPPED, (2, 5))]
+)
+def test_features_of_a_table_have_its_probabilities(call, num_levels):
+    """Or a sentence says that the family does not have every distribution, or not these values."""
+    event = EventSpec((3,), (), "levels", num_levels) if num_levels > 2 else EventSpec((3,))
+    table = jax.nn.log_softmax(2 * jax.random.normal(KEY, (7, num_levels)))
+    try:
+        family = make_conditional(call, event)
+        features = family.from_log_table(table)
+    except UserError:
+        assert (call, num_levels) not in ANY_TABLE
+        return
+    assert features.shape == (7, family.num_params)
+    near = call == "ordinal(soft_cap=20)"  # its embedding has no constant, which a cap would need
+    np.testing.assert_allclose(family.log_table(features), table, atol=0.05 if near else 1e-5)
+
+
+def test_a_small_ordinal_family_has_not_every_distribution():
+    family = make_conditional("ordinal(size=2)", EventSpec((3,), (), "levels", 5))
+    with pytest.raises(UserError, match="'ordinal' cannot be any distribution over its values"):
+        family.from_log_table(jnp.zeros((7, 5)))
+
+
 @each_family
 def test_shapes_and_types(family, event):
     for leading in ((2, 3), ()):
