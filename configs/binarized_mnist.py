@@ -6,7 +6,16 @@ an hour. The other papers are named in the files of the networks; experiments/bi
     arjax --config=configs/binarized_mnist.py:network=made --workdir=runs/binarized_mnist_made
 """
 
-from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, pick, small_network_config
+from arjax.config import (
+    apply_smoke,
+    base_config,
+    dataset_config,
+    network_config,
+    optimizer_config,
+    parse_arg,
+    pick,
+    small_network_config,
+)
 
 #: options of each network, then learning rate, largest norm of gradients (0: any), epochs and batch size
 RECIPES = {
@@ -15,7 +24,7 @@ RECIPES = {
     "made": ({"hidden_sizes": (4000,), "dropout": 0.6}, 1e-3, 0.0, 60.0, 100),
     "deep_nade": ({"hidden_sizes": (500, 500)}, 1e-3, 0.0, 0.5, 16),
     "conv_nade": ({"channels": 16, "num_layers": 4, "steps_per_chunk": 8}, 1e-3, 1.0, 0.1, 16),
-    "pixelcnn": ({"hidden_size": 64, "num_layers": 6}, 2e-3, 1.0, 1.0, 16),
+    "pixelcnn": ({"hidden_size": 64, "num_layers": 15}, 5e-3, 1.0, 6.0, 16),
     "gated_pixelcnn": ({"hidden_size": 32, "num_layers": 6, "out_size": 32}, 2e-3, 1.0, 1.0, 16),
     "pixelcnn_pp": ({"num_filters": 24, "num_resnets": 2, "dropout": 0.0}, 2e-3, 1.0, 1.0, 16),
     "pixelsnail": (
@@ -26,8 +35,8 @@ RECIPES = {
         16,
     ),
     "lmconv": ({"hidden_size": 32, "num_groups": 2}, 2e-3, 1.0, 1.0, 16),
-    "row_lstm": ({"hidden_size": 24, "num_layers": 3, "unroll": 3}, 4e-3, 1.0, 1.0, 16),
-    "diagonal_bilstm": ({"hidden_size": 24, "num_layers": 3, "unroll": 3}, 4e-3, 1.0, 2.88, 16),
+    "row_lstm": ({"hidden_size": 24, "num_layers": 3, "unroll": 3}, 5e-3, 1.0, 3.0, 16),
+    "diagonal_bilstm": ({"hidden_size": 24, "num_layers": 3, "unroll": 3}, 5e-3, 1.0, 2.0, 16),
     "multiscale": ({"hidden_size": 24, "num_layers": 3, "unroll": 3}, 2e-3, 1.0, 1.0, 16),
     "transformer": ({"width": 64, "num_layers": 3, "num_heads": 4, "unroll": 3}, 2e-3, 1.0, 0.1, 16),
     "image_transformer": (
@@ -41,6 +50,8 @@ RECIPES = {
 #: the order of networks that do not read pixels in raster order, and the weight decay of those that have one
 ORDERING = {"fvsbn": "reversed", "multiscale": "multiscale"}
 WEIGHT_DECAY = {"fvsbn": 0.03}
+#: networks whose hidden matrices Muon trains, all others Adam
+MUON = ("pixelcnn", "row_lstm", "diagonal_bilstm")
 #: images scored at once: attention to all of 784 pixels takes 10 MB for each image and layer
 EVALUATED_TOGETHER = {"transformer": 25}
 
@@ -53,6 +64,8 @@ def get_config(arg=""):
     config.dataset = dataset_config("binarized_mnist")
     config.model.update(ordering=arg.ordering or ORDERING.get(arg.network, "raster"), conditional="bernoulli")
     config.network = small_network_config(arg.network) if arg.smoke else network_config(arg.network, **options)
+    if arg.network in MUON:
+        config.optimizer = optimizer_config("muon")
     config.optimizer.update(learning_rate=learning_rate, schedule="cosine", clip_norm=clip_norm)
     if arg.network in WEIGHT_DECAY:
         config.optimizer.update(name="adamw", weight_decay=WEIGHT_DECAY[arg.network])
