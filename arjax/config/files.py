@@ -40,6 +40,8 @@ SELECTION = ("evaluate.num_orders", "evaluate.examples")
 DURATIONS = ("train.steps", "train.examples", "train.epochs")
 #: Paths of a user's files, in all data sets that know the contents of their files.
 PATHS = tuple(f"dataset.{name}" for name in ("file", "path", "validation_path", "test_path", "validation", "test"))
+#: Folders of other runs.
+RUNS = ("train.init_from", "dataset.run")
 #: Beginnings of fields, from those that tell two runs apart best; a sentence names three fields at most.
 TELLING = ("dataset.name", "network.name", "objective", "model.", *DURATIONS, "seed", "network.", "dataset.", "")
 MOST_NAMED = 3
@@ -219,6 +221,8 @@ def _may_differ(name: str, old: Mapping[str, Any], new: Mapping[str, Any], train
     if name not in old or name not in new:
         return False
     was, now = old[name], new[name]
+    if name in RUNS and was and now:  # one folder, spelt in two ways
+        return os.path.realpath(was) == os.path.realpath(now)
     if name in PATHS:  # a file that moved is known by its contents
         return known and isinstance(was, str) and isinstance(now, str) and bool(was) == bool(now)
     return name in DURATIONS and now >= was > 0

@@ -293,11 +293,17 @@ def apply(network: nn.Module, params: Any, key: jax.Array | None, *args: Any, **
 
 
 def with_zero_features(params: Any) -> Any:
-    """The parameters of a network with zeros in those of its last layer: all features are 0."""
+    """The parameters of a network with zeros in those of its last layer: all features are 0. Where its weights are
+    normalised, g v / |v|, only g is: with both at 0, neither would have a gradient.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    names = {jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves}
 
     def zeros(path: Any, leaf: jax.Array) -> jax.Array:
-        last = re.search(LAST_LAYER, jax.tree_util.keystr(path, simple=True, separator="/"))
-        return jnp.zeros_like(leaf) if last else leaf
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        layer, _, own = name.rpartition("/")
+        is_direction = own == "kernel" and f"{layer}/scale" in names
+        return jnp.zeros_like(leaf) if re.search(LAST_LAYER, name) and not is_direction else leaf
 
     return jax.tree_util.tree_map_with_path(zeros, params)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 import os
 import re
@@ -66,6 +67,10 @@ class Run:
             raise UserError(f"run {self.name!r} needs a config, such as 'configs/x.py:arg', not {self.config!r}")
         if not isinstance(self.overrides, Mapping):
             raise UserError(f"the overrides of run {self.name!r} must be a dict, not {self.overrides!r}")
+        for text in [self.config, *dict(self.override_texts()).values()]:
+            for word in re.findall(r"{\s*[\w-]+\s*}", text):
+                if word != WORKDIR and difflib.get_close_matches(word.lower(), [WORKDIR], cutoff=0.8):
+                    raise UserError(f"run {self.name!r} has {word} in {text!r}, did you mean {WORKDIR}?")
         check_published(self.published, f"run {self.name!r}")
         if not isinstance(self.pilots, tuple | list) or not all(isinstance(name, str) for name in self.pilots):
             raise UserError(f"the pilots of run {self.name!r} must be names of other runs, not {self.pilots!r}")
@@ -134,6 +139,8 @@ def config_of(run: Run, workdir: str | os.PathLike) -> ConfigDict:
 #: Between the words of a config's argument and of the values of its fields: a path may have spaces, or stand between
 #: them.
 _BETWEEN_WORDS = re.compile(r"[\s,:;=()\[\]{}'\"]+"), re.compile(r"[,:;=()\[\]{}'\"]+")
+#: Stands for the workdir where words are split: a character of no path.
+_UNSPLIT = "\1"
 
 
 def all_but_order_and_seed(config: Mapping[str, Any]) -> str:
@@ -152,12 +159,22 @@ def reads(runs: Sequence[Run], workdir: Path) -> dict[str, set[str]]:
 
 
 def check_read(waiting: Sequence[Run], runs: Sequence[Run], workdir: Path) -> None:
-    """Raises `UserError` where a run that waits reads a folder that does not exist, with the name of another run of the
-    sweep, which has another folder: the sweep file was written for another workdir.
+    """Raises `UserError` where a run that waits reads a folder that does not exist: in the workdir, of no run; or
+    elsewhere, with the name of another run, as the sweep file was written for another workdir. And where a run cannot
+    name this workdir.
     """
     folders = {run.name: os.path.realpath(workdir / run.name) for run in runs}
     for run in waiting:
-        for path in sorted(_paths(run, workdir)):
+        _check_named(run, workdir)
+        for name in sorted(_named_here(run)):
+            known = any(f"{each}/".startswith(f"{name}/") or name.startswith(f"{each}/") for each in folders)
+            if not known and name[0] != "." and not os.path.exists(workdir / name):
+                wrong = f"run {run.name!r} reads {WORKDIR}/{name}, which is no run of this sweep"
+                raise UserError(f"{wrong}{did_you_mean(name, folders, '')}")
+        paths = _real_paths(word for word in _words(run) if _UNSPLIT not in word)
+        if any(path in folders.values() for path in paths):
+            paths = {path for path in paths if not re.search("[,=]", path)}  # a list of such paths is none itself
+        for path in sorted(paths):
             parts = Path(path).parts
             ends = {"/".join(parts[first:]) for first in range(1, len(parts))}
             for name in sorted(ends & folders.keys() - {run.name}):
@@ -166,6 +183,24 @@ def check_read(waiting: Sequence[Run], runs: Sequence[Run], workdir: Path) -> No
                         f"run {run.name!r} reads {os.path.relpath(path)}, which does not exist, and {name!r} of this "
                         f"sweep is in {workdir / name}: write {WORKDIR}/{name} in the sweep file"
                     )
+
+
+def _check_named(run: Run, workdir: Path) -> None:
+    """Raises `UserError` where the run names the workdir in a text in which a character of it would end the path."""
+    for text in [run.config, *dict(run.override_texts()).values()]:
+        ends = {",": "a comma", "'": "a quotation mark", '"': "a quotation mark"}
+        for character in ends.keys() & set(str(workdir)) if WORKDIR in text else ():
+            if character in text or (character == "," and text is run.config):
+                raise UserError(
+                    f"run {run.name!r} names the workdir in {text!r}, where {ends[character]} ends it: choose another "
+                    f"--workdir than {str(workdir)!r}"
+                )
+
+
+def _named_here(run: Run) -> set[str]:
+    """What the run names in the workdir of its sweep, as `{workdir}/...`."""
+    texts = [run.config, *dict(run.override_texts()).values()]
+    return {os.path.normpath(name) for text in texts for name in re.findall(WORKDIR + r"/+(\w[\w./+=-]*)", text)}
 
 
 def with_those_read(names: Iterable[str], runs: Sequence[Run], workdir: Path) -> list[str]:
@@ -190,11 +225,19 @@ def stages(runs: Sequence[Run], needs: Mapping[str, set[str]]) -> list[list[Run]
     return found
 
 
-def _paths(run: Run, workdir: Path) -> set[str]:
-    """All words of the run's config and fields that may be paths."""
-    run = run.placed(workdir)
+def _words(run: Run) -> set[str]:
+    """The words of the run's config and fields, and whole fields; `_UNSPLIT` in the place of `{workdir}`."""
+    run = run.placed(_UNSPLIT)
     fields = [text for _, text in run.override_texts()]
     words = {word for text in [run.config, *fields] for between in _BETWEEN_WORDS for word in between.split(text)}
-    return {
-        os.path.realpath(os.path.expanduser(word)) for word in words.union(fields) if "/" in word and "\0" not in word
-    }
+    return words.union(fields)
+
+
+def _paths(run: Run, workdir: Path) -> set[str]:
+    """All words that may be paths, and those in the workdir whose names have a = in them."""
+    words = {word.replace(_UNSPLIT, str(workdir)) for word in _words(run)}
+    return _real_paths(words | {str(workdir / name) for name in _named_here(run)})
+
+
+def _real_paths(words: Iterable[str]) -> set[str]:
+    return {os.path.realpath(os.path.expanduser(word)) for word in words if "/" in word and "\0" not in word}

@@ -39,7 +39,7 @@ EXACT_MATCH, ERROR_RATE = "exact_match", "character_error_rate"
 NATS, BEAM = "nll_nats_per_char", "beam(width=4)"
 SAMPLERS = ("cached", "greedy", BEAM, "best(of=16)")
 HERE = Path(__file__).parent
-#: The workdir in the commands of the table, and the columns that differ where a run has been trained again.
+#: The columns that differ where a run has been trained again.
 TRAINING = ("num_params", "train_minutes", "best_step", "device")
 COLUMNS = [
     "model",

@@ -2,6 +2,7 @@
 
 import collections
 import json
+import os
 
 import pytest
 
@@ -141,6 +142,18 @@ def test_another_run_is_told_by_what_tells_it_apart_best(tmp_path):
     assert str(error.value).endswith("more differ; choose another --workdir, or remove this one")
     with pytest.raises(UserError, match=r"another run: network\.name was 'lstm' there and is 'made' now, (?!network)"):
         check_same_run(load_config_file("digits:network=made"), tmp_path, training=True)
+
+
+def test_the_folder_that_a_run_begins_from_may_be_spelt_in_another_way(tmp_path):
+    first = example()
+    first.train.init_from = "runs/first"
+    save_config(first, tmp_path)
+    again = example()
+    for again.train.init_from in (os.path.abspath("runs/first"), "./runs/first/"):
+        check_same_run(again, tmp_path, training=True)
+    for again.train.init_from in ("", "runs/second"):
+        with pytest.raises(UserError, match=r"train\.init_from was 'runs/first' there"):
+            check_same_run(again, tmp_path, training=True)
 
 
 def test_files_of_a_table_may_move_where_the_run_knows_their_contents(tmp_path):

@@ -22,6 +22,13 @@ def test_features_are_zero(network):
     np.testing.assert_array_equal(features, 0)
 
 
+def test_normalised_weights_keep_their_directions():
+    """g v / |v| with g and v at 0 has no gradient: such a layer would stay at 0."""
+    layer = {"out": {"kernel": np.ones((2, 3)), "scale": np.ones(3), "bias": np.ones(3)}}
+    zeros = with_zero_features(layer)["out"]
+    assert np.all(zeros["kernel"] == 1) and not np.any(zeros["scale"]) and not np.any(zeros["bias"])
+
+
 def test_other_parameters_stay():
     model = make_model(EventSpec((6,), (), "real"), "transformer", **NETWORKS.get("transformer").SMALL)
     params = cases.params_of(model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from sweep_cases import STAND_IN, sweep, write_sweep
 
 from arjax.sweep.grid import grid
@@ -122,3 +123,44 @@ def test_a_workdir_may_have_another_name_later(folder, capsys):
     assert (folder / "after/second/starts").read_text() == "x"
     assert sweep("--dry_run=commands", workdir="after") == 0
     assert "--config=good.py:start=after/first --workdir=after/second" in capsys.readouterr().out
+
+
+def test_names_in_the_workdir_may_be_any_of_runs_in_workdirs_of_any_name(folder, capsys):
+    """With = in the name of a run, parts of several runs, and spaces in the workdir."""
+    parts = {"train.init_from": "1={workdir}/a-rate=3,2={workdir}/b"}
+    runs = [Run("c", "c.py:start={workdir}/a-rate=3,seed=1"), Run("d", "c.py", parts)]
+    runs += [Run("a-rate=3", "c.py"), Run("b", "c.py")]
+    for workdir in (Path("x"), Path("my runs"), Path("it's (1), {2}=3")):
+        assert names(runs, workdir) == [["a-rate=3", "b"], ["c", "d"]]
+    write_sweep(folder, "Run('c', 'good.py:start={workdir}/b')", f"Run('d', 'good.py', {parts})", "Run('b', 'good.py')")
+    (folder / "my b/a-rate=3").mkdir(parents=True)
+    assert sweep("--dry_run", workdir="my b") == 0
+    write_sweep(
+        folder, "Run('c', 'good.py:start=out/a', {'x': '1=out/a,2=out/b'})", *(f"Run('{n}', 'good.py')" for n in "ab")
+    )
+    assert sweep("--dry_run") == 0
+
+
+@pytest.mark.parametrize(
+    ("run", "workdir", "sentence"),
+    [
+        (
+            "'good.py:start={work_dir}/first'",
+            "out",
+            "run 'second' has {work_dir} in 'good.py:start={work_dir}/first', ",
+        ),
+        ("'good.py', {'x': '{ workdir }/first'}", "out", "run 'second' has { workdir } in"),
+        (
+            "'good.py:start={workdir}/frist'",
+            "out",
+            "run 'second' reads {workdir}/frist, which is no run of this sweep, did you mean 'first'?",
+        ),
+        ("'good.py:start={workdir}/first'", "a,b", "in 'good.py:start={workdir}/first', where a comma ends it"),
+        ("'good.py', {'x': \"f(a='{workdir}/first')\"}", "it's", "where a quotation mark ends it: choose another"),
+    ],
+)
+def test_a_mistake_with_the_workdir_ends_in_one_sentence_before_any_training(folder, capsys, run, workdir, sentence):
+    write_sweep(folder, f"Run('second', {run})", "Run('first', 'good.py')")
+    for flags in ([], ["--dry_run"], ["--dry_run=commands"], ["--only=second"]):
+        assert sweep(*flags, workdir=workdir) == 2 and sentence in capsys.readouterr().err
+    assert not (folder / workdir).exists()
