@@ -67,8 +67,11 @@ class Categorical(Conditional):
         """With a soft cap, near them: logits differ by less than twice the cap."""
         if self.value_shape:
             return super().from_log_table(table)
-        middle = (table.max(-1, keepdims=True) + table.min(-1, keepdims=True)) / 2
-        return before_bound(table - middle, self.soft_cap)
+        if not self.soft_cap:
+            return table
+        largest = table.max(-1, keepdims=True)
+        logits = jnp.maximum(table - largest, -2 * self.soft_cap)
+        return before_bound(logits - logits.min(-1, keepdims=True) / 2, self.soft_cap)
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
         # A sum under a mask, not a gather: XLA fuses it with the softmax, and its gradient needs no scatter.

@@ -22,9 +22,9 @@ def softly_bounded(raw: jax.Array, bound: float) -> jax.Array:
 
 
 def before_bound(bounded: jax.Array, bound: float) -> jax.Array:
-    """b artanh(y / b), the inverse of `softly_bounded`; numbers beyond the bound become those near it."""
+    """b artanh(y / b), the inverse of `softly_bounded` for b > 0; numbers beyond the bound become those near it."""
     inside = 1 - 1e-6
-    return bound * jnp.arctanh(jnp.clip(bounded / bound, -inside, inside)) if bound else bounded
+    return bound * jnp.arctanh(jnp.clip(bounded / bound, -inside, inside))
 
 
 def bounded_log_scale(raw: jax.Array, least: float, scale_bound: float = 0.0) -> jax.Array:

@@ -27,8 +27,9 @@ def finished_runs(rows: Sequence[Run], workdir: Path) -> list[Run]:
     return found
 
 
-#: Stands for the folder of the sweep in the config and in the overrides of a run.
+#: Stands for the folder of the sweep in the config and in the overrides of a run; and what is named in it.
 WORKDIR = "{workdir}"
+_HERE = re.compile(re.escape(WORKDIR) + r"/+(\w[\w./+=-]*)")
 
 
 @named_arguments
@@ -67,7 +68,7 @@ class Run:
             raise UserError(f"run {self.name!r} needs a config, such as 'configs/x.py:arg', not {self.config!r}")
         if not isinstance(self.overrides, Mapping):
             raise UserError(f"the overrides of run {self.name!r} must be a dict, not {self.overrides!r}")
-        for text in [self.config, *dict(self.override_texts()).values()]:
+        for text in self.texts():
             for word in re.findall(r"{\s*[\w-]+\s*}", text):
                 if word != WORKDIR and difflib.get_close_matches(word.lower(), [WORKDIR], cutoff=0.8):
                     raise UserError(f"run {self.name!r} has {word} in {text!r}, did you mean {WORKDIR}?")
@@ -88,6 +89,10 @@ class Run:
     def override_texts(self) -> list[tuple[str, str]]:
         """The overrides as on a command line."""
         return [(key, as_text(value)) for key, value in self.overrides.items()]
+
+    def texts(self) -> list[str]:
+        """The config with its argument, and the values of the overrides."""
+        return [self.config, *(text for _, text in self.override_texts())]
 
     def placed(self, workdir: str | os.PathLike) -> Run:
         """The run with the workdir of its sweep in the place of `{workdir}`."""
@@ -139,8 +144,6 @@ def config_of(run: Run, workdir: str | os.PathLike) -> ConfigDict:
 #: Between the words of a config's argument and of the values of its fields: a path may have spaces, or stand between
 #: them.
 _BETWEEN_WORDS = re.compile(r"[\s,:;=()\[\]{}'\"]+"), re.compile(r"[,:;=()\[\]{}'\"]+")
-#: Stands for the workdir where words are split: a character of no path.
-_UNSPLIT = "\1"
 
 
 def all_but_order_and_seed(config: Mapping[str, Any]) -> str:
@@ -171,7 +174,7 @@ def check_read(waiting: Sequence[Run], runs: Sequence[Run], workdir: Path) -> No
             if not known and name[0] != "." and not os.path.exists(workdir / name):
                 wrong = f"run {run.name!r} reads {WORKDIR}/{name}, which is no run of this sweep"
                 raise UserError(f"{wrong}{did_you_mean(name, folders, '')}")
-        paths = _real_paths(word for word in _words(run) if _UNSPLIT not in word)
+        paths = _elsewhere(run)
         if any(path in folders.values() for path in paths):
             paths = {path for path in paths if not re.search("[,=]", path)}  # a list of such paths is none itself
         for path in sorted(paths):
@@ -187,8 +190,8 @@ def check_read(waiting: Sequence[Run], runs: Sequence[Run], workdir: Path) -> No
 
 def _check_named(run: Run, workdir: Path) -> None:
     """Raises `UserError` where the run names the workdir in a text in which a character of it would end the path."""
-    for text in [run.config, *dict(run.override_texts()).values()]:
-        ends = {",": "a comma", "'": "a quotation mark", '"': "a quotation mark"}
+    ends = {",": "a comma", "'": "a quotation mark", '"': "a quotation mark"}
+    for text in run.texts():
         for character in ends.keys() & set(str(workdir)) if WORKDIR in text else ():
             if character in text or (character == "," and text is run.config):
                 raise UserError(
@@ -199,8 +202,7 @@ def _check_named(run: Run, workdir: Path) -> None:
 
 def _named_here(run: Run) -> set[str]:
     """What the run names in the workdir of its sweep, as `{workdir}/...`."""
-    texts = [run.config, *dict(run.override_texts()).values()]
-    return {os.path.normpath(name) for text in texts for name in re.findall(WORKDIR + r"/+(\w[\w./+=-]*)", text)}
+    return {os.path.normpath(name) for text in run.texts() for name in _HERE.findall(text)}
 
 
 def with_those_read(names: Iterable[str], runs: Sequence[Run], workdir: Path) -> list[str]:
@@ -225,19 +227,15 @@ def stages(runs: Sequence[Run], needs: Mapping[str, set[str]]) -> list[list[Run]
     return found
 
 
-def _words(run: Run) -> set[str]:
-    """The words of the run's config and fields, and whole fields; `_UNSPLIT` in the place of `{workdir}`."""
-    run = run.placed(_UNSPLIT)
-    fields = [text for _, text in run.override_texts()]
-    words = {word for text in [run.config, *fields] for between in _BETWEEN_WORDS for word in between.split(text)}
-    return words.union(fields)
-
-
 def _paths(run: Run, workdir: Path) -> set[str]:
-    """All words that may be paths, and those in the workdir whose names have a = in them."""
-    words = {word.replace(_UNSPLIT, str(workdir)) for word in _words(run)}
-    return _real_paths(words | {str(workdir / name) for name in _named_here(run)})
+    """All paths that the run's config and fields may name."""
+    return _elsewhere(run) | {os.path.realpath(workdir / name) for name in _named_here(run)}
 
 
-def _real_paths(words: Iterable[str]) -> set[str]:
-    return {os.path.realpath(os.path.expanduser(word)) for word in words if "/" in word and "\0" not in word}
+def _elsewhere(run: Run) -> set[str]:
+    """The paths among them that do not begin with `{workdir}`: any word, and any whole field."""
+    config, *fields = (_HERE.sub("", text) for text in run.texts())
+    words = {word for text in [config, *fields] for between in _BETWEEN_WORDS for word in between.split(text)}
+    return {
+        os.path.realpath(os.path.expanduser(word)) for word in words.union(fields) if "/" in word and "\0" not in word
+    }

@@ -55,7 +55,7 @@ def check_steps(model: AutoregressiveModel, params: Any, context: Any = None, ho
     expected = np.asarray(forms.parallel(model.network, params, x, model.factorization, context))
     found = np.asarray(forms.stepwise(model.network, params, x, garbage, model.factorization, context))
     message = f"law 3: {where(model)}features of `step` and of `__call__` differ"
-    if np.abs(found - expected).max() > TOLERANCE * np.abs(expected).max():  # or not a number
+    if np.abs(found - expected).max() > TOLERANCE * np.abs(expected).max():
         near = np.abs(found - expected) <= 4 * _rounding(model, params, x, context, expected)
         found = np.where(near, expected, found)
     close(found, expected, TOLERANCE, message)

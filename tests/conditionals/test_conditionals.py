@@ -138,6 +138,13 @@ def test_features_of_a_table_have_its_probabilities(call, num_levels):
     np.testing.assert_allclose(family.log_table(features), table, atol=0.05 if near else 1e-5)
 
 
+@pytest.mark.parametrize("call", ["categorical", "categorical(soft_cap=20)"])
+def test_a_table_may_have_impossible_values(call):
+    family = make_conditional(call, EventSpec((3,), (), "levels", 5))
+    table = jnp.log(jnp.array([0.5, 0.0, 0.25, 0.25, 0.0]))
+    np.testing.assert_allclose(jnp.exp(family.log_table(family.from_log_table(table))), jnp.exp(table), atol=1e-5)
+
+
 def test_a_small_ordinal_family_has_not_every_distribution():
     family = make_conditional("ordinal(size=2)", EventSpec((3,), (), "levels", 5))
     with pytest.raises(UserError, match="'ordinal' cannot be any distribution over its values"):
