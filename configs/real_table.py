@@ -9,8 +9,8 @@ smooths the density, too (`noisy`: Rothfuss et al., 2019). No recipe is the best
 
 Scales have a floor, log s >= `floor` in units of a column's standard deviation, e^-4.6 = 0.01 by default. Rounded
 columns need it: a density at values that repeat can be made as high as the floor allows, and says nothing then. Give
--2.3 (a tenth) or the log of the rounding over the standard deviation, and compare models at one floor. A spline's
-slopes and the blocks of a flow multiply, so the peaks of these two may be narrower than the floor. Expected:
+-2.3 (a tenth) or the log of the rounding over the standard deviation, and compare models at one floor. The blocks and
+the base of a flow share it, as their scales multiply. A spline also has slopes, so its peaks may be narrower. Expected:
 experiments/continuous_density, section on tables.
 
     arjax --config=configs/real_table.py:file=my.csv --workdir=runs/mine
@@ -49,11 +49,11 @@ def get_config(arg=""):
     paths = {"path": arg.file, "validation_path": arg.validation, "test_path": arg.test}
     paths |= {"delimiter": arg.delimiter, "skip": arg.skip}
     config = base_config()
-    noise = {"noise": 0.2} if arg.recipe == "noisy" else {}
     name, own = ("table", paths) if arg.file else ("wine_quality", {})
-    config.dataset = dataset_config(name, **own, **noise)
+    config.dataset = dataset_config(name, **own, **({"noise": 0.2} if arg.recipe == "noisy" else {}))
     options = {"hidden_sizes": (16,) if arg.smoke else sizes, "activation": "gelu", "dropout": dropout}
-    mixture = f"gaussian_mixture(components={components}, min_log_scale={arg.floor})"
+    floor = round(arg.floor + 0.2, 6) if arg.recipe == "flow" else arg.floor  # two blocks have a floor of -.1 each
+    mixture = f"gaussian_mixture(components={components}, min_log_scale={floor})"
     if arg.recipe in GAUSSIANS:
         floor = max(arg.floor, GAUSSIANS[arg.recipe])
         components = arg.components if arg.components and arg.recipe == "gaussians" else components
@@ -66,7 +66,7 @@ def get_config(arg=""):
     else:
         config.network = network_config("made", **options)
     if arg.recipe == "flow":
-        config.model = model_config("flow", num_blocks=2, conditional="gaussian(min_log_scale=-2.3, scale_bound=2.3)")
+        config.model = model_config("flow", num_blocks=2, conditional="gaussian(min_log_scale=-0.1, scale_bound=2.3)")
         config.parts = {"base": part("made", {"conditional": mixture}, **options)}
     elif arg.recipe == "spline":
         config.model.conditional = f"spline(bins=16, min_log_scale={arg.floor})"
