@@ -194,10 +194,8 @@ def check_same_run(config: ConfigDict, workdir: str | os.PathLike, training: boo
 
     `training`: the run would go on, so the selection of its parameters must be the same, too.
     """
-    old, new = dict(fields(load_workdir_config(workdir))), dict(fields(config))
+    old, new, different = _differences(config, workdir)
     known = has_fingerprint(workdir)
-    shared = old.keys() & new.keys()
-    different = [name for name in old.keys() | new.keys() if name not in shared or old[name] != new[name]]
     refused = [name for name in different if not _may_differ(name, old, new, training, known)]
     if not refused:
         return
@@ -212,6 +210,31 @@ def check_same_run(config: ConfigDict, workdir: str | os.PathLike, training: boo
     if set(refused) <= set(DURATIONS):
         remedy = "a run can be made longer, not shorter"
     raise UserError(f"{workdir} holds another run: {told}{more}; {remedy}")
+
+
+def trained_by(config: ConfigDict, workdir: str | os.PathLike, root: str) -> bool:
+    """Whether the finished run in `workdir` is one of this config: what is learned, how long, and the evaluation agree.
+
+    `root`: a folder that may have had another name then, as in the paths of runs that another one reads.
+    """
+    old, new, different = _differences(config, workdir)
+    known = has_fingerprint(workdir)
+
+    def agrees(name: str) -> bool:
+        now = new.get(name)
+        if isinstance(now, str) and root in now:
+            return bool(re.fullmatch(".+".join(map(re.escape, now.split(root))), str(old.get(name))))
+        lasting = name not in DURATIONS and not name.startswith("evaluate.")
+        return lasting and _may_differ(name, old, new, True, known)
+
+    return all(map(agrees, different))
+
+
+def _differences(config: ConfigDict, workdir: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+    """The fields of the config in `workdir` and of this one, and the names of those that differ."""
+    old, new = dict(fields(load_workdir_config(workdir))), dict(fields(config))
+    shared = old.keys() & new.keys()
+    return old, new, [name for name in old.keys() | new.keys() if name not in shared or old[name] != new[name]]
 
 
 def _may_differ(name: str, old: Mapping[str, Any], new: Mapping[str, Any], training: bool, known: bool) -> bool:

@@ -89,12 +89,16 @@ def _sweep(flags: argparse.Namespace) -> int:
 
 
 def _tell_changed(runs: Sequence[Run], table: Table) -> None:
-    """Prints the former and the present command of each run that was finished and whose row has changed since."""
+    """Prints the former and the present command of each run that was finished and whose row has changed since; or that
+    its config file gives other fields.
+    """
     for run in runs:
         run, before = table.resolved(run), table.command_of(run)
         if before and before != run.command() and not run.pilots:
             changes = f"      by  {before}\n      now {run.command()}"
             print(f"    {run.name} has changed since it was finished\n{changes}", flush=True)
+        elif table.outdated.get(run.name):
+            print(f"    {run.name} was finished with other fields than {run.config} gives now", flush=True)
 
 
 def _stages(runs: Sequence[Run], table: Table, failed: list[str]) -> Iterator[list[Run]]:
@@ -266,7 +270,9 @@ def print_runs(runs: Sequence[Run], table: Table, form: str) -> int:
 
 
 def state(run: Run, table: Table) -> str:
-    """`finished`, `started`, `changed` (finished with another command) or `new`; or the reason why it has no row."""
+    """`finished`, `started`, `changed` (finished with another command or config) or `new`; or the reason why it has no
+    row.
+    """
     outcome = table.outcome(run)
     if outcome is not None:
         return str(outcome) if isinstance(outcome, UserError) else "finished"

@@ -131,14 +131,32 @@ def config_of(run: Run, workdir: str | os.PathLike) -> ConfigDict:
     """The config of a run of a sweep in `workdir`, checked, as `arjax` reads it from its command line; raises
     `UserError` for a mistake.
     """
-    from arjax.config.files import apply_overrides, load_config_file
     from arjax.config.validate import validate
+
+    config = _read_config(run, workdir)
+    validate(config)
+    return config
+
+
+def _read_config(run: Run, workdir: str | os.PathLike) -> ConfigDict:
+    from arjax.config.files import apply_overrides, load_config_file
 
     run = run.placed(workdir)
     config = load_config_file(run.config)
     apply_overrides(config, run.override_texts())
-    validate(config)
     return config
+
+
+def is_outdated(run: Run, workdir: Path) -> bool:
+    """Whether the config file of a finished run, in its folder of `workdir`, gives another config by now than the run
+    was trained with. A run whose config cannot be read, here or there, is not.
+    """
+    from arjax.config.files import trained_by
+
+    try:
+        return not trained_by(_read_config(run, workdir), workdir / run.name, str(workdir))
+    except UserError:
+        return False
 
 
 #: Between the words of a config's argument and of the values of its fields: a path may have spaces, or stand between

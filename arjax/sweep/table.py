@@ -20,7 +20,7 @@ from arjax.core.user_files import find_file, run_user_file, split_argument
 from arjax.reporting.reports import check_metric
 from arjax.sweep.derived import Derived, Mean, Mixture, member
 from arjax.sweep.results import FILE_NAME, lower_is_better, read_results, result_row, ties, validation_of, write_csv
-from arjax.sweep.runs import Run, with_those_read
+from arjax.sweep.runs import Run, is_outdated, with_those_read
 
 Row = Run | Derived
 COMMAND_FILE = "command.txt"
@@ -90,12 +90,14 @@ class Table:
       workdir: holds a folder for each run, of its name, and the table.
       sweep: the sweep file; with `options` the command of a row that is made of several runs.
       options: further flags of that command.
+      outdated: by name, whether the config file of a finished run gives another config by now, as far as it was read.
     """
 
     rows: Sequence[Row]
     workdir: Path
     sweep: str
     options: Sequence[str] = ()
+    outdated: dict[str, bool] = dataclasses.field(default_factory=dict)
 
     def resolved(self, run: Run) -> Run:
         """The run with the overrides of the best of its pilots on validation; as it is while one has no such score."""
@@ -111,18 +113,27 @@ class Table:
     def _validation(self, run: Run, metric: str) -> float:
         """The score of a finished run on validation; nan while there is none."""
         folder = self.workdir / run.name
-        results = read_results(folder) if self.command_of(run) == run.command() else None
+        results = read_results(folder) if self.is_finished(run) else None
         return math.nan if results is None else validation_of(metric, results, folder)[0]
 
     def finish(self, run: Run) -> None:
         """Notes that the folder of the run holds its results."""
         write_text(self.workdir / run.name / COMMAND_FILE, run.command())
+        self.outdated[run.name] = False
 
     def is_finished(self, run: Run) -> bool:
-        """Whether its folder holds the results of exactly this run; a run with a changed row is executed again."""
+        """Whether its folder holds the results of exactly this run: a run whose row or whose config file has changed is
+        executed again.
+        """
         run = self.resolved(run)
         ended = not run.pilots and self.command_of(run) == run.command()
-        return ended and bool(read_results(self.workdir / run.name))
+        return ended and bool(read_results(self.workdir / run.name)) and not self.is_outdated(run)
+
+    def is_outdated(self, run: Run) -> bool:
+        """Whether the config file of a finished run gives another config by now; it is read once."""
+        if run.name not in self.outdated:
+            self.outdated[run.name] = is_outdated(run, self.workdir)
+        return self.outdated[run.name]
 
     def command_of(self, run: Run) -> str:
         """The command with which its folder was noted as finished; "" where it was not."""

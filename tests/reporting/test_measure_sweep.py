@@ -14,6 +14,7 @@ from matplotlib.image import imread
 from sweep_cases import REPORT
 
 import arjax
+from arjax.config.files import to_json
 from arjax.core.errors import UserError
 from arjax.core.files import read_arrays
 from arjax.core.spec import EventSpec
@@ -52,9 +53,7 @@ class Fakes:
             if run.name in reports:
                 folder = self.runs / run.name
                 folder.mkdir(parents=True, exist_ok=True)
-                config = {"network": {"name": "made"}, "model": {}, "train": {"batch_size": 1}}
-                scored = {"split": "test", "examples": reports[run.name].get("num_examples", 0)}
-                (folder / "config.json").write_text(json.dumps(config | {"evaluate": scored}))
+                (folder / "config.json").write_text(to_json(config_of(run, self.runs)))
                 (folder / "results.json").write_text(json.dumps(REPORT | {"kind": "exact"} | reports[run.name]))
                 table.finish(run)
 
@@ -207,7 +206,9 @@ def test_several_data_sets_have_a_column_blocks_and_panels(study, monkeypatch):
 
 
 def test_a_score_of_few_examples_says_how_many(study):
-    rows = [(name, "configs/digits.py", {"metric": BITS, "dataset": "MNIST"}) for name in "ab"]
+    fields = {"metric": BITS, "dataset": "MNIST"}
+    some = {"overrides": {"evaluate.examples": 70}}
+    rows = ("a", "configs/digits.py", fields), ("b", "configs/digits.py", fields | some)
     study.write(*rows, a=bits(1.0), b=bits(2.0, num_examples=70))
     lines = study.measure()
     assert [line["data"] for line in lines] == ["MNIST", "MNIST (70 examples scored)"]

@@ -10,6 +10,7 @@ import pytest
 from sweep_cases import STAND_IN, rows, sweep
 
 from arjax.cli.main import main as arjax
+from arjax.config.files import load_config_file, to_json
 from arjax.core.errors import UserError
 from arjax.sweep import Search, choice, integers, log_uniform, uniform
 from arjax.sweep.search import FAILED, FINISHED, RUNNING, Choice, Past, propose
@@ -40,6 +41,10 @@ rate = float(flags["config.optimizer.learning_rate"])
 if os.path.exists("fail") and rate < float(open("fail").read()):
     sys.exit(int(open("code").read()))
 import math
+config = json.load(open("base.json"))
+config["optimizer"]["learning_rate"], config["train"]["steps"] = rate, 3
+config["network"]["hidden_sizes"] = [8 if "8" in flags["config.network.hidden_sizes"] else 16]
+json.dump(config, open(folder + "/config.json", "w"))
 score = abs(math.log(rate) - math.log(0.01))
 results |= dict(bits_per_dim=10 - score, validation_nll_nats=score, validation_bits_per_dim=score)
 """
@@ -49,6 +54,7 @@ results |= dict(bits_per_dim=10 - score, validation_nll_nats=score, validation_b
 def search(folder):
     """Runs a search of the stand-in with so many flags; the exit code."""
     (folder / "config.py").write_text(CONFIG)
+    (folder / "base.json").write_text(to_json(load_config_file("config.py")))
     (folder / "sweep.py").write_text(SEARCH)
     (folder / "stand_in.py").write_text(STAND_IN.replace("json.dump(results", f"{SCORE}json.dump(results"))
     return lambda *flags, **more: sweep("--search=optuna", *flags, **more)

@@ -1,0 +1,78 @@
+"""A finished run keeps its row only while its config file gives the config with which it was trained."""
+
+from __future__ import annotations
+
+import pytest
+from sweep_cases import STAND_IN, rows, sweep, write_sweep
+
+from arjax.config.files import load_config_file, to_json, trained_by
+
+CONFIG = """
+from arjax.config import base_config, dataset_config, network_config
+
+def get_config(arg=""):
+    config = base_config()
+    config.dataset = dataset_config("digits")
+    config.network = network_config("made", hidden_sizes=(8,))
+    config.train.update(steps=100, batch_size=16, init_from="before/teacher")
+    return config
+"""
+
+
+@pytest.fixture
+def finished(folder):
+    """A sweep of one finished run; it stores the config of config.json."""
+    (folder / "config.py").write_text(CONFIG)
+    store(folder / "config.json")
+    write = 'json.dump(json.load(open("config.json")), open(folder + "/config.json", "w"))\njson.dump(results'
+    (folder / "stand_in.py").write_text(STAND_IN.replace("json.dump(results", write))
+    write_sweep(folder, "Run('a', 'config.py')")
+    assert sweep() == 0 and len(rows()) == 1
+    return folder
+
+
+def store(path):
+    path.write_text(to_json(load_config_file("config.py")))
+
+
+def test_a_run_whose_config_file_has_changed_is_executed_again(finished, capsys):
+    assert sweep() == 0 and "1 runs, 1 of them already finished" in capsys.readouterr().out
+    (finished / "config.py").write_text(CONFIG.replace("hidden_sizes=(8,)", "hidden_sizes=(9,)"))
+    assert sweep("--dry_run") == 0 and "a     changed" in capsys.readouterr().out
+    store(finished / "config.json")
+    assert sweep() == 0 and len(rows()) == 1
+    assert "a was finished with other fields than config.py gives now\n" in capsys.readouterr().out
+    assert (finished / "out/a/starts").read_text() == "xx"
+    assert sweep() == 0 and "1 runs, 1 of them already finished" in capsys.readouterr().out
+
+
+def test_a_run_stands_while_its_config_file_cannot_be_read(finished, capsys):
+    (finished / "config.py").write_text("1 / 0")
+    assert sweep() == 0 and "1 runs, 1 of them already finished" in capsys.readouterr().out and len(rows()) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "same"),
+    [
+        ("seed", 1, False),
+        ("optimizer.learning_rate", 0.5, False),
+        ("train.steps", 200, False),
+        ("train.init_from", "after/student", False),
+        ("train.init_from", "elsewhere/teacher", False),
+        ("train.init_from", "after/teacher", True),
+        ("evaluate.examples", 10, False),
+        ("train.log_every", 7, True),
+        ("sample.num", 3, True),
+        ("dataset.data_dir", "elsewhere", True),
+    ],
+)
+def test_what_is_learned_and_scored_is_compared(folder, field, value, same):
+    """`after` is the workdir of the sweep; it was called `before`."""
+    (folder / "config.py").write_text(CONFIG)
+    (folder / "after/a").mkdir(parents=True)
+    store(folder / "after/a/config.json")
+    config = load_config_file("config.py")
+    assert trained_by(config, "after/a", "after")
+    with config.unlocked():
+        config.update_from_flattened_dict({field: value})
+    assert trained_by(config, "after/a", "after") == same
