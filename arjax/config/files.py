@@ -164,8 +164,8 @@ def load_workdir_config(workdir: str | os.PathLike) -> ConfigDict:
 
 
 def _with_newer_fields(config: ConfigDict) -> ConfigDict:
-    """The config of a run that is older than a field, or than an option of its data set or kind of model: the default
-    changes nothing.
+    """The config of a run that is older than a field, or than an option of its data set, kind of model or network: the
+    default changes nothing.
     """
     model, base = config.get("model", None), base_config()
     other_kind = isinstance(model, ConfigDict) and model.get("kind", base.model.kind) != base.model.kind
@@ -181,8 +181,10 @@ def _with_newer_fields(config: ConfigDict) -> ConfigDict:
                 fields_there[field] = value
         if "parts" not in config:
             config.parts = ConfigDict()
-        for _, registry, key, section in component_sections(config):
-            if section is config.get("dataset", None) or key == "kind":
+        for place, registry, key, section in component_sections(config):
+            if (
+                place != "optimizer"
+            ):  # without a default, as some options of optax, it is a field only where it is given
                 for option, default in registry.options(section[key]).items():
                     if option not in section:
                         section[option] = as_tuples(default)

@@ -122,12 +122,24 @@ def test_a_run_may_not_go_on_with(tmp_path, overrides, sentence):
         resumed(tmp_path, lambda config: apply_overrides(config, overrides))
 
 
+def test_an_option_that_a_run_is_older_than_has_its_default(tmp_path):
+    save_config(example(), tmp_path)
+    data = json.loads((tmp_path / "config.json").read_text())
+    del data["network"]["activation"]
+    (tmp_path / "config.json").write_text(json.dumps(data))
+    check_same_run(example(), tmp_path)
+    del data["network"]["hidden_sizes"]
+    (tmp_path / "config.json").write_text(json.dumps(data))
+    with pytest.raises(UserError, match=r"network\.hidden_sizes was \(500,\) there"):
+        check_same_run(example(), tmp_path)
+
+
 def test_a_field_that_only_one_config_has_is_a_difference(tmp_path):
     save_config(example(), tmp_path)
     data = json.loads((tmp_path / "config.json").read_text())
-    del data["network"]["hidden_sizes"]
+    data["network"]["depth"] = 3
     (tmp_path / "config.json").write_text(json.dumps(data))
-    with pytest.raises(UserError, match=r"network\.hidden_sizes was absent there"):
+    with pytest.raises(UserError, match=r"network\.depth was 3 there and is absent now"):
         check_same_run(example(), tmp_path)
 
 
