@@ -181,9 +181,10 @@ def reads(runs: Sequence[Run], workdir: Path) -> dict[str, set[str]]:
 
 def check_read(waiting: Sequence[Run], runs: Sequence[Run], workdir: Path) -> None:
     """Raises `UserError` where a run that waits reads a folder that does not exist: in the workdir, of no run; or
-    elsewhere, with the name of another run, as the sweep file was written for another workdir. And where a run cannot
-    name this workdir.
+    elsewhere, with the name of another run, as the sweep file was written for another workdir. Also where a run cannot
+    name this workdir, and where runs read each other in a circle.
     """
+    _check_circle(waiting, reads(waiting, workdir))
     folders = {run.name: os.path.realpath(workdir / run.name) for run in runs}
     for run in waiting:
         _check_named(run, workdir)
@@ -204,6 +205,17 @@ def check_read(waiting: Sequence[Run], runs: Sequence[Run], workdir: Path) -> No
                         f"run {run.name!r} reads {os.path.relpath(path)}, which does not exist, and {name!r} of this "
                         f"sweep is in {workdir / name}: write {WORKDIR}/{name} in the sweep file"
                     )
+
+
+def _check_circle(runs: Sequence[Run], needs: Mapping[str, set[str]]) -> None:
+    """Raises `UserError` where runs of the last stage need each other."""
+    last = {run.name for stage in stages(runs, needs)[-1:] for run in stage}
+    path = [min((name for name in last if needs[name] & last), default="")]
+    while path[0] and path[-1] not in path[:-1]:
+        path.append(min(needs[path[-1]] & last))
+    if path[0]:
+        circle = path[path.index(path[-1]) :]
+        raise UserError(f"no run of a circle can begin: {', which reads '.join(map(repr, circle))}")
 
 
 def _check_named(run: Run, workdir: Path) -> None:

@@ -65,6 +65,14 @@ def test_circles_and_own_folders_end(tmp_path):
     assert names([own, *circle], tmp_path) == [["own"], ["a", "b"]]
 
 
+def test_runs_that_read_each_other_are_told_before_anything_starts(folder, capsys):
+    reading = [f"Run('{name}', 'good.py', {{'train.init_from': 'out/{of}'}})" for name, of in ("ab", "bc", "cb")]
+    write_sweep(folder, *reading, "Run('own', 'good.py', {'train.init_from': 'out/own'})")
+    assert sweep() == 2 and not (folder / "out").exists()
+    circle = "'b', which reads 'c', which reads 'b'"
+    assert capsys.readouterr().err == f"arjax-sweep: no run of a circle can begin: {circle}\n"
+
+
 def test_a_second_stage_waits_though_there_is_room(folder):
     (folder / "stand_in.py").write_text(STAND_IN + TIMES)
     after = "Run('after', 'good.py', {'train.init_from': 'out/first'})"
