@@ -15,14 +15,22 @@ from ml_collections import ConfigDict
 from arjax.api.run import Run
 from arjax.api.showing import show_run
 from arjax.config.build import build
-from arjax.config.files import FILE_NAME, check_same_run, load_config_file, save_config, set_fields
+from arjax.config.files import (
+    FILE_NAME,
+    changes_results,
+    check_same_run,
+    load_config_file,
+    save_config,
+    set_fields,
+)
 from arjax.config.validate import Checked, validate
 from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.files import folder_to_write, only_run_in, path_text
 from arjax.core.trust import trusting
 from arjax.training.loop import Outcome, train
-from arjax.training.workdir import DATA_FILE, RunFolder
+from arjax.training.results import set_results_aside
+from arjax.training.workdir import DATA_FILE, RunFolder, check_data
 
 
 @checked_arguments()
@@ -82,11 +90,15 @@ def _train(checked: Checked, workdir: Path) -> Outcome:
     if not is_new:
         check_same_run(config, workdir, training=True)
     with RunFolder(workdir) as folder:
-        if jax.process_index() == 0:
-            save_config(config, workdir)
         try:
             setup = build(checked)
             setup.model.open_sampler(setup.sampler, setup.open_run)  # refused now, not at the end
+            if not is_new:
+                check_data(setup.dataset, workdir)
+            if jax.process_index() == 0:
+                if changes_results(config, workdir):
+                    set_results_aside(workdir)
+                save_config(config, workdir)
             outcome = train(setup, folder)
         except UserError:
             if is_new and folder.is_there() and not any((workdir / "checkpoints").glob("*/*")):

@@ -20,7 +20,7 @@ from arjax.core.files import reading, replacing, user_path, write_text
 from arjax.core.plugins import import_plugins, remember_plugins, with_places
 from arjax.core.user_files import find_file, run_user_file, split_argument
 from arjax.core.values import as_tuples, as_typed, parse_json, parse_value
-from arjax.training.workdir import has_fingerprint
+from arjax.training.workdir import has_files, has_fingerprint
 
 FILE_NAME = "config.json"
 #: The folder of configs that have short names.
@@ -40,6 +40,8 @@ SELECTION = ("evaluate.num_orders", "evaluate.examples")
 DURATIONS = ("train.steps", "train.examples", "train.epochs")
 #: Paths of a user's files, in all data sets that know the contents of their files.
 PATHS = tuple(f"dataset.{name}" for name in ("file", "path", "validation_path", "test_path", "validation", "test"))
+#: Fields of evaluations that change no score of `results.json`.
+UNSCORED = ("evaluate.batch_size", "evaluate.ranking")
 #: Folders of other runs.
 RUNS = ("train.init_from", "dataset.run")
 #: Beginnings of fields, from those that tell two runs apart best; a sentence names three fields at most.
@@ -182,9 +184,8 @@ def _with_newer_fields(config: ConfigDict) -> ConfigDict:
         if "parts" not in config:
             config.parts = ConfigDict()
         for place, registry, key, section in component_sections(config):
-            if (
-                place != "optimizer"
-            ):  # without a default, as some options of optax, it is a field only where it is given
+            # An option without a default, as some of optax, is a field only where it is given.
+            if place != "optimizer":
                 for option, default in registry.options(section[key]).items():
                     if option not in section:
                         section[option] = as_tuples(default)
@@ -215,21 +216,39 @@ def check_same_run(config: ConfigDict, workdir: str | os.PathLike, training: boo
 
 
 def trained_by(config: ConfigDict, workdir: str | os.PathLike, root: str) -> bool:
-    """Whether the finished run in `workdir` is one of this config: what is learned, how long, and the evaluation agree.
+    """Whether the finished run in `workdir` is one of this config: what is learned, how long, the evaluation, and the
+    contents of files that have moved agree.
 
     `root`: a folder that may have had another name then, as in the paths of runs that another one reads.
     """
     old, new, different = _differences(config, workdir)
-    known = has_fingerprint(workdir)
+    files = [path for path in map(new.get, PATHS) if path and isinstance(path, str)]
 
     def agrees(name: str) -> bool:
-        now = new.get(name)
-        if isinstance(now, str) and root in now:
-            return bool(re.fullmatch(".+".join(map(re.escape, now.split(root))), str(old.get(name))))
-        lasting = name not in DURATIONS and not name.startswith("evaluate.")
-        return lasting and _may_differ(name, old, new, True, known)
+        if _differ_in_root(old.get(name), new.get(name), root):
+            return True
+        lasting = has_files(workdir, files) if name in PATHS else not _changes_results(name)
+        return lasting and _may_differ(name, old, new, training=True, known=True)
 
     return all(map(agrees, different))
+
+
+def changes_results(config: ConfigDict, workdir: str | os.PathLike) -> bool:
+    """Whether `workdir` holds a run that goes on or is scored otherwise with this config, one of the same run."""
+    there = (Path(workdir) / FILE_NAME).exists()
+    return there and any(map(_changes_results, _differences(config, workdir)[2]))
+
+
+def _changes_results(name: str) -> bool:
+    """Whether a finished run goes on or is scored otherwise when this field differs."""
+    return name in (*DURATIONS, "train.patience") or (name.startswith("evaluate.") and name not in UNSCORED)
+
+
+def _differ_in_root(then: Any, now: Any, root: str) -> bool:
+    """Whether two values differ in the name of one folder only, which begins paths and is `root` now."""
+    first, *rest = map(re.escape, re.split(rf"(?<![\w./~-]){re.escape(root)}(?=/)", str(now)))
+    same = r"\1"
+    return bool(rest) and re.fullmatch(f"{first}(.+){same.join(rest)}", str(then)) is not None
 
 
 def _differences(config: ConfigDict, workdir: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any], list[str]]:

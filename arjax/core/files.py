@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import tempfile
 import threading
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,11 @@ def writing(path: str | os.PathLike, verb: str = "write") -> Iterator[None]:
 def reading(path: str | os.PathLike) -> contextlib.AbstractContextManager[None]:
     """Turns a file that cannot be read (no permission, a folder in its place) into a `UserError`."""
     return writing(path, "read")
+
+
+def fingerprint_of(digests: Iterable[bytes]) -> str:
+    """Of files with these SHA-256 digests, in 16 characters."""
+    return hashlib.sha256(b"".join(digests)).hexdigest()[:16]
 
 
 @contextlib.contextmanager

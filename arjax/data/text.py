@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from pathlib import Path
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.files import user_path
+from arjax.core.files import fingerprint_of, user_path
 from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.data.base import DATASETS, Dataset, check_choice
 from arjax.data.prepared import read_splits
@@ -128,8 +127,8 @@ def read_files(
     paths = [file, validation, test] if validation else [file]
     files = [read_text(path, tokens) for path in paths]
     check_other_files({split: [user_path(path)] for split, path in zip(SPLITS, paths, strict=False)})
-    digest = hashlib.sha256(b"".join(file.digest for file in files)).hexdigest()
-    return [file.text for file in files], f"{dataset}/{Path(file).stem}", digest[:16]
+    fingerprint = fingerprint_of(each.digest for each in files)
+    return [each.text for each in files], f"{dataset}/{Path(file).stem}", fingerprint
 
 
 def ends_of_parts(splits: tuple, num: int) -> tuple[int, int]:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from arjax.config.files import save_config
+from arjax.config.files import changes_results, save_config
 from arjax.core.arguments import named_arguments
 from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, check_memory
@@ -31,7 +31,7 @@ from arjax.training.feed import ResidentChunk
 from arjax.training.history import History
 from arjax.training.loop import run_training
 from arjax.training.reporter import Reporter, Silent
-from arjax.training.results import training_entries, write_nats, write_results
+from arjax.training.results import set_results_aside, training_entries, write_nats, write_results
 from arjax.training.setup import best_store
 from arjax.training.state import TrainState, eval_params, fresh_state, own_of, with_shardings
 from arjax.training.step import MetricSums, compile_chunk, from_named, zero_sums
@@ -308,6 +308,8 @@ def write_member(folder: Path, config: ConfigDict, population: Population, score
     if not np.isfinite(scores.validation[o, s]):
         raise UserError("no validation score of this run was finite, so there are no best parameters to test")
     params = jax.device_put(jax.tree.map(lambda leaf: leaf[o, s], scores.params), jax.devices()[0])
+    if changes_results(config, folder):
+        set_results_aside(folder)
     save_config(config, folder)
     remember_data(population.setup.dataset, folder)
     best_store(folder).save(int(scores.best_step[o, s]), params, scores.notes[o][s])

@@ -120,6 +120,16 @@ def write_results(workdir: str | os.PathLike, results: Mapping[str, Any]) -> Non
         write_json(Path(workdir) / FILE_NAME, results)
 
 
+def set_results_aside(workdir: str | os.PathLike) -> None:
+    """Moves the report of a run to `evaluations/`, where there is one: the run has none until it is scored again."""
+    earlier = read_report(workdir)
+    if earlier is not None:
+        write_evaluation(workdir, earlier)
+        path = Path(workdir) / FILE_NAME
+        with writing(path):
+            path.unlink()
+
+
 def write_nats(workdir: str | os.PathLike, nats: Mapping[str, np.ndarray]) -> None:
     """Writes the nats of each example, float[N] for each split, by the first process; raises `UserError` when the disk
     refuses.

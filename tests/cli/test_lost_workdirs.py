@@ -56,7 +56,7 @@ def test_a_folder_in_the_place_of_a_file(config_file, workdir, sentence, name):
     assert f"{workdir / name}: Is a directory" in sentence(*longer)
     if name == "config.json":
         assert f"{workdir / name}: Is a directory" in sentence("--mode=evaluate", f"--workdir={workdir}")
-    assert latest_store(workdir).steps()[-1] == (8 if name == "results.json" else 6)
+    assert latest_store(workdir).steps()[-1] == 6
 
 
 @pytest.mark.parametrize("name", ["checkpoints", "checkpoints/latest", "checkpoints/best"])

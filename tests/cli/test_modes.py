@@ -15,6 +15,7 @@ from arjax.cli.command_line import parse_flags
 from arjax.cli.main import main
 from arjax.cli.modes import next_steps
 from arjax.config.files import apply_overrides, load_workdir_config
+from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.reporting.writers import WRITERS, read_metrics
 
@@ -157,6 +158,24 @@ def test_the_run_keeps_its_report_of_another_split(config_file, finished_run, tm
     assert main([*flags, "--config.evaluate.split=validation"]) == 0
     assert json.loads((workdir / "results.json").read_text())["split"] == "validation"
     assert json.loads((workdir / "evaluations" / "test-step-6.json").read_text()) == report
+
+
+@pytest.mark.parametrize(
+    ("override", "moved"), [("evaluate.exposure=2", True), ("train.steps=9", True), ("evaluate.batch_size=9", False)]
+)
+def test_a_run_that_goes_on_or_is_scored_otherwise_has_no_report_until_then(
+    config_file, finished_run, tmp_path, monkeypatch, override, moved
+):
+    workdir = copy_of(finished_run, tmp_path)
+    before = json.loads((workdir / "results.json").read_text())
+
+    def interrupted(*args):
+        raise UserError("the machine was switched off")
+
+    monkeypatch.setattr("arjax.api.fitting.train", interrupted)
+    assert main([f"--config={config_file}:smoke,context=label", f"--workdir={workdir}", f"--config.{override}"]) == 2
+    kept = workdir / ("evaluations/test-step-6.json" if moved else "results.json")
+    assert json.loads(kept.read_text()) == before and (workdir / "results.json").exists() != moved
 
 
 def test_work_that_compiles_says_so_first(config_file, finished_run, tmp_path, capsys):

@@ -13,7 +13,7 @@ import pytest
 
 from arjax.api import open_run
 from arjax.cli.main import main
-from arjax.config.files import load_config_file
+from arjax.config.files import load_config_file, load_workdir_config
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec, class_label
 from arjax.evaluation.prompts import parse_context
@@ -153,6 +153,7 @@ def test_a_file_may_move_but_not_change(book, tmp_path, sentence_of):
     longer = [config, f"--workdir={workdir}", "--config.train.steps=9", f"--config.dataset.file={moved}"]
     assert changed in sentence_of(longer)
     assert (workdir / "checkpoints" / "latest" / "6").exists() and len(read_metrics(workdir)) == metrics
+    assert load_workdir_config(workdir).dataset.file == str(folder / "book.txt")  # and the run opens as before
     (workdir / "data.json").unlink()  # a run that does not know its file keeps to the path
     assert "dataset.file was" in sentence_of(["--mode=suggest", f"--workdir={workdir}", "--config.dataset.file=other"])
 

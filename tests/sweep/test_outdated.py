@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 from sweep_cases import STAND_IN, rows, sweep, write_sweep
 
-from arjax.config.files import load_config_file, to_json, trained_by
+from arjax.config.build import build_dataset
+from arjax.config.files import load_config_file, set_fields, to_json, trained_by
+from arjax.core.errors import UserError
+from arjax.training.workdir import remember_data
 
 CONFIG = """
 from arjax.config import base_config, dataset_config, network_config
@@ -60,7 +63,9 @@ def test_a_run_stands_while_its_config_file_cannot_be_read(finished, capsys):
         ("train.init_from", "after/student", False),
         ("train.init_from", "elsewhere/teacher", False),
         ("train.init_from", "after/teacher", True),
+        ("train.patience", 3, False),
         ("evaluate.examples", 10, False),
+        ("evaluate.batch_size", 7, True),
         ("train.log_every", 7, True),
         ("sample.num", 3, True),
         ("dataset.data_dir", "elsewhere", True),
@@ -76,3 +81,44 @@ def test_what_is_learned_and_scored_is_compared(folder, field, value, same):
     with config.unlocked():
         config.update_from_flattened_dict({field: value})
     assert trained_by(config, "after/a", "after") == same
+
+
+@pytest.mark.parametrize(
+    ("root", "field", "then", "now", "same"),
+    [
+        ("1", "model.ordering", "random(seed=2)", "random(seed=1)", False),
+        ("spiral", "model.ordering", "raster", "spiral", False),
+        (".", "optimizer.schedule", "a.b", "c.d", False),
+        (".", "train.init_from", "before/teacher.v2", "./teacher.v2", True),
+        (".", "train.init_from", "before/teacher.v1", "./teacher.v2", False),
+        ("/x/after", "train.init_from", "before/teacher", "/x/after/teacher", True),
+        ("after", "train.init_from", "/x/before/teacher", "after/teacher", True),
+        ("after", "train.init_from", "here/before/teacher", "here/after/teacher", False),
+        ("after", "evaluate.judge", "before/judge", "after/judge", True),
+    ],
+)
+def test_a_workdir_is_known_as_the_beginning_of_a_path_only(folder, root, field, then, now, same):
+    (folder / "config.py").write_text(CONFIG)
+    config = load_config_file("config.py")
+    set_fields(config, {field: then})
+    (folder / "config.json").write_text(to_json(config))
+    set_fields(config, {field: now})
+    assert trained_by(config, ".", root) == same
+
+
+def test_a_file_that_moved_is_known_by_its_contents(folder):
+    (folder / "old.csv").write_text("a,b\n" + "".join(f"{i},{i * i % 7}\n" for i in range(20)))
+    (folder / "config.py").write_text(CONFIG.replace('"digits"', '"table", path="old.csv", validation=0.2'))
+    config = load_config_file("config.py")
+    (folder / "config.json").write_text(to_json(config))
+    remember_data(build_dataset(config), ".")
+    (folder / "new.csv").write_text((folder / "old.csv").read_text())
+    set_fields(config, {"dataset.path": "new.csv"})
+    assert trained_by(config, ".", "out")
+    (folder / "new.csv").write_text((folder / "old.csv").read_text() + "3,3\n")
+    assert not trained_by(config, ".", "out")
+    (folder / "new.csv").unlink()
+    with pytest.raises(UserError, match=r"new\.csv"):
+        trained_by(config, ".", "out")
+    set_fields(config, {"dataset.path": "old.csv", "dataset.validation": 0.3})
+    assert not trained_by(config, ".", "out")
