@@ -35,7 +35,7 @@ RECIPES = {
         16,
     ),
     "lmconv": ({"hidden_size": 32, "num_groups": 2}, 2e-3, 1.0, 1.0, 16),
-    "row_lstm": ({"hidden_size": 24, "num_layers": 3, "unroll": 3}, 5e-3, 1.0, 3.0, 16),
+    "row_lstm": ({"hidden_size": 24, "num_layers": 3, "unroll": 3}, 5e-3, 1.0, 5.0, 16),
     "diagonal_bilstm": ({"hidden_size": 24, "num_layers": 3, "unroll": 3}, 5e-3, 1.0, 2.0, 16),
     "multiscale": ({"hidden_size": 24, "num_layers": 3, "unroll": 3}, 2e-3, 1.0, 1.0, 16),
     "transformer": ({"width": 64, "num_layers": 3, "num_heads": 4, "unroll": 3}, 2e-3, 1.0, 0.1, 16),
