@@ -24,10 +24,9 @@ def remark_about_scale(dataset: Dataset) -> list[str]:
     source = dataset.splits["train"]
     num = max(1, min(_MOST_EXAMPLES, _MOST_VALUES // math.prod(dataset.event.shape), len(source)))
     rows = source.__getitems__(np.arange(num) * len(source) // num)
-    x = np.asarray(rows.x, np.float64).reshape(num, dataset.event.num_sites, -1)
+    x = np.asarray(rows.x, np.float64).reshape(num * dataset.event.num_sites, -1)
     if rows.mask is not None:
-        x = np.where(np.asarray(rows.mask).reshape(num, -1, 1) > 0, x, np.nan)
-    x = x.reshape(-1, x.shape[-1])
+        x = np.where(np.asarray(rows.mask).reshape(-1, 1) > 0, x, np.nan)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # an entry without any value is NaN, and has no remark
         mean, deviation = np.nanmean(x, 0), np.nanstd(x, 0)
