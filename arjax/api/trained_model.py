@@ -317,6 +317,7 @@ class TrainedModel:
           UserError: as `sample`, or the data is no text.
         """
         vocabulary, key = text_of(self.dataset), _as_key(seed)
+        options |= {"context": self._context(options.get("context"))}
         with within_memory(lambda: f"{length} sites need more memory than there is: make the text shorter"):
             options = self._options(length, prompt, options)
             found = pieces_on_mesh(self.model, self.params, key, 1, self.settings.mesh, length, **options)
@@ -335,6 +336,7 @@ class TrainedModel:
         `options` are those of `arjax.evaluation.suggestions.suggest`: num, length, beams, context.
         """
         model = require(self.model, "conditionals", "`suggest`")
+        options |= {"context": self._context(options.get("context"))}
         with within_memory(lambda: "so many continuations need more memory than there is: lower num and beams"):
             return suggest(model, self.params, self.dataset, prompt, **options)
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.files import reading, user_path
+from arjax.core.output import say_once
 from arjax.core.registry import did_you_mean
 from arjax.data.rows import RowsRead, check_unknown
 from arjax.data.table_files import is_number
@@ -121,6 +122,14 @@ def class_numbers(labels: Sequence[Any], classes: Sequence[str], place: str = ""
     return np.array([known[str(label)] for label in labels], np.int32)
 
 
+def say_unknown(vocabulary: Vocabulary, text: str) -> None:
+    """Says which characters of a text of the user share the unknown token."""
+    if vocabulary.unknown is None or not (missing := vocabulary.missing(text)):
+        return
+    shown = ", ".join(map(repr, missing[:5])) + (", ..." if len(missing) > 5 else "")
+    say_once(f"the text has characters that were rare or absent in training, scored as the unknown token: {shown}")
+
+
 @dataclasses.dataclass(frozen=True)
 class StringRows:
     """Strings with an end; see `arjax.data.rows.Rows`.
@@ -145,14 +154,20 @@ class StringRows:
         check_unknown(unknown, holes)
         if isinstance(rows, str | os.PathLike):
             path = os.fspath(rows)
+            if isinstance(rows, str) and not os.path.exists(path):
+                raise UserError(f"there is no text file {path!r}; strings are a list, also a single one: [{path!r}]")
             text = read_text(path, self.vocabulary.units).text
             lines = labelled_lines(text, path, self.labels, self.column, False) if self.labels else lines_of(text)
         elif isinstance(rows, list | tuple) and all(isinstance(text, str) for text in rows):
             lines = [Line(text, number) for number, text in enumerate(rows)]
         else:
-            raise UserError(f"strings are a list of texts, or the path of a file, not {type(rows).__name__}")
+            kind = type(rows).__name__
+            if isinstance(rows, list | tuple):
+                kind += f" with a {next(type(text).__name__ for text in rows if not isinstance(text, str))}"
+            raise UserError(f"strings are a list of texts, or the path of a file, not a {kind}")
         if not lines:
             raise UserError(f"{str(rows)!r} has no string")
+        say_unknown(self.vocabulary, "".join(line.text for line in lines))
         for line in lines:
             if self.vocabulary.num_tokens(line.text) >= self.length:
                 units = f"{self.length - 1} {self.vocabulary.units}"
@@ -190,7 +205,9 @@ class WindowRows:
         check_unknown(unknown, holes)
         if not isinstance(rows, str | os.PathLike):
             raise UserError("a model of a long text reads the path of a text file, not a list of texts")
-        tokens = self.vocabulary.encode(read_text(rows, self.vocabulary.units).text)
+        text = read_text(rows, self.vocabulary.units).text
+        say_unknown(self.vocabulary, text)
+        tokens = self.vocabulary.encode(text)
         if len(tokens) < self.length:
             units = self.vocabulary.units
             raise UserError(f"{str(rows)!r} has {len(tokens)} {units}, fewer than the {self.length} of a window")

@@ -385,7 +385,8 @@ def _as_number(name: str, row: int, value: Any, date: str) -> float:
     except OverflowError:
         number = math.inf
     except (TypeError, ValueError) as error:
-        fault = str(error) if str(error).startswith("has days") else f"is no {'date' if date else 'number'}"
+        kind = "date such as 2024-05-31" if date else "number"
+        fault = str(error) if str(error).startswith("has days") else f"is no {kind}"
         raise UserError(f"{place} {fault}") from error
     if abs(number) <= _LARGEST:
         return number

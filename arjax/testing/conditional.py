@@ -30,7 +30,7 @@ VALUES = {
 }
 POINTS, DRAWS = 32, 4096
 #: Distances from the mode of a density, dense near it, and their weights in an integral.
-_T = np.linspace(-8, 8, 801)
+_T = np.linspace(-8, 8, 4001)
 DISTANCES, WEIGHTS = np.sinh(_T).astype(np.float32), np.cosh(_T) * (_T[1] - _T[0])
 
 
@@ -125,7 +125,11 @@ def check_normalised(call: str, value: str, scale: float) -> None:
     totals = (np.exp(log_prob) * weights).sum(-1)
     tolerance = 1e-5 if event.is_discrete else 1e-3
     worst = totals[np.abs(totals - 1).argmax()]
-    require(abs(worst - 1) < tolerance, f"law 2: the probabilities of all values add up to {worst:.6f}")
+    if event.is_discrete:
+        sentence = f"law 2: the probabilities of all values add up to {worst:.6f}"
+    else:
+        sentence = f"law 2: the density integrates to {worst:.6f} (if the grid of points is too coarse, lower `scale`)"
+    require(abs(worst - 1) < tolerance, sentence)
 
 
 def check_samples(call: str, value: str, scale: float) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 import jax
 import numpy as np
 
+from arjax.data.far_values import remark_about_scale
 from arjax.parallel.sharding import path_string
 from arjax.reporting.progress import Progress
 from arjax.reporting.reports import OF_EXPOSURE, SCORES, is_number
@@ -65,7 +66,7 @@ class Reporter:
 
     def start(self) -> None:
         """Prints the first lines of the run."""
-        for line in (*headline(self._setup), *self._lines):
+        for line in (*headline(self._setup), *remark_about_scale(self._setup.dataset), *self._lines):
             self.progress.message(line)
 
     def train(self, step: int, sums: MetricSums, learning_rate: float, seconds: float) -> None:

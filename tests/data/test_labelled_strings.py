@@ -86,7 +86,9 @@ def test_other_strings(write, tmp_path):
         (["annaanna"], "the string of number 0 is longer than the 5 characters of the model"),
         (["xyz"], "no token stands for the character 'x'"),
         ([], "has no string"),
-        ({"text": ["tu"]}, "strings are a list of texts, or the path of a file, not dict"),
+        ({"text": ["tu"]}, "strings are a list of texts, or the path of a file, not a dict"),
+        ([{"text": "tu"}], "strings are a list of texts, or the path of a file, not a list with a dict"),
+        ("tu", r"there is no text file 'tu'; strings are a list, also a single one: \['tu'\]"),
         (write([("tu", "es")], "es.csv", ("text", "language")), "the label 'es' is none of the 3 classes"),
     ):
         with pytest.raises(UserError, match=sentence):
@@ -106,3 +108,12 @@ def test_a_text_in_windows_is_scored_once(tmp_path):
     (tmp_path / "new.txt").write_text("not")
     with pytest.raises(UserError, match="has 3 characters, fewer than the 8 of a window"):
         dataset.rows.read(tmp_path / "new.txt")
+
+
+def test_unknown_characters_of_new_strings_are_named(tmp_path, capsys):
+    (tmp_path / "dna.txt").write_text("ACGT\nGATTACA\n" * 9)
+    dataset = make_dataset("strings", file=str(tmp_path / "dna.txt"), min_count=2)
+    dataset.rows.read(["ACGT"])
+    assert not capsys.readouterr().err
+    dataset.rows.read(["gatt", "AN"])
+    assert capsys.readouterr().err.endswith("scored as the unknown token: 'N', 'a', 'g', 't'\n")

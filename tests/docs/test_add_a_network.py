@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 
@@ -9,7 +10,9 @@ import doc_text
 import pytest
 
 from arjax.cli.main import main
+from arjax.conditionals import CONDITIONALS
 from arjax.networks import NETWORKS
+from arjax.testing.conditional import check_entropy, check_normalised, check_samples, check_shapes
 
 
 @pytest.fixture
@@ -47,3 +50,10 @@ def test_the_page_counts_its_concepts(repository):
         numbers = re.findall(r"^\| (\d+) \| [a-z`S]", text, flags=re.M)
         words = {"Nine": 9, "Eight": 8}[re.search(r"^(\w+) concepts are enough", text, flags=re.M)[1]]
         assert numbers == [str(n + 1) for n in range(words)] and words <= 9
+
+
+def test_the_mixture_of_the_page_keeps_the_laws(repository, tmp_path, monkeypatch):
+    with doc_text.titled_files(repository / "docs" / "add_a_network.md", tmp_path, CONDITIONALS, monkeypatch):
+        importlib.import_module("laplace")
+        for law in (check_shapes, check_normalised, check_samples, check_entropy):
+            law("laplace_mixture(components=2)", "real", 1.0)

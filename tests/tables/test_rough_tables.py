@@ -79,7 +79,7 @@ def test_draws_keep_the_kind_of_the_values(tmp_path):
         (every(b"a", b"b"), {}, "row 0 has b'a'"),
         (every(1.5, 2.5, math.inf), {}, "row 2 has inf in the column 'v', which is no finite number"),
         (every(1.5, 1e300), {}, r"row 1 has 1e\+300 in the column 'v', which is above 1e100"),
-        (every("2024-01-01", "2024-02-30"), {}, "row 1 has '2024-02-30' in the column 'v', which is no date"),
+        (every("2024-01-01", "2024-02-30"), {}, "row 1 has '2024-02-30' in the column 'v', which is no date such as"),
         (every("2024-01-01", "0000-01-01"), {}, "row 1 has '0000-01-01' in the column 'v', which is no date"),
         (every("1.5.2024", "2.5.2024"), {"kinds": {"v": "date"}}, "row 0 has '1.5.2024' .* no date"),
         (every(2001, 2002), {"kinds": {"v": "date"}}, "row 0 has 2001.0 in the column 'v', which is no date"),

@@ -16,6 +16,7 @@ import pytest
 from scipy import stats
 
 from arjax.conditionals import CONDITIONALS, Bernoulli, Gaussian
+from arjax.conditionals.location_scale_mixture import LocationScaleMixture
 from arjax.core.errors import UserError
 from arjax.factorization import ORDERINGS, PARTITIONS
 from arjax.networks import NETWORKS
@@ -192,6 +193,40 @@ def test_densities_that_break_a_law():
         check("gaussian", "real", 1.0)
     with pytest.raises(LawBroken, match="refuses everything"):
         check_conditional("gaussian", values=("binary",))
+
+
+def test_densities_with_a_bend_are_integrated_closely_enough():
+    """A narrow component of Laplace distributions, far from the mode, lies between few points of the grid."""
+
+    @CONDITIONALS.register("bent")
+    @dataclasses.dataclass(frozen=True)
+    class Bent(LocationScaleMixture):
+        NAME = "bent"
+
+        def log_standard(self, z):
+            return -z - np.log(2)
+
+        def curvature(self, z):
+            return 1 / jnp.maximum(z, 1e-3)
+
+        def noise(self, key, shape, temperature):
+            return temperature * jax.random.laplace(key, shape)
+
+        def distances(self):
+            return np.linspace(-24, 24, 49)
+
+    @CONDITIONALS.register("heavy")
+    @dataclasses.dataclass(frozen=True)
+    class Heavy(Bent):
+        NAME = "heavy"
+
+        def log_standard(self, z):
+            return -z - np.log(1.98)
+
+    for check in (conditional.check_normalised, conditional.check_entropy):
+        check("bent(components=2)", "real", 1.0)
+    with pytest.raises(LawBroken, match=r"law 2: the density integrates to 1\.010.* lower `scale`"):
+        conditional.check_normalised("heavy(components=2)", "real", 1.0)
 
 
 def test_orderings_and_partitions_that_break_a_law():
