@@ -30,7 +30,7 @@ VALUES = {
 }
 POINTS, DRAWS = 32, 4096
 #: Distances from the mode of a density, dense near it, and their weights in an integral.
-_T = np.linspace(-8, 8, 4001)
+_T = np.linspace(-8, 8, 2001)
 DISTANCES, WEIGHTS = np.sinh(_T).astype(np.float32), np.cosh(_T) * (_T[1] - _T[0])
 
 
