@@ -25,7 +25,7 @@ RECIPES = {
     "deep_nade": ({"hidden_sizes": (500, 500)}, 1e-3, 0.0, 0.5, 16),
     "conv_nade": ({"channels": 16, "num_layers": 4, "steps_per_chunk": 8}, 1e-3, 1.0, 0.1, 16),
     "pixelcnn": ({"hidden_size": 64, "num_layers": 15}, 5e-3, 1.0, 6.0, 16),
-    "gated_pixelcnn": ({"hidden_size": 32, "num_layers": 6, "out_size": 32}, 2e-3, 1.0, 1.0, 16),
+    "gated_pixelcnn": ({"hidden_size": 32, "num_layers": 12, "out_size": 32}, 5e-3, 1.0, 5.0, 16),
     "pixelcnn_pp": ({"num_filters": 24, "num_resnets": 2, "dropout": 0.0}, 2e-3, 1.0, 1.0, 16),
     "pixelsnail": (
         {"num_filters": 32, "num_blocks": 2, "num_resnets": 2, "value_size": 32, "dropout": 0.0},
@@ -51,20 +51,23 @@ RECIPES = {
 ORDERING = {"fvsbn": "reversed", "multiscale": "multiscale"}
 WEIGHT_DECAY = {"fvsbn": 0.03}
 #: networks whose hidden matrices Muon trains, all others Adam
-MUON = ("pixelcnn", "row_lstm", "diagonal_bilstm")
+MUON = ("pixelcnn", "gated_pixelcnn", "row_lstm", "diagonal_bilstm")
 #: images scored at once: attention to all of 784 pixels takes 10 MB for each image and layer
 EVALUATED_TOGETHER = {"transformer": 25}
 
 
 def get_config(arg=""):
-    """`network`: a name in `RECIPES`; `smoke`: seconds, not minutes; `ordering`: another order of the pixels."""
-    arg = parse_arg(arg, smoke=False, network=pick(RECIPES, "made"), ordering="")
+    """`network`: a name in `RECIPES`; `smoke`: seconds, not minutes; `ordering`: another order of the pixels;
+    `optimizer=adam`: instead of Muon.
+    """
+    optimizer = pick(("muon", "adam"), "muon")
+    arg = parse_arg(arg, smoke=False, network=pick(RECIPES, "made"), ordering="", optimizer=optimizer)
     options, learning_rate, clip_norm, epochs, batch_size = RECIPES[arg.network]
     config = base_config()
     config.dataset = dataset_config("binarized_mnist")
     config.model.update(ordering=arg.ordering or ORDERING.get(arg.network, "raster"), conditional="bernoulli")
     config.network = small_network_config(arg.network) if arg.smoke else network_config(arg.network, **options)
-    if arg.network in MUON:
+    if arg.network in MUON and arg.optimizer == "muon":
         config.optimizer = optimizer_config("muon")
     config.optimizer.update(learning_rate=learning_rate, schedule="cosine", clip_norm=clip_norm)
     if arg.network in WEIGHT_DECAY:

@@ -8,11 +8,11 @@ from arjax.sweep import Run
 DIGITS = ("made", "lstm", "wavenet", "gated_pixelcnn", "transformer", "diagonal_bilstm")
 #: networks of all orders
 ANY_ORDER = ("two_stream", "masked")
-#: network of binarized MNIST -> overrides that shorten its recipe to a few minutes
+#: network of binarized MNIST -> overrides that shorten its recipe with Adam to a few minutes
 IMAGES = {
     "made": {"network.hidden_sizes": (500,), "network.dropout": 0.0, "train.epochs": 20.0},
-    "gated_pixelcnn": {"train.epochs": 0.15},
-    "diagonal_bilstm": {"train.epochs": 0.15},
+    "gated_pixelcnn": {"network.num_layers": 6, "optimizer.learning_rate": 2e-3, "train.epochs": 0.15},
+    "diagonal_bilstm": {"optimizer.learning_rate": 4e-3, "train.epochs": 0.15},
 }
 
 
@@ -26,7 +26,7 @@ def get_sweep():
         for form in ANY_ORDER
     ]
     rows += [
-        Run(f"images-{name}", f"configs/binarized_mnist.py:network={name}", options, model=name)
+        Run(f"images-{name}", f"configs/binarized_mnist.py:network={name},optimizer=adam", options, model=name)
         for name, options in IMAGES.items()
     ]
     rows += [
