@@ -163,7 +163,7 @@ INITIAL = {
     "two_stream": ({0.02}, [(OUT, {})]),
     "masked_transformer": ({0.02}, [(OUT, {})]),
     "rg_lru": (
-        {0.02},
+        {32**-0.5},  # of the first token: 1 over the root of its size
         [((1.0, "fan_in", "normal"), RECURRENT), (OUT, {}), ((1.0, "fan_in", "normal"), {"in_axis": 0, "out_axis": 1})],
     ),
     "hidden_markov": ({0.5}, []),
