@@ -66,7 +66,7 @@ class Reporter:
 
     def start(self) -> None:
         """Prints the first lines of the run."""
-        for line in (*headline(self._setup), *remark_about_scale(self._setup.dataset), *self._lines):
+        for line in (*headline(self._setup), *self._lines):
             self.progress.message(line)
 
     def train(self, step: int, sums: MetricSums, learning_rate: float, seconds: float) -> None:
@@ -103,7 +103,9 @@ def _named(split: str, scores: Mapping[str, Any]) -> dict[str, float]:
 
 
 def headline(setup: Setup) -> list[str]:
-    """One line about the data, one about the model, the length of the run and the devices."""
+    """One line about the data, one about the model, the length of the run and the devices, and a remark where real
+    values are far from standardised.
+    """
     dataset, train = setup.dataset, setup.train
     sizes = ", ".join(f"{split} {len(source):,}" for split, source in dataset.splits.items())
     given = f", given {' and '.join(name for name, _ in dataset.context.parts)}" if dataset.context else ""
@@ -115,6 +117,7 @@ def headline(setup: Setup) -> list[str]:
     return [
         f"{dataset.name}: {sizes} examples of {dataset.event.in_words}{given}",
         f"{setup.about}, {num_params:,} parameters{parts}; {length} on {device_name()}{mesh}",
+        *remark_about_scale(dataset),
     ]
 
 
