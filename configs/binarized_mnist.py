@@ -58,16 +58,15 @@ EVALUATED_TOGETHER = {"transformer": 25}
 
 def get_config(arg=""):
     """`network`: a name in `RECIPES`; `smoke`: seconds, not minutes; `ordering`: another order of the pixels;
-    `optimizer=adam`: instead of Muon.
+    `adam`: for the networks in `MUON`, too.
     """
-    optimizer = pick(("muon", "adam"), "muon")
-    arg = parse_arg(arg, smoke=False, network=pick(RECIPES, "made"), ordering="", optimizer=optimizer)
+    arg = parse_arg(arg, smoke=False, network=pick(RECIPES, "made"), ordering="", adam=False)
     options, learning_rate, clip_norm, epochs, batch_size = RECIPES[arg.network]
     config = base_config()
     config.dataset = dataset_config("binarized_mnist")
     config.model.update(ordering=arg.ordering or ORDERING.get(arg.network, "raster"), conditional="bernoulli")
     config.network = small_network_config(arg.network) if arg.smoke else network_config(arg.network, **options)
-    if arg.network in MUON and arg.optimizer == "muon":
+    if arg.network in MUON and not arg.adam:
         config.optimizer = optimizer_config("muon")
     config.optimizer.update(learning_rate=learning_rate, schedule="cosine", clip_norm=clip_norm)
     if arg.network in WEIGHT_DECAY:

@@ -68,6 +68,12 @@ def reading(path: str | os.PathLike) -> contextlib.AbstractContextManager[None]:
     return writing(path, "read")
 
 
+def digest_of(path: str | os.PathLike) -> bytes:
+    """The SHA-256 digest of a file of any size; raises `UserError` where it cannot be read."""
+    with reading(path), open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
 def fingerprint_of(digests: Iterable[bytes]) -> str:
     """Of files with these SHA-256 digests, in 16 characters."""
     return hashlib.sha256(b"".join(digests)).hexdigest()[:16]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import hashlib
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
 from arjax.core.errors import UserError
-from arjax.core.files import fingerprint_of, user_path
+from arjax.core.files import digest_of, fingerprint_of, user_path
 from arjax.core.integers import is_integer
 from arjax.core.registry import did_you_mean
 
@@ -53,7 +52,7 @@ def read_tables(paths: Sequence[str], delimiter: str, header: bool, least: int) 
             raise UserError(f"the table {path!r} has other columns than {paths[0]!r}: {', '.join(names)}")
     numbers, rows = (list(each) for each in zip(*(row for _, numbered in parts for row in numbered), strict=True))
     places = [f"row {n} of the table {path!r}" for path, (_, found) in zip(paths, parts, strict=True) for n, _ in found]
-    fingerprint = fingerprint_of(hashlib.sha256(user_path(path).read_bytes()).digest() for path in paths)
+    fingerprint = fingerprint_of(digest_of(user_path(path)) for path in paths)
     sizes = tuple(len(found) for _, found in parts)
     return Cells(parts[0][0], rows, numbers, places, sizes, fingerprint)
 

@@ -21,6 +21,7 @@ from arjax.core.score_names import NO_LIKELIHOOD, score_name
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.report import open_judge
 from arjax.objectives import Companions
+from arjax.parallel.distributed import from_process_0
 from arjax.parallel.sharding import replicated, to_mesh
 from arjax.reporting.exposure import NAME as EXPOSURE
 from arjax.reporting.exposure import write_exposure
@@ -372,7 +373,7 @@ class Training:
 def _results(run: Training, setup: Setup) -> dict[str, Any]:
     """Scores the best parameters and writes `results.json`; returns the results of an earlier call where they exist."""
     workdir = run.workdir
-    split, known = setup.evaluate.split, read_report(workdir)
+    split, known = setup.evaluate.split, from_process_0(read_report(workdir))  # all score, or none
     if known is not None and (known["step"], known["split"]) == (run.step, split):
         return known
     if not np.isfinite(run.history.best_value) and "validation" in setup.dataset.splits:

@@ -6,7 +6,6 @@ tokens of characters, so with another text the parameters would have another mea
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import jax
 
 from arjax.core.errors import UserError
-from arjax.core.files import fingerprint_of, read_json_object, reading, user_path, write_json, writing
+from arjax.core.files import digest_of, fingerprint_of, read_json_object, user_path, write_json, writing
 from arjax.data import Dataset
 
 DATA_FILE = "data.json"
@@ -72,11 +71,8 @@ def has_files(workdir: str | os.PathLike, paths: Sequence[str]) -> bool:
     """Whether the run in `workdir` was trained on files with the contents of these; raises `UserError` where one cannot
     be read.
     """
-    digests = []
-    for path in map(user_path, paths):
-        with reading(path):
-            digests.append(hashlib.sha256(path.read_bytes()).digest())
-    return (read_json_object(Path(workdir) / DATA_FILE) or {}).get("fingerprint") == fingerprint_of(digests)
+    known = read_json_object(Path(workdir) / DATA_FILE) or {}
+    return known.get("fingerprint") == fingerprint_of(digest_of(user_path(path)) for path in paths)
 
 
 def check_data(dataset: Dataset, workdir: str | os.PathLike) -> None:

@@ -26,7 +26,7 @@ def get_sweep():
         for form in ANY_ORDER
     ]
     rows += [
-        Run(f"images-{name}", f"configs/binarized_mnist.py:network={name},optimizer=adam", options, model=name)
+        Run(f"images-{name}", f"configs/binarized_mnist.py:network={name},adam", options, model=name)
         for name, options in IMAGES.items()
     ]
     rows += [

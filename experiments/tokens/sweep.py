@@ -51,7 +51,7 @@ ROWS = {
     "decoder_6": ("6 tokens, FSQ, Gated PixelCNN as decoder", f"{TOKENS}=6,decoder=gated_pixelcnn", PIXELS, NATS),
     "pixels": (
         "Gated PixelCNN of the same size, no tokens",
-        "configs/binarized_mnist.py:network=gated_pixelcnn,optimizer=adam",
+        "configs/binarized_mnist.py:network=gated_pixelcnn,adam",
         PIXELS | {"network.num_layers": 3, "network.hidden_size": 24, "network.out_size": 24, "train.epochs": 0.0},
         NATS,
     ),

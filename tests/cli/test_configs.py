@@ -196,3 +196,10 @@ def test_config_is_short_and_cites_its_command(path):
     text = path.read_text()
     assert text.count("\n") <= 80
     assert re.search(rf"^    arjax .*--config=configs/{path.name}", text, flags=re.MULTILINE)
+
+
+def test_recipes_of_binarized_mnist_with_adam():
+    """Rows of other studies were trained by them."""
+    path = CONFIGS[0].parent / "binarized_mnist.py"
+    for network, optimizer in (("gated_pixelcnn", "muon"), ("gated_pixelcnn,adam", "adam"), ("fvsbn,adam", "adamw")):
+        assert load_config_file(f"{path}:network={network}").optimizer.name == optimizer
