@@ -292,6 +292,8 @@ class TrainedModel:
         """
         if prompt and (given is not None or observed is not None):
             raise UserError("a prompt sets the observed sites: leave `given` and `observed` out")
+        if isinstance(given, str):
+            raise UserError(f"characters that a draw begins with are its prompt: write prompt={given!r}, not given")
         if length and observed is not None:
             raise UserError("a draw with a length begins with its `given` values: leave `observed` out")
         if isinstance(given, Mapping):

@@ -7,7 +7,7 @@ import csv
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from arjax.cli.command_line import Parser, leave, tell_mistakes
 from arjax.core.errors import UserError
@@ -25,6 +25,8 @@ examples:
   arjax-table outliers people.safetensors new.csv --num=10
   arjax-table query people.safetensors age=30..40 hours=50.. --given sex=Female
 """
+
+_OUTPUT = "a csv file, or - to print the rows"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,9 +65,10 @@ def _parser() -> Parser:
     add("show", "prints the columns of a model, and its scores", "model")
     sample = add("sample", "draws rows", "model")
     sample.add_argument("num", type=int)
-    sample.add_argument("output")
+    sample.add_argument("output", help=_OUTPUT)
     _with_given(sample)
-    impute = add("impute", "fills in the missing cells of a csv file", "model", "table", "output")
+    impute = add("impute", "fills in the missing cells of a csv file", "model", "table")
+    impute.add_argument("output", help=_OUTPUT)
     impute.add_argument("--num", type=int, default=0, help="of completions, OUTPUT-1.csv and so on [the best guess]")
     outliers = add(
         "outliers", "prints the strangest rows of a csv file, and the cell that makes them so", "model", "table"
@@ -123,18 +126,20 @@ def _sample(flags: Any) -> int:
 
     table = _opened(flags)
     rows = table.sample(flags.num, given=_conditions(table, flags.given), seed=flags.seed)
-    print(_write(flags.output, as_lists(rows)))
+    _write(flags.output, as_lists(rows))
     return 0
 
 
 def _impute(flags: Any) -> int:
+    if flags.num and flags.output == "-":
+        raise UserError("each completion is a file of its own: name OUTPUT, or leave --num out")
     found = _opened(flags).impute(user_path(flags.table), num=flags.num, seed=flags.seed, unknown=flags.unknown)
     if not flags.num:
-        print(_write(flags.output, found))
+        _write(flags.output, found)
         return 0
     output = Path(flags.output)
     for i, rows in enumerate(found, 1):
-        print(_write(str(output.with_name(f"{output.stem}-{i}{output.suffix}")), rows))
+        _write(str(output.with_name(f"{output.stem}-{i}{output.suffix}")), rows)
     return 0
 
 
@@ -198,14 +203,21 @@ def _conditions(table: Any, texts: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _write(path: str, columns: Mapping[str, Sequence[Any]]) -> Path:
-    """Writes a csv file, at once."""
+def _write(path: str, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Writes a csv file, at once, and prints its path; prints the rows for the path "-"."""
+    if path == "-":
+        _write_rows(sys.stdout, columns)
+        return
     target = user_path(path)
     with replacing(target) as part, Path(part).open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(columns)
-        rows.writerows(["" if _is_gap(v) else v for v in row] for row in zip(*columns.values(), strict=True))
-    return target
+        _write_rows(file, columns)
+    print(target)
+
+
+def _write_rows(file: IO[str], columns: Mapping[str, Sequence[Any]]) -> None:
+    rows = csv.writer(file, lineterminator="\n")
+    rows.writerow(columns)
+    rows.writerows(["" if _is_gap(v) else v for v in row] for row in zip(*columns.values(), strict=True))
 
 
 def _is_gap(value: Any) -> bool:

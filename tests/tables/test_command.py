@@ -58,6 +58,17 @@ def test_impute(model, rows, tmp_path):
     assert (tmp_path / "full-1.csv").is_file() and (tmp_path / "full-2.csv").is_file()
 
 
+def test_a_dash_prints_the_rows(model, rows, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["sample", model, "20", "-", "--given", "sex=f"]) == 0
+    drawn = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert len(drawn) == 20 and all(row["sex"] == "f" for row in drawn)
+    assert main(["impute", model, rows, "-"]) == 0
+    full = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert full[1]["sex"] in SEX.words and full[1]["note"] == "y"
+    assert not (tmp_path / "-").exists()
+
+
 def test_outliers_and_score(model, rows, capsys):
     assert main(["outliers", model, rows, "--num=1"]) == 0
     assert "900000" in capsys.readouterr().out
@@ -87,6 +98,7 @@ def test_query(model, capsys):
         (["score", "MODEL", "nowhere.csv"], "cannot read the table 'nowhere.csv'"),
         (["fit", "nowhere.csv", "m.safetensors"], "cannot read the table 'nowhere.csv'"),
         (["sample", "MODEL", "0", "out.csv"], "num"),
+        (["impute", "MODEL", "new.csv", "-", "--num=2"], "each completion is a file of its own"),
     ],
 )
 def test_mistakes(model, argv, sentence, capsys):
