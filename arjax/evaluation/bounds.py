@@ -101,7 +101,8 @@ def sampled_scores(
     model: Model, params: Any, dataset: Dataset, split: str, *, samples: int, seed: int = 0, **options: Any
 ) -> dict[str, Any]:
     """The bound of a split that takes more work than a score, see `Model.sampled_bound`, by the name that the kind
-    gives it, and what the kind reports of up to `REPORTED` examples. `options` are those of `split_bound`.
+    gives it, and what the kind reports of the scored ones of the first `REPORTED` examples. `options` are those of
+    `split_bound`.
 
     Returns:
       such as `importance_bound_nats`, `importance_bound_stderr` (over the examples), the same per scored scalar as
@@ -118,6 +119,8 @@ def sampled_scores(
     scores |= zip((f"{bound.name}_bits_per_dim", f"{bound.name}_bits_per_dim_stderr"), per_dim, strict=True)
     source, key = dataset.splits[split], jax.random.key(seed)
     batch = source.__getitems__(np.arange(min(REPORTED, len(source))))
+    if batch.weight is not None:
+        batch = batch.take(np.flatnonzero(batch.weight > 0))
     if dataset.transform is not None:
         batch = dataset.transform(key, batch, False)
     return scores | bound.entries | model.report_of_examples(params, batch.replace(weight=None), key)

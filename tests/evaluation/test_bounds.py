@@ -71,14 +71,18 @@ def test_bits_of_a_bound_are_those_of_a_scored_scalar():
     rng = np.random.default_rng(0)
     x, mask = rng.normal(size=(9, 3, 2)).astype(np.float32), rng.integers(0, 2, (9, 3))
     mask[4] = 0
+    weight = np.arange(9) != 6
     bound = SampledBound("importance_bound", model, _sum_of_scored, (), {"importance_samples": 5})
     stand_in = SimpleNamespace(
-        event=model.event, sampled_bound=lambda samples: bound, report_of_examples=lambda *args: {}
+        event=model.event,
+        sampled_bound=lambda samples: bound,
+        report_of_examples=lambda params, batch, key: {"examples": len(batch)},
     )
-    data = from_arrays(model.event, train=x, test={"x": x, "mask": mask})
+    data = from_arrays(model.event, train=x, test={"x": x, "mask": mask, "weight": weight})
     found = sampled_scores(stand_in, {}, data, "test", samples=5, batch_size=4)
-    nats, scored = -(x.sum(-1) * mask).sum(1), mask.sum(1) > 0
-    expected = summarize(nats, mask.sum(1), model.event)
+    assert (found["examples"], found["importance_samples"]) == (8, 5)
+    nats, scored = -(x.sum(-1) * mask).sum(1), (mask.sum(1) > 0) & weight
+    expected = summarize(nats[weight], mask[weight].sum(1), model.event)
     for name in ("bits_per_dim", "bits_per_dim_stderr"):
         assert found[f"importance_bound_{name}"] == pytest.approx(expected[name], rel=1e-5)
     assert found["importance_bound_nats"] == pytest.approx(nats[scored].mean(), rel=1e-5)
