@@ -77,10 +77,9 @@ class Derived:
 
     def row(self, members: Sequence[Member]) -> dict[str, Any]:
         """The row, from its finished members; raises `UserError` where they cannot be put together."""
-        splits = {(member.row["dataset"], member.results["split"]) for member in members}
-        if len(splits) > 1:
-            names = " and ".join(f"the {split} split of {dataset}" for dataset, split in sorted(splits))
-            raise UserError(f"row {self.name!r} is made of runs on {names}")
+        data = {member.row["dataset"] for member in members}  # with the split, see `scored_data`
+        if len(data) > 1:
+            raise UserError(f"row {self.name!r} is made of runs on {' and '.join(sorted(data))}")
         orders = list(dict.fromkeys(member.row["ordering"] for member in members))
         common = dict.fromkeys(COLUMNS, "") | {
             "name": self.name,

@@ -47,7 +47,7 @@ def test_scores_of_few_examples_are_not_compared_with_those_of_a_split(folder, c
     write(folder, "Run('c', 'good.py')", few, "Mean('mean', ['b', 'c'])")
     assert sweep() == 1
     error = capsys.readouterr().err
-    assert "made of runs on the test split of dna and the test split of dna (7 examples scored)" in error
+    assert "made of runs on dna and dna (7 examples scored)" in error
     assert {row["name"]: row["dataset"] for row in rows()} == {"c": "dna", "b": "dna (7 examples scored)"}
 
 
