@@ -60,7 +60,7 @@ class Comparison:
     Attributes:
       split: "train", "validation" or "test".
       source: the examples of the split.
-      examples: the numbers of those with a scored site, int[N].
+      examples: the numbers in the split of those that are scored, int[N].
       first: the model that the others are compared with.
       others: these.
       differences: for each of the others, the nats of the first model less those of the other one.
@@ -170,8 +170,9 @@ def compare(
     for name, run in itertools.chain(*groups):
         _check_same_examples(runs[0], run, split, name)
     compared = [_compared(group, split) for group in groups]
-    source = split_of(_scored(runs[0]), split)
-    numbers = _scored_examples(source, compared[0].nats_SN.shape[1])
+    source, thinned = runs[0].dataset.splits[split], split_of(_scored(runs[0]), split)
+    numbers = runs[0].dataset.thinned_numbers(split, runs[0].settings.measures.examples)
+    numbers = numbers[_scored_examples(thinned, compared[0].nats_SN.shape[1])]
     one, *rest = compared
     differences = tuple(paired_difference(one.nats_SN, other.nats_SN) for other in rest)
     return Comparison(split, source, numbers, one, tuple(rest), differences)
@@ -247,9 +248,12 @@ def _check_same_examples(first: TrainedModel, other: TrainedModel, split: str, n
 
 
 def _sites_scored(source: Source, numbers: np.ndarray, grid_shape: tuple[int, ...]) -> np.ndarray:
-    """Which sites of some examples are scored, bool[N, *grid]."""
-    mask = source.__getitems__(numbers).mask
-    return np.ones((len(numbers), *grid_shape), bool) if mask is None else np.asarray(mask) > 0
+    """Which sites of some examples are scored, bool[N, *grid]: none of an example of weight 0."""
+    rows = source.__getitems__(numbers)
+    scored = np.ones((len(numbers), *grid_shape), bool) if rows.mask is None else np.asarray(rows.mask) > 0
+    if rows.weight is not None:
+        scored = scored & (np.asarray(rows.weight) > 0).reshape(-1, *[1] * len(grid_shape))
+    return scored
 
 
 def _scored_examples(source: Source, num: int) -> np.ndarray:

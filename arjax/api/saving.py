@@ -21,7 +21,7 @@ from arjax.data import Dataset
 from arjax.data.saved_rows import describe_rows
 from arjax.interop.model_file import SavedModel, save_model
 from arjax.models import Model
-from arjax.reporting.scores import describe_scores
+from arjax.reporting.scores import describe_scores, with_stderr
 
 #: The beginning of the line of a card that loads its model.
 _LOADED = "arjax.load("
@@ -83,7 +83,8 @@ def model_card(name: str, model: str, about: Mapping[str, Any]) -> str:
         rows += scores(results)
     table = "\n".join(["| | |", "|--|--|", *(f"| {key} | {value} |" for key, value in rows)])
     card = f"# {Path(name).stem}\n\n{table}\n\n```python\nimport arjax\n\nmodel = {_LOADED}{name!r})\n"
-    card += "samples = model.sample(16)\nnats = -model.log_prob(samples)\n```\n"
+    scored = "" if results is not None and SAMPLE_SCORE in results else "nats = -model.log_prob(samples)\n"
+    card += f"samples = model.sample(16)\n{scored}```\n"
     for title in ("config", "options"):
         if title in about:
             card += f"\n## {title.capitalize()}\n\n```json\n{json.dumps(about[title], indent=2)}\n```\n"
@@ -96,8 +97,10 @@ def scores(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     if SAMPLE_SCORE in results:
         rows = [(scored, f"{describe_scores(results)} (of kind {results['kind']})")]
     else:
-        nats = f"{results['nll_nats']:.4f} ± {results['nll_stderr']:.4f} nats per example ({results['kind']})"
-        rows = [(scored, nats), ("", f"{results['bits_per_dim']:.4f} bits per dimension")]
+        unit = results.get("unit", "nats").replace("nats", "nats per example", 1)
+        rows = [(scored, f"{with_stderr(results['nll_nats'], results['nll_stderr'], unit)} ({results['kind']})")]
+        if "density" not in unit:  # the bits of one depend on the units of the data
+            rows.append(("", f"{results['bits_per_dim']:.4f} bits per dimension"))
     if results.get("validation_nll_nats") is not None:
         rows.append(("validation", f"{results['validation_nll_nats']:.4f} nats per example"))
     of_training = f"{results['best_step']:,} of {results['step']:,}, seed {results['seed']}"

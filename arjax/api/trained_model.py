@@ -38,6 +38,7 @@ from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_samp
 from arjax.evaluation.suggestions import Suggestions, suggest
 from arjax.models import Model
 from arjax.models.abilities import require
+from arjax.models.checks import check_likelihood
 from arjax.page import Page, make_page
 from arjax.reporting.diagrams import factorization_figure
 from arjax.reporting.scores import scores_in_words
@@ -138,8 +139,9 @@ class TrainedModel:
             "missing", where the model takes missing values.
 
         Raises:
-          UserError: shapes or values do not fit the model, or rows cannot be examples.
+          UserError: shapes or values do not fit the model, rows cannot be examples, or the model has no likelihood.
         """
+        check_likelihood(self.model, "`log_prob`")
         return 0.0 - self.evaluator.rows_of(self.params, self.source(x, context, mask, unknown).examples)["nll"]
 
     @checked_arguments()

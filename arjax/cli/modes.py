@@ -94,7 +94,7 @@ def run_evaluate(flags: Flags) -> int:
         write_exposure(path.with_name(f"{path.stem}-exposure"), scored.curves)
         print(path)
         if setup.evaluate.ranking:
-            for line in show_ranking(setup, scored.rows["nll"], path):
+            for line in show_ranking(setup, scored.rows, path):
                 print(line)
     return 0
 

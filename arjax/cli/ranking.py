@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -34,23 +34,26 @@ def _cut(text: str) -> str:
     return text if len(text) <= SHOWN else text[: SHOWN - 4] + " ..."
 
 
-def show_ranking(setup: Setup, nll_N: np.ndarray, path: Path) -> Iterator[str]:
+def show_ranking(setup: Setup, rows: Mapping[str, np.ndarray], path: Path) -> Iterator[str]:
     """Lines with the number of each example in the split, from 0, and its bits, the most first: `config.evaluate.
-    ranking` of the examples with the most bits, and as many with the fewest.
+    ranking` of the examples with the most bits, and as many with the fewest. Examples without a scored site have none.
 
     Writes all bits beside `path`, the file of the scores, as a csv file; of images the picture of those shown, too.
-    Bits are those of the score, -log2 p, or of its bound.
+    Bits are those of the score, -log2 p, or of its bound. `rows` are those of the report.
     """
-    source = split_of(setup.scored, setup.evaluate.split)
-    batch = source.__getitems__(np.arange(len(source)))
-    number_N = np.arange(len(source)) if batch.weight is None else np.flatnonzero(np.asarray(batch.weight) > 0)
-    bits_N = nll_N / math.log(2)
+    split, scored_N = setup.evaluate.split, rows["sites"] > 0
+    source = split_of(setup.dataset, split)
+    number_N = setup.dataset.thinned_numbers(split, setup.evaluate.examples)
+    weight_N = source.__getitems__(number_N).weight
+    number_N = (number_N if weight_N is None else number_N[np.asarray(weight_N) > 0])[scored_N]
+    batch = source.__getitems__(number_N)
+    bits_N = rows["nll"][scored_N] / math.log(2)
     order_N = np.argsort(-bits_N, kind="stable")
     target = path.with_name(f"{path.stem}-ranking.csv")
-    rows = "".join(f"{number_N[n]},{bits_N[n]:.4f}\n" for n in order_N)
-    write_text(target, f"example,bits\n{rows}")
+    lines = "".join(f"{number_N[n]},{bits_N[n]:.4f}\n" for n in order_N)
+    write_text(target, f"example,bits\n{lines}")
     num = min(setup.evaluate.ranking, len(order_N))
-    panels, x = {"most bits": order_N[:num], "fewest bits": order_N[-num:]}, np.asarray(batch.x)[number_N]
+    panels, x = {"most bits": order_N[:num], "fewest bits": order_N[-num:]}, np.asarray(batch.x)
     for title, shown in panels.items():
         yield f"{title}:"
         for n in shown:

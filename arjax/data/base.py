@@ -149,11 +149,15 @@ class Dataset:
         if not num:
             return self
 
-        def fewer(source: Source) -> Source:
-            size = len(source)
-            return source if size <= num else Subset(source, np.arange(num) * size // num)
+        def fewer(split: str, source: Source) -> Source:
+            return source if len(source) <= num else Subset(source, self.thinned_numbers(split, num))
 
-        return dataclasses.replace(self, splits={split: fewer(source) for split, source in self.splits.items()})
+        return dataclasses.replace(self, splits={name: fewer(name, source) for name, source in self.splits.items()})
+
+    def thinned_numbers(self, split: str, num: int) -> np.ndarray:
+        """The numbers of the examples of a split that `thinned` keeps, int[N], rising."""
+        size = len(self.splits[split])
+        return np.arange(size) if not num or size <= num else np.arange(num) * size // num
 
     def first_examples(self, num: int) -> Batch:
         """The first `num` examples of the test split (or the last one), repeated where there are fewer."""

@@ -16,7 +16,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data import Dataset
 from arjax.evaluation.splits import Score, SplitScorer, split_of
-from arjax.evaluation.summaries import stderr_of
+from arjax.evaluation.summaries import ratio_of_means, stderr_of
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.checks import as_values
 from arjax.samplers.parallel import CHOICES, MEASURED
@@ -42,21 +42,37 @@ def split_bound(
     split: str,
     log_prob: LogProb,
     *options: Hashable,
-    batch_size: int = 128,
-    seed: int = 0,
-    mesh: Mesh | None = None,
+    **more: Any,
 ) -> tuple[float, float]:
     """The mean over the examples of a split of -log_prob in nats, in the units of the data, and its standard error.
 
     Args:
       log_prob: a function at the top of a module, so that further calls find the compiled program.
-      seed: of the keys; each batch has its own.
+      **more: batch_size and mesh, as of `SplitScorer`, and seed, that of the keys; each batch has its own.
+    """
+    nats_N, _ = _nats_and_sites(model, params, dataset, split, log_prob, *options, **more)
+    return float(nats_N.mean()), float(stderr_of(nats_N))
+
+
+def _nats_and_sites(
+    model: Model,
+    params: Any,
+    dataset: Dataset,
+    split: str,
+    log_prob: LogProb,
+    *options: Hashable,
+    batch_size: int = 128,
+    seed: int = 0,
+    mesh: Mesh | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """-log_prob in the units of the data, and the scored sites, of each example with such a site, float64[N] each; the
+    arguments are those of `split_bound`.
     """
     score = _score_of(log_prob, options)
     scorer = SplitScorer(score, dataset, batch_size, mesh, jax.random.key(seed), _key_of_transform)
     rows = scorer.rows((model, params), split_of(dataset, split))
-    nats_N = (rows["log_scale"] - rows["log_prob"])[rows["sites"] > 0]
-    return float(nats_N.mean()), float(stderr_of(nats_N))
+    scored_N = rows["sites"] > 0
+    return (rows["log_scale"] - rows["log_prob"])[scored_N], rows["sites"][scored_N]
 
 
 @functools.lru_cache(maxsize=16)
@@ -85,10 +101,11 @@ def sampled_scores(
     model: Model, params: Any, dataset: Dataset, split: str, *, samples: int, seed: int = 0, **options: Any
 ) -> dict[str, Any]:
     """The bound of a split that takes more work than a score, see `Model.sampled_bound`, by the name that the kind
-    gives it, and what the kind reports of up to `REPORTED` examples. `options` are those of `split_bound`.
+    gives it, and what the kind reports of the scored ones of the first `REPORTED` examples. `options` are those of
+    `split_bound`.
 
     Returns:
-      such as `importance_bound_nats`, `importance_bound_stderr` (over the examples), the same per scalar of an event as
+      such as `importance_bound_nats`, `importance_bound_stderr` (over the examples), the same per scored scalar as
       `importance_bound_bits_per_dim`, and `importance_samples`.
 
     Raises:
@@ -96,12 +113,14 @@ def sampled_scores(
     """
     bound = model.sampled_bound(samples)
     log_prob = bound.log_prob, *bound.options
-    mean, stderr = split_bound(bound.model, params, dataset, split, *log_prob, seed=seed, **options)
-    bits = 1 / (math.log(2) * model.event.num_dims)
-    scores = {f"{bound.name}_nats": mean, f"{bound.name}_stderr": stderr}
-    scores |= {f"{bound.name}_bits_per_dim": bits * mean, f"{bound.name}_bits_per_dim_stderr": bits * stderr}
+    nats_N, sites_N = _nats_and_sites(bound.model, params, dataset, split, *log_prob, seed=seed, **options)
+    scores = {f"{bound.name}_nats": float(nats_N.mean()), f"{bound.name}_stderr": float(stderr_of(nats_N))}
+    per_dim = (number / (math.log(2) * model.event.value_size) for number in ratio_of_means(nats_N, sites_N))
+    scores |= zip((f"{bound.name}_bits_per_dim", f"{bound.name}_bits_per_dim_stderr"), per_dim, strict=True)
     source, key = dataset.splits[split], jax.random.key(seed)
     batch = source.__getitems__(np.arange(min(REPORTED, len(source))))
+    if batch.weight is not None:
+        batch = batch.take(np.flatnonzero(batch.weight > 0))
     if dataset.transform is not None:
         batch = dataset.transform(key, batch, False)
     return scores | bound.entries | model.report_of_examples(params, batch.replace(weight=None), key)

@@ -204,8 +204,9 @@ def _cached_score(of: _Same, num_orders: int, hidden: Hidden | None, answer: str
     return score_likelihood(of.model, num_orders, hidden, answer)
 
 
-#: The measures of answers, functions of guesses and values [B, D, size of a value]: the mean over scored scalars is
-#: reported. The scored sites of some data sets are an answer to the others (`Dataset.answer`).
+#: The measures of answers, functions of guesses and values [B, D, size of a value]: the mean over the scored scalars of
+#: an example is its measure, and the mean over the examples is reported, however many scalars each has. The scored
+#: sites of some data sets are an answer to the others (`Dataset.answer`).
 MEASURES = {
     "accuracy": lambda guess, value: (guess == value).astype(jnp.float32),
     "squared_error": lambda guess, value: jnp.square(guess - value),

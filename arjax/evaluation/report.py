@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
+from arjax.core.score_names import NO_LIKELIHOOD
 from arjax.data import Dataset
 from arjax.data.vocabulary import check_same_tokens
 from arjax.evaluation.bounds import check_k_steps, k_step_scores, sampled_scores
@@ -139,7 +140,9 @@ def report(
         rows = Evaluator(model, dataset, num_orders=measures.num_orders, **options).rows(params, split)
         rows = rows | truth_rows(dataset, split, **options)
     scores: dict[str, Any] = {"dataset": dataset.name, "split": split}
-    scores |= {"kind": kind_of_nats(model, measures.num_orders), "unit": model.event.unit}
+    scores["kind"] = kind_of_nats(model, measures.num_orders)
+    if model.kind != NO_LIKELIHOOD:
+        scores["unit"] = model.event.unit
     shares = shares_of(model, measures.num_orders)
     scores |= summarize_rows(rows, model.event, dataset.text_unit, model.kind, shares)
     scores |= _measured_errors(model, params, dataset, split, seed)

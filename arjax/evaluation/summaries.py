@@ -68,7 +68,8 @@ def summarize_rows(
         if name.startswith("terms/"):
             term = name.removeprefix("terms/")
             scores |= _nats(term, values)
-            scores[f"{term}_bits_per_dim"] = values.sum() / (math.log(2) * event.value_size * counted["sites"].sum())
+            per_dim = ratio_of_means(values, counted["sites"])
+            scores |= _with_stderr(f"{term}_bits_per_dim", *per_dim, 1 / (math.log(2) * event.value_size))
         elif name.startswith(CODES):
             scores |= summarize_codes(code_counts(name, values), len(values))
     if "by_order" in counted:
@@ -111,18 +112,19 @@ def summarize_orders(nll_BK: np.ndarray, shares: Shares) -> dict[str, Any]:
 
     Returns:
       `num_orders` K; `negative_elbo_nats`, the mean over the orders by their weights, which bounds the nats of their
-      mixture from above; `negative_elbo_stderr`, its standard error as an estimate of the mean over many more orders,
-      of which these are drawn (the mean over all orders of a model has no such error): of random orders beside listed
+      mixture from above; `negative_elbo_stderr`, its standard error as an estimate of the mean over all orders of the
+      model, of which these are some, drawn without replacement: 0 where they are all; of random orders beside listed
       ones, that of the random ones alone; and `nll_nats_by_num_orders`, the nats of the mixtures of the first 1, 2,
       ..., K orders.
     """
     num_orders, means_K = nll_BK.shape[1], nll_BK.mean(0)
     random_K = shares.drawn if shares.drawn.any() else np.ones(num_orders, bool)
-    weight, num = shares.weights[random_K].sum(), random_K.sum()
+    weight, num = shares.weights[random_K].sum(), int(random_K.sum())
+    stderr = weight * stderr_of(means_K[random_K]) * math.sqrt(max(1 - num / shares.population, 0.0))
     return {
         "num_orders": num_orders,
         "negative_elbo_nats": float(means_K @ shares.weights),
-        "negative_elbo_stderr": float(weight * means_K[random_K].std(ddof=1) / math.sqrt(num)) if num > 1 else 0.0,
+        "negative_elbo_stderr": float(stderr),
         "nll_nats_by_num_orders": [_mixture_nats(nll_BK[:, :k], shares.first(k)) for k in range(1, num_orders + 1)],
     }
 

@@ -166,10 +166,12 @@ class Shares(NamedTuple):
     Attributes:
       weights: float64[K], which add up to 1.
       drawn: bool[K], whether an order was drawn from all permutations and stands for those that were not, too.
+      population: how many orders there are of which the drawn ones are some; where none is drawn, all the listed ones.
     """
 
     weights: np.ndarray
     drawn: np.ndarray
+    population: float = math.inf
 
     def first(self, num: int) -> np.ndarray:
         """Those of the first orders without the others, float64[num]."""
@@ -251,7 +253,9 @@ class Orders:
         each = math.exp(-math.lgamma(self.first.num_sites + 1))  # 1 / D!
         of_others = uniform * max(1 - len(own_K) * each, 0.0) / max((places < 0).sum(), 1)
         weights = np.where(places < 0, of_others, np.append(own_K + uniform * each, 0.0)[places])
-        return Shares(weights / weights.sum(), places < 0)
+        drawn, num_listed = places < 0, len(own_K)
+        population = num_permutations(self.first.num_sites) - num_listed if drawn.any() else num_listed
+        return Shares(weights / weights.sum(), drawn, population)
 
     def representatives(self) -> list[Factorization]:
         """All listed orders, and one of all permutations where these may be drawn."""

@@ -124,7 +124,9 @@ class LatentModel(Model):
 
     @property
     def kind(self) -> str:
-        return weakest("bound", self.prior.kind, self.likelihood.kind)
+        """A bound at most; an estimate where L_k takes exponentials of scores that are not `unbiased`, as of chains."""
+        biased = self.score_samples > 1 and not self.unbiased
+        return weakest("estimate" if biased else "bound", self.prior.kind, self.likelihood.kind)
 
     @property
     def discrete_latents(self) -> bool:

@@ -219,7 +219,9 @@ def weights_of(batch: Batch) -> Array:
 
 
 class Counts(NamedTuple):
-    """Numbers of scored examples, sites and scalars (dims) of a batch, float32[] each."""
+    """Numbers of examples with a scored site, of scored sites and of scored scalars (dims) of a batch, float32[] each.
+    An example counts by its weight.
+    """
 
     examples: jax.Array
     sites: jax.Array
@@ -234,4 +236,4 @@ def count(event: EventSpec, batch: Batch) -> Counts:
     if batch.mask is not None:
         sites_B = (batch.mask > 0).reshape(num, -1).sum(-1, dtype=jnp.float32)
     sites = (weight_B * sites_B).sum()
-    return Counts(weight_B.sum(), sites, sites * event.value_size)
+    return Counts(jnp.asarray(weights_of(batch), jnp.float32).sum(), sites, sites * event.value_size)

@@ -33,28 +33,28 @@ def describe_scores(scores: Mapping[str, Any], bits: bool = True) -> str:
       bits: whether bits per dimension mean anything: those of a density depend on the units of the data.
     """
     if SAMPLE_SCORE in scores:
-        return _with_stderr(scores[SAMPLE_SCORE], scores.get(f"{SAMPLE_SCORE}_stderr"), "sample score, no likelihood")
+        return with_stderr(scores[SAMPLE_SCORE], scores.get(f"{SAMPLE_SCORE}_stderr"), "sample score, no likelihood")
     if NLL not in scores:
         return ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
-    parts = [_with_stderr(scores[NLL], scores.get("nll_stderr"), scores.get("unit", "nats"))]
+    parts = [with_stderr(scores[NLL], scores.get("nll_stderr"), scores.get("unit", "nats"))]
     if "solver_error_nats" in scores:
         parts.append(f"up to {scores['solver_error_nats']:.2g} nats of error of the solver")
     if scores.get("num_orders", 1) > 1:
-        mean = f"{scores['negative_elbo_nats']:.4f} ± {scores['negative_elbo_stderr']:.4f}"
+        mean = with_stderr(scores["negative_elbo_nats"], scores["negative_elbo_stderr"])
         parts.append(f"a mixture of {scores['num_orders']} orders (their mean: {mean})")
     for name, effort, words in BOUNDS:
         if f"{name}_nats" in scores:
-            bound = _with_stderr(scores[f"{name}_nats"], scores[f"{name}_stderr"], "nats")
+            bound = with_stderr(scores[f"{name}_nats"], scores[f"{name}_stderr"], "nats")
             parts.append(f"at most {bound} {words.format(scores[effort])} (bound)")
     if "k_step_nll_nats" in scores:
-        nats = _with_stderr(scores["k_step_nll_nats"], scores["k_step_nll_stderr"], "nats")
+        nats = with_stderr(scores["k_step_nll_nats"], scores["k_step_nll_stderr"], "nats")
         parts.append(f"{nats} in {scores['k_steps']} steps by {scores['k_step_choose']} ({scores['k_step_kind']})")
     if "excess_nats" in scores:
-        parts.append(f"{_with_stderr(scores['excess_nats'], scores['excess_stderr'], 'nats')} above the truth")
+        parts.append(f"{with_stderr(scores['excess_nats'], scores['excess_stderr'], 'nats')} above the truth")
     parts += _of_exposure(scores)
     for name, unit in UNITS.items():
         if name in scores and (bits or name != "bits_per_dim"):
-            parts.append(_with_stderr(scores[name], scores.get(f"{name}_stderr"), unit))
+            parts.append(with_stderr(scores[name], scores.get(f"{name}_stderr"), unit))
     return ", ".join(parts)
 
 
@@ -65,8 +65,8 @@ def line_of(results: Mapping[str, Any], bits: bool) -> str:
 
 def describe_classification(scores: Mapping[str, Any]) -> str:
     """`digits test: accuracy 0.9333 ± 0.0144, 0.2104 ± 0.0305 nats of the class (exact; 300 examples, ...)`."""
-    accuracy = f"accuracy {scores['accuracy']:.4f} ± {scores['accuracy_stderr']:.4f}"
-    nats = _with_stderr(scores["class_nats"], scores["class_nats_stderr"], "nats of the class")
+    accuracy = f"accuracy {with_stderr(scores['accuracy'], scores['accuracy_stderr'])}"
+    nats = with_stderr(scores["class_nats"], scores["class_nats_stderr"], "nats of the class")
     return f"{scores['dataset']} {scores['split']}: {accuracy}, {nats} {_about(scores)}"
 
 
@@ -87,14 +87,16 @@ def _of_exposure(scores: Mapping[str, Any]) -> list[str]:
         percent = [100 * scores[f"{name}_error"] for name in ("greedy", "next_step")]
         parts.append(f"{percent[0]:.1f} % of decoded values wrong, {percent[1]:.1f} % of next ones")
     if "judge_own_nll_nats" in scores:
-        judged = _with_stderr(scores["judge_own_nll_nats"], scores["judge_own_nll_stderr"], "nats")
+        judged = with_stderr(scores["judge_own_nll_nats"], scores["judge_own_nll_stderr"], "nats")
         beside = f", data {scores['judge_data_nll_nats']:.4f}" if "judge_data_nll_nats" in scores else ""
         parts.append(f"samples {judged} under the judge{beside}")
     return parts
 
 
-def _with_stderr(value: float, stderr: float | None, unit: str) -> str:
-    return f"{value:.4f} {unit}" if stderr is None else f"{value:.4f} ± {stderr:.4f} {unit}"
+def with_stderr(value: float, stderr: float | None, unit: str = "", digits: int = 4) -> str:
+    """A value with its standard error and its unit; a single example, or all orders of a model, have no such error."""
+    error = f" ± {stderr:.{digits}f}" if stderr else ""
+    return f"{value:.{digits}f}{error} {unit}".rstrip()
 
 
 def scores_in_words(results: Mapping[str, Any] | None) -> str:
@@ -103,4 +105,4 @@ def scores_in_words(results: Mapping[str, Any] | None) -> str:
         return ""
     if SAMPLE_SCORE in results:
         return f"; {results['split']} {describe_scores(results)}"
-    return f"; {results['split']} {results[NLL]:.2f} ± {results['nll_stderr']:.2f} nats ({results['kind']})"
+    return f"; {results['split']} {with_stderr(results[NLL], results['nll_stderr'], 'nats', 2)} ({results['kind']})"

@@ -77,10 +77,9 @@ class Derived:
 
     def row(self, members: Sequence[Member]) -> dict[str, Any]:
         """The row, from its finished members; raises `UserError` where they cannot be put together."""
-        splits = {(member.row["dataset"], member.results["split"]) for member in members}
-        if len(splits) > 1:
-            names = " and ".join(f"the {split} split of {dataset}" for dataset, split in sorted(splits))
-            raise UserError(f"row {self.name!r} is made of runs on {names}")
+        data = {member.row["dataset"] for member in members}  # with the split, see `scored_data`
+        if len(data) > 1:
+            raise UserError(f"row {self.name!r} is made of runs on {' and '.join(sorted(data))}")
         orders = list(dict.fromkeys(member.row["ordering"] for member in members))
         common = dict.fromkeys(COLUMNS, "") | {
             "name": self.name,
@@ -235,11 +234,14 @@ def _kind_of_mixture(members: Sequence[Member]) -> str:
 
 
 def _unbiased(section: Mapping[str, Any]) -> bool:
-    """Whether the kinds of model in a config, or in a part of one, are `unbiased`."""
+    """Whether the kinds of model in a config, or in a part of one, are `unbiased`, and their conditionals exact."""
+    from arjax.conditionals import CONDITIONALS
     from arjax.models import KINDS, ModelChoice
 
-    kind = section["model"]["kind"] if "model" in section and "kind" in section["model"] else ModelChoice.kind
-    unbiased = KINDS.get(kind).unbiased is not False  # a property of models that are made of others
+    model = {"kind": ModelChoice.kind, "conditional": ""} | section.get("model", {})
+    unbiased = KINDS.get(model["kind"]).unbiased is not False  # a property of models that are made of others
+    bounds = {name for name in CONDITIONALS.names() if CONDITIONALS.get(name).kind == "bound"}
+    unbiased &= not bounds & set(re.findall(r"\w+", model["conditional"]))  # also where one is an option of another
     return unbiased and all(map(_unbiased, section["parts"].values() if "parts" in section else ()))
 
 

@@ -32,6 +32,8 @@ COLUMNS = (
 )
 #: Beginnings of the names of metrics that follow the nats.
 OF_NATS = ("nll_nats", "bits_per_", "perplexity")
+#: What the standard errors of some metrics are over, by the beginnings of their names; all others: the examples.
+POPULATIONS = {"negative_elbo": "orders", "exposure_": "rollouts", "judge_own_": "rollouts"}
 #: Words in the names of losses.
 LOSSES = ("nats", "bits", "error", "excess", "perplexity", "sample_score")
 
@@ -61,6 +63,7 @@ def result_row(run: Run, folder: Path) -> dict[str, Any]:
         raise UserError(f"run {run.name!r} reports no {run.metric!r}{did_you_mean(run.metric, numbers)}")
     stderr = stderr_in(results, run.metric)
     validation, validation_stderr = validation_of(run.metric, results, folder)
+    is_bound, of_judge = "bound" in run.metric or "elbo" in run.metric, run.metric.startswith("judge_")
     speed = results.get("train_sites_per_second", math.nan)
     return {
         "name": run.name,
@@ -78,21 +81,29 @@ def result_row(run: Run, folder: Path) -> dict[str, Any]:
         "command": run.command(),
         "value_stderr": number(stderr, digits=3),
         "sites_per_second": number(speed if is_number(speed) else math.nan, digits=3),
-        # Of the likelihood, unless the metric is a bound by its name.
-        "kind": "bound" if "bound" in run.metric or "elbo" in run.metric else results["kind"],
+        # Of the likelihood, unless the metric is a bound by its name, or is of the likelihood of a judge.
+        "kind": "bound" if is_bound else results["judge_kind" if of_judge else "kind"],
         "validation": number(validation),
         "validation_stderr": number(validation_stderr, digits=3),
         "best_step": results["best_step"],
-        "stderr_over": "" if math.isnan(stderr) else "examples",
+        "stderr_over": "" if math.isnan(stderr) else error_over(run.metric),
     }
 
 
+def error_over(metric: str) -> str:
+    """The population that the standard error of a metric in a report is over."""
+    metric = metric.removeprefix("validation_")
+    return next((population for start, population in POPULATIONS.items() if metric.startswith(start)), "examples")
+
+
 def scored_data(run: Run, results: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    """The data that the metric of a run is of: the data set and, where `evaluate.examples` chose some examples of its
-    split, their number. Rows of other examples are not compared with one another.
+    """The data that the metric of a run is of: the data set; its split, where it is not that of the test; and, where
+    `evaluate.examples` chose some examples, their number. Rows of other examples are not compared with one another.
     """
-    chosen = config["evaluate"].get("examples")  # older configs lack it
-    return (run.dataset or results["dataset"]) + (f" ({results['num_examples']:,} examples scored)" if chosen else "")
+    split, chosen = config["evaluate"]["split"], config["evaluate"].get("examples")  # older configs lack the latter
+    about = [f"{split} split"] if split != "test" else []
+    about += [f"{results['num_examples']:,} examples scored"] if chosen else []
+    return (run.dataset or results["dataset"]) + (f" ({', '.join(about)})" if about else "")
 
 
 def model_of(config: Mapping[str, Any]) -> str:

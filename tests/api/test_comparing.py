@@ -106,6 +106,29 @@ def test_examples_of_which_other_sites_are_scored_are_not_paired(fitted):
             assert arjax.compare(fitted, other).verdict() == "tie"
 
 
+def test_examples_of_other_weights_are_not_paired(fitted):
+    source, weight = fitted.dataset.splits["test"], np.ones(100, np.float32)
+
+    def weighted(number):
+        own = np.where(np.arange(100) == number, 0, weight)
+        split = type(source)(fitted.model.event, source.arrays.replace(weight=own))
+        return dataclasses.replace(fitted, dataset=dataclasses.replace(fitted.dataset, splits={"test": split}))
+
+    with pytest.raises(UserError, match="model 2 scores other sites of the test split"):
+        arjax.compare(weighted(3), weighted(40))
+    assert 3 not in arjax.compare(weighted(3), weighted(3)).examples
+
+
+def test_numbers_are_those_of_the_split_where_some_examples_are_scored(fitted):
+    few = dataclasses.replace(fitted.settings, measures=dataclasses.replace(fitted.settings.measures, examples=7))
+    some = dataclasses.replace(fitted, settings=few)
+    found = arjax.compare(some, dataclasses.replace(some, params=jax.tree.map(np.zeros_like, fitted.params)))
+    assert found.examples.tolist() == (np.arange(7) * 100 // 7).tolist()
+    number = found.most_different(1)[0]
+    x = fitted.dataset.splits["test"].arrays.x[[number]]
+    assert found.nats(number) == pytest.approx([-fitted.log_prob(x)[0], 5 * np.log(2)], rel=1e-4)
+
+
 def test_a_line_says_that_one_model_is_given_a_context():
     row = {"first": "a", "other": "b", "difference": -1.0, "stderr": 0.1, "seeds_stderr": np.nan, "wins": 1.0}
     row |= {"losses": 0.0, "verdict": "better", "first_kind": "exact", "other_kind": "exact"}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import arjax
+from arjax.api.saving import model_card
 from arjax.conditionals import CONDITIONALS
 from arjax.core.errors import UserError
 from arjax.data.vocabulary import Vocabulary
@@ -86,6 +87,18 @@ def test_a_model_elsewhere_is_the_model(fitted, tmp_path, monkeypatch):
         loaded.plot_entropy()
     with pytest.raises(UserError, match="has no test split"):
         loaded.evaluate()
+
+
+def test_a_card_calls_a_density_a_density_and_a_sample_score_no_nats():
+    about = {"data": {"name": "d", "examples": {"test": 9}}, "commit": ""}
+    results = {"split": "test", "num_examples": 9, "kind": "exact", "best_step": 1, "step": 2, "seed": 0}
+    nats = {"nll_nats": 1.5, "nll_stderr": 0.25, "bits_per_dim": 2.0, "unit": "nats, a density"}
+    card = model_card("m.safetensors", "model", about | {"results": results | nats})
+    assert "1.5000 ± 0.2500 nats per example, a density (exact)" in card and "bits per dimension" not in card
+    assert "log_prob" in card
+    samples = {"kind": "none", "sample_score": 1.5, "sample_score_stderr": 0.25}
+    card = model_card("m.safetensors", "model", about | {"results": results | samples})
+    assert "1.5000 ± 0.2500 sample score, no likelihood (of kind none)" in card and "log_prob" not in card
 
 
 def test_a_card_takes_the_place_of_nothing_else(fitted, tmp_path):

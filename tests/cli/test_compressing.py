@@ -13,11 +13,12 @@ import arjax
 from arjax.api.compressing import form_of, read_file, written
 from arjax.api.trained_model import Fitted, Settings
 from arjax.cli.main import main
-from arjax.cli.ranking import in_words
+from arjax.cli.ranking import in_words, show_ranking
 from arjax.coding import Restored
 from arjax.coding.classical import sizes
 from arjax.core.errors import UserError
-from arjax.data import make_dataset
+from arjax.core.spec import EventSpec
+from arjax.data import from_arrays, make_dataset
 from arjax.models import make_model
 from arjax.parallel.sharding import make_mesh
 
@@ -155,6 +156,24 @@ def test_examples_are_ranked_by_their_bits(finished_run, tmp_path, capsys):
     rows = np.loadtxt(lines[8], delimiter=",", skiprows=1)
     np.testing.assert_allclose(rows[:, 1], bits[order], atol=1e-3)
     assert lines[9].endswith("-ranking.png") and (workdir / "evaluations" / lines[9].rsplit("/", 1)[1]).exists()
+
+
+def test_ranked_examples_have_their_numbers_in_the_split(tmp_path):
+    """Where some are scored, and others have no weight or no scored site: these are not those with the fewest bits."""
+    event = EventSpec((2,))
+    mask, weight = np.ones((12, 2), int), np.ones(12, int)
+    mask[4], weight[8] = 0, 0
+    x = np.zeros((12, 2), int)
+    dataset = from_arrays(event, train=x, test={"x": x, "mask": mask, "weight": weight})
+    evaluate = types.SimpleNamespace(
+        split="test", examples=6, ranking=2
+    )  # 0, 2, 4, 6, 8 and 10, of which 8 has no weight
+    setup = types.SimpleNamespace(dataset=dataset, evaluate=evaluate, model=types.SimpleNamespace(event=event))
+    rows = {"nll": np.log(2) * np.array([1.0, 3, 0, 2, 4]), "sites": np.array([2, 2, 0, 2, 2])}
+    lines = list(show_ranking(setup, rows, tmp_path / "test.json"))
+    assert lines[:3] == ["most bits:", "  example 10: 4.00", "  example 2: 3.00"]
+    assert lines[3:6] == ["fewest bits:", "  example 6: 2.00", "  example 0: 1.00"]
+    assert (tmp_path / "test-ranking.csv").read_text() == "example,bits\n10,4.0000\n2,3.0000\n6,2.0000\n0,1.0000\n"
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,9 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data.base import from_arrays
 from arjax.evaluation.bounds import sampled_scores, split_bound
+from arjax.evaluation.summaries import summarize
 from arjax.models import make_model
+from arjax.models.base import SampledBound
 from arjax.testing.examples import all_values, random_like
 
 EVENT = EventSpec((2,), kind="tokens", num_levels=3)
@@ -60,6 +63,33 @@ def test_the_bound_of_a_split_is_the_mean_over_scored_examples_in_the_units_of_t
         nats = np.where(counted, np.log(scale) - rows["x"], 0).sum(1)[kept]
         found = split_bound(model, {}, data, "test", log_prob, batch_size=8)
         np.testing.assert_allclose(found, (nats.mean(), nats.std(ddof=1) / len(nats) ** 0.5), rtol=1e-5)
+
+
+def test_bits_of_a_bound_are_those_of_a_scored_scalar():
+    """As those of the score itself: the sum of the nats over the number of scored scalars."""
+    model = make_model(EventSpec((3,), (2,), "real"), "made", hidden_sizes=(4,))
+    rng = np.random.default_rng(0)
+    x, mask = rng.normal(size=(9, 3, 2)).astype(np.float32), rng.integers(0, 2, (9, 3))
+    mask[4] = 0
+    weight = np.arange(9) != 6
+    bound = SampledBound("importance_bound", model, _sum_of_scored, (), {"importance_samples": 5})
+    stand_in = SimpleNamespace(
+        event=model.event,
+        sampled_bound=lambda samples: bound,
+        report_of_examples=lambda params, batch, key: {"examples": len(batch)},
+    )
+    data = from_arrays(model.event, train=x, test={"x": x, "mask": mask, "weight": weight})
+    found = sampled_scores(stand_in, {}, data, "test", samples=5, batch_size=4)
+    assert (found["examples"], found["importance_samples"]) == (8, 5)
+    nats, scored = -(x.sum(-1) * mask).sum(1), (mask.sum(1) > 0) & weight
+    expected = summarize(nats[weight], mask[weight].sum(1), model.event)
+    for name in ("bits_per_dim", "bits_per_dim_stderr"):
+        assert found[f"importance_bound_{name}"] == pytest.approx(expected[name], rel=1e-5)
+    assert found["importance_bound_nats"] == pytest.approx(nats[scored].mean(), rel=1e-5)
+
+
+def _sum_of_scored(model, params, batch, key):
+    return (batch.mask * batch.x.sum(-1)).sum(-1)
 
 
 def test_one_network_has_no_such_bound():

@@ -30,5 +30,7 @@ def test_seeds_have_an_error_of_their_own_and_a_copy_is_a_tie():
     assert found.mean == pytest.approx(-1.5) and found.stderr == pytest.approx(0, abs=1e-9)
     assert found.seeds_stderr == pytest.approx((9 / 3 + 0.5 / 2) ** 0.5)  # Welch, by hand
     assert found.is_tie  # by its seeds, though every example has the same difference
+    assert not paired_difference(np.full((1, 3), np.inf), np.ones((1, 3))).is_tie
+    assert not paired_difference(np.ones((2, 3)), np.array([[1, np.inf, 1], [1, 1, 1]])).is_tie
     copy = paired_difference(nats[None], nats[None])
     assert copy.is_tie and (copy.mean, copy.wins, copy.losses) == (0, 0, 0)

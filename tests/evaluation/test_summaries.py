@@ -40,6 +40,9 @@ PLAIN = {
 }
 ORDERS = np.array([[1.0, 0, 2, 3], [2.0, 9, 5, 1]])
 TERM = np.array([0.5, 70.0, 1.0, 3.0])
+#: The bits of the term for each scored number, with an error as that of the nats for a site.
+KL_ERROR = np.std(TERM[SCORED] - 4.5 / 9 * L, ddof=1) / math.sqrt(3) / 3
+KL_BITS = {"kl_bits_per_dim": 4.5 / (LOG_2 * 2 * 9), "kl_bits_per_dim_stderr": KL_ERROR / (LOG_2 * 2)}
 CASES = [
     ({}, EventSpec((2, 2), (2,)), "", PLAIN),
     ({}, EventSpec((4,), (2,)), "", PLAIN | scaled("nll_nats_per_frame")),
@@ -57,9 +60,7 @@ CASES = [
         {"terms/kl": TERM},
         EventSpec((2, 2), (2,)),
         "",
-        PLAIN
-        | {"kl_nats": 1.5, "kl_stderr": np.std(TERM[SCORED], ddof=1) / math.sqrt(3)}
-        | {"kl_bits_per_dim": 4.5 / (LOG_2 * 2 * 9)},
+        PLAIN | {"kl_nats": 1.5, "kl_stderr": np.std(TERM[SCORED], ddof=1) / math.sqrt(3)} | KL_BITS,
     ),
     (
         {"truth": np.array([2.0, 50.0, 5.0, 2.0])},
@@ -123,6 +124,8 @@ def test_orders_count_by_their_shares():
     means = nll_KB.mean(1)
     assert found["negative_elbo_nats"] == pytest.approx(means @ shares.weights)
     assert found["negative_elbo_stderr"] == pytest.approx(0.5 * abs(means[1] - means[2]) / 2)
+    all_drawn = summarize_rows(rows, EventSpec((2, 2), (2,)), shares=shares._replace(population=2))
+    assert all_drawn["negative_elbo_stderr"] == 0.0  # they are all that there are
     p = np.exp(-nll_KB)
     mixtures = [p[0], (p[0] + p[1]) / 2, p[0] / 2 + (p[1] + p[2]) / 4]
     np.testing.assert_allclose(found["nll_nats_by_num_orders"], [-np.log(mixture).mean() for mixture in mixtures])

@@ -100,6 +100,14 @@ def test_weighted_orders_have_their_probabilities(text, raster, reverse, other):
         orders.members(len(expected) + 1)
 
 
+def test_shares_tell_of_how_many_orders_the_scored_ones_are_some():
+    """Of random orders the permutations that are not listed, and else the list."""
+    mixed = "weighted(of=('raster', 'uniform'), weights=(0.5, 0.5))"
+    for text, num, population in (("uniform", 3, 6), ("pool(num=4)", 3, 4), ("rasters", 2, 2), (mixed, 3, 5)):
+        assert make_orders(text, (3,)).shares(num).population == population
+    assert make_orders("uniform", (4, 4)).shares(3).population == np.inf
+
+
 def test_members_of_weighted_orders_come_by_their_shares():
     """The next one is the listed order or the random one with the largest share, and random ones are no listed ones."""
     orders = make_orders("weighted(of=('raster', 'reversed', 'uniform'), weights=(0.25, 0.05, 0.7))", (6,))

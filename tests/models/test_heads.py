@@ -9,15 +9,19 @@ import jax
 import numpy as np
 import pytest
 
+from arjax.api.trained_model import Fitted, Settings
 from arjax.conditionals import CONDITIONALS, make_conditional
 from arjax.conditionals.base import CONDITIONAL
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
+from arjax.data import from_arrays
+from arjax.evaluation.report import Measures, report
 from arjax.models import Example, MixtureModel, ModelChoice, make_model
 from arjax.models.gaussian_chain import GaussianChain
 from arjax.models.heads.flow_matching import runge_kutta
 from arjax.objectives import Step, make_objective
+from arjax.parallel.sharding import make_mesh
 from arjax.testing import model_laws
 from arjax.testing.conditional import check_gradients, check_shapes
 from arjax.testing.examples import random_like
@@ -245,6 +249,18 @@ def test_energy_has_no_likelihood():
     part = {"a": ModelChoice(network="made", options={"conditional": CALLS["energy"]})}
     with pytest.raises(UserError, match="needs a likelihood"):
         make_model(EVENT, kind="mixture", parts=part)
+
+
+def test_a_trained_model_without_a_likelihood_has_no_log_prob_and_no_unit_of_nats():
+    model = make_model(EVENT, "made", conditional=CALLS["energy"], hidden_sizes=(8,))
+    params, x = random_like(model.param_shapes), np.zeros((2, 3, 2), np.float32)
+    data = from_arrays(EVENT, train=x[:1], test=x)
+    with pytest.raises(UserError, match="`log_prob` needs a likelihood"):
+        Fitted(model, params, data, Settings(make_mesh())).log_prob(x)
+    rows = {"nll": np.array([1.0, 2.0]), "sites": np.array([3.0, 3.0])}
+    found = report(model, params, data, "test", Measures(), mesh=None, seed=0, open_run=None, rows=rows)
+    about = {"dataset": "arrays", "split": "test", "kind": "none"}
+    assert found.scores == about | {"sample_score": 1.5, "sample_score_stderr": 0.5, "num_examples": 2}
 
 
 @pytest.mark.slow

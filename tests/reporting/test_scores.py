@@ -27,6 +27,12 @@ MIXED = "a mixture of 8 orders (their mean: 87.0000 ± 0.5000)"
         (NATS | {"nll_nats_per_frame": 3.0}, False, "86.5412 ± 0.7120 nats, 3.0000 nats/frame"),
         (NATS | ORDERS, False, f"86.5412 ± 0.7120 nats, {MIXED}"),
         (NATS | {"num_orders": 1}, False, "86.5412 ± 0.7120 nats"),
+        (NATS | {"nll_stderr": 0.0}, False, "86.5412 nats"),  # of a single example
+        (
+            NATS | ORDERS | {"negative_elbo_stderr": 0.0},
+            False,
+            "86.5412 ± 0.7120 nats, a mixture of 8 orders (their mean: 87.0000)",
+        ),
         (
             EXPOSURE,
             False,

@@ -47,7 +47,7 @@ def test_scores_of_few_examples_are_not_compared_with_those_of_a_split(folder, c
     write(folder, "Run('c', 'good.py')", few, "Mean('mean', ['b', 'c'])")
     assert sweep() == 1
     error = capsys.readouterr().err
-    assert "made of runs on the test split of dna and the test split of dna (7 examples scored)" in error
+    assert "made of runs on dna and dna (7 examples scored)" in error
     assert {row["name"]: row["dataset"] for row in rows()} == {"c": "dna", "b": "dna (7 examples scored)"}
 
 
@@ -104,6 +104,10 @@ def test_a_mean_has_the_kind_of_its_metric_and_a_mixture_that_of_mixed_scores(tm
         config["train"]["batch_size"] = 1
         (tmp_path / "config.json").write_text(json.dumps(config))
         assert _kind_of_mixture([Member(run, tmp_path, {"kind": "bound"}, {})]) == expected
+    for conditional, expected in (("diffusion(steps=20)", "estimate"), ("gaussian(scale_bound=3)", "bound")):
+        config |= {"model": {"kind": "autoregressive", "conditional": conditional}, "parts": {}}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        assert _kind_of_mixture([Member(run, tmp_path, {"kind": "bound"}, {})]) == expected
     assert _kind_of_mixture([Member(run, tmp_path, {"kind": "exact"}, {})]) == "exact"
 
 
@@ -154,5 +158,7 @@ def test_rows_that_tie_with_the_best_one_are_marked():
     assert ties(validated, nats[:3]) == ["", "", ""] and ties(validated[:2], nats[:2]) == ["tie", "best"]
     assert ties([row("1", "accuracy")] * 2, [hard, hard]) == ["", ""]
     assert ties([row("1"), row("1", dataset="b")], [hard, hard]) == ["", ""]
+    impossible = np.where(np.arange(400) == 7, np.inf, hard)
+    assert ties([row("80"), row("inf")], [hard, impossible]) == ["", ""]
     seeds = [np.concatenate([hard, hard + 4]), np.concatenate([hard + 1, hard + 4])]
     assert ties([row("82"), row("82.5")], seeds) == ["best", "tie"]  # within the error over the seeds

@@ -102,6 +102,6 @@ def test_a_mixture_that_cannot_be_made_fails_alone(folder, capsys):
     (folder / "sweep.py").write_text(text.replace('weights="fitted"', "").replace('weights="chosen"', ""))
     assert sweep("--only=mean,equal") == 1
     err = capsys.readouterr().err  # of the rows that were asked for
-    told = "the test split of arrays and the validation split of arrays"
+    told = "arrays and arrays (validation split)"
     assert err == f"arjax-sweep: row 'equal' is made of runs on {told}\n"
     assert rows()[-1]["model"] == "made, mean of 2 seeds"

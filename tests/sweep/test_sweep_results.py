@@ -6,11 +6,11 @@ import json
 
 import numpy as np
 import pytest
-from sweep_cases import REPORT, rows, sweep
+from sweep_cases import REPORT, rows, sweep, write_sweep
 
 from arjax.sweep import Run, plots
 from arjax.sweep.plots import draw_curves
-from arjax.sweep.results import COLUMNS, read_csv, readable_columns, write_csv
+from arjax.sweep.results import COLUMNS, read_csv, readable_columns, result_row, write_csv
 
 
 def test_rows_hold_what_was_asked_for(folder):
@@ -40,6 +40,38 @@ def test_rows_hold_what_was_asked_for(folder):
         "tie": "",
     }
     assert (rows()[2]["model"], rows()[2]["value"], rows()[2]["published"]) == ("made", "0.64", "")
+
+
+@pytest.mark.parametrize(
+    ("metric", "over", "kind"),
+    [
+        ("nll_nats", "examples", "exact"),
+        ("negative_elbo_nats", "orders", "bound"),
+        ("validation_negative_elbo_nats", "orders", "bound"),
+        ("exposure_forward_own_nats", "rollouts", "exact"),
+        ("judge_own_nll_nats", "rollouts", "estimate"),
+        ("judge_data_nll_nats", "examples", "estimate"),
+    ],
+)
+def test_rows_tell_what_an_error_is_over_and_whose_likelihood_it_is(tmp_path, metric, over, kind):
+    config = {"network": {"name": "made"}, "model": {"ordering": "raster"}, "train": {"batch_size": 1}}
+    (tmp_path / "config.json").write_text(json.dumps(config | {"evaluate": {"split": "test"}}))
+    about = {"kind": "exact", "judge_kind": "estimate", metric: 3.0, f"{metric.removesuffix('_nats')}_stderr": 0.1}
+    (tmp_path / "results.json").write_text(json.dumps(REPORT | about))
+    row = result_row(Run("a", "good.py", metric=metric), tmp_path)
+    assert (row["stderr_over"], row["kind"]) == (over, kind)
+
+
+def test_rows_of_another_split_say_so(folder):
+    """They are neither compared with rows of the test split nor marked as ties with them."""
+    splits = [{}, {"evaluate.split": "validation"}, {"evaluate.split": "validation", "evaluate.examples": 7}]
+    write_sweep(folder, *(f"Run('r{i}', 'good.py', {overrides!r})" for i, overrides in enumerate(splits)))
+    sweep()
+    assert [row["dataset"] for row in rows()] == [
+        "dna",
+        "dna (validation split)",
+        "dna (validation split, 7 examples scored)",
+    ]
 
 
 def test_dots_of_one_model_in_one_order_name_their_seeds(folder, monkeypatch):
