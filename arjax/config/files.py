@@ -152,9 +152,9 @@ def from_json(text: str | bytes) -> ConfigDict:
 def load_workdir_config(workdir: str | os.PathLike) -> ConfigDict:
     """The config a folder was made with; raises `UserError` when there is none or it is not readable."""
     path = user_path(workdir) / FILE_NAME
-    if not path.exists():
-        raise UserError(f"{workdir} holds no run: there is no {path} (train one there first, or give --config)")
     with reading(path):
+        if not path.exists():
+            raise UserError(f"{workdir} holds no run: there is no {path} (train one there first, or give --config)")
         data = path.read_bytes()
     try:
         config = from_json(data)

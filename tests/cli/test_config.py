@@ -1,8 +1,10 @@
 """Overrides of a config, the round trip through config.json, and the changes with which a run may go on."""
 
 import collections
+import errno
 import json
 import os
+import pathlib
 
 import pytest
 
@@ -260,3 +262,12 @@ def test_names_and_call_strings_are_read_once(monkeypatch):
     once = ("dataset", "kind of model", "objective", "optimizer", "schedule", "sampler", "writer", "ordering")
     assert [resolved[kind] for kind in once] == [1] * len(once)
     assert setup.model.orders is not None and setup.sampler == make_sampler("naive")
+
+
+def test_a_run_in_a_folder_without_permission(tmp_path, monkeypatch):
+    def refused(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(pathlib.Path, "exists", refused)  # root may read everything
+    with pytest.raises(UserError, match=r"cannot read .*config\.json: Permission denied"):
+        load_workdir_config(tmp_path)
