@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import pathlib
+import re
 
 import pytest
 
@@ -143,6 +144,20 @@ def test_a_field_that_only_one_config_has_is_a_difference(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(data))
     with pytest.raises(UserError, match=r"network\.depth was 3 there and is absent now"):
         check_same_run(example(), tmp_path)
+
+
+def test_another_learning_rate_begins_from_a_run_in_another_workdir(tmp_path):
+    save_config(example(), tmp_path)
+    config = example()
+    config.optimizer.learning_rate = 3e-5
+    beginning = f"choose another --workdir, which --config.train.init_from={tmp_path} lets begin where this one is"
+    with pytest.raises(UserError, match=f"{re.escape(beginning)}$"):
+        check_same_run(config, tmp_path, training=True)
+    with pytest.raises(UserError, match=r"leave out what differs$"):
+        check_same_run(config, tmp_path)
+    config.seed = 3
+    with pytest.raises(UserError, match=r"choose another --workdir, or remove this one$"):
+        check_same_run(config, tmp_path, training=True)
 
 
 def test_another_run_is_told_by_what_tells_it_apart_best(tmp_path):
