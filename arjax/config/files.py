@@ -213,7 +213,7 @@ def check_same_run(config: ConfigDict, workdir: str | os.PathLike, training: boo
     more = f", and {len(named) - MOST_NAMED} more differ" if len(named) > MOST_NAMED else ""
     remedy = "choose another --workdir, or remove this one" if training else "leave out what differs"
     if training and all(name.partition(".")[0] in OF_TRAINING for name in refused):
-        remedy = f"choose another --workdir, which --config.train.init_from={workdir} lets begin where this one is"
+        remedy = f"choose another --workdir, with --config.train.init_from={workdir} to begin with its parameters"
     if set(refused) <= set(DURATIONS):
         remedy = "a run can be made longer, not shorter"
     raise UserError(f"{workdir} holds another run: {told}{more}; {remedy}")

@@ -150,7 +150,7 @@ def test_another_learning_rate_begins_from_a_run_in_another_workdir(tmp_path):
     save_config(example(), tmp_path)
     config = example()
     config.optimizer.learning_rate = 3e-5
-    beginning = f"choose another --workdir, which --config.train.init_from={tmp_path} lets begin where this one is"
+    beginning = f"choose another --workdir, with --config.train.init_from={tmp_path} to begin with its parameters"
     with pytest.raises(UserError, match=f"{re.escape(beginning)}$"):
         check_same_run(config, tmp_path, training=True)
     with pytest.raises(UserError, match=r"leave out what differs$"):
