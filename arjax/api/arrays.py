@@ -16,7 +16,7 @@ import numpy as np
 
 from arjax.api.fitting import silence, stopped
 from arjax.api.run import ARRAYS_FILE
-from arjax.api.trained_model import Fitted, Settings, as_history
+from arjax.api.trained_model import Fitted, Settings, TrainedModel, as_history
 from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.files import only_run_in, read_json_object, writable_folder, write_json
@@ -26,7 +26,7 @@ from arjax.interop.description import describe
 from arjax.models import Model
 from arjax.models.kinds import is_model
 from arjax.objectives import make_objective
-from arjax.parallel.sharding import make_mesh
+from arjax.parallel.sharding import make_mesh, replicated
 from arjax.reporting.writers import read_metrics
 from arjax.samplers import make_sampler
 from arjax.training.loop import train as train_setup
@@ -35,6 +35,8 @@ from arjax.training.results import entries_of_run
 from arjax.training.schedules import SCHEDULES
 from arjax.training.setup import EvaluateOptions, Setup, Trained, TrainOptions, make_setup, restore_params
 
+#: Stands for the model `init_from` of `fit_arrays` where a config has the workdir of a run.
+GIVEN = "the given model"
 Arrays = np.ndarray | Mapping[str, np.ndarray]
 
 
@@ -59,6 +61,7 @@ def fit_arrays(
     patience: int = 0,
     objective: str = "",
     num_orders: int = 1,
+    init_from: TrainedModel | None = None,
     workdir: str | os.PathLike | None = None,
     quiet: bool = False,
     name: str = "arrays",
@@ -93,6 +96,8 @@ def fit_arrays(
       patience: validations without a better score after which training ends; 0: never.
       objective: call string; "": `order_agnostic` for a model with several orders, else `teacher_forcing`.
       num_orders: orders of the mixture that is scored, of a model with several.
+      init_from: a trained model, as from `arjax.load`, `arjax.open_run` or `fit_arrays`: the training begins with its
+        parameters, which must be those of `model`. None: with fresh ones.
       workdir: folder for checkpoints, metrics, results and `model.safetensors`; None: no files are kept.
       quiet: prints nothing.
       name: of the arrays, in the report.
@@ -112,7 +117,9 @@ def fit_arrays(
     if not 0 <= ema_decay < 1:
         raise UserError(f"ema_decay must be at least 0 and below 1, not {ema_decay!r}")
     dataset = _dataset(model, train, validation, test, name)
-    setup = _setup(model, dataset, options, checkpoint_every=steps if workdir is None else 5 * eval_every)
+    checkpoint_every = steps if workdir is None else 5 * eval_every
+    setup = _setup(model, dataset, options, checkpoint_every, _given(init_from))
+    options |= {} if init_from is None else {"init_from": _digest(init_from.params)}
     with silence(quiet), _folder(workdir, setup, options) as folder:
         fitted = _fit(setup, folder, options, is_kept=workdir is not None)
         if workdir is not None:
@@ -134,8 +141,22 @@ def _dataset(
     return train
 
 
-def _setup(model: Model, dataset: Dataset, options: Mapping[str, Any], checkpoint_every: int) -> Setup:
-    """The parts of a run; raises `UserError` for an option out of range."""
+def _given(init_from: TrainedModel | None) -> Trained | None:
+    """The model whose parameters the training begins with; raises `UserError` for anything else than a trained one."""
+    if init_from is None:
+        return None
+    if not isinstance(init_from, TrainedModel):
+        raise UserError(f"init_from must be a trained model, as from arjax.load or arjax.open_run, not {init_from!r}")
+    params = jax.device_put(init_from.params, replicated(make_mesh()))
+    return Trained(init_from.model, params, 0, init_from.dataset)
+
+
+def _setup(
+    model: Model, dataset: Dataset, options: Mapping[str, Any], checkpoint_every: int, given: Trained | None
+) -> Setup:
+    """The parts of a run, which begins with the parameters of a `given` model; raises `UserError` for an option out of
+    range.
+    """
     usual = "teacher_forcing" if model.orders is None else "order_agnostic"
     return make_setup(
         model=model,
@@ -156,10 +177,11 @@ def _setup(model: Model, dataset: Dataset, options: Mapping[str, Any], checkpoin
             eval_every=options["eval_every"],
             checkpoint_every=checkpoint_every,
             patience=options["patience"],
+            init_from="" if given is None else GIVEN,
         ),
         evaluate=EvaluateOptions(split=list(dataset.splits)[-1], num_orders=options["num_orders"]),
         sampler=make_sampler("cached"),
-        open_run=_no_other_run,
+        open_run=lambda workdir: given if given is not None and workdir == GIVEN else _no_other_run(workdir),
         about=model.in_words(),
     )
 
@@ -224,9 +246,11 @@ def _check_same(folder: Path, identity: dict[str, Any]) -> None:
     if before is None and path.exists():
         raise UserError(f"{path} is damaged: choose another workdir")
     if before is not None:
-        options = {key: value for key, value in before["options"].items() if key not in _MAY_DIFFER}
+        options = {"init_from": None} | {k: value for k, value in before["options"].items() if k not in _MAY_DIFFER}
         for key, value in options.items():
-            now = identity["options"][key]
+            now = identity["options"].get(key)
+            if now != value and key == "init_from":
+                raise UserError(f"{folder} holds a training from other first parameters: choose another workdir")
             if now != value and not (key == "steps" and now > value):
                 raise UserError(f"{folder} holds a training with {key}={value}, not {now}: choose another workdir")
         for key in ("model", "orders", "data"):

@@ -260,7 +260,7 @@ class TrainedModel:
         num: int = 1,
         *,
         seed: int = 0,
-        prompt: str = "",
+        prompt: Any = "",
         length: int = 0,
         given: Any = None,
         observed: Any = None,
@@ -292,6 +292,11 @@ class TrainedModel:
         Raises:
           UserError: as `model.draw`, `arjax.models.longer.pieces` and `prompt_options`.
         """
+        if not isinstance(prompt, str):
+            raise UserError(
+                f"prompt must be a text, not {prompt!r}: other values that a draw begins with are its `given` ones, at "
+                "the sites that `observed` marks"
+            )
         if prompt and (given is not None or observed is not None):
             raise UserError("a prompt sets the observed sites: leave `given` and `observed` out")
         if isinstance(given, str):

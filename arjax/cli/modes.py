@@ -315,9 +315,10 @@ def _tell_unread(flags: Flags, config: ConfigDict, stored: ConfigDict) -> None:
 
 def _connect(flags: Flags) -> None:
     from arjax.parallel.distributed import describe_devices, initialize
+    from arjax.parallel.sharding import found_devices
 
     if flags.mode in ("suggest", "page"):  # always one process
         return
     initialize(flags.coordinator_address, flags.num_processes, flags.process_id)
-    if jax.process_index() == 0 and jax.device_count() > 1:
+    if len(found_devices()) > 1 and jax.process_index() == 0:
         print(f"on {describe_devices()}", flush=True)

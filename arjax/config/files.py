@@ -42,6 +42,8 @@ DURATIONS = ("train.steps", "train.examples", "train.epochs")
 PATHS = tuple(f"dataset.{name}" for name in ("file", "path", "validation_path", "test_path", "validation", "test"))
 #: Fields of evaluations that change no score of `results.json`.
 UNSCORED = ("evaluate.batch_size", "evaluate.ranking")
+#: Sections that say how a model is trained, and not which one.
+OF_TRAINING = ("optimizer", "objective", "train")
 #: Folders of other runs.
 RUNS = ("train.init_from", "dataset.run")
 #: Beginnings of fields, from those that tell two runs apart best; a sentence names three fields at most.
@@ -152,9 +154,9 @@ def from_json(text: str | bytes) -> ConfigDict:
 def load_workdir_config(workdir: str | os.PathLike) -> ConfigDict:
     """The config a folder was made with; raises `UserError` when there is none or it is not readable."""
     path = user_path(workdir) / FILE_NAME
-    if not path.exists():
-        raise UserError(f"{workdir} holds no run: there is no {path} (train one there first, or give --config)")
     with reading(path):
+        if not path.exists():
+            raise UserError(f"{workdir} holds no run: there is no {path} (train one there first, or give --config)")
         data = path.read_bytes()
     try:
         config = from_json(data)
@@ -210,6 +212,8 @@ def check_same_run(config: ConfigDict, workdir: str | os.PathLike, training: boo
     )
     more = f", and {len(named) - MOST_NAMED} more differ" if len(named) > MOST_NAMED else ""
     remedy = "choose another --workdir, or remove this one" if training else "leave out what differs"
+    if training and all(name.partition(".")[0] in OF_TRAINING for name in refused):
+        remedy = f"choose another --workdir, with --config.train.init_from={workdir} to begin with its parameters"
     if set(refused) <= set(DURATIONS):
         remedy = "a run can be made longer, not shorter"
     raise UserError(f"{workdir} holds another run: {told}{more}; {remedy}")

@@ -39,7 +39,9 @@ def as_array(values: Any, name: str) -> Array:
         except ValueError as error:
             raise UserError(f"{name} must be one array of numbers, and its rows have different lengths") from error
     if not (is_real_type(values.dtype) or jnp.issubdtype(values.dtype, jnp.integer) or values.dtype == bool):
-        kind = f"of type {type(given).__name__}" if values.dtype == object else values.dtype
+        kind = values.dtype
+        if values.dtype == object:
+            kind = "objects (of dtype object)" if isinstance(given, np.ndarray) else f"of type {type(given).__name__}"
         raise UserError(f"{name} must be real numbers, not {kind}")
     return values
 
@@ -172,10 +174,22 @@ def check_precision(values: Array, name: str, remedy: str, columns: Sequence[str
         )
 
 
+def _as_integers(values: Array, num_levels: int) -> str:
+    """How numbers that are no integers become levels, in words; "" where it is unknown."""
+    if not (is_real_type(values.dtype) and _has_known(values)):
+        return ""
+    known = np.asarray(values)
+    if (known == np.round(known)).all():
+        return ": write x.astype(int)"
+    if num_levels > 2 and known.min() >= 0 and known.max() <= 1:
+        return f": levels are 0 to {num_levels - 1}, so write np.round({num_levels - 1} * x).astype(int)"
+    return ""
+
+
 def check_integers(values: Array, num_levels: int, name: str, lowest: int = 0) -> None:
     """Raises `UserError` unless the values are integers, and `lowest` to num_levels - 1 where they are known."""
     if not (jnp.issubdtype(values.dtype, jnp.integer) or values.dtype == bool):
-        raise UserError(f"{name} must be integers, not {values.dtype}")
+        raise UserError(f"{name} must be integers, not {values.dtype}{_as_integers(values, num_levels)}")
     if _has_known(values):
         with jax.ensure_compile_time_eval():  # an array that a jitted function closes over is known, too
             low, high = int(values.min()), int(values.max())

@@ -58,16 +58,18 @@ def find_file(text: str, folder: str, kind: str = "file") -> Path:
     raise UserError(f"there is no {kind} {text!r}{near or did_you_mean(path.name.removesuffix('.py'), sorted(names))}")
 
 
-def run_user_file(path: str, function: str, kind: type, *args: Any) -> Any:
+def run_user_file(path: str, function: str, kind: type, *args: Any, instead: tuple[str, str] = ("", "")) -> Any:
     """Calls `function(*args)` of a Python file of the user and checks the type of its result.
 
-    Raises `UserError` for any error in the file, with the file, line and reason.
+    `instead` names a function that the file may define in its place, with what to do then, in words. Raises `UserError`
+    for any error in the file, with the file, line and reason.
     """
     folder = os.path.dirname(path)
     with importing_from(folder), mistakes_in(path, folder):
         names = runpy.run_path(path)
         if not callable(names.get(function)):
-            raise UserError(f"{path} does not define {function}()")
+            other, remedy = instead
+            raise UserError(f"{path} does not define {function}()" + (f": {remedy}" if other in names else ""))
         result = names[function](*args)
     if not isinstance(result, kind):
         raise UserError(f"{function}() in {path} must return a {kind.__name__}, not {type(result).__name__}")

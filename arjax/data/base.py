@@ -214,6 +214,8 @@ def from_splits(
     **more: Any,
 ) -> Dataset:
     """`from_arrays` of the arrays of each split by its name; `more` are further fields of the data set."""
+    for split, arrays_of_split in given.items():
+        _check_no_pair(split, arrays_of_split)
     arrays = {split: a if isinstance(a, Mapping) else {"x": a} for split, a in given.items()}
     splits = {split: array_source(event, context, split, a, extra) for split, a in arrays.items()}
     for split, source in splits.items():
@@ -222,15 +224,27 @@ def from_splits(
     return Dataset(name, event, context, splits, **more)
 
 
+def _check_no_pair(split: str, given: Any) -> None:
+    """Raises `UserError` for a pair (x, labels), with which other libraries take examples with their classes."""
+    shapes = [np.shape(each) for each in given if isinstance(each, np.ndarray)] if isinstance(given, tuple) else []
+    if len(shapes) == len(given) == 2 and shapes[0] != shapes[1]:
+        raise UserError(f"the {split} examples are a pair of arrays: write a dict, {{'x': ..., 'context': ...}}")
+
+
 def make_dataset(name: str | Component, *, open_run: OpenRun | None = None, **options: Any) -> Dataset:
     """The data set registered under `name`, with these options; or that of a component, which has its options.
 
     `open_run` opens another run by its workdir, for the data sets that are made of one: they have that argument. Raises
-    `UserError` for an unknown name, option or value, or a set that is not prepared (with the command that gets it).
+    `UserError` for an unknown name, option or value, a file that cannot be read, or a set that is not prepared (with
+    the command that gets it).
     """
     component = name if isinstance(name, Component) else DATASETS.component(name, options)
     takes_run = OPEN_RUN in inspect.signature(component.function).parameters
-    return component.build(**({OPEN_RUN: open_run} if takes_run else {}))
+    try:
+        return component.build(**({OPEN_RUN: open_run} if takes_run else {}))
+    except OSError as error:  # from a function of a user that reads files
+        reason = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+        raise UserError(f"cannot read the data set {component.name!r}: {reason}") from error
 
 
 def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:

@@ -148,7 +148,9 @@ def with_shapes(
     given = {key: array for key, array in arrays.items() if key != "context" or not isinstance(array, Mapping)}
     given = {key: np.asarray(as_array(array, _called(split, key))) for key, array in given.items()}
     x = given["x"]
-    if x.shape[1:] != event.shape or not len(x):
+    if x.shape[:1] == (0,):
+        raise UserError(f"there are no {split} examples: the array is empty, of shape {x.shape}")
+    if x.shape[1:] != event.shape:
         raise UserError(f"the {split} examples must have shape (N, {', '.join(map(str, event.shape))}), not {x.shape}")
     parts = _parts(context, split, arrays)
     for key, array in ({key: array for key, array in given.items() if key != "context"} | parts).items():

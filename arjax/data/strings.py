@@ -65,7 +65,7 @@ def strings(
             say_once(f"column={column!r} of strings has no effect without labels: each line is a string")
     if not validation:
         (lines,) = parts
-        first, second = ends_of_parts(splits, len(lines))
+        first, second = ends_of_parts(splits, len(lines), "strings")
         order = np.random.default_rng(split_seed).permutation(len(lines))
         parts = [[lines[i] for i in rows] for rows in np.split(order, [first, second])]
     found = dict(zip(SPLITS, parts, strict=True))

@@ -74,7 +74,7 @@ def text(
     texts, name, fingerprint = read_files("text", file, validation, test, tokens, splits)
     if not validation:
         (whole,) = texts
-        first, second = ends_of_parts(splits, len(whole))
+        first, second = ends_of_parts(splits, len(whole), "characters or bytes")
         texts = [whole[:first], whole[first:second], whole[second:]]
     windows = name, dict(zip(SPLITS, texts, strict=True)), length, eval_stride or length
     return text_windows(*windows, tokens=tokens, min_count=min_count, fingerprint=fingerprint)
@@ -131,8 +131,8 @@ def read_files(
     return [each.text for each in files], f"{dataset}/{Path(file).stem}", fingerprint
 
 
-def ends_of_parts(splits: tuple, num: int) -> tuple[int, int]:
-    """The ends of train and validation in `num` elements that are cut into the parts `splits`.
+def ends_of_parts(splits: tuple, num: int, of: str) -> tuple[int, int]:
+    """The ends of train and validation in `num` elements (`of` is their name) that are cut into the parts `splits`.
 
     Raises `UserError` unless these are three parts above 0 that add up to 1, and none of them would be empty.
     """
@@ -140,5 +140,5 @@ def ends_of_parts(splits: tuple, num: int) -> tuple[int, int]:
         raise UserError(f"splits must be three parts above 0 that add up to 1, such as {PARTS}, not {tuple(splits)!r}")
     first, second = round(splits[0] * num), round((splits[0] + splits[1]) * num)
     if not 0 < first < second < num:
-        raise UserError(f"{num} of them are too few to cut them into the parts {tuple(splits)!r}")
+        raise UserError(f"{num} {of} are too few for train, validation and test, the parts {tuple(splits)!r}")
     return first, second

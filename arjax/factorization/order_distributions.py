@@ -1,12 +1,14 @@
 """Distributions over orders: the orders that a model is trained on, and those of them that it is scored on.
 
-One set of parameters then supports many orders. Each distribution is a function `(grid_shape, data, ...) -> pool`: the
-orders int64[K, D], all equally probable, or None for all permutations. Of other probabilities it returns `Weighted`.
+One set of parameters then supports many orders. Each distribution is a function `(grid_shape, ...) -> pool`: the orders
+int64[K, D], all equally probable, or None for all permutations. Of other probabilities it returns `Weighted`. With a
+parameter `data` it also reads training examples, [N, D] or [N, D, value].
 """
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import itertools
 import math
 from collections.abc import Collection, Iterator
@@ -24,6 +26,8 @@ from arjax.factorization.orderings import ORDERINGS, Grid, make_order, needs_dat
 from arjax.factorization.partitions import PARTITIONS
 
 ORDER_DISTRIBUTIONS = Registry("distribution over orders", hidden=("grid_shape", "data"), most={"num": MOST_ORDERS})
+#: Those made of orderings and of other distributions, which read training examples where one of these does.
+MADE_OF_OTHERS = ("any_of", "weighted")
 
 
 class Weighted(NamedTuple):
@@ -41,13 +45,13 @@ class Weighted(NamedTuple):
 
 
 @ORDER_DISTRIBUTIONS.register("uniform")
-def uniform(grid_shape: Grid, data: np.ndarray | None) -> None:
+def uniform(grid_shape: Grid) -> None:
     """All D! orders, all equally probable."""
     return None
 
 
 @ORDER_DISTRIBUTIONS.register("pool")
-def pool(grid_shape: Grid, data: np.ndarray | None, num: int = 8, seed: int = 0) -> np.ndarray:
+def pool(grid_shape: Grid, num: int = 8, seed: int = 0) -> np.ndarray:
     """A fixed set of `num` random orders: on small data, a fresh order in every step underfits badly."""
     for name, value, least in (("num", num, 1), ("seed", seed, 0)):
         if not is_integer(value) or value < least:
@@ -76,7 +80,7 @@ def num_permutations(num_sites: int) -> float:
 
 
 @ORDER_DISTRIBUTIONS.register("rasters")
-def rasters(grid_shape: Grid, data: np.ndarray | None) -> np.ndarray:
+def rasters(grid_shape: Grid) -> np.ndarray:
     """Raster order on the grid flipped and transposed in every way: 8 orders of a plane, 2 of a line. Flips of an axis
     of length 1 change nothing and count once.
     """
@@ -139,7 +143,7 @@ def _part(text: str, grid_shape: Grid, data: np.ndarray | None) -> Weighted:
     """The distribution of a call string, which may be that of a single ordering."""
     if not _is_distribution(text):
         return Weighted(make_order(text, grid_shape, data)[None], np.ones(1), 0.0)
-    found = ORDER_DISTRIBUTIONS.call(text, grid_shape, data)
+    found = call_distribution(text, grid_shape, data)
     if isinstance(found, Weighted):
         return found
     if found is None:
@@ -300,12 +304,14 @@ def make_orders(text: str, grid_shape: Grid, partition: str = "sites", data: np.
     `UserError` where it cuts the orders into different blocks.
     """
     grid_shape = tuple(grid_shape)
-    found = ORDER_DISTRIBUTIONS.call(text, grid_shape, data)
+    found = call_distribution(text, grid_shape, data)
     num_sites = int(np.prod(grid_shape))
     rng = np.random.default_rng(0)
     listed = () if found is None else found.pool if isinstance(found, Weighted) else found
     has_all = found is None or (isinstance(found, Weighted) and bool(found.uniform > 0))
     checked = [check_permutation(order, num_sites) for order in listed]
+    if not checked and not has_all:
+        raise UserError(f"the distribution over orders {text!r} has no order")
     some = [rng.permutation(num_sites) for _ in range(8)] if has_all else []
     cut = PARTITIONS.read(partition)
     cuts = [tuple(cut.build(order, grid_shape)) for order in [*checked, *some]]
@@ -321,9 +327,29 @@ def make_orders(text: str, grid_shape: Grid, partition: str = "sites", data: np.
     return Orders(first, pool_KD, np.asarray(weights, np.float32))
 
 
+def call_distribution(text: str, grid_shape: Grid, data: np.ndarray | None) -> Any:
+    """The orders that the function of a call string returns; only one with a parameter `data` gets training examples.
+
+    Raises `UserError` where it reads them and there are none.
+    """
+    name, _ = parse_call(text)
+    takes_data = "data" in _parameters(name)
+    if takes_data and data is None and name not in MADE_OF_OTHERS:
+        raise UserError(
+            f"the distribution over orders {name!r} is read off the training data, and there is none: give `data`"
+        )
+    return ORDER_DISTRIBUTIONS.call(text, grid_shape, *([data] if takes_data else []))
+
+
+def _parameters(name: str) -> Collection[str]:
+    return inspect.signature(ORDER_DISTRIBUTIONS.get(name)).parameters
+
+
 def orders_need_data(text: str) -> bool:
-    """Whether one of the orders that a distribution is made of is read off the training examples."""
-    _, options = parse_call(text)
+    """Whether a distribution over orders, or one of those that it is made of, is read off the training examples."""
+    name, options = parse_call(text)
+    if name not in MADE_OF_OTHERS:
+        return "data" in _parameters(name)
     lists = (value for value in options.values() if isinstance(value, tuple | list))
     return any(_reads_data(part) for parts in lists for part in parts if isinstance(part, str))
 

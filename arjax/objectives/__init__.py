@@ -32,6 +32,7 @@ from arjax.objectives.base import (
     count,
     likelihood_loss,
     make_objective,
+    weighted_sum,
 )
 from arjax.objectives.metrics import Mean, Metrics
 
@@ -49,6 +50,7 @@ __all__ = [
     "count",
     "likelihood_loss",
     "make_objective",
+    "weighted_sum",
 ]
 
 __getattr__ = renamed_names(__name__, {"Own": ("ObjectiveState", ObjectiveState)})

@@ -49,7 +49,7 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[
     """A mesh of all devices (of all processes, or those given) with axes of these sizes; `data=-1` takes all devices
     that the other two leave. Raises `UserError` where the sizes do not multiply up to the number of devices.
     """
-    devices = jax.devices() if devices is None else devices
+    devices = found_devices() if devices is None else devices
     if fsdp < 1 or tensor < 1 or (data < 1 and data != -1):
         raise UserError(f"mesh axes must be at least 1 (data may be -1), not data={data}, fsdp={fsdp}, tensor={tensor}")
     sizes = (len(devices) // (fsdp * tensor) if data == -1 else data, fsdp, tensor)
@@ -60,6 +60,20 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[
         )
     # Auto: the partitioner decides about intermediate values; explicit axes break linen's embeddings and scans.
     return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+
+
+def found_devices() -> list[jax.Device]:
+    """The devices of all processes; raises `UserError` where JAX cannot use those that JAX_PLATFORMS names."""
+    try:
+        return jax.devices()
+    except (RuntimeError, AssertionError) as error:  # the latter from jax 0.10, where no platform has a device
+        platforms = getattr(jax.config, "jax_platforms", None)
+        if not platforms:
+            raise
+        raise UserError(
+            f"JAX_PLATFORMS={platforms} names devices that JAX does not find here (JAX_PLATFORMS=cpu takes the CPU; "
+            "NVIDIA GPUs need their driver and pip install 'arjax[cuda]')"
+        ) from error
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

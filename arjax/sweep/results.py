@@ -154,7 +154,8 @@ def best_by_validation(rows: Sequence[Mapping[str, Any]]) -> list[bool]:
 
 
 def ties(rows: Sequence[Mapping[str, Any]], nats: Sequence[np.ndarray | None]) -> list[str]:
-    """For each row "tie", where it ties with the best row of its data set and metric, "best" for that row, or "".
+    """For each row "tie", where it ties with the best row of its data set and metric, "best" for that row where it was
+    compared with another one, or "".
 
     The best row is that on validation, or else by its value. A tie is a paired difference of the nats of the same
     examples within two standard errors of 0, see `arjax.evaluation.comparison`.
@@ -179,8 +180,9 @@ def ties(rows: Sequence[Mapping[str, Any]], nats: Sequence[np.ndarray | None]) -
             other = nats[i]
             if i == best or other is None or other.shape[1] != first.shape[1]:
                 continue
+            marks[best] = "best"
             if paired_difference(first, other).is_tie:
-                marks[best], marks[i] = "best", "tie"
+                marks[i] = "tie"
     return marks
 
 

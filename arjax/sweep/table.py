@@ -28,13 +28,17 @@ COMMAND_FILE = "command.txt"
 CONFIGS, FOLDER = "configs", "configs/sweeps"
 
 
+#: The function of a file in place of `get_sweep`, and the remedy.
+SEARCHED = ("get_search", "it defines get_search(), so give --search=optuna")
+
+
 def load_sweep(path: str) -> list[Row]:
     """The rows that `get_sweep()` of a sweep file returns, or `get_sweep(arg)` of `file.py:arg`; raises `UserError` for
     a missing or failing file, and for rows that cannot be.
     """
     name, arg = split_argument(path)
     path = str(find_file(name, FOLDER, "sweep file"))
-    rows = run_user_file(path, "get_sweep", list, *([arg] if arg else []))
+    rows = run_user_file(path, "get_sweep", list, *([arg] if arg else []), instead=SEARCHED)
     if not rows:
         raise UserError(f"get_sweep() in {path} returns no runs")
     for row in rows:

@@ -14,7 +14,14 @@ from arjax.testing.laws import LawBroken
 from arjax.testing.model import check_model, model_laws
 from arjax.testing.network import check_network, network_laws
 from arjax.testing.objective import check_objective, objective_laws
-from arjax.testing.order import check_ordering_laws, check_partition_laws, ordering_laws, partition_laws
+from arjax.testing.order import (
+    check_ordering_laws,
+    check_orders_laws,
+    check_partition_laws,
+    ordering_laws,
+    orders_laws,
+    partition_laws,
+)
 from arjax.testing.quantizer import check_quantizer, quantizer_laws
 from arjax.testing.sampler import check_sampler, sampler_laws
 from arjax.testing.stages import check_stages, stages_laws
@@ -28,6 +35,7 @@ __all__ = [
     "check_network",
     "check_objective",
     "check_ordering_laws",
+    "check_orders_laws",
     "check_partition_laws",
     "check_quantizer",
     "check_sampler",
@@ -37,6 +45,7 @@ __all__ = [
     "network_laws",
     "objective_laws",
     "ordering_laws",
+    "orders_laws",
     "partition_laws",
     "quantizer_laws",
     "sampler_laws",

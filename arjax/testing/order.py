@@ -1,4 +1,6 @@
-"""The laws of orderings and partitions: permutations of the sites, and sizes of blocks, on grids of several ranks."""
+"""The laws of orderings, distributions over orders and partitions: permutations of the sites, and sizes of blocks, on
+grids of several ranks.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from arjax.core.registry import parse_call
-from arjax.factorization import ORDERINGS, PARTITIONS
+from arjax.factorization import ORDERINGS, PARTITIONS, Weighted
+from arjax.factorization.order_distributions import call_distribution
 from arjax.testing.laws import Law, LawTest, refusals, require, require_some
 
 Grid = tuple[int, ...]
@@ -30,6 +33,17 @@ def ordering_laws(call: str, *, grids: Sequence[Grid] = GRIDS) -> list[Law]:
 
 
 @LawTest
+def orders_laws(call: str, *, grids: Sequence[Grid] = GRIDS) -> list[Law]:
+    """A pytest test of a registered distribution over orders:
+
+        test_my_orders = orders_laws("my_orders(num=4)")
+
+    Grids that it refuses are skipped, with the refusal as the reason.
+    """
+    return _laws(call, grids, functools.partial(check_orders, call))
+
+
+@LawTest
 def partition_laws(call: str, *, ordering: str = "raster", grids: Sequence[Grid] = GRIDS) -> list[Law]:
     """A pytest test of a registered partition, under an ordering that it fits:
 
@@ -42,6 +56,9 @@ def partition_laws(call: str, *, ordering: str = "raster", grids: Sequence[Grid]
 
 check_ordering_laws = ordering_laws.check
 """`ordering_laws` without pytest: "kept", or the sentence of a refusal, by the name of each law."""
+
+check_orders_laws = orders_laws.check
+"""`orders_laws` without pytest, as `check_ordering_laws`."""
 
 check_partition_laws = partition_laws.check
 """`partition_laws` without pytest, as `check_ordering_laws`."""
@@ -67,6 +84,25 @@ def check_ordering(call: str, grid: Grid) -> None:
     same = first.shape == (math.prod(grid),) and np.array_equal(np.sort(first), np.arange(math.prod(grid)))
     require(same, f"{call!r} on a grid {grid} is no permutation of its {math.prod(grid)} sites: {first.tolist()}")
     require(np.array_equal(first, again), f"{call!r} on a grid {grid} is another order each time")
+
+
+def check_orders(call: str, grid: Grid) -> None:
+    """Every order visits every site once, the probabilities add up to 1, and both are always the same."""
+    num_sites = math.prod(grid)
+    data = np.random.default_rng(0).integers(0, 2, (30, num_sites))
+    with refusals():
+        found, again = (call_distribution(call, grid, data) for _ in range(2))
+    if found is None:  # all permutations
+        return
+    pool, others = (each.pool if isinstance(each, Weighted) else each for each in (found, again))
+    sites = np.arange(num_sites)
+    same = len(pool) > 0 and all(np.array_equal(np.sort(np.asarray(order), axis=None), sites) for order in pool)
+    require(same, f"{call!r} on a grid {grid} is no list of permutations of its {num_sites} sites")
+    require(np.array_equal(pool, others), f"{call!r} on a grid {grid} has other orders each time")
+    if isinstance(found, Weighted):
+        weights = np.append(found.weights, found.uniform)
+        fits = len(weights) == len(pool) + 1 and bool((weights >= 0).all()) and math.isclose(weights.sum(), 1)
+        require(fits, f"{call!r} on a grid {grid} has the probabilities {weights.tolist()} of {len(pool)} orders")
 
 
 def check_partition(call: str, ordering: str, grid: Grid) -> None:

@@ -112,6 +112,23 @@ def test_a_folder_with_something_else(model, run, tmp_path):
         arjax.fit_arrays(model, **binary_arrays(), **OPTIONS, workdir=tmp_path)
 
 
+def test_it_begins_with_the_parameters_of_a_trained_model(fitted, model, tmp_path):
+    fitted.save(tmp_path / "model.safetensors")
+    loaded = arjax.load(tmp_path / "model.safetensors")
+    arrays = {split: 1 - x for split, x in binary_arrays().items()}  # other data of the same shape
+    before = -loaded.log_prob(arrays["train"]).mean()
+    options = OPTIONS | {"steps": 1, "learning_rate": 1e-9, "quiet": True}
+    tuned = arjax.fit_arrays(model, **arrays, **options, init_from=loaded, workdir=tmp_path / "tuned")
+    assert -tuned.log_prob(arrays["train"]).mean() == pytest.approx(before, rel=1e-4)
+    with pytest.raises(UserError, match="holds a training from other first parameters"):
+        arjax.fit_arrays(model, **arrays, **options, workdir=tmp_path / "tuned")
+    other = arjax.make_model(model.event, "made", hidden_sizes=(7,))
+    with pytest.raises(UserError, match=r"of train\.init_from=the given model do not fit this model; missing there"):
+        arjax.fit_arrays(other, **arrays, **options, init_from=loaded)
+    with pytest.raises(UserError, match=r"init_from must be a trained model, as from arjax\.load"):
+        arjax.fit_arrays(model, **arrays, **options, init_from="model.safetensors")
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

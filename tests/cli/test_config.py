@@ -1,8 +1,11 @@
 """Overrides of a config, the round trip through config.json, and the changes with which a run may go on."""
 
 import collections
+import errno
 import json
 import os
+import pathlib
+import re
 
 import pytest
 
@@ -143,6 +146,20 @@ def test_a_field_that_only_one_config_has_is_a_difference(tmp_path):
         check_same_run(example(), tmp_path)
 
 
+def test_another_learning_rate_begins_from_a_run_in_another_workdir(tmp_path):
+    save_config(example(), tmp_path)
+    config = example()
+    config.optimizer.learning_rate = 3e-5
+    beginning = f"choose another --workdir, with --config.train.init_from={tmp_path} to begin with its parameters"
+    with pytest.raises(UserError, match=f"{re.escape(beginning)}$"):
+        check_same_run(config, tmp_path, training=True)
+    with pytest.raises(UserError, match=r"leave out what differs$"):
+        check_same_run(config, tmp_path)
+    config.seed = 3
+    with pytest.raises(UserError, match=r"choose another --workdir, or remove this one$"):
+        check_same_run(config, tmp_path, training=True)
+
+
 def test_another_run_is_told_by_what_tells_it_apart_best(tmp_path):
     save_config(load_config_file("digits:smoke"), tmp_path)
     with pytest.raises(UserError) as error:
@@ -260,3 +277,12 @@ def test_names_and_call_strings_are_read_once(monkeypatch):
     once = ("dataset", "kind of model", "objective", "optimizer", "schedule", "sampler", "writer", "ordering")
     assert [resolved[kind] for kind in once] == [1] * len(once)
     assert setup.model.orders is not None and setup.sampler == make_sampler("naive")
+
+
+def test_a_run_in_a_folder_without_permission(tmp_path, monkeypatch):
+    def refused(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(pathlib.Path, "exists", refused)  # root may read everything
+    with pytest.raises(UserError, match=r"cannot read .*config\.json: Permission denied"):
+        load_workdir_config(tmp_path)

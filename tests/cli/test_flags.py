@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,6 +11,7 @@ import arjax
 from arjax.cli.command_line import Flags, parse_flags, tell_mistakes
 from arjax.core.errors import UserError
 from arjax.core.files import writable_folder
+from arjax.parallel import sharding
 
 
 def test_all_flags():
@@ -92,3 +94,18 @@ def test_other_errors_are_not_hidden():
 def test_writable_folder_makes_folders_and_leaves_nothing(tmp_path):
     folder = writable_folder(str(tmp_path / "a" / "b"))
     assert folder.is_dir() and not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Unable to initialize backend 'cuda'"), AssertionError()])
+def test_devices_that_are_not_there(error, monkeypatch):
+    """What jax 0.12 and jax 0.10 raise under JAX_PLATFORMS=cuda without a GPU; other errors stay as they are."""
+
+    def failing():
+        raise error
+
+    monkeypatch.setattr(sharding, "jax", SimpleNamespace(devices=failing, config=SimpleNamespace(jax_platforms="cuda")))
+    with pytest.raises(UserError, match=r"^JAX_PLATFORMS=cuda names devices that JAX does not find here"):
+        sharding.found_devices()
+    sharding.jax.config.jax_platforms = None
+    with pytest.raises(type(error)):
+        sharding.found_devices()

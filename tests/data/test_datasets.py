@@ -125,7 +125,10 @@ X = np.zeros((3, 2), np.int32)
     ("event", "train", "context", "sentence"),
     [
         (BINARY, X[:, :1], ContextSpec(), r"shape \(N, 2\)"),
-        (BINARY, X[:0], ContextSpec(), r"shape \(N, 2\)"),
+        (BINARY, X[:0], ContextSpec(), r"there are no train examples: the array is empty, of shape \(0, 2\)"),
+        (BINARY, (X, X[:, 0]), ContextSpec("label", 2), r"a pair of arrays: write a dict, {'x': ..., 'context': ...}"),
+        (BINARY, X.astype(object), ContextSpec(), r"must be real numbers, not objects \(of dtype object\)"),
+        (EventSpec((2,), kind="levels", num_levels=256), X + 0.5, ContextSpec(), r"np.round\(255 \* x\).astype\(int\)"),
         (BINARY, X + 2, ContextSpec(), "0 to 1"),
         (BINARY, X - 1, ContextSpec(), "0 to 1"),
         (BINARY, X.astype(np.float32), ContextSpec(), "must be integers"),
@@ -356,3 +359,10 @@ def test_a_stage_is_a_part_of_each_example_given_the_coarser_ones():
         for name, value in coarser.items():
             np.testing.assert_array_equal(rows.context[name], value)
         assert dataset.event == cut.events[number - 1] and dataset.context.local == (("coarse",) if number > 1 else ())
+
+
+def test_a_data_set_of_a_user_whose_file_is_missing(monkeypatch):
+    monkeypatch.setattr(DATASETS, "_entries", dict(DATASETS._entries))
+    DATASETS.register("mine")(lambda file="none.npz": np.load(file))
+    with pytest.raises(UserError, match=r"^cannot read the data set 'mine': No such file or directory: none\.npz$"):
+        make_dataset("mine")

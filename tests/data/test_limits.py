@@ -75,13 +75,14 @@ def test_splits_of_drawn_sets():
 
 
 def test_parts_of_a_file():
-    assert ends_of_parts((0.5, 0.25, 0.25), 8) == (4, 6) and ends_of_parts((0.4, 0.3, 0.3), 3) == (1, 2)
+    assert ends_of_parts((0.5, 0.25, 0.25), 8, "lines") == (4, 6)
+    assert ends_of_parts((0.4, 0.3, 0.3), 3, "lines") == (1, 2)
     for wrong in ((0.5, 0.5), (1.0, 0.0, 0.0), (0.5, 0.3, 0.3), (0.5, 0.6, -0.1), (0.5, 0.25, 0.2501)):
         with pytest.raises(UserError, match="three parts above 0"):
-            ends_of_parts(wrong, 100)
+            ends_of_parts(wrong, 100, "lines")
     for num in (0, 1, 2):
-        with pytest.raises(UserError, match="too few"):
-            ends_of_parts((0.5, 0.25, 0.25), num)
+        with pytest.raises(UserError, match=f"^{num} lines are too few for train"):
+            ends_of_parts((0.5, 0.25, 0.25), num, "lines")
 
 
 def test_limits_of_windows_and_batches():

@@ -42,9 +42,11 @@ GRAPHS_TAKE = [
 ]
 
 
-ORDERS_TAKE = [
+POOLS_TAKE = [
     ("pool(num={})", ("1", "9"), ("0", "1.5")),
     ("pool(num=2, seed={})", ("0",), ("-1", "1.5")),
+]
+ORDERS_TAKE = [
     ("weighted(of=('raster', 'uniform'), weights={})", ("(1, 2.5)",), ("(1,)", "(1, 0)", "(1, -1)", "(1, '2')", "2")),
     ("weighted(of=('raster', 'uniform'), weights={})", ("(1e-9, 1)",), ("(True, 1)", "(1e999, 1)", "(0, 0)", "()")),
     ("weighted(of={}, weights=(1,))", ("('raster',)", "('pool',)"), ("()", "(3,)", "'raster'", "('unifrom',)")),
@@ -56,6 +58,7 @@ CASES = [
     *((PARTITIONS, (ORDER, GRID), *row) for row in PARTITIONS_TAKE),
     *((PARTITIONS, (COARSE, GRID), *row) for row in SCALES),
     *((GRAPHS, (make_factorization(GRID), None), *row) for row in GRAPHS_TAKE),
+    *((ORDER_DISTRIBUTIONS, (GRID,), *row) for row in POOLS_TAKE),
     *((ORDER_DISTRIBUTIONS, (GRID, None), *row) for row in ORDERS_TAKE),
 ]
 

@@ -183,3 +183,20 @@ def test_which_distributions_read_data():
     assert orders_need_data("weighted(of=('uniform', 'variance'), weights=(1, 1))")
     assert orders_need_data(f"weighted(of=('raster', {inner!r}), weights=(1, 1))")
     assert not orders_need_data(NESTED)
+
+
+def test_a_distribution_of_a_user_reads_data_if_it_says_so(monkeypatch):
+    """With a parameter `data`, as an ordering; without one it is called with the grid alone."""
+    monkeypatch.setattr(ORDER_DISTRIBUTIONS, "_entries", dict(ORDER_DISTRIBUTIONS._entries))
+    ORDER_DISTRIBUTIONS.register("turned")(lambda grid_shape, by: np.stack([np.roll(np.arange(4), by), np.arange(4)]))
+    ORDER_DISTRIBUTIONS.register("by_mean")(lambda grid_shape, data: np.argsort(data.mean(0))[None])
+    ORDER_DISTRIBUTIONS.register("none")(lambda grid_shape: np.zeros((0, 4), int))
+    assert not orders_need_data("turned(by=1)") and orders_need_data("by_mean")
+    assert orders_need_data("weighted(of=('by_mean', 'uniform'), weights=(1, 1))")
+    assert make_orders("turned(by=1)", (4,)).listed.tolist() == [[3, 0, 1, 2], [0, 1, 2, 3]]
+    data = np.array([[3, 1, 2, 0], [3, 1, 2, 0]])
+    assert make_orders("by_mean", (4,), data=data).listed.tolist() == [[3, 1, 2, 0]]
+    with pytest.raises(UserError, match="'by_mean' is read off the training data, and there is none"):
+        make_orders("by_mean", (4,))
+    with pytest.raises(UserError, match="the distribution over orders 'none' has no order"):
+        make_orders("none", (4,))

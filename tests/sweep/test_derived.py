@@ -155,7 +155,7 @@ def test_rows_that_tie_with_the_best_one_are_marked():
     assert ties(table, nats) == ["best", "tie", "", "", ""]
     assert ties([*table[:3], row("79.9"), table[4]], nats) == [""] * 5  # nobody knows the nats of the best row
     validated = [row(str(80 + i), validation=str(90 - i)) for i in range(3)]
-    assert ties(validated, nats[:3]) == ["", "", ""] and ties(validated[:2], nats[:2]) == ["tie", "best"]
+    assert ties(validated, nats[:3]) == ["", "", "best"] and ties(validated[:2], nats[:2]) == ["tie", "best"]
     assert ties([row("1", "accuracy")] * 2, [hard, hard]) == ["", ""]
     assert ties([row("1"), row("1", dataset="b")], [hard, hard]) == ["", ""]
     impossible = np.where(np.arange(400) == 7, np.inf, hard)

@@ -129,6 +129,7 @@ def test_an_interrupt_ends_the_running_jobs(folder, repository):
 
 FILES = [
     ("x = 1", "does not define get_sweep()"),
+    ("def get_search():\n    return []", "get_sweep(): it defines get_search(), so give --search=optuna"),
     ("def get_sweep():\n    return []", "returns no runs"),
     (
         "def get_sweep():\n    return [1]",

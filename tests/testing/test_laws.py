@@ -18,7 +18,7 @@ from scipy import stats
 from arjax.conditionals import CONDITIONALS, Bernoulli, Gaussian
 from arjax.conditionals.location_scale_mixture import LocationScaleMixture
 from arjax.core.errors import UserError
-from arjax.factorization import ORDERINGS, PARTITIONS
+from arjax.factorization import ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS, Weighted
 from arjax.networks import NETWORKS
 from arjax.networks.dense.independent import Independent
 from arjax.networks.layers.steps import StepNetwork
@@ -30,6 +30,7 @@ from arjax.testing import (
     LawBroken,
     check_conditional,
     check_ordering_laws,
+    check_orders_laws,
     check_partition_laws,
     conditional,
     network,
@@ -44,7 +45,7 @@ from arjax.testing.statistics import chi_square, uniform
 @pytest.fixture(autouse=True)
 def own_names(monkeypatch):
     """What a test registers is there for it alone."""
-    for registry in (CONDITIONALS, NETWORKS, OBJECTIVES, ORDERINGS, PARTITIONS):
+    for registry in (CONDITIONALS, NETWORKS, OBJECTIVES, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS):
         monkeypatch.setattr(registry, "_entries", dict(registry._entries))
 
 
@@ -248,6 +249,27 @@ def test_orderings_and_partitions_that_break_a_law():
     assert set(check_ordering_laws("chow_liu").values()) == {"kept"}  # it reads data
     with pytest.raises(LawBroken, match="fits no grid"):
         check_partition_laws("blocks(size=2)", grids=((7,),))
+
+
+def test_distributions_over_orders_that_break_a_law():
+    unsteady, sites = np.random.default_rng(0), np.arange(4)
+    returned = {
+        "twice": lambda grid_shape: np.zeros((2, 4), int),
+        "none": lambda grid_shape: np.zeros((0, 4), int),
+        "flat": lambda grid_shape: sites,
+        "restless": lambda grid_shape: np.stack([unsteady.permutation(4) for _ in range(5)]),
+        "heavy": lambda grid_shape: Weighted(np.stack([sites, sites[::-1]]), np.array([0.9, 0.2]), 0.0),
+    }
+    sentences = dict.fromkeys(("twice", "none", "flat"), "is no list of permutations of its 4 sites")
+    sentences |= {"restless": "other orders each time", "heavy": r"has the probabilities \[0.9, 0.2, 0.0\] of 2 orders"}
+    for name, sentence in sentences.items():
+        ORDER_DISTRIBUTIONS.register(name)(returned[name])
+        with pytest.raises(LawBroken, match=sentence):
+            check_orders_laws(name, grids=((4,),))
+    ORDER_DISTRIBUTIONS.register("by_mean")(lambda grid_shape, data: np.argsort(data.mean(0))[None])
+    for call in ("uniform", "rasters", "by_mean", "weighted(of=('raster', 'uniform'), weights=(1, 3))"):
+        assert set(check_orders_laws(call).values()) == {"kept"}
+    assert "7 sites" not in str(check_orders_laws("pool(num=2)", grids=((1,), (7,)))["grid-7"])
 
 
 @jax.tree_util.register_dataclass
