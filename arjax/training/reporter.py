@@ -12,7 +12,7 @@ from typing import Any, TextIO
 import jax
 import numpy as np
 
-from arjax.data.far_values import remark_about_scale
+from arjax.data.remarks import remarks_about
 from arjax.parallel.sharding import path_string
 from arjax.reporting.progress import Progress
 from arjax.reporting.reports import OF_EXPOSURE, SCORES, is_number
@@ -103,8 +103,8 @@ def _named(split: str, scores: Mapping[str, Any]) -> dict[str, float]:
 
 
 def headline(setup: Setup) -> list[str]:
-    """One line about the data, one about the model, the length of the run and the devices, and a remark where real
-    values are far from standardised.
+    """One line about the data, one about the model, the length of the run and the devices, and remarks about the
+    data.
     """
     dataset, train = setup.dataset, setup.train
     sizes = ", ".join(f"{split} {len(source):,}" for split, source in dataset.splits.items())
@@ -117,7 +117,7 @@ def headline(setup: Setup) -> list[str]:
     return [
         f"{dataset.name}: {sizes} examples of {dataset.event.in_words}{given}",
         f"{setup.about}, {num_params:,} parameters{parts}; {length} on {device_name()}{mesh}",
-        *remark_about_scale(dataset),
+        *remarks_about(dataset),
     ]
 
 

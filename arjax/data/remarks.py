@@ -1,4 +1,4 @@
-"""Whether real values lie far from the range in which networks begin."""
+"""Remarks about data that may not be what their user takes them for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,25 @@ _MOST_EXAMPLES, _MOST_VALUES = 256, 2**22
 _LARGEST, _SMALLEST = 10.0, 0.01
 
 
-def remark_about_scale(dataset: Dataset) -> list[str]:
+#: Images have at most so many channels.
+_MOST_CHANNELS = 4
+
+
+def remarks_about(dataset: Dataset) -> list[str]:
+    """A sentence each about real values far from those with which networks begin, and images with channels first."""
+    return _about_scale(dataset) + _about_layout(dataset)
+
+
+def _about_layout(dataset: Dataset) -> list[str]:
+    """One sentence where the first of three dimensions of an example could be the channels of an image; else none."""
+    shape = dataset.event.shape
+    if len(shape) != 3 or not shape[0] <= _MOST_CHANNELS < min(shape[1:]):
+        return []
+    found, right = (" x ".join(map(str, sizes)) for sizes in (shape, (*shape[1:], shape[0])))
+    return [f"an example has the shape {found}. If it is an image with its channels first, write them last: {right}"]
+
+
+def _about_scale(dataset: Dataset) -> list[str]:
     """One sentence where an entry of the real values of the train split has a mean or a deviation far from 0 and 1, and
     the data set does not standardise; else none.
     """
