@@ -24,8 +24,8 @@ RECIPES = {
     "made": ({"hidden_sizes": (4000,), "dropout": 0.6}, 1e-3, 0.0, 60.0, 100),
     "deep_nade": ({"hidden_sizes": (500, 500)}, 1e-3, 0.0, 0.5, 16),
     "conv_nade": ({"channels": 16, "num_layers": 4, "steps_per_chunk": 8}, 1e-3, 1.0, 0.1, 16),
-    "pixelcnn": ({"hidden_size": 64, "num_layers": 15}, 5e-3, 1.0, 6.0, 16),
-    "gated_pixelcnn": ({"hidden_size": 32, "num_layers": 12, "out_size": 32}, 5e-3, 1.0, 5.0, 16),
+    "pixelcnn": ({"hidden_size": 64, "num_layers": 7, "kernel_size": 7}, 5e-3, 1.0, 4.0, 16),
+    "gated_pixelcnn": ({"hidden_size": 32, "num_layers": 8, "kernel_size": 5, "out_size": 32}, 5e-3, 1.0, 3.0, 16),
     "pixelcnn_pp": ({"num_filters": 24, "num_resnets": 2, "dropout": 0.0}, 2e-3, 1.0, 1.0, 16),
     "pixelsnail": (
         {"num_filters": 32, "num_blocks": 2, "num_resnets": 2, "value_size": 32, "dropout": 0.0},

@@ -11,7 +11,12 @@ ANY_ORDER = ("two_stream", "masked")
 #: network of binarized MNIST -> overrides that shorten its recipe with Adam to a few minutes
 IMAGES = {
     "made": {"network.hidden_sizes": (500,), "network.dropout": 0.0, "train.epochs": 20.0},
-    "gated_pixelcnn": {"network.num_layers": 6, "optimizer.learning_rate": 2e-3, "train.epochs": 0.15},
+    "gated_pixelcnn": {
+        "network.num_layers": 6,
+        "network.kernel_size": 3,
+        "optimizer.learning_rate": 2e-3,
+        "train.epochs": 0.15,
+    },
     "diagonal_bilstm": {"optimizer.learning_rate": 4e-3, "train.epochs": 0.15},
 }
 

@@ -18,6 +18,8 @@ WHOLE = {"train.steps": 15_000, "train.eval_every": 1500, "train.log_every": 500
 SHORT = {"train.steps": 5000}
 #: Of the rows with a Gated PixelCNN.
 PIXELS = {"train.steps": 1500, "train.batch_size": 32, "train.ema_decay": 0.99, "optimizer.learning_rate": 2e-3}
+#: A Gated PixelCNN of the size of the decoder.
+ALONE = {"network.num_layers": 3, "network.kernel_size": 3, "network.hidden_size": 24, "network.out_size": 24}
 #: Of tokens on a grid or over scales: the tokenizer, then its prior.
 FIRST, SECOND = ({"train.steps": steps, "train.eval_every": steps // 5} for steps in (2500, 2000))
 #: Of the prior in any order, which takes a pass for each of its tokens: 10,000 examples take 20 minutes of one core.
@@ -52,7 +54,7 @@ ROWS = {
     "pixels": (
         "Gated PixelCNN of the same size, no tokens",
         "configs/binarized_mnist.py:network=gated_pixelcnn,adam",
-        PIXELS | {"network.num_layers": 3, "network.hidden_size": 24, "network.out_size": 24, "train.epochs": 0.0},
+        PIXELS | ALONE | {"train.epochs": 0.0},
         NATS,
     ),
     "raster": ("49 tokens, FSQ, prior in raster order", PRIOR, SECOND, NATS),
