@@ -226,8 +226,8 @@ def from_splits(
 
 def _check_no_pair(split: str, given: Any) -> None:
     """Raises `UserError` for a pair (x, labels), with which other libraries take examples with their classes."""
-    shapes = [np.shape(each) for each in given if isinstance(each, np.ndarray)] if isinstance(given, tuple) else []
-    if len(shapes) == len(given) == 2 and shapes[0] != shapes[1]:
+    pair = isinstance(given, tuple) and len(given) == 2 and all(isinstance(each, np.ndarray) for each in given)
+    if pair and given[0].shape != given[1].shape:
         raise UserError(f"the {split} examples are a pair of arrays: write a dict, {{'x': ..., 'context': ...}}")
 
 

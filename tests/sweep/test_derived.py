@@ -159,6 +159,6 @@ def test_rows_that_tie_with_the_best_one_are_marked():
     assert ties([row("1", "accuracy")] * 2, [hard, hard]) == ["", ""]
     assert ties([row("1"), row("1", dataset="b")], [hard, hard]) == ["", ""]
     impossible = np.where(np.arange(400) == 7, np.inf, hard)
-    assert ties([row("80"), row("inf")], [hard, impossible]) == ["", ""]
+    assert ties([row("80"), row("inf")], [hard, impossible]) == ["best", ""]
     seeds = [np.concatenate([hard, hard + 4]), np.concatenate([hard + 1, hard + 4])]
     assert ties([row("82"), row("82.5")], seeds) == ["best", "tie"]  # within the error over the seeds
