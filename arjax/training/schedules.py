@@ -106,7 +106,10 @@ def make_schedule(
             f"optimizer.learning_rate must be above 0 and end_factor within 0..1, not {learning_rate} and {end_factor}"
         )
     if not 0 <= warmup_steps < max(total_steps, 1):
-        raise UserError(f"optimizer.warmup_steps={warmup_steps} must be at least 0 and below the {total_steps} steps")
+        raise UserError(
+            f"optimizer.warmup_steps={warmup_steps} must be at least 0 and below the {total_steps} steps of the "
+            "training: lower it, or train longer"
+        )
     factor, options = component.function, component.options
     if end_factor and factor is constant:
         say_once(f"optimizer.end_factor={end_factor} has no effect on the schedule 'constant', which does not fall")
