@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from arjax.networks.layers import convolution
 from arjax.networks.layers.convolution import (
     TapConv,
     TapMix,
     _kernel_gradient,
-    _kernel_gradient_by_row,
+    _kernel_gradient_by_rows,
     convolve,
     put_pixel,
     raster_taps,
@@ -81,11 +82,22 @@ def test_gradients_are_those_of_the_sum(taps, grid):
     def answers(x, kernel, dy):
         expected = of(lambda x, kernel: shifted(x, taps) @ kernel.reshape(-1, 4), x, kernel)
         got = of(lambda x, kernel: convolve(x, kernel, taps), x, kernel)
-        return got, expected, (_kernel_gradient(taps, x, dy), _kernel_gradient_by_row(taps, x, dy))
+        return got, expected, (_kernel_gradient(taps, x, dy), _kernel_gradient_by_rows(taps, x, dy))
 
     got, expected, forms = answers(x, kernel, dy)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), got, expected)
     np.testing.assert_allclose(*forms, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("cached", "rows"), [(0, 1), (700, 2), (10**6, 4)])
+def test_gradients_of_kernels_by_blocks_of_rows(monkeypatch, cached, rows):
+    """Blocks read rows of the next block: 2 examples x 3 columns x 4 taps x 3 inputs are 288 bytes a row."""
+    monkeypatch.setattr(convolution, "CACHED_BYTES", cached)
+    taps = ((-1, -1), (1, 0), (2, 1), (0, 0))
+    x, dy = (rng.normal(size=(2, 4, 3, size)).astype(np.float32) for size in (3, 5))
+    assert convolution._rows_at_once(4, 288) == rows
+    expected = np.einsum("bhwf,bhwi->fi", dy, np.asarray(shifted(x, taps)))
+    np.testing.assert_allclose(_kernel_gradient_by_rows(taps, x, dy), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_shift_and_put():

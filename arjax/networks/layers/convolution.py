@@ -15,6 +15,8 @@ from arjax.networks.layers.bilinear import BilinearProduct
 
 Taps = tuple[tuple[int, int], ...]
 CENTRE: Taps = ((0, 0),)
+#: Copies of this size stay in a processor's cache. Measured: the fastest of 1, 2, 4, 7, 14 and 28 rows in five layers.
+CACHED_BYTES = 3 * 2**20
 
 
 def raster_taps(height: int, width: int, *, centre: bool) -> Taps:
@@ -130,7 +132,7 @@ def _reach(taps: Taps) -> tuple[tuple[int, int], tuple[int, int]]:
 @BilinearProduct
 def kernel_gradient(x_BHWC: jax.Array, dy_BHWF: jax.Array, taps: Taps) -> jax.Array:
     """dW_k = sum over all pixels of x[r + dy_k, c + dx_k]' dy[r, c], [K, C, F]: summed in float32."""
-    by_platform = {"cpu": _kernel_gradient_by_row, "default": _kernel_gradient}
+    by_platform = {"cpu": _kernel_gradient_by_rows, "default": _kernel_gradient}
     dW_FKC = jax.lax.platform_dependent(
         x_BHWC, dy_BHWF, **{name: functools.partial(form, taps) for name, form in by_platform.items()}
     )
@@ -161,21 +163,28 @@ def _kernel_gradient(taps: Taps, x_BHWC: jax.Array, dy_BHWF: jax.Array) -> jax.A
     return jnp.matmul(dy_NF.T, x_NI, preferred_element_type=jnp.float32)
 
 
-def _kernel_gradient_by_row(taps: Taps, x_BHWC: jax.Array, dy_BHWF: jax.Array) -> jax.Array:
-    """The same row by row: the shifted copies of a row stay in the processor's cache."""
+def _kernel_gradient_by_rows(taps: Taps, x_BHWC: jax.Array, dy_BHWF: jax.Array) -> jax.Array:
+    """The same, several rows at a time: their shifted copies stay in the processor's cache."""
     (up, down), (left, right) = _reach(taps)
-    width = x_BHWC.shape[2]
+    batch, height, width, size = x_BHWC.shape
+    features, inputs = dy_BHWF.shape[-1], len(taps) * size
+    rows = _rows_at_once(height, batch * width * inputs * x_BHWC.dtype.itemsize)
     padded = jnp.pad(x_BHWC, ((0, 0), (up, down), (left, right), (0, 0)))
 
-    def add_row(r: jax.Array, dW_FI: jax.Array) -> jax.Array:
-        rows = jax.lax.dynamic_slice_in_dim(padded, r, up + down + 1, axis=1)
-        copies = [rows[:, up + dy, left + dx : left + dx + width] for dy, dx in taps]
-        x_NI = jnp.concatenate(copies, -1).reshape(-1, dW_FI.shape[1])
-        dy_NF = jax.lax.dynamic_index_in_dim(dy_BHWF, r, axis=1, keepdims=False).reshape(-1, dW_FI.shape[0])
+    def add_rows(block: jax.Array, dW_FI: jax.Array) -> jax.Array:
+        x = jax.lax.dynamic_slice_in_dim(padded, block * rows, up + rows + down, axis=1)
+        copies = [x[:, up + dy : up + dy + rows, left + dx : left + dx + width] for dy, dx in taps]
+        x_NI = jnp.concatenate(copies, -1).reshape(-1, inputs)
+        dy_NF = jax.lax.dynamic_slice_in_dim(dy_BHWF, block * rows, rows, axis=1).reshape(-1, features)
         return dW_FI + jnp.matmul(dy_NF.T, x_NI, preferred_element_type=jnp.float32)
 
-    empty = jnp.zeros((dy_BHWF.shape[-1], len(taps) * x_BHWC.shape[-1]), jnp.float32)
-    return jax.lax.fori_loop(0, x_BHWC.shape[1], add_row, empty)
+    return jax.lax.fori_loop(0, height // rows, add_rows, jnp.zeros((features, inputs), jnp.float32))
+
+
+def _rows_at_once(height: int, row_bytes: int) -> int:
+    """The largest divisor of the height whose rows fit in `CACHED_BYTES`; 1 where none does."""
+    divisors = [rows for rows in range(1, height + 1) if height % rows == 0]
+    return max(rows for rows in divisors if rows == 1 or rows * row_bytes <= CACHED_BYTES)
 
 
 def shifted(x_BHWC: jax.Array, taps: Taps) -> jax.Array:
