@@ -115,6 +115,7 @@ def test_a_model_that_is_its_truth_has_no_error(truth):
     assert (found.excess == 0).all() and (found.excess_stderr == 0).all()
 
 
+@pytest.mark.slow
 def test_intervals_cover(built, truth):
     """About 95 % of 100 repetitions hold the exact value, and the spread of these is the standard error. Prefixes under
     shared keys make the excess more certain than the errors of its two parts do.

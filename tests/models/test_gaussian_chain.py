@@ -162,6 +162,7 @@ def test_random_steps_estimate_the_whole_sum(schedule):
         assert abs(value.mean() - exact.terms[name].mean()) <= 4 * error + 1e-4 * abs(value.mean()), name
 
 
+@pytest.mark.slow
 def test_the_gradient_of_a_learned_schedule_is_that_of_finite_differences():
     """Of the whole bound under one key: all terms depend on the schedule, the last one by sigma_1."""
     small = {"width": 8, "num_layers": 1}
@@ -180,6 +181,7 @@ def test_the_gradient_of_a_learned_schedule_is_that_of_finite_differences():
     assert min(abs(float(gradient[name])) for name in ("low", "range")) > 1
 
 
+@pytest.mark.slow
 def test_every_step_of_a_score_has_noise_of_its_own():
     """Else the mean of K steps would be as noisy as one, and the terms of a bound would err together."""
     event, x = EventSpec((1,), kind="real"), np.full((4000, 1), 0.7, np.float32)

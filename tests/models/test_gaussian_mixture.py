@@ -138,6 +138,7 @@ def test_gradients_are_those_of_differences_whether_values_are_missing_or_not():
     assert slope == pytest.approx((high - low) / 2e-5, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_values_of_any_size_have_gradients():
     """Columns in the thousands have entries of the roots off the diagonal whose exponential is infinite."""
     model = make_model(EventSpec((2,), (), "real", 0), kind="gaussian_mixture", components=1, start="random")

@@ -94,6 +94,7 @@ def test_losses_and_their_gradients_are_finite(name):
     check_gradients(CALLS[name], "real_vector", 0.3)
 
 
+@pytest.mark.slow
 def test_flow_matching_is_a_density_and_samples_follow_it():
     """The integral over the plane, and the mass of each cell of a grid against the part of the draws in it."""
     head, features = bound_head(f"flow_matching(steps=8, {SMALL})")

@@ -83,6 +83,7 @@ def test_kernel_of_tpus_is_the_formula(interpreted):
     assert_alike(*arrays())
 
 
+@pytest.mark.slow
 def test_large_heads_on_tpus(interpreted):
     """The kernel takes heads above 128 features in multiples of 128 only."""
     assert_alike(*arrays(batch=1, size=130))

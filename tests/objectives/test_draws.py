@@ -61,6 +61,7 @@ def truth():
     return Companion(model, random_like(model.param_shapes, seed=5))
 
 
+@pytest.mark.slow
 def test_the_reverse_divergence_of_a_rollout_has_the_enumerated_gradient(truth):
     model, params = model_and_params("lstm", BITS, "raster")
 
@@ -201,7 +202,8 @@ def relaxed_draw(estimator, features_BF, keys_B, t, fixed):
 
 
 @pytest.mark.parametrize(
-    "estimator", [pytest.param("straight_through", marks=pytest.mark.slow), "gumbel_softmax", "pathwise"]
+    "estimator",
+    [*(pytest.param(name, marks=pytest.mark.slow) for name in ("straight_through", "gumbel_softmax")), "pathwise"],
 )
 def test_gradients_through_draws_are_those_of_the_recursion_written_out(estimator):
     """One parallel pass of the network for each step, over the draws before it: values, masked ones, and gradients.

@@ -57,6 +57,7 @@ def test_local_search_beats_random_search_of_the_same_size(cheap):
     assert local.validation == sum(a > b for a, b in itertools.combinations(local.order, 2)) == local.best_by_round[-1]
 
 
+@pytest.mark.slow
 def test_a_search_compiles_one_program_and_scores_as_a_new_population_would():
     config = small_config(hidden_sizes=(4,), direct=False)
     population = Population(config, ("spiral", "raster"), (3,))

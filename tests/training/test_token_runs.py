@@ -56,6 +56,7 @@ def first(tmp_path_factory):
     return workdir, run(tokens_config(train__accumulate=2), workdir).results
 
 
+@pytest.mark.slow
 def test_a_tokenizer_with_a_codebook_resumes_bit_for_bit(first, tmp_path, monkeypatch):
     """With its hits, sums and kept vectors, under accumulation and with an average of the parameters."""
     config = tokens_config(train__accumulate=2)
