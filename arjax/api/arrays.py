@@ -62,6 +62,7 @@ def fit_arrays(
     objective: str = "",
     num_orders: int = 1,
     init_from: TrainedModel | None = None,
+    standardise: str = "",
     workdir: str | os.PathLike | None = None,
     quiet: bool = False,
     name: str = "arrays",
@@ -78,8 +79,8 @@ def fit_arrays(
     Args:
       model: from `arjax.make_model`.
       train: examples [N, *grid, *value], or a dict with `x` and, where there are, `context`, `mask` [N, *grid] and
-        `weight` [N]; a context of several parts is a dict. Real data should be standardised. Or a whole data set with
-        all its splits, as from `arjax.make_dataset`.
+        `weight` [N]; a context of several parts is a dict. Or a whole data set with all its splits, as from
+        `arjax.make_dataset`.
       validation: likewise, to choose the parameters and to stop early; None for none.
       test: likewise, for the score at the end; None: that is of the validation split, or else the train split.
       steps: train steps, at most.
@@ -98,6 +99,8 @@ def fit_arrays(
       num_orders: orders of the mixture that is scored, of a model with several.
       init_from: a trained model, as from `arjax.load`, `arjax.open_run` or `fit_arrays`: the training begins with its
         parameters, which must be those of `model`. None: with fresh ones.
+      standardise: "sites" or "values": the model sees real values in standard units, of each place or of all sites
+        alike, and scores are densities in the units of the arrays, see `from_arrays`; "": it sees them as they are.
       workdir: folder for checkpoints, metrics, results and `model.safetensors`; None: no files are kept.
       quiet: prints nothing.
       name: of the arrays, in the report.
@@ -116,7 +119,7 @@ def fit_arrays(
         raise UserError(f"model must be a model, as from arjax.make_model, not {model!r}")
     if not 0 <= ema_decay < 1:
         raise UserError(f"ema_decay must be at least 0 and below 1, not {ema_decay!r}")
-    dataset = _dataset(model, train, validation, test, name)
+    dataset = _dataset(model, train, validation, test, {"name": name, "standardise": standardise})
     checkpoint_every = steps if workdir is None else 5 * eval_every
     setup = _setup(model, dataset, options, checkpoint_every, _given(init_from))
     options |= {} if init_from is None else {"init_from": _digest(init_from.params)}
@@ -128,12 +131,16 @@ def fit_arrays(
 
 
 def _dataset(
-    model: Model, train: Arrays | Dataset, validation: Arrays | None, test: Arrays | None, name: str
+    model: Model, train: Arrays | Dataset, validation: Arrays | None, test: Arrays | None, about: dict[str, Any]
 ) -> Dataset:
-    """The data set of the given arrays; raises `UserError` when they do not fit the model."""
+    """The data set of the given arrays, with further arguments of `from_arrays`; raises `UserError` when they do not
+    fit the model.
+    """
     if not isinstance(train, Dataset):
-        about: dict[str, Any] = {"context": model.context_spec, "name": name}
+        about = about | {"context": model.context_spec}
         return from_arrays(model.event, train=train, validation=validation, test=test, **about)
+    if about["standardise"]:
+        raise UserError("standardise is for arrays, and a data set is standardised where it is made")
     if validation is not None or test is not None:
         raise UserError("a data set has its own splits: give it alone, or arrays for each split")
     if (train.event, train.context) != (model.event, model.context_spec):
@@ -212,6 +219,7 @@ def _folder(workdir: str | os.PathLike | None, setup: Setup, options: Mapping[st
         model, orders = describe(setup.model)
         data = {split: _digest(_known_of(source)) for split, source in setup.dataset.splits.items()}
         identity = {"model": model, "orders": _digest(orders), "data": data, "options": dict(options)}
+        identity["units"] = _digest((setup.dataset.scale, setup.dataset.shift))
         _check_same(folder, identity)
         yield folder
 
@@ -253,8 +261,8 @@ def _check_same(folder: Path, identity: dict[str, Any]) -> None:
                 raise UserError(f"{folder} holds a training from other first parameters: choose another workdir")
             if now != value and not (key == "steps" and now > value):
                 raise UserError(f"{folder} holds a training with {key}={value}, not {now}: choose another workdir")
-        for key in ("model", "orders", "data"):
-            if identity[key] != before[key]:
+        for key in ("model", "orders", "data", "units"):
+            if key in before and identity[key] != before[key]:
                 raise UserError(f"{folder} holds the training of another model or other arrays: choose another workdir")
     write_json(path, identity)
 

@@ -19,6 +19,7 @@ from arjax.core.registry import Component, Registry, did_you_mean
 from arjax.core.spec import FIXED_LEVELS, NO_CONTEXT, ContextSpec, EventSpec, check_spec
 from arjax.data.rows import Rows
 from arjax.data.sources import SPLITS, Source, Subset, array_source, check_digits, has_holes, tell_same_arrays
+from arjax.data.standardised import in_standard_units
 from arjax.data.vocabulary import Vocabulary
 from arjax.models import AutoregressiveModel
 
@@ -180,6 +181,7 @@ def from_arrays(
     context: ContextSpec = NO_CONTEXT,
     name: str = "arrays",
     extra: Sequence[str] = (),
+    standardise: str = "",
 ) -> Dataset:
     """A data set of arrays in memory, for notebooks: `from_arrays(EventSpec((8, 8)), train=x)`.
 
@@ -191,9 +193,14 @@ def from_arrays(
       validation: likewise; None for no such split.
       test: likewise.
       extra: names of further arrays [N, ...] of the splits, which the transform of the data set reads.
+      standardise: "sites": the network sees real values minus their mean, divided by their standard deviation, each
+        place of an example with those that it has in the train split; "values": with those of all sites together, as
+        for images and series. Scores are densities in the units of the arrays all the same, see
+        `Dataset.in_data_units`. "": values are read as they are.
 
     Raises:
-      UserError: an array of another name, or shapes or values that do not fit the event and the context.
+      UserError: an array of another name, or shapes or values that do not fit the event and the context; with
+        `standardise`, discrete values or a place at which all train examples have the same value.
     """
     check_spec(event, EventSpec)
     check_spec(context, ContextSpec)
@@ -201,7 +208,7 @@ def from_arrays(
         raise UserError("a data set needs train examples, and train is None")
     splits = {"train": train, "validation": validation, "test": test}
     given = {split: arrays for split, arrays in splits.items() if arrays is not None}
-    return from_splits(event, given, context=context, name=name, extra=extra)
+    return from_splits(event, given, context=context, name=name, extra=extra, standardise=standardise)
 
 
 def from_splits(
@@ -211,13 +218,19 @@ def from_splits(
     context: ContextSpec = NO_CONTEXT,
     name: str,
     extra: Sequence[str] = (),
+    standardise: str = "",
+    columns: Sequence[str] = (),
     **more: Any,
 ) -> Dataset:
-    """`from_arrays` of the arrays of each split by its name; `more` are further fields of the data set."""
+    """`from_arrays` of the arrays of each split by its name, with its `standardise`; `columns` are the names of the
+    places, for messages, and `more` are further fields of the data set.
+    """
     for split, arrays_of_split in given.items():
         _check_no_pair(split, arrays_of_split)
     arrays = {split: a if isinstance(a, Mapping) else {"x": a} for split, a in given.items()}
     splits = {split: array_source(event, context, split, a, extra) for split, a in arrays.items()}
+    if standardise:
+        more |= in_standard_units(event, splits, standardise, name, columns)
     for split, source in splits.items():
         check_digits(event, context, split, source.arrays)
     tell_same_arrays({split: source.arrays for split, source in splits.items()})

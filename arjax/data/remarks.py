@@ -55,5 +55,6 @@ def _about_scale(dataset: Dataset) -> list[str]:
     place = f" of entry {entry} of a value" if len(far) > 1 else ""
     return [
         f"the real values are read as they are: the mean{place} is {mean[entry]:.4g} and the standard deviation "
-        f"{deviation[entry]:.4g}. Networks learn better from standardised values, (x - mean) / deviation"
+        f"{deviation[entry]:.4g}. Networks learn better from standardised values, (x - mean) / deviation: arrays in "
+        "memory take standardise='sites' or, for images and series, standardise='values'"
     ]

@@ -18,7 +18,7 @@ from arjax.data.sources import SPLITS, check_other_files, tell_shared_rows
 from arjax.data.table_columns import KINDS, MISSING, Column, Rule, make_column
 from arjax.data.table_files import NO_VALUE, chosen, index_of, read_tables
 from arjax.data.table_rows import TableRows
-from arjax.data.vectors import standardised, with_noise
+from arjax.data.vectors import with_noise
 
 
 @DATASETS.register("table")
@@ -120,9 +120,8 @@ def _dataset(name: str, columns: list[Column], parts: dict[str, np.ndarray], sta
         event = EventSpec((len(specs),), kind="columns", columns=specs)
     x = np.stack([column.values for column in columns], 1)
     splits = {split: x[part] for split, part in parts.items()}
-    is_real = np.array([spec.kind == "real" for spec in specs])
-    if standardise and is_real.any():
-        return standardised(name, splits, event, names, is_real)
+    if standardise and any(spec.kind == "real" for spec in specs):
+        return from_splits(event, splits, name=name, standardise="sites", columns=names)
     check_precision(x, f"the rows of {name!r}", "take standardise=True", names)
     return from_splits(event, {split: rows.astype(event.dtype) for split, rows in splits.items()}, name=name)
 

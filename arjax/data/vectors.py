@@ -5,20 +5,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
 
 import jax
 import numpy as np
 
-from arjax.core.arrays import check_precision
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, check_choice, from_splits
 from arjax.data.prepared import read_splits
 
-#: Smallest standard deviation; the largest one is its inverse. Results computed from these fit float32.
-SMALLEST = 1e-30
 UCI_SETS = ("adult", "connect4", "dna", "mushrooms", "nips", "ocr_letters")
 
 
@@ -59,39 +55,8 @@ def wine_quality(*, noise: float = 0.0, group: int = 1, data_dir: str = "") -> D
     if not 1 <= group <= num or num % group:
         raise UserError(f"the data set option 'group' must divide the {num} columns of 'wine_quality', not {group}")
     event = EventSpec((num // group,), (group,) if group > 1 else (), "real")
-    return with_noise(standardised("wine_quality", rows, event), noise)
-
-
-def standardised(
-    name: str,
-    splits: dict[str, np.ndarray],
-    event: EventSpec,
-    columns: Sequence[str] = (),
-    is_real: np.ndarray | None = None,
-) -> Dataset:
-    """Real vectors [N, D] with mean 0 and standard deviation 1 on the train split, in the shape of the event; `scale`
-    and `shift` lead back. Of mixed columns, of which `is_real` marks some, the others stay as they are. Missing values
-    (NaN) have no part in means and deviations.
-
-    Raises `UserError` where a column (of these names) holds one number throughout the train split, or varies by less
-    than 1e-30 or more than 1e30.
-    """
-    train = splits["train"]
-    names = list(columns) or [str(i) for i in range(train.shape[1])]
-    real_D = np.ones(train.shape[1], bool) if is_real is None else is_real
-    for i in np.flatnonzero(np.isnan(train).all(0)).tolist():
-        raise UserError(f"the column {names[i]!r} of {name!r} has no value in any train row: leave it out")
-    for i in np.flatnonzero(real_D & (np.nanmax(train, 0) == np.nanmin(train, 0))).tolist():
-        raise UserError(f"the column {names[i]!r} of {name!r} holds one number in all train rows: leave it out")
-    mean, scale = np.where(real_D, np.nanmean(train, 0), 0.0), np.where(real_D, np.nanstd(train, 0), 1.0)
-    for i in np.flatnonzero((scale < SMALLEST) | (scale > 1 / SMALLEST)).tolist():
-        raise UserError(f"the column {names[i]!r} of {name!r} varies by {scale[i]:g}: give it in other units")
-    z = {split: (rows - mean) / scale for split, rows in splits.items()}
-    remedy = "leave the column out, or give it as a logarithm or in other units"
-    check_precision(z["train"], f"the standardised rows of {name!r}", remedy, names)
-    examples = {split: rows.astype(np.float32).reshape(-1, *event.shape) for split, rows in z.items()}
-    scale, mean = scale.reshape(event.shape), mean.reshape(event.shape)
-    return from_splits(event, examples, name=name, scale=scale, shift=mean)
+    examples = {split: own.reshape(-1, *event.shape) for split, own in rows.items()}
+    return with_noise(from_splits(event, examples, name="wine_quality", standardise="sites"), noise)
 
 
 def with_noise(dataset: Dataset, noise: float) -> Dataset:

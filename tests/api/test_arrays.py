@@ -43,6 +43,36 @@ def test_conditionals_are_tables_of_probabilities(fitted):
     np.testing.assert_allclose(found.entropy, -(p * np.log(p) + (1 - p) * np.log1p(-p)), rtol=1e-3, atol=1e-4)
 
 
+def test_arrays_in_standard_units_are_scored_in_their_own(tmp_path):
+    """As after standardising by hand, where the score lacks the logarithms of the deviations."""
+    x = np.random.default_rng(0).normal([170, 0.7], [8, 0.01], (64, 2))
+    model = arjax.make_model(arjax.EventSpec((2,), kind="real"), "made", hidden_sizes=(8,))
+    options = {"steps": 3, "batch_size": 16, "quiet": True}
+    z = ((x - x[:48].mean(0)) / x[:48].std(0)).astype(np.float32)
+    by_hand = arjax.fit_arrays(model, train=z[:48], test=z[48:], **options)
+    own = arjax.fit_arrays(model, train=x[:48], test=x[48:], standardise="sites", **options)
+    units = np.log(x[:48].std(0)).sum()
+    assert own.results["nll_nats"] == pytest.approx(by_hand.results["nll_nats"] + units, rel=1e-5)
+    np.testing.assert_allclose(own.log_prob(own.standardise(x[48:])), by_hand.log_prob(z[48:]) - units, rtol=1e-4)
+    np.testing.assert_allclose(own.in_data_units(own.sample(3, seed=1)), own.in_data_units(by_hand.sample(3, seed=1)))
+    own.save(tmp_path / "model.safetensors")
+    again = arjax.load(tmp_path / "model.safetensors")
+    np.testing.assert_allclose(again.standardise(x[48:]), z[48:], rtol=1e-4, atol=1e-5)
+    with pytest.raises(UserError, match="a data set is standardised where it is made"):
+        arjax.fit_arrays(model, train=own.dataset, standardise="sites", **options)
+
+
+@pytest.mark.slow
+def test_arrays_in_other_units_are_another_training(tmp_path):
+    x = np.random.default_rng(0).normal(size=(32, 2))
+    model = arjax.make_model(arjax.EventSpec((2,), kind="real"), "made", hidden_sizes=(8,))
+    options = {"steps": 2, "batch_size": 16, "quiet": True, "workdir": tmp_path, "standardise": "sites"}
+    first = arjax.fit_arrays(model, train=x, **options)
+    assert arjax.fit_arrays(model, train=x, **options).results["nll_nats"] == first.results["nll_nats"]
+    with pytest.raises(UserError, match="other arrays"):  # whose standardised values are the same
+        arjax.fit_arrays(model, train=2 * x, **options)
+
+
 @pytest.mark.slow
 def test_no_files_are_left(model, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -14,17 +14,21 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.data import images, make_dataset, vectors
-from arjax.data.base import from_arrays
+from arjax.data.base import from_arrays, from_splits
 from arjax.data.batches import eval_batches
 from arjax.data.column_form import ColumnForm
 from arjax.data.table_columns import RawColumn, Rule, make_column, real_column
 from arjax.data.table_files import Cells, chosen, index_of, is_number
-from arjax.data.vectors import standardised, wine_quality, with_noise
+from arjax.data.vectors import wine_quality, with_noise
 from arjax.data.vocabulary import make_vocabulary, padded
 
 rng = np.random.default_rng(0)
 EVENT = EventSpec((6,), kind="real")
 ROWS = {"train": rng.normal(3, 2, (40, 6)), "test": rng.normal(3, 2, (10, 6))}
+
+
+def standardised(name, rows, event, columns=()):
+    return from_splits(event, rows, name=name, standardise="sites", columns=columns)
 
 
 def all_of(dataset, split):
@@ -40,24 +44,69 @@ def test_columns_are_standardised_by_the_train_rows():
     np.testing.assert_allclose([dataset.scale, dataset.shift], [std, mean], rtol=1e-12)
     np.testing.assert_array_equal(dataset.log_scale_D, np.log(std).astype(np.float32))
     constant = {"train": np.where(np.arange(6) == 4, 1.0, ROWS["train"])}
-    for columns, name in (((), "4"), (tuple("abcdef"), "e")):
-        with pytest.raises(UserError, match=f"the column '{name}' of 'mine' holds one number"):
+    for columns, place in (((), "site 4"), (tuple("abcdef"), "column 'e'")):
+        with pytest.raises(UserError, match=f"the {place} of 'mine' holds one number"):
             standardised("mine", constant, EVENT, columns)
     for factor, taken in ((1e-29, True), (1e29, True), (1e-31, False), (1e31, False)):
         rows = {"train": np.where(np.arange(6) == 2, factor * ROWS["train"], ROWS["train"])}
         if taken:
             np.testing.assert_allclose(standardised("mine", rows, EVENT).scale[2], factor * std[2], rtol=1e-9)
         else:
-            with pytest.raises(UserError, match="the column '2' of 'mine' varies by"):
+            with pytest.raises(UserError, match="the site 2 of 'mine' varies by"):
                 standardised("mine", rows, EVENT)
 
 
 def test_only_real_columns_of_mixed_ones_are_standardised():
-    real = np.array([True, False, True, True, True, False])
-    dataset = standardised("mine", ROWS, EVENT, is_real=real)
-    np.testing.assert_allclose(all_of(dataset, "train")[:, ~real], ROWS["train"][:, ~real], rtol=1e-6)
-    np.testing.assert_allclose(all_of(dataset, "train").std(0)[real], 1, rtol=1e-5)
+    real = np.array([True, False, True])
+    columns = tuple(EventSpec((), (), "real") if each else EventSpec((), (), "levels", 4) for each in real)
+    rows = np.where(real, ROWS["train"][:, :3], np.arange(120).reshape(40, 3) % 4)
+    rows[3] = np.nan
+    dataset = standardised("mine", {"train": rows}, EventSpec((3,), kind="columns", columns=columns))
+    np.testing.assert_array_equal(all_of(dataset, "train")[:, ~real], rows[:, ~real])
+    np.testing.assert_allclose(np.nanstd(all_of(dataset, "train"), 0)[real], 1, rtol=1e-5)
     assert (dataset.scale[~real] == 1).all() and (dataset.shift[~real] == 0).all()
+
+
+@pytest.mark.parametrize("units", ["sites", "values"])
+def test_arrays_in_standard_units(units):
+    """By the sites that are scored, of the examples that count: the others are far off."""
+    x, event = rng.normal([50, 0.1], [3, 0.01], (30, 4, 2)), EventSpec((4,), (2,), "real")
+    mask, weight = np.arange(120).reshape(30, 4) % 3 > 0, np.arange(30) % 5 > 0
+    seen = x.copy()
+    x[~mask], x[~weight] = 1e6, -1e6
+    x[2, 1], seen[2, 1] = np.nan, np.nan
+    seen[~mask] = np.nan
+    seen = seen[weight].reshape(-1, 2) if units == "values" else seen[weight]
+    mean, std = np.nanmean(seen, 0), np.nanstd(seen, 0)
+    data = from_arrays(event, train={"x": x, "mask": mask, "weight": weight}, test=x[:2], standardise=units)
+    np.testing.assert_allclose(data.shift, np.broadcast_to(mean, (4, 2)))
+    np.testing.assert_allclose(data.scale, np.broadcast_to(std, (4, 2)))
+    np.testing.assert_allclose(data.in_data_units(all_of(data, "test")), x[:2], rtol=1e-5)
+    np.testing.assert_allclose(data.log_scale_D, np.log(data.scale).sum(1), rtol=1e-6)
+    assert all_of(data, "train").dtype == np.float32
+
+
+def test_arrays_that_have_no_standard_units():
+    real = EventSpec((2,), kind="real")
+    levels = EventSpec((2,), kind="levels", num_levels=3)
+    mixed = EventSpec((2,), kind="columns", columns=(EventSpec((), (), "real"), EventSpec((), (), "levels", 3)))
+    x = np.stack([np.arange(5) / 4, np.ones(5)], 1)
+    for event, units, words in (
+        (real, "site", "must be 'sites' or 'values', not 'site', did you mean 'sites'"),
+        (
+            real,
+            "sites",
+            "the site 1 of 'arrays' holds one number in all train rows: leave it out, or give standard",
+        ),
+        (levels, "sites", "standardise is for real values, and 'arrays' has"),
+        (mixed, "values", "each column of 'arrays' has units of its own: give standardise='sites'"),
+    ):
+        with pytest.raises(UserError, match=words):
+            from_arrays(event, train=x if event is not levels else x.astype(int), standardise=units)
+    with pytest.raises(UserError, match="the data set 'arrays' holds one number"):
+        from_arrays(real, train=np.ones((5, 2)), standardise="values")
+    with pytest.raises(UserError, match="has no value in any train row"):
+        from_arrays(real, train={"x": x, "weight": np.zeros(5)}, standardise="sites")
 
 
 def test_columns_in_groups_are_the_same_columns(monkeypatch):
