@@ -28,6 +28,7 @@ from arjax.core.memory import within_memory
 from arjax.data import Dataset
 from arjax.data.rows import Rows, RowsRead, is_rows
 from arjax.data.sources import ArraySource, array_source
+from arjax.data.standardised import as_float32, tell_raw
 from arjax.data.table_rows import TableRows
 from arjax.data.text_rows import class_numbers
 from arjax.evaluation.classes import classes_of, log_posterior, log_prior
@@ -397,7 +398,7 @@ class TrainedModel:
         x = self._examples(x)
         if self.dataset.scale is None or self.dataset.shift is None:
             return x
-        return ((x - self.dataset.shift) / self.dataset.scale).astype(np.float32)
+        return as_float32((x - self.dataset.shift) / self.dataset.scale, "x")
 
     def in_data_units(self, x: Any) -> np.ndarray:
         """The inverse of `standardise`; raises as that does."""
@@ -487,6 +488,7 @@ class TrainedModel:
         if mask is not None:
             arrays["mask"] = mask
         examples = array_source(self.model.event, spec, "given", arrays)
+        tell_raw(self.dataset.scale, x)
         return Given(examples, np.arange(len(x)) if numbers is None else numbers)
 
     def _rows_of_data(self) -> Rows:

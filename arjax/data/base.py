@@ -206,6 +206,8 @@ def from_arrays(
     check_spec(context, ContextSpec)
     if train is None:
         raise UserError("a data set needs train examples, and train is None")
+    if not isinstance(standardise, str):
+        raise UserError(f"standardise must be 'sites', 'values' or '', not {standardise!r}")
     splits = {"train": train, "validation": validation, "test": test}
     given = {split: arrays for split, arrays in splits.items() if arrays is not None}
     return from_splits(event, given, context=context, name=name, extra=extra, standardise=standardise)
@@ -232,7 +234,7 @@ def from_splits(
     if standardise:
         more |= in_standard_units(event, splits, standardise, name, columns)
     for split, source in splits.items():
-        check_digits(event, context, split, source.arrays)
+        check_digits(event, context, split, source.arrays, "give standardise='sites', or leave the place out")
     tell_same_arrays({split: source.arrays for split, source in splits.items()})
     return Dataset(name, event, context, splits, **more)
 

@@ -177,11 +177,13 @@ def check_rows(event: EventSpec, context: ContextSpec, split: str, rows: Batch, 
             check_marks(getattr(rows, key), _called(split, key))
 
 
-def check_digits(event: EventSpec, context: ContextSpec, split: str, rows: Batch) -> None:
-    """Raises `UserError` where float32 would merge different real values of the rows or of their context."""
+def check_digits(event: EventSpec, context: ContextSpec, split: str, rows: Batch, own_remedy: str = "") -> None:
+    """Raises `UserError` where float32 would merge different real values of the rows or of their context. `own_remedy`
+    is the advice about the rows; "": that about a context.
+    """
     remedy = "standardise them first, as (x - x.mean(0)) / x.std(0) in float64, or leave the place out"
     if not event.is_discrete:
-        check_precision(rows.x, f"the {split} examples of {event.kind} data", remedy)
+        check_precision(rows.x, f"the {split} examples of {event.kind} data", own_remedy or remedy)
     for name, part in context.parts:
         if not part.is_discrete:
             check_precision(rows.context[name], _called(split, "context", name), remedy)

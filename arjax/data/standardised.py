@@ -9,6 +9,8 @@ import numpy as np
 from arjax.core.arrays import check_precision
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.core.holes import is_present
+from arjax.core.output import say_once
 from arjax.core.registry import did_you_mean
 from arjax.core.spec import EventSpec
 from arjax.data.sources import ArraySource
@@ -17,6 +19,10 @@ from arjax.data.sources import ArraySource
 UNITS = ("sites", "values")
 #: Smallest standard deviation; the largest one is its inverse. Results computed from these fit float32.
 SMALLEST = 1e-30
+#: A standard deviation of this part of the mean is rounding.
+_ROUNDING = 1e-14
+#: So many standard deviations are hardly meant as such.
+_FAR = 1e3
 
 
 def in_standard_units(
@@ -25,10 +31,11 @@ def in_standard_units(
     """Replaces the values of each split by z = (x - shift) / scale; returns `scale` and `shift`, float64[*shape] each.
 
     They are the standard deviation and the mean in the train split. Values that are missing (NaN) or masked, and
-    examples of weight 0, have no part in them. Of mixed columns the discrete ones stay as they are.
+    examples of weight 0, have no part in them; a place that is masked in all examples is given, and has those of its
+    values. Of mixed columns the discrete ones stay as they are.
 
     Raises `UserError` for values that are not real, and where those of a place (by its name in `columns`, if it has
-    one) are all the same or vary by less than 1e-30 or more than 1e30.
+    one) are all the same, vary by less than 1e-30 or more than 1e30, or are too far from the mean for float32.
     """
     if units not in UNITS:
         raise UserError(
@@ -42,11 +49,31 @@ def in_standard_units(
     shift, scale = (np.broadcast_to(each, event.shape).copy() for each in _moments(event, splits, units, name, columns))
     for split, source in splits.items():
         z = (np.asarray(source.arrays.x, np.float64) - shift) / scale
-        if split == "train":
-            remedy = "leave it out, or give it as a logarithm or in other units"
-            check_precision(z, f"the standardised rows of {name!r}", remedy, columns)
-        source.arrays = source.arrays.replace(x=z.astype(np.float32))
+        remedy = "leave it out, or give it as a logarithm or in other units"
+        remedy = remedy if units == "sites" else "give standardise='sites' if places have different units, or " + remedy
+        check_precision(z, f"the standardised {split} rows of {name!r}", remedy, columns)
+        source.arrays = source.arrays.replace(x=as_float32(z, f"the {split} examples of {name!r}"))
     return {"scale": scale, "shift": shift}
+
+
+def as_float32(z: np.ndarray, what: str) -> np.ndarray:
+    """Standardised values in their type; raises `UserError` where they are too far from the mean for it."""
+    far = np.abs(z) > np.finfo(np.float32).max
+    if far.any():
+        raise UserError(f"a value of {what} is {z[far][0]:.1g} standard deviations from the mean of the train split")
+    return z.astype(np.float32)
+
+
+def tell_raw(scale: np.ndarray | None, x: np.ndarray) -> None:
+    """Says on stderr where examples for a model that reads standardised values are probably not standardised."""
+    if scale is None or x.dtype.kind not in "iuf" or not x.size:
+        return
+    largest = np.nanmax(np.abs(np.where(scale == 1, 0, x)))
+    if largest > _FAR:
+        say_once(
+            f"the examples hold values up to {largest:.3g}, and this model reads standardised ones: of examples in the "
+            "units of the data give `standardise(x)`, the method of the model"
+        )
 
 
 def _moments(
@@ -61,26 +88,34 @@ def _moments(
         real[:] = [column.kind == "real" for column in event.columns]
 
     def refuse(bad: np.ndarray, words: str) -> None:
-        for i in np.flatnonzero(bad)[:1].tolist():
+        for i in np.flatnonzero(real & bad)[:1].tolist():
             raise UserError(f"{_called(i, bad.shape, units, name, columns)} {words}")
 
     elsewhere = "" if event.columns or columns or units == "values" else ", or give standardise='values'"
-    refuse(np.isnan(rows).all(0), "has no value in any train row: leave it out")
-    constant = np.nanmax(rows, 0) == np.nanmin(rows, 0)
-    refuse(real & constant, f"holds one number in all train rows: leave it out{elsewhere}")
-    shift, scale = np.where(real, np.nanmean(rows, 0), 0.0), np.where(real, np.nanstd(rows, 0), 1.0)
-    far = (scale < SMALLEST) | (scale > 1 / SMALLEST)
-    refuse(far, f"varies by {scale[far].ravel()[:1].sum():g}: give it in other units")
+    refuse(np.isnan(rows).all(0), f"has no value in any train row: leave it out{elsewhere}")
+    if len(rows) == 1:
+        raise UserError(f"standardise of {name!r} needs more than one train example that counts")
+    known = np.where(real, rows, 0.0)
+    shift, scale = np.nanmean(known, 0), np.where(real, np.nanstd(known, 0), 1.0)
+    same = (np.nanmax(known, 0) == np.nanmin(known, 0)) | ((scale > 0) & (scale <= _ROUNDING * np.abs(shift)))
+    refuse(same, f"holds one number in all train rows: leave it out{elsewhere}")
+    refuse(scale < SMALLEST, f"varies by less than {SMALLEST:g}: give it in other units")
+    refuse(scale > 1 / SMALLEST, f"varies by more than {1 / SMALLEST:g}: give it in other units")
     return shift, scale
 
 
 def _scored(event: EventSpec, train: Batch) -> np.ndarray:
-    """The values of the train split, float64[N, *shape], with NaN at masked sites, of the examples that count."""
+    """The values of the train split, float64[N, *shape], of the examples that count, with NaN where they are missing or
+    masked. Of a place that is masked in all of these, a given one, they are what is known of it.
+    """
     x = np.asarray(train.x, np.float64)
-    if train.mask is not None:
-        scored = np.asarray(train.mask).reshape(len(x), *event.grid_shape, *(1 for _ in event.value_shape))
-        x = np.where(scored > 0, x, np.nan)
-    return x if train.weight is None else x[np.asarray(train.weight) > 0]
+    ones = (1,) * len(event.value_shape)
+    present = is_present(x, len(ones)).reshape(*x.shape[: x.ndim - len(ones)], *ones)
+    scored = present if train.mask is None else present & (np.asarray(train.mask) > 0).reshape(present.shape)
+    if train.weight is not None:
+        counts = np.asarray(train.weight) > 0
+        x, present, scored = x[counts], present[counts], scored[counts]
+    return np.where(scored | (present & ~scored.any(0)), x, np.nan)
 
 
 def _called(i: int, shape: tuple[int, ...], units: str, name: str, columns: Sequence[str]) -> str:

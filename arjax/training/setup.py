@@ -249,6 +249,7 @@ def make_setup(
         ema_decay=ema_decay,
         transform=dataset.transform,
         accumulate=accumulate,
+        log_scale=() if dataset.scale is None else tuple(dataset.log_scale_D.tolist()),
     )
     check_average(recipe, schedule)
     setup = Setup(dataset=dataset, recipe=recipe, schedule=learning_rate, train=train, **others)

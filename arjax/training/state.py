@@ -32,6 +32,8 @@ class Recipe:
       ema_decay: decay of the average of the parameters; 0 keeps none.
       transform: `(key, batch, train) -> batch` run inside the step, such as dynamic binarization, or None.
       accumulate: micro-batches that a batch is cut into; their gradients are accumulated.
+      log_scale: of standardised data, `Dataset.log_scale_D`: the nats of the metrics are then those of densities in
+        the units of the data, as in every score. The loss is not: its gradient is the same. (): nothing was scaled.
     """
 
     model: Model
@@ -41,6 +43,7 @@ class Recipe:
     ema_decay: float = 0.0
     transform: Callable[[jax.Array, Batch, bool], Batch] | None = None
     accumulate: int = 1
+    log_scale: tuple[float, ...] = ()
 
 
 class ObjectiveTrainState(flax.struct.PyTreeNode):

@@ -22,6 +22,7 @@ from arjax.core.errors import UserError
 from arjax.core.programs import compile_if_it_fits
 from arjax.models import Model
 from arjax.objectives import Companions, Loss, Metrics, ObjectiveState, Step
+from arjax.objectives.base import weighted_sum
 from arjax.objectives.metrics import Mergeable
 from arjax.parallel.sharding import path_string
 from arjax.training.feed import Chunk
@@ -64,7 +65,17 @@ def train_step(
     next_own = state.own
     if isinstance(next_own, ObjectiveTrainState):
         next_own = _train_own(recipe, next_own, own_gradients, own_state)
-    return TrainState(state.step + 1, params, opt_state, ema, next_own), loss
+    return TrainState(state.step + 1, params, opt_state, ema, next_own), _in_data_units(recipe, loss, batch)
+
+
+def _in_data_units(recipe: Recipe, loss: Loss, batch: Batch) -> Loss:
+    """With the nats of its metrics as those of densities in the units of the data."""
+    if not recipe.log_scale or loss.metrics.nll is None:
+        return loss
+    shape, log_scale_D = (len(batch), len(recipe.log_scale)), jnp.asarray(recipe.log_scale, jnp.float32)
+    scored_BD = jnp.ones(shape) if batch.mask is None else jnp.asarray(batch.mask > 0, jnp.float32).reshape(shape)
+    units = weighted_sum(batch.weight, scored_BD @ log_scale_D)
+    return dataclasses.replace(loss, metrics=dataclasses.replace(loss.metrics, nll=loss.metrics.nll + units))
 
 
 def _inputs(

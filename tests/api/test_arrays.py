@@ -43,9 +43,9 @@ def test_conditionals_are_tables_of_probabilities(fitted):
     np.testing.assert_allclose(found.entropy, -(p * np.log(p) + (1 - p) * np.log1p(-p)), rtol=1e-3, atol=1e-4)
 
 
-def test_arrays_in_standard_units_are_scored_in_their_own(tmp_path):
+def test_arrays_in_standard_units_are_scored_in_their_own(tmp_path, capsys):
     """As after standardising by hand, where the score lacks the logarithms of the deviations."""
-    x = np.random.default_rng(0).normal([170, 0.7], [8, 0.01], (64, 2))
+    x = np.random.default_rng(0).normal([1700, 0.7], [80, 0.01], (64, 2))
     model = arjax.make_model(arjax.EventSpec((2,), kind="real"), "made", hidden_sizes=(8,))
     options = {"steps": 3, "batch_size": 16, "quiet": True}
     z = ((x - x[:48].mean(0)) / x[:48].std(0)).astype(np.float32)
@@ -55,6 +55,11 @@ def test_arrays_in_standard_units_are_scored_in_their_own(tmp_path):
     assert own.results["nll_nats"] == pytest.approx(by_hand.results["nll_nats"] + units, rel=1e-5)
     np.testing.assert_allclose(own.log_prob(own.standardise(x[48:])), by_hand.log_prob(z[48:]) - units, rtol=1e-4)
     np.testing.assert_allclose(own.in_data_units(own.sample(3, seed=1)), own.in_data_units(by_hand.sample(3, seed=1)))
+    of_train = [each.history["train/nll_nats"].values[-1] for each in (own, by_hand)]
+    assert of_train[0] == pytest.approx(of_train[1] + units, rel=1e-5)
+    assert own.history["train/loss"].values[-1] == pytest.approx(by_hand.history["train/loss"].values[-1], rel=1e-5)
+    own.log_prob(x[48:])
+    assert "up to 1" in (told := capsys.readouterr().err) and "give `standardise(x)`" in told
     own.save(tmp_path / "model.safetensors")
     again = arjax.load(tmp_path / "model.safetensors")
     np.testing.assert_allclose(again.standardise(x[48:]), z[48:], rtol=1e-4, atol=1e-5)

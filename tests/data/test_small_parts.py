@@ -105,8 +105,38 @@ def test_arrays_that_have_no_standard_units():
             from_arrays(event, train=x if event is not levels else x.astype(int), standardise=units)
     with pytest.raises(UserError, match="the data set 'arrays' holds one number"):
         from_arrays(real, train=np.ones((5, 2)), standardise="values")
-    with pytest.raises(UserError, match="has no value in any train row"):
-        from_arrays(real, train={"x": x, "weight": np.zeros(5)}, standardise="sites")
+    z = rng.normal(size=(5, 2))
+    for train, test, words in (
+        ({"x": z, "weight": np.zeros(5)}, None, "has no value in any train row"),
+        (z[:1], None, "'arrays' needs more than one train example that counts"),
+        (1e-200 * z, None, "the site 0 of 'arrays' varies by less than 1e-30"),
+        (
+            0.1 * np.array([[3, z[0, 0]], [3, 1], [2.9999999999999996, 2]]),
+            None,
+            "the site 0 of 'arrays' holds one number",
+        ),
+        (1e-10 * z, np.full((2, 2), 1e30), "a value of the test examples of 'arrays' is 1e[+]40 standard deviations"),
+        (1e9 + z, 1e19 + 1e3 * z, "the standardised test rows of 'arrays' hold"),
+    ):
+        with pytest.raises(UserError, match=words):
+            from_arrays(real, train=train, test=test, standardise="sites")
+    with pytest.raises(UserError, match=r"are one number in float32, .*: give standardise='sites', or leave the place"):
+        from_arrays(real, train=1e9 + z)
+    for wrong in (None, True, np.array(["a", "b"])):
+        with pytest.raises(UserError, match="standardise must be 'sites', 'values' or '', not"):
+            from_arrays(real, train=z, standardise=wrong)
+
+
+def test_given_places_and_discrete_columns_have_units_without_a_scored_value():
+    z = rng.normal(5, 2, (20, 2))
+    given = from_arrays(
+        EventSpec((2,), kind="real"), train={"x": z, "mask": np.tile([0, 1], (20, 1))}, standardise="sites"
+    )
+    np.testing.assert_allclose([given.shift, given.scale], [z.mean(0), z.std(0)])
+    columns = EventSpec((), (), "real"), EventSpec((), (), "levels", 3)
+    x = np.stack([z[:, 0], np.full(20, np.nan)], 1)
+    mixed = from_arrays(EventSpec((2,), kind="columns", columns=columns), train=x, standardise="sites")
+    np.testing.assert_allclose([mixed.shift, mixed.scale], [[z[:, 0].mean(), 0], [z[:, 0].std(), 1]])
 
 
 def test_columns_in_groups_are_the_same_columns(monkeypatch):

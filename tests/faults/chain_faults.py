@@ -259,6 +259,7 @@ CHAIN_FAULTS = (
         "sigma = jnp.sqrt(jax.nn.sigmoid(self.gammas(params)[0]))",
         "sigma = jnp.sqrt(jax.nn.sigmoid(jax.lax.stop_gradient(self.gammas(params)[0])))",
         ("models/test_gaussian_chain.py::test_the_gradient_of_a_learned_schedule_is_that_of_finite_differences",),
+        slow=True,
     ),
     Fault(
         "one noise for all steps of an estimate",
@@ -266,6 +267,7 @@ CHAIN_FAULTS = (
         "keys_N = jax.vmap(lambda k: step_keys(keys_B, k))(jnp.arange(num)).reshape(size)",
         "keys_N = jax.vmap(lambda k: step_keys(keys_B, 0 * k))(jnp.arange(num)).reshape(size)",
         ("models/test_gaussian_chain.py::test_every_step_of_a_score_has_noise_of_its_own",),
+        slow=True,
     ),
     Fault(
         "one noise for all steps of a bound",
@@ -273,6 +275,7 @@ CHAIN_FAULTS = (
         "log_prob_B = model.step_terms(params, x, t_B, step_keys(keys_B, t), context).log_prob",
         "log_prob_B = model.step_terms(params, x, t_B, keys_B, context).log_prob",
         ("models/test_gaussian_chain.py::test_every_step_of_a_score_has_noise_of_its_own",),
+        slow=True,
     ),
     Fault(
         "a conditional of a chain of discrete values that is trained without dropout",

@@ -7,7 +7,30 @@ from fault import Fault
 _doubts = "data/test_table_doubts.py::"
 _splits = "data/test_split_files.py::"
 
+_arrays = "data/test_small_parts.py::test_arrays_in_standard_units"
+
 DATA_FAULTS = (
+    Fault(
+        "masked sites count in the mean and the deviation of standardised arrays",
+        "data/standardised.py",
+        "return np.where(scored | (present & ~scored.any(0)), x, np.nan)",
+        "return np.where(present, x, np.nan)",
+        (_arrays,),
+    ),
+    Fault(
+        "entries of a value that are standardised alike at all sites have one mean",
+        "data/standardised.py",
+        "rows = rows.reshape(-1, *event.value_shape)",
+        "rows = np.broadcast_to(rows.reshape(-1, 1), (rows.size, *event.value_shape))",
+        (_arrays,),
+    ),
+    Fault(
+        "nats of the training are those of standardised values",
+        "training/step.py",
+        "nll=loss.metrics.nll + units)",
+        "nll=loss.metrics.nll)",
+        ("api/test_arrays.py::test_arrays_in_standard_units_are_scored_in_their_own",),
+    ),
     Fault(
         "levels of a table are told apart as float64 tells them",
         "data/table_columns.py",
@@ -31,9 +54,9 @@ DATA_FAULTS = (
     ),
     Fault(
         "a shift of float32, which rounds columns around a large number",
-        "data/vectors.py",
-        "scale=scale, shift=mean)",
-        "scale=scale, shift=mean.astype(np.float32))",
+        "data/standardised.py",
+        'return {"scale": scale, "shift": shift}',
+        'return {"scale": scale, "shift": shift.astype(np.float32)}',
         (_doubts + "test_a_column_that_varies_little_around_a_large_number_keeps_its_digits",),
     ),
     Fault(

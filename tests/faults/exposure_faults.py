@@ -32,6 +32,7 @@ EXPOSURE_FAULTS = (
         "stderr_of(own_NS - ratio_S * data_NS)",
         "stderr_of(own_NS + ratio_S * data_NS)",
         "evaluation/test_exposure.py::test_intervals_cover",
+        slow=True,
     ),
     _DECODING(
         "decodings that observe everything",

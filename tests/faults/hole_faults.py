@@ -73,9 +73,9 @@ HOLE_FAULTS = (
     ),
     Fault(
         "means of columns in which missing values are 0",
-        "data/vectors.py",
-        "np.where(real_D, np.nanmean(train, 0), 0.0)",
-        "np.where(real_D, np.nan_to_num(train).mean(0), 0.0)",
+        "data/standardised.py",
+        "np.nanmean(known, 0), np.where",
+        "np.nan_to_num(known).mean(0), np.where",
         (_DATA + "test_empty_cells_of_a_table_are_missing_values",),
     ),
     Fault(

@@ -41,6 +41,7 @@ REGIME_FAULTS = (
         "reward_B = jnp.where(window_BD, log_q, 0.0).sum(-1) - jax.lax.stop_gradient(log_p_B)",
         "reward_B = jnp.where(window_BD, log_q, 0.0).sum(-1)",
         (_DRAWS + "test_the_reverse_divergence_of_a_rollout_has_the_enumerated_gradient",),
+        slow=True,
     ),
     Fault(
         "an oracle whose conditionals are those of another order",

@@ -113,6 +113,7 @@ TOKEN_FAULTS = (
         'of_quantizer, state = model.quantizer.follow(params["quantizer"], state)',
         'of_quantizer, _ = model.quantizer.follow(params["quantizer"], state)',
         RUNS + "test_a_tokenizer_with_a_codebook_resumes_bit_for_bit",
+        slow=True,
     ),
     _step(
         "parameters that an objective writes after a step, and that are lost",
