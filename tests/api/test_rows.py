@@ -221,6 +221,7 @@ def test_posteriors_of_several_classes_are_those_of_all_combinations():
         np.testing.assert_allclose(found_NCS, joint_NCS / joint_NCS.sum((1, 2), keepdims=True), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_posteriors_of_several_parts_that_cannot_be():
     fitted = labelled_twice()
     for prior in (np.ones(6), np.ones((2, 3))):

@@ -135,6 +135,7 @@ def test_devices_and_their_kernels():
         assert kernel("gpu", "9.0", **different) is None
 
 
+@pytest.mark.slow
 def test_without_a_kernel_the_formula_is_used_and_a_line_says_so(capsys):
     x = jnp.zeros((2, 8), jnp.int32)
     one, other = model(16), model(16, fused_attention=True)

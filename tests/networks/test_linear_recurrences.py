@@ -100,6 +100,7 @@ def test_rg_lru_remembers_at_first():
     assert 0.9 <= forgets.min() < 0.91 and 0.99 < forgets.max() <= 0.999
 
 
+@pytest.mark.slow
 def test_first_token_is_as_large_as_embedded_values():
     """Tokens are normalised: the gradient of a small one would be larger than all others."""
     model = make_model(EventSpec((4,), (), "levels", 5), "rg_lru", hidden_size=64, num_layers=1, num_heads=1)
