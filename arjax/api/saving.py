@@ -54,7 +54,7 @@ def save(
     about = {"data": data, "results": None if results is None else dict(results), **about, "commit": commit()}
     params = jax.tree.map(np.asarray, params)
     path = save_model(path, SavedModel(model, params, dataset.shift, dataset.scale, about))
-    write_text(card, model_card(path.name, repr(model), about))
+    write_text(card, model_card(path.name, repr(model), about, is_scaled=dataset.scale is not None))
     return path
 
 
@@ -73,8 +73,11 @@ def _card_of(path: Path) -> Path:
     return card
 
 
-def model_card(name: str, model: str, about: Mapping[str, Any]) -> str:
-    """A page about a model file: the model, its data, its scores with their kind and standard error, how to load it."""
+def model_card(name: str, model: str, about: Mapping[str, Any], *, is_scaled: bool = False) -> str:
+    """A page about a model file: the model, its data, its scores with their kind and standard error, how to load it.
+
+    `is_scaled`: whether its data were standardised; samples are then turned back into the units of the data.
+    """
     examples = ", ".join(f"{split} {num:,}" for split, num in about["data"]["examples"].items())
     made_by = f"arjax {version.__version__}" + (f", commit {about['commit']}" if about["commit"] else "")
     rows = [("model", f"`{model}`"), ("data", f"{about['data']['name']} ({examples})"), ("saved by", made_by)]
@@ -84,7 +87,8 @@ def model_card(name: str, model: str, about: Mapping[str, Any]) -> str:
     table = "\n".join(["| | |", "|--|--|", *(f"| {key} | {value} |" for key, value in rows)])
     card = f"# {Path(name).stem}\n\n{table}\n\n```python\nimport arjax\n\nmodel = {_LOADED}{name!r})\n"
     scored = "" if results is not None and SAMPLE_SCORE in results else "nats = -model.log_prob(samples)\n"
-    card += f"samples = model.sample(16)\n{scored}```\n"
+    in_units = "in_data_units = model.in_data_units(samples)\n" if is_scaled else ""
+    card += f"samples = model.sample(16)\n{in_units}{scored}```\n"
     for title in ("config", "options"):
         if title in about:
             card += f"\n## {title.capitalize()}\n\n```json\n{json.dumps(about[title], indent=2)}\n```\n"

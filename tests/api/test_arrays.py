@@ -61,6 +61,7 @@ def test_arrays_in_standard_units_are_scored_in_their_own(tmp_path, capsys):
     own.log_prob(x[48:])
     assert "up to 1" in (told := capsys.readouterr().err) and "give `standardise(x)`" in told
     own.save(tmp_path / "model.safetensors")
+    assert "model.in_data_units(samples)" in (tmp_path / "model.md").read_text()
     again = arjax.load(tmp_path / "model.safetensors")
     np.testing.assert_allclose(again.standardise(x[48:]), z[48:], rtol=1e-4, atol=1e-5)
     with pytest.raises(UserError, match="a data set is standardised where it is made"):
