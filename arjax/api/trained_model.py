@@ -488,7 +488,8 @@ class TrainedModel:
         if mask is not None:
             arrays["mask"] = mask
         examples = array_source(self.model.event, spec, "given", arrays)
-        tell_raw(self.dataset.scale, x)
+        if numbers is None:  # rows are standardised when they are read
+            tell_raw(self.dataset.scale, x)
         return Given(examples, np.arange(len(x)) if numbers is None else numbers)
 
     def _rows_of_data(self) -> Rows:

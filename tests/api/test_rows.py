@@ -70,6 +70,15 @@ def test_densities_are_those_of_the_units_of_the_file(table, metres):
     np.testing.assert_allclose(expected - found, 2 * np.log(1000), atol=1e-4)
 
 
+def test_only_arrays_can_be_in_the_wrong_units(metres, capsys):
+    """Rows are standardised when they are read, however far from the mean they are."""
+    x = np.full((1, len(NAMES)), 1e6)
+    metres.log_prob(as_dict(x))
+    assert "standardise(x)" not in capsys.readouterr().err
+    metres.log_prob(x)
+    assert "hold values up to 1e+06" in capsys.readouterr().err
+
+
 def normal(table):
     """One Gaussian, with its mean and covariance in the units of the file, where NaN is a missing value."""
     x = lengths(100)
