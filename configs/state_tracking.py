@@ -36,7 +36,8 @@ RECIPES = {
     "min_gru": ({"hidden_size": 64, "num_layers": 2, "mlp_ratio": 2}, 2e-3),
 }
 #: Stage (its longest sequences; "settle" has new ones of 40) -> train steps of 64, sequences of the train split, factor
-#: of the learning rate, weight decay: for parity, and for other tasks, which pass through the train split once.
+#: of the learning rate, weight decay: for easy tasks, and for others, which pass through the train split once.
+EASY_TASKS = ("parity", "s5_swaps")
 EASY = dict.fromkeys(("8", "16", "24"), (3000, 100_000, 1.0, 0.0))
 EASY |= dict.fromkeys(("40", "settle"), (2000, 100_000, 1.0, 0.0))
 HARDER = {
@@ -46,7 +47,7 @@ HARDER = {
     "40": (10_000, 700_000, 0.4, 0.1),
     "settle": (15_000, 1_000_000, 0.4, 0.0),
 }
-#: Layers of a mixer in other tasks than parity. Muon trains it on arithmetic, AdamW on permutations.
+#: Layers of a mixer in harder tasks. Muon trains it on arithmetic, AdamW on permutations.
 NUM_LAYERS = 3
 
 
@@ -57,24 +58,23 @@ def get_config(arg=""):
     more = {"negative": False, "start": "", "seed": 0, "smoke": False}
     arg = parse_arg(arg, task=pick(TASKS, "parity"), network=pick(RECIPES, "delta_net"), stage=pick(EASY, "40"), **more)
     (options, learning_rate), rule = RECIPES[arg.network], "adamw"
-    harder, permutations = arg.task != "parity", arg.task in ("s3", "s5")
+    harder, permutations = arg.task not in EASY_TASKS, arg.task in ("s3", "s5", "s5_swaps")
     steps, num_examples, factor, weight_decay = (HARDER if harder else EASY)[arg.stage]
     if harder and options is MIXER:
         options, rule = options | {"num_layers": NUM_LAYERS}, "adamw" if permutations else "muon"
     signs, config = {"negative_eigenvalues": True} if arg.negative else {}, base_config()
     # A product of three permutations says nothing of the single ones: the first training has sequences of one, too.
     shortest = 1 if permutations and arg.stage == "8" else 3
-    settles = arg.stage == "settle"
-    longest, num_examples = (6, 80) if arg.smoke else (40 if settles else int(arg.stage), num_examples)
-    sizes = {"shortest": shortest, "longest": longest, "num_examples": num_examples, "seed": int(settles)}
+    longest, num_examples = (6, 80) if arg.smoke else (int(arg.stage.replace("settle", "40")), num_examples)
+    sizes = {"shortest": shortest, "longest": longest, "num_examples": num_examples, "seed": int(arg.stage == "settle")}
     config.dataset = dataset_config("state_tracking", task=arg.task, **sizes)
     make = small_network_config if arg.smoke else network_config
     config.network = make(arg.network, **({} if arg.smoke else options), **signs)
     config.optimizer = optimizer_config(rule, schedule="cosine", warmup_steps=100, end_factor=0.05, clip_norm=1.0)
     config.optimizer.update(learning_rate=factor * learning_rate, weight_decay=weight_decay)
     config.seed = arg.seed
-    config.train.update(steps=steps, batch_size=64, init_from=arg.start)
-    config.train.update(steps_per_dispatch=50, log_every=500, eval_every=500, checkpoint_every=2000)
+    config.train.update(steps=steps, batch_size=64, init_from=arg.start, steps_per_dispatch=50)
+    config.train.update(log_every=500, eval_every=500, checkpoint_every=2000)
     config.evaluate.update(batch_size=500, examples=10_000)
     config.sample.num = 1
     return apply_smoke(config) if arg.smoke else config

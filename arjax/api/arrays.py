@@ -102,7 +102,8 @@ def fit_arrays(
       standardise: "sites" or "values": the model sees real values in standard units, of each place or of all sites
         alike, and scores are densities in the units of the arrays, see `from_arrays`. The methods of the result take
         standardised examples, as its method `standardise` makes them; a model of `init_from` must have been trained on
-        standardised values, too. "": the model sees the values as they are.
+        standardised values, too, and the `data` that `make_model` reads, as for EM, must be standardised. "": the model
+        sees the values as they are.
       workdir: folder for checkpoints, metrics, results and `model.safetensors`; None: no files are kept.
       quiet: prints nothing.
       name: of the arrays, in the report.

@@ -28,11 +28,15 @@ def is_traced(*trees: Any) -> bool:
 
 
 def as_array(values: Any, name: str) -> Array:
-    """The values as an array of real numbers or truth values; `name` is their name in messages.
+    """The values as an array of real numbers or truth values; `name` is their name in messages. The masked entries of
+    a masked array of numpy are missing values (NaN).
 
-    Raises `UserError` for rows of different lengths, and for complex numbers, dates, text or objects.
+    Raises `UserError` for rows of different lengths, for complex numbers, dates, text or objects, and for masked
+    integers.
     """
     given = values
+    if isinstance(values, np.ma.MaskedArray):
+        values = _with_missing(values, name)
     if not isinstance(values, jax.Array):
         try:
             values = np.asarray(values)
@@ -44,6 +48,18 @@ def as_array(values: Any, name: str) -> Array:
             kind = "objects (of dtype object)" if isinstance(given, np.ndarray) else f"of type {type(given).__name__}"
         raise UserError(f"{name} must be real numbers, not {kind}")
     return values
+
+
+def _with_missing(values: np.ma.MaskedArray, name: str) -> np.ndarray:
+    """The data of a masked array, with NaN in place of masked entries."""
+    if not np.ma.is_masked(values):
+        return values.data
+    if not is_real_type(values.dtype):
+        raise UserError(
+            f"masked entries of {name} cannot be missing values, which are NaN, as their type is {values.dtype}: give "
+            "the `.data` of the array, and a mask of the sites to be scored beside it"
+        )
+    return np.asarray(values.filled(np.nan))
 
 
 def as_sites(event: EventSpec, sites: Any, name: str) -> np.ndarray:

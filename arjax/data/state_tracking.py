@@ -47,14 +47,17 @@ def _sums(modulus: int) -> Task:
     return Task(modulus, modulus, read)
 
 
-def _products(size: int) -> Task:
-    """Permutations of `size` things, in lexicographic order; the answer is their product, the first one acts first."""
+def _products(size: int, most_moved: int) -> Task:
+    """Permutations of `size` things that move so many of them at most; the answer is their product, the first one acts
+    first. All permutations are numbered in lexicographic order.
+    """
     elements_GS = np.array(list(itertools.permutations(range(size))))
+    drawn_E = np.flatnonzero((elements_GS != np.arange(size)).sum(1) <= most_moved)
     base_S = size ** np.arange(size)
     order_of = {code: g for g, code in enumerate((elements_GS @ base_S).tolist())}
 
     def read(rng: np.random.Generator, lengths_N: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]:
-        tokens_NT = rng.integers(0, len(elements_GS), (len(lengths_N), num))
+        tokens_NT = drawn_E[rng.integers(0, len(drawn_E), (len(lengths_N), num))]
         product_NS = np.tile(np.arange(size), (len(lengths_N), 1))
         for t in range(num):
             longer_NS = np.take_along_axis(elements_GS[tokens_NT[:, t]], product_NS, 1)
@@ -107,8 +110,9 @@ TASKS = {
     "sum": _sums(MODULUS),
     "arithmetic": Task(TIMES + 1, MODULUS, _arithmetic, odd=True),
     "brackets": Task(CLOSE + 1, MODULUS, _brackets),
-    "s3": _products(3),
-    "s5": _products(5),
+    "s3": _products(3, most_moved=3),
+    "s5": _products(5, most_moved=5),
+    "s5_swaps": _products(5, most_moved=2),
 }
 
 
@@ -119,8 +123,9 @@ def state_tracking(
     """Sequences of a task, a sign, and the answer, which alone is scored: tokens [longest + 2], blanks at the end.
 
     The answer has one of 2 values ("parity"), 5 (modulo 5: "sum" of numbers, "arithmetic" with + - *, and this with
-    "brackets"), 6 or 120 (the product of permutations, "s3" or "s5"). A model without memory scores the log of that
-    number. Evaluation also reports `accuracy`, the part of the answers that are most probable.
+    "brackets"), 6 or 120 (the product of permutations, "s3" or "s5"; "s5_swaps": of those that exchange two of five
+    things or none). A model without memory scores the log of that number. Evaluation also reports `accuracy`, the part
+    of the answers that are most probable.
 
     Args:
       task: a name in `TASKS`.

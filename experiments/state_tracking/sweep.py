@@ -15,6 +15,7 @@ TASKS = {
     "arithmetic": "modulo 5",
     "brackets": "modulo 5, brackets",
     "s3": "products in S_3",
+    "s5_swaps": "swaps in S_5",
     "s5": "products in S_5",
 }
 NETWORKS = {
@@ -32,8 +33,10 @@ NETWORKS = {
 SIGNED = ("mamba2", "delta_net", "gated_delta_net")
 
 
-#: The stages of parity and of other tasks, each from the parameters of the one before.
-PARITY, OTHERS = ("8", "40"), ("8", "16", "24", "40")
+#: Tasks that two stages teach.
+EASY_TASKS = ("parity", "s5_swaps")
+#: The stages of these and of other tasks, each from the parameters of the one before.
+OF_EASY, OTHERS = ("8", "40"), ("8", "16", "24", "40")
 #: Those of linear recurrences in other tasks: their gates open and close fully only where weights do not decay.
 OF_LINEAR = (*OTHERS, "settle")
 LINEAR = ("mlstm", "min_gru", *SIGNED)
@@ -55,8 +58,8 @@ def get_sweep(arg=""):
 
 
 def _stages(task: str, network: str) -> Sequence[str]:
-    if task == "parity":
-        return PARITY
+    if task in EASY_TASKS:
+        return OF_EASY
     return OF_LINEAR if network in LINEAR else OTHERS
 
 

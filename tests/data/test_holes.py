@@ -150,3 +150,13 @@ def test_tables_of_levels_and_of_real_values_have_holes_too(tmp_path):
         table_of(tmp_path / "b.csv", rows, missing="level")
     with pytest.raises(UserError, match=r"row 5 of .* has no value \('NA'\) in the column 'weight': .* missing='hole'"):
         table_of(tmp_path / "b.csv", rows, **columns | {"columns": ("weight",)}, missing="refuse")
+
+
+def test_masked_entries_of_numpy_arrays_are_missing_values():
+    masked = np.ma.array(np.where(PRESENT, X, -99), mask=~PRESENT)
+    source = from_arrays(REAL, train=masked).splits["train"]
+    np.testing.assert_array_equal(source.arrays.x, X)
+    assert source.has_holes and not from_arrays(REAL, train=masked[2:3]).has_holes
+    codes = np.ma.array([[1, 0, 2], [0, 1, 1]], mask=[[0, 1, 0], [0, 0, 0]])
+    with pytest.raises(UserError, match="masked entries of the train examples cannot be missing values"):
+        from_arrays(EventSpec((3,), kind="tokens", num_levels=3), train=codes)

@@ -38,6 +38,7 @@ ANSWERS = {
     "brackets": lambda tokens: eval("".join(SIGNS[token] for token in tokens)) % 5,
     "s3": lambda tokens: product(tokens, 3),
     "s5": lambda tokens: product(tokens, 5),
+    "s5_swaps": lambda tokens: product(tokens, 5),
 }
 
 
@@ -59,6 +60,14 @@ def test_the_answer_is_the_state_after_the_sequence(task):
     assert max(found) < TASKS[task].num_answers
     if task in ("parity", "sum"):
         assert len(set(found)) == TASKS[task].num_answers and (np.bincount(found) > 0.7 * 600 / len(set(found))).all()
+
+
+def test_swaps_are_permutations_that_exchange_two_things_or_none():
+    x = examples(make_dataset("state_tracking", task="s5_swaps", shortest=4, longest=4, num_examples=400)).x
+    elements = list(itertools.permutations(range(5)))
+    moved = [sum(a != b for a, b in enumerate(elements[token - FIRST])) for token in set(x[:, :4].ravel().tolist())]
+    assert sorted(moved) == [0] + [2] * 10
+    assert len(set(x[:, 5].tolist())) > 11  # the products are others, too
 
 
 def test_pairs_are_asked_for_once_each_and_soon_rather_than_late():
