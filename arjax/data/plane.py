@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -12,8 +13,6 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, draw_splits, from_splits
 
-#: Gauss-Legendre points on each half of a circle; with the least noise, neighbours are closer than its scale.
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(800)
 LEAST_NOISE = 0.01
 
 
@@ -100,10 +99,19 @@ def _draw_moons(rng: np.random.Generator, num: int) -> np.ndarray:
     return _moons(math.pi * rng.uniform(size=num))[moon, np.arange(num)]
 
 
+@functools.cache
+def _quadrature() -> tuple[np.ndarray, np.ndarray]:
+    """Gauss-Legendre points on each half circle, and their weights: so many that neighbours are closer than the scale
+    of the least noise. They take a second to compute.
+    """
+    return np.polynomial.legendre.leggauss(800)
+
+
 def _log_moons(x: np.ndarray, noise: float) -> np.ndarray:
     """The noise around each point of the half circles, integrated over the angle."""
-    points = _moons(math.pi * (_NODES + 1) / 2).reshape(-1, 2)
-    return _log_mixture(x, points, np.concatenate([_WEIGHTS, _WEIGHTS]) / 4, noise)
+    nodes, weights = _quadrature()
+    points = _moons(math.pi * (nodes + 1) / 2).reshape(-1, 2)
+    return _log_mixture(x, points, np.concatenate([weights, weights]) / 4, noise)
 
 
 _ANGLES = 2 * math.pi * np.arange(8) / 8
