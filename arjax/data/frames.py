@@ -185,7 +185,13 @@ def _of_series(series: nw.Series) -> Any:
 
 
 def _as_column(name: str, values: Any, missing: frozenset[str]) -> np.ndarray:
-    """The values of a column: float64, int64 or datetime64 where all are, else object with None for no value."""
+    """The values of a column: float64, int64 or datetime64 where all are, else object with None for no value; masked
+    entries have none.
+    """
+    if isinstance(values, np.ma.MaskedArray) and values.ndim == 1:
+        masks, values = np.ma.getmaskarray(values), values.data
+        if masks.any():  # dates of other units would be integers as objects
+            values = np.where(masks, None, values.astype("datetime64[us]") if values.dtype.kind == "M" else values)
     if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iufM":
         if values.dtype.kind == "M":
             return values.astype("datetime64[us]")

@@ -160,3 +160,21 @@ def test_a_damaged_csv_file_is_refused(tmp_path, text, sentence):
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(UserError, match=sentence):
         read_frame(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("values", "read"),
+    [
+        (np.arange(3.0), [np.nan, 1, 2]),
+        (np.arange(3), [np.nan, 1, 2]),
+        (np.array(["a", "b", "c"]), [None, "b", "c"]),
+        (
+            np.arange(3).astype("datetime64[ns]"),
+            np.array(["NaT", *[datetime.datetime(1970, 1, 1)] * 2], "datetime64[us]"),
+        ),
+    ],
+)
+def test_masked_entries_have_no_value(values, read):
+    column = read_frame({"a": np.ma.array(values, mask=[1, 0, 0])}).columns["a"]
+    np.testing.assert_array_equal(column, read)
+    np.testing.assert_array_equal(read_frame({"a": np.ma.array(values)}).columns["a"][1:], column[1:])
