@@ -12,7 +12,8 @@ EQUATIONS = MIXERS + "test_mixer_is_its_equations"
 HYBRIDS = MIXERS + "test_hybrids_keep_the_laws[both kinds]"
 
 _decays = faults_of(FOLDER + "matrix_states.py", FORMS + "[decays]")
-_delta = faults_of(FOLDER + "matrix_states.py", FORMS + "[delta]")
+_delta = faults_of(FOLDER + "delta_rule.py", FORMS + "[delta]")
+_product = faults_of(FOLDER + "delta_rule.py", FORMS + "[delta product]")
 _exponential = faults_of(FOLDER + "exponential.py", FORMS + "[exponential]")
 _mamba2 = faults_of(FOLDER + "mamba2.py", EQUATIONS + "[mamba2]")
 _carry = faults_of(FOLDER + "mixer.py", HYBRIDS)
@@ -133,6 +134,26 @@ LINEAR_FAULTS = (
         "a = 2 * jnp.exp(-rate) - 1",
         "a = jnp.exp(-rate) - 1",
         EQUATIONS + "[mamba2, negative]",
+    ),
+    _product(
+        "a product of delta rules that is read after its first one",
+        "return after, o[:, :, number - 1 :: number]",
+        "return after, o[:, :, ::number]",
+    ),
+    _product(
+        "a product of delta rules with a decay in each of them",
+        "jnp.pad(self.log_decay[..., None], (*rest, (0, more)))",
+        "jnp.repeat(self.log_decay[..., None], more + 1, -1)",
+    ),
+    _product(
+        "a step of a product of delta rules that leaves out the last one",
+        "for j in range(self.beta.shape[3]):",
+        "for j in range(max(self.beta.shape[3] - 1, 1)):",
+    ),
+    _product(
+        "rules of steps that are not kept, of which the state keeps the later ones",
+        "jnp.where(valid_T[:, None], self.beta, 0), log_decay=decay)",
+        "self.beta.at[..., 0].multiply(valid_T), log_decay=decay)",
     ),
     Fault(
         "a delta network whose states never change their sign",

@@ -83,6 +83,24 @@ def delta_net(own, x, factor=1.0, decay_NT=None):
     return rms_norm(own["norm"], mixed(q, k, v, transition, beta))
 
 
+def delta_product(own, x, number=3):
+    """Each step as `number` of DeltaNet, read after the last; features of k, v and beta head by head, rule by rule."""
+    q, k, v = np.split(silu(convolved(own, dense(own["qkv"], x))), (WIDTH, (1 + number) * WIDTH), -1)
+    q = unit(heads(q))
+    k, v = (heads(part).reshape(HEADS, LENGTH, number, SIZE) for part in (k, v))
+    k = unit(k)
+    beta = 2 * special.expit(heads(dense(own["beta"], x)))
+    o = np.empty((HEADS, LENGTH, SIZE))
+    for n in range(HEADS):
+        S = np.zeros((SIZE, SIZE))
+        for t in range(LENGTH):
+            for j in range(number):
+                S = S @ (np.eye(SIZE) - beta[n, t, j] * np.outer(k[n, t, j], k[n, t, j]))
+                S = S + beta[n, t, j] * np.outer(v[n, t, j], k[n, t, j])
+            o[n, t] = S @ q[n, t]
+    return dense(own["out"], merged(rms_norm(own["norm"], o)))
+
+
 def gated_delta_net(own, x):
     o = delta_net(own, x, 2.0, np.exp(-rate_and_step(own["decay"], x)[0]).T)
     return dense(own["out"], merged(o) * silu(dense(own["gate"], x)))
@@ -148,6 +166,11 @@ EQUATIONS = {
         lambda own, x: dense(own["out"], merged(delta_net(own, x, 2.0))),
         "delta_net",
         HEADED | {"negative_eigenvalues": True},
+    ),
+    "delta_net, products": (
+        delta_product,
+        "delta_net",
+        HEADED | {"negative_eigenvalues": True, "num_householder": 3},
     ),
     "gated_delta_net, negative": (gated_delta_net, "gated_delta_net", HEADED | {"negative_eigenvalues": True}),
     "mamba2": (mamba2, "mamba2", HEADED | {"state_size": 3}),

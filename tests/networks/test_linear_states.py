@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from arjax.networks.recurrent.linear.delta_rule import Delta, DeltaProduct
 from arjax.networks.recurrent.linear.exponential import Exponential, State
-from arjax.networks.recurrent.linear.matrix_states import Decayed, Delta, segment_sums
+from arjax.networks.recurrent.linear.matrix_states import Decayed, segment_sums
 from arjax.networks.recurrent.linear.vector_states import Diagonal, at_once, in_turn, linear_recurrence
 
 BATCH, HEADS, LENGTH, KEYS, VALUES = 2, 2, 9, 3, 2
+RULES = 3  # of a product of delta rules
 CHUNK, CUT = 4, 5  # the chunk divides neither the length nor the cut
 rng = np.random.default_rng(0)
 
@@ -55,7 +57,13 @@ def cases():
         "exponential": Exponential(q, k, v, log_a, log_i),
         "exponential, growing": Exponential(q, k, v, uniform(-1, 1, LENGTH), log_i),
         "diagonal": Diagonal(np.exp(log_A[:, 0]), normal(BATCH, LENGTH, KEYS)),
+        "delta product": delta_product(q, log_a),
     }
+
+
+def delta_product(q, log_a):
+    keys, values = normal(BATCH, HEADS, LENGTH, RULES, KEYS), normal(BATCH, HEADS, LENGTH, RULES, VALUES)
+    return DeltaProduct(q, unit(keys), values, uniform(0, 2, LENGTH, RULES), log_a)
 
 
 CASES = cases()
@@ -70,7 +78,10 @@ def by_loop(terms):
             states.append(terms.a[:, t] * states[-1] + terms.b[:, t])
         return np.stack(states[1:], 1), states
     length = terms.v.shape[2]
-    o, states = np.empty(terms.v.shape), [np.zeros((BATCH, HEADS, KEYS, VALUES)) for _ in range(length + 1)]
+    o, states = (
+        np.empty((BATCH, HEADS, length, VALUES)),
+        [np.zeros((BATCH, HEADS, KEYS, VALUES)) for _ in range(length + 1)],
+    )
     normalisers = [np.zeros((BATCH, HEADS, KEYS)) for _ in range(length + 1)]
     for b, n, t in np.ndindex(BATCH, HEADS, length):
         head = min(n, terms.k.shape[1] - 1)
@@ -82,7 +93,11 @@ def by_loop(terms):
             o[b, n, t] = states[t + 1][b, n].T @ q / max(abs(normalisers[t + 1][b, n] @ q), 1)
             continue
         a = 1.0 if terms.log_decay is None else np.exp(terms.log_decay[b, n, t])
-        if isinstance(terms, Delta):
+        if isinstance(terms, DeltaProduct):
+            S = a * S
+            for beta, key, value in zip(terms.beta[b, n, t], k, v, strict=True):
+                S = (np.eye(KEYS) - beta * np.outer(key, key)) @ S + beta * np.outer(key, value)
+        elif isinstance(terms, Delta):
             S = a * (np.eye(KEYS) - terms.beta[b, n, t] * np.outer(k, k)) @ S + terms.beta[b, n, t] * np.outer(k, v)
         else:
             a = a if terms.sign is None else a * terms.sign[b, n, t]

@@ -1,5 +1,6 @@
 """DeltaNet (Yang et al., 2024, "Parallelizing Linear Transformers with the Delta Rule over Sequence Length") and gated
-DeltaNet (Yang, Kautz & Hatamizadeh, 2025, "Gated Delta Networks: Improving Mamba2 with Delta Rule").
+DeltaNet (Yang, Kautz & Hatamizadeh, 2025, "Gated Delta Networks: Improving Mamba2 with Delta Rule"); both with several
+delta rules in each step (Siems et al., 2025, "DeltaProduct").
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.dense import Dense
 from arjax.networks.recurrent.linear.decay import Decay
-from arjax.networks.recurrent.linear.matrix_states import Delta
+from arjax.networks.recurrent.linear.delta_rule import DeltaProduct
 from arjax.networks.recurrent.linear.mixer import MIXERS, HeadMixer, normal_length
 from arjax.networks.recurrent.linear.network import MixerNetwork
 
@@ -28,15 +29,19 @@ class DeltaMixer(HeadMixer):
     Attributes:
       negative_eigenvalues: beta = 2 sigma(W_beta x), so that the eigenvalue 1 - beta of the factors is in (-1, 1)
         (Grazzi et al., 2025, "Unlocking State-Tracking in Linear RNNs Through Negative Eigenvalues", section 4.1).
+      num_householder: R delta rules in each step, each with a key, a value and a beta of its own: A_t is the product of
+        their factors (DeltaProduct).
     """
 
     kernel_size: int = 4
     negative_eigenvalues: bool = False
+    num_householder: int = 1
 
     def setup(self):
-        self.qkv = Dense(3 * self.width, use_bias=False, dtype=self.dtype)
-        self.beta = Dense(self.num_heads, dtype=self.dtype)
-        self.make_convolution(3 * self.width)
+        features = (1 + 2 * self.num_householder) * self.width
+        self.qkv = Dense(features, use_bias=False, dtype=self.dtype)
+        self.beta = Dense(self.num_householder * self.num_heads, dtype=self.dtype)
+        self.make_convolution(features)
         self.norm = nn.RMSNorm(dtype=jnp.float32)
         self.out = self.make_out()
 
@@ -48,10 +53,12 @@ class DeltaMixer(HeadMixer):
         return None
 
     def terms(self, u, rest):
-        q, k, v = (self.by_head(part) for part in jnp.split(nn.silu(u), 3, axis=-1))
+        parts = jnp.split(nn.silu(u), (self.width, (1 + self.num_householder) * self.width), axis=-1)
+        q, *pair = (self.by_head(part) for part in parts)
+        k, v = (part.reshape(*part.shape[:3], self.num_householder, -1) for part in pair)
         q, k, v = (part.astype(self.dtype) for part in (normal_length(q), normal_length(k), v))
-        beta = nn.sigmoid(self.by_head(self.beta(rest).astype(jnp.float32))[..., 0])
-        return Delta(q, k, v, beta * (2 if self.negative_eigenvalues else 1), self._log_decay(rest))
+        beta = nn.sigmoid(self.by_head(self.beta(rest).astype(jnp.float32)))
+        return DeltaProduct(q, k, v, beta * (2 if self.negative_eigenvalues else 1), self._log_decay(rest))
 
     def outputs(self, o, u, rest):
         return self.out(self.by_step(self.norm(o)))
@@ -88,13 +95,15 @@ class DeltaNet(MixerNetwork):
     """Linear attention that replaces the value stored for a key, over the steps of any factorization.
 
     Options: those of `MixerNetwork`; `num_heads`, `kernel_size` of the convolution (0: none), `chunk_size`: steps
-    within which all pairs are compared at once; `negative_eigenvalues`: whether a state may change its sign.
+    within which all pairs are compared at once; `negative_eigenvalues`: whether a state may change its sign;
+    `num_householder`: delta rules in each step (DeltaProduct).
     """
 
     num_heads: int = 4
     kernel_size: int = 4
     chunk_size: int = 64
     negative_eigenvalues: bool = False
+    num_householder: int = 1
 
     SMALL = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "kernel_size": 3, "chunk_size": 4}
     MIXER = DeltaMixer
@@ -104,5 +113,5 @@ class DeltaNet(MixerNetwork):
 class GatedDeltaNet(DeltaNet):
     """DeltaNet with a decay of the state and an output gate, over the steps of any factorization; options as there."""
 
-    SMALL = {**DeltaNet.SMALL, "negative_eigenvalues": True}
+    SMALL = {**DeltaNet.SMALL, "negative_eigenvalues": True, "num_householder": 2}
     MIXER = GatedDeltaMixer
