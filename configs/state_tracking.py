@@ -23,7 +23,7 @@ from arjax.config import (
 from arjax.data.state_tracking import TASKS
 
 MIXER = {"hidden_size": 64, "num_layers": 2, "num_heads": 4, "mlp_ratio": 2, "chunk_size": 48}
-#: options of each network, of 50,000 to 120,000 parameters, and its learning rate
+#: options of each network, of 50,000 to 140,000 parameters, and its learning rate
 RECIPES = {
     "rnn": ({"hidden_size": 160}, 5e-4),
     "lstm": ({"hidden_size": 96}, 2e-3),

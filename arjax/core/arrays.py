@@ -35,11 +35,9 @@ def as_array(values: Any, name: str) -> Array:
     integers.
     """
     given = values
-    if isinstance(values, np.ma.MaskedArray):
-        values = _with_missing(values, name)
     if not isinstance(values, jax.Array):
         try:
-            values = np.asarray(values)
+            values = _from_numpy(values)
         except ValueError as error:
             raise UserError(f"{name} must be one array of numbers, and its rows have different lengths") from error
     if not (is_real_type(values.dtype) or jnp.issubdtype(values.dtype, jnp.integer) or values.dtype == bool):
@@ -47,7 +45,14 @@ def as_array(values: Any, name: str) -> Array:
         if values.dtype == object:
             kind = "objects (of dtype object)" if isinstance(given, np.ndarray) else f"of type {type(given).__name__}"
         raise UserError(f"{name} must be real numbers, not {kind}")
-    return values
+    return _with_missing(values, name) if isinstance(values, np.ma.MaskedArray) else values
+
+
+def _from_numpy(values: Any) -> np.ndarray:
+    """An array; a masked one of masked ones, which `np.asarray` would take for their data."""
+    if isinstance(values, list | tuple) and any(isinstance(row, np.ma.MaskedArray) for row in values):
+        return np.ma.stack(values)
+    return values if isinstance(values, np.ma.MaskedArray) else np.asarray(values)
 
 
 def _with_missing(values: np.ma.MaskedArray, name: str) -> np.ndarray:
@@ -56,8 +61,8 @@ def _with_missing(values: np.ma.MaskedArray, name: str) -> np.ndarray:
         return values.data
     if not is_real_type(values.dtype):
         raise UserError(
-            f"masked entries of {name} cannot be missing values, which are NaN, as their type is {values.dtype}: give "
-            "the `.data` of the array, and a mask of the sites to be scored beside it"
+            f"{name} has masked entries, which are missing values (NaN), and numbers of type {values.dtype} have none: "
+            "give x.astype(float) for real data, else x.filled(0) and a mask that is 1 at the sites to be scored"
         )
     return np.asarray(values.filled(np.nan))
 

@@ -188,17 +188,16 @@ def _as_column(name: str, values: Any, missing: frozenset[str]) -> np.ndarray:
     """The values of a column: float64, int64 or datetime64 where all are, else object with None for no value; masked
     entries have none.
     """
-    if isinstance(values, np.ma.MaskedArray) and values.ndim == 1:
-        masks, values = np.ma.getmaskarray(values), values.data
-        if masks.any():  # dates of other units would be integers as objects
-            values = np.where(masks, None, values.astype("datetime64[us]") if values.dtype.kind == "M" else values)
+    if isinstance(values, np.ma.MaskedArray):
+        values = _with_gaps(values)
     if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iufM":
         if values.dtype.kind == "M":
             return values.astype("datetime64[us]")
         if values.dtype.kind == "f" or _fits(values):
             kind = np.float64 if values.dtype.kind == "f" else np.int64
             return _without(values.astype(kind, copy=False), missing)
-    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+    one = isinstance(values, str | bytes | Mapping) or (isinstance(values, np.ndarray) and not values.ndim)
+    if one or not isinstance(values, Iterable):
         raise UserError(f"the column {name!r} is not a list of values, but {values!r}")
     items = list(_plain_items(values))
     items = [None if isinstance(item, str) and item.strip() in missing else item for item in items]
@@ -213,6 +212,18 @@ def _as_column(name: str, values: Any, missing: frozenset[str]) -> np.ndarray:
     return np.fromiter(items, object, len(items))
 
 
+def _with_gaps(values: np.ma.MaskedArray) -> np.ndarray:
+    """The data of a masked array, with no value in place of masked entries."""
+    masks, data = np.ma.getmaskarray(values), values.data
+    if not masks.any():
+        return data
+    if data.dtype.kind == "f" or (data.dtype.kind in "iu" and _fits(data[~masks])):
+        return np.where(masks, np.nan, data)
+    if data.dtype.kind == "M":
+        return np.where(masks, np.datetime64("NaT"), data)
+    return np.where(masks, None, data)
+
+
 def _plain_items(values: Iterable[Any]) -> Iterator[Any]:
     """Values as Python's own; equal texts are one object, so that a cell takes the memory of a reference."""
     texts: dict[str, str] = {}
@@ -223,6 +234,8 @@ def _plain_items(values: Iterable[Any]) -> Iterator[Any]:
 
 def plain(item: Any) -> Any:
     """A value as Python's own: None without one, times with a time zone as those of UTC without one."""
+    if item is np.ma.masked:
+        return None
     if isinstance(item, np.datetime64):
         item = item.astype("datetime64[us]")
     if isinstance(item, np.generic):

@@ -123,8 +123,8 @@ def state_tracking(
     """Sequences of a task, a sign, and the answer, which alone is scored: tokens [longest + 2], blanks at the end.
 
     The answer has one of 2 values ("parity"), 5 (modulo 5: "sum" of numbers, "arithmetic" with + - *, and this with
-    "brackets"), 6 or 120 (the product of permutations, "s3" or "s5"; "s5_swaps": of those that exchange two of five
-    things or none). A model without memory scores the log of that number. Evaluation also reports `accuracy`, the part
+    "brackets"), 6 or 120 (the product of permutations, "s3" or "s5"; in "s5_swaps" each exchanges two of five things or
+    none). A model without memory scores the log of that number. Evaluation also reports `accuracy`, the part
     of the answers that are most probable.
 
     Args:

@@ -157,6 +157,9 @@ def test_masked_entries_of_numpy_arrays_are_missing_values():
     source = from_arrays(REAL, train=masked).splits["train"]
     np.testing.assert_array_equal(source.arrays.x, X)
     assert source.has_holes and not from_arrays(REAL, train=masked[2:3]).has_holes
+    np.testing.assert_array_equal(from_arrays(REAL, train=list(masked)).splits["train"].arrays.x, X)
     codes = np.ma.array([[1, 0, 2], [0, 1, 1]], mask=[[0, 1, 0], [0, 0, 0]])
-    with pytest.raises(UserError, match="masked entries of the train examples cannot be missing values"):
+    with pytest.raises(
+        UserError, match="has masked entries, which are missing values \\(NaN\\), and numbers of type int64"
+    ):
         from_arrays(EventSpec((3,), kind="tokens", num_levels=3), train=codes)

@@ -82,3 +82,11 @@ def test_linear_recurrences_settle_without_weight_decay_on_new_sequences(measure
 def test_muon_trains_linear_recurrences_on_arithmetic(task, network, rule, repository):
     config = load_config_file(f"{repository}/configs/state_tracking.py:task={task},network={network}")
     assert config.optimizer.name == rule and config.optimizer.weight_decay == (0.0 if task == "parity" else 0.1)
+
+
+def test_the_tasks_of_two_stages_are_those_without_weight_decay(measure, repository):
+    names = {run.name for run in measure.get_sweep()}
+    easy = {task for task in measure.WORDS if f"{task}-lstm-0-16" not in names}
+    config = f"{repository}/configs/state_tracking.py:network=lstm,task="
+    assert easy == {task for task in measure.WORDS if not load_config_file(config + task).optimizer.weight_decay}
+    assert easy == {"parity", "s5_swaps"}

@@ -178,3 +178,4 @@ def test_masked_entries_have_no_value(values, read):
     column = read_frame({"a": np.ma.array(values, mask=[1, 0, 0])}).columns["a"]
     np.testing.assert_array_equal(column, read)
     np.testing.assert_array_equal(read_frame({"a": np.ma.array(values)}).columns["a"][1:], column[1:])
+    np.testing.assert_array_equal(read_frame({"a": list(np.ma.array(values, mask=[1, 0, 0]))}).columns["a"], read)

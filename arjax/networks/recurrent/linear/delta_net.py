@@ -29,8 +29,8 @@ class DeltaMixer(HeadMixer):
     Attributes:
       negative_eigenvalues: beta = 2 sigma(W_beta x), so that the eigenvalue 1 - beta of the factors is in (-1, 1)
         (Grazzi et al., 2025, "Unlocking State-Tracking in Linear RNNs Through Negative Eigenvalues", section 4.1).
-      num_householder: R delta rules in each step, each with a key, a value and a beta of its own: A_t is the product of
-        their factors (DeltaProduct).
+      num_householder: R delta rules in each step, each with a key, a value and a beta of its own: the transition of a
+        step is the product of their factors (DeltaProduct).
     """
 
     kernel_size: int = 4
@@ -94,8 +94,8 @@ class GatedDeltaMixer(DeltaMixer):
 class DeltaNet(MixerNetwork):
     """Linear attention that replaces the value stored for a key, over the steps of any factorization.
 
-    Options: those of `MixerNetwork`; `num_heads`, `kernel_size` of the convolution (0: none), `chunk_size`: steps
-    within which all pairs are compared at once; `negative_eigenvalues`: whether a state may change its sign;
+    Options: those of `MixerNetwork`; `num_heads`, `kernel_size` of the convolution (0: none), `chunk_size`: delta
+    rules within which all pairs are compared at once; `negative_eigenvalues`: whether a state may change its sign;
     `num_householder`: delta rules in each step (DeltaProduct).
     """
 

@@ -87,9 +87,10 @@ class DeltaProduct(NamedTuple):
     """R delta rules in each step, one after another; the state is read after the last of them (Siems et al.,
     "DeltaProduct: Improving State-Tracking in Linear RNNs via Householder Products", 2025, section 3):
 
-    S_t = a_t (1 - beta_tR k_tR k_tR') ... (1 - beta_t1 k_t1 k_t1') S_(t-1) + what the rules store.
+    S <- (1 - beta_tj k_tj k_tj') S + beta_tj k_tj v_tj'  for j = 1, ..., R, from a_t S_(t-1) to S_t.
 
-    With beta = 2 each factor is a reflection, and R of them give every orthogonal map that moves R dimensions.
+    With beta = 2 each factor is a reflection. Products of at most R reflections are the orthogonal maps that leave a
+    subspace of all but R dimensions fixed.
 
     Attributes:
       q: [B, N, T, H].
