@@ -221,7 +221,9 @@ def _with_gaps(values: np.ma.MaskedArray) -> np.ndarray:
         return np.where(masks, np.nan, data)
     if data.dtype.kind == "M":
         return np.where(masks, np.datetime64("NaT"), data)
-    return np.where(masks, None, data)
+    found = data.astype(object)
+    found[masks] = None
+    return found
 
 
 def _plain_items(values: Iterable[Any]) -> Iterator[Any]:

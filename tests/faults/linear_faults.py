@@ -146,9 +146,9 @@ LINEAR_FAULTS = (
         "jnp.repeat(self.log_decay[..., None], more + 1, -1)",
     ),
     _product(
-        "a step of a product of delta rules that leaves out the last one",
-        "for j in range(self.beta.shape[3]):",
-        "for j in range(max(self.beta.shape[3] - 1, 1)):",
+        "a step of a product of delta rules that leaves out one of them",
+        "for j in range(number - 1):",
+        "for j in range(number - 2):",
     ),
     _product(
         "rules of steps that are not kept, of which the state keeps the later ones",

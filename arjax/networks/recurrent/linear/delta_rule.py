@@ -111,8 +111,10 @@ class DeltaProduct(NamedTuple):
         rest = ((0, 0),) * 3
         q = jnp.pad(self.q[:, :, :, None], (*rest, (more, 0), (0, 0)))
         decay = None if self.log_decay is None else jnp.pad(self.log_decay[..., None], (*rest, (0, more)))
-        terms = (q, self.k, self.v, self.beta, decay)
-        return Delta(*(None if x is None else x.reshape(*x.shape[:2], -1, *x.shape[4:]) for x in terms))
+        rules: Delta = jax.tree.map(
+            lambda x: x.reshape(*x.shape[:2], -1, *x.shape[4:]), Delta(q, self.k, self.v, self.beta, decay)
+        )
+        return rules
 
     def run(self, state: jax.Array | None, chunk_size: int = 64) -> tuple[jax.Array, jax.Array]:
         """All steps from a state, None for 0, in chunks of so many rules: (the state after them, o [B, N, T, V])."""
@@ -122,11 +124,15 @@ class DeltaProduct(NamedTuple):
 
     def step(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
         """One step, the only one of these terms."""
-        rules, o = self.rules(), None
-        for j in range(self.beta.shape[3]):
-            rule = Delta(*(None if x is None else x[:, :, j : j + 1] for x in rules))
-            state, o = rule.step(state)
-        return state, o
+        rules, number = self.rules(), self.beta.shape[3]
+
+        def rule(j: int) -> Delta:
+            found: Delta = jax.tree.map(lambda x: x[:, :, j : j + 1], rules)
+            return found
+
+        for j in range(number - 1):
+            state, _ = rule(j).step(state)
+        return rule(number - 1).step(state)
 
     def masked(self, valid_T: jax.Array) -> DeltaProduct:
         """The steps that are not valid leave the state alone."""
