@@ -220,7 +220,7 @@ def _with_gaps(values: np.ma.MaskedArray) -> np.ndarray:
     if data.dtype.kind == "f" or (data.dtype.kind in "iu" and _fits(data[~masks])):
         return np.where(masks, np.nan, data)
     if data.dtype.kind == "M":
-        return np.where(masks, np.datetime64("NaT"), data)
+        return np.where(masks, np.datetime64("NaT", "us"), data.astype("datetime64[us]"))
     found = data.astype(object)
     found[masks] = None
     return found
