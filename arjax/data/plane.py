@@ -102,7 +102,7 @@ def _draw_moons(rng: np.random.Generator, num: int) -> np.ndarray:
 @functools.cache
 def _quadrature() -> tuple[np.ndarray, np.ndarray]:
     """Gauss-Legendre points on each half circle, and their weights: so many that neighbours are closer than the scale
-    of the least noise. They take a second to compute.
+    of the least noise. They take .2 seconds to compute.
     """
     return np.polynomial.legendre.leggauss(800)
 
