@@ -94,7 +94,7 @@ def _on_mesh(model: Model, key: jax.Array, num: int, mesh: Mesh, options: DrawOp
     parts = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
     drawn = -(-num // parts) * parts
 
-    rows = jnp.minimum(jnp.arange(drawn), num - 1)  # the last example once more
+    rows = np.minimum(np.arange(drawn), num - 1)  # the last example once more
     if not is_one_context(model.context_spec, options.context):
         context = as_context(model.context_spec, options.context, num)
         options = dataclasses.replace(options, context=jax.tree.map(lambda array: array[rows], context))

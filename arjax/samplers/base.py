@@ -121,8 +121,8 @@ class Sampler(abc.ABC):
         if parts == 1:
             return draw(of_examples)
         x, stats = in_parts(draw, of_examples, parts)
-        calls = stats["network_calls"]  # those of the longest part: the whole goes on until all examples have ended
-        return Draw(x, stats | {"network_calls": jnp.full_like(calls, calls.max())})
+        # The calls of the longest part: the whole goes on until all examples have ended.
+        return Draw(x, stats | {"network_calls": _largest(stats["network_calls"])})
 
     def check(self, model: Any) -> None:  # noqa: B027  most have nothing to refuse
         """Raises `UserError` in one sentence where it cannot draw from a model; all samplers can, unless they say so.
@@ -175,6 +175,12 @@ def make_sampler(text: str | Sampler) -> Sampler:
     for name, value in vars(text).items():
         check_size(value, SAMPLERS.most(name), f"{name} of a sampler")
     return checked_pytree(text, "the sampler")
+
+
+@jax.jit
+def _largest(calls: jax.Array) -> jax.Array:
+    """The largest number of calls in place of each."""
+    return jnp.full_like(calls, calls.max())
 
 
 @functools.partial(jax.jit, static_argnums=1)

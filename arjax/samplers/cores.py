@@ -8,6 +8,7 @@ the parts draw what the whole would draw.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -78,8 +79,20 @@ def in_parts(draw: Callable[[Any], Any], of_examples: Any, parts: int) -> Any:
     """
     num = len(jax.tree.leaves(of_examples)[0])
     size, starts = starts_of(num, parts)
-    some = [jax.tree.map(lambda leaf, start=start: leaf[start : start + size], of_examples) for start in starts]
+    some = _cut(of_examples, size, tuple(starts))
     with ThreadPoolExecutor(len(starts)) as pool:
         drawn = list(pool.map(draw, some))
-    rest = num - size * (len(starts) - 1)  # examples of the last part that are in no part before it
+    return _joined(drawn, num - size * (len(starts) - 1))  # examples of the last part that are in no part before it
+
+
+# One program each: slices and joins one by one would be compiled, or read from the cache, one by one.
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _cut(of_examples: Any, size: int, starts: tuple[int, ...]) -> list[Any]:
+    """The parts of the examples from each of the starts on."""
+    return [jax.tree.map(lambda leaf, start=start: leaf[start : start + size], of_examples) for start in starts]
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _joined(drawn: list[Any], rest: int) -> Any:
+    """The parts one after another; of the last one, the last `rest` examples."""
     return jax.tree.map(lambda *leaves: jnp.concatenate([*leaves[:-1], leaves[-1][-rest:]]), *drawn)

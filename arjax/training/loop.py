@@ -231,6 +231,7 @@ class Training:
             )
         self.learner, self.workdir, self.setup, self.train = learner, workdir, setup, train
         self.total, self.step = setup.total_steps, 0
+        self.rate = jax.jit(setup.schedule)
         self.state: Any = None
         self.history = History.fresh(learner.shape, learner.identity)
         self.latest = latest_store(workdir)
@@ -350,7 +351,7 @@ class Training:
             )
 
     def _log(self, sums: MetricSums) -> None:
-        rate = float(self.setup.schedule(self.step - 1))
+        rate = float(self.rate(self.step - 1))
         self.reporter.train(self.step, sums, rate, max(self.history.interval_seconds, 1e-9))
         self.sums = self.learner.sums({})
         self.history.sums, self.history.interval_seconds = {}, 0.0

@@ -12,7 +12,7 @@ from arjax.networks import NETWORKS
 from arjax.networks.base import with_zero_features
 
 
-@each_network([], [()], every=5)
+@each_network([], [()], every=10)
 def test_features_are_zero(network):
     model = cases.supported_model(network, cases.EVENTS["real"], "raster", "sites")
     if isinstance(model, str):
