@@ -27,6 +27,8 @@ from arjax.config.validate import Checked, validate
 from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.files import folder_to_write, only_run_in, path_text
+from arjax.core.run_code import FILE_NAME as CODE_FILE
+from arjax.core.run_code import tell_changed_code
 from arjax.core.trust import trusting
 from arjax.parallel.sharding import found_devices
 from arjax.training.loop import Outcome, train
@@ -97,6 +99,7 @@ def _train(checked: Checked, workdir: Path) -> Outcome:
             setup.model.open_sampler(setup.sampler, setup.open_run)  # refused now, not at the end
             if not is_new:
                 check_data(setup.dataset, workdir)
+                tell_changed_code(workdir)
             if jax.process_index() == 0:
                 if changes_results(config, workdir):
                     set_results_aside(workdir)
@@ -104,7 +107,8 @@ def _train(checked: Checked, workdir: Path) -> Outcome:
             outcome = train(setup, folder)
         except UserError:
             if is_new and folder.is_there() and not any((workdir / "checkpoints").glob("*/*")):
-                for name in (FILE_NAME, DATA_FILE):  # nothing was trained: the corrected config may use this folder
+                # Nothing was trained: the corrected config may use this folder.
+                for name in (FILE_NAME, DATA_FILE, CODE_FILE):
                     (workdir / name).unlink(missing_ok=True)
             raise
         if jax.process_index() == 0:

@@ -15,6 +15,7 @@ from arjax.cli.command_line import TRUST_HELP, Parser, leave, tell_mistakes
 from arjax.cli.completion import answer
 from arjax.core.errors import UserError
 from arjax.core.files import folder_to_write, only_run_in, user_path
+from arjax.core.run_code import changed_code
 from arjax.core.trust import trusting
 from arjax.core.values import parse_expression, parse_literal
 from arjax.reporting.progress import format_duration
@@ -78,6 +79,7 @@ def _sweep(flags: argparse.Namespace) -> int:
         executor = _executor(flags, workdir, largest)
         print(f"{len(selected)} runs, {len(selected) - len(waiting)} of them already finished", flush=True)
         _tell_changed(waiting, table)
+        _tell_code([run for run in selected if run not in waiting], workdir)
         failed: list[str] = []
         for _, _, problem in execute(executor, _stages(waiting, table, failed), len(waiting), table):
             failed += [problem] if problem else []
@@ -99,6 +101,17 @@ def _tell_changed(runs: Sequence[Run], table: Table) -> None:
             print(f"    {run.name} has changed since it was finished\n{changes}", flush=True)
         elif table.outdated.get(run.name):
             print(f"    {run.name} was finished with other fields than {run.config} gives now", flush=True)
+
+
+def _tell_code(runs: Sequence[Run], workdir: Path) -> None:
+    """Prints the files of the user's own code that have changed since finished runs were trained with them."""
+    trained: dict[str, list[str]] = {}
+    for run in runs:
+        for file in changed_code(workdir / run.name):
+            trained.setdefault(file, []).append(run.name)
+    for file, names in trained.items():
+        those = f"{names[0]} was" if len(names) == 1 else f"{names[0]} and {len(names) - 1} more runs were"
+        print(f"    {those} trained before {file} changed: to train again, remove the folder", flush=True)
 
 
 def _stages(runs: Sequence[Run], table: Table, failed: list[str]) -> Iterator[list[Run]]:

@@ -18,6 +18,7 @@ from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, check_memory
 from arjax.core.output import say_once
 from arjax.core.registry import Component
+from arjax.core.run_code import tell_changed_code
 from arjax.data import Dataset
 from arjax.data.vocabulary import check_same_tokens
 from arjax.evaluation.report import Measures
@@ -455,6 +456,7 @@ def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, 
         data set have changed.
     """
     check_data(setup.dataset, workdir)
+    tell_changed_code(workdir)
     best = best_store(workdir)
     while (found := best.restore(setup.abstract_state.params)) is None:
         latest = latest_store(workdir).restore(setup.abstract_state)

@@ -61,6 +61,7 @@ def another_process(monkeypatch):
     """Every test begins with nothing from outside, and leaves nothing."""
     monkeypatch.setattr(ORDERINGS, "_entries", dict(ORDERINGS._entries))
     monkeypatch.setattr(user_code, "_NEIGHBOURS", {})
+    monkeypatch.setattr(user_code._LATER, "folders", {})
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if "pytest" not in entry])
     forget()
     yield
@@ -92,6 +93,28 @@ def test_it_goes_on_whatever_was_recorded(run, tmp_path):
     workdir, folder = shutil.copytree(run[0], tmp_path / "run"), run[1]
     assert main([f"--config={folder / 'config_of_mine.py'}", f"--workdir={workdir}", "--config.train.steps=7"]) == 0
     assert json.loads((workdir / "config.json").read_text())["plugins"] == [f"order_of_mine in {folder}"]
+
+
+def test_code_that_has_changed_since_the_training_is_told(run, tmp_path, capsys):
+    """The config and the order are in one folder; an edit that changes no order is one all the same."""
+    folder = shutil.copytree(run[1], tmp_path / "own", ignore=shutil.ignore_patterns("run"))
+    train = [f"--config={folder / 'config_of_mine.py'}", f"--workdir={folder / 'run'}"]
+    order = folder / "order_of_mine.py"
+    remark = f"arjax: {order} has changed since the training of {folder / 'run'} began\n"
+    assert main(train) == 0
+    first = json.loads((folder / "run/code.json").read_text())
+    assert list(first) == [str(order)] and len(first[str(order)]) == 1
+    assert remark not in capsys.readouterr().err
+    order.write_text(ORDER + "# edited\n")
+    for more, versions in (([], 1), (["--config.train.steps=7"], 2)):  # of a finished run, and of one that goes on
+        forget()
+        assert main([*train, *more]) == 0
+        noted = json.loads((folder / "run/code.json").read_text())[str(order)]
+        assert len(noted) == versions and noted[:1] == first[str(order)]
+    assert remark in capsys.readouterr().err
+    (folder / "run/code.json").write_text("[")
+    forget()
+    assert main(["--mode=evaluate", f"--workdir={folder / 'run'}"]) == 0
 
 
 def test_one_that_has_gone_is_named_with_the_ways_out(run, sentence_of, tmp_path):
