@@ -24,8 +24,8 @@ LINEAR_FAULTS = (
     ),
     _decays(
         "keys that enter the state without the decays after them",
-        "k * transposed(decay[..., -1:, :]), start",
-        "k, start",
+        "k * transposed(decay[..., -1:, :]), total",
+        "k, total",
     ),
     _decays(
         "queries that read a state as it was before the decay of their own step",
@@ -135,20 +135,27 @@ LINEAR_FAULTS = (
         "a = jnp.exp(-rate) - 1",
         EQUATIONS + "[mamba2, negative]",
     ),
-    _product(
+    _decays(
         "a product of delta rules that is read after its first one",
-        "return after, o[:, :, number - 1 :: number]",
-        "return after, o[:, :, ::number]",
+        "seen[every - 1 :: every]",
+        "seen[::every]",
+        FORMS + "[delta product without decays]",
+    ),
+    _decays(
+        "a product of delta rules with decays that is read after its first one",
+        "decay[..., every - 1 :: every, :], start",
+        "decay[..., ::every, :], start",
+        FORMS + "[delta product]",
     ),
     _product(
         "a product of delta rules with a decay in each of them",
-        "jnp.pad(self.log_decay[..., None], (*rest, (0, more)))",
-        "jnp.repeat(self.log_decay[..., None], more + 1, -1)",
+        "jnp.pad(decay[..., None], (*((0, 0),) * 3, (0, self.beta.shape[3] - 1)))",
+        "jnp.repeat(decay[..., None], self.beta.shape[3], -1)",
     ),
     _product(
         "a step of a product of delta rules that leaves out one of them",
-        "for j in range(number - 1):",
-        "for j in range(number - 2):",
+        "for j in range(self.beta.shape[3]):",
+        "for j in range(self.beta.shape[3] - 1):",
     ),
     _product(
         "rules of steps that are not kept, of which the state keeps the later ones",

@@ -15,7 +15,6 @@ from arjax.networks.recurrent.linear.matrix_states import Decayed, segment_sums
 from arjax.networks.recurrent.linear.vector_states import Diagonal, at_once, in_turn, linear_recurrence
 
 BATCH, HEADS, LENGTH, KEYS, VALUES = 2, 2, 9, 3, 2
-RULES = 3  # of a product of delta rules
 CHUNK, CUT = 4, 5  # the chunk divides neither the length nor the cut
 rng = np.random.default_rng(0)
 
@@ -57,13 +56,14 @@ def cases():
         "exponential": Exponential(q, k, v, log_a, log_i),
         "exponential, growing": Exponential(q, k, v, uniform(-1, 1, LENGTH), log_i),
         "diagonal": Diagonal(np.exp(log_A[:, 0]), normal(BATCH, LENGTH, KEYS)),
-        "delta product": delta_product(q, log_a),
+        "delta product": delta_product(3, q, log_a),  # a chunk holds the rules of one step
+        "delta product without decays": delta_product(2, q),  # and here those of two
     }
 
 
-def delta_product(q, log_a):
-    keys, values = normal(BATCH, HEADS, LENGTH, RULES, KEYS), normal(BATCH, HEADS, LENGTH, RULES, VALUES)
-    return DeltaProduct(q, unit(keys), values, uniform(0, 2, LENGTH, RULES), log_a)
+def delta_product(rules, q, log_a=None):
+    keys, values = normal(BATCH, HEADS, LENGTH, rules, KEYS), normal(BATCH, HEADS, LENGTH, rules, VALUES)
+    return DeltaProduct(q, unit(keys), values, uniform(0, 2, LENGTH, rules), log_a)
 
 
 CASES = cases()

@@ -32,6 +32,7 @@ class Delta(NamedTuple):
     and the rows (a_i ... a_1) k_i' of K_a.
 
     Attributes:
+      q: [B, N, T, H]; [B, N, T / R, H] where the state is read after every R-th rule alone.
       beta: in [0, 2], float32[B, N, T].
       log_decay: log a_t, float32[B, N, T]; None for a_t = 1.
     """
@@ -43,9 +44,12 @@ class Delta(NamedTuple):
     log_decay: jax.Array | None = None
 
     def run(self, state: jax.Array | None, chunk_size: int = 64) -> tuple[jax.Array, jax.Array]:
-        """All steps from a state, None for 0: (the state after them, o [B, N, T, V] in float32)."""
-        q, k, v, beta = chunked(chunk_size, self.q, self.k, self.v, self.beta)
-        log_decay = None if self.log_decay is None else chunked(chunk_size, self.log_decay)[0]
+        """All steps from a state, None for 0: (the state after them, o in float32, with the axes of q)."""
+        every = self.k.shape[2] // self.q.shape[2]
+        num_queries = max(chunk_size // every, 1)
+        (q,) = chunked(num_queries, self.q)
+        k, v, beta = chunked(num_queries * every, self.k, self.v, self.beta)
+        log_decay = None if self.log_decay is None else chunked(num_queries * every, self.log_decay)[0]
         found, own = pairs(q, k, log_decay), pairs(k, k, log_decay)
         size, reads = v.shape[-1], own.queries.astype(jnp.float32)
         reads = jnp.broadcast_to(reads, (*v.shape[:-1], reads.shape[-1]))  # heads may have the same keys
@@ -107,32 +111,24 @@ class DeltaProduct(NamedTuple):
 
     def rules(self) -> Delta:
         """The delta rules as T R steps of one each: the decay is of the first rule of a step, the query of the last."""
-        more = self.beta.shape[3] - 1
-        rest = ((0, 0),) * 3
-        q = jnp.pad(self.q[:, :, :, None], (*rest, (more, 0), (0, 0)))
-        decay = None if self.log_decay is None else jnp.pad(self.log_decay[..., None], (*rest, (0, more)))
-        rules: Delta = jax.tree.map(
-            lambda x: x.reshape(*x.shape[:2], -1, *x.shape[4:]), Delta(q, self.k, self.v, self.beta, decay)
+        decay = self.log_decay
+        if decay is not None:
+            decay = jnp.pad(decay[..., None], (*((0, 0),) * 3, (0, self.beta.shape[3] - 1)))
+        k, v, beta, decay = jax.tree.map(
+            lambda x: x.reshape(*x.shape[:2], -1, *x.shape[4:]), (self.k, self.v, self.beta, decay)
         )
-        return rules
+        return Delta(self.q, k, v, beta, decay)
 
     def run(self, state: jax.Array | None, chunk_size: int = 64) -> tuple[jax.Array, jax.Array]:
         """All steps from a state, None for 0, in chunks of so many rules: (the state after them, o [B, N, T, V])."""
-        number = self.beta.shape[3]
-        after, o = self.rules().run(state, chunk_size)
-        return after, o[:, :, number - 1 :: number]
+        return self.rules().run(state, chunk_size)
 
     def step(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
         """One step, the only one of these terms."""
-        rules, number = self.rules(), self.beta.shape[3]
-
-        def rule(j: int) -> Delta:
-            found: Delta = jax.tree.map(lambda x: x[:, :, j : j + 1], rules)
-            return found
-
-        for j in range(number - 1):
-            state, _ = rule(j).step(state)
-        return rule(number - 1).step(state)
+        q, *rules = self.rules()
+        for j in range(self.beta.shape[3]):
+            state, o = Delta(q, *jax.tree.map(lambda x, j=j: x[:, :, j : j + 1], rules)).step(state)
+        return state, o
 
     def masked(self, valid_T: jax.Array) -> DeltaProduct:
         """The steps that are not valid leave the state alone."""

@@ -41,11 +41,11 @@ def segment_sums(x_C: jax.Array) -> jax.Array:
 
 
 class Pairs(NamedTuple):
-    """What a chunk of C steps takes of its queries and keys, with the decays between them.
+    """What a chunk of C steps takes of its queries and keys, with the decays between them. Every R-th step has a query.
 
     Attributes:
-      scores: q_i' (A_i ... A_(j+1)) k_j for j <= i, else 0: [..., C, C].
-      queries: q_i' (A_i ... A_1), which read the state before the chunk, [..., C, H].
+      scores: q_i' (A_i ... A_(j+1)) k_j for j <= i, else 0: [..., C / R, C].
+      queries: q_i' (A_i ... A_1), which read the state before the chunk, [..., C / R, H].
       keys: (A_C ... A_(j+1)) k_j, which go into the state after it, [..., C, H].
       total: the diagonal of A_C ... A_1, [..., 1 or H, 1]; None where it is one.
     """
@@ -59,18 +59,20 @@ class Pairs(NamedTuple):
 def pairs(q: jax.Array, k: jax.Array, log_decay: jax.Array | None, block_size: int = 1) -> Pairs:
     """The pairs of a chunk, for no decay, one [..., C] for all features of a key, or one [..., C, H] for each.
 
-    Of blocks of several steps, a step sees all of its own block: `log_decay` must then be None.
+    Of fewer queries than keys, each is of the last of several steps, of whose decays there is one for all features. Of
+    blocks of several steps, a step sees all of its own block: `log_decay` must then be None.
     """
-    step = jnp.arange(q.shape[-2])
+    step, every = jnp.arange(k.shape[-2]), k.shape[-2] // q.shape[-2]
     seen = step[:, None] // block_size >= step // block_size
     if log_decay is None:
-        return Pairs(jnp.where(seen, product(q, transposed(k)), 0), q.astype(jnp.float32), k, None)
+        scores = jnp.where(seen[every - 1 :: every], product(q, transposed(k)), 0)
+        return Pairs(scores, q.astype(jnp.float32), k, None)
     if log_decay.ndim < q.ndim:
         decay = jnp.where(seen, jnp.exp(segment_sums(log_decay)), 0)
         start = decay[..., :1] * jnp.exp(log_decay[..., :1, None])
-        return Pairs(
-            product(q, transposed(k)) * decay, q * start, k * transposed(decay[..., -1:, :]), start[..., -1:, :]
-        )
+        of_queries, total = decay[..., every - 1 :: every, :], start[..., -1:, :]
+        scores, queries = product(q, transposed(k)) * of_queries, q * start[..., every - 1 :: every, :]
+        return Pairs(scores, queries, k * transposed(decay[..., -1:, :]), total)
     decay = jnp.where(seen[..., None], jnp.exp(jnp.moveaxis(segment_sums(transposed(log_decay)), -3, -1)), 0)
     start = decay[..., 0, :] * jnp.exp(log_decay[..., :1, :])
     scores = (q[..., :, None, :].astype(jnp.float32) * k[..., None, :, :] * decay).sum(-1)
