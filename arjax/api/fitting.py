@@ -27,6 +27,7 @@ from arjax.config.validate import Checked, validate
 from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.files import folder_to_write, only_run_in, path_text
+from arjax.core.output import say_once
 from arjax.core.run_code import FILE_NAME as CODE_FILE
 from arjax.core.run_code import tell_changed_code
 from arjax.core.trust import trusting
@@ -131,5 +132,8 @@ def silence(quiet: bool) -> Iterator[None]:
     if not quiet:
         yield
         return
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        yield
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        say_once.cache_clear()  # nobody has read the remarks of the body

@@ -11,7 +11,7 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from arjax.config.files import load_workdir_config
+from arjax.config.files import code_of, load_workdir_config
 from arjax.config.validate import Checked, check_plugins, read_dataset, read_model, validate, validate_run
 from arjax.core.errors import UserError
 from arjax.core.files import user_path
@@ -96,6 +96,7 @@ def _assemble(checked: Checked, mesh: Mesh) -> Setup:
         sampler=checked.sampler,
         open_run=functools.partial(open_run, mesh=mesh),
         about=_in_words(checked.model),
+        code=code_of(config),
     )
 
 

@@ -18,10 +18,9 @@ from arjax.config.fields import check_types, component_sections, fields, nearest
 from arjax.core.errors import UserError
 from arjax.core.files import reading, replacing, user_path, write_text
 from arjax.core.plugins import files_of, import_plugins, remember_plugins, with_places
-from arjax.core.run_code import note_code
+from arjax.core.run_code import fingerprints
 from arjax.core.user_files import find_file, run_user_file, split_argument
 from arjax.core.values import as_tuples, as_typed, parse_json, parse_value
-from arjax.reporting.reports import FILE_NAME as REPORT
 from arjax.training.workdir import has_files, has_fingerprint
 
 FILE_NAME = "config.json"
@@ -291,24 +290,26 @@ def _most_telling(names: set[str], values: Mapping[str, Any]) -> list[str]:
 
 
 def save_config(config: ConfigDict, workdir: str | os.PathLike) -> None:
-    """Writes `config.json`, atomically, and notes the user's code with which the training begins or goes on; raises
-    `UserError` where the disk refuses.
+    """Writes `config.json`, atomically; raises `UserError` where the disk refuses.
 
     Its plugins name all modules and files of others that register a component of the run, in the form in which any
     process finds them. The user trusts these from then on: they have run.
     """
     with_plugins = config.copy_and_resolve_references()
     with with_plugins.unlocked():
-        with_plugins.plugins = places = _places_of_code(config)
-    remember_plugins(places)
-    if not (Path(workdir) / REPORT).exists():  # a finished run goes nowhere
-        note_code(files_of(places), workdir)
+        with_plugins.plugins = _places_of_code(config)
+    remember_code(config)
     write_text(Path(workdir) / FILE_NAME, to_json(with_plugins))
 
 
 def remember_code(config: ConfigDict) -> None:
     """Trusts the code of a config that this call of the user has run, so that its runs open later."""
     remember_plugins(_places_of_code(config))
+
+
+def code_of(config: ConfigDict) -> dict[str, str]:
+    """The files of the user's own code that a config runs, with the fingerprint of each."""
+    return fingerprints(files_of(_places_of_code(config)))
 
 
 def _places_of_code(config: ConfigDict) -> tuple[str, ...]:

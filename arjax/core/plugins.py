@@ -63,8 +63,7 @@ def import_plugins(plugins: Iterable[str], *, named: bool = False) -> None:
 def remember_plugins(plugins: Iterable[str]) -> None:
     """Trusts the files of plugins, in the form of `with_places`, and those beside them that they import."""
     for modules, folder in _modules_of(plugins):
-        beside = [user_code.Module("", file) for file in user_code.files_beside(folder)] if folder else []
-        user_code.admit_all([*modules, *beside], folder, remember)
+        user_code.admit_all(modules, folder, remember)
 
 
 def files_of(plugins: Iterable[str]) -> list[str]:
@@ -76,13 +75,16 @@ def files_of(plugins: Iterable[str]) -> list[str]:
 
 
 def _modules_of(plugins: Iterable[str]) -> Iterator[tuple[list[user_code.Module], str]]:
-    """Of each plugin its modules, and the folder in which it looks for others; "" for none of its own."""
+    """Of each plugin its modules, with those beside them that this process has imported, and the folder in which it
+    looks for others; "" for none of its own.
+    """
     for plugin in plugins:
         name, _, folder = plugin.partition(_IN)
-        if plugin.endswith(".py"):
-            yield [user_code.Module("", plugin)], os.path.dirname(plugin)
-        else:
-            yield user_code.find(name, [folder] if folder else sys.path), folder
+        of_file = plugin.endswith(".py")
+        folder = os.path.dirname(plugin) if of_file else folder
+        modules = [user_code.Module("", plugin)] if of_file else user_code.find(name, [folder] if folder else sys.path)
+        beside = [user_code.Module("", file) for file in user_code.files_beside(folder)] if folder else []
+        yield [*modules, *beside], folder
 
 
 def _import(plugin: str, name: str, folder: str, admit: user_code.Admit) -> None:

@@ -7,25 +7,37 @@ older version of a network.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from arjax.core.files import digest_of, fingerprint_of, read_json_object, write_json
+from arjax.core.files import digest_of, fingerprint_of, read_json_object, write_json, writing
 from arjax.core.output import say_once
 
 FILE_NAME = "code.json"
 
 
-def note_code(files: Iterable[str], workdir: str | os.PathLike) -> None:
-    """Notes the files with which a training begins or goes on: of each the fingerprints of all versions, the last one
-    last. Raises `UserError` where the disk refuses.
+def fingerprints(files: Iterable[str]) -> dict[str, str]:
+    """By file, the fingerprint of its contents."""
+    return {file: _fingerprint(file) for file in files}
+
+
+def note_code(code: Mapping[str, str], workdir: str | os.PathLike) -> None:
+    """Notes the `fingerprints` with which a training begins or goes on, beside those of the versions before. Raises
+    `UserError` where the disk refuses.
     """
     noted = _noted(workdir)
-    for file in files:
-        now = _fingerprint(file)
+    for file, now in code.items():
         noted[file] = [*(each for each in noted.get(file, []) if each != now), now]
     if noted:
         write_json(Path(workdir) / FILE_NAME, noted)
+
+
+def copy_code(source: str | os.PathLike, workdir: str | os.PathLike) -> None:
+    """The run in `workdir` was trained in another folder."""
+    if (Path(source) / FILE_NAME).exists():
+        with writing(Path(workdir) / FILE_NAME):
+            shutil.copyfile(Path(source) / FILE_NAME, Path(workdir) / FILE_NAME)
 
 
 def changed_code(workdir: str | os.PathLike) -> list[str]:
@@ -39,7 +51,7 @@ def changed_code(workdir: str | os.PathLike) -> list[str]:
 def tell_changed_code(workdir: str | os.PathLike) -> None:
     """Prints a remark about each file of `changed_code`."""
     for file in changed_code(workdir):
-        say_once(f"{file} has changed since the training of {workdir} began")
+        say_once(f"{file} has changed since the training of {os.fspath(workdir)} began")
 
 
 def _noted(workdir: str | os.PathLike) -> dict[str, list[str]]:

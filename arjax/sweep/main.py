@@ -107,11 +107,15 @@ def _tell_code(runs: Sequence[Run], workdir: Path) -> None:
     """Prints the files of the user's own code that have changed since finished runs were trained with them."""
     trained: dict[str, list[str]] = {}
     for run in runs:
-        for file in changed_code(workdir / run.name):
-            trained.setdefault(file, []).append(run.name)
+        try:
+            for file in changed_code(workdir / run.name):
+                trained.setdefault(file, []).append(run.name)
+        except UserError as error:
+            print(f"    {error}", flush=True)
     for file, names in trained.items():
-        those = f"{names[0]} was" if len(names) == 1 else f"{names[0]} and {len(names) - 1} more runs were"
-        print(f"    {those} trained before {file} changed: to train again, remove the folder", flush=True)
+        them = "its folder" if len(names) == 1 else "their folders"
+        since = f"{file} has changed since the training of {', '.join(names)} began"
+        print(f"    {since}: remove {them} to train again", flush=True)
 
 
 def _stages(runs: Sequence[Run], table: Table, failed: list[str]) -> Iterator[list[Run]]:
@@ -256,6 +260,7 @@ def print_runs(runs: Sequence[Run], table: Table, form: str) -> int:
         print(*commands, sep="\n")
         return 0
     states = {run.name: state(run, table) for run in runs}
+    _tell_code([run for run in runs if states[run.name] == "finished"], table.workdir)
     results = {run.name: read_results(table.workdir / run.name) for run in runs if states[run.name] == "finished"}
     measured = {name: found["train_seconds"] / 60 for name, found in results.items() if found}
     known = expected_minutes(runs, measured)

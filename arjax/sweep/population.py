@@ -19,6 +19,7 @@ from arjax.config.files import FILE_NAME as CONFIG_NAME
 from arjax.config.files import check_same_run
 from arjax.core.errors import UserError
 from arjax.core.files import only_run_in, writable_folder, writing
+from arjax.core.run_code import copy_code
 from arjax.population.population import Population, check_has_order, form, member, shared_setup
 from arjax.population.train import Scores, train_population, write_member
 from arjax.reporting.progress import Progress
@@ -89,7 +90,7 @@ class PopulationExecutor:
                 population = Population(grid.config, grid.orders, grid.seeds, setup=grid.setup)
                 training = workdir / TRAINING / hashlib.sha256(population.identity.encode()).hexdigest()[:16]
                 scores = train_population(population, workdir=training, show=partial(Progress, indent=INDENT))
-                codes = _write(grid, population, scores, workdir)
+                codes = _write(grid, population, scores, workdir, training)
                 with writing(training):
                     shutil.rmtree(training)
                     if not any(training.parent.iterdir()):
@@ -100,13 +101,16 @@ class PopulationExecutor:
             return [(run, EXIT_USER_ERROR) for run in grid.runs]
 
 
-def _write(grid: Grid, population: Population, scores: Scores, workdir: Path) -> list[tuple[Run, int]]:
-    """Writes the folder of each run. A run without results, or with a folder that refuses them, stops no other."""
+def _write(grid: Grid, population: Population, scores: Scores, workdir: Path, training: Path) -> list[tuple[Run, int]]:
+    """Writes the folder of each run, which was trained in `training`. A run without results, or with a folder that
+    refuses them, stops no other.
+    """
     codes = []
     for o, s in np.ndindex(population.shape):
         for job in grid.jobs[grid.orders[o], grid.seeds[s]]:
             code = 0
             try:
+                copy_code(training, workdir / job.run.name)
                 write_member(workdir / job.run.name, job.config, population, scores, o, s)
             except UserError as error:
                 _tell(str(error), [job.run], workdir)

@@ -17,6 +17,7 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, within_memory
+from arjax.core.run_code import note_code
 from arjax.core.score_names import NO_LIKELIHOOD, score_name
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.report import open_judge
@@ -263,6 +264,8 @@ class Training:
             if self.history.members != self.learner.identity:
                 raise UserError(f"{self.workdir} holds another population: choose another folder")
         if not self.is_finished():
+            if jax.process_index() == 0:
+                note_code(self.setup.code, self.workdir)
             with within_memory(lambda: needs_of(self.setup)):
                 self._fit()
 

@@ -107,6 +107,7 @@ class Setup:
       open_run: opens another run by its workdir.
       sampler: draws the samples of the run.
       about: the network and its order in words, for the first lines of a run.
+      code: the files of the user's own code, with their fingerprints.
     """
 
     dataset: Dataset
@@ -120,6 +121,7 @@ class Setup:
     open_run: Callable[[str], Trained]
     sampler: Sampler
     about: str = ""
+    code: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def model(self) -> Model:

@@ -32,6 +32,9 @@ class RunFolder(os.PathLike):
     def __fspath__(self) -> str:
         return str(self._path)
 
+    def __str__(self) -> str:
+        return str(self._path)
+
     def __enter__(self) -> RunFolder:
         return self
 

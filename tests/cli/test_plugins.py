@@ -14,6 +14,7 @@ from arjax.config.files import load_config_file, load_workdir_config
 from arjax.config.validate import validate
 from arjax.core import user_code
 from arjax.core.errors import UserError
+from arjax.core.output import say_once
 from arjax.factorization import ORDERINGS
 from arjax.samplers import SAMPLERS
 
@@ -106,15 +107,27 @@ def test_code_that_has_changed_since_the_training_is_told(run, tmp_path, capsys)
     assert list(first) == [str(order)] and len(first[str(order)]) == 1
     assert remark not in capsys.readouterr().err
     order.write_text(ORDER + "# edited\n")
-    for more, versions in (([], 1), (["--config.train.steps=7"], 2)):  # of a finished run, and of one that goes on
+    # A finished run, whose training is over even if it is scored on another split; and one that goes on.
+    for more, versions in (("evaluate.split=validation", 1), ("train.steps=7", 2)):
         forget()
-        assert main([*train, *more]) == 0
+        say_once.cache_clear()
+        assert main([*train, f"--config.{more}"]) == 0
         noted = json.loads((folder / "run/code.json").read_text())[str(order)]
         assert len(noted) == versions and noted[:1] == first[str(order)]
-    assert remark in capsys.readouterr().err
+        assert [line for line in capsys.readouterr().err.splitlines(True) if "has changed" in line] == [remark]
     (folder / "run/code.json").write_text("[")
     forget()
     assert main(["--mode=evaluate", f"--workdir={folder / 'run'}"]) == 0
+    assert "has changed" not in capsys.readouterr().err
+
+
+def test_files_that_no_import_statement_names_are_noted_too(run, tmp_path):
+    folder = shutil.copytree(run[1], tmp_path / "own", ignore=shutil.ignore_patterns("run"))
+    (folder / "order_of_mine.py").rename(folder / "inner.py")
+    (folder / "order_of_mine.py").write_text("import importlib\nimportlib.import_module('in' + 'ner')\n")
+    assert main([f"--config={folder / 'config_of_mine.py'}", f"--workdir={folder / 'run'}"]) == 0
+    sys.modules.pop("inner")
+    assert str(folder / "inner.py") in json.loads((folder / "run/code.json").read_text())
 
 
 def test_one_that_has_gone_is_named_with_the_ways_out(run, sentence_of, tmp_path):

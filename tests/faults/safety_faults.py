@@ -25,6 +25,18 @@ SAFETY_FAULTS = (
         ("sweep/test_outdated.py::test_own_code_that_has_changed_is_told_and_the_row_stands",),
     ),
     Fault(
+        "code of the user that is noted when nothing is trained any more",
+        "training/loop.py",
+        """        if not self.is_finished():
+            if jax.process_index() == 0:
+                note_code(self.setup.code, self.workdir)
+""",
+        """        note_code(self.setup.code, self.workdir)
+        if not self.is_finished():
+""",
+        ("cli/test_plugins.py::test_code_that_has_changed_since_the_training_is_told",),
+    ),
+    Fault(
         "an edited file is still trusted",
         "core/trust.py",
         "if not os.path.isfile(entries / digest):",

@@ -8,7 +8,7 @@ from sweep_cases import STAND_IN, rows, sweep, write_sweep
 from arjax.config.build import build_dataset
 from arjax.config.files import load_config_file, set_fields, to_json, trained_by
 from arjax.core.errors import UserError
-from arjax.core.run_code import changed_code, note_code
+from arjax.core.run_code import changed_code, copy_code, fingerprints, note_code
 from arjax.training.workdir import remember_data
 
 CONFIG = """
@@ -53,18 +53,24 @@ def test_a_run_whose_config_file_has_changed_is_executed_again(finished, capsys)
 def test_own_code_that_has_changed_is_told_and_the_row_stands(finished, capsys):
     mine, other = str(finished / "mine.py"), str(finished / "gone.py")
     (finished / "mine.py").write_text("# one\n")
-    note_code([mine], "out/a")
-    note_code([mine], "out/a")
+    note_code(fingerprints([mine]), "out/a")
+    note_code(fingerprints([mine]), "out/a")
     assert sweep() == 0 and "mine.py" not in capsys.readouterr().out
     (finished / "mine.py").write_text("# another\n")
     assert sweep() == 0
-    remark = f"    a was trained before {mine} changed: to train again, remove the folder\n"
+    remark = f"    {mine} has changed since the training of a began: remove its folder to train again\n"
     found = capsys.readouterr().out
     assert "1 runs, 1 of them already finished" in found and remark in found
+    assert sweep("--dry_run") == 0 and remark in capsys.readouterr().out
     (finished / "gone.py").touch()
-    note_code([mine, other], "out/a")
+    note_code(fingerprints([mine, other]), "out/a")
     (finished / "gone.py").unlink()
     assert changed_code("out/a") == [mine]  # two versions have trained it
+    copy_code("out/a", ".")  # as those of a population, which is trained elsewhere
+    assert changed_code(".") == [mine]
+    (finished / "out/a/code.json").unlink()
+    (finished / "out/a/code.json").mkdir()
+    assert sweep() == 0 and "    cannot read out/a/code.json: " in capsys.readouterr().out
 
 
 def test_a_run_stands_while_its_config_file_cannot_be_read(finished, capsys):

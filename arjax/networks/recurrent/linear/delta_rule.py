@@ -120,7 +120,9 @@ class DeltaProduct(NamedTuple):
         return Delta(self.q, k, v, beta, decay)
 
     def run(self, state: jax.Array | None, chunk_size: int = 64) -> tuple[jax.Array, jax.Array]:
-        """All steps from a state, None for 0, in chunks of so many rules: (the state after them, o [B, N, T, V])."""
+        """All steps from a state, None for 0: (the state after them, o [B, N, T, V]). A chunk has at most `chunk_size`
+        rules, but at least those of one step.
+        """
         return self.rules().run(state, chunk_size)
 
     def step(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:

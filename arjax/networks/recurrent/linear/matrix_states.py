@@ -59,7 +59,7 @@ class Pairs(NamedTuple):
 def pairs(q: jax.Array, k: jax.Array, log_decay: jax.Array | None, block_size: int = 1) -> Pairs:
     """The pairs of a chunk, for no decay, one [..., C] for all features of a key, or one [..., C, H] for each.
 
-    Of fewer queries than keys, each is of the last of several steps, of whose decays there is one for all features. Of
+    If there are fewer queries than keys, every R-th step has one; then there is no decay, or one for all features. Of
     blocks of several steps, a step sees all of its own block: `log_decay` must then be None.
     """
     step, every = jnp.arange(k.shape[-2]), k.shape[-2] // q.shape[-2]
