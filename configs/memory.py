@@ -15,7 +15,7 @@ import math
 from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, pick, small_network_config
 
 ATTENTION = {"width": 48, "num_layers": 2, "num_heads": 1}  # one offset is all that a copy asks for
-#: heads of 14 features: with chunks of 16 steps a step of training takes .7 of the time that it takes with 64
+#: heads of 14 features: with chunks of 16 steps a gradient takes .7 of the time that it takes with chunks of 64
 MIXER = {"num_layers": 2, "num_heads": 4, "mlp_ratio": 2, "chunk_size": 16}
 #: options of each network and learning rate; those that depend on the length of a sequence are below
 RECIPES = {

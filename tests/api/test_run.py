@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 
 import arjax
+from arjax.api.fitting import silence
 from arjax.api.mixtures import mixture_of_runs
 from arjax.api.trained_model import as_history
 from arjax.cli.main import main
 from arjax.config.files import load_config_file
 from arjax.core.errors import UserError
 from arjax.core.files import only_run_in
+from arjax.core.output import say_once
 from arjax.reporting.writers import MetricWriter, read_metrics
 
 
@@ -59,6 +61,13 @@ def test_it_is_the_run_of_the_command(config, run, tmp_path, capsys):
     assert "finished at step 4" in capsys.readouterr().out
     arjax.fit(config, run.workdir, quiet=True)
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_remark_that_was_silenced_is_made_later(capsys):
+    for quiet, expected in ((True, ""), (False, "arjax: of a silent call\n"), (False, "")):
+        with silence(quiet):
+            say_once("of a silent call")
+        assert capsys.readouterr().err == expected
 
 
 @pytest.mark.parametrize(
