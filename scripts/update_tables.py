@@ -5,6 +5,8 @@ A table stands between two markers, the first of which names its csv file from t
     <!-- table: experiments/uci/results.csv -->
     <!-- end table -->
 
+With `seeds=mean` behind the file, rows that differ in their seed only are one line: means, with errors over the seeds.
+
 A summary names several files, or one of the data sets of a file, and has one line for each: the best result by its
 metric beside the best published number.
 
@@ -59,7 +61,11 @@ def render(text: str, root: Path, page: Path) -> str:
         elif match[2] == "studies":
             made = _index(match[3], root, page)
         else:
-            made = markdown_table(*readable_columns(_rows(match[3], root)))
+            name, _, option = match[3].partition(" ")
+            if option not in ("", "seeds=mean"):
+                raise UserError(f"a table of {name} has the option {option!r}; the one that there is is 'seeds=mean'")
+            rows = _rows(name, root)
+            made = markdown_table(*readable_columns(_over_seeds(rows) if option else rows))
         return f"{match[1]}{made}\n{match[5]}"
 
     if len(re.findall(r"<!-- (?:table|best|studies):", text)) != len(TABLE.findall(text)):
@@ -122,7 +128,8 @@ def _over_seeds(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
     """The rows, those that differ in their seed as one: means, and standard errors over the seeds."""
     groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
     for row in rows:
-        groups.setdefault(tuple(row.get(key, "") for key in ("model", "ordering", "stderr_over")), []).append(row)
+        alike = ("dataset", "model", "ordering", "metric", "stderr_over")
+        groups.setdefault(tuple(row.get(key, "") for key in alike), []).append(row)
     made = []
     for group in groups.values():
         row = dict(group[0])
@@ -133,7 +140,10 @@ def _over_seeds(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
                     row |= {column: f"{mean:.6g}", f"{column}_stderr": f"{stderr:.6g}"}
                 else:
                     row[column] = ""
-            made.append(row | {"stderr_over": "seeds"})
+            for column in ("train_minutes", "sites_per_second"):
+                known = [float(other[column]) for other in group if other.get(column)]
+                row[column] = f"{sum(known) / len(known):.3g}" if known else ""
+            made.append(row | {"stderr_over": "seeds", "seed": ", ".join(other["seed"] for other in group)})
         else:
             made += group
     return made

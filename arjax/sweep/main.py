@@ -15,13 +15,12 @@ from arjax.cli.command_line import TRUST_HELP, Parser, leave, tell_mistakes
 from arjax.cli.completion import answer
 from arjax.core.errors import UserError
 from arjax.core.files import folder_to_write, only_run_in, user_path
-from arjax.core.run_code import changed_code
 from arjax.core.trust import trusting
 from arjax.core.values import parse_expression, parse_literal
 from arjax.reporting.progress import format_duration
 from arjax.reporting.tables import print_table
 from arjax.sweep.derived import mean_over_seeds
-from arjax.sweep.executors import Executor, LocalExecutor, execute, tell_failures
+from arjax.sweep.executors import Executor, LocalExecutor, execute, tell_code, tell_failures
 from arjax.sweep.plots import CURVES_NAME, ORDERS_NAME, RESULTS_NAME, draw_curves, draw_orders, draw_results
 from arjax.sweep.results import CONFIG_NAME, read_results, readable_columns
 from arjax.sweep.runs import Run, check_read, config_of, reads, stages
@@ -79,7 +78,7 @@ def _sweep(flags: argparse.Namespace) -> int:
         executor = _executor(flags, workdir, largest)
         print(f"{len(selected)} runs, {len(selected) - len(waiting)} of them already finished", flush=True)
         _tell_changed(waiting, table)
-        _tell_code([run for run in selected if run not in waiting], workdir)
+        tell_code([run for run in selected if run not in waiting], workdir)
         failed: list[str] = []
         for _, _, problem in execute(executor, _stages(waiting, table, failed), len(waiting), table):
             failed += [problem] if problem else []
@@ -101,21 +100,6 @@ def _tell_changed(runs: Sequence[Run], table: Table) -> None:
             print(f"    {run.name} has changed since it was finished\n{changes}", flush=True)
         elif table.outdated.get(run.name):
             print(f"    {run.name} was finished with other fields than {run.config} gives now", flush=True)
-
-
-def _tell_code(runs: Sequence[Run], workdir: Path) -> None:
-    """Prints the files of the user's own code that have changed since finished runs were trained with them."""
-    trained: dict[str, list[str]] = {}
-    for run in runs:
-        try:
-            for file in changed_code(workdir / run.name):
-                trained.setdefault(file, []).append(run.name)
-        except UserError as error:
-            print(f"    {error}", flush=True)
-    for file, names in trained.items():
-        them = "its folder" if len(names) == 1 else "their folders"
-        since = f"{file} has changed since the training of {', '.join(names)} began"
-        print(f"    {since}: remove {them} to train again", flush=True)
 
 
 def _stages(runs: Sequence[Run], table: Table, failed: list[str]) -> Iterator[list[Run]]:
@@ -260,7 +244,7 @@ def print_runs(runs: Sequence[Run], table: Table, form: str) -> int:
         print(*commands, sep="\n")
         return 0
     states = {run.name: state(run, table) for run in runs}
-    _tell_code([run for run in runs if states[run.name] == "finished"], table.workdir)
+    tell_code([run for run in runs if states[run.name] == "finished"], table.workdir)
     results = {run.name: read_results(table.workdir / run.name) for run in runs if states[run.name] == "finished"}
     measured = {name: found["train_seconds"] / 60 for name, found in results.items() if found}
     known = expected_minutes(runs, measured)

@@ -17,7 +17,7 @@ from arjax.core.errors import UserError
 from arjax.core.files import only_run_in, read_json_object, user_path, writable_folder, write_json
 from arjax.core.user_files import find_file, run_user_file
 from arjax.reporting.tables import print_table
-from arjax.sweep.executors import Executor, execute, tell_failures
+from arjax.sweep.executors import Executor, execute, tell_code, tell_failures
 from arjax.sweep.grid import placed
 from arjax.sweep.results import number, read_results, result_row, validation_of, with_stderr, write_csv
 from arjax.sweep.runs import Run, as_text, config_of
@@ -243,9 +243,8 @@ class Trials:
 
     def coming(self, total: int) -> Iterator[Run]:
         """The runs to execute until there are `total` trials: those that were begun, then new ones."""
-        for trial in self.list:
-            if self.state(trial) == FINISHED:
-                self.check(trial.run)
+        for run in self.finished():
+            self.check(run)
         yield from [trial.run for trial in self.unfinished()]
         while len(self.list) < total:
             past = []
@@ -260,6 +259,10 @@ class Trials:
     def unfinished(self) -> list[Trial]:
         """The trials that were begun and have neither results nor diverged."""
         return [trial for trial in self.list if self.state(trial) == RUNNING]
+
+    def finished(self) -> list[Run]:
+        """The runs of the trials that have results."""
+        return [trial.run for trial in self.list if self.state(trial) == FINISHED]
 
     def diverged(self, run: Run) -> None:
         """Notes that the loss of a trial was not finite."""
@@ -343,6 +346,7 @@ def run_search(flags: argparse.Namespace, make_executor: Callable[[argparse.Name
         begun = trials.unfinished()
         left = max(total - len(trials.list), 0) + len(begun)
         print(f"{total} trials, {len(trials.list) - len(begun)} of them already ended", flush=True)
+        tell_code(trials.finished(), workdir)
         failed = []
         executor = make_executor(flags, workdir, left)
         for run, code, problem in execute(executor, [trials.coming(total)], left, trials.table):
@@ -362,6 +366,7 @@ def _print_plan(search: Search, trials: Trials, total: int) -> None:
     print_table(["field", "values"], [[field, str(values)] for field, values in search.space.items()])
     if trials.list:
         print_table(*trials.readable())
+        tell_code(trials.finished(), trials.table.workdir)
     print(search.run(len(trials.list), search.example).command())
     print(f"{total} trials by validation {search.metric}, {len(trials.list)} of them begun; the command is an example")
 

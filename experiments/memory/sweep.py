@@ -1,7 +1,7 @@
 """Tests of memory: fourteen networks of about 70,000 parameters, delays of 100 to 1,000; text with and without memory.
 
 arjax-sweep --sweep=experiments/memory/sweep.py --workdir=runs/memory --jobs=1
-arjax-sweep --sweep=experiments/memory/sweep.py:seeds=3 --workdir=runs/memory --jobs=1
+arjax-sweep --sweep=experiments/memory/sweep.py:seeds=1 --workdir=runs/memory --jobs=1
 """
 
 from arjax.config import parse_arg
@@ -46,7 +46,7 @@ def get_sweep(arg=""):
     """Copy memory at each delay, by the nats of the ten copies (20.79 without memory); adding, by the squared error;
     text by nats per character. `seeds`: how many runs of each network at a delay of 200 and with 200 numbers.
     """
-    seeds = parse_arg(arg, seeds=1).seeds
+    seeds = parse_arg(arg, seeds=3).seeds
     if seeds < 1:
         raise UserError(f"seeds of the study of memory must be at least 1, not {seeds}")
     rows = [row for delay in DELAYS for row in _rows("copy_memory", "delay", delay, seeds)]

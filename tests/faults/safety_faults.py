@@ -19,10 +19,17 @@ SAFETY_FAULTS = (
     ),
     Fault(
         "rows that are older than the code of the user, which a sweep does not tell",
-        "sweep/main.py",
+        "sweep/executors.py",
         "for file in changed_code(workdir / run.name):",
         "for file in []:",
         ("sweep/test_outdated.py::test_own_code_that_has_changed_is_told_and_the_row_stands",),
+    ),
+    Fault(
+        "trials that are older than the code of the user, which a search does not tell",
+        "sweep/search.py",
+        "        tell_code(trials.finished(), workdir)\n",
+        "",
+        ("sweep/test_search.py::test_own_code_that_has_changed_since_a_trial_is_told",),
     ),
     Fault(
         "code of the user that is noted when nothing is trained any more",

@@ -12,6 +12,7 @@ from sweep_cases import STAND_IN, rows, sweep
 from arjax.cli.main import main as arjax
 from arjax.config.files import load_config_file, to_json
 from arjax.core.errors import UserError
+from arjax.core.run_code import fingerprints, note_code
 from arjax.sweep import Search, choice, integers, log_uniform, uniform
 from arjax.sweep.search import FAILED, FINISHED, RUNNING, Choice, Past, propose
 
@@ -111,6 +112,19 @@ def test_a_search_goes_on_as_if_it_had_not_been_interrupted(folder, search, caps
     for damaged in ("{", '{"search": {}, "trials": [{"point": 1}]}'):
         (folder / "out/search.json").write_text(damaged)
         assert search() == 2 and "out/search.json is damaged" in capsys.readouterr().err
+
+
+def test_own_code_that_has_changed_since_a_trial_is_told(folder, search, capsys):
+    assert search("--trials=2") == 0
+    mine = folder / "mine.py"
+    mine.write_text("# one\n")
+    note_code(fingerprints([str(mine)]), "out/trial-001")
+    assert search("--trials=2") == 0 and "mine.py" not in capsys.readouterr().out
+    mine.write_text("# another\n")
+    remark = f"    {mine} has changed since the training of trial-001 began: remove its folder to train again\n"
+    for flags in (["--trials=2"], ["--trials=2", "--dry_run"]):
+        assert search(*flags) == 0 and remark in capsys.readouterr().out
+    assert (folder / "out/trial-001/starts").read_text() == "x"
 
 
 def test_a_trial_that_diverges_is_not_tried_again(folder, search, capsys):

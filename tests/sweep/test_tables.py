@@ -71,6 +71,24 @@ def test_a_summary_takes_the_mean_over_seeds_of_the_best_on_validation(update, r
     assert "| exact_match | B     |    2 |" in (root / "README.md").read_text()
 
 
+def test_a_table_of_means_has_one_line_for_the_seeds_of_a_row(update, root):
+    (row, *_) = read_csv(root / "experiments/x/results.csv")
+    columns = ("dataset", "model", "seed", "value", "validation", "train_minutes")
+    cells = [("dna", "NADE", str(seed), 80 + 2 * seed, 79 + seed, 1 + seed) for seed in range(3)]
+    cells += [("dna", "MADE", "0", 78, 77, 4), ("adult", "NADE", "1", 13, 12, 5)]
+    write_csv(root / "experiments/x/results.csv", [row | dict(zip(columns, each, strict=True)) for each in cells])
+    table = "<!-- table: experiments/x/results.csv seeds=mean -->\n<!-- end table -->\n"
+    (root / "README.md").write_text(table)
+    assert update().returncode == 0 and update("--check").returncode == 0
+    lines = [line[1:-1].split("|") for line in (root / "README.md").read_text().splitlines()[1:-1]]
+    names, _, *found = [[cell.strip() for cell in line] for line in lines]
+    column = {name: list(cells) for name, cells in zip(names, zip(*found, strict=True), strict=True)}
+    assert column["dataset"] == ["dna", "dna", "adult"] and column["model"] == ["NADE", "MADE", "NADE"]
+    assert column["seed"] == ["0, 1, 2", "0", "1"] and column["minutes"] == ["2", "4", "5"]
+    assert column["ours"] == ["82.0 ± 1.2 over seeds", "78", "13"]
+    assert column["validation"] == ["80.00 ± 0.58", "77 (best)", "12"]
+
+
 def test_an_index_has_a_line_for_each_study(update, root):
     (root / "docs").mkdir()
     (root / "docs" / "results.md").write_text("<!-- studies: experiments -->\n<!-- end table -->\n")
@@ -93,6 +111,7 @@ def test_an_index_has_a_line_for_each_study(update, root):
         ),
         ("<!-- table: experiments/x/results.csv -->\n", "has no '<!-- end table -->'"),
         ("<!-- best: experiments/x/results.csv:adult -->\n<!-- end table -->\n", "has no rows about adult"),
+        ("<!-- table: experiments/x/results.csv seeds=each -->\n<!-- end table -->\n", "has the option 'seeds=each'"),
         ("<!-- table: README.md -->\n<!-- end table -->\n", "is no results table"),
     ],
 )
