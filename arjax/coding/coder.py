@@ -138,7 +138,7 @@ def compress(
     options = CodingOptions.of("compress", options, short)
     _check_alone()
     coder_version()
-    ways = choices(model, params, options.num_orders)
+    ways = choices(model, params, 1 if isinstance(x, bytes) else options.num_orders)  # a text has the own order
     data = _text(ways[0], x, options) if isinstance(x, bytes) else _examples(model, x, options)
     options.begin()
     number = 0 if data.is_text else _best(ways, data.values, data.contexts)
@@ -210,6 +210,8 @@ def _text(choice: Choice, content: bytes, options: CodingOptions) -> _Data:
 def _examples(model: Model, x: Any, options: CodingOptions) -> _Data:
     """Examples, which are checked, as data."""
     given = np.asarray(as_array(x, "x"))
+    if given.dtype.kind == "f":
+        given = np.where(given == 0, 0, given).astype(given.dtype)  # a file holds 0 for -0, which is the same value
     return _Data(given, *_checked(model, given, options.context), b"")
 
 

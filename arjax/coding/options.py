@@ -17,7 +17,7 @@ MOST_STREAMS = 2**16
 @dataclasses.dataclass(frozen=True)
 class CodingOptions:
     """How data are compressed, and how a file is decompressed, beside the model and its parameters: made once by the
-    short forms of `compress` and `decompress`, and passed whole. Raises `UserError` for no number of streams.
+    short forms of `compress` and `decompress`, and passed whole. Raises `UserError` for no number of streams or orders.
 
     Attributes:
       context: of the examples, as for `model.log_prob`; it is not a part of the file. Both calls need the same.
@@ -43,9 +43,10 @@ class CodingOptions:
     tell: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
-        streams = self.streams
-        if isinstance(streams, bool) or not isinstance(streams, int) or not 0 <= streams <= MOST_STREAMS:
-            raise UserError(f"streams must be a whole number from 0 to {MOST_STREAMS}, not {streams!r}")
+        for name, least in (("streams", 0), ("num_orders", 1)):
+            number = getattr(self, name)
+            if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= MOST_STREAMS:
+                raise UserError(f"{name} must be a whole number from {least} to {MOST_STREAMS}, not {number!r}")
 
     @classmethod
     def of(cls, function: str, options: CodingOptions | None, short: Mapping[str, Any]) -> CodingOptions:

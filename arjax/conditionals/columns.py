@@ -128,8 +128,15 @@ class ColumnsAt(Conditional):
         return self._own(lambda family, features: family.entropy(features), features)
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
-        """Draws float32[..., M] from features [..., M, F]: of every family, of which each site takes its own."""
-        return self._own(lambda family, features: family.sample(key, features, temperature), features)
+        """Draws float32[..., M] from features [..., M, F]: of every family, of which each site takes its own.
+
+        Each family has noise of its own, for that of one key is the same numbers in arrays of other shapes, too.
+        """
+        of_family = dict.fromkeys(self.families, key)
+        if len(self.group_M) > 1:  # a single site takes one family's values alone
+            of_family = {family: jax.random.fold_in(key, g) for g, family in enumerate(self.families)}
+        draw = lambda family, features: family.sample(of_family[family], features, temperature)  # noqa: E731
+        return self._own(draw, features)
 
     def mode(self, features: jax.Array) -> jax.Array:
         return self._own(lambda family, features: family.mode(features), features)

@@ -30,10 +30,14 @@ def check_temperature(temperature: Any) -> float:
 
 
 def as_temperature(temperature: float | jax.Array) -> float | jax.Array:
-    """The temperature of a draw: checked where it is a number, and inside `jit` brought into the range above."""
-    if isinstance(temperature, jax.Array):
-        return jnp.clip(temperature.astype(jnp.float32), LEAST, MOST)
-    return check_temperature(temperature)
+    """The temperature of a draw: checked where it is known, and inside `jit` brought into the range above."""
+    if not isinstance(temperature, jax.Array):
+        return check_temperature(temperature)
+    if temperature.ndim:
+        raise UserError(f"a draw has one temperature, not an array of shape {temperature.shape}")
+    if not isinstance(temperature, jax.core.Tracer):
+        return check_temperature(temperature.item())
+    return jnp.clip(temperature.astype(jnp.float32), LEAST, MOST)
 
 
 def tempered(log_p: jax.Array, temperature: float | jax.Array, axis: int = -1) -> jax.Array:

@@ -200,9 +200,9 @@ class _Rest:
     options: DrawOptions
     sampler: Sampler
 
-    def draw(self, canvas: jax.Array, observed: jax.Array | None, first: int = 0) -> Draw:
+    def draw(self, canvas: jax.Array, observed: jax.Array | None, first: int = 0, stop: int | None = None) -> Draw:
         options = dataclasses.replace(self.options, observed=observed)
-        return self.sampler(self.model, self.params, self.keys, canvas, options, first=first)
+        return self.sampler(self.model, self.params, self.keys, canvas, options, first=first, stop=stop)
 
 
 def _with_prompt(rest: Iterator[Draw], canvas: jax.Array, prompt: int) -> Iterator[Draw]:
@@ -221,7 +221,7 @@ def _carried(rest: _Rest, canvas: jax.Array, prompt: int, chunk: int) -> Iterato
     (num, length), options = canvas.shape[:2], rest.options
     shared, size = (rest.model, rest.params), min(PIECE, length)
     chunk = chunk or rest.model.network.CHUNK
-    progress, calls = begin(*shared, canvas, prompt, options.context, chunk), -(-prompt // chunk)
+    progress, calls = begin(*shared, canvas, prompt, options.context, options.end, chunk), -(-prompt // chunk)
     for start in range(prompt, length, size):
         drawn, before = min(size, length - start), progress.ended
         how = options.context, options.temperature, options.end
@@ -267,8 +267,8 @@ def _windows(rest: _Rest, canvas: jax.Array, prompt: int, length: int, overlap: 
     seen, known = canvas[:, start : min(start + size, length)], prompt - start
     window = jnp.pad(seen, [(0, 0), (0, size - seen.shape[1]), *[(0, 0)] * (seen.ndim - 2)])
     while True:
-        x, stats = rest.draw(window, np.arange(size) < known, start)
         stop = min(start + size, length)
+        x, stats = rest.draw(window, np.arange(size) < known, start, stop - start)
         yield Draw(x[:, known : stop - start], stats)
         if stop == length:
             return

@@ -12,7 +12,17 @@ number of samples that are drawn together nor on the mesh. Exact samplers draw t
 - `greedy`, `beam` and `best` search for probable values.
 """
 
-from arjax.samplers.base import SAMPLERS, Draw, Resources, Sampler, Steps, example_keys, make_sampler, option
+from arjax.samplers.base import (
+    OWN_NUMBERS,
+    SAMPLERS,
+    Draw,
+    Resources,
+    Sampler,
+    Steps,
+    example_keys,
+    make_sampler,
+    option,
+)
 from arjax.samplers.beam import Beam
 from arjax.samplers.best import Best
 from arjax.samplers.cached import Cached, Greedy
@@ -23,6 +33,7 @@ from arjax.samplers.parallel import Parallel
 from arjax.samplers.speculative import Speculative
 
 __all__ = [
+    "OWN_NUMBERS",
     "PLAIN_DRAW",
     "SAMPLERS",
     "Beam",

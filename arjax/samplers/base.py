@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from arjax.conditionals.base import bound
 from arjax.conditionals.blocks import scores_blocks
@@ -35,6 +36,10 @@ def check_ranges(name: str, family: type[Sampler], options: Mapping[str, Any]) -
                 f"the option {key!r} of the sampler {name!r} must be a whole number, at least 0, not {value}"
             )
 
+
+#: The first number that a sampler may fold into a key: conditionals split the keys of steps, and the parts of a split
+#: are the key with 0, 1, ... folded in; the keys of examples have the numbers of their steps folded in.
+OWN_NUMBERS = np.uint32(2**31)
 
 SAMPLERS = Registry("sampler", hidden=("source",), check=check_ranges)
 
@@ -95,6 +100,7 @@ class Sampler(abc.ABC):
         options: DrawOptions,
         shared: bool = False,
         first: int | jax.Array = 0,
+        stop: int | jax.Array | None = None,
     ) -> Draw:
         """Draws B examples in one compiled program, shared by all orders, keys, temperatures and observed sites.
 
@@ -107,14 +113,16 @@ class Sampler(abc.ABC):
           shared: all examples have the same observed values and the same context.
           first: the number of step 0: the noise of step t is that of the keys and first + t. Above 0 in a window on a
             longer sequence.
+          stop: the steps before it are those that are asked for, None: all. Samplers that compare sequences compare
+            these steps; the values of the others do not matter.
         """
         num, has_parts = len(canvas), vars(type(self)).get("PARTS", False)
-        parts = num_parts(num, params, model, keys, canvas, options, first) if has_parts else 1
+        parts = num_parts(num, params, model, keys, canvas, options, first, stop) if has_parts else 1
 
         def draw(of_examples: tuple[jax.Array, jax.Array, Context | None]) -> Draw:
             keys, canvas, context = of_examples
             mine = dataclasses.replace(options, context=context)
-            arguments = self, model, params, keys, canvas, mine, shared, first
+            arguments = self, model, params, keys, canvas, mine, shared, first, stop
             return call_if_it_fits("the arrays of this draw", run, *arguments, times=parts)
 
         of_examples = keys, canvas, options.context
@@ -158,11 +166,11 @@ class Sampler(abc.ABC):
 
 
 @functools.partial(jax.jit, static_argnames="shared")
-def run(sampler, model, params, keys, canvas, options, shared=False, first=0) -> Draw:
+def run(sampler, model, params, keys, canvas, options, shared=False, first=0, stop=None) -> Draw:
     """A draw as one compiled program; see `Sampler.__call__`."""
-    steps = Steps(model, params, keys, options, shared, first)
+    steps = Steps(model, params, keys, options, shared, first, stop)
     x, stats = sampler.draw(model, params, steps, canvas, options.context)
-    return Draw(steps.ends.filled(x, options.observed), stats | {"steps": steps.ends.steps(x, steps.to_draw())})
+    return Draw(steps.ends.filled(x, options.observed), stats | {"steps": steps.ends.steps(x, steps.asked())})
 
 
 def make_sampler(text: str | Sampler) -> Sampler:
@@ -227,9 +235,10 @@ class Steps:
 
     Attributes:
       keys_SB: the random key of each step and example. A sampler that needs further random numbers folds a number of
-        its own into these keys: `jax.vmap(lambda key: jax.random.fold_in(key, 7))(steps.keys_SB[t])`.
+        its own into these keys, `OWN_NUMBERS` or more: smaller ones give the noise of some conditionals again.
       temperature: divides the logits, float32[].
       factorization: the order and the blocks of the draw.
+      stop: behind the last step that is asked for, int32[] or a whole number.
     """
 
     def __init__(
@@ -240,11 +249,13 @@ class Steps:
         options: DrawOptions,
         shared: bool = False,
         first: int | jax.Array = 0,
+        stop: int | jax.Array | None = None,
     ):
         self.factorization, self.temperature, self.shared = model.factorization, options.temperature, shared
         self.head = bound(model.conditional, params)
         self.observed_D, self.keys_B, self.first = options.observed, keys, first
         self.ends = Ends(self.factorization, options.end)
+        self.stop = self.factorization.num_steps if stop is None else stop
         # All at once: a hash in every step would take longer than the rest of a small step.
         self.keys_SB = step_keys(keys, first + jnp.arange(self.factorization.num_steps))
 
@@ -271,6 +282,10 @@ class Steps:
         """bool[S]: the steps that have a site to draw."""
         blocks_SM = jnp.asarray(self.factorization.blocks)
         return ((blocks_SM < self.factorization.num_sites) & ~self.observed(blocks_SM)).any(1)
+
+    def asked(self) -> jax.Array:
+        """bool[S]: the steps before `stop` that have a site to draw."""
+        return self.to_draw() & (jnp.arange(self.factorization.num_steps) < self.stop)
 
     def prompt(self) -> int | jax.Array:
         """Number of steps at the start of the order with all their sites observed."""

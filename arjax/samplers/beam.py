@@ -183,7 +183,7 @@ class Beam(Sampler):
             advance,
             jnp.asarray(factorization.order),
             start=prompt,
-            stop=factorization.num_steps,
+            stop=steps.stop,
             length_penalty=self.length_penalty,
             completes=steps.ends.completes(model.event.num_levels) if steps.ends else None,
         )

@@ -7,18 +7,13 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from arjax.conditionals.base import bound
 from arjax.conditionals.blocks import Query, site_log_prob
 from arjax.conditionals.truncated import untruncated
 from arjax.core.errors import UserError
-from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, make_sampler, option
-from arjax.samplers.loops import Ends
+from arjax.samplers.base import OWN_NUMBERS, SAMPLERS, Draw, Sampler, Steps, make_sampler, option
 from arjax.samplers.options import DrawOptions
-
-#: Above the numbers of all steps, whose keys are made of the same ones.
-FIRST_CANDIDATE = np.uint32(2**31)
 
 
 @SAMPLERS.register("best")
@@ -56,10 +51,10 @@ class Best(Sampler):
         rows, contexts = jax.tree.map(lambda leaf: jnp.repeat(leaf, self.of, axis=0), (canvas, context))
         keys = _candidates(steps.keys_B, self.of).reshape(-1)
         options = DrawOptions(observed=observed_D, temperature=steps.temperature, end=steps.ends.token)
-        inner = Steps(model, params, keys, options, steps.shared, steps.first)
+        inner = Steps(model, params, keys, options, steps.shared, steps.first, steps.stop)
         drawn, stats = self.source.draw(model, params, inner, rows, contexts)
         drawn = inner.ends.filled(drawn, observed_D)
-        log_prob = _log_prob(model, params, drawn, observed_D, contexts, inner.ends).reshape(num, self.of)
+        log_prob = _log_prob(model, params, drawn, inner, contexts).reshape(num, self.of)
         best, candidates = log_prob.argmax(1), (num, self.of)
         x = drawn.reshape(*candidates, *drawn.shape[1:])[jnp.arange(num), best]
         # Candidates are drawn together: the network computes as often as for the one that takes longest.
@@ -70,20 +65,22 @@ class Best(Sampler):
 
 def _candidates(keys: jax.Array, num: int) -> jax.Array:
     """The keys of `num` draws for each of B keys, [B, num]: the key itself, and others made from it."""
-    number = FIRST_CANDIDATE + jnp.arange(1, num, dtype=jnp.uint32)
+    number = OWN_NUMBERS + jnp.arange(1, num, dtype=jnp.uint32)
     others = jax.vmap(lambda key: jax.vmap(jax.random.fold_in, (None, 0))(key, number))(keys)
     return jnp.concatenate([keys[:, None], others], 1)
 
 
-def _log_prob(
-    model: Any, params: Any, x: jax.Array, observed_D: jax.Array | None, context: Any, ends: Ends
-) -> jax.Array:
-    """log p of what is not observed given what is, up to the end of each example where there is one, float32[N]."""
+def _log_prob(model: Any, params: Any, x: jax.Array, steps: Steps, context: Any) -> jax.Array:
+    """log p of what is not observed given what is, up to the last step that is asked for and to the end of each example
+    where there is one, float32[N].
+    """
     factorization, head = model.factorization, bound(untruncated(model.conditional), params)
     features = model.network.apply({"params": params}, x, factorization, context)
     query = None
-    if observed_D is not None:
-        observed = observed_D.reshape(factorization.grid_shape)
+    if steps.observed_D is not None:
+        observed = steps.observed_D.reshape(factorization.grid_shape)
         query = Query(asked=~observed, given=observed)
     log_prob_ND = site_log_prob(head, features, x, factorization, query).reshape(len(x), -1)
-    return (jnp.where(ends.counts(x), log_prob_ND, 0) if ends else log_prob_ND).sum(1)
+    asked_S = jnp.arange(factorization.num_steps) < steps.stop
+    log_prob_ND = jnp.where(asked_S[factorization.step], log_prob_ND, 0)
+    return (jnp.where(steps.ends.counts(x), log_prob_ND, 0) if steps.ends else log_prob_ND).sum(1)

@@ -9,12 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals.base import Conditional
-from arjax.conditionals.truncated import Truncated
+from arjax.conditionals.truncated import untruncated
 from arjax.core.errors import UserError
 from arjax.factorization import Factorization, reorder
 from arjax.networks.base import step_variables
-from arjax.samplers.base import SAMPLERS, Draw, Resources, Sampler, Steps, option, per_example
+from arjax.samplers.base import OWN_NUMBERS, SAMPLERS, Draw, Resources, Sampler, Steps, option, per_example
 from arjax.samplers.loops import has_carry, num_calls, read_prompt
 from arjax.samplers.rounds import advance, by_score, check_rounds, check_single_sites, entropies, measure_losses
 from arjax.samplers.schedules import check_rounds_fit, check_schedule, make_sizes
@@ -80,7 +79,7 @@ class Parallel(Sampler):
             )
         if self.choose != "order":
             check_single_sites(model, f"the sampler 'parallel' with choose={self.choose!r}")
-        if self.choose == "confidence" and not _family(model.conditional).has_table:
+        if self.choose == "confidence" and not untruncated(model.conditional).has_table:
             raise UserError(
                 "the sampler 'parallel' has no confidence in values without a list of probabilities: take "
                 "choose='entropy' or choose='random'"
@@ -150,7 +149,7 @@ class Parallel(Sampler):
         place_S = jnp.arange(len(keys_S))
         if self.choose != "random":
             return place_S
-        lot_S = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1)))(keys_S)
+        lot_S = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, OWN_NUMBERS)))(keys_S)
         return jnp.argsort(jnp.where(place_S < prompt, -1.0, lot_S), stable=True)
 
     def _order(self, own: Factorization, own_S: jax.Array) -> Factorization:
@@ -188,15 +187,10 @@ class Parallel(Sampler):
         self, steps: Steps, canvas: jax.Array, step_k: jax.Array, values: jax.Array, features_kMF: jax.Array
     ) -> jax.Array:
         """What the sites of single-site steps are chosen by, the highest first, float32[k]."""
-        family = _family(steps.head)
+        family = untruncated(steps.head)  # scores by the conditional of the model
         sites_kM = jnp.asarray(steps.factorization.blocks)[step_k]
         if self.choose == "entropy":
             return -entropies(family, sites_kM, features_kMF)
         values = values.reshape(*sites_kM.shape, *family.value_shape)
         of_site = lambda sites, features, value: family.at(sites).log_prob(features, value)  # noqa: E731
         return jax.vmap(of_site)(sites_kM, features_kMF, values)[:, 0]
-
-
-def _family(conditional: Any) -> Conditional:
-    """The conditional of the model, where that which is drawn from is cut to its most probable values."""
-    return conditional.family if isinstance(conditional, Truncated) else conditional

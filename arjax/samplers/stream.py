@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from arjax.networks.base import step_variables
 from arjax.samplers.base import Steps, step_keys
-from arjax.samplers.loops import read_prompt
+from arjax.samplers.loops import Ends, read_prompt
 from arjax.samplers.options import DrawOptions
 
 
@@ -24,15 +24,25 @@ class Progress(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnames="chunk")
-def begin(model: Any, params: Any, canvas: jax.Array, prompt: jax.Array, context: Any, chunk: int) -> Progress:
+def begin(
+    model: Any,
+    params: Any,
+    canvas: jax.Array,
+    prompt: jax.Array,
+    context: Any,
+    end: jax.Array | None,
+    chunk: int,
+) -> Progress:
     """A draw whose first `prompt` steps stand on the canvas and are read, `chunk` of them in one call of the network.
+    An example with the `end` in its prompt has ended.
 
     One program for prompts of all lengths.
     """
     network, factorization = model.network, model.factorization
     variables, chunk = step_variables(network, params), min(chunk, factorization.num_steps)
     carry = read_prompt(network, variables, canvas, factorization, context, prompt, chunk)
-    return Progress(carry, canvas, jnp.asarray(prompt, jnp.int32), jnp.zeros(len(canvas), bool))
+    ended = jnp.zeros(len(canvas), bool) if end is None else Ends(factorization, end).ended(canvas, prompt)
+    return Progress(carry, canvas, jnp.asarray(prompt, jnp.int32), ended)
 
 
 @functools.partial(jax.jit, static_argnames="num")

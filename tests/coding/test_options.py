@@ -26,6 +26,9 @@ def test_options_are_checked_when_they_are_made():
     for streams in (-1, 2**16 + 1, 1.5, True):
         with pytest.raises(UserError, match="streams must be a whole number from 0 to 65536, not"):
             CodingOptions(streams=streams)
+    for num_orders in (0, -2, 2**16 + 1, True):
+        with pytest.raises(UserError, match="num_orders must be a whole number from 1 to 65536, not"):
+            CodingOptions(num_orders=num_orders)
     with pytest.raises(UserError, match="compress takes no 'stream', did you mean 'streams'"):
         CodingOptions.of("compress", None, {"stream": 3})
     with pytest.raises(UserError, match="one value or keyword arguments, not both"):

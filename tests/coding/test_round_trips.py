@@ -138,6 +138,8 @@ def test_columns_without_reals_come_back_and_others_are_refused():
     params, rng = model.init(jax.random.key(0)), np.random.default_rng(0)
     x = np.stack([rng.integers(0, column.num_levels, 20) for column in columns], 1).astype(np.float64)
     assert round_trip(model, params, x).bits == pytest.approx(bits_of(model, params, x), rel=1e-5)
+    x[0, 0] = -0.0
+    assert np.array_equal(decompress(model, params, compress(model, params, x).data).x, x)
     x[0, 0] = np.nan
     with pytest.raises(UserError, match="a missing value has no probability"):
         compress(model, params, x)

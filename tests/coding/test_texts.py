@@ -94,6 +94,15 @@ def test_a_window_slides_and_begins_with_the_tokens_before():
     assert coded.bits == pytest.approx(nats / np.log(2), rel=1e-5)
 
 
+@pytest.mark.slow
+def test_a_model_of_several_orders_codes_texts_in_its_own():
+    options = {"num_layers": 1, "width": 8, "num_heads": 1, "orders": "uniform"}
+    model, params = model_of(LETTERS, "masked_transformer", 6, **options)
+    content = text(20)
+    found = [compress(model, params, content, vocabulary=LETTERS, num_orders=num) for num in (1, 4)]
+    assert found[0].data == found[1].data and found[0].choice == ""
+
+
 def test_the_number_of_streams_suits_the_text():
     assert [num_streams(num, 0) for num in (0, 5, 512, 1024, 10**6)] == [1, 1, 1, 2, 16]
     assert [num_streams(num, 8) for num in (0, 5, 100)] == [1, 5, 8]

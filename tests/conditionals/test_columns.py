@@ -87,6 +87,19 @@ def test_each_column_has_the_score_of_its_own_family():
         np.testing.assert_allclose(found, own[:, sites], rtol=1e-6)
 
 
+def test_columns_of_one_step_are_drawn_independently():
+    """Noise of one key is the same numbers in arrays of other shapes, so families need keys of their own."""
+    columns = tuple(scalar(kind, KINDS[kind]) for kind in ("tokens", "binary", "real"))
+    family = make_conditional("columns", EventSpec((3,), kind="columns", columns=columns))
+    features = np.zeros((3, family.num_params), np.float32)
+    draw = jax.jit(jax.vmap(lambda key: family.sample(key, features)))
+    tokens, binary, real = np.asarray(draw(jax.random.split(jax.random.key(0), 6000))).T
+    counts = np.bincount((2 * tokens + binary).astype(int), minlength=6)
+    assert stats.chisquare(counts).pvalue > 1e-4
+    for column, num in ((tokens, 3), (binary, 2)):
+        assert stats.f_oneway(*(real[column == value] for value in range(num))).pvalue > 1e-4
+
+
 def test_columns_are_chosen_by_themselves_and_their_values_are_checked():
     x = np.zeros((4, 3), np.float32)
     assert from_arrays(EVENT, train=x).event.dtype == np.float32

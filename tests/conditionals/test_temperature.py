@@ -6,6 +6,7 @@ import functools
 import itertools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -113,6 +114,18 @@ def test_temperatures_out_of_range_are_told(family, event):
     for temperature in wrong if isinstance(family, Categorical) else wrong[:1]:
         with pytest.raises(UserError, match="the temperature must be a positive number up to 1e\\+20, not"):
             jax.eval_shape(lambda f, t=temperature: bound(family).sample(KEY, f, t), features_of(family))
+
+
+def test_arrays_of_temperatures_are_told():
+    family = make_conditional("categorical", EVENTS["tokens"])
+    features = features_of(family)
+    for temperature in (jnp.ones(family.num_params), jnp.ones(3)):
+        with pytest.raises(UserError, match=r"a draw has one temperature, not an array of shape \("):
+            family.sample(KEY, features, temperature)
+    for temperature in (-1.0, float("nan")):
+        with pytest.raises(UserError, match="the temperature must be a positive number up to 1e\\+20, not"):
+            family.sample(KEY, features, jnp.float32(temperature))
+    assert (family.sample(KEY, features, jnp.float32(0.5)) == family.sample(KEY, features, 0.5)).all()
 
 
 @pytest.mark.parametrize("name", ["bernoulli", "categorical", "ordinal", "discretized_logistic_mixture"])

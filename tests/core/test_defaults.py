@@ -28,7 +28,7 @@ DIFFERENT = {
 #: Seeds, splits, codes and offsets of keys: data that are read again, runs that go on and draws with a stored key would
 #: differ, silently, if one of them changed.
 CONSTANTS = {
-    "samplers.best": {"FIRST_CANDIDATE": 2_147_483_648},
+    "samplers.base": {"OWN_NUMBERS": 2_147_483_648},
     "samplers.rounds": {"NUM_ORDERS": 4},
     "evaluation.bounds": {"REPORTED": 2000},
     "evaluation.report": {"APART": 220_401_171},

@@ -191,6 +191,27 @@ SAMPLER_FAULTS = (
         ("samplers/test_proposals.py::test_log_q_of_proposals_is_that_of_the_draft_at_the_temperature",),
     ),
     Fault(
+        "columns of one step that are drawn with the same noise",
+        "conditionals/columns.py",
+        "jax.random.fold_in(key, g)",
+        "key",
+        ("conditionals/test_columns.py::test_columns_of_one_step_are_drawn_independently",),
+    ),
+    Fault(
+        "a random order of rounds that is made of the noise of the values",
+        "samplers/parallel.py",
+        "jax.random.fold_in(key, OWN_NUMBERS)",
+        "jax.random.fold_in(key, 1)",
+        ("samplers/test_parallel.py::test_the_random_order_is_not_made_of_the_noise_of_the_values",),
+    ),
+    Fault(
+        "a search that compares sites behind the length that is asked for",
+        "models/longer.py",
+        "rest.draw(window, np.arange(size) < known, start, stop - start)",
+        "rest.draw(window, np.arange(size) < known, start)",
+        ("samplers/test_longer.py::test_a_search_in_a_window_compares_what_is_asked_for[best(of=4)]",),
+    ),
+    Fault(
         "rounds that draw over observed sites of a block",
         "samplers/parallel.py",
         "drawn_kM = (place_k < t + n)[:, None] & ~steps.observed(sites_kM)",

@@ -17,6 +17,7 @@ from arjax.models import ModelChoice, make_model
 from arjax.models.longer import PIECE, draw_longer, of_length, pieces
 from arjax.networks import NETWORKS
 from arjax.samplers import example_keys, make_sampler
+from arjax.samplers.best import _candidates
 
 SIZE, LENGTH, NUM = 12, 45, 3
 LINE = EventSpec((SIZE,), (), "tokens", 5)
@@ -178,6 +179,28 @@ def test_another_sampler_draws_the_same_in_a_window(slid):
     model, params, x = slid
     found = draw_longer(model, params, KEYS, 20, sampler="naive", overlap=5)
     np.testing.assert_array_equal(found.x, x[:, :20])
+
+
+@pytest.mark.parametrize("call", ["best(of=4)", pytest.param("beam(width=125)", marks=pytest.mark.slow)])
+def test_a_search_in_a_window_compares_what_is_asked_for(call):
+    """Of a window, the sites up to the length; the last ones are neither drawn nor counted."""
+    model, params = small("made")
+    found = draw_longer(model, params, KEYS, 3, sampler=call)
+    x, mask = np.pad(np.asarray(found.x), [(0, 0), (0, SIZE - 3)]), np.tile(np.arange(SIZE) < 3, (NUM, 1))
+    np.testing.assert_allclose(found.stats["log_prob"], model.log_prob(params, x, mask=mask), rtol=1e-5)
+    assert found.stats["steps"].tolist() == [3] * NUM
+    if call.startswith("best"):
+        candidates = [draw_longer(model, params, keys, 3).x for keys in _candidates(KEYS, 4).T]
+        scores = [model.log_prob(params, np.pad(row, [(0, 0), (0, SIZE - 3)]), mask=mask) for row in candidates]
+        np.testing.assert_allclose(found.stats["log_prob"], np.max(scores, 0), rtol=1e-5)
+
+
+def test_an_example_with_the_end_in_its_prompt_has_ended():
+    model, params = small("gru")
+    prompt = np.array([[1, 3, 0], [1, 2, 0], [3, 3, 3]])
+    x = np.asarray(draw_longer(model, params, KEYS, 9, given=prompt, end=3).x)
+    np.testing.assert_array_equal(x[:, :3], prompt)
+    assert (x[[0, 2], 3:] == 3).all() and x[1, 3] != 3
 
 
 @pytest.mark.slow

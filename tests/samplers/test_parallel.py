@@ -9,6 +9,7 @@ import pytest
 from compiled import of_model
 from scipy.special import log_softmax
 
+from arjax.conditionals import make_conditional
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.factorization import from_order
@@ -140,6 +141,30 @@ def test_models_that_cannot_are_refused(call, choice, sentence):
     model, params = build(**{"network": "deep_nade"} | choice)
     with pytest.raises(UserError, match=sentence):
         model.draw(params, KEYS, sampler=call)
+
+
+@pytest.mark.parametrize("call", ["gaussian", "gaussian_mixture(components=1)", "logistic_mixture(components=1)"])
+def test_the_random_order_is_not_made_of_the_noise_of_the_values(call):
+    """Some conditionals split the keys of steps, and split(key)[1] is fold_in(key, 1)."""
+    family = make_conditional(call, EventSpec((4,), (), "real", 0))
+    features, sampler = np.zeros(family.num_params, np.float32), make_sampler("parallel")
+
+    def both(key):
+        keys_S = jax.random.split(key, 4)
+        return sampler._first_order(keys_S, 0), jax.vmap(lambda key: family.sample(key, features))(keys_S)
+
+    order, values = map(np.asarray, jax.jit(jax.vmap(both))(jax.random.split(jax.random.key(0), 4000)))
+    assert 0.03 < (order == values.argsort(1)).all(1).mean() < 0.055  # 1/24
+    assert 0.03 < (order == values.argsort(1)[:, ::-1]).all(1).mean() < 0.055
+
+
+@pytest.mark.slow
+def test_truncated_vectors_are_chosen_by_the_entropy_of_the_model():
+    vectors = EventSpec((4,), (3,), "tokens", 3)
+    model, params = build("masked_transformer", vectors, conditional="nested(hidden_sizes=(6,), features=4)")
+    x, _ = draw(model, params, "parallel(steps=2,choose='entropy')", top_k=1)
+    cold, _ = draw(model, params, "parallel(steps=2,choose='entropy')", temperature=1e-9)
+    np.testing.assert_array_equal(x, cold)
 
 
 @pytest.mark.slow
