@@ -73,8 +73,8 @@ SAMPLER_FAULTS = (
     Fault(
         "the best of several draws by the likelihood of observed values, too",
         "samplers/best.py",
-        "if observed_D is not None:",
-        "if observed_D is None:",
+        "if steps.observed_D is not None:",
+        "if steps.observed_D is None:",
         ("samplers/test_search.py::test_the_best_is_that_of_the_model_given_what_is_observed",),
     ),
     Fault(
@@ -137,8 +137,8 @@ SAMPLER_FAULTS = (
     Fault(
         "a window that slides and draws the noise of the first one again",
         "models/longer.py",
-        "options, first=first)",
-        "options)",
+        "options, first=first, stop=stop)",
+        "options, stop=stop)",
         ("samplers/test_longer.py::test_a_window_slides",),
     ),
     Fault(
