@@ -12,7 +12,7 @@ AnyModel = TypeVar("AnyModel")
 ABILITIES = {
     # `features`, `head`, `log_prob_per_site`, `conditionals`, `network`, `conditional`, `factorization`
     "conditionals": "the conditionals of an autoregressive model, which {} has not",
-    # `conditional_log_prob`: of any set of sites given any other
+    # `conditional_log_prob`: of any set of sites given any other, by a `key` where the kind of the model is not exact
     "queries": "the conditionals of any sites given others, which {} has not",
     # `model.guess`: one most probable value for each site
     "guesses": "one most probable value for each site, which {} has not",

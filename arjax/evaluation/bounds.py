@@ -166,7 +166,7 @@ def k_step_scores(
       schedule: their sizes, see `arjax.samplers.schedules`.
       choose: the rule by which the sampler chooses the sites of a round.
       examples: as in `Dataset.thinned`, those that are scored; the sizes are those of all examples.
-      **options: of `split_bound`; `seed` is that of the orders.
+      **options: of `split_bound`; `seed` is that of the orders, and of the noise of a conditional whose log p is drawn.
     """
     check_schedule("config.evaluate", steps, schedule)
     check_k_steps(model, steps, choose, "the k-step bound" if choose == "random" else "the likelihood in k steps")
@@ -208,13 +208,13 @@ def _k_step_bound(
 ) -> jax.Array:
     assert model.orders is not None, "`check_rounds` refuses a model of one order"
     orders = jax.vmap(model.orders.draw_of_all)(jax.random.split(key, len(batch)))
-    return k_step_log_prob(model, params, batch, orders, sizes)
+    return k_step_log_prob(model, params, batch, orders, sizes, jax.random.fold_in(key, len(batch)))
 
 
 def _lowest_entropy(
     model: AutoregressiveModel, params: Any, batch: Batch, key: jax.Array, sizes: tuple[int, ...]
 ) -> jax.Array:
-    return lowest_entropy_log_prob(model, params, batch, sizes)
+    return lowest_entropy_log_prob(model, params, batch, sizes, key)
 
 
 def _in_own_order(
@@ -222,4 +222,4 @@ def _in_own_order(
 ) -> jax.Array:
     """In the order of the model; in a single round no order matters, so it serves all rules there."""
     every = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(batch), *jnp.shape(leaf))), model.factorization)
-    return k_step_log_prob(model, params, batch, every, sizes)
+    return k_step_log_prob(model, params, batch, every, sizes, key)

@@ -69,7 +69,7 @@ def _score(params: Any, batch: Batch, key: jax.Array, log_scale_D: jax.Array) ->
     """Entropy, -log p and scored sites of each step, [S, B], and of each site, [D, B], in the units of the data."""
     model, params = params
     factorization = model.factorization
-    per_site = model.conditionals(params, batch.x, context=batch.context)
+    per_site = model.conditionals(params, batch.x, context=batch.context, key=key)
     log_prob, entropy = (values.reshape(len(batch), -1) for values in per_site)
     counted_BD = jnp.ones_like(log_prob) if batch.mask is None else jnp.asarray(batch.mask).reshape(log_prob.shape)
     entropy_BD, nll_BD = (jnp.where(counted_BD > 0, v + log_scale_D, 0.0) for v in (entropy, -log_prob))

@@ -354,7 +354,15 @@ class AutoregressiveModel(Model):
     @named_arguments
     @checks.takes_params
     def conditional_log_prob(
-        self, params: Params, x: jax.Array, *, query: Any, evidence: Any, context: Any = None, mask: Any = None
+        self,
+        params: Params,
+        x: jax.Array,
+        *,
+        query: Any,
+        evidence: Any,
+        context: Any = None,
+        mask: Any = None,
+        key: jax.Array | None = None,
     ) -> jax.Array:
         """log p(x[query] | x[evidence], c) in nats, float32[B]: exact, for any set of sites that an order puts first.
 
@@ -368,6 +376,7 @@ class AutoregressiveModel(Model):
           context: [B, ...], for a model that has one.
           mask: [B, *grid], the sites of the query that count in each example; None: all. As in `log_prob`, others are
             given to those visited after them.
+          key: of a conditional whose log p is drawn; None: always the same.
         """
         asked_for, given = as_sites(self.event, query, "the query"), as_sites(self.event, evidence, "the evidence")
         if (asked_for & given).any():
@@ -375,7 +384,7 @@ class AutoregressiveModel(Model):
         factorization = evidence_first(self, given, asked_for)
         x = self._values(x, counts=asked_for | given)
         more = {"factorization": factorization, "query": Query(asked_for, given)}
-        return self.log_prob(params, x, mask=mask, context=context, **more)
+        return self.log_prob(params, x, mask=mask, context=context, key=key, **more)
 
     @named_like(features)
     @checks.takes_params
@@ -385,7 +394,8 @@ class AutoregressiveModel(Model):
         """
         x = self._values(x)
         features = self._features(params, x, **kwargs)
-        return _site_scores(self, params, features, x, kwargs.get("factorization") or self.factorization)
+        factorization = kwargs.get("factorization") or self.factorization
+        return _site_scores(self, params, features, x, factorization, kwargs.get("key"))
 
     def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
         as_temperature(options.temperature)
@@ -467,9 +477,14 @@ class AutoregressiveModel(Model):
 
 @one_program()
 def _site_scores(
-    model: AutoregressiveModel, params: Params, features: jax.Array, x: jax.Array, factorization: Factorization
+    model: AutoregressiveModel,
+    params: Params,
+    features: jax.Array,
+    x: jax.Array,
+    factorization: Factorization,
+    key: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array]:
-    head = model.head(params)
+    head = model.head(params, key=key)
     log_prob = model.of_present(site_log_prob, head, features, x, factorization)
     return log_prob, site_entropy(head, features, x, factorization)
 

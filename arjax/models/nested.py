@@ -170,7 +170,7 @@ class Nested(JointConditional):
 
     def block_entropy(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
         rows, context = self._block(features, value, valid, valid)
-        _, per_index = self.model.conditionals(self.params, rows, context=context)
+        _, per_index = self.model.conditionals(self.params, rows, context=context, key=self.key)
         return jnp.where(valid, per_index.reshape(features.shape[:-1]), 0.0)
 
     def block_sample(self, key, features, valid, value, given, temperature=1.0):
@@ -223,10 +223,11 @@ class Nested(JointConditional):
 
     def entropy(self, features: jax.Array) -> jax.Array:
         """An estimate without bias, in nats, [...]: the entropies of the entries' conditionals along one drawn value
-        each, always with the same key. The exact sum over all values is out of reach.
+        each, by the key of `bind` or always the same. The exact sum over all values is out of reach.
         """
-        drawn = self.sample(jax.random.key(0), features).reshape(-1, *self.value_shape)
-        _, entropy = self.model.conditionals(self.params, drawn, context=self._context(features))
+        key = jax.random.key(0) if self.key is None else self.key
+        drawn = self.sample(key, features).reshape(-1, *self.value_shape)
+        _, entropy = self.model.conditionals(self.params, drawn, context=self._context(features), key=self.key)
         return entropy.reshape(*features.shape[:-1], -1).sum(-1)
 
 

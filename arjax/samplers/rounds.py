@@ -18,6 +18,7 @@ from arjax.core.errors import UserError
 from arjax.core.holes import is_present
 from arjax.factorization import Factorization, reorder
 from arjax.networks.base import Network, step_variables
+from arjax.samplers.base import example_keys
 from arjax.samplers.schedules import non_increasing
 
 #: Numbers of known steps at which losses are measured, at most; between them they are interpolated.
@@ -78,13 +79,19 @@ def step_log_prob(
     values = x.reshape(num_sites, *x.shape[len(factorization.grid_shape) :])[jnp.minimum(sites_kM, num_sites - 1)]
     if scores_blocks(head, factorization):
         return head.block_log_prob(features_kMF, values, sites_kM < num_sites)
-    return jax.vmap(lambda sites, features, value: head.at(sites).log_prob(features, value))(
-        sites_kM, features_kMF, values
-    )
+    # all sites in one call: those of a head that draws have noise of their own
+    features_NF, values_N = (rows.reshape(-1, *rows.shape[2:]) for rows in (features_kMF, values))
+    return head.at(sites_kM.reshape(-1)).log_prob(features_NF, values_N).reshape(sites_kM.shape)
 
 
 def log_prob_ahead(
-    model: Any, params: Any, example: Batch, factorization: Factorization, points: tuple[int, ...], k: int
+    model: Any,
+    params: Any,
+    example: Batch,
+    factorization: Factorization,
+    points: tuple[int, ...],
+    k: int,
+    key: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """What one example scores in the k steps from each of some steps on, given the steps before that alone: nats,
     float32[P, k], and how many sites they are of, float32[P, k]. Masked sites do not count, nor do steps that do not
@@ -95,9 +102,10 @@ def log_prob_ahead(
       example: a batch without its first axis.
       points: P steps, increasing.
       k: steps that are scored from each of them on.
+      key: of a conditional whose log p is drawn; each point has noise of its own.
     """
     network, num_sites = model.network, factorization.num_sites
-    variables, head = step_variables(network, params), bound(model.conditional, params)
+    variables = step_variables(network, params)
     x, counted_D = jnp.asarray(example.x), _counted(example, num_sites)
     canvas, context = x[None], jax.tree.map(lambda leaf: leaf[None], example.context) or None
     most = max((b - a for a, b in zip((0, *points), points, strict=False)), default=1) or 1
@@ -110,6 +118,7 @@ def log_prob_ahead(
         sites_kM = jnp.take(jnp.asarray(factorization.blocks), steps_k, axis=0, mode="clip")
         counts = (sites_kM < num_sites) & (steps_k < factorization.num_steps)[:, None]
         counts = counts & counted_D[jnp.minimum(sites_kM, num_sites - 1)]
+        head = bound(model.conditional, params, key=jax.random.fold_in(key, t))
         log_prob = step_log_prob(head, factorization, x, features, sites_kM)
         return (carry, t), (jnp.where(counts, log_prob, 0.0).sum(-1), counts.sum(-1, dtype=jnp.float32))
 
@@ -122,7 +131,14 @@ def _counted(example: Batch, num_sites: int) -> jax.Array:
     return jnp.ones(num_sites, bool) if example.mask is None else (jnp.asarray(example.mask) > 0).reshape(-1)
 
 
-def k_step_log_prob(model: Any, params: Any, batch: Batch, orders: Factorization, sizes: tuple[int, ...]) -> jax.Array:
+def k_step_log_prob(
+    model: Any,
+    params: Any,
+    batch: Batch,
+    orders: Factorization,
+    sizes: tuple[int, ...],
+    key: jax.Array | None = None,
+) -> jax.Array:
     """sum over K rounds of log p(the steps of the round | the steps before the round), [B] in nats.
 
     The average over orders is a bound on log p of their mixture, see `evaluation.bounds`.
@@ -131,15 +147,21 @@ def k_step_log_prob(model: Any, params: Any, batch: Batch, orders: Factorization
       model: has the form `ahead`.
       orders: one order for each, as arrays with a first axis of length B.
       sizes: steps of each round, which add up to S.
+      key: of a conditional whose log p is drawn: each site of each example has noise of its own; None: always the same.
     """
     starts = tuple(int(start) for start in np.cumsum((0, *sizes[:-1])))
     within = np.arange(max(sizes)) < np.array(sizes)[:, None]
 
-    def one(example: Batch, order: Factorization) -> jax.Array:
-        log_prob, _ = log_prob_ahead(model, params, example, order, starts, max(sizes))
+    def one(example: Batch, order: Factorization, key: jax.Array) -> jax.Array:
+        log_prob, _ = log_prob_ahead(model, params, example, order, starts, max(sizes), key)
         return jnp.where(within, log_prob, 0.0).sum()
 
-    return jax.vmap(one)(batch, orders)
+    return jax.vmap(one)(batch, orders, _noise_keys(key, len(batch)))
+
+
+def _noise_keys(key: jax.Array | None, num: int) -> jax.Array:
+    """The keys of the noise of as many examples; None: always the same ones."""
+    return example_keys(jax.random.key(0) if key is None else key, num)
 
 
 def entropies(head: Conditional, sites_kM: jax.Array, features_kMF: jax.Array) -> jax.Array:
@@ -158,7 +180,9 @@ def by_score(score_k: jax.Array, t: jax.Array, num_steps: int) -> jax.Array:
     return jnp.argsort(-score_S, stable=True)
 
 
-def lowest_entropy_log_prob(model: Any, params: Any, batch: Batch, sizes: tuple[int, ...]) -> jax.Array:
+def lowest_entropy_log_prob(
+    model: Any, params: Any, batch: Batch, sizes: tuple[int, ...], key: jax.Array | None = None
+) -> jax.Array:
     """log p(x) under the sampler `parallel(choose="entropy")` in rounds of these sizes, [B] in nats: the sum over K
     rounds of log p(the sites of the round | the sites of the rounds before).
 
@@ -172,13 +196,14 @@ def lowest_entropy_log_prob(model: Any, params: Any, batch: Batch, sizes: tuple[
     Args:
       model: has the form `ahead` and steps of one site.
       sizes: sites of each round, which add up to S.
+      key: as of `k_step_log_prob`. The entropies do not read it: they are those of the sampler.
     """
     network, own, num_steps = model.network, model.factorization, model.factorization.num_steps
     variables, head, most = step_variables(network, params), bound(model.conditional, params), max(sizes)
     ends_K = np.cumsum(sizes)
     rounds_K2 = jnp.array(np.stack([ends_K - sizes, sizes], 1), jnp.int32)  # the first place of a round, and its size
 
-    def one(example: Batch) -> jax.Array:
+    def one(example: Batch, key: jax.Array) -> jax.Array:
         x = jnp.asarray(example.x)
         canvas, context = x[None], jax.tree.map(lambda leaf: leaf[None], example.context) or None
         present_D = is_present(x, x.ndim - len(own.grid_shape)).reshape(-1)
@@ -193,14 +218,15 @@ def lowest_entropy_log_prob(model: Any, params: Any, batch: Batch, sizes: tuple[
             score_k = jnp.where(present_D[sites_kM[:, 0]], -entropies(head, sites_kM, features), -jnp.inf)
             by_score_S = by_score(score_k, t, num_steps)
             chosen_n = jnp.take(by_score_S, t + jnp.arange(most), mode="clip") - t
-            log_prob_n = step_log_prob(head, own, x, features[chosen_n], sites_kM[chosen_n])[:, 0]
+            scoring = bound(model.conditional, params, key=jax.random.fold_in(key, t))
+            log_prob_n = step_log_prob(scoring, own, x, features[chosen_n], sites_kM[chosen_n])[:, 0]
             counts_n = (jnp.arange(most) < n) & counted_D[sites_kM[chosen_n, 0]]
             return (carry, own_S[by_score_S], t), jnp.where(counts_n, log_prob_n, 0.0).sum()
 
         carry = network.apply(variables, 1, own, context, method="init_carry")
         return jax.lax.scan(score, (carry, jnp.arange(num_steps), jnp.int32(0)), rounds_K2)[1].sum()
 
-    return jax.vmap(one)(batch)
+    return jax.vmap(one)(batch, _noise_keys(key, len(batch)))
 
 
 def measure_losses(model: Any, params: Any, batch: Batch, seed: int = 0) -> np.ndarray:
@@ -239,7 +265,8 @@ def _of_rest(model, params, batch: Batch, keys: jax.Array, points: tuple[int, ..
     def one(pair: tuple[Batch, jax.Array]) -> tuple[jax.Array, ...]:
         example, key = pair
         order = model.orders.draw_of_all(key)
-        found = log_prob_ahead(model, params, example, order, points, model.factorization.num_steps)
+        noise_key = jax.random.fold_in(key, 1)
+        found = log_prob_ahead(model, params, example, order, points, model.factorization.num_steps, noise_key)
         return tuple(part.sum(-1) for part in found)
 
     return jax.lax.map(one, (batch, keys), batch_size=TOGETHER)

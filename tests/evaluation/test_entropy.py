@@ -69,3 +69,12 @@ def test_a_missing_split_is_named(parts):
     model, params, x, _ = parts
     with pytest.raises(UserError, match="has no test split"):
         step_entropy(model, params, from_arrays(EVENT, train=x), "test")
+
+
+def test_estimates_have_other_noise_in_each_batch():
+    """Equal examples, one in a batch: entropies and -log p of a head that draws differ by its noise alone."""
+    head = "diffusion(steps=2, schedule='cosine', prediction='velocity', features=2, width=4, layers=1)"
+    model = make_model(EventSpec((2,), (2,), "real"), "made", hidden_sizes=(4,), conditional=head)
+    data = from_arrays(model.event, train=np.ones((3, 2, 2), np.float32))
+    found = step_entropy(model, jax.jit(model.init)(jax.random.key(0)), data, "train", batch_size=1)
+    assert (found.entropy_stderr > 0.01).all() and (found.nll_stderr > 0.01).all()

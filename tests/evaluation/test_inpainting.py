@@ -64,6 +64,16 @@ def test_completions_keep_what_is_seen_and_say_how_probable_they_are():
             np.testing.assert_allclose(np.exp(done.log_prob[n][same]), p, rtol=1e-4)
 
 
+def test_scores_that_are_drawn_have_other_noise_in_each_batch():
+    """Equal examples, one in a batch: their scores of hidden sites differ by the noise of the head alone."""
+    head = "diffusion(steps=2, schedule='cosine', prediction='velocity', features=2, width=4, layers=1)"
+    model = make_model(EventSpec((2,), (2,), "real"), "made", hidden_sizes=(4,), conditional=head)
+    data = from_arrays(model.event, train=np.zeros((1, 2, 2), np.float32), test=np.ones((3, 2, 2), np.float32))
+    hidden = np.array([False, True])
+    scores = score_hidden(model, init(model), data, "test", hidden, ~hidden, batch_size=1)
+    assert scores["nll_stderr"] > 0
+
+
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")

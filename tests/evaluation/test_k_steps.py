@@ -26,10 +26,17 @@ from arjax.evaluation.bounds import k_step_scores
 from arjax.evaluation.report import Measures, report
 from arjax.evaluation.sampling import prepare_sampler
 from arjax.factorization import from_order, make_factorization, reorder
+from arjax.models import make_model
 from arjax.reporting.reports import SCORES
 from arjax.reporting.scores import describe_scores
 from arjax.samplers import example_keys, make_sampler
-from arjax.samplers.rounds import k_step_log_prob, log_prob_of_rest, measure_losses
+from arjax.samplers.rounds import (
+    k_step_log_prob,
+    log_prob_ahead,
+    log_prob_of_rest,
+    lowest_entropy_log_prob,
+    measure_losses,
+)
 
 EVENT = EventSpec((2, 2))
 SIZES = ((1, 1, 1, 1), (1, 2, 1), (4,))
@@ -142,6 +149,29 @@ def test_mistakes_are_one_sentence(built):
         k_step_scores(model, params, data(), "test", steps=2, schedule="fast")
     with pytest.raises(UserError, match=r"^config.evaluate.steps asks for 9 rounds, but the model has 4 steps"):
         k_step_scores(model, params, data(), "test", steps=9)
+
+
+def test_a_head_that_draws_has_noise_of_its_own_for_each_site_example_and_key():
+    """With a network of zeros and equal values, all that differs is the noise."""
+    event = EventSpec((3,), (2,), "real")
+    head = "diffusion(steps=2, schedule='cosine', prediction='velocity', features=2, width=4, layers=1)"
+    model = make_model(event, "deep_nade", hidden_sizes=(4,), orders="uniform", conditional=head)
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), model.param_shapes)
+    x, order = Batch(jnp.ones((4, 3, 2))), model.factorization
+    orders = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (4, *jnp.shape(leaf))), order)
+
+    @jax.jit
+    def scores(key):
+        alone = log_prob_ahead(model, params, jax.tree.map(lambda leaf: leaf[0], x), order, (0, 1), 3, key)[0]
+        by_entropy = lowest_entropy_log_prob(model, params, x, (1, 2), key)
+        return k_step_log_prob(model, params, x, orders, (1, 2), key), by_entropy, alone[:, :2].reshape(-1)
+
+    for each, other in zip(scores(jax.random.key(0)), scores(jax.random.key(1)), strict=True):
+        assert len(np.unique(np.append(each, other))) == 8
+    data = from_arrays(event, name="some", train={"x": x.x}, test={"x": x.x})
+    found = [k_step_scores(model, params, data, "test", steps=1, seed=seed) for seed in (0, 1)]
+    assert found[0]["k_step_bound_nats"] != found[1]["k_step_bound_nats"]
+    assert found[0]["k_step_bound_stderr"] > 0
 
 
 def config(**evaluate):

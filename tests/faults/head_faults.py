@@ -8,6 +8,8 @@ HEADS = "models/test_heads.py::"
 ORDERS = "objectives/test_order_agnostic.py::"
 REPORTS = "training/test_scores_without_likelihood.py::"
 
+_NOISE = "test_a_head_that_draws_has_noise_of_its_own_for_each_site_example_and_key"
+
 _flow = faults_of("models/heads/flow_matching.py", HEADS + "test_flow_matching_is_a_density_and_samples_follow_it")
 _regression = faults_of("models/heads/flow_matching.py", HEADS + "test_flow_matching_is_regression_on_straight_paths")
 _energy = faults_of("models/heads/energy.py", HEADS + "test_the_energy_score_is_that_of_its_draws_and_proper")
@@ -62,6 +64,16 @@ HEAD_FAULTS = (
         "a loss that is no likelihood and is reported as nats",
         'if score.kind != "none":',
         'if score.kind != "":',
+    ),
+    faults_of("evaluation/bounds.py", "evaluation/test_k_steps.py::" + _NOISE)(
+        "scores in k steps whose noise no seed changes",
+        "batch, orders, sizes, jax.random.fold_in(key, len(batch)))",
+        "batch, orders, sizes)",
+    ),
+    faults_of("evaluation/entropy.py", "evaluation/test_entropy.py::test_estimates_have_other_noise_in_each_batch")(
+        "estimates of entropies with the same noise in each batch",
+        "context=batch.context, key=key)",
+        "context=batch.context)",
     ),
     _hidden(
         "hidden parts of MAR that may be smaller than .7",

@@ -180,8 +180,8 @@ class Head(Conditional):
         return self.scaled_draw(jax.random.key(0), features, 0.0)
 
     def entropy(self, features: jax.Array) -> jax.Array:
-        """An estimate in nats, [...]: -log p of one drawn value each, always with the same key."""
-        return -self.log_prob(features, self.sample(jax.random.key(0), features))
+        """An estimate in nats, [...]: -log p of one drawn value each, whose noise is not that of the score."""
+        return -self.log_prob(features, self.sample(jax.random.fold_in(self.noise_key, 1), features))
 
 
 @functools.lru_cache(maxsize=64)
