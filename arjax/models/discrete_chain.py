@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -183,17 +183,15 @@ class DiscreteChain(DiscreteValuesChain):
         """
         features = self.denoise(params, x_t, t_B, context, dropout)
         head = self.head(params, dropout)
-        kept_T = jnp.asarray(self.kept, jnp.float32)
-        kept_t, kept_s = kept_T[t_B], kept_T[t_B - 1]
+        t_T = np.arange(1, self.num_steps + 1)
+        between = jax.tree.map(lambda each_T: each_T[t_B - 1], Between.of(self.kept, t_T, t_T - 1))
         if self.process != "uniform":
             log_p = head.log_prob(features, x).reshape(len(x), -1)
-            weight_B = (kept_s - kept_t) / (1 - kept_t)
-            return weight_B * jnp.where(self.masked(x_t), log_p, 0.0).sum(-1)
+            return between.revealed * jnp.where(self.masked(x_t), log_p, 0.0).sum(-1)
         table, is_first = head.log_table(features), (t_B == 1).reshape(-1, *[1] * x.ndim)
-        kept_t, kept_s = kept_t.reshape(is_first.shape), kept_s.reshape(is_first.shape)
+        between = jax.tree.map(lambda each_B: each_B.reshape(is_first.shape), between)
         true = jax.nn.one_hot(x, self.event.num_levels)
-        posterior = reverse_table(true, x_t, kept_t, kept_s)
-        found = reverse_table(jnp.exp(table), x_t, kept_t, kept_s)
+        posterior, found = (reverse_table(p_0, x_t, between) for p_0 in (true, jnp.exp(table)))
         # at t = 1 both are distributions over x_0; elsewhere no probability is 0
         safe = [jnp.where(is_first, 1.0, p) for p in (posterior, found)]
         kl = (posterior * (jnp.log(safe[0]) - jnp.log(safe[1]))).sum(-1)
@@ -214,7 +212,36 @@ def replaced(key: jax.Array, x: jax.Array, kept: jax.Array, num_levels: int) -> 
     return jnp.where(jax.random.uniform(keep_key, x.shape) < kept, x, other)
 
 
-def reverse_table(p_0: jax.Array, x_t: jax.Array, kept_t: jax.Array, kept_s: jax.Array) -> jax.Array:
+class Between(NamedTuple):
+    """A step t and an earlier step s, float32[...] each.
+
+    They are computed in float64: early in a chain of many steps 1 - a_t is less than the rounding of a_t in float32.
+
+    Attributes:
+      kept_t, lost_t: a_t and 1 - a_t.
+      kept_s, lost_s: a_s and 1 - a_s; a_s is 1 for the data.
+      stays, changes: a_t / a_s and the rest of 1.
+      revealed: (a_s - a_t) / (1 - a_t), the part of what is masked after t that is not masked after s.
+    """
+
+    kept_t: jax.Array
+    lost_t: jax.Array
+    kept_s: jax.Array
+    lost_s: jax.Array
+    stays: jax.Array
+    changes: jax.Array
+    revealed: jax.Array
+
+    @classmethod
+    def of(cls, kept: np.ndarray, t: Any, s: Any) -> Between:
+        """Between steps t > s, int[...], of a chain that keeps a_0, ..., a_T, float64[T + 1]."""
+        kept_t, kept_s = kept[t], kept[s]
+        stays, revealed = kept_t / kept_s, (kept_s - kept_t) / (1 - kept_t)
+        numbers = kept_t, 1 - kept_t, kept_s, 1 - kept_s, stays, 1 - stays, revealed
+        return cls(*(jnp.asarray(number, jnp.float32) for number in numbers))
+
+
+def reverse_table(p_0: jax.Array, x_t: jax.Array, between: Between) -> jax.Array:
     """p(x_s | x_t) = sum over x_0 of q(x_s | x_t, x_0) p(x_0), of the uniform process: probabilities [..., V].
 
     By Bayes' rule q(x_s | x_t, x_0) = q(x_t | x_s) q(x_s | x_0) / q(x_t | x_0) (Austin et al., equation 3), where
@@ -224,15 +251,13 @@ def reverse_table(p_0: jax.Array, x_t: jax.Array, kept_t: jax.Array, kept_s: jax
     Args:
       p_0: p(x_0), [..., V]; one-hot: the posterior given x_0.
       x_t: int[...].
-      kept_t: a_t, broadcast against [..., V].
-      kept_s: a_s of an earlier step, 1 for the data.
+      between: the steps t and s, broadcast against [..., V].
     """
     num_levels = p_0.shape[-1]
     same = jax.nn.one_hot(x_t, num_levels)
-    kept = kept_t / kept_s
-    weight = p_0 / (kept_t * same + (1 - kept_t) / num_levels)
-    mixed = kept_s * weight + (1 - kept_s) / num_levels * weight.sum(-1, keepdims=True)
-    return (kept * same + (1 - kept) / num_levels) * mixed
+    weight = p_0 / (between.kept_t * same + between.lost_t / num_levels)
+    mixed = between.kept_s * weight + between.lost_s / num_levels * weight.sum(-1, keepdims=True)
+    return (between.stays * same + between.changes / num_levels) * mixed
 
 
 def masked_counts(num_sites: int, num_steps: int) -> np.ndarray:
@@ -250,13 +275,13 @@ def lowest(key: jax.Array, among: jax.Array, num: jax.Array) -> jax.Array:
     return among & (rank_D < num)
 
 
-def revealed(model: Any, key: jax.Array, masked_D: jax.Array, kept_t: jax.Array, kept_s: jax.Array) -> jax.Array:
-    """The masked sites that are revealed between the steps t and s < t, bool[D]: a fixed number of them in `rounds`,
-    else each by itself.
+def revealed(model: Any, key: jax.Array, masked_D: jax.Array, between: Between) -> jax.Array:
+    """The masked sites that are revealed between two steps, bool[D]: a fixed number of them in `rounds`, else each by
+    itself.
     """
     if model.process == "rounds":
-        return lowest(key, masked_D, jnp.round((kept_s - kept_t) * model.event.num_sites))
-    return masked_D & (jax.random.uniform(key, masked_D.shape) < (kept_s - kept_t) / (1 - kept_t))
+        return lowest(key, masked_D, jnp.round((between.kept_s - between.kept_t) * model.event.num_sites))
+    return masked_D & (jax.random.uniform(key, masked_D.shape) < between.revealed)
 
 
 @functools.partial(jax.jit, static_argnames=("visited", "places"))
@@ -271,24 +296,23 @@ def draw_discrete(
     else:
         x_T = jnp.full((num, *event.shape), event.num_levels)
 
-    def back(x_t: jax.Array, step: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array | None]:
+    def back(x_t: jax.Array, step: tuple[jax.Array, Between]) -> tuple[jax.Array, jax.Array | None]:
         x_s = reverse(x_t, step)
         return x_s, x_s if places else None
 
-    def reverse(x_t: jax.Array, step: tuple[jax.Array, ...]) -> jax.Array:
-        t, kept_t, kept_s = step
+    def reverse(x_t: jax.Array, step: tuple[jax.Array, Between]) -> jax.Array:
+        t, between = step
         features = model.denoise(params, x_t, jnp.full(num, t), context)
         keys = step_keys(keys_B, t - 1)
         if model.process == "uniform":
-            table = reverse_table(jnp.exp(head.tempered_table(features, temperature)), x_t, kept_t, kept_s)
+            table = reverse_table(jnp.exp(head.tempered_table(features, temperature)), x_t, between)
             return jax.vmap(jax.random.categorical)(keys, jnp.log(table)).astype(x_t.dtype)
-        chosen_BD = jax.vmap(lambda key, masked: revealed(model, key, masked, kept_t, kept_s))(keys, model.masked(x_t))
+        chosen_BD = jax.vmap(lambda key, masked: revealed(model, key, masked, between))(keys, model.masked(x_t))
         values = jax.vmap(lambda key, f: head.sample(key, f, temperature))(step_keys(keys, jnp.int32(1)), features)
         return jnp.where(model.on_values(chosen_BD), values, x_t).astype(x_t.dtype)
 
     t_S = np.array(visited[::-1])
-    kept_S, earlier_S = model.kept[t_S], model.kept[np.append(t_S[1:], 0)]
-    steps = jnp.asarray(t_S), jnp.asarray(kept_S, jnp.float32), jnp.asarray(earlier_S, jnp.float32)
+    steps = jnp.asarray(t_S), Between.of(model.kept, t_S, np.append(t_S[1:], 0))
     x_T = x_T.astype(jnp.int32)
     x, later = jax.lax.scan(back, x_T, steps)
     return x.astype(event.dtype), frames_of(x_T, later, places)

@@ -103,7 +103,7 @@ CHAIN_FAULTS = (
     ),
     _discrete(
         "masked sites that are scored as if each step revealed them all",
-        "return weight_B * jnp.where(self.masked(x_t), log_p, 0.0).sum(-1)",
+        "return between.revealed * jnp.where(self.masked(x_t), log_p, 0.0).sum(-1)",
         "return jnp.where(self.masked(x_t), log_p, 0.0).sum(-1)",
     ),
     _discrete(
@@ -119,8 +119,14 @@ CHAIN_FAULTS = (
     ),
     _processes(
         "a reverse step that does not divide by q(x_t | x_0)",
-        "weight = p_0 / (kept_t * same + (1 - kept_t) / num_levels)",
+        "weight = p_0 / (between.kept_t * same + between.lost_t / num_levels)",
         "weight = p_0",
+    ),
+    _processes(
+        "parts of a chain that are differences of numbers of float32",
+        "kept_t, kept_s = kept[t], kept[s]",
+        "kept_t, kept_s = np.float32(kept[t]), np.float32(kept[s])",
+        DISCRETE + "test_chains_of_many_steps_have_finite_terms_and_gradients",
     ),
     _processes(
         "a uniform process that replaces values by others alone",
@@ -130,8 +136,8 @@ CHAIN_FAULTS = (
     ),
     _draws(
         "draws that reveal nine of ten masked sites in every step",
-        "(kept_s - kept_t) / (1 - kept_t))",
-        "jnp.where(kept_s < 1, 0.9, 1.0))",
+        "masked_D.shape) < between.revealed)",
+        "masked_D.shape) < jnp.where(between.kept_s < 1, 0.9, 1.0))",
     ),
     _draws(
         "draws that change what is revealed",

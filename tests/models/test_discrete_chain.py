@@ -16,7 +16,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
-from arjax.models.discrete_chain import DiscreteChain, reverse_table
+from arjax.models.discrete_chain import Between, DiscreteChain, reverse_table
 from arjax.networks.denoisers.any_order import as_denoiser
 from arjax.testing.examples import all_values, random_like
 from arjax.testing.statistics import LEAST_P, chi_square
@@ -137,15 +137,39 @@ def test_the_reverse_table_is_bayes_rule():
     """One scalar of four levels: the posterior given x_0, and its mean under any p(x_0), from the matrices."""
     rng, table = np.random.default_rng(0), jax.jit(reverse_table)
     a_s, a_t = 0.7, 0.3
+    between = Between.of(np.array([a_s, a_t]), 1, 0)
     whole = lambda a: a * np.eye(4) + (1 - a) / 4  # noqa: E731
     post = whole(a_s)[:, None, :] * whole(a_t / a_s).T[None] / whole(a_t)[..., None]
     np.testing.assert_allclose(post.sum(-1), 1)
     for x_t in range(4):
-        found = table(jnp.eye(4), jnp.full(4, x_t), a_t, a_s)
+        found = table(jnp.eye(4), jnp.full(4, x_t), between)
         np.testing.assert_allclose(found, post[:, x_t], rtol=1e-5)
         p_0 = rng.dirichlet(np.ones(4))
-        mean = table(jnp.array(p_0), jnp.int32(x_t), a_t, a_s)
+        mean = table(jnp.array(p_0), jnp.int32(x_t), between)
         np.testing.assert_allclose(mean, p_0 @ post[:, x_t], rtol=1e-5)
+
+
+@pytest.mark.parametrize("process", ["uniform", "absorbing"])
+def test_chains_of_many_steps_have_finite_terms_and_gradients(process):
+    """At the first steps of a cosine 1 - a_t is below the rounding of a_t; what is masked after step 1 is revealed."""
+    model, params = build(process, num_steps=100_000, schedule="cosine")
+    x, x_t = np.repeat(X[4:5], 4, 0), np.array([[1, 1], [1, 0], [1, 1], [2, 0]], np.int32)
+    if process == "absorbing":
+        x_t = np.where(x_t == x, x, 3)
+    t_B = np.array([1, 2, 100_000, 99_999])
+
+    @jax.jit
+    def terms(params):
+        def total(params):
+            each_B = model.log_prob_at(params, x, x_t, t_B, None)
+            return each_B.sum(), each_B
+
+        return jax.grad(total, has_aux=True)(params)
+
+    gradient, each_B = terms(params)
+    assert np.isfinite(each_B).all() and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    found = Between.of(model.kept, np.array([1, 2, 100_000]), np.array([0, 1, 99_999]))
+    np.testing.assert_allclose(found.revealed, [1, 3 / 4, np.sin(np.pi / 2e5) ** 2], rtol=1e-4)
 
 
 @each_of("uniform", "absorbing")
