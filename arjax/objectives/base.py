@@ -190,8 +190,11 @@ def make_objective(text: str) -> Objective:
 
 
 def likelihood_loss(event: EventSpec, batch: Batch, log_prob_B: jax.Array) -> Loss:
-    """-sum_b w_b log p(x_b) / (number of scored scalars), from log p of each example in nats without masked sites."""
-    nll, counts = weighted_sum(batch.weight, -log_prob_B), count(event, batch)
+    """-sum_b w_b log p(x_b) / (number of scored scalars), from log p of each example in nats without masked sites.
+
+    An example of which nothing is scored has no part in it: a bound with latents would still have their divergence.
+    """
+    nll, counts = weighted_sum(weights_of(batch), -log_prob_B), count(event, batch)
     return Loss((Mean(nll, counts.dims),), Metrics(nll, *counts))
 
 

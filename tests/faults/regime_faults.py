@@ -120,4 +120,11 @@ REGIME_FAULTS = (
         "jnp.where(weight_B > 0, value_B, 0.0)",
         ("objectives/test_prefixes.py::test_means_are_weighted",),
     ),
+    Fault(
+        "a likelihood that counts the divergence of examples of which nothing is scored",
+        "objectives/base.py",
+        "weighted_sum(weights_of(batch), -log_prob_B)",
+        "weighted_sum(batch.weight, -log_prob_B)",
+        ("objectives/test_latent_terms.py::test_the_loss_of_a_likelihood_weighs_examples_as_the_bounds_do",),
+    ),
 )

@@ -116,7 +116,7 @@ def test_objectives_report_the_bound_beside_the_loss():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("call", ["elbo", "iwae(samples=2)"])
+@pytest.mark.parametrize("call", ["elbo", "iwae(samples=2)", "teacher_forcing"])
 def test_examples_of_which_nothing_is_scored_do_not_count(call):
     """Neither their reconstruction nor the divergence of their posterior."""
     model, params = with_params(latent_model())

@@ -14,6 +14,7 @@ from arjax.core.batch import Batch
 from arjax.core.spec import EventSpec
 from arjax.models.latent import Weights
 from arjax.objectives import Step, make_objective
+from arjax.objectives.base import likelihood_loss
 
 K, B, EVENT = 4, 3, EventSpec((2, 3), (2,), "levels", 5)
 rng = np.random.default_rng(0)
@@ -100,3 +101,13 @@ def test_signals_of_discrete_draws_are_compared_with_the_other_draws(call):
     ):
         found = jax.grad(loss)(jnp.zeros((K, B)), event)
         np.testing.assert_allclose(found, -expected / 36, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("fields", "weight_B", "sites"), BATCHES, ids=["plain", "weight", "mask"])
+def test_the_loss_of_a_likelihood_weighs_examples_as_the_bounds_do(fields, weight_B, sites):
+    """A bound of an example of which nothing is scored is not 0: its latents have a divergence."""
+    nats_B = np.float32([2.0, 30.0, 5.0])
+    fields = {name: jnp.asarray(value, jnp.float32) for name, value in fields.items()}
+    loss = likelihood_loss(EVENT, Batch(jnp.zeros((B, 2, 3, 2), jnp.int32), **fields), -nats_B)
+    np.testing.assert_allclose(loss.value, np.dot(weight_B, nats_B) / (2 * sites), rtol=1e-6)
+    np.testing.assert_allclose(loss.metrics.nll, np.dot(weight_B, nats_B), rtol=1e-6)
