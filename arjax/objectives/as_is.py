@@ -70,6 +70,7 @@ class AsIs(PrefixObjective):
     def check(self, model: AutoregressiveModel) -> None:
         super().check(model)
         if self.estimator == "score":
+            self.check_exact(model)
             return
         if scores_blocks(model.conditional, model.factorization):
             raise UserError("as_is has gradients through the draws of single sites, not of joint blocks: take score")

@@ -38,6 +38,14 @@ class PrefixObjective(Objective[AutoregressiveModel]):
         if not 0 <= value <= 1:
             raise UserError(f"the option {option!r} of the objective {self.name!r} must be from 0 to 1, not {value}")
 
+    def check_exact(self, model: AutoregressiveModel) -> None:
+        """Raises `UserError` unless log p of a draw is exact: the gradient of a bound on it is no score function."""
+        if model.kind != "exact":
+            raise UserError(
+                f"the score function of the objective {self.name!r} needs log p itself, and that of this conditional "
+                f"is of the kind {model.kind!r}: take one whose kind is exact, such as gaussian_mixture"
+            )
+
     def check_whole_steps(self, model: AutoregressiveModel, batch: Batch) -> None:
         """Raises `UserError` where a mask may cut a block of a joint conditional: a draw is then no draw of the part of
         the block whose log p is scored, and the score function is biased.

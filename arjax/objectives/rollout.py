@@ -92,6 +92,8 @@ class Rollout(PrefixObjective):
 
     def check(self, model: AutoregressiveModel) -> None:
         super().check(model)
+        if self._scores:
+            self.check_exact(model)
         steps, needed = model.factorization.num_steps, max(self.prefix, 0) + self.length
         if needed > steps:
             raise UserError(

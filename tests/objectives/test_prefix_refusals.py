@@ -72,6 +72,16 @@ def test_models_under_several_orders_are_refused():
         )
 
 
+def test_score_functions_of_a_bound_are_refused():
+    """Its gradient is not that of log p; objectives without a score function train by the bound."""
+    vectors, head = EventSpec((3,), (2,), "real"), "diffusion(steps=3, features=3, width=4, layers=1)"
+    model = make_model(vectors, "made", conditional=head, hidden_sizes=(4,))
+    for call in ("as_is", "rollout(target='reverse_kl', length=2)"):
+        with pytest.raises(UserError, match="needs log p itself, and that of this conditional is of the kind 'bound'"):
+            make_objective(call).check(model)
+    make_objective("rollout(length=2)").check(model)
+
+
 def test_score_functions_of_cut_blocks_are_refused():
     more = {"partition": "blocks(size=2)", "conditional": "mixture_of_products(components=2)"}
     model = make_model(TOKENS, "made", **more, **NETWORKS["made"])
