@@ -25,6 +25,7 @@ from arjax.evaluation.splits import split_of
 from arjax.evaluation.summaries import stderr_of, summarize
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.abilities import require
+from arjax.models.checks import check_likelihood
 from arjax.models.longer import check_length, draw_longer, of_length
 from arjax.models.sampling import keys_of
 
@@ -46,7 +47,10 @@ class AlongText:
 
 
 def check_judge(model: Model, judge: Model, length: int, end: int | None) -> None:
-    """Raises `UserError` unless the judge scores the draws of the model: examples, or sequences of `length` sites."""
+    """Raises `UserError` unless the judge has a likelihood of the draws of the model, examples or sequences of `length`
+    sites.
+    """
+    check_likelihood(judge, "config.evaluate.judge")
     if not length:
         if (judge.event, judge.context_spec) != (model.event, model.context_spec):
             own, other = model.event.in_words, judge.event.in_words

@@ -17,7 +17,7 @@ from arjax.data.base import Dataset, from_arrays
 from arjax.data.sources import ArraySource
 from arjax.data.vocabulary import Vocabulary
 from arjax.data.windows import RandomWindows
-from arjax.evaluation.judges import PARTS, judged_examples, judged_texts, site_nats, spread_rows
+from arjax.evaluation.judges import PARTS, check_judge, judged_examples, judged_texts, site_nats, spread_rows
 from arjax.evaluation.report import Measures, report
 from arjax.models import make_model
 from arjax.models.longer import draw_longer, of_length
@@ -141,3 +141,11 @@ def test_refusals():
         judged_examples(model, params, dataset, Batch(random_x(LINE, 5)), longer, **rest)
     with pytest.raises(UserError, match="the judge knows 4 tokens, and the model 3"):
         judged_texts(model, params, dataset, "train", more, length=8, **rest)
+
+
+def test_a_judge_without_a_likelihood_is_refused():
+    """Its scores are neither nats nor bits."""
+    event = EventSpec((3,), (2,), "real")
+    energy = make_model(event, "made", conditional="energy(features=4, width=8, layers=1)", hidden_sizes=(4,))
+    with pytest.raises(UserError, match=r"^config.evaluate.judge needs a likelihood, which this model has not"):
+        check_judge(make_model(event, "made", hidden_sizes=(4,)), energy, 0, None)
