@@ -13,7 +13,6 @@ from ml_collections import ConfigDict
 
 from arjax.config.files import code_of, load_workdir_config
 from arjax.config.validate import Checked, check_plugins, read_dataset, read_model, validate, validate_run
-from arjax.core.errors import UserError
 from arjax.core.files import user_path
 from arjax.core.registry import Component
 from arjax.data import Dataset, make_dataset
@@ -55,9 +54,7 @@ def _make_model(config: ConfigDict, choice: ModelChoice, dataset: Dataset, sampl
     if config.sample.length:
         require(model, "length", "config.sample.length")
         check_length(model, config.sample.length, end_of(dataset))
-        if dataset.scale is not None or dataset.to_cells is not None:
-            found = "columns or have a scale each"
-            raise UserError(f"config.sample.length needs sites that are alike, and these are {found}")
+        dataset.check_alike("config.sample.length")
     return model
 
 

@@ -145,6 +145,14 @@ class Dataset:
             )
         return x if counts.all() else x[counts]
 
+    def check_alike(self, asking: str) -> None:
+        """Raises `UserError` where sites are columns or have scales: sequences of other lengths have none of their own.
+
+        `asking` begins the sentence.
+        """
+        if self.scale is not None or self.to_cells is not None:
+            raise UserError(f"{asking} needs sites that are alike, and these are columns or have a scale each")
+
     def thinned(self, num: int) -> Dataset:
         """With at most `num` examples in each split, evenly spaced; 0: all."""
         if not num:

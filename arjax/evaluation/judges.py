@@ -46,7 +46,7 @@ class AlongText:
     data_stderr: np.ndarray
 
 
-def check_judge(model: Model, judge: Model, length: int, end: int | None) -> None:
+def check_judge(model: Model, judge: Model, length: int, dataset: Dataset) -> None:
     """Raises `UserError` unless the judge has a likelihood of the draws of the model, examples or sequences of `length`
     sites.
     """
@@ -58,7 +58,8 @@ def check_judge(model: Model, judge: Model, length: int, end: int | None) -> Non
                 f"the judge is of {other}, and the model of {own}: both need the same data, or config.evaluate.length"
             )
         return
-    if end is not None:
+    dataset.check_alike("config.evaluate.length")
+    if end_of(dataset) is not None:
         raise UserError("config.evaluate.length is that of a text without an end, and these examples have one")
     for one in (model, judge):
         require(one, "length", "config.evaluate.length")
@@ -67,6 +68,9 @@ def check_judge(model: Model, judge: Model, length: int, end: int | None) -> Non
         check_length(one, length, None)
     if judge.event.num_levels != model.event.num_levels:
         raise UserError(f"the judge knows {judge.event.num_levels} tokens, and the model {model.event.num_levels}")
+    if dataclasses.replace(judge.event, grid_shape=model.event.grid_shape) != model.event:
+        own, other = model.event.in_words, judge.event.in_words
+        raise UserError(f"the judge is of {other}, and the model of {own}: both need values of one kind and shape")
 
 
 def spread_rows(dataset: Dataset, split: str, num: int, key: jax.Array) -> Batch:
@@ -101,7 +105,7 @@ def judged_examples(
       key: of the samples, and of scores that are drawn.
       mesh: that of the parameters of the judge; None: one device.
     """
-    check_judge(model, judge.model, 0, None)
+    check_judge(model, judge.model, 0, dataset)
     keys, end, drawn = keys_of(jax.random.fold_in(key, 0), num), end_of(dataset), []
     for start in range(0, num, batch_size):
         numbers = np.arange(start, min(start + batch_size, num))
@@ -144,12 +148,15 @@ def judged_texts(
       model: draws the sequences, see `arjax.models.longer`.
       judge: a run, or another `model` with its `params`: an autoregressive one of sequences in raster order.
     """
-    check_judge(model, judge.model, length, end_of(dataset))
+    check_judge(model, judge.model, length, dataset)
     reader = require(judge.model, "length", "config.evaluate.length")
     keys = keys_of(key, num)
     drawn = [draw_longer(model, params, keys[n : n + batch_size], length).x for n in range(0, num, batch_size)]
     texts = {"own": np.concatenate([np.asarray(x) for x in drawn]), "data": _texts(dataset, split, num, length)}
-    nats = {name: site_nats(reader, judge.params, x, batch_size) for name, x in texts.items()}
+    nats = {
+        name: site_nats(reader, judge.params, x, batch_size, jax.random.fold_in(key, num + i))
+        for i, (name, x) in enumerate(texts.items())
+    }
     scores: dict[str, Any] = {}
     for name, nats_NL in nats.items():
         if len(nats_NL):
@@ -184,23 +191,30 @@ def _texts(dataset: Dataset, split: str, num: int, length: int) -> np.ndarray:
     return text[starts[:, None] + np.arange(length)].astype(np.int32)
 
 
-def site_nats(model: AutoregressiveModel, params: Any, x_NL: np.ndarray, batch_size: int) -> np.ndarray:
-    """-log p of each site of sequences of any length given those before it, float64[N, L]; see `judged_texts`."""
-    num, length = x_NL.shape[:2]
+def site_nats(
+    model: AutoregressiveModel, params: Any, x: np.ndarray, batch_size: int, key: jax.Array | None = None
+) -> np.ndarray:
+    """-log p of each site of sequences [N, L, *value] of any length given those before it, float64[N, L]; see
+    `judged_texts`. `key` is that of scores that are drawn.
+    """
+    key = jax.random.key(0) if key is None else key
+    num, length = x.shape[:2]
     if not num:
         return np.zeros((0, length))
     model = of_length(model, length)
     size = model.event.num_sites
-    padded = np.pad(x_NL, [(0, 0), (0, max(size - length, 0))])
+    padded = np.pad(x, [(0, 0), (0, max(size - length, 0)), *[(0, 0)] * (x.ndim - 2)])
     nats_NL = np.zeros(padded.shape[:2])
     for first in range(0, num, batch_size):
         rows = slice(first, first + batch_size)
+        of_rows = jax.random.fold_in(key, first)
         for start, skip in zip(*windows(padded.shape[1], size, max(size // 2, 1)), strict=True):
-            found = np.asarray(_log_prob_per_site(model, params, padded[rows, start : start + size]), np.float64)
+            window = padded[rows, start : start + size], jax.random.fold_in(of_rows, start)
+            found = np.asarray(_log_prob_per_site(model, params, *window), np.float64)
             nats_NL[rows, start + skip : start + size] = -found[:, skip:]
     return nats_NL[:, :length]
 
 
 @jax.jit
-def _log_prob_per_site(model: AutoregressiveModel, params: Any, x: jax.Array) -> jax.Array:
-    return model.log_prob_per_site(params, x)
+def _log_prob_per_site(model: AutoregressiveModel, params: Any, x: jax.Array, key: jax.Array) -> jax.Array:
+    return model.log_prob_per_site(params, x, key=key)

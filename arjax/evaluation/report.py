@@ -19,7 +19,6 @@ from arjax.evaluation.bounds import check_k_steps, k_step_scores, sampled_scores
 from arjax.evaluation.exposure import check_decoding, check_truth, decodes, decoding_errors, exposure
 from arjax.evaluation.judges import check_judge, judged_examples, judged_texts, spread_rows
 from arjax.evaluation.likelihood import Evaluator, shares_of
-from arjax.evaluation.prompts import end_of
 from arjax.evaluation.sampling import OpenRun
 from arjax.evaluation.summaries import stderr_of, summarize_rows
 from arjax.models import Model
@@ -195,7 +194,7 @@ def open_judge(model: Model, dataset: Dataset, measures: Measures, open_run: Ope
     if not measures.judge:
         return None
     judge = open_run(measures.judge)
-    check_judge(model, judge.model, measures.length, end_of(dataset))
+    check_judge(model, judge.model, measures.length, dataset)
     check_same_tokens(dataset.vocabulary, judge.dataset.vocabulary, "the judge")
     return judge
 

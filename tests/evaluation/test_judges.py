@@ -148,4 +148,25 @@ def test_a_judge_without_a_likelihood_is_refused():
     event = EventSpec((3,), (2,), "real")
     energy = make_model(event, "made", conditional="energy(features=4, width=8, layers=1)", hidden_sizes=(4,))
     with pytest.raises(UserError, match=r"^config.evaluate.judge needs a likelihood, which this model has not"):
-        check_judge(make_model(event, "made", hidden_sizes=(4,)), energy, 0, None)
+        check_judge(energy, energy, 0, from_arrays(event, train=np.zeros((1, 3, 2))))
+
+
+def test_sequences_of_frames_are_judged_and_those_with_scales_refused():
+    """Real values have no pieces of a text beside them; nats of standardised ones would be in other units."""
+    event, conditional = EventSpec((3,), (2,), "real"), {"conditional": "gaussian"}
+    model, params = random_model("made", event, hidden_sizes=(4,), **conditional)
+    dataset = from_arrays(event, train=np.zeros((2, 3, 2), np.float32))
+    rest = {"num": 2, "length": 4, "batch_size": 2, "key": KEY}
+    scores, along = judged_texts(model, params, dataset, "train", Companion(model, params), **rest)
+    x = np.asarray(draw_longer(model, params, keys_of(KEY, 2), 4).x)
+    nats = [-np.asarray(of_model(model, "log_prob_per_site", params, x[:, start : start + 3])) for start in (0, 1)]
+    assert scores["judge_own_nll_nats"] == pytest.approx((nats[0].sum(1) + nats[1][:, 2]).mean(), rel=1e-5)
+    assert along.own.shape == (4,) and along.data.size == 0
+    np.testing.assert_allclose(site_nats(model, params, x[:, :2], 2), nats[0][:, :2], rtol=1e-5)
+    other = make_model(EventSpec((3,), (3,), "real"), "made", hidden_sizes=(4,), **conditional)
+    with pytest.raises(UserError, match=r"the judge is of .* values of one kind and shape"):
+        check_judge(model, other, 4, dataset)
+    scaled = dataclasses.replace(dataset, scale=np.float32(100), shift=np.float32(0))
+    with pytest.raises(UserError, match=r"^config.evaluate.length needs sites that are alike"):
+        check_judge(model, model, 4, scaled)
+    check_judge(model, model, 0, scaled)
