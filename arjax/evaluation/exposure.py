@@ -126,7 +126,7 @@ def exposure(
     of rollouts, or fewer examples than these.
 
     Args:
-      model: the model; one of all orders is measured in the order of the truth.
+      model: the model; one of several orders is measured in the order of the truth, which has to be one of them.
       num: N, rollouts of the model; 2,000 give errors of a few per cent.
       batch_size: B, examples drawn and scored at once.
       data: examples of the truth, [N, *event.shape], in place of drawn ones.
@@ -158,7 +158,8 @@ def check_truth(model: Any, truth: Truth) -> AutoregressiveModel:
     if model.context_spec or truth.model.context_spec:
         raise UserError("an exposure against a truth is that of a model without a context")
     own, of_truth = model.factorization, truth.model.factorization
-    if model.orders is not None and own.block_size == of_truth.block_size:
+    sizes, sizes_of_truth = ((np.asarray(f.blocks) < f.num_sites).sum(1) for f in (own, of_truth))
+    if model.orders is not None and model.orders.has(of_truth) and np.array_equal(sizes, sizes_of_truth):
         model = dataclasses.replace(model, factorization=of_truth, orders=None)
     elif own.num_steps != of_truth.num_steps or not np.array_equal(own.step, of_truth.step):
         raise UserError(

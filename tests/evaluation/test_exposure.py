@@ -12,7 +12,7 @@ from compiled import of_model
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data.base import Truth
-from arjax.evaluation.exposure import ROUNDING, Z, _along_the_order, _excess, exposure
+from arjax.evaluation.exposure import ROUNDING, Z, _along_the_order, _excess, check_truth, exposure
 from arjax.models import make_model
 from arjax.testing.examples import all_values, random_like
 
@@ -160,3 +160,18 @@ def test_refusals(truth):
     joint = make_model(EVENT, "made", ordering=ORDER, conditional="mixture_of_products(components=2)")
     with pytest.raises(UserError, match="probabilities of all values"):
         exposure(joint, {}, truth, num=4, key=key)
+
+
+def test_a_model_of_several_orders_needs_that_of_the_truth_among_them(truth):
+    """With its blocks: under an order that is not trained, the conditionals of the model mean nothing."""
+    size = {"width": 8, "num_layers": 1, "num_heads": 1}
+    build = lambda **options: make_model(EVENT, "masked_transformer", **size, **options)  # noqa: E731
+    with_it = build(orders=f"any_of(orderings=('raster', {ORDER!r}))")
+    np.testing.assert_array_equal(check_truth(with_it, truth).factorization.order, truth.model.factorization.order)
+    blocks = Truth(build(ordering=ORDER, partition="sizes(sizes=(1, 2, 1))"), {})
+    for model, other in (
+        (build(orders="any_of(orderings=('reversed', 'random(seed=3)'))"), truth),
+        (build(orders="uniform", partition="sizes(sizes=(2, 1, 1))"), blocks),
+    ):
+        with pytest.raises(UserError, match="exact in its own order alone"):
+            check_truth(model, other)
