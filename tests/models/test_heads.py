@@ -145,6 +145,16 @@ def test_the_library_solves_the_same_equation():
     assert by_library.sharper().tolerance == pytest.approx(1e-6)
 
 
+@pytest.mark.parametrize("tolerance", [1e-7, 1e-5])
+def test_the_error_of_a_solver_is_measured_by_a_sharper_one(tolerance):
+    """At the least tolerance, too, where twice the steps are not read."""
+    pytest.importorskip("diffrax")
+    head = make_conditional(f"flow_matching(tolerance={tolerance})", PLANE)
+    assert head.sharper().tolerance == pytest.approx(tolerance / 10)
+    fixed = make_conditional("flow_matching(steps=3)", PLANE).sharper()
+    assert (fixed.steps, fixed.tolerance) == (6, 0)
+
+
 def test_flow_matching_is_regression_on_straight_paths():
     """|v(t, (1 - t) z + t x) - (x - z)|^2, a mean over the draws of each value; times are spread over the draws."""
     head, features = bound_head(f"flow_matching(draws=3, {SMALL})", train=True, key=jax.random.key(4))
