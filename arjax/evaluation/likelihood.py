@@ -74,7 +74,8 @@ def eval_step(
         if hidden is not None:
             asked = require(model, "queries", "a query")
             query = {"query": hidden.sites, "evidence": hidden.visible}
-            given = {"context": batch.context, "mask": batch.mask} | ({} if key is None else {"key": key})
+            given: dict[str, Any] = {"context": batch.context, "mask": batch.mask}
+            given |= {} if key is None else {"key": key}
             return Score(asked.conditional_log_prob(params, batch.x, **query, **given), model.kind)
         if factorization is None:
             return model.score(params, batch, key=key)
