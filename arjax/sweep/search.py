@@ -19,7 +19,7 @@ from arjax.core.user_files import find_file, run_user_file
 from arjax.reporting.tables import print_table
 from arjax.sweep.executors import Executor, execute, tell_code, tell_failures
 from arjax.sweep.grid import placed
-from arjax.sweep.results import number, read_results, result_row, validation_of, with_stderr, write_csv
+from arjax.sweep.results import lower_is_better, number, read_results, result_row, validation_of, with_stderr, write_csv
 from arjax.sweep.runs import Run, as_text, config_of
 from arjax.sweep.table import FOLDER, Table, check_runs
 
@@ -107,14 +107,14 @@ def choice(*values: Any) -> Choice:
 @named_arguments
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """A space of runs, and the metric that is lowest on validation for the best of them.
+    """A space of runs, and the metric on validation by which the best of them is chosen.
 
     Attributes:
       config: config file with its argument; a field in braces is one of the space, `x.py:network={network}`.
       space: of each field, `{"optimizer.learning_rate": log_uniform(1e-4, 1e-2)}`.
       overrides: config fields to set in all trials.
       trials: the number of runs.
-      metric: by which trials are compared on validation; lower is better.
+      metric: by which trials are compared on validation; of a loss the lowest is the best, else the highest.
       seed: of the search; with the same one and one job at once, it makes the same trials.
       model, published, published_mark: as in `Run`, of the row of the best.
     """
@@ -141,6 +141,11 @@ class Search:
         if not isinstance(self.trials, int) or self.trials < 1:
             raise UserError(f"a search needs at least 1 trial, not {self.trials!r}")
         self.run(0, self.example)
+
+    @property
+    def sign(self) -> int:
+        """1 where lower is better, -1 where higher is: the score times this sign is lowest for the best trial."""
+        return 1 if lower_is_better(self.metric) else -1
 
     @property
     def example(self) -> dict[str, Any]:
@@ -172,7 +177,9 @@ def load_search(path: str) -> Search:
 
 
 class Past(NamedTuple):
-    """A trial before the next one: its values by field, its state, and the score on validation of a finished one."""
+    """A trial before the next one: its values by field, its state, and of a finished one the score on validation, with
+    the sign by which lower is better.
+    """
 
     point: Mapping[str, Any]
     state: str
@@ -250,7 +257,7 @@ class Trials:
             past = []
             for trial in self.list:
                 state = self.state(trial)
-                past.append(Past(trial.point, state, self.validation(trial.run)[0] if state == FINISHED else None))
+                past.append(Past(trial.point, state, self._loss(trial) if state == FINISHED else None))
             point = propose(self.search.space, past, self.search.seed)
             self.list.append(Trial(self.search.run(len(self.list), point), point))
             self._save()
@@ -286,7 +293,11 @@ class Trials:
     def best(self) -> Trial | None:
         """The finished trial that is best on validation."""
         finished = [trial for trial in self.list if self.state(trial) == FINISHED]
-        return min(finished, key=lambda trial: self.validation(trial.run)[0], default=None)
+        return min(finished, key=self._loss, default=None)
+
+    def _loss(self, trial: Trial) -> float:
+        """The score of a finished trial on validation, with the sign by which lower is better."""
+        return self.search.sign * self.validation(trial.run)[0]
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each trial, the best first, then those without a score. No number of the test split."""
@@ -300,7 +311,8 @@ class Trials:
             row |= {"best_step": results.get("best_step", ""), "num_params": results.get("num_params", "")}
             row |= {"train_minutes": number(results.get("train_seconds", math.nan) / 60, digits=3)}
             found.append(row | {"command": trial.run.command()})
-        return sorted(found, key=lambda row: float(row["validation"] or math.inf))
+        sign = self.search.sign
+        return sorted(found, key=lambda row: sign * float(row["validation"] or sign * math.inf))
 
     def write_table(self) -> Path:
         """Writes `trials.csv`; returns its path."""

@@ -194,4 +194,11 @@ TRAINING_FAULTS = (
         "return sharding",
         ("training/test_sharding.py::test_placement_on_eight_devices",),
     ),
+    Fault(
+        "a search by an accuracy whose best trial is the worst",
+        "sweep/search.py",
+        "return 1 if lower_is_better(self.metric) else -1",
+        "return 1",
+        ("sweep/test_search.py::test_a_search_by_a_metric_of_which_higher_is_better",),
+    ),
 )

@@ -89,6 +89,22 @@ def test_trials_are_compared_on_validation_and_the_best_alone_is_told(folder, se
     assert not any(value in out or value in (folder / "out/trials.csv").read_text() for value in told)
 
 
+def test_a_search_by_a_metric_of_which_higher_is_better(folder, search, capsys):
+    """It makes the trials of the search by the loss that is 1 - accuracy, and the best of them is the same."""
+    stand_in, accuracy = folder / "stand_in.py", "results |= dict(accuracy=1 - score, validation_accuracy=1 - score)"
+    stand_in.write_text(stand_in.read_text().replace("json.dump(results", f"{accuracy}\njson.dump(results"))
+    (folder / "sweep.py").write_text(SEARCH.replace("trials=6", "trials=12"))
+    assert search(workdir="loss") == 0
+    losses = json.loads((folder / "loss/search.json").read_text())["trials"]
+    capsys.readouterr()
+    (folder / "sweep.py").write_text(SEARCH.replace("trials=6", "trials=12").replace("bits_per_dim", "accuracy"))
+    assert search() == 0
+    assert record(folder) == losses
+    scores = [float(row["validation"]) for row in trials()]
+    assert scores == sorted(scores, reverse=True) and float(rows()[0]["validation"]) == scores[0] > scores[-1]
+    assert f"best by validation: {trials()[0]['trial']}" in capsys.readouterr().out
+
+
 def test_a_search_goes_on_as_if_it_had_not_been_interrupted(folder, search, capsys):
     (folder / "sweep.py").write_text(SEARCH.replace("trials=6", "trials=12"))  # the first ten are random
     assert search("--trials=10") == 0
