@@ -188,16 +188,18 @@ def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
         raise UserError(f"data set {name!r} has no {split} split to evaluate at the end")
     open_judge(setup.model, setup.dataset, setup.evaluate, setup.open_run)
     with Training(RunLearner(setup, workdir), workdir) as run:
-        # 2. Go on from the newest readable checkpoint, or start; train.
-        run.advance()
-        # 3. Interrupted: everything is saved, the same command goes on from here.
-        if not run.is_finished():
-            return Outcome("interrupted", run.step, run.stopped())
-        # 4. Done: the parameters that were best on validation, on the test split.
-        results = _results(run, setup)
-        scores = describe_scores(results, bits=setup.model.event.is_discrete)
-        message = f"finished at step {run.step}; {results['split']}: {scores} ({results['kind']})"
-        return Outcome("finished", run.step, message, results, setup)
+        results = from_process_0(_kept_results(run))
+        if results is None:
+            # 2. Go on from the newest readable checkpoint, or start; train.
+            run.advance()
+            # 3. Interrupted: everything is saved, the same command goes on from here.
+            if not run.is_finished():
+                return Outcome("interrupted", run.step, run.stopped())
+            # 4. Done: the parameters that were best on validation, on the test split.
+            results = _results(run, setup)
+        scores, step = describe_scores(results, bits=setup.model.event.is_discrete), results["step"]
+        message = f"finished at step {step}; {results['split']}: {scores} ({results['kind']})"
+        return Outcome("finished", step, message, results, setup)
 
 
 def run_training(learner: Learner, workdir: str | os.PathLike) -> Training:
@@ -372,6 +374,17 @@ class Training:
         self.history.train_seconds = time.monotonic() - self.began
         self.latest.save(self.step, self.state, self.history.to_json())
         self.saved_step = self.step
+
+
+def _kept_results(run: Training) -> dict[str, Any] | None:
+    """The results of a finished run that kept its best parameters and no train state, as the members of populations;
+    None where there is something to train or to score.
+    """
+    known = read_report(run.workdir)
+    if known is None or run.latest.steps() or best_store(run.workdir).steps() != [known["best_step"]]:
+        return None
+    ended = known["step"] == run.total or run.train.patience > 0
+    return known if ended and known["split"] == run.setup.evaluate.split else None
 
 
 def _results(run: Training, setup: Setup) -> dict[str, Any]:

@@ -201,4 +201,11 @@ TRAINING_FAULTS = (
         "return 1",
         ("sweep/test_search.py::test_a_search_by_a_metric_of_which_higher_is_better",),
     ),
+    Fault(
+        "a finished member of a population that is trained again over its best parameters",
+        "training/loop.py",
+        "results = from_process_0(_kept_results(run))",
+        "results = None",
+        ("training/test_loop.py::test_a_finished_run_without_a_train_state_keeps_its_parameters",),
+    ),
 )

@@ -73,6 +73,18 @@ def test_a_finished_run_just_reports(straight):
     assert outcome.message.endswith("bits/dim (exact)")
 
 
+@pytest.mark.parametrize("changes", [{}, {"train__steps": 400, "train__patience": 2}])
+def test_a_finished_run_without_a_train_state_keeps_its_parameters(straight, tmp_path, monkeypatch, changes):
+    """As a member of a population, which may have run out of patience."""
+    shutil.copytree(straight[0], tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "checkpoints" / "latest")
+    monkeypatch.setattr(RunLearner, "begin", lambda *arguments: pytest.fail("it is trained again"))
+    assert train(build(tiny_config(**changes)), tmp_path) == straight[1]
+    assert best_store(tmp_path).steps() == [12] and not (tmp_path / "checkpoints" / "latest").exists()
+    with pytest.raises(pytest.fail.Exception, match="trained again"):  # a longer run begins anew
+        train(build(tiny_config(train__steps=13)), tmp_path)
+
+
 def test_a_report_that_is_older_than_kinds_is_exact(straight, tmp_path):
     shutil.copytree(straight[0], tmp_path, dirs_exist_ok=True)
     older = {name: value for name, value in straight[1].results.items() if name != "kind"}
