@@ -125,7 +125,12 @@ class LocalExecutor:
                     if self._stopped:
                         return 1
                     process = subprocess.Popen(
-                        command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment
+                        command,
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                        stdin=subprocess.DEVNULL,
+                        env=environment,
+                        start_new_session=True,  # Ctrl-C and the end of a terminal reach the sweep alone
                     )
                     self._processes[run.name] = process
                 return process.wait()

@@ -74,7 +74,7 @@ class Job:
 
     def _warn(self, number: int, frame: FrameType | None) -> None:
         if not self._time_is_up and self._process is not None:
-            self._process.terminate()  # once: a second SIGTERM ends it without saving
+            self._process.terminate()  # once: the command may be at its end already
         self._time_is_up = True
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:

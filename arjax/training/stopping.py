@@ -25,7 +25,11 @@ class TrainingDiverged(UserError):
 
 
 class StopSignal:
-    """Turns the first SIGTERM or SIGINT into a request to stop; a second one acts as usual. A context manager."""
+    """Turns the first SIGTERM or SIGINT into a request to stop. A context manager.
+
+    A second SIGINT acts as usual: a user presses Ctrl-C again. A second SIGTERM changes nothing: a cluster, a sweep and
+    a job that has lost its sweep may each send one.
+    """
 
     def __init__(self) -> None:
         self._received = False
@@ -44,7 +48,7 @@ class StopSignal:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self._received = True
-        self.__exit__()
+        signal.signal(signal.SIGINT, self._previous[signal.SIGINT])
 
     def requested(self, at_pause: bool) -> bool:
         """Whether to stop now. Several processes can only agree on it at a pause, where all of them are."""

@@ -208,4 +208,18 @@ TRAINING_FAULTS = (
         "results = None",
         ("training/test_loop.py::test_a_finished_run_without_a_train_state_keeps_its_parameters",),
     ),
+    Fault(
+        "jobs of a sweep that get what a terminal sends to it",
+        "sweep/executors.py",
+        "start_new_session=True,",
+        "start_new_session=False,",
+        ("sweep/test_processes.py::test_jobs_save_whatever_a_terminal_sends_to_its_processes",),
+    ),
+    Fault(
+        "a second SIGTERM ends a run before it has saved",
+        "training/stopping.py",
+        "signal.signal(signal.SIGINT, self._previous[signal.SIGINT])",
+        "self.__exit__()",
+        ("training/test_small_parts.py::test_the_first_signal_asks_and_a_second_ctrl_c_acts",),
+    ),
 )

@@ -18,9 +18,10 @@ from arjax.core.files import only_run_in
 from arjax.parallel.devices import share_cores, share_devices, usable_cores, visible_devices
 from arjax.sweep.main import main
 
-#: A job that holds its folder as a training run does, and takes a moment to save when it is asked to end.
+#: A job that holds its folder as a training run does, and takes a moment to save when its sweep asks it to end. What a
+#: terminal sends to it is fatal.
 LONG_JOB = """
-import signal, sys, time
+import os, signal, sys, time
 from pathlib import Path
 from arjax.core.files import only_run_in
 from arjax.cli.main import end_with_parent
@@ -37,6 +38,7 @@ with only_run_in(folder):
         exec(open("stand_in.py").read())
         sys.exit()
     signal.signal(signal.SIGTERM, save)
+    signal.signal(signal.SIGINT, lambda number, frame: os._exit(1))
     end_with_parent(0.1)
     (folder / "running").write_text("")
     time.sleep(100)
@@ -63,12 +65,14 @@ def start(folder, repository):
     (folder / "long_job.py").write_text(LONG_JOB)
     program = [sys.executable, "long_job.py"]
     code = f"from arjax.sweep import executors, main; executors.LocalExecutor.__init__.__defaults__ = (None, {program})"
+    code += "; import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # parallel tests ignore it
     started = []
 
     def start(*flags):
         command = [sys.executable, "-c", f"{code}; main.run()", "--sweep=sweep.py", "--workdir=out", *flags]
         environment = os.environ | {"PYTHONPATH": str(repository)}
-        started.append(subprocess.Popen(command, stdout=-1, stderr=-1, text=True, env=environment))
+        options = {"stdout": -1, "stderr": -1, "text": True, "env": environment, "start_new_session": True}
+        started.append(subprocess.Popen(command, **options))
         return started[-1]
 
     yield start
@@ -95,6 +99,23 @@ def test_a_killed_sweep_can_be_started_again_at_once(folder, start):
     process.send_signal(signal.SIGKILL)
     out, err = start().communicate(timeout=30)
     assert "finished" in out and err == "" and (folder / "out/a/saved").exists()
+
+
+@pytest.mark.parametrize("number", ["SIGINT", pytest.param("SIGHUP", marks=pytest.mark.slow)])
+def test_jobs_save_whatever_a_terminal_sends_to_its_processes(folder, start, number):
+    """Ctrl-C, and the end of the terminal."""
+    write_sweep(folder, "Run('a', 'good.py')")
+    process = start()
+    running(folder, "a")
+    os.killpg(process.pid, getattr(signal, number))
+    err = process.communicate(timeout=20)[1]
+    if number == "SIGINT":
+        assert process.returncode == 130 and err == "arjax-sweep: interrupted\n"
+    for _ in range(100):
+        if (folder / "out/a/saved").exists():
+            return
+        time.sleep(0.05)
+    raise AssertionError("the job has not saved")
 
 
 def test_a_second_sweep_in_the_folder_is_refused(folder, start, capsys):

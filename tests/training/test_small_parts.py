@@ -153,16 +153,19 @@ def test_what_a_run_shows(tmp_path, monkeypatch):
         assert list(written[-1][2].values()) == [2.0] and all(n.startswith("validation/") for n in written[-1][2])
 
 
-def test_the_first_signal_asks_and_the_second_acts():
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_asks_and_a_second_ctrl_c_acts(first):
+    before = [signal.getsignal(signal.SIGTERM), signal.signal(signal.SIGINT, signal.default_int_handler)]
     with StopSignal() as stop:
-        assert not stop.requested(False) and signal.getsignal(signal.SIGTERM) != before
-        signal.raise_signal(signal.SIGTERM)
+        assert not stop.requested(False) and signal.getsignal(signal.SIGTERM) != before[0]
+        signal.raise_signal(first)
+        assert signal.getsignal(signal.SIGTERM) != before[0]
+        signal.raise_signal(signal.SIGTERM)  # as of a sweep that was interrupted, too
         assert stop.requested(False) and stop.requested(True)
-        assert signal.getsignal(signal.SIGTERM) == before and signal.getsignal(signal.SIGINT) != stop._receive
-    with StopSignal() as stop:
-        pass
-    assert signal.getsignal(signal.SIGTERM) == before
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) == before[0]
+    assert signal.signal(signal.SIGINT, before[1]) is signal.default_int_handler
 
 
 def test_units_of_two_data_sets_are_alike():
