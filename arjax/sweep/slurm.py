@@ -19,7 +19,7 @@ from arjax.core.errors import UserError
 from arjax.core.files import read_json_object, writable_folder, write_json
 from arjax.sweep.executors import HEARTBEAT_SECONDS, LOG_NAME, PROGRAM, add_to_log, last_line
 from arjax.sweep.results import read_results
-from arjax.sweep.runs import Run
+from arjax.sweep.runs import Run, is_outdated
 
 EXIT_NAME = "slurm_exit.json"
 RECORD_NAME = "slurm_job.json"
@@ -178,7 +178,9 @@ class SlurmExecutor:
         waiting |= self._submit(missing, workdir) if missing else {}
 
     def _found(self, runs: Sequence[Run], workdir: Path) -> dict[str, Run]:
-        """The runs with a job from an earlier start of the sweep that is still in the queue, or has finished them."""
+        """The runs with a job from an earlier start of the sweep that is still in the queue, or has finished them as
+        their config files are now.
+        """
         states, found = job_states(), {}
         if states is None:
             raise UserError("--executor=slurm does not work here: squeue does not answer")
@@ -193,7 +195,8 @@ class SlurmExecutor:
                 )
             if active:
                 print(f"    {run.name}: SLURM job {job_id} is in the queue already", flush=True)
-            if active or (same and exit_code(folder, job_id) == 0 and read_results(folder)):
+            ended = same and exit_code(folder, job_id) == 0 and read_results(folder)
+            if active or (ended and not is_outdated(run, workdir)):
                 found[job_id] = run
         return found
 

@@ -222,4 +222,13 @@ TRAINING_FAULTS = (
         "self.__exit__()",
         ("training/test_small_parts.py::test_the_first_signal_asks_and_a_second_ctrl_c_acts",),
     ),
+    Fault(
+        "a job of a cluster that has finished an older config of the run is taken",
+        "sweep/slurm.py",
+        "if active or (ended and not is_outdated(run, workdir)):",
+        "if active or ended:",
+        (
+            "sweep/test_outdated.py::test_a_run_that_a_cluster_has_finished_before_its_config_file_changed_is_submitted_again",
+        ),
+    ),
 )

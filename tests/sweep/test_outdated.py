@@ -8,7 +8,9 @@ from sweep_cases import STAND_IN, rows, sweep, write_sweep
 from arjax.config.build import build_dataset
 from arjax.config.files import load_config_file, set_fields, to_json, trained_by
 from arjax.core.errors import UserError
+from arjax.core.files import write_json
 from arjax.core.run_code import changed_code, copy_code, fingerprints, note_code
+from arjax.sweep import slurm
 from arjax.training.workdir import remember_data
 
 CONFIG = """
@@ -48,6 +50,29 @@ def test_a_run_whose_config_file_has_changed_is_executed_again(finished, capsys)
     assert "a was finished with other fields than config.py gives now\n" in capsys.readouterr().out
     assert (finished / "out/a/starts").read_text() == "xx"
     assert sweep() == 0 and "1 runs, 1 of them already finished" in capsys.readouterr().out
+
+
+def test_a_run_that_a_cluster_has_finished_before_its_config_file_changed_is_submitted_again(finished, monkeypatch):
+    submitted = []
+
+    class Executor(slurm.SlurmExecutor):
+        def __init__(self, *arguments, **options):
+            self._jobs = None
+
+        def _submit(self, runs, workdir):
+            submitted.extend(run.name for run in runs)
+            write_json(workdir / "a" / slurm.EXIT_NAME, {"job_id": "8", "exit_code": 3})
+            return {"8": runs[0]}
+
+    monkeypatch.setattr(slurm, "job_states", dict)
+    monkeypatch.setattr("arjax.sweep.main.SlurmExecutor", Executor)
+    command = (finished / "out/a/command.txt").read_text()
+    (finished / "out/a/command.txt").unlink()  # its sweep had died before it ended
+    write_json("out/a/" + slurm.RECORD_NAME, {"job_id": "7", "command": command})
+    write_json("out/a/" + slurm.EXIT_NAME, {"job_id": "7", "exit_code": 0})
+    assert sweep("--executor=slurm") == 0 and not submitted and len(rows()) == 1
+    (finished / "config.py").write_text(CONFIG.replace("steps=100", "steps=200"))
+    assert sweep("--executor=slurm") == 1 and submitted == ["a"] and rows() == []
 
 
 def test_own_code_that_has_changed_is_told_and_the_row_stands(finished, capsys):
