@@ -22,6 +22,7 @@ from arjax.core.files import only_run_in, writable_folder, writing
 from arjax.core.run_code import changed_code
 from arjax.parallel.devices import CUDA, share_cores, share_devices, visible_devices
 from arjax.reporting.progress import format_duration
+from arjax.sweep.read_runs import note_read
 from arjax.sweep.results import read_results
 from arjax.sweep.runs import Run
 from arjax.sweep.table import Table
@@ -179,7 +180,14 @@ def execute(
     Yields the run, its exit code, and the sentence about its failure, "" for one that has results.
     """
     left = TimeLeft(total)
-    ended = (end for runs in stages for end in executor.execute(left.starting(runs), table.workdir))
+
+    def starting(runs: Iterable[Run]) -> Iterator[Run]:
+        for run in left.starting(runs):
+            with contextlib.suppress(UserError):  # the run itself will tell that its folder refuses
+                note_read(run, table.workdir)
+            yield run
+
+    ended = (end for runs in stages for end in executor.execute(starting(runs), table.workdir))
     for done, (run, code) in enumerate(ended, start=1):
         folder, problem, how = table.workdir / run.name, "", "finished"
         if code == 0 and read_results(folder):

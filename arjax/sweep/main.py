@@ -22,6 +22,7 @@ from arjax.reporting.tables import print_table
 from arjax.sweep.derived import mean_over_seeds
 from arjax.sweep.executors import Executor, LocalExecutor, execute, tell_code, tell_failures
 from arjax.sweep.plots import CURVES_NAME, ORDERS_NAME, RESULTS_NAME, draw_curves, draw_orders, draw_results
+from arjax.sweep.read_runs import tell_read
 from arjax.sweep.results import CONFIG_NAME, read_results, readable_columns
 from arjax.sweep.runs import Run, check_read, config_of, reads, stages
 from arjax.sweep.search import run_search
@@ -144,6 +145,7 @@ def _report(table: Table) -> dict[str, str]:
     listed = [row for row in table.rows if not isinstance(row, Run) or row.listed]
     print(f"{len(rows)} of {len(listed)} rows in {path}")
     about_runs = table.finished(), table.workdir
+    tell_read(*about_runs)
     for name, what, draw, drawn in (
         (RESULTS_NAME, "scores of all rows", draw_results, (rows,)),
         (CURVES_NAME, "learning curves", draw_curves, about_runs),
@@ -244,7 +246,8 @@ def print_runs(runs: Sequence[Run], table: Table, form: str) -> int:
         print(*commands, sep="\n")
         return 0
     states = {run.name: state(run, table) for run in runs}
-    tell_code([run for run in runs if states[run.name] == "finished"], table.workdir)
+    for tell in (tell_code, tell_read):
+        tell([run for run in runs if states[run.name] == "finished"], table.workdir)
     results = {run.name: read_results(table.workdir / run.name) for run in runs if states[run.name] == "finished"}
     measured = {name: found["train_seconds"] / 60 for name, found in results.items() if found}
     known = expected_minutes(runs, measured)

@@ -175,7 +175,7 @@ def reads(runs: Sequence[Run], workdir: Path) -> dict[str, set[str]]:
     argument or a field names, such as `train.init_from`.
     """
     owners = {os.path.realpath(workdir / run.name): run.name for run in runs}
-    found = {run.name: {owners[path] for path in _paths(run, workdir) if path in owners} for run in runs}
+    found = {run.name: {owners[path] for path in paths_of(run, workdir) if path in owners} for run in runs}
     return {run.name: (found[run.name] | set(run.pilots) & set(owners.values())) - {run.name} for run in runs}
 
 
@@ -257,7 +257,7 @@ def stages(runs: Sequence[Run], needs: Mapping[str, set[str]]) -> list[list[Run]
     return found
 
 
-def _paths(run: Run, workdir: Path) -> set[str]:
+def paths_of(run: Run, workdir: Path) -> set[str]:
     """All paths that the run's config and fields may name."""
     return _elsewhere(run) | {os.path.realpath(workdir / name) for name in _named_here(run)}
 

@@ -19,6 +19,7 @@ from arjax.core.user_files import find_file, run_user_file
 from arjax.reporting.tables import print_table
 from arjax.sweep.executors import Executor, execute, tell_code, tell_failures
 from arjax.sweep.grid import placed
+from arjax.sweep.read_runs import tell_read
 from arjax.sweep.results import lower_is_better, number, read_results, result_row, validation_of, with_stderr, write_csv
 from arjax.sweep.runs import Run, as_text, config_of
 from arjax.sweep.table import FOLDER, Table, check_runs
@@ -378,7 +379,8 @@ def _print_plan(search: Search, trials: Trials, total: int) -> None:
     print_table(["field", "values"], [[field, str(values)] for field, values in search.space.items()])
     if trials.list:
         print_table(*trials.readable())
-        tell_code(trials.finished(), trials.table.workdir)
+        for tell in (tell_code, tell_read):
+            tell(trials.finished(), trials.table.workdir)
     print(search.run(len(trials.list), search.example).command())
     print(f"{total} trials by validation {search.metric}, {len(trials.list)} of them begun; the command is an example")
 
@@ -388,6 +390,7 @@ def _report(trials: Trials) -> None:
     columns, cells = trials.readable()
     print_table(columns, cells, right=columns[-3:])
     print(f"{len(trials.list)} trials in {trials.write_table()}")
+    tell_read(trials.finished(), trials.table.workdir)
     best = trials.best()
     if best is not None:
         row = _best_row(trials, best)

@@ -231,4 +231,11 @@ TRAINING_FAULTS = (
             "sweep/test_outdated.py::test_a_run_that_a_cluster_has_finished_before_its_config_file_changed_is_submitted_again",
         ),
     ),
+    Fault(
+        "rows whose teacher has been trained further, which a sweep does not tell",
+        "sweep/read_runs.py",
+        "noted.get(name, [now]) != [now]",
+        "False",
+        ("sweep/test_stages.py::test_a_run_that_is_trained_further_is_told_with_the_finished_runs_that_have_read_it",),
+    ),
 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
-from sweep_cases import STAND_IN, sweep, write_sweep
+from sweep_cases import REPORT, STAND_IN, sweep, write_sweep
 
 from arjax.sweep.grid import grid
+from arjax.sweep.read_runs import changed_read, note_read
 from arjax.sweep.runs import Run, reads, stages
 
 TIMES = """
@@ -57,6 +59,51 @@ def test_a_sweep_file_for_another_workdir_ends_in_one_sentence_before_any_traini
     assert sweep() == 0
     (folder / "elsewhere/first").rmdir()
     assert sweep() == 0
+
+
+def test_a_run_that_is_trained_further_is_told_with_the_finished_runs_that_have_read_it(folder, capsys):
+    write_sweep(folder, "Run('teacher', 'good.py')", "Run('student', 'good.py', {'train.init_from': 'out/teacher'})")
+    remark = (
+        "    teacher has been trained further, or anew, since it was read by student: remove the folder of student to "
+        "train again\n"
+    )
+    assert sweep() == 0 and remark not in capsys.readouterr().out
+    store("out/teacher", 2)
+    for flags in ([], ["--dry_run"]):
+        assert sweep(*flags) == 0 and remark in capsys.readouterr().out
+    assert Path("out/student/starts").read_text() == "x"
+    shutil.rmtree("out/student")
+    assert sweep() == 0 and remark not in capsys.readouterr().out
+
+
+def test_a_run_is_compared_with_what_it_has_read_from_its_first_step_on(folder):
+    student = Run("student", "c.py", {"train.init_from": "{workdir}/teacher", "evaluate.judge": "elsewhere/judge"})
+    out = Path("out")
+    store("out/teacher", 1)
+    store("elsewhere/judge", 1)
+    assert changed_read(student, out) == []  # nobody has noted what it has read
+    note_read(student, out)
+    store("out/teacher", 2)
+    assert changed_read(student, out) == ["teacher"]
+    note_read(student, out)  # it was interrupted before it had saved a step: it begins anew
+    assert changed_read(student, out) == []
+    Path("out/student/checkpoints/latest/1").mkdir(parents=True)
+    store("elsewhere/judge", 3)
+    note_read(student, out)
+    assert changed_read(student, out) == ["../elsewhere/judge"]
+    store("elsewhere/judge", 1)
+    store("out/teacher", 2, nll_nats=1.0)  # the same parameters, scored otherwise
+    assert changed_read(student, out) == ["../elsewhere/judge"]
+    store("out/teacher", 2, validation_nll_nats=1.0)
+    assert changed_read(student, out) == ["../elsewhere/judge", "teacher"]
+    Path("out/student/read.json").write_text("[")
+    assert changed_read(student, out) == []
+
+
+def store(path, step, **more):
+    """The report of a run with the best parameters after so many steps."""
+    Path(path).mkdir(parents=True, exist_ok=True)
+    (Path(path) / "results.json").write_text(json.dumps(REPORT | {"best_step": step, "step": step} | more))
 
 
 def test_circles_and_own_folders_end(tmp_path):
