@@ -17,7 +17,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from arjax.config.build import build
+from arjax.config.files import FILE_NAME as CONFIG_NAME
+from arjax.config.files import check_same_run, save_config
 from arjax.core.errors import UserError
+from arjax.core.files import writable_folder
 from arjax.core.integers import is_integer
 from arjax.objectives.learned_order import SCORES
 from arjax.population.population import Population, check_has_order, on_one_device
@@ -163,7 +166,8 @@ def learn_order(
       workdir: folder of the run, which goes on there when it was interrupted; "": nothing is kept.
 
     Raises:
-      UserError: fewer than two orders per step, or a network that does not support all orders.
+      UserError: fewer than two orders per step, a network that does not support all orders, or a workdir with another
+        run.
       KeyboardInterrupt: the run was interrupted; its state is saved.
     """
     if not is_integer(orders_per_step) or orders_per_step < 2:
@@ -179,7 +183,10 @@ def learn_order(
     tenth = -(-setup.total_steps // 10)
     options = dataclasses.replace(setup.train, log_every=tenth, eval_every=setup.total_steps, patience=0)
     with contextlib.ExitStack() as stack:
-        folder = workdir or stack.enter_context(tempfile.TemporaryDirectory())
+        folder = writable_folder(workdir or stack.enter_context(tempfile.TemporaryDirectory()))
+        if (folder / CONFIG_NAME).exists() and any((folder / "checkpoints").glob("*/*")):
+            check_same_run(config, folder, training=True)
+        save_config(config, folder)
         state = run_training(RunLearner(dataclasses.replace(setup, train=options), folder), folder).state
         lines = read_metrics(folder)
     scores = np.asarray(state.own.params[SCORES])

@@ -143,6 +143,27 @@ def test_a_learned_order_resumes_bit_for_bit_and_is_reported(tmp_path, monkeypat
     assert np.abs(scores).min() > 0
 
 
+def test_a_folder_with_another_policy_is_refused(tmp_path, monkeypatch):
+    asked = []
+
+    def run_training(learner, folder):
+        asked.append(learner.setup.recipe.objective.learning_rate)
+        (tmp_path / "checkpoints/latest/1").mkdir(parents=True, exist_ok=True)
+        return SimpleNamespace(state=SimpleNamespace(own=SimpleNamespace(params={"scores": np.zeros(64)})))
+
+    monkeypatch.setattr(search, "run_training", run_training)
+    config = small_config("made", hidden_sizes=(8,), direct=False)
+    for _ in range(2):
+        search.learn_order(config, 2, 0.1, seed=0, workdir=tmp_path)
+    with pytest.raises(UserError, match=r"holds another run: objective was .* and is .*0\.9\)' now, seed was 0 there"):
+        search.learn_order(config, 3, 0.9, seed=7, workdir=tmp_path)
+    assert asked == [0.1, 0.1]
+    (tmp_path / "config.json").unlink()  # a folder that is older than this check
+    search.learn_order(config, 2, 0.1, seed=0, workdir=tmp_path)
+    (tmp_path / "checkpoints/latest/1").rmdir()  # nothing was trained there
+    search.learn_order(config, 3, 0.9, seed=7, workdir=tmp_path)
+
+
 def test_policies_that_cannot_be_are_refused():
     for number in (1, 2.5, "4"):
         with pytest.raises(UserError, match="at least 2 orders"):
