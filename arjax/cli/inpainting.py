@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.files import read_json_object, write_json
+from arjax.core.files import read_json_object, write_json, writing
 from arjax.core.output import say_once
 from arjax.core.pictures import as_images
 from arjax.data import Dataset
@@ -54,7 +54,8 @@ def inpaint(setup: Setup, model: AutoregressiveModel, params: Any, options: Conf
         query += f"_{setup.evaluate.examples}_examples"
     print(f"{query}: {describe_scores(scores, bits=model.event.is_discrete)} ({model.kind})")
     path = workdir / FOLDER / SCORES
-    path.parent.mkdir(exist_ok=True)
+    with writing(path.parent):
+        path.parent.mkdir(exist_ok=True)
     write_json(path, (read_json_object(path) or {}) | {query: scores})
     print(path)
     if done is not None:

@@ -67,9 +67,14 @@ def test_a_file_in_the_place_of_a_folder(config_file, workdir, sentence, name):
         assert "is no folder of checkpoints: Not a directory" in sentence(*flags, f"--workdir={workdir}")
 
 
-def test_a_file_in_the_place_of_samples_or_evaluations(config_file, workdir, sentence):
+def test_a_file_in_the_place_of_what_a_mode_writes(config_file, workdir, sentence):
     shutil.rmtree(workdir / "samples")
-    for name, flags in (("samples", [f"--config={config_file}{ARGUMENT}"]), ("evaluations", ["--mode=evaluate"])):
+    inpaint = ["--mode=inpaint", "--config.inpaint.hidden=top", "--config.inpaint.visible=nothing"]
+    for name, flags in (
+        ("samples", [f"--config={config_file}{ARGUMENT}"]),
+        ("evaluations", ["--mode=evaluate"]),
+        ("inpainting", inpaint),
+    ):
         (workdir / name).write_text("")
         assert name in sentence(*flags, f"--workdir={workdir}")
 
