@@ -71,11 +71,12 @@ def total_steps(steps: int, examples: int, epochs: float, batch_size: int, num_e
     or several of them, or too many steps to count.
     """
     check_duration(steps, examples, epochs)
-    total = steps or math.ceil((examples or epochs * num_examples) / batch_size)
-    if total > LARGEST:
+    length = steps or -(-examples // batch_size) or epochs * num_examples / batch_size
+    if length > LARGEST:
         given = "steps" if steps else "examples" if examples else "epochs"
+        total = length if length == math.inf else math.ceil(length)
         raise UserError(f"a run has at most {LARGEST} steps, not {total}: shorten train.{given}")
-    return total
+    return math.ceil(length)
 
 
 def next_pause(step: int, total: int, *intervals: int) -> int:
