@@ -12,7 +12,7 @@ import gzip
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.files import user_path
-from arjax.data.table_files import NO_VALUE, is_number
+from arjax.data.table_files import NO_VALUE, is_code, is_number
 
 #: Rows of a csv file that are read at once.
 _CHUNK = 10_000
@@ -32,7 +32,7 @@ _FIRST_LINE, _BETWEEN_LINES = 1.0, 5.0
 
 #: What a table may be, see `Frame.form`.
 FORMS = ("lists", "rows", "pandas", "polars", "pyarrow", "modin", "cudf")
-#: Columns by name, [N] each: float64 or datetime64, or object with None for no value.
+#: Columns by name, [N] each: float64 or datetime64, or object with None for no value: words, and numbers beside them.
 Columns = dict[str, np.ndarray]
 
 
@@ -98,7 +98,13 @@ class Frame:
         return len(next(iter(self.columns.values()), ()))
 
 
-def read_frame(data: Any, missing: Sequence[str] = NO_VALUE, delimiter: str = ",", tell: bool = False) -> Frame:
+def read_frame(
+    data: Any,
+    missing: Sequence[str] = NO_VALUE,
+    delimiter: str = ",",
+    tell: bool = False,
+    words: Collection[str] = (),
+) -> Frame:
     """The table in any form.
 
     Args:
@@ -107,13 +113,14 @@ def read_frame(data: Any, missing: Sequence[str] = NO_VALUE, delimiter: str = ",
       missing: the texts of cells without a value; None, nan and NaT have none, too.
       delimiter: of a csv file.
       tell: whether to print how much is read, every few seconds.
+      words: columns of a csv file whose cells are words, also where all of them read as numbers.
 
     Raises:
       UserError: another form, a file that cannot be read, no rows, or columns of different lengths.
     """
     gaps = _texts(missing)
     if isinstance(data, str | os.PathLike):
-        frame = Frame(_read_csv(user_path(data), delimiter, gaps, tell), first_row=2)
+        frame = Frame(_read_csv(user_path(data), delimiter, gaps, tell, words), first_row=2)
     elif isinstance(data, Mapping):
         frame = Frame(_columns(data.items(), gaps, tell))
     elif isinstance(data, Sequence) and all(isinstance(row, Mapping) for row in data):
@@ -206,9 +213,10 @@ def _as_column(name: str, values: Any, missing: frozenset[str]) -> np.ndarray:
         return _without(np.array([math.nan if item is None else item for item in items], np.float64), missing)
     if kinds and all(issubclass(kind, datetime.date) for kind in kinds):
         return np.array(items, "datetime64[us]")
-    if kinds and kinds <= {int, float, bool, str} and kinds != {bool}:
-        items = [None if item is None else str(item) for item in items]
-        items = [None if item in missing else item for item in items]
+    if kinds <= {int, float, bool, str} and kinds != {bool}:
+        gaps = missing | _numbers_among(missing)
+        items = [str(item) if type(item) is bool else item for item in items]
+        items = [None if item in gaps else item for item in items]
     return np.fromiter(items, object, len(items))
 
 
@@ -258,9 +266,13 @@ def _fits(values: np.ndarray) -> bool:
 
 def _without(values: np.ndarray, missing: frozenset[str]) -> np.ndarray:
     """Numbers with nan for those that are named as missing, such as "-999"."""
-    numbers = [float(text) for text in missing if is_number(text)]
-    gaps = np.isin(values, [number for number in numbers if not math.isnan(number)])
+    gaps = np.isin(values, list(_numbers_among(missing)))
     return np.where(gaps, np.nan, values) if gaps.any() else values
+
+
+def _numbers_among(texts: Iterable[str]) -> frozenset[float]:
+    """The numbers that some of the texts read as, but for nan."""
+    return frozenset(float(text) for text in texts if is_number(text) and not math.isnan(float(text)))
 
 
 def _as_dates(values: list[Any]) -> Any:
@@ -288,7 +300,7 @@ class _CsvColumn:
     """
 
     def __init__(self, missing: frozenset[str], as_texts: bool = False) -> None:
-        """`as_texts`: keeps all texts, however many."""
+        """`as_texts`: keeps all texts, however many, also where all of them read as numbers."""
         self.missing, self.as_texts = missing, as_texts
         self.places: dict[str, int] = {}
         self.codes = array.array("i")
@@ -314,13 +326,13 @@ class _CsvColumn:
             found = _numbers(cells, self.missing)
         except ValueError as error:
             raise _Mixed from error
-        if any(_is_code(cells[i]) for i in np.flatnonzero(found == np.round(found)).tolist()):
+        if any(is_code(cells[i]) for i in np.flatnonzero(found == np.round(found)).tolist()):
             raise _Mixed
         return found
 
     def _are_numbers(self) -> bool:
         known = [text for text in self.places if text not in self.missing]
-        return bool(known) and all(map(is_number, known)) and not any(map(_is_code, known))
+        return bool(known) and all(map(is_number, known)) and not any(map(is_code, known))
 
     def _codes(self) -> np.ndarray:
         return np.frombuffer(self.codes, np.int32)
@@ -330,7 +342,7 @@ class _CsvColumn:
         if self.numbers is not None:
             numbers, self.numbers = self.numbers, None
             return np.frombuffer(numbers, np.float64)
-        codes, texts, are_numbers = self._codes(), list(self.places), self._are_numbers()
+        codes, texts, are_numbers = self._codes(), list(self.places), not self.as_texts and self._are_numbers()
         self.places, self.codes = {}, array.array("i")
         if are_numbers:
             return _numbers(texts, self.missing)[codes]
@@ -339,42 +351,43 @@ class _CsvColumn:
         return words[codes]
 
 
-def _is_code(text: str) -> bool:
-    """Whether a text of digits is no number: 007, or a whole number that float64 does not tell from others."""
-    digits = text.lstrip("+-")
-    return digits.isdigit() and ((len(digits) > 1 and digits[0] == "0") or len(digits) > 16 or int(digits) >= 2**53)
-
-
 def _numbers(cells: Sequence[str], missing: frozenset[str]) -> np.ndarray:
     """Texts as float64[N], nan for a missing one; raises `ValueError` for one that is no number."""
     return np.fromiter((math.nan if cell in missing else float(cell) for cell in cells), np.float64, len(cells))
 
 
-def _read_csv(path: Path, delimiter: str, missing: frozenset[str], tell: bool) -> Columns:
+def _read_csv(path: Path, delimiter: str, missing: frozenset[str], tell: bool, words: Collection[str]) -> Columns:
     """The columns of a file, read piece by piece."""
     if len(delimiter) != 1 or delimiter in '\r\n"':
         raise UserError(f"the delimiter of a csv file is one character, such as ';' or a tab, not {delimiter!r}")
     texts: set[int] = set()
     try:
-        columns = _read_columns(path, delimiter, missing, texts, _Progress(tell))
+        columns = _read_columns(path, delimiter, missing, texts, words, _Progress(tell))
         if texts:  # of columns of numbers in which a word comes late
             columns.clear()
-            columns = _read_columns(path, delimiter, missing, texts, _Progress(tell))
+            columns = _read_columns(path, delimiter, missing, texts, words, _Progress(tell))
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the table {str(path)!r}: {error}") from error
     return {name: column.values() for name, column in columns.items()}
 
 
 def _read_columns(
-    path: Path, delimiter: str, missing: frozenset[str], texts: set[int], progress: _Progress
+    path: Path,
+    delimiter: str,
+    missing: frozenset[str],
+    texts: set[int],
+    words: Collection[str],
+    progress: _Progress,
 ) -> dict[str, _CsvColumn]:
-    """The columns of a file, those of the numbers `texts` as texts; adds columns that have to be read again to it."""
+    """The columns of a file, those of the numbers `texts` and of the names `words` as texts; adds columns that have to
+    be read again to `texts`.
+    """
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rt", newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file, delimiter=delimiter, skipinitialspace=delimiter != " ")
         names = [cell.strip() for cell in next(rows, [])]
         _check_names(path, names, delimiter)
-        columns = [_CsvColumn(missing, i in texts) for i in range(len(names))]
+        columns = [_CsvColumn(missing, i in texts or name in words) for i, name in enumerate(names)]
         num = 0
         for chunk in _chunks(path, rows, len(names)):
             num += len(chunk)

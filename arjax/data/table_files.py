@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from arjax.core.errors import UserError
 from arjax.core.files import digest_of, fingerprint_of, user_path
@@ -57,6 +58,11 @@ def read_tables(paths: Sequence[str], delimiter: str, header: bool, least: int) 
     return Cells(parts[0][0], rows, numbers, places, sizes, fingerprint)
 
 
+def as_text(value: Any) -> str:
+    """A value as the text of a cell: 7.0 as 7."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
 def is_number(cell: str) -> bool:
     """Whether a cell reads as a number."""
     try:
@@ -64,6 +70,12 @@ def is_number(cell: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_code(text: str) -> bool:
+    """Whether a text of digits is no number: 007, or a whole number that float64 does not tell from others."""
+    digits = text.lstrip("+-")
+    return digits.isdigit() and ((len(digits) > 1 and digits[0] == "0") or len(digits) > 16 or int(digits) >= 2**53)
 
 
 def chosen(columns: tuple, skip: tuple, names: list[str]) -> list[int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import datetime
+import functools
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -18,7 +19,7 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
-from arjax.data.table_files import is_number
+from arjax.data.table_files import as_text, is_code, is_number
 
 #: Different numbers up to which each may have a code, where there are a hundred times as many rows.
 _MOST_ALONE = 256
@@ -89,30 +90,59 @@ class Words:
     Attributes:
       words: the values, the most frequent first.
       frequencies: how often each was there in training; 0 for words of validation rows alone.
+      from_numbers: whether the training table had numbers in this column: then the text of a number is its word,
+        however it is written. Else texts are words as they are, and 1.10 is not 1.1.
     """
 
     name: str
     words: tuple[str | bool, ...]
     frequencies: tuple[int, ...]
+    from_numbers: bool = False
 
     @property
     def num_codes(self) -> int:
         return len(self.words)
 
     def cells(self, values: np.ndarray, unseen: str = "refuse") -> np.ndarray:
-        place = {str(word): i for i, word in enumerate(self.words)}
-        texts = as_texts(values).tolist()
-        cells = np.array([np.nan if text is None else place.get(str(text), -1) for text in texts], np.float64)
+        items = _items(values)
+        places = {text: self._place(text) for text in {item for item in items if type(item) is str}}
+        cells = np.array(
+            [np.nan if item is None else places[item] if type(item) is str else self._place(item) for item in items],
+            np.float64,
+        )
         if (cells == -1).any():
             row = int((cells == -1).argmax())
             if unseen == "refuse":
-                hint = did_you_mean(str(texts[row]), list(place))
+                text = as_text(items[row])
+                hint = did_you_mean(text, self.labels)
                 raise UserError(
-                    f"row {row} has {texts[row]!r} in the column {self.name!r}, which training never saw{hint}: with "
+                    f"row {row} has {text!r} in the column {self.name!r}, which training never saw{hint}: with "
                     "unknown='missing' such a cell counts as one without a value"
                 )
             cells[cells == -1] = np.nan
         return cells
+
+    def _place(self, value: Any) -> int:
+        """The number of the word that a value is, -1 for none: the one that is written in the same way; of a number,
+        else, the only one that reads as this number.
+        """
+        by_text, by_number = self._places
+        for text in _spellings(value):
+            if text in by_text:
+                return by_text[text]
+        if isinstance(value, str) and not self.from_numbers:
+            return -1
+        number = _number_of(as_text(value))
+        return -1 if number is None else by_number.get(number, -1)
+
+    @functools.cached_property
+    def _places(self) -> tuple[dict[str, int], dict[float, int]]:
+        """The numbers of the words by their texts, and by the number that no other word reads as."""
+        by_text = {str(word): i for i, word in enumerate(self.words)}
+        numbers = {text: _number_of(text) for text in by_text}
+        counts = collections.Counter(numbers.values())
+        alone = {number: by_text[text] for text, number in numbers.items() if counts[number] == 1}
+        return by_text, {number: i for number, i in alone.items() if number is not None}
 
     def values(self, cells: np.ndarray) -> np.ndarray:
         found = np.empty(len(cells), object)
@@ -135,12 +165,11 @@ class Words:
                 f"words, not {condition!r}"
             )
         wanted = condition if isinstance(condition, list) else [condition]
-        words = [str(word) for word in self.words]
-        for word in wanted:
-            if word is None or _short(word) not in words:
-                raise UserError(f"the column {self.name!r} never has {word!r}{did_you_mean(str(word), words)}")
-        allowed = {_short(word) for word in wanted}
-        return np.array([word in allowed for word in words], np.float64)
+        places = [-1 if word is None else self._place(word) for word in wanted]
+        for word, place in zip(wanted, places, strict=True):
+            if place == -1:
+                raise UserError(f"the column {self.name!r} never has {word!r}{did_you_mean(str(word), self.labels)}")
+        return np.isin(np.arange(self.num_codes), places).astype(np.float64)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -407,14 +436,14 @@ def _as_time(value: Any, unit: str) -> float:
     return float(time.astype(f"datetime64[{unit}]").astype(np.int64))
 
 
-def make_words(name: str, values: Iterable[Any], others: Iterable[Any] = ()) -> Words:
+def make_words(name: str, values: Iterable[Any], others: Iterable[Any] = (), from_numbers: bool = False) -> Words:
     """The column of these values of the train rows, None without one; and of those that only other rows have."""
     counts: dict[Any, int] = collections.Counter(values)
     for value in dict.fromkeys(others):
         counts.setdefault(value, 0)
     counts.pop(None, None)
     order = sorted(counts, key=lambda word: (-counts[word], str(word)))
-    return Words(name, tuple(order), tuple(counts[word] for word in order))
+    return Words(name, tuple(order), tuple(counts[word] for word in order), from_numbers)
 
 
 def make_numbers(name: str, cells: np.ndarray, most_codes: int, date: str = "", is_int: bool = False) -> Numbers:
@@ -520,13 +549,14 @@ def find_columns(
     left_out: dict[str, str] = {}
     for name, column in values.items():
         kind = kinds.get(name, "")
+        from_numbers = _has_numbers(column)
         column = column if kind == "skip" else _of_kind(name, column, kind)
         train = column if rows is None else column[rows]
         reason = "it is skipped" if kind == "skip" else _reason_against(column, kind) or _reason_against(train, "any")
         if reason:
             left_out[name] = reason
         else:
-            columns.append(_find_column(name, train, column, most_codes))
+            columns.append(_find_column(name, train, column, most_codes, from_numbers))
             tell(columns[-1])
     if not columns:
         raise UserError(
@@ -579,12 +609,14 @@ def _of_kind(name: str, values: np.ndarray, kind: str) -> np.ndarray:
     return values
 
 
-def _find_column(name: str, values: np.ndarray, every: np.ndarray, most_codes: int) -> Words | Numbers:
+def _find_column(
+    name: str, values: np.ndarray, every: np.ndarray, most_codes: int, from_numbers: bool
+) -> Words | Numbers:
     """The column of train values, and of those of every row, as `_of_kind` returns them: a word that only validation
     rows have is known, too, so that the table itself can be completed.
     """
     if values.dtype == object:
-        return make_words(name, values.tolist(), every.tolist())
+        return make_words(name, values.tolist(), every.tolist(), from_numbers)
     if values.dtype.kind == "M":
         unit = _unit_of(_known(values))
         return make_numbers(name, as_numbers(name, values, unit), most_codes, date=unit)
@@ -612,22 +644,46 @@ def _unit_of(known: np.ndarray) -> str:
 
 def as_texts(values: np.ndarray) -> np.ndarray:
     """Values as words, object[N], None without one: truth values alone stay as they are."""
-    items = values.astype("datetime64[us]").tolist() if values.dtype.kind == "M" else values.tolist()
-    if values.dtype == object and set(map(type, items)) <= {str, type(None)}:
+    found = _items(values)
+    if values.dtype == object and set(map(type, found)) <= {str, type(None)}:
         return values
-    found = [None if v is None or (isinstance(v, float) and math.isnan(v)) else v for v in items]
     if not all(v is None or isinstance(v, bool) for v in found):
-        found = [None if v is None else _short(v) for v in found]
+        found = [None if v is None else as_text(v) for v in found]
     return np.fromiter(found, object, len(found))
 
 
-def _short(value: Any) -> str:
-    """A value as it is written: 7.0 as 7."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+def _items(values: np.ndarray) -> list[Any]:
+    """Values as Python's own, None without one."""
+    items = values.astype("datetime64[us]").tolist() if values.dtype.kind == "M" else values.tolist()
+    return [None if v is None or (isinstance(v, float) and math.isnan(v)) else v for v in items]
+
+
+def _spellings(value: Any) -> tuple[str, ...]:
+    """The ways in which a value may be written, the usual one first: a day with its midnight or without."""
+    if isinstance(value, datetime.datetime):
+        return (str(value), str(value.date())) if value.time() == datetime.time() else (str(value),)
+    if isinstance(value, datetime.date):
+        return str(value), f"{value} {datetime.time()}"
+    return (as_text(value),)
+
+
+def _number_of(text: str) -> float | None:
+    """The number that a text reads as, None for none: digits that float64 may not tell from others are none."""
+    number = float(text) if is_number(text) and not is_code(text) else math.nan
+    return number if math.isfinite(number) else None
+
+
+def _has_numbers(values: np.ndarray) -> bool:
+    """Whether any value is a number, and no text of one."""
+    return values.dtype.kind in "iuf" or (
+        values.dtype == object and not {int, float}.isdisjoint(map(type, values.tolist()))
+    )
 
 
 def _shown(value: Any) -> str:
-    return repr(value) if isinstance(value, str) else _short(value.tolist() if isinstance(value, np.generic) else value)
+    return (
+        repr(value) if isinstance(value, str) else as_text(value.tolist() if isinstance(value, np.generic) else value)
+    )
 
 
 def _check_values(name: str, values: np.ndarray) -> None:

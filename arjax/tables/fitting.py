@@ -128,7 +128,8 @@ def _fit_table(
     seed: int,
 ) -> TableModel:
     """`fit_table`, which tells what it does."""
-    frame = read_frame(table, missing, delimiter, tell=True)
+    words = [name for name, kind in kinds.items() if kind == "words"]
+    frame = read_frame(table, missing, delimiter, tell=True, words=words)
     rows, held = _split(frame, validation, missing, delimiter, seed)
     print(f"{len(rows):,} train rows", flush=True)
     with rows_from(frame.first_row):
@@ -152,7 +153,8 @@ def _split(
 ) -> tuple[np.ndarray, Frame]:
     """The numbers of the train rows, and the table of the validation rows."""
     if not isinstance(validation, float | int):
-        other = read_frame(validation, missing, delimiter)
+        words = [name for name, values in frame.columns.items() if values.dtype == object]
+        other = read_frame(validation, missing, delimiter, words=words)
         if absent := [name for name in frame.columns if name not in other.columns]:
             raise UserError(f"the table of validation rows lacks the column {absent[0]!r}")
         return np.arange(len(frame)), other

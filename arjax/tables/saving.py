@@ -199,8 +199,9 @@ def _column(found: JsonObject) -> Words | Numbers:
         if len(words) < 2 or len(set(words)) < len(words) or not all(isinstance(word, str | bool) for word in words):
             raise UserError(f"the words of the column {name!r} must be two or more different texts")
         frequencies = tuple(found.items("frequencies", int))
+        from_numbers = found.take("from_numbers", bool, default=True)  # files without it had words of either kind
         found.end()
-        return Words(name, words, frequencies)
+        return Words(name, words, frequencies, from_numbers)
     if kind != "numbers":
         raise UserError(f"{found.place}/kind is words or numbers, not {kind!r}")
     low, high = (tuple(map(float, found.items(key, float))) for key in ("low", "high"))

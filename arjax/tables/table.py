@@ -337,7 +337,8 @@ class TableModel:
         """The cells of a table, float64[N, C], and the table."""
         if unknown not in UNKNOWN:
             raise UserError(f"unknown is 'refuse' or 'missing', not {unknown!r}{did_you_mean(str(unknown), UNKNOWN)}")
-        frame = read_frame(table, self._missing, self._delimiter)
+        words = [column.name for column in self.columns if isinstance(column, Words)]
+        frame = read_frame(table, self._missing, self._delimiter, words=words)
         return cells_of(self.columns, frame, unknown, absent), frame
 
     def _values(self, cells_NC: np.ndarray) -> dict[str, np.ndarray]:

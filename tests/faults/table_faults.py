@@ -166,6 +166,20 @@ TABLE_FAULTS = (
         "log_p_KN = log_p_KN - 0.0",
         _GAUSSIAN + "test_evidence_beyond_all_precision_has_probabilities",
     ),
+    Fault(
+        "words of a csv file are numbers where all of them read as numbers",
+        "data/frames.py",
+        "list(self.places), not self.as_texts and self._are_numbers()",
+        "list(self.places), self._are_numbers()",
+        (_ROUGH + "test_words_of_a_csv_file_are_its_texts_whatever_the_other_rows_hold",),
+    ),
+    Fault(
+        "a text that reads as a number is another word with this number",
+        "tables/columns.py",
+        "if isinstance(value, str) and not self.from_numbers:",
+        "if False:",
+        (_ROUGH + "test_words_of_a_csv_file_are_its_texts_whatever_the_other_rows_hold",),
+    ),
     _results(
         "completions without the index of the frame",
         "axis=1), data.index",

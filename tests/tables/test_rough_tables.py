@@ -13,11 +13,14 @@ import pytest
 
 import arjax
 from arjax.core.errors import UserError
+from arjax.core.json_objects import JsonObject
 from arjax.data.frames import read_frame
+from arjax.data.table_files import NO_VALUE
 from arjax.models import make_model
 from arjax.tables import fitting
 from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.columns import Numbers, find_columns, make_numbers
+from arjax.tables.saving import _column as column_from
 from arjax.tables.table import TableModel
 from arjax.testing.examples import random_like
 
@@ -102,6 +105,57 @@ def test_numbers_that_are_words_are_found_again():
     first, *others = (table.log_prob(row)[0] for row in rows)
     assert others == [first, first]
     assert table.probability({"v": 7}) == table.probability({"v": "7"})
+
+
+def csv_of(path, *values):
+    path.write_text("other,v\n" + "".join(f"{OTHER[n]},{value}\n" for n, value in enumerate(values)))
+    return path
+
+
+@pytest.mark.parametrize("versions", [("1.0", "1.1", "1.10", "2.0-beta"), ("1.0", "1.1", "1.10")])
+def test_words_of_a_csv_file_are_its_texts_whatever_the_other_rows_hold(tmp_path, versions):
+    table = arjax.fit_table(csv_of(tmp_path / "t.csv", *every(*versions)), quiet=True, kinds={"v": "words"})
+    table = arjax.load_table(table.save(tmp_path / "t.safetensors"))
+    assert set(table.columns[1].words) == set(versions)
+    train = read_frame(tmp_path / "t.csv", words=["v"])
+    for rows in (["1.10", "1.1", "1.10"], ["1.0"], versions):
+        assert table.impute(csv_of(tmp_path / "new.csv", *rows))["v"] == list(rows)
+        _, held = fitting._split(train, tmp_path / "new.csv", NO_VALUE, ",", 0)
+        assert held.columns["v"].tolist() == list(rows)
+    with pytest.raises(UserError, match=r"row 2 has '1\.100' in the column 'v', which training never saw"):
+        table.impute(csv_of(tmp_path / "new.csv", "1.100"))
+    assert table.impute({"other": [1], "v": [1.0]})["v"] == ["1.0"]  # the only word that reads as this number
+
+
+def test_numbers_beside_words_are_found_by_themselves(tmp_path):
+    frame = pd.DataFrame({"other": OTHER, "v": pd.Series(every(38.0, 38.5, 39.0, "XL", -999.0), dtype=object)})
+    table = arjax.fit_table(frame, quiet=True, missing=["-999"], kinds={"v": "words"})
+    table = arjax.load_table(table.save(tmp_path / "t.safetensors"))
+    assert set(table.columns[1].words) == {"38", "38.5", "39", "XL"}
+    whole = table.log_prob(frame)
+    np.testing.assert_allclose([table.log_prob(frame.iloc[[n]])[0] for n in range(5)], whole[:5], atol=1e-6)
+    for size in (38, 38.0, "38", "38.0"):
+        assert table.log_prob([{"other": OTHER[0], "v": size}])[0] == pytest.approx(whole[0], abs=1e-6)
+        assert table.probability({"other": 0}, given={"v": size}) == table.probability({"other": 0}, given={"v": "38"})
+    assert table.impute(csv_of(tmp_path / "new.csv", "38.0", "39.00"))["v"] == ["38", "39"]
+
+
+def test_days_beside_words_are_found_by_themselves():
+    days = [datetime.date(2024, 1, 1), datetime.date(2024, 1, 2)]
+    for values in (every(*days, "unknown"), every(*days)):
+        table = fitted(values, kinds={"v": "words"})
+        assert table.probability({"v": days[0]}) == table.probability({"v": np.datetime64("2024-01-01", "ns")})
+        assert len(set(table.impute({"other": [0, 1], "v": days})["v"])) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "cells"),
+    [(("1", "1.1"), ["1.0", "1.10"]), (("1", "1.1"), [1.0, 1.1]), (("38.0", "38.5"), [38.0, 38.5])],
+)
+def test_words_of_files_that_do_not_tell_of_numbers(words, cells):
+    about = {"kind": "words", "name": "v", "words": list(words), "frequencies": [1, 1]}
+    column = column_from(JsonObject(about, "column"))
+    np.testing.assert_array_equal(column.cells(np.array(cells, object)), [0, 1])
 
 
 def test_times_with_a_zone_are_those_of_utc():
