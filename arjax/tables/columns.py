@@ -578,6 +578,8 @@ def _reason_against(values: np.ndarray, kind: str) -> str:
     known = _known(values)
     if not len(known):
         return "it has no value in any row"
+    if values.dtype.kind == "M":  # times are known to the second
+        known = known.astype("datetime64[s]")
     if (known == known[0]).all():
         return f"it holds {_shown(known[0])} in all rows"
     if kind or len(known) <= _FEW_ROWS:
@@ -612,13 +614,13 @@ def _of_kind(name: str, values: np.ndarray, kind: str) -> np.ndarray:
 def _find_column(
     name: str, values: np.ndarray, every: np.ndarray, most_codes: int, from_numbers: bool
 ) -> Words | Numbers:
-    """The column of train values, and of those of every row, as `_of_kind` returns them: a word that only validation
-    rows have is known, too, so that the table itself can be completed.
+    """The column of train values, and of those of every row, as `_of_kind` returns them: a word or a time of day that
+    only validation rows have is known, too, so that the table itself can be completed.
     """
     if values.dtype == object:
         return make_words(name, values.tolist(), every.tolist(), from_numbers)
     if values.dtype.kind == "M":
-        unit = _unit_of(_known(values))
+        unit = _unit_of(_known(every))
         return make_numbers(name, as_numbers(name, values, unit), most_codes, date=unit)
     known = _known(values)
     return make_numbers(name, as_numbers(name, values), most_codes, is_int=bool((known == np.round(known)).all()))
@@ -638,8 +640,7 @@ def _is_date(value: Any) -> bool:
 
 def _unit_of(known: np.ndarray) -> str:
     """The unit of time of dates: days where all are midnights, else seconds."""
-    times = known.astype("datetime64[s]").astype(np.int64)
-    return "D" if (times % 86400 == 0).all() else "s"
+    return "D" if (known.astype("datetime64[D]") == known).all() else "s"
 
 
 def as_texts(values: np.ndarray) -> np.ndarray:

@@ -325,6 +325,21 @@ def test_known_cells_between_two_steps_stay():
         days.impute({"other": [1], "v": ["2024-01-01T10:00"]})
 
 
+def test_the_unit_of_dates_is_that_of_all_rows():
+    days = np.datetime64("2024-01-01T00:00", "us") + np.arange(NUM) * np.timedelta64(1, "D")
+    for late in (np.timedelta64(12, "h"), np.timedelta64(1, "us")):
+        days[5] += late
+        for rows in (None, np.delete(np.arange(NUM), 5)):  # of the train rows
+            (column,), _ = find_columns({"d": days}, {}, 20, rows)
+            assert column.date == "s" and np.isfinite(column.cells(days)).all()
+
+
+def test_times_within_a_second_are_one_time():
+    times = np.datetime64("2024-01-01T00:00", "us") + np.arange(NUM) * np.timedelta64(1, "ms")
+    assert fitted(times).left_out == {"v": "it holds 2024-01-01 00:00:00 in all rows"}
+    assert fitted(times + (np.arange(NUM) > 20) * np.timedelta64(1, "s")).columns[1].num_codes == 2
+
+
 def test_a_row_without_known_cells_is_no_outlier():
     found = fitted(every(1, 2, 3)).outliers({"other": [None, 1], "v": [None, 2]})
     assert found["row"] == [1, 0] and found["column"][1] is None and found["value"][1] is None
