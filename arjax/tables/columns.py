@@ -197,7 +197,9 @@ class Numbers:
         intervals, [low, high).
       centre, spread: the median of the training rows, and half of their interquartile range.
       num_rows: of them.
-      is_date: whether the numbers count the units `date` of time since 1970.
+      date: "", or the unit of time since 1970 that the numbers count.
+      is_int: whether numbers are shown without decimals.
+      is_counted: whether log p is that of a probability, as for whole numbers and dates, and no density.
     """
 
     name: str
@@ -209,6 +211,7 @@ class Numbers:
     num_rows: int
     date: str = ""
     is_int: bool = False
+    is_counted: bool = False
 
     @property
     def num_codes(self) -> int:
@@ -269,15 +272,15 @@ class Numbers:
             - 2 * np.log(np.hypot(1, z))
             + (math.log(self.step) if self.step else 0)
         )
-        found = np.where(known, inside, outside)
-        if self.step and not self._is_counted:  # a density in the unit of the column
-            found = found - math.log(self.step)
+        found = np.where(known, inside, outside) - self.log_unit
         return np.where(gaps, 0.0, found), known
 
     @property
-    def _is_counted(self) -> bool:
-        """Whether numbers are whole, so that log p is that of a probability and no density."""
-        return self.step >= 1
+    def log_unit(self) -> float:
+        """What is taken from the log of the probability of a rounded number for its density in the unit of the column;
+        0 for numbers that are counted, which have probabilities.
+        """
+        return math.log(self.step) if self.step and not self.is_counted else 0.0
 
     def draw(self, codes: np.ndarray, rng: np.random.Generator, condition: Condition = None) -> np.ndarray:
         parts = [] if condition is None else self.parts(condition)
@@ -463,6 +466,7 @@ def make_numbers(name: str, cells: np.ndarray, most_codes: int, date: str = "", 
         "num_rows": len(known),
         "date": date,
         "is_int": is_int,
+        "is_counted": step == 1,
     }
     num_grid = (different[-1] - different[0]) / step + 1 if step else math.inf
     if step and num_grid <= min(2 * len(different), most_codes):
@@ -499,13 +503,19 @@ def _intervals(different: np.ndarray, counts: np.ndarray, least: float) -> tuple
 
 
 def _step_of(known: np.ndarray) -> float:
-    """The largest power of ten, from 1 down, of which all numbers are multiples; 0 for none."""
+    """The largest power of ten, from 1 down, of which all sorted numbers are multiples; 0 for none.
+
+    Numbers may have the rounding of float32, which is the same for equal numbers: two that differ by more than the
+    rounding of float64 are not the same multiple.
+    """
     for decimals in range(_MOST_DECIMALS + 1):
         scaled = known * 10.0**decimals
         if np.abs(scaled).max() > 2**50:
             return 0.0
-        noise = np.minimum(1e-6 * np.abs(scaled) + 1e-13 * np.abs(scaled).max(), 5e-5)
-        if (np.abs(scaled - np.round(scaled)) <= noise).all():
+        whole, least = np.round(scaled), 1e-13 * np.abs(scaled).max()
+        noise = np.minimum(1e-6 * np.abs(scaled) + least, 5e-5)
+        apart = np.diff(whole) > 0
+        if (np.abs(scaled - whole) <= noise).all() and (apart | (np.diff(scaled) <= least)).all():
             return 10.0**-decimals
     return 0.0
 

@@ -113,7 +113,7 @@ class GaussianTable(TableEngine):
         before_KN = before_KN + self._log_weights[:, None]
         both_KN = before_KN + log_p_SKN[num_given:].sum(0) + self._of_words(cells_NC, asked)
         nats_N = np.logaddexp.reduce(both_KN, 0) - np.logaddexp.reduce(before_KN, 0)
-        return nats_N - sum(self.numbers[c].log_unit for c in factor.order[num_given:])
+        return nats_N - sum(self.numbers[c].column.log_unit for c in factor.order[num_given:])
 
     def _of_words(self, cells_NC: np.ndarray, columns: Sequence[int]) -> np.ndarray:
         """log of the probability that each component gives to the words in some columns, float64[K, N]."""

@@ -114,13 +114,6 @@ class Margin:
             return np.clip(cells, low, np.nextafter(high, -math.inf))
         return low + step * np.clip(np.round((cells - low) / step), 0, round((high - low) / step))
 
-    @property
-    def log_unit(self) -> float:
-        """What is taken from the log of the probability of a rounded number for its density in the unit of the column;
-        0 for whole numbers, which have probabilities.
-        """
-        return math.log(self.column.step) if 0 < self.column.step < 1 else 0.0
-
     def described(self) -> dict[str, float]:
         """Its numbers, as JSON."""
         return {name: getattr(self, name) for name in MARGIN_NUMBERS}

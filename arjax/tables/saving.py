@@ -207,10 +207,11 @@ def _column(found: JsonObject) -> Words | Numbers:
     low, high = (tuple(map(float, found.items(key, float))) for key in ("low", "high"))
     step, centre, spread = (float(found.take(key, float)) for key in ("step", "centre", "spread"))
     num_rows, date, is_int = found.count("num_rows", 1), found.take("date", str), found.take("is_int", bool)
+    is_counted = found.take("is_counted", bool, default=step >= 1)  # as in files that do not tell
     found.end()
     ends = np.array([low, high]) if len(low) == len(high) else np.zeros((2, 0))
     fine = ends.size and (ends[0] <= ends[1]).all() and (ends[0, 1:] >= ends[1, :-1]).all() and step >= 0 < spread
     fine = fine and (np.diff(ends[0]) > 0).all() and (step > 0 or (ends[0] < ends[1]).all())
     if not fine or date not in ("", "D", "s"):
         raise UserError(f"the codes of the column {name!r} are not intervals in rising order")
-    return Numbers(name, step, low, high, centre, spread, num_rows, date, is_int)
+    return Numbers(name, step, low, high, centre, spread, num_rows, date, is_int, is_counted)

@@ -133,7 +133,7 @@ TABLE_FAULTS = (
     _gaussian("a rounded number has the density in its middle", "if margin.column.step:", "if False:"),
     _gaussian(
         "a density in steps, and not in the unit of the column",
-        "return nats_N - sum(self.numbers[c].log_unit for c in factor.order[num_given:])",
+        "return nats_N - sum(self.numbers[c].column.log_unit for c in factor.order[num_given:])",
         "return nats_N",
     ),
     _gaussian(
@@ -179,6 +179,20 @@ TABLE_FAULTS = (
         "if isinstance(value, str) and not self.from_numbers:",
         "if False:",
         (_ROUGH + "test_words_of_a_csv_file_are_its_texts_whatever_the_other_rows_hold",),
+    ),
+    Fault(
+        "a few real numbers that are far from each other have probabilities",
+        "tables/columns.py",
+        '"is_counted": step == 1,',
+        '"is_counted": (step or _finest(different)) >= 1,',
+        (_ROUGH + "test_a_few_real_numbers_have_densities_in_any_unit",),
+    ),
+    Fault(
+        "numbers that differ are the same multiple of a step",
+        "tables/columns.py",
+        "and (apart | (np.diff(scaled) <= least)).all():",
+        "and apart.size:",
+        (_ROUGH + "test_numbers_that_hardly_differ_are_no_rounded_ones",),
     ),
     _results(
         "completions without the index of the frame",

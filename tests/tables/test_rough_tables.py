@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import json
 import math
 
 import numpy as np
@@ -311,6 +312,41 @@ def test_a_few_real_numbers_stay_as_they_are():
     assert column.log_within(numbers)[1].all()
     assert column.weights(1 / 3).tolist() == [0, 1, 0] and column.weights((0.2, 0.7)).tolist() == [0, 1, 1]
     assert column.rounded(np.array([0.6])) == 2 / 3
+
+
+@pytest.mark.parametrize("spread", [1e-8, 1e-6])
+def test_numbers_that_hardly_differ_are_no_rounded_ones(spread):
+    numbers = 1 + spread * np.random.default_rng(0).normal(size=NUM)
+    table = fitted(numbers)
+    column = table.columns[1]
+    assert column.step == 0 and column.num_codes > 5 and column.log_within(numbers)[1].all()
+    assert table.impute({"other": OTHER, "v": numbers})["v"] == numbers.tolist()
+    with_another = make_numbers("x", np.append(numbers, 5.0), 20)
+    assert with_another.step == 0 and with_another.values(numbers).tolist() == numbers.tolist()
+
+
+def test_decimals_of_float32_are_seen():
+    numbers = np.random.default_rng(0).integers(0, 500, 400) / 100
+    for read in (numbers, numbers.astype(np.float32).astype(np.float64), numbers + 0.1 - 0.1):
+        column = make_numbers("x", read, 20)
+        assert column.step == 0.01 and column.log_within(read)[1].all()
+
+
+def test_a_few_real_numbers_have_densities_in_any_unit():
+    numbers = np.array(every(1 / 3, 2 / 3, 1.1234567))
+    for unit in (3.0, 10.0, 1e6):
+        (one, known), (other, _) = (make_numbers("x", x, 20).log_within(x) for x in (numbers, unit * numbers))
+        np.testing.assert_allclose(other, one - math.log(unit))
+        assert known.all()
+    assert make_numbers("x", 10 * numbers, 20).log_unit > 0 == make_numbers("x", np.array(every(1, 3)), 20).log_unit
+
+
+def test_columns_of_files_that_do_not_tell_of_densities():
+    for step, log_unit in ((0.5, math.log(0.5)), (3.5, 0.0)):
+        about = json.loads(json.dumps(Numbers("x", step, (0.0, step), (0.0, step), 0.0, 1.0, 9).described()))
+        assert column_from(JsonObject(dict(about), "column")).log_unit == math.log(step)
+        del about["is_counted"]
+        assert column_from(JsonObject(about, "column")).log_unit == log_unit
 
 
 def test_known_cells_between_two_steps_stay():
