@@ -184,7 +184,7 @@ def _from_library(data: Any, missing: frozenset[str], tell: bool) -> Frame:
 
 def _of_series(series: nw.Series) -> Any:
     """The values of a column of a frame: an array of numbers, or a list."""
-    if series.dtype.is_integer() and not series.null_count():
+    if series.dtype.is_integer() and not series.null_count() and series.dtype not in (nw.Int128, nw.UInt128):
         return series.to_numpy()
     if series.dtype.is_numeric() and not series.dtype.is_integer():
         return series.cast(nw.Float64).fill_null(math.nan).to_numpy().astype(np.float64, copy=False)

@@ -27,6 +27,8 @@ _MOST_ALONE = 256
 MISSING = -1
 #: Decimals up to which numbers are taken as rounded.
 _MOST_DECIMALS = 6
+#: Larger numbers are taken as real: in float64 their neighbours are as far from them as whole numbers.
+_MOST_STEPS = 2.0**50
 #: A condition on a column: one value, a set of values, or a range (low, high) of numbers, None for no end.
 Condition = Any
 
@@ -479,9 +481,7 @@ def make_numbers(name: str, cells: np.ndarray, most_codes: int, date: str = "", 
     low, high = _intervals(different, counts, len(known) / most_codes)
     if step:
         return Numbers(name, step, tuple(low.tolist()), tuple(high.tolist()), **about)
-    edges = np.concatenate([low[:1], (high[:-1] + low[1:]) / 2, high[-1:]])
-    if edges[-1] == edges[-2]:
-        edges = np.delete(edges, -2)
+    edges = np.unique(np.concatenate([low[:1], (high[:-1] + low[1:]) / 2, high[-1:]]))
     edges[-1] = np.nextafter(edges[-1], math.inf)
     return Numbers(name, 0.0, tuple(edges[:-1].tolist()), tuple(edges[1:].tolist()), **about)
 
@@ -510,7 +510,7 @@ def _step_of(known: np.ndarray) -> float:
     """
     for decimals in range(_MOST_DECIMALS + 1):
         scaled = known * 10.0**decimals
-        if np.abs(scaled).max() > 2**50:
+        if np.abs(scaled).max() > _MOST_STEPS:
             return 0.0
         whole, least = np.round(scaled), 1e-13 * np.abs(scaled).max()
         noise = np.minimum(1e-6 * np.abs(scaled) + least, 5e-5)
@@ -633,7 +633,8 @@ def _find_column(
         unit = _unit_of(_known(every))
         return make_numbers(name, as_numbers(name, values, unit), most_codes, date=unit)
     known = _known(values)
-    return make_numbers(name, as_numbers(name, values), most_codes, is_int=bool((known == np.round(known)).all()))
+    is_int = bool((known == np.round(known)).all() and np.abs(known).max() <= _MOST_STEPS)
+    return make_numbers(name, as_numbers(name, values), most_codes, is_int=is_int)
 
 
 def _known(values: np.ndarray) -> np.ndarray:

@@ -144,9 +144,11 @@ class GaussianTable(TableEngine):
         for i, c in enumerate(factor.order):
             margin, e_KN, scale_K1 = self.numbers[c], noise_KSN[:, i], factor.root[:, i, i][:, None]
             if margin.column.step:
-                z_N = margin.forward(cells_NC[:, c])
-                low_N, high_N = (margin.forward(ends) - z_N for ends in margin.bounds(cells_NC[:, c]))
-                found.append(log_interval(e_KN + low_N / scale_K1, e_KN + high_N / scale_K1))
+                z_N, ends = margin.forward(cells_NC[:, c]), margin.bounds(cells_NC[:, c])
+                low_N, high_N = (margin.forward(end) - z_N for end in ends)
+                width_N = np.exp(margin.log_slope(cells_NC[:, c])) * np.maximum(ends[1] - ends[0], margin.column.step)
+                ends_KN = (e_KN + end_N / scale_K1 for end_N in (low_N, high_N))
+                found.append(log_interval(*ends_KN, width_N / scale_K1))
             else:
                 log_p_KN = -0.5 * (e_KN**2 + math.log(2 * math.pi)) - np.log(scale_K1)
                 found.append(log_p_KN + margin.log_slope(cells_NC[:, c]))
@@ -277,11 +279,14 @@ def _patterns(marks_NM: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield rows, pattern
 
 
-def log_interval(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """log(Phi(high) - Phi(low)), -inf where high <= low."""
+def log_interval(low: np.ndarray, high: np.ndarray, width: np.ndarray | None = None) -> np.ndarray:
+    """log(Phi(high) - Phi(low)), -inf where high <= low.
+
+    `width`: high - low, where these are so near to each other that float64 loses their difference.
+    """
     flip = low > 0  # in the upper tail both are near 1: there the reflected ones are subtracted
     first, last = np.where(flip, -high, low), np.where(flip, -low, high)
-    width = last - first
+    width = last - first if width is None else width
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         log_last = log_ndtr(last)
         wide = log_last + np.log(-np.expm1(np.minimum(log_ndtr(first) - log_last, 0)))

@@ -194,6 +194,19 @@ TABLE_FAULTS = (
         "and apart.size:",
         (_ROUGH + "test_numbers_that_hardly_differ_are_no_rounded_ones",),
     ),
+    Fault(
+        "large numbers that are all whole in float64",
+        "tables/columns.py",
+        "np.abs(known).max() <= _MOST_STEPS",
+        "np.abs(known).max() <= math.inf",
+        (_ROUGH + "test_large_numbers_are_real",),
+    ),
+    _gaussian(
+        "the width of an interval is lost in the difference of its ends",
+        "width = last - first if width is None else width",
+        "width = last - first",
+        _GAUSSIAN + "test_intervals_that_float64_loses_have_densities_times_their_length",
+    ),
     _results(
         "completions without the index of the frame",
         "axis=1), data.index",

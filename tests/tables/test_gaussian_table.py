@@ -108,6 +108,19 @@ def test_rounded_numbers_have_the_mass_of_their_intervals(engine):
         np.testing.assert_allclose(p.sum(), 1, atol=1e-4)
 
 
+@pytest.mark.parametrize("size", [1e14, 1e15, 1e20])
+def test_intervals_that_float64_loses_have_densities_times_their_length(size):
+    """Whole numbers so large that their rounding intervals have no width on the scale of the columns."""
+    whole, real = ([Numbers("n", step, (-size,), (size,), 0.0, size, 100, is_int=step == 1)] * 3 for step in (1.0, 0.0))
+    x = np.round(size * RNG.normal(size=(4, 3)))
+    found = []
+    for columns in (whole, real):
+        engine = gaussian()
+        margins = [Margin(column, 0.2, 1.5 * size, 0.5, 0.1, 0.8) for column in columns]
+        found.append(GaussianTable(margins, engine.model, engine.params).log_prob(x, none(x)))
+    np.testing.assert_allclose(*found, rtol=1e-9)
+
+
 @pytest.mark.parametrize("column", [0, 1, 2])
 def test_conditionals_are_ratios_of_the_joint_distribution(engine, column):
     """p(code | others) is proportional to the joint, integrated or summed over the numbers that have the code."""

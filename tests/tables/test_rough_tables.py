@@ -15,7 +15,7 @@ import pytest
 import arjax
 from arjax.core.errors import UserError
 from arjax.core.json_objects import JsonObject
-from arjax.data.frames import read_frame
+from arjax.data.frames import Frame, read_frame
 from arjax.data.table_files import NO_VALUE
 from arjax.models import make_model
 from arjax.tables import fitting
@@ -97,6 +97,31 @@ def test_draws_keep_the_kind_of_the_values(tmp_path):
 def test_values_that_are_no_cells_are_one_sentence(values, options, sentence):
     with pytest.raises(UserError, match=sentence):
         fitted(values, **options)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_large_numbers_are_real(library):
+    mass = 10 ** np.random.default_rng(0).uniform(15, 28, NUM)
+    frame = Frame({}, library).back({"other": OTHER, "v": np.round(mass)})
+    table = arjax.fit_table(frame, quiet=True)
+    column = table.columns[1]
+    assert not column.step and not column.is_int and column.num_codes == 8
+    drawn = table.sample(3)
+    assert read_frame(drawn).columns["v"].dtype == np.float64 and np.isfinite(table.log_prob(drawn)).all()
+    np.testing.assert_array_equal(read_frame(table.impute(frame)).columns["v"], np.round(mass))
+
+
+def test_numbers_of_128_bits_are_read():
+    frame = pl.DataFrame({"v": pl.Series([2, 1], dtype=pl.Int128), "w": pl.Series([2**70, 1], dtype=pl.Int128)})
+    columns = read_frame(frame).columns
+    assert columns["v"].tolist() == [2.0, 1.0] and columns["w"].tolist() == [2**70, 1]
+
+
+def test_neighbours_in_float64_have_codes():
+    numbers = 2.0**53 + 2 * np.arange(10).repeat(3)
+    column = make_numbers("x", numbers, 20)
+    assert (np.array(column.low) < column.high).all() and column.log_within(numbers)[1].all()
+    assert np.isfinite(column.log_within(numbers)[0]).all()
 
 
 def test_numbers_that_are_words_are_found_again():
