@@ -246,10 +246,12 @@ class AnyOrderTable(TableEngine):
             table_NV = self._code_table(self.sites.values(codes_NC), observed_NC, c) * weights_V * p_N[:, None]
             found.append(float(table_NV.sum()))
             allowed = np.flatnonzero(weights_V)
+            if not len(allowed):
+                break
             codes_NC = np.repeat(codes_NC, len(allowed), 0)
             codes_NC[:, c] = np.tile(allowed, len(table_NV))
             p_N = table_NV[:, allowed].ravel()
-        return found
+        return found + [0.0] * (len(conditions) - len(found))
 
 
 @jax.jit

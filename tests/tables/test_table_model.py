@@ -65,6 +65,14 @@ def test_a_range_is_the_sum_of_its_codes(table, joint, engine):
     assert found.stderr == 0
 
 
+def test_a_condition_that_no_row_fulfils_has_probability_zero(table):
+    for ages in ((1000, 2000), []):
+        for event in ({"age": ages, "work": ["a", "b"]}, {"age": ages, "work": "a"}, {"age": ages}):
+            assert table.probability(event) == (0.0, 0.0)
+        with pytest.raises(UserError, match="no row can have"):
+            table.probability({"work": "a"}, given={"age": ages})
+
+
 def test_ranges_are_monotone_and_complements_add_up(table):
     last = 0.0
     for high in (5, 9, 12, 29, 30):
