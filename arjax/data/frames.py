@@ -71,28 +71,29 @@ class Frame:
 
     def beside(self, data: Any, columns: Columns, with_others: bool = True) -> Any:
         """The rows of the table `data`, of which this is the frame, with these columns in place of its own. All others
-        stay as they are, or are left out without `with_others`; and so does the index of a frame of pandas.
+        stay as they are, or are left out without `with_others`; and so do all names of columns, and the index of a
+        frame of pandas.
         """
         found = self.back(columns)
-        if self.first_row and with_others:
+        has_index = self.form not in ("lists", "rows") and hasattr(data, "index")
+        if has_index:
+            found.index = data.index
+        if not with_others:
+            return found
+        if self.first_row:
             return _other_cells(data, columns, self.delimiter) | found
         if self.form == "lists":
-            others = {str(name): values for name, values in data.items()} if with_others and not self.first_row else {}
-            return {
-                name: values.tolist() if isinstance(values, np.ndarray) else list(values)
-                for name, values in others.items()
-            } | found
+            return _in_place({name: _listed(values) for name, values in data.items()}, found)
         if self.form == "rows":
-            old = [{str(name): value for name, value in row.items()} if with_others else {} for row in data]
-            return [row | new for row, new in zip(old, found, strict=True)]
-        if hasattr(data, "index"):
-            data, found.index = data.set_axis(list(map(str, data.columns)), axis=1), data.index
+            return [_in_place(row, new) for row, new in zip(data, found, strict=True)]
         new = nw.from_native(found, eager_only=True)
-        return (
-            nw.from_native(data, eager_only=True).with_columns(*new.iter_columns()).to_native()
-            if with_others
-            else found
-        )
+        if not has_index:
+            return nw.from_native(data, eager_only=True).with_columns(*new.iter_columns()).to_native()
+        full = data.set_axis(list(map(str, data.columns)), axis=1)
+        full = nw.from_native(full, eager_only=True).with_columns(*new.iter_columns()).to_native()
+        added = full.columns[len(data.columns) :]
+        full.columns = [*data.columns, *added] if len(added) else data.columns
+        return full
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))
@@ -273,6 +274,22 @@ def _without(values: np.ndarray, missing: frozenset[str]) -> np.ndarray:
 def _numbers_among(texts: Iterable[str]) -> frozenset[float]:
     """The numbers that some of the texts read as, but for nan."""
     return frozenset(float(text) for text in texts if is_number(text) and not math.isnan(float(text)))
+
+
+def _in_place(own: Mapping[Any, Any], new: Mapping[str, Any]) -> dict[Any, Any]:
+    """Entries of a user with the new ones in place of those of the same name, or after them."""
+    names = set(map(str, own))
+    return {name: new.get(str(name), value) for name, value in own.items()} | {
+        name: value for name, value in new.items() if name not in names
+    }
+
+
+def _listed(values: Iterable[Any]) -> list[Any]:
+    """Values as a list of Python's own; times that Python does not have stay those of numpy."""
+    if not isinstance(values, np.ndarray):
+        return list(values)
+    found = values.tolist()
+    return list(values) if values.dtype.kind in "mM" and int in set(map(type, found)) else found
 
 
 def _as_dates(values: list[Any]) -> Any:

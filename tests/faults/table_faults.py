@@ -209,8 +209,14 @@ TABLE_FAULTS = (
     ),
     _results(
         "completions without the index of the frame",
-        "axis=1), data.index",
-        "axis=1), found.index",
+        "found.index = data.index",
+        "pass",
+    ),
+    _results(
+        "completions with texts as names of columns",
+        "full.columns = [*data.columns, *added] if len(added) else data.columns",
+        "pass",
+        _ROUGH + "test_names_of_columns_stay_as_they_are",
     ),
     _words(
         "words that tell nothing about numbers",

@@ -449,6 +449,35 @@ def test_other_columns_of_a_csv_file_stay_as_they_are(tmp_path):
     assert full["zip"] == ["007", "12"] and full["price"] == ["1.50", "2"] and full["word"] == ["NA", "x"]
 
 
+@pytest.mark.parametrize(
+    "names", [range(3), pd.MultiIndex.from_tuples([("a", 1), ("a", 2), ("b", 1)], names=["p", "q"]), ["x", "y", 5.0]]
+)
+def test_names_of_columns_stay_as_they_are(names):
+    frame = pd.DataFrame(np.array([OTHER, every(1, 2, 3), every(4, 5)], float).T, columns=names)
+    table = arjax.fit_table(frame.iloc[:, :2], quiet=True)
+    gaps = frame.mask(frame == 3)
+    full = table.impute(gaps)
+    pd.testing.assert_index_equal(full.columns, frame.columns)
+    assert gaps.isna().any(axis=None) and (gaps.fillna(full) == full).all(axis=None)
+    added = table.impute(gaps.iloc[:, 1:], unknown="missing")
+    assert list(added.columns) == [*frame.columns[1:], table.names[0]]
+
+
+def test_names_of_dicts_stay_as_they_are():
+    table = arjax.fit_table({1: OTHER, "v": every(1, 2, 3)}, quiet=True)
+    columns = {1: [1, 2], 7: ["a", "b"], "v": [3, None]}
+    assert list(table.impute(columns)) == list(columns)
+    rows = table.impute([{1: 1, 7: "a"}, {7: "b", "v": 2}], unknown="missing")
+    assert [list(row) for row in rows] == [[1, 7, "v"], [7, "v", "1"]]
+
+
+@pytest.mark.parametrize("unit", ["D", "us", "ns"])
+def test_other_times_stay_as_they_are(unit):
+    times = np.array(["2024-01-01", "NaT"], f"datetime64[{unit}]")
+    full = fitted(every(1, 2, 3)).impute({"other": [1, 2], "v": [3, None], "time": times, "for": times - times[:1]})
+    assert full["time"][0] == times[0] and full["for"][0] == np.timedelta64(0, unit) and pd.isna(full["time"][1])
+
+
 def test_results_of_rows_have_the_index_of_a_frame_of_pandas():
     table, frame = fitted(every(1, 2, 3)), pd.DataFrame({"other": [1, 2], "v": [None, 3]}, index=["p", "q"])
     found = [table.impute(frame), table.impute(frame, num=1)[0], table.surprise(frame), table.predict_proba(frame, "v")]
