@@ -12,6 +12,7 @@ import gzip
 import math
 import os
 import time
+import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -383,7 +384,7 @@ def _read_csv(path: Path, delimiter: str, missing: frozenset[str], tell: bool, w
         if texts:  # of columns of numbers in which a word comes late
             columns.clear()
             columns = _read_columns(path, delimiter, missing, texts, words, _Progress(tell))
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the table {str(path)!r}: {error}") from error
     return {name: column.values() for name, column in columns.items()}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import gzip
 import tracemalloc
 
 import numpy as np
@@ -161,6 +162,19 @@ def test_a_damaged_csv_file_is_refused(tmp_path, text, sentence):
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(UserError, match=sentence):
         read_frame(tmp_path / "t.csv")
+
+
+def test_a_damaged_csv_gz_file_is_refused(tmp_path):
+    path = tmp_path / "t.csv.gz"
+    whole = gzip.compress(("a,b\n" + "".join(f"{n},{n * n}\n" for n in range(500))).encode())
+    path.write_bytes(whole)
+    assert len(read_frame(path)) == 500
+    for place in range(12, len(whole) - 8, 40):
+        flipped = whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :]
+        for damaged in (whole[:place], flipped):
+            path.write_bytes(damaged)
+            with pytest.raises(UserError, match="the table "):
+                read_frame(path)
 
 
 @pytest.mark.parametrize(
