@@ -115,25 +115,28 @@ def _grey_images(name: str, binarize: str, patches: int, context: str, data_dir:
 
 
 def _in_patches(name: str, arrays: dict[str, dict[str, np.ndarray]], side: int, spec: ContextSpec) -> Dataset:
-    """Patches of levels as real vectors; the transform adds the noise and standardises."""
+    """Patches of levels as real vectors, standardised: the middles of the levels, in which the transform draws."""
     height, width = (length // side for length in _GRID)
-    cut = {}
-    for split, own in arrays.items():
-        patches = own["x"].reshape(-1, height, side, width, side).swapaxes(2, 3)
-        cut[split] = own | {"x": np.ascontiguousarray(patches)}
-    levels = cut["train"]["x"]
-    shift, variance = levels.mean(0) + 0.5, levels.var(0) + 1 / 12  # of the levels with uniform noise
+    cut = {
+        split: np.ascontiguousarray(own["x"].reshape(-1, height, side, width, side).swapaxes(2, 3))
+        for split, own in arrays.items()
+    }
+    shift, variance = cut["train"].mean(0) + 0.5, cut["train"].var(0) + 1 / 12  # of the levels with uniform noise
     scale = np.maximum(np.sqrt(variance), _LEAST_SCALE)
-    transform = functools.partial(_dequantise, shift=shift.astype(np.float32), scale=scale.astype(np.float32))
-    units = {"transform": transform, "scale": scale, "shift": shift}
-    event = EventSpec(levels.shape[1:3], levels.shape[3:], "real")
-    return from_splits(event, cut, name=f"{name}_patches", context=spec, **units)
+    units = {"shift": shift.astype(np.float32), "scale": scale.astype(np.float32)}
+    rows = {
+        split: arrays[split] | {"x": (levels.astype(np.float32) + 0.5 - units["shift"]) / units["scale"]}
+        for split, levels in cut.items()
+    }
+    event = EventSpec((height, width), (side, side), "real")
+    more = {"transform": functools.partial(_dequantise, **units), "scale": scale, "shift": shift}
+    return from_splits(event, rows, name=f"{name}_patches", context=spec, **more)
 
 
 def _dequantise(key: jax.Array, batch: Batch, train: bool, *, shift: np.ndarray, scale: np.ndarray) -> Batch:
-    """Levels with uniform noise from [0, 1), standardised."""
-    noisy = batch.x + jax.random.uniform(key, batch.x.shape)
-    return batch.replace(x=(noisy - shift) / scale)
+    """Levels with uniform noise from [0, 1), standardised, in place of their standardised middles."""
+    levels = jnp.round(batch.x * scale + shift - 0.5)
+    return batch.replace(x=(levels + jax.random.uniform(key, batch.x.shape) - shift) / scale)
 
 
 def dynamic_binarization(key: jax.Array, batch: Batch, train: bool) -> Batch:

@@ -21,7 +21,7 @@ UNITS = ("sites", "values")
 SMALLEST = 1e-30
 #: A standard deviation of this part of the mean is rounding.
 _ROUNDING = 1e-14
-#: So many standard deviations are hardly meant as such.
+#: So many standard deviations are hardly meant as such, and whole numbers other than 0 never are.
 _FAR = 1e3
 
 
@@ -69,7 +69,7 @@ def tell_raw(scale: np.ndarray | None, x: np.ndarray) -> None:
     if scale is None or x.dtype.kind not in "iuf" or not x.size:
         return
     largest = np.nanmax(np.abs(np.where(scale == 1, 0, x)))
-    if largest > _FAR:
+    if largest > (_FAR if x.dtype.kind == "f" else 0):
         say_once(
             f"the examples hold values up to {largest:.3g}, and this model reads standardised ones: of examples in the "
             "units of the data give `standardise(x)`, the method of the model"

@@ -77,6 +77,10 @@ def test_only_arrays_can_be_in_the_wrong_units(metres, capsys):
     assert "standardise(x)" not in capsys.readouterr().err
     metres.log_prob(x)
     assert "hold values up to 1e+06" in capsys.readouterr().err
+    metres.log_prob(np.full((1, len(NAMES)), 255, np.uint8))
+    assert "hold values up to 255, and this model reads standardised ones" in capsys.readouterr().err
+    metres.log_prob(np.zeros((1, len(NAMES)), np.uint8))
+    assert not capsys.readouterr().err
 
 
 def normal(table):

@@ -246,16 +246,20 @@ def test_patches_are_pieces_of_images(monkeypatch):
 
     dataset = images._in_patches("mine", {"train": {"x": levels}, "test": {"x": levels[:3]}}, 2, NO_CONTEXT)
     assert dataset.name == "mine_patches" and dataset.event == EventSpec((2, 3), (2, 2), "real")
-    cut = all_of(dataset, "train")
-    assert cut.shape == (50, 2, 3, 2, 2)
+    rows = all_of(dataset, "train")
+    assert rows.shape == (50, 2, 3, 2, 2) and rows.dtype == np.float32 and abs(rows).max() < 20
+    middles = dataset.in_data_units(rows)  # of the levels
+    np.testing.assert_allclose(put_together(middles), levels + 0.5, atol=1e-4)
+    np.testing.assert_allclose(
+        put_together(dataset.in_data_units(all_of(dataset, "test"))), levels[:3] + 0.5, atol=1e-4
+    )
+    cut = np.floor(middles)
     np.testing.assert_array_equal(cut[:, 1, 2], levels[:, 2:, 4:])
-    np.testing.assert_array_equal(put_together(cut), levels)
-    np.testing.assert_array_equal(put_together(all_of(dataset, "test")), levels[:3])
     std = np.sqrt(levels.var(0) + 1 / 12)
     np.testing.assert_allclose(put_together(dataset.shift[None])[0], levels.mean(0) + 0.5, rtol=1e-6)
     np.testing.assert_allclose(put_together(dataset.scale[None])[0], np.maximum(std, 16), rtol=1e-6)
     assert dataset.scale[0, 0, 0, 0] == 16
-    z = np.asarray(dataset.transform(jax.random.key(0), Batch(jnp.asarray(cut)), True).x)
+    z = np.asarray(dataset.transform(jax.random.key(0), Batch(jnp.asarray(rows)), True).x)
     noise = z * dataset.scale + dataset.shift - cut
     assert -1e-3 < noise.min() < 0.02 and 0.98 < noise.max() < 1.001 and noise.mean() == pytest.approx(0.5, abs=0.03)
 

@@ -18,6 +18,13 @@ DATA_FAULTS = (
         (_arrays,),
     ),
     Fault(
+        "patches of images that are not standardised",
+        "data/images.py",
+        '(levels.astype(np.float32) + 0.5 - units["shift"]) / units["scale"]',
+        "levels",
+        ("data/test_small_parts.py::test_patches_are_pieces_of_images",),
+    ),
+    Fault(
         "entries of a value that are standardised alike at all sites have one mean",
         "data/standardised.py",
         "rows = rows.reshape(-1, *event.value_shape)",
