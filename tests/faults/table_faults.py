@@ -54,7 +54,7 @@ TABLE_FAULTS = (
     ),
     _codes(
         "large numbers lose their cents",
-        "noise = np.minimum(1e-6 * np.abs(scaled) + 1e-13 * np.abs(scaled).max(), 5e-5)",
+        "noise = np.minimum(1e-6 * np.abs(scaled) + least, 5e-5)",
         "noise = 1e-6 * np.abs(scaled)",
         _ROUGH + "test_cents_of_large_numbers_are_seen",
     ),
@@ -72,7 +72,7 @@ TABLE_FAULTS = (
     ),
     _frames(
         "007 that comes late in a csv file is a number",
-        "if any(_is_code(cells[i]) for i in np.flatnonzero(found == np.round(found)).tolist()):",
+        "if any(is_code(cells[i]) for i in np.flatnonzero(found == np.round(found)).tolist()):",
         "if False:",
     ),
     _frames(

@@ -148,8 +148,8 @@ def test_words_of_a_csv_file_are_its_texts_whatever_the_other_rows_hold(tmp_path
         assert table.impute(csv_of(tmp_path / "new.csv", *rows))["v"] == list(rows)
         _, held = fitting._split(train, tmp_path / "new.csv", NO_VALUE, ",", 0)
         assert held.columns["v"].tolist() == list(rows)
-    with pytest.raises(UserError, match=r"row 2 has '1\.100' in the column 'v', which training never saw"):
-        table.impute(csv_of(tmp_path / "new.csv", "1.100"))
+    with pytest.raises(UserError, match=r"row 2 has '1\.00' in the column 'v', which training never saw"):
+        table.impute(csv_of(tmp_path / "new.csv", "1.00"))
     assert table.impute({"other": [1], "v": [1.0]})["v"] == ["1.0"]  # the only word that reads as this number
 
 
