@@ -123,14 +123,14 @@ def _in_patches(name: str, arrays: dict[str, dict[str, np.ndarray]], side: int, 
     }
     shift, variance = cut["train"].mean(0) + 0.5, cut["train"].var(0) + 1 / 12  # of the levels with uniform noise
     scale = np.maximum(np.sqrt(variance), _LEAST_SCALE)
-    units = {"shift": shift.astype(np.float32), "scale": scale.astype(np.float32)}
+    shift_32, scale_32 = shift.astype(np.float32), scale.astype(np.float32)
     rows = {
-        split: arrays[split] | {"x": (levels.astype(np.float32) + 0.5 - units["shift"]) / units["scale"]}
-        for split, levels in cut.items()
+        split: arrays[split] | {"x": (levels + np.float32(0.5) - shift_32) / scale_32} for split, levels in cut.items()
     }
     event = EventSpec((height, width), (side, side), "real")
-    more = {"transform": functools.partial(_dequantise, **units), "scale": scale, "shift": shift}
-    return from_splits(event, rows, name=f"{name}_patches", context=spec, **more)
+    transform = functools.partial(_dequantise, shift=shift_32, scale=scale_32)
+    units = {"transform": transform, "scale": scale, "shift": shift}
+    return from_splits(event, rows, name=f"{name}_patches", context=spec, **units)
 
 
 def _dequantise(key: jax.Array, batch: Batch, train: bool, *, shift: np.ndarray, scale: np.ndarray) -> Batch:

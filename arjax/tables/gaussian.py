@@ -147,8 +147,7 @@ class GaussianTable(TableEngine):
                 z_N, ends = margin.forward(cells_NC[:, c]), margin.bounds(cells_NC[:, c])
                 low_N, high_N = (margin.forward(end) - z_N for end in ends)
                 width_N = np.exp(margin.log_slope(cells_NC[:, c])) * np.maximum(ends[1] - ends[0], margin.column.step)
-                ends_KN = (e_KN + end_N / scale_K1 for end_N in (low_N, high_N))
-                found.append(log_interval(*ends_KN, width_N / scale_K1))
+                found.append(log_interval(e_KN + low_N / scale_K1, e_KN + high_N / scale_K1, width_N / scale_K1))
             else:
                 log_p_KN = -0.5 * (e_KN**2 + math.log(2 * math.pi)) - np.log(scale_K1)
                 found.append(log_p_KN + margin.log_slope(cells_NC[:, c]))

@@ -20,7 +20,7 @@ DATA_FAULTS = (
     Fault(
         "patches of images that are not standardised",
         "data/images.py",
-        '(levels.astype(np.float32) + 0.5 - units["shift"]) / units["scale"]',
+        "(levels + np.float32(0.5) - shift_32) / scale_32",
         "levels",
         ("data/test_small_parts.py::test_patches_are_pieces_of_images",),
     ),
