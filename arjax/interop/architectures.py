@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -31,6 +32,7 @@ class Architecture:
       layer_prefix: of the tensors of layer {i}.
       layer: modules of each layer -> the parts here whose parameters are concatenated there, along the last axis.
       last: modules behind the layers, likewise.
+      buffers: tensors of a layer in files of older versions that are no parameters.
     """
 
     model_type: str
@@ -51,6 +53,7 @@ class Architecture:
     layer_prefix: str
     layer: Mapping[str, tuple[str, ...]]
     last: Mapping[str, tuple[str, ...]]
+    buffers: tuple[str, ...]
 
     def options(self, config: Config) -> dict[str, Any]:
         """The options of `transformer`."""
@@ -64,6 +67,12 @@ class Architecture:
         shared[self.activation] = translated(options["activation"], ACTIVATION_NAMES)
         shared[self.mlp_size] = options["mlp_size"] or options["mlp_ratio"] * options["width"]
         return {self.length: num_sites, **shared, **self.own_config(options, num_sites)}
+
+    def is_of_layer(self, name: str) -> bool:
+        """Whether a tensor is a parameter of some layer, by its name with or without the prefix."""
+        number = re.escape(self.layer_prefix).replace(re.escape("{i}"), r"\d+")
+        match = re.fullmatch(number + "(.+)", name.removeprefix(self.prefix))
+        return match is not None and match[1] not in self.buffers
 
     def tensors(self, modules: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, list[str], bool]]:
         """The tensors of some modules: name, paths of the parameters in it, whether it is stored transposed."""
@@ -209,6 +218,7 @@ GPT2 = Architecture(
         "mlp.c_proj": ("down",),
     },
     last={"ln_f": ("norm",)},
+    buffers=("attn.bias", "attn.masked_bias"),
 )
 
 LLAMA = Architecture(
@@ -271,6 +281,7 @@ LLAMA = Architecture(
         "mlp.down_proj": ("down",),
     },
     last={"norm": ("norm",)},
+    buffers=("self_attn.rotary_emb.inv_freq",),
 )
 
 ARCHITECTURES = {architecture.model_type: architecture for architecture in (GPT2, LLAMA)}

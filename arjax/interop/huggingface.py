@@ -55,7 +55,7 @@ def load_huggingface(
     Raises:
       UserError: the model is neither GPT-2 nor Llama, or a variant of them that `transformer` does not have; the folder
         is damaged: a field of config.json has another type, a tensor is missing or of another shape, the index names a
-        file outside the folder.
+        file outside the folder; or a tensor of a layer has no place in the model, or is quantized.
     """
     directory = user_path(directory)
     config = read_json(directory / "config.json")
@@ -170,6 +170,8 @@ def _read_params(
         (flat[path],) = read(architecture.prefix + name, [shapes[path]], transposed)
     if "out/kernel" in flat:
         (flat["out/kernel"],) = read("lm_head.weight", [shapes["out/kernel"]], transposed=True)
+    if unknown := [name for name in folder.unread if architecture.is_of_layer(name)]:
+        raise UserError(f"the tensor {unknown[0]!r} has no place in the model that config.json describes")
     return flat
 
 

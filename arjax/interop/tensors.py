@@ -15,6 +15,8 @@ from arjax.core.errors import UserError
 from arjax.core.files import read_json_object, write_json
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+#: The types of weights, as safetensors writes them; those of other types need scales that stand elsewhere.
+FLOATS = ("F64", "F32", "F16", "BF16")
 #: Files of this size at most, as the `transformers` library has them by default.
 SHARD_BYTES = 5 * 10**9
 
@@ -25,6 +27,7 @@ class TensorFolder:
     def __init__(self, directory: Path):
         """Looks for `model.safetensors`, then for an index of shards; `UserError` for neither, or a damaged one."""
         self._directory = directory
+        self._read: set[str] = set()
         if (directory / WHOLE).exists():
             with open_tensors(directory / WHOLE) as file:
                 self._files = dict.fromkeys(file.keys(), WHOLE)
@@ -36,8 +39,15 @@ class TensorFolder:
     def __contains__(self, name: str) -> bool:
         return name in self._files
 
+    @property
+    def unread(self) -> list[str]:
+        """The names of the tensors that were not read, sorted."""
+        return sorted(self._files.keys() - self._read)
+
     def read(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """A tensor as float32; raises `UserError` when it is missing or of another shape than in the config."""
+        """A tensor as float32; raises `UserError` when it is missing, of another shape than in the config, or of
+        integers or numbers of 8 bits, as in quantized models.
+        """
         if name not in self._files:
             raise UserError(f"{str(self._directory)!r} lacks the tensor {name!r}")
         path = self._directory / self._files[name]
@@ -46,9 +56,12 @@ class TensorFolder:
         with open_tensors(path) as file:
             if name not in list(file.keys()):
                 raise UserError(f"{str(path)!r} lacks the tensor {name!r}, for which the index names it")
+            if (kind := file.get_slice(name).get_dtype()) not in FLOATS:
+                raise UserError(f"the tensor {name!r} has the type {kind}: weights of quantized models cannot be read")
             tensor = file.get_tensor(name).astype(np.float32)
         if tensor.shape != shape:
             raise UserError(f"the tensor {name!r} has the shape {tensor.shape}, where config.json asks for {shape}")
+        self._read.add(name)
         return tensor
 
 

@@ -97,6 +97,20 @@ SAFETY_FAULTS = (
         (_forged + "test_types_and_sizes_of_a_network_are_compared_before_anything_is_made",),
     ),
     Fault(
+        "integers of a quantized model are read as its weights",
+        "interop/tensors.py",
+        "not in FLOATS:",
+        "not in (*FLOATS, 'I8'):",
+        ("interop/test_damaged_folders.py::test_no_tensor_of_a_layer_is_left_out_or_read_without_its_scale",),
+    ),
+    Fault(
+        "parameters that a model has no place for are left out",
+        "interop/huggingface.py",
+        "if architecture.is_of_layer(name)]",
+        "if False]",
+        ("interop/test_damaged_folders.py::test_no_tensor_of_a_layer_is_left_out_or_read_without_its_scale",),
+    ),
+    Fault(
         "a config of the package is taken for the one in the current folder",
         "core/user_files.py",
         "if is_name and (here :=",

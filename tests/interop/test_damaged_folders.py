@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import struct
 
 import jax
 import numpy as np
 import pytest
 from compiled import of_model
+from safetensors.numpy import load_file, save_file
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.interop import load_huggingface, save_huggingface
+from arjax.interop.tensors import TensorFolder
 from arjax.models import make_model
 
 OPTIONS = {
@@ -120,6 +124,37 @@ def test_shards_that_are_not_what_the_index_says(folder):
     path.mkdir()
     with pytest.raises(UserError, match="is not a readable safetensors file"):
         load_huggingface(folder / "gpt2")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "tensor", "sentence"),
+    [
+        ("gpt2", "transformer.h.0.mlp.c_fc.weight", np.ones((8, 32), np.int8), "has the type I8: weights of quantized"),
+        ("gpt2", "transformer.h.0.mlp.c_fc.weight.SCB", np.ones(32, np.float32), "has no place in the model"),
+        ("gpt2", "h.1.ln_1.weight", np.ones(8, np.float32), "has no place in the model that config.json describes"),
+        ("llama", "model.layers.0.self_attn.q_proj.bias", np.ones(8, np.float32), "has no place in the model"),
+        ("llama", "model.layers.0.self_attn.q_norm.weight", np.ones(4, np.float32), "has no place in the model"),
+        ("llama", "model.layers.0.self_attn.rotary_emb.inv_freq", np.ones(2, np.float32), ""),
+        ("llama", "model.rotary_emb.inv_freq", np.ones(2, np.float32), ""),
+        ("gpt2", "h.0.attn.bias", np.ones((1, 1, 4, 4), np.uint8), ""),
+        ("gpt2", "lm_head.weight", np.ones((5, 8), np.float32), ""),
+    ],
+)
+def test_no_tensor_of_a_layer_is_left_out_or_read_without_its_scale(kind, name, tensor, sentence, folder):
+    """Buffers of older versions, and readouts that are tied, are no parameters."""
+    path, where = folder / kind, json.loads((folder / kind / INDEX).read_text())["weight_map"]
+    file = where.get(name, next(iter(where.values())))
+    edit(path / INDEX, lambda index: index["weight_map"].update({name: file}))
+    save_file({**load_file(path / file), name: tensor}, path / file)
+    with pytest.raises(UserError, match=sentence) if sentence else contextlib.nullcontext():
+        load_huggingface(path)
+
+
+def test_numbers_of_8_bits_are_refused(folder):
+    header = json.dumps({"a": {"dtype": "F8_E4M3", "shape": [2], "data_offsets": [0, 2]}}).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"89")
+    with pytest.raises(UserError, match="the tensor 'a' has the type F8_E4M3: weights of quantized models"):
+        TensorFolder(folder).read("a", (2,))
 
 
 @pytest.mark.parametrize("path", ["~no_such_user/x", "a\0b", "x" * 300])
