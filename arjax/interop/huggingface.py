@@ -19,7 +19,7 @@ from flax import traverse_util
 
 from arjax.conditionals import Categorical
 from arjax.core.errors import UserError
-from arjax.core.files import user_path, write_json
+from arjax.core.files import user_path, writable_folder, write_json
 from arjax.core.integers import is_integer
 from arjax.core.spec import EventSpec
 from arjax.interop.architectures import ARCHITECTURES, Architecture, check_fields
@@ -93,6 +93,9 @@ def save_huggingface(
       directory: made where it does not exist; a model in it is replaced.
       model: a `transformer` with the options of GPT-2 or Llama, on a line of tokens in raster order.
       shard_bytes: largest size of a file.
+
+    Raises:
+      UserError: another model, of which nothing is written then; parameters of another one; or the disk refuses.
     """
     _check_tokens(model)
     architecture, options = _fitting(model)
@@ -111,12 +114,12 @@ def save_huggingface(
         "torch_dtype": "float32",
         **architecture.config(options, event_length),
     }
-    directory = user_path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    tensors = dict(_tensors(architecture, flat, extra_token=not len(same)))  # refused before anything is replaced
+    directory = writable_folder(directory)
     write_json(directory / "config.json", config)
     suppressed = {} if len(same) else {"suppress_tokens": [bos]}
     write_json(directory / "generation_config.json", {"bos_token_id": bos, **suppressed})
-    write_tensors(directory, dict(_tensors(architecture, flat, extra_token=not len(same))), shard_bytes)
+    write_tensors(directory, tensors, shard_bytes)
 
 
 def _architecture(config: Mapping[str, Any]) -> Architecture:

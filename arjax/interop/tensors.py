@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from arjax.core.errors import UserError
-from arjax.core.files import read_json_object, write_json
+from arjax.core.files import read_json_object, write_json, writing
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 #: The types of weights, as safetensors writes them; those of other types need scales that stand elsewhere.
@@ -66,15 +66,21 @@ class TensorFolder:
 
 
 def write_tensors(directory: Path, tensors: Mapping[str, np.ndarray], shard_bytes: int = SHARD_BYTES) -> None:
-    """Writes `model.safetensors`, or shards of at most `shard_bytes` (or one tensor) and their index."""
+    """Writes `model.safetensors`, or shards of at most `shard_bytes` (or one tensor) and their index. Raises
+    `UserError` when the disk refuses.
+    """
     for stale in (WHOLE, INDEX):  # readers take the first that they find
-        (directory / stale).unlink(missing_ok=True)
+        with writing(directory / stale):
+            (directory / stale).unlink(missing_ok=True)
     shards = list(_shards(tensors, shard_bytes))
     total = len(shards)
     names = [f"model-{i:05d}-of-{total:05d}.safetensors" for i in range(1, total + 1)] if total > 1 else [WHOLE]
     for name, shard in zip(names, shards, strict=True):
         contiguous = {key: np.ascontiguousarray(value) for key, value in shard.items()}
-        save_file(contiguous, directory / name, metadata={"format": "pt"})
+        try:
+            save_file(contiguous, directory / name, metadata={"format": "pt"})
+        except SafetensorError as error:  # for example, the disk is full
+            raise UserError(f"cannot write {directory / name}: {error}") from error
     if total > 1:
         weight_map = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
         size = sum(value.nbytes for value in tensors.values())

@@ -157,6 +157,19 @@ def test_numbers_of_8_bits_are_refused(folder):
         TensorFolder(folder).read("a", (2,))
 
 
+def test_a_model_that_is_refused_replaces_nothing(folder):
+    path, options = folder / "gpt2", OPTIONS["gpt2"] | {"norm_epsilon": 0.1}
+    before = {file.name: file.read_bytes() for file in path.iterdir()}
+    model = make_model(EventSpec((4,), kind="tokens", num_levels=5), "transformer", width=8, num_heads=2, **options)
+    params = jax.tree.map(lambda leaf: np.ones(leaf.shape), jax.eval_shape(model.init, jax.random.key(0)))
+    with pytest.raises(UserError, match="the readout has a bias"):
+        save_huggingface(path, model, params)
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == before
+    params["out"]["bias"] *= 0
+    with pytest.raises(UserError, match="cannot write to the folder"):
+        save_huggingface(path / "config.json", model, params)
+
+
 @pytest.mark.parametrize("path", ["~no_such_user/x", "a\0b", "x" * 300])
 def test_folders_that_cannot_be(path):
     with pytest.raises(UserError, match=r"is no path|cannot use the path"):
