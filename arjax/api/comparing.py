@@ -168,7 +168,7 @@ def compare(
     groups = _groups(runs)
     split = split or (runs[0].config.evaluate.split if isinstance(runs[0], Run) else "test")
     for name, run in itertools.chain(*groups):
-        _check_same_examples(runs[0], run, split, name)
+        check_same_examples(runs[0], run, split, name)
     compared = [_compared(group, split) for group in groups]
     source, thinned = runs[0].dataset.splits[split], split_of(_scored(runs[0]), split)
     numbers = runs[0].dataset.thinned_numbers(split, runs[0].settings.measures.examples)
@@ -228,7 +228,7 @@ def _scored(run: TrainedModel) -> Dataset:
     return run.dataset.thinned(run.settings.measures.examples)
 
 
-def _check_same_examples(first: TrainedModel, other: TrainedModel, split: str, name: str) -> None:
+def check_same_examples(first: TrainedModel, other: TrainedModel, split: str, name: str) -> None:
     """Raises `UserError` unless two models score the same examples in the same units."""
     one, two = (split_of(_scored(run), split) for run in (first, other))
     if len(one) != len(two):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from arjax.api.run import open_run
+from arjax.api.comparing import check_same_examples
+from arjax.api.run import Run, open_run
 from arjax.api.run_nats import nats_of_run
 from arjax.core.errors import UserError
 from arjax.core.files import user_path
@@ -45,8 +46,18 @@ def mixture_of_runs(
     weights_M = WEIGHTS[weights](np.stack(nats_MN))
     used = [folder for folder, weight in zip(folders, weights_M, strict=True) if weight > 0]
     runs = [open_run(folder, trust=trust) for folder in used]
+    for run in runs[1:]:
+        _check_same_values(runs[0], run)
     model = MixtureModel(tuple(run.model for run in runs))
     return model, mixture_params([run.params for run in runs], weights_M[weights_M > 0])
+
+
+def _check_same_values(first: Run, other: Run) -> None:
+    """Raises `UserError` unless the models of two runs see the same validation examples in the same units."""
+    check_same_examples(first, other, "validation", str(other.workdir))
+    for one, two in ((first.dataset.shift, other.dataset.shift), (first.dataset.scale, other.dataset.scale)):
+        if (one is None) != (two is None) or (one is not None and not np.array_equal(one, two)):
+            raise UserError(f"the model of {other.workdir} sees its values in other units than that of {first.workdir}")
 
 
 def _validation_nats(workdir: Path) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 
 import jax
@@ -11,6 +12,7 @@ import pytest
 
 import arjax
 from arjax.api.comparing import in_words
+from arjax.api.mixtures import mixture_of_runs
 from arjax.api.trained_model import TrainedModel
 from arjax.core.errors import UserError
 from arjax.evaluation.comparison import paired_difference
@@ -135,6 +137,25 @@ def test_a_line_says_that_one_model_is_given_a_context():
     label = {"first_given": [], "other_given": ["label"]}
     assert "nats (exact - exact given label), fewer" in in_words(row | label)
     assert "nats (exact), fewer" in in_words(row | label | {"first_given": ["label"]})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"standardise": False}, "sees its values in other units than that of"),
+        ({"path": "other.csv"}, "has other examples in its validation split than the first model"),
+    ],
+)
+def test_a_mixture_is_of_models_that_see_the_same_values(run, change, message, tmp_path):
+    workdir = shutil.copytree(run.workdir, tmp_path / "copy")
+    assert len(mixture_of_runs([run.workdir, workdir], "equal")[0].members) == 2
+    config = json.loads((workdir / "config.json").read_text())
+    table = np.loadtxt(config["dataset"]["path"], delimiter=",", skiprows=1)
+    np.savetxt(tmp_path / "other.csv", table[::-1], delimiter=",", header="a,b,c", comments="")
+    config["dataset"] |= change | ({"path": str(tmp_path / change["path"])} if "path" in change else {})
+    (workdir / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=message):
+        mixture_of_runs([run.workdir, workdir], "equal")
 
 
 def test_nats_that_are_not_finite_are_refused(fitted):
