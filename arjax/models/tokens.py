@@ -196,16 +196,19 @@ class TokensModel(Model):
         self, params: Params, batch: Batch, *, key: jax.Array | None = None, most: int = MOST_ENUMERATED
     ) -> jax.Array:
         """log sum_z p(z | c) p(x | z, c) over all values of the tokens, float32[B] nats: log p(x | c), of which the
-        score is a bound. It costs a score for each of the K^T values; raises `UserError` for more than `most`.
+        score is a bound. It costs a score for each value, of which there are V^n for the n scalars of the token event
+        with V levels: K^T, and more for digits of several levels; raises `UserError` for more than `most`.
         """
-        num = self.quantizer.num_codes**self.num_tokens
+        tokens = self.prior.event
+        num = tokens.num_levels**tokens.num_dims
         if num > most:
             raise UserError(
-                f"{self.num_tokens} tokens of {self.quantizer.num_codes} codes have {num:.3g} values, more than the "
+                f"tokens of {tokens.num_dims} numbers below {tokens.num_levels} have {num:.3g} values, more than the "
                 f"{most} that can be enumerated"
             )
-        values_ZT = np.array(list(itertools.product(range(self.quantizer.num_codes), repeat=self.num_tokens)), np.int32)
-        return _over_tokens(self, params, batch, jnp.asarray(values_ZT), key)
+        values = np.array(list(itertools.product(range(tokens.num_levels), repeat=tokens.num_dims)), np.int32)
+        values = jnp.asarray(values.reshape(-1, *tokens.shape))
+        return _over_tokens(self, params, batch, values, key)
 
     def tokens(self, params: Params, x: jax.Array, *, context: Any = None) -> jax.Array:
         """The tokens of examples, int32[B, *token event]."""
@@ -316,18 +319,18 @@ def _encoded(model: TokensModel, params: Params, batch: Batch) -> Encoded:
 
 
 @one_program()
-def _over_tokens(model: TokensModel, params: Params, batch: Batch, values_ZT: jax.Array, key: Any) -> jax.Array:
-    def joint(numbers_T: jax.Array) -> jax.Array:
-        return _joint(model, params, batch, jnp.broadcast_to(numbers_T, (len(batch), *numbers_T.shape)), key)
+def _over_tokens(model: TokensModel, params: Params, batch: Batch, values: jax.Array, key: Any) -> jax.Array:
+    def joint(tokens: jax.Array) -> jax.Array:
+        return _joint(model, params, batch, jnp.broadcast_to(tokens, (len(batch), *tokens.shape)), key)
 
-    return jax.nn.logsumexp(jax.lax.map(joint, values_ZT), axis=0)
+    return jax.nn.logsumexp(jax.lax.map(joint, values), axis=0)
 
 
-def _joint(model: TokensModel, params: Params, batch: Batch, numbers_BT: jax.Array, key: jax.Array | None) -> jax.Array:
-    """log p(z | c) + log p(x | z, c), [B] nats."""
+def _joint(model: TokensModel, params: Params, batch: Batch, tokens: jax.Array, key: jax.Array | None) -> jax.Array:
+    """log p(z | c) + log p(x | z, c) of tokens [B, *token event], [B] nats."""
     keys = [None] * 2 if key is None else list(jax.random.split(key))
-    z = model.quantizer.lookup(params["quantizer"], numbers_BT, model.grid)
-    log_z = model.log_prior(params, numbers_BT, batch, keys[0])
+    z = model.quantizer.lookup(params["quantizer"], model.quantizer.numbers_of(tokens), model.grid)
+    log_z = model.prior.score(params["prior"], Batch(tokens, batch.context), key=keys[0]).log_prob
     return log_z + model.log_likelihood(params, z, batch, keys[1])
 
 
@@ -339,10 +342,13 @@ def _importance_bound(
     found = model.encoded(params, batch, key=of_encoder)
     _, near_BTM = jax.lax.top_k(-model.quantizer.distances(params["quantizer"], found.h), choices)
 
+    def joint(numbers_BT: jax.Array) -> jax.Array:
+        return _joint(model, params, batch, model.quantizer.tokens_of(numbers_BT, model.grid), of_parts)
+
     def with_each(numbers_BT: jax.Array, t: jax.Array) -> jax.Array:
         """The joint with each choice of token t in turn, [M, B]."""
         put = numbers_BT.at[:, t].set
-        return jax.lax.map(lambda n_B: _joint(model, params, batch, put(n_B), of_parts), near_BTM[:, t].T)
+        return jax.lax.map(lambda n_B: joint(put(n_B)), near_BTM[:, t].T)
 
     def best(numbers_BT: jax.Array, t: jax.Array) -> tuple[jax.Array, None]:
         best_B = with_each(numbers_BT, t).argmax(0)
@@ -358,7 +364,7 @@ def _importance_bound(
         chosen_BT1 = jax.random.categorical(key, log_q_BTM)[..., None]
         numbers_BT = jnp.take_along_axis(near_BTM, chosen_BT1, 2)[..., 0]
         log_q_B = jnp.take_along_axis(log_q_BTM, chosen_BT1, 2)[..., 0].sum(-1)
-        return _joint(model, params, batch, numbers_BT, of_parts) - log_q_B
+        return joint(numbers_BT) - log_q_B
 
     weights_kB = jax.lax.map(weight, jax.random.split(of_draws, samples))
     return jax.nn.logsumexp(weights_kB, axis=0) - math.log(samples)

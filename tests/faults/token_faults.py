@@ -29,8 +29,8 @@ _importance = faults_of(
 TOKEN_FAULTS = (
     _importance(
         "importance weights that multiply by the posterior",
-        "numbers_BT, of_parts) - log_q_B",
-        "numbers_BT, of_parts) + log_q_B",
+        "joint(numbers_BT) - log_q_B",
+        "joint(numbers_BT) + log_q_B",
     ),
     _importance(
         "a posterior of the codes farthest from the vector",

@@ -74,8 +74,17 @@ def test_the_sum_over_all_tokens_holds_the_bound_to_account(small):
     params["prior"]["site"]["bias"][..., number] = 60.0
     found = certain.log_prob_over_tokens(params, Batch(X)), of_model(certain, "score", params, Batch(X)).log_prob
     np.testing.assert_allclose(*found, atol=1e-5)
-    with pytest.raises(UserError, match="2 tokens of 6 codes have 36 values, more than the 10"):
+    with pytest.raises(UserError, match="tokens of 2 numbers below 6 have 36 values, more than the 10"):
         model.log_prob_over_tokens(params, Batch(X), most=10)
+
+
+def test_the_sum_over_digits_has_those_that_count_as_the_largest():
+    """Where the levels of the digits differ, several values of the tokens are one code, and draws have all of them."""
+    digits = tokens_model("fsq(levels=(2, 3), digits=True)", (1,))
+    params = with_params(digits, 1.0)[1]
+    exact = digits.log_prob_over_tokens(params, Batch(X))
+    assert abs(np.exp(exact).sum() - 1) < 1e-5
+    assert (score_of(digits, params) < np.asarray(exact)).all()
 
 
 def test_the_importance_bound_lies_between_the_score_and_the_sum_over_all_tokens(small):
