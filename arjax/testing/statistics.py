@@ -8,21 +8,23 @@ from arjax.testing.laws import require
 
 #: Among many laws a p-value of 1e-4 can occur by chance; with fixed keys the same run always gives the same p-value.
 LEAST_P = 1e-6
+#: Draws that are expected of a class of the chi-square test, at least; of the last one there may be fewer.
+LEAST_EXPECTED = 5.0
 
 
 def chi_square(counts: np.ndarray, probabilities: np.ndarray) -> float:
     """p-value of the hypothesis that counts[N] follow probabilities[N] (Pearson, 1900); values that are too rare for it
-    are one class together.
+    are in classes of several, each of about equally rare ones.
     """
     from scipy.stats import chi2  # takes long to import
 
     if counts[probabilities == 0].sum():
         return 0.0
     counts, expected = counts[probabilities > 0], probabilities[probabilities > 0] * counts.sum()
-    rare = expected < 5
-    if rare.any():
-        counts = np.append(counts[~rare], counts[rare].sum())
-        expected = np.append(expected[~rare], expected[rare].sum())
+    order = np.argsort(-expected, kind="stable")  # a new class begins where those before have reached 5, 10, ...
+    number = np.concatenate([[0], np.cumsum(np.minimum(expected[order], LEAST_EXPECTED))[:-1] // LEAST_EXPECTED])
+    _, number = np.unique(number, return_inverse=True)
+    counts, expected = (np.bincount(number, weights=each[order]) for each in (counts, expected))
     free = len(counts) - 1
     if free < 1:
         return 1.0

@@ -39,7 +39,7 @@ from arjax.testing import (
     sampler,
 )
 from arjax.testing.laws import Law, NotSupported, check_laws
-from arjax.testing.statistics import chi_square, uniform
+from arjax.testing.statistics import LEAST_P, chi_square, uniform
 
 
 @pytest.fixture(autouse=True)
@@ -358,6 +358,15 @@ def test_p_values_are_those_of_scipy():
     for values in (rng.uniform(size=500), rng.uniform(size=500) ** 1.1, rng.uniform(size=500) ** 1.3):
         assert uniform(values) == pytest.approx(stats.kstest(values, "uniform").pvalue, rel=0.1, abs=1e-9)
     assert chi_square(np.array([5, 5, 1]), np.array([0.5, 0.5, 0])) == 0  # impossible
+
+
+def test_many_values_that_are_all_rare_are_told_apart():
+    """Of more values than draws no value is expected five times: classes of several are compared."""
+    rng, num = np.random.default_rng(0), 4096
+    for p in (np.full(6561, 1 / 6561), rng.dirichlet(np.ones(2000))):
+        assert chi_square(rng.multinomial(num, p), p) > 1e-3
+        wrong = p * np.where(np.arange(len(p)) < len(p) / 2, 1.5, 0.5)
+        assert chi_square(rng.multinomial(num, wrong / wrong.sum()), p) < LEAST_P
 
 
 def test_no_module_imports_pytest_at_its_head(repository):
