@@ -17,18 +17,26 @@ BEGIN, END = "<!-- measured -->\n", "<!-- end measured -->"
 
 def format_count(number: float) -> str:
     """A large count with three digits and a suffix: `1.31B`, `784k`, `12`."""
-    for size, suffix in ((1e15, "P"), (1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:.3g}{suffix}"
-    return f"{number:.3g}"
+    scaled, suffix = _with_unit(number, 1000, ("", "k", "M", "B", "T", "P"))
+    return scaled + suffix
 
 
 def format_bytes(number: float) -> str:
-    """A size in bytes with three digits and a binary unit, such as `1.95 GiB`."""
-    for size, unit in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
-        if number >= size:
-            return f"{number / size:.3g} {unit}"
-    return f"{number:.0f} B"
+    """A size in bytes with three digits (or four) and a binary unit, such as `1.95 GiB`, `1010 KiB`."""
+    return " ".join(_with_unit(round(number), 1024, ("B", "KiB", "MiB", "GiB", "TiB")))
+
+
+def _with_unit(number: float, base: int, units: Sequence[str]) -> tuple[str, str]:
+    """A number of at least three digits in the unit in which it is below the base when it is rounded, and this unit."""
+    place = 0
+    while float(_digits(number)) >= base and place < len(units) - 1:
+        number, place = number / base, place + 1
+    return _digits(number), units[place]
+
+
+def _digits(number: float) -> str:
+    """Three digits, or all of a number of more."""
+    return f"{number:.0f}" if number >= 999.5 else f"{number:.3g}"
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[str] = ()) -> str:

@@ -52,12 +52,18 @@ def test_printed_table_holds_every_cell_in_full():
     assert "Parameters" in text and "x" * 60 in text and "[b]" in text and "7" in text
 
 
-@pytest.mark.parametrize(("n", "text"), [(12, "12"), (1234, "1.23k"), (1.3e9, "1.3B"), (2.5e12, "2.5T"), (7e6, "7M")])
+COUNTS = [(12, "12"), (1234, "1.23k"), (1.3e9, "1.3B"), (2.5e12, "2.5T"), (7e6, "7M"), (0.5, "0.5"), (5e18, "5000P")]
+
+
+@pytest.mark.parametrize(("n", "text"), [*COUNTS, (999.4, "999"), (999.7, "1k"), (999_700, "1M"), (999_400, "999k")])
 def test_counts(n, text):
     assert format_count(n) == text
 
 
-@pytest.mark.parametrize(("n", "text"), [(12, "12 B"), (2048, "2 KiB"), (3 * 2**30, "3 GiB")])
+LARGE = [(1001, "1001 B"), (1010.3 * 2**20, "1010 MiB"), (1023.9 * 2**20, "1 GiB"), (1000 * 2**40, "1000 TiB")]
+
+
+@pytest.mark.parametrize(("n", "text"), [(12, "12 B"), (2048, "2 KiB"), (3 * 2**30, "3 GiB"), *LARGE])
 def test_bytes(n, text):
     assert format_bytes(n) == text
 
