@@ -1,6 +1,7 @@
 // Runs the scripts of pages that compute numbers, without a browser: node numbers.js < requests > answers, both JSON.
 // A request is {page, label, sequences} with the path of a page and a list of sequences of values, in the order of the model;
 // its answer has for each sequence the log-probabilities of all steps, or with `observed`, of all sites given those.
+// That of {page, texts} has the tokens of each text.
 const fs = require("fs");
 const path = require("path");
 const vm = require("vm");
@@ -21,10 +22,13 @@ const STEPS = `
   const reader = new Reader(model, arrays);
   reader.restart(label);
   const found = sequences.map((values) => reader.read(values).map((row) => Array.from(row)));`;
+const TOKENS = `
+  const text = new Text(model, arrays, randomNumbers(0));
+  const found = texts.map((each) => text.encode(each)[0]);`;
 
-function answer({ page, label, sequences, observed }) {
-  const context = Object.assign(open(page), { label, sequences, observed });
-  return vm.runInContext(`${observed ? GIVEN : STEPS} JSON.stringify(found)`, context);
+function answer({ page, label, sequences, observed, texts }) {
+  const context = Object.assign(open(page), { label, sequences, observed, texts });
+  return vm.runInContext(`${texts ? TOKENS : observed ? GIVEN : STEPS} JSON.stringify(found)`, context);
 }
 
 /** The results of a program, given its inputs as [type, shape, numbers]; its arrays are given in the same way. */

@@ -6,6 +6,8 @@ import page_cases
 import pytest
 
 from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
+from arjax.data.vocabulary import UNKNOWN, make_vocabulary
 from arjax.networks import NETWORKS
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 
@@ -29,6 +31,16 @@ def test_log_probabilities_are_those_of_python_on_20_prefixes(tmp_path):
     requests, comparisons = zip(*cases, strict=True)
     for answer, compare in zip(page_cases.numbers(requests), comparisons, strict=True):
         compare(answer)
+
+
+def test_the_tokens_of_a_text_are_those_of_python(tmp_path):
+    """Also where the character that stands for unknown ones is in the data itself, with a token of its own."""
+    vocabulary = make_vocabulary("aabb" + 2 * UNKNOWN + "c", min_count=2, end=True)
+    model, params = page_cases.small("gru", EventSpec((4,), (), "tokens", len(vocabulary)))
+    page = page_cases.write(model, params, tmp_path / "text.html", vocabulary)
+    texts = ["abba", f"a{UNKNOWN}b", "c<end>", ""]
+    (found,) = page_cases.numbers([{"page": str(page.path), "texts": texts}])
+    assert found == [vocabulary.encode(text).tolist() for text in texts] and found[1] == [0, 2, 1]
 
 
 def test_weights_in_half_precision_are_those_that_the_page_names(tmp_path):

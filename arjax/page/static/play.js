@@ -285,8 +285,8 @@ class Text {
     this.random = random;
     this.reader = new Reader(model, arrays);
     this.length = sizeOf(model.grid); // characters that the network reads at most
-    this.tokens = new Map(model.symbols.map((symbol, token) => [symbol, token]));
-    for (const token of [model.end, model.unknown]) if (token !== null) this.tokens.delete(model.symbols[token]);
+    const own = [...model.symbols.entries()].filter(([token]) => token !== model.end && token !== model.unknown);
+    this.tokens = new Map(own.map(([token, symbol]) => [symbol, token]));
     this.set([]);
   }
 
