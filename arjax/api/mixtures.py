@@ -56,7 +56,8 @@ def _check_same_values(first: Run, other: Run) -> None:
     """Raises `UserError` unless the models of two runs see the same validation examples in the same units."""
     check_same_examples(first, other, "validation", str(other.workdir))
     for one, two in ((first.dataset.shift, other.dataset.shift), (first.dataset.scale, other.dataset.scale)):
-        if (one is None) != (two is None) or (one is not None and not np.array_equal(one, two)):
+        same = one is two if one is None or two is None else np.array_equal(one, two)
+        if not same:
             raise UserError(f"the model of {other.workdir} sees its values in other units than that of {first.workdir}")
 
 

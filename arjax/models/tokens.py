@@ -207,8 +207,7 @@ class TokensModel(Model):
                 f"{most} that can be enumerated"
             )
         values = np.array(list(itertools.product(range(tokens.num_levels), repeat=tokens.num_dims)), np.int32)
-        values = jnp.asarray(values.reshape(-1, *tokens.shape))
-        return _over_tokens(self, params, batch, values, key)
+        return _over_tokens(self, params, batch, jnp.asarray(values.reshape(-1, *tokens.shape)), key)
 
     def tokens(self, params: Params, x: jax.Array, *, context: Any = None) -> jax.Array:
         """The tokens of examples, int32[B, *token event]."""
