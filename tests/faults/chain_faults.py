@@ -166,6 +166,13 @@ CHAIN_FAULTS = (
         (DENOISERS + "test_unet_is_its_definition",),
     ),
     Fault(
+        "a perceptron that ignores the local parts of a context",
+        "networks/denoisers/adaptive_mlp.py",
+        "encoder(t, context), self.context_spec.at_sites",
+        "encoder(t, context), None",
+        ("networks/test_local_context.py::test_denoisers_read_local_parts[adaptive_mlp]",),
+    ),
+    Fault(
         "a Transformer whose branches are not gated by the condition",
         "networks/denoisers/transformer.py",
         "return x if gate is None else x * (1 + gate)",

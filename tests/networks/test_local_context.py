@@ -209,7 +209,7 @@ def test_independent_is_a_convolutional_encoder_and_decoder(grids):
 DENOISED = EventSpec((4, 6), (), "tokens", 3)
 
 
-@pytest.mark.parametrize("name", ["unet", "transformer"])
+@pytest.mark.parametrize("name", ["adaptive_mlp", "unet", "transformer"])
 def test_denoisers_read_local_parts(name):
     """Features of each pixel depend on its own place of a finer part, beside a part as a whole."""
     spec = ContextSpec(c=EventSpec((8, 6), (), "tokens", 3), label=class_label(2), local=("c",))

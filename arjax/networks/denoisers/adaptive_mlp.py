@@ -15,6 +15,7 @@ from arjax.networks.denoisers.base import DENOISERS, ConditionEncoder, Denoiser,
 from arjax.networks.denoisers.transformer import adapted, gated
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import flat_inputs
+from arjax.networks.layers.local_context import LocalFeatures, LocalSummary
 
 
 class ResidualLayer(nn.Module):
@@ -38,7 +39,8 @@ class ResidualLayer(nn.Module):
 
 @DENOISERS.register("adaptive_mlp")
 class AdaptiveMLP(Denoiser):
-    """All sites as one vector, for examples of few scalars.
+    """All sites as one vector, for examples of few scalars. Local parts of a context are read as a whole by the
+    normalisations, and add features to each site at its own place.
 
     Options: `width` E, `num_layers` L of residual layers, `activation`, `use_time` (False: the same features at any
     time).
@@ -54,11 +56,17 @@ class AdaptiveMLP(Denoiser):
     @nn.compact
     def __call__(self, x_t, t, context=None, *, train=False):
         encoder = ConditionEncoder(self.context_spec, self.width, self.dtype, self.use_time, name="condition")
-        condition = encoder(t, context)
+        condition, local = encoder(t, context), self.context_spec.at_sites
+        if local:
+            vector = LocalSummary(local, self.event, self.width, self.dtype, name="local")(context)
+            condition = vector if condition is None else condition + vector
         h = Dense(self.width, dtype=self.dtype, name="in")(flat_inputs(x_t, noisy_event(self.event), self.dtype))
         for i in range(self.num_layers):
             h = ResidualLayer(self.width, self.activation, self.dtype, name=f"layer_{i}")(h, condition)
         vectors = Modulation(self.width, 2, self.dtype, name="modulation")(condition, 2)
         h = adapted("norm", h, vectors, self.dtype)
         features = Dense(self.event.num_sites * self.num_features, dtype=self.dtype, name="out")(h)
+        if local:
+            at_sites = LocalFeatures(local, self.event, self.num_features, self.dtype, name="at_sites")
+            features = features + at_sites(context)
         return features.reshape(len(x_t), *self.event.grid_shape, self.num_features).astype(jnp.float32)
