@@ -40,6 +40,8 @@ LAST_LAYER = (
     r"|(^|/)site/bias$"
     r"|(^|denoiser/)conv_out/mix/\w+$"
 )
+#: Those of layers that map a context, or a part of it, straight to features.
+FROM_CONTEXT = r"(^|/)(out_context|site/context)/(parts_[^/]+/)?(table|linear|summary)/\w+$"
 
 
 def check_ranges(name: str, family: type[Network], options: Mapping[str, Any]) -> None:
@@ -293,8 +295,9 @@ def apply(network: nn.Module, params: Any, key: jax.Array | None, *args: Any, **
 
 
 def with_zero_features(params: Any) -> Any:
-    """The parameters of a network with zeros in those of its last layer: all features are 0. Where its weights are
-    normalised, g v / |v|, only g is: with both at 0, neither would have a gradient.
+    """The parameters of a network with zeros in those of its last layer, and of the layers that map a context straight
+    to features: all features are 0. Where its weights are normalised, g v / |v|, only g is: with both at 0, neither
+    would have a gradient.
     """
     leaves = jax.tree_util.tree_leaves_with_path(params)
     names = {jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves}
@@ -303,7 +306,8 @@ def with_zero_features(params: Any) -> Any:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         layer, _, own = name.rpartition("/")
         is_direction = own == "kernel" and f"{layer}/scale" in names
-        return jnp.zeros_like(leaf) if re.search(LAST_LAYER, name) and not is_direction else leaf
+        returns = re.search(LAST_LAYER, name) or re.search(FROM_CONTEXT, name)
+        return jnp.zeros_like(leaf) if returns and not is_direction else leaf
 
     return jax.tree_util.tree_map_with_path(zeros, params)
 

@@ -5,6 +5,7 @@ import law_cases as cases
 import numpy as np
 import pytest
 from choice import each_network
+from families import fast_for
 
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
@@ -20,6 +21,18 @@ def test_features_are_zero(network):
     x = cases.random_x(model.event, cases.BATCH)
     features = cases.parallel(model.network, with_zero_features(cases.params_of(model)), x, model.factorization)
     np.testing.assert_array_equal(features, 0)
+
+
+@pytest.mark.parametrize("network", fast_for(["made", "nade"]))
+def test_features_are_zero_whatever_the_context(network):
+    """Networks on vectors add a map of the context to their features, past the last layer."""
+    spec = cases.CONTEXTS["several"]
+    model = cases.supported_model(network, cases.EVENTS["real"], "raster", "sites", context=spec)
+    if isinstance(model, str):
+        return
+    x, context = cases.random_x(model.event, cases.BATCH), cases.random_context(spec, cases.BATCH)
+    params = with_zero_features(cases.params_of(model))
+    np.testing.assert_array_equal(cases.parallel(model.network, params, x, model.factorization, context), 0)
 
 
 def test_normalised_weights_keep_their_directions():
