@@ -55,6 +55,20 @@ def test_information_of_reals_is_invariant_to_monotonous_changes():
     np.testing.assert_allclose(np.diag(information), np.log(8), atol=1e-3)
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_information_of_reals_with_a_frequent_end(turned):
+    """White paper: most examples have the largest value at a site. Two values are as many levels, in either direction;
+    values below a frequent one stay apart from it.
+    """
+    bits = (RNG.random((4000, 3)) < [0.95, 0.5, 0.02]).astype(np.int32)
+    bits[:, 2] |= 1 - bits[:, 0]
+    found = pairwise_information((1.0 - bits) if turned else bits.astype(float))
+    np.testing.assert_allclose(found, pairwise_information(bits), atol=1e-9)
+    x = RNG.normal(size=(4000, 1)).clip(None, 0)
+    information = pairwise_information(np.concatenate([x, x == x.max()], 1))
+    np.testing.assert_allclose(information[0, 1], np.log(2), atol=1e-2)  # which examples have it is known
+
+
 def test_the_tree_of_a_tree_is_that_tree():
     data = chain()
     information = pairwise_information(data)

@@ -245,6 +245,13 @@ OTHER_FAULTS = (
         ("objectives/test_order_agnostic.py::test_predicting_from_observed_sites_has_the_loss_of_a_random_order",),
     ),
     Fault(
+        "a largest value that most examples have, below which no level ends",
+        "factorization/data_orderings.py",
+        "np.nextafter(edges_ED, -np.inf)",
+        "edges_ED",
+        ("factorization/test_data_orderings.py::test_information_of_reals_with_a_frequent_end",),
+    ),
+    Fault(
         "an ordering that refuses vectors of one number",
         "factorization/data_orderings.py",
         "if data.ndim > 2 and data[0, 0].size > 1:",
