@@ -207,7 +207,7 @@ class Orders:
     @property
     def listed(self) -> np.ndarray:
         """The orders that have probabilities of their own, int32[K, D]; there may be none."""
-        return np.zeros((0, self.first.num_sites), np.int32) if self.pool is None else self.pool
+        return np.zeros((0, self.first.num_sites), np.int32) if self.pool is None else np.asarray(self.pool)
 
     def draw(self, key: jax.Array) -> Factorization:
         """A random factorization; may be jitted."""
@@ -242,7 +242,7 @@ class Orders:
         """
         places = self._places(num)
         drawn = sum(place < 0 for place in places)
-        listed = set(map(tuple, np.asarray(self.listed).tolist()))
+        listed = set(map(tuple, self.listed.tolist()))
         random: Iterator[np.ndarray] = iter(
             permutations(self.first.num_sites, drawn, seed=0, besides=listed) if drawn else self.listed
         )

@@ -123,6 +123,19 @@ def test_members_of_weighted_orders_come_by_their_shares():
         np.testing.assert_allclose(make_orders(text, (6,)).shares(num).weights, np.full(num, 1 / num))
 
 
+@pytest.mark.parametrize("text", ["pool(num=3)", MIXED])
+def test_orders_on_a_device_are_the_same(text):
+    """A model is a pytree: after `jax.device_put` its orders are arrays of jax."""
+    orders = make_orders(text, (4,))
+    moved = jax.device_put(orders)
+    for found, expected in (
+        (moved.members(2), orders.members(2)),
+        (moved.representatives(), orders.representatives()),
+        (moved.shares(2).weights, orders.shares(2).weights),
+    ):
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
 def test_which_weighted_orders_have_all():
     all_of_them = make_orders(MIXED, (4,))
     some = make_orders("weighted(of=('raster', 'reversed'), weights=(1, 3))", (4,))
