@@ -162,6 +162,15 @@ def test_an_any_order_network_is_a_denoiser():
     np.testing.assert_array_equal(found, apply(x_t, 0 * TIME, context))
 
 
+def test_heads_of_a_unet_divide_what_they_attend_to():
+    """The maps of the lowest resolution, 12; without attention there are none."""
+    arguments = jax.numpy.zeros((2, 4), int), TIME, {"label": CLASS}
+    for options in ({"attention": True, "num_heads": 4}, {"num_heads": 5}):
+        denoiser = make_denoiser("unet", EventSpec((4,)), LABEL, 1, width=6, groups=3, num_blocks=1, **options)
+        made, _ = jax.eval_shape(lambda key, of=denoiser: of.init_with_output(key, *arguments), jax.random.key(0))
+        assert made.shape == (2, 4, 1)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -169,6 +178,7 @@ def test_an_any_order_network_is_a_denoiser():
         (lambda: make_denoiser("unet", EventSpec((5,)), LABEL, 1, out_kernel=2), "out_kernel must be odd"),
         (lambda: make_denoiser("unet", EventSpec((3, 9)), LABEL, 1, multipliers=(1, 2, 2)), "4 sites along each axis"),
         (lambda: make_denoiser("unet", EventSpec((9, 9)), LABEL, 1, groups=5), "groups=5 does not divide"),
+        (lambda: make_denoiser("unet", EventSpec((9,)), LABEL, 1, attention=True, num_heads=5), "=5 .* the 128"),
         (lambda: make_denoiser("unet", EventSpec((9, 9)), LABEL, 1, dropout=1.0), r"in \[0, 1\)"),
         (lambda: make_denoiser("transformer", EventSpec((5,)), LABEL, 1, num_heads=5), "num_heads=5 does not divide"),
         (lambda: make_denoiser("transformer", EventSpec((5,)), LABEL, 1, position="none"), "learned or sinusoidal"),

@@ -98,9 +98,14 @@ class UNet(Denoiser):
         least = 2 ** (len(options["multipliers"]) - 1)
         if min(pixels(event.grid_shape)) < least:
             raise UserError(f"unet with {len(options['multipliers'])} resolutions needs {least} sites along each axis")
-        for name in ("groups", "num_heads"):
-            if options["width"] % options[name]:
-                raise UserError(f"network.{name}={options[name]} does not divide network.width={options['width']}")
+        if options["width"] % options["groups"]:
+            raise UserError(f"network.groups={options['groups']} does not divide network.width={options['width']}")
+        size = options["multipliers"][-1] * options["width"]
+        if options["attention"] and size % options["num_heads"]:
+            raise UserError(
+                f"network.num_heads={options['num_heads']} does not divide the {size} feature maps of the lowest "
+                "resolution"
+            )
 
     def _inputs(self, x_t: jax.Array) -> jax.Array:
         """[B, H, W, n]: real values as they are, discrete ones embedded, colour channels side by side."""
