@@ -31,8 +31,8 @@ def in_standard_units(
     """Replaces the values of each split by z = (x - shift) / scale; returns `scale` and `shift`, float64[*shape] each.
 
     They are the standard deviation and the mean in the train split. Values that are missing (NaN) or masked, and
-    examples of weight 0, have no part in them; a place that is masked in all examples is given, and has those of its
-    values. Of mixed columns the discrete ones stay as they are.
+    examples of weight 0, have no part in them; of the units "sites", a place that is masked in all examples is given,
+    and has those of its values. Of mixed columns the discrete ones stay as they are.
 
     Raises `UserError` for values that are not real, and where those of a place (by its name in `columns`, if it has
     one) are all the same, vary by less than 1e-30 or more than 1e30, or are too far from the mean for float32.
@@ -80,7 +80,7 @@ def _moments(
     event: EventSpec, splits: Mapping[str, ArraySource], units: str, name: str, columns: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each place, or of each entry of a value; 0 and 1 of discrete columns."""
-    rows = _scored(event, splits["train"].arrays)
+    rows = _scored(event, splits["train"].arrays, units)
     if units == "values":
         rows = rows.reshape(-1, *event.value_shape)
     real = np.ones(rows.shape[1:], bool)
@@ -104,9 +104,9 @@ def _moments(
     return shift, scale
 
 
-def _scored(event: EventSpec, train: Batch) -> np.ndarray:
+def _scored(event: EventSpec, train: Batch, units: str) -> np.ndarray:
     """The values of the train split, float64[N, *shape], of the examples that count, with NaN where they are missing or
-    masked. Of a place that is masked in all of these, a given one, they are what is known of it.
+    masked. Of what has units of its own and is masked in all of these, a given place, they are what is known of it.
     """
     x = np.asarray(train.x, np.float64)
     ones = (1,) * len(event.value_shape)
@@ -115,7 +115,8 @@ def _scored(event: EventSpec, train: Batch) -> np.ndarray:
     if train.weight is not None:
         counts = np.asarray(train.weight) > 0
         x, present, scored = x[counts], present[counts], scored[counts]
-    return np.where(scored | (present & ~scored.any(0)), x, np.nan)
+    is_given = ~scored.any(axis=0 if units == "sites" else None)
+    return np.where(scored | (present & is_given), x, np.nan)
 
 
 def _called(i: int, shape: tuple[int, ...], units: str, name: str, columns: Sequence[str]) -> str:

@@ -139,6 +139,16 @@ def test_given_places_and_discrete_columns_have_units_without_a_scored_value():
     np.testing.assert_allclose([mixed.shift, mixed.scale], [[z[:, 0].mean(), 0], [z[:, 0].std(), 1]])
 
 
+def test_padding_beyond_the_longest_train_series_has_no_part_in_common_units():
+    """Places that are masked in all train examples, while others are scored: the padding for longer test series."""
+    x, mask = np.zeros((20, 6, 2)), np.tile(np.arange(6) < 4, (20, 1))
+    x[:, :4] = rng.normal([50, 3], [2, 1], (20, 4, 2))
+    data = from_arrays(EventSpec((6,), (2,), "real"), train={"x": x, "mask": mask}, standardise="values")
+    scored = x[:, :4].reshape(-1, 2)
+    np.testing.assert_allclose(data.shift, np.broadcast_to(scored.mean(0), (6, 2)))
+    np.testing.assert_allclose(data.scale, np.broadcast_to(scored.std(0), (6, 2)))
+
+
 def test_columns_in_groups_are_the_same_columns(monkeypatch):
     monkeypatch.setattr(vectors, "_read", lambda path, name, data_dir: ROWS)
     dataset = wine_quality(group=1)

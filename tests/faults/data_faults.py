@@ -13,7 +13,7 @@ DATA_FAULTS = (
     Fault(
         "masked sites count in the mean and the deviation of standardised arrays",
         "data/standardised.py",
-        "return np.where(scored | (present & ~scored.any(0)), x, np.nan)",
+        "return np.where(scored | (present & is_given), x, np.nan)",
         "return np.where(present, x, np.nan)",
         (_arrays,),
     ),
@@ -23,6 +23,13 @@ DATA_FAULTS = (
         "(levels + np.float32(0.5) - shift_32) / scale_32",
         "levels",
         ("data/test_small_parts.py::test_patches_are_pieces_of_images",),
+    ),
+    Fault(
+        "the padding behind all train series counts in the mean and the deviation that all sites share",
+        "data/standardised.py",
+        'axis=0 if units == "sites" else None',
+        "axis=0",
+        ("data/test_small_parts.py::test_padding_beyond_the_longest_train_series_has_no_part_in_common_units",),
     ),
     Fault(
         "entries of a value that are standardised alike at all sites have one mean",
