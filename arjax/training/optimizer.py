@@ -225,17 +225,16 @@ def read_rule(name: str, options: Mapping[str, Any]) -> Component:
 
 
 def own_options(name: str) -> dict[str, Any]:
-    """The options of a rule with their defaults, without those that every config has.
-
-    Of a function of optax, all with a default that a config can hold: `b1`, say, has other defaults there.
+    """The options of a rule with their defaults, without those that are as in every config: `b1`, say, may have another
+    default. Of a function of optax, all with a default that a config can hold.
     """
+    found = OPTIMIZERS.options(name)
     if is_of_optax(OPTIMIZERS.get(name)):
-        return {key: value for key, value in OPTIMIZERS.options(name).items() if is_value(value)}
-    options = {key: value for key, value in OPTIMIZERS.options(name).items() if key not in SHARED}
-    for key, default in options.items():
-        if default is inspect.Parameter.empty:
+        return {key: value for key, value in found.items() if is_value(value)}
+    for key, default in found.items():
+        if default is inspect.Parameter.empty and key not in SHARED:
             raise UserError(f"the option {key!r} of the optimizer {name!r} needs a default")
-    return options
+    return {key: v for key, v in found.items() if key not in SHARED or (is_value(v) and v != SHARED[key])}
 
 
 def decay(weight_decay: float, pattern: str, cautious: bool = False) -> list[Transformation]:

@@ -10,6 +10,13 @@ _ROW = "sweep/test_population.py::test_a_row_is_what_arjax_would_have_made_of_it
 
 TRAINING_FAULTS = (
     Fault(
+        "a rule of a user whose defaults are those of every config",
+        "training/optimizer.py",
+        "if key not in SHARED or (is_value(v) and v != SHARED[key])}",
+        "if key not in SHARED}",
+        ("training/test_optimizer.py::test_a_rule_of_a_user_keeps_its_own_defaults_of_options_that_every_config_has",),
+    ),
+    Fault(
         "all terms of an accumulated loss are divided by the count of the first",
         "training/step.py",
         "lambda g, c=term.divisor: g / c",

@@ -9,7 +9,7 @@ from arjax.config import optimizer_config
 from arjax.config.validate import validate
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
-from arjax.training.optimizer import OPTIMIZERS, make_optimizer
+from arjax.training.optimizer import DECAYING, OPTIMIZERS, decay, make_optimizer, read_rule
 from arjax.training.schedules import SCHEDULES, make_schedule
 from arjax.training.step import average
 
@@ -216,3 +216,19 @@ def test_another_package_adds_an_optimizer_and_a_schedule(monkeypatch):
         optimizer_config("signs", floor="high")
     with pytest.raises(UserError, match="has no option 'momentum'"):
         optimizer_config("signs", momentum=0.9)
+
+
+def test_a_rule_of_a_user_keeps_its_own_defaults_of_options_that_every_config_has(monkeypatch):
+    monkeypatch.setattr(OPTIMIZERS, "_entries", dict(OPTIMIZERS._entries))
+
+    @OPTIMIZERS.register("signs")
+    def signs(b1: float = 0.5, b2: float = 0.999, weight_decay: float = 1.0):
+        return [optax.scale_by_sign(), optax.scale(1 - b1), *decay(weight_decay, DECAYING)]
+
+    section = optimizer_config("signs")
+    assert (section.b1, section.weight_decay, section.b2, section.eps) == (0.5, 1.0, 0.999, 1e-8)
+    assert optimizer_config("signs", b1=0.25).b1 == 0.25
+    config = tiny_config()
+    config.optimizer = section
+    expected = {"b1": 0.5, "b2": 0.999, "weight_decay": 1.0}
+    assert dict(validate(config).optimizer) == dict(read_rule("signs", {})) == expected
