@@ -17,6 +17,8 @@ FLOOR = 1e-4
 MOST_HISTORIES = 2**16
 #: Rounds of the power iteration, and the change of a probability at which it ends.
 ROUNDS, CHANGE = 20_000, 1e-14
+#: Histories of the largest chain whose equations are solved where the power iteration has not ended.
+MOST_SOLVED = 2048
 
 
 @DATASETS.register("hidden_markov")
@@ -119,6 +121,7 @@ def stationary(rows_HV: np.ndarray) -> np.ndarray:
     """The stationary distribution over the histories of a chain, float64[H], from p(next value | history) [H, V].
 
     By power iteration; each round is averaged with the one before, so that chains which are nearly periodic settle.
+    Chains that hardly ever leave some histories need more rounds than there are: p = p P is then solved.
     """
     num, levels = rows_HV.shape
     p_H = np.full(num, 1 / num)
@@ -128,7 +131,19 @@ def stationary(rows_HV: np.ndarray) -> np.ndarray:
         p_H, last_H = (p_H + after_H) / 2, p_H
         if np.abs(p_H - last_H).max() < CHANGE:
             break
+    else:
+        p_H = _solved(rows_HV) if num <= MOST_SOLVED else p_H
     return p_H / p_H.sum()
+
+
+def _solved(rows_HV: np.ndarray) -> np.ndarray:
+    """The solution p of p = p P and sum(p) = 1, float64[H], for the transitions P between the histories of a chain."""
+    num, levels = rows_HV.shape
+    equations_HH, ones_H = -np.eye(num), np.zeros(num)
+    for history, value in np.ndindex(rows_HV.shape):
+        equations_HH[(history * levels + value) % num, history] += rows_HV[history, value]
+    equations_HH[0], ones_H[0] = 1, 1  # one of the equations follows from the others
+    return np.linalg.solve(equations_HH, ones_H)
 
 
 def choose(rng: np.random.Generator, p_NV: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from scipy import special
 
 from arjax.core.errors import UserError
 from arjax.data import make_dataset
+from arjax.data.known import dirichlet, stationary
 from arjax.data.sources import SPLITS
 from arjax.testing.statistics import LEAST_P, chi_square
 
@@ -57,6 +58,20 @@ def test_the_nats_of_a_chain_are_its_entropy(order):
     check_mean(nats(dataset, x), expected)
     counts = np.bincount(x[:, -order:] @ levels ** np.arange(order)[::-1], minlength=levels**order)
     assert chi_square(counts, p) > LEAST_P  # the last values are as the first ones
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_chains_that_hardly_ever_leave_a_history_begin_in_their_stationary_distribution(order):
+    """p(x_2) of the first two values is p(x_1), also where a chain forgets its beginning after ten thousand steps."""
+    levels = 4 if order == 2 else 2
+    for seed in range(8):
+        rows = dirichlet(np.random.default_rng((seed, 3)), 0.01, levels**order, levels)
+        p = stationary(rows)
+        after = np.zeros(levels**order)
+        for history, value in np.ndindex(rows.shape):
+            after[(history * levels + value) % levels**order] += p[history] * rows[history, value]
+        assert p.min() > 0 and abs(p.sum() - 1) < 1e-12
+        np.testing.assert_allclose(after, p, atol=1e-12)
 
 
 def test_the_nats_of_a_hidden_markov_model_are_its_entropy():

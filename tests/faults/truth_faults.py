@@ -20,6 +20,13 @@ TRUTH_FAULTS = (
         'joint_BK = predicted_BK + jnp.take(emissions_KV, value_B, axis=1, mode="clip").T',
         "joint_BK = predicted_BK",
     ),
+    Fault(
+        "a chain that hardly ever leaves some histories begins where the rounds of a power iteration end",
+        "data/known.py",
+        "p_H = _solved(rows_HV) if num <= MOST_SOLVED else p_H",
+        "pass",
+        (_known + "test_chains_that_hardly_ever_leave_a_history_begin_in_their_stationary_distribution",),
+    ),
     _markov(
         "a Markov chain that reads its history newest value first",
         "levels ** (lag_n - 1)",
