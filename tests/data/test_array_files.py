@@ -103,6 +103,19 @@ def test_rows_are_checked_when_they_are_read_and_all_of_them_for_a_device(tmp_pa
             read()
 
 
+def test_a_few_rows_do_not_tell_that_float32_would_merge_values(tmp_path):
+    """Two values of a batch that are neighbours by chance do not end a training; a set of close numbers is refused."""
+    x = np.random.default_rng(0).normal(1000, 1, (1000, 2))
+    x[3] = x[700] + 1e-6
+    source = make_dataset("array_files", train=save(tmp_path / "x.npy", x), kind="real").splits["train"]
+    source.check_all()
+    assert len(source.__getitems__(np.array([3, 9, 700]))) == 3
+    for num in (5, 1000):
+        seconds = save(tmp_path / f"{num}.npy", 1.7e9 + np.arange(2.0 * num).reshape(num, 2))
+        with pytest.raises(UserError, match="are one number in float32"):
+            make_dataset("array_files", train=seconds, kind="real").splits["train"].__getitems__(np.arange(num))
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
