@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from arjax.config.base import base_config
@@ -100,7 +99,7 @@ def apply_overrides(config: ConfigDict, overrides: Iterable[tuple[str, str]]) ->
 def set_fields(config: ConfigDict, values: Mapping[str, Any]) -> None:
     """Sets fields given as {`train.steps`: 100}; raises as `apply_overrides`."""
     for name, value in values.items():
-        _set_field(config, name, value.item() if isinstance(value, np.generic) else value, as_typed)
+        _set_field(config, name, value, as_typed)
 
 
 def _set_field(config: ConfigDict, name: str, value: Any, read: Callable[[Any, Any, str], Any]) -> None:

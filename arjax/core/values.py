@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from arjax.core.errors import UserError
 
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
@@ -53,21 +55,27 @@ def check_type(value: Any, like: Any, field: str) -> None:
 
 
 def as_typed(value: Any, like: Any, field: str) -> Any:
-    """A value given from Python or by a call string, checked as `check_type` does: lists as tuples, integers as floats.
+    """A value given from Python or by a call string, checked as `check_type` does: lists as tuples, integers as floats,
+    and scalars of numpy as those of Python.
 
     Where `like` is no value (an option without a default), anything passes.
     """
     value = as_tuples(value)
-    if _type_of(like) is not None:
-        check_type(value, like, field)
+    if _type_of(like) is None:
+        return value
+    check_type(value, like, field)
+    try:
         return float(value) if isinstance(like, float) else value
-    return value
+    except OverflowError as error:
+        raise UserError(_wrong_type(value, like, field)) from error
 
 
 def as_tuples(value: Any) -> Any:
-    """Lists as tuples, at any depth, as no config holds a list; also those in dicts."""
+    """Lists as tuples and scalars of numpy as those of Python, at any depth, as no config holds them; also in dicts."""
     if isinstance(value, dict):
         return {key: as_tuples(part) for key, part in value.items()}
+    if isinstance(value, np.generic):
+        return value.item()
     return tuple(map(as_tuples, value)) if isinstance(value, list | tuple) else value
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from arjax.config import base_config, dataset_config, network_config, parse_arg
+from arjax.config import base_config, dataset_config, network_config, optimizer_config, parse_arg
 from arjax.config.files import load_config_file
 from arjax.core.errors import UserError
 from arjax.core.user_files import split_argument
@@ -84,6 +84,17 @@ def test_without_a_string_option_a_bare_word_is_an_option():
 def test_values_take_the_type_of_the_field(text, like, value):
     found = parse_value(text, like, "x")
     assert found == value and type(found) is type(value)
+
+
+def test_scalars_of_numpy_are_numbers_and_too_large_ones_are_refused():
+    config = network_config("made", hidden_sizes=(np.int64(7), np.int32(8)), num_masks=np.int64(2))
+    assert config.hidden_sizes == (7, 8) and all(type(size) is int for size in (*config.hidden_sizes, config.num_masks))
+    rate = optimizer_config("adamw", learning_rate=np.float32(0.5), cautious_decay=np.True_)
+    assert rate.learning_rate == 0.5 and rate.cautious_decay is True
+    with pytest.raises(UserError, match=r"'num_masks' of the network 'made' must be an integer, not 2\.0"):
+        network_config("made", num_masks=np.float32(2))
+    with pytest.raises(UserError, match="'learning_rate' of the optimizer 'adamw' must be a number, not 1000"):
+        optimizer_config("adamw", learning_rate=10**400)
 
 
 def test_a_regex_with_brackets_in_a_set_is_read_without_a_warning():
