@@ -297,7 +297,8 @@ def apply_smoke(config: ConfigDict) -> ConfigDict:
     """
     train, optimizer = config.train, config.optimizer
     train.update(steps=6, examples=0, epochs=0.0, steps_per_dispatch=min(train.steps_per_dispatch, 2))
-    train.update(log_every=2, eval_every=3, checkpoint_every=3, batch_size=min(train.batch_size, 8))
+    train.update(log_every=2, eval_every=3, checkpoint_every=3, accumulate=min(train.accumulate, 2))
+    train.batch_size = min(train.batch_size, 8) // train.accumulate * train.accumulate
     optimizer.warmup_steps = min(optimizer.warmup_steps, 2)
     config.sample.num = min(config.sample.num, 2)
     return config

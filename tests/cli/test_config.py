@@ -216,6 +216,11 @@ def test_smoke_runs_are_short_and_touch_everything():
     assert 0 < train.steps <= 10 and train.epochs == 0 and train.batch_size <= 8
     assert train.steps // train.eval_every >= 2 and train.steps // train.log_every >= 2
     assert train.steps > train.steps_per_dispatch > 1 and config.optimizer.warmup_steps < train.steps
+    for batch_size, accumulate in ((64, 1), (512, 64), (9, 3), (3, 3)):
+        config.train.update(batch_size=batch_size, accumulate=accumulate)
+        train = apply_smoke(config).train
+        assert 0 < train.batch_size <= 8 and train.batch_size % train.accumulate == 0
+        assert (train.accumulate > 1) == (accumulate > 1)  # the same code path
 
 
 def test_a_run_from_before_a_field_existed_has_its_default(tmp_path):
