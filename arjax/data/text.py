@@ -100,7 +100,8 @@ def text_windows(
         check_known(vocabulary, name, split, text, REMEDY if fingerprint else "")
         encoded[split] = vocabulary.encode(text).astype(vocabulary.dtype)
         if len(encoded[split]) < length:
-            raise UserError(f"the {split} split of {name!r} has {len(text)} {tokens}, fewer than length={length}")
+            found = f"{len(encoded[split])} {tokens}"
+            raise UserError(f"the {split} split of {name!r} has {found}, fewer than length={length}")
     event = EventSpec((length,), kind="tokens", num_levels=max(len(vocabulary), 2))
     splits: dict[str, Source] = {"train": RandomWindows(encoded["train"], length)}
     for split in ("validation", "test"):

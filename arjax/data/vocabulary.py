@@ -167,5 +167,13 @@ def padded(vocabulary: Vocabulary, texts: Sequence[str], length: int, fill: int)
 
 def check_same_tokens(own: Vocabulary | None, other: Vocabulary | None, name: str) -> None:
     """Raises `UserError` where the run and another one, such as "the judge", read texts of different tokens."""
-    if own is not None and other is not None and own.shown != other.shown:
-        raise UserError(f"{name} knows the tokens {other.shown!r}, and this run {own.shown!r}")
+    if own is None or other is None:
+        return
+    if (own.shown, own.end, own.unknown) != (other.shown, other.end, other.unknown):
+        raise UserError(f"{name} knows the tokens {_in_words(other)}, and this run {_in_words(own)}")
+
+
+def _in_words(vocabulary: Vocabulary) -> str:
+    """The characters of the tokens, and what other tokens there are."""
+    special = {"one for unknown characters": vocabulary.unknown, "an end": vocabulary.end}
+    return " and ".join([repr(vocabulary.shown), *(words for words, token in special.items() if token is not None)])

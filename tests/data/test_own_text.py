@@ -10,7 +10,7 @@ import pytest
 
 from arjax.core.errors import UserError
 from arjax.data import make_dataset
-from arjax.data.vocabulary import Vocabulary, make_vocabulary, padded
+from arjax.data.vocabulary import Vocabulary, check_same_tokens, make_vocabulary, padded
 from arjax.models import make_model
 
 WORDS = ["to", "be", "or", "not", "tobe", "been", "rot", "rob", "net", "bet"]
@@ -55,6 +55,17 @@ def test_rare_characters_share_a_token_or_are_told():
         make_vocabulary("abc").encode("abz")
     with pytest.raises(UserError, match="a text is a string of characters, not 7"):
         common.encode(7)
+
+
+def test_an_end_is_not_the_token_of_unknown_characters():
+    """Where both are the last one: parameters of one run would get another meaning in the other."""
+    text, strings = make_vocabulary("aabbc", min_count=1), make_vocabulary("aabbc", end=True)
+    check_same_tokens(text, make_vocabulary("abc", min_count=1), "the judge")
+    check_same_tokens(strings, None, "the judge")
+    wanted = "the judge knows the tokens 'abc' and an end, and this run 'abc' and one for unknown characters"
+    assert len(text) == len(strings)
+    with pytest.raises(UserError, match=wanted):
+        check_same_tokens(text, strings, "the judge")
 
 
 def test_a_string_ends_at_its_first_end():
@@ -147,6 +158,11 @@ MISTAKES = [
         {"file": "late", "length": 3},
         "has the character 'z', which train lacks: give min_count=2",
     ),
+    (
+        "text",
+        {"file": "accents", "tokens": "bytes", "length": 65},
+        "train split of 'text/accents' has 64 bytes, fewer than length=65",
+    ),
     ("text", {"file": "words", "tokens": "bytes", "min_count": 1}, "min_count must be at least 0, and 0 for bytes"),
     ("text", {"file": "words", "min_count": 1000}, "no character that is seen min_count=1000 times: the most frequent"),
     ("strings", {"file": "words", "min_count": 1000}, "no character that is seen min_count=1000 times: the most"),
@@ -159,6 +175,7 @@ MISTAKES = [
 
 def test_mistakes_are_told_in_one_sentence(write):
     contents = {"words": "\n".join(WORDS), "latin": b"n\xe9", "two": "a\nb", "late": "abc" * 20 + "z"}
+    contents["accents"] = "\u00e9" * 40
     paths = {name: write(content, name) for name, content in contents.items()}
     for name, options, sentence in MISTAKES:
         options = {key: paths.get(value, value) for key, value in options.items()}
