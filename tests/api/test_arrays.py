@@ -4,10 +4,12 @@ import shutil
 import signal
 import tempfile
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import arjax
+from arjax.api.arrays import _digest
 from arjax.core.errors import UserError
 from arjax.reporting.writers import MetricWriter
 
@@ -80,6 +82,13 @@ def test_arrays_in_other_units_are_another_training(tmp_path):
 
 
 @pytest.mark.slow
+def test_arrays_of_bfloat16_identify_a_training():
+    x = np.float32([[0.5, 2.0], [1.0, -3.0]])
+    short = jnp.asarray(x, jnp.bfloat16)
+    assert _digest(short) == _digest(np.asarray(short)) != _digest(x)
+    assert _digest((np.zeros((0, 2)), np.float64(1))) == _digest((np.zeros((0, 2)), np.ones(())))
+
+
 def test_no_files_are_left(model, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
