@@ -198,9 +198,14 @@ def optimizer_config(name: str, **options: Any) -> ConfigDict:
 
     Of a transformation of optax, options whose default is no value of a config, such as None, are fields where given.
     """
-    from arjax.training.optimizer import OPTIMIZERS, own_options
+    from arjax.training.optax_names import is_of_optax
+    from arjax.training.optimizer import OPTIMIZERS, SHARED, own_options
 
-    section = base_config().optimizer.to_dict() | {"name": name} | own_options(name)
+    common, own = base_config().optimizer.to_dict(), own_options(name)
+    for key in own.keys() & (common.keys() - SHARED.keys()):
+        if not is_of_optax(OPTIMIZERS.get(name)):  # the rule would never get it
+            raise UserError(f"the option {key!r} of the optimizer {name!r} is a field of every config: rename it")
+    section = common | {"name": name} | own
     defaults = OPTIMIZERS.options(name) | section
     for key, value in options.items():
         if key not in defaults:

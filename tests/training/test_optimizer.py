@@ -232,3 +232,11 @@ def test_a_rule_of_a_user_keeps_its_own_defaults_of_options_that_every_config_ha
     config.optimizer = section
     expected = {"b1": 0.5, "b2": 0.999, "weight_decay": 1.0}
     assert dict(validate(config).optimizer) == dict(read_rule("signs", {})) == expected
+
+    @OPTIMIZERS.register("clips")
+    def clips(clip_norm: float = 1.0):
+        return [optax.clip_by_global_norm(clip_norm)]
+
+    with pytest.raises(UserError, match="'clip_norm' of the optimizer 'clips' is a field of every config: rename it"):
+        optimizer_config("clips", clip_norm=2.0)
+    assert optimizer_config("optax.contrib.schedule_free_adamw", warmup_steps=3).warmup_steps == 3
