@@ -206,12 +206,15 @@ def _level_column(column: RawColumn, rule: Rule) -> Column:
             found = f"{len(words)} different words, above levels={levels}"
             raise UserError(f"the column {name!r} of the table holds {found}")
         values = column.in_rows(column.numbers(), np.nan)
+        if np.isnan(values[rule.train]).all():
+            raise UserError(f"the column {name!r} of the table has no value in any train row: leave it out with `skip`")
         cuts = tuple(np.nanquantile(values[rule.train], np.arange(1, levels) / levels).tolist())
         between = [f"{low:.6g} to {high:.6g}" for low, high in itertools.pairwise(cuts)]
         words = (f"below {cuts[0]:.6g}", *between, f"from {cuts[-1]:.6g}")
         places = np.searchsorted(cuts, values, side="right")
     if not gap.any() or rule.missing == "hole":
         spec = EventSpec((), (), "levels" if levels > 2 else "binary", levels)
+        words = words or ("level 0",)  # where no row has a value
         return Column(ColumnForm(name, spec, words, column.is_numeric, cuts), _open(places, gap))
     words = (*words, *(f"level {v}" for v in range(len(words), levels)), "")
     spec = EventSpec((), (), "tokens", levels + 1)
