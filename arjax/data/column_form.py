@@ -92,7 +92,12 @@ class ColumnForm:
         found = np.empty(len(cells))
         for n, cell in enumerate(cells):
             key = (type(cell), cell) if cell is not None else None  # True is 1 for a dict
-            if key not in seen:
+            try:
+                known = key in seen
+            except TypeError as error:  # a list, say
+                where = f"{place(n)} holds {cell!r} in the column {self.name!r}"
+                raise UserError(f"{where}, which is no single value") from error
+            if not known:
                 seen[key] = self._level(cell) if self.words else _number(cell)
             value = seen[key]
             if value is None and not self.words:

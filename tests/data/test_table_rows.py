@@ -103,6 +103,10 @@ def test_mistakes_are_one_sentence(write):
         (frame.replace("28.59", ""), "row 1 of the table has no value in the column 'height', and this model takes no"),
         (frame.replace("yes", None), "row 0 of the table has no value in the column 'flowers'"),
         ([1, 2], "a table is a frame of pandas"),
+        (
+            [dict(zip(frame.columns, ROWS[0], strict=True)) | {"colour": ["red", "blue"]}],
+            r"row 0 of the table holds \['red', 'blue'\] in the column 'colour', which is no single value",
+        ),
     ):
         with pytest.raises(UserError, match=sentence):
             read(dataset, rows)
