@@ -83,8 +83,20 @@ LINEAR_FAULTS = (
     ),
     _exponential(
         "a normaliser that is bounded by 1 whatever factor the state leaves out",
-        "least = jnp.exp(-maximum)[..., None]",
+        "least = jnp.maximum(jnp.exp(-maximum), LEAST)[..., None]",
         "least = jnp.ones_like(maximum)[..., None]",
+    ),
+    _exponential(
+        "a query of zeros that divides by zero where gates have grown",
+        "jnp.maximum(jnp.exp(-maximum), LEAST)",
+        "jnp.exp(-maximum)",
+        STATES + "test_queries_of_zeros_find_nothing_where_gates_have_grown",
+    ),
+    _exponential(
+        "an empty state that counts as one of gates of 1",
+        "LOWEST = -1e10",
+        "LOWEST = 0.0",
+        STATES + "test_queries_of_zeros_find_nothing_where_gates_have_grown",
     ),
     _exponential(
         "a state of exponential gates that enters a chunk without its decays",

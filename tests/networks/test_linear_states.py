@@ -210,6 +210,20 @@ def test_input_gates_that_are_all_almost_closed_give_almost_nothing():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
 
 
+def test_queries_of_zeros_find_nothing_where_gates_have_grown():
+    """exp(-m) rounds to 0 there, also in the steps that fill up the last chunk: 0 / 0, and NaN in all gradients."""
+    q, k, v = qkv()
+    q[:, :, 4] = 0
+    terms = Exponential(q, k, v, np.full((BATCH, HEADS, LENGTH), 30, np.float32), uniform(0, 1, LENGTH))
+    outputs, gradients = jax.jit(
+        lambda terms: (all_forms(terms, 3)[0], jax.grad(lambda t: t.run(None, CHUNK)[1].sum())(terms))
+    )(terms)
+    expected, _ = by_loop(terms)
+    for found in outputs:
+        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+
+
 @pytest.mark.parametrize("form", [in_turn, at_once])
 def test_both_forms_of_a_diagonal_recurrence_run_both_ways(form):
     """Processors take the one, accelerators the other."""

@@ -12,6 +12,11 @@ from arjax.networks.recurrent.linear.matrix_states import chunked, product, segm
 
 #: Stands for the logarithm of 0: finite, so that a difference of two of them is no NaN.
 LOG_ZERO = -1e30
+#: The least denominator of an output, in the factor exp(-m) of the state, as in the code of the authors: a query of
+#: zeros in a state of large gates finds 0, with a finite derivative.
+LEAST = 1e-6
+#: m of an empty state: below that of any gate, and far above `LOG_ZERO`.
+LOWEST = -1e10
 
 
 class State(NamedTuple):
@@ -21,6 +26,12 @@ class State(NamedTuple):
     maximum: jax.Array
 
 
+def empty(batch_size: int, heads: int, keys: int, values: int) -> State:
+    """The state before step 0."""
+    sums = jnp.zeros((batch_size, heads, keys, values + 1), jnp.float32)
+    return State(sums, jnp.full((batch_size, heads), LOWEST, jnp.float32))
+
+
 def with_one(v: jax.Array) -> jax.Array:
     """[v, 1] in float32: sums of these hold the normaliser in their last feature."""
     return jnp.concatenate([v.astype(jnp.float32), jnp.ones_like(v[..., :1], jnp.float32)], -1)
@@ -28,7 +39,7 @@ def with_one(v: jax.Array) -> jax.Array:
 
 def bounded(sums: jax.Array, maximum: jax.Array) -> jax.Array:
     """C' q / max(|n' q|, 1) from C' q and n' q, both times exp(-m); 0 where exp(-m) is infinite."""
-    least = jnp.exp(-maximum)[..., None]
+    least = jnp.maximum(jnp.exp(-maximum), LEAST)[..., None]
     return sums[..., :-1] / jnp.maximum(jnp.abs(sums[..., -1:]), least)
 
 
@@ -37,7 +48,7 @@ class Exponential(NamedTuple):
 
     Beck et al., "xLSTM: Extended Long Short-Term Memory" (2024), equations 19 to 27 and, for the maximum, 15 to 17:
     C and n are kept times exp(-m_t), with m_t = max(log f_t + m_(t-1), log i_t), so that no gate overflows. o does not
-    depend on m, so no gradient flows through it. m begins at 0.
+    depend on m, so no gradient flows through it. m begins below all gates.
 
     Attributes:
       log_forget: log f_t, float32[B, N, T]; log_input: log i_t, of any size.
@@ -64,17 +75,13 @@ class Exponential(NamedTuple):
         into = jnp.exp(log_w[..., -1, :] - largest[..., -1:])
         updates = product(transposed(k * into[..., None]), v)
         start = between[..., 0] + log_f[..., :1]  # the decays of the state before the chunk
-        state = self._first(v.shape[-1]) if state is None else state
+        state = empty(*self.k.shape[:2], self.k.shape[-1], self.v.shape[-1]) if state is None else state
         before, after = _carried(state, updates, largest[..., -1], start[..., -1])
         held = start + before.maximum[..., None]
         maximum = jax.lax.stop_gradient(jnp.maximum(held, largest))
         sums = jnp.exp(largest - maximum)[..., None] * inside
         sums = sums + jnp.exp(held - maximum)[..., None] * product(q.astype(jnp.float32), before.sums)
         return after, join(bounded(sums, maximum), 2, length)
-
-    def _first(self, size: int) -> State:
-        batch, heads, _, features = self.k.shape
-        return State(jnp.zeros((batch, heads, features, size), jnp.float32), jnp.zeros((batch, heads), jnp.float32))
 
     def step(self, state: State) -> tuple[State, jax.Array]:
         """One step, the only one of these terms."""

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from arjax.core.errors import UserError
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.dense import Dense
-from arjax.networks.recurrent.linear.exponential import Exponential, State
+from arjax.networks.recurrent.linear.exponential import Exponential, empty
 from arjax.networks.recurrent.linear.mixer import MIXERS, HeadMixer
 from arjax.networks.recurrent.linear.network import MixerNetwork
 
@@ -65,8 +65,7 @@ class MLSTMMixer(HeadMixer):
 
     def init_state(self, batch_size):
         size = self.width // self.num_heads
-        sums = jnp.zeros((batch_size, self.num_heads, size, size + 1), jnp.float32)
-        return State(sums, jnp.zeros((batch_size, self.num_heads), jnp.float32))
+        return empty(batch_size, self.num_heads, size, size)
 
 
 @NETWORKS.register("mlstm")
