@@ -133,7 +133,7 @@ def _check_columns(event: EventSpec, values: Array, name: str) -> None:
 def check_context(part: EventSpec, context: Array, name: str) -> None:
     """Raises `UserError` unless they are values of this part of a context; lines of tokens may end early, with -1."""
     if not part.is_discrete:
-        check_finite(context, name)
+        check_values(part, context, name)
         return
     may_end = part.kind == "tokens" and len(part.grid_shape) == 1 and not part.value_shape
     check_integers(context, part.num_levels, name, lowest=-1 if may_end else 0)

@@ -146,6 +146,14 @@ def test_transformed_and_converted_inputs_give_the_same_scores(kind):
         np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+def test_columns_of_a_context_are_checked_by_their_kinds():
+    columns = (EventSpec((), (), "tokens", 3), EventSpec((), (), "real"))
+    row = ContextSpec(row=EventSpec((2,), kind="columns", columns=columns))
+    model = make_model(EVENT, "made", context=row, hidden_sizes=(4,))
+    with pytest.raises(UserError, match="the context: column 0 must be whole numbers from 0 to 2, not 3"):
+        model.log_prob(random_like(model.param_shapes), X, context=np.full((2, 2), 3.0))
+
+
 DATES = np.full((2, 3), np.datetime64("2020-01-01"))
 
 

@@ -13,7 +13,7 @@ import pytest
 from flax.errors import ScopeParamShapeError
 
 from arjax.core.errors import UserError
-from arjax.core.spec import NO_CONTEXT, EventSpec
+from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.factorization import make_factorization
 from arjax.networks import NETWORKS
 from arjax.networks.attention.linear_attention import linear_attention
@@ -22,8 +22,12 @@ from arjax.networks.denoisers.base import Modulation
 from arjax.networks.dense.structured_made import places
 from arjax.networks.image.gated_resnet import GatedStack
 from arjax.networks.layers.elementwise import elementwise
+from arjax.networks.layers.embedding import SequenceEncoder
 from arjax.networks.layers.grids import check_channels, check_kernels
 from arjax.networks.layers.weight_norm import small_weights
+from arjax.networks.recurrent.seq2seq_lstm import SourceEncoder
+from arjax.testing import EVENTS
+from arjax.testing.examples import random_context, random_like
 
 LINE = EventSpec((4,))
 
@@ -94,6 +98,24 @@ def test_units_of_a_structured_network_cycle_through_all_sites_but_the_first():
 
 def test_without_a_condition_nothing_is_modulated():
     assert Modulation(4, 3, "float32").apply({}, None, 3) == [None] * 3
+
+
+def test_mixed_columns_of_a_context_are_read_by_their_kinds():
+    """Tokens and levels as one-hot vectors, in a linear map that all columns share; their position tells them apart."""
+    spec = ContextSpec(row=EVENTS["columns"])
+    encoder, context = SequenceEncoder(spec, 4, "float32"), random_context(spec, 3)
+    params = random_like(jax.eval_shape(encoder.init, jax.random.key(0), context)["params"])
+    encoded, valid = jax.jit(lambda params: encoder.apply({"params": params}, context))(params)
+    assert valid.all() and valid.shape == (3, 6)
+    for b, d in np.ndindex(3, 6):
+        kind, value = EVENTS["columns"].columns[d].kind, context["row"][b, d]
+        inputs = np.eye(5)[int(value)] if kind in ("tokens", "levels") else value * np.eye(5)[0]
+        h = inputs @ params["linear"]["kernel"] + params["linear"]["bias"]
+        h = h + np.concatenate([np.sin(d * np.array([1, 0.01])), np.cos(d * np.array([1, 0.01]))])
+        np.testing.assert_allclose(encoded[b, d], nn.gelu(h), atol=1e-5)
+    source = SourceEncoder(spec, 4, 3, 1, 0.0, True, "float32")
+    shapes = jax.eval_shape(lambda: source.init(jax.random.key(0), context, False))["params"]
+    assert shapes["linear"]["kernel"].shape == (5, 4)
 
 
 def test_parameters_of_another_shape_are_refused_though_shapes_are_remembered():

@@ -142,14 +142,20 @@ class PositionEncoder(nn.Module):
 
 
 def value_map(part: EventSpec, width: int, dtype: str) -> nn.Embed | Dense:
-    """The layer that embeds the values of a part: a `table` for discrete ones, a `linear` map for others."""
+    """The layer that embeds the values of a part: a `table` for discrete ones, a `linear` map for others, of mixed
+    columns of their `column_inputs`.
+    """
     if part.is_discrete:
         return nn.Embed(part.value_size * part.num_levels, width, dtype=dtype, name="table")
     return Dense(width, dtype=dtype, name="linear")
 
 
 def value_vectors(values: jax.Array, part: EventSpec, mapping: nn.Embed | Dense) -> jax.Array:
-    """Values embedded by a `value_map`, [..., *value] -> [..., E]: the vectors of discrete scalars are added."""
+    """Values embedded by a `value_map`, [..., *value] -> [..., E]: the vectors of discrete scalars are added. Those of
+    all mixed columns, [B, D] -> [B, D, E].
+    """
+    if part.columns:
+        return mapping(column_inputs(values, part.columns).astype(mapping.dtype))
     values = values.reshape(*values.shape[: values.ndim - len(part.value_shape)], part.value_size)
     if part.is_discrete:
         return mapping(values + part.num_levels * jnp.arange(part.value_size)).sum(-2)
@@ -223,10 +229,9 @@ class SequenceEncoder(PartsEncoder):
             encoded, valid = zip(*(encoder(context) for encoder in self.parts.values()), strict=True)
             return jnp.concatenate(encoded, 1), jnp.concatenate(valid, 1)
         ((name, part),) = self.spec.parts
-        values_BLV = flat_sites(context[name], part)
-        valid_BL = jnp.ones(values_BLV.shape[:2], bool)
+        values = context[name].reshape(context[name].shape[0], part.num_sites, *part.value_shape)
+        valid_BL = jnp.ones(values.shape[:2], bool)
         if part.is_discrete:
-            values_BLV, valid_BL = jnp.maximum(values_BLV, 0), (values_BLV >= 0).all(-1)
-        values = values_BLV.reshape(*values_BLV.shape[:2], *part.value_shape)
+            values, valid_BL = jnp.maximum(values, 0), (values >= 0).reshape(*valid_BL.shape, -1).all(-1)
         values_BLE = value_vectors(values, part, self.values)
         return nn.gelu(values_BLE + self.position(jnp.arange(part.num_sites))), valid_BL
