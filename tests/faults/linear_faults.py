@@ -210,6 +210,13 @@ LINEAR_FAULTS = (
         (EQUATIONS + "[min_lstm]",),
     ),
     Fault(
+        "tokens that are exactly 0 at first where they are normalised",
+        "networks/layers/steps.py",
+        '{"first_scale": scale, "zero_scale": zero_scale}',
+        '{"first_scale": scale}',
+        ("networks/test_gradients.py::test_gradients_of_tokens_of_zeros_are_moderate[binary]",),
+    ),
+    Fault(
         "an inverse whose blocks are joined without their sign",
         "core/triangular.py",
         "corner = -(second",

@@ -26,3 +26,13 @@ def test_gradients_of_fresh_parameters_are_moderate(network):
         pytest.skip("it learns nothing")
     largest = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(gradients))
     assert 1e-3 < largest < 100
+
+
+@pytest.mark.parametrize("event", ["binary", pytest.param("columns", marks=pytest.mark.slow)])
+def test_gradients_of_tokens_of_zeros_are_moderate(event):
+    """A token that is exactly 0 would be divided by a root of 1e-6, in each layer."""
+    model = cases.small_model("min_gru", cases.EVENTS[event], "raster", "sites")
+    x = np.zeros((8, *model.event.shape), model.event.dtype)
+    gradient = jax.grad(lambda params: -model.log_prob(params, x).mean())
+    gradients = jax.jit(lambda key: gradient(model.init(key)))(jax.random.key(0))
+    assert max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(gradients)) < 100

@@ -85,21 +85,24 @@ class ValueEncoder(nn.Module):
 
     Integers of more than two levels are looked up in one table per scalar of the value, and the vectors added; binary
     and real values go through a linear map. Mixed columns have a map each, which for discrete ones is a table.
+    `bias_scale`: standard deviation of the initial vectors of zeros, the biases of the linear maps.
     """
 
     event: EventSpec
     width: int
     dtype: str
+    bias_scale: float = 0.0
 
     def setup(self):
+        bias_init = nn.initializers.normal(self.bias_scale) if self.bias_scale else nn.initializers.zeros
         if self.event.columns:
             shape = (self.event.num_sites, numeric_size(self.event), self.width)
             self.of_columns = self.param("columns", nn.initializers.normal(self.width**-0.5), shape)
-            self.bias = self.param("bias", nn.initializers.zeros, (self.event.num_sites, self.width))
+            self.bias = self.param("bias", bias_init, (self.event.num_sites, self.width))
         elif self.event.num_levels > 2:
             self.table = nn.Embed(self.event.value_size * self.event.num_levels, self.width, dtype=self.dtype)
         else:
-            self.linear = Dense(self.width, dtype=self.dtype)
+            self.linear = Dense(self.width, dtype=self.dtype, bias_init=bias_init)
 
     def __call__(self, values: jax.Array, sites: jax.Array) -> jax.Array:
         if self.event.columns:

@@ -114,7 +114,7 @@ class StepTokens(nn.Module):
 
     Where the order never changes and a step is one site, the position read determines the position predicted:
     `knows_target` may then be False, which saves a table. `first_scale` is the standard deviation of the initial token
-    that reads nothing.
+    that reads nothing, `zero_scale` that of one that reads a value of 0, where values go through a linear map.
     """
 
     event: EventSpec
@@ -124,9 +124,10 @@ class StepTokens(nn.Module):
     dtype: str
     knows_target: bool = True
     first_scale: float = 0.02
+    zero_scale: float = 0.0
 
     def setup(self):
-        self.value = ValueEncoder(self.event, self.width, self.dtype)
+        self.value = ValueEncoder(self.event, self.width, self.dtype, self.zero_scale)
         # Stands for "nothing read": all indices of step 0, and the padding of short blocks.
         self.nothing = self.param("nothing", nn.initializers.normal(self.first_scale), (self.width,))
         if self.position != "none":
@@ -252,8 +253,8 @@ class StepNetwork(Network):
 
     #: Whether the core takes the context in its layers.
     CONDITIONED_CORE: ClassVar[bool] = False
-    #: Whether the core normalises each token. The gradient of a small token is then large: the first one must be as
-    #: large as others, or its gradient takes most of a clipped step.
+    #: Whether the core normalises each token. The gradient of a small token is then large: the first one, and those of
+    #: values of 0, must be as large as others, or their gradient takes most of a clipped step.
     NORMALISES: ClassVar[bool] = False
 
     @classmethod
@@ -290,8 +291,10 @@ class StepNetwork(Network):
 
     def setup(self):
         in_inputs = self.context_spec.at_sites if self.CONDITIONED_CORE else self.context_spec
-        scale = self.input_size**-0.5 if self.NORMALISES else StepTokens.first_scale  # the former is that of values
-        self.tokens = StepTokens(self.event, in_inputs, self.input_size, self.position, self.dtype, first_scale=scale)
+        scale = self.input_size**-0.5  # that of values
+        zero_scale = 0.0 if self.event.kind == "real" else scale  # real values are hardly ever 0
+        scales = {"first_scale": scale, "zero_scale": zero_scale} if self.NORMALISES else {}
+        self.tokens = StepTokens(self.event, in_inputs, self.input_size, self.position, self.dtype, **scales)
         if self.CONDITIONED_CORE and bool(self.context_spec.as_whole):
             self.conditioning = StepConditioning(self.context_spec.as_whole, self.hidden_size, self.dtype)
         self.core = self.make_core()
