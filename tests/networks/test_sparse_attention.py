@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
+from arjax.core.programs import largest_array
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.networks.attention.image_transformer import Tiles
@@ -115,6 +116,17 @@ def test_attention_equals_a_dense_mask(name, block_size):
     expected = np.concatenate(heads, -1) @ params["out"]["kernel"] + params["out"]["bias"]
     out = jax.jit(module.apply, static_argnums=2)(variables, x, block_size)
     np.testing.assert_allclose(out, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_windows_longer_than_the_sequence_take_no_more_memory():
+    """Scores of 6 steps with 6 keys and 6 places before them, not of 500 with 999."""
+    module = PatternAttention(WIDTH, HEADS, 1.0, "float32", patterns=((Near(500, 499, 500), HEADS),))
+    x = jnp.zeros((2, 6, WIDTH))
+    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), x, 1))
+    program = jax.make_jaxpr(lambda variables: module.apply(variables, x, 1))(shapes)
+    assert largest_array(program.jaxpr) == 4 * 2 * HEADS * 6 * 12
+    for pattern in (Near(500, 499, 500), Near(50, 3), Near(3, 50), Near(4, 2)):
+        np.testing.assert_array_equal(pattern.within(6).graph(6), pattern.graph(6))
 
 
 @pytest.mark.slow

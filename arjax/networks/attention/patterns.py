@@ -21,6 +21,10 @@ from arjax.networks.layers.windows import join, windows
 class Pattern(Protocol):
     """The layout of a pattern, for whole sequences and for one step."""
 
+    def within(self, num_steps: int) -> Pattern:
+        """The same pattern over so many steps, in blocks that are no longer than these."""
+        return self
+
     def queries(self, x_BNTH: jax.Array, block_size: int) -> jax.Array:
         """Tokens [B, N, S*M, H] in blocks of queries, [B, N, G, Q, H]."""
 
@@ -99,6 +103,9 @@ class Near(Pattern):
     size: int
     memory: int
     window: int = 0
+
+    def within(self, num_steps):
+        return dataclasses.replace(self, size=min(self.size, num_steps), memory=min(self.memory, num_steps))
 
     def sees(self, i, j):
         """Whether step i attends to step j, given that j <= i."""

@@ -74,6 +74,7 @@ class PatternAttention(MultiHead):
         parts = []
         for pattern, heads in self._groups():
             q, k, v = (a[:, heads] for a in qkv)
+            pattern = pattern.within(num_steps)
             blocks = pattern.queries(q, block_size), pattern.keys(k, block_size), pattern.keys(v, block_size)
             out, log_sum = partial_attention(*blocks, pattern.mask(num_steps, block_size))
             restore = functools.partial(pattern.restore, num_steps=num_steps, block_size=block_size)
