@@ -42,6 +42,7 @@ def gated_convolution(width: int, out_scale: float, dtype: str, window: int = 3)
     """A gated convolution over the last `window` steps, the own one included."""
     if not window:
         raise UserError("window of the mixer 'gated_convolution' must be at least 1, not 0")
+    check_size(window, DEEPEST, "window of the mixer 'gated_convolution'")  # the taps of a kernel
     return GatedConvolution(width, out_scale, dtype, kernel_size=window)
 
 

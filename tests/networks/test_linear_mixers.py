@@ -255,6 +255,11 @@ EVENT = EventSpec((6,), kind="tokens", num_levels=3)
             {"layers": "gated_convolution(window=0)"},
             "window of .*'gated_convolution' must be at least 1, not 0",
         ),
+        (
+            "hybrid",
+            {"layers": "gated_convolution(window=1001)"},
+            "window of .*'gated_convolution' must be at most 1000, not 1001",
+        ),
         ("hybrid", {"layers": "mlstm(forget_gate='tanh')"}, "network.forget_gate must be sigmoid or exp"),
     ],
 )
