@@ -12,8 +12,8 @@ from arjax.networks.recurrent.linear.matrix_states import chunked, product, segm
 
 #: Stands for the logarithm of 0: finite, so that a difference of two of them is no NaN.
 LOG_ZERO = -1e30
-#: The least denominator of an output, in the factor exp(-m) of the state, as in the code of the authors: a query of
-#: zeros in a state of large gates finds 0, with a finite derivative.
+#: The least denominator of an output, in the factor exp(-m) of the state; the code of the authors adds as much. A query
+#: of zeros in a state of large gates finds 0, with a finite derivative.
 LEAST = 1e-6
 #: m of an empty state: below that of any gate, and far above `LOG_ZERO`.
 LOWEST = -1e10
