@@ -130,8 +130,8 @@ def test_limits_of_the_unet():
     with pytest.raises(UserError, match="multipliers"):
         check_unet(GRID, multipliers=())
     check_unet(GRID, width=6, groups=3, num_heads=2)
-    for wrong in ({"groups": 4, "num_heads": 2}, {"groups": 3, "num_heads": 4}):
-        with pytest.raises(UserError, match="does not divide network"):
+    for wrong in ({"groups": 4, "num_heads": 2}, {"groups": 3, "num_heads": 5, "attention": True}):
+        with pytest.raises(UserError, match="does not divide"):
             check_unet(GRID, width=6, **wrong)
 
 

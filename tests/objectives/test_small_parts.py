@@ -32,7 +32,7 @@ MODEL = types.SimpleNamespace(event=EVENT)
 CASES = [
     ({}, 7, 3, 18),
     ({"weight": WEIGHT}, 3, 1.5, 9),
-    ({"mask": MASK}, 7, 2, 9),  # an example without a scored site is none, as in the scores of a split
+    ({"mask": MASK}, 5, 2, 9),  # an example without a scored site is none, as in the scores of a split
     ({"weight": WEIGHT, "mask": MASK}, 3, 1.5, 6),
 ]
 
