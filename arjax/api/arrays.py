@@ -239,7 +239,7 @@ def _digest(arrays: Any) -> str:
     for leaf in jax.tree.leaves(arrays):
         array = np.ascontiguousarray(leaf)
         digest.update(f"{array.dtype} {array.shape}".encode())
-        digest.update(array.reshape(-1).view(np.uint8))  # as bytes: bfloat16 is no type of a buffer
+        digest.update(array.reshape(-1).view(np.uint8).data)  # as bytes: bfloat16 is no type of a buffer
     return digest.hexdigest()
 
 

@@ -75,7 +75,8 @@ class Exponential(NamedTuple):
         into = jnp.exp(log_w[..., -1, :] - largest[..., -1:])
         updates = product(transposed(k * into[..., None]), v)
         start = between[..., 0] + log_f[..., :1]  # the decays of the state before the chunk
-        state = empty(*self.k.shape[:2], self.k.shape[-1], self.v.shape[-1]) if state is None else state
+        batch_size, heads, _, features = self.k.shape
+        state = empty(batch_size, heads, features, self.v.shape[-1]) if state is None else state
         before, after = _carried(state, updates, largest[..., -1], start[..., -1])
         held = start + before.maximum[..., None]
         maximum = jax.lax.stop_gradient(jnp.maximum(held, largest))
