@@ -35,7 +35,7 @@ from arjax.training.results import set_results_aside, training_entries, write_na
 from arjax.training.setup import best_store
 from arjax.training.state import TrainState, eval_params, fresh_state, own_of, with_shardings
 from arjax.training.step import MetricSums, compile_chunk, from_named, zero_sums
-from arjax.training.workdir import remember_data
+from arjax.training.workdir import order_note, remember_data
 
 #: (steps in all, steps done) -> the progress of a training.
 Show = Callable[[int, int], Progress]
@@ -312,7 +312,8 @@ def write_member(folder: Path, config: ConfigDict, population: Population, score
         set_results_aside(folder)
     save_config(config, folder)
     remember_data(population.setup.dataset, folder)
-    best_store(folder).save(int(scores.best_step[o, s]), params, scores.notes[o][s])
+    note = scores.notes[o][s] | order_note(population.members[o])
+    best_store(folder).save(int(scores.best_step[o, s]), params, note)
     test_N, validation_N = scores.test_rows[o, s], scores.validation_rows[o, s]
     write_nats(folder, {"validation": validation_N, config.evaluate.split: test_N})
     write_results(folder, scores.results[o][s])

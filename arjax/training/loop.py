@@ -37,7 +37,7 @@ from arjax.training.setup import Setup, best_store, latest_store, restore_params
 from arjax.training.state import TrainState, eval_params
 from arjax.training.step import MetricSums, compile_chunk, from_named, named, zero_sums
 from arjax.training.stopping import StopSignal, TrainingDiverged, is_due, next_pause
-from arjax.training.workdir import RunFolder, check_data, remember_data
+from arjax.training.workdir import RunFolder, check_data, check_orders, order_note, remember_data
 
 #: Seconds of train steps that are timed, and the longest validation that is timed a second time.
 STEPS_FOR, LONG_VALIDATION = 3.0, 10.0
@@ -147,7 +147,8 @@ class RunLearner:
     ) -> TrainState:
         if better:
             numbers = {name: value for name, value in scores.items() if is_number(value)}
-            self._best.save(step, eval_params(state), {"value": float(values), "scores": numbers})
+            note = {"value": float(values), "scores": numbers} | order_note(self.setup.model)
+            self._best.save(step, eval_params(state), note)
         return state
 
     def reporter(self, step: int) -> Reporter:
@@ -262,6 +263,7 @@ class Training:
         else:
             check_data(self.setup.dataset, self.workdir)
             self.step, self.state, extra = restored
+            check_orders(self.setup.model, extra, self.workdir)
             self.history = History.from_json(extra, self.learner.shape)
             if self.history.members != self.learner.identity:
                 raise UserError(f"{self.workdir} holds another population: choose another folder")
@@ -372,7 +374,7 @@ class Training:
     def _save(self) -> None:
         self.folder.check()
         self.history.train_seconds = time.monotonic() - self.began
-        self.latest.save(self.step, self.state, self.history.to_json())
+        self.latest.save(self.step, self.state, self.history.to_json() | order_note(self.setup.model))
         self.saved_step = self.step
 
 

@@ -42,7 +42,7 @@ from arjax.training.state import (
     state_shardings,
     with_shardings,
 )
-from arjax.training.workdir import check_data
+from arjax.training.workdir import check_data, check_orders
 
 #: Last names of the parts of a description by which values get their meaning.
 _MEANING = ("kind", "num_levels", "value_shape", "name")
@@ -454,8 +454,8 @@ def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, 
     numbers of that validation).
 
     Raises:
-      UserError: there is no checkpoint, none is readable, the best parameters were there and are gone, or files of the
-        data set have changed.
+      UserError: there is no checkpoint, none is readable, the best parameters were there and are gone, files of the
+        data set have changed, or the order that is read off the data is another one.
     """
     check_data(setup.dataset, workdir)
     tell_changed_code(workdir)
@@ -467,9 +467,11 @@ def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, 
         if latest is None:
             raise UserError(f"{workdir} holds no checkpoint yet: train there first")
         step, state, extra = latest
+        check_orders(setup.model, extra, workdir)
         if extra["best_value"] is not None:
             raise UserError(f"{best.directory} is gone: the best parameters of this run cannot be used")
         return eval_params(state), step, {}
     step, params, extra = found
+    check_orders(setup.model, extra, workdir)
     setup.model.check_trained(params)
     return params, step, extra

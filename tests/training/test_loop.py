@@ -17,6 +17,7 @@ from arjax.training.checkpoint import CheckpointStore
 from arjax.training.loop import RunLearner, TrainingDiverged, train
 from arjax.training.reporter import Reporter
 from arjax.training.setup import best_store, latest_store, restore_params
+from arjax.training.workdir import check_orders, order_note
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +84,18 @@ def test_a_finished_run_without_a_train_state_keeps_its_parameters(straight, tmp
     assert best_store(tmp_path).steps() == [12] and not (tmp_path / "checkpoints" / "latest").exists()
     with pytest.raises(pytest.fail.Exception, match="trained again"):  # a longer run begins anew
         train(build(tiny_config(train__steps=13)), tmp_path)
+
+
+def test_a_run_opens_in_the_order_of_its_training_alone(straight, tmp_path):
+    """Orders that are read off data are computed anew, and another version may compute others."""
+    shutil.copytree(straight[0], tmp_path, dirs_exist_ok=True)
+    other = build(tiny_config(model__ordering="reversed"))
+    for call in (restore_params, train):
+        with pytest.raises(UserError, match="was trained in another order than this version of arjax"):
+            call(other, tmp_path)
+    check_orders(other.model, {"value": 1.0}, tmp_path)  # older checkpoints have no note
+    several = build(tiny_config(model__orders="pool(num=3)", objective="order_agnostic")).model
+    assert len({order_note(model)["orders"] for model in (other.model, several, build(tiny_config()).model)}) == 3
 
 
 def test_a_report_that_is_older_than_kinds_is_exact(straight, tmp_path):
