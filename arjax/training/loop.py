@@ -189,18 +189,20 @@ def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
         raise UserError(f"data set {name!r} has no {split} split to evaluate at the end")
     open_judge(setup.model, setup.dataset, setup.evaluate, setup.open_run)
     with Training(RunLearner(setup, workdir), workdir) as run:
-        results = from_process_0(_kept_results(run))
-        if results is None:
-            # 2. Go on from the newest readable checkpoint, or start; train.
+        # 2. Go on from the newest readable checkpoint, or start; train.
+        ended = from_process_0(_kept_step(run))
+        if ended is None:
             run.advance()
-            # 3. Interrupted: everything is saved, the same command goes on from here.
-            if not run.is_finished():
-                return Outcome("interrupted", run.step, run.stopped())
-            # 4. Done: the parameters that were best on validation, on the test split.
-            results = _results(run, setup)
-        scores, step = describe_scores(results, bits=setup.model.event.is_discrete), results["step"]
-        message = f"finished at step {step}; {results['split']}: {scores} ({results['kind']})"
-        return Outcome("finished", step, message, results, setup)
+        else:
+            run.step = ended
+        # 3. Interrupted: everything is saved, the same command goes on from here.
+        if ended is None and not run.is_finished():
+            return Outcome("interrupted", run.step, run.stopped())
+        # 4. Done: the parameters that were best on validation, on the test split.
+        results = _results(run, setup)
+        scores = describe_scores(results, bits=setup.model.event.is_discrete)
+        message = f"finished at step {run.step}; {results['split']}: {scores} ({results['kind']})"
+        return Outcome("finished", run.step, message, results, setup)
 
 
 def run_training(learner: Learner, workdir: str | os.PathLike) -> Training:
@@ -378,28 +380,28 @@ class Training:
         self.saved_step = self.step
 
 
-def _kept_results(run: Training) -> dict[str, Any] | None:
-    """The results of a finished run that kept its best parameters and no train state, as the members of populations;
-    None where there is something to train or to score.
+def _kept_step(run: Training) -> int | None:
+    """The last step of a finished run that kept its best parameters and no train state, as the members of populations;
+    None where there is something to train.
     """
     known = read_report(run.workdir)
     if known is None or run.latest.steps() or best_store(run.workdir).steps() != [known["best_step"]]:
         return None
-    ended = known["step"] == run.total or run.train.patience > 0
-    return known if ended and known["split"] == run.setup.evaluate.split else None
+    worse = -(-(known["step"] - known["best_step"]) // run.train.eval_every)  # validations behind the best one
+    return known["step"] if known["step"] >= run.total or 0 < run.train.patience <= worse else None
 
 
 def _results(run: Training, setup: Setup) -> dict[str, Any]:
     """Scores the best parameters and writes `results.json`; returns the results of an earlier call where they exist."""
-    workdir = run.workdir
+    workdir, is_kept = run.workdir, run.state is None  # of a run that left no train state
     split, known = setup.evaluate.split, from_process_0(read_report(workdir))  # all score, or none
     if known is not None and (known["step"], known["split"]) == (run.step, split):
         return known
-    if not np.isfinite(run.history.best_value) and "validation" in setup.dataset.splits:
+    if not is_kept and not np.isfinite(run.history.best_value) and "validation" in setup.dataset.splits:
         raise TrainingDiverged("no validation score of this run was finite, so there are no best parameters to test")
     announce(f"scoring the {split} split ...")
     best = restore_params(setup, workdir)
-    scored = run_report(setup, workdir, best, device_name())
+    scored = run_report(setup, workdir, best, "" if is_kept else device_name())
     run.folder.check()
     write_exposure(os.path.join(workdir, EXPOSURE), scored.curves)
     run.reporter.result(best[1], scored.scores)

@@ -74,16 +74,29 @@ def test_a_finished_run_just_reports(straight):
     assert outcome.message.endswith("bits/dim (exact)")
 
 
-@pytest.mark.parametrize("changes", [{}, {"train__steps": 400, "train__patience": 2}])
-def test_a_finished_run_without_a_train_state_keeps_its_parameters(straight, tmp_path, monkeypatch, changes):
+def test_a_finished_run_without_a_train_state_keeps_its_parameters(straight, tmp_path, monkeypatch):
     """As a member of a population, which may have run out of patience."""
     shutil.copytree(straight[0], tmp_path, dirs_exist_ok=True)
     shutil.rmtree(tmp_path / "checkpoints" / "latest")
     monkeypatch.setattr(RunLearner, "begin", lambda *arguments: pytest.fail("it is trained again"))
-    assert train(build(tiny_config(**changes)), tmp_path) == straight[1]
+    assert train(build(tiny_config()), tmp_path) == straight[1]
+    for longer in ({"train__steps": 13}, {"train__steps": 400, "train__patience": 2}):
+        with pytest.raises(pytest.fail.Exception, match="trained again"):  # a longer run begins anew
+            train(build(tiny_config(**longer)), tmp_path)
+    (tmp_path / "results.json").write_text(json.dumps(straight[1].results | {"step": 24}))
+    assert train(build(tiny_config(train__steps=400, train__patience=2)), tmp_path).step == 24
     assert best_store(tmp_path).steps() == [12] and not (tmp_path / "checkpoints" / "latest").exists()
-    with pytest.raises(pytest.fail.Exception, match="trained again"):  # a longer run begins anew
-        train(build(tiny_config(train__steps=13)), tmp_path)
+
+
+def test_a_finished_run_without_a_train_state_is_scored_on_another_split(straight, tmp_path, monkeypatch):
+    shutil.copytree(straight[0], tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "checkpoints" / "latest")
+    monkeypatch.setattr(RunLearner, "begin", lambda *arguments: pytest.fail("it is trained again"))
+    outcome, before = train(build(tiny_config(evaluate__split="validation")), tmp_path), straight[1].results
+    assert (outcome.step, outcome.results["split"]) == (12, "validation")
+    assert outcome.results["nll_nats"] == pytest.approx(before["validation_nll_nats"], rel=1e-6)
+    assert outcome.results["train_seconds"] == before["train_seconds"]
+    assert len(metrics(tmp_path)) >= len(metrics(straight[0]))
 
 
 def test_a_run_opens_in_the_order_of_its_training_alone(straight, tmp_path):
