@@ -196,6 +196,21 @@ def test_the_bound_of_the_diffusion_head_is_below_the_density_of_its_draws():
     assert ((least - counts) / np.sqrt(least + 1)).max() < 4
 
 
+def test_an_entropy_is_that_of_values_drawn_without_the_noise_of_their_score(monkeypatch):
+    """Else the score of a part of the steps, as in training, meets the noise of the draw at those steps."""
+    head, _ = bound_head(f"diffusion(steps=6, score_steps=2, {SMALL})", key=KEY)
+    seen, normal = [], jax.random.normal
+
+    def noted(key, *shape):
+        jax.debug.callback(lambda data: seen.append(tuple(data.tolist())), jax.random.key_data(key))
+        return normal(key, *shape)
+
+    monkeypatch.setattr(jax.random, "normal", noted)
+    jax.jit(head.entropy)(np.float32([[0.3, -1.0, 0.6], [0.1, 0.2, 0.3]])).block_until_ready()
+    jax.effects_barrier()
+    assert len(seen) >= 2 * 8 and len(set(seen)) == len(seen)
+
+
 def test_the_diffusion_head_is_a_chain_of_each_value():
     """Its score is the bound of a Gaussian chain with the features as context, and the simple loss the error of the
     noise; in training both are means over `draws` steps whose mean is that of all steps.

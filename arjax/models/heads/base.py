@@ -20,6 +20,7 @@ from arjax.core.spec import ContextSpec, EventSpec, vector
 from arjax.models.base import init_network
 from arjax.networks.base import apply
 from arjax.networks.denoisers import Denoiser, make_denoiser
+from arjax.samplers import OWN_NUMBERS
 
 #: The part of the context of the network that holds the features of a site.
 FEATURES = "vector"
@@ -181,7 +182,7 @@ class Head(Conditional):
 
     def entropy(self, features: jax.Array) -> jax.Array:
         """An estimate in nats, [...]: -log p of one drawn value each, whose noise is not that of the score."""
-        return -self.log_prob(features, self.sample(jax.random.fold_in(self.noise_key, 1), features))
+        return -self.log_prob(features, self.sample(jax.random.fold_in(self.noise_key, OWN_NUMBERS), features))
 
 
 @functools.lru_cache(maxsize=64)
