@@ -155,12 +155,18 @@ class FileSource(ArraySource):
     def __init__(
         self, event: EventSpec, context: ContextSpec, split: str, arrays: dict[str, np.memmap], holes: bool = False
     ):
-        """Raises `UserError` when shapes and types do not fit the event and the context."""
+        """Raises `UserError` when shapes and types do not fit the event and the context, or where float32 would merge
+        values: rows from all over the files are compared, as batches may be too small to tell.
+        """
         super().__init__(event, with_shapes(event, context, split, arrays), context)
         self.has_holes = holes
         self._split, self._files, self._touched = split, tuple(arrays.values()), 0
         self._bytes_per_row = sum(array.nbytes // len(array) + _AROUND for array in self._files)
         self._check(self.arrays.take(slice(0)))  # types
+        num = min(LEAST_COMPARED, len(self))
+        if num <= self._piece and any(array.dtype.itemsize >= 4 and array.dtype != np.float32 for array in self._files):
+            spread = self.arrays.take(np.linspace(0, len(self) - 1, num).astype(np.int64))
+            check_digits(event, context, split, spread)
 
     def __getitems__(self, indices: np.ndarray) -> Batch:
         """Raises `UserError` when these rows do not fit the event and the context."""

@@ -110,10 +110,10 @@ def test_a_few_rows_do_not_tell_that_float32_would_merge_values(tmp_path):
     source = make_dataset("array_files", train=save(tmp_path / "x.npy", x), kind="real").splits["train"]
     source.check_all()
     assert len(source.__getitems__(np.array([3, 9, 700]))) == 3
-    for num in (5, 1000):
+    for num in (5, 1000):  # however few rows are read at once
         seconds = save(tmp_path / f"{num}.npy", 1.7e9 + np.arange(2.0 * num).reshape(num, 2))
         with pytest.raises(UserError, match="are one number in float32"):
-            make_dataset("array_files", train=seconds, kind="real").splits["train"].__getitems__(np.arange(num))
+            make_dataset("array_files", train=seconds, kind="real")
 
 
 @pytest.mark.parametrize(
