@@ -21,9 +21,11 @@ def chi_square(counts: np.ndarray, probabilities: np.ndarray) -> float:
     if counts[probabilities == 0].sum():
         return 0.0
     counts, expected = counts[probabilities > 0], probabilities[probabilities > 0] * counts.sum()
-    order = np.argsort(-expected, kind="stable")  # a new class begins where those before have reached 5, 10, ...
-    number = np.concatenate([[0], np.cumsum(np.minimum(expected[order], LEAST_EXPECTED))[:-1] // LEAST_EXPECTED])
-    _, number = np.unique(number, return_inverse=True)
+    order, number, within = np.argsort(-expected, kind="stable"), list[int](), LEAST_EXPECTED
+    for each in expected[order].tolist():  # a class ends where it has reached 5
+        begins = within >= LEAST_EXPECTED
+        within = each if begins else within + each
+        number.append((number[-1] if number else -1) + begins)
     counts, expected = (np.bincount(number, weights=each[order]) for each in (counts, expected))
     free = len(counts) - 1
     if free < 1:

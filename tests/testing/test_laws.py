@@ -369,6 +369,16 @@ def test_many_values_that_are_all_rare_are_told_apart():
         assert chi_square(rng.multinomial(num, wrong / wrong.sum()), p) < LEAST_P
 
 
+def test_classes_of_rare_values_are_large_enough_behind_less_rare_ones():
+    """Of a thousand rare values, three among the first fifteen are no surprise; thirty times the first one are."""
+    expected = np.array([980.15, 4.95, 4.9, *np.full(1000, 0.01)])
+    counts = np.array([980, 5, 5, *np.zeros(1000)])
+    counts[[3, 8, 15, 300, 400, 550, 600, 700, 800, 900]] = 1
+    assert chi_square(counts, expected / 1000) > 0.5
+    counts[3] = 30
+    assert chi_square(counts, expected / 1000) < LEAST_P
+
+
 def test_no_module_imports_pytest_at_its_head(repository):
     for path in (repository / "arjax" / "testing").glob("*.py"):
         heads = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
