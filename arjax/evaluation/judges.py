@@ -68,7 +68,8 @@ def check_judge(model: Model, judge: Model, length: int, dataset: Dataset) -> No
         check_length(one, length, None)
     if judge.event.num_levels != model.event.num_levels:
         raise UserError(f"the judge knows {judge.event.num_levels} tokens, and the model {model.event.num_levels}")
-    if dataclasses.replace(judge.event, grid_shape=model.event.grid_shape) != model.event:
+    own_form, form = ((one.event.is_discrete, one.event.value_shape) for one in (model, judge))
+    if own_form != form:  # binary values are the tokens 0 and 1
         own, other = model.event.in_words, judge.event.in_words
         raise UserError(f"the judge is of {other}, and the model of {own}: both need values of one kind and shape")
 

@@ -166,6 +166,9 @@ def test_sequences_of_frames_are_judged_and_those_with_scales_refused():
     other = make_model(EventSpec((3,), (3,), "real"), "made", hidden_sizes=(4,), **conditional)
     with pytest.raises(UserError, match=r"the judge is of .* values of one kind and shape"):
         check_judge(model, other, 4, dataset)
+    two = [EventSpec((4,), (), kind, 2) for kind in ("binary", "tokens")]
+    bits, tokens = (make_model(event, "made", hidden_sizes=(4,)) for event in two)
+    check_judge(bits, tokens, 6, from_arrays(bits.event, train=np.zeros((2, 4), np.int32)))
     scaled = dataclasses.replace(dataset, scale=np.float32(100), shift=np.float32(0))
     with pytest.raises(UserError, match=r"^config.evaluate.length needs sites that are alike"):
         check_judge(model, model, 4, scaled)
