@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from families import fast_for
 
+from arjax.models import make_model
+from arjax.networks import NETWORKS
+
 #: A family for each way to keep a scale: sums over all sites, residual layers, weights that are normalised, and
 #: recurrences. The rest is slow.
 FAST = ("nade", "lstm")
@@ -28,10 +31,22 @@ def test_gradients_of_fresh_parameters_are_moderate(network):
     assert 1e-3 < largest < 100
 
 
-@pytest.mark.parametrize("event", ["binary", pytest.param("columns", marks=pytest.mark.slow)])
-def test_gradients_of_tokens_of_zeros_are_moderate(event):
-    """A token that is exactly 0 would be divided by a root of 1e-6, in each layer."""
-    model = cases.small_model("min_gru", cases.EVENTS[event], "raster", "sites")
+@pytest.mark.parametrize(
+    ("network", "event"),
+    [
+        ("min_gru", "binary"),
+        ("transformer_xl", "binary"),
+        pytest.param("min_gru", "columns", marks=pytest.mark.slow),
+        pytest.param("transformer", "binary", marks=pytest.mark.slow),
+        pytest.param("transformer_xl", "columns", marks=pytest.mark.slow),
+    ],
+)
+def test_gradients_of_tokens_of_zeros_are_moderate(network, event):
+    """A token that is exactly 0, as it has no position beside the value, would be divided by a root of 1e-6, in each
+    layer.
+    """
+    options = NETWORKS.get(network).SMALL | {"position": "none"}
+    model = make_model(cases.EVENTS[event], network, **options)
     x = np.zeros((8, *model.event.shape), model.event.dtype)
     gradient = jax.grad(lambda params: -model.log_prob(params, x).mean())
     gradients = jax.jit(lambda key: gradient(model.init(key)))(jax.random.key(0))

@@ -21,7 +21,15 @@ from arjax.networks.layers.convolution import compose
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import SequenceEncoder
 from arjax.networks.layers.fused_attention import FusedSelfAttention
-from arjax.networks.layers.steps import StepTokens, apart, check_steps, check_target_position, located, to_grid
+from arjax.networks.layers.steps import (
+    StepTokens,
+    apart,
+    check_steps,
+    check_target_position,
+    located,
+    scale_of_zeros,
+    to_grid,
+)
 
 
 class TokenNetwork(Stack, Network):
@@ -190,7 +198,9 @@ class BlockNetwork(TokenNetwork):
         spec, grids = self.context_spec, self.context_spec.as_whole.grids
         if self.attends_to_context:
             spec = spec.only(name for name, part in spec.parts if (name, part) not in grids.parts)
-        self.tokens = StepTokens(self.event, spec, self.width, self.position, self.dtype, self.target_position)
+        scale = scale_of_zeros(self.event, self.width) if self.position == "none" else 0.0
+        options = {"knows_target": self.target_position, "zero_scale": scale}
+        self.tokens = StepTokens(self.event, spec, self.width, self.position, self.dtype, **options)
         if self.attends_to_context:
             self.context = SequenceEncoder(grids, self.width, self.dtype)
         self.layers = self.stack()

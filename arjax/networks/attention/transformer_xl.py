@@ -17,7 +17,7 @@ from arjax.networks.attention.transformer import TokenNetwork, through_tokens
 from arjax.networks.base import NETWORKS, activation, fields_from
 from arjax.networks.layers.blocks import check_stack
 from arjax.networks.layers.dense import Dense
-from arjax.networks.layers.steps import StepTokens, check_steps
+from arjax.networks.layers.steps import StepTokens, check_steps, scale_of_zeros
 
 #: Steps of the first loop of a draw, where the ring has places for more.
 FIRST_LOOP = 256
@@ -135,7 +135,9 @@ class TransformerXL(TokenNetwork):
         return fields_from(self, XLLayer, mlp_size=self.mlp_ratio * self.width)
 
     def setup(self):
-        self.tokens = StepTokens(self.event, self.context_spec, self.width, self.position, self.dtype)
+        scale = scale_of_zeros(self.event, self.width) if self.position == "none" else 0.0
+        about = self.event, self.context_spec, self.width, self.position, self.dtype
+        self.tokens = StepTokens(*about, zero_scale=scale)
         shape, small = (self.num_heads, self.width // self.num_heads), nn.initializers.normal(0.02)
         self.content_bias = self.param("content_bias", small, shape)
         self.distance_bias = self.param("distance_bias", small, shape)

@@ -109,6 +109,13 @@ def sites_before(factorization: Factorization) -> jax.Array:
     return jnp.concatenate([none_1M, blocks_SM[:-1]])
 
 
+def scale_of_zeros(event: EventSpec, width: int) -> float:
+    """`zero_scale` of tokens that are normalised and have nothing beside the value: that of other values. Real values
+    are hardly ever 0.
+    """
+    return 0.0 if event.kind == "real" else width**-0.5
+
+
 class StepTokens(nn.Module):
     """Embeds the steps: tokens [B, S, M, E], or [B, M, E] for one step.
 
@@ -291,9 +298,8 @@ class StepNetwork(Network):
 
     def setup(self):
         in_inputs = self.context_spec.at_sites if self.CONDITIONED_CORE else self.context_spec
-        scale = self.input_size**-0.5  # that of values
-        zero_scale = 0.0 if self.event.kind == "real" else scale  # real values are hardly ever 0
-        scales = {"first_scale": scale, "zero_scale": zero_scale} if self.NORMALISES else {}
+        scales = {"first_scale": self.input_size**-0.5, "zero_scale": scale_of_zeros(self.event, self.input_size)}
+        scales = scales if self.NORMALISES else {}
         self.tokens = StepTokens(self.event, in_inputs, self.input_size, self.position, self.dtype, **scales)
         if self.CONDITIONED_CORE and bool(self.context_spec.as_whole):
             self.conditioning = StepConditioning(self.context_spec.as_whole, self.hidden_size, self.dtype)
