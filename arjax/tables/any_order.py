@@ -177,14 +177,14 @@ class AnyOrderTable(TableEngine):
         """log p of the code of a column, or of its first digit, float64[N, V]."""
         return self._table(x_ND, observed_ND, self.sites.of_column[c][0])
 
-    def _second_digit(self, x_ND: np.ndarray, observed_ND: np.ndarray, first_N: np.ndarray, c: int) -> np.ndarray:
+    def _second_digit(self, x_ND: np.ndarray, observed_ND: np.ndarray, first_N: np.ndarray | int, c: int) -> np.ndarray:
         """log p of the second digit given the first one, among those of which there is a code, float64[N, base]."""
         (first, second), base = self.sites.of_column[c], self.sites.bases[c]
         x_ND = x_ND.copy()
         x_ND[:, first] = first_N
         observed_ND = observed_ND | (np.arange(observed_ND.shape[1]) == first)
         table = self._table(x_ND, observed_ND, second)
-        there = first_N[:, None] * base + np.arange(base) < self.columns[c].num_codes
+        there = x_ND[:, first, None] * base + np.arange(base) < self.columns[c].num_codes
         table = np.where(there, table, -np.inf)
         return table - np.logaddexp.reduce(table, 1)[:, None]
 
@@ -223,16 +223,17 @@ class AnyOrderTable(TableEngine):
         x_ND, observed_ND = self.sites.values(codes_NC), self.sites.spread(observed_NC)
         allowed = np.zeros((-(-size // base), base))
         allowed.ravel()[:size] = 1 if weights_V is None else weights_V
-        # The first digit among those under which anything is allowed; then the second one.
-        p_NV = np.exp(self._digit(x_ND, observed_ND, c)) * allowed.max(1)
+        there = np.arange(allowed.size).reshape(allowed.shape) < size  # the last digit may have fewer codes
+        least, most = np.where(there, allowed, np.inf).min(1), allowed.max(1)
+        p_NV = np.exp(self._digit(x_ND, observed_ND, c)) * most
+        for digit in np.flatnonzero(least < most):  # where not all codes under a first digit are allowed alike
+            p_NV[:, digit] *= np.exp(self._second_digit(x_ND, observed_ND, digit, c)) @ (allowed[digit] / most[digit])
         first_N, log_mass_N = categorical(p_NV, rng), _log(p_NV.sum(1))
         if base == 1:
             return first_N, log_mass_N
-        p_NV = (
-            np.exp(self._second_digit(x_ND, observed_ND, first_N, c))
-            * (allowed / allowed.max(1, keepdims=True, initial=1e-300))[first_N]
-        )
-        return first_N * base + categorical(p_NV, rng), log_mass_N + _log(p_NV.sum(1))
+        p_NV = np.exp(self._second_digit(x_ND, observed_ND, first_N, c)) * allowed[first_N]
+        codes_N = first_N * base + categorical(p_NV, rng)
+        return np.minimum(codes_N, size - 1), log_mass_N  # where nothing is allowed, the code may be none
 
     def num_sums(self, conditions: Conditions) -> float:
         """Combinations of the codes that all conditions but the last one allow."""

@@ -97,9 +97,15 @@ TABLE_FAULTS = (
     ),
     _model(
         "draws among all codes, whatever the condition",
-        "p_NV = np.exp(self._digit(x_ND, observed_ND, c)) * allowed.max(1)",
+        "p_NV = np.exp(self._digit(x_ND, observed_ND, c)) * most",
         "p_NV = np.exp(self._digit(x_ND, observed_ND, c))",
         _TABLE + "test_draws_follow_the_model",
+    ),
+    _model(
+        "a first digit is drawn as if all codes under it were allowed where one is",
+        "for digit in np.flatnonzero(least < most):",
+        "for digit in ():",
+        _TABLE + "test_draws_of_a_column_in_digits_follow_the_model",
     ),
     _model(
         "a large value is seen though it is not observed",

@@ -119,6 +119,28 @@ def test_draws_follow_the_model(table, engine):
     assert len(inside) < 30 or abs(np.mean(inside) - 14.5) < 4 * 2.9 / math.sqrt(len(inside))
 
 
+@pytest.mark.parametrize("words", [["b", "g"], ["a", "b", "c", "f"]])
+def test_draws_of_a_column_in_digits_follow_the_model(table, engine, words):
+    """A condition that allows some of the codes under a first digit: each word is as frequent as it is probable."""
+    rows = table.sample(2000, given={"work": words}, seed=1)
+    p = engine.code_table(np.full((1, 3), np.nan), np.zeros((1, 3), bool), 2)[0] * COLUMNS[2].weights(words)
+    counts = np.bincount([COLUMNS[2].words.index(word) for word in rows["work"]], minlength=7)
+    assert counts[p == 0].sum() == 0
+    expected = 2000 * p[p > 0] / p.sum()
+    assert ((counts[p > 0] - expected) ** 2 / expected).sum() < 20
+    _, log_mass_N = engine.draw(np.full((5, 3), np.nan), 2, words, np.random.default_rng(0))
+    np.testing.assert_allclose(log_mass_N, math.log(p.sum()), rtol=1e-5)  # exact, whatever is drawn
+
+
+def test_draws_that_no_row_can_have_are_refused_in_digits():
+    """Also where digits are more than there are codes, here 2 x 2 for 3."""
+    sites = Sites(tuple(column.num_codes for column in COLUMNS), 2)
+    model = make_model(sites.event, "deep_nade", orders="uniform", hidden_sizes=(8,))
+    digits = AnyOrderTable(COLUMNS, model, model.init(jax.random.key(0)), sites)
+    with pytest.raises(UserError, match="no row can have"):
+        TableModel(COLUMNS, digits, np.ones((3, 2)), {}, {}).sample(2, given={"age": (1000, 2000)})
+
+
 def test_completions_keep_the_known_cells(table):
     rows = {"work": ["a", None, "c"], "age": [None, 12, 30], "sex": [None, None, "f"], "note": ["x", "y", "z"]}
     for full in table.impute(rows, num=2):
