@@ -87,8 +87,8 @@ class DiscretizedLogisticMixture(Conditional):
 
     @property
     def _half(self) -> float:
-        """Half the distance from the first level to the last."""
-        return (self.num_levels - 1) / 2
+        """Half the distance from the first level to the last; of a single level, half of one."""
+        return max(self.num_levels - 1, 1) / 2
 
     def _mixture(self, features: jax.Array) -> _Mixture:
         groups, c = self._groups

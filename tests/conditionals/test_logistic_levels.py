@@ -97,6 +97,16 @@ def test_edges_take_the_whole_tails():
     )
 
 
+def test_a_single_level_is_certain():
+    """A discrete column of a table may have one level: log p, entropy and their gradients are 0."""
+    family = make_conditional("discretized_logistic_mixture(components=2)", EventSpec((), (), "levels", 1))
+    features = jnp.arange(family.num_params, dtype=jnp.float32)
+    values_and_gradients = jax.value_and_grad(lambda f: family.log_prob(f, jnp.int32(0)) + family.entropy(f))
+    for found in jax.tree.leaves(jax.jit(values_and_gradients)(features)):
+        np.testing.assert_allclose(found, 0, atol=1e-6)
+    assert family.sample(jax.random.key(0), features) == 0
+
+
 @pytest.mark.parametrize("log_scale", [-18.0, -9.0, -7.0, 0.0, 15.0])
 @pytest.mark.parametrize("level", [0, 1, 100, 254, 255])
 def test_gradients_are_finite_and_right_at_tiny_scales(log_scale, level):
