@@ -109,6 +109,14 @@ def writable_file(path: str | os.PathLike) -> Path:
             return path
 
 
+def result_file(path: str | os.PathLike, *read: str | os.PathLike) -> Path:
+    """As `writable_file`; raises `UserError`, too, where the file is one of those that the work reads."""
+    target = writable_file(path)
+    if any(user_path(each).resolve() == target.resolve() for each in read):
+        raise UserError(f"{path} is a file that this command reads, and would be lost: name another one for the result")
+    return target
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes a file atomically; see `replacing`."""
     with replacing(path) as replacement:

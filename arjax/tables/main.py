@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from arjax.cli.command_line import Parser, leave, tell_mistakes
 from arjax.core.errors import UserError
-from arjax.core.files import replacing, user_path
+from arjax.core.files import folder_to_write, replacing, result_file, user_path
 
 _EPILOG = """\
 conditions:
@@ -96,23 +96,26 @@ def _fit(flags: Any) -> int:
     from arjax.data.table_files import NO_VALUE
     from arjax.tables import fit_table
 
-    output, validation = user_path(flags.model), flags.validation
+    validation, read = flags.validation, [flags.table]
     try:
         validation = float(validation)
     except ValueError:
         validation = user_path(validation)
+        read.append(validation)
     kinds = dict(_pair(text, "--kinds", "zip=words") for text in flags.kinds)
-    table = fit_table(
-        flags.table,
-        minutes=flags.minutes,
-        validation=validation,
-        kinds=kinds,
-        missing=(*NO_VALUE, *flags.missing),
-        delimiter=flags.delimiter,
-        most_codes=flags.most_codes,
-        seed=flags.seed,
-    )
-    print(table.save(output))
+    with folder_to_write(user_path(flags.model).parent):
+        output = result_file(flags.model, *read)
+        table = fit_table(
+            flags.table,
+            minutes=flags.minutes,
+            validation=validation,
+            kinds=kinds,
+            missing=(*NO_VALUE, *flags.missing),
+            delimiter=flags.delimiter,
+            most_codes=flags.most_codes,
+            seed=flags.seed,
+        )
+        print(table.save(output))
     return 0
 
 
@@ -124,6 +127,7 @@ def _show(flags: Any) -> int:
 def _sample(flags: Any) -> int:
     from arjax.data.frames import as_lists
 
+    _check_outputs([flags.output], flags.model)
     table = _opened(flags)
     rows = table.sample(flags.num, given=_conditions(table, flags.given), seed=flags.seed)
     _write(flags.output, as_lists(rows))
@@ -133,13 +137,12 @@ def _sample(flags: Any) -> int:
 def _impute(flags: Any) -> int:
     if flags.num and flags.output == "-":
         raise UserError("each completion is a file of its own: name OUTPUT, or leave --num out")
-    found = _opened(flags).impute(user_path(flags.table), num=flags.num, seed=flags.seed, unknown=flags.unknown)
-    if not flags.num:
-        _write(flags.output, found)
-        return 0
     output = Path(flags.output)
-    for i, rows in enumerate(found, 1):
-        _write(str(output.with_name(f"{output.stem}-{i}{output.suffix}")), rows)
+    outputs = [str(output.with_name(f"{output.stem}-{i}{output.suffix}")) for i in range(1, flags.num + 1)]
+    _check_outputs(outputs or [flags.output], flags.model, flags.table)
+    found = _opened(flags).impute(user_path(flags.table), num=flags.num, seed=flags.seed, unknown=flags.unknown)
+    for path, rows in zip(outputs, found, strict=True) if outputs else [(flags.output, found)]:
+        _write(path, rows)
     return 0
 
 
@@ -183,6 +186,13 @@ def _opened(flags: Any) -> Any:
     from arjax.tables import load_table
 
     return load_table(flags.model)
+
+
+def _check_outputs(outputs: Sequence[str], *read: str) -> None:
+    """Raises `UserError`, before any work, where a file cannot be written, or is one of those that are read."""
+    for path in outputs:
+        if path != "-":
+            result_file(path, *read)
 
 
 def _pair(text: str, flag: str, example: str) -> tuple[str, str]:

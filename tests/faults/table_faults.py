@@ -18,12 +18,18 @@ _words = faults_of("tables/gaussian.py", "tables/test_gaussian_words.py::test_wo
 _GUESSES, _HOLES = "tables/test_guessing.py::", "tables/test_holes_in_training.py::"
 _guesses = faults_of("tables/guessing.py", _GUESSES + "test_weights_have_the_least_squared_error")
 _results = faults_of("data/frames.py", _ROUGH + "test_results_of_rows_have_the_index_of_a_frame_of_pandas")
+_files = faults_of("core/files.py", "tables/test_command.py::test_a_result_does_not_replace_a_file_that_is_read")
 _one_site = faults_of(
     "networks/any_order/deep_nade.py",
     "networks/test_order_agnostic.py::test_the_features_of_one_site_are_those_that_all_sites_have",
 )
 
 TABLE_FAULTS = (
+    _files(
+        "the result of a command replaces the table or the model that it reads",
+        "if any(user_path(each).resolve() == target.resolve() for each in read):",
+        "if not target:",
+    ),
     _codes(
         "the numbers of an interval are one too many",
         "size = (high - low) / self.step + 1 if self.step else high - low",

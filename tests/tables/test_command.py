@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from example_table import AGE, COLUMNS, SEX
 
 from arjax.models import make_model
+from arjax.tables import fitting
 from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.main import main
 from arjax.tables.table import TableModel
@@ -106,3 +109,32 @@ def test_mistakes(model, argv, sentence, capsys):
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert re.search(sentence, error), error
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["fit", "ROWS", "ROWS"],
+        ["fit", "ROWS", "v.csv", "--validation=v.csv"],
+        ["sample", "MODEL", "3", "MODEL"],
+        ["impute", "MODEL", "ROWS", "ROWS"],
+        ["impute", "MODEL", "ROWS", "MODEL"],
+        ["impute", "MODEL", "n-2.csv", "n.csv", "--num=3"],
+    ],
+)
+def test_a_result_does_not_replace_a_file_that_is_read(model, rows, argv, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for copy in ("v.csv", "n-2.csv"):
+        shutil.copy(rows, copy)
+    before = {path: path.read_bytes() for path in (Path(model), *tmp_path.iterdir())}
+    assert main([{"MODEL": model, "ROWS": rows}.get(arg, arg) for arg in argv]) == 2
+    assert "would be lost" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (Path(model), *tmp_path.iterdir())} == before
+
+
+@pytest.mark.parametrize("argv", [["fit", "ROWS"], ["sample", "MODEL", "3"], ["impute", "MODEL", "ROWS"]])
+def test_a_result_that_cannot_be_written_is_told_before_the_work(model, rows, argv, tmp_path, monkeypatch, capsys):
+    for module, name in ((fitting, "read_frame"), (TableModel, "sample"), (TableModel, "impute")):
+        monkeypatch.setattr(module, name, lambda *args, **options: pytest.fail("the work has begun"))
+    assert main([*({"MODEL": model, "ROWS": rows}.get(arg, arg) for arg in argv), str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"arjax-table: cannot write {tmp_path}: Is a directory\n"
