@@ -301,6 +301,8 @@ def _load_run_config(flags: Flags) -> Checked:
 SECTIONS = ("train", "evaluate", "sample", "inpaint", "suggest")
 READ = {"evaluate": ("evaluate",), "sample": ("sample",), "inpaint": ("inpaint", "evaluate"), "suggest": ("suggest",)}
 READ |= dict.fromkeys(("classify", "compare", "compress", "decompress"), ("evaluate",)) | {"page": ()}
+#: Fields that choose examples of the data set, and so have no effect on those of `--input`.
+OF_SPLITS = ("evaluate.split", "evaluate.examples", "evaluate.ranking")
 
 
 def _tell_unread(flags: Flags, config: ConfigDict, stored: ConfigDict) -> None:
@@ -308,9 +310,11 @@ def _tell_unread(flags: Flags, config: ConfigDict, stored: ConfigDict) -> None:
     before, now = dict(fields(stored)), dict(fields(config))
     for name, _ in flags.overrides:
         section = name.partition(".")[0]
-        unread = section in SECTIONS and section not in READ[flags.mode]
-        if unread and name in before and now[name] != before[name]:
-            say_once(f"--config.{name} has no effect on --mode={flags.mode}")
+        of_mode = section in SECTIONS and section not in READ[flags.mode]
+        of_input = bool(flags.input) and name in OF_SPLITS
+        if (of_mode or of_input) and name in before and now[name] != before[name]:
+            where = f"--mode={flags.mode}" if of_mode else "the examples of --input"
+            say_once(f"--config.{name} has no effect on {where}")
 
 
 def _connect(flags: Flags) -> None:

@@ -17,7 +17,7 @@ from arjax.api.run import Run
 from arjax.api.trained_model import Given
 from arjax.config.build import open_run
 from arjax.core.errors import UserError
-from arjax.core.files import read_json_object, reading, replacing, user_path, write_json, writing
+from arjax.core.files import read_json_object, reading, replacing, user_path, writable_file, write_json, writing
 from arjax.core.score_names import NO_LIKELIHOOD, SAMPLE_SCORE
 from arjax.evaluation.classes import classes_of, classification_scores, labels_of, log_posterior, log_prior
 from arjax.evaluation.likelihood import Evaluator
@@ -69,6 +69,7 @@ def read_input(run: Run, path: str, context: Any = None) -> Input:
 
 def evaluate_rows(run: Run, path: str, context: str, output: str) -> None:
     """Prints the scores of the examples of a file; with `output`, writes the nats (-log p) of each as a csv file."""
+    _check_output(output)
     model, settings = run.model, run.settings
     one = parse_context(run.dataset.context, context, run.dataset.classes) if context else None
     given = read_input(run, path, one).given
@@ -109,6 +110,7 @@ def classify_split(run: Run, prior: str) -> None:
 
 def classify_rows(run: Run, path: str, prior: str, output: str) -> None:
     """The most probable class of each row of a file, with its probability, as csv: to `output`, or printed."""
+    _check_output(output)
     classes = classes_of(run.model, "the mode classify")
     given, labels = read_input(run, path, np.int32(0))
     prior_C = log_prior(run.dataset, classes, prior)
@@ -126,6 +128,12 @@ def classify_rows(run: Run, path: str, prior: str, output: str) -> None:
 def _about(run: Run, prior: str) -> dict[str, Any]:
     kind = "exact" if run.model.kind == "exact" else "estimate"
     return {"kind": kind, "prior": prior, "best_step": run.best_step}
+
+
+def _check_output(path: str) -> None:
+    """Raises `UserError`, before any work, where a file of results cannot be written; "": there is none."""
+    if path:
+        writable_file(path)
 
 
 def write_rows(path: str, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> None:

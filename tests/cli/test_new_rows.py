@@ -95,6 +95,23 @@ def test_mistakes_in_files_of_rows(plants, finished_run, tmp_path, sentence_of):
         assert sentence in sentence_of([f"--workdir={plants}", *flags])
 
 
+def test_an_output_that_cannot_be_written_is_told_before_the_work(plants, finished_run, tmp_path, sentence_of):
+    np.save(tmp_path / "x.npy", np.zeros((2, 3), np.float32))
+    flags = [f"--input={tmp_path / 'x.npy'}", f"--output={tmp_path / 'missing' / 'scores.csv'}"]
+    for mode, workdir in (("evaluate", plants), ("classify", finished_run)):
+        sentence = sentence_of([f"--mode={mode}", f"--workdir={workdir}", *flags])
+        assert sentence == f"arjax: cannot write {tmp_path / 'missing' / 'scores.csv'}: No such file or directory\n"
+
+
+def test_fields_that_choose_examples_of_a_split_have_no_effect_on_a_file(plants, tmp_path, capsys):
+    new = tmp_path / "new.csv"
+    new.write_text(text_of(ROWS[:3]))
+    flags = ["--config.evaluate.split=validation", "--config.evaluate.ranking=2", "--config.evaluate.batch_size=2"]
+    assert main(["--mode=evaluate", f"--workdir={plants}", f"--input={new}", *flags]) == 0
+    told = "arjax: --config.evaluate.{} has no effect on the examples of --input"
+    assert capsys.readouterr().err.splitlines() == [told.format("split"), told.format("ranking")]
+
+
 def test_classify_a_split_and_a_file(finished_run, tmp_path, capsys):
     workdir = shutil.copytree(finished_run, tmp_path / "run")
     run = open_run(workdir)
