@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ def compare_runs(run: Run, others: list[Run]) -> None:
         name = Path(found.others[i].name).resolve().name
         if any(Path(other.name).resolve().name == name for other in found.others[:i]):
             name = f"{name}-{i + 1}"
-        write_json(folder / f"{name}.json", row | {"dataset": run.dataset.name, "split": split})
+        finite = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in row.items()}
+        write_json(folder / f"{name}.json", finite | {"dataset": run.dataset.name, "split": split})
         print(folder / f"{name}.json")
         nats = {
             "example": found.examples,

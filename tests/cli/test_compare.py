@@ -34,6 +34,7 @@ def test_the_command_prints_and_writes_the_difference(finished_run, other_run, t
     assert {path.name for path in folder.iterdir()} >= {"tiny.json", "tiny.csv"}
     row = json.loads((folder / "tiny.json").read_text())
     assert (row["verdict"], row["difference"], row["num_examples"], row["split"]) == ("tie", 0, 300, "test")
+    assert row["seeds_stderr"] is None  # nan is no JSON
     with (folder / "tiny.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 300 and rows[7]["example"] == "7" and rows[7]["first"] == rows[7]["other"]
