@@ -102,6 +102,7 @@ def judged_examples(
 
     Args:
       model: draws the samples, under the contexts of the data where there are any.
+      rows: the data; a sample is scored at the sites at which a row is, or up to its end.
       judge: a run, or another `model` with its `params`, of any kind; where its scores are bounds, so are these.
       key: of the samples, and of scores that are drawn.
       mesh: that of the parameters of the judge; None: one device.
@@ -112,8 +113,11 @@ def judged_examples(
         numbers = np.arange(start, min(start + batch_size, num))
         context = jax.tree.map(lambda part, numbers=numbers: jnp.asarray(part[numbers % len(rows)]), dict(rows.context))
         x = np.asarray(model.draw(params, keys[numbers], context=context or None, end=end).x)
-        up_to_end = None if end is None else np.cumsum(x == end, axis=1) - (x == end) == 0  # and the end itself
-        drawn.append(Batch(x, jax.tree.map(np.asarray, context), up_to_end))
+        if end is None:  # the sites of the data: windows of a text score those that the window before has not
+            mask = None if rows.mask is None else np.asarray(rows.mask)[numbers % len(rows)]
+        else:
+            mask = np.cumsum(x == end, axis=1) - (x == end) == 0  # up to the end, and the end itself
+        drawn.append(Batch(x, jax.tree.map(np.asarray, context), mask))
     own = jax.tree.map(lambda *parts: np.concatenate(parts), *drawn)
     as_they_are = dataclasses.replace(dataset, transform=None, answer="")  # the rows are events already
     evaluator = Evaluator(judge.model, as_they_are, batch_size, mesh, jax.random.fold_in(key, 1))

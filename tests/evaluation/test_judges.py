@@ -53,6 +53,19 @@ def test_samples_and_data_under_a_judge():
         assert found[f"judge_{name}_num_examples"] == len(nats)
 
 
+def test_samples_are_judged_at_the_sites_of_the_data():
+    """As the windows of a text, which overlap: their first sites are scored in the window before."""
+    model, params = random_model()
+    mask = np.array([[1, 1, 1, 1], [0, 0, 1, 1], [0, 1, 1, 1]], bool)
+    data = Batch(random_x(LINE, 3), {}, mask)
+    dataset, judge = from_arrays(LINE, train=data.x), Companion(model, params)
+    found = judged_examples(model, params, dataset, data, judge, num=5, batch_size=2, key=KEY)
+    x = np.asarray(model.draw(params, keys_of(jax.random.fold_in(KEY, 0), 5)).x)
+    nats = -np.asarray(of_model(model, "log_prob", params, x, mask=mask[[0, 1, 2, 0, 1]]), np.float64)
+    assert found["judge_own_nll_nats"] == pytest.approx(nats.mean(), rel=1e-5)
+    assert found["judge_own_bits_per_dim"] == pytest.approx(nats.sum() / 15 / np.log(2), rel=1e-5)
+
+
 def test_strings_are_judged_up_to_their_end():
     model, params = random_model()
     dataset = from_arrays(LINE, train=random_x(LINE, 5))

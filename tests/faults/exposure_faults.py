@@ -46,9 +46,15 @@ EXPOSURE_FAULTS = (
     ),
     _JUDGES(
         "a judge that scores what stands behind the end of a sample",
-        "None if end is None else np.cumsum(x == end, axis=1) - (x == end) == 0",
-        "None",
+        "mask = np.cumsum(x == end, axis=1) - (x == end) == 0",
+        "mask = None",
         "evaluation/test_judges.py::test_strings_are_judged_up_to_their_end",
+    ),
+    _JUDGES(
+        "the judge reads samples at all sites, and windows of a text at their last ones",
+        "mask = None if rows.mask is None else np.asarray(rows.mask)[numbers % len(rows)]",
+        "mask = None",
+        "evaluation/test_judges.py::test_samples_are_judged_at_the_sites_of_the_data",
     ),
     _COST(
         "a squared norm that holds the variance of its mean",
