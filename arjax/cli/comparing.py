@@ -30,8 +30,10 @@ def compare_runs(run: Run, others: list[Run]) -> None:
     """Prints how a run compares with others, and the examples on which they differ most.
 
     Writes `comparisons/OTHER.json`, the numbers; `.csv`, the nats of each example; and of images `.png`, the examples.
+    The names state a split other than test, and the number of examples where it is limited.
     """
-    split = run.config.evaluate.split
+    split, num = run.config.evaluate.split, run.config.evaluate.examples
+    of_examples = f"-{split}" * (split != "test") + f"-{num}-examples" * bool(num)
     announce(f"comparing the nats of the {split} split ...", sys.stderr)
     found = compare(run, *others, split=split)
     folder = run.workdir / FOLDER
@@ -43,6 +45,7 @@ def compare_runs(run: Run, others: list[Run]) -> None:
         name = Path(found.others[i].name).resolve().name
         if any(Path(other.name).resolve().name == name for other in found.others[:i]):
             name = f"{name}-{i + 1}"
+        name += of_examples
         finite = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in row.items()}
         write_json(folder / f"{name}.json", finite | {"dataset": run.dataset.name, "split": split})
         print(folder / f"{name}.json")

@@ -89,7 +89,9 @@ def evaluate_rows(run: Run, path: str, context: str, output: str) -> None:
 
 
 def classify_split(run: Run, prior: str) -> None:
-    """The scores of the classes of `config.evaluate.split` -> `DIR/classification/scores.json`, by the split."""
+    """The scores of the classes of `config.evaluate.split` -> `DIR/classification/scores.json`, by the split, the prior
+    and the number of examples, where these are not the usual ones.
+    """
     model, settings, classes = run.model, run.settings, classes_of(run.model, "the mode classify")
     split, dataset = run.config.evaluate.split, run.dataset.thinned(settings.measures.examples)
     more = settings.measures.batch_size, settings.mesh, settings.seed, settings.measures.num_orders
@@ -104,6 +106,8 @@ def classify_split(run: Run, prior: str) -> None:
     with writing(path.parent):
         path.parent.mkdir(exist_ok=True)
     name = split if prior == "train" else f"{split}_{prior}"
+    if settings.measures.examples:
+        name += f"_{settings.measures.examples}_examples"
     write_json(path, (read_json_object(path) or {}) | {name: scores})
     print(path)
 

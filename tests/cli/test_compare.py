@@ -59,7 +59,7 @@ def test_the_options_of_scores_are_those_of_all_runs(finished_run, tmp_path, cap
     others = f"--other={tmp_path / 'copy'}, {tmp_path / 'third'}"
     flags = ["--config.evaluate.examples=30", "--config.evaluate.split=validation"]
     assert main(["--mode=compare", f"--workdir={tmp_path / 'run'}", others, *flags]) == 0
-    row = json.loads((tmp_path / "run" / "comparisons" / "third.json").read_text())
+    row = json.loads((tmp_path / "run" / "comparisons" / "third-validation-30-examples.json").read_text())
     assert (row["difference"], row["num_examples"], row["split"]) == (0, 30, "validation")
 
 

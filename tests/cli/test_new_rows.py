@@ -133,6 +133,9 @@ def test_classify_a_split_and_a_file(finished_run, tmp_path, capsys):
     assert "300 examples, prior uniform, parameters of step 6)" in capsys.readouterr().out
     scores = json.loads((workdir / "classification" / "scores.json").read_text())
     assert set(scores) == {"test", "test_uniform"} and scores["test"]["accuracy"] == pytest.approx(right.mean())
+    assert main(["--mode=classify", f"--workdir={workdir}", "--config.evaluate.examples=3"]) == 0
+    some = json.loads((workdir / "classification" / "scores.json").read_text())
+    assert some == scores | {"test_3_examples": some["test_3_examples"]}
     np.save(tmp_path / "x.npy", arrays.x[:3])
     flags = ["--mode=classify", f"--workdir={workdir}", f"--input={tmp_path / 'x.npy'}"]
     assert main([*flags, f"--output={tmp_path / 'labels.csv'}"]) == 0
