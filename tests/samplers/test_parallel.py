@@ -13,7 +13,7 @@ from arjax.conditionals import make_conditional
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.factorization import from_order
-from arjax.samplers import Cached, example_keys, make_sampler
+from arjax.samplers import OWN_NUMBERS, Cached, example_keys, make_sampler
 from arjax.testing import sampler_laws
 
 KEYS = example_keys(jax.random.key(3), 12)
@@ -64,7 +64,7 @@ def test_the_sites_of_a_round_are_those_that_score_highest(choose):
     model, params = build("deep_nade")
     x, _ = draw(model, params, f"parallel(sizes=(1, 3, 2),choose='{choose}')")
     own_step = np.asarray(model.factorization.step)
-    lot = lambda k, t: jax.random.uniform(jax.random.fold_in(jax.random.fold_in(k, t), 1))  # noqa: E731
+    lot = lambda k, t: jax.random.uniform(jax.random.fold_in(jax.random.fold_in(k, t), OWN_NUMBERS))  # noqa: E731
     lots = np.asarray(jax.jit(jax.vmap(jax.vmap(lot, (None, 0)), (0, None)))(KEYS, np.arange(6)))
 
     def given(values, observed):
