@@ -57,7 +57,7 @@ def load_sweep(path: str) -> list[Row]:
 def select(rows: Sequence[Row], only: str) -> list[Row]:
     """The rows named in a comma-separated list; all of them for "". Raises `UserError` for an unknown name."""
     by_name = {row.name: row for row in rows}
-    chosen = [name for name in only.split(",") if name]
+    chosen = [name for name in map(str.strip, only.split(",")) if name]
     for name in chosen:
         if name not in by_name:
             raise UserError(f"there is no run {name!r} in the list{did_you_mean(name, by_name)}")

@@ -193,7 +193,7 @@ def test_slurm_without_submitit_is_one_sentence(folder, monkeypatch, capsys):
 
 def test_selecting_and_loading(folder):
     runs = load_sweep("sweep.py")
-    assert [run.name for run in select(runs, "plain,broken")] == ["plain", "broken"]
+    assert [run.name for run in select(runs, "plain, broken")] == ["plain", "broken"]
     with pytest.raises(UserError):
         select(runs, "nobody")
 
