@@ -76,7 +76,7 @@ def test_a_judge_and_an_oracle_of_other_tokens(judge):
     setup = build(own)
     opened = lambda setup: open_judge(setup.model, setup.dataset, setup.evaluate, setup.open_run)  # noqa: E731
     found = opened(setup)
-    letters = lambda shown: types.SimpleNamespace(shown=shown, end=None)  # noqa: E731
+    letters = lambda shown: types.SimpleNamespace(shown=shown, end=None, unknown=None)  # noqa: E731
     other = dataclasses.replace(found, dataset=dataclasses.replace(found.dataset, vocabulary=letters("abc")))
     dataset = dataclasses.replace(setup.dataset, vocabulary=letters("abd"))
     setup = dataclasses.replace(setup, dataset=dataset, open_run=lambda workdir: other)
