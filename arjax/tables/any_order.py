@@ -226,7 +226,7 @@ class AnyOrderTable(TableEngine):
         there = np.arange(allowed.size).reshape(allowed.shape) < size  # the last digit may have fewer codes
         least, most = np.where(there, allowed, np.inf).min(1), allowed.max(1)
         p_NV = np.exp(self._digit(x_ND, observed_ND, c)) * most
-        for digit in np.flatnonzero(least < most):  # where not all codes under a first digit are allowed alike
+        for digit in np.flatnonzero(least < most).tolist():  # where not all codes under a first digit are allowed alike
             p_NV[:, digit] *= np.exp(self._second_digit(x_ND, observed_ND, digit, c)) @ (allowed[digit] / most[digit])
         first_N, log_mass_N = categorical(p_NV, rng), _log(p_NV.sum(1))
         if base == 1:
