@@ -109,7 +109,7 @@ TABLE_FAULTS = (
     ),
     _model(
         "a first digit is drawn as if all codes under it were allowed where one is",
-        "for digit in np.flatnonzero(least < most):",
+        "for digit in np.flatnonzero(least < most).tolist():",
         "for digit in ():",
         _TABLE + "test_draws_of_a_column_in_digits_follow_the_model",
     ),
