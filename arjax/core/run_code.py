@@ -11,8 +11,9 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from arjax.core.files import digest_of, fingerprint_of, read_json_object, write_json, writing
+from arjax.core.files import digest_of, fingerprint_of, writing
 from arjax.core.output import say_once
+from arjax.core.versions import note_versions, versions_in
 
 FILE_NAME = "code.json"
 
@@ -26,11 +27,7 @@ def note_code(code: Mapping[str, str], workdir: str | os.PathLike) -> None:
     """Notes the `fingerprints` with which a training begins or goes on, beside those of the versions before. Raises
     `UserError` where the disk refuses.
     """
-    noted = _noted(workdir)
-    for file, now in code.items():
-        noted[file] = [*(each for each in noted.get(file, []) if each != now), now]
-    if noted:
-        write_json(Path(workdir) / FILE_NAME, noted)
+    note_versions(Path(workdir) / FILE_NAME, code)
 
 
 def copy_code(source: str | os.PathLike, workdir: str | os.PathLike) -> None:
@@ -44,7 +41,8 @@ def changed_code(workdir: str | os.PathLike) -> list[str]:
     """The files that are not those with which the run in `workdir` was trained from its first step to its last; without
     those that are not there any more.
     """
-    there = {file: versions for file, versions in _noted(workdir).items() if os.path.isfile(file)}
+    noted = versions_in(Path(workdir) / FILE_NAME)
+    there = {file: versions for file, versions in noted.items() if os.path.isfile(file)}
     return [file for file, versions in there.items() if versions != [_fingerprint(file)]]
 
 
@@ -52,12 +50,6 @@ def tell_changed_code(workdir: str | os.PathLike) -> None:
     """Prints a remark about each file of `changed_code`."""
     for file in changed_code(workdir):
         say_once(f"{file} has changed since the training of {os.fspath(workdir)} began")
-
-
-def _noted(workdir: str | os.PathLike) -> dict[str, list[str]]:
-    """By file, the fingerprints of its versions; of a damaged `code.json` what can be read."""
-    noted = read_json_object(Path(workdir) / FILE_NAME) or {}
-    return {file: versions for file, versions in noted.items() if isinstance(versions, list)}
 
 
 def _fingerprint(file: str) -> str:

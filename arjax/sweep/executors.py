@@ -19,10 +19,9 @@ from arjax.cli.command_line import EXIT_USER_ERROR
 from arjax.cli.main import marked_as_parent
 from arjax.core.errors import UserError
 from arjax.core.files import only_run_in, writable_folder, writing
-from arjax.core.run_code import changed_code
 from arjax.parallel.devices import CUDA, share_cores, share_devices, visible_devices
 from arjax.reporting.progress import format_duration
-from arjax.sweep.read_runs import note_read
+from arjax.sweep.changes import note_read
 from arjax.sweep.results import read_results
 from arjax.sweep.runs import Run
 from arjax.sweep.table import Table
@@ -236,18 +235,3 @@ def tell_failures(sentences: Sequence[str]) -> int:
     for sentence in sentences:
         print(f"arjax-sweep: {' '.join(sentence.split())}", file=sys.stderr)
     return EXIT_SOME_FAILED if sentences else 0
-
-
-def tell_code(runs: Sequence[Run], workdir: Path) -> None:
-    """Prints the files of the user's own code that have changed since finished runs were trained with them."""
-    trained: dict[str, list[str]] = {}
-    for run in runs:
-        try:
-            for file in changed_code(workdir / run.name):
-                trained.setdefault(file, []).append(run.name)
-        except UserError as error:
-            print(f"    {error}", flush=True)
-    for file, names in trained.items():
-        them = "its folder" if len(names) == 1 else "their folders"
-        since = f"{file} has changed since the training of {', '.join(names)} began"
-        print(f"    {since}: remove {them} to train again", flush=True)

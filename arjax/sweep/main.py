@@ -19,10 +19,10 @@ from arjax.core.trust import trusting
 from arjax.core.values import parse_expression, parse_literal
 from arjax.reporting.progress import format_duration
 from arjax.reporting.tables import print_table
+from arjax.sweep.changes import tell_code, tell_read
 from arjax.sweep.derived import mean_over_seeds
-from arjax.sweep.executors import Executor, LocalExecutor, execute, tell_code, tell_failures
+from arjax.sweep.executors import Executor, LocalExecutor, execute, tell_failures
 from arjax.sweep.plots import CURVES_NAME, ORDERS_NAME, RESULTS_NAME, draw_curves, draw_orders, draw_results
-from arjax.sweep.read_runs import tell_read
 from arjax.sweep.results import CONFIG_NAME, read_results, readable_columns
 from arjax.sweep.runs import Run, check_read, config_of, reads, stages
 from arjax.sweep.search import run_search

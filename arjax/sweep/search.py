@@ -17,9 +17,9 @@ from arjax.core.errors import UserError
 from arjax.core.files import only_run_in, read_json_object, user_path, writable_folder, write_json
 from arjax.core.user_files import find_file, run_user_file
 from arjax.reporting.tables import print_table
-from arjax.sweep.executors import Executor, execute, tell_code, tell_failures
+from arjax.sweep.changes import tell_code, tell_read
+from arjax.sweep.executors import Executor, execute, tell_failures
 from arjax.sweep.grid import placed
-from arjax.sweep.read_runs import tell_read
 from arjax.sweep.results import lower_is_better, number, read_results, result_row, validation_of, with_stderr, write_csv
 from arjax.sweep.runs import Run, as_text, config_of
 from arjax.sweep.table import FOLDER, Table, check_runs

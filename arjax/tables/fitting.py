@@ -22,8 +22,9 @@ from arjax.evaluation.mixtures import fit_weights, mixture
 from arjax.models import make_model
 from arjax.models.abilities import require
 from arjax.tables.any_order import AnyOrderTable, Sites, codes_of
-from arjax.tables.columns import Numbers, Words, find_columns
+from arjax.tables.columns import Numbers, Words
 from arjax.tables.engine import TableEngine
+from arjax.tables.finding import find_columns
 from arjax.tables.gaussian_fitting import fit_gaussians, some_rows
 from arjax.tables.guessing import fit_guesses
 from arjax.tables.mixed import MixedTable

@@ -12,16 +12,16 @@ _of_code = faults_of("core/user_code.py")
 SAFETY_FAULTS = (
     Fault(
         "an edited file of the user's, of which the last version alone is noted",
-        "core/run_code.py",
-        "noted[file] = [*(each for each in noted.get(file, []) if each != now), now]",
-        "noted[file] = [now]",
+        "core/versions.py",
+        "noted[name] = [*(each for each in noted.get(name, []) if each != version), version]",
+        "noted[name] = [version]",
         ("sweep/test_outdated.py::test_own_code_that_has_changed_is_told_and_the_row_stands",),
     ),
     Fault(
         "rows that are older than the code of the user, which a sweep does not tell",
-        "sweep/executors.py",
-        "for file in changed_code(workdir / run.name):",
-        "for file in []:",
+        "sweep/changes.py",
+        "changed = lambda run: changed_code(workdir / run.name)",
+        "changed = lambda run: []",
         ("sweep/test_outdated.py::test_own_code_that_has_changed_is_told_and_the_row_stands",),
     ),
     Fault(

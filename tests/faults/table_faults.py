@@ -7,6 +7,7 @@ from fault import Fault, faults_of
 _TABLE, _COLUMNS = "tables/test_table_model.py::", "tables/test_columns.py::"
 _ROUGH = "tables/test_rough_tables.py::"
 _codes = faults_of("tables/columns.py", _COLUMNS + "test_numbers_of_a_column_add_up_to_one")
+_finding = faults_of("tables/finding.py", _COLUMNS + "test_numbers_of_a_column_add_up_to_one")
 _frames = faults_of("data/frames.py", "tables/test_frames.py::test_tiny_pieces_of_a_csv_file_give_the_same_cells")
 _model = faults_of("tables/any_order.py", _TABLE + "test_one_pass_agrees_with_a_pass_for_each_column")
 _engine = faults_of("tables/engine.py", _TABLE + "test_progressive_sampling_is_unbiased")
@@ -58,13 +59,13 @@ TABLE_FAULTS = (
         "parts = []",
         _ROUGH + "test_draws_of_a_narrow_range_are_inside",
     ),
-    _codes(
+    _finding(
         "large numbers lose their cents",
         "noise = np.minimum(1e-6 * np.abs(scaled) + least, 5e-5)",
         "noise = 1e-6 * np.abs(scaled)",
         _ROUGH + "test_cents_of_large_numbers_are_seen",
     ),
-    _codes(
+    _finding(
         "the row of a stray value is counted in the train rows",
         'column = column if kind == "skip" else _of_kind(name, column, kind)',
         'column = column if kind == "skip" else _of_kind(name, column if rows is None else column[rows], kind)',
@@ -194,21 +195,21 @@ TABLE_FAULTS = (
     ),
     Fault(
         "a few real numbers that are far from each other have probabilities",
-        "tables/columns.py",
+        "tables/finding.py",
         '"is_counted": step == 1,',
         '"is_counted": (step or _finest(different)) >= 1,',
         (_ROUGH + "test_a_few_real_numbers_have_densities_in_any_unit",),
     ),
     Fault(
         "numbers that differ are the same multiple of a step",
-        "tables/columns.py",
+        "tables/finding.py",
         "and (apart | (np.diff(scaled) <= least)).all():",
         "and apart.size:",
         (_ROUGH + "test_numbers_that_hardly_differ_are_no_rounded_ones",),
     ),
     Fault(
         "large numbers that are all whole in float64",
-        "tables/columns.py",
+        "tables/finding.py",
         "np.abs(known).max() <= _MOST_STEPS",
         "np.abs(known).max() <= math.inf",
         (_ROUGH + "test_large_numbers_are_real",),

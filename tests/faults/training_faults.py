@@ -240,7 +240,7 @@ TRAINING_FAULTS = (
     ),
     Fault(
         "rows whose teacher has been trained further, which a sweep does not tell",
-        "sweep/read_runs.py",
+        "sweep/changes.py",
         "noted.get(name, [now]) != [now]",
         "False",
         ("sweep/test_stages.py::test_a_run_that_is_trained_further_is_told_with_the_finished_runs_that_have_read_it",),

@@ -83,7 +83,7 @@ def test_own_code_that_has_changed_is_told_and_the_row_stands(finished, capsys):
     assert sweep() == 0 and "mine.py" not in capsys.readouterr().out
     (finished / "mine.py").write_text("# another\n")
     assert sweep() == 0
-    remark = f"    {mine} has changed since the training of a began: remove its folder to train again\n"
+    remark = f"    {mine} has changed since the training of a began: remove the folder of a to train again\n"
     found = capsys.readouterr().out
     assert "1 runs, 1 of them already finished" in found and remark in found
     assert sweep("--dry_run") == 0 and remark in capsys.readouterr().out

@@ -137,7 +137,9 @@ def test_own_code_that_has_changed_since_a_trial_is_told(folder, search, capsys)
     note_code(fingerprints([str(mine)]), "out/trial-001")
     assert search("--trials=2") == 0 and "mine.py" not in capsys.readouterr().out
     mine.write_text("# another\n")
-    remark = f"    {mine} has changed since the training of trial-001 began: remove its folder to train again\n"
+    remark = (
+        f"    {mine} has changed since the training of trial-001 began: remove the folder of trial-001 to train again\n"
+    )
     for flags in (["--trials=2"], ["--trials=2", "--dry_run"]):
         assert search(*flags) == 0 and remark in capsys.readouterr().out
     assert (folder / "out/trial-001/starts").read_text() == "x"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from sweep_cases import REPORT, STAND_IN, sweep, write_sweep
 
+from arjax.sweep.changes import changed_read, note_read
 from arjax.sweep.grid import grid
-from arjax.sweep.read_runs import changed_read, note_read
 from arjax.sweep.runs import Run, reads, stages
 
 TIMES = """

@@ -11,7 +11,8 @@ import pytest
 
 from arjax.core.errors import UserError
 from arjax.core.json_objects import JsonObject
-from arjax.tables.columns import MISSING, Numbers, find_columns, make_numbers, make_words
+from arjax.tables.columns import MISSING, Numbers
+from arjax.tables.finding import find_columns, make_numbers, make_words
 from arjax.tables.saving import _column as column_from
 
 RNG = np.random.default_rng(0)

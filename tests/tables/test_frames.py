@@ -12,7 +12,7 @@ import pytest
 import arjax
 from arjax.core.errors import UserError
 from arjax.data.frames import read_frame
-from arjax.tables.columns import as_texts
+from arjax.tables.finding import as_texts
 
 ROWS = [{"a": 1, "b": "x", "c": 0.5}, {"a": None, "b": "?", "c": float("nan")}, {"a": 3, "b": "z", "c": 2.0}]
 LISTS = {name: [row[name] for row in ROWS] for name in "abc"}

@@ -20,7 +20,8 @@ from arjax.data.table_files import NO_VALUE
 from arjax.models import make_model
 from arjax.tables import fitting
 from arjax.tables.any_order import AnyOrderTable, Sites
-from arjax.tables.columns import Numbers, find_columns, make_numbers
+from arjax.tables.columns import Numbers
+from arjax.tables.finding import find_columns, make_numbers
 from arjax.tables.saving import _column as column_from
 from arjax.tables.table import TableModel
 from arjax.testing.examples import random_like
