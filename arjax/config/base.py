@@ -202,9 +202,9 @@ def optimizer_config(name: str, **options: Any) -> ConfigDict:
     from arjax.training.optimizer import OPTIMIZERS, SHARED, own_options
 
     common, own = base_config().optimizer.to_dict(), own_options(name)
-    for key in own.keys() & (common.keys() - SHARED.keys()):
-        if not is_of_optax(OPTIMIZERS.get(name)):  # the rule would never get it
-            raise UserError(f"the option {key!r} of the optimizer {name!r} is a field of every config: rename it")
+    taken = sorted(own.keys() & (common.keys() - SHARED.keys()))
+    if taken and not is_of_optax(OPTIMIZERS.get(name)):  # the rule would never get it
+        raise UserError(f"the option {taken[0]!r} of the optimizer {name!r} is a field of every config: rename it")
     section = common | {"name": name} | own
     defaults = OPTIMIZERS.options(name) | section
     for key, value in options.items():

@@ -189,15 +189,14 @@ def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
         raise UserError(f"data set {name!r} has no {split} split to evaluate at the end")
     open_judge(setup.model, setup.dataset, setup.evaluate, setup.open_run)
     with Training(RunLearner(setup, workdir), workdir) as run:
-        # 2. Go on from the newest readable checkpoint, or start; train.
-        ended = from_process_0(_kept_step(run))
-        if ended is None:
-            run.advance()
-        else:
+        # 2. Go on from the newest readable checkpoint, or start; train, unless only the best parameters were kept.
+        if (ended := from_process_0(_kept_step(run))) is not None:
             run.step = ended
-        # 3. Interrupted: everything is saved, the same command goes on from here.
-        if ended is None and not run.is_finished():
-            return Outcome("interrupted", run.step, run.stopped())
+        else:
+            run.advance()
+            # 3. Interrupted: everything is saved, the same command goes on from here.
+            if not run.is_finished():
+                return Outcome("interrupted", run.step, run.stopped())
         # 4. Done: the parameters that were best on validation, on the test split.
         results = _results(run, setup)
         scores = describe_scores(results, bits=setup.model.event.is_discrete)

@@ -125,7 +125,7 @@ CHAIN_FAULTS = (
     _processes(
         "parts of a chain that are differences of numbers of float32",
         "kept_t, kept_s = kept[t], kept[s]",
-        "kept_t, kept_s = np.float32(kept[t]), np.float32(kept[s])",
+        "kept_t, kept_s = jnp.float32(kept[t]), jnp.float32(kept[s])",
         DISCRETE + "test_chains_of_many_steps_have_finite_terms_and_gradients",
     ),
     _processes(

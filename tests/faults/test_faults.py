@@ -41,7 +41,7 @@ FAULTS += STAGE_FAULTS + TOKEN_FAULTS + HEAD_FAULTS + TABLE_FAULTS + HOLE_FAULTS
 FAULTS += CODING_FAULTS + LINEAR_FAULTS
 LEAST = 40
 #: How a test notices a fault, and does not merely stumble over it: by a comparison, or by a refusal.
-NOTICED = ("AssertionError", "DID NOT RAISE", "UserError", "LawBroken")
+NOTICED = ("AssertionError", "Failed: ", "UserError", "LawBroken")
 #: What the copy is made of.
 PARTS = ("arjax", "configs", "docs", "experiments", "scripts", "tests", "pyproject.toml", "README.md", "Makefile")
 

@@ -211,8 +211,8 @@ TRAINING_FAULTS = (
     Fault(
         "a finished member of a population that is trained again over its best parameters",
         "training/loop.py",
-        "ended = from_process_0(_kept_step(run))",
-        "ended = None",
+        "(ended := from_process_0(_kept_step(run))) is not None",
+        "(ended := None)",
         ("training/test_loop.py::test_a_finished_run_without_a_train_state_keeps_its_parameters",),
     ),
     Fault(
