@@ -1,4 +1,4 @@
-"""Prepares a data set: `python scripts/prepare_data.py NAME [--manual_dir=DIR] [--data_dir=DIR]`."""
+"""Prepares data sets: `python scripts/prepare_data.py NAME... [--manual_dir=DIR] [--data_dir=DIR]`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from absl import flags
 
 from arjax.cli.command_line import tell_mistakes
 from arjax.core.errors import UserError
-from arjax.data.prepare import default_data_dir, known_names, prepare
+from arjax.data.prepare import check_name, default_data_dir, known_names, prepare
 
 _FLAGS = flags.FlagValues()
 flags.DEFINE_string("manual_dir", "", "folder with the raw files (default: download them)", flag_values=_FLAGS)
@@ -17,7 +17,7 @@ flags.DEFINE_bool("help", False, "shows this text", short_name="h", flag_values=
 
 
 def main() -> int:
-    """Prepares the set named on the command line and prints where it is."""
+    """Prepares the sets named on the command line and prints where they are."""
     try:
         _, *names = _FLAGS(sys.argv)
     except flags.Error as error:
@@ -25,10 +25,13 @@ def main() -> int:
     if _FLAGS.help:
         print(f"{__doc__}\n\nNames: {', '.join(known_names())}\n{_FLAGS.main_module_help()}")
         return 0
-    if len(names) != 1:
-        raise UserError(f"name one data set, of: {', '.join(known_names())}")
-    for folder in prepare(names[0], _FLAGS.manual_dir, _FLAGS.data_dir):
-        print(folder)
+    if not names:
+        raise UserError(f"name a data set, or several, of: {', '.join(known_names())}")
+    for name in names:
+        check_name(name)
+    for name in names:
+        for folder in prepare(name, _FLAGS.manual_dir, _FLAGS.data_dir):
+            print(folder, flush=True)
     return 0
 
 

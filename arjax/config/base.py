@@ -6,7 +6,7 @@ A config file defines `get_config(arg="")`, starts from `base_config()` and sets
         arg = parse_arg(arg, smoke=False, set=pick(SETS, "dna"))
         config = base_config()
         config.dataset = dataset_config("uci_binary", set=arg.set)
-        config.network = network_config("made", hidden=(500,))
+        config.network = network_config("made", hidden_sizes=(500,))
         return apply_smoke(config) if arg.smoke else config
 
 No field is `None` or a list, as neither can be overridden on the command line. The functions that make a section, such

@@ -81,6 +81,12 @@ def known_names() -> list[str]:
     return sorted([*STOCK, *OWN, *single])
 
 
+def check_name(name: str) -> None:
+    """Raises `UserError` for a name that is not one of `known_names()`."""
+    if name not in known_names():
+        raise UserError(f"unknown data set {name!r}{did_you_mean(name, known_names())}")
+
+
 def prepare(name: str, manual_dir: str = "", data_dir: str = "", check_sizes: bool = True) -> list[Path]:
     """Prepares a data set of `known_names()` and returns its folders; one that is already prepared is not changed.
 
@@ -91,8 +97,7 @@ def prepare(name: str, manual_dir: str = "", data_dir: str = "", check_sizes: bo
       data_dir: folder for prepared sets; "" for the first folder of `TFDS_DATA_DIR`, or `~/tensorflow_datasets`.
       check_sizes: whether the number of rows must be the published one.
     """
-    if name not in known_names():
-        raise UserError(f"unknown data set {name!r}{did_you_mean(name, known_names())}")
+    check_name(name)
     target = search_path(data_dir)[0]
     import_tfds()
     try:

@@ -61,8 +61,8 @@ DRAWN_EXAMPLES, DRAWN_FRAMES = 6, 10
 
 class Chain(Model):
     """The part that all chains share; subclasses are frozen dataclasses with `event`, `denoiser`, `num_steps` (T),
-    `train_steps`, `score_steps` (steps that a score draws per example in training and outside; 0: the whole sum) and
-    `sample_steps` (steps that a draw visits; 0: all).
+    `train_steps`, `score_steps` (steps that are drawn per example for the loss and for a score; `score_steps` of 0: the
+    whole sum) and `sample_steps` (steps that a draw visits; 0: all).
     """
 
     kind: ClassVar[str] = "bound"

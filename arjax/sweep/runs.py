@@ -39,7 +39,7 @@ class Run:
 
     Attributes:
       name: folder of the run inside the sweep's workdir, such as `made-dna`.
-      config: config file with its argument, such as `configs/uci_made.py:dna`.
+      config: config file with its argument, such as `configs/uci_binary.py:dna`.
       overrides: config fields to set, such as `{"seed": 1, "model.ordering": "random(seed=3)"}`. Here and in `config`
         `{workdir}` is the workdir of the sweep: `{"train.init_from": "{workdir}/teacher"}` reads another run.
       dataset, model, ordering: those of the row, in words; "" takes them from the results and the config of the run.

@@ -152,7 +152,8 @@ def test_every_name_in_a_missing_set_sentence_can_be_prepared():
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "name one data set"),
+        ([], "name a data set, or several"),
+        (["wine_quality", "digitz"], "unknown data set 'digitz'"),
         (["digitz"], "unknown data set 'digitz'"),
         (["wine_quality", "--manual_dr=x"], "manual_dir"),
         (["wine_quality", "--manual_dir=nowhere"], "--manual_dir=nowhere must hold winequality-red.csv"),
