@@ -2,7 +2,8 @@
 
 Arora et al., "Zoology: Measuring and Improving Recall in Efficient Language Models" (2023), section 3 and appendix E.
 Their networks have two layers, no MLP, and a short convolution beside each mixer. Here the Transformer, linear
-attention and RG-LRU have an MLP, and the Transformer, linear attention, gated linear attention, mLSTM and the GRU have no convolution; `hybrid` is attention after one, as theirs. `results.json` has the `accuracy` of the values beside the
+attention and RG-LRU have an MLP, and the Transformer, linear attention, gated linear attention, mLSTM and the GRU have
+no convolution; `hybrid` is attention after one, as theirs. `results.json` has the `accuracy` of the values beside the
 nats.
 
     arjax --config=configs/recall.py:pairs=8,network=gated_delta_net --workdir=runs/recall_gated_delta_net

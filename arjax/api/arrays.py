@@ -88,7 +88,7 @@ def fit_arrays(
       learning_rate: the peak of the schedule.
       seed: of parameters, batches and noise.
       optimizer: a rule, such as "adam" or "adamw".
-      schedule: of the learning rate: "constant", "cosine", "linear", "rsqrt", "wsd", or a call such as "wsd(decay=0.1)".
+      schedule: of the learning rate: "constant", "cosine", "linear", "rsqrt", "wsd", or a call, "wsd(decay=0.1)".
       warmup_steps: steps in which the learning rate grows.
       weight_decay: of "adamw" and others.
       clip_norm: largest norm of a gradient; 0: any.

@@ -123,7 +123,8 @@ class Comparison:
 
 def in_words(row: dict[str, Any]) -> str:
     """`runs/a - runs/b: -1.2034 ± 0.0912 nats (exact), fewer nats on 71.3% and more on 28.7% of
-    the examples: better`."""
+    the examples: better`.
+    """
     error = f"± {row['stderr']:.4f}"
     if np.isfinite(row["seeds_stderr"]):
         error += f" over examples, ± {row['seeds_stderr']:.4f} over seeds"

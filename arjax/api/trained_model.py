@@ -373,7 +373,8 @@ class TrainedModel:
         Args:
           split: "train", "validation" or "test".
           **measures: the numbers that are asked for, in place of those of the run: `batch_size`, `num_orders`, `steps`,
-            `schedule`, `choose`, `samples`, `exposure`, `judge`, `length`, `examples`; see `arjax.evaluation.report.Measures`.
+            `schedule`, `choose`, `samples`, `exposure`, `judge`, `length`, `examples`; see
+            `arjax.evaluation.report.Measures`.
 
         Raises:
           UserError: there is no such split, or the model or its data lack one of the numbers.

@@ -26,8 +26,8 @@ from arjax.networks import Network
 
 #: What leaves out sites without a value, for the ends of sentences.
 TAKES_HOLES = (
-    "a missing value (NaN) needs a model of the kind gaussian_mixture, or one of the kind autoregressive with a network "
-    "that predicts from any set of observed sites, such as masked_transformer or deep_nade, and sites of a step that are "
+    "a missing value (NaN) needs a model of the kind gaussian_mixture, or one of the kind autoregressive whose network "
+    "predicts from any set of observed sites, such as masked_transformer or deep_nade, and whose sites of a step are "
     "scored one by one"
 )
 
