@@ -15,6 +15,7 @@ from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
 from arjax.conditionals.quadrature import entropy_by_quadrature
 from arjax.conditionals.scales import bounded_log_scale, check_components, check_floor, is_number
 from arjax.conditionals.temperature import as_temperature, tempered
+from arjax.conditionals.transformed_normal import log_normal
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 
@@ -133,7 +134,7 @@ class GaussianMixture(LocationScaleMixture):
     NAME = "gaussian_mixture"
 
     def log_standard(self, z):
-        return -0.5 * jnp.square(z) - 0.5 * math.log(2 * math.pi)
+        return log_normal(z)
 
     def curvature(self, z):
         """1 everywhere: the ascent to the mode is the mean shift."""

@@ -19,6 +19,7 @@ from arjax.core.integers import check_seed
 from arjax.data.frames import Frame, read_frame
 from arjax.data.table_files import NO_VALUE
 from arjax.evaluation.mixtures import fit_weights, mixture
+from arjax.evaluation.summaries import stderr_of
 from arjax.models import make_model
 from arjax.models.abilities import require
 from arjax.tables.any_order import AnyOrderTable, Sites, codes_of
@@ -195,8 +196,7 @@ def _fit(
         results |= {"engines": engines, "engine": engine.in_words()}
         print(f"chosen on validation: {engine.in_words()}")
     usual = _usual(engine, cells["validation"])
-    stderr = nats_N.std(ddof=1) / math.sqrt(len(nats_N)) if len(nats_N) > 1 else 0.0
-    results |= {"validation_nats": float(nats_N.mean()), "validation_stderr": float(stderr)}
+    results |= {"validation_nats": float(nats_N.mean()), "validation_stderr": float(stderr_of(nats_N))}
     results["minutes"] = (time.monotonic() - start) / 60
     return TableModel(
         columns, engine, usual, results, left_out, frame.form, _NUM_ORDERS, frame.missing, frame.delimiter
