@@ -78,7 +78,7 @@ class Beta(Conditional):
         a, b = self._shapes(features)
         # u and 1 - u each from its own bound, so that both keep their digits near it
         above, below = ((d / (self.high - self.low)) for d in (value - self.low, self.high - value))
-        u, v = jnp.maximum(above, EDGE), jnp.maximum(below, EDGE)
+        u, v = (jnp.clip(d, EDGE, 1 - EDGE) for d in (above, below))
         divergence = a * jnp.log(u * (a + b) / a) + b * jnp.log(v * (a + b) / b)
         log_p = divergence - jnp.log(u) - jnp.log(v) - _log_beta_at_mean(a, b) - self._log_range
         log_p += jnp.where(above < EDGE, _at_edge(a, b), 0) + jnp.where(below < EDGE, _at_edge(b, a), 0)

@@ -24,7 +24,8 @@ class Batch:
     Attributes:
       x: values [B, *grid, *value].
       context: the parts of the context by name, [B, ...] each; empty for none.
-      mask: [B, *grid] of 0 and 1, the sites that are scored; None: all.
+      mask: [B, *grid] of 0 and 1, the sites that are scored, given the other sites before them; None: all. Models that
+        mix whole examples, or have a latent for each, mix with the weights of an example without given sites.
       weight: [B] of 0 and 1, the examples that are scored; None: all.
       extra: other arrays [B, ...], which the transform of a data set reads and models do not.
     """

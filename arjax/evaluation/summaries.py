@@ -113,18 +113,19 @@ def summarize_orders(nll_BK: np.ndarray, shares: Shares) -> dict[str, Any]:
     Returns:
       `num_orders` K; `negative_elbo_nats`, the mean over the orders by their weights, which bounds the nats of their
       mixture from above; `negative_elbo_stderr`, its standard error as an estimate of the mean over all orders of the
-      model, of which these are some, drawn without replacement: 0 where they are all; of random orders beside listed
-      ones, that of the random ones alone; and `nll_nats_by_num_orders`, the nats of the mixtures of the first 1, 2,
-      ..., K orders.
+      model, of which these are some, drawn without replacement: 0 where they are all, left out where one is drawn of
+      several; of random orders beside listed ones, that of the random ones alone; and `nll_nats_by_num_orders`, the
+      nats of the mixtures of the first 1, 2, ..., K orders.
     """
     num_orders, means_K = nll_BK.shape[1], nll_BK.mean(0)
     random_K = shares.drawn if shares.drawn.any() else np.ones(num_orders, bool)
     weight, num = shares.weights[random_K].sum(), int(random_K.sum())
     stderr = weight * stderr_of(means_K[random_K]) * math.sqrt(max(1 - num / shares.population, 0.0))
+    known = {} if num == 1 < shares.population else {"negative_elbo_stderr": float(stderr)}
     return {
         "num_orders": num_orders,
         "negative_elbo_nats": float(means_K @ shares.weights),
-        "negative_elbo_stderr": float(stderr),
+        **known,
         "nll_nats_by_num_orders": [_mixture_nats(nll_BK[:, :k], shares.first(k)) for k in range(1, num_orders + 1)],
     }
 

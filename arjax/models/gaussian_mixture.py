@@ -33,6 +33,7 @@ from arjax.core.arguments import named_arguments
 from arjax.core.arrays import as_sites, is_traced
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
+from arjax.core.holes import is_present
 from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.core.triangular import solve_lower
 from arjax.models.base import Model, Params
@@ -323,17 +324,24 @@ class GaussianMixtureModel(Model):
         x = self.checked_batch(x).x
         return x.reshape(len(x), -1)
 
+    def _whole_sites(self, x: jax.Array) -> jax.Array:
+        """Examples as float32[N, D], with NaN at all scalars of a site where one is missing: its value is missing."""
+        present = is_present(x, len(self.event.value_shape))
+        return jnp.where(present.reshape(len(x), -1, 1), x.reshape(len(x), -1, self.event.value_size), jnp.nan).reshape(
+            len(x), -1
+        )
+
     def _dims(self, sites: np.ndarray) -> jax.Array:
         """The scalars bool[D] of sites bool[*grid]."""
         return jnp.asarray(np.repeat(sites.ravel(), self.event.value_size))
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
-        """log p(x) of each example in nats, float32[B], or of its values that are not NaN; with a mask, of the values
-        that it marks given the others.
+        """log p(x) of each example in nats, float32[B], or of the sites whose value is not missing; with a mask, of the
+        sites that it marks given the others.
         """
         check_params(self.param_shapes, params)
         batch = self.checked_batch(batch.x, batch.context or None, batch.mask)
-        x_ND, all_D = batch.x.reshape(len(batch.x), -1), jnp.ones(self.event.num_dims, bool)
+        x_ND, all_D = self._whole_sites(batch.x), jnp.ones(self.event.num_dims, bool)
         log_p_N = _log_marginal(self, params, x_ND, all_D)
         if batch.mask is not None:
             scored_ND = jnp.repeat(jnp.asarray(batch.mask).reshape(len(x_ND), -1) > 0, self.event.value_size, axis=1)
@@ -356,7 +364,7 @@ class GaussianMixtureModel(Model):
             raise UserError("the query and the evidence overlap: a site is asked for or given, not both")
         check_params(self.param_shapes, params)
         batch = self.checked_batch(x, context or None, mask)
-        x_ND, both_D, given_D = batch.x.reshape(len(x), -1), self._dims(asked_for | given), self._dims(given)
+        x_ND, both_D, given_D = self._whole_sites(batch.x), self._dims(asked_for | given), self._dims(given)
         log_both_N = _log_marginal(self, params, x_ND, both_D)
         if batch.mask is None:
             return log_both_N - _log_marginal(self, params, x_ND, given_D)

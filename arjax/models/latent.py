@@ -184,6 +184,9 @@ class LatentModel(Model):
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
         """The evidence lower bound with one latent for each example, or L_k with `score_samples`; its mean over keys is
         the bound. Terms: `reconstruction`, `kl`, and what L_k gains on these, `importance`. It needs a `key`.
+
+        With a mask it bounds log of the mean of p(x_marked | x_given, z) over the prior of z, as if each example had a
+        latent of its own, which the given sites tell nothing about.
         """
         num = 1 if train else self.score_samples
         found = self.weights(params, batch, key_needed(key, "the score of a latent model is drawn"), num, train=train)

@@ -121,7 +121,9 @@ class MixtureModel(Model):
         return jnp.stack([score.log_prob for score in scores])
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
-        """log sum_k w_k p_k(x | c) of each example in nats, float32[B]; masks are those of the members."""
+        """log sum_k w_k p_k(x | c) of each example in nats, float32[B]. With a mask, members score the sites that it
+        marks, and the weights are still w_k: sites that are given do not change them, as they do in a draw.
+        """
         log_prob_KB = self.scores_of_members(params, batch, key=key, train=train)
         mixed = jax.nn.logsumexp(self.log_weights(params)[:, None] + log_prob_KB, axis=0)
         return Score(mixed, self.kind)

@@ -48,8 +48,9 @@ class Denoising(Objective[Chain]):
         self.check(model)
         score, error_B = model.estimate(params, batch, key=step.key, num=model.train_steps, train=True)
         bound = likelihood_loss(model.event, batch, score.log_prob)
-        num = bound.metrics.examples * model.event.num_dims
         values = score.terms if self.weighting == "bound" else {"simple": error_B}
-        means = {name: Mean(weighted_sum(batch.weight, value_B), num) for name, value_B in values.items()}
+        means = {
+            name: Mean(weighted_sum(batch.weight, value_B), bound.metrics.dims) for name, value_B in values.items()
+        }
         terms = bound.terms if self.weighting == "bound" else (means["simple"],)
         return Loss(terms, dataclasses.replace(bound.metrics, means=means))

@@ -40,7 +40,7 @@ def describe_scores(scores: Mapping[str, Any], bits: bool = True) -> str:
     if "solver_error_nats" in scores:
         parts.append(f"up to {scores['solver_error_nats']:.2g} nats of error of the solver")
     if scores.get("num_orders", 1) > 1:
-        mean = with_stderr(scores["negative_elbo_nats"], scores["negative_elbo_stderr"])
+        mean = with_stderr(scores["negative_elbo_nats"], scores.get("negative_elbo_stderr"))
         parts.append(f"a mixture of {scores['num_orders']} orders (their mean: {mean})")
     for name, effort, words in BOUNDS:
         if f"{name}_nats" in scores:

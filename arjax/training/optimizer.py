@@ -155,9 +155,10 @@ def sgd(b1: float = 0.9, weight_decay: float = 0.0, decay_pattern: str = DECAYIN
 def adagrad(initial_accumulator: float = 0.0) -> list[Transformation]:
     """Adagrad (Duchi, Hazan & Singer, 2011): rates fall with the sum of the squared gradients of each parameter.
 
-    Losses are means over scalars, so gradients may be tiny: the sum begins at 0, and the scale of a loss is no matter.
+    Losses are means over scalars, so gradients may be tiny: the sum begins at 0, and the scale of a loss does not
+    matter, down to gradients of 1e-15.
     """
-    return [optax.scale_by_rss(initial_accumulator, eps=1e-14)]
+    return [optax.scale_by_rss(initial_accumulator, eps=1e-30)]
 
 
 def make_optimizer(

@@ -74,11 +74,16 @@ def test_gradients_are_those_of_the_formula():
             np.testing.assert_allclose(gradient[:, j], numeric, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("shapes", [(-0.7, -0.7), (-0.7, 2.0), (0.0, 0.0), (3.0, 1.0), (0.0, 7.0), (-0.5, 7.0)])
+@pytest.mark.parametrize(
+    "shapes", [(-0.7, -0.7), (-0.7, 2.0), (0.0, 0.0), (3.0, 1.0), (0.0, 7.0), (-0.5, 7.0), (-0.7, 9.0)]
+)
 def test_total_is_one_edges_included(shapes):
     """In log-odds, where also peaks at the edges are smooth, and the bands around the edges by themselves."""
-    t = np.linspace(-13.8, 13.8, NUM - 2)
-    weights = np.concatenate([special.expit(t) * special.expit(-t) * (t[1] - t[0]), [1.25e-6, 1.25e-6]])
+    edge = special.logit(1 - 1.0001e-6)
+    t = np.linspace(-edge, edge, NUM - 2)
+    inside = special.expit(t) * special.expit(-t) * (t[1] - t[0])
+    inside[[0, -1]] /= 2  # the rule of trapezoids
+    weights = np.concatenate([inside, [1.25e-6, 1.25e-6]])
     x = np.concatenate([special.expit(t), [0, 1]]).astype(np.float32)
     total = np.exp(call(Beta(), "log_prob", np.float32([shapes] * NUM), x).astype(float)) @ weights
     np.testing.assert_allclose(total, 1, atol=3e-4)

@@ -99,8 +99,7 @@ CASES = [
         {"by_order": ORDERS[:1]},
         EventSpec((2, 2), (2,)),
         "",
-        PLAIN
-        | {"num_orders": 1, "negative_elbo_nats": 2.0, "negative_elbo_stderr": 0.0, "nll_nats_by_num_orders": [2.0]},
+        PLAIN | {"num_orders": 1, "negative_elbo_nats": 2.0, "nll_nats_by_num_orders": [2.0]},
     ),
 ]
 
@@ -126,6 +125,10 @@ def test_orders_count_by_their_shares():
     assert found["negative_elbo_stderr"] == pytest.approx(0.5 * abs(means[1] - means[2]) / 2)
     all_drawn = summarize_rows(rows, EventSpec((2, 2), (2,)), shares=shares._replace(population=2))
     assert all_drawn["negative_elbo_stderr"] == 0.0  # they are all that there are
+    one_of = Shares(np.ones(1), np.array([True]), 24)
+    assert "negative_elbo_stderr" not in summarize_rows(
+        rows | {"by_order": nll_KB[:1]}, EventSpec((2, 2), (2,)), shares=one_of
+    )
     p = np.exp(-nll_KB)
     mixtures = [p[0], (p[0] + p[1]) / 2, p[0] / 2 + (p[1] + p[2]) / 4]
     np.testing.assert_allclose(found["nll_nats_by_num_orders"], [-np.log(mixture).mean() for mixture in mixtures])

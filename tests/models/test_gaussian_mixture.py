@@ -117,6 +117,19 @@ def test_values_that_are_nan_are_integrated_over():
     np.testing.assert_allclose(model.score(params, Batch(jnp.asarray(holes()))).log_prob, found, rtol=1e-5)
 
 
+def test_a_site_of_which_one_scalar_is_missing_is_missing():
+    """Its other scalars are no evidence, neither for a score, with its mask or without, nor for a query."""
+    model, params = build(event=EventSpec((2,), (2,), "real"))
+    some = np.repeat(rows(1).reshape(1, 2, 2), 2, 0)
+    some[0, 0], some[1, 0, 1] = np.nan, np.nan
+    for mask in (None, np.float32([[0, 1], [0, 1]])):
+        whole, part = model.score(params, Batch(some, mask=mask)).log_prob
+        assert whole == part
+    first, second = np.eye(2, dtype=bool)
+    whole, part = model.conditional_log_prob(params, some, query=second, evidence=first)
+    assert whole == part
+
+
 @pytest.mark.slow
 def test_gradients_are_those_of_differences_whether_values_are_missing_or_not():
     model, params = build(-2.0)

@@ -49,6 +49,15 @@ def test_both_losses_and_their_reports(model):
     np.testing.assert_allclose(simple.metrics.means["simple"].value, simple.value)
 
 
+def test_the_terms_of_a_masked_loss_add_up_to_it():
+    """All are means over the scored dimensions."""
+    chain = make_model(EVENT, "block_transformer", kind="block_diffusion", partition="blocks(size=2)", **SMALL)
+    objective, batch = make_objective("denoising"), Batch(X, mask=np.resize(np.float32([1, 1, 0, 0]), X.shape))
+    params = random_like(chain.param_shapes)
+    loss = jax.jit(lambda p: objective.loss(chain, p, objective.init(chain, KEY), batch, Step(KEY)))(params)
+    np.testing.assert_allclose(sum(mean.value for mean in loss.metrics.means.values()), loss.value, rtol=1e-5)
+
+
 @pytest.mark.slow
 def test_the_noise_has_the_error_of_ho(model):
     """A network that says 0 has |noise|^2, which is 1 per dimension."""

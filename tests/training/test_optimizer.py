@@ -159,7 +159,7 @@ def test_options_without_an_effect_are_said(capsys):
 def test_adagrad_divides_by_the_root_of_all_squares_whatever_the_scale_of_the_loss():
     gradients = np.array([[3.0, -1.0], [-4.0, 2.0], [0.5, 0.1]])
     expected = -0.1 * gradients / np.sqrt(np.cumsum(gradients**2, 0))
-    for scale in (1.0, 1e-5):
+    for scale in (1.0, 1e-5, 1e-12):
         optimizer, params = make_optimizer("adagrad", 0.1, 3), np.zeros(2, np.float32)
         state = optimizer.init(params)
         for gradient, right in zip(gradients, expected, strict=True):
