@@ -324,7 +324,7 @@ class GaussianMixtureModel(Model):
         x = self.checked_batch(x).x
         return x.reshape(len(x), -1)
 
-    def _whole_sites(self, x: jax.Array) -> jax.Array:
+    def _whole_sites(self, x: Any) -> jax.Array:
         """Examples as float32[N, D], with NaN at all scalars of a site where one is missing: its value is missing."""
         present = is_present(x, len(self.event.value_shape))
         return jnp.where(present.reshape(len(x), -1, 1), x.reshape(len(x), -1, self.event.value_size), jnp.nan).reshape(
