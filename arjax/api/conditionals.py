@@ -22,7 +22,7 @@ class SiteConditionals:
     """p(x_i | sites visited before i) of every site of N examples, in the order of the model.
 
     Attributes:
-      log_prob: log-probability of the value that the site has, in nats, float32[N, *grid].
+      log_prob: log-probability of the value that the site has, in nats, float32[N, *grid]; 0 where it is missing.
       entropy: of the distribution, in nats, float32[N, *grid]. Densities are those of the units of the data.
       probabilities: of discrete data: of each value of each scalar, float32[N, *grid, *value, K]; None for real data.
       draws: of real data: 256 values from each distribution, float32[256, N, *grid, *value], as the model sees them;
@@ -80,13 +80,16 @@ def _arrays(
     model: AutoregressiveModel, params: Any, batch: Batch, log_scale_D: jax.Array, key: jax.Array
 ) -> dict[str, jax.Array | None]:
     features, head = model.features(params, batch.x, context=batch.context), model.head(params)
+    x = jnp.asarray(batch.x)
     log_scale = log_scale_D.reshape(model.event.grid_shape)
     table = jnp.exp(head.log_table(features)) if model.event.is_discrete else None
     draws = None
     if table is None:
         draws = jax.vmap(lambda key: head.sample(key, features))(jax.random.split(key, NUM_DRAWS))
     return {
-        "log_prob": head.log_prob(features, jnp.asarray(batch.x)) - log_scale,
+        "log_prob": model.of_present(
+            lambda head, features, x, _: head.log_prob(features, x) - log_scale, head, features, x, model.factorization
+        ),
         "entropy": head.entropy(features) + log_scale,
         "probabilities": table,
         "draws": draws,

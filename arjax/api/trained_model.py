@@ -23,6 +23,7 @@ from arjax.core.arguments import checked_arguments
 from arjax.core.arrays import as_array, as_sites
 from arjax.core.batch import as_parts
 from arjax.core.errors import UserError
+from arjax.core.holes import is_present
 from arjax.core.integers import check_seed
 from arjax.core.memory import within_memory
 from arjax.data import Dataset
@@ -39,7 +40,7 @@ from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_samp
 from arjax.evaluation.suggestions import Suggestions, suggest
 from arjax.models import Model
 from arjax.models.abilities import require
-from arjax.models.checks import check_likelihood
+from arjax.models.checks import TAKES_HOLES, check_likelihood
 from arjax.page import Page, make_page
 from arjax.reporting.diagrams import factorization_figure
 from arjax.reporting.scores import scores_in_words
@@ -172,7 +173,7 @@ class TrainedModel:
         needed = None
         if isinstance(self.dataset.rows, TableRows):
             needed = {name for name, reads in zip(self.dataset.rows.names, asked | given, strict=True) if reads}
-        source = self.source(x, context, None, unknown, needed).examples
+        source = self.source(x, context, None, unknown, needed, asked | given).examples
         return 0.0 - self._scorer(Hidden(asked, given)).rows_of(self.params, source)["nll"]
 
     @checked_arguments()
@@ -466,10 +467,12 @@ class TrainedModel:
         mask: Any = None,
         unknown: str = "refuse",
         needed: Collection[str] | None = None,
+        sites: np.ndarray | None = None,
     ) -> Given:
         """Examples or rows of the user, checked. A context that is given counts, not one in the rows.
 
-        The arguments are those of `log_prob`, and the names of the columns that are needed (None: all).
+        The arguments are those of `log_prob`, the names of the columns that are needed and the sites bool[*grid] that
+        are read (None: all).
         """
         numbers = None
         if is_rows(x) and (self.dataset.rows is not None or not hasattr(x, "columns")):  # a frame may be an array
@@ -489,6 +492,10 @@ class TrainedModel:
         if mask is not None:
             arrays["mask"] = mask
         examples = array_source(self.model.event, spec, "given", arrays)
+        if examples.has_holes and not self.model.takes_holes:
+            present = is_present(x, len(self.model.event.value_shape))
+            if not present[:, np.ones(present.shape[1:], bool) if sites is None else sites].all():
+                raise UserError(f"x has missing values, and this model takes none: {TAKES_HOLES}")
         if numbers is None:  # rows are standardised when they are read
             tell_raw(self.dataset.scale, x)
         return Given(examples, np.arange(len(x)) if numbers is None else numbers)

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data import Dataset
-from arjax.evaluation.splits import Score, SplitScorer, split_of
+from arjax.evaluation.splits import Score, SplitScorer, split_of, spread_examples
 from arjax.evaluation.summaries import ratio_of_means, stderr_of
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.checks import as_values
@@ -172,10 +172,8 @@ def k_step_scores(
     check_k_steps(model, steps, choose, "the k-step bound" if choose == "random" else "the likelihood in k steps")
     losses_S = None
     if schedule == "optimal":
-        if "validation" not in dataset.splits:
-            raise UserError(f"the schedule 'optimal' needs a validation split, which {dataset.name!r} has not")
-        source = dataset.splits["validation"]
-        losses_S = measure_losses(model, params, source.__getitems__(np.arange(min(MEASURED, len(source)))))
+        rows = spread_examples(dataset, "validation", MEASURED, "the schedule 'optimal'")
+        losses_S = measure_losses(model, params, rows)
     sizes = make_sizes(schedule, model.factorization.num_steps, steps, losses_S)
     scored = dataset.thinned(examples)
     if choose == "random":

@@ -18,7 +18,7 @@ from arjax.core.arrays import as_array
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data import Dataset
-from arjax.data.windows import RandomWindows
+from arjax.evaluation.splits import spread_examples
 from arjax.models import Model
 from arjax.models.abilities import require
 from arjax.models.base import asked
@@ -130,12 +130,7 @@ def prepare_sampler(
     """
 
     def examples(split: str, num: int) -> Batch:
-        if split not in dataset.splits:
-            raise UserError(f"this sampler needs the {split} split of the data, which {dataset.name!r} does not have")
-        source = dataset.splits[split]
-        apart = source.length if isinstance(source, RandomWindows) else 1  # else most of them would overlap
-        rows = source.__getitems__(np.arange(0, len(source), max(apart, -(-len(source) // num))))
-        return rows if dataset.transform is None else dataset.transform(jax.random.key(0), rows, False)
+        return spread_examples(dataset, split, num, "this sampler")
 
     sampler = make_sampler(sampler)
     if not length:

@@ -21,6 +21,7 @@ from arjax.data import Dataset, Source
 from arjax.data.ahead import read_ahead
 from arjax.data.base import Transform
 from arjax.data.batches import eval_batches
+from arjax.data.windows import RandomWindows
 from arjax.parallel.sharding import from_own_rows, own_rows, replicated
 
 #: Arrays by name; their last axis is that of the examples.
@@ -37,6 +38,18 @@ def split_of(dataset: Dataset, split: str) -> Source:
     if not len(dataset.splits[split]):
         raise UserError(f"the {split} split of {dataset.name!r} is empty")
     return dataset.splits[split]
+
+
+def spread_examples(dataset: Dataset, split: str, num: int, owner: str) -> Batch:
+    """At most about `num` examples of a split, evenly spaced, as the model sees them: those that a schedule is measured
+    on. Raises `UserError`, which names the `owner`, where there is no such split.
+    """
+    if split not in dataset.splits:
+        raise UserError(f"{owner} needs the {split} split of the data, which {dataset.name!r} does not have")
+    source = dataset.splits[split]
+    apart = source.length if isinstance(source, RandomWindows) else 1  # else most of them would overlap
+    rows = source.__getitems__(np.arange(0, len(source), max(apart, -(-len(source) // num))))
+    return rows if dataset.transform is None else dataset.transform(jax.random.key(0), rows, False)
 
 
 class SplitScorer:

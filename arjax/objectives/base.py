@@ -108,6 +108,9 @@ class Objective(Generic[ModelT]):
     #: and not always the loss of one draw.
     DRAWS: ClassVar[bool] = False
 
+    #: Whether the nats that it reports are those of the data, and not of tokens that stand for these.
+    OF_DATA: ClassVar[bool] = True
+
     @property
     def name(self) -> str:
         """Its registered name."""

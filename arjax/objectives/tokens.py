@@ -108,6 +108,7 @@ class TokenPrior(Objective[TokensModel]):
     """
 
     KIND: ClassVar[str] = "tokens"
+    OF_DATA: ClassVar[bool] = False
 
     of: str = "teacher_forcing"
 

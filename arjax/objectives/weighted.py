@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -54,6 +55,10 @@ class Weighted(Objective[Model]):
         return all(part.TAKES_HOLES for part in self.parts)
 
     @property
+    def OF_DATA(self) -> bool:  # type: ignore[override]
+        return self.parts[0].OF_DATA
+
+    @property
     def DRAWS(self) -> bool:  # type: ignore[override]
         return any(part.DRAWS for part in self.parts)
 
@@ -88,13 +93,16 @@ class Weighted(Objective[Model]):
         return params
 
     def optimizer(self) -> optax.GradientTransformation:
-        able = [(i, part) for i, part in enumerate(self.parts) if type(part).optimizer is not Objective.optimizer]
+        rules = {}
+        for i, part in enumerate(self.parts):
+            with contextlib.suppress(NotImplementedError):  # of those without parameters of their own
+                rules[str(i)] = part.optimizer()
 
         def labels(params: Any) -> dict[str, str]:
             # optax.tree_utils.tree_map_params asks for a state without parameters
             return {number: number for number in params} if isinstance(params, Mapping) else {}
 
-        return optax.partition({str(i): part.optimizer() for i, part in able}, labels)
+        return optax.partition(rules, labels)
 
     def report(self, own: ObjectiveState) -> Mapping[str, Any]:
         """All their entries; a name that an objective before has taken is named `i/NAME`."""

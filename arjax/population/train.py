@@ -20,6 +20,7 @@ from arjax.config.files import changes_results, save_config
 from arjax.core.arguments import named_arguments
 from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, check_memory
+from arjax.core.score_names import NLL
 from arjax.data.batches import train_index_block
 from arjax.evaluation.report import report, truth_rows
 from arjax.evaluation.splits import Rows
@@ -170,7 +171,9 @@ class PopulationReporter(Reporter):
         super().train(step, mean, learning_rate, seconds / fine.size)
 
     def _in_words(self, scores: Mapping[str, Any]) -> str:
-        return f"{scores['nll_nats']:.4f} nats on average"
+        if NLL in scores:
+            return f"{scores[NLL]:.4f} nats on average"
+        return super()._in_words(scores)  # of a conditional with a loss in the place of log p
 
     def validation(self, step: int, scores: Mapping[str, Any], history: History) -> None:
         """Reports the range of the best scores so far."""

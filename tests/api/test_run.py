@@ -189,9 +189,14 @@ def test_a_run_scores_as_evaluation_does(run):
     np.testing.assert_allclose(run.log_prob(x, mask=mask) + run.log_prob(x, mask=rest), log_prob, rtol=1e-5)
     np.testing.assert_allclose(run.standardise(run.in_data_units(x)), x, rtol=1e-4, atol=1e-5)
     assert run.in_data_units(x)[:, 1].std() > 10
-    for bad, sentence in ((x[0], "must have shape"), (x[:, :2], "must have shape"), (x * np.nan, "have no values")):
+    missing = np.where(np.arange(3) == 1, np.nan, x)
+    wrong = {"must have shape": x[0], "must have shape .N, 3": x[:, :2], "have no values": x * np.nan}
+    for sentence, bad in (wrong | {"^x has missing values, and this model takes none": missing}).items():
         with pytest.raises(UserError, match=sentence):
             run.log_prob(bad)
+    evidence = np.eye(3, dtype=bool)[0]
+    with pytest.raises(UserError, match=r"^x has missing values"):
+        run.conditional_log_prob(missing, query=~evidence, evidence=evidence)
     with pytest.raises(UserError, match="has no context"):
         run.log_prob(x, context=1)
 

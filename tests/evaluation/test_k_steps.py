@@ -141,6 +141,27 @@ def test_few_scored_examples_leave_the_optimal_schedule_as_it_is(built, monkeypa
     assert measured == [40] and scores["num_examples"] == 3
 
 
+def test_sizes_are_measured_on_the_examples_of_the_sampler(built, monkeypatch):
+    """Evenly spaced, as split may be sorted, and as the model sees them."""
+    x = np.repeat([0, 1], 300)[:, None, None] * np.ones((1, 2, 2), int)
+    some = from_arrays(EVENT, train={"x": x}, validation={"x": x}, test={"x": x})
+    some = dataclasses.replace(some, transform=lambda key, batch, train: batch.replace(x=1 - batch.x))
+    measured = []
+
+    def losses(model, params, batch):
+        measured.append(np.asarray(batch.x))
+        return np.array([4.0, 3.0, 2.0, 1.0])
+
+    monkeypatch.setattr(bounds, "measure_losses", losses)
+    monkeypatch.setattr("arjax.samplers.parallel.measure_losses", losses)
+    monkeypatch.setattr(bounds, "split_bound", lambda *args, **options: (0.0, 0.0))
+    k_step_scores(*built, some, "test", steps=2, schedule="optimal")
+    prepare_sampler("parallel(steps=2,schedule='optimal')", *built, some, None)
+    of_score, of_sampler = measured
+    np.testing.assert_array_equal(of_score, of_sampler)
+    assert of_score[0, 0, 0] == 1 and of_score[-1, 0, 0] == 0
+
+
 def test_mistakes_are_one_sentence(built):
     model, params = built
     with pytest.raises(UserError, match=r"^the k-step bound needs a model of all orders"):

@@ -159,6 +159,20 @@ OTHER_FAULTS = (
         ("conditionals/test_beta.py::test_formula_in_data_units",),
     ),
     Fault(
+        "sizes of rounds that are measured on other examples than those of the sampler",
+        "evaluation/bounds.py",
+        'spread_examples(dataset, "validation", MEASURED, "the schedule \'optimal\'")',
+        'dataset.splits["validation"].__getitems__(np.arange(MEASURED))',
+        ("evaluation/test_k_steps.py::test_sizes_are_measured_on_the_examples_of_the_sampler",),
+    ),
+    Fault(
+        "a missing value as the input of a model that takes none",
+        "api/trained_model.py",
+        "if examples.has_holes and not self.model.takes_holes:",
+        "if False:",
+        ("api/test_run.py",),
+    ),
+    Fault(
         "the edge of a Beta without its other shape",
         "conditionals/beta.py",
         "(jnp.clip(d, EDGE, 1 - EDGE) for d in (above, below))",

@@ -10,6 +10,20 @@ _ROW = "sweep/test_population.py::test_a_row_is_what_arjax_would_have_made_of_it
 
 TRAINING_FAULTS = (
     Fault(
+        "an average that moves frozen parameters by a bit",
+        "training/schedule_free.py",
+        "jnp.where(y == z, y, (y - (1 - b) * z) / b)",
+        "(y - (1 - b) * z) / b",
+        ("training/test_schedule_free.py::test_frozen_parameters_are_their_average_to_the_bit",),
+    ),
+    Fault(
+        "nats of tokens in the units of the data",
+        "training/step.py",
+        " or not recipe.objective.OF_DATA",
+        "",
+        ("objectives/test_weighted.py::test_weighted_token_priors_have_the_parameters_of_their_own_objectives",),
+    ),
+    Fault(
         "a rule of a user whose defaults are those of every config",
         "training/optimizer.py",
         "if key not in SHARED or (is_value(v) and v != SHARED[key])}",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import arjax
+from arjax.api.conditionals import site_conditionals
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
@@ -61,6 +62,15 @@ def test_features_and_scores_of_sites():
     scored = jax.jit(lambda x: model.score(params, Batch(x)))(HOLES)
     np.testing.assert_allclose(scored.log_prob, log_prob.sum(1), rtol=1e-4)
     assert scored.kind == "exact" and scored.log_prob[1] == 0  # nothing of it is known
+
+
+def test_sites_without_a_value_have_no_log_prob_among_the_conditionals():
+    model, params = model_and_params(event=EventSpec((4,), (), "real"), conditional="gaussian")
+    x = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    x[0, 1], x[1] = np.nan, np.nan
+    found = site_conditionals(model, params, Batch(x), np.zeros(4), jax.random.key(0))
+    np.testing.assert_array_equal(found.log_prob != 0, ~np.isnan(x))
+    np.testing.assert_allclose(found.log_prob.sum(1), model.log_prob(params, x), rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -131,7 +141,7 @@ def test_what_takes_none_refuses_them_before_the_training():
     data = from_arrays(EVENT, train=HOLES, validation=X)
     real = cases.EVENTS["real"]
     holes = with_holes(real, cases.random_x(real, 8))
-    needs = r"has missing values, and this model takes none: a missing value \(NaN\) needs a network that predicts"
+    needs = r"has missing values, and this model takes none: a missing value \(NaN\) needs a model of"
     of_pairs = {"partition": "blocks(size=2)", "conditional": "mixture_of_products"}
     for model, train in (
         (make_model(EVENT, "made", hidden_sizes=(8,)), data),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,9 +14,10 @@ from arjax.config import base_config, dataset_config, network_config
 from arjax.config.build import build
 from arjax.core.batch import Batch
 from arjax.models import make_model
-from arjax.objectives import ObjectiveState, Step, make_objective
+from arjax.objectives import Loss, Mean, Metrics, ObjectiveState, Step, make_objective
 from arjax.objectives.learned_order import SCORES
 from arjax.testing.examples import random_x
+from arjax.training.step import _in_data_units
 
 
 def test_weighted_objectives_add_up():
@@ -47,6 +50,21 @@ def test_weighted_keeps_parameters_of_its_objectives():
     batch, step = Batch(random_x(TOKENS, 4)), Step(jax.random.key(2))
     loss = jax.eval_shape(lambda params: objective.loss(model, params, own, batch, step), model.param_shapes)
     assert len(loss.terms) == 3 and set(loss.metrics.means) == {"1/order_nats"}
+
+
+def test_weighted_token_priors_have_the_parameters_of_their_own_objectives():
+    """Only one of the two has some; and their nats are those of tokens, in no units of the data."""
+    priors = ("token_prior(of='learned_order')", "token_prior(of='order_agnostic')")
+    objective = make_objective(f"weighted(of={priors}, weights=(1.0, 1.0))")
+    params = {"0": {SCORES: np.zeros(4, np.float32)}}
+    rule = objective.optimizer()
+    updates, _ = rule.update(params, rule.init(params), params)
+    assert jax.tree.structure(updates) == jax.tree.structure(params)
+    one, log_scale = jnp.float32(1), (2.0,) * 4
+    loss = Loss((Mean(one, one),), Metrics(one, one, one, one))
+    for text, added in ((objective, 0), (make_objective("token_prior"), 0), (make_objective("teacher_forcing"), 8)):
+        recipe = SimpleNamespace(log_scale=log_scale, objective=text)
+        assert _in_data_units(recipe, loss, Batch(np.zeros((1, 4)))).metrics.nll == 1 + added
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from arjax.config.build import build
 from arjax.core.errors import UserError
 from arjax.population import Population, make_ensemble, train_population
 from arjax.population.population import STRATEGIES
-from arjax.population.train import Members
+from arjax.population.train import Members, PopulationReporter
 from arjax.training.history import History
 from arjax.training.loop import Training, train
 
@@ -188,6 +188,23 @@ def test_a_population_without_a_finite_loss_ends():
     config.optimizer.update(name="sgd", learning_rate=1e30)
     with pytest.raises(UserError, match="the loss was not finite at step 2"):
         train_population(Population(config, ORDERS[:1], SEEDS))
+
+
+def test_members_whose_conditional_has_a_loss_of_its_own_report_it():
+    """In place of nats, as their runs do."""
+    reporter = object.__new__(PopulationReporter)
+    reporter._bits = False
+    assert reporter._in_words({"nll_nats": 2.0}) == "2.0000 nats on average"
+    assert reporter._in_words({"simple": 0.5}) == "simple 0.5000"
+
+
+@pytest.mark.slow
+def test_members_may_have_a_conditional_with_a_loss_of_its_own():
+    config = small_config()
+    config.dataset = dataset_config("noise", grid=(3,), value=(2,), kind="real")
+    config.model.conditional = "diffusion(weighting='simple',schedule='cosine',features=4,width=8,steps=4)"
+    scores = train_population(Population(config, ["raster", "reversed"], (0, 1)))
+    assert np.isfinite(scores.test_rows).all()
 
 
 @pytest.mark.slow

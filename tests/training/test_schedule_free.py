@@ -19,6 +19,7 @@ from arjax.core.errors import UserError
 from arjax.objectives import Loss, Mean, Metrics, Objective
 from arjax.training.loop import train
 from arjax.training.optimizer import make_optimizer
+from arjax.training.schedule_free import average_of
 from arjax.training.setup import restore_params
 from arjax.training.state import TrainState, eval_params, fresh_state
 from arjax.training.step import train_step
@@ -79,6 +80,13 @@ def test_parameters_that_no_gradient_trains_are_scored_as_they_are():
     scored = eval_params(state)
     np.testing.assert_allclose(scored["code"], 7.0, rtol=1e-6)
     assert np.abs(scored["w"] - state.params["w"]).min() > 1e-6
+
+
+def test_frozen_parameters_are_their_average_to_the_bit():
+    """Else a tokenizer that stays as it is would no longer be that of its prior."""
+    params = {"w": jax.random.normal(jax.random.key(0), (1000,))}
+    optimizer = make_optimizer("schedule_free_adamw", 0.1, 10)
+    np.testing.assert_array_equal(average_of(optimizer.init(params), params)["w"], params["w"])
 
 
 def test_a_run_scores_and_keeps_the_average_and_resumes_bit_for_bit(tmp_path):
