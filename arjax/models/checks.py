@@ -6,7 +6,6 @@ a plausible number. Inside `jit` values are not known, so only shapes and types 
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,7 +21,7 @@ from arjax.core.integers import is_integer
 from arjax.core.score_names import NO_LIKELIHOOD
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
-from arjax.networks import Network
+from arjax.networks.base import Network, options_of
 
 #: What leaves out sites without a value, for the ends of sentences.
 TAKES_HOLES = (
@@ -70,8 +69,7 @@ def check_factorization(network: Network, factorization: Factorization) -> None:
     if factorization.parents is not None and not network.SUPPORTS_GRAPHS:
         raise UserError("this network reads all earlier sites, not the parents of a graph alone")
     if not is_traced(factorization):
-        options = {field.name: getattr(network, field.name) for field in dataclasses.fields(network)}
-        network.check(network.event, factorization, options)
+        network.check(network.event, factorization, options_of(network))
 
 
 def as_context(spec: ContextSpec, context: Any, num: int, *, one_for_all: bool = False) -> dict[str, jax.Array] | None:

@@ -29,6 +29,8 @@ Carries = Any
 PRECOMPUTED = "precomputed"
 #: Fields that the builder fills in; the others are the options of the family.
 BUILDER_FIELDS = ("event", "context_spec", "num_features", "dtype")
+#: Fields that every module of Flax has.
+FLAX_FIELDS = ("parent", "name")
 #: Options that count what is built one after another, layers and the taps of kernels: their largest values.
 LAYERS = ("num_layers", "num_blocks", "num_resnets", "num_scales", "upsample_layers", "num_groups", "levels")
 MOST = dict.fromkeys((*LAYERS, "kernel_size", "first_kernel"), DEEPEST)
@@ -312,9 +314,16 @@ def with_zero_features(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(zeros, params)
 
 
+def options_of(network: Network) -> dict[str, Any]:
+    """The options of a network: its fields, but for those that the builder fills in and those of every Flax module."""
+    others = (*BUILDER_FIELDS, *FLAX_FIELDS)
+    names = [field.name for field in dataclasses.fields(network) if field.name not in others]
+    return {name: getattr(network, name) for name in names}
+
+
 def fields_from(options: nn.Module, module: type[nn.Module], **own: Any) -> dict[str, Any]:
     """The fields of a module: its `own`, and the others as those of the same names in `options`."""
-    names = {field.name for field in dataclasses.fields(module)} - {"parent", "name"} - own.keys()
+    names = {field.name for field in dataclasses.fields(module)} - {*FLAX_FIELDS} - own.keys()
     return {name: getattr(options, name) for name in names if hasattr(options, name)} | own
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from arjax.core.spec import ContextSpec
 from arjax.factorization import Factorization
-from arjax.networks.base import Network
+from arjax.networks.base import Network, options_of
 
 
 class Beside(Network):
@@ -38,9 +39,9 @@ class Beside(Network):
         """The context that the inner network reads; None where it has none."""
         return {name: context[name] for name, _ in self.inner.context_spec.parts} or None
 
+    @nn.nowrap  # in the scope of a module, what a check makes to try it out would become its submodules
     def check(self, event, factorization, options):
-        own = {name: getattr(self.inner, name) for name in type(self.inner).__dataclass_fields__}
-        self.inner.check(event, factorization, own)
+        self.inner.check(event, factorization, options_of(self.inner))
 
     def dependencies(self, factorization):
         return self.inner.dependencies(factorization)

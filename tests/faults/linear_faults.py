@@ -19,6 +19,13 @@ _mamba2 = faults_of(FOLDER + "mamba2.py", EQUATIONS + "[mamba2]")
 _carry = faults_of(FOLDER + "mixer.py", HYBRIDS)
 
 LINEAR_FAULTS = (
+    Fault(
+        "options of a network with the fields of every Flax module",
+        "networks/base.py",
+        "    others = (*BUILDER_FIELDS, *FLAX_FIELDS)",
+        "    others = BUILDER_FIELDS",
+        ("models/test_checks.py::test_networks_check_other_factorizations_with_the_options_they_were_made_with",),
+    ),
     _decays(
         "a state that is lost at the seam of two chunks", "return total * state + update, state", "return update, state"
     ),

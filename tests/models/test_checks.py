@@ -13,12 +13,14 @@ from scipy import stats
 from arjax.conditionals import CONDITIONALS, make_conditional
 from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
+from arjax.factorization import make_factorization
 from arjax.models import ModelChoice, make_model
 from arjax.models.checks import (
     as_context,
     as_mask,
     as_values,
     check_end,
+    check_factorization,
     check_key,
     check_likelihood,
     check_params,
@@ -30,6 +32,11 @@ from arjax.models.kinds import Blueprint
 from arjax.models.longer import _in_raster_order
 from arjax.models.noise_schedules import GOLDEN, init_learned, stratified_steps
 from arjax.models.sampling import keys_of
+from arjax.networks import NETWORKS
+from arjax.networks.base import options_of
+from arjax.networks.beside import Beside
+from arjax.testing import EVENTS
+from arjax.testing.models import supported_model
 
 LEVELS, TOKENS = EventSpec((2, 3), (2,), "levels", 4), EventSpec((4,), kind="tokens", num_levels=5)
 
@@ -149,6 +156,17 @@ def test_likelihoods_are_asked_for():
     check_likelihood(types.SimpleNamespace(kind="bound"), "it")
     with pytest.raises(UserError, match=r"^it needs a likelihood"):
         check_likelihood(types.SimpleNamespace(kind="none"), "it")
+
+
+@pytest.mark.parametrize("name", NETWORKS.names())
+def test_networks_check_other_factorizations_with_the_options_they_were_made_with(name):
+    """And so does a network inside of another one."""
+    model = supported_model(name, EVENTS["tokens"], "raster", "sites")
+    assert options_of(model.network) == NETWORKS.resolve(name, NETWORKS.get(name).SMALL)
+    for network in (model.network, Beside.of(model.network, "noise", NO_CONTEXT, 1)):
+        check_factorization(network, model.factorization)
+        with pytest.raises(UserError, match=r"^the factorization is of \(1, 3\), the grid is"):
+            check_factorization(network, make_factorization((1, 3)))
 
 
 @pytest.mark.slow
