@@ -27,7 +27,7 @@ from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import asked
 from arjax.models.checks import as_context, as_values, check_end, check_params
 from arjax.models.queries import evidence_first
-from arjax.models.sampling import num_keys
+from arjax.models.sampling import num_keys, tell_temperature
 from arjax.networks import NETWORKS
 from arjax.samplers import Cached, Draw, DrawOptions, Sampler, make_sampler
 from arjax.samplers.stream import begin, go_on
@@ -94,7 +94,7 @@ def pieces(
       options: as one value, or `short` one by one: `DrawOptions` without `observed`. `given` are the first sites, [P,
         *value] or [B, P, *value] with P < length; a window that slides reads the last ones.
       sampler: a call string, or a sampler that fits `of_length(model, length)`. Of networks that go on, others than
-        `cached` draw all in one piece.
+        `cached` and `greedy` draw all in one piece.
       overlap: sites at the end of a window that are read again when it slides, so that each site is drawn given at
         least so many before it; 0: a quarter of a window, or a sixth where the network reads them one by one. Of no
         meaning for networks that go on.
@@ -116,11 +116,12 @@ def pieces(
     of_examples = keys, canvas, as_context(model.context_spec, options.context, num, one_for_all=True)
     keys, canvas, context = place(of_examples) if place else of_examples
     rest = _Rest(model, params, keys, options.resolved(context=context, end=end), sampler)
+    tell_temperature(sampler, rest.options.temperature)
     if not model.network.unbounded:
         overlap = _overlap(model, length, end, overlap)
         return _with_prompt(_windows(rest, canvas, prompt, length, overlap), canvas, prompt)
-    if isinstance(sampler, Cached):
-        return _with_prompt(_carried(rest, canvas, prompt, sampler.chunk), canvas, prompt)
+    if isinstance(sampler, Cached) and type(sampler).draw is Cached.draw:  # a subclass may draw in a way of its own
+        return _with_prompt(_carried(rest, canvas, prompt, sampler), canvas, prompt)
     return _at_once(rest, canvas, prompt)
 
 
@@ -216,11 +217,12 @@ def _at_once(rest: _Rest, canvas: jax.Array, prompt: int) -> Iterator[Draw]:
     yield rest.draw(canvas, jnp.arange(canvas.shape[1]) < prompt if prompt else None)
 
 
-def _carried(rest: _Rest, canvas: jax.Array, prompt: int, chunk: int) -> Iterator[Draw]:
+def _carried(rest: _Rest, canvas: jax.Array, prompt: int, sampler: Cached) -> Iterator[Draw]:
     """Pieces behind the prompt, each of which goes on from the carry of the one before."""
     (num, length), options = canvas.shape[:2], rest.options
-    shared, size = (rest.model, rest.params), min(PIECE, length)
-    chunk = chunk or rest.model.network.CHUNK
+    model = dataclasses.replace(rest.model, conditional=sampler.head(rest.model.conditional))
+    shared, size = (model, rest.params), min(PIECE, length)
+    chunk = sampler.chunk or model.network.CHUNK
     progress, calls = begin(*shared, canvas, prompt, options.context, options.end, chunk), -(-prompt // chunk)
     for start in range(prompt, length, size):
         drawn, before = min(size, length - start), progress.ended

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +35,13 @@ class Cached(Sampler):
     chunk: int = option(0)
     PARTS: ClassVar[bool] = True
 
+    def head(self, conditional: Any) -> Any:
+        """What it draws the values of a step from, made of the conditional of a model: that itself."""
+        return conditional
+
     def draw(self, model, params, steps, canvas, context):
+        steps = copy.copy(steps)
+        steps.head = self.head(steps.head)
         network, factorization = model.network, model.factorization
         variables, num_steps = step_variables(network, params), factorization.num_steps
         chunk, prompt = min(self.chunk or network.CHUNK, num_steps), steps.prompt()
@@ -77,7 +83,5 @@ class Greedy(Cached):
     WARMS: ClassVar[bool] = False
     PARTS: ClassVar[bool] = True
 
-    def draw(self, model, params, steps, canvas, context):
-        steps = copy.copy(steps)
-        steps.head = Modes(steps.head)
-        return super().draw(model, params, steps, canvas, context)
+    def head(self, conditional):
+        return Modes(conditional)

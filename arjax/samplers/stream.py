@@ -56,7 +56,8 @@ def go_on(
     end: jax.Array | None,
     num: int,
 ) -> tuple[Progress, jax.Array]:
-    """Makes `num` further steps, or those that are left, as the sampler `cached` does.
+    """Makes `num` further steps, or those that are left, as the sampler `cached` does. Others, such as `greedy`, do so
+    with the conditional that `Cached.head` makes.
 
     The order is raster, one site a step; `keys`, `context`, `temperature` and `end` are those of `Sampler.__call__`.
     Returns the progress, and the values drawn, [B, num, *value]: the last ones of them where fewer steps were left.

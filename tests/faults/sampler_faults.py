@@ -149,6 +149,20 @@ SAMPLER_FAULTS = (
         ("samplers/test_longer.py::test_a_window_slides",),
     ),
     Fault(
+        "a greedy draw that is random where the carry goes on",
+        "models/longer.py",
+        "model = dataclasses.replace(rest.model, conditional=sampler.head(rest.model.conditional))",
+        "model = rest.model",
+        ("samplers/test_longer.py::test_greedy_goes_on_to_the_most_probable_value_of_each_step",),
+    ),
+    Fault(
+        "samplers of users that are cached where the carry goes on",
+        "models/longer.py",
+        "isinstance(sampler, Cached) and type(sampler).draw is Cached.draw",
+        "isinstance(sampler, Cached)",
+        ("samplers/test_longer.py::test_subclasses_of_users_draw_in_their_own_way",),
+    ),
+    Fault(
         "pieces of a draw that have the same noise",
         "samplers/stream.py",
         "step_keys(keys, start + jnp.arange(num))",

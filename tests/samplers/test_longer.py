@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
 from compiled import of_model
 
 from arjax.core.errors import UserError
+from arjax.core.output import say_once
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.evaluation.sampling import prepare_sampler
 from arjax.models import ModelChoice, make_model
 from arjax.models.longer import PIECE, draw_longer, of_length, pieces
 from arjax.networks import NETWORKS
-from arjax.samplers import example_keys, make_sampler
+from arjax.samplers import Cached, Draw, example_keys, make_sampler
 from arjax.samplers.best import _candidates
 
 SIZE, LENGTH, NUM = 12, 45, 3
@@ -80,6 +83,25 @@ def test_a_carry_goes_on_as_the_same_network_over_a_longer_sequence(network):
         return jax.vmap(longer.conditional.sample)(steps, features_TF)
 
     np.testing.assert_array_equal(found.x, [drawn(*example) for example in zip(KEYS, features, strict=True)])
+
+
+def test_greedy_goes_on_to_the_most_probable_value_of_each_step(capsys):
+    say_once.cache_clear()
+    model, params = small("gru")
+    found = draw_longer(model, params, KEYS, LENGTH, sampler="greedy", temperature=0.5)
+    features = of_model(of_length(model, LENGTH), "features", params, found.x)
+    np.testing.assert_array_equal(found.x, np.argmax(features, -1))
+    assert "the sampler 'greedy' finds the same values at any temperature" in capsys.readouterr().err
+
+
+def test_subclasses_of_users_draw_in_their_own_way():
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass(frozen=True)
+    class Fours(Cached):
+        def draw(self, model, params, steps, canvas, context):
+            return Draw(jnp.full_like(canvas, 4), {"network_calls": jnp.zeros(len(canvas), jnp.int32)})
+
+    assert (draw_longer(*small("gru"), KEYS, LENGTH, sampler=Fours()).x == 4).all()
 
 
 @pytest.mark.slow
