@@ -108,9 +108,10 @@ def pieces(
     if options.observed is not None:
         raise UserError("a draw with a length begins with the `given` values: leave out `observed`")
     check_params(model.param_shapes, params)
-    orders, conditional = model.orders, truncate(model.conditional, options.top_k, options.top_p, options.min_p)
+    conditional = truncate(model.conditional, options.top_k, options.top_p, options.min_p)
     model = dataclasses.replace(of_length(model, length), conditional=conditional)
-    sampler.check(model if model.network.unbounded else dataclasses.replace(model, orders=orders))
+    sampler.check(model)
+    model = dataclasses.replace(model, orders=None)
     end = check_end(model.event, options.end)
     canvas, prompt = _canvas(model.event, num, options.given, length)
     of_examples = keys, canvas, as_context(model.context_spec, options.context, num, one_for_all=True)
@@ -126,8 +127,9 @@ def pieces(
 
 
 def of_length(model: Any, length: int) -> Any:
-    """The model that draws sequences of `length` sites: over a grid of that length where its network goes on, else the
-    model itself, in raster order. Raises `UserError` for no length, no model of sequences, or none in that order.
+    """The model that draws sequences of `length` sites: over a grid of that length, under one order, where its network
+    goes on, else the model itself, in raster order. Raises `UserError` for no length, no model of sequences, or none in
+    that order.
     """
     if not is_integer(length) or length < 1:
         raise UserError(f"the length of a draw must be a whole number, at least 1, not {length!r}")
@@ -143,7 +145,7 @@ def check_length(model: Any, length: int, end: int | None) -> None:
 
 
 def _in_raster_order(model: Any) -> Any:
-    """The model under that order; raises `UserError` where it has no such order."""
+    """The model, with its orders, under that one; raises `UserError` where it has no such order."""
     event, own = model.event, model.factorization
     if len(event.grid_shape) != 1 or event.columns:
         raise UserError(f"a draw has a length where examples are sequences; those of this model are {event.in_words}")
@@ -155,7 +157,7 @@ def _in_raster_order(model: Any) -> Any:
                 "model.ordering=raster and model.partition=sites"
             )
         own = evidence_first(model, *np.eye(event.num_sites, dtype=bool))
-    return dataclasses.replace(model, factorization=own, orders=None)
+    return dataclasses.replace(model, factorization=own)
 
 
 @functools.lru_cache(maxsize=32)

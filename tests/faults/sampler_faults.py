@@ -149,6 +149,13 @@ SAMPLER_FAULTS = (
         ("samplers/test_longer.py::test_a_window_slides",),
     ),
     Fault(
+        "a sampler of all orders that is prepared for a model of one",
+        "models/longer.py",
+        "return dataclasses.replace(model, factorization=own)",
+        "return dataclasses.replace(model, factorization=own, orders=None)",
+        ("samplers/test_longer.py::test_a_sampler_of_all_orders_is_prepared_for_the_model_that_it_draws_from",),
+    ),
+    Fault(
         "a greedy draw that is random where the carry goes on",
         "models/longer.py",
         "model = dataclasses.replace(rest.model, conditional=sampler.head(rest.model.conditional))",

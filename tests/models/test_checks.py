@@ -200,7 +200,7 @@ def test_longer_draws_go_along_the_sequence():
     assert _in_raster_order(plain).factorization is plain.factorization
     several = make_model(TOKENS, "masked_transformer", orders="uniform", ordering="reversed")
     moved = _in_raster_order(several)
-    assert moved.orders is None and np.asarray(moved.factorization.order).tolist() == [0, 1, 2, 3]
+    assert moved.orders is several.orders and np.asarray(moved.factorization.order).tolist() == [0, 1, 2, 3]
     for event, options in ((TOKENS, {"ordering": "reversed"}), (TOKENS, {"partition": "blocks(size=2)"}), (LEVELS, {})):
         with pytest.raises(UserError, match=r"^a draw"):
             _in_raster_order(make_model(event, "made", **options))

@@ -50,13 +50,15 @@ UNBOUNDED = {
     "hidden_markov": {"states": 3},
     "markov": {"order": 2},
 }
+#: Of some families whose window slides.
+SLIDING = {"transformer": TINY, "masked_transformer": TINY}
 #: Those that are drawn in every run of the tests.
 SOME = ("gru",)
 
 
 @functools.cache
 def small(network: str, **options):
-    model = make_model(LINE, network, **(UNBOUNDED | {"transformer": TINY}).get(network, {}) | options)
+    model = make_model(LINE, network, **(UNBOUNDED | SLIDING).get(network, {}) | options)
     return model, cases.params_of(model)
 
 
@@ -182,6 +184,15 @@ def test_pieces_come_one_after_another(slid):
     np.testing.assert_array_equal(np.concatenate(found, 1), x)
     carried = pieces(*small("gru"), KEYS, LENGTH)
     assert [piece.x.shape[1] for piece in carried] == [PIECE, LENGTH - PIECE]
+
+
+def test_a_sampler_of_all_orders_is_prepared_for_the_model_that_it_draws_from():
+    model, params = small("masked_transformer", orders="uniform", ordering="reversed")
+    sampler = prepare_sampler("parallel(steps=4)", model, params, None, None, length=20)
+    assert sampler.sizes == (3, 3, 3, 3)
+    pieces(model, params, KEYS, 20, sampler=sampler)
+    with pytest.raises(UserError, match="needs a model of all orders"):
+        prepare_sampler("parallel(steps=4)", *small("transformer"), None, None, length=20)
 
 
 def test_nothing_is_drawn_before_a_piece_is_asked_for(monkeypatch):
