@@ -304,9 +304,20 @@ class Model:
 
     def prepare_sampler(self, sampler: Sampler, params: Params, resources: Resources) -> Sampler:
         """The sampler with the arrays that it needs to draw from the model, see `Sampler.prepare`."""
-        if self.SAMPLED:
-            return self.named_parts[self.SAMPLED].prepare_sampler(sampler, params[self.SAMPLED], resources)
-        return sampler
+        if not self.SAMPLED:
+            return sampler
+
+        def examples(split: str, num: int) -> Batch:
+            return self.sampled_batch(params, resources.examples(split, num))
+
+        own = dataclasses.replace(resources, examples=examples)
+        return self.named_parts[self.SAMPLED].prepare_sampler(sampler, params[self.SAMPLED], own)
+
+    def sampled_batch(self, params: Params, batch: Batch) -> Batch:
+        """Examples of the model as those of its part `SAMPLED`; called outside of `jit`, with all that a sampler reads
+        of a split at once. By default they are the same.
+        """
+        return batch
 
     def draw(
         self,

@@ -38,6 +38,8 @@ FINGERPRINT = "fingerprint"
 MOST_ENUMERATED = 2**18
 #: Codes that the posterior of a token of the importance-weighted bound has, at most.
 CHOICES = 16
+#: Examples of which the tokens are computed together, where many are read.
+TOGETHER = 256
 
 
 class Encoded(NamedTuple):
@@ -213,6 +215,13 @@ class TokensModel(Model):
         """The tokens of examples, int32[B, *token event]."""
         numbers = self.encoded(params, self.checked_batch(x, context)).numbers
         return self.quantizer.tokens_of(numbers, self.grid)
+
+    def sampled_batch(self, params: Params, batch: Batch) -> Batch:
+        """Their tokens, all of which count, in the same contexts."""
+        plain = Batch(np.asarray(batch.x), jax.tree.map(np.asarray, dict(batch.context)))
+        parts = [plain.take(slice(n, n + TOGETHER)) for n in range(0, len(plain), TOGETHER)]
+        found = [self.quantizer.tokens_of(_encoded(self, params, part).numbers, self.grid) for part in parts]
+        return plain.replace(x=np.concatenate(found))
 
     def code_numbers(self, params: Params, batch: Batch) -> tuple[jax.Array, int]:
         return self.encoded(params, batch).numbers, self.quantizer.num_codes

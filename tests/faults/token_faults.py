@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fault import faults_of
+from fault import Fault, faults_of
 
 EQUATIONS = "quantizers/test_quantizer_equations.py::"
 LAWS = "quantizers/test_laws_of_quantizers.py::"
@@ -95,6 +95,19 @@ TOKEN_FAULTS = (
         "return log_z + model.log_likelihood",
         "return 0 * log_z + model.log_likelihood",
         MODEL + "test_the_sum_over_all_tokens_holds_the_bound_to_account",
+    ),
+    Fault(
+        "samplers of tokens that read the data",
+        "models/base.py",
+        "return self.sampled_batch(params, resources.examples(split, num))",
+        "return resources.examples(split, num)",
+        (MODEL + "test_samplers_read_the_tokens_of_the_examples",),
+    ),
+    _model(
+        "tokens that count where their examples have masks",
+        "return plain.replace(x=np.concatenate(found))",
+        "return batch.replace(x=np.concatenate(found))",
+        MODEL + "test_samplers_read_the_tokens_of_the_examples",
     ),
     _model(
         "a prior that accepts the tokens of any tokenizer",

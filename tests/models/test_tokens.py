@@ -18,6 +18,7 @@ from arjax.interop.model_file import SavedModel, load_model, save_model
 from arjax.models import ModelChoice, make_model
 from arjax.models.tokens import FINGERPRINT, fingerprint
 from arjax.objectives import make_objective
+from arjax.samplers import Resources, make_sampler
 from arjax.testing.examples import random_x
 from arjax.testing.models import random_like
 
@@ -247,6 +248,35 @@ def test_a_prior_refuses_another_tokenizer(small, tmp_path):
     assert marks.max() < 2**16 and (marks == np.round(marks)).all()
     swapped = params | {"encoder": jax.tree.map(lambda leaf: leaf[::-1], params["encoder"])}
     assert not np.array_equal(fingerprint(swapped), marks)  # the places of numbers count
+
+
+def test_samplers_read_the_tokens_of_the_examples(small, monkeypatch):
+    """All of them, as the prior does in training: no masks."""
+    monkeypatch.setattr("arjax.models.tokens.TOGETHER", 10)
+    model, params = small
+    tokens, given = np.asarray(of_model(model, "tokens", params, X)), Batch(X, mask=0 * X)
+    assert model.sampled_batch(params, given).mask is None
+    asked, sampler = [], make_sampler("speculative(draft='counts(order=1)')")
+
+    def prepared(model, params, batch):
+        resources = Resources(lambda *what: asked.append(what) or batch, None)
+        return model.prepare_sampler(sampler, params, resources).source
+
+    found, expected = prepared(model, params, given), prepared(model.prior, params["prior"], Batch(tokens))
+    np.testing.assert_array_equal(found.row_H, expected.row_H)
+    np.testing.assert_array_equal(found.log_p_RV, expected.log_p_RV)
+    assert len(asked) == 4 and asked[:2] == asked[2:]
+
+
+@pytest.mark.slow
+def test_rounds_of_an_optimal_schedule_are_measured_on_tokens():
+    network = {"width": 8, "num_layers": 1, "num_heads": 2}
+    prior = ModelChoice(network="masked_transformer", options={"orders": "uniform"}, network_options=network)
+    model, params = with_params(tokens_model(grid=(3,), prior=prior, context=ContextSpec("label", 3)))
+    read = Resources(lambda *what: Batch(X, {"label": np.arange(16) % 3}), None)
+    sampler = model.prepare_sampler(make_sampler("parallel(steps=2, schedule='optimal')"), params, read)
+    assert sum(sampler.sizes) == 3 and len(sampler.sizes) == 2
+    assert model.sample(params, KEY, 2, sampler=sampler, context=1).shape == (2, 2, 2)
 
 
 def refused(words, **choice):
