@@ -122,11 +122,12 @@ class RecodedModel(StagedModel):
 
     def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
         self.refuse(options)
+        if sampler.has_arrays:
+            raise UserError("recoded data are drawn by a sampler without a draft of its own")
         self.model.check_draws(sampler, dataclasses.replace(options, given=None, observed=None))
 
     def prepare_sampler(self, sampler: Sampler, params: Params, resources: Resources) -> Sampler:
-        if sampler.has_arrays:
-            raise UserError("recoded data are drawn by a sampler without a draft of its own")
+        self.check_draws(sampler)
         return self.model.prepare_sampler(sampler, params[MODEL], resources)
 
     def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: DrawOptions) -> Draw:

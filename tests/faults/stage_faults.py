@@ -61,6 +61,13 @@ STAGE_FAULTS = (
         _CASCADE + "test_observed_sites_are_those_of_whole_stages_and_of_the_next_one",
     ),
     Fault(
+        "drafts of recoded data that are refused behind the training",
+        "models/recoded.py",
+        "        if sampler.has_arrays:",
+        "        if False:",
+        (_CASCADE + "test_samplers_of_recoded_data_have_no_drafts",),
+    ),
+    Fault(
         "a mask of recoded data that is that of the first digits alone",
         "models/recoded.py",
         "jnp.concatenate(self.cut.masks(checked.mask), 1)",

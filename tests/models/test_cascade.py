@@ -341,6 +341,18 @@ def test_data_that_cannot_be_recoded_end_in_one_sentence(event, stages, message)
         make_model(event, kind="recoded", stages=stages, parts={"model": choice()})
 
 
+@pytest.mark.parametrize("call", ["speculative(draft='runs/small')", "speculative", "fixed_point(start='counts')"])
+def test_samplers_of_recoded_data_have_no_drafts(call):
+    """That is said before a training, not behind it."""
+    model = make_model(
+        EventSpec((4,), (), "levels", 4), kind="recoded", parts={"model": choice()}, stages="digits(base=2)"
+    )
+    for ask in (model.check_draws, lambda sampler: model.prepare_sampler(sampler, {}, None)):
+        with pytest.raises(UserError, match=r"^recoded data are drawn by a sampler without a draft of its own$"):
+            ask(make_sampler(call))
+    model.check_draws(make_sampler("fixed_point"))
+
+
 def test_what_needs_the_order_of_one_network_is_refused_in_one_sentence():
     model, _ = build("digits(base=2)", 3, network="independent")
     for name in ("order_agnostic", "learned_order"):
