@@ -297,10 +297,12 @@ def _load_run_config(flags: Flags) -> Checked:
     return checked
 
 
-#: Sections of a config of which each mode reads some, and those that a mode reads.
+#: Sections of a config of which each mode reads some, and the beginnings of the fields that a mode reads.
 SECTIONS = ("train", "evaluate", "sample", "inpaint", "suggest")
-READ = {"evaluate": ("evaluate",), "sample": ("sample",), "inpaint": ("inpaint", "evaluate"), "suggest": ("suggest",)}
-READ |= dict.fromkeys(("classify", "compare", "compress", "decompress"), ("evaluate",)) | {"page": ()}
+OF_SCORES = tuple(f"evaluate.{name}" for name in ("split", "examples", "batch_size", "num_orders"))
+READ = {"evaluate": ("evaluate.",), "sample": ("sample.",), "inpaint": ("inpaint.", *OF_SCORES)}
+READ |= dict.fromkeys(("classify", "compare"), OF_SCORES) | {"suggest": ("suggest.",), "compress": ("evaluate.split",)}
+READ |= {"decompress": (), "page": ()}
 #: Fields that choose examples of the data set, and so have no effect on those of `--input`.
 OF_SPLITS = ("evaluate.split", "evaluate.examples", "evaluate.ranking")
 
@@ -310,7 +312,7 @@ def _tell_unread(flags: Flags, config: ConfigDict, stored: ConfigDict) -> None:
     before, now = dict(fields(stored)), dict(fields(config))
     for name, _ in flags.overrides:
         section = name.partition(".")[0]
-        of_mode = section in SECTIONS and section not in READ[flags.mode]
+        of_mode = section in SECTIONS and not name.startswith(READ[flags.mode])
         of_input = bool(flags.input) and name in OF_SPLITS
         if (of_mode or of_input) and name in before and now[name] != before[name]:
             where = f"--mode={flags.mode}" if of_mode else "the examples of --input"

@@ -71,14 +71,19 @@ def make_plan(
     rules: tuple[Rule, ...] = (),
     companions: Mapping[str, Companion] | None = None,
     accelerator: Accelerator | None = None,
+    example: Batch | None = None,
 ) -> Plan:
-    """Traces and compiles one train step for a mesh of simulated devices; nothing is computed and no data is read.
-    `mesh`: from `make_mesh(devices=simulate_devices(n))`. `accelerator`: that of whose speed the plan tells.
+    """Traces and compiles one train step for a mesh of simulated devices; nothing is computed.
+
+    Args:
+      mesh: from `make_mesh(devices=simulate_devices(n))`.
+      accelerator: that of whose speed the plan tells.
+      example: a batch of one example of the data, whose masks and other arrays a step reads, too; None: the model's.
     """
     abstract = abstract_state(recipe)
     shardings = state_shardings(abstract, recipe, mesh, rules)
     state = with_shardings(abstract, shardings)
-    batch = abstract_batch(recipe.model, batch_size, batch_sharding(mesh))
+    batch = abstract_batch(recipe.model, batch_size, batch_sharding(mesh), example)
     key = jax.ShapeDtypeStruct((), jax.eval_shape(lambda: jax.random.key(0)).dtype, sharding=replicated(mesh))
 
     def step(state: TrainState, batch: Batch, key: jax.Array, companions: Any) -> tuple[TrainState, Loss]:
@@ -110,10 +115,10 @@ def _modules(accelerator: Accelerator, work: list[Work], num_devices: int, state
     return rooflines(accelerator, [*work, Work("optimizer", 32, 0.0, 2.0 * state_bytes * num_devices)], num_devices)
 
 
-def abstract_batch(model: Model, batch_size: int, sharding: Any = None) -> Batch:
-    """Shapes and types of a batch for the model."""
-    batch = jax.eval_shape(lambda: model.dummy_batch(batch_size))
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), batch)
+def abstract_batch(model: Model, batch_size: int, sharding: Any = None, example: Batch | None = None) -> Batch:
+    """Shapes and types of a batch for the model, or of one of examples such as this one."""
+    batch = jax.eval_shape(lambda: model.dummy_batch(1)) if example is None else example
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct((batch_size, *a.shape[1:]), a.dtype, sharding=sharding), batch)
 
 
 def _forward_flops(model: Model, params: Any) -> float:

@@ -44,23 +44,25 @@ def show_ranking(setup: Setup, rows: Mapping[str, np.ndarray], path: Path) -> It
     split, scored_N = setup.evaluate.split, rows["sites"] > 0
     source = split_of(setup.dataset, split)
     number_N = setup.dataset.thinned_numbers(split, setup.evaluate.examples)
-    weight_N = source.__getitems__(number_N).weight
-    number_N = (number_N if weight_N is None else number_N[np.asarray(weight_N) > 0])[scored_N]
-    batch = source.__getitems__(number_N)
+    weights = [rows.weight for rows in pieces(source, number_N)]
+    if weights[0] is not None:
+        number_N = number_N[np.concatenate(weights) > 0]
+    number_N = number_N[scored_N]
     bits_N = rows["nll"][scored_N] / math.log(2)
     order_N = np.argsort(-bits_N, kind="stable")
     target = path.with_name(f"{path.stem}-ranking.csv")
     lines = "".join(f"{number_N[n]},{bits_N[n]:.4f}\n" for n in order_N)
     write_text(target, f"example,bits\n{lines}")
     num = min(setup.evaluate.ranking, len(order_N))
-    panels, x = {"most bits": order_N[:num], "fewest bits": order_N[-num:]}, np.asarray(batch.x)
-    for title, shown in panels.items():
+    panels = {"most bits": order_N[:num], "fewest bits": order_N[-num:]}
+    x = np.asarray(source.__getitems__(number_N[np.concatenate(list(panels.values()))]).x)
+    for i, (title, shown) in enumerate(panels.items()):
         yield f"{title}:"
-        for n in shown:
-            text = "".join(f"  {words}" for words in in_words(setup.dataset, x[n : n + 1]))
+        for n, value in zip(shown, x[i * num :], strict=False):
+            text = "".join(f"  {words}" for words in in_words(setup.dataset, value[None]))
             yield f"  example {number_N[n]}: {bits_N[n]:.2f}{text}"
     yield str(target)
-    images = as_images(x[np.concatenate(list(panels.values()))], setup.model.event.grid_shape)
+    images = as_images(x, setup.model.event.grid_shape)
     if images is not None and has_matplotlib():
         figure = tiles_figure(
             [(title, images[i * num : (i + 1) * num]) for i, title in enumerate(panels)], min(num, 5), 3.6

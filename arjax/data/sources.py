@@ -110,7 +110,16 @@ def has_holes(source: Source) -> bool:
     return getattr(source, "has_holes", False)
 
 
+def pieces(source: Source, numbers: np.ndarray | None = None) -> Iterator[Batch]:
+    """The examples of a source of these numbers, None for all, some at once: a split may be larger than memory."""
+    numbers = np.arange(len(source)) if numbers is None else numbers
+    for begin in range(0, len(numbers), _PIECE):
+        yield source.__getitems__(numbers[begin : begin + _PIECE])
+
+
 SPLITS = ("train", "validation", "test")
+#: Examples that are read at once where not all are in memory.
+_PIECE = 4096
 #: The arrays of a split.
 ARRAYS = ("x", "context", "mask", "weight")
 

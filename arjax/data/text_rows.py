@@ -154,7 +154,7 @@ class StringRows:
         check_unknown(unknown, holes)
         if isinstance(rows, str | os.PathLike):
             path = os.fspath(rows)
-            if isinstance(rows, str) and not os.path.exists(path):
+            if isinstance(rows, str) and not user_path(path).exists():
                 raise UserError(f"there is no text file {path!r}; strings are a list, also a single one: [{path!r}]")
             text = read_text(path, self.vocabulary.units).text
             lines = labelled_lines(text, path, self.labels, self.column, False) if self.labels else lines_of(text)

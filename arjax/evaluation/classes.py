@@ -89,8 +89,7 @@ def _pieces(source: Source) -> Iterator[Batch]:
     if isinstance(arrays, Batch) and len(arrays) == len(source) and arrays.context:
         yield arrays
         return
-    for begin in range(0, len(source), _PIECE):
-        yield source.__getitems__(np.arange(begin, min(begin + _PIECE, len(source))))
+    yield from pieces(source)
 
 
 def log_prior(dataset: Dataset, classes: Classes, prior: Any) -> np.ndarray:

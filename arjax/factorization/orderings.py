@@ -74,7 +74,7 @@ def order_name(factorization: Factorization) -> str:
     for known in sorted(usual, key=lambda name: (name != "raster", "of" in options[name])):  # raster first
         try:
             found = make_order(known, factorization.grid_shape)
-        except UserError:  # an ordering for grids of another kind
+        except Exception:  # an ordering for grids of another kind, perhaps one of a user, which fails in its own way
             continue
         if np.array_equal(found, order_D):
             name = f"{known}(seed={options[known]['seed']})" if "seed" in options[known] else known

@@ -553,7 +553,14 @@ def check_network(network: str, event: EventSpec, factorization: Factorization, 
     found = refusal(network, options)
     if found is None:
         return
-    able = [name for name in NETWORKS.names() if refusal(name) is None]
+
+    def serves(name: str) -> bool:
+        try:
+            return refusal(name) is None
+        except Exception:  # a network of a user, which fails in its own way on grids that it does not serve
+            return False
+
+    able = [name for name in NETWORKS.names() if serves(name)]
     if network in able:  # with other options
         raise found
     raise UserError(f"{found} (networks that can: {', '.join(able)})") from found

@@ -63,10 +63,16 @@ def _tell(runs: Sequence[Run], changed: Callable[[Run], list[str]], sentence: st
         print(f"    {sentence.format(name, these)}: remove the {folders} of {these} to train again", flush=True)
 
 
+def _run_of(path: str) -> str:
+    """The folder of the finished run that a file lies in; another path itself."""
+    folders = (str(folder) for folder in Path(path).parents if (folder / RESULTS).is_file())
+    return path if os.path.isdir(path) else next(folders, path)
+
+
 def _read_by(run: Run, workdir: Path) -> dict[str, str]:
     """By the path from the workdir, a text that tells the best parameters of each finished run that a run names."""
     here, found = os.path.realpath(workdir), dict[str, str]()
-    for path in sorted(paths_of(run, workdir) - {os.path.realpath(workdir / run.name)}):
+    for path in sorted({_run_of(path) for path in paths_of(run, workdir)} - {os.path.realpath(workdir / run.name)}):
         if os.path.isdir(path) and (report := read_report(path)) is not None:
             scores = (value for name, value in sorted(report.items()) if name.startswith("validation_"))
             found[os.path.relpath(path, here)] = " ".join(map(str, [report["best_step"], *scores]))

@@ -171,12 +171,21 @@ def all_but_order_and_seed(config: Mapping[str, Any]) -> str:
 
 
 def reads(runs: Sequence[Run], workdir: Path) -> dict[str, set[str]]:
-    """By the name of each run, those of the others that it reads: its pilots, and those whose folders its config's
-    argument or a field names, such as `train.init_from`.
+    """By the name of each run, those of the others that it reads: its pilots, and those that its config's argument or a
+    field names, such as `train.init_from`, by their folder, a file in it, or a folder of the workdir with several runs.
     """
-    owners = {os.path.realpath(workdir / run.name): run.name for run in runs}
-    found = {run.name: {owners[path] for path in paths_of(run, workdir) if path in owners} for run in runs}
-    return {run.name: (found[run.name] | set(run.pilots) & set(owners.values())) - {run.name} for run in runs}
+    folders = {run.name: os.path.realpath(workdir / run.name) for run in runs}
+    here, found = os.path.realpath(workdir), dict[str, set[str]]()
+    for run in runs:
+        paths = [path for path in paths_of(run, workdir) if path.startswith(f"{here}/")]
+        owners = {name for name, folder in folders.items() if any(_is_in(path, folder) for path in paths)}
+        found[run.name] = (owners | set(run.pilots) & folders.keys()) - {run.name}
+    return found
+
+
+def _is_in(path: str, folder: str) -> bool:
+    """Whether one of the two is the other, or lies in it."""
+    return f"{path}/".startswith(f"{folder}/") or f"{folder}/".startswith(f"{path}/")
 
 
 def check_read(waiting: Sequence[Run], runs: Sequence[Run], workdir: Path) -> None:

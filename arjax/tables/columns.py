@@ -229,6 +229,19 @@ class Numbers:
         found[gaps] = None
         return found
 
+    def exact(self, values: np.ndarray) -> np.ndarray:
+        """Values of a frame as `values` shows them, but with all their digits, object[N], None where there is none."""
+        unit = "us" if self.date not in ("", "D") else self.date
+        cells, found = as_numbers(self.name, values, unit), np.empty(len(values), object)
+        gaps, numbers = np.isnan(cells), np.nan_to_num(cells)
+        if unit:
+            found[:] = numbers.astype(np.int64).astype(f"datetime64[{unit}]").tolist()
+        else:
+            whole = self.is_int and (numbers == np.round(numbers)).all()
+            found[:] = [int(v) for v in numbers.tolist()] if whole else numbers.tolist()
+        found[gaps] = None
+        return found
+
     def _rounded_decimals(self, cells: np.ndarray) -> np.ndarray:
         """Numbers without the noise of binary fractions; those between two steps as they are."""
         if not self.step:

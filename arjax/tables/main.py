@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import gzip
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -102,7 +103,7 @@ def _fit(flags: Any) -> int:
     except ValueError:
         validation = user_path(validation)
         read.append(validation)
-    kinds = dict(_pair(text, "--kinds", "zip=words") for text in flags.kinds)
+    kinds = _by_name(flags.kinds, "--kinds", "zip=words", "kinds")
     with folder_to_write(user_path(flags.model).parent):
         output = result_file(flags.model, *read)
         table = fit_table(
@@ -137,8 +138,7 @@ def _sample(flags: Any) -> int:
 def _impute(flags: Any) -> int:
     if flags.num and flags.output == "-":
         raise UserError("each completion is a file of its own: name OUTPUT, or leave --num out")
-    output = Path(flags.output)
-    outputs = [str(output.with_name(f"{output.stem}-{i}{output.suffix}")) for i in range(1, flags.num + 1)]
+    outputs = [_numbered(flags.output, i) for i in range(1, flags.num + 1)]
     _check_outputs(outputs or [flags.output], flags.model, flags.table)
     found = _opened(flags).impute(user_path(flags.table), num=flags.num, seed=flags.seed, unknown=flags.unknown)
     for path, rows in zip(outputs, found, strict=True) if outputs else [(flags.output, found)]:
@@ -204,13 +204,28 @@ def _pair(text: str, flag: str, example: str) -> tuple[str, str]:
 
 def _conditions(table: Any, texts: Sequence[str]) -> dict[str, Any]:
     """The conditions of the command line, by the names of their columns."""
-    found: dict[str, Any] = {}
+    found = _by_name(texts, "a condition", "age=30..40", "conditions")
+    return {name: table.condition(name, value) for name, value in found.items()}
+
+
+def _by_name(texts: Sequence[str], what: str, example: str, several: str) -> dict[str, str]:
+    """What texts such as `age=30..40` say, by the names of their columns; raises `UserError` where one has two."""
+    found: dict[str, str] = {}
     for text in texts:
-        name, value = _pair(text, "a condition", "age=30..40")
+        name, value = _pair(text, what, example)
         if name in found:
-            raise UserError(f"the column {name!r} has two conditions")
-        found[name] = table.condition(name, value)
+            raise UserError(f"the column {name!r} has two {several}")
+        found[name] = value
     return found
+
+
+def _numbered(path: str, number: int) -> str:
+    """The path of a completion, `full-1.csv`; raises `UserError` for one that is no name of a file."""
+    output = Path(path)
+    if output.name in ("", ".."):
+        raise UserError(f"{path!r} is a folder, and the result is a file: name one in it")
+    name, *ends = output.name.rsplit(".", 2 if output.name.endswith(".gz") else 1)
+    return str(output.with_name(".".join([f"{name}-{number}", *ends])))
 
 
 def _write(path: str, columns: Mapping[str, Sequence[Any]]) -> None:
@@ -219,7 +234,8 @@ def _write(path: str, columns: Mapping[str, Sequence[Any]]) -> None:
         _write_rows(sys.stdout, columns)
         return
     target = user_path(path)
-    with replacing(target) as part, Path(part).open("w", newline="", encoding="utf-8") as file:
+    opened = gzip.open if target.suffix == ".gz" else open
+    with replacing(target) as part, opened(part, "wt", newline="", encoding="utf-8") as file:
         _write_rows(file, columns)
     print(target)
 

@@ -109,7 +109,9 @@ class TableModel:
         column = self.columns[self._index(name)]
         if isinstance(column, Words):
             words = {str(word): word for word in column.words}
-            return [words.get(part, part) for part in text.split("|")] if "|" in text else words.get(text, text)
+            if "|" in text and text not in words:
+                return [words.get(part, part) for part in text.split("|")]
+            return words.get(text, text)
         first, dots, last = text.partition("..")
         if dots:
             return (first or None, last or None)
@@ -187,13 +189,28 @@ class TableModel:
         if num:
             rng = _rng(seed)
             drawn = (self._engine.complete(cells_NC, known_NC, rng) for _ in range(num))
-            return [frame.beside(table, self._values(drawn_NC)) for drawn_NC in drawn]
+            return [frame.beside(table, self._filled(frame, drawn_NC, known_NC)) for drawn_NC in drawn]
         filled_NC = cells_NC.copy()
         for c in range(len(self.columns)):
             rows = np.flatnonzero(~known_NC[:, c])
             if len(rows):
                 filled_NC[rows, c] = self._guess(cells_NC[rows], known_NC[rows], c, rounded)
-        return frame.beside(table, self._values(filled_NC))
+        return frame.beside(table, self._filled(frame, filled_NC, known_NC))
+
+    def _filled(self, frame: Frame, cells_NC: np.ndarray, known_NC: np.ndarray) -> dict[str, np.ndarray]:
+        """The columns of a table whose missing cells are filled in. Known numbers and times keep all their digits; where
+        none is missing, their column is left as it is, but in a csv file, whose cells are texts.
+        """
+        found = self._values(cells_NC)
+        for column, known_N in zip(self.columns, known_NC.T, strict=True):
+            if not isinstance(column, Numbers) or not known_N.any():
+                continue
+            if known_N.all() and not frame.first_row:
+                del found[column.name]
+            else:
+                exact_N = column.exact(frame.columns[column.name])
+                found[column.name] = np.where(known_N, exact_N, found[column.name])
+        return found
 
     def _guess(self, cells_NC: np.ndarray, known_NC: np.ndarray, c: int, rounded: bool) -> np.ndarray:
         """The best guess of a column in each row, float64[N]; some rows at once, for their memory."""
