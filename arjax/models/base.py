@@ -15,8 +15,9 @@ import jax.numpy as jnp
 
 from arjax.conditionals.temperature import as_temperature
 from arjax.core.arguments import named_arguments
-from arjax.core.arrays import is_traced
+from arjax.core.arrays import as_sites, is_traced
 from arjax.core.batch import Batch, Score
+from arjax.core.ends import filled_behind_end
 from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, check_memory, within_memory
 from arjax.core.pictures import Picture
@@ -24,7 +25,7 @@ from arjax.core.registry import Registry
 from arjax.core.score_names import NO_LIKELIHOOD
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Orders
-from arjax.models.checks import as_context, as_mask, as_values, check_key, check_params, takes_params
+from arjax.models.checks import as_context, as_mask, as_values, check_end, check_key, check_params, takes_params
 from arjax.models.sampling import keys_of, num_keys
 from arjax.networks.base import apply
 from arjax.samplers import PLAIN_DRAW, Cached, Draw, DrawOptions, Resources, Sampler, make_sampler
@@ -122,7 +123,8 @@ class Model:
         abilities = frozenset()
         takes_holes = False
 
-    #: The fields of `DrawOptions` that a draw can take, beside `context`; others are refused.
+    #: The fields of `DrawOptions` that `draw_examples` can take, beside `context`; others are refused. Only `end` is
+    #: taken by all kinds: those without it here draw the whole sequence, and `draw` fills it behind its first end.
     draw_options: ClassVar[frozenset[str]] = frozenset()
     #: The names of further arguments of `draw_examples`, which only this kind has.
     own_draw_options: ClassVar[frozenset[str]] = frozenset()
@@ -346,10 +348,13 @@ class Model:
     def draw_placed(self, params, keys: jax.Array, sampler: Sampler, options: DrawOptions, place, **own: Any) -> Draw:
         """`draw`, with all options read: checks them, puts the arrays of the examples in their places, and draws."""
         self.check_draws(sampler, options)
+        end, takes_end = check_end(self.event, options.end), "end" in self.draw_options
         of_examples = keys, as_context(self.context_spec, options.context, num_keys(keys), one_for_all=True)
         keys, context = place(of_examples) if place else of_examples
-        options = dataclasses.replace(options, context=context, temperature=as_temperature(options.temperature))
-        return self.draw_examples(params, keys, sampler, options, **own)
+        own_end, temperature = end if takes_end else None, as_temperature(options.temperature)
+        options = dataclasses.replace(options, context=context, temperature=temperature, end=own_end)
+        draw = self.draw_examples(params, keys, sampler, options, **own)
+        return draw if end is None or takes_end else _up_to_end(self.event, draw, end, options.observed)
 
     def draw_examples(
         self, params: Params, keys: jax.Array, sampler: Sampler, options: DrawOptions, *args: Any, **own: Any
@@ -370,8 +375,17 @@ class Model:
         """Raises `UserError` for options of a draw that this kind of model cannot take, unless they are off."""
         as_temperature(options.temperature)
         for name in options.used():
-            if name not in self.draw_options and name != "context":
+            if name not in self.draw_options and name not in ("context", "end"):
                 raise UserError(f"{type(self).__name__} cannot draw with {name}: this kind of model has no such option")
+
+
+def _up_to_end(event: EventSpec, draw: Draw, end: int, observed: Any) -> Draw:
+    """A draw of whole sequences of tokens with `end` at the sites behind the first one, but for observed ones: up to
+    there it has the distribution of a draw that stops. A statistic `log_prob` would be that of the whole sequence.
+    """
+    observed_T = None if observed is None else as_sites(event, observed, "`observed`")
+    stats = {name: values for name, values in draw.stats.items() if name != "log_prob"}
+    return Draw(filled_behind_end(draw.x, end, observed_T), stats)
 
 
 def asked(

@@ -87,6 +87,8 @@ class LatentModel(Model):
 
     SAMPLED: ClassVar[str] = "likelihood"
     abilities: ClassVar[frozenset[str]] = frozenset({"latents"})
+    #: Of its own; others are those of the likelihood.
+    draw_options: ClassVar[frozenset[str]] = frozenset({"end"})
     own_draw_options: ClassVar[frozenset[str]] = frozenset({"latents"})
     EXAMPLES = {
         "real": Example(_small((3,), "real"), EventSpec((2, 2))),

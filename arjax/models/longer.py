@@ -19,6 +19,7 @@ import numpy as np
 
 from arjax.conditionals import truncate
 from arjax.core.arrays import as_array
+from arjax.core.ends import up_to_end
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.factorization import make_factorization
@@ -242,8 +243,7 @@ def _carried(rest: _Rest, canvas: jax.Array, prompt: int, sampler: Cached) -> It
 @jax.jit
 def _steps_before_end(x: jax.Array, ended: jax.Array, end: jax.Array) -> jax.Array:
     """How many of some further values [B, n] stand before the end of their example or are it, int32[B]."""
-    is_end = (x == end).astype(jnp.int32)
-    return jnp.where(ended, 0, (jnp.cumsum(is_end, axis=1) - is_end == 0).sum(1)).astype(jnp.int32)
+    return jnp.where(ended, 0, up_to_end(x, end).sum(1)).astype(jnp.int32)
 
 
 def _overlap(model: Any, length: int, end: int | None, overlap: int) -> int:

@@ -51,8 +51,8 @@ class Draw(NamedTuple):
       x: the samples, [B, *grid, *value].
       stats: arrays per example, counts int32[B]: `network_calls`, how often the network computed (a full pass, a step
         or a window of steps); `steps`, the steps of the order in which a site of the example was drawn, until the
-        example ended. Samplers may add their own. Those that know it add `log_prob` float32[B], of what was drawn given
-        what is observed, in nats.
+        example ended, where the kind of model can stop there. Samplers may add their own. Those that know it add
+        `log_prob` float32[B], of what was drawn given what is observed, in nats.
     """
 
     x: jax.Array

@@ -82,5 +82,4 @@ def _log_prob(model: Any, params: Any, x: jax.Array, steps: Steps, context: Any)
         query = Query(asked=~observed, given=observed)
     log_prob_ND = site_log_prob(head, features, x, factorization, query).reshape(len(x), -1)
     asked_S = jnp.arange(factorization.num_steps) < steps.stop
-    log_prob_ND = jnp.where(asked_S[factorization.step], log_prob_ND, 0)
-    return (jnp.where(steps.ends.counts(x), log_prob_ND, 0) if steps.ends else log_prob_ND).sum(1)
+    return jnp.where(asked_S[factorization.step] & steps.ends.counts(x), log_prob_ND, 0).sum(1)

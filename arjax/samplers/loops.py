@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.batch import Array
+from arjax.core.ends import filled_behind_end, up_to_end
 from arjax.factorization import Factorization
 from arjax.networks.base import Carry, Network
 
@@ -112,11 +113,6 @@ class Ends:
         """Whether there is an end token."""
         return self.token is not None
 
-    def _length(self, x_BD: jax.Array) -> jax.Array:
-        """The sites up to the first end token, it included, int[B]; D where there is none."""
-        is_end_BD = jnp.asarray(x_BD == self.token)
-        return jnp.where(is_end_BD.any(1), jnp.argmax(is_end_BD, axis=1) + 1, self.num_sites)
-
     def ended(self, canvas: jax.Array, t: jax.Array) -> jax.Array:
         """bool[B]: the examples that have ended, of a canvas [B, D] that is filled for all steps < t."""
         visited_D = jnp.arange(self.num_sites) < self.visited[t]
@@ -134,19 +130,16 @@ class Ends:
         return of_step
 
     def counts(self, x: jax.Array) -> jax.Array:
-        """bool[B, D]: the sites up to the end of each example, it included."""
-        return jnp.arange(self.num_sites) < self._length(x)[:, None]
+        """bool[B, D]: the sites up to the end of each example, it included; all where there is no end token."""
+        return jnp.ones((len(x), self.num_sites), bool) if self.token is None else up_to_end(x, self.token)
 
     def filled(self, x: jax.Array, observed_D: jax.Array | None) -> jax.Array:
         """The samples with the end token at all sites behind the first one, but for observed ones."""
-        if self.token is None:
-            return x
-        kept_BD = self.counts(x) if observed_D is None else self.counts(x) | observed_D
-        return jnp.where(kept_BD, x, self.token)
+        return x if self.token is None else filled_behind_end(x, self.token, observed_D)
 
     def steps(self, x: jax.Array, to_draw_S: jax.Array) -> jax.Array:
         """The steps that draw a site before their example has ended, int32[B]."""
         if not self:
             return jnp.broadcast_to(to_draw_S.sum().astype(jnp.int32), x.shape[:1])
-        needed_BS = self.visited[:-1] < self._length(x)[:, None]
+        needed_BS = self.visited[:-1] < self.counts(x).sum(1)[:, None]
         return (needed_BS & to_draw_S).sum(1).astype(jnp.int32)

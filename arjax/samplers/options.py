@@ -36,7 +36,8 @@ class DrawOptions:
         probable value of each step.
       top_k, top_p, min_p: draw only from the most probable values of each scalar, see `arjax.conditionals.truncate`.
       end: of sequences of tokens, the one that ends an example: behind it all is `end` again, and the values up to it
-        are those without this option. `cached` stops when all examples have ended.
+        are those without this option. `cached` stops when all examples have ended; kinds of models that draw whole
+        examples are filled up behind the first end.
     """
 
     given: Any = None

@@ -12,6 +12,7 @@ import pytest
 from numpy_layers import block, dense, layer_norm, layers
 
 from arjax.core.batch import Batch
+from arjax.core.ends import filled_behind_end, up_to_end
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
@@ -134,6 +135,28 @@ def test_one_block_is_the_order_agnostic_model():
         left = [number[tuple(site not in order[:n] for site in range(4))] for n in range(4)]
         every.append(sum(log_p[left[n], :, site] for n, site in enumerate(order)))
     np.testing.assert_allclose(bound, np.mean(every, 0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("partition", ["sites", pytest.param("sizes(sizes=(1, 3))", marks=pytest.mark.slow)])
+def test_strings_are_drawn_as_they_are_scored(partition):
+    """A draw up to its end has the probability that is scored up to there: blocks of one site are scored exactly, and
+    of others the whole block with an end is, which is a bound.
+    """
+    end, draws, times = 2, 20_000, 1 if partition == "sites" else 200
+    x = X[(np.asarray(filled_behind_end(X, end)) == X).all(1)]
+    model, params = build(partition, ordering="raster", num_layers=1)
+    mask = np.repeat(up_to_end(x, end), times, 0)
+    log_p = np.asarray(jax.jit(model.log_prob)(params, np.repeat(x, times, 0), mask=mask, key=KEY), np.float64)
+    log_p = log_p.reshape(len(x), times).mean(1)
+    drawn = np.asarray(model.draw(params, example_keys(KEY, draws), end=end).x) @ [27, 9, 3, 1]
+    counts = np.bincount(drawn, minlength=81)[x @ [27, 9, 3, 1]]
+    assert counts.sum() == draws and len(x) == 31
+    if partition == "sites":
+        np.testing.assert_allclose(np.exp(log_p).sum(), 1, rtol=1e-5)
+        assert chi_square(counts, np.exp(log_p)) > LEAST_P
+    else:
+        least = draws * np.exp(log_p)
+        assert (counts > least - 4 * np.sqrt(least) - 1).all() and least.sum() < 0.99 * draws
 
 
 @pytest.mark.slow

@@ -288,7 +288,7 @@ def test_conditionals_without_a_table_and_other_mistakes_end_in_one_sentence():
             context=ContextSpec(coarse=EventSpec((), (), "tokens", 2)),
         )
     model, params = build("haar", 2, event=EventSpec((4,), (), "levels", 3))
-    with pytest.raises(UserError, match="cannot draw with end"):
+    with pytest.raises(UserError, match="sequences of tokens have an end"):
         model.draw(params, jax.random.split(jax.random.key(0), 2), end=1)
     with pytest.raises(UserError, match="without a draft"):
         model.check_draws(make_sampler("speculative(draft='ngrams')"))

@@ -15,10 +15,11 @@ from arjax.api.trained_model import Fitted, Settings
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data.strings import ended_strings
-from arjax.models import make_model
+from arjax.models import ModelChoice, make_model
 from arjax.models.longer import draw_longer
 from arjax.parallel.sharding import make_mesh
 from arjax.samplers import example_keys
+from arjax.testing.examples import random_like
 
 SIZE, NUM, END = 10, 6, 3
 LINE = EventSpec((SIZE,), (), "tokens", 9)
@@ -134,10 +135,45 @@ def test_a_model_of_strings_knows_their_end():
     assert text.startswith("cab") and text == dataset.decode(run.sample(prompt="cab", length=30)[0])
 
 
+def whole_examples(last: int):
+    """A mixture of kinds of models whose draws are always whole, over sequences of tokens up to `last`."""
+    small, codes = {"hidden_sizes": (8,)}, {"quantizer": "fsq(levels=(3, 2))", "grid": (1, 2)}
+    made, read = (ModelChoice(network=name, network_options=small) for name in ("made", "independent"))
+    of_blocks = {"width": 8, "num_layers": 1, "num_heads": 2}
+    parts = {
+        "stages": ModelChoice("cascade", {"stages": "subsampled"}, parts={"1": made, "2": made}),
+        "blocks": ModelChoice("block_diffusion", {"partition": "blocks(size=2)"}, "block_transformer", of_blocks),
+        "codes": ModelChoice("tokens", codes, parts={"encoder": read, "decoder": read, "prior": made}),
+    }
+    model = make_model(EventSpec((6,), (), "tokens", last + 1), kind="mixture", parts=parts)
+    return model, random_like(model.param_shapes)
+
+
+def test_kinds_that_draw_whole_examples_have_ends_too():
+    """Their draws are cut behind the first end, not the draws of their parts, which earlier and later sites depend on;
+    observed sites stay.
+    """
+    model, params = whole_examples(END)
+    keys = example_keys(jax.random.key(5), 64)
+    whole, found = model.draw(params, keys), model.draw(params, keys, end=END)
+    expected, length_B = cut(np.asarray(whole.x))
+    np.testing.assert_array_equal(found.x, expected)
+    changed_B = (expected != np.asarray(whole.x)).any(1)
+    assert set(np.asarray(found.stats["member"])[changed_B].tolist()) == {0, 1, 2} and length_B.max() == 6
+    cascade, of_cascade = model.members[0], params["0"]
+    given = np.array([0, 0, END, 0, 2, 0])
+    known = {"given": given, "observed": np.arange(6) % 2 == 0}
+    whole, found = (np.asarray(cascade.draw(of_cascade, keys, **known, **end).x) for end in ({}, {"end": END}))
+    np.testing.assert_array_equal(found[:, :3], cut(whole)[0][:, :3])
+    assert (found[:, 3:] == [END, 2, END]).all() and (whole[:, 3:] != [END, 2, END]).any()
+
+
 def test_mistakes_are_one_sentence():
     model, params = small("made")
     with pytest.raises(UserError, match="the end of an example is a token from 0 to 8, not -1"):
         model.draw(params, KEYS, end=-1)
     image = make_model(EventSpec((2, 2)), "made")
-    with pytest.raises(UserError, match="sequences of tokens have an end, and examples here are 2 x 2"):
-        image.draw(cases.params_of(image), KEYS, end=1)
+    chain = make_model(EventSpec((2, 2)), "transformer", kind="discrete_chain", num_steps=2)
+    for model in (image, chain):
+        with pytest.raises(UserError, match="sequences of tokens have an end, and examples here are 2 x 2"):
+            model.draw(random_like(model.param_shapes), KEYS, end=1)
