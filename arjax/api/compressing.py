@@ -63,8 +63,7 @@ def vocabulary_of(run: Any) -> Vocabulary | None:
 
 def end_of_rows(run: Any) -> int:
     """The token that ends strings; -1 for data without one."""
-    vocabulary = run.dataset.vocabulary
-    return -1 if vocabulary is None or vocabulary.end is None else int(vocabulary.end)
+    return -1 if run.dataset.end is None else int(run.dataset.end)
 
 
 def _on_one(params: Any) -> Any:

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from arjax.api.pictures import model_pictures
 from arjax.core.files import read_json_object, write_json, write_text
-from arjax.evaluation.prompts import UNCONDITIONED, Conditioning, end_of, text_of
+from arjax.evaluation.prompts import UNCONDITIONED, Conditioning, text_of
 from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_sampler
 from arjax.models.longer import joined
 from arjax.parallel.distributed import from_process_0
@@ -144,7 +144,7 @@ def show_samples(
 def _draw(setup: Setup, params: Any, options: ConfigDict, of_draw: dict[str, Any], shows_text: bool) -> Draw:
     """The samples and their statistics; with `shows_text` the first one is printed as it is drawn."""
     model, dataset, length = setup.model, setup.dataset, options.length
-    of_draw |= {name: options[name] for name in ("temperature", "top_k", "top_p", "min_p")} | {"end": end_of(dataset)}
+    of_draw |= {name: options[name] for name in ("temperature", "top_k", "top_p", "min_p")} | {"end": dataset.end}
     of_draw["sampler"] = prepare_sampler(setup.sampler, model, params, dataset, setup.open_run, length)
     request = model, params, jax.random.key(setup.seed), options.num, setup.mesh
     if not shows_text:

@@ -34,7 +34,7 @@ from arjax.data.table_rows import TableRows
 from arjax.data.text_rows import class_numbers
 from arjax.evaluation.classes import classes_of, log_posterior, log_prior
 from arjax.evaluation.likelihood import Evaluator, Hidden
-from arjax.evaluation.prompts import Conditioning, end_of, text_of
+from arjax.evaluation.prompts import Conditioning, text_of
 from arjax.evaluation.report import Measures, report
 from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_sampler
 from arjax.evaluation.suggestions import Suggestions, suggest
@@ -338,7 +338,7 @@ class TrainedModel:
         """The options of a draw: those of the user, with the sampler ready, the prompt and the end of texts."""
         run, sampler = functools.partial(open_run, mesh=self.settings.mesh), options.get("sampler", "cached")
         sampler = prepare_sampler(sampler, self.model, self.params, self.dataset, run, length)
-        options = options | {"sampler": sampler, "end": end_of(self.dataset)}
+        options = options | {"sampler": sampler, "end": self.dataset.end}
         return options | Conditioning(prompt).options(self.dataset, length)
 
     def suggest(self, prompt: str = "", **options: Any) -> Suggestions:

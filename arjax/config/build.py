@@ -16,7 +16,6 @@ from arjax.config.validate import Checked, check_plugins, read_dataset, read_mod
 from arjax.core.files import user_path
 from arjax.core.registry import Component
 from arjax.data import Dataset, make_dataset
-from arjax.evaluation.prompts import end_of
 from arjax.models import KINDS, Model, ModelChoice, make_model
 from arjax.models.abilities import require
 from arjax.models.longer import check_length
@@ -53,7 +52,7 @@ def _make_model(config: ConfigDict, choice: ModelChoice, dataset: Dataset, sampl
     model.check_draws(sampler, DrawOptions(**asked))
     if config.sample.length:
         require(model, "length", "config.sample.length")
-        check_length(model, config.sample.length, end_of(dataset))
+        check_length(model, config.sample.length, dataset.end)
         dataset.check_alike("config.sample.length")
     return model
 

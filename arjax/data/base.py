@@ -39,10 +39,15 @@ class Truth:
     """The distribution that the examples of a data set were drawn from: a pytree of arrays.
 
     The model has the event of the data set, and its conditionals are exact at every prefix.
+
+    Attributes:
+      model, params: the distribution.
+      end: of strings, the token with which an example ends: behind it there is nothing; None: examples are whole.
     """
 
     model: AutoregressiveModel
     params: Any
+    end: int | None = dataclasses.field(default=None, metadata={"static": True})
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -107,6 +112,11 @@ class Dataset:
     def has_holes(self) -> bool:
         """Whether values of some split may be missing, see `arjax.core.holes`."""
         return any(map(has_holes, self.splits.values()))
+
+    @property
+    def end(self) -> int | None:
+        """The token that ends an example of strings; None for all other data."""
+        return None if self.vocabulary is None else self.vocabulary.end
 
     @property
     def text_unit(self) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from arjax.core.ends import up_to_end
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data.base import DATASETS, Dataset, check_least, from_splits
@@ -58,10 +57,10 @@ def restoration(name: str, found: dict[str, list[str]], max_length: int) -> Data
             raise UserError(f"the {split} split of {name!r} has no fragment of at most {max_length} characters")
         check_known(vocabulary, name, split, "".join(texts))
         kept = ["".join(c for c in text if c not in REMOVED) for text in texts]
-        x_NT, size_N = padded(vocabulary, texts, max_length + 1, end)
+        x_NT = padded(vocabulary, texts, max_length + 1, end)
         arrays[split] = {
             "x": x_NT,
-            "mask": np.arange(max_length + 1) <= size_N[:, None],
-            "context": padded(vocabulary, kept, max_length, -1)[0],
+            "mask": up_to_end(x_NT, end),
+            "context": padded(vocabulary, kept, max_length, -1),
         }
     return from_splits(event, arrays, context=context, name=name, vocabulary=vocabulary)

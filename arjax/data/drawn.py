@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from arjax.core.batch import Batch
+from arjax.core.ends import up_to_end
 from arjax.core.errors import UserError
 from arjax.core.files import user_path
 from arjax.core.spec import NO_CONTEXT
@@ -29,10 +30,12 @@ def drawn(*, run: str = "", num_examples: int = 20_000, seed: int = 0, open_run:
 
     A split is drawn when it is read first, and again in each process: nothing is stored. It takes as long as sampling
     does: 6 s for 20,000 sequences of 64 tokens from a small GRU on two CPU cores. It is a function of the parameters
-    and the seed, up to rounding on another device. Units, tokens and waveforms are those of that run's data.
+    and the seed, up to rounding on another device. Units, tokens and waveforms are those of that run's data. Of a run
+    on strings, examples end where they do in its data, and what stands behind an end is not scored.
 
     Args:
-      run: workdir of the other run, of an autoregressive model without a context; others are refused.
+      run: workdir of the other run, of an autoregressive model without a context, and of strings in the order of their
+        tokens; others are refused.
       num_examples: of the train split; the others have a quarter of it.
       seed: of the draws.
       open_run: opens the run; filled in where a config is built.
@@ -47,8 +50,14 @@ def drawn(*, run: str = "", num_examples: int = 20_000, seed: int = 0, open_run:
     model = require(other.model, "conditionals", "the data set 'drawn'")
     if model.context_spec:
         raise UserError(f"the run in {run} has a context, and 'drawn' draws from models without one")
+    end = other.dataset.end
+    if end is not None and (np.diff(np.asarray(model.factorization.step)) < 0).any():
+        raise UserError(
+            f"the run in {run} visits the tokens of a string in another order than their own, so log p of a string is "
+            "not known: 'drawn' needs a run in raster order"
+        )
     # of all orders that it was trained on, its own alone is that of the draws
-    truth, splits = Truth(dataclasses.replace(model, orders=None), other.params), {}
+    truth, splits = Truth(dataclasses.replace(model, orders=None), other.params, end), {}
     for i, (split, size) in enumerate(sizes.items()):
         draw = functools.partial(_draw, truth, size, jax.random.fold_in(jax.random.key(seed), i))
         splits[split] = LazySource(truth.model.event, NO_CONTEXT, size, draw)
@@ -65,8 +74,9 @@ def _draw(truth: Truth, num: int, key: jax.Array) -> Batch:
     size = min(AT_ONCE, num)
     keys, found = keys_of(key, -(-num // size) * size), []
     for first in range(0, num, size):
-        found.append(np.asarray(truth.model.draw(truth.params, keys[first : first + size]).x))
-    return Batch(np.concatenate(found)[:num])
+        found.append(np.asarray(truth.model.draw(truth.params, keys[first : first + size], end=truth.end).x))
+    x = np.concatenate(found)[:num]
+    return Batch(x, mask=None if truth.end is None else up_to_end(x, truth.end))
 
 
 def _digest(params: Any) -> str:

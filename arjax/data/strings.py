@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from arjax.core.ends import up_to_end
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
@@ -108,8 +109,8 @@ def ended_strings(
         if not texts:
             raise UserError(f"the {split} split of {name!r} has no string of at most {longest} {tokens}")
         check_known(vocabulary, name, split, "".join(texts), REMEDY)
-        x_NT, size_N = padded(vocabulary, texts, longest + 1, vocabulary.end)
-        arrays[split] = {"x": x_NT, "mask": np.arange(longest + 1) <= size_N[:, None]}
+        x_NT = padded(vocabulary, texts, longest + 1, vocabulary.end)
+        arrays[split] = {"x": x_NT, "mask": up_to_end(x_NT, vocabulary.end)}
         if labels is not None:
             own = [labels[split][n] for n in kept]
             arrays[split]["context"] = class_numbers(own, classes, f"the {split} split of {name!r}: the label ")

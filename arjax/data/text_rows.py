@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from arjax.core.ends import up_to_end
 from arjax.core.errors import UserError
 from arjax.core.files import reading, user_path
 from arjax.core.output import say_once
@@ -173,8 +174,8 @@ class StringRows:
                 units = f"{self.length - 1} {self.vocabulary.units}"
                 raise UserError(f"the string of number {line.number} is longer than the {units} of the model")
         assert self.vocabulary.end is not None, "strings have an end"
-        x_NT, size_N = padded(self.vocabulary, [line.text for line in lines], self.length, self.vocabulary.end)
-        arrays = {"x": x_NT.astype(np.int32), "mask": np.arange(self.length) <= size_N[:, None]}
+        x_NT = padded(self.vocabulary, [line.text for line in lines], self.length, self.vocabulary.end)
+        arrays = {"x": x_NT.astype(np.int32), "mask": up_to_end(x_NT, self.vocabulary.end)}
         labels = [line.label for line in lines]
         if self.classes and all(labels):
             arrays["context"] = class_numbers(labels, self.classes, f"{str(rows)!r}: the label ")

@@ -157,12 +157,12 @@ def check_known(vocabulary: Vocabulary, name: str, split: str, text: str, remedy
         raise UserError(f"the {split} split of {name!r} has the character {missing[0]!r}, which train lacks{remedy}")
 
 
-def padded(vocabulary: Vocabulary, texts: Sequence[str], length: int, fill: int) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens of many texts, [N, length], with `fill` after the end of each, and the number in each, int[N]."""
+def padded(vocabulary: Vocabulary, texts: Sequence[str], length: int, fill: int) -> np.ndarray:
+    """Tokens of many texts, [N, length], with `fill` after the end of each."""
     sizes_N = np.array([vocabulary.num_tokens(text) for text in texts])
     tokens_NT = np.full((len(texts), length), fill, vocabulary.dtype)
     tokens_NT[np.arange(length) < sizes_N[:, None]] = vocabulary.encode("".join(texts))
-    return tokens_NT, sizes_N
+    return tokens_NT
 
 
 def check_same_tokens(own: Vocabulary | None, other: Vocabulary | None, name: str) -> None:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.batch import Batch
+from arjax.core.ends import up_to_end
 from arjax.core.errors import UserError
 from arjax.data.base import Truth
 from arjax.evaluation.summaries import ratio_of_means, stderr_of
@@ -138,8 +139,9 @@ def exposure(
     found: dict[str, list[np.ndarray]] = {"own": [], "data": []}
     for start in range(0, num, batch_size):
         rows = np.minimum(np.arange(start, start + batch_size), num - 1)  # batches of one size share a program
-        prefixes = {"own": model.draw(params, keys[rows]).x}
-        prefixes["data"] = truth.model.draw(truth.params, keys[rows]).x if data is None else jnp.asarray(data[rows])
+        prefixes = {"own": model.draw(params, keys[rows], end=truth.end).x}
+        drawn = truth.model.draw(truth.params, keys[rows], end=truth.end).x if data is None else data[rows]
+        prefixes["data"] = jnp.asarray(drawn)
         for name, x in prefixes.items():
             found[name].append(np.asarray(_divergences(model, params, truth, x), np.float64)[:, : num - start])
     own, of_data = (np.concatenate(parts, axis=1) for parts in found.values())
@@ -176,9 +178,12 @@ def check_truth(model: Any, truth: Truth) -> AutoregressiveModel:
 
 @jax.jit
 def _divergences(model: AutoregressiveModel, params: Any, truth: Truth, x: jax.Array) -> jax.Array:
-    """KL(truth || model) and KL(model || truth) of each step given the values before it, [2, B, S] nats."""
+    """KL(truth || model) and KL(model || truth) of each step given the values before it, [2, B, S] nats; 0 behind the
+    end of a string, where both have nothing to say.
+    """
     log_p, log_q = _tables(truth.model, truth.params, x), _tables(model, params, x)
     kls = jnp.stack([_kl(log_p, log_q), _kl(log_q, log_p)])  # [2, B, D]
+    kls = kls if truth.end is None else jnp.where(up_to_end(x, truth.end), kls, 0.0)
     factorization = model.factorization
     per_step = jax.ops.segment_sum(kls.T, factorization.step, factorization.num_steps)
     return per_step.T

@@ -15,12 +15,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from arjax.core.batch import Batch
+from arjax.core.ends import up_to_end
 from arjax.core.errors import UserError
 from arjax.data import Dataset
 from arjax.data.sources import ArraySource
 from arjax.data.windows import RandomWindows, windows
 from arjax.evaluation.likelihood import Evaluator
-from arjax.evaluation.prompts import end_of
 from arjax.evaluation.splits import split_of
 from arjax.evaluation.summaries import stderr_of, summarize
 from arjax.models import AutoregressiveModel, Model
@@ -59,7 +59,7 @@ def check_judge(model: Model, judge: Model, length: int, dataset: Dataset) -> No
             )
         return
     dataset.check_alike("config.evaluate.length")
-    if end_of(dataset) is not None:
+    if dataset.end is not None:
         raise UserError("config.evaluate.length is that of a text without an end, and these examples have one")
     for one in (model, judge):
         require(one, "length", "config.evaluate.length")
@@ -108,7 +108,7 @@ def judged_examples(
       mesh: that of the parameters of the judge; None: one device.
     """
     check_judge(model, judge.model, 0, dataset)
-    keys, end, drawn = keys_of(jax.random.fold_in(key, 0), num), end_of(dataset), []
+    keys, end, drawn = keys_of(jax.random.fold_in(key, 0), num), dataset.end, []
     for start in range(0, num, batch_size):
         numbers = np.arange(start, min(start + batch_size, num))
         context = jax.tree.map(lambda part, numbers=numbers: jnp.asarray(part[numbers % len(rows)]), dict(rows.context))
@@ -116,7 +116,7 @@ def judged_examples(
         if end is None:  # the sites of the data: windows of a text score those that the window before has not
             mask = None if rows.mask is None else np.asarray(rows.mask)[numbers % len(rows)]
         else:
-            mask = np.cumsum(x == end, axis=1) - (x == end) == 0  # up to the end, and the end itself
+            mask = up_to_end(x, end)
         drawn.append(Batch(x, jax.tree.map(np.asarray, context), mask))
     own = jax.tree.map(lambda *parts: np.concatenate(parts), *drawn)
     as_they_are = dataclasses.replace(dataset, transform=None, answer="")  # the rows are events already
@@ -188,7 +188,7 @@ def _texts(dataset: Dataset, split: str, num: int, length: int) -> np.ndarray:
     source, text = dataset.splits[split], np.zeros(0, np.int32)
     if isinstance(source, RandomWindows):
         text = np.asarray(source.arrays.x)
-    elif dataset.vocabulary is not None and end_of(dataset) is None:
+    elif dataset.vocabulary is not None and dataset.end is None:
         rows = source.__getitems__(np.arange(len(source)))  # each element of the text is scored in one window
         text = np.asarray(rows.x)[slice(None) if rows.mask is None else np.asarray(rows.mask) > 0].ravel()
     pieces = len(text) // length

@@ -60,11 +60,6 @@ def beginning_options(dataset: Dataset, prompt: str, length: int) -> dict[str, A
     return {"given": tokens_K}
 
 
-def end_of(dataset: Dataset) -> int | None:
-    """The token that ends an example of a text, where there is one."""
-    return None if dataset.vocabulary is None else dataset.vocabulary.end
-
-
 @dataclasses.dataclass(frozen=True)
 class Conditioning:
     """The prompt and the context of samples."""

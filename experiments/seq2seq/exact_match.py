@@ -29,7 +29,6 @@ from arjax.config.build import build
 from arjax.config.files import load_workdir_config
 from arjax.core.errors import UserError
 from arjax.data.batches import eval_batches
-from arjax.evaluation.prompts import end_of
 from arjax.evaluation.summaries import ratio_of_means, stderr_of
 from arjax.reporting.tables import markdown_table, measured_rows, write_measured
 from arjax.sweep.results import FILE_NAME, merged_rows, name_of_row, read_csv, write_csv
@@ -58,7 +57,7 @@ def answers(
     config = load_workdir_config(workdir)
     setup = build(config)
     params, _, _ = restore_params(setup, workdir)
-    model, decode, end = setup.model, setup.dataset.decode, end_of(setup.dataset)
+    model, decode, end = setup.model, setup.dataset.decode, setup.dataset.end
     fragments, found = [], {sampler: [] for sampler in samplers}
     source = setup.dataset.splits[split or config.evaluate.split]
     for number, batch in enumerate(eval_batches(source, config.evaluate.batch_size)):

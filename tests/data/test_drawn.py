@@ -16,7 +16,9 @@ from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data import from_arrays, make_dataset
 from arjax.data.drawn import AT_ONCE
+from arjax.data.strings import ended_strings
 from arjax.models import make_model
+from arjax.testing.examples import random_like
 from arjax.training.loop import train
 from arjax.training.setup import restore_params
 
@@ -74,6 +76,32 @@ def test_draws_follow_the_model_and_do_not_depend_on_their_number():
     assert not (np.abs(counts - 4096 * p[::-1]) < 5 * np.sqrt(4096 * p[::-1]) + 1).all()  # it can fail
 
 
+def strings_run(ordering="raster"):
+    """A run on strings of at most two letters."""
+    data = ended_strings("names", {split: ["ab", "b"] for split in ("train", "validation", "test")})
+    model = make_model(data.event, "fvsbn", ordering=ordering)
+    return types.SimpleNamespace(model=model, params=random_like(model.param_shapes), dataset=data)
+
+
+def test_strings_are_drawn_and_scored_up_to_their_ends():
+    """As those of the other run: its score is the probability of a string, which ends behind its first end token."""
+    other = strings_run()
+    end, data = other.dataset.end, make_dataset("drawn", run="x", num_examples=4096, open_run=lambda _: other)
+    batch = data.splits["train"].__getitems__(np.arange(4096))
+    assert data.end == data.truth.end == end == 2 and batch.mask is not None
+    of_string = {}
+    for x, mask in zip(batch.x.tolist(), batch.mask.tolist(), strict=True):
+        length = ([*x, end].index(end) + 1) if end in x else 3
+        assert mask == [1] * length + [0] * (3 - length) and x[length:] == [end] * (3 - length)
+        of_string[tuple(x)] = mask
+    x = np.array(list(of_string), np.int32)
+    score = jax.jit(data.truth.model.log_prob)
+    p = np.exp(np.asarray(score(data.truth.params, x, mask=np.array(list(of_string.values()))), np.float64))
+    counts = (batch.x[:, None] == x).all(-1).sum(0)
+    np.testing.assert_allclose(p.sum(), 1, rtol=1e-5)
+    assert (np.abs(counts - 4096 * p) < 5 * np.sqrt(4096 * p) + 1).all() and len(x) == 15
+
+
 def test_of_a_model_of_many_orders_the_truth_is_in_the_order_of_its_draws():
     model = make_model(EVENT, "masked_transformer", orders="uniform", width=8, num_heads=2, num_layers=1)
     other = types.SimpleNamespace(model=model, params={}, dataset=other_run().dataset)
@@ -93,5 +121,7 @@ def test_what_is_no_truth_is_refused():
         make_dataset("drawn", run="x", open_run=lambda _: other_run(context=ContextSpec("label", 2)))
     with pytest.raises(UserError, match="'drawn' needs the conditionals of an autoregressive model"):
         make_dataset("drawn", run="x", open_run=lambda _: types.SimpleNamespace(model=object()))
+    with pytest.raises(UserError, match="visits the tokens of a string in another order than their own"):
+        make_dataset("drawn", run="x", open_run=lambda _: strings_run("reversed"))
     with pytest.raises(UserError, match="has no option 'open_run'"):
         dataset_config("drawn", open_run="x")

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from arjax.core.ends import up_to_end
 from arjax.core.errors import UserError
 from arjax.data import make_dataset
 from arjax.data.vocabulary import Vocabulary, check_same_tokens, make_vocabulary, padded
@@ -72,9 +73,8 @@ def test_a_string_ends_at_its_first_end():
     vocabulary = make_vocabulary("abc", end=True)
     assert vocabulary.symbols == ("a", "b", "c", "<end>") and vocabulary.end == 3
     assert vocabulary.decode(np.array([0, 1, 3, 2, 3])) == "ab" and vocabulary.decode(np.array([2, 2])) == "cc"
-    x, sizes = padded(vocabulary, ["ab", "", "c"], 3, fill=3)
+    x = padded(vocabulary, ["ab", "", "c"], 3, fill=3)
     np.testing.assert_array_equal(x, [[0, 1, 3], [3, 3, 3], [2, 3, 3]])
-    np.testing.assert_array_equal(sizes, [2, 0, 1])
     newline = Vocabulary(("\n", "a"), end=0)  # an end that is a character is none of the text
     assert newline.missing("a\n") == ["\n"]
 
@@ -133,10 +133,10 @@ def test_the_likelihood_is_that_of_the_string_with_its_end(write):
     params = jax.tree.map(lambda leaf: 3 * leaf, model.init(jax.random.key(0)))
     texts = ["".join(letters) for n in range(3) for letters in itertools.product("ab", repeat=n)]
     vocabulary = dataset.vocabulary
-    x, sizes = padded(vocabulary, texts, 3, fill=vocabulary.end)
+    x = padded(vocabulary, texts, 3, fill=vocabulary.end)
     endless = np.array([row for row in itertools.product(range(3), repeat=3) if vocabulary.end not in row], np.int32)
-    x, sizes = np.concatenate([x, endless]), np.concatenate([sizes, np.full(len(endless), 2)])
-    log_p = np.asarray(jax.jit(model.log_prob)(params, x, mask=np.arange(3) <= sizes[:, None]))
+    x = np.concatenate([x, endless])
+    log_p = np.asarray(jax.jit(model.log_prob)(params, x, mask=up_to_end(x, vocabulary.end)))
     np.testing.assert_allclose(np.exp(log_p).sum(), 1, rtol=1e-5)
 
 

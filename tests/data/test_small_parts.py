@@ -213,8 +213,8 @@ def test_types_of_tokens_are_the_smallest_that_hold_them():
 
 
 def test_short_texts_are_filled_up():
-    tokens, sizes = padded(make_vocabulary("abc"), ["ab", "", "cab"], 4, -1)
-    assert tokens.tolist() == [[0, 1, -1, -1], [-1] * 4, [2, 0, 1, -1]] and sizes.tolist() == [2, 0, 3]
+    tokens = padded(make_vocabulary("abc"), ["ab", "", "cab"], 4, -1)
+    assert tokens.tolist() == [[0, 1, -1, -1], [-1] * 4, [2, 0, 1, -1]]
     assert tokens.dtype == np.int8
 
 

@@ -96,6 +96,20 @@ def test_errors_of_sums_and_of_ratios_know_that_steps_go_together():
     np.testing.assert_allclose(excess, 100 * sums[0].mean(0) / sums[1].mean(0) - 100, rtol=1e-6)
 
 
+def test_behind_the_end_of_a_string_there_are_no_errors():
+    """Of a chain that is the truth but for what follows an end, and of another one."""
+    model = make_model(EVENT, "markov")
+    params = random_like(model.param_shapes, seed=1)
+    truth = Truth(model, params, end=2)
+    behind = {"table": np.array(params["table"])}
+    behind["table"][-1] += np.float32([1, -2, 0])  # the row of the history 2
+    options = {"num": 50, "key": jax.random.key(0)}
+    assert all(row.per_step.max() < 1e-7 for row in rows_of(exposure(model, behind, truth, **options)))
+    whole = exposure(model, behind, dataclasses.replace(truth, end=None), **options)
+    assert all(row.per_step[1:].min() > 0.01 > row.per_step[0] for row in rows_of(whole))
+    assert exposure(model, random_like(model.param_shapes, seed=2), truth, **options).forward_own.per_step.min() > 0.001
+
+
 @pytest.mark.slow
 def test_examples_may_be_given(built, truth):
     """Sequences in the place of draws from the truth: their mean alone, and each of them once."""

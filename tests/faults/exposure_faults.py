@@ -14,8 +14,8 @@ _COST = faults_of(
 EXPOSURE_FAULTS = (
     _TRUTH(
         "prefixes of the data that the model has drawn",
-        "truth.model.draw(truth.params, keys[rows])",
-        "model.draw(params, keys[rows])",
+        "truth.model.draw(truth.params, keys[rows], end=truth.end)",
+        "model.draw(params, keys[rows], end=truth.end)",
     ),
     _TRUTH(
         "the divergence from the model in place of that from the truth",
@@ -46,7 +46,7 @@ EXPOSURE_FAULTS = (
     ),
     _JUDGES(
         "a judge that scores what stands behind the end of a sample",
-        "mask = np.cumsum(x == end, axis=1) - (x == end) == 0",
+        "mask = up_to_end(x, end)",
         "mask = None",
         "evaluation/test_judges.py::test_strings_are_judged_up_to_their_end",
     ),

@@ -54,6 +54,27 @@ TRUTH_FAULTS = (
         ("data/test_drawn.py::test_draws_follow_the_model_and_do_not_depend_on_their_number",),
     ),
     Fault(
+        "strings that are drawn from a run, and whose padding counts",
+        "data/drawn.py",
+        "mask=None if truth.end is None else up_to_end(x, truth.end)",
+        "mask=None",
+        ("data/test_drawn.py::test_strings_are_drawn_and_scored_up_to_their_ends",),
+    ),
+    Fault(
+        "strings that are drawn in an order in which their probability is not known",
+        "data/drawn.py",
+        "(np.diff(np.asarray(model.factorization.step)) < 0).any()",
+        "end < 0",
+        ("data/test_drawn.py::test_what_is_no_truth_is_refused",),
+    ),
+    Fault(
+        "errors behind the end of a string",
+        "evaluation/exposure.py",
+        "kls if truth.end is None else jnp.where(up_to_end(x, truth.end), kls, 0.0)",
+        "kls",
+        ("evaluation/test_exposure.py::test_behind_the_end_of_a_string_there_are_no_errors",),
+    ),
+    Fault(
         "the error of an answer over sites that are not scored",
         "evaluation/likelihood.py",
         "jnp.where(counted_BD, by_site_BD, 0).sum(-1) / jnp.maximum(counted_BD.sum(-1), 1)",
