@@ -26,8 +26,10 @@ from arjax.api.compressing import (
 from arjax.api.run import Run
 from arjax.coding import Coded, CodingOptions
 from arjax.coding.classical import image_sizes, packed, sizes
+from arjax.core.ends import are_ended, up_to_end
 from arjax.core.files import reading, replacing, user_path, writable_file
 from arjax.data.sources import Subset
+from arjax.data.vocabulary import Vocabulary
 from arjax.evaluation.prompts import parse_context
 from arjax.evaluation.splits import split_of
 from arjax.training.reporter import announce
@@ -110,16 +112,27 @@ def report(run: Run, x: Any, found: Coded, name: str, output: str) -> list[str]:
 
 
 def content_of(run: Run, x: Any, whole: bool = True) -> tuple[bytes, Mapping[str, int], int, str]:
-    """The data as bytes, the sizes of image files (of `whole` data), the number of values, and the unit of one."""
+    """The data as bytes, the sizes of image files (of `whole` data), the number of values, and the unit of one. Strings
+    are the tokens up to and with each end, as in their scores.
+    """
     vocabulary = vocabulary_of(run)
     if vocabulary is not None:
         content = x if isinstance(x, bytes) else text_of_split(vocabulary, x, whole)
         num = len(content) if vocabulary.unit == "byte" else len(content.decode("utf-8", "surrogateescape"))
-        return content, {}, num, "byte" if vocabulary.unit == "byte" else "character"
+        return content, {}, num, _unit(vocabulary)
     event = run.model.event
     array = np.asarray(x.__getitems__(np.arange(len(x))).x if hasattr(x, "__getitems__") else x)
     levels = event.num_levels or max(column.num_levels for column in event.columns)
+    strings, end = run.dataset.vocabulary, run.dataset.end
+    if strings is not None and end is not None and are_ended(array, end):  # what is scored: no padding
+        array = array[up_to_end(array, end)]
+        return packed(array, levels), {}, array.size, _unit(strings)
     return packed(array, levels), image_sizes(array, event) if whole else {}, array.size, "dimension"
+
+
+def _unit(vocabulary: Vocabulary) -> str:
+    """The unit of a token in words."""
+    return "byte" if vocabulary.unit == "byte" else "character"
 
 
 def known_of(run: Run) -> bytes:

@@ -24,6 +24,7 @@ from arjax.coding.options import MOST_STREAMS, CodingOptions
 from arjax.coding.place import check_place, describe_place, digest, digest_of_arrays
 from arjax.coding.texts import check_text, code_text, num_streams, to_bytes, to_tokens
 from arjax.core.arrays import as_array
+from arjax.core.ends import are_ended
 from arjax.core.errors import UserError
 from arjax.models import Model
 from arjax.models.base import Params
@@ -291,8 +292,7 @@ def _end_of(choice: Choice, x: np.ndarray, end: int) -> int:
     blocks_SM = np.asarray(choice.members[0].model.factorization.blocks)
     if end < 0 or x.ndim != 2 or not np.array_equal(blocks_SM, np.arange(x.shape[1])[:, None]):
         return -1
-    behind = np.cumsum(x == end, axis=1) > 0
-    return end if (x[behind] == end).all() else -1
+    return end if are_ended(x, end) else -1
 
 
 def _best(found: list[Choice], x: np.ndarray, context: Contexts) -> int:

@@ -19,6 +19,11 @@ def up_to_end(x_BT: Array, end: int | jax.Array) -> Any:
     return xp.arange(length) <= last_B[:, None]
 
 
+def are_ended(x_BT: np.ndarray, end: int) -> bool:
+    """Whether all sequences hold nothing but `end` behind the first one."""
+    return bool((x_BT[~up_to_end(x_BT, end)] == end).all())
+
+
 @jax.jit
 def filled_behind_end(x_BT: jax.Array, end: int | jax.Array, observed_T: Array | None = None) -> jax.Array:
     """Sequences with the end token at all sites behind the first one, but for the observed sites bool[T], if any."""

@@ -10,17 +10,20 @@ import numpy as np
 import pytest
 
 import arjax
-from arjax.api.compressing import form_of, read_file, written
+from arjax.api.compressing import coded, form_of, read_file, written
 from arjax.api.trained_model import Fitted, Settings
+from arjax.cli.compressing import content_of, known_of, report
 from arjax.cli.main import main
 from arjax.cli.ranking import in_words, show_ranking
-from arjax.coding import Restored
+from arjax.coding import CodingOptions, Restored
 from arjax.coding.classical import sizes
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays, make_dataset
+from arjax.data.strings import ended_strings
 from arjax.models import make_model
 from arjax.parallel.sharding import make_mesh
+from arjax.testing.examples import random_like
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +143,22 @@ def test_a_table_without_reals_comes_back_as_its_file(tmp_path):
     path.write_text(ROWS.replace(",3", ", 3"))
     with pytest.raises(UserError, match="laid out otherwise"):
         read_file(run, path.read_bytes(), str(path))
+
+
+def test_strings_are_counted_up_to_their_ends():
+    """In bytes, in bits per character and for other compressors; the unit is that of their scores."""
+    dataset = ended_strings("names", {"train": ["ab", "bbba", "a"], "validation": ["b"], "test": ["b", "aba"]})
+    model = make_model(dataset.event, "made", hidden_sizes=(4,))
+    run, test = Fitted(model, random_like(model.param_shapes), dataset, Settings(make_mesh())), dataset.splits["test"]
+    found = coded(run, test, CodingOptions(verify=False))
+    lines, size = report(run, test, found, "test", "x"), len(found.data)
+    assert lines[0] == f"test: 6 bytes of values -> x: {size} bytes, {8 * size / 6:.4f} bits per character"
+    bits = -run.log_prob(["b", "aba"]).sum() / np.log(2)
+    assert float(lines[1].rpartition(" ")[2]) == pytest.approx(bits / 6, abs=1e-4)
+    assert content_of(run, test)[0] == bytes([1, 2, 0, 1, 0, 2])
+    assert known_of(run) == bytes([0, 1, 2, 1, 1, 1, 0, 2, 0, 2])
+    other = np.array([[1, 2, 0, 0, 0]])  # something stands behind an end, and is coded
+    assert content_of(run, other)[2:] == (5, "dimension") and coded(run, other).num_values == 5
 
 
 def test_examples_are_ranked_by_their_bits(finished_run, tmp_path, capsys):

@@ -50,6 +50,20 @@ CODING_FAULTS = (
         (_TRIPS + "test_behind_the_end_of_a_string_nothing_is_coded",),
     ),
     Fault(
+        "bits per character over the padding of strings, too",
+        "cli/compressing.py",
+        "array = array[up_to_end(array, end)]",
+        "array = array[up_to_end(array, end) | True]",
+        ("cli/test_compressing.py::test_strings_are_counted_up_to_their_ends",),
+    ),
+    Fault(
+        "values behind an end that are coded, and not counted",
+        "core/ends.py",
+        "return bool((x_BT[~up_to_end(x_BT, end)] == end).all())",
+        "return True",
+        ("cli/test_compressing.py::test_strings_are_counted_up_to_their_ends",),
+    ),
+    Fault(
         "columns with the table of another family",
         "conditionals/columns.py",
         "jnp.where((self.group_M == g)[:, None], own, found)",
