@@ -19,6 +19,7 @@ from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.score_names import NO_LIKELIHOOD
 from arjax.data import Dataset, Source
+from arjax.data.sources import pieces
 from arjax.evaluation.comparison import Difference, paired_difference
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.report import kind_of_nats
@@ -204,7 +205,7 @@ def _compared(group: Sequence[tuple[str, TrainedModel]], split: str) -> Compared
         if num := np.count_nonzero(~np.isfinite(nats_N)):
             raise UserError(f"{name} has nats that are not finite on {num:,} examples of the {split} split")
     first = group[0][1]
-    kind = kind_of_nats(first.model, first.settings.measures.num_orders)
+    kind = kind_of_nats(first.model, first.settings.measures.num_orders, first.dataset.end)
     return Compared(group[0][0], tuple(run for _, run in group), kind, np.stack(nats))
 
 

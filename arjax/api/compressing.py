@@ -91,7 +91,8 @@ def text_of_split(vocabulary: Vocabulary, source: Any, whole: bool = True) -> by
         tokens = np.asarray(source.arrays.x)
     else:
         batch = _all_of(source)
-        tokens = np.asarray(batch.x)[np.asarray(batch.mask) > 0]
+        tokens = np.asarray(batch.x)
+        tokens = tokens.ravel() if batch.mask is None else tokens[np.asarray(batch.mask) > 0]
     if vocabulary.unit == "byte":
         return tokens.astype(np.uint8).tobytes()
     if whole and vocabulary.unknown is not None and (tokens == vocabulary.unknown).any():

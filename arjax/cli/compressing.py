@@ -84,23 +84,24 @@ def _write(path: Path, content: bytes) -> None:
 def report(run: Run, x: Any, found: Coded, name: str, output: str) -> list[str]:
     """Lines about a compressed file: its size, the score of the model, other compressors, and the size of the model."""
     content, pictures, num, unit = content_of(run, x)
+    is_text = _is_text(run, x)
     size, model = len(found.data), sum(leaf.nbytes for leaf in jax.tree.leaves(run.params))
     rate = f"{8 * size / num:.4f} bits per {unit}" if num else "no data"
-    stands = "" if vocabulary_of(run) is not None else " of values"
+    stands = "" if is_text else " of values"
     lines = [f"{name}: {len(content):,} bytes{stands} -> {output}: {size:,} bytes, {rate}"]
     if num:
         stored = bits_in_results(run, name)
-        stored += ", which may be by other windows" if stored and vocabulary_of(run) is not None else ""
+        stored += ", which may be by other windows" if stored and is_text else ""
         scored = f"by the tables of this pass {found.bits / num:.4f}"
         lines.append(f"  {scored}{f'; {stored}' if stored else ''}")
     if found.choice:
         lines.append(f"  coded with the best one alone, {found.choice}: a mixture of orders has no tables")
-    if vocabulary_of(run) is not None:
+    if is_text:
         cold = f", and each costs {found.cold_bits:.0f} bits more by its beginning" if found.cold_bits >= 0.5 else ""
         lines.append(f"  streams: {found.streams} side by side{cold}")
     if found.num_exceptions:
         lines.append(f"  characters without a token: {found.num_exceptions:,} bytes")
-    known = known_of(run)
+    known = known_of(run) if is_text or vocabulary_of(run) is None else b""  # windows are no text to compare with one
     others = sizes(content)
     lines.append("  " + ", ".join(f"{key} {value:,}" for key, value in (others | dict(pictures)).items()) + " bytes")
     if known:
@@ -116,7 +117,7 @@ def content_of(run: Run, x: Any, whole: bool = True) -> tuple[bytes, Mapping[str
     are the tokens up to and with each end, as in their scores.
     """
     vocabulary = vocabulary_of(run)
-    if vocabulary is not None:
+    if vocabulary is not None and _is_text(run, x):
         content = x if isinstance(x, bytes) else text_of_split(vocabulary, x, whole)
         num = len(content) if vocabulary.unit == "byte" else len(content.decode("utf-8", "surrogateescape"))
         return content, {}, num, _unit(vocabulary)
@@ -128,6 +129,11 @@ def content_of(run: Run, x: Any, whole: bool = True) -> tuple[bytes, Mapping[str
         array = array[up_to_end(array, end)]
         return packed(array, levels), {}, array.size, _unit(strings)
     return packed(array, levels), image_sizes(array, event) if whole else {}, array.size, "dimension"
+
+
+def _is_text(run: Run, x: Any) -> bool:
+    """Whether data are a text, or a split of its windows, and not an array of examples."""
+    return vocabulary_of(run) is not None and not isinstance(x, np.ndarray)
 
 
 def _unit(vocabulary: Vocabulary) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from arjax.cli.command_line import Flags
@@ -239,7 +240,9 @@ def run_plan(flags: Flags) -> int:
     simulate_devices(flags.devices or max(mesh.data, 1) * mesh.fsdp * mesh.tensor)
     setup = build(checked)
     companions = {name: trained.companion for name, trained in setup.trained_companions().items()}
-    plan = make_plan(setup.recipe, config.train.batch_size, setup.mesh, setup.rules, companions, accelerator)
+    example = setup.dataset.splits["train"].__getitems__(np.arange(1))
+    given = setup.mesh, setup.rules, companions, accelerator, example
+    plan = make_plan(setup.recipe, config.train.batch_size, *given)
     print_plan(plan, accelerator)
     if flags.workdir:
         path = writable_folder(flags.workdir) / "plan.json"

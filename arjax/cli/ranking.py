@@ -11,6 +11,7 @@ import numpy as np
 from arjax.core.files import write_text
 from arjax.core.pictures import as_images
 from arjax.data import Dataset
+from arjax.data.sources import pieces
 from arjax.evaluation.splits import split_of
 from arjax.reporting.figures import has_matplotlib, save_figure
 from arjax.reporting.plots import tiles_figure
@@ -44,10 +45,8 @@ def show_ranking(setup: Setup, rows: Mapping[str, np.ndarray], path: Path) -> It
     split, scored_N = setup.evaluate.split, rows["sites"] > 0
     source = split_of(setup.dataset, split)
     number_N = setup.dataset.thinned_numbers(split, setup.evaluate.examples)
-    weights = [rows.weight for rows in pieces(source, number_N)]
-    if weights[0] is not None:
-        number_N = number_N[np.concatenate(weights) > 0]
-    number_N = number_N[scored_N]
+    weights = [np.ones(len(rows)) if rows.weight is None else rows.weight for rows in pieces(source, number_N)]
+    number_N = number_N[np.concatenate(weights) > 0][scored_N]
     bits_N = rows["nll"][scored_N] / math.log(2)
     order_N = np.argsort(-bits_N, kind="stable")
     target = path.with_name(f"{path.stem}-ranking.csv")

@@ -51,19 +51,22 @@ def drawn(*, run: str = "", num_examples: int = 20_000, seed: int = 0, open_run:
     if model.context_spec:
         raise UserError(f"the run in {run} has a context, and 'drawn' draws from models without one")
     end = other.dataset.end
-    if end is not None and (np.diff(np.asarray(model.factorization.step)) < 0).any():
+    # of all orders that it was trained on, its own alone is that of the draws
+    model = dataclasses.replace(model, orders=None)
+    if end is not None and not model.in_sequence:
         raise UserError(
             f"the run in {run} visits the tokens of a string in another order than their own, so log p of a string is "
             "not known: 'drawn' needs a run in raster order"
         )
-    # of all orders that it was trained on, its own alone is that of the draws
-    truth, splits = Truth(dataclasses.replace(model, orders=None), other.params, end), {}
+    truth, splits = Truth(model, other.params, end), {}
     for i, (split, size) in enumerate(sizes.items()):
         draw = functools.partial(_draw, truth, size, jax.random.fold_in(jax.random.key(seed), i))
         splits[split] = LazySource(truth.model.event, NO_CONTEXT, size, draw)
         if jax.process_count() > 1:
             splits[split].arrays  # noqa: B018  drawn now: all processes draw together, and none in a thread
     name, digest = f"drawn/{user_path(run).name}", _digest(other.params)
+    if end is not None:  # earlier versions drew and scored what stands behind the ends, too
+        digest += ", up to the ends"
     return dataclasses.replace(
         other.dataset, name=name, splits=splits, transform=None, answer="", fingerprint=digest, truth=truth
     )

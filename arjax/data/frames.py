@@ -70,13 +70,18 @@ class Frame:
         except ModuleNotFoundError as error:
             raise UserError(f"the table was a frame of {self.form}, which is not installed here") from error
 
+    @property
+    def is_library(self) -> bool:
+        """Whether it is a frame of a library, such as pandas."""
+        return self.form not in ("lists", "rows")
+
     def beside(self, data: Any, columns: Columns, with_others: bool = True) -> Any:
         """The rows of the table `data`, of which this is the frame, with these columns in place of its own. All others
         stay as they are, or are left out without `with_others`; and so do all names of columns, and the index of a
         frame of pandas.
         """
         found = self.back(columns)
-        has_index = self.form not in ("lists", "rows") and hasattr(data, "index")
+        has_index = self.is_library and hasattr(data, "index")
         if has_index:
             found.index = data.index
         if not with_others:

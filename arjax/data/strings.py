@@ -35,7 +35,8 @@ def strings(
     """The lines of a file of yours, or a column with labels: names, words, SMILES, DNA, commands.
 
     An example is a string and a token that ends it; the padding after that is not scored. So the likelihood is that of
-    a whole string of any length: over all strings it sums to one, less the mass of strings that are too long.
+    a whole string of any length: under a model that visits the sites in raster order it sums over all strings to one,
+    less the mass of strings that are too long. In other orders it is given the padding, and so a part of the length.
     The end counts as one character in numbers per character, as the newline does in the file. Lines without a
     character are left out.
 

@@ -15,6 +15,7 @@ from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.registry import did_you_mean
 from arjax.data import Dataset, Source
+from arjax.data.sources import pieces
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.summaries import stderr_of
 from arjax.models import Model
@@ -23,8 +24,6 @@ from arjax.models.checks import check_likelihood
 PRIORS = ("train", "uniform")
 #: The most combinations of the classes of several parts.
 MOST_COMBINATIONS = 4096
-#: Rows that are read at once for their labels.
-_PIECE = 4096
 
 
 @dataclasses.dataclass(frozen=True)

@@ -139,7 +139,7 @@ def report(
         rows = Evaluator(model, dataset, num_orders=measures.num_orders, **options).rows(params, split)
         rows = rows | truth_rows(dataset, split, **options)
     scores: dict[str, Any] = {"dataset": dataset.name, "split": split}
-    scores["kind"] = kind_of_nats(model, measures.num_orders)
+    scores["kind"] = kind_of_nats(model, measures.num_orders, dataset.end)
     if model.kind != NO_LIKELIHOOD:
         scores["unit"] = model.event.unit
     shares = shares_of(model, measures.num_orders)
@@ -158,11 +158,16 @@ def report(
     return Report(scores | bias, rows, curves)
 
 
-def kind_of_nats(model: Model, num_orders: int) -> str:
-    """The kind of the nats of a report: that of the model, or an estimate, as the mixture of orders under bounds that
-    are drawn need not be a bound, see `Model.unbiased`.
+def kind_of_nats(model: Model, num_orders: int = 1, end: int | None = None) -> str:
+    """The kind of the nats of a report: that of the model, or an estimate. The mixture of orders under bounds that are
+    drawn need not be a bound, see `Model.unbiased`. Strings, which have the token `end`, are scored given the padding
+    that is visited before, see `Model.in_sequence`.
     """
-    return "estimate" if num_orders > 1 and model.kind == "bound" and not model.unbiased else model.kind
+    if model.kind == NO_LIKELIHOOD:
+        return model.kind
+    of_padding = end is not None and not model.in_sequence
+    of_orders = num_orders > 1 and model.kind == "bound" and not model.unbiased
+    return "estimate" if of_padding or of_orders else model.kind
 
 
 def _measured_errors(model: Model, params: Any, dataset: Dataset, split: str, seed: int) -> dict[str, Any]:

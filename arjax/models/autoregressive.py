@@ -152,6 +152,11 @@ class AutoregressiveModel(Model):
         return f"{type(self).__name__}({'; '.join(parts)})"
 
     @property
+    def in_sequence(self) -> bool:
+        """Whether it visits no site before one in front of it."""
+        return self.orders is None and not (np.diff(np.asarray(self.factorization.step)) < 0).any()
+
+    @property
     def takes_holes(self) -> bool:
         """Whether the network leaves out missing values, and the sites of a step are scored one by one."""
         if self.event.is_discrete or scores_blocks(self.conditional, self.factorization):

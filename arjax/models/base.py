@@ -117,8 +117,15 @@ class Model:
         @property
         def takes_holes(self) -> bool:
             """Whether it scores examples with missing values, as log p of the observed ones: see `arjax.core.holes`."""
+
+        @property
+        def in_sequence(self) -> bool:
+            """Whether no site is visited before one in front of it. Only then does padding behind the end of a string
+            tell nothing about the string.
+            """
     else:
         orders = None
+        in_sequence = False
         own_loss = ""
         abilities = frozenset()
         takes_holes = False

@@ -108,6 +108,11 @@ class BlockDiffusion(DiscreteValuesChain):
             raise UserError(f"blocks of {self.factorization.grid_shape} are not of the grid {self.event.grid_shape}")
 
     @property
+    def in_sequence(self) -> bool:
+        """Whether no block has a site in front of those of an earlier block."""
+        return not (np.diff(np.asarray(self.factorization.step)) < 0).any()
+
+    @property
     def times_shape(self) -> tuple[int, ...]:
         """(S,): each block has a time of its own."""
         return (self.factorization.num_steps,)

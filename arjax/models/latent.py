@@ -125,6 +125,11 @@ class LatentModel(Model):
         return f"LatentModel(prior={self.prior!r}, likelihood={self.likelihood!r}, posterior={self.posterior!r})"
 
     @property
+    def in_sequence(self) -> bool:
+        """Whether the likelihood visits the sites from the first to the last one."""
+        return self.likelihood.in_sequence
+
+    @property
     def kind(self) -> str:
         """A bound at most; an estimate where L_k takes exponentials of scores that are not `unbiased`, as of chains."""
         biased = self.score_samples > 1 and not self.unbiased

@@ -83,6 +83,11 @@ class MixtureModel(Model):
         return "exact" if not kinds else "bound" if kinds == {"bound"} and self.unbiased else "estimate"
 
     @property
+    def in_sequence(self) -> bool:
+        """Whether all members visit the sites from the first to the last one."""
+        return all(member.in_sequence for member in self.members)
+
+    @property
     def event(self) -> EventSpec:
         return self.members[0].event
 

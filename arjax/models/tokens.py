@@ -122,6 +122,11 @@ class TokensModel(Model):
         return weakest("bound", self.prior.kind, self.decoder.kind)
 
     @property
+    def in_sequence(self) -> bool:
+        """Whether the decoder visits the sites from the first to the last one."""
+        return self.decoder.in_sequence
+
+    @property
     def event(self) -> EventSpec:
         return self.decoder.event
 

@@ -15,6 +15,7 @@ from arjax.core.errors import UserError
 from arjax.core.files import writable_folder
 from arjax.core.run_code import changed_code
 from arjax.core.versions import note_versions, versions_in
+from arjax.reporting.reports import FILE_NAME as RESULTS
 from arjax.reporting.reports import read_report
 from arjax.sweep.runs import Run, paths_of
 

@@ -198,14 +198,14 @@ class TableModel:
         return frame.beside(table, self._filled(frame, filled_NC, known_NC))
 
     def _filled(self, frame: Frame, cells_NC: np.ndarray, known_NC: np.ndarray) -> dict[str, np.ndarray]:
-        """The columns of a table whose missing cells are filled in. Known numbers and times keep all their digits; where
-        none is missing, their column is left as it is, but in a csv file, whose cells are texts.
+        """The columns of a table whose missing cells are filled in. Known numbers and times keep all their digits;
+        where none is missing, their column of a frame is left as it is.
         """
         found = self._values(cells_NC)
         for column, known_N in zip(self.columns, known_NC.T, strict=True):
             if not isinstance(column, Numbers) or not known_N.any():
                 continue
-            if known_N.all() and not frame.first_row:
+            if known_N.all() and frame.is_library:
                 del found[column.name]
             else:
                 exact_N = column.exact(frame.columns[column.name])

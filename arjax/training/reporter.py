@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from arjax.data.remarks import remarks_about
+from arjax.evaluation.report import kind_of_nats
 from arjax.parallel.sharding import path_string
 from arjax.reporting.progress import Progress
 from arjax.reporting.reports import OF_EXPOSURE, SCORES, is_number
@@ -51,7 +52,8 @@ class Reporter:
         `progress` is shown in place of a `Progress` of the run, `lines` below its first ones.
         """
         self._lines = lines
-        self._setup, self._bits, self._kind = setup, setup.model.event.is_discrete, setup.model.kind
+        self._setup, self._bits = setup, setup.model.event.is_discrete
+        self._kind = kind_of_nats(setup.model, end=setup.dataset.end)
         self._writer, self.progress = Silent(), Silent()
         if jax.process_index() == 0:
             self._writer = MetricWriter(workdir, step, make_writers(setup.train.writers))

@@ -258,6 +258,7 @@ def make_setup(
     setup = Setup(dataset=dataset, recipe=recipe, schedule=learning_rate, train=train, **others)
     objective.check(model)
     check_holes(model, dataset, objective)
+    tell_padding(model, dataset)
     if setup.frozen and not train.init_from:
         name, kept = OBJECTIVES.name_of(type(objective)), ", ".join(setup.frozen[:3])
         raise UserError(f"the objective {name!r} leaves {kept} as they are in another run: name it as train.init_from")
@@ -277,6 +278,15 @@ def check_average(recipe: Recipe, schedule: Component) -> None:
         raise UserError(
             f"optimizer.schedule={schedule.name!r} must be 'constant', with or without a warm-up, with this optimizer: "
             "its average of the parameters takes the place of a rate that falls"
+        )
+
+
+def tell_padding(model: Model, dataset: Dataset) -> None:
+    """Says on stderr where scores of strings are given the padding, see `Model.in_sequence`."""
+    if dataset.end is not None and not model.in_sequence:
+        say_once(
+            "this model visits padding before sites of a string, and its scores of strings take the padding as given: "
+            "they are estimates, which say too little of the lengths; in raster order they are exact"
         )
 
 

@@ -108,7 +108,8 @@ def test_examples_of_which_other_sites_are_scored_are_not_paired(fitted):
             assert arjax.compare(fitted, other).verdict() == "tie"
 
 
-def test_examples_of_other_weights_are_not_paired(fitted):
+def test_examples_of_other_weights_are_not_paired(fitted, monkeypatch):
+    monkeypatch.setattr("arjax.data.sources._PIECE", 7)  # a split is read piece by piece
     source, weight = fitted.dataset.splits["test"], np.ones(100, np.float32)
 
     def weighted(number):

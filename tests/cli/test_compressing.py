@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import types
 
@@ -21,6 +22,8 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays, make_dataset
 from arjax.data.strings import ended_strings
+from arjax.data.text_rows import WindowRows
+from arjax.data.vocabulary import Vocabulary
 from arjax.models import make_model
 from arjax.parallel.sharding import make_mesh
 from arjax.testing.examples import random_like
@@ -159,6 +162,28 @@ def test_strings_are_counted_up_to_their_ends():
     assert known_of(run) == bytes([0, 1, 2, 1, 1, 1, 0, 2, 0, 2])
     other = np.array([[1, 2, 0, 0, 0]])  # something stands behind an end, and is coded
     assert content_of(run, other)[2:] == (5, "dimension") and coded(run, other).num_values == 5
+
+
+def test_windows_of_a_text_are_an_array_or_a_split_of_tokens():
+    """A file of windows, of a run on texts; and a split whose windows have no masks, as those drawn from a run."""
+    rows = WindowRows(Vocabulary(("a", "b", "c")), 4, 4)
+    x = np.random.default_rng(0).integers(0, 3, (5, 4))
+    dataset = from_arrays(EventSpec((4,), kind="tokens", num_levels=3), train=x, validation=x, test=x)
+    dataset = dataclasses.replace(dataset, vocabulary=rows.vocabulary, rows=rows)
+    model = make_model(dataset.event, "made", hidden_sizes=(4,))
+    run = Fitted(model, random_like(model.param_shapes), dataset, Settings(make_mesh()))
+    found = coded(run, x, CodingOptions(verify=False))
+    lines = report(run, x, found, "x.npy", "y")
+    assert lines[0].startswith("x.npy: 20 bytes of values -> y") and "bits per dimension" in lines[0]
+    text = content_of(run, dataset.splits["test"])[0].decode()
+    assert text == "".join("abc"[token] for token in x.ravel())
+
+
+def test_a_path_of_strings_may_begin_with_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "names.txt").write_text("ab\nb\n")
+    rows = ended_strings("names", {"train": ["ab", "b"], "validation": ["b"], "test": ["b"]}).rows
+    assert rows.read("~/names.txt").arrays["x"].shape == (2, 3)
 
 
 def test_examples_are_ranked_by_their_bits(finished_run, tmp_path, capsys):

@@ -12,6 +12,7 @@ import re
 import runpy
 
 import jax
+import numpy as np
 import pytest
 
 from arjax.cli.main import main
@@ -19,6 +20,7 @@ from arjax.cli.planning import abstract_batch
 from arjax.config import build as config_build
 from arjax.config.build import build, build_dataset, build_model
 from arjax.config.files import load_config_file
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data import prepared as prepared_files
 from arjax.data.prepare import prepare
@@ -105,6 +107,14 @@ def test_every_config_makes_a_train_step(path, prepared):
     step = functools.partial(train_step, setup.recipe)
     state, _ = jax.eval_shape(step, setup.abstract_state, batch, jax.random.key(0))
     assert jax.tree.structure(state) == jax.tree.structure(setup.abstract_state)
+
+
+def test_the_batch_of_a_plan_has_the_arrays_of_the_data():
+    """Masks, weights, and what a transform reads."""
+    example = Batch(np.zeros((1, 4), np.uint8), mask=np.ones((1, 4), np.float32), extra={"intensity": np.zeros((1, 2))})
+    batch = abstract_batch(None, 8, example=example)
+    assert batch.x.shape == batch.mask.shape == (8, 4) and batch.x.dtype == np.uint8
+    assert batch.extra["intensity"].shape == (8, 2) and batch.weight is None
 
 
 @pytest.mark.slow

@@ -102,6 +102,20 @@ def test_overrides_that_a_mode_does_not_read_are_said(finished_run, tmp_path, ca
     assert capsys.readouterr().err == "arjax: --config.sample.num has no effect on --mode=evaluate\n"
 
 
+@pytest.mark.parametrize(
+    ("mode", "unread"),
+    [("compress", "examples"), ("compare", "ranking"), ("classify", "exposure"), ("inpaint", "steps")],
+)
+def test_fields_of_a_section_that_a_mode_does_not_read_are_said(finished_run, capsys, mode, unread):
+    stored = load_workdir_config(finished_run)
+    config = stored.copy_and_resolve_references()
+    config.evaluate[unread], config.evaluate.split = 3, "validation"
+    overrides = ((f"evaluate.{unread}", "3"), ("evaluate.split", "validation"))
+    say_once.cache_clear()
+    modes._tell_unread(types.SimpleNamespace(mode=mode, input="", overrides=overrides), config, stored)
+    assert capsys.readouterr().err == f"arjax: --config.evaluate.{unread} has no effect on --mode={mode}\n"
+
+
 def test_evaluating_again_keeps_what_differs(finished_run, tmp_path, capsys):
     workdir = copy_of(finished_run, tmp_path)
     _, name, scores = evaluate(workdir, capsys)

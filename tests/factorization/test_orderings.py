@@ -10,6 +10,7 @@ import pytest
 
 from arjax.core.errors import UserError
 from arjax.factorization import ORDERINGS, make_factorization, make_order
+from arjax.factorization.orderings import order_name
 
 GRIDS = [
     (1,),
@@ -184,6 +185,18 @@ def test_each_scale_is_a_subsampled_grid_that_comes_before_the_rest(grid, factor
 def test_a_multiscale_order_needs_scales(options, message):
     with pytest.raises(UserError, match=rf"^{message}$"):
         make_factorization((4, 4), f"multiscale({options})")
+
+
+def test_an_order_has_a_name_though_another_ordering_fails(monkeypatch):
+    """One of a user may be for planes alone, and fail on other grids in its own way."""
+
+    def fails(text, *args):
+        if text == "snake":
+            raise ValueError("not enough values to unpack")
+        return make_order(text, *args)
+
+    monkeypatch.setattr("arjax.factorization.orderings.make_order", fails)
+    assert order_name(make_factorization((3,), "list(order=(1, 0, 2))")) == "(1, 0, 2) order"
 
 
 def test_orders_are_named_apart():

@@ -173,6 +173,13 @@ OTHER_FAULTS = (
         ("api/test_run.py",),
     ),
     Fault(
+        "a run that reads a file of another one, in the same stage",
+        "sweep/runs.py",
+        'return f"{path}/".startswith(f"{folder}/") or f"{folder}/".startswith(f"{path}/")',
+        "return path == folder",
+        ("sweep/test_stages.py::test_a_file_in_the_folder_of_a_run_or_a_folder_of_runs_is_of_these_runs",),
+    ),
+    Fault(
         "the edge of a Beta without its other shape",
         "conditionals/beta.py",
         "(jnp.clip(d, EDGE, 1 - EDGE) for d in (above, below))",

@@ -158,6 +158,14 @@ def test_likelihoods_are_asked_for():
         check_likelihood(types.SimpleNamespace(kind="none"), "it")
 
 
+def test_the_networks_that_can_are_named_though_one_of_them_fails(monkeypatch):
+    """One of a user may fail on grids that it does not serve, in its own way."""
+    monkeypatch.setattr(NETWORKS.get("lstm"), "check", staticmethod(lambda *args: 1 / 0))
+    with pytest.raises(UserError, match=r"networks that can: .*made") as told:
+        make_model(EventSpec((5,)), "pixelcnn_pp")
+    assert ", lstm," not in str(told.value)
+
+
 @pytest.mark.parametrize("name", NETWORKS.names())
 def test_networks_check_other_factorizations_with_the_options_they_were_made_with(name):
     """And so does a network inside of another one."""

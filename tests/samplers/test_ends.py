@@ -13,13 +13,17 @@ from compiled import of_model
 
 from arjax.api.trained_model import Fitted, Settings
 from arjax.core.errors import UserError
+from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.data.strings import ended_strings
+from arjax.evaluation.report import kind_of_nats
 from arjax.models import ModelChoice, make_model
 from arjax.models.longer import draw_longer
+from arjax.models.mixture import MixtureModel
 from arjax.parallel.sharding import make_mesh
 from arjax.samplers import example_keys
 from arjax.testing.examples import random_like
+from arjax.training.setup import tell_padding
 
 SIZE, NUM, END = 10, 6, 3
 LINE = EventSpec((SIZE,), (), "tokens", 9)
@@ -177,3 +181,31 @@ def test_mistakes_are_one_sentence():
     for model in (image, chain):
         with pytest.raises(UserError, match="sequences of tokens have an end, and examples here are 2 x 2"):
             model.draw(random_like(model.param_shapes), KEYS, end=1)
+
+
+def test_scores_of_strings_are_exact_in_sequence_alone(capsys):
+    """Other orders visit padding before the string, and a score takes it as given: one line says so."""
+    dataset = ended_strings("names", {split: ["ab", "cabd", "eff"] for split in ("train", "validation", "test")})
+    made = {"hidden_sizes": (8,)}
+    raster, turned = (make_model(dataset.event, "made", ordering=order, **made) for order in ("raster", "reversed"))
+    every = make_model(dataset.event, "deep_nade", orders="uniform", **made)
+    mixed = [MixtureModel((raster, other)) for other in (raster, turned)]
+    blocks = [
+        make_model(
+            dataset.event,
+            "block_transformer",
+            kind="block_diffusion",
+            width=8,
+            partition="sizes(sizes=(2, 3))",
+            ordering=ordering,
+        )
+        for ordering in ("raster", "reversed")
+    ]
+    models = [raster, turned, every, *mixed, *blocks]
+    found = [kind_of_nats(model, end=dataset.end) for model in models]
+    assert found == ["exact", "estimate", "estimate", "exact", "estimate", "bound", "estimate"]
+    assert [kind_of_nats(model) for model in models] == ["exact"] * 5 + ["bound"] * 2  # of data without ends
+    say_once.cache_clear()
+    for model, said in ((raster, False), (turned, True)):
+        tell_padding(model, dataset)
+        assert ("take the padding as given" in capsys.readouterr().err) == said

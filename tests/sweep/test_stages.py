@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sweep_cases import REPORT, STAND_IN, sweep, write_sweep
 
-from arjax.sweep.changes import changed_read, note_read
+from arjax.sweep.changes import _read_by, changed_read, note_read
 from arjax.sweep.grid import grid
 from arjax.sweep.runs import Run, reads, stages
 
@@ -43,6 +43,19 @@ def test_a_run_is_in_the_stage_after_those_that_it_reads(tmp_path):
     assert names(runs, tmp_path / "elsewhere") == [[run.name for run in runs]]
     spaced = [Run("b", "c.py:start=my runs/a,seed=1"), Run("a", "c.py")]
     assert names(spaced, Path("my runs")) == [["a"], ["b"]]
+
+
+def test_a_file_in_the_folder_of_a_run_or_a_folder_of_runs_is_of_these_runs(tmp_path):
+    runs = [
+        Run("student", "c.py", {"dataset.train": "{workdir}/teacher/samples/samples.npy"}),
+        Run("all", "c.py:start={workdir}/made"),
+        *(Run(name, "c.py") for name in ("teacher", "made/0", "made/1", "teacher2")),
+    ]
+    found = reads(runs, tmp_path)
+    assert found["student"] == {"teacher"} and found["all"] == {"made/0", "made/1"} and not found["teacher"]
+    (tmp_path / "teacher/samples").mkdir(parents=True)
+    (tmp_path / "teacher/results.json").write_text(json.dumps(REPORT | {"best_step": 3, "validation_nll_nats": 2.5}))
+    assert _read_by(runs[0], tmp_path) == {"teacher": "3 2.5"}
 
 
 def test_a_sweep_file_for_another_workdir_ends_in_one_sentence_before_any_training(folder, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import re
 import shutil
 from pathlib import Path
@@ -61,6 +62,12 @@ def test_impute(model, rows, tmp_path):
     assert (tmp_path / "full-1.csv").is_file() and (tmp_path / "full-2.csv").is_file()
 
 
+def test_a_result_is_compressed_where_its_name_says_so(model, rows, tmp_path):
+    assert main(["impute", model, rows, str(tmp_path / "full.csv.gz"), "--num=1"]) == 0
+    with gzip.open(tmp_path / "full-1.csv.gz", "rt") as file:
+        assert next(csv.DictReader(file))["work"] == "a"
+
+
 def test_a_dash_prints_the_rows(model, rows, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["sample", model, "20", "-", "--given", "sex=f"]) == 0
@@ -102,6 +109,8 @@ def test_query(model, capsys):
         (["fit", "nowhere.csv", "m.safetensors"], "cannot read the table 'nowhere.csv'"),
         (["sample", "MODEL", "0", "out.csv"], "num"),
         (["impute", "MODEL", "new.csv", "-", "--num=2"], "each completion is a file of its own"),
+        (["impute", "MODEL", "new.csv", ".", "--num=2"], "'.' is a folder, and the result is a file"),
+        (["fit", "new.csv", "m", "--kinds", "a=words", "a=numbers"], "the column 'a' has two kinds"),
     ],
 )
 def test_mistakes(model, argv, sentence, capsys):

@@ -540,3 +540,32 @@ def test_a_list_of_one_value_is_the_value():
     assert table.sample(3, given={"v": [0.25]})["v"] == [0.25] * 3
     given = [table.probability({"other": (0, 2)}, given={"v": value}) for value in (0.25, [0.25], {0.25})]
     assert given[0] == given[1] == given[2]
+
+
+def test_known_cells_stay_as_they_are(tmp_path):
+    """Also with more digits than the column has, where some are missing or none, in a file and in a frame."""
+    times = [datetime.datetime(2024, 1, 1, 0, 0, second) for second in range(5)]
+    table = arjax.fit_table(
+        {"other": OTHER, "at": every(*times), "price": every(1.23, 2.5, 0.07)}, quiet=True, minutes=0.01
+    )
+    late, exact = datetime.datetime(2024, 1, 1, 0, 0, 2, 250_000), 1.2300004
+    rows = {"other": [1, None, 2], "at": [late, None, times[1]], "price": [exact, 2.5, 0.07]}
+    full = table.impute(rows)
+    assert (
+        full["at"][::2] == rows["at"][::2]
+        and type(full["at"][1]) is datetime.datetime
+        and full["price"] == rows["price"]
+    )
+    assert table.impute(rows, num=1)[0]["at"][0] == late
+    zone = datetime.timezone(datetime.timedelta(hours=1))
+    aware = pd.DataFrame({"other": [1, None], "at": [late.replace(tzinfo=zone)] * 2, "price": [exact, None]})
+    frame = table.impute(aware)
+    assert frame["at"].equals(aware["at"]) and frame["price"][0] == exact
+    (tmp_path / "new.csv").write_text(f"other,at,price\n1,{late},{exact}\n2,,2.5\n")
+    full = table.impute(tmp_path / "new.csv")
+    assert full["at"][0] == late and full["price"] == [exact, 2.5]
+
+
+def test_a_word_with_a_bar_is_one_word_on_the_command_line():
+    table = fitted(every("A|B", "C"))
+    assert table.condition("v", "A|B") == "A|B" and table.condition("v", "C|A") == ["C", "A"]
