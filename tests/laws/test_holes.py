@@ -59,7 +59,7 @@ def test_blocks_that_are_scored_jointly_refuse_them():
     holes = with_holes(event, cases.random_x(event, 3))
     model = make_model(event, "deep_nade", hidden_sizes=(8,), partition="blocks(size=2)", conditional=joint)
     assert not model.takes_holes
-    with pytest.raises(UserError, match=r"not nan: a missing value \(NaN\) needs a network that"):
+    with pytest.raises(UserError, match=r"not nan: a missing value \(NaN\) needs a model of"):
         model.log_prob(cases.random_like(model.param_shapes), holes)
     one_by_one = make_model(event, "deep_nade", hidden_sizes=(8,), conditional=joint)
     assert one_by_one.takes_holes
@@ -73,5 +73,5 @@ def test_all_others_refuse_them():
     np.testing.assert_array_equal(np.isnan(holes).all(1), [False, True, False])
     for name in ("made", "transformer", "lstm", "independent"):
         model = cases.small_model(name, event)
-        with pytest.raises(UserError, match=r"not nan: a missing value \(NaN\) needs a network that predicts from any"):
+        with pytest.raises(UserError, match=r"not nan: a missing value \(NaN\) needs a model of the kind"):
             model.log_prob(cases.params_of(model), holes)

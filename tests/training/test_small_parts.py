@@ -113,7 +113,8 @@ class Lines:
 
 def reporter_of(tmp_path, monkeypatch, *lines):
     model = types.SimpleNamespace(event=EventSpec((2,)), kind="exact")
-    setup = types.SimpleNamespace(model=model, train=types.SimpleNamespace(writers=()), total_steps=9)
+    dataset, train = types.SimpleNamespace(end=None), types.SimpleNamespace(writers=())
+    setup = types.SimpleNamespace(model=model, dataset=dataset, train=train, total_steps=9)
     reporter = Reporter(tmp_path, setup, 0, Lines(), *lines)
     monkeypatch.setattr(reporter, "_writer", Lines())
     return reporter, reporter._writer.given, reporter.progress.given
