@@ -172,12 +172,14 @@ def all_but_order_and_seed(config: Mapping[str, Any]) -> str:
 
 def reads(runs: Sequence[Run], workdir: Path) -> dict[str, set[str]]:
     """By the name of each run, those of the others that it reads: its pilots, and those that its config's argument or a
-    field names, such as `train.init_from`, by their folder, a file in it, or a folder of the workdir with several runs.
+    field names, such as `train.init_from`, by their folder, a file in it, or a folder of the workdir with several other
+    runs.
     """
     folders = {run.name: os.path.realpath(workdir / run.name) for run in runs}
     here, found = os.path.realpath(workdir), dict[str, set[str]]()
     for run in runs:
-        paths = [path for path in paths_of(run, workdir) if path.startswith(f"{here}/")]
+        inside = [path for path in paths_of(run, workdir) if path.startswith(f"{here}/")]
+        paths = [path for path in inside if not folders[run.name].startswith(f"{path}/")]
         owners = {name for name, folder in folders.items() if any(_is_in(path, folder) for path in paths)}
         found[run.name] = (owners | set(run.pilots) & folders.keys()) - {run.name}
     return found

@@ -50,9 +50,11 @@ def test_a_file_in_the_folder_of_a_run_or_a_folder_of_runs_is_of_these_runs(tmp_
         Run("student", "c.py", {"dataset.train": "{workdir}/teacher/samples/samples.npy"}),
         Run("all", "c.py:start={workdir}/made"),
         *(Run(name, "c.py") for name in ("teacher", "made/0", "made/1", "teacher2")),
+        *(Run(f"own/{i}", "c.py:start={workdir}/own") for i in range(2)),  # it holds them, and they are not read
     ]
     found = reads(runs, tmp_path)
     assert found["student"] == {"teacher"} and found["all"] == {"made/0", "made/1"} and not found["teacher"]
+    assert not found["own/0"] and not found["own/1"]
     (tmp_path / "teacher/samples").mkdir(parents=True)
     (tmp_path / "teacher/results.json").write_text(json.dumps(REPORT | {"best_step": 3, "validation_nll_nats": 2.5}))
     assert _read_by(runs[0], tmp_path) == {"teacher": "3 2.5"}

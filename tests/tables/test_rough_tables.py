@@ -561,6 +561,8 @@ def test_known_cells_stay_as_they_are(tmp_path):
     aware = pd.DataFrame({"other": [1, None], "at": [late.replace(tzinfo=zone)] * 2, "price": [exact, None]})
     frame = table.impute(aware)
     assert frame["at"].equals(aware["at"]) and frame["price"][0] == exact
+    for whole in (aware.iloc[:1].astype({"other": int}), pl.DataFrame({"other": [1], "at": [late], "price": [exact]})):
+        assert table.impute(whole).equals(whole)  # nothing is missing
     (tmp_path / "new.csv").write_text(f"other,at,price\n1,{late},{exact}\n2,,2.5\n")
     full = table.impute(tmp_path / "new.csv")
     assert full["at"][0] == late and full["price"] == [exact, 2.5]
