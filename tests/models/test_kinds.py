@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from arjax import models, objectives
+from arjax import models
 from arjax.cli.planning import _forward_flops
 from arjax.config import base_config, dataset_config, model_config, network_config, part
 from arjax.config.build import build
@@ -25,7 +25,6 @@ from arjax.models import KINDS, LatentModel, MixtureModel, ModelChoice, make_mod
 from arjax.models import abilities as typed
 from arjax.models.abilities import require
 from arjax.models.base import Model
-from arjax.networks.attention.transformer import Transformer
 
 
 def config(**changes):
@@ -291,26 +290,6 @@ def test_orders_that_are_read_off_data_get_it_by_site():
     blocks = make_model(BITS, "block_transformer", kind="block_diffusion", ordering="chow_liu", data=lambda: x, **sizes)
     assert blocks.factorization.order.tolist() == plain.factorization.order.tolist()
     make_model(BITS, "made", data=lambda: pytest.fail("not needed"))
-
-
-def test_old_names_of_objectives_and_of_members_of_networks_go_on(capsys):
-    say_once.cache_clear()
-    assert objectives.Own is objectives.ObjectiveState
-
-    class Old(Transformer):
-        ROOM = 3
-
-        def room(self, carry, n, factorization, past=None):
-            return "mine"
-
-    assert Old.FIRST_LOOP == 3 and Old.loop_carry is not Transformer.loop_carry and Transformer.FIRST_LOOP != 3
-    found = capsys.readouterr().err
-    for old, new in (
-        ("arjax.objectives.Own", "ObjectiveState"),
-        ("Old.ROOM", "FIRST_LOOP"),
-        ("Old.room", "loop_carry"),
-    ):
-        assert f"{old} is now called {new}" in found
 
 
 def test_old_names_go_on_with_a_line_that_names_the_new_one(capsys):

@@ -18,7 +18,7 @@ class LocalTransformer(PatternNetwork):
 
     window: int = 64
 
-    UNBOUNDED = True
+    TRAITS = PatternNetwork.TRAITS | {"unbounded"}
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2, "window": 3}
 
     @classmethod
@@ -26,9 +26,9 @@ class LocalTransformer(PatternNetwork):
         return {"window": num_steps}
 
     @property
-    def unbounded(self):
-        """Where the window is not longer than what was seen in training."""
-        return super().unbounded and self.window <= self.event.num_sites
+    def traits(self):
+        """Unbounded only if the window is not longer than what was seen in training."""
+        return super().traits - ({"unbounded"} if self.window > self.event.num_sites else set())
 
     def patterns(self):
         window = min(self.window, self.event.num_sites)

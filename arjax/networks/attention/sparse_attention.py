@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.networks.attention.patterns import Pattern, for_loop
-from arjax.networks.attention.transformer import BlockNetwork, through_tokens
+from arjax.networks.attention.transformer import BlockNetwork, ChunkedTokens, through_tokens
 from arjax.networks.layers.attention import Cache, KVCache, LoopCache, MultiHead
 
 #: Patterns, each with its number of heads.
@@ -125,10 +125,8 @@ class PatternAttention(MultiHead):
         return [pattern.keep(after, n) for (pattern, _), after in zip(self._groups(), carries, strict=True)]
 
 
-class PatternNetwork(BlockNetwork):
+class PatternNetwork(BlockNetwork, ChunkedTokens):
     """Transformer blocks with heads that follow patterns; subclasses define these."""
-
-    CHUNK = 64
 
     def patterns(self) -> HeadPatterns:
         """The patterns of each layer, each with its number of heads."""
@@ -140,9 +138,6 @@ class PatternNetwork(BlockNetwork):
 
     def make_attention(self):
         return self.heads_of(PatternAttention, patterns=self.patterns(), merged=self.unites())
-
-    def loop_carry(self, carry, n, factorization, past=None):
-        return self._loop_carry(carry, n * factorization.block_size, past)
 
     def dependencies(self, factorization):
         own = np.eye(factorization.num_steps, dtype=bool)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.networks.base import NETWORKS
+from arjax.networks.base import NETWORKS, ChunkedNetwork
 from arjax.networks.layers.scalars import ScalarNetwork
 
 #: Rows of the largest table.
@@ -16,7 +16,7 @@ MOST_ROWS = 2**24
 
 
 @NETWORKS.register("markov")
-class Markov(ScalarNetwork):
+class Markov(ScalarNetwork, ChunkedNetwork):
     """p(x_t | x_<t) = p(x_t | x_t-k, ..., x_t-1): a row of features for each history of the last k values in the order.
 
     The first k steps have shorter histories, with rows of their own: V^0 + V^1 + ... + V^k rows in all, short histories
@@ -31,7 +31,6 @@ class Markov(ScalarNetwork):
     order: int = 1
 
     SMALL = {"order": 2}
-    CHUNK = 64
 
     @classmethod
     def check(cls, event, factorization, options):
@@ -43,9 +42,9 @@ class Markov(ScalarNetwork):
             )
 
     @property
-    def unbounded(self):
-        """Where the training has seen whole histories."""
-        return self.order < self.event.num_sites
+    def traits(self):
+        """Unbounded only if the training has seen whole histories."""
+        return self.TRAITS - ({"unbounded"} if self.order >= self.event.num_sites else set())
 
     @classmethod
     def reaches(cls, options, num_steps):
@@ -76,7 +75,7 @@ class Markov(ScalarNetwork):
         features_BDF = self._look_up(x, jnp.asarray(factorization.step), factorization)
         return features_BDF.reshape(x.shape[0], *self.event.grid_shape, self.num_features)
 
-    def init_carry(self, batch_size, factorization, context=None):
+    def start(self, batch_size, factorization, context=None):
         """Nothing: the last values are read from the canvas."""
         return ()
 

@@ -9,8 +9,7 @@ from arjax.networks.base import Network, name_of
 class ScalarNetwork(Network):
     """A network over discrete scalars in one order, one in a step, without a context: probabilities in tables."""
 
-    UNBOUNDED = True
-    READS_CONTEXT = False
+    TRAITS = frozenset({"unbounded"})
 
     @classmethod
     def check(cls, event, factorization, options):
@@ -23,7 +22,3 @@ class ScalarNetwork(Network):
     def check_context(cls, context, options):
         if context:
             raise UserError(f"the network {name_of(cls)!r} has no input for a context")
-
-    @classmethod
-    def check_several_orders(cls, options):
-        raise UserError(f"the network {name_of(cls)!r} does not know which site comes next, so it needs one order")

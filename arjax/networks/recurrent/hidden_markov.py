@@ -81,7 +81,7 @@ class HiddenMarkov(ScalarNetwork):
         by_site_BDF = jnp.take(jnp.swapaxes(features_SBF, 0, 1), jnp.asarray(factorization.rank), axis=1)
         return by_site_BDF.reshape(x.shape[0], *self.event.grid_shape, self.num_features)
 
-    def init_carry(self, batch_size, factorization, context=None):
+    def start(self, batch_size, factorization, context=None):
         """a_1, [B, K]."""
         return jnp.broadcast_to(self._logs()[0], (batch_size, self.states))
 
