@@ -31,10 +31,9 @@ import numpy as np
 
 import arjax
 from arjax.cli.command_line import Parser, tell_mistakes
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, did_you_mean
 from arjax.core.files import keep_arrays, read_arrays, user_path
 from arjax.core.pictures import as_images
-from arjax.core.registry import did_you_mean
 from arjax.core.user_files import find_file, split_argument
 from arjax.reporting.figures import check_matplotlib
 from arjax.reporting.plots import sample_rows

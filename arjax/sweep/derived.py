@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from arjax.core.arguments import named_arguments
-from arjax.core.errors import UserError
-from arjax.core.registry import did_you_mean
+from arjax.core.errors import UserError, did_you_mean
 from arjax.evaluation.summaries import mean_over_runs
 from arjax.reporting.reports import EXACT, is_number
 from arjax.sweep.results import COLUMNS, number, read_config, read_results, result_row, validation_of
