@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from arjax.core.mixtures import mixed_nats
 from arjax.evaluation.summaries import stderr_of
 
 #: Expectation maximisation ends when no weights can be better by more nats than this, or after so many steps.
@@ -45,8 +46,8 @@ def make_ensemble(valid_MN: np.ndarray, test_MN: np.ndarray) -> Ensemble:
     num = len(valid_MN)
     equal, weights = equal_weights(valid_MN), fit_weights(valid_MN)
     chosen = greedy(valid_MN)
-    by_size = [mixture(test_MN[list(chosen[:size])], np.full(size, 1 / size)).mean() for size in range(1, num + 1)]
-    uniform_N, weighted_N = mixture(test_MN, equal), mixture(test_MN, weights)
+    by_size = [mixed_nats(test_MN[list(chosen[:size])], np.full(size, 1 / size)).mean() for size in range(1, num + 1)]
+    uniform_N, weighted_N = mixed_nats(test_MN, equal), mixed_nats(test_MN, weights)
     return Ensemble(
         uniform=float(uniform_N.mean()),
         uniform_stderr=float(stderr_of(uniform_N)),
@@ -56,12 +57,6 @@ def make_ensemble(valid_MN: np.ndarray, test_MN: np.ndarray) -> Ensemble:
         chosen=chosen,
         by_size=np.array(by_size),
     )
-
-
-def mixture(nll_MN: np.ndarray, weights_M: np.ndarray) -> np.ndarray:
-    """-log sum_m w_m exp(-nll_m) of each example, [N]."""
-    with np.errstate(divide="ignore"):
-        return -np.logaddexp.reduce(np.log(weights_M)[:, None] - nll_MN, axis=0)
 
 
 def fit_weights(nll_MN: np.ndarray) -> np.ndarray:
@@ -86,13 +81,18 @@ def equal_weights(nll_MN: np.ndarray) -> np.ndarray:
 
 def chosen_weights(nll_MN: np.ndarray) -> np.ndarray:
     """Equal weights for some members, none for the others: as many of the greedy sequence as give the fewest nats."""
-    sequence = list(greedy(nll_MN))
+    members = best_members(nll_MN)
+    weights_M = np.zeros(len(nll_MN))
+    weights_M[members] = 1 / len(members)
+    return weights_M
+
+
+def best_members(nll_MN: np.ndarray, most: int | None = None) -> list[int]:
+    """The first members of the greedy sequence, at most `most`: as many as give the fewest nats with equal weights."""
+    sequence = list(greedy(nll_MN)[:most])
     log_sum_MN = np.logaddexp.accumulate(-nll_MN[sequence], axis=0)  # of the first 1, 2, ..., M
     nats_M = [math.log(size) - log_sum_N.mean() for size, log_sum_N in enumerate(log_sum_MN, start=1)]
-    size = int(np.argmin(nats_M)) + 1
-    weights_M = np.zeros(len(nll_MN))
-    weights_M[sequence[:size]] = 1 / size
-    return weights_M
+    return sequence[: int(np.argmin(nats_M)) + 1]
 
 
 def greedy(nll_MN: np.ndarray) -> tuple[int, ...]:
