@@ -16,7 +16,6 @@ from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice, make_mode
 from arjax.models.latent import LatentModel
 from arjax.models.mixture import MixtureModel
 from arjax.models.nested import Nested  # registers a conditional
-from arjax.models.recoded import RecodedModel
 from arjax.models.tokens import TokensModel
 
 __all__ = [
@@ -37,7 +36,6 @@ __all__ = [
     "MixtureModel",
     "ModelChoice",
     "Nested",
-    "RecodedModel",
     "TokensModel",
     "make_model",
 ]
