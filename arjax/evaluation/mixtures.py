@@ -11,12 +11,6 @@ import numpy as np
 _ENOUGH, _MOST_STEPS = 1e-4, 100_000
 
 
-def mixture(nll_MN: np.ndarray, weights_M: np.ndarray) -> np.ndarray:
-    """-log sum_m w_m exp(-nll_m) of each example, [N]."""
-    with np.errstate(divide="ignore"):
-        return -np.logaddexp.reduce(np.log(weights_M)[:, None] - nll_MN, axis=0)
-
-
 def fit_weights(nll_MN: np.ndarray) -> np.ndarray:
     """The weights [M] of the mixture under which the examples are most probable (expectation maximisation)."""
     possible_MN = nll_MN[:, np.isfinite(nll_MN.min(0))]  # without examples impossible under all members
@@ -39,13 +33,18 @@ def equal_weights(nll_MN: np.ndarray) -> np.ndarray:
 
 def chosen_weights(nll_MN: np.ndarray) -> np.ndarray:
     """Equal weights for some members, none for the others: as many of the greedy sequence as give the fewest nats."""
-    sequence = list(greedy(nll_MN))
+    members = best_members(nll_MN)
+    weights_M = np.zeros(len(nll_MN))
+    weights_M[members] = 1 / len(members)
+    return weights_M
+
+
+def best_members(nll_MN: np.ndarray, most: int | None = None) -> list[int]:
+    """The first members of the greedy sequence, at most `most`: as many as give the fewest nats with equal weights."""
+    sequence = list(greedy(nll_MN)[:most])
     log_sum_MN = np.logaddexp.accumulate(-nll_MN[sequence], axis=0)  # of the first 1, 2, ..., M
     nats_M = [math.log(size) - log_sum_N.mean() for size, log_sum_N in enumerate(log_sum_MN, start=1)]
-    size = int(np.argmin(nats_M)) + 1
-    weights_M = np.zeros(len(nll_MN))
-    weights_M[sequence[:size]] = 1 / size
-    return weights_M
+    return sequence[: int(np.argmin(nats_M)) + 1]
 
 
 def greedy(nll_MN: np.ndarray) -> tuple[int, ...]:

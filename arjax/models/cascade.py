@@ -17,9 +17,10 @@ from arjax.core.arrays import as_sites
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
+from arjax.core.score_names import weakest
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.models.base import Model, Params, folded, key_needed, weakest
+from arjax.models.base import Model, Params, folded, key_needed
 from arjax.models.checks import as_values, check_params
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
 from arjax.models.sampling import added_stats, canvas_of, step_keys

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arjax.core.spec import EventSpec
-from arjax.evaluation.mixtures import greedy
+from arjax.evaluation.mixtures import best_members
 from arjax.models import make_model
 from arjax.models.gaussian_holes import Components, em_with_holes
 from arjax.models.gaussian_mixture import fit_by_em, is_gaussian_mixture, params_of, without_holes
@@ -250,12 +250,9 @@ class Search:
         those = self._best(is_power)[:_CANDIDATES]
         if not those:
             return None
-        nats_MN = np.stack([member.nats for member in those])
-        order = list(greedy(nats_MN)[:_MEMBERS])
-        log_sum_MN = np.logaddexp.accumulate(-nats_MN[order], axis=0)  # of the first 1, 2, ...
-        size = int(np.argmin([math.log(i) - log_sum_N.mean() for i, log_sum_N in enumerate(log_sum_MN, 1)])) + 1
-        work = np.cumsum([those[i].options.components for i in order[:size]]) * len(self._steps) ** 3
-        kept = [those[i] for i, total in zip(order[:size], work, strict=True) if i == order[0] or total <= _MOST_WORK]
+        chosen = [those[i] for i in best_members(np.stack([member.nats for member in those]), _MEMBERS)]
+        work = np.cumsum([member.options.components for member in chosen]) * len(self._steps) ** 3
+        kept = [member for n, member in enumerate(chosen) if n == 0 or work[n] <= _MOST_WORK]
         return self.table(is_power, [member.fit for member in kept]), [member.options for member in kept]
 
 

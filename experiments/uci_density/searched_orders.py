@@ -17,7 +17,8 @@ import numpy as np
 
 from arjax.cli.command_line import tell_mistakes, workdir_of
 from arjax.config.files import load_config_file
-from arjax.evaluation.mixtures import WEIGHTS, mixture
+from arjax.core.mixtures import mixed_nats
+from arjax.evaluation.mixtures import WEIGHTS
 from arjax.evaluation.summaries import stderr_of
 from arjax.population import Population, local_search, train_population
 from arjax.sweep.results import COLUMNS, write_csv
@@ -66,7 +67,7 @@ def mixed(model: str, valid_MN: np.ndarray, test_MN: np.ndarray, num_params: int
         "device": device_name(),
         "command": "python experiments/uci_density/searched_orders.py runs/searched_orders",
     }
-    nats = {weights: mixture(test_MN, WEIGHTS[weights](valid_MN)) for weights in ("equal", "fitted")}
+    nats = {weights: mixed_nats(test_MN, WEIGHTS[weights](valid_MN)) for weights in ("equal", "fitted")}
     return [
         about
         | {

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from arjax.evaluation.mixtures import fit_weights, greedy, mixture
+from arjax.core.mixtures import mixed_nats
+from arjax.evaluation.mixtures import fit_weights, greedy
 
 RNG = np.random.default_rng(0)
 
@@ -14,17 +15,17 @@ def test_a_mixture_averages_likelihoods_of_whole_examples():
     nll = np.array([[1.0, 700.0, 3.0], [2.0, 710.0, 3.0]])
     weights = np.array([0.25, 0.75])
     expected = [-np.log(0.25 * np.exp(-1) + 0.75 * np.exp(-2)), 700 - np.log(0.25 + 0.75 * np.exp(-10)), 3.0]
-    np.testing.assert_allclose(mixture(nll, weights), expected, rtol=1e-12)
+    np.testing.assert_allclose(mixed_nats(nll, weights), expected, rtol=1e-12)
 
 
 def test_fitted_weights_are_where_no_small_change_helps():
     nll = RNG.normal(10, 1, (4, 500)) + np.array([0, 0.2, 0.4, 3.0])[:, None]
     weights = fit_weights(nll)
     assert weights.sum() == pytest.approx(1) and weights.min() >= 0 and weights[3] < weights[0]
-    best = mixture(nll, weights).mean()
+    best = mixed_nats(nll, weights).mean()
     for _ in range(50):
         other = np.abs(weights + RNG.normal(0, 0.02, 4))
-        assert mixture(nll, other / other.sum()).mean() > best - 1e-6
+        assert mixed_nats(nll, other / other.sum()).mean() > best - 1e-6
 
 
 def test_the_weights_are_as_good_as_any_to_a_ten_thousandth():
