@@ -13,7 +13,6 @@ from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice, make_mode
 from arjax.models.latent import LatentModel
 from arjax.models.mixture import MixtureModel
 from arjax.models.nested import Nested  # registers a conditional
-from arjax.models.recoded import RecodedModel
 from arjax.models.tokens import TokensModel
 
 __all__ = [
@@ -35,7 +34,6 @@ __all__ = [
     "Model",
     "ModelChoice",
     "Nested",
-    "RecodedModel",
     "TokensModel",
     "make_model",
 ]
