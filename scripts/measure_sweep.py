@@ -28,6 +28,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from scatter import Point, labelled_points
 
 import arjax
 from arjax.cli.command_line import Parser, tell_mistakes
@@ -38,7 +39,6 @@ from arjax.core.user_files import find_file, split_argument
 from arjax.reporting.figures import check_matplotlib
 from arjax.reporting.plots import sample_rows
 from arjax.reporting.reports import is_number, read_report
-from arjax.reporting.scatter import Point, labelled_points
 from arjax.reporting.tables import markdown_table, measured_table, write_measured
 from arjax.sweep import Run
 from arjax.sweep.results import stderr_in

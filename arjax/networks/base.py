@@ -15,7 +15,6 @@ import numpy as np
 from arjax.core.errors import UserError, did_you_mean
 from arjax.core.programs import one_program
 from arjax.core.registry import Registry
-from arjax.core.renamed import tell_renamed
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
 
@@ -51,9 +50,6 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "sigmoid": nn.sigmoid,
     "squared_relu": lambda x: jnp.square(nn.relu(x)),
 }
-
-#: Members of `Network` by their names of an earlier release.
-RENAMED = {"room": "loop_carry", "ROOM": "FIRST_LOOP", "EXTENDS_IN_ROOM": "EXTENDS_LOOP_CARRY"}
 
 
 class Network(nn.Module):
@@ -99,14 +95,6 @@ class Network(nn.Module):
     READS_CONTEXT: ClassVar[bool] = True
     #: Whether the family keeps to a dependency graph that has fewer edges than the order allows.
     SUPPORTS_GRAPHS: ClassVar[bool] = False
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        """Members that a family defines under their names of an earlier release go on under the new ones."""
-        for old, new in RENAMED.items():
-            if old in vars(cls):
-                tell_renamed(f"{cls.__name__}.{old}", new)
-                setattr(cls, new, vars(cls)[old])
-        super().__init_subclass__(**options)
 
     @classmethod
     def check(cls, event: EventSpec, factorization: Factorization, options: Mapping[str, Any]) -> None:

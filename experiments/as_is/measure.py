@@ -19,10 +19,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from gradient_cost import gradient_cost
 
 import arjax
 from arjax.cli.command_line import Parser, tell_mistakes
-from arjax.evaluation.gradient_cost import gradient_cost
 from arjax.objectives import make_objective
 from arjax.reporting import figures
 from arjax.reporting.tables import markdown_table, write_measured

@@ -19,7 +19,6 @@ from arjax.core.errors import UserError
 from arjax.core.files import read_arrays
 from arjax.core.spec import EventSpec
 from arjax.reporting.plots import sample_rows
-from arjax.reporting.scatter import Point, labelled_points
 from arjax.reporting.tables import measured_table
 from arjax.sweep import Run
 from arjax.sweep.runs import config_of, reads, stages
@@ -147,6 +146,7 @@ def test_finished_rows_are_measured_and_others_keep_what_they_have(study, monkey
     assert (
         rows[""]["MADE"].max() == 8 / 16 and rows[""]["VAE"].max() == 3 / 16
     )  # of the largest level, not of the samples
+    Point = study.script.Point
     assert points == {"": [Point("MADE", 64.0, 2.0, 0.25, "exact"), Point("VAE", 2.0, 3.0, 0.5, "bound")]}
 
 
@@ -263,16 +263,17 @@ def test_mistakes(study, num, finished, sentence):
     assert study.page.read_text() == before
 
 
-def test_labels_cover_neither_each_other_nor_points_and_kinds_have_markers(monkeypatch, tmp_path):
+def test_labels_cover_neither_each_other_nor_points_and_kinds_have_markers(load_script, monkeypatch, tmp_path):
+    scatter = load_script("scripts/scatter.py")
+    Point = scatter.Point
     near = [Point(f"model number {i}", 64.0, 2.0 + 0.002 * i, 0.001, ("exact", "bound")[i % 2]) for i in range(5)]
     panels = {
         "digits": [*near, Point("a $name with no place on the right of its point", 1000.0, 2.1)],
         "MNIST": [Point("no call", 0.0, 1.0, 0.1, "estimate")],
     }
     figures = []
-    module = "arjax.reporting.scatter.save_figure"
-    monkeypatch.setattr(module, lambda figure, path: figures.append(figure))
-    labelled_points(tmp_path / "calls.png", panels, "calls", "bits/dim")
+    monkeypatch.setattr(scatter, "save_figure", lambda figure, path: figures.append(figure))
+    scatter.labelled_points(tmp_path / "calls.png", panels, "calls", "bits/dim")
     (figure,) = figures
     first, second = figure.axes
     assert [axis.get_title() for axis in figure.axes] == list(panels)

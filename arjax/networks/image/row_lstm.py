@@ -10,8 +10,7 @@ import numpy as np
 from arjax.core.integers import DEEPEST
 from arjax.core.options import opt
 from arjax.networks.base import NETWORKS
-from arjax.networks.image.lstm_scan import gate_bias, lstm_cell, lstm_scan
-from arjax.networks.image.pixel_rnn import PixelRNN, PixelRNNCore, PixelRNNLayer
+from arjax.networks.image.pixel_rnn import PixelRNN, PixelRNNCore, PixelRNNLayer, gate_bias, lstm_cell, lstm_scan
 from arjax.networks.layers.convolution import TapConv
 from arjax.networks.layers.grids import check_kernels
 

@@ -15,7 +15,7 @@ from arjax.core.options import opt
 from arjax.core.registry import Registry
 from arjax.networks.layers.convolution_1d import Window, all_taps, queue_length, step_taps
 from arjax.networks.layers.dense import Dense
-from arjax.networks.layers.rings import put_in_ring
+from arjax.networks.layers.windows import put_in_ring
 
 #: The last inputs of the convolution [B, K-1, U], in the compute type, and the state of the recurrence, in float32.
 Cache = tuple[jax.Array, Any]
