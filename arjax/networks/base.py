@@ -16,7 +16,6 @@ from arjax.core.errors import UserError
 from arjax.core.integers import DEEPEST
 from arjax.core.programs import one_program
 from arjax.core.registry import Registry, did_you_mean
-from arjax.core.renamed import tell_renamed
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
 
@@ -66,9 +65,6 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "squared_relu": lambda x: jnp.square(nn.relu(x)),
 }
 
-#: Members of `Network` by their names of an earlier release.
-RENAMED = {"room": "loop_carry", "ROOM": "FIRST_LOOP", "EXTENDS_IN_ROOM": "EXTENDS_LOOP_CARRY"}
-
 
 class Network(nn.Module):
     """Turns an example into one feature vector per site. The features of site i depend on x_j if and only if
@@ -115,14 +111,6 @@ class Network(nn.Module):
     READS_CONTEXT: ClassVar[bool] = True
     #: Whether the family keeps to a dependency graph that has fewer edges than the order allows.
     SUPPORTS_GRAPHS: ClassVar[bool] = False
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        """Members that a family defines under their names of an earlier release go on under the new ones."""
-        for old, new in RENAMED.items():
-            if old in vars(cls):
-                tell_renamed(f"{cls.__name__}.{old}", new)
-                setattr(cls, new, vars(cls)[old])
-        super().__init_subclass__(**options)
 
     @classmethod
     def check(cls, event: EventSpec, factorization: Factorization, options: Mapping[str, Any]) -> None:

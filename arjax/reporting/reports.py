@@ -16,7 +16,7 @@ FILE_NAME = "results.json"
 #: The kind of a score that is the log-likelihood itself; others are "bound", "estimate", and "none" of models without a
 #: likelihood.
 EXACT = "exact"
-_TEXTS = ("dataset", "split", "device")
+_TEXTS = ("dataset", "split", "device", "kind")
 _NUMBERS = ("num_examples", "num_params", "step", "best_step", "seed", "train_seconds")
 #: The numbers of likelihoods, and those in their place of models without one.
 _NATS, _SAMPLES = ("nll_nats", "nll_stderr", "bits_per_dim"), (SAMPLE_SCORE, f"{SAMPLE_SCORE}_stderr")
@@ -25,11 +25,11 @@ _NATS, _SAMPLES = ("nll_nats", "nll_stderr", "bits_per_dim"), (SAMPLE_SCORE, f"{
 def read_report(workdir: str | os.PathLike) -> dict[str, Any] | None:
     """The report of a run, or None when there is none, or an incomplete one: then it is computed again.
 
-    A report without one of the fields of all reports was edited by hand or damaged. One without a `kind` is older than
-    the models with scores that are not exact. Raises `UserError`: there is one that cannot be read.
+    A report without one of the fields of all reports was edited by hand or damaged. Raises `UserError`: there is one
+    that cannot be read.
     """
     report = read_json_object(Path(workdir) / FILE_NAME)
-    return {"kind": EXACT} | report if report is not None and is_report(report) else None
+    return report if report is not None and is_report(report) else None
 
 
 def finished_report(workdir: str | os.PathLike) -> dict[str, Any] | None:
@@ -45,9 +45,9 @@ def finished_report(workdir: str | os.PathLike) -> dict[str, Any] | None:
 def is_report(report: Mapping[str, Any]) -> bool:
     """Whether an object of JSON has all fields of a report."""
     texts = all(isinstance(report.get(name), str) for name in _TEXTS)
-    optional = isinstance(report.get("kind", ""), str) and is_number(report.get("validation_nll_nats") or 0.0)
     of_kind = _SAMPLES if report.get("kind") == NO_LIKELIHOOD else _NATS
-    return texts and optional and all(is_number(report.get(name)) for name in (*_NUMBERS, *of_kind))
+    numbers = [report.get("validation_nll_nats") or 0.0, *(report.get(name) for name in (*_NUMBERS, *of_kind))]
+    return texts and all(map(is_number, numbers))
 
 
 def is_number(value: Any) -> bool:

@@ -121,7 +121,7 @@ class Mean(Derived):
 
     def _row(self, members: Sequence[Member]) -> dict[str, Any]:
         value, stderr = mean_over_runs([member.results[member.run.metric] for member in members])
-        validation = mean_over_runs([validation_of(each.run.metric, each.results, each.folder)[0] for each in members])
+        validation = mean_over_runs([validation_of(each.run.metric, each.results)[0] for each in members])
         sizes = {member.results["num_params"] for member in members}
         seeds = {member.results["seed"] for member in members}
         over = "seeds" if len(seeds) == len(members) else "runs"

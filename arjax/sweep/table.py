@@ -118,7 +118,7 @@ class Table:
         """The score of a finished run on validation; nan while there is none."""
         folder = self.workdir / run.name
         results = read_results(folder) if self.is_finished(run) else None
-        return math.nan if results is None else validation_of(metric, results, folder)[0]
+        return math.nan if results is None else validation_of(metric, results)[0]
 
     def finish(self, run: Run) -> None:
         """Notes that the folder of the run holds its results."""

@@ -263,7 +263,7 @@ class Training:
             check_data(self.setup.dataset, self.workdir)
             self.step, self.state, extra = restored
             check_orders(self.setup.model, extra, self.workdir)
-            self.history = History.from_json(extra, self.learner.shape)
+            self.history = History.from_json(extra)
             if self.history.members != self.learner.identity:
                 raise UserError(f"{self.workdir} holds another population: choose another folder")
         if not self.is_finished():
