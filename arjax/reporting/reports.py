@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, did_you_mean
 from arjax.core.files import read_json_object
-from arjax.core.registry import did_you_mean
 from arjax.core.score_names import NLL, NO_LIKELIHOOD, SAMPLE_SCORE
 
 FILE_NAME = "results.json"

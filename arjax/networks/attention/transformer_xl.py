@@ -13,8 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.networks.attention.transformer import TokenNetwork, through_tokens
-from arjax.networks.base import NETWORKS, activation, fields_from
+from arjax.networks.base import ACTIVATIONS, NETWORKS, activation, fields_from
 from arjax.networks.layers.attention import Cache, KVCache, LoopCache, MultiHead
 from arjax.networks.layers.blocks import check_stack
 from arjax.networks.layers.dense import Dense
@@ -239,13 +241,13 @@ class TransformerXL(TokenNetwork):
     """
 
     width: int = 128
-    num_layers: int = 4
+    num_layers: int = opt(4, most=DEEPEST)
     num_heads: int = 4
     mlp_ratio: int = 4
     segment: int = 64
-    memory: int = 64
-    dropout: float = 0.0
-    activation: str = "relu"
+    memory: int = opt(64, least=0)
+    dropout: float = opt(0.0, least=0, below=1)
+    activation: str = opt("relu", choices=ACTIVATIONS)
     position: str = "none"
     remat: bool = False
     unroll: int = 4
@@ -254,7 +256,6 @@ class TransformerXL(TokenNetwork):
     CHUNK = 64
     UNBOUNDED = True
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2, "segment": 2, "memory": 1, "position": "learned"}
-    MAY_BE_ZERO = ("memory",)
 
     @classmethod
     def reaches(cls, options, num_steps):
@@ -265,7 +266,6 @@ class TransformerXL(TokenNetwork):
     def check(cls, event, factorization, options):
         check_steps(factorization, options["position"])
         check_stack(options)
-        activation(options["activation"])
 
     @property
     def unbounded(self):

@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization
 from arjax.networks.base import Context, Network, check_remat, fields_from
@@ -267,9 +269,9 @@ class PixelRNNFamily(Network):
     """
 
     hidden_size: int = 32
-    num_layers: int = 7
+    num_layers: int = opt(7, most=DEEPEST)
     readout_size: int = 64
-    dropout: float = 0.0
+    dropout: float = opt(0.0, least=0, below=1)
     remat: bool = False
     unroll: int = 7
 

@@ -11,6 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.networks.base import fields_from, once
 from arjax.networks.layers.dense import weigh
 from arjax.networks.layers.steps import StepNetwork
@@ -260,13 +262,12 @@ class RecurrentNetwork(StepNetwork):
     through which gradients flow back; 0: all), `position` ("none", "learned", "sinusoidal").
     """
 
-    num_layers: int = 1
-    dropout: float = 0.0
+    num_layers: int = opt(1, most=DEEPEST)
+    dropout: float = opt(0.0, least=0, below=1)
     residual: bool = False
     truncation: int = 0
 
     UNBOUNDED = True
-    MAY_BE_ZERO = ("truncation",)
     LAYER: ClassVar[type[RecurrentLayer]] = RecurrentLayer
 
     @classmethod
