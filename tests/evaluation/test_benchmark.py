@@ -16,8 +16,8 @@ import pytest
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.networks import NETWORKS
 from arjax.sweep.results import read_csv
+from arjax.testing.models import autoregressive_networks
 
 
 @pytest.fixture
@@ -58,7 +58,9 @@ def test_every_network_compiles_on_an_example_that_it_supports(scripts):
     import benchmark_compile
 
     on_images = {
-        name for name in NETWORKS.names() if benchmark_compile.default_model(name).event.num_dims == 32 * 32 * 3
+        name
+        for name in autoregressive_networks()
+        if benchmark_compile.default_model(name).event.num_dims == 32 * 32 * 3
     }
     assert {"pixelcnn_pp", "pixelsnail", "multiscale", "gated_pixelcnn"} <= on_images
     assert not {"made", "lstm", "transformer"} & on_images

@@ -8,8 +8,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.factorization import make_factorization
 from arjax.networks import NETWORKS
-from arjax.networks.denoisers import DENOISERS
-from arjax.networks.denoisers.block_transformer import BLOCK_DENOISERS, make_block_denoiser
+from arjax.networks.denoisers import make_block_denoiser
 from arjax.networks.image.pixelsnail import background
 from arjax.networks.layers.local_context import check_local
 
@@ -19,20 +18,20 @@ NUMBERS = EventSpec((6,), kind="real")
 
 
 def check(name, event, options, ordering="raster", partition="sites"):
-    factorization = make_factorization(event.grid_shape, ordering, partition)
-    NETWORKS.get(name).check(event, factorization, NETWORKS.resolve(name, options))
+    features = event.num_levels or 1
+    network = NETWORKS.get(name)(event, NO_CONTEXT, features, "float32", **NETWORKS.resolve(name, options))
+    network.check(make_factorization(event.grid_shape, ordering, partition))
 
 
-@pytest.mark.parametrize("registry", [NETWORKS, DENOISERS], ids=["networks", "denoisers"])
-def test_whole_numbers_begin_at_one_or_zero(registry):
+def test_whole_numbers_begin_at_one_or_zero():
     """As the option declares."""
-    for name in registry.names():
-        for option, default in registry.options(name).items():
+    for name in NETWORKS.names():
+        for option, default in NETWORKS.options(name).items():
             if type(default) is int:
-                least = int(registry.declarations(name)[option].least)
-                assert registry.resolve(name, {option: least})[option] == least, (name, option)
+                least = int(NETWORKS.declarations(name)[option].least)
+                assert NETWORKS.resolve(name, {option: least})[option] == least, (name, option)
                 with pytest.raises(UserError, match=f"{option}'? .*at least {least}"):
-                    registry.resolve(name, {option: least - 1})
+                    NETWORKS.resolve(name, {option: least - 1})
 
 
 TILES = "tiles(height=2, width=2)"
@@ -117,10 +116,9 @@ def test_events_and_orders_that_fit(name, options, fits, others):
 
 def test_limits_of_the_unet():
     """Each of its resolutions halves the grid."""
-    family = DENOISERS.get("unet")
 
     def check_unet(event, **options):
-        family.check(event, DENOISERS.resolve("unet", options))
+        check("unet", event, options)
 
     for event in (GRID, CHANNELS):
         check_unet(event, multipliers=(1, 1, 1))
@@ -161,11 +159,10 @@ def test_local_parts_fit_the_grid():
         with pytest.raises(UserError, match="does not fit the grid"):
             check_local(image, local(*shape))
     check_local(image, ContextSpec("label", 3))
-    block_family = BLOCK_DENOISERS.names()[0]
     with pytest.raises(UserError, match="does not fit the grid"):
-        make_block_denoiser(block_family, image, local(3, 6), 2)
+        make_block_denoiser("block_transformer", image, local(3, 6), 2)
     with pytest.raises(UserError, match="masked blocks need"):
-        make_block_denoiser(block_family, NUMBERS, NO_CONTEXT, 2)
+        make_block_denoiser("block_transformer", NUMBERS, NO_CONTEXT, 2)
 
 
 def test_the_places_of_pixels_are_from_minus_to_plus_one_half():

@@ -131,7 +131,7 @@ def test_members_of_any_kind_that_has_an_order(tmp_path):
     single = train(build(config), tmp_path).results
     assert scores.results[1][0]["nll_nats"] == pytest.approx(single["nll_nats"], rel=1e-4)
     assert scores.results[0][0]["nll_nats"] != scores.results[1][0]["nll_nats"]
-    config.model, config.network = model_config("discrete_chain"), network_config("transformer", "discrete_chain")
+    config.model, config.network = model_config("discrete_chain"), network_config("denoising_transformer")
     with pytest.raises(UserError, match="the kind 'discrete_chain' has none"):
         Population(config, ["raster"], [0])
 

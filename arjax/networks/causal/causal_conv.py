@@ -89,10 +89,6 @@ class CausalConv(ChunkedStepNetwork):
     TRAITS = ChunkedStepNetwork.TRAITS | {"unbounded"}
     SMALL = {"hidden_size": 24, "num_layers": 4, "kernel_size": 3, "dilation_cycle": 3, "position": "learned"}
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        super().check(event, factorization, options)
-
     @property
     def receptive_field(self):
         dilations = cyclic_dilations(self.num_layers, self.dilation_cycle)

@@ -58,10 +58,9 @@ class MADE(MaskedLayers):
     num_masks: int = 1
     mask_seed: int = 0
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        super().check(event, factorization, options)
-        if options["mask_seed"] and options["num_masks"] == 1:
+    def check(self, factorization):
+        super().check(factorization)
+        if self.mask_seed and self.num_masks == 1:
             say_once("network.mask_seed has no effect: it is that of a pool of masks, and network.num_masks is 1")
 
     def dependencies(self, factorization):

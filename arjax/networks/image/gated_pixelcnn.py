@@ -16,7 +16,7 @@ from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.grids import (
     RasterNetwork,
     check_channels,
-    check_kernels,
+    check_odd,
     flip_dependencies,
     from_raster,
     image_inputs,
@@ -130,18 +130,17 @@ class GatedPixelCNN(RasterNetwork):
     hidden_size: int = 32
     num_layers: int = opt(6, most=DEEPEST)
     kernel_size: int = opt(3, most=DEEPEST)
-    first_kernel: int = opt(7, most=DEEPEST)
+    first_kernel: int = opt(7, least=3, most=DEEPEST)
     out_size: int = 64
     dropout: float = opt(0.0, least=0, below=1)
 
     SMALL = {"hidden_size": 16, "num_layers": 2, "out_size": 16}
     CHANNELS = True
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        super().check(event, factorization, options)
-        check_kernels(options, kernel_size=1, first_kernel=3)
-        check_channels(event, options, "hidden_size", "out_size")
+    def check(self, factorization):
+        super().check(factorization)
+        check_odd(self, "kernel_size", "first_kernel")
+        check_channels(self, "hidden_size", "out_size")
 
     def setup(self):
         channels, conditional = num_channels(self.event), bool(self.context_spec)

@@ -26,7 +26,7 @@ from arjax.networks.layers.convolution import (
     tap_graph,
 )
 from arjax.networks.layers.dense import Dense
-from arjax.networks.layers.grids import check_kernels, input_size, pixel_inputs, previous_inputs
+from arjax.networks.layers.grids import check_odd, input_size, pixel_inputs, previous_inputs
 from arjax.networks.layers.local_context import context_encoder, of_pixel
 
 
@@ -84,19 +84,18 @@ class LocallyMaskedConvolution(Network):
     hidden_size: int = 64
     num_groups: int = opt(3, most=DEEPEST)
     group_size: int = 1
-    kernel_size: int = opt(3, most=DEEPEST)
+    kernel_size: int = opt(3, least=3, most=DEEPEST)
     dilation: int = 2
     dropout: float = opt(0.0, least=0, below=1)
 
     SMALL = {"hidden_size": 16, "num_groups": 2}
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        if len(event.grid_shape) != 2:
-            raise UserError(f"lmconv needs a grid of two dimensions, not {event.grid_shape}")
+    def check(self, factorization):
+        if len(self.event.grid_shape) != 2:
+            raise UserError(f"lmconv needs a grid of two dimensions, not {self.event.grid_shape}")
         if factorization.block_size > 1:
             raise UserError("lmconv generates one site per step, so it needs model.partition=sites")
-        check_kernels(options, kernel_size=3)
+        check_odd(self, "kernel_size")
 
     def setup(self):
         near, far = square_taps(self.kernel_size), square_taps(self.kernel_size, self.dilation)

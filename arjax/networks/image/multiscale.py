@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError
 from arjax.core.integers import DEEPEST
 from arjax.core.options import opt
 from arjax.core.output import say_once
@@ -20,7 +20,7 @@ from arjax.networks.image.pixel_rnn import PixelRNNFamily, ReadPixels, pixel_rea
 from arjax.networks.image.row_lstm import RowLSTMCore
 from arjax.networks.layers.convolution import TapConv, compose, square_taps, tap_graph
 from arjax.networks.layers.embedding import flat_sites
-from arjax.networks.layers.grids import check_kernels, pixel_inputs
+from arjax.networks.layers.grids import check_odd, pixel_inputs
 from arjax.networks.layers.local_context import everywhere
 
 #: The cores, and the options that are theirs alone.
@@ -79,34 +79,29 @@ class Multiscale(PixelRNNFamily):
     enlarged; `shared`: one conditional core and one deconvolutional network for all scales but the coarsest (its own).
     """
 
-    core: str = "diagonal_bilstm"
-    factor: int = 2
+    core: str = opt("diagonal_bilstm", choices=CORES)
+    factor: int = opt(2, least=2)
     levels: int = opt(1, most=DEEPEST)
     upsample_layers: int = opt(2, most=DEEPEST)
-    kernel_size: int = opt(3, most=DEEPEST)
+    kernel_size: int = opt(3, least=3, most=DEEPEST)
     strip: int = 4
     shared: bool = False
 
     SMALL = {"hidden_size": 8, "num_layers": 1, "readout_size": 16, "upsample_layers": 1}
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        factor, levels, grid = options["factor"], options["levels"], event.grid_shape
-        if options["core"] not in CORES:
-            raise UserError(f"unknown core {options['core']!r}{did_you_mean(options['core'], CORES)}")
+    def check(self, factorization):
+        factor, levels, grid = self.factor, self.levels, self.event.grid_shape
         for core, (_, own) in CORES.items():
-            for name in own if core != options["core"] else ():
-                if options[name] != getattr(cls, name):
+            for name in own if core != self.core else ():
+                if getattr(self, name) != getattr(type(self), name):
                     say_once(f"network.{name} has no effect: it is an option of the core {core!r}")
-        check_kernels(options, kernel_size=3)
-        check_remat(options)
+        check_odd(self, "kernel_size")
+        check_remat(self)
         if len(grid) != 2:
             raise UserError(f"multiscale needs a grid of two dimensions, not {grid}")
         if factorization.block_size > 1:
             raise UserError("multiscale generates one site per step, so it needs model.partition=sites")
-        if factor < 2:
-            raise UserError(f"network.factor of 'multiscale' must be at least 2, not {factor}")
-        if options["shared"] and levels < 2:
+        if self.shared and levels < 2:
             raise UserError(f"network.shared needs two scales to share: network.levels of at least 2, not {levels}")
         if len(np.unique(scales(grid, factor, levels))) <= levels:
             raise UserError(f"a grid of {grid} has too few pixels for network.levels={levels} of factor {factor}")

@@ -14,7 +14,7 @@ from arjax.networks.layers.convolution import Cursor, TapConv, TapMix, WholeImag
 from arjax.networks.layers.grids import (
     RasterNetwork,
     check_channels,
-    check_kernels,
+    check_odd,
     flip_dependencies,
     from_raster,
     image_inputs,
@@ -65,22 +65,22 @@ class PixelCNN(RasterNetwork):
     hidden_size: int = 64
     num_layers: int = opt(7, most=DEEPEST)
     kernel_size: int = opt(3, most=DEEPEST)
-    first_kernel: int = opt(7, most=DEEPEST)
+    first_kernel: int = opt(7, least=3, most=DEEPEST)
     out_size: int = 64
     dropout: float = opt(0.0, least=0, below=1)
 
     SMALL = {"hidden_size": 24, "num_layers": 2, "out_size": 16}
     CHANNELS = True
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        super().check(event, factorization, options)
-        check_kernels(options, kernel_size=1, first_kernel=3)
-        check_channels(event, options, "out_size")
-        if options["hidden_size"] % 2 or options["hidden_size"] < 2 * num_channels(event):
+    def check(self, factorization):
+        super().check(factorization)
+        check_odd(self, "kernel_size", "first_kernel")
+        check_channels(self, "out_size")
+        least = 2 * num_channels(self.event)
+        if self.hidden_size % 2 or self.hidden_size < least:
             raise UserError(
-                f"network.hidden_size of 'pixelcnn' must be even and at least {2 * num_channels(event)} (twice the "
-                f"number of colour channels), not {options['hidden_size']}"
+                f"network.hidden_size of 'pixelcnn' must be even and at least {least} (twice the number of colour "
+                f"channels), not {self.hidden_size}"
             )
 
     def setup(self):
