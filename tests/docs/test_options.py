@@ -12,6 +12,9 @@ HEAD = """# Options
 This page lists every component with its options and their defaults, as `arjax --mode=list` prints them. You must give
 an option that has no default. If a default changes in a new version, the results of runs that leave this option out
 change.
+
+Behind a default stand the values that an option takes: `{keys, rejection}` are its choices, and `[0, 1)` are numbers
+from 0 to below 1. Whole numbers with a positive default are at least 1, and with the default 0 at least 0.
 """
 
 
@@ -23,7 +26,7 @@ def page() -> str:
             f"| `{name}` | {f'`{text}`' if text else ''} |"
             for name in registry
             if (inspect.getmodule(registry[name]) or inspect).__name__.startswith("arjax.")
-            for text in [options_text(registry.options(name)).replace("|", "\\|")]
+            for text in [options_text(registry.declarations(name)).replace("|", "\\|")]
         ]
         title = kind.replace("_", " ").capitalize()
         parts.append("\n".join([f"## {title}\n", "| name | options |", "|--|--|", *rows, ""]))
