@@ -1,7 +1,5 @@
 """docs/options.md has all options with their defaults and ranges: runs that leave an option out depend on them."""
 
-from __future__ import annotations
-
 import inspect
 import os
 
