@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 
 from arjax.conditionals import CONDITIONALS
-from arjax.core.integers import DEEPEST, LARGEST
+from arjax.core.integers import LARGEST
 from arjax.core.options import Option
 from arjax.core.output import say_once
 from arjax.core.registry import Registry, import_installed
@@ -74,19 +74,20 @@ def options_text(options: Mapping[str, Option]) -> str:
     """Returns options with their defaults, and with the ranges and choices that do not follow from them.
 
     Such as `size, depth=2 [2, inf), dropout=0.0 [0, 1), activation='relu' {relu, gelu}`, without the largest whole
-    numbers that only guard against slips of the pen.
+    number that only guards against slips of the pen.
     """
     return ", ".join(name + _declared(option) for name, option in options.items())
 
 
 def _declared(option: Option) -> str:
     plain = Option.of(option.like)
-    is_narrow = option.most < (DEEPEST if plain.most == LARGEST else math.inf) or option.below < math.inf
+    is_bounded = option.most < LARGEST or option.below < math.inf
     low = f"({option.above:g}" if option.above > -math.inf else f"[{option.least:g}"
-    high = f"{option.below:g})" if option.below < math.inf else f"{option.most:g}]" if is_narrow else "inf)"
+    high = f"{option.below:g})" if option.below < math.inf else f"{option.most:g}]" if is_bounded else "inf)"
     words = [
         f"{{{', '.join(map(str, option.choices))}}}" if option.choices else "",
-        f"{low}, {high}" if is_narrow or option.least != plain.least or option.above > -math.inf else "",
+        f"{low}, {high}" if is_bounded or option.least != plain.least or option.above > -math.inf else "",
+        f"at least {option.fewest} of them" if option.fewest else "",
         f"({option.about})" if option.about else "",
     ]
     default = "" if option.default is inspect.Parameter.empty else f"={option.default!r}"

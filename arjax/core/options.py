@@ -61,11 +61,12 @@ class Option:
     like: Any = inspect.Parameter.empty
 
     @classmethod
-    def of(cls, default: Any, annotation: str = "") -> Option:
+    def of(cls, default: Any, annotation: Any = "") -> Option:
         """Returns the declaration that a plain default stands for: whole numbers do not leave the side of zero on which
         their default is. Without a default, the annotation decides.
         """
-        like = LIKE.get(annotation, default) if default is inspect.Parameter.empty else default
+        named = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+        like = LIKE.get(named, default) if default is inspect.Parameter.empty else default
         return dataclasses.replace(cls._of(like), default=default, like=like)
 
     @classmethod

@@ -194,7 +194,7 @@ class Registry:
         component, hidden = self.get(name), (*hidden, *self.hidden)
         explicit = declared(component) | declared(self._builder(component))
         parameters = [p for p in self._parameters(name) if p.kind is not p.VAR_KEYWORD and p.name not in hidden]
-        plain = {p.name: Option.of(p.default, str(p.annotation)) for p in parameters}
+        plain = {p.name: Option.of(p.default, p.annotation) for p in parameters}
         return {
             name: dataclasses.replace(explicit.get(name, option), default=option.default, like=option.like)
             for name, option in plain.items()

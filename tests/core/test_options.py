@@ -1,7 +1,5 @@
 """Options: what a declaration allows, in fields of dataclasses and in arguments of functions."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import flax.linen as nn
@@ -60,8 +58,8 @@ def tools() -> Registry:
         ("layer(width='wide')", "must be an integer, not 'wide'"),
         ("nails(length=0, sizes=(1, 2))", "'length' of the tool 'nails' must be at least 1, not 0"),
         ("nails(length=2.5, sizes=(1, 2))", "must be an integer, not 2.5"),
-        ("nails(length=2, sizes=(1, 0))", r"must be above 0, not 0\.0"),
-        ("nails(length=2, sizes=(1,))", r"must have at least 2 elements, not \(1\.0,\)"),
+        ("nails(length=2, sizes=(1, 0))", "must be above 0, not 0"),
+        ("nails(length=2, sizes=(1,))", r"must have at least 2 elements, not \(1,\)"),
         ("nails(length=2, sizes='ab')", r"must be a tuple such as \(0\.5, 0\.5\), not 'ab'"),
         ("nails(sizes=(1, 2))", "needs the option 'length'"),
     ],
@@ -80,7 +78,7 @@ def test_values_at_the_ends_of_a_range_pass(tools):
 def test_a_function_with_declarations_is_called_directly_with_its_plain_defaults(tools):
     assert tools.get("drill")("oak") == ("oak", 1.0, 0, 8)
     assert tools.options("drill") == {"speed": 1.0, "seed": 0, "bits": 8}
-    assert tools.call("nails(length=3, sizes=(1, 2))", "oak") == ("oak", 3, (1.0, 2.0))
+    assert tools.call("nails(length=3, sizes=(1, 2))", "oak") == ("oak", 3, (1, 2))
     assert tools.get("saw")().angle == 0.5 and tools.get("layer")().width == 4
 
 

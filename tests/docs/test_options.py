@@ -1,6 +1,4 @@
-"""docs/options.md has all options with their defaults: results of runs that leave an option out depend on them."""
-
-from __future__ import annotations
+"""docs/options.md has all options with their defaults and ranges: runs that leave an option out depend on them."""
 
 import inspect
 import os
@@ -14,7 +12,8 @@ an option that has no default. If a default changes in a new version, the result
 change.
 
 Behind a default stand the values that an option takes: `{keys, rejection}` are its choices, and `[0, 1)` are numbers
-from 0 to below 1. Whole numbers with a positive default are at least 1, and with the default 0 at least 0.
+from 0 to below 1. The range of a tuple is that of its elements. Without a range, whole numbers are at least 1, or at
+least 0 where the default is 0.
 """
 
 
