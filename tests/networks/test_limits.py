@@ -23,17 +23,6 @@ def check(name, event, options, ordering="raster", partition="sites"):
     network.check(make_factorization(event.grid_shape, ordering, partition))
 
 
-def test_whole_numbers_begin_at_one_or_zero():
-    """As the option declares."""
-    for name in NETWORKS.names():
-        for option, default in NETWORKS.options(name).items():
-            if type(default) is int:
-                least = int(NETWORKS.declarations(name)[option].least)
-                assert NETWORKS.resolve(name, {option: least})[option] == least, (name, option)
-                with pytest.raises(UserError, match=f"{option}'? .*at least {least}"):
-                    NETWORKS.resolve(name, {option: least - 1})
-
-
 TILES = "tiles(height=2, width=2)"
 #: The network, the event, the order, options that it takes, and those that it refuses beside them.
 OPTIONS = [
