@@ -20,7 +20,9 @@ OPTIONS = [(kind, registry, name) for kind, registry in REGISTRIES.items() for n
 def taken(option: Option) -> list[Any]:
     """Values at the ends of the range; of a tuple, with the fewest numbers."""
     if isinstance(option.default, tuple):
-        numbers = [type(n)(end) for n in option.default[:1] for end in (option.least, option.most) if math.isfinite(end)]
+        numbers = [
+            type(n)(end) for n in option.default[:1] for end in (option.least, option.most) if math.isfinite(end)
+        ]
         return [option.default, *((n,) * max(option.fewest, 1) for n in numbers)]
     if option.choices or isinstance(option.default, str | bool):
         return [option.default, *option.choices]

@@ -1,7 +1,5 @@
 """Options: what a declaration allows, in fields of dataclasses and in arguments of functions."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import flax.linen as nn

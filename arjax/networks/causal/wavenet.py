@@ -16,7 +16,7 @@ from arjax.networks.layers.convolution_1d import (
     cyclic_dilations,
 )
 from arjax.networks.layers.dense import Dense
-from arjax.networks.layers.steps import StepNetwork
+from arjax.networks.layers.steps import ChunkedStepNetwork
 
 
 class WaveNetLayer(nn.Module):
@@ -97,7 +97,7 @@ class WaveNetCore(ConvolutionalCore):
 
 
 @NETWORKS.register("wavenet")
-class WaveNet(StepNetwork):
+class WaveNet(ChunkedStepNetwork):
     """Stacks of gated dilated causal convolutions over the steps of any factorization.
 
     A label or vector conditions every layer globally; a sequence or frames also locally, position floor(s L / S) in
@@ -115,8 +115,7 @@ class WaveNet(StepNetwork):
     dropout: float = rate_option()
 
     CONDITIONED_CORE = True
-    CHUNK = 64
-    UNBOUNDED = True
+    TRAITS = ChunkedStepNetwork.TRAITS | {"unbounded"}
     SMALL = {"hidden_size": 16, "skip_channels": 24, "num_layers": 4, "dilation_cycle": 2, "position": "learned"}
 
     @property
