@@ -1,10 +1,7 @@
 """Every option of every component takes the values at the ends of its range, and refuses those beyond."""
 
-from __future__ import annotations
-
 import inspect
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,52 +14,46 @@ from arjax.core.registry import Registry
 OPTIONS = [(kind, registry, name) for kind, registry in REGISTRIES.items() for name in registry]
 
 
-def taken(option: Option) -> list[Any]:
-    """Values at the ends of the range; of a tuple, with the fewest numbers."""
-    if isinstance(option.default, tuple):
-        numbers = [
-            type(n)(end) for n in option.default[:1] for end in (option.least, option.most) if math.isfinite(end)
-        ]
-        return [option.default, *((n,) * max(option.fewest, 1) for n in numbers)]
-    if option.choices or isinstance(option.default, str | bool):
-        return [option.default, *option.choices]
-    return [option.default, *(type(option.default)(end) for end in (option.least, option.most) if math.isfinite(end))]
+def ends(option: Option) -> list[float]:
+    """The ends of the range that belong to it."""
+    return [end for end in (option.least, option.most) if math.isfinite(end)]
 
 
-def refused(option: Option) -> Iterator[Any]:
-    """Values beyond the range, one by one, and of another type."""
+def beyond(option: Option, number: type) -> list[Any]:
+    """Numbers just outside of the range, and a value that is no number."""
+    step = 1 if number is int else 1e-3
+    outside = [end + sign * step for end, sign in ((option.least, -1), (option.most, 1)) if math.isfinite(end)]
+    outside += [end for end in (option.above, option.below) if math.isfinite(end)]
+    return [*map(number, outside), "none"]
+
+
+def values(option: Option) -> tuple[list[Any], list[Any]]:
+    """Values that an option takes, and values that it refuses."""
     default = option.default
-    if isinstance(default, tuple):
-        yield from (default[0] if default else 8, "none")
-        if option.fewest:
-            yield (default[0],) * (option.fewest - 1)
-        if default:
-            yield from ((n,) * len(default) for n in beyond(option, type(default[0])))
-    elif isinstance(default, bool):
-        yield from (1, "yes")
-    elif isinstance(default, str):
-        yield 1
-        if option.choices:
-            yield "another"
-    else:
-        yield from ("none", True, *beyond(option, type(default)))
-
-
-def beyond(option: Option, kind: type) -> Iterator[Any]:
-    step = 1 if kind is int else 1e-3
-    yield from (kind(end + sign * step) for end, sign in ((option.least, -1), (option.most, 1)) if math.isfinite(end))
-    yield from (kind(end) for end in (option.above, option.below) if math.isfinite(end))
-    yield 1.5 if kind is int else "none"
+    if isinstance(default, bool):
+        return [True, False], [1, "yes"]
+    if isinstance(default, str):
+        return [default, *option.choices], [1, *(["another"] if option.choices else [])]
+    if not isinstance(default, tuple):
+        number = type(default)
+        return [default, *map(number, ends(option))], [*beyond(option, number), *([1.5] if number is int else [])]
+    too_few = [default[:1] * (option.fewest - 1)] if option.fewest else []
+    if not default or isinstance(default[0], str):
+        return [default], [7, *too_few]
+    size, number = max(option.fewest, 1), type(default[0])
+    in_range = [(number(end),) * size for end in ends(option)]
+    return [default, *in_range], [7, *too_few, *((wrong,) * size for wrong in beyond(option, number))]
 
 
 @pytest.mark.parametrize(("kind", "registry", "name"), OPTIONS, ids=[f"{kind}-{name}" for kind, _, name in OPTIONS])
-def test_ranges(kind, registry: Registry, name):
+def test_values_in_and_out_of_range(kind, registry: Registry, name):
     for key, option in registry.declarations(name).items():
         if option.default is None or option.default is inspect.Parameter.empty:
             continue
-        for value in taken(option):
+        taken, refused = values(option)
+        for value in taken:
             registry.typed(name, {key: value})
-        for value in refused(option):
+        for value in refused:
             with pytest.raises(UserError, match=f"'{key}'"):
                 registry.typed(name, {key: value})
                 pytest.fail(f"{key}={value!r} of {name} is not refused")
