@@ -1,5 +1,5 @@
 """What a family cannot do is said in one sentence, before anything is built. Ranges of single options are tested with
-all others, in tests/core/test_option_ranges.py; here are the rules about several options, events and orders.
+all others, in tests/core/test_every_option.py; here are the rules about several options, events and orders.
 """
 
 import pytest
