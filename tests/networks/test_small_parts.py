@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from flax.errors import ScopeParamShapeError
 
-from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.factorization import make_factorization
 from arjax.networks import NETWORKS
@@ -21,7 +20,6 @@ from arjax.networks.denoisers.base import Modulation
 from arjax.networks.dense.structured_made import places
 from arjax.networks.image.gated_resnet import GatedStack
 from arjax.networks.layers.embedding import SequenceEncoder
-from arjax.networks.layers.grids import check_channels, check_odd
 from arjax.networks.layers.weight_norm import small_weights
 from arjax.networks.recurrent.seq2seq_lstm import SourceEncoder
 from arjax.networks.recurrent.stack import elementwise
@@ -29,20 +27,6 @@ from arjax.testing import EVENTS
 from arjax.testing.examples import random_context, random_like
 
 LINE = EventSpec((4,))
-
-
-def test_limits_of_sizes():
-    event = EventSpec((2, 2, 3), kind="levels", num_levels=4)
-    for size, fits in ((3, True), (2, False)):
-        network = NETWORKS.get("gated_pixelcnn")(event, NO_CONTEXT, 1, "float32", out_size=size)
-        if fits:
-            check_channels(network, "out_size")
-        else:
-            with pytest.raises(UserError, match="too small for 3 colour channels"):
-                check_channels(network, "out_size")
-    for size in (2, 4):
-        with pytest.raises(UserError, match="odd number, not"):
-            check_odd(NETWORKS.get("lmconv")(event, NO_CONTEXT, 1, "float32", kernel_size=size), "kernel_size")
 
 
 @pytest.mark.parametrize(("block", "chunk", "size"), [(2, 8, 8), (3, 8, 6), (4, 1, 4), (1, 5, 5)])

@@ -21,8 +21,6 @@ from arjax.networks.layers.attention import Cache, KVCache, LoopCache, MultiHead
 
 #: Patterns, each with its number of heads.
 HeadPatterns = tuple[tuple[Pattern, int], ...]
-PATTERNS = ("strided", "fixed")
-HEADS = ("split", "merged")
 #: Stands for the logarithm of 0: finite, so that differences of two of them are no NaN.
 LOG_ZERO = -1e30
 
@@ -199,9 +197,9 @@ class SparseTransformer(PatternNetwork):
     """
 
     stride: int = 32
-    pattern: str = opt("strided", choices=PATTERNS)
+    pattern: str = opt("strided", choices=("strided", "fixed"))
     expressivity: int = 4
-    heads: str = opt("split", choices=HEADS)
+    heads: str = opt("split", choices=("split", "merged"))
 
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2, "stride": 2, "expressivity": 1, "heads": "merged"}
 

@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.options import depth_option, opt, rate_option
 from arjax.core.output import say_once
 from arjax.factorization import Factorization
 from arjax.networks.base import ACTIVATIONS, NETWORKS, AheadNetwork, ChunkedNetwork, Context, Network, fields_from
@@ -123,7 +122,7 @@ class BlockNetwork(TokenNetwork):
     """
 
     width: int = 128
-    num_layers: int = opt(4, most=DEEPEST)
+    num_layers: int = depth_option(4)
     num_heads: int = 4
     mlp_kind: str = opt("plain", choices=MLPS)
     mlp_ratio: int = 4
@@ -132,7 +131,7 @@ class BlockNetwork(TokenNetwork):
     norm_kind: str = opt("layer", choices=NORMS)
     norm_epsilon: float = opt(1e-6, above=0)
     use_bias: bool = True
-    dropout: float = opt(0.0, least=0, below=1)
+    dropout: float = rate_option()
     position: str = opt("learned", choices=POSITIONS)
     target_position: bool = True
     tie_embeddings: bool = False
@@ -235,15 +234,12 @@ class AheadBlocks(BlockNetwork, ChunkedTokens, AheadNetwork):
 
 def check_scaling(scaling: tuple[float, ...], rotary: bool) -> None:
     """Raises `UserError` unless the scaling of rotary positions is empty, or one that can be computed and is used."""
-    if not scaling:
-        return
-    numbers = len(scaling) == 4 and all(isinstance(n, (int, float)) and n > 0 for n in scaling)
-    if not numbers or not scaling[1] < scaling[2]:
+    if scaling and (len(scaling) != 4 or not scaling[1] < scaling[2]):
         raise UserError(
-            "network.rotary_scaling must be empty or (factor, low, high, original length), all positive and low below "
-            f"high, not {scaling}"
+            "network.rotary_scaling must be empty or (factor, low, high, original length) with low below high, "
+            f"not {scaling}"
         )
-    if not rotary:
+    if scaling and not rotary:
         raise UserError("network.rotary_scaling changes nothing without network.rotary=True")
 
 
@@ -263,7 +259,7 @@ class Transformer(AheadBlocks):
     head_size: int = 0
     rotary: bool = False
     rotary_base: float = opt(10000.0, above=1)
-    rotary_scaling: tuple[float, ...] = ()
+    rotary_scaling: tuple[float, ...] = opt((), above=0)
     qk_norm: bool = False
     fused_attention: bool = False
 

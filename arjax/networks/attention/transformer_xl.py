@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.options import depth_option, opt, rate_option
 from arjax.networks.attention.transformer import ChunkedTokens, through_tokens
 from arjax.networks.base import ACTIVATIONS, NETWORKS, activation, fields_from, tell_cut
 from arjax.networks.layers.attention import Cache, KVCache, LoopCache, MultiHead
@@ -241,12 +240,12 @@ class TransformerXL(ChunkedTokens):
     """
 
     width: int = 128
-    num_layers: int = opt(4, most=DEEPEST)
+    num_layers: int = depth_option(4)
     num_heads: int = 4
     mlp_ratio: int = 4
     segment: int = 64
     memory: int = opt(64, least=0)
-    dropout: float = opt(0.0, least=0, below=1)
+    dropout: float = rate_option()
     activation: str = opt("relu", choices=ACTIVATIONS)
     position: str = opt("none", choices=POSITIONS)
     remat: bool = False

@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.options import depth_option, opt, rate_option
 from arjax.core.spec import EventSpec
 from arjax.networks.base import ACTIVATIONS, Network, activation, check_divides, check_remat, fields_from, once
 from arjax.networks.layers.attention import CrossAttention
@@ -216,11 +215,11 @@ class PlainStack(Stack):
     """
 
     width: int = 128
-    num_layers: int = opt(4, most=DEEPEST)
+    num_layers: int = depth_option(4)
     num_heads: int = 4
     mlp_ratio: int = 4
     activation: str = opt("gelu", choices=ACTIVATIONS)
-    dropout: float = opt(0.0, least=0, below=1)
+    dropout: float = rate_option()
     position: str = opt("learned", choices=("learned", "sinusoidal"))
     remat: bool = False
     unroll: int = 4

@@ -36,8 +36,8 @@ def raster_like_orders(grid_shape: tuple[int, ...]) -> list[np.ndarray]:
     return [view.ravel() for p in flipped for view in ([p] if p.ndim == 2 else [p, p[..., ::-1]])]
 
 
-def check_raster_like(name: str, factorization: Factorization, *, channels: bool = False) -> None:
-    """Raises `UserError` unless the grid is two-dimensional, with one site per step, in a raster-like order.
+def check_image(name: str, factorization: Factorization, *, channels: bool = False) -> None:
+    """Raises `UserError` unless the grid is two-dimensional and a step generates one site.
 
     `channels` allows a third dimension: colour channels that are generated one after the other.
     """
@@ -47,27 +47,23 @@ def check_raster_like(name: str, factorization: Factorization, *, channels: bool
         raise UserError(f"{name} needs a grid of two dimensions{also}, not {grid_shape}")
     if factorization.block_size > 1:
         raise UserError(f"{name} generates one site per step, so it needs model.partition=sites")
-    orders = raster_like_orders(grid_shape)
+
+
+def check_raster_like(name: str, factorization: Factorization) -> None:
+    """Raises `UserError` unless the order of the sites is raster-like."""
+    orders = raster_like_orders(factorization.grid_shape)
     if not any(np.array_equal(factorization.order, order) for order in orders):
         # column_major takes all of one colour channel before the next, and transposes only square images.
-        walks = {text: make_order(text, grid_shape) for text in NAMED}
+        walks = {text: make_order(text, factorization.grid_shape) for text in NAMED}
         named = [text for text, walk in walks.items() if any(np.array_equal(walk, order) for order in orders)]
         raise UserError(f"{name} needs a raster-like order ({', '.join(named)} or a mirrored one)")
 
 
 def check_odd(network: Network, *names: str) -> None:
-    """Raises `UserError` unless these options, the sizes of square kernels, are odd."""
+    """Raises `UserError` unless these options, the sizes of kernels, are odd."""
     for name in names:
         if getattr(network, name) % 2 == 0:
             raise UserError(f"network.{name} must be an odd number, not {getattr(network, name)}")
-
-
-def check_channels(network: Network, *names: str) -> None:
-    """Raises `UserError` unless these options, numbers of feature maps, give each colour channel a map."""
-    channels = num_channels(network.event)
-    for name in names:
-        if getattr(network, name) < channels:
-            raise UserError(f"network.{name}={getattr(network, name)} is too small for {channels} colour channels")
 
 
 class RasterNetwork(Network):
@@ -77,7 +73,8 @@ class RasterNetwork(Network):
     CHANNELS: ClassVar[bool] = False
 
     def check(self, factorization):
-        check_raster_like(name_of(self), factorization, channels=self.CHANNELS)
+        check_image(name_of(self), factorization, channels=self.CHANNELS)
+        check_raster_like(name_of(self), factorization)
 
     def _encoded(self, context: Context | None, factorization: Factorization) -> jax.Array | None:
         """The encoded context of the flipped or transposed image."""

@@ -219,7 +219,7 @@ class StepReadout(nn.Module):
 
 
 def check_steps(factorization: Factorization, position: str) -> None:
-    """Raises `UserError` when the position option is insufficient for blocks of several sites."""
+    """Raises `UserError` unless positions tell the sites of a block apart."""
     if position == "none" and factorization.block_size > 1:
         raise UserError("steps of several sites need network.position=learned or sinusoidal, to tell the sites apart")
 
