@@ -4,8 +4,6 @@ The settings are environment variables, so that the commands which tests start a
 simulate several devices set their own.
 """
 
-from __future__ import annotations
-
 import atexit
 import collections
 import gc
@@ -272,11 +270,12 @@ def load_script(repository: pathlib.Path) -> Callable[[str], types.ModuleType]:
         spec = importlib.util.spec_from_file_location("_".join(pathlib.Path(file).with_suffix("").parts), path)
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module  # dataclasses look their module up
+        before = list(sys.path)
         sys.path.insert(0, str(path.parent))
         try:
             spec.loader.exec_module(module)
         finally:
-            sys.path.remove(str(path.parent))
+            sys.path[:] = before
             for name in beside:
                 sys.modules.pop(name, None)
             sys.modules.update(others)

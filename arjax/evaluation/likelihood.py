@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from arjax.core.batch import Array, Batch, Score
 from arjax.core.errors import UserError
+from arjax.core.mixtures import log_mixture
 from arjax.core.score_names import NO_LIKELIHOOD
 from arjax.data import Dataset, Source
 from arjax.evaluation.splits import SplitScorer, split_of
@@ -92,18 +93,14 @@ def eval_step(
     else:
         each, weights_K = orders
         parts = {"by_order": added_B[:, None] - jax.lax.map(lambda order: score(order).log_prob, each).T}
-        nll_B = parts["by_order"] @ weights_K if no_density else mixture_nll(parts["by_order"], weights_K)
+        nats_BK = parts["by_order"]
+        nll_B = nats_BK @ weights_K if no_density else -log_mixture(jnp.log(weights_K), -nats_BK, axis=-1)
     return {"nll": nll_B, "sites": counted_BD.sum(-1, dtype=jnp.float32)} | parts
 
 
 def shares_of(model: Model, num_orders: int) -> Shares | None:
     """How much each of the orders of a score counts for; None for a model of one order."""
     return None if model.orders is None else model.orders.shares(num_orders)
-
-
-def mixture_nll(nll_BK: jax.Array, weights_K: Array) -> jax.Array:
-    """-log(sum_k w_k exp(-nll_k)), [B]: whole examples are averaged, not their conditionals."""
-    return -jax.nn.logsumexp(jnp.log(weights_K) - nll_BK, axis=-1)
 
 
 def score_likelihood(

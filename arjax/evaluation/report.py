@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
-from arjax.core.score_names import NO_LIKELIHOOD
+from arjax.core.score_names import NO_LIKELIHOOD, kind_of_mixture
 from arjax.data import Dataset
 from arjax.data.vocabulary import check_same_tokens
 from arjax.evaluation.bounds import check_k_steps, k_step_scores, sampled_scores
@@ -165,9 +165,9 @@ def kind_of_nats(model: Model, num_orders: int = 1, end: int | None = None) -> s
     """
     if model.kind == NO_LIKELIHOOD:
         return model.kind
-    of_padding = end is not None and not model.in_sequence
-    of_orders = num_orders > 1 and model.kind == "bound" and not model.unbiased
-    return "estimate" if of_padding or of_orders else model.kind
+    if end is not None and not model.in_sequence:
+        return "estimate"
+    return model.kind if num_orders == 1 else kind_of_mixture(model.kind, unbiased=model.unbiased)
 
 
 def _measured_errors(model: Model, params: Any, dataset: Dataset, split: str, seed: int) -> dict[str, Any]:

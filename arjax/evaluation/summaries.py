@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from arjax.core.errors import UserError
+from arjax.core.mixtures import mixed_nats
 from arjax.core.score_names import NO_LIKELIHOOD, SAMPLE_SCORE
 from arjax.core.spec import EventSpec
 from arjax.factorization import Shares
@@ -126,13 +127,10 @@ def summarize_orders(nll_BK: np.ndarray, shares: Shares) -> dict[str, Any]:
         "num_orders": num_orders,
         "negative_elbo_nats": float(means_K @ shares.weights),
         **known,
-        "nll_nats_by_num_orders": [_mixture_nats(nll_BK[:, :k], shares.first(k)) for k in range(1, num_orders + 1)],
+        "nll_nats_by_num_orders": [
+            float(mixed_nats(nll_BK[:, :k].T, shares.first(k)).mean()) for k in range(1, num_orders + 1)
+        ],
     }
-
-
-def _mixture_nats(nll_BK: np.ndarray, weights_K: np.ndarray) -> float:
-    """The mean over the examples of -log sum_k w_k exp(-nll_k)."""
-    return float(-np.logaddexp.reduce(np.log(weights_K) - nll_BK, axis=1).mean())
 
 
 def summarize(nll: np.ndarray, sites: np.ndarray, event: EventSpec, text: str = "") -> dict[str, float]:

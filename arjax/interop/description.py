@@ -11,7 +11,6 @@ import dataclasses
 import functools
 import re
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -160,31 +159,19 @@ class Reader:
         return KINDS.get(kind).restored(self, found)
 
     def by_fields(self, family: type, found: JsonObject) -> Model:
-        parts, options = found.object("fields"), KINDS.options(KINDS.name_of(family))
+        parts = found.object("fields")
         found.end()
-        model = family(**self.fields(family, parts, self.field, options))
+        model = family(**self.fields(family, parts, self.field))
         model.check_parts()
         return model
 
-    def fields(
-        self,
-        family: type,
-        parts: JsonObject,
-        read: Callable[[JsonObject], Any],
-        options: Mapping[str, Any] = MappingProxyType({}),
-    ) -> dict[str, Any]:
-        """The fields of a dataclass, each of the type that it declares. Fields that are left out have a default: their
-        own, or that of the option with their name, where it is a plain value.
-        """
+    def fields(self, family: type, parts: JsonObject, read: Callable[[JsonObject], Any]) -> dict[str, Any]:
+        """The fields of a dataclass, each of the type that it declares. Those with a default may be left out."""
         values = {}
         for field in dataclasses.fields(family):
             place, declared = f"{parts.place}/{field.name}", _in_words(field.type)
-            if field.name not in parts:
-                if field.default is not dataclasses.MISSING:
-                    continue
-                if field.name in options and declared in _PLAIN:
-                    values[field.name] = options[field.name]
-                    continue
+            if field.name not in parts and field.default is not dataclasses.MISSING:
+                continue
             value = parts.take(field.name)
             value = read(JsonObject(value, place)) if isinstance(value, dict) else as_tuples(value)
             _check_declared(value, declared, place)

@@ -22,7 +22,6 @@ from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, check_memory, within_memory
 from arjax.core.pictures import Picture
 from arjax.core.registry import Registry
-from arjax.core.score_names import NO_LIKELIHOOD
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Orders
 from arjax.models.checks import as_context, as_mask, as_values, check_end, check_key, check_params, takes_params
@@ -419,11 +418,6 @@ def apply_network(network: nn.Module, params: Params, key: jax.Array | None, *ar
         return apply(network, params, key, *args, **kwargs)
     except flax.errors.InvalidRngError as error:
         raise UserError("this network has dropout: train=True needs a random `key`") from error
-
-
-def weakest(*kinds: str) -> str:
-    """The kind of a score that is made of scores of these kinds."""
-    return max(kinds, key=("exact", "bound", "estimate", NO_LIKELIHOOD).index)
 
 
 def folded(key: jax.Array | None, number: int) -> jax.Array | None:

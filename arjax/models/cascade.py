@@ -17,9 +17,10 @@ from arjax.core.arrays import as_sites
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
+from arjax.core.score_names import weakest
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.models.base import Model, Params, folded, key_needed, weakest
+from arjax.models.base import Model, Params, folded, key_needed
 from arjax.models.checks import as_values, check_params
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
 from arjax.models.sampling import added_stats, canvas_of, step_keys
@@ -50,28 +51,10 @@ def _small(stages: str, *networks: str, **options: Any) -> ModelChoice:
     return ModelChoice("cascade", {"stages": stages, **options}, parts=parts)
 
 
-class StagedModel(Model):
-    """The part that models of `arjax.stages` share; subclasses have the fields `event` and `stages`, a call string."""
-
-    stages: str
-    draw_options: ClassVar[frozenset[str]] = frozenset({"given", "observed", "temperature", "top_k", "top_p", "min_p"})
-
-    @functools.cached_property
-    def cut(self) -> Stages:
-        return make_stages(self.stages, self.event)
-
-    def split_known(self, num: int, options: DrawOptions) -> tuple[tuple[jax.Array, ...], list[np.ndarray]]:
-        """The given values of a draw as parts, [num, ...] each, and the observed sites of these, bool[*grid] each."""
-        observed = as_sites(self.event, options.observed, "`observed`")
-        with jax.ensure_compile_time_eval():
-            masks = [np.asarray(mask[0], bool) for mask in self.cut.masks(jnp.asarray(observed)[None])]
-        return self.cut.split(canvas_of(self.event, num, options.given, observed)), masks
-
-
 @KINDS.register("cascade")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class CascadeModel(StagedModel):
+class CascadeModel(Model):
     """Stages from coarse to fine: p(x | c) = prod_k p(c_k | c_<k, c), with a part for each stage, or one for all.
 
     Exact where the parts are and the stages are a bijection of x (digits, sub-sampled scales, Haar); otherwise a bound,
@@ -100,6 +83,7 @@ class CascadeModel(StagedModel):
     noise: float = dataclasses.field(metadata={"static": True})
     train_stages: int = dataclasses.field(metadata={"static": True})
 
+    draw_options: ClassVar[frozenset[str]] = frozenset({"given", "observed", "temperature", "top_k", "top_p", "min_p"})
     own_draw_options: ClassVar[frozenset[str]] = frozenset({"coarse"})
     EXAMPLES = {
         "digits": Example(
@@ -137,6 +121,10 @@ class CascadeModel(StagedModel):
         model = cls(blueprint.event, cut.call, tuple(parts), float(noise), train_stages)
         model.check_parts()
         return model
+
+    @functools.cached_property
+    def cut(self) -> Stages:
+        return make_stages(self.stages, self.event)
 
     @property
     def shared(self) -> bool:
@@ -336,7 +324,10 @@ class CascadeModel(StagedModel):
             raise UserError("the known values of a draw are coarse stages or observed sites, not both")
         if options.given is None or options.observed is None:
             raise UserError("`given` values and the mask of `observed` sites go together: pass both or neither")
-        parts, masks = self.split_known(num, options)
+        observed = as_sites(self.event, options.observed, "`observed`")
+        with jax.ensure_compile_time_eval():
+            masks = [np.asarray(mask[0], bool) for mask in self.cut.masks(jnp.asarray(observed)[None])]
+        parts = self.cut.split(canvas_of(self.event, num, options.given, observed))
         open_since = next((k for k, mask in enumerate(masks) if not mask.all()), len(masks))
         late = next((k for k, mask in enumerate(masks) if k > open_since and mask.any()), None)
         if late is not None:

@@ -10,11 +10,9 @@ import numpy as np
 
 from arjax.core import arrays
 from arjax.core.arguments import check_names, checked_arguments
-from arjax.core.errors import UserError
-from arjax.core.integers import DEEPEST
+from arjax.core.errors import UserError, nearest
 from arjax.core.programs import checked_pytree
-from arjax.core.registry import Registry, nearest
-from arjax.core.renamed import renamed_names
+from arjax.core.registry import Registry
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
 from arjax.models.base import Model
 from arjax.models.checks import check_likelihood
@@ -25,7 +23,6 @@ KINDS = Registry(
     "kind of model",
     hidden=("blueprint",),
     builder=lambda kind: kind.make,
-    most={"num_steps": 100_000, "sample_steps": 100_000, "num_blocks": DEEPEST},
 )
 
 #: Frozen dataclasses of plain values that are fields of models, by the names under which files know them.
@@ -239,18 +236,3 @@ def checked_examples(event: EventSpec, data: Any) -> np.ndarray:
         raise UserError(f"data has shape {data.shape}, but must have (N, {', '.join(map(str, event.shape))})")
     arrays.check_values(event, data, f"data of kind {event.kind}")
     return data
-
-
-def _model_kind(*args: Any, **kwargs: Any) -> Any:
-    raise UserError("a kind of model is one class now, registered with KINDS.register: see docs/add_a_kind.md")
-
-
-__getattr__ = renamed_names(
-    __name__,
-    {
-        "Choice": ("ModelChoice", ModelChoice),
-        "MODEL_KINDS": ("KINDS", KINDS),
-        "Small": ("Example", Example),
-        "model_kind": ("KINDS.register", _model_kind),
-    },
-)

@@ -16,11 +16,13 @@ from arjax.conditionals import Conditional
 from arjax.core.batch import Array, Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
+from arjax.core.mixtures import log_mean
 from arjax.core.pictures import Picture, Tiles, is_image
 from arjax.core.programs import one_program
+from arjax.core.score_names import weakest
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.autoregressive import AutoregressiveModel, has_conditionals
-from arjax.models.base import Model, Params, SampledBound, key_needed, repeated, weakest
+from arjax.models.base import Model, Params, SampledBound, key_needed, repeated
 from arjax.models.checks import check_key, check_params
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
 from arjax.models.sampling import added_stats
@@ -198,7 +200,7 @@ class LatentModel(Model):
         num = 1 if train else self.score_samples
         found = self.weights(params, batch, key_needed(key, "the score of a latent model is drawn"), num, train=train)
         log_w_kB = found.log_weight
-        value = jax.nn.logsumexp(log_w_kB, 0) - math.log(num)
+        value = log_mean(log_w_kB)
         kl = (found.log_posterior - found.log_prior).mean(0)
         terms = {"reconstruction": -found.reconstruction.mean(0), "kl": kl}
         return Score(value, self.kind, terms | ({"importance": log_w_kB.mean(0) - value} if num > 1 else {}))
@@ -361,7 +363,7 @@ def check_part(name: str, part: Any, check: Callable[[Any], None], event: EventS
 
 def check_reads(part: Any) -> None:
     """Raises `UserError` for one network that does not read its context: x, or z, would have no influence on it."""
-    if isinstance(part, AutoregressiveModel) and not part.network.READS_CONTEXT:
+    if isinstance(part, AutoregressiveModel) and "context" not in part.network.traits:
         raise UserError("its network reads no context: take independent, or another that reads one")
 
 

@@ -14,6 +14,8 @@ import numpy as np
 from arjax.conditionals.temperature import tempered
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
+from arjax.core.mixtures import log_mixture
+from arjax.core.score_names import kind_of_mixture
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.base import Member, Model, Params, folded
 from arjax.models.checks import check_likelihood, check_params
@@ -36,9 +38,8 @@ class MixtureModel(Model):
     Trained together, a member learns the examples that it explains better than the others: the gradient of each is
     weighted by its share in the likelihood. A score costs a score of every member.
 
-    The mixture of bounds is a bound. Where members draw terms of their scores, it is the mean of the score that is one:
-    for draws L_k of which E[exp(L_k)] is at most p_k (an ELBO of one latent, dequantisation) by the concavity of the
-    logarithm. With others (chains) the mixture of single draws need not be one: it is an estimate.
+    The mixture of bounds is a bound. Where members draw terms of their scores, the mean of the score is a bound if they
+    are unbiased (an ELBO of one latent, dequantisation), see `kind_of_mixture`; with others (chains) it is an estimate.
 
     Attributes:
       members: the models.
@@ -79,8 +80,7 @@ class MixtureModel(Model):
     @property
     def kind(self) -> str:
         """The kind of its scores: exact where all members are; a bound where all others are unbiased bounds."""
-        kinds = {member.kind for member in self.members} - {"exact"}
-        return "exact" if not kinds else "bound" if kinds == {"bound"} and self.unbiased else "estimate"
+        return kind_of_mixture(*(member.kind for member in self.members), unbiased=self.unbiased)
 
     @property
     def in_sequence(self) -> bool:
@@ -130,8 +130,7 @@ class MixtureModel(Model):
         marks, and the weights are still w_k: sites that are given do not change them, as they do in a draw.
         """
         log_prob_KB = self.scores_of_members(params, batch, key=key, train=train)
-        mixed = jax.nn.logsumexp(self.log_weights(params)[:, None] + log_prob_KB, axis=0)
-        return Score(mixed, self.kind)
+        return Score(log_mixture(self.log_weights(params), log_prob_KB), self.kind)
 
     def posterior(self, params: Params, batch: Batch, *, key: jax.Array | None = None) -> jax.Array:
         """P(k | x, c), the share of each member in the likelihood of each example, float32[K, B]."""

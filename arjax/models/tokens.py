@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 import zlib
 from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
@@ -15,12 +14,14 @@ import numpy as np
 
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
+from arjax.core.mixtures import log_mean
 from arjax.core.pictures import CodesInUse, Picture, Tiles, is_image
 from arjax.core.programs import one_program
+from arjax.core.score_names import weakest
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import latent
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.models.base import Model, Params, SampledBound, weakest
+from arjax.models.base import Model, Params, SampledBound
 from arjax.models.checks import check_params
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
 from arjax.models.latent import DATA, LATENT, RECONSTRUCTED
@@ -380,7 +381,7 @@ def _importance_bound(
         return joint(numbers_BT) - log_q_B
 
     weights_kB = jax.lax.map(weight, jax.random.split(of_draws, samples))
-    return jax.nn.logsumexp(weights_kB, axis=0) - math.log(samples)
+    return log_mean(weights_kB)
 
 
 def fingerprint(params: Params) -> jax.Array:

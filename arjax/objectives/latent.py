@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from typing import ClassVar
 
 import jax
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.core.mixtures import log_mean
 from arjax.models.abilities import require
 from arjax.models.base import Model, Params
 from arjax.models.latent import LatentModel, Weights
@@ -129,11 +129,11 @@ class Iwae(LatentObjective):
     def loss(self, model: LatentModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
         found, k = model.weights(params, batch, step.key, self.samples, train=True), self.samples
         log_w_kB = found.log_weight
-        bound_B = jax.nn.logsumexp(log_w_kB, 0) - math.log(k)
+        bound_B = log_mean(log_w_kB)
         signal_kB = jnp.zeros_like(log_w_kB)
         if model.latent_event.is_discrete:
             one_kk = jnp.eye(k, dtype=bool)[..., None]
             others_kkB = jnp.where(one_kk, leave_one_out(log_w_kB)[None], log_w_kB[:, None])
-            without_kB = jax.nn.logsumexp(others_kkB, 0) - math.log(k)
+            without_kB = log_mean(others_kkB)
             signal_kB = bound_B - without_kB
         return _loss(model, batch, _with_score_function(model, bound_B, signal_kB, found), bound_B, found)

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from arjax.core.arguments import named_arguments
-from arjax.core.errors import UserError
-from arjax.core.registry import did_you_mean
+from arjax.core.errors import UserError, did_you_mean
+from arjax.core.score_names import kind_of_mixture, weakest
 from arjax.evaluation.summaries import mean_over_runs
-from arjax.reporting.reports import EXACT, is_number
+from arjax.reporting.reports import is_number
 from arjax.sweep.results import COLUMNS, number, read_config, read_results, result_row, validation_of
 from arjax.sweep.runs import Run, check_name, check_published
 
@@ -120,12 +120,12 @@ class Mean(Derived):
 
     def _row(self, members: Sequence[Member]) -> dict[str, Any]:
         value, stderr = mean_over_runs([member.results[member.run.metric] for member in members])
-        validation = mean_over_runs([validation_of(each.run.metric, each.results, each.folder)[0] for each in members])
+        validation = mean_over_runs([validation_of(each.run.metric, each.results)[0] for each in members])
         sizes = {member.results["num_params"] for member in members}
         seeds = {member.results["seed"] for member in members}
         over = "seeds" if len(seeds) == len(members) else "runs"
         return {
-            "kind": _kind([member.row["kind"] for member in members]),  # that of the metric
+            "kind": weakest(*(member.row["kind"] for member in members)),  # that of the metric
             "model": f"mean of {len(members)} {over}",
             **_with_stderr("value", value, stderr),
             "stderr_over": "" if math.isnan(stderr) else over,
@@ -187,17 +187,17 @@ class Mixture(Derived):
 
     def _mixed(self, members: Sequence[Member]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """The weights [M], and the nats of the mixture of each example, [N], of the scored split and of validation."""
+        from arjax.core.mixtures import mixed_nats
         from arjax.evaluation.mixtures import WEIGHTS as FIND
-        from arjax.evaluation.mixtures import mixture
 
         nll_MN = self._nats(members, members[0].results["split"])
         validated = all(is_number(member.results.get("validation_nll_nats")) for member in members)
         if not validated and self.weights == "equal":
             weights_M = FIND[self.weights](nll_MN)
-            return weights_M, mixture(nll_MN, weights_M), None
+            return weights_M, mixed_nats(nll_MN, weights_M), None
         validation_MN = self._nats(members, "validation")
         weights_M = FIND[self.weights](validation_MN)
-        return weights_M, mixture(nll_MN, weights_M), mixture(validation_MN, weights_M)
+        return weights_M, mixed_nats(nll_MN, weights_M), mixed_nats(validation_MN, weights_M)
 
     def _nats(self, members: Sequence[Member], split: str) -> np.ndarray:
         """The nats of each example under each member, [M, N]."""
@@ -220,17 +220,9 @@ def _with_stderr(name: str, value: Any, stderr: Any) -> dict[str, str]:
     return {name: number(float(value)), f"{name}_stderr": number(float(stderr), digits=3)}
 
 
-def _kind(kinds: Sequence[str]) -> str:
-    """The kind of a mean or a mixture of scores: exact only where all are, an estimate where one is."""
-    others = [kind for kind in kinds if kind != EXACT]
-    return EXACT if not others else "estimate" if "estimate" in others else others[0]
-
-
 def _kind_of_mixture(members: Sequence[Member]) -> str:
-    """As `_kind`; an estimate where bounds that are drawn are biased, see `arjax.models.mixture`."""
-    kind = _kind([member.results["kind"] for member in members])
-    mix = all(_unbiased(read_config(member.folder) or {}) for member in members)
-    return kind if kind == EXACT or mix else "estimate"
+    unbiased = all(_unbiased(read_config(member.folder) or {}) for member in members)
+    return kind_of_mixture(*(member.results["kind"] for member in members), unbiased=unbiased)
 
 
 def _unbiased(section: Mapping[str, Any]) -> bool:

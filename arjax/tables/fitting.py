@@ -16,9 +16,10 @@ from arjax.api.trained_model import Fitted
 from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.integers import check_seed
+from arjax.core.mixtures import mixed_nats
 from arjax.data.frames import Frame, read_frame
 from arjax.data.table_files import NO_VALUE
-from arjax.evaluation.mixtures import fit_weights, mixture
+from arjax.evaluation.mixtures import fit_weights
 from arjax.evaluation.summaries import stderr_of
 from arjax.models import make_model
 from arjax.models.abilities import require
@@ -228,7 +229,7 @@ def _mixed(
             facts[name][f"weight_in_guesses_of_{kind}"] = weight
     kept = [e for e, name in enumerate(names) if weights[name] or any(guess_E[e] for guess_E in guesses.values())]
     weights_E = np.array([weights[names[e]] for e in kept])
-    nats_N = mixture(np.stack([nats[names[e]] for e in kept]), weights_E)
+    nats_N = mixed_nats(np.stack([nats[names[e]] for e in kept]), weights_E)
     if len(kept) == 1:
         return found[names[kept[0]]][0], nats_N, facts
     engines = [found[names[e]][0] for e in kept]

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from arjax.core.mixtures import log_mixture
 from arjax.tables.columns import Column, Condition, Numbers
 from arjax.tables.engine import Conditions, TableEngine, categorical, normalised, only_given
 
@@ -70,8 +71,7 @@ class MixedTable(TableEngine):
 
     def log_prob(self, cells_NC: np.ndarray, given_NC: np.ndarray, order: Sequence[int] | None = None) -> np.ndarray:
         log_r_EN = self._responsibilities(only_given(cells_NC, given_NC))
-        nats = [engine.log_prob(cells_NC, given_NC, order) for engine in self._parts]
-        return np.logaddexp.reduce(log_r_EN + np.stack(nats), 0)
+        return log_mixture(log_r_EN, np.stack([engine.log_prob(cells_NC, given_NC, order) for engine in self._parts]))
 
     def code_table(self, cells_NC: np.ndarray, given_NC: np.ndarray, c: int) -> np.ndarray:
         r_EN = np.exp(self._responsibilities(only_given(cells_NC, given_NC, c)))

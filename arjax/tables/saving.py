@@ -199,7 +199,7 @@ def _column(found: JsonObject) -> Words | Numbers:
         if len(words) < 2 or len(set(words)) < len(words) or not all(isinstance(word, str | bool) for word in words):
             raise UserError(f"the words of the column {name!r} must be two or more different texts")
         frequencies = tuple(found.items("frequencies", int))
-        from_numbers = found.take("from_numbers", bool, default=True)  # files without it had words of either kind
+        from_numbers = found.take("from_numbers", bool)
         found.end()
         return Words(name, words, frequencies, from_numbers)
     if kind != "numbers":
@@ -207,7 +207,7 @@ def _column(found: JsonObject) -> Words | Numbers:
     low, high = (tuple(map(float, found.items(key, float))) for key in ("low", "high"))
     step, centre, spread = (float(found.take(key, float)) for key in ("step", "centre", "spread"))
     num_rows, date, is_int = found.count("num_rows", 1), found.take("date", str), found.take("is_int", bool)
-    is_counted = found.take("is_counted", bool, default=step >= 1)  # as in files that do not tell
+    is_counted = found.take("is_counted", bool)
     found.end()
     ends = np.array([low, high]) if len(low) == len(high) else np.zeros((2, 0))
     fine = ends.size and (ends[0] <= ends[1]).all() and (ends[0, 1:] >= ends[1, :-1]).all() and step >= 0 < spread

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arjax.core.arguments import checked_arguments
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, did_you_mean
 from arjax.core.integers import check_seed
-from arjax.core.registry import did_you_mean
+from arjax.core.mixtures import log_mean
 from arjax.data.frames import Frame, plain, read_frame
 from arjax.data.table_files import NO_VALUE
 from arjax.tables.any_order import ROWS
@@ -377,8 +377,7 @@ def mean_over_orders(engine: TableEngine, cells_NC: np.ndarray, num_orders: int)
     given_NC, rng, num = np.zeros(cells_NC.shape, bool), np.random.default_rng(0), cells_NC.shape[1]
     others = 0 if engine.orders_agree else num_orders - 1
     orders = [range(num), *(rng.permutation(num).tolist() for _ in range(others))]
-    nats_KN = np.stack([engine.log_prob(cells_NC, given_NC, order) for order in orders])
-    return np.logaddexp.reduce(nats_KN, 0) - math.log(len(orders))
+    return log_mean(np.stack([engine.log_prob(cells_NC, given_NC, order) for order in orders]))
 
 
 def plain_conditions(conditions: Mapping[str, Condition] | None) -> dict[str, Condition]:

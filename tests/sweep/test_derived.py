@@ -1,16 +1,15 @@
 """Rows that are made of runs, those of a stand-in: which there are, what they say, and mistakes in them."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np
 import pytest
 from sweep_cases import rows, sweep, write_sweep
 
-from arjax.evaluation.mixtures import chosen_weights, mixture
+from arjax.core.mixtures import mixed_nats
+from arjax.evaluation.mixtures import chosen_weights
 from arjax.sweep import Run, plots
-from arjax.sweep.derived import Mean, Member, _kind, _kind_of_mixture
+from arjax.sweep.derived import Mean, Member, _kind_of_mixture
 from arjax.sweep.results import COLUMNS, ties
 from arjax.sweep.table import load_sweep, runs_of
 
@@ -86,11 +85,6 @@ def test_mistakes_are_one_sentence(folder, row, sentence, capsys):
     assert sentence in err and err.count("\n") == 1
 
 
-def test_what_is_made_of_bounds_is_no_exact_score():
-    assert _kind(["exact", "exact"]) == "exact"
-    assert _kind(["exact", "bound"]) == "bound" and _kind(["bound", "estimate", "exact"]) == "estimate"
-
-
 def test_a_mean_has_the_kind_of_its_metric_and_a_mixture_that_of_mixed_scores(tmp_path):
     """Exact runs report a bound over orders, too; single draws of chains are bounds, and mixtures of them are not."""
     run = Run("a", "good.py", metric="negative_elbo_nats")
@@ -99,7 +93,12 @@ def test_a_mean_has_the_kind_of_its_metric_and_a_mixture_that_of_mixed_scores(tm
     assert mean["kind"] == "bound"
     part = {"model": {"kind": "autoregressive"}, "network": {"name": "made"}, "parts": {}}
     for kind, expected in (("latent", "bound"), ("block_diffusion", "estimate")):
-        config = {"dataset": {"name": "digits"}, "network": {"name": ""}, "evaluate": {"split": "test"}, "train": {}}
+        config = {
+            "dataset": {"name": "digits"},
+            "network": {"name": ""},
+            "evaluate": {"split": "test", "examples": 0},
+            "train": {},
+        }
         config |= {"model": {"kind": "mixture"}, "parts": {"x": part | {"model": {"kind": kind}}, "y": part}}
         config["train"]["batch_size"] = 1
         (tmp_path / "config.json").write_text(json.dumps(config))
@@ -117,7 +116,7 @@ def test_chosen_weights_are_those_of_the_best_number_of_members():
     nll[2] += 5
     weights = chosen_weights(nll)
     assert weights[2] == 0 and sorted(weights[weights > 0]) == pytest.approx([1 / 3] * 3)
-    assert mixture(nll[weights > 0], weights[weights > 0]).mean() < mixture(nll, np.full(4, 0.25)).mean()
+    assert mixed_nats(nll[weights > 0], weights[weights > 0]).mean() < mixed_nats(nll, np.full(4, 0.25)).mean()
     np.testing.assert_array_equal(chosen_weights(np.ones((3, 5))), [1, 0, 0])
 
 

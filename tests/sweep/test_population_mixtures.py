@@ -1,7 +1,5 @@
 """Means and mixtures of the rows of a population: numbers that are those of the runs, whoever trained them."""
 
-from __future__ import annotations
-
 import shutil
 
 import jax
@@ -13,7 +11,8 @@ from sweep_cases import rows
 from arjax.api import open_run
 from arjax.api.mixtures import mixture_of_runs
 from arjax.core.errors import UserError
-from arjax.evaluation.mixtures import fit_weights, mixture
+from arjax.core.mixtures import mixed_nats
+from arjax.evaluation.mixtures import fit_weights
 from arjax.sweep.main import main
 from arjax.sweep.table import load_sweep
 
@@ -41,7 +40,7 @@ def check_mixture_of_runs(workdirs, weights):
     np.testing.assert_allclose(np.exp(model.log_weights(params)), weights, atol=1e-5)
     x = np.eye(4, dtype=np.int32)[:2]
     nats = np.stack([-np.asarray(open_run(str(workdir)).log_prob(x)) for workdir in workdirs])
-    np.testing.assert_allclose(-np.asarray(jax.jit(model.log_prob)(params, x)), mixture(nats, weights), rtol=1e-5)
+    np.testing.assert_allclose(-np.asarray(jax.jit(model.log_prob)(params, x)), mixed_nats(nats, weights), rtol=1e-5)
     with pytest.raises(UserError, match="weights of a mixture cannot be 'fited', did you mean 'fitted'"):
         mixture_of_runs(workdirs, "fited")
     with pytest.raises(UserError, match="is no finished run"):
@@ -74,10 +73,10 @@ def test_means_and_mixtures_are_rows_whoever_trained_their_runs(folder, capsys):
     assert float(equal["value_stderr"]) == pytest.approx(mixed.std(ddof=1) / np.sqrt(20), rel=1e-2)
     weights = fit_weights(np.stack([np.load(out / name / "rows.npz")["validation"] for name in ("raster-0", "odd")]))
     assert abs(weights[0] - 0.5) > 0.02, "fitted weights ought to differ from equal ones"
-    assert float(fitted["value"]) == pytest.approx(mixture(np.stack([one, two]), weights).mean(), rel=1e-5)
+    assert float(fitted["value"]) == pytest.approx(mixed_nats(np.stack([one, two]), weights).mean(), rel=1e-5)
     assert (equal["stderr_over"], mean["stderr_over"]) == ("examples", "seeds")
     valid = [np.load(out / name / "rows.npz")["validation"] for name in ("raster-0", "odd")]
-    assert float(fitted["validation"]) == pytest.approx(mixture(np.stack(valid), weights).mean(), rel=1e-5)
+    assert float(fitted["validation"]) == pytest.approx(mixed_nats(np.stack(valid), weights).mean(), rel=1e-5)
     assert float(fitted["validation"]) <= float(equal["validation"]) and float(equal["validation_stderr"]) > 0
     assert (equal["published"], equal["published_mark"], equal["kind"]) == ("1.5", "M", "exact")
     assert (equal["ordering"], equal["seed"], mean["ordering"], mean["seed"]) == ("2 orders", "0, 1", "raster", "0, 1")
