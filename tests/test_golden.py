@@ -1,6 +1,6 @@
 """The record that no number moves: small cases of every component against `golden.json`.
 
-    ARJAX_WRITE_GOLDEN=1 pytest tests/test_golden.py -m ""      adds the cases that the record lacks
+    ARJAX_WRITE_GOLDEN=1 pytest tests/test_golden.py -m ""      adds the cases of new components, and drops those of removed ones
     ARJAX_WRITE_GOLDEN=all pytest tests/test_golden.py -m ""    and writes all numbers anew
 
 Numbers agree to 1e-5 where an entry has no `rtol` of its own: as processors with other vector widths and other versions
@@ -40,10 +40,13 @@ def of(title: str) -> tuple[str, str]:
 
 
 def write_missing() -> None:
-    """Adds the cases that the record lacks."""
+    """Adds the cases that the record lacks, and drops those of components that are gone."""
     proposals = list(golden.OTHERS.items())
     for component in golden.COMPONENTS:
-        for name in own_names(component):
+        names = own_names(component)
+        for title in [title for title in RECORD if of(title)[0] == component and of(title)[1] not in names]:
+            del RECORD[title]
+        for name in names:
             proposals += golden.proposals(component, name)
     for title, case in proposals:
         if title not in RECORD:
@@ -51,8 +54,7 @@ def write_missing() -> None:
                 RECORD[title] = {"case": case, "values": plain(golden.measure(case, thorough=False)[0])}
             except UserError as refusal:
                 print(f"{title}: {refusal}")
-            else:
-                write()
+            write()
 
 
 def write() -> None:
@@ -125,5 +127,5 @@ def test_no_training_and_no_draw_moves(title):
 def test_every_component_is_recorded(component):
     recorded = {name for of_case, name in map(of, RECORD) if of_case == component}
     assert recorded == set(own_names(component)), (
-        "ARJAX_WRITE_GOLDEN=1 adds cases; those of a name that is gone go, too"
+        "see the first lines of this file"
     )
