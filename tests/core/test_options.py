@@ -48,9 +48,9 @@ def tools() -> Registry:
         ("saw(sizes=())", "must have at least 1"),
         ("saw(steel='softt')", "must be one of hard, soft, not 'softt', did you mean 'soft'"),
         ("drill(speed=0.0)", r"must be above 0, not 0\.0"),
-        ("drill(seed=4294967296)", "must be at least 0 and at most 4294967295, not 4294967296"),
-        ("drill(bits=21)", "must be at least 1 and at most 20, not 21"),
-        ("layer(width=10)", "must be at least 1 and at most 9, not 10"),
+        ("drill(seed=4294967296)", "must be at most 4294967295, not 4294967296"),
+        ("drill(bits=21)", "must be at most 20, not 21"),
+        ("layer(width=10)", "must be at most 9, not 10"),
         ("layer(width='wide')", "must be an integer, not 'wide'"),
     ],
 )
