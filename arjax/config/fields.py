@@ -14,6 +14,7 @@ from arjax.core.errors import UserError, nearest
 from arjax.core.options import typed_fields
 from arjax.core.registry import Registry
 from arjax.core.values import check_type
+from arjax.training.optimizer import SHARED
 
 #: Sections in one another, those of parts of parts included.
 DEEPEST_SECTION = 50
@@ -74,7 +75,9 @@ def check_types(config: ConfigDict) -> None:
     for place, section in ("", RunOptions), *SECTIONS.items():
         values = config.get(place, None) if place else config
         values = values if isinstance(values, ConfigDict) else {place: values}
-        known = {name: values[name] for name in defaults(section) if name in values}
+        of_optax = "." in str(values.get("name", ""))  # a rule with names and ranges of its own
+        names = [name for name in defaults(section) if not (of_optax and name in SHARED)]
+        known = {name: values[name] for name in names if name in values}
         typed_fields(section, known, f"config.{place}.".replace("..", "."))
     for place, registry, key, section in component_sections(config):
         options = {name: section[name] for name in section if name != key}

@@ -35,10 +35,10 @@ def test_every_option_of_every_component_has_a_limit():
     tried = 0
     for registry in REGISTRIES.values():
         for name in registry:
-            options = registry.options(name)
-            needed = {key: () for key, value in options.items() if value is inspect.Parameter.empty}
-            for key in [*needed, *(key for key, value in options.items() if counts(value))]:
-                huge = (HUGE,) if key in needed or isinstance(options[key], tuple) else HUGE
+            likes = {key: option.like for key, option in registry.declarations(name).items()}
+            needed = {key: likes[key] for key, v in registry.options(name).items() if v is inspect.Parameter.empty}
+            for key in [key for key, like in likes.items() if counts(like)]:
+                huge = (HUGE,) if isinstance(likes[key], tuple) else HUGE
                 with pytest.raises(UserError, match=rf"{key}.* must be at most \d+, not {HUGE}"):
                     registry.resolve(name, needed | {key: huge})
                 tried += 1
