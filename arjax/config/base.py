@@ -79,16 +79,11 @@ def dataset_config(name: str, **options: Any) -> ConfigDict:
     return _component_config(DATASETS, name, options)
 
 
-def network_config(name: str, kind: str = "autoregressive", /, **options: Any) -> ConfigDict:
-    """The config of a network of a kind of model: its name and all its hyper-parameters, at their defaults where not
-    given. Raises `UserError` for a kind whose parts have the networks.
-    """
-    from arjax.models import KINDS
+def network_config(name: str, /, **options: Any) -> ConfigDict:
+    """Returns the config of a network: its name and all its options, those that are not given at their defaults."""
+    from arjax.networks import NETWORKS
 
-    registry = KINDS.get(kind).NETWORKS
-    if registry is None:
-        raise UserError(f"the kind of model {kind!r} has no network of its own, only parts may have networks")
-    return _component_config(registry, name, options)
+    return _component_config(NETWORKS, name, options)
 
 
 def model_config(kind: str, **options: Any) -> ConfigDict:
@@ -109,7 +104,7 @@ def part(
       parts: its own parts by name.
     """
     own = model if isinstance(model, ConfigDict) else model_config("autoregressive", **(model or {}))
-    net = network_config(network, own.kind, **options) if network else ConfigDict({"name": ""}).lock()
+    net = network_config(network, **options) if network else ConfigDict({"name": ""}).lock()
     return ConfigDict({"model": own, "network": net, "parts": dict(parts or {})}).lock()
 
 
