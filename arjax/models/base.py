@@ -21,6 +21,7 @@ from arjax.core.ends import filled_behind_end
 from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, check_memory, within_memory
 from arjax.core.pictures import Picture
+from arjax.core.programs import one_program
 from arjax.core.registry import Registry
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Orders
@@ -404,7 +405,7 @@ def asked(
     return found if options is None else options, more
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@one_program(static_argnums=0)
 def init_network(network: nn.Module, key: jax.Array, *args: Any) -> Params:
     """Fresh parameters of a network, {} where it has nothing to learn; one compiled program: operation by operation, a
     Transformer would take several times as long.

@@ -33,8 +33,8 @@ from arjax.models.checks import as_context, as_values, check_params
 from arjax.models.kinds import FIELD_TYPES, KINDS, Blueprint, Example, ModelChoice, make_model
 from arjax.models.sampling import step_keys
 from arjax.networks import NETWORKS
-from arjax.networks.base import with_zero_features
 from arjax.networks.beside import Beside
+from arjax.networks.readout import readout_paths, with_zero_features
 from arjax.samplers import PLAIN_DRAW, SAMPLERS, Cached, Draw, DrawOptions, FixedPoint, Naive, Sampler, make_sampler
 
 #: The name of the base distribution among the parameters, beside "0", "1", ... of the blocks.
@@ -224,8 +224,14 @@ class FlowModel(Model):
         """Fresh parameters: each block is the identity, as its features are 0. Otherwise their scales would multiply,
         and a deep flow would start far from every density.
         """
+        paths: dict[Any, frozenset[str]] = {}
+        for block in self.blocks:
+            if block.network not in paths:
+                paths[block.network] = readout_paths(block.init, "FROM_CONTEXT")
         params = super().init(key)
-        return {name: part if name == BASE else with_zero_features(part) for name, part in params.items()}
+        for k, block in enumerate(self.blocks):
+            params[str(k)] = with_zero_features(params[str(k)], paths[block.network])
+        return params
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
         """log p(x | c) of each example in nats, float32[B]; of levels the bound E[log p(x + u)] with one u, drawn by
