@@ -12,7 +12,8 @@ import numpy as np
 
 from arjax.core.batch import Batch
 from arjax.models import Model
-from arjax.models.base import Member, Params
+from arjax.models.base import Params
+from arjax.models.extras import Member, step_members
 from arjax.samplers.stepwise import check_tables
 
 
@@ -47,7 +48,7 @@ def choices(model: Model, params: Params, num_orders: int = 1) -> list[Choice]:
 
     Raises `UserError` for models without tables.
     """
-    members = model.step_members(params)
+    members = step_members(model, params)
     for member in members:
         check_tables(member.model)
     if len(members) == 1 and members[0].model.orders is not None:

@@ -34,9 +34,9 @@ from arjax.conditionals.base import CONDITIONAL, bound
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.chains import SMALL, STATIC, Chain, Params, StepTerms, check_features, frames_of
+from arjax.models.draws import step_keys
 from arjax.models.kinds import KINDS, Blueprint, Example
 from arjax.models.noise_schedules import DISCRETE, check_known, kept
-from arjax.models.sampling import step_keys
 from arjax.networks.denoisers import DENOISERS, Denoiser, make_denoiser
 from arjax.networks.denoisers.any_order import AnyOrderDenoiser
 from arjax.samplers.schedules import uniform

@@ -80,9 +80,9 @@ def test_rows_of_weight_0_are_as_if_they_were_not_there(model):
 
 def test_refusals():
     simple = make_objective("denoising(weighting='simple')")
-    with pytest.raises(UserError, match="needs a chain of noise levels, which AutoregressiveModel is not"):
+    with pytest.raises(UserError, match="needs a chain of noise levels, not AutoregressiveModel"):
         make_objective("denoising").check(make_model(EventSpec((3,)), "made", hidden_sizes=(4,)))
-    with pytest.raises(UserError, match="which this chain has not"):
+    with pytest.raises(UserError, match="and this chain has none"):
         simple.check(make_model(EVENT, "transformer", kind="discrete_chain", **SMALL))
     with pytest.raises(UserError, match="learned noise schedule"):
         simple.check(make_model(EVENT, "transformer", kind="gaussian_chain", schedule="learned", **SMALL))

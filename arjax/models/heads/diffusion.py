@@ -50,7 +50,7 @@ class DiffusionHead(Head):
     score_steps: int = 0
     sample_steps: int = 0
 
-    kind: ClassVar[str] = "bound"
+    score_kind: ClassVar[str] = "bound"
     LEAST = {**Head.LEAST, "steps": 2, "score_steps": 0, "sample_steps": 0}
 
     def check_options(self) -> None:

@@ -35,7 +35,7 @@ class EnergyHead(Head):
     beta: float = 1.0
     score_draws: int = 16
 
-    kind: ClassVar[str] = "none"
+    score_kind: ClassVar[str] = "none"
     own_loss: ClassVar[str] = "energy"
     LEAST = {**Head.LEAST, "draws": 2, "score_draws": 2}
     NETWORK: ClassVar[dict[str, Any]] = {"use_time": False}

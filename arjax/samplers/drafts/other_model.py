@@ -14,9 +14,9 @@ import numpy as np
 
 from arjax.conditionals.blocks import scores_blocks
 from arjax.conditionals.truncated import Truncated
-from arjax.core.abilities import require
 from arjax.core.arrays import is_traced
 from arjax.core.errors import UserError
+from arjax.core.traits import require
 from arjax.networks.base import step_variables
 from arjax.samplers.base import Resources, Steps, option
 from arjax.samplers.drafts.base import DRAFTS, Draft, Place, Proposal, Target, has_probabilities, log_table
