@@ -21,7 +21,7 @@ from arjax.data import Dataset
 from arjax.data.saved_rows import describe_rows
 from arjax.interop.model_file import SavedModel, save_model
 from arjax.models import Model
-from arjax.reporting.scores import describe_scores, with_stderr
+from arjax.reporting.reports import describe_scores, with_stderr
 
 #: The beginning of the line of a card that loads its model.
 _LOADED = "arjax.load("

@@ -43,7 +43,7 @@ from arjax.models import Model
 from arjax.models.checks import MISSING_VALUES, check_likelihood
 from arjax.page import Page, make_page
 from arjax.reporting.diagrams import factorization_figure
-from arjax.reporting.scores import scores_in_words
+from arjax.reporting.reports import scores_in_words
 from arjax.samplers import Sampler
 
 
@@ -492,7 +492,7 @@ class TrainedModel:
         if mask is not None:
             arrays["mask"] = mask
         examples = array_source(self.model.event, spec, "given", arrays)
-        if examples.has_holes and "missing_values" not in self.model.traits:
+        if examples.has_holes and "holes" not in self.model.traits:
             present = is_present(x, len(self.model.event.value_shape))
             if not present[:, np.ones(present.shape[1:], bool) if sites is None else sites].all():
                 raise UserError(f"x has missing values, and this model takes none: {MISSING_VALUES}")
@@ -517,7 +517,7 @@ class TrainedModel:
 
     def read(self, rows: Any, unknown: str = "refuse", needed: Collection[str] | None = None) -> RowsRead:
         """Rows as arrays, and their numbers; the arguments are those of `source`."""
-        holes = "missing_values" in self.model.traits and not self.model.event.is_discrete
+        holes = "holes" in self.model.traits and not self.model.event.is_discrete
         return self._rows_of_data().read(rows, unknown=unknown, holes=holes, needed=needed)
 
     def _sites(self, sites: Any, called: str) -> np.ndarray:

@@ -43,7 +43,7 @@ from arjax.models.draws import Request, check_draws, tell_temperature
 from arjax.models.extras import Member
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
 from arjax.models.queries import evidence_first
-from arjax.networks.base import NETWORKS, Network, apply
+from arjax.networks.base import NETWORKS, Network, apply, check_orders
 from arjax.networks.layers.local_context import check_local
 from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Sampler
 
@@ -129,7 +129,7 @@ class AutoregressiveModel(Model):
         return traits(
             *("conditionals", "queries", "length"),
             guesses=self.factorization.block_size == 1,
-            missing_values=one_by_one and self.network.TAKES_HOLES,
+            holes=one_by_one and "holes" in self.network.traits,
             own_loss=bool(self.conditional.own_loss),
             biased=self.conditional.score_kind != "exact",
         )
@@ -244,7 +244,7 @@ class AutoregressiveModel(Model):
         """Returns `number(head, features, x, factorization)` of every site, [B, *grid], and 0 where its value is
         missing.
         """
-        if "missing_values" not in self.traits:
+        if "holes" not in self.traits:
             return number(head, features, x, factorization)
         x, present = filled(x, len(self.event.value_shape))
         return jnp.where(present, number(head, features, x, factorization), 0.0)
@@ -472,7 +472,6 @@ def put_together(
             check_network(network, event, member, options)
         if orders.first.blocks.shape != factorization.blocks.shape:
             raise UserError("model.partition cuts model.ordering into other blocks than model.orders")
-        family.check_several_orders(options)
     head = make_head()
     if factorization.parents is not None and scores_blocks(head, factorization):
         raise UserError(
@@ -480,6 +479,8 @@ def put_together(
             "another without an edge"
         )
     net = family(event=event, context_spec=context, num_features=head.num_params, dtype=dtype, **options)
+    if orders is not None:
+        check_orders(net)
     return AutoregressiveModel(net, head, factorization, orders)
 
 
@@ -503,7 +504,7 @@ def check_network(network: str, event: EventSpec, factorization: Factorization, 
     def refusal(name: str, options: dict[str, Any] | None = None) -> UserError | None:
         try:
             family = NETWORKS.get(name)
-            if factorization.parents is not None and not family.SUPPORTS_GRAPHS:
+            if factorization.parents is not None and "graphs" not in family.TRAITS:
                 raise UserError(f"the network {name!r} reads all earlier sites, not the parents in model.graph alone")
             family.check(event, factorization, NETWORKS.options(name) if options is None else options)
         except UserError as error:  # also where two packages register the name

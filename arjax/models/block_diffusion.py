@@ -22,6 +22,7 @@ import numpy as np
 
 from arjax.conditionals import CONDITIONALS, Conditional, make_conditional
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import ORDERINGS, PARTITIONS, Factorization, make_factorization, needs_data
 from arjax.models import extras
@@ -29,6 +30,7 @@ from arjax.models.chains import SMALL, STATIC, Params, StepTerms, frames_of
 from arjax.models.discrete_chain import DiscreteValuesChain, lowest
 from arjax.models.draws import step_keys
 from arjax.models.kinds import KINDS, Blueprint, Example
+from arjax.models.noise_schedules import MOST_STEPS
 from arjax.networks.base import apply, step_variables
 from arjax.networks.denoisers import BLOCK_DENOISERS, BlockTransformer, make_block_denoiser
 
@@ -78,10 +80,10 @@ class BlockDiffusion(DiscreteValuesChain):
         ordering: str = "raster",
         partition: str = "sites",
         conditional: str = "",
-        num_steps: int = 0,
+        num_steps: int = opt(0, most=MOST_STEPS),
         train_steps: int = 1,
         score_steps: int = 0,
-        sample_steps: int = 0,
+        sample_steps: int = opt(0, most=MOST_STEPS),
     ) -> BlockDiffusion:
         """The model of an order, cut into blocks; `num_steps` of each block, 0 for a step for each site of the largest
         one. The other options are the fields.
@@ -217,7 +219,7 @@ def draw_blocks(
     t_S = np.array(visited[::-1])
     steps = jnp.asarray(t_S), jnp.asarray(np.append(t_S[1:], 0))
     first = jnp.full((num, event.num_sites, *event.value_shape), event.num_levels, jnp.int32)
-    cache = call(num, blocks, method="init_carry")
+    cache = call(num, blocks, method="start")
     (_, x), path = jax.lax.scan(one_block, (cache, first), jnp.arange(blocks.num_steps))
     later = None if path is None else path.reshape(-1, *first.shape)
     frames = frames_of(first, later, places)

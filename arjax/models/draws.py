@@ -17,12 +17,12 @@ from arjax.core.ends import filled_behind_end
 from arjax.core.errors import UserError
 from arjax.core.integers import LARGEST, check_size, is_integer
 from arjax.core.memory import check_memory
+from arjax.core.options import opt
 from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.models.checks import as_context, as_values, check_end, check_key, check_params, is_one_context
 from arjax.models.extras import examples_of_part, sampled_part
 from arjax.samplers import PLAIN_DRAW, SAMPLERS, Cached, Draw, DrawOptions, Resources, Sampler, example_keys
-from arjax.samplers.options import option
 
 Placed = Callable[[Any], Any]
 
@@ -37,7 +37,7 @@ class Request(DrawOptions):
       shared: whether all examples have the same given values and the same context.
     """
 
-    shared: bool = option(False)
+    shared: bool = opt(False)
 
 
 def checked_draw(

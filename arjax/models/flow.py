@@ -20,9 +20,10 @@ import jax.numpy as jnp
 from arjax.conditionals import CONDITIONALS, TransformedNormal
 from arjax.conditionals.transformed_normal import log_normal
 from arjax.core.batch import Batch, Score
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, did_you_mean
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.core.output import say_once
-from arjax.core.registry import did_you_mean
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.core.traits import require
 from arjax.factorization import PARTITIONS
@@ -136,7 +137,7 @@ class FlowModel(Model):
         cls,
         blueprint: Blueprint,
         *,
-        num_blocks: int = 4,
+        num_blocks: int = opt(4, most=DEEPEST),
         orderings: tuple[str, ...] = TURNS,
         partition: str = "sites",
         conditional: str = "gaussian(scale_bound=3)",

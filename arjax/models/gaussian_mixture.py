@@ -162,7 +162,7 @@ class GaussianMixtureModel(Model):
     em_seed: int = dataclasses.field(metadata={"static": True})
     examples: TrainingRows | None = dataclasses.field(default=None, metadata={"static": True})
 
-    score_kind, context_spec, traits = "exact", NO_CONTEXT, frozenset({"queries", "missing_values"})
+    score_kind, context_spec, traits = "exact", NO_CONTEXT, frozenset({"queries", "holes"})
     takes: ClassVar[frozenset[str]] = frozenset({"temperature", "given", "observed"})
     EXAMPLES = {
         "real": Example(

@@ -10,10 +10,9 @@ import numpy as np
 
 from arjax.core import arrays
 from arjax.core.arguments import check_names, checked_arguments
-from arjax.core.errors import UserError
-from arjax.core.integers import DEEPEST
+from arjax.core.errors import UserError, nearest
 from arjax.core.programs import checked_pytree
-from arjax.core.registry import Registry, nearest
+from arjax.core.registry import Registry
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
 from arjax.models.base import Model
 from arjax.models.checks import check_likelihood
@@ -24,7 +23,6 @@ KINDS = Registry(
     "kind of model",
     hidden=("blueprint",),
     builder=lambda kind: kind.make,
-    most={"num_steps": 100_000, "sample_steps": 100_000, "num_blocks": DEEPEST},
 )
 
 #: Frozen dataclasses of plain values that are fields of models, by the names under which files know them.

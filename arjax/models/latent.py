@@ -377,7 +377,7 @@ def check_part(name: str, part: Any, check: Callable[[Any], None], event: EventS
 
 def check_reads(part: Any) -> None:
     """Raises `UserError` for one network that does not read its context: x, or z, would have no influence on it."""
-    if "conditionals" in part.traits and not part.network.READS_CONTEXT:
+    if "conditionals" in part.traits and "context" not in part.network.traits:
         raise UserError("its network reads no context: take independent, or another that reads one")
 
 

@@ -12,13 +12,12 @@ import optax
 
 from arjax.core.batch import Array, Batch, Score
 from arjax.core.errors import UserError
-from arjax.core.integers import DEEPEST
 from arjax.core.registry import Registry
 from arjax.core.spec import EventSpec
 from arjax.models.base import Model, Params
 from arjax.objectives.metrics import Mean, Metrics
 
-OBJECTIVES = Registry("objective", most={"passes": DEEPEST})
+OBJECTIVES = Registry("objective")
 
 
 @jax.tree_util.register_dataclass
@@ -90,7 +89,7 @@ class Loss:
 #: The traits of objectives.
 TRAITS = {
     "needs_orders": "it draws from `model.orders`, which then must not be empty",
-    "missing_values": "a likelihood of the observed values of examples with missing ones, see `arjax.core.holes`",
+    "holes": "a likelihood of the observed values of examples with missing ones, see `arjax.core.holes`",
     "draws": "the loss depends on draws of the model: a step against the gradient lowers its mean over the draws, and "
     "not always the loss of one draw",
     "of_tokens": "the nats that it reports are those of tokens that stand for the data",

@@ -43,7 +43,7 @@ class LearnedOrder(Objective[AutoregressiveModel]):
       learning_rate: of the scores (Adam); that of the model is in the section `optimizer`.
     """
 
-    traits: ClassVar[frozenset[str]] = frozenset({"needs_orders", "missing_values"})
+    traits: ClassVar[frozenset[str]] = frozenset({"needs_orders", "holes"})
 
     orders_per_step: int = 4
     learning_rate: float = 0.05

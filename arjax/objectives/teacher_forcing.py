@@ -19,7 +19,7 @@ class TeacherForcing(Objective[Model]):
     Conditionals with a training loss of their own have that in place of -log p, and the name of that loss in reports.
     """
 
-    traits: ClassVar[frozenset[str]] = frozenset({"missing_values"})
+    traits: ClassVar[frozenset[str]] = frozenset({"holes"})
 
     def check(self, model: Model) -> None:
         if "discrete_latents" in model.traits:

@@ -50,7 +50,7 @@ class Weighted(Objective[Model]):
     def traits(self) -> frozenset[str]:  # type: ignore[override]  # a constant in other objectives
         of_parts = [part.traits for part in self.parts]
         needs = frozenset[str]().union(*of_parts) & {"needs_orders", "draws"}
-        return needs | frozenset.intersection(*of_parts) & {"missing_values"} | of_parts[0] & {"of_tokens"}
+        return needs | frozenset.intersection(*of_parts) & {"holes"} | of_parts[0] & {"of_tokens"}
 
     def check(self, model: Model) -> None:
         for part in self.parts:

@@ -19,7 +19,7 @@ from arjax.models import AutoregressiveModel, Model
 from arjax.networks import NETWORKS
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.page.program import Arrays, Program, numbered, translate
-from arjax.reporting.scores import describe_scores
+from arjax.reporting.reports import describe_scores
 
 #: A page of more parameters would neither load nor answer in a useful time.
 MOST_PARAMETERS = 10_000_000
@@ -169,7 +169,7 @@ def _steps(model: AutoregressiveModel, arrays: Arrays, weights: Any) -> dict[str
     network, factorization = model.network, model.factorization
 
     def start(params: Any, context: Any) -> Any:
-        return network.apply({"params": _of_network(params)}, 1, factorization, context or None, method="init_carry")
+        return network.apply({"params": _of_network(params)}, 1, factorization, context or None, method="start")
 
     def step(params: Any, carry: Any, canvas: jax.Array, t: jax.Array, context: Any) -> tuple[jax.Array, Any]:
         variables = {"params": _of_network(params)}

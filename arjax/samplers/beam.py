@@ -11,9 +11,10 @@ import jax.numpy as jnp
 
 from arjax.conditionals.truncated import Truncated
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.core.output import say_once
-from arjax.networks.base import step_variables
-from arjax.samplers.base import SAMPLERS, Draw, Sampler, option
+from arjax.networks.base import chunk_of, step_variables
+from arjax.samplers.base import SAMPLERS, Draw, Sampler
 from arjax.samplers.loops import num_calls, read_prompt
 
 
@@ -152,8 +153,8 @@ class Beam(Sampler):
     where sequences end by themselves.
     """
 
-    width: int = option(4)
-    length_penalty: float = option(0.0)
+    width: int = opt(4)
+    length_penalty: float = opt(0.0)
 
     exact: ClassVar[bool] = False
     WARMS: ClassVar[bool] = False
@@ -203,7 +204,7 @@ def _step_form(model: Any, params: Any, steps: Any, canvas: jax.Array, context: 
     Rows are batches of one, mapped: so the examples have one axis in all leaves of a carry.
     """
     network, factorization = model.network, model.factorization
-    variables, chunk = step_variables(network, params), min(network.CHUNK, factorization.num_steps)
+    variables, chunk = step_variables(network, params), min(chunk_of(network), factorization.num_steps)
     order_S, num = jnp.asarray(factorization.order), len(canvas)
 
     def alone(tree: Any) -> Any:

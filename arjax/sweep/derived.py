@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from arjax.core.arguments import named_arguments
-from arjax.core.errors import UserError
-from arjax.core.registry import did_you_mean
+from arjax.core.errors import UserError, did_you_mean
 from arjax.core.score_names import kind_of_mixture, weakest
 from arjax.evaluation.summaries import mean_over_runs
 from arjax.reporting.reports import is_number

@@ -9,9 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, did_you_mean
 from arjax.core.files import read_json_object, replacing
-from arjax.core.registry import did_you_mean
 from arjax.reporting.reports import is_number, read_report
 from arjax.sweep.runs import Run
 

@@ -295,11 +295,11 @@ def check_holes(model: Model, dataset: Dataset, objective: Objective) -> None:
     """Raises `UserError` for a data set with missing values whose model or objective takes none."""
     if not dataset.has_holes:
         return
-    if "missing_values" not in model.traits:
+    if "holes" not in model.traits:
         raise UserError(
             f"the data set {dataset.name!r} has missing values, and this model takes none: {MISSING_VALUES}"
         )
-    if "missing_values" not in objective.traits:
+    if "holes" not in objective.traits:
         raise UserError(
             f"the data set {dataset.name!r} has missing values, and the objective {objective.name!r} takes none: take "
             f"{objectives_with('missing_values')}"

@@ -1,7 +1,5 @@
 """Components by name: what call strings mean, and the one sentence that answers each mistake in them."""
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 import runpy
@@ -9,8 +7,8 @@ import runpy
 import flax.linen as nn
 import pytest
 
-from arjax.core.errors import UserError
-from arjax.core.registry import Registry, did_you_mean, parse_call
+from arjax.core.errors import UserError, did_you_mean
+from arjax.core.registry import Registry, parse_call
 
 
 @pytest.fixture

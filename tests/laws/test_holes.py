@@ -10,7 +10,7 @@ from arjax.networks import NETWORKS
 from arjax.testing.examples import with_holes
 from arjax.testing.network import check_left_out, check_steps
 
-TAKES = [name for name in NETWORKS.names() if NETWORKS.get(name).TAKES_HOLES]
+TAKES = [name for name in NETWORKS.names() if "holes" in NETWORKS.get(name).TRAITS]
 #: One event of each network; the other is slow.
 FAST = {"conv_nade": "real", "masked_transformer": "real"}
 
@@ -58,11 +58,11 @@ def test_blocks_that_are_scored_jointly_refuse_them():
     event, joint = cases.EVENTS["real"], "mixture_of_products"
     holes = with_holes(event, cases.random_x(event, 3))
     model = make_model(event, "deep_nade", hidden_sizes=(8,), partition="blocks(size=2)", conditional=joint)
-    assert "missing_values" not in model.traits
+    assert "holes" not in model.traits
     with pytest.raises(UserError, match=r"not nan: a missing value \(NaN\) needs a model of"):
         model.log_prob(cases.random_like(model.param_shapes), holes)
     one_by_one = make_model(event, "deep_nade", hidden_sizes=(8,), conditional=joint)
-    assert "missing_values" in one_by_one.traits
+    assert "holes" in one_by_one.traits
     assert np.isfinite(cases.log_prob(one_by_one, holes)).all()
 
 

@@ -264,7 +264,7 @@ def test_limits_of_heads(name):
         with pytest.raises(UserError, match=rf"\b{option}\b.* at least {least}, not {least - 1}"):
             family.for_event(REALS, **{option: least - 1})
         for wrong in (least - 1, least + 0.5):
-            with pytest.raises(UserError, match=rf"\b{option}\b.* must be (an integer|a whole number).*, not {wrong}"):
+            with pytest.raises(UserError, match=rf"\b{option}\b.* must be .*, not {wrong}"):
                 make_conditional(f"{name}({option}={wrong})", REALS)
     with pytest.raises(UserError, match="real"):
         family.for_event(LEVELS)

@@ -1,7 +1,5 @@
 """Sums of objectives: their losses, their parameters, their states."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import jax
@@ -38,7 +36,7 @@ def test_weighted_objectives_add_up():
 @pytest.mark.slow
 def test_weighted_keeps_parameters_of_its_objectives():
     objective = make_objective("weighted(of=('order_agnostic', 'learned_order'), weights=(0.5, 0.5))")
-    assert "needs_orders" in objective.traits and make_objective("weighted").traits == {"missing_values"}
+    assert "needs_orders" in objective.traits and make_objective("weighted").traits == {"holes"}
     assert make_objective("weighted(of=('rollout',))").traits == {"draws"} and "draws" not in objective.traits
     model = make_model(TOKENS, "made", orders="uniform", **NETWORKS["made"])
     objective.check(model)

@@ -1,7 +1,5 @@
 """Runs of heads: a score that is no likelihood has another name in every report, and a solver states its error."""
 
-from __future__ import annotations
-
 import json
 
 import pytest
@@ -12,8 +10,7 @@ from arjax.api.mixtures import mixture_of_runs
 from arjax.config.build import build
 from arjax.config.files import load_config_file
 from arjax.core.errors import UserError
-from arjax.reporting.reports import is_report, read_report
-from arjax.reporting.scores import describe_scores, scores_in_words
+from arjax.reporting.reports import describe_scores, is_report, read_report, scores_in_words
 from arjax.training.loop import train
 from arjax.training.setup import latest_store
 

@@ -6,6 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.networks.base import NETWORKS, fields_from
 from arjax.networks.layers.convolution_1d import (
     CausalConv1D,
@@ -15,7 +17,7 @@ from arjax.networks.layers.convolution_1d import (
     cyclic_dilations,
 )
 from arjax.networks.layers.dense import Dense
-from arjax.networks.layers.steps import StepNetwork
+from arjax.networks.layers.steps import ChunkedStepNetwork
 
 
 class WaveNetLayer(nn.Module):
@@ -96,7 +98,7 @@ class WaveNetCore(ConvolutionalCore):
 
 
 @NETWORKS.register("wavenet")
-class WaveNet(StepNetwork):
+class WaveNet(ChunkedStepNetwork):
     """Stacks of gated dilated causal convolutions over the steps of any factorization.
 
     A label or vector conditions every layer globally; a sequence or frames also locally, position floor(s L / S) in
@@ -108,14 +110,13 @@ class WaveNet(StepNetwork):
     """
 
     skip_channels: int = 128
-    num_layers: int = 8
-    kernel_size: int = 2
+    num_layers: int = opt(8, most=DEEPEST)
+    kernel_size: int = opt(2, most=DEEPEST)
     dilation_cycle: int = 8
-    dropout: float = 0.0
+    dropout: float = opt(0.0, least=0, below=1)
 
     CONDITIONED_CORE = True
-    CHUNK = 64
-    UNBOUNDED = True
+    TRAITS = ChunkedStepNetwork.TRAITS | {"unbounded"}
     SMALL = {"hidden_size": 16, "skip_channels": 24, "num_layers": 4, "dilation_cycle": 2, "position": "learned"}
 
     @property

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, did_you_mean
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.core.output import say_once
-from arjax.core.registry import did_you_mean
 from arjax.factorization.orderings import multiscale, scales
 from arjax.networks.base import NETWORKS, Context, check_remat, fields_from
 from arjax.networks.image.diagonal_bilstm import DiagonalBiLSTMCore
@@ -80,9 +81,9 @@ class Multiscale(PixelRNNFamily):
 
     core: str = "diagonal_bilstm"
     factor: int = 2
-    levels: int = 1
-    upsample_layers: int = 2
-    kernel_size: int = 3
+    levels: int = opt(1, most=DEEPEST)
+    upsample_layers: int = opt(2, most=DEEPEST)
+    kernel_size: int = opt(3, most=DEEPEST)
     strip: int = 4
     shared: bool = False
 
@@ -203,13 +204,13 @@ class Multiscale(PixelRNNFamily):
         for core in self.cores.values():
             core.prepare()
 
-    def init_carry(self, batch_size, factorization, context=None):
+    def start(self, batch_size, factorization, context=None):
         """Of each scale: the carry of its core and its condition, which is computed when the scale begins."""
         carries = []
         for k in range(self.levels + 1):
             maps = jnp.zeros((batch_size, *self._grid(k), 2 * self.hidden_size), self.dtype)
             core = self._core(k, parent=None)
-            carries.append((core.init_carry(batch_size), maps if k < self.levels else self._from_context(context, k)))
+            carries.append((core.start(batch_size), maps if k < self.levels else self._from_context(context, k)))
         return carries
 
     def step(self, carry, canvas, t, factorization, context=None):

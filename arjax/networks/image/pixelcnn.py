@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.errors import UserError
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.convolution import Cursor, TapConv, TapMix, WholeImage, channel_graph, compose, raster_taps
 from arjax.networks.layers.grids import (
@@ -61,11 +63,11 @@ class PixelCNN(RasterNetwork):
     """
 
     hidden_size: int = 64
-    num_layers: int = 7
-    kernel_size: int = 3
-    first_kernel: int = 7
+    num_layers: int = opt(7, most=DEEPEST)
+    kernel_size: int = opt(3, most=DEEPEST)
+    first_kernel: int = opt(7, most=DEEPEST)
     out_size: int = 64
-    dropout: float = 0.0
+    dropout: float = opt(0.0, least=0, below=1)
 
     SMALL = {"hidden_size": 24, "num_layers": 2, "out_size": 16}
     CHANNELS = True
@@ -119,7 +121,7 @@ class PixelCNN(RasterNetwork):
             h = h + everywhere(self._encoded(context, factorization), h.ndim)
         return from_raster(self._after_first(h, WholeImage(), train), factorization)
 
-    def init_carry(self, batch_size, factorization, context=None):
+    def start(self, batch_size, factorization, context=None):
         """The inputs, a plane per residual block, and the context."""
         grid, hidden = factorization.grid_shape[:2], jnp.zeros((batch_size, self.hidden_size), self.dtype)
         inputs = jnp.zeros((batch_size, *grid, input_size(self.event)), self.dtype)

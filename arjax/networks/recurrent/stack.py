@@ -11,6 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.networks.base import fields_from, once
 from arjax.networks.layers.dense import weigh
 from arjax.networks.layers.steps import StepNetwork
@@ -129,7 +131,7 @@ class RecurrentLayer(nn.Module):
         """W_x x + b, [..., gates * U]: it needs no recurrence."""
         return weigh(x.astype(self.dtype), self.input_kernel) + self.bias.astype(self.dtype)
 
-    def init_carry(self, batch_size: int) -> Carry:
+    def start(self, batch_size: int) -> Carry:
         """h_0 = 0, [B, U]."""
         return jnp.zeros((batch_size, self.hidden_size), self.dtype)
 
@@ -150,11 +152,11 @@ class RecurrentLayer(nn.Module):
 
     def prepare(self) -> None:
         """The columns of the kernel that a step multiplies with."""
-        self.step(self.init_carry(1), jnp.zeros((1, self.features)))
+        self.step(self.start(1), jnp.zeros((1, self.features)))
 
     def __call__(self, x_BTE: jax.Array) -> jax.Array:
         """All steps: [B, T, E] -> [B, T, U]."""
-        _, h_TBU = self.run(self.init_carry(x_BTE.shape[0]), jnp.swapaxes(x_BTE, 0, 1))
+        _, h_TBU = self.run(self.start(x_BTE.shape[0]), jnp.swapaxes(x_BTE, 0, 1))
         return jnp.swapaxes(h_TBU, 0, 1)
 
 
@@ -187,7 +189,7 @@ class RecurrentCore(nn.Module):
 
     def __call__(self, x_BTE: jax.Array, train: bool) -> jax.Array:
         """All steps from the zero state: [B, T, E] -> [B, T, U]."""
-        return self.run(self.init_carry(x_BTE.shape[0]), x_BTE, train)[1]
+        return self.run(self.start(x_BTE.shape[0]), x_BTE, train)[1]
 
     def run(
         self, carry: list[Carry], x_BTE: jax.Array, train: bool, valid_BT: jax.Array | None = None
@@ -234,9 +236,9 @@ class RecurrentCore(nn.Module):
         """The output of layer i for the layer above."""
         return below + h if self.residual and i > 0 else h
 
-    def init_carry(self, batch_size: int) -> list[Carry]:
+    def start(self, batch_size: int) -> list[Carry]:
         """One carry per layer."""
-        return [layer.init_carry(batch_size) for layer in self.layers]
+        return [layer.start(batch_size) for layer in self.layers]
 
     def prepare(self) -> None:
         """What all steps of the layers share."""
@@ -260,13 +262,12 @@ class RecurrentNetwork(StepNetwork):
     through which gradients flow back; 0: all), `position` ("none", "learned", "sinusoidal").
     """
 
-    num_layers: int = 1
-    dropout: float = 0.0
+    num_layers: int = opt(1, most=DEEPEST)
+    dropout: float = opt(0.0, least=0, below=1)
     residual: bool = False
     truncation: int = 0
 
-    UNBOUNDED = True
-    MAY_BE_ZERO = ("truncation",)
+    TRAITS = StepNetwork.TRAITS | {"unbounded"}
     LAYER: ClassVar[type[RecurrentLayer]] = RecurrentLayer
 
     @classmethod

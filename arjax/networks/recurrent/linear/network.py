@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.networks.base import check_remat, fields_from
 from arjax.networks.layers.blocks import Block, Stack
-from arjax.networks.layers.steps import StepNetwork
+from arjax.networks.layers.steps import ChunkedStepNetwork
 from arjax.networks.recurrent.linear.mixer import LinearMixer
 
 #: The options of a `Block` whose MLP is a gated one, behind RMS normalisations.
@@ -56,7 +58,7 @@ class MixerCore(Stack):
         """All steps, [B, T, E] -> [B, T, E]."""
         return self.norm(self.layers(x_BTE, 1, train, None)[0])
 
-    def init_carry(self, batch_size: int) -> list[Any]:
+    def start(self, batch_size: int) -> list[Any]:
         """One cache per layer."""
         return self.init_caches(batch_size, 0, 1)
 
@@ -75,7 +77,7 @@ class MixerCore(Stack):
         return [self.apply_layer(i, cache, n, method="keep") for i, cache in enumerate(carries)]
 
 
-class MixerNetwork(StepNetwork):
+class MixerNetwork(ChunkedStepNetwork):
     """Residual blocks with a mixer over the steps of any factorization. Subclasses name the mixer, `MIXER`, and have
     its options.
 
@@ -83,16 +85,14 @@ class MixerNetwork(StepNetwork):
     `unroll` as for Transformers.
     """
 
-    num_layers: int = 4
-    mlp_ratio: int = 3
-    dropout: float = 0.0
+    num_layers: int = opt(4, most=DEEPEST)
+    mlp_ratio: int = opt(3, least=0)
+    dropout: float = opt(0.0, least=0, below=1)
     remat: bool = False
     unroll: int = 4
 
-    CHUNK = 64
-    UNBOUNDED = True
+    TRAITS = ChunkedStepNetwork.TRAITS | {"unbounded"}
     NORMALISES = True
-    MAY_BE_ZERO: ClassVar[tuple[str, ...]] = ("mlp_ratio", "kernel_size")
     ACTIVATION: ClassVar[str] = "silu"
     MIXER: ClassVar[type[LinearMixer]]
 
