@@ -324,7 +324,10 @@ def test_draws_count_their_work_and_depend_on_their_own_keys():
         (lambda: build("sites", num_heads=5), "does not divide"),
         (lambda: build("sites", position="none"), "learned or sinusoidal"),
         (lambda: build("sites", network="transformers"), "block denoiser"),
-        (lambda: build("sites", score_steps=-1), "score_steps of a chain"),
+        (
+            lambda: build("sites", score_steps=-1),
+            "'score_steps' of .* must be at least 0",
+        ),
     ],
 )
 def test_refusals(call, message):

@@ -337,7 +337,7 @@ def test_objectives_train_by_the_loss_of_the_conditional(name):
     assert (found.nll is not None) == has_nats
     assert sorted(found.means) == ([] if has_nats else [name])
     if not has_nats:
-        with pytest.raises(UserError, match="in its place"):
+        with pytest.raises(UserError, match="this conditional has another loss"):
             make_objective("input_noise").check(model)
 
 
@@ -445,8 +445,8 @@ def test_a_nested_model_of_a_block_has_the_kind_and_the_loss_of_its_conditional(
 @pytest.mark.slow
 def test_a_mixture_of_bounds_that_are_drawn_is_an_estimate():
     members = [make_model(EVENT, "made", conditional=CALLS[name], hidden_sizes=(8,)) for name in CALLS][:3]
-    assert MixtureModel((members[0], members[2])).kind == "estimate"
-    assert MixtureModel((members[2], members[2])).kind == "exact"
+    assert MixtureModel((members[0], members[2])).score_kind == "estimate"
+    assert MixtureModel((members[2], members[2])).score_kind == "exact"
 
 
 @pytest.mark.parametrize("name", ["diffusion", "flow_matching", "energy"])
@@ -457,7 +457,7 @@ def test_refusals(name):
     with pytest.raises(UserError, match="needs real values"):
         make_conditional(name, EventSpec((4,), (2,), "levels", 5))
     for option in ("width=0", "features=0", "draws=0"):
-        with pytest.raises(UserError, match="whole number, at least"):
+        with pytest.raises(UserError, match="must be at least 1"):
             make_conditional(f"{name}({option})", PLANE)
     with pytest.raises(UserError, match="parameters of its own"):
         make_conditional(f"mixture_of_products(base='{name}')", PLANE)
