@@ -126,6 +126,4 @@ def test_no_training_and_no_draw_moves(title):
 @pytest.mark.parametrize("component", golden.COMPONENTS)
 def test_every_component_is_recorded(component):
     recorded = {name for of_case, name in map(of, RECORD) if of_case == component}
-    assert recorded == set(own_names(component)), (
-        "see the first lines of this file"
-    )
+    assert recorded == set(own_names(component)), "see the first lines of this file"

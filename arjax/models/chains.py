@@ -35,7 +35,7 @@ from arjax.models.draws import step_keys
 from arjax.models.extras import SampledBound
 from arjax.models.noise_schedules import stratified_steps, visited_steps
 from arjax.networks.base import apply
-from arjax.networks.denoisers import BlockTransformer, Denoiser
+from arjax.networks.denoisers import TIME, BlockTransformer, Denoiser
 from arjax.samplers import Draw, DrawOptions, example_keys
 
 
@@ -117,16 +117,17 @@ class Chain(Model):
         """Fresh parameters, {"denoiser": ..., and those of other parts}; `UserError` unless `key` is a random key."""
         check_init(self, key)
         batch = dummy_batch(self, 1)
-        return {"denoiser": init_network(self.denoiser, key, *self.arguments(batch), dict(batch.context) or None)}
+        return {"denoiser": init_network(self.denoiser, key, *self.arguments(batch))}
 
     def arguments(self, batch: Batch) -> tuple[Any, ...]:
-        """What the denoiser reads of a batch beside its context."""
-        return batch.x.astype(self.denoiser.event.dtype), jnp.zeros(len(batch))
+        """What the denoiser reads of a batch."""
+        x_t, time_B = batch.x.astype(self.denoiser.event.dtype), jnp.zeros(len(batch))
+        return x_t, None, {**batch.context, TIME: time_B}
 
     def denoise(self, params: Params, x_t: jax.Array, t_B: jax.Array, context: Any, key: Any = None) -> jax.Array:
         """Features [B, *grid, F] of noisy examples at the steps t int[B]; a `key` switches dropout on."""
-        time_B = t_B.astype(jnp.float32) / self.num_steps
-        return apply(self.denoiser, params["denoiser"], key, x_t, time_B, context, train=key is not None)
+        context = {**(context or {}), TIME: t_B.astype(jnp.float32) / self.num_steps}
+        return apply(self.denoiser, params["denoiser"], key, x_t, None, context, train=key is not None)
 
     def prior_log_prob(self, params: Params, x: jax.Array) -> jax.Array:
         """-KL(q(x_T | x_0) || p(x_T)), float32[B]."""

@@ -86,7 +86,7 @@ def test_stored_runs_and_data_keep_their_meaning(name):
 SECTIONS = {
     "training.setup.TrainOptions": {
         **{"steps_per_dispatch": 16, "log_every": 100, "eval_every": 500, "checkpoint_every": 500, "patience": 0},
-        **{"data_on_device": True, "init_from": "", "writers": ()},
+        **{"data_on_device": True, "init_from": "", "writers": ""},
     },
     "evaluation.report.Measures": {
         **{"batch_size": 128, "num_orders": 1, "steps": 0, "schedule": "uniform", "samples": 0, "exposure": 0},
