@@ -12,7 +12,7 @@ import jax
 from arjax.core.errors import UserError
 from arjax.core.options import depth_option, opt, rate_option
 from arjax.core.spec import EventSpec
-from arjax.networks.base import ACTIVATIONS, Network, activation, check_remat, fields_from, once
+from arjax.networks.base import ACTIVATIONS, Network, check_remat, fields_from, once
 from arjax.networks.layers.attention import CrossAttention
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import PositionEncoder, ValueEncoder
@@ -157,7 +157,7 @@ class Layer(nn.Module):
         self.down = dense(self.width, kernel_init=init)
 
     def _mlp(self, x: jax.Array) -> jax.Array:
-        x, act = self.mlp_norm(x), activation(self.activation)
+        x, act = self.mlp_norm(x), ACTIVATIONS[self.activation]
         return self.down(act(self.gate(x)) * self.up(x) if self.mlp_kind == "gated" else act(self.up(x)))
 
 
