@@ -199,8 +199,7 @@ def test_other_mistakes(fitted, model, tmp_path, monkeypatch):
     before = path.read_bytes()
     with pytest.raises(UserError, match="not the parameters of this model"):
         save_model(path, SavedModel(model, {}, None, None, {}))
-    with monkeypatch.context() as patch:
-        patch.setattr(NETWORKS, "_entries", {name: NETWORKS[name] for name in NETWORKS if name != "made"})
+    with NETWORKS.scope(without=["made"]):
         with pytest.raises(UserError, match=r"^import the module .* has an unknown network 'made'"):
             arjax.load(path)
         with pytest.raises(UserError, match="can be saved when its network is registered, and MADE is not"):
