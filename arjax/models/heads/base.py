@@ -16,7 +16,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec, vector
 from arjax.models.base import init_network
 from arjax.networks.base import apply
-from arjax.networks.denoisers import Denoiser, make_denoiser
+from arjax.networks.denoisers import TIME, Denoiser, make_denoiser
 from arjax.samplers import OWN_NUMBERS
 
 #: The part of the context of the network that holds the features of a site.
@@ -101,7 +101,8 @@ class Head(Conditional):
 
     def init(self, key: jax.Array) -> Any:
         rows = jnp.zeros((1, 1, *self.value_shape))
-        return init_network(self.network, key, rows, jnp.zeros(1), self.contexts(jnp.zeros((1, self.features))))
+        contexts = self.contexts(jnp.zeros((1, self.features)))
+        return init_network(self.network, key, rows, None, {**contexts, TIME: jnp.zeros(1)})
 
     def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> Self:
         return dataclasses.replace(self, params=params, train=train, key=key)
@@ -122,7 +123,7 @@ class Head(Conditional):
 
     def apply(self, x: jax.Array, t_N: jax.Array, contexts: dict[str, jax.Array]) -> jax.Array:
         """The output of the network for rows [N, 1, *value_shape], of the same shape."""
-        return apply(self.network, self.params, None, x, t_N, contexts).reshape(x.shape)
+        return apply(self.network, self.params, None, x, None, {**contexts, TIME: t_N}).reshape(x.shape)
 
     def noise(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array) -> jax.Array:
         """Standard normal rows times the temperature, [N, 1, *value_shape]."""

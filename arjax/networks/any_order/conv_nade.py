@@ -45,11 +45,10 @@ class ConvNADE(OrderAgnosticNetwork):
 
     SMALL = {"channels": 12, "num_layers": 1, "kernel_size": 3, "hidden_sizes": (16,), "steps_per_chunk": 4}
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        if len(event.grid_shape) != 2:
-            raise UserError(f"conv_nade needs a grid of two dimensions, not {event.grid_shape}")
-        check_odd(options, "kernel_size")
+    def check(self, factorization):
+        if len(self.event.grid_shape) != 2:
+            raise UserError(f"conv_nade needs a grid of two dimensions, not {self.event.grid_shape}")
+        check_odd(self, "kernel_size")
 
     @property
     def margin(self) -> int:

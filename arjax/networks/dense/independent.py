@@ -116,17 +116,17 @@ class Independent(ReadsNoSite):
     width: int = 64
     num_blocks: int = depth_option(2, least=0)
 
-    @classmethod
-    def check_context(cls, context, options):
-        if options["hidden_sizes"] and not context:
+    def check(self, factorization):
+        context = self.context_spec
+        if self.hidden_sizes and not context:
             raise UserError("network.hidden_sizes of 'independent' are layers of its context, and there is none")
-        if options["hidden_sizes"] and context.local:
+        if self.hidden_sizes and context.local:
             raise UserError(
                 "network.hidden_sizes of 'independent' are layers of a context without local parts: the size of the "
                 "convolutional network of local ones is network.width and network.num_blocks"
             )
         for name in ("width", "num_blocks"):
-            if not context.local and options[name] != getattr(cls, name):
+            if not context.local and getattr(self, name) != getattr(type(self), name):
                 say_once(f"network.{name} of 'independent' has no effect: it is for local parts of a context")
 
     def setup(self):
