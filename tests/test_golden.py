@@ -1,6 +1,6 @@
 """The record that no number moves: small cases of every component against `golden.json`.
 
-    ARJAX_WRITE_GOLDEN=1 pytest tests/test_golden.py -m ""      adds the cases of new components, and drops those of removed ones
+    ARJAX_WRITE_GOLDEN=1 pytest tests/test_golden.py -m ""      adds and drops the cases of new and removed components
     ARJAX_WRITE_GOLDEN=all pytest tests/test_golden.py -m ""    and writes all numbers anew
 
 Numbers agree to 1e-5 where an entry has no `rtol` of its own: as processors with other vector widths and other versions
@@ -31,7 +31,7 @@ QUICK = ("ordering", "partition", "graph", "network", "denoiser", "block_denoise
 def own_names(component: str) -> list[str]:
     """The names that the package registers: other tests and plugins register theirs."""
     registry = golden.COMPONENTS[component]
-    return [name for name in registry.names() if registry.origin(name).module.startswith("arjax.")]
+    return [name for name in golden.names(component) if registry.origin(name).module.startswith("arjax.")]
 
 
 def of(title: str) -> tuple[str, str]:

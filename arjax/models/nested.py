@@ -23,7 +23,6 @@ from arjax.conditionals.modes import Modes
 from arjax.conditionals.temperature import as_temperature
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.core.traits import require
 from arjax.models.autoregressive import AutoregressiveModel, over_sites
@@ -99,8 +98,6 @@ class Nested(JointConditional):
             )
         if event.kind == "columns":
             raise unsuitable("nested", "data of one kind", event)
-        if not is_integer(features) or features < 1:
-            raise UserError(f"features of the conditional 'nested' must be a whole number, at least 1, not {features}")
         NETWORKS.check_options(network, options)
         entries = _entries(event, block_size)
         context = ContextSpec("vector", block_size * features)
