@@ -23,10 +23,13 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS, make_factorization
 from arjax.models import KINDS, ModelChoice
 from arjax.networks import NETWORKS
+from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
+from arjax.networks.denoisers import BlockTransformer, Denoiser
 from arjax.objectives import OBJECTIVES, Step, make_objective
 from arjax.quantizers import QUANTIZERS
 from arjax.samplers import SAMPLERS
 from arjax.stages import STAGES
+from arjax.testing.models import autoregressive_networks
 from arjax.training.optimizer import OPTIMIZERS
 from arjax.training.schedules import SCHEDULES
 
@@ -35,8 +38,8 @@ NUM, STEPS, RATE, DRAWS = 6, 3, 0.02, 3
 #: The registries of which every name has a case, by the words that begin the names of their cases.
 COMPONENTS = {
     "network": NETWORKS,
-    "denoiser": KINDS.get("discrete_chain").NETWORKS,
-    "block_denoiser": KINDS.get("block_diffusion").NETWORKS,
+    "denoiser": NETWORKS,
+    "block_denoiser": NETWORKS,
     "kind": KINDS,
     "quantizer": QUANTIZERS,
     "stages": STAGES,
@@ -50,6 +53,15 @@ COMPONENTS = {
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
 }
+
+
+def names(component: str) -> list[str]:
+    """The names of a component that have cases; networks that denoise have them in the kinds that they are for."""
+    if component == "network":
+        return autoregressive_networks()
+    families = {"denoiser": (Denoiser, OrderAgnosticNetwork), "block_denoiser": BlockTransformer}.get(component, object)
+    registry = COMPONENTS[component]
+    return [name for name in registry.names() if families is object or issubclass(registry.get(name), families)]
 
 
 def measure(case: Mapping[str, Any], thorough: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -379,13 +391,13 @@ def _networks(name: str, call: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _denoisers(name: str, call: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    sizes = COMPONENTS["denoiser"].get(name).SMALL
+    sizes = NETWORKS.get(name).SMALL
     for event, kind in itertools.product((TOKENS, REAL), ("discrete_chain", "gaussian_chain")):
         yield "", model_record(ModelChoice(kind, {"num_steps": 3}, name, sizes), event)
 
 
 def _block_denoisers(name: str, call: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    sizes = COMPONENTS["block_denoiser"].get(name).SMALL
+    sizes = NETWORKS.get(name).SMALL
     yield "", model_record(ModelChoice("block_diffusion", {"partition": "blocks(size=2)"}, name, sizes), TOKENS)
 
 

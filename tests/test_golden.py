@@ -32,7 +32,7 @@ QUICK = ("ordering", "partition", "graph", "network", "denoiser", "block_denoise
 def own_names(component: str) -> list[str]:
     """The names that the package registers: other tests and plugins register theirs."""
     registry = golden.COMPONENTS[component]
-    return [name for name in registry.names() if registry.origin(name).module.startswith("arjax.")]
+    return [name for name in golden.names(component) if registry.origin(name).module.startswith("arjax.")]
 
 
 def of(title: str) -> tuple[str, str]:

@@ -86,15 +86,14 @@ class Multiscale(PixelRNNFamily):
 
     SMALL = {"hidden_size": 8, "num_layers": 1, "readout_size": 16, "upsample_layers": 1}
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        factor, levels, grid = options["factor"], options["levels"], event.grid_shape
-        if options["core"] != "row_lstm" and options["kernel_size"] != cls.kernel_size:
+    def check(self, factorization):
+        factor, levels, grid = self.factor, self.levels, self.event.grid_shape
+        if self.core != "row_lstm" and self.kernel_size != type(self).kernel_size:
             say_once("network.kernel_size has no effect: it is an option of the core 'row_lstm'")
-        check_image("multiscale", event, factorization)
-        check_odd(options, "kernel_size")
-        check_remat(options)
-        if options["shared"] and levels < 2:
+        check_image("multiscale", factorization)
+        check_odd(self, "kernel_size")
+        check_remat(self)
+        if self.shared and levels < 2:
             raise UserError(f"network.shared needs two scales to share: network.levels of at least 2, not {levels}")
         if len(np.unique(scales(grid, factor, levels))) <= levels:
             raise UserError(f"a grid of {grid} has too few pixels for network.levels={levels} of factor {factor}")
