@@ -74,7 +74,7 @@ class Option:
     @classmethod
     def _of(cls, default: Any) -> Option:
         numbers = default if isinstance(default, tuple) else (default,)
-        if not numbers:
+        if not numbers or default is inspect.Parameter.empty:
             return cls(default, most=LARGEST)
         if not all(map(is_integer, numbers)):
             return cls(default)

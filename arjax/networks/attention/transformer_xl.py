@@ -15,7 +15,7 @@ import numpy as np
 
 from arjax.core.options import depth_option, opt, rate_option
 from arjax.networks.attention.transformer import ChunkedTokens, through_tokens
-from arjax.networks.base import ACTIVATIONS, NETWORKS, activation, fields_from, tell_cut
+from arjax.networks.base import ACTIVATIONS, NETWORKS, fields_from, tell_cut
 from arjax.networks.layers.attention import Cache, KVCache, LoopCache, MultiHead
 from arjax.networks.layers.blocks import check_stack
 from arjax.networks.layers.dense import Dense
@@ -202,7 +202,7 @@ class XLLayer(nn.Module):
 
     def _finish(self, h: jax.Array, mixed: jax.Array, train: bool) -> jax.Array:
         o = self.attention_norm(h + self.drop(mixed, deterministic=not train))
-        hidden = self.drop(activation(self.activation)(self.up(o)), deterministic=not train)
+        hidden = self.drop(ACTIVATIONS[self.activation](self.up(o)), deterministic=not train)
         return self.mlp_norm(o + self.drop(self.down(hidden), deterministic=not train))
 
     def __call__(self, h_BTE: jax.Array, block_size: int, train: bool, biases: Biases) -> tuple[jax.Array, None]:
