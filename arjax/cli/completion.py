@@ -167,7 +167,7 @@ def _fields(names: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, str
     path, _, argument = given.get("--config", "").partition(":")
     words = set(re.findall(r"\w+", argument))
     words |= set(re.findall(r"(?:dataset|network|model)_config\(\s*[\"'](\w+)[\"']", _config_file(path)))
-    for section, kinds in {"network": ("networks", "denoisers"), "dataset": ("datasets",), "model": ("kinds",)}.items():
+    for section, kinds in {"network": ("networks",), "dataset": ("datasets",), "model": ("kinds",)}.items():
         for kind in kinds:
             for name in words & names["options"][kind].keys():
                 matches |= {f"{section}.{option}": type_ for option, type_ in names["options"][kind][name].items()}
