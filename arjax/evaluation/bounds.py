@@ -27,7 +27,7 @@ from arjax.samplers.rounds import (
     lowest_entropy_log_prob,
     measure_losses,
 )
-from arjax.samplers.schedules import check_rounds_fit, check_schedule, make_sizes
+from arjax.samplers.schedules import check_rounds_fit, make_sizes
 
 #: (model, params, batch, key, *options) -> a bound of each example, float32[B] nats.
 LogProb = Callable[..., jax.Array]
@@ -168,7 +168,6 @@ def k_step_scores(
       examples: as in `Dataset.thinned`, those that are scored; the sizes are those of all examples.
       **options: of `split_bound`; `seed` is that of the orders, and of the noise of a conditional whose log p is drawn.
     """
-    check_schedule("config.evaluate", steps, schedule)
     check_k_steps(model, steps, choose, "the k-step bound" if choose == "random" else "the likelihood in k steps")
     losses_S = None
     if schedule == "optimal":
