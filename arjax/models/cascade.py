@@ -15,7 +15,7 @@ from arjax.conditionals.base import CONDITIONAL
 from arjax.conditionals.limited import Limited
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
+from arjax.core.options import opt
 from arjax.core.score_names import weakest
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.core.traits import traits
@@ -101,7 +101,12 @@ class CascadeModel(Model):
 
     @classmethod
     def make(
-        cls, blueprint: Blueprint, *, stages: str = "digits", noise: float = 0.0, train_stages: int = 0
+        cls,
+        blueprint: Blueprint,
+        *,
+        stages: str = "digits",
+        noise: float = opt(0.0, least=0, below=1),
+        train_stages: int = 0,
     ) -> CascadeModel:
         """The cascade of its parts; the options are the fields. `stages`: a call string, such as `digits(base=16)`,
         `subsampled(levels=2)`, `haar` or `averaged`.
@@ -157,10 +162,8 @@ class CascadeModel(Model):
         return spec.only(name for name, _ in spec.parts if name not in own)
 
     def check_parts(self) -> None:
-        if not 0 <= self.noise < 1:
-            raise UserError(f"the noise of a cascade must be in [0, 1), not {self.noise!r}")
         num = len(self.cut.events)
-        if not is_integer(self.train_stages) or not 0 <= self.train_stages <= num:
+        if self.train_stages > num:
             raise UserError(f"train_stages must be from 0 to {num}, the number of stages, not {self.train_stages!r}")
         if self.train_stages and not self.shared:
             raise UserError("train_stages is for one part 'shared' of all stages: other parts learn one stage each")

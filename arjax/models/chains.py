@@ -95,10 +95,6 @@ class Chain(Model):
 
     def check_fields(self) -> None:
         """Raises `UserError` for numbers of steps that cannot be."""
-        for name, least in (("num_steps", 1), ("train_steps", 1), ("score_steps", 0)):
-            value = getattr(self, name)
-            if not is_integer(value) or value < least:
-                raise UserError(f"{name} of a chain must be a whole number, at least {least}, not {value!r}")
         self.visited(self.sample_steps)
 
     def visited(self, steps: int | tuple[int, ...]) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from arjax.conditionals import CONDITIONALS, TransformedNormal
 from arjax.conditionals.transformed_normal import log_normal
 from arjax.core.batch import Batch, Score
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError
 from arjax.core.integers import DEEPEST
 from arjax.core.options import opt
 from arjax.core.output import say_once
@@ -69,9 +69,6 @@ class Dequantisation:
     def __post_init__(self):
         if self.event.kind not in ("levels", "binary"):
             raise UserError(f"a flow is for real data, levels or binary data, not {self.event.kind}")
-        if self.scaling not in SCALINGS:
-            hint = did_you_mean(str(self.scaling), SCALINGS)
-            raise UserError(f"the scaling of a flow cannot be {self.scaling!r}{hint}")
 
     @property
     def real_event(self) -> EventSpec:
@@ -138,10 +135,10 @@ class FlowModel(Model):
         blueprint: Blueprint,
         *,
         num_blocks: int = opt(4, most=DEEPEST),
-        orderings: tuple[str, ...] = TURNS,
+        orderings: tuple[str, ...] = opt(TURNS, fewest=1),
         partition: str = "sites",
         conditional: str = "gaussian(scale_bound=3)",
-        scaling: str = "plain",
+        scaling: str = opt("plain", choices=SCALINGS),
     ) -> FlowModel:
         """The flow of blocks with one network; the part base is a model of the noise, N(0, 1) without one.
 
@@ -150,10 +147,6 @@ class FlowModel(Model):
         transformation, `gaussian` or `spline` with options. `scaling`: of levels, see `Dequantisation`.
         """
         blueprint.only(BASE)
-        if not isinstance(orderings, tuple | list) or not orderings or not all(isinstance(o, str) for o in orderings):
-            raise UserError(f"orderings of a flow are the call strings of at least one ordering, not {orderings!r}")
-        if num_blocks < 1:
-            raise UserError(f"num_blocks of a flow must be a whole number, at least 1, not {num_blocks!r}")
         if len(orderings) > num_blocks and tuple(orderings) != TURNS:
             many = f"a flow of {num_blocks} blocks takes the first {num_blocks} of its {len(orderings)} orderings alone"
             say_once(many)

@@ -81,12 +81,12 @@ class GaussianChain(Chain):
         blueprint: Blueprint,
         *,
         num_steps: int = opt(1000, most=MOST_STEPS),
-        schedule: str = "linear",
-        prediction: str = "noise",
+        schedule: str = opt("linear", choices=schedules.GAUSSIAN),
+        prediction: str = opt("noise", choices=PREDICTIONS),
         train_steps: int = 1,
         score_steps: int = 0,
         sample_steps: int = opt(0, most=MOST_STEPS),
-        eta: float = 1.0,
+        eta: float = opt(1.0, least=0, most=1),
     ) -> GaussianChain:
         """The chain of a denoiser; the options are the fields."""
         blueprint.only()
@@ -100,13 +100,10 @@ class GaussianChain(Chain):
         self.check_fields()
         if self.event.kind not in ("levels", "binary", "real"):
             raise UserError(f"a Gaussian chain needs levels, binary or real data, not {self.event.kind}")
-        schedules.check_known("noise schedule", self.schedule, schedules.GAUSSIAN)
         if self.learned_schedule and self.num_steps < 2:
             raise UserError("a learned noise schedule has two end points: num_steps must be at least 2")
-        schedules.check_known("prediction", self.prediction, PREDICTIONS)
         if self.prediction == "levels" and not self.event.is_discrete:
             raise UserError("the prediction 'levels' is a distribution over levels, and real data have none")
-        schedules.check_eta(self.eta)
 
     def check_parts(self) -> None:
         check_features(self.denoiser, num_predicted(self.event, self.prediction))

@@ -33,6 +33,7 @@ from arjax.core.arrays import is_traced
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.holes import is_present
+from arjax.core.options import opt
 from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.core.triangular import solve_lower
 from arjax.models import extras
@@ -177,11 +178,11 @@ class GaussianMixtureModel(Model):
         blueprint: Blueprint,
         *,
         components: int = 10,
-        min_log_scale: float = -7.0,
-        start: str = "em",
+        min_log_scale: float = opt(-7.0, least=-LARGEST_LOG_SCALE, below=LARGEST_LOG_SCALE),
+        start: str = opt("em", choices=STARTS),
         em_starts: int = 1,
         em_iterations: int = 100,
-        em_seed: int = -1,
+        em_seed: int = opt(-1, least=-1, most=2**32 - 1),
     ) -> GaussianMixtureModel:
         """The options are the fields of the class. Raises `UserError` for values that are not real, a context, or a
         start by EM without enough training examples.
@@ -204,15 +205,6 @@ class GaussianMixtureModel(Model):
     def check_parts(self) -> None:
         if self.event.kind != "real":
             raise UserError(f"the kind of model 'gaussian_mixture' is for real values, not {self.event.in_words}")
-        for name in ("components", "em_starts", "em_iterations"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} of the kind 'gaussian_mixture' must be at least 1, not {getattr(self, name)}")
-        if not -1 <= self.em_seed < 2**32:
-            raise UserError(f"em_seed of the kind 'gaussian_mixture' must be -1 or a seed below 2^32: {self.em_seed}")
-        if not -LARGEST_LOG_SCALE <= self.min_log_scale < LARGEST_LOG_SCALE:
-            raise UserError(f"min_log_scale of the kind 'gaussian_mixture' must be -20 to 20, not {self.min_log_scale}")
-        if self.start not in STARTS:
-            raise UserError(f"the kind 'gaussian_mixture' starts by {' or '.join(STARTS)}, not by {self.start!r}")
 
     def __repr__(self) -> str:
         return f"GaussianMixtureModel({_in_words(self)}; {self.num_params:,} parameters; {self.event.in_words})"

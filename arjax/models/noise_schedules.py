@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 
 #: Gaussian schedules, and discrete ones.
@@ -28,12 +28,6 @@ LEARNED_ENDS = (-13.3, 5.0)
 UNITS = 64
 #: The golden ratio: the fractional parts of its multiples are spread evenly, however many there are.
 GOLDEN = (5**0.5 - 1) / 2
-
-
-def check_known(kind: str, name: str, known: tuple[str, ...]) -> None:
-    """Raises `UserError` when there is no such noise schedule, process or prediction."""
-    if name not in known:
-        raise UserError(f"unknown {kind} {name!r}{did_you_mean(name, known)}")
 
 
 def check_eta(eta: Any) -> None:

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.models.autoregressive import AutoregressiveModel
@@ -51,16 +52,12 @@ class AsIs(PrefixObjective):
 
     traits: ClassVar[frozenset[str]] = frozenset({"draws"})
 
-    estimator: str = "score"
-    temperature: float = 1.0
+    estimator: str = opt("score", choices=ESTIMATORS)
+    temperature: float = opt(1.0, above=0)
     samples: int = 2
 
     def __post_init__(self):
-        if self.estimator not in ESTIMATORS:
-            raise UserError(f"as_is has no estimator {self.estimator!r}{did_you_mean(self.estimator, ESTIMATORS)}")
-        if not self.temperature > 0:
-            raise UserError(f"the temperature of as_is must be above 0, not {self.temperature}")
-        if self.temperature != type(self).temperature and self.estimator != "gumbel_softmax":
+        if self.temperature != 1 and self.estimator != "gumbel_softmax":
             say_once(f"temperature={self.temperature} of as_is has no effect: {self.estimator!r} relaxes no draws")
         least = 2 if self.estimator == "score" else 1
         if self.samples < least:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.mixtures import log_mean
+from arjax.core.options import opt
 from arjax.core.traits import require
 from arjax.models.base import Model, Params
 from arjax.models.latent import LatentModel, Weights
@@ -25,13 +26,6 @@ class LatentObjective(Objective[LatentModel]):
 
     samples: int
     KIND: ClassVar[str] = "latent"
-    #: The fewest samples.
-    LEAST: ClassVar[int] = 1
-
-    def __post_init__(self):
-        if self.samples < self.LEAST:
-            found = f"must be at least {self.LEAST}, not {self.samples}"
-            raise UserError(f"the option 'samples' of the objective {self.name!r} {found}")
 
     def check(self, model: LatentModel) -> None:
         model = require(model, "latents", f"the objective {self.name!r}")
@@ -84,14 +78,9 @@ class Elbo(LatentObjective):
       samples: latents of each example.
     """
 
-    beta: float = 1.0
-    warmup: float = 0.0
+    beta: float = opt(1.0, least=0)
+    warmup: float = opt(0.0, least=0, most=1)
     samples: int = 1
-
-    def __post_init__(self):
-        if self.beta < 0 or not 0 <= self.warmup <= 1:
-            raise UserError("the objective 'elbo' needs beta, at least 0, and warmup, a part of the run from 0 to 1")
-        super().__post_init__()
 
     def loss(self, model: LatentModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
         found = model.weights(params, batch, step.key, self.samples, train=True)
@@ -115,9 +104,7 @@ class Iwae(LatentObjective):
       samples: k.
     """
 
-    LEAST: ClassVar[int] = 2
-
-    samples: int = 5
+    samples: int = opt(5, least=2)
 
     def check(self, model: LatentModel) -> None:
         super().check(model)

@@ -20,6 +20,7 @@ import optax
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.core.traits import require
 from arjax.factorization import reorder
 from arjax.models.autoregressive import AutoregressiveModel, Params
@@ -45,14 +46,8 @@ class LearnedOrder(Objective[AutoregressiveModel]):
 
     traits: ClassVar[frozenset[str]] = frozenset({"needs_orders", "holes"})
 
-    orders_per_step: int = 4
-    learning_rate: float = 0.05
-
-    def __post_init__(self):
-        if self.orders_per_step < 2:
-            raise UserError(f"a policy needs at least 2 orders per step to compare, not {self.orders_per_step!r}")
-        if not self.learning_rate > 0:
-            raise UserError(f"the learning rate of a policy must be above 0, not {self.learning_rate!r}")
+    orders_per_step: int = opt(4, least=2)
+    learning_rate: float = opt(0.05, above=0)
 
     def check(self, model: AutoregressiveModel) -> None:
         model = require(model, "conditionals", "the objective 'learned_order'")

@@ -31,12 +31,6 @@ class PrefixObjective(Objective[AutoregressiveModel]):
         if model.orders is not None:
             raise UserError(f"the objective {self.name!r} trains one order: leave model.orders empty")
 
-    def check_rate(self, option: str) -> None:
-        """Raises `UserError` unless an option is from 0 to 1."""
-        value = getattr(self, option)
-        if not 0 <= value <= 1:
-            raise UserError(f"the option {option!r} of the objective {self.name!r} must be from 0 to 1, not {value}")
-
     def check_exact(self, model: AutoregressiveModel) -> None:
         """Raises `UserError` unless log p of a draw is exact: the gradient of a bound on it is no score function."""
         if model.score_kind != "exact":

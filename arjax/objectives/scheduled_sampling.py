@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError, did_you_mean
 from arjax.core.integers import DEEPEST
 from arjax.core.options import opt
 from arjax.models.autoregressive import AutoregressiveModel
@@ -55,15 +54,9 @@ class ScheduledSampling(PrefixObjective):
 
     traits: ClassVar[frozenset[str]] = frozenset({"draws"})
 
-    schedule: str = "linear"
-    final: float = 0.25
+    schedule: str = opt("linear", choices=tuple(SCHEDULES))
+    final: float = opt(0.25, least=0, most=1)
     passes: int = opt(1, least=0, most=DEEPEST)
-
-    def __post_init__(self):
-        if self.schedule not in SCHEDULES:
-            hint = did_you_mean(self.schedule, SCHEDULES)
-            raise UserError(f"scheduled_sampling has no schedule {self.schedule!r}{hint}")
-        self.check_rate("final")
 
     def inputs(
         self, model: AutoregressiveModel, params: Params, batch: Batch, key: jax.Array, rate: float | jax.Array

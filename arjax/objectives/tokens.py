@@ -14,6 +14,7 @@ import optax
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.core.traits import require
 from arjax.models.base import Params
 from arjax.models.tokens import FINGERPRINT, TokensModel, fingerprint
@@ -39,11 +40,7 @@ class Tokenizer(Objective[TokensModel]):
 
     KIND: ClassVar[str] = "tokens"
 
-    rate: float = 0.0
-
-    def __post_init__(self):
-        if self.rate < 0:
-            raise UserError(f"the rate of the objective 'tokenizer' must be at least 0, not {self.rate!r}")
+    rate: float = opt(0.0, least=0)
 
     def check(self, model: TokensModel) -> None:
         require(model, "tokens", "the objective 'tokenizer'")

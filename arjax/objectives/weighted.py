@@ -12,6 +12,7 @@ import optax
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.models.base import Model, Params
 from arjax.objectives.base import OBJECTIVES, Companions, Loss, Objective, ObjectiveState, Step, make_objective
 from arjax.objectives.metrics import Mean
@@ -30,14 +31,12 @@ class Weighted(Objective[Model]):
       weights: of their losses, above 0.
     """
 
-    of: tuple[str, ...] = ("teacher_forcing",)
-    weights: tuple[float, ...] = (1.0,)
+    of: tuple[str, ...] = opt(("teacher_forcing",), fewest=1)
+    weights: tuple[float, ...] = opt((1.0,), above=0)
 
     def __post_init__(self):
-        if not self.of or len(self.of) != len(self.weights):
+        if len(self.of) != len(self.weights):
             raise UserError(f"weighted needs as many weights as objectives, not {len(self.weights)} for {len(self.of)}")
-        if not all(isinstance(weight, int | float) and weight > 0 for weight in self.weights):
-            raise UserError(f"the weights of objectives must be above 0, not {self.weights}")
         names = [name for part in self.parts for name in part.companions()]
         if len(set(names)) < len(names):
             raise UserError("only one of the objectives of weighted may read the true conditionals")
