@@ -17,7 +17,9 @@ import jax
 import numpy as np
 
 import arjax
+from arjax.coding import compress
 from arjax.conditionals import CONDITIONALS, make_conditional
+from arjax.core.batch import Batch
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS, make_factorization
 from arjax.models import KINDS, ModelChoice
@@ -175,7 +177,7 @@ def _digest(lines: list[str]) -> str:
 def _measure_model(case: Mapping[str, Any], thorough: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     """The scores of some examples; and losses and norms of gradients of a few steps, and draws."""
     model = model_of(case)
-    batch = model.checked_batch(examples(model.event, NUM), _contexts(model.context_spec, NUM) or None)
+    batch = Batch(examples(model.event, NUM), _contexts(model.context_spec, NUM))
     params = _random(model.param_shapes)
     paths = _paths(params)
     values = {"paths": _digest(paths), "num_params": model.num_params}
@@ -198,7 +200,7 @@ def _trained(model: Any, batch: Any, key: jax.Array) -> dict[str, Any]:
         fresh = model.init(key)
 
         def loss(params: Any) -> jax.Array:
-            return -model.train_score(params, batch, key=jax.random.fold_in(key, 1)).log_prob.mean()
+            return -model.score(params, batch, key=jax.random.fold_in(key, 1), train=True).log_prob.mean()
 
         def step(params: Any, _: Any) -> tuple[Any, Any]:
             value, gradient = jax.value_and_grad(loss)(params)
@@ -228,7 +230,7 @@ def _measure_conditional(case: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
         bound = family if own is None else family.bind(_moved(own, 0.05))
         features = np.random.default_rng(0).normal(size=(NUM, family.num_params)).astype(np.float32)
         found = {"loss": bound.loss(features, x), "mode": bound.mode(features), "x": bound.sample(key, features)}
-        if family.kind != "none":
+        if family.score_kind != "none":
             found |= {"log_prob": bound.log_prob(features, x), "entropy": bound.entropy(features)}
         return found
 
@@ -240,7 +242,7 @@ def _measure_objective(case: Mapping[str, Any]) -> tuple[dict[str, Any], dict[st
     """The loss of a batch, and the norms of its gradients."""
     model, objective = model_of(case), make_objective(case["call"])
     objective.check(model)
-    batch = model.checked_batch(examples(model.event, NUM)).replace(weight=np.ones(NUM, np.float32))
+    batch = Batch(examples(model.event, NUM), weight=np.ones(NUM, np.float32))
 
     @jax.jit
     def program(key: jax.Array) -> dict[str, Any]:
@@ -288,16 +290,15 @@ def _fitted(record: str) -> Any:
 
 
 def _measure_fit(case: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The reports of a whole training, and draws, conditionals and the size of a compressed file of its model."""
+    """The reports of a whole training; or draws of its model, or the size of a compressed file."""
     same = {name: value for name, value in case.items() if name not in ("sampler", "compress")}
     fitted = _fitted(json.dumps(same, sort_keys=True))
     if "sampler" in case:
         found = {"x": np.asarray(fitted.sample(4, seed=1, sampler=case["sampler"]))}
         return found, found
     if "compress" in case:
-        x = examples(fitted.model.event, 50)
-        data = fitted.compress(x, verify=True)
-        return {"bits": 8.0 * len(data)}, {"file": data}
+        coded = compress(fitted.model, fitted.params, examples(fitted.model.event, 50))
+        return {"bits": coded.bits, "num_values": coded.num_values}, {"end": coded.data[-32:]}
     names = [name for name in fitted.results if name.endswith(("nats", "nll_stderr", "num_params", "best_step"))]
     found = {name: fitted.results[name] for name in names} | {"params": _size(fitted.params)}
     return found, found | {"fitted": fitted.params, "paths": _paths(fitted.params)}

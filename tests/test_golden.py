@@ -1,7 +1,8 @@
 """The record that no number moves: small cases of every component against `golden.json`.
 
-    ARJAX_WRITE_GOLDEN=1 pytest tests/test_golden.py -m ""      adds and drops the cases of new and removed components
-    ARJAX_WRITE_GOLDEN=all pytest tests/test_golden.py -m ""    and writes all numbers anew
+    ARJAX_WRITE_GOLDEN=1 pytest tests/test_golden.py -m ""
+
+adds the cases of new components, and drops those of removed ones; with `all` in place of 1 it writes all numbers anew.
 
 Numbers agree to 1e-5 where an entry has no `rtol` of its own: as processors with other vector widths and other versions
 of jax round.

@@ -14,18 +14,26 @@ from arjax.core.batch import Batch
 from arjax.core.ends import up_to_end
 from arjax.core.errors import UserError
 from arjax.core.files import user_path
+from arjax.core.options import opt, seed_option
 from arjax.core.spec import NO_CONTEXT
+from arjax.core.traits import require
 from arjax.data.base import DATASETS, Dataset, OpenRun, Truth, split_sizes
 from arjax.data.sources import LazySource
-from arjax.models.abilities import require
-from arjax.models.sampling import keys_of
+from arjax.models.draws import keys_of
+from arjax.models.extras import in_sequence
 
 #: Examples that one call draws.
 AT_ONCE = 512
 
 
 @DATASETS.register("drawn")
-def drawn(*, run: str = "", num_examples: int = 20_000, seed: int = 0, open_run: OpenRun | None = None) -> Dataset:
+def drawn(
+    *,
+    run: str = "",
+    num_examples: int = opt(20_000, least=4),
+    seed: int = seed_option(),
+    open_run: OpenRun | None = None,
+) -> Dataset:
     """Examples drawn from the best parameters of another run, in its order of sites; `truth` is that model.
 
     A split is drawn when it is read first, and again in each process: nothing is stored. It takes as long as sampling
@@ -45,7 +53,7 @@ def drawn(*, run: str = "", num_examples: int = 20_000, seed: int = 0, open_run:
     if open_run is None:
         remedy = "use it in a config, or give make_dataset an `open_run`"
         raise UserError(f"the data set 'drawn' opens another run: {remedy}")
-    sizes = split_sizes(num_examples, seed)
+    sizes = split_sizes(num_examples)
     other = open_run(run)
     model = require(other.model, "conditionals", "the data set 'drawn'")
     if model.context_spec:
@@ -53,7 +61,7 @@ def drawn(*, run: str = "", num_examples: int = 20_000, seed: int = 0, open_run:
     end = other.dataset.end
     # of all orders that it was trained on, its own alone is that of the draws
     model = dataclasses.replace(model, orders=None)
-    if end is not None and not model.in_sequence:
+    if end is not None and not in_sequence(model):
         raise UserError(
             f"the run in {run} visits the tokens of a string in another order than their own, so log p of a string is "
             "not known: 'drawn' needs a run in raster order"

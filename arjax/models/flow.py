@@ -20,18 +20,17 @@ import jax.numpy as jnp
 from arjax.conditionals import CONDITIONALS, TransformedNormal
 from arjax.conditionals.transformed_normal import log_normal
 from arjax.core.batch import Batch, Score
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError
 from arjax.core.integers import DEEPEST
 from arjax.core.options import opt
 from arjax.core.output import say_once
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
+from arjax.core.traits import require
 from arjax.factorization import PARTITIONS
-from arjax.models.abilities import require
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.models.base import Model, Params, folded, key_needed
-from arjax.models.checks import as_context, as_values, check_params
+from arjax.models.base import Model, Params, folded, in_types, key_needed
+from arjax.models.draws import Request, check_draws, draw_part, refuse, step_keys
 from arjax.models.kinds import FIELD_TYPES, KINDS, Blueprint, Example, ModelChoice, make_model
-from arjax.models.sampling import step_keys
 from arjax.networks import NETWORKS
 from arjax.networks.beside import Beside
 from arjax.networks.readout import readout_paths, with_zero_features
@@ -70,9 +69,6 @@ class Dequantisation:
     def __post_init__(self):
         if self.event.kind not in ("levels", "binary"):
             raise UserError(f"a flow is for real data, levels or binary data, not {self.event.kind}")
-        if self.scaling not in SCALINGS:
-            hint = did_you_mean(str(self.scaling), SCALINGS)
-            raise UserError(f"the scaling of a flow cannot be {self.scaling!r}{hint}")
 
     @property
     def real_event(self) -> EventSpec:
@@ -125,7 +121,7 @@ class FlowModel(Model):
     base: Model | None = None
     dequantisation: Dequantisation | None = dataclasses.field(default=None, metadata={"static": True})
 
-    draw_options: ClassVar[frozenset[str]] = frozenset({"temperature"})
+    takes: ClassVar[frozenset[str]] = frozenset({"sampler", "temperature"})
     NETWORKS: ClassVar[Any] = NETWORKS
     CALLS = {"partition": PARTITIONS, "conditional": CONDITIONALS}
     EXAMPLES = {
@@ -139,10 +135,10 @@ class FlowModel(Model):
         blueprint: Blueprint,
         *,
         num_blocks: int = opt(4, most=DEEPEST),
-        orderings: tuple[str, ...] = TURNS,
+        orderings: tuple[str, ...] = opt(TURNS, fewest=1),
         partition: str = "sites",
         conditional: str = "gaussian(scale_bound=3)",
-        scaling: str = "plain",
+        scaling: str = opt("plain", choices=SCALINGS),
     ) -> FlowModel:
         """The flow of blocks with one network; the part base is a model of the noise, N(0, 1) without one.
 
@@ -151,10 +147,6 @@ class FlowModel(Model):
         transformation, `gaussian` or `spline` with options. `scaling`: of levels, see `Dequantisation`.
         """
         blueprint.only(BASE)
-        if not isinstance(orderings, tuple | list) or not orderings or not all(isinstance(o, str) for o in orderings):
-            raise UserError(f"orderings of a flow are the call strings of at least one ordering, not {orderings!r}")
-        if num_blocks < 1:
-            raise UserError(f"num_blocks of a flow must be a whole number, at least 1, not {num_blocks!r}")
         if len(orderings) > num_blocks and tuple(orderings) != TURNS:
             many = f"a flow of {num_blocks} blocks takes the first {num_blocks} of its {len(orderings)} orderings alone"
             say_once(many)
@@ -170,8 +162,8 @@ class FlowModel(Model):
 
         def block(k: int) -> AutoregressiveModel:
             ordering = orderings[k % len(orderings)].replace("{block}", str(k))
-            own = {"ordering": ordering, "partition": partition, "conditional": conditional}
-            made = make_model(real, ModelChoice("autoregressive", own, network, options), **shared)
+            options_of_block = {"ordering": ordering, "partition": partition, "conditional": conditional}
+            made = make_model(real, ModelChoice("autoregressive", options_of_block, network, options), **shared)
             return require(made, "conditionals", "a block of a flow")
 
         return cls(tuple(map(block, range(num_blocks))), base, dequantisation)
@@ -202,9 +194,9 @@ class FlowModel(Model):
         return f"FlowModel({len(self.blocks)} blocks; {self.num_params:,} parameters; {self.blocks[0]!r}{base})"
 
     @property
-    def kind(self) -> str:
+    def score_kind(self) -> str:
         """That of the base (normal noise is "exact"); "bound" where levels are dequantised and the base is exact."""
-        base = "exact" if self.base is None else self.base.kind
+        base = "exact" if self.base is None else self.base.score_kind
         return "bound" if base == "exact" and self.dequantisation else base
 
     @property
@@ -239,9 +231,8 @@ class FlowModel(Model):
         """
         if batch.mask is not None:
             raise UserError("a flow scores whole examples: it has no mask of sites")
-        check_params(self.param_shapes, params)
-        x, terms = as_values(self.event, batch.x), {}
-        context = as_context(self.context_spec, batch.context, len(x))
+        x, context = in_types(self, batch.x, batch.context)
+        terms: dict[str, jax.Array] = {}
         if self.dequantisation:
             key = key_needed(key, "noise is added to levels before a flow scores them")
             x, terms["dequantisation"] = self.dequantisation.to_real(jax.random.fold_in(key, len(self.blocks) + 1), x)
@@ -253,7 +244,7 @@ class FlowModel(Model):
             of_base = folded(key, len(self.blocks))
             terms[BASE] = self.base.score(params[BASE], Batch(z, given or {}), key=of_base, train=train).log_prob
         total = functools.reduce(operator.add, terms.values())
-        return Score(total, self.kind, {name: -term for name, term in terms.items()})
+        return Score(total, self.score_kind, {name: -term for name, term in terms.items()})
 
     def to_noise(
         self, params: Params, x: jax.Array, context: Any = None, *, key: jax.Array | None = None, train: bool = False
@@ -267,13 +258,7 @@ class FlowModel(Model):
             log_det = log_det + log_slope.reshape(len(x), -1).sum(-1)
         return z, log_det
 
-    def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
-        invert = inverting_sampler(sampler)
-        self.refuse(options)
-        if self.base is not None:
-            self.base.check_draws(invert, options)
-
-    def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: DrawOptions) -> Draw:
+    def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: Request) -> Draw:
         """Noise from the base, then the inverse of each block, the last one first.
 
         The sampler is `naive`, `cached` or `fixed_point`; its calls and steps are added over the blocks (and the base).
@@ -286,11 +271,19 @@ class FlowModel(Model):
         else:
             given = dataclasses.replace(options, context=context if self.base.context_spec else None)
             of_base = step_keys(keys, len(self.blocks))
-            x, stats = self.base.draw(params[BASE], of_base, given, sampler=invert)
+            x, stats = draw_part(self.base, params[BASE], of_base, invert, given)
         for k in reversed(range(len(self.blocks))):
-            x, found = values_of(self.blocks[k], params[str(k)], x, context, invert, keys)
-            stats = {name: stats[name] + found[name] for name in COUNTS}
+            x, of_block = values_of(self.blocks[k], params[str(k)], x, context, invert, keys)
+            stats = {name: stats[name] + of_block[name] for name in COUNTS}
         return Draw(self.dequantisation.to_levels(x) if self.dequantisation else x, stats)
+
+
+@check_draws.register(FlowModel)
+def _(model: FlowModel, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
+    invert = inverting_sampler(sampler)
+    refuse(model, options)
+    if model.base is not None:
+        check_draws(model.base, invert, options)
 
 
 @functools.partial(jax.jit, static_argnums=1)
@@ -301,13 +294,13 @@ def _normal(keys: jax.Array, shape: tuple[int, ...], temperature: float | jax.Ar
 
 def inverting_sampler(sampler: str | Sampler) -> Sampler:
     """A sampler that can take given noise; raises `UserError` for one that cannot."""
-    found = make_sampler(sampler)
-    name = SAMPLERS.name_of(type(found)) or type(found).__name__
-    if type(found) not in (Naive, Cached, FixedPoint):  # a subclass may draw something else, as `greedy` does
+    invert = make_sampler(sampler)
+    name = SAMPLERS.name_of(type(invert)) or type(invert).__name__
+    if type(invert) not in (Naive, Cached, FixedPoint):  # a subclass may draw something else, as `greedy` does
         raise UserError(f"the sampler {name!r} cannot invert a flow: take naive, cached or fixed_point")
-    if isinstance(found, FixedPoint) and found.source is not None:
+    if isinstance(invert, FixedPoint) and invert.source is not None:
         raise UserError("fixed_point inverts a flow from the start 'zeros' or 'mode', not from a draft")
-    return found
+    return invert
 
 
 def values_of(block: Any, params: Any, noise: jax.Array, context: Any, sampler: Sampler, keys: jax.Array) -> Draw:

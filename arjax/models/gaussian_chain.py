@@ -19,10 +19,11 @@ from arjax.core.errors import UserError
 from arjax.core.options import opt
 from arjax.core.spec import EventSpec
 from arjax.models import noise_schedules as schedules
+from arjax.models.base import Model
 from arjax.models.chains import SMALL, STATIC, Chain, Params, StepTerms, check_features, frames_of
+from arjax.models.draws import check_draws, step_keys
 from arjax.models.kinds import KINDS, Blueprint, Example
 from arjax.models.noise_schedules import MOST_STEPS
-from arjax.models.sampling import step_keys
 from arjax.networks import NETWORKS
 from arjax.networks.denoisers import Denoiser, make_denoiser
 from arjax.samplers import PLAIN_DRAW, DrawOptions, Sampler
@@ -66,8 +67,8 @@ class GaussianChain(Chain):
     sample_steps: int = dataclasses.field(metadata=STATIC)
     eta: float = dataclasses.field(metadata=STATIC)
 
-    HAS_ERROR: ClassVar[bool] = True
-    own_draw_options: ClassVar[frozenset[str]] = frozenset({"steps", "frames", "eta"})
+    traits = Chain.traits | {"noise_error"}
+    takes: ClassVar[frozenset[str]] = frozenset({"temperature", "steps", "frames", "eta"})
     NETWORKS: ClassVar[Any] = NETWORKS
     EXAMPLES = {
         "levels": _small(EventSpec((2, 2)), prediction="levels"),
@@ -80,12 +81,12 @@ class GaussianChain(Chain):
         blueprint: Blueprint,
         *,
         num_steps: int = opt(1000, most=MOST_STEPS),
-        schedule: str = "linear",
-        prediction: str = "noise",
+        schedule: str = opt("linear", choices=schedules.GAUSSIAN),
+        prediction: str = opt("noise", choices=PREDICTIONS),
         train_steps: int = 1,
         score_steps: int = 0,
         sample_steps: int = opt(0, most=MOST_STEPS),
-        eta: float = 1.0,
+        eta: float = opt(1.0, least=0, most=1),
     ) -> GaussianChain:
         """The chain of a denoiser; the options are the fields."""
         blueprint.only()
@@ -99,13 +100,10 @@ class GaussianChain(Chain):
         self.check_fields()
         if self.event.kind not in ("levels", "binary", "real"):
             raise UserError(f"a Gaussian chain needs levels, binary or real data, not {self.event.kind}")
-        schedules.check_known("noise schedule", self.schedule, schedules.GAUSSIAN)
         if self.learned_schedule and self.num_steps < 2:
             raise UserError("a learned noise schedule has two end points: num_steps must be at least 2")
-        schedules.check_known("prediction", self.prediction, PREDICTIONS)
         if self.prediction == "levels" and not self.event.is_discrete:
             raise UserError("the prediction 'levels' is a distribution over levels, and real data have none")
-        schedules.check_eta(self.eta)
 
     def check_parts(self) -> None:
         check_features(self.denoiser, num_predicted(self.event, self.prediction))
@@ -139,12 +137,12 @@ class GaussianChain(Chain):
         alpha, sigma = self._scales(gamma_B)
         if self.prediction == "levels":
             logits = features.reshape(*x_t.shape, self.event.num_levels)
-            found = expected_level(logits, x_t / alpha, alpha / sigma)
-            return found, (x_t - alpha * found) / sigma, found
-        said = features.reshape(x_t.shape)
+            x_0 = expected_level(logits, x_t / alpha, alpha / sigma)
+            return x_0, (x_t - alpha * x_0) / sigma, x_0
+        output = features.reshape(x_t.shape)
         if self.prediction == "velocity":
-            return said, sigma * x_t + alpha * said, alpha * x_t - sigma * said
-        return said, said, (x_t - sigma * said) / alpha
+            return output, sigma * x_t + alpha * output, alpha * x_t - sigma * output
+        return output, output, (x_t - sigma * output) / alpha
 
     def _scales(self, gamma_B: jax.Array) -> tuple[jax.Array, jax.Array]:
         """alpha and sigma, [B, 1, ...] each."""
@@ -163,18 +161,19 @@ class GaussianChain(Chain):
         gamma_B, before_B = gammas_T[t_B - 1], gammas_T[jnp.maximum(t_B - 2, 0)]
         noise = jax.vmap(lambda key: jax.random.normal(key, self.event.shape))(keys_B)
         alpha, sigma = self._scales(gamma_B)
-        said, _, found = self.predicted(params, alpha * x_0 + sigma * noise, t_B, gamma_B, context, dropout)
+        output, _, predicted_x_0 = self.predicted(params, alpha * x_0 + sigma * noise, t_B, gamma_B, context, dropout)
         # each without the cancellation that a detour over the predicted noise would have where sigma is small
         if self.prediction == "velocity":
-            error = alpha * (alpha * noise - sigma * x_0 - said)
+            error = alpha * (alpha * noise - sigma * x_0 - output)
         else:
-            error = noise - said if self.prediction == "noise" else (said - x_0) * alpha / sigma
+            error = noise - output if self.prediction == "noise" else (output - x_0) * alpha / sigma
         error_B = (error**2).reshape(len(x), -1).sum(-1)
-        # (SNR_{t-1} - SNR_t) |x_0 - found|^2 / 2 (Kingma et al., equation 13), in terms of the noise (equation 14)
+        # (SNR_{t-1} - SNR_t) |x_0 - its prediction|^2 / 2 (Kingma et al., equation 13), by the noise (equation 14)
         kl_B = 0.5 * jnp.expm1(gamma_B - before_B) * error_B
         is_first_B = t_B == 1
-        found = jnp.where(is_first_B.reshape(alpha.shape), found, x_0)  # elsewhere it may be huge, and is not scored
-        return StepTerms(jnp.where(is_first_B, self._last_log_prob(params, x, found), -kl_B), error_B)
+        # in other steps it may be huge, and is not scored
+        predicted_x_0 = jnp.where(is_first_B.reshape(alpha.shape), predicted_x_0, x_0)
+        return StepTerms(jnp.where(is_first_B, self._last_log_prob(params, x, predicted_x_0), -kl_B), error_B)
 
     def _last_log_prob(self, params: Params, x: jax.Array, mean: jax.Array) -> jax.Array:
         """log p(x_0 | x_1) in nats, [B]: for levels the mass of a bin, for real data a density."""
@@ -186,17 +185,19 @@ class GaussianChain(Chain):
             log_p = log_bin_mass(distance, 1 / (sigma * (self.event.num_levels - 1)), x, self.event.num_levels)
         return log_p.reshape(len(x), -1).sum(-1)
 
-    def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
-        super().check_draws(sampler, options)
-        if options.temperature != 1:
-            raise UserError("a Gaussian chain has no temperature: less noise is eta < 1")
-
     def drawing(self, options, eta=None):
         """Between two visited steps s < t it draws from q(x_s | x_t, x_0) of the chain without those between them, with
         the predicted x_0 (Song, Meng & Ermon, 2021, section 4.2); `eta` is None for that of the model.
         """
         schedules.check_eta(self.eta if eta is None else eta)
         return draw_gaussian, float(self.eta if eta is None else eta)
+
+
+@check_draws.register(GaussianChain)
+def _(model: GaussianChain, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
+    check_draws.dispatch(Model)(model, sampler, options)
+    if options.temperature != 1:
+        raise UserError("a Gaussian chain has no temperature: less noise is eta < 1")
 
 
 def noisy_values(event: EventSpec) -> EventSpec:
@@ -248,10 +249,10 @@ def draw_gaussian(
         return temperature * jax.vmap(lambda key: jax.random.normal(key, shape))(step_keys(keys_B, t))
 
     def back(x_t: jax.Array, step: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array | None]:
-        t, gamma, of_found, of_noise, std = step
+        t, gamma, of_x_0, of_noise, std = step
         fill = functools.partial(jnp.full, len(x_t))
-        _, noise, found = model.predicted(params, x_t, fill(t), fill(gamma), context)
-        x_s = of_found * found + of_noise * noise + std * normal(t - 1)
+        _, noise, x_0 = model.predicted(params, x_t, fill(t), fill(gamma), context)
+        x_s = of_x_0 * x_0 + of_noise * noise + std * normal(t - 1)
         return x_s, x_s if places else None
 
     def in_data_units(x: jax.Array) -> jax.Array:

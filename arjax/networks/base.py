@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.batch import Array
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.programs import one_program
 from arjax.core.registry import Registry
@@ -310,13 +310,6 @@ def fields_from(options: nn.Module, module: type[nn.Module], **own: Any) -> dict
     """The fields of a module: its `own`, and the others as those of the same names in `options`."""
     names = {field.name for field in dataclasses.fields(module)} - {*FLAX_FIELDS} - own.keys()
     return {name: getattr(options, name) for name in names if hasattr(options, name)} | own
-
-
-def activation(name: str) -> Callable[[jax.Array], jax.Array]:
-    """The activation function of that name; raises `UserError` when there is none."""
-    if name not in ACTIVATIONS:
-        raise UserError(f"unknown activation {name!r}{did_you_mean(name, ACTIVATIONS)}")
-    return ACTIVATIONS[name]
 
 
 def check_divides(network: Any, part: str, whole: str) -> None:

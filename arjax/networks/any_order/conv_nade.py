@@ -13,7 +13,7 @@ from arjax.core.errors import UserError
 from arjax.core.options import depth_option, opt, rate_option
 from arjax.networks.any_order.deep_nade import MaskedInputMLP
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, activation, fields_from
+from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, fields_from
 from arjax.networks.layers.convolution import TapConv, square_taps
 from arjax.networks.layers.grids import check_odd
 from arjax.networks.layers.local_context import context_encoder, everywhere, summary_encoder
@@ -109,7 +109,7 @@ class ConvNADE(OrderAgnosticNetwork):
         def cut(maps: jax.Array) -> jax.Array:
             return maps[..., crop : maps.shape[-3] - crop, crop : maps.shape[-2] - crop, :]
 
-        act, maps = activation(self.activation), planes
+        act, maps = ACTIVATIONS[self.activation], planes
         for i, conv in enumerate(self.convs):
             added: Any = from_context if i == 0 else 0.0
             pre = cut(conv(maps)) + (cut(added) if self.context_spec.local and i == 0 else added)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from arjax.core.integers import DEEPEST
 from arjax.core.options import opt
-from arjax.networks.base import ACTIVATIONS, NETWORKS, activation
+from arjax.networks.base import ACTIVATIONS, NETWORKS
 from arjax.networks.denoisers.base import ConditionEncoder, Denoiser, Modulation, noisy_event
 from arjax.networks.denoisers.transformer import adapted, gated
 from arjax.networks.layers.dense import Dense
@@ -34,7 +34,7 @@ class ResidualLayer(nn.Module):
     def __call__(self, h_BE: jax.Array, condition: jax.Array | None) -> jax.Array:
         vectors = Modulation(self.width, 3, self.dtype, name="modulation")(condition, 2)
         y = adapted("norm", h_BE, vectors[:2], self.dtype)
-        y = activation(self.activation)(Dense(self.width, dtype=self.dtype, name="dense_in")(y))
+        y = ACTIVATIONS[self.activation](Dense(self.width, dtype=self.dtype, name="dense_in")(y))
         y = Dense(self.width, dtype=self.dtype, name="dense_out")(y)
         return h_BE + gated(y, vectors[2])
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.networks.any_order.masked_transformer import FullAttention
-from arjax.networks.base import NETWORKS, activation
+from arjax.networks.base import ACTIVATIONS, NETWORKS
 from arjax.networks.denoisers.base import ConditionEncoder, Denoiser, Modulation, local_maps, noisy_event
 from arjax.networks.layers.blocks import PlainStack, check_stack
 from arjax.networks.layers.dense import Dense
@@ -46,7 +46,7 @@ class AdaptiveBlock(nn.Module):
         attention = self.make_attention(name="attention")
         x = x_BDE + gated(drop(attention(adapted("attention_norm", x_BDE, vectors[:2], self.dtype), 1)), vectors[2])
         h = adapted("mlp_norm", x, vectors[3:5], self.dtype)
-        h = activation(self.activation)(Dense(self.mlp_size, dtype=self.dtype, name="up")(h))
+        h = ACTIVATIONS[self.activation](Dense(self.mlp_size, dtype=self.dtype, name="up")(h))
         init = nn.initializers.variance_scaling(self.out_scale, "fan_in", "truncated_normal")
         h = Dense(self.width, dtype=self.dtype, kernel_init=init, name="down")(h)
         return x + gated(drop(h), vectors[5]), None

@@ -11,7 +11,7 @@ from arjax.core.errors import UserError
 from arjax.core.options import depth_option, opt
 from arjax.core.output import say_once
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, Network, activation
+from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, Network
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import flat_inputs
 from arjax.networks.layers.local_context import LOCAL_WIDTH, feature_encoder
@@ -68,7 +68,7 @@ class HiddenLayers(nn.Module):
     def __call__(self, batch_size: int, context: Context) -> jax.Array:
         h = jnp.concatenate([flat_inputs(context[name], part, self.dtype) for name, part in self.context_spec.parts], 1)
         for layer in self.hidden:
-            h = activation(self.activation)(layer(h))
+            h = ACTIVATIONS[self.activation](layer(h))
         return self.readout(h).reshape(batch_size, self.num_sites, self.num_features)
 
 

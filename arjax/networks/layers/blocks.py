@@ -11,7 +11,7 @@ import jax
 
 from arjax.core.options import depth_option, opt, rate_option
 from arjax.core.spec import EventSpec
-from arjax.networks.base import ACTIVATIONS, Network, activation, check_divides, check_remat, fields_from, once
+from arjax.networks.base import ACTIVATIONS, Network, check_divides, check_remat, fields_from, once
 from arjax.networks.layers.attention import CrossAttention
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import PositionEncoder, ValueEncoder
@@ -154,7 +154,7 @@ class Layer(nn.Module):
         self.down = dense(self.width, kernel_init=init)
 
     def _mlp(self, x: jax.Array) -> jax.Array:
-        x, act = self.mlp_norm(x), activation(self.activation)
+        x, act = self.mlp_norm(x), ACTIVATIONS[self.activation]
         return self.down(act(self.gate(x)) * self.up(x) if self.mlp_kind == "gated" else act(self.up(x)))
 
 
