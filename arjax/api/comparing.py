@@ -20,10 +20,10 @@ from arjax.core.errors import UserError
 from arjax.core.score_names import NO_LIKELIHOOD
 from arjax.data import Dataset, Source
 from arjax.data.sources import pieces
-from arjax.evaluation.comparison import Difference, paired_difference
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.report import kind_of_nats
 from arjax.evaluation.splits import split_of
+from arjax.evaluation.summaries import Difference, paired_difference
 
 #: Examples by which two splits are told apart.
 _PROBES = 256
@@ -215,9 +215,7 @@ def _nats(run: TrainedModel, split: str, name: str) -> np.ndarray:
         raise UserError(f"nats are compared, and the model of {name} has no likelihood")
     if isinstance(run, Run) and run.results is not None and _evaluates_as_stored(run):
         return nats_of_run(run.workdir, run.results, (split,))[split]
-    settings, measures = run.settings, run.settings.measures
-    more = measures.batch_size, settings.mesh, settings.seed, measures.num_orders
-    rows = Evaluator(run.model, _scored(run), *more).rows(run.params, split)
+    rows = Evaluator(run.model, _scored(run), run.settings.scoring).rows(run.params, split)
     return rows["nll"][rows["sites"] > 0]
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from jax.sharding import Mesh
 
 from arjax.core.errors import UserError
 from arjax.core.pictures import ChainGraph, CodesInUse, EntropyAlongOrder, OrderGraph, Paths, Picture, Tiles, as_images
@@ -14,6 +13,7 @@ from arjax.core.spec import EventSpec
 from arjax.data import Dataset
 from arjax.evaluation.entropy import step_entropy
 from arjax.evaluation.likelihood import codes_in_use
+from arjax.evaluation.splits import Scoring
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.abilities import require
 from arjax.reporting.diagrams import chain_figure, factorization_figure
@@ -36,7 +36,7 @@ ENTROPY_EXAMPLES = 1000
 
 
 def model_pictures(
-    model: Model, params: Any, dataset: Dataset, key: Any, batch_size: int, mesh: Mesh | None = None
+    model: Model, params: Any, dataset: Dataset, key: Any, scoring: Scoring
 ) -> Iterator[tuple[str, Any]]:
     """The pictures that the kind of a model has, see `Model.pictures`: the name of a file, and a text or a figure.
 
@@ -52,10 +52,10 @@ def model_pictures(
         elif isinstance(picture, CodesInUse):
             if dataset.splits and has_matplotlib():
                 split = list(dataset.splits)[-1]
-                figure = codes_figure(codes_in_use(model, params, dataset, split, batch_size, mesh))
+                figure = codes_figure(codes_in_use(model, params, dataset, split, scoring))
         elif isinstance(picture, EntropyAlongOrder) and has_matplotlib():
-            own = require(model, "conditionals", "a picture of its entropy")
-            figure = entropy_picture(own, params, dataset, "", batch_size, ENTROPY_EXAMPLES, mesh)
+            stepwise = require(model, "conditionals", "a picture of its entropy")
+            figure = entropy_picture(stepwise, params, dataset, "", scoring, ENTROPY_EXAMPLES)
         elif has_matplotlib():
             figure = _figure_of(picture, model.event, dataset.in_data_units)
         if figure is not None:
@@ -141,9 +141,8 @@ def entropy_picture(
     params: Any,
     dataset: Dataset,
     split: str,
-    batch_size: int,
+    scoring: Scoring,
     max_examples: int,
-    mesh: Mesh | None = None,
 ) -> Any:
     """Entropy of each step of the order, and of each site where the grid is a plane. Raises `UserError`: there are no
     examples, no such split, or matplotlib is not installed.
@@ -152,6 +151,6 @@ def entropy_picture(
     if not dataset.splits:
         raise UserError("the entropy of a step is a mean over examples, of which a saved model has none")
     split = split or list(dataset.splits)[-1]
-    found = step_entropy(model, params, dataset, split, batch_size, max_examples, mesh)
+    found = step_entropy(model, params, dataset, split, scoring, max_examples)
     over_grid = found.entropy_over_grid if found.entropy_over_grid.ndim == 2 else None
     return entropy_figure(found.entropy, found.entropy_stderr, found.nll, over_grid)

@@ -40,9 +40,7 @@ def inpaint(setup: Setup, model: AutoregressiveModel, params: Any, options: Conf
     visible = ~hidden if options.visible == "rest" else np.zeros_like(hidden)
     if as_images(np.zeros((1, *model.event.shape)), model.event.grid_shape) is None:
         raise UserError(f"examples of {dataset.name!r} cannot be drawn as images")
-    scores = score_hidden(
-        model, params, setup.scored, split, hidden, visible, setup.evaluate.batch_size, setup.mesh, setup.seed
-    )
+    scores = score_hidden(model, params, setup.scored, split, hidden, visible, setup.scoring)
     done = None
     if options.visible == "rest":
         batch = some_rows(dataset, split, options.num)

@@ -13,8 +13,16 @@ from jax.sharding import Mesh
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.integers import check_size
-from arjax.evaluation.accelerators import UTILISATION, Accelerator, Roofline, expected_seconds, rooflines
-from arjax.evaluation.flops import Work, count_flops, count_work
+from arjax.evaluation.flops import (
+    UTILISATION,
+    Accelerator,
+    Roofline,
+    Work,
+    count_flops,
+    count_work,
+    expected_seconds,
+    rooflines,
+)
 from arjax.models import Model
 from arjax.objectives import Companion, Loss
 from arjax.parallel.sharding import Rule, batch_sharding, path_string, replicated

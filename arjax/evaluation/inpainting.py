@@ -9,13 +9,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from arjax.core.arrays import as_sites
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data import Dataset
 from arjax.evaluation.likelihood import Evaluator, Hidden
+from arjax.evaluation.splits import Scoring
 from arjax.models import AutoregressiveModel
 from arjax.models.queries import evidence_first
 
@@ -93,23 +93,18 @@ def score_hidden(
     split: str,
     hidden: np.ndarray,
     visible: np.ndarray,
-    batch_size: int,
-    mesh: Mesh | None = None,
-    seed: int = 0,
+    scoring: Scoring = Scoring(),  # noqa: B008, frozen
 ) -> dict[str, float]:
     """The exact negative log-likelihood of the hidden sites given the visible ones, over a whole split.
 
     With every site hidden these are the scores of `Evaluator` in one order. They are in data units, and those of bits
-    over the hidden scalars. Masked sites are neither scored nor counted. Raises `UserError`: no site is hidden, no
-    order of the model has the visible sites first and the hidden ones second, or no such split.
+    over the hidden scalars. Masked sites are neither scored nor counted.
 
     Args:
       hidden: bool[*grid], the sites that are scored.
       visible: bool[*grid], the sites that are observed; those in neither set are marginalised.
-      mesh: that of the parameters; None: one device.
-      seed: of a transform that draws at random.
     """
     query = Hidden(as_sites(model.event, hidden, "hidden"), as_sites(model.event, visible, "visible"))
     if not query.sites.any():
         raise UserError("no site is hidden, so there is nothing to score")
-    return Evaluator(model, dataset, batch_size, mesh, seed, hidden=query)(params, split)
+    return Evaluator(model, dataset, scoring, query)(params, split)

@@ -21,7 +21,7 @@ from arjax.data import Dataset
 from arjax.data.sources import ArraySource
 from arjax.data.windows import RandomWindows, windows
 from arjax.evaluation.likelihood import Evaluator
-from arjax.evaluation.splits import split_of
+from arjax.evaluation.splits import Scoring, split_of
 from arjax.evaluation.summaries import stderr_of, summarize
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.abilities import require
@@ -120,7 +120,7 @@ def judged_examples(
         drawn.append(Batch(x, jax.tree.map(np.asarray, context), mask))
     own = jax.tree.map(lambda *parts: np.concatenate(parts), *drawn)
     as_they_are = dataclasses.replace(dataset, transform=None, answer="")  # the rows are events already
-    evaluator = Evaluator(judge.model, as_they_are, batch_size, mesh, jax.random.fold_in(key, 1))
+    evaluator = Evaluator(judge.model, as_they_are, Scoring(batch_size, mesh, jax.random.fold_in(key, 1)))
     scores: dict[str, Any] = {}
     for name, examples in (("own", own), ("data", rows)):
         source = ArraySource(dataset.event, examples.replace(extra={}), dataset.context)

@@ -10,14 +10,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
 from arjax.core.batch import Array, Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.mixtures import log_mixture
 from arjax.core.score_names import NO_LIKELIHOOD
 from arjax.data import Dataset, Source
-from arjax.evaluation.splits import SplitScorer, split_of
+from arjax.evaluation.splits import Scoring, SplitScorer, split_of
 from arjax.evaluation.summaries import CODES, code_counts, summarize_rows
 from arjax.factorization import Factorization, Shares
 from arjax.models import Model
@@ -73,11 +72,11 @@ def eval_step(
 
     def score(factorization: Factorization | None) -> Score:
         if hidden is not None:
-            asked = require(model, "queries", "a query")
+            of_queries = require(model, "queries", "a query")
             query = {"query": hidden.sites, "evidence": hidden.visible}
             given: dict[str, Any] = {"context": batch.context, "mask": batch.mask}
             given |= {} if key is None else {"key": key}
-            return Score(asked.conditional_log_prob(params, batch.x, **query, **given), model.kind)
+            return Score(of_queries.conditional_log_prob(params, batch.x, **query, **given), model.kind)
         if factorization is None:
             return model.score(params, batch, key=key)
         return require(model, "conditionals", "an order").score(params, batch, key=key, factorization=factorization)
@@ -136,31 +135,17 @@ class Evaluator:
         self,
         model: Model,
         dataset: Dataset,
-        batch_size: int,
-        mesh: Mesh | None,
-        seed: int | jax.Array = 0,
-        num_orders: int = 1,
+        scoring: Scoring = Scoring(),  # noqa: B008, frozen
         hidden: Hidden | None = None,
     ):
-        """Prepares the program.
-
-        Args:
-          dataset, batch_size, mesh: as of `SplitScorer`. The size of batches does not change exact results beyond
-            rounding. Scores that are drawn have a key for each batch, so it changes their noise.
-          num_orders: K, for a model with several orders: the mixture of K of them is scored, by their `Orders.shares`.
-          seed: of a transform and of scores that draw at random, or their key. The draws do not depend on the
-            parameters, so scores compare.
-          hidden: the scored sites and the observed ones; None: all sites are scored, none is observed.
-        """
+        """Prepares the program. `hidden`: the scored and the observed sites; None: all sites are scored."""
         self._dataset, self._event, self._kind = dataset, model.event, model.kind
-        self._shares = shares_of(model, num_orders)
-        score = _cached_score(_Same(model), num_orders, hidden, dataset.answer)
-        key = seed if isinstance(seed, jax.Array) else jax.random.key(seed)
-        self.scorer = SplitScorer(score, dataset, batch_size, mesh, key)
+        self._shares = shares_of(model, scoring.num_orders)
+        score = _cached_score(_Same(model), scoring.num_orders, hidden, dataset.answer)
+        self.scorer = SplitScorer(score, dataset, scoring)
 
     def __call__(self, params: Any, split: str) -> dict[str, Any]:
-        """The scores of a split by the names of `results.json`. Raises `UserError`: the data set has no such split, or
-        it is empty.
+        """The scores of a split by the names of `results.json`.
 
         Returns:
           `nll_nats` (mean over examples, in the units of the data where these were standardised), `nll_stderr` (its
@@ -175,7 +160,7 @@ class Evaluator:
         return summarize_rows(rows, self._event, self._dataset.text_unit, self._kind, self._shares)
 
     def rows(self, params: Any, split: str) -> dict[str, np.ndarray]:
-        """The scores of each example of a split, float64[..., N] by the names of `eval_step`; raises as a call."""
+        """The scores of each example of a split, float64[..., N] by the names of `eval_step`."""
         return self.rows_of(params, split_of(self._dataset, split))
 
     def rows_of(self, params: Any, source: Source) -> dict[str, np.ndarray]:
@@ -225,15 +210,19 @@ def answer_error(model: Model, params: Any, batch: Batch, measure: str) -> jax.A
 
 def code_rows(model: Model, params: Any, batch: Batch) -> Rows:
     """The numbers of the codes of each example, `codes/K` [T, B]; nothing for models without a codebook."""
-    found = model.code_numbers(params, batch)
-    return {} if found is None else {f"{CODES}{found[1]}": found[0].T}
+    numbers = model.code_numbers(params, batch)
+    return {} if numbers is None else {f"{CODES}{numbers[1]}": numbers[0].T}
 
 
 def codes_in_use(
-    model: Model, params: Any, dataset: Dataset, split: str, batch_size: int = 128, mesh: Mesh | None = None
+    model: Model,
+    params: Any,
+    dataset: Dataset,
+    split: str,
+    scoring: Scoring = Scoring(),  # noqa: B008, frozen
 ) -> np.ndarray:
-    """How often a split uses each code, int64[K]. Raises `UserError`: a model without a codebook, or no such split."""
-    scorer = SplitScorer(_code_rows_of, dataset, batch_size, mesh, jax.random.key(0))
+    """How often a split uses each code of a model with a codebook, int64[K]."""
+    scorer = SplitScorer(_code_rows_of, dataset, scoring)
     batches = scorer.batches((model, params), split_of(dataset, split))
     counts = [code_counts(name, numbers) for rows in batches for name, numbers in rows.items()]
     if not counts:

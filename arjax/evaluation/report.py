@@ -20,6 +20,7 @@ from arjax.evaluation.exposure import check_decoding, check_truth, decodes, deco
 from arjax.evaluation.judges import check_judge, judged_examples, judged_texts, spread_rows
 from arjax.evaluation.likelihood import Evaluator, shares_of
 from arjax.evaluation.sampling import OpenRun
+from arjax.evaluation.splits import Scoring
 from arjax.evaluation.summaries import stderr_of, summarize_rows
 from arjax.models import Model
 from arjax.models.abilities import require
@@ -68,6 +69,10 @@ class Measures:
                 raise UserError(f"{field.name} must be a text, not {value!r}")
             if not isinstance(field.default, str) and not (is_integer(value) and value >= least):
                 raise UserError(f"{field.name} must be a whole number, at least {least}, not {value!r}")
+
+    def scoring(self, mesh: Mesh | None, seed: int) -> Scoring:
+        """How each split is scored."""
+        return Scoring(self.batch_size, mesh, seed, self.num_orders)
 
     def check(self, model: Model, dataset: Dataset) -> None:
         """Raises `UserError` where the model or its data lack one of the numbers; nothing is computed."""
@@ -133,11 +138,9 @@ def report(
       open_run: opens the judge: a run with `model`, `params`, `dataset` and the `step` of the parameters.
       rows: of `Evaluator` and `truth_rows`, where they are known already.
     """
-    options: dict[str, Any] = {"batch_size": measures.batch_size, "seed": seed, "mesh": mesh}
-    whole, dataset = dataset, dataset.thinned(measures.examples)
+    scoring, whole, dataset = measures.scoring(mesh, seed), dataset, dataset.thinned(measures.examples)
     if rows is None:
-        rows = Evaluator(model, dataset, num_orders=measures.num_orders, **options).rows(params, split)
-        rows = rows | truth_rows(dataset, split, **options)
+        rows = Evaluator(model, dataset, scoring).rows(params, split) | truth_rows(dataset, split, scoring)
     scores: dict[str, Any] = {"dataset": dataset.name, "split": split}
     scores["kind"] = kind_of_nats(model, measures.num_orders, dataset.end)
     if model.kind != NO_LIKELIHOOD:
@@ -148,9 +151,9 @@ def report(
     if measures.steps:
         rounds: dict[str, Any] = {name: getattr(measures, name) for name in ("steps", "schedule", "choose", "examples")}
         of_steps = require(model, "conditionals", "config.evaluate.steps")
-        scores |= k_step_scores(of_steps, params, whole, split, **rounds, **options)
+        scores |= k_step_scores(of_steps, params, whole, split, **rounds, scoring=scoring)
     if measures.samples:
-        scores |= sampled_scores(model, params, dataset, split, samples=measures.samples, **options)
+        scores |= sampled_scores(model, params, dataset, split, measures.samples, scoring)
     if not measures.exposure:
         return Report(scores, rows)
     judge = open_judge(model, dataset, measures, open_run)
@@ -182,16 +185,15 @@ def _measured_errors(model: Model, params: Any, dataset: Dataset, split: str, se
     return {"solver_error_nats": float(error_B.mean()), "solver_error_nats_stderr": float(stderr_of(error_B))}
 
 
-def truth_rows(
-    dataset: Dataset, split: str, *, batch_size: int, seed: int = 0, mesh: Mesh | None = None
-) -> dict[str, np.ndarray]:
+def truth_rows(dataset: Dataset, split: str, scoring: Scoring) -> dict[str, np.ndarray]:
     """`truth`, the nats of each example of a split under the truth of the data; nothing where none is known."""
     if dataset.truth is None:
         return {}
     model, params = dataset.truth.model, dataset.truth.params
-    if mesh is not None:
-        params = jax.device_put(params, replicated(mesh))
-    return {"truth": Evaluator(model, dataset, batch_size, mesh, seed).rows(params, split)["nll"]}
+    if scoring.mesh is not None:
+        params = jax.device_put(params, replicated(scoring.mesh))
+    in_order = dataclasses.replace(scoring, num_orders=1)
+    return {"truth": Evaluator(model, dataset, in_order).rows(params, split)["nll"]}
 
 
 def open_judge(model: Model, dataset: Dataset, measures: Measures, open_run: OpenRun) -> Any | None:

@@ -20,7 +20,7 @@ from arjax.reporting.reports import is_number
 from arjax.sweep.results import COLUMNS, number, read_config, read_results, result_row, validation_of
 from arjax.sweep.runs import Run, check_name, check_published
 
-#: Weights of the members of a mixture; all are chosen on validation alone (arjax/evaluation/mixtures.py).
+#: Weights of the members of a mixture; all are chosen on validation alone (arjax/core/mixtures.py).
 WEIGHTS = ("equal", "fitted", "chosen")
 SEED = "seed"
 
@@ -187,8 +187,8 @@ class Mixture(Derived):
 
     def _mixed(self, members: Sequence[Member]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """The weights [M], and the nats of the mixture of each example, [N], of the scored split and of validation."""
+        from arjax.core.mixtures import WEIGHTS as FIND
         from arjax.core.mixtures import mixed_nats
-        from arjax.evaluation.mixtures import WEIGHTS as FIND
 
         nll_MN = self._nats(members, members[0].results["split"])
         validated = all(is_number(member.results.get("validation_nll_nats")) for member in members)

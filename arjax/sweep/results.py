@@ -149,13 +149,13 @@ def ties(rows: Sequence[Mapping[str, Any]], nats: Sequence[np.ndarray | None]) -
     compared with another one, or "".
 
     The best row is that on validation, or else by its value. A tie is a paired difference of the nats of the same
-    examples within two standard errors of 0, see `arjax.evaluation.comparison`.
+    examples within two standard errors of 0, see `arjax.evaluation.summaries`.
 
     Args:
       rows: of a results table.
       nats: of the examples of each row, [S, N] under S seeds; None where they are not known.
     """
-    from arjax.evaluation.comparison import paired_difference
+    from arjax.evaluation.summaries import paired_difference
 
     groups: dict[tuple[str, str], list[int]] = {}
     for i, row in enumerate(rows):

@@ -22,6 +22,7 @@ from arjax.core.run_code import tell_changed_code
 from arjax.data import Dataset
 from arjax.data.vocabulary import check_same_tokens
 from arjax.evaluation.report import Measures
+from arjax.evaluation.splits import Scoring
 from arjax.interop.description import describe
 from arjax.models import Model
 from arjax.models.autoregressive import has_conditionals
@@ -127,6 +128,11 @@ class Setup:
     def model(self) -> Model:
         """The trained model."""
         return self.recipe.model
+
+    @property
+    def scoring(self) -> Scoring:
+        """How a split is scored."""
+        return self.evaluate.scoring(self.mesh, self.seed)
 
     @property
     def total_steps(self) -> int:

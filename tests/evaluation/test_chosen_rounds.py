@@ -20,6 +20,7 @@ from arjax.core.spec import EventSpec
 from arjax.data.base import from_arrays
 from arjax.evaluation.bounds import k_step_scores
 from arjax.evaluation.report import Measures
+from arjax.evaluation.splits import Scoring
 from arjax.factorization import from_order
 from arjax.models import ModelChoice, make_model
 from arjax.parallel.sharding import make_mesh
@@ -96,7 +97,7 @@ def test_a_single_round_and_a_fixed_order_are_what_is_known():
     """One round takes all sites given nothing; in the order of the model a round is a step of several sites."""
     model, params = build()
     order, data = np.asarray(model.factorization.order), some()
-    rest = {"steps": 1, "batch_size": 4}
+    rest = {"steps": 1, "scoring": Scoring(4)}
     whole = dataclasses.replace(model, factorization=from_order(order, [4], (2, 2)), orders=None)
     expected = cases.log_prob(whole, X)
     np.testing.assert_allclose(scored(model, params, X, (4,)), expected, atol=1e-5)
@@ -169,7 +170,7 @@ def test_a_mixture_of_models_is_refused():
 @pytest.mark.slow
 def test_a_split_has_the_mean_and_its_error():
     model, params = build()
-    rest = {"choose": "entropy", "steps": 3, "batch_size": 8, "schedule": "cosine", "mesh": make_mesh(1, 1, 1)}
+    rest = {"choose": "entropy", "steps": 3, "schedule": "cosine", "scoring": Scoring(8, make_mesh(1, 1, 1))}
     scores = k_step_scores(model, params, some(23), "test", **rest)
     nats = -scored(model, params, X[:23], (1, 1, 2))
     assert scores["k_step_nll_nats"] == pytest.approx(nats.mean(), rel=1e-5)

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from sweep_cases import rows, sweep, write_sweep
 
-from arjax.core.mixtures import mixed_nats
-from arjax.evaluation.mixtures import chosen_weights
+from arjax.core.mixtures import chosen_weights, mixed_nats
 from arjax.sweep import Run, plots
 from arjax.sweep.derived import Mean, Member, _kind_of_mixture
 from arjax.sweep.results import COLUMNS, ties

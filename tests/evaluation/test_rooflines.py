@@ -7,8 +7,7 @@ import pytest
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.evaluation.accelerators import UTILISATION, accelerator_of, expected_seconds, rooflines
-from arjax.evaluation.flops import count_work
+from arjax.evaluation.flops import UTILISATION, accelerator_of, count_work, expected_seconds, rooflines
 from arjax.models import make_model
 
 
