@@ -170,7 +170,7 @@ def k_step_scores(
     if choose == "random":
         mean, stderr = split_bound(model, params, scored, split, _k_step_bound, tuple(sizes), scoring=scoring)
         return {"k_step_bound_nats": mean, "k_step_bound_stderr": stderr, "k_steps": len(sizes)}
-    log_prob = _lowest_entropy if choose == "entropy" else _in_own_order
+    log_prob = _lowest_entropy if choose == "entropy" else _in_model_order
     mean, stderr = split_bound(model, params, scored, split, log_prob, tuple(sizes), scoring=scoring)
     about = {"k_steps": len(sizes), "k_step_choose": choose, "k_step_kind": model.kind}
     return {"k_step_nll_nats": mean, "k_step_nll_stderr": stderr} | about
@@ -206,7 +206,7 @@ def _lowest_entropy(
     return lowest_entropy_log_prob(model, params, batch, sizes, key)
 
 
-def _in_own_order(
+def _in_model_order(
     model: AutoregressiveModel, params: Any, batch: Batch, key: jax.Array, sizes: tuple[int, ...]
 ) -> jax.Array:
     """In the order of the model; in a single round no order matters, so it serves all rules there."""

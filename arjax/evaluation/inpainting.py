@@ -77,11 +77,11 @@ def complete(
 
 
 @functools.lru_cache(maxsize=16)
-def _scorer(model: AutoregressiveModel, asked: Hidden) -> Callable[..., jax.Array]:
+def _scorer(model: AutoregressiveModel, query: Hidden) -> Callable[..., jax.Array]:
     """(params, x, context) -> log p(hidden | visible), float32[N]; one program for all calls."""
 
     def score(params: Any, x: jax.Array, context: Any) -> jax.Array:
-        return model.conditional_log_prob(params, x, query=asked.sites, evidence=asked.visible, context=context)
+        return model.conditional_log_prob(params, x, query=query.sites, evidence=query.visible, context=context)
 
     return jax.jit(score)
 

@@ -51,12 +51,10 @@ def check_judge(model: Model, judge: Model, length: int, dataset: Dataset) -> No
     sites.
     """
     check_likelihood(judge, "config.evaluate.judge")
+    events = f"the judge is of {judge.event.in_words}, and the model of {model.event.in_words}"
     if not length:
         if (judge.event, judge.context_spec) != (model.event, model.context_spec):
-            own, other = model.event.in_words, judge.event.in_words
-            raise UserError(
-                f"the judge is of {other}, and the model of {own}: both need the same data, or config.evaluate.length"
-            )
+            raise UserError(f"{events}: both need the same data, or config.evaluate.length")
         return
     dataset.check_alike("config.evaluate.length")
     if dataset.end is not None:
@@ -68,10 +66,9 @@ def check_judge(model: Model, judge: Model, length: int, dataset: Dataset) -> No
         check_length(one, length, None)
     if judge.event.num_levels != model.event.num_levels:
         raise UserError(f"the judge knows {judge.event.num_levels} tokens, and the model {model.event.num_levels}")
-    own_form, form = ((one.event.is_discrete, one.event.value_shape) for one in (model, judge))
-    if own_form != form:  # binary values are the tokens 0 and 1
-        own, other = model.event.in_words, judge.event.in_words
-        raise UserError(f"the judge is of {other}, and the model of {own}: both need values of one kind and shape")
+    form_of_model, form = ((one.event.is_discrete, one.event.value_shape) for one in (model, judge))
+    if form_of_model != form:  # binary values are the tokens 0 and 1
+        raise UserError(f"{events}: both need values of one kind and shape")
 
 
 def spread_rows(dataset: Dataset, split: str, num: int, key: jax.Array) -> Batch:
@@ -118,15 +115,15 @@ def judged_examples(
         else:
             mask = up_to_end(x, end)
         drawn.append(Batch(x, jax.tree.map(np.asarray, context), mask))
-    own = jax.tree.map(lambda *parts: np.concatenate(parts), *drawn)
+    samples = jax.tree.map(lambda *parts: np.concatenate(parts), *drawn)
     as_they_are = dataclasses.replace(dataset, transform=None, answer="")  # the rows are events already
     evaluator = Evaluator(judge.model, as_they_are, Scoring(batch_size, mesh, jax.random.fold_in(key, 1)))
     scores: dict[str, Any] = {}
-    for name, examples in (("own", own), ("data", rows)):
+    for name, examples in (("own", samples), ("data", rows)):
         source = ArraySource(dataset.event, examples.replace(extra={}), dataset.context)
         nats = evaluator.rows_of(judge.params, source)
-        found = summarize(nats["nll"], nats["sites"], dataset.event, dataset.text_unit)
-        scores |= {f"judge_{name}_{score}": value for score, value in found.items()}
+        summary = summarize(nats["nll"], nats["sites"], dataset.event, dataset.text_unit)
+        scores |= {f"judge_{name}_{score}": value for score, value in summary.items()}
     return scores
 
 
@@ -165,8 +162,8 @@ def judged_texts(
     scores: dict[str, Any] = {}
     for name, nats_NL in nats.items():
         if len(nats_NL):
-            found = summarize(nats_NL.sum(1), np.full(len(nats_NL), length), dataset.event, dataset.text_unit)
-            scores |= {f"judge_{name}_{score}": value for score, value in found.items()}
+            summary = summarize(nats_NL.sum(1), np.full(len(nats_NL), length), dataset.event, dataset.text_unit)
+            scores |= {f"judge_{name}_{score}": value for score, value in summary.items()}
     return scores, _along_text(length, *nats.values())
 
 
@@ -215,8 +212,8 @@ def site_nats(
         of_rows = jax.random.fold_in(key, first)
         for start, skip in zip(*windows(padded.shape[1], size, max(size // 2, 1)), strict=True):
             window = padded[rows, start : start + size], jax.random.fold_in(of_rows, start)
-            found = np.asarray(_log_prob_per_site(model, params, *window), np.float64)
-            nats_NL[rows, start + skip : start + size] = -found[:, skip:]
+            log_prob = np.asarray(_log_prob_per_site(model, params, *window), np.float64)
+            nats_NL[rows, start + skip : start + size] = -log_prob[:, skip:]
     return nats_NL[:, :length]
 
 

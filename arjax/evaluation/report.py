@@ -143,6 +143,8 @@ def report(
         rows = Evaluator(model, dataset, scoring).rows(params, split) | truth_rows(dataset, split, scoring)
     scores: dict[str, Any] = {"dataset": dataset.name, "split": split}
     scores["kind"] = kind_of_nats(model, measures.num_orders, dataset.end)
+    if scores["kind"] == "bound":
+        scores["unbiased"] = model.unbiased  # whether a mixture with this model is a bound
     if model.kind != NO_LIKELIHOOD:
         scores["unit"] = model.event.unit
     shares = shares_of(model, measures.num_orders)
@@ -224,8 +226,8 @@ def _exposure(
     scores: dict[str, Any] = {"exposure_rollouts": num}
     curves: dict[str, np.ndarray] = {}
     if dataset.truth is not None:
-        own_key = jax.random.fold_in(key, 0)
-        against_truth = exposure(model, params, dataset.truth, num=num, key=own_key, batch_size=batch_size)
+        truth_key = jax.random.fold_in(key, 0)
+        against_truth = exposure(model, params, dataset.truth, num=num, key=truth_key, batch_size=batch_size)
         scores, curves = scores | against_truth.scores, against_truth.curves
     examples = spread_rows(dataset, split, num, jax.random.fold_in(key, 1))
     if decodes(model):

@@ -58,12 +58,12 @@ def draw_on_mesh(
         example or of each.
       length: sites of each example, of a model of sequences, see `pieces_on_mesh`; 0: as many as it was trained on.
     """
-    options, own = asked(options, short, model.own_draw_options)
+    options, of_kind = asked(options, short, model.own_draw_options)
     if length:
-        found = pieces_on_mesh(model, params, key, num, mesh, length, options, sampler=sampler, **own)
-        return joined(found, length, options.end)
+        drawn = pieces_on_mesh(model, params, key, num, mesh, length, options, sampler=sampler, **of_kind)
+        return joined(drawn, length, options.end)
     keys, options = _on_mesh(model, key, num, mesh, options)
-    draw = model.draw(params, keys, options, sampler=sampler, place=_split_over(mesh), **own)
+    draw = model.draw(params, keys, options, sampler=sampler, place=_split_over(mesh), **of_kind)
     return _cut_to(num, mesh)(draw)
 
 
@@ -84,8 +84,8 @@ def pieces_on_mesh(
     The arguments are those of `draw_on_mesh`, but `given` holds the first sites, of one example or of each.
     """
     keys, options = _on_mesh(model, key, num, mesh, asked(options, short)[0])
-    found = pieces(model, params, keys, length, options, sampler=sampler, place=_split_over(mesh))
-    return map(_cut_to(num, mesh), found)
+    drawn = pieces(model, params, keys, length, options, sampler=sampler, place=_split_over(mesh))
+    return map(_cut_to(num, mesh), drawn)
 
 
 def _on_mesh(model: Model, key: jax.Array, num: int, mesh: Mesh, options: DrawOptions) -> tuple[jax.Array, DrawOptions]:
@@ -135,11 +135,11 @@ def prepare_sampler(
     sampler = make_sampler(sampler)
     if not length:
         return model.prepare_sampler(sampler, params, Resources(examples, open_run))
-    own = require(model, "length", "a draw with a length")
+    stepwise = require(model, "length", "a draw with a length")
 
     def opened(workdir: str) -> Any:
         other = open_run(workdir)
-        if not own.network.unbounded:
+        if not stepwise.network.unbounded:
             return other  # proposes within windows
         if not other.model.network.unbounded:
             raise UserError(
@@ -147,4 +147,4 @@ def prepare_sampler(
             )
         return SimpleNamespace(model=of_length(other.model, length), params=other.params)
 
-    return sampler.prepare(of_length(own, length), params, Resources(examples, opened))
+    return sampler.prepare(of_length(stepwise, length), params, Resources(examples, opened))

@@ -64,8 +64,8 @@ class Suggestions:
     continuations: tuple[Suggestion, ...]
 
     def __str__(self) -> str:
-        def lines(title: str, found: tuple[Suggestion, ...]) -> list[str]:
-            return [f"{title} after {self.prompt!r}:", *(f"  {s.probability:.4f}  {s.text!r}" for s in found)]
+        def lines(title: str, suggestions: tuple[Suggestion, ...]) -> list[str]:
+            return [f"{title} after {self.prompt!r}:", *(f"  {s.probability:.4f}  {s.text!r}" for s in suggestions)]
 
         return "\n".join(lines("next", self.next) + lines("continuations", self.continuations))
 
@@ -179,7 +179,7 @@ def _search(
     kinds, stop = (known_V, space_V, end_V), start + num_further
     arguments = model, params, context, x_BT, start, stop, kinds
     complete, going = call_if_it_fits("the arrays of this search", _beams, *arguments, num=num)
-    found = []
+    suggestions = []
     for beams, whole in ((complete, True), (going, False)):
         for x_T, log_prob in zip(np.asarray(beams.x[0]), np.asarray(beams.log_prob[0], np.float64), strict=True):
             tokens = x_T[start:stop].tolist()
@@ -187,8 +187,8 @@ def _search(
             if log_prob > -np.inf:
                 last = tokens[size - 1]
                 text = vocabulary.decode(np.array(tokens[:size])) + symbols[last] * (last == vocabulary.end)
-                found.append(Suggestion(text, float(log_prob), whole))
-    return tuple(sorted(found, key=lambda each: -each.log_prob)[:num])
+                suggestions.append(Suggestion(text, float(log_prob), whole))
+    return tuple(sorted(suggestions, key=lambda each: -each.log_prob)[:num])
 
 
 @functools.partial(jax.jit, static_argnames="num")

@@ -4,10 +4,11 @@ difference of two models.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from arjax.core.score_names import NO_LIKELIHOOD, SAMPLE_SCORE
 from arjax.core.spec import EventSpec
 from arjax.factorization import Shares
 
+T = TypeVar("T")
 #: The names of rows with numbers of codes begin with this, and end with the number of all codes, such as "codes/512".
 CODES = "codes/"
 #: A difference within so many standard errors of 0 is a tie.
@@ -36,6 +38,22 @@ def mean_over_runs(values: Any) -> tuple[np.ndarray, np.ndarray]:
     values = np.asarray(values, np.float64)
     known = len(values) > 1 and np.isfinite(values).all()
     return values.mean(0), stderr_of(values) if known else np.full(values.shape[1:], np.nan)
+
+
+def group_by_seed(runs: Iterable[T], but_seed: Callable[[T], tuple[Hashable, Hashable]]) -> list[list[T]]:
+    """Returns the runs in groups: the runs of a group differ in their seed alone.
+
+    Args:
+      but_seed: everything else that a run is made from, and its seed. A second run with one seed is no second seed: it
+        stands in another group.
+    """
+    groups: dict[Hashable, list[T]] = {}
+    seen: collections.Counter[Hashable] = collections.Counter()
+    for run in runs:
+        rest, seed = but_seed(run)
+        groups.setdefault((rest, seen[rest, seed]), []).append(run)
+        seen[rest, seed] += 1
+    return list(groups.values())
 
 
 def ratio_of_means(values_N: np.ndarray, sites_N: np.ndarray) -> tuple[float, float]:

@@ -52,25 +52,25 @@ def contents(model: Model, params: Any, dataset: Dataset, results: Mapping[str, 
     Raises:
       UserError: a page cannot show this kind of model or data, or does not compute one of its operations.
     """
-    found = require(model, "conditionals", "a page")
-    check(found, dataset)
+    stepwise = require(model, "conditionals", "a page")
+    check(stepwise, dataset)
     arrays = Arrays()
     weights = numbered(arrays, params)
-    num_weights, form = len(arrays.arrays), form_of(found, dataset)
-    name = NETWORKS.name_of(type(found.network)) or type(found.network).__name__
+    num_weights, form = len(arrays.arrays), form_of(stepwise, dataset)
+    name = NETWORKS.name_of(type(stepwise.network)) or type(stepwise.network).__name__
     try:
-        programs = _given(found, arrays, weights) if form == "any_order" else _steps(found, arrays, weights)
+        programs = _given(stepwise, arrays, weights) if form == "any_order" else _steps(stepwise, arrays, weights)
     except UserError as error:
         raise UserError(f"no page of the network {name!r}: {error}") from error
     description = {
         "form": form,
         "title": f"{dataset.name} · {name}",
-        "about": about(found, dataset, results),
-        "grid": list(found.event.grid_shape),
-        "levels": found.event.num_levels,
-        "order": np.asarray(found.factorization.order).tolist(),
-        "order_name": order_name(found.factorization),
-        "classes": classes_of(found, dataset),
+        "about": about(stepwise, dataset, results),
+        "grid": list(stepwise.event.grid_shape),
+        "levels": stepwise.event.num_levels,
+        "order": np.asarray(stepwise.factorization.order).tolist(),
+        "order_name": order_name(stepwise.factorization),
+        "classes": classes_of(stepwise, dataset),
         "programs": {key: program.as_json() for key, program in programs.items()},
         **_vocabulary(dataset),
     }

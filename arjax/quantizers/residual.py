@@ -140,15 +140,15 @@ class Residual(Quantizer):
         the convolutions.
         """
         rest, so_far = h.astype(jnp.float32), jnp.zeros(h.shape, jnp.float32)
-        found, sums = [], []
+        by_scale, sums = [], []
         for k, side in enumerate(self.scales):
             reduced = jnp.einsum("sh,tw,bhwe->bste", *[_means(side, self.scales[-1])] * 2, rest, precision="highest")
-            found.append(self.inner.assign(params[OF], reduced))
-            added = self._at_grid(params, found[-1].numbers, k)
+            by_scale.append(self.inner.assign(params[OF], reduced))
+            added = self._at_grid(params, by_scale[-1].numbers, k)
             so_far = so_far + added
             rest = jax.lax.stop_gradient(rest - added)
             sums.append(so_far)
-        return Assigned(*(jnp.concatenate(parts, 1) for parts in zip(*found, strict=True))), sums
+        return Assigned(*(jnp.concatenate(parts, 1) for parts in zip(*by_scale, strict=True))), sums
 
     def _at_grid(self, params: Params, numbers: jax.Array, k: int) -> jax.Array:
         """What scale k adds, [B, *grid, E], of its numbers [B, s * s]."""

@@ -51,11 +51,11 @@ class Averaged(Stages):
 
     def split(self, x: Array) -> tuple[jax.Array, ...]:
         rank = len(self.event.grid_shape)
-        size, found = self.factor**rank, [jnp.asarray(x, jnp.int32)]
+        size, stages = self.factor**rank, [jnp.asarray(x, jnp.int32)]
         for _ in range(self.levels):
-            total = to_cells(found[0], rank, self.factor).sum(1 + rank)
-            found = [(total + size // 2) // size, *found]
-        return tuple(found)
+            total = to_cells(stages[0], rank, self.factor).sum(1 + rank)
+            stages = [(total + size // 2) // size, *stages]
+        return tuple(stages)
 
     def join(self, parts: Sequence[Array]) -> jax.Array:
         return jnp.asarray(parts[-1])

@@ -19,12 +19,10 @@ from arjax.core.trust import trusting
 from arjax.core.values import parse_expression, parse_literal
 from arjax.reporting.progress import format_duration
 from arjax.reporting.tables import print_table
-from arjax.sweep.changes import tell_code, tell_read
-from arjax.sweep.derived import mean_over_seeds
 from arjax.sweep.executors import Executor, LocalExecutor, execute, tell_failures
 from arjax.sweep.plots import CURVES_NAME, ORDERS_NAME, RESULTS_NAME, draw_curves, draw_orders, draw_results
-from arjax.sweep.results import CONFIG_NAME, read_results, readable_columns
-from arjax.sweep.runs import Run, check_read, config_of, reads, stages
+from arjax.sweep.results import CONFIG_NAME, mean_over_seeds, read_results, readable_columns
+from arjax.sweep.runs import Run, check_read, config_of, print_changes, reads, stages
 from arjax.sweep.search import run_search
 from arjax.sweep.slurm import SlurmExecutor
 from arjax.sweep.table import Table, check_runs, load_sweep, runs_of, select
@@ -79,7 +77,7 @@ def _sweep(flags: argparse.Namespace) -> int:
         executor = _executor(flags, workdir, largest)
         print(f"{len(selected)} runs, {len(selected) - len(waiting)} of them already finished", flush=True)
         _tell_changed(waiting, table)
-        tell_code([run for run in selected if run not in waiting], workdir)
+        print_changes([run for run in selected if run not in waiting], workdir, read=False)
         failed: list[str] = []
         for _, _, problem in execute(executor, _stages(waiting, table, failed), len(waiting), table):
             failed += [problem] if problem else []
@@ -145,7 +143,7 @@ def _report(table: Table) -> dict[str, str]:
     listed = [row for row in table.rows if not isinstance(row, Run) or row.listed]
     print(f"{len(rows)} of {len(listed)} rows in {path}")
     about_runs = table.finished(), table.workdir
-    tell_read(*about_runs)
+    print_changes(*about_runs, code=False)
     for name, what, draw, drawn in (
         (RESULTS_NAME, "scores of all rows", draw_results, (rows,)),
         (CURVES_NAME, "learning curves", draw_curves, about_runs),
@@ -246,10 +244,9 @@ def print_runs(runs: Sequence[Run], table: Table, form: str) -> int:
         print(*commands, sep="\n")
         return 0
     states = {run.name: state(run, table) for run in runs}
-    for tell in (tell_code, tell_read):
-        tell([run for run in runs if states[run.name] == "finished"], table.workdir)
+    print_changes([run for run in runs if states[run.name] == "finished"], table.workdir)
     results = {run.name: read_results(table.workdir / run.name) for run in runs if states[run.name] == "finished"}
-    measured = {name: found["train_seconds"] / 60 for name, found in results.items() if found}
+    measured = {name: report["train_seconds"] / 60 for name, report in results.items() if report}
     known = expected_minutes(runs, measured)
     tried, problems = (
         tried_minutes([run for run in runs if run.name not in known], table.workdir) if form == "trial" else ({}, [])
@@ -299,8 +296,8 @@ def expected_minutes(runs: Sequence[Run], measured: Mapping[str, float]) -> dict
         if run.name in measured:
             alike.setdefault(kind_of_cost(run), []).append(measured[run.name])
     means = {kind: sum(minutes) / len(minutes) for kind, minutes in alike.items()}
-    found = {run.name: measured.get(run.name, means.get(kind_of_cost(run))) for run in runs}
-    return {name: minutes for name, minutes in found.items() if minutes is not None}
+    known = {run.name: measured.get(run.name, means.get(kind_of_cost(run))) for run in runs}
+    return {name: minutes for name, minutes in known.items() if minutes is not None}
 
 
 def tried_minutes(runs: Sequence[Run], workdir: Path) -> tuple[dict[str, float], list[str]]:
@@ -311,14 +308,14 @@ def tried_minutes(runs: Sequence[Run], workdir: Path) -> tuple[dict[str, float],
     from arjax.training.loop import expected_seconds
 
     firsts = list({kind_of_cost(run): run for run in reversed(runs)}.values())[::-1]
-    found, problems = {}, []
+    minutes_of, problems = {}, []
     for number, run in enumerate(firsts, start=1):
         print(f"trial {number} of {len(firsts)}: {run.name} ...", file=sys.stderr, flush=True)
         try:
-            found[run.name] = expected_seconds(build(config_of(run, workdir))) / 60
+            minutes_of[run.name] = expected_seconds(build(config_of(run, workdir))) / 60
         except UserError as error:
             problems.append(f"{run.name} cannot be trained: {error}")
-    return found, problems
+    return minutes_of, problems
 
 
 def _cost(left: Sequence[Run], expected: Mapping[str, float]) -> str:

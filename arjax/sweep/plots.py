@@ -25,8 +25,16 @@ from arjax.reporting.figures import (
     whole_ticks,
 )
 from arjax.reporting.writers import read_metrics
-from arjax.sweep.derived import common_name, groups_of_seeds
-from arjax.sweep.results import lower_is_better, model_of, ordering_of, read_config, read_results, scored_data
+from arjax.sweep.results import (
+    common_name,
+    groups_of_seeds,
+    lower_is_better,
+    model_of,
+    ordering_of,
+    read_config,
+    read_results,
+    scored_data,
+)
 from arjax.sweep.runs import Run, all_but_order_and_seed
 
 RESULTS_NAME, CURVES_NAME, ORDERS_NAME = "results.png", "curves.png", "orders.png"

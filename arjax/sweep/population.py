@@ -160,15 +160,15 @@ def _cut_alike(jobs: Sequence[Job]) -> list[tuple[list[Job], Setup | None]]:
     """The jobs of one config, apart where their orders are cut into different blocks, with the parts that all share."""
     setup: Setup | None = None
     shapes: dict[str, Any] = {}
-    found: dict[Any, list[Job]] = {}
+    by_shape: dict[Any, list[Job]] = {}
     for job in jobs:
         order = job.config.model.ordering
         with _named(job.run):
             setup = setup or shared_setup(job.config, order)
             if order not in shapes:
                 shapes[order] = form(member(setup, job.config, order))
-        found.setdefault(shapes[order], []).append(job)
-    return [(alike, setup) for alike in found.values()]
+        by_shape.setdefault(shapes[order], []).append(job)
+    return [(alike, setup) for alike in by_shape.values()]
 
 
 @contextlib.contextmanager

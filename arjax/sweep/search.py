@@ -17,12 +17,10 @@ from arjax.core.errors import UserError
 from arjax.core.files import only_run_in, read_json_object, user_path, writable_folder, write_json
 from arjax.core.user_files import find_file, run_user_file
 from arjax.reporting.tables import print_table
-from arjax.sweep.changes import tell_code, tell_read
 from arjax.sweep.executors import Executor, execute, tell_failures
-from arjax.sweep.grid import placed
 from arjax.sweep.results import lower_is_better, number, read_results, result_row, validation_of, with_stderr, write_csv
-from arjax.sweep.runs import Run, as_text, config_of
-from arjax.sweep.table import FOLDER, Table, check_runs
+from arjax.sweep.runs import Run, as_text, config_of, print_changes
+from arjax.sweep.table import FOLDER, Table, check_runs, placed
 
 #: Significant digits of the numbers of a trial: its command has exactly the values that were trained.
 DIGITS = 4
@@ -202,9 +200,9 @@ def propose(space: Mapping[str, Numbers | Choice], past: Sequence[Past], seed: i
     for point, state, score in past:
         known = {"state": optuna.trial.TrialState[names[state]], "params": dict(point)}
         study.add_trial(optuna.trial.create_trial(value=score, distributions=distributions, **known))
-    asked = study.ask(distributions).params
+    proposed = study.ask(distributions).params
     return {
-        field: values.rounded(asked[field]) if isinstance(values, Numbers) else asked[field]
+        field: values.rounded(proposed[field]) if isinstance(values, Numbers) else proposed[field]
         for field, values in space.items()
     }
 
@@ -239,11 +237,10 @@ class Trials:
         record = read_json_object(self._path) or {}
         if not isinstance(record.get("search"), dict) or not _are_trials(record.get("trials")):
             raise UserError(f"{self._path} is damaged: it does not list the trials of this search")
-        found, asked = record["search"], search.description()
-        for name in asked:
-            if found.get(name) != asked[name]:
+        for name, value in search.description().items():
+            if (stored := record["search"].get(name)) != value:
                 raise UserError(
-                    f"{workdir} holds a search with another {name}: {found.get(name)!r} there, {asked[name]!r} now; "
+                    f"{workdir} holds a search with another {name}: {stored!r} there, {value!r} now; "
                     "choose another --workdir"
                 )
         for i, each in enumerate(record["trials"]):
@@ -302,7 +299,7 @@ class Trials:
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each trial, the best first, then those without a score. No number of the test split."""
-        found = []
+        table = []
         for trial in self.list:
             state = self.state(trial)
             results = (read_results(self.table.workdir / trial.run.name) or {}) if state == FINISHED else {}
@@ -311,9 +308,9 @@ class Trials:
             row |= {"validation": number(value), "validation_stderr": number(stderr, digits=3)}
             row |= {"best_step": results.get("best_step", ""), "num_params": results.get("num_params", "")}
             row |= {"train_minutes": number(results.get("train_seconds", math.nan) / 60, digits=3)}
-            found.append(row | {"command": trial.run.command()})
+            table.append(row | {"command": trial.run.command()})
         sign = self.search.sign
-        return sorted(found, key=lambda row: sign * float(row["validation"] or sign * math.inf))
+        return sorted(table, key=lambda row: sign * float(row["validation"] or sign * math.inf))
 
     def write_table(self) -> Path:
         """Writes `trials.csv`; returns its path."""
@@ -334,11 +331,11 @@ class Trials:
         write_json(self._path, {"search": self.search.description(), "trials": trials})
 
 
-def _are_trials(found: Any) -> bool:
+def _are_trials(value: Any) -> bool:
     """Whether a value of `search.json` lists trials."""
-    return isinstance(found, list) and all(
+    return isinstance(value, list) and all(
         isinstance(each, dict) and isinstance(each.get("point"), dict) and isinstance(each.get("diverged"), bool)
-        for each in found
+        for each in value
     )
 
 
@@ -359,7 +356,7 @@ def run_search(flags: argparse.Namespace, make_executor: Callable[[argparse.Name
         begun = trials.unfinished()
         left = max(total - len(trials.list), 0) + len(begun)
         print(f"{total} trials, {len(trials.list) - len(begun)} of them already ended", flush=True)
-        tell_code(trials.finished(), workdir)
+        print_changes(trials.finished(), workdir, read=False)
         failed = []
         executor = make_executor(flags, workdir, left)
         for run, code, problem in execute(executor, [trials.coming(total)], left, trials.table):
@@ -379,8 +376,7 @@ def _print_plan(search: Search, trials: Trials, total: int) -> None:
     print_table(["field", "values"], [[field, str(values)] for field, values in search.space.items()])
     if trials.list:
         print_table(*trials.readable())
-        for tell in (tell_code, tell_read):
-            tell(trials.finished(), trials.table.workdir)
+        print_changes(trials.finished(), trials.table.workdir)
     print(search.run(len(trials.list), search.example).command())
     print(f"{total} trials by validation {search.metric}, {len(trials.list)} of them begun; the command is an example")
 
@@ -390,7 +386,7 @@ def _report(trials: Trials) -> None:
     columns, cells = trials.readable()
     print_table(columns, cells, right=columns[-3:])
     print(f"{len(trials.list)} trials in {trials.write_table()}")
-    tell_read(trials.finished(), trials.table.workdir)
+    print_changes(trials.finished(), trials.table.workdir, code=False)
     best = trials.best()
     if best is not None:
         row = _best_row(trials, best)

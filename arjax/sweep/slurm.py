@@ -100,8 +100,8 @@ def newest_checkpoint(folder: Path) -> str:
 
 def exit_code(folder: Path, job_id: str) -> int | None:
     """The exit code that the job has left in the folder; None when it has not ended by itself."""
-    found = read_json_object(folder / EXIT_NAME) or {}
-    return found.get("exit_code") if found.get("job_id") == job_id else None
+    record = read_json_object(folder / EXIT_NAME) or {}
+    return record.get("exit_code") if record.get("job_id") == job_id else None
 
 
 def job_id(environment: Mapping[str, str]) -> str:
@@ -181,7 +181,7 @@ class SlurmExecutor:
         """The runs with a job from an earlier start of the sweep that is still in the queue, or has finished them as
         their config files are now.
         """
-        states, found = job_states(), {}
+        states, known = job_states(), {}
         if states is None:
             raise UserError("--executor=slurm does not work here: squeue does not answer")
         for run in runs:
@@ -197,8 +197,8 @@ class SlurmExecutor:
                 print(f"    {run.name}: SLURM job {job_id} is in the queue already", flush=True)
             ended = same and exit_code(folder, job_id) == 0 and read_results(folder)
             if active or (ended and not is_outdated(run, workdir)):
-                found[job_id] = run
-        return found
+                known[job_id] = run
+        return known
 
     def _submit(self, runs: Sequence[Run], workdir: Path) -> dict[str, Run]:
         from submitit.core.utils import FailedJobError, FailedSubmissionError

@@ -70,7 +70,9 @@ def test_the_mixture_of_orders_under_drawn_bounds_is_an_estimate():
         about = {"kind": kind, "unbiased": unbiased, "event": dataset.event, "orders": None}
         model = SimpleNamespace(**about, log_prob_error=lambda *_: None)
         options = {"mesh": None, "seed": 0, "open_run": None, "rows": rows}
-        return report(model, None, dataset, "test", Measures(num_orders=num), **options).scores["kind"]
+        scores = report(model, None, dataset, "test", Measures(num_orders=num), **options).scores
+        assert scores.get("unbiased") == (unbiased if scores["kind"] == "bound" else None)
+        return scores["kind"]
 
     found = {
         (num, kind, unbiased): kind_of(num, kind, unbiased)

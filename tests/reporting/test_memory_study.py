@@ -12,8 +12,7 @@ import arjax
 from arjax.data import from_arrays
 from arjax.evaluation.splits import Scoring
 from arjax.sweep import Run
-from arjax.sweep.derived import mean_over_seeds
-from arjax.sweep.results import COLUMNS, FILE_NAME, write_csv
+from arjax.sweep.results import COLUMNS, FILE_NAME, mean_over_seeds, write_csv
 from arjax.sweep.table import load_sweep
 from arjax.testing.examples import random_like, random_x
 
