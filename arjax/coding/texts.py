@@ -13,6 +13,7 @@ from arjax.coding.examples import Choice
 from arjax.core.errors import UserError
 from arjax.data.vocabulary import Vocabulary, code_points
 from arjax.models.longer import of_length
+from arjax.networks.base import ChunkedNetwork
 from arjax.samplers.stepwise import OutsideSteps
 
 #: Characters that a stream has at least, where the number of streams is not given, and the most streams then.
@@ -99,8 +100,8 @@ def code_text(
     """The tokens of a text, int32[T], chosen by a chooser: those of `tokens_T` where they are known.
 
     The text is cut into B streams of equal length, the last ones shorter, which are coded side by side. A stream begins
-    without context. A network without an end (`Network.unbounded`) goes on through its stream; the window of any other
-    slides, and each window begins with the last tokens before it as a prompt.
+    without context. A network with the trait "unbounded" goes on through its stream. The window of any other slides,
+    and each window begins with the last tokens before it as a prompt.
     """
     length, known = -(-num // streams), tokens_T is not None
     x_BL = np.zeros((streams, length), np.int32)
@@ -125,7 +126,7 @@ def code_text(
 
 def _goes_on(choice: Choice) -> bool:
     """Whether all networks go on behind their windows."""
-    return all(member.model.network.unbounded for member in choice.members)
+    return all("unbounded" in member.model.network.traits for member in choice.members)
 
 
 def _lengthened(choice: Choice, length: int) -> Choice:
@@ -157,7 +158,7 @@ def _windows(choice: Choice, length: int) -> Iterator[tuple[int, int, int]]:
         return
     model = choice.members[0].model
     size = model.event.num_sites
-    overlap = int(size * (OVERLAP if model.network.CHUNK > 1 else OVERLAP_OF_STEPS))
+    overlap = int(size * (OVERLAP if isinstance(model.network, ChunkedNetwork) else OVERLAP_OF_STEPS))
     start, first = 0, 0
     while first < length:
         last = min(start + size, length)

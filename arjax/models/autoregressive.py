@@ -44,7 +44,7 @@ from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
 from arjax.models.queries import evidence_first
 from arjax.models.sampling import canvas_of, num_keys, tell_temperature
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.networks.base import NETWORKS, Network
+from arjax.networks.base import NETWORKS, Network, check_orders
 from arjax.networks.layers.local_context import check_local
 from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Resources, Sampler
 
@@ -161,7 +161,7 @@ class AutoregressiveModel(Model):
         """Whether the network leaves out missing values, and the sites of a step are scored one by one."""
         if self.event.is_discrete or scores_blocks(self.conditional, self.factorization):
             return False
-        return self.network.TAKES_HOLES
+        return "holes" in self.network.traits
 
     @property
     def event(self) -> EventSpec:
@@ -517,7 +517,6 @@ def put_together(
             check_network(network, event, member, options)
         if orders.first.blocks.shape != factorization.blocks.shape:
             raise UserError("model.partition cuts model.ordering into other blocks than model.orders")
-        family.check_several_orders(options)
     head = make_head()
     if factorization.parents is not None and scores_blocks(head, factorization):
         raise UserError(
@@ -525,6 +524,8 @@ def put_together(
             "another without an edge"
         )
     net = family(event=event, context_spec=context, num_features=head.num_params, dtype=dtype, **options)
+    if orders is not None:
+        check_orders(net)
     return AutoregressiveModel(net, head, factorization, orders)
 
 
@@ -548,7 +549,7 @@ def check_network(network: str, event: EventSpec, factorization: Factorization, 
     def refusal(name: str, options: dict[str, Any] | None = None) -> UserError | None:
         try:
             family = NETWORKS.get(name)
-            if factorization.parents is not None and not family.SUPPORTS_GRAPHS:
+            if factorization.parents is not None and "graphs" not in family.TRAITS:
                 raise UserError(f"the network {name!r} reads all earlier sites, not the parents in model.graph alone")
             family.check(event, factorization, NETWORKS.options(name) if options is None else options)
         except UserError as error:  # also where two packages register the name

@@ -1,7 +1,5 @@
 """Every wrong input ends in one sentence on stderr and exit code 2: never a traceback, never half a run."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Config files of a run that hold other types, that cannot be parsed, or lie where no file can be."""
 
-from __future__ import annotations
-
 import json
 
 import jax

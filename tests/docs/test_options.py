@@ -1,6 +1,4 @@
-"""docs/options.md has all options with their defaults: results of runs that leave an option out depend on them."""
-
-from __future__ import annotations
+"""docs/options.md has all options with their defaults and ranges: runs that leave an option out depend on them."""
 
 import inspect
 import os
@@ -12,6 +10,10 @@ HEAD = """# Options
 This page lists every component with its options and their defaults, as `arjax --mode=list` prints them. You must give
 an option that has no default. If a default changes in a new version, the results of runs that leave this option out
 change.
+
+Behind a default stand the values that an option takes: `{keys, rejection}` are its choices, and `[0, 1)` are numbers
+from 0 to below 1. The range of a tuple is that of its elements. Without a range, whole numbers are at least 1, or at
+least 0 where the default is 0.
 """
 
 
@@ -23,7 +25,7 @@ def page() -> str:
             f"| `{name}` | {f'`{text}`' if text else ''} |"
             for name in registry
             if (inspect.getmodule(registry[name]) or inspect).__name__.startswith("arjax.")
-            for text in [options_text(registry.options(name)).replace("|", "\\|")]
+            for text in [options_text(registry.declarations(name)).replace("|", "\\|")]
         ]
         title = kind.replace("_", " ").capitalize()
         parts.append("\n".join([f"## {title}\n", "| name | options |", "|--|--|", *rows, ""]))

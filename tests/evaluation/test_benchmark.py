@@ -1,7 +1,5 @@
 """The benchmark script: its answers to mistakes, its peers as an option, and one real measurement."""
 
-from __future__ import annotations
-
 import csv
 import dataclasses
 import importlib.util

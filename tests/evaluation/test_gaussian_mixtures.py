@@ -1,7 +1,5 @@
 """The baseline of densities of real values: scikit-learn's mixtures of Gaussians, chosen on validation."""
 
-from __future__ import annotations
-
 import jax
 import numpy as np
 import pytest

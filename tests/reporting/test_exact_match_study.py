@@ -1,7 +1,5 @@
 """The study of restored vowels: answers are compared with fragments, and a line of the page is a mean over seeds."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

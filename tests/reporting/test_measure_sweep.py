@@ -1,7 +1,5 @@
 """The measured table of a study: finished rows are measured, others keep the line and the samples that they have."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import shutil

@@ -1,7 +1,5 @@
 """The study of memory: parameters scored with another memory, and its picture and table."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import jax

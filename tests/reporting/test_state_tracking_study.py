@@ -1,7 +1,5 @@
 """The study of state tracking: its config, and the runs that its table takes."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

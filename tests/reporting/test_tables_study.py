@@ -1,7 +1,5 @@
 """The study of tables: its measures, its rivals, and the file of its results."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

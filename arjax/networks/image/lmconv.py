@@ -163,7 +163,7 @@ class LocallyMaskedConvolution(Network):
         e = None if context is None else self.context(context)
         return self._after_first(view.read(self.first, inputs), view, e, train)
 
-    def init_carry(self, batch_size, factorization, context=None):
+    def start(self, batch_size, factorization, context=None):
         """A plane for the inputs and for each convolution, and the context."""
         cursor = Cursor(factorization.grid_shape, 0, 0)
         e = None if context is None else self.context(context)
