@@ -10,8 +10,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
 from arjax.core.score_names import NO_LIKELIHOOD, kind_of_mixture
 from arjax.data import Dataset
 from arjax.data.vocabulary import check_same_tokens
@@ -33,6 +33,7 @@ APART = 2204_01171
 ERROR_EXAMPLES = 64
 
 
+@checked_arguments(batch_size=1, num_orders=1, steps=0, samples=0, exposure=0, length=0, examples=0)
 @dataclasses.dataclass(frozen=True)
 class Measures:
     """The numbers that a report has: the section `evaluate` of a config, without the split.
@@ -61,14 +62,6 @@ class Measures:
     judge: str = ""
     length: int = 0
     examples: int = 0
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(Measures):
-            value, least = getattr(self, field.name), 0 if field.default == 0 else 1
-            if isinstance(field.default, str) and not isinstance(value, str):
-                raise UserError(f"{field.name} must be a text, not {value!r}")
-            if not isinstance(field.default, str) and not (is_integer(value) and value >= least):
-                raise UserError(f"{field.name} must be a whole number, at least {least}, not {value!r}")
 
     def scoring(self, mesh: Mesh | None, seed: int) -> Scoring:
         """How each split is scored."""

@@ -70,7 +70,7 @@ class Suggestions:
         return "\n".join(lines("next", self.next) + lines("continuations", self.continuations))
 
 
-@checked_arguments()
+@checked_arguments(num=1, length=1, beams=1)
 def suggest(
     model: AutoregressiveModel,
     params: Any,
@@ -96,12 +96,9 @@ def suggest(
       beams: breadth of the search.
       context: of one example, for a model that has one.
 
-    Raises:
-      UserError: the data is no text, a character has no token, the prompt does not fit, numbers below 1, an order that
-        cannot visit the prompt first, or conditionals that have no table of probabilities.
+    The data must be text, the order must be able to visit the prompt first, and the conditionals need a table of
+    probabilities.
     """
-    if min(num, length, beams) < 1:
-        raise UserError(f"num, length and beams must be at least 1, not {num}, {length} and {beams}")
     check_size((num, length, beams), MOST_SUGGESTIONS, "num, length and beams")
     vocabulary = text_of(dataset)
     tokens_K, num_dropped, num_further = _read(vocabulary, dataset, prompt, length)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.batch import Array
+from arjax.core.options import opt
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.stages.base import STAGES, Stages, coarser, stacked, stacked_context, to_cells
 
@@ -28,17 +29,15 @@ class Averaged(Stages):
       levels: number of scales beside x.
     """
 
-    factor: int = 2
+    factor: int = opt(2, least=2)
     levels: int = 1
 
     exact = False
+    KINDS = ("levels", "binary")
 
-    @classmethod
-    def for_event(cls, event: EventSpec, factor: int = 2, levels: int = 1) -> Averaged:
-        """For levels and binary data on a grid whose sides the factor divides; raises `UserError` for others."""
-        cls.check_kind(event, ("levels", "binary"), "levels and binary data")
-        cls.check_grid(event, factor, levels)
-        return cls(event, factor, levels)
+    def __post_init__(self):
+        super().__post_init__()
+        self.check_grid(self.factor, self.levels)
 
     @property
     def events(self) -> tuple[EventSpec, ...]:

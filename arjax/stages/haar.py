@@ -33,12 +33,11 @@ class Haar(Stages):
 
     levels: int = 1
 
-    @classmethod
-    def for_event(cls, event: EventSpec, levels: int = 1) -> Haar:
-        """For levels and binary data on a grid whose sides can be halved; raises `UserError` for others."""
-        cls.check_kind(event, ("levels", "binary"), "levels and binary data")
-        cls.check_grid(event, 2, levels)
-        return cls(event, levels)
+    KINDS = ("levels", "binary")
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.check_grid(2, self.levels)
 
     @property
     def _top(self) -> int:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from arjax.core.batch import Array
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.stages.base import STAGES, Stages, coarser, from_cells, stacked, stacked_context, to_cells
 
@@ -32,22 +33,18 @@ class Subsampled(Stages):
       apart: whether each set of sites that are `factor` apart is a stage.
     """
 
-    factor: int = 2
+    factor: int = opt(2, least=2)
     levels: int = 1
     apart: bool = False
 
-    @classmethod
-    def for_event(cls, event: EventSpec, factor: int = 2, levels: int = 1, apart: bool = False) -> Subsampled:
-        """For all data of one kind, on a grid whose sides the factor divides; raises `UserError` for others."""
-        cls.check_kind(event, ("binary", "levels", "tokens", "real"), "data of one kind")
-        cls.check_grid(event, factor, levels)
-        rank = len(event.grid_shape)
-        if not apart and rank != 2 and factor**rank > 2:
+    def __post_init__(self):
+        super().__post_init__()
+        self.check_grid(self.factor, self.levels)
+        if not self.apart and self._rank != 2 and self.factor**self._rank > 2:
             raise UserError(
-                f"the new sites of a cell are the channels of an image: on a grid of {rank} axes take "
+                f"the new sites of a cell are the channels of an image: on a grid of {self._rank} axes take "
                 "subsampled(apart=True), or on a line the factor 2"
             )
-        return cls(event, factor, levels, apart)
 
     @property
     def _rank(self) -> int:

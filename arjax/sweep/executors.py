@@ -64,8 +64,6 @@ class LocalExecutor:
           most: the most runs that can run at once, where it is known: no more of them share devices and cores.
           more: arguments of each run, such as `--trust`, that are none of its row.
         """
-        if jobs < 1:
-            raise UserError(f"--jobs must be at least 1, not {jobs}")
         all_devices, self._jobs = visible_devices(os.environ), jobs if most is None else min(jobs, max(most, 1))
         devices: list[list[str]] = [[]] * self._jobs
         if devices_per_job is not None and most != 0:

@@ -123,13 +123,9 @@ def _executor(flags: argparse.Namespace, workdir: Path, most: int) -> Executor:
     if flags.executor == "local":
         return LocalExecutor(1 if flags.jobs is None else flags.jobs, flags.devices_per_job, most=most, more=more)
     if flags.executor == "population":
-        if flags.jobs not in (None, 1) or flags.devices_per_job is not None:
-            raise UserError("--jobs and --devices_per_job are for --executor=local: a population is one program")
         from arjax.sweep.population import PopulationExecutor  # with JAX, which would take the devices of other runs
 
         return PopulationExecutor()
-    if flags.devices_per_job is not None:
-        raise UserError("--devices_per_job is for this machine; on SLURM use --slurm_options=gpus_per_node=N")
     return SlurmExecutor(workdir, slurm_options(flags.slurm_options), jobs=flags.jobs, more=more)
 
 
@@ -157,18 +153,34 @@ def _report(table: Table) -> dict[str, str]:
 def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
     """The arguments behind the program's name; raises `UserError` for flags that are wrong or do not go together."""
     flags = sweep_parser().parse_args(list(argv))
-    if flags.slurm_options and flags.executor != "slurm":
-        raise UserError("--slurm_options goes with --executor=slurm")
-    if flags.trials is not None and not flags.search:
-        raise UserError("--trials goes with --search=optuna")
-    if flags.trials is not None and flags.trials < 1:
-        raise UserError(f"--trials must be at least 1, not {flags.trials}")
-    if flags.search and (flags.only or flags.seeds != "each"):
-        raise UserError(f"--search chooses its runs by itself: it takes no {'--only' if flags.only else '--seeds'}")
-    if flags.search and flags.dry_run not in ("", "table"):
-        raise UserError(f"--search chooses its runs by itself: it goes with --dry_run, not --dry_run={flags.dry_run}")
-    if flags.search and flags.executor == "population":
-        raise UserError("--search goes with --executor=local or slurm: its trials differ in more than order and seed")
+    on_slurm, in_population = flags.executor == "slurm", flags.executor == "population"
+    alone = "--search chooses its runs by itself: it"
+    for is_wrong, sentence in (
+        (flags.slurm_options and not on_slurm, "--slurm_options goes with --executor=slurm"),
+        (flags.trials is not None and not flags.search, "--trials goes with --search=optuna"),
+        (flags.trials is not None and flags.trials < 1, f"--trials must be at least 1, not {flags.trials}"),
+        (flags.jobs is not None and flags.jobs < 1, f"--jobs must be at least 1, not {flags.jobs}"),
+        (flags.search and flags.only, f"{alone} takes no --only"),
+        (flags.search and flags.seeds != "each", f"{alone} takes no --seeds"),
+        (
+            flags.search and flags.dry_run not in ("", "table"),
+            f"{alone} goes with --dry_run, not --dry_run={flags.dry_run}",
+        ),
+        (
+            flags.search and in_population,
+            "--search goes with --executor=local or slurm: its trials differ in more than order and seed",
+        ),
+        (
+            in_population and (flags.jobs not in (None, 1) or flags.devices_per_job is not None),
+            "--jobs and --devices_per_job are for --executor=local: a population is one program",
+        ),
+        (
+            on_slurm and flags.devices_per_job is not None,
+            "--devices_per_job is for this machine; on SLURM use --slurm_options=gpus_per_node=N",
+        ),
+    ):
+        if is_wrong:
+            raise UserError(sentence)
     if flags.search and flags.jobs is None:
         flags.jobs = 1
     return flags

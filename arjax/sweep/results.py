@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from arjax.core.arguments import named_arguments
+from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError, did_you_mean
 from arjax.core.files import read_json_object, replacing
 from arjax.core.mixtures import WEIGHTS, mixed_nats
@@ -296,10 +296,9 @@ class Derived:
     def __post_init__(self):
         check_name(self.name, "a row")
         of = self.of
-        if not isinstance(of, tuple | list) or not of or not all(isinstance(name, str) for name in of):
-            raise UserError(f"row {self.name!r} needs the names of its runs, of=('a', 'b', ...), not {of!r}")
-        if len(set(of)) < len(of):
-            raise UserError(f"row {self.name!r} names a run twice")
+        names = isinstance(of, tuple | list) and all(isinstance(name, str) for name in of)
+        if not names or not 0 < len(set(of)) == len(of):
+            raise UserError(f"row {self.name!r} needs the names of its runs, each once, of=('a', 'b', ...), not {of!r}")
         check_published(self.published, f"row {self.name!r}")
 
     def check(self, runs: Mapping[str, Run]) -> None:
@@ -337,7 +336,7 @@ class Derived:
         raise NotImplementedError
 
 
-@named_arguments
+@checked_arguments(published=None)
 @dataclasses.dataclass(frozen=True)
 class Mean(Derived):
     """The mean of the metric of runs, such as those of one order and several seeds, with its standard error over them.
@@ -373,7 +372,7 @@ class Mean(Derived):
         return np.stack(known) if alike else None
 
 
-@named_arguments
+@checked_arguments(published=None)
 @dataclasses.dataclass(frozen=True)
 class Mixture(Derived):
     """Whole examples mixed, p(x) = sum_m w_m p_m(x), in nats, with the standard error over the examples.

@@ -16,7 +16,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from arjax.core.arguments import named_arguments
+from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError, did_you_mean
 from arjax.core.files import writable_folder
 from arjax.core.run_code import changed_code
@@ -29,7 +29,7 @@ WORKDIR = "{workdir}"
 _HERE = re.compile(re.escape(WORKDIR) + r"/+(\w[\w./+=-]*)")
 
 
-@named_arguments
+@checked_arguments(published=None)
 @dataclasses.dataclass(frozen=True)
 class Run:
     """One row of a sweep: an `arjax` job and the fields of its row in the results table.
@@ -61,10 +61,6 @@ class Run:
 
     def __post_init__(self):
         check_name(self.name, "a run")
-        if not isinstance(self.config, str) or not self.config:
-            raise UserError(f"run {self.name!r} needs a config, such as 'configs/x.py:arg', not {self.config!r}")
-        if not isinstance(self.overrides, Mapping):
-            raise UserError(f"the overrides of run {self.name!r} must be a dict, not {self.overrides!r}")
         for text in self.texts():
             for word in re.findall(r"{\s*[\w-]+\s*}", text):
                 if word != WORKDIR and difflib.get_close_matches(word.lower(), [WORKDIR], cutoff=0.8):
@@ -120,9 +116,9 @@ def as_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def check_name(name: Any, owner: str) -> None:
+def check_name(name: str, owner: str) -> None:
     """Raises `UserError` for a name that no folder of a sweep can have."""
-    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.+=-]*(/\w[\w.+=-]*)*", name):
+    if not re.fullmatch(r"\w[\w.+=-]*(/\w[\w.+=-]*)*", name):
         raise UserError(f"{owner} cannot be named {name!r}: use letters, digits and _ . + = - only")
 
 

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from arjax.core.arguments import named_arguments
+from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.files import only_run_in, read_json_object, user_path, writable_folder, write_json
+from arjax.core.integers import is_integer
 from arjax.core.user_files import find_file, run_user_file
 from arjax.reporting.tables import print_table
 from arjax.sweep.executors import Executor, execute, tell_failures
@@ -31,6 +32,7 @@ TABLE_NAME = "trials.csv"
 DIVERGED = 3
 
 
+@checked_arguments()
 @dataclasses.dataclass(frozen=True)
 class Numbers:
     """Numbers between two bounds, both included, uniform in the logarithm where `log`; integers where `whole`."""
@@ -41,10 +43,9 @@ class Numbers:
     whole: bool = False
 
     def __post_init__(self):
-        for bound in (self.low, self.high):
-            if isinstance(bound, bool) or not isinstance(bound, int if self.whole else int | float):
-                raise UserError(f"a space of {'integers' if self.whole else 'numbers'} has no bound {bound!r}")
-        if not -math.inf < self.low < self.high < math.inf or (self.log and self.low <= 0):
+        if self.whole and not (is_integer(self.low) and is_integer(self.high)):
+            raise UserError(f"a space of integers has no bounds {self.low} and {self.high}")
+        if not self.low < self.high or (self.log and self.low <= 0):
             raise UserError(f"a space needs {'0 < ' if self.log else ''}low < high, not {self.low} and {self.high}")
 
     def rounded(self, value: float) -> float | int:
@@ -103,7 +104,7 @@ def choice(*values: Any) -> Choice:
     return Choice(tuple(map(as_text, values)))
 
 
-@named_arguments
+@checked_arguments(trials=1, seed=0, published=None)
 @dataclasses.dataclass(frozen=True)
 class Search:
     """A space of runs, and the metric on validation by which the best of them is chosen.
@@ -137,8 +138,6 @@ class Search:
                     f"the space of {field!r} must be uniform(...), log_uniform(...), integers(...) or "
                     f"choice(...), not {values!r}"
                 )
-        if not isinstance(self.trials, int) or self.trials < 1:
-            raise UserError(f"a search needs at least 1 trial, not {self.trials!r}")
         self.run(0, self.example)
 
     @property

@@ -140,8 +140,6 @@ class SlurmExecutor:
 
         `options` go to `submitit.AutoExecutor.update_parameters`, such as `{"slurm_partition": "gpu"}`.
         """
-        if jobs is not None and jobs < 1:
-            raise UserError(f"--jobs must be at least 1, not {jobs}")
         if importlib.util.find_spec("submitit") is None:
             raise UserError("--executor=slurm needs submitit: pip install 'arjax[slurm]'")
         import submitit

@@ -60,7 +60,7 @@ def test_a_row_waits_for_all_of_its_runs(folder, capsys):
         ("Mean('a b', ['a/0'])", "a row cannot be named 'a b'"),
         ("Mean('m', 'a/0')", "needs the names of its runs"),
         ("Mean('m', [])", "needs the names of its runs"),
-        ("Mean('m', ['a/0', 'a/0'])", "names a run twice"),
+        ("Mean('m', ['a/0', 'a/0'])", "needs the names of its runs, each once"),
         ("Mean('m', ['a/9'])", "is made of 'a/9', which is no run, did you mean 'a/"),
         ("Mean('n', ['a/0']), Mean('m', ['n'])", "is made of 'n', which is no run"),
         ("Mean('a/0', ['a/1'])", "two runs of sweep.py are named 'a/0'"),
