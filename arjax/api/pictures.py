@@ -24,8 +24,8 @@ from arjax.reporting.plots import (
     entropy_figure,
     loss_figure,
     path_figure,
-    path_text,
     sample_figure,
+    text_of_path,
     tiles_figure,
 )
 
@@ -104,7 +104,7 @@ def _text_of(paths: Paths, mask: int, decode: Callable[[np.ndarray], str]) -> st
     def text(tokens: np.ndarray) -> str:
         return "".join(MASK_CHARACTER if token == mask else decode(token[None]) for token in tokens)
 
-    return path_text([[text(frame) for frame in path] for path in np.asarray(paths.frames)], paths.labels)
+    return text_of_path([[text(frame) for frame in path] for path in np.asarray(paths.frames)], paths.labels)
 
 
 def samples_picture(

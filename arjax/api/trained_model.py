@@ -33,7 +33,7 @@ from arjax.data.standardised import as_float32, tell_raw
 from arjax.data.table_rows import TableRows
 from arjax.data.text_rows import class_numbers
 from arjax.evaluation.classes import classes_of, log_posterior, log_prior
-from arjax.evaluation.likelihood import Evaluator, Hidden
+from arjax.evaluation.likelihood import Evaluator, HiddenSites
 from arjax.evaluation.prompts import Conditioning, text_of
 from arjax.evaluation.report import Measures, report
 from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_sampler
@@ -180,7 +180,7 @@ class TrainedModel:
         if isinstance(self.dataset.rows, TableRows):
             needed = {name for name, reads in zip(self.dataset.rows.names, asked | given, strict=True) if reads}
         source = self.source(x, context, None, unknown, needed, asked | given).examples
-        return 0.0 - self._scorer(Hidden(asked, given)).rows_of(self.params, source)["nll"]
+        return 0.0 - self._scorer(HiddenSites(asked, given)).rows_of(self.params, source)["nll"]
 
     @checked_arguments()
     def posterior(self, x: Any, *, prior: Any = "train", mask: Any = None, unknown: str = "refuse") -> np.ndarray:
@@ -546,7 +546,7 @@ class TrainedModel:
         """Scores examples as they are given."""
         return self._scorer(None)
 
-    def _scorer(self, hidden: Hidden | None) -> Evaluator:
+    def _scorer(self, hidden: HiddenSites | None) -> Evaluator:
         """The evaluator of a query, one for each."""
         if hidden not in self._scorers:
             as_given = dataclasses.replace(self.dataset, transform=None)
@@ -554,7 +554,7 @@ class TrainedModel:
         return self._scorers[hidden]
 
     @functools.cached_property
-    def _scorers(self) -> dict[Hidden | None, Evaluator]:
+    def _scorers(self) -> dict[HiddenSites | None, Evaluator]:
         """By what they score."""
         return {}
 

@@ -20,7 +20,7 @@ from arjax.evaluation.flops import (
     Work,
     count_flops,
     count_work,
-    expected_seconds,
+    roofline_seconds,
     rooflines,
 )
 from arjax.models import Model
@@ -114,7 +114,7 @@ def make_plan(
         flops_forward_per_example=_forward_flops(recipe.model, state.params),
         memory_per_device=memory,
         modules=modules,
-        expected_step_seconds=None if accelerator is None else expected_seconds(modules),
+        expected_step_seconds=None if accelerator is None else roofline_seconds(modules),
     )
 
 

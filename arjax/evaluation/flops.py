@@ -179,6 +179,6 @@ def rooflines(accelerator: Accelerator, work: Iterable[Work], num_devices: int) 
     return sorted(bounds, key=lambda bound: -bound.seconds)
 
 
-def expected_seconds(bounds: Sequence[Roofline]) -> float:
+def roofline_seconds(bounds: Sequence[Roofline]) -> float:
     """The seconds of a step at `UTILISATION` of the peak, but no less than each module takes for its bytes."""
     return sum(max(bound.by_flops / UTILISATION, bound.by_bytes) for bound in bounds)

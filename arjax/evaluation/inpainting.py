@@ -14,7 +14,7 @@ from arjax.core.arrays import as_sites
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data import Dataset
-from arjax.evaluation.likelihood import Evaluator, Hidden
+from arjax.evaluation.likelihood import Evaluator, HiddenSites
 from arjax.evaluation.splits import Scoring
 from arjax.models import AutoregressiveModel
 from arjax.models.queries import evidence_first
@@ -42,7 +42,7 @@ class Completions:
     log_prob_truth: np.ndarray
 
 
-def half(grid_shape: tuple[int, ...], name: str) -> np.ndarray:
+def half_of_image(grid_shape: tuple[int, ...], name: str) -> np.ndarray:
     """The sites of one half of an image, bool[*grid]; raises `UserError` for an unknown half, or no plane."""
     if name not in HALVES:
         raise UserError(f"the hidden half must be one of {', '.join(HALVES)}, not {name!r}")
@@ -70,14 +70,14 @@ def complete(
     evidence_first(model, ~hidden, hidden)  # refuses a query that cannot be scored
     each = jax.tree.map(lambda array: np.repeat(np.asarray(array), num, axis=0), batch)
     drawn = model.sample(params, key, len(each), given=each.x, observed=~hidden, context=each.context)
-    score = _scorer(model, Hidden(hidden, ~hidden))
+    score = _scorer(model, HiddenSites(hidden, ~hidden))
     log_prob = np.asarray(score(params, drawn, each.context)).reshape(len(x), num)
     truth = np.asarray(score(params, x, batch.context))
     return Completions(x, hidden, np.asarray(drawn).reshape(len(x), num, *x.shape[1:]), log_prob, truth)
 
 
 @functools.lru_cache(maxsize=16)
-def _scorer(model: AutoregressiveModel, query: Hidden) -> Callable[..., jax.Array]:
+def _scorer(model: AutoregressiveModel, query: HiddenSites) -> Callable[..., jax.Array]:
     """(params, x, context) -> log p(hidden | visible), float32[N]; one program for all calls."""
 
     def score(params: Any, x: jax.Array, context: Any) -> jax.Array:
@@ -104,7 +104,7 @@ def score_hidden(
       hidden: bool[*grid], the sites that are scored.
       visible: bool[*grid], the sites that are observed; those in neither set are marginalised.
     """
-    query = Hidden(as_sites(model.event, hidden, "hidden"), as_sites(model.event, visible, "visible"))
+    query = HiddenSites(as_sites(model.event, hidden, "hidden"), as_sites(model.event, visible, "visible"))
     if not query.sites.any():
         raise UserError("no site is hidden, so there is nothing to score")
     return Evaluator(model, dataset, scoring, query)(params, split)

@@ -26,7 +26,7 @@ Rows = dict[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Hidden:
+class HiddenSites:
     """A conditional likelihood: that of some sites given others. Compared by value."""
 
     sites: np.ndarray  # bool[*grid], those that are scored
@@ -37,7 +37,7 @@ class Hidden:
         return tuple((array.shape, array.tobytes()) for array in map(np.asarray, (self.sites, self.visible)))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Hidden) and self._value == other._value
+        return isinstance(other, HiddenSites) and self._value == other._value
 
     def __hash__(self) -> int:
         return hash(self._value)
@@ -49,7 +49,7 @@ def eval_step(
     batch: Batch,
     log_scale_D: Array | float = 0.0,
     orders: tuple[Factorization, Array] | None = None,
-    hidden: Hidden | None = None,
+    hidden: HiddenSites | None = None,
     key: jax.Array | None = None,
 ) -> Rows:
     """Negative log-likelihood in nats and number of scored sites of every row of a batch, float32[B] each.
@@ -103,7 +103,7 @@ def shares_of(model: Model, num_orders: int) -> Shares | None:
 
 
 def score_likelihood(
-    model: Model, num_orders: int = 1, hidden: Hidden | None = None, answer: str = ""
+    model: Model, num_orders: int = 1, hidden: HiddenSites | None = None, answer: str = ""
 ) -> Callable[..., Rows]:
     """The score of a batch that `SplitScorer` is handed: rows as those of `eval_step`, and `by_order` [K, B].
 
@@ -136,7 +136,7 @@ class Evaluator:
         model: Model,
         dataset: Dataset,
         scoring: Scoring = Scoring(),  # noqa: B008, frozen
-        hidden: Hidden | None = None,
+        hidden: HiddenSites | None = None,
     ):
         """Prepares the program. `hidden`: the scored and the observed sites; None: all sites are scored."""
         self._dataset, self._event, self._kind = dataset, model.event, model.kind
@@ -182,7 +182,7 @@ class _Same:
 
 
 @functools.lru_cache(maxsize=16)
-def _cached_score(of: _Same, num_orders: int, hidden: Hidden | None, answer: str) -> Callable[..., Rows]:
+def _cached_score(of: _Same, num_orders: int, hidden: HiddenSites | None, answer: str) -> Callable[..., Rows]:
     """One function, and so one program, for all evaluators of a model under the same options."""
     return score_likelihood(of.model, num_orders, hidden, answer)
 

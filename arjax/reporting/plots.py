@@ -236,7 +236,7 @@ def path_figure(
     return figure
 
 
-def path_text(paths: Sequence[Sequence[str]], labels: Sequence[str]) -> str:
+def text_of_path(paths: Sequence[Sequence[str]], labels: Sequence[str]) -> str:
     """Texts along the reverse process: a paragraph for each example, a line for each frame; masks are visible."""
     width = max(map(len, labels))
     shown = [[frame.replace("\n", LINE_BREAK) for frame in path] for path in paths]

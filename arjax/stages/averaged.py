@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from arjax.core.batch import Array
 from arjax.core.options import opt
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
-from arjax.stages.base import STAGES, Stages, coarser, stacked, stacked_context, to_cells
+from arjax.stages.base import STAGES, Stages, coarser, stacked_context, stacked_values, to_cells
 
 
 @STAGES.register("averaged")
@@ -60,4 +60,4 @@ class Averaged(Stages):
         return jnp.asarray(parts[-1])
 
     def context(self, k: int, before: Sequence[Array]) -> dict[str, jax.Array]:
-        return stacked(self.event, before[-1:]) if k else {}
+        return stacked_values(self.event, before[-1:]) if k else {}

@@ -124,8 +124,8 @@ class Stages(abc.ABC):
                 f"one model for all stages needs parts that are alike, of whole numbers, and those of {self.name!r} "
                 "are not: give each stage a part of its own"
             )
-        stacked = EventSpec(first.grid_shape, (num - 1, *first.value_shape), "levels", first.num_levels + 1)
-        return NO_CONTEXT.with_part(COARSE, stacked, local=True).with_part(STAGE, EventSpec((), (), "tokens", num))
+        stack = EventSpec(first.grid_shape, (num - 1, *first.value_shape), "levels", first.num_levels + 1)
+        return NO_CONTEXT.with_part(COARSE, stack, local=True).with_part(STAGE, EventSpec((), (), "tokens", num))
 
     def context_of_shared(self, k: int, before: Sequence[Array], num: int) -> dict[str, jax.Array]:
         """The values of `shared_context` of B examples at stage k."""
@@ -149,7 +149,7 @@ def stacked_context(event: EventSpec, num: int) -> ContextSpec:
     return NO_CONTEXT.with_part(COARSE, event, local=True)
 
 
-def stacked(event: EventSpec, pictures: Sequence[Array]) -> dict[str, jax.Array]:
+def stacked_values(event: EventSpec, pictures: Sequence[Array]) -> dict[str, jax.Array]:
     """The values of `stacked_context`."""
     if not pictures:
         return {}

@@ -12,7 +12,7 @@ from arjax.core.batch import Array
 from arjax.core.errors import UserError
 from arjax.core.options import opt
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.stages.base import STAGES, Limits, Stages, stacked, stacked_context
+from arjax.stages.base import STAGES, Limits, Stages, stacked_context, stacked_values
 
 
 @STAGES.register("digits")
@@ -72,7 +72,7 @@ class Digits(Stages):
         return sum((jnp.asarray(part) * self._place(k) for k, part in enumerate(parts)), jnp.zeros_like(parts[0]))
 
     def context(self, k: int, before: Sequence[Array]) -> dict[str, jax.Array]:
-        return stacked(self.event, before)
+        return stacked_values(self.event, before)
 
     def limited(self, k: int) -> bool:
         """Whether the largest value of all has another digit here than base - 1."""

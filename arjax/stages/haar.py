@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from arjax.core.batch import Array
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
-from arjax.stages.base import COARSE, STAGES, Limits, Stages, stacked, stacked_context
+from arjax.stages.base import COARSE, STAGES, Limits, Stages, stacked_context, stacked_values
 
 
 @STAGES.register("haar")
@@ -87,7 +87,7 @@ class Haar(Stages):
         return x
 
     def context(self, k: int, before: Sequence[Array]) -> dict[str, jax.Array]:
-        return stacked(self.event, [self.join(before)]) if k else {}
+        return stacked_values(self.event, [self.join(before)]) if k else {}
 
     def limited(self, k: int) -> bool:
         return k > 0

@@ -12,7 +12,7 @@ from arjax.core.batch import Array
 from arjax.core.errors import UserError
 from arjax.core.options import opt
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.stages.base import STAGES, Stages, coarser, from_cells, stacked, stacked_context, to_cells
+from arjax.stages.base import STAGES, Stages, coarser, from_cells, stacked_context, stacked_values, to_cells
 
 
 @STAGES.register("subsampled")
@@ -111,7 +111,7 @@ class Subsampled(Stages):
             return {}
         num = self._finer if self.apart else 1
         whole = (k - 1) // num * num  # the parts of finished scales beside the coarsest
-        return stacked(self.event, [self.join(before[: whole + 1]), *before[whole + 1 :]])
+        return stacked_values(self.event, [self.join(before[: whole + 1]), *before[whole + 1 :]])
 
     def masks(self, mask: Array) -> tuple[jax.Array, ...]:
         return self._parts_of(mask)

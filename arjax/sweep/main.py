@@ -22,7 +22,7 @@ from arjax.reporting.tables import print_table
 from arjax.sweep.executors import Executor, LocalExecutor, execute, tell_failures
 from arjax.sweep.plots import CURVES_NAME, ORDERS_NAME, RESULTS_NAME, draw_curves, draw_orders, draw_results
 from arjax.sweep.results import CONFIG_NAME, mean_over_seeds, read_results, readable_columns
-from arjax.sweep.runs import Run, check_read, config_of, print_changes, reads, stages
+from arjax.sweep.runs import Run, check_read, config_of, in_stages, print_changes, reads
 from arjax.sweep.search import run_search
 from arjax.sweep.slurm import SlurmExecutor
 from arjax.sweep.table import Table, check_runs, load_sweep, runs_of, select
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = sys.argv[1:] if argv is None else argv
         if arguments[:1] == ["--complete"]:
             return answer("arjax-sweep", arguments[1:])
-        flags = parse_flags(arguments)
+        flags = sweep_flags(arguments)
         with trusting(flags.trust):
             return run_search(flags, _executor) if flags.search else _sweep(flags)
 
@@ -73,7 +73,7 @@ def _sweep(flags: argparse.Namespace) -> int:
     with folder_to_write(flags.workdir) as workdir, only_run_in(workdir):
         table = Table(rows, workdir, flags.sweep, options)
         waiting = [run for run in selected if table.outcome(run) is None]
-        largest = max(map(len, stages(waiting, reads(waiting, table.workdir))), default=0)
+        largest = max(map(len, in_stages(waiting, reads(waiting, table.workdir))), default=0)
         executor = _executor(flags, workdir, largest)
         print(f"{len(selected)} runs, {len(selected) - len(waiting)} of them already finished", flush=True)
         _tell_changed(waiting, table)
@@ -104,7 +104,7 @@ def _tell_changed(runs: Sequence[Run], table: Table) -> None:
 def _stages(runs: Sequence[Run], table: Table, failed: list[str]) -> Iterator[list[Run]]:
     """The runs of each stage, when those before have ended; `failed` gets those that read a run without results."""
     needs, by_name = reads(runs, table.workdir), {run.name: run for run in runs}
-    for stage in stages(runs, needs):
+    for stage in in_stages(runs, needs):
         ready = []
         for run in stage:
             lacks = [name for name in sorted(needs[run.name]) if not table.is_finished(by_name[name])]
@@ -150,7 +150,7 @@ def _report(table: Table) -> dict[str, str]:
     return not_made
 
 
-def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
+def sweep_flags(argv: Sequence[str]) -> argparse.Namespace:
     """The arguments behind the program's name; raises `UserError` for flags that are wrong or do not go together."""
     flags = sweep_parser().parse_args(list(argv))
     on_slurm, in_population = flags.executor == "slurm", flags.executor == "population"

@@ -19,7 +19,7 @@ from arjax.core.mixtures import WEIGHTS, mixed_nats
 from arjax.core.score_names import kind_of_mixture, weakest
 from arjax.evaluation.summaries import group_by_seed, mean_over_runs, paired_difference, stderr_of
 from arjax.reporting.reports import is_number, read_report
-from arjax.sweep.runs import Run, check_name, check_published
+from arjax.sweep.runs import Run, check_folder_name, check_published
 
 FILE_NAME = "results.csv"
 CONFIG_NAME = "config.json"
@@ -221,7 +221,7 @@ def readable_columns(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[li
     }
     columns["kind"] = [row["kind"] for row in rows]
     marks = [" (best)" if best else "" for best in best_by_validation(rows)]
-    columns["validation"] = [with_stderr(row, "validation") + mark for row, mark in zip(rows, marks, strict=True)]
+    columns["validation"] = [cell_with_stderr(row, "validation") + mark for row, mark in zip(rows, marks, strict=True)]
     columns["ours"] = [score_of(row) + " (tie)" * (row["tie"] == "tie") for row in rows]
     columns["published"] = [published_number(row) for row in rows]
     columns["parameters"] = [f"{int(row['num_params']):,}" if row["num_params"] else "" for row in rows]
@@ -237,7 +237,7 @@ def readable_columns(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[li
     return names, [list(cells) for cells in zip(*(columns[name] for name in names), strict=True)], right
 
 
-def with_stderr(row: Mapping[str, Any], name: str) -> str:
+def cell_with_stderr(row: Mapping[str, Any], name: str) -> str:
     """`79.81 ± 0.51`: a value with its standard error in two digits, where the row has one."""
     value, stderr = row.get(name) or "", float(row.get(f"{name}_stderr") or 0)
     if not value or not stderr:
@@ -249,7 +249,7 @@ def with_stderr(row: Mapping[str, Any], name: str) -> str:
 def score_of(row: Mapping[str, Any]) -> str:
     """`79.81 ± 0.51 over seeds`: the value, and the population of its standard error where that is not the examples."""
     over = row["stderr_over"] or "examples"
-    return with_stderr(row, "value") + ("" if over == "examples" else f" over {over}")
+    return cell_with_stderr(row, "value") + ("" if over == "examples" else f" over {over}")
 
 
 def published_number(row: Mapping[str, Any]) -> str:
@@ -259,7 +259,7 @@ def published_number(row: Mapping[str, Any]) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class Member:
+class FinishedRun:
     """A finished run as a member of another row, with its folder, its report and its own row."""
 
     run: Run
@@ -294,7 +294,7 @@ class Derived:
     published_mark: str = ""
 
     def __post_init__(self):
-        check_name(self.name, "a row")
+        check_folder_name(self.name, "a row")
         of = self.of
         names = isinstance(of, tuple | list) and all(isinstance(name, str) for name in of)
         if not names or not 0 < len(set(of)) == len(of):
@@ -307,7 +307,7 @@ class Derived:
             if name not in runs:
                 raise UserError(f"row {self.name!r} is made of {name!r}, which is no run{did_you_mean(name, runs)}")
 
-    def row(self, members: Sequence[Member]) -> dict[str, Any]:
+    def row(self, members: Sequence[FinishedRun]) -> dict[str, Any]:
         """The row, from its finished members; raises `UserError` where they cannot be put together."""
         data = {member.row["dataset"] for member in members}  # with the split, see `scored_data`
         if len(data) > 1:
@@ -327,11 +327,11 @@ class Derived:
         models = " and ".join(dict.fromkeys(member.row["model"] for member in members))
         return common | fields | {"model": self.model or f"{models}, {fields['model']}"}
 
-    def _row(self, members: Sequence[Member]) -> dict[str, Any]:
+    def _row(self, members: Sequence[FinishedRun]) -> dict[str, Any]:
         """The fields that depend on the operation; `model` describes it in words."""
         raise NotImplementedError
 
-    def nats(self, members: Sequence[Member]) -> np.ndarray | None:
+    def nats(self, members: Sequence[FinishedRun]) -> np.ndarray | None:
         """The nats of each example of the scored split, [S, N] under S seeds; None where they are not known."""
         raise NotImplementedError
 
@@ -350,7 +350,7 @@ class Mean(Derived):
         if len(metrics) > 1:
             raise UserError(f"row {self.name!r} is the mean of different metrics: {' and '.join(metrics)}")
 
-    def _row(self, members: Sequence[Member]) -> dict[str, Any]:
+    def _row(self, members: Sequence[FinishedRun]) -> dict[str, Any]:
         value, stderr = mean_over_runs([member.results[member.run.metric] for member in members])
         validation = mean_over_runs([validation_of(each.run.metric, each.results)[0] for each in members])
         sizes = {member.results["num_params"] for member in members}
@@ -366,7 +366,7 @@ class Mean(Derived):
             "train_minutes": number(float(np.mean([each.results["train_seconds"] / 60 for each in members])), digits=3),
         }
 
-    def nats(self, members: Sequence[Member]) -> np.ndarray | None:
+    def nats(self, members: Sequence[FinishedRun]) -> np.ndarray | None:
         known = [nats_N for member in members if (nats_N := member.nats()) is not None]
         alike = len(known) == len(members) and len(set(map(len, known))) == 1
         return np.stack(known) if alike else None
@@ -396,7 +396,7 @@ class Mixture(Derived):
         if self.weights != "equal" and "validation" in splits:
             raise UserError(f"the weights of row {self.name!r} are {self.weights} on validation: score another split")
 
-    def _row(self, members: Sequence[Member]) -> dict[str, Any]:
+    def _row(self, members: Sequence[FinishedRun]) -> dict[str, Any]:
         weights_M, nll_N, validation_N = self._mixed(members)
         how = f"{int((weights_M > 0).sum())} of them chosen" if self.weights == "chosen" else f"{self.weights} weights"
         validation = {}
@@ -412,16 +412,16 @@ class Mixture(Derived):
             "train_minutes": number(sum(member.results["train_seconds"] for member in members) / 60, digits=3),
         }
 
-    def kind(self, members: Sequence[Member]) -> str:
+    def kind(self, members: Sequence[FinishedRun]) -> str:
         """The kind of the nats of the mixture."""
         reports = [member.results for member in members]
         unbiased = all(report.get("unbiased", False) for report in reports if report["kind"] == "bound")
         return kind_of_mixture(*(report["kind"] for report in reports), unbiased=unbiased)
 
-    def nats(self, members: Sequence[Member]) -> np.ndarray | None:
+    def nats(self, members: Sequence[FinishedRun]) -> np.ndarray | None:
         return self._mixed(members)[1][None]
 
-    def _mixed(self, members: Sequence[Member]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    def _mixed(self, members: Sequence[FinishedRun]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """The weights [M], and the nats of the mixture of each example, [N], of the scored split and of validation."""
         nll_MN = self._nats(members, members[0].results["split"])
         validated = all(is_number(member.results.get("validation_nll_nats")) for member in members)
@@ -432,7 +432,7 @@ class Mixture(Derived):
         weights_M = WEIGHTS[self.weights](validation_MN)
         return weights_M, mixed_nats(nll_MN, weights_M), mixed_nats(validation_MN, weights_M)
 
-    def _nats(self, members: Sequence[Member], split: str) -> np.ndarray:
+    def _nats(self, members: Sequence[FinishedRun], split: str) -> np.ndarray:
         """The nats of each example under each member, [M, N]."""
         from arjax.api.run_nats import nats_of_run
 
@@ -453,11 +453,11 @@ def _with_stderr(name: str, value: Any, stderr: Any) -> dict[str, str]:
     return {name: number(float(value)), f"{name}_stderr": number(float(stderr), digits=3)}
 
 
-def member(run: Run, folder: Path) -> Member:
+def member(run: Run, folder: Path) -> FinishedRun:
     """A finished run as a member of other rows."""
     results = read_results(folder)
     assert results is not None, f"{folder} is not finished"
-    return Member(run, folder, results, result_row(run, folder))
+    return FinishedRun(run, folder, results, result_row(run, folder))
 
 
 def groups_of_seeds(runs: Sequence[Run]) -> list[list[Run]]:

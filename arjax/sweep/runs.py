@@ -60,7 +60,7 @@ class Run:
     pilots: Sequence[str] = ()
 
     def __post_init__(self):
-        check_name(self.name, "a run")
+        check_folder_name(self.name, "a run")
         for text in self.texts():
             for word in re.findall(r"{\s*[\w-]+\s*}", text):
                 if word != WORKDIR and difflib.get_close_matches(word.lower(), [WORKDIR], cutoff=0.8):
@@ -81,7 +81,7 @@ class Run:
 
     def override_texts(self) -> list[tuple[str, str]]:
         """The overrides as on a command line."""
-        return [(key, as_text(value)) for key, value in self.overrides.items()]
+        return [(key, flag_text(value)) for key, value in self.overrides.items()]
 
     def texts(self) -> list[str]:
         """The config with its argument, and the values of the overrides."""
@@ -111,12 +111,12 @@ def finished_runs(rows: Sequence[Run], workdir: Path) -> list[Run]:
     return finished
 
 
-def as_text(value: Any) -> str:
+def flag_text(value: Any) -> str:
     """The value of a config field as on a command line."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def check_name(name: str, owner: str) -> None:
+def check_folder_name(name: str, owner: str) -> None:
     """Raises `UserError` for a name that no folder of a sweep can have."""
     if not re.fullmatch(r"\w[\w.+=-]*(/\w[\w.+=-]*)*", name):
         raise UserError(f"{owner} cannot be named {name!r}: use letters, digits and _ . + = - only")
@@ -219,7 +219,7 @@ def check_read(waiting: Sequence[Run], runs: Sequence[Run], workdir: Path) -> No
 
 def _check_circle(runs: Sequence[Run], needs: Mapping[str, set[str]]) -> None:
     """Raises `UserError` where runs of the last stage need each other."""
-    last = {run.name for stage in stages(runs, needs)[-1:] for run in stage}
+    last = {run.name for stage in in_stages(runs, needs)[-1:] for run in stage}
     path = [min((name for name in last if needs[name] & last), default="")]
     while path[0] and path[-1] not in path[:-1]:
         path.append(min(needs[path[-1]] & last))
@@ -253,7 +253,7 @@ def with_those_read(names: Iterable[str], runs: Sequence[Run], workdir: Path) ->
     return closure
 
 
-def stages(runs: Sequence[Run], needs: Mapping[str, set[str]]) -> list[list[Run]]:
+def in_stages(runs: Sequence[Run], needs: Mapping[str, set[str]]) -> list[list[Run]]:
     """The runs, those of a stage in their sequence. A run is in the stage after the last of the runs that it `needs`.
 
     Runs that need each other in a circle are in the last stage.

@@ -19,9 +19,17 @@ from arjax.core.integers import is_integer
 from arjax.core.user_files import find_file, run_user_file
 from arjax.reporting.tables import print_table
 from arjax.sweep.executors import Executor, execute, tell_failures
-from arjax.sweep.results import lower_is_better, number, read_results, result_row, validation_of, with_stderr, write_csv
-from arjax.sweep.runs import Run, as_text, config_of, print_changes
-from arjax.sweep.table import FOLDER, Table, check_runs, placed
+from arjax.sweep.results import (
+    cell_with_stderr,
+    lower_is_better,
+    number,
+    read_results,
+    result_row,
+    validation_of,
+    write_csv,
+)
+from arjax.sweep.runs import Run, config_of, flag_text, print_changes
+from arjax.sweep.table import FOLDER, Table, check_runs, split_fields
 
 #: Significant digits of the numbers of a trial: its command has exactly the values that were trained.
 DIGITS = 4
@@ -34,7 +42,7 @@ DIVERGED = 3
 
 @checked_arguments()
 @dataclasses.dataclass(frozen=True)
-class Numbers:
+class NumberSpace:
     """Numbers between two bounds, both included, uniform in the logarithm where `log`; integers where `whole`."""
 
     low: float
@@ -66,7 +74,7 @@ class Numbers:
 
 
 @dataclasses.dataclass(frozen=True)
-class Choice:
+class ChoiceSpace:
     """One of several values, each as on a command line."""
 
     texts: tuple[str, ...]
@@ -84,24 +92,24 @@ class Choice:
         return f"choice({', '.join(self.texts)})"
 
 
-def uniform(low: float, high: float) -> Numbers:
+def uniform(low: float, high: float) -> NumberSpace:
     """Numbers between two bounds."""
-    return Numbers(low, high)
+    return NumberSpace(low, high)
 
 
-def log_uniform(low: float, high: float) -> Numbers:
+def log_uniform(low: float, high: float) -> NumberSpace:
     """Numbers between two bounds above 0, uniform in their logarithms, such as learning rates."""
-    return Numbers(low, high, log=True)
+    return NumberSpace(low, high, log=True)
 
 
-def integers(low: int, high: int, log: bool = False) -> Numbers:
+def integers(low: int, high: int, log: bool = False) -> NumberSpace:
     """Integers between two bounds, both included; with `log` their logarithms are about uniform."""
-    return Numbers(low, high, log, whole=True)
+    return NumberSpace(low, high, log, whole=True)
 
 
-def choice(*values: Any) -> Choice:
+def choice(*values: Any) -> ChoiceSpace:
     """One of the values."""
-    return Choice(tuple(map(as_text, values)))
+    return ChoiceSpace(tuple(map(flag_text, values)))
 
 
 @checked_arguments(trials=1, seed=0, published=None)
@@ -120,7 +128,7 @@ class Search:
     """
 
     config: str
-    space: Mapping[str, Numbers | Choice]
+    space: Mapping[str, NumberSpace | ChoiceSpace]
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     trials: int = 20
     metric: str = "nll_nats"
@@ -133,7 +141,7 @@ class Search:
         if not isinstance(self.space, Mapping) or not self.space:
             raise UserError("a search needs a space, such as {'optimizer.learning_rate': log_uniform(1e-4, 1e-2)}")
         for field, values in self.space.items():
-            if not isinstance(values, Numbers | Choice):
+            if not isinstance(values, NumberSpace | ChoiceSpace):
                 raise UserError(
                     f"the space of {field!r} must be uniform(...), log_uniform(...), integers(...) or "
                     f"choice(...), not {values!r}"
@@ -152,13 +160,13 @@ class Search:
 
     def run(self, number: int, point: Mapping[str, Any]) -> Run:
         """The run of a trial."""
-        config, fields = placed(self.config, point)
+        config, fields = split_fields(self.config, point)
         about = {name: getattr(self, name) for name in ("model", "metric", "published", "published_mark")}
         return Run(f"trial-{number:03d}", config, {**self.overrides, **fields}, **about)
 
     def description(self) -> dict[str, Any]:
         """The identity of a search, as JSON, without the number of trials: a search may be made longer."""
-        overrides = {field: as_text(value) for field, value in self.overrides.items()}
+        overrides = {field: flag_text(value) for field, value in self.overrides.items()}
         space = {field: str(values) for field, values in self.space.items()}
         return {"config": self.config, "space": space, "overrides": overrides, "metric": self.metric, "seed": self.seed}
 
@@ -184,7 +192,7 @@ class Past(NamedTuple):
     score: float | None = None
 
 
-def propose(space: Mapping[str, Numbers | Choice], past: Sequence[Past], seed: int) -> dict[str, Any]:
+def propose(space: Mapping[str, NumberSpace | ChoiceSpace], past: Sequence[Past], seed: int) -> dict[str, Any]:
     """The point that the tree-structured Parzen estimator of optuna (Bergstra et al., 2011) tries next.
 
     The first ten are random. Running trials count as bad ones, so that trials which run at once differ.
@@ -201,15 +209,15 @@ def propose(space: Mapping[str, Numbers | Choice], past: Sequence[Past], seed: i
         study.add_trial(optuna.trial.create_trial(value=score, distributions=distributions, **known))
     proposed = study.ask(distributions).params
     return {
-        field: values.rounded(proposed[field]) if isinstance(values, Numbers) else proposed[field]
+        field: values.rounded(proposed[field]) if isinstance(values, NumberSpace) else proposed[field]
         for field, values in space.items()
     }
 
 
-def _distribution(values: Numbers | Choice) -> Any:
+def _distribution(values: NumberSpace | ChoiceSpace) -> Any:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    if isinstance(values, Choice):
+    if isinstance(values, ChoiceSpace):
         return CategoricalDistribution(values.texts)
     kind = IntDistribution if values.whole else FloatDistribution
     return kind(values.low, values.high, log=values.log)
@@ -321,7 +329,7 @@ class Trials:
         """The columns and the cells of the readable table."""
         first, cells = ["trial", "state", *self.search.space], []
         for row in self.rows():
-            shown = [*map(row.get, first), with_stderr(row, "validation"), row["best_step"], row["train_minutes"]]
+            shown = [*map(row.get, first), cell_with_stderr(row, "validation"), row["best_step"], row["train_minutes"]]
             cells.append(list(map(str, shown)))
         return [*first, f"validation {self.search.metric}", "best step", "minutes"], cells
 
@@ -389,7 +397,8 @@ def _report(trials: Trials) -> None:
     best = trials.best()
     if best is not None:
         row = _best_row(trials, best)
-        scores = f"validation {with_stderr(row, 'validation')}, test {with_stderr(row, 'value')} {row['metric']}"
+        validation, test = (cell_with_stderr(row, name) for name in ("validation", "value"))
+        scores = f"validation {validation}, test {test} {row['metric']}"
         print(f"best by validation: {best.run.name}, {scores}; its row is in {trials.table.write([row])}")
         print(row["command"])
 

@@ -34,7 +34,7 @@ ENDED = (
 )
 
 
-class Job:
+class SlurmJob:
     """Runs a command in a folder; a callable that submitit sends to the cluster.
 
     SLURM warns of the time limit with SIGUSR2 (`slurm_signal_delay_s` before it), and of a preemption with SIGTERM.
@@ -204,7 +204,7 @@ class SlurmExecutor:
         jobs = []
         for run in runs:
             folder = writable_folder(workdir / run.name)
-            jobs.append(Job([*self._program, *run.arguments(workdir)], folder))
+            jobs.append(SlurmJob([*self._program, *run.arguments(workdir)], folder))
         try:
             with self._executor.batch():
                 submitted = [self._executor.submit(job) for job in jobs]

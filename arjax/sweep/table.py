@@ -33,7 +33,7 @@ from arjax.sweep.results import (
     validation_of,
     write_csv,
 )
-from arjax.sweep.runs import WORKDIR, Run, as_text, is_outdated, with_those_read
+from arjax.sweep.runs import WORKDIR, Run, flag_text, is_outdated, with_those_read
 
 Row = Run | Derived
 COMMAND_FILE = "command.txt"
@@ -82,26 +82,26 @@ def grid(
     for texts in itertools.product(*choices.values()):
         point = dict(zip(choices, texts, strict=True))
         parts = {field: slugs[field][text] for field, text in point.items()}
-        file, fields = placed(config, point)
+        file, fields = split_fields(config, point)
         words: dict[str, Any] = {"listed": False} if mean_over else {}
-        words |= {key: filled(value, point) if isinstance(value, str) else value for key, value in about.items()}
-        run = Run(filled(template, parts), file, {**(overrides or {}), **fields}, **words)
+        words |= {key: fill_fields(value, point) if isinstance(value, str) else value for key, value in about.items()}
+        run = Run(fill_fields(template, parts), file, {**(overrides or {}), **fields}, **words)
         if run.name in runs:
             fields_of_name = ", ".join(choices)
             raise UserError(f"two runs of the grid are named {run.name!r}: put more of {fields_of_name} in its name")
         runs[run.name] = run
-        groups.setdefault(filled(template, parts | {mean_over: "mean"}), []).append(run)
+        groups.setdefault(fill_fields(template, parts | {mean_over: "mean"}), []).append(run)
     return [*runs.values(), *(mean_of(row, group) for row, group in groups.items() if mean_over)]
 
 
-def placed(config: str, point: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def split_fields(config: str, point: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The config file with its argument, and the fields to set: those without braces in `config`."""
     in_file = {field for field in point if f"{{{field}}}" in config}
     fields = {field: value for field, value in point.items() if field not in in_file}
-    return filled(config, {field: as_text(point[field]) for field in in_file}), fields
+    return fill_fields(config, {field: flag_text(point[field]) for field in in_file}), fields
 
 
-def filled(text: str, point: Mapping[str, str]) -> str:
+def fill_fields(text: str, point: Mapping[str, str]) -> str:
     """The text with values in place of the fields in braces; raises `UserError` for a field that the grid lacks."""
     known = {field.rpartition(".")[2]: field for field in reversed(list(point))} | {field: field for field in point}
 
@@ -119,7 +119,7 @@ def _choices(field: str, values: Iterable[Any]) -> list[str]:
     """The values of a field as on a command line."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise UserError(f"field {field!r} of the grid needs a list of values, not {values!r}")
-    texts = [as_text(value) for value in values]
+    texts = [flag_text(value) for value in values]
     if not texts:
         raise UserError(f"field {field!r} of the grid has no values")
     if len(set(texts)) < len(texts):

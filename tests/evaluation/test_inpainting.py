@@ -15,7 +15,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.data import Dataset, from_arrays
-from arjax.evaluation.inpainting import complete, half, score_hidden
+from arjax.evaluation.inpainting import complete, half_of_image, score_hidden
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.splits import Scoring
 from arjax.models import make_model
@@ -34,19 +34,19 @@ def init(model):
 
 
 def test_halves_of_an_image():
-    assert half((3, 2), "top").tolist() == [[True, True], [False, False], [False, False]]
-    assert half((2, 3), "right").tolist() == [[False, True, True]] * 2
+    assert half_of_image((3, 2), "top").tolist() == [[True, True], [False, False], [False, False]]
+    assert half_of_image((2, 3), "right").tolist() == [[False, True, True]] * 2
     for a, b in (("top", "bottom"), ("left", "right")):
-        assert (half((5, 5), a) ^ half((5, 5), b)).all()
+        assert (half_of_image((5, 5), a) ^ half_of_image((5, 5), b)).all()
     with pytest.raises(UserError, match="must be one of top, bottom"):
-        half((2, 2), "upper")
+        half_of_image((2, 2), "upper")
     with pytest.raises(UserError, match="for images"):
-        half((4,), "top")
+        half_of_image((4,), "top")
 
 
 @pytest.mark.slow
 def test_completions_keep_what_is_seen_and_say_how_probable_they_are():
-    params, hidden = some_params(), half((2, 2), "top")
+    params, hidden = some_params(), half_of_image((2, 2), "top")
     x = np.array([[[0, 1], [1, 0]], [[1, 1], [0, 1]]])
     done = complete(MODEL, params, Batch(x), hidden, 400, jax.random.key(1))
     score = jax.jit(lambda params, x: MODEL.conditional_log_prob(params, x, query=hidden, evidence=~hidden))
@@ -127,7 +127,7 @@ def test_scores_of_hidden_and_visible_sites_add_up(workdir):
 
     setup = build(load_workdir_config(workdir))
     params, _, _ = restore_params(setup, workdir)
-    hidden = half((8, 8), "bottom")
+    hidden = half_of_image((8, 8), "bottom")
     score = lambda h, v: score_hidden(setup.model, params, setup.dataset, "validation", h, v, Scoring(64))["nll_nats"]  # noqa: E731
     whole = score(np.ones((8, 8), bool), np.zeros((8, 8), bool))
     assert score(hidden, ~hidden) + score(~hidden, np.zeros_like(hidden)) == pytest.approx(whole, rel=1e-5)

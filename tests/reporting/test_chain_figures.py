@@ -9,7 +9,7 @@ from arjax.data import make_dataset
 from arjax.evaluation.splits import Scoring
 from arjax.models import make_model
 from arjax.reporting.diagrams import chain_figure
-from arjax.reporting.plots import MASK_CHARACTER, MASK_RGB, path_figure, path_text
+from arjax.reporting.plots import MASK_CHARACTER, MASK_RGB, path_figure, text_of_path
 from arjax.testing.examples import random_like
 
 SIZES = {"width": 8, "num_layers": 1, "num_heads": 2}
@@ -57,7 +57,7 @@ def test_frames_in_rows_with_masks_in_their_colour():
 
 
 def test_text_paths_have_a_line_for_each_frame():
-    found = path_text([["░░", "a\n"], ["░░", "bc"]], ["0/2", "2/2"])
+    found = text_of_path([["░░", "a\n"], ["░░", "bc"]], ["0/2", "2/2"])
     assert found == "0/2  ░░\n2/2  a↵\n\n0/2  ░░\n2/2  bc\n"
 
 

@@ -8,7 +8,7 @@ from sweep_cases import rows, sweep, write_sweep
 
 from arjax.core.mixtures import chosen_weights, mixed_nats
 from arjax.sweep import Run, plots
-from arjax.sweep.results import COLUMNS, Mean, Member, Mixture, ties
+from arjax.sweep.results import COLUMNS, FinishedRun, Mean, Mixture, ties
 from arjax.sweep.table import load_sweep, runs_of
 
 SEEDS = [f"Run('a/{seed}', 'good.py', {{'seed': {seed}}}, model='MADE', listed=False)" for seed in range(3)]
@@ -87,11 +87,11 @@ def test_a_mean_has_the_kind_of_its_metric_and_a_mixture_that_of_mixed_scores(tm
     """Exact runs report a bound over orders, too; single draws of chains are bounds, and mixtures of them are not."""
     run = Run("a", "good.py", metric="negative_elbo_nats")
     results = {"kind": "exact", "seed": 0, "num_params": 1, "train_seconds": 1.0, "negative_elbo_nats": 2.0}
-    mean = Mean("m", ["a"])._row([Member(run, tmp_path, results, {"kind": "bound"})])
+    mean = Mean("m", ["a"])._row([FinishedRun(run, tmp_path, results, {"kind": "bound"})])
     assert mean["kind"] == "bound"
     mixture = Mixture("m", ["a"])
     for kind, unbiased, expected in (("exact", None, "exact"), ("bound", True, "bound"), ("bound", False, "estimate")):
-        assert mixture.kind([Member(run, tmp_path, {"kind": kind, "unbiased": unbiased}, {})]) == expected
+        assert mixture.kind([FinishedRun(run, tmp_path, {"kind": kind, "unbiased": unbiased}, {})]) == expected
 
 
 def test_chosen_weights_are_those_of_the_best_number_of_members():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sweep_cases import REPORT, STAND_IN, sweep, write_sweep
 
-from arjax.sweep.runs import Run, _versions_read, changed_read, note_read, reads, stages
+from arjax.sweep.runs import Run, _versions_read, changed_read, in_stages, note_read, reads
 from arjax.sweep.table import grid
 
 TIMES = """
@@ -20,7 +20,7 @@ json.dump([start, time.time()], open(flags["workdir"] + "/times.json", "w"))
 
 
 def names(runs, workdir):
-    return [[run.name for run in stage] for stage in stages(runs, reads(runs, workdir))]
+    return [[run.name for run in stage] for stage in in_stages(runs, reads(runs, workdir))]
 
 
 def test_a_run_is_in_the_stage_after_those_that_it_reads(tmp_path):
