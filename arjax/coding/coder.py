@@ -245,7 +245,7 @@ def _examples(model: Model, x: Any, options: CodingOptions) -> _Data:
 def _contexts_of_file(
     model: Model, choice: Choice, job: _Job, header: Mapping[str, Any], options: CodingOptions
 ) -> Contexts:
-    """The contexts of the examples of a file, {} of a text; raises `UserError` for others than those of the file."""
+    """The contexts of the examples of a file, {} of a text."""
     if job.is_text:
         if options.vocabulary is None:
             raise UserError("the file is a text, and this model was not trained on one")

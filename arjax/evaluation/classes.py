@@ -49,8 +49,7 @@ class Classes:
 
 
 def classes_of(model: Model, needed_by: str, several: bool = False) -> Classes:
-    """The classes of a model whose context is one class, or `several` parts that are classes; raises `UserError` for
-    others, for too many combinations, and without a likelihood.
+    """The classes of a model whose context is one class, or `several` parts that are classes.
 
     A model with bounds or estimates of log p is told on stderr to give estimates.
     """
@@ -93,8 +92,6 @@ def _pieces(source: Source) -> Iterator[Batch]:
 def log_prior(dataset: Dataset, classes: Classes, prior: Any) -> np.ndarray:
     """log p(c) of each class, float64[C]: the frequencies in the "train" split, "uniform", or those of an array, which
     has an axis for each part.
-
-    Raises `UserError` for another prior, or where there is no train split.
     """
     if isinstance(prior, str):
         if prior not in PRIORS:

@@ -123,8 +123,7 @@ def exposure(
     %ExAccErr_<=l = (R_<=l - l eps_<=l) / (l eps_<=l) x 100. It is 0 where own prefixes make no difference.
 
     Prefixes of the data are drawn from the truth under the keys of the rollouts: where the model is close to the truth
-    the two resemble one another, and their difference has a small error. Raises `UserError` as `check_truth`, no number
-    of rollouts, or fewer examples than these.
+    the two resemble one another, and their difference has a small error.
 
     Args:
       model: the model; one of several orders is measured in the order of the truth, which has to be one of them.
@@ -237,9 +236,9 @@ def decoding_errors(model: AutoregressiveModel, params: Any, rows: Batch, batch_
     Neural Networks", 2015, table 3): how often the most probable value is wrong when all values before it are those of
     the data, and when the model has decoded them itself. They decode by beam search, this does so greedily.
 
-    The first half of the steps is observed in both. The scored sites behind it count. Raises `UserError` as
-    `check_decoding`. Returns `next_step_error` and `greedy_error`, parts of the sites, each with its `..._stderr` over
-    the examples; nothing where no site of the second half is scored.
+    The first half of the steps is observed in both. The scored sites behind it count. Returns `next_step_error` and
+    `greedy_error`, parts of the sites, each with its `..._stderr` over the examples; nothing where no site of the
+    second half is scored.
     """
     check_decoding(model)
     step_D, num_steps = np.asarray(model.factorization.step), model.factorization.num_steps

@@ -43,7 +43,7 @@ class Completions:
 
 
 def half_of_image(grid_shape: tuple[int, ...], name: str) -> np.ndarray:
-    """The sites of one half of an image, bool[*grid]; raises `UserError` for an unknown half, or no plane."""
+    """The sites of one half of an image, bool[*grid]."""
     if name not in HALVES:
         raise UserError(f"the hidden half must be one of {', '.join(HALVES)}, not {name!r}")
     if len(grid_shape) != 2:
@@ -58,8 +58,7 @@ def half_of_image(grid_shape: tuple[int, ...], name: str) -> np.ndarray:
 def complete(
     model: AutoregressiveModel, params: Any, batch: Batch, hidden: np.ndarray, num: int, key: jax.Array
 ) -> Completions:
-    """Draws the hidden sites of N examples `num` times each, from their exact conditional distribution. Raises
-    `UserError`: no order of the model has the visible sites first.
+    """Draws the hidden sites of N examples `num` times each, from their exact conditional distribution.
 
     Args:
       batch: N examples, with their contexts where the model has one.

@@ -95,7 +95,7 @@ def judged_examples(
     mesh: Mesh | None = None,
 ) -> dict[str, Any]:
     """The scores of samples and of data under a judge, `judge_own_NAME` and `judge_data_NAME` with the names of
-    `Evaluator`. Raises `UserError` as `check_judge`.
+    `Evaluator`.
 
     Args:
       model: draws the samples, under the contexts of the data where there are any.
@@ -143,8 +143,8 @@ def judged_texts(
 
     A judge whose network goes on behind its window reads the whole sequence; any other reads it in windows that overlap
     by half, so that each site is scored given at least half a window before it. The data are pieces of one text, where
-    the examples of the split are windows over it. Raises `UserError` as `check_judge`. Returns the scores as
-    `judged_examples` names them, and the nats along the sequences.
+    the examples of the split are windows over it. Returns the scores as `judged_examples` names them, and the nats
+    along the sequences.
 
     Args:
       model: draws the sequences, see `arjax.models.longer`.

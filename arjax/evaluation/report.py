@@ -123,7 +123,7 @@ def report(
     open_run: OpenRun,
     rows: Mapping[str, np.ndarray] | None = None,
 ) -> Report:
-    """All scores of a model on a split. Raises `UserError`: there is no such split, or as `Measures.check`.
+    """All scores of a model on a split.
 
     Args:
       params: its parameters, on the mesh.
@@ -192,7 +192,7 @@ def truth_rows(dataset: Dataset, split: str, scoring: Scoring) -> dict[str, np.n
 
 
 def open_judge(model: Model, dataset: Dataset, measures: Measures, open_run: OpenRun) -> Any | None:
-    """The judge that the measures name, or None; raises `UserError` where it does not fit the model."""
+    """The judge that the measures name, or None."""
     if not measures.judge:
         return None
     judge = open_run(measures.judge)

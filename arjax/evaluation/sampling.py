@@ -47,8 +47,8 @@ def draw_on_mesh(
     """`num` examples, split over the data axes of a mesh: those of `model.sample`, on any mesh.
 
     Every device computes its own examples, whatever the sharding of the parameters. Where `num` is no multiple of the
-    size of the axes, more examples are drawn and the rest is dropped. All processes of a run call this together. Raises
-    `UserError` as `model.draw`, or as `arjax.models.longer.pieces`. Returns the draw, whole on every device.
+    size of the axes, more examples are drawn and the rest is dropped. All processes of a run call this together.
+    Returns the draw, whole on every device.
 
     Args:
       params: its parameters, on the mesh.
@@ -121,8 +121,7 @@ def _cut_to(num: int, mesh: Mesh) -> Callable[[Draw], Draw]:
 def prepare_sampler(
     sampler: str | Sampler, model: Model, params: Any, dataset: Dataset, open_run: OpenRun, length: int = 0
 ) -> Sampler:
-    """A sampler with the arrays that it needs beside those of the model, from the data of a run and other runs. Raises
-    `UserError`: an unknown sampler or option, or something that it needs is missing or does not fit the model.
+    """A sampler with the arrays that it needs beside those of the model, from the data of a run and other runs.
 
     Args:
       open_run: workdir -> another run, with its `model` and its `params`.

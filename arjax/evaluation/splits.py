@@ -66,7 +66,7 @@ def split_of(dataset: Dataset, split: str) -> Source:
 
 def spread_examples(dataset: Dataset, split: str, num: int, owner: str) -> Batch:
     """At most about `num` examples of a split, evenly spaced, as the model sees them: those that a schedule is measured
-    on. Raises `UserError`, which names the `owner`, where there is no such split.
+    on.
     """
     if split not in dataset.splits:
         raise UserError(f"{owner} needs the {split} split of the data, which {dataset.name!r} does not have")

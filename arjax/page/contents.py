@@ -48,9 +48,6 @@ def contents(model: Model, params: Any, dataset: Dataset, results: Mapping[str, 
     There are three forms of pages. `any_order`: the network predicts from any set of observed sites, by one program
     `given`. `in_order` and `text`: it reads the sites in one order, by the programs `start` and `step`. The class on
     which the joint is conditioned is one more input of each program.
-
-    Raises:
-      UserError: a page cannot show this kind of model or data, or does not compute one of its operations.
     """
     stepwise = require(model, "conditionals", "a page")
     check(stepwise, dataset)

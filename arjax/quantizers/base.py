@@ -84,7 +84,7 @@ class Quantizer:
 
     def distances(self, params: Params, h: jax.Array) -> jax.Array:
         """Squared distances of vectors h [B, *grid, E] to all codes, float32[B, T, K], of which `assign` takes the
-        least. Their gradient is that of h alone. Raises `UserError` where codes are not assigned by distances.
+        least. Their gradient is that of h alone.
         """
         raise UserError(f"{self} has no distances of vectors to its codes")
 

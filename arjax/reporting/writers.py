@@ -103,7 +103,7 @@ class MetricWriter(contextlib.AbstractContextManager):
             self._others.append(writer)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds one line; `values` are scalars (Python, numpy or jax). Raises `UserError` where the disk refuses."""
+        """Adds one line; `values` are scalars (Python, numpy or jax)."""
         scalars = {name: float(value) for name, value in values.items()}
         line = {"step": int(step)} | {k: v if math.isfinite(v) else None for k, v in scalars.items()}
         with writing(self._path), self._path.open("a", encoding="utf-8") as file:
@@ -131,8 +131,8 @@ def make_writers(writers: str | Sequence[Component]) -> list[Writer]:
 
 
 def read_writers(text: str) -> tuple[Component, ...]:
-    """The writers that a text calls, such as `tensorboard,wandb(project='digits')`; none for "". Raises `UserError`: an
-    unknown writer or option. `Writer.check` tells whether their packages are there.
+    """The writers that a text calls, such as `tensorboard,wandb(project='digits')`; none for "". `Writer.check` tells
+    whether their packages are there.
     """
     return tuple(WRITERS.read(call) for call in _calls(text))
 

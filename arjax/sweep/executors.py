@@ -151,7 +151,7 @@ class LocalExecutor:
 
 
 def add_to_log(folder: Path, text: str) -> None:
-    """Adds a line to the log of a run; raises `UserError` where its folder refuses."""
+    """Adds a line to the log of a run."""
     path = folder / LOG_NAME
     with writing(path), path.open("a", encoding="utf-8") as log:
         log.write(f"{' '.join(text.split())}\n")

@@ -151,7 +151,7 @@ def _report(table: Table) -> dict[str, str]:
 
 
 def sweep_flags(argv: Sequence[str]) -> argparse.Namespace:
-    """The arguments behind the program's name; raises `UserError` for flags that are wrong or do not go together."""
+    """The arguments behind the program's name."""
     flags = sweep_parser().parse_args(list(argv))
     on_slurm, in_population = flags.executor == "slurm", flags.executor == "population"
     alone = "--search chooses its runs by itself: it"

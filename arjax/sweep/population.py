@@ -72,7 +72,7 @@ class PopulationExecutor:
     """
 
     def execute(self, runs: Iterable[Run], workdir: Path) -> Iterator[tuple[Run, int]]:
-        """See `Executor`; raises `UserError` for a run that cannot be a member, before anything is trained."""
+        """See `Executor`."""
         grids = plan(list(runs), workdir)
         for number, grid in enumerate(grids, start=1):
             size = f"{len(grid.orders)} orders x {len(grid.seeds)} seeds"
@@ -120,7 +120,7 @@ def _write(grid: Grid, population: Population, scores: Scores, workdir: Path, tr
 
 
 def plan(runs: Sequence[Run], workdir: Path) -> list[Grid]:
-    """The populations of the runs; raises `UserError` with the name of a run that cannot be a member of one.
+    """The populations of the runs.
 
     Runs share a population when their configs are the same but for order and seed, and their orders are cut alike. One
     is a full grid: orders with other seeds are a population of their own.

@@ -50,15 +50,13 @@ def read_config(folder: Path) -> dict[str, Any] | None:
 
 
 def read_results(folder: Path) -> dict[str, Any] | None:
-    """`results.json` of a run that has ended with scores of the split its config asks for; None when there is none.
-    Raises `UserError` when it cannot be read.
-    """
+    """`results.json` of a run that has ended with scores of the split its config asks for; None when there is none."""
     results, config = read_report(folder), read_config(folder)
     return results if results and config and results["split"] == config["evaluate"]["split"] else None
 
 
 def result_row(run: Run, folder: Path) -> dict[str, Any]:
-    """The row of a finished run; raises `UserError` when its `results.json` lacks the metric of the row."""
+    """The row of a finished run."""
     results, config = read_results(folder), read_config(folder)
     assert results is not None and config is not None, f"{folder} is not finished"
     numbers = [name for name, value in results.items() if is_number(value)]
@@ -190,7 +188,7 @@ def number(value: float, digits: int = 6) -> str:
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> None:
-    """Writes the rows at once: a reader never sees half a table. Raises `UserError` where the disk refuses."""
+    """Writes the rows at once: a reader never sees half a table."""
     with replacing(path) as replacement, replacement.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
@@ -198,7 +196,7 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[s
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a results table; raises `UserError` where there is none, or its columns are not those of one."""
+    """The rows of a results table."""
     if not path.is_file():
         raise UserError(f"there is no results table {path}")
     with path.open(encoding="utf-8", newline="") as file:
@@ -308,7 +306,7 @@ class Derived:
                 raise UserError(f"row {self.name!r} is made of {name!r}, which is no run{did_you_mean(name, runs)}")
 
     def row(self, members: Sequence[FinishedRun]) -> dict[str, Any]:
-        """The row, from its finished members; raises `UserError` where they cannot be put together."""
+        """The row, from its finished members."""
         data = {member.row["dataset"] for member in members}  # with the split, see `scored_data`
         if len(data) > 1:
             raise UserError(f"row {self.name!r} is made of runs on {' and '.join(sorted(data))}")

@@ -172,9 +172,7 @@ class Search:
 
 
 def load_search(path: str) -> Search:
-    """The search that `get_search()` of a sweep file returns; raises `UserError` for a missing or failing file, and for
-    a search whose runs cannot be.
-    """
+    """The search that `get_search()` of a sweep file returns."""
     search = run_user_file(str(find_file(path, FOLDER, "sweep file")), "get_search", Search)
     example = search.run(0, search.example)
     check_runs([example], path)
@@ -236,7 +234,7 @@ class Trials:
     """All trials of a search so far, in the order in which they were proposed; kept in the workdir."""
 
     def __init__(self, search: Search, workdir: Path):
-        """Reads the trials so far; raises `UserError` when the workdir holds another search."""
+        """Reads the trials so far."""
         self.search, self._path, self.list = search, workdir / RECORD_NAME, []
         self.table = Table([], workdir, "")
         if not self._path.exists():
@@ -347,9 +345,7 @@ def _are_trials(value: Any) -> bool:
 
 
 def run_search(flags: argparse.Namespace, make_executor: Callable[[argparse.Namespace, Path, int], Executor]) -> int:
-    """Runs the search of the sweep file until it has all of its trials; the exit code. Raises `UserError` for a mistake
-    in the file or the flags, optuna missing, or another search in the workdir.
-    """
+    """Runs the search of the sweep file until it has all of its trials; the exit code."""
     search = load_search(flags.sweep)
     total = flags.trials or search.trials
     if flags.dry_run:

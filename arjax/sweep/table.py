@@ -68,9 +68,6 @@ def grid(
       mean_over: a field such as "seed": runs that differ in it alone have one row, their `Mean`, and none of their own.
       overrides: config fields to set in all runs.
       **about: further fields of `Run`, such as `model`, `metric` or `published`; texts may hold fields in braces.
-
-    Raises:
-      UserError: a field without values or with one twice, an unknown field in braces, or two runs with the same name.
     """
     choices = {field: _choices(field, of_field) for field, of_field in values.items()}
     if mean_over and mean_over not in choices:
@@ -102,7 +99,7 @@ def split_fields(config: str, point: Mapping[str, Any]) -> tuple[str, dict[str, 
 
 
 def fill_fields(text: str, point: Mapping[str, str]) -> str:
-    """The text with values in place of the fields in braces; raises `UserError` for a field that the grid lacks."""
+    """The text with values in place of the fields in braces."""
     known = {field.rpartition(".")[2]: field for field in reversed(list(point))} | {field: field for field in point}
 
     def value(match: re.Match) -> str:
@@ -145,9 +142,7 @@ def _hashed(slug: str, text: str) -> str:
 
 
 def load_sweep(path: str) -> list[Row]:
-    """The rows that `get_sweep()` of a sweep file returns, or `get_sweep(arg)` of `file.py:arg`; raises `UserError` for
-    a missing or failing file, and for rows that cannot be.
-    """
+    """The rows that `get_sweep()` of a sweep file returns, or `get_sweep(arg)` of `file.py:arg`."""
     name, arg = split_argument(path)
     path = str(find_file(name, FOLDER, "sweep file"))
     rows = run_user_file(path, "get_sweep", list, *([arg] if arg else []), instead=SEARCHED)
@@ -167,7 +162,7 @@ def load_sweep(path: str) -> list[Row]:
 
 
 def select(rows: Sequence[Row], only: str) -> list[Row]:
-    """The rows named in a comma-separated list; all of them for "". Raises `UserError` for an unknown name."""
+    """The rows named in a comma-separated list; all of them for ""."""
     by_name = {row.name: row for row in rows}
     chosen = [name for name in map(str.strip, only.split(",")) if name]
     for name in chosen:
