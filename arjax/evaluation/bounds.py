@@ -148,8 +148,6 @@ def k_step_scores(
 
     Returns `k_step_bound_nats` and `k_step_bound_stderr` (over the examples) for "random"; `k_step_nll_nats`,
     `k_step_nll_stderr`, `k_step_choose` and `k_step_kind`, that of the conditional, for the others; and `k_steps`.
-    Raises `UserError`: a model or a rule without the score, fewer steps, an unknown schedule, or "optimal" without a
-    validation split.
 
     Args:
       model: of all orders, whose network predicts several steps ahead.
@@ -159,8 +157,6 @@ def k_step_scores(
       examples: as in `Dataset.thinned`, those that are scored; the sizes are those of all examples.
       scoring: its seed is that of the orders, and of the noise of a conditional whose log p is drawn.
     """
-    check_schedule("config.evaluate", steps, schedule)
-    check_k_steps(model, steps, choose, "the k-step bound" if choose == "random" else "the likelihood in k steps")
     losses_S = None
     if schedule == "optimal":
         rows = spread_examples(dataset, "validation", MEASURED, "the schedule 'optimal'")
@@ -176,11 +172,12 @@ def k_step_scores(
     return {"k_step_nll_nats": mean, "k_step_nll_stderr": stderr} | about
 
 
-def check_k_steps(model: AutoregressiveModel, steps: int, choose: str, owner: str) -> None:
-    """Raises `UserError` unless samples in so many rounds have a score under the rule `choose`; `owner` names it."""
+def check_k_steps(model: AutoregressiveModel, steps: int, schedule: str, choose: str) -> None:
+    """Raises `UserError` unless samples in so many rounds have a score under the rule `choose`."""
+    check_schedule("config.evaluate", steps, schedule)
     if choose not in CHOICES:
         raise UserError(f"config.evaluate.choose must be one of {', '.join(CHOICES)}, not {choose!r}")
-    check_rounds(model, owner)
+    check_rounds(model, "config.evaluate.steps")
     check_rounds_fit("config.evaluate.steps", steps, model.factorization.num_steps)
     if choose == "entropy":
         check_single_sites(model, "config.evaluate.choose='entropy'")

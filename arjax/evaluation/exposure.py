@@ -240,7 +240,6 @@ def decoding_errors(model: AutoregressiveModel, params: Any, rows: Batch, batch_
     `greedy_error`, parts of the sites, each with its `..._stderr` over the examples; nothing where no site of the
     second half is scored.
     """
-    check_decoding(model)
     step_D, num_steps = np.asarray(model.factorization.step), model.factorization.num_steps
     observed_D = step_D < num_steps // 2
     counts = [

@@ -104,7 +104,6 @@ def judged_examples(
       key: of the samples, and of scores that are drawn.
       mesh: that of the parameters of the judge; None: one device.
     """
-    check_judge(model, judge.model, 0, dataset)
     keys, end, drawn = keys_of(jax.random.fold_in(key, 0), num), dataset.end, []
     for start in range(0, num, batch_size):
         numbers = np.arange(start, min(start + batch_size, num))
@@ -150,7 +149,6 @@ def judged_texts(
       model: draws the sequences, see `arjax.models.longer`.
       judge: a run, or another `model` with its `params`: an autoregressive one of sequences in raster order.
     """
-    check_judge(model, judge.model, length, dataset)
     reader = require(judge.model, "length", "config.evaluate.length")
     keys = keys_of(key, num)
     drawn = [draw_longer(model, params, keys[n : n + batch_size], length).x for n in range(0, num, batch_size)]

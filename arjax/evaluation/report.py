@@ -25,7 +25,6 @@ from arjax.evaluation.summaries import stderr_of, summarize_rows
 from arjax.models import Model
 from arjax.models.abilities import require
 from arjax.parallel.sharding import replicated
-from arjax.samplers.rounds import check_rounds
 
 #: Folded into the seed: a data set that is drawn from the same model with the same seed is drawn under other keys.
 APART = 2204_01171
@@ -72,9 +71,8 @@ class Measures:
         if self.num_orders > 1 and model.orders is None:
             raise UserError(f"num_orders={self.num_orders} is for models of several orders, and this one has one")
         if self.steps:
-            check_rounds(model, "config.evaluate.steps")
             of_steps = require(model, "conditionals", "config.evaluate.steps")
-            check_k_steps(of_steps, self.steps, self.choose, "config.evaluate.steps")
+            check_k_steps(of_steps, self.steps, self.schedule, self.choose)
         if self.samples:
             model.sampled_bound(self.samples)
         if not self.exposure:

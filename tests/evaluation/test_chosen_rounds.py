@@ -146,16 +146,16 @@ REFUSED = [
     ({"choose": "confidence"}, {}, r"^config.evaluate.choose='confidence' has no score with more than one round: the"),
     ({"choose": "best"}, {}, r"^config.evaluate.choose must be one of random, order, confidence, entropy, not 'best'"),
     ({"choose": "entropy"}, {"partition": "blocks(size=2)"}, r"='entropy' chooses among single sites, and the steps"),
-    ({"choose": "entropy"}, {"orders": ""}, r"^the likelihood in k steps needs a model of all orders"),
+    ({"choose": "entropy"}, {"orders": ""}, r"^config.evaluate.steps needs a model of all orders"),
     ({"choose": "order", "steps": 9}, {}, r"^config.evaluate.steps asks for 9 rounds, but the model has 4 steps"),
 ]
 
 
 @pytest.mark.parametrize(("asked", "choice", "sentence"), REFUSED)
 def test_rules_and_models_without_the_score_are_refused(asked, choice, sentence):
-    model, params = build(**choice)
+    model, _ = build(**choice)
     with pytest.raises(UserError, match=sentence):
-        k_step_scores(model, params, some(), "test", **{"steps": 2} | asked)
+        Measures(**{"steps": 2} | asked).check(model, some())
 
 
 def test_a_mixture_of_models_is_refused():

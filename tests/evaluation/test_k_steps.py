@@ -161,13 +161,13 @@ def test_sizes_are_measured_on_the_examples_of_the_sampler(built, monkeypatch):
 
 
 def test_mistakes_are_one_sentence(built):
-    model, params = built
-    with pytest.raises(UserError, match=r"^the k-step bound needs a model of all orders"):
-        k_step_scores(dataclasses.replace(model, orders=None), params, data(), "test", steps=2)
+    model, _ = built
+    with pytest.raises(UserError, match=r"^config.evaluate.steps needs a model of all orders"):
+        Measures(steps=2).check(dataclasses.replace(model, orders=None), data())
     with pytest.raises(UserError, match=r"^the schedule of config.evaluate must be one of uniform, cosine, optimal"):
-        k_step_scores(model, params, data(), "test", steps=2, schedule="fast")
+        Measures(steps=2, schedule="fast").check(model, data())
     with pytest.raises(UserError, match=r"^config.evaluate.steps asks for 9 rounds, but the model has 4 steps"):
-        k_step_scores(model, params, data(), "test", steps=9)
+        Measures(steps=9).check(model, data())
 
 
 def test_a_head_that_draws_has_noise_of_its_own_for_each_site_example_and_key():
