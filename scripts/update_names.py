@@ -15,8 +15,8 @@ from arjax.cli.completion import NAMES
 from arjax.cli.listing import REGISTRIES
 from arjax.config import base_config
 from arjax.config.fields import fields
-from arjax.config.validate import SPLITS
 from arjax.core.registry import Registry
+from arjax.data.sources import SPLITS
 from arjax.models.kinds import DTYPES
 from arjax.sweep.main import sweep_parser
 

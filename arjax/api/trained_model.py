@@ -26,6 +26,7 @@ from arjax.core.errors import UserError
 from arjax.core.holes import is_present
 from arjax.core.integers import check_seed
 from arjax.core.memory import within_memory
+from arjax.core.options import typed_fields
 from arjax.data import Dataset
 from arjax.data.rows import Rows, RowsRead, is_rows
 from arjax.data.sources import ArraySource, array_source
@@ -38,7 +39,7 @@ from arjax.evaluation.prompts import Conditioning, text_of
 from arjax.evaluation.report import Measures, report
 from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_sampler
 from arjax.evaluation.splits import Scoring
-from arjax.evaluation.suggestions import Suggestions, suggest
+from arjax.evaluation.suggestions import Suggestions, SuggestOptions, suggest
 from arjax.models import Model
 from arjax.models.abilities import require
 from arjax.models.checks import TAKES_HOLES, check_likelihood
@@ -347,15 +348,15 @@ class TrainedModel:
         options = options | {"sampler": sampler, "end": self.dataset.end}
         return options | Conditioning(prompt).options(self.dataset, length)
 
-    def suggest(self, prompt: str = "", **options: Any) -> Suggestions:
+    @checked_arguments(like=SuggestOptions)
+    def suggest(self, prompt: str = "", *, context: Any = None, **options: Any) -> Suggestions:
         """The most probable next characters and continuations of a prompt, with their probabilities; of models of text.
 
-        `options` are those of `arjax.evaluation.suggestions.suggest`: num, length, beams, context.
+        `options` are `num`, `length` and `beams`, see `arjax.evaluation.suggestions.SuggestOptions`.
         """
         model = require(self.model, "conditionals", "`suggest`")
-        options |= {"context": self._context(options.get("context"))}
         with within_memory(lambda: "so many continuations need more memory than there is: lower num and beams"):
-            return suggest(model, self.params, self.dataset, prompt, **options)
+            return suggest(model, self.params, self.dataset, prompt, context=self._context(context), **options)
 
     @checked_arguments(seed=None)
     def conditionals(self, x: Any, *, context: Any = None, seed: int = 0) -> SiteConditionals:
@@ -387,7 +388,7 @@ class TrainedModel:
           UserError: there is no such split, or the model or its data lack one of the numbers.
         """
         settings = self.settings
-        asked = dataclasses.replace(settings.measures, **measures)
+        asked = dataclasses.replace(settings.measures, **typed_fields(Measures, measures))
         asked.check(self.model, self.dataset)
         run = functools.partial(open_run, mesh=settings.mesh)
         where = self.model, self.params, self.dataset, split, asked

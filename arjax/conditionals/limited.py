@@ -34,11 +34,6 @@ class Limited(Around, Conditional):  # type: ignore[override]  # `value_shape` i
                 f"{self.family!r} has not: take categorical, or another that lists its values"
             )
 
-    @classmethod
-    def for_event(cls, event: EventSpec) -> Limited:
-        """Raises `UserError`: limits come from the model that has the family, not from an event."""
-        raise UserError("a conditional is limited by a model, not by name")
-
     def check_fits(self, event: EventSpec, block_size: int = 1) -> None:
         self.family.check_fits(event, block_size)
 

@@ -16,7 +16,7 @@ import os
 import re
 import sys
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import CodeType
 from typing import Any
 
@@ -128,6 +128,17 @@ class Registry:
 
         return add
 
+    @contextlib.contextmanager
+    def scope(self, without: Collection[str] = ()) -> Iterator[None]:
+        """Within, the registry lacks the names `without`; afterwards it is as before, whatever was registered."""
+        before = self._entries, self._origins, self._disputed
+        self._entries = {name: entry for name, entry in self._entries.items() if name not in without}
+        self._origins, self._disputed = dict(self._origins), dict(self._disputed)
+        try:
+            yield
+        finally:
+            self._entries, self._origins, self._disputed = before
+
     def names(self) -> list[str]:
         """All registered names, sorted."""
         return sorted(self._entries)
@@ -201,10 +212,16 @@ class Registry:
         }
 
     def _parameters(self, name: str) -> list[inspect.Parameter]:
-        """The arguments of a component; of a module of Flax, without those that all modules have."""
-        component = self._builder(self.get(name))
+        """The arguments of a component; of a module of Flax, without those that all modules have.
+
+        The `**fields` of a class method of a dataclass are all fields of the class.
+        """
+        registered = self.get(name)
+        component = self._builder(registered)
         parameters = list(inspect.signature(component).parameters.values())
         if not dataclasses.is_dataclass(component):
+            if parameters and str(parameters[-1]).startswith("**fields"):
+                return [*parameters[:-1], *inspect.signature(registered).parameters.values()]
             return parameters
         # A default that is made anew for each object is none that a config can show: the option must be given.
         made = [f.name for f in dataclasses.fields(component) if f.default_factory is not dataclasses.MISSING]

@@ -10,8 +10,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
+from arjax.core.integers import MOST_ORDERS
+from arjax.core.options import opt
 from arjax.core.score_names import NO_LIKELIHOOD, kind_of_mixture
 from arjax.data import Dataset
 from arjax.data.vocabulary import check_same_tokens
@@ -25,42 +26,35 @@ from arjax.evaluation.summaries import stderr_of, summarize_rows
 from arjax.models import Model
 from arjax.models.abilities import require
 from arjax.parallel.sharding import replicated
+from arjax.samplers.parallel import CHOICES
+from arjax.samplers.schedules import SCHEDULES
 
+#: The largest number of examples in one batch.
+MOST_EXAMPLES = 1_000_000
 #: Folded into the seed: a data set that is drawn from the same model with the same seed is drawn under other keys.
 APART = 2204_01171
 #: Examples whose scores are computed a second time, with a smaller numerical error.
 ERROR_EXAMPLES = 64
 
 
-@checked_arguments(batch_size=1, num_orders=1, steps=0, samples=0, exposure=0, length=0, examples=0)
 @dataclasses.dataclass(frozen=True)
 class Measures:
     """The numbers that a report has: the section `evaluate` of a config, without the split.
 
-    Attributes:
-      batch_size: examples scored at once.
-      num_orders: orders that an order-agnostic model is averaged over.
-      steps: rounds in which samples are scored, see `k_step_scores`; 0: none.
-      schedule: of their sizes.
-      choose: the rule that chooses the sites of a round.
-      samples: latents of the importance-weighted bound, or steps of the bound of a chain; 0: no such bound.
-      exposure: rollouts of the model that measure its exposure bias; 0: none are drawn.
-      judge: workdir of the run that scores them; "": no judge.
-      length: sites of each text that the judge scores; 0: it scores examples like those of the data.
-      examples: of the split, evenly spaced, that are scored, also in the validations of a training; 0: all. Schedules
-        of rounds, and the examples beside rollouts, are those of the whole data set.
+    `examples` of a split are evenly spaced, and count in the validations of a training, too. Schedules of rounds, and
+    the examples that rollouts are compared with, are read from the whole data set.
     """
 
-    batch_size: int = 128
-    num_orders: int = 1
-    steps: int = 0
-    schedule: str = "uniform"
-    choose: str = "random"
-    samples: int = 0
-    exposure: int = 0
-    judge: str = ""
-    length: int = 0
-    examples: int = 0
+    batch_size: int = opt(128, most=MOST_EXAMPLES, about="examples scored at once")
+    num_orders: int = opt(1, most=MOST_ORDERS, about="orders that a model of several orders is averaged over")
+    steps: int = opt(0, about="rounds in which samples are scored, see `k_step_scores`; 0: none")
+    schedule: str = opt("uniform", choices=SCHEDULES, about="the sizes of the rounds")
+    choose: str = opt("random", choices=CHOICES, about="the rule that chooses the sites of a round")
+    samples: int = opt(0, about="latents of the importance-weighted bound, or steps of the bound of a chain")
+    exposure: int = opt(0, about="rollouts of the model that measure its exposure bias")
+    judge: str = opt("", about="workdir of the run that scores the rollouts")
+    length: int = opt(0, about="sites of each text for the judge; 0: as many as in the data")
+    examples: int = opt(0, about="examples of the split that are scored; 0: all")
 
     def scoring(self, mesh: Mesh | None, seed: int) -> Scoring:
         """How each split is scored."""

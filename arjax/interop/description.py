@@ -25,7 +25,7 @@ from arjax.factorization import Factorization, Orders, from_order
 from arjax.factorization.factorization import check_permutation
 from arjax.models.base import Model
 from arjax.models.kinds import FIELD_TYPES, KINDS, ModelChoice, check_dtype, is_model
-from arjax.networks import denoisers
+from arjax.networks import NETWORKS, denoisers
 from arjax.networks.denoisers.any_order import AnyOrderDenoiser
 from arjax.quantizers import QUANTIZERS, Quantizer
 
@@ -36,8 +36,8 @@ Arrays = dict[str, np.ndarray]
 #: maker `(name, event, context, num_features, dtype, **options)`. A network of `NETWORKS` stands in a model of the kind
 #: autoregressive.
 NETWORK_FIELDS: dict[str, tuple[Registry, Callable[..., Any]]] = {
-    "denoiser": (denoisers.DENOISERS, denoisers.make_denoiser),
-    "block_denoiser": (denoisers.BLOCK_DENOISERS, denoisers.make_block_denoiser),
+    "denoiser": (NETWORKS, denoisers.make_denoiser),
+    "block_denoiser": (NETWORKS, denoisers.make_block_denoiser),
 }
 
 

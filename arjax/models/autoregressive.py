@@ -21,7 +21,6 @@ from arjax.core.batch import Array, Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.holes import filled
 from arjax.core.memory import check_memory
-from arjax.core.output import say_once
 from arjax.core.pictures import EntropyAlongOrder, OrderGraph, Picture
 from arjax.core.programs import one_program
 from arjax.core.spec import ContextSpec, EventSpec
@@ -44,7 +43,8 @@ from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
 from arjax.models.queries import evidence_first
 from arjax.models.sampling import canvas_of, num_keys, tell_temperature
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.networks.base import NETWORKS, Network, check_orders
+from arjax.networks.base import BUILDER_FIELDS, NETWORKS, Network, check_orders, name_of
+from arjax.networks.denoisers import NoisyNetwork
 from arjax.networks.layers.local_context import check_local
 from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Resources, Sampler
 
@@ -507,66 +507,56 @@ def put_together(
     """The model of its parts; raises `UserError` when the network, with all its options, does not support the event,
     the context, the order or several of them, or where the conditional does not fit.
     """
-    family = NETWORKS.get(network)
-    family.check_context(context, options)
     check_local(event, context)
-    check_network(network, event, factorization, options)
-    _tell_reaches(network, factorization, options)
+    head = make_head()
+    net = NETWORKS.get(network)(event, context, head.num_params, dtype, **options)
+    check_network(net, factorization)
     if orders is not None:
         for member in orders.representatives():
-            check_network(network, event, member, options)
+            check_network(net, member)
         if orders.first.blocks.shape != factorization.blocks.shape:
             raise UserError("model.partition cuts model.ordering into other blocks than model.orders")
-    head = make_head()
+        check_orders(net)
     if factorization.parents is not None and scores_blocks(head, factorization):
         raise UserError(
             "a dependency graph and a joint conditional contradict each other: the sites of a step would depend on one "
             "another without an edge"
         )
-    net = family(event=event, context_spec=context, num_features=head.num_params, dtype=dtype, **options)
-    if orders is not None:
-        check_orders(net)
     return AutoregressiveModel(net, head, factorization, orders)
 
 
-def _tell_reaches(network: str, factorization: Factorization, options: dict[str, Any]) -> None:
-    """Says on stderr that an option, such as a window, is longer than the steps that there are: it is cut to them."""
-    defaults = NETWORKS.options(network)
-    for name, most in NETWORKS.get(network).reaches(options, factorization.num_steps).items():
-        if options[name] > most and options[name] != defaults[name]:
-            say_once(
-                f"{name}={options[name]} of the network {network!r} reaches beyond the {factorization.num_steps} steps "
-                f"of the model: it has the effect of {name}={most}"
-            )
+def check_network(network: Network, factorization: Factorization) -> None:
+    """Raises `UserError` when the network does not support the factorization, its event, its context or its options.
 
-
-def check_network(network: str, event: EventSpec, factorization: Factorization, options: dict[str, Any]) -> None:
-    """Raises `UserError` when the network does not support the event, the factorization or the options.
-
-    Where it is not the options, the sentence ends with the networks that can.
+    Unless it is the options, the sentence ends with the networks that can.
     """
 
-    def refusal(name: str, options: dict[str, Any] | None = None) -> UserError | None:
+    def refusal(network: Network) -> UserError | None:
         try:
-            family = NETWORKS.get(name)
-            if factorization.parents is not None and "graphs" not in family.TRAITS:
-                raise UserError(f"the network {name!r} reads all earlier sites, not the parents in model.graph alone")
-            family.check(event, factorization, NETWORKS.options(name) if options is None else options)
-        except UserError as error:  # also where two packages register the name
+            if isinstance(network, NoisyNetwork):
+                raise UserError(
+                    f"the network {name_of(network)!r} denoises the examples of a chain, and follows no order"
+                )
+            if factorization.parents is not None and "graphs" not in network.traits:
+                reads = "reads all earlier sites, not the parents in model.graph alone"
+                raise UserError(f"the network {name_of(network)!r} {reads}")
+            network.check(factorization)
+        except UserError as error:
             return error
         return None
 
-    found = refusal(network, options)
-    if found is None:
+    reason = refusal(network)
+    if reason is None:
         return
+    form = {name: getattr(network, name) for name in BUILDER_FIELDS}
 
     def serves(name: str) -> bool:
         try:
-            return refusal(name) is None
-        except Exception:  # a network of a user, which fails in its own way on grids that it does not serve
+            return refusal(NETWORKS.get(name)(**form, **NETWORKS.options(name))) is None
+        except Exception:  # two packages register the name, or a network of a user fails in its own way on such grids
             return False
 
     able = [name for name in NETWORKS.names() if serves(name)]
-    if network in able:  # with other options
-        raise found
-    raise UserError(f"{found} (networks that can: {', '.join(able)})") from found
+    if name_of(network) in able:  # with other options
+        raise reason
+    raise UserError(f"{reason} (networks that can: {', '.join(able)})") from reason

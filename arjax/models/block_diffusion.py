@@ -32,8 +32,9 @@ from arjax.models.discrete_chain import DiscreteValuesChain, lowest
 from arjax.models.kinds import KINDS, Blueprint, Example
 from arjax.models.noise_schedules import MOST_STEPS
 from arjax.models.sampling import step_keys
+from arjax.networks import NETWORKS
 from arjax.networks.base import step_variables
-from arjax.networks.denoisers import BLOCK_DENOISERS, BlockTransformer, make_block_denoiser
+from arjax.networks.denoisers import NOISY, BlockTransformer, make_block_denoiser
 
 _small = functools.partial(Example.of, "block_diffusion", network="block_transformer", sizes=SMALL)
 
@@ -64,7 +65,7 @@ class BlockDiffusion(DiscreteValuesChain):
     score_steps: int = dataclasses.field(metadata=STATIC)
     sample_steps: int = dataclasses.field(metadata=STATIC)
 
-    NETWORKS: ClassVar[Any] = BLOCK_DENOISERS
+    NETWORKS: ClassVar[Any] = NETWORKS
     CALLS = {"ordering": ORDERINGS, "partition": PARTITIONS, "conditional": CONDITIONALS}
     EXAMPLES = {
         "blocks": _small(EventSpec((2, 2)), context=ContextSpec("label", 3), partition="blocks(size=2)"),
@@ -120,7 +121,7 @@ class BlockDiffusion(DiscreteValuesChain):
         return (self.factorization.num_steps,)
 
     def arguments(self, batch):
-        return batch.x, batch.x, self.factorization
+        return batch.x, self.factorization, {**batch.context, NOISY: batch.x}
 
     def masked_counts(self) -> jax.Array:
         """Masked sites of each block after t = 0, ..., T steps, int[S, T + 1]: parts t / T of its size, rounded up."""
@@ -145,7 +146,7 @@ class BlockDiffusion(DiscreteValuesChain):
 
     def features(self, params: Params, x: jax.Array, x_t: jax.Array, context=None, dropout=None) -> jax.Array:
         """Features [B, *grid, F] of the noisy blocks x_t, each given x of the blocks before it."""
-        arguments = x, x_t, self.factorization, context
+        arguments = x, self.factorization, {**(context or {}), NOISY: x_t}
         return apply_network(self.denoiser, params["denoiser"], dropout, *arguments, train=dropout is not None)
 
     def log_prob_at(

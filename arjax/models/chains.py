@@ -32,7 +32,7 @@ from arjax.models.base import Model, Params, SampledBound, apply_network, init_n
 from arjax.models.checks import as_context, as_values, check_key, check_params, takes_params
 from arjax.models.noise_schedules import stratified_steps, visited_steps
 from arjax.models.sampling import step_keys
-from arjax.networks.denoisers import BlockTransformer, Denoiser
+from arjax.networks.denoisers import TIME, BlockTransformer, Denoiser
 from arjax.samplers import Draw, DrawOptions, example_keys
 
 
@@ -116,16 +116,17 @@ class Chain(Model):
         """Fresh parameters, {"denoiser": ..., and those of other parts}; `UserError` unless `key` is a random key."""
         self.check_init(key)
         batch = self.dummy_batch(1)
-        return {"denoiser": init_network(self.denoiser, key, *self.arguments(batch), dict(batch.context) or None)}
+        return {"denoiser": init_network(self.denoiser, key, *self.arguments(batch))}
 
     def arguments(self, batch: Batch) -> tuple[Any, ...]:
-        """What the denoiser reads of a batch beside its context."""
-        return batch.x.astype(self.denoiser.event.dtype), jnp.zeros(len(batch))
+        """What the denoiser reads of a batch."""
+        x_t, time_B = batch.x.astype(self.denoiser.event.dtype), jnp.zeros(len(batch))
+        return x_t, None, {**batch.context, TIME: time_B}
 
     def denoise(self, params: Params, x_t: jax.Array, t_B: jax.Array, context: Any, key: Any = None) -> jax.Array:
         """Features [B, *grid, F] of noisy examples at the steps t int[B]; a `key` switches dropout on."""
-        time_B = t_B.astype(jnp.float32) / self.num_steps
-        return apply_network(self.denoiser, params["denoiser"], key, x_t, time_B, context, train=key is not None)
+        context = {**(context or {}), TIME: t_B.astype(jnp.float32) / self.num_steps}
+        return apply_network(self.denoiser, params["denoiser"], key, x_t, None, context, train=key is not None)
 
     def prior_log_prob(self, params: Params, x: jax.Array) -> jax.Array:
         """-KL(q(x_T | x_0) || p(x_T)), float32[B]."""

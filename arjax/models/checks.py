@@ -21,7 +21,7 @@ from arjax.core.integers import is_integer
 from arjax.core.score_names import NO_LIKELIHOOD
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
-from arjax.networks.base import Network, options_of
+from arjax.networks.base import Network
 
 #: What leaves out sites without a value, for the ends of sentences.
 TAKES_HOLES = (
@@ -69,7 +69,7 @@ def check_factorization(network: Network, factorization: Factorization) -> None:
     if factorization.parents is not None and "graphs" not in network.traits:
         raise UserError("this network reads all earlier sites, not the parents of a graph alone")
     if not is_traced(factorization):
-        network.check(network.event, factorization, options_of(network))
+        network.check(factorization)
 
 
 def as_context(spec: ContextSpec, context: Any, num: int, *, one_for_all: bool = False) -> dict[str, jax.Array] | None:

@@ -38,12 +38,13 @@ from arjax.models.chains import SMALL, STATIC, Chain, Params, StepTerms, check_f
 from arjax.models.kinds import KINDS, Blueprint, Example
 from arjax.models.noise_schedules import DISCRETE, MOST_STEPS, check_known, kept
 from arjax.models.sampling import step_keys
-from arjax.networks.denoisers import DENOISERS, Denoiser, make_denoiser
+from arjax.networks import NETWORKS
+from arjax.networks.denoisers import Denoiser, make_denoiser
 from arjax.networks.denoisers.any_order import AnyOrderDenoiser
 from arjax.samplers.schedules import uniform
 
 PROCESSES = ("uniform", "absorbing", "rounds")
-_small = functools.partial(Example.of, "discrete_chain", network="transformer", sizes=SMALL, num_steps=3)
+_small = functools.partial(Example.of, "discrete_chain", network="denoising_transformer", sizes=SMALL, num_steps=3)
 
 
 class DiscreteValuesChain(Chain):
@@ -115,7 +116,7 @@ class DiscreteChain(DiscreteValuesChain):
     score_steps: int = dataclasses.field(metadata=STATIC)
     sample_steps: int = dataclasses.field(metadata=STATIC)
 
-    NETWORKS: ClassVar[Any] = DENOISERS
+    NETWORKS: ClassVar[Any] = NETWORKS
     CALLS = {"conditional": CONDITIONALS}
     EXAMPLES = {
         "absorbing": _small(EventSpec((2, 2)), context=ContextSpec("label", 3)),

@@ -23,12 +23,13 @@ from arjax.models.chains import SMALL, STATIC, Chain, Params, StepTerms, check_f
 from arjax.models.kinds import KINDS, Blueprint, Example
 from arjax.models.noise_schedules import MOST_STEPS
 from arjax.models.sampling import step_keys
-from arjax.networks.denoisers import DENOISERS, Denoiser, make_denoiser
+from arjax.networks import NETWORKS
+from arjax.networks.denoisers import Denoiser, make_denoiser
 from arjax.samplers import PLAIN_DRAW, DrawOptions, Sampler
 
 PREDICTIONS = ("noise", "velocity", "levels")
 _small = functools.partial(
-    Example.of, "gaussian_chain", network="transformer", sizes=SMALL, num_steps=3, schedule="cosine"
+    Example.of, "gaussian_chain", network="denoising_transformer", sizes=SMALL, num_steps=3, schedule="cosine"
 )
 
 
@@ -67,7 +68,7 @@ class GaussianChain(Chain):
 
     HAS_ERROR: ClassVar[bool] = True
     own_draw_options: ClassVar[frozenset[str]] = frozenset({"steps", "frames", "eta"})
-    NETWORKS: ClassVar[Any] = DENOISERS
+    NETWORKS: ClassVar[Any] = NETWORKS
     EXAMPLES = {
         "levels": _small(EventSpec((2, 2)), prediction="levels"),
         "real": _small(EventSpec((3,), (), "real"), prediction="velocity"),

@@ -22,7 +22,6 @@ from arjax.conditionals.blocks import visit_numbers
 from arjax.conditionals.modes import Modes
 from arjax.conditionals.temperature import as_temperature
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.abilities import require
 from arjax.models.autoregressive import AutoregressiveModel
@@ -97,8 +96,6 @@ class Nested(JointConditional):
             )
         if event.kind == "columns":
             raise unsuitable("nested", "data of one kind", event)
-        if not is_integer(features) or features < 1:
-            raise UserError(f"features of the conditional 'nested' must be a whole number, at least 1, not {features}")
         NETWORKS.check_options(network, options)
         entries = _entries(event, block_size)
         context = ContextSpec("vector", block_size * features)

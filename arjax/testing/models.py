@@ -15,8 +15,14 @@ from arjax.factorization import make_factorization
 from arjax.models import AutoregressiveModel, abilities, make_model
 from arjax.models.autoregressive import CONDITIONAL
 from arjax.networks import NETWORKS
+from arjax.networks.denoisers import NoisyNetwork
 from arjax.testing.examples import random_like, random_x
 from arjax.testing.laws import NotSupported, require
+
+
+def autoregressive_networks() -> list[str]:
+    """Returns the names of the networks that follow an order: all but those that read noisy values."""
+    return [name for name in NETWORKS.names() if not issubclass(NETWORKS.get(name), NoisyNetwork)]
 
 
 def small_model(

@@ -16,12 +16,14 @@ from jax.sharding import Mesh
 
 from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, check_memory
+from arjax.core.options import opt
 from arjax.core.output import say_once
 from arjax.core.registry import Component
 from arjax.core.run_code import tell_changed_code
 from arjax.data import Dataset
+from arjax.data.sources import SPLITS
 from arjax.data.vocabulary import check_same_tokens
-from arjax.evaluation.report import Measures
+from arjax.evaluation.report import MOST_EXAMPLES, Measures
 from arjax.evaluation.splits import Scoring
 from arjax.interop.description import describe
 from arjax.models import Model
@@ -31,7 +33,7 @@ from arjax.objectives import OBJECTIVES, Companion, Objective
 from arjax.parallel.sharding import Rule, check_batch_size, forms_of, replicated
 from arjax.samplers import Sampler
 from arjax.training.checkpoint import CheckpointStore
-from arjax.training.optimizer import make_optimizer
+from arjax.training.optimizer import DECAYING, make_optimizer
 from arjax.training.schedule_free import keeps_average
 from arjax.training.schedules import make_schedule
 from arjax.training.state import (
@@ -43,6 +45,7 @@ from arjax.training.state import (
     state_shardings,
     with_shardings,
 )
+from arjax.training.stopping import LARGEST, total_steps
 from arjax.training.workdir import check_data, check_orders
 
 #: Last names of the parts of a description by which values get their meaning.
@@ -52,31 +55,61 @@ _FREE = ("dtype", "arrays", "grid_shape")
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainOptions:
-    """Options of the loop: the fields of the section `train` of a config, see docs/configs.md."""
+class OptimizerOptions:
+    """The section `optimizer` of a config. A rule that has more options has them beside these."""
 
-    batch_size: int
-    steps_per_dispatch: int = 16
+    name: str = "adam"
+    learning_rate: float = opt(1e-3, above=0, about="the peak of the schedule")
+    schedule: str = opt("constant", about="a call string")
+    warmup_steps: int = 0
+    end_factor: float = opt(0.0, least=0, most=1, about="learning rate at the end, as a fraction of its peak")
+    weight_decay: float = opt(0.0, least=0)
+    decay_pattern: str = opt(DECAYING, about="paths of the parameters that decay")
+    cautious_decay: bool = opt(False, about="True: only where the decay has the direction of the update")
+    clip_norm: float = opt(0.0, least=0, about="the largest norm of a gradient; 0: gradients are not clipped")
+    b1: float = opt(0.9, least=0, below=1)
+    b2: float = opt(0.999, least=0, below=1)
+    eps: float = opt(1e-8, above=0, about="added to the root of the second moment of Adam")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """The section `train` of a config: the length of a training, its batches, its pauses and its first parameters."""
+
+    steps: int = opt(0, most=LARGEST, about="train steps; of steps, examples and epochs exactly one is above 0")
+    examples: int = opt(0, most=2**53)
+    epochs: float = opt(0.0, least=0)
+    batch_size: int = opt(64, most=MOST_EXAMPLES)
+    steps_per_dispatch: int = opt(16, about="train steps of one compiled program")
     log_every: int = 100
     eval_every: int = 500
     checkpoint_every: int = 500
-    patience: int = 0
+    patience: int = opt(0, about="evaluations without a better validation score; 0: never stop early")
+    ema_decay: float = opt(0.0, least=0, below=1, about="of an average of the parameters; 0: no average")
+    accumulate: int = opt(1, about="micro-batches that a batch is cut into")
+    init_from: str = opt("", about="workdir of the run that gives the initial parameters")
     data_on_device: bool = True
-    init_from: str = ""
-    writers: tuple[Component, ...] = ()
+    writers: str = opt("", about="of metrics, in addition to metrics.jsonl: tensorboard, wandb(project='...')")
+
+
+#: Fields of `TrainOptions` that may change while a run goes on: they change its output, not what it learns.
+UNLEARNED = (
+    "steps_per_dispatch",
+    "log_every",
+    "eval_every",
+    "checkpoint_every",
+    "patience",
+    "data_on_device",
+    "writers",
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateOptions(Measures):
-    """The section `evaluate` of a config: the numbers of a report.
+    """The section `evaluate` of a config: the numbers of a report."""
 
-    Attributes:
-      split: the one that is scored at the end.
-      ranking: how many of the examples with the most bits, and with the fewest, an evaluation shows; 0: none.
-    """
-
-    split: str = "test"
-    ranking: int = 0
+    split: str = opt("test", choices=SPLITS, about="the split that is scored at the end")
+    ranking: int = opt(0, about="how many of the examples with the most bits, and with the fewest, are shown")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,10 +270,7 @@ def make_setup(
     schedule: Component,
     rate: Mapping[str, Any],
     clip_norm: float,
-    total_steps: int,
-    ema_decay: float,
     train: TrainOptions,
-    accumulate: int = 1,
     **others: Any,
 ) -> Setup:
     """The parts of a run, put together and checked; arguments are named as in `Setup`, `Recipe` and `make_optimizer`.
@@ -248,16 +278,17 @@ def make_setup(
     `rate` has the options of `make_schedule` beside the schedule, by name; `others` the other fields of `Setup`. Raises
     `UserError` for numbers out of range, or parts that do not fit one another.
     """
-    check_batch_size(train.batch_size, others["mesh"], accumulate)
-    learning_rate = make_schedule(total_steps=total_steps, schedule=schedule, **rate)
+    check_batch_size(train.batch_size, others["mesh"], train.accumulate)
+    length = total_steps(train.steps, train.examples, train.epochs, train.batch_size, len(dataset.splits["train"]))
+    learning_rate = make_schedule(total_steps=length, schedule=schedule, **rate)
     recipe = Recipe(
         model=model,
         objective=objective,
-        optimizer=make_optimizer(optimizer, learning_rate, total_steps, clip_norm=clip_norm),
-        total_steps=total_steps,
-        ema_decay=ema_decay,
+        optimizer=make_optimizer(optimizer, learning_rate, length, clip_norm=clip_norm),
+        total_steps=length,
+        ema_decay=train.ema_decay,
         transform=dataset.transform,
-        accumulate=accumulate,
+        accumulate=train.accumulate,
         log_scale=() if dataset.scale is None else tuple(dataset.log_scale_D.tolist()),
     )
     check_average(recipe, schedule)

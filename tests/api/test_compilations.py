@@ -107,7 +107,7 @@ def test_of_bounds_and_of_entropies_that_are_integrated(again):
     real, bits = EventSpec((2,), (), "real"), EventSpec((2,))
     mixture = make_model(real, "made", hidden_sizes=(4,), conditional="gaussian_mixture(components=2)")
     small = {"width": 4, "num_layers": 1, "num_heads": 1}
-    chain = make_model(bits, ModelChoice("discrete_chain", {"num_steps": 2}, "transformer", small))
+    chain = make_model(bits, ModelChoice("discrete_chain", {"num_steps": 2}, "denoising_transformer", small))
     part = ModelChoice(network="independent", network_options={"hidden_sizes": (4,)})
     parts = {"prior": ModelChoice(network="constant"), "likelihood": part, "posterior": part}
     latent = make_model(bits, ModelChoice("latent", {"latents": (1,)}, parts=parts))

@@ -17,6 +17,7 @@ from arjax.interop.description import describe, rebuild
 from arjax.interop.model_file import SavedModel, load_model, save_model
 from arjax.models import ModelChoice, make_model
 from arjax.networks import NETWORKS
+from arjax.testing.models import autoregressive_networks
 
 EVENTS = {
     "levels": arjax.EventSpec((4, 4), kind="levels", num_levels=4),
@@ -39,7 +40,7 @@ MORE = [
     ("colours", "gru", {"conditional": "discretized_logistic_mixture(components=2)"}),
     ("levels", "made", {"conditional": "ordinal(size=3)"}),
 ]
-CASES = [("levels", name, NEEDS.get(name, {})) for name in NETWORKS] + MORE
+CASES = [("levels", name, NEEDS.get(name, {})) for name in autoregressive_networks()] + MORE
 
 
 def case(event, network, choice):
@@ -199,8 +200,7 @@ def test_other_mistakes(fitted, model, tmp_path, monkeypatch):
     before = path.read_bytes()
     with pytest.raises(UserError, match="not the parameters of this model"):
         save_model(path, SavedModel(model, {}, None, None, {}))
-    with monkeypatch.context() as patch:
-        patch.setattr(NETWORKS, "_entries", {name: NETWORKS[name] for name in NETWORKS if name != "made"})
+    with NETWORKS.scope(without=["made"]):
         with pytest.raises(UserError, match=r"^import the module .* has an unknown network 'made'"):
             arjax.load(path)
         with pytest.raises(UserError, match="can be saved when its network is registered, and MADE is not"):

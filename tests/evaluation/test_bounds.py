@@ -28,7 +28,7 @@ X = np.repeat(all_values(EVENT), 40, 0)
 def test_a_chain_is_scored_by_more_steps():
     """The whole sum where as many steps are asked for; else an estimate with the same mean and a larger error."""
     sizes = {"width": 8, "num_layers": 1, "num_heads": 1}
-    model = make_model(EVENT, "transformer", kind="discrete_chain", num_steps=6, score_steps=1, **sizes)
+    model = make_model(EVENT, "denoising_transformer", kind="discrete_chain", num_steps=6, score_steps=1, **sizes)
     params = random_like(model.param_shapes)
     dataset = from_arrays(EVENT, train=X, test=X)
     whole, few = (sampled_scores(model, params, dataset, "test", samples, Scoring(360)) for samples in (99, 2))

@@ -250,7 +250,7 @@ def test_cascades_are_members_of_mixtures_and_parts_of_others():
 
 def test_parts_that_are_bounds_make_a_bound():
     chain = ModelChoice(
-        "discrete_chain", {"num_steps": 2}, "transformer", {"num_layers": 1, "num_heads": 1, "width": 8}
+        "discrete_chain", {"num_steps": 2}, "denoising_transformer", {"num_layers": 1, "num_heads": 1, "width": 8}
     )
     event = EventSpec((2,), (), "levels", 4)
     model = make_model(event, kind="cascade", stages="digits(base=2)", parts={"shared": chain})

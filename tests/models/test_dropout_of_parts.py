@@ -61,13 +61,13 @@ MODELS = {
     "network": lambda rate: make_model(PAIRS, "made", hidden_sizes=(4,), dropout=rate),
     "conditional": lambda rate: make_model(PAIRS, "made", hidden_sizes=(4,), conditional=nested(rate)),
     "denoiser of a gaussian chain": lambda rate: make_model(
-        REAL, "transformer", kind="gaussian_chain", num_steps=3, dropout=rate, **SMALL
+        REAL, "denoising_transformer", kind="gaussian_chain", num_steps=3, dropout=rate, **SMALL
     ),
     "denoiser of a discrete chain": lambda rate: make_model(
-        PAIRS, "transformer", kind="discrete_chain", num_steps=2, dropout=rate, **SMALL
+        PAIRS, "denoising_transformer", kind="discrete_chain", num_steps=2, dropout=rate, **SMALL
     ),
     "conditional of a discrete chain": lambda rate: noisy(
-        make_model(PAIRS, "transformer", kind="discrete_chain", num_steps=2, **SMALL), rate
+        make_model(PAIRS, "denoising_transformer", kind="discrete_chain", num_steps=2, **SMALL), rate
     ),
     "denoiser of block diffusion": lambda rate: make_model(
         PAIRS, "block_transformer", kind="block_diffusion", dropout=rate, **SMALL

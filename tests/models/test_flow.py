@@ -249,7 +249,9 @@ def test_blocks_take_their_orders_in_turn():
 
 def test_draws_that_the_base_cannot_make():
     """They are refused before the training."""
-    base = make_model(PLANE, "transformer", kind="gaussian_chain", num_steps=3, width=8, num_layers=1, num_heads=2)
+    base = make_model(
+        PLANE, "denoising_transformer", kind="gaussian_chain", num_steps=3, width=8, num_layers=1, num_heads=2
+    )
     model = make_model(PLANE, "made", kind="flow", num_blocks=1, parts={"base": base})
     with pytest.raises(UserError, match="a Gaussian chain has no temperature"):
         model.check_draws(make_sampler("cached"), DrawOptions(temperature=0.5))

@@ -30,7 +30,7 @@ KEY = jax.random.key(0)
 X = np.random.default_rng(0).integers(0, 5, (4, 2, 3)).astype(np.int32)
 
 
-def build(event=LEVELS, network="transformer", small=SMALL, **options):
+def build(event=LEVELS, network="denoising_transformer", small=SMALL, **options):
     model = make_model(
         event, network, kind="gaussian_chain", **({"num_steps": 7, "schedule": "cosine"} | small | options)
     )

@@ -148,13 +148,15 @@ def test_samples_of_latents_need_latents():
 def test_denoisers_are_the_networks_of_chains():
     found = config(objective="denoising")
     found.model, found.parts = model_config("discrete_chain", num_steps=4), {}
-    found.network = network_config("masked_transformer", "discrete_chain", width=8, num_layers=1, num_heads=2)
+    found.network = network_config("masked_transformer", width=8, num_layers=1, num_heads=2)
     validate(found)
     assert build(found).model.num_steps == 4
-    with pytest.raises(UserError, match="unknown denoiser 'lstm'"):
-        network_config("lstm", "discrete_chain")
-    with pytest.raises(UserError, match="has no network of its own"):
-        network_config("made", "latent")
+    found.network = network_config("lstm")
+    with pytest.raises(UserError, match=r"'lstm' only those of earlier steps: choose one of adaptive_mlp, .*unet"):
+        build(found)
+    found.model, found.network = model_config("autoregressive"), network_config("unet")
+    with pytest.raises(UserError, match="'unet' denoises the examples of a chain"):
+        build(found)
 
 
 def test_scores_that_are_drawn_have_a_plan():
@@ -228,7 +230,7 @@ def test_a_type_checker_knows_the_class_that_has_the_methods_of_an_ability():
 def test_call_strings_of_all_kinds_are_read_when_a_config_is_checked():
     found = config(objective="denoising")
     found.model, found.parts = model_config("block_diffusion", partition="blocks(size=8)"), {}
-    found.network = network_config("block_transformer", "block_diffusion", width=8, num_layers=1, num_heads=2)
+    found.network = network_config("block_transformer", width=8, num_layers=1, num_heads=2)
     assert validate(found).model.options["partition"].options == {"size": 8}
     assert build(found).about == "block_diffusion: block_transformer in raster order, in blocks blocks(size=8)"
     for option in ("ordering", "partition", "conditional"):

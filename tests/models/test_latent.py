@@ -235,7 +235,9 @@ def test_exponentials_of_scores_that_are_biased_make_no_bound():
     """A chain as the prior: E[exp(score)] may be above p(z), so the log of the mean over several latents is no bound;
     with features of 0 the mean of L_2000 lies .12 nats below the -log p(x) of two binary sites.
     """
-    chain = ModelChoice("discrete_chain", {"num_steps": 2}, network="transformer", network_options={"width": 8})
+    chain = ModelChoice(
+        "discrete_chain", {"num_steps": 2}, network="denoising_transformer", network_options={"width": 8}
+    )
     for prior, samples, kind in (
         (chain, 1, "bound"),
         (chain, 5, "estimate"),

@@ -130,7 +130,7 @@ def test_noise_of_discrete_chains_has_all_values():
     """x_T of the process `uniform` is uniform over all levels, the lowest and the highest too."""
     event = EventSpec((40,), kind="tokens", num_levels=5)
     options = {"kind": "discrete_chain", "num_steps": 2, "process": "uniform"}
-    model = make_model(event, "transformer", **options, width=4, num_heads=1, num_layers=1)
+    model = make_model(event, "denoising_transformer", **options, width=4, num_heads=1, num_layers=1)
     params = random_like(model.param_shapes)
     draw = jax.jit(lambda params: model.draw(params, jax.random.split(KEY, 50), frames=2))(params)
     first = np.asarray(draw.stats["path"])[:, 0]
@@ -157,7 +157,7 @@ TOKENS, REALS = EventSpec((4,), kind="tokens", num_levels=5), EventSpec((2, 2), 
 
 
 def chain(**options):
-    return make_model(REALS, "transformer", kind="gaussian_chain", **options)
+    return make_model(REALS, "denoising_transformer", kind="gaussian_chain", **options)
 
 
 LIMITS = [

@@ -10,13 +10,11 @@ import numpy as np
 import optax
 import pytest
 
-from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec, class_label
 from arjax.factorization import make_factorization
 from arjax.models import make_model
-from arjax.networks.denoisers.any_order import make_denoiser
-from arjax.networks.denoisers.base import DENOISERS
-from arjax.networks.denoisers.block_transformer import make_block_denoiser
+from arjax.networks import NETWORKS
+from arjax.networks.denoisers import NOISY, TIME, make_block_denoiser, make_denoiser
 from arjax.networks.layers import local_context as lc
 from arjax.networks.layers.grids import raster_context, to_raster
 from arjax.networks.layers.steps import StepTokens
@@ -176,19 +174,6 @@ def test_maps_are_flipped_with_their_image():
     assert raster_context(e := np.ones((2, 3)), factorization) is e
 
 
-@pytest.mark.parametrize(
-    ("grid", "part", "options", "message"),
-    [
-        ((4, 4), EventSpec((3, 4)), {}, "the local part 'c' of the context has the grid .3, 4., which does not fit"),
-        ((4, 4), EventSpec((16,)), {}, "does not fit the grid .4, 4. of the data: of each axis"),
-        ((2, 2), EventSpec((2, 2)), {"hidden_sizes": (4,)}, "hidden_sizes of 'independent' are layers of a context w"),
-    ],
-)
-def test_refusals(grid, part, options, message):
-    with pytest.raises(UserError, match=message):
-        make_model(EventSpec(grid), "independent", context=ContextSpec(c=part, local=("c",)), **options)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("grids", [((28, 28), (7, 7)), ((7, 7), (28, 28))])
 def test_independent_is_a_convolutional_encoder_and_decoder(grids):
@@ -209,18 +194,18 @@ def test_independent_is_a_convolutional_encoder_and_decoder(grids):
 DENOISED = EventSpec((4, 6), (), "tokens", 3)
 
 
-@pytest.mark.parametrize("name", ["adaptive_mlp", "unet", "transformer"])
+@pytest.mark.parametrize("name", ["adaptive_mlp", "unet", "denoising_transformer"])
 def test_denoisers_read_local_parts(name):
     """Features of each pixel depend on its own place of a finer part, beside a part as a whole."""
     spec = ContextSpec(c=EventSpec((8, 6), (), "tokens", 3), label=class_label(2), local=("c",))
-    denoiser = make_denoiser(name, DENOISED, spec, 3, **DENOISERS.get(name).SMALL)
-    x, t, context = np.zeros((24, 4, 6), int), np.full(24, 0.5, np.float32), random_context(spec, 1)
-    context = {key: np.repeat(value, 24, 0) for key, value in context.items()}
-    params = random_like(jax.eval_shape(denoiser.init, jax.random.key(0), x, t, context)["params"])
-    other = {"c": context["c"].copy(), "label": context["label"]}
+    denoiser = make_denoiser(name, DENOISED, spec, 3, **NETWORKS.get(name).SMALL)
+    x, context = np.zeros((24, 4, 6), int), random_context(spec, 1)
+    context = {key: np.repeat(value, 24, 0) for key, value in context.items()} | {TIME: np.full(24, 0.5, np.float32)}
+    params = random_like(jax.eval_shape(denoiser.init, jax.random.key(0), x, None, context)["params"])
+    other = context | {"c": context["c"].copy()}
     for i, (r, c) in enumerate(np.ndindex(4, 6)):
         other["c"][i, 2 * r, c] = (other["c"][i, 2 * r, c] + 1) % 3
-    apply = jax.jit(lambda c: denoiser.apply({"params": params}, x, t, c))
+    apply = jax.jit(lambda c: denoiser.apply({"params": params}, x, None, c))
     features = np.asarray(apply(context)).reshape(24, 24, 3)
     change = np.abs(np.asarray(apply(other)).reshape(24, 24, 3) - features).max(-1)
     assert (np.diagonal(change) > 0).all()
@@ -234,9 +219,10 @@ def test_block_denoiser_reads_local_parts():
     denoiser = make_block_denoiser("block_transformer", DENOISED, spec, 3, width=12, num_layers=1, num_heads=2)
     x, x_t = np.random.default_rng(0).integers(0, 3, (2, 24, 4, 6))
     context = random_context(spec, 24)
-    params = random_like(jax.eval_shape(denoiser.init, jax.random.key(0), x, x_t, factorization, context)["params"])
+    noisy = context | {NOISY: x_t}
+    params = random_like(jax.eval_shape(denoiser.init, jax.random.key(0), x, factorization, noisy)["params"])
     apply = jax.jit(lambda method, *args: denoiser.apply({"params": params}, *args, method=method), static_argnums=0)
-    features = np.asarray(apply("__call__", x, x_t, factorization, context)).reshape(24, 24, 3)
+    features = np.asarray(apply("__call__", x, factorization, noisy)).reshape(24, 24, 3)
     carry = denoiser.apply({"params": params}, len(x), factorization, method="start")
     for t in range(3):
         found = apply("denoise", carry, x_t, t, factorization, context)

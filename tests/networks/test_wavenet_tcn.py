@@ -10,7 +10,7 @@ from scipy import special
 
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
-from arjax.networks.causal.tcn import TCNBlock
+from arjax.networks.causal.causal_conv import TCNBlock
 from arjax.networks.causal.wavenet import WaveNetCore
 from arjax.networks.layers.steps import read_positions
 

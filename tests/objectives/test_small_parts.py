@@ -133,7 +133,7 @@ def test_noise_replaces_values_at_its_rate():
 ONE = make_model(EventSpec((4,)), "made", hidden_sizes=(2,))
 ALL = make_model(EventSpec((4,)), "masked_transformer", orders="uniform")
 CHAIN = make_model(
-    EventSpec((4,)), "transformer", kind="discrete_chain", num_steps=2, width=8, num_layers=1, num_heads=1
+    EventSpec((4,)), "denoising_transformer", kind="discrete_chain", num_steps=2, width=8, num_layers=1, num_heads=1
 )
 
 

@@ -13,15 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.networks.attention.patterns import Near, Pattern, Strided, Summary, for_loop
 from arjax.networks.attention.transformer import BlockNetwork, ChunkedTokens, through_tokens
-from arjax.networks.base import NETWORKS
+from arjax.networks.base import NETWORKS, tell_cut
 from arjax.networks.layers.attention import Cache, KVCache, LoopCache, MultiHead
 
 #: Patterns, each with its number of heads.
 HeadPatterns = tuple[tuple[Pattern, int], ...]
-PATTERNS = ("strided", "fixed")
-HEADS = ("split", "merged")
 #: Stands for the logarithm of 0: finite, so that differences of two of them are no NaN.
 LOG_ZERO = -1e30
 
@@ -166,9 +165,9 @@ class LocalTransformer(PatternNetwork):
     TRAITS = PatternNetwork.TRAITS | {"unbounded"}
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2, "window": 3}
 
-    @classmethod
-    def reaches(cls, options, num_steps):
-        return {"window": num_steps}
+    def check(self, factorization):
+        super().check(factorization)
+        tell_cut(self, factorization, window=factorization.num_steps)
 
     @property
     def traits(self):
@@ -198,25 +197,21 @@ class SparseTransformer(PatternNetwork):
     """
 
     stride: int = 32
-    pattern: str = "strided"
+    pattern: str = opt("strided", choices=("strided", "fixed"))
     expressivity: int = 4
-    heads: str = "split"
+    heads: str = opt("split", choices=("split", "merged"))
 
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2, "stride": 2, "expressivity": 1, "heads": "merged"}
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        super().check(event, factorization, options)
-        for name, known in (("pattern", PATTERNS), ("heads", HEADS)):
-            if options[name] not in known:
-                raise UserError(f"network.{name} must be one of {', '.join(known)}, not {options[name]!r}")
-        split, heads = options["heads"] == "split", options["num_heads"]
+    def check(self, factorization):
+        super().check(factorization)
+        split, heads = self.heads == "split", self.num_heads
         if split and heads % 2:
             raise UserError(f"network.heads=split needs an even number of heads, not {heads}")
-        summaries = options["expressivity"] * (heads // 2 if split else 1)
-        if options["pattern"] == "fixed" and summaries > options["stride"]:
+        summaries = self.expressivity * (heads // 2 if split else 1)
+        if self.pattern == "fixed" and summaries > self.stride:
             raise UserError(
-                f"the heads summarise {summaries} steps of each block, more than its network.stride={options['stride']}"
+                f"the heads summarise {summaries} steps of each block, more than its network.stride={self.stride}"
             )
 
     def unites(self):

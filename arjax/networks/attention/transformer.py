@@ -12,16 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.options import depth_option, opt, rate_option
 from arjax.core.output import say_once
 from arjax.factorization import Factorization
 from arjax.networks.base import ACTIVATIONS, NETWORKS, AheadNetwork, ChunkedNetwork, Context, Network, fields_from
 from arjax.networks.layers.attention import CrossAttention, SelfAttention
-from arjax.networks.layers.blocks import Block, Memory, Stack, check_block, check_stack, make_norm
+from arjax.networks.layers.blocks import MLPS, NORMS, Block, Memory, Stack, check_stack, make_norm
 from arjax.networks.layers.convolution import compose
 from arjax.networks.layers.dense import Dense
-from arjax.networks.layers.embedding import SequenceEncoder
+from arjax.networks.layers.embedding import POSITIONS, SequenceEncoder
 from arjax.networks.layers.fused_attention import FusedSelfAttention
 from arjax.networks.layers.steps import (
     StepTokens,
@@ -123,17 +122,17 @@ class BlockNetwork(TokenNetwork):
     """
 
     width: int = 128
-    num_layers: int = opt(4, most=DEEPEST)
+    num_layers: int = depth_option(4)
     num_heads: int = 4
-    mlp_kind: str = "plain"
+    mlp_kind: str = opt("plain", choices=MLPS)
     mlp_ratio: int = 4
     mlp_size: int = 0
     activation: str = opt("gelu", choices=ACTIVATIONS)
-    norm_kind: str = "layer"
-    norm_epsilon: float = 1e-6
+    norm_kind: str = opt("layer", choices=NORMS)
+    norm_epsilon: float = opt(1e-6, above=0)
     use_bias: bool = True
-    dropout: float = opt(0.0, least=0, below=1)
-    position: str = "learned"
+    dropout: float = rate_option()
+    position: str = opt("learned", choices=POSITIONS)
     target_position: bool = True
     tie_embeddings: bool = False
     cross_attention: bool = True
@@ -144,21 +143,24 @@ class BlockNetwork(TokenNetwork):
     LAYER = Block
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2}
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        check_steps(factorization, options["position"])
-        check_block(options["norm_kind"], options["mlp_kind"], options["activation"])
-        check_stack(options)
-        if options["mlp_size"] and options["mlp_ratio"] != cls.mlp_ratio:
+    def check(self, factorization):
+        check_steps(factorization, self.position)
+        check_stack(self)
+        if self.mlp_size and self.mlp_ratio != type(self).mlp_ratio:
             say_once(
                 "network.mlp_ratio has no effect beside network.mlp_size, which gives the size of the hidden layer"
             )
-        if not options["norm_epsilon"] > 0:
-            raise UserError(f"network.norm_epsilon must be above 0, not {options['norm_epsilon']}")
-        if not options["target_position"] and factorization.block_size > 1:
+        if not self.target_position and factorization.block_size > 1:
             raise UserError("steps of several sites need network.target_position=True, to tell the sites apart")
-        if options["tie_embeddings"] and (event.num_levels <= 2 or event.value_size > 1):
+        if not self.tie_embeddings:
+            return
+        if self.event.num_levels <= 2 or self.event.value_size > 1:
             raise UserError("network.tie_embeddings needs values that are one integer of more than two levels")
+        if self.num_features != self.event.num_levels:
+            raise UserError(
+                "network.tie_embeddings makes one feature per level, and this conditional needs "
+                f"{self.num_features}: use model.conditional=categorical"
+            )
 
     def make_attention(self) -> Callable[[], nn.Module]:
         """Constructor of the attention module of a layer."""
@@ -205,11 +207,6 @@ class BlockNetwork(TokenNetwork):
         self.norm = make_norm(self.norm_kind, self.norm_epsilon, self.use_bias, self.dtype)
         if not self.tie_embeddings:
             self.out = Dense(self.num_features, use_bias=self.use_bias, dtype=self.dtype)
-        elif self.num_features != self.event.num_levels:
-            raise UserError(
-                f"network.tie_embeddings makes one feature per level, and this conditional needs {self.num_features}: "
-                f"use model.conditional=categorical"
-            )
         self.drop = nn.Dropout(self.dropout)
 
     def _memory(self, context: Context | None) -> Memory | None:
@@ -237,15 +234,12 @@ class AheadBlocks(BlockNetwork, ChunkedTokens, AheadNetwork):
 
 def check_scaling(scaling: tuple[float, ...], rotary: bool) -> None:
     """Raises `UserError` unless the scaling of rotary positions is empty, or one that can be computed and is used."""
-    if not scaling:
-        return
-    numbers = len(scaling) == 4 and all(isinstance(n, (int, float)) and n > 0 for n in scaling)
-    if not numbers or not scaling[1] < scaling[2]:
+    if scaling and (len(scaling) != 4 or not scaling[1] < scaling[2]):
         raise UserError(
-            "network.rotary_scaling must be empty or (factor, low, high, original length), all positive and low below "
-            f"high, not {scaling}"
+            "network.rotary_scaling must be empty or (factor, low, high, original length) with low below high, "
+            f"not {scaling}"
         )
-    if not rotary:
+    if scaling and not rotary:
         raise UserError("network.rotary_scaling changes nothing without network.rotary=True")
 
 
@@ -264,27 +258,24 @@ class Transformer(AheadBlocks):
     num_kv_heads: int = 0
     head_size: int = 0
     rotary: bool = False
-    rotary_base: float = 10000.0
-    rotary_scaling: tuple[float, ...] = ()
+    rotary_base: float = opt(10000.0, above=1)
+    rotary_scaling: tuple[float, ...] = opt((), above=0)
     qk_norm: bool = False
     fused_attention: bool = False
 
     FIRST_LOOP = 256
     TRAITS = AheadBlocks.TRAITS | {"grows"}
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        super().check(event, factorization, options)
-        heads, groups = options["num_heads"], options["num_kv_heads"] or options["num_heads"]
+    def check(self, factorization):
+        super().check(factorization)
+        heads, groups = self.num_heads, self.num_kv_heads or self.num_heads
         if heads % groups:
             raise UserError(f"network.num_kv_heads={groups} does not divide network.num_heads={heads}")
-        size = options["head_size"] or options["width"] // heads
-        if options["rotary"] and (size % 2 or not options["rotary_base"] > 1):
-            raise UserError(
-                f"network.rotary needs heads of even size and a base above 1, not {size} and {options['rotary_base']}"
-            )
-        check_scaling(options["rotary_scaling"], options["rotary"])
-        if options["fused_attention"] and factorization.block_size > 1:
+        size = self.head_size or self.width // heads
+        if self.rotary and size % 2:
+            raise UserError(f"network.rotary needs heads of even size, not {size}")
+        check_scaling(self.rotary_scaling, self.rotary)
+        if self.fused_attention and factorization.block_size > 1:
             raise UserError("network.fused_attention needs steps of one site: set it to False, or change the partition")
 
     def make_attention(self):

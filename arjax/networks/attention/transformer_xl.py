@@ -13,14 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.options import depth_option, opt, rate_option
 from arjax.networks.attention.transformer import ChunkedTokens, through_tokens
-from arjax.networks.base import ACTIVATIONS, NETWORKS, activation, fields_from
+from arjax.networks.base import ACTIVATIONS, NETWORKS, fields_from, tell_cut
 from arjax.networks.layers.attention import Cache, KVCache, LoopCache, MultiHead
 from arjax.networks.layers.blocks import check_stack
 from arjax.networks.layers.dense import Dense
-from arjax.networks.layers.embedding import PositionEncoder
+from arjax.networks.layers.embedding import POSITIONS, PositionEncoder
 from arjax.networks.layers.steps import StepTokens, check_steps, scale_of_zeros
 from arjax.networks.layers.windows import join, put_in_ring, ring_steps, windows
 
@@ -203,7 +202,7 @@ class XLLayer(nn.Module):
 
     def _finish(self, h: jax.Array, mixed: jax.Array, train: bool) -> jax.Array:
         o = self.attention_norm(h + self.drop(mixed, deterministic=not train))
-        hidden = self.drop(activation(self.activation)(self.up(o)), deterministic=not train)
+        hidden = self.drop(ACTIVATIONS[self.activation](self.up(o)), deterministic=not train)
         return self.mlp_norm(o + self.drop(self.down(hidden), deterministic=not train))
 
     def __call__(self, h_BTE: jax.Array, block_size: int, train: bool, biases: Biases) -> tuple[jax.Array, None]:
@@ -241,14 +240,14 @@ class TransformerXL(ChunkedTokens):
     """
 
     width: int = 128
-    num_layers: int = opt(4, most=DEEPEST)
+    num_layers: int = depth_option(4)
     num_heads: int = 4
     mlp_ratio: int = 4
     segment: int = 64
     memory: int = opt(64, least=0)
-    dropout: float = opt(0.0, least=0, below=1)
+    dropout: float = rate_option()
     activation: str = opt("relu", choices=ACTIVATIONS)
-    position: str = "none"
+    position: str = opt("none", choices=POSITIONS)
     remat: bool = False
     unroll: int = 4
 
@@ -256,15 +255,12 @@ class TransformerXL(ChunkedTokens):
     TRAITS = ChunkedTokens.TRAITS | {"unbounded"}
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2, "segment": 2, "memory": 1, "position": "learned"}
 
-    @classmethod
-    def reaches(cls, options, num_steps):
-        segment = min(options["segment"], num_steps)
-        return {"segment": num_steps, "memory": (-(-num_steps // segment) - 1) * segment}
-
-    @classmethod
-    def check(cls, event, factorization, options):
-        check_steps(factorization, options["position"])
-        check_stack(options)
+    def check(self, factorization):
+        check_steps(factorization, self.position)
+        check_stack(self)
+        num_steps = factorization.num_steps
+        segment = min(self.segment, num_steps)
+        tell_cut(self, factorization, segment=num_steps, memory=(-(-num_steps // segment) - 1) * segment)
 
     @property
     def traits(self):

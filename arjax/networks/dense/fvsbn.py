@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.errors import UserError
-from arjax.core.options import opt
+from arjax.core.options import rate_option
 from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS, Network
@@ -76,14 +76,13 @@ class FVSBN(Network):
     """
 
     num_linear: int = 0
-    input_dropout: float = opt(0.0, least=0, below=1)
+    input_dropout: float = rate_option()
 
     TRAITS = Network.TRAITS | {"graphs"}
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        if options["num_linear"] and event.value_size > 1:
-            raise UserError(f"num_linear of fvsbn is for sites of one number, not for {event.in_words}")
+    def check(self, factorization):
+        if self.num_linear and self.event.value_size > 1:
+            raise UserError(f"num_linear of fvsbn is for sites of one number, not for {self.event.in_words}")
 
     def setup(self):
         self.site = SiteBias(self.event, self.num_features, self.context_spec, self.dtype)

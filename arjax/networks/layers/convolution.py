@@ -193,6 +193,13 @@ def shifted(x_BHWC: jax.Array, taps: Taps) -> jax.Array:
     return jnp.concatenate([shift(x_BHWC, dy, dx) for dy, dx in taps], -1)
 
 
+def mix(x: jax.Array, kernel: jax.Array, taps: Taps | None = None) -> jax.Array:
+    """x W for a kernel [K * C, F], [..., K * C] -> [..., F]; with K taps, its convolution with images [B, H, W, C]."""
+    if taps is None:  # pixels on one axis, see `_kernel_gradient`
+        return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], -1)
+    return convolve(x, kernel.reshape(len(taps), -1, kernel.shape[-1]), taps)
+
+
 class TapMix(nn.Module):
     """y = b + [x_1 ... x_K] W: the product inside a convolution, and by itself a convolution of size 1.
 
@@ -219,11 +226,7 @@ class TapMix(nn.Module):
         kernel = self.param("kernel", init, (size, self.features))
         if self.channels > 1:
             kernel = jnp.where(self._mask(size // self.num_taps), kernel, 0)
-        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
-        if taps is None:  # pixels on one axis, see `_kernel_gradient`
-            y = (x.reshape(-1, size) @ kernel).reshape(*x.shape[:-1], self.features)
-        else:
-            y = convolve(x, kernel.reshape(self.num_taps, -1, self.features), taps)
+        y = mix(x.astype(self.dtype), kernel.astype(self.dtype), taps)
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.normal(self.bias_scale), (self.features,)).astype(self.dtype)
         return y
