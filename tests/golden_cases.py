@@ -199,7 +199,7 @@ def _trained(model: Any, batch: Any, key: jax.Array) -> dict[str, Any]:
         fresh = model.init(key)
 
         def loss(params: Any) -> jax.Array:
-            return -model.train_score(params, batch, key=jax.random.fold_in(key, 1)).log_prob.mean()
+            return -model.score(params, batch, key=jax.random.fold_in(key, 1), train=True).log_prob.mean()
 
         def step(params: Any, _: Any) -> tuple[Any, Any]:
             value, gradient = jax.value_and_grad(loss)(params)
@@ -229,7 +229,7 @@ def _measure_conditional(case: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
         bound = family if own is None else family.bind(_moved(own, 0.05))
         features = np.random.default_rng(0).normal(size=(NUM, family.num_params)).astype(np.float32)
         found = {"loss": bound.loss(features, x), "mode": bound.mode(features), "x": bound.sample(key, features)}
-        if family.kind != "none":
+        if family.score_kind != "none":
             found |= {"log_prob": bound.log_prob(features, x), "entropy": bound.entropy(features)}
         return found
 

@@ -209,7 +209,7 @@ def _compared(group: Sequence[tuple[str, TrainedModel]], split: str) -> Compared
 
 def _nats(run: TrainedModel, split: str, name: str) -> np.ndarray:
     """The nats of the examples with a scored site; those of a finished run may lie in its folder."""
-    if run.model.kind == NO_LIKELIHOOD:
+    if run.model.score_kind == NO_LIKELIHOOD:
         raise UserError(f"nats are compared, and the model of {name} has no likelihood")
     if isinstance(run, Run) and run.results is not None and _evaluates_as_stored(run):
         return nats_of_run(run.workdir, run.results, (split,))[split]

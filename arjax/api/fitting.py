@@ -31,6 +31,7 @@ from arjax.core.output import say_once
 from arjax.core.run_code import FILE_NAME as CODE_FILE
 from arjax.core.run_code import tell_changed_code
 from arjax.core.trust import trusting
+from arjax.models.draws import opened
 from arjax.parallel.sharding import found_devices
 from arjax.training.loop import Outcome, train
 from arjax.training.results import set_results_aside
@@ -97,7 +98,7 @@ def _train(checked: Checked, workdir: Path) -> Outcome:
     with RunFolder(workdir) as folder:
         try:
             setup = build(checked)
-            setup.model.open_sampler(setup.sampler, setup.open_run)  # refused now, not at the end
+            opened(setup.sampler, setup.model, setup.open_run)  # refused now, not at the end
             if not is_new:
                 check_data(setup.dataset, workdir)
                 tell_changed_code(workdir)

@@ -10,12 +10,13 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.core.pictures import ChainGraph, CodesInUse, EntropyAlongOrder, OrderGraph, Paths, Picture, Tiles, as_images
 from arjax.core.spec import EventSpec
+from arjax.core.traits import require
 from arjax.data import Dataset
 from arjax.evaluation.entropy import step_entropy
 from arjax.evaluation.likelihood import codes_in_use
 from arjax.evaluation.splits import Scoring
 from arjax.models import AutoregressiveModel, Model
-from arjax.models.abilities import require
+from arjax.models.extras import pictures
 from arjax.reporting.diagrams import chain_figure, factorization_figure
 from arjax.reporting.figures import check_matplotlib, has_matplotlib
 from arjax.reporting.plots import (
@@ -38,14 +39,14 @@ ENTROPY_EXAMPLES = 1000
 def model_pictures(
     model: Model, params: Any, dataset: Dataset, key: Any, scoring: Scoring
 ) -> Iterator[tuple[str, Any]]:
-    """The pictures that the kind of a model has, see `Model.pictures`: the name of a file, and a text or a figure.
+    """The pictures that the kind of a model has, see `pictures`: the name of a file, and a text or a figure.
 
     Without matplotlib there are only texts, and pictures of examples only where these are images or texts.
     """
     decode = dataset.decode
     if decode is None and not has_matplotlib():
         return
-    for name, picture in model.pictures(params, dataset.first_examples(SHOWN_EXAMPLES), key):
+    for name, picture in pictures(model, params, dataset.first_examples(SHOWN_EXAMPLES), key):
         figure = None
         if isinstance(picture, Paths) and decode is not None:
             yield f"{name}.txt", _text_of(picture, model.event.num_levels, decode)

@@ -27,6 +27,7 @@ from arjax.core.holes import is_present
 from arjax.core.integers import check_seed
 from arjax.core.memory import within_memory
 from arjax.core.options import typed_fields
+from arjax.core.traits import require
 from arjax.data import Dataset
 from arjax.data.rows import Rows, RowsRead, is_rows
 from arjax.data.sources import ArraySource, array_source
@@ -41,8 +42,7 @@ from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_samp
 from arjax.evaluation.splits import Scoring
 from arjax.evaluation.suggestions import Suggestions, SuggestOptions, suggest
 from arjax.models import Model
-from arjax.models.abilities import require
-from arjax.models.checks import TAKES_HOLES, check_likelihood
+from arjax.models.checks import MISSING_VALUES, check_likelihood
 from arjax.page import Page, make_page
 from arjax.reporting.diagrams import factorization_figure
 from arjax.reporting.reports import scores_in_words
@@ -498,10 +498,10 @@ class TrainedModel:
         if mask is not None:
             arrays["mask"] = mask
         examples = array_source(self.model.event, spec, "given", arrays)
-        if examples.has_holes and not self.model.takes_holes:
+        if examples.has_holes and "holes" not in self.model.traits:
             present = is_present(x, len(self.model.event.value_shape))
             if not present[:, np.ones(present.shape[1:], bool) if sites is None else sites].all():
-                raise UserError(f"x has missing values, and this model takes none: {TAKES_HOLES}")
+                raise UserError(f"x has missing values, and this model takes none: {MISSING_VALUES}")
         if numbers is None:  # rows are standardised when they are read
             tell_raw(self.dataset.scale, x)
         return Given(examples, np.arange(len(x)) if numbers is None else numbers)
@@ -523,7 +523,7 @@ class TrainedModel:
 
     def read(self, rows: Any, unknown: str = "refuse", needed: Collection[str] | None = None) -> RowsRead:
         """Rows as arrays, and their numbers; the arguments are those of `source`."""
-        holes = self.model.takes_holes and not self.model.event.is_discrete
+        holes = "holes" in self.model.traits and not self.model.event.is_discrete
         return self._rows_of_data().read(rows, unknown=unknown, holes=holes, needed=needed)
 
     def _sites(self, sites: Any, called: str) -> np.ndarray:

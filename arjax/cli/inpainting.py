@@ -50,7 +50,7 @@ def inpaint(setup: Setup, model: AutoregressiveModel, params: Any, options: Conf
     query = f"{options.hidden}_given_{options.visible}_{split}"
     if setup.evaluate.examples:
         query += f"_{setup.evaluate.examples}_examples"
-    print(f"{query}: {describe_scores(scores, bits=model.event.is_discrete)} ({model.kind})")
+    print(f"{query}: {describe_scores(scores, bits=model.event.is_discrete)} ({model.score_kind})")
     path = workdir / FOLDER / SCORES
     with writing(path.parent):
         path.parent.mkdir(exist_ok=True)

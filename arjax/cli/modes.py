@@ -158,9 +158,9 @@ def run_sample(flags: Flags) -> int:
 
 def run_suggest(flags: Flags) -> int:
     """Prints the most probable next characters after `flags.prompt`, and continuations, with their probabilities."""
+    from arjax.core.traits import require
     from arjax.evaluation.prompts import encode_prompt, parse_context
     from arjax.evaluation.suggestions import suggest
-    from arjax.models.abilities import require
     from arjax.training.reporter import announce
     from arjax.training.setup import restore_params
 
@@ -193,7 +193,7 @@ def _print_suggestions(title: str, found: tuple[Suggestion, ...]) -> None:
 def run_inpaint(flags: Flags) -> int:
     """Completes and scores the hidden half of the images of `config.evaluate.split` -> `DIR/inpainting/`."""
     from arjax.cli.inpainting import inpaint
-    from arjax.models.abilities import require
+    from arjax.core.traits import require
     from arjax.training.setup import restore_params
 
     setup, config = _build_run(flags)

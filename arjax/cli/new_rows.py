@@ -84,7 +84,7 @@ def evaluate_rows(run: Run, path: str, context: str, output: str) -> None:
         return
     print(line_of(scores | {"best_step": run.best_step}, model.event.is_discrete))  # before the file
     if output:
-        name = SAMPLE_SCORE if model.kind == NO_LIKELIHOOD else "nats"
+        name = SAMPLE_SCORE if model.score_kind == NO_LIKELIHOOD else "nats"
         write_rows(output, {"row": given.numbers, name: rows["nll"]})
 
 
@@ -129,7 +129,7 @@ def classify_rows(run: Run, path: str, prior: str, output: str) -> None:
 
 
 def _about(run: Run, prior: str) -> dict[str, Any]:
-    kind = "exact" if run.model.kind == "exact" else "estimate"
+    kind = "exact" if run.model.score_kind == "exact" else "estimate"
     return {"kind": kind, "prior": prior, "best_step": run.best_step}
 
 

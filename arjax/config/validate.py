@@ -17,6 +17,7 @@ from arjax.core.values import compile_regex
 from arjax.data import DATASETS
 from arjax.models import KINDS, ModelChoice
 from arjax.objectives import OBJECTIVES, Objective, make_objective
+from arjax.objectives.base import objectives_with
 from arjax.reporting.writers import read_writers
 from arjax.samplers import Sampler, make_sampler
 from arjax.training.optimizer import OPTIMIZERS, SHARED, own_options, read_rule
@@ -171,12 +172,12 @@ def _check_orders(config: ConfigDict, objective: Objective) -> None:
     orders = config.model.orders if has_orders else ""
     if config.evaluate.num_orders > 1 and not orders:
         raise UserError("config.evaluate.num_orders above 1 needs config.model.orders, such as uniform or pool(num=8)")
-    if objective.NEEDS_ORDERS and not orders:
+    if "needs_orders" in objective.traits and not orders:
         name = OBJECTIVES.name_of(type(objective))
-        more = "" if has_orders else f", which the kind {kind!r} has not: take autoregressive"
+        more = "" if has_orders else f", and the kind {kind!r} has none: take autoregressive"
         raise UserError(f"the objective {name!r} needs config.model.orders, such as uniform or pool(num=8){more}")
-    if orders and not objective.NEEDS_ORDERS:
-        able = " or ".join(repr(name) for name in OBJECTIVES.names() if OBJECTIVES.get(name).NEEDS_ORDERS is True)
+    if orders and "needs_orders" not in objective.traits:
+        able = objectives_with("needs_orders")
         raise UserError(f"config.model.orders needs the objective {able}, not {config.objective!r}")
 
 

@@ -95,7 +95,7 @@ def training_entries(
     return {
         # There is no note before the first validation.
         **{f"validation_{name}": value for name, value in note.get("scores", {}).items()},
-        f"validation_{score_name(setup.model.kind)}": note["value"] if note else None,
+        f"validation_{score_name(setup.model.score_kind)}": note["value"] if note else None,
         "num_params": sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params)),
         "step": step,
         "best_step": best_step,

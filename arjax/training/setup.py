@@ -27,9 +27,10 @@ from arjax.evaluation.report import MOST_EXAMPLES, Measures
 from arjax.evaluation.splits import Scoring
 from arjax.interop.description import describe
 from arjax.models import Model
-from arjax.models.autoregressive import has_conditionals
-from arjax.models.checks import TAKES_HOLES
+from arjax.models.checks import MISSING_VALUES
+from arjax.models.extras import check_trained, in_sequence
 from arjax.objectives import OBJECTIVES, Companion, Objective
+from arjax.objectives.base import objectives_with
 from arjax.parallel.sharding import Rule, check_batch_size, forms_of, replicated
 from arjax.samplers import Sampler
 from arjax.training.checkpoint import CheckpointStore
@@ -319,8 +320,8 @@ def check_average(recipe: Recipe, schedule: Component) -> None:
 
 
 def tell_padding(model: Model, dataset: Dataset) -> None:
-    """Says on stderr where scores of strings are given the padding, see `Model.in_sequence`."""
-    if dataset.end is not None and not model.in_sequence:
+    """Says on stderr where scores of strings are given the padding, see `in_sequence`."""
+    if dataset.end is not None and not in_sequence(model):
         say_once(
             "this model visits padding before sites of a string, and its scores of strings take the padding as given: "
             "they are estimates, which say too little of the lengths; in raster order they are exact"
@@ -331,13 +332,14 @@ def check_holes(model: Model, dataset: Dataset, objective: Objective) -> None:
     """Raises `UserError` for a data set with missing values whose model or objective takes none."""
     if not dataset.has_holes:
         return
-    if not model.takes_holes:
-        raise UserError(f"the data set {dataset.name!r} has missing values, and this model takes none: {TAKES_HOLES}")
-    if not objective.TAKES_HOLES:
-        able = " or ".join(name for name in OBJECTIVES.names() if OBJECTIVES.get(name).TAKES_HOLES is True)
+    if "holes" not in model.traits:
+        raise UserError(
+            f"the data set {dataset.name!r} has missing values, and this model takes none: {MISSING_VALUES}"
+        )
+    if "holes" not in objective.traits:
         raise UserError(
             f"the data set {dataset.name!r} has missing values, and the objective {objective.name!r} takes none: take "
-            f"{able}"
+            f"{objectives_with('missing_values')}"
         )
 
 
@@ -440,7 +442,7 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def _has_other_order(here: Model, there: Model, entries: tuple[str, ...] = ()) -> bool:
+def _has_other_order(here: Any, there: Model, entries: tuple[str, ...] = ()) -> bool:
     """Whether two models on one grid have different orders, blocks or graphs, and the other one was not trained on
     the order of this one among several.
     """
@@ -451,7 +453,7 @@ def _has_other_order(here: Model, there: Model, entries: tuple[str, ...] = ()) -
     if entries:
         kept = tuple(f"model/{entry}/" for entry in entries)
         own, other = ({name: a for name, a in arrays.items() if name.startswith(kept)} for arrays in (own, other))
-    own_order = here.factorization if has_conditionals(here) and here.orders is None else None
+    own_order = here.factorization if "conditionals" in here.traits and here.orders is None else None
     if own_order is not None and there.orders is not None and there.orders.has(own_order):
         return False
     if any(own[name].shape != other[name].shape for name in own.keys() & other.keys() if name.endswith("order")):
@@ -520,5 +522,5 @@ def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, 
         return eval_params(state), step, {}
     step, params, extra = found
     check_orders(setup.model, extra, workdir)
-    setup.model.check_trained(params)
+    check_trained(setup.model, params)
     return params, step, extra

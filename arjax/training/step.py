@@ -70,7 +70,7 @@ def train_step(
 
 def _in_data_units(recipe: Recipe, loss: Loss, batch: Batch) -> Loss:
     """With the nats of its metrics as those of densities in the units of the data."""
-    if not recipe.log_scale or loss.metrics.nll is None or not recipe.objective.OF_DATA:
+    if not recipe.log_scale or loss.metrics.nll is None or "of_tokens" in recipe.objective.traits:
         return loss
     shape, log_scale_D = (len(batch), len(recipe.log_scale)), jnp.asarray(recipe.log_scale, jnp.float32)
     scored_BD = jnp.ones(shape) if batch.mask is None else jnp.asarray(batch.mask > 0, jnp.float32).reshape(shape)

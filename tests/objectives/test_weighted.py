@@ -36,8 +36,8 @@ def test_weighted_objectives_add_up():
 @pytest.mark.slow
 def test_weighted_keeps_parameters_of_its_objectives():
     objective = make_objective("weighted(of=('order_agnostic', 'learned_order'), weights=(0.5, 0.5))")
-    assert objective.NEEDS_ORDERS and not make_objective("weighted").NEEDS_ORDERS
-    assert make_objective("weighted(of=('rollout',))").DRAWS and not objective.DRAWS
+    assert "needs_orders" in objective.traits and make_objective("weighted").traits == {"holes"}
+    assert make_objective("weighted(of=('rollout',))").traits == {"draws"} and "draws" not in objective.traits
     model = make_model(TOKENS, "made", orders="uniform", **NETWORKS["made"])
     objective.check(model)
     own = objective.init(model, jax.random.key(0))
