@@ -18,7 +18,7 @@ from arjax.evaluation.splits import Score, Scoring, SplitScorer, split_of, sprea
 from arjax.evaluation.summaries import ratio_of_means, stderr_of
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.extras import report_of_examples, sampled_bound
-from arjax.samplers.parallel import CHOICES, MEASURED
+from arjax.samplers.parallel import MEASURED
 from arjax.samplers.rounds import (
     check_rounds,
     check_single_sites,
@@ -26,7 +26,7 @@ from arjax.samplers.rounds import (
     lowest_entropy_log_prob,
     measure_losses,
 )
-from arjax.samplers.schedules import check_rounds_fit, check_schedule, make_sizes
+from arjax.samplers.schedules import check_rounds_fit, make_sizes
 
 #: (model, params, batch, key, *options) -> a bound of each example, float32[B] nats.
 LogProb = Callable[..., jax.Array]
@@ -172,11 +172,8 @@ def k_step_scores(
     return {"k_step_nll_nats": mean, "k_step_nll_stderr": stderr} | about
 
 
-def check_k_steps(model: AutoregressiveModel, steps: int, schedule: str, choose: str) -> None:
+def check_k_steps(model: AutoregressiveModel, steps: int, choose: str) -> None:
     """Raises `UserError` unless samples in so many rounds have a score under the rule `choose`."""
-    check_schedule("config.evaluate", steps, schedule)
-    if choose not in CHOICES:
-        raise UserError(f"config.evaluate.choose must be one of {', '.join(CHOICES)}, not {choose!r}")
     check_rounds(model, "config.evaluate.steps")
     check_rounds_fit("config.evaluate.steps", steps, model.factorization.num_steps)
     if choose == "entropy":

@@ -69,7 +69,7 @@ class Measures:
             raise UserError(f"num_orders={self.num_orders} is for models of several orders, and this one has one")
         if self.steps:
             of_steps = require(model, "conditionals", "config.evaluate.steps")
-            check_k_steps(of_steps, self.steps, self.schedule, self.choose)
+            check_k_steps(of_steps, self.steps, self.choose)
         if self.samples:
             sampled_bound(model, self.samples)
         if not self.exposure:

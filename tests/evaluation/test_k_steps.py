@@ -164,8 +164,6 @@ def test_mistakes_are_one_sentence(built):
     model, _ = built
     with pytest.raises(UserError, match=r"^config.evaluate.steps needs a model of all orders"):
         Measures(steps=2).check(dataclasses.replace(model, orders=None), data())
-    with pytest.raises(UserError, match=r"^the schedule of config.evaluate must be one of uniform, cosine, optimal"):
-        Measures(steps=2, schedule="fast").check(model, data())
     with pytest.raises(UserError, match=r"^config.evaluate.steps asks for 9 rounds, but the model has 4 steps"):
         Measures(steps=9).check(model, data())
 
