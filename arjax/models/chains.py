@@ -184,19 +184,19 @@ class Chain(Model):
             return self.bound(params, batch, key)
         return self.estimate(params, batch, key=key, num=num, train=train)[0]
 
-    def drawing(self, options: DrawOptions, **own: Any) -> tuple[Callable[..., Any], Any]:
+    def drawing(self, options: DrawOptions, **others: Any) -> tuple[Callable[..., Any], Any]:
         """The jitted `draw(model, params, keys, context, steps, frames, last) -> (x, path)` of the kind, and its last
         argument, from the options and those that the kind has of its own.
         """
         raise NotImplementedError
 
-    def draw_examples(self, params, keys, sampler, options, *, steps=None, frames: int = 0, **own: Any) -> Draw:
+    def draw_examples(self, params, keys, sampler, options, *, steps=None, frames: int = 0, **others: Any) -> Draw:
         """From x_T down a subset of the steps: `steps` is their number, or the steps themselves, up to T (in each
         block, where there are blocks), or None for `sample_steps`. The temperature is that of p(x_0 | x_t) in each step
         of a discrete chain, and 1 in Gaussian chains, which have `eta`. `frames` are those of the path in the
         statistics, see `draw_path`; 0 for none.
         """
-        program, last = self.drawing(options, **own)
+        program, last = self.drawing(options, **others)
         visited = self.visited(self.sample_steps if steps is None else steps)
         num_rounds = len(visited) * math.prod(self.times_shape)
         arguments = self, params, keys, options.context, visited, frame_places(frames, num_rounds), last

@@ -191,9 +191,9 @@ class DiscreteChain(DiscreteValuesChain):
         table, is_first = head.log_table(features), (t_B == 1).reshape(-1, *[1] * x.ndim)
         between = jax.tree.map(lambda each_B: each_B.reshape(is_first.shape), between)
         true = jax.nn.one_hot(x, self.event.num_levels)
-        posterior, found = (reverse_table(p_0, x_t, between) for p_0 in (true, jnp.exp(table)))
+        posterior, predicted = (reverse_table(p_0, x_t, between) for p_0 in (true, jnp.exp(table)))
         # at t = 1 both are distributions over x_0; elsewhere no probability is 0
-        safe = [jnp.where(is_first, 1.0, p) for p in (posterior, found)]
+        safe = [jnp.where(is_first, 1.0, p) for p in (posterior, predicted)]
         kl = (posterior * (jnp.log(safe[0]) - jnp.log(safe[1]))).sum(-1)
         return jnp.where(is_first[..., 0], (true * table).sum(-1), -kl).reshape(len(x), -1).sum(-1)
 

@@ -162,8 +162,8 @@ class FlowModel(Model):
 
         def block(k: int) -> AutoregressiveModel:
             ordering = orderings[k % len(orderings)].replace("{block}", str(k))
-            own = {"ordering": ordering, "partition": partition, "conditional": conditional}
-            made = make_model(real, ModelChoice("autoregressive", own, network, options), **shared)
+            options_of_block = {"ordering": ordering, "partition": partition, "conditional": conditional}
+            made = make_model(real, ModelChoice("autoregressive", options_of_block, network, options), **shared)
             return require(made, "conditionals", "a block of a flow")
 
         return cls(tuple(map(block, range(num_blocks))), base, dequantisation)
@@ -288,13 +288,13 @@ def _normal(keys: jax.Array, shape: tuple[int, ...], temperature: float | jax.Ar
 
 def inverting_sampler(sampler: str | Sampler) -> Sampler:
     """A sampler that can take given noise; raises `UserError` for one that cannot."""
-    found = make_sampler(sampler)
-    name = SAMPLERS.name_of(type(found)) or type(found).__name__
-    if type(found) not in (Naive, Cached, FixedPoint):  # a subclass may draw something else, as `greedy` does
+    invert = make_sampler(sampler)
+    name = SAMPLERS.name_of(type(invert)) or type(invert).__name__
+    if type(invert) not in (Naive, Cached, FixedPoint):  # a subclass may draw something else, as `greedy` does
         raise UserError(f"the sampler {name!r} cannot invert a flow: take naive, cached or fixed_point")
-    if isinstance(found, FixedPoint) and found.source is not None:
+    if isinstance(invert, FixedPoint) and invert.source is not None:
         raise UserError("fixed_point inverts a flow from the start 'zeros' or 'mode', not from a draft")
-    return found
+    return invert
 
 
 def values_of(block: Any, params: Any, noise: jax.Array, context: Any, sampler: Sampler, keys: jax.Array) -> Draw:

@@ -119,16 +119,16 @@ def visited_steps(steps: int | tuple[int, ...], num_steps: int, first: int = 1) 
         if steps and not least <= steps <= num_steps:
             raise UserError(f"a draw from this chain visits {least} to {num_steps} steps, or 0 for all, not {steps}")
         num = steps or num_steps
-        found = tuple(int(t) for t in np.linspace(1 if least == 2 else num_steps / num, num_steps, num).round())
+        visited = tuple(int(t) for t in np.linspace(1 if least == 2 else num_steps / num, num_steps, num).round())
     elif isinstance(steps, Iterable):
-        found = tuple(int(step) for step in steps)
+        visited = tuple(int(step) for step in steps)
     else:
         raise UserError(f"the steps of a draw are their number, or the steps themselves, not {steps!r}")
-    rises = all(a < b for a, b in itertools.pairwise(found))
-    if not rises or not found or not 1 <= found[0] <= first or found[-1] != num_steps:
+    rises = all(a < b for a, b in itertools.pairwise(visited))
+    if not rises or not visited or not 1 <= visited[0] <= first or visited[-1] != num_steps:
         begin = f"from 1 to {num_steps}" if first == 1 else f"up to {num_steps}"
         raise UserError(f"the steps of a draw rise {begin}, and these are {steps!r}")
-    return found
+    return visited
 
 
 def reverse_steps(gammas_T: jax.Array, visited: tuple[int, ...], eta: float | jax.Array) -> tuple[jax.Array, ...]:

@@ -39,7 +39,7 @@ class Denoising(Objective[Chain]):
         if self.weighting == "simple" and model.learned_schedule:
             raise UserError("a learned noise schedule is trained by the bound: the simple loss is least without noise")
 
-    def loss(self, model: Chain, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
+    def loss(self, model: Chain, params: Params, aux: ObjectiveState, batch: Batch, step: Step) -> Loss:
         score, error_B = model.estimate(params, batch, key=step.key, num=model.train_steps, train=True)
         bound = likelihood_loss(model.event, batch, score.log_prob)
         values = score.terms if self.weighting == "bound" else {"simple": error_B}

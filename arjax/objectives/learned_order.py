@@ -61,13 +61,13 @@ class LearnedOrder(Objective[AutoregressiveModel]):
     def optimizer(self) -> optax.GradientTransformation:
         return optax.adam(self.learning_rate)
 
-    def report(self, own: ObjectiveState) -> Mapping[str, Any]:
+    def report(self, aux: ObjectiveState) -> Mapping[str, Any]:
         """The most probable order: the sites by falling score."""
-        return {"learned_order": np.argsort(-np.asarray(own.params[SCORES]), kind="stable").tolist()}
+        return {"learned_order": np.argsort(-np.asarray(aux.params[SCORES]), kind="stable").tolist()}
 
-    def loss(self, model: AutoregressiveModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
+    def loss(self, model: AutoregressiveModel, params: Params, aux: ObjectiveState, batch: Batch, step: Step) -> Loss:
         """Two terms: the likelihood under R orders, for the model; that of the orders, for the policy."""
-        scores_D, num = own.params[SCORES], self.orders_per_step
+        scores_D, num = aux.params[SCORES], self.orders_per_step
         keys_R = jax.random.split(step.key, num)
         orders_RD = jax.lax.stop_gradient(jax.vmap(draw_order, in_axes=(0, None))(keys_R, scores_D))
         assert model.orders is not None, "checked above"
@@ -83,7 +83,7 @@ class LearnedOrder(Objective[AutoregressiveModel]):
         of_policy = Mean(policy_loss(scores_D, orders_RD, nats_R), jnp.float32(1))
         means = {"order_nats": Mean(nats_R.sum(), jnp.float32(num))}
         of_model = Mean(metrics.nll, metrics.dims)
-        return Loss((of_model, of_policy), dataclasses.replace(metrics, means=means), own.state)
+        return Loss((of_model, of_policy), dataclasses.replace(metrics, means=means), aux.state)
 
 
 def draw_order(key: jax.Array, scores_D: jax.Array) -> jax.Array:

@@ -72,7 +72,7 @@ class OrderAgnostic(Objective[AutoregressiveModel]):
                 "of observed sites, such as masked_transformer, and model.orders=uniform with blocks of one size"
             )
 
-    def loss(self, model: AutoregressiveModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
+    def loss(self, model: AutoregressiveModel, params: Params, aux: ObjectiveState, batch: Batch, step: Step) -> Loss:
         order_key, key = jax.random.split(step.key)
         if isinstance(model.network, OrderAgnosticNetwork):
             score = _any_observed(model, params, batch, order_key, key, self.hidden)

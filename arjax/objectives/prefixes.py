@@ -49,7 +49,7 @@ class PrefixObjective(Objective[AutoregressiveModel]):
                 "take a conditional whose sites are independent within a step, or a partition into single sites"
             )
 
-    def loss(self, model: AutoregressiveModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
+    def loss(self, model: AutoregressiveModel, params: Params, aux: ObjectiveState, batch: Batch, step: Step) -> Loss:
         batch = batch.replace(x=jnp.asarray(batch.x, model.event.dtype))
         loss = weighted_mean(model, batch, *self.costs(model, params, batch, step))
         of_data = model.score(jax.lax.stop_gradient(params), batch)

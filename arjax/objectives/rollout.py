@@ -133,8 +133,8 @@ class Rollout(PrefixObjective):
         self.check_whole_steps(model, batch)
         several = repeated(batch, self.samples)
         window_BD, inputs, _ = self._draw(model, params, several, step)
-        own_batch = several.replace(x=inputs)
-        log_p_B = jnp.where(window_BD, scored(model, params, own_batch, inputs, None), 0.0).sum(-1)
+        drawn = several.replace(x=inputs)
+        log_p_B = jnp.where(window_BD, scored(model, params, drawn, inputs, None), 0.0).sum(-1)
         if self.target == "match":
             same_BD = (inputs == several.x).reshape(*window_BD.shape, -1).all(-1)
             reward_B = jnp.where(window_BD, same_BD, 0).sum(-1) / jnp.maximum(window_BD.sum(-1), 1)

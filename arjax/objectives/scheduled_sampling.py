@@ -63,14 +63,14 @@ class ScheduledSampling(PrefixObjective):
     ) -> jax.Array:
         """The values that prefixes are made of, [B, *grid, *value], of which a part `rate` is drawn."""
         coin_key, draw_key = jax.random.split(key)
-        own_BD = jax.random.bernoulli(coin_key, rate, (len(batch), model.event.num_sites)) & replaceable(model, batch)
+        drawn_BD = jax.random.bernoulli(coin_key, rate, (len(batch), model.event.num_sites)) & replaceable(model, batch)
         keys_B, params = jax.random.split(draw_key, len(batch)), jax.lax.stop_gradient(params)
         if self.passes == 0:
-            return draw_in_steps(model, params, keys_B, batch.x, own_BD, dict(batch.context) or None)
+            return draw_in_steps(model, params, keys_B, batch.x, drawn_BD, dict(batch.context) or None)
 
         def one_pass(_: jax.Array, inputs: jax.Array) -> jax.Array:
             features = model.features(params, inputs, context=batch.context)
-            return where_own(own_BD, draw_in_parallel(model, params, keys_B, inputs, features), batch.x, model)
+            return where_own(drawn_BD, draw_in_parallel(model, params, keys_B, inputs, features), batch.x, model)
 
         return jax.lax.fori_loop(0, self.passes, one_pass, batch.x)
 

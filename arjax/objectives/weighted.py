@@ -69,9 +69,9 @@ class Weighted(Objective[Model]):
 
     def init(self, model: Model, key: jax.Array) -> ObjectiveState:
         """Parameters and states by the number of the objective, of those that have some."""
-        owns = [part.init(model, jax.random.fold_in(key, i)) for i, part in enumerate(self.parts)]
-        params = {str(i): own.params for i, own in enumerate(owns) if jax.tree.leaves(own.params)}
-        return ObjectiveState(params, {str(i): own.state for i, own in enumerate(owns) if jax.tree.leaves(own.state)})
+        auxes = [part.init(model, jax.random.fold_in(key, i)) for i, part in enumerate(self.parts)]
+        params = {str(i): aux.params for i, aux in enumerate(auxes) if jax.tree.leaves(aux.params)}
+        return ObjectiveState(params, {str(i): aux.state for i, aux in enumerate(auxes) if jax.tree.leaves(aux.state)})
 
     def frozen(self, model: Model) -> tuple[str, ...]:
         return self.parts[0].frozen(model)
@@ -93,13 +93,13 @@ class Weighted(Objective[Model]):
 
         return optax.partition(rules, labels)
 
-    def report(self, own: ObjectiveState) -> Mapping[str, Any]:
+    def report(self, aux: ObjectiveState) -> Mapping[str, Any]:
         """All their entries; a name that an objective before has taken is named `i/NAME`."""
-        found: dict[str, Any] = {}
+        report: dict[str, Any] = {}
         for i, part in enumerate(self.parts):
-            entries = part.report(_of(own, i))
-            found |= {f"{i}/{name}" if name in found else name: entry for name, entry in entries.items()}
-        return found
+            entries = part.report(_of(aux, i))
+            report |= {f"{i}/{name}" if name in report else name: entry for name, entry in entries.items()}
+        return report
 
     def after_step(self, model: Model, params: Params, state: Any) -> tuple[Params, Any]:
         states = dict(state)
@@ -109,12 +109,12 @@ class Weighted(Objective[Model]):
                 states[str(i)] = after
         return params, states
 
-    def loss(self, model: Model, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
+    def loss(self, model: Model, params: Params, aux: ObjectiveState, batch: Batch, step: Step) -> Loss:
         """The weighted sum; the first objective has the key of the step, as it has alone."""
         losses = []
         for i, part in enumerate(self.parts):
             key = jax.random.fold_in(step.key, i) if i else step.key
-            losses.append(part.loss(model, params, _of(own, i), batch, dataclasses.replace(step, key=key)))
+            losses.append(part.loss(model, params, _of(aux, i), batch, dataclasses.replace(step, key=key)))
         pairs = list(zip(self.weights, losses, strict=True))
         terms = tuple(Mean(weight * term.total, term.count) for weight, loss in pairs for term in loss.terms)
         means = {f"{i}/{name}": mean for i, loss in enumerate(losses) for name, mean in loss.metrics.means.items()}
@@ -122,6 +122,6 @@ class Weighted(Objective[Model]):
         return Loss(terms, dataclasses.replace(losses[0].metrics, means=means), state)
 
 
-def _of(own: ObjectiveState, i: int) -> ObjectiveState:
+def _of(aux: ObjectiveState, i: int) -> ObjectiveState:
     """The parameters and the state of one objective."""
-    return ObjectiveState(own.params.get(str(i), {}), own.state.get(str(i), {}))
+    return ObjectiveState(aux.params.get(str(i), {}), aux.state.get(str(i), {}))
