@@ -90,7 +90,8 @@ def at_steps(encoded: jax.Array | None, step_k: jax.Array | np.ndarray, num_step
 
 def at_step(encoded: jax.Array | None, t: jax.Array, num_steps: int) -> jax.Array | None:
     """The encoded context of step t, [B, E]."""
-    return None if encoded is None else at_steps(encoded, jnp.asarray(t)[None], num_steps)[:, 0]
+    of_step = at_steps(encoded, jnp.asarray(t)[None], num_steps)
+    return None if of_step is None else of_step[:, 0]
 
 
 def sites_of(steps: jax.Array, factorization: Factorization) -> jax.Array:
