@@ -19,6 +19,7 @@ import numpy as np
 import arjax
 from arjax.coding import compress
 from arjax.conditionals import CONDITIONALS, make_conditional
+from arjax.core.batch import Batch
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS, make_factorization
 from arjax.models import KINDS, ModelChoice
@@ -176,7 +177,7 @@ def _digest(lines: list[str]) -> str:
 def _measure_model(case: Mapping[str, Any], thorough: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     """The scores of some examples; and losses and norms of gradients of a few steps, and draws."""
     model = model_of(case)
-    batch = model.checked_batch(examples(model.event, NUM), _contexts(model.context_spec, NUM) or None)
+    batch = Batch(examples(model.event, NUM), _contexts(model.context_spec, NUM))
     params = _random(model.param_shapes)
     paths = _paths(params)
     values = {"paths": _digest(paths), "num_params": model.num_params}
@@ -241,7 +242,7 @@ def _measure_objective(case: Mapping[str, Any]) -> tuple[dict[str, Any], dict[st
     """The loss of a batch, and the norms of its gradients."""
     model, objective = model_of(case), make_objective(case["call"])
     objective.check(model)
-    batch = model.checked_batch(examples(model.event, NUM)).replace(weight=np.ones(NUM, np.float32))
+    batch = Batch(examples(model.event, NUM), weight=np.ones(NUM, np.float32))
 
     @jax.jit
     def program(key: jax.Array) -> dict[str, Any]:

@@ -263,12 +263,12 @@ def _scored_examples(source: Source, num: int) -> np.ndarray:
     """The numbers of the examples of a split that have a scored site and a weight, int[num]."""
     if num == len(source):
         return np.arange(num)
-    found = []
+    scored_rows = []
     for batch in pieces(source):
         scored = np.ones(len(batch), bool)
         if batch.mask is not None:
             scored &= np.asarray(batch.mask).reshape(len(batch), -1).any(1)
         if batch.weight is not None:
             scored &= np.asarray(batch.weight) > 0
-        found.append(scored)
-    return np.flatnonzero(np.concatenate(found))
+        scored_rows.append(scored)
+    return np.flatnonzero(np.concatenate(scored_rows))

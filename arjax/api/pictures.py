@@ -55,8 +55,8 @@ def model_pictures(
                 split = list(dataset.splits)[-1]
                 figure = codes_figure(codes_in_use(model, params, dataset, split, batch_size, mesh))
         elif isinstance(picture, EntropyAlongOrder) and has_matplotlib():
-            own = require(model, "conditionals", "a picture of its entropy")
-            figure = entropy_picture(own, params, dataset, "", batch_size, ENTROPY_EXAMPLES, mesh)
+            with_conditionals = require(model, "conditionals", "a picture of its entropy")
+            figure = entropy_picture(with_conditionals, params, dataset, "", batch_size, ENTROPY_EXAMPLES, mesh)
         elif has_matplotlib():
             figure = _figure_of(picture, model.event, dataset.in_data_units)
         if figure is not None:
@@ -153,6 +153,6 @@ def entropy_picture(
     if not dataset.splits:
         raise UserError("the entropy of a step is a mean over examples, of which a saved model has none")
     split = split or list(dataset.splits)[-1]
-    found = step_entropy(model, params, dataset, split, batch_size, max_examples, mesh)
-    over_grid = found.entropy_over_grid if found.entropy_over_grid.ndim == 2 else None
-    return entropy_figure(found.entropy, found.entropy_stderr, found.nll, over_grid)
+    entropies = step_entropy(model, params, dataset, split, batch_size, max_examples, mesh)
+    over_grid = entropies.entropy_over_grid if entropies.entropy_over_grid.ndim == 2 else None
+    return entropy_figure(entropies.entropy, entropies.entropy_stderr, entropies.nll, over_grid)

@@ -75,11 +75,11 @@ class Given(NamedTuple):
 def as_history(lines: list[dict[str, Any]]) -> dict[str, Curve]:
     """The lines of `metrics.jsonl` as a curve for each name."""
     names = dict.fromkeys(name for line in lines for name in line if name != "step")
-    found = {}
+    curves = {}
     for name in names:
         steps, values = zip(*((line["step"], line[name]) for line in lines if name in line), strict=True)
-        found[name] = Curve(np.array(steps, np.int64), np.array(values, np.float64))  # None becomes nan
-    return found
+        curves[name] = Curve(np.array(steps, np.int64), np.array(values, np.float64))  # None becomes nan
+    return curves
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,15 +167,15 @@ class TrainedModel:
             first and the query second.
         """
         require(self.model, "queries", "`conditional_log_prob`")
-        asked = self._sites(query, "query")
-        given = ~asked if evidence is None else self._sites(evidence, "evidence")
-        if (asked & given).any() or not asked.any():
+        queried = self._sites(query, "query")
+        given = ~queried if evidence is None else self._sites(evidence, "evidence")
+        if (queried & given).any() or not queried.any():
             raise UserError("the query must have a site, and share none with the evidence")
         needed = None
         if isinstance(self.dataset.rows, TableRows):
-            needed = {name for name, reads in zip(self.dataset.rows.names, asked | given, strict=True) if reads}
-        source = self.source(x, context, None, unknown, needed, asked | given).examples
-        return 0.0 - self._scorer(Hidden(asked, given)).rows_of(self.params, source)["nll"]
+            needed = {name for name, reads in zip(self.dataset.rows.names, queried | given, strict=True) if reads}
+        source = self.source(x, context, None, unknown, needed, queried | given).examples
+        return 0.0 - self._scorer(Hidden(queried, given)).rows_of(self.params, source)["nll"]
 
     @checked_arguments()
     def posterior(self, x: Any, *, prior: Any = "train", mask: Any = None, unknown: str = "refuse") -> np.ndarray:
@@ -332,8 +332,8 @@ class TrainedModel:
         options |= {"context": self._context(options.get("context"))}
         with within_memory(lambda: f"{length} sites need more memory than there is: make the text shorter"):
             options = self._options(length, prompt, options)
-            found = pieces_on_mesh(self.model, self.params, key, 1, self.settings.mesh, length, **options)
-        return vocabulary.decode_pieces(np.asarray(x) for x, _ in found)
+            pieces = pieces_on_mesh(self.model, self.params, key, 1, self.settings.mesh, length, **options)
+        return vocabulary.decode_pieces(np.asarray(x) for x, _ in pieces)
 
     def _options(self, length: int, prompt: str, options: dict[str, Any]) -> dict[str, Any]:
         """The options of a draw: those of the user, with the sampler ready, the prompt and the end of texts."""
@@ -382,10 +382,10 @@ class TrainedModel:
           UserError: there is no such split, or the model or its data lack one of the numbers.
         """
         settings = self.settings
-        asked = dataclasses.replace(settings.measures, **typed_fields(Measures, measures))
-        asked.check(self.model, self.dataset)
+        requested = dataclasses.replace(settings.measures, **typed_fields(Measures, measures))
+        requested.check(self.model, self.dataset)
         run = functools.partial(open_run, mesh=settings.mesh)
-        where = self.model, self.params, self.dataset, split, asked
+        where = self.model, self.params, self.dataset, split, requested
         return report(*where, mesh=settings.mesh, seed=settings.seed, open_run=run).scores | self._entries()
 
     def _entries(self) -> dict[str, Any]:

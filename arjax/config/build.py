@@ -47,8 +47,8 @@ def _make_model(config: ConfigDict, choice: ModelChoice, dataset: Dataset, sampl
     data = functools.partial(dataset.some_examples, "train")
     model = make_model(dataset.event, choice, context=dataset.context, dtype=config.dtype, data=data)
     # Options that the model cannot draw with are refused now, before the training.
-    asked = {name: config.sample[name] for name in ("temperature", "top_k", "top_p", "min_p")}
-    check_draws(model, sampler, DrawOptions(**asked))
+    truncation = {name: config.sample[name] for name in ("temperature", "top_k", "top_p", "min_p")}
+    check_draws(model, sampler, DrawOptions(**truncation))
     if config.sample.length:
         require(model, "length", "config.sample.length")
         check_length(model, config.sample.length, dataset.end)

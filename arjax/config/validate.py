@@ -20,7 +20,7 @@ from arjax.objectives import OBJECTIVES, Objective, make_objective
 from arjax.objectives.base import objectives_with
 from arjax.reporting.writers import read_writers
 from arjax.samplers import Sampler, make_sampler
-from arjax.training.optimizer import OPTIMIZERS, SHARED, own_options, read_rule
+from arjax.training.optimizer import OPTIMIZERS, SHARED, options_of_rule, read_rule
 from arjax.training.schedules import SCHEDULES
 from arjax.training.stopping import check_duration
 
@@ -92,11 +92,11 @@ def _check_fields(config: ConfigDict) -> None:
     """Exactly the fields of `base_config`; the options of data set, network and optimizer are checked elsewhere."""
     known = {name for name, _ in fields(base_config())}
     wanted = {name for name in known if not name.startswith("model.")} | {"model.kind"}
-    found = {name for name, _ in fields(config)}
+    present = {name for name, _ in fields(config)}
     free = ("dataset.", "network.", "optimizer.", "model.", "parts.")
-    for name in sorted(wanted - found):
+    for name in sorted(wanted - present):
         raise UserError(f"the config lacks the field {name!r}: start from base_config()")
-    for name in sorted(found - wanted):
+    for name in sorted(present - wanted):
         if not name.startswith(free):
             raise UserError(f"unknown config field {name!r}{nearest_fields(name, sorted(known))}")
 
@@ -185,12 +185,12 @@ def _read_rule(section: ConfigDict) -> Component:
     """The rule of the section `optimizer`, which has the options of its rule and no others."""
     options = section.to_dict()
     name = options.pop("name")
-    own, common, known_options = own_options(name), base_config().optimizer, OPTIMIZERS.options(name)
+    of_rule, common, known_options = options_of_rule(name), base_config().optimizer, OPTIMIZERS.options(name)
     for key in options:
         if key not in common and key not in known_options:
             known = [f"optimizer.{known}" for known in (*common, *known_options)]
             raise UserError(f"unknown config field {f'optimizer.{key}'!r}{nearest_fields(f'optimizer.{key}', known)}")
-    for key in own:
+    for key in of_rule:
         if key not in options:
             raise UserError(
                 f"the config lacks optimizer.{key}, an option of the optimizer {name!r}: choose it in the config file, "

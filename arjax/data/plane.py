@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from arjax.core.errors import UserError
 from arjax.core.options import opt, seed_option
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, draw_splits, from_splits
@@ -66,6 +67,8 @@ def checkerboard(
       noise: standard deviation of Gaussian noise; 0: the edges of the density are sharp.
       as_one_site, num_examples, seed: as of `two_moons`.
     """
+    if 0 < noise < LEAST_NOISE:
+        raise UserError(f"the data set option 'noise' must be 0, or from {LEAST_NOISE} to 10, not {noise}")
     return _dataset("checkerboard", _draw_board, noise, as_one_site, num_examples, seed)
 
 

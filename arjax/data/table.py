@@ -177,8 +177,6 @@ def _parts(sizes: tuple[int, ...], given: list[str], cut: dict[str, float], seed
     `sizes` are the rows of each file, one after another, and `given` its split; the first is "train". `cut` is the part
     of the rows of the first file for each split that has no file, and `seed` chooses the permutation that is cut.
     """
-    if seed < 0:
-        raise UserError(f"split_seed of a table must be a whole number, at least 0, not {seed!r}")
     ends = np.cumsum(sizes)
     parts = {split: np.arange(end - size, end) for split, size, end in zip(given, sizes, ends, strict=True)}
     numbers_of: dict[str, int] = {}

@@ -52,25 +52,29 @@ def contents(model: Model, params: Any, dataset: Dataset, results: Mapping[str, 
     Raises:
       UserError: a page cannot show this kind of model or data, or does not compute one of its operations.
     """
-    found = require(model, "conditionals", "a page")
-    check(found, dataset)
+    with_conditionals = require(model, "conditionals", "a page")
+    check(with_conditionals, dataset)
     arrays = Arrays()
     weights = numbered(arrays, params)
-    num_weights, form = len(arrays.arrays), form_of(found, dataset)
-    name = NETWORKS.name_of(type(found.network)) or type(found.network).__name__
+    num_weights, form = len(arrays.arrays), form_of(with_conditionals, dataset)
+    name = NETWORKS.name_of(type(with_conditionals.network)) or type(with_conditionals.network).__name__
     try:
-        programs = _given(found, arrays, weights) if form == "any_order" else _steps(found, arrays, weights)
+        programs = (
+            _given(with_conditionals, arrays, weights)
+            if form == "any_order"
+            else _steps(with_conditionals, arrays, weights)
+        )
     except UserError as error:
         raise UserError(f"no page of the network {name!r}: {error}") from error
     description = {
         "form": form,
         "title": f"{dataset.name} · {name}",
-        "about": about(found, dataset, results),
-        "grid": list(found.event.grid_shape),
-        "levels": found.event.num_levels,
-        "order": np.asarray(found.factorization.order).tolist(),
-        "order_name": order_name(found.factorization),
-        "classes": classes_of(found, dataset),
+        "about": about(with_conditionals, dataset, results),
+        "grid": list(with_conditionals.event.grid_shape),
+        "levels": with_conditionals.event.num_levels,
+        "order": np.asarray(with_conditionals.factorization.order).tolist(),
+        "order_name": order_name(with_conditionals.factorization),
+        "classes": classes_of(with_conditionals, dataset),
         "programs": {key: program.as_json() for key, program in programs.items()},
         **_vocabulary(dataset),
     }

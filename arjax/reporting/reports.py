@@ -179,9 +179,11 @@ def _of_exposure(scores: Mapping[str, Any]) -> list[str]:
     """Errors under own prefixes beside those of the data, of the truth, of decodings and under a judge."""
     parts = []
     if "exposure_forward_own_nats" in scores:
-        own, of_data = (scores[f"exposure_forward_{name}_nats"] for name in ("own", "data"))
+        of_model, of_data = (scores[f"exposure_forward_{name}_nats"] for name in ("own", "data"))
         excess = f"{scores['exposure_excess_percent']:.1f} ± {scores['exposure_excess_stderr']:.1f} %"
-        parts.append(f"errors of {own:.4f} nats under own prefixes, {of_data:.4f} under the data's (excess {excess})")
+        parts.append(
+            f"errors of {of_model:.4f} nats under own prefixes, {of_data:.4f} under the data's (excess {excess})"
+        )
     if "greedy_error" in scores:
         percent = [100 * scores[f"{name}_error"] for name in ("greedy", "next_step")]
         parts.append(f"{percent[0]:.1f} % of decoded values wrong, {percent[1]:.1f} % of next ones")

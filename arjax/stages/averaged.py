@@ -51,11 +51,11 @@ class Averaged(Stages):
 
     def split(self, x: Array) -> tuple[jax.Array, ...]:
         rank = len(self.event.grid_shape)
-        size, found = self.factor**rank, [jnp.asarray(x, jnp.int32)]
+        size, images = self.factor**rank, [jnp.asarray(x, jnp.int32)]
         for _ in range(self.levels):
-            total = to_cells(found[0], rank, self.factor).sum(1 + rank)
-            found = [(total + size // 2) // size, *found]
-        return tuple(found)
+            total = to_cells(images[0], rank, self.factor).sum(1 + rank)
+            images = [(total + size // 2) // size, *images]
+        return tuple(images)
 
     def join(self, parts: Sequence[Array]) -> jax.Array:
         return jnp.asarray(parts[-1])

@@ -60,8 +60,8 @@ class Stages(abc.ABC):
         """Raises `UserError` unless the grid can be made coarser by the factor so many times."""
         name, grid = STAGES.name_of(cls), event.grid_shape
         if factor < 2 or levels < 1:
-            found = f"a factor of {factor} and {levels} levels"
-            raise UserError(f"the stages {name!r} need a factor of at least 2 and at least 1 level, not {found}")
+            given = f"a factor of {factor} and {levels} levels"
+            raise UserError(f"the stages {name!r} need a factor of at least 2 and at least 1 level, not {given}")
         too_often = math.log(factor) * levels > math.log(max(grid)) + 1e-9
         if too_often or any(side % factor**levels for side in grid):
             raise UserError(

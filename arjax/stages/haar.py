@@ -53,11 +53,11 @@ class Haar(Stages):
     def _pictures(self) -> list[EventSpec]:
         """The means that each part but the first refines, and x itself."""
         grid = [side // 2**self.levels for side in self.event.grid_shape]
-        found = [dataclasses.replace(self.event, grid_shape=tuple(grid))]
+        events = [dataclasses.replace(self.event, grid_shape=tuple(grid))]
         for axis in self._axes():
             grid[axis] *= 2
-            found.append(dataclasses.replace(self.event, grid_shape=tuple(grid)))
-        return found
+            events.append(dataclasses.replace(self.event, grid_shape=tuple(grid)))
+        return events
 
     @property
     def events(self) -> tuple[EventSpec, ...]:
@@ -71,11 +71,11 @@ class Haar(Stages):
 
     def split(self, x: Array) -> tuple[jax.Array, ...]:
         x = jnp.asarray(x, jnp.int32)
-        found: list[jax.Array] = []
+        details: list[jax.Array] = []
         for axis in reversed(list(self._axes())):
             first, second = (jnp.take(x, jnp.arange(i, x.shape[1 + axis], 2), 1 + axis) for i in (0, 1))
-            x, found = (first + second) // 2, [first - second + self._top, *found]
-        return (x, *found)
+            x, details = (first + second) // 2, [first - second + self._top, *details]
+        return (x, *details)
 
     def join(self, parts: Sequence[Array]) -> jax.Array:
         """The picture with these means and differences; with fewer parts, a coarser one."""

@@ -66,34 +66,34 @@ class Subsampled(Stages):
     @property
     def events(self) -> tuple[EventSpec, ...]:
         """The coarsest picture, then the other sites of each scale."""
-        found = [next(self._pictures())]
+        events = [next(self._pictures())]
         for picture in self._pictures():
             if self.apart:
-                found += [picture] * self._finer
+                events += [picture] * self._finer
             else:
                 axis = (self._finer,) if self._finer > 1 else ()
-                found.append(dataclasses.replace(picture, grid_shape=(*picture.grid_shape, *axis)))
-        return tuple(found)
+                events.append(dataclasses.replace(picture, grid_shape=(*picture.grid_shape, *axis)))
+        return tuple(events)
 
     @property
     def contexts(self) -> tuple[ContextSpec, ...]:
         """The coarser picture and, where sets are apart, the sets before, at the same site."""
         sets = range(1, self._finer + 1) if self.apart else (1,)
-        found = [stacked_context(picture, num) for picture in self._pictures() for num in sets]
-        return (stacked_context(self.event, 0), *found)
+        contexts = [stacked_context(picture, num) for picture in self._pictures() for num in sets]
+        return (stacked_context(self.event, 0), *contexts)
 
     def _parts_of(self, x: Array) -> tuple[jax.Array, ...]:
         """Of values, or of marks of sites."""
         x, axis = jnp.asarray(x), 1 + self._rank
-        found: list[jax.Array] = []
+        pictures: list[jax.Array] = []
         for _ in range(self.levels):
             cells = to_cells(x, self._rank, self.factor)
             x, finer = jnp.take(cells, 0, axis), jnp.delete(cells, 0, axis, assume_unique_indices=True)
             if self.apart or self._finer == 1:
-                found = [*(jnp.take(finer, i, axis) for i in range(self._finer)), *found]
+                pictures = [*(jnp.take(finer, i, axis) for i in range(self._finer)), *pictures]
             else:
-                found = [finer, *found]
-        return (x, *found)
+                pictures = [finer, *pictures]
+        return (x, *pictures)
 
     def split(self, x: Array) -> tuple[jax.Array, ...]:
         return self._parts_of(jnp.asarray(x, self.event.dtype))

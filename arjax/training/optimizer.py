@@ -166,8 +166,8 @@ def _with_rate(rule: Component, rate: optax.Schedule) -> list[Transformation]:
         if not is_of_optax(rule.function):
             raise
         raise UserError(unusable(rule.name, error)) from error
-    found = [made] if isinstance(made, optax.GradientTransformation) else made
-    return found if takes_rate else [*found, optax.scale_by_learning_rate(rate)]
+    transformations = [made] if isinstance(made, optax.GradientTransformation) else made
+    return transformations if takes_rate else [*transformations, optax.scale_by_learning_rate(rate)]
 
 
 def read_rule(name: str, options: Mapping[str, Any]) -> Component:
@@ -192,17 +192,17 @@ def read_rule(name: str, options: Mapping[str, Any]) -> Component:
     return rule
 
 
-def own_options(name: str) -> dict[str, Any]:
+def options_of_rule(name: str) -> dict[str, Any]:
     """The options of a rule with their defaults, without those that are as in every config: `b1`, say, may have another
     default. Of a function of optax, all with a default that a config can hold.
     """
-    found = OPTIMIZERS.options(name)
+    options = OPTIMIZERS.options(name)
     if is_of_optax(OPTIMIZERS.get(name)):
-        return {key: value for key, value in found.items() if is_value(value)}
-    for key, default in found.items():
+        return {key: value for key, value in options.items() if is_value(value)}
+    for key, default in options.items():
         if default is inspect.Parameter.empty and key not in SHARED:
             raise UserError(f"the option {key!r} of the optimizer {name!r} needs a default")
-    return {key: v for key, v in found.items() if key not in SHARED or (is_value(v) and v != SHARED[key])}
+    return {key: v for key, v in options.items() if key not in SHARED or (is_value(v) and v != SHARED[key])}
 
 
 def decay(weight_decay: float, pattern: str, cautious: bool = False) -> list[Transformation]:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from arjax.core.errors import UserError
 from arjax.data import make_dataset
 from arjax.data.plane import log_density, true_nats
 
@@ -52,6 +53,8 @@ def test_the_checkerboard_is_uniform_on_eight_squares():
     inside, outside = np.array([[-1.5, -1.5], [1.5, 1.9]]), np.array([[-1.5, -0.5], [2.5, 0.5]])
     np.testing.assert_allclose(log_density("checkerboard", inside, 0.0), -np.log(8))
     assert (log_density("checkerboard", outside, 0.0) == -np.inf).all()
+    with pytest.raises(UserError, match="must be 0, or from"):
+        make_dataset("checkerboard", noise=0.001)
 
 
 def test_densities_by_hand():

@@ -74,7 +74,7 @@ def test_weighted_objectives_with_parameters_have_a_train_state_with_shardings()
     config.objective = (
         "weighted(of=('learned_order', 'order_agnostic', 'learned_order(learning_rate=0.1)'), weights=(1, 1, 1))"
     )
-    own = build(config).abstract_state.own
+    own = build(config).abstract_state.objective
     assert set(own.params) == {"0", "2"} and all(leaf.sharding for leaf in jax.tree.leaves(own))
     scores = [{SCORES: np.float32(order)} for order in ([3, 2, 1, 0], [0, 1, 2, 3])]
     entries = make_objective(config.objective).report(ObjectiveState({"0": scores[0], "2": scores[1]}, {}))
