@@ -24,17 +24,14 @@ _NATS, _SAMPLES = ("nll_nats", "nll_stderr", "bits_per_dim"), (SAMPLE_SCORE, f"{
 def read_report(workdir: str | os.PathLike) -> dict[str, Any] | None:
     """The report of a run, or None when there is none, or an incomplete one: then it is computed again.
 
-    A report without one of the fields of all reports was edited by hand or damaged. Raises `UserError`: there is one
-    that cannot be read.
+    A report without one of the fields of all reports was edited by hand or damaged.
     """
     report = read_json_object(Path(workdir) / FILE_NAME)
     return report if report is not None and is_report(report) else None
 
 
 def finished_report(workdir: str | os.PathLike) -> dict[str, Any] | None:
-    """The report of a run, or None when there is none. Raises `UserError`: there is one that cannot be read, or that is
-    damaged.
-    """
+    """The report of a run, or None when there is none."""
     report, path = read_report(workdir), Path(workdir) / FILE_NAME
     if report is None and path.exists():
         raise UserError(f"{path} is damaged: the command that trained the run computes it again")
