@@ -67,7 +67,7 @@ def test_a_missing_set_names_the_command_that_gets_it(name, no_data, tmp_path):
         ("spoken_digits", {"length": 0, "whole": True}, "whole=True needs length"),
         ("stage", {"number": 4}, "must be from 1 to 3, not 4"),
         ("stage", {"of": "digitz"}, "did you mean 'digits'"),
-        ("stage", {"of": "hidden_markov", "stages": "haar"}, "are for levels and binary data, not tokens"),
+        ("stage", {"of": "hidden_markov", "stages": "haar"}, "are for levels and binary, not tokens"),
     ],
 )
 def test_wrong_options_are_told_in_one_sentence(name, options, sentence, no_data):
