@@ -15,8 +15,7 @@ import numpy as np
 from arjax.coding.entropy import coder_version
 from arjax.core.errors import UserError
 from arjax.core.kept_programs import processor
-from arjax.interop.description import describe
-from arjax.models import Model
+from arjax.models import Model, recipe_of
 from arjax.parallel.devices import usable_cores
 
 #: The entries of a header about the place, and the sentence where they differ: {0} is that of the file, {1} that here.
@@ -51,12 +50,12 @@ def digest_of_arrays(tree: Any) -> str:
 
 def describe_place(model: Model, params: Any) -> dict[str, Any]:
     """All that has to be the same where a file is decoded, as JSON."""
-    description, arrays = describe(model)
-    text = json.dumps(description, sort_keys=True).encode()
+    recipe = recipe_of(model)
+    text = json.dumps(recipe.as_json(), sort_keys=True).encode()
     device = jax.devices()[0]
     is_cpu = device.platform == "cpu"
     return {
-        "model": digest(text, digest_of_arrays(arrays).encode()),
+        "model": digest(text, digest_of_arrays(recipe.arrays).encode()),
         "params": digest_of_arrays(params),
         "jax": jax.__version__,
         "jaxlib": jaxlib.__version__,

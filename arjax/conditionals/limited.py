@@ -39,9 +39,6 @@ class Limited(Around, Conditional):  # type: ignore[override]  # `value_shape` i
         """Raises `UserError`: limits come from the model that has the family, not from an event."""
         raise UserError("a conditional is limited by a model, not by name")
 
-    def check_fits(self, event: EventSpec, block_size: int = 1) -> None:
-        self.family.check_fits(event, block_size)
-
     @property
     def num_params(self) -> int:
         return self.family.num_params + 2 * math.prod(self.value_shape)

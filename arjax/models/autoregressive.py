@@ -26,21 +26,17 @@ from arjax.core.pictures import EntropyAlongOrder, OrderGraph, Picture
 from arjax.core.programs import one_program
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import (
+    GRAPHS,
     ORDER_DISTRIBUTIONS,
     ORDERINGS,
     PARTITIONS,
     Factorization,
     Orders,
-    graph_needs_data,
-    make_factorization,
-    make_orders,
-    needs_data,
     order_name,
-    orders_need_data,
 )
 from arjax.models import checks
 from arjax.models.base import Member, Model, Params, apply_network, init_network
-from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
+from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
 from arjax.models.queries import evidence_first
 from arjax.models.sampling import canvas_of, num_keys, tell_temperature
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
@@ -87,13 +83,16 @@ class AutoregressiveModel(Model):
     orders: Orders | None = None
 
     NETWORKS: ClassVar[Any] = NETWORKS
-    CALLS = {"ordering": ORDERINGS, "partition": PARTITIONS, "conditional": CONDITIONALS, "orders": ORDER_DISTRIBUTIONS}
+    CALLS = {"ordering": ORDERINGS, "partition": PARTITIONS, "conditional": CONDITIONALS} | {
+        "orders": ORDER_DISTRIBUTIONS,
+        "graph": GRAPHS,
+    }
     EXAMPLES = {"binary": Example(ModelChoice(network="made"), EventSpec((2, 2)))}
 
     @classmethod
     def make(
         cls,
-        blueprint: Blueprint,
+        recipe: Recipe,
         *,
         ordering: str = "raster",
         partition: str = "sites",
@@ -105,20 +104,23 @@ class AutoregressiveModel(Model):
         data); `orders`, a distribution over orders ("": one order), and `graph`, of dependencies ("": all earlier
         sites). Raises `UserError` for a combination that does not work.
         """
-        blueprint.only()
-        network, options = blueprint.network()
+        recipe.only()
+        network, options = recipe.network()
         if graph and orders:
             raise UserError("a dependency graph goes with one order: leave model.orders or model.graph empty")
-        event, grid_shape = blueprint.event, blueprint.event.grid_shape
-        reads_data = needs_data(ordering) or (bool(orders) and orders_need_data(orders)) or graph_needs_data(graph)
-        examples = blueprint.examples_by_site(reads_data)
-        factorization = make_factorization(grid_shape, ordering, partition, examples, graph)
-        several = make_orders(orders, grid_shape, partition, examples) if orders else None
+        factorization, several = recipe.factorization(ordering, partition, graph), recipe.orders(orders, partition)
         if several is not None and not several.has(factorization):
             factorization = several.first  # samples and queries need an order that is trained
-        form = event, blueprint.context, blueprint.dtype
-        head = functools.partial(make_conditional, conditional, event, factorization.block_size)
-        return put_together(network, *form, head, factorization, several, options)
+        _check_choices(recipe, network, factorization, several, options)
+        head = make_conditional(conditional, recipe.event, factorization.block_size)
+        if factorization.parents is not None and scores_blocks(head, factorization):
+            raise UserError(
+                "a dependency graph and a joint conditional contradict each other: the sites of a step would depend on "
+                "one another without an edge"
+            )
+        form = {"event": recipe.event, "context_spec": recipe.context, "dtype": recipe.dtype}
+        net = NETWORKS.get(network)(num_features=head.num_params, **form, **options)
+        return cls(net, head, factorization, several)
 
     @property
     def kind(self) -> str:
@@ -454,31 +456,6 @@ class AutoregressiveModel(Model):
     def in_words(self) -> str:
         return f"{NETWORKS.name_of(type(self.network))} in {order_name(self.factorization)}"
 
-    def described(self, writer: Any, path: str) -> dict[str, Any]:
-        """The network with its event and context, the conditional and the orders, without the name of the kind."""
-        return writer.network(self.network, NETWORKS) | {
-            "conditional": writer.conditional(self.conditional, f"{path}/conditional"),
-            "factorization": writer.factorization(self.factorization, f"{path}/factorization"),
-            "orders": None if self.orders is None else writer.orders(self.orders, f"{path}/orders"),
-        }
-
-    @classmethod
-    def restored(cls, reader: Any, found: Any) -> AutoregressiveModel:
-        """The inverse of `described`; parts are put together only where the parts of a new model would be."""
-        event, context, dtype, name, given = reader.network(found)
-        options = NETWORKS.resolve(name, given)
-        factorization, several = reader.factorization(found.object("factorization")), reader.orders(found, "orders")
-        if factorization.grid_shape != event.grid_shape:
-            raise UserError(f"an order of the grid {factorization.grid_shape} is not one of {event.grid_shape}")
-
-        def head() -> Conditional:
-            stored = reader.conditional(found.object("conditional"))
-            stored.check_fits(event, factorization.block_size)
-            found.end()
-            return stored
-
-        return put_together(name, event, context, dtype, head, factorization, several, options)
-
 
 @one_program()
 def _site_scores(
@@ -494,22 +471,13 @@ def _site_scores(
     return log_prob, site_entropy(head, features, x, factorization)
 
 
-def put_together(
-    network: str,
-    event: EventSpec,
-    context: ContextSpec,
-    dtype: str,
-    make_head: Callable[[], Conditional],
-    factorization: Factorization,
-    orders: Orders | None,
-    options: dict[str, Any],
-) -> AutoregressiveModel:
-    """The model of its parts; raises `UserError` when the network, with all its options, does not support the event,
-    the context, the order or several of them, or where the conditional does not fit.
-    """
-    family = NETWORKS.get(network)
-    family.check_context(context, options)
-    check_local(event, context)
+def _check_choices(
+    recipe: Recipe, network: str, factorization: Factorization, orders: Orders | None, options: dict[str, Any]
+) -> None:
+    """Refuses a network, with all its options, that does not support the event, the context, the order or several."""
+    event, family = recipe.event, NETWORKS.get(network)
+    family.check_context(recipe.context, options)
+    check_local(event, recipe.context)
     check_network(network, event, factorization, options)
     _tell_reaches(network, factorization, options)
     if orders is not None:
@@ -518,14 +486,6 @@ def put_together(
         if orders.first.blocks.shape != factorization.blocks.shape:
             raise UserError("model.partition cuts model.ordering into other blocks than model.orders")
         family.check_several_orders(options)
-    head = make_head()
-    if factorization.parents is not None and scores_blocks(head, factorization):
-        raise UserError(
-            "a dependency graph and a joint conditional contradict each other: the sites of a step would depend on one "
-            "another without an edge"
-        )
-    net = family(event=event, context_spec=context, num_features=head.num_params, dtype=dtype, **options)
-    return AutoregressiveModel(net, head, factorization, orders)
 
 
 def _tell_reaches(network: str, factorization: Factorization, options: dict[str, Any]) -> None:

@@ -245,15 +245,6 @@ class Model:
         """The model in a few words, for the head of a report."""
         return repr(self)
 
-    def described(self, writer: Any, path: str) -> dict[str, Any]:
-        """The model as JSON for files, see `arjax.interop.description`: its kind and its fields."""
-        return writer.by_fields(self, path)
-
-    @classmethod
-    def restored(cls, reader: Any, found: Any) -> Any:
-        """The inverse of `described`."""
-        return reader.by_fields(cls, found)
-
     @property
     def num_params(self) -> int:
         """Number of parameters."""
@@ -279,9 +270,6 @@ class Model:
             return jnp.zeros((batch_size, *spec.shape), spec.dtype)
 
         return Batch(zeros(self.event), {name: zeros(part) for name, part in self.context_spec.parts})
-
-    def check_parts(self) -> None:
-        """Raises `UserError` unless the parts, put together by hand or out of a file, are those of such a model."""
 
     def checked_batch(self, x: Any, context: Any = None, mask: Any = None) -> Batch:
         """Examples of the user with their contexts as a batch; raises `UserError` where they do not fit the model."""

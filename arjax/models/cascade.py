@@ -22,7 +22,7 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params, folded, key_needed
 from arjax.models.checks import as_values, check_params
-from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
+from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
 from arjax.models.sampling import added_stats, canvas_of, step_keys
 from arjax.networks.beside import Beside
 from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Sampler
@@ -115,28 +115,34 @@ class CascadeModel(StagedModel):
     }
 
     @classmethod
-    def make(
-        cls, blueprint: Blueprint, *, stages: str = "digits", noise: float = 0.0, train_stages: int = 0
-    ) -> CascadeModel:
+    def make(cls, recipe: Recipe, *, stages: str = "digits", noise: float = 0.0, train_stages: int = 0) -> CascadeModel:
         """The cascade of its parts; the options are the fields. `stages`: a call string, such as `digits(base=16)`,
         `subsampled(levels=2)`, `haar` or `averaged`.
         """
-        cut = make_stages(stages, blueprint.event)
-        names = (SHARED,) if SHARED in blueprint.choice.parts else tuple(str(k) for k in range(1, len(cut.events) + 1))
-        blueprint.only(*names)
-        wanted = _wanted(cut, blueprint.context, names == (SHARED,))
+        cut = make_stages(stages, recipe.event)
+        names = (SHARED,) if SHARED in recipe.choice.parts else tuple(str(k) for k in range(1, len(cut.events) + 1))
+        recipe.only(*names)
+        wanted = _wanted(cut, recipe.context, names == (SHARED,))
 
         def examples(k: int) -> Any:
-            if blueprint.examples is None or names == (SHARED,):
+            if recipe.examples is None or names == (SHARED,):
                 return None
-            return lambda: np.asarray(cut.split(blueprint.all_examples())[k])
+            return lambda: np.asarray(cut.split(recipe.all_examples())[k])
 
+        if not 0 <= noise < 1:
+            raise UserError(f"the noise of a cascade must be in [0, 1), not {noise!r}")
+        num = len(cut.events)
+        if not is_integer(train_stages) or not 0 <= train_stages <= num:
+            raise UserError(f"train_stages must be from 0 to {num}, the number of stages, not {train_stages!r}")
+        if train_stages and names != (SHARED,):
+            raise UserError("train_stages is for one part 'shared' of all stages: other parts learn one stage each")
         parts = [
-            blueprint.part(name, *each, examples=examples(k))
+            recipe.part(name, *each, examples=examples(k))
             for k, (name, each) in enumerate(zip(names, wanted, strict=True))
         ]
-        model = cls(blueprint.event, cut.call, tuple(parts), float(noise), train_stages)
-        model.check_parts()
+        model = cls(recipe.event, cut.call, tuple(parts), float(noise), train_stages)
+        for k in range(num):
+            model.model_of(k)  # refuses a part that cannot be limited
         return model
 
     @property
@@ -173,25 +179,6 @@ class CascadeModel(StagedModel):
         spec, first = self.parts[0].context_spec, self.cut.shared_context if self.shared else ContextSpec()
         own = {name for name, _ in first.parts}
         return spec.only(name for name, _ in spec.parts if name not in own)
-
-    def check_parts(self) -> None:
-        if not 0 <= self.noise < 1:
-            raise UserError(f"the noise of a cascade must be in [0, 1), not {self.noise!r}")
-        num = len(self.cut.events)
-        if not is_integer(self.train_stages) or not 0 <= self.train_stages <= num:
-            raise UserError(f"train_stages must be from 0 to {num}, the number of stages, not {self.train_stages!r}")
-        if self.train_stages and not self.shared:
-            raise UserError("train_stages is for one part 'shared' of all stages: other parts learn one stage each")
-        if not self.shared and len(self.parts) != num:
-            raise UserError(f"a cascade of {self.stages} has {num} parts, not {len(self.parts)}")
-        wanted = _wanted(self.cut, self.context_spec, self.shared)
-        for name, part, (event, spec) in zip(self.names, self.parts, wanted, strict=True):
-            if part.event != event or part.context_spec != spec:
-                raise UserError(f"the part {name!r} of a cascade must be of {event.in_words}, given {spec!r}")
-            if part.orders is not None:
-                raise UserError(f"the parts of a cascade have one order each, and the part {name!r} several")
-        for k in range(num):
-            self.model_of(k)
 
     @property
     def named_parts(self) -> dict[str, Model]:

@@ -33,8 +33,8 @@ from arjax.conditionals import CONDITIONALS, Conditional, make_conditional
 from arjax.conditionals.base import CONDITIONAL, bound
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.models.chains import SMALL, STATIC, Chain, Params, StepTerms, check_features, frames_of
-from arjax.models.kinds import KINDS, Blueprint, Example
+from arjax.models.chains import SMALL, STATIC, Chain, Params, StepTerms, frames_of
+from arjax.models.kinds import KINDS, Example, Recipe
 from arjax.models.noise_schedules import DISCRETE, check_known, kept
 from arjax.models.sampling import step_keys
 from arjax.networks.denoisers import DENOISERS, Denoiser, make_denoiser
@@ -57,10 +57,6 @@ class DiscreteValuesChain(Chain):
         super().check_fields()
         if self.conditional.joint:
             raise UserError("the sites that a chain reveals are independent: its conditional cannot be a joint one")
-
-    def check_parts(self) -> None:
-        self.conditional.check_fits(self.event)
-        check_features(self.denoiser, self.conditional.num_params)
 
     @property
     def event(self) -> EventSpec:
@@ -124,7 +120,7 @@ class DiscreteChain(DiscreteValuesChain):
     @classmethod
     def make(
         cls,
-        blueprint: Blueprint,
+        recipe: Recipe,
         *,
         conditional: str = "",
         num_steps: int = 1000,
@@ -135,9 +131,9 @@ class DiscreteChain(DiscreteValuesChain):
         sample_steps: int = 0,
     ) -> DiscreteChain:
         """The chain of a denoiser and a family; the options are the fields."""
-        blueprint.only()
-        family, (name, options) = make_conditional(conditional, blueprint.event), blueprint.network()
-        form = blueprint.event, blueprint.context, family.num_params, blueprint.dtype
+        recipe.only()
+        family, (name, options) = make_conditional(conditional, recipe.event), recipe.network()
+        form = recipe.event, recipe.context, family.num_params, recipe.dtype
         denoiser = make_denoiser(name, *form, **options)
         return cls(denoiser, family, num_steps, process, schedule, train_steps, score_steps, sample_steps)
 

@@ -18,8 +18,8 @@ from jax.scipy.special import log_ndtr
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import noise_schedules as schedules
-from arjax.models.chains import SMALL, STATIC, Chain, Params, StepTerms, check_features, frames_of
-from arjax.models.kinds import KINDS, Blueprint, Example
+from arjax.models.chains import SMALL, STATIC, Chain, Params, StepTerms, frames_of
+from arjax.models.kinds import KINDS, Example, Recipe
 from arjax.models.sampling import step_keys
 from arjax.networks.denoisers import DENOISERS, Denoiser, make_denoiser
 from arjax.samplers import PLAIN_DRAW, DrawOptions, Sampler
@@ -74,7 +74,7 @@ class GaussianChain(Chain):
     @classmethod
     def make(
         cls,
-        blueprint: Blueprint,
+        recipe: Recipe,
         *,
         num_steps: int = 1000,
         schedule: str = "linear",
@@ -85,9 +85,9 @@ class GaussianChain(Chain):
         eta: float = 1.0,
     ) -> GaussianChain:
         """The chain of a denoiser; the options are the fields."""
-        blueprint.only()
-        (name, options), event = blueprint.network(), blueprint.event
-        form = noisy_values(event), blueprint.context, num_predicted(event, prediction), blueprint.dtype
+        recipe.only()
+        (name, options), event = recipe.network(), recipe.event
+        form = noisy_values(event), recipe.context, num_predicted(event, prediction), recipe.dtype
         denoiser = make_denoiser(name, *form, **options)
         numbers = train_steps, score_steps, sample_steps, eta
         return cls(event, denoiser, num_steps, schedule, prediction, *numbers)
@@ -103,11 +103,6 @@ class GaussianChain(Chain):
         if self.prediction == "levels" and not self.event.is_discrete:
             raise UserError("the prediction 'levels' is a distribution over levels, and real data have none")
         schedules.check_eta(self.eta)
-
-    def check_parts(self) -> None:
-        check_features(self.denoiser, num_predicted(self.event, self.prediction))
-        if self.denoiser.event != noisy_values(self.event):
-            raise UserError(f"a denoiser of {self.denoiser.event.in_words} is none of a chain of {self.event.in_words}")
 
     def init(self, key: jax.Array) -> Params:
         """As `Chain.init`; those of a learned schedule are "noise"."""

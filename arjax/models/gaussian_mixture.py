@@ -38,7 +38,7 @@ from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.core.triangular import solve_lower
 from arjax.models.base import Model, Params
 from arjax.models.checks import check_params, takes_params
-from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
+from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
 from arjax.models.sampling import canvas_of, num_keys
 from arjax.samplers import Draw, DrawOptions, Sampler
 
@@ -175,7 +175,7 @@ class GaussianMixtureModel(Model):
     @classmethod
     def make(
         cls,
-        blueprint: Blueprint,
+        recipe: Recipe,
         *,
         components: int = 10,
         min_log_scale: float = -7.0,
@@ -187,22 +187,23 @@ class GaussianMixtureModel(Model):
         """The options are the fields of the class. Raises `UserError` for values that are not real, a context, or a
         start by EM without enough training examples.
         """
-        blueprint.only()
-        if blueprint.context:
+        recipe.only()
+        if recipe.context:
             raise UserError("the kind of model 'gaussian_mixture' has no context: leave it out of the data")
         options = components, float(min_log_scale), start, em_starts, em_iterations, em_seed
-        model = cls(blueprint.event, *options)
-        model.check_parts()
-        if start == "random":
+        model = cls(recipe.event, *options)
+        model.check_options()
+        if start == "random" or recipe.arrays is not None:
             return model
-        if blueprint.examples is None:
+        if recipe.examples is None:
             raise UserError(f"EM needs training examples: {_NO_EXAMPLES}")
-        x = blueprint.all_examples()
+        x = recipe.all_examples()
         if len(x) < components:
             raise UserError(f"EM of {components} components needs as many training examples, and there are {len(x)}")
         return dataclasses.replace(model, examples=TrainingRows(x.reshape(len(x), -1)))
 
-    def check_parts(self) -> None:
+    def check_options(self) -> None:
+        """Refuses values that are not real, and options out of range."""
         if self.event.kind != "real":
             raise UserError(f"the kind of model 'gaussian_mixture' is for real values, not {self.event.in_words}")
         for name in ("components", "em_starts", "em_iterations"):
@@ -220,10 +221,6 @@ class GaussianMixtureModel(Model):
 
     def in_words(self) -> str:
         return f"mixture of {self.components} Gaussians"
-
-    def described(self, writer: Any, path: str) -> dict[str, Any]:
-        """Without the training examples."""
-        return writer.by_fields(dataclasses.replace(self, examples=None), path)
 
     @named_arguments
     def init(self, key: jax.Array) -> Params:

@@ -15,7 +15,7 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.base import Model, Params
 from arjax.models.cascade import StagedModel
 from arjax.models.checks import check_params
-from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
+from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
 from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Resources, Sampler
 from arjax.stages import Stages, make_stages
 
@@ -59,19 +59,17 @@ class RecodedModel(StagedModel):
     }
 
     @classmethod
-    def make(cls, blueprint: Blueprint, *, stages: str = "digits") -> RecodedModel:
+    def make(cls, recipe: Recipe, *, stages: str = "digits") -> RecodedModel:
         """The model of the part `model`. `stages`: a call string, such as `digits(base=16)`."""
-        blueprint.only(MODEL)
-        cut = make_stages(stages, blueprint.event)
+        recipe.only(MODEL)
+        cut = make_stages(stages, recipe.event)
         _check_alike(cut)
 
         def examples() -> np.ndarray:
-            return np.asarray(_stack(cut, jnp.asarray(blueprint.all_examples())))
+            return np.asarray(_stack(cut, jnp.asarray(recipe.all_examples())))
 
-        own = None if blueprint.examples is None else examples
-        model = cls(blueprint.event, cut.call, blueprint.part(MODEL, stacked_event(cut), examples=own))
-        model.check_parts()
-        return model
+        stacked = None if recipe.examples is None else examples
+        return cls(recipe.event, cut.call, recipe.part(MODEL, stacked_event(cut), examples=stacked))
 
     def __repr__(self) -> str:
         return f"RecodedModel({self.stages}; {self.model!r})"
@@ -90,14 +88,6 @@ class RecodedModel(StagedModel):
     @property
     def context_spec(self) -> ContextSpec:
         return self.model.context_spec
-
-    def check_parts(self) -> None:
-        _check_alike(self.cut)
-        wanted = stacked_event(self.cut)
-        if self.model.event != wanted:
-            raise UserError(f"the model of recoded data must be of {wanted.in_words}, not {self.model.event.in_words}")
-        if self.model.orders is not None:
-            raise UserError("the model of recoded data has one order")
 
     @property
     def named_parts(self) -> dict[str, Model]:

@@ -17,15 +17,15 @@ from jax.sharding import Mesh
 from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, check_memory
 from arjax.core.output import say_once
-from arjax.core.registry import Component
+from arjax.core.registry import Component, parse_call
 from arjax.core.run_code import tell_changed_code
 from arjax.data import Dataset
 from arjax.data.vocabulary import check_same_tokens
 from arjax.evaluation.report import Measures
-from arjax.interop.description import describe
-from arjax.models import Model
+from arjax.models import Model, recipe_of
 from arjax.models.autoregressive import has_conditionals
 from arjax.models.checks import TAKES_HOLES
+from arjax.models.kinds import arrays_of
 from arjax.objectives import OBJECTIVES, Companion, Objective
 from arjax.parallel.sharding import Rule, check_batch_size, forms_of, replicated
 from arjax.samplers import Sampler
@@ -44,10 +44,10 @@ from arjax.training.state import (
 )
 from arjax.training.workdir import check_data, check_orders
 
-#: Last names of the parts of a description by which values get their meaning.
+#: Last names of the entries of a recipe by which values get their meaning.
 _MEANING = ("kind", "num_levels", "value_shape", "name")
-#: Parts of a description that change the training or the size of the grid, not the meaning of a parameter.
-_FREE = ("dtype", "arrays", "grid_shape")
+#: Entries of a recipe that change the training or the size of the grid, not the meaning of a parameter.
+_FREE = ("dtype", "grid_shape", "ordering", "partition", "orders", "graph")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -377,22 +377,24 @@ def entries_that_fit(model: Model, needed: Sequence[str], params: Any, other: Tr
 
 
 def _differences(here: Model, there: Model, entries: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
-    """Parts of the descriptions of two models that differ, in words, and the last of their names."""
+    """Entries of the recipes of two models that differ, in words, and the last of their names."""
     try:
-        (own, _), (other, _) = describe(here), describe(there)
-    except UserError:  # a part of a user that is not registered: only its parameters are compared
+        ours, theirs = (dict(_leaves(recipe_of(model).as_json())) for model in (here, there))
+    except UserError:  # a model that was put together by hand: only its parameters are compared
         return
-    own, other = dict(_leaves(own)), dict(_leaves(other))
-    for name in sorted(own.keys() | other.keys()):
-        if entries and not name.startswith(tuple(f"fields.{entry}." for entry in entries)):
+    for name in sorted(ours.keys() | theirs.keys()):
+        if entries and name.split(".")[1:2] not in [[entry] for entry in entries]:
             continue
         last = name.rpartition(".")[2]
-        if own.get(name) != other.get(name) and last not in _FREE and "dropout" not in last:
-            yield f"{name} was {other.get(name)!r} there and is {own.get(name)!r} here", last
+        if ours.get(name) != theirs.get(name) and last not in _FREE and "dropout" not in last:
+            yield f"{name} was {theirs.get(name)!r} there and is {ours.get(name)!r} here", last
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The values in nested objects by dotted names."""
+    """The values in nested objects by dotted names; some call strings as objects."""
+    if name.rpartition(".")[2] in ("conditional", "quantizer") and value:
+        call, options = parse_call(value)
+        value = {"name": call, **options}
     if isinstance(value, Mapping):
         for key, part in value.items():
             yield from _leaves(part, f"{name}.{key}" if name else str(key))
@@ -407,19 +409,16 @@ def _has_other_order(here: Model, there: Model, entries: tuple[str, ...] = ()) -
     """Whether two models on one grid have different orders, blocks or graphs, and the other one was not trained on
     the order of this one among several.
     """
-    try:
-        (_, own), (_, other) = describe(here), describe(there)
-    except UserError:
-        return False
+    ours, theirs = dict(arrays_of(here)), dict(arrays_of(there))
     if entries:
-        kept = tuple(f"model/{entry}/" for entry in entries)
-        own, other = ({name: a for name, a in arrays.items() if name.startswith(kept)} for arrays in (own, other))
-    own_order = here.factorization if has_conditionals(here) and here.orders is None else None
-    if own_order is not None and there.orders is not None and there.orders.has(own_order):
+        kept = tuple(f"{entry}/" for entry in entries)
+        ours, theirs = ({name: a for name, a in arrays.items() if name.startswith(kept)} for arrays in (ours, theirs))
+    order = here.factorization if has_conditionals(here) and here.orders is None else None
+    if order is not None and there.orders is not None and there.orders.has(order):
         return False
-    if any(own[name].shape != other[name].shape for name in own.keys() & other.keys() if name.endswith("order")):
+    if any(ours[name].shape != theirs[name].shape for name in ours.keys() & theirs.keys() if name.endswith("order")):
         return False  # of longer sequences, say
-    return own.keys() != other.keys() or any(not np.array_equal(own[name], other[name]) for name in own)
+    return ours.keys() != theirs.keys() or any(not np.array_equal(ours[name], theirs[name]) for name in ours)
 
 
 def _scaled_alike(here: Dataset, there: Dataset) -> bool:

@@ -13,9 +13,8 @@ from arjax.api.saving import model_card
 from arjax.conditionals import CONDITIONALS
 from arjax.core.errors import UserError
 from arjax.data.vocabulary import Vocabulary
-from arjax.interop.description import describe, rebuild
 from arjax.interop.model_file import SavedModel, load_model, save_model
-from arjax.models import ModelChoice, make_model
+from arjax.models import ModelChoice, Recipe, make, make_model, recipe_of
 from arjax.networks import NETWORKS
 
 EVENTS = {
@@ -50,8 +49,8 @@ def test_every_network_and_conditional_comes_back():
     seen = set()
     for event, network, choice in CASES:
         model = case(event, network, choice)
-        description, arrays = describe(model)
-        found = rebuild(json.loads(json.dumps(description)), arrays)
+        recipe = recipe_of(model)
+        found = make(Recipe.from_json(json.loads(json.dumps(recipe.as_json())), recipe.arrays))
         assert (found.network, found.conditional) == (model.network, model.conditional), network
         same = jax.tree.map(np.array_equal, found, model)
         assert all(jax.tree.leaves(same)) and jax.tree.structure(found) == jax.tree.structure(model), network
@@ -199,12 +198,13 @@ def test_other_mistakes(fitted, model, tmp_path, monkeypatch):
     before = path.read_bytes()
     with pytest.raises(UserError, match="not the parameters of this model"):
         save_model(path, SavedModel(model, {}, None, None, {}))
+    changed = dataclasses.replace(fitted.model, orders=None)
+    with pytest.raises(UserError, match="AutoregressiveModel has no recipe, as it was put together or changed by hand"):
+        dataclasses.replace(fitted, model=changed).save(path)
     with monkeypatch.context() as patch:
         patch.setattr(NETWORKS, "_entries", {name: NETWORKS[name] for name in NETWORKS if name != "made"})
         with pytest.raises(UserError, match=r"^import the module .* has an unknown network 'made'"):
             arjax.load(path)
-        with pytest.raises(UserError, match="can be saved when its network is registered, and MADE is not"):
-            fitted.save(path)
     assert path.read_bytes() == before and load_model(path).about["num_orders"] == 1
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match="cannot write"):

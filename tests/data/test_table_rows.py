@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
+from arjax.api.loading import rows_from_json
+from arjax.api.saving import rows_as_json
 from arjax.core.errors import UserError
-from arjax.core.json_objects import JsonObject
 from arjax.data import make_dataset
-from arjax.data.saved_rows import describe_rows, restore_rows
 
 pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
 ROWS = [
@@ -162,9 +164,8 @@ def test_given_values_are_single(write):
 
 def test_forged_rows_of_model_files_are_refused(write):
     dataset = make_dataset("table", path=write(text_of(ROWS)), mixed=True)
-    found = describe_rows(dataset.rows)
-    again = restore_rows(JsonObject(found, "rows"), dataset.event, None, (), dataset.shift, dataset.scale)
-    assert describe_rows(again) == found
+    found = json.loads(json.dumps(rows_as_json(dataset.rows)))
+    assert rows_as_json(rows_from_json(found, dataset)) == rows_as_json(dataset.rows)
     colour, *others = found["columns"]
     for changes, sentence in (
         ({"of": "song"}, "are rows of 'song', and examples are"),
@@ -178,4 +179,4 @@ def test_forged_rows_of_model_files_are_refused(write):
         ({"more": 1}, "rows has the unknown entry 'more'"),
     ):
         with pytest.raises(UserError, match=sentence):
-            restore_rows(JsonObject(found | changes, "rows"), dataset.event, None, (), dataset.shift, dataset.scale)
+            rows_from_json(found | changes, dataset, "rows")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import typing
 
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from arjax import models, objectives
+from arjax import objectives
 from arjax.cli.planning import _forward_flops
 from arjax.config import base_config, dataset_config, model_config, network_config, part
 from arjax.config.build import build
@@ -20,7 +18,6 @@ from arjax.core.abilities import ABILITIES
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
-from arjax.interop.description import describe, rebuild
 from arjax.models import KINDS, LatentModel, MixtureModel, ModelChoice, make_model
 from arjax.models import abilities as typed
 from arjax.models.abilities import require
@@ -250,25 +247,6 @@ def test_a_type_checker_knows_the_class_that_has_the_methods_of_an_ability():
     assert found == classes.keys()
 
 
-def test_a_file_that_is_older_than_an_option_of_its_kind_has_the_default_of_the_option():
-    """The defaults of options stand in `make` alone, and its fields have none."""
-    model = make_model(BITS, "transformer", kind="discrete_chain", num_steps=3, width=8, num_layers=1, num_heads=2)
-    found, arrays = describe(model)
-    description = json.loads(json.dumps(found))
-    assert [description["fields"].pop(name) for name in ("score_steps", "sample_steps")] == [{"value": 0}] * 2
-    again = rebuild(description, arrays)
-    assert (again.num_steps, again.score_steps, again.sample_steps) == (3, 0, 0)
-    del description["fields"]["conditional"]  # no plain value: `conditional=""` of `make` is a call string
-    with pytest.raises(UserError, match="lacks 'conditional'"):
-        rebuild(description, arrays)
-    for name in KINDS:
-        family = KINDS.get(name)
-        fields = {
-            field.name for field in dataclasses.fields(family) if field.default not in (dataclasses.MISSING, None)
-        }
-        assert not fields & KINDS.options(name).keys(), name
-
-
 def test_call_strings_of_all_kinds_are_read_when_a_config_is_checked():
     found = config(objective="denoising")
     found.model, found.parts = model_config("block_diffusion", partition="blocks(size=8)"), {}
@@ -311,20 +289,3 @@ def test_old_names_of_objectives_and_of_members_of_networks_go_on(capsys):
         ("Old.room", "loop_carry"),
     ):
         assert f"{old} is now called {new}" in found
-
-
-def test_old_names_go_on_with_a_line_that_names_the_new_one(capsys):
-    say_once.cache_clear()
-    assert models.Choice is ModelChoice and models.MODEL_KINDS is KINDS
-    flow = models.make_flow(REAL, "made", num_blocks=1, base=make_model(REAL, "made", conditional="gaussian"))
-    assert flow.base is not None and len(flow.blocks) == 1
-    assert models.make_any_model(BITS, ModelChoice(network="made"), examples=None).event == BITS
-    small = {"num_steps": 2, "width": 8, "num_layers": 1, "num_heads": 2}
-    assert models.make_discrete_chain(BITS, **small).num_steps == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert "arjax: arjax.models.Choice is now called ModelChoice; the old name goes with the next release" in lines
-    assert len(lines) == len(set(lines)) == 5
-    with pytest.raises(UserError, match="a kind of model is one class now"):
-        models.kinds.model_kind("mine")
-    with pytest.raises(AttributeError, match="no attribute 'make_flw', did you mean 'make_flow'"):
-        models.make_flw  # noqa: B018

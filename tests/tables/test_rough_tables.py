@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import decimal
-import json
 import math
 
 import numpy as np
@@ -14,7 +13,6 @@ import pytest
 
 import arjax
 from arjax.core.errors import UserError
-from arjax.core.json_objects import JsonObject
 from arjax.data.frames import Frame, read_frame
 from arjax.data.table_files import NO_VALUE
 from arjax.models import make_model
@@ -22,7 +20,6 @@ from arjax.tables import fitting
 from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.columns import Numbers
 from arjax.tables.finding import find_columns, make_numbers
-from arjax.tables.saving import _column as column_from
 from arjax.tables.table import TableModel
 from arjax.testing.examples import random_like
 
@@ -173,16 +170,6 @@ def test_days_beside_words_are_found_by_themselves():
         table = fitted(values, kinds={"v": "words"})
         assert table.probability({"v": days[0]}) == table.probability({"v": np.datetime64("2024-01-01", "ns")})
         assert len(set(table.impute({"other": [0, 1], "v": days})["v"])) == 2
-
-
-@pytest.mark.parametrize(
-    ("words", "cells"),
-    [(("1", "1.1"), ["1.0", "1.10"]), (("1", "1.1"), [1.0, 1.1]), (("38.0", "38.5"), [38.0, 38.5])],
-)
-def test_words_of_files_that_do_not_tell_of_numbers(words, cells):
-    about = {"kind": "words", "name": "v", "words": list(words), "frequencies": [1, 1]}
-    column = column_from(JsonObject(about, "column"))
-    np.testing.assert_array_equal(column.cells(np.array(cells, object)), [0, 1])
 
 
 def test_times_with_a_zone_are_those_of_utc():
@@ -365,14 +352,6 @@ def test_a_few_real_numbers_have_densities_in_any_unit():
         np.testing.assert_allclose(other, one - math.log(unit))
         assert known.all()
     assert make_numbers("x", 10 * numbers, 20).log_unit > 0 == make_numbers("x", np.array(every(1, 3)), 20).log_unit
-
-
-def test_columns_of_files_that_do_not_tell_of_densities():
-    for step, log_unit in ((0.5, math.log(0.5)), (3.5, 0.0)):
-        about = json.loads(json.dumps(Numbers("x", step, (0.0, step), (0.0, step), 0.0, 1.0, 9).described()))
-        assert column_from(JsonObject(dict(about), "column")).log_unit == math.log(step)
-        del about["is_counted"]
-        assert column_from(JsonObject(about, "column")).log_unit == log_unit
 
 
 def test_known_cells_between_two_steps_stay():
