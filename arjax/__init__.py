@@ -64,7 +64,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """The public names, each imported when it is used first."""
     if name not in _MODULE_OF:
-        from arjax.core.registry import did_you_mean
+        from arjax.core.errors import did_you_mean
 
         raise AttributeError(f"module 'arjax' has no attribute {name!r}{did_you_mean(name, __all__)}")
     keep_programs()

@@ -38,12 +38,12 @@ from typing import Any
 
 import jax
 from benchmark_training import CASES, IMAGE, STEPS_PER_DISPATCH, Training, case_of
+from timing import matrix_product, ratio, sampling_speed, time_in_turns
 
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
 from arjax.core.files import folder_to_write, writable_file, write_json
 from arjax.core.spec import EventSpec
-from arjax.evaluation.speed import matrix_product, ratio, sampling_speed, time_in_turns
 from arjax.models import make_model
 from arjax.networks import NETWORKS
 from arjax.reporting.tables import format_count, print_table

@@ -16,11 +16,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from timing import ratio
 
 from arjax.coding import compress, decompress
 from arjax.core.spec import EventSpec
 from arjax.data.vocabulary import Vocabulary, make_vocabulary
-from arjax.evaluation.speed import ratio
 from arjax.models import AutoregressiveModel, make_model
 from arjax.models.base import Params
 from arjax.models.longer import of_length

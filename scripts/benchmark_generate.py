@@ -9,9 +9,9 @@ import statistics
 from typing import Any
 
 import jax
+from timing import ratio, time_in_turns
 
 from arjax.core.spec import EventSpec
-from arjax.evaluation.speed import ratio, time_in_turns
 from arjax.models import make_model
 from arjax.reporting.tables import print_table
 from arjax.samplers import example_keys

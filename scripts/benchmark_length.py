@@ -18,11 +18,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from measured import log_curves
 
 from arjax.core.spec import EventSpec
 from arjax.models import AutoregressiveModel, make_model
 from arjax.networks.base import step_variables
-from arjax.reporting.curves import log_curves
 from arjax.reporting.tables import print_table
 
 SHORTEST = 1024

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+from timing import ratio, time_in_turns
 
 from arjax.core.spec import EventSpec
-from arjax.evaluation.speed import ratio, time_in_turns
 from arjax.models import make_model
 from arjax.models.longer import draw_longer
 from arjax.reporting.tables import print_table

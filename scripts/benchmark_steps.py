@@ -19,9 +19,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from benchmark_training import IMAGE, case_of
+from timing import ratio, time_in_turns
 
 from arjax.core.spec import EventSpec
-from arjax.evaluation.speed import ratio, time_in_turns
 from arjax.models import AutoregressiveModel, make_model
 from arjax.samplers import PLAIN_DRAW, Cached, example_keys
 from arjax.samplers.base import run as draw

@@ -9,12 +9,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from timing import compile_seconds
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
 from arjax.evaluation.flops import count_flops
-from arjax.evaluation.speed import compile_seconds
 from arjax.models import AutoregressiveModel, make_model
 from arjax.objectives import make_objective
 from arjax.parallel.sharding import make_mesh

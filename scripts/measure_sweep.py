@@ -19,6 +19,7 @@ import argparse
 import collections
 import dataclasses
 import math
+import os
 import statistics
 import sys
 import time
@@ -28,19 +29,18 @@ from typing import Any
 
 import jax
 import numpy as np
+from measured import keep_arrays, markdown_table, measured_table, write_measured
+from scatter import Point, labelled_points
 
 import arjax
 from arjax.cli.command_line import Parser, tell_mistakes
-from arjax.core.errors import UserError
-from arjax.core.files import keep_arrays, read_arrays, user_path
+from arjax.core.errors import UserError, did_you_mean
+from arjax.core.files import read_arrays, user_path
 from arjax.core.pictures import as_images
-from arjax.core.registry import did_you_mean
 from arjax.core.user_files import find_file, split_argument
-from arjax.reporting.figures import check_matplotlib
-from arjax.reporting.plots import sample_rows
+from arjax.reporting.figures import check_matplotlib, new_figure, row_of_axes, save_figure
+from arjax.reporting.plots import tile_images
 from arjax.reporting.reports import is_number, read_report
-from arjax.reporting.scatter import Point, labelled_points
-from arjax.reporting.tables import markdown_table, measured_table, write_measured
 from arjax.sweep import Run
 from arjax.sweep.results import stderr_in
 from arjax.sweep.runs import with_those_read
@@ -261,6 +261,35 @@ def draw_calls(path: Path, study: Study, lines: Mapping[str, Mapping[str, str]])
         panels.setdefault(study.data[name], []).append(point)
     if len({point.x for points in panels.values() for point in points}) > 1:
         labelled_points(path, panels, "network calls of a sample", study.score)
+
+
+def sample_rows(path: str | os.PathLike, blocks: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """Draws a row of samples of each model, with its name; a block of rows for each data set. `blocks`: data set ->
+    name of the model -> images [N, H, W] or [N, H, W, 3] in 0..1. A single block has no title.
+    """
+    figure = new_figure(9, 1)
+    (axis,) = row_of_axes(figure, 1)
+    names, middles, bottom = [], [], 0.0  # in widths of a row
+    for title, rows in blocks.items():
+        if len(blocks) > 1:
+            bottom -= 0.05
+            axis.text(0, bottom + 0.01, title, fontsize=9, parse_math=False)
+        for name, images in rows.items():
+            strip = tile_images(images, len(images))
+            height = strip.shape[0] / strip.shape[1]
+            place = (0, 1, bottom - height, bottom)
+            axis.imshow(strip, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=place)
+            names.append(name)
+            middles.append(bottom - height / 2)
+            bottom -= 1.2 * height
+    axis.set(xlim=(0, 1), ylim=(bottom, 0))
+    axis.set_yticks(middles, names, fontsize=8, parse_math=False)
+    axis.set_xticks([])
+    axis.tick_params(length=0)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+    figure.set_figheight(0.2 - 6.6 * bottom)  # names leave some 6.6 of 9 inches
+    save_figure(figure, path)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -10,7 +10,7 @@ processor add up to at most `--seconds`. The first that fails has killed the mut
 long as usual and a minute more.
 
 An equivalent mutant changes nothing that could be noticed; it stands with the reason in
-tests/faults/equivalent_mutants.toml and does not count. A mutant that is known is run again only if its file, or a test
+scripts/equivalent_mutants.toml and does not count. A mutant that is known is run again only if its file, or a test
 file on which the verdict stands, has changed.
 """
 
@@ -31,11 +31,9 @@ from mutants_places import places, put_in
 from mutants_tests import PASSED, TIMED_OUT, Coverage, Tests, digest, forget_bytecode, measure, sync
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = (
-    *("conditionals", "factorization", "networks", "models", "samplers", "objectives", "evaluation", "training"),
-    "data",
-)
-EQUIVALENT = "tests/faults/equivalent_mutants.toml"
+#: Folders of arjax/ without a mechanism of their own: configs, and laws, which are tests.
+LEFT_OUT = ("configs", "testing")
+EQUIVALENT = "scripts/equivalent_mutants.toml"
 #: At most this part of the drawn mutants may be called equivalent.
 MOST_EQUIVALENT = 0.1
 KILLED = ("killed", "timed out")
@@ -71,10 +69,17 @@ class Mutant:
         return f"{place}\n    - {self.old}\n    + {self.new}"
 
 
-def mutants_of(root: Path, seed: int, num: int, packages: Iterable[str] = PACKAGES) -> list[Mutant]:
-    """The first `num` of all places of the packages in a random order, with one of the changes that each allows."""
+def packages_of(root: Path) -> list[str]:
+    """The packages in which mutants are drawn."""
+    return sorted({path.parent.name for path in (root / "arjax").glob("*/__init__.py")} - {*LEFT_OUT})
+
+
+def mutants_of(root: Path, seed: int, num: int, packages: Iterable[str] = ()) -> list[Mutant]:
+    """The first `num` of all places of the packages (all by default) in a random order, with one of the changes that
+    each allows.
+    """
     rng, sources = random.Random(seed), {}
-    for package in packages:
+    for package in packages or packages_of(root):
         for path in sorted((root / "arjax" / package).rglob("*.py")):
             sources[str(path.relative_to(root))] = path.read_text()
     every = [(file, place) for file, source in sources.items() for place in places(source)]
@@ -201,7 +206,7 @@ def report(drawn: list[Mutant], records: list[dict | None], reasons: dict) -> st
     for what in ("survived", "not executed", "timed out", "equivalent"):
         lines += [f"{what}: {len(lists[what])}", *(f"  {text}" for text in lists[what]), ""]
     lines.append(f"{'package':14} drawn killed  share  timed out survived  not executed  equivalent  not run")
-    for package in (*PACKAGES, "all"):
+    for package in (*sorted(counts.keys() - {"all"}), "all"):
         c = counts[package]
         killed, counted = sum(c[how] for how in KILLED), sum(c.values()) - c["equivalent"] - c["not run"]
         share = f"{killed / counted:6.1%}" if counted else "     -"

@@ -166,9 +166,9 @@ class Tests:
             raise SystemExit(f"{name} is imported already: tests would not see what has changed in it")
 
     def files(self) -> list[str]:
-        """All test files, by their paths in the copy, but those that put faults in themselves."""
+        """All test files, by their paths in the copy."""
         paths = sorted((self.copy / "tests").rglob("test_*.py"))
-        return [str(path.relative_to(self.copy)) for path in paths if path.parent.name != "faults"]
+        return [str(path.relative_to(self.copy)) for path in paths]
 
     def run(self, file: str, limit: float, trace: Path | None = None) -> Ran:
         """Runs the fast tests of a file until one fails; with `trace`, writes the lines that it executes there."""

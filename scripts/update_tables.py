@@ -31,10 +31,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from measured import markdown_table
+
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
 from arjax.evaluation.summaries import mean_over_runs
-from arjax.reporting.tables import markdown_table
 from arjax.sweep.results import (
     best_by_validation,
     lower_is_better,

@@ -272,11 +272,12 @@ def load_script(repository: pathlib.Path) -> Callable[[str], types.ModuleType]:
         spec = importlib.util.spec_from_file_location("_".join(pathlib.Path(file).with_suffix("").parts), path)
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module  # dataclasses look their module up
+        before = list(sys.path)
         sys.path.insert(0, str(path.parent))
         try:
             spec.loader.exec_module(module)
         finally:
-            sys.path.remove(str(path.parent))
+            sys.path[:] = before
             for name in beside:
                 sys.modules.pop(name, None)
             sys.modules.update(others)

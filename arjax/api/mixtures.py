@@ -10,9 +10,8 @@ import numpy as np
 from arjax.api.comparing import check_same_examples
 from arjax.api.run import Run, open_run
 from arjax.api.run_nats import nats_of_run
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, did_you_mean
 from arjax.core.files import user_path
-from arjax.core.registry import did_you_mean
 from arjax.core.trust import trusting
 from arjax.evaluation.mixtures import WEIGHTS
 from arjax.models import Model, make_model

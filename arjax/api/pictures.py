@@ -16,10 +16,18 @@ from arjax.evaluation.entropy import step_entropy
 from arjax.evaluation.likelihood import codes_in_use
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.abilities import require
-from arjax.reporting.chains import MASK_CHARACTER, chain_figure, path_figure, path_text
-from arjax.reporting.diagrams import factorization_figure
+from arjax.reporting.diagrams import chain_figure, factorization_figure
 from arjax.reporting.figures import check_matplotlib, has_matplotlib
-from arjax.reporting.plots import codes_figure, entropy_figure, loss_figure, sample_figure, tiles_figure
+from arjax.reporting.plots import (
+    MASK_CHARACTER,
+    codes_figure,
+    entropy_figure,
+    loss_figure,
+    path_figure,
+    path_text,
+    sample_figure,
+    tiles_figure,
+)
 
 #: Examples that a model may show.
 SHOWN_EXAMPLES = 16

@@ -17,8 +17,7 @@ from arjax.core.trust import trusting
 from arjax.data import Dataset
 from arjax.models import Model
 from arjax.reporting.reports import FILE_NAME as REPORT
-from arjax.reporting.reports import finished_report, read_report
-from arjax.reporting.scores import scores_in_words
+from arjax.reporting.reports import finished_report, read_report, scores_in_words
 from arjax.reporting.writers import read_metrics
 from arjax.training.results import entries_of_run
 from arjax.training.setup import Setup, best_store, latest_store, restore_params

@@ -23,7 +23,7 @@ from arjax.data.table_rows import TableRows
 from arjax.data.text_rows import StringRows, WindowRows
 from arjax.interop.model_file import SavedModel, save_model
 from arjax.models import Model
-from arjax.reporting.scores import describe_scores, with_stderr
+from arjax.reporting.reports import describe_scores, with_stderr
 
 #: The beginning of the line of a card that loads its model.
 _LOADED = "arjax.load("

@@ -19,9 +19,8 @@ from arjax.evaluation.prompts import UNCONDITIONED, Conditioning, text_of
 from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_sampler
 from arjax.models.longer import joined
 from arjax.parallel.distributed import from_process_0
-from arjax.reporting.exposure import NAME as EXPOSURE
 from arjax.reporting.figures import has_matplotlib, save_figure
-from arjax.reporting.plots import loss_figure
+from arjax.reporting.plots import EXPOSURE, loss_figure
 from arjax.reporting.samples import FOLDER, OPTIONS, numbered_folder, own_folder, write_samples
 from arjax.reporting.writers import read_metrics
 from arjax.samplers import Draw

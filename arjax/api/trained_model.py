@@ -43,7 +43,7 @@ from arjax.models.abilities import require
 from arjax.models.checks import TAKES_HOLES, check_likelihood
 from arjax.page import Page, make_page
 from arjax.reporting.diagrams import factorization_figure
-from arjax.reporting.scores import scores_in_words
+from arjax.reporting.reports import scores_in_words
 from arjax.samplers import Sampler
 
 

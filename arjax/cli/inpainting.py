@@ -18,7 +18,7 @@ from arjax.data import Dataset
 from arjax.evaluation.inpainting import Completions, complete, half, score_hidden
 from arjax.models import AutoregressiveModel
 from arjax.reporting.plots import draw_completions
-from arjax.reporting.scores import describe_scores
+from arjax.reporting.reports import describe_scores
 from arjax.training.setup import Setup
 
 FOLDER, SCORES = "inpainting", "scores.json"

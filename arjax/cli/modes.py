@@ -29,7 +29,7 @@ from arjax.config.validate import Checked, validate, validate_run
 from arjax.core.files import writable_folder, write_json
 from arjax.core.output import say_once
 from arjax.core.plugins import joined
-from arjax.reporting.scores import line_of
+from arjax.reporting.reports import line_of
 
 if TYPE_CHECKING:
     from arjax.api.run import Run
@@ -74,7 +74,7 @@ def run_evaluate(flags: Flags) -> int:
     from arjax.cli.ranking import show_ranking
     from arjax.evaluation.report import open_judge
     from arjax.models.checks import check_likelihood
-    from arjax.reporting.exposure import write_exposure
+    from arjax.reporting.plots import write_exposure
     from arjax.training.reporter import announce
     from arjax.training.results import run_report, write_evaluation
     from arjax.training.setup import restore_params

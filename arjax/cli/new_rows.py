@@ -24,7 +24,7 @@ from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.prompts import parse_context
 from arjax.evaluation.report import report
 from arjax.evaluation.splits import split_of
-from arjax.reporting.scores import describe_classification, line_of
+from arjax.reporting.reports import describe_classification, line_of
 
 FOLDER, SCORES = "classification", "scores.json"
 

@@ -20,15 +20,14 @@ from arjax.core.errors import UserError
 from arjax.core.values import parse_json
 
 MAGIC, FORMAT = b"arjax\0", 2
-#: What headers have in common, by format: deflated with it in front, a header takes little more than its digests and
-#: numbers. The text is a part of its format, never to be changed.
-TYPICAL = {
-    1: b"",
-    2: b'"dtype":"int32","context":"","orders":0,"platform":"gpu","device":"NVIDIA ","device":"Intel(R) Xeon",'
+#: What headers have in common: deflated with it in front, a header takes little more than its digests and numbers. The
+#: text is a part of the format.
+TYPICAL = (
+    b'"dtype":"int32","context":"","orders":0,"platform":"gpu","device":"NVIDIA ","device":"Intel(R) Xeon",'
     b'{"place":{"model":"","params":"","jax":"0.12.0","jaxlib":"0.12.0","constriction":"0.5.0","platform":"cpu",'
     b'"device":"AMD EPYC","features":"","cores":1,"xla_flags":""},"job":[0,16,-1,true],"choice":0,"probe":"",'
-    b'"about":{"form":"text"},"sum":',
-}
+    b'"about":{"form":"text"},"sum":'
+)
 #: Words of a chunk.
 CHUNK = 2**16
 #: Bytes of a header, at most.
@@ -50,7 +49,7 @@ class Container(NamedTuple):
 
     def pack(self) -> bytes:
         """The bytes of the file."""
-        deflater = zlib.compressobj(9, zdict=TYPICAL[FORMAT])
+        deflater = zlib.compressobj(9, zdict=TYPICAL)
         text = json.dumps(self.header, separators=(",", ":")).encode()
         header = deflater.compress(text) + deflater.flush()
         parts = [MAGIC, struct.pack("<HI", FORMAT, len(header)), header, _crc(header)]
@@ -71,8 +70,8 @@ def unpack(data: bytes) -> Container:
     if reader.take(len(MAGIC)) != MAGIC:
         raise UserError("this is no file that arjax has compressed")
     version, size = struct.unpack("<HI", reader.take(6))
-    if version not in TYPICAL:
-        raise UserError(f"the file has format {version}, and this version of arjax reads formats up to {FORMAT}")
+    if version != FORMAT:
+        raise UserError(f"the file has format {version}, and this version of arjax reads format {FORMAT}")
     header = reader.checked(size, "its header")
     side = reader.checked(reader.number(), "its side information")
     words: list[np.ndarray] = []
@@ -84,13 +83,13 @@ def unpack(data: bytes) -> Container:
         words.append(np.frombuffer(chunk, "<u4"))
     if reader.rest:
         raise UserError(f"the file is damaged: {reader.rest} bytes stand behind its end")
-    return Container(_header(header, TYPICAL[version]), side, np.concatenate([np.zeros(0, np.uint32), *words]))
+    return Container(_header(header), side, np.concatenate([np.zeros(0, np.uint32), *words]))
 
 
-def _header(packed: bytes, typical: bytes) -> dict[str, Any]:
+def _header(packed: bytes) -> dict[str, Any]:
     """The header; its checksum was right, but anyone can write one."""
     try:
-        text = zlib.decompressobj(zdict=typical).decompress(packed, MOST_HEADER)
+        text = zlib.decompressobj(zdict=TYPICAL).decompress(packed, MOST_HEADER)
         found = parse_json(text.decode())
     except (zlib.error, ValueError) as error:
         raise UserError("the file has a header that arjax does not write") from error

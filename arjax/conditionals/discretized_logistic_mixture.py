@@ -14,8 +14,7 @@ from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
 from arjax.conditionals.quadrature import stratified_points
 from arjax.conditionals.scales import bounded_log_scale, check_components, check_floor
 from arjax.conditionals.temperature import as_temperature, tempered
-from arjax.core.errors import UserError
-from arjax.core.registry import did_you_mean
+from arjax.core.errors import UserError, did_you_mean
 from arjax.core.spec import EventSpec
 
 COUPLINGS = ("linear", "none")

@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, did_you_mean
 from arjax.core.plugins import import_plugins
-from arjax.core.registry import Registry, did_you_mean
+from arjax.core.registry import Registry
 from arjax.core.values import as_tuples, as_typed, parse_value
 
 

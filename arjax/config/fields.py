@@ -10,9 +10,9 @@ import jax
 from ml_collections import ConfigDict
 
 from arjax.config.base import base_config
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, nearest
 from arjax.core.integers import MOST_ORDERS, MOST_SUGGESTIONS, check_size, largest
-from arjax.core.registry import Registry, nearest
+from arjax.core.registry import Registry
 from arjax.core.values import check_type
 
 #: The largest integers of fields with others than `arjax.core.integers.largest` gives. Steps are int32 on devices.

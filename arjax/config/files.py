@@ -13,7 +13,7 @@ import jax
 from ml_collections import ConfigDict
 
 from arjax.config.base import base_config
-from arjax.config.fields import check_types, component_sections, fields, nearest_fields
+from arjax.config.fields import check_types, fields, nearest_fields
 from arjax.core.errors import UserError
 from arjax.core.files import reading, replacing, user_path, write_text
 from arjax.core.plugins import files_of, import_plugins, remember_plugins, with_places
@@ -152,7 +152,7 @@ def from_json(text: str | bytes) -> ConfigDict:
 
 
 def load_workdir_config(workdir: str | os.PathLike) -> ConfigDict:
-    """The config a folder was made with; raises `UserError` when there is none or it is not readable."""
+    """The config a folder was made with; raises `UserError` when there is none, or it is not readable or complete."""
     path = user_path(workdir) / FILE_NAME
     with reading(path):
         if not path.exists():
@@ -161,37 +161,21 @@ def load_workdir_config(workdir: str | os.PathLike) -> ConfigDict:
     try:
         config = from_json(data)
         check_types(config)
+        _check_complete(config)
     except (ValueError, TypeError) as error:
         reason = error if isinstance(error, UserError) else "it is not the JSON of a config"
         raise UserError(f"{path} is damaged: {reason}") from error
-    return _with_newer_fields(config)
-
-
-def _with_newer_fields(config: ConfigDict) -> ConfigDict:
-    """The config of a run that is older than a field, or than an option of its data set, kind of model or network: the
-    default changes nothing.
-    """
-    model, base = config.get("model", None), base_config()
-    other_kind = isinstance(model, ConfigDict) and model.get("kind", base.model.kind) != base.model.kind
-    with config.unlocked():
-        for name, value in fields(base):
-            section, _, field = name.rpartition(".")
-            if section == "model" and other_kind:
-                continue  # these are not its options
-            if section and section not in config:
-                config[section] = ConfigDict()
-            fields_there = config.get(section, None) if section else config
-            if isinstance(fields_there, ConfigDict) and field not in fields_there:
-                fields_there[field] = value
-        if "parts" not in config:
-            config.parts = ConfigDict()
-        for place, registry, key, section in component_sections(config):
-            # An option without a default, as some of optax, is a field only where it is given.
-            if place != "optimizer":
-                for option, default in registry.options(section[key]).items():
-                    if option not in section:
-                        section[option] = as_tuples(default)
     return config
+
+
+def _check_complete(config: ConfigDict) -> None:
+    """Raises `UserError` where a field of all configs is missing. Options of a model are fields of its kind alone."""
+    base, names = base_config(), {name for name, _ in fields(config)}
+    sections = [name for name in base if isinstance(base[name], ConfigDict) and name not in config]
+    is_usual = "model.kind" in names and config.model.kind == base.model.kind
+    required = [name for name, _ in fields(base) if is_usual or not name.startswith("model.") or name == "model.kind"]
+    if missing := [*sections, *(name for name in required if name not in names)]:
+        raise UserError(f"it has no {missing[0]}")
 
 
 def check_same_run(config: ConfigDict, workdir: str | os.PathLike, training: bool = False) -> None:

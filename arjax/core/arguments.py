@@ -12,9 +12,8 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, did_you_mean
 from arjax.core.integers import LARGEST_INT32, LARGEST_SEED, is_integer
-from arjax.core.registry import did_you_mean
 
 Called = TypeVar("Called", bound=Callable)
 

@@ -9,8 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from arjax.core.errors import UserError
-from arjax.core.registry import did_you_mean, nearest
+from arjax.core.errors import UserError, did_you_mean, nearest
 from arjax.core.spec import ContextSpec
 
 Array = jax.Array | np.ndarray

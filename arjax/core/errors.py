@@ -1,4 +1,9 @@
-"""The exception for mistakes of users, and other exceptions in a few words."""
+"""The exception for mistakes of users, the nearest right name, and other exceptions in a few words."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class UserError(ValueError):
@@ -12,3 +17,19 @@ def describe(error: BaseException) -> str:
     """`ValueError: the first line of its message`."""
     lines = str(error).strip().splitlines()
     return type(error).__name__ + (f": {lines[0]}" if lines else "")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that is most like `name` or abbreviated by it (`lr` for `learning_rate`); "" when none is."""
+    known = list(known)
+    near = difflib.get_close_matches(str(name), known, n=1)
+    initials = {"".join(word[:1] for word in full.split("_")): full for full in reversed(known) if "_" in full}
+    return near[0] if near else initials.get(str(name).lower(), "")
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
+    """`, did you mean 'x'?`, or when nothing is near `otherwise`: by default the list of known names."""
+    known = list(known)
+    if near := nearest(name, known):
+        return f", did you mean {near!r}?"
+    return otherwise if otherwise is not None else f" (there are: {', '.join(known)})" if known else ""

@@ -215,16 +215,6 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         np.savez_compressed(file, **dict[str, Any](arrays))
 
 
-def keep_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Puts arrays into an .npz file beside those that it has, in place of those of their names; returns all of them.
-
-    Raises `UserError` when the file is damaged, or the disk refuses.
-    """
-    kept = (read_arrays(path) if path.exists() else {}) | dict(arrays)
-    write_arrays(path, kept)
-    return kept
-
-
 def read_arrays(path: Path, keys: Sequence[str] | None = None) -> dict[str, np.ndarray]:
     """The arrays of an .npz file; `keys`: those to read, None for all.
 

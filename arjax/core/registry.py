@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import contextlib
 import dataclasses
-import difflib
 import functools
 import importlib.metadata
 import inspect
@@ -17,12 +16,12 @@ import os
 import re
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import CodeType
 from typing import Any
 
-from arjax.core.errors import UserError, describe
-from arjax.core.integers import check_size, largest
+from arjax.core.errors import UserError, describe, did_you_mean
+from arjax.core.options import Option, declared
 from arjax.core.output import say_once
 from arjax.core.trust import GROUP, admit, distributions
 from arjax.core.user_code import importing_admitted
@@ -90,7 +89,6 @@ class Registry:
         hidden: tuple[str, ...] = (),
         builder: Callable[[Any], Callable] = lambda component: component,
         check: Callable[[str, Any, Mapping[str, Any]], None] = lambda name, component, options: None,
-        most: Mapping[str, int] | None = None,
         outside: Callable[[str], Callable | None] = lambda name: None,
     ):
         """An empty registry.
@@ -99,15 +97,12 @@ class Registry:
           kind: the word used in messages, such as "network".
           hidden: arguments of the components that are no options: the caller fills them in.
           builder: the method of a component that takes its options; by default the component itself.
-          check: `(name, component, options)`, ranges that hold for all components; raises `UserError`.
-          most: the largest integers of options of these names, of all components; that of others is
-            `arjax.core.integers.largest(name)`.
+          check: `(name, component, options)`, rules about several options of a component; raises `UserError`.
           outside: finds a component of another package by its full name, which needs no registration; None where the
             name is no such name; raises `UserError` where it is one, and there is no such component.
         """
         self.kind, self.hidden, self._builder, self._check = kind, hidden, builder, check
         self._outside = outside
-        self._most = most or {}
         self._entries: dict[str, Any] = {}
         self._origins: dict[str, Origin] = {}
         self._disputed: dict[str, str] = {}  # names that two installed packages register -> message
@@ -128,6 +123,7 @@ class Registry:
                 message = f"{self.kind} {name!r} is registered twice: {places}; choose another name"
                 raise NameClashError(message, self, name)
             self._entries[name], self._origins[name] = component, origin
+            declared(self._builder(component))
             return component
 
         return add
@@ -191,20 +187,30 @@ class Registry:
 
         `hidden` are arguments that are no options, beside those of the registry.
         """
-        found = self._parameters(name)
-        hidden = (*hidden, *self.hidden)
-        return {p.name: p.default for p in found if p.kind is not p.VAR_KEYWORD and p.name not in hidden}
+        return {option: declaration.default for option, declaration in self.declarations(name, hidden).items()}
+
+    def declarations(self, name: str, hidden: tuple[str, ...] = ()) -> dict[str, Option]:
+        """The options of a component by name, each with its default and its range; `hidden` as for `options`."""
+        component, hidden = self.get(name), (*hidden, *self.hidden)
+        explicit = declared(component) | declared(self._builder(component))
+        parameters = [p for p in self._parameters(name) if p.kind is not p.VAR_KEYWORD and p.name not in hidden]
+        return {
+            p.name: dataclasses.replace(explicit[p.name], default=p.default)
+            if p.name in explicit
+            else Option.of(p.default)
+            for p in parameters
+        }
 
     def _parameters(self, name: str) -> list[inspect.Parameter]:
         """The arguments of a component; of a module of Flax, without those that all modules have."""
         component = self._builder(self.get(name))
-        found = list(inspect.signature(component).parameters.values())
+        parameters = list(inspect.signature(component).parameters.values())
         if not dataclasses.is_dataclass(component):
-            return found
+            return parameters
         # A default that is made anew for each object is none that a config can show: the option must be given.
         made = [f.name for f in dataclasses.fields(component) if f.default_factory is not dataclasses.MISSING]
-        own = [p for p in found if p.name not in ("parent", "name")]
-        return [p.replace(default=p.empty) if p.name in made else p for p in own]
+        others = [p for p in parameters if p.name not in ("parent", "name")]
+        return [p.replace(default=p.empty) if p.name in made else p for p in others]
 
     def check_options(self, name: str, given: dict[str, Any], hidden: tuple[str, ...] = ()) -> None:
         """Raises `UserError` when an option is unknown to the component or a required one is missing."""
@@ -237,23 +243,26 @@ class Registry:
     ) -> dict[str, Any]:
         """Options of a component in the types of their defaults; those that it does not know are left as they are.
 
-        Raises `UserError` for a value of another type, or an integer that is too large. `section` is the section of a
-        config that they stand in, such as "config.network", which messages then name. There a value has a type of
-        config fields, also where its default has none.
+        Raises `UserError` for a value of another type, or out of its range. `section` is the section of a config that
+        they stand in, such as "config.network", which messages then name. There a value has a type of config fields,
+        also where its default has none.
         """
-        defaults, typed = self.options(name, hidden), dict(given)
+        declarations, typed = self.declarations(name, hidden), dict(given)
         for key, value in given.items():
             words = f"{section}.{key}" if section else f"the option {key!r} of the {self.kind} {name!r}"
-            if key in defaults:
-                if section:
-                    check_type(value, defaults[key], words)
-                typed[key] = as_typed(value, defaults[key], words)
-            check_size(typed[key], self.most(key), words)
+            declaration = declarations.get(key) or Option()
+            if section and key in declarations:
+                check_type(value, declaration.default, words)
+            typed[key] = as_typed(value, declaration.default, words)
+            declaration.check(typed[key], words)
         return typed
 
-    def most(self, option: str) -> int:
-        """The largest integer of an option of this name, and of the elements of a tuple."""
-        return self._most.get(option, largest(option))
+    def checked(self, component: Any) -> Any:
+        """The component that a user has built, whose fields are options; raises `UserError` for one out of range."""
+        name, options = self.name_of(type(component)), vars(component)
+        if name:
+            self.typed(name, {key: options[key] for key in self.options(name) if key in options})
+        return component
 
     def call(self, text: str, *args: Any, **more: Any) -> Any:
         """Builds a component from a call string such as `raster` or `random(seed=3)`, with `args` put first.
@@ -342,22 +351,6 @@ def entry_points() -> list[importlib.metadata.EntryPoint]:
         found.setdefault(each.name, each)
     points = [point for each in found.values() for point in each.entry_points if point.group == GROUP]
     return sorted(points, key=lambda point: point.name)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that is most like `name` or abbreviated by it (`lr` for `learning_rate`); "" when none is."""
-    known = list(known)
-    near = difflib.get_close_matches(str(name), known, n=1)
-    initials = {"".join(word[:1] for word in full.split("_")): full for full in reversed(known) if "_" in full}
-    return near[0] if near else initials.get(str(name).lower(), "")
-
-
-def did_you_mean(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
-    """`, did you mean 'x'?`, or when nothing is near `otherwise`: by default the list of known names."""
-    known = list(known)
-    if near := nearest(name, known):
-        return f", did you mean {near!r}?"
-    return otherwise if otherwise is not None else f" (there are: {', '.join(known)})" if known else ""
 
 
 class Call(str):

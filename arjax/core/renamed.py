@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from arjax.core.errors import did_you_mean
 from arjax.core.output import say_once
-from arjax.core.registry import did_you_mean
 
 
 def tell_renamed(old: str, new: str) -> None:

@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from arjax.core.errors import UserError, describe
+from arjax.core.errors import UserError, describe, did_you_mean
 from arjax.core.files import user_path
-from arjax.core.registry import did_you_mean
 from arjax.core.trust import UntrustedCodeError, is_of_arjax
 from arjax.core.user_code import importing_from
 

@@ -11,10 +11,9 @@ import jax
 import numpy as np
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, did_you_mean, nearest
 from arjax.core.files import user_path
 from arjax.core.output import say_once
-from arjax.core.registry import did_you_mean, nearest
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.data.base import DATASETS, USUAL_LEVELS, Dataset, check_choice, levels_of
 from arjax.data.sources import ARRAYS, ArraySource, check_digits, check_other_files, check_rows, with_shapes

@@ -13,9 +13,9 @@ import numpy as np
 
 from arjax.core.arguments import named_arguments
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, did_you_mean
 from arjax.core.output import say_once
-from arjax.core.registry import Component, Registry, did_you_mean
+from arjax.core.registry import Component, Registry
 from arjax.core.spec import FIXED_LEVELS, NO_CONTEXT, ContextSpec, EventSpec, check_spec
 from arjax.data.rows import Rows
 from arjax.data.sources import SPLITS, Source, Subset, array_source, check_digits, has_holes, tell_same_arrays

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from arjax.core.errors import UserError
-from arjax.core.registry import did_you_mean
+from arjax.core.errors import UserError, did_you_mean
 from arjax.core.spec import EventSpec
 from arjax.data.table_files import is_number
 

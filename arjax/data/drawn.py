@@ -64,12 +64,8 @@ def drawn(*, run: str = "", num_examples: int = 20_000, seed: int = 0, open_run:
         splits[split] = LazySource(truth.model.event, NO_CONTEXT, size, draw)
         if jax.process_count() > 1:
             splits[split].arrays  # noqa: B018  drawn now: all processes draw together, and none in a thread
-    name, digest = f"drawn/{user_path(run).name}", _digest(other.params)
-    if end is not None:  # earlier versions drew and scored what stands behind the ends, too
-        digest += ", up to the ends"
-    return dataclasses.replace(
-        other.dataset, name=name, splits=splits, transform=None, answer="", fingerprint=digest, truth=truth
-    )
+    named = {"name": f"drawn/{user_path(run).name}", "fingerprint": _digest(other.params)}
+    return dataclasses.replace(other.dataset, splits=splits, transform=None, answer="", truth=truth, **named)
 
 
 def _draw(truth: Truth, num: int, key: jax.Array) -> Batch:

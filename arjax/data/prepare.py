@@ -16,9 +16,8 @@ import urllib.request
 import zlib
 from pathlib import Path
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, did_you_mean
 from arjax.core.files import user_path
-from arjax.core.registry import did_you_mean
 from arjax.data.prepared import DEFAULT_DATA_DIR, FILE_FORMAT, damage_errors, import_tfds, newest_version, search_path
 from arjax.data.sources import SPLITS
 

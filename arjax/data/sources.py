@@ -14,10 +14,9 @@ import numpy as np
 
 from arjax.core.arrays import as_array, check_context, check_marks, check_precision, check_values, is_real_type
 from arjax.core.batch import Batch, as_parts
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, did_you_mean
 from arjax.core.holes import is_present
 from arjax.core.output import say_once
-from arjax.core.registry import did_you_mean
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 
 

@@ -8,10 +8,9 @@ import numpy as np
 
 from arjax.core.arrays import check_precision
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, did_you_mean
 from arjax.core.holes import is_present
 from arjax.core.output import say_once
-from arjax.core.registry import did_you_mean
 from arjax.core.spec import EventSpec
 from arjax.data.sources import ArraySource
 

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, did_you_mean
 from arjax.core.files import digest_of, fingerprint_of, user_path
 from arjax.core.integers import is_integer
-from arjax.core.registry import did_you_mean
 
 #: The texts of cells without a value.
 NO_VALUE = ("", "?", "NA", "NaN", "nan")

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from arjax.core.errors import UserError
-from arjax.core.registry import did_you_mean
+from arjax.core.errors import UserError, did_you_mean
 from arjax.core.spec import EventSpec
 from arjax.data.column_form import ColumnForm
 from arjax.data.rows import RowsRead, check_unknown

@@ -1,62 +1,14 @@
-"""Ensembles of models: p(x) = sum_m w_m p_m(x), whole examples mixed, with equal or fitted weights."""
+"""Mixtures of trained models, p(x) = sum_m w_m p_m(x): weights from their nats on validation examples."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
 
 import numpy as np
 
-from arjax.core.mixtures import mixed_nats
-from arjax.evaluation.summaries import stderr_of
-
 #: Expectation maximisation ends when no weights can be better by more nats than this, or after so many steps.
 _ENOUGH, _MOST_STEPS = 1e-4, 100_000
-
-
-@dataclasses.dataclass(frozen=True)
-class Ensemble:
-    """The scores of a mixture of M models, in nats per example of the test split.
-
-    Attributes:
-      uniform: with equal weights 1/M.
-      weighted: with the weights that fit the validation split best.
-      uniform_stderr, weighted_stderr: their standard errors over the examples.
-      weights: those weights [M], which add up to 1.
-      chosen: the members in the order in which a greedy search on validation adds them (equal weights).
-      by_size: nats of the ensemble of the first 1, 2, ..., M of them, [M]; its differences are the gain of each one.
-    """
-
-    uniform: float
-    uniform_stderr: float
-    weighted: float
-    weighted_stderr: float
-    weights: np.ndarray
-    chosen: tuple[int, ...]
-    by_size: np.ndarray
-
-
-def make_ensemble(valid_MN: np.ndarray, test_MN: np.ndarray) -> Ensemble:
-    """The ensemble of M models from their nats on the examples of two splits.
-
-    Weights and sequence are chosen on validation alone; the test split is only scored.
-    """
-    valid_MN, test_MN = np.asarray(valid_MN, np.float64), np.asarray(test_MN, np.float64)
-    num = len(valid_MN)
-    equal, weights = equal_weights(valid_MN), fit_weights(valid_MN)
-    chosen = greedy(valid_MN)
-    by_size = [mixed_nats(test_MN[list(chosen[:size])], np.full(size, 1 / size)).mean() for size in range(1, num + 1)]
-    uniform_N, weighted_N = mixed_nats(test_MN, equal), mixed_nats(test_MN, weights)
-    return Ensemble(
-        uniform=float(uniform_N.mean()),
-        uniform_stderr=float(stderr_of(uniform_N)),
-        weighted=float(weighted_N.mean()),
-        weighted_stderr=float(stderr_of(weighted_N)),
-        weights=weights,
-        chosen=chosen,
-        by_size=np.array(by_size),
-    )
 
 
 def fit_weights(nll_MN: np.ndarray) -> np.ndarray:

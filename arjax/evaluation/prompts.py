@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from arjax.core.errors import UserError
-from arjax.core.registry import did_you_mean
+from arjax.core.errors import UserError, did_you_mean
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data import Dataset
 from arjax.data.text_rows import class_numbers

@@ -14,9 +14,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, did_you_mean
 from arjax.core.programs import call_if_it_fits
-from arjax.core.registry import did_you_mean
 from arjax.data import Dataset, Source
 from arjax.data.ahead import read_ahead
 from arjax.data.base import Transform

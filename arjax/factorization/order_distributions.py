@@ -18,14 +18,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, did_you_mean
 from arjax.core.integers import MOST_ORDERS, is_integer
-from arjax.core.registry import Registry, did_you_mean, import_installed, parse_call
+from arjax.core.options import opt, seed_option
+from arjax.core.registry import Registry, import_installed, parse_call
 from arjax.factorization.factorization import Factorization, check_permutation, from_order, reorder
 from arjax.factorization.orderings import ORDERINGS, Grid, make_order, needs_data
 from arjax.factorization.partitions import PARTITIONS
 
-ORDER_DISTRIBUTIONS = Registry("distribution over orders", hidden=("grid_shape", "data"), most={"num": MOST_ORDERS})
+ORDER_DISTRIBUTIONS = Registry("distribution over orders", hidden=("grid_shape", "data"))
 #: Those made of orderings and of other distributions, which read training examples where one of these does.
 MADE_OF_OTHERS = ("any_of", "weighted")
 
@@ -51,7 +52,7 @@ def uniform(grid_shape: Grid) -> None:
 
 
 @ORDER_DISTRIBUTIONS.register("pool")
-def pool(grid_shape: Grid, num: int = 8, seed: int = 0) -> np.ndarray:
+def pool(grid_shape: Grid, num: int = opt(8, most=MOST_ORDERS), seed: int = seed_option()) -> np.ndarray:
     """A fixed set of `num` random orders: on small data, a fresh order in every step underfits badly."""
     for name, value, least in (("num", num, 1), ("seed", seed, 0)):
         if not is_integer(value) or value < least:

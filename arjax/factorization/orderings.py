@@ -309,36 +309,6 @@ def channel_last(grid_shape: Grid, data: np.ndarray | None = None, of: str = "ra
     return (pixels[:, None] + channels).ravel()
 
 
-@ORDERINGS.register("separated")
-def separated(grid_shape: Grid, data: np.ndarray | None = None, parts: int = 2, of: str = "raster") -> np.ndarray:
-    """One after another of `parts` pictures that lie one behind another along the first axis, such as all first digits
-    and then all second ones (`recoded`), each in an order `of` its own grid.
-    """
-    order_D, inner_D = _of_parts("separated", grid_shape, data, parts, of)
-    return order_D[:, inner_D].ravel()
-
-
-@ORDERINGS.register("interleaved")
-def interleaved(grid_shape: Grid, data: np.ndarray | None = None, parts: int = 2, of: str = "raster") -> np.ndarray:
-    """Site by site of `parts` pictures that lie one behind another along the first axis, in an order `of` the grid of
-    one: all digits of a site, and then those of the next (`recoded`).
-    """
-    order_D, inner_D = _of_parts("interleaved", grid_shape, data, parts, of)
-    return order_D[:, inner_D].T.ravel()
-
-
-def _of_parts(name: str, grid_shape: Grid, data: Any, parts: int, of: str) -> tuple[np.ndarray, np.ndarray]:
-    """The sites of each part, int[parts, D / parts], and the order of one of them."""
-    if not is_integer(parts) or parts < 1 or grid_shape[0] % parts:
-        raise UserError(
-            f"the ordering {name!r} needs a number of parts that divides the first axis of the grid {grid_shape}, not "
-            f"{parts!r}"
-        )
-    over = None if data is None else data.reshape(len(data), parts, -1, *data.shape[2:]).mean(1)
-    one = (grid_shape[0] // parts, *grid_shape[1:])
-    return raster(grid_shape).reshape(parts, -1), inner(of, one, over)
-
-
 def _of_pixels(name: str, grid_shape: Grid, data: Any, of: str) -> tuple[np.ndarray, np.ndarray]:
     """The first site of each pixel in an order `of` all axes but the last, and the channels, 0, 1, ..."""
     if len(grid_shape) < 2:

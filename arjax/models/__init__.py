@@ -13,7 +13,6 @@ from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe, make, make_m
 from arjax.models.latent import LatentModel
 from arjax.models.mixture import MixtureModel
 from arjax.models.nested import Nested  # registers a conditional
-from arjax.models.recoded import RecodedModel
 from arjax.models.tokens import TokensModel
 
 __all__ = [
@@ -35,7 +34,6 @@ __all__ = [
     "ModelChoice",
     "Nested",
     "Recipe",
-    "RecodedModel",
     "TokensModel",
     "make",
     "make_model",

@@ -138,8 +138,8 @@ class Model:
     SAMPLED: ClassVar[str] = ""
 
     @classmethod
-    def make(cls, blueprint: Any, *args: Any, **options: Any) -> Any:
-        """The model of an `arjax.models.kinds.Blueprint`.
+    def make(cls, recipe: Any, *args: Any, **options: Any) -> Any:
+        """The model of an `arjax.models.kinds.Recipe`.
 
         The keyword arguments, each with a default, are the options of the kind in configs and in `make_model`. Raises
         `UserError` for a combination that does not work.

@@ -22,6 +22,7 @@ import numpy as np
 
 from arjax.conditionals import CONDITIONALS, Conditional, make_conditional
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import ORDERINGS, PARTITIONS, Factorization
 from arjax.models.base import apply_network
@@ -29,6 +30,7 @@ from arjax.models.chains import SMALL, STATIC, Params, StepTerms, frames_of
 from arjax.models.checks import as_mask
 from arjax.models.discrete_chain import DiscreteValuesChain, lowest
 from arjax.models.kinds import KINDS, Example, Recipe
+from arjax.models.noise_schedules import MOST_STEPS
 from arjax.models.sampling import step_keys
 from arjax.networks.base import step_variables
 from arjax.networks.denoisers import BLOCK_DENOISERS, BlockTransformer, make_block_denoiser
@@ -79,10 +81,10 @@ class BlockDiffusion(DiscreteValuesChain):
         ordering: str = "raster",
         partition: str = "sites",
         conditional: str = "",
-        num_steps: int = 0,
+        num_steps: int = opt(0, most=MOST_STEPS),
         train_steps: int = 1,
         score_steps: int = 0,
-        sample_steps: int = 0,
+        sample_steps: int = opt(0, most=MOST_STEPS),
     ) -> BlockDiffusion:
         """The model of an order, cut into blocks; `num_steps` of each block, 0 for a step for each site of the largest
         one. The other options are the fields.

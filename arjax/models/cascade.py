@@ -16,7 +16,7 @@ from arjax.conditionals.limited import Limited
 from arjax.core.arrays import as_sites
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
+from arjax.core.options import opt
 from arjax.core.score_names import weakest
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.autoregressive import AutoregressiveModel
@@ -51,28 +51,10 @@ def _small(stages: str, *networks: str, **options: Any) -> ModelChoice:
     return ModelChoice("cascade", {"stages": stages, **options}, parts=parts)
 
 
-class StagedModel(Model):
-    """The part that models of `arjax.stages` share; subclasses have the fields `event` and `stages`, a call string."""
-
-    stages: str
-    draw_options: ClassVar[frozenset[str]] = frozenset({"given", "observed", "temperature", "top_k", "top_p", "min_p"})
-
-    @functools.cached_property
-    def cut(self) -> Stages:
-        return make_stages(self.stages, self.event)
-
-    def split_known(self, num: int, options: DrawOptions) -> tuple[tuple[jax.Array, ...], list[np.ndarray]]:
-        """The given values of a draw as parts, [num, ...] each, and the observed sites of these, bool[*grid] each."""
-        observed = as_sites(self.event, options.observed, "`observed`")
-        with jax.ensure_compile_time_eval():
-            masks = [np.asarray(mask[0], bool) for mask in self.cut.masks(jnp.asarray(observed)[None])]
-        return self.cut.split(canvas_of(self.event, num, options.given, observed)), masks
-
-
 @KINDS.register("cascade")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class CascadeModel(StagedModel):
+class CascadeModel(Model):
     """Stages from coarse to fine: p(x | c) = prod_k p(c_k | c_<k, c), with a part for each stage, or one for all.
 
     Exact where the parts are and the stages are a bijection of x (digits, sub-sampled scales, Haar); otherwise a bound,
@@ -101,6 +83,7 @@ class CascadeModel(StagedModel):
     noise: float = dataclasses.field(metadata={"static": True})
     train_stages: int = dataclasses.field(metadata={"static": True})
 
+    draw_options: ClassVar[frozenset[str]] = frozenset({"given", "observed", "temperature", "top_k", "top_p", "min_p"})
     own_draw_options: ClassVar[frozenset[str]] = frozenset({"coarse"})
     EXAMPLES = {
         "digits": Example(
@@ -115,7 +98,9 @@ class CascadeModel(StagedModel):
     }
 
     @classmethod
-    def make(cls, recipe: Recipe, *, stages: str = "digits", noise: float = 0.0, train_stages: int = 0) -> CascadeModel:
+    def make(
+        cls, recipe: Recipe, *, stages: str = "digits", noise: float = opt(0.0, least=0, below=1), train_stages: int = 0
+    ) -> CascadeModel:
         """The cascade of its parts; the options are the fields. `stages`: a call string, such as `digits(base=16)`,
         `subsampled(levels=2)`, `haar` or `averaged`.
         """
@@ -129,21 +114,23 @@ class CascadeModel(StagedModel):
                 return None
             return lambda: np.asarray(cut.split(recipe.all_examples())[k])
 
-        if not 0 <= noise < 1:
-            raise UserError(f"the noise of a cascade must be in [0, 1), not {noise!r}")
         num = len(cut.events)
-        if not is_integer(train_stages) or not 0 <= train_stages <= num:
-            raise UserError(f"train_stages must be from 0 to {num}, the number of stages, not {train_stages!r}")
+        if train_stages > num:
+            raise UserError(f"train_stages must be from 0 to {num}, the number of stages, not {train_stages}")
         if train_stages and names != (SHARED,):
             raise UserError("train_stages is for one part 'shared' of all stages: other parts learn one stage each")
         parts = [
             recipe.part(name, *each, examples=examples(k))
             for k, (name, each) in enumerate(zip(names, wanted, strict=True))
         ]
-        model = cls(recipe.event, cut.call, tuple(parts), float(noise), train_stages)
+        model = cls(recipe.event, cut.call, tuple(parts), noise, train_stages)
         for k in range(num):
             model.model_of(k)  # refuses a part that cannot be limited
         return model
+
+    @functools.cached_property
+    def cut(self) -> Stages:
+        return make_stages(self.stages, self.event)
 
     @property
     def shared(self) -> bool:
@@ -324,7 +311,10 @@ class CascadeModel(StagedModel):
             raise UserError("the known values of a draw are coarse stages or observed sites, not both")
         if options.given is None or options.observed is None:
             raise UserError("`given` values and the mask of `observed` sites go together: pass both or neither")
-        parts, masks = self.split_known(num, options)
+        observed = as_sites(self.event, options.observed, "`observed`")
+        with jax.ensure_compile_time_eval():
+            masks = [np.asarray(mask[0], bool) for mask in self.cut.masks(jnp.asarray(observed)[None])]
+        parts = self.cut.split(canvas_of(self.event, num, options.given, observed))
         open_since = next((k for k, mask in enumerate(masks) if not mask.all()), len(masks))
         late = next((k for k, mask in enumerate(masks) if k > open_since and mask.any()), None)
         if late is not None:

@@ -32,10 +32,11 @@ import numpy as np
 from arjax.conditionals import CONDITIONALS, Conditional, make_conditional
 from arjax.conditionals.base import CONDITIONAL, bound
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.chains import SMALL, STATIC, Chain, Params, StepTerms, frames_of
 from arjax.models.kinds import KINDS, Example, Recipe
-from arjax.models.noise_schedules import DISCRETE, check_known, kept
+from arjax.models.noise_schedules import DISCRETE, MOST_STEPS, check_known, kept
 from arjax.models.sampling import step_keys
 from arjax.networks.denoisers import DENOISERS, Denoiser, make_denoiser
 from arjax.networks.denoisers.any_order import AnyOrderDenoiser
@@ -123,12 +124,12 @@ class DiscreteChain(DiscreteValuesChain):
         recipe: Recipe,
         *,
         conditional: str = "",
-        num_steps: int = 1000,
+        num_steps: int = opt(1000, most=MOST_STEPS),
         process: str = "absorbing",
         schedule: str = "linear",
         train_steps: int = 1,
         score_steps: int = 0,
-        sample_steps: int = 0,
+        sample_steps: int = opt(0, most=MOST_STEPS),
     ) -> DiscreteChain:
         """The chain of a denoiser and a family; the options are the fields."""
         recipe.only()

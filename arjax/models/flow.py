@@ -21,8 +21,9 @@ from arjax.conditionals import CONDITIONALS, TransformedNormal
 from arjax.conditionals.transformed_normal import log_normal
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.core.output import say_once
-from arjax.core.registry import did_you_mean
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import PARTITIONS
 from arjax.models.abilities import require
@@ -68,9 +69,6 @@ class Dequantisation:
     def __post_init__(self):
         if self.event.kind not in ("levels", "binary"):
             raise UserError(f"a flow is for real data, levels or binary data, not {self.event.kind}")
-        if self.scaling not in SCALINGS:
-            hint = did_you_mean(str(self.scaling), SCALINGS)
-            raise UserError(f"the scaling of a flow cannot be {self.scaling!r}{hint}")
 
     @property
     def real_event(self) -> EventSpec:
@@ -136,11 +134,11 @@ class FlowModel(Model):
         cls,
         recipe: Recipe,
         *,
-        num_blocks: int = 4,
+        num_blocks: int = opt(4, most=DEEPEST),
         orderings: tuple[str, ...] = TURNS,
         partition: str = "sites",
         conditional: str = "gaussian(scale_bound=3)",
-        scaling: str = "plain",
+        scaling: str = opt("plain", choices=SCALINGS),
     ) -> FlowModel:
         """The flow of blocks with one network; the part base is a model of the noise, N(0, 1) without one.
 
@@ -151,8 +149,6 @@ class FlowModel(Model):
         recipe.only(BASE)
         if not isinstance(orderings, tuple | list) or not orderings or not all(isinstance(o, str) for o in orderings):
             raise UserError(f"orderings of a flow are the call strings of at least one ordering, not {orderings!r}")
-        if num_blocks < 1:
-            raise UserError(f"num_blocks of a flow must be a whole number, at least 1, not {num_blocks!r}")
         if len(orderings) > num_blocks and tuple(orderings) != TURNS:
             many = f"a flow of {num_blocks} blocks takes the first {num_blocks} of its {len(orderings)} orderings alone"
             say_once(many)

@@ -16,10 +16,12 @@ import jax.numpy as jnp
 from jax.scipy.special import log_ndtr
 
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.core.spec import EventSpec
 from arjax.models import noise_schedules as schedules
 from arjax.models.chains import SMALL, STATIC, Chain, Params, StepTerms, frames_of
 from arjax.models.kinds import KINDS, Example, Recipe
+from arjax.models.noise_schedules import MOST_STEPS
 from arjax.models.sampling import step_keys
 from arjax.networks.denoisers import DENOISERS, Denoiser, make_denoiser
 from arjax.samplers import PLAIN_DRAW, DrawOptions, Sampler
@@ -76,12 +78,12 @@ class GaussianChain(Chain):
         cls,
         recipe: Recipe,
         *,
-        num_steps: int = 1000,
+        num_steps: int = opt(1000, most=MOST_STEPS),
         schedule: str = "linear",
         prediction: str = "noise",
         train_steps: int = 1,
         score_steps: int = 0,
-        sample_steps: int = 0,
+        sample_steps: int = opt(0, most=MOST_STEPS),
         eta: float = 1.0,
     ) -> GaussianChain:
         """The chain of a denoiser; the options are the fields."""

@@ -34,6 +34,8 @@ from arjax.core.arrays import as_sites, is_traced
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.holes import is_present
+from arjax.core.integers import LARGEST_SEED
+from arjax.core.options import opt
 from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.core.triangular import solve_lower
 from arjax.models.base import Model, Params
@@ -178,21 +180,20 @@ class GaussianMixtureModel(Model):
         recipe: Recipe,
         *,
         components: int = 10,
-        min_log_scale: float = -7.0,
-        start: str = "em",
+        min_log_scale: float = opt(-7.0, least=-LARGEST_LOG_SCALE, below=LARGEST_LOG_SCALE),
+        start: str = opt("em", choices=STARTS),
         em_starts: int = 1,
         em_iterations: int = 100,
-        em_seed: int = -1,
+        em_seed: int = opt(-1, least=-1, most=LARGEST_SEED),
     ) -> GaussianMixtureModel:
-        """The options are the fields of the class. Raises `UserError` for values that are not real, a context, or a
-        start by EM without enough training examples.
-        """
+        """The options are the fields of the class; a start by EM needs training examples."""
         recipe.only()
         if recipe.context:
             raise UserError("the kind of model 'gaussian_mixture' has no context: leave it out of the data")
-        options = components, float(min_log_scale), start, em_starts, em_iterations, em_seed
+        if recipe.event.kind != "real":
+            raise UserError(f"the kind of model 'gaussian_mixture' is for real values, not {recipe.event.in_words}")
+        options = components, min_log_scale, start, em_starts, em_iterations, em_seed
         model = cls(recipe.event, *options)
-        model.check_options()
         if start == "random" or recipe.arrays is not None:
             return model
         if recipe.examples is None:
@@ -201,20 +202,6 @@ class GaussianMixtureModel(Model):
         if len(x) < components:
             raise UserError(f"EM of {components} components needs as many training examples, and there are {len(x)}")
         return dataclasses.replace(model, examples=TrainingRows(x.reshape(len(x), -1)))
-
-    def check_options(self) -> None:
-        """Refuses values that are not real, and options out of range."""
-        if self.event.kind != "real":
-            raise UserError(f"the kind of model 'gaussian_mixture' is for real values, not {self.event.in_words}")
-        for name in ("components", "em_starts", "em_iterations"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} of the kind 'gaussian_mixture' must be at least 1, not {getattr(self, name)}")
-        if not -1 <= self.em_seed < 2**32:
-            raise UserError(f"em_seed of the kind 'gaussian_mixture' must be -1 or a seed below 2^32: {self.em_seed}")
-        if not -LARGEST_LOG_SCALE <= self.min_log_scale < LARGEST_LOG_SCALE:
-            raise UserError(f"min_log_scale of the kind 'gaussian_mixture' must be -20 to 20, not {self.min_log_scale}")
-        if self.start not in STARTS:
-            raise UserError(f"the kind 'gaussian_mixture' starts by {' or '.join(STARTS)}, not by {self.start!r}")
 
     def __repr__(self) -> str:
         return f"GaussianMixtureModel({self.in_words()}; {self.num_params:,} parameters; {self.event.in_words})"

@@ -14,10 +14,9 @@ from arjax.conditionals import CONDITIONALS
 from arjax.conditionals.base import USUAL
 from arjax.core import arrays
 from arjax.core.arguments import check_names, checked_arguments
-from arjax.core.errors import UserError
-from arjax.core.integers import DEEPEST
+from arjax.core.errors import UserError, nearest
 from arjax.core.programs import checked_pytree
-from arjax.core.registry import Registry, nearest
+from arjax.core.registry import Registry
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
 from arjax.core.typed_json import read
 from arjax.core.values import is_value
@@ -41,7 +40,6 @@ KINDS = Registry(
     "kind of model",
     hidden=("recipe",),
     builder=lambda kind: kind.make,
-    most={"num_steps": 100_000, "sample_steps": 100_000, "num_blocks": DEEPEST},
 )
 
 DTYPES = ("float32", "bfloat16")

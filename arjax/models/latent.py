@@ -15,7 +15,6 @@ from jax.scipy.stats import norm
 from arjax.conditionals import Conditional
 from arjax.core.batch import Array, Batch, Score
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
 from arjax.core.mixtures import log_mean
 from arjax.core.pictures import Picture, Tiles, is_image
 from arjax.core.programs import one_program
@@ -116,8 +115,6 @@ class LatentModel(Model):
         event, context = recipe.event, recipe.context
         z = EventSpec(latents, (), values, num_levels) if num_levels else EventSpec(latents, (), values)
         check_names("a latent model", context)
-        if not is_integer(score_samples) or score_samples < 1:
-            raise UserError(f"score_samples of the kind 'latent' must be at least 1, not {score_samples!r}")
         prior = recipe.part("prior", z)
         of_z, of_x = context.with_part(LATENT, latent_context(z)), context.with_part(DATA, event)
         likelihood = recipe.part("likelihood", context=of_z, check=check_reads)

@@ -16,9 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, did_you_mean
 from arjax.core.integers import is_integer
-from arjax.core.registry import did_you_mean
 
 #: Gaussian schedules, and discrete ones.
 GAUSSIAN = ("linear", "cosine", "learned")
@@ -41,6 +40,10 @@ def check_eta(eta: Any) -> None:
     """Raises `UserError` unless it is a number in [0, 1]."""
     if not isinstance(eta, int | float) or not 0 <= eta <= 1:
         raise UserError(f"eta must be in [0, 1], not {eta!r}")
+
+
+#: The largest number of steps of a chain: a score or a draw may call the network in each of them.
+MOST_STEPS = 100_000
 
 
 @functools.cache

@@ -12,11 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.errors import UserError
-from arjax.core.integers import DEEPEST
+from arjax.core.errors import UserError, did_you_mean
 from arjax.core.programs import one_program
-from arjax.core.registry import Registry, did_you_mean
-from arjax.core.renamed import tell_renamed
+from arjax.core.registry import Registry
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
 
@@ -31,9 +29,6 @@ PRECOMPUTED = "precomputed"
 BUILDER_FIELDS = ("event", "context_spec", "num_features", "dtype")
 #: Fields that every module of Flax has.
 FLAX_FIELDS = ("parent", "name")
-#: Options that count what is built one after another, layers and the taps of kernels: their largest values.
-LAYERS = ("num_layers", "num_blocks", "num_resnets", "num_scales", "upsample_layers", "num_groups", "levels")
-MOST = dict.fromkeys((*LAYERS, "kernel_size", "first_kernel"), DEEPEST)
 #: Paths of the parameters of layers that return features: `out`, but for those of attention and of hidden layers, and
 #: what leads from values or from the number of a site straight to features.
 LAST_LAYER = (
@@ -46,17 +41,7 @@ LAST_LAYER = (
 FROM_CONTEXT = r"(^|/)(out_context|site/context)/(parts_[^/]+/)?(table|linear|summary)/\w+$"
 
 
-def check_ranges(name: str, family: type[Network], options: Mapping[str, Any]) -> None:
-    """Ranges that hold for every family: rates in [0, 1), sizes and counts positive."""
-    for key, value in options.items():
-        if key.endswith("dropout") and not 0 <= value < 1:
-            raise UserError(f"network.{key} must be in [0, 1), not {value}")
-        least = 0 if key in family.MAY_BE_ZERO else 1
-        if isinstance(value, int) and not isinstance(value, bool) and value < least:
-            raise UserError(f"network.{key} of {name!r} must be at least {least}, not {value}")
-
-
-NETWORKS = Registry("network", hidden=BUILDER_FIELDS, check=check_ranges, most=MOST)
+NETWORKS = Registry("network", hidden=BUILDER_FIELDS)
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": nn.relu,
     "gelu": nn.gelu,
@@ -65,9 +50,6 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "sigmoid": nn.sigmoid,
     "squared_relu": lambda x: jnp.square(nn.relu(x)),
 }
-
-#: Members of `Network` by their names of an earlier release.
-RENAMED = {"room": "loop_carry", "ROOM": "FIRST_LOOP", "EXTENDS_IN_ROOM": "EXTENDS_LOOP_CARRY"}
 
 
 class Network(nn.Module):
@@ -96,8 +78,6 @@ class Network(nn.Module):
 
     #: Options that make the family small enough for the law tests and smoke runs.
     SMALL: ClassVar[Mapping[str, Any]] = {}
-    #: Whole-number options that may be 0, for "off"; all others must be at least 1.
-    MAY_BE_ZERO: ClassVar[tuple[str, ...]] = ()
     #: Number of steps of a prompt that `extend` reads in one call; 1 where it is just a scan of `step`.
     CHUNK: ClassVar[int] = 1
     #: How many steps the first loop of a draw takes, see `loop_carry`; 0 where a carry has the same size in all steps.
@@ -115,14 +95,6 @@ class Network(nn.Module):
     READS_CONTEXT: ClassVar[bool] = True
     #: Whether the family keeps to a dependency graph that has fewer edges than the order allows.
     SUPPORTS_GRAPHS: ClassVar[bool] = False
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        """Members that a family defines under their names of an earlier release go on under the new ones."""
-        for old, new in RENAMED.items():
-            if old in vars(cls):
-                tell_renamed(f"{cls.__name__}.{old}", new)
-                setattr(cls, new, vars(cls)[old])
-        super().__init_subclass__(**options)
 
     @classmethod
     def check(cls, event: EventSpec, factorization: Factorization, options: Mapping[str, Any]) -> None:
@@ -332,12 +304,6 @@ def activation(name: str) -> Callable[[jax.Array], jax.Array]:
     if name not in ACTIVATIONS:
         raise UserError(f"unknown activation {name!r}{did_you_mean(name, ACTIVATIONS)}")
     return ACTIVATIONS[name]
-
-
-def check_sizes(name: str, sizes: tuple[int, ...]) -> None:
-    """Raises `UserError` unless the option `name` holds at least one size and all are positive whole numbers."""
-    if not sizes or any(not isinstance(size, int) or isinstance(size, bool) or size < 1 for size in sizes):
-        raise UserError(f"network.{name} must name at least one positive size, not {sizes}")
 
 
 def check_remat(options: Mapping[str, Any]) -> None:

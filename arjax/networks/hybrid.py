@@ -14,6 +14,7 @@ import jax
 
 from arjax.core.errors import UserError
 from arjax.core.integers import DEEPEST, check_size
+from arjax.core.options import opt
 from arjax.core.registry import Component
 from arjax.networks.attention.linear_attention import LinearAttention
 from arjax.networks.attention.patterns import Near
@@ -145,8 +146,8 @@ class Hybrid(StepNetwork):
     """
 
     layers: str = "gated_delta_net, gated_delta_net, gated_delta_net, attention(window=64)"
-    mlp_ratio: int = 3
-    dropout: float = 0.0
+    mlp_ratio: int = opt(3, least=0)
+    dropout: float = opt(0.0, least=0, below=1)
     remat: bool = False
 
     CHUNK = 64
@@ -156,7 +157,6 @@ class Hybrid(StepNetwork):
     }
     UNBOUNDED = True
     NORMALISES = True
-    MAY_BE_ZERO = ("mlp_ratio",)
 
     @classmethod
     def check(cls, event, factorization, options):

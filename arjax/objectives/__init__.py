@@ -6,7 +6,6 @@ parallel pass that scores the data given these inputs, `model.log_prob_per_site(
 parallel form computes the features of the step form, so the gradient is that of the recursion with these inputs.
 """
 
-from arjax.core.renamed import renamed_names
 from arjax.objectives import (  # noqa: F401  (they register themselves)
     as_is,
     denoising,
@@ -52,5 +51,3 @@ __all__ = [
     "make_objective",
     "weighted_sum",
 ]
-
-__getattr__ = renamed_names(__name__, {"Own": ("ObjectiveState", ObjectiveState)})

@@ -11,9 +11,8 @@ import jax.numpy as jnp
 
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, did_you_mean
 from arjax.core.output import say_once
-from arjax.core.registry import did_you_mean
 from arjax.core.spec import EventSpec
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Params, repeated

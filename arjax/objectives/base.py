@@ -12,13 +12,12 @@ import optax
 
 from arjax.core.batch import Array, Batch, Score
 from arjax.core.errors import UserError
-from arjax.core.integers import DEEPEST
 from arjax.core.registry import Registry
 from arjax.core.spec import EventSpec
 from arjax.models.base import Model, Params
 from arjax.objectives.metrics import Mean, Metrics
 
-OBJECTIVES = Registry("objective", most={"passes": DEEPEST})
+OBJECTIVES = Registry("objective")
 
 
 @jax.tree_util.register_dataclass

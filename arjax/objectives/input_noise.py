@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
-from arjax.core.registry import did_you_mean
+from arjax.core.errors import UserError, did_you_mean
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.objectives.base import OBJECTIVES
 from arjax.objectives.prefixes import PrefixObjective, replaceable, scored

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 
 from arjax.conditionals.blocks import scores_blocks, site_loss
 from arjax.core.batch import Batch, Score
-from arjax.core.errors import UserError
-from arjax.core.registry import did_you_mean
+from arjax.core.errors import UserError, did_you_mean
+from arjax.core.options import opt
 from arjax.factorization import Factorization
 from arjax.models.abilities import require
 from arjax.models.autoregressive import AutoregressiveModel, Params
@@ -60,7 +60,7 @@ class OrderAgnostic(Objective[AutoregressiveModel]):
     NEEDS_ORDERS: ClassVar[bool] = True
     TAKES_HOLES: ClassVar[bool] = True
 
-    orders_per_batch: int = 1
+    orders_per_batch: int = opt(1, least=0)
     hidden: str = "uniform"
 
     def __post_init__(self):
@@ -68,11 +68,6 @@ class OrderAgnostic(Objective[AutoregressiveModel]):
             raise UserError(
                 f"order_agnostic hides no steps by {self.hidden!r}{did_you_mean(self.hidden, HIDDEN)} (there are: "
                 f"{', '.join(HIDDEN)})"
-            )
-        if self.orders_per_batch < 0:
-            raise UserError(
-                "the option 'orders_per_batch' of the objective 'order_agnostic' must be a whole number, at least 0, "
-                f"not {self.orders_per_batch!r}"
             )
 
     def check(self, model: AutoregressiveModel) -> None:

@@ -12,9 +12,9 @@ import numpy as np
 
 from arjax.core.arrays import is_traced
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, did_you_mean
+from arjax.core.options import opt
 from arjax.core.output import say_once
-from arjax.core.registry import did_you_mean
 from arjax.models.abilities import require
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params, repeated
@@ -61,8 +61,8 @@ class Rollout(PrefixObjective):
 
     DRAWS: ClassVar[bool] = True
 
-    prefix: int = -1
-    length: int = 16
+    prefix: int = opt(-1, least=-1)
+    length: int = opt(16, least=0)
     grow: float = 0.0
     target: str = "data"
     oracle: str = ""
@@ -71,8 +71,6 @@ class Rollout(PrefixObjective):
     def __post_init__(self):
         if self.target not in TARGETS:
             raise UserError(f"rollout has no target {self.target!r}{did_you_mean(self.target, TARGETS)}")
-        if self.prefix < -1 or self.length < 0:
-            raise UserError("rollout needs a length of at least 0, and a prefix of at least 0, or -1 for a random one")
         self.check_rate("grow")
         if self._scores and self.samples < 2:
             raise UserError(f"the target {self.target!r} of rollout compares samples: it needs at least 2 of them")

@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
-from arjax.core.registry import did_you_mean
+from arjax.core.errors import UserError, did_you_mean
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Params
 from arjax.objectives.base import OBJECTIVES
@@ -56,15 +57,13 @@ class ScheduledSampling(PrefixObjective):
 
     schedule: str = "linear"
     final: float = 0.25
-    passes: int = 1
+    passes: int = opt(1, least=0, most=DEEPEST)
 
     def __post_init__(self):
         if self.schedule not in SCHEDULES:
             hint = did_you_mean(self.schedule, SCHEDULES)
             raise UserError(f"scheduled_sampling has no schedule {self.schedule!r}{hint}")
         self.check_rate("final")
-        if self.passes < 0:
-            raise UserError(f"the passes of scheduled_sampling must be at least 0, not {self.passes}")
 
     def inputs(
         self, model: AutoregressiveModel, params: Params, batch: Batch, key: jax.Array, rate: float | jax.Array

@@ -19,7 +19,7 @@ from arjax.models.abilities import require
 from arjax.networks import NETWORKS
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.page.program import Arrays, Program, numbered, translate
-from arjax.reporting.scores import describe_scores
+from arjax.reporting.reports import describe_scores
 
 #: A page of more parameters would neither load nor answer in a useful time.
 MOST_PARAMETERS = 10_000_000

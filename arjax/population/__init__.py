@@ -1,6 +1,5 @@
 """Many runs in one program: the same recipe under O orders and S seeds, trained side by side."""
 
-from arjax.evaluation.mixtures import make_ensemble
 from arjax.population.population import Population
 from arjax.population.search import PolicyResult, SearchResult, learn_order, local_search, random_search
 from arjax.population.train import Scores, train_population
@@ -12,7 +11,6 @@ __all__ = [
     "SearchResult",
     "learn_order",
     "local_search",
-    "make_ensemble",
     "random_search",
     "train_population",
 ]

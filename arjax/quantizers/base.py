@@ -10,17 +10,14 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
 from arjax.core.registry import Registry
-from arjax.core.spec import MOST_LEVELS, EventSpec
+from arjax.core.spec import EventSpec
 
 Params = Any
 State = Any
 Grid = tuple[int, ...]
 #: Classes of quantizers, by the names of call strings such as `fsq(levels=(8, 6, 5))`.
-QUANTIZERS = Registry(
-    "quantizer", most={"codes": MOST_LEVELS, "dims": 2**16, "bits": 24, "levels": 2**16, "scales": 2**12}
-)
+QUANTIZERS = Registry("quantizer")
 
 
 class Assigned(NamedTuple):
@@ -44,20 +41,6 @@ class Quantizer:
     IDEMPOTENT: ClassVar[bool] = True
     #: Whether the codes follow the vectors by statistics that an objective keeps, see `init_state`.
     LEARNS: ClassVar[bool] = False
-
-    def check_count(self, option: str, least: int) -> None:
-        """Raises `UserError` unless an option is a whole number, at least `least`."""
-        value = getattr(self, option)
-        if not is_integer(value) or value < least:
-            raise UserError(f"the option {option!r} of {self} must be a whole number, at least {least}, not {value!r}")
-
-    def check_weights(self, *options: str, most: float = math.inf) -> None:
-        """Raises `UserError` unless options are numbers from 0 to `most`."""
-        to = f"from 0 to {most}" if most < math.inf else "of at least 0"
-        for option in options:
-            value = getattr(self, option)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-                raise UserError(f"the option {option!r} of {self} must be a number {to}, not {value!r}")
 
     def __str__(self) -> str:
         return f"the quantizer {QUANTIZERS.name_of(type(self))!r}"

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
+from arjax.core.options import opt
 from arjax.core.spec import MOST_LEVELS, EventSpec
 from arjax.quantizers.base import QUANTIZERS, Assigned, Grid, Params, Quantizer, squared_distances
 
@@ -35,12 +35,10 @@ class Fsq(Quantizer):
         `nested` conditionals. Where the L_i differ, values of the prior beyond L_i count as the largest digit.
     """
 
-    levels: tuple[int, ...] = (8, 6, 5)
+    levels: tuple[int, ...] = opt((8, 6, 5), least=2, most=2**16, fewest=1)
     digits: bool = False
 
     def __post_init__(self):
-        if not self.levels or not all(is_integer(each) and each >= 2 for each in self.levels):
-            raise UserError(f"the levels of the quantizer 'fsq' must be whole numbers, at least 2, not {self.levels!r}")
         if math.prod(self.levels) > MOST_LEVELS:
             raise UserError(f"the levels {self.levels} of the quantizer 'fsq' make more than {MOST_LEVELS} codes")
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.quantizers.base import QUANTIZERS, Assigned, Grid, Params, Quantizer, squared_distances, weighted_mean
 
 #: More codes than 2^20 would not fit as the table of the entropy of their mean.
@@ -33,18 +33,10 @@ class Lfq(Quantizer):
       temperature: of q(c | h).
     """
 
-    bits: int = 8
-    entropy: float = 0.1
-    commitment: float = 0.25
-    temperature: float = 1.0
-
-    def __post_init__(self):
-        self.check_count("bits", 1)
-        if self.bits > MOST_BITS:
-            raise UserError(f"the quantizer 'lfq' has at most {MOST_BITS} bits, not {self.bits}")
-        self.check_weights("entropy", "commitment")
-        if not self.temperature > 0:
-            raise UserError(f"the temperature of the quantizer 'lfq' must be above 0, not {self.temperature!r}")
+    bits: int = opt(8, most=MOST_BITS)
+    entropy: float = opt(0.1, least=0)
+    commitment: float = opt(0.25, least=0)
+    temperature: float = opt(1.0, above=0)
 
     @property
     def num_codes(self) -> int:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
+from arjax.core.options import opt
 from arjax.core.spec import EventSpec
 from arjax.quantizers.base import QUANTIZERS, Assigned, Grid, Params, Quantizer, State, make_quantizer, weighted_mean
 
@@ -40,21 +40,17 @@ class Residual(Quantizer):
       commitment: weight of the gradient for h.
     """
 
-    scales: tuple[int, ...] = (1, 2, 4, 7)
+    scales: tuple[int, ...] = opt((1, 2, 4, 7), most=2**12, fewest=1)
     of: str = "vq(codes=512)"
-    convolutions: int = 4
-    commitment: float = 0.25
+    convolutions: int = opt(4, least=0)
+    commitment: float = opt(0.25, least=0)
 
     #: The codes of a sum need not be the codes that it was made of.
     IDEMPOTENT: ClassVar[bool] = False
 
     def __post_init__(self):
-        if not self.scales or not all(is_integer(each) and each >= 1 for each in self.scales):
-            raise UserError(f"the scales of the quantizer 'residual' must be whole numbers, not {self.scales!r}")
         if any(b <= a for a, b in zip(self.scales, self.scales[1:], strict=False)):
             raise UserError(f"the scales of the quantizer 'residual' must grow from one to the next, not {self.scales}")
-        self.check_count("convolutions", 0)
-        self.check_weights("commitment")
         if isinstance(self.inner, Residual):
             raise UserError("the quantizer 'residual' has one quantizer for all scales, which is no residual one")
 

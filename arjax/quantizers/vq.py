@@ -8,6 +8,8 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from arjax.core.options import opt
+from arjax.core.spec import MOST_LEVELS
 from arjax.quantizers.base import QUANTIZERS, Assigned, Grid, Params, Quantizer, State, squared_distances, weighted_mean
 
 #: The codes among the parameters, float32[K, E].
@@ -39,19 +41,13 @@ class Vq(Quantizer):
       expiry: the part of the mean number of hits below which a code is dead; 0: none is.
     """
 
-    codes: int = 512
-    dims: int = 64
-    commitment: float = 0.25
-    decay: float = 0.99
-    expiry: float = 0.1
+    codes: int = opt(512, least=2, most=MOST_LEVELS)
+    dims: int = opt(64, most=2**16)
+    commitment: float = opt(0.25, least=0)
+    decay: float = opt(0.99, least=0, most=1)
+    expiry: float = opt(0.1, least=0, most=1)
 
     LEARNS: ClassVar[bool] = True
-
-    def __post_init__(self):
-        self.check_count("codes", 2)
-        self.check_count("dims", 1)
-        self.check_weights("commitment")
-        self.check_weights("decay", "expiry", most=1)
 
     @property
     def num_codes(self) -> int:

@@ -7,14 +7,34 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.reporting.figures import ACCENT, FIRST_STEP, INK, SOFT, label_axes, new_figure, row_of_axes, save_figure
+from arjax.core.files import replacing
+from arjax.reporting.figures import (
+    ACCENT,
+    FIRST_STEP,
+    INK,
+    SOFT,
+    has_matplotlib,
+    label_axes,
+    new_figure,
+    row_of_axes,
+    save_figure,
+)
 
 MAX_IMAGES = 64
 #: The colour of hidden sites.
 _VEIL = (0.55, 0.70, 0.85)
+#: Colour of masked sites: no grey, so that it is no value.
+MASK_RGB = (0.96, 0.78, 0.62)
+#: A masked character of a text, and a line break in one.
+MASK_CHARACTER, LINE_BREAK = "░", "↵"
+#: The files of the curves of exposure bias of a run, without their endings.
+EXPOSURE = "exposure"
+#: Standard errors on each side of a band that covers 95 %.
+Z = 1.96
 
 
 def sample_figure(samples: np.ndarray, real: np.ndarray | None = None, max_value: float | None = None) -> Any:
@@ -65,35 +85,6 @@ def tile_images(images: np.ndarray, columns: int) -> np.ndarray:
     tiles.reshape(-1, *tiles.shape[2:])[:count, :height, :width] = images
     sheet = tiles.swapaxes(1, 2).reshape(rows * (height + gap), columns * (width + gap), *images.shape[3:])
     return sheet[:-gap, :-gap]
-
-
-def sample_rows(path: str | os.PathLike, blocks: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-    """Draws a row of samples of each model, with its name; a block of rows for each data set. `blocks`: data set ->
-    name of the model -> images [N, H, W] or [N, H, W, 3] in 0..1. A single block has no title.
-    """
-    figure = new_figure(9, 1)
-    (axis,) = row_of_axes(figure, 1)
-    names, middles, bottom = [], [], 0.0  # in widths of a row
-    for title, rows in blocks.items():
-        if len(blocks) > 1:
-            bottom -= 0.05
-            axis.text(0, bottom + 0.01, title, fontsize=9, parse_math=False)
-        for name, images in rows.items():
-            strip = tile_images(images, len(images))
-            height = strip.shape[0] / strip.shape[1]
-            place = (0, 1, bottom - height, bottom)
-            axis.imshow(strip, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=place)
-            names.append(name)
-            middles.append(bottom - height / 2)
-            bottom -= 1.2 * height
-    axis.set(xlim=(0, 1), ylim=(bottom, 0))
-    axis.set_yticks(middles, names, fontsize=8, parse_math=False)
-    axis.set_xticks([])
-    axis.tick_params(length=0)
-    for spine in axis.spines.values():
-        spine.set_visible(False)
-    figure.set_figheight(0.2 - 6.6 * bottom)  # names leave some 6.6 of 9 inches
-    save_figure(figure, path)
 
 
 def draw_completions(
@@ -208,3 +199,107 @@ def loss_figure(metrics: Sequence[Mapping[str, Any]], name: str = "bits_per_dim"
     label_axes(axis, "step", name.replace("bits_per_dim", "bits/dim").replace("_", " "), "Loss")
     axis.legend(frameon=False, fontsize=9)
     return figure
+
+
+def path_figure(
+    frames: np.ndarray, labels: Sequence[str], masked: np.ndarray | None = None, max_value: float | None = None
+) -> Any:
+    """Examples along the reverse process, one in each row, from noise on the left to data on the right.
+
+    Args:
+      frames: [N, F, H, W] gray or [N, F, H, W, 3] colour.
+      labels: F words, above the columns.
+      masked: bool[N, F, H, W], the sites that are masked, drawn in a colour of their own; None: there are none.
+      max_value: the value drawn as white; by default the largest one of the last frames.
+    """
+    columns = frames.shape[1]
+    top = float(frames[:, -1].max()) if max_value is None else max_value
+    images = np.clip(frames.reshape(-1, *frames.shape[2:]) / max(top, 1e-12), 0, 1)
+    if images.ndim == 3:
+        images = np.repeat(images[..., None], 3, -1)
+    if masked is not None:
+        images = np.where(masked.reshape(images.shape[:-1])[..., None], MASK_RGB, images)
+    sheet = tile_images(images, columns)
+    inches = 7.2
+    figure = new_figure(inches, inches * sheet.shape[0] / sheet.shape[1] + 0.55)
+    (axis,) = row_of_axes(figure, 1)
+    axis.imshow(sheet, interpolation="nearest")
+    width = (sheet.shape[1] + 1) / columns
+    axis.set_xticks([(n + 0.5) * width - 0.5 for n in range(columns)], labels, fontsize=8)
+    axis.xaxis.tick_top()
+    axis.tick_params(length=0)
+    axis.set_yticks([])
+    of_masks = "" if masked is None else "; masked sites in orange"
+    axis.set_xlabel(f"from noise to data, by the rounds that are done{of_masks}", fontsize=10)
+    for side in axis.spines.values():
+        side.set_visible(False)
+    return figure
+
+
+def path_text(paths: Sequence[Sequence[str]], labels: Sequence[str]) -> str:
+    """Texts along the reverse process: a paragraph for each example, a line for each frame; masks are visible."""
+    width = max(map(len, labels))
+    shown = [[frame.replace("\n", LINE_BREAK) for frame in path] for path in paths]
+    lines = [[f"{label:>{width}}  {frame}\n" for label, frame in zip(labels, path, strict=True)] for path in shown]
+    return "\n".join("".join(paragraph) for paragraph in lines)
+
+
+def exposure_figure(curves: Mapping[str, np.ndarray]) -> Any:
+    """A panel for each kind of curves that is there, with bands that cover 95 %.
+
+    Args:
+      curves: of an exposure against the truth, `forward_own` and `forward_data` [S], the accumulated errors in nats up
+        to each step, and `excess` [S] in per cent; of texts under a judge, `judge_own` [P] and, where there is one,
+        `judge_data` [P], nats per site at `judge_places` [P]. Each has its standard error beside it, `NAME_stderr`.
+    """
+    drawn = [
+        draw
+        for name, draw in (("forward_own", _errors), ("excess", _excess), ("judge_own", _along_text))
+        if name in curves
+    ]
+    figure = new_figure(max(4.6 * len(drawn), 6.4), 3.4)
+    for axis, draw in zip(row_of_axes(figure, len(drawn)), drawn, strict=True):
+        draw(axis, curves)
+    return figure
+
+
+def _band(axis: Any, x: np.ndarray, y: np.ndarray, stderr: np.ndarray, color: str, label: str) -> None:
+    axis.fill_between(x, y - Z * stderr, y + Z * stderr, color=color, alpha=0.22, linewidth=0)
+    axis.plot(x, y, color=color, linewidth=1.4, label=label)
+
+
+def _errors(axis: Any, curves: Mapping[str, np.ndarray]) -> None:
+    for name, color, label in (("forward_own", ACCENT, "own prefixes"), ("forward_data", INK, "prefixes of the data")):
+        steps = np.arange(len(curves[name])) + FIRST_STEP
+        _band(axis, steps, curves[name], curves[f"{name}_stderr"], color, label)
+    label_axes(axis, "length", "accumulated KL(truth || model), nats", "Errors up to a length")
+    axis.legend(frameon=False, fontsize=9)
+
+
+def _excess(axis: Any, curves: Mapping[str, np.ndarray]) -> None:
+    steps = np.arange(len(curves["excess"])) + FIRST_STEP
+    _band(axis, steps, curves["excess"], curves["excess_stderr"], ACCENT, "")
+    axis.axhline(0, color=SOFT, linewidth=0.8)
+    label_axes(axis, "length", "per cent", "Excess under own prefixes")
+
+
+def _along_text(axis: Any, curves: Mapping[str, np.ndarray]) -> None:
+    for name, color, label in (("judge_own", ACCENT, "samples"), ("judge_data", INK, "data")):
+        if name in curves and len(curves[name]):
+            _band(axis, curves["judge_places"], curves[name], curves[f"{name}_stderr"], color, label)
+    label_axes(axis, "place in the text", "nats per site under the judge", "Samples under the judge")
+    axis.legend(frameon=False, fontsize=9)
+
+
+def write_exposure(path: str | os.PathLike, curves: Mapping[str, np.ndarray]) -> None:
+    """Writes curves to `PATH.npz`, and their picture to `PATH.png`, by the first process; nothing where there are none.
+
+    Raises `UserError` when the disk refuses.
+    """
+    if not curves or jax.process_index() > 0:
+        return
+    with replacing(f"{path}.npz") as replacement, replacement.open("wb") as file:
+        named: dict[str, Any] = dict(curves)
+        np.savez(file, **named)
+    if has_matplotlib():
+        save_figure(exposure_figure(curves), f"{path}.png")

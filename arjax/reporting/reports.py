@@ -1,4 +1,4 @@
-"""`results.json`, the report of a run: its fields, and reading it. Imports nothing heavy: sweeps read it, too."""
+"""`results.json`, the report of a run: its fields, reading it, and its scores in words. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, did_you_mean
 from arjax.core.files import read_json_object
-from arjax.core.registry import did_you_mean
-from arjax.core.score_names import NO_LIKELIHOOD, SAMPLE_SCORE
+from arjax.core.score_names import NLL, NO_LIKELIHOOD, SAMPLE_SCORE
 
 FILE_NAME = "results.json"
 #: The kind of a score that is the log-likelihood itself; others are "bound", "estimate", and "none" of models without a
 #: likelihood.
 EXACT = "exact"
-_TEXTS = ("dataset", "split", "device")
+_TEXTS = ("dataset", "split", "device", "kind")
 _NUMBERS = ("num_examples", "num_params", "step", "best_step", "seed", "train_seconds")
 #: The numbers of likelihoods, and those in their place of models without one.
 _NATS, _SAMPLES = ("nll_nats", "nll_stderr", "bits_per_dim"), (SAMPLE_SCORE, f"{SAMPLE_SCORE}_stderr")
@@ -25,11 +24,11 @@ _NATS, _SAMPLES = ("nll_nats", "nll_stderr", "bits_per_dim"), (SAMPLE_SCORE, f"{
 def read_report(workdir: str | os.PathLike) -> dict[str, Any] | None:
     """The report of a run, or None when there is none, or an incomplete one: then it is computed again.
 
-    A report without one of the fields of all reports was edited by hand or damaged. One without a `kind` is older than
-    the models with scores that are not exact. Raises `UserError`: there is one that cannot be read.
+    A report without one of the fields of all reports was edited by hand or damaged. Raises `UserError`: there is one
+    that cannot be read.
     """
     report = read_json_object(Path(workdir) / FILE_NAME)
-    return {"kind": EXACT} | report if report is not None and is_report(report) else None
+    return report if report is not None and is_report(report) else None
 
 
 def finished_report(workdir: str | os.PathLike) -> dict[str, Any] | None:
@@ -45,9 +44,9 @@ def finished_report(workdir: str | os.PathLike) -> dict[str, Any] | None:
 def is_report(report: Mapping[str, Any]) -> bool:
     """Whether an object of JSON has all fields of a report."""
     texts = all(isinstance(report.get(name), str) for name in _TEXTS)
-    optional = isinstance(report.get("kind", ""), str) and is_number(report.get("validation_nll_nats") or 0.0)
     of_kind = _SAMPLES if report.get("kind") == NO_LIKELIHOOD else _NATS
-    return texts and optional and all(is_number(report.get(name)) for name in (*_NUMBERS, *of_kind))
+    numbers = [report.get("validation_nll_nats") or 0.0, *(report.get(name) for name in (*_NUMBERS, *of_kind))]
+    return texts and all(map(is_number, numbers))
 
 
 def is_number(value: Any) -> bool:
@@ -105,3 +104,104 @@ def check_metric(metric: str, owner: str, known: tuple[str, ...] = SCORES + OF_A
     """Raises `UserError` when no run can report the metric; `owner` names, in words, the part that asks for it."""
     if metric not in known:
         raise UserError(f"{owner} reports no {metric!r}{did_you_mean(metric, known)}")
+
+
+#: Scores of some kinds of data, and their units.
+UNITS = {
+    "bits_per_dim": "bits/dim",
+    "bits_per_char": "bits/char",
+    "bits_per_byte": "bits/byte",
+    "perplexity": "perplexity",
+    "nll_nats_per_frame": "nats/frame",
+    "accuracy": "accuracy",
+    "squared_error": "squared error",
+}
+#: Bounds that take more work than a score, the names of their amounts of work, and these in words.
+BOUNDS = (
+    ("k_step_bound", "k_steps", "in {} steps"),
+    ("importance_bound", "importance_samples", "with {} samples"),
+    ("chain_bound", "chain_bound_steps", "from {} steps"),
+)
+
+
+def describe_scores(scores: Mapping[str, Any], bits: bool = True) -> str:
+    """`86.54 ± 0.71 nats, 1.9512 ± 0.0161 bits/dim`, and the further scores of texts, frames and mixtures of orders.
+
+    Args:
+      scores: numbers by the names of `results.json`; a standard error that is not there is left out.
+      bits: whether bits per dimension mean anything: those of a density depend on the units of the data.
+    """
+    if SAMPLE_SCORE in scores:
+        return with_stderr(scores[SAMPLE_SCORE], scores.get(f"{SAMPLE_SCORE}_stderr"), "sample score, no likelihood")
+    if NLL not in scores:
+        return ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+    parts = [with_stderr(scores[NLL], scores.get("nll_stderr"), scores.get("unit", "nats"))]
+    if "solver_error_nats" in scores:
+        parts.append(f"up to {scores['solver_error_nats']:.2g} nats of error of the solver")
+    if scores.get("num_orders", 1) > 1:
+        mean = with_stderr(scores["negative_elbo_nats"], scores.get("negative_elbo_stderr"))
+        parts.append(f"a mixture of {scores['num_orders']} orders (their mean: {mean})")
+    for name, effort, words in BOUNDS:
+        if f"{name}_nats" in scores:
+            bound = with_stderr(scores[f"{name}_nats"], scores[f"{name}_stderr"], "nats")
+            parts.append(f"at most {bound} {words.format(scores[effort])} (bound)")
+    if "k_step_nll_nats" in scores:
+        nats = with_stderr(scores["k_step_nll_nats"], scores["k_step_nll_stderr"], "nats")
+        parts.append(f"{nats} in {scores['k_steps']} steps by {scores['k_step_choose']} ({scores['k_step_kind']})")
+    if "excess_nats" in scores:
+        parts.append(f"{with_stderr(scores['excess_nats'], scores['excess_stderr'], 'nats')} above the truth")
+    parts += _of_exposure(scores)
+    for name, unit in UNITS.items():
+        if name in scores and (bits or name != "bits_per_dim"):
+            parts.append(with_stderr(scores[name], scores.get(f"{name}_stderr"), unit))
+    return ", ".join(parts)
+
+
+def line_of(results: Mapping[str, Any], bits: bool) -> str:
+    """One readable line: `digits test: 86.54 ± 0.71 nats, 1.9512 ± 0.0161 bits/dim (exact; 300 examples, ...)`."""
+    return f"{results['dataset']} {results['split']}: {describe_scores(results, bits)} {_about(results)}"
+
+
+def describe_classification(scores: Mapping[str, Any]) -> str:
+    """`digits test: accuracy 0.9333 ± 0.0144, 0.2104 ± 0.0305 nats of the class (exact; 300 examples, ...)`."""
+    accuracy = f"accuracy {with_stderr(scores['accuracy'], scores['accuracy_stderr'])}"
+    nats = with_stderr(scores["class_nats"], scores["class_nats_stderr"], "nats of the class")
+    return f"{scores['dataset']} {scores['split']}: {accuracy}, {nats} {_about(scores)}"
+
+
+def _about(results: Mapping[str, Any]) -> str:
+    num, prior = f"{results['num_examples']:,} examples", results.get("prior", "train")
+    about = [f"({results['kind']}; {num}", *([f"prior {prior}"] if prior != "train" else [])]
+    return ", ".join([*about, f"parameters of step {results['best_step']:,})"])
+
+
+def _of_exposure(scores: Mapping[str, Any]) -> list[str]:
+    """Errors under own prefixes beside those of the data, of the truth, of decodings and under a judge."""
+    parts = []
+    if "exposure_forward_own_nats" in scores:
+        own, of_data = (scores[f"exposure_forward_{name}_nats"] for name in ("own", "data"))
+        excess = f"{scores['exposure_excess_percent']:.1f} ± {scores['exposure_excess_stderr']:.1f} %"
+        parts.append(f"errors of {own:.4f} nats under own prefixes, {of_data:.4f} under the data's (excess {excess})")
+    if "greedy_error" in scores:
+        percent = [100 * scores[f"{name}_error"] for name in ("greedy", "next_step")]
+        parts.append(f"{percent[0]:.1f} % of decoded values wrong, {percent[1]:.1f} % of next ones")
+    if "judge_own_nll_nats" in scores:
+        judged = with_stderr(scores["judge_own_nll_nats"], scores["judge_own_nll_stderr"], "nats")
+        beside = f", data {scores['judge_data_nll_nats']:.4f}" if "judge_data_nll_nats" in scores else ""
+        parts.append(f"samples {judged} under the judge{beside}")
+    return parts
+
+
+def with_stderr(value: float, stderr: float | None, unit: str = "", digits: int = 4) -> str:
+    """A value with its standard error and its unit; a single example, or all orders of a model, have no such error."""
+    error = f" ± {stderr:.{digits}f}" if stderr else ""
+    return f"{value:.{digits}f}{error} {unit}".rstrip()
+
+
+def scores_in_words(results: Mapping[str, Any] | None) -> str:
+    """`; test 86.54 ± 0.71 nats (exact)`, "" without results."""
+    if results is None:
+        return ""
+    if SAMPLE_SCORE in results:
+        return f"; {results['split']} {describe_scores(results)}"
+    return f"; {results['split']} {with_stderr(results[NLL], results['nll_stderr'], 'nats', 2)} ({results['kind']})"

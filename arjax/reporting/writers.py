@@ -2,26 +2,76 @@
 
 from __future__ import annotations
 
+import abc
 import ast
 import contextlib
+import dataclasses
+import importlib.util
 import json
 import math
 import os
+import secrets
+import struct
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from arjax.core.files import reading, write_text, writing
+from arjax.core.errors import UserError
+from arjax.core.files import read_json_object, reading, write_text, writing
 from arjax.core.output import say_once
-from arjax.core.registry import Component
+from arjax.core.registry import Component, Registry
 from arjax.core.values import parse_expression, parse_json
-from arjax.reporting.tensorboard import TensorBoard
-from arjax.reporting.weights_and_biases import WeightsAndBiases
-from arjax.reporting.writer import WRITERS, Writer
 
-__all__ = ["WRITERS", "MetricWriter", "TensorBoard", "WeightsAndBiases", "Writer", "make_writers", "read_metrics"]
-
+WRITERS = Registry("writer")
 FILE_NAME = "metrics.jsonl"
+#: The folder of Weights & Biases in a workdir, and its file with the name of the run on the server.
+_WANDB_FOLDER, _WANDB_ID = "wandb", "arjax-run-id"
+
+
+class Writer(abc.ABC):
+    """A destination of the metrics of a run. Subclasses are dataclasses; their fields are the options of a call string.
+
+    The first process of a run opens its writers, writes and closes. A run that goes on opens them again: they must then
+    show every number once, as `metrics.jsonl` does.
+    """
+
+    #: The package that it needs, and the extra of arjax that installs it.
+    PACKAGE: ClassVar[str] = ""
+    EXTRA: ClassVar[str] = ""
+
+    def check(self) -> None:
+        """Raises `UserError` when the package is not installed."""
+        if self.PACKAGE and importlib.util.find_spec(self.PACKAGE) is None:
+            hint = f" (pip install 'arjax[{self.EXTRA}]')" if self.EXTRA else ""
+            name = next((name for name in WRITERS.names() if WRITERS.get(name) is type(self)), type(self).__name__)
+            raise UserError(f"the writer {name!r} needs the package {self.PACKAGE}, which is not installed{hint}")
+
+    @abc.abstractmethod
+    def open(self, workdir: Path, resume_step: int | None, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Begins to write.
+
+        Args:
+          workdir: folder of the run; its `config.json` is there.
+          resume_step: the step the run goes on from: earlier lines about later steps are void; 0 for a fresh
+            run; None to append.
+          lines: the valid lines of `metrics.jsonl`.
+        """
+
+    @abc.abstractmethod
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Numbers after a step, by names such as `train/loss`; a step may come several times, with other names."""
+
+    def result(self, step: int, scalars: Mapping[str, float]) -> None:
+        """The scores of the finished run, by names such as `test/nll_nats`."""
+        self.write(step, scalars)
+
+    def picture(self, step: int, name: str, path: Path) -> None:  # noqa: B027  not every writer takes plots
+        """A plot of the run, a png file."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Ends; everything is kept."""
 
 
 class MetricWriter(contextlib.AbstractContextManager):
@@ -143,3 +193,144 @@ def _trim(path: Path, resume_step: int | None) -> None:
     # At step 0 nothing has been trained: the lines of an earlier attempt about it are written again as well.
     kept = [line for line in _whole_lines(path) if line["step"] <= limit and resume_step != 0]
     write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+@WRITERS.register("tensorboard")
+@dataclasses.dataclass
+class TensorBoard(Writer):
+    """TensorBoard events: scalars, the config as text, and the plots of the run.
+
+    They are written at once: in tensorboardX's own writer a thread does it, and cannot report that the disk is full.
+    """
+
+    PACKAGE, EXTRA = "tensorboardX", "tensorboard"
+
+    def open(self, workdir: Path, resume_step: int | None, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Opens a new file of events; TensorBoard hides older events of the steps after `resume_step`."""
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.summary import text
+
+        self._event, self._place = Event, f"the TensorBoard events in {workdir}"
+        with writing(self._place):
+            # The package names files by the second, and a second file of one second would replace the first.
+            self._file = EventsWriter(os.path.join(workdir, "events"), filename_suffix=f".{time.time_ns()}")
+            if resume_step is not None:
+                self._file.write_event(Event(step=resume_step + 1, session_log=SessionLog(status=SessionLog.START)))
+            self._file.flush()
+        if resume_step == 0:
+            fields = json.dumps(_config_of(workdir), indent=2, sort_keys=True)
+            # As a block of code: TensorBoard reads texts as Markdown.
+            self._add(0, [text("config", "\n".join(f"    {line}" for line in fields.splitlines()))])
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        """One event for each number."""
+        from tensorboardX.summary import scalar
+
+        self._add(step, [scalar(name, value) for name, value in scalars.items()])
+
+    def picture(self, step: int, name: str, path: Path) -> None:
+        """The file as it is."""
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        with reading(path):
+            data = path.read_bytes()
+        width, height = struct.unpack(">II", data[16:24])  # behind the signature, length and name of the first chunk
+        image = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=data)
+        self._add(step, [Summary(value=[Summary.Value(tag=name, image=image)])])
+
+    def close(self) -> None:
+        """Closes the file."""
+        with writing(self._place):
+            self._file.close()
+
+    def _add(self, step: int, summaries: list[Any]) -> None:
+        with writing(self._place):
+            for summary in summaries:
+                self._file.write_event(self._event(step=step, wall_time=time.time(), summary=summary))
+            self._file.flush()
+
+
+@WRITERS.register("wandb")
+@dataclasses.dataclass
+class WeightsAndBiases(Writer):
+    """A run of Weights & Biases: scalars by step, the config, and test scores in its summary.
+
+    A run that goes on is one run there. Its server has rows up to some step and takes none before it, and an offline
+    run begins with none: the lines of `metrics.jsonl` that it lacks are sent again, so no number is lost or doubled.
+    Of several offline folders of a workdir the newest one holds everything, and is the one to `wandb sync`.
+
+    Attributes:
+      project, entity, group: the place of the run on the server; "" for the package's default.
+      name: of the run; "": that of the workdir.
+    """
+
+    project: str = "arjax"
+    entity: str = ""
+    group: str = ""
+    name: str = ""
+
+    PACKAGE, EXTRA = "wandb", "wandb"
+
+    def open(self, workdir: Path, resume_step: int | None, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Begins the run, or goes on with it, and sends the lines that its server lacks."""
+        import wandb
+
+        folder = workdir / _WANDB_FOLDER
+        with writing(folder):
+            folder.mkdir(exist_ok=True)
+        try:
+            self._run = wandb.init(
+                project=self.project,
+                entity=self.entity or None,
+                group=self.group or None,
+                name=self.name or workdir.absolute().name,
+                dir=str(workdir),
+                id=_run_id(folder / _WANDB_ID),
+                resume="allow" if resume_step != 0 else None,  # None: a run of this name is replaced
+                config=_config_of(workdir),
+                settings=wandb.Settings(console="off"),  # it would replace the standard output
+            )
+        except wandb.Error as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"wandb begins no run: {reason}; WANDB_MODE=offline works without a server") from error
+        self._step = 0
+        self._row: dict[str, float] = {}
+        known = self._run.step
+        for line in lines:
+            if line["step"] >= known:
+                numbers = {name: value for name, value in line.items() if name != "step" and value is not None}
+                self.write(line["step"], numbers)
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Adds to the row of a step. It is sent when it is complete: after a kill in between it is sent again."""
+        if step != self._step:
+            self._send()
+        self._step, self._row = step, self._row | dict(scalars)
+
+    def result(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Writes the summary of the run, the source of the server's tables."""
+        self._run.summary.update(dict(scalars))
+
+    def close(self) -> None:
+        """Sends the last row and waits for the server."""
+        self._send()
+        self._run.finish()
+
+    def _send(self) -> None:
+        if self._row:
+            self._run.log(self._row, step=self._step)
+        self._row = {}
+
+
+def _run_id(path: Path) -> str:
+    """The name by which the server knows the run, the same whenever the run goes on."""
+    if not path.exists():
+        write_text(path, secrets.token_hex(8))
+    with reading(path):
+        return path.read_text(encoding="utf-8").strip()
+
+
+def _config_of(workdir: Path) -> dict[str, Any]:
+    """The config of a run as plain values; empty where it has none."""
+    return read_json_object(workdir / "config.json") or {}

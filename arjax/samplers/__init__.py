@@ -21,7 +21,6 @@ from arjax.samplers.base import (
     Steps,
     example_keys,
     make_sampler,
-    option,
 )
 from arjax.samplers.beam import Beam
 from arjax.samplers.best import Best
@@ -51,5 +50,4 @@ __all__ = [
     "Steps",
     "example_keys",
     "make_sampler",
-    "option",
 ]

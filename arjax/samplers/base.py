@@ -6,7 +6,7 @@ import abc
 import copy
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -16,8 +16,6 @@ import numpy as np
 from arjax.conditionals.base import bound
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
-from arjax.core.integers import check_size
 from arjax.core.programs import call_if_it_fits, checked_pytree
 from arjax.core.registry import Registry
 from arjax.factorization import Factorization
@@ -25,23 +23,12 @@ from arjax.networks.base import Context
 from arjax.samplers.cores import in_parts, num_parts
 from arjax.samplers.loops import Ends
 from arjax.samplers.options import DrawOptions
-from arjax.samplers.options import option as option
-
-
-def check_ranges(name: str, family: type[Sampler], options: Mapping[str, Any]) -> None:
-    """Ranges that hold for every sampler: whole numbers are not negative."""
-    for key, value in options.items():
-        if type(value) is int and value < 0:
-            raise UserError(
-                f"the option {key!r} of the sampler {name!r} must be a whole number, at least 0, not {value}"
-            )
-
 
 #: The first number that a sampler may fold into a key: conditionals split the keys of steps, and the parts of a split
 #: are the key with 0, 1, ... folded in; the keys of examples have the numbers of their steps folded in.
 OWN_NUMBERS = np.uint32(2**31)
 
-SAMPLERS = Registry("sampler", hidden=("source",), check=check_ranges)
+SAMPLERS = Registry("sampler", hidden=("source",))
 
 
 class Draw(NamedTuple):
@@ -180,9 +167,7 @@ def make_sampler(text: str | Sampler) -> Sampler:
     """
     if not isinstance(text, Sampler):
         return checked_pytree(SAMPLERS.call(text), f"the sampler {str(text)!r}")
-    for name, value in vars(text).items():
-        check_size(value, SAMPLERS.most(name), f"{name} of a sampler")
-    return checked_pytree(text, "the sampler")
+    return checked_pytree(SAMPLERS.checked(text), "the sampler")
 
 
 @jax.jit

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 
 from arjax.conditionals.truncated import Truncated
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.core.output import say_once
 from arjax.networks.base import step_variables
-from arjax.samplers.base import SAMPLERS, Draw, Sampler, option
+from arjax.samplers.base import SAMPLERS, Draw, Sampler
 from arjax.samplers.loops import num_calls, read_prompt
 
 
@@ -152,8 +153,8 @@ class Beam(Sampler):
     where sequences end by themselves.
     """
 
-    width: int = option(4)
-    length_penalty: float = option(0.0)
+    width: int = opt(4)
+    length_penalty: float = opt(0.0)
 
     exact: ClassVar[bool] = False
     WARMS: ClassVar[bool] = False

@@ -12,7 +12,8 @@ from arjax.conditionals.base import bound
 from arjax.conditionals.blocks import Query, site_log_prob
 from arjax.conditionals.truncated import untruncated
 from arjax.core.errors import UserError
-from arjax.samplers.base import OWN_NUMBERS, SAMPLERS, Draw, Sampler, Steps, make_sampler, option
+from arjax.core.options import opt
+from arjax.samplers.base import OWN_NUMBERS, SAMPLERS, Draw, Sampler, Steps, make_sampler
 from arjax.samplers.options import DrawOptions
 
 
@@ -31,8 +32,8 @@ class Best(Sampler):
     Options: `of`, how many; `sampler`, the call string of the sampler that draws them.
     """
 
-    of: int = option(16)
-    sampler: str = option("cached")
+    of: int = opt(16)
+    sampler: str = opt("cached")
     source: Sampler | None = None
 
     exact: ClassVar[bool] = False

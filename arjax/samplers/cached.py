@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from arjax.conditionals.modes import Modes
+from arjax.core.options import opt
 from arjax.networks.base import step_variables
-from arjax.samplers.base import SAMPLERS, Draw, Sampler, option, per_example
+from arjax.samplers.base import SAMPLERS, Draw, Sampler, per_example
 from arjax.samplers.loops import loop_over_steps, num_calls, read_prompt
 
 
@@ -32,7 +33,7 @@ class Cached(Sampler):
     suit the network.
     """
 
-    chunk: int = option(0)
+    chunk: int = opt(0)
     PARTS: ClassVar[bool] = True
 
     def head(self, conditional: Any) -> Any:

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from arjax.conditionals.base import bound
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core.errors import UserError
-from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, option, per_example
+from arjax.core.options import opt
+from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, per_example
 from arjax.samplers.drafts.base import Draft, Place, Proposal, Target, make_draft, target_of_draft
 from arjax.samplers.loops import has_carry, num_calls, read_prompt
 from arjax.samplers.prefixes import where_own
@@ -37,8 +38,8 @@ class FixedPoint(Sampler):
     the most probable values given zeros (one pass more); or those of a draft, see `speculative`.
     """
 
-    window: int = option(0)
-    start: str = option("zeros")
+    window: int = opt(0)
+    start: str = opt("zeros")
     source: Draft | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self):

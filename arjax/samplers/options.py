@@ -10,11 +10,7 @@ import jax
 
 from arjax.conditionals.temperature import as_temperature
 from arjax.core.arguments import check_names
-
-
-def option(default: Any) -> Any:
-    """A field of a sampler that a call string can set, static in programs as some options of a draw are."""
-    return dataclasses.field(default=default, metadata={"static": True})
+from arjax.core.options import opt
 
 
 @jax.tree_util.register_dataclass
@@ -44,9 +40,9 @@ class DrawOptions:
     observed: Any = None
     context: Any = None
     temperature: Any = 1.0
-    top_k: int = option(0)
-    top_p: float = option(1.0)
-    min_p: float = option(0.0)
+    top_k: int = opt(0)
+    top_p: float = opt(1.0)
+    min_p: float = opt(0.0)
     end: Any = None
 
     @classmethod

@@ -11,9 +11,10 @@ import numpy as np
 
 from arjax.conditionals.truncated import untruncated
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.factorization import Factorization, reorder
 from arjax.networks.base import step_variables
-from arjax.samplers.base import OWN_NUMBERS, SAMPLERS, Draw, Resources, Sampler, Steps, option, per_example
+from arjax.samplers.base import OWN_NUMBERS, SAMPLERS, Draw, Resources, Sampler, Steps, per_example
 from arjax.samplers.loops import has_carry, num_calls, read_prompt
 from arjax.samplers.rounds import advance, by_score, check_rounds, check_single_sites, entropies, measure_losses
 from arjax.samplers.schedules import check_rounds_fit, check_schedule, make_sizes
@@ -52,10 +53,10 @@ class Parallel(Sampler):
 
     exact: ClassVar[bool] = False
 
-    steps: int = option(0)
-    schedule: str = option("uniform")
-    choose: str = option("random")
-    sizes: tuple[int, ...] = option(())
+    steps: int = opt(0)
+    schedule: str = opt("uniform")
+    choose: str = opt("random")
+    sizes: tuple[int, ...] = opt(())
 
     def __post_init__(self):
         check_schedule("the sampler 'parallel'", self.steps or 1, self.schedule)

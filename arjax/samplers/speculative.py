@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.errors import UserError
-from arjax.samplers.base import SAMPLERS, Sampler, Steps, option
+from arjax.core.options import opt
+from arjax.samplers.base import SAMPLERS, Sampler, Steps
 from arjax.samplers.drafts.base import Draft, Proposal, has_probabilities, log_table, make_draft
 from arjax.samplers.windows import accept_by_keys, draw_in_windows, leading, tell_window
 
@@ -32,9 +33,9 @@ class Speculative(Sampler):
     positive part of p - q: other values of the same distribution, and more proposals that are accepted.
     """
 
-    draft: str = option("counts(order=3)")
-    window: int = option(USUAL)
-    coupling: str = option("keys")
+    draft: str = opt("counts(order=3)")
+    window: int = opt(USUAL)
+    coupling: str = opt("keys")
     source: Draft | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self):

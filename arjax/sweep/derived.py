@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from arjax.core.arguments import named_arguments
-from arjax.core.errors import UserError
-from arjax.core.registry import did_you_mean
+from arjax.core.errors import UserError, did_you_mean
 from arjax.core.score_names import kind_of_mixture, weakest
 from arjax.evaluation.summaries import mean_over_runs
 from arjax.reporting.reports import is_number
@@ -121,7 +120,7 @@ class Mean(Derived):
 
     def _row(self, members: Sequence[Member]) -> dict[str, Any]:
         value, stderr = mean_over_runs([member.results[member.run.metric] for member in members])
-        validation = mean_over_runs([validation_of(each.run.metric, each.results, each.folder)[0] for each in members])
+        validation = mean_over_runs([validation_of(each.run.metric, each.results)[0] for each in members])
         sizes = {member.results["num_params"] for member in members}
         seeds = {member.results["seed"] for member in members}
         over = "seeds" if len(seeds) == len(members) else "runs"

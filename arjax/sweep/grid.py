@@ -9,8 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from arjax.core.errors import UserError
-from arjax.core.registry import did_you_mean
+from arjax.core.errors import UserError, did_you_mean
 from arjax.sweep.derived import Mean, mean_of
 from arjax.sweep.runs import WORKDIR, Run, as_text
 

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from arjax.evaluation.summaries import mean_over_runs
-from arjax.reporting.curves import Curve, learning_curves
-from arjax.reporting.dots import Dot, Panel, sorted_dots
-from arjax.reporting.figures import has_matplotlib, label_axes, new_figure, save_figure
+from arjax.reporting.figures import (
+    ACCENT,
+    INK,
+    SOFT,
+    has_matplotlib,
+    label_axes,
+    new_figure,
+    row_of_axes,
+    save_figure,
+    whole_ticks,
+)
 from arjax.reporting.writers import read_metrics
 from arjax.sweep.derived import common_name, groups_of_seeds
 from arjax.sweep.results import lower_is_better, model_of, ordering_of, read_config, read_results, scored_data
@@ -24,6 +34,9 @@ RESULTS_NAME, CURVES_NAME, ORDERS_NAME = "results.png", "curves.png", "orders.pn
 EXACT, BOUND = "nll_nats", "negative_elbo_nats"
 #: Rows of the largest panel that is still a picture.
 MOST_ROWS = 200
+#: A dot farther from the best than this multiple of the distance of the upper quartile is drawn at the edge.
+ZOOM = 4.0
+MOST_COLUMNS = 3
 
 
 def draw_results(path: Path, rows: Sequence[Mapping[str, Any]]) -> bool:
@@ -153,3 +166,136 @@ def _draw_panel(axis: Any, by_order: Mapping[str, Sequence[float]], xlabel: str,
     axis.set_yticks(range(len(ranked)), [order for order, _ in ranked], fontsize=7)
     axis.locator_params(axis="x", nbins=5)
     label_axes(axis, xlabel, "", title)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dot:
+    """One result: a model with its score, the standard error of the score, and the published number; nan for none."""
+
+    label: str
+    value: float
+    stderr: float = math.nan
+    published: float = math.nan
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """Results that can be compared: those of one data set in one metric."""
+
+    title: str  # the data set
+    unit: str  # the metric with its unit
+    dots: Sequence[Dot]  # at least one
+    lower_is_better: bool = True  # the direction in which the dots are sorted
+
+
+def sorted_dots(path: str | os.PathLike, panels: Sequence[Panel]) -> None:
+    """Draws each panel as a list of models, the best one at the top: a dot with its standard error for each.
+
+    A diamond marks the published number of the same model. The axis zooms to the range where models differ; a result
+    far outside is written at the edge.
+    """
+    columns = min(len(panels), MOST_COLUMNS)
+    lines = -(-len(panels) // columns)
+    heights = [max(len(panel.dots) for panel in panels[i * columns : (i + 1) * columns]) for i in range(lines)]
+    inches = [1.3 + 0.2 * height for height in heights]
+    figure = new_figure(2.6 + 3.4 * columns if columns == 1 else 4.6 * columns, sum(inches))
+    axes = figure.subplots(lines, columns, squeeze=False, height_ratios=inches).ravel()
+    for axis in axes[len(panels) :]:
+        axis.axis("off")
+    for axis, panel in zip(axes, panels, strict=False):
+        _draw_dots(axis, panel)
+    save_figure(figure, path)
+
+
+def _draw_dots(axis: Any, panel: Panel) -> None:
+    ranked = sorted(panel.dots, key=lambda dot: dot.value, reverse=panel.lower_is_better)
+    low, high = _limits(ranked, panel.lower_is_better)
+    bars = [dot.value + sign * dot.stderr for dot in ranked for sign in (-1, 1) if low <= dot.value <= high]
+    ends = [low, high, *(bar for bar in bars if math.isfinite(bar))]
+    left, right = min(ends), max(ends)
+    margin = 0.06 * (right - left) or 0.01 * abs(right) or 1.0
+    for place, dot in enumerate(ranked):
+        if low <= dot.value <= high:
+            stderr = None if math.isnan(dot.stderr) else dot.stderr
+            axis.errorbar(dot.value, place, xerr=stderr, fmt="o", color=INK, markersize=4.5, capsize=2, linewidth=1.2)
+        else:
+            above = dot.value > high
+            at, side = (right, "right") if above else (left, "left")
+            text = f"{dot.value:.5g} >" if above else f"< {dot.value:.5g}"
+            axis.text(at, place, text, ha=side, va="center", color=SOFT, fontsize=7)
+        if low <= dot.published <= high:
+            axis.plot(dot.published, place, "D", color=ACCENT, markersize=4.5, fillstyle="none")
+    axis.set_xlim(left - margin, right + margin)
+    axis.set_ylim(-0.7, len(ranked) - 0.3)
+    axis.set_yticks(range(len(ranked)), [dot.label for dot in ranked], fontsize=7, parse_math=False)
+    axis.locator_params(axis="x", nbins=5)
+    label_axes(axis, panel.unit, "", panel.title)
+    if any(not math.isnan(dot.published) for dot in ranked):
+        axis.plot([], [], "o", color=INK, markersize=4.5, label="arjax")
+        axis.plot([], [], "D", color=ACCENT, markersize=4.5, fillstyle="none", label="published")
+        axis.legend(frameon=False, fontsize=7)
+
+
+def _limits(dots: Sequence[Dot], lower_is_better: bool) -> tuple[float, float]:
+    """The range of results and published numbers, without results far behind the upper quartile of the others."""
+    sign = 1.0 if lower_is_better else -1.0
+    values = np.sort([sign * dot.value for dot in dots])
+    published = [sign * dot.published for dot in dots if not math.isnan(dot.published)]
+    reach = values[0] + ZOOM * (np.quantile(values, 0.75) - values[0])
+    inside = [value for value in values if value <= reach] if len(values) > 3 else list(values)
+    ends = sign * min([*inside, *published]), sign * max([*inside, *published])
+    return min(ends), max(ends)
+
+
+class Curve(NamedTuple):
+    """A curve, and half the height of a band around it; no band where that is empty."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    band: Sequence[float] = ()
+
+
+def learning_curves(path: str | os.PathLike, panels: Sequence[tuple[str, str, Mapping[str, Curve]]]) -> None:
+    """Draws the validation curves of several runs, a panel per data set. `panels`: (data set, metric, {run: validation
+    scores over the training examples seen}) of each.
+    """
+    figure = panels_of_curves(
+        [(dataset, f"validation, {_unit(metric)}", curves) for dataset, metric, curves in panels], "training examples"
+    )
+    for axis, (_, _, curves) in zip(figure.axes, panels, strict=True):
+        axis.set_xscale("log")
+        whole_ticks(axis.xaxis)
+        # The scores of the first steps are far above the rest: the axis shows twice the range of the last scores.
+        ends = [min(curve.y) for curve in curves.values()]
+        highest = max(max(curve.y) for curve in curves.values())
+        span = max(max(ends) - min(ends), 0.03 * abs(min(ends)), 1e-3)
+        top = highest if len(curves) == 1 else min(highest, max(ends) + span)
+        axis.set_ylim(min(ends) - 0.2 * span, top + 0.05 * span)
+    save_figure(figure, path)
+
+
+def panels_of_curves(panels: Sequence[tuple[str, str, Mapping[str, Any]]], xlabel: str) -> Any:
+    """A figure with a panel of named curves for each (title, label of y, {name: Curve}), and one legend."""
+    figure = new_figure(max(3.5 * len(panels), 6.4), 3.9)
+    names = list(dict.fromkeys(name for _, _, curves in panels for name in curves))
+    for axis, (title, ylabel, curves) in zip(row_of_axes(figure, len(panels)), panels, strict=True):
+        for name, (x, y, *bands) in curves.items():
+            number = names.index(name)
+            color = f"C{number % 10}"
+            line = ("o-", "s--", "^:", "d-.")[number // 10 % 4]  # ten colours for each kind of line
+            axis.plot(x, y, line, color=color, markersize=3, linewidth=1.3, label=name)
+            for band in filter(len, bands):
+                axis.fill_between(x, np.subtract(y, band), np.add(y, band), color=color, alpha=0.2, linewidth=0)
+        label_axes(axis, xlabel, ylabel, title)
+    handles = {h.get_label(): h for axis in figure.axes for h in axis.get_lines()}
+    legend = figure.legend(
+        [handles[name] for name in names], names, loc="outside lower center", ncols=4, frameon=False, fontsize=9
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # names of users: a $ in them is no formula
+    return figure
+
+
+def _unit(metric: str) -> str:
+    """`nll_nats_per_frame` -> `nats per frame`."""
+    return metric.removeprefix("nll_").replace("bits_per_dim", "bits/dim").replace("_", " ")

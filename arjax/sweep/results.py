@@ -9,11 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, did_you_mean
 from arjax.core.files import read_json_object, replacing
-from arjax.core.registry import did_you_mean
 from arjax.reporting.reports import is_number, read_report
-from arjax.reporting.writers import read_metrics
 from arjax.sweep.runs import Run
 
 if TYPE_CHECKING:  # tables are read without it
@@ -21,14 +19,10 @@ if TYPE_CHECKING:  # tables are read without it
 
 FILE_NAME = "results.csv"
 CONFIG_NAME = "config.json"
-#: Columns that older tables lack.
-OPTIONAL = (
-    *("name", "value_stderr", "sites_per_second", "kind", "validation", "validation_stderr", "best_step"),
-    *("stderr_over", "tie"),
-)
 COLUMNS = (
     *("name", "dataset", "model", "ordering", "seed", "metric", "value", "published", "published_mark"),
-    *("num_params", "train_minutes", "device", "command", *OPTIONAL[1:]),
+    *("num_params", "train_minutes", "device", "command", "value_stderr", "sites_per_second"),
+    *("kind", "validation", "validation_stderr", "best_step", "stderr_over", "tie"),
 )
 #: Beginnings of the names of metrics that follow the nats.
 OF_NATS = ("nll_nats", "bits_per_", "perplexity")
@@ -41,7 +35,12 @@ LOSSES = ("nats", "bits", "error", "excess", "perplexity", "sample_score")
 def read_config(folder: Path) -> dict[str, Any] | None:
     """`config.json` of a run; None when there is none, or it lacks a field that the tables or the curves need."""
     match config := read_json_object(folder / CONFIG_NAME):
-        case {"model": {}, "network": {"name": str()}, "evaluate": {"split": str()}, "train": {"batch_size": int()}}:
+        case {
+            "model": {},
+            "network": {"name": str()},
+            "evaluate": {"split": str(), "examples": int()},
+            "train": {"batch_size": int()},
+        }:
             return config
     return None
 
@@ -62,7 +61,7 @@ def result_row(run: Run, folder: Path) -> dict[str, Any]:
     if run.metric not in numbers:
         raise UserError(f"run {run.name!r} reports no {run.metric!r}{did_you_mean(run.metric, numbers)}")
     stderr = stderr_in(results, run.metric)
-    validation, validation_stderr = validation_of(run.metric, results, folder)
+    validation, validation_stderr = validation_of(run.metric, results)
     is_bound, of_judge = "bound" in run.metric or "elbo" in run.metric, run.metric.startswith("judge_")
     speed = results.get("train_sites_per_second", math.nan)
     return {
@@ -100,7 +99,7 @@ def scored_data(run: Run, results: Mapping[str, Any], config: Mapping[str, Any])
     """The data that the metric of a run is of: the data set; its split, where it is not that of the test; and, where
     `evaluate.examples` chose some examples, their number. Rows of other examples are not compared with one another.
     """
-    split, chosen = config["evaluate"]["split"], config["evaluate"].get("examples")  # older configs lack the latter
+    split, chosen = config["evaluate"]["split"], config["evaluate"]["examples"]
     about = [f"{split} split"] if split != "test" else []
     about += [f"{results['num_examples']:,} examples scored"] if chosen else []
     return (run.dataset or results["dataset"]) + (f" ({', '.join(about)})" if about else "")
@@ -117,18 +116,10 @@ def ordering_of(config: Mapping[str, Any]) -> str:
     return ordering if isinstance(ordering, str) else ""
 
 
-def validation_of(metric: str, results: Mapping[str, Any], folder: Path) -> tuple[float, float]:
-    """The metric of the best parameters on validation, and its standard error over the examples; nan where unknown.
-
-    Older reports have the nats alone; the rest stands in the metrics of the run.
-    """
-    known = results
-    if is_number(results.get("validation_nll_nats")) and "validation_nll_stderr" not in results:
-        lines = [line for line in read_metrics(folder) if line["step"] == results["best_step"]]
-        known = {name.replace("validation/", "validation_"): value for line in lines for name, value in line.items()}
-        known |= results
+def validation_of(metric: str, results: Mapping[str, Any]) -> tuple[float, float]:
+    """The metric of the best parameters on validation, and its standard error over the examples; nan where unknown."""
     name = f"validation_{metric}"
-    return known[name] if is_number(known.get(name)) else math.nan, stderr_in(known, name)
+    return results[name] if is_number(results.get(name)) else math.nan, stderr_in(results, name)
 
 
 def stderr_in(report: Mapping[str, Any], name: str) -> float:
@@ -147,7 +138,7 @@ def best_by_validation(rows: Sequence[Mapping[str, Any]]) -> list[bool]:
         groups.setdefault((row["dataset"], row["metric"]), []).append(i)
     best = set()
     for (_, metric), group in groups.items():
-        if len(group) > 1 and all(rows[i].get("validation") for i in group):
+        if len(group) > 1 and all(rows[i]["validation"] for i in group):
             choose = min if lower_is_better(metric) else max
             best.add(choose(group, key=lambda i: float(rows[i]["validation"])))
     return [i in best for i in range(len(rows))]
@@ -210,7 +201,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         raise UserError(f"there is no results table {path}")
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ()) and name not in OPTIONAL]
+        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
         if missing:
             raise UserError(f"{path} is no results table: it has no column {missing[0]!r}")
         return list(reader)
@@ -236,7 +227,7 @@ def merged_rows(
     group_of = {each: (row["dataset"], row["metric"]) for each, row in both.items()}
     mixed = {group_of[each] for each in made_now} & {group_of[each] for each in both.keys() - made_now}
     for each, row in both.items():
-        if group_of[each] in mixed and row.get("tie"):
+        if group_of[each] in mixed and row["tie"]:
             row["tie"] = ""
     places = {name: place for place, name in enumerate(names)}
     return sorted(both.values(), key=lambda row: places.get(name_of_row(row), len(places)))
@@ -249,16 +240,17 @@ def readable_columns(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[li
     marked, and so are the rows that tie with the best one. The command is left to the csv file, and so are columns that
     no row fills.
     """
-    columns = {"name": [row.get("name") or "" for row in rows]}
-    columns |= {name: [str(row[name]) for row in rows] for name in ("dataset", "model", "ordering", "seed", "metric")}
-    columns["kind"] = [row.get("kind") or "" for row in rows]
+    columns = {
+        name: [str(row[name]) for row in rows] for name in ("name", "dataset", "model", "ordering", "seed", "metric")
+    }
+    columns["kind"] = [row["kind"] for row in rows]
     marks = [" (best)" if best else "" for best in best_by_validation(rows)]
     columns["validation"] = [with_stderr(row, "validation") + mark for row, mark in zip(rows, marks, strict=True)]
-    columns["ours"] = [score_of(row) + " (tie)" * (row.get("tie") == "tie") for row in rows]
+    columns["ours"] = [score_of(row) + " (tie)" * (row["tie"] == "tie") for row in rows]
     columns["published"] = [published_number(row) for row in rows]
     columns["parameters"] = [f"{int(row['num_params']):,}" if row["num_params"] else "" for row in rows]
     columns["minutes"] = [str(row["train_minutes"]) for row in rows]
-    speeds = [row.get("sites_per_second") for row in rows]
+    speeds = [row["sites_per_second"] for row in rows]
     columns["sites/s"] = [f"{float(speed):,.0f}" if speed else "" for speed in speeds]
     columns["device"] = [row["device"] for row in rows]
     hidden = {name for name in ("name", "kind", "validation", "published", "sites/s") if not any(columns[name])}
@@ -280,7 +272,7 @@ def with_stderr(row: Mapping[str, Any], name: str) -> str:
 
 def score_of(row: Mapping[str, Any]) -> str:
     """`79.81 ± 0.51 over seeds`: the value, and the population of its standard error where that is not the examples."""
-    over = row.get("stderr_over") or "examples"
+    over = row["stderr_over"] or "examples"
     return with_stderr(row, "value") + ("" if over == "examples" else f" over {over}")
 
 

@@ -15,8 +15,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from arjax.core.arguments import named_arguments
-from arjax.core.errors import UserError
-from arjax.core.registry import did_you_mean
+from arjax.core.errors import UserError, did_you_mean
 
 
 def finished_runs(rows: Sequence[Run], workdir: Path) -> list[Run]:

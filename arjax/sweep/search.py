@@ -289,7 +289,7 @@ class Trials:
     def validation(self, run: Run) -> tuple[float, float]:
         """The metric of a finished run on validation, and its standard error; nan where it has none."""
         folder = self.table.workdir / run.name
-        return validation_of(run.metric, read_results(folder) or {}, folder)
+        return validation_of(run.metric, read_results(folder) or {})
 
     def best(self) -> Trial | None:
         """The finished trial that is best on validation."""

@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, did_you_mean
 from arjax.core.files import reading, write_text
-from arjax.core.registry import did_you_mean
 from arjax.core.user_files import find_file, run_user_file, split_argument
 from arjax.reporting.reports import check_metric
 from arjax.sweep.derived import Derived, Mean, Mixture, member
@@ -118,7 +117,7 @@ class Table:
         """The score of a finished run on validation; nan while there is none."""
         folder = self.workdir / run.name
         results = read_results(folder) if self.is_finished(run) else None
-        return math.nan if results is None else validation_of(metric, results, folder)[0]
+        return math.nan if results is None else validation_of(metric, results)[0]
 
     def finish(self, run: Run) -> None:
         """Notes that the folder of the run holds its results."""

@@ -16,8 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from arjax.core.errors import UserError
-from arjax.core.registry import did_you_mean
+from arjax.core.errors import UserError, did_you_mean
 from arjax.data.table_files import as_text, is_code, is_number
 
 #: The code of a cell without a value.

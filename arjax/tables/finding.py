@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from arjax.core.errors import UserError
-from arjax.core.registry import did_you_mean
+from arjax.core.errors import UserError, did_you_mean
 from arjax.data.table_files import as_text, is_number
 from arjax.tables.columns import Numbers, Words, as_numbers, items_of
 

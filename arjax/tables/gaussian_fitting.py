@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arjax.core.spec import EventSpec
-from arjax.evaluation.gaussian_mixtures import PATIENCE, REGULARISATIONS
 from arjax.evaluation.mixtures import best_members
 from arjax.models import make_model
 from arjax.models.gaussian_holes import Components, em_with_holes
@@ -26,11 +25,13 @@ from arjax.tables.gaussian import GaussianTable
 from arjax.tables.margins import Margin, WordTable, fit_margin
 
 #: Variances that EM adds to the diagonals of the covariances of standardised columns.
-FLOORS = (1e-6, *REGULARISATIONS, 3e-1)
+FLOORS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 #: The floor that is tried first.
 _FIRST_FLOOR = 1e-3
 #: Numbers of components, up to where validation stops gaining; and that by which kinds of margins are put in order.
 SIZES, _PILOT = (1, 2, 3, 5, 8, 16, 32, 64, 128, 256, 512, 1024), 8
+#: More components are not tried once so many numbers in a row have not gained.
+_PATIENCE = 2
 #: Fewer components than this part of the rows are not tried.
 _PER_ROW = 1e-3
 #: The floor is chosen from so few rows per component on.
@@ -156,7 +157,7 @@ class Search:
             if components < len(self._train) * _PER_ROW:
                 gained = i + 1
                 continue
-            if i - gained > PATIENCE or components > len(self._train) // 2:
+            if i - gained > _PATIENCE or components > len(self._train) // 2:
                 break
             options = best._replace(components=components)
             if len(self._train) < _ROWS_EACH * components:

@@ -48,17 +48,13 @@ class History:
         return cls(np.full(shape, np.inf), zeros, zeros, np.ones(shape, np.bool_), members=members)
 
     @classmethod
-    def from_json(cls, extra: Mapping[str, Any], shape: tuple[int, ...]) -> History:
-        """The inverse of `to_json`; fields that older checkpoints lack are as in a fresh history."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        history = cls.fresh(shape)
-        for name, value in extra.items():
-            if name in _OF_MEMBERS:
-                array = np.array(value, np.float64)  # None is nan there
-                value = np.where(np.isnan(array), np.inf, array).astype(_OF_MEMBERS[name])
-            if name in known:
-                setattr(history, name, value)
-        return history
+    def from_json(cls, extra: Mapping[str, Any]) -> History:
+        """The inverse of `to_json`; other entries of a checkpoint are left out."""
+        values = {field.name: extra[field.name] for field in dataclasses.fields(cls)}
+        for name, dtype in _OF_MEMBERS.items():
+            array = np.array(values[name], np.float64)  # None is nan there
+            values[name] = np.where(np.isnan(array), np.inf, array).astype(dtype)
+        return cls(**values)
 
     def to_json(self) -> dict[str, Any]:
         """The fields for JSON: an infinite value is None."""

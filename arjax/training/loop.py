@@ -24,10 +24,8 @@ from arjax.evaluation.report import open_judge
 from arjax.objectives import Companions
 from arjax.parallel.distributed import from_process_0
 from arjax.parallel.sharding import replicated, to_mesh
-from arjax.reporting.exposure import NAME as EXPOSURE
-from arjax.reporting.exposure import write_exposure
-from arjax.reporting.reports import is_number, read_report
-from arjax.reporting.scores import describe_scores
+from arjax.reporting.plots import EXPOSURE, write_exposure
+from arjax.reporting.reports import describe_scores, is_number, read_report
 from arjax.reporting.writers import make_writers
 from arjax.training.feed import as_traced, make_feed
 from arjax.training.history import History
@@ -265,7 +263,7 @@ class Training:
             check_data(self.setup.dataset, self.workdir)
             self.step, self.state, extra = restored
             check_orders(self.setup.model, extra, self.workdir)
-            self.history = History.from_json(extra, self.learner.shape)
+            self.history = History.from_json(extra)
             if self.history.members != self.learner.identity:
                 raise UserError(f"{self.workdir} holds another population: choose another folder")
         if not self.is_finished():

@@ -16,8 +16,7 @@ from arjax.data.remarks import remarks_about
 from arjax.evaluation.report import kind_of_nats
 from arjax.parallel.sharding import path_string
 from arjax.reporting.progress import Progress
-from arjax.reporting.reports import OF_EXPOSURE, SCORES, is_number
-from arjax.reporting.scores import describe_scores
+from arjax.reporting.reports import OF_EXPOSURE, SCORES, describe_scores, is_number
 from arjax.reporting.writers import MetricWriter, Writer, make_writers
 from arjax.training.history import History
 from arjax.training.results import device_name

@@ -17,7 +17,6 @@ from arjax.evaluation.report import Report, report
 from arjax.objectives import ObjectiveState
 from arjax.parallel.devices import usable_cores
 from arjax.reporting.reports import FILE_NAME, read_report
-from arjax.training.history import History
 from arjax.training.setup import Setup, latest_store
 from arjax.training.state import own_of
 
@@ -60,7 +59,6 @@ def entries_of_run(setup: Setup, workdir: str | os.PathLike, best: Best, device:
         objective_state = own_of(state)
     elif (newest := store.newest()) is not None:
         step, history = newest
-    history = History.fresh(()).to_json() | history if history else {}  # older checkpoints lack some fields
     device = device or known.get("device", "")
     entries = training_entries(setup, best, step=step, history=history, objective_state=objective_state, device=device)
     if not history:
@@ -95,7 +93,7 @@ def training_entries(
         num_sites = step * (setup.train.batch_size * setup.model.event.num_sites)
         cost["train_sites_per_second"] = num_sites / history["step_seconds"]
     return {
-        # Older notes hold the nats alone; there is none before the first validation.
+        # There is no note before the first validation.
         **{f"validation_{name}": value for name, value in note.get("scores", {}).items()},
         f"validation_{score_name(setup.model.kind)}": note["value"] if note else None,
         "num_params": sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params)),

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, did_you_mean
 from arjax.core.output import say_once
-from arjax.core.registry import Component, Registry, did_you_mean
+from arjax.core.registry import Component, Registry
 
 #: The ways in which `wsd` falls, from 1 to 0 while q goes from 0 to 1.
 FALLS: dict[str, Callable[[jax.Array], jax.Array]] = {"linear": lambda q: 1 - q, "1-sqrt": lambda q: 1 - jnp.sqrt(q)}

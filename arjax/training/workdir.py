@@ -113,10 +113,8 @@ def _order_arrays(part: Any) -> list[Any]:
 
 
 def check_orders(model: Any, note: Mapping[str, Any], workdir: str | os.PathLike) -> None:
-    """Raises `UserError` unless the orders of the model are those with which a checkpoint in `workdir` was trained;
-    checkpoints of before have no note of them.
-    """
-    if note.get(ORDERS) not in (None, order_note(model).get(ORDERS)):
+    """Raises `UserError` unless the orders of the model are those with which a checkpoint in `workdir` was trained."""
+    if note.get(ORDERS) != order_note(model).get(ORDERS):
         raise UserError(
             f"the run in {workdir} was trained in another order than this version of arjax, or this data, gives its "
             "config: train again in another --workdir"

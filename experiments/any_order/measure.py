@@ -23,8 +23,10 @@ import arjax
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.evaluation.summaries import stderr_of
 from arjax.factorization import make_factorization
-from arjax.reporting.tables import renew_measured
 from arjax.sweep import finished_runs
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
+from measured import renew_measured
 
 HERE = Path(__file__).parent
 COLUMNS = ["data", "form", "steps", "raster order", "random orders", "minutes"]

@@ -19,14 +19,16 @@ from typing import Any
 
 import jax
 import numpy as np
+from gradient_cost import gradient_cost
 
 import arjax
 from arjax.cli.command_line import Parser, tell_mistakes
-from arjax.evaluation.gradient_cost import gradient_cost
 from arjax.objectives import make_objective
 from arjax.reporting import figures
-from arjax.reporting.tables import markdown_table, write_measured
 from arjax.training.results import device_name
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
+from measured import markdown_table, write_measured
 
 CONFIG = Path(__file__).with_name("config.py")
 LENGTHS = (4, 8, 16, 32, 64, 128, 256)

@@ -34,7 +34,9 @@ from arjax.core.files import replacing
 from arjax.data.frames import read_frame
 from arjax.data.sources import Subset
 from arjax.data.vocabulary import Vocabulary
-from arjax.reporting.tables import markdown_table, write_measured
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
+from measured import markdown_table, write_measured
 
 HERE = Path(__file__).parent
 #: The overrides of experiments/cascades/sweep.py, whose runs in raster order these are.

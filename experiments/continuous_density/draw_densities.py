@@ -9,7 +9,9 @@ point, whose standard error is far below that of either mean.
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,8 +19,7 @@ from arjax import open_run
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
 from arjax.data.plane import log_density
-from arjax.reporting.densities import density_figure, plane_grid
-from arjax.reporting.figures import save_figure
+from arjax.reporting.figures import new_figure, save_figure
 
 #: left, right, bottom, top
 EXTENTS = {"two_moons": (-1.6, 2.6, -1.85, 2.35), "eight_gaussians": (-3.0, 3.0, -3.0, 3.0)}
@@ -38,6 +39,36 @@ def panels(run) -> list[tuple[str, np.ndarray]]:
     learned = np.exp(run.log_prob(grid)).reshape(NUM, NUM)
     true = np.exp(log_density(name, grid, noise)).reshape(NUM, NUM)
     return [(name.replace("_", " "), true), (f"flow, {gap_N.mean():.3f} nats more", learned)]
+
+
+def density_figure(
+    rows: Sequence[Sequence[tuple[str, np.ndarray]]], extents: Sequence[tuple[float, float, float, float]]
+) -> Any:
+    """Densities on grids of the plane, those of one row in the same colours: dark is high, 0 is white.
+
+    Args:
+      rows: of each row its panels, (title, density [H, W]): the first axis of an array is that of the second
+        coordinate, upwards.
+      extents: of each row the ends of the grid, (left, right, bottom, top).
+    """
+    figure = new_figure(3.2 * len(rows[0]), 3.2 * len(rows))
+    axes = figure.subplots(len(rows), len(rows[0]), squeeze=False)
+    for of_row, row, extent in zip(axes, rows, extents, strict=True):
+        top = max(float(density.max()) for _, density in row)
+        for axis, (title, density) in zip(of_row, row, strict=True):
+            axis.imshow(density, origin="lower", extent=extent, cmap="Blues", vmin=0, vmax=top, interpolation="nearest")
+            axis.set_title(title, fontsize=11, parse_math=False)
+            axis.set_xticks([])
+            axis.set_yticks([])
+    return figure
+
+
+def plane_grid(extent: tuple[float, float, float, float], num: int) -> np.ndarray:
+    """The centres of num x num cells of a part of the plane, float32[num * num, 2], row by row from the bottom."""
+    left, right, bottom, top = extent
+    part = (np.arange(num) + 0.5) / num
+    x, y = np.meshgrid(left + part * (right - left), bottom + part * (top - bottom))
+    return np.stack([x.ravel(), y.ravel()], 1).astype(np.float32)
 
 
 def main() -> int:

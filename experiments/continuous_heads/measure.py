@@ -22,8 +22,10 @@ from arjax.api.run_nats import nats_of_run
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.data.plane import log_density
 from arjax.reporting import figures
-from arjax.reporting.tables import renew_measured
 from arjax.sweep import Run, finished_runs
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
+from measured import renew_measured
 
 HERE = Path(__file__).parent
 COLUMNS = ["data", "head", "kind", "test nats", "above the truth", "sample score", "params", "minutes", "s per 1,000"]

@@ -21,10 +21,12 @@ from sweep import FIRST, LENGTH, REGIMES, STUDENTS, TRUTHS
 
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
-from arjax.core.files import keep_arrays, read_arrays, read_json_object
+from arjax.core.files import read_arrays, read_json_object
 from arjax.evaluation.exposure import Z
 from arjax.reporting.figures import FIRST_STEP, SOFT, label_axes, new_figure, save_figure
-from arjax.reporting.tables import renew_measured
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
+from measured import keep_arrays, renew_measured
 
 HERE = Path(__file__).parent
 COLORS = dict(zip(FIRST, ("#2b5f91", "#d9722c", "#3c8d5a", "#8a5aa8", "#9a9a9a", "#b03a48"), strict=True))

@@ -19,8 +19,10 @@ from sweep import get_sweep
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.config.files import FILE_NAME as CONFIG_NAME
 from arjax.core.files import read_json_object
-from arjax.reporting.tables import renew_measured
 from arjax.sweep import Run, finished_runs
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
+from measured import renew_measured
 
 HERE = Path(__file__).parent
 COLUMNS = ["model", "-ELBO", "of it KL", "active", "L_k", "k", "published", "minutes"]

@@ -26,8 +26,10 @@ from arjax.core.errors import UserError
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.summaries import ratio_of_means
 from arjax.reporting.figures import ACCENT, INK, SOFT, label_axes, new_figure, row_of_axes, save_figure
-from arjax.reporting.tables import markdown_table, write_measured
 from arjax.sweep.results import FILE_NAME, read_csv
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
+from measured import markdown_table, write_measured
 
 HERE = Path(__file__).parent
 #: Characters of memory at which each run is scored; the first one is that of the differences.

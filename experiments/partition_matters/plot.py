@@ -19,10 +19,12 @@ from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.config.build import build
 from arjax.config.files import load_workdir_config
 from arjax.core.errors import UserError
-from arjax.evaluation.speed import time_in_turns
 from arjax.reporting import figures
 from arjax.sweep.results import FILE_NAME, read_csv, write_csv
 from arjax.training.setup import restore_params
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
+from timing import time_in_turns
 
 METRIC = "samples_per_second"
 COLORS = {"independent": figures.SOFT, "mixture": figures.ACCENT, "nested": figures.INK}

@@ -21,9 +21,10 @@ from sweep import NETWORKS, RATES, TASKS, WIDTHS, run_of
 
 import arjax
 from arjax.cli.command_line import Parser, tell_mistakes
-from arjax.reporting.curves import log_curves
-from arjax.reporting.tables import renew_measured
 from arjax.sweep import finished_runs
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
+from measured import log_curves, renew_measured
 
 HERE = Path(__file__).parent
 COLUMNS = ["pairs", "network", "width", "bytes of state", "accuracy", "error", "rate", "parameters", "minutes"]

@@ -24,12 +24,14 @@ import arjax
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.config.build import open_run as open_other_run
 from arjax.evaluation.sampling import prepare_sampler
-from arjax.evaluation.speed import time_in_turns
 from arjax.reporting.figures import new_figure, row_of_axes, save_figure
-from arjax.reporting.tables import markdown_table, write_measured
 from arjax.samplers import Sampler
 from arjax.sweep.main import main as sweep
 from arjax.training.results import device_name
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
+from measured import markdown_table, write_measured
+from timing import time_in_turns
 
 COLUMNS = ["data", "network", "sampler", "batch", "seconds", "calls", "most_calls", "steps_per_call", "over_cached"]
 COLUMNS += ["differ", "of", "device"]

@@ -28,8 +28,10 @@ from arjax.core.errors import UserError
 from arjax.core.files import read_json_object
 from arjax.data.state_tracking import TASKS
 from arjax.evaluation.likelihood import Evaluator
-from arjax.reporting.tables import measured_rows, renew_measured
 from arjax.sweep import Run, finished_runs
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
+from measured import measured_rows, renew_measured
 
 HERE = Path(__file__).parent
 COLUMNS = ["task", "network", "3 to 40", "40 to 256", "best seed", "seeds", "parameters", "minutes"]

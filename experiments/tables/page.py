@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import study
 
 from arjax.cli.command_line import tell_mistakes
-from arjax.reporting.tables import markdown_table, write_measured
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
+from measured import markdown_table, write_measured
 
 #: (part, measure) -> words of the table; other measures stand as they are.
 WORDS = {

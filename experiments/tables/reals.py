@@ -26,12 +26,14 @@ from scipy import stats
 import arjax
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
-from arjax.evaluation.gaussian_mixtures import COMPONENTS, ITERATIONS, MORE_COMPONENTS, PATIENCE
 from arjax.models.gaussian_mixture import fit_by_em
 from arjax.tables.columns import Numbers
 from arjax.tables.gaussian_fitting import Fit, gaussian_table
 from arjax.tables.margins import Margin, fit_margin
 from arjax.tables.table import mean_over_orders
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
+from gaussian_mixture_baseline import COMPONENTS, ITERATIONS, MORE_COMPONENTS, PATIENCE
 
 NUM = 10_000
 HERE = Path(__file__).parent

@@ -25,8 +25,7 @@ from sklearn.metrics import roc_auc_score
 
 import arjax
 from arjax.cli.command_line import Parser, tell_mistakes
-from arjax.core.errors import UserError
-from arjax.core.registry import did_you_mean
+from arjax.core.errors import UserError, did_you_mean
 from arjax.data.frames import as_lists, read_frame
 
 HERE = Path(__file__).parent

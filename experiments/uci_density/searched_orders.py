@@ -17,7 +17,10 @@ import numpy as np
 
 from arjax.cli.command_line import tell_mistakes, workdir_of
 from arjax.config.files import load_config_file
-from arjax.population import Population, local_search, make_ensemble, train_population
+from arjax.core.mixtures import mixed_nats
+from arjax.evaluation.mixtures import WEIGHTS
+from arjax.evaluation.summaries import stderr_of
+from arjax.population import Population, local_search, train_population
 from arjax.sweep.results import COLUMNS, write_csv
 from arjax.training.results import device_name
 
@@ -54,7 +57,6 @@ def search(path: Path, number: int) -> list[int]:
 
 def mixed(model: str, valid_MN: np.ndarray, test_MN: np.ndarray, num_params: int | str, minutes: float | str) -> list:
     """Two rows of the table: equal weights, and those fitted on validation."""
-    ensemble = make_ensemble(valid_MN, test_MN)
     about = dict.fromkeys(COLUMNS, "") | {
         "dataset": "uci_binary/mushrooms",
         "ordering": f"{SEARCHES} searched orders",
@@ -65,18 +67,15 @@ def mixed(model: str, valid_MN: np.ndarray, test_MN: np.ndarray, num_params: int
         "device": device_name(),
         "command": "python experiments/uci_density/searched_orders.py runs/searched_orders",
     }
-    numbers = {
-        "equal": (ensemble.uniform, ensemble.uniform_stderr),
-        "fitted": (ensemble.weighted, ensemble.weighted_stderr),
-    }
+    nats = {weights: mixed_nats(test_MN, WEIGHTS[weights](valid_MN)) for weights in ("equal", "fitted")}
     return [
         about
         | {
             "model": f"{model}, {len(valid_MN)} searched and mixed, {weights} weights",
-            "value": f"{value:.6g}",
-            "value_stderr": f"{stderr:.3g}",
+            "value": f"{nats_N.mean():.6g}",
+            "value_stderr": f"{stderr_of(nats_N):.3g}",
         }
-        for weights, (value, stderr) in numbers.items()
+        for weights, nats_N in nats.items()
     ]
 
 

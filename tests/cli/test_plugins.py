@@ -10,7 +10,7 @@ import pytest
 
 from arjax.cli.main import main
 from arjax.config import base_config
-from arjax.config.files import load_config_file, load_workdir_config
+from arjax.config.files import load_config_file
 from arjax.config.validate import validate
 from arjax.core import user_code
 from arjax.core.errors import UserError
@@ -162,16 +162,3 @@ def test_a_plugin_is_imported_when_it_is_named(tmp_path):
 def test_plugins_that_are_none(plugins):
     with pytest.raises(UserError, match=r"plugin '?(no_such_package'?: there is no|is the name of a module)"):
         base_config().plugins = plugins
-
-
-def test_configs_from_before_there_were_plugins(run):
-    workdir, _ = run
-    path = workdir / "config.json"
-    text = path.read_text()
-    values = json.loads(text)
-    del values["plugins"]
-    path.write_text(json.dumps(values))
-    try:
-        assert load_workdir_config(workdir).plugins == ()
-    finally:
-        path.write_text(text)

@@ -62,17 +62,6 @@ def test_each_file_that_is_cut_off_or_longer_is_noticed(refusal, data):
     assert "has format 3" in refusal(data[:6] + b"\x03" + data[7:])
 
 
-def test_files_of_the_first_format_are_read_and_longer(data, monkeypatch):
-    held = container.unpack(data)
-    monkeypatch.setattr(container, "FORMAT", 1)
-    longer = held.pack()
-    monkeypatch.undo()
-    assert len(longer) > len(data) + 80
-    first = container.unpack(longer)
-    assert first.header == held.header and first.side == held.side
-    np.testing.assert_array_equal(first.words, held.words)
-
-
 @pytest.mark.parametrize(
     "forged",
     [

@@ -9,8 +9,8 @@ import runpy
 import flax.linen as nn
 import pytest
 
-from arjax.core.errors import UserError
-from arjax.core.registry import Registry, did_you_mean, parse_call
+from arjax.core.errors import UserError, did_you_mean
+from arjax.core.registry import Registry, parse_call
 
 
 @pytest.fixture

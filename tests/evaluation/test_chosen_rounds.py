@@ -23,7 +23,7 @@ from arjax.evaluation.report import Measures
 from arjax.factorization import from_order
 from arjax.models import ModelChoice, make_model
 from arjax.parallel.sharding import make_mesh
-from arjax.reporting.scores import describe_scores
+from arjax.reporting.reports import describe_scores
 from arjax.samplers import example_keys
 from arjax.samplers.rounds import lowest_entropy_log_prob
 

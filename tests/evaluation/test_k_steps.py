@@ -27,8 +27,7 @@ from arjax.evaluation.report import Measures, report
 from arjax.evaluation.sampling import prepare_sampler
 from arjax.factorization import from_order, make_factorization, reorder
 from arjax.models import make_model
-from arjax.reporting.reports import SCORES
-from arjax.reporting.scores import describe_scores
+from arjax.reporting.reports import SCORES, describe_scores
 from arjax.samplers import example_keys, make_sampler
 from arjax.samplers.rounds import (
     k_step_log_prob,

@@ -63,7 +63,6 @@ CASES = {
         "teacher_forcing",
         {},
     ),
-    "recoded": ("recoded", {"stages": "digits(base=2)"}, {"model": part("made", **HIDDEN)}, "teacher_forcing", {}),
     "tokens": (
         "tokens",
         {"grid": (2,), "quantizer": "vq(codes=4, dims=2)"},
@@ -80,8 +79,7 @@ FAST = ("autoregressive",)
 def config_of(name):
     kind, options, network, objective, measures = CASES[name]
     config = base_config()
-    levels = 4 if name == "recoded" else 3  # all pairs of binary digits are levels
-    config.dataset = dataset_config("noise", grid=(4,), kind="levels", num_levels=levels, num_examples=10)
+    config.dataset = dataset_config("noise", grid=(4,), kind="levels", num_levels=3, num_examples=10)
     if name == "gaussian_mixture":
         config.dataset = dataset_config("noise", grid=(4,), kind="real", num_examples=10)
     if name == "autoregressive":

@@ -1,9 +1,8 @@
-"""Small parts of evaluation by themselves: turns of a clock, keys of bounds, limits of numbers that users give."""
+"""Small parts of evaluation by themselves: keys of bounds, limits of numbers that users give."""
 
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from types import SimpleNamespace
 
 import jax
@@ -15,11 +14,8 @@ from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, class_label
 from arjax.data import make_dataset
 from arjax.data.base import from_arrays
 from arjax.data.vocabulary import make_vocabulary
-from arjax.evaluation import speed
 from arjax.evaluation.bounds import _key_of_transform
 from arjax.evaluation.entropy import _means, _sums
-from arjax.evaluation.gaussian_mixtures import GaussianMixtureFit, fit_gaussian_mixture
-from arjax.evaluation.gradient_cost import gradient_cost
 from arjax.evaluation.inpainting import half
 from arjax.evaluation.judges import spread_rows
 from arjax.evaluation.likelihood import codes_in_use
@@ -28,42 +24,11 @@ from arjax.evaluation.report import Measures, report
 from arjax.models import make_model
 
 
-def test_a_turn_has_as_many_calls_as_fill_its_seconds(monkeypatch):
-    now = [0.0]
-
-    def function():
-        now[0] += 0.0625
-
-    monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
-    assert speed._calls_per_turn(function, 0.2) == 4 and speed._calls_per_turn(function, 0.01) == 1
-    assert speed._seconds_of(function, 3) == 3 * 0.0625
-    now[0] = 0.0
-    assert speed.time_in_turns({"a": function}, rounds=2) == {"a": [0.0625, 0.0625]}
-    assert now[0] == (2 + 2 * 4) * 0.0625  # a fifth of a second in each turn
-
-
-def test_ratios_are_medians():
-    assert speed.ratio([2.0, 9.0, 8.0], [1.0, 3.0, 2.0]) == 3.0
-
-
 def test_the_keys_of_transform_and_bound_are_apart():
     key = jax.random.key(3)
     first, second = jax.random.key_data(jax.random.split(key))
     found = jax.random.key_data(_key_of_transform(key))
     assert (found == first).all() and not (found == second).all()
-
-
-def test_what_a_price_of_a_gradient_is_without_options():
-    """At the beginning of a run, of 64 keys and five rounds of a fifth of a second."""
-    defaults = {p.name: p.default for p in inspect.signature(gradient_cost).parameters.values()}
-    assert {name: value for name, value in defaults.items() if value is not inspect.Parameter.empty} == {
-        "num": 64,
-        "rounds": 5,
-        "min_seconds": 0.2,
-        "progress": 0.0,
-        "own": None,
-        "companions": None,
-    }
 
 
 LEAST = {"batch_size": 1, "num_orders": 1, "steps": 0, "samples": 0, "exposure": 0, "length": 0, "examples": 0}
@@ -97,21 +62,6 @@ def test_measures_that_there_are_not():
             Measures(**wrong).check(model, dataset)
 
 
-def test_numbers_of_components_are_those_of_rows():
-    rows = np.random.default_rng(0).normal(size=(6, 2))
-    fit = fit_gaussian_mixture(rows, rows, components=(1, 7))
-    assert fit.components == 1
-    for wrong in ((), (0, 1), (7,)):
-        with pytest.raises(UserError, match="from 1 to the 6 rows"):
-            fit_gaussian_mixture(rows, rows, components=wrong)
-
-
-def test_one_key_has_no_variance():
-    model = make_model(EventSpec((2,)), "made", hidden_sizes=(2,))
-    with pytest.raises(UserError, match="at least 2 gradients, not 1"):
-        gradient_cost(None, model, None, None, key=jax.random.key(0), num=1)
-
-
 def test_the_mixture_of_orders_under_drawn_bounds_is_an_estimate():
     dataset = make_dataset("noise", grid=(4,), num_levels=3, num_examples=8)
     rows = {"nll": np.ones(8), "sites": np.full(8, 4.0)}
@@ -130,16 +80,6 @@ def test_the_mixture_of_orders_under_drawn_bounds_is_an_estimate():
     }
     assert found.pop((2, "bound", False)) == "estimate"
     assert all(value == kind for (_, kind, _), value in found.items())
-
-
-def test_free_numbers_of_a_mixture_of_gaussians():
-    """Of three columns each component has three means and six covariances."""
-    for components, num in ((1, 9), (4, 3 + 4 * 9)):
-        fit = GaussianMixtureFit(components, 1e-3, 0.0, SimpleNamespace(means_=np.zeros((components, 3))))
-        assert fit.num_params == num
-    fit = GaussianMixtureFit(1, 1e-3, 0.0, SimpleNamespace(score_samples=lambda x: x.sum(1)))
-    found = fit.nats(np.float32([[1, 2], [3, 4]]))
-    assert found.tolist() == [-3, -7] and found.dtype == np.float64
 
 
 LETTERS = EventSpec((5,), kind="tokens", num_levels=3)

@@ -160,7 +160,10 @@ def test_rasters_are_those_of_the_symmetries(grid, number):
 def test_mistakes_are_told():
     with pytest.raises(UserError, match="there are 2 orders to score, not 3"):
         make_orders("rasters", (3,)).members(3)
-    with pytest.raises(UserError, match="the num of a pool of orders must be a whole number, at least 1, not 0"):
+    with pytest.raises(
+        UserError,
+        match=r"'num' of .* 'pool' must be at least 1 and at most 10000, not 0",
+    ):
         make_orders("pool(num=0)", (3,))
     with pytest.raises(UserError, match="2 sites have 2 orders, not 3"):
         make_orders("uniform", (2,)).members(3)

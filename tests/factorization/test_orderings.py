@@ -56,10 +56,6 @@ def test_every_ordering_is_a_permutation_of_every_grid(text, grid):
         with pytest.raises(UserError, match="needs a grid of at least two axes"):
             order(text, grid)
         return
-    if text in ("interleaved", "separated") and grid[0] % 2:
-        with pytest.raises(UserError, match="needs a number of parts that divides the first axis"):
-            order(text, grid)
-        return
     assert sorted(order(text, grid)) == list(range(math.prod(grid)))
     np.testing.assert_array_equal(make_factorization(grid, text, data=examples(grid)).order, order(text, grid))
 
@@ -102,8 +98,6 @@ def test_every_ordering_is_a_permutation_of_every_grid(text, grid):
         ("spiral(inward=False)", (5,), [2, 3, 1, 4, 0]),
         ("multiscale(levels=2)", (6,), [0, 4, 2, 1, 3, 5]),
         ("multiscale(interleave=2)", (4, 2), [0, 4, 1, 5, 2, 6, 3, 7]),
-        ("interleaved(of='reversed')", (4, 2), [3, 7, 2, 6, 1, 5, 0, 4]),
-        ("separated(parts=4, of='reversed')", (4, 2), [1, 0, 3, 2, 5, 4, 7, 6]),
         # a cube: 0 1 / 2 3, then 4 5 / 6 7
         ("column_major", (2, 2, 2), [0, 4, 2, 6, 1, 5, 3, 7]),
         ("snake", (2, 2, 2), [0, 1, 3, 2, 6, 7, 5, 4]),
@@ -151,7 +145,7 @@ def test_random_orders_differ_by_seed_and_visit_uniformly():
 def test_a_random_order_needs_an_integer_seed(seed):
     with pytest.raises(
         UserError,
-        match=r"^the .*seed.* of .* must be .*integer, not ",
+        match=r"^the .*seed.* of .* must be (an integer|at least 0), not ",
     ):
         make_factorization((4,), f"random(seed={seed})")
 
@@ -178,7 +172,7 @@ def test_each_scale_is_a_subsampled_grid_that_comes_before_the_rest(grid, factor
     [
         ("factor=1", "the factor of a multiscale ordering must be an integer of at least 2, not 1"),
         ("factor=2.0", "the option 'factor' of the ordering 'multiscale' must be an integer, not 2.0"),
-        ("levels=0", "the levels of a multiscale ordering must be an integer of at least 1, not 0"),
+        ("levels=0", "the option 'levels' of the ordering 'multiscale' must be at least 1, not 0"),
         ("levels=True", "the option 'levels' of the ordering 'multiscale' must be an integer, not True"),
     ],
 )

@@ -81,7 +81,7 @@ def test_scales_by_site_are_scales_that_there_are():
         make_factorization((8, 8), "multiscale", "scales(by_site=3)")
     with pytest.raises(UserError, match=r"multiscale\(factor=2, levels=1, interleave=2\)"):
         make_factorization((8, 8), "multiscale", "scales(interleave=2)")
-    with pytest.raises(UserError, match="the interleave of a multiscale ordering must be an integer of at least 1"):
+    with pytest.raises(UserError, match="'interleave' of the ordering 'multiscale' must be at least 1"):
         make_factorization((8, 8), "multiscale(interleave=0)")
 
 

@@ -1,4 +1,4 @@
-"""Cascades and recoded data: bounds that are held to enumerated sums, limits of values, draws given parts."""
+"""Cascades: bounds that are held to enumerated sums, limits of values, draws given parts."""
 
 from __future__ import annotations
 
@@ -303,54 +303,6 @@ def test_a_limited_model_refuses_nothing_that_it_has_not_to():
     all_of_them = np.broadcast_to(np.float32([0, 5])[:, None] + 0 * np.zeros((2, 1)), (len(x), 2, 2)).swapaxes(1, 2)
     found = of_model(limited, "log_prob", limited_params(params), x, context={name: all_of_them})
     np.testing.assert_allclose(found, of_model(part, "log_prob", params, x), rtol=1e-4, atol=1e-5)
-
-
-def test_recoded_data_are_scored_and_drawn_as_their_digits():
-    event = EventSpec((2, 2), (), "levels", 4)
-    orders = {"interleaved": [0, 4, 1, 5, 2, 6, 3, 7], "separated(of='reversed')": [3, 2, 1, 0, 7, 6, 5, 4]}
-    for order, sites in orders.items():
-        model = make_model(event, kind="recoded", stages="digits(base=2)", parts={"model": choice(ordering=order)})
-        assert model.model.event == EventSpec((4, 2)) and model.kind == "exact"
-        assert np.asarray(model.model.factorization.order).tolist() == sites
-    model = make_model(event, kind="recoded", stages="digits(base=2)", parts={"model": choice(ordering="interleaved")})
-    params = cases.random_like(model.param_shapes)
-    x = cases.all_values(event)
-    digits = np.concatenate([x // 2, x % 2], 1)
-    inner = of_model(model.model, "log_prob", params["model"], digits)
-    np.testing.assert_allclose(of_model(model, "log_prob", params, x), inner, rtol=1e-5)
-    mask = np.array([[[1, 0], [0, 1]]])
-    of_some = of_model(model, "log_prob", params, x[:1], mask=mask)
-    np.testing.assert_allclose(
-        of_some, of_model(model.model, "log_prob", params["model"], digits[:1], mask=np.tile(mask, (1, 2, 1)))
-    )
-    keys, given = jax.random.split(jax.random.key(1), 50), np.array([[3, 1], [0, 0]])
-    drawn = draws(model, params, keys, given=given, observed=np.array([[1, 1], [0, 0]])).x
-    assert (drawn[:, 0] == given[0]).all() and len(np.unique(drawn[:, 1])) > 2
-
-
-@pytest.mark.parametrize(
-    ("event", "stages", "message"),
-    [
-        (LEVELS, "digits(base=2)", "a power of the base, and 6 is none of 2"),
-        (EventSpec((4,)), "subsampled(levels=2)", "parts that are alike"),
-        (EventSpec((4,)), "averaged", "parts that are alike"),
-    ],
-)
-def test_data_that_cannot_be_recoded_end_in_one_sentence(event, stages, message):
-    with pytest.raises(UserError, match=message):
-        make_model(event, kind="recoded", stages=stages, parts={"model": choice()})
-
-
-@pytest.mark.parametrize("call", ["speculative(draft='runs/small')", "speculative", "fixed_point(start='counts')"])
-def test_samplers_of_recoded_data_have_no_drafts(call):
-    """That is said before a training, not behind it."""
-    model = make_model(
-        EventSpec((4,), (), "levels", 4), kind="recoded", parts={"model": choice()}, stages="digits(base=2)"
-    )
-    for ask in (model.check_draws, lambda sampler: model.prepare_sampler(sampler, {}, None)):
-        with pytest.raises(UserError, match=r"^recoded data are drawn by a sampler without a draft of its own$"):
-            ask(make_sampler(call))
-    model.check_draws(make_sampler("fixed_point"))
 
 
 def test_what_needs_the_order_of_one_network_is_refused_in_one_sentence():

@@ -365,13 +365,9 @@ def test_the_loss_of_a_head_reaches_the_parts_of_a_cascade_and_recoded_data():
     assert (found.kind, model.kind) == ("none", "exact")
     objective = make_objective("teacher_forcing")
     assert jax.eval_shape(lambda: objective.loss(model, params, None, Batch(x), Step(key))).metrics.nll is None
-    apart = "subsampled(apart=True)"
     assert jax.eval_shape(lambda: model.log_prob_error(params, Batch(x))).shape == (4,)
     assert model.sharper().parts[1] is second
     assert model.sharper().parts[0].conditional == first.sharper().conditional != first.conditional
-    recoded = make_model(LINE, kind="recoded", stages=apart, parts={"model": small(head="flow_matching")})
-    found = jax.eval_shape(lambda: recoded.train_score(recoded.init(KEY), Batch(x), key=key))
-    assert (recoded.own_loss, found.kind, list(found.terms)) == ("flow_matching", "none", ["flow_matching"])
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Kinds of models in configs: sections, parts, overrides, refusals, older runs."""
+"""Kinds of models in configs: sections, parts, overrides, refusals."""
 
 from __future__ import annotations
 
@@ -8,21 +8,18 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from arjax import objectives
 from arjax.cli.planning import _forward_flops
 from arjax.config import base_config, dataset_config, model_config, network_config, part
 from arjax.config.build import build
-from arjax.config.files import apply_overrides, from_json, load_workdir_config, to_json
+from arjax.config.files import apply_overrides, from_json, to_json
 from arjax.config.validate import validate
 from arjax.core.abilities import ABILITIES
 from arjax.core.errors import UserError
-from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.models import KINDS, LatentModel, MixtureModel, ModelChoice, make_model
 from arjax.models import abilities as typed
 from arjax.models.abilities import require
 from arjax.models.base import Model
-from arjax.networks.attention.transformer import Transformer
 
 
 def config(**changes):
@@ -148,16 +145,6 @@ def test_samples_of_latents_need_latents():
         build(found)
 
 
-def test_a_run_from_before_there_were_kinds(tmp_path):
-    old = base_config().to_dict()
-    old["dataset"], old["network"] = {"name": "digits", "context": "none"}, network_config("made").to_dict()
-    old["train"]["steps"] = 5
-    del old["parts"], old["model"]["kind"], old["evaluate"]["samples"]
-    (tmp_path / "config.json").write_text(to_json(ConfigDict(old)))
-    found = load_workdir_config(tmp_path)
-    assert found.model.kind == "autoregressive" and len(found.parts) == 0 and found.evaluate.samples == 0
-
-
 def test_denoisers_are_the_networks_of_chains():
     found = config(objective="denoising")
     found.model, found.parts = model_config("discrete_chain", num_steps=4), {}
@@ -168,15 +155,6 @@ def test_denoisers_are_the_networks_of_chains():
         network_config("lstm", "discrete_chain")
     with pytest.raises(UserError, match="has no network of its own"):
         network_config("made", "latent")
-
-
-def test_a_run_from_before_an_option_of_its_kind(tmp_path):
-    old = config().to_dict()
-    del old["model"]["score_samples"], old["parts"]["prior"]["model"]["graph"]
-    (tmp_path / "config.json").write_text(to_json(ConfigDict(old)))
-    found = load_workdir_config(tmp_path)
-    validate(found)
-    assert (found.model.score_samples, found.parts.prior.model.graph) == (1, "")
 
 
 def test_scores_that_are_drawn_have_a_plan():
@@ -269,23 +247,3 @@ def test_orders_that_are_read_off_data_get_it_by_site():
     blocks = make_model(BITS, "block_transformer", kind="block_diffusion", ordering="chow_liu", data=lambda: x, **sizes)
     assert blocks.factorization.order.tolist() == plain.factorization.order.tolist()
     make_model(BITS, "made", data=lambda: pytest.fail("not needed"))
-
-
-def test_old_names_of_objectives_and_of_members_of_networks_go_on(capsys):
-    say_once.cache_clear()
-    assert objectives.Own is objectives.ObjectiveState
-
-    class Old(Transformer):
-        ROOM = 3
-
-        def room(self, carry, n, factorization, past=None):
-            return "mine"
-
-    assert Old.FIRST_LOOP == 3 and Old.loop_carry is not Transformer.loop_carry and Transformer.FIRST_LOOP != 3
-    found = capsys.readouterr().err
-    for old, new in (
-        ("arjax.objectives.Own", "ObjectiveState"),
-        ("Old.ROOM", "FIRST_LOOP"),
-        ("Old.room", "loop_carry"),
-    ):
-        assert f"{old} is now called {new}" in found

@@ -13,7 +13,7 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import make_factorization
 from arjax.networks import NETWORKS
 from arjax.networks.denoisers import DENOISERS
-from arjax.networks.image.lstm_scan import lstm_cell
+from arjax.networks.image.pixel_rnn import lstm_cell
 from arjax.networks.layers.dense import correlate
 
 #: The event, batch and order of laws 1 and 3, whose programs in float32 are then the same.

@@ -21,11 +21,11 @@ from arjax.networks.base import check_remat, check_sizes
 from arjax.networks.denoisers.base import Modulation
 from arjax.networks.dense.structured_made import places
 from arjax.networks.image.gated_resnet import GatedStack
-from arjax.networks.layers.elementwise import elementwise
 from arjax.networks.layers.embedding import SequenceEncoder
 from arjax.networks.layers.grids import check_channels, check_kernels
 from arjax.networks.layers.weight_norm import small_weights
 from arjax.networks.recurrent.seq2seq_lstm import SourceEncoder
+from arjax.networks.recurrent.stack import elementwise
 from arjax.testing import EVENTS
 from arjax.testing.examples import random_context, random_like
 

@@ -122,7 +122,7 @@ def test_mistakes_are_told():
         build("pixelcnn", "uniform")
     with pytest.raises(UserError, match="has no option 'orders_per_bach', did you mean 'orders_per_batch'"):
         make_objective("order_agnostic(orders_per_bach=2)")
-    with pytest.raises(UserError, match="must be a whole number, at least 0, not -1"):
+    with pytest.raises(UserError, match="must be at least 0, not -1"):
         make_objective("order_agnostic(orders_per_batch=-1)")
 
 

@@ -14,7 +14,8 @@ from population_cases import small_config
 from arjax.config import dataset_config, model_config, network_config
 from arjax.config.build import build
 from arjax.core.errors import UserError
-from arjax.population import Population, make_ensemble, train_population
+from arjax.evaluation.mixtures import fit_weights, greedy
+from arjax.population import Population, train_population
 from arjax.population.population import STRATEGIES
 from arjax.population.train import Members, PopulationReporter
 from arjax.training.history import History
@@ -224,8 +225,8 @@ def test_a_member_that_diverges_takes_no_other_with_it(monkeypatch, whole):
     assert np.isinf(scores.validation[1, 0]) and np.isinf(scores.test_rows[1, 0]).all()
     others = np.arange(6).reshape(3, 2) != 2
     np.testing.assert_allclose(scores.validation[others], expected.validation[others], rtol=1e-5)
-    ensemble = make_ensemble(*(rows.reshape(6, -1) for rows in (scores.validation_rows, scores.test_rows)))
-    assert ensemble.weights[2] == 0 and np.isfinite(ensemble.uniform) and ensemble.chosen[-1] == 2
+    nats = scores.validation_rows.reshape(6, -1)
+    assert fit_weights(nats)[2] == 0 and greedy(nats)[-1] == 2
 
 
 @pytest.mark.slow

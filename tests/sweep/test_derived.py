@@ -95,7 +95,12 @@ def test_a_mean_has_the_kind_of_its_metric_and_a_mixture_that_of_mixed_scores(tm
     assert mean["kind"] == "bound"
     part = {"model": {"kind": "autoregressive"}, "network": {"name": "made"}, "parts": {}}
     for kind, expected in (("latent", "bound"), ("block_diffusion", "estimate")):
-        config = {"dataset": {"name": "digits"}, "network": {"name": ""}, "evaluate": {"split": "test"}, "train": {}}
+        config = {
+            "dataset": {"name": "digits"},
+            "network": {"name": ""},
+            "evaluate": {"split": "test", "examples": 0},
+            "train": {},
+        }
         config |= {"model": {"kind": "mixture"}, "parts": {"x": part | {"model": {"kind": kind}}, "y": part}}
         config["train"]["batch_size"] = 1
         (tmp_path / "config.json").write_text(json.dumps(config))

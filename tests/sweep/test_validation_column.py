@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 
-import pytest
 from sweep_cases import REPORT, STAND_IN, rows, sweep, write_sweep
 
 from arjax.sweep.results import COLUMNS, best_by_validation, readable_columns, validation_of
@@ -13,20 +11,13 @@ from arjax.sweep.results import COLUMNS, best_by_validation, readable_columns, v
 VALIDATION = {"validation_nll_nats": 81.5, "validation_nll_stderr": 0.25, "validation_bits_per_dim": 0.65}
 
 
-def test_scores_on_validation_are_those_of_the_report_or_of_the_metrics(tmp_path):
+def test_scores_on_validation_are_those_of_the_report():
     report = REPORT | {"best_step": 20} | VALIDATION
-    assert validation_of("nll_nats", report, tmp_path) == (81.5, 0.25)
-    value, stderr = validation_of("bits_per_dim", report, tmp_path)
+    assert validation_of("nll_nats", report) == (81.5, 0.25)
+    value, stderr = validation_of("bits_per_dim", report)
     assert value == 0.65 and math.isnan(stderr)
-    older = REPORT | {"best_step": 10, "validation_nll_nats": 81.5}
-    assert str(validation_of("nll_nats", older, tmp_path)) == "(81.5, nan)"  # the metrics are gone
-    assert math.isnan(validation_of("bits_per_dim", older, tmp_path)[0])
-    lines = [{"step": step, "validation/nll_stderr": step / 100, "validation/bits_per_dim": step} for step in (10, 20)]
-    (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    assert validation_of("nll_nats", older, tmp_path) == (81.5, 0.1)
-    assert validation_of("bits_per_dim", older, tmp_path)[0] == 10
     never = REPORT | {"validation_nll_nats": None, "best_step": 20}
-    assert all(map(math.isnan, validation_of("nll_nats", never, tmp_path)))
+    assert all(map(math.isnan, validation_of("nll_nats", never)))
 
 
 def test_the_best_row_by_validation_is_marked_in_each_group():
@@ -62,11 +53,3 @@ def test_a_sweep_marks_its_best_row_by_validation_and_not_by_test(folder, capsys
     assert found[3] == ("80.8123", "80.5", "1", "")
     (best,) = (line for line in capsys.readouterr().out.splitlines() if "(best)" in line)
     assert "79.50 ± 0.25 (best)" in best and "81.81 ± 0.51" in best
-
-
-@pytest.mark.parametrize("missing", ["validation", "best_step", "stderr_over"])
-def test_tables_without_the_columns_still_read(missing):
-    row = dict.fromkeys(COLUMNS, "") | {"dataset": "a", "metric": "m", "value": "1", "value_stderr": "0.5"}
-    del row[missing]
-    columns, cells, _ = readable_columns([row])
-    assert cells[0][columns.index("ours")] == "1.00 ± 0.50"

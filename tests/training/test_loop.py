@@ -17,7 +17,7 @@ from arjax.training.checkpoint import CheckpointStore
 from arjax.training.loop import RunLearner, TrainingDiverged, train
 from arjax.training.reporter import Reporter
 from arjax.training.setup import best_store, latest_store, restore_params
-from arjax.training.workdir import check_orders, order_note
+from arjax.training.workdir import order_note
 
 
 @pytest.fixture(scope="module")
@@ -106,16 +106,8 @@ def test_a_run_opens_in_the_order_of_its_training_alone(straight, tmp_path):
     for call in (restore_params, train):
         with pytest.raises(UserError, match="was trained in another order than this version of arjax"):
             call(other, tmp_path)
-    check_orders(other.model, {"value": 1.0}, tmp_path)  # older checkpoints have no note
     several = build(tiny_config(model__orders="pool(num=3)", objective="order_agnostic")).model
     assert len({order_note(model)["orders"] for model in (other.model, several, build(tiny_config()).model)}) == 3
-
-
-def test_a_report_that_is_older_than_kinds_is_exact(straight, tmp_path):
-    shutil.copytree(straight[0], tmp_path, dirs_exist_ok=True)
-    older = {name: value for name, value in straight[1].results.items() if name != "kind"}
-    (tmp_path / "results.json").write_text(json.dumps(older))
-    assert read_report(tmp_path) == older | {"kind": "exact"} == train(build(tiny_config()), tmp_path).results
 
 
 @pytest.mark.slow

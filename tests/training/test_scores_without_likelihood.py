@@ -12,8 +12,7 @@ from arjax.api.mixtures import mixture_of_runs
 from arjax.config.build import build
 from arjax.config.files import load_config_file
 from arjax.core.errors import UserError
-from arjax.reporting.reports import is_report, read_report
-from arjax.reporting.scores import describe_scores, scores_in_words
+from arjax.reporting.reports import describe_scores, is_report, read_report, scores_in_words
 from arjax.training.loop import train
 from arjax.training.setup import latest_store
 

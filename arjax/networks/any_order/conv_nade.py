@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.networks.any_order.deep_nade import MaskedInputMLP
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.networks.base import NETWORKS, Context, activation, check_sizes, fields_from
+from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, activation, fields_from
 from arjax.networks.layers.convolution import TapConv, square_taps
 from arjax.networks.layers.grids import check_kernels
 from arjax.networks.layers.local_context import context_encoder, everywhere, summary_encoder
@@ -35,11 +37,11 @@ class ConvNADE(OrderAgnosticNetwork):
     """
 
     channels: int = 32
-    num_layers: int = 6
-    kernel_size: int = 5
-    hidden_sizes: tuple[int, ...] = ()
-    activation: str = "relu"
-    dropout: float = 0.0
+    num_layers: int = opt(6, most=DEEPEST)
+    kernel_size: int = opt(5, most=DEEPEST)
+    hidden_sizes: tuple[int, ...] = opt((), least=1)
+    activation: str = opt("relu", choices=ACTIVATIONS)
+    dropout: float = opt(0.0, least=0, below=1)
     steps_per_chunk: int = 4  # a pass holds the maps of an image, at all taps of the kernel
 
     SMALL = {"channels": 12, "num_layers": 1, "kernel_size": 3, "hidden_sizes": (16,), "steps_per_chunk": 4}
@@ -49,9 +51,6 @@ class ConvNADE(OrderAgnosticNetwork):
         if len(event.grid_shape) != 2:
             raise UserError(f"conv_nade needs a grid of two dimensions, not {event.grid_shape}")
         check_kernels(options, kernel_size=3)  # a pixel does not read its own value: with 1 it would read nothing
-        if options["hidden_sizes"]:
-            check_sizes("hidden_sizes", options["hidden_sizes"])
-        activation(options["activation"])
 
     @property
     def margin(self) -> int:

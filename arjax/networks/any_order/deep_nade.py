@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.holes import filled
+from arjax.core.options import opt
 from arjax.factorization import Factorization
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.networks.base import NETWORKS, Context, activation, check_sizes, fields_from
+from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, activation, fields_from
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import flat_sites
 from arjax.networks.layers.local_context import feature_encoder, summary_encoder
@@ -80,16 +81,11 @@ class DeepNADE(OrderAgnosticNetwork):
     together in the parallel form: memory against time).
     """
 
-    hidden_sizes: tuple[int, ...] = (500, 500)
-    activation: str = "relu"
-    dropout: float = 0.0
+    hidden_sizes: tuple[int, ...] = opt((500, 500), fewest=1)
+    activation: str = opt("relu", choices=ACTIVATIONS)
+    dropout: float = opt(0.0, least=0, below=1)
 
     SMALL = {"hidden_sizes": (24, 20), "steps_per_chunk": 4}
-
-    @classmethod
-    def check(cls, event, factorization, options):
-        check_sizes("hidden_sizes", options["hidden_sizes"])
-        activation(options["activation"])
 
     def setup(self):
         self.mlp = MaskedInputMLP(**fields_from(self, MaskedInputMLP, num_sites=self.event.num_sites))

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
+from arjax.core.options import opt
 from arjax.factorization.orderings import tiles
 from arjax.networks.attention.patterns import Near, Pattern, flat_tokens, put, write
 from arjax.networks.attention.sparse_attention import PatternNetwork
-from arjax.networks.base import NETWORKS
+from arjax.networks.base import ACTIVATIONS, NETWORKS
 from arjax.networks.layers.attention import KeysValues, KVCache, LoopCache
 from arjax.networks.layers.windows import windows
 
@@ -132,9 +132,9 @@ class ImageTransformer(PatternNetwork):
     Options: `query_block`, `memory`, and those of `BlockNetwork`.
     """
 
-    query_block: tuple[int, ...] = (256,)
-    memory: tuple[int, ...] = (256,)
-    activation: str = "relu"
+    query_block: tuple[int, ...] = opt((256,), fewest=1)
+    memory: tuple[int, ...] = opt((256,), least=0, fewest=1)
+    activation: str = opt("relu", choices=ACTIVATIONS)
 
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2, "query_block": (2,), "memory": (1,)}
 
@@ -142,10 +142,9 @@ class ImageTransformer(PatternNetwork):
     def check(cls, event, factorization, options):
         super().check(event, factorization, options)
         block, memory = options["query_block"], options["memory"]
-        sizes = [is_integer(n) and n >= 1 for n in block] + [is_integer(n) and n >= 0 for n in memory]
-        if not all(sizes) or len(block) != len(memory) or len(block) not in (1, 2):
+        if len(block) != len(memory) or len(block) not in (1, 2):
             raise UserError(
-                "network.query_block and network.memory must be one or two whole numbers each, blocks at least 1, "
+                "network.query_block and network.memory must be one or two whole numbers each, "
                 f"not {block} and {memory}"
             )
         if len(block) == 2:

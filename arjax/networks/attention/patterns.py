@@ -14,8 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.networks.layers.attention import KeysValues, KVCache, LoopCache
-from arjax.networks.layers.rings import put_in_ring, ring_steps
-from arjax.networks.layers.windows import join, windows
+from arjax.networks.layers.windows import join, put_in_ring, ring_steps, windows
 
 
 class Pattern(Protocol):

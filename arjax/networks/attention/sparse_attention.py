@@ -1,4 +1,6 @@
-"""Self-attention along sparse patterns: memory and time grow with the number of pairs, not with the length squared."""
+"""Self-attention along sparse patterns, and the networks that differ in the patterns alone. Memory and time grow with
+the number of pairs, not with the length squared.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.networks.attention.patterns import Pattern, for_loop
+from arjax.core.errors import UserError
+from arjax.networks.attention.patterns import Near, Pattern, Strided, Summary, for_loop
 from arjax.networks.attention.transformer import BlockNetwork, through_tokens
+from arjax.networks.base import NETWORKS
 from arjax.networks.layers.attention import Cache, KVCache, LoopCache, MultiHead
 
 #: Patterns, each with its number of heads.
 HeadPatterns = tuple[tuple[Pattern, int], ...]
+PATTERNS = ("strided", "fixed")
+HEADS = ("split", "merged")
 #: Stands for the logarithm of 0: finite, so that differences of two of them are no NaN.
 LOG_ZERO = -1e30
 
@@ -148,3 +154,83 @@ class PatternNetwork(BlockNetwork):
         own = np.eye(factorization.num_steps, dtype=bool)
         graphs = [pattern.graph(factorization.num_steps) for pattern, _ in self.patterns()]
         return through_tokens(np.logical_or.reduce([own, *graphs]), self.num_layers, factorization)
+
+
+@NETWORKS.register("local_transformer")
+class LocalTransformer(PatternNetwork):
+    """Tokens attend to the last `window` steps, their own included, so L layers reach L (window - 1) steps back
+    (Beltagy, Peters & Cohan, "Longformer: The Long-Document Transformer", 2020, section 3.1, and many others).
+
+    Memory and time grow as length times window; the step form keeps the keys and values of one window.
+
+    Options: `window`, and those of `BlockNetwork`.
+    """
+
+    window: int = 64
+
+    UNBOUNDED = True
+    SMALL = {"width": 24, "num_layers": 2, "num_heads": 2, "window": 3}
+
+    @classmethod
+    def reaches(cls, options, num_steps):
+        return {"window": num_steps}
+
+    @property
+    def unbounded(self):
+        """Where the window is not longer than what was seen in training."""
+        return super().unbounded and self.window <= self.event.num_sites
+
+    def patterns(self):
+        window = min(self.window, self.event.num_sites)
+        return ((Near(window, window - 1, window), self.num_heads),)
+
+
+@NETWORKS.register("sparse_transformer")
+class SparseTransformer(PatternNetwork):
+    """Child, Gray, Radford & Sutskever, "Generating Long Sequences with Sparse Transformers" (2019).
+
+    Two patterns of about sqrt(S) steps each connect all steps in two hops (section 4.3), where l is the stride:
+
+    strided   A(1) = the last l steps and the step itself, A(2) = each l-th step back from it
+    fixed     A(1) = the step's own block of l steps, A(2) = the last c steps of each block
+
+    Heads (section 5.2): "split", where half of them follow A(1) and half A(2) (in the fixed pattern each of these
+    attends to its own c steps of a block), or "merged", where all attend to the union.
+
+    A step of the step form attends to O(l + S / l) steps.
+
+    Options: `stride` l, `pattern`, `expressivity` c, `heads`, and those of `BlockNetwork`.
+    """
+
+    stride: int = 32
+    pattern: str = "strided"
+    expressivity: int = 4
+    heads: str = "split"
+
+    SMALL = {"width": 24, "num_layers": 2, "num_heads": 2, "stride": 2, "expressivity": 1, "heads": "merged"}
+
+    @classmethod
+    def check(cls, event, factorization, options):
+        super().check(event, factorization, options)
+        for name, known in (("pattern", PATTERNS), ("heads", HEADS)):
+            if options[name] not in known:
+                raise UserError(f"network.{name} must be one of {', '.join(known)}, not {options[name]!r}")
+        split, heads = options["heads"] == "split", options["num_heads"]
+        if split and heads % 2:
+            raise UserError(f"network.heads=split needs an even number of heads, not {heads}")
+        summaries = options["expressivity"] * (heads // 2 if split else 1)
+        if options["pattern"] == "fixed" and summaries > options["stride"]:
+            raise UserError(
+                f"the heads summarise {summaries} steps of each block, more than its network.stride={options['stride']}"
+            )
+
+    def unites(self):
+        return self.heads == "merged"
+
+    def patterns(self):
+        stride, count, half, merged = self.stride, self.expressivity, self.num_heads // 2, self.unites()
+        if self.pattern == "strided":
+            return (Near(stride, stride, stride + 1), half), (Strided(stride, skip=stride if merged else -1), half)
+        if merged:
+            return (Near(stride, 0), half), (Summary(stride, count, skip=True), half)
+        return (Near(stride, 0), half), *((Summary(stride, count, head * count), 1) for head in range(half))

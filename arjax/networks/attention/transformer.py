@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -12,9 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.core.output import say_once
 from arjax.factorization import Factorization
-from arjax.networks.base import NETWORKS, Context, Network, fields_from
+from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, Network, fields_from
 from arjax.networks.layers.attention import CrossAttention, SelfAttention
 from arjax.networks.layers.blocks import Block, Memory, Stack, check_block, check_stack, make_norm
 from arjax.networks.layers.convolution import compose
@@ -128,16 +130,16 @@ class BlockNetwork(TokenNetwork):
     """
 
     width: int = 128
-    num_layers: int = 4
+    num_layers: int = opt(4, most=DEEPEST)
     num_heads: int = 4
     mlp_kind: str = "plain"
     mlp_ratio: int = 4
     mlp_size: int = 0
-    activation: str = "gelu"
+    activation: str = opt("gelu", choices=ACTIVATIONS)
     norm_kind: str = "layer"
     norm_epsilon: float = 1e-6
     use_bias: bool = True
-    dropout: float = 0.0
+    dropout: float = opt(0.0, least=0, below=1)
     position: str = "learned"
     target_position: bool = True
     tie_embeddings: bool = False
@@ -148,7 +150,6 @@ class BlockNetwork(TokenNetwork):
 
     LAYER = Block
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2}
-    MAY_BE_ZERO: ClassVar[tuple[str, ...]] = ("mlp_size",)
 
     @classmethod
     def check(cls, event, factorization, options):
@@ -277,7 +278,6 @@ class Transformer(BlockNetwork):
     AHEAD = True
     FIRST_LOOP = 256
     EXTENDS_LOOP_CARRY = True
-    MAY_BE_ZERO = ("mlp_size", "num_kv_heads", "head_size")
 
     @classmethod
     def check(cls, event, factorization, options):

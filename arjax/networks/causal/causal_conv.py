@@ -5,7 +5,9 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 
-from arjax.networks.base import NETWORKS, activation, fields_from
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
+from arjax.networks.base import ACTIVATIONS, NETWORKS, activation, fields_from
 from arjax.networks.layers.convolution_1d import (
     CausalConv1D,
     ConvolutionalCore,
@@ -78,11 +80,11 @@ class CausalConv(StepNetwork):
     `dropout`, `activation`, `position`. The receptive field is 1 + (K-1) * (sum of the dilations) steps.
     """
 
-    num_layers: int = 6
-    kernel_size: int = 2
+    num_layers: int = opt(6, most=DEEPEST)
+    kernel_size: int = opt(2, most=DEEPEST)
     dilation_cycle: int = 6
-    dropout: float = 0.0
-    activation: str = "gelu"
+    dropout: float = opt(0.0, least=0, below=1)
+    activation: str = opt("gelu", choices=ACTIVATIONS)
 
     CHUNK = 64
     UNBOUNDED = True
@@ -91,7 +93,6 @@ class CausalConv(StepNetwork):
     @classmethod
     def check(cls, event, factorization, options):
         super().check(event, factorization, options)
-        activation(options["activation"])
 
     @property
     def receptive_field(self):

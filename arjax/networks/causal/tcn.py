@@ -7,6 +7,8 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.convolution_1d import CausalConv1D, ConvolutionalCore, Convolve, at_all_steps
 from arjax.networks.layers.dense import Dense
@@ -77,15 +79,14 @@ class TCN(StepNetwork):
     1 + 2 (K-1) (2^num_layers - 1) steps.
     """
 
-    num_layers: int = 4
-    kernel_size: int = 3
-    dropout: float = 0.0
+    num_layers: int = opt(4, most=DEEPEST)
+    kernel_size: int = opt(3, most=DEEPEST)
+    dropout: float = opt(0.0, least=0, below=1)
     embedding_size: int = 0
 
     CHUNK = 64
     UNBOUNDED = True
     SMALL = {"hidden_size": 24, "num_layers": 2, "kernel_size": 2, "embedding_size": 16, "position": "learned"}
-    MAY_BE_ZERO = ("embedding_size",)
 
     @property
     def input_size(self):

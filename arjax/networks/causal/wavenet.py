@@ -6,6 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.networks.base import NETWORKS, fields_from
 from arjax.networks.layers.convolution_1d import (
     CausalConv1D,
@@ -108,10 +110,10 @@ class WaveNet(StepNetwork):
     """
 
     skip_channels: int = 128
-    num_layers: int = 8
-    kernel_size: int = 2
+    num_layers: int = opt(8, most=DEEPEST)
+    kernel_size: int = opt(2, most=DEEPEST)
     dilation_cycle: int = 8
-    dropout: float = 0.0
+    dropout: float = opt(0.0, least=0, below=1)
 
     CONDITIONED_CORE = True
     CHUNK = 64

@@ -10,7 +10,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.networks.base import activation
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
+from arjax.networks.base import ACTIVATIONS, activation
 from arjax.networks.denoisers.base import DENOISERS, ConditionEncoder, Denoiser, Modulation, noisy_event
 from arjax.networks.denoisers.transformer import adapted, gated
 from arjax.networks.layers.dense import Dense
@@ -47,8 +49,8 @@ class AdaptiveMLP(Denoiser):
     """
 
     width: int = 128
-    num_layers: int = 3
-    activation: str = "silu"
+    num_layers: int = opt(3, most=DEEPEST)
+    activation: str = opt("silu", choices=ACTIVATIONS)
     use_time: bool = True
 
     SMALL = {"width": 16, "num_layers": 2}

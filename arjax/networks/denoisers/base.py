@@ -13,7 +13,7 @@ from arjax.core.errors import UserError
 from arjax.core.registry import Origin, Registry
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.networks.base import BUILDER_FIELDS, MOST, NETWORKS, Context, check_ranges
+from arjax.networks.base import BUILDER_FIELDS, NETWORKS, Context
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import ContextEncoder, PositionEncoder
 from arjax.networks.layers.local_context import LocalEncoder
@@ -41,7 +41,7 @@ class _Denoisers(Registry):
         return super().name_of(component) or NETWORKS.name_of(component)
 
 
-DENOISERS = _Denoisers("denoiser", hidden=BUILDER_FIELDS, check=check_ranges, most=MOST)
+DENOISERS = _Denoisers("denoiser", hidden=BUILDER_FIELDS)
 
 
 class NoisyNetwork(nn.Module):
@@ -62,8 +62,6 @@ class NoisyNetwork(nn.Module):
 
     #: Options that make the family small enough for tests.
     SMALL: ClassVar[Mapping[str, Any]] = {}
-    #: Whole-number options that may be 0, for "off"; all others must be at least 1.
-    MAY_BE_ZERO: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def check(cls, event: EventSpec, options: Mapping[str, Any]) -> None:

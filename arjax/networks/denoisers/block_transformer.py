@@ -15,7 +15,7 @@ from arjax.core.errors import UserError
 from arjax.core.registry import Registry
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
-from arjax.networks.base import BUILDER_FIELDS, MOST, Context, check_ranges
+from arjax.networks.base import BUILDER_FIELDS, Context
 from arjax.networks.denoisers.base import NoisyNetwork, check_event, noisy_event
 from arjax.networks.layers.attention import SelfAttention, attention
 from arjax.networks.layers.blocks import PlainStack, check_plain_stack
@@ -23,7 +23,7 @@ from arjax.networks.layers.embedding import flat_sites
 from arjax.networks.layers.local_context import check_local, of_sites
 from arjax.networks.layers.steps import to_grid
 
-BLOCK_DENOISERS = Registry("block denoiser", hidden=BUILDER_FIELDS, check=check_ranges, most=MOST)
+BLOCK_DENOISERS = Registry("block denoiser", hidden=BUILDER_FIELDS)
 
 
 def block_mask(num_tokens: int, block_size: int) -> jax.Array:

@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.errors import UserError
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.networks.any_order.masked_transformer import FullAttention
-from arjax.networks.base import check_sizes
 from arjax.networks.denoisers.base import DENOISERS, ConditionEncoder, Denoiser, Modulation, local_maps, noisy_event
 from arjax.networks.layers.convolution import CENTRE, TapConv, TapMix, Taps, square_taps
 from arjax.networks.layers.embedding import ValueEncoder, flat_sites
@@ -78,19 +79,18 @@ class UNet(Denoiser):
     """
 
     width: int = 64
-    multipliers: tuple[int, ...] = (1, 2)
-    num_blocks: int = 2
+    multipliers: tuple[int, ...] = opt((1, 2), fewest=1)
+    num_blocks: int = opt(2, most=DEEPEST)
     groups: int = 8
     attention: bool = False
     num_heads: int = 4
-    dropout: float = 0.0
+    dropout: float = opt(0.0, least=0, below=1)
     out_kernel: int = 3
 
     SMALL = {"width": 8, "num_blocks": 1, "groups": 4, "num_heads": 2}
 
     @classmethod
     def check(cls, event, options):
-        check_sizes("multipliers", options["multipliers"])
         if len(event.grid_shape) not in (1, 2, 3):
             raise UserError(f"unet needs a line, a plane, or a plane with colour channels, not {event.grid_shape}")
         if options["out_kernel"] % 2 == 0:

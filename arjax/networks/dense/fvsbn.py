@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS, Network
@@ -75,10 +76,9 @@ class FVSBN(Network):
     """
 
     num_linear: int = 0
-    input_dropout: float = 0.0
+    input_dropout: float = opt(0.0, least=0, below=1)
 
     SUPPORTS_GRAPHS = True
-    MAY_BE_ZERO = ("num_linear",)
 
     @classmethod
     def check(cls, event, factorization, options):

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.core.output import say_once
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.networks.base import NETWORKS, Context, Network, activation, check_sizes
+from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, Network, activation
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import flat_inputs
 from arjax.networks.layers.local_context import LOCAL_WIDTH, feature_encoder
@@ -26,7 +28,7 @@ class SiteBias(nn.Module):
     context_spec: ContextSpec
     dtype: str
     width: int = LOCAL_WIDTH
-    num_blocks: int = 1
+    num_blocks: int = opt(1, least=0, most=DEEPEST)
 
     def setup(self):
         shape = (self.event.num_sites, self.num_features)
@@ -110,18 +112,10 @@ class Independent(ReadsNoSite):
     `activation`; `width` of the convolutional network and its `num_blocks`.
     """
 
-    hidden_sizes: tuple[int, ...] = ()
-    activation: str = "tanh"
+    hidden_sizes: tuple[int, ...] = opt((), least=1)
+    activation: str = opt("tanh", choices=ACTIVATIONS)
     width: int = 64
-    num_blocks: int = 2
-
-    MAY_BE_ZERO = ("num_blocks",)
-
-    @classmethod
-    def check(cls, event, factorization, options):
-        activation(options["activation"])
-        if options["hidden_sizes"]:
-            check_sizes("hidden_sizes", options["hidden_sizes"])
+    num_blocks: int = opt(2, least=0, most=DEEPEST)
 
     @classmethod
     def check_context(cls, context, options):

@@ -58,8 +58,6 @@ class MADE(MaskedLayers):
     num_masks: int = 1
     mask_seed: int = 0
 
-    MAY_BE_ZERO = ("mask_seed",)
-
     @classmethod
     def check(cls, event, factorization, options):
         super().check(event, factorization, options)

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.core.options import opt
 from arjax.factorization import Factorization
-from arjax.networks.base import Context, Network, activation, check_sizes
+from arjax.networks.base import ACTIVATIONS, Context, Network, activation
 from arjax.networks.layers.embedding import flat_inputs, numeric_size
 from arjax.networks.layers.local_context import feature_encoder, summary_encoder
 
@@ -36,19 +37,14 @@ class MaskedLayers(Network):
     sum is divided by its number of terms: a step of Adam changes all weights equally, which would add up.
     """
 
-    hidden_sizes: tuple[int, ...] = (500,)
+    hidden_sizes: tuple[int, ...] = opt((500,), fewest=1)
     direct: bool = True
-    activation: str = "relu"
-    dropout: float = 0.0
-    input_dropout: float = 0.0
+    activation: str = opt("relu", choices=ACTIVATIONS)
+    dropout: float = opt(0.0, least=0, below=1)
+    input_dropout: float = opt(0.0, least=0, below=1)
     condition_on_masks: bool = False
 
     SMALL = {"hidden_sizes": (48, 40)}
-
-    @classmethod
-    def check(cls, event, factorization, options):
-        check_sizes("hidden_sizes", options["hidden_sizes"])
-        activation(options["activation"])
 
     def setup(self):
         num_inputs = self.event.num_sites * numeric_size(self.event)

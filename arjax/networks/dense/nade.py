@@ -6,8 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from arjax.core.options import opt
 from arjax.factorization import Factorization
-from arjax.networks.base import NETWORKS, Context, Network, activation
+from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, Network, activation
 from arjax.networks.dense.fvsbn import EarlierSites
 from arjax.networks.dense.independent import SiteBias
 from arjax.networks.layers.embedding import flat_inputs, flat_sites, numeric, numeric_size, seen_inputs
@@ -36,17 +37,13 @@ class NADE(Network):
     """
 
     hidden_size: int = 500
-    activation: str = "sigmoid"
+    activation: str = opt("sigmoid", choices=ACTIVATIONS)
     direct: bool = False
-    dropout: float = 0.0
-    input_dropout: float = 0.0
+    dropout: float = opt(0.0, least=0, below=1)
+    input_dropout: float = opt(0.0, least=0, below=1)
     steps_per_chunk: int = 16
 
     SMALL = {"hidden_size": 20, "direct": True, "steps_per_chunk": 4}
-
-    @classmethod
-    def check(cls, event, factorization, options):
-        activation(options["activation"])
 
     def setup(self):
         num_sites, per_site, units = self.event.num_sites, nn.initializers.lecun_normal(batch_axis=0), self.hidden_size

@@ -6,8 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from arjax.core.options import opt
 from arjax.factorization import Factorization
-from arjax.networks.base import NETWORKS, Context, Network, activation, check_sizes
+from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, Network, activation
 from arjax.networks.layers.embedding import flat_inputs, input_mask, numeric_size, seen_inputs
 from arjax.networks.layers.local_context import feature_encoder
 
@@ -30,18 +31,13 @@ class Separate(Network):
     Options: `hidden_sizes` U of each layer (any depth), `activation`, `dropout` on hidden units, `input_dropout`.
     """
 
-    hidden_sizes: tuple[int, ...] = (16,)
-    activation: str = "relu"
-    dropout: float = 0.0
-    input_dropout: float = 0.0
+    hidden_sizes: tuple[int, ...] = opt((16,), fewest=1)
+    activation: str = opt("relu", choices=ACTIVATIONS)
+    dropout: float = opt(0.0, least=0, below=1)
+    input_dropout: float = opt(0.0, least=0, below=1)
 
     SMALL = {"hidden_sizes": (20, 16)}
     SUPPORTS_GRAPHS = True
-
-    @classmethod
-    def check(cls, event, factorization, options):
-        check_sizes("hidden_sizes", options["hidden_sizes"])
-        activation(options["activation"])
 
     def setup(self):
         num_sites, kernel = self.event.num_sites, nn.initializers.lecun_normal(batch_axis=0)

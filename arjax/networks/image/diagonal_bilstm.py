@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.networks.base import NETWORKS
-from arjax.networks.image.lstm_scan import gate_bias, lstm_cell, lstm_scan
-from arjax.networks.image.pixel_rnn import PixelRNN, PixelRNNCore, PixelRNNLayer
+from arjax.networks.image.pixel_rnn import PixelRNN, PixelRNNCore, PixelRNNLayer, gate_bias, lstm_cell, lstm_scan
 from arjax.networks.layers.convolution import TapMix
 
 #: Inputs of the gates outside the image: all gates are closed, so that cells and states are exactly 0 there.

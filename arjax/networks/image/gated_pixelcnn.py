@@ -8,6 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.convolution import CENTRE, TapConv, TapMix, Taps, channel_graph, compose, put_pixel
 from arjax.networks.layers.dense import Dense
@@ -126,11 +128,11 @@ class GatedPixelCNN(RasterNetwork):
     """
 
     hidden_size: int = 32
-    num_layers: int = 6
-    kernel_size: int = 3
-    first_kernel: int = 7
+    num_layers: int = opt(6, most=DEEPEST)
+    kernel_size: int = opt(3, most=DEEPEST)
+    first_kernel: int = opt(7, most=DEEPEST)
     out_size: int = 64
-    dropout: float = 0.0
+    dropout: float = opt(0.0, least=0, below=1)
 
     SMALL = {"hidden_size": 16, "num_layers": 2, "out_size": 16}
     CHANNELS = True

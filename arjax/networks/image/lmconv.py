@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS, Network
 from arjax.networks.layers.convolution import (
@@ -100,11 +102,11 @@ class LocallyMaskedConvolution(Network):
     """
 
     hidden_size: int = 64
-    num_groups: int = 3
+    num_groups: int = opt(3, most=DEEPEST)
     group_size: int = 1
-    kernel_size: int = 3
+    kernel_size: int = opt(3, most=DEEPEST)
     dilation: int = 2
-    dropout: float = 0.0
+    dropout: float = opt(0.0, least=0, below=1)
 
     SMALL = {"hidden_size": 16, "num_groups": 2}
 

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, did_you_mean
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.core.output import say_once
-from arjax.core.registry import did_you_mean
 from arjax.factorization.orderings import multiscale, scales
 from arjax.networks.base import NETWORKS, Context, check_remat, fields_from
 from arjax.networks.image.diagonal_bilstm import DiagonalBiLSTMCore
@@ -80,9 +81,9 @@ class Multiscale(PixelRNNFamily):
 
     core: str = "diagonal_bilstm"
     factor: int = 2
-    levels: int = 1
-    upsample_layers: int = 2
-    kernel_size: int = 3
+    levels: int = opt(1, most=DEEPEST)
+    upsample_layers: int = opt(2, most=DEEPEST)
+    kernel_size: int = opt(3, most=DEEPEST)
     strip: int = 4
     shared: bool = False
 

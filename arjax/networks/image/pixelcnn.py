@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.errors import UserError
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.convolution import Cursor, TapConv, TapMix, WholeImage, channel_graph, compose, raster_taps
 from arjax.networks.layers.grids import (
@@ -61,11 +63,11 @@ class PixelCNN(RasterNetwork):
     """
 
     hidden_size: int = 64
-    num_layers: int = 7
-    kernel_size: int = 3
-    first_kernel: int = 7
+    num_layers: int = opt(7, most=DEEPEST)
+    kernel_size: int = opt(3, most=DEEPEST)
+    first_kernel: int = opt(7, most=DEEPEST)
     out_size: int = 64
-    dropout: float = 0.0
+    dropout: float = opt(0.0, least=0, below=1)
 
     SMALL = {"hidden_size": 24, "num_layers": 2, "out_size": 16}
     CHANNELS = True

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.networks.base import NETWORKS
-from arjax.networks.image.lstm_scan import gate_bias, lstm_cell, lstm_scan
-from arjax.networks.image.pixel_rnn import PixelRNN, PixelRNNCore, PixelRNNLayer
+from arjax.networks.image.pixel_rnn import PixelRNN, PixelRNNCore, PixelRNNLayer, gate_bias, lstm_cell, lstm_scan
 from arjax.networks.layers.convolution import TapConv
 from arjax.networks.layers.grids import check_kernels
 
@@ -85,7 +86,7 @@ class RowLSTMLayer(PixelRNNLayer):
 class RowLSTMCore(PixelRNNCore):
     """The Row LSTM on an image in raster order."""
 
-    kernel_size: int = 3
+    kernel_size: int = opt(3, most=DEEPEST)
 
     LAYER = RowLSTMLayer
 
@@ -110,7 +111,7 @@ class RowLSTM(PixelRNN):
     Options: those of `PixelRNNFamily`, and `kernel_size` k of both convolutions (odd, at least 3).
     """
 
-    kernel_size: int = 3
+    kernel_size: int = opt(3, most=DEEPEST)
 
     CORE = RowLSTMCore
     SMALL = {"hidden_size": 10, "num_layers": 2, "readout_size": 16}

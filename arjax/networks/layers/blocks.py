@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 
-from arjax.core.errors import UserError
-from arjax.core.registry import did_you_mean
+from arjax.core.errors import UserError, did_you_mean
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.core.spec import EventSpec
-from arjax.networks.base import Network, activation, check_remat, fields_from, once
+from arjax.networks.base import ACTIVATIONS, Network, activation, check_remat, fields_from, once
 from arjax.networks.layers.attention import CrossAttention
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import PositionEncoder, ValueEncoder
@@ -226,11 +227,11 @@ class PlainStack(Stack):
     """
 
     width: int = 128
-    num_layers: int = 4
+    num_layers: int = opt(4, most=DEEPEST)
     num_heads: int = 4
     mlp_ratio: int = 4
-    activation: str = "gelu"
-    dropout: float = 0.0
+    activation: str = opt("gelu", choices=ACTIVATIONS)
+    dropout: float = opt(0.0, least=0, below=1)
     position: str = "learned"
     remat: bool = False
     unroll: int = 4

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.networks.layers.rings import put_in_ring
+from arjax.networks.layers.windows import put_in_ring
 
 
 def queue_length(kernel_size: int, dilation: int) -> int:

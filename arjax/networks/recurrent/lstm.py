@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.networks.base import NETWORKS
-from arjax.networks.layers.elementwise import elementwise
-from arjax.networks.recurrent.stack import Product, RecurrentLayer, RecurrentNetwork
+from arjax.networks.recurrent.stack import Product, RecurrentLayer, RecurrentNetwork, elementwise
 
 Cell = tuple[jax.Array, jax.Array]
 

@@ -9,6 +9,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.dense import Dense
 from arjax.networks.recurrent.linear.mixer import MIXERS, LinearMixer, divides
@@ -79,7 +81,7 @@ class RecurrentBlock(LinearMixer):
 
     recurrent_size: int = 0
     num_heads: int = 4
-    kernel_size: int = 4
+    kernel_size: int = opt(4, most=DEEPEST)
 
     def __post_init__(self):
         divides(self.num_heads, self.recurrent_size, of="recurrent_size")
@@ -123,9 +125,8 @@ class Hawk(MixerNetwork):
 
     recurrent_size: int = 0
     num_heads: int = 4
-    kernel_size: int = 4
+    kernel_size: int = opt(4, most=DEEPEST)
 
     SMALL = {"hidden_size": 32, "num_layers": 2, "position": "learned"}
-    MAY_BE_ZERO = ("recurrent_size",)
     ACTIVATION = "gelu"
     MIXER = RecurrentBlock

@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.networks.base import NETWORKS
-from arjax.networks.layers.elementwise import elementwise
-from arjax.networks.recurrent.stack import Product, RecurrentLayer, RecurrentNetwork
+from arjax.networks.recurrent.stack import Product, RecurrentLayer, RecurrentNetwork, elementwise
 
 _tanh = elementwise(jnp.tanh)
 

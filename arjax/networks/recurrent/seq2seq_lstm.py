@@ -6,6 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.core.spec import ContextSpec
 from arjax.networks.base import NETWORKS, Context
 from arjax.networks.layers.embedding import ContextEncoder, value_map, value_vectors
@@ -87,8 +89,8 @@ class Seq2SeqLSTM(StepNetwork):
     """
 
     embedding_size: int = 128
-    num_layers: int = 2
-    dropout: float = 0.0
+    num_layers: int = opt(2, most=DEEPEST)
+    dropout: float = opt(0.0, least=0, below=1)
     reverse_source: bool = True
 
     UNBOUNDED = True

@@ -13,7 +13,8 @@ from arjax.conditionals.blocks import scores_blocks
 from arjax.conditionals.truncated import Truncated
 from arjax.core.count_models import CountModel, fit_count_model, rows_of
 from arjax.core.errors import UserError
-from arjax.samplers.base import Resources, option
+from arjax.core.options import opt
+from arjax.samplers.base import Resources
 from arjax.samplers.drafts.base import DRAFTS, Draft, Place, Proposal, Target, log_table
 
 #: Training examples that are counted, at most.
@@ -32,7 +33,7 @@ class Counts(Draft):
     `arjax.core.count_models`.
     """
 
-    order: int = option(3)
+    order: int = opt(3)
     row_H: jax.Array | None = None  # int32[(V + 1)^n], the row of the table for each history; a digit V is no value
     log_p_RV: jax.Array | None = None  # float32[R, V], the table
 

@@ -17,8 +17,9 @@ from arjax.conditionals.truncated import Truncated
 from arjax.core.abilities import require
 from arjax.core.arrays import is_traced
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.networks.base import step_variables
-from arjax.samplers.base import Resources, Steps, option
+from arjax.samplers.base import Resources, Steps
 from arjax.samplers.drafts.base import DRAFTS, Draft, Place, Proposal, Target, has_probabilities, log_table
 from arjax.samplers.loops import read_prompt
 
@@ -35,7 +36,7 @@ class OtherModel(Draft):
     drawn from. From Python, `OtherModel(model=model, params=params)` needs no folder.
     """
 
-    workdir: str = option("")
+    workdir: str = opt("")
     model: Any = None
     params: Any = None
 

@@ -9,6 +9,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.dense import Dense
 from arjax.networks.recurrent.linear.decay import Decay
@@ -33,7 +35,7 @@ class DeltaMixer(HeadMixer):
         step is the product of their factors (DeltaProduct).
     """
 
-    kernel_size: int = 4
+    kernel_size: int = opt(4, least=0, most=DEEPEST)
     negative_eigenvalues: bool = False
     num_householder: int = 1
 
@@ -100,7 +102,7 @@ class DeltaNet(MixerNetwork):
     """
 
     num_heads: int = 4
-    kernel_size: int = 4
+    kernel_size: int = opt(4, least=0, most=DEEPEST)
     chunk_size: int = 64
     negative_eigenvalues: bool = False
     num_householder: int = 1

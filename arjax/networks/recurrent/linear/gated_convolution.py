@@ -7,6 +7,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.networks.layers.dense import Dense
 from arjax.networks.recurrent.linear.mixer import LinearMixer
 
@@ -34,7 +36,7 @@ class GatedConvolution(LinearMixer):
     look for a key and find the value after it.
     """
 
-    kernel_size: int = 3
+    kernel_size: int = opt(3, least=0, most=DEEPEST)
 
     def setup(self):
         self.make_convolution(self.width)

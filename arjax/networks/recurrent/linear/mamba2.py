@@ -8,6 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.dense import Dense
 from arjax.networks.recurrent.linear.decay import Decay
@@ -41,7 +43,7 @@ class Mamba2Mixer(HeadMixer):
         Linear RNNs Through Negative Eigenvalues", section 4.1).
     """
 
-    kernel_size: int = 4
+    kernel_size: int = opt(4, least=0, most=DEEPEST)
     expand: int = 2
     state_size: int = 64
     negative_eigenvalues: bool = False
@@ -100,7 +102,7 @@ class Mamba2(MixerNetwork):
     num_heads: int = 4
     expand: int = 2
     state_size: int = 64
-    kernel_size: int = 4
+    kernel_size: int = opt(4, least=0, most=DEEPEST)
     chunk_size: int = 64
     negative_eigenvalues: bool = False
 

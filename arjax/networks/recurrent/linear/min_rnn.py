@@ -8,6 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.dense import Dense
 from arjax.networks.recurrent.linear.mixer import MIXERS, LinearMixer
@@ -23,7 +25,7 @@ class MinMixer(LinearMixer):
       recurrent_size: R; 0 for E.
     """
 
-    kernel_size: int = 4
+    kernel_size: int = opt(4, least=0, most=DEEPEST)
     recurrent_size: int = 0
 
     #: Linear maps of the input.
@@ -88,10 +90,9 @@ class MinGRU(MixerNetwork):
     """
 
     recurrent_size: int = 0
-    kernel_size: int = 4
+    kernel_size: int = opt(4, least=0, most=DEEPEST)
 
     SMALL = {"hidden_size": 16, "num_layers": 2, "kernel_size": 3}
-    MAY_BE_ZERO = (*MixerNetwork.MAY_BE_ZERO, "recurrent_size")
     MIXER: ClassVar[type[LinearMixer]] = MinGRUMixer
 
 

@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.errors import UserError
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.core.registry import Registry
-from arjax.networks.base import MOST
 from arjax.networks.layers.convolution_1d import Window, all_taps, queue_length, step_taps
 from arjax.networks.layers.dense import Dense
-from arjax.networks.layers.rings import put_in_ring
+from arjax.networks.layers.windows import put_in_ring
 
 #: The last inputs of the convolution [B, K-1, U], in the compute type, and the state of the recurrence, in float32.
 Cache = tuple[jax.Array, Any]
@@ -42,7 +43,7 @@ def check_mixer(name: str, mixer: Any, options: Mapping[str, Any]) -> None:
 
 
 #: The mixers that the layers of the network `hybrid` name; modules with the methods of the attention of a `Block`.
-MIXERS = Registry("mixer", hidden=("width", "out_scale", "dtype"), check=check_mixer, most=MOST)
+MIXERS = Registry("mixer", hidden=("width", "out_scale", "dtype"), check=check_mixer)
 
 
 def divides(heads: int, size: int, name: str = "num_heads", of: str = "hidden_size") -> None:
@@ -72,7 +73,7 @@ class LinearMixer(nn.Module):
     width: int
     out_scale: float
     dtype: str
-    kernel_size: int = 0
+    kernel_size: int = opt(0, most=DEEPEST)
 
     def inputs(self, x: jax.Array) -> tuple[jax.Array, Any]:
         """x [B, T, E] -> what is convolved [B, T, U], and whatever else `terms` and `outputs` read of x."""

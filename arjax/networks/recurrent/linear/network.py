@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 
+from arjax.core.integers import DEEPEST
+from arjax.core.options import opt
 from arjax.networks.base import check_remat, fields_from
 from arjax.networks.layers.blocks import Block, Stack
 from arjax.networks.layers.steps import StepNetwork
@@ -83,16 +85,15 @@ class MixerNetwork(StepNetwork):
     `unroll` as for Transformers.
     """
 
-    num_layers: int = 4
-    mlp_ratio: int = 3
-    dropout: float = 0.0
+    num_layers: int = opt(4, most=DEEPEST)
+    mlp_ratio: int = opt(3, least=0)
+    dropout: float = opt(0.0, least=0, below=1)
     remat: bool = False
     unroll: int = 4
 
     CHUNK = 64
     UNBOUNDED = True
     NORMALISES = True
-    MAY_BE_ZERO: ClassVar[tuple[str, ...]] = ("mlp_ratio", "kernel_size")
     ACTIVATION: ClassVar[str] = "silu"
     MIXER: ClassVar[type[LinearMixer]]
 

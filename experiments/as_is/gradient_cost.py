@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import statistics
+import sys
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,10 +14,11 @@ import jax.numpy as jnp
 import optax
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
-from arjax.evaluation.speed import time_in_turns
 from arjax.models import Model
-from arjax.objectives import Companions, Objective, ObjectiveState, Step
+from arjax.objectives import Objective, ObjectiveState, Step
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
+from timing import time_in_turns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,11 +27,11 @@ class GradientCost:
 
     Attributes:
       variance: E |g - E g|^2 over the keys of the step, an unbiased estimate: the sum of the variances of all entries.
-      squared_norm: |E g|^2, likewise without bias.
-      relative_variance: the variance over the squared norm; inf where that is not above 0.
+      squared_norm: |E g|^2, also unbiased.
+      relative_variance: the variance over the squared norm; inf where the latter is not above 0.
       seconds: of the loss and its gradient, the median of the rounds.
       temporary_bytes: the memory of the compiled program beside its arguments and results; -1 where the backend does
-        not say.
+        not report it.
       num: the number of keys.
     """
 
@@ -50,33 +53,23 @@ def gradient_cost(
     num: int = 64,
     rounds: int = 5,
     min_seconds: float = 0.2,
-    progress: float = 0.0,
-    own: ObjectiveState | None = None,
-    companions: Companions | None = None,
 ) -> GradientCost:
-    """Measures the gradient of an objective by the parameters of the model. For a curve against the length of the
-    sequences, call it with a model and a batch of each length. Raises `UserError`: fewer than 2 keys, or a model that
-    the objective cannot train.
+    """Measures the gradient of an objective by the parameters of the model, at the beginning of a run.
 
     Args:
-      batch: its examples stay the same, so the variance is that of draws (and of dropout) alone.
-      key: of all keys of the steps.
-      num: keys, at least 2.
-      min_seconds: about the duration of a round.
-      progress: part of the run that is done, for objectives with a schedule.
-      own: parameters and state of the objective; None: fresh ones.
+      batch: the same in all gradients, so the variance is that of draws (and of dropout) alone.
+      num: keys of steps, at least 2.
+      min_seconds: the approximate duration of a round.
     """
-    if num < 2:
-        raise UserError(f"a variance needs at least 2 gradients, not {num}")
     objective.check(model)
-    own = objective.init(model, jax.random.fold_in(key, 0)) if own is None else own
+    state = objective.init(model, jax.random.fold_in(key, 0))
     keys = jax.random.split(jax.random.fold_in(key, 1), num)
-    arguments = (model, params, own, jax.tree.map(jnp.asarray, batch), jnp.float32(progress), dict(companions or {}))
+    arguments = (model, params, state, jax.tree.map(jnp.asarray, batch))
     program = jax.jit(functools.partial(_gradient, objective)).lower(*arguments, keys[0]).compile()
     seconds = time_in_turns({"step": lambda: program(*arguments, keys[0])}, rounds, min_seconds)["step"]
     mean, spread = jax.tree.map(jnp.zeros_like, params), jnp.float32(0.0)
-    for n, one in enumerate(keys):
-        mean, spread = _include(mean, spread, program(*arguments, one), n)
+    for n, step_key in enumerate(keys):
+        mean, spread = _include(mean, spread, program(*arguments, step_key), n)
     variance = float(spread) / (num - 1)
     squared_norm = float(optax.tree_utils.tree_vdot(mean, mean)) - variance / num
     relative = variance / squared_norm if squared_norm > 0 else float("inf")
@@ -86,17 +79,10 @@ def gradient_cost(
 
 
 def _gradient(
-    objective: Objective,
-    model: Model,
-    params: Any,
-    own: ObjectiveState,
-    batch: Batch,
-    progress: jax.Array,
-    companions: Companions,
-    key: jax.Array,
+    objective: Objective, model: Model, params: Any, state: ObjectiveState, batch: Batch, key: jax.Array
 ) -> Any:
-    step = Step(key, progress, companions)
-    return jax.grad(lambda params: objective.loss(model, params, own, batch, step).value)(params)
+    step = Step(key, jnp.float32(0.0), {})
+    return jax.grad(lambda params: objective.loss(model, params, state, batch, step).value)(params)
 
 
 @jax.jit

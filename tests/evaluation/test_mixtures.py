@@ -1,4 +1,4 @@
-"""Ensembles: mixtures of whole examples, weights chosen on validation alone."""
+"""Mixtures of whole examples and their weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from arjax.core.mixtures import mixed_nats
-from arjax.evaluation.mixtures import fit_weights, greedy, make_ensemble
+from arjax.evaluation.mixtures import fit_weights, greedy
 
 RNG = np.random.default_rng(0)
 
@@ -42,23 +42,7 @@ def test_what_is_impossible_under_all_members_fits_no_weights():
     np.testing.assert_array_equal(fit_weights(np.full((2, 3), np.inf)), [0.5, 0.5])
 
 
-def test_weights_and_sequence_never_see_the_test_split():
-    valid, test = RNG.normal(10, 1, (3, 200)), RNG.normal(10, 1, (3, 100))
-    one, other = make_ensemble(valid, test), make_ensemble(valid, test[::-1])
-    np.testing.assert_array_equal(one.weights, other.weights)
-    assert one.chosen == other.chosen
-    assert one.uniform == pytest.approx(other.uniform) and one.weighted != other.weighted
-
-
 def test_greedy_starts_with_the_best_and_adds_what_is_different():
     best = RNG.normal(10, 1, 400)
     twin, other = best + 0.01, RNG.normal(10.1, 1, 400)
     assert greedy(np.stack([twin, other, best])) == (2, 1, 0)
-
-
-def test_gains_add_up_to_the_uniform_mixture():
-    valid, test = RNG.normal(10, 1, (5, 200)), RNG.normal(10, 1, (5, 300))
-    ensemble = make_ensemble(valid, test)
-    assert ensemble.by_size[-1] == pytest.approx(ensemble.uniform)
-    assert ensemble.by_size[0] == pytest.approx(test[ensemble.chosen[0]].mean())
-    assert ensemble.uniform_stderr == pytest.approx(mixed_nats(test, np.full(5, 0.2)).std(ddof=1) / np.sqrt(300))

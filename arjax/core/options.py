@@ -1,0 +1,152 @@
+"""Options: each is declared once, where it is used, with its default, its range and its meaning.
+
+    @NETWORKS.register("mine")
+    class Mine(Network):
+        hidden_size: int = 128                     # a plain default: a whole number, at least 1
+        memory: int = 0                            # a plain 0: at least 0
+        dropout: float = opt(0.0, least=0, below=1)
+        activation: str = opt("relu", choices=ACTIVATIONS)
+
+    @ORDERINGS.register("random")
+    def random(grid_shape: Grid, seed: int = seed_option()) -> np.ndarray: ...
+
+The registry reads these declarations: configs, call strings, Python calls and docs/options.md are made from them, and a
+value outside of its range is refused in one sentence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Callable, Collection
+from typing import Any
+
+from arjax.core.errors import UserError, did_you_mean
+from arjax.core.integers import LARGEST, LARGEST_SEED, is_integer
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """The declaration of an option; ranges hold for each element of a tuple.
+
+    Attributes:
+      default: its default, `inspect.Parameter.empty` where a value must be given. The type of a value is that of it.
+      least, most: the range, both ends included.
+      above, below: the range, both ends excluded.
+      fewest: the smallest length of a tuple.
+      choices: the allowed values, all if empty.
+      about: its meaning, in a few words.
+    """
+
+    default: Any = inspect.Parameter.empty
+    least: float = -math.inf
+    most: float = math.inf
+    above: float = -math.inf
+    below: float = math.inf
+    fewest: int = 0
+    choices: Collection[Any] = dataclasses.field(default=(), compare=False)
+    about: str = ""
+
+    @classmethod
+    def of(cls, default: Any) -> Option:
+        """Returns the declaration that a plain default stands for: whole numbers do not leave the side of zero on which
+        their default is.
+        """
+        numbers = default if isinstance(default, tuple) else (default,)
+        if default is inspect.Parameter.empty or not numbers:
+            return cls(default, most=LARGEST)
+        if not all(map(is_integer, numbers)):
+            return cls(default)
+        return cls(default, least=min(1, *numbers) if min(numbers) >= 0 else -LARGEST, most=LARGEST)
+
+    def check(self, value: Any, words: str) -> None:
+        """Raises `UserError` for a value out of range; `words` begin the sentence, such as "config.network.dropout"."""
+        if isinstance(value, tuple):
+            if len(value) < self.fewest:
+                raise UserError(f"{words} must have at least {self.fewest} of its numbers, not {value!r}")
+            for element in value:
+                self.check(element, words)
+        elif self.choices and value not in self.choices:
+            meant = did_you_mean(value, map(str, self.choices), "")
+            raise UserError(f"{words} must be one of {', '.join(map(str, self.choices))}, not {value!r}{meant}")
+        elif isinstance(value, int | float) and not isinstance(value, bool) and not self._holds(value):
+            raise UserError(f"{words} must be {self._range(value)}, not {value}")
+
+    def _holds(self, number: float) -> bool:
+        return self.least <= number <= self.most and self.above < number < self.below
+
+    def _range(self, number: float) -> str:
+        """Such as "at least 0 and below 1". An upper end that only guards against slips of the pen stands alone."""
+        if self.most == LARGEST and number > self.most:
+            return f"at most {LARGEST}"
+        ends = [
+            f"above {self.above:g}" if self.above > -math.inf else f"at least {self.least:.12g}",
+            f"below {self.below:g}" if self.below < math.inf else f"at most {self.most:.12g}",
+        ]
+        return " and ".join(end for end in ends if "inf" not in end and end != f"at most {LARGEST}") or "finite"
+
+
+def opt(
+    default: Any = inspect.Parameter.empty,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    above: float = -math.inf,
+    below: float = math.inf,
+    fewest: int = 0,
+    choices: Collection[Any] = (),
+    about: str = "",
+) -> Any:
+    """Declares an option: the default of a field of a dataclass, or of an argument of a function in a registry.
+
+    Limits that are left out are the same as for a plain default, see `Option`. Programs treat the value as static.
+    """
+    plain = Option.of(default)
+    named = Option(
+        default,
+        least=(plain.least if above == -math.inf else -math.inf) if least is None else least,
+        most=(plain.most if below == math.inf else math.inf) if most is None else most,
+        above=above,
+        below=below,
+        fewest=fewest,
+        choices=choices,
+        about=about,
+    )
+    value = dataclasses.MISSING if default is inspect.Parameter.empty else default
+    return dataclasses.field(default=value, metadata={"option": named, "static": True})
+
+
+def seed_option(default: int = 0) -> Any:
+    """Declares the seed of a random number generator."""
+    return opt(default, least=0, most=LARGEST_SEED, about="seed of the random numbers")
+
+
+def declared(function: Callable) -> dict[str, Option]:
+    """Returns the declarations of the arguments of a function or of the fields of a dataclass, by name.
+
+    In a function that declares options with `opt`, plain defaults take the places of the declarations, so that it can
+    be called directly.
+    """
+    fields = getattr(function, "__dataclass_fields__", {}) if isinstance(function, type) else {}
+    options = {name: field.metadata["option"] for name, field in fields.items() if "option" in field.metadata}
+    plain = inspect.unwrap(getattr(function, "__func__", function))
+    if inspect.isfunction(plain):
+        if not hasattr(plain, "__options__"):
+            plain.__options__ = _taken(plain)  # type: ignore[attr-defined]
+        options |= plain.__options__  # type: ignore[attr-defined]
+    return options
+
+
+def _taken(function: Any) -> dict[str, Option]:
+    """Takes the declarations out of the defaults of a function."""
+    arguments = inspect.signature(function).parameters.values()
+    options = {p.name: p.default.metadata["option"] for p in arguments if isinstance(p.default, dataclasses.Field)}
+
+    def default(value: Any) -> Any:
+        return value.default if isinstance(value, dataclasses.Field) else value
+
+    function.__defaults__ = function.__defaults__ and tuple(map(default, function.__defaults__))
+    keywords = function.__kwdefaults__ or {}
+    function.__kwdefaults__ = {k: default(v) for k, v in keywords.items() if default(v) is not dataclasses.MISSING}
+    return options
