@@ -260,7 +260,7 @@ class Recipe:
 
     def as_json(self) -> dict[str, Any]:
         """Returns the recipe without its arrays and examples in values of JSON."""
-        choice = self.choice
+        choice, parts = self.choice, dict[str, Any](self.choice.parts)
         for name, value in {**choice.options, **choice.network_options}.items():
             if value is not None and not is_value(value):
                 raise UserError(f"a model with the option {name}={value!r} cannot be saved: it is no plain value")
@@ -272,7 +272,7 @@ class Recipe:
             "kind": choice.kind,
             "options": dict(choice.options),
             "network": {"name": choice.network, **choice.network_options} if choice.network else None,
-            "parts": {name: part.as_json() for name, part in choice.parts.items()},
+            "parts": {name: part.as_json() for name, part in parts.items()},
         }
 
     @classmethod
@@ -344,7 +344,7 @@ def _recipe_of(model: Model) -> Recipe:
 
 def arrays_of(model: Model) -> Iterator[tuple[str, np.ndarray]]:
     """Yields the arrays of a model, of its orders above all, and of its parts, with the names that a `Recipe` has."""
-    for field in dataclasses.fields(model):  # type: ignore[arg-type]  # every kind is a dataclass
+    for field in dataclasses.fields(model):
         yield from _arrays(getattr(model, field.name), field.name)
     for name, part in model.named_parts.items():
         for inner, array in arrays_of(part):

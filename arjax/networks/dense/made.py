@@ -56,7 +56,7 @@ class MADE(MaskedLayers):
     """
 
     num_masks: int = 1
-    mask_seed: int = 0
+    mask_seed: int = seed_option()
 
     @classmethod
     def check(cls, event, factorization, options):
