@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from timing import ratio
 
-from arjax.coding import compress, decompress
+from arjax.coding import CodingOptions, compress, decompress
 from arjax.core.spec import EventSpec
 from arjax.data.vocabulary import Vocabulary, make_vocabulary
 from arjax.models import AutoregressiveModel, make_model
@@ -90,11 +90,11 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
     case = case_of(name)
     params = jax.jit(case.model.init)(jax.random.key(0))
     options: Mapping[str, Any] = {"vocabulary": case.vocabulary, "streams": case.rows}
-    data = compress(case.model, params, case.x, **options, verify=False).data
+    data = compress(case.model, params, case.x, CodingOptions(**options, verify=False)).data
     ways = {
         "draw": drawing(case, params),
-        "encode": lambda: compress(case.model, params, case.x, **options, verify=False),
-        "decode": lambda: decompress(case.model, params, data, **options),
+        "encode": lambda: compress(case.model, params, case.x, CodingOptions(**options, verify=False)),
+        "decode": lambda: decompress(case.model, params, data, CodingOptions(**options)),
     }
     steps = {"draw": case.drawn.factorization.num_steps, "encode": case.steps, "decode": case.steps}
     seconds: dict[str, list[float]] = {way: [] for way in ways}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from arjax.conditionals import CONDITIONALS
+from arjax.core.options import Option
 from arjax.core.output import say_once
 from arjax.core.registry import Registry, import_installed
 from arjax.core.user_files import short_names
@@ -65,6 +68,28 @@ def print_components(as_json: bool) -> None:
         rows = [(name, registry.about(name), options_text(registry.options(name))) for name in registry]
         print_table((registry.kind, "", "options"), rows, title=kind.replace("_", " ").capitalize())
     print(f"Configs\n  {', '.join(configs)}")
+
+
+def ranges_text(declarations: Mapping[str, Option]) -> str:
+    """`dropout at least 0, below 1`: the ranges of options, as far as a plain default would not say the same."""
+    ranges = {name: ", ".join(_limits(declaration)) for name, declaration in declarations.items()}
+    return "; ".join(f"{name} {limits}" for name, limits in ranges.items() if limits)
+
+
+def _limits(option: Option) -> Iterator[str]:
+    plain = Option.of(option.default)
+    if option.choices:
+        yield f"one of {', '.join(map(str, option.choices))}"
+    if option.fewest:
+        yield f"not fewer than {option.fewest}"
+    for words, limit, usual in (
+        ("at least", option.least, plain.least),
+        ("above", option.above, -math.inf),
+        ("at most", option.most, plain.most),
+        ("below", option.below, math.inf),
+    ):
+        if limit != usual and math.isfinite(limit):
+            yield f"{words} {limit:.12g}"
 
 
 def options_text(options: dict[str, Any]) -> str:

@@ -1,6 +1,5 @@
 """A lossless coder of any model whose steps have tables of probabilities: `compress` and `decompress`."""
 
-from arjax.coding.coder import Coded, Restored, compress, decompress
-from arjax.coding.options import CodingOptions
+from arjax.coding.coder import Coded, CodingOptions, Restored, compress, decompress
 
 __all__ = ["Coded", "CodingOptions", "Restored", "compress", "decompress"]

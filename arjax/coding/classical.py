@@ -37,11 +37,11 @@ def sizes(content: bytes, known: bytes = b"") -> dict[str, int]:
     """Bytes by the name of the compressor; `known` is other data that both sides have, such as that of the training:
     what the data add to it, and 0 where both together take less than the known data alone.
     """
-    found = {}
+    sizes_of = {}
     for name, compressor in COMPRESSORS.items():
         both = len(compressor(known + content)) if known else len(compressor(content))
-        found[name] = max(0, both - len(compressor(known))) if known else both
-    return found
+        sizes_of[name] = max(0, both - len(compressor(known))) if known else both
+    return sizes_of
 
 
 def image_sizes(x: np.ndarray, event: EventSpec) -> dict[str, int]:
@@ -55,15 +55,15 @@ def image_sizes(x: np.ndarray, event: EventSpec) -> dict[str, int]:
         image = importlib.import_module("PIL.Image")
     except ImportError:
         return {}
-    found = {"PNG": 0, "WebP": 0}
+    total = {"PNG": 0, "WebP": 0}
     for each in x:
         pixels = np.asarray(each, bool) if event.num_levels == 2 else np.asarray(each, np.uint8)
         picture = image.fromarray(pixels)
-        for name in found:
+        for name in total:
             file = io.BytesIO()
             options = {"optimize": True} if name == "PNG" else {"lossless": True, "quality": 100, "method": 6}
             (picture.convert("RGB") if name == "WebP" and picture.mode != "RGB" else picture).save(
                 file, name, **options
             )
-            found[name] += file.tell()
-    return found
+            total[name] += file.tell()
+    return total

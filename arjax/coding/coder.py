@@ -2,30 +2,28 @@
 
 Decoding is the cached sampler whose noise is the file. Encoding makes the same steps by the same compiled program at
 the same batch, with the values given. No other two computations agree to the last bit, and one bit is enough to lose
-the rest of a file. So a file says what it depends on, and is refused where that is not the same.
+the rest of a file. So a file lists what it depends on, and is refused elsewhere.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from arjax.coding.choices import Choice, choices
-from arjax.coding.choosers import Chooser, Given, Read
-from arjax.coding.container import Container, unpack
-from arjax.coding.entropy import Decoder, Encoder, coder_version
-from arjax.coding.examples import Contexts, code_examples
-from arjax.coding.options import MOST_STREAMS, CodingOptions
-from arjax.coding.place import check_place, describe_place, digest, digest_of_arrays
+from arjax.coding.container import Container, check_place, describe_place, digest, digest_of_arrays, unpack
+from arjax.coding.entropy import Chooser, Decoder, Encoder, Given, Read, coder_version
+from arjax.coding.examples import Choice, Contexts, choices, code_examples
 from arjax.coding.texts import check_text, code_text, num_streams, to_bytes, to_tokens
 from arjax.core.arrays import as_array
 from arjax.core.ends import are_ended
 from arjax.core.errors import UserError
+from arjax.data.vocabulary import Vocabulary
 from arjax.models import Model
 from arjax.models.base import Params
 from arjax.models.checks import as_context, as_values
@@ -39,6 +37,45 @@ MOST_VALUES = 2**40
 PROBED = 3
 #: Tokens at the beginning of a stream that are compared with the others.
 COLD = 32
+#: Rows side by side, at most.
+MOST_STREAMS = 2**16
+
+
+@dataclasses.dataclass(frozen=True)
+class CodingOptions:
+    """How data are compressed, and how a file is decompressed, beside the model and its parameters.
+
+    Attributes:
+      context: of the examples, as for `model.log_prob`; it is not a part of the file. Both calls need the same.
+      vocabulary: of the tokens of a text. Both calls need the same.
+      streams: examples, or streams of a text, that are coded side by side; 0: as many as suit the data, and to
+        decompress, those of the file.
+      end: to compress: the token that ends an example, which holds nothing else behind it; -1: there is none.
+      num_orders: to compress with a model of several orders: those of which the best one is taken.
+      verify: to compress: whether to decode the file and to compare.
+      about: to compress: notes that `decompress` returns, in types of JSON.
+      find_context: to decompress: finds the context by the notes of a file, where none is given.
+      tell: is called when all is checked and the work begins.
+    """
+
+    context: Any = None
+    vocabulary: Vocabulary | None = None
+    streams: int = 0
+    end: int = -1
+    num_orders: int = 1
+    verify: bool = True
+    about: Mapping[str, Any] | None = None
+    find_context: Callable[[Mapping[str, Any]], Any] | None = None
+    tell: Callable[[], None] | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("streams", 0), ("num_orders", 1)):
+            number = getattr(self, name)
+            if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= MOST_STREAMS:
+                raise UserError(f"{name} must be a whole number from {least} to {MOST_STREAMS}, not {number!r}")
+
+
+PLAIN = CodingOptions()
 
 
 class Coded(NamedTuple):
@@ -121,27 +158,21 @@ class _Data(NamedTuple):
         return header | ({"about": dict(options.about)} if options.about else {})
 
 
-def compress(
-    model: Model, params: Params, x: np.ndarray | bytes, options: CodingOptions | None = None, **short: Any
-) -> Coded:
+def compress(model: Model, params: Params, x: np.ndarray | bytes, options: CodingOptions = PLAIN) -> Coded:
     """Examples, or the bytes of a text, as a file.
 
     Args:
       model, params: an autoregressive model of discrete values, or a mixture of such models, and its parameters.
       x: examples [N, *grid, *value]; or the contents of a text file, which needs a vocabulary.
-      options: all options as one value; None where they are given one by one.
-      **short: the fields of `CodingOptions` one by one.
-
-    Raises:
-      UserError: the library constriction is missing, the model has no tables, the data does not fit it, or decoding
-        gives other data.
     """
-    options = CodingOptions.of("compress", options, short)
     _check_alone()
     coder_version()
-    ways = choices(model, params, 1 if isinstance(x, bytes) else options.num_orders)  # a text has the own order
+    ways = choices(
+        model, params, 1 if isinstance(x, bytes) else options.num_orders
+    )  # a text has the order of the model
     data = _text(ways[0], x, options) if isinstance(x, bytes) else _examples(model, x, options)
-    options.begin()
+    if options.tell is not None:
+        options.tell()
     number = 0 if data.is_text else _best(ways, data.values, data.contexts)
     choice = ways[number]
     job = data.job(choice, options)
@@ -150,26 +181,20 @@ def compress(
     encoder = _encoded(choice, job, data.contexts, data.values)
     packed = Container(header, data.side, encoder.words()).pack()
     if options.verify:
-        own = CodingOptions(context=data.contexts or None, vocabulary=options.vocabulary)
-        if _as_bytes(decompress(model, params, packed, own).x) != _as_bytes(data.given):
+        again = CodingOptions(context=data.contexts or None, vocabulary=options.vocabulary)
+        if _as_bytes(decompress(model, params, packed, again).x) != _as_bytes(data.given):
             raise UserError("decoding gives other data: this machine does not repeat its own computation")
     return _cost(packed, encoder, data, job, "" if data.is_text else choice.name)
 
 
-def decompress(
-    model: Model, params: Params, data: bytes, options: CodingOptions | None = None, **short: Any
-) -> Restored:
+def decompress(model: Model, params: Params, data: bytes, options: CodingOptions = PLAIN) -> Restored:
     """The data of a file that `compress` has made with the same model, parameters, context and vocabulary.
 
     Args:
       model, params, data: as those of `compress`, and its result.
-      options: all options as one value; None where they are given one by one.
-      **short: the fields of `CodingOptions` one by one.
 
-    Raises:
-      UserError: the file is damaged, or was made with another model or on another machine; before anything is decoded.
+    A damaged file, or one of another model or another machine, is refused before anything is decoded.
     """
-    options = CodingOptions.of("decompress", options, short)
     _check_alone()
     container = unpack(data)
     header = container.header
@@ -181,15 +206,16 @@ def decompress(
     ways = choices(model, params, header.get("orders", 1))
     if header["choice"] >= len(ways):
         raise UserError("the file has a header that arjax does not write")
-    found = ways[header["choice"]]
-    contexts = _contexts_of_file(model, found, job, header, options)
-    options.begin()
-    if header["probe"] != _probe(found, job.batch):
+    choice = ways[header["choice"]]
+    contexts = _contexts_of_file(model, choice, job, header, options)
+    if options.tell is not None:
+        options.tell()
+    if header["probe"] != _probe(choice, job.batch):
         raise UserError(
             "this machine, or this version of arjax, computes other probabilities than the one that compressed the "
             "file, though the versions of jax are the same: it cannot be decoded here"
         )
-    x = _code(found, Read(Decoder(container.words)), job, contexts, None)
+    x = _code(choice, Read(Decoder(container.words)), job, contexts, None)
     restored: Any
     if job.is_text:
         assert options.vocabulary is not None, "a text has a vocabulary"
@@ -256,10 +282,10 @@ def _is_type(name: Any) -> bool:
     return isinstance(name, str) and re.fullmatch(r"\|b1|[<>|=][iu][1248]|[<>|=]f[248]", name) is not None
 
 
-def _checked_sum(found: Any, header: Mapping[str, Any]) -> Any:
-    if zlib.crc32(_as_bytes(found)) != header.get("sum"):
+def _checked_sum(restored: Any, header: Mapping[str, Any]) -> Any:
+    if zlib.crc32(_as_bytes(restored)) != header.get("sum"):
         raise UserError("decoding gave other data than the data that were compressed: this machine computes otherwise")
-    return found
+    return restored
 
 
 def _as_bytes(x: np.ndarray | bytes) -> bytes:
@@ -281,8 +307,8 @@ def _checked(model: Model, x: Any, context: Any) -> tuple[np.ndarray, Contexts]:
 
 
 def _contexts(model: Model, context: Any, num: int) -> Contexts:
-    found = as_context(model.context_spec, context, num, one_for_all=True) or {}
-    return {name: np.asarray(part) for name, part in found.items()}
+    contexts = as_context(model.context_spec, context, num, one_for_all=True) or {}
+    return {name: np.asarray(part) for name, part in contexts.items()}
 
 
 def _end_of(choice: Choice, x: np.ndarray, end: int) -> int:
@@ -295,13 +321,13 @@ def _end_of(choice: Choice, x: np.ndarray, end: int) -> int:
     return end if are_ended(x, end) else -1
 
 
-def _best(found: list[Choice], x: np.ndarray, context: Contexts) -> int:
+def _best(ways: list[Choice], x: np.ndarray, context: Contexts) -> int:
     """The number of the choice under which examples are most probable, by at most `BATCH` of them."""
-    if len(found) == 1:
+    if len(ways) == 1:
         return 0
     rows = np.unique(np.linspace(0, len(x) - 1, BATCH).astype(int))
     parts = {name: part[rows] for name, part in context.items()}
-    return int(np.argmin([choice.nats(x[rows], parts) for choice in found]))
+    return int(np.argmin([choice.nats(x[rows], parts) for choice in ways]))
 
 
 def _header(model: Model, params: Params, choice: Choice, number: int, job: _Job) -> dict[str, Any]:
@@ -317,18 +343,18 @@ def _probe(choice: Choice, batch: int) -> str:
     """The digest of the tables of some steps with values and contexts that anyone can make: where it is another, so are
     all probabilities.
     """
-    model, rng, found = choice.members[0].model, np.random.default_rng(0), []
+    model, rng, tables = choice.members[0].model, np.random.default_rng(0), []
     steps = OutsideSteps(choice.members, max(batch, 1))
     steps.begin(dict(model.dummy_batch(steps.num).context))
 
     def choose(table_BkV: np.ndarray, t: int, j: int) -> np.ndarray:
-        found.append(table_BkV.tobytes())
+        tables.append(table_BkV.tobytes())
         # One of the values that can be there, of some probability.
         noise = rng.gumbel(size=table_BkV.shape)
         return (np.log(np.maximum(table_BkV, 1e-9)) + noise).argmax(-1).astype(np.int32)
 
     steps.run(choose, min(PROBED, model.factorization.num_steps))
-    return digest(*found)
+    return digest(*tables)
 
 
 def _code(choice: Choice, chooser: Chooser, job: _Job, context: Contexts, x: np.ndarray | None) -> np.ndarray:

@@ -1,23 +1,33 @@
-r"""The bytes of a compressed file: a header, side information, and words in chunks, each with a checksum.
+r"""A compressed file: its bytes, and the model, the versions and the machine that its bits depend on.
 
     b"arjax\0" | format uint16 | size of the header uint32 | header, JSON, deflated | CRC uint32
     size of the side information uint32 | side information | CRC uint32
     chunks: number of words uint32 | CRC uint32 | words uint32[...]
 
-All numbers are little-endian. The checksums are read before anything is decoded.
+All numbers are little-endian. The checksums are read before anything is decoded. The header describes the place in
+which the file was compressed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import struct
 import zlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import jax
+import jaxlib
 import numpy as np
 
+from arjax.coding.entropy import coder_version
 from arjax.core.errors import UserError
+from arjax.core.kept_programs import processor
 from arjax.core.values import parse_json
+from arjax.models import Model, recipe_of
+from arjax.parallel.devices import usable_cores
 
 MAGIC, FORMAT = b"arjax\0", 2
 #: What headers have in common: deflated with it in front, a header takes little more than its digests and numbers. The
@@ -32,6 +42,19 @@ TYPICAL = (
 CHUNK = 2**16
 #: Bytes of a header, at most.
 MOST_HEADER = 2**20
+#: The entries of a header about the place, and the sentence where they differ: {0} is that of the file, {1} that here.
+REFUSALS = {
+    "model": "the file was compressed with another model: an order, a network or a conditional is not that of the file",
+    "params": "the file was compressed with other parameters of this model",
+    "jax": "the file was compressed with jax {0}, and here is jax {1}: other versions compute other bits",
+    "jaxlib": "the file was compressed with jaxlib {0}, and here is jaxlib {1}: other versions compute other bits",
+    "constriction": "the file was compressed with constriction {0}, and here is constriction {1}",
+    "platform": "the file was compressed on the platform {0}, and here is {1}: these compute other bits",
+    "device": "the file was compressed on {0!r}, and here is {1!r}: other processors may compute other bits",
+    "features": "the file was compressed on a processor with other features: it may compute other bits",
+    "cores": "the file was compressed by a process with {0} cores, and this one has {1}: sums are divided otherwise",
+    "xla_flags": "the file was compressed with XLA_FLAGS={0!r}, and here it is {1!r}",
+}
 
 
 class Container(NamedTuple):
@@ -63,7 +86,7 @@ class Container(NamedTuple):
 
 
 def unpack(data: bytes) -> Container:
-    """The contents of a file; raises `UserError` unless all of its bytes are as they were written."""
+    """The contents of a file, all of whose bytes are as they were written."""
     if not isinstance(data, bytes | bytearray | memoryview):
         raise UserError(f"compressed data are bytes, as from run.compress, not {type(data).__name__}")
     reader = _Reader(bytes(data))
@@ -90,12 +113,12 @@ def _header(packed: bytes) -> dict[str, Any]:
     """The header; its checksum was right, but anyone can write one."""
     try:
         text = zlib.decompressobj(zdict=TYPICAL).decompress(packed, MOST_HEADER)
-        found = parse_json(text.decode())
+        header = parse_json(text.decode())
     except (zlib.error, ValueError) as error:
         raise UserError("the file has a header that arjax does not write") from error
-    if not isinstance(found, dict):
+    if not isinstance(header, dict):
         raise UserError("the file has a header that arjax does not write")
-    return found
+    return header
 
 
 def _crc(part: bytes) -> bytes:
@@ -109,7 +132,7 @@ class _Reader:
         self._data, self._at = data, 0
 
     def take(self, size: int) -> bytes:
-        """The next bytes; raises `UserError` where there are fewer."""
+        """The next bytes."""
         if size > self.rest:
             raise UserError("the file is cut off, or damaged: it ends before its contents do")
         self._at += size
@@ -130,3 +153,50 @@ class _Reader:
     def rest(self) -> int:
         """The bytes that are left."""
         return len(self._data) - self._at
+
+
+def digest(*parts: bytes) -> str:
+    """16 hexadecimal digits."""
+    sha = hashlib.sha256()
+    for part in parts:
+        sha.update(len(part).to_bytes(8, "little") + part)
+    return sha.hexdigest()[:16]
+
+
+def digest_of_arrays(tree: Any) -> str:
+    """The digest of a tree of arrays: their places, types, shapes and values."""
+    leaves = [(jax.tree_util.keystr(path), np.asarray(leaf)) for path, leaf in jax.tree.leaves_with_path(tree)]
+    parts = [(f"{path} {leaf.dtype} {leaf.shape}".encode(), leaf.tobytes()) for path, leaf in leaves]
+    return digest(*(part for pair in parts for part in pair))
+
+
+def describe_place(model: Model, params: Any) -> dict[str, Any]:
+    """All that has to be the same where a file is decoded, as JSON."""
+    recipe = recipe_of(model)
+    text = json.dumps(recipe.as_json(), sort_keys=True).encode()
+    device = jax.devices()[0]
+    is_cpu = device.platform == "cpu"
+    return {
+        "model": digest(text, digest_of_arrays(recipe.arrays).encode()),
+        "params": digest_of_arrays(params),
+        "jax": jax.__version__,
+        "jaxlib": jaxlib.__version__,
+        "constriction": coder_version(),
+        "platform": device.platform,
+        "device": processor()[0] if is_cpu else device.device_kind,
+        "features": digest(processor()[1].encode()) if is_cpu else "",
+        "cores": len(usable_cores()),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+    }
+
+
+def check_place(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Refuses the first entry in which the place of a file differs from this one."""
+    for name, sentence in REFUSALS.items():
+        if there.get(name) != here[name]:
+            raise UserError(sentence.format(_shown(there.get(name)), here[name]))
+
+
+def _shown(entry: Any) -> Any:
+    """An entry without characters that a terminal obeys."""
+    return entry if str(entry).isprintable() else ascii(entry)

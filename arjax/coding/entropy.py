@@ -1,10 +1,13 @@
-"""The entropy coder: symbols as bits by tables of their probabilities, and back. A range coder of `constriction`."""
+"""The entropy coder: symbols as bits by tables of their probabilities, and back. A range coder of `constriction`.
+
+A chooser takes the values of a step from the tables of the model: values that are known, or the words of a file.
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,7 +16,7 @@ from arjax.samplers.stepwise import LEAST
 
 
 def coder_version() -> str:
-    """The version of the library; raises `UserError` where it is not installed."""
+    """The version of the library."""
     _library()
     return importlib.metadata.version("constriction")
 
@@ -31,14 +34,13 @@ class Encoder:
     """Turns symbols into words, those of many calls one behind another."""
 
     def __init__(self) -> None:
-        """Raises `UserError` where the library is not installed."""
         self._stream = _library().stream
         self._coder = self._stream.queue.RangeEncoder()
         self._family = self._stream.model.Categorical(perfect=False)
         self._chosen: list[np.ndarray] = []
 
     def __call__(self, probabilities_KV: np.ndarray, symbols_K: np.ndarray) -> None:
-        """Appends K symbols, each with the table of its probabilities. Raises `UserError` where one is not finite."""
+        """Appends K symbols, each with the table of its probabilities."""
         try:
             self._coder.encode(np.ascontiguousarray(symbols_K, np.int32), self._family, probabilities_KV)
         except ValueError as error:
@@ -67,16 +69,58 @@ class Decoder:
     """Turns words back into symbols: those of an `Encoder` by the same tables in the same calls."""
 
     def __init__(self, words: np.ndarray):
-        """Raises `UserError` where the library is not installed."""
         stream = _library().stream
         self._coder = stream.queue.RangeDecoder(np.ascontiguousarray(words, np.uint32))
         self._family = stream.model.Categorical(perfect=False)
 
     def __call__(self, probabilities_KV: np.ndarray) -> np.ndarray:
-        """The next K symbols, int32[K]; raises `UserError` for words that no encoder writes with these tables."""
+        """The next K symbols, int32[K]."""
         try:
             return self._coder.decode(self._family, probabilities_KV)
         except AssertionError as error:
             raise UserError("the file has words that arjax does not write with the tables of this model") from error
         except ValueError as error:
             raise UserError("the model has probabilities that are not finite: nothing can be coded with it") from error
+
+
+class Chooser(Protocol):
+    """Chooses the values of some scalars of a step."""
+
+    def __call__(self, table_BkV: np.ndarray, coded_Bk: np.ndarray, known_Bk: np.ndarray) -> np.ndarray:
+        """Values int32[B, k] from tables [B, k, V]. `known_Bk` has the values where `coded_Bk` is False; where the
+        values are known, all of them.
+        """
+
+
+class Given:
+    """Takes the values that are known, and writes them to an encoder."""
+
+    def __init__(self, encoder: Encoder):
+        self._encoder = encoder
+
+    def __call__(self, table_BkV: np.ndarray, coded_Bk: np.ndarray, known_Bk: np.ndarray) -> np.ndarray:
+        if coded_Bk.all():
+            self._encoder(_all_rows(table_BkV), known_Bk.reshape(-1))
+        elif coded_Bk.any():
+            self._encoder(table_BkV[coded_Bk], known_Bk[coded_Bk])
+        return known_Bk
+
+
+class Read:
+    """Takes the values out of a decoder."""
+
+    def __init__(self, decoder: Decoder):
+        self._decoder = decoder
+
+    def __call__(self, table_BkV: np.ndarray, coded_Bk: np.ndarray, known_Bk: np.ndarray) -> np.ndarray:
+        if coded_Bk.all():
+            return self._decoder(_all_rows(table_BkV)).reshape(known_Bk.shape)
+        values_Bk = known_Bk.copy()
+        if coded_Bk.any():
+            values_Bk[coded_Bk] = self._decoder(table_BkV[coded_Bk])
+        return values_Bk
+
+
+def _all_rows(table_BkV: np.ndarray) -> np.ndarray:
+    """The tables of all scalars, [B * k, V]."""
+    return table_BkV.reshape(-1, table_BkV.shape[-1])

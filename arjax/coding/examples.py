@@ -1,19 +1,70 @@
-"""Examples in batches: the rows of a batch are coded side by side, step by step, one batch after another."""
+"""Examples in batches: the rows of a batch are coded side by side, step by step, one batch after another.
+
+They are coded by one autoregressive model, or by a mixture of some that visit the sites in one order.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
+import jax
 import numpy as np
 
-from arjax.coding.choices import Choice
-from arjax.coding.choosers import Chooser
-from arjax.core.batch import Array
+from arjax.coding.entropy import Chooser
+from arjax.core.batch import Array, Batch
 from arjax.core.spec import EventSpec
-from arjax.samplers.stepwise import OutsideSteps
+from arjax.models import Model
+from arjax.models.base import Member, Params
+from arjax.samplers.stepwise import OutsideSteps, check_tables
 
 #: The parts of the context of some examples, [N, ...] each, by name.
 Contexts = Mapping[str, Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """One way to code examples.
+
+    Attributes:
+      name: in words, "" if it is the only one.
+      members: of the mixture whose tables are used.
+    """
+
+    name: str
+    members: tuple[Member, ...]
+
+    def nats(self, x: np.ndarray, context: Any) -> float:
+        """-log p of examples under its first member."""
+        member = self.members[0]
+        return -float(_log_prob(member.model, member.params, Batch(x, context or {})))
+
+
+@jax.jit
+def _log_prob(model: Any, params: Params, batch: Batch) -> jax.Array:
+    return model.score(params, batch).log_prob.sum()
+
+
+def choices(model: Model, params: Params, num_orders: int = 1) -> list[Choice]:
+    """The ways to code the examples of a model, of which the best one is taken for a file.
+
+    A mixture over orders has no tables: a step of one order is no step of another. So a model of several orders has a
+    choice for each of `num_orders`, and a mixture of models in different orders one for each member.
+    """
+    members = model.step_members(params)
+    for member in members:
+        check_tables(member.model)
+    if len(members) == 1 and members[0].model.orders is not None:
+        (only,) = members
+        orders = only.model.orders.members(num_orders) if num_orders > 1 else [only.model.factorization]
+        models = [dataclasses.replace(only.model, factorization=order, orders=None) for order in orders]
+        return [Choice(f"order {k} of {len(models)}", (only._replace(model=m),)) for k, m in enumerate(models)]
+    members = tuple(each._replace(model=dataclasses.replace(each.model, orders=None)) for each in members)
+    blocks = [np.asarray(member.model.factorization.blocks) for member in members]
+    if all(np.array_equal(blocks[0], other) for other in blocks):
+        return [Choice("", members)]
+    return [Choice(f"member {k} of {len(members)}", (member,)) for k, member in enumerate(members)]
 
 
 def code_examples(
@@ -30,7 +81,7 @@ def code_examples(
       end: the token behind which a row holds nothing else, in raster order; -1 where there is none.
     """
     event: EventSpec = choice.members[0].model.event
-    steps, found = OutsideSteps(choice.members, batch), np.zeros((num, *event.shape), event.dtype)
+    steps, values = OutsideSteps(choice.members, batch), np.zeros((num, *event.shape), event.dtype)
     for start in range(0, num, batch):
         rows = np.minimum(np.arange(start, start + batch), num - 1)
         real = min(batch, num - start)
@@ -40,8 +91,8 @@ def code_examples(
         if x is not None:
             known = np.zeros((batch, *event.shape), event.dtype)
             known[:real] = x[start : start + real]
-        found[start : start + real] = _code_batch(steps, chooser, real, end, known)[:real]
-    return found
+        values[start : start + real] = _code_batch(steps, chooser, real, end, known)[:real]
+    return values
 
 
 def _code_batch(steps: OutsideSteps, chooser: Chooser, real: int, end: int, known: np.ndarray | None) -> np.ndarray:

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from arjax.coding.choices import Choice
-from arjax.coding.choosers import Chooser
+from arjax.coding.entropy import Chooser
+from arjax.coding.examples import Choice
 from arjax.core.errors import UserError
 from arjax.data.vocabulary import Vocabulary, code_points
 from arjax.models.longer import of_length
+from arjax.networks.base import ChunkedNetwork
 from arjax.samplers.stepwise import OutsideSteps
 
 #: Characters that a stream has at least, where the number of streams is not given, and the most streams then.
@@ -40,7 +41,7 @@ def to_tokens(vocabulary: Vocabulary, content: bytes) -> tuple[np.ndarray, bytes
 
 
 def to_bytes(vocabulary: Vocabulary, tokens_T: np.ndarray, exceptions: bytes) -> bytes:
-    """The inverse of `to_tokens`; raises `UserError` for exceptions that it does not write."""
+    """The inverse of `to_tokens`."""
     if vocabulary.unit == "byte":
         return np.asarray(tokens_T, np.uint8).tobytes()
     symbols_V = np.array([ord(symbol) if len(symbol) == 1 else 0 for symbol in vocabulary.symbols], np.uint32)
@@ -55,40 +56,39 @@ def to_bytes(vocabulary: Vocabulary, tokens_T: np.ndarray, exceptions: bytes) ->
 
 def _with_exceptions(codes_T: np.ndarray, exceptions: bytes) -> np.ndarray:
     """The code points of the tokens and, in their places, of the exceptions."""
-    found = _numbers(zlib.decompress(exceptions))
-    gaps, own = found[: len(found) // 2], found[len(found) // 2 :]
-    whole = np.zeros(len(codes_T) + len(own), np.uint32)
-    is_own = np.zeros(len(whole), bool)
-    is_own[np.cumsum(gaps + 1) - 1] = True
-    whole[is_own], whole[~is_own] = own, codes_T
+    gaps, codes = np.split(_numbers(zlib.decompress(exceptions)), 2)
+    whole = np.zeros(len(codes_T) + len(codes), np.uint32)
+    is_exception = np.zeros(len(whole), bool)
+    is_exception[np.cumsum(gaps + 1) - 1] = True
+    whole[is_exception], whole[~is_exception] = codes, codes_T
     return whole
 
 
 def _varints(numbers: np.ndarray) -> bytes:
     """Whole numbers as bytes of 7 bits each, the lowest first; the highest bit says that more follow."""
-    found = bytearray()
+    content = bytearray()
     for number in numbers.tolist():
         while number > 127:
-            found.append(number & 127 | 128)
+            content.append(number & 127 | 128)
             number >>= 7
-        found.append(number)
-    return bytes(found)
+        content.append(number)
+    return bytes(content)
 
 
 def _numbers(content: bytes) -> np.ndarray:
     """The inverse of `_varints`."""
-    found, number, shift = [], 0, 0
+    numbers, number, shift = [], 0, 0
     for byte in content:
         number |= (byte & 127) << shift
         shift += 7
         if byte < 128:
-            found.append(number)
+            numbers.append(number)
             number, shift = 0, 0
-    return np.array(found, np.int64)
+    return np.array(numbers, np.int64)
 
 
 def num_streams(num_tokens: int, streams: int) -> int:
-    """B, the streams of a text; `streams` is the number that is asked for, 0: as many as suit its length."""
+    """B, the streams of a text; `streams`: 0 for as many as suit its length."""
     if streams:
         return max(1, min(streams, num_tokens))
     return max(1, min(MOST_STREAMS, num_tokens // LEAST_PER_STREAM))
@@ -100,8 +100,8 @@ def code_text(
     """The tokens of a text, int32[T], chosen by a chooser: those of `tokens_T` where they are known.
 
     The text is cut into B streams of equal length, the last ones shorter, which are coded side by side. A stream begins
-    without context. A network without an end (`Network.unbounded`) goes on through its stream; the window of any other
-    slides, and each window begins with the last tokens before it as a prompt.
+    without context. A network with the trait "unbounded" goes on through its stream. The window of any other slides,
+    and each window begins with the last tokens before it as a prompt.
     """
     length, known = -(-num // streams), tokens_T is not None
     x_BL = np.zeros((streams, length), np.int32)
@@ -126,7 +126,7 @@ def code_text(
 
 def _goes_on(choice: Choice) -> bool:
     """Whether all networks go on behind their windows."""
-    return all(member.model.network.unbounded for member in choice.members)
+    return all("unbounded" in member.model.network.traits for member in choice.members)
 
 
 def _lengthened(choice: Choice, length: int) -> Choice:
@@ -158,7 +158,7 @@ def _windows(choice: Choice, length: int) -> Iterator[tuple[int, int, int]]:
         return
     model = choice.members[0].model
     size = model.event.num_sites
-    overlap = int(size * (OVERLAP if model.network.CHUNK > 1 else OVERLAP_OF_STEPS))
+    overlap = int(size * (OVERLAP if isinstance(model.network, ChunkedNetwork) else OVERLAP_OF_STEPS))
     start, first = 0, 0
     while first < length:
         last = min(start + size, length)

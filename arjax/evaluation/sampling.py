@@ -139,9 +139,9 @@ def prepare_sampler(
 
     def opened(workdir: str) -> Any:
         other = open_run(workdir)
-        if not own.network.unbounded:
+        if "unbounded" not in own.network.traits:
             return other  # proposes within windows
-        if not other.model.network.unbounded:
+        if "unbounded" not in other.model.network.traits:
             raise UserError(
                 f"the network of the draft {workdir!r} does not go on behind its window, as that of the model"
             )

@@ -40,7 +40,7 @@ from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
 from arjax.models.queries import evidence_first
 from arjax.models.sampling import canvas_of, num_keys, tell_temperature
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.networks.base import NETWORKS, Network
+from arjax.networks.base import NETWORKS, Network, check_orders
 from arjax.networks.layers.local_context import check_local
 from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Resources, Sampler
 
@@ -120,6 +120,8 @@ class AutoregressiveModel(Model):
             )
         form = {"event": recipe.event, "context_spec": recipe.context, "dtype": recipe.dtype}
         net = NETWORKS.get(network)(num_features=head.num_params, **form, **options)
+        if several is not None:
+            check_orders(net)
         return cls(net, head, factorization, several)
 
     @property
@@ -163,7 +165,7 @@ class AutoregressiveModel(Model):
         """Whether the network leaves out missing values, and the sites of a step are scored one by one."""
         if self.event.is_discrete or scores_blocks(self.conditional, self.factorization):
             return False
-        return self.network.TAKES_HOLES
+        return "holes" in self.network.traits
 
     @property
     def event(self) -> EventSpec:
@@ -485,7 +487,6 @@ def _check_choices(
             check_network(network, event, member, options)
         if orders.first.blocks.shape != factorization.blocks.shape:
             raise UserError("model.partition cuts model.ordering into other blocks than model.orders")
-        family.check_several_orders(options)
 
 
 def _tell_reaches(network: str, factorization: Factorization, options: dict[str, Any]) -> None:
@@ -508,7 +509,7 @@ def check_network(network: str, event: EventSpec, factorization: Factorization, 
     def refusal(name: str, options: dict[str, Any] | None = None) -> UserError | None:
         try:
             family = NETWORKS.get(name)
-            if factorization.parents is not None and not family.SUPPORTS_GRAPHS:
+            if factorization.parents is not None and "graphs" not in family.TRAITS:
                 raise UserError(f"the network {name!r} reads all earlier sites, not the parents in model.graph alone")
             family.check(event, factorization, NETWORKS.options(name) if options is None else options)
         except UserError as error:  # also where two packages register the name

@@ -214,7 +214,7 @@ def draw_blocks(
     t_S = np.array(visited[::-1])
     steps = jnp.asarray(t_S), jnp.asarray(np.append(t_S[1:], 0))
     first = jnp.full((num, event.num_sites, *event.value_shape), event.num_levels, jnp.int32)
-    cache = call(num, blocks, method="init_carry")
+    cache = call(num, blocks, method="start")
     (_, x), path = jax.lax.scan(one_block, (cache, first), jnp.arange(blocks.num_steps))
     later = None if path is None else path.reshape(-1, *first.shape)
     frames = frames_of(first, later, places)

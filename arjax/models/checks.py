@@ -66,7 +66,7 @@ def check_factorization(network: Network, factorization: Factorization) -> None:
         raise UserError(f"a factorization is one as from make_factorization, not {factorization!r}")
     if factorization.grid_shape != grid_shape:
         raise UserError(f"the factorization is of {factorization.grid_shape}, the grid is {grid_shape}")
-    if factorization.parents is not None and not network.SUPPORTS_GRAPHS:
+    if factorization.parents is not None and "graphs" not in network.traits:
         raise UserError("this network reads all earlier sites, not the parents of a graph alone")
     if not is_traced(factorization):
         network.check(network.event, factorization, options_of(network))

@@ -340,7 +340,7 @@ def check_names(subject: str, context: ContextSpec) -> None:
 
 def check_reads(part: Any) -> None:
     """Raises `UserError` for one network that does not read its context: x, or z, would have no influence on it."""
-    if isinstance(part, AutoregressiveModel) and not part.network.READS_CONTEXT:
+    if isinstance(part, AutoregressiveModel) and "context" not in part.network.traits:
         raise UserError("its network reads no context: take independent, or another that reads one")
 
 

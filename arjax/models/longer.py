@@ -1,6 +1,6 @@
 """Draws of any length from a model of sequences: beyond its window the carry goes on, or the window slides.
 
-Networks whose carry has the same size at any length and that know no positions (`Network.unbounded`) go on: over a
+Networks whose carry has the same size at any length and that know no positions (the trait "unbounded") go on: over a
 longer sequence they are the same network, with the same parameters. All others slide their window: its last part is
 read as a prompt, at the first positions, and the rest of the window is drawn behind it. Windows of a long text begin
 anywhere in it, so such a model has learned that.
@@ -30,6 +30,7 @@ from arjax.models.checks import as_context, as_values, check_end, check_params
 from arjax.models.queries import evidence_first
 from arjax.models.sampling import num_keys, tell_temperature
 from arjax.networks import NETWORKS
+from arjax.networks.base import ChunkedNetwork, chunk_of
 from arjax.samplers import Cached, Draw, DrawOptions, Sampler, make_sampler
 from arjax.samplers.stream import begin, go_on
 
@@ -119,7 +120,7 @@ def pieces(
     keys, canvas, context = place(of_examples) if place else of_examples
     rest = _Rest(model, params, keys, options.resolved(context=context, end=end), sampler)
     tell_temperature(sampler, rest.options.temperature)
-    if not model.network.unbounded:
+    if "unbounded" not in model.network.traits:
         overlap = _overlap(model, length, end, overlap)
         return _with_prompt(_windows(rest, canvas, prompt, length, overlap), canvas, prompt)
     if isinstance(sampler, Cached) and type(sampler).draw is Cached.draw:  # a subclass may draw in a way of its own
@@ -135,13 +136,13 @@ def of_length(model: Any, length: int) -> Any:
     if not is_integer(length) or length < 1:
         raise UserError(f"the length of a draw must be a whole number, at least 1, not {length!r}")
     model = _in_raster_order(require(model, "length", "a draw with a length"))
-    return _lengthened(model.network, model.conditional, int(length)) if model.network.unbounded else model
+    return _lengthened(model.network, model.conditional, int(length)) if "unbounded" in model.network.traits else model
 
 
 def check_length(model: Any, length: int, end: int | None) -> None:
     """Raises `UserError` where the model cannot draw so many sites, or its draws have no such end; as `pieces`."""
     model = of_length(model, length)
-    if not model.network.unbounded:
+    if "unbounded" not in model.network.traits:
         _overlap(model, length, check_end(model.event, end), 0)
 
 
@@ -172,7 +173,9 @@ def _lengthened(network: Any, conditional: Any, length: int) -> Any:
     own, longer = of_size(network.event.num_sites), of_size(length)
     if own.param_shapes != longer.param_shapes:
         name = NETWORKS.name_of(type(network))
-        raise UserError(f"the network {name!r} is UNBOUNDED, but its parameters depend on the length of the sequence")
+        raise UserError(
+            f"the network {name!r} has the trait 'unbounded', but its parameters depend on the length of the sequence"
+        )
     return longer
 
 
@@ -225,7 +228,7 @@ def _carried(rest: _Rest, canvas: jax.Array, prompt: int, sampler: Cached) -> It
     (num, length), options = canvas.shape[:2], rest.options
     model = dataclasses.replace(rest.model, conditional=sampler.head(rest.model.conditional))
     shared, size = (model, rest.params), min(PIECE, length)
-    chunk = sampler.chunk or model.network.CHUNK
+    chunk = sampler.chunk or chunk_of(model.network)
     progress, calls = begin(*shared, canvas, prompt, options.context, options.end, chunk), -(-prompt // chunk)
     for start in range(prompt, length, size):
         drawn, before = min(size, length - start), progress.ended
@@ -258,12 +261,12 @@ def _overlap(model: Any, length: int, end: int | None, overlap: int) -> int:
         if model.context_spec.grids:
             names = ", ".join(name for name, _ in model.context_spec.grids.parts)
             raise UserError(f"{window}, and lose its place in the context ({names}): draw at most {size}")
-    return overlap or int(size * (OVERLAP if network.CHUNK > 1 else OVERLAP_OF_STEPS))
+    return overlap or int(size * (OVERLAP if isinstance(network, ChunkedNetwork) else OVERLAP_OF_STEPS))
 
 
 def _windows(rest: _Rest, canvas: jax.Array, prompt: int, length: int, overlap: int) -> Iterator[Draw]:
     """Pieces behind the prompt, each of which is drawn behind the last sites before it in a window."""
-    size, chunk = rest.model.event.num_sites, rest.model.network.CHUNK
+    size, chunk = rest.model.event.num_sites, chunk_of(rest.model.network)
     if isinstance(rest.sampler, Cached) and not rest.sampler.chunk and 1 < overlap < chunk:
         rest = dataclasses.replace(rest, sampler=dataclasses.replace(rest.sampler, chunk=overlap))
     # The windows are those of a draw without a prompt, from the first one that holds a site behind it.

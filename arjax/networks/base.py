@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.core.batch import Array
 from arjax.core.errors import UserError, did_you_mean
 from arjax.core.programs import one_program
 from arjax.core.registry import Registry
@@ -21,7 +22,7 @@ from arjax.factorization import Factorization
 Carry = Any
 #: The parts of a context by name, [B, ...] each.
 Context = Mapping[str, jax.Array]
-#: Output of `extend`, from which `keep` makes the carry after any number of its steps.
+#: Output of `ChunkedNetwork.extend`, from which `keep` makes the carry after any number of its steps.
 Carries = Any
 #: The collection of variables for values that depend on the parameters alone and are shared by all steps, see `once`.
 PRECOMPUTED = "precomputed"
@@ -51,13 +52,27 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "squared_relu": lambda x: jnp.square(nn.relu(x)),
 }
 
+#: What a network may do, the elements of `Network.traits`.
+#:
+#: - "context": its features depend on the context.
+#: - "orders": it has an input for the site that comes next. Under one order the number of the step identifies it; under
+#:   several orders it does not.
+#: - "graphs": it keeps to a dependency graph that has fewer edges than the order allows.
+#: - "holes": all forms leave out the sites of `x`, or of a canvas, whose value is missing. A site with NaN counts as
+#:   one that comes after all others, and the features are finite. See `arjax.core.holes`.
+#: - "unbounded": it goes on behind the last site that it was trained on. With the same parameters, over a longer
+#:   sequence in raster order, the features of the first sites are the same, and carries have the same size.
+#: - "grows": `extend` and `keep` take the carries that `loop_carry` makes, too; else `step` alone.
+Traits = frozenset[str]
+
 
 class Network(nn.Module):
     """Turns an example into one feature vector per site. The features of site i depend on x_j if and only if
     `factorization.step[j] < factorization.step[i]`. A network knows nothing of distributions.
 
-    It has a parallel form, `__call__`, and a step form: `init_carry`, `step`, and for several steps in one call
-    `extend` and `keep`. Both forms share all parameters, which are made in `setup`, and compute the same features.
+    It has a parallel form, `__call__`, and a step form: `start` and `step`. Both share all parameters, which are made
+    in `setup`, and compute the same features. Subclasses have further forms: a `ChunkedNetwork` reads several steps in
+    one call, an `AheadNetwork` predicts several at once, an `OrderAgnosticNetwork` from any set of observed sites.
     Parameters and features are float32; `dtype` is the type of the computation. The other fields of a family, each
     with a default, are its options.
 
@@ -78,23 +93,8 @@ class Network(nn.Module):
 
     #: Options that make the family small enough for the law tests and smoke runs.
     SMALL: ClassVar[Mapping[str, Any]] = {}
-    #: Number of steps of a prompt that `extend` reads in one call; 1 where it is just a scan of `step`.
-    CHUNK: ClassVar[int] = 1
-    #: How many steps the first loop of a draw takes, see `loop_carry`; 0 where a carry has the same size in all steps.
-    FIRST_LOOP: ClassVar[int] = 0
-    #: Whether `extend` and `keep` take the carries that `loop_carry` makes, too; else `step` alone.
-    EXTENDS_LOOP_CARRY: ClassVar[bool] = False
-    #: Whether the family has the form `ahead`: several steps from those before all of them.
-    AHEAD: ClassVar[bool] = False
-    #: Whether the carry has the same size at any number of steps, and no parameter belongs to a step; see `unbounded`.
-    UNBOUNDED: ClassVar[bool] = False
-    #: Whether all forms leave out the sites of `x`, or of a canvas, whose value is missing: a site with NaN is as one
-    #: that comes after all others, and the features are finite. See `arjax.core.holes`.
-    TAKES_HOLES: ClassVar[bool] = False
-    #: Whether the features depend on the context.
-    READS_CONTEXT: ClassVar[bool] = True
-    #: Whether the family keeps to a dependency graph that has fewer edges than the order allows.
-    SUPPORTS_GRAPHS: ClassVar[bool] = False
+    #: What the family may do with suitable options, see `Traits`.
+    TRAITS: ClassVar[Traits] = frozenset({"context", "orders"})
 
     @classmethod
     def check(cls, event: EventSpec, factorization: Factorization, options: Mapping[str, Any]) -> None:
@@ -109,25 +109,16 @@ class Network(nn.Module):
     def check_context(cls, context: ContextSpec, options: Mapping[str, Any]) -> None:
         """Raises `UserError` when the family cannot take this context, or needs another for these options."""
 
-    @classmethod
-    def check_several_orders(cls, options: Mapping[str, Any]) -> None:
-        """Raises `UserError` when the family, with these options, has no input for the site that comes next.
-
-        Under one order the number of the step identifies it; under several orders it does not.
-        """
-
     @property
-    def unbounded(self) -> bool:
-        """Whether the network goes on behind the last site that it was trained on: with the same parameters over a
-        longer sequence in raster order, it computes the same features of the first sites, and those behind them from
-        a carry like the ones of its training. An option of an `UNBOUNDED` family may prevent it, such as positions, and
-        local parts of a context do: they have as many places as there are sites.
+    def traits(self) -> Traits:
+        """What the network does with its options. Local parts of a context have as many places as there are sites, so
+        no network goes on behind them.
         """
-        return self.UNBOUNDED and not self.context_spec.local
+        return self.TRAITS - {"unbounded"} if self.context_spec.local else self.TRAITS
 
     def dependencies(self, factorization: Factorization) -> np.ndarray:
-        """bool[D, D]: [i, j] iff the features of site i read x_j. By default all sites of earlier steps; families with
-        a window, a sparse pattern or a blind spot read fewer. The first law tests exactly this.
+        """Returns bool[D, D]: [i, j] iff the features of site i read x_j. By default all sites of earlier steps;
+        families with a window, a sparse pattern or a blind spot read fewer. The first law tests exactly this.
         """
         return np.asarray(factorization.mask())
 
@@ -143,19 +134,9 @@ class Network(nn.Module):
     def prepare(self) -> None:
         """Computes values of the parameters alone, shared by all steps, by `once`; none by default."""
 
-    def init_carry(self, batch_size: int, factorization: Factorization, context: Context | None = None) -> Carry:
-        """The carry before step 0: a pytree of arrays."""
+    def start(self, batch_size: int, factorization: Factorization, context: Context | None = None) -> Carry:
+        """Returns the carry before step 0, a pytree of arrays."""
         raise TypeError(f"{type(self).__name__} has no step form")
-
-    def loop_carry(self, carry: Carry, n: int, factorization: Factorization, past: Carry | None = None) -> Carry:
-        """Returns a carry for the steps t < n in the form that a loop updates fastest: caches have places for n steps.
-
-        With `EXTENDS_LOOP_CARRY` the result also serves `extend` up to step n, and n may be larger than S.
-
-        The result holds the steps so far. They are read from `past`, an earlier result of this method for fewer steps,
-        or without `past` from `carry`, a carry of `init_carry` or `keep`. With `past`, `carry` fills the new places.
-        """
-        return carry if past is None else past
 
     def step(
         self,
@@ -165,11 +146,20 @@ class Network(nn.Module):
         factorization: Factorization,
         context: Context | None = None,
     ) -> tuple[Carry, jax.Array]:
-        """Features [B, M, F] of the sites of step t; called for t = 0, 1, ..., in this order.
+        """Returns the next carry and the features [B, M, F] of the sites of step t; called for t = 0, 1, ..., in order.
 
         `canvas` [B, *grid, *value] is filled for all steps < t; other values must not matter.
         """
         raise TypeError(f"{type(self).__name__} has no step form")
+
+
+class ChunkedNetwork(Network):
+    """A network that reads several steps in one call, with fewer operations than step by step."""
+
+    #: Number of steps of a prompt that `extend` reads in one call.
+    CHUNK: ClassVar[int] = 64
+    #: How many steps the first loop of a draw takes, see `loop_carry`; 0 if a carry has the same size in all steps.
+    FIRST_LOOP: ClassVar[int] = 0
 
     def extend(
         self,
@@ -180,24 +170,36 @@ class Network(nn.Module):
         factorization: Factorization,
         context: Context | None = None,
     ) -> tuple[Carries, jax.Array]:
-        """Features [B, k, M, F] of the steps t, ..., t + k - 1 in one call, and the input of `keep`.
+        """Returns the input of `keep`, and the features [B, k, M, F] of the steps t, ..., t + k - 1.
 
         Step t + i reads the values of the steps < t + i on the canvas, which is filled for all steps < t + k - 1; other
         values must not matter. The features of steps that do not exist (t + i >= S) are finite and meaningless.
 
-        `t` may be traced. Where it differs from example to example, map over batches of one: `jax.vmap(extend)`. By
-        default a scan of `step` that keeps every carry; families that need fewer operations set `CHUNK`.
+        `t` may be traced. If it differs from example to example, map over batches of one: `jax.vmap(extend)`.
         """
-        network, variables = self.clone(parent=None), self.variables
+        raise TypeError(f"{type(self).__name__} has no form for several steps")
 
-        def body(carry: Carry, i: jax.Array) -> tuple[Carry, tuple[Carry, jax.Array]]:
-            made: Any = network.apply(variables, carry, canvas, t + i, factorization, context, method="step")
-            carry, features_BMF = made
-            return carry, (carry, features_BMF)
+    def keep(self, carries: Carries, n: jax.Array) -> Carry:
+        """Returns the carry after accepting the first n steps of `extend`; the remaining steps are discarded.
 
-        _, (after, features_kBMF) = jax.lax.scan(body, carry, jnp.arange(k))
-        carries = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), carry, after)
-        return carries, jnp.swapaxes(features_kBMF, 0, 1)
+        `n` may be traced. It is at most the number of steps that exist, and differs between examples only under `vmap`
+        over batches of one, as `t` does.
+        """
+        raise TypeError(f"{type(self).__name__} has no form for several steps")
+
+    def loop_carry(self, carry: Carry, n: int, factorization: Factorization, past: Carry | None = None) -> Carry:
+        """Returns a carry for the steps t < n in the form that a loop updates fastest: caches have places for n steps.
+
+        With the trait "grows" the result also serves `extend` up to step n, and n may be larger than S.
+
+        The result holds the steps so far. They are read from `past`, an earlier result of this method for fewer steps,
+        or without `past` from `carry`, a carry of `start` or `keep`. With `past`, `carry` fills the new places.
+        """
+        return carry if past is None else past
+
+
+class AheadNetwork(ChunkedNetwork):
+    """A network that predicts several steps at once from those before all of them."""
 
     def ahead(
         self,
@@ -213,26 +215,84 @@ class Network(nn.Module):
         The features of step t + i are those under the order in which steps t and t + i change places; a model that is
         trained on all orders has learned them. `carry` is the carry before step t, and does not change. The canvas is
         filled for all steps < t; other values must not matter. The features of steps that do not exist are finite and
-        meaningless. Families that predict from any set of observed sites have this form and set `AHEAD`.
+        meaningless.
         """
         raise TypeError(f"{type(self).__name__} predicts the steps one after another")
 
-    def check_ahead(self) -> None:
-        """Raises `UserError` when the network, with its options, has no form `ahead`."""
-        if not self.AHEAD:
-            able = ", ".join(name for name in NETWORKS.names() if NETWORKS.get(name).AHEAD)
+
+def chunk_of(network: Network) -> int:
+    """Returns the number of steps of a prompt that the network reads in one call."""
+    return network.CHUNK if isinstance(network, ChunkedNetwork) else 1
+
+
+def first_loop(network: Network) -> int:
+    """Returns the number of steps of the first loop of a draw, 0 for all: see `ChunkedNetwork.loop_carry`."""
+    return network.FIRST_LOOP if isinstance(network, ChunkedNetwork) else 0
+
+
+def extend(
+    network: Network,
+    variables: Any,
+    carry: Carry,
+    canvas: Array,
+    t: jax.Array,
+    k: int,
+    factorization: Factorization,
+    context: Context | None = None,
+) -> tuple[Carries, jax.Array]:
+    """`ChunkedNetwork.extend` of any network: a scan of `step` that keeps every carry, if it has no other form."""
+    apply: Any = network.apply
+    if isinstance(network, ChunkedNetwork):
+        return apply(variables, carry, canvas, t, k, factorization, context, method="extend")
+
+    def body(carry: Carry, i: jax.Array) -> tuple[Carry, tuple[Carry, jax.Array]]:
+        carry, features_BMF = apply(variables, carry, canvas, t + i, factorization, context, method="step")
+        return carry, (carry, features_BMF)
+
+    _, (after, features_kBMF) = jax.lax.scan(body, carry, jnp.arange(k))
+    carries = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), carry, after)
+    return carries, jnp.swapaxes(features_kBMF, 0, 1)
+
+
+def keep(network: Network, variables: Any, carries: Carries, n: jax.Array) -> Carry:
+    """`ChunkedNetwork.keep` of any network, for the carries of `extend`."""
+    if isinstance(network, ChunkedNetwork):
+        return network.apply(variables, carries, n, method="keep")
+    return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, n, keepdims=False), carries)
+
+
+def loop_carry(
+    network: Network, variables: Any, carry: Carry, n: int, factorization: Factorization, past: Carry | None = None
+) -> Carry:
+    """`ChunkedNetwork.loop_carry` of any network."""
+    if isinstance(network, ChunkedNetwork):
+        return network.apply(variables, carry, n, factorization, past, method="loop_carry")
+    return carry if past is None else past
+
+
+def check_orders(network: Network) -> None:
+    """Raises `UserError` unless the network, with its options, knows which site comes next under several orders."""
+    if "orders" in network.traits:
+        return
+    for name, value in (("position", "learned"), ("target_position", True)):
+        if getattr(network, name, value) in ("none", False):
             raise UserError(
-                f"the network {name_of(type(self))!r} predicts the steps one after another; several at once need one "
-                f"of {able}"
+                f"under several orders a network must know which site comes next: set network.{name}={value}"
             )
+    raise UserError(
+        f"the network {name_of(type(network))!r} does not know which site comes next, so it needs one order"
+    )
 
-    def keep(self, carries: Carries, n: jax.Array) -> Carry:
-        """Returns the carry after accepting the first n steps of `extend`; the remaining steps are discarded.
 
-        `n` may be traced. It is at most the number of steps that exist, and differs between examples only under `vmap`
-        over batches of one, as `t` does.
-        """
-        return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, n, keepdims=False), carries)
+def check_ahead(network: Network) -> None:
+    """Raises `UserError` unless the network, with its options, predicts several steps at once."""
+    if not isinstance(network, AheadNetwork):
+        able = ", ".join(name for name in NETWORKS.names() if issubclass(NETWORKS.get(name), AheadNetwork))
+        raise UserError(
+            f"the network {name_of(type(network))!r} predicts the steps one after another; several at once need one of "
+            f"{able}"
+        )
+    check_orders(network)
 
 
 def name_of(family: type[Network]) -> str:

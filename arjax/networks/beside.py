@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from arjax.core.spec import ContextSpec
 from arjax.factorization import Factorization
-from arjax.networks.base import Network, options_of
+from arjax.networks.base import AheadNetwork, ChunkedNetwork, Network, options_of
 
 
 class Beside(Network):
@@ -23,17 +23,15 @@ class Beside(Network):
     inner: Network
     part: str = ""
 
-    CHUNK = property(lambda self: self.inner.CHUNK)
-    FIRST_LOOP = property(lambda self: self.inner.FIRST_LOOP)
-    EXTENDS_LOOP_CARRY = property(lambda self: self.inner.EXTENDS_LOOP_CARRY)
-    AHEAD = property(lambda self: self.inner.AHEAD)
-    READS_CONTEXT = property(lambda self: self.inner.READS_CONTEXT)
-    SUPPORTS_GRAPHS = property(lambda self: self.inner.SUPPORTS_GRAPHS)
-
     @staticmethod
     def of(inner: Network, part: str, context: ContextSpec, num_values: int) -> Beside:
-        """The network with a part of that many numbers at each site."""
-        return Beside(inner.event, context, inner.num_features + num_values, inner.dtype, inner, part)
+        """The network with a part of that many numbers at each site; it has the forms of the inner one."""
+        form: Any = next(form for form in (BesideAhead, BesideChunked, Beside) if isinstance(inner, form.__bases__[-1]))
+        return form(inner.event, context, inner.num_features + num_values, inner.dtype, inner, part)
+
+    @property
+    def traits(self):
+        return self.inner.traits - {"holes", "unbounded"}
 
     def _of_inner(self, context: Any) -> Any:
         """The context that the inner network reads; None where it has none."""
@@ -49,40 +47,18 @@ class Beside(Network):
     def __call__(self, x, factorization, context=None, *, train=False):
         return self._all(self.inner(x, factorization, self._of_inner(context), train=train), context)
 
-    def given(self, x: jax.Array, observed: jax.Array, context: Any = None, *, train: bool = False) -> jax.Array:
-        """Features [B, *grid, F + v] given any set of observed sites."""
-        inner: Any = self.inner
-        return self._all(inner.given(x, observed, self._of_inner(context), train=train), context)
-
     def _all(self, features: jax.Array, context: Any) -> jax.Array:
         return jnp.concatenate([features, context[self.part].reshape(*features.shape[:-1], -1)], -1)
 
     def prepare(self):
         self.inner.prepare()
 
-    def init_carry(self, batch_size, factorization, context=None):
-        return self.inner.init_carry(batch_size, factorization, self._of_inner(context))
-
-    def loop_carry(self, carry, n, factorization, past=None):
-        return self.inner.loop_carry(carry, n, factorization, past)
+    def start(self, batch_size, factorization, context=None):
+        return self.inner.start(batch_size, factorization, self._of_inner(context))
 
     def step(self, carry, canvas, t, factorization, context=None):
         carry, features = self.inner.step(carry, canvas, t, factorization, self._of_inner(context))
         return carry, self._of_steps(features, factorization, t, context)
-
-    def extend(self, carry, canvas, t, k, factorization, context=None):
-        carries, features = self.inner.extend(carry, canvas, t, k, factorization, self._of_inner(context))
-        return carries, self._of_steps(features, factorization, _existing(t, k, factorization), context)
-
-    def ahead(self, carry, canvas, t, k, factorization, context=None):
-        features = self.inner.ahead(carry, canvas, t, k, factorization, self._of_inner(context))
-        return self._of_steps(features, factorization, _existing(t, k, factorization), context)
-
-    def check_ahead(self):
-        self.inner.check_ahead()
-
-    def keep(self, carries, n):
-        return self.inner.keep(carries, n)
 
     def _of_steps(self, features: jax.Array, factorization: Factorization, steps: jax.Array, context: Any) -> jax.Array:
         """Features [B, ..., M, F] of the sites of steps int[...], followed by the values at these sites."""
@@ -90,6 +66,34 @@ class Beside(Network):
         values = context[self.part]
         flat_BDv = values.reshape(len(values), factorization.num_sites, -1)
         return jnp.concatenate([features, flat_BDv[:, sites]], -1)
+
+
+class BesideChunked(Beside, ChunkedNetwork):
+    """`Beside` of a network that reads several steps in one call."""
+
+    inner: ChunkedNetwork
+    CHUNK = property(lambda self: self.inner.CHUNK)
+    FIRST_LOOP = property(lambda self: self.inner.FIRST_LOOP)
+
+    def extend(self, carry, canvas, t, k, factorization, context=None):
+        carries, features = self.inner.extend(carry, canvas, t, k, factorization, self._of_inner(context))
+        return carries, self._of_steps(features, factorization, _existing(t, k, factorization), context)
+
+    def keep(self, carries, n):
+        return self.inner.keep(carries, n)
+
+    def loop_carry(self, carry, n, factorization, past=None):
+        return self.inner.loop_carry(carry, n, factorization, past)
+
+
+class BesideAhead(BesideChunked, AheadNetwork):
+    """`Beside` of a network that predicts several steps at once."""
+
+    inner: AheadNetwork
+
+    def ahead(self, carry, canvas, t, k, factorization, context=None):
+        features = self.inner.ahead(carry, canvas, t, k, factorization, self._of_inner(context))
+        return self._of_steps(features, factorization, _existing(t, k, factorization), context)
 
 
 def _existing(t: jax.Array, k: int, factorization: Factorization) -> jax.Array:

@@ -22,7 +22,7 @@ from arjax.networks.attention.sparse_attention import PatternAttention
 from arjax.networks.base import NETWORKS, fields_from
 from arjax.networks.layers.attention import SelfAttention
 from arjax.networks.layers.blocks import Block
-from arjax.networks.layers.steps import StepNetwork
+from arjax.networks.layers.steps import ChunkedStepNetwork
 from arjax.networks.recurrent.linear.gated_convolution import GatedConvolution
 from arjax.networks.recurrent.linear.mixer import MIXERS, divides
 from arjax.networks.recurrent.linear.network import GATED, out_scale
@@ -105,7 +105,7 @@ class HybridCore(nn.Module):
             x_BTE, _ = block(x_BTE, 1, train)
         return self.norm(x_BTE)
 
-    def init_carry(self, batch_size: int, num_steps: int) -> list[Any]:
+    def start(self, batch_size: int, num_steps: int) -> list[Any]:
         """One cache per layer."""
         return [block.init_cache(batch_size, num_steps, 1) for block in self.blocks]
 
@@ -136,7 +136,7 @@ def make_mixer(mixer: Component, width: int, scale: float, dtype: str):
 
 
 @NETWORKS.register("hybrid")
-class Hybrid(StepNetwork):
+class Hybrid(ChunkedStepNetwork):
     """Residual blocks with a mixer of its own each, over the steps of any factorization.
 
     Options: `layers`, call strings of mixers with commas between them, such as "mamba2, attention(window=64)": each
@@ -150,12 +150,11 @@ class Hybrid(StepNetwork):
     dropout: float = opt(0.0, least=0, below=1)
     remat: bool = False
 
-    CHUNK = 64
     SMALL = {
         "hidden_size": 8,
         "layers": "mamba2(num_heads=2, state_size=4, chunk_size=4), attention(num_heads=2, window=3)",
     }
-    UNBOUNDED = True
+    TRAITS = ChunkedStepNetwork.TRAITS | {"unbounded"}
     NORMALISES = True
 
     @classmethod
@@ -165,9 +164,10 @@ class Hybrid(StepNetwork):
             mixer.build(width=options["hidden_size"], out_scale=1.0, dtype="float32")
 
     @property
-    def unbounded(self):
-        """Where no layer attends to all steps, or has a window that is longer than what was seen in training."""
-        return super().unbounded and all(w is None or 0 < w <= self.event.num_sites for w in self._windows())
+    def traits(self):
+        """Unbounded unless a layer attends to all steps, or has a window that is longer than the training examples."""
+        ends = not all(w is None or 0 < w <= self.event.num_sites for w in self._windows())
+        return super().traits - ({"unbounded"} if ends else set())
 
     def _windows(self) -> list[int | None]:
         """The window of each layer of attention or convolution, 0 for all steps; None for recurrences."""
@@ -183,6 +183,6 @@ class Hybrid(StepNetwork):
         sizes = {"width": self.hidden_size, "mlp_size": self.mlp_ratio * self.hidden_size}
         return HybridCore(**fields_from(self, HybridCore, **sizes))
 
-    def init_carry(self, batch_size, factorization, context=None):
-        carry = self.core.init_carry(batch_size, factorization.num_steps)
+    def start(self, batch_size, factorization, context=None):
+        carry = self.core.start(batch_size, factorization.num_steps)
         return self._together(carry, self._whole(context), self.tokens.to_keep(context))

@@ -130,7 +130,7 @@ class AsIs(PrefixObjective):
             canvas_BDv = canvas_BDv.at[:, jnp.where(valid_M, sites_M, event.num_sites)].set(values, mode="drop")
             return (carry, canvas_BDv), jnp.where(counts_BM, nats_BM, 0.0).sum(-1)
 
-        carry: Any = network.apply(variables, num, factorization, context, method="init_carry")
+        carry: Any = network.apply(variables, num, factorization, context, method="start")
         _, nats_SB = jax.lax.scan(one, (carry, data_BDv), jnp.arange(factorization.num_steps))
         return nats_SB.sum(0)
 

@@ -169,7 +169,7 @@ def _steps(model: AutoregressiveModel, arrays: Arrays, weights: Any) -> dict[str
     network, factorization = model.network, model.factorization
 
     def start(params: Any, context: Any) -> Any:
-        return network.apply({"params": _of_network(params)}, 1, factorization, context or None, method="init_carry")
+        return network.apply({"params": _of_network(params)}, 1, factorization, context or None, method="start")
 
     def step(params: Any, carry: Any, canvas: jax.Array, t: jax.Array, context: Any) -> tuple[jax.Array, Any]:
         variables = {"params": _of_network(params)}

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from arjax.core.batch import Array
 from arjax.core.ends import filled_behind_end, up_to_end
 from arjax.factorization import Factorization
-from arjax.networks.base import Carry, Network
+from arjax.networks.base import Carry, Network, extend, first_loop, keep, loop_carry
 
 
 def read_prompt(
@@ -35,11 +35,11 @@ def read_prompt(
 
     def read(state: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
         carry, t = state
-        carries, _ = network.apply(variables, carry, canvas, t, chunk, factorization, context, method="extend")
+        carries, _ = extend(network, variables, carry, canvas, t, chunk, factorization, context)
         n = jnp.minimum(prompt - t, chunk)
-        return network.apply(variables, carries, n, method="keep"), t + n
+        return keep(network, variables, carries, n), t + n
 
-    carry = network.apply(variables, len(canvas), factorization, context, method="init_carry")
+    carry = network.apply(variables, len(canvas), factorization, context, method="start")
     if (isinstance(prompt, int) and prompt == 0) or not jax.tree.leaves(carry):
         return carry
     return jax.lax.while_loop(lambda state: state[1] < prompt, read, (carry, jnp.int32(0)))[0]
@@ -47,7 +47,7 @@ def read_prompt(
 
 def has_carry(network: Network, variables: Any, canvas: Array, factorization: Factorization, context: Any) -> bool:
     """Whether steps of the network leave anything: else all that a step needs is on the canvas."""
-    carry = network.apply(variables, len(canvas), factorization, context, method="init_carry")
+    carry = network.apply(variables, len(canvas), factorization, context, method="start")
     return bool(jax.tree.leaves(carry))
 
 
@@ -78,11 +78,11 @@ def loop_over_steps(
     """`body(t, (carry, state)) -> (carry, state)` for t from `start` to the last step, or until `goes_on(t, state)` is
     no longer true; returns the step behind the last one that was made, and the state.
 
-    `carry` is that before step `start`, which may be traced. What `body` gets of it is made by `Network.loop_carry`.
+    `carry` is that before step `start`, which may be traced. `body` gets what `loop_carry` makes of it.
     """
     t, begin, past = start, 0, None
-    for end in loop_ends(network.FIRST_LOOP, factorization.num_steps):
-        past = network.apply(variables, carry, end, factorization, past, method="loop_carry")
+    for end in loop_ends(first_loop(network), factorization.num_steps):
+        past = loop_carry(network, variables, carry, end, factorization, past)
         if goes_on is None:
             first = jnp.clip(start, begin, end) if isinstance(start, jax.Array) else max(start, begin)
             past, state = jax.lax.fori_loop(first, end, body, (past, state))

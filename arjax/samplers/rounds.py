@@ -17,7 +17,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.holes import is_present
 from arjax.factorization import Factorization, reorder
-from arjax.networks.base import Network, step_variables
+from arjax.networks.base import Network, check_ahead, extend, keep, step_variables
 from arjax.samplers.base import example_keys
 from arjax.samplers.schedules import non_increasing
 
@@ -32,7 +32,7 @@ TOGETHER = 32
 def check_rounds(model: Any, owner: str) -> None:
     """Raises `UserError` unless a model predicts each step from any set of others; `owner` names whoever needs it."""
     if model.orders is not None:
-        model.network.check_ahead()
+        check_ahead(model.network)
     if model.orders is None or not model.orders.has_all:
         raise UserError(
             f"{owner} needs a model of all orders, which has learned to predict a step from any others: train it with "
@@ -65,8 +65,8 @@ def advance(
         return carry
 
     def read(carry: Any) -> Any:
-        carries, _ = network.apply(variables, carry, canvas, t, most, factorization, context, method="extend")
-        return network.apply(variables, carries, n, method="keep")
+        carries, _ = extend(network, variables, carry, canvas, t, most, factorization, context)
+        return keep(network, variables, carries, n)
 
     return jax.lax.cond(n > 0, read, lambda carry: carry, carry)
 
@@ -122,7 +122,7 @@ def log_prob_ahead(
         log_prob = step_log_prob(head, factorization, x, features, sites_kM)
         return (carry, t), (jnp.where(counts, log_prob, 0.0).sum(-1), counts.sum(-1, dtype=jnp.float32))
 
-    carry = network.apply(variables, 1, factorization, context, method="init_carry")
+    carry = network.apply(variables, 1, factorization, context, method="start")
     return jax.lax.scan(score, (carry, jnp.int32(0)), jnp.array(points, jnp.int32))[1]
 
 
@@ -223,7 +223,7 @@ def lowest_entropy_log_prob(
             counts_n = (jnp.arange(most) < n) & counted_D[sites_kM[chosen_n, 0]]
             return (carry, own_S[by_score_S], t), jnp.where(counts_n, log_prob_n, 0.0).sum()
 
-        carry = network.apply(variables, 1, own, context, method="init_carry")
+        carry = network.apply(variables, 1, own, context, method="start")
         return jax.lax.scan(score, (carry, jnp.arange(num_steps), jnp.int32(0)), rounds_K2)[1].sum()
 
     return jax.vmap(one)(batch, _noise_keys(key, len(batch)))

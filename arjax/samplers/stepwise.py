@@ -23,7 +23,7 @@ from arjax.conditionals.blocks import scores_blocks
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization
-from arjax.networks.base import Network, step_variables
+from arjax.networks.base import Network, chunk_of, first_loop, loop_carry, step_variables
 from arjax.samplers.asking import Asked, Choose, ask_for_values
 from arjax.samplers.base import placed
 from arjax.samplers.loops import loop_ends, read_prompt
@@ -66,7 +66,7 @@ class OutsideSteps:
         self.num_scalars = first.factorization.block_size * self.event.value_size
         self.blocks_SM = np.asarray(first.factorization.blocks)
         self.exists_Sn = np.repeat(self.blocks_SM < self.event.num_sites, self.event.value_size, axis=1)
-        self._ends = [loop_ends(model.network.FIRST_LOOP, model.factorization.num_steps) for model in models]
+        self._ends = [loop_ends(first_loop(model.network), model.factorization.num_steps) for model in models]
         self._state: Any = None
         self.t = 0
 
@@ -151,20 +151,20 @@ def _variables(network: Network, params: Any) -> dict[str, Any]:
 
 @jax.jit
 def _started(model: Any, variables: Any, canvas: jax.Array, context: Any) -> Any:
-    carry = model.network.apply(variables, len(canvas), model.factorization, context, method="init_carry")
+    carry = model.network.apply(variables, len(canvas), model.factorization, context, method="start")
     return jax.tree.map(jnp.copy, carry)
 
 
 @jax.jit
 def _read(model: Any, variables: Any, canvas: jax.Array, context: Any, prompt: jax.Array) -> Any:
-    chunk = min(model.network.CHUNK, model.factorization.num_steps)
+    chunk = min(chunk_of(model.network), model.factorization.num_steps)
     carry = read_prompt(model.network, variables, canvas, model.factorization, context, prompt, chunk)
     return jax.tree.map(jnp.copy, carry)
 
 
 @functools.partial(jax.jit, static_argnames="end")
 def _grown(model: Any, variables: Any, carry: Any, past: Any, end: int) -> Any:
-    found = model.network.apply(variables, carry, end, model.factorization, past, method="loop_carry")
+    found = loop_carry(model.network, variables, carry, end, model.factorization, past)
     return jax.tree.map(jnp.copy, found)  # buffers of its own, which the next steps overwrite
 
 

@@ -13,6 +13,7 @@ from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization, from_order
 from arjax.models import AutoregressiveModel
 from arjax.networks import Network
+from arjax.networks.base import extend, keep
 from arjax.testing.examples import random_x
 from arjax.testing.models import params_of
 
@@ -55,7 +56,7 @@ def stepwise(network, params, x, garbage, factorization, context=None):
         canvas = _canvas_before(t, x, garbage, factorization)
         return network.apply(variables, carry, canvas, t, factorization, context, method="step")
 
-    carry = network.apply(variables, x.shape[0], factorization, context, method="init_carry")
+    carry = network.apply(variables, x.shape[0], factorization, context, method="start")
     _, features_SBMF = jax.lax.scan(body, carry, jnp.arange(factorization.num_steps))
     by_index = jnp.swapaxes(features_SBMF, 0, 1).reshape(x.shape[0], -1, features_SBMF.shape[-1])
     return by_index[:, jnp.asarray(factorization.index_in_blocks)]
@@ -82,12 +83,12 @@ def in_cuts(network, params, x, garbage, factorization, kept, context):
             n = jnp.minimum(n, num_steps - t)
             # the values of the steps that did not happen are wrong
             canvas = _canvas_before(t + n, x, garbage, factorization)
-            carries, window = apply(carry, canvas, t, WINDOW, factorization, context, method="extend")
-            carry = apply(carries, n, method="keep")
+            carries, window = extend(network, {"params": params}, carry, canvas, t, WINDOW, factorization, context)
+            carry = keep(network, {"params": params}, carries, n)
             _, after = apply(carry, canvas, t + n, factorization, context, method="step")
             return (carry, t + n), (t, n, jnp.concatenate([window[0], after]))
 
-        carry = apply(1, factorization, context, method="init_carry")
+        carry = apply(1, factorization, context, method="start")
         return jax.lax.scan(one_round, (carry, jnp.int32(0)), kept_R)[1]
 
     return jax.vmap(one)(x, garbage, kept, context)
@@ -105,7 +106,7 @@ def in_place_of(network, params, x, garbage, factorization, context, k):
         found = apply(carry, canvas, t, k, factorization, context, method="ahead")
         return apply(carry, canvas, t, factorization, context, method="step")[0], found
 
-    carry = apply(x.shape[0], factorization, context, method="init_carry")
+    carry = apply(x.shape[0], factorization, context, method="start")
     _, found_SBkMF = jax.lax.scan(body, carry, jnp.arange(factorization.num_steps))
     return jnp.swapaxes(found_SBkMF, 0, 1)
 

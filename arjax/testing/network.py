@@ -14,6 +14,7 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization, from_order
 from arjax.models import AutoregressiveModel
 from arjax.networks import NETWORKS
+from arjax.networks.base import check_ahead as require_ahead
 from arjax.testing import forms
 from arjax.testing.examples import (
     BATCH,
@@ -112,7 +113,7 @@ def check_ahead(model: AutoregressiveModel, params: Any, context: Any = None, ho
     once, whatever the canvas holds for them.
     """
     with refusals():
-        model.network.check_ahead()
+        require_ahead(model.network)
     event, factorization, num = model.event, model.factorization, 8
     x, garbage = _examples(event, holes), random_x(event, num, seed=1)
     few = jax.tree.map(lambda part: part[:num], context)
@@ -210,7 +211,7 @@ def _checked_in_context(
     for a network that refuses it, or reads none.
     """
     model = supported(name, EVENTS["tokens"], ORDERS[0], STRUCTURES["levels_vector"], context=spec, **options)
-    if not model.network.READS_CONTEXT:
+    if "context" not in model.network.traits:
         raise NotSupported(f"the network {name!r} reads no context")
     params, context = params_of(model), random_context(spec, BATCH)
     assert context is not None
@@ -290,7 +291,7 @@ def check_holes(name: str, options: dict[str, Any]) -> None:
     """Missing values of real events and of columns are left out, see `check_left_out`."""
     models = [supported(name, EVENTS[event], ORDERS[0], "sites", **options) for event in ("real", "columns")]
     for model in {id(model): model for model in models}.values():
-        if model.event.is_discrete or not model.network.TAKES_HOLES:
+        if model.event.is_discrete or "holes" not in model.network.traits:
             raise NotSupported(f"the network {name!r} takes no missing values")
         check_left_out(model, params_of(model))
 

@@ -33,7 +33,7 @@ COLUMNS = ["pairs", "network", "width", "bytes of state", "accuracy", "error", "
 def bytes_of_state(run: arjax.TrainedModel) -> int:
     """The bytes of the carry of one example."""
     network, factorization = run.model.network, run.model.factorization
-    carry = jax.eval_shape(lambda: network.apply({"params": run.params}, 1, factorization, method="init_carry"))
+    carry = jax.eval_shape(lambda: network.apply({"params": run.params}, 1, factorization, method="start"))
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(carry))
 
 

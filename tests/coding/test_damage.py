@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from arjax.coding import coder, compress, container, decompress, place
+from arjax.coding import CodingOptions, coder, compress, container, decompress
 from arjax.coding.entropy import Encoder
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
@@ -26,7 +26,7 @@ def params(model):
 @pytest.fixture(scope="module")
 def data(model, params):
     x = np.random.default_rng(0).integers(0, 5, (9, 2, 3))
-    return compress(model, params, x, verify=False).data
+    return compress(model, params, x, CodingOptions(verify=False)).data
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def refusal(model, params, monkeypatch):
     def call(data, use_model=model, use_params=params, **options):
         monkeypatch.setattr(coder, "_code", never)
         with pytest.raises(UserError) as error:
-            decompress(use_model, use_params, data, **options)
+            decompress(use_model, use_params, data, CodingOptions(**options))
         assert "\n" not in str(error.value)
         return str(error.value)
 
@@ -118,7 +118,7 @@ def test_another_model_or_other_parameters_are_refused(refusal, data, model, par
     assert "has 9 streams side by side, not 3" in refusal(data, streams=3)
 
 
-@pytest.mark.parametrize("name", [name for name in place.REFUSALS if name not in ("model", "params")])
+@pytest.mark.parametrize("name", [name for name in container.REFUSALS if name not in ("model", "params")])
 def test_another_place_is_refused(name, refusal, data, monkeypatch):
     """Versions, platform, processor, cores, flags."""
     here = coder.describe_place
@@ -173,7 +173,7 @@ def test_data_that_cannot_be_coded_are_refused(model, params):
         with pytest.raises(UserError, match=sentence):
             compress(model, params, x)
     with pytest.raises(UserError, match="streams must be a whole number from 0"):
-        compress(model, params, np.zeros((2, 2, 3), int), streams=-1)
+        compress(model, params, np.zeros((2, 2, 3), int), CodingOptions(streams=-1))
     broken = jax.tree.map(lambda leaf: leaf * np.nan, params)
     with pytest.raises(UserError, match="probabilities that are not finite"):
         compress(model, broken, np.zeros((2, 2, 3), int))

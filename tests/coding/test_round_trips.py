@@ -9,10 +9,9 @@ import pytest
 from choice import some
 from test_law4_samplers import chi_square
 
-from arjax.coding import choosers, compress, decompress
-from arjax.coding.choices import choices
-from arjax.coding.entropy import Decoder
-from arjax.coding.examples import code_examples
+from arjax.coding import CodingOptions, compress, decompress
+from arjax.coding.entropy import Decoder, Read
+from arjax.coding.examples import choices, code_examples
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import KINDS, ModelChoice, make_model
@@ -27,8 +26,8 @@ ORDERS = ("raster", "random(seed=1)", "random(seed=2)", "reversed", "boustrophed
 
 def round_trip(model, params, x, context=None, **options):
     """Compresses examples, compares, and returns the file; its size is that of the score."""
-    coded = compress(model, params, x, context=context, verify=False, **options)
-    found = decompress(model, params, coded.data, context=context).x
+    coded = compress(model, params, x, CodingOptions(context=context, verify=False, **options))
+    found = decompress(model, params, coded.data, CodingOptions(context=context)).x
     assert found.dtype == x.dtype and np.array_equal(found, x)
     assert 8 * len(coded.data) <= 1.001 * coded.bits + 8 * (512 + 8)
     return coded
@@ -89,7 +88,7 @@ def test_a_context_is_given_on_both_sides():
     coded = round_trip(model, params, x, context, streams=2)
     assert coded.bits == pytest.approx(bits_of(model, params, x, context=context), rel=1e-5)
     with pytest.raises(UserError, match="another context"):
-        decompress(model, params, coded.data, context=context | {"style": (context["style"] + 1) % 3})
+        decompress(model, params, coded.data, CodingOptions(context=context | {"style": (context["style"] + 1) % 3}))
 
 
 def mixture(*orders, partition="sites", event=None):
@@ -174,7 +173,7 @@ def test_words_that_are_noise_draw_from_the_model():
     model = make_model(event, "made", hidden_sizes=(4,), ordering="random(seed=1)")
     params = jax.tree.map(lambda leaf: 2 * leaf + 0.5, model.init(jax.random.key(0)))
     words = np.random.default_rng(0).integers(0, 2**32, 4000, dtype=np.uint32)
-    chooser = choosers.Read(Decoder(words))
+    chooser = Read(Decoder(words))
     drawn = code_examples(choices(model, params)[0], chooser, 512, 4096, {}, -1)
     possible = cases.all_values(event)
     assert chi_square(drawn, event, cases.log_prob(model, possible, params)) > 1e-6

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from arjax.coding import compress, decompress
+from arjax.coding import CodingOptions, compress, decompress
 from arjax.coding.texts import num_streams, to_bytes, to_tokens
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
@@ -41,8 +41,8 @@ def test_tokens_and_exceptions_are_the_file(content, vocabulary):
 def test_files_of_any_bytes_come_back():
     model, params = model_of(LETTERS)
     for content in CONTENTS:
-        coded = compress(model, params, content, vocabulary=LETTERS, verify=False)
-        assert decompress(model, params, coded.data, vocabulary=LETTERS).x == content
+        coded = compress(model, params, content, CodingOptions(vocabulary=LETTERS, verify=False))
+        assert decompress(model, params, coded.data, CodingOptions(vocabulary=LETTERS)).x == content
         assert bool(coded.num_exceptions) == bool(set(content) - set(b"abcdefgh \n"))
         assert 8 * len(coded.data) <= 1.001 * coded.bits + 8 * (512 + 8 + coded.num_exceptions)
 
@@ -70,22 +70,22 @@ def test_streams_go_on_as_one_long_sequence():
     """A stream has the score of the model over a sequence of its length: no window, no second beginning."""
     model, params = model_of(LETTERS)
     content = text(150)
-    coded = compress(model, params, content, vocabulary=LETTERS, streams=2)
+    coded = compress(model, params, content, CodingOptions(vocabulary=LETTERS, streams=2))
     longer, _ = model_of(LETTERS, length=75)
     x = LETTERS.encode(content.decode()).reshape(2, 75)
     nats = -float(longer.log_prob(params, x).sum())
     assert coded.bits == pytest.approx(nats / np.log(2), rel=1e-5) and coded.streams == 2
     assert coded.cold_bits != 0
-    ragged = compress(model, params, content[:-3], vocabulary=LETTERS, streams=4)
-    assert decompress(model, params, ragged.data, vocabulary=LETTERS, streams=4).x == content[:-3]
+    ragged = compress(model, params, content[:-3], CodingOptions(vocabulary=LETTERS, streams=4))
+    assert decompress(model, params, ragged.data, CodingOptions(vocabulary=LETTERS, streams=4)).x == content[:-3]
 
 
 def test_a_window_slides_and_begins_with_the_tokens_before():
     """A Transformer codes each token given at least half a window, but for those of the first window."""
     model, params = model_of(LETTERS, "transformer", 6, num_layers=1, width=8, num_heads=1)
     content = text(40)
-    coded = compress(model, params, content, vocabulary=LETTERS, streams=2, verify=False)
-    assert decompress(model, params, coded.data, vocabulary=LETTERS).x == content
+    coded = compress(model, params, content, CodingOptions(vocabulary=LETTERS, streams=2, verify=False))
+    assert decompress(model, params, coded.data, CodingOptions(vocabulary=LETTERS)).x == content
     x = LETTERS.encode(content.decode()).reshape(2, 20)
     nats = 0.0
     for start in range(0, 18, 3):  # the last window ends with the text
@@ -99,7 +99,7 @@ def test_a_model_of_several_orders_codes_texts_in_its_own():
     options = {"num_layers": 1, "width": 8, "num_heads": 1, "orders": "uniform"}
     model, params = model_of(LETTERS, "masked_transformer", 6, **options)
     content = text(20)
-    found = [compress(model, params, content, vocabulary=LETTERS, num_orders=num) for num in (1, 4)]
+    found = [compress(model, params, content, CodingOptions(vocabulary=LETTERS, num_orders=num)) for num in (1, 4)]
     assert found[0].data == found[1].data and found[0].choice == ""
 
 
@@ -114,10 +114,10 @@ def test_models_of_other_data_code_no_text():
         compress(model, params, b"abc")
     pixels = make_model(EventSpec((2, 3)), "made", hidden_sizes=(3,))
     with pytest.raises(UserError, match="examples of this model are 2 x 3 sites, binary"):
-        compress(pixels, pixels.init(jax.random.key(0)), b"abc", vocabulary=LETTERS)
+        compress(pixels, pixels.init(jax.random.key(0)), b"abc", CodingOptions(vocabulary=LETTERS))
     given = make_model(model.event, "gru", hidden_size=4, context=ContextSpec("label", 2))
     with pytest.raises(UserError, match="without a context"):
-        compress(given, given.init(jax.random.key(0)), b"abc", vocabulary=LETTERS)
+        compress(given, given.init(jax.random.key(0)), b"abc", CodingOptions(vocabulary=LETTERS))
     backwards = make_model(model.event, "made", hidden_sizes=(3,), ordering="reversed")
     with pytest.raises(UserError, match="raster"):
-        compress(backwards, backwards.init(jax.random.key(0)), b"abc", vocabulary=LETTERS)
+        compress(backwards, backwards.init(jax.random.key(0)), b"abc", CodingOptions(vocabulary=LETTERS))

@@ -1,17 +1,18 @@
-"""docs/options.md has all options with their defaults: results of runs that leave an option out depend on them."""
+"""docs/options.md has all options with their defaults and ranges: runs that leave an option out depend on them."""
 
 from __future__ import annotations
 
 import inspect
 import os
 
-from arjax.cli.listing import REGISTRIES, options_text
+from arjax.cli.listing import REGISTRIES, options_text, ranges_text
 
 HEAD = """# Options
 
 This page lists every component with its options and their defaults, as `arjax --mode=list` prints them. You must give
 an option that has no default. If a default changes in a new version, the results of runs that leave this option out
-change.
+change. A whole number is at least 1, or at least 0 where its default is 0, unless another range is given; the limits of
+a tuple are those of its numbers.
 """
 
 
@@ -20,13 +21,13 @@ def page() -> str:
     parts = [HEAD]
     for kind, registry in REGISTRIES.items():
         rows = [
-            f"| `{name}` | {f'`{text}`' if text else ''} |"
+            f"| `{name}` | {f'`{text}`' if text else ''} | {ranges_text(registry.declarations(name))} |"
             for name in registry
             if (inspect.getmodule(registry[name]) or inspect).__name__.startswith("arjax.")
             for text in [options_text(registry.options(name)).replace("|", "\\|")]
         ]
         title = kind.replace("_", " ").capitalize()
-        parts.append("\n".join([f"## {title}\n", "| name | options |", "|--|--|", *rows, ""]))
+        parts.append("\n".join([f"## {title}\n", "| name | options | ranges |", "|--|--|--|", *rows, ""]))
     return "\n".join(parts)
 
 

@@ -27,7 +27,7 @@ CALLS = {
     "chow_liu_tree": "chow_liu_tree",
 }
 EVENT = EventSpec((2, 3))
-SERVING = [name for name in NETWORKS.names() if NETWORKS.get(name).SUPPORTS_GRAPHS]
+SERVING = [name for name in NETWORKS.names() if "graphs" in NETWORKS.get(name).TRAITS]
 
 
 _mask = jax.jit(lambda factorization: factorization.mask())

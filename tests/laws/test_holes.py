@@ -10,7 +10,7 @@ from arjax.networks import NETWORKS
 from arjax.testing.examples import with_holes
 from arjax.testing.network import check_left_out, check_steps
 
-TAKES = [name for name in NETWORKS.names() if NETWORKS.get(name).TAKES_HOLES]
+TAKES = [name for name in NETWORKS.names() if "holes" in NETWORKS.get(name).TRAITS]
 #: One event of each network; the other is slow.
 FAST = {"conv_nade": "real", "masked_transformer": "real"}
 

@@ -43,7 +43,7 @@ def test_jacobian_is_exactly_zero_where_it_must_be(network):
 @each_network(["context"], cases.EACH_CONTEXT, every=16)  # as law 3, for its programs
 def test_context_reaches_every_site_and_opens_no_path(network, context):
     spec, model = cases.CONTEXTS[context], cases.model_in_context(network, context)
-    if isinstance(model, str) or not model.network.READS_CONTEXT:
+    if isinstance(model, str) or "context" not in model.network.traits:
         return
     params = cases.params_of(model)
     check_autoregressive(model, params, cases.random_context(spec, 8))

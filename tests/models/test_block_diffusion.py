@@ -169,7 +169,7 @@ def test_blocks_of_one_site_are_an_autoregressive_model():
     @jax.jit
     def by_steps(params, x):
         call = functools.partial(model.denoiser.apply, {"params": params["denoiser"]})
-        cache, total = call(len(x), model.factorization, method="init_carry"), 0.0
+        cache, total = call(len(x), model.factorization, method="start"), 0.0
         for t, site in enumerate(np.asarray(model.factorization.order)):
             features = call(cache, jnp.full_like(x, 3), t, model.factorization, method="denoise")
             total += model.conditional.log_prob(features[:, 0], x[:, site])
@@ -254,7 +254,7 @@ def test_the_cache_gives_the_features_of_the_parallel_pass():
     @jax.jit
     def both(params, x, x_t, context):
         call, found = functools.partial(model.denoiser.apply, {"params": params["denoiser"]}), []
-        cache = call(5, blocks, method="init_carry")
+        cache = call(5, blocks, method="start")
         for t in range(3):
             found.append(call(cache, x_t, t, blocks, context, method="denoise"))
             cache = call(cache, x, t, blocks, context, method="write")

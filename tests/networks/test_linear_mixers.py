@@ -215,7 +215,7 @@ def test_states_are_float32_in_bfloat16(name):
 
     def forms(variables, x, t):
         apply = functools.partial(network.apply, variables)
-        carry = apply(2, factorization, method="init_carry")
+        carry = apply(2, factorization, method="start")
         after, _ = apply(carry, x, t, factorization, method="step")
         carries, _ = apply(carry, x, t, 3, factorization, method="extend")
         return carry, after, apply(carries, t, method="keep")
@@ -281,13 +281,13 @@ def test_how_far_a_hybrid_reaches():
         return make_model(EVENT, "hybrid", layers=layers, hidden_size=8).network
 
     windows = network("attention(window=2), attention(window=3)")
-    assert windows.receptive_field == 4 and windows.unbounded
+    assert windows.receptive_field == 4 and "unbounded" in windows.traits
     assert network("attention(window=2), min_gru").receptive_field is None
-    assert network("attention(window=2), min_gru").unbounded
+    assert "unbounded" in network("attention(window=2), min_gru").traits
     assert network("gated_convolution, attention(window=2)").receptive_field == 4
     everything = network("attention(window=2), attention")
-    assert everything.receptive_field is None and not everything.unbounded
-    assert not network("attention(window=7), min_gru").unbounded
+    assert everything.receptive_field is None and "unbounded" not in everything.traits
+    assert "unbounded" not in network("attention(window=7), min_gru").traits
 
 
 HYBRIDS = {

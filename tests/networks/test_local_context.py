@@ -237,7 +237,7 @@ def test_block_denoiser_reads_local_parts():
     params = random_like(jax.eval_shape(denoiser.init, jax.random.key(0), x, x_t, factorization, context)["params"])
     apply = jax.jit(lambda method, *args: denoiser.apply({"params": params}, *args, method=method), static_argnums=0)
     features = np.asarray(apply("__call__", x, x_t, factorization, context)).reshape(24, 24, 3)
-    carry = denoiser.apply({"params": params}, len(x), factorization, method="init_carry")
+    carry = denoiser.apply({"params": params}, len(x), factorization, method="start")
     for t in range(3):
         found = apply("denoise", carry, x_t, t, factorization, context)
         np.testing.assert_allclose(found, features[:, np.asarray(factorization.blocks)[t]], atol=2e-5)

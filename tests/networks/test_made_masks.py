@@ -98,7 +98,7 @@ def test_the_step_form_is_exact_under_every_mask(kind, partition):
     @jax.jit
     def stepwise(params, mask):
         variables = {"params": params}
-        carry = model.network.apply(variables, 6, factorization, context, mask, method="init_carry")
+        carry = model.network.apply(variables, 6, factorization, context, mask, method="start")
 
         def body(carry, t):
             canvas = jnp.where(step_D < t, x, garbage)

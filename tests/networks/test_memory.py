@@ -37,7 +37,7 @@ def largest(model, form: str) -> int:
 
     def stepwise(params, factorization):
         variables = {"params": params}
-        carry = model.network.apply(variables, 1, factorization, method="init_carry")
+        carry = model.network.apply(variables, 1, factorization, method="start")
         return model.network.apply(variables, carry, x, jnp.int32(3), factorization, method="step")
 
     program = {"parallel": parallel, "step": stepwise}[form]
@@ -92,8 +92,8 @@ def test_a_step_of_a_convolution_costs_the_same_at_any_length():
     def step_sizes(num_sites: int) -> list[int]:
         model = make_model(EventSpec((num_sites,)), "causal_conv", num_layers=4, hidden_size=8, position="none")
         params = model.param_shapes
-        init_carry = functools.partial(model.network.apply, method="init_carry")
-        carry = jax.eval_shape(lambda params: init_carry({"params": params}, 1, model.factorization), params)
+        start = functools.partial(model.network.apply, method="start")
+        carry = jax.eval_shape(lambda params: start({"params": params}, 1, model.factorization), params)
         return [leaf.size for leaf in jax.tree.leaves(carry)]
 
     assert step_sizes(16) == step_sizes(4096)

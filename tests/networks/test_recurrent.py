@@ -89,7 +89,7 @@ def step_by_step(core, params, x_BTE, truncation=0):
             carry = jax.tree.map(lambda leaf: jnp.where(cut, jax.lax.stop_gradient(leaf), leaf), carry)
         return core.apply({"params": params}, carry, x_BE, t, method="step")
 
-    carry = core.apply({"params": params}, x_BTE.shape[0], method="init_carry")
+    carry = core.apply({"params": params}, x_BTE.shape[0], method="start")
     _, states_TBU = jax.lax.scan(body, carry, (jnp.swapaxes(x_BTE, 0, 1), jnp.arange(x_BTE.shape[1])))
     return jnp.swapaxes(states_TBU, 0, 1)
 
@@ -154,9 +154,9 @@ def test_carry_stops_where_a_sequence_ends():
     for truncation in (4,):
         core = RecurrentCore(LSTMLayer, 4, 5, 2, 0.0, False, truncation, "float32")
         params = initialised(core, x, False)
-        init_carry, step = (functools.partial(core.apply, {"params": params}, method=m) for m in ("init_carry", "step"))
+        start, step = (functools.partial(core.apply, {"params": params}, method=m) for m in ("start", "step"))
         run = jax.jit(functools.partial(core.apply, {"params": params}, method="run"), static_argnums=2)
-        step, zeros = jax.jit(step), jax.tree.map(np.asarray, init_carry(3))
+        step, zeros = jax.jit(step), jax.tree.map(np.asarray, start(3))
         carry, _ = run(zeros, x, False, valid)
         for row, n in enumerate(length):
             expected = jax.tree.map(lambda leaf, row=row: leaf[row : row + 1], zeros)

@@ -165,7 +165,7 @@ def test_carry_does_not_grow_with_the_sequence(network):
         shapes = model.param_shapes
 
         def carry(params):
-            return model.network.apply({"params": params}, 1, model.factorization, method="init_carry")
+            return model.network.apply({"params": params}, 1, model.factorization, method="start")
 
         return [leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(carry, shapes))]
 

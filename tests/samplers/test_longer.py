@@ -63,8 +63,8 @@ def small(network: str, **options):
 
 
 def test_every_family_that_goes_on_is_tested():
-    assert {name for name in NETWORKS.names() if NETWORKS.get(name).UNBOUNDED} == set(UNBOUNDED)
-    assert all(make_model(LINE, name, **options).network.unbounded for name, options in UNBOUNDED.items())
+    assert {name for name in NETWORKS.names() if "unbounded" in NETWORKS.get(name).TRAITS} == set(UNBOUNDED)
+    assert all("unbounded" in make_model(LINE, name, **options).network.traits for name, options in UNBOUNDED.items())
 
 
 @pytest.mark.parametrize(
@@ -121,13 +121,13 @@ def test_subclasses_of_users_draw_in_their_own_way():
     ],
 )
 def test_options_that_were_not_trained_for_longer_sequences_keep_to_the_window(network, options):
-    assert not small(network, **options)[0].network.unbounded
+    assert "unbounded" not in small(network, **options)[0].network.traits
 
 
 def test_parameters_that_depend_on_the_length_are_found_out(monkeypatch):
     model, params = small("transformer")
-    monkeypatch.setattr(type(model.network), "unbounded", True)
-    with pytest.raises(UserError, match="'transformer' is UNBOUNDED, but its parameters depend on the length"):
+    monkeypatch.setattr(type(model.network), "traits", frozenset({"unbounded"}))
+    with pytest.raises(UserError, match="'transformer' has the trait 'unbounded', but its parameters depend"):
         pieces(model, params, KEYS, LENGTH)
 
 

@@ -12,7 +12,7 @@ from families import FEW, fast_for
 
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
-from arjax.networks import NETWORKS
+from arjax.networks import NETWORKS, ChunkedNetwork
 from arjax.samplers import cores, example_keys
 from arjax.samplers.base import run
 
@@ -33,7 +33,7 @@ FAST = [("lstm", SIZES)]  # of transformers by law 4
 
 
 def prompted():
-    networks = [name for name in NETWORKS.names() if NETWORKS.get(name).CHUNK > 1] + ["lstm", "made"]
+    networks = [name for name in NETWORKS.names() if issubclass(NETWORKS.get(name), ChunkedNetwork)] + ["lstm", "made"]
     for case in itertools.product(networks, ["sites", SIZES]):
         yield pytest.param(*case, marks=() if case in FAST else pytest.mark.slow)
 
@@ -53,7 +53,7 @@ def test_a_prompt_of_any_length_gives_the_values_of_the_naive_sampler(network, p
             expected = model.draw(params, KEYS, sampler="naive", **given_all)
             np.testing.assert_array_equal(found.x, expected.x)
             np.testing.assert_array_equal(found.stats["steps"], expected.stats["steps"])
-            carry = model.network.apply({"params": params}, 1, model.factorization, method="init_carry")
+            carry = model.network.apply({"params": params}, 1, model.factorization, method="start")
             reads = bool(jax.tree.leaves(carry))
             calls = (-(-num_steps // 3) if reads else 0) + steps - num_steps
             assert found.stats["network_calls"].tolist() == [calls] * 4
@@ -67,7 +67,7 @@ def test_the_carry_of_one_example_can_serve_all(network):
     model = cases.supported_model(network, cases.EVENTS["tokens"], "raster", "sites")
     shapes = [
         jax.eval_shape(
-            lambda params, n=n: model.network.apply({"params": params}, n, model.factorization, method="init_carry"),
+            lambda params, n=n: model.network.apply({"params": params}, n, model.factorization, method="start"),
             model.param_shapes,
         )
         for n in (1, 3)

@@ -66,7 +66,7 @@ class SumCore(nn.Module):
             total_BTE = x_BTE + jnp.roll(x_BTE, 1, 1) * (jnp.arange(x_BTE.shape[1]) > 0)[:, None]
         return self.scale * jnp.tanh(total_BTE)
 
-    def init_carry(self, batch_size):
+    def start(self, batch_size):
         return jnp.zeros((batch_size, self.width))
 
     def step(self, total_BE, x_BE, t):

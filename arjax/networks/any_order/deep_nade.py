@@ -172,7 +172,7 @@ class DeepNADE(OrderAgnosticNetwork):
         sites = jnp.minimum(sites, self.event.num_sites - 1)
         return jnp.take(self.mlp.out_kernel, sites, axis=0), jnp.take(self.mlp.out_bias, sites, axis=0)
 
-    def init_carry(self, batch_size, factorization, context=None):
+    def start(self, batch_size, factorization, context=None):
         """The sum of the first layer, float32[B, U]; and what local parts of the context add to the features."""
         return located(self._first(batch_size, context), self._local(context))
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from arjax.core.holes import filled
 from arjax.factorization import Factorization
-from arjax.networks.base import Context, Network
+from arjax.networks.base import AheadNetwork, Context
 from arjax.networks.layers.embedding import flat_sites, numeric, numeric_size
 from arjax.networks.layers.steps import to_grid
 from arjax.networks.layers.windows import join, windows
@@ -25,7 +25,7 @@ from arjax.networks.layers.windows import join, windows
 Body = Callable[["OrderAgnosticNetwork", Any, Any], tuple[Any, jax.Array]]
 
 
-class OrderAgnosticNetwork(Network):
+class OrderAgnosticNetwork(AheadNetwork):
     """A network with one more form, `given`, from which the others follow.
 
     The parallel form is one pass of `given` per step, `steps_per_chunk` of them at a time: memory grows with the chunk
@@ -35,8 +35,7 @@ class OrderAgnosticNetwork(Network):
     steps_per_chunk: int = 32
 
     CHUNK = 8
-    AHEAD = True
-    TAKES_HOLES = True
+    TRAITS = AheadNetwork.TRAITS | {"holes"}
 
     def given(
         self, x: jax.Array, observed: jax.Array, context: Context | None = None, *, train: bool = False
@@ -126,7 +125,7 @@ class OrderAgnosticNetwork(Network):
 
         return self.scan_steps(body, (), jnp.arange(factorization.num_steps), factorization)
 
-    def init_carry(self, batch_size, factorization, context=None):
+    def start(self, batch_size, factorization, context=None):
         """Empty: a step reads everything from the canvas."""
         return ()
 

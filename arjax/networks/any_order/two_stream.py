@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from arjax.core.holes import filled, is_present
 from arjax.factorization import Factorization
-from arjax.networks.base import NETWORKS, Context
+from arjax.networks.base import NETWORKS, AheadNetwork, Context
 from arjax.networks.layers.attention import Cache, CrossAttention, KVCache
 from arjax.networks.layers.blocks import Layer, StackedNetwork
 from arjax.networks.layers.embedding import flat_sites
@@ -58,7 +58,7 @@ class TwoStreamBlock(Layer):
 
 
 @NETWORKS.register("two_stream")
-class TwoStream(StackedNetwork):
+class TwoStream(StackedNetwork, AheadNetwork):
     """A Transformer with a separate stream for the positions of the sites that it predicts.
 
     Any order and any block partition with the same weights. The step form keeps the keys and values of the contents.
@@ -66,11 +66,8 @@ class TwoStream(StackedNetwork):
     Options: those of `StackedNetwork`.
     """
 
-    CHUNK = 64
     FIRST_LOOP = 256
-    EXTENDS_LOOP_CARRY = True
-    AHEAD = True
-    TAKES_HOLES = True
+    TRAITS = AheadNetwork.TRAITS | {"holes", "grows"}
     LAYER = TwoStreamBlock
     ATTENTION = StreamAttention
 
@@ -122,7 +119,7 @@ class TwoStream(StackedNetwork):
         present_BT = jnp.take(present_BD, sites_T, axis=1, mode="clip")
         return exists_C & jnp.pad(present_BT, ((0, 0), (1, 0)), constant_values=True)[:, None, None]
 
-    def init_carry(self, batch_size, factorization, context=None):
+    def start(self, batch_size, factorization, context=None):
         """A cache of keys and values per layer, [B, N, 1 + S*M, H] each, that holds the content before all sites."""
         e = self._encoded(context, batch_size)
         size = 1 + factorization.num_steps * factorization.block_size

@@ -7,7 +7,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from arjax.networks.attention.transformer import BlockNetwork
+from arjax.networks.attention.transformer import AheadBlocks
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.attention import MultiHead
 from arjax.networks.recurrent.linear.matrix_states import Decayed, own_blocks, read
@@ -91,7 +91,7 @@ class LinearAttention(MultiHead):
 
 
 @NETWORKS.register("linear_attention")
-class LinearTransformer(BlockNetwork):
+class LinearTransformer(AheadBlocks):
     """Transformer with linear attention: time linear in the number of sites, and in step form a state of fixed size.
 
     Options: those of `BlockNetwork`; `chunk_size`: tokens within which all pairs are compared at once.
@@ -99,9 +99,7 @@ class LinearTransformer(BlockNetwork):
 
     chunk_size: int = 64
 
-    CHUNK = 64
-    UNBOUNDED = True
-    AHEAD = True
+    TRAITS = AheadBlocks.TRAITS | {"unbounded"}
     SMALL = {"width": 32, "num_layers": 2, "num_heads": 4, "chunk_size": 4}
 
     def make_attention(self):

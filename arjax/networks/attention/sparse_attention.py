@@ -14,7 +14,7 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.networks.attention.patterns import Near, Pattern, Strided, Summary, for_loop
-from arjax.networks.attention.transformer import BlockNetwork, through_tokens
+from arjax.networks.attention.transformer import BlockNetwork, ChunkedTokens, through_tokens
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.attention import Cache, KVCache, LoopCache, MultiHead
 
@@ -131,10 +131,8 @@ class PatternAttention(MultiHead):
         return [pattern.keep(after, n) for (pattern, _), after in zip(self._groups(), carries, strict=True)]
 
 
-class PatternNetwork(BlockNetwork):
+class PatternNetwork(BlockNetwork, ChunkedTokens):
     """Transformer blocks with heads that follow patterns; subclasses define these."""
-
-    CHUNK = 64
 
     def patterns(self) -> HeadPatterns:
         """The patterns of each layer, each with its number of heads."""
@@ -146,9 +144,6 @@ class PatternNetwork(BlockNetwork):
 
     def make_attention(self):
         return self.heads_of(PatternAttention, patterns=self.patterns(), merged=self.unites())
-
-    def loop_carry(self, carry, n, factorization, past=None):
-        return self._loop_carry(carry, n * factorization.block_size, past)
 
     def dependencies(self, factorization):
         own = np.eye(factorization.num_steps, dtype=bool)
@@ -168,7 +163,7 @@ class LocalTransformer(PatternNetwork):
 
     window: int = 64
 
-    UNBOUNDED = True
+    TRAITS = PatternNetwork.TRAITS | {"unbounded"}
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2, "window": 3}
 
     @classmethod
@@ -176,9 +171,9 @@ class LocalTransformer(PatternNetwork):
         return {"window": num_steps}
 
     @property
-    def unbounded(self):
-        """Where the window is not longer than what was seen in training."""
-        return super().unbounded and self.window <= self.event.num_sites
+    def traits(self):
+        """Unbounded only if the window is not longer than what was seen in training."""
+        return super().traits - ({"unbounded"} if self.window > self.event.num_sites else set())
 
     def patterns(self):
         window = min(self.window, self.event.num_sites)

@@ -16,7 +16,7 @@ from arjax.core.integers import DEEPEST
 from arjax.core.options import opt
 from arjax.core.output import say_once
 from arjax.factorization import Factorization
-from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, Network, fields_from
+from arjax.networks.base import ACTIVATIONS, NETWORKS, AheadNetwork, ChunkedNetwork, Context, Network, fields_from
 from arjax.networks.layers.attention import CrossAttention, SelfAttention
 from arjax.networks.layers.blocks import Block, Memory, Stack, check_block, check_stack, make_norm
 from arjax.networks.layers.convolution import compose
@@ -27,7 +27,6 @@ from arjax.networks.layers.steps import (
     StepTokens,
     apart,
     check_steps,
-    check_target_position,
     located,
     scale_of_zeros,
     to_grid,
@@ -41,13 +40,9 @@ class TokenNetwork(Stack, Network):
     attend to the tokens of its own step and of earlier ones. Subclasses make `tokens`, `layers` and `drop` in `setup`.
     """
 
-    @classmethod
-    def check_several_orders(cls, options):
-        check_target_position(options)
-
     @property
-    def unbounded(self):
-        return super().unbounded and self.position == "none"
+    def traits(self):
+        return super().traits - {"orders" if self.position == "none" else "unbounded"}
 
     def _memory(self, context: Context | None) -> Any:
         """What the layers read beside the tokens, in a pass and in `init_cache`."""
@@ -69,7 +64,7 @@ class TokenNetwork(Stack, Network):
         features = self._readout(h, train)
         return to_grid(features.reshape(batch, steps, block_size, -1), factorization)
 
-    def init_carry(self, batch_size, factorization, context=None):
+    def start(self, batch_size, factorization, context=None):
         """The cache of each layer, with what it reads of `_memory`; and the encoded local parts of the context."""
         sizes = batch_size, factorization.num_steps, factorization.block_size
         return located(self.init_caches(*sizes, self._memory(context)), self.tokens.to_keep(context))
@@ -80,10 +75,11 @@ class TokenNetwork(Stack, Network):
         caches, h = self.through_layers(carry, tokens_BME, t, *self._shared(), method="step")
         return located(caches, kept), self._readout(h).astype(jnp.float32)
 
+
+class ChunkedTokens(TokenNetwork, ChunkedNetwork):
+    """A `TokenNetwork` whose attention has `extend`, `keep` and `loop_carry`."""
+
     def extend(self, carry, canvas, t, k, factorization, context=None):
-        """In one pass where the attention has `extend` and `keep`."""
-        if self.CHUNK == 1:
-            return super().extend(carry, canvas, t, k, factorization, context)
         carry, kept = apart(carry)
         tokens_BkME = self.tokens.window(canvas, t, k, factorization, self.tokens.encode(context, kept))
         batch, _, block_size, width = tokens_BkME.shape
@@ -92,14 +88,11 @@ class TokenNetwork(Stack, Network):
         return located(caches, kept), self._readout(h).astype(jnp.float32).reshape(batch, k, block_size, -1)
 
     def keep(self, carries, n):
-        if self.CHUNK == 1:
-            return super().keep(carries, n)
         carries, kept = apart(carries)
         return located([self.apply_layer(i, cache, n, method="keep") for i, cache in enumerate(carries)], kept)
 
-    def _loop_carry(self, carry: Any, tokens: int, past: Any) -> Any:
-        """`loop_carry`, where the attention has it."""
-        (carry, kept), (past, _) = apart(carry), apart(past)
+    def loop_carry(self, carry, n, factorization, past=None):
+        (carry, kept), (past, _), tokens = apart(carry), apart(past), n * factorization.block_size
         caches = enumerate(zip(carry, past or [None] * len(carry), strict=True))
         made = [self.apply_layer(i, cache, tokens, past, method="loop_carry") for i, (cache, past) in caches]
         return located(made, kept)
@@ -115,8 +108,8 @@ def through_tokens(graph_SS: np.ndarray, num_layers: int, factorization: Factori
 
 
 class BlockNetwork(TokenNetwork):
-    """Transformer blocks over the tokens of the steps. Subclasses choose the attention of a layer by `make_attention`;
-    where that has `extend` and `keep`, they set `CHUNK`, and where it has `ahead`, `AHEAD`.
+    """Transformer blocks over the tokens of the steps. Subclasses choose the attention of a layer by `make_attention`.
+    If it has `extend`, `keep` and `loop_carry`, they also extend `ChunkedTokens`, and if it has `ahead`, `AheadBlocks`.
 
     Options: `width` E, `num_layers` L, `num_heads` N; `mlp_kind` ("plain" or "gated") of size `mlp_size`, 0 for
     `mlp_ratio` times the width; `activation`; `norm_kind` ("layer" or "rms") with `norm_epsilon`; `use_bias` in all
@@ -182,6 +175,10 @@ class BlockNetwork(TokenNetwork):
         return 0.0 if self.zero_init else 1 / (2 * self.num_layers)
 
     @property
+    def traits(self):
+        return super().traits if self.target_position else super().traits - {"orders"}
+
+    @property
     def attends_to_context(self) -> bool:
         """Whether tokens attend to the positions of the context."""
         return self.cross_attention and bool(self.context_spec.as_whole.grids)
@@ -223,14 +220,12 @@ class BlockNetwork(TokenNetwork):
         h = self.norm(h)
         return self.tokens.scores(h) if self.tie_embeddings else self.out(h)
 
-    def check_ahead(self):
-        super().check_ahead()
-        check_target_position({"position": self.position, "target_position": self.target_position})
+
+class AheadBlocks(BlockNetwork, ChunkedTokens, AheadNetwork):
+    """Blocks whose attention has all forms."""
 
     def ahead(self, carry, canvas, t, k, factorization, context=None):
         """Tokens that all read step t - 1, each with a target of its own."""
-        if not self.AHEAD:
-            return super().ahead(carry, canvas, t, k, factorization, context)
         carry, kept = apart(carry)
         tokens_BkME = self.tokens.ahead(canvas, t, k, factorization, self.tokens.encode(context, kept))
         batch, _, block_size, width = tokens_BkME.shape
@@ -255,7 +250,7 @@ def check_scaling(scaling: tuple[float, ...], rotary: bool) -> None:
 
 
 @NETWORKS.register("transformer")
-class Transformer(BlockNetwork):
+class Transformer(AheadBlocks):
     """Transformer with attention to all tokens of the steps so far; the step form keeps their keys and values.
 
     Options: those of `BlockNetwork`; `num_kv_heads` G, shared by the N heads of queries (0: N of their own);
@@ -274,10 +269,8 @@ class Transformer(BlockNetwork):
     qk_norm: bool = False
     fused_attention: bool = False
 
-    CHUNK = 64
-    AHEAD = True
     FIRST_LOOP = 256
-    EXTENDS_LOOP_CARRY = True
+    TRAITS = AheadBlocks.TRAITS | {"grows"}
 
     @classmethod
     def check(cls, event, factorization, options):
@@ -299,6 +292,3 @@ class Transformer(BlockNetwork):
         own = {"rotary_base": base, "rotary_scaling": self.rotary_scaling, "qk_norm": self.qk_norm}
         attention = FusedSelfAttention if self.fused_attention else SelfAttention
         return self.heads_of(attention, num_kv_heads=self.num_kv_heads, head_size=self.head_size, **own)
-
-    def loop_carry(self, carry, n, factorization, past=None):
-        return self._loop_carry(carry, n * factorization.block_size, past)

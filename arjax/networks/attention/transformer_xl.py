@@ -15,7 +15,7 @@ import numpy as np
 
 from arjax.core.integers import DEEPEST
 from arjax.core.options import opt
-from arjax.networks.attention.transformer import TokenNetwork, through_tokens
+from arjax.networks.attention.transformer import ChunkedTokens, through_tokens
 from arjax.networks.base import ACTIVATIONS, NETWORKS, activation, fields_from
 from arjax.networks.layers.attention import Cache, KVCache, LoopCache, MultiHead
 from arjax.networks.layers.blocks import check_stack
@@ -229,7 +229,7 @@ class XLLayer(nn.Module):
 
 
 @NETWORKS.register("transformer_xl")
-class TransformerXL(TokenNetwork):
+class TransformerXL(ChunkedTokens):
     """Transformer over segments of steps: a layer attends to the segment and the states of `memory` steps before it.
 
     Through L layers a site depends on about L * `memory` earlier steps; time and memory grow linearly with the length.
@@ -253,8 +253,7 @@ class TransformerXL(TokenNetwork):
     unroll: int = 4
 
     LAYER = XLLayer
-    CHUNK = 64
-    UNBOUNDED = True
+    TRAITS = ChunkedTokens.TRAITS | {"unbounded"}
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2, "segment": 2, "memory": 1, "position": "learned"}
 
     @classmethod
@@ -268,9 +267,9 @@ class TransformerXL(TokenNetwork):
         check_stack(options)
 
     @property
-    def unbounded(self):
+    def traits(self):
         """Distances that never came up in training would have to be guessed."""
-        return super().unbounded and self.segment + self.memory <= self.event.num_sites
+        return super().traits - ({"unbounded"} if self.segment + self.memory > self.event.num_sites else set())
 
     def dependencies(self, factorization):
         """Token t of a layer attends to the tokens <= t of its segment and memory."""
@@ -282,9 +281,6 @@ class TransformerXL(TokenNetwork):
     def FIRST_LOOP(self):
         """A ring grows until it is full."""
         return FIRST_LOOP if self.segment + self.memory > FIRST_LOOP else 0
-
-    def loop_carry(self, carry, n, factorization, past=None):
-        return self._loop_carry(carry, n * factorization.block_size, past)
 
     def layer_fields(self):
         return fields_from(self, XLLayer, mlp_size=self.mlp_ratio * self.width)

@@ -16,7 +16,7 @@ from arjax.networks.layers.convolution_1d import (
     cyclic_dilations,
 )
 from arjax.networks.layers.dense import Dense
-from arjax.networks.layers.steps import StepNetwork
+from arjax.networks.layers.steps import ChunkedStepNetwork
 
 
 class CausalConvLayer(nn.Module):
@@ -70,7 +70,7 @@ class CausalConvCore(ConvolutionalCore):
 
 
 @NETWORKS.register("causal_conv")
-class CausalConv(StepNetwork):
+class CausalConv(ChunkedStepNetwork):
     """Dilated causal convolution over the steps of any factorization.
 
     The step form keeps one queue per layer, so a step costs the same however long the sequence is (Paine et al., 2016,
@@ -86,8 +86,7 @@ class CausalConv(StepNetwork):
     dropout: float = opt(0.0, least=0, below=1)
     activation: str = opt("gelu", choices=ACTIVATIONS)
 
-    CHUNK = 64
-    UNBOUNDED = True
+    TRAITS = ChunkedStepNetwork.TRAITS | {"unbounded"}
     SMALL = {"hidden_size": 24, "num_layers": 4, "kernel_size": 3, "dilation_cycle": 3, "position": "learned"}
 
     @classmethod

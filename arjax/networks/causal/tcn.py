@@ -12,7 +12,7 @@ from arjax.core.options import opt
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.convolution_1d import CausalConv1D, ConvolutionalCore, Convolve, at_all_steps
 from arjax.networks.layers.dense import Dense
-from arjax.networks.layers.steps import StepNetwork
+from arjax.networks.layers.steps import ChunkedStepNetwork
 
 
 class TCNBlock(nn.Module):
@@ -71,7 +71,7 @@ class TCNCore(ConvolutionalCore):
 
 
 @NETWORKS.register("tcn")
-class TCN(StepNetwork):
+class TCN(ChunkedStepNetwork):
     """Residual blocks of two dilated causal convolutions over the steps of any factorization.
 
     Options: `hidden_size` U, `num_layers` (blocks; block i has dilation 2^i), `kernel_size` K, `dropout` of whole
@@ -84,8 +84,7 @@ class TCN(StepNetwork):
     dropout: float = opt(0.0, least=0, below=1)
     embedding_size: int = 0
 
-    CHUNK = 64
-    UNBOUNDED = True
+    TRAITS = ChunkedStepNetwork.TRAITS | {"unbounded"}
     SMALL = {"hidden_size": 24, "num_layers": 2, "kernel_size": 2, "embedding_size": 16, "position": "learned"}
 
     @property

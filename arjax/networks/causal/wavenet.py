@@ -17,7 +17,7 @@ from arjax.networks.layers.convolution_1d import (
     cyclic_dilations,
 )
 from arjax.networks.layers.dense import Dense
-from arjax.networks.layers.steps import StepNetwork
+from arjax.networks.layers.steps import ChunkedStepNetwork
 
 
 class WaveNetLayer(nn.Module):
@@ -98,7 +98,7 @@ class WaveNetCore(ConvolutionalCore):
 
 
 @NETWORKS.register("wavenet")
-class WaveNet(StepNetwork):
+class WaveNet(ChunkedStepNetwork):
     """Stacks of gated dilated causal convolutions over the steps of any factorization.
 
     A label or vector conditions every layer globally; a sequence or frames also locally, position floor(s L / S) in
@@ -116,8 +116,7 @@ class WaveNet(StepNetwork):
     dropout: float = opt(0.0, least=0, below=1)
 
     CONDITIONED_CORE = True
-    CHUNK = 64
-    UNBOUNDED = True
+    TRAITS = ChunkedStepNetwork.TRAITS | {"unbounded"}
     SMALL = {"hidden_size": 16, "skip_channels": 24, "num_layers": 4, "dilation_cycle": 2, "position": "learned"}
 
     @property

@@ -98,7 +98,7 @@ class BlockTransformer(PlainStack, NoisyNetwork):
         features = self.out(self.norm(h[:, clean.shape[1] :]))
         return to_grid(features.reshape(len(x), *blocks_SM.shape, -1), factorization)
 
-    def init_carry(self, batch_size: int, factorization: Factorization) -> Any:
+    def start(self, batch_size: int, factorization: Factorization) -> Any:
         return self.init_caches(batch_size, *factorization.blocks.shape)
 
     def denoise(

@@ -78,7 +78,7 @@ class FVSBN(Network):
     num_linear: int = 0
     input_dropout: float = opt(0.0, least=0, below=1)
 
-    SUPPORTS_GRAPHS = True
+    TRAITS = Network.TRAITS | {"graphs"}
 
     @classmethod
     def check(cls, event, factorization, options):
@@ -99,7 +99,7 @@ class FVSBN(Network):
         features_BDF = self.site(x.shape[0], context) + self.earlier(inputs, factorization)
         return features_BDF.reshape(-1, *self.event.grid_shape, self.num_features).astype(jnp.float32)
 
-    def init_carry(self, batch_size, factorization, context=None):
+    def start(self, batch_size, factorization, context=None):
         """The features of all sites without the contributions of other sites, [B, D, F]."""
         return self.site(batch_size, context)
 

@@ -82,12 +82,12 @@ class Constant(ReadsNoSite):
     uniform distribution under `categorical`. The usual prior of latent variables. No options.
     """
 
-    READS_CONTEXT = False
+    TRAITS = Network.TRAITS - {"context"}
 
     def __call__(self, x, factorization, context=None, *, train=False):
         return jnp.zeros((x.shape[0], *self.event.grid_shape, self.num_features), jnp.float32)
 
-    def init_carry(self, batch_size, factorization, context=None):
+    def start(self, batch_size, factorization, context=None):
         return ()
 
     def step(self, carry, canvas, t, factorization, context=None):
@@ -142,7 +142,7 @@ class Independent(ReadsNoSite):
         features_BDF = self.site(x.shape[0], context)
         return features_BDF.reshape(-1, *self.event.grid_shape, self.num_features).astype(jnp.float32)
 
-    def init_carry(self, batch_size, factorization, context=None):
+    def start(self, batch_size, factorization, context=None):
         """The features of all sites, [B, D, F]: they depend on no value."""
         return self.site(batch_size, context).astype(jnp.float32)
 

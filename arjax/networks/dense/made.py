@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.core.options import seed_option
 from arjax.core.output import say_once
 from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS
@@ -98,7 +99,7 @@ class MADE(MaskedLayers):
             below = degrees
         return [*masks, below[:, None] < output_steps, read_steps[:, None] < output_steps]
 
-    def init_carry(self, batch_size, factorization, context=None, mask: int | jax.Array = 0):
+    def start(self, batch_size, factorization, context=None, mask: int | jax.Array = 0):
         """The hidden units computed so far, 0 for the others; the contributions of the context; and the mask."""
         return self._no_units(batch_size), self._from_context(context), jnp.asarray(mask)
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.networks.base import NETWORKS, Network, name_of, once
+from arjax.networks.base import NETWORKS, ChunkedNetwork, Network, name_of, once
 
 #: Rows of the largest table.
 MOST_ROWS = 2**24
@@ -22,8 +22,7 @@ INITIAL = 0.5
 class ScalarNetwork(Network):
     """A network over discrete scalars in one order, one in a step, without a context: probabilities in tables."""
 
-    UNBOUNDED = True
-    READS_CONTEXT = False
+    TRAITS = frozenset({"unbounded"})
 
     @classmethod
     def check(cls, event, factorization, options):
@@ -37,13 +36,9 @@ class ScalarNetwork(Network):
         if context:
             raise UserError(f"the network {name_of(cls)!r} has no input for a context")
 
-    @classmethod
-    def check_several_orders(cls, options):
-        raise UserError(f"the network {name_of(cls)!r} does not know which site comes next, so it needs one order")
-
 
 @NETWORKS.register("markov")
-class Markov(ScalarNetwork):
+class Markov(ScalarNetwork, ChunkedNetwork):
     """p(x_t | x_<t) = p(x_t | x_t-k, ..., x_t-1): a row of features for each history of the last k values in the order.
 
     The first k steps have shorter histories, with rows of their own: V^0 + V^1 + ... + V^k rows in all, short histories
@@ -58,7 +53,6 @@ class Markov(ScalarNetwork):
     order: int = 1
 
     SMALL = {"order": 2}
-    CHUNK = 64
 
     @classmethod
     def check(cls, event, factorization, options):
@@ -70,9 +64,9 @@ class Markov(ScalarNetwork):
             )
 
     @property
-    def unbounded(self):
-        """Where the training has seen whole histories."""
-        return self.order < self.event.num_sites
+    def traits(self):
+        """Unbounded only if the training has seen whole histories."""
+        return self.TRAITS - ({"unbounded"} if self.order >= self.event.num_sites else set())
 
     @classmethod
     def reaches(cls, options, num_steps):
@@ -103,7 +97,7 @@ class Markov(ScalarNetwork):
         features_BDF = self._look_up(x, jnp.asarray(factorization.step), factorization)
         return features_BDF.reshape(x.shape[0], *self.event.grid_shape, self.num_features)
 
-    def init_carry(self, batch_size, factorization, context=None):
+    def start(self, batch_size, factorization, context=None):
         """Nothing: the last values are read from the canvas."""
         return ()
 
@@ -190,7 +184,7 @@ class HiddenMarkov(ScalarNetwork):
         by_site_BDF = jnp.take(jnp.swapaxes(features_SBF, 0, 1), jnp.asarray(factorization.rank), axis=1)
         return by_site_BDF.reshape(x.shape[0], *self.event.grid_shape, self.num_features)
 
-    def init_carry(self, batch_size, factorization, context=None):
+    def start(self, batch_size, factorization, context=None):
         """a_1, [B, K]."""
         return jnp.broadcast_to(self._logs()[0], (batch_size, self.states))
 

@@ -108,7 +108,7 @@ class NADE(Network):
         out_SBMF = out.reshape(num_chunks * chunk, -1, block_size, self.num_features)[:steps]
         return jnp.swapaxes(out_SBMF, 0, 1)
 
-    def init_carry(self, batch_size, factorization, context=None):
+    def start(self, batch_size, factorization, context=None):
         """(a_1, the features of all sites without the contributions of other sites)."""
         return self._first(batch_size, context), self.site(batch_size, context)
 

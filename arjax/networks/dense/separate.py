@@ -37,7 +37,7 @@ class Separate(Network):
     input_dropout: float = opt(0.0, least=0, below=1)
 
     SMALL = {"hidden_sizes": (20, 16)}
-    SUPPORTS_GRAPHS = True
+    TRAITS = Network.TRAITS | {"graphs"}
 
     def setup(self):
         num_sites, kernel = self.event.num_sites, nn.initializers.lecun_normal(batch_axis=0)
@@ -89,7 +89,7 @@ class Separate(Network):
         features_BDF = self._run(inputs, self._from_context(x.shape[0], context), factorization, None, train)
         return features_BDF.reshape(-1, *self.event.grid_shape, self.num_features)
 
-    def init_carry(self, batch_size, factorization, context=None):
+    def start(self, batch_size, factorization, context=None):
         """The contribution of the context, computed once for all steps."""
         return self._from_context(batch_size, context)
 

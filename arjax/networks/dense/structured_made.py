@@ -53,7 +53,7 @@ class StructuredMADE(MaskedLayers):
     Options: those of `made`, without the pool of masks.
     """
 
-    SUPPORTS_GRAPHS = True
+    TRAITS = MaskedLayers.TRAITS | {"graphs"}
 
     def dependencies(self, factorization):
         """All parents if `direct`; else those that a chain of units connects: few units do not connect every site."""
@@ -84,7 +84,7 @@ class StructuredMADE(MaskedLayers):
         to_outputs = (jnp.repeat(mask, self.num_features, axis=1) for mask in (feeds_DD[sites[-1]], reads))
         return [reads[:, sites[0]], *between, *to_outputs]
 
-    def init_carry(self, batch_size, factorization, context=None):
+    def start(self, batch_size, factorization, context=None):
         """The hidden units computed so far, 0 for the others; the contributions of the context; and `feeds`."""
         return self._no_units(batch_size), self._from_context(context), feeds(factorization)
 

@@ -185,7 +185,7 @@ class GatedPixelCNN(RasterNetwork):
             v, h = layer(v, h, biases, train)
         return from_raster(self._readout(h), factorization)
 
-    def init_carry(self, batch_size, factorization, context=None):
+    def start(self, batch_size, factorization, context=None):
         """By layer: the last rows that the vertical stack reads, its contribution to this row of the horizontal stack,
         and this row of the horizontal stack's own inputs; and the contributions of the context, or the encoded context
         itself where it has local parts.

@@ -1,9 +1,12 @@
-"""The gated residual layer of PixelCNN++ (Salimans et al., 2017), and stacks of equal ones that compile as one."""
+"""The gated residual layer of PixelCNN++ (Salimans, Karpathy, Chen & Kingma, 2017), and stacks of equal ones that
+compile as one.
+"""
 
 from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -14,10 +17,12 @@ import numpy as np
 from arjax.networks.base import once
 from arjax.networks.image.gated_pixelcnn import add_context
 from arjax.networks.image.shifted_streams import ImageView, Layer
-from arjax.networks.layers.convolution import Taps
+from arjax.networks.layers.convolution import Cursor, Taps, WholeImage
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedMix, normalised_weights, small_weights
 
+#: Applies convolutions to whole images, to a row or to a pixel.
+View = ImageView | WholeImage | Cursor
 #: Further inputs of a layer: none, an array, or several to be concatenated.
 Aux = jax.Array | tuple[jax.Array, ...] | None
 
@@ -41,11 +46,11 @@ def _concat_elu_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tu
     return y, jax.checkpoint(slope, prevent_cse=False)(*tangents, y)
 
 
-@functools.partial(jax.checkpoint, prevent_cse=False)
-def gate(y: jax.Array) -> jax.Array:
-    """a sigma(b), where [a, b] = y; recomputed for its gradient."""
+@functools.partial(jax.checkpoint, prevent_cse=False, static_argnums=1)
+def gate(y: jax.Array, norm: Callable[[jax.Array], jax.Array]) -> jax.Array:
+    """norm(a) sigma(b), where [a, b] = y; recomputed for its gradient."""
     a, b = jnp.split(y, 2, -1)
-    return a * nn.sigmoid(b)
+    return norm(a) * nn.sigmoid(b)
 
 
 #: bool[L, B, ..., F], and the number of one of the L masks.
@@ -63,21 +68,11 @@ def dropout_masks(module: nn.Module, rate: float, train: bool, shape: tuple[int,
     return jax.random.bernoulli(module.make_rng("dropout"), 1 - rate, (math.prod(shape),)).reshape(shape)
 
 
-def drop(y: jax.Array, rate: float, mask: Mask | None) -> jax.Array:
-    """Dropout by a mask; none without one. The gradient looks the mask up again: a loop then keeps no copies."""
-    if mask is None:
-        return y
-
-    def dropped(y: jax.Array, masks: jax.Array, i: jax.Array | int) -> jax.Array:
-        return jnp.where(jax.lax.dynamic_index_in_dim(masks, i, keepdims=False), y / (1 - rate), 0)
-
-    return jax.checkpoint(dropped, prevent_cse=False)(y, *mask)
-
-
 class GatedResnet(nn.Module):
     """x + a sigma(b), [a, b] = conv_2(drop(f(conv_1(f(x)) + W f(aux)))) + V e: f is concat_elu, e the context (2.5).
 
-    `normalised`: the parameters are those that `weight_norm.normalised_weights` gives.
+    Its weights are normalised; with `normalised`, the parameters are those that `weight_norm.normalised_weights` gives.
+    Subclasses may normalise feature maps instead, conv_1(f(x)) and a, by `norm`.
     """
 
     filters: int
@@ -96,13 +91,30 @@ class GatedResnet(nn.Module):
         if self.conditional:
             self.context = Dense(2 * self.filters, use_bias=False, dtype=self.dtype)
 
-    def __call__(self, x: jax.Array, view: ImageView, aux: Aux, e_BE: jax.Array | None, mask: Mask | None):
-        """Pixels of the view, [B, ..., F]; `mask` [B, ..., 2F] of those of `dropout_masks`, or None for no dropout."""
-        y = view.read(self.conv_in, concat_elu(x))
+    @staticmethod
+    def norm(x: jax.Array) -> jax.Array:
+        """Normalises feature maps; here it leaves them as they are."""
+        return x
+
+    def drop(self, y: jax.Array, mask: Any) -> jax.Array:
+        """Dropout of y [B, ..., 2F] by one of `dropout_masks`, or None for no dropout. The gradient looks the mask up
+        again: a loop then keeps no copies.
+        """
+        if mask is None:
+            return y
+
+        def dropped(y: jax.Array, masks: jax.Array, i: jax.Array | int) -> jax.Array:
+            return jnp.where(jax.lax.dynamic_index_in_dim(masks, i, keepdims=False), y / (1 - self.dropout), 0)
+
+        return jax.checkpoint(dropped, prevent_cse=False)(y, *mask)
+
+    def __call__(self, x: jax.Array, view: View, aux: Aux, e_BE: jax.Array | None, mask: Any) -> jax.Array:
+        """Pixels of the view, [B, ..., F]; `mask` as in `drop`."""
+        y = self.norm(view.read(self.conv_in, concat_elu(x)))
         if self.has_aux:
             y = y + self.aux(concat_elu(jnp.concatenate(aux, -1) if isinstance(aux, tuple) else aux))
-        y = view.read(self.conv_out, drop(concat_elu(y), self.dropout, mask))
-        return x + gate(y if e_BE is None else add_context(y, self.context(e_BE)))
+        y = view.read(self.conv_out, self.drop(concat_elu(y), mask))
+        return x + gate(y if e_BE is None else add_context(y, self.context(e_BE)), self.norm)
 
 
 class GatedStack(nn.Module):

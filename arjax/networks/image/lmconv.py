@@ -12,6 +12,7 @@ from arjax.core.integers import DEEPEST
 from arjax.core.options import opt
 from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS, Network
+from arjax.networks.image.gated_resnet import GatedResnet
 from arjax.networks.layers.convolution import (
     CENTRE,
     Cursor,
@@ -26,12 +27,7 @@ from arjax.networks.layers.convolution import (
 )
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.grids import check_kernels, input_size, pixel_inputs, previous_inputs
-from arjax.networks.layers.local_context import context_encoder, everywhere, of_pixel
-
-
-def concat_elu(x: jax.Array) -> jax.Array:
-    """elu([x, -x]): twice as many maps."""
-    return nn.elu(jnp.concatenate([x, -x], -1))
+from arjax.networks.layers.local_context import context_encoder, of_pixel
 
 
 def unmasked_taps(factorization: Factorization, taps: Taps) -> jax.Array:
@@ -39,42 +35,6 @@ def unmasked_taps(factorization: Factorization, taps: Taps) -> jax.Array:
     left_HW = factorization.num_sites - jnp.asarray(factorization.rank).reshape(factorization.grid_shape)
     left_1HW1 = left_HW[None, :, :, None]  # number of sites still to come, 0 outside the image
     return jnp.concatenate([shift(left_1HW1, *tap) > left_1HW1 - (tap in CENTRE) for tap in taps], -1)[0]
-
-
-class GatedResnet(nn.Module):
-    """x + norm(a) * sigma(b), where (a, b) = conv(drop(celu(norm(conv(celu(x))) + W celu(skip)))) + V e
-
-    with celu = `concat_elu`, e the context, and `skip` the output of an earlier block (Salimans et al., "PixelCNN++",
-    2017; with the convolutions and norms of Jain et al.).
-    """
-
-    size: int
-    taps: Taps
-    skip: bool
-    conditional: bool
-    dropout: float
-    dtype: str
-
-    def setup(self):
-        self.conv_in = TapConv(self.size, self.taps, self.dtype)
-        self.conv_out = TapConv(2 * self.size, self.taps, self.dtype)
-        # Whole maps are dropped, as in the authors' code.
-        self.drop = nn.Dropout(self.dropout, broadcast_dims=(1, 2))
-        if self.skip:
-            self.from_skip = Dense(self.size, dtype=self.dtype)
-        if self.conditional:
-            self.from_context = Dense(2 * self.size, use_bias=False, dtype=self.dtype)
-
-    def __call__(self, x: jax.Array, view: WholeImage | Cursor, skip, e: jax.Array | None, train: bool) -> jax.Array:
-        """The same for whole images [B, H, W, size] and for one pixel [B, size]."""
-        hidden = position_norm(view.read(self.conv_in, concat_elu(x)))
-        if skip is not None:
-            hidden = hidden + self.from_skip(concat_elu(skip))
-        ab = view.read(self.conv_out, self.drop(concat_elu(hidden), deterministic=not train))
-        if e is not None:
-            ab = ab + self.from_context(e)
-        a, b = jnp.split(ab, 2, -1)
-        return x + position_norm(a) * nn.sigmoid(b)
 
 
 def position_norm(x: jax.Array) -> jax.Array:
@@ -86,6 +46,26 @@ def position_norm(x: jax.Array) -> jax.Array:
     y = y - y.mean(-1, keepdims=True)
     variance = jnp.square(y).sum(-1, keepdims=True) / max(x.shape[-1] - 1, 1)
     return (y * jax.lax.rsqrt(variance + 1e-5)).astype(x.dtype)
+
+
+class NormalisedResnet(GatedResnet):
+    """The gated residual layer with masked convolutions, and maps that are normalised instead of the weights."""
+
+    norm = staticmethod(position_norm)
+
+    def setup(self):
+        self.conv_in = TapConv(self.filters, self.taps, self.dtype)
+        self.conv_out = TapConv(2 * self.filters, self.taps, self.dtype)
+        # Whole maps are dropped, as in the authors' code.
+        self.drop_maps = nn.Dropout(self.dropout, broadcast_dims=(1, 2), name="drop")
+        if self.has_aux:
+            self.aux = Dense(self.filters, dtype=self.dtype, name="from_skip")
+        if self.conditional:
+            self.context = Dense(2 * self.filters, use_bias=False, dtype=self.dtype, name="from_context")
+
+    def drop(self, y, mask):
+        """Dropout of whole maps in training, where `mask` is True."""
+        return self.drop_maps(y, deterministic=not mask)
 
 
 @NETWORKS.register("lmconv")
@@ -122,8 +102,8 @@ class LocallyMaskedConvolution(Network):
         near, far = square_taps(self.kernel_size), square_taps(self.kernel_size, self.dilation)
         conditional, gaps = bool(self.context_spec), range(self.num_groups - 1)
 
-        def block(name: str, *, skip: bool) -> GatedResnet:
-            return GatedResnet(self.hidden_size, near, skip, conditional, self.dropout, self.dtype, name=name)
+        def block(name: str, *, skip: bool) -> NormalisedResnet:
+            return NormalisedResnet(self.hidden_size, near, skip, conditional, self.dropout, self.dtype, name=name)
 
         # The first site reads nothing: maps of 0 would make its gradients 300 times larger with each normalisation.
         self.first = TapConv(self.hidden_size, self._first_taps(), self.dtype, bias_scale=0.3)
@@ -180,10 +160,10 @@ class LocallyMaskedConvolution(Network):
         inputs = pixel_inputs(x.reshape(*x.shape[:3], -1), self.event, self.dtype)
         # A map of ones distinguishes zeros from masked pixels and from the outside.
         inputs = jnp.concatenate([inputs, jnp.ones_like(inputs[..., :1])], -1)
-        e = None if context is None else everywhere(self.context(context), 4)
+        e = None if context is None else self.context(context)
         return self._after_first(view.read(self.first, inputs), view, e, train)
 
-    def init_carry(self, batch_size, factorization, context=None):
+    def start(self, batch_size, factorization, context=None):
         """A plane for the inputs and for each convolution, and the context."""
         cursor = Cursor(factorization.grid_shape, 0, 0)
         e = None if context is None else self.context(context)

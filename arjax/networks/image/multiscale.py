@@ -204,13 +204,13 @@ class Multiscale(PixelRNNFamily):
         for core in self.cores.values():
             core.prepare()
 
-    def init_carry(self, batch_size, factorization, context=None):
+    def start(self, batch_size, factorization, context=None):
         """Of each scale: the carry of its core and its condition, which is computed when the scale begins."""
         carries = []
         for k in range(self.levels + 1):
             maps = jnp.zeros((batch_size, *self._grid(k), 2 * self.hidden_size), self.dtype)
             core = self._core(k, parent=None)
-            carries.append((core.init_carry(batch_size), maps if k < self.levels else self._from_context(context, k)))
+            carries.append((core.start(batch_size), maps if k < self.levels else self._from_context(context, k)))
         return carries
 
     def step(self, carry, canvas, t, factorization, context=None):

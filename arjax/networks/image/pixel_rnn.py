@@ -187,7 +187,7 @@ class PixelRNNCore(Stack):
         width = self.grid_shape[1]
         return self.readout(maps[:, :, :width], to_output[:, :, :width])
 
-    def init_carry(self, batch_size: int) -> tuple[jax.Array, list[Any]]:
+    def start(self, batch_size: int) -> tuple[jax.Array, list[Any]]:
         """The number of positions computed so far, and the caches of the layers."""
         layer: Any = self.one_layer()
         return jnp.int32(0), [layer.init_cache(batch_size, self.map_shape) for _ in range(self.num_layers)]
@@ -314,8 +314,8 @@ class PixelRNN(PixelRNNFamily, RasterNetwork):
     def prepare(self):
         self.core.prepare()
 
-    def init_carry(self, batch_size, factorization, context=None):
-        return self.core.init_carry(batch_size), self._from_context(context, factorization)
+    def start(self, batch_size, factorization, context=None):
+        return self.core.start(batch_size), self._from_context(context, factorization)
 
     def step(self, carry, canvas, t, factorization, context=None):
         carry, condition = carry

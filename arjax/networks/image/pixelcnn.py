@@ -121,7 +121,7 @@ class PixelCNN(RasterNetwork):
             h = h + everywhere(self._encoded(context, factorization), h.ndim)
         return from_raster(self._after_first(h, WholeImage(), train), factorization)
 
-    def init_carry(self, batch_size, factorization, context=None):
+    def start(self, batch_size, factorization, context=None):
         """The inputs, a plane per residual block, and the context."""
         grid, hidden = factorization.grid_shape[:2], jnp.zeros((batch_size, self.hidden_size), self.dtype)
         inputs = jnp.zeros((batch_size, *grid, input_size(self.event)), self.dtype)

@@ -179,7 +179,7 @@ class PixelCNNPP(ShiftedNetwork):
         self.upper.steps()
         self.lower.steps()
 
-    def init_carry(self, batch_size, factorization, context=None):
+    def start(self, batch_size, factorization, context=None):
         """The inputs with their channel of ones, the states of both streams, and the context."""
         grid = factorization.grid_shape
         upper, lower = (

@@ -173,7 +173,7 @@ class PixelSNAIL(ShiftedNetwork):
         h, _ = self.blocks(first, inputs, self._encoded(context, factorization), train)
         return from_raster(self._features(h), factorization)
 
-    def init_carry(self, batch_size, factorization, context=None):
+    def start(self, batch_size, factorization, context=None):
         """The inputs with their channel of ones, a cache per block, and the context."""
         grid, block = factorization.grid_shape, SnailBlock(**self._block_fields(), parent=None)
         caches = [block.init_cache(batch_size, grid) for _ in range(self.num_blocks)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import flax.linen as nn
 import jax
@@ -70,7 +70,7 @@ class KVCache(NamedTuple):
         return attention(q_BNTH, *self, visible)
 
     def for_loop(self, tokens: int, past: LoopCache | None = None) -> LoopCache:
-        """The cache with places for that many tokens, in the form of a loop: see `Network.loop_carry`."""
+        """The cache with places for that many tokens, in the form of a loop: see `ChunkedNetwork.loop_carry`."""
         merged = [leaf[:, :, :tokens].reshape(-1, min(tokens, leaf.shape[2]), leaf.shape[-1]) for leaf in self]
         merged = [jnp.pad(leaf, ((0, 0), (0, tokens - leaf.shape[1]), (0, 0))) for leaf in merged]
         if past is not None:
@@ -198,6 +198,10 @@ class MultiHead(nn.Module):
         """Queries [B, N, T, H], keys and values [B, G, T, H]."""
         return self._heads(self.query(x_BTE)), self._heads(self.key(x_BTE)), self._heads(self.value(x_BTE))
 
+    def loop_carry(self, cache: Any, tokens: int, past: Any = None) -> Any:
+        """See `ChunkedNetwork.loop_carry`; by default a cache has one size and one form."""
+        return cache if past is None else past
+
     def _merge(self, mixed_BNTH: jax.Array) -> jax.Array:
         """The heads' results [B, N, T, H] -> outputs [B, T, E]."""
         mixed_BTNH = jnp.swapaxes(mixed_BNTH, 1, 2)
@@ -211,8 +215,8 @@ Cache = TypeVar("Cache", KVCache, LoopCache)
 class SelfAttention(MultiHead):
     """Self-attention, causal over blocks of M tokens: token n attends to all tokens of blocks <= n // M.
 
-    A `Block` uses the methods defined here (`extend` and `keep` only where its network has a `CHUNK`): another pattern
-    is another module with these methods.
+    A `Block` uses the methods defined here (`extend` and `keep` only if its network is a `ChunkedNetwork`): another
+    pattern is another module with these methods.
     `rotary_base` > 0 rotates queries and keys by the number of their step, see `rotate`: so any order works.
     `qk_norm` divides each query and key by the root of the mean of its squares, before it is rotated, and multiplies it
     with learned scales, which the heads share (Henry et al., "Query-Key Normalization", 2020; in this form Qwen3, 2025,

@@ -83,7 +83,7 @@ class CausalConv1D(nn.Module):
         """All steps, [B, T, in_features] -> [B, T, features]."""
         return self._mix(all_taps(x_BTE.astype(self.dtype), self.kernel_size, self.dilation))
 
-    def init_carry(self, batch_size: int) -> jax.Array:
+    def start(self, batch_size: int) -> jax.Array:
         """A queue of zeros, [B, (K-1) d, in_features]."""
         length = queue_length(self.kernel_size, self.dilation)
         return jnp.zeros((batch_size, length, self.in_features), self.dtype)
@@ -123,8 +123,8 @@ class ConvolutionalCore(nn.Module):
         """All convolutions, in the order of their use."""
         raise TypeError(f"{type(self).__name__} has no convolutions")
 
-    def init_carry(self, batch_size: int) -> list[jax.Array]:
-        return [conv.init_carry(batch_size) for conv in self.convolutions]
+    def start(self, batch_size: int) -> list[jax.Array]:
+        return [conv.start(batch_size) for conv in self.convolutions]
 
     def step(self, carry: list[jax.Array], x_BE: jax.Array, t: jax.Array, *condition: Any):
         """One step through all layers: (queues, y [B, E'])."""

@@ -7,7 +7,6 @@ partition.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
@@ -18,7 +17,7 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
-from arjax.networks.base import Context, Network
+from arjax.networks.base import ChunkedNetwork, Context, Network
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import (
     POSITIONS,
@@ -226,15 +225,6 @@ def check_steps(factorization: Factorization, position: str) -> None:
         raise UserError("steps of several sites need network.position=learned or sinusoidal, to tell the sites apart")
 
 
-def check_target_position(options: Mapping[str, Any]) -> None:
-    """Raises `UserError` unless tokens encode the site that they predict."""
-    for name, value in (("position", "learned"), ("target_position", True)):
-        if options.get(name) in ("none", False):
-            raise UserError(
-                f"under several orders a network must know which site comes next: set network.{name}={value}"
-            )
-
-
 def to_grid(features_BSMF: jax.Array, factorization: Factorization) -> jax.Array:
     """Features by index [B, S, M, F] -> float32 features by site [B, *grid, F]."""
     flat = features_BSMF.reshape(features_BSMF.shape[0], -1, features_BSMF.shape[-1])
@@ -246,10 +236,7 @@ class StepNetwork(Network):
     """A network with one state per step: subclasses make a core, a causal sequence model over the steps.
 
     The core maps inputs [B, S, E] to states [B, S, E'] by `core(inputs, train)`, and one step of them by
-    `core.step(carry, input_BE, t) -> (carry, state_BE')` from `core.init_carry(batch_size)`.
-
-    A core that computes k further steps with fewer operations has `core.extend(carry, inputs_BkE, t) -> (carries,
-    states_BkE')` and `core.keep(carries, n) -> carry`, see `Network.extend`; the network then sets `CHUNK`.
+    `core.step(carry, input_BE, t) -> (carry, state_BE')` from `core.start(batch_size)`.
 
     Where `CONDITIONED_CORE` is set, the context is not added to the inputs but passed to the core, as a last argument
     (None without a context): [B, S, E] or [B, 1, E] for all steps, [B, E] for one. Local parts are both.
@@ -268,17 +255,17 @@ class StepNetwork(Network):
     def check(cls, event, factorization, options):
         check_steps(factorization, options["position"])
 
-    @classmethod
-    def check_several_orders(cls, options):
-        check_target_position(options)
-
     @property
-    def unbounded(self):
-        """Not where taps reach further back than any step of the training: their weights have seen zeros alone."""
-        seen = self.receptive_field is None or self.receptive_field <= self.event.num_sites
+    def traits(self):
+        """Without positions it does not know which site comes next, and with them it ends. It also ends if taps reach
+        further back than all steps of the training, where their weights have seen zeros alone, and if the positions of
+        a context would be spread over more steps, or there would be too few of them.
+        """
+        if self.position != "none":
+            return self.TRAITS - {"unbounded"}
+        unseen = self.receptive_field is not None and self.receptive_field > self.event.num_sites
         spread = bool(self.context_spec.grids if self.CONDITIONED_CORE else self.context_spec.local)
-        # Else the positions of the context would be spread over more steps, or there would be too few of them.
-        return self.UNBOUNDED and self.position == "none" and seen and not spread
+        return self.TRAITS - ({"orders", "unbounded"} if unseen or spread else {"orders"})
 
     @property
     def input_size(self) -> int:
@@ -321,9 +308,9 @@ class StepNetwork(Network):
         condition = self._condition(at_steps(whole, steps, factorization.num_steps), e, sites_SM)
         return to_grid(self.readout(self.core(inputs_BSE, train, *condition), sites_SM), factorization)
 
-    def init_carry(self, batch_size, factorization, context=None):
+    def start(self, batch_size, factorization, context=None):
         """The core's carry and, where the core takes the context, the encoded context; and that of local parts."""
-        carry = self.core.init_carry(batch_size)
+        carry = self.core.start(batch_size)
         return self._together(carry, self._whole(context), self.tokens.to_keep(context))
 
     def step(self, carry, canvas, t, factorization, context=None):
@@ -333,24 +320,6 @@ class StepNetwork(Network):
         condition = self._condition(at_step(whole, t, factorization.num_steps), e, sites_M)
         carry, state_BE = self.core.step(carry, input_BE, t, *condition)
         return self._together(carry, whole, kept), self.readout(state_BE, sites_M).astype(jnp.float32)
-
-    def extend(self, carry, canvas, t, k, factorization, context=None):
-        """In one pass where the core has `extend`: inputs [B, k, E] -> (carries, states [B, k, E'])."""
-        if self.CHUNK == 1:
-            return super().extend(carry, canvas, t, k, factorization, context)
-        carry, whole, kept = self._apart(carry)
-        step_k, e = t + jnp.arange(k), self.tokens.encode(context, kept)
-        sites_kM = sites_of(step_k, factorization)
-        inputs_BkE = self._pool(self.tokens.window(canvas, t, k, factorization, e))
-        condition = self._condition(at_steps(whole, step_k, factorization.num_steps), e, sites_kM)
-        carries, states_BkE = self.core.extend(carry, inputs_BkE, t, *condition)
-        return self._together(carries, whole, kept), self.readout(states_BkE, sites_kM).astype(jnp.float32)
-
-    def keep(self, carries, n):
-        if self.CHUNK == 1:
-            return super().keep(carries, n)
-        carries, whole, kept = self._apart(carries)
-        return self._together(self.core.keep(carries, n), whole, kept)
 
     def _together(self, carry: Any, whole: jax.Array | None, kept: jax.Array | None) -> Any:
         """The carry of the core beside the encoded parts that the core takes, and those of the tokens."""
@@ -373,3 +342,24 @@ class StepNetwork(Network):
             return (whole,)
         here = jnp.where((sites < self.event.num_sites)[..., None], of_sites(e, sites, self.event), 0).sum(-2)
         return (here if whole is None else whole + here,)
+
+
+class ChunkedStepNetwork(StepNetwork, ChunkedNetwork):
+    """A `StepNetwork` whose core computes k further steps in one pass.
+
+    The core has `core.extend(carry, inputs_BkE, t) -> (carries, states_BkE')` and `core.keep(carries, n) -> carry`, see
+    `ChunkedNetwork`.
+    """
+
+    def extend(self, carry, canvas, t, k, factorization, context=None):
+        carry, whole, kept = self._apart(carry)
+        step_k, e = t + jnp.arange(k), self.tokens.encode(context, kept)
+        sites_kM = sites_of(step_k, factorization)
+        inputs_BkE = self._pool(self.tokens.window(canvas, t, k, factorization, e))
+        condition = self._condition(at_steps(whole, step_k, factorization.num_steps), e, sites_kM)
+        carries, states_BkE = self.core.extend(carry, inputs_BkE, t, *condition)
+        return self._together(carries, whole, kept), self.readout(states_BkE, sites_kM).astype(jnp.float32)
+
+    def keep(self, carries, n):
+        carries, whole, kept = self._apart(carries)
+        return self._together(self.core.keep(carries, n), whole, kept)

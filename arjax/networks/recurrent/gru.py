@@ -49,7 +49,7 @@ class GRULayer(RecurrentLayer):
         h = _update(z, g, h)
         return h, h.astype(dtype)
 
-    def init_carry(self, batch_size: int) -> jax.Array:
+    def start(self, batch_size: int) -> jax.Array:
         """h = 0."""
         return jnp.zeros((batch_size, self.hidden_size), jnp.float32)
 

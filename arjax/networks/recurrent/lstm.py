@@ -51,7 +51,7 @@ class LSTMLayer(RecurrentLayer):
         h = _hidden(o, c).astype(from_x.dtype)
         return (c, h), h
 
-    def init_carry(self, batch_size: int) -> Cell:
+    def start(self, batch_size: int) -> Cell:
         """(c, h) = 0."""
         shape = (batch_size, self.hidden_size)
         return jnp.zeros(shape, jnp.float32), jnp.zeros(shape, self.dtype)

@@ -72,7 +72,7 @@ class SourceEncoder(nn.Module):
             source = reverse_valid(source, valid_BL)
         source = jnp.maximum(source, 0) if part.is_discrete else source
         inputs_BLE = value_vectors(source, part, self.values)
-        state, _ = self.core.run(self.core.init_carry(source.shape[0]), inputs_BLE, train, valid_BL)
+        state, _ = self.core.run(self.core.start(source.shape[0]), inputs_BLE, train, valid_BL)
         return state
 
 
@@ -93,7 +93,7 @@ class Seq2SeqLSTM(StepNetwork):
     dropout: float = opt(0.0, least=0, below=1)
     reverse_source: bool = True
 
-    UNBOUNDED = True
+    TRAITS = StepNetwork.TRAITS | {"unbounded"}
     SMALL = {"hidden_size": 20, "embedding_size": 16, "num_layers": 2, "position": "learned"}
 
     @property
@@ -110,14 +110,14 @@ class Seq2SeqLSTM(StepNetwork):
             self.encoder = SourceEncoder(self.context_spec.as_whole, *sizes, self.reverse_source, self.dtype)
 
     def _first_state(self, batch_size: int, context: Context | None, train: bool) -> list[Cell]:
-        return self.encoder(context, train) if self.context_spec.as_whole else self.core.init_carry(batch_size)
+        return self.encoder(context, train) if self.context_spec.as_whole else self.core.start(batch_size)
 
     def __call__(self, x, factorization, context=None, *, train=False):
         inputs_BSE = self._pool(self.tokens(x, factorization, self.tokens.encode(context)))
         _, states_BSU = self.core.run(self._first_state(x.shape[0], context, train), inputs_BSE, train)
         return to_grid(self.readout(states_BSU, jnp.asarray(factorization.blocks)), factorization)
 
-    def init_carry(self, batch_size, factorization, context=None):
+    def start(self, batch_size, factorization, context=None):
         """The source is read once, before the first step."""
         return located(self._first_state(batch_size, context, train=False), self.tokens.to_keep(context))
 

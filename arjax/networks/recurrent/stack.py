@@ -131,7 +131,7 @@ class RecurrentLayer(nn.Module):
         """W_x x + b, [..., gates * U]: it needs no recurrence."""
         return weigh(x.astype(self.dtype), self.input_kernel) + self.bias.astype(self.dtype)
 
-    def init_carry(self, batch_size: int) -> Carry:
+    def start(self, batch_size: int) -> Carry:
         """h_0 = 0, [B, U]."""
         return jnp.zeros((batch_size, self.hidden_size), self.dtype)
 
@@ -152,11 +152,11 @@ class RecurrentLayer(nn.Module):
 
     def prepare(self) -> None:
         """The columns of the kernel that a step multiplies with."""
-        self.step(self.init_carry(1), jnp.zeros((1, self.features)))
+        self.step(self.start(1), jnp.zeros((1, self.features)))
 
     def __call__(self, x_BTE: jax.Array) -> jax.Array:
         """All steps: [B, T, E] -> [B, T, U]."""
-        _, h_TBU = self.run(self.init_carry(x_BTE.shape[0]), jnp.swapaxes(x_BTE, 0, 1))
+        _, h_TBU = self.run(self.start(x_BTE.shape[0]), jnp.swapaxes(x_BTE, 0, 1))
         return jnp.swapaxes(h_TBU, 0, 1)
 
 
@@ -189,7 +189,7 @@ class RecurrentCore(nn.Module):
 
     def __call__(self, x_BTE: jax.Array, train: bool) -> jax.Array:
         """All steps from the zero state: [B, T, E] -> [B, T, U]."""
-        return self.run(self.init_carry(x_BTE.shape[0]), x_BTE, train)[1]
+        return self.run(self.start(x_BTE.shape[0]), x_BTE, train)[1]
 
     def run(
         self, carry: list[Carry], x_BTE: jax.Array, train: bool, valid_BT: jax.Array | None = None
@@ -236,9 +236,9 @@ class RecurrentCore(nn.Module):
         """The output of layer i for the layer above."""
         return below + h if self.residual and i > 0 else h
 
-    def init_carry(self, batch_size: int) -> list[Carry]:
+    def start(self, batch_size: int) -> list[Carry]:
         """One carry per layer."""
-        return [layer.init_carry(batch_size) for layer in self.layers]
+        return [layer.start(batch_size) for layer in self.layers]
 
     def prepare(self) -> None:
         """What all steps of the layers share."""
@@ -267,7 +267,7 @@ class RecurrentNetwork(StepNetwork):
     residual: bool = False
     truncation: int = 0
 
-    UNBOUNDED = True
+    TRAITS = StepNetwork.TRAITS | {"unbounded"}
     LAYER: ClassVar[type[RecurrentLayer]] = RecurrentLayer
 
     @classmethod

@@ -22,7 +22,7 @@ class MeanCore(nn.Module):
         # Sums of many terms are kept in float32, whatever the compute type.
         return nn.gelu(self.hidden(jnp.cumsum(u_BTE.astype(jnp.float32), axis=1) / count_T1))
 
-    def init_carry(self, batch_size):
+    def start(self, batch_size):
         """The sum of no tokens, [B, E]."""
         return jnp.zeros((batch_size, self.width), jnp.float32)
 

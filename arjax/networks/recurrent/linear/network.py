@@ -13,7 +13,7 @@ from arjax.core.integers import DEEPEST
 from arjax.core.options import opt
 from arjax.networks.base import check_remat, fields_from
 from arjax.networks.layers.blocks import Block, Stack
-from arjax.networks.layers.steps import StepNetwork
+from arjax.networks.layers.steps import ChunkedStepNetwork
 from arjax.networks.recurrent.linear.mixer import LinearMixer
 
 #: The options of a `Block` whose MLP is a gated one, behind RMS normalisations.
@@ -58,7 +58,7 @@ class MixerCore(Stack):
         """All steps, [B, T, E] -> [B, T, E]."""
         return self.norm(self.layers(x_BTE, 1, train, None)[0])
 
-    def init_carry(self, batch_size: int) -> list[Any]:
+    def start(self, batch_size: int) -> list[Any]:
         """One cache per layer."""
         return self.init_caches(batch_size, 0, 1)
 
@@ -77,7 +77,7 @@ class MixerCore(Stack):
         return [self.apply_layer(i, cache, n, method="keep") for i, cache in enumerate(carries)]
 
 
-class MixerNetwork(StepNetwork):
+class MixerNetwork(ChunkedStepNetwork):
     """Residual blocks with a mixer over the steps of any factorization. Subclasses name the mixer, `MIXER`, and have
     its options.
 
@@ -91,8 +91,7 @@ class MixerNetwork(StepNetwork):
     remat: bool = False
     unroll: int = 4
 
-    CHUNK = 64
-    UNBOUNDED = True
+    TRAITS = ChunkedStepNetwork.TRAITS | {"unbounded"}
     NORMALISES = True
     ACTIVATION: ClassVar[str] = "silu"
     MIXER: ClassVar[type[LinearMixer]]
