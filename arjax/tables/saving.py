@@ -26,10 +26,15 @@ from arjax.tables.columns import Column, Numbers, Words
 from arjax.tables.engine import TableEngine
 from arjax.tables.gaussian import GaussianTable
 from arjax.tables.margins import Margin, WordTable
-from arjax.tables.mixed import GUESSED, MixedTable
+from arjax.tables.mixed import MixedTable
 
 KEY = "table"
 COLUMNS = {"words": Words, "numbers": Numbers}
+
+
+class _Guesses(TypedDict, total=False):
+    numbers: tuple[float, ...]
+    words: tuple[float, ...]
 
 
 class TableFacts(TypedDict):
@@ -37,7 +42,7 @@ class TableFacts(TypedDict):
 
     columns: tuple[dict, ...]
     engines: tuple[dict, ...]
-    guesses: dict[str, tuple[float, ...]]
+    guesses: _Guesses
     usual: tuple[tuple[float, ...], ...]
     results: dict
     left_out: dict[str, str]
@@ -118,10 +123,13 @@ def read_table(path: str | os.PathLike) -> dict[str, Any]:
     try:
         facts: TableFacts = read(TableFacts, saved.about[KEY], KEY)
         columns = [column_from_json(value, f"{KEY}/columns/{i}") for i, value in enumerate(facts["columns"])]
+        if not columns or len({column.name for column in columns}) < len(columns):
+            raise UserError("two of its columns have the same name, or there are none")
+        engine = _engine(facts, columns, saved)
         _check_facts(facts, columns)
         return {
             "columns": columns,
-            "engine": _engine(facts, columns, saved),
+            "engine": engine,
             "usual": np.array(facts["usual"], np.float64),
             **{name: value for name, value in facts.items() if name not in ("columns", "engines", "guesses", "usual")},
         }
@@ -130,8 +138,6 @@ def read_table(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def _check_facts(facts: TableFacts, columns: Sequence[Column]) -> None:
-    if not columns or len({column.name for column in columns}) < len(columns):
-        raise UserError("table/columns must be columns with different names")
     usual = facts["usual"]
     fine = len(usual) == len(columns) and usual[0] and len({len(row) for row in usual}) == 1
     if not fine or (np.diff(np.array(usual), axis=1) < 0).any():
@@ -158,11 +164,12 @@ def _engine(facts: TableFacts, columns: Sequence[Column], saved: SavedModel) -> 
         make = _any_order if kind == "any_order" else _gaussian
         engines.append(make(entry, columns, model))
     _check_weights(weights, "table/engines")
-    for kind, guess_weights in facts["guesses"].items():
-        if kind not in GUESSED or len(guess_weights) != len(engines):
+    guesses: dict[str, tuple[float, ...]] = dict(facts["guesses"])  # type: ignore[arg-type]
+    for kind, guess_weights in guesses.items():
+        if len(guess_weights) != len(engines):
             raise UserError(f"table/guesses/{kind} must have a weight for each of {len(engines)} engines")
         _check_weights(guess_weights, f"table/guesses/{kind}")
-    return engines[0] if len(engines) == 1 else MixedTable(engines, weights, facts["guesses"])
+    return engines[0] if len(engines) == 1 else MixedTable(engines, weights, guesses)
 
 
 def _check_weights(weights: Sequence[float], place: str) -> None:

@@ -168,8 +168,8 @@ def test_forged_rows_of_model_files_are_refused(write):
     assert rows_as_json(rows_from_json(found, dataset)) == rows_as_json(dataset.rows)
     colour, *others = found["columns"]
     for changes, sentence in (
-        ({"of": "song"}, "are rows of 'song', and examples are"),
-        ({"of": "strings"}, "are rows of 'strings', and examples are"),
+        ({"kind": "song"}, "rows/kind must be one of table, strings, text, not 'song'"),
+        ({"kind": "strings"}, "rows lacks 'column'"),
         ({"columns": others}, "has other columns than 4 sites"),
         ({"columns": [colour, *[others[0]] * 3]}, "has other columns than"),
         ({"columns": [colour | {"words": ["red"] * 9}, *others]}, "is no column of 3 levels"),
