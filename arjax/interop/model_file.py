@@ -87,7 +87,7 @@ def _with_tensors(saved: SavedModel) -> tuple[dict[str, Any], dict[str, np.ndarr
     flat = traverse_util.flatten_dict(saved.params, sep="/")
     tensors |= {f"params/{name}": np.asarray(leaf) for name, leaf in flat.items()}
     tensors |= {name: array for name in ("shift", "scale") if (array := getattr(saved, name)) is not None}
-    return recipe.as_json(), {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    return recipe.as_json(), {name: np.asarray(array, order="C") for name, array in tensors.items()}
 
 
 def load_model(path: str | os.PathLike) -> SavedModel:
@@ -223,7 +223,7 @@ def _checksum(content: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> 
     """SHA-256 of the object and of all tensors."""
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
     for name in sorted(tensors):
-        array = np.ascontiguousarray(tensors[name])
+        array = np.asarray(tensors[name], order="C")
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(array.data)
     return digest.hexdigest()
