@@ -4,8 +4,6 @@ The settings are environment variables, so that the commands which tests start a
 simulate several devices set their own.
 """
 
-from __future__ import annotations
-
 import atexit
 import collections
 import gc

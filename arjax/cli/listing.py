@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 import json
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from arjax.conditionals import CONDITIONALS
+from arjax.core.integers import LARGEST
 from arjax.core.options import Option
 from arjax.core.output import say_once
 from arjax.core.registry import Registry, import_installed
@@ -65,34 +65,30 @@ def print_components(as_json: bool) -> None:
         print(json.dumps(names | {"configs": configs}, indent=2))
         return
     for kind, registry in REGISTRIES.items():
-        rows = [(name, registry.about(name), options_text(registry.options(name))) for name in registry]
+        rows = [(name, registry.about(name), options_text(registry.declarations(name))) for name in registry]
         print_table((registry.kind, "", "options"), rows, title=kind.replace("_", " ").capitalize())
     print(f"Configs\n  {', '.join(configs)}")
 
 
-def ranges_text(declarations: Mapping[str, Option]) -> str:
-    """`dropout at least 0, below 1`: the ranges of options, as far as a plain default would not say the same."""
-    ranges = {name: ", ".join(_limits(declaration)) for name, declaration in declarations.items()}
-    return "; ".join(f"{name} {limits}" for name, limits in ranges.items() if limits)
+def options_text(options: Mapping[str, Option]) -> str:
+    """Returns options with their defaults, and with the ranges and choices that do not follow from them.
+
+    Such as `size, depth=2 [2, inf), dropout=0.0 [0, 1), activation='relu' {relu, gelu}`, without the largest whole
+    number that only guards against slips of the pen.
+    """
+    return ", ".join(name + _declared(option) for name, option in options.items())
 
 
-def _limits(option: Option) -> Iterator[str]:
-    plain = Option.of(option.default)
-    if option.choices:
-        yield f"one of {', '.join(map(str, option.choices))}"
-    if option.fewest:
-        yield f"not fewer than {option.fewest}"
-    for words, limit, usual in (
-        ("at least", option.least, plain.least),
-        ("above", option.above, -math.inf),
-        ("at most", option.most, plain.most),
-        ("below", option.below, math.inf),
-    ):
-        if limit != usual and math.isfinite(limit):
-            yield f"{words} {limit:.12g}"
-
-
-def options_text(options: dict[str, Any]) -> str:
-    """`size, depth=2`: options with their defaults; those that must be given have none."""
-    required = inspect.Parameter.empty
-    return ", ".join(name if value is required else f"{name}={value!r}" for name, value in options.items())
+def _declared(option: Option) -> str:
+    plain = Option.of(option.like)
+    is_bounded = option.most < LARGEST or option.below < math.inf
+    low = f"({option.above:g}" if option.above > -math.inf else f"[{option.least:g}"
+    high = f"{option.below:g})" if option.below < math.inf else f"{option.most:g}]" if is_bounded else "inf)"
+    words = [
+        f"{{{', '.join(map(str, option.choices))}}}" if option.choices else "",
+        f"{low}, {high}" if is_bounded or option.least != plain.least or option.above > -math.inf else "",
+        f"at least {option.fewest} of them" if option.fewest else "",
+        f"({option.about})" if option.about else "",
+    ]
+    default = "" if option.default is inspect.Parameter.empty else f"={option.default!r}"
+    return " ".join([default, *filter(None, words)])

@@ -25,13 +25,24 @@ from typing import Any
 from arjax.core.errors import UserError, did_you_mean
 from arjax.core.integers import LARGEST, LARGEST_SEED, is_integer
 
+#: Values of the types with which options without a default are annotated.
+LIKE = {
+    "int": 1,
+    "float": 0.5,
+    "str": "",
+    "tuple[int, ...]": (0, 1),
+    "tuple[float, ...]": (0.5, 0.5),
+    "tuple[str, ...]": ("a", "b"),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Option:
     """The declaration of an option; ranges hold for each element of a tuple.
 
     Attributes:
-      default: its default, `inspect.Parameter.empty` where a value must be given. The type of a value is that of it.
+      default: its default, `inspect.Parameter.empty` where a value must be given.
+      like: a value of its type, by default the default; of the values that must be given, one of the annotated type.
       least, most: the range, both ends included.
       above, below: the range, both ends excluded.
       fewest: the smallest length of a tuple.
@@ -47,14 +58,21 @@ class Option:
     fewest: int = 0
     choices: Collection[Any] = dataclasses.field(default=(), compare=False)
     about: str = ""
+    like: Any = inspect.Parameter.empty
 
     @classmethod
-    def of(cls, default: Any) -> Option:
+    def of(cls, default: Any, annotation: Any = "") -> Option:
         """Returns the declaration that a plain default stands for: whole numbers do not leave the side of zero on which
-        their default is.
+        their default is. Without a default, the annotation decides.
         """
+        named = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+        like = LIKE.get(named, default) if default is inspect.Parameter.empty else default
+        return dataclasses.replace(cls._of(like), default=default, like=like)
+
+    @classmethod
+    def _of(cls, default: Any) -> Option:
         numbers = default if isinstance(default, tuple) else (default,)
-        if default is inspect.Parameter.empty or not numbers:
+        if not numbers:
             return cls(default, most=LARGEST)
         if not all(map(is_integer, numbers)):
             return cls(default)
@@ -64,7 +82,7 @@ class Option:
         """Raises `UserError` for a value out of range; `words` begin the sentence, such as "config.network.dropout"."""
         if isinstance(value, tuple):
             if len(value) < self.fewest:
-                raise UserError(f"{words} must have at least {self.fewest} of its numbers, not {value!r}")
+                raise UserError(f"{words} must have at least {self.fewest} elements, not {value!r}")
             for element in value:
                 self.check(element, words)
         elif self.choices and value not in self.choices:
@@ -119,7 +137,7 @@ def opt(
 
 def seed_option(default: int = 0) -> Any:
     """Declares the seed of a random number generator."""
-    return opt(default, least=0, most=LARGEST_SEED, about="seed of the random numbers")
+    return opt(default, least=0, most=LARGEST_SEED)
 
 
 def declared(function: Callable) -> dict[str, Option]:

@@ -194,11 +194,10 @@ class Registry:
         component, hidden = self.get(name), (*hidden, *self.hidden)
         explicit = declared(component) | declared(self._builder(component))
         parameters = [p for p in self._parameters(name) if p.kind is not p.VAR_KEYWORD and p.name not in hidden]
+        plain = {p.name: Option.of(p.default, p.annotation) for p in parameters}
         return {
-            p.name: dataclasses.replace(explicit[p.name], default=p.default)
-            if p.name in explicit
-            else Option.of(p.default)
-            for p in parameters
+            name: dataclasses.replace(explicit.get(name, option), default=option.default, like=option.like)
+            for name, option in plain.items()
         }
 
     def _parameters(self, name: str) -> list[inspect.Parameter]:
@@ -252,8 +251,8 @@ class Registry:
             words = f"{section}.{key}" if section else f"the option {key!r} of the {self.kind} {name!r}"
             declaration = declarations.get(key) or Option()
             if section and key in declarations:
-                check_type(value, declaration.default, words)
-            typed[key] = as_typed(value, declaration.default, words)
+                check_type(value, declaration.like, words)
+            typed[key] = as_typed(value, declaration.like, words)
             declaration.check(typed[key], words)
         return typed
 

@@ -12,7 +12,8 @@ import dataclasses
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.integers import flat_integers, is_integer
+from arjax.core.integers import flat_integers
+from arjax.core.options import opt
 from arjax.core.registry import Registry, parse_call
 from arjax.factorization.data_orderings import chow_liu_tree, pairwise_information
 from arjax.factorization.factorization import Factorization
@@ -46,22 +47,18 @@ def graph_needs_data(text: str) -> bool:
 
 
 @GRAPHS.register("window")
-def window(factorization: Factorization, data: np.ndarray | None, size: int) -> np.ndarray:
+def window(factorization: Factorization, data: np.ndarray | None, *, size: int = opt(least=0)) -> np.ndarray:
     """Only the sites of the last `size` steps: a Markov chain of that order along the factorization's order."""
-    if not is_integer(size) or size < 0:
-        raise UserError(f"the size of a window must be a whole number from 0, not {size!r}")
     step_D = np.asarray(factorization.step)
     distance_DD = step_D[:, None] - step_D
     return (distance_DD > 0) & (distance_DD <= size)
 
 
 @GRAPHS.register("neighbours")
-def neighbours(factorization: Factorization, data: np.ndarray | None, distance: int = 1) -> np.ndarray:
+def neighbours(factorization: Factorization, data: np.ndarray | None, distance: int = opt(1, least=0)) -> np.ndarray:
     """Only earlier sites at most so many places away along every axis of the grid: a causal neighbourhood, as in Markov
     mesh models of images (Abend, Harley & Kanal, "Classification of Binary Random Patterns", 1965).
     """
-    if not is_integer(distance) or distance < 0:
-        raise UserError(f"the distance of neighbours must be a whole number from 0, not {distance!r}")
     place_DR = np.stack(np.unravel_index(np.arange(factorization.num_sites), factorization.grid_shape), -1)
     near_DD = (np.abs(place_DR[:, None] - place_DR) <= distance).all(-1)
     return near_DD & np.asarray(factorization.mask())

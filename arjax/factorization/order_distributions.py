@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError, did_you_mean
-from arjax.core.integers import MOST_ORDERS, is_integer
+from arjax.core.integers import MOST_ORDERS
 from arjax.core.options import opt, seed_option
 from arjax.core.registry import Registry, import_installed, parse_call
 from arjax.factorization.factorization import Factorization, check_permutation, from_order, reorder
@@ -54,9 +54,6 @@ def uniform(grid_shape: Grid) -> None:
 @ORDER_DISTRIBUTIONS.register("pool")
 def pool(grid_shape: Grid, num: int = opt(8, most=MOST_ORDERS), seed: int = seed_option()) -> np.ndarray:
     """A fixed set of `num` random orders: on small data, a fresh order in every step underfits badly."""
-    for name, value, least in (("num", num, 1), ("seed", seed, 0)):
-        if not is_integer(value) or value < least:
-            raise UserError(f"the {name} of a pool of orders must be a whole number, at least {least}, not {value!r}")
     return permutations(int(np.prod(grid_shape)), num, seed)
 
 
@@ -93,51 +90,34 @@ def rasters(grid_shape: Grid) -> np.ndarray:
 
 
 @ORDER_DISTRIBUTIONS.register("any_of")
-def any_of(grid_shape: Grid, data: np.ndarray | None, orderings: tuple[str, ...]) -> np.ndarray:
+def any_of(grid_shape: Grid, data: np.ndarray | None, *, orderings: tuple[str, ...] = opt(fewest=1)) -> np.ndarray:
     """The listed orders, one call string for each: `any_of(orderings=('raster', 'hilbert', 'random(seed=3)'))`."""
-    if not isinstance(orderings, tuple | list) or not orderings or any(not isinstance(o, str) for o in orderings):
-        raise UserError(f"orderings of any_of must name at least one ordering, each in quotes, not {orderings!r}")
     return np.stack([make_order(text, grid_shape, data) for text in orderings])
 
 
 @ORDER_DISTRIBUTIONS.register("weighted")
 def weighted(
-    grid_shape: Grid, data: np.ndarray | None, of: tuple[str, ...], weights: tuple[float, ...]
+    grid_shape: Grid,
+    data: np.ndarray | None,
+    *,
+    of: tuple[str, ...] = opt(fewest=1),
+    weights: tuple[float, ...] = opt(above=0, fewest=1),
 ) -> Weighted | None:
     """Distributions over orders and single orders, mixed: `weighted(of=('raster', 'uniform'), weights=(0.5, 0.5))`.
 
     An order is drawn from the k-th of them with a probability in proportion to its weight. Each is a call string, of an
     ordering or of a distribution over orders, which may be `weighted` itself.
     """
-    parts = [_part(text, grid_shape, data) for text in _checked_calls(of)]
-    uniform = 0.0
-    found: dict[tuple[int, ...], float] = {}
-    for part, share in zip(parts, _checked_weights(weights, len(parts)), strict=True):
+    if len(weights) != len(of):
+        raise UserError(f"weighted needs one weight for each of its {len(of)} entries, not {weights!r}")
+    shares = np.array(weights, np.float64) / max(weights)
+    uniform, pool = 0.0, dict[tuple[int, ...], float]()
+    for text, share in zip(of, shares / shares.sum(), strict=True):
+        part = _part(text, grid_shape, data)
         uniform += share * part.uniform
         for order, weight in zip(part.pool, part.weights, strict=True):
-            found[tuple(order)] = found.get(tuple(order), 0.0) + share * weight
-    if not found:
-        return None
-    return Weighted(np.array(list(found)), np.array(list(found.values())), uniform)
-
-
-def _checked_calls(of: Any) -> tuple[str, ...]:
-    if not isinstance(of, tuple | list) or not of or any(not isinstance(text, str) for text in of):
-        raise UserError(
-            f"of=... of weighted must name orderings or distributions over orders, each in quotes, not {of!r}"
-        )
-    return tuple(of)
-
-
-def _checked_weights(weights: Any, num: int) -> np.ndarray:
-    """The weights as probabilities, float64[num]."""
-    if not isinstance(weights, tuple | list) or len(weights) != num:
-        raise UserError(f"weighted needs one weight for each of its {num} entries, not {weights!r}")
-    numbers = [w for w in weights if isinstance(w, int | float) and not isinstance(w, bool) and 0 < w < math.inf]
-    if len(numbers) < num:
-        raise UserError(f"the weights of weighted must be finite numbers above 0, not {weights!r}")
-    shares = np.array(numbers, np.float64) / max(numbers)
-    return shares / shares.sum()
+            pool[tuple(order)] = pool.get(tuple(order), 0.0) + share * weight
+    return Weighted(np.array(list(pool)), np.array(list(pool.values())), uniform) if pool else None
 
 
 def _part(text: str, grid_shape: Grid, data: np.ndarray | None) -> Weighted:

@@ -15,7 +15,8 @@ import jax
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.integers import flat_integers, is_integer
+from arjax.core.integers import flat_integers
+from arjax.core.options import opt, seed_option
 from arjax.core.registry import Registry, parse_call
 from arjax.factorization.factorization import Factorization, check_permutation
 
@@ -51,13 +52,6 @@ def _needs_data(name: str, options: Mapping[str, Any]) -> bool:
 
 def _parameters(name: str) -> Any:
     return inspect.signature(ORDERINGS.get(name)).parameters
-
-
-def check_least(of: str, least: int, **options: Any) -> None:
-    """Raises `UserError` unless these options are integers, at least `least`."""
-    for name, value in options.items():
-        if not is_integer(value) or value < least:
-            raise UserError(f"the {name} of {of} must be an integer of at least {least}, not {value!r}")
 
 
 def order_name(factorization: Factorization) -> str:
@@ -136,14 +130,13 @@ def tiles(grid_shape: Grid, height: int = 4, width: int = 4) -> np.ndarray:
     """Rectangles of `height` x `width` in raster order, raster order within each (Parmar et al., "Image Transformer",
     2018, section 3.3); tiles at the far edges may be smaller. On the last two axes; a line is a row.
     """
-    check_least("the tiles of an ordering", 1, height=height, width=width)
     *leading, row, column = np.unravel_index(raster(grid_shape), (1, *grid_shape))
     keys = (*leading, row // height, column // width, row % height, column % width)
     return np.lexsort(keys[::-1])
 
 
 @ORDERINGS.register("multiscale")
-def multiscale(grid_shape: Grid, factor: int = 2, levels: int = 1, interleave: int = 1) -> np.ndarray:
+def multiscale(grid_shape: Grid, factor: int = opt(2, least=2), levels: int = 1, interleave: int = 1) -> np.ndarray:
     """From coarse to fine: first the sites with all coordinates multiples of factor^levels, then multiples of
     factor^(levels-1), and so on to all sites; raster order within a scale.
 
@@ -152,19 +145,16 @@ def multiscale(grid_shape: Grid, factor: int = 2, levels: int = 1, interleave: i
     Density Estimation", 2017, section 3.1, with 2: of a plane, three sets for each factor of 2). The partition `scales`
     draws each set in one step.
     """
-    check_least("a multiscale ordering", 2, factor=factor)
-    check_least("a multiscale ordering", 1, levels=levels, interleave=interleave)
     scale_D, set_D = sets_of_scales(grid_shape, factor, levels, interleave)
     return np.lexsort((set_D, -scale_D))
 
 
 @ORDERINGS.register("subscale")
-def subscale(grid_shape: Grid, factor: int = 2) -> np.ndarray:
+def subscale(grid_shape: Grid, factor: int = opt(2, least=2)) -> np.ndarray:
     """Interleaved slices, one after another: sites with coordinates of the same remainders by `factor` are a slice,
     a small image of the whole (Menick & Kalchbrenner, "Generating High Fidelity Images with Subscale Pixel
     Networks", 2019, section 3.1). Slices and sites within a slice in raster order.
     """
-    check_least("a subscale ordering", 2, factor=factor)
     coordinates = np.unravel_index(raster(grid_shape), grid_shape)
     factor = min(factor, max(grid_shape))  # more makes no difference
     keys = (*(c % factor for c in coordinates), *coordinates)
@@ -193,10 +183,8 @@ def sets_of_scales(grid_shape: Grid, factor: int, levels: int, interleave: int) 
 
 
 @ORDERINGS.register("random")
-def random(grid_shape: Grid, seed: int = 0) -> np.ndarray:
+def random(grid_shape: Grid, seed: int = seed_option()) -> np.ndarray:
     """A uniformly random permutation, a pure function of the seed."""
-    if not is_integer(seed) or seed < 0:
-        raise UserError(f"the seed of a random ordering must be a non-negative integer, not {seed!r}")
     return np.random.default_rng(seed).permutation(math.prod(grid_shape))
 
 
@@ -244,17 +232,10 @@ def _even(half: int, whole: int) -> int:
     return half + half % 2 if whole > 2 else half
 
 
-def inner(of: str, grid_shape: Grid, data: np.ndarray | None) -> np.ndarray:
-    """The ordering that an option `of` names, int64[D]."""
-    if not isinstance(of, str):
-        raise UserError(f"the option 'of' names an ordering in quotes, such as of='snake', not {of!r}")
-    return make_order(of, grid_shape, data)
-
-
 @ORDERINGS.register("reversed")
 def reverse(grid_shape: Grid, data: np.ndarray | None = None, of: str = "raster") -> np.ndarray:
     """Another order read backwards, from the last site to the first."""
-    return inner(of, grid_shape, data)[::-1].copy()
+    return make_order(of, grid_shape, data)[::-1].copy()
 
 
 @ORDERINGS.register("symmetry")
@@ -278,41 +259,16 @@ def symmetry(
     if flip_F is None or len(set(flip_F)) < len(flip_F) or not set(flip_F) <= set(range(rank)):
         raise UserError(f"flip of a symmetry must name axes of the grid, 0 to {rank - 1}, once each, not {flip!r}")
     sites = np.flip(np.arange(math.prod(grid_shape)).reshape(grid_shape), tuple(flip_F)).transpose(axes_R)
-    return sites.ravel()[inner(of, sites.shape, None if data is None else data[:, sites.ravel()])]
+    return sites.ravel()[make_order(of, sites.shape, None if data is None else data[:, sites.ravel()])]
 
 
 @ORDERINGS.register("shuffled_within")
 def shuffled_within(
-    grid_shape: Grid, data: np.ndarray | None = None, of: str = "raster", size: int = 5, seed: int = 0
+    grid_shape: Grid, data: np.ndarray | None = None, of: str = "raster", size: int = 5, seed: int = seed_option()
 ) -> np.ndarray:
     """Another order in which every `size` sites in a row come in a random sequence: letters within a word's length.
 
     Neighbours stay close: the comparison with `of` shows the local part of the effect of an order.
     """
-    check_least("shuffled_within", 1, size=size)
-    check_least("shuffled_within", 0, seed=seed)
-    order_D, rng = inner(of, grid_shape, data), np.random.default_rng(seed)
+    order_D, rng = make_order(of, grid_shape, data), np.random.default_rng(seed)
     return np.concatenate([rng.permutation(order_D[i : i + size]) for i in range(0, len(order_D), size)])
-
-
-@ORDERINGS.register("channel_first")
-def channel_first(grid_shape: Grid, data: np.ndarray | None = None, of: str = "raster") -> np.ndarray:
-    """One index of the last axis after another (all of red, then green, ...), each in an order `of` the other axes."""
-    pixels, channels = _of_pixels("channel_first", grid_shape, data, of)
-    return (channels[:, None] + pixels).ravel()
-
-
-@ORDERINGS.register("channel_last")
-def channel_last(grid_shape: Grid, data: np.ndarray | None = None, of: str = "raster") -> np.ndarray:
-    """Pixel by pixel in an order `of` all axes but the last, along which each pixel is finished before the next."""
-    pixels, channels = _of_pixels("channel_last", grid_shape, data, of)
-    return (pixels[:, None] + channels).ravel()
-
-
-def _of_pixels(name: str, grid_shape: Grid, data: Any, of: str) -> tuple[np.ndarray, np.ndarray]:
-    """The first site of each pixel in an order `of` all axes but the last, and the channels, 0, 1, ..."""
-    if len(grid_shape) < 2:
-        raise UserError(f"the ordering {name!r} needs a grid of at least two axes, the last of them the channels")
-    *outer, channels = grid_shape
-    over = None if data is None else data.reshape(len(data), -1, channels, *data.shape[2:]).mean(2)
-    return channels * inner(of, tuple(outer), over), np.arange(channels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
+from arjax.core.options import opt
 from arjax.core.registry import Registry
 from arjax.factorization.orderings import multiscale, sets_of_scales
 
@@ -40,7 +40,12 @@ def rows(order: np.ndarray, grid_shape: Grid) -> list[int]:
 
 @PARTITIONS.register("scales")
 def by_scale(
-    order: np.ndarray, grid_shape: Grid, factor: int = 2, levels: int = 1, interleave: int = 1, by_site: int = 0
+    order: np.ndarray,
+    grid_shape: Grid,
+    factor: int = opt(2, least=2),
+    levels: int = 1,
+    interleave: int = 1,
+    by_site: int = 0,
 ) -> list[int]:
     """One scale per step, from coarse to fine: all sites of a scale at once, given those of all coarser ones. With
     `interleave` above 1 one set of a scale per step, as in Reed et al., "Parallel Multiscale Autoregressive Density
@@ -52,8 +57,8 @@ def by_scale(
         raise UserError(
             f"the partition 'scales' needs model.ordering=multiscale(factor={factor}, levels={levels}{more})"
         )
-    if not is_integer(by_site) or not 0 <= by_site <= levels + 1:
-        raise UserError(f"by_site of the partition 'scales' must be from 0 to {levels + 1}, not {by_site!r}")
+    if by_site > levels + 1:
+        raise UserError(f"by_site of the partition 'scales' must be from 0 to {levels + 1}, not {by_site}")
     scale_D, set_D = (each[order] for each in sets_of_scales(grid_shape, factor, levels, interleave))
     starts = (np.diff(scale_D) != 0) | (np.diff(set_D) != 0) | (scale_D[1:] > levels - by_site)
     bounds = np.concatenate([[0], np.flatnonzero(starts) + 1, [len(order)]])
@@ -63,8 +68,6 @@ def by_scale(
 @PARTITIONS.register("blocks")
 def blocks(order: np.ndarray, grid_shape: Grid, size: int) -> list[int]:
     """Consecutive blocks of `size` sites; the size must divide the number of sites."""
-    if not is_integer(size) or size < 1:
-        raise UserError(f"the block size must be a positive integer, not {size!r}")
     if len(order) % size:
         raise UserError(
             f"blocks of {size} do not divide {len(order)} sites; give unequal blocks with sizes(sizes=(...))"
@@ -75,4 +78,4 @@ def blocks(order: np.ndarray, grid_shape: Grid, size: int) -> list[int]:
 @PARTITIONS.register("sizes")
 def explicit(order: np.ndarray, grid_shape: Grid, sizes: tuple[int, ...]) -> list[int]:
     """Consecutive blocks of the given sizes, which must add up to the number of sites."""
-    return list(sizes) if isinstance(sizes, (tuple, list)) else [sizes]
+    return list(sizes)

@@ -21,7 +21,8 @@ class Subsampled(Stages):
     not among them, and so on to all sites. Exact: a site belongs to one part.
 
     The finer sites of a scale lie on the grid of the coarser one, with the factor^rank - 1 new sites of a cell along a
-    last axis, as the channels of an image: an order `channel_first` and blocks draw them set by set, `whole` at once.
+    last axis, as the channels of an image: of a plane, the order `symmetry(axes=(2, 0, 1))` with blocks draws them set
+    by set, and the partition `whole` at once.
     With `apart` each of these sets, a small image, is a stage of its own (Menick & Kalchbrenner, "Subscale Pixel
     Networks", 2019, section 3.1), which reads the sets before it.
 

@@ -1,7 +1,5 @@
 """One tiny run of a config and one training on arrays, for all tests of the Python interface."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """A misspelled argument of a call in Python ends in one sentence with the nearest name."""
 
-from __future__ import annotations
-
 import pickle
 
 import jax

@@ -189,7 +189,6 @@ def test_it_begins_with_the_parameters_of_a_trained_model(fitted, model, tmp_pat
         ],
         ({"num_orders": 2}, "num_orders=2 is for models of several orders, and this one has one"),
         ({"patience": 3, "validation": None}, "a patience of 3 counts validations, .* has no validation split"),
-        ({"optimizer": "adma"}, "unknown optimizer 'adma', did you mean 'adam'"),
         ({"objective": "order_agnostic"}, "needs model.orders"),
         ({"test": {"x": np.zeros((2, 5), int), "context": [1, 2]}}, "have a 'context'"),
     ],

@@ -1,7 +1,5 @@
 """Trained models beside one another."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import shutil

@@ -1,7 +1,5 @@
 """Calls of public methods compile once: a second one, with another seed and other values, finds all its programs."""
 
-from __future__ import annotations
-
 import functools
 
 import jax

@@ -1,7 +1,5 @@
 """Rows of the user in trained models: units of the file, names of columns, classes by Bayes' rule."""
 
-from __future__ import annotations
-
 import itertools
 
 import jax

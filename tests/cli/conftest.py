@@ -1,7 +1,5 @@
 """A config file for the tests of the command line, and a finished tiny run made with it."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import pathlib

@@ -1,14 +1,10 @@
 """Every wrong input ends in one sentence on stderr and exit code 2: never a traceback, never half a run."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
 
 import pytest
-
-from arjax.cli.main import main
 
 # (arguments, a piece of the sentence). CONFIG, RUN, EMPTY and FILE stand for paths made by the test.
 COMMANDS = [
@@ -55,40 +51,23 @@ COMMANDS = [
     ),
     (["--config=CONFIG:smoke,context=label", "--workdir=RUN", "--config.train.steps=3"], "longer, not shorter"),
     (["--mode=evaluate", "--workdir=RUN", "--config.network.hidden_sizes=9"], "network.hidden_sizes was (8,) there"),
-    (["--mode=sample", "--workdir=RUN", "--config.sample.num=0"], "config.sample.num must be above 0"),
     (["--mode=sample", "--workdir=RUN", "--config.sample.temperature=0"], "config.sample.temperature must be above 0"),
-    (["--mode=sample", "--workdir=RUN", "--config.sample.top_k=-1"], "config.sample.top_k must not be negative"),
     (["--mode=sample", "--workdir=RUN", "--config.sample.top_p=1.5"], "config.sample.top_p must be at most 1, not 1.5"),
-    (["--mode=sample", "--workdir=RUN", "--config.sample.min_p=2.0"], "config.sample.min_p must be at most 1, not 2.0"),
     (["--mode=sample", "--workdir=RUN", "--config.sample.sampler=chaced"], "did you mean 'cached'"),
-    (["--mode=evaluate", "--workdir=RUN", "--config.evaluate.split=tets"], "config.evaluate.split must be one of"),
     (["--config=CONFIG", "--workdir=EMPTY", "--process_id=1"], "needs all of coordinator_address"),
 ]
 
 # Overrides of a good config, and a piece of the sentence.
 OVERRIDES = [
-    ("--config.train.stps=3", "unknown config field 'train.stps', did you mean 'train.steps'"),
     ("--config.optimiser.b1=0", "did you mean 'optimizer.b1'"),
-    ("--config.train=3", "config.train is a section"),
-    ("--config.seed.x=3", "config.seed is a value and has no fields"),
     ("--config.sample.sampler=speculative(draft='nowhere')", "holds no run"),
     ("--config.seed", "--config.seed needs a value"),
     ("--config.seed=-1", "config.seed must not be negative"),
-    ("--config.seed=1.5", "config.seed must be an integer, not '1.5'"),
     ("--config.train.data_on_device=perhaps", "must be true or false, not 'perhaps'"),
-    ("--config.optimizer.learning_rate=fast", "config.optimizer.learning_rate must be a number"),
-    ("--config.optimizer.learning_rate=0", "config.optimizer.learning_rate must be above 0"),
     ("--config.optimizer.learning_rate=nan", "must be a finite number, not nan"),
     ("--config.optimizer.name=adamm", "did you mean 'adam'"),
-    ("--config.optimizer.schedule=cosin", "did you mean 'cosine'"),
-    ("--config.optimizer.weight_decay=0.1", "optimizer 'adam' has no weight decay"),
-    ("--config.optimizer.warmup_steps=1000", "below the 100 steps"),
-    ("--config.optimizer.decay_pattern=(", "config.optimizer.decay_pattern is not a regular expression"),
     ("--config.train.steps=0", "exactly one of train.steps, train.examples and train.epochs must be above 0"),
-    ("--config.train.epochs=2", "not steps=100, examples=0, epochs=2.0"),
-    ("--config.train.batch_size=0", "config.train.batch_size must be above 0"),
     ("--config.train.ema_decay=1", "config.train.ema_decay must be in [0, 1)"),
-    ("--config.dataset.name=mnist", "cannot be changed on the command line"),
     ("--config.model.ordering=rastr", "unknown ordering 'rastr', did you mean 'raster'"),
     ("--config.model.ordering=random(sead=3)", "no option 'sead'"),
     ("--config.model.ordering=random(", "cannot read 'random('"),
@@ -96,31 +75,14 @@ OVERRIDES = [
     ("--config.model.partition=blocks(size=0)", "size"),
     ("--config.model.partition=sizes(sizes=(1, 2))", "64"),
     ("--config.model.conditional=bernoulli", "bernoulli"),
-    ("--config.model.conditional=gauss", "unknown conditional 'gauss'"),
     ("--config.network.hidden_sizes=0", "hidden_sizes"),
-    ("--config.network.dropout=1.5", "dropout"),
-    ("--config.network.activation=rleu", "activation"),
-    ("--config.objective=teacher", "did you mean 'teacher_forcing'"),
     ("--config.dtype=float23", "dtype must be one of"),
     ("--config.mesh.data=3", "does not multiply up to the number of devices"),
-    ("--config.mesh.data=0", "config.mesh.data must be at least 1, or -1"),
     ("--config.mesh.rules=(('kernel$', ('wide',)),)", "names the axis 'wide'"),
-    ("--config.mesh.rules=(('kernel$',),)", "a sharding rule is a pair"),
-    ("--config.mesh.rules=((3, ('fsdp',)),)", "a sharding rule is a pair"),
-    ("--config.mesh.rules=(('kernel$', (3,)),)", "a sharding rule is a pair"),
-    ("--config.mesh.rules=(('kernel$', (('fsdp', None),)),)", "config.mesh.rules must be a tuple"),
     ("--config.mesh.rules=(('kernel$', ({'a': 1},)),)", "config.mesh.rules must be a tuple"),
-    ("--config.mesh.rules=((b'kernel$', ()),)", "config.mesh.rules must be a tuple"),
-    ("--config.mesh.rules=(('a{99999999999}', ()),)", "is not a regular expression"),
     ("--config.train.steps=1e30", "config.train.steps must be at most 2147483647"),
-    ("--config.train.batch_size=1e30", "config.train.batch_size must be at most 1000000"),
-    ("--config.sample.num=1e30", "config.sample.num must be at most 10000000"),
-    ("--config.sample.top_k=1e30", "config.sample.top_k must be at most 10000000"),
-    ("--config.seed=1e30", "config.seed must be at most 4294967295"),
-    ("--config.network.hidden_sizes=(1000000000000000000000,)", "config.network.hidden_sizes must be at most"),
     ("--config.mesh.data=-1e30", "config.mesh.data must be at most"),
     ("--config.network.hidden_sizes={[]:0}", "config.network.hidden_sizes must be a tuple such as (8,)"),
-    ("--config.network.hidden_sizes={}", "config.network.hidden_sizes must be a tuple such as (8,)"),
     ("--config.network.hidden_sizes=" + "-" * 20_000 + "1", "config.network.hidden_sizes must be a tuple"),
     ("--config.network.hidden_sizes=" + "[" * 20_000, "config.network.hidden_sizes must be a tuple"),
     ("--config.model.ordering=random(seed=" + "-" * 20_000 + "1)", "cannot read 'random(seed=---"),
@@ -165,16 +127,8 @@ FILES = [
     ("SETS: c.parts.unlock()['a'] = c", "sections of a config hold one another without end"),
     ("SETS: c.seed = None", "config.seed must be an integer, not None"),
     ("SETS: c.seed = True", "config.seed must be an integer, not"),
-    ("SETS: c.seed = 1.5", "seed"),
-    ("SETS: c.seed = 'abc'", "seed"),
-    ("SETS: c.train.steps = '12'", "steps"),
-    ("SETS: c.dtype = None", "config.dtype must be a text, not None"),
-    ("SETS: c.train.ema_decay = None", "config.train.ema_decay must be a number, not None"),
-    ("SETS: c.model.ordering = None", "config.model.ordering must be a text, not None"),
     ("SETS: c.mesh.rules = None", "config.mesh.rules must be a tuple, not None"),
     ("SETS: c.network.hidden_sizes = ('a',)", "config.network.hidden_sizes must be a tuple such as (500,), not ('a',)"),
-    ("SETS: c.network.dropout = None", "config.network.dropout must be a number, not None"),
-    ("SETS: c.network.name = None", "config.network.name must be a text, not None"),
     ("SETS: c.dataset.context = None", "config.dataset.context must be a text, not None"),
     (
         "from arjax.config import *\ndef get_config(arg=''):\n    c = base_config()\n    c.train.steps = 1\n"
@@ -195,14 +149,6 @@ def get_config(arg=''):
     """
 
 
-def one_sentence(code: int, stderr: str) -> str:
-    """The sentence, after checking that there is nothing else."""
-    assert code == 2, stderr
-    assert stderr.startswith("arjax: ") and stderr.count("\n") == 1, stderr
-    assert "Traceback" not in stderr
-    return stderr
-
-
 @pytest.fixture
 def places(tmp_path, config_file):
     """A function that puts paths in the place of the words of the tables."""
@@ -218,56 +164,46 @@ def places(tmp_path, config_file):
 
 
 @pytest.mark.parametrize(("argv", "piece"), COMMANDS, ids=lambda v: " ".join(v) if isinstance(v, list) else "")
-def test_commands(argv, piece, places, request, capsys):
+def test_commands(argv, piece, places, request, sentence_of):
     argv = [places(argument) for argument in argv]
     if any("RUN" in argument for argument in argv):
         run = str(request.getfixturevalue("finished_run"))
         argv = [argument.replace("RUN", run) for argument in argv]
-    capsys.readouterr()
-    assert piece in one_sentence(main(argv), capsys.readouterr().err)
+    assert piece in sentence_of(argv)
 
 
 @pytest.mark.parametrize(("override", "piece"), OVERRIDES, ids=lambda v: v[:80] if v.startswith("--") else "")
-def test_overrides(override, piece, config_file, tmp_path, capsys):
-    code = main([f"--config={config_file}", f"--workdir={tmp_path / 'run'}", override])
-    assert piece in one_sentence(code, capsys.readouterr().err)
+def test_overrides(override, piece, config_file, tmp_path, sentence_of):
+    assert piece in sentence_of([f"--config={config_file}", f"--workdir={tmp_path / 'run'}", override])
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("text", "piece"), FILES, ids=lambda v: "")
-def test_config_files(text, piece, tmp_path, capsys, monkeypatch):
+def test_config_files(text, piece, tmp_path, sentence_of, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))  # whatever is prepared on this machine
     monkeypatch.setenv("HOME", str(tmp_path))
     path = tmp_path / "c.py"
     text = BEGINNING + text.removeprefix("SETS: ") + "\n    return c" if text.startswith("SETS: ") else text
     path.write_text(text + "\n")
-    code = main([f"--config={path}", f"--workdir={tmp_path / 'new' / 'run'}"])
-    assert piece in one_sentence(code, capsys.readouterr().err)
+    assert piece in sentence_of([f"--config={path}", f"--workdir={tmp_path / 'new' / 'run'}"])
     assert not (tmp_path / "new").exists()
 
 
-def test_a_damaged_config_json(tmp_path, capsys):
-    (tmp_path / "config.json").write_text("{")
-    assert "is damaged" in one_sentence(main(["--mode=sample", f"--workdir={tmp_path}"]), capsys.readouterr().err)
-
-
-def test_a_run_without_checkpoints(finished_run, tmp_path, capsys):
+def test_a_run_without_checkpoints(finished_run, tmp_path, sentence_of):
     (tmp_path / "config.json").write_text((finished_run / "config.json").read_text())
-    sentence = one_sentence(main(["--mode=evaluate", f"--workdir={tmp_path}"]), capsys.readouterr().err)
-    assert "holds no checkpoint yet" in sentence
+    assert "holds no checkpoint yet" in sentence_of(["--mode=evaluate", f"--workdir={tmp_path}"])
 
 
-def test_a_config_of_another_version_names_its_field(finished_run, tmp_path, capsys):
+def test_a_config_of_another_version_names_its_field(finished_run, tmp_path, sentence_of):
     config = json.loads((finished_run / "config.json").read_text())
     config["optimizer"]["beta"] = config["optimizer"].pop("b1")
     (tmp_path / "config.json").write_text(json.dumps(config))
-    sentence = one_sentence(main(["--mode=evaluate", f"--workdir={tmp_path}"]), capsys.readouterr().err)
-    assert "optimizer.b" in sentence
+    assert "optimizer.b" in sentence_of(["--mode=evaluate", f"--workdir={tmp_path}"])
 
 
 @pytest.mark.slow
 def test_as_a_process(places):
     argv = [places(word) for word in ("--config=CONFIG", "--workdir=EMPTY", "--config.model.conditional=bernoulli")]
     done = subprocess.run([sys.executable, "-m", "arjax", *argv], capture_output=True, text=True)
-    assert "bernoulli" in one_sentence(done.returncode, done.stderr)
+    assert done.returncode == 2 and "bernoulli" in done.stderr and done.stderr.count("\n") == 1
     assert done.stdout == ""

@@ -1,7 +1,5 @@
 """`arjax --mode=compare`."""
 
-from __future__ import annotations
-
 import csv
 import json
 import shutil

@@ -1,7 +1,5 @@
 """The Tab key: candidates for the last word of a line, and the functions of shells that ask for them."""
 
-from __future__ import annotations
-
 import json
 import shlex
 import shutil

@@ -1,7 +1,5 @@
 """Compressed files from the shell."""
 
-from __future__ import annotations
-
 import dataclasses
 import shutil
 import types

@@ -1,7 +1,5 @@
 """Config files and sweep files go by their names: those here, then those of the package, which can be copied."""
 
-from __future__ import annotations
-
 import pytest
 
 from arjax.cli.main import main

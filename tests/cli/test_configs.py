@@ -1,7 +1,5 @@
 """Every config in `configs/` runs from training to pictures in its `:smoke` form."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 import json

@@ -1,7 +1,5 @@
 """Config files of a run that hold other types, that cannot be parsed, or lie where no file can be."""
 
-from __future__ import annotations
-
 import json
 
 import jax
@@ -12,17 +10,12 @@ from arjax.cli.command_line import tell_mistakes
 # Fields of a config.json and what somebody has made of them; a piece of the sentence.
 EDITED = [
     ({"seed": None}, "config.seed must be an integer, not None"),
-    ({"seed": "abc"}, "config.seed must be an integer, not 'abc'"),
-    ({"seed": []}, "config.seed must be an integer, not ()"),
-    ({"seed": 1e30}, "config.seed must be an integer, not 1e+30"),
     ({"seed": 10**30}, "config.seed must be at most"),
     ({"seed": {}}, "seed"),
     ({"train.steps": "12"}, "config.train.steps must be an integer, not '12'"),
-    ({"train.steps": None}, "config.train.steps must be an integer, not None"),
     ({"train.epochs": float("nan")}, "config.train.epochs must be a finite number"),
     ({"train.data_on_device": 1}, "config.train.data_on_device must be true or false, not 1"),
     ({"model.ordering": ["raster"]}, "config.model.ordering must be a text, not ('raster',)"),
-    ({"network.hidden_sizes": 8}, "config.network.hidden_sizes must be a tuple such as (500,), not 8"),
     ({"network.hidden_sizes": [8, None]}, "config.network.hidden_sizes must be a tuple"),
     ({"network.name": 3}, "config.network.name must be a text, not 3"),
     ({"dataset.name": None}, "config.dataset.name must be a text, not None"),

@@ -1,7 +1,5 @@
 """Workdirs that somebody edited, that a disk damaged, or that two commands want at once."""
 
-from __future__ import annotations
-
 import json
 import shutil
 

@@ -1,7 +1,5 @@
 """Workdirs on disks that are full or read-only, with folders where files belong, and deleted under a run."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os

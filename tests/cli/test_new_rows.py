@@ -1,7 +1,5 @@
 """Rows of files that a run scores or classifies, from the shell."""
 
-from __future__ import annotations
-
 import csv
 import json
 import shutil

@@ -1,7 +1,5 @@
 """Standard output that is closed, full, or of an encoding without our characters: one line tells it, after the work."""
 
-from __future__ import annotations
-
 import errno
 import io
 import json

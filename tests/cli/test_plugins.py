@@ -1,7 +1,5 @@
 """Runs whose components come from outside: from beside the config file, and from named modules."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import sys

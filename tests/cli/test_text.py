@@ -1,7 +1,5 @@
 """Texts on the command line: a run on a file, prompts, suggestions, contexts, and a file that changes."""
 
-from __future__ import annotations
-
 import io
 import json
 import pathlib

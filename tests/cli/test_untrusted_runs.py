@@ -1,7 +1,5 @@
 """Runs of others that name code: no door opens one, whatever the form of the name; own runs open as before."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

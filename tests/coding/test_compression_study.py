@@ -1,7 +1,5 @@
 """The study of the coder: what a file may have, what came back, and its table."""
 
-from __future__ import annotations
-
 import csv
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Beta conditionals against scipy, at their edges, and the sentences for options that make no sense."""
 
-from __future__ import annotations
-
 import functools
 
 import jax

@@ -1,7 +1,5 @@
 """Mixed columns: normalised with the measure of each column, samples follow, and what does not fit is refused."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 import json

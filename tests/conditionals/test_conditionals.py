@@ -1,7 +1,5 @@
 """What holds for every family of discrete values: normalised, consistent with its own samples, finite at extremes."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 

@@ -1,7 +1,5 @@
 """Each family against its formula, and the sentences for events that it cannot describe."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 

@@ -1,7 +1,5 @@
 """The last values that options of conditionals take, and the first that they refuse."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Discretized mixtures of logistics: equations 2 and 3 of PixelCNN++, exact at the edges and at every scale."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 

@@ -1,7 +1,5 @@
 """Families of real values: densities that integrate to one, with samples, entropies and modes that belong to them."""
 
-from __future__ import annotations
-
 import functools
 
 import jax

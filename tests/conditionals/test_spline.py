@@ -1,7 +1,5 @@
 """Rational-quadratic splines against their equations, and the conditional made of them."""
 
-from __future__ import annotations
-
 import itertools
 
 import jax

@@ -1,7 +1,5 @@
 """Temperatures at the ends of what float32 holds: the mode, or finite draws, or one sentence."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 

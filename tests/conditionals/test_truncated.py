@@ -1,7 +1,5 @@
 """Truncated sampling: which values remain, how often they are drawn, and the families that refuse it."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import itertools

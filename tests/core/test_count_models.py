@@ -1,7 +1,5 @@
 """Models that count: against their formula in plain loops, and the script that adds them to a table."""
 
-from __future__ import annotations
-
 import collections
 import math
 

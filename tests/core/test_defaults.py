@@ -3,8 +3,6 @@
 The defaults of options stand in docs/options.md, which tests/docs/test_options.py compares.
 """
 
-from __future__ import annotations
-
 import collections
 import importlib
 import inspect

@@ -1,7 +1,5 @@
 """Options: what a declaration allows, in fields of dataclasses and in arguments of functions."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import flax.linen as nn
@@ -30,6 +28,10 @@ def tools() -> Registry:
     def drill(material, speed: float = opt(1.0, above=0), *, seed: int = seed_option(), bits: int = opt(8, most=20)):
         return material, speed, seed, bits
 
+    @registry.register("nails")
+    def nails(material, length: int, *, sizes: tuple[float, ...] = opt(above=0, fewest=2)):
+        return material, length, sizes
+
     @registry.register("layer")
     class Layer(nn.Module):
         width: int = opt(4, most=9)
@@ -54,6 +56,12 @@ def tools() -> Registry:
         ("drill(bits=21)", "must be at least 1 and at most 20, not 21"),
         ("layer(width=10)", "must be at least 1 and at most 9, not 10"),
         ("layer(width='wide')", "must be an integer, not 'wide'"),
+        ("nails(length=0, sizes=(1, 2))", "'length' of the tool 'nails' must be at least 1, not 0"),
+        ("nails(length=2.5, sizes=(1, 2))", "must be an integer, not 2.5"),
+        ("nails(length=2, sizes=(1, 0))", "must be above 0, not 0"),
+        ("nails(length=2, sizes=(1,))", r"must have at least 2 elements, not \(1,\)"),
+        ("nails(length=2, sizes='ab')", r"must be a tuple such as \(0\.5, 0\.5\), not 'ab'"),
+        ("nails(sizes=(1, 2))", "needs the option 'length'"),
     ],
 )
 def test_a_value_out_of_range_is_refused_in_one_sentence(tools, call, words):
@@ -70,6 +78,7 @@ def test_values_at_the_ends_of_a_range_pass(tools):
 def test_a_function_with_declarations_is_called_directly_with_its_plain_defaults(tools):
     assert tools.get("drill")("oak") == ("oak", 1.0, 0, 8)
     assert tools.options("drill") == {"speed": 1.0, "seed": 0, "bits": 8}
+    assert tools.call("nails(length=3, sizes=(1, 2))", "oak") == ("oak", 3, (1, 2))
     assert tools.get("saw")().angle == 0.5 and tools.get("layer")().width == 4
 
 

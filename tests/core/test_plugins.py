@@ -1,7 +1,5 @@
 """Plugins: modules of installed packages, of folders and files, found again in the form that is recorded."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import os
 import sys

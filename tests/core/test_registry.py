@@ -1,7 +1,5 @@
 """Components by name: what call strings mean, and the one sentence that answers each mistake in them."""
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 import runpy

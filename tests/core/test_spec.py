@@ -1,7 +1,5 @@
 """Sizes and types of events and contexts, and the events that cannot be."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

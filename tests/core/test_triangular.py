@@ -1,7 +1,5 @@
 """Triangular systems: solutions and gradients beside those of numpy in double precision."""
 
-from __future__ import annotations
-
 import jax
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """Code that a run names: what is imported without a word, what is refused, and what changes that."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import contextlib
 import importlib

@@ -1,7 +1,5 @@
 """What tests of data share."""
 
-from __future__ import annotations
-
 import pytest
 
 

@@ -1,7 +1,5 @@
 """A run on 20 GB, in a process of its own, which prints its peak of resident memory in bytes at the end."""
 
-from __future__ import annotations
-
 import re
 import resource
 import sys

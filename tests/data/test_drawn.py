@@ -1,7 +1,5 @@
 """Examples drawn from another run: deterministic, of its best parameters, and only where its model can be a truth."""
 
-from __future__ import annotations
-
 import types
 
 import jax

@@ -1,7 +1,5 @@
 """Data with missing values: NaN in the examples, masks of batches that are 0 there, and tables with empty cells."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 

@@ -1,7 +1,5 @@
 """Data of known probabilities: the truth is the model that they were drawn from."""
 
-from __future__ import annotations
-
 import itertools
 
 import jax

@@ -1,7 +1,5 @@
 """Strings with a column of labels, and other strings for a model of them."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

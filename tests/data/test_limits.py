@@ -1,7 +1,5 @@
 """The last values that options of data sets take, and the first that they refuse, and what a drawn set is."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Copy memory and adding: their examples, what is scored, and the errors of their answers."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax

@@ -1,7 +1,5 @@
 """Prepared sets whose metadata are damaged, or name classes of others: one sentence, and nothing is imported."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import sys

@@ -1,7 +1,5 @@
 """Tables with mixed columns, missing values, files of their own for splits, and columns aligned by spaces."""
 
-from __future__ import annotations
-
 import csv
 import json
 

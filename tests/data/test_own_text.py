@@ -1,7 +1,5 @@
 """Text files of users: vocabularies, windows, strings with an end, and what is wrong with a file in one sentence."""
 
-from __future__ import annotations
-
 import itertools
 
 import jax

@@ -1,7 +1,5 @@
 """Data of known density: draws follow it, and it is a density."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

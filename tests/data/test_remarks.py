@@ -1,7 +1,5 @@
 """Remarks before the training: real values far from 0 and 1, and images with their channels first."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 

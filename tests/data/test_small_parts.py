@@ -1,7 +1,5 @@
 """Small parts of data by themselves: standardised and grouped vectors, noise, vocabularies, columns of tables."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

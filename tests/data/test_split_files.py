@@ -1,7 +1,5 @@
 """Splits that are the same rows: refused where they are files, said where they are arrays or share some."""
 
-from __future__ import annotations
-
 import os
 import shutil
 

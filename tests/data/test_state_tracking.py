@@ -1,7 +1,5 @@
 """Tests of state and associative recall: answers worked out another way, what is scored, and lengths."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

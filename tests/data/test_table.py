@@ -1,7 +1,5 @@
 """Tables: csv files as real vectors or levels, their splits, units, and what is wrong with a file in one sentence."""
 
-from __future__ import annotations
-
 import json
 
 import jax

@@ -1,7 +1,5 @@
 """Columns that are not what they look like, and numbers that float64 or float32 would merge without a word."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Other rows of a table: by names and units to the arrays of a model, and back."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What stands in a page: its code blocks, the commands in them, the numbers that they print, and the files it names."""
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import dataclasses

@@ -1,7 +1,5 @@
 """The kind of model that `docs/add_a_kind.md` writes: beside a config it trains, and in a package it keeps the laws."""
 
-from __future__ import annotations
-
 import json
 import re
 

@@ -1,7 +1,5 @@
 """The network that `docs/add_a_network.md` writes: beside a config it trains, and in a package it keeps the laws."""
 
-from __future__ import annotations
-
 import importlib
 import json
 import re

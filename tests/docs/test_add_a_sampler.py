@@ -1,7 +1,5 @@
 """The sampler that `docs/add_a_sampler.md` writes keeps the laws, and at one temperature it is exact."""
 
-from __future__ import annotations
-
 import doc_text
 import pytest
 

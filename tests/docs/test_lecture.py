@@ -1,7 +1,5 @@
 """The notebooks of the lecture run, each in less than two minutes on two CPU cores."""
 
-from __future__ import annotations
-
 import pathlib
 import re
 import runpy

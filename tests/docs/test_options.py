@@ -1,18 +1,19 @@
 """docs/options.md has all options with their defaults and ranges: runs that leave an option out depend on them."""
 
-from __future__ import annotations
-
 import inspect
 import os
 
-from arjax.cli.listing import REGISTRIES, options_text, ranges_text
+from arjax.cli.listing import REGISTRIES, options_text
 
 HEAD = """# Options
 
 This page lists every component with its options and their defaults, as `arjax --mode=list` prints them. You must give
 an option that has no default. If a default changes in a new version, the results of runs that leave this option out
-change. A whole number is at least 1, or at least 0 where its default is 0, unless another range is given; the limits of
-a tuple are those of its numbers.
+change.
+
+Behind a default stand the values that an option takes: `{keys, rejection}` are its choices, and `[0, 1)` are numbers
+from 0 to below 1. The range of a tuple is that of its elements. Without a range, whole numbers are at least 1, or at
+least 0 where the default is 0.
 """
 
 
@@ -21,13 +22,13 @@ def page() -> str:
     parts = [HEAD]
     for kind, registry in REGISTRIES.items():
         rows = [
-            f"| `{name}` | {f'`{text}`' if text else ''} | {ranges_text(registry.declarations(name))} |"
+            f"| `{name}` | {f'`{text}`' if text else ''} |"
             for name in registry
             if (inspect.getmodule(registry[name]) or inspect).__name__.startswith("arjax.")
-            for text in [options_text(registry.options(name)).replace("|", "\\|")]
+            for text in [options_text(registry.declarations(name)).replace("|", "\\|")]
         ]
         title = kind.replace("_", " ").capitalize()
-        parts.append("\n".join([f"## {title}\n", "| name | options | ranges |", "|--|--|--|", *rows, ""]))
+        parts.append("\n".join([f"## {title}\n", "| name | options |", "|--|--|", *rows, ""]))
     return "\n".join(parts)
 
 

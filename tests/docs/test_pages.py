@@ -1,7 +1,5 @@
 """What README.md and docs/ say is true: examples run, commands parse, files exist, lists are complete."""
 
-from __future__ import annotations
-
 import dataclasses
 import importlib
 import itertools

@@ -1,7 +1,5 @@
 """The files that hosts of code read: they parse, and agree with the project."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 

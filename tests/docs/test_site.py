@@ -1,7 +1,5 @@
 """The pages of the site: all are collected and in its menu, and no link leads nowhere."""
 
-from __future__ import annotations
-
 import re
 import runpy
 

@@ -1,7 +1,5 @@
 """Bounds of a split that take more work than a score: those of chains."""
 
-from __future__ import annotations
-
 import dataclasses
 from types import SimpleNamespace
 

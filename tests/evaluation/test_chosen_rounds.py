@@ -1,7 +1,5 @@
 """The likelihood of samples whose rounds are chosen by entropy, by enumeration of a small event and by a plain loop."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 

@@ -1,7 +1,5 @@
 """Paired differences against the test written by hand."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import scipy.stats

@@ -1,7 +1,5 @@
 """Standardised real data: likelihoods, entropies and samples are reported in the units of the data."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax

@@ -1,7 +1,5 @@
 """Errors of next values and of decodings, against a table of conditionals."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

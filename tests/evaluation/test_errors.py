@@ -1,7 +1,5 @@
 """Standard errors of means and of ratios of means, beside draws of the same sizes."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from arjax.evaluation.summaries import ratio_of_means, stderr_of

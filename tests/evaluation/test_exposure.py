@@ -1,7 +1,5 @@
 """Errors under own prefixes and under those of the data, against sums over all sequences of four sites."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax

@@ -1,7 +1,5 @@
 """The price of a gradient, of objectives whose gradients are known."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax

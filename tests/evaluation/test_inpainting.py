@@ -1,7 +1,5 @@
 """Completions: what is seen stays, what is drawn has the probability that is written beside it."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import json

@@ -1,7 +1,5 @@
 """Samples under another model: the nats of a judge, of examples and along texts."""
 
-from __future__ import annotations
-
 import dataclasses
 import types
 

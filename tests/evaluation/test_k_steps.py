@@ -1,7 +1,5 @@
 """The k-step bound and the losses per step, by definition on an event whose examples and orders are enumerated."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import types

@@ -1,7 +1,5 @@
 """Mixtures of whole examples and their weights."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

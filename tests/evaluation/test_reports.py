@@ -1,7 +1,5 @@
 """One report for all: `results.json`, the files of the mode evaluate and `evaluate()` say the same of every kind."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Small parts of evaluation by themselves: keys of bounds, limits of numbers that users give."""
 
-from __future__ import annotations
-
 import dataclasses
 from types import SimpleNamespace
 

@@ -1,7 +1,5 @@
 """Suggestions: their probabilities are those of the model, and the search finds the best ones."""
 
-from __future__ import annotations
-
 import itertools
 import math
 

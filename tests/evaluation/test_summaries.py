@@ -1,7 +1,5 @@
 """The numbers of a report, all of them, by hand from the scores of four examples, one of which has no scored site."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

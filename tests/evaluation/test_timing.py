@@ -1,7 +1,5 @@
 """Timing helpers: what is counted, in which turns, and what the ratios are made of."""
 
-from __future__ import annotations
-
 import time
 
 import jax

@@ -164,8 +164,6 @@ def test_a_markov_chain_is_normalised_and_forgets(network):
         ("edges(arrows=((0, 9),))", r"sites from 0 to 5, not \(0, 9\)"),
         ("edges(arrows=((0, 1, 2),))", "an edge is"),
         ("edges(arrows=7)", "an edge is"),
-        ("window(size=-1)", "whole number from 0"),
-        ("neighbours(distance=0.5)", "must be an integer, not 0.5"),
         ("windw(size=1)", "did you mean 'window'"),
     ],
 )

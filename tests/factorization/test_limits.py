@@ -1,7 +1,4 @@
-"""The last values that options of orders, partitions and graphs take, and the first that they refuse.
-
-The functions are called without their registries, which refuse values of other types before a function sees them.
-"""
+"""Rules about several options of orders, partitions and graphs, or about an option and the grid."""
 
 from __future__ import annotations
 
@@ -9,65 +6,33 @@ import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.core.registry import parse_call
 from arjax.factorization import make_factorization, make_order, make_orders
-from arjax.factorization.graphs import GRAPHS
-from arjax.factorization.order_distributions import ORDER_DISTRIBUTIONS, permutations
-from arjax.factorization.orderings import ORDERINGS
-from arjax.factorization.partitions import PARTITIONS
+from arjax.factorization.order_distributions import permutations
 
 GRID = (4, 6)
-#: Option by option: the call, the last values that it takes, the first that it refuses.
-ORDERINGS_TAKE = [
-    ("tiles(height={})", ("1", "9"), ("0", "1.5", "'2'")),
-    ("tiles(width={})", ("1", "9"), ("0", "2.5", "'2'")),
-    ("multiscale(factor={})", ("2",), ("1", "2.5")),
-    ("multiscale(levels={})", ("1",), ("0", "1.5")),
-    ("multiscale(interleave={})", ("1",), ("0", "1.5")),
-    ("subscale(factor={})", ("2", "99"), ("1", "2.5")),
-    ("random(seed={})", ("0",), ("-1", "1.5")),
-    ("symmetry(axes={})", ("()", "(1, 0)"), ("(0, 0)", "(0,)", "(1, 2)", "'x'")),
-    ("symmetry(flip={})", ("()", "(1,)", "(0, 1)"), ("(0, 0)", "(2,)", "(-1,)", "'x'")),
-    ("shuffled_within(size={})", ("1",), ("0", "1.5")),
-    ("shuffled_within(seed={})", ("0",), ("-1", "1.5")),
-]
-PARTITIONS_TAKE = [
-    ("blocks(size={})", ("1", "24"), ("0", "1.5", "5", "'2'")),
-]
-SCALES = [("scales(by_site={})", ("0", "2"), ("-1", "3", "0.5"))]
-GRAPHS_TAKE = [
-    ("window(size={})", ("0", "23"), ("-1", "1.5")),
-    ("neighbours(distance={})", ("0", "6"), ("-1", "1.5")),
-    ("edges(arrows=({},))", ("(0, 23)", "(0, 1)"), ("(0, 24)", "(-1, 2)", "(0, 1, 2)", "(1,)", "3")),
+#: What is called, the call, the values that it takes, and those that it refuses.
+LIMITS = [
+    ("ordering", "symmetry(axes={})", ("()", "(1, 0)"), ("(0, 0)", "(0,)", "(1, 2)", "'x'")),
+    ("ordering", "symmetry(flip={})", ("()", "(1,)", "(0, 1)"), ("(0, 0)", "(2,)", "(-1,)", "'x'")),
+    ("partition", "blocks(size={})", ("1", "24"), ("5", "25")),
+    ("partition", "scales(by_site={})", ("0", "2"), ("3",)),
+    ("graph", "edges(arrows=({},))", ("(0, 23)", "(0, 1)"), ("(0, 24)", "(-1, 2)", "(0, 1, 2)", "(1,)", "3")),
+    ("orders", "weighted(of=('raster', 'uniform'), weights={})", ("(1, 2.5)", "(1e-9, 1)"), ("(1,)", "2", "()")),
+    ("orders", "weighted(of={}, weights=(1,))", ("('raster',)", "('pool',)"), ("()", "'raster'", "('unifrom',)")),
+    ("orders", "any_of(orderings={})", ("('raster',)", "('raster', 'hilbert')"), ("('raster', 3)", "'raster'")),
 ]
 
 
-POOLS_TAKE = [
-    ("pool(num={})", ("1", "9"), ("0", "1.5")),
-    ("pool(num=2, seed={})", ("0",), ("-1", "1.5")),
-]
-ORDERS_TAKE = [
-    ("weighted(of=('raster', 'uniform'), weights={})", ("(1, 2.5)",), ("(1,)", "(1, 0)", "(1, -1)", "(1, '2')", "2")),
-    ("weighted(of=('raster', 'uniform'), weights={})", ("(1e-9, 1)",), ("(True, 1)", "(1e999, 1)", "(0, 0)", "()")),
-    ("weighted(of={}, weights=(1,))", ("('raster',)", "('pool',)"), ("()", "(3,)", "'raster'", "('unifrom',)")),
-    ("any_of(orderings={})", ("('raster',)", "('raster', 'hilbert')"), ("()", "(3,)", "('raster', 3)", "'raster'")),
-]
-ORDER, COARSE = np.arange(24), make_order("multiscale", GRID)
-CASES = [
-    *((ORDERINGS, (GRID,), *row) for row in ORDERINGS_TAKE),
-    *((PARTITIONS, (ORDER, GRID), *row) for row in PARTITIONS_TAKE),
-    *((PARTITIONS, (COARSE, GRID), *row) for row in SCALES),
-    *((GRAPHS, (make_factorization(GRID), None), *row) for row in GRAPHS_TAKE),
-    *((ORDER_DISTRIBUTIONS, (GRID,), *row) for row in POOLS_TAKE),
-    *((ORDER_DISTRIBUTIONS, (GRID, None), *row) for row in ORDERS_TAKE),
-]
-
-
-@pytest.mark.parametrize(("registry", "arguments", "call", "taken", "refused"), CASES, ids=[case[2] for case in CASES])
-def test_limits(registry, arguments, call, taken, refused):
+@pytest.mark.parametrize(("what", "call", "taken", "refused"), LIMITS, ids=[row[1] for row in LIMITS])
+def test_limits(what, call, taken, refused):
     def make(value):
-        name, options = parse_call(call.format(value))
-        return registry.get(name)(*arguments, **options)
+        text = call.format(value)
+        ordering = "multiscale" if text.startswith("scales") else "raster"
+        return (
+            make_orders(text, GRID)
+            if what == "orders"
+            else make_factorization(GRID, **{"ordering": ordering, what: text})
+        )
 
     for value in taken:
         make(value)

@@ -53,7 +53,7 @@ def blocks(*args: str | tuple[int, ...]) -> list[list[int]]:
         ((5,), "raster", "blocks(size=5)", [[0, 1, 2, 3, 4]]),
         ((6,), "raster", "sizes(sizes=(1, 3, 2))", [[0], [1, 2, 3], [4, 5]]),
         ((6,), "raster", "sizes(sizes=[4, 2])", [[0, 1, 2, 3], [4, 5]]),
-        ((3,), "raster", "sizes(sizes=3)", [[0, 1, 2]]),
+        ((3,), "raster", "sizes(sizes=(3,))", [[0, 1, 2]]),
     ],
 )
 def test_blocks(grid, ordering, partition, expected):
@@ -81,18 +81,10 @@ def test_scales_by_site_are_scales_that_there_are():
         make_factorization((8, 8), "multiscale", "scales(by_site=3)")
     with pytest.raises(UserError, match=r"multiscale\(factor=2, levels=1, interleave=2\)"):
         make_factorization((8, 8), "multiscale", "scales(interleave=2)")
-    with pytest.raises(UserError, match="'interleave' of the ordering 'multiscale' must be at least 1"):
-        make_factorization((8, 8), "multiscale(interleave=0)")
 
 
 def test_rows_of_one_site_fit_every_order():
     assert blocks((3, 1), "random(seed=1)", "rows") == blocks((3, 1), "random(seed=1)", "sites")
-
-
-@pytest.mark.parametrize("size", ["0", "-2", "2.0", "'2'", "(2,)", "None", "True"])
-def test_block_size_is_a_positive_integer(size):
-    with pytest.raises(UserError, match=r"^the block size must be a positive integer, not "):
-        make_factorization((6,), "raster", f"blocks(size={size})")
 
 
 def test_block_size_divides():
@@ -106,51 +98,18 @@ def test_sizes_add_up(sizes):
         make_factorization((6,), "raster", f"sizes(sizes={sizes})")
 
 
-@pytest.mark.parametrize(
-    "sizes",
-    [
-        "(6, 0)",
-        "(7, -1)",
-        "(3.0, 3.0)",
-        "(5, 1.0)",
-        "'abc'",
-        "('3', '3')",
-        "((3, 3),)",
-        "((1, 2), (3,))",
-        "True",
-        "(True, 5)",
-        "(True, True, True, True, True, True)",
-        "(None, 6)",
-        "{'a': 6}",
-        "None",
-    ],
-)
+@pytest.mark.parametrize("sizes", ["(7, -1)", "(5, 1.0)", "('3', '3')", "((1, 2), (3,))", "(True, 5)", "6", "None"])
 def test_sizes_are_positive_integers(sizes):
-    with pytest.raises(UserError, match=r"^block sizes must be positive integers, not "):
+    with pytest.raises(UserError, match=r"^the option 'sizes' of the partition 'sizes' must be "):
         make_factorization((6,), "raster", f"sizes(sizes={sizes})")
+    with pytest.raises(UserError, match=r"^block sizes must be positive integers, not "):
+        make_factorization((6,), "raster", "sizes(sizes=(6, 0))")
 
 
-@pytest.mark.parametrize(
-    "order",
-    [
-        "'210'",
-        "1.5",
-        "2",
-        "(0, 1.0, 2)",
-        "('0', '1', '2')",
-        "((0, 1, 2),)",
-        "((0, 1), (2,))",
-        "(False, True, 2)",
-        "None",
-        "(True, False, True)",
-        "{0: 1}",
-        "{0, 1, 2}",
-        "(0, 1, None)",
-    ],
-)
+@pytest.mark.parametrize("order", [((0, 1), (2,)), 3, (0.0, 1, 2), ("0", "1", "2")])
 def test_an_order_is_a_flat_list_of_site_numbers(order):
     with pytest.raises(UserError, match=r"^an ordering is a flat list of site numbers"):
-        make_factorization((3,), f"list(order={order})")
+        from_order(order, [1, 1, 1], (3,))
 
 
 def test_numbers_have_a_limit():
@@ -165,7 +124,7 @@ def test_an_order_has_as_many_sites_as_the_grid(order):
         make_factorization((3,), f"list(order={order})")
 
 
-@pytest.mark.parametrize("order", [(0, 1, 1), (0, 1, 3), (-1, 0, 1), (1, 2, 3), (0, 1, 2**20)])
+@pytest.mark.parametrize("order", [(0, 1, 1), (0, 1, 3), (1, 2, 3), (0, 1, 2**20)])
 def test_an_order_is_a_permutation(order):
     with pytest.raises(
         UserError, match=r"^the ordering is not a permutation: it must name each site 0..2 exactly once$"

@@ -1,7 +1,5 @@
 """Methods as one compiled program each: operation by operation, each operation would be compiled for itself."""
 
-from __future__ import annotations
-
 import functools
 
 import jax

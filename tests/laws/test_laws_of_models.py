@@ -1,7 +1,5 @@
 """The laws of every registered kind of model, on the small models that it was registered with."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import pytest

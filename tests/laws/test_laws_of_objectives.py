@@ -1,7 +1,5 @@
 """The laws of every registered objective, on a small model of the kind that it trains."""
 
-from __future__ import annotations
-
 import dataclasses
 
 from arjax.objectives import OBJECTIVES

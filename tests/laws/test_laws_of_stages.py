@@ -1,7 +1,5 @@
 """The laws of all registered stages, with their usual options and with others."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax

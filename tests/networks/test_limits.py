@@ -23,18 +23,6 @@ def check(name, event, options, ordering="raster", partition="sites"):
     NETWORKS.get(name).check(event, factorization, NETWORKS.resolve(name, options))
 
 
-@pytest.mark.parametrize("registry", [NETWORKS, DENOISERS], ids=["networks", "denoisers"])
-def test_whole_numbers_begin_at_one_or_zero(registry):
-    """As the option declares."""
-    for name in registry.names():
-        for option, default in registry.options(name).items():
-            if type(default) is int:
-                least = int(registry.declarations(name)[option].least)
-                assert registry.resolve(name, {option: least})[option] == least, (name, option)
-                with pytest.raises(UserError, match=f"{option}'? .*at least {least}"):
-                    registry.resolve(name, {option: least - 1})
-
-
 TILES = "tiles(height=2, width=2)"
 #: The network, the event, the order, options that it takes, and those that it refuses beside them.
 OPTIONS = [

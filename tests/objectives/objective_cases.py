@@ -1,7 +1,5 @@
 """The loss of an objective as a function of parameters, batch and key."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Small models and batches, and the gradients of objectives that replace prefixes."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 

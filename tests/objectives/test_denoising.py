@@ -1,7 +1,5 @@
 """The objective of chains: its loss, the numbers it reports, and the models it refuses."""
 
-from __future__ import annotations
-
 import jax
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """Gradients through draws are those of the mean over all of them, on all values of four binary sites."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,7 +1,5 @@
 """Order-agnostic training with missing values: its expectation, by all orders and steps of three columns."""
 
-from __future__ import annotations
-
 import itertools
 
 import jax

@@ -1,7 +1,5 @@
 """The objectives of latent models, term by term in numpy, from the terms of four draws of each of three examples."""
 
-from __future__ import annotations
-
 import types
 
 import jax

@@ -1,7 +1,5 @@
 """The last values that options of objectives take, and the first that they refuse."""
 
-from __future__ import annotations
-
 import pytest
 
 from arjax.core.errors import UserError

@@ -1,7 +1,5 @@
 """Objectives: what is summed, what it is divided by, and what masks and weights leave out."""
 
-from __future__ import annotations
-
 import functools
 
 import jax

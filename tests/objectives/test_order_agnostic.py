@@ -1,7 +1,5 @@
 """Order-agnostic training: which orders a batch sees, and that its loss is that of a random order without bias."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 

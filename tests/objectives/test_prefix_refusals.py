@@ -1,7 +1,5 @@
 """Combinations of models and objectives on other prefixes that cannot be: one sentence."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 

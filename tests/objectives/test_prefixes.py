@@ -1,7 +1,5 @@
 """Objectives that replace prefixes: nothing replaced is teacher forcing, all replaced are the samplers' own draws."""
 
-from __future__ import annotations
-
 import itertools
 
 import jax

@@ -1,7 +1,5 @@
 """Small parts of objectives by themselves: means that merge, weights, what may be replaced, and early refusals."""
 
-from __future__ import annotations
-
 import dataclasses
 import types
 

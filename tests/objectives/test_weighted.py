@@ -1,7 +1,5 @@
 """Sums of objectives: their losses, their parameters, their states."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import jax

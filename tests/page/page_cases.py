@@ -1,7 +1,5 @@
 """Small models with pages, and the numbers of their pages, as node computes them and as Python does."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

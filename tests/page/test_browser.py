@@ -1,7 +1,5 @@
 """The pages in a browser: headless Chromium, with every button and key, on a small screen, without a network."""
 
-from __future__ import annotations
-
 import shutil
 
 import numpy as np

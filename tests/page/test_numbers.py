@@ -1,7 +1,5 @@
 """The numbers of a page are those of Python: the scripts of the file, run by node."""
 
-from __future__ import annotations
-
 import page_cases
 import pytest
 

@@ -1,7 +1,5 @@
 """The file of a page, and the models that have none."""
 
-from __future__ import annotations
-
 import dataclasses
 import html
 import json

@@ -1,7 +1,5 @@
 """Programs of pages: the operations of Python and of the engine are one list, and give the numbers of JAX."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The config that the tests of populations share."""
 
-from __future__ import annotations
-
 from arjax.config import base_config, dataset_config, network_config
 
 

@@ -1,7 +1,5 @@
 """A member of a population is the run that `arjax` would make of it alone."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """A population that is interrupted goes on where it was, bit for bit."""
 
-from __future__ import annotations
-
 import os
 import signal
 

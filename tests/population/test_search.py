@@ -1,7 +1,5 @@
 """Search over orders, and orders that are learned."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import math

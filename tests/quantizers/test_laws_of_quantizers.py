@@ -1,7 +1,5 @@
 """The laws of every registered quantizer."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax

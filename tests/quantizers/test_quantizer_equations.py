@@ -1,7 +1,5 @@
 """Each quantizer beside the equations of its paper, written directly in numpy."""
 
-from __future__ import annotations
-
 import itertools
 
 import jax

@@ -1,7 +1,5 @@
 """Pictures of chains: every node, every arrow, every frame, and masks that are no values."""
 
-from __future__ import annotations
-
 import jax
 import numpy as np
 

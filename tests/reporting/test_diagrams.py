@@ -1,7 +1,5 @@
 """Diagrams of factorizations: every site and every dependency is in them."""
 
-from __future__ import annotations
-
 import runpy
 
 import numpy as np

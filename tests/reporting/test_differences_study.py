@@ -1,7 +1,5 @@
 """The study of densities: mixed recipes beside the mixture of Gaussians, row by row."""
 
-from __future__ import annotations
-
 import functools
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """The study of restored vowels: answers are compared with fragments, and a line of the page is a mean over seeds."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -39,16 +37,6 @@ def test_a_line_is_the_mean_over_the_seeds_that_are_there(study):
     assert second == ["B", "3", "0.6000 ± 0.1528", "", "", "0.3000 ± 0.0577", "", "", "0.4000 ± 0.0577"]
     rows[-1]["validation"] = ""  # of two seeds of three
     assert study.page_rows(rows)[1] == [*second[:-1], ""]
-
-
-def test_each_second_stage_starts_from_the_first_stage_of_its_seed(study):
-    rows = {run.name: dict(run.overrides) for run in study.get_sweep()}
-    starts = {name: fields["train.init_from"] for name, fields in rows.items() if "_then_" in name}
-    assert len(rows) == 21 and len(starts) == 12
-    for name, start in starts.items():
-        seed = name.partition("_seed_")[2]
-        assert start == "{workdir}/attention" + (f"_seed_{seed}" if seed else "")
-        assert rows[name].get("seed", 0) == int(seed or 0)
 
 
 def full_row(name, model, metric="nll_nats_per_char", value="0.5", **more):
@@ -97,18 +85,6 @@ def test_a_run_is_scored_on_both_splits_and_rows_of_other_folders_stay(study, fo
     assert [(row["validation"], row["kind"]) for row in greedy] == [("1", ""), ("0", "")]  # exact, no wrong characters
     page = (out / "README.md").read_text()
     assert page.startswith("Before.") and page.rstrip().endswith("After.") and "| LSTM " in page
-
-
-def test_rows_of_other_samplers_stay_unless_the_run_was_trained_again(study, folders, monkeypatch):
-    workdir, out, _ = folders
-    assert study.main([str(workdir), f"--out={out}"]) == 0
-    monkeypatch.setattr(study, "answers", lambda folder, samplers, split: (["a"], {name: ["a"] for name in samplers}))
-    assert study.main([str(workdir), f"--out={out}", "--samplers=greedy"]) == 0
-    found = exact_in(study, out / "results.csv")
-    assert found["Transformer, greedy"] == "1" and found["Transformer, cached"] == "0.5"
-    write_csv(workdir / "results.csv", [full_row("attention", "Transformer", train_minutes="4")])
-    assert study.main([str(workdir), f"--out={out}", "--samplers=greedy"]) == 0
-    assert exact_in(study, out / "results.csv") == {"LSTM, greedy": "0.125", "Transformer, greedy": "1"}
 
 
 def test_mistakes(study, folders):

@@ -1,7 +1,5 @@
 """Pictures of exposure bias: a panel for each kind of curves, and what is drawn is what was given."""
 
-from __future__ import annotations
-
 import json
 import shutil
 

@@ -1,7 +1,5 @@
 """The study of the price of independence: its factorizations, its differences, its table and its picture."""
 
-from __future__ import annotations
-
 import csv
 from types import SimpleNamespace
 

@@ -1,7 +1,5 @@
 """The measured table of a study: finished rows are measured, others keep the line and the samples that they have."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import shutil
@@ -10,7 +8,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from matplotlib.image import imread
 from sweep_cases import REPORT
 
 import arjax
@@ -203,24 +200,6 @@ def test_several_data_sets_have_a_column_blocks_and_panels(study, monkeypatch):
     assert samples["d"].dtype == np.float32 and samples["c"].shape == (5, 4, 4, 3)
 
 
-def test_a_score_of_few_examples_says_how_many(study):
-    fields = {"metric": BITS, "dataset": "MNIST"}
-    some = {"overrides": {"evaluate.examples": 70}}
-    rows = ("a", "configs/digits.py", fields), ("b", "configs/digits.py", fields | some)
-    study.write(*rows, a=bits(1.0), b=bits(2.0, num_examples=70))
-    lines = study.measure()
-    assert [line["data"] for line in lines] == ["MNIST", "MNIST (70 examples scored)"]
-    shutil.rmtree(study.runs / "b")
-    assert study.measure() == lines
-
-
-def test_sequences_alone_have_no_picture(study):
-    study.write(("a", "configs/text.py", {"metric": "bits_per_char"}), a={"bits_per_char": 1.5})
-    study.draws = {"a": (EventSpec((9,), (), "tokens", 20), 1, 3)}
-    (line,) = study.measure()
-    assert line["bits per char"] == "1.50" and study.has("samples.npz") and not study.has("samples.png")
-
-
 def test_entries_are_columns(study):
     rows = [(name, "configs/digits.py", {"metric": BITS}) for name in ("a", "b")]
     terms = {"rate_nats": 12.376, "rate_stderr": 0.5, "squared_error": 0.25, "codes_used": 1240}
@@ -238,16 +217,6 @@ def test_entries_are_columns(study):
         study.measure(flag + ",bits_per_dims")
 
 
-def test_one_column_of_scores_has_one_unit_and_one_line_for_each_name(study):
-    one, other = (("a", "configs/digits.py", {"metric": BITS}), ("b", "configs/digits.py", {"metric": "nll_nats"}))
-    study.write(one, other, a=bits(1.0))
-    with pytest.raises(UserError, match=r"scores in bits/dim and in nats"):
-        study.measure()
-    study.write(*(("ab"[i], "configs/digits.py", {"metric": BITS, "model": "MADE"}) for i in range(2)), a=bits(1.0))
-    with pytest.raises(UserError, match=r"two rows of .* are named 'MADE'"):
-        study.measure()
-
-
 @pytest.mark.parametrize(
     ("num", "finished", "sentence"),
     [(0, True, "--num must be at least 1"), (5, False, "has no finished run"), (3, True, "another number of samples")],
@@ -261,57 +230,6 @@ def test_mistakes(study, num, finished, sentence):
     assert study.page.read_text() == before
 
 
-def test_labels_cover_neither_each_other_nor_points_and_kinds_have_markers(load_script, monkeypatch, tmp_path):
-    scatter = load_script("scripts/scatter.py")
-    Point = scatter.Point
-    near = [Point(f"model number {i}", 64.0, 2.0 + 0.002 * i, 0.001, ("exact", "bound")[i % 2]) for i in range(5)]
-    panels = {
-        "digits": [*near, Point("a $name with no place on the right of its point", 1000.0, 2.1)],
-        "MNIST": [Point("no call", 0.0, 1.0, 0.1, "estimate")],
-    }
-    figures = []
-    monkeypatch.setattr(scatter, "save_figure", lambda figure, path: figures.append(figure))
-    scatter.labelled_points(tmp_path / "calls.png", panels, "calls", "bits/dim")
-    (figure,) = figures
-    first, second = figure.axes
-    assert [axis.get_title() for axis in figure.axes] == list(panels)
-    assert first.get_xscale() == "log" and second.get_xscale() == "symlog"
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["exact", "bound", "estimate"]
-    boxes = [text.get_window_extent() for text in first.texts]
-    assert [text.get_text() for text in first.texts] == [point.label for point in panels["digits"]]
-    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
-    assert all(first.get_window_extent().contains(*corner) for box in boxes for corner in box.corners())
-    at = first.transData.transform([(point.x, point.y) for point in panels["digits"]])
-    assert not any(box.contains(*point) for box in boxes for point in at)
-    markers = {line.get_marker() for line in first.lines if len(line.get_xdata()) == 1}
-    assert {"o", "v"} <= markers and "s" not in markers
-
-
-def test_rows_of_samples_stand_in_blocks_with_titles(load_script, monkeypatch, tmp_path):
-    script = load_script("scripts/measure_sweep.py")
-    figures = []
-    monkeypatch.setattr(script, "save_figure", lambda figure, path: figures.append(figure))
-    first, second = {"a": np.zeros((2, 4, 4))}, {"b": np.ones((2, 4, 4, 3)), "c": np.zeros((2, 3, 6))}
-    for blocks in ({"one": first, "two": second}, {"two": second}):
-        script.sample_rows(tmp_path / "samples.png", blocks)
-    (both,), (single,) = (figure.axes for figure in figures)
-    assert [text.get_text() for text in both.texts] == ["one", "two"] and not single.texts
-    assert [text.get_text() for text in both.get_yticklabels()] == ["a", "b", "c"]
-    edges = [edge for image in both.images for edge in image.get_extent()[:1:-1]]  # the top and the bottom of each row
-    edges.insert(2, both.texts[1].get_position()[1])
-    assert edges == sorted(edges, reverse=True) and len(edges) == 7
-
-
-def test_pictures_are_written(study):
-    rows = [(name, "configs/digits.py", {"metric": BITS, "dataset": name}) for name in ("a", "b")]
-    study.write(*rows, a=bits(1.0), b=bits(2.0))
-    study.draws = {"a": (EventSpec((8, 8)), 1, 3), "b": (EventSpec((5, 5), (3,), "levels", 256), (255, 0, 0), 64)}
-    study.measure()
-    picture = imread(study.page.with_name("samples.png"))[..., :3]
-    assert (picture == (1, 0, 0)).all(-1).mean() > 0.2  # the colour images of b
-    assert imread(study.page.with_name("calls.png")).std() > 0
-
-
 def test_a_row_follows_the_run_that_it_reads(repository, monkeypatch, tmp_path):
     monkeypatch.chdir(repository)  # a sweep file names its configs from there
     first = Run("tokenizer", "configs/tokens.py:data=digits", listed=False)
@@ -319,13 +237,6 @@ def test_a_row_follows_the_run_that_it_reads(repository, monkeypatch, tmp_path):
     needs = reads([tokens, first], tmp_path)
     assert {name: of for name, of in needs.items() if of} == {"tokens": {"tokenizer"}}
     assert [run.name for run in stages([tokens, first], needs)[1]] == ["tokens"]
-
-
-def test_the_cascades_of_joints_have_their_stages(load_script, repository, monkeypatch):
-    monkeypatch.chdir(repository)
-    runs = load_script("experiments/joints/sweep.py").get_sweep()
-    cascades = [config_of(run, "runs").model for run in runs if run.name.startswith("cascade_")]
-    assert [model.stages for model in cascades] == ["subsampled", "haar", "averaged"]
 
 
 def test_the_page_of_joints_can_be_measured_again(load_script, repository, monkeypatch):

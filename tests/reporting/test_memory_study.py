@@ -1,7 +1,5 @@
 """The study of memory: parameters scored with another memory, and its picture and table."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import jax
@@ -10,10 +8,7 @@ import pytest
 
 import arjax
 from arjax.data import from_arrays
-from arjax.sweep import Run
-from arjax.sweep.derived import mean_over_seeds
 from arjax.sweep.results import COLUMNS, FILE_NAME, write_csv
-from arjax.sweep.table import load_sweep
 from arjax.testing.examples import random_like, random_x
 
 EVENT = arjax.EventSpec((12,), (), "tokens", 4)
@@ -65,15 +60,3 @@ def test_text_has_a_line_for_each_memory(measure, tmp_path):
     ]
     measure.draw(tmp_path / "memory.png", [], rows)
     assert (tmp_path / "memory.png").stat().st_size > 1000
-
-
-def test_several_seeds_are_those_of_one_delay_and_one_length(repository):
-    path = str(repository / "experiments/memory/sweep.py")
-    once, thrice = load_sweep(f"{path}:seeds=1"), load_sweep(path)
-    of_one = {row.name for row in once if "-200-" in row.name}
-    means = [row for row in mean_over_seeds(thrice) if not isinstance(row, Run)]
-    assert {row.of[0] for row in means} == of_one
-    assert all(row.of == [row.of[0], f"{row.of[0]}-1", f"{row.of[0]}-2"] for row in means)
-    assert len(thrice) == len(once) + 2 * len(of_one)
-    with pytest.raises(arjax.UserError, match="seeds of the study of memory must be at least 1, not 0"):
-        load_sweep(f"{path}:seeds=0")

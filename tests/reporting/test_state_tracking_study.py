@@ -1,7 +1,5 @@
 """The study of state tracking: its config, and the runs that its table takes."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -60,33 +58,3 @@ def test_negative_eigenvalues_are_an_option_of_smoke_runs_too(repository):
     assert load_config_file(f"{config},network=mamba2").network.negative_eigenvalues
     with pytest.raises(UserError, match="network 'lstm' has no option 'negative_eigenvalues'"):
         load_config_file(f"{config},network=lstm")
-
-
-def test_linear_recurrences_settle_without_weight_decay_on_new_sequences(measure, repository):
-    """In every task but parity, which has no weight decay, and no fifth stage."""
-    rows = {run.name: run for run in measure.get_sweep()}
-    before, last = (load_config_file(f"{repository}/{rows[f's3-delta_net-0{end}'].config}") for end in ("-40", ""))
-    assert last.train.init_from.endswith("s3-delta_net-0-40") and last.dataset.longest == before.dataset.longest == 40
-    assert before.optimizer.weight_decay > 0 == last.optimizer.weight_decay
-    assert before.dataset.seed != last.dataset.seed
-    assert "s3-lstm-0-40" not in rows and "parity-delta_net-0-40" not in rows
-
-
-@pytest.mark.parametrize(
-    ("task", "network", "rule"),
-    [
-        *(("parity", "delta_net", "adamw"), ("arithmetic", "delta_net", "muon"), ("brackets", "mlstm", "muon")),
-        *(("s3", "delta_net", "adamw"), ("s5", "mamba2", "adamw"), ("arithmetic", "gru", "adamw")),
-    ],
-)
-def test_muon_trains_linear_recurrences_on_arithmetic(task, network, rule, repository):
-    config = load_config_file(f"{repository}/configs/state_tracking.py:task={task},network={network}")
-    assert config.optimizer.name == rule and config.optimizer.weight_decay == (0.0 if task == "parity" else 0.1)
-
-
-def test_the_tasks_of_two_stages_are_those_without_weight_decay(measure, repository):
-    names = {run.name for run in measure.get_sweep()}
-    easy = {task for task in measure.WORDS if f"{task}-lstm-0-16" not in names}
-    config = f"{repository}/configs/state_tracking.py:network=lstm,task="
-    assert easy == {task for task in measure.WORDS if not load_config_file(config + task).optimizer.weight_decay}
-    assert easy == {"parity", "s5_swaps"}

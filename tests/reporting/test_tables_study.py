@@ -1,7 +1,5 @@
 """The study of tables: its measures, its rivals, and the file of its results."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -45,17 +43,6 @@ def test_the_distance_to_the_closest_row_is_that_of_numbers_and_words(metrics):
     np.testing.assert_allclose(metrics.closest_rows(rows, train), [math.sqrt(2)], rtol=1e-6)
 
 
-@pytest.mark.slow
-def test_the_auc_of_a_word_and_of_all_against_the_rest(metrics):
-    values = words("a", "a", "b", "c")
-    proba = {"a": np.array([0.9, 0.2, 0.3, 0.1]), "b": np.array([0.0, 0.1, 0.5, 0.2])}
-    assert metrics.auc(values, proba, "a") == 0.75
-    assert metrics.auc(values, proba) == pytest.approx((0.75 + 1 + 0.5) / 3)
-    x = np.random.default_rng(0).normal(size=300)
-    table = {"x": x, "grade": np.round(np.clip(2 * x, -2, 2))}
-    assert metrics.boosted_auc(table, table, "grade") > 0.95
-
-
 def test_chained_regressions_find_what_determines_a_cell(metrics):
     train, rows = linear(), linear(100)
     holed, holes = metrics.with_holes(rows, 0.3, seed=0)
@@ -90,29 +77,6 @@ def test_a_part_takes_the_place_of_an_earlier_one(study):
     assert study.lines() == [["adult", "draws", "ctgan", "copies", "0"], ["adult", "nats", "arjax", "nats", "1"]]
     with pytest.raises(UserError, match="--only cannot be 'quries', did you mean 'queries'"):
         study.names_of("nats,quries", tuple(study.PARTS), "only")
-
-
-def test_a_copula_keeps_columns_and_their_dependence(rivals):
-    train = linear(2000)
-    train["sign"][:200] = "flat"
-    drawn, _ = rivals.copula(train, 2000, 1.0)
-    assert set(drawn["x"]) <= set(train["x"]) and abs(drawn["x"].mean() - train["x"].mean()) < 0.1
-    assert np.corrcoef(drawn["x"], drawn["y"])[0, 1] > 0.99
-    for word in ("up", "down", "flat"):
-        assert abs((drawn["sign"] == word).mean() - (train["sign"] == word).mean()) < 0.04
-
-
-def test_draws_have_the_range_and_the_decimals_of_the_train_rows(rivals):
-    train = {"a": np.array([0.1, 0.5, 2.0]), "b": words("u")}
-    found = rivals.as_in({"a": np.array([0.123, 9.0]), "b": words("u", "v")}, train)
-    assert found["a"].tolist() == [0.1, 2.0] and found["b"].tolist() == ["u", "v"]
-
-
-def test_epochs_end_with_their_time(rivals, monkeypatch):
-    clock = iter(range(0, 1000, 25))
-    monkeypatch.setattr(rivals.time, "process_time", lambda: next(clock))
-    epochs = rivals.Epochs(1.0)
-    assert list(epochs(range(300), disable=True)) == [0, 1, 2] and epochs.done == 3
 
 
 def test_a_missing_package_is_one_sentence(rivals, monkeypatch):

@@ -1,7 +1,5 @@
 """Parts of the examples of a draw on several cores: the same draws, and when there are no parts."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 

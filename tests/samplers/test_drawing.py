@@ -1,7 +1,5 @@
 """Drawing: clamped sites, prefixes, contexts, temperature and keys, for samplers of one step at a time."""
 
-from __future__ import annotations
-
 import jax
 import law_cases as cases
 import numpy as np

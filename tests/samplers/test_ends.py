@@ -1,7 +1,5 @@
 """End tokens: a draw stops when all its examples have ended, and behind each end stands the end token."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 

@@ -1,7 +1,5 @@
 """Keys: the noise of an example is that of its own key, however many are drawn with it."""
 
-from __future__ import annotations
-
 import jax
 import law_cases as cases
 import numpy as np

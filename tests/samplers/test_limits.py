@@ -1,7 +1,5 @@
 """The last values that options of samplers take, and the first that they refuse; small parts of draws."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,7 +1,5 @@
 """Draws of another length than the examples: a carry that goes on, a window that slides, and their pieces."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 

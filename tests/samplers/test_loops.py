@@ -1,7 +1,5 @@
 """The loops of a draw: cut where a cache grows, they change no feature, and no step copies a cache."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import re

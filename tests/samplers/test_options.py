@@ -1,7 +1,5 @@
 """Samplers from call strings: options are checked before anything compiles."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax

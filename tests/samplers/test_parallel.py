@@ -1,7 +1,5 @@
 """Parallel sampling: an approximation that draws in K rounds what it says, from the noise of the naive sampler."""
 
-from __future__ import annotations
-
 import jax
 import law_cases as cases
 import numpy as np

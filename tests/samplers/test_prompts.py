@@ -1,7 +1,5 @@
 """Prompts: what is observed at the start of the order is read in chunks, and changes no value."""
 
-from __future__ import annotations
-
 import itertools
 
 import jax

@@ -1,7 +1,5 @@
 """The sizes of rounds: the dynamic programme against all compositions, and what all schedules promise."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

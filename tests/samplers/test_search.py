@@ -1,7 +1,5 @@
 """Samplers that look for probable sequences: greedy, beam search, and the best of several draws."""
 
-from __future__ import annotations
-
 import functools
 
 import jax

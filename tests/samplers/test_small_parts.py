@@ -1,7 +1,5 @@
 """Small parts of draws by themselves: keys, the sites of steps, windows, options, and loops over steps."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

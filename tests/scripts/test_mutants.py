@@ -1,7 +1,5 @@
 """The script that puts random mistakes in: what it changes, which tests it runs, and what it keeps."""
 
-from __future__ import annotations
-
 import ast
 import json
 import subprocess

@@ -1,7 +1,5 @@
 """The folder in which the tests of sweeps run."""
 
-from __future__ import annotations
-
 import sys
 
 import pytest

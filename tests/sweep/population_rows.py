@@ -1,7 +1,5 @@
 """Rows that differ in order and seed only, of a small network on noisy bits, and the sweeps that train them."""
 
-from __future__ import annotations
-
 import json
 
 from arjax.cli.main import main as arjax

@@ -1,7 +1,5 @@
 """A sweep whose jobs are those of a stand-in for `arjax`, which trains nothing and fails for one config."""
 
-from __future__ import annotations
-
 import csv
 
 from arjax.sweep.main import main

@@ -1,7 +1,5 @@
 """What a sweep finds in its folder may be damaged: that fails its row alone, or the run is executed again."""
 
-from __future__ import annotations
-
 import json
 import shutil
 

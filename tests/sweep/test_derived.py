@@ -1,7 +1,5 @@
 """Rows that are made of runs, those of a stand-in: which there are, what they say, and mistakes in them."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Grids of runs, the means over their seeds, and what `--dry_run` prints of them."""
 
-from __future__ import annotations
-
 import pytest
 from sweep_cases import rows, sweep, write_sweep
 

@@ -1,7 +1,5 @@
 """A row tells one number of its run: a mistake in its name is seen early, and costs no other row."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from loop_helpers import tiny_config

@@ -1,7 +1,5 @@
 """A finished run keeps its row only while its config file gives the config with which it was trained."""
 
-from __future__ import annotations
-
 import pytest
 from sweep_cases import STAND_IN, rows, sweep, write_sweep
 

@@ -1,7 +1,5 @@
 """Runs that take the fields of the best of their pilots on validation."""
 
-from __future__ import annotations
-
 import runpy
 
 import pytest

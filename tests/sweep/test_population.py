@@ -1,7 +1,5 @@
 """Rows that differ in order and seed only, trained in one program: each is the run that `arjax` would make of it."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """Means and mixtures of the rows of a population: numbers that are those of the runs, whoever trained them."""
 
-from __future__ import annotations
-
 import shutil
 
 import jax

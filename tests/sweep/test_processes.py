@@ -1,7 +1,5 @@
 """The processes of a sweep: one sweep at a time in a folder, jobs that end with it, and the devices each one gets."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """The sweep over recipes of a table of reals."""
 
-from __future__ import annotations
-
 import math
 import re
 import runpy

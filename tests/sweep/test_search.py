@@ -1,7 +1,5 @@
 """Searches: trials compared on validation, that go on where a killed search was. Jobs are those of the stand-in."""
 
-from __future__ import annotations
-
 import csv
 import json
 import math

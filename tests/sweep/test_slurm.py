@@ -1,7 +1,5 @@
 """Sweeps on a real SLURM cluster: jobs that are stopped in every way lose nothing. Skipped where there is none."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import shutil

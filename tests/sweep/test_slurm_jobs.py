@@ -1,7 +1,5 @@
 """What a SLURM job does when its time is up, and a sweep with the states of its jobs; SLURM is a stand-in."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """Runs that read the folders of other runs of their sweep start after these have ended."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

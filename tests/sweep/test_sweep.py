@@ -3,8 +3,6 @@
 The jobs are those of a stand-in for `arjax`, which trains nothing and fails for one config.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import os

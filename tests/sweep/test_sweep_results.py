@@ -1,7 +1,5 @@
 """What a sweep tells of its rows: the table, as a file and as people read it, dots and learning curves."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

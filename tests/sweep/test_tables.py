@@ -51,26 +51,6 @@ def test_tables_are_rewritten_and_found_fresh_afterwards(update, root):
     assert fresh.returncode == 0 and fresh.stdout == ""
 
 
-def test_a_summary_takes_the_mean_over_seeds_of_the_best_on_validation(update, root):
-    (row, *_) = read_csv(root / "experiments/x/results.csv")
-    scores = {"NADE": [(80, 79), (82, 81), (84, 83)], "MADE": [(81, 78), (81, 79), (81, 77)], "one": [(70, 100)]}
-    cells = [(model, str(seed), *map(str, pair)) for model, of in scores.items() for seed, pair in enumerate(of)]
-    write_csv(
-        root / "experiments/x/results.csv",
-        [row | dict(zip(("model", "seed", "value", "validation"), each, strict=True)) for each in cells],
-    )
-    assert update().returncode == 0
-    assert "MADE  | 81 " in (root / "README.md").read_text()
-    first = [row | dict(zip(("model", "seed", "value", "validation"), each, strict=True)) for each in cells[:3]]
-    write_csv(root / "experiments/x/results.csv", first)
-    assert update().returncode == 0
-    assert "NADE  | 82.0 ± 1.2 over seeds " in (root / "README.md").read_text()
-    matches = [row | {"metric": "exact_match", "model": model, "value": value} for model, value in (("A", 1), ("B", 2))]
-    write_csv(root / "experiments/x/results.csv", matches)
-    assert update().returncode == 0
-    assert "| exact_match | B     |    2 |" in (root / "README.md").read_text()
-
-
 def test_a_table_of_means_has_one_line_for_the_seeds_of_a_row(update, root):
     (row, *_) = read_csv(root / "experiments/x/results.csv")
     columns = ("dataset", "model", "seed", "value", "validation", "train_minutes")

@@ -1,7 +1,5 @@
 """The scores on validation in a table: where they come from, and the row that is best by them."""
 
-from __future__ import annotations
-
 import math
 
 from sweep_cases import REPORT, STAND_IN, rows, sweep, write_sweep

@@ -1,7 +1,5 @@
 """Columns as codes: every value has a probability, conditions are parts of codes, and values come back as they were."""
 
-from __future__ import annotations
-
 import datetime
 import json
 import math

@@ -1,7 +1,5 @@
 """The command `arjax-table`, in one process: every command, and one sentence for each mistake."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import re

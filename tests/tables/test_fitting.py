@@ -1,7 +1,5 @@
 """`fit_table` from a table to a model: one small fit, and refusals before anything is trained."""
 
-from __future__ import annotations
-
 import types
 
 import jax

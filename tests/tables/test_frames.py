@@ -1,7 +1,5 @@
 """Tables in every form: read with their gaps, and given back in the same form."""
 
-from __future__ import annotations
-
 import datetime
 import gzip
 import tracemalloc

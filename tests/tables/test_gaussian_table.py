@@ -1,7 +1,5 @@
 """Mixtures of Gaussians as models of tables, against numpy and direct integration; and mixtures of engines."""
 
-from __future__ import annotations
-
 import itertools
 import math
 

@@ -1,7 +1,5 @@
 """Words beside numbers under a mixture of Gaussians, against numpy and scipy."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

@@ -1,7 +1,5 @@
 """Best guesses of missing cells by several engines: their weights, against numpy, and what has the smallest error."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from test_gaussian_table import COLUMNS, any_order, gaussian

@@ -1,7 +1,5 @@
 """Cells that are missing at random in training leave the fitted density where it is, for each engine."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Tables as users have them: odd values, names, conditions and files. Each is read right, or refused in a sentence."""
 
-from __future__ import annotations
-
 import datetime
 import decimal
 import math

@@ -1,7 +1,5 @@
 """Laws of a table model: any columns given any others agree with enumeration, for parameters that nobody trained."""
 
-from __future__ import annotations
-
 import itertools
 import math
 

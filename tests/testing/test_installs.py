@@ -1,7 +1,5 @@
 """The package as it is installed: in editable form it is found in every folder; a wheel brings its configs along."""
 
-from __future__ import annotations
-
 import json
 import pathlib
 import shutil

@@ -1,7 +1,5 @@
 """`arjax.testing` catches components that break a law, names the place, and lets refusals pass."""
 
-from __future__ import annotations
-
 import ast
 import dataclasses
 import functools

@@ -1,7 +1,5 @@
 """The package in `examples/outside_package`: in this process, and installed as others install it."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os

@@ -1,7 +1,5 @@
 """A small tree for the tests of checkpoints."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 

@@ -1,7 +1,5 @@
 """A tiny real run on digits for the tests of training, in this process or in others."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

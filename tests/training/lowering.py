@@ -1,7 +1,5 @@
 """The programs of small models, lowered for accelerators that need not be there."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -5,8 +5,6 @@
 prints the worst deviation of each network, size and mesh of 8 devices.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import sys
 from collections.abc import Iterator, Sequence

@@ -3,8 +3,6 @@
 The environments are those of processes that SLURM and Open MPI start on machines with devices.
 """
 
-from __future__ import annotations
-
 import os
 import socket
 import subprocess

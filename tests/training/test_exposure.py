@@ -1,7 +1,5 @@
 """The numbers of `evaluate.exposure` in the report of a run, and in that of the mode evaluate."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import types

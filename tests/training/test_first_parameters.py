@@ -1,7 +1,5 @@
 """The first parameters of a run: one program, traced once, with one loop over the layers of a stack."""
 
-from __future__ import annotations
-
 import flax.linen as nn
 import jax
 import jax.extend.core

@@ -1,7 +1,5 @@
 """A run that starts from the best parameters of another one, and what does not fit."""
 
-from __future__ import annotations
-
 import dataclasses
 import shutil
 

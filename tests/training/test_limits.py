@@ -1,7 +1,5 @@
 """The last values that options of training take, and the first that they refuse; small parts of the loop."""
 
-from __future__ import annotations
-
 import itertools
 from types import SimpleNamespace
 

@@ -1,7 +1,5 @@
 """Muon: its step against its equations, and which parameters are matrices."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax

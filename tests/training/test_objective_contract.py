@@ -1,7 +1,5 @@
 """An objective with parameters and state of its own, told its progress, with a companion and a metric of its own."""
 
-from __future__ import annotations
-
 import dataclasses
 import shutil
 import types

@@ -1,7 +1,5 @@
 """Transformations of optax by their full names: what is found, with which options, and what is refused."""
 
-from __future__ import annotations
-
 import jax
 import numpy as np
 import optax

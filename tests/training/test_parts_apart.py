@@ -1,7 +1,5 @@
 """A cascade whose parts were trained apart, each on its stage of the data."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax

@@ -1,7 +1,5 @@
 """Schedule-Free AdamW: its sequences against their equations, and that its average is what is scored and kept."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import shutil

@@ -1,7 +1,5 @@
 """Runs of heads: a score that is no likelihood has another name in every report, and a solver states its error."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """Small parts of training by themselves: files of reports, costs, metrics of steps, signals, units of two data sets."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

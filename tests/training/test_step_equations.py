@@ -1,7 +1,5 @@
 """What a train step computes, against its equations: the average, the schedule, the clipping and the decay."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 

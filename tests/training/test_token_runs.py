@@ -1,7 +1,5 @@
 """Runs of a tokenizer and of its prior: codebooks that follow, resuming, a tokenizer that stays, and the hook."""
 
-from __future__ import annotations
-
 import dataclasses
 import shutil
 from pathlib import Path
