@@ -1,6 +1,7 @@
 """Values of JSON are read as declared types, and anything else is refused in one sentence that names the place."""
 
 import dataclasses
+import json
 from typing import Any, TypedDict
 
 import pytest
@@ -28,7 +29,7 @@ def test_values_have_the_declared_types():
     assert found == {"point": Point(1.0, ("a", True)), "more": {"k": (1, 2)}, "anything": ((1,), {"a": (2,)})}
     assert isinstance(found["point"].x, float)
     event = EventSpec((2,), (), "columns", columns=(EventSpec((), (), "real"), EventSpec((), (), "tokens", 3)))
-    assert read(EventSpec, dataclasses.asdict(event) | {"grid_shape": [2], "value_shape": []}, "e") == event
+    assert read(EventSpec, json.loads(json.dumps(dataclasses.asdict(event))), "e") == event
     assert read_one_of({"point": Point}, {"kind": "point", "x": 0.5}, "it") == ("point", Point(0.5))
 
 
