@@ -4,7 +4,8 @@
     class Mine(Network):
         hidden_size: int = 128                     # a plain default: a whole number, at least 1
         memory: int = 0                            # a plain 0: at least 0
-        dropout: float = opt(0.0, least=0, below=1)
+        norm_epsilon: float = opt(1e-6, above=0)
+        dropout: float = rate_option()
         activation: str = opt("relu", choices=ACTIVATIONS)
 
     @ORDERINGS.register("random")
@@ -23,7 +24,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from arjax.core.errors import UserError, did_you_mean
-from arjax.core.integers import LARGEST, LARGEST_SEED, is_integer
+from arjax.core.integers import DEEPEST, LARGEST, LARGEST_SEED, is_integer
 
 #: Values of the types with which options without a default are annotated.
 LIKE = {
@@ -138,6 +139,16 @@ def opt(
 def seed_option(default: int = 0) -> Any:
     """Declares the seed of a random number generator."""
     return opt(default, least=0, most=LARGEST_SEED)
+
+
+def rate_option(default: float = 0.0) -> Any:
+    """Declares the probability of dropping something, from 0 up to but not including 1."""
+    return opt(default, least=0, below=1)
+
+
+def depth_option(default: int, least: int | None = None) -> Any:
+    """Declares a number of layers, or of taps of a kernel: of parts that are built one after another."""
+    return opt(default, least=least, most=DEEPEST)
 
 
 def declared(function: Callable) -> dict[str, Option]:

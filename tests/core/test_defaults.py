@@ -17,7 +17,7 @@ PACKAGES = (
 #: Arguments and options whose default depends on the function or class. All others with a default of one name have the
 #: same one: nobody has to look up what `train`, `temperature` or `block_size` is when it is left out.
 DIFFERENT = {
-    *("channels", "chunk_size", "components", "dilation", "dilation_cycle", "direct", "dropout", "embedding_size"),
+    *("channels", "chunk_size", "components", "dilation_cycle", "direct", "dropout", "embedding_size"),
     *("factor", "first", "groups", "hidden_size", "high", "inits", "kernel_size", "length", "levels", "low"),
     *("max_length", "mlp_ratio", "most", "noise", "num", "num_blocks", "num_examples", "num_filters", "num_layers"),
     *("num_levels", "num_resnets", "num_steps", "order", "parts", "rate", "rotary_base", "samples", "size"),

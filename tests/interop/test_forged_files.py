@@ -180,12 +180,6 @@ def test_types_and_sizes_of_a_network_are_compared_before_anything_is_made(files
         tracemalloc.stop()
 
 
-def test_a_seed_may_be_any_number(files, forge):
-    content, tensors = copy.deepcopy(files["network"])
-    content["model"]["network"]["mask_seed"] = 2**31
-    assert forge(content, tensors).model.network.mask_seed == 2**31
-
-
 def test_no_facts_about_a_model_are_read_without_a_report(files, tmp_path):
     """`load_model` gives the model of a file whatever its facts are."""
     content, tensors = files["network"]

@@ -69,12 +69,7 @@ def test_options_that_another_option_turns_off(capsys):
             lambda: make_model(plane, "multiscale", ordering=scales, kernel_size=5),
             "network.kernel_size has no effect: it is an option of",
         ),
-        (
-            lambda: make_model(plane, "multiscale", ordering=scales, core="row_lstm", strip=2),
-            "an option of the core 'diagonal_bilstm'",
-        ),
         (lambda: make_model(EVENT, "transformer", mlp_size=9, mlp_ratio=3), "network.mlp_ratio has no effect beside"),
-        (lambda: make_model(plane, "made", mask_seed=1), "network.mask_seed has no effect: it is that of a pool"),
         (
             lambda: make_model(real, "made", kind="flow", num_blocks=2, orderings=three),
             "takes the first 2 of its 3 orderings alone",
@@ -90,7 +85,6 @@ def test_options_that_another_option_turns_off(capsys):
         assert sentence in found and found.count("\n") == 1
     for make in (
         lambda: make_model(plane, "multiscale", ordering=scales, core="row_lstm", kernel_size=5),
-        lambda: make_model(plane, "made", mask_seed=1, num_masks=2),
         lambda: make_model(real, "made", kind="flow", num_blocks=2, orderings=three[:2]),
         lambda: make_objective("as_is(estimator='gumbel_softmax', temperature=0.5)"),
         lambda: make_objective("rollout(target='match', samples=3)"),

@@ -10,7 +10,6 @@ import numpy as np
 import optax
 import pytest
 
-from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec, class_label
 from arjax.factorization import make_factorization
 from arjax.models import make_model
@@ -174,19 +173,6 @@ def test_maps_are_flipped_with_their_image():
         raster, context = map(np.asarray, both(x, place[..., None]))
         np.testing.assert_array_equal(context, raster.reshape(1, *grid[:2], -1)[..., :1])
     assert raster_context(e := np.ones((2, 3)), factorization) is e
-
-
-@pytest.mark.parametrize(
-    ("grid", "part", "options", "message"),
-    [
-        ((4, 4), EventSpec((3, 4)), {}, "the local part 'c' of the context has the grid .3, 4., which does not fit"),
-        ((4, 4), EventSpec((16,)), {}, "does not fit the grid .4, 4. of the data: of each axis"),
-        ((2, 2), EventSpec((2, 2)), {"hidden_sizes": (4,)}, "hidden_sizes of 'independent' are layers of a context w"),
-    ],
-)
-def test_refusals(grid, part, options, message):
-    with pytest.raises(UserError, match=message):
-        make_model(EventSpec(grid), "independent", context=ContextSpec(c=part, local=("c",)), **options)
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ def under_mask(network, params, x, factorization, mask, context=None):
 
 
 def test_degrees_lie_between_the_least_below_and_the_last_but_one():
-    first, second = degree_pool((40, 6), 9, 50, 3)
+    first, second = degree_pool((40, 6), 9, 50)
     np.testing.assert_array_equal(first[0], hidden_degrees(40, 9))
     np.testing.assert_array_equal(second[0], hidden_degrees(6, 9))
     assert first.min() == 0 and first.max() == second.max() == 7
@@ -40,25 +40,25 @@ def test_degrees_lie_between_the_least_below_and_the_last_but_one():
     counts = np.bincount(first[1:].ravel(), minlength=8)  # uniform: 8 degrees, 5 sigma
     expected = first[1:].size / 8
     assert (np.abs(counts - expected) < 5 * np.sqrt(expected)).all()
-    low = degree_pool((2, 400), 9, 50, 3)
+    low = degree_pool((2, 400), 9, 50)
     drawn = low[1][1:] - low[0][1:].min(1, keepdims=True)
     assert (drawn.min(1) == 0).all()  # each mask uses all that the layer below allows
 
 
-def test_the_pool_is_a_function_of_the_seed():
-    same, again, other = (degree_pool.__wrapped__((30,), 20, 3, seed)[0] for seed in (0, 0, 1))
-    np.testing.assert_array_equal(same, again)
-    assert (same[1:] != other[1:]).any() and (same[1] != same[2]).any()
-    np.testing.assert_array_equal(degree_pool((30,), 20, 1, 0)[0], hidden_degrees(30, 20)[None])
+def test_the_pool_is_fixed_and_its_masks_differ():
+    pool, again = (degree_pool.__wrapped__((30,), 20, 3)[0] for _ in range(2))
+    np.testing.assert_array_equal(pool, again)
+    assert (pool[1] != pool[2]).any()
+    np.testing.assert_array_equal(degree_pool((30,), 20, 1)[0], hidden_degrees(30, 20)[None])
 
 
-def test_units_of_a_degree_are_all_found_once():
-    degrees = degree_pool((40,), 9, 5, 0)[0]
+def test_each_unit_belongs_to_one_degree():
+    degrees = degree_pool((40,), 9, 5)[0]
     units, real = units_by_group(degrees, 9)
     for mask in range(5):
         for degree in range(9):
-            found = np.sort(units[mask, degree][real[mask, degree]])
-            np.testing.assert_array_equal(found, np.flatnonzero(degrees[mask] == degree))
+            members = np.sort(units[mask, degree][real[mask, degree]])
+            np.testing.assert_array_equal(members, np.flatnonzero(degrees[mask] == degree))
 
 
 def test_each_mask_follows_the_equations():
@@ -67,7 +67,7 @@ def test_each_mask_follows_the_equations():
     x, step = cases.random_x(EVENT, 5), np.asarray(model.factorization.step)
     for mask in range(MASKS):
         below, below_degrees = x.reshape(5, 8).astype(float), step
-        for layer, pool in enumerate(degree_pool((13, 11), 8, MASKS, 0)):
+        for layer, pool in enumerate(degree_pool((13, 11), 8, MASKS)):
             kernel, degrees = params[f"hidden_{layer}_kernel"], pool[mask]
             sees = below_degrees[:, None] <= degrees
             below = np.maximum(below @ (kernel * sees) + params[f"hidden_{layer}_bias"], 0)
@@ -148,8 +148,6 @@ def test_several_masks_need_a_key_in_training():
     model, params = build()
     with pytest.raises(UserError, match="train=True needs a random `key`"):
         jax.eval_shape(lambda: model.features(params, cases.random_x(EVENT, 3), train=True))
-    with pytest.raises(UserError, match=r"^network.num_masks of 'made' must be at least 1, not 0$"):
-        build(num_masks=0)
 
 
 @pytest.mark.parametrize(

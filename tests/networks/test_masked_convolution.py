@@ -206,46 +206,6 @@ def test_context_enters_every_gate():
         assert {"vertical_context", "horizontal_context"} <= shapes[f"layer_{layer}"].keys()
 
 
-REFUSALS = [
-    (
-        "pixelcnn",
-        EventSpec((4, 4)),
-        {"ordering": "spiral"},
-        r"pixelcnn needs a raster-like order \(raster, reversed, column_major or a mirrored one\)",
-    ),
-    (
-        "pixelcnn",
-        EventSpec((4, 4, 3)),
-        {"ordering": "column_major"},
-        r"pixelcnn needs a raster-like order \(raster, reversed or a mirrored one\)",
-    ),
-    ("gated_pixelcnn", EventSpec((6,)), {}, r"gated_pixelcnn needs a grid of two dimensions \(rows and columns, or"),
-    ("gated_pixelcnn", EventSpec((4, 4)), {"partition": "rows"}, r"gated_pixelcnn generates one site per step"),
-    ("lmconv", EventSpec((4, 4)), {"partition": "blocks(size=2)"}, r"lmconv generates one site per step"),
-    ("lmconv", EventSpec((2, 2, 3)), {}, r"lmconv needs a grid of two dimensions, not \(2, 2, 3\)"),
-    ("lmconv", EventSpec((4, 4)), {"kernel_size": 1}, r"network.kernel_size must be an odd number, at least 3"),
-    (
-        "pixelcnn",
-        EventSpec((4, 4)),
-        {"kernel_size": 4},
-        r"network.kernel_size must be an odd number, at least 1, not 4",
-    ),
-    (
-        "pixelcnn",
-        EventSpec((4, 4)),
-        {"hidden_size": 7},
-        r"network.hidden_size of 'pixelcnn' must be even",
-    ),
-    ("pixelcnn", COLOUR, {"out_size": 2}, r"network.out_size=2 is too small for 3 colour channels$"),
-]
-
-
-@pytest.mark.parametrize(("network", "event", "options", "message"), REFUSALS)
-def test_refusals(network, event, options, message):
-    with pytest.raises(UserError, match=f"^{message}"):
-        make_model(event, network, **options)
-
-
 def test_spiral_goes_to_the_locally_masked_convolution():
     with pytest.raises(UserError, match=r"networks that can: .*lmconv"):
         make_model(EventSpec((4, 4)), "pixelcnn", ordering="spiral")

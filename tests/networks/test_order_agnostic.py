@@ -231,30 +231,6 @@ def test_context_changes_what_distant_pixels_mean():
     assert np.abs(features[0] - features[1] - features[2] + features[3])[:, -1].max() > 1e-2
 
 
-@pytest.mark.parametrize(
-    ("network", "options", "message"),
-    [
-        ("deep_nade", {"hidden_sizes": ()}, r"network.hidden_sizes must name at least one positive size, not \(\)"),
-        (
-            "deep_nade",
-            {"hidden_sizes": (4, 0)},
-            r"network.hidden_sizes must name at least one positive size, not \(4, 0\)",
-        ),
-        (
-            "conv_nade",
-            {"hidden_sizes": (True,)},
-            r"network.hidden_sizes must name at least one positive size, not \(True,\)",
-        ),
-        ("conv_nade", {"kernel_size": 4}, "network.kernel_size must be an odd number, at least 3, not 4"),
-        ("conv_nade", {"kernel_size": 1}, "network.kernel_size must be an odd number, at least 3, not 1"),
-        ("deep_nade", {"activation": "rulu"}, r"unknown activation 'rulu', did you mean 'relu'\?"),
-    ],
-)
-def test_refusals(network, options, message):
-    with pytest.raises(UserError, match=rf"^{message}$"):
-        make_model(EVENT, network, **options)
-
-
 def test_sequences_are_no_pictures(monkeypatch):
     """The sentence names the networks that can, without one whose name belongs to two packages."""
     monkeypatch.setitem(NETWORKS._disputed, "gru", "network 'gru' is registered twice")

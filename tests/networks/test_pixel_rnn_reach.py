@@ -7,7 +7,6 @@ import law_cases as cases
 import numpy as np
 import pytest
 
-from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.networks.image.diagonal_bilstm import DiagonalBiLSTMCore
@@ -146,25 +145,3 @@ def test_scales_that_share_draw_one_key_of_dropout_each(monkeypatch):
         jax.random.key(0),
     )
     assert drawn == ["dropout"]  # that of scale 1, which has the parameters of scale 0
-
-
-REFUSALS = [
-    ("row_lstm", (6,), {}, r"row_lstm needs a grid of two dimensions, not \(6,\) \(networks that can: .*\)"),
-    ("row_lstm", (4, 4), {"kernel_size": 2}, "network.kernel_size must be an odd number, at least 3, not 2"),
-    ("diagonal_bilstm", (4, 4), {"ordering": "spiral"}, "diagonal_bilstm needs a raster-like order .*"),
-    ("diagonal_bilstm", (4, 4), {"remat": True}, "network.remat saves memory only with network.unroll=1, not 7"),
-    ("multiscale", (6,), {"ordering": "multiscale"}, "multiscale needs a grid of two dimensions.*"),
-    ("multiscale", (4, 4), {}, r"multiscale needs model.ordering=multiscale\(factor=2, levels=1\) \(networks that"),
-    ("multiscale", (6, 6), {"ordering": "multiscale", "levels": 2}, r"multiscale needs .*\(factor=2, levels=2\)"),
-    ("multiscale", (4, 4), {"ordering": "multiscale", "levels": 3}, "a grid of .* has too few pixels for .*"),
-    ("multiscale", (4, 4), {"ordering": "multiscale", "factor": 1}, "network.factor .* must be at least 2, not 1"),
-    ("multiscale", (4, 4), {"ordering": "multiscale", "shared": True}, "network.shared needs two scales to share: .*"),
-    ("multiscale", (4, 4), {"core": "row_lstn"}, "unknown core 'row_lstn', did you mean 'row_lstm'?"),
-    ("multiscale", (4, 4), {"partition": "rows"}, "multiscale generates one site per step.*"),
-]
-
-
-@pytest.mark.parametrize(("network", "grid", "choice", "message"), REFUSALS)
-def test_what_is_refused(network, grid, choice, message):
-    with pytest.raises(UserError, match=rf"^{message}"):
-        make_model(EventSpec(grid), network, **choice)

@@ -12,6 +12,7 @@ from scipy import special
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.networks import NETWORKS
+from arjax.networks.image.pixelsnail import background
 from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedStretch
 
 rng = np.random.default_rng(0)
@@ -287,3 +288,9 @@ def test_programs_do_not_grow_with_the_number_of_layers(network):
         return equations(jax.make_jaxpr(pass_with)(cases.params_of(model)).jaxpr)
 
     assert size(2) == size(4)
+
+
+def test_the_places_of_pixels_are_from_minus_to_plus_one_half():
+    places = background((4, 2))
+    assert places.shape == (4, 2, 2) and places.dtype == "float32"
+    assert places[:, 0, 0].tolist() == [-0.5, -0.25, 0, 0.25] and places[0, :, 1].tolist() == [-0.5, 0]

@@ -1,92 +1,243 @@
-"""What a family cannot do is said in one sentence, before anything is built."""
-
-from __future__ import annotations
+"""What a family cannot do is said in one sentence, before anything is built. Ranges of single options are tested with
+all others, in tests/core/test_every_option.py; here are the rules about several options, events and orders.
+"""
 
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.core.spec import EventSpec
+from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
+from arjax.factorization import make_factorization
 from arjax.models import make_model
 from arjax.networks import NETWORKS
+from arjax.networks.denoisers import DENOISERS
+from arjax.networks.denoisers.block_transformer import BLOCK_DENOISERS, make_block_denoiser
+from arjax.networks.layers.local_context import check_local
 
-EVENT = EventSpec((6,))
-POSITIONS = r"\(there are: none, learned, sinusoidal\)"
+LINE, GRID = EventSpec((6,), kind="tokens", num_levels=5), EventSpec((4, 4))
+PIXELS, CHANNELS = EventSpec((4, 4), (3,), "levels", 4), EventSpec((4, 4, 3), kind="levels", num_levels=4)
+NUMBERS, BITS, WIDE = EventSpec((6,), kind="real"), EventSpec((6,)), EventSpec((4, 6))
+SCALING = (8.0, 1.0, 4.0, 64.0)
 
-CASES = [
-    ("made", {"activation": "rulu"}, r"unknown activation 'rulu', did you mean 'relu'\?"),
-    ("causal_conv", {"activation": "gelo"}, r"unknown activation 'gelo', did you mean 'gelu'\?"),
-    (
-        "transformer",
-        {"activation": "xyz"},
-        r"unknown activation 'xyz' \(there are: relu, gelu, silu, .*\)",
-    ),
-    ("transformer", {"width": 10, "num_heads": 4}, "network.num_heads=4 does not divide network.width=10"),
-    ("transformer", {"num_heads": 0}, "network.num_heads of 'transformer' must be at least 1, not 0"),
-    ("made", {"hidden_sizes": ()}, r"network.hidden_sizes must name at least one positive size, not \(\)"),
-    ("made", {"hidden_sizes": (8, 0)}, r"network.hidden_sizes must name at least one positive size, not \(8, 0\)"),
+#: The network, the event, the choice, and how the sentence begins.
+SENTENCES = [
+    ("made", BITS, {"activation": "rulu"}, "the option 'activation' of .* must be one of .*, did you mean 'relu'?"),
     (
         "made",
+        BITS,
         {"hidden_sizes": (8.0,)},
-        r"the option 'hidden_sizes' of the network 'made' must be a tuple such as \(500,\), not \(8.0,\)",
+        r"the option 'hidden_sizes' of the network 'made' must be a tuple such as",
+    ),
+    ("lstm", BITS, {"hidden_size": "big"}, "the option 'hidden_size' of the network 'lstm' must be an integer, not 'b"),
+    ("transformer", BITS, {"remat": 1}, "the option 'remat' of the network 'transformer' must be true or false, not 1"),
+    ("transformer", BITS, {"with": 3}, "network 'transformer' has no option 'with', did you mean 'width'"),
+    ("transformer", BITS, {"num_features": 3}, "network 'transformer' has no option 'num_features'"),
+    ("transfomer", BITS, {}, r"unknown network 'transfomer', did you mean 'transformer'\?$"),
+    ("transformer", BITS, {"width": 10}, "network.num_heads=4 does not divide network.width=10$"),
+    ("transformer", BITS, {"num_kv_heads": 3}, "network.num_kv_heads=3 does not divide network.num_heads=4$"),
+    ("transformer", BITS, {"rotary": True, "width": 12}, "network.rotary needs heads of even size, not 3$"),
+    ("transformer", BITS, {"rotary_scaling": SCALING}, "network.rotary_scaling changes nothing without network.rotary"),
+    ("transformer", BITS, {"rotary": True, "rotary_scaling": (8.0, 4.0, 4.0, 64.0)}, "network.rotary_scaling must be"),
+    ("transformer", BITS, {"remat": True}, "network.remat saves memory only with network.unroll=1, not 4$"),
+    (
+        *("transformer", BITS, {"target_position": False, "partition": "blocks(size=2)"}),
+        "steps of several sites need network.target_position",
+    ),
+    ("sparse_transformer", WIDE, {"num_heads": 1}, "network.heads=split needs an even number of heads, not 1$"),
+    (
+        *("sparse_transformer", WIDE, {"pattern": "fixed", "stride": 7}),
+        "the heads summarise 8 steps of each block, more than its network.stride=7$",
     ),
     (
-        "made",
-        {"hidden_sizes": (True,)},
-        r"the option 'hidden_sizes' of the network 'made' must be a tuple such as \(500,\), not \(True,\)",
+        *("image_transformer", WIDE, {"memory": (2, 1)}),
+        r"network.query_block and network.memory must be one or two .* each, not \(256,\) and \(2, 1\)$",
     ),
     (
-        "made",
-        {"hidden_sizes": 8},
-        r"the option 'hidden_sizes' of the network 'made' must be a tuple such as \(500,\), not 8",
+        *("image_transformer", WIDE, {"query_block": (3, 3), "memory": (1, 1)}),
+        r"network.query_block=\(3, 3\) must divide a grid of two dimensions, not \(4, 6\)",
     ),
-    ("lstm", {"position": "rotary"}, rf"unknown position encoding 'rotary' {POSITIONS}"),
-    ("causal_conv", {"position": "rotary"}, rf"unknown position encoding 'rotary' {POSITIONS}"),
-    ("transformer", {"position": "rotary"}, rf"unknown position encoding 'rotary' {POSITIONS}"),
-    ("lstm", {"hidden_size": -3}, "network.hidden_size of 'lstm' must be at least 1, not -3"),
-    ("lstm", {"hidden_size": 3.5}, "the option 'hidden_size' of the network 'lstm' must be an integer, not 3.5"),
-    ("lstm", {"hidden_size": "big"}, "the option 'hidden_size' of the network 'lstm' must be an integer, not 'big'"),
-    ("causal_conv", {"num_layers": 0}, "network.num_layers of 'causal_conv' must be at least 1, not 0"),
-    ("causal_conv", {"dilation_cycle": 0}, "network.dilation_cycle of 'causal_conv' must be at least 1, not 0"),
-    ("transformer", {"remat": 1}, "the option 'remat' of the network 'transformer' must be true or false, not 1"),
     (
-        "transformer",
-        {"with": 3},
-        r"network 'transformer' has no option 'with', did you mean 'width'\?; its options .*",
+        *("image_transformer", WIDE, {"query_block": (2, 3), "memory": (1, 1)}),
+        r"attention in two dimensions needs model.ordering=tiles\(height=2, width=3\) and model.partition=sites",
     ),
-    ("transformer", {"num_features": 3}, "network 'transformer' has no option 'num_features'.*"),
-    ("transfomer", {}, r"unknown network 'transfomer', did you mean 'transformer'\?"),
+    (
+        "pixelcnn",
+        GRID,
+        {"ordering": "spiral"},
+        r"pixelcnn needs a raster-like order \(raster, reversed, column_major or",
+    ),
+    (
+        "pixelcnn",
+        CHANNELS,
+        {"ordering": "column_major"},
+        r"pixelcnn needs a raster-like order \(raster, reversed or a m",
+    ),
+    ("pixelcnn", GRID, {"kernel_size": 4}, "network.kernel_size must be an odd number, not 4$"),
+    ("pixelcnn", GRID, {"hidden_size": 7}, "network.hidden_size of 'pixelcnn' must be even"),
+    ("pixelcnn", CHANNELS, {"out_size": 2}, "network.out_size=2 is too small for 3 colour channels$"),
+    ("gated_pixelcnn", BITS, {}, r"gated_pixelcnn needs a grid of two dimensions \(rows and columns, or"),
+    ("gated_pixelcnn", GRID, {"partition": "rows"}, "gated_pixelcnn generates one site per step"),
+    ("lmconv", GRID, {"partition": "blocks(size=2)"}, "lmconv generates one site per step"),
+    ("lmconv", CHANNELS, {}, r"lmconv needs a grid of two dimensions, not \(4, 4, 3\)"),
+    ("row_lstm", BITS, {}, r"row_lstm needs a grid of two dimensions, not \(6,\) \(networks that can: .*\)$"),
+    ("row_lstm", GRID, {"kernel_size": 4}, "network.kernel_size must be an odd number, not 4$"),
+    ("diagonal_bilstm", GRID, {"ordering": "spiral"}, "diagonal_bilstm needs a raster-like order "),
+    ("multiscale", BITS, {"ordering": "multiscale"}, "multiscale needs a grid of two dimensions"),
+    ("multiscale", GRID, {}, r"multiscale needs model.ordering=multiscale\(factor=2, levels=1\) \(networks that"),
+    ("multiscale", WIDE, {"ordering": "multiscale", "levels": 2}, r"multiscale needs .*\(factor=2, levels=2\)"),
+    ("multiscale", GRID, {"ordering": "multiscale", "levels": 3}, "a grid of .* has too few pixels for "),
+    ("multiscale", GRID, {"ordering": "multiscale", "shared": True}, "network.shared needs two scales to share: "),
+    ("multiscale", GRID, {"partition": "rows"}, "multiscale generates one site per step"),
+    ("conv_nade", GRID, {"kernel_size": 4}, "network.kernel_size must be an odd number, not 4$"),
 ]
 
 
-@pytest.mark.parametrize(("network", "options", "message"), CASES)
-def test_one_sentence(network, options, message):
-    with pytest.raises(UserError, match=rf"^{message}$"):
-        make_model(EVENT, network, **options)
+@pytest.mark.parametrize(("network", "event", "choice", "sentence"), SENTENCES)
+def test_one_sentence(network, event, choice, sentence):
+    with pytest.raises(UserError, match=f"^{sentence}"):
+        make_model(event, network, **choice)
 
 
-@pytest.mark.parametrize("rate", [1.0, -0.1, 1, 2])
-@pytest.mark.parametrize(
-    ("network", "option"), [(n, o) for n in NETWORKS.names() for o in NETWORKS.options(n) if o.endswith("dropout")]
-)
-def test_dropout_is_a_rate(network, option, rate):
-    with pytest.raises(UserError, match=rf"^network.{option} must be in \[0, 1\), not {float(rate)}$"):
-        make_model(EVENT, network, **{option: rate})
+def check(name, event, options, ordering="raster", partition="sites"):
+    factorization = make_factorization(event.grid_shape, ordering, partition)
+    NETWORKS.get(name).check(event, factorization, NETWORKS.resolve(name, options))
+
+
+TILES = "tiles(height=2, width=2)"
+#: The network, the event, the order, options that it takes, and those that it refuses beside them.
+LIMITS = [
+    ("image_transformer", LINE, "raster", {"memory": (1,)}, "query_block", ((1,), (9,)), ((1, 1),)),
+    ("image_transformer", GRID, TILES, {"memory": (0, 0)}, "query_block", ((2, 2),), ((2, 1), (3, 2), (1, 1, 1))),
+    ("image_transformer", GRID, TILES, {"query_block": (2, 2)}, "memory", ((0, 1),), ((1,),)),
+    ("transformer", LINE, "raster", {"width": 4}, "num_heads", (1, 2, 4), (3, 8)),
+    ("transformer", LINE, "raster", {"num_heads": 4}, "num_kv_heads", (0, 1, 2, 4), (3, 8)),
+    ("transformer", LINE, "raster", {"rotary": True}, "head_size", (2, 0), (3,)),
+    ("transformer", LINE, "raster", {"head_size": 3}, "rotary", (False,), (True,)),
+    (
+        *("transformer", LINE, "raster", {"rotary": True}, "rotary_scaling", ((), SCALING)),
+        ((8.0, 4.0, 4.0, 16.0), (8.0, 1.0, 4.0), (0.0, 1.0, 4.0, 16.0), (8.0, 4.0, 1.0, 16.0)),
+    ),
+    ("transformer", LINE, "raster", {}, "tie_embeddings", (True, False), ()),
+    ("transformer", GRID, "raster", {}, "tie_embeddings", (False,), (True,)),
+    ("transformer", PIXELS, "raster", {}, "tie_embeddings", (False,), (True,)),
+    ("rg_lru", LINE, "raster", {"num_heads": 4}, "recurrent_size", (0, 4, 8), (2, 6)),
+    ("multiscale", GRID, "multiscale(levels=1)", {"levels": 1}, "shared", (False,), (True,)),
+    ("multiscale", GRID, "multiscale(levels=2)", {"levels": 2}, "shared", (False, True), ()),
+    ("multiscale", GRID, "multiscale(levels=2)", {}, "levels", (2,), (3,)),
+    ("pixelcnn", GRID, "raster", {}, "hidden_size", (2, 4), (3,)),
+    ("pixelcnn", CHANNELS, "raster", {}, "hidden_size", (6, 8), (4, 7)),
+    ("pixelcnn", CHANNELS, "raster", {"hidden_size": 6}, "out_size", (3,), (2,)),
+    ("pixelcnn", GRID, "raster", {}, "kernel_size", (1, 3), (2,)),
+    ("pixelcnn", GRID, "raster", {}, "first_kernel", (3, 5), (4,)),
+    ("gated_pixelcnn", CHANNELS, "raster", {}, "hidden_size", (3,), (2,)),
+    ("fvsbn", LINE, "raster", {}, "num_linear", (0, 1), ()),
+    ("fvsbn", PIXELS, "raster", {}, "num_linear", (0,), (1,)),
+    ("markov", EventSpec((30,), kind="tokens", num_levels=4), "raster", {}, "order", (1, 12), (13,)),
+]
+
+
+@pytest.mark.parametrize(("name", "event", "ordering", "options", "option", "taken", "refused"), LIMITS)
+def test_limits(name, event, ordering, options, option, taken, refused):
+    for value in taken:
+        check(name, event, options | {option: value}, ordering)
+    for value in refused:
+        with pytest.raises(UserError):
+            check(name, event, options | {option: value}, ordering)
+
+
+ONE, TWO = ("raster", "sites"), ("raster", "blocks(size=2)")
+#: The network, its options, and the events, orders and partitions that fit and that do not.
+FITS = [
+    ("lmconv", {}, [(GRID, *ONE), (PIXELS, "hilbert", "sites")], [(LINE, *ONE), (GRID, *TWO)]),
+    (
+        "pixelcnn",
+        {"hidden_size": 6},
+        [(GRID, *ONE), (PIXELS, *ONE), (CHANNELS, *ONE), (GRID, "column_major", "sites")],
+        [(LINE, *ONE), (GRID, *TWO), (GRID, "hilbert", "sites")],
+    ),
+    ("multiscale", {}, [(GRID, "multiscale", "sites")], [(GRID, *ONE), (LINE, *ONE), (GRID, "multiscale", TWO[1])]),
+    ("markov", {}, [(LINE, *ONE), (GRID, *ONE)], [(LINE, *TWO), (PIXELS, *ONE), (NUMBERS, *ONE)]),
+    ("transformer", {"target_position": False}, [(LINE, *ONE)], [(LINE, *TWO)]),
+    ("transformer", {}, [(LINE, *TWO), (NUMBERS, *ONE)], []),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "fits", "others"), FITS, ids=[name for name, *_ in FITS])
+def test_events_and_orders_that_fit(name, options, fits, others):
+    for event, ordering, partition in fits:
+        check(name, event, options, ordering, partition)
+    for event, ordering, partition in others:
+        with pytest.raises(UserError):
+            check(name, event, options, ordering, partition)
 
 
 @pytest.mark.parametrize("network", ["lstm", "causal_conv", "transformer"])
 def test_blocks_need_positions_to_tell_their_sites_apart(network):
     with pytest.raises(UserError, match=r"^steps of several sites need network.position=learned or sinusoidal"):
-        make_model(EVENT, network, partition="blocks(size=2)", position="none")
-    make_model(EVENT, network, partition="sites", position="none")
+        make_model(BITS, network, partition="blocks(size=2)", position="none")
+    make_model(BITS, network, partition="sites", position="none")
+
+
+#: Networks with an order of their own.
+ORDERED = {"multiscale": (GRID, "multiscale"), "diagonal_bilstm": (GRID, "raster"), "row_lstm": (GRID, "raster")}
+
+
+@pytest.mark.parametrize("name", [n for n in NETWORKS.names() if {"remat", "unroll"} <= set(NETWORKS.options(n))])
+def test_recomputation_is_for_one_layer_at_a_time(name):
+    event, ordering = ORDERED.get(name, (LINE, "raster"))
+    for remat, unroll in ((True, 1), (False, 1), (False, 2)):
+        check(name, event, {"remat": remat, "unroll": unroll}, ordering)
+    with pytest.raises(UserError, match="saves memory only with"):
+        check(name, event, {"remat": True, "unroll": 2}, ordering)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float64", "", "bf16"])
 def test_compute_types(dtype):
     with pytest.raises(UserError, match=rf"^dtype must be one of float32, bfloat16, not '{dtype}'$"):
-        make_model(EVENT, "made", dtype=dtype)
+        make_model(BITS, "made", dtype=dtype)
 
 
 def test_lists_and_whole_numbers_are_read_as_tuples_and_fractions():
-    network = make_model(EVENT, "made", hidden_sizes=[4, 3], dropout=0).network
+    network = make_model(BITS, "made", hidden_sizes=[4, 3], dropout=0).network
     assert network.hidden_sizes == (4, 3)
     assert (network.dropout, type(network.dropout)) == (0.0, float)
+
+
+def test_limits_of_the_unet():
+    """Each of its resolutions halves the grid."""
+    family = DENOISERS.get("unet")
+
+    def check_unet(event, **options):
+        family.check(event, DENOISERS.resolve("unet", options))
+
+    for event in (GRID, CHANNELS):
+        check_unet(event, multipliers=(1, 1, 1))
+        with pytest.raises(UserError, match="needs 8 sites along each axis"):
+            check_unet(event, multipliers=(1, 1, 1, 1))
+    check_unet(LINE, multipliers=(1, 1))
+    check_unet(GRID, width=6, groups=3, num_heads=2)
+    for wrong in ({"groups": 4, "num_heads": 2}, {"groups": 3, "num_heads": 5, "attention": True}):
+        with pytest.raises(UserError, match="does not divide"):
+            check_unet(GRID, width=6, **wrong)
+
+
+def local(*shape):
+    return ContextSpec(map=EventSpec(shape, kind="real"), local=("map",))
+
+
+def test_local_parts_fit_the_grid():
+    """Of each axis one length divides the other; colours do not count."""
+    for shape in ((4, 6), (2, 3), (1, 1), (8, 12), (4, 2)):
+        check_local(WIDE, local(*shape))
+    for shape in ((3, 6), (4, 4), (12, 8), (24,)):
+        with pytest.raises(
+            UserError, match=r"has the grid .*, which does not fit the grid .4, 6. of the data: of each"
+        ):
+            check_local(WIDE, local(*shape))
+    check_local(WIDE, ContextSpec("label", 3))
+    block_family = BLOCK_DENOISERS.names()[0]
+    with pytest.raises(UserError, match="does not fit the grid"):
+        make_block_denoiser(block_family, WIDE, local(3, 6), 2)
+    with pytest.raises(UserError, match="masked blocks need"):
+        make_block_denoiser(block_family, NUMBERS, NO_CONTEXT, 2)
+    with pytest.raises(UserError, match="hidden_sizes of 'independent' are layers of a context without local parts"):
+        make_model(WIDE, "independent", context=local(4, 6), hidden_sizes=(4,))

@@ -249,9 +249,3 @@ def test_a_step_of_nade_costs_no_more_on_long_sequences():
         return jax.jit(step).lower(params, np.zeros((4, 32), np.float32), x, 3).compile().cost_analysis()["flops"]
 
     assert flops(400) < 1.1 * flops(40)
-
-
-@pytest.mark.parametrize("sizes", [(), (8, 0), (8.0,), (True,)])
-def test_sizes_of_separate_networks_are_checked(sizes):
-    with pytest.raises(UserError, match=r"hidden_sizes.* must (name at least one|be a tuple such as) .*, not "):
-        make_model(BINARY, "separate", hidden_sizes=sizes)

@@ -12,17 +12,14 @@ import numpy as np
 import pytest
 from flax.errors import ScopeParamShapeError
 
-from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.factorization import make_factorization
 from arjax.networks import NETWORKS
 from arjax.networks.attention.linear_attention import linear_attention
-from arjax.networks.base import check_remat, check_sizes
 from arjax.networks.denoisers.base import Modulation
 from arjax.networks.dense.structured_made import places
 from arjax.networks.image.gated_resnet import GatedStack
 from arjax.networks.layers.embedding import SequenceEncoder
-from arjax.networks.layers.grids import check_channels, check_kernels
 from arjax.networks.layers.weight_norm import small_weights
 from arjax.networks.recurrent.seq2seq_lstm import SourceEncoder
 from arjax.networks.recurrent.stack import elementwise
@@ -30,45 +27,6 @@ from arjax.testing import EVENTS
 from arjax.testing.examples import random_context, random_like
 
 LINE = EventSpec((4,))
-
-
-@pytest.mark.parametrize("name", [name for name in NETWORKS.names() if "activation" in NETWORKS.options(name)])
-def test_unknown_activations_are_refused_before_a_network_is_built(name):
-    family, options = NETWORKS.get(name), NETWORKS.resolve(name, {})
-    event = LINE
-    if name == "conv_nade":
-        event = EventSpec((2, 2))
-    factorization = make_factorization(event.grid_shape)
-    with pytest.raises(UserError, match="unknown activation 'rulu', did you mean 'relu'"):
-        family.check(event, factorization, options | {"activation": "rulu"})
-
-
-@pytest.mark.parametrize("name", [name for name in NETWORKS.names() if "hidden_sizes" in NETWORKS.options(name)])
-def test_sizes_of_no_units_are_refused_before_a_network_is_built(name):
-    family, options = NETWORKS.get(name), NETWORKS.resolve(name, {})
-    event = EventSpec((2, 2))
-    factorization = make_factorization(event.grid_shape)
-    with pytest.raises(UserError, match="hidden_sizes"):
-        family.check(event, factorization, options | {"hidden_sizes": (4, 0)})
-
-
-def test_limits_of_sizes():
-    check_sizes("hidden_sizes", (1,))
-    for wrong in ((), (0,), (3, -1), (True,), (1.5,)):
-        with pytest.raises(UserError, match="must name at least one positive size"):
-            check_sizes("hidden_sizes", wrong)
-    check_kernels({"kernel_size": 3}, kernel_size=3)
-    for wrong in (1, 2, 4):
-        with pytest.raises(UserError, match="odd number, at least 3"):
-            check_kernels({"kernel_size": wrong}, kernel_size=3)
-    pixels = EventSpec((2, 2, 3), kind="levels", num_levels=4)
-    check_channels(pixels, {"width": 3}, "width")
-    with pytest.raises(UserError, match="too small for 3 colour channels"):
-        check_channels(pixels, {"width": 2}, "width")
-    check_remat({"remat": True, "unroll": 1})
-    check_remat({"remat": False, "unroll": 2})
-    with pytest.raises(UserError, match=r"network.unroll=1, not 2"):
-        check_remat({"remat": True, "unroll": 2})
 
 
 @pytest.mark.parametrize(("block", "chunk", "size"), [(2, 8, 8), (3, 8, 6), (4, 1, 4), (1, 5, 5)])

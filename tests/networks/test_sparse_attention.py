@@ -8,7 +8,6 @@ import law_cases as cases
 import numpy as np
 import pytest
 
-from arjax.core.errors import UserError
 from arjax.core.programs import largest_array
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
@@ -227,38 +226,3 @@ def test_networks_on_grids_larger_than_their_patterns(network, ordering, options
     parallel = cases.parallel(model.network, params, x, factorization)
     stepwise = cases.stepwise(model.network, params, x, garbage, factorization)
     np.testing.assert_allclose(parallel, stepwise, rtol=1e-3, atol=1e-3)
-
-
-REFUSALS = [
-    ("sparse_transformer", {"pattern": "dotted"}, "network.pattern must be one of strided, fixed, not 'dotted'"),
-    ("sparse_transformer", {"heads": "both"}, "network.heads must be one of split, merged, not 'both'"),
-    ("sparse_transformer", {"num_heads": 1}, "network.heads=split needs an even number of heads, not 1"),
-    (
-        "sparse_transformer",
-        {"pattern": "fixed", "stride": 7},
-        "the heads summarise 8 steps of each block, more than its network.stride=7",
-    ),
-    ("local_transformer", {"window": 0}, "network.window of 'local_transformer' must be at least 1, not 0"),
-    (
-        "image_transformer",
-        {"memory": (2, 1)},
-        r"network.query_block and network.memory must be one or two whole numbers each, .*, not \(256,\) and \(2, 1\)",
-    ),
-    ("image_transformer", {"query_block": (0,)}, r"network.query_block and network.memory must be .*"),
-    (
-        "image_transformer",
-        {"query_block": (3, 3), "memory": (1, 1)},
-        r"network.query_block=\(3, 3\) must divide a grid of two dimensions, not \(4, 6\).*",
-    ),
-    (
-        "image_transformer",
-        {"query_block": (2, 3), "memory": (1, 1)},
-        r"attention in two dimensions needs model.ordering=tiles\(height=2, width=3\) and model.partition=sites.*",
-    ),
-]
-
-
-@pytest.mark.parametrize(("network", "options", "message"), REFUSALS)
-def test_refusals(network, options, message):
-    with pytest.raises(UserError, match=rf"^{message}$"):
-        make_model(EventSpec((4, 6)), network, **options)

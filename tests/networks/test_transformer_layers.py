@@ -9,7 +9,6 @@ import law_cases as cases
 import numpy as np
 import pytest
 
-from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
 
@@ -55,8 +54,3 @@ def test_fresh_parameters_are_the_same_however_layers_are_run(num_layers):
     expected = model_of(num_layers).init(key)
     for how in [(2, False), (4, False), (1, True)]:
         jax.tree.map(np.testing.assert_array_equal, model_of(num_layers, *how).init(key), expected)
-
-
-def test_recomputation_needs_one_layer_per_iteration():
-    with pytest.raises(UserError, match="unroll=1, not 4"):
-        make_model(EVENT, "transformer", remat=True)

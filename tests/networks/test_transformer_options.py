@@ -205,32 +205,6 @@ def test_what_lies_after_the_end_of_a_context_does_not_matter():
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4)
 
 
-ROTARY = {"rotary": True}
-REFUSALS = [
-    ({"num_kv_heads": 3}, "network.num_kv_heads=3 does not divide network.num_heads=4"),
-    ({"rotary": True, "width": 12}, "network.rotary needs heads of even size and a base above 1, not 3 and 10000.0"),
-    (ROTARY | {"rotary_base": np.nan}, "network.rotary needs .* a base above 1, not 4 and nan"),
-    (ROTARY | {"rotary_scaling": (1.0, 2.0)}, r"network.rotary_scaling must be empty or .*, not \(1.0, 2.0\)"),
-    (ROTARY | {"rotary_scaling": (8.0, 4.0, 4.0, 64.0)}, "network.rotary_scaling must .* low below high, not .*"),
-    (ROTARY | {"rotary_scaling": (0.0, 1.0, 4.0, 64.0)}, "network.rotary_scaling must .* all positive .*, not .*"),
-    (ROTARY | {"rotary_scaling": (8.0, 1.0, "4", 64.0)}, "network.rotary_scaling must .* all positive .*, not .*"),
-    ({"rotary_scaling": (8.0, 1.0, 4.0, 64.0)}, "network.rotary_scaling changes nothing without network.rotary=True"),
-    ({"norm_epsilon": -1.0}, "network.norm_epsilon must be above 0, not -1.0"),
-    ({"norm_kind": "rmsnorm"}, "unknown normalisation 'rmsnorm', did you mean 'rms'.*"),
-    ({"mlp_kind": "glu"}, r"unknown MLP 'glu' \(there are: plain, gated\)"),
-    (
-        {"target_position": False, "partition": "blocks(size=2)"},
-        "steps of several sites need network.target_position.*",
-    ),
-]
-
-
-@pytest.mark.parametrize(("options", "message"), REFUSALS)
-def test_refusals(options, message):
-    with pytest.raises(UserError, match=rf"^{message}$"):
-        make_model(TOKENS, "transformer", **(SMALL | options))
-
-
 def test_tied_embeddings_are_refused_where_there_is_no_table():
     with pytest.raises(UserError, match="tie_embeddings needs values that are one integer of more than two levels"):
         make_model(EventSpec((6,)), "transformer", **GPT2)

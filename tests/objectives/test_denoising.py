@@ -64,18 +64,6 @@ def test_the_noise_has_the_error_of_ho(model):
     np.testing.assert_allclose(losses(model, zero, Batch(x))[1].value, 1, atol=0.03)
 
 
-@pytest.mark.slow
-def test_rows_of_weight_0_are_as_if_they_were_not_there(model):
-    params = random_like(model.param_shapes)
-    weighted = losses(model, params, Batch(X, weight=np.float32([1, 1, 1, 0, 0, 0])))
-    without = losses(model, params, Batch(X[:3], weight=np.ones(3, np.float32)))
-    for found, expected in zip(weighted, without, strict=True):
-        np.testing.assert_allclose(found.value, expected.value, rtol=1e-5)
-        np.testing.assert_allclose(found.metrics.nll, expected.metrics.nll, rtol=1e-5)
-        for name, mean in found.metrics.means.items():
-            np.testing.assert_allclose(mean.value, expected.metrics.means[name].value, rtol=1e-5)
-
-
 def test_refusals():
     simple = make_objective("denoising(weighting='simple')")
     with pytest.raises(UserError, match="needs a chain of noise levels, which AutoregressiveModel is not"):

@@ -34,26 +34,6 @@ def test_combinations_that_cannot_be_are_refused(call, network, event, sentence)
         make_objective(call).check(model)
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        "scheduled_sampling(schedule='linar')",
-        "scheduled_sampling(final=1.5)",
-        "input_noise(values='no')",
-        "rollout(target='dta')",
-        "rollout(length=-2)",
-        "rollout(oracle='somewhere')",
-        "as_is(samples=1)",
-        "as_is(temperature=0)",
-        "weighted(weights=(1, 2))",
-        "weighted(of=('teacher_forcing',), weights=(0,))",
-    ],
-)
-def test_options_out_of_range_are_refused(call):
-    with pytest.raises(UserError):
-        make_objective(call)
-
-
 def test_models_under_several_orders_are_refused():
     model = make_model(TOKENS, "made", orders="uniform", **NETWORKS["made"])
     for call in ("scheduled_sampling", "input_noise", "rollout", "as_is"):

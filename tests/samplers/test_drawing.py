@@ -28,46 +28,11 @@ def raster():
 
 
 @each_sampler
-@pytest.mark.parametrize(
-    ("num", "event"),
-    [
-        pytest.param(1, EventSpec((3,), (2, 2)), marks=pytest.mark.slow),
-        (5, EVENT),
-        pytest.param(2, EventSpec((1,), (), "levels", 9), marks=pytest.mark.slow),
-    ],
-)
-def test_shapes_types_and_range(sampler, num, event):
-    model, params = build(event)
-    samples = np.asarray(model.sample(params, KEY, num, sampler=sampler))
-    assert (samples.shape, samples.dtype) == ((num, *event.shape), np.int32)
-    assert ((samples >= 0) & (samples < event.num_levels)).all()
-
-
-@pytest.mark.slow
-@each_sampler
-def test_samples_are_a_function_of_the_key_and_differ_within_a_batch(raster, sampler):
-    model, params = raster
-    first, again, other = (np.asarray(model.sample(params, jax.random.key(k), 5, sampler=sampler)) for k in (0, 0, 1))
-    np.testing.assert_array_equal(first, again)
-    assert (first != other).any()
-    assert len(np.unique(first, axis=0)) > 1
-
-
-@each_sampler
 def test_a_canvas_that_is_all_observed_comes_back_unchanged(raster, sampler):
     model, params = raster
     given = cases.random_x(EVENT, 5)
     samples = model.sample(params, KEY, 5, sampler=sampler, given=given, observed=np.ones((2, 3), bool))
     np.testing.assert_array_equal(samples, given)
-
-
-@pytest.mark.slow
-@each_sampler
-def test_a_canvas_of_which_nothing_is_observed_is_a_free_sample(raster, sampler):
-    model, params = raster
-    given = cases.random_x(EVENT, 5)
-    samples = model.sample(params, KEY, 5, sampler=sampler, given=given, observed=np.zeros((2, 3), bool))
-    np.testing.assert_array_equal(samples, model.sample(params, KEY, 5, sampler=sampler))
 
 
 @pytest.mark.slow

@@ -61,15 +61,6 @@ def test_an_example_depends_on_its_own_key_whatever_is_drawn_with_it(name):
 
 
 @pytest.mark.slow
-@each_of(("blocks",))
-def test_fewer_examples_are_the_first_of_more(name):
-    model, params = build(name)
-    few, many = (np.asarray(model.sample(params, KEY, num)) for num in (3, 7))
-    alone = np.asarray(model.draw(params, example_keys(KEY, 7)[5:6]).x)
-    check_equal(model, np.concatenate([few, alone]), many[[0, 1, 2, 5]])
-
-
-@pytest.mark.slow
 def test_an_example_has_its_own_noise_in_every_step():
     """Uniform conditionals: the draws are the noise, and equal keys draw equal examples."""
     event = EventSpec((40,), (), "tokens", 97)

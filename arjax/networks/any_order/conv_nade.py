@@ -10,13 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.options import depth_option, opt, rate_option
 from arjax.networks.any_order.deep_nade import MaskedInputMLP
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, activation, fields_from
 from arjax.networks.layers.convolution import TapConv, square_taps
-from arjax.networks.layers.grids import check_kernels
+from arjax.networks.layers.grids import check_odd
 from arjax.networks.layers.local_context import context_encoder, everywhere, summary_encoder
 
 
@@ -37,11 +36,11 @@ class ConvNADE(OrderAgnosticNetwork):
     """
 
     channels: int = 32
-    num_layers: int = opt(6, most=DEEPEST)
-    kernel_size: int = opt(5, most=DEEPEST)
+    num_layers: int = depth_option(6)
+    kernel_size: int = depth_option(5, least=3)  # a pixel does not read its own value: with 1 it would read nothing
     hidden_sizes: tuple[int, ...] = opt((), least=1)
     activation: str = opt("relu", choices=ACTIVATIONS)
-    dropout: float = opt(0.0, least=0, below=1)
+    dropout: float = rate_option()
     steps_per_chunk: int = 4  # a pass holds the maps of an image, at all taps of the kernel
 
     SMALL = {"channels": 12, "num_layers": 1, "kernel_size": 3, "hidden_sizes": (16,), "steps_per_chunk": 4}
@@ -50,7 +49,7 @@ class ConvNADE(OrderAgnosticNetwork):
     def check(cls, event, factorization, options):
         if len(event.grid_shape) != 2:
             raise UserError(f"conv_nade needs a grid of two dimensions, not {event.grid_shape}")
-        check_kernels(options, kernel_size=3)  # a pixel does not read its own value: with 1 it would read nothing
+        check_odd(options, "kernel_size")
 
     @property
     def margin(self) -> int:

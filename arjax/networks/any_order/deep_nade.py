@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.holes import filled
-from arjax.core.options import opt
+from arjax.core.options import opt, rate_option
 from arjax.factorization import Factorization
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, activation, fields_from
@@ -83,7 +83,7 @@ class DeepNADE(OrderAgnosticNetwork):
 
     hidden_sizes: tuple[int, ...] = opt((500, 500), fewest=1)
     activation: str = opt("relu", choices=ACTIVATIONS)
-    dropout: float = opt(0.0, least=0, below=1)
+    dropout: float = rate_option()
 
     SMALL = {"hidden_sizes": (24, 20), "steps_per_chunk": 4}
 

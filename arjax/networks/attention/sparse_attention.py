@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.networks.attention.patterns import Near, Pattern, Strided, Summary, for_loop
 from arjax.networks.attention.transformer import BlockNetwork, ChunkedTokens, through_tokens
 from arjax.networks.base import NETWORKS
@@ -20,8 +21,6 @@ from arjax.networks.layers.attention import Cache, KVCache, LoopCache, MultiHead
 
 #: Patterns, each with its number of heads.
 HeadPatterns = tuple[tuple[Pattern, int], ...]
-PATTERNS = ("strided", "fixed")
-HEADS = ("split", "merged")
 #: Stands for the logarithm of 0: finite, so that differences of two of them are no NaN.
 LOG_ZERO = -1e30
 
@@ -198,18 +197,15 @@ class SparseTransformer(PatternNetwork):
     """
 
     stride: int = 32
-    pattern: str = "strided"
+    pattern: str = opt("strided", choices=("strided", "fixed"))
     expressivity: int = 4
-    heads: str = "split"
+    heads: str = opt("split", choices=("split", "merged"))
 
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2, "stride": 2, "expressivity": 1, "heads": "merged"}
 
     @classmethod
     def check(cls, event, factorization, options):
         super().check(event, factorization, options)
-        for name, known in (("pattern", PATTERNS), ("heads", HEADS)):
-            if options[name] not in known:
-                raise UserError(f"network.{name} must be one of {', '.join(known)}, not {options[name]!r}")
         split, heads = options["heads"] == "split", options["num_heads"]
         if split and heads % 2:
             raise UserError(f"network.heads=split needs an even number of heads, not {heads}")

@@ -12,16 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.options import depth_option, opt, rate_option
 from arjax.core.output import say_once
 from arjax.factorization import Factorization
 from arjax.networks.base import ACTIVATIONS, NETWORKS, AheadNetwork, ChunkedNetwork, Context, Network, fields_from
 from arjax.networks.layers.attention import CrossAttention, SelfAttention
-from arjax.networks.layers.blocks import Block, Memory, Stack, check_block, check_stack, make_norm
+from arjax.networks.layers.blocks import MLPS, NORMS, Block, Memory, Stack, check_stack, make_norm
 from arjax.networks.layers.convolution import compose
 from arjax.networks.layers.dense import Dense
-from arjax.networks.layers.embedding import SequenceEncoder
+from arjax.networks.layers.embedding import POSITIONS, SequenceEncoder
 from arjax.networks.layers.fused_attention import FusedSelfAttention
 from arjax.networks.layers.steps import (
     StepTokens,
@@ -123,17 +122,17 @@ class BlockNetwork(TokenNetwork):
     """
 
     width: int = 128
-    num_layers: int = opt(4, most=DEEPEST)
+    num_layers: int = depth_option(4)
     num_heads: int = 4
-    mlp_kind: str = "plain"
+    mlp_kind: str = opt("plain", choices=MLPS)
     mlp_ratio: int = 4
     mlp_size: int = 0
     activation: str = opt("gelu", choices=ACTIVATIONS)
-    norm_kind: str = "layer"
-    norm_epsilon: float = 1e-6
+    norm_kind: str = opt("layer", choices=NORMS)
+    norm_epsilon: float = opt(1e-6, above=0)
     use_bias: bool = True
-    dropout: float = opt(0.0, least=0, below=1)
-    position: str = "learned"
+    dropout: float = rate_option()
+    position: str = opt("learned", choices=POSITIONS)
     target_position: bool = True
     tie_embeddings: bool = False
     cross_attention: bool = True
@@ -147,14 +146,11 @@ class BlockNetwork(TokenNetwork):
     @classmethod
     def check(cls, event, factorization, options):
         check_steps(factorization, options["position"])
-        check_block(options["norm_kind"], options["mlp_kind"], options["activation"])
         check_stack(options)
         if options["mlp_size"] and options["mlp_ratio"] != cls.mlp_ratio:
             say_once(
                 "network.mlp_ratio has no effect beside network.mlp_size, which gives the size of the hidden layer"
             )
-        if not options["norm_epsilon"] > 0:
-            raise UserError(f"network.norm_epsilon must be above 0, not {options['norm_epsilon']}")
         if not options["target_position"] and factorization.block_size > 1:
             raise UserError("steps of several sites need network.target_position=True, to tell the sites apart")
         if options["tie_embeddings"] and (event.num_levels <= 2 or event.value_size > 1):
@@ -237,15 +233,12 @@ class AheadBlocks(BlockNetwork, ChunkedTokens, AheadNetwork):
 
 def check_scaling(scaling: tuple[float, ...], rotary: bool) -> None:
     """Raises `UserError` unless the scaling of rotary positions is empty, or one that can be computed and is used."""
-    if not scaling:
-        return
-    numbers = len(scaling) == 4 and all(isinstance(n, (int, float)) and n > 0 for n in scaling)
-    if not numbers or not scaling[1] < scaling[2]:
+    if scaling and (len(scaling) != 4 or not scaling[1] < scaling[2]):
         raise UserError(
-            "network.rotary_scaling must be empty or (factor, low, high, original length), all positive and low below "
-            f"high, not {scaling}"
+            "network.rotary_scaling must be empty or (factor, low, high, original length) with low below high, "
+            f"not {scaling}"
         )
-    if not rotary:
+    if scaling and not rotary:
         raise UserError("network.rotary_scaling changes nothing without network.rotary=True")
 
 
@@ -264,8 +257,8 @@ class Transformer(AheadBlocks):
     num_kv_heads: int = 0
     head_size: int = 0
     rotary: bool = False
-    rotary_base: float = 10000.0
-    rotary_scaling: tuple[float, ...] = ()
+    rotary_base: float = opt(10000.0, above=1)
+    rotary_scaling: tuple[float, ...] = opt((), above=0)
     qk_norm: bool = False
     fused_attention: bool = False
 
@@ -279,10 +272,8 @@ class Transformer(AheadBlocks):
         if heads % groups:
             raise UserError(f"network.num_kv_heads={groups} does not divide network.num_heads={heads}")
         size = options["head_size"] or options["width"] // heads
-        if options["rotary"] and (size % 2 or not options["rotary_base"] > 1):
-            raise UserError(
-                f"network.rotary needs heads of even size and a base above 1, not {size} and {options['rotary_base']}"
-            )
+        if options["rotary"] and size % 2:
+            raise UserError(f"network.rotary needs heads of even size, not {size}")
         check_scaling(options["rotary_scaling"], options["rotary"])
         if options["fused_attention"] and factorization.block_size > 1:
             raise UserError("network.fused_attention needs steps of one site: set it to False, or change the partition")

@@ -13,14 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.options import depth_option, opt, rate_option
 from arjax.networks.attention.transformer import ChunkedTokens, through_tokens
 from arjax.networks.base import ACTIVATIONS, NETWORKS, activation, fields_from
 from arjax.networks.layers.attention import Cache, KVCache, LoopCache, MultiHead
 from arjax.networks.layers.blocks import check_stack
 from arjax.networks.layers.dense import Dense
-from arjax.networks.layers.embedding import PositionEncoder
+from arjax.networks.layers.embedding import POSITIONS, PositionEncoder
 from arjax.networks.layers.steps import StepTokens, check_steps, scale_of_zeros
 from arjax.networks.layers.windows import join, put_in_ring, ring_steps, windows
 
@@ -241,14 +240,14 @@ class TransformerXL(ChunkedTokens):
     """
 
     width: int = 128
-    num_layers: int = opt(4, most=DEEPEST)
+    num_layers: int = depth_option(4)
     num_heads: int = 4
     mlp_ratio: int = 4
     segment: int = 64
     memory: int = opt(64, least=0)
-    dropout: float = opt(0.0, least=0, below=1)
+    dropout: float = rate_option()
     activation: str = opt("relu", choices=ACTIVATIONS)
-    position: str = "none"
+    position: str = opt("none", choices=POSITIONS)
     remat: bool = False
     unroll: int = 4
 

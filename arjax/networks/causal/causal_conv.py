@@ -5,8 +5,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.options import depth_option, opt, rate_option
 from arjax.networks.base import ACTIVATIONS, NETWORKS, activation, fields_from
 from arjax.networks.layers.convolution_1d import (
     CausalConv1D,
@@ -80,18 +79,14 @@ class CausalConv(ChunkedStepNetwork):
     `dropout`, `activation`, `position`. The receptive field is 1 + (K-1) * (sum of the dilations) steps.
     """
 
-    num_layers: int = opt(6, most=DEEPEST)
-    kernel_size: int = opt(2, most=DEEPEST)
+    num_layers: int = depth_option(6)
+    kernel_size: int = depth_option(2)
     dilation_cycle: int = 6
-    dropout: float = opt(0.0, least=0, below=1)
+    dropout: float = rate_option()
     activation: str = opt("gelu", choices=ACTIVATIONS)
 
     TRAITS = ChunkedStepNetwork.TRAITS | {"unbounded"}
     SMALL = {"hidden_size": 24, "num_layers": 4, "kernel_size": 3, "dilation_cycle": 3, "position": "learned"}
-
-    @classmethod
-    def check(cls, event, factorization, options):
-        super().check(event, factorization, options)
 
     @property
     def receptive_field(self):

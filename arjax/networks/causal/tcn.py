@@ -7,8 +7,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.options import depth_option, rate_option
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.convolution_1d import CausalConv1D, ConvolutionalCore, Convolve, at_all_steps
 from arjax.networks.layers.dense import Dense
@@ -79,9 +78,9 @@ class TCN(ChunkedStepNetwork):
     1 + 2 (K-1) (2^num_layers - 1) steps.
     """
 
-    num_layers: int = opt(4, most=DEEPEST)
-    kernel_size: int = opt(3, most=DEEPEST)
-    dropout: float = opt(0.0, least=0, below=1)
+    num_layers: int = depth_option(4)
+    kernel_size: int = depth_option(3)
+    dropout: float = rate_option()
     embedding_size: int = 0
 
     TRAITS = ChunkedStepNetwork.TRAITS | {"unbounded"}

@@ -6,8 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.options import depth_option, rate_option
 from arjax.networks.base import NETWORKS, fields_from
 from arjax.networks.layers.convolution_1d import (
     CausalConv1D,
@@ -110,10 +109,10 @@ class WaveNet(ChunkedStepNetwork):
     """
 
     skip_channels: int = 128
-    num_layers: int = opt(8, most=DEEPEST)
-    kernel_size: int = opt(2, most=DEEPEST)
+    num_layers: int = depth_option(8)
+    kernel_size: int = depth_option(2)
     dilation_cycle: int = 8
-    dropout: float = opt(0.0, least=0, below=1)
+    dropout: float = rate_option()
 
     CONDITIONED_CORE = True
     TRAITS = ChunkedStepNetwork.TRAITS | {"unbounded"}

@@ -18,7 +18,7 @@ from arjax.factorization import Factorization
 from arjax.networks.base import BUILDER_FIELDS, Context
 from arjax.networks.denoisers.base import NoisyNetwork, check_event, noisy_event
 from arjax.networks.layers.attention import SelfAttention, attention
-from arjax.networks.layers.blocks import PlainStack, check_plain_stack
+from arjax.networks.layers.blocks import PlainStack, check_stack
 from arjax.networks.layers.embedding import flat_sites
 from arjax.networks.layers.local_context import check_local, of_sites
 from arjax.networks.layers.steps import to_grid
@@ -64,7 +64,7 @@ class BlockTransformer(PlainStack, NoisyNetwork):
         check_event(event)
         if not event.is_discrete:
             raise UserError(f"masked blocks need binary data, levels or tokens, not {event.kind}")
-        check_plain_stack(options)
+        check_stack(options)
 
     @property
     def values_read(self):

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from arjax.networks.any_order.masked_transformer import FullAttention
 from arjax.networks.base import activation
 from arjax.networks.denoisers.base import DENOISERS, ConditionEncoder, Denoiser, Modulation, local_maps, noisy_event
-from arjax.networks.layers.blocks import PlainStack, check_plain_stack
+from arjax.networks.layers.blocks import PlainStack, check_stack
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import flat_sites
 from arjax.networks.layers.local_context import of_sites
@@ -81,7 +81,7 @@ class TransformerDenoiser(PlainStack, Denoiser):
 
     @classmethod
     def check(cls, event, options):
-        check_plain_stack(options)
+        check_stack(options)
 
     @property
     def values_read(self):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.errors import UserError
-from arjax.core.options import opt
+from arjax.core.options import rate_option
 from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS, Network
@@ -76,7 +76,7 @@ class FVSBN(Network):
     """
 
     num_linear: int = 0
-    input_dropout: float = opt(0.0, least=0, below=1)
+    input_dropout: float = rate_option()
 
     TRAITS = Network.TRAITS | {"graphs"}
 

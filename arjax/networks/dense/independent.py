@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.options import depth_option, opt
 from arjax.core.output import say_once
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, Network, activation
@@ -28,7 +27,7 @@ class SiteBias(nn.Module):
     context_spec: ContextSpec
     dtype: str
     width: int = LOCAL_WIDTH
-    num_blocks: int = opt(1, least=0, most=DEEPEST)
+    num_blocks: int = depth_option(1, least=0)
 
     def setup(self):
         shape = (self.event.num_sites, self.num_features)
@@ -115,7 +114,7 @@ class Independent(ReadsNoSite):
     hidden_sizes: tuple[int, ...] = opt((), least=1)
     activation: str = opt("tanh", choices=ACTIVATIONS)
     width: int = 64
-    num_blocks: int = opt(2, least=0, most=DEEPEST)
+    num_blocks: int = depth_option(2, least=0)
 
     @classmethod
     def check_context(cls, context, options):

@@ -8,8 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.options import seed_option
-from arjax.core.output import say_once
 from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS
 from arjax.networks.dense.masked_layers import MaskedLayers, units_by_group
@@ -22,13 +20,13 @@ def hidden_degrees(num_units: int, num_steps: int) -> np.ndarray:
 
 
 @functools.cache
-def degree_pool(sizes: tuple[int, ...], num_steps: int, num_masks: int, seed: int) -> tuple[np.ndarray, ...]:
+def degree_pool(sizes: tuple[int, ...], num_steps: int, num_masks: int) -> tuple[np.ndarray, ...]:
     """Degrees of the units under each of a fixed pool of masks, int[K, U] per layer (section 4.2).
 
     Mask 0 has the even ones of `hidden_degrees`. In the others each unit draws its degree uniformly, between the least
     of the layer below and S-2: so it has inputs and outputs.
     """
-    rng, last = np.random.default_rng(seed), max(num_steps - 2, 0)
+    rng, last = np.random.default_rng(0), max(num_steps - 2, 0)
     pool = [np.stack([hidden_degrees(size, num_steps)] * num_masks) for size in sizes]
     for k in range(1, num_masks):
         least = 0
@@ -52,18 +50,11 @@ class MADE(MaskedLayers):
     one; the default is mask 0. The pool is fixed, as fresh masks in every step underfit.
 
     Options: `hidden_sizes` (any depth), `direct` connections from inputs to outputs (equation 10, the matrix A),
-    `activation`, `dropout` on hidden units, `input_dropout` on the inputs, `num_masks` in the pool, `mask_seed`,
+    `activation`, `dropout` on hidden units, `input_dropout` on the inputs, `num_masks` in the pool,
     `condition_on_masks` (worth its extra weights where one set of weights supports many orders or masks).
     """
 
     num_masks: int = 1
-    mask_seed: int = seed_option()
-
-    @classmethod
-    def check(cls, event, factorization, options):
-        super().check(event, factorization, options)
-        if options["mask_seed"] and options["num_masks"] == 1:
-            say_once("network.mask_seed has no effect: it is that of a pool of masks, and network.num_masks is 1")
 
     def dependencies(self, factorization):
         """The outputs of step t read step s iff some path leads there: s <= m_1 <= ... <= m_L < t (section 3)."""
@@ -77,7 +68,7 @@ class MADE(MaskedLayers):
 
     def _pool(self, factorization: Factorization) -> tuple[np.ndarray, ...]:
         """The degrees of the units of each layer under each mask, int[K, U]."""
-        return degree_pool(self.hidden_sizes, factorization.num_steps, self.num_masks, self.mask_seed)
+        return degree_pool(self.hidden_sizes, factorization.num_steps, self.num_masks)
 
     def __call__(self, x, factorization, context=None, *, train=False, mask: int | jax.Array | None = None):
         """Features of all sites under one mask of the pool; None: a random one in training, mask 0 otherwise."""

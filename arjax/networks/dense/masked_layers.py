@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.options import opt
+from arjax.core.options import opt, rate_option
 from arjax.factorization import Factorization
 from arjax.networks.base import ACTIVATIONS, Context, Network, activation
 from arjax.networks.layers.embedding import flat_inputs, numeric_size
@@ -40,8 +40,8 @@ class MaskedLayers(Network):
     hidden_sizes: tuple[int, ...] = opt((500,), fewest=1)
     direct: bool = True
     activation: str = opt("relu", choices=ACTIVATIONS)
-    dropout: float = opt(0.0, least=0, below=1)
-    input_dropout: float = opt(0.0, least=0, below=1)
+    dropout: float = rate_option()
+    input_dropout: float = rate_option()
     condition_on_masks: bool = False
 
     SMALL = {"hidden_sizes": (48, 40)}

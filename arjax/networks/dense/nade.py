@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.core.options import opt
+from arjax.core.options import opt, rate_option
 from arjax.factorization import Factorization
 from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, Network, activation
 from arjax.networks.dense.fvsbn import EarlierSites
@@ -39,8 +39,8 @@ class NADE(Network):
     hidden_size: int = 500
     activation: str = opt("sigmoid", choices=ACTIVATIONS)
     direct: bool = False
-    dropout: float = opt(0.0, least=0, below=1)
-    input_dropout: float = opt(0.0, least=0, below=1)
+    dropout: float = rate_option()
+    input_dropout: float = rate_option()
     steps_per_chunk: int = 16
 
     SMALL = {"hidden_size": 20, "direct": True, "steps_per_chunk": 4}

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.core.options import opt
+from arjax.core.options import opt, rate_option
 from arjax.factorization import Factorization
 from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, Network, activation
 from arjax.networks.layers.embedding import flat_inputs, input_mask, numeric_size, seen_inputs
@@ -33,8 +33,8 @@ class Separate(Network):
 
     hidden_sizes: tuple[int, ...] = opt((16,), fewest=1)
     activation: str = opt("relu", choices=ACTIVATIONS)
-    dropout: float = opt(0.0, least=0, below=1)
-    input_dropout: float = opt(0.0, least=0, below=1)
+    dropout: float = rate_option()
+    input_dropout: float = rate_option()
 
     SMALL = {"hidden_sizes": (20, 16)}
     TRAITS = Network.TRAITS | {"graphs"}

@@ -15,6 +15,8 @@ from arjax.networks.layers.convolution import TapMix
 
 #: Inputs of the gates outside the image: all gates are closed, so that cells and states are exactly 0 there.
 SHUT = -1e9
+#: Images side by side on CPUs, where less is wasted of each step.
+CPU_STRIP = 4
 
 
 def skew(x_BHWC: jax.Array, fill: float) -> jax.Array:
@@ -77,11 +79,12 @@ class DiagonalBiLSTMLayer(PixelRNNLayer):
     def _along_diagonals(self, z_2BHPG: jax.Array) -> jax.Array:
         """The states [2, B, H, P, U] of both directions, each from the left corner of its image.
 
-        Half of the columns of a skewed image are empty. Images side by side form one wide image with fewer empty
-        columns; a column of closed gates between them starts the next one from zeros.
+        Half of the columns of a skewed image are empty. A strip of images side by side forms one wide image with fewer
+        empty columns; a column of closed gates between them starts the next one from zeros. Without a `strip`, its
+        length is the fastest one: single images need the fewest steps, which is best on accelerators.
         """
         _, batch, height, columns, gates = z_2BHPG.shape
-        strip = math.gcd(batch, self.strip)
+        strip = math.gcd(batch, self.strip or (CPU_STRIP if jax.default_backend() == "cpu" else 1))
         shape = (2, batch // strip, strip, height, columns + 1)
         spaced = jnp.pad(z_2BHPG, ((0, 0),) * 3 + ((0, 1), (0, 0)), constant_values=SHUT)
         wide = jnp.swapaxes(spaced.reshape(*shape, gates), 2, 3).reshape(batch // strip * 2, height, -1, gates)
@@ -158,7 +161,7 @@ class DiagonalBiLSTMCore(PixelRNNCore):
     the margin, these states start from the whole row, and the receptive field is the whole past, as in the paper.
     """
 
-    strip: int = 4
+    strip: int = 0
 
     LAYER = DiagonalBiLSTMLayer
     MARGIN = 1
@@ -177,11 +180,8 @@ class DiagonalBiLSTMCore(PixelRNNCore):
 class DiagonalBiLSTM(PixelRNN):
     """PixelRNN with Diagonal BiLSTM layers, on images in raster-like orders; every pixel depends on the whole past.
 
-    Options: those of `PixelRNNFamily`, and `strip`: images that are computed side by side, for speed alone. 1 needs
-    the fewest steps, which is best on accelerators; larger values waste less of each step (4 to 8 are best on CPU).
+    Options: those of `PixelRNNFamily`.
     """
-
-    strip: int = 4
 
     CORE = DiagonalBiLSTMCore
     SMALL = {"hidden_size": 8, "num_layers": 2, "readout_size": 16}

@@ -8,15 +8,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.options import depth_option
 from arjax.networks.base import NETWORKS
+from arjax.networks.image.pixelcnn import MaskedNetwork
 from arjax.networks.layers.convolution import CENTRE, TapConv, TapMix, Taps, channel_graph, compose, put_pixel
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.grids import (
-    RasterNetwork,
-    check_channels,
-    check_kernels,
     flip_dependencies,
     from_raster,
     image_inputs,
@@ -24,7 +21,7 @@ from arjax.networks.layers.grids import (
     num_channels,
     put_previous,
 )
-from arjax.networks.layers.local_context import context_encoder, everywhere, of_pixel, of_row
+from arjax.networks.layers.local_context import everywhere, of_pixel, of_row
 
 Pair = tuple[jax.Array, jax.Array]
 #: Scale of the initial kernels before a gate: tanh(y) sigma(y) is about y / 2, and the vertical stack has no residual
@@ -111,7 +108,7 @@ class GatedLayer(nn.Module):
 
 
 @NETWORKS.register("gated_pixelcnn")
-class GatedPixelCNN(RasterNetwork):
+class GatedPixelCNN(MaskedNetwork):
     """PixelCNN of two stacks without a blind spot, with gates, in a raster-like order (section 2.1-2.3).
 
     The vertical stack reads all rows above a pixel, the horizontal stack the pixels to its left and the vertical stack.
@@ -128,22 +125,12 @@ class GatedPixelCNN(RasterNetwork):
     """
 
     hidden_size: int = 32
-    num_layers: int = opt(6, most=DEEPEST)
-    kernel_size: int = opt(3, most=DEEPEST)
-    first_kernel: int = opt(7, most=DEEPEST)
-    out_size: int = 64
-    dropout: float = opt(0.0, least=0, below=1)
+    num_layers: int = depth_option(6)
 
     SMALL = {"hidden_size": 16, "num_layers": 2, "out_size": 16}
-    CHANNELS = True
-
-    @classmethod
-    def check(cls, event, factorization, options):
-        super().check(event, factorization, options)
-        check_kernels(options, kernel_size=1, first_kernel=3)
-        check_channels(event, options, "hidden_size", "out_size")
 
     def setup(self):
+        super().setup()
         channels, conditional = num_channels(self.event), bool(self.context_spec)
         shared = {"conditional": conditional, "channels": channels, "dropout": self.dropout, "dtype": self.dtype}
         self.layers = [
@@ -151,9 +138,6 @@ class GatedPixelCNN(RasterNetwork):
             for i in range(self.num_layers + 1)
         ]
         self.hidden = TapMix(self.out_size, self.dtype, channels=channels)
-        self.out = TapMix(channels * self.num_features, self.dtype, channels=channels)
-        if conditional:
-            self.context = context_encoder(self.context_spec, self.event, self.hidden_size, self.dtype)
 
     def _taps(self, layer: int) -> tuple[Taps, Taps]:
         """The taps of the two stacks of a layer. In the first, a pixel of one channel does not read itself at all."""

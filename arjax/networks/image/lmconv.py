@@ -7,9 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.errors import UserError
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.options import depth_option, rate_option
 from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS, Network
 from arjax.networks.image.gated_resnet import GatedResnet
@@ -26,8 +24,11 @@ from arjax.networks.layers.convolution import (
     tap_graph,
 )
 from arjax.networks.layers.dense import Dense
-from arjax.networks.layers.grids import check_kernels, input_size, pixel_inputs, previous_inputs
+from arjax.networks.layers.grids import check_image, check_odd, input_size, pixel_inputs, previous_inputs
 from arjax.networks.layers.local_context import context_encoder, of_pixel
+
+#: Of the convolutions between groups.
+DILATION = 2
 
 
 def unmasked_taps(factorization: Factorization, taps: Taps) -> jax.Array:
@@ -77,29 +78,24 @@ class LocallyMaskedConvolution(Network):
     The order enters as masks made from the ranks of the sites, so one program supports all orders.
 
     Options: `hidden_size` of all layers, `num_groups` (3 in the paper), `group_size`, the blocks of a group (5 in the
-    paper; "down" groups but the first have one more), `kernel_size` (odd), `dilation` between groups,
-    `dropout` of whole feature maps.
+    paper; "down" groups but the first have one more), `kernel_size` (odd), `dropout` of whole feature maps.
     """
 
     hidden_size: int = 64
-    num_groups: int = opt(3, most=DEEPEST)
+    num_groups: int = depth_option(3)
     group_size: int = 1
-    kernel_size: int = opt(3, most=DEEPEST)
-    dilation: int = 2
-    dropout: float = opt(0.0, least=0, below=1)
+    kernel_size: int = depth_option(3, least=3)
+    dropout: float = rate_option()
 
     SMALL = {"hidden_size": 16, "num_groups": 2}
 
     @classmethod
     def check(cls, event, factorization, options):
-        if len(event.grid_shape) != 2:
-            raise UserError(f"lmconv needs a grid of two dimensions, not {event.grid_shape}")
-        if factorization.block_size > 1:
-            raise UserError("lmconv generates one site per step, so it needs model.partition=sites")
-        check_kernels(options, kernel_size=3)
+        check_image("lmconv", event, factorization)
+        check_odd(options, "kernel_size")
 
     def setup(self):
-        near, far = square_taps(self.kernel_size), square_taps(self.kernel_size, self.dilation)
+        near, far = square_taps(self.kernel_size), square_taps(self.kernel_size, DILATION)
         conditional, gaps = bool(self.context_spec), range(self.num_groups - 1)
 
         def block(name: str, *, skip: bool) -> NormalisedResnet:
@@ -132,7 +128,7 @@ class LocallyMaskedConvolution(Network):
             return tap_graph(height, width, taps) & earlier
 
         itself = np.eye(len(rank_D), dtype=bool)
-        near, far = (graph(square_taps(self.kernel_size, d)) | itself for d in (1, self.dilation))
+        near, far = (graph(square_taps(self.kernel_size, d)) | itself for d in (1, DILATION))
         up, down = [near] * 2 * self.group_size, [near] * 2 * (self.group_size + 1)
         gaps = self.num_groups - 1
         # Every layer also passes its input on, so the path through all of them has the largest receptive field.
@@ -155,7 +151,7 @@ class LocallyMaskedConvolution(Network):
         return self.out(nn.elu(u)).astype(jnp.float32)
 
     def __call__(self, x, factorization, context=None, *, train=False):
-        taps = self._first_taps(), *(square_taps(self.kernel_size, d) for d in (1, self.dilation))
+        taps = self._first_taps(), *(square_taps(self.kernel_size, d) for d in (1, DILATION))
         view = WholeImage({each: unmasked_taps(factorization, each) for each in taps})
         inputs = pixel_inputs(x.reshape(*x.shape[:3], -1), self.event, self.dtype)
         # A map of ones distinguishes zeros from masked pixels and from the outside.

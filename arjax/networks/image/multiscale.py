@@ -9,9 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.errors import UserError, did_you_mean
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.errors import UserError
+from arjax.core.options import depth_option, opt
 from arjax.core.output import say_once
 from arjax.factorization.orderings import multiscale, scales
 from arjax.networks.base import NETWORKS, Context, check_remat, fields_from
@@ -20,11 +19,10 @@ from arjax.networks.image.pixel_rnn import PixelRNNFamily, ReadPixels, pixel_rea
 from arjax.networks.image.row_lstm import RowLSTMCore
 from arjax.networks.layers.convolution import TapConv, compose, square_taps, tap_graph
 from arjax.networks.layers.embedding import flat_sites
-from arjax.networks.layers.grids import check_kernels, pixel_inputs
+from arjax.networks.layers.grids import check_image, check_odd, pixel_inputs
 from arjax.networks.layers.local_context import everywhere
 
-#: The cores, and the options that are theirs alone.
-CORES = {"row_lstm": (RowLSTMCore, ("kernel_size",)), "diagonal_bilstm": (DiagonalBiLSTMCore, ("strip",))}
+CORES = {"row_lstm": RowLSTMCore, "diagonal_bilstm": DiagonalBiLSTMCore}
 #: A 3x3 kernel, not masked: the whole coarse image is in the past.
 AROUND = square_taps(3)
 
@@ -74,17 +72,16 @@ class Multiscale(PixelRNNFamily):
     network generates the pixels of the small image once more; here each pixel is generated once, so that the product
     over all is a likelihood: the order is `multiscale`, with the same factor and levels.
 
-    Options: those of `PixelRNNFamily`; `core` ("diagonal_bilstm" or "row_lstm") with its `strip` or `kernel_size`;
+    Options: those of `PixelRNNFamily`; `core` ("diagonal_bilstm", or "row_lstm" with its `kernel_size`);
     `factor` and `levels`, as in the ordering; `upsample_layers`, convolutions on the small image before it is
     enlarged; `shared`: one conditional core and one deconvolutional network for all scales but the coarsest (its own).
     """
 
-    core: str = "diagonal_bilstm"
-    factor: int = 2
-    levels: int = opt(1, most=DEEPEST)
-    upsample_layers: int = opt(2, most=DEEPEST)
-    kernel_size: int = opt(3, most=DEEPEST)
-    strip: int = 4
+    core: str = opt("diagonal_bilstm", choices=CORES)
+    factor: int = opt(2, least=2)
+    levels: int = depth_option(1)
+    upsample_layers: int = depth_option(2)
+    kernel_size: int = depth_option(3, least=3)
     shared: bool = False
 
     SMALL = {"hidden_size": 8, "num_layers": 1, "readout_size": 16, "upsample_layers": 1}
@@ -92,20 +89,11 @@ class Multiscale(PixelRNNFamily):
     @classmethod
     def check(cls, event, factorization, options):
         factor, levels, grid = options["factor"], options["levels"], event.grid_shape
-        if options["core"] not in CORES:
-            raise UserError(f"unknown core {options['core']!r}{did_you_mean(options['core'], CORES)}")
-        for core, (_, own) in CORES.items():
-            for name in own if core != options["core"] else ():
-                if options[name] != getattr(cls, name):
-                    say_once(f"network.{name} has no effect: it is an option of the core {core!r}")
-        check_kernels(options, kernel_size=3)
+        if options["core"] != "row_lstm" and options["kernel_size"] != cls.kernel_size:
+            say_once("network.kernel_size has no effect: it is an option of the core 'row_lstm'")
+        check_image("multiscale", event, factorization)
+        check_odd(options, "kernel_size")
         check_remat(options)
-        if len(grid) != 2:
-            raise UserError(f"multiscale needs a grid of two dimensions, not {grid}")
-        if factorization.block_size > 1:
-            raise UserError("multiscale generates one site per step, so it needs model.partition=sites")
-        if factor < 2:
-            raise UserError(f"network.factor of 'multiscale' must be at least 2, not {factor}")
         if options["shared"] and levels < 2:
             raise UserError(f"network.shared needs two scales to share: network.levels of at least 2, not {levels}")
         if len(np.unique(scales(grid, factor, levels))) <= levels:
@@ -126,7 +114,7 @@ class Multiscale(PixelRNNFamily):
 
     def _core(self, k: int, **names: Any):
         """The core of scale k; all but the coarsest are conditional."""
-        core, _ = CORES[self.core]
+        core = CORES[self.core]
         conditioned = k < self.levels or bool(self.context_spec)
         return core(**fields_from(self, core, grid_shape=self._grid(k), conditioned=conditioned, **names))
 

@@ -19,8 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.options import depth_option, rate_option
 from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization
 from arjax.networks.base import Context, Network, check_remat, fields_from
@@ -269,9 +268,9 @@ class PixelRNNFamily(Network):
     """
 
     hidden_size: int = 32
-    num_layers: int = opt(7, most=DEEPEST)
+    num_layers: int = depth_option(7)
     readout_size: int = 64
-    dropout: float = opt(0.0, least=0, below=1)
+    dropout: float = rate_option()
     remat: bool = False
     unroll: int = 7
 

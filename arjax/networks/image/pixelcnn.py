@@ -7,14 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.errors import UserError
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.options import depth_option, rate_option
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.convolution import Cursor, TapConv, TapMix, WholeImage, channel_graph, compose, raster_taps
 from arjax.networks.layers.grids import (
     RasterNetwork,
-    check_channels,
-    check_kernels,
+    check_odd,
     flip_dependencies,
     from_raster,
     image_inputs,
@@ -46,37 +44,58 @@ class ResidualBlock(nn.Module):
         return x + self.widen(self.drop(hidden, deterministic=not train))
 
 
+class MaskedNetwork(RasterNetwork):
+    """Masked convolutions on images in a raster-like order: the first layer reads earlier pixels in a window of
+    `first_kernel` rows and columns, the others one of `kernel_size`; then come two 1x1 layers of `out_size` maps.
+
+    On a grid (H, W, C) the colour channels of a pixel are generated one after the other: the feature maps of all layers
+    are split into C groups, and a group reads of its own pixel only the groups before it (mask A) or up to it (mask B;
+    section 3.4). On a grid (H, W) the whole value of a pixel is generated at once.
+    """
+
+    hidden_size: int = 64
+    num_layers: int = depth_option(7)
+    kernel_size: int = depth_option(3)
+    first_kernel: int = depth_option(7, least=3)
+    out_size: int = 64
+    dropout: float = rate_option()
+
+    CHANNELS = True
+
+    @classmethod
+    def check(cls, event, factorization, options):
+        super().check(event, factorization, options)
+        check_odd(options, "kernel_size", "first_kernel")
+        for name in ("hidden_size", "out_size"):
+            if options[name] < num_channels(event):
+                raise UserError(
+                    f"network.{name}={options[name]} is too small for {num_channels(event)} colour channels"
+                )
+
+    def setup(self):
+        channels = num_channels(self.event)
+        self.out = TapMix(channels * self.num_features, self.dtype, channels=channels)
+        if self.context_spec:
+            self.context = context_encoder(self.context_spec, self.event, self.hidden_size, self.dtype)
+
+
 @NETWORKS.register("pixelcnn")
-class PixelCNN(RasterNetwork):
+class PixelCNN(MaskedNetwork):
     """Masked convolutions on images, in a raster-like order.
 
     The first layer (mask A) reads earlier pixels in a window of `first_kernel` rows and columns, the residual
     blocks (mask B) those in a window of `kernel_size`. Composed, they leave a blind spot to the right of a pixel in the
     rows above it: see `dependencies`.
 
-    On a grid (H, W, C) the colour channels of a pixel are generated one after the other: the feature maps of all layers
-    are split into C groups, and a group reads of its own pixel only the groups before it (mask A) or up to it (mask B;
-    section 3.4). On a grid (H, W) the whole value of a pixel is generated at once.
-
     Options: `hidden_size` 2h of the residual blocks, `num_layers`, `kernel_size` and `first_kernel` (odd), `out_size`
     of the two 1x1 layers before the output, `dropout` within the blocks.
     """
 
-    hidden_size: int = 64
-    num_layers: int = opt(7, most=DEEPEST)
-    kernel_size: int = opt(3, most=DEEPEST)
-    first_kernel: int = opt(7, most=DEEPEST)
-    out_size: int = 64
-    dropout: float = opt(0.0, least=0, below=1)
-
     SMALL = {"hidden_size": 24, "num_layers": 2, "out_size": 16}
-    CHANNELS = True
 
     @classmethod
     def check(cls, event, factorization, options):
         super().check(event, factorization, options)
-        check_kernels(options, kernel_size=1, first_kernel=3)
-        check_channels(event, options, "out_size")
         if options["hidden_size"] % 2 or options["hidden_size"] < 2 * num_channels(event):
             raise UserError(
                 f"network.hidden_size of 'pixelcnn' must be even and at least {2 * num_channels(event)} (twice the "
@@ -84,6 +103,7 @@ class PixelCNN(RasterNetwork):
             )
 
     def setup(self):
+        super().setup()
         channels = num_channels(self.event)
         self.first = TapConv(self.hidden_size, self._first_taps(), self.dtype, channels=channels, strict=True)
         self.blocks = [
@@ -92,9 +112,6 @@ class PixelCNN(RasterNetwork):
         ]
         self.out_0 = TapMix(self.out_size, self.dtype, channels=channels)
         self.out_1 = TapMix(self.out_size, self.dtype, channels=channels)
-        self.out = TapMix(channels * self.num_features, self.dtype, channels=channels)
-        if self.context_spec:
-            self.context = context_encoder(self.context_spec, self.event, self.hidden_size, self.dtype)
 
     def _first_taps(self):
         """Mask A: where a pixel has one channel only, it does not read itself at all."""

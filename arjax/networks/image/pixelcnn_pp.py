@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.options import depth_option, rate_option
 from arjax.networks.base import NETWORKS
 from arjax.networks.image.gated_resnet import GatedStack, dropout_masks
 from arjax.networks.image.shifted_streams import (
@@ -115,9 +114,9 @@ class PixelCNNPP(ShiftedNetwork):
     """
 
     num_filters: int = 160
-    num_resnets: int = opt(5, most=DEEPEST)
-    num_scales: int = opt(3, most=DEEPEST)
-    dropout: float = opt(0.5, least=0, below=1)
+    num_resnets: int = depth_option(5)
+    num_scales: int = depth_option(3)
+    dropout: float = rate_option(0.5)
 
     SMALL = {"num_filters": 8, "num_resnets": 1, "num_scales": 2, "dropout": 0.0}
 

@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.options import depth_option, rate_option
 from arjax.networks.base import NETWORKS, fields_from, once
 from arjax.networks.image.gated_resnet import GatedResnet, GatedStack, Mask, dropout_masks
 from arjax.networks.image.shifted_streams import DOWN_RIGHT, ImageView, PixelView, ShiftedNetwork, State
@@ -149,11 +148,11 @@ class PixelSNAIL(ShiftedNetwork):
     """
 
     num_filters: int = 256
-    num_blocks: int = opt(12, most=DEEPEST)
-    num_resnets: int = opt(4, most=DEEPEST)
+    num_blocks: int = depth_option(12)
+    num_resnets: int = depth_option(4)
     key_size: int = 16
     value_size: int = 128
-    dropout: float = opt(0.5, least=0, below=1)
+    dropout: float = rate_option(0.5)
     remat: bool = False
 
     SMALL = {"num_filters": 8, "num_blocks": 2, "num_resnets": 1, "key_size": 4, "value_size": 6, "dropout": 0.0}

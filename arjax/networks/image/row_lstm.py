@@ -7,12 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.options import depth_option
 from arjax.networks.base import NETWORKS
 from arjax.networks.image.pixel_rnn import PixelRNN, PixelRNNCore, PixelRNNLayer, gate_bias, lstm_cell, lstm_scan
 from arjax.networks.layers.convolution import TapConv
-from arjax.networks.layers.grids import check_kernels
+from arjax.networks.layers.grids import check_odd
 
 
 class RowLSTMLayer(PixelRNNLayer):
@@ -86,7 +85,7 @@ class RowLSTMLayer(PixelRNNLayer):
 class RowLSTMCore(PixelRNNCore):
     """The Row LSTM on an image in raster order."""
 
-    kernel_size: int = opt(3, most=DEEPEST)
+    kernel_size: int = depth_option(3)
 
     LAYER = RowLSTMLayer
 
@@ -111,12 +110,12 @@ class RowLSTM(PixelRNN):
     Options: those of `PixelRNNFamily`, and `kernel_size` k of both convolutions (odd, at least 3).
     """
 
-    kernel_size: int = opt(3, most=DEEPEST)
+    kernel_size: int = depth_option(3, least=3)
 
     CORE = RowLSTMCore
     SMALL = {"hidden_size": 10, "num_layers": 2, "readout_size": 16}
 
     @classmethod
     def check(cls, event, factorization, options):
-        check_kernels(options, kernel_size=3)
+        check_odd(options, "kernel_size")
         super().check(event, factorization, options)

@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 
-from arjax.core.errors import UserError, did_you_mean
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.errors import UserError
+from arjax.core.options import depth_option, opt, rate_option
 from arjax.core.spec import EventSpec
 from arjax.networks.base import ACTIVATIONS, Network, activation, check_remat, fields_from, once
 from arjax.networks.layers.attention import CrossAttention
@@ -33,14 +32,6 @@ def make_norm(kind: str, epsilon: float, use_bias: bool, dtype: str) -> nn.Modul
     if kind == "rms":
         return nn.RMSNorm(epsilon=epsilon, dtype=dtype)
     return nn.LayerNorm(epsilon=epsilon, use_bias=use_bias, dtype=dtype)
-
-
-def check_block(norm: str, mlp: str, act: str) -> None:
-    """Raises `UserError` when a normalisation, MLP or activation does not exist."""
-    for kind, name, known in (("normalisation", norm, NORMS), ("MLP", mlp, MLPS)):
-        if name not in known:
-            raise UserError(f"unknown {kind} {name!r}{did_you_mean(name, known)}")
-    activation(act)
 
 
 def stacked(
@@ -115,7 +106,7 @@ class Stack(nn.Module):
 def check_stack(options: Mapping[str, Any]) -> None:
     """Raises `UserError` when heads do not divide the width, or recomputation would save no memory."""
     width, num_heads = options["width"], options["num_heads"]
-    if num_heads < 1 or width % num_heads:
+    if width % num_heads:
         raise UserError(f"network.num_heads={num_heads} does not divide network.width={width}")
     check_remat(options)
 
@@ -227,12 +218,12 @@ class PlainStack(Stack):
     """
 
     width: int = 128
-    num_layers: int = opt(4, most=DEEPEST)
+    num_layers: int = depth_option(4)
     num_heads: int = 4
     mlp_ratio: int = 4
     activation: str = opt("gelu", choices=ACTIVATIONS)
-    dropout: float = opt(0.0, least=0, below=1)
-    position: str = "learned"
+    dropout: float = rate_option()
+    position: str = opt("learned", choices=("learned", "sinusoidal"))
     remat: bool = False
     unroll: int = 4
 
@@ -262,17 +253,9 @@ class PlainStack(Stack):
         return fields_from(self, self.LAYER, **own)
 
 
-def check_plain_stack(options: Mapping[str, Any]) -> None:
-    """Raises `UserError` for options that a `PlainStack` cannot have."""
-    if options["position"] not in ("learned", "sinusoidal"):
-        raise UserError(f"network.position must be learned or sinusoidal, not {options['position']!r}")
-    check_stack(options)
-    activation(options["activation"])
-
-
 class StackedNetwork(PlainStack, Network):
     """A network that is a `PlainStack`, with its options."""
 
     @classmethod
     def check(cls, event, factorization, options):
-        check_plain_stack(options)
+        check_stack(options)

@@ -37,8 +37,8 @@ def raster_like_orders(grid_shape: tuple[int, ...]) -> list[np.ndarray]:
     return [view.ravel() for p in flipped for view in ([p] if p.ndim == 2 else [p, p[..., ::-1]])]
 
 
-def check_raster_like(name: str, event: EventSpec, factorization: Factorization, *, channels: bool = False) -> None:
-    """Raises `UserError` unless the grid is two-dimensional, with one site per step, in a raster-like order.
+def check_image(name: str, event: EventSpec, factorization: Factorization, *, channels: bool = False) -> None:
+    """Raises `UserError` unless the grid is two-dimensional and a step generates one site.
 
     `channels` allows a third dimension: colour channels that are generated one after the other.
     """
@@ -47,6 +47,10 @@ def check_raster_like(name: str, event: EventSpec, factorization: Factorization,
         raise UserError(f"{name} needs a grid of two dimensions{also}, not {event.grid_shape}")
     if factorization.block_size > 1:
         raise UserError(f"{name} generates one site per step, so it needs model.partition=sites")
+
+
+def check_raster_like(name: str, event: EventSpec, factorization: Factorization) -> None:
+    """Raises `UserError` unless the order of the sites is raster-like."""
     orders = raster_like_orders(event.grid_shape)
     if not any(np.array_equal(factorization.order, order) for order in orders):
         # column_major takes all of one colour channel before the next, and transposes only square images.
@@ -55,18 +59,11 @@ def check_raster_like(name: str, event: EventSpec, factorization: Factorization,
         raise UserError(f"{name} needs a raster-like order ({', '.join(named)} or a mirrored one)")
 
 
-def check_kernels(options: Mapping[str, Any], **least: int) -> None:
-    """Raises `UserError` unless these options, the sizes of square kernels, are odd and at least as large as given."""
-    for name, size in least.items():
-        if options[name] % 2 == 0 or options[name] < size:
-            raise UserError(f"network.{name} must be an odd number, at least {size}, not {options[name]}")
-
-
-def check_channels(event: EventSpec, options: Mapping[str, Any], *names: str) -> None:
-    """Raises `UserError` unless these options, numbers of feature maps, give each colour channel a map."""
+def check_odd(options: Mapping[str, Any], *names: str) -> None:
+    """Raises `UserError` unless these options, the sizes of kernels, are odd."""
     for name in names:
-        if options[name] < num_channels(event):
-            raise UserError(f"network.{name}={options[name]} is too small for {num_channels(event)} colour channels")
+        if options[name] % 2 == 0:
+            raise UserError(f"network.{name} must be an odd number, not {options[name]}")
 
 
 class RasterNetwork(Network):
@@ -77,7 +74,8 @@ class RasterNetwork(Network):
 
     @classmethod
     def check(cls, event, factorization, options):
-        check_raster_like(name_of(cls), event, factorization, channels=cls.CHANNELS)
+        check_image(name_of(cls), event, factorization, channels=cls.CHANNELS)
+        check_raster_like(name_of(cls), event, factorization)
 
     def _encoded(self, context: Context | None, factorization: Factorization) -> jax.Array | None:
         """The encoded context of the flipped or transposed image."""

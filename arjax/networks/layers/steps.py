@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
 from arjax.networks.base import ChunkedNetwork, Context, Network
@@ -218,9 +219,7 @@ class StepReadout(nn.Module):
 
 
 def check_steps(factorization: Factorization, position: str) -> None:
-    """Raises `UserError` when the position option is unknown, or insufficient for blocks of several sites."""
-    if position not in POSITIONS:
-        raise UserError(f"unknown position encoding {position!r} (there are: {', '.join(POSITIONS)})")
+    """Raises `UserError` unless positions tell the sites of a block apart."""
     if position == "none" and factorization.block_size > 1:
         raise UserError("steps of several sites need network.position=learned or sinusoidal, to tell the sites apart")
 
@@ -243,7 +242,7 @@ class StepNetwork(Network):
     """
 
     hidden_size: int = 128
-    position: str = "none"
+    position: str = opt("none", choices=POSITIONS)
 
     #: Whether the core takes the context in its layers.
     CONDITIONED_CORE: ClassVar[bool] = False
