@@ -6,6 +6,7 @@ simulate several devices set their own.
 
 import atexit
 import collections
+import contextlib
 import gc
 import importlib.metadata
 import importlib.util
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 # Traces leave many small objects: the collector of cycles would walk them again and again.
 gc.set_threshold(50_000, 20, 20)
@@ -248,6 +249,13 @@ def programs() -> Callable[[], int]:
 def key() -> jax.Array:
     """A fixed random key."""
     return jax.random.key(0)
+
+
+@pytest.fixture
+def scope() -> Iterator[Callable[..., None]]:
+    """A function: what is registered in these registries from then on is there for one test."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *registries: [stack.enter_context(registry.scope()) for registry in registries]
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ import os
 import re
 import sys
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import CodeType
 from typing import Any
 
@@ -127,6 +127,17 @@ class Registry:
             return component
 
         return add
+
+    @contextlib.contextmanager
+    def scope(self, without: Collection[str] = ()) -> Iterator[None]:
+        """Within, the registry lacks the names `without`; afterwards it is as before, whatever was registered."""
+        before = self._entries, self._origins, self._disputed
+        self._entries = {name: entry for name, entry in self._entries.items() if name not in without}
+        self._origins, self._disputed = dict(self._origins), dict(self._disputed)
+        try:
+            yield
+        finally:
+            self._entries, self._origins, self._disputed = before
 
     def names(self) -> list[str]:
         """All registered names, sorted."""

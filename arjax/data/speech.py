@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, from_splits, label_context
@@ -19,7 +20,12 @@ _FULL_SCALE = 32768.0
 
 @DATASETS.register("spoken_digits")
 def spoken_digits(
-    *, length: int = 4096, bits: int = 8, whole: bool = False, context: str = "none", data_dir: str = ""
+    *,
+    length: int = opt(4096, least=0),
+    bits: int = 8,
+    whole: bool = False,
+    context: str = "none",
+    data_dir: str = "",
 ) -> Dataset:
     """Spoken digits at 8 kHz with 256 mu-law levels or 65,536 levels, 2000 / 250 / 250 recordings of five speakers.
 
@@ -36,7 +42,7 @@ def spoken_digits(
       context: "label" to condition on the digit.
     """
     spec = label_context(context, 10)
-    if length < 0 or length == 1:
+    if length == 1:
         raise UserError(f"the data set option 'length' must be 0, or at least 2 samples, not {length}")
     if whole and not length:
         raise UserError("the data set option whole=True needs length, the samples of a window")

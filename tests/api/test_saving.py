@@ -191,7 +191,7 @@ def test_damaged_and_foreign_files_are_one_sentence(name, saved, tmp_path):
     assert str(path) in str(error.value)
 
 
-def test_other_mistakes(fitted, model, tmp_path, monkeypatch):
+def test_other_mistakes(fitted, model, tmp_path):
     with pytest.raises(UserError, match="there is no file"):
         arjax.load(tmp_path / "nothing.safetensors")
     path = fitted.save(tmp_path / "m.safetensors")
@@ -201,8 +201,7 @@ def test_other_mistakes(fitted, model, tmp_path, monkeypatch):
     changed = dataclasses.replace(fitted.model, orders=None)
     with pytest.raises(UserError, match="AutoregressiveModel has no recipe, as it was put together or changed by hand"):
         dataclasses.replace(fitted, model=changed).save(path)
-    with monkeypatch.context() as patch:
-        patch.setattr(NETWORKS, "_entries", {name: NETWORKS[name] for name in NETWORKS if name != "made"})
+    with NETWORKS.scope(without=["made"]):
         with pytest.raises(UserError, match=r"^import the module .* has an unknown network 'made'"):
             arjax.load(path)
     assert path.read_bytes() == before and load_model(path).about["num_orders"] == 1

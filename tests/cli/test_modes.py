@@ -273,10 +273,9 @@ class Heard(Writer):
 
 
 @pytest.mark.slow
-def test_writers_are_told_metrics_test_scores_and_pictures_once(config_file, finished_run, tmp_path, monkeypatch):
+def test_writers_are_told_metrics_test_scores_and_pictures_once(config_file, finished_run, tmp_path, scope):
     """A run of seconds that goes on with a writer from its config file; an unknown one is a mistake at once."""
-    monkeypatch.setattr(WRITERS, "_entries", dict(WRITERS._entries))
-    monkeypatch.setattr(WRITERS, "_origins", dict(WRITERS._origins))
+    scope(WRITERS)
     workdir, file = copy_of(finished_run, tmp_path), tmp_path / "heard.py"
     file.write_text(HEARD + config_file.read_text())
     flags = [f"--config={file}:smoke,context=label", f"--workdir={workdir}", "--config.train.steps=7"]

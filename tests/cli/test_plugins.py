@@ -56,9 +56,9 @@ def forget():
 
 
 @pytest.fixture(autouse=True)
-def another_process(monkeypatch):
+def another_process(monkeypatch, scope):
     """Every test begins with nothing from outside, and leaves nothing."""
-    monkeypatch.setattr(ORDERINGS, "_entries", dict(ORDERINGS._entries))
+    scope(ORDERINGS)
     monkeypatch.setattr(user_code, "_NEIGHBOURS", {})
     monkeypatch.setattr(user_code._LATER, "folders", {})
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if "pytest" not in entry])
@@ -75,14 +75,14 @@ def test_a_run_is_scored_and_sampled_again_without_its_config_file(run, monkeypa
     assert (workdir / "samples-1" / "samples.npy").exists() and "last_first" in ORDERINGS.names()
 
 
-def test_a_plugin_of_the_command_stands_beside_those_of_the_run(run, monkeypatch, tmp_path):
+def test_a_plugin_of_the_command_stands_beside_those_of_the_run(run, scope, tmp_path):
     """A sampler of one's own draws from a run with an ordering of one's own."""
     workdir, _ = run
     (tmp_path / "sampler_of_mine.py").write_text(
         "import jax\nfrom arjax.samplers import SAMPLERS, Cached\n\n\n@SAMPLERS.register('mine_too')\n"
         "@jax.tree_util.register_dataclass\nclass Mine(Cached):\n    exact = True\n"
     )
-    monkeypatch.setattr(SAMPLERS, "_entries", dict(SAMPLERS._entries))
+    scope(SAMPLERS)
     plugin, sampler = f"--config.plugins=('sampler_of_mine in {tmp_path}',)", "--config.sample.sampler=mine_too"
     assert main(["--mode=sample", f"--workdir={workdir}", plugin, sampler]) == 0
     sys.modules.pop("sampler_of_mine")

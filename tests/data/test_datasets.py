@@ -62,7 +62,7 @@ def test_a_missing_set_names_the_command_that_gets_it(name, no_data, tmp_path):
         ("uci_binary", {"set": "mushroom"}, "did you mean 'mushrooms'"),
         ("poly_music", {"set": "bach"}, "there are: jsb, nottingham"),
         ("poly_music", {"max_length": 1}, "at least 2 frames"),
-        ("spoken_digits", {"length": -1}, "at least 2 samples"),
+        ("spoken_digits", {"length": 1}, "at least 2 samples"),
         ("spoken_digits", {"bits": 12}, "must be 8 or 16, not 12"),
         ("spoken_digits", {"length": 0, "whole": True}, "whole=True needs length"),
         ("stage", {"number": 4}, "must be from 1 to 3, not 4"),
@@ -362,8 +362,8 @@ def test_a_stage_is_a_part_of_each_example_given_the_coarser_ones():
         assert dataset.event == cut.events[number - 1] and dataset.context.local == (("coarse",) if number > 1 else ())
 
 
-def test_a_data_set_of_a_user_whose_file_is_missing(monkeypatch):
-    monkeypatch.setattr(DATASETS, "_entries", dict(DATASETS._entries))
+def test_a_data_set_of_a_user_whose_file_is_missing(scope):
+    scope(DATASETS)
     DATASETS.register("mine")(lambda file="none.npz": np.load(file))
     with pytest.raises(UserError, match=r"^cannot read the data set 'mine': No such file or directory: none\.npz$"):
         make_dataset("mine")

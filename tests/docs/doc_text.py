@@ -58,7 +58,6 @@ def titled(page: pathlib.Path) -> dict[str, str]:
 @contextlib.contextmanager
 def titled_files(page: pathlib.Path, folder: pathlib.Path, registry: Registry, monkeypatch: Any) -> Iterator[None]:
     """The files of a page in a folder; what their modules register, and find beside them, is there until the end."""
-    monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     monkeypatch.setattr(user_code, "_NEIGHBOURS", {})
     modules = {pathlib.Path(name).stem for name in titled(page)}
     for name, text in titled(page).items():
@@ -66,7 +65,8 @@ def titled_files(page: pathlib.Path, folder: pathlib.Path, registry: Registry, m
     for module in modules:
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.syspath_prepend(str(folder))
-    yield
+    with registry.scope():
+        yield
     for module in modules:
         sys.modules.pop(module, None)
 

@@ -64,7 +64,7 @@ pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch, scope):
     """The working directory of a reader: the repository's files, and those that the pages show in full."""
     for name in ("configs", "experiments", "scripts"):
         (tmp_path / name).symlink_to(ROOT / name)
@@ -73,8 +73,7 @@ def folder(tmp_path, monkeypatch):
             if "/" not in name:
                 (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
-    for registry in REGISTRIES:  # what the files register is not there for other tests
-        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    scope(*REGISTRIES)  # what the files register is not there for other tests
     monkeypatch.setattr(sys, "path", list(sys.path))
     modules = set(sys.modules)
     yield tmp_path
@@ -84,27 +83,25 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def arjax(monkeypatch):
+def arjax():
     """`arjax` in this process, where each command starts with the data sets of the package alone, as in a new one."""
-    entries = dict(DATASETS._entries)
 
     def call(*arguments):
-        monkeypatch.setattr(DATASETS, "_entries", dict(entries))
-        return main(list(arguments))
+        with DATASETS.scope():
+            return main(list(arguments))
 
     return call
 
 
 @pages
-def test_commands_parse_and_their_configs_are_valid(page, folder, monkeypatch):
-    entries = dict(DATASETS._entries)
+def test_commands_parse_and_their_configs_are_valid(page, folder):
     for arguments in doc_text.commands(page, "arjax"):
-        monkeypatch.setattr(DATASETS, "_entries", dict(entries))
         flags = parse_flags(arguments)
         if flags.config:
-            config = load_config_file(flags.config)
-            apply_overrides(config, flags.overrides)
-            validate(config)
+            with DATASETS.scope():
+                config = load_config_file(flags.config)
+                apply_overrides(config, flags.overrides)
+                validate(config)
         else:
             known = {name for name, _ in fields(base_config())}
             assert {name for name, _ in flags.overrides} <= known
@@ -144,16 +141,15 @@ def with_something_new(runs):
 
 @pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["new", "every"])
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_every_run_of_a_sweep_has_a_valid_config(path, every, folder, monkeypatch):
+def test_every_run_of_a_sweep_has_a_valid_config(path, every, folder):
     """Of products of options, the fast suite takes the runs in which one of them is new."""
-    entries = dict(DATASETS._entries)
     runs = runs_of(rows := load_sweep(str(path)), rows, pathlib.Path())
     assert runs
     for run in runs if every else with_something_new(runs):
-        monkeypatch.setattr(DATASETS, "_entries", dict(entries))
-        config = load_config_file(run.config)
-        apply_overrides(config, run.override_texts())
-        validate(config)
+        with DATASETS.scope():
+            config = load_config_file(run.config)
+            apply_overrides(config, run.override_texts())
+            validate(config)
 
 
 @pages

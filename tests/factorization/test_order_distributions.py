@@ -174,9 +174,9 @@ def test_mistakes_are_told():
         make_orders("any_of(orderings=('variance',))", (3,))
 
 
-def test_orders_that_a_partition_cuts_differently_are_refused(monkeypatch):
+def test_orders_that_a_partition_cuts_differently_are_refused(scope):
     """One program draws them all: their blocks must have one structure. Partitions may be those of other packages."""
-    monkeypatch.setattr(PARTITIONS, "_entries", dict(PARTITIONS._entries))
+    scope(PARTITIONS)
     PARTITIONS.register("first_alone")(lambda order, grid_shape: [1, 3] if order[0] == 0 else [2, 2])
     with pytest.raises(UserError, match="cuts the orders of 'rasters' into different blocks"):
         make_orders("rasters", (4,), "first_alone")
@@ -192,9 +192,9 @@ def test_which_distributions_read_data():
     assert not orders_need_data(NESTED)
 
 
-def test_a_distribution_of_a_user_reads_data_if_it_says_so(monkeypatch):
+def test_a_distribution_of_a_user_reads_data_if_it_says_so(scope):
     """With a parameter `data`, as an ordering; without one it is called with the grid alone."""
-    monkeypatch.setattr(ORDER_DISTRIBUTIONS, "_entries", dict(ORDER_DISTRIBUTIONS._entries))
+    scope(ORDER_DISTRIBUTIONS)
     ORDER_DISTRIBUTIONS.register("turned")(lambda grid_shape, by: np.stack([np.roll(np.arange(4), by), np.arange(4)]))
     ORDER_DISTRIBUTIONS.register("by_mean")(lambda grid_shape, data: np.argsort(data.mean(0))[None])
     ORDER_DISTRIBUTIONS.register("none")(lambda grid_shape: np.zeros((0, 4), int))

@@ -12,7 +12,6 @@ import pytest
 
 from arjax.core.batch import Score
 from arjax.core.errors import UserError
-from arjax.core.registry import Registry
 from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.interop import load_huggingface, save_huggingface
 from arjax.interop.model_file import SavedModel, load_model, save_model
@@ -146,7 +145,7 @@ class Weird:
         return hash(self.base)
 
 
-def test_a_kind_with_fields_of_new_types_is_one_class(monkeypatch, tmp_path):
+def test_a_kind_with_fields_of_new_types_is_one_class(tmp_path):
     """A static object that is made of an option, and an array that was drawn when the model was made."""
 
     @jax.tree_util.register_dataclass
@@ -173,12 +172,10 @@ def test_a_kind_with_fields_of_new_types_is_one_class(monkeypatch, tmp_path):
             ones = jnp.ones(len(keys), jnp.int32)
             return Draw(jnp.zeros((len(keys), 2)), {"network_calls": ones, "steps": ones})
 
-    registry = Registry(KINDS.kind, hidden=("recipe",), builder=lambda kind: kind.make)
-    registry._entries.update(KINDS._entries)
-    registry.register("offset")(Offset)
-    monkeypatch.setattr(KINDS, "_entries", registry._entries)
-    model = make_model(Offset.event, kind="offset", base=5)
-    saved = SavedModel(model, {"scale": np.float32(1)}, None, None, {})
-    found = load_model(save_model(tmp_path / "m.safetensors", saved))
+    with KINDS.scope():
+        KINDS.register("offset")(Offset)
+        model = make_model(Offset.event, kind="offset", base=5)
+        saved = SavedModel(model, {"scale": np.float32(1)}, None, None, {})
+        found = load_model(save_model(tmp_path / "m.safetensors", saved))
     assert_same(found.model, model)
     assert found.model.base.base == 5 and found.model.offset.tolist() == model.offset.tolist()

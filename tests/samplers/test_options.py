@@ -25,11 +25,11 @@ MISTAKES = {
 }
 
 
-def test_a_sampler_and_a_kind_that_are_no_pytrees_are_one_sentence(monkeypatch):
+def test_a_sampler_and_a_kind_that_are_no_pytrees_are_one_sentence(scope):
     """A subclass does not inherit the registration of its base."""
     of_class = {"__doc__": "No pytree.", "__module__": __name__, "make": classmethod(lambda cls, recipe: cls())}
     for registry, base in ((SAMPLERS, Cached), (KINDS, Model)):
-        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+        scope(registry)
         registry.register("leaf")(type("Leaf", (base,), of_class))
     for call in (lambda: make_sampler("leaf"), lambda: make_model(EventSpec((2,)), kind="leaf")):
         with pytest.raises(UserError, match=r"'leaf' is no pytree: write @jax.tree_util.register_dataclass .* Leaf$"):
@@ -60,10 +60,9 @@ def test_a_sampler_is_a_value_and_a_pytree_without_leaves(name):
     assert not jax.tree.leaves(sampler)
 
 
-def test_a_sampler_of_ones_own_has_options_and_may_hold_arrays(monkeypatch):
+def test_a_sampler_of_ones_own_has_options_and_may_hold_arrays(scope):
     """One that draws the values of another array: arrays are arguments of its program, and compile nothing anew."""
-    monkeypatch.setattr(SAMPLERS, "_entries", dict(SAMPLERS._entries))
-    monkeypatch.setattr(SAMPLERS, "_origins", dict(SAMPLERS._origins))
+    scope(SAMPLERS)
 
     @SAMPLERS.register("constant")
     @jax.tree_util.register_dataclass

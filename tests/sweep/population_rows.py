@@ -48,10 +48,10 @@ def get_sweep():
 """
 
 
-def write_population(folder, monkeypatch):
+def write_population(folder, monkeypatch, scope):
     """Goes into a folder with the sweep and its config; a data set that the config registers is forgotten again."""
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(DATASETS, "_entries", dict(DATASETS._entries))
+    scope(DATASETS)
     (folder / "config.py").write_text(CONFIG)
     (folder / "sweep.py").write_text(SWEEP)
 

@@ -25,8 +25,8 @@ from arjax.sweep.table import load_sweep
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    write_population(tmp_path, monkeypatch)
+def folder(tmp_path, monkeypatch, scope):
+    write_population(tmp_path, monkeypatch, scope)
     return tmp_path
 
 
@@ -85,8 +85,8 @@ def test_grids_are_full_and_hold_every_job():
     assert isinstance(found[0], Grid) and sorted(run.name for grid in found for run in grid.runs) == list("0123456")
 
 
-def test_orders_that_are_cut_otherwise_make_a_population_of_their_own(folder, monkeypatch):
-    monkeypatch.setattr(PARTITIONS, "_entries", dict(PARTITIONS._entries))
+def test_orders_that_are_cut_otherwise_make_a_population_of_their_own(folder, scope):
+    scope(PARTITIONS)
     PARTITIONS.register("first_apart")(lambda order, grid_shape: [1, 3] if order[0] == 0 else [2, 2])
     runs = [
         Run(str(i), "config.py", {"model.ordering": order, "model.partition": "first_apart", "train.steps": steps})

@@ -18,8 +18,8 @@ from arjax.sweep.table import load_sweep
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    write_population(tmp_path, monkeypatch)
+def folder(tmp_path, monkeypatch, scope):
+    write_population(tmp_path, monkeypatch, scope)
     return tmp_path
 
 

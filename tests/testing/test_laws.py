@@ -41,10 +41,9 @@ from arjax.testing.statistics import LEAST_P, chi_square, uniform
 
 
 @pytest.fixture(autouse=True)
-def own_names(monkeypatch):
+def own_names(scope):
     """What a test registers is there for it alone."""
-    for registry in (CONDITIONALS, NETWORKS, OBJECTIVES, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS):
-        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    scope(CONDITIONALS, NETWORKS, OBJECTIVES, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS)
 
 
 class SumCore(nn.Module):

@@ -24,11 +24,10 @@ from arjax.testing.model import model_laws
 
 
 @pytest.fixture
-def package(repository, monkeypatch):
+def package(repository, monkeypatch, scope):
     """Its folder; what it registers is there for one test."""
     folder = repository / "examples" / "outside_package"
-    for registry in (NETWORKS, CONDITIONALS, KINDS):
-        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    scope(NETWORKS, CONDITIONALS, KINDS)
     monkeypatch.syspath_prepend(str(folder))
     yield folder
     for name in [name for name in sys.modules if name.partition(".")[0] == "running_mean"]:

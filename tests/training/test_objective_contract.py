@@ -70,8 +70,7 @@ class Tracked(Objective):
 @pytest.fixture(scope="module", autouse=True)
 def registered():
     """As by another package; other tests see those of arjax alone."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(OBJECTIVES, "_entries", dict(OBJECTIVES._entries))
+    with OBJECTIVES.scope():
         OBJECTIVES.register("tracked")(Tracked)
         yield
 

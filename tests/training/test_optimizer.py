@@ -179,9 +179,9 @@ def test_average_warms_up_then_decays():
         np.testing.assert_allclose(found["w"], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_another_package_adds_an_optimizer_and_a_schedule(monkeypatch):
-    monkeypatch.setattr(OPTIMIZERS, "_entries", dict(OPTIMIZERS._entries))
-    monkeypatch.setattr(SCHEDULES, "_entries", dict(SCHEDULES._entries))
+def test_another_package_adds_an_optimizer_and_a_schedule(scope):
+    scope(OPTIMIZERS)
+    scope(SCHEDULES)
 
     @OPTIMIZERS.register("signs")
     def signs(b1: float = 0.9, floor: float = 0.5):
@@ -218,8 +218,8 @@ def test_another_package_adds_an_optimizer_and_a_schedule(monkeypatch):
         optimizer_config("signs", momentum=0.9)
 
 
-def test_a_rule_of_a_user_keeps_its_own_defaults_of_options_that_every_config_has(monkeypatch):
-    monkeypatch.setattr(OPTIMIZERS, "_entries", dict(OPTIMIZERS._entries))
+def test_a_rule_of_a_user_keeps_its_own_defaults_of_options_that_every_config_has(scope):
+    scope(OPTIMIZERS)
 
     @OPTIMIZERS.register("signs")
     def signs(b1: float = 0.5, b2: float = 0.999, weight_decay: float = 1.0):

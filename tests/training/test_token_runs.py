@@ -177,8 +177,7 @@ class Counting(TeacherForcing):
 @pytest.mark.slow
 def test_members_of_a_population_write_their_parameters_after_a_step_as_runs_do(tmp_path):
     """The best parameters of member and run hold the number of their step; so does the second of two objectives."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(OBJECTIVES, "_entries", dict(OBJECTIVES._entries))
+    with OBJECTIVES.scope():
         OBJECTIVES.register("counting")(Counting)
         config = tiny_config(train__steps=4, train__eval_every=2, train__ema_decay=0.0)
         config.objective = "weighted(of=('teacher_forcing', 'counting'), weights=(0.5, 0.5))"
