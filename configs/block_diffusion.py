@@ -12,7 +12,7 @@ experiments/block_diffusion.
 """
 
 from arjax.config import apply_smoke, base_config, dataset_config, model_config, network_config, parse_arg, pick
-from arjax.networks.denoisers import BLOCK_DENOISERS
+from arjax.networks import NETWORKS
 
 #: Options of each data set. Windows of text do not overlap: a bound scores whole windows.
 DATA = {"digits": {}, "tiny_shakespeare": {"length": 64, "eval_stride": 64}}
@@ -28,8 +28,8 @@ def get_config(arg=""):
     partition = f"blocks(size={arg.block})"
     config.model = model_config("block_diffusion", partition=partition, score_steps=SCORE_STEPS)
     sizes = {"width": 64, "num_layers": 3, "num_heads": 4, "unroll": 3}
-    sizes = BLOCK_DENOISERS.get("block_transformer").SMALL if arg.smoke else sizes
-    config.network = network_config("block_transformer", "block_diffusion", **sizes)
+    sizes = NETWORKS.get("block_transformer").SMALL if arg.smoke else sizes
+    config.network = network_config("block_transformer", **sizes)
     config.objective = "teacher_forcing"
     config.optimizer.update(name="adamw", learning_rate=2e-3, schedule="cosine", warmup_steps=100, weight_decay=0.05)
     config.optimizer.update(end_factor=0.01, clip_norm=1.0, b2=0.99)

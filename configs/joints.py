@@ -16,7 +16,6 @@ configs/any_order.py:digits. `data`: also binarized_mnist. `stages` of a cascade
 
 from arjax.config import apply_smoke, base_config, dataset_config, model_config, network_config, parse_arg, part, pick
 from arjax.networks import NETWORKS
-from arjax.networks.denoisers import DENOISERS
 
 BLOCK = {"width": 64, "num_layers": 2, "num_heads": 4}
 DENOISER = {"width": 96, "num_layers": 4, "num_heads": 4}
@@ -27,8 +26,8 @@ KINDS = {
     "flow": ("flow", {"num_blocks": 4}, "transformer", BLOCK, 1e-3, 2500),
     "spline_flow": ("flow", {"num_blocks": 4, "conditional": "spline(bins=24)"}, "transformer", BLOCK, 1e-3, 2500),
     "gaussian": ("gaussian_chain", LEVELS, "unet", {"width": 32, "dropout": 0.1}, 2e-3, 5000),
-    "absorbing": ("discrete_chain", MASKS, "transformer", DENOISER | {"use_time": False}, 1e-3, 3500),
-    "uniform": ("discrete_chain", MASKS | {"process": "uniform"}, "transformer", DENOISER, 1e-3, 3500),
+    "absorbing": ("discrete_chain", MASKS, "denoising_transformer", DENOISER | {"use_time": False}, 1e-3, 3500),
+    "uniform": ("discrete_chain", MASKS | {"process": "uniform"}, "denoising_transformer", DENOISER, 1e-3, 3500),
     "mixture": ("mixture", {}, "made", {"hidden_sizes": (100,)}, 1e-3, 4000),
     "cascade": ("cascade", {}, "transformer", BLOCK, 1e-3, 2500),
 }
@@ -45,8 +44,7 @@ def get_config(arg=""):
         arg, smoke=False, kind=pick(KINDS, "flow"), data=data, steps=0, members=4, stages=pick(STAGES, "subsampled")
     )
     kind, options, network, sizes, rate, steps = KINDS[arg.kind]
-    networks = DENOISERS if kind.endswith("chain") else NETWORKS
-    sizes = networks.get(network).SMALL if arg.smoke else sizes
+    sizes = NETWORKS.get(network).SMALL if arg.smoke else sizes
     config = base_config()
     config.dataset = dataset_config(arg.data)
     if arg.steps or arg.smoke:
@@ -58,7 +56,7 @@ def get_config(arg=""):
     elif kind == "cascade":
         config.parts = {str(k): part(network, **sizes) for k in range(1, STAGES[arg.stages] + 1)}
     else:
-        config.network = network_config(network, kind, **sizes)
+        config.network = network_config(network, **sizes)
     config.objective = "teacher_forcing"
     config.optimizer.update(name="adamw", learning_rate=rate, schedule="cosine", warmup_steps=200, weight_decay=0.01)
     config.train.update(steps=steps, batch_size=64, log_every=200, eval_every=400, ema_decay=0.999)

@@ -65,7 +65,7 @@ def _any_order(arg):
         chain["conditional"] = "discretized_logistic_mixture(components=10)"
     if arg.any_order in ("levels", "mixture"):
         config.model = model_config("discrete_chain", **chain)
-        config.network = network_config("unet", "discrete_chain", **sizes)
+        config.network = network_config("unet", **sizes)
     else:
         shared = part("unet", model_config("discrete_chain", **chain), **sizes)
         config.model = model_config("cascade", stages=f"digits(base={arg.any_order[4:]})", train_stages=1)

@@ -47,6 +47,7 @@ from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.networks import NETWORKS
 from arjax.reporting.tables import format_count, print_table
+from arjax.testing.models import autoregressive_networks
 
 SAMPLES = 16
 SPEECH = EventSpec((8000,), kind="levels", num_levels=256)
@@ -231,7 +232,7 @@ def measure_steps(flags: argparse.Namespace) -> int:
     """Bytes and time of a step of drawing."""
     import benchmark_steps
 
-    names = flags.only.split(",") if flags.only else NETWORKS.names()
+    names = flags.only.split(",") if flags.only else autoregressive_networks()
     for name in names:
         NETWORKS.get(name)
     rows: list[dict[str, Any]] = []
@@ -343,7 +344,7 @@ def measure_all(flags: argparse.Namespace) -> int:
     ):
         if wanted:
             return measure(flags)
-    names = flags.only.split(",") if flags.only else list(CASES) if flags.quick else NETWORKS.names()
+    names = flags.only.split(",") if flags.only else list(CASES) if flags.quick else autoregressive_networks()
     for name in names:
         NETWORKS.get(name)
     if flags.compile is not None:

@@ -1,11 +1,12 @@
 """Do two checkouts compute the same bits on this machine? Prints what differs, and exits with 1 if anything does.
 
     python scripts/same_bits.py BEFORE AFTER                    # folders of clones, such as worktrees
-    python scripts/same_bits.py BEFORE AFTER --only=network     # cases that begin with these words
+    python scripts/same_bits.py BEFORE AFTER --only=network     # cases whose names begin so
+    python scripts/same_bits.py BEFORE AFTER --quick            # scores only: no first parameters, trainings and draws
 
-The cases are those of `tests/golden.json` beside this script, and each checkout runs them by `tests/golden_cases.py`
-beside this script: parameters with their paths, losses, gradients, draws, compressed files. A checkout whose interface
-has changed since then is run by its own copy of that file.
+The cases are those of `tests/golden.json` of this checkout. A checkout with a file `tests/golden_cases.py` runs them by
+that one, others by that of this checkout. Compared are scores, first and trained parameters with their paths,
+losses, gradients, draws and compressed files. Both compile as the tests do, unless JAX_DISABLE_MOST_OPTIMIZATIONS=0.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def digests(value: Any, path: str = "") -> dict[str, str]:
     return found
 
 
-def run(cases_file: Path, record_file: Path, only: str, out: Path) -> None:
+def run(cases_file: Path, record_file: Path, only: str, thorough: bool, out: Path) -> None:
     """Runs the cases in this process, and writes the digests of all that they give."""
     spec = importlib.util.spec_from_file_location("golden_cases", cases_file)
     cases = importlib.util.module_from_spec(spec)
@@ -54,7 +55,7 @@ def run(cases_file: Path, record_file: Path, only: str, out: Path) -> None:
     for title, entry in json.loads(record_file.read_text()).items():
         if title.startswith(only):
             try:
-                values, more = cases.measure(entry["case"])
+                values, more = cases.measure(entry["case"], thorough)
                 found[title] = digests(values | more)
             except Exception:
                 found[title] = {"error": traceback.format_exc(limit=-2)}
@@ -63,35 +64,38 @@ def run(cases_file: Path, record_file: Path, only: str, out: Path) -> None:
     out.write_text(json.dumps(found))
 
 
-def started(checkout: Path, only: str, out: Path) -> None:
+def started(checkout: Path, only: str, quick: bool, out: Path) -> subprocess.Popen:
     """Runs the cases in a checkout, in a process of its own."""
     own = checkout / "tests/golden_cases.py"
     cases = own if own.exists() else ROOT / "tests/golden_cases.py"
-    variables = {"PYTHONPATH": str(checkout), "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
-    command = [sys.executable, __file__, "--run", str(cases), f"--only={only}", f"--out={out}"]
-    subprocess.run(command, env=os.environ | variables, cwd=checkout, check=True)
+    variables = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_TRACEBACK_IN_LOCATIONS_LIMIT": "0", **os.environ}
+    variables |= {"PYTHONPATH": str(checkout), "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
+    command = [sys.executable, __file__, "--run", str(cases), f"--only={only}", f"--out={out}", *["--quick"] * quick]
+    return subprocess.Popen(command, env=variables, cwd=checkout)
 
 
 def main() -> None:
     """Compares two checkouts, or, with `--run`, is the process of one."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkouts", nargs="*", type=Path, help="two folders")
-    parser.add_argument("--only", default="", help="the first words of the cases that are compared")
+    parser.add_argument("--only", default="", help="the beginning of the names of the cases")
+    parser.add_argument("--quick", action="store_true", help="scores only")
     parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.run:
-        run(args.run, ROOT / "tests/golden.json", args.only, args.out)
+        run(args.run, ROOT / "tests/golden.json", args.only, not args.quick, args.out)
         return
     if len(args.checkouts) != 2:
         parser.error("name two folders of checkouts")
     with tempfile.TemporaryDirectory() as folder:
-        results = []
-        for i, checkout in enumerate(args.checkouts):
-            out = Path(folder, f"{i}.json")
-            started(checkout.resolve(), args.only, out)
-            results.append(json.loads(out.read_text()))
-    before, after = results
+        outs = [Path(folder, f"{i}.json") for i in range(2)]
+        pairs = zip(args.checkouts, outs, strict=True)
+        processes = [started(checkout.resolve(), args.only, args.quick, out) for checkout, out in pairs]
+        codes = [process.wait() for process in processes]
+        if any(codes):
+            sys.exit("a checkout cannot run the cases")
+        before, after = (json.loads(out.read_text()) for out in outs)
     differ = [line for title in before for line in differences(title, before[title], after[title])]
     print("\n".join(differ) or f"{len(before)} cases have the same bits")
     sys.exit(1 if differ else 0)

@@ -15,14 +15,13 @@ from arjax.cli.completion import NAMES
 from arjax.cli.listing import REGISTRIES
 from arjax.config import base_config
 from arjax.config.fields import fields
-from arjax.config.validate import SPLITS
 from arjax.core.registry import Registry
+from arjax.data.sources import SPLITS
 from arjax.models.kinds import DTYPES
 from arjax.sweep.main import sweep_parser
 
 #: Registries whose components have their options in sections of a config.
-SECTIONS = {"networks": ("networks",), "denoisers": ("denoisers", "block_denoisers"), "datasets": ("datasets",)}
-SECTIONS |= {"kinds": ("kinds",)}
+SECTIONS = {"networks": ("networks",), "datasets": ("datasets",), "kinds": ("kinds",)}
 
 
 def names() -> dict[str, Any]:

@@ -17,15 +17,20 @@ import jax
 import numpy as np
 
 import arjax
+from arjax.coding import compress
 from arjax.conditionals import CONDITIONALS, make_conditional
+from arjax.core.batch import Batch
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS, make_factorization
 from arjax.models import KINDS, ModelChoice
 from arjax.networks import NETWORKS
+from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
+from arjax.networks.denoisers import BlockTransformer, Denoiser
 from arjax.objectives import OBJECTIVES, Step, make_objective
 from arjax.quantizers import QUANTIZERS
 from arjax.samplers import SAMPLERS
 from arjax.stages import STAGES
+from arjax.testing.models import autoregressive_networks
 from arjax.training.optimizer import OPTIMIZERS
 from arjax.training.schedules import SCHEDULES
 
@@ -34,8 +39,8 @@ NUM, STEPS, RATE, DRAWS = 6, 3, 0.02, 3
 #: The registries of which every name has a case, by the words that begin the names of their cases.
 COMPONENTS = {
     "network": NETWORKS,
-    "denoiser": KINDS.get("discrete_chain").NETWORKS,
-    "block_denoiser": KINDS.get("block_diffusion").NETWORKS,
+    "denoiser": NETWORKS,
+    "block_denoiser": NETWORKS,
     "kind": KINDS,
     "quantizer": QUANTIZERS,
     "stages": STAGES,
@@ -49,6 +54,15 @@ COMPONENTS = {
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
 }
+
+
+def names(component: str) -> list[str]:
+    """The names of a component that have cases; networks that denoise have them in the kinds that they are for."""
+    if component == "network":
+        return autoregressive_networks()
+    families = {"denoiser": (Denoiser, OrderAgnosticNetwork), "block_denoiser": BlockTransformer}.get(component, object)
+    registry = COMPONENTS[component]
+    return [name for name in registry.names() if families is object or issubclass(registry.get(name), families)]
 
 
 def measure(case: Mapping[str, Any], thorough: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -163,7 +177,7 @@ def _digest(lines: list[str]) -> str:
 def _measure_model(case: Mapping[str, Any], thorough: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     """The scores of some examples; and losses and norms of gradients of a few steps, and draws."""
     model = model_of(case)
-    batch = model.checked_batch(examples(model.event, NUM), _contexts(model.context_spec, NUM) or None)
+    batch = Batch(examples(model.event, NUM), _contexts(model.context_spec, NUM))
     params = _random(model.param_shapes)
     paths = _paths(params)
     values = {"paths": _digest(paths), "num_params": model.num_params}
@@ -186,7 +200,7 @@ def _trained(model: Any, batch: Any, key: jax.Array) -> dict[str, Any]:
         fresh = model.init(key)
 
         def loss(params: Any) -> jax.Array:
-            return -model.train_score(params, batch, key=jax.random.fold_in(key, 1)).log_prob.mean()
+            return -model.score(params, batch, key=jax.random.fold_in(key, 1), train=True).log_prob.mean()
 
         def step(params: Any, _: Any) -> tuple[Any, Any]:
             value, gradient = jax.value_and_grad(loss)(params)
@@ -216,7 +230,7 @@ def _measure_conditional(case: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
         bound = family if own is None else family.bind(_moved(own, 0.05))
         features = np.random.default_rng(0).normal(size=(NUM, family.num_params)).astype(np.float32)
         found = {"loss": bound.loss(features, x), "mode": bound.mode(features), "x": bound.sample(key, features)}
-        if family.kind != "none":
+        if family.score_kind != "none":
             found |= {"log_prob": bound.log_prob(features, x), "entropy": bound.entropy(features)}
         return found
 
@@ -228,7 +242,7 @@ def _measure_objective(case: Mapping[str, Any]) -> tuple[dict[str, Any], dict[st
     """The loss of a batch, and the norms of its gradients."""
     model, objective = model_of(case), make_objective(case["call"])
     objective.check(model)
-    batch = model.checked_batch(examples(model.event, NUM)).replace(weight=np.ones(NUM, np.float32))
+    batch = Batch(examples(model.event, NUM), weight=np.ones(NUM, np.float32))
 
     @jax.jit
     def program(key: jax.Array) -> dict[str, Any]:
@@ -276,16 +290,15 @@ def _fitted(record: str) -> Any:
 
 
 def _measure_fit(case: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The reports of a whole training, and draws, conditionals and the size of a compressed file of its model."""
+    """The reports of a whole training; or draws of its model, or the size of a compressed file."""
     same = {name: value for name, value in case.items() if name not in ("sampler", "compress")}
     fitted = _fitted(json.dumps(same, sort_keys=True))
     if "sampler" in case:
         found = {"x": np.asarray(fitted.sample(4, seed=1, sampler=case["sampler"]))}
         return found, found
     if "compress" in case:
-        x = examples(fitted.model.event, 50)
-        data = fitted.compress(x, verify=True)
-        return {"bits": 8.0 * len(data)}, {"file": data}
+        coded = compress(fitted.model, fitted.params, examples(fitted.model.event, 50))
+        return {"bits": coded.bits, "num_values": coded.num_values}, {"end": coded.data[-32:]}
     names = [name for name in fitted.results if name.endswith(("nats", "nll_stderr", "num_params", "best_step"))]
     found = {name: fitted.results[name] for name in names} | {"params": _size(fitted.params)}
     return found, found | {"fitted": fitted.params, "paths": _paths(fitted.params)}
@@ -379,13 +392,13 @@ def _networks(name: str, call: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _denoisers(name: str, call: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    sizes = COMPONENTS["denoiser"].get(name).SMALL
+    sizes = NETWORKS.get(name).SMALL
     for event, kind in itertools.product((TOKENS, REAL), ("discrete_chain", "gaussian_chain")):
         yield "", model_record(ModelChoice(kind, {"num_steps": 3}, name, sizes), event)
 
 
 def _block_denoisers(name: str, call: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    sizes = COMPONENTS["block_denoiser"].get(name).SMALL
+    sizes = NETWORKS.get(name).SMALL
     yield "", model_record(ModelChoice("block_diffusion", {"partition": "blocks(size=2)"}, name, sizes), TOKENS)
 
 

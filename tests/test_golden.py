@@ -1,7 +1,8 @@
 """The record that no number moves: small cases of every component against `golden.json`.
 
-    ARJAX_WRITE_GOLDEN=1 pytest tests/test_golden.py -m ""      adds the cases of new components, and drops those of removed ones
-    ARJAX_WRITE_GOLDEN=all pytest tests/test_golden.py -m ""    and writes all numbers anew
+    ARJAX_WRITE_GOLDEN=1 pytest tests/test_golden.py -m ""
+
+adds the cases of new components, and drops those of removed ones; with `all` in place of 1 it writes all numbers anew.
 
 Numbers agree to 1e-5 where an entry has no `rtol` of its own: as processors with other vector widths and other versions
 of jax round.
@@ -31,7 +32,7 @@ QUICK = ("ordering", "partition", "graph", "network", "denoiser", "block_denoise
 def own_names(component: str) -> list[str]:
     """The names that the package registers: other tests and plugins register theirs."""
     registry = golden.COMPONENTS[component]
-    return [name for name in registry.names() if registry.origin(name).module.startswith("arjax.")]
+    return [name for name in golden.names(component) if registry.origin(name).module.startswith("arjax.")]
 
 
 def of(title: str) -> tuple[str, str]:
@@ -126,6 +127,4 @@ def test_no_training_and_no_draw_moves(title):
 @pytest.mark.parametrize("component", golden.COMPONENTS)
 def test_every_component_is_recorded(component):
     recorded = {name for of_case, name in map(of, RECORD) if of_case == component}
-    assert recorded == set(own_names(component)), (
-        "see the first lines of this file"
-    )
+    assert recorded == set(own_names(component)), "see the first lines of this file"

@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -17,54 +17,73 @@ import numpy as np
 from arjax.api.fitting import silence, stopped
 from arjax.api.run import ARRAYS_FILE
 from arjax.api.trained_model import Fitted, Settings, TrainedModel, as_history
-from arjax.core.arguments import checked_arguments
+from arjax.config.sections import defaults
+from arjax.core.arguments import check_names, checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.files import only_run_in, read_json_object, writable_folder, write_json
+from arjax.core.options import LARGEST, typed_fields
+from arjax.core.registry import Component
 from arjax.data import Dataset, Source, from_arrays
 from arjax.data.sources import ArraySource
 from arjax.models import Model, recipe_of
+from arjax.models.extras import in_words
 from arjax.models.kinds import is_model
 from arjax.objectives import make_objective
 from arjax.parallel.sharding import make_mesh, replicated
 from arjax.reporting.writers import read_metrics
 from arjax.samplers import make_sampler
 from arjax.training.loop import train as train_setup
-from arjax.training.optimizer import read_rule
+from arjax.training.optimizer import OPTIMIZERS, SHARED, read_rule
 from arjax.training.results import entries_of_run
 from arjax.training.schedules import SCHEDULES
-from arjax.training.setup import EvaluateOptions, Setup, Trained, TrainOptions, make_setup, restore_params
+from arjax.training.setup import (
+    UNLEARNED,
+    EvaluateOptions,
+    OptimizerOptions,
+    Setup,
+    Trained,
+    TrainOptions,
+    make_setup,
+    restore_params,
+)
 
 #: Stands for the model `init_from` of `fit_arrays` where a config has the workdir of a run.
 GIVEN = "the given model"
 Arrays = np.ndarray | Mapping[str, np.ndarray]
+#: The arguments of `fit_arrays` beside the options of the training.
+ARGUMENTS = frozenset(
+    (
+        "train",
+        "validation",
+        "test",
+        "objective",
+        "optimizer",
+        "num_orders",
+        "seed",
+        "init_from",
+        "standardise",
+        "workdir",
+    )
+)
 
 
-@checked_arguments(steps=1, batch_size=1, eval_every=1, num_orders=1, patience=0, seed=0, warmup_steps=0)
+@checked_arguments(seed=0)
 def fit_arrays(
     model: Model,
     *,
     train: Arrays | Dataset,
     validation: Arrays | None = None,
     test: Arrays | None = None,
-    steps: int = 2000,
-    batch_size: int = 64,
-    learning_rate: float = 1e-3,
-    seed: int = 0,
-    optimizer: str = "adam",
-    schedule: str = "constant",
-    warmup_steps: int = 0,
-    weight_decay: float = 0.0,
-    clip_norm: float = 0.0,
-    ema_decay: float = 0.0,
-    eval_every: int = 100,
-    patience: int = 0,
     objective: str = "",
+    optimizer: str = "adam",
     num_orders: int = 1,
+    seed: int = 0,
     init_from: TrainedModel | None = None,
     standardise: str = "",
     workdir: str | os.PathLike | None = None,
     quiet: bool = False,
     name: str = "arrays",
+    **options: Any,
 ) -> Fitted:
     """Trains a model on arrays by the loop of all runs, and scores it.
 
@@ -82,20 +101,10 @@ def fit_arrays(
         `arjax.make_dataset`.
       validation: likewise, to choose the parameters and to stop early; None for none.
       test: likewise, for the score at the end; None: that is of the validation split, or else the train split.
-      steps: train steps, at most.
-      batch_size: examples per step.
-      learning_rate: the peak of the schedule.
-      seed: of parameters, batches and noise.
-      optimizer: a rule, such as "adam" or "adamw".
-      schedule: of the learning rate: "constant", "cosine", "linear", "rsqrt", "wsd", or a call, "wsd(decay=0.1)".
-      warmup_steps: steps in which the learning rate grows.
-      weight_decay: of "adamw" and others.
-      clip_norm: largest norm of a gradient; 0: any.
-      ema_decay: of an average of the parameters, which is scored in their place; 0: none.
-      eval_every: steps between two validations.
-      patience: validations without a better score after which training ends; 0: never.
       objective: call string; "": `order_agnostic` for a model with several orders, else `teacher_forcing`.
+      optimizer: a rule, such as "adam" or "adamw".
       num_orders: orders of the mixture that is scored, of a model with several.
+      seed: of parameters, batches and noise.
       init_from: a trained model, as from `arjax.load`, `arjax.open_run` or `fit_arrays`: the training begins with its
         parameters, which must be those of `model`. None: with fresh ones.
       standardise: "sites" or "values": the model sees real values in standard units, of each place or of all sites
@@ -106,30 +115,54 @@ def fit_arrays(
       workdir: folder for checkpoints, metrics, results and `model.safetensors`; None: no files are kept.
       quiet: prints nothing.
       name: of the arrays, in the report.
+      **options: the other fields of the sections `train` and `optimizer` of a config by their names, such as `epochs`,
+        `batch_size`, `eval_every`, `patience`, `ema_decay`, `learning_rate`, `schedule`, `warmup_steps`,
+        `weight_decay` and `clip_norm`. Without a length, the training has 2,000 steps; `eval_every` is 100.
 
     Raises:
       UserError: arrays that do not fit the model, an option out of range, a folder with another training.
       TrainingDiverged: a `UserError` for a loss that is not finite.
       KeyboardInterrupt: after an interrupt.
     """
-    options: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
-    options |= {"optimizer": optimizer, "schedule": schedule, "warmup_steps": warmup_steps}
-    options |= {"weight_decay": weight_decay, "clip_norm": clip_norm, "ema_decay": ema_decay}
-    options |= {"eval_every": eval_every, "patience": patience, "objective": objective, "num_orders": num_orders}
-    options = {key: value.item() if isinstance(value, np.generic) else value for key, value in options.items()}
     if not is_model(model):
         raise UserError(f"model must be a model, as from arjax.make_model, not {model!r}")
-    if not 0 <= ema_decay < 1:
-        raise UserError(f"ema_decay must be at least 0 and below 1, not {ema_decay!r}")
     dataset = _dataset(model, train, validation, test, {"name": name, "standardise": standardise})
-    checkpoint_every = steps if workdir is None else 5 * eval_every
-    setup = _setup(model, dataset, options, checkpoint_every, _given(init_from))
-    options |= {} if init_from is None else {"init_from": _digest(init_from.params)}
-    with silence(quiet), _folder(workdir, setup, options) as folder:
-        fitted = _fit(setup, folder, options, is_kept=workdir is not None)
+    chosen = {"objective": objective, "optimizer": optimizer, "num_orders": num_orders, "seed": int(seed)}
+    sections = _sections(optimizer, options, is_kept=workdir is not None)
+    setup = _setup(model, dataset, chosen, sections, _given(init_from))
+    chosen |= sections.train | sections.optimizer | dict(sections.rule)
+    chosen |= {} if init_from is None else {"init_from": _digest(init_from.params)}
+    with silence(quiet), _folder(workdir, setup, chosen) as folder:
+        fitted = _fit(setup, folder, chosen, is_kept=workdir is not None)
         if workdir is not None:
             fitted.save(folder / "model.safetensors")
     return fitted
+
+
+class _Sections(NamedTuple):
+    """Fields of the sections `train` and `optimizer` of a config, and the options of the rule."""
+
+    train: dict[str, Any]
+    optimizer: dict[str, Any]
+    rule: Component
+
+
+def _sections(optimizer: str, options: Mapping[str, Any], is_kept: bool) -> _Sections:
+    """The options of a call by their sections, all of them in their types and ranges."""
+    of_train = defaults(TrainOptions).keys() - {"init_from"}
+    of_optimizer = {"learning_rate", "schedule", "warmup_steps", "end_factor", "clip_norm"}
+    of_rule = OPTIMIZERS.options(optimizer).keys() | SHARED.keys()
+    check_names("fit_arrays", options, of_train | of_optimizer | of_rule | ARGUMENTS)
+    train = typed_fields(TrainOptions, {name: options[name] for name in options.keys() & of_train})
+    if not train.keys() & {"steps", "examples", "epochs"}:
+        train["steps"] = 2000
+    train.setdefault("eval_every", 100)
+    train.setdefault("log_every", train["eval_every"])
+    train.setdefault("checkpoint_every", 5 * train["eval_every"] if is_kept else LARGEST)
+    given = {name: options[name] for name in options.keys() & defaults(OptimizerOptions).keys()}
+    rates = defaults(OptimizerOptions) | typed_fields(OptimizerOptions, given)
+    rule = read_rule(optimizer, {name: rates.get(name, options[name]) for name in options.keys() & of_rule})
+    return _Sections(train, {name: rates[name] for name in of_optimizer}, rule)
 
 
 def _dataset(
@@ -161,37 +194,28 @@ def _given(init_from: TrainedModel | None) -> Trained | None:
 
 
 def _setup(
-    model: Model, dataset: Dataset, options: Mapping[str, Any], checkpoint_every: int, given: Trained | None
+    model: Model, dataset: Dataset, chosen: Mapping[str, Any], sections: _Sections, given: Trained | None
 ) -> Setup:
-    """The parts of a run, which begins with the parameters of a `given` model; raises `UserError` for an option out of
-    range.
-    """
+    """The parts of a run, which begins with the parameters of a `given` model."""
     usual = "teacher_forcing" if model.orders is None else "order_agnostic"
+    rate = {name: sections.optimizer[name] for name in ("learning_rate", "warmup_steps", "end_factor")}
+    evaluate = {"split": list(dataset.splits)[-1], "num_orders": chosen["num_orders"]}
     return make_setup(
         model=model,
         dataset=dataset,
-        objective=make_objective(options["objective"] or usual),
-        optimizer=read_rule(options["optimizer"], {"weight_decay": options["weight_decay"]}),
-        schedule=SCHEDULES.read(options["schedule"]),
-        rate={name: options[name] for name in ("learning_rate", "warmup_steps")},
-        clip_norm=options["clip_norm"],
-        total_steps=options["steps"],
-        ema_decay=options["ema_decay"],
+        objective=make_objective(chosen["objective"] or usual),
+        optimizer=sections.rule,
+        schedule=SCHEDULES.read(sections.optimizer["schedule"]),
+        rate=rate,
+        clip_norm=sections.optimizer["clip_norm"],
         mesh=make_mesh(),
         rules=(),
-        seed=options["seed"],
-        train=TrainOptions(
-            batch_size=options["batch_size"],
-            log_every=options["eval_every"],
-            eval_every=options["eval_every"],
-            checkpoint_every=checkpoint_every,
-            patience=options["patience"],
-            init_from="" if given is None else GIVEN,
-        ),
-        evaluate=EvaluateOptions(split=list(dataset.splits)[-1], num_orders=options["num_orders"]),
+        seed=chosen["seed"],
+        train=TrainOptions(**sections.train, init_from="" if given is None else GIVEN),
+        evaluate=EvaluateOptions(**typed_fields(EvaluateOptions, evaluate)),
         sampler=make_sampler("cached"),
         open_run=lambda workdir: given if given is not None and workdir == GIVEN else _no_other_run(workdir),
-        about=model.in_words(),
+        about=in_words(model),
     )
 
 
@@ -242,10 +266,6 @@ def _digest(arrays: Any) -> str:
     return digest.hexdigest()
 
 
-#: Options that may differ when a training goes on.
-_MAY_DIFFER = ("eval_every", "patience")
-
-
 def _check_same(folder: Path, identity: dict[str, Any]) -> None:
     """Records the identity of the training in a folder; raises `UserError` when the folder holds another one."""
     path = folder / ARRAYS_FILE
@@ -256,7 +276,7 @@ def _check_same(folder: Path, identity: dict[str, Any]) -> None:
     if before is None and path.exists():
         raise UserError(f"{path} is damaged: choose another workdir")
     if before is not None:
-        options = {"init_from": None} | {k: value for k, value in before["options"].items() if k not in _MAY_DIFFER}
+        options = {"init_from": None} | {k: value for k, value in before["options"].items() if k not in UNLEARNED}
         for key, value in options.items():
             now = identity["options"].get(key)
             if now != value and key == "init_from":

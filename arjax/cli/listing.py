@@ -17,7 +17,6 @@ from arjax.data import DATASETS
 from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
 from arjax.models import KINDS
 from arjax.networks import NETWORKS
-from arjax.networks.denoisers import BLOCK_DENOISERS, DENOISERS
 from arjax.networks.recurrent.linear.mixer import MIXERS
 from arjax.objectives import OBJECTIVES
 from arjax.quantizers import QUANTIZERS
@@ -34,8 +33,6 @@ REGISTRIES: dict[str, Registry] = {
     "kinds": KINDS,
     "networks": NETWORKS,
     "mixers": MIXERS,
-    "denoisers": DENOISERS,
-    "block_denoisers": BLOCK_DENOISERS,
     "conditionals": CONDITIONALS,
     "orderings": ORDERINGS,
     "partitions": PARTITIONS,

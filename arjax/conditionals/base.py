@@ -15,9 +15,13 @@ import jax.numpy as jnp
 from arjax.conditionals.temperature import tempered
 from arjax.core.errors import UserError
 from arjax.core.registry import Registry
-from arjax.core.spec import EventSpec
+from arjax.core.spec import KINDS, EventSpec
 
-CONDITIONALS = Registry("conditional", builder=operator.attrgetter("for_event"), hidden=("event", "block_size"))
+CONDITIONALS = Registry(
+    "conditional",
+    builder=operator.attrgetter("for_event"),
+    hidden=("event", "block_size", "value_shape", "num_levels", "params", "train", "key"),
+)
 #: The conditional of each kind of data where none is named.
 USUAL = {
     "binary": "bernoulli",
@@ -29,7 +33,7 @@ USUAL = {
 
 
 def unsuitable(name: str, needs: str, event: EventSpec) -> UserError:
-    """The refusal of data that a family cannot describe, with one that can."""
+    """Returns the refusal of data that a family cannot describe; it names one that can."""
     fitting = "bernoulli" if event.num_levels == 2 else USUAL[event.kind]
     return UserError(f"the conditional {name!r} needs {needs}, not {event.kind}: take {fitting}")
 
@@ -49,11 +53,14 @@ class Conditional(abc.ABC):
     joint: ClassVar[bool] = False
     #: Whether draws are differentiable functions of features and noise, with the gradients of the distribution.
     REPARAMETERISED: ClassVar[bool] = False
+    #: The kinds of data that it describes, and the words for them.
+    DATA: ClassVar[tuple[str, ...]] = KINDS
+    NEEDS: ClassVar[str] = ""
     if TYPE_CHECKING:
         # Constants of most families, and properties of those whose options or parts decide.
 
         @property
-        def kind(self) -> str:
+        def score_kind(self) -> str:
             """Kind of `log_prob`: "exact", a "bound", an "estimate", or "none" for a family without a likelihood, whose
             number is its `loss`.
             """
@@ -62,13 +69,24 @@ class Conditional(abc.ABC):
         def own_loss(self) -> str:
             """The name of the loss that training minimises where that is not -log p; else ""."""
     else:
-        kind = "exact"
+        score_kind = "exact"
         own_loss = ""
 
     @classmethod
-    @abc.abstractmethod
-    def for_event(cls, event: EventSpec) -> Conditional:
-        """The family fitted to an event (further keyword options allowed); raises `UserError` where it cannot."""
+    def for_event(cls, event: EventSpec, **fields: Any) -> Self:
+        """Returns the family fitted to an event: by default its options are all fields but the shape of the value, the
+        number of levels, and what `bind` fills in.
+        """
+        cls.check_event(event)
+        of_event = {"value_shape": event.value_shape, "num_levels": event.num_levels}
+        names = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in of_event.items() if name in names}, **fields)
+
+    @classmethod
+    def check_event(cls, event: EventSpec) -> None:
+        """Raises `UserError` for data that the family cannot describe."""
+        if event.kind not in cls.DATA:
+            raise unsuitable(CONDITIONALS.name_of(cls) or cls.__name__, cls.NEEDS, event)
 
     @property
     @abc.abstractmethod

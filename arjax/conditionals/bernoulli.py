@@ -21,10 +21,9 @@ class Bernoulli(Conditional):
     value_shape: tuple[int, ...] = ()
 
     @classmethod
-    def for_event(cls, event: EventSpec) -> Bernoulli:
+    def check_event(cls, event: EventSpec) -> None:
         if event.num_levels != 2:
             raise unsuitable("bernoulli", "binary data", event)
-        return cls(event.value_shape)
 
     @property
     def num_params(self) -> int:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
-from arjax.conditionals.scales import is_number
+from arjax.conditionals.base import CONDITIONALS, Conditional
 from arjax.conditionals.temperature import as_temperature
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.core.spec import EventSpec
 
 #: The density is constant nearer to a bound than this part of the range.
@@ -40,20 +41,17 @@ class Beta(Conditional):
     low: float = 0.0
     high: float = 1.0
     value_shape: tuple[int, ...] = ()
-    min_log_shape: float = -0.7
+    min_log_shape: float = opt(-0.7, least=-5, below=LARGEST_LOG_SHAPE)
+
+    DATA = ("real",)
+    NEEDS = "real data"
 
     @classmethod
-    def for_event(cls, event: EventSpec, low: float = 0.0, high: float = 1.0, min_log_shape: float = -0.7) -> Beta:
-        if event.kind != "real":
-            raise unsuitable("beta", "real data", event)
-        for name, bound in (("low", low), ("high", high), ("min_log_shape", min_log_shape)):
-            if not is_number(bound):
-                raise UserError(f"{name} of the conditional 'beta' must be a number, not {bound!r}")
-        if not low < high:
-            raise UserError(f"low of the conditional 'beta' must be below high, not {low!r} with high={high!r}")
-        if not -5 <= min_log_shape < LARGEST_LOG_SHAPE:
-            raise UserError(f"min_log_shape of the conditional 'beta' must be from -5 to 9, not {min_log_shape!r}")
-        return cls(float(low), float(high), event.value_shape, float(min_log_shape))
+    def for_event(cls, event: EventSpec, **fields: Any) -> Beta:
+        beta = super().for_event(event, **fields)
+        if not beta.low < beta.high:
+            raise UserError(f"low of the conditional 'beta' must be below high, not {beta.low} with high={beta.high}")
+        return beta
 
     @property
     def num_params(self) -> int:

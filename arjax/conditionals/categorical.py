@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
-from arjax.conditionals.scales import before_bound, is_number, softly_bounded
+from arjax.conditionals.base import CONDITIONALS, Conditional
+from arjax.conditionals.scales import before_bound, softly_bounded
 from arjax.conditionals.temperature import tempered
-from arjax.core.errors import UserError
-from arjax.core.spec import EventSpec
+from arjax.core.options import opt
+from arjax.core.spec import DISCRETE
 
 #: A larger cap would change no logit that a softmax tells apart from a certain value.
 LARGEST_CAP = 1000
-
-
-def check_soft_cap(family: str, cap: float) -> None:
-    """Raises `UserError` unless `soft_cap` is a number from 0 (none) to the largest one."""
-    if not is_number(cap) or not 0 <= cap <= LARGEST_CAP:
-        raise UserError(f"soft_cap of the conditional {family!r} must be a number from 0 to {LARGEST_CAP}, not {cap!r}")
 
 
 @CONDITIONALS.register("categorical")
@@ -35,15 +30,10 @@ class Categorical(Conditional):
 
     num_levels: int
     value_shape: tuple[int, ...] = ()
-    soft_cap: float = dataclasses.field(default=0.0, kw_only=True)
+    soft_cap: float = opt(0.0, least=0, most=LARGEST_CAP)
 
-    @classmethod
-    def for_event(cls, event: EventSpec, *, soft_cap: float = 0.0) -> Categorical:
-        """For discrete data; raises `UserError` for other data, or a soft cap that is no positive number or 0."""
-        if not event.is_discrete:
-            raise unsuitable("categorical", "discrete data", event)
-        check_soft_cap("categorical", soft_cap)
-        return cls(event.num_levels, event.value_shape, soft_cap=float(soft_cap))
+    DATA: ClassVar[tuple[str, ...]] = DISCRETE
+    NEEDS = "discrete data"
 
     @property
     def num_params(self) -> int:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals.base import CONDITIONALS, USUAL, Conditional, make_conditional, unsuitable
+from arjax.conditionals.base import CONDITIONALS, USUAL, Conditional, make_conditional
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
@@ -30,8 +30,11 @@ class Columns(Conditional):
     families: tuple[Conditional, ...]
     value_shape: tuple[int, ...] = ()
 
+    DATA = ("columns",)
+    NEEDS = "mixed columns"
+
     @classmethod
-    def for_event(
+    def for_event(  # type: ignore[override]
         cls,
         event: EventSpec,
         binary: str = USUAL["binary"],
@@ -40,8 +43,7 @@ class Columns(Conditional):
         real: str = USUAL["real"],
     ) -> Columns:
         """The family of each kind of column: call strings such as `columns(real='gaussian_mixture(components=5)')`."""
-        if event.kind != "columns":
-            raise unsuitable("columns", "mixed columns", event)
+        cls.check_event(event)
         calls = {"binary": binary, "levels": levels, "tokens": tokens, "real": real}
         there = {column.kind for column in event.columns}
         for kind, call in calls.items():
@@ -106,10 +108,6 @@ class ColumnsAt(Conditional):
     group_M: jax.Array
 
     value_shape = ()
-
-    @classmethod
-    def for_event(cls, event: EventSpec) -> Conditional:
-        raise unsuitable("columns", "whole rows of columns", event)
 
     @property
     def num_params(self) -> int:

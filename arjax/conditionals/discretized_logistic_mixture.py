@@ -10,14 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
+from arjax.conditionals.base import CONDITIONALS, Conditional
 from arjax.conditionals.quadrature import stratified_points
-from arjax.conditionals.scales import bounded_log_scale, check_components, check_floor
+from arjax.conditionals.scales import bounded_log_scale, log_scale_floor
 from arjax.conditionals.temperature import as_temperature, tempered
-from arjax.core.errors import UserError, did_you_mean
-from arjax.core.spec import EventSpec
+from arjax.core.options import opt
 
-COUPLINGS = ("linear", "none")
 #: Values that are enumerated for exact entropies and modes.
 _MOST_VALUES = 4096
 #: Points per component of an entropy that cannot be enumerated.
@@ -54,23 +52,11 @@ class DiscretizedLogisticMixture(Conditional):
     num_levels: int
     value_shape: tuple[int, ...] = ()
     components: int = 10
-    coupling: str = "linear"
-    min_log_scale: float = -7.0
+    coupling: str = opt("linear", choices=("linear", "none"))
+    min_log_scale: float = log_scale_floor()
 
-    @classmethod
-    def for_event(
-        cls, event: EventSpec, components: int = 10, coupling: str = "linear", min_log_scale: float = -7.0
-    ) -> DiscretizedLogisticMixture:
-        name = "discretized_logistic_mixture"
-        if event.kind != "levels":
-            raise unsuitable(name, "ordered levels", event)
-        if coupling not in COUPLINGS:
-            raise UserError(
-                f"unknown coupling {coupling!r} of the conditional {name!r}{did_you_mean(coupling, COUPLINGS)}"
-            )
-        check_components(name, components)
-        check_floor(name, min_log_scale)
-        return cls(event.num_levels, event.value_shape, components, coupling, float(min_log_scale))
+    DATA = ("levels",)
+    NEEDS = "ordered levels"
 
     @property
     def _groups(self) -> tuple[int, int]:

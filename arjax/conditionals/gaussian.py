@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals.base import CONDITIONALS, unsuitable
-from arjax.conditionals.scales import bounded_log_scale, check_floor, check_soft_bound
+from arjax.conditionals.base import CONDITIONALS
+from arjax.conditionals.scales import bounded_log_scale, log_scale_floor, soft_bound
 from arjax.conditionals.transformed_normal import TransformedNormal
-from arjax.core.spec import EventSpec
 
 
 @CONDITIONALS.register("gaussian")
@@ -28,18 +26,8 @@ class Gaussian(TransformedNormal):
     """
 
     value_shape: tuple[int, ...] = ()
-    min_log_scale: float = -7.0
-    scale_bound: float = 0.0
-
-    REPARAMETERISED: ClassVar[bool] = True
-
-    @classmethod
-    def for_event(cls, event: EventSpec, min_log_scale: float = -7.0, scale_bound: float = 0.0) -> Gaussian:
-        if event.kind != "real":
-            raise unsuitable("gaussian", "real data", event)
-        check_floor("gaussian", min_log_scale)
-        check_soft_bound("gaussian", scale_bound)
-        return cls(event.value_shape, float(min_log_scale), float(scale_bound))
+    min_log_scale: float = log_scale_floor()
+    scale_bound: float = soft_bound()
 
     @property
     def num_params(self) -> int:

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 
 from arjax.conditionals.base import Around, Conditional
 from arjax.core.errors import UserError
-from arjax.core.spec import EventSpec
 
 
 def restricted(log_p: jax.Array, kept: jax.Array) -> jax.Array:
@@ -33,11 +32,6 @@ class Limited(Around, Conditional):  # type: ignore[override]  # `value_shape` i
                 "limits of the values restrict a table of the probabilities of single scalars, which the conditional "
                 f"{self.family!r} has not: take categorical, or another that lists its values"
             )
-
-    @classmethod
-    def for_event(cls, event: EventSpec) -> Limited:
-        """Raises `UserError`: limits come from the model that has the family, not from an event."""
-        raise UserError("a conditional is limited by a model, not by name")
 
     @property
     def num_params(self) -> int:

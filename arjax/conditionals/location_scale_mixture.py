@@ -5,19 +5,17 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
-from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
+from arjax.conditionals.base import CONDITIONALS, Conditional
 from arjax.conditionals.quadrature import entropy_by_quadrature
-from arjax.conditionals.scales import bounded_log_scale, check_components, check_floor, is_number
+from arjax.conditionals.scales import bounded_log_scale, log_scale_floor
 from arjax.conditionals.temperature import as_temperature, tempered
 from arjax.conditionals.transformed_normal import log_normal
-from arjax.core.errors import UserError
-from arjax.core.spec import EventSpec
+from arjax.core.options import opt
 
 #: Steps of the ascent to the mode; each closes a fixed part of the distance.
 _MODE_STEPS = 60
@@ -35,17 +33,10 @@ class LocationScaleMixture(Conditional):
 
     components: int = 10
     value_shape: tuple[int, ...] = ()
-    min_log_scale: float = -7.0
+    min_log_scale: float = log_scale_floor()
 
-    NAME: ClassVar[str]
-
-    @classmethod
-    def for_event(cls, event: EventSpec, components: int = 10, min_log_scale: float = -7.0) -> Self:
-        if event.kind != "real":
-            raise unsuitable(cls.NAME, "real data", event)
-        check_components(cls.NAME, components)
-        check_floor(cls.NAME, min_log_scale)
-        return cls(components, event.value_shape, float(min_log_scale))
+    DATA = ("real",)
+    NEEDS = "real data"
 
     @abc.abstractmethod
     def log_standard(self, z: jax.Array) -> jax.Array:
@@ -131,8 +122,6 @@ class GaussianMixture(LocationScaleMixture):
     Autoregressive Density-estimator", 2013, equation 6).
     """
 
-    NAME = "gaussian_mixture"
-
     def log_standard(self, z):
         return log_normal(z)
 
@@ -157,8 +146,6 @@ class LogisticMixture(LocationScaleMixture):
     For integer levels take `discretized_logistic_mixture`, which integrates this density over each level.
     """
 
-    NAME = "logistic_mixture"
-
     def log_standard(self, z):
         return -z - 2 * jax.nn.softplus(-z)
 
@@ -174,8 +161,6 @@ class LogisticMixture(LocationScaleMixture):
         return np.linspace(-24, 24, 49)
 
 
-#: Up to 2 the variance is infinite, and below tails are longer than float32 integrates; far above, a t is a Gaussian.
-LEAST_DOF, LARGEST_DOF = 2.0, 1000.0
 #: Largest |x - m| / s that is distinguished from larger ones: its square fits float32.
 _FARTHEST = 1e18
 
@@ -189,17 +174,8 @@ class StudentTMixture(LocationScaleMixture):
     Tails fall as |z|^-(n + 1): an outlier costs (n + 1) log|z| nats, where it costs a Gaussian z^2 / 2.
     """
 
-    dof: float = 4.0
-
-    NAME = "student_t_mixture"
-
-    @classmethod
-    def for_event(cls, event: EventSpec, components: int = 10, min_log_scale: float = -7.0, dof: float = 4.0) -> Self:
-        """Mixtures of t distributions of `dof` degrees of freedom, 2 to 1000; `UserError` for data that is not real."""
-        family = super().for_event(event, components, min_log_scale)
-        if not is_number(dof) or not LEAST_DOF <= dof <= LARGEST_DOF:
-            raise UserError(f"dof of the conditional {cls.NAME!r} must be a number from 2 to 1000, not {dof!r}")
-        return dataclasses.replace(family, dof=float(dof))
+    # Up to 2 the variance is infinite, and below tails are longer than float32 integrates; far above it is a Gaussian.
+    dof: float = opt(4.0, least=2, most=1000)
 
     def log_standard(self, z):
         """log G((n + 1) / 2) - log G(n / 2) - log(n pi) / 2 - (n + 1) / 2 log(1 + z^2 / n), G the gamma function."""

@@ -14,12 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals.base import CONDITIONALS, Conditional, make_conditional, unsuitable
+from arjax.conditionals.base import CONDITIONALS, Conditional, make_conditional
 from arjax.conditionals.joint import JointConditional
-from arjax.conditionals.scales import check_components
 from arjax.conditionals.temperature import tempered
 from arjax.core.errors import UserError
-from arjax.core.spec import EventSpec
+from arjax.core.spec import DISCRETE, EventSpec
 
 #: Draws behind an estimate of an entropy that has no closed form.
 _DRAWS = 16
@@ -49,16 +48,17 @@ class MixtureOfProducts(JointConditional):
     num_levels: int = 0
     any_given: ClassVar[bool] = True
 
+    DATA = (*DISCRETE, "real")
+    NEEDS = "data of one kind"
+
     @classmethod
-    def for_event(cls, event: EventSpec, components: int = 8, base: str = "") -> MixtureOfProducts:
+    def for_event(  # type: ignore[override]
+        cls, event: EventSpec, components: int = 8, base: str = ""
+    ) -> MixtureOfProducts:
         """Mixtures of so many products: `mixture_of_products(components=8, base='gaussian(min_log_scale=-5)')`.
         Without a base they are of the usual conditional of the data; with one component, sites are independent.
         """
-        if event.kind == "columns":
-            raise unsuitable("mixture_of_products", "data of one kind", event)
-        check_components("mixture_of_products", components)
-        if not isinstance(base, str):
-            raise UserError(f"the base of the conditional 'mixture_of_products' is a name in quotes, not {base!r}")
+        cls.check_event(event)
         family = make_conditional(base, event)
         if jax.eval_shape(family.init, jax.random.key(0)) is not None:
             raise UserError(

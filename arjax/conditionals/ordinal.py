@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
-from arjax.conditionals.categorical import Categorical, check_soft_cap
-from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
+from arjax.conditionals.base import CONDITIONALS, Conditional
+from arjax.conditionals.categorical import Categorical
 from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 
@@ -39,18 +38,18 @@ class Ordinal(Categorical):
 
     size: int = 16
 
+    DATA = ("binary", "levels")
+    NEEDS = "levels in an order"
+
     @classmethod
-    def for_event(cls, event: EventSpec, size: int = 16, *, soft_cap: float = 0.0) -> Ordinal:
-        """For binary data and levels; raises `UserError` for tokens, which have no order, and real values."""
-        if event.kind not in ("binary", "levels"):
-            raise unsuitable("ordinal", "levels in an order", event)
-        if not is_integer(size) or size < 1:
-            raise UserError(f"size of the conditional 'ordinal' must be a positive whole number, not {size!r}")
-        check_soft_cap("ordinal", soft_cap)
-        most = event.num_levels - 1
-        if size > most and size != cls.size:
-            say_once(f"size={size} of the conditional 'ordinal' is more than {event.num_levels} levels need, {most}")
-        return cls(event.num_levels, event.value_shape, min(size, most), soft_cap=float(soft_cap))
+    def for_event(cls, event: EventSpec, **fields: Any) -> Ordinal:
+        """Returns the family of binary data or levels; tokens have no order."""
+        ordinal, most = super().for_event(event, **fields), event.num_levels - 1
+        if ordinal.size > most and ordinal.size != cls.size:
+            say_once(
+                f"size={ordinal.size} of the conditional 'ordinal' is more than {event.num_levels} levels need, {most}"
+            )
+        return dataclasses.replace(ordinal, size=min(ordinal.size, most))
 
     @property
     def num_params(self) -> int:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import numbers
-import sys
-from typing import TypeGuard
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
+from arjax.core.options import opt
 
 #: exp(20) times the unit is wider than any data, and its square is still far from overflow.
 LARGEST_LOG_SCALE = 20.0
@@ -32,27 +29,11 @@ def bounded_log_scale(raw: jax.Array, least: float, scale_bound: float = 0.0) ->
     return jnp.clip(softly_bounded(raw, scale_bound), least, LARGEST_LOG_SCALE)
 
 
-def check_floor(family: str, least: float) -> None:
-    """Raises `UserError` unless `min_log_scale` is a number below the largest log-scale that does not overflow."""
-    if not is_number(least) or not -LARGEST_LOG_SCALE <= least < LARGEST_LOG_SCALE:
-        raise UserError(f"min_log_scale of the conditional {family!r} must be a number from -20 to 20, not {least!r}")
+def log_scale_floor() -> Any:
+    """Declares the option `min_log_scale`, the least log s."""
+    return opt(-7.0, least=-LARGEST_LOG_SCALE, below=LARGEST_LOG_SCALE)
 
 
-def check_soft_bound(family: str, bound: float) -> None:
-    """Raises `UserError` unless `scale_bound` is a number from 0 (none) to the largest log-scale."""
-    if not is_number(bound) or not 0 <= bound <= LARGEST_LOG_SCALE:
-        raise UserError(f"scale_bound of the conditional {family!r} must be a number from 0 to 20, not {bound!r}")
-
-
-def check_components(family: str, components: int) -> None:
-    """Raises `UserError` unless there is at least one mixture component."""
-    if not is_integer(components) or components < 1:
-        raise UserError(
-            f"components of the conditional {family!r} must be a whole number, at least 1, not {components!r}"
-        )
-
-
-def is_number(value: object) -> TypeGuard[float]:
-    """Whether a value is a number that a float can hold, neither infinite nor NaN."""
-    is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    return is_real and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
+def soft_bound() -> Any:
+    """Declares the option `scale_bound`, the b of `softly_bounded`."""
+    return opt(0.0, least=0, most=LARGEST_LOG_SCALE)

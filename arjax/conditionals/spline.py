@@ -10,13 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals.base import CONDITIONALS, unsuitable
+from arjax.conditionals.base import CONDITIONALS
 from arjax.conditionals.quadrature import integral
-from arjax.conditionals.scales import bounded_log_scale, check_floor, check_soft_bound, is_number
+from arjax.conditionals.scales import bounded_log_scale, log_scale_floor, soft_bound
 from arjax.conditionals.transformed_normal import TransformedNormal, log_normal
-from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
-from arjax.core.spec import EventSpec
+from arjax.core.options import opt
 
 #: Least width and height of a bin as a part of the whole, and least derivative (the values of the paper's appendix).
 LEAST_SIZE, LEAST_DERIVATIVE = 1e-3, 1e-3
@@ -108,7 +106,6 @@ def inverse(spline: Spline, y: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 #: Pieces of each bin in quadratures and in the search for the mode, and rounds of that search.
 _PIECES, _ROUNDS = 8, 4
-MOST_BINS = 100
 
 
 @CONDITIONALS.register("spline")
@@ -124,30 +121,11 @@ class SplineNormal(TransformedNormal):
     `scale_bound`, soft bounds: in a flow the scales of all blocks multiply.
     """
 
-    bins: int = 8
-    bound: float = 4.0
+    bins: int = opt(8, most=100)
+    bound: float = opt(4.0, least=0.1, most=1000)
     value_shape: tuple[int, ...] = ()
-    min_log_scale: float = -7.0
-    scale_bound: float = 0.0
-
-    @classmethod
-    def for_event(
-        cls,
-        event: EventSpec,
-        bins: int = 8,
-        bound: float = 4.0,
-        min_log_scale: float = -7.0,
-        scale_bound: float = 0.0,
-    ) -> SplineNormal:
-        if event.kind != "real":
-            raise unsuitable("spline", "real data", event)
-        check_floor("spline", min_log_scale)
-        check_soft_bound("spline", scale_bound)
-        if not is_integer(bins) or not 1 <= bins <= MOST_BINS:
-            raise UserError(f"bins of the conditional 'spline' must be a whole number from 1 to 100, not {bins!r}")
-        if not is_number(bound) or not 0.1 <= bound <= 1000:
-            raise UserError(f"bound of the conditional 'spline' must be a number from 0.1 to 1000, not {bound!r}")
-        return cls(bins, float(bound), event.value_shape, float(min_log_scale), float(scale_bound))
+    min_log_scale: float = log_scale_floor()
+    scale_bound: float = soft_bound()
 
     @property
     def num_params(self) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import math
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +20,9 @@ class TransformedNormal(Conditional):
     Density Estimation", 2017, section 3.1), see `arjax.models.flow`.
     """
 
-    REPARAMETERISED: ClassVar[bool] = True
+    REPARAMETERISED = True
+    DATA = ("real",)
+    NEEDS = "real data"
 
     @abc.abstractmethod
     def to_noise(self, features: jax.Array, value: jax.Array) -> tuple[jax.Array, jax.Array]:

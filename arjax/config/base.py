@@ -35,7 +35,7 @@ class RunConfig(ConfigDict):
     """
 
     def __setitem__(self, key: str, value: Any) -> None:
-        super().__setitem__(key, own_sections(value) if key == "parts" else value)
+        super().__setitem__(key, separate_sections(value) if key == "parts" else value)
         if key == "plugins":
             import_plugins(value, named=True)
 
@@ -51,11 +51,11 @@ class RunConfig(ConfigDict):
     __hash__ = None  # type: ignore[assignment]
 
 
-def own_sections(value: Any) -> Any:
+def separate_sections(value: Any) -> Any:
     """Sections that are shared with no other config, nor with one another; other values as they are."""
     if not isinstance(value, ConfigDict | Mapping):
         return value
-    return ConfigDict({key: own_sections(value[key]) for key in value}).lock()
+    return ConfigDict({key: separate_sections(value[key]) for key in value}).lock()
 
 
 def base_config() -> ConfigDict:
@@ -63,93 +63,13 @@ def base_config() -> ConfigDict:
 
     The config is locked: a misspelled field in a config file is an error, not a new field.
     """
-    return RunConfig(
-        {
-            "seed": 0,
-            "plugins": (),  # other packages and modules that register components used here
-            "dtype": "float32",  # compute type of the network; parameters are float32
-            "dataset": {"name": ""},
-            # kind: the other fields are its options, see `model_config`. Of autoregressive: conditional "": the usual
-            # one; orders "": ordering alone, else those to train on and to be scored by; graph "": every site may
-            # depend on all of earlier steps
-            "model": {
-                "kind": "autoregressive",
-                "ordering": "raster",
-                "partition": "sites",
-                "conditional": "",
-                "orders": "",
-                "graph": "",
-            },
-            "network": {"name": ""},  # name "": of kinds whose parts have networks
-            "parts": {},  # the models that this one is made of by their names, see `part`
-            "objective": "teacher_forcing",
-            "optimizer": {  # and, from `optimizer_config(name)`, the options of a rule that others lack
-                "name": "adam",
-                "learning_rate": 1e-3,
-                "schedule": "constant",
-                "warmup_steps": 0,
-                "end_factor": 0.0,  # learning rate at the end, as a part of its peak
-                "weight_decay": 0.0,
-                "decay_pattern": r"(kernel|embedding)$",  # parameter paths that decay
-                "cautious_decay": False,  # True: only where it has the direction of the update
-                "clip_norm": 0.0,  # 0: gradients are not clipped
-                "b1": 0.9,
-                "b2": 0.999,
-                "eps": 1e-8,  # added to the root of the second moment of Adam
-            },
-            "train": {
-                "steps": 0,  # of steps, examples and epochs exactly one is above 0
-                "examples": 0,
-                "epochs": 0.0,
-                "batch_size": 64,
-                "steps_per_dispatch": 16,
-                "log_every": 100,
-                "eval_every": 500,
-                "checkpoint_every": 500,
-                "patience": 0,  # evaluations without a better validation score; 0: never stop early
-                "ema_decay": 0.0,  # 0: no moving average of the parameters
-                "accumulate": 1,  # micro-batches that a batch is cut into
-                "init_from": "",  # workdir of the run that gives the initial parameters; "": fresh ones
-                "data_on_device": True,
-                "writers": "",  # of metrics, beside metrics.jsonl: tensorboard, wandb(project='...'), or several
-            },
-            # steps 0: no score of draws in k steps; else the number of rounds, whose sizes the schedule chooses, and
-            # their sites the rule `choose` of the sampler parallel. samples 0: no importance-weighted bound; else its
-            # number of latents. exposure: rollouts that measure errors under own prefixes, 0: none; judge: workdir of
-            # the run that scores them; length: of texts for it, 0: whole examples; ranking: how many of the examples
-            # with the most bits, and with the fewest, the mode evaluate shows
-            "evaluate": {
-                "batch_size": 128,
-                "split": "test",
-                "num_orders": 1,
-                "steps": 0,
-                "schedule": "uniform",
-                "choose": "random",
-                "samples": 0,
-                "exposure": 0,
-                "judge": "",
-                "length": 0,
-                "examples": 0,
-                "ranking": 0,
-            },
-            # length: of sequences, the sites of each; 0: as many as those of the data
-            "sample": {
-                "num": 16,
-                "length": 0,
-                "sampler": "cached",
-                "temperature": 1.0,
-                "top_k": 0,
-                "top_p": 1.0,
-                "min_p": 0.0,
-            },
-            # hidden: top, bottom, left or right half; visible: rest (the other half) or nothing
-            "inpaint": {"hidden": "bottom", "visible": "rest", "num": 8, "completions": 6},
-            # the most probable next characters and continuations to show; longest continuation; breadth of the search
-            "suggest": {"num": 5, "length": 16, "beams": 16},
-            # data -1: all devices that are left; rules (): the default sharding rules
-            "mesh": {"data": -1, "fsdp": 1, "tensor": 1, "rules": ()},
-        }
-    ).lock()
+    from arjax.config.sections import SECTIONS, RunOptions, defaults
+    from arjax.models import KINDS, AutoregressiveModel
+
+    kind = KINDS.name_of(AutoregressiveModel)
+    general = defaults(RunOptions) | {"dataset": {"name": ""}, "network": {"name": ""}, "parts": {}}
+    general["model"] = {"kind": kind} | KINDS.options(kind)
+    return RunConfig(general | {name: defaults(section) for name, section in SECTIONS.items()}).lock()
 
 
 def dataset_config(name: str, **options: Any) -> ConfigDict:
@@ -159,16 +79,11 @@ def dataset_config(name: str, **options: Any) -> ConfigDict:
     return _component_config(DATASETS, name, options)
 
 
-def network_config(name: str, kind: str = "autoregressive", /, **options: Any) -> ConfigDict:
-    """The config of a network of a kind of model: its name and all its hyper-parameters, at their defaults where not
-    given. Raises `UserError` for a kind whose parts have the networks.
-    """
-    from arjax.models import KINDS
+def network_config(name: str, /, **options: Any) -> ConfigDict:
+    """Returns the config of a network: its name and all its options, those that are not given at their defaults."""
+    from arjax.networks import NETWORKS
 
-    registry = KINDS.get(kind).NETWORKS
-    if registry is None:
-        raise UserError(f"the kind of model {kind!r} has no network of its own, only parts may have networks")
-    return _component_config(registry, name, options)
+    return _component_config(NETWORKS, name, options)
 
 
 def model_config(kind: str, **options: Any) -> ConfigDict:
@@ -188,9 +103,9 @@ def part(
       model: options of the kind autoregressive, such as `{"conditional": "gaussian"}`, or a `model_config`.
       parts: its own parts by name.
     """
-    own = model if isinstance(model, ConfigDict) else model_config("autoregressive", **(model or {}))
-    net = network_config(network, own.kind, **options) if network else ConfigDict({"name": ""}).lock()
-    return ConfigDict({"model": own, "network": net, "parts": dict(parts or {})}).lock()
+    section = model if isinstance(model, ConfigDict) else model_config("autoregressive", **(model or {}))
+    net = network_config(network, **options) if network else ConfigDict({"name": ""}).lock()
+    return ConfigDict({"model": section, "network": net, "parts": dict(parts or {})}).lock()
 
 
 def optimizer_config(name: str, **options: Any) -> ConfigDict:
@@ -199,13 +114,13 @@ def optimizer_config(name: str, **options: Any) -> ConfigDict:
     Of a transformation of optax, options whose default is no value of a config, such as None, are fields where given.
     """
     from arjax.training.optax_names import is_of_optax
-    from arjax.training.optimizer import OPTIMIZERS, SHARED, own_options
+    from arjax.training.optimizer import OPTIMIZERS, SHARED, options_of_rule
 
-    common, own = base_config().optimizer.to_dict(), own_options(name)
-    taken = sorted(own.keys() & (common.keys() - SHARED.keys()))
+    common, of_rule = base_config().optimizer.to_dict(), options_of_rule(name)
+    taken = sorted(of_rule.keys() & (common.keys() - SHARED.keys()))
     if taken and not is_of_optax(OPTIMIZERS.get(name)):  # the rule would never get it
         raise UserError(f"the option {taken[0]!r} of the optimizer {name!r} is a field of every config: rename it")
-    section = common | {"name": name} | own
+    section = common | {"name": name} | of_rule
     defaults = OPTIMIZERS.options(name) | section
     for key, value in options.items():
         if key not in defaults:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,14 +14,14 @@ from arjax.config.files import code_of, load_workdir_config
 from arjax.config.validate import Checked, check_plugins, read_dataset, read_model, validate, validate_run
 from arjax.core.files import user_path
 from arjax.core.registry import Component
+from arjax.core.traits import require
 from arjax.data import Dataset, make_dataset
 from arjax.models import KINDS, Model, ModelChoice, make_model
-from arjax.models.abilities import require
+from arjax.models.draws import check_draws
 from arjax.models.longer import check_length
 from arjax.parallel.sharding import make_mesh
 from arjax.samplers import DrawOptions, Sampler, make_sampler
 from arjax.training.setup import EvaluateOptions, Setup, Trained, TrainOptions, make_setup, restore_params
-from arjax.training.stopping import total_steps
 
 
 def build_dataset(config: ConfigDict, mesh: Mesh | None = None) -> Dataset:
@@ -48,8 +47,8 @@ def _make_model(config: ConfigDict, choice: ModelChoice, dataset: Dataset, sampl
     data = functools.partial(dataset.some_examples, "train")
     model = make_model(dataset.event, choice, context=dataset.context, dtype=config.dtype, data=data)
     # Options that the model cannot draw with are refused now, before the training.
-    asked = {name: config.sample[name] for name in ("temperature", "top_k", "top_p", "min_p")}
-    model.check_draws(sampler, DrawOptions(**asked))
+    truncation = {name: config.sample[name] for name in ("temperature", "top_k", "top_p", "min_p")}
+    check_draws(model, sampler, DrawOptions(**truncation))
     if config.sample.length:
         require(model, "length", "config.sample.length")
         check_length(model, config.sample.length, dataset.end)
@@ -69,10 +68,8 @@ def build(config: ConfigDict | Checked, devices: Sequence[jax.Device] | None = N
 
 def _assemble(checked: Checked, mesh: Mesh) -> Setup:
     """The parts of a run on a mesh."""
-    config, train = checked.config, checked.config.train
+    config = checked.config
     dataset = _open_dataset(checked.dataset, mesh)
-    num_examples = len(dataset.splits["train"])
-    options = {field.name: train[field.name] for field in dataclasses.fields(TrainOptions)}
     return make_setup(
         model=_make_model(config, checked.model, dataset, checked.sampler),
         dataset=dataset,
@@ -81,13 +78,10 @@ def _assemble(checked: Checked, mesh: Mesh) -> Setup:
         schedule=checked.schedule,
         rate={name: config.optimizer[name] for name in ("learning_rate", "warmup_steps", "end_factor")},
         clip_norm=config.optimizer.clip_norm,
-        total_steps=total_steps(train.steps, train.examples, train.epochs, train.batch_size, num_examples),
-        ema_decay=train.ema_decay,
-        accumulate=train.accumulate,
         mesh=mesh,
         rules=tuple(config.mesh.rules),
         seed=config.seed,
-        train=TrainOptions(**options | {"writers": checked.writers}),
+        train=TrainOptions(**config.train.to_dict()),
         evaluate=EvaluateOptions(**config.evaluate.to_dict()),
         sampler=checked.sampler,
         open_run=functools.partial(open_run, mesh=mesh),

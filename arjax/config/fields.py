@@ -9,16 +9,12 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from arjax.config.base import base_config
+from arjax.config.sections import SECTIONS, RunOptions, defaults
 from arjax.core.errors import UserError, nearest
-from arjax.core.integers import MOST_ORDERS, MOST_SUGGESTIONS, check_size, largest
+from arjax.core.options import typed_fields
 from arjax.core.registry import Registry
 from arjax.core.values import check_type
-
-#: The largest integers of fields with others than `arjax.core.integers.largest` gives. Steps are int32 on devices.
-LARGEST = {"train.steps": 2**31 - 1, "train.examples": 2**53, "evaluate.num_orders": MOST_ORDERS}
-LARGEST |= dict.fromkeys(("suggest.num", "suggest.length", "suggest.beams"), MOST_SUGGESTIONS)
-LARGEST |= dict.fromkeys(("train.batch_size", "evaluate.batch_size"), 1_000_000)  # short splits are filled up
+from arjax.training.optimizer import SHARED
 
 #: Sections in one another, those of parts of parts included.
 DEEPEST_SECTION = 50
@@ -53,33 +49,36 @@ def nearest_fields(name: str, known: Iterable[str]) -> str:
     """
     pairs = [known_name.rpartition(".")[::2] for known_name in known]
     section, _, leaf = name.rpartition(".")
-    sections = {own for own, _ in pairs}
+    sections = {known_section for known_section, _ in pairs}
     section = section if section in sections else nearest(section, sorted(sections - {""}))
-    near = nearest(leaf, [field for own, field in pairs if own == section])
-    found = [(section, near)] if near else [pair for pair in pairs if pair[1] == leaf]
-    if not found:
+    near = nearest(leaf, [field for known_section, field in pairs if known_section == section])
+    matches = [(section, near)] if near else [pair for pair in pairs if pair[1] == leaf]
+    if not matches:
         near = nearest(leaf, [field for _, field in pairs])
-        found = [pair for pair in pairs if pair[1] == near]
-    meant = " or ".join(repr(".".join(filter(None, pair))) for pair in found)
+        matches = [pair for pair in pairs if pair[1] == near]
+    meant = " or ".join(repr(".".join(filter(None, pair))) for pair in matches)
     return f", did you mean {meant}?" if meant else ""
 
 
 def check_types(config: ConfigDict) -> None:
-    """Raises `UserError` for the first field with a value of another type than in `base_config`, too large, or of a
-    type that no field has.
+    """Raises `UserError` for the first field with a value of another type than it declares, or out of its range.
 
     Options of data set, network, model and optimizer are compared with the declarations of those, where their names are
     known.
     """
-    known = dict(fields(base_config()))
     for name, value in fields(config):
-        of_part = name.startswith("parts.") and name.endswith((".model.kind", ".network.name"))
-        if name in known or of_part:
-            check_type(value, known.get(name, ""), f"config.{name}")
-            check_size(value, LARGEST.get(name, largest(name)), f"config.{name}")
+        if name == "dataset.name" or name.endswith(("model.kind", "network.name")):
+            check_type(value, "", f"config.{name}")
         for number in jax.tree.leaves(value):
             if isinstance(number, float) and not math.isfinite(number):
                 raise UserError(f"config.{name} must be a finite number, not {number}")
+    for place, section in ("", RunOptions), *SECTIONS.items():
+        values = config.get(place, None) if place else config
+        values = values if isinstance(values, ConfigDict) else {place: values}
+        of_optax = "." in str(values.get("name", ""))  # a rule with names and ranges of its own
+        names = [name for name in defaults(section) if not (of_optax and name in SHARED)]
+        known = {name: values[name] for name in names if name in values}
+        typed_fields(section, known, f"config.{place}.".replace("..", "."))
     for place, registry, key, section in component_sections(config):
         options = {name: section[name] for name in section if name != key}
         registry.typed(section[key], options, f"config.{place}")
@@ -95,10 +94,10 @@ def component_sections(config: ConfigDict, prefix: str = "") -> Iterator[tuple[s
 
     model, parts = config.get("model", None), config.get("parts", None)
     kind = model.get("kind", None) if isinstance(model, ConfigDict) else None
-    found: list[tuple[str, Registry | None, str]] = [("model", KINDS, "kind")]
-    found += [] if prefix else [("dataset", DATASETS, "name"), ("optimizer", OPTIMIZERS, "name")]
-    found += [("network", KINDS.get(kind).NETWORKS, "name")] if kind in KINDS.names() else []
-    for name, registry, key in found:
+    candidates: list[tuple[str, Registry | None, str]] = [("model", KINDS, "kind")]
+    candidates += [] if prefix else [("dataset", DATASETS, "name"), ("optimizer", OPTIMIZERS, "name")]
+    candidates += [("network", KINDS.get(kind).NETWORKS, "name")] if kind in KINDS.names() else []
+    for name, registry, key in candidates:
         section = config.get(name, None)
         if registry is not None and isinstance(section, ConfigDict) and registry.knows(section.get(key, None)):
             yield f"{prefix}{name}", registry, key, section

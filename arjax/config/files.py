@@ -20,6 +20,7 @@ from arjax.core.plugins import files_of, import_plugins, remember_plugins, with_
 from arjax.core.run_code import fingerprints
 from arjax.core.user_files import find_file, run_user_file, split_argument
 from arjax.core.values import as_tuples, as_typed, parse_json, parse_value
+from arjax.training.setup import UNLEARNED
 from arjax.training.workdir import has_files, has_fingerprint
 
 FILE_NAME = "config.json"
@@ -31,8 +32,7 @@ FOLDER = "configs"
 MAY_DIFFER = (
     "plugins",
     "dataset.data_dir",
-    *("train.steps_per_dispatch", "train.log_every", "train.eval_every", "train.checkpoint_every"),
-    *("train.patience", "train.data_on_device", "train.writers"),
+    *(f"train.{name}" for name in UNLEARNED),
     *("evaluate.", "sample.", "inpaint.", "suggest.", "mesh."),
 )
 #: Fields of these sections that choose the best parameters of a training.
@@ -190,7 +190,7 @@ def check_same_run(config: ConfigDict, workdir: str | os.PathLike, training: boo
         return
     longer = [name for name in different if name in DURATIONS]  # allowed alone, yet telling
     named = _most_telling({*refused, *longer}, old | new)
-    told = ", ".join(
+    named_differences = ", ".join(
         "{} was {} there and is {} now".format(name, *(repr(c[name]) if name in c else "absent" for c in (old, new)))
         for name in named[:MOST_NAMED]
     )
@@ -200,7 +200,7 @@ def check_same_run(config: ConfigDict, workdir: str | os.PathLike, training: boo
         remedy = f"choose another --workdir, with --config.train.init_from={workdir} to begin with its parameters"
     if set(refused) <= set(DURATIONS):
         remedy = "a run can be made longer, not shorter"
-    raise UserError(f"{workdir} holds another run: {told}{more}; {remedy}")
+    raise UserError(f"{workdir} holds another run: {named_differences}{more}; {remedy}")
 
 
 def trained_by(config: ConfigDict, workdir: str | os.PathLike, root: str) -> bool:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -17,35 +15,14 @@ from arjax.core.registry import Call, Component, UnknownNameError
 from arjax.core.trust import UntrustedCodeError
 from arjax.core.values import compile_regex
 from arjax.data import DATASETS
-from arjax.data.sources import SPLITS
-from arjax.evaluation.inpainting import HALVES
 from arjax.models import KINDS, ModelChoice
 from arjax.objectives import OBJECTIVES, Objective, make_objective
+from arjax.objectives.base import objectives_with
 from arjax.reporting.writers import read_writers
 from arjax.samplers import Sampler, make_sampler
-from arjax.samplers.parallel import CHOICES
-from arjax.samplers.schedules import SCHEDULES as ROUND_SCHEDULES
-from arjax.training.optimizer import OPTIMIZERS, SHARED, own_options, read_rule
+from arjax.training.optimizer import OPTIMIZERS, SHARED, options_of_rule, read_rule
 from arjax.training.schedules import SCHEDULES
 from arjax.training.stopping import check_duration
-
-#: By their sections, the fields that are numbers above 0, from 0 on, and from 0 to below 1.
-POSITIVE = {
-    "train": ("batch_size", "steps_per_dispatch", "log_every", "eval_every", "checkpoint_every", "accumulate"),
-    "evaluate": ("batch_size", "num_orders"),
-    "sample": ("num", "temperature", "top_p"),
-    "inpaint": ("num", "completions"),
-    "suggest": ("num", "length", "beams"),
-    "mesh": ("fsdp", "tensor"),
-    "optimizer": ("learning_rate",),
-}
-NOT_NEGATIVE = {
-    "sample": ("top_k", "length", "min_p"),
-    "evaluate": ("steps", "samples", "exposure", "length", "examples", "ranking"),
-    "train": ("steps", "examples", "epochs", "patience"),
-    "optimizer": ("warmup_steps", "weight_decay", "clip_norm", "end_factor"),
-}
-FRACTIONS = {"train": ("ema_decay",), "optimizer": ("b1", "b2")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +30,7 @@ class Checked:
     """A config that is checked, and the values that its names and call strings stand for, with all their options.
 
     Beside the fields: kind, network and parts of the model; the optimizer is the rule alone, the schedule that of the
-    learning rate, and the writers of metrics are those beside metrics.jsonl.
+    learning rate.
     """
 
     config: ConfigDict
@@ -63,7 +40,6 @@ class Checked:
     optimizer: Component
     schedule: Component
     sampler: Sampler
-    writers: tuple[Component, ...]
 
 
 def validate(config: ConfigDict) -> Checked:
@@ -75,12 +51,9 @@ def validate(config: ConfigDict) -> Checked:
     _check_fields(config)
     check_plugins(config)
     check_types(config)
-    _check_ranges(config)
     compile_regex(config.optimizer.decay_pattern, "config.optimizer.decay_pattern")
     checked = _read_names(config)
     check_duration(config.train.steps, config.train.examples, config.train.epochs)
-    if config.mesh.data < 1 and config.mesh.data != -1:
-        raise UserError(f"config.mesh.data must be at least 1, or -1 for all devices left, not {config.mesh.data}")
     return checked
 
 
@@ -119,31 +92,13 @@ def _check_fields(config: ConfigDict) -> None:
     """Exactly the fields of `base_config`; the options of data set, network and optimizer are checked elsewhere."""
     known = {name for name, _ in fields(base_config())}
     wanted = {name for name in known if not name.startswith("model.")} | {"model.kind"}
-    found = {name for name, _ in fields(config)}
+    present = {name for name, _ in fields(config)}
     free = ("dataset.", "network.", "optimizer.", "model.", "parts.")
-    for name in sorted(wanted - found):
+    for name in sorted(wanted - present):
         raise UserError(f"the config lacks the field {name!r}: start from base_config()")
-    for name in sorted(found - wanted):
+    for name in sorted(present - wanted):
         if not name.startswith(free):
             raise UserError(f"unknown config field {name!r}{nearest_fields(name, sorted(known))}")
-
-
-def _check_ranges(config: ConfigDict) -> None:
-    def values(table: Mapping[str, Iterable[str]]) -> Iterator[tuple[str, Any]]:
-        return ((f"{section}.{name}", config[section][name]) for section, names in table.items() for name in names)
-
-    for name, value in values(POSITIVE):
-        if value <= 0:
-            raise UserError(f"config.{name} must be above 0, not {value}")
-    for name, value in [("seed", config.seed), *values(NOT_NEGATIVE)]:
-        if value < 0:
-            raise UserError(f"config.{name} must not be negative, but is {value}")
-    for name, value in values(FRACTIONS):
-        if not 0 <= value < 1:
-            raise UserError(f"config.{name} must be in [0, 1), not {value}")
-    for name, value in values({"sample": ("top_p", "min_p")}):
-        if value > 1:
-            raise UserError(f"config.{name} must be at most 1, not {value}")
 
 
 def _read_names(config: ConfigDict) -> Checked:
@@ -158,16 +113,11 @@ def _read_names(config: ConfigDict) -> Checked:
         _read_rule(config.optimizer),
         SCHEDULES.read(config.optimizer.schedule),
         make_sampler(config.sample.sampler),
-        read_writers(config.train.writers),
     )
-    _check_choice(config, "evaluate", "split", SPLITS)
-    _check_choice(config, "evaluate", "schedule", ROUND_SCHEDULES)
-    _check_choice(config, "evaluate", "choose", CHOICES)
+    read_writers(config.train.writers)
     for name in ("schedule", "choose"):
         if config.evaluate[name] != base_config().evaluate[name] and not config.evaluate.steps:
             say_once(f"config.evaluate.{name} has no effect without config.evaluate.steps, the number of rounds")
-    _check_choice(config, "inpaint", "hidden", HALVES)
-    _check_choice(config, "inpaint", "visible", ("rest", "nothing"))
     return checked
 
 
@@ -222,12 +172,12 @@ def _check_orders(config: ConfigDict, objective: Objective) -> None:
     orders = config.model.orders if has_orders else ""
     if config.evaluate.num_orders > 1 and not orders:
         raise UserError("config.evaluate.num_orders above 1 needs config.model.orders, such as uniform or pool(num=8)")
-    if objective.NEEDS_ORDERS and not orders:
+    if "needs_orders" in objective.traits and not orders:
         name = OBJECTIVES.name_of(type(objective))
-        more = "" if has_orders else f", which the kind {kind!r} has not: take autoregressive"
+        more = "" if has_orders else f", and the kind {kind!r} has none: take autoregressive"
         raise UserError(f"the objective {name!r} needs config.model.orders, such as uniform or pool(num=8){more}")
-    if orders and not objective.NEEDS_ORDERS:
-        able = " or ".join(repr(name) for name in OBJECTIVES.names() if OBJECTIVES.get(name).NEEDS_ORDERS is True)
+    if orders and "needs_orders" not in objective.traits:
+        able = objectives_with("needs_orders")
         raise UserError(f"config.model.orders needs the objective {able}, not {config.objective!r}")
 
 
@@ -235,20 +185,15 @@ def _read_rule(section: ConfigDict) -> Component:
     """The rule of the section `optimizer`, which has the options of its rule and no others."""
     options = section.to_dict()
     name = options.pop("name")
-    own, common, known_options = own_options(name), base_config().optimizer, OPTIMIZERS.options(name)
+    of_rule, common, known_options = options_of_rule(name), base_config().optimizer, OPTIMIZERS.options(name)
     for key in options:
         if key not in common and key not in known_options:
             known = [f"optimizer.{known}" for known in (*common, *known_options)]
             raise UserError(f"unknown config field {f'optimizer.{key}'!r}{nearest_fields(f'optimizer.{key}', known)}")
-    for key in own:
+    for key in of_rule:
         if key not in options:
             raise UserError(
                 f"the config lacks optimizer.{key}, an option of the optimizer {name!r}: choose it in the config file, "
                 f"with optimizer_config({name!r})"
             )
     return read_rule(name, {key: value for key, value in options.items() if key in SHARED or key not in common})
-
-
-def _check_choice(config: ConfigDict, section: str, name: str, choices: Iterable[str]) -> None:
-    if (value := config[section][name]) not in choices:
-        raise UserError(f"config.{section}.{name} must be one of {', '.join(choices)}, not {value!r}")

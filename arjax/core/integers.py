@@ -16,8 +16,6 @@ LARGEST = 10_000_000
 DEEPEST = 1000
 #: The largest number of orders that are listed one by one.
 MOST_ORDERS = 10_000
-#: The largest number of suggestions, and of beginnings that a search for them keeps.
-MOST_SUGGESTIONS = 100_000
 #: The largest seed: JAX reads 32 bits of it, and would take two larger ones for one. Options are seeds where their
 #: names end so.
 LARGEST_SEED = 2**32 - 1

@@ -20,11 +20,12 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from arjax.core.errors import UserError, did_you_mean
 from arjax.core.integers import DEEPEST, LARGEST, LARGEST_SEED, is_integer
+from arjax.core.values import as_typed
 
 #: Values of the types with which options without a default are annotated.
 LIKE = {
@@ -43,7 +44,7 @@ class Option:
 
     Attributes:
       default: its default, `inspect.Parameter.empty` where a value must be given.
-      like: a value of its type, by default the default; of the values that must be given, one of the annotated type.
+      like: a value of its type.
       least, most: the range, both ends included.
       above, below: the range, both ends excluded.
       fewest: the smallest length of a tuple.
@@ -64,16 +65,16 @@ class Option:
     @classmethod
     def of(cls, default: Any, annotation: Any = "") -> Option:
         """Returns the declaration that a plain default stands for: whole numbers do not leave the side of zero on which
-        their default is. Without a default, the annotation decides.
+        their default is. Without a default, and for the elements of an empty tuple, the annotation decides.
         """
         named = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-        like = LIKE.get(named, default) if default is inspect.Parameter.empty else default
+        like = LIKE.get(named, default) if default is inspect.Parameter.empty or default == () else default
         return dataclasses.replace(cls._of(like), default=default, like=like)
 
     @classmethod
     def _of(cls, default: Any) -> Option:
         numbers = default if isinstance(default, tuple) else (default,)
-        if not numbers:
+        if not numbers or default is inspect.Parameter.empty:
             return cls(default, most=LARGEST)
         if not all(map(is_integer, numbers)):
             return cls(default)
@@ -96,14 +97,12 @@ class Option:
         return self.least <= number <= self.most and self.above < number < self.below
 
     def _range(self, number: float) -> str:
-        """Such as "at least 0 and below 1". An upper end that only guards against slips of the pen stands alone."""
-        if self.most == LARGEST and number > self.most:
-            return f"at most {LARGEST}"
-        ends = [
-            f"above {self.above:g}" if self.above > -math.inf else f"at least {self.least:.12g}",
-            f"below {self.below:g}" if self.below < math.inf else f"at most {self.most:.12g}",
-        ]
-        return " and ".join(end for end in ends if "inf" not in end and end != f"at most {LARGEST}") or "finite"
+        """Such as "at least 0 and below 1"; for whole numbers, the end that is passed, such as "at most 1000"."""
+        low = f"above {self.above:g}" if self.above > -math.inf else f"at least {self.least:.12g}"
+        high = f"below {self.below:g}" if self.below < math.inf else f"at most {self.most:.12g}"
+        if is_integer(number) and not (is_integer(self.default) and self.below < math.inf):
+            return high if number >= min(self.most + 1, self.below) else low
+        return " and ".join(end for end in (low, high) if "inf" not in end) or "finite"
 
 
 def opt(
@@ -179,3 +178,19 @@ def _taken(function: Any) -> dict[str, Option]:
     keywords = function.__kwdefaults__ or {}
     function.__kwdefaults__ = {k: default(v) for k, v in keywords.items() if default(v) is not dataclasses.MISSING}
     return options
+
+
+def typed_fields(section: type, values: Mapping[str, Any], words: str = "") -> dict[str, Any]:
+    """Returns values of the fields of a dataclass, each in the type of its default and within its range.
+
+    `words` begin the names in messages, such as "config.train.". Raises `UserError` for an unknown name, too.
+    """
+    explicit = declared(section)
+    fields = {f.name: explicit.get(f.name) or Option.of(f.default) for f in dataclasses.fields(section)}
+    typed = {}
+    for name, value in values.items():
+        if name not in fields:
+            raise UserError(f"there is no option {words}{name}{did_you_mean(name, fields)}")
+        typed[name] = as_typed(value, fields[name].default, f"{words}{name}")
+        fields[name].check(typed[name], f"{words}{name}")
+    return typed

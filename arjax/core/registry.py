@@ -212,10 +212,16 @@ class Registry:
         }
 
     def _parameters(self, name: str) -> list[inspect.Parameter]:
-        """The arguments of a component; of a module of Flax, without those that all modules have."""
-        component = self._builder(self.get(name))
+        """The arguments of a component; of a module of Flax, without those that all modules have.
+
+        The `**fields` of a class method of a dataclass are all fields of the class.
+        """
+        registered = self.get(name)
+        component = self._builder(registered)
         parameters = list(inspect.signature(component).parameters.values())
         if not dataclasses.is_dataclass(component):
+            if parameters and str(parameters[-1]).startswith("**fields"):
+                return [*parameters[:-1], *inspect.signature(registered).parameters.values()]
             return parameters
         # A default that is made anew for each object is none that a config can show: the option must be given.
         made = [f.name for f in dataclasses.fields(component) if f.default_factory is not dataclasses.MISSING]

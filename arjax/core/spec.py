@@ -14,6 +14,8 @@ from arjax.core.errors import UserError
 from arjax.core.integers import LARGEST_INT32, is_integer
 
 KINDS = ("binary", "levels", "tokens", "real", "columns")
+#: The kinds of data whose values are integers.
+DISCRETE = ("binary", "levels", "tokens")
 #: The `num_levels` of kinds that leave no choice.
 FIXED_LEVELS = {"binary": 2, "real": 0, "columns": 0}
 #: Whole numbers up to this one are told apart by float32, in which values become features.
@@ -112,7 +114,7 @@ class EventSpec:
     @property
     def is_discrete(self) -> bool:
         """Whether all values are integers; mixed columns are not."""
-        return self.kind not in ("real", "columns")
+        return self.kind in DISCRETE
 
     @property
     def in_words(self) -> str:

@@ -7,12 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
+from arjax.core.integers import MOST_ORDERS
+from arjax.core.options import opt
 from arjax.core.score_names import NO_LIKELIHOOD, kind_of_mixture
+from arjax.core.traits import require
 from arjax.data import Dataset
 from arjax.data.vocabulary import check_same_tokens
 from arjax.evaluation.bounds import check_k_steps, k_step_scores, sampled_scores
@@ -22,10 +26,14 @@ from arjax.evaluation.likelihood import Evaluator, shares_of
 from arjax.evaluation.sampling import OpenRun
 from arjax.evaluation.summaries import stderr_of, summarize_rows
 from arjax.models import Model
-from arjax.models.abilities import require
+from arjax.models.extras import in_sequence, sampled_bound, sharper
 from arjax.parallel.sharding import replicated
+from arjax.samplers.parallel import CHOICES
 from arjax.samplers.rounds import check_rounds
+from arjax.samplers.schedules import SCHEDULES
 
+#: The largest number of examples in one batch.
+MOST_EXAMPLES = 1_000_000
 #: Folded into the seed: a data set that is drawn from the same model with the same seed is drawn under other keys.
 APART = 2204_01171
 #: Examples whose scores are computed a second time, with a smaller numerical error.
@@ -36,38 +44,20 @@ ERROR_EXAMPLES = 64
 class Measures:
     """The numbers that a report has: the section `evaluate` of a config, without the split.
 
-    Attributes:
-      batch_size: examples scored at once.
-      num_orders: orders that an order-agnostic model is averaged over.
-      steps: rounds in which samples are scored, see `k_step_scores`; 0: none.
-      schedule: of their sizes.
-      choose: the rule that chooses the sites of a round.
-      samples: latents of the importance-weighted bound, or steps of the bound of a chain; 0: no such bound.
-      exposure: rollouts of the model that measure its exposure bias; 0: none are drawn.
-      judge: workdir of the run that scores them; "": no judge.
-      length: sites of each text that the judge scores; 0: it scores examples like those of the data.
-      examples: of the split, evenly spaced, that are scored, also in the validations of a training; 0: all. Schedules
-        of rounds, and the examples beside rollouts, are those of the whole data set.
+    `examples` of a split are evenly spaced, and count in the validations of a training, too. Schedules of rounds, and
+    the examples that rollouts are compared with, are read from the whole data set.
     """
 
-    batch_size: int = 128
-    num_orders: int = 1
-    steps: int = 0
-    schedule: str = "uniform"
-    choose: str = "random"
-    samples: int = 0
-    exposure: int = 0
-    judge: str = ""
-    length: int = 0
-    examples: int = 0
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(Measures):
-            value, least = getattr(self, field.name), 0 if field.default == 0 else 1
-            if isinstance(field.default, str) and not isinstance(value, str):
-                raise UserError(f"{field.name} must be a text, not {value!r}")
-            if not isinstance(field.default, str) and not (is_integer(value) and value >= least):
-                raise UserError(f"{field.name} must be a whole number, at least {least}, not {value!r}")
+    batch_size: int = opt(128, most=MOST_EXAMPLES, about="examples scored at once")
+    num_orders: int = opt(1, most=MOST_ORDERS, about="orders that a model of several orders is averaged over")
+    steps: int = opt(0, about="rounds in which samples are scored, see `k_step_scores`; 0: none")
+    schedule: str = opt("uniform", choices=SCHEDULES, about="the sizes of the rounds")
+    choose: str = opt("random", choices=CHOICES, about="the rule that chooses the sites of a round")
+    samples: int = opt(0, about="latents of the importance-weighted bound, or steps of the bound of a chain")
+    exposure: int = opt(0, about="rollouts of the model that measure its exposure bias")
+    judge: str = opt("", about="workdir of the run that scores the rollouts")
+    length: int = opt(0, about="sites of each text for the judge; 0: as many as in the data")
+    examples: int = opt(0, about="examples of the split that are scored; 0: all")
 
     def check(self, model: Model, dataset: Dataset) -> None:
         """Raises `UserError` where the model or its data lack one of the numbers; nothing is computed."""
@@ -78,7 +68,7 @@ class Measures:
             of_steps = require(model, "conditionals", "config.evaluate.steps")
             check_k_steps(of_steps, self.steps, self.choose, "config.evaluate.steps")
         if self.samples:
-            model.sampled_bound(self.samples)
+            sampled_bound(model, self.samples)
         if not self.exposure:
             for name in ("judge", "length"):
                 if getattr(self, name):
@@ -140,10 +130,10 @@ def report(
         rows = rows | truth_rows(dataset, split, **options)
     scores: dict[str, Any] = {"dataset": dataset.name, "split": split}
     scores["kind"] = kind_of_nats(model, measures.num_orders, dataset.end)
-    if model.kind != NO_LIKELIHOOD:
+    if model.score_kind != NO_LIKELIHOOD:
         scores["unit"] = model.event.unit
     shares = shares_of(model, measures.num_orders)
-    scores |= summarize_rows(rows, model.event, dataset.text_unit, model.kind, shares)
+    scores |= summarize_rows(rows, model.event, dataset.text_unit, model.score_kind, shares)
     scores |= _measured_errors(model, params, dataset, split, seed)
     if measures.steps:
         rounds: dict[str, Any] = {name: getattr(measures, name) for name in ("steps", "schedule", "choose", "examples")}
@@ -160,14 +150,14 @@ def report(
 
 def kind_of_nats(model: Model, num_orders: int = 1, end: int | None = None) -> str:
     """The kind of the nats of a report: that of the model, or an estimate. The mixture of orders under bounds that are
-    drawn need not be a bound, see `Model.unbiased`. Strings, which have the token `end`, are scored given the padding
-    that is visited before, see `Model.in_sequence`.
+    drawn need not be a bound, see `kind_of_mixture`. Strings, which have the token `end`, are scored given the padding
+    that is visited before, see `in_sequence`.
     """
-    if model.kind == NO_LIKELIHOOD:
-        return model.kind
-    if end is not None and not model.in_sequence:
+    if model.score_kind == NO_LIKELIHOOD:
+        return model.score_kind
+    if end is not None and not in_sequence(model):
         return "estimate"
-    return model.kind if num_orders == 1 else kind_of_mixture(model.kind, unbiased=model.unbiased)
+    return kind_of_mixture(model.score_kind, unbiased=num_orders == 1 or "biased" not in model.traits)
 
 
 def _measured_errors(model: Model, params: Any, dataset: Dataset, split: str, seed: int) -> dict[str, Any]:
@@ -175,11 +165,18 @@ def _measured_errors(model: Model, params: Any, dataset: Dataset, split: str, se
     no tolerance.
     """
     rows = spread_rows(dataset, split, ERROR_EXAMPLES, jax.random.fold_in(jax.random.key(seed), APART + 1))
-    error = model.log_prob_error(params, rows.replace(extra={}))
-    if error is None:
+    finer = sharper(model)
+    if finer is model:
         return {}
-    error_B = np.asarray(error, np.float64)
+    rows = rows.replace(extra={})
+    both = [_log_prob(each, params, rows, jax.random.key(0)) for each in (model, finer)]
+    error_B = np.asarray(jnp.abs(jnp.subtract(*both)), np.float64)
     return {"solver_error_nats": float(error_B.mean()), "solver_error_nats_stderr": float(stderr_of(error_B))}
+
+
+@jax.jit
+def _log_prob(model: Model, params: Any, batch: Batch, key: jax.Array) -> jax.Array:
+    return model.score(params, batch, key=key).log_prob
 
 
 def truth_rows(
@@ -236,4 +233,4 @@ def _exposure(
         curves |= {f"judge_{name}": values for name, values in vars(along).items()}
     else:
         judged = judged_examples(model, params, dataset, examples, judge, mesh=mesh, **options)
-    return scores | judged | {"judge_kind": judge.model.kind, "judge_step": judge.step}, curves
+    return scores | judged | {"judge_kind": judge.model.score_kind, "judge_step": judge.step}, curves

@@ -12,9 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals.blocks import scores_blocks
-from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
-from arjax.core.integers import MOST_SUGGESTIONS, check_size
+from arjax.core.options import opt, typed_fields
 from arjax.core.output import say_once
 from arjax.core.programs import call_if_it_fits
 from arjax.data import Dataset
@@ -25,6 +24,9 @@ from arjax.models import AutoregressiveModel
 from arjax.models.checks import as_context
 from arjax.models.queries import evidence_first
 from arjax.samplers.beam import Beams, Search
+
+#: The largest number of suggestions, and of beginnings that a search for them keeps.
+MOST = 100_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,17 +72,23 @@ class Suggestions:
         return "\n".join(lines("next", self.next) + lines("continuations", self.continuations))
 
 
-@checked_arguments()
+@dataclasses.dataclass(frozen=True)
+class SuggestOptions:
+    """The section `suggest` of a config: continuations of a text."""
+
+    num: int = opt(5, most=MOST, about="next characters, and continuations")
+    length: int = opt(16, most=MOST, about="tokens of the longest continuation")
+    beams: int = opt(16, most=MOST, about="breadth of the search: beginnings of each length that are kept")
+
+
 def suggest(
     model: AutoregressiveModel,
     params: Any,
     dataset: Dataset,
     prompt: str = "",
     *,
-    num: int = 5,
-    length: int = 16,
-    beams: int = 16,
     context: Any = None,
+    **options: Any,
 ) -> Suggestions:
     """The most probable next characters after a prompt, and the most probable continuations that beam search finds.
 
@@ -92,17 +100,15 @@ def suggest(
     Args:
       prompt: the characters before. Windows of a long text may begin anywhere: of a prompt that does not fit together
         with `length` further characters, only the last characters are read. The prompt of a string has to fit.
-      length: tokens of the longest continuation.
-      beams: breadth of the search.
       context: of one example, for a model that has one.
+      **options: fields of `SuggestOptions`.
 
     Raises:
       UserError: the data is no text, a character has no token, the prompt does not fit, numbers below 1, an order that
         cannot visit the prompt first, or conditionals that have no table of probabilities.
     """
-    if min(num, length, beams) < 1:
-        raise UserError(f"num, length and beams must be at least 1, not {num}, {length} and {beams}")
-    check_size((num, length, beams), MOST_SUGGESTIONS, "num, length and beams")
+    asked = SuggestOptions(**typed_fields(SuggestOptions, options))
+    num, length, beams = asked.num, asked.length, asked.beams
     vocabulary = text_of(dataset)
     tokens_K, num_dropped, num_further = _read(vocabulary, dataset, prompt, length)
     start, num_sites = len(tokens_K), model.event.num_sites

@@ -34,6 +34,7 @@ from arjax.core.version import __version__
 from arjax.interop.tensors import open_tensors
 from arjax.models import Model, Recipe, make, recipe_of
 from arjax.models.checks import check_params
+from arjax.models.extras import check_trained
 from arjax.models.kinds import arrays_of
 
 KEY, FORMAT = "arjax", 1
@@ -165,7 +166,7 @@ def _rebuilt(recipe: dict[str, Any], about: dict[str, Any], tensors: Mapping[str
     params = traverse_util.unflatten_dict(params, sep="/")
     check_params(model.param_shapes, params)
     params = jax.device_put(params)
-    model.check_trained(params)
+    check_trained(model, params)
     shift, scale = tensors.get("shift"), tensors.get("scale")
     _check_units(model, shift, scale)
     return SavedModel(model, params, shift, scale, about)

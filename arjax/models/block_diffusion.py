@@ -25,15 +25,15 @@ from arjax.core.errors import UserError
 from arjax.core.options import opt
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import ORDERINGS, PARTITIONS, Factorization
-from arjax.models.base import apply_network
+from arjax.models import extras
 from arjax.models.chains import SMALL, STATIC, Params, StepTerms, frames_of
-from arjax.models.checks import as_mask
 from arjax.models.discrete_chain import DiscreteValuesChain, lowest
+from arjax.models.draws import step_keys
 from arjax.models.kinds import KINDS, Example, Recipe
 from arjax.models.noise_schedules import MOST_STEPS
-from arjax.models.sampling import step_keys
-from arjax.networks.base import step_variables
-from arjax.networks.denoisers import BLOCK_DENOISERS, BlockTransformer, make_block_denoiser
+from arjax.networks import NETWORKS
+from arjax.networks.base import apply, step_variables
+from arjax.networks.denoisers import NOISY, BlockTransformer, make_block_denoiser
 
 _small = functools.partial(Example.of, "block_diffusion", network="block_transformer", sizes=SMALL)
 
@@ -64,7 +64,7 @@ class BlockDiffusion(DiscreteValuesChain):
     score_steps: int = dataclasses.field(metadata=STATIC)
     sample_steps: int = dataclasses.field(metadata=STATIC)
 
-    NETWORKS: ClassVar[Any] = BLOCK_DENOISERS
+    NETWORKS: ClassVar[Any] = NETWORKS
     CALLS = {"ordering": ORDERINGS, "partition": PARTITIONS, "conditional": CONDITIONALS}
     EXAMPLES = {
         "blocks": _small(EventSpec((2, 2)), context=ContextSpec("label", 3), partition="blocks(size=2)"),
@@ -104,17 +104,12 @@ class BlockDiffusion(DiscreteValuesChain):
             raise UserError(f"blocks of {blocks.shape[1]} sites have as many steps at most: lower num_steps")
 
     @property
-    def in_sequence(self) -> bool:
-        """Whether no block has a site in front of those of an earlier block."""
-        return not (np.diff(np.asarray(self.factorization.step)) < 0).any()
-
-    @property
     def times_shape(self) -> tuple[int, ...]:
         """(S,): each block has a time of its own."""
         return (self.factorization.num_steps,)
 
     def arguments(self, batch):
-        return batch.x, batch.x, self.factorization
+        return batch.x, self.factorization, {**batch.context, NOISY: batch.x}
 
     def masked_counts(self) -> jax.Array:
         """Masked sites of each block after t = 0, ..., T steps, int[S, T + 1]: parts t / T of its size, rounded up."""
@@ -139,8 +134,8 @@ class BlockDiffusion(DiscreteValuesChain):
 
     def features(self, params: Params, x: jax.Array, x_t: jax.Array, context=None, dropout=None) -> jax.Array:
         """Features [B, *grid, F] of the noisy blocks x_t, each given x of the blocks before it."""
-        arguments = x, x_t, self.factorization, context
-        return apply_network(self.denoiser, params["denoiser"], dropout, *arguments, train=dropout is not None)
+        arguments = x, self.factorization, {**(context or {}), NOISY: x_t}
+        return apply(self.denoiser, params["denoiser"], dropout, *arguments, train=dropout is not None)
 
     def log_prob_at(
         self, params: Params, x: jax.Array, x_t: jax.Array, t_BS: jax.Array, context: Any, dropout: Any = None
@@ -164,9 +159,9 @@ class BlockDiffusion(DiscreteValuesChain):
         """
         if batch.mask is None:
             return 1.0
-        asked_BD = jnp.asarray(as_mask(self.event, batch.mask, len(batch.x))).reshape(len(batch.x), -1)
+        marked_BD = (jnp.asarray(batch.mask) > 0).reshape(len(batch.x), -1)
         blocks_SM = jnp.asarray(self.factorization.blocks)
-        return jnp.take(asked_BD, blocks_SM, axis=1, mode="fill", fill_value=False).any(-1).astype(jnp.float32)
+        return jnp.take(marked_BD, blocks_SM, axis=1, mode="fill", fill_value=False).any(-1).astype(jnp.float32)
 
     def step_terms(self, params, x, t_B, keys_B, context, dropout=None):
         log_prob_BS = self.log_prob_at(params, x, self.noisy(x, t_B, keys_B), t_B, context, dropout)
@@ -178,6 +173,11 @@ class BlockDiffusion(DiscreteValuesChain):
 
     def drawing(self, options):
         return draw_blocks, options.temperature
+
+
+@extras.in_sequence.register(BlockDiffusion)
+def _(model: BlockDiffusion) -> bool:
+    return not (np.diff(np.asarray(model.factorization.step)) < 0).any()
 
 
 @functools.partial(jax.jit, static_argnames=("visited", "places"))

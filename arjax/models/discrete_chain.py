@@ -35,15 +35,16 @@ from arjax.core.errors import UserError
 from arjax.core.options import opt
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.chains import SMALL, STATIC, Chain, Params, StepTerms, frames_of
+from arjax.models.draws import step_keys
 from arjax.models.kinds import KINDS, Example, Recipe
 from arjax.models.noise_schedules import DISCRETE, MOST_STEPS, check_known, kept
-from arjax.models.sampling import step_keys
-from arjax.networks.denoisers import DENOISERS, Denoiser, make_denoiser
+from arjax.networks import NETWORKS
+from arjax.networks.denoisers import Denoiser, make_denoiser
 from arjax.networks.denoisers.any_order import AnyOrderDenoiser
 from arjax.samplers.schedules import uniform
 
 PROCESSES = ("uniform", "absorbing", "rounds")
-_small = functools.partial(Example.of, "discrete_chain", network="transformer", sizes=SMALL, num_steps=3)
+_small = functools.partial(Example.of, "discrete_chain", network="denoising_transformer", sizes=SMALL, num_steps=3)
 
 
 class DiscreteValuesChain(Chain):
@@ -111,7 +112,7 @@ class DiscreteChain(DiscreteValuesChain):
     score_steps: int = dataclasses.field(metadata=STATIC)
     sample_steps: int = dataclasses.field(metadata=STATIC)
 
-    NETWORKS: ClassVar[Any] = DENOISERS
+    NETWORKS: ClassVar[Any] = NETWORKS
     CALLS = {"conditional": CONDITIONALS}
     EXAMPLES = {
         "absorbing": _small(EventSpec((2, 2)), context=ContextSpec("label", 3)),

@@ -12,7 +12,7 @@ Importing this package imports every family in it, so a new network is a new fil
   `layers.convolution` convolves over unmasked taps.
 - Networks that predict from any set of observed sites: `any_order.order_agnostic`, whose features of step t are the
   features given the sites of earlier steps. They may serve as denoisers of diffusion chains.
-- Masked dense layers for any dependency graph: `dense.masked_layers`.
+- Masked dense layers for any dependency graph: `MaskedLayers` of `dense.made`.
 
 A context reaches a network as a dict of arrays by the names of its parts. `layers.embedding.ContextEncoder` makes one
 vector of all parts, `SequenceEncoder` one vector for each position of the parts that have a grid. Local parts are read

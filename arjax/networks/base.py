@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.batch import Array
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError
+from arjax.core.output import say_once
 from arjax.core.programs import one_program
 from arjax.core.registry import Registry
 from arjax.core.spec import ContextSpec, EventSpec
@@ -96,18 +97,10 @@ class Network(nn.Module):
     #: What the family may do with suitable options, see `Traits`.
     TRAITS: ClassVar[Traits] = frozenset({"context", "orders"})
 
-    @classmethod
-    def check(cls, event: EventSpec, factorization: Factorization, options: Mapping[str, Any]) -> None:
-        """Raises `UserError` in one sentence when the family cannot support this event, factorization or options."""
-
-    @classmethod
-    def reaches(cls, options: Mapping[str, Any], num_steps: int) -> Mapping[str, int]:
-        """The largest values of options in steps, such as a window, that differ in effect from smaller ones."""
-        return {}
-
-    @classmethod
-    def check_context(cls, context: ContextSpec, options: Mapping[str, Any]) -> None:
-        """Raises `UserError` when the family cannot take this context, or needs another for these options."""
+    def check(self, factorization: Factorization) -> None:
+        """Raises `UserError` in one sentence when the network, with its event, context and options, does not support
+        this factorization; before any of its submodules are made.
+        """
 
     @property
     def traits(self) -> Traits:
@@ -279,9 +272,7 @@ def check_orders(network: Network) -> None:
             raise UserError(
                 f"under several orders a network must know which site comes next: set network.{name}={value}"
             )
-    raise UserError(
-        f"the network {name_of(type(network))!r} does not know which site comes next, so it needs one order"
-    )
+    raise UserError(f"the network {name_of(network)!r} does not know which site comes next, so it needs one order")
 
 
 def check_ahead(network: Network) -> None:
@@ -289,15 +280,14 @@ def check_ahead(network: Network) -> None:
     if not isinstance(network, AheadNetwork):
         able = ", ".join(name for name in NETWORKS.names() if issubclass(NETWORKS.get(name), AheadNetwork))
         raise UserError(
-            f"the network {name_of(type(network))!r} predicts the steps one after another; several at once need one of "
-            f"{able}"
+            f"the network {name_of(network)!r} predicts the steps one after another; several at once need one of {able}"
         )
     check_orders(network)
 
 
-def name_of(family: type[Network]) -> str:
-    """The name under which a family is registered, or that of its class."""
-    return NETWORKS.name_of(family) or family.__name__
+def name_of(network: Network) -> str:
+    """Returns the name under which the family of a network is registered, or that of its class."""
+    return NETWORKS.name_of(type(network)) or type(network).__name__
 
 
 def once(module: nn.Module, name: str, make: Callable[[], Any]) -> Any:
@@ -346,29 +336,37 @@ def with_zero_features(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(zeros, params)
 
 
-def options_of(network: Network) -> dict[str, Any]:
-    """The options of a network: its fields, but for those that the builder fills in and those of every Flax module."""
-    others = (*BUILDER_FIELDS, *FLAX_FIELDS)
-    names = [field.name for field in dataclasses.fields(network) if field.name not in others]
-    return {name: getattr(network, name) for name in names}
-
-
 def fields_from(options: nn.Module, module: type[nn.Module], **own: Any) -> dict[str, Any]:
     """The fields of a module: its `own`, and the others as those of the same names in `options`."""
     names = {field.name for field in dataclasses.fields(module)} - {*FLAX_FIELDS} - own.keys()
     return {name: getattr(options, name) for name in names if hasattr(options, name)} | own
 
 
-def activation(name: str) -> Callable[[jax.Array], jax.Array]:
-    """The activation function of that name; raises `UserError` when there is none."""
-    if name not in ACTIVATIONS:
-        raise UserError(f"unknown activation {name!r}{did_you_mean(name, ACTIVATIONS)}")
-    return ACTIVATIONS[name]
+def check_divides(network: Any, part: str, whole: str) -> None:
+    """Raises `UserError` unless one option divides another."""
+    if getattr(network, whole) % getattr(network, part):
+        raise UserError(
+            f"network.{part}={getattr(network, part)} does not divide network.{whole}={getattr(network, whole)}"
+        )
 
 
-def check_remat(options: Mapping[str, Any]) -> None:
+def tell_cut(network: Network, factorization: Factorization, **most: int) -> None:
+    """Says on stderr that an option, such as a window, is longer than the steps of the model: it is cut to them.
+
+    `most` are the largest values that differ in effect from smaller ones, by the names of the options.
+    """
+    for name, largest in most.items():
+        value = getattr(network, name)
+        if value > largest and value != getattr(type(network), name):
+            say_once(
+                f"{name}={value} of the network {name_of(network)!r} reaches beyond the {factorization.num_steps} "
+                f"steps of the model: it has the effect of {name}={largest}"
+            )
+
+
+def check_remat(network: Any) -> None:
     """Raises `UserError` for a scan over layers with recomputation and several layers in one iteration: XLA merges a
     recomputation with its original inside one iteration, so no memory would be saved.
     """
-    if options["remat"] and options["unroll"] > 1:
-        raise UserError(f"network.remat saves memory only with network.unroll=1, not {options['unroll']}")
+    if network.remat and network.unroll > 1:
+        raise UserError(f"network.remat saves memory only with network.unroll=1, not {network.unroll}")

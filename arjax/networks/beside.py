@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from arjax.core.spec import ContextSpec
 from arjax.factorization import Factorization
-from arjax.networks.base import AheadNetwork, ChunkedNetwork, Network, options_of
+from arjax.networks.base import AheadNetwork, ChunkedNetwork, Network
 
 
 class Beside(Network):
@@ -38,8 +38,8 @@ class Beside(Network):
         return {name: context[name] for name, _ in self.inner.context_spec.parts} or None
 
     @nn.nowrap  # in the scope of a module, what a check makes to try it out would become its submodules
-    def check(self, event, factorization, options):
-        self.inner.check(event, factorization, options_of(self.inner))
+    def check(self, factorization):
+        self.inner.check(factorization)
 
     def dependencies(self, factorization):
         return self.inner.dependencies(factorization)

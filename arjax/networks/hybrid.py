@@ -157,11 +157,11 @@ class Hybrid(ChunkedStepNetwork):
     TRAITS = ChunkedStepNetwork.TRAITS | {"unbounded"}
     NORMALISES = True
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        super().check(event, factorization, options)
-        for mixer in read_layers(options["layers"]):
-            mixer.build(width=options["hidden_size"], out_scale=1.0, dtype="float32")
+    @nn.nowrap  # in the scope of a module, what a check makes to try it out would become its submodules
+    def check(self, factorization):
+        super().check(factorization)
+        for mixer in read_layers(self.layers):
+            mixer.build(width=self.hidden_size, out_scale=1.0, dtype="float32")
 
     @property
     def traits(self):

@@ -19,7 +19,6 @@ from arjax.core.errors import UserError
 from arjax.core.typed_json import read, read_one_of
 from arjax.data.frames import FORMS
 from arjax.interop.model_file import SavedModel, load_model, save_model
-from arjax.models.autoregressive import has_conditionals
 from arjax.models.gaussian_mixture import is_gaussian_mixture
 from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.columns import Column, Numbers, Words
@@ -178,14 +177,15 @@ def _check_weights(weights: Sequence[float], place: str) -> None:
 
 
 def _any_order(entry: _AnyOrder, columns: Sequence[Column], saved: SavedModel) -> TableEngine:
-    if not has_conditionals(saved.model):
+    model: Any = saved.model
+    if "conditionals" not in model.traits:
         raise UserError("it has the model of another kind of data")
     if entry["most_levels"] < 2:
         raise UserError("most_levels of an engine must be at least 2")
     sites = Sites(tuple(column.num_codes for column in columns), entry["most_levels"])
-    if sites.event != saved.model.event:
+    if sites.event != model.event:
         raise UserError("its columns are not those of the model")
-    return AnyOrderTable(columns, saved.model, saved.params, sites)
+    return AnyOrderTable(columns, model, saved.params, sites)
 
 
 def _gaussian(entry: _Gaussian, columns: Sequence[Column], saved: SavedModel) -> TableEngine:

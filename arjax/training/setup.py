@@ -16,21 +16,24 @@ from jax.sharding import Mesh
 
 from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, check_memory
+from arjax.core.options import opt
 from arjax.core.output import say_once
 from arjax.core.registry import Component, parse_call
 from arjax.core.run_code import tell_changed_code
 from arjax.data import Dataset
+from arjax.data.sources import SPLITS
 from arjax.data.vocabulary import check_same_tokens
-from arjax.evaluation.report import Measures
+from arjax.evaluation.report import MOST_EXAMPLES, Measures
 from arjax.models import Model, recipe_of
-from arjax.models.autoregressive import has_conditionals
-from arjax.models.checks import TAKES_HOLES
+from arjax.models.checks import MISSING_VALUES
+from arjax.models.extras import check_trained, in_sequence
 from arjax.models.kinds import arrays_of
 from arjax.objectives import OBJECTIVES, Companion, Objective
+from arjax.objectives.base import objectives_with
 from arjax.parallel.sharding import Rule, check_batch_size, forms_of, replicated
 from arjax.samplers import Sampler
 from arjax.training.checkpoint import CheckpointStore
-from arjax.training.optimizer import make_optimizer
+from arjax.training.optimizer import DECAYING, make_optimizer
 from arjax.training.schedule_free import keeps_average
 from arjax.training.schedules import make_schedule
 from arjax.training.state import (
@@ -42,6 +45,7 @@ from arjax.training.state import (
     state_shardings,
     with_shardings,
 )
+from arjax.training.stopping import LARGEST, total_steps
 from arjax.training.workdir import check_data, check_orders
 
 #: Last names of the entries of a recipe by which values get their meaning.
@@ -51,31 +55,61 @@ _FREE = ("dtype", "grid_shape", "ordering", "partition", "orders", "graph")
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainOptions:
-    """Options of the loop: the fields of the section `train` of a config, see docs/configs.md."""
+class OptimizerOptions:
+    """The section `optimizer` of a config. A rule that has more options has them beside these."""
 
-    batch_size: int
-    steps_per_dispatch: int = 16
+    name: str = "adam"
+    learning_rate: float = opt(1e-3, above=0, about="the peak of the schedule")
+    schedule: str = opt("constant", about="a call string")
+    warmup_steps: int = 0
+    end_factor: float = opt(0.0, least=0, most=1, about="learning rate at the end, as a fraction of its peak")
+    weight_decay: float = opt(0.0, least=0)
+    decay_pattern: str = opt(DECAYING, about="paths of the parameters that decay")
+    cautious_decay: bool = opt(False, about="True: only where the decay has the direction of the update")
+    clip_norm: float = opt(0.0, least=0, about="the largest norm of a gradient; 0: gradients are not clipped")
+    b1: float = opt(0.9, least=0, below=1)
+    b2: float = opt(0.999, least=0, below=1)
+    eps: float = opt(1e-8, above=0, about="added to the root of the second moment of Adam")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """The section `train` of a config: the length of a training, its batches, its pauses and its first parameters."""
+
+    steps: int = opt(0, most=LARGEST, about="train steps; of steps, examples and epochs exactly one is above 0")
+    examples: int = opt(0, most=2**53)
+    epochs: float = opt(0.0, least=0)
+    batch_size: int = opt(64, most=MOST_EXAMPLES)
+    steps_per_dispatch: int = opt(16, about="train steps of one compiled program")
     log_every: int = 100
     eval_every: int = 500
     checkpoint_every: int = 500
-    patience: int = 0
+    patience: int = opt(0, about="evaluations without a better validation score; 0: never stop early")
+    ema_decay: float = opt(0.0, least=0, below=1, about="of an average of the parameters; 0: no average")
+    accumulate: int = opt(1, about="micro-batches that a batch is cut into")
+    init_from: str = opt("", about="workdir of the run that gives the initial parameters")
     data_on_device: bool = True
-    init_from: str = ""
-    writers: tuple[Component, ...] = ()
+    writers: str = opt("", about="of metrics, in addition to metrics.jsonl: tensorboard, wandb(project='...')")
+
+
+#: Fields of `TrainOptions` that may change while a run goes on: they change its output, not what it learns.
+UNLEARNED = (
+    "steps_per_dispatch",
+    "log_every",
+    "eval_every",
+    "checkpoint_every",
+    "patience",
+    "data_on_device",
+    "writers",
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateOptions(Measures):
-    """The section `evaluate` of a config: the numbers of a report.
+    """The section `evaluate` of a config: the numbers of a report."""
 
-    Attributes:
-      split: the one that is scored at the end.
-      ranking: how many of the examples with the most bits, and with the fewest, an evaluation shows; 0: none.
-    """
-
-    split: str = "test"
-    ranking: int = 0
+    split: str = opt("test", choices=SPLITS, about="the split that is scored at the end")
+    ranking: int = opt(0, about="how many of the examples with the most bits, and with the fewest, are shown")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,11 +191,11 @@ class Setup:
     def trained_companions(self) -> dict[str, Trained]:
         """The frozen models that the objective reads, by name; raises `UserError` when one does not fit."""
         objective = self.recipe.objective
-        found = {name: self._companion(workdir) for name, workdir in objective.companions().items()}
-        objective.check_companions(self.model, {name: trained.companion for name, trained in found.items()})
-        for trained in found.values():
+        companions = {name: self._companion(workdir) for name, workdir in objective.companions().items()}
+        objective.check_companions(self.model, {name: trained.companion for name, trained in companions.items()})
+        for trained in companions.values():
             check_same_tokens(self.dataset.vocabulary, trained.dataset.vocabulary, "the oracle")
-        return found
+        return companions
 
     def _companion(self, workdir: str) -> Trained:
         """The run in a folder, or the known truth of the data set for ""."""
@@ -190,8 +224,8 @@ class Setup:
         if entries:
             entries = entries_that_fit(self.model, entries, wanted, other, source)
             wanted = {name: wanted[name] for name in entries}
-            found = {name: other.params[name] for name in entries if name in other.params}
-            other = dataclasses.replace(other, params=found)
+            params = {name: other.params[name] for name in entries if name in other.params}
+            other = dataclasses.replace(other, params=params)
         for model in models:
             check_start(model, self.dataset, wanted, other, source, entries)
         return other.params
@@ -203,14 +237,14 @@ class Setup:
                 f"the objective leaves {', '.join(left)} as they are in a run: give train.init_from one run for the "
                 "whole model"
             )
-        found = {}
+        params = {}
         for name, workdir in sources.items():
             wanted = self.abstract_state.params[name]
             other = part_of_run(name, wanted, self.open_run(workdir))
             for model in models:
                 check_start(model.named_parts[name], None, wanted, other, workdir)
-            found[name] = other.params
-        return found
+            params[name] = other.params
+        return params
 
     def init_state(self, key: jax.Array) -> TrainState:
         """A fresh train state, created sharded, from the parameters of the run in `train.init_from` if one is named.
@@ -231,10 +265,7 @@ def make_setup(
     schedule: Component,
     rate: Mapping[str, Any],
     clip_norm: float,
-    total_steps: int,
-    ema_decay: float,
     train: TrainOptions,
-    accumulate: int = 1,
     **others: Any,
 ) -> Setup:
     """The parts of a run, put together and checked; arguments are named as in `Setup`, `Recipe` and `make_optimizer`.
@@ -242,16 +273,17 @@ def make_setup(
     `rate` has the options of `make_schedule` beside the schedule, by name; `others` the other fields of `Setup`. Raises
     `UserError` for numbers out of range, or parts that do not fit one another.
     """
-    check_batch_size(train.batch_size, others["mesh"], accumulate)
-    learning_rate = make_schedule(total_steps=total_steps, schedule=schedule, **rate)
+    check_batch_size(train.batch_size, others["mesh"], train.accumulate)
+    length = total_steps(train.steps, train.examples, train.epochs, train.batch_size, len(dataset.splits["train"]))
+    learning_rate = make_schedule(total_steps=length, schedule=schedule, **rate)
     recipe = Recipe(
         model=model,
         objective=objective,
-        optimizer=make_optimizer(optimizer, learning_rate, total_steps, clip_norm=clip_norm),
-        total_steps=total_steps,
-        ema_decay=ema_decay,
+        optimizer=make_optimizer(optimizer, learning_rate, length, clip_norm=clip_norm),
+        total_steps=length,
+        ema_decay=train.ema_decay,
         transform=dataset.transform,
-        accumulate=accumulate,
+        accumulate=train.accumulate,
         log_scale=() if dataset.scale is None else tuple(dataset.log_scale_D.tolist()),
     )
     check_average(recipe, schedule)
@@ -282,8 +314,8 @@ def check_average(recipe: Recipe, schedule: Component) -> None:
 
 
 def tell_padding(model: Model, dataset: Dataset) -> None:
-    """Says on stderr where scores of strings are given the padding, see `Model.in_sequence`."""
-    if dataset.end is not None and not model.in_sequence:
+    """Says on stderr where scores of strings are given the padding, see `in_sequence`."""
+    if dataset.end is not None and not in_sequence(model):
         say_once(
             "this model visits padding before sites of a string, and its scores of strings take the padding as given: "
             "they are estimates, which say too little of the lengths; in raster order they are exact"
@@ -294,13 +326,14 @@ def check_holes(model: Model, dataset: Dataset, objective: Objective) -> None:
     """Raises `UserError` for a data set with missing values whose model or objective takes none."""
     if not dataset.has_holes:
         return
-    if not model.takes_holes:
-        raise UserError(f"the data set {dataset.name!r} has missing values, and this model takes none: {TAKES_HOLES}")
-    if not objective.TAKES_HOLES:
-        able = " or ".join(name for name in OBJECTIVES.names() if OBJECTIVES.get(name).TAKES_HOLES is True)
+    if "holes" not in model.traits:
+        raise UserError(
+            f"the data set {dataset.name!r} has missing values, and this model takes none: {MISSING_VALUES}"
+        )
+    if "holes" not in objective.traits:
         raise UserError(
             f"the data set {dataset.name!r} has missing values, and the objective {objective.name!r} takes none: take "
-            f"{able}"
+            f"{objectives_with('missing_values')}"
         )
 
 
@@ -328,13 +361,13 @@ def check_start(
     refused = [each for each, last in different if last in _MEANING]
     if refused:
         raise UserError(f"the parameters of {named} do not fit this model; {'; '.join(refused[:3])}")
-    told = [each for each, _ in different]
+    differences = [each for each, _ in different]
     if _has_other_order(model, other.model, entries):
-        told.insert(0, "it was trained in another order")
+        differences.insert(0, "it was trained in another order")
     if data is not None and not _scaled_alike(data, other.dataset):
-        told.append("its data are standardised by other means and scales")
-    if told:
-        say_once(f"the first parameters, of {named}, have another meaning there: {'; '.join(told)}")
+        differences.append("its data are standardised by other means and scales")
+    if differences:
+        say_once(f"the first parameters, of {named}, have another meaning there: {'; '.join(differences)}")
 
 
 def sources_of_parts(text: str, model: Model) -> dict[str, str]:
@@ -405,7 +438,7 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def _has_other_order(here: Model, there: Model, entries: tuple[str, ...] = ()) -> bool:
+def _has_other_order(here: Any, there: Model, entries: tuple[str, ...] = ()) -> bool:
     """Whether two models on one grid have different orders, blocks or graphs, and the other one was not trained on
     the order of this one among several.
     """
@@ -413,7 +446,7 @@ def _has_other_order(here: Model, there: Model, entries: tuple[str, ...] = ()) -
     if entries:
         kept = tuple(f"{entry}/" for entry in entries)
         ours, theirs = ({name: a for name, a in arrays.items() if name.startswith(kept)} for arrays in (ours, theirs))
-    order = here.factorization if has_conditionals(here) and here.orders is None else None
+    order = here.factorization if "conditionals" in here.traits and here.orders is None else None
     if order is not None and there.orders is not None and there.orders.has(order):
         return False
     if any(ours[name].shape != theirs[name].shape for name in ours.keys() & theirs.keys() if name.endswith("order")):
@@ -424,26 +457,30 @@ def _has_other_order(here: Model, there: Model, entries: tuple[str, ...] = ()) -
 def _scaled_alike(here: Dataset, there: Dataset) -> bool:
     """Whether real data were standardised alike, or not at all."""
 
-    def alike(own: Any, other: Any) -> bool:
-        if own is None or other is None:
-            return own is other
-        return np.shape(own) == np.shape(other) and np.allclose(own, other, rtol=1e-3)
+    def alike(a: Any, b: Any) -> bool:
+        if a is None or b is None:
+            return a is b
+        return np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-3)
 
     return alike(here.scale, there.scale) and alike(here.shift, there.shift)
 
 
-def check_fits(wanted: Any, found: Any, workdir: str) -> None:
+def check_fits(wanted: Any, params: Any, workdir: str) -> None:
     """Raises `UserError` unless the parameters of a run have the expected names, shapes and types."""
-    here, there = forms_of(wanted), forms_of(found)
+    here, there = forms_of(wanted), forms_of(params)
     other = [name for name in here if name in there and here[name] != there[name]]
     problems = {
         "missing there": [name for name in here if name not in there],
         "left over": [name for name in there if name not in here],
         "of another shape": [f"{name} ({there[name]} there, {here[name]} here)" for name in other],
     }
-    told = [f"{kind}: {', '.join(n[:3])}{', ...' if len(n) > 3 else ''}" for kind, n in problems.items() if n]
-    if told:
-        raise UserError(f"the parameters of train.init_from={workdir} do not fit this model; {'; '.join(told)}")
+    problems_in_words = [
+        f"{kind}: {', '.join(n[:3])}{', ...' if len(n) > 3 else ''}" for kind, n in problems.items() if n
+    ]
+    if problems_in_words:
+        raise UserError(
+            f"the parameters of train.init_from={workdir} do not fit this model; {'; '.join(problems_in_words)}"
+        )
 
 
 def latest_store(workdir: str | os.PathLike) -> CheckpointStore:
@@ -469,7 +506,7 @@ def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, 
     check_data(setup.dataset, workdir)
     tell_changed_code(workdir)
     best = best_store(workdir)
-    while (found := best.restore(setup.abstract_state.params)) is None:
+    while (checkpoint := best.restore(setup.abstract_state.params)) is None:
         latest = latest_store(workdir).restore(setup.abstract_state)
         if best.steps():
             continue  # a run has saved its first best parameters meanwhile
@@ -480,7 +517,7 @@ def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, 
         if extra["best_value"] is not None:
             raise UserError(f"{best.directory} is gone: the best parameters of this run cannot be used")
         return eval_params(state), step, {}
-    step, params, extra = found
+    step, params, extra = checkpoint
     check_orders(setup.model, extra, workdir)
-    setup.model.check_trained(params)
+    check_trained(setup.model, params)
     return params, step, extra

@@ -179,8 +179,8 @@ def test_it_begins_with_the_parameters_of_a_trained_model(fitted, model, tmp_pat
     [
         ({"train": np.zeros((4, 3), int)}, r"the train examples must have shape \(N, 5\)"),
         ({"validation": np.full((4, 5), 2)}, "the validation examples of binary data must be 0 to 1"),
-        ({"steps": 0}, "steps must be a whole number, at least 1, not 0"),
-        ({"eval_every": 2.5}, "eval_every must be a whole number"),
+        ({"steps": 0}, "exactly one of train.steps, train.examples and train.epochs must be above 0"),
+        ({"eval_every": 2.5}, "eval_every must be an integer"),
         ({"ema_decay": 1}, "ema_decay must be at least 0 and below 1"),
         ({"learning_rate": 0}, "learning_rate must be above 0"),
         *[

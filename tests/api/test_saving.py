@@ -16,6 +16,7 @@ from arjax.data.vocabulary import Vocabulary
 from arjax.interop.model_file import SavedModel, load_model, save_model
 from arjax.models import ModelChoice, Recipe, make, make_model, recipe_of
 from arjax.networks import NETWORKS
+from arjax.testing.models import autoregressive_networks
 
 EVENTS = {
     "levels": arjax.EventSpec((4, 4), kind="levels", num_levels=4),
@@ -38,7 +39,7 @@ MORE = [
     ("colours", "gru", {"conditional": "discretized_logistic_mixture(components=2)"}),
     ("levels", "made", {"conditional": "ordinal(size=3)"}),
 ]
-CASES = [("levels", name, NEEDS.get(name, {})) for name in NETWORKS] + MORE
+CASES = [("levels", name, NEEDS.get(name, {})) for name in autoregressive_networks()] + MORE
 
 
 def case(event, network, choice):

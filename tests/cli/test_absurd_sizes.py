@@ -35,10 +35,10 @@ def test_every_option_of_every_component_has_a_limit():
     tried = 0
     for registry in REGISTRIES.values():
         for name in registry:
-            options = registry.options(name)
-            needed = {key: () for key, value in options.items() if value is inspect.Parameter.empty}
-            for key in [*needed, *(key for key, value in options.items() if counts(value))]:
-                huge = (1, HUGE) if key in needed or isinstance(options[key], tuple) else HUGE
+            likes = {key: option.like for key, option in registry.declarations(name).items()}
+            needed = {key: likes[key] for key, v in registry.options(name).items() if v is inspect.Parameter.empty}
+            for key in [key for key, like in likes.items() if counts(like)]:
+                huge = (HUGE,) if isinstance(likes[key], tuple) else HUGE
                 with pytest.raises(UserError, match=rf"{key}.* must be at most \d+, not {HUGE}"):
                     registry.resolve(name, needed | {key: huge})
                 tried += 1
@@ -109,7 +109,7 @@ def test_arrays_that_fit_into_no_memory_are_refused_before_they_are_made(monkeyp
     for sampler in ("beam(width=5000)", "best(of=5000)"):
         with pytest.raises(UserError, match=r"^the arrays of this draw take [\d.e-]+ GB, and a device has 1e-05 GB$"):
             model.sample(params, jax.random.key(0), 1, sampler=sampler)
-    with pytest.raises(UserError, match="width of a sampler must be at most 10000000, not 10000000000"):
+    with pytest.raises(UserError, match="'width' of the sampler 'beam' must be at most 10000000, not 10000000000"):
         model.sample(params, jax.random.key(0), 1, sampler=Beam(width=HUGE))
     with pytest.raises(UserError, match=r"^1,000 examples take 1.2e-05 GB"):
         model.sample(params, jax.random.key(0), 1000)

@@ -96,7 +96,7 @@ def test_mistakes_end_in_one_sentence(book, finished_run, sentence_of):
         ((text, "--context=3"), "this model has no context"),
         ((digits, "--config.sample.length=9"), "a draw has a length where examples are sequences"),
         ((text, "--config.sample.length=5", "--prompt=To be"), "5 characters leaves nothing to draw of a text of 5"),
-        ((text, "--config.sample.length=-1"), "config.sample.length must not be negative"),
+        ((text, "--config.sample.length=-1"), "config.sample.length must be at least 0"),
         ((digits, "--prompt=3"), "examples of 'digits' are no text"),
         ((digits, "--context=10"), "the part 'label' of the context is a class from 0 to 9, not '10'"),
     ):

@@ -15,9 +15,9 @@ from arjax.coding.examples import choices, code_examples
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import KINDS, ModelChoice, make_model
-from arjax.networks import NETWORKS
 from arjax.samplers.asking import Asked
 from arjax.samplers.stepwise import OutsideSteps
+from arjax.testing.models import autoregressive_networks
 
 #: Networks without and with a carry. Texts have a state and a window, and a test below a cache that grows.
 FEW = ("made", "pixelcnn")
@@ -61,7 +61,7 @@ def test_every_value_comes_back(network):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", NETWORKS.names())
+@pytest.mark.parametrize("network", autoregressive_networks())
 def test_every_value_of_every_network_comes_back(network):
     check_models(models_of(network, ["tokens", "levels_vector", "binary"], ORDERS, ["sites"]))
     check_models(models_of(network, ["tokens"], some(ORDERS, network), cases.PARTITION_CALLS))

@@ -134,9 +134,6 @@ def test_samples_keep_within_the_bounds():
     ("options", "message"),
     [
         ("low=1, high=1", "low of the conditional 'beta' must be below high, not 1.0 with high=1.0"),
-        ("low='a'", "the option 'low' of the conditional 'beta' must be a number, not 'a'"),
-        ("high=1e999", "high of the conditional 'beta' must be a number, not inf"),
-        ("min_log_shape=10", "min_log_shape of the conditional 'beta' must be from -5 to 9, not 10.0"),
         (
             "lo=0",
             "conditional 'beta' has no option 'lo', did you mean 'low'?; its options are: low, high, min_log_shape",

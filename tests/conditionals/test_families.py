@@ -126,11 +126,6 @@ def test_families_fit_the_event(text, event, expected):
             EventSpec((4,), (), "tokens", 9),
             r".* needs levels in an order, not tokens: take categorical$",
         ),
-        (
-            "ordinal(size=0)",
-            EventSpec((4,)),
-            r"^size of .*'ordinal' must be a positive whole number, not 0$",
-        ),
         ("bernouli", EventSpec((4,)), r"^unknown conditional 'bernouli', did you mean 'bernoulli'\?$"),
         (
             "bernoulli(levels=2)",

@@ -17,6 +17,7 @@ PACKAGES = (
 #: Arguments and options whose default depends on the function or class. All others with a default of one name have the
 #: same one: nobody has to look up what `train`, `temperature` or `block_size` is when it is left out.
 DIFFERENT = {
+    *("batch_size", "learning_rate"),
     *("channels", "chunk_size", "components", "dilation_cycle", "direct", "dropout", "embedding_size"),
     *("factor", "first", "groups", "hidden_size", "high", "inits", "kernel_size", "length", "levels", "low"),
     *("max_length", "mlp_ratio", "most", "noise", "num", "num_blocks", "num_examples", "num_filters", "num_layers"),
@@ -86,7 +87,7 @@ def test_stored_runs_and_data_keep_their_meaning(name):
 SECTIONS = {
     "training.setup.TrainOptions": {
         **{"steps_per_dispatch": 16, "log_every": 100, "eval_every": 500, "checkpoint_every": 500, "patience": 0},
-        **{"data_on_device": True, "init_from": "", "writers": ()},
+        **{"data_on_device": True, "init_from": "", "writers": ""},
     },
     "evaluation.report.Measures": {
         **{"batch_size": 128, "num_orders": 1, "steps": 0, "schedule": "uniform", "samples": 0, "exposure": 0},

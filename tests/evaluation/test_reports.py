@@ -36,14 +36,14 @@ CASES = {
     "gaussian_chain": (
         "gaussian_chain",
         {"num_steps": 3},
-        ("transformer", ATTENTION),
+        ("denoising_transformer", ATTENTION),
         "teacher_forcing",
         {"samples": 2},
     ),
     "discrete_chain": (
         "discrete_chain",
         {"num_steps": 3},
-        ("transformer", ATTENTION),
+        ("denoising_transformer", ATTENTION),
         "teacher_forcing",
         {"samples": 2},
     ),
@@ -86,7 +86,7 @@ def config_of(name):
     if isinstance(network, dict):
         config.parts = network
     else:
-        config.network = network_config(network[0], kind, **network[1])
+        config.network = network_config(network[0], **network[1])
     config.objective = objective
     config.train.update(steps=2, batch_size=4, eval_every=1, log_every=2)
     config.evaluate.update(batch_size=8, **measures)

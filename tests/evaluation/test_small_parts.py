@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
+from arjax.core.options import typed_fields
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, class_label
 from arjax.data import make_dataset
 from arjax.data.base import from_arrays
@@ -34,16 +35,16 @@ LEAST = {"batch_size": 1, "num_orders": 1, "steps": 0, "samples": 0, "exposure":
 
 @pytest.mark.parametrize(("name", "least"), LEAST.items())
 def test_limits_of_measures(name, least):
-    Measures(**{name: least})
+    typed_fields(Measures, {name: least})
     for wrong in (least - 1, 1.5, True, "1"):
-        with pytest.raises(UserError, match=f"^{name} must be a whole number, at least {least}"):
-            Measures(**{name: wrong})
+        with pytest.raises(UserError, match=f"^{name} must be (an integer|at least {least})"):
+            typed_fields(Measures, {name: wrong})
 
 
 def test_measures_that_there_are_not():
     for name in ("schedule", "judge"):
         with pytest.raises(UserError, match=f"^{name} must be a text"):
-            Measures(**{name: 3})
+            typed_fields(Measures, {name: 3})
     dataset = make_dataset("noise", grid=(4,), num_levels=3, num_examples=8)
     one = make_model(dataset.event, "made")
     several = make_model(dataset.event, "masked_transformer", orders="uniform")
@@ -65,8 +66,8 @@ def test_the_mixture_of_orders_under_drawn_bounds_is_an_estimate():
     rows = {"nll": np.ones(8), "sites": np.full(8, 4.0)}
 
     def kind_of(num, kind, unbiased):
-        about = {"kind": kind, "unbiased": unbiased, "event": dataset.event, "orders": None}
-        model = SimpleNamespace(**about, log_prob_error=lambda *_: None)
+        about = {"score_kind": kind, "traits": () if unbiased else ("biased",), "event": dataset.event, "orders": None}
+        model = SimpleNamespace(**about, __dataclass_fields__={})
         options = {"mesh": None, "seed": 0, "open_run": None, "rows": rows}
         return report(model, None, dataset, "test", Measures(num_orders=num), **options).scores["kind"]
 

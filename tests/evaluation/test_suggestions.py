@@ -104,7 +104,7 @@ def test_what_cannot_be_suggested_is_told():
     model, params = made(TEXT)
     with pytest.raises(UserError, match="the prompt has the character 'z', for which 'abc' has no token"):
         suggest(model, params, TEXT, "az")
-    with pytest.raises(UserError, match="must be at least 1, not 0, 16 and 16"):
+    with pytest.raises(UserError, match="num must be at least 1, not 0"):
         suggest(model, params, TEXT, "a", num=0)
     with pytest.raises(UserError, match="examples of 'digits' are no text"):
         suggest(model, params, make_dataset("digits"), "a")

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from arjax.networks import NETWORKS
+from arjax.testing.models import autoregressive_networks
 
 #: Run on many combinations, and under all orderings and conditionals.
 THOROUGH = ("made",)
@@ -14,12 +14,12 @@ def some(calls, network, every=3):
     """Every third of the calls, from another one for each network; all with ARJAX_ALL_LAWS, or if it is thorough."""
     if network in THOROUGH or os.environ.get("ARJAX_ALL_LAWS"):
         return calls
-    return calls[NETWORKS.names().index(network) % min(every, len(calls)) :: every] if calls else calls
+    return calls[autoregressive_networks().index(network) % min(every, len(calls)) :: every] if calls else calls
 
 
 def own(network, combinations, every=1):
     """The combination that the fast suite takes of a network other than `made`: another one each."""
-    return combinations[NETWORKS.names().index(network) // every % len(combinations)]
+    return combinations[autoregressive_networks().index(network) // every % len(combinations)]
 
 
 def each_network(names, combinations, thorough=None, others=None, every=1, takes=lambda network: True):
@@ -27,7 +27,7 @@ def each_network(names, combinations, thorough=None, others=None, every=1, takes
     the `thorough` ones, of `made`; and of every so-manieth network that `takes` says its own one, of all or `others`.
     """
     rows, thorough = [], combinations if thorough is None else thorough
-    for place, network in enumerate(NETWORKS.names()):
+    for place, network in enumerate(autoregressive_networks()):
         taken = place % every == 0 and takes(network)
         fast = thorough if network in THOROUGH else [own(network, others or combinations, every)] if taken else []
         marks = [() if combination in fast else pytest.mark.slow for combination in combinations]

@@ -12,13 +12,12 @@ from arjax.conditionals import CONDITIONALS, make_conditional
 from arjax.core.errors import UserError
 from arjax.factorization import ORDERINGS, PARTITIONS
 from arjax.models import AutoregressiveModel
-from arjax.networks import NETWORKS
 from arjax.samplers import DrawOptions
 from arjax.samplers.base import Steps
 from arjax.testing import CONTEXTS, EVENTS
 from arjax.testing.examples import BATCH, all_values, another_part, random_context, random_like, random_x  # noqa: F401
 from arjax.testing.forms import dependence, log_prob, parallel, stepwise  # noqa: F401
-from arjax.testing.models import gentle_params_of, params_of, small_model, supported_model  # noqa: F401
+from arjax.testing.models import autoregressive_networks, gentle_params_of, params_of, small_model, supported_model  # noqa: F401
 
 #: Options for the components that cannot be called without; a new component of that kind needs a line here.
 ORDERING_OPTIONS = {"tiles": "(height=2, width=2)", "random": "(seed=1)", "list": "(order=(3, 0, 5, 1, 4, 2))"}
@@ -33,7 +32,7 @@ STRUCTURES = [c for c in COMBINATIONS if c[0] == "levels_vector" or "(1, 3, 2)" 
 LONGER = [c for c in COMBINATIONS if c[1] not in ("rows", "scales") or c == ("tokens", "rows")]
 #: A draw with a cache takes the steps that law 3 compares with a pass, and its program is dearer: the fast suite draws
 #: from some networks, of every family.
-IN_DRAWS = NETWORKS.names()[1::8]
+IN_DRAWS = autoregressive_networks()[1::8]
 each_structure = functools.partial(each_network, ["event", "partition"], COMBINATIONS, others=LONGER)
 
 

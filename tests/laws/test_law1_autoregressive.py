@@ -8,9 +8,9 @@ from choice import each_network, own
 
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.networks import NETWORKS
 from arjax.networks.dense import made
 from arjax.testing.laws import LawBroken
+from arjax.testing.models import autoregressive_networks
 from arjax.testing.network import check_autoregressive, check_own_places, declared
 
 
@@ -20,7 +20,7 @@ def test_depends_on_earlier_steps_and_on_all_of_them(network, event, partition):
         check_autoregressive(model, cases.params_of(model))
 
 
-@pytest.mark.parametrize("network", NETWORKS.names())
+@pytest.mark.parametrize("network", autoregressive_networks())
 def test_every_network_supports_something(network):
     """Else the laws would hold it to nothing."""
     assert cases.models_of(network, *own(network, cases.LONGER))

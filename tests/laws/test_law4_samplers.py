@@ -10,10 +10,11 @@ from scipy import stats
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.networks import NETWORKS, ChunkedNetwork
+from arjax.networks import ChunkedNetwork
 from arjax.samplers import PLAIN_DRAW, SAMPLERS, example_keys
 from arjax.samplers.base import Steps
 from arjax.testing.laws import check_laws
+from arjax.testing.models import autoregressive_networks
 from arjax.testing.sampler import ready_sampler, sampler_laws
 
 NUM = 4096
@@ -137,7 +138,7 @@ def test_several_steps_at_once_give_the_samples_of_naive(sampler, network, event
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", NETWORKS.names())
+@pytest.mark.parametrize("network", autoregressive_networks())
 def test_no_sample_of_ten_thousand_differs(network):
     """Five orders of a small event, which share their programs, where the network supports them."""
     orders = [f"random(seed={seed})" for seed in range(5)]

@@ -322,9 +322,9 @@ def test_draws_count_their_work_and_depend_on_their_own_keys():
         (lambda: build("sites", event=EventSpec((4,), kind="real")), "need binary data, levels or tokens"),
         (lambda: build("sites", conditional="mixture_of_products"), "cannot be a joint one"),
         (lambda: build("sites", num_heads=5), "does not divide"),
-        (lambda: build("sites", position="none"), "learned or sinusoidal"),
-        (lambda: build("sites", network="transformers"), "block denoiser"),
-        (lambda: build("sites", score_steps=-1), "score_steps of a chain"),
+        (lambda: build("sites", position="none"), "learned, sinusoidal"),
+        (lambda: build("sites", network="transformer"), "'transformer' does not denoise block by block"),
+        (lambda: build("sites", score_steps=-1), "'score_steps' of .* must be at least 0"),
     ],
 )
 def test_refusals(call, message):

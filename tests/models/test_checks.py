@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from arjax.conditionals import CONDITIONALS, make_conditional
+from arjax.conditionals import CONDITIONALS
 from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.factorization import make_factorization
@@ -25,18 +25,17 @@ from arjax.models.checks import (
     check_likelihood,
     check_params,
     is_one_context,
-    takes_params,
+    public,
 )
+from arjax.models.draws import keys_of
 from arjax.models.gaussian_chain import expected_level, log_bin_mass
 from arjax.models.kinds import Recipe
 from arjax.models.longer import _in_raster_order
 from arjax.models.noise_schedules import GOLDEN, init_learned, stratified_steps
-from arjax.models.sampling import keys_of
 from arjax.networks import NETWORKS
-from arjax.networks.base import options_of
 from arjax.networks.beside import Beside
 from arjax.testing import EVENTS
-from arjax.testing.models import supported_model
+from arjax.testing.models import autoregressive_networks, supported_model
 
 LEVELS, TOKENS = EventSpec((2, 3), (2,), "levels", 4), EventSpec((4,), kind="tokens", num_levels=5)
 
@@ -144,18 +143,26 @@ def test_parameters_are_those_of_the_model():
         check_params(expected, kernel)
 
 
-def test_methods_take_parameters_and_a_truth_value():
-    method = takes_params(lambda self, params, x=0, train=False: (params, x, train))
-    assert method(None, {}, 3) == ({}, 3, False) and method(None, params={}, train=True) == ({}, 0, True)
-    for arguments, options in (((3,), {}), ((), {"params": None}), (({},), {"train": 1}), (({},), {"train": "yes"})):
-        with pytest.raises(UserError):
+def test_public_methods_take_parameters_and_known_names():
+    @public
+    def method(self, params, x=0, *, mask=None):
+        return params, x, mask
+
+    assert method(None, {}, 3) == ({}, 3, None) and method(None, params={}, mask=1) == ({}, 0, 1)
+    for arguments, options, sentence in (
+        ((3,), {}, "params must be the nested dict"),
+        ((), {"x": 3}, "params must be the nested dict"),
+        ((), {"params": None}, "params must be the nested dict"),
+        (({},), {"mark": 1}, "method takes no 'mark', did you mean 'mask'"),
+    ):
+        with pytest.raises(UserError, match=sentence):
             method(None, *arguments, **options)
 
 
 def test_likelihoods_are_asked_for():
-    check_likelihood(types.SimpleNamespace(kind="bound"), "it")
+    check_likelihood(types.SimpleNamespace(score_kind="bound"), "it")
     with pytest.raises(UserError, match=r"^it needs a likelihood"):
-        check_likelihood(types.SimpleNamespace(kind="none"), "it")
+        check_likelihood(types.SimpleNamespace(score_kind="none"), "it")
 
 
 def test_the_networks_that_can_are_named_though_one_of_them_fails(monkeypatch):
@@ -166,11 +173,10 @@ def test_the_networks_that_can_are_named_though_one_of_them_fails(monkeypatch):
     assert ", lstm," not in str(told.value)
 
 
-@pytest.mark.parametrize("name", NETWORKS.names())
+@pytest.mark.parametrize("name", autoregressive_networks())
 def test_networks_check_other_factorizations_with_the_options_they_were_made_with(name):
     """And so does a network inside of another one."""
     model = supported_model(name, EVENTS["tokens"], "raster", "sites")
-    assert options_of(model.network) == NETWORKS.resolve(name, NETWORKS.get(name).SMALL)
     for network in (model.network, Beside.of(model.network, "noise", NO_CONTEXT, 1)):
         check_factorization(network, model.factorization)
         with pytest.raises(UserError, match=r"^the factorization is of \(1, 3\), the grid is"):
@@ -236,40 +242,14 @@ def test_learned_schedules_begin_with_units_at_random_places():
 
 
 REALS = EventSpec((3,), (2,), "real")
-SIZES = [("features", 1), ("width", 1), ("layers", 1)]
-HEADS = {
-    "energy": [*SIZES, ("draws", 2), ("score_draws", 2)],
-    "diffusion": [*SIZES, ("draws", 1), ("steps", 2), ("score_steps", 0), ("sample_steps", 0)],
-    "flow_matching": [*SIZES, ("draws", 1), ("steps", 1)],
-}
 
 
-@pytest.mark.parametrize("name", HEADS)
-def test_limits_of_heads(name):
-    family = CONDITIONALS.get(name)
-    for option, least in HEADS[name]:
-        assert getattr(family.for_event(REALS, **{option: least}), option) == least
-        assert make_conditional(f"{name}({option}={least})", REALS) == family.for_event(REALS, **{option: least})
-        with pytest.raises(UserError, match=rf"\b{option}\b.* at least {least}, not {least - 1}"):
-            family.for_event(REALS, **{option: least - 1})
-        for wrong in (least - 1, least + 0.5):
-            with pytest.raises(UserError, match=rf"\b{option}\b.* must be .*, not {wrong}"):
-                make_conditional(f"{name}({option}={wrong})", REALS)
-    with pytest.raises(UserError, match="real"):
-        family.for_event(LEVELS)
-
-
-def test_limits_of_heads_that_are_no_sizes():
-    energy, diffusion = CONDITIONALS.get("energy"), CONDITIONALS.get("diffusion")
-    for beta in (0.01, 1.99):
-        energy.for_event(REALS, beta=beta)
-    for beta in (0, 2, -1.0):
-        with pytest.raises(UserError, match="beta"):
-            energy.for_event(REALS, beta=beta)
+def test_the_loss_of_a_diffusion_head_follows_its_schedule():
+    diffusion = CONDITIONALS.get("diffusion")
     for schedule, weighting in (("learned", "bound"), ("cosine", "bound"), ("cosine", "simple")):
         head = diffusion.for_event(REALS, schedule=schedule, weighting=weighting)
         assert head.own_loss == ("simple" if weighting == "simple" else "")
-    for wrong in ({"schedule": "learned", "weighting": "simple"}, {"weighting": "plain"}, {"schedule": "lin"}):
+    for wrong in ({"schedule": "learned", "weighting": "simple"}, {"schedule": "lin"}):
         with pytest.raises(UserError):
             diffusion.for_event(REALS, **wrong)
 

@@ -36,7 +36,7 @@ def each_of(*fast):
 
 def build(process, event=EVENT, **options):
     model = make_model(
-        event, "transformer", kind="discrete_chain", process=process, **({"num_steps": 3} | SMALL | options)
+        event, "denoising_transformer", kind="discrete_chain", process=process, **({"num_steps": 3} | SMALL | options)
     )
     return model, random_like(model.param_shapes)
 

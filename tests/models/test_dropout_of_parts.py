@@ -13,6 +13,7 @@ from arjax.conditionals.categorical import Categorical
 from arjax.core.batch import Batch
 from arjax.core.spec import EventSpec
 from arjax.models import ModelChoice, make_model
+from arjax.models.base import dummy_batch
 
 PAIRS = EventSpec((2,), (2,), "tokens", 3)
 REAL = EventSpec((2,), kind="real")
@@ -61,13 +62,13 @@ MODELS = {
     "network": lambda rate: make_model(PAIRS, "made", hidden_sizes=(4,), dropout=rate),
     "conditional": lambda rate: make_model(PAIRS, "made", hidden_sizes=(4,), conditional=nested(rate)),
     "denoiser of a gaussian chain": lambda rate: make_model(
-        REAL, "transformer", kind="gaussian_chain", num_steps=3, dropout=rate, **SMALL
+        REAL, "denoising_transformer", kind="gaussian_chain", num_steps=3, dropout=rate, **SMALL
     ),
     "denoiser of a discrete chain": lambda rate: make_model(
-        PAIRS, "transformer", kind="discrete_chain", num_steps=2, dropout=rate, **SMALL
+        PAIRS, "denoising_transformer", kind="discrete_chain", num_steps=2, dropout=rate, **SMALL
     ),
     "conditional of a discrete chain": lambda rate: noisy(
-        make_model(PAIRS, "transformer", kind="discrete_chain", num_steps=2, **SMALL), rate
+        make_model(PAIRS, "denoising_transformer", kind="discrete_chain", num_steps=2, **SMALL), rate
     ),
     "denoiser of block diffusion": lambda rate: make_model(
         PAIRS, "block_transformer", kind="block_diffusion", dropout=rate, **SMALL
@@ -91,7 +92,7 @@ MODELS = {
 
 def program(model, train):
     """The operations of a score."""
-    batch, key = model.dummy_batch(2), jax.eval_shape(jax.random.key, 0)
+    batch, key = dummy_batch(model, 2), jax.eval_shape(jax.random.key, 0)
 
     def score(params, batch: Batch, key):
         return model.score(params, batch, key=key, train=train).log_prob

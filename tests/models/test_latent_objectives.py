@@ -160,7 +160,7 @@ def test_draws_of_discrete_latents_that_no_objective_follows():
 def test_scores_whose_exponentials_are_no_bound():
     """The score of a chain at random steps varies much: the log of a mean of exponentials is above log p(x)."""
     sizes = {"width": 8, "num_layers": 1, "num_heads": 2}
-    chain = ModelChoice("discrete_chain", {"num_steps": 4, "score_steps": 1}, "transformer", sizes)
+    chain = ModelChoice("discrete_chain", {"num_steps": 4, "score_steps": 1}, "denoising_transformer", sizes)
     parts = {"prior": ModelChoice(network="constant"), "likelihood": chain, "posterior": HIDDEN}
     model = make_model(EVENT, ModelChoice("latent", {"latents": (2,)}, parts=parts))
     make_objective("elbo").check(model)
@@ -170,6 +170,6 @@ def test_scores_whose_exponentials_are_no_bound():
         sampled_scores(model, None, None, "test", samples=2, batch_size=2, seed=0)
     mixture = make_model(EVENT, ModelChoice("mixture", parts={"a": chain, "b": ModelChoice(network="made")}))
     inside = latent_model(
-        prior=ModelChoice("mixture", parts={"a": ModelChoice("gaussian_chain", {}, "transformer", sizes)})
+        prior=ModelChoice("mixture", parts={"a": ModelChoice("gaussian_chain", {}, "denoising_transformer", sizes)})
     )
-    assert (model.kind, mixture.kind, inside.kind) == ("bound", "estimate", "estimate")
+    assert (model.score_kind, mixture.score_kind, inside.score_kind) == ("bound", "estimate", "estimate")

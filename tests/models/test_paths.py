@@ -16,12 +16,14 @@ EVENT = EventSpec((2, 2), kind="levels", num_levels=3)
 SIZES = {"width": 8, "num_layers": 1, "num_heads": 2}
 KEYS = jax.random.split(jax.random.key(0), 5)
 MODELS = {
-    "gaussian": lambda: make_model(EVENT, "transformer", kind="gaussian_chain", num_steps=6, **SIZES),
+    "gaussian": lambda: make_model(EVENT, "denoising_transformer", kind="gaussian_chain", num_steps=6, **SIZES),
     "real": lambda: make_model(
-        EventSpec((3,), kind="real"), "transformer", kind="gaussian_chain", num_steps=6, **SIZES
+        EventSpec((3,), kind="real"), "denoising_transformer", kind="gaussian_chain", num_steps=6, **SIZES
     ),
-    "absorbing": lambda: make_model(EVENT, "transformer", kind="discrete_chain", num_steps=6, **SIZES),
-    "uniform": lambda: make_model(EVENT, "transformer", kind="discrete_chain", num_steps=6, process="uniform", **SIZES),
+    "absorbing": lambda: make_model(EVENT, "denoising_transformer", kind="discrete_chain", num_steps=6, **SIZES),
+    "uniform": lambda: make_model(
+        EVENT, "denoising_transformer", kind="discrete_chain", num_steps=6, process="uniform", **SIZES
+    ),
     "blocks": lambda: make_model(EVENT, "block_transformer", kind="block_diffusion", partition="rows", **SIZES),
 }
 

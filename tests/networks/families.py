@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from arjax.networks import NETWORKS
+from arjax.testing.models import autoregressive_networks
 
 SAME_LAYERS = {
     "transformer": (
@@ -22,7 +22,7 @@ SAME_LAYERS = {
 }
 LIKE_ANOTHER = {name for names in SAME_LAYERS.values() for name in names}
 #: Those of which no other has the layers, among them whatever is registered and not named above.
-DISTINCT = [name for name in NETWORKS.names() if name not in LIKE_ANOTHER]
+DISTINCT = [name for name in autoregressive_networks() if name not in LIKE_ANOTHER]
 
 
 #: One for each way to compute: masks, sums, attention, recurrence, and convolutions in one and two dimensions.
@@ -32,4 +32,4 @@ FEW = ("made", "nade", "transformer", "lstm", "wavenet", "pixelcnn")
 def fast_for(names) -> list:
     """Parameters of a test: every registered family, those that are not among `names` marked slow."""
     names = set(names)
-    return [pytest.param(name, marks=() if name in names else pytest.mark.slow) for name in NETWORKS.names()]
+    return [pytest.param(name, marks=() if name in names else pytest.mark.slow) for name in autoregressive_networks()]

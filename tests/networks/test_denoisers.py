@@ -11,21 +11,22 @@ from scipy import special
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.networks import NETWORKS
-from arjax.networks.denoisers import DENOISERS, make_denoiser
+from arjax.networks.denoisers import TIME, make_denoiser
 from arjax.networks.denoisers.any_order import as_denoiser
 from arjax.networks.layers.convolution import square_taps
 from arjax.testing.examples import random_like
 
-LABEL = ContextSpec("label", 3)
-TIME, CLASS = np.float32([0.25, 0.9]), np.int32([2, 0])
+TRANSFORMER, LABEL = "denoising_transformer", ContextSpec("label", 3)
+TIMES, CLASS = np.float32([0.25, 0.9]), np.int32([2, 0])
 
 
 def features(denoiser, x, **options):
     """Random parameters, and the features of two noisy examples with a class, as numpy arrays."""
-    arguments = x, TIME, {"label": CLASS} if denoiser.context_spec else None
-    params = random_like(jax.eval_shape(denoiser.init, jax.random.key(0), *arguments)["params"])
-    apply = jax.jit(lambda params, *arguments: denoiser.apply({"params": params}, *arguments))
-    return params, np.asarray(apply(params, *arguments)), lambda *changed: np.asarray(apply(params, *changed))
+    context = {"label": CLASS} if denoiser.context_spec else {}
+    shapes = jax.eval_shape(denoiser.init, jax.random.key(0), x, None, context | {TIME: TIMES})
+    params = random_like(shapes["params"])
+    apply = jax.jit(lambda x, t: denoiser.apply({"params": params}, x, None, context | {TIME: t}))
+    return params, np.asarray(apply(x, TIMES)), lambda x, t: np.asarray(apply(x, t))
 
 
 def silu(x):
@@ -35,7 +36,7 @@ def silu(x):
 def condition(params, i):
     """Sinusoids of 1000 t, two layers, and the vector of the class."""
     half = params["time_in"]["kernel"].shape[0] // 2
-    angle = 1000 * TIME[i] * 1e4 ** (-np.arange(half) / half)
+    angle = 1000 * TIMES[i] * 1e4 ** (-np.arange(half) / half)
     vector = dense(params["time_out"], silu(dense(params["time_in"], np.concatenate([np.sin(angle), np.cos(angle)]))))
     return vector + params["context"]["table"]["embedding"][CLASS[i]] if "context" in params else vector
 
@@ -65,7 +66,7 @@ def test_adaptive_mlp_is_its_definition():
 def test_transformer_is_its_definition():
     """Tokens with the mask among them; the condition moves and scales each normalisation, and each branch."""
     event = EventSpec((4,), kind="tokens", num_levels=3)
-    denoiser = make_denoiser("transformer", event, LABEL, 5, **DENOISERS.get("transformer").SMALL)
+    denoiser = make_denoiser(TRANSFORMER, event, LABEL, 5, **NETWORKS.get(TRANSFORMER).SMALL)
     x = np.int32([[0, 3, 2, 1], [3, 3, 1, 3]])
     params, found, _ = features(denoiser, x)
     everything = np.ones((4, 4), bool)
@@ -108,7 +109,7 @@ def halved(x):
 @pytest.mark.parametrize(("grid", "out_kernel"), [((5, 3), 3), ((7,), 1)])
 def test_unet_is_its_definition(grid, out_kernel):
     """On 5 x 3 pixels: down to 3 x 2, attention there, and up again. A line is a plane of one row."""
-    options = {"attention": True, "out_kernel": out_kernel} | DENOISERS.get("unet").SMALL
+    options = {"attention": True, "out_kernel": out_kernel} | NETWORKS.get("unet").SMALL
     denoiser = make_denoiser("unet", EventSpec(grid, kind="real"), LABEL, 1, **options)
     x = np.random.default_rng(0).normal(size=(2, *grid)).astype(np.float32)
     params, found, _ = features(denoiser, x)
@@ -133,20 +134,20 @@ def test_unet_is_its_definition(grid, out_kernel):
     ("name", "event", "options"),
     [
         ("unet", EventSpec((7, 4, 2), (3,), "levels", 4), {"multipliers": (1, 2, 2)}),
-        ("transformer", EventSpec((3, 2), (2,)), {"use_time": False}),
+        (TRANSFORMER, EventSpec((3, 2), (2,)), {"use_time": False}),
     ],
 )
 def test_every_site_reads_every_site_and_the_time_if_asked(name, event, options):
     """Also colour channels, values of several scalars, and the mask token of binary data."""
-    denoiser = make_denoiser(name, event, ContextSpec(), 2, **DENOISERS.get(name).SMALL | options)
+    denoiser = make_denoiser(name, event, ContextSpec(), 2, **NETWORKS.get(name).SMALL | options)
     x = np.zeros((2, *event.shape), np.int32)
     _, found, apply = features(denoiser, x)
     assert found.shape == (2, *event.grid_shape, 2) and found.dtype == np.float32
     masked = x.copy()
     masked[0].flat[-1] = event.num_levels
-    change = np.abs(apply(masked, TIME, None) - found).reshape(2, -1)
+    change = np.abs(apply(masked, TIMES) - found).reshape(2, -1)
     assert (change[0] > 1e-6).all() and not change[1].any()
-    later = np.abs(apply(x, TIME + 0.05, None) - found)
+    later = np.abs(apply(x, TIMES + 0.05) - found)
     assert not later.any() if options.get("use_time") is False else (later > 1e-6).all()
 
 
@@ -159,12 +160,12 @@ def test_an_any_order_network_is_a_denoiser():
     context = {"label": CLASS}
     given = jax.jit(lambda p, x, m: denoiser.network.apply({"params": p}, x, m, context, method="given"))
     np.testing.assert_array_equal(found, given(params["network"], x_t % 3, x_t[..., 0] < 3))
-    np.testing.assert_array_equal(found, apply(x_t, 0 * TIME, context))
+    np.testing.assert_array_equal(found, apply(x_t, 0 * TIMES))
 
 
 def test_heads_of_a_unet_divide_what_they_attend_to():
     """The maps of the lowest resolution, 12; without attention there are none."""
-    arguments = jax.numpy.zeros((2, 4), int), TIME, {"label": CLASS}
+    arguments = jax.numpy.zeros((2, 4), int), None, {"label": CLASS, TIME: TIMES}
     for options in ({"attention": True, "num_heads": 4}, {"num_heads": 5}):
         denoiser = make_denoiser("unet", EventSpec((4,)), LABEL, 1, width=6, groups=3, num_blocks=1, **options)
         made, _ = jax.eval_shape(lambda key, of=denoiser: of.init_with_output(key, *arguments), jax.random.key(0))
@@ -175,13 +176,19 @@ def test_heads_of_a_unet_divide_what_they_attend_to():
     ("call", "message"),
     [
         (lambda: make_denoiser("unet", EventSpec((2, 2, 2, 2)), LABEL, 1), "a line, a plane"),
-        (lambda: make_denoiser("unet", EventSpec((5,)), LABEL, 1, out_kernel=2), "out_kernel must be odd"),
+        (lambda: make_denoiser("unet", EventSpec((5,)), LABEL, 1, out_kernel=2), "out_kernel must be an odd number"),
         (lambda: make_denoiser("unet", EventSpec((3, 9)), LABEL, 1, multipliers=(1, 2, 2)), "4 sites along each axis"),
         (lambda: make_denoiser("unet", EventSpec((9, 9)), LABEL, 1, groups=5), "groups=5 does not divide"),
         (lambda: make_denoiser("unet", EventSpec((9,)), LABEL, 1, attention=True, num_heads=5), "=5 .* the 128"),
-        (lambda: make_denoiser("unet", EventSpec((9, 9)), LABEL, 1, dropout=1.0), r"in \[0, 1\)"),
-        (lambda: make_denoiser("transformer", EventSpec((5,)), LABEL, 1, num_heads=5), "num_heads=5 does not divide"),
-        (lambda: make_denoiser("transformer", EventSpec((5,)), LABEL, 1, position="none"), "learned or sinusoidal"),
+        (lambda: make_denoiser("unet", EventSpec((9, 9)), LABEL, 1, dropout=1.0), "at least 0 and below 1"),
+        (
+            lambda: make_denoiser(TRANSFORMER, EventSpec((5,)), LABEL, 1, num_heads=5),
+            "num_heads=5 does not divide",
+        ),
+        (
+            lambda: make_denoiser(TRANSFORMER, EventSpec((5,)), LABEL, 1, position="none"),
+            "learned, sinusoidal",
+        ),
         (lambda: make_denoiser("unett", EventSpec((5,)), LABEL, 1), "did you mean 'unet'"),
         (lambda: make_denoiser("masked_transformer", EventSpec((5,), kind="real"), LABEL, 1), "needs discrete data"),
         (lambda: as_denoiser(NETWORKS.get("lstm")(EventSpec((5,)), LABEL, 1, "float32")), "only those of earlier"),

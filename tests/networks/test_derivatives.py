@@ -7,14 +7,14 @@ import law_cases as cases
 import numpy as np
 import pytest
 
-from arjax.networks import NETWORKS
+from arjax.testing.models import autoregressive_networks
 
 #: Gradients of our own stand in convolutions (`conv_nade` has the same as `pixelcnn`), in recurrences (`lstm` the same
 #: as `gru`) and in the scans of convolutional LSTMs; all but one are slow.
 OWN_GRADIENTS = ("gru",)
 FIRST = [
     name if name in OWN_GRADIENTS else pytest.param(name, marks=pytest.mark.slow)
-    for name in NETWORKS.names()
+    for name in autoregressive_networks()
     if name != "constant"  # it has no parameters
 ]
 

@@ -13,11 +13,12 @@ from families import FEW, fast_for
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.networks import NETWORKS
+from arjax.testing.models import autoregressive_networks
 
 EVENT = EventSpec((2, 3))  # a grid, which every network serves in raster order
 X = np.random.default_rng(0).integers(0, 2, (8, 2, 3)).astype(np.int32)
 #: The options of every family that are dropout rates.
-RATES = {name: [o for o in NETWORKS.options(name) if o.endswith("dropout")] for name in NETWORKS.names()}
+RATES = {name: [o for o in NETWORKS.options(name) if o.endswith("dropout")] for name in autoregressive_networks()}
 
 
 #: One family for each way to draw: in a layer, in a scan over layers or over steps, and by a key asked for by hand.

@@ -9,34 +9,23 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from numpy_layers import convolve, gelu
 
 from arjax.core.spec import ContextSpec, EventSpec, class_label
 from arjax.factorization import make_factorization
 from arjax.models import make_model
-from arjax.networks.denoisers.any_order import make_denoiser
-from arjax.networks.denoisers.base import DENOISERS
-from arjax.networks.denoisers.block_transformer import make_block_denoiser
+from arjax.networks import NETWORKS
+from arjax.networks.denoisers import NOISY, TIME, make_block_denoiser, make_denoiser
 from arjax.networks.layers import local_context as lc
 from arjax.networks.layers.grids import raster_context, to_raster
 from arjax.networks.layers.steps import StepTokens
 from arjax.testing.examples import random_context, random_like
 
 
-def gelu(x):
-    """By its approximation with a hyperbolic tangent."""
-    return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
-
-
 def conv(params, x_HWC):
     """y[r, c] = b + sum_k x[r + dy_k, c + dx_k] W_k, zero outside: 3 x 3, without the outer taps on a single row."""
-    height, width, size = x_HWC.shape
-    taps = [(dy, dx) for dy in ((-1, 0, 1) if height > 1 else (0,)) for dx in (-1, 0, 1)]
-    kernel = params["mix"]["kernel"].reshape(len(taps), size, -1)
-    y = np.zeros((height, width, kernel.shape[-1])) + params["mix"]["bias"]
-    for (r, c), (k, (dy, dx)) in itertools.product(np.ndindex(height, width), enumerate(taps)):
-        if 0 <= r + dy < height and 0 <= c + dx < width:
-            y[r, c] += x_HWC[r + dy, c + dx] @ kernel[k]
-    return y
+    taps = [(dy, dx) for dy in ((-1, 0, 1) if len(x_HWC) > 1 else (0,)) for dx in (-1, 0, 1)]
+    return convolve(params, x_HWC, taps)
 
 
 def residual(params, h):
@@ -195,18 +184,18 @@ def test_independent_is_a_convolutional_encoder_and_decoder(grids):
 DENOISED = EventSpec((4, 6), (), "tokens", 3)
 
 
-@pytest.mark.parametrize("name", ["adaptive_mlp", "unet", "transformer"])
+@pytest.mark.parametrize("name", ["adaptive_mlp", "unet", "denoising_transformer"])
 def test_denoisers_read_local_parts(name):
     """Features of each pixel depend on its own place of a finer part, beside a part as a whole."""
     spec = ContextSpec(c=EventSpec((8, 6), (), "tokens", 3), label=class_label(2), local=("c",))
-    denoiser = make_denoiser(name, DENOISED, spec, 3, **DENOISERS.get(name).SMALL)
-    x, t, context = np.zeros((24, 4, 6), int), np.full(24, 0.5, np.float32), random_context(spec, 1)
-    context = {key: np.repeat(value, 24, 0) for key, value in context.items()}
-    params = random_like(jax.eval_shape(denoiser.init, jax.random.key(0), x, t, context)["params"])
-    other = {"c": context["c"].copy(), "label": context["label"]}
+    denoiser = make_denoiser(name, DENOISED, spec, 3, **NETWORKS.get(name).SMALL)
+    x, context = np.zeros((24, 4, 6), int), random_context(spec, 1)
+    context = {key: np.repeat(value, 24, 0) for key, value in context.items()} | {TIME: np.full(24, 0.5, np.float32)}
+    params = random_like(jax.eval_shape(denoiser.init, jax.random.key(0), x, None, context)["params"])
+    other = context | {"c": context["c"].copy()}
     for i, (r, c) in enumerate(np.ndindex(4, 6)):
         other["c"][i, 2 * r, c] = (other["c"][i, 2 * r, c] + 1) % 3
-    apply = jax.jit(lambda c: denoiser.apply({"params": params}, x, t, c))
+    apply = jax.jit(lambda c: denoiser.apply({"params": params}, x, None, c))
     features = np.asarray(apply(context)).reshape(24, 24, 3)
     change = np.abs(np.asarray(apply(other)).reshape(24, 24, 3) - features).max(-1)
     assert (np.diagonal(change) > 0).all()
@@ -220,9 +209,10 @@ def test_block_denoiser_reads_local_parts():
     denoiser = make_block_denoiser("block_transformer", DENOISED, spec, 3, width=12, num_layers=1, num_heads=2)
     x, x_t = np.random.default_rng(0).integers(0, 3, (2, 24, 4, 6))
     context = random_context(spec, 24)
-    params = random_like(jax.eval_shape(denoiser.init, jax.random.key(0), x, x_t, factorization, context)["params"])
+    noisy = context | {NOISY: x_t}
+    params = random_like(jax.eval_shape(denoiser.init, jax.random.key(0), x, factorization, noisy)["params"])
     apply = jax.jit(lambda method, *args: denoiser.apply({"params": params}, *args, method=method), static_argnums=0)
-    features = np.asarray(apply("__call__", x, x_t, factorization, context)).reshape(24, 24, 3)
+    features = np.asarray(apply("__call__", x, factorization, noisy)).reshape(24, 24, 3)
     carry = denoiser.apply({"params": params}, len(x), factorization, method="start")
     for t in range(3):
         found = apply("denoise", carry, x_t, t, factorization, context)

@@ -13,8 +13,7 @@ import pytest
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
-from arjax.networks.dense.made import degree_pool, hidden_degrees
-from arjax.networks.dense.masked_layers import units_by_group
+from arjax.networks.dense.made import degree_pool, hidden_degrees, units_by_group
 
 EVENT = EventSpec((2, 4))
 MASKS = 4

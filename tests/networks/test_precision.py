@@ -12,7 +12,7 @@ from families import FEW, fast_for
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import make_factorization
 from arjax.networks import NETWORKS
-from arjax.networks.denoisers import DENOISERS
+from arjax.networks.denoisers import TIME
 from arjax.networks.image.pixel_rnn import lstm_cell
 from arjax.networks.layers.dense import correlate
 
@@ -139,12 +139,12 @@ def test_every_product_is_of_numbers_of_the_compute_type(name):
     assert found == {("bfloat16", "bfloat16")}
 
 
-@pytest.mark.parametrize("name", ("adaptive_mlp", "transformer", "unet"))
+@pytest.mark.parametrize("name", ("adaptive_mlp", "denoising_transformer", "unet"))
 def test_every_product_of_a_denoiser_is_of_numbers_of_the_compute_type(name):
-    family, event, context = DENOISERS.get(name), GRID, ContextSpec("label", 4)
-    options = DENOISERS.resolve(name, dict(family.SMALL))
+    family, event, context = NETWORKS.get(name), GRID, ContextSpec("label", 4)
+    options = NETWORKS.resolve(name, dict(family.SMALL))
     module = family(event=event, context_spec=context, num_features=3, dtype="bfloat16", **options)
-    inputs = jnp.zeros((1, 4, 4), jnp.int32), jnp.zeros(1), {"label": jnp.zeros(1, jnp.int32)}
+    inputs = jnp.zeros((1, 4, 4), jnp.int32), None, {"label": jnp.zeros(1, jnp.int32), TIME: jnp.zeros(1)}
     params = jax.eval_shape(lambda key: module.init(key, *inputs), jax.random.key(0))
     found = set(products(jax.make_jaxpr(lambda params: module.apply(params, *inputs))(params).jaxpr))
     assert found == {("bfloat16", "bfloat16")}

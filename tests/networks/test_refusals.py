@@ -9,8 +9,7 @@ from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.factorization import make_factorization
 from arjax.models import make_model
 from arjax.networks import NETWORKS
-from arjax.networks.denoisers import DENOISERS
-from arjax.networks.denoisers.block_transformer import BLOCK_DENOISERS, make_block_denoiser
+from arjax.networks.denoisers import make_block_denoiser
 from arjax.networks.layers.local_context import check_local
 
 LINE, GRID = EventSpec((6,), kind="tokens", num_levels=5), EventSpec((4, 4))
@@ -98,8 +97,9 @@ def test_one_sentence(network, event, choice, sentence):
 
 
 def check(name, event, options, ordering="raster", partition="sites"):
-    factorization = make_factorization(event.grid_shape, ordering, partition)
-    NETWORKS.get(name).check(event, factorization, NETWORKS.resolve(name, options))
+    features = event.num_levels or 1
+    network = NETWORKS.get(name)(event, NO_CONTEXT, features, "float32", **NETWORKS.resolve(name, options))
+    network.check(make_factorization(event.grid_shape, ordering, partition))
 
 
 TILES = "tiles(height=2, width=2)"
@@ -204,10 +204,9 @@ def test_lists_and_whole_numbers_are_read_as_tuples_and_fractions():
 
 def test_limits_of_the_unet():
     """Each of its resolutions halves the grid."""
-    family = DENOISERS.get("unet")
 
     def check_unet(event, **options):
-        family.check(event, DENOISERS.resolve("unet", options))
+        check("unet", event, options)
 
     for event in (GRID, CHANNELS):
         check_unet(event, multipliers=(1, 1, 1))
@@ -234,10 +233,9 @@ def test_local_parts_fit_the_grid():
         ):
             check_local(WIDE, local(*shape))
     check_local(WIDE, ContextSpec("label", 3))
-    block_family = BLOCK_DENOISERS.names()[0]
     with pytest.raises(UserError, match="does not fit the grid"):
-        make_block_denoiser(block_family, WIDE, local(3, 6), 2)
+        make_block_denoiser("block_transformer", WIDE, local(3, 6), 2)
     with pytest.raises(UserError, match="masked blocks need"):
-        make_block_denoiser(block_family, NUMBERS, NO_CONTEXT, 2)
+        make_block_denoiser("block_transformer", NUMBERS, NO_CONTEXT, 2)
     with pytest.raises(UserError, match="hidden_sizes of 'independent' are layers of a context without local parts"):
         make_model(WIDE, "independent", context=local(4, 6), hidden_sizes=(4,))

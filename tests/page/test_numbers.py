@@ -6,8 +6,8 @@ import pytest
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data.vocabulary import UNKNOWN, make_vocabulary
-from arjax.networks import NETWORKS
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
+from arjax.testing.models import autoregressive_networks
 
 
 def check_of(network, event, path, vocabulary=None, **options):
@@ -50,7 +50,7 @@ def test_weights_in_half_precision_are_those_that_the_page_names(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", NETWORKS.names())
+@pytest.mark.parametrize("network", autoregressive_networks())
 def test_all_networks_have_a_page_with_the_numbers_of_python_or_a_refusal(network, tmp_path):
     page_cases.need_node()
     for event, vocabulary in ((page_cases.grid_event(), None), (page_cases.text_event(), page_cases.TEXT)):

@@ -121,7 +121,7 @@ def test_members_are_scored_on_as_many_examples_as_their_runs(tmp_path):
 def test_members_of_any_kind_that_has_an_order(tmp_path):
     """Also of one whose scores are drawn: each member has the noise of its own run."""
     sizes = {"width": 8, "num_layers": 1, "num_heads": 2}
-    config = small_config("block_transformer", "block_diffusion", **sizes)
+    config = small_config("block_transformer", **sizes)
     config.dataset = dataset_config("markov_chain", order=1, levels=3, length=4, num_examples=64)
     config.model, config.objective = model_config("block_diffusion", partition="blocks(size=2)"), "denoising"
     scores = train_population(Population(config, ["raster", "reversed"], [4]))
@@ -129,7 +129,7 @@ def test_members_of_any_kind_that_has_an_order(tmp_path):
     single = train(build(config), tmp_path).results
     assert scores.results[1][0]["nll_nats"] == pytest.approx(single["nll_nats"], rel=1e-4)
     assert scores.results[0][0]["nll_nats"] != scores.results[1][0]["nll_nats"]
-    config.model, config.network = model_config("discrete_chain"), network_config("transformer", "discrete_chain")
+    config.model, config.network = model_config("discrete_chain"), network_config("denoising_transformer")
     with pytest.raises(UserError, match="the kind 'discrete_chain' has none"):
         Population(config, ["raster"], [0])
 

@@ -84,7 +84,7 @@ def test_texts_show_their_masks(tmp_path):
     file = tmp_path / "words.txt"
     file.write_text("ab\nba\n" * 40)
     dataset = make_dataset("text", file=str(file), length=6, eval_stride=6, min_count=0)
-    model = make_model(dataset.event, "transformer", kind="discrete_chain", num_steps=3, **SIZES)
+    model = make_model(dataset.event, "denoising_transformer", kind="discrete_chain", num_steps=3, **SIZES)
     params, key = random_like(model.param_shapes), jax.random.key(0)
     pictures = dict(model_pictures(model, params, dataset, key, 100))
     assert list(pictures) == ["chain.png", "reverse_process.txt"]

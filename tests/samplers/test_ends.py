@@ -175,7 +175,7 @@ def test_mistakes_are_one_sentence():
     with pytest.raises(UserError, match="the end of an example is a token from 0 to 8, not -1"):
         model.draw(params, KEYS, end=-1)
     image = make_model(EventSpec((2, 2)), "made")
-    chain = make_model(EventSpec((2, 2)), "transformer", kind="discrete_chain", num_steps=2)
+    chain = make_model(EventSpec((2, 2)), "denoising_transformer", kind="discrete_chain", num_steps=2)
     for model in (image, chain):
         with pytest.raises(UserError, match="sequences of tokens have an end, and examples here are 2 x 2"):
             model.draw(random_like(model.param_shapes), KEYS, end=1)

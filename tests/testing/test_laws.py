@@ -19,7 +19,7 @@ from arjax.core.errors import UserError
 from arjax.factorization import ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS, Weighted
 from arjax.networks import NETWORKS
 from arjax.networks.dense.independent import Independent
-from arjax.networks.layers.steps import StepNetwork
+from arjax.networks.layers.steps import ChunkedStepNetwork
 from arjax.objectives import OBJECTIVES
 from arjax.objectives.teacher_forcing import TeacherForcing
 from arjax.samplers import Draw, Sampler
@@ -70,21 +70,24 @@ class SumCore(nn.Module):
         total_BE = total_BE + x_BE
         return total_BE, self.scale * jnp.tanh(total_BE * (1 + (self.fault == "step") * 0.01))
 
+    def extend(self, total_BE, x_BTE, t):
+        totals_BTE = jnp.concatenate([total_BE[:, None], x_BTE], 1).cumsum(1)
+        return totals_BTE, self.scale * jnp.tanh(totals_BTE[:, 1:] * (1 + (self.fault == "extend") * 0.01))
+
+    def keep(self, totals_BTE, n):
+        return jnp.take(totals_BTE, n, axis=1)
+
 
 @functools.cache
 def faulty(fault):
     """A model of a network with this fault; one of each, so that checks share its compiled programs."""
 
     @NETWORKS.register("faulty")
-    class Faulty(StepNetwork):
+    class Faulty(ChunkedStepNetwork):
         SMALL = {"hidden_size": 8}
 
         def make_core(self):
             return SumCore(self.hidden_size, fault)
-
-        def extend(self, carry, canvas, t, k, factorization, context=None):
-            carries, features = super().extend(carry, canvas, t, k, factorization, context)
-            return carries, features * (1 + (fault == "extend") * 0.01)
 
     return network.supported("faulty", network.EVENTS["binary"], "spiral", "sites")
 
@@ -109,8 +112,7 @@ def test_networks_that_break_a_law(fault, check, sentence):
 def test_a_network_that_refuses_everything_or_declares_the_future():
     @NETWORKS.register("refuses")
     class Refuses(Independent):
-        @classmethod
-        def check(cls, event, factorization, options):
+        def check(self, factorization):
             raise UserError("this network refuses whatever it is given")
 
     @NETWORKS.register("declares")

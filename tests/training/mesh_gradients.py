@@ -21,6 +21,7 @@ from arjax.networks import NETWORKS
 from arjax.objectives import Step, make_objective
 from arjax.parallel.sharding import Rule, batch_sharding, make_mesh, param_shardings, path_string, replicated
 from arjax.testing.examples import random_context, random_x
+from arjax.testing.models import autoregressive_networks
 
 MESHES = ((8, 1, 1), (1, 8, 1), (1, 1, 8), (2, 2, 2), (4, 1, 2), (1, 4, 2), (2, 4, 1))
 #: The networks' own small sizes, which some axes divide and others do not, and widths that all meshes divide.
@@ -124,7 +125,7 @@ def deviations(
 
 if __name__ == "__main__":
     jax.config.update("jax_disable_most_optimizations", True)
-    for name in sys.argv[1:] or NETWORKS.names():
+    for name in sys.argv[1:] or autoregressive_networks():
         for size in SIZES:
             for found in deviations(small_model(name, size)):
                 numbers = (

@@ -8,27 +8,32 @@ from lowering import MESH, Program, draw, draw_after_prompt, refusal, score, tra
 from mesh_gradients import OBJECTIVE_OF, SMALL_MODELS, small_model
 
 from arjax.core.spec import EventSpec
-from arjax.models import KINDS, make_model
+from arjax.models import make_model
 from arjax.models.kinds import DTYPES
 from arjax.networks import NETWORKS
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
+from arjax.networks.denoisers import BlockTransformer, Denoiser
 from arjax.testing.examples import EVENTS
-from arjax.testing.models import supported
+from arjax.testing.models import autoregressive_networks, supported
 
 #: Networks of four families, which the fast suite lowers.
 FAST = ("gru", "made", "pixelcnn", "transformer")
 EACH_NETWORK = [
     pytest.param(name, dtype, marks=() if name in FAST and dtype == "float32" else pytest.mark.slow)
-    for name in NETWORKS.names()
+    for name in autoregressive_networks()
     for dtype in DTYPES
 ]
-#: The networks of kinds that have others; networks of any order are denoisers of discrete chains alone.
+#: The networks of chains.
+DENOISE = {
+    "gaussian_chain": Denoiser,
+    "discrete_chain": (Denoiser, OrderAgnosticNetwork),
+    "block_diffusion": BlockTransformer,
+}
 DENOISERS = [
     (kind, name)
-    for kind in KINDS.names()
-    if KINDS.get(kind).NETWORKS not in (None, NETWORKS)
-    for name in KINDS.get(kind).NETWORKS.names()
-    if kind != "gaussian_chain" or not issubclass(KINDS.get(kind).NETWORKS.get(name), OrderAgnosticNetwork)
+    for kind, families in DENOISE.items()
+    for name in NETWORKS.names()
+    if issubclass(NETWORKS.get(name), families)
 ]
 
 
@@ -68,13 +73,13 @@ def test_train_steps_on_a_mesh_and_the_step_form_of_every_network(network, dtype
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("network", NETWORKS.names())
+@pytest.mark.parametrize("network", autoregressive_networks())
 def test_scores_of_every_network(network, dtype):
     assert not refusal(score, autoregressive(network, dtype))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", NETWORKS.names())
+@pytest.mark.parametrize("network", autoregressive_networks())
 def test_train_steps_on_one_device(network):
     assert not refusal(train_steps, autoregressive(network, "float32"))
 
@@ -90,7 +95,7 @@ def test_every_kind_of_model(model, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(["kind", "network"], DENOISERS)
 def test_every_network_of_a_chain(kind, network, dtype):
-    options = KINDS.get(kind).NETWORKS.get(network).SMALL
+    options = NETWORKS.get(network).SMALL
     assert not refusals(make_model(EventSpec((4, 4), (), "levels", 3), network, kind=kind, dtype=dtype, **options))
 
 

@@ -7,8 +7,8 @@ import pytest
 from loop_helpers import finish, run_python
 from mesh_gradients import MESHES, OBJECTIVE_OF, SIZES, SMALL_MODELS
 
-from arjax.networks import NETWORKS
 from arjax.parallel.sharding import COLUMNS, DEFAULT_RULES, ROWS
+from arjax.testing.models import autoregressive_networks
 
 GRADIENTS = """
 import dataclasses, json, jax
@@ -77,7 +77,7 @@ def test_gradients_of_a_transformer_are_those_of_one_device():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", NETWORKS.names())
+@pytest.mark.parametrize("network", autoregressive_networks())
 def test_gradients_on_every_mesh_are_those_of_one_device(network):
     check_gradients([[network, size, MESHES] for size in SIZES])
 

@@ -13,8 +13,8 @@ from arjax.cli.planning import Plan, print_plan
 from arjax.config import optimizer_config
 from arjax.config.build import build
 from arjax.core.errors import UserError
-from arjax.networks import NETWORKS
 from arjax.parallel.sharding import path_string
+from arjax.testing.models import autoregressive_networks
 from arjax.training.optimizer import OPTIMIZERS, make_optimizer
 from arjax.training.reporter import headline
 from arjax.training.state import TrainState, parts_of_optimizer
@@ -157,7 +157,7 @@ def test_a_run_and_a_plan_tell_what_moves_the_parameters(capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", NETWORKS.names())
+@pytest.mark.parametrize("network", autoregressive_networks())
 def test_the_last_layers_of_every_network_go_to_adam(network):
     """Kernels with as many outputs as there are features of a site, or of all sites: only some blocks of PixelSNAIL
     have as many by chance.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
 import math
 from typing import Any, ClassVar, Self
 
@@ -12,48 +11,18 @@ import jax
 import jax.numpy as jnp
 
 from arjax.conditionals import CONDITIONALS, Conditional
-from arjax.conditionals.base import unsuitable
 from arjax.conditionals.temperature import as_temperature
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
 from arjax.core.spec import ContextSpec, EventSpec, vector
 from arjax.models.base import init_network
 from arjax.networks.base import apply
-from arjax.networks.denoisers import Denoiser, make_denoiser
+from arjax.networks.denoisers import TIME, Denoiser, make_denoiser
 from arjax.samplers import OWN_NUMBERS
 
 #: The part of the context of the network that holds the features of a site.
 FEATURES = "vector"
 #: The highest temperature of the noise: further ones would only make numbers that no network reads, up to infinity.
 MOST_NOISE = 1e3
-
-
-class OptionsOfFields:
-    """`for_event` of all heads, `head.for_event(event, **options)`, with a signature for each class of heads.
-
-    The options of a head are its fields, beside the shape of a value and the fields that `bind` fills in. The registry
-    reads their names and defaults off the signature, which a class method would have in common with all subclasses.
-    """
-
-    def __init__(self, head: Any = None):
-        self.head = head
-
-    def __get__(self, instance: Any, head: Any) -> OptionsOfFields:
-        return OptionsOfFields(head)
-
-    def __call__(self, event: EventSpec, **options: Any) -> Any:
-        """The head of an event; raises `UserError` for data or options that cannot be."""
-        self.head.check_event(event)
-        made = self.head(event.value_shape, **options)
-        made.check_options()
-        return made
-
-    @property
-    def __signature__(self) -> inspect.Signature:
-        event = inspect.Parameter("event", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        fields = [f for f in dataclasses.fields(self.head) if f.name not in ("value_shape", "params", "train", "key")]
-        options = [inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default) for f in fields]
-        return inspect.Signature([event, *options])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,9 +50,8 @@ class Head(Conditional):
     train: bool = False
     key: jax.Array | None = None
 
-    for_event: ClassVar[Any] = OptionsOfFields()
-    #: The smallest values of options.
-    LEAST: ClassVar[dict[str, int]] = {"features": 1, "width": 1, "layers": 1, "draws": 1}
+    DATA = ("real",)
+    NEEDS = "real values"
     #: Options of the network that are not those of a user.
     NETWORK: ClassVar[dict[str, Any]] = {}
 
@@ -102,22 +70,21 @@ class Head(Conditional):
     @classmethod
     def check_event(cls, event: EventSpec) -> None:
         """Raises `UserError` for data other than vectors of real numbers."""
-        name = CONDITIONALS.name_of(cls)
-        if event.kind != "real":
-            raise unsuitable(name, "real values", event)
+        super().check_event(event)
         if event.value_size == 1:
             raise UserError(
-                f"the conditional {name!r} is for values of several real numbers, and here a site has one: take "
-                "gaussian_mixture or spline, whose densities are exact"
+                f"the conditional {CONDITIONALS.name_of(cls)!r} is for values of several real numbers, and here a site "
+                "has one: take gaussian_mixture or spline, whose densities are exact"
             )
 
+    @classmethod
+    def for_event(cls, event: EventSpec, **fields: Any) -> Self:
+        head = super().for_event(event, **fields)
+        head.check_options()
+        return head
+
     def check_options(self) -> None:
-        """Raises `UserError` for options that are out of range, or do not fit together."""
-        own = f"the conditional {CONDITIONALS.name_of(type(self))!r}"
-        for name, least in self.LEAST.items():
-            value = getattr(self, name)
-            if not is_integer(value) or value < least:
-                raise UserError(f"{name} of {own} must be a whole number, at least {least}, not {value!r}")
+        """Raises `UserError` for options that do not fit together."""
 
     @property
     def num_params(self) -> int:
@@ -134,7 +101,8 @@ class Head(Conditional):
 
     def init(self, key: jax.Array) -> Any:
         rows = jnp.zeros((1, 1, *self.value_shape))
-        return init_network(self.network, key, rows, jnp.zeros(1), self.contexts(jnp.zeros((1, self.features))))
+        contexts = self.contexts(jnp.zeros((1, self.features)))
+        return init_network(self.network, key, rows, None, {**contexts, TIME: jnp.zeros(1)})
 
     def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> Self:
         return dataclasses.replace(self, params=params, train=train, key=key)
@@ -155,7 +123,7 @@ class Head(Conditional):
 
     def apply(self, x: jax.Array, t_N: jax.Array, contexts: dict[str, jax.Array]) -> jax.Array:
         """The output of the network for rows [N, 1, *value_shape], of the same shape."""
-        return apply(self.network, self.params, None, x, t_N, contexts).reshape(x.shape)
+        return apply(self.network, self.params, None, x, None, {**contexts, TIME: t_N}).reshape(x.shape)
 
     def noise(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array) -> jax.Array:
         """Standard normal rows times the temperature, [N, 1, *value_shape]."""

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from arjax.conditionals.base import CONDITIONALS
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.models.gaussian_chain import GaussianChain, draw_gaussian
 from arjax.models.heads.base import Head, denoiser_of
 from arjax.samplers import example_keys
@@ -43,22 +44,16 @@ class DiffusionHead(Head):
       score_steps, sample_steps: steps that a score draws for each value, and that a draw visits; 0: all.
     """
 
-    steps: int = 100
+    steps: int = opt(100, least=2)
     schedule: str = "learned"
     prediction: str = "noise"
-    weighting: str = "bound"
+    weighting: str = opt("bound", choices=WEIGHTINGS)
     score_steps: int = 0
     sample_steps: int = 0
 
-    kind: ClassVar[str] = "bound"
-    LEAST = {**Head.LEAST, "steps": 2, "score_steps": 0, "sample_steps": 0}
+    score_kind: ClassVar[str] = "bound"
 
     def check_options(self) -> None:
-        super().check_options()
-        if self.weighting not in WEIGHTINGS:
-            raise UserError(
-                f"the weighting of the conditional 'diffusion' must be bound or simple, not {self.weighting!r}"
-            )
         if self.schedule == "learned" and self.weighting == "simple":
             raise UserError(
                 "the conditional 'diffusion' learns a noise schedule by the bound: take schedule='cosine' for the "

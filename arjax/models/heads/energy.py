@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from arjax.conditionals.base import CONDITIONALS
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.models.base import repeated
 from arjax.models.heads.base import Head
 
@@ -32,18 +33,13 @@ class EnergyHead(Head):
       score_draws: draws of a score outside of training.
     """
 
-    beta: float = 1.0
-    score_draws: int = 16
+    draws: int = opt(4, least=2)
+    beta: float = opt(1.0, above=0, below=2)
+    score_draws: int = opt(16, least=2)
 
-    kind: ClassVar[str] = "none"
+    score_kind: ClassVar[str] = "none"
     own_loss: ClassVar[str] = "energy"
-    LEAST = {**Head.LEAST, "draws": 2, "score_draws": 2}
     NETWORK: ClassVar[dict[str, Any]] = {"use_time": False}
-
-    def check_options(self) -> None:
-        super().check_options()
-        if not 0 < self.beta < 2:
-            raise UserError(f"beta of the conditional 'energy' must be above 0 and below 2, not {self.beta!r}")
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
         """Raises `UserError`: there is no likelihood."""

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from arjax.conditionals.base import CONDITIONALS
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.models.base import repeated
 from arjax.models.heads.base import Head
 
@@ -48,14 +49,12 @@ class FlowMatchingHead(Head):
     """
 
     steps: int = 32
-    tolerance: float = 0.0
+    tolerance: float = opt(0.0, least=0, below=1)
 
     own_loss: ClassVar[str] = "flow_matching"
-    LEAST = {**Head.LEAST, "steps": 1}
 
     def check_options(self) -> None:
-        super().check_options()
-        if self.tolerance and not LEAST_TOLERANCE <= self.tolerance < 1:
+        if 0 < self.tolerance < LEAST_TOLERANCE:
             raise UserError(
                 f"the tolerance of the conditional 'flow_matching' must be 0 or from {LEAST_TOLERANCE:g} to 1, not "
                 f"{self.tolerance!r}"

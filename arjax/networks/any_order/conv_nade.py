@@ -13,7 +13,7 @@ from arjax.core.errors import UserError
 from arjax.core.options import depth_option, opt, rate_option
 from arjax.networks.any_order.deep_nade import MaskedInputMLP
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, activation, fields_from
+from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, fields_from
 from arjax.networks.layers.convolution import TapConv, square_taps
 from arjax.networks.layers.grids import check_odd
 from arjax.networks.layers.local_context import context_encoder, everywhere, summary_encoder
@@ -45,11 +45,10 @@ class ConvNADE(OrderAgnosticNetwork):
 
     SMALL = {"channels": 12, "num_layers": 1, "kernel_size": 3, "hidden_sizes": (16,), "steps_per_chunk": 4}
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        if len(event.grid_shape) != 2:
-            raise UserError(f"conv_nade needs a grid of two dimensions, not {event.grid_shape}")
-        check_odd(options, "kernel_size")
+    def check(self, factorization):
+        if len(self.event.grid_shape) != 2:
+            raise UserError(f"conv_nade needs a grid of two dimensions, not {self.event.grid_shape}")
+        check_odd(self, "kernel_size")
 
     @property
     def margin(self) -> int:
@@ -109,7 +108,7 @@ class ConvNADE(OrderAgnosticNetwork):
         def cut(maps: jax.Array) -> jax.Array:
             return maps[..., crop : maps.shape[-3] - crop, crop : maps.shape[-2] - crop, :]
 
-        act, maps = activation(self.activation), planes
+        act, maps = ACTIVATIONS[self.activation], planes
         for i, conv in enumerate(self.convs):
             added: Any = from_context if i == 0 else 0.0
             pre = cut(conv(maps)) + (cut(added) if self.context_spec.local and i == 0 else added)

@@ -13,7 +13,7 @@ from arjax.core.holes import filled
 from arjax.core.options import opt, rate_option
 from arjax.factorization import Factorization
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, activation, fields_from
+from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, fields_from
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import flat_sites
 from arjax.networks.layers.local_context import feature_encoder, summary_encoder
@@ -55,7 +55,7 @@ class MaskedInputMLP(nn.Module):
 
     def upper(self, pre: jax.Array, train: bool) -> jax.Array:
         """The sum of the first layer, [..., U] -> the last hidden layer."""
-        act = activation(self.activation)
+        act = ACTIVATIONS[self.activation]
         h = self.drop(act(pre.astype(self.dtype)), deterministic=not train)
         for layer in self.hidden:
             h = self.drop(act(layer(h)), deterministic=not train)

@@ -10,6 +10,7 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.options import opt
+from arjax.factorization import Factorization
 from arjax.factorization.orderings import tiles
 from arjax.networks.attention.patterns import Near, Pattern, flat_tokens, put, write
 from arjax.networks.attention.sparse_attention import PatternNetwork
@@ -138,17 +139,16 @@ class ImageTransformer(PatternNetwork):
 
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2, "query_block": (2,), "memory": (1,)}
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        super().check(event, factorization, options)
-        block, memory = options["query_block"], options["memory"]
+    def check(self, factorization):
+        super().check(factorization)
+        block, memory = self.query_block, self.memory
         if len(block) != len(memory) or len(block) not in (1, 2):
             raise UserError(
                 "network.query_block and network.memory must be one or two whole numbers each, "
                 f"not {block} and {memory}"
             )
         if len(block) == 2:
-            check_tiles(event.grid_shape, factorization, block)
+            check_tiles(factorization, block)
 
     def patterns(self):
         if len(self.query_block) == 1:
@@ -156,8 +156,9 @@ class ImageTransformer(PatternNetwork):
         return ((Tiles(self.event.grid_shape, self.query_block, self.memory), self.num_heads),)
 
 
-def check_tiles(grid_shape: tuple[int, ...], factorization, block: tuple[int, int]) -> None:
+def check_tiles(factorization: Factorization, block: tuple[int, int]) -> None:
     """Raises `UserError` unless the order visits single sites rectangle by rectangle."""
+    grid_shape = factorization.grid_shape
     if len(grid_shape) != 2 or any(length % side for length, side in zip(grid_shape, block, strict=True)):
         raise UserError(f"network.query_block={block} must divide a grid of two dimensions, not {grid_shape}")
     order = tiles(grid_shape, *block)

@@ -16,7 +16,7 @@ from arjax.core.errors import UserError
 from arjax.core.options import opt
 from arjax.networks.attention.patterns import Near, Pattern, Strided, Summary, for_loop
 from arjax.networks.attention.transformer import BlockNetwork, ChunkedTokens, through_tokens
-from arjax.networks.base import NETWORKS
+from arjax.networks.base import NETWORKS, tell_cut
 from arjax.networks.layers.attention import Cache, KVCache, LoopCache, MultiHead
 
 #: Patterns, each with its number of heads.
@@ -145,9 +145,9 @@ class PatternNetwork(BlockNetwork, ChunkedTokens):
         return self.heads_of(PatternAttention, patterns=self.patterns(), merged=self.unites())
 
     def dependencies(self, factorization):
-        own = np.eye(factorization.num_steps, dtype=bool)
+        itself = np.eye(factorization.num_steps, dtype=bool)
         graphs = [pattern.graph(factorization.num_steps) for pattern, _ in self.patterns()]
-        return through_tokens(np.logical_or.reduce([own, *graphs]), self.num_layers, factorization)
+        return through_tokens(np.logical_or.reduce([itself, *graphs]), self.num_layers, factorization)
 
 
 @NETWORKS.register("local_transformer")
@@ -165,9 +165,9 @@ class LocalTransformer(PatternNetwork):
     TRAITS = PatternNetwork.TRAITS | {"unbounded"}
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2, "window": 3}
 
-    @classmethod
-    def reaches(cls, options, num_steps):
-        return {"window": num_steps}
+    def check(self, factorization):
+        super().check(factorization)
+        tell_cut(self, factorization, window=factorization.num_steps)
 
     @property
     def traits(self):
@@ -186,10 +186,10 @@ class SparseTransformer(PatternNetwork):
     Two patterns of about sqrt(S) steps each connect all steps in two hops (section 4.3), where l is the stride:
 
     strided   A(1) = the last l steps and the step itself, A(2) = each l-th step back from it
-    fixed     A(1) = the step's own block of l steps, A(2) = the last c steps of each block
+    fixed     A(1) = the block of l steps around it, A(2) = the last c steps of each block
 
     Heads (section 5.2): "split", where half of them follow A(1) and half A(2) (in the fixed pattern each of these
-    attends to its own c steps of a block), or "merged", where all attend to the union.
+    attends to c other steps of a block), or "merged", where all attend to the union.
 
     A step of the step form attends to O(l + S / l) steps.
 
@@ -203,16 +203,15 @@ class SparseTransformer(PatternNetwork):
 
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2, "stride": 2, "expressivity": 1, "heads": "merged"}
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        super().check(event, factorization, options)
-        split, heads = options["heads"] == "split", options["num_heads"]
+    def check(self, factorization):
+        super().check(factorization)
+        split, heads = self.heads == "split", self.num_heads
         if split and heads % 2:
             raise UserError(f"network.heads=split needs an even number of heads, not {heads}")
-        summaries = options["expressivity"] * (heads // 2 if split else 1)
-        if options["pattern"] == "fixed" and summaries > options["stride"]:
+        summaries = self.expressivity * (heads // 2 if split else 1)
+        if self.pattern == "fixed" and summaries > self.stride:
             raise UserError(
-                f"the heads summarise {summaries} steps of each block, more than its network.stride={options['stride']}"
+                f"the heads summarise {summaries} steps of each block, more than its network.stride={self.stride}"
             )
 
     def unites(self):

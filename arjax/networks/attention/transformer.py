@@ -143,18 +143,24 @@ class BlockNetwork(TokenNetwork):
     LAYER = Block
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2}
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        check_steps(factorization, options["position"])
-        check_stack(options)
-        if options["mlp_size"] and options["mlp_ratio"] != cls.mlp_ratio:
+    def check(self, factorization):
+        check_steps(factorization, self.position)
+        check_stack(self)
+        if self.mlp_size and self.mlp_ratio != type(self).mlp_ratio:
             say_once(
                 "network.mlp_ratio has no effect beside network.mlp_size, which gives the size of the hidden layer"
             )
-        if not options["target_position"] and factorization.block_size > 1:
+        if not self.target_position and factorization.block_size > 1:
             raise UserError("steps of several sites need network.target_position=True, to tell the sites apart")
-        if options["tie_embeddings"] and (event.num_levels <= 2 or event.value_size > 1):
+        if not self.tie_embeddings:
+            return
+        if self.event.num_levels <= 2 or self.event.value_size > 1:
             raise UserError("network.tie_embeddings needs values that are one integer of more than two levels")
+        if self.num_features != self.event.num_levels:
+            raise UserError(
+                "network.tie_embeddings makes one feature per level, and this conditional needs "
+                f"{self.num_features}: use model.conditional=categorical"
+            )
 
     def make_attention(self) -> Callable[[], nn.Module]:
         """Constructor of the attention module of a layer."""
@@ -201,11 +207,6 @@ class BlockNetwork(TokenNetwork):
         self.norm = make_norm(self.norm_kind, self.norm_epsilon, self.use_bias, self.dtype)
         if not self.tie_embeddings:
             self.out = Dense(self.num_features, use_bias=self.use_bias, dtype=self.dtype)
-        elif self.num_features != self.event.num_levels:
-            raise UserError(
-                f"network.tie_embeddings makes one feature per level, and this conditional needs {self.num_features}: "
-                f"use model.conditional=categorical"
-            )
         self.drop = nn.Dropout(self.dropout)
 
     def _memory(self, context: Context | None) -> Memory | None:
@@ -265,17 +266,16 @@ class Transformer(AheadBlocks):
     FIRST_LOOP = 256
     TRAITS = AheadBlocks.TRAITS | {"grows"}
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        super().check(event, factorization, options)
-        heads, groups = options["num_heads"], options["num_kv_heads"] or options["num_heads"]
+    def check(self, factorization):
+        super().check(factorization)
+        heads, groups = self.num_heads, self.num_kv_heads or self.num_heads
         if heads % groups:
             raise UserError(f"network.num_kv_heads={groups} does not divide network.num_heads={heads}")
-        size = options["head_size"] or options["width"] // heads
-        if options["rotary"] and size % 2:
+        size = self.head_size or self.width // heads
+        if self.rotary and size % 2:
             raise UserError(f"network.rotary needs heads of even size, not {size}")
-        check_scaling(options["rotary_scaling"], options["rotary"])
-        if options["fused_attention"] and factorization.block_size > 1:
+        check_scaling(self.rotary_scaling, self.rotary)
+        if self.fused_attention and factorization.block_size > 1:
             raise UserError("network.fused_attention needs steps of one site: set it to False, or change the partition")
 
     def make_attention(self):

@@ -15,7 +15,7 @@ import numpy as np
 
 from arjax.core.options import depth_option, opt, rate_option
 from arjax.networks.attention.transformer import ChunkedTokens, through_tokens
-from arjax.networks.base import ACTIVATIONS, NETWORKS, activation, fields_from
+from arjax.networks.base import ACTIVATIONS, NETWORKS, fields_from, tell_cut
 from arjax.networks.layers.attention import Cache, KVCache, LoopCache, MultiHead
 from arjax.networks.layers.blocks import check_stack
 from arjax.networks.layers.dense import Dense
@@ -83,8 +83,8 @@ class RelativeAttention(MultiHead):
 
         def with_memory(project: nn.Module) -> jax.Array:  # [B, N, segments, (C + L)*M, H]
             past = windows(self._heads(project(past_BTE)), 2, length * block_size, before=memory * block_size)
-            own = windows(self._heads(project(x_BTE)), 2, length * block_size)
-            return jnp.concatenate([past[:, :, :, : memory * block_size], own], 3)
+            segments = windows(self._heads(project(x_BTE)), 2, length * block_size)
+            return jnp.concatenate([past[:, :, :, : memory * block_size], segments], 3)
 
         q = windows(self._heads(self.query(x_BTE)), 2, length * block_size)  # [B, N, segments, L*M, H]
         k, value = with_memory(self.key), with_memory(self.value)
@@ -202,7 +202,7 @@ class XLLayer(nn.Module):
 
     def _finish(self, h: jax.Array, mixed: jax.Array, train: bool) -> jax.Array:
         o = self.attention_norm(h + self.drop(mixed, deterministic=not train))
-        hidden = self.drop(activation(self.activation)(self.up(o)), deterministic=not train)
+        hidden = self.drop(ACTIVATIONS[self.activation](self.up(o)), deterministic=not train)
         return self.mlp_norm(o + self.drop(self.down(hidden), deterministic=not train))
 
     def __call__(self, h_BTE: jax.Array, block_size: int, train: bool, biases: Biases) -> tuple[jax.Array, None]:
@@ -255,15 +255,12 @@ class TransformerXL(ChunkedTokens):
     TRAITS = ChunkedTokens.TRAITS | {"unbounded"}
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2, "segment": 2, "memory": 1, "position": "learned"}
 
-    @classmethod
-    def reaches(cls, options, num_steps):
-        segment = min(options["segment"], num_steps)
-        return {"segment": num_steps, "memory": (-(-num_steps // segment) - 1) * segment}
-
-    @classmethod
-    def check(cls, event, factorization, options):
-        check_steps(factorization, options["position"])
-        check_stack(options)
+    def check(self, factorization):
+        check_steps(factorization, self.position)
+        check_stack(self)
+        num_steps = factorization.num_steps
+        segment = min(self.segment, num_steps)
+        tell_cut(self, factorization, segment=num_steps, memory=(-(-num_steps // segment) - 1) * segment)
 
     @property
     def traits(self):

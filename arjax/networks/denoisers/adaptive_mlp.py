@@ -12,8 +12,8 @@ import jax.numpy as jnp
 
 from arjax.core.integers import DEEPEST
 from arjax.core.options import opt
-from arjax.networks.base import ACTIVATIONS, activation
-from arjax.networks.denoisers.base import DENOISERS, ConditionEncoder, Denoiser, Modulation, noisy_event
+from arjax.networks.base import ACTIVATIONS, NETWORKS
+from arjax.networks.denoisers.base import ConditionEncoder, Denoiser, Modulation, noisy_event
 from arjax.networks.denoisers.transformer import adapted, gated
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import flat_inputs
@@ -34,12 +34,12 @@ class ResidualLayer(nn.Module):
     def __call__(self, h_BE: jax.Array, condition: jax.Array | None) -> jax.Array:
         vectors = Modulation(self.width, 3, self.dtype, name="modulation")(condition, 2)
         y = adapted("norm", h_BE, vectors[:2], self.dtype)
-        y = activation(self.activation)(Dense(self.width, dtype=self.dtype, name="dense_in")(y))
+        y = ACTIVATIONS[self.activation](Dense(self.width, dtype=self.dtype, name="dense_in")(y))
         y = Dense(self.width, dtype=self.dtype, name="dense_out")(y)
         return h_BE + gated(y, vectors[2])
 
 
-@DENOISERS.register("adaptive_mlp")
+@NETWORKS.register("adaptive_mlp")
 class AdaptiveMLP(Denoiser):
     """All sites as one vector, for examples of few scalars. Local parts of a context are read as a whole by the
     normalisations, and add features to each site at its own place.
@@ -56,13 +56,13 @@ class AdaptiveMLP(Denoiser):
     SMALL = {"width": 16, "num_layers": 2}
 
     @nn.compact
-    def __call__(self, x_t, t, context=None, *, train=False):
+    def __call__(self, x, factorization, context, *, train=False):
         encoder = ConditionEncoder(self.context_spec, self.width, self.dtype, self.use_time, name="condition")
-        condition, local = encoder(t, context), self.context_spec.at_sites
+        condition, local = encoder(context), self.context_spec.at_sites
         if local:
             vector = LocalSummary(local, self.event, self.width, self.dtype, name="local")(context)
             condition = vector if condition is None else condition + vector
-        h = Dense(self.width, dtype=self.dtype, name="in")(flat_inputs(x_t, noisy_event(self.event), self.dtype))
+        h = Dense(self.width, dtype=self.dtype, name="in")(flat_inputs(x, noisy_event(self.event), self.dtype))
         for i in range(self.num_layers):
             h = ResidualLayer(self.width, self.activation, self.dtype, name=f"layer_{i}")(h, condition)
         vectors = Modulation(self.width, 2, self.dtype, name="modulation")(condition, 2)
@@ -71,4 +71,4 @@ class AdaptiveMLP(Denoiser):
         if local:
             at_sites = LocalFeatures(local, self.event, self.num_features, self.dtype, name="at_sites")
             features = features + at_sites(context)
-        return features.reshape(len(x_t), *self.event.grid_shape, self.num_features).astype(jnp.float32)
+        return features.reshape(len(x), *self.event.grid_shape, self.num_features).astype(jnp.float32)

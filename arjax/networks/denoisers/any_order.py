@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import flax.linen as nn
 import jax.numpy as jnp
 
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import make_factorization
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.networks.denoisers.base import DENOISERS, Denoiser, check_event
+from arjax.networks.base import BUILDER_FIELDS, NETWORKS, Network, name_of
+from arjax.networks.denoisers.base import Denoiser, context_of
 from arjax.networks.layers.local_context import check_local
 
 
@@ -26,34 +28,46 @@ class AnyOrderDenoiser(Denoiser):
 
     network: OrderAgnosticNetwork = None  # type: ignore[assignment]  # fields of the base have no defaults
 
-    def __call__(self, x_t, t, context=None, *, train=False):
-        is_mask = x_t == self.event.num_levels
-        observed = ~is_mask.reshape(*x_t.shape[: 1 + len(self.event.grid_shape)], -1).any(-1)
-        return self.network.given(jnp.where(is_mask, 0, x_t), observed, context, train=train)
+    @nn.nowrap
+    def check(self, factorization):
+        super().check(factorization)
+        self.network.check(factorization)
+
+    def __call__(self, x, factorization, context, *, train=False):
+        is_mask = x == self.event.num_levels
+        observed = ~is_mask.reshape(*x.shape[: 1 + len(self.event.grid_shape)], -1).any(-1)
+        return self.network.given(jnp.where(is_mask, 0, x), observed, context_of(self, context), train=train)
 
 
-def as_denoiser(network: OrderAgnosticNetwork) -> AnyOrderDenoiser:
-    """An any-order network as a denoiser; raises `UserError` for networks that follow an order, and for real data."""
+def as_denoiser(network: Network) -> Denoiser:
+    """Returns the network, if it is a denoiser, or the denoiser that an any-order network is; raises `UserError` for
+    networks that follow an order, and for real data in any order.
+    """
+    if isinstance(network, Denoiser):
+        return network
     if not isinstance(network, OrderAgnosticNetwork):
-        raise UserError("a denoiser sees all sites without a mask, and this network only those of earlier steps")
+        able = (Denoiser, OrderAgnosticNetwork) if network.event.is_discrete else Denoiser
+        names = ", ".join(name for name in NETWORKS.names() if issubclass(NETWORKS.get(name), able))
+        raise UserError(
+            f"a denoiser sees all sites without a mask, and the network {name_of(network)!r} only those of earlier "
+            f"steps: choose one of {names}"
+        )
     if not network.event.is_discrete:
         raise UserError(f"an absorbing process needs discrete data, not {network.event.kind}")
-    return AnyOrderDenoiser(network.event, network.context_spec, network.num_features, network.dtype, network=network)
+    form = {name: getattr(network, name) for name in BUILDER_FIELDS}
+    return AnyOrderDenoiser(**form, network=network)
 
 
 def make_denoiser(
     name: str, event: EventSpec, context_spec: ContextSpec, num_features: int, dtype: str = "float32", **options: Any
 ) -> Denoiser:
-    """The denoiser of that name in `DENOISERS`, with `num_features` F per site and the compute type `dtype`; `event` is
-    that of the noisy examples: "real", or the discrete kind of the data. Raises `UserError` for an unknown name or
-    option, or one that does not fit the event.
+    """Returns the denoiser of that name, with `num_features` F per site and the compute type `dtype`.
+
+    `event` is that of the noisy examples: "real", or the discrete kind of the data. Raises `UserError` for a network
+    that does not denoise, an unknown option, or one that does not fit the event.
     """
-    check_event(event)
     check_local(event, context_spec)
-    fields = (event, context_spec, num_features, dtype)
-    family, resolved = DENOISERS.get(name), DENOISERS.resolve(name, options)
-    if issubclass(family, OrderAgnosticNetwork):
-        family.check(event, make_factorization(event.grid_shape), resolved)
-        return as_denoiser(family(*fields, **resolved))
-    family.check(event, resolved)
-    return family(*fields, **resolved)
+    network = NETWORKS.get(name)(event, context_spec, num_features, dtype, **NETWORKS.resolve(name, options))
+    denoiser = as_denoiser(network)
+    denoiser.check(make_factorization(event.grid_shape))
+    return denoiser

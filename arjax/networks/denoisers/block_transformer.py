@@ -12,18 +12,18 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.errors import UserError
-from arjax.core.registry import Registry
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.factorization import Factorization
-from arjax.networks.base import BUILDER_FIELDS, Context
-from arjax.networks.denoisers.base import NoisyNetwork, check_event, noisy_event
+from arjax.factorization import Factorization, make_factorization
+from arjax.networks.base import NETWORKS, Context, name_of
+from arjax.networks.denoisers.base import NoisyNetwork, context_of, noisy_event
 from arjax.networks.layers.attention import SelfAttention, attention
 from arjax.networks.layers.blocks import PlainStack, check_stack
 from arjax.networks.layers.embedding import flat_sites
 from arjax.networks.layers.local_context import check_local, of_sites
 from arjax.networks.layers.steps import to_grid
 
-BLOCK_DENOISERS = Registry("block denoiser", hidden=BUILDER_FIELDS)
+#: The part of the context of a block denoiser that holds the noisy values, beside the parts of its `context_spec`.
+NOISY = "noisy values"
 
 
 def block_mask(num_tokens: int, block_size: int) -> jax.Array:
@@ -48,23 +48,25 @@ class BlockAttention(SelfAttention):
         return self._merge(attention(*self._qkv(x_BTE, step_T), block_mask(num_tokens, block_size)))
 
 
-@BLOCK_DENOISERS.register("block_transformer")
+@NETWORKS.register("block_transformer")
 class BlockTransformer(PlainStack, NoisyNetwork):
     """Features of noisy sites given the noisy sites of their block and the values of earlier blocks. The time is not
     read: the number of masks says it. A context is one vector that is added to each token; local parts are added at the
     tokens of their sites.
+
+    It has no step form: `denoise` and `write` go from block to block. The noisy values, which may be the mask token V,
+    are the part `NOISY` of the context.
 
     Options: those of `PlainStack`.
     """
 
     ATTENTION = BlockAttention
 
-    @classmethod
-    def check(cls, event, options):
-        check_event(event)
-        if not event.is_discrete:
-            raise UserError(f"masked blocks need binary data, levels or tokens, not {event.kind}")
-        check_stack(options)
+    def check(self, factorization):
+        super().check(factorization)
+        if not self.event.is_discrete:
+            raise UserError(f"masked blocks need binary data, levels or tokens, not {self.event.kind}")
+        check_stack(self)
 
     @property
     def values_read(self):
@@ -79,18 +81,9 @@ class BlockTransformer(PlainStack, NoisyNetwork):
             tokens = tokens + of_sites(self.context(context), sites, self.event)
         return tokens
 
-    def __call__(
-        self,
-        x: jax.Array,
-        x_t: jax.Array,
-        factorization: Factorization,
-        context: Context | None = None,
-        *,
-        train: bool = False,
-    ) -> jax.Array:
-        """Features [B, *grid, F] of the noisy values x_t [B, *grid, *value], each block given x of the blocks before
-        it. `train=True` needs an rng named "dropout".
-        """
+    def __call__(self, x, factorization, context, *, train=False):
+        """Features [B, *grid, F] of the noisy values, each block given x of the blocks before it."""
+        x_t, context = context[NOISY], context_of(self, context)
         blocks_SM = jnp.asarray(factorization.blocks)
         clean, noisy = (self._tokens(each, blocks_SM.reshape(-1), context) for each in (x, x_t))
         h = self.drop(jnp.concatenate([clean, noisy], 1), deterministic=not train)
@@ -98,7 +91,7 @@ class BlockTransformer(PlainStack, NoisyNetwork):
         features = self.out(self.norm(h[:, clean.shape[1] :]))
         return to_grid(features.reshape(len(x), *blocks_SM.shape, -1), factorization)
 
-    def start(self, batch_size: int, factorization: Factorization) -> Any:
+    def start(self, batch_size, factorization, context=None):
         return self.init_caches(batch_size, *factorization.blocks.shape)
 
     def denoise(
@@ -120,8 +113,10 @@ class BlockTransformer(PlainStack, NoisyNetwork):
 def make_block_denoiser(
     name: str, event: EventSpec, context_spec: ContextSpec, num_features: int, dtype: str = "float32", **options: Any
 ) -> BlockTransformer:
-    """The block denoiser of that name; raises `UserError` for an unknown name or option, or one that does not fit."""
-    family, resolved = BLOCK_DENOISERS.get(name), BLOCK_DENOISERS.resolve(name, options)
-    family.check(event, resolved)
+    """Returns the block denoiser of that name; raises `UserError` for another network, or options that do not fit."""
     check_local(event, context_spec)
-    return family(event, context_spec, num_features, dtype, **resolved)
+    network = NETWORKS.get(name)(event, context_spec, num_features, dtype, **NETWORKS.resolve(name, options))
+    if not isinstance(network, BlockTransformer):
+        raise UserError(f"the network {name_of(network)!r} does not denoise block by block: choose block_transformer")
+    network.check(make_factorization(event.grid_shape))
+    return network

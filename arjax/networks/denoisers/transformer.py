@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from arjax.networks.any_order.masked_transformer import FullAttention
-from arjax.networks.base import activation
-from arjax.networks.denoisers.base import DENOISERS, ConditionEncoder, Denoiser, Modulation, local_maps, noisy_event
+from arjax.networks.base import ACTIVATIONS, NETWORKS
+from arjax.networks.denoisers.base import ConditionEncoder, Denoiser, Modulation, local_maps, noisy_event
 from arjax.networks.layers.blocks import PlainStack, check_stack
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import flat_sites
@@ -46,7 +46,7 @@ class AdaptiveBlock(nn.Module):
         attention = self.make_attention(name="attention")
         x = x_BDE + gated(drop(attention(adapted("attention_norm", x_BDE, vectors[:2], self.dtype), 1)), vectors[2])
         h = adapted("mlp_norm", x, vectors[3:5], self.dtype)
-        h = activation(self.activation)(Dense(self.mlp_size, dtype=self.dtype, name="up")(h))
+        h = ACTIVATIONS[self.activation](Dense(self.mlp_size, dtype=self.dtype, name="up")(h))
         init = nn.initializers.variance_scaling(self.out_scale, "fan_in", "truncated_normal")
         h = Dense(self.width, dtype=self.dtype, kernel_init=init, name="down")(h)
         return x + gated(drop(h), vectors[5]), None
@@ -67,8 +67,8 @@ def gated(x: jax.Array, gate: jax.Array | None) -> jax.Array:
     return x if gate is None else x * (1 + gate)
 
 
-@DENOISERS.register("transformer")
-class TransformerDenoiser(PlainStack, Denoiser):
+@NETWORKS.register("denoising_transformer")
+class DenoisingTransformer(PlainStack, Denoiser):
     """A Transformer over the sites of any grid, with attention of all sites to all sites.
 
     Options: those of `PlainStack`, and `use_time` (False: the same features at any time).
@@ -79,24 +79,24 @@ class TransformerDenoiser(PlainStack, Denoiser):
     LAYER = AdaptiveBlock
     ATTENTION = FullAttention
 
-    @classmethod
-    def check(cls, event, options):
-        check_stack(options)
+    def check(self, factorization):
+        super().check(factorization)
+        check_stack(self)
 
     @property
     def values_read(self):
         return noisy_event(self.event)
 
     @nn.compact
-    def __call__(self, x_t, t, context=None, *, train=False):
+    def __call__(self, x, factorization, context, *, train=False):
         sites_D = jnp.arange(self.event.num_sites)
         encoder = ConditionEncoder(self.context_spec, self.width, self.dtype, self.use_time, name="condition")
-        condition = encoder(t, context)
-        h = self.value(flat_sites(x_t, self.event), sites_D) + self.site(sites_D)
+        condition = encoder(context)
+        h = self.value(flat_sites(x, self.event), sites_D) + self.site(sites_D)
         local = local_maps(self, self.width, context)
         h = h if local is None else h + of_sites(local, sites_D, self.event)
         h = nn.Dropout(self.dropout, deterministic=not train)(h)
         h, _ = self.layers(h, 1, train, condition)
         vectors = Modulation(self.width, 2, self.dtype, name="modulation")(condition, 3)
         features = self.out(modulated(self.norm(h), *vectors))
-        return features.reshape(len(x_t), *self.event.grid_shape, self.num_features).astype(jnp.float32)
+        return features.reshape(len(x), *self.event.grid_shape, self.num_features).astype(jnp.float32)

@@ -14,10 +14,11 @@ from arjax.core.errors import UserError
 from arjax.core.integers import DEEPEST
 from arjax.core.options import opt
 from arjax.networks.any_order.masked_transformer import FullAttention
-from arjax.networks.denoisers.base import DENOISERS, ConditionEncoder, Denoiser, Modulation, local_maps, noisy_event
+from arjax.networks.base import NETWORKS, check_divides
+from arjax.networks.denoisers.base import ConditionEncoder, Denoiser, Modulation, local_maps, noisy_event
 from arjax.networks.layers.convolution import CENTRE, TapConv, TapMix, Taps, square_taps
 from arjax.networks.layers.embedding import ValueEncoder, flat_sites
-from arjax.networks.layers.grids import num_channels
+from arjax.networks.layers.grids import check_odd, num_channels
 from arjax.networks.layers.local_context import as_plane, pixels
 
 #: Scale of the initial kernels of branches and of the output, relative to the usual one.
@@ -68,7 +69,7 @@ class ResidualBlock(nn.Module):
         return x_BHWC + h
 
 
-@DENOISERS.register("unet")
+@NETWORKS.register("unet")
 class UNet(Denoiser):
     """A small U-Net for lines, planes, and planes with colour channels as a third dimension, of any sizes.
 
@@ -89,22 +90,20 @@ class UNet(Denoiser):
 
     SMALL = {"width": 8, "num_blocks": 1, "groups": 4, "num_heads": 2}
 
-    @classmethod
-    def check(cls, event, options):
-        if len(event.grid_shape) not in (1, 2, 3):
-            raise UserError(f"unet needs a line, a plane, or a plane with colour channels, not {event.grid_shape}")
-        if options["out_kernel"] % 2 == 0:
-            raise UserError(f"network.out_kernel must be odd, not {options['out_kernel']}")
-        least = 2 ** (len(options["multipliers"]) - 1)
-        if min(pixels(event.grid_shape)) < least:
-            raise UserError(f"unet with {len(options['multipliers'])} resolutions needs {least} sites along each axis")
-        if options["width"] % options["groups"]:
-            raise UserError(f"network.groups={options['groups']} does not divide network.width={options['width']}")
-        size = options["multipliers"][-1] * options["width"]
-        if options["attention"] and size % options["num_heads"]:
+    def check(self, factorization):
+        super().check(factorization)
+        grid_shape, num_resolutions = self.event.grid_shape, len(self.multipliers)
+        if len(grid_shape) not in (1, 2, 3):
+            raise UserError(f"unet needs a line, a plane, or a plane with colour channels, not {grid_shape}")
+        check_odd(self, "out_kernel")
+        check_divides(self, "groups", "width")
+        least = 2 ** (num_resolutions - 1)
+        if min(pixels(grid_shape)) < least:
+            raise UserError(f"unet with {num_resolutions} resolutions needs {least} sites along each axis")
+        size = self.multipliers[-1] * self.width
+        if self.attention and size % self.num_heads:
             raise UserError(
-                f"network.num_heads={options['num_heads']} does not divide the {size} feature maps of the lowest "
-                "resolution"
+                f"network.num_heads={self.num_heads} does not divide the {size} feature maps of the lowest resolution"
             )
 
     def _inputs(self, x_t: jax.Array) -> jax.Array:
@@ -120,10 +119,10 @@ class UNet(Denoiser):
         return tuple((dy, dx) for dy, dx in square_taps(size) if dy == 0 or len(self.event.grid_shape) > 1)
 
     @nn.compact
-    def __call__(self, x_t, t, context=None, *, train=False):
+    def __call__(self, x, factorization, context, *, train=False):
         taps = self._taps(3)
-        x_BHWC, skips = self._inputs(x_t), []
-        condition = ConditionEncoder(self.context_spec, 4 * self.width, self.dtype, name="condition")(t, context)
+        x_BHWC, skips = self._inputs(x), []
+        condition = ConditionEncoder(self.context_spec, 4 * self.width, self.dtype, name="condition")(context)
         maps = local_maps(self, self.width, context)
         local = [None if maps is None else maps.reshape(*x_BHWC.shape[:3], -1)]  # at each resolution
         last = len(self.multipliers) - 1
@@ -151,7 +150,7 @@ class UNet(Denoiser):
         h = nn.silu(nn.GroupNorm(self.groups, dtype=self.dtype, name="norm_out")(h))
         size = num_channels(self.event) * self.num_features
         features = TapConv(size, self._taps(self.out_kernel), self.dtype, gain=SMALL_GAIN, name="conv_out")(h)
-        return features.reshape(len(x_t), *self.event.grid_shape, self.num_features).astype(jnp.float32)
+        return features.reshape(len(x), *self.event.grid_shape, self.num_features).astype(jnp.float32)
 
     def _attended(self, h_BHWC: jax.Array) -> jax.Array:
         batch, height, width, size = h_BHWC.shape

@@ -80,10 +80,9 @@ class FVSBN(Network):
 
     TRAITS = Network.TRAITS | {"graphs"}
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        if options["num_linear"] and event.value_size > 1:
-            raise UserError(f"num_linear of fvsbn is for sites of one number, not for {event.in_words}")
+    def check(self, factorization):
+        if self.num_linear and self.event.value_size > 1:
+            raise UserError(f"num_linear of fvsbn is for sites of one number, not for {self.event.in_words}")
 
     def setup(self):
         self.site = SiteBias(self.event, self.num_features, self.context_spec, self.dtype)

@@ -11,7 +11,7 @@ from arjax.core.errors import UserError
 from arjax.core.options import depth_option, opt
 from arjax.core.output import say_once
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, Network, activation
+from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, Network
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import flat_inputs
 from arjax.networks.layers.local_context import LOCAL_WIDTH, feature_encoder
@@ -64,7 +64,7 @@ class HiddenLayers(nn.Module):
     def __call__(self, batch_size: int, context: Context) -> jax.Array:
         h = jnp.concatenate([flat_inputs(context[name], part, self.dtype) for name, part in self.context_spec.parts], 1)
         for layer in self.hidden:
-            h = activation(self.activation)(layer(h))
+            h = ACTIVATIONS[self.activation](layer(h))
         return self.readout(h).reshape(batch_size, self.num_sites, self.num_features)
 
 
@@ -116,17 +116,17 @@ class Independent(ReadsNoSite):
     width: int = 64
     num_blocks: int = depth_option(2, least=0)
 
-    @classmethod
-    def check_context(cls, context, options):
-        if options["hidden_sizes"] and not context:
+    def check(self, factorization):
+        context = self.context_spec
+        if self.hidden_sizes and not context:
             raise UserError("network.hidden_sizes of 'independent' are layers of its context, and there is none")
-        if options["hidden_sizes"] and context.local:
+        if self.hidden_sizes and context.local:
             raise UserError(
                 "network.hidden_sizes of 'independent' are layers of a context without local parts: the size of the "
                 "convolutional network of local ones is network.width and network.num_blocks"
             )
         for name in ("width", "num_blocks"):
-            if not context.local and options[name] != getattr(cls, name):
+            if not context.local and getattr(self, name) != getattr(type(self), name):
                 say_once(f"network.{name} of 'independent' has no effect: it is for local parts of a context")
 
     def setup(self):

@@ -3,15 +3,149 @@
 from __future__ import annotations
 
 import functools
+import itertools
+from collections.abc import Sequence
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.core.options import opt, rate_option
 from arjax.factorization import Factorization
-from arjax.networks.base import NETWORKS
-from arjax.networks.dense.masked_layers import MaskedLayers, units_by_group
-from arjax.networks.layers.embedding import input_steps
+from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, Network
+from arjax.networks.layers.embedding import flat_inputs, input_steps, numeric_size
+from arjax.networks.layers.local_context import feature_encoder, summary_encoder
+
+
+def units_by_group(groups_KU: np.ndarray, num_groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """The units of each group (the step or site that they belong to) under each of K groupings, int[K, G, n] padded
+    to the largest group, and bool[K, G, n], whether each exists.
+    """
+    counts_KG = np.stack([np.bincount(groups, minlength=num_groups) for groups in groups_KU])
+    real_KGn = np.arange(counts_KG.max()) < counts_KG[..., None]
+    units_KGn = np.zeros(real_KGn.shape, np.int32)
+    units_KGn[real_KGn] = np.argsort(groups_KU, axis=1, kind="stable").ravel()
+    return units_KGn, real_KGn
+
+
+class MaskedLayers(Network):
+    """Hidden layers, outputs and, if `direct`, connections from inputs to outputs (Germain, Gregor, Murray &
+    Larochelle, "MADE", 2015, equations 8-13). Subclasses define the masks.
+
+    `condition_on_masks` (mask conditioning) adds (U * M) 1 to every (W * M) h, with further weights U, as an
+    option of the authors' code. A unit thus reads its row of the mask, so one set of weights distinguishes orders. The
+    sum is divided by its number of terms: a step of Adam changes all weights equally, which would add up.
+    """
+
+    hidden_sizes: tuple[int, ...] = opt((500,), fewest=1)
+    direct: bool = True
+    activation: str = opt("relu", choices=ACTIVATIONS)
+    dropout: float = rate_option()
+    input_dropout: float = rate_option()
+    condition_on_masks: bool = False
+
+    SMALL = {"hidden_sizes": (48, 40)}
+
+    def setup(self):
+        num_inputs = self.event.num_sites * numeric_size(self.event)
+        num_outputs = self.event.num_sites * self.num_features
+        kernel, zeros = nn.initializers.lecun_normal(), nn.initializers.zeros
+        sizes = [num_inputs, *self.hidden_sizes]
+        shapes = list(itertools.pairwise(sizes))
+        self.kernels = [self.param(f"hidden_{i}_kernel", kernel, shape) for i, shape in enumerate(shapes)]
+        self.biases = [self.param(f"hidden_{i}_bias", zeros, (size,)) for i, size in enumerate(self.hidden_sizes)]
+        self.out_kernel = self.param("out_kernel", kernel, (sizes[-1], num_outputs))
+        # Not zero: the first site reads nothing else, and the components of a mixture there would stay equal.
+        self.out_bias = self.param("out_bias", nn.initializers.normal(0.05), (num_outputs,))
+        if self.direct:
+            self.direct_kernel = self.param("direct_kernel", kernel, (num_inputs, num_outputs))
+        if self.condition_on_masks:
+            self.mask_kernels = [self.param(f"hidden_{i}_mask_kernel", zeros, shape) for i, shape in enumerate(shapes)]
+            self.out_mask_kernel = self.param("out_mask_kernel", zeros, (sizes[-1], num_outputs))
+        if self.context_spec:
+            # The context reaches the outputs directly too: no hidden unit may feed the outputs of step 0.
+            self.hidden_context = summary_encoder(self.context_spec, self.event, self.hidden_sizes[0], self.dtype)
+            self.out_context = feature_encoder(self.context_spec, self.event, self.num_features, self.dtype)
+        self.drop = nn.Dropout(self.dropout)
+        self.input_drop = nn.Dropout(self.input_dropout)
+
+    def _inputs(self, x: jax.Array) -> jax.Array:
+        """x[B, *grid, *value] -> [B, D * n]."""
+        return flat_inputs(x, self.event, self.dtype)
+
+    def _no_units(self, batch_size: int) -> list[jax.Array]:
+        """The hidden units of each layer, [B, U], of which none is computed."""
+        return [jnp.zeros((batch_size, size), self.dtype) for size in self.hidden_sizes]
+
+    def _masked(self, kernel: jax.Array, mask: jax.Array) -> jax.Array:
+        return jnp.where(mask, kernel, 0.0).astype(self.dtype)
+
+    def _of_mask(self, kernel: jax.Array, mask: jax.Array) -> jax.Array:
+        """(U * M) 1 / n of `condition_on_masks`, n the size of the layer below."""
+        return self._masked(kernel, mask).mean(0)
+
+    def _from_context(self, context: Context | None) -> tuple[jax.Array, jax.Array] | None:
+        """The contributions of the context to the first hidden layer and to the outputs."""
+        return None if context is None else (self.hidden_context(context), self.out_context(context))
+
+    def _features(self, x: jax.Array, masks: Sequence[jax.Array], context: Context | None, train: bool) -> jax.Array:
+        """[B, *grid, F], under masks of hidden layers, outputs, direct connections; none if no site reads another."""
+        from_context = self._from_context(context)
+        out = jnp.broadcast_to(self.out_bias.astype(self.dtype), (x.shape[0], *self.out_bias.shape))
+        if masks:
+            out = out + self._from_earlier(x, masks, from_context, train)
+        if from_context is not None:
+            out = out + from_context[1]
+        return out.reshape(-1, *self.event.grid_shape, self.num_features).astype(jnp.float32)
+
+    def _from_earlier(self, x, masks, from_context, train) -> jax.Array:
+        """The contributions of the sites of earlier steps to the outputs, [B, D * F]."""
+        inputs, act = self.input_drop(self._inputs(x), deterministic=not train), ACTIVATIONS[self.activation]
+        below = inputs
+        for i, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
+            hidden = below @ self._masked(kernel, masks[i]) + bias.astype(self.dtype)
+            if self.condition_on_masks:
+                hidden = hidden + self._of_mask(self.mask_kernels[i], masks[i])
+            if i == 0 and from_context is not None:
+                hidden = hidden + from_context[0]
+            below = self.drop(act(hidden), deterministic=not train)
+        out = below @ self._masked(self.out_kernel, masks[len(self.kernels)])
+        if self.condition_on_masks:
+            out = out + self._of_mask(self.out_mask_kernel, masks[len(self.kernels)])
+        if self.direct:
+            out = out + inputs @ self._masked(self.direct_kernel, masks[-1])
+        return out
+
+    def _units(self, i: int, below: jax.Array, units: jax.Array, mask, from_context) -> jax.Array:
+        """The values of some units of layer i, [B, n], from those of the layer below, under a mask of the kernel."""
+        pre = below @ self._masked(self.kernels[i][:, units], mask) + self.biases[i][units].astype(self.dtype)
+        if self.condition_on_masks:
+            pre = pre + self._of_mask(self.mask_kernels[i][:, units], mask)
+        if i == 0 and from_context is not None:
+            pre = pre + from_context[0][:, units]
+        return ACTIVATIONS[self.activation](pre)
+
+    def _outputs(self, below, inputs, t, factorization: Factorization, masks, from_context) -> jax.Array:
+        """Features [B, M, F] of step t, under the masks [*, M] of the connections from units and from inputs."""
+        sites_M = jnp.minimum(factorization.sites(t)[0], self.event.num_sites - 1)
+
+        def columns(array: jax.Array, mask: jax.Array | None = None) -> jax.Array:  # [..., D * F] -> [..., M * F]
+            by_site = array.reshape(*array.shape[:-1], self.event.num_sites, self.num_features)[..., sites_M, :]
+            by_site = by_site if mask is None else self._masked(by_site, mask[..., None])
+            return by_site.reshape(*array.shape[:-1], -1)
+
+        out = columns(self.out_bias).astype(self.dtype)
+        out = jnp.broadcast_to(out, (below.shape[0], *out.shape))
+        if factorization.has_edges:
+            out = out + below @ columns(self.out_kernel, masks[0])
+            if self.condition_on_masks:
+                out = out + columns(self.out_mask_kernel, masks[0]).mean(0)
+            if self.direct:
+                out = out + inputs @ columns(self.direct_kernel, masks[1])
+        if from_context is not None:
+            out = out + columns(from_context[1])
+        return out.reshape(out.shape[0], -1, self.num_features).astype(jnp.float32)
 
 
 def hidden_degrees(num_units: int, num_steps: int) -> np.ndarray:

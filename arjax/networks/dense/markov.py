@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.networks.base import NETWORKS, ChunkedNetwork, Network, name_of, once
+from arjax.networks.base import NETWORKS, ChunkedNetwork, Network, name_of, once, tell_cut
 
 #: Rows of the largest table.
 MOST_ROWS = 2**24
@@ -24,24 +24,21 @@ class ScalarNetwork(Network):
 
     TRAITS = frozenset({"unbounded"})
 
-    @classmethod
-    def check(cls, event, factorization, options):
+    def check(self, factorization):
+        event, name = self.event, name_of(self)
+        if self.context_spec:
+            raise UserError(f"the network {name!r} has no input for a context")
         if not event.is_discrete or event.value_shape:
-            raise UserError(f"the network {name_of(cls)!r} needs one whole number per site, not {event.in_words}")
+            raise UserError(f"the network {name!r} needs one whole number per site, not {event.in_words}")
         if factorization.block_size > 1:
-            raise UserError(f"the network {name_of(cls)!r} reads one site in a step: set model.partition=sites")
-
-    @classmethod
-    def check_context(cls, context, options):
-        if context:
-            raise UserError(f"the network {name_of(cls)!r} has no input for a context")
+            raise UserError(f"the network {name!r} reads one site in a step: set model.partition=sites")
 
 
 @NETWORKS.register("markov")
 class Markov(ScalarNetwork, ChunkedNetwork):
     """p(x_t | x_<t) = p(x_t | x_t-k, ..., x_t-1): a row of features for each history of the last k values in the order.
 
-    The first k steps have shorter histories, with rows of their own: V^0 + V^1 + ... + V^k rows in all, short histories
+    The first k steps have shorter histories, which have rows too: V^0 + V^1 + ... + V^k rows in all, short histories
     first, and those of one length in the order of the numbers that they are in base V, oldest value first. Under
     `categorical` the table holds logits, and maximum likelihood gives the relative frequencies of a count model.
 
@@ -54,23 +51,20 @@ class Markov(ScalarNetwork, ChunkedNetwork):
 
     SMALL = {"order": 2}
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        super().check(event, factorization, options)
-        if options["order"] * np.log(event.num_levels) > np.log(MOST_ROWS):
+    def check(self, factorization):
+        super().check(factorization)
+        levels = self.event.num_levels
+        if self.order * np.log(levels) > np.log(MOST_ROWS):
             raise UserError(
-                f"network.order={options['order']} of 'markov' needs {event.num_levels}^{options['order']} rows, and a "
-                f"table has at most {MOST_ROWS:,}"
+                f"network.order={self.order} of 'markov' needs {levels}^{self.order} rows, and a table has at most "
+                f"{MOST_ROWS:,}"
             )
+        tell_cut(self, factorization, order=factorization.num_steps - 1)
 
     @property
     def traits(self):
         """Unbounded only if the training has seen whole histories."""
         return self.TRAITS - ({"unbounded"} if self.order >= self.event.num_sites else set())
-
-    @classmethod
-    def reaches(cls, options, num_steps):
-        return {"order": num_steps - 1}
 
     def dependencies(self, factorization):
         step_D = np.asarray(factorization.step)
@@ -140,14 +134,14 @@ class HiddenMarkov(ScalarNetwork):
 
     SMALL = {"states": 4}
 
-    def __post_init__(self):
+    def check(self, factorization):
+        super().check(factorization)
         levels = self.event.num_levels
         if self.num_features not in ((1, 2) if levels == 2 else (levels,)):
             raise UserError(
                 f"the features of 'hidden_markov' are the log-probabilities of {levels} values, and the conditional "
                 f"reads {self.num_features} features: choose model.conditional=categorical"
             )
-        super().__post_init__()
 
     def setup(self):
         normal, size = nn.initializers.normal(INITIAL), self.states

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from arjax.core.options import opt, rate_option
 from arjax.factorization import Factorization
-from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, Network, activation
+from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, Network
 from arjax.networks.dense.fvsbn import EarlierSites
 from arjax.networks.dense.independent import SiteBias
 from arjax.networks.layers.embedding import flat_inputs, flat_sites, numeric, numeric_size, seen_inputs
@@ -90,7 +90,7 @@ class NADE(Network):
         padding = ((0, num_chunks * chunk - steps), (0, 0))
         blocks = jnp.pad(jnp.asarray(factorization.blocks), padding, constant_values=factorization.num_sites)
         blocks_NK = blocks.reshape(num_chunks, chunk * block_size)  # K sites of each of N chunks
-        act, step_K = activation(self.activation), jnp.arange(chunk * block_size) // block_size
+        act, step_K = ACTIVATIONS[self.activation], jnp.arange(chunk * block_size) // block_size
         earlier_TK = step_K < jnp.arange(chunk)[:, None]
 
         def one_chunk(a_BU: jax.Array, sites_K: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -120,7 +120,7 @@ class NADE(Network):
         x_BMn = numeric(x_BMv, self.event, self.dtype)
         x_BMn = jnp.where((last_M < factorization.num_sites)[:, None], x_BMn, 0)
         a_BU = a_BU + jnp.einsum("bmn,mnu->bu", x_BMn, self._of_sites(self.in_kernel, last_M)).astype(jnp.float32)
-        h_BU = activation(self.activation)(a_BU).astype(self.dtype)
+        h_BU = ACTIVATIONS[self.activation](a_BU).astype(self.dtype)
         sites_M, _ = factorization.sites(t)
         out = jnp.einsum("bu,muf->bmf", h_BU, self._of_sites(self.out_kernel, sites_M))
         out = out + jnp.take(constant_BDF, sites_M, axis=1, mode="clip")

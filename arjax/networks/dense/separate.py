@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from arjax.core.options import opt, rate_option
 from arjax.factorization import Factorization
-from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, Network, activation
+from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, Network
 from arjax.networks.layers.embedding import flat_inputs, input_mask, numeric_size, seen_inputs
 from arjax.networks.layers.local_context import feature_encoder
 
@@ -80,7 +80,7 @@ class Separate(Network):
             mask_MI = pick(input_mask(self.event, factorization).T)
             h_BMU = h_BMU + jnp.einsum("bi,miu->bmu", inputs_BI, jnp.where(mask_MI[..., None], kernels[0], 0))
         for kernel, bias in zip(kernels[1:], biases[1:], strict=True):
-            h_BMU = self.drop(activation(self.activation)(h_BMU), deterministic=not train)
+            h_BMU = self.drop(ACTIVATIONS[self.activation](h_BMU), deterministic=not train)
             h_BMU = jnp.einsum("bmu,muv->bmv", h_BMU, kernel) + bias
         return h_BMU.astype(jnp.float32)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS
-from arjax.networks.dense.masked_layers import MaskedLayers, units_by_group
+from arjax.networks.dense.made import MaskedLayers, units_by_group
 from arjax.networks.layers.embedding import input_mask, seen_inputs
 
 

@@ -89,10 +89,9 @@ class LocallyMaskedConvolution(Network):
 
     SMALL = {"hidden_size": 16, "num_groups": 2}
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        check_image("lmconv", event, factorization)
-        check_odd(options, "kernel_size")
+    def check(self, factorization):
+        check_image("lmconv", factorization)
+        check_odd(self, "kernel_size")
 
     def setup(self):
         near, far = square_taps(self.kernel_size), square_taps(self.kernel_size, DILATION)

@@ -74,7 +74,7 @@ class Multiscale(PixelRNNFamily):
 
     Options: those of `PixelRNNFamily`; `core` ("diagonal_bilstm", or "row_lstm" with its `kernel_size`);
     `factor` and `levels`, as in the ordering; `upsample_layers`, convolutions on the small image before it is
-    enlarged; `shared`: one conditional core and one deconvolutional network for all scales but the coarsest (its own).
+    enlarged; `shared`: one conditional core and one deconvolutional network for all scales but the coarsest.
     """
 
     core: str = opt("diagonal_bilstm", choices=CORES)
@@ -86,15 +86,14 @@ class Multiscale(PixelRNNFamily):
 
     SMALL = {"hidden_size": 8, "num_layers": 1, "readout_size": 16, "upsample_layers": 1}
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        factor, levels, grid = options["factor"], options["levels"], event.grid_shape
-        if options["core"] != "row_lstm" and options["kernel_size"] != cls.kernel_size:
+    def check(self, factorization):
+        factor, levels, grid = self.factor, self.levels, self.event.grid_shape
+        if self.core != "row_lstm" and self.kernel_size != type(self).kernel_size:
             say_once("network.kernel_size has no effect: it is an option of the core 'row_lstm'")
-        check_image("multiscale", event, factorization)
-        check_odd(options, "kernel_size")
-        check_remat(options)
-        if options["shared"] and levels < 2:
+        check_image("multiscale", factorization)
+        check_odd(self, "kernel_size")
+        check_remat(self)
+        if self.shared and levels < 2:
             raise UserError(f"network.shared needs two scales to share: network.levels of at least 2, not {levels}")
         if len(np.unique(scales(grid, factor, levels))) <= levels:
             raise UserError(f"a grid of {grid} has too few pixels for network.levels={levels} of factor {factor}")
@@ -103,9 +102,9 @@ class Multiscale(PixelRNNFamily):
 
     def setup(self):
         super().setup()
-        own = [k for k in range(self.levels + 1) if self._owner(k) == str(k)]
-        self.cores = {str(k): self._core(k, name=f"scale_{k}") for k in own}
-        self.upsamplers = {str(k): self._upsampler(k, name=f"upsample_{k}") for k in own if k < self.levels}
+        owners = [k for k in range(self.levels + 1) if self._owner(k) == str(k)]
+        self.cores = {str(k): self._core(k, name=f"scale_{k}") for k in owners}
+        self.upsamplers = {str(k): self._upsampler(k, name=f"upsample_{k}") for k in owners if k < self.levels}
 
     def _grid(self, k: int) -> tuple[int, int]:
         """The size of the image at scale k; 0 is the whole one."""

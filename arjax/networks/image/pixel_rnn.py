@@ -284,10 +284,9 @@ class PixelRNN(PixelRNNFamily, RasterNetwork):
 
     CORE: ClassVar[type[PixelRNNCore]]
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        super().check(event, factorization, options)
-        check_remat(options)
+    def check(self, factorization):
+        super().check(factorization)
+        check_remat(self)
 
     def core_fields(self) -> dict[str, Any]:
         """The fields of the core."""

@@ -62,15 +62,13 @@ class MaskedNetwork(RasterNetwork):
 
     CHANNELS = True
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        super().check(event, factorization, options)
-        check_odd(options, "kernel_size", "first_kernel")
+    def check(self, factorization):
+        super().check(factorization)
+        check_odd(self, "kernel_size", "first_kernel")
+        channels = num_channels(self.event)
         for name in ("hidden_size", "out_size"):
-            if options[name] < num_channels(event):
-                raise UserError(
-                    f"network.{name}={options[name]} is too small for {num_channels(event)} colour channels"
-                )
+            if getattr(self, name) < channels:
+                raise UserError(f"network.{name}={getattr(self, name)} is too small for {channels} colour channels")
 
     def setup(self):
         channels = num_channels(self.event)
@@ -93,13 +91,13 @@ class PixelCNN(MaskedNetwork):
 
     SMALL = {"hidden_size": 24, "num_layers": 2, "out_size": 16}
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        super().check(event, factorization, options)
-        if options["hidden_size"] % 2 or options["hidden_size"] < 2 * num_channels(event):
+    def check(self, factorization):
+        super().check(factorization)
+        least = 2 * num_channels(self.event)
+        if self.hidden_size % 2 or self.hidden_size < least:
             raise UserError(
-                f"network.hidden_size of 'pixelcnn' must be even and at least {2 * num_channels(event)} (twice the "
-                f"number of colour channels), not {options['hidden_size']}"
+                f"network.hidden_size of 'pixelcnn' must be even and at least {least} (twice the number of colour "
+                f"channels), not {self.hidden_size}"
             )
 
     def setup(self):

@@ -115,7 +115,6 @@ class RowLSTM(PixelRNN):
     CORE = RowLSTMCore
     SMALL = {"hidden_size": 10, "num_layers": 2, "readout_size": 16}
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        check_odd(options, "kernel_size")
-        super().check(event, factorization, options)
+    def check(self, factorization):
+        check_odd(self, "kernel_size")
+        super().check(factorization)

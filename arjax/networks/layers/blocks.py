@@ -9,10 +9,9 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 
-from arjax.core.errors import UserError
 from arjax.core.options import depth_option, opt, rate_option
 from arjax.core.spec import EventSpec
-from arjax.networks.base import ACTIVATIONS, Network, activation, check_remat, fields_from, once
+from arjax.networks.base import ACTIVATIONS, Network, check_divides, check_remat, fields_from, once
 from arjax.networks.layers.attention import CrossAttention
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import PositionEncoder, ValueEncoder
@@ -103,12 +102,10 @@ class Stack(nn.Module):
             layer_params(self.layers, i)
 
 
-def check_stack(options: Mapping[str, Any]) -> None:
+def check_stack(network: Any) -> None:
     """Raises `UserError` when heads do not divide the width, or recomputation would save no memory."""
-    width, num_heads = options["width"], options["num_heads"]
-    if width % num_heads:
-        raise UserError(f"network.num_heads={num_heads} does not divide network.width={width}")
-    check_remat(options)
+    check_divides(network, "num_heads", "width")
+    check_remat(network)
 
 
 class Layer(nn.Module):
@@ -157,7 +154,7 @@ class Layer(nn.Module):
         self.down = dense(self.width, kernel_init=init)
 
     def _mlp(self, x: jax.Array) -> jax.Array:
-        x, act = self.mlp_norm(x), activation(self.activation)
+        x, act = self.mlp_norm(x), ACTIVATIONS[self.activation]
         return self.down(act(self.gate(x)) * self.up(x) if self.mlp_kind == "gated" else act(self.up(x)))
 
 
@@ -256,6 +253,5 @@ class PlainStack(Stack):
 class StackedNetwork(PlainStack, Network):
     """A network that is a `PlainStack`, with its options."""
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        check_stack(options)
+    def check(self, factorization):
+        check_stack(self)

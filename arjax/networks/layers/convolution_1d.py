@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from arjax.networks.layers.weight_norm import normalised
 from arjax.networks.layers.windows import put_in_ring
 
 
@@ -76,7 +77,7 @@ class CausalConv1D(nn.Module):
     def _mix(self, taps: list[jax.Array]) -> jax.Array:
         kernel = self.kernel
         if self.weight_norm:
-            kernel = kernel * (self.scale * jax.lax.rsqrt(jnp.square(kernel).sum(0) + 1e-12))
+            kernel = normalised(kernel, self.scale)
         return jnp.concatenate(taps, -1) @ kernel.astype(self.dtype) + self.bias.astype(self.dtype)
 
     def __call__(self, x_BTE: jax.Array) -> jax.Array:

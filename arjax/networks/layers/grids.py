@@ -3,13 +3,12 @@
 A raster order read from another corner, or column by column on a square grid, is the raster order of a flipped or
 transposed image. So a network flips or transposes it, works row by row, left to right, and maps its features back.
 
-Where the colour channels of a pixel are sites of their own, the grid is (H, W, C) and they are generated one by one.
+Where each colour channel of a pixel is a site, the grid is (H, W, C) and they are generated one by one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -37,33 +36,34 @@ def raster_like_orders(grid_shape: tuple[int, ...]) -> list[np.ndarray]:
     return [view.ravel() for p in flipped for view in ([p] if p.ndim == 2 else [p, p[..., ::-1]])]
 
 
-def check_image(name: str, event: EventSpec, factorization: Factorization, *, channels: bool = False) -> None:
+def check_image(name: str, factorization: Factorization, *, channels: bool = False) -> None:
     """Raises `UserError` unless the grid is two-dimensional and a step generates one site.
 
     `channels` allows a third dimension: colour channels that are generated one after the other.
     """
-    if len(event.grid_shape) != 2 and not (channels and len(event.grid_shape) == 3):
+    grid_shape = factorization.grid_shape
+    if len(grid_shape) != 2 and not (channels and len(grid_shape) == 3):
         also = " (rows and columns, or with colour channels as a third)" if channels else ""
-        raise UserError(f"{name} needs a grid of two dimensions{also}, not {event.grid_shape}")
+        raise UserError(f"{name} needs a grid of two dimensions{also}, not {grid_shape}")
     if factorization.block_size > 1:
         raise UserError(f"{name} generates one site per step, so it needs model.partition=sites")
 
 
-def check_raster_like(name: str, event: EventSpec, factorization: Factorization) -> None:
+def check_raster_like(name: str, factorization: Factorization) -> None:
     """Raises `UserError` unless the order of the sites is raster-like."""
-    orders = raster_like_orders(event.grid_shape)
+    orders = raster_like_orders(factorization.grid_shape)
     if not any(np.array_equal(factorization.order, order) for order in orders):
         # column_major takes all of one colour channel before the next, and transposes only square images.
-        walks = {text: make_order(text, event.grid_shape) for text in NAMED}
+        walks = {text: make_order(text, factorization.grid_shape) for text in NAMED}
         named = [text for text, walk in walks.items() if any(np.array_equal(walk, order) for order in orders)]
         raise UserError(f"{name} needs a raster-like order ({', '.join(named)} or a mirrored one)")
 
 
-def check_odd(options: Mapping[str, Any], *names: str) -> None:
+def check_odd(network: Network, *names: str) -> None:
     """Raises `UserError` unless these options, the sizes of kernels, are odd."""
     for name in names:
-        if options[name] % 2 == 0:
-            raise UserError(f"network.{name} must be an odd number, not {options[name]}")
+        if getattr(network, name) % 2 == 0:
+            raise UserError(f"network.{name} must be an odd number, not {getattr(network, name)}")
 
 
 class RasterNetwork(Network):
@@ -72,10 +72,9 @@ class RasterNetwork(Network):
     #: Whether colour channels may be sites, as the third axis of a grid.
     CHANNELS: ClassVar[bool] = False
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        check_image(name_of(cls), event, factorization, channels=cls.CHANNELS)
-        check_raster_like(name_of(cls), event, factorization)
+    def check(self, factorization):
+        check_image(name_of(self), factorization, channels=self.CHANNELS)
+        check_raster_like(name_of(self), factorization)
 
     def _encoded(self, context: Context | None, factorization: Factorization) -> jax.Array | None:
         """The encoded context of the flipped or transposed image."""

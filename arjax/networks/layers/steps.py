@@ -250,9 +250,8 @@ class StepNetwork(Network):
     #: values of 0, must be as large as others, or their gradient takes most of a clipped step.
     NORMALISES: ClassVar[bool] = False
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        check_steps(factorization, options["position"])
+    def check(self, factorization):
+        check_steps(factorization, self.position)
 
     @property
     def traits(self):

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.batch import Array
-from arjax.networks.layers.convolution import Taps, convolve, pixel, shift
+from arjax.networks.layers.convolution import Taps, mix, pixel, shift
 
 
 def small_weights(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -45,12 +45,7 @@ class NormalisedMix(nn.Module):
         if not self.normalised:
             kernel = normalised(kernel, self.param("scale", nn.initializers.constant(self.gain), (self.features,)))
         b = self.param("bias", nn.initializers.zeros, (self.features,))
-        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
-        if taps is not None:
-            return convolve(x, kernel.reshape(len(taps), -1, self.features), taps) + b.astype(self.dtype)
-        # One axis for all pixels: XLA's CPU compiler takes three times as long for a gradient summed over several.
-        y = x.reshape(-1, size) @ kernel
-        return (y + b.astype(self.dtype)).reshape(*x.shape[:-1], self.features)
+        return mix(x.astype(self.dtype), kernel.astype(self.dtype), taps) + b.astype(self.dtype)
 
 
 @functools.partial(jax.checkpoint, prevent_cse=False)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from arjax.core.integers import DEEPEST
 from arjax.core.options import opt
-from arjax.networks.base import fields_from, once
+from arjax.networks.base import fields_from, once, tell_cut
 from arjax.networks.layers.dense import weigh
 from arjax.networks.layers.steps import StepNetwork
 from arjax.networks.layers.windows import join, windows
@@ -270,9 +270,9 @@ class RecurrentNetwork(StepNetwork):
     TRAITS = StepNetwork.TRAITS | {"unbounded"}
     LAYER: ClassVar[type[RecurrentLayer]] = RecurrentLayer
 
-    @classmethod
-    def reaches(cls, options, num_steps):
-        return {"truncation": num_steps}
+    def check(self, factorization):
+        super().check(factorization)
+        tell_cut(self, factorization, truncation=factorization.num_steps)
 
     def prepare(self):
         self.core.prepare()

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaln
 
 from arjax.conditionals import CONDITIONALS, Conditional
-from arjax.core.errors import UserError
 
 
 @CONDITIONALS.register("binomial")
@@ -19,12 +18,8 @@ class Binomial(Conditional):
     num_levels: int
     value_shape: tuple[int, ...] = ()
 
-    @classmethod
-    def for_event(cls, event):
-        """The family fitted to an event of ordered levels; `UserError` for any other."""
-        if event.kind not in ("binary", "levels"):
-            raise UserError(f"the conditional 'binomial' needs ordered levels, not {event.kind}")
-        return cls(event.num_levels, event.value_shape)
+    DATA = ("binary", "levels")
+    NEEDS = "ordered levels"
 
     @property
     def num_params(self):

@@ -96,12 +96,10 @@ class MixerNetwork(ChunkedStepNetwork):
     ACTIVATION: ClassVar[str] = "silu"
     MIXER: ClassVar[type[LinearMixer]]
 
-    @classmethod
-    def check(cls, event, factorization, options):
-        super().check(event, factorization, options)
-        check_remat(options)
-        own = {name: value for name, value in options.items() if name in cls.MIXER.__dataclass_fields__}
-        cls.MIXER(**own, width=options["hidden_size"], out_scale=1.0, dtype="float32", parent=None)
+    def check(self, factorization):
+        super().check(factorization)
+        check_remat(self)
+        self.MIXER(**self.mixer_fields(), out_scale=1.0, parent=None)
 
     def prepare(self):
         self.core.prepare()

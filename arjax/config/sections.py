@@ -1,0 +1,75 @@
+"""The sections of every config: dataclasses whose fields are the options of a run, each with its default and range.
+
+`train`, `evaluate` and `optimizer` are declared where they are used, in `arjax.training.setup`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from arjax.core.options import opt, seed_option
+from arjax.evaluation.inpainting import HALVES
+from arjax.evaluation.suggestions import SuggestOptions
+from arjax.models.kinds import DTYPES
+from arjax.training.setup import EvaluateOptions, OptimizerOptions, TrainOptions
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """The fields outside of all sections."""
+
+    seed: int = seed_option()
+    plugins: tuple[str, ...] = opt((), about="packages and modules that register components")
+    dtype: str = opt("float32", choices=DTYPES, about="compute type of the network; parameters are float32")
+    objective: str = opt("teacher_forcing", about="a call string")
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleOptions:
+    """The samples of a run."""
+
+    num: int = opt(16, about="examples")
+    length: int = opt(0, about="sites of a sequence; 0: as many as in the data")
+    sampler: str = opt("cached", about="a call string")
+    temperature: float = opt(1.0, above=0, about="divides the logits")
+    top_k: int = opt(0, about="draw from the k most probable values; 0: all")
+    top_p: float = opt(1.0, above=0, most=1, about="draw from the most probable values of this total probability")
+    min_p: float = opt(0.0, least=0, most=1, about="draw from values of at least this fraction of the largest")
+
+
+@dataclasses.dataclass(frozen=True)
+class InpaintOptions:
+    """Completions of images."""
+
+    hidden: str = opt("bottom", choices=tuple(HALVES), about="the half that is completed")
+    visible: str = opt("rest", choices=("rest", "nothing"), about="what the model sees")
+    num: int = opt(8, about="images")
+    completions: int = opt(6, about="completions of each image")
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshOptions:
+    """The devices."""
+
+    data: int = opt(-1, least=-1, about="-1: all devices that the other axes leave")
+    fsdp: int = 1
+    tensor: int = 1
+    rules: tuple[Any, ...] = opt((), about="(): the default sharding rules")
+
+
+#: The sections of a config by name; those of data set, model, network and parts depend on their components.
+SECTIONS: dict[str, type] = {
+    "optimizer": OptimizerOptions,
+    "train": TrainOptions,
+    "evaluate": EvaluateOptions,
+    "sample": SampleOptions,
+    "inpaint": InpaintOptions,
+    "suggest": SuggestOptions,
+    "mesh": MeshOptions,
+}
+
+
+def defaults(section: type) -> dict[str, Any]:
+    """The fields of a section with their defaults."""
+    return {field.name: field.default for field in dataclasses.fields(section)}
