@@ -224,7 +224,7 @@ def test_mistakes_are_told():
 @pytest.mark.parametrize(
     ("event", "choice", "sentence"),
     [
-        (PLANE, {"num_blocks": 0}, "the option 'num_blocks' of the kind of model 'flow' must be at least 1 "),
+        (PLANE, {"num_blocks": 0}, "the option 'num_blocks' of the kind of model 'flow' must be at least 1, not 0"),
         (PLANE, {"orderings": ()}, "orderings of a flow are the call strings of at least one ordering"),
         (PLANE, {"conditional": "gaussian_mixture"}, "needs a conditional that transforms noise: gaussian or spline"),
         (EventSpec((2,), (), "tokens", 5), {}, "a flow is for real data, levels or binary data, not tokens"),
@@ -232,7 +232,7 @@ def test_mistakes_are_told():
         (
             EventSpec((2,), (), "levels", 5),
             {"scaling": "logits"},
-            "one of plain, logit, not 'logits', did you mean 'logit'",
+            "one of plain, logit, not 'logits'",
         ),
     ],
 )
