@@ -287,7 +287,7 @@ def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def check_least(**options: tuple[int, int]) -> None:
-    """Raises `UserError` for an option of a data set, a pair of its value and the least one, that is below."""
+    """Raises `UserError` for an option of a data set, a pair of its value and the least one that others allow it."""
     for name, (value, least) in options.items():
         if value < least:
             raise UserError(f"the data set option {name!r} must be at least {least}, not {value}")
@@ -313,12 +313,8 @@ def label_context(context: str, num_classes: int) -> ContextSpec:
     return ContextSpec("label", num_classes) if context == "label" else NO_CONTEXT
 
 
-def split_sizes(num_examples: int, seed: int, part: int = 4) -> dict[str, int]:
-    """The sizes of the splits: validation and test have a `part`-th of the train split.
-
-    Raises `UserError` for fewer examples than make one of each, or a negative seed.
-    """
-    check_least(num_examples=(num_examples, part), seed=(seed, 0))
+def split_sizes(num_examples: int, part: int = 4) -> dict[str, int]:
+    """The sizes of the splits: validation and test have a `part`-th of the train split."""
     return {split: num_examples // (part if i else 1) for i, split in enumerate(SPLITS)}
 
 
@@ -328,6 +324,6 @@ Drawn = TypeVar("Drawn")
 def draw_splits(
     draw: Callable[[np.random.Generator, int], Drawn], num_examples: int, seed: int, part: int = 4
 ) -> dict[str, Drawn]:
-    """The examples of each split, from `draw(rng, number of examples)`; raises as `split_sizes`."""
-    sizes = split_sizes(num_examples, seed, part)
+    """The examples of each split, from `draw(rng, number of examples)`."""
+    sizes = split_sizes(num_examples, part)
     return {split: draw(np.random.default_rng((seed, i)), size) for i, (split, size) in enumerate(sizes.items())}

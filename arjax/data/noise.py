@@ -7,7 +7,7 @@ import numpy as np
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec, class_label
-from arjax.data.base import DATASETS, USUAL_LEVELS, Dataset, check_least, levels_of
+from arjax.data.base import DATASETS, USUAL_LEVELS, Dataset, levels_of
 from arjax.data.sources import SPLITS
 
 
@@ -35,7 +35,6 @@ def noise(
       num_classes: number of labels, or of tokens in a sequence, to condition on; 0 for no context.
       context_length: longest sequence of tokens to condition on (lengths are random too), 0 for one label.
     """
-    check_least(num_examples=(num_examples, 1))
     event = EventSpec(tuple(grid), tuple(value), kind, levels_of(kind, num_levels))
     if context_length and not num_classes:
         raise UserError("the data set option 'context_length' needs 'num_classes', the number of tokens")

@@ -11,6 +11,7 @@ import numpy as np
 from arjax.core.arrays import check_precision
 from arjax.core.errors import UserError
 from arjax.core.files import user_path
+from arjax.core.options import seed_option
 from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, check_choice, from_splits
@@ -33,7 +34,7 @@ def table(
     delimiter: str = ",",
     validation: float = 0.1,
     test: float = 0.1,
-    split_seed: int = 0,
+    split_seed: int = seed_option(),
     standardise: bool = True,
     levels: int = 0,
     mixed: bool = False,
@@ -177,8 +178,6 @@ def _parts(sizes: tuple[int, ...], given: list[str], cut: dict[str, float], seed
     `sizes` are the rows of each file, one after another, and `given` its split; the first is "train". `cut` is the part
     of the rows of the first file for each split that has no file, and `seed` chooses the permutation that is cut.
     """
-    if seed < 0:
-        raise UserError(f"split_seed of a table must be a whole number, at least 0, not {seed!r}")
     ends = np.cumsum(sizes)
     parts = {split: np.arange(end - size, end) for split, size, end in zip(given, sizes, ends, strict=True)}
     numbers_of: dict[str, int] = {}

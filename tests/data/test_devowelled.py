@@ -41,12 +41,6 @@ def test_splits_that_cannot_be_used(found, sentence):
         restoration("toy", found, 6)
 
 
-@pytest.mark.parametrize("option", ["words", "max_length"])
-def test_sizes_below_one(option):
-    with pytest.raises(UserError, match=f"^the data set option '{option}' must be at least 1, not 0$"):
-        make_dataset("devowelled_shakespeare", **{option: 0})
-
-
 def test_long_fragments_are_left_out(monkeypatch):
     texts = dict.fromkeys(("train", "validation", "test"), TEXT)
     monkeypatch.setattr(devowelled, "shakespeare", lambda data_dir: texts)

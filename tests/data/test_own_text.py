@@ -165,7 +165,6 @@ MISTAKES = [
     ("text", {"file": "words", "min_count": 1000}, "no character that is seen min_count=1000 times: the most frequent"),
     ("strings", {"file": "words", "min_count": 1000}, "no character that is seen min_count=1000 times: the most"),
     ("text", {"file": "latin"}, "is no UTF-8 text \\(byte 1\\): convert it, or take tokens=bytes"),
-    ("strings", {"file": "words", "split_seed": -1}, "must be at least 0"),
     ("strings", {"file": "two"}, "2 strings are too few"),
     ("strings", {"file": "words", "max_length": 1}, "no string of at most 1 characters"),
 ]
