@@ -62,7 +62,7 @@ def test_hidden_cells_are_known_ones_and_none_is_given():
     assert len(hidden.cells) == 1000 and (hidden.given | hidden.queried == ~np.isnan(hidden.cells)).all()
     assert not (hidden.given & hidden.queried).any() and hidden.queried.any(0).all()
     whole = hide(rows(3000), seed=1)
-    assert len(np.unique(whole.cells[:, 0])) == 1000 and (whole.asked.sum(1) == 1).all()
+    assert len(np.unique(whole.cells[:, 0])) == 1000 and (whole.queried.sum(1) == 1).all()
 
 
 def test_the_engine_with_the_smallest_errors_guesses():
