@@ -46,8 +46,8 @@ class StageBatch(NamedTuple):
 
 
 def _small(stages: str, *networks: str, **options: Any) -> ModelChoice:
-    own: dict[str, dict[str, Any]] = {"made": {"hidden_sizes": (10,)}, "independent": {"width": 4, "num_blocks": 1}}
-    named = {str(k): ModelChoice(network=name, network_options=own[name]) for k, name in enumerate(networks, 1)}
+    sizes: dict[str, dict[str, Any]] = {"made": {"hidden_sizes": (10,)}, "independent": {"width": 4, "num_blocks": 1}}
+    named = {str(k): ModelChoice(network=name, network_options=sizes[name]) for k, name in enumerate(networks, 1)}
     parts = {SHARED: named["1"]} if len(networks) == 1 else named
     return ModelChoice("cascade", {"stages": stages, **options}, parts=parts)
 
@@ -159,8 +159,8 @@ class CascadeModel(Model):
     def context_spec(self) -> ContextSpec:
         """The context of all parts, without the stages that they read."""
         spec, first = self.parts[0].context_spec, self.cut.shared_context if self.shared else ContextSpec()
-        own = {name for name, _ in first.parts}
-        return spec.only(name for name, _ in spec.parts if name not in own)
+        of_stages = {name for name, _ in first.parts}
+        return spec.only(name for name, _ in spec.parts if name not in of_stages)
 
     @property
     def named_parts(self) -> dict[str, Model]:
@@ -183,8 +183,8 @@ class CascadeModel(Model):
 
     def params_of(self, k: int, params: Params) -> Params:
         """The parameters of that model, out of those of the cascade."""
-        own = params[SHARED if self.shared else str(k + 1)]
-        return limited_params(own) if self._limited(k) else own
+        of_part = params[SHARED if self.shared else str(k + 1)]
+        return limited_params(of_part) if self._limited(k) else of_part
 
     def stage_context(
         self, k: int, before: Sequence[jax.Array], num: int, noise_key: jax.Array | None = None
@@ -204,8 +204,8 @@ class CascadeModel(Model):
         if self._limited(k):
             event = self.cut.events[k]
             zeros = jnp.zeros((num, *event.shape))
-            found = self.cut.limits(k, before, num) or (zeros, zeros + event.num_levels - 1)
-            context[LIMITS] = jnp.stack(found, 1 + len(event.grid_shape)).astype(jnp.float32)
+            limits = self.cut.limits(k, before, num) or (zeros, zeros + event.num_levels - 1)
+            context[LIMITS] = jnp.stack(limits, 1 + len(event.grid_shape)).astype(jnp.float32)
         return context
 
     def stage_batches(
@@ -231,7 +231,8 @@ class CascadeModel(Model):
         if train and self.train_stages:
             return self._score_of_some(staged, key_needed(key, "the stages of a step are drawn"))
         scores = [
-            model.score(own, part, key=folded(key, k), train=train) for k, (model, own, part) in enumerate(staged)
+            model.score(of_model, part, key=folded(key, k), train=train)
+            for k, (model, of_model, part) in enumerate(staged)
         ]
         terms = {f"stage_{k}": -score.log_prob for k, score in enumerate(scores, 1)}
         total_B = sum(terms.values(), jnp.zeros(len(batch)))
@@ -242,14 +243,14 @@ class CascadeModel(Model):
     def _score_of_some(self, staged: Sequence[StageBatch], key: jax.Array) -> Score:
         """Returns n / m times the score in training of m stages of each example, drawn without replacement."""
         num, of_draw = len(staged), jax.random.fold_in(key, 2 * len(staged))
-        model, own, first = staged[0]
+        model, of_model, first = staged[0]
         stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *(each.batch for each in staged))
         keys = jax.random.split(of_draw, len(first))
         chosen_Bn = jax.vmap(lambda each: jax.random.permutation(each, num))(keys)
         total, take = jnp.zeros(len(first)), jax.vmap(lambda k, values: values[k], (0, 1))
         for i in range(self.train_stages):
             batch = jax.tree.map(functools.partial(take, chosen_Bn[:, i]), stacked)
-            score = model.score(own, batch, key=jax.random.fold_in(key, i), train=True)
+            score = model.score(of_model, batch, key=jax.random.fold_in(key, i), train=True)
             total += score.log_prob
         total = total * num / self.train_stages
         if "own_loss" in self.traits:
@@ -335,15 +336,15 @@ def _(model: CascadeModel, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) 
 def _wanted(cut: Stages, context: ContextSpec, shared: bool) -> list[tuple[EventSpec, ContextSpec]]:
     """The event and the context of each part; raises `UserError` where the context has a part of a name of theirs."""
     contexts = [cut.shared_context] if shared else cut.contexts
-    found = []
+    specs = []
     for event, spec in zip(cut.events, contexts, strict=False):
         whole = context
         for name, part in spec.parts:
             if name in dict(context.parts):
                 raise UserError(f"a cascade adds the part {name!r} to the context, and one of this name is there")
             whole = whole.with_part(name, part, local=name in spec.local)
-        found.append((event, whole))
-    return found
+        specs.append((event, whole))
+    return specs
 
 
 def limited_model(part: Any) -> AutoregressiveModel:
@@ -365,8 +366,8 @@ def limited_model(part: Any) -> AutoregressiveModel:
 def limited_params(params: Params) -> Params:
     """The parameters of a `limited_model`, out of those of the model."""
     network = {name: leaf for name, leaf in params.items() if name != CONDITIONAL}
-    own = {CONDITIONAL: params[CONDITIONAL]} if CONDITIONAL in params else {}
-    return ({"inner": network} if network else {}) | own
+    of_conditional = {CONDITIONAL: params[CONDITIONAL]} if CONDITIONAL in params else {}
+    return ({"inner": network} if network else {}) | of_conditional
 
 
 def noisy(key: jax.Array, event: EventSpec, values: jax.Array, amount: float) -> jax.Array:

@@ -95,10 +95,6 @@ class Chain(Model):
 
     def check_fields(self) -> None:
         """Raises `UserError` for numbers of steps that cannot be."""
-        for name, least in (("num_steps", 1), ("train_steps", 1), ("score_steps", 0)):
-            value = getattr(self, name)
-            if not is_integer(value) or value < least:
-                raise UserError(f"{name} of a chain must be a whole number, at least {least}, not {value!r}")
         self.visited(self.sample_steps)
 
     def visited(self, steps: int | tuple[int, ...]) -> tuple[int, ...]:
@@ -188,19 +184,19 @@ class Chain(Model):
             return self.bound(params, batch, key)
         return self.estimate(params, batch, key=key, num=num, train=train)[0]
 
-    def drawing(self, options: DrawOptions, **own: Any) -> tuple[Callable[..., Any], Any]:
+    def drawing(self, options: DrawOptions, **others: Any) -> tuple[Callable[..., Any], Any]:
         """The jitted `draw(model, params, keys, context, steps, frames, last) -> (x, path)` of the kind, and its last
         argument, from the options and those that the kind has of its own.
         """
         raise NotImplementedError
 
-    def draw_examples(self, params, keys, sampler, options, *, steps=None, frames: int = 0, **own: Any) -> Draw:
+    def draw_examples(self, params, keys, sampler, options, *, steps=None, frames: int = 0, **others: Any) -> Draw:
         """From x_T down a subset of the steps: `steps` is their number, or the steps themselves, up to T (in each
         block, where there are blocks), or None for `sample_steps`. The temperature is that of p(x_0 | x_t) in each step
         of a discrete chain, and 1 in Gaussian chains, which have `eta`. `frames` are those of the path in the
         statistics, see `draw_path`; 0 for none.
         """
-        program, last = self.drawing(options, **own)
+        program, last = self.drawing(options, **others)
         visited = self.visited(self.sample_steps if steps is None else steps)
         num_rounds = len(visited) * math.prod(self.times_shape)
         arguments = self, params, keys, options.context, visited, frame_places(frames, num_rounds), last

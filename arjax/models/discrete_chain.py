@@ -37,7 +37,7 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.chains import SMALL, STATIC, Chain, Params, StepTerms, frames_of
 from arjax.models.draws import step_keys
 from arjax.models.kinds import KINDS, Example, Recipe
-from arjax.models.noise_schedules import DISCRETE, MOST_STEPS, check_known, kept
+from arjax.models.noise_schedules import DISCRETE, MOST_STEPS, kept
 from arjax.networks import NETWORKS
 from arjax.networks.denoisers import Denoiser, make_denoiser
 from arjax.networks.denoisers.any_order import AnyOrderDenoiser
@@ -126,8 +126,8 @@ class DiscreteChain(DiscreteValuesChain):
         *,
         conditional: str = "",
         num_steps: int = opt(1000, most=MOST_STEPS),
-        process: str = "absorbing",
-        schedule: str = "linear",
+        process: str = opt("absorbing", choices=PROCESSES),
+        schedule: str = opt("linear", choices=DISCRETE),
         train_steps: int = 1,
         score_steps: int = 0,
         sample_steps: int = opt(0, most=MOST_STEPS),
@@ -141,8 +141,6 @@ class DiscreteChain(DiscreteValuesChain):
 
     def __post_init__(self):
         self.check_fields()
-        check_known("noise schedule", self.schedule, DISCRETE)
-        check_known("process", self.process, PROCESSES)
         if not self.event.is_discrete:
             raise UserError(f"a discrete chain needs binary data, levels or tokens, not {self.event.kind}")
         if self.process == "uniform" and not self.conditional.has_table:
@@ -189,9 +187,9 @@ class DiscreteChain(DiscreteValuesChain):
         table, is_first = head.log_table(features), (t_B == 1).reshape(-1, *[1] * x.ndim)
         between = jax.tree.map(lambda each_B: each_B.reshape(is_first.shape), between)
         true = jax.nn.one_hot(x, self.event.num_levels)
-        posterior, found = (reverse_table(p_0, x_t, between) for p_0 in (true, jnp.exp(table)))
+        posterior, predicted = (reverse_table(p_0, x_t, between) for p_0 in (true, jnp.exp(table)))
         # at t = 1 both are distributions over x_0; elsewhere no probability is 0
-        safe = [jnp.where(is_first, 1.0, p) for p in (posterior, found)]
+        safe = [jnp.where(is_first, 1.0, p) for p in (posterior, predicted)]
         kl = (posterior * (jnp.log(safe[0]) - jnp.log(safe[1]))).sum(-1)
         return jnp.where(is_first[..., 0], (true * table).sum(-1), -kl).reshape(len(x), -1).sum(-1)
 

@@ -134,7 +134,7 @@ class FlowModel(Model):
         recipe: Recipe,
         *,
         num_blocks: int = opt(4, most=DEEPEST),
-        orderings: tuple[str, ...] = TURNS,
+        orderings: tuple[str, ...] = opt(TURNS, fewest=1),
         partition: str = "sites",
         conditional: str = "gaussian(scale_bound=3)",
         scaling: str = opt("plain", choices=SCALINGS),
@@ -146,8 +146,6 @@ class FlowModel(Model):
         transformation, `gaussian` or `spline` with options. `scaling`: of levels, see `Dequantisation`.
         """
         recipe.only(BASE)
-        if not isinstance(orderings, tuple | list) or not orderings or not all(isinstance(o, str) for o in orderings):
-            raise UserError(f"orderings of a flow are the call strings of at least one ordering, not {orderings!r}")
         if len(orderings) > num_blocks and tuple(orderings) != TURNS:
             many = f"a flow of {num_blocks} blocks takes the first {num_blocks} of its {len(orderings)} orderings alone"
             say_once(many)
@@ -270,13 +268,13 @@ def _normal(keys: jax.Array, shape: tuple[int, ...], temperature: float | jax.Ar
 
 def inverting_sampler(sampler: str | Sampler) -> Sampler:
     """A sampler that can take given noise; raises `UserError` for one that cannot."""
-    found = make_sampler(sampler)
-    name = SAMPLERS.name_of(type(found)) or type(found).__name__
-    if type(found) not in (Naive, Cached, FixedPoint):  # a subclass may draw something else, as `greedy` does
+    invert = make_sampler(sampler)
+    name = SAMPLERS.name_of(type(invert)) or type(invert).__name__
+    if type(invert) not in (Naive, Cached, FixedPoint):  # a subclass may draw something else, as `greedy` does
         raise UserError(f"the sampler {name!r} cannot invert a flow: take naive, cached or fixed_point")
-    if isinstance(found, FixedPoint) and found.source is not None:
+    if isinstance(invert, FixedPoint) and invert.source is not None:
         raise UserError("fixed_point inverts a flow from the start 'zeros' or 'mode', not from a draft")
-    return found
+    return invert
 
 
 def values_of(block: Any, params: Any, noise: jax.Array, context: Any, sampler: Sampler, keys: jax.Array) -> Draw:

@@ -231,8 +231,8 @@ class GaussianMixtureModel(Model):
         """The parameters at which EM ends."""
         number, variance = int(seed) if self.em_seed < 0 else self.em_seed, math.exp(2 * self.min_log_scale)
         x_ND = without_holes(self._em_examples(), 10 * self.components, number)
-        found = fit_by_em(x_ND, self.components, variance, self.em_starts, self.em_iterations, number)
-        return params_of(found.weights_, found.means_, found.covariances_, self.min_log_scale)
+        fit = fit_by_em(x_ND, self.components, variance, self.em_starts, self.em_iterations, number)
+        return params_of(fit.weights_, fit.means_, fit.covariances_, self.min_log_scale)
 
     def roots(self, params: Params) -> jax.Array:
         """L_k, lower triangular with a positive diagonal, float32[K, D, D]."""
@@ -335,9 +335,9 @@ class GaussianMixtureModel(Model):
         [B, *grid], the sites of the query that it does not mark are evidence. The model has no `context`. Raises
         `UserError` for wrong shapes, or sets that overlap.
         """
-        asked, given = check_query(self.event, query, evidence)
+        query, evidence = check_query(self.event, query, evidence)
         batch = checked_batch(self, params, x, context or None, mask)
-        x_ND, both_D, given_D = self._whole_sites(batch.x), self._dims(asked | given), self._dims(given)
+        x_ND, both_D, given_D = self._whole_sites(batch.x), self._dims(query | evidence), self._dims(evidence)
         log_both_N = _log_marginal(self, params, x_ND, both_D)
         if batch.mask is None:
             return log_both_N - _log_marginal(self, params, x_ND, given_D)
@@ -477,5 +477,6 @@ def params_of(
     rows, columns = np.tril_indices(num_dims)
     entries = root_KDD[:, rows, columns]
     log_diagonal = np.log(np.maximum(entries, _LEAST_DIAGONAL * least))
-    found = {"weights": np.log(weights_K), "means": means_KD, "roots": np.where(rows == columns, log_diagonal, entries)}
-    return {name: values.astype(np.float32) for name, values in found.items()}
+    roots = np.where(rows == columns, log_diagonal, entries)
+    params = {"weights": np.log(weights_K), "means": means_KD, "roots": roots}
+    return {name: values.astype(np.float32) for name, values in params.items()}

@@ -180,11 +180,11 @@ class LatentModel(Model):
         latent of its own, which the given sites tell nothing about.
         """
         num = 1 if train else self.score_samples
-        found = self.weights(params, batch, key_needed(key, "the score of a latent model is drawn"), num, train=train)
-        log_w_kB = found.log_weight
+        weights = self.weights(params, batch, key_needed(key, "the score of a latent model is drawn"), num, train=train)
+        log_w_kB = weights.log_weight
         value = log_mean(log_w_kB)
-        kl = (found.log_posterior - found.log_prior).mean(0)
-        terms = {"reconstruction": -found.reconstruction.mean(0), "kl": kl}
+        kl = (weights.log_posterior - weights.log_prior).mean(0)
+        terms = {"reconstruction": -weights.reconstruction.mean(0), "kl": kl}
         return Score(value, self.score_kind, terms | ({"importance": log_w_kB.mean(0) - value} if num > 1 else {}))
 
     def importance_bound(self, params: Params, batch: Batch, key: jax.Array, samples: int, at_once=50) -> jax.Array:

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.objectives.base import OBJECTIVES
 from arjax.objectives.prefixes import PrefixObjective, replaceable, scored
@@ -33,13 +34,8 @@ class InputNoise(PrefixObjective):
         same site, for data of any kind.
     """
 
-    rate: float = 0.1
-    values: str = "uniform"
-
-    def __post_init__(self):
-        self.check_rate("rate")
-        if self.values not in VALUES:
-            raise UserError(f"input_noise has no values {self.values!r}{did_you_mean(self.values, VALUES)}")
+    rate: float = opt(0.1, least=0, most=1)
+    values: str = opt("uniform", choices=VALUES)
 
     def check(self, model: AutoregressiveModel) -> None:
         super().check(model)

@@ -17,8 +17,9 @@ from arjax.conditionals.base import CONDITIONALS
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.options import opt
-from arjax.models.gaussian_chain import GaussianChain, draw_gaussian
+from arjax.models.gaussian_chain import PREDICTIONS, GaussianChain, draw_gaussian
 from arjax.models.heads.base import Head, denoiser_of
+from arjax.models.noise_schedules import GAUSSIAN
 from arjax.samplers import example_keys
 
 #: As of the objective `denoising`.
@@ -45,8 +46,8 @@ class DiffusionHead(Head):
     """
 
     steps: int = opt(100, least=2)
-    schedule: str = "learned"
-    prediction: str = "noise"
+    schedule: str = opt("learned", choices=GAUSSIAN)
+    prediction: str = opt("noise", choices=PREDICTIONS)
     weighting: str = opt("bound", choices=WEIGHTINGS)
     score_steps: int = 0
     sample_steps: int = 0
