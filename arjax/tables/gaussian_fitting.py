@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from arjax.core.mixtures import best_members
 from arjax.core.spec import EventSpec
-from arjax.evaluation.mixtures import best_members
 from arjax.models import make_model
 from arjax.models.gaussian_holes import Components, em_with_holes
 from arjax.models.gaussian_mixture import fit_by_em, is_gaussian_mixture, params_of, without_holes

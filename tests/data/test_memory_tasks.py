@@ -8,6 +8,7 @@ import pytest
 
 from arjax.data import make_dataset
 from arjax.evaluation.likelihood import Evaluator
+from arjax.evaluation.splits import Scoring
 from arjax.models import make_model
 
 
@@ -49,7 +50,7 @@ def test_the_error_of_answers_is_that_of_the_modes(name, options):
     model = make_model(dataset.event, "fvsbn")
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), model.param_shapes)
-    scores = Evaluator(model, dataset, 16, None)(params, "test")
+    scores = Evaluator(model, dataset, Scoring(16))(params, "test")
     batch = rows(dataset, "test")
     guesses = np.asarray(model.conditional.mode(jax.jit(type(model).features)(model, params, batch.x)))
     if name == "copy_memory":
@@ -61,4 +62,4 @@ def test_the_error_of_answers_is_that_of_the_modes(name, options):
     stderr = by_example.std(ddof=1) / np.sqrt(len(by_example))
     np.testing.assert_allclose(scores[f"{dataset.answer}_stderr"], stderr, rtol=1e-5)
     plain = dataclasses.replace(dataset, answer="")
-    assert dataset.answer not in Evaluator(model, plain, 16, None)(params, "test")
+    assert dataset.answer not in Evaluator(model, plain, Scoring(16))(params, "test")
