@@ -21,8 +21,7 @@ from arjax.models.kinds import DTYPES
 from arjax.sweep.main import sweep_parser
 
 #: Registries whose components have their options in sections of a config.
-SECTIONS = {"networks": ("networks",), "denoisers": ("denoisers", "block_denoisers"), "datasets": ("datasets",)}
-SECTIONS |= {"kinds": ("kinds",)}
+SECTIONS = {"networks": ("networks",), "datasets": ("datasets",), "kinds": ("kinds",)}
 
 
 def names() -> dict[str, Any]:

@@ -19,6 +19,7 @@ import numpy as np
 import arjax
 from arjax.coding import compress
 from arjax.conditionals import CONDITIONALS, make_conditional
+from arjax.core.batch import Batch
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS, make_factorization
 from arjax.models import KINDS, ModelChoice
@@ -176,7 +177,7 @@ def _digest(lines: list[str]) -> str:
 def _measure_model(case: Mapping[str, Any], thorough: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     """The scores of some examples; and losses and norms of gradients of a few steps, and draws."""
     model = model_of(case)
-    batch = model.checked_batch(examples(model.event, NUM), _contexts(model.context_spec, NUM) or None)
+    batch = Batch(examples(model.event, NUM), _contexts(model.context_spec, NUM))
     params = _random(model.param_shapes)
     paths = _paths(params)
     values = {"paths": _digest(paths), "num_params": model.num_params}
@@ -199,7 +200,7 @@ def _trained(model: Any, batch: Any, key: jax.Array) -> dict[str, Any]:
         fresh = model.init(key)
 
         def loss(params: Any) -> jax.Array:
-            return -model.train_score(params, batch, key=jax.random.fold_in(key, 1)).log_prob.mean()
+            return -model.score(params, batch, key=jax.random.fold_in(key, 1), train=True).log_prob.mean()
 
         def step(params: Any, _: Any) -> tuple[Any, Any]:
             value, gradient = jax.value_and_grad(loss)(params)
@@ -229,7 +230,7 @@ def _measure_conditional(case: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
         bound = family if own is None else family.bind(_moved(own, 0.05))
         features = np.random.default_rng(0).normal(size=(NUM, family.num_params)).astype(np.float32)
         found = {"loss": bound.loss(features, x), "mode": bound.mode(features), "x": bound.sample(key, features)}
-        if family.kind != "none":
+        if family.score_kind != "none":
             found |= {"log_prob": bound.log_prob(features, x), "entropy": bound.entropy(features)}
         return found
 
@@ -241,7 +242,7 @@ def _measure_objective(case: Mapping[str, Any]) -> tuple[dict[str, Any], dict[st
     """The loss of a batch, and the norms of its gradients."""
     model, objective = model_of(case), make_objective(case["call"])
     objective.check(model)
-    batch = model.checked_batch(examples(model.event, NUM)).replace(weight=np.ones(NUM, np.float32))
+    batch = Batch(examples(model.event, NUM), weight=np.ones(NUM, np.float32))
 
     @jax.jit
     def program(key: jax.Array) -> dict[str, Any]:

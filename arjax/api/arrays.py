@@ -27,6 +27,7 @@ from arjax.data import Dataset, Source, from_arrays
 from arjax.data.sources import ArraySource
 from arjax.interop.description import describe
 from arjax.models import Model
+from arjax.models.extras import in_words
 from arjax.models.kinds import is_model
 from arjax.objectives import make_objective
 from arjax.parallel.sharding import make_mesh, replicated
@@ -215,7 +216,7 @@ def _setup(
         evaluate=EvaluateOptions(**typed_fields(EvaluateOptions, evaluate)),
         sampler=make_sampler("cached"),
         open_run=lambda workdir: given if given is not None and workdir == GIVEN else _no_other_run(workdir),
-        about=model.in_words(),
+        about=in_words(model),
     )
 
 

@@ -211,7 +211,7 @@ def _compared(group: Sequence[tuple[str, TrainedModel]], split: str) -> Compared
 
 def _nats(run: TrainedModel, split: str, name: str) -> np.ndarray:
     """The nats of the examples with a scored site; those of a finished run may lie in its folder."""
-    if run.model.kind == NO_LIKELIHOOD:
+    if run.model.score_kind == NO_LIKELIHOOD:
         raise UserError(f"nats are compared, and the model of {name} has no likelihood")
     if isinstance(run, Run) and run.results is not None and _evaluates_as_stored(run):
         return nats_of_run(run.workdir, run.results, (split,))[split]
@@ -263,12 +263,12 @@ def _scored_examples(source: Source, num: int) -> np.ndarray:
     """The numbers of the examples of a split that have a scored site and a weight, int[num]."""
     if num == len(source):
         return np.arange(num)
-    found = []
+    scored_rows = []
     for batch in pieces(source):
         scored = np.ones(len(batch), bool)
         if batch.mask is not None:
             scored &= np.asarray(batch.mask).reshape(len(batch), -1).any(1)
         if batch.weight is not None:
             scored &= np.asarray(batch.weight) > 0
-        found.append(scored)
-    return np.flatnonzero(np.concatenate(found))
+        scored_rows.append(scored)
+    return np.flatnonzero(np.concatenate(scored_rows))

@@ -34,8 +34,8 @@ def coded(run: Any, x: Any, options: CodingOptions = PLAIN) -> Coded:
         raise UserError("data to compress are an array, a split of the data set, or bytes: open(path, 'rb').read()")
     x = bytes(x) if isinstance(x, bytes | bytearray | memoryview) else x
     end = end_of_rows(run) if options.end < 0 else options.end
-    own = {"end": end, "num_orders": run.settings.measures.num_orders}
-    options = dataclasses.replace(options, context=run._context(context), vocabulary=vocabulary_of(run), **own)
+    of_run = {"end": end, "num_orders": run.settings.measures.num_orders}
+    options = dataclasses.replace(options, context=run._context(context), vocabulary=vocabulary_of(run), **of_run)
     return compress(run.model, _on_one(run.params), x, options)
 
 
@@ -123,14 +123,14 @@ def read_file(run: Any, content: bytes, path: str) -> tuple[Any, str]:
     return x, form
 
 
-def form_of(run: Any, found: Restored, path: str) -> str:
+def form_of(run: Any, restored_data: Restored, path: str) -> str:
     """The form of the file in which restored data are written: that of the file that was compressed; of data that came
     from Python or from a split, a text, a csv file where the path says so, or else an array.
     """
-    if isinstance(found.x, bytes):
+    if isinstance(restored_data.x, bytes):
         return TEXT
-    noted, is_table = found.about.get(FORM), run.dataset.to_cells is not None
-    from_file = noted is not None and "split" not in found.about
+    noted, is_table = restored_data.about.get(FORM), run.dataset.to_cells is not None
+    from_file = noted is not None and "split" not in restored_data.about
     return TABLE if is_table and (noted == TABLE or (path.endswith(".csv") and not from_file)) else ARRAY
 
 

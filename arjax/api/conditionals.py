@@ -71,8 +71,8 @@ def site_conditionals(
             "this conditional has no table of probabilities: the values of a step depend on one another; `log_prob` "
             "scores them, and `model.conditionals` gives their entropies"
         )
-    found = jax.tree.map(np.asarray, _arrays(model, params, batch, log_scale_D, key))
-    return SiteConditionals(**found)
+    arrays = jax.tree.map(np.asarray, _arrays(model, params, batch, log_scale_D, key))
+    return SiteConditionals(**arrays)
 
 
 @jax.jit

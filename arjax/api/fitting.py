@@ -31,7 +31,8 @@ from arjax.core.output import say_once
 from arjax.core.run_code import FILE_NAME as CODE_FILE
 from arjax.core.run_code import tell_changed_code
 from arjax.core.trust import trusting
-from arjax.parallel.sharding import found_devices
+from arjax.models.draws import opened
+from arjax.parallel.sharding import available_devices
 from arjax.training.loop import Outcome, train
 from arjax.training.results import set_results_aside
 from arjax.training.workdir import DATA_FILE, RunFolder, check_data
@@ -83,7 +84,7 @@ def train_in(checked: Checked, workdir: str | os.PathLike) -> Outcome:
     """The mode `train` of the command: trains in a folder, from its newest checkpoint, and shows the results. Raises
     `UserError` as `arjax.training.loop.train`; or the folder holds another run, or another process trains there.
     """
-    found_devices()
+    available_devices()
     first = jax.process_index() == 0
     with folder_to_write(workdir) as folder, only_run_in(folder) if first else contextlib.nullcontext():
         return _train(checked, folder)
@@ -97,7 +98,7 @@ def _train(checked: Checked, workdir: Path) -> Outcome:
     with RunFolder(workdir) as folder:
         try:
             setup = build(checked)
-            setup.model.open_sampler(setup.sampler, setup.open_run)  # refused now, not at the end
+            opened(setup.sampler, setup.model, setup.open_run)  # refused now, not at the end
             if not is_new:
                 check_data(setup.dataset, workdir)
                 tell_changed_code(workdir)

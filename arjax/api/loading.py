@@ -77,9 +77,9 @@ def _vocabulary(words: JsonObject, event: EventSpec) -> Vocabulary:
     symbols, unit = tuple(words.items("symbols", str)), words.take("unit", str)
     end, unknown = (words.take(name, int, type(None)) for name in ("end", "unknown"))
     words.end()
-    own = [symbol for token, symbol in enumerate(symbols) if token not in (end, unknown)]
-    fine = unit in UNITS.values() and len(symbols) == event.num_levels and len(set(own)) == len(own)
+    plain_symbols = [symbol for token, symbol in enumerate(symbols) if token not in (end, unknown)]
+    fine = unit in UNITS.values() and len(symbols) == event.num_levels and len(set(plain_symbols)) == len(plain_symbols)
     fine &= all(token is None or 0 <= token < len(symbols) for token in (end, unknown))
-    if not fine or not own or (unit == "char" and any(len(symbol) != 1 for symbol in own)):
+    if not fine or not plain_symbols or (unit == "char" and any(len(symbol) != 1 for symbol in plain_symbols)):
         raise UserError(f"{words.place} is none of {event.num_levels} tokens")
     return Vocabulary(symbols, unit, end, unknown)

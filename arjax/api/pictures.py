@@ -11,11 +11,12 @@ from jax.sharding import Mesh
 from arjax.core.errors import UserError
 from arjax.core.pictures import ChainGraph, CodesInUse, EntropyAlongOrder, OrderGraph, Paths, Picture, Tiles, as_images
 from arjax.core.spec import EventSpec
+from arjax.core.traits import require
 from arjax.data import Dataset
 from arjax.evaluation.entropy import step_entropy
 from arjax.evaluation.likelihood import codes_in_use
 from arjax.models import AutoregressiveModel, Model
-from arjax.models.abilities import require
+from arjax.models.extras import pictures
 from arjax.reporting.diagrams import chain_figure, factorization_figure
 from arjax.reporting.figures import check_matplotlib, has_matplotlib
 from arjax.reporting.plots import (
@@ -38,14 +39,14 @@ ENTROPY_EXAMPLES = 1000
 def model_pictures(
     model: Model, params: Any, dataset: Dataset, key: Any, batch_size: int, mesh: Mesh | None = None
 ) -> Iterator[tuple[str, Any]]:
-    """The pictures that the kind of a model has, see `Model.pictures`: the name of a file, and a text or a figure.
+    """The pictures that the kind of a model has, see `pictures`: the name of a file, and a text or a figure.
 
     Without matplotlib there are only texts, and pictures of examples only where these are images or texts.
     """
     decode = dataset.decode
     if decode is None and not has_matplotlib():
         return
-    for name, picture in model.pictures(params, dataset.first_examples(SHOWN_EXAMPLES), key):
+    for name, picture in pictures(model, params, dataset.first_examples(SHOWN_EXAMPLES), key):
         figure = None
         if isinstance(picture, Paths) and decode is not None:
             yield f"{name}.txt", _text_of(picture, model.event.num_levels, decode)
@@ -54,8 +55,8 @@ def model_pictures(
                 split = list(dataset.splits)[-1]
                 figure = codes_figure(codes_in_use(model, params, dataset, split, batch_size, mesh))
         elif isinstance(picture, EntropyAlongOrder) and has_matplotlib():
-            own = require(model, "conditionals", "a picture of its entropy")
-            figure = entropy_picture(own, params, dataset, "", batch_size, ENTROPY_EXAMPLES, mesh)
+            with_conditionals = require(model, "conditionals", "a picture of its entropy")
+            figure = entropy_picture(with_conditionals, params, dataset, "", batch_size, ENTROPY_EXAMPLES, mesh)
         elif has_matplotlib():
             figure = _figure_of(picture, model.event, dataset.in_data_units)
         if figure is not None:
@@ -152,6 +153,6 @@ def entropy_picture(
     if not dataset.splits:
         raise UserError("the entropy of a step is a mean over examples, of which a saved model has none")
     split = split or list(dataset.splits)[-1]
-    found = step_entropy(model, params, dataset, split, batch_size, max_examples, mesh)
-    over_grid = found.entropy_over_grid if found.entropy_over_grid.ndim == 2 else None
-    return entropy_figure(found.entropy, found.entropy_stderr, found.nll, over_grid)
+    entropies = step_entropy(model, params, dataset, split, batch_size, max_examples, mesh)
+    over_grid = entropies.entropy_over_grid if entropies.entropy_over_grid.ndim == 2 else None
+    return entropy_figure(entropies.entropy, entropies.entropy_stderr, entropies.nll, over_grid)

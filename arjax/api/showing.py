@@ -21,7 +21,7 @@ from arjax.models.longer import joined
 from arjax.parallel.distributed import from_process_0
 from arjax.reporting.figures import has_matplotlib, save_figure
 from arjax.reporting.plots import EXPOSURE, loss_figure
-from arjax.reporting.samples import FOLDER, OPTIONS, numbered_folder, own_folder, write_samples
+from arjax.reporting.samples import FOLDER, OPTIONS, folder_of_samples, numbered_folder, write_samples
 from arjax.reporting.writers import read_metrics
 from arjax.samplers import Draw
 from arjax.training.reporter import announce, record_picture
@@ -68,7 +68,7 @@ def show_own_samples(setup: Setup, params: Any, options: ConfigDict, workdir: Pa
     announce(f"drawing {options.num} samples ...")
     if jax.process_index() > 0:
         return show_samples(setup, params, options, final, best_step)
-    with own_folder(workdir) as folder:
+    with folder_of_samples(workdir) as folder:
         written = show_samples(setup, params, options, folder, best_step)
     return [final / path.name for path in written]
 
@@ -148,11 +148,11 @@ def _draw(setup: Setup, params: Any, options: ConfigDict, of_draw: dict[str, Any
     request = model, params, jax.random.key(setup.seed), options.num, setup.mesh
     if not shows_text:
         return draw_on_mesh(*request, length=length, **of_draw)
-    found = []
+    draws = []
 
     def first_of_each() -> Iterator[np.ndarray]:
         for piece in pieces_on_mesh(*request, length, **of_draw):
-            found.append(piece)
+            draws.append(piece)
             yield np.asarray(piece.x[0])
 
     pieces = first_of_each()
@@ -160,7 +160,7 @@ def _draw(setup: Setup, params: Any, options: ConfigDict, of_draw: dict[str, Any
         print(text, end="", flush=True)
     print(flush=True)
     collections.deque(pieces, maxlen=0)  # the others may go on behind the end of the first one
-    return joined(found, length, of_draw["end"])
+    return joined(draws, length, of_draw["end"])
 
 
 def work_in_words(stats: Mapping[str, Any]) -> str:

@@ -27,6 +27,7 @@ from arjax.core.holes import is_present
 from arjax.core.integers import check_seed
 from arjax.core.memory import within_memory
 from arjax.core.options import typed_fields
+from arjax.core.traits import require
 from arjax.data import Dataset
 from arjax.data.rows import Rows, RowsRead, is_rows
 from arjax.data.sources import ArraySource, array_source
@@ -40,8 +41,7 @@ from arjax.evaluation.report import Measures, report
 from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_sampler
 from arjax.evaluation.suggestions import Suggestions, SuggestOptions, suggest
 from arjax.models import Model
-from arjax.models.abilities import require
-from arjax.models.checks import TAKES_HOLES, check_likelihood
+from arjax.models.checks import MISSING_VALUES, check_likelihood
 from arjax.page import Page, make_page
 from arjax.reporting.diagrams import factorization_figure
 from arjax.reporting.reports import scores_in_words
@@ -75,11 +75,11 @@ class Given(NamedTuple):
 def as_history(lines: list[dict[str, Any]]) -> dict[str, Curve]:
     """The lines of `metrics.jsonl` as a curve for each name."""
     names = dict.fromkeys(name for line in lines for name in line if name != "step")
-    found = {}
+    curves = {}
     for name in names:
         steps, values = zip(*((line["step"], line[name]) for line in lines if name in line), strict=True)
-        found[name] = Curve(np.array(steps, np.int64), np.array(values, np.float64))  # None becomes nan
-    return found
+        curves[name] = Curve(np.array(steps, np.int64), np.array(values, np.float64))  # None becomes nan
+    return curves
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,15 +167,15 @@ class TrainedModel:
             first and the query second.
         """
         require(self.model, "queries", "`conditional_log_prob`")
-        asked = self._sites(query, "query")
-        given = ~asked if evidence is None else self._sites(evidence, "evidence")
-        if (asked & given).any() or not asked.any():
+        queried = self._sites(query, "query")
+        given = ~queried if evidence is None else self._sites(evidence, "evidence")
+        if (queried & given).any() or not queried.any():
             raise UserError("the query must have a site, and share none with the evidence")
         needed = None
         if isinstance(self.dataset.rows, TableRows):
-            needed = {name for name, reads in zip(self.dataset.rows.names, asked | given, strict=True) if reads}
-        source = self.source(x, context, None, unknown, needed, asked | given).examples
-        return 0.0 - self._scorer(Hidden(asked, given)).rows_of(self.params, source)["nll"]
+            needed = {name for name, reads in zip(self.dataset.rows.names, queried | given, strict=True) if reads}
+        source = self.source(x, context, None, unknown, needed, queried | given).examples
+        return 0.0 - self._scorer(Hidden(queried, given)).rows_of(self.params, source)["nll"]
 
     @checked_arguments()
     def posterior(self, x: Any, *, prior: Any = "train", mask: Any = None, unknown: str = "refuse") -> np.ndarray:
@@ -332,8 +332,8 @@ class TrainedModel:
         options |= {"context": self._context(options.get("context"))}
         with within_memory(lambda: f"{length} sites need more memory than there is: make the text shorter"):
             options = self._options(length, prompt, options)
-            found = pieces_on_mesh(self.model, self.params, key, 1, self.settings.mesh, length, **options)
-        return vocabulary.decode_pieces(np.asarray(x) for x, _ in found)
+            pieces = pieces_on_mesh(self.model, self.params, key, 1, self.settings.mesh, length, **options)
+        return vocabulary.decode_pieces(np.asarray(x) for x, _ in pieces)
 
     def _options(self, length: int, prompt: str, options: dict[str, Any]) -> dict[str, Any]:
         """The options of a draw: those of the user, with the sampler ready, the prompt and the end of texts."""
@@ -382,10 +382,10 @@ class TrainedModel:
           UserError: there is no such split, or the model or its data lack one of the numbers.
         """
         settings = self.settings
-        asked = dataclasses.replace(settings.measures, **typed_fields(Measures, measures))
-        asked.check(self.model, self.dataset)
+        requested = dataclasses.replace(settings.measures, **typed_fields(Measures, measures))
+        requested.check(self.model, self.dataset)
         run = functools.partial(open_run, mesh=settings.mesh)
-        where = self.model, self.params, self.dataset, split, asked
+        where = self.model, self.params, self.dataset, split, requested
         return report(*where, mesh=settings.mesh, seed=settings.seed, open_run=run).scores | self._entries()
 
     def _entries(self) -> dict[str, Any]:
@@ -493,10 +493,10 @@ class TrainedModel:
         if mask is not None:
             arrays["mask"] = mask
         examples = array_source(self.model.event, spec, "given", arrays)
-        if examples.has_holes and not self.model.takes_holes:
+        if examples.has_holes and "holes" not in self.model.traits:
             present = is_present(x, len(self.model.event.value_shape))
             if not present[:, np.ones(present.shape[1:], bool) if sites is None else sites].all():
-                raise UserError(f"x has missing values, and this model takes none: {TAKES_HOLES}")
+                raise UserError(f"x has missing values, and this model takes none: {MISSING_VALUES}")
         if numbers is None:  # rows are standardised when they are read
             tell_raw(self.dataset.scale, x)
         return Given(examples, np.arange(len(x)) if numbers is None else numbers)
@@ -518,7 +518,7 @@ class TrainedModel:
 
     def read(self, rows: Any, unknown: str = "refuse", needed: Collection[str] | None = None) -> RowsRead:
         """Rows as arrays, and their numbers; the arguments are those of `source`."""
-        holes = self.model.takes_holes and not self.model.event.is_discrete
+        holes = "holes" in self.model.traits and not self.model.event.is_discrete
         return self._rows_of_data().read(rows, unknown=unknown, holes=holes, needed=needed)
 
     def _sites(self, sites: Any, called: str) -> np.ndarray:

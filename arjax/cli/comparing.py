@@ -35,50 +35,52 @@ def compare_runs(run: Run, others: list[Run]) -> None:
     split, num = run.config.evaluate.split, run.config.evaluate.examples
     of_examples = f"-{split}" * (split != "test") + f"-{num}-examples" * bool(num)
     announce(f"comparing the nats of the {split} split ...", sys.stderr)
-    found = compare(run, *others, split=split)
+    comparison = compare(run, *others, split=split)
     folder = run.workdir / FOLDER
     with writing(folder):
         folder.mkdir(exist_ok=True)
-    for i, row in enumerate(found.rows()):
+    for i, row in enumerate(comparison.rows()):
         print(in_a_line(row))
-        _print_examples(found, i)
-        name = Path(found.others[i].name).resolve().name
-        if any(Path(other.name).resolve().name == name for other in found.others[:i]):
+        _print_examples(comparison, i)
+        name = Path(comparison.others[i].name).resolve().name
+        if any(Path(other.name).resolve().name == name for other in comparison.others[:i]):
             name = f"{name}-{i + 1}"
         name += of_examples
         finite = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in row.items()}
         write_json(folder / f"{name}.json", finite | {"dataset": run.dataset.name, "split": split})
         print(folder / f"{name}.json")
         nats = {
-            "example": found.examples,
-            "first": found.first.nats_SN.mean(0),
-            "other": found.others[i].nats_SN.mean(0),
+            "example": comparison.examples,
+            "first": comparison.first.nats_SN.mean(0),
+            "other": comparison.others[i].nats_SN.mean(0),
         }
         write_rows(str(folder / f"{name}.csv"), nats)
-        _draw_examples(found, i, folder / f"{name}.png")
+        _draw_examples(comparison, i, folder / f"{name}.png")
 
 
-def _print_examples(found: Comparison, other: int) -> None:
+def _print_examples(comparison: Comparison, other: int) -> None:
     """A table of the examples on which a model and another one differ most."""
-    numbers = found.most_different(MOST, other)
+    numbers = comparison.most_different(MOST, other)
     columns = ["example", "first", "other", "difference"]
     rows: list[list[Any]] = []
     for number in numbers:
-        nats = found.nats(number)
+        nats = comparison.nats(number)
         rows.append([number, *(f"{value:.4f}" for value in (nats[0], nats[1 + other], nats[0] - nats[1 + other]))])
-    dataset = found.dataset
+    dataset = comparison.dataset
     if dataset.rows is not None:
         columns.append("row")
-        for row, text in zip(rows, in_words(dataset, np.asarray(found.source.__getitems__(numbers).x)), strict=True):
+        for row, text in zip(
+            rows, in_words(dataset, np.asarray(comparison.source.__getitems__(numbers).x)), strict=True
+        ):
             row.append(text)
-    title = f"the examples on which {found.first} and {found.others[other]} differ most, in nats"
+    title = f"the examples on which {comparison.first} and {comparison.others[other]} differ most, in nats"
     print_table(columns, rows, title, right=columns[:4])
 
 
-def _draw_examples(found: Comparison, other: int, path: Path) -> None:
+def _draw_examples(comparison: Comparison, other: int, path: Path) -> None:
     """Images: those on which the first model is better, beside those on which it is worse."""
-    event, numbers = found.dataset.event, found.most_different(4 * MOST, other)
-    x = found.dataset.in_data_units(np.asarray(found.source.__getitems__(numbers).x))
+    event, numbers = comparison.dataset.event, comparison.most_different(4 * MOST, other)
+    x = comparison.dataset.in_data_units(np.asarray(comparison.source.__getitems__(numbers).x))
     images = as_images(x, event.grid_shape) if x.shape[1:] == event.shape else None
     if images is None or len(numbers) < 2 or not has_matplotlib():
         return

@@ -87,9 +87,9 @@ def complete(program: str, shell: str, line: str, breaks: str = "") -> list[str]
       breaks: the characters at which bash divides words.
     """
     *before, word = _words(line)
-    found = sorted({text for text in _candidates(program, before[1:], word) if text.startswith(word)})
+    matches = sorted({text for text in _candidates(program, before[1:], word) if text.startswith(word)})
     start = max((word.rfind(character) + 1 for character in breaks if character in "=:"), default=0)
-    return [text[start:] for text in found] if shell == "bash" else found
+    return [text[start:] for text in matches] if shell == "bash" else matches
 
 
 def _words(line: str) -> list[str]:
@@ -138,12 +138,12 @@ def _candidates(program: str, before: list[str], word: str) -> Iterable[str]:
 
 def _given(before: Sequence[str]) -> dict[str, str]:
     """The flags with their values, `--workdir=x` and `--workdir x`."""
-    found = {}
+    matches = {}
     for argument, after in zip(before, (*before[1:], ""), strict=False):
         flag, has_value, value = argument.partition("=")
         if flag.startswith("--"):
-            found[flag] = value if has_value or after.startswith("--") else after
-    return found
+            matches[flag] = value if has_value or after.startswith("--") else after
+    return matches
 
 
 def _next_parts(prefix: str, fields: Iterable[str], typed: str) -> Iterator[str]:
@@ -163,15 +163,15 @@ def _fields(names: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, str
     if given.get("--workdir") and stored.is_file():
         with contextlib.suppress(OSError, ValueError):
             return dict(_flat(json.loads(stored.read_bytes())))
-    found = dict(names["fields"])
+    matches = dict(names["fields"])
     path, _, argument = given.get("--config", "").partition(":")
     words = set(re.findall(r"\w+", argument))
     words |= set(re.findall(r"(?:dataset|network|model)_config\(\s*[\"'](\w+)[\"']", _config_file(path)))
-    for section, kinds in {"network": ("networks", "denoisers"), "dataset": ("datasets",), "model": ("kinds",)}.items():
+    for section, kinds in {"network": ("networks",), "dataset": ("datasets",), "model": ("kinds",)}.items():
         for kind in kinds:
             for name in words & names["options"][kind].keys():
-                found |= {f"{section}.{option}": type_ for option, type_ in names["options"][kind][name].items()}
-    return {name: type_ for name, type_ in found.items() if name not in FIXED}
+                matches |= {f"{section}.{option}": type_ for option, type_ in names["options"][kind][name].items()}
+    return {name: type_ for name, type_ in matches.items() if name not in FIXED}
 
 
 def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

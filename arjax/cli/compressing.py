@@ -53,9 +53,9 @@ def compress_file(run: Run, path: str, output: str, options: CodingOptions) -> N
         is_text = vocabulary_of(run) is not None
         about = {FORM: "text" if is_text else "array", "split": name}
     tell = functools.partial(announce, "compiling, and compressing ...", sys.stderr)
-    found = coded(run, x, dataclasses.replace(options, about=about, tell=tell))
-    _write(target, found.data)
-    for line in report(run, x, found, name, output):
+    decompressed = coded(run, x, dataclasses.replace(options, about=about, tell=tell))
+    _write(target, decompressed.data)
+    for line in report(run, x, decompressed, name, output):
         print(line)
 
 
@@ -65,8 +65,8 @@ def decompress_file(run: Run, path: str, output: str, options: CodingOptions) ->
     with reading(path):
         data = user_path(path).read_bytes()
     tell = functools.partial(announce, "compiling, and decompressing ...", sys.stderr)
-    found = restored(run, data, dataclasses.replace(options, tell=tell))
-    _write(target, written(run, found.x, form_of(run, found, output)))
+    decompressed = restored(run, data, dataclasses.replace(options, tell=tell))
+    _write(target, written(run, decompressed.x, form_of(run, decompressed, output)))
     print(output)
 
 
@@ -81,26 +81,30 @@ def _write(path: Path, content: bytes) -> None:
         Path(part).write_bytes(content)
 
 
-def report(run: Run, x: Any, found: Coded, name: str, output: str) -> list[str]:
+def report(run: Run, x: Any, compressed: Coded, name: str, output: str) -> list[str]:
     """Lines about a compressed file: its size, the score of the model, other compressors, and the size of the model."""
     content, pictures, num, unit = content_of(run, x)
     is_text = _is_text(run, x)
-    size, model = len(found.data), sum(leaf.nbytes for leaf in jax.tree.leaves(run.params))
+    size, model = len(compressed.data), sum(leaf.nbytes for leaf in jax.tree.leaves(run.params))
     rate = f"{8 * size / num:.4f} bits per {unit}" if num else "no data"
     stands = "" if is_text else " of values"
     lines = [f"{name}: {len(content):,} bytes{stands} -> {output}: {size:,} bytes, {rate}"]
     if num:
         stored = bits_in_results(run, name)
         stored += ", which may be by other windows" if stored and is_text else ""
-        scored = f"by the tables of this pass {found.bits / num:.4f}"
+        scored = f"by the tables of this pass {compressed.bits / num:.4f}"
         lines.append(f"  {scored}{f'; {stored}' if stored else ''}")
-    if found.choice:
-        lines.append(f"  coded with the best one alone, {found.choice}: a mixture of orders has no tables")
+    if compressed.choice:
+        lines.append(f"  coded with the best one alone, {compressed.choice}: a mixture of orders has no tables")
     if is_text:
-        cold = f", and each costs {found.cold_bits:.0f} bits more by its beginning" if found.cold_bits >= 0.5 else ""
-        lines.append(f"  streams: {found.streams} side by side{cold}")
-    if found.num_exceptions:
-        lines.append(f"  characters without a token: {found.num_exceptions:,} bytes")
+        cold = (
+            f", and each costs {compressed.cold_bits:.0f} bits more by its beginning"
+            if compressed.cold_bits >= 0.5
+            else ""
+        )
+        lines.append(f"  streams: {compressed.streams} side by side{cold}")
+    if compressed.num_exceptions:
+        lines.append(f"  characters without a token: {compressed.num_exceptions:,} bytes")
     known = known_of(run) if is_text or vocabulary_of(run) is None else b""  # windows are no text to compare with one
     others = sizes(content)
     lines.append("  " + ", ".join(f"{key} {value:,}" for key, value in (others | dict(pictures)).items()) + " bytes")

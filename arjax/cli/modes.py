@@ -158,9 +158,9 @@ def run_sample(flags: Flags) -> int:
 
 def run_suggest(flags: Flags) -> int:
     """Prints the most probable next characters after `flags.prompt`, and continuations, with their probabilities."""
+    from arjax.core.traits import require
     from arjax.evaluation.prompts import encode_prompt, parse_context
     from arjax.evaluation.suggestions import suggest
-    from arjax.models.abilities import require
     from arjax.training.reporter import announce
     from arjax.training.setup import restore_params
 
@@ -171,29 +171,29 @@ def run_suggest(flags: Flags) -> int:
     encode_prompt(dataset, flags.prompt)  # a mistake ends here
     assert dataset.vocabulary is not None, "a data set that encodes prompts has a vocabulary"
     announce("compiling, and looking for continuations ...", sys.stderr)
-    found = suggest(model, params, dataset, flags.prompt, context=given, **config.suggest.to_dict())
+    suggestions = suggest(model, params, dataset, flags.prompt, context=given, **config.suggest.to_dict())
     units = dataset.vocabulary.units
-    if found.num_dropped:
-        read = dataset.vocabulary.num_tokens(found.prompt)
-        unread = f"the last {read} of the prompt are read, the first {found.num_dropped} are not"
+    if suggestions.num_dropped:
+        read = dataset.vocabulary.num_tokens(suggestions.prompt)
+        unread = f"the last {read} of the prompt are read, the first {suggestions.num_dropped} are not"
         print(f"windows of this model have {dataset.event.num_sites} {units}: {unread}")
-    _print_suggestions(f"next {units} after {found.prompt!r}", found.next)
+    _print_suggestions(f"next {units} after {suggestions.prompt!r}", suggestions.next)
     title = f"continuations, found by a beam search that keeps {config.suggest.beams}"
-    _print_suggestions(title, found.continuations)
+    _print_suggestions(title, suggestions.continuations)
     return 0
 
 
-def _print_suggestions(title: str, found: tuple[Suggestion, ...]) -> None:
+def _print_suggestions(title: str, suggestions: tuple[Suggestion, ...]) -> None:
     from arjax.reporting.tables import print_table
 
-    rows = [(repr(each.text) + " ..." * (not each.complete), f"{each.probability:.4f}") for each in found]
+    rows = [(repr(each.text) + " ..." * (not each.complete), f"{each.probability:.4f}") for each in suggestions]
     print_table(("text", "probability"), rows, title, right=("probability",))
 
 
 def run_inpaint(flags: Flags) -> int:
     """Completes and scores the hidden half of the images of `config.evaluate.split` -> `DIR/inpainting/`."""
     from arjax.cli.inpainting import inpaint
-    from arjax.models.abilities import require
+    from arjax.core.traits import require
     from arjax.training.setup import restore_params
 
     setup, config = _build_run(flags)
@@ -324,10 +324,10 @@ def _tell_unread(flags: Flags, config: ConfigDict, stored: ConfigDict) -> None:
 
 def _connect(flags: Flags) -> None:
     from arjax.parallel.distributed import describe_devices, initialize
-    from arjax.parallel.sharding import found_devices
+    from arjax.parallel.sharding import available_devices
 
     if flags.mode in ("suggest", "page"):  # always one process
         return
     initialize(flags.coordinator_address, flags.num_processes, flags.process_id)
-    if len(found_devices()) > 1 and jax.process_index() == 0:
+    if len(available_devices()) > 1 and jax.process_index() == 0:
         print(f"on {describe_devices()}", flush=True)

@@ -63,8 +63,8 @@ def read_input(run: Run, path: str, context: Any = None) -> Input:
     labels = read.arrays.get("context")
     if run.model.context_spec and labels is None and context is None:
         raise UserError(f"{path!r} has no labels, on which the model is conditioned: give --context, one for all rows")
-    found = run.source(read.arrays["x"], labels if context is None else context, read.arrays.get("mask"))
-    return Input(found._replace(numbers=read.numbers), labels)
+    given = run.source(read.arrays["x"], labels if context is None else context, read.arrays.get("mask"))
+    return Input(given._replace(numbers=read.numbers), labels)
 
 
 def evaluate_rows(run: Run, path: str, context: str, output: str) -> None:
@@ -84,7 +84,7 @@ def evaluate_rows(run: Run, path: str, context: str, output: str) -> None:
         return
     print(line_of(scores | {"best_step": run.best_step}, model.event.is_discrete))  # before the file
     if output:
-        name = SAMPLE_SCORE if model.kind == NO_LIKELIHOOD else "nats"
+        name = SAMPLE_SCORE if model.score_kind == NO_LIKELIHOOD else "nats"
         write_rows(output, {"row": given.numbers, name: rows["nll"]})
 
 
@@ -96,8 +96,8 @@ def classify_split(run: Run, prior: str) -> None:
     split, dataset = run.config.evaluate.split, run.dataset.thinned(settings.measures.examples)
     more = settings.measures.batch_size, settings.mesh, settings.seed, settings.measures.num_orders
     source, prior_C = split_of(dataset, split), log_prior(run.dataset, classes, prior)
-    found_NC = log_posterior(Evaluator(model, dataset, *more), run.params, source, classes, prior_C)
-    scores = classification_scores(found_NC, labels_of(source, classes))
+    log_posterior_NC = log_posterior(Evaluator(model, dataset, *more), run.params, source, classes, prior_C)
+    scores = classification_scores(log_posterior_NC, labels_of(source, classes))
     scores |= {"dataset": dataset.name, "split": split} | _about(run, prior)
     path = run.workdir / FOLDER / SCORES
     if jax.process_index() != 0:
@@ -118,19 +118,23 @@ def classify_rows(run: Run, path: str, prior: str, output: str) -> None:
     classes = classes_of(run.model, "the mode classify")
     given, labels = read_input(run, path, np.int32(0))
     prior_C = log_prior(run.dataset, classes, prior)
-    found_NC = log_posterior(run.evaluator, run.params, given.examples, classes, prior_C)
+    log_posterior_NC = log_posterior(run.evaluator, run.params, given.examples, classes, prior_C)
     if jax.process_index() != 0:
         return
-    best_N, names = found_NC.argmax(1), run.dataset.classes or tuple(map(str, range(classes.num)))
-    columns = {"row": given.numbers, "label": [names[c] for c in best_N], "probability": np.exp(found_NC.max(1))}
+    best_N, names = log_posterior_NC.argmax(1), run.dataset.classes or tuple(map(str, range(classes.num)))
+    columns = {
+        "row": given.numbers,
+        "label": [names[c] for c in best_N],
+        "probability": np.exp(log_posterior_NC.max(1)),
+    }
     write_rows(output, columns)
     if labels is not None:
-        scores = classification_scores(found_NC, labels) | {"dataset": run.dataset.name, "split": path}
+        scores = classification_scores(log_posterior_NC, labels) | {"dataset": run.dataset.name, "split": path}
         print(describe_classification(scores | _about(run, prior)), file=sys.stdout if output else sys.stderr)
 
 
 def _about(run: Run, prior: str) -> dict[str, Any]:
-    kind = "exact" if run.model.kind == "exact" else "estimate"
+    kind = "exact" if run.model.score_kind == "exact" else "estimate"
     return {"kind": kind, "prior": prior, "best_step": run.best_step}
 
 

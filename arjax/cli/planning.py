@@ -16,6 +16,7 @@ from arjax.core.integers import check_size
 from arjax.evaluation.accelerators import UTILISATION, Accelerator, Roofline, expected_seconds, rooflines
 from arjax.evaluation.flops import Work, count_flops, count_work
 from arjax.models import Model
+from arjax.models.base import dummy_batch
 from arjax.objectives import Companion, Loss
 from arjax.parallel.sharding import Rule, batch_sharding, path_string, replicated
 from arjax.reporting.tables import format_bytes, format_count, print_table
@@ -117,13 +118,13 @@ def _modules(accelerator: Accelerator, work: list[Work], num_devices: int, state
 
 def abstract_batch(model: Model, batch_size: int, sharding: Any = None, example: Batch | None = None) -> Batch:
     """Shapes and types of a batch for the model, or of one of examples such as this one."""
-    batch = jax.eval_shape(lambda: model.dummy_batch(1)) if example is None else example
+    batch = jax.eval_shape(lambda: dummy_batch(model, 1)) if example is None else example
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct((batch_size, *a.shape[1:]), a.dtype, sharding=sharding), batch)
 
 
 def _forward_flops(model: Model, params: Any) -> float:
     def score(params: Any, batch: Batch) -> jax.Array:
-        return model.score(params, batch, key=None if model.kind == "exact" else jax.random.key(0)).log_prob
+        return model.score(params, batch, key=None if model.score_kind == "exact" else jax.random.key(0)).log_prob
 
     return count_flops(score, params, abstract_batch(model, 1))
 

@@ -25,7 +25,7 @@ from arjax.core.ends import are_ended
 from arjax.core.errors import UserError
 from arjax.data.vocabulary import Vocabulary
 from arjax.models import Model
-from arjax.models.base import Params
+from arjax.models.base import Params, dummy_batch
 from arjax.models.checks import as_context, as_values
 from arjax.samplers.stepwise import OutsideSteps
 
@@ -345,7 +345,7 @@ def _probe(choice: Choice, batch: int) -> str:
     """
     model, rng, tables = choice.members[0].model, np.random.default_rng(0), []
     steps = OutsideSteps(choice.members, max(batch, 1))
-    steps.begin(dict(model.dummy_batch(steps.num).context))
+    steps.begin(dict(dummy_batch(model, steps.num).context))
 
     def choose(table_BkV: np.ndarray, t: int, j: int) -> np.ndarray:
         tables.append(table_BkV.tobytes())

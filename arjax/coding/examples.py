@@ -16,7 +16,8 @@ from arjax.coding.entropy import Chooser
 from arjax.core.batch import Array, Batch
 from arjax.core.spec import EventSpec
 from arjax.models import Model
-from arjax.models.base import Member, Params
+from arjax.models.base import Params
+from arjax.models.extras import Member, step_members
 from arjax.samplers.stepwise import OutsideSteps, check_tables
 
 #: The parts of the context of some examples, [N, ...] each, by name.
@@ -52,7 +53,7 @@ def choices(model: Model, params: Params, num_orders: int = 1) -> list[Choice]:
     A mixture over orders has no tables: a step of one order is no step of another. So a model of several orders has a
     choice for each of `num_orders`, and a mixture of models in different orders one for each member.
     """
-    members = model.step_members(params)
+    members = step_members(model, params)
     for member in members:
         check_tables(member.model)
     if len(members) == 1 and members[0].model.orders is not None:

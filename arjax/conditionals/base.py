@@ -60,7 +60,7 @@ class Conditional(abc.ABC):
         # Constants of most families, and properties of those whose options or parts decide.
 
         @property
-        def kind(self) -> str:
+        def score_kind(self) -> str:
             """Kind of `log_prob`: "exact", a "bound", an "estimate", or "none" for a family without a likelihood, whose
             number is its `loss`.
             """
@@ -69,7 +69,7 @@ class Conditional(abc.ABC):
         def own_loss(self) -> str:
             """The name of the loss that training minimises where that is not -log p; else ""."""
     else:
-        kind = "exact"
+        score_kind = "exact"
         own_loss = ""
 
     @classmethod

@@ -35,7 +35,7 @@ class RunConfig(ConfigDict):
     """
 
     def __setitem__(self, key: str, value: Any) -> None:
-        super().__setitem__(key, own_sections(value) if key == "parts" else value)
+        super().__setitem__(key, separate_sections(value) if key == "parts" else value)
         if key == "plugins":
             import_plugins(value, named=True)
 
@@ -51,11 +51,11 @@ class RunConfig(ConfigDict):
     __hash__ = None  # type: ignore[assignment]
 
 
-def own_sections(value: Any) -> Any:
+def separate_sections(value: Any) -> Any:
     """Sections that are shared with no other config, nor with one another; other values as they are."""
     if not isinstance(value, ConfigDict | Mapping):
         return value
-    return ConfigDict({key: own_sections(value[key]) for key in value}).lock()
+    return ConfigDict({key: separate_sections(value[key]) for key in value}).lock()
 
 
 def base_config() -> ConfigDict:
@@ -103,9 +103,9 @@ def part(
       model: options of the kind autoregressive, such as `{"conditional": "gaussian"}`, or a `model_config`.
       parts: its own parts by name.
     """
-    own = model if isinstance(model, ConfigDict) else model_config("autoregressive", **(model or {}))
+    section = model if isinstance(model, ConfigDict) else model_config("autoregressive", **(model or {}))
     net = network_config(network, **options) if network else ConfigDict({"name": ""}).lock()
-    return ConfigDict({"model": own, "network": net, "parts": dict(parts or {})}).lock()
+    return ConfigDict({"model": section, "network": net, "parts": dict(parts or {})}).lock()
 
 
 def optimizer_config(name: str, **options: Any) -> ConfigDict:
@@ -114,13 +114,13 @@ def optimizer_config(name: str, **options: Any) -> ConfigDict:
     Of a transformation of optax, options whose default is no value of a config, such as None, are fields where given.
     """
     from arjax.training.optax_names import is_of_optax
-    from arjax.training.optimizer import OPTIMIZERS, SHARED, own_options
+    from arjax.training.optimizer import OPTIMIZERS, SHARED, options_of_rule
 
-    common, own = base_config().optimizer.to_dict(), own_options(name)
-    taken = sorted(own.keys() & (common.keys() - SHARED.keys()))
+    common, of_rule = base_config().optimizer.to_dict(), options_of_rule(name)
+    taken = sorted(of_rule.keys() & (common.keys() - SHARED.keys()))
     if taken and not is_of_optax(OPTIMIZERS.get(name)):  # the rule would never get it
         raise UserError(f"the option {taken[0]!r} of the optimizer {name!r} is a field of every config: rename it")
-    section = common | {"name": name} | own
+    section = common | {"name": name} | of_rule
     defaults = OPTIMIZERS.options(name) | section
     for key, value in options.items():
         if key not in defaults:

@@ -14,9 +14,10 @@ from arjax.config.files import code_of, load_workdir_config
 from arjax.config.validate import Checked, check_plugins, read_dataset, read_model, validate, validate_run
 from arjax.core.files import user_path
 from arjax.core.registry import Component
+from arjax.core.traits import require
 from arjax.data import Dataset, make_dataset
 from arjax.models import KINDS, Model, ModelChoice, make_model
-from arjax.models.abilities import require
+from arjax.models.draws import check_draws
 from arjax.models.longer import check_length
 from arjax.parallel.sharding import make_mesh
 from arjax.samplers import DrawOptions, Sampler, make_sampler
@@ -46,8 +47,8 @@ def _make_model(config: ConfigDict, choice: ModelChoice, dataset: Dataset, sampl
     data = functools.partial(dataset.some_examples, "train")
     model = make_model(dataset.event, choice, context=dataset.context, dtype=config.dtype, data=data)
     # Options that the model cannot draw with are refused now, before the training.
-    asked = {name: config.sample[name] for name in ("temperature", "top_k", "top_p", "min_p")}
-    model.check_draws(sampler, DrawOptions(**asked))
+    truncation = {name: config.sample[name] for name in ("temperature", "top_k", "top_p", "min_p")}
+    check_draws(model, sampler, DrawOptions(**truncation))
     if config.sample.length:
         require(model, "length", "config.sample.length")
         check_length(model, config.sample.length, dataset.end)

@@ -49,14 +49,14 @@ def nearest_fields(name: str, known: Iterable[str]) -> str:
     """
     pairs = [known_name.rpartition(".")[::2] for known_name in known]
     section, _, leaf = name.rpartition(".")
-    sections = {own for own, _ in pairs}
+    sections = {known_section for known_section, _ in pairs}
     section = section if section in sections else nearest(section, sorted(sections - {""}))
-    near = nearest(leaf, [field for own, field in pairs if own == section])
-    found = [(section, near)] if near else [pair for pair in pairs if pair[1] == leaf]
-    if not found:
+    near = nearest(leaf, [field for known_section, field in pairs if known_section == section])
+    matches = [(section, near)] if near else [pair for pair in pairs if pair[1] == leaf]
+    if not matches:
         near = nearest(leaf, [field for _, field in pairs])
-        found = [pair for pair in pairs if pair[1] == near]
-    meant = " or ".join(repr(".".join(filter(None, pair))) for pair in found)
+        matches = [pair for pair in pairs if pair[1] == near]
+    meant = " or ".join(repr(".".join(filter(None, pair))) for pair in matches)
     return f", did you mean {meant}?" if meant else ""
 
 
@@ -94,10 +94,10 @@ def component_sections(config: ConfigDict, prefix: str = "") -> Iterator[tuple[s
 
     model, parts = config.get("model", None), config.get("parts", None)
     kind = model.get("kind", None) if isinstance(model, ConfigDict) else None
-    found: list[tuple[str, Registry | None, str]] = [("model", KINDS, "kind")]
-    found += [] if prefix else [("dataset", DATASETS, "name"), ("optimizer", OPTIMIZERS, "name")]
-    found += [("network", KINDS.get(kind).NETWORKS, "name")] if kind in KINDS.names() else []
-    for name, registry, key in found:
+    candidates: list[tuple[str, Registry | None, str]] = [("model", KINDS, "kind")]
+    candidates += [] if prefix else [("dataset", DATASETS, "name"), ("optimizer", OPTIMIZERS, "name")]
+    candidates += [("network", KINDS.get(kind).NETWORKS, "name")] if kind in KINDS.names() else []
+    for name, registry, key in candidates:
         section = config.get(name, None)
         if registry is not None and isinstance(section, ConfigDict) and registry.knows(section.get(key, None)):
             yield f"{prefix}{name}", registry, key, section

@@ -190,7 +190,7 @@ def check_same_run(config: ConfigDict, workdir: str | os.PathLike, training: boo
         return
     longer = [name for name in different if name in DURATIONS]  # allowed alone, yet telling
     named = _most_telling({*refused, *longer}, old | new)
-    told = ", ".join(
+    named_differences = ", ".join(
         "{} was {} there and is {} now".format(name, *(repr(c[name]) if name in c else "absent" for c in (old, new)))
         for name in named[:MOST_NAMED]
     )
@@ -200,7 +200,7 @@ def check_same_run(config: ConfigDict, workdir: str | os.PathLike, training: boo
         remedy = f"choose another --workdir, with --config.train.init_from={workdir} to begin with its parameters"
     if set(refused) <= set(DURATIONS):
         remedy = "a run can be made longer, not shorter"
-    raise UserError(f"{workdir} holds another run: {told}{more}; {remedy}")
+    raise UserError(f"{workdir} holds another run: {named_differences}{more}; {remedy}")
 
 
 def trained_by(config: ConfigDict, workdir: str | os.PathLike, root: str) -> bool:

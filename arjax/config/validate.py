@@ -17,9 +17,10 @@ from arjax.core.values import compile_regex
 from arjax.data import DATASETS
 from arjax.models import KINDS, ModelChoice
 from arjax.objectives import OBJECTIVES, Objective, make_objective
+from arjax.objectives.base import objectives_with
 from arjax.reporting.writers import read_writers
 from arjax.samplers import Sampler, make_sampler
-from arjax.training.optimizer import OPTIMIZERS, SHARED, own_options, read_rule
+from arjax.training.optimizer import OPTIMIZERS, SHARED, options_of_rule, read_rule
 from arjax.training.schedules import SCHEDULES
 from arjax.training.stopping import check_duration
 
@@ -91,11 +92,11 @@ def _check_fields(config: ConfigDict) -> None:
     """Exactly the fields of `base_config`; the options of data set, network and optimizer are checked elsewhere."""
     known = {name for name, _ in fields(base_config())}
     wanted = {name for name in known if not name.startswith("model.")} | {"model.kind"}
-    found = {name for name, _ in fields(config)}
+    present = {name for name, _ in fields(config)}
     free = ("dataset.", "network.", "optimizer.", "model.", "parts.")
-    for name in sorted(wanted - found):
+    for name in sorted(wanted - present):
         raise UserError(f"the config lacks the field {name!r}: start from base_config()")
-    for name in sorted(found - wanted):
+    for name in sorted(present - wanted):
         if not name.startswith(free):
             raise UserError(f"unknown config field {name!r}{nearest_fields(name, sorted(known))}")
 
@@ -171,12 +172,12 @@ def _check_orders(config: ConfigDict, objective: Objective) -> None:
     orders = config.model.orders if has_orders else ""
     if config.evaluate.num_orders > 1 and not orders:
         raise UserError("config.evaluate.num_orders above 1 needs config.model.orders, such as uniform or pool(num=8)")
-    if objective.NEEDS_ORDERS and not orders:
+    if "needs_orders" in objective.traits and not orders:
         name = OBJECTIVES.name_of(type(objective))
-        more = "" if has_orders else f", which the kind {kind!r} has not: take autoregressive"
+        more = "" if has_orders else f", and the kind {kind!r} has none: take autoregressive"
         raise UserError(f"the objective {name!r} needs config.model.orders, such as uniform or pool(num=8){more}")
-    if orders and not objective.NEEDS_ORDERS:
-        able = " or ".join(repr(name) for name in OBJECTIVES.names() if OBJECTIVES.get(name).NEEDS_ORDERS is True)
+    if orders and "needs_orders" not in objective.traits:
+        able = objectives_with("needs_orders")
         raise UserError(f"config.model.orders needs the objective {able}, not {config.objective!r}")
 
 
@@ -184,12 +185,12 @@ def _read_rule(section: ConfigDict) -> Component:
     """The rule of the section `optimizer`, which has the options of its rule and no others."""
     options = section.to_dict()
     name = options.pop("name")
-    own, common, known_options = own_options(name), base_config().optimizer, OPTIMIZERS.options(name)
+    of_rule, common, known_options = options_of_rule(name), base_config().optimizer, OPTIMIZERS.options(name)
     for key in options:
         if key not in common and key not in known_options:
             known = [f"optimizer.{known}" for known in (*common, *known_options)]
             raise UserError(f"unknown config field {f'optimizer.{key}'!r}{nearest_fields(f'optimizer.{key}', known)}")
-    for key in own:
+    for key in of_rule:
         if key not in options:
             raise UserError(
                 f"the config lacks optimizer.{key}, an option of the optimizer {name!r}: choose it in the config file, "

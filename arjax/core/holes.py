@@ -3,9 +3,8 @@
 The value of a site with several scalars is missing where any of them is. Integers are never missing. A batch marks the
 sites with a value in its `mask`, so that all counts and means are over observed values.
 
-Only some networks (the trait "holes"), objectives (`TAKES_HOLES`) and kinds of models (`takes_holes`) take missing
-values; all others refuse them. A NaN would make gradients NaN even where its result is not used, so all computations
-begin with `filled`.
+Only some networks, objectives and models (the trait "holes") take them; all others refuse them. A NaN would make
+gradients NaN even where its result is not used, so all computations begin with `filled`.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class Option:
 
     Attributes:
       default: its default, `inspect.Parameter.empty` where a value must be given.
-      like: a value of its type, by default the default; of the values that must be given, one of the annotated type.
+      like: a value of its type.
       least, most: the range, both ends included.
       above, below: the range, both ends excluded.
       fewest: the smallest length of a tuple.
@@ -65,10 +65,10 @@ class Option:
     @classmethod
     def of(cls, default: Any, annotation: Any = "") -> Option:
         """Returns the declaration that a plain default stands for: whole numbers do not leave the side of zero on which
-        their default is. Without a default, the annotation decides.
+        their default is. Without a default, and for the elements of an empty tuple, the annotation decides.
         """
         named = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-        like = LIKE.get(named, default) if default is inspect.Parameter.empty else default
+        like = LIKE.get(named, default) if default is inspect.Parameter.empty or default == () else default
         return dataclasses.replace(cls._of(like), default=default, like=like)
 
     @classmethod

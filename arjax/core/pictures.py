@@ -61,7 +61,7 @@ class EntropyAlongOrder:
 
 @dataclasses.dataclass(frozen=True)
 class CodesInUse:
-    """How often a split uses each code of a model with a codebook, see `Model.code_numbers`."""
+    """How often a split uses each code of a model with a codebook, see `code_numbers`."""
 
 
 Picture = CodesInUse | Tiles | Paths | ChainGraph | OrderGraph | EntropyAlongOrder

@@ -15,10 +15,11 @@ from arjax.core.ends import up_to_end
 from arjax.core.errors import UserError
 from arjax.core.files import user_path
 from arjax.core.spec import NO_CONTEXT
+from arjax.core.traits import require
 from arjax.data.base import DATASETS, Dataset, OpenRun, Truth, split_sizes
 from arjax.data.sources import LazySource
-from arjax.models.abilities import require
-from arjax.models.sampling import keys_of
+from arjax.models.draws import keys_of
+from arjax.models.extras import in_sequence
 
 #: Examples that one call draws.
 AT_ONCE = 512
@@ -53,7 +54,7 @@ def drawn(*, run: str = "", num_examples: int = 20_000, seed: int = 0, open_run:
     end = other.dataset.end
     # of all orders that it was trained on, its own alone is that of the draws
     model = dataclasses.replace(model, orders=None)
-    if end is not None and not model.in_sequence:
+    if end is not None and not in_sequence(model):
         raise UserError(
             f"the run in {run} visits the tokens of a string in another order than their own, so log p of a string is "
             "not known: 'drawn' needs a run in raster order"

@@ -6,10 +6,10 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
+from arjax.core.traits import require
 from arjax.data.base import DATASETS, Dataset, Truth, check_least, draw_splits, from_splits, split_sizes
 from arjax.data.sources import SPLITS
 from arjax.models import Model, make_model
-from arjax.models.abilities import require
 
 #: The least probability of a value and of a state, before probabilities are normalised: logarithms stay finite.
 FLOOR = 1e-4

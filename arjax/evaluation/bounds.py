@@ -18,7 +18,7 @@ from arjax.data import Dataset
 from arjax.evaluation.splits import Score, SplitScorer, split_of, spread_examples
 from arjax.evaluation.summaries import ratio_of_means, stderr_of
 from arjax.models import AutoregressiveModel, Model
-from arjax.models.checks import as_values
+from arjax.models.extras import report_of_examples, sampled_bound
 from arjax.samplers.parallel import CHOICES, MEASURED
 from arjax.samplers.rounds import (
     check_rounds,
@@ -27,7 +27,7 @@ from arjax.samplers.rounds import (
     lowest_entropy_log_prob,
     measure_losses,
 )
-from arjax.samplers.schedules import check_rounds_fit, check_schedule, make_sizes
+from arjax.samplers.schedules import check_rounds_fit, make_sizes
 
 #: (model, params, batch, key, *options) -> a bound of each example, float32[B] nats.
 LogProb = Callable[..., jax.Array]
@@ -81,7 +81,7 @@ def _score_of(log_prob: LogProb, options: tuple[Hashable, ...]) -> Score:
 
     def score(params: Any, batch: Batch, key: jax.Array, log_scale_D: jax.Array) -> dict[str, jax.Array]:
         model, params = params
-        batch = Batch(as_values(model.event, batch.x, holes=model.takes_holes), batch.context, batch.mask)
+        batch = Batch(jnp.asarray(batch.x, model.event.dtype), batch.context, batch.mask)
         log_prob_B = log_prob(model, params, batch, jax.random.split(key)[1], *options)
         counted_BD = jnp.ones((len(batch), model.event.num_sites), bool)
         if batch.mask is not None:
@@ -100,7 +100,7 @@ def _key_of_transform(key: jax.Array) -> jax.Array:
 def sampled_scores(
     model: Model, params: Any, dataset: Dataset, split: str, *, samples: int, seed: int = 0, **options: Any
 ) -> dict[str, Any]:
-    """The bound of a split that takes more work than a score, see `Model.sampled_bound`, by the name that the kind
+    """The bound of a split that takes more work than a score, see `sampled_bound`, by the name that the kind
     gives it, and what the kind reports of the scored ones of the first `REPORTED` examples. `options` are those of
     `split_bound`.
 
@@ -111,7 +111,7 @@ def sampled_scores(
     Raises:
       UserError: the kind of the model has no such bound.
     """
-    bound = model.sampled_bound(samples)
+    bound = sampled_bound(model, samples)
     log_prob = bound.log_prob, *bound.options
     nats_N, sites_N = _nats_and_sites(bound.model, params, dataset, split, *log_prob, seed=seed, **options)
     scores = {f"{bound.name}_nats": float(nats_N.mean()), f"{bound.name}_stderr": float(stderr_of(nats_N))}
@@ -123,7 +123,7 @@ def sampled_scores(
         batch = batch.take(np.flatnonzero(batch.weight > 0))
     if dataset.transform is not None:
         batch = dataset.transform(key, batch, False)
-    return scores | bound.entries | model.report_of_examples(params, batch.replace(weight=None), key)
+    return scores | bound.entries | report_of_examples(model, params, batch.replace(weight=None), key)
 
 
 def k_step_scores(
@@ -168,7 +168,6 @@ def k_step_scores(
       examples: as in `Dataset.thinned`, those that are scored; the sizes are those of all examples.
       **options: of `split_bound`; `seed` is that of the orders, and of the noise of a conditional whose log p is drawn.
     """
-    check_schedule("config.evaluate", steps, schedule)
     check_k_steps(model, steps, choose, "the k-step bound" if choose == "random" else "the likelihood in k steps")
     losses_S = None
     if schedule == "optimal":
@@ -181,7 +180,7 @@ def k_step_scores(
         return {"k_step_bound_nats": mean, "k_step_bound_stderr": stderr, "k_steps": len(sizes)}
     log_prob = _lowest_entropy if choose == "entropy" else _in_own_order
     mean, stderr = split_bound(model, params, scored, split, log_prob, tuple(sizes), **options)
-    about = {"k_steps": len(sizes), "k_step_choose": choose, "k_step_kind": model.kind}
+    about = {"k_steps": len(sizes), "k_step_choose": choose, "k_step_kind": model.score_kind}
     return {"k_step_nll_nats": mean, "k_step_nll_stderr": stderr} | about
 
 

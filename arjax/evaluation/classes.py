@@ -67,8 +67,10 @@ def classes_of(model: Model, needed_by: str, several: bool = False) -> Classes:
             f"{MOST_COMBINATIONS:,} are too many"
         )
     check_likelihood(model, needed_by)
-    if model.kind != "exact":
-        say_once(f"p(class | x) is an estimate: the model has {model.kind}s of log p(x | class), which are not exact")
+    if model.score_kind != "exact":
+        say_once(
+            f"p(class | x) is an estimate: the model has {model.score_kind}s of log p(x | class), which are not exact"
+        )
     return found
 
 

@@ -18,11 +18,11 @@ import numpy as np
 from arjax.core.batch import Batch
 from arjax.core.ends import up_to_end
 from arjax.core.errors import UserError
+from arjax.core.traits import require
 from arjax.data.base import Truth
 from arjax.evaluation.summaries import ratio_of_means, stderr_of
 from arjax.models import AutoregressiveModel
-from arjax.models.abilities import require
-from arjax.models.sampling import keys_of
+from arjax.models.draws import keys_of
 from arjax.samplers import example_keys
 
 #: Standard errors on each side of an interval that covers 95 %.

@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from arjax.core.batch import Batch
 from arjax.core.ends import up_to_end
 from arjax.core.errors import UserError
+from arjax.core.traits import require
 from arjax.data import Dataset
 from arjax.data.sources import ArraySource
 from arjax.data.windows import RandomWindows, windows
@@ -24,10 +25,9 @@ from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.splits import split_of
 from arjax.evaluation.summaries import stderr_of, summarize
 from arjax.models import AutoregressiveModel, Model
-from arjax.models.abilities import require
 from arjax.models.checks import check_likelihood
+from arjax.models.draws import keys_of
 from arjax.models.longer import check_length, draw_longer, of_length
-from arjax.models.sampling import keys_of
 
 #: Parts of a text whose nats are told apart, at most.
 PARTS = 40

@@ -16,12 +16,13 @@ from arjax.core.batch import Array, Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.mixtures import log_mixture
 from arjax.core.score_names import NO_LIKELIHOOD
+from arjax.core.traits import require
 from arjax.data import Dataset, Source
 from arjax.evaluation.splits import SplitScorer, split_of
 from arjax.evaluation.summaries import CODES, code_counts, summarize_rows
 from arjax.factorization import Factorization, Shares
 from arjax.models import Model
-from arjax.models.abilities import require
+from arjax.models.extras import code_numbers
 
 Rows = dict[str, jax.Array]
 
@@ -77,13 +78,13 @@ def eval_step(
             query = {"query": hidden.sites, "evidence": hidden.visible}
             given: dict[str, Any] = {"context": batch.context, "mask": batch.mask}
             given |= {} if key is None else {"key": key}
-            return Score(asked.conditional_log_prob(params, batch.x, **query, **given), model.kind)
+            return Score(asked.conditional_log_prob(params, batch.x, **query, **given), model.score_kind)
         if factorization is None:
             return model.score(params, batch, key=key)
         return require(model, "conditionals", "an order").score(params, batch, key=key, factorization=factorization)
 
     counted_BD = counted.reshape(num, -1)
-    no_density = model.kind == NO_LIKELIHOOD  # its score does not change with the units by a term
+    no_density = model.score_kind == NO_LIKELIHOOD  # its score does not change with the units by a term
     added_B = jnp.where(counted_BD, 0.0 if no_density else jnp.asarray(log_scale_D, jnp.float32), 0).sum(-1)
     if orders is None:
         scored = score(None)
@@ -115,10 +116,10 @@ def score_likelihood(
     if model.orders is not None and hidden is None:
         members, weights_K = model.orders.members(num_orders), model.orders.shares(num_orders).weights
         orders = jax.tree.map(lambda *leaves: np.stack(leaves), *members), weights_K.astype(np.float32)
-    judged = answer and "guesses" in model.abilities and orders is None and hidden is None
+    judged = answer and "guesses" in model.traits and orders is None and hidden is None
 
     def score(params: Any, batch: Batch, key: jax.Array, log_scale_D: jax.Array) -> Rows:
-        score_key = None if model.kind == "exact" else jax.random.fold_in(key, 1)
+        score_key = None if model.score_kind == "exact" else jax.random.fold_in(key, 1)
         rows = eval_step(model, params, batch, log_scale_D, orders, hidden, score_key)
         if "by_order" in rows:
             rows["by_order"] = rows["by_order"].T
@@ -152,7 +153,7 @@ class Evaluator:
             parameters, so scores compare.
           hidden: the scored sites and the observed ones; None: all sites are scored, none is observed.
         """
-        self._dataset, self._event, self._kind = dataset, model.event, model.kind
+        self._dataset, self._event, self._kind = dataset, model.event, model.score_kind
         self._shares = shares_of(model, num_orders)
         score = _cached_score(_Same(model), num_orders, hidden, dataset.answer)
         key = seed if isinstance(seed, jax.Array) else jax.random.key(seed)
@@ -225,8 +226,8 @@ def answer_error(model: Model, params: Any, batch: Batch, measure: str) -> jax.A
 
 def code_rows(model: Model, params: Any, batch: Batch) -> Rows:
     """The numbers of the codes of each example, `codes/K` [T, B]; nothing for models without a codebook."""
-    found = model.code_numbers(params, batch)
-    return {} if found is None else {f"{CODES}{found[1]}": found[0].T}
+    codes = code_numbers(model, params, batch)
+    return {} if codes is None else {f"{CODES}{codes[1]}": codes[0].T}
 
 
 def codes_in_use(

@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.integers import MOST_ORDERS
 from arjax.core.options import opt
 from arjax.core.score_names import NO_LIKELIHOOD, kind_of_mixture
+from arjax.core.traits import require
 from arjax.data import Dataset
 from arjax.data.vocabulary import check_same_tokens
 from arjax.evaluation.bounds import check_k_steps, k_step_scores, sampled_scores
@@ -23,7 +26,7 @@ from arjax.evaluation.likelihood import Evaluator, shares_of
 from arjax.evaluation.sampling import OpenRun
 from arjax.evaluation.summaries import stderr_of, summarize_rows
 from arjax.models import Model
-from arjax.models.abilities import require
+from arjax.models.extras import in_sequence, sampled_bound, sharper
 from arjax.parallel.sharding import replicated
 from arjax.samplers.parallel import CHOICES
 from arjax.samplers.rounds import check_rounds
@@ -65,7 +68,7 @@ class Measures:
             of_steps = require(model, "conditionals", "config.evaluate.steps")
             check_k_steps(of_steps, self.steps, self.choose, "config.evaluate.steps")
         if self.samples:
-            model.sampled_bound(self.samples)
+            sampled_bound(model, self.samples)
         if not self.exposure:
             for name in ("judge", "length"):
                 if getattr(self, name):
@@ -127,10 +130,10 @@ def report(
         rows = rows | truth_rows(dataset, split, **options)
     scores: dict[str, Any] = {"dataset": dataset.name, "split": split}
     scores["kind"] = kind_of_nats(model, measures.num_orders, dataset.end)
-    if model.kind != NO_LIKELIHOOD:
+    if model.score_kind != NO_LIKELIHOOD:
         scores["unit"] = model.event.unit
     shares = shares_of(model, measures.num_orders)
-    scores |= summarize_rows(rows, model.event, dataset.text_unit, model.kind, shares)
+    scores |= summarize_rows(rows, model.event, dataset.text_unit, model.score_kind, shares)
     scores |= _measured_errors(model, params, dataset, split, seed)
     if measures.steps:
         rounds: dict[str, Any] = {name: getattr(measures, name) for name in ("steps", "schedule", "choose", "examples")}
@@ -147,14 +150,14 @@ def report(
 
 def kind_of_nats(model: Model, num_orders: int = 1, end: int | None = None) -> str:
     """The kind of the nats of a report: that of the model, or an estimate. The mixture of orders under bounds that are
-    drawn need not be a bound, see `Model.unbiased`. Strings, which have the token `end`, are scored given the padding
-    that is visited before, see `Model.in_sequence`.
+    drawn need not be a bound, see `kind_of_mixture`. Strings, which have the token `end`, are scored given the padding
+    that is visited before, see `in_sequence`.
     """
-    if model.kind == NO_LIKELIHOOD:
-        return model.kind
-    if end is not None and not model.in_sequence:
+    if model.score_kind == NO_LIKELIHOOD:
+        return model.score_kind
+    if end is not None and not in_sequence(model):
         return "estimate"
-    return model.kind if num_orders == 1 else kind_of_mixture(model.kind, unbiased=model.unbiased)
+    return kind_of_mixture(model.score_kind, unbiased=num_orders == 1 or "biased" not in model.traits)
 
 
 def _measured_errors(model: Model, params: Any, dataset: Dataset, split: str, seed: int) -> dict[str, Any]:
@@ -162,11 +165,18 @@ def _measured_errors(model: Model, params: Any, dataset: Dataset, split: str, se
     no tolerance.
     """
     rows = spread_rows(dataset, split, ERROR_EXAMPLES, jax.random.fold_in(jax.random.key(seed), APART + 1))
-    error = model.log_prob_error(params, rows.replace(extra={}))
-    if error is None:
+    finer = sharper(model)
+    if finer is model:
         return {}
-    error_B = np.asarray(error, np.float64)
+    rows = rows.replace(extra={})
+    both = [_log_prob(each, params, rows, jax.random.key(0)) for each in (model, finer)]
+    error_B = np.asarray(jnp.abs(jnp.subtract(*both)), np.float64)
     return {"solver_error_nats": float(error_B.mean()), "solver_error_nats_stderr": float(stderr_of(error_B))}
+
+
+@jax.jit
+def _log_prob(model: Model, params: Any, batch: Batch, key: jax.Array) -> jax.Array:
+    return model.score(params, batch, key=key).log_prob
 
 
 def truth_rows(
@@ -223,4 +233,4 @@ def _exposure(
         curves |= {f"judge_{name}": values for name, values in vars(along).items()}
     else:
         judged = judged_examples(model, params, dataset, examples, judge, mesh=mesh, **options)
-    return scores | judged | {"judge_kind": judge.model.kind, "judge_step": judge.step}, curves
+    return scores | judged | {"judge_kind": judge.model.score_kind, "judge_step": judge.step}, curves

@@ -17,14 +17,13 @@ from jax.sharding import Mesh
 from arjax.core.arrays import as_array
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.core.traits import require
 from arjax.data import Dataset
 from arjax.evaluation.splits import spread_examples
 from arjax.models import Model
-from arjax.models.abilities import require
-from arjax.models.base import asked
 from arjax.models.checks import as_context, is_one_context
+from arjax.models.draws import keys_of, options_of_draw, prepared
 from arjax.models.longer import joined, of_length, pieces
-from arjax.models.sampling import keys_of
 from arjax.parallel.sharding import BATCH_AXES, batch_sharding, replicated
 from arjax.samplers import Draw, DrawOptions, Resources, Sampler, make_sampler
 
@@ -58,12 +57,12 @@ def draw_on_mesh(
         example or of each.
       length: sites of each example, of a model of sequences, see `pieces_on_mesh`; 0: as many as it was trained on.
     """
-    options, own = asked(options, short, model.own_draw_options)
+    options, others = options_of_draw(options, short, model)
     if length:
-        found = pieces_on_mesh(model, params, key, num, mesh, length, options, sampler=sampler, **own)
+        found = pieces_on_mesh(model, params, key, num, mesh, length, options, sampler=sampler, **others)
         return joined(found, length, options.end)
     keys, options = _on_mesh(model, key, num, mesh, options)
-    draw = model.draw(params, keys, options, sampler=sampler, place=_split_over(mesh), **own)
+    draw = model.draw(params, keys, options, sampler=sampler, place=_split_over(mesh), **others)
     return _cut_to(num, mesh)(draw)
 
 
@@ -83,7 +82,7 @@ def pieces_on_mesh(
 
     The arguments are those of `draw_on_mesh`, but `given` holds the first sites, of one example or of each.
     """
-    keys, options = _on_mesh(model, key, num, mesh, asked(options, short)[0])
+    keys, options = _on_mesh(model, key, num, mesh, options_of_draw(options, short)[0])
     found = pieces(model, params, keys, length, options, sampler=sampler, place=_split_over(mesh))
     return map(_cut_to(num, mesh), found)
 
@@ -134,7 +133,7 @@ def prepare_sampler(
 
     sampler = make_sampler(sampler)
     if not length:
-        return model.prepare_sampler(sampler, params, Resources(examples, open_run))
+        return prepared(sampler, model, params, Resources(examples, open_run))
     own = require(model, "length", "a draw with a length")
 
     def opened(workdir: str) -> Any:

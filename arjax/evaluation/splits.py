@@ -21,7 +21,7 @@ from arjax.data.ahead import read_ahead
 from arjax.data.base import Transform
 from arjax.data.batches import eval_batches
 from arjax.data.windows import RandomWindows
-from arjax.parallel.sharding import from_own_rows, own_rows, replicated
+from arjax.parallel.sharding import from_local_rows, local_rows, replicated
 
 #: Arrays by name; their last axis is that of the examples.
 Rows = dict[str, np.ndarray]
@@ -86,7 +86,7 @@ class SplitScorer:
             num_shards = math.prod(mesh.shape[axis] for axis in axes)
             self._batch_size = -(-batch_size // num_shards) * num_shards
             self._sharding = NamedSharding(mesh, PartitionSpec(axes))
-            self._own = own_rows(self._sharding, self._batch_size)
+            self._own = local_rows(self._sharding, self._batch_size)
         self._log_scale_D = np.asarray(dataset.log_scale_D, np.float32)
         self.program = _program(score, dataset.transform, transform_key, mesh)
 
@@ -113,7 +113,7 @@ class SplitScorer:
         """The rows of this process, as a part of an array on the mesh."""
         if self._sharding is None or self._own is None:
             return jnp.asarray(rows)
-        return from_own_rows(np.asarray(rows), self._own, self._sharding, self._batch_size)
+        return from_local_rows(np.asarray(rows), self._own, self._sharding, self._batch_size)
 
 
 def _key_of_batch(key: jax.Array, i: int) -> jax.Array:

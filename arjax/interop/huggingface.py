@@ -22,10 +22,10 @@ from arjax.core.errors import UserError
 from arjax.core.files import user_path, writable_folder, write_json
 from arjax.core.integers import is_integer
 from arjax.core.spec import EventSpec
+from arjax.core.traits import require
 from arjax.interop.architectures import ARCHITECTURES, Architecture, check_fields
 from arjax.interop.tensors import SHARD_BYTES, TensorFolder, read_json, write_tensors
 from arjax.models import AutoregressiveModel, make_model
-from arjax.models.abilities import require
 from arjax.networks import NETWORKS
 from arjax.networks.attention.transformer import Transformer
 

@@ -35,6 +35,7 @@ from arjax.interop.description import describe, rebuild
 from arjax.interop.tensors import open_tensors
 from arjax.models import Model
 from arjax.models.checks import check_params
+from arjax.models.extras import check_trained
 
 KEY, FORMAT = "arjax", 1
 
@@ -149,7 +150,7 @@ def _rebuilt(description: Mapping[str, Any], about: dict[str, Any], tensors: Map
     params = traverse_util.unflatten_dict(params, sep="/")
     check_params(model.param_shapes, params)
     params = jax.device_put(params)
-    model.check_trained(params)
+    check_trained(model, params)
     shift, scale = tensors.get("shift"), tensors.get("scale")
     _check_units(model, shift, scale)
     return SavedModel(model, params, shift, scale, about)

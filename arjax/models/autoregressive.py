@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, TypeGuard
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,15 +15,13 @@ from arjax.conditionals import CONDITIONALS, Conditional, make_conditional, trun
 from arjax.conditionals.base import CONDITIONAL, bound
 from arjax.conditionals.blocks import Query, scores_blocks, site_entropy, site_log_prob, site_loss
 from arjax.conditionals.temperature import as_temperature
-from arjax.core.arguments import named_arguments, named_like
-from arjax.core.arrays import as_sites
 from arjax.core.batch import Array, Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.holes import filled
-from arjax.core.memory import check_memory
 from arjax.core.pictures import EntropyAlongOrder, OrderGraph, Picture
 from arjax.core.programs import one_program
 from arjax.core.spec import ContextSpec, EventSpec
+from arjax.core.traits import traits
 from arjax.factorization import (
     ORDER_DISTRIBUTIONS,
     ORDERINGS,
@@ -37,24 +35,20 @@ from arjax.factorization import (
     order_name,
     orders_need_data,
 )
-from arjax.models import checks
-from arjax.models.base import Member, Model, Params, apply_network, init_network
+from arjax.models import extras
+from arjax.models.base import Model, Params, dummy_batch, in_types, init_network
+from arjax.models.checks import check_factorization, check_init, check_query, checked_batch, public
+from arjax.models.draws import Request, check_draws, tell_temperature
+from arjax.models.extras import Member
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
 from arjax.models.queries import evidence_first
-from arjax.models.sampling import canvas_of, num_keys, tell_temperature
-from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.networks.base import BUILDER_FIELDS, NETWORKS, Network, check_orders, name_of
+from arjax.networks.base import BUILDER_FIELDS, NETWORKS, Network, apply, check_orders, name_of
 from arjax.networks.denoisers import NoisyNetwork
 from arjax.networks.layers.local_context import check_local
-from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Resources, Sampler
+from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Sampler
 
 #: The dependency matrix is quadratic in the number of sites: of more than these it is not drawn.
 MOST_DRAWN_SITES = 1024
-
-
-def has_conditionals(model: Model) -> TypeGuard[AutoregressiveModel]:
-    """Whether a model has the ability "conditionals", see `arjax.core.abilities`."""
-    return "conditionals" in model.abilities
 
 
 @KINDS.register("autoregressive")
@@ -86,6 +80,7 @@ class AutoregressiveModel(Model):
     factorization: Factorization
     orders: Orders | None = None
 
+    takes = frozenset({"sampler", "given", "observed", "temperature", "top_k", "top_p", "min_p", "end"})
     NETWORKS: ClassVar[Any] = NETWORKS
     CALLS = {"ordering": ORDERINGS, "partition": PARTITIONS, "conditional": CONDITIONALS, "orders": ORDER_DISTRIBUTIONS}
     EXAMPLES = {"binary": Example(ModelChoice(network="made"), EventSpec((2, 2)))}
@@ -121,23 +116,23 @@ class AutoregressiveModel(Model):
         return put_together(network, *form, head, factorization, several, options)
 
     @property
-    def kind(self) -> str:
-        return self.conditional.kind
+    def score_kind(self) -> str:
+        return self.conditional.score_kind
 
     @property
-    def own_loss(self) -> str:
-        return self.conditional.own_loss
-
-    @property
-    def unbiased(self) -> bool:
-        """Whether log p of the conditional is exact: the exponentials of others may be above p(x) on average."""
-        return self.conditional.kind == "exact"
-
-    @property
-    def abilities(self) -> frozenset[str]:
-        """Conditionals, of sets of sites, too, draws of any length, and guesses where each step has one site."""
-        guesses = {"guesses"} if self.factorization.block_size == 1 else set()
-        return frozenset({"conditionals", "queries", "length", *guesses})
+    def traits(self) -> frozenset[str]:
+        """Conditionals, of sets of sites, too, and draws of any length; the exponentials of scores that are not exact
+        may be above p(x) on average. Missing values are for networks that leave them out and sites that are scored one
+        by one.
+        """
+        one_by_one = not self.event.is_discrete and not scores_blocks(self.conditional, self.factorization)
+        return traits(
+            *("conditionals", "queries", "length"),
+            guesses=self.factorization.block_size == 1,
+            holes=one_by_one and "holes" in self.network.traits,
+            own_loss=bool(self.conditional.own_loss),
+            biased=self.conditional.score_kind != "exact",
+        )
 
     def __repr__(self) -> str:
         network, head = NETWORKS.name_of(type(self.network)), CONDITIONALS.name_of(type(self.conditional))
@@ -152,18 +147,6 @@ class AutoregressiveModel(Model):
         return f"{type(self).__name__}({'; '.join(parts)})"
 
     @property
-    def in_sequence(self) -> bool:
-        """Whether it visits no site before one in front of it."""
-        return self.orders is None and not (np.diff(np.asarray(self.factorization.step)) < 0).any()
-
-    @property
-    def takes_holes(self) -> bool:
-        """Whether the network leaves out missing values, and the sites of a step are scored one by one."""
-        if self.event.is_discrete or scores_blocks(self.conditional, self.factorization):
-            return False
-        return "holes" in self.network.traits
-
-    @property
     def event(self) -> EventSpec:
         return self.network.event
 
@@ -171,139 +154,84 @@ class AutoregressiveModel(Model):
     def context_spec(self) -> ContextSpec:
         return self.network.context_spec
 
-    @named_arguments
     def init(self, key: jax.Array) -> Params:
-        self.check_init(key)
-        batch = self.dummy_batch(1)
+        check_init(self, key)
+        batch = dummy_batch(self, 1)
         params = init_network(self.network, key, batch.x, self.factorization, dict(batch.context) or None)
         of_conditional = self.conditional.init(jax.random.fold_in(key, 1))
         return params if of_conditional is None else params | {CONDITIONAL: of_conditional}
 
     def head(self, params: Params, train: bool = False, key: jax.Array | None = None) -> Conditional:
-        """The conditional with its own parameters, where it has any; with `train` its dropout is on."""
+        """Returns the conditional with its own parameters, if it has any; with `train` its dropout is on."""
         return bound(self.conditional, params, train, key)
 
-    @named_arguments
-    @checks.takes_params
     def features(
         self,
         params: Params,
-        x: jax.Array,
+        x: Array,
         *,
         context: Any = None,
         factorization: Factorization | None = None,
         train: bool = False,
         key: jax.Array | None = None,
     ) -> jax.Array:
-        """Features of all conditionals in one pass (teacher forcing), [B, *grid, F].
+        """Returns the features of all conditionals in one pass (teacher forcing), [B, *grid, F].
 
-        `train=True` needs a `key` for dropout. Raises `UserError` where `params`, `x` or `context` do not fit the
-        model, or the network does not support the factorization.
+        `train=True` needs a `key` for dropout.
         """
-        return self._features(params, self._values(x), context, factorization, train, key)
+        x, context = in_types(self, x, context)
+        factorization = self.factorization if factorization is None else factorization
+        return apply(self.network, params, key, x, factorization, context, train=train)
 
-    def _values(self, x: Any, name: str = "x", counts: np.ndarray | None = None) -> jax.Array:
-        return checks.as_values(self.event, x, name, counts, holes=self.takes_holes)
-
-    def _features(self, params, x, context=None, factorization=None, train=False, key=None) -> jax.Array:
-        """`features` of an `x` that is checked."""
-        context = checks.as_context(self.context_spec, context, len(x))
-        if factorization is None:
-            factorization = self.factorization
-        else:
-            checks.check_factorization(self.network, factorization)
-        return self._apply(params, key, x, factorization, context, train=train)
-
-    @named_arguments
-    @checks.takes_params
     def features_given(
         self,
         params: Params,
-        x: jax.Array,
-        observed: jax.Array,
+        x: Array,
+        observed: Array,
         *,
         context: Any = None,
         train: bool = False,
         key: jax.Array | None = None,
     ) -> jax.Array:
-        """Features of all sites given the values of those in `observed` bool[B, *grid], in one pass, [B, *grid, F].
-
-        For networks that predict from any set of observed sites, see `arjax.networks.any_order.order_agnostic`; raises
-        `UserError` for others, and as `features`.
+        """Returns the features of all sites given the values of those in `observed` bool[B, *grid], in one pass, [B,
+        *grid, F]; of networks that predict from any set of observed sites, see `arjax.networks.any_order`.
         """
-        x, marks, context = self._given(x, observed, context)
-        return self._apply(params, key, x, marks, context, train=train, method="given")
+        x, context = in_types(self, x, context)
+        return apply(self.network, params, key, x, jnp.asarray(observed) > 0, context, train=train, method="given")
 
-    @named_arguments
-    @checks.takes_params
     def features_given_at(
-        self, params: Params, x: jax.Array, observed: jax.Array, site: int | jax.Array, *, context: Any = None
+        self, params: Params, x: Array, observed: Array, site: int | jax.Array, *, context: Any = None
     ) -> jax.Array:
-        """What `features_given` has for one site, numbered in the order of the grid, [B, F]; often in less time.
-
-        The number of the site is an array in a compiled program, which is the same for all sites. Raises `UserError` as
-        `features_given`.
+        """Returns what `features_given` has for one site, numbered in the order of the grid, [B, F]; often in less
+        time. The number is an array in a compiled program, which is the same for all sites.
         """
-        x, marks, context = self._given(x, observed, context)
-        return self._apply(params, None, x, marks, jnp.asarray(site), context, method="given_at")
+        x, context = in_types(self, x, context)
+        observed = jnp.asarray(observed) > 0
+        return apply(self.network, params, None, x, observed, jnp.asarray(site), context, method="given_at")
 
-    def _given(self, x: jax.Array, observed: jax.Array, context: Any) -> tuple[jax.Array, jax.Array, Any]:
-        """Checked values, marks and context of a network that predicts from any set of observed sites."""
-        if not isinstance(self.network, OrderAgnosticNetwork):
-            raise UserError("this network predicts from the sites of earlier steps, not from any set of observed sites")
-        x, marks = self._values(x), checks.as_mask(self.event, observed, len(x))
-        if marks is None:
-            raise UserError("`observed` must be the sites that are given, bool[B, *grid], not None")
-        return x, marks, checks.as_context(self.context_spec, context, len(x))
-
-    def _apply(self, params: Params, key: jax.Array | None, *args: Any, **kwargs: Any) -> jax.Array:
-        checks.check_params(self.param_shapes, params)
-        if key is not None:
-            checks.check_key(key)
-        return apply_network(self.network, params, key, *args, **kwargs)
-
-    @named_like(features)
-    @checks.takes_params
-    def log_prob_per_site(
+    def per_site(
         self,
+        number: Callable[..., jax.Array],
         params: Params,
-        x: jax.Array,
+        batch: Batch,
         *,
-        mask: Any = None,
-        query: Query | None = None,
         inputs: Any = None,
-        **kwargs,
+        factorization: Factorization | None = None,
+        train: bool = False,
+        key: jax.Array | None = None,
     ) -> jax.Array:
-        """log p(x_i | sites of earlier steps) of every site, float32[B, *grid]; 0 where `mask` is 0 or x_i is missing.
+        """Returns `number(head, features, x, factorization)` of every site that the mask marks and that has a value,
+        else 0, [B, *grid]: such as `site_log_prob`, or `site_loss`, that a conditional may have in place of -log p.
 
-        Under a joint conditional the sites visited earlier in the same step are given, too. With a `query`, the sites
-        that it asks for are scored given those that it gives, which the factorization visits first; others are 0. With
-        `inputs`, of the shape of `x`, the sites of earlier steps have those values: p(x_i | inputs of earlier steps),
-        as in a training on prefixes that are not those of the data. Other keyword arguments are those of `features`.
+        With `inputs`, of the shape of x, the sites of earlier steps have those values, as in a training on prefixes
+        that are not those of the data.
         """
-        return self._per_site(functools.partial(site_log_prob, query=query), params, x, mask, inputs, **kwargs)
-
-    @named_like(features)
-    @checks.takes_params
-    def loss_per_site(self, params: Params, x: Array, *, mask: Any = None, inputs: Any = None, **kwargs) -> jax.Array:
-        """The training loss of every site, float32[B, *grid]; 0 where `mask` is 0 or the value is missing.
-
-        It is -log p, or the loss that a conditional has of its own (`Conditional.own_loss`). The arguments are those of
-        `log_prob_per_site`.
-        """
-        return self._per_site(site_loss, params, x, mask, inputs, **kwargs)
-
-    def _per_site(
-        self, number: Callable[..., jax.Array], params: Params, x: Array, mask: Any, inputs: Any, **kwargs
-    ) -> jax.Array:
-        """`number(head, features, x, factorization)` of every site that the mask marks, else 0."""
-        x = self._values(x)
-        mask = checks.as_mask(self.event, mask, len(x))
-        prefixes = x if inputs is None else self._values(inputs, "inputs")
-        features = self._features(params, prefixes, **kwargs)
-        head = self.head(params, kwargs.get("train", False), kwargs.get("key"))
-        found = self.of_present(number, head, features, x, kwargs.get("factorization") or self.factorization)
-        return found if mask is None else jnp.where(mask, found, 0.0)
+        x = jnp.asarray(batch.x, self.event.dtype)
+        factorization = self.factorization if factorization is None else factorization
+        how: dict[str, Any] = {"factorization": factorization, "train": train, "key": key}
+        features = self.features(params, x if inputs is None else inputs, context=batch.context, **how)
+        values = self.of_present(number, self.head(params, train, key), features, x, factorization)
+        return values if batch.mask is None else jnp.where(jnp.asarray(batch.mask) > 0, values, 0.0)
 
     def of_present(
         self,
@@ -313,51 +241,67 @@ class AutoregressiveModel(Model):
         x: jax.Array,
         factorization: Factorization,
     ) -> jax.Array:
-        """`number(head, features, x, factorization)` of every site, [B, *grid], and 0 where the value is missing."""
-        if not self.takes_holes:
+        """Returns `number(head, features, x, factorization)` of every site, [B, *grid], and 0 where its value is
+        missing.
+        """
+        if "holes" not in self.traits:
             return number(head, features, x, factorization)
         x, present = filled(x, len(self.event.value_shape))
         return jnp.where(present, number(head, features, x, factorization), 0.0)
 
-    @checks.takes_params
-    def log_prob(self, params: Params, x: jax.Array, *, mask: jax.Array | None = None, **kwargs) -> jax.Array:
-        """log p(x), float32[B]: the sum over the sites with a value, of those that `mask` [B, *grid] marks."""
-        per_site = self.log_prob_per_site(params, x, mask=mask, **kwargs)
-        return per_site.reshape(per_site.shape[0], -1).sum(-1)
+    def log_prob_per_site(
+        self, params: Params, x: Array, *, context: Any = None, mask: Any = None, **others: Any
+    ) -> jax.Array:
+        """Returns log p(x_i | sites of earlier steps) of every site, float32[B, *grid]; 0 where `mask` is 0 or x_i is
+        missing.
+
+        Under a joint conditional the sites visited earlier in the same step are given, too. `others` are those of
+        `per_site`.
+        """
+        return self.per_site(site_log_prob, params, Batch(x, context or {}, mask), **others)
 
     def score(
-        self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False, **kwargs: Any
+        self,
+        params: Params,
+        batch: Batch,
+        *,
+        key: jax.Array | None = None,
+        train: bool = False,
+        factorization: Factorization | None = None,
     ) -> Score:
-        """log p(x | c) of each example of a batch; of a conditional without a likelihood minus its loss, whose kind is
-        "none". Other keyword arguments are those of `log_prob`.
+        """Returns log p(x | c), the sum over the sites of log p(x_i | sites of earlier steps, c). A conditional without
+        a likelihood, or in training one with a loss of its own, has minus the sum of its losses, whose kind is "none".
         """
-        more = {"context": batch.context, "mask": batch.mask, "train": train, "key": key} | kwargs
-        if self.kind == "none":
-            return self.as_loss(self.loss_per_site(params, batch.x, **more))
-        return Score(self.log_prob(params, batch.x, **more), self.kind)
-
-    def train_score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, **kwargs: Any) -> Score:
-        if not self.own_loss:
-            return self.score(params, batch, key=key, train=True, **kwargs)
-        more = {"context": batch.context, "mask": batch.mask, "train": True, "key": key} | kwargs
-        return self.as_loss(self.loss_per_site(params, batch.x, **more))
-
-    def step_members(self, params: Params) -> tuple[Member, ...]:
-        checks.check_params(self.param_shapes, params)
-        return (Member(self, params, jnp.zeros(())),)
-
-    def sharper(self) -> AutoregressiveModel:
-        sharper = self.conditional.transformed(lambda family: family.sharper())
-        return self if sharper == self.conditional else dataclasses.replace(self, conditional=sharper)
+        is_loss = self.score_kind == "none" or (train and bool(self.conditional.own_loss))
+        how: dict[str, Any] = {"factorization": factorization, "train": train, "key": key}
+        values = self.per_site(site_loss if is_loss else site_log_prob, params, batch, **how)
+        return self.as_loss(values) if is_loss else Score(over_sites(values), self.score_kind)
 
     def as_loss(self, per_site: jax.Array) -> Score:
-        """The score of examples whose sites have these training losses, [B, *grid]."""
-        loss_B = per_site.reshape(len(per_site), -1).sum(-1)
-        own = self.own_loss
-        return Score(-loss_B, "none", {own: loss_B}) if own else Score(-loss_B, self.kind)
+        """Returns the score of examples whose sites have these training losses, [B, *grid]."""
+        loss_B, name = over_sites(per_site), self.conditional.own_loss
+        return Score(-loss_B, "none", {name: loss_B}) if name else Score(-loss_B, self.score_kind)
 
-    @named_arguments
-    @checks.takes_params
+    @public
+    def log_prob(
+        self,
+        params: Params,
+        x: jax.Array,
+        *,
+        context: Any = None,
+        mask: Any = None,
+        factorization: Factorization | None = None,
+        key: jax.Array | None = None,
+    ) -> jax.Array:
+        """Returns log p(x | c), float32[B]: the sum over the sites with a value, of those that `mask` [B, *grid] marks,
+        in the order of a `factorization` if one is given.
+        """
+        batch = checked_batch(self, params, x, context, mask, key)
+        if factorization is not None:
+            check_factorization(self.network, factorization)
+        return over_sites(self.per_site(site_log_prob, params, batch, factorization=factorization, key=key))
+
+    @public
     def conditional_log_prob(
         self,
         params: Params,
@@ -369,7 +313,8 @@ class AutoregressiveModel(Model):
         mask: Any = None,
         key: jax.Array | None = None,
     ) -> jax.Array:
-        """log p(x[query] | x[evidence], c) in nats, float32[B]: exact, for any set of sites that an order puts first.
+        """Returns log p(x[query] | x[evidence], c) in nats, float32[B]: exact, for any set of sites that an order puts
+        first.
 
         Raises `UserError` for wrong shapes, sets that overlap, or where no order of the model has the evidence first
         and the query second.
@@ -383,76 +328,49 @@ class AutoregressiveModel(Model):
             given to those visited after them.
           key: of a conditional whose log p is drawn; None: always the same.
         """
-        asked_for, given = as_sites(self.event, query, "the query"), as_sites(self.event, evidence, "the evidence")
-        if (asked_for & given).any():
-            raise UserError("the query and the evidence overlap: a site is asked for or given, not both")
-        factorization = evidence_first(self, given, asked_for)
-        x = self._values(x, counts=asked_for | given)
-        more = {"factorization": factorization, "query": Query(asked_for, given)}
-        return self.log_prob(params, x, mask=mask, context=context, key=key, **more)
+        query, evidence = check_query(self.event, query, evidence)
+        factorization = evidence_first(self, evidence, query)
+        batch = checked_batch(self, params, x, context, mask, key, counts=query | evidence)
+        number = functools.partial(site_log_prob, query=Query(query, evidence))
+        return over_sites(self.per_site(number, params, batch, factorization=factorization, key=key))
 
-    @named_like(features)
-    @checks.takes_params
-    def conditionals(self, params: Params, x: jax.Array, **kwargs) -> tuple[jax.Array, jax.Array]:
-        """Log-probability of each site's value, 0 where it is missing, and entropy of each site's conditional, both
-        [B, *grid].
+    @public
+    def conditionals(
+        self, params: Params, x: jax.Array, *, context: Any = None, key: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Returns the log-probability of each site's value, 0 where it is missing, and the entropy of each site's
+        conditional, both [B, *grid].
         """
-        x = self._values(x)
-        features = self._features(params, x, **kwargs)
-        factorization = kwargs.get("factorization") or self.factorization
-        return _site_scores(self, params, features, x, factorization, kwargs.get("key"))
+        return self.site_scores(params, checked_batch(self, params, x, context, key=key), key)
 
-    def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
-        as_temperature(options.temperature)
-        conditional: Any = truncate(self.conditional, options.top_k, options.top_p, options.min_p)
-        sampler.check(dataclasses.replace(self, conditional=conditional))
-
-    def prepare_sampler(self, sampler: Sampler, params: Params, resources: Resources) -> Sampler:
-        return sampler.prepare(self, params, resources)
-
-    def draw_placed(self, params, keys, sampler: Sampler, options: DrawOptions, place, **own: Any) -> Draw:
-        """It takes all options; draws of another length than the examples are `arjax.models.longer.draw_longer`. Raises
-        `UserError` for observed sites that the order does not put first, too.
-        """
-        temperature, event, num = as_temperature(options.temperature), self.event, num_keys(keys)
-        check_memory(num * event.num_dims * event.dtype.itemsize, f"{num:,} examples take")
-        head: Any = truncate(self.conditional, options.top_k, options.top_p, options.min_p)
-        given, observed = options.given, options.observed
-        if (given is None) != (observed is None):
-            raise UserError("`given` values and the mask of `observed` sites go together: pass both or neither")
-        factorization, observed_D, shared = self.factorization, None, False
-        if observed is None:
-            canvas = jnp.zeros((num, *event.shape), event.dtype)
-        else:
-            observed = as_sites(event, observed, "`observed`")
-            canvas, observed_D = canvas_of(event, num, given, observed), jnp.asarray(observed.ravel())
-            factorization = evidence_first(self, observed, ~observed)
-            shared = np.shape(given) == event.shape and checks.is_one_context(self.context_spec, options.context)
-        of_examples = keys, canvas, checks.as_context(self.context_spec, options.context, num, one_for_all=True)
-        keys, canvas, context = place(of_examples) if place else of_examples
-        model = dataclasses.replace(self, conditional=head, factorization=factorization)
-        tell_temperature(sampler, temperature)
-        sampler.check(model)
-        model = dataclasses.replace(model, orders=None)
-        resolved = options.resolved(observed=observed_D, context=context, end=checks.check_end(event, options.end))
-        return sampler(model, params, keys, canvas, resolved, shared)
+    def site_scores(self, params: Params, batch: Batch, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+        """Returns what `conditionals` has, of arguments that are checked."""
+        features = self.features(params, batch.x, context=batch.context, key=key)
+        return _site_scores(self, params, features, jnp.asarray(batch.x, self.event.dtype), key)
 
     def guess(self, params: Params, x: Array, context: Any = None) -> jax.Array:
-        """The most probable value of each site given the true values of earlier ones, [B, *grid, *value].
+        """Returns the most probable value of each site given the true values of earlier ones, [B, *grid, *value].
 
         The features are those of the score, which XLA computes once where a program asks for both.
         """
         return self.head(params).mode(self.features(params, x, context=context))
 
-    def pictures(self, params: Params, batch: Batch, key: jax.Array) -> Iterator[tuple[str, Picture]]:
-        """`entropy`, along the order, and `factorization`, the order and the dependencies."""
-        if self.kind != "none":
-            yield "entropy", EntropyAlongOrder()
-        if self.event.num_sites <= MOST_DRAWN_SITES:
-            yield "factorization", OrderGraph(self.factorization, self.network.dependencies(self.factorization))
-
-    def in_words(self) -> str:
-        return f"{NETWORKS.name_of(type(self.network))} in {order_name(self.factorization)}"
+    def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: Request) -> Draw:
+        """Draws by the sampler, in an order of the model that visits the observed sites first. Draws of another length
+        than the examples are `arjax.models.longer.draw_longer`.
+        """
+        factorization, observed_D, canvas = self.factorization, None, options.given
+        if canvas is None:
+            canvas = jnp.zeros((len(keys), *self.event.shape), self.event.dtype)
+        if options.observed is not None:
+            observed_D = jnp.asarray(options.observed.ravel())
+            factorization = evidence_first(self, options.observed, ~options.observed)
+        head: Any = truncate(self.conditional, options.top_k, options.top_p, options.min_p)
+        model = dataclasses.replace(self, conditional=head, factorization=factorization)
+        tell_temperature(sampler, options.temperature)
+        sampler.check(model)
+        model = dataclasses.replace(model, orders=None)
+        return sampler(model, params, keys, canvas, options.resolved(observed=observed_D), options.shared)
 
     def described(self, writer: Any, path: str) -> dict[str, Any]:
         """The network with its event and context, the conditional and the orders, without the name of the kind."""
@@ -480,18 +398,55 @@ class AutoregressiveModel(Model):
         return put_together(name, event, context, dtype, head, factorization, several, options)
 
 
+def over_sites(values: jax.Array) -> jax.Array:
+    """Returns the sums over the sites, [B], of values [B, *grid]."""
+    return values.reshape(len(values), -1).sum(-1)
+
+
 @one_program()
 def _site_scores(
-    model: AutoregressiveModel,
-    params: Params,
-    features: jax.Array,
-    x: jax.Array,
-    factorization: Factorization,
-    key: jax.Array | None,
+    model: AutoregressiveModel, params: Params, features: jax.Array, x: jax.Array, key: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
-    head = model.head(params, key=key)
+    head, factorization = model.head(params, key=key), model.factorization
     log_prob = model.of_present(site_log_prob, head, features, x, factorization)
     return log_prob, site_entropy(head, features, x, factorization)
+
+
+@check_draws.register(AutoregressiveModel)
+def _(model: AutoregressiveModel, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
+    as_temperature(options.temperature)
+    conditional: Any = truncate(model.conditional, options.top_k, options.top_p, options.min_p)
+    sampler.check(dataclasses.replace(model, conditional=conditional))
+
+
+@extras.pictures.register(AutoregressiveModel)
+def _(model: AutoregressiveModel, params: Params, batch: Batch, key: jax.Array) -> Iterator[tuple[str, Picture]]:
+    """`entropy`, along the order, and `factorization`, the order and the dependencies."""
+    if model.score_kind != "none":
+        yield "entropy", EntropyAlongOrder()
+    if model.event.num_sites <= MOST_DRAWN_SITES:
+        yield "factorization", OrderGraph(model.factorization, model.network.dependencies(model.factorization))
+
+
+@extras.in_words.register(AutoregressiveModel)
+def _(model: AutoregressiveModel) -> str:
+    return f"{NETWORKS.name_of(type(model.network))} in {order_name(model.factorization)}"
+
+
+@extras.in_sequence.register(AutoregressiveModel)
+def _(model: AutoregressiveModel) -> bool:
+    return model.orders is None and not (np.diff(np.asarray(model.factorization.step)) < 0).any()
+
+
+@extras.sharper.register(AutoregressiveModel)
+def _(model: AutoregressiveModel) -> AutoregressiveModel:
+    conditional = model.conditional.transformed(lambda family: family.sharper())
+    return model if conditional == model.conditional else dataclasses.replace(model, conditional=conditional)
+
+
+@extras.step_members.register(AutoregressiveModel)
+def _(model: AutoregressiveModel, params: Params) -> tuple[Member, ...]:
+    return (Member(model, params, jnp.zeros(())),)
 
 
 def put_together(

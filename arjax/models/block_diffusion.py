@@ -25,15 +25,14 @@ from arjax.core.errors import UserError
 from arjax.core.options import opt
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import ORDERINGS, PARTITIONS, Factorization, make_factorization, needs_data
-from arjax.models.base import apply_network
+from arjax.models import extras
 from arjax.models.chains import SMALL, STATIC, Params, StepTerms, frames_of
-from arjax.models.checks import as_mask
 from arjax.models.discrete_chain import DiscreteValuesChain, lowest
+from arjax.models.draws import step_keys
 from arjax.models.kinds import KINDS, Blueprint, Example
 from arjax.models.noise_schedules import MOST_STEPS
-from arjax.models.sampling import step_keys
 from arjax.networks import NETWORKS
-from arjax.networks.base import step_variables
+from arjax.networks.base import apply, step_variables
 from arjax.networks.denoisers import NOISY, BlockTransformer, make_block_denoiser
 
 _small = functools.partial(Example.of, "block_diffusion", network="block_transformer", sizes=SMALL)
@@ -111,11 +110,6 @@ class BlockDiffusion(DiscreteValuesChain):
             raise UserError(f"blocks of {self.factorization.grid_shape} are not of the grid {self.event.grid_shape}")
 
     @property
-    def in_sequence(self) -> bool:
-        """Whether no block has a site in front of those of an earlier block."""
-        return not (np.diff(np.asarray(self.factorization.step)) < 0).any()
-
-    @property
     def times_shape(self) -> tuple[int, ...]:
         """(S,): each block has a time of its own."""
         return (self.factorization.num_steps,)
@@ -147,7 +141,7 @@ class BlockDiffusion(DiscreteValuesChain):
     def features(self, params: Params, x: jax.Array, x_t: jax.Array, context=None, dropout=None) -> jax.Array:
         """Features [B, *grid, F] of the noisy blocks x_t, each given x of the blocks before it."""
         arguments = x, self.factorization, {**(context or {}), NOISY: x_t}
-        return apply_network(self.denoiser, params["denoiser"], dropout, *arguments, train=dropout is not None)
+        return apply(self.denoiser, params["denoiser"], dropout, *arguments, train=dropout is not None)
 
     def log_prob_at(
         self, params: Params, x: jax.Array, x_t: jax.Array, t_BS: jax.Array, context: Any, dropout: Any = None
@@ -171,9 +165,9 @@ class BlockDiffusion(DiscreteValuesChain):
         """
         if batch.mask is None:
             return 1.0
-        asked_BD = jnp.asarray(as_mask(self.event, batch.mask, len(batch.x))).reshape(len(batch.x), -1)
+        marked_BD = (jnp.asarray(batch.mask) > 0).reshape(len(batch.x), -1)
         blocks_SM = jnp.asarray(self.factorization.blocks)
-        return jnp.take(asked_BD, blocks_SM, axis=1, mode="fill", fill_value=False).any(-1).astype(jnp.float32)
+        return jnp.take(marked_BD, blocks_SM, axis=1, mode="fill", fill_value=False).any(-1).astype(jnp.float32)
 
     def step_terms(self, params, x, t_B, keys_B, context, dropout=None):
         log_prob_BS = self.log_prob_at(params, x, self.noisy(x, t_B, keys_B), t_B, context, dropout)
@@ -185,6 +179,11 @@ class BlockDiffusion(DiscreteValuesChain):
 
     def drawing(self, options):
         return draw_blocks, options.temperature
+
+
+@extras.in_sequence.register(BlockDiffusion)
+def _(model: BlockDiffusion) -> bool:
+    return not (np.diff(np.asarray(model.factorization.step)) < 0).any()
 
 
 @functools.partial(jax.jit, static_argnames=("visited", "places"))

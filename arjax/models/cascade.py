@@ -13,17 +13,18 @@ import numpy as np
 
 from arjax.conditionals.base import CONDITIONAL
 from arjax.conditionals.limited import Limited
-from arjax.core.arrays import as_sites
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.core.score_names import weakest
 from arjax.core.spec import ContextSpec, EventSpec
+from arjax.core.traits import traits
+from arjax.models import extras
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.models.base import Model, Params, folded, key_needed
-from arjax.models.checks import as_values, check_params
+from arjax.models.base import Model, Params, folded, in_types, inherited, key_needed
+from arjax.models.checks import as_values
+from arjax.models.draws import Request, added_stats, check_draws, draw_part, refuse, step_keys
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
-from arjax.models.sampling import added_stats, canvas_of, step_keys
 from arjax.networks.beside import Beside
 from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Sampler
 from arjax.stages import Stages, make_stages
@@ -83,8 +84,9 @@ class CascadeModel(Model):
     noise: float = dataclasses.field(metadata={"static": True})
     train_stages: int = dataclasses.field(metadata={"static": True})
 
-    draw_options: ClassVar[frozenset[str]] = frozenset({"given", "observed", "temperature", "top_k", "top_p", "min_p"})
-    own_draw_options: ClassVar[frozenset[str]] = frozenset({"coarse"})
+    takes: ClassVar[frozenset[str]] = frozenset(
+        {"sampler", "given", "observed", "temperature", "top_k", "top_p", "min_p", "coarse"}
+    )
     EXAMPLES = {
         "digits": Example(
             _small("digits(base=2)", "made", "made", "independent"),
@@ -138,21 +140,14 @@ class CascadeModel(Model):
         parts = ", ".join(f"{name}={part!r}" for name, part in self.named_parts.items())
         return f"CascadeModel({self.stages}; {parts})"
 
-    def in_words(self) -> str:
-        return f"cascade of {self.stages}: {'; '.join(part.in_words() for part in self.parts)}"
-
     @property
-    def kind(self) -> str:
+    def score_kind(self) -> str:
         """That of the weakest part, and a bound at most where the stages are no bijection."""
-        return weakest("exact" if self.cut.exact else "bound", *(part.kind for part in self.parts))
+        return weakest("exact" if self.cut.exact else "bound", *(part.score_kind for part in self.parts))
 
     @property
-    def own_loss(self) -> str:
-        """Where parts have losses of their own in training: the name of that loss, if it is one and all parts have it;
-        else "sum_of_losses".
-        """
-        names = {part.own_loss for part in self.parts}
-        return names.pop() if len(names) == 1 else "sum_of_losses"
+    def traits(self) -> frozenset[str]:
+        return inherited(self) | traits(own_loss=any("own_loss" in part.traits for part in self.parts))
 
     @property
     def context_spec(self) -> ContextSpec:
@@ -230,39 +225,35 @@ class CascadeModel(Model):
         self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False
     ) -> Iterator[StageBatch]:
         """Each stage of a batch of examples, from coarse to fine."""
-        checked = self.checked_batch(batch.x, batch.context, batch.mask)
-        parts = self.cut.split(checked.x)
-        masks = [None] * len(parts) if checked.mask is None else self.cut.masks(checked.mask)
+        x, context = in_types(self, batch.x, batch.context)
+        parts = self.cut.split(x)
+        masks = [None] * len(parts) if batch.mask is None else self.cut.masks(jnp.asarray(batch.mask) > 0)
         noise_key = key_needed(key, "the noise on coarser stages is drawn") if train and self.noise else None
         for k, part in enumerate(parts):
             read = self.stage_context(k, parts[:k], len(batch), folded(noise_key, len(parts) + k))
-            part_batch = batch.replace(x=part, context={**checked.context, **read}, mask=masks[k])
+            part_batch = batch.replace(x=part, context={**(context or {}), **read}, mask=masks[k])
             yield StageBatch(self.model_of(k), self.params_of(k, params), part_batch)
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
-        """The sum of the scores of the stages, float32[B] nats; the terms `stage_1`, ... are theirs, as costs."""
-        check_params(self.param_shapes, params)
+        """Returns the sum of the scores of the stages, float32[B] nats; the terms `stage_1`, ... are theirs, as costs.
+
+        In training, where parts have losses of their own, it is the sum of what training minimises, with the name of
+        that loss, if all parts have the same one, or "sum_of_losses".
+        """
         staged = list(self.stage_batches(params, batch, key=key, train=train))
         if train and self.train_stages:
             return self._score_of_some(staged, key_needed(key, "the stages of a step are drawn"))
-        terms = {
-            f"stage_{k + 1}": -model.score(own, part, key=folded(key, k), train=train).log_prob
-            for k, (model, own, part) in enumerate(staged)
-        }
-        return Score(-sum(terms.values(), jnp.zeros(len(batch))), self.kind, terms)
-
-    def train_score(self, params: Params, batch: Batch, *, key: jax.Array | None = None) -> Score:
-        """The sum over the stages of what training minimises, such as the loss of a head."""
-        if not self.own_loss or self.train_stages:
-            return self.score(params, batch, key=key, train=True)
-        check_params(self.param_shapes, params)
-        loss_B = jnp.zeros(len(batch))
-        for k, (model, own, part) in enumerate(self.stage_batches(params, batch, key=key, train=True)):
-            loss_B -= model.train_score(own, part, key=folded(key, k)).log_prob
-        return Score(-loss_B, "none", {self.own_loss: loss_B})
+        scores = [
+            model.score(own, part, key=folded(key, k), train=train) for k, (model, own, part) in enumerate(staged)
+        ]
+        terms = {f"stage_{k}": -score.log_prob for k, score in enumerate(scores, 1)}
+        total_B = sum(terms.values(), jnp.zeros(len(batch)))
+        if train and "own_loss" in self.traits:
+            return Score(-total_B, "none", {_loss_name(scores): total_B})
+        return Score(-total_B, self.score_kind, terms)
 
     def _score_of_some(self, staged: Sequence[StageBatch], key: jax.Array) -> Score:
-        """n / m times the score in training of m stages of each example, drawn without replacement."""
+        """Returns n / m times the score in training of m stages of each example, drawn without replacement."""
         num, of_draw = len(staged), jax.random.fold_in(key, 2 * len(staged))
         model, own, first = staged[0]
         stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *(each.batch for each in staged))
@@ -271,20 +262,15 @@ class CascadeModel(Model):
         total, take = jnp.zeros(len(first)), jax.vmap(lambda k, values: values[k], (0, 1))
         for i in range(self.train_stages):
             batch = jax.tree.map(functools.partial(take, chosen_Bn[:, i]), stacked)
-            total += model.train_score(own, batch, key=jax.random.fold_in(key, i)).log_prob
+            score = model.score(own, batch, key=jax.random.fold_in(key, i), train=True)
+            total += score.log_prob
         total = total * num / self.train_stages
-        return Score(total, "none", {self.own_loss: -total}) if self.own_loss else Score(total, self.kind)
-
-    def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
-        self.refuse(options)
-        if sampler.has_arrays:
-            raise UserError("a cascade draws with one sampler for all stages: take one without a draft of its own")
-        plain = dataclasses.replace(options, given=None, observed=None)
-        for k in range(len(self.cut.events)):
-            self.model_of(k).check_draws(sampler, plain)
+        if "own_loss" in self.traits:
+            return Score(total, "none", {_loss_name([score]): -total})
+        return Score(total, self.score_kind)
 
     def draw_examples(
-        self, params: Params, keys: jax.Array, sampler: Sampler, options: DrawOptions, coarse: Sequence[Any] = ()
+        self, params: Params, keys: jax.Array, sampler: Sampler, options: Request, coarse: Sequence[Any] = ()
     ) -> Draw:
         """Stage by stage, each given those before it; the calls and steps of all are counted.
 
@@ -293,7 +279,7 @@ class CascadeModel(Model):
         of drawn ones, [B, ...] each: a picture to be refined.
         """
         num, cut = len(keys), self.cut
-        known = self._known(num, options, coarse)
+        known = self._known(options, coarse)
         parts: list[jax.Array] = []
         stats: dict[str, jax.Array] = {}
         for k in range(len(cut.events)):
@@ -302,32 +288,30 @@ class CascadeModel(Model):
                 parts.append(given)
                 continue
             context = {**(options.context or {}), **self.stage_context(k, parts, num)}
-            own = dataclasses.replace(options, context=context or None, given=given, observed=observed)
-            drawn = self.model_of(k).draw(self.params_of(k, params), step_keys(keys, k), own, sampler=sampler)
+            of_stage = {"context": context or None, "given": given, "observed": observed, "shared": False}
+            arguments = self.params_of(k, params), step_keys(keys, k), sampler, dataclasses.replace(options, **of_stage)
+            drawn = draw_part(self.model_of(k), *arguments)
             parts.append(drawn.x)
             added = added_stats(stats, drawn.stats)
             stats = {name: added[name] for name in added if not stats or name in stats}  # those of all stages
         none = jnp.zeros(num, jnp.int32)
         return Draw(cut.join(parts), stats or {"network_calls": none, "steps": none})
 
-    def _known(self, num: int, options: DrawOptions, coarse: Sequence[Any]) -> list[tuple[Any, Any]]:
+    def _known(self, options: Request, coarse: Sequence[Any]) -> list[tuple[Any, Any]]:
         """Of each stage its values, and the sites where these are known: all (True), some (bool[*grid]) or none (None);
         raises `UserError` for values of other shapes, and for sites that are observed behind others that are not.
         """
         events = self.cut.events
         if len(coarse) >= len(events):
             raise UserError(f"coarse holds at most {len(events) - 1} stages, the first ones, not {len(coarse)}")
-        if options.observed is None and options.given is None:
+        if options.observed is None:
             known = [(as_values(event, values, "coarse"), True) for event, values in zip(events, coarse, strict=False)]
             return known + [(None, None)] * (len(events) - len(coarse))
         if len(coarse):
             raise UserError("the known values of a draw are coarse stages or observed sites, not both")
-        if options.given is None or options.observed is None:
-            raise UserError("`given` values and the mask of `observed` sites go together: pass both or neither")
-        observed = as_sites(self.event, options.observed, "`observed`")
         with jax.ensure_compile_time_eval():
-            masks = [np.asarray(mask[0], bool) for mask in self.cut.masks(jnp.asarray(observed)[None])]
-        parts = self.cut.split(canvas_of(self.event, num, options.given, observed))
+            masks = [np.asarray(mask[0], bool) for mask in self.cut.masks(jnp.asarray(options.observed)[None])]
+        parts = self.cut.split(options.given)
         open_since = next((k for k, mask in enumerate(masks) if not mask.all()), len(masks))
         late = next((k for k, mask in enumerate(masks) if k > open_since and mask.any()), None)
         if late is not None:
@@ -337,6 +321,28 @@ class CascadeModel(Model):
             )
         how = [True if mask.all() else mask if mask.any() else None for mask in masks]
         return [(None if each is None else part, each) for part, each in zip(parts, how, strict=True)]
+
+
+def _loss_name(scores: Sequence[Score]) -> str:
+    """Returns the name of the loss that all scores are, or "sum_of_losses"."""
+    names = {tuple(score.terms) if score.kind == "none" else () for score in scores}
+    (only, *others) = names
+    return "sum_of_losses" if others else only[0]
+
+
+@extras.in_words.register(CascadeModel)
+def _(model: CascadeModel) -> str:
+    return f"cascade of {model.stages}: {'; '.join(map(extras.in_words, model.parts))}"
+
+
+@check_draws.register(CascadeModel)
+def _(model: CascadeModel, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
+    refuse(model, options)
+    if sampler.has_arrays:
+        raise UserError("a cascade draws with one sampler for all stages: take one without a draft of its own")
+    plain = dataclasses.replace(options, given=None, observed=None)
+    for k in range(len(model.cut.events)):
+        check_draws(model.model_of(k), sampler, plain)
 
 
 def _wanted(cut: Stages, context: ContextSpec, shared: bool) -> list[tuple[EventSpec, ContextSpec]]:
@@ -353,11 +359,11 @@ def _wanted(cut: Stages, context: ContextSpec, shared: bool) -> list[tuple[Event
     return found
 
 
-def limited_model(part: Model) -> AutoregressiveModel:
+def limited_model(part: Any) -> AutoregressiveModel:
     """The model with values that are limited by the part `LIMITS` of its context, [B, *grid, 2, *value]; raises
     `UserError` unless it is of the kind autoregressive, and its conditional has a table of probabilities.
     """
-    if not isinstance(part, AutoregressiveModel):
+    if "conditionals" not in part.traits:
         raise UserError(
             "the earlier stages limit its values, so it has to be of the kind autoregressive, with a conditional that "
             f"lists the probabilities of all values, not {type(part).__name__}"

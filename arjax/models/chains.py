@@ -28,10 +28,13 @@ from arjax.core.output import say_once
 from arjax.core.pictures import ChainGraph, Paths, Picture, is_visible
 from arjax.core.programs import call_if_it_fits, one_program
 from arjax.core.spec import ContextSpec
-from arjax.models.base import Model, Params, SampledBound, apply_network, init_network, key_needed, repeated
-from arjax.models.checks import as_context, as_values, check_key, check_params, takes_params
+from arjax.models import extras
+from arjax.models.base import Model, Params, dummy_batch, in_types, init_network, key_needed, repeated
+from arjax.models.checks import check_init
+from arjax.models.draws import step_keys
+from arjax.models.extras import SampledBound
 from arjax.models.noise_schedules import stratified_steps, visited_steps
-from arjax.models.sampling import step_keys
+from arjax.networks.base import apply
 from arjax.networks.denoisers import TIME, BlockTransformer, Denoiser
 from arjax.samplers import Draw, DrawOptions, example_keys
 
@@ -49,6 +52,8 @@ class StepTerms(NamedTuple):
     error: jax.Array
 
 
+#: The reason for which a score needs a key.
+_DRAWN = "the bound of a chain is an expectation over noise"
 #: Of a field of a model that is no array.
 STATIC = {"static": True}
 #: Sizes of a network for the laws.
@@ -65,14 +70,10 @@ class Chain(Model):
     whole sum) and `sample_steps` (steps that a draw visits; 0: all).
     """
 
-    kind: ClassVar[str] = "bound"
+    score_kind: ClassVar[str] = "bound"
     #: The mean of its scores is the bound; that of their exponentials may be above p(x).
-    unbiased: ClassVar[bool] = False
-    abilities: ClassVar[frozenset[str]] = frozenset({"noise_levels"})
-    draw_options: ClassVar[frozenset[str]] = frozenset({"temperature"})
-    own_draw_options: ClassVar[frozenset[str]] = frozenset({"steps", "frames"})
-    #: Whether its steps have an error of predicted noise, which an objective may take in place of the bound.
-    HAS_ERROR: ClassVar[bool] = False
+    traits = frozenset({"noise_levels", "biased"})
+    takes: ClassVar[frozenset[str]] = frozenset({"temperature", "steps", "frames"})
     #: Whether a draw may go from any step to the data, or from step 1 alone.
     ENDS_ANYWHERE: ClassVar[bool] = False
     #: Features of noisy examples.
@@ -114,8 +115,8 @@ class Chain(Model):
 
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters, {"denoiser": ..., and those of other parts}; `UserError` unless `key` is a random key."""
-        self.check_init(key)
-        batch = self.dummy_batch(1)
+        check_init(self, key)
+        batch = dummy_batch(self, 1)
         return {"denoiser": init_network(self.denoiser, key, *self.arguments(batch))}
 
     def arguments(self, batch: Batch) -> tuple[Any, ...]:
@@ -126,7 +127,7 @@ class Chain(Model):
     def denoise(self, params: Params, x_t: jax.Array, t_B: jax.Array, context: Any, key: Any = None) -> jax.Array:
         """Features [B, *grid, F] of noisy examples at the steps t int[B]; a `key` switches dropout on."""
         context = {**(context or {}), TIME: t_B.astype(jnp.float32) / self.num_steps}
-        return apply_network(self.denoiser, params["denoiser"], key, x_t, None, context, train=key is not None)
+        return apply(self.denoiser, params["denoiser"], key, x_t, None, context, train=key is not None)
 
     def prior_log_prob(self, params: Params, x: jax.Array) -> jax.Array:
         """-KL(q(x_T | x_0) || p(x_T)), float32[B]."""
@@ -146,18 +147,11 @@ class Chain(Model):
             raise UserError("a chain makes all sites noisy together: it cannot score those of a mask alone")
         return 1.0
 
-    def _arguments(self, params: Params, batch: Batch, key: Any) -> tuple[jax.Array, Any, jax.Array | float]:
-        """The checked values, context and weights of a batch."""
-        check_params(self.param_shapes, params)
-        weights = self.weights(batch)
-        check_key(key_needed(key, "the bound of a chain is an expectation over noise"))
-        return as_values(self.event, batch.x), as_context(self.context_spec, batch.context, len(batch.x)), weights
-
     def estimate(self, params: Params, batch: Batch, *, key: Any, num: int, train: bool) -> tuple[Score, jax.Array]:
         """An unbiased estimate of the bound from `num` stratified random steps per example, and the mean over these
         steps of the squared error of the noise, float32[B]; `train` switches dropout on.
         """
-        x, context, weights = self._arguments(params, batch, key)
+        (x, context), weights = in_types(self, batch.x, batch.context), self.weights(batch)
         step_key, noise_key, dropout = jax.random.split(key, 3)
         size = num * len(x)
         t_N = stratified_steps(step_key, len(x) * math.prod(self.times_shape), num, self.num_steps)
@@ -175,23 +169,21 @@ class Chain(Model):
         """The score of these log-probabilities, float32[B], and the prior."""
         prior = self.prior_log_prob(params, x)
         terms = {"prior": -prior, "diffusion": -diffusion, "reconstruction": -reconstruction}
-        return Score(prior + diffusion + reconstruction, self.kind, terms)
+        return Score(prior + diffusion + reconstruction, self.score_kind, terms)
 
-    @takes_params
     def bound(self, params: Params, batch: Batch, key: jax.Array) -> Score:
         """The bound with the whole sum over t, and one draw of x_t for each: T network calls, in a scan."""
-        x, context, weights = self._arguments(params, batch, key)
+        (x, context), weights = in_types(self, batch.x, batch.context), self.weights(batch)
         later, first = _summed(self, params, x, context, weights, example_keys(key, len(x)))
         return self._of_terms(params, x, later, first)
 
-    @takes_params
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
         """The bound on log p(x | c) in nats, with its terms `prior`, `diffusion` and `reconstruction`.
 
         `train=True`: an unbiased estimate from `train_steps` random steps per example; else from `score_steps`, or the
         whole sum over t where these are 0 or not fewer than T. Raises `UserError` without a `key`, and for a mask.
         """
-        num = self.train_steps if train else self.score_steps
+        num, key = self.train_steps if train else self.score_steps, key_needed(key, _DRAWN)
         if not num or (not train and num >= self.num_steps):
             return self.bound(params, batch, key)
         return self.estimate(params, batch, key=key, num=num, train=train)[0]
@@ -221,29 +213,37 @@ class Chain(Model):
         """Calls of the network in a draw of that many rounds."""
         return num_rounds
 
-    def sampled_bound(self, samples: int) -> SampledBound:
-        """The bound with less noise than a score: from `samples` steps of each example, evenly spread, or from all T
-        where these are no more.
-        """
-        steps = min(samples, self.num_steps)
-        if samples > steps:
-            say_once(f"config.evaluate.samples={samples} is more than the steps of the chain: all {steps} are taken")
-        model = dataclasses.replace(self, score_steps=0 if steps == self.num_steps else steps)
-        return SampledBound("chain_bound", model, Model.log_prob_of, (), {"chain_bound_steps": steps})
 
-    def pictures(self, params: Params, batch: Batch, key: jax.Array) -> Iterator[tuple[str, Picture]]:
-        """`chain`, the dependency graph, and `reverse_process`, examples on their way from noise to data, under the
-        contexts of the first examples where there are any.
-        """
-        yield "chain", ChainGraph(self.num_steps, math.prod(self.times_shape))
-        if not is_visible(self.event):
-            return
-        context = {name: part[:DRAWN_EXAMPLES] for name, part in batch.context.items()} if self.context_spec else {}
-        num = len(next(iter(context.values()))) if context else DRAWN_EXAMPLES
-        frames = draw_path(self, params, example_keys(key, num), DRAWN_FRAMES, context=context or None)
-        num_rounds = len(self.visited(self.sample_steps)) * math.prod(self.times_shape)
-        labels = tuple(f"{n}/{num_rounds}" for n in frame_places(DRAWN_FRAMES, num_rounds))
-        yield "reverse_process", Paths(np.asarray(frames), labels)
+@extras.sampled_bound.register(Chain)
+def _(model: Chain, samples: int) -> SampledBound:
+    """The bound with less noise than a score: from `samples` steps of each example, evenly spread, or from all T where
+    these are no more.
+    """
+    steps = min(samples, model.num_steps)
+    if samples > steps:
+        say_once(f"config.evaluate.samples={samples} is more than the steps of the chain: all {steps} are taken")
+    finer = dataclasses.replace(model, score_steps=0 if steps == model.num_steps else steps)
+    return SampledBound("chain_bound", finer, _log_prob, (), {"chain_bound_steps": steps})
+
+
+def _log_prob(model: Chain, params: Params, batch: Batch, key: jax.Array) -> jax.Array:
+    return model.score(params, batch, key=key).log_prob
+
+
+@extras.pictures.register(Chain)
+def _(model: Chain, params: Params, batch: Batch, key: jax.Array) -> Iterator[tuple[str, Picture]]:
+    """`chain`, the dependency graph, and `reverse_process`, examples on their way from noise to data, under the
+    contexts of the first examples where there are any.
+    """
+    yield "chain", ChainGraph(model.num_steps, math.prod(model.times_shape))
+    if not is_visible(model.event):
+        return
+    context = {name: part[:DRAWN_EXAMPLES] for name, part in batch.context.items()} if model.context_spec else {}
+    num = len(next(iter(context.values()))) if context else DRAWN_EXAMPLES
+    frames = draw_path(model, params, example_keys(key, num), DRAWN_FRAMES, context=context or None)
+    num_rounds = len(model.visited(model.sample_steps)) * math.prod(model.times_shape)
+    labels = tuple(f"{n}/{num_rounds}" for n in frame_places(DRAWN_FRAMES, num_rounds))
+    yield "reverse_process", Paths(np.asarray(frames), labels)
 
 
 @one_program()

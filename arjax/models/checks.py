@@ -1,4 +1,4 @@
-"""Checks of the arguments of a model before it computes: shapes and types always, values where they are known.
+"""Checks of the arguments of public methods of models: shapes and types always, values where they are known.
 
 JAX clamps, wraps or fills values out of range, and broadcasts shapes that do not match: a mistake would come out as
 a plausible number. Inside `jit` values are not known, so only shapes and types are checked there.
@@ -14,17 +14,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.arrays import as_array, blank, check_context, check_marks, check_values, is_real_type, is_traced
-from arjax.core.batch import as_parts
+from arjax.core.arguments import named_arguments
+from arjax.core.arrays import (
+    as_array,
+    as_sites,
+    blank,
+    check_context,
+    check_marks,
+    check_values,
+    is_real_type,
+    is_traced,
+)
+from arjax.core.batch import Batch, as_parts
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
+from arjax.core.memory import bytes_of, check_memory
 from arjax.core.score_names import NO_LIKELIHOOD
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
 from arjax.networks.base import Network
 
 #: What leaves out sites without a value, for the ends of sentences.
-TAKES_HOLES = (
+MISSING_VALUES = (
     "a missing value (NaN) needs a model of the kind gaussian_mixture, or one of the kind autoregressive whose network "
     "predicts from any set of observed sites, such as masked_transformer or deep_nade, and whose sites of a step are "
     "scored one by one"
@@ -38,7 +49,7 @@ def as_values(
     counts: np.ndarray | None = None,
     *,
     holes: bool = False,
-    remedy: str = TAKES_HOLES,
+    remedy: str = MISSING_VALUES,
 ) -> jax.Array:
     """`values` [B, *event.shape] in the type of the event; they are called `name` in messages.
 
@@ -128,19 +139,56 @@ def check_end(event: EventSpec, end: Any) -> int | None:
     return int(end)
 
 
-def takes_params(method: Callable) -> Callable:
-    """Decorates a method of models whose first argument is `params`: a call without them ends in a sentence, and so
-    does one with something else than a truth value as `train`.
+def public(method: Callable) -> Callable:
+    """Decorates a method of models for users, whose first argument is `params`: a call without them, or with an
+    argument of another name, ends in a sentence.
     """
+    named = named_arguments(method)
 
     @functools.wraps(method)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         _check_mapping(args[0] if args else kwargs.get("params"))
-        if not isinstance(train := kwargs.get("train", False), bool | np.bool_):
-            raise UserError(f"train must be True or False, not {train!r}")
-        return method(self, *args, **kwargs)
+        return named(self, *args, **kwargs)
 
     return call
+
+
+def checked_batch(
+    model: Any,
+    params: Any,
+    x: Any,
+    context: Any = None,
+    mask: Any = None,
+    key: Any = None,
+    counts: np.ndarray | None = None,
+) -> Batch:
+    """Returns the arguments of a public method as a batch; raises `UserError` where they do not fit the model. With
+    `counts`, bool[*grid], values of other sites may be anything.
+    """
+    check_params(model.param_shapes, params)
+    if key is not None:
+        check_key(key)
+    x = as_values(model.event, x, counts=counts, holes="holes" in model.traits)
+    return Batch(x, as_context(model.context_spec, context, len(x)) or {}, as_mask(model.event, mask, len(x)))
+
+
+def check_query(event: EventSpec, query: Any, evidence: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the sites that are asked for and those that are given, bool[*grid] each; raises `UserError` where they
+    overlap.
+    """
+    asked, given = as_sites(event, query, "the query"), as_sites(event, evidence, "the evidence")
+    if (asked & given).any():
+        raise UserError("the query and the evidence overlap: a site is asked for or given, not both")
+    return asked, given
+
+
+def check_init(model: Any, key: Any) -> None:
+    """Raises `UserError` unless `key` is a random key, and the parameters fit into the memory of a device if they are
+    computed now.
+    """
+    check_key(key)
+    if not is_traced(key):
+        check_memory(bytes_of(model.param_shapes), "the parameters of this model take")
 
 
 def _check_mapping(params: Any) -> None:
@@ -195,8 +243,8 @@ def _join(path: str, name: Any) -> str:
 
 def check_likelihood(model: Any, subject: str) -> None:
     """Raises `UserError` for a model without a likelihood; the subject begins the sentence."""
-    if model.kind == NO_LIKELIHOOD:
+    if model.score_kind == NO_LIKELIHOOD:
         raise UserError(
-            f"{subject} needs a likelihood, which this model has not: take a conditional with one, such as diffusion "
+            f"{subject} needs a likelihood, and this model has none: take a conditional with one, such as diffusion "
             "or flow_matching"
         )

@@ -35,9 +35,9 @@ from arjax.core.errors import UserError
 from arjax.core.options import opt
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.chains import SMALL, STATIC, Chain, Params, StepTerms, check_features, frames_of
+from arjax.models.draws import step_keys
 from arjax.models.kinds import KINDS, Blueprint, Example
 from arjax.models.noise_schedules import DISCRETE, MOST_STEPS, check_known, kept
-from arjax.models.sampling import step_keys
 from arjax.networks import NETWORKS
 from arjax.networks.denoisers import Denoiser, make_denoiser
 from arjax.networks.denoisers.any_order import AnyOrderDenoiser

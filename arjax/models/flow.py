@@ -25,13 +25,12 @@ from arjax.core.integers import DEEPEST
 from arjax.core.options import opt
 from arjax.core.output import say_once
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
+from arjax.core.traits import require
 from arjax.factorization import PARTITIONS
-from arjax.models.abilities import require
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.models.base import Model, Params, folded, key_needed
-from arjax.models.checks import as_context, as_values, check_params
+from arjax.models.base import Model, Params, folded, in_types, key_needed
+from arjax.models.draws import Request, check_draws, draw_part, refuse, step_keys
 from arjax.models.kinds import FIELD_TYPES, KINDS, Blueprint, Example, ModelChoice, make_model
-from arjax.models.sampling import step_keys
 from arjax.networks import NETWORKS
 from arjax.networks.base import with_zero_features
 from arjax.networks.beside import Beside
@@ -125,7 +124,7 @@ class FlowModel(Model):
     base: Model | None = None
     dequantisation: Dequantisation | None = dataclasses.field(default=None, metadata={"static": True})
 
-    draw_options: ClassVar[frozenset[str]] = frozenset({"temperature"})
+    takes: ClassVar[frozenset[str]] = frozenset({"sampler", "temperature"})
     NETWORKS: ClassVar[Any] = NETWORKS
     CALLS = {"partition": PARTITIONS, "conditional": CONDITIONALS}
     EXAMPLES = {
@@ -202,9 +201,9 @@ class FlowModel(Model):
         return f"FlowModel({len(self.blocks)} blocks; {self.num_params:,} parameters; {self.blocks[0]!r}{base})"
 
     @property
-    def kind(self) -> str:
+    def score_kind(self) -> str:
         """That of the base (normal noise is "exact"); "bound" where levels are dequantised and the base is exact."""
-        base = "exact" if self.base is None else self.base.kind
+        base = "exact" if self.base is None else self.base.score_kind
         return "bound" if base == "exact" and self.dequantisation else base
 
     @property
@@ -233,9 +232,8 @@ class FlowModel(Model):
         """
         if batch.mask is not None:
             raise UserError("a flow scores whole examples: it has no mask of sites")
-        check_params(self.param_shapes, params)
-        x, terms = as_values(self.event, batch.x), {}
-        context = as_context(self.context_spec, batch.context, len(x))
+        x, context = in_types(self, batch.x, batch.context)
+        terms: dict[str, jax.Array] = {}
         if self.dequantisation:
             key = key_needed(key, "noise is added to levels before a flow scores them")
             x, terms["dequantisation"] = self.dequantisation.to_real(jax.random.fold_in(key, len(self.blocks) + 1), x)
@@ -247,7 +245,7 @@ class FlowModel(Model):
             of_base = folded(key, len(self.blocks))
             terms[BASE] = self.base.score(params[BASE], Batch(z, given or {}), key=of_base, train=train).log_prob
         total = functools.reduce(operator.add, terms.values())
-        return Score(total, self.kind, {name: -term for name, term in terms.items()})
+        return Score(total, self.score_kind, {name: -term for name, term in terms.items()})
 
     def to_noise(
         self, params: Params, x: jax.Array, context: Any = None, *, key: jax.Array | None = None, train: bool = False
@@ -261,13 +259,7 @@ class FlowModel(Model):
             log_det = log_det + log_slope.reshape(len(x), -1).sum(-1)
         return z, log_det
 
-    def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
-        invert = inverting_sampler(sampler)
-        self.refuse(options)
-        if self.base is not None:
-            self.base.check_draws(invert, options)
-
-    def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: DrawOptions) -> Draw:
+    def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: Request) -> Draw:
         """Noise from the base, then the inverse of each block, the last one first.
 
         The sampler is `naive`, `cached` or `fixed_point`; its calls and steps are added over the blocks (and the base).
@@ -280,11 +272,19 @@ class FlowModel(Model):
         else:
             given = dataclasses.replace(options, context=context if self.base.context_spec else None)
             of_base = step_keys(keys, len(self.blocks))
-            x, stats = self.base.draw(params[BASE], of_base, given, sampler=invert)
+            x, stats = draw_part(self.base, params[BASE], of_base, invert, given)
         for k in reversed(range(len(self.blocks))):
-            x, found = values_of(self.blocks[k], params[str(k)], x, context, invert, keys)
-            stats = {name: stats[name] + found[name] for name in COUNTS}
+            x, of_block = values_of(self.blocks[k], params[str(k)], x, context, invert, keys)
+            stats = {name: stats[name] + of_block[name] for name in COUNTS}
         return Draw(self.dequantisation.to_levels(x) if self.dequantisation else x, stats)
+
+
+@check_draws.register(FlowModel)
+def _(model: FlowModel, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
+    invert = inverting_sampler(sampler)
+    refuse(model, options)
+    if model.base is not None:
+        check_draws(model.base, invert, options)
 
 
 @functools.partial(jax.jit, static_argnums=1)

@@ -19,10 +19,11 @@ from arjax.core.errors import UserError
 from arjax.core.options import opt
 from arjax.core.spec import EventSpec
 from arjax.models import noise_schedules as schedules
+from arjax.models.base import Model
 from arjax.models.chains import SMALL, STATIC, Chain, Params, StepTerms, check_features, frames_of
+from arjax.models.draws import check_draws, step_keys
 from arjax.models.kinds import KINDS, Blueprint, Example
 from arjax.models.noise_schedules import MOST_STEPS
-from arjax.models.sampling import step_keys
 from arjax.networks import NETWORKS
 from arjax.networks.denoisers import Denoiser, make_denoiser
 from arjax.samplers import PLAIN_DRAW, DrawOptions, Sampler
@@ -66,8 +67,8 @@ class GaussianChain(Chain):
     sample_steps: int = dataclasses.field(metadata=STATIC)
     eta: float = dataclasses.field(metadata=STATIC)
 
-    HAS_ERROR: ClassVar[bool] = True
-    own_draw_options: ClassVar[frozenset[str]] = frozenset({"steps", "frames", "eta"})
+    traits = Chain.traits | {"noise_error"}
+    takes: ClassVar[frozenset[str]] = frozenset({"temperature", "steps", "frames", "eta"})
     NETWORKS: ClassVar[Any] = NETWORKS
     EXAMPLES = {
         "levels": _small(EventSpec((2, 2)), prediction="levels"),
@@ -186,17 +187,19 @@ class GaussianChain(Chain):
             log_p = log_bin_mass(distance, 1 / (sigma * (self.event.num_levels - 1)), x, self.event.num_levels)
         return log_p.reshape(len(x), -1).sum(-1)
 
-    def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
-        super().check_draws(sampler, options)
-        if options.temperature != 1:
-            raise UserError("a Gaussian chain has no temperature: less noise is eta < 1")
-
     def drawing(self, options, eta=None):
         """Between two visited steps s < t it draws from q(x_s | x_t, x_0) of the chain without those between them, with
         the predicted x_0 (Song, Meng & Ermon, 2021, section 4.2); `eta` is None for that of the model.
         """
         schedules.check_eta(self.eta if eta is None else eta)
         return draw_gaussian, float(self.eta if eta is None else eta)
+
+
+@check_draws.register(GaussianChain)
+def _(model: GaussianChain, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
+    check_draws.dispatch(Model)(model, sampler, options)
+    if options.temperature != 1:
+        raise UserError("a Gaussian chain has no temperature: less noise is eta < 1")
 
 
 def noisy_values(event: EventSpec) -> EventSpec:

@@ -29,18 +29,18 @@ import numpy as np
 
 from arjax.conditionals.scales import LARGEST_LOG_SCALE
 from arjax.conditionals.temperature import tempered
-from arjax.core.arguments import named_arguments
-from arjax.core.arrays import as_sites, is_traced
+from arjax.core.arrays import is_traced
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.holes import is_present
 from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.core.triangular import solve_lower
+from arjax.models import extras
 from arjax.models.base import Model, Params
-from arjax.models.checks import check_params, takes_params
+from arjax.models.checks import check_init, check_query, checked_batch, public
+from arjax.models.draws import Request, num_keys
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
-from arjax.models.sampling import canvas_of, num_keys
-from arjax.samplers import Draw, DrawOptions, Sampler
+from arjax.samplers import Draw, Sampler
 
 STARTS = ("em", "random")
 #: A diagonal entry of L is at least this part of the floor s where EM gives a smaller one, for its logarithm.
@@ -162,9 +162,8 @@ class GaussianMixtureModel(Model):
     em_seed: int = dataclasses.field(metadata={"static": True})
     examples: TrainingRows | None = dataclasses.field(default=None, metadata={"static": True})
 
-    kind, context_spec, takes_holes = "exact", NO_CONTEXT, True
-    abilities: ClassVar[frozenset[str]] = frozenset({"queries"})
-    draw_options: ClassVar[frozenset[str]] = frozenset({"temperature", "given", "observed"})
+    score_kind, context_spec, traits = "exact", NO_CONTEXT, frozenset({"queries", "holes"})
+    takes: ClassVar[frozenset[str]] = frozenset({"temperature", "given", "observed"})
     EXAMPLES = {
         "real": Example(
             ModelChoice("gaussian_mixture", {"components": 3, "start": "random", "min_log_scale": -3.0}),
@@ -216,23 +215,19 @@ class GaussianMixtureModel(Model):
             raise UserError(f"the kind 'gaussian_mixture' starts by {' or '.join(STARTS)}, not by {self.start!r}")
 
     def __repr__(self) -> str:
-        return f"GaussianMixtureModel({self.in_words()}; {self.num_params:,} parameters; {self.event.in_words})"
-
-    def in_words(self) -> str:
-        return f"mixture of {self.components} Gaussians"
+        return f"GaussianMixtureModel({_in_words(self)}; {self.num_params:,} parameters; {self.event.in_words})"
 
     def described(self, writer: Any, path: str) -> dict[str, Any]:
         """Without the training examples."""
         return writer.by_fields(dataclasses.replace(self, examples=None), path)
 
-    @named_arguments
     def init(self, key: jax.Array) -> Params:
         """{"weights": log w_k up to a constant, [K], "means": [K, D], "roots": L_k, [K, D (D + 1) / 2]}.
 
         The entries of L_k stand row by row, with the logarithms of the diagonal in its place. EM runs on the
         host when the arrays are computed: their shapes are known without it.
         """
-        self.check_init(key)
+        check_init(self, key)
         k, d = self.components, self.event.num_dims
         shapes = {"weights": (k,), "means": (k, d), "roots": (k, d * (d + 1) // 2)}
         if self.start == "random":
@@ -319,9 +314,9 @@ class GaussianMixtureModel(Model):
 
         return jax.lax.cond(missing_ND.any(), lambda: with_holes(params, x_ND), whole)
 
-    def _rows(self, x: Any) -> jax.Array:
-        """Examples as float32[N, D], with NaN in place of missing values."""
-        x = self.checked_batch(x).x
+    def _rows(self, params: Params, x: Any) -> jax.Array:
+        """Examples of a user as float32[N, D], with NaN in place of missing values."""
+        x = checked_batch(self, params, x).x
         return x.reshape(len(x), -1)
 
     def _whole_sites(self, x: Any) -> jax.Array:
@@ -339,17 +334,14 @@ class GaussianMixtureModel(Model):
         """log p(x) of each example in nats, float32[B], or of the sites whose value is not missing; with a mask, of the
         sites that it marks given the others.
         """
-        check_params(self.param_shapes, params)
-        batch = self.checked_batch(batch.x, batch.context or None, batch.mask)
-        x_ND, all_D = self._whole_sites(batch.x), jnp.ones(self.event.num_dims, bool)
+        x_ND, all_D = self._whole_sites(jnp.asarray(batch.x, jnp.float32)), jnp.ones(self.event.num_dims, bool)
         log_p_N = _log_marginal(self, params, x_ND, all_D)
         if batch.mask is not None:
             scored_ND = jnp.repeat(jnp.asarray(batch.mask).reshape(len(x_ND), -1) > 0, self.event.value_size, axis=1)
             log_p_N = log_p_N - _log_marginal(self, params, jnp.where(scored_ND, jnp.nan, x_ND), all_D)
-        return Score(log_p_N, self.kind)
+        return Score(log_p_N, self.score_kind)
 
-    @named_arguments
-    @takes_params
+    @public
     def conditional_log_prob(
         self, params: Params, x: jax.Array, *, query: Any, evidence: Any, context: Any = None, mask: Any = None
     ) -> jax.Array:
@@ -359,12 +351,9 @@ class GaussianMixtureModel(Model):
         [B, *grid], the sites of the query that it does not mark are evidence. The model has no `context`. Raises
         `UserError` for wrong shapes, or sets that overlap.
         """
-        asked_for, given = as_sites(self.event, query, "the query"), as_sites(self.event, evidence, "the evidence")
-        if (asked_for & given).any():
-            raise UserError("the query and the evidence overlap: a site is asked for or given, not both")
-        check_params(self.param_shapes, params)
-        batch = self.checked_batch(x, context or None, mask)
-        x_ND, both_D, given_D = self._whole_sites(batch.x), self._dims(asked_for | given), self._dims(given)
+        asked, given = check_query(self.event, query, evidence)
+        batch = checked_batch(self, params, x, context or None, mask)
+        x_ND, both_D, given_D = self._whole_sites(batch.x), self._dims(asked | given), self._dims(given)
         log_both_N = _log_marginal(self, params, x_ND, both_D)
         if batch.mask is None:
             return log_both_N - _log_marginal(self, params, x_ND, given_D)
@@ -372,42 +361,40 @@ class GaussianMixtureModel(Model):
         rest_ND = jnp.where(scored_ND & ~given_D, jnp.nan, x_ND)
         return log_both_N - _log_marginal(self, params, rest_ND, both_D)
 
-    @named_arguments
-    @takes_params
+    @public
     def conditional_mixtures(self, params: Params, x: jax.Array) -> NormalMixtures:
         """The distribution of every value that is NaN given the values of its example that are not: mixtures of normal
         distributions, float32[N, D, K]. A value that is there has the scale 0.
         """
-        check_params(self.param_shapes, params)
-        return _conditional_mixtures(self, params, self._rows(x))
+        return _conditional_mixtures(self, params, self._rows(params, x))
 
-    @named_arguments
-    @takes_params
+    @public
     def complete(self, params: Params, keys: jax.Array, x: jax.Array) -> jax.Array:
         """Examples with a joint draw in place of their values that are NaN, given the others, [N, *grid, *value].
 
         Example n depends on `keys[n]` alone. Raises `UserError` unless there are as many keys as examples.
         """
-        check_params(self.param_shapes, params)
-        x_ND = self._rows(x)
+        x_ND = self._rows(params, x)
         if num_keys(keys) != len(x_ND):
             raise UserError(f"a draw for each of {len(x_ND)} examples needs as many keys, not {len(keys)}")
         return _draw(self, params, keys, x_ND, ~jnp.isnan(x_ND), 1.0).reshape(-1, *self.event.shape)
 
-    def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: DrawOptions) -> Draw:
+    def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: Request) -> Draw:
         """A component for each key, then all values at once; those in `observed` are given, and the component is one of
         the posterior. A temperature T gives weights proportional to w^(1 / T), and noise of variance T.
         """
         num, event = len(keys), self.event
-        if (options.given is None) != (options.observed is None):
-            raise UserError("`given` values and the mask of `observed` sites go together: pass both or neither")
         x, observed_D = jnp.zeros((num, *event.shape)), jnp.zeros(event.num_dims, bool)
         if options.observed is not None:
-            observed = as_sites(event, options.observed, "`observed`")
-            x, observed_D = canvas_of(event, num, options.given, observed), self._dims(observed)
+            x, observed_D = options.given, self._dims(options.observed)
         drawn = _draw(self, params, keys, x.reshape(num, -1), observed_D, options.temperature)
         ones = jnp.ones(num, jnp.int32)
         return Draw(drawn.reshape(num, *event.shape), {"network_calls": ones, "steps": ones})
+
+
+@extras.in_words.register(GaussianMixtureModel)
+def _in_words(model: GaussianMixtureModel) -> str:
+    return f"mixture of {model.components} Gaussians"
 
 
 def is_gaussian_mixture(model: Model) -> TypeGuard[GaussianMixtureModel]:

@@ -21,12 +21,15 @@ from arjax.core.pictures import Picture, Tiles, is_image
 from arjax.core.programs import one_program
 from arjax.core.score_names import weakest
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.models.autoregressive import AutoregressiveModel, has_conditionals
-from arjax.models.base import Model, Params, SampledBound, key_needed, repeated
-from arjax.models.checks import check_key, check_params
+from arjax.core.traits import require, traits
+from arjax.models import extras
+from arjax.models.autoregressive import AutoregressiveModel
+from arjax.models.base import Model, Params, inherited, key_needed, repeated
+from arjax.models.checks import as_values, checked_batch
+from arjax.models.draws import Request, added_stats, check_draws, draw_part, plain_request, refuse
+from arjax.models.extras import SampledBound
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
-from arjax.models.sampling import added_stats
-from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Sampler, example_keys
+from arjax.samplers import PLAIN_DRAW, Cached, Draw, DrawOptions, Sampler, example_keys
 
 #: The parts of the contexts that the parts of a latent model add.
 LATENT, DATA = "z", "x"
@@ -87,11 +90,8 @@ class LatentModel(Model):
     posterior: AutoregressiveModel
     score_samples: int = dataclasses.field(metadata={"static": True})
 
-    SAMPLED: ClassVar[str] = "likelihood"
-    abilities: ClassVar[frozenset[str]] = frozenset({"latents"})
-    #: Of its own; others are those of the likelihood.
-    draw_options: ClassVar[frozenset[str]] = frozenset({"end"})
-    own_draw_options: ClassVar[frozenset[str]] = frozenset({"latents"})
+    #: As far as the likelihood takes them, too.
+    takes: ClassVar[frozenset[str]] = frozenset({"sampler", "temperature", "top_k", "top_p", "min_p", "end", "latents"})
     EXAMPLES = {
         "real": Example(_small((3,), "real"), EventSpec((2, 2))),
         "binary": Example(_small((3,), "binary"), EventSpec((2, 2)), ContextSpec("label", 3)),
@@ -127,24 +127,19 @@ class LatentModel(Model):
         return f"LatentModel(prior={self.prior!r}, likelihood={self.likelihood!r}, posterior={self.posterior!r})"
 
     @property
-    def in_sequence(self) -> bool:
-        """Whether the likelihood visits the sites from the first to the last one."""
-        return self.likelihood.in_sequence
+    def traits(self) -> frozenset[str]:
+        return inherited(self) | traits("latents", discrete_latents=self.latent_event.is_discrete)
 
     @property
-    def kind(self) -> str:
-        """A bound at most; an estimate where L_k takes exponentials of scores that are not `unbiased`, as of chains."""
-        biased = self.score_samples > 1 and not self.unbiased
-        return weakest("estimate" if biased else "bound", self.prior.kind, self.likelihood.kind)
-
-    @property
-    def discrete_latents(self) -> bool:
-        return self.latent_event.is_discrete or self.discrete_latents_of_parts
+    def score_kind(self) -> str:
+        """A bound at most; an estimate if L_k takes exponentials of scores that are biased, such as those of chains."""
+        biased = self.score_samples > 1 and "biased" in self.traits
+        return weakest("estimate" if biased else "bound", self.prior.score_kind, self.likelihood.score_kind)
 
     @property
     def discrete_latents_of_parts(self) -> bool:
         """Whether the prior or the likelihood has discrete latents itself."""
-        return super().discrete_latents
+        return "discrete_latents" in inherited(self)
 
     @property
     def event(self) -> EventSpec:
@@ -176,8 +171,6 @@ class LatentModel(Model):
 
     def weights(self, params: Params, batch: Batch, key: jax.Array, num: int = 1, *, train: bool = False) -> Weights:
         """`num` latents of each example from q(z | x), and the terms of their weights; see `Weights`."""
-        check_params(self.param_shapes, params)
-        check_key(key)
         draw_key, *keys = jax.random.split(key, 4)
         head, features = encoder_of(self.posterior, params["posterior"], batch, train, keys[0])
         features = jnp.broadcast_to(features, (num, *features.shape))
@@ -203,14 +196,13 @@ class LatentModel(Model):
         value = log_mean(log_w_kB)
         kl = (found.log_posterior - found.log_prior).mean(0)
         terms = {"reconstruction": -found.reconstruction.mean(0), "kl": kl}
-        return Score(value, self.kind, terms | ({"importance": log_w_kB.mean(0) - value} if num > 1 else {}))
+        return Score(value, self.score_kind, terms | ({"importance": log_w_kB.mean(0) - value} if num > 1 else {}))
 
     def importance_bound(self, params: Params, batch: Batch, key: jax.Array, samples: int, at_once=50) -> jax.Array:
         """L_k = log 1/k sum_i p(x, z_i) / q(z_i | x) with k = `samples`, float32[B] nats; memory is that of `at_once`.
 
         It grows with k, in the mean, towards log p(x) (Burda et al., theorem 1), of parts that are `unbiased`.
         """
-        batch = self.checked_batch(batch.x, batch.context, batch.mask)
         return _importance_bound(self, params, batch, key, samples, min(at_once, samples))
 
     def kl_by_unit(self, params: Params, batch: Batch, key: jax.Array) -> jax.Array:
@@ -218,18 +210,18 @@ class LatentModel(Model):
         is the divergence that the site adds. For a prior that is one network.
         """
         z = self.weights(params, batch, key).latents[0]
+        prior = require(self.prior, "conditionals", "the divergence of a site")
         terms = self.posterior.log_prob_per_site(params["posterior"], z, context={**batch.context, DATA: batch.x})
-        assert has_conditionals(self.prior), "the divergence of a site needs conditionals of the prior"
-        terms = terms - self.prior.log_prob_per_site(params["prior"], z, context=dict(batch.context) or None)
+        terms = terms - prior.log_prob_per_site(params["prior"], z, context=batch.context)
         return terms.reshape(len(z), -1)
 
     def encode(self, params: Params, x: jax.Array, *, context: Any = None) -> jax.Array:
         """The most probable z under q(z | x), the mean of a Gaussian: [B, *shape of z]."""
-        head, features = encoder_of(self.posterior, params["posterior"], self.checked_batch(x, context))
+        head, features = encoder_of(self.posterior, params["posterior"], checked_batch(self, params, x, context))
         return head.mode(features)
 
     def draw_examples(
-        self, params: Params, keys: jax.Array, sampler: Sampler, options: DrawOptions, latents: jax.Array | None = None
+        self, params: Params, keys: jax.Array, sampler: Sampler, options: Request, latents: jax.Array | None = None
     ) -> Draw:
         """z from the prior, then x from the likelihood by the sampler; `latents` [B, *shape of z] stand for the former.
 
@@ -238,70 +230,92 @@ class LatentModel(Model):
         of_prior, of_likelihood = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
         stats: dict[str, jax.Array] = {}
         if latents is None:
-            latents, stats = self.prior.draw(params["prior"], of_prior, context=options.context)
-        given = dataclasses.replace(options, context={**(options.context or {}), LATENT: latents})
-        x, found = self.likelihood.draw(params["likelihood"], of_likelihood, given, sampler=sampler)
-        return Draw(x, added_stats(stats, found))
-
-    def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
-        """As the likelihood; raises `UserError` for observed sites, too, whose posterior is not known."""
-        self.refuse(DrawOptions(given=options.given, observed=options.observed))
-        self.likelihood.check_draws(sampler, options)
-
-    def sampled_bound(self, samples: int) -> SampledBound:
-        return importance_sampled(self, samples)
-
-    def report_of_examples(self, params: Params, batch: Batch, key: jax.Array) -> dict[str, Any]:
-        """`kl_nats_by_unit`: the mean of log q(z_i | x) - log p(z_i) for each site of z in nats, where the prior is one
-        network. `active_units`, of real latents: how many have a posterior mean with a variance above .01 over the
-        examples (Burda, Grosse & Salakhutdinov, "Importance Weighted Autoencoders", 2016, section 5.2).
-        """
-        report: dict[str, Any] = {}
-        if has_conditionals(self.prior):
-            units = jax.jit(LatentModel.kl_by_unit)(self, params, batch, key)
-            report["kl_nats_by_unit"] = [float(value) for value in np.asarray(units, np.float64).mean(0)]
-        if not self.latent_event.is_discrete:
-            context = dict(batch.context) or None
-            means = np.asarray(jax.jit(LatentModel.encode)(self, params, jnp.asarray(batch.x), context=context))
-            report["active_units"] = int((means.reshape(len(means), -1).var(0) > ACTIVE).sum())
-        return report
-
-    def pictures(self, params: Params, batch: Batch, key: jax.Array) -> Iterator[tuple[str, Picture]]:
-        """Of images. `reconstructions`: examples, and the likelihood given their latents. `interpolation`: the
-        likelihood on the straight lines between the latents of two examples. `latent_plane`, of two real latents: on a
-        grid of points, equal parts of the standard normal prior apart (Kingma & Welling, 2014, figure 4).
-        """
-        if not is_image(self.event):
-            return
-        context = {name: jnp.asarray(part) for name, part in batch.context.items()}
-        z = self.encode(params, jnp.asarray(batch.x), context=context or None)
-
-        def decoded(z: Array, context: dict[str, jax.Array]) -> np.ndarray:
-            return np.asarray(self.expected(params, z, context, key))
-
-        first = {name: part[:RECONSTRUCTED] for name, part in context.items()}
-        rows = np.asarray(batch.x)[:RECONSTRUCTED], decoded(z[:RECONSTRUCTED], first)
-        yield "reconstructions", Tiles(np.concatenate(rows), len(rows[0]), "Examples, and their reconstructions")
-        if z.dtype != np.float32:
-            return
-        part = np.linspace(0, 1, POINTS, dtype=np.float32).reshape(1, -1, *[1] * (z.ndim - 1))
-        num = min(PAIRS, len(z) // 2)
-        path = (1 - part) * z[:num, None] + part * z[num : 2 * num, None]
-        of_first = jax.tree.map(lambda leaf: jnp.repeat(leaf[:num], POINTS, 0), context)
-        along = decoded(path.reshape(-1, *z.shape[1:]), of_first)
-        yield "interpolation", Tiles(along, POINTS, "Between two examples")
-        if self.latent_event.num_dims == 2 and not context:
-            quantile = norm.ppf((jnp.arange(SIDE) + 0.5) / SIDE)
-            plane = jnp.stack(jnp.meshgrid(quantile, quantile), -1).reshape(-1, *self.latent_event.shape)
-            yield "latent_plane", Tiles(decoded(plane, {}), SIDE, "Latents")
+            latents, stats = draw_part(self.prior, params["prior"], of_prior, Cached(), plain_request(options.context))
+        else:
+            latents = as_values(self.latent_event, latents, "latents")
+        options = dataclasses.replace(options, context={**(options.context or {}), LATENT: latents})
+        x, of_x = draw_part(self.likelihood, params["likelihood"], of_likelihood, sampler, options)
+        return Draw(x, added_stats(stats, of_x))
 
     def expected(self, params: Params, z: Array, context: dict[str, jax.Array], key: jax.Array) -> jax.Array:
-        """The mean of p(x | z) where its sites are independent and have a list of values; else the mode, or a draw."""
+        """Returns the mean of p(x | z) if its sites are independent and have a list of values; else the mode, or a
+        draw.
+        """
         given = context | {LATENT: jnp.asarray(z)}
-        found = expected_value(self.likelihood, params["likelihood"], given, len(z))
-        if found is None:
+        value = expected_value(self.likelihood, params["likelihood"], given, len(z))
+        if value is None:
             return self.draw(params, example_keys(key, len(z)), context=context or None, latents=z).x
-        return found
+        return value
+
+
+@check_draws.register(LatentModel)
+def _(model: LatentModel, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
+    """As the likelihood, and the posterior given observed sites is not known."""
+    refuse(model, DrawOptions(given=options.given, observed=options.observed))
+    check_draws(model.likelihood, sampler, options)
+
+
+@extras.in_sequence.register(LatentModel)
+def _(model: LatentModel) -> bool:
+    return extras.in_sequence(model.likelihood)
+
+
+@extras.sampled_part.register(LatentModel)
+def _(model: LatentModel) -> str:
+    return "likelihood"
+
+
+@extras.sampled_bound.register(LatentModel)
+def _(model: LatentModel, samples: int) -> SampledBound:
+    return importance_sampled(model, samples)
+
+
+@extras.report_of_examples.register(LatentModel)
+def _(model: LatentModel, params: Params, batch: Batch, key: jax.Array) -> dict[str, Any]:
+    """`kl_nats_by_unit`: the mean of log q(z_i | x) - log p(z_i) for each site of z in nats, if the prior is one
+    network. `active_units`, of real latents: how many have a posterior mean with a variance above .01 over the
+    examples (Burda, Grosse & Salakhutdinov, "Importance Weighted Autoencoders", 2016, section 5.2).
+    """
+    report: dict[str, Any] = {}
+    if "conditionals" in model.prior.traits:
+        units = jax.jit(LatentModel.kl_by_unit)(model, params, batch, key)
+        report["kl_nats_by_unit"] = [float(value) for value in np.asarray(units, np.float64).mean(0)]
+    if not model.latent_event.is_discrete:
+        context = dict(batch.context) or None
+        means = np.asarray(jax.jit(LatentModel.encode)(model, params, jnp.asarray(batch.x), context=context))
+        report["active_units"] = int((means.reshape(len(means), -1).var(0) > ACTIVE).sum())
+    return report
+
+
+@extras.pictures.register(LatentModel)
+def _(model: LatentModel, params: Params, batch: Batch, key: jax.Array) -> Iterator[tuple[str, Picture]]:
+    """Of images. `reconstructions`: examples, and the likelihood given their latents. `interpolation`: the likelihood
+    on the straight lines between the latents of two examples. `latent_plane`, of two real latents: on a grid of points,
+    equal parts of the standard normal prior apart (Kingma & Welling, 2014, figure 4).
+    """
+    if not is_image(model.event):
+        return
+    context = {name: jnp.asarray(part) for name, part in batch.context.items()}
+    z = model.encode(params, jnp.asarray(batch.x), context=context or None)
+
+    def decoded(z: Array, context: dict[str, jax.Array]) -> np.ndarray:
+        return np.asarray(model.expected(params, z, context, key))
+
+    first = {name: part[:RECONSTRUCTED] for name, part in context.items()}
+    rows = np.asarray(batch.x)[:RECONSTRUCTED], decoded(z[:RECONSTRUCTED], first)
+    yield "reconstructions", Tiles(np.concatenate(rows), len(rows[0]), "Examples, and their reconstructions")
+    if z.dtype != np.float32:
+        return
+    part = np.linspace(0, 1, POINTS, dtype=np.float32).reshape(1, -1, *[1] * (z.ndim - 1))
+    num = min(PAIRS, len(z) // 2)
+    path = (1 - part) * z[:num, None] + part * z[num : 2 * num, None]
+    of_first = jax.tree.map(lambda leaf: jnp.repeat(leaf[:num], POINTS, 0), context)
+    along = decoded(path.reshape(-1, *z.shape[1:]), of_first)
+    yield "interpolation", Tiles(along, POINTS, "Between two examples")
+    if model.latent_event.num_dims == 2 and not context:
+        quantile = norm.ppf((jnp.arange(SIDE) + 0.5) / SIDE)
+        plane = jnp.stack(jnp.meshgrid(quantile, quantile), -1).reshape(-1, *model.latent_event.shape)
+        yield "latent_plane", Tiles(decoded(plane, {}), SIDE, "Latents")
 
 
 def encoder_of(
@@ -314,8 +328,8 @@ def encoder_of(
 
 
 def importance_sampled(model: Any, samples: int) -> SampledBound:
-    """L_k with k = `samples` of a model that has an `importance_bound`; raises `UserError` unless it is `unbiased`."""
-    if not model.unbiased:
+    """L_k with k = `samples` of a model that has an `importance_bound`; raises `UserError` if its scores are biased."""
+    if "biased" in model.traits:
         raise UserError(
             "config.evaluate.samples takes exponentials of scores, which are no bounds with chains inside: set it to 0"
         )
@@ -323,11 +337,11 @@ def importance_sampled(model: Any, samples: int) -> SampledBound:
     return SampledBound("importance_bound", model, type(model).importance_bound, (samples,), entries)
 
 
-def expected_value(model: Model, params: Params, context: dict[str, jax.Array], num: int) -> jax.Array | None:
+def expected_value(model: Any, params: Params, context: dict[str, jax.Array], num: int) -> jax.Array | None:
     """The mean of a model whose sites are independent given the context, where they have a list of values, else the
     mode: [num, *event]. None for other models.
     """
-    if not isinstance(model, AutoregressiveModel) or model.network.dependencies(model.factorization).any():
+    if "conditionals" not in model.traits or model.network.dependencies(model.factorization).any():
         return None
     features = model.features(params, jnp.zeros((num, *model.event.shape), model.event.dtype), context=context)
     head = model.head(params)
@@ -363,13 +377,13 @@ def check_part(name: str, part: Any, check: Callable[[Any], None], event: EventS
 
 def check_reads(part: Any) -> None:
     """Raises `UserError` for one network that does not read its context: x, or z, would have no influence on it."""
-    if isinstance(part, AutoregressiveModel) and "context" not in part.network.traits:
+    if "conditionals" in part.traits and "context" not in part.network.traits:
         raise UserError("its network reads no context: take independent, or another that reads one")
 
 
 def check_encoder(encoder: Any) -> None:
     """Raises `UserError` unless it is one network that reads x, and no site of its event."""
-    if not isinstance(encoder, AutoregressiveModel):
+    if "conditionals" not in encoder.traits:
         raise UserError("it is one network and one conditional, of the kind autoregressive")
     check_reads(encoder)
     if encoder.network.dependencies(encoder.factorization).any():

@@ -22,13 +22,12 @@ from arjax.core.arrays import as_array
 from arjax.core.ends import up_to_end
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
+from arjax.core.traits import require
 from arjax.factorization import make_factorization
-from arjax.models.abilities import require
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.models.base import asked
 from arjax.models.checks import as_context, as_values, check_end, check_params
+from arjax.models.draws import num_keys, options_of_draw, tell_temperature
 from arjax.models.queries import evidence_first
-from arjax.models.sampling import num_keys, tell_temperature
 from arjax.networks import NETWORKS
 from arjax.networks.base import ChunkedNetwork, chunk_of
 from arjax.samplers import Cached, Draw, DrawOptions, Sampler, make_sampler
@@ -59,7 +58,7 @@ def draw_longer(
     an ordinary draw under the same keys, and a shorter draw is the beginning of a longer one. Statistics add up. Where
     there is an `end`, the draw stops when all examples have ended. The arguments and refusals are those of `pieces`.
     """
-    options, _ = asked(options, short)
+    options, _ = options_of_draw(options, short)
     found = pieces(model, params, keys, length, options, sampler=sampler, overlap=overlap, place=place)
     return joined(found, length, options.end)
 
@@ -106,7 +105,7 @@ def pieces(
       UserError: no model of sequences in raster order; a context with positions, or an end token, where the window
         would slide; or as `model.draw`.
     """
-    options, sampler, num = asked(options, short)[0], make_sampler(sampler), num_keys(keys)
+    options, sampler, num = options_of_draw(options, short)[0], make_sampler(sampler), num_keys(keys)
     if options.observed is not None:
         raise UserError("a draw with a length begins with the `given` values: leave out `observed`")
     check_params(model.param_shapes, params)

@@ -17,10 +17,11 @@ from arjax.core.errors import UserError
 from arjax.core.mixtures import log_mixture
 from arjax.core.score_names import kind_of_mixture
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.models.base import Member, Model, Params, folded
-from arjax.models.checks import check_likelihood, check_params
+from arjax.models import extras
+from arjax.models.base import Model, Params, folded
+from arjax.models.checks import check_likelihood
+from arjax.models.draws import Request, check_draws, draw_part, refuse, step_keys
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
-from arjax.models.sampling import step_keys
 from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Sampler
 
 #: The name of the weights among the parameters, as logits [K], beside "0", "1", ... of the members.
@@ -47,7 +48,7 @@ class MixtureModel(Model):
 
     members: tuple[Model, ...]
 
-    draw_options: ClassVar[frozenset[str]] = frozenset({"temperature", "end"})
+    takes: ClassVar[frozenset[str]] = frozenset({"sampler", "temperature", "end"})
     _PARTS = {name: ModelChoice(network=name) for name in ("made", "independent")}
     EXAMPLES = {"binary": Example(ModelChoice("mixture", parts=_PARTS), EventSpec((2, 2)))}
 
@@ -78,14 +79,9 @@ class MixtureModel(Model):
         return f"MixtureModel({', '.join(map(repr, self.members))})"
 
     @property
-    def kind(self) -> str:
-        """The kind of its scores: exact where all members are; a bound where all others are unbiased bounds."""
-        return kind_of_mixture(*(member.kind for member in self.members), unbiased=self.unbiased)
-
-    @property
-    def in_sequence(self) -> bool:
-        """Whether all members visit the sites from the first to the last one."""
-        return all(member.in_sequence for member in self.members)
+    def score_kind(self) -> str:
+        """Exact if all members are; a bound if all others are bounds without bias."""
+        return kind_of_mixture(*(member.score_kind for member in self.members), unbiased="biased" not in self.traits)
 
     @property
     def event(self) -> EventSpec:
@@ -107,18 +103,8 @@ class MixtureModel(Model):
         """log w, float32[K]."""
         return jax.nn.log_softmax(params[WEIGHTS])
 
-    def step_members(self, params: Params) -> tuple[Member, ...]:
-        check_params(self.param_shapes, params)
-        weights_K = self.log_weights(params)
-        return tuple(
-            Member(part.model, part.params, part.log_weight + weights_K[k])
-            for k, member in enumerate(self.members)
-            for part in member.step_members(params[str(k)])
-        )
-
     def scores_of_members(self, params: Params, batch: Batch, *, key: Any = None, train: bool = False) -> jax.Array:
-        """log p_k(x | c) of each example under each member in nats, or as its `kind` says, float32[K, B]."""
-        check_params(self.param_shapes, params)
+        """log p_k(x | c) of each example under each member in nats, or as its `score_kind` says, float32[K, B]."""
         scores = [
             member.score(params[str(k)], batch, key=folded(key, k), train=train)
             for k, member in enumerate(self.members)
@@ -130,31 +116,48 @@ class MixtureModel(Model):
         marks, and the weights are still w_k: sites that are given do not change them, as they do in a draw.
         """
         log_prob_KB = self.scores_of_members(params, batch, key=key, train=train)
-        return Score(log_mixture(self.log_weights(params), log_prob_KB), self.kind)
+        return Score(log_mixture(self.log_weights(params), log_prob_KB), self.score_kind)
 
     def posterior(self, params: Params, batch: Batch, *, key: jax.Array | None = None) -> jax.Array:
         """P(k | x, c), the share of each member in the likelihood of each example, float32[K, B]."""
         log_prob_KB = self.scores_of_members(params, batch, key=key)
         return jax.nn.softmax(self.log_weights(params)[:, None] + log_prob_KB, axis=0)
 
-    def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
-        self.refuse(options)
-        if sampler.has_arrays:
-            raise UserError("a mixture draws with one sampler for all members: take one without a draft of its own")
-        for member in self.members:
-            member.check_draws(sampler, options)
-
-    def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: DrawOptions) -> Draw:
+    def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: Request) -> Draw:
         """The member of an example is chosen by its key, with probability proportional to w^(1 / T).
 
         All members draw for all examples, and the chosen one counts: that is K times the work of a member, which
         `network_calls` says, but programs of one shape whatever is chosen.
         """
         drawn = [
-            member.draw(params[str(k)], step_keys(keys, k + 1), options, sampler=sampler)
+            draw_part(member, params[str(k)], step_keys(keys, k + 1), sampler, options)
             for k, member in enumerate(self.members)
         ]
         return _chosen(keys, tempered(self.log_weights(params), options.temperature), drawn)
+
+
+@check_draws.register(MixtureModel)
+def _(model: MixtureModel, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
+    refuse(model, options)
+    if sampler.has_arrays:
+        raise UserError("a mixture draws with one sampler for all members: take one without a draft of its own")
+    for member in model.members:
+        check_draws(member, sampler, options)
+
+
+@extras.in_sequence.register(MixtureModel)
+def _(model: MixtureModel) -> bool:
+    return all(map(extras.in_sequence, model.members))
+
+
+@extras.step_members.register(MixtureModel)
+def _(model: MixtureModel, params: Params) -> tuple[extras.Member, ...]:
+    weights_K = model.log_weights(params)
+    return tuple(
+        part._replace(log_weight=part.log_weight + weights_K[k])
+        for k, member in enumerate(model.members)
+        for part in extras.step_members(member, params[str(k)])
+    )
 
 
 @jax.jit

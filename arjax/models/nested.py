@@ -18,13 +18,15 @@ import numpy as np
 
 from arjax.conditionals import CONDITIONALS, Conditional, JointConditional
 from arjax.conditionals.base import unsuitable
-from arjax.conditionals.blocks import visit_numbers
+from arjax.conditionals.blocks import site_log_prob, site_loss, visit_numbers
 from arjax.conditionals.modes import Modes
 from arjax.conditionals.temperature import as_temperature
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.models.abilities import require
-from arjax.models.autoregressive import AutoregressiveModel
+from arjax.core.traits import require
+from arjax.models.autoregressive import AutoregressiveModel, over_sites
+from arjax.models.base import dummy_batch
 from arjax.models.kinds import make_model
 from arjax.networks import NETWORKS
 from arjax.samplers import Cached, DrawOptions, example_keys
@@ -113,8 +115,8 @@ class Nested(JointConditional):
             raise UserError("the model of the conditional 'nested' has one vector as its context, and one order")
 
     @property
-    def kind(self) -> str:
-        return self.model.kind
+    def score_kind(self) -> str:
+        return self.model.score_kind
 
     @property
     def own_loss(self) -> str:
@@ -155,19 +157,23 @@ class Nested(JointConditional):
         return value.reshape(-1, *self.model.event.shape), self._context(jnp.where(valid[..., None], features, 0))
 
     def block_log_prob(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
-        return self._per_index(self.model.log_prob_per_site, features, value, valid)
+        return self._per_index(site_log_prob, features, value, valid)
 
     def block_loss(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
-        return self._per_index(self.model.loss_per_site, features, value, valid)
+        return self._per_index(site_loss, features, value, valid)
 
-    def _per_index(self, per_site: Callable[..., jax.Array], features, value, valid) -> jax.Array:
+    def _per_index(self, number: Callable[..., jax.Array], features, value, valid) -> jax.Array:
         rows, context = self._block(features, value, valid, valid)
-        more = {"context": context, "train": self.train, "key": self.key}
-        return jnp.where(valid, per_site(self.params, rows, **more).reshape(features.shape[:-1]), 0.0)
+        values = self._per_site(number, rows, context)
+        return jnp.where(valid, values.reshape(features.shape[:-1]), 0.0)
+
+    def _per_site(self, number: Callable[..., jax.Array], rows: jax.Array, context: dict[str, jax.Array]) -> jax.Array:
+        """`number` of each site of inner examples, see `AutoregressiveModel.per_site`."""
+        return self.model.per_site(number, self.params, Batch(rows, context), train=self.train, key=self.key)
 
     def block_entropy(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
         rows, context = self._block(features, value, valid, valid)
-        _, per_index = self.model.conditionals(self.params, rows, context=context, key=self.key)
+        _, per_index = self.model.site_scores(self.params, Batch(rows, context), self.key)
         return jnp.where(valid, per_index.reshape(features.shape[:-1]), 0.0)
 
     def block_sample(self, key, features, valid, value, given, temperature=1.0):
@@ -193,17 +199,15 @@ class Nested(JointConditional):
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
         """log p(value | features) in nats, [...]: the inner model's, with teacher forcing."""
-        return self._summed(self.model.log_prob_per_site, features, value)
+        return self._summed(site_log_prob, features, value)
 
     def loss(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        return self._summed(self.model.loss_per_site, features, value)
+        return self._summed(site_loss, features, value)
 
-    def _summed(self, per_site: Callable[..., jax.Array], features: jax.Array, value: jax.Array) -> jax.Array:
+    def _summed(self, number: Callable[..., jax.Array], features: jax.Array, value: jax.Array) -> jax.Array:
         value = jnp.broadcast_to(value, (*features.shape[:-1], *self.value_shape))
-        flat = value.reshape(-1, *self.value_shape)
-        more = {"context": self._context(features), "train": self.train, "key": self.key}
-        found = per_site(self.params, flat, **more)
-        return found.reshape(len(found), -1).sum(-1).reshape(features.shape[:-1])
+        values = self._per_site(number, value.reshape(-1, *self.value_shape), self._context(features))
+        return over_sites(values).reshape(features.shape[:-1])
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
         return self._draw(self.model.conditional, key, features, temperature)
@@ -214,7 +218,7 @@ class Nested(JointConditional):
 
     def _draw(self, conditional: Any, key: jax.Array, features: jax.Array, temperature: Any) -> jax.Array:
         context = self._context(features)
-        canvas = self.model.dummy_batch(len(context["vector"])).x
+        canvas = dummy_batch(self.model, len(context["vector"])).x
         drawn = self._fill(conditional, key, canvas, None, context, temperature)
         return drawn.reshape(*features.shape[:-1], *self.value_shape)
 
@@ -224,7 +228,7 @@ class Nested(JointConditional):
         """
         key = jax.random.key(0) if self.key is None else self.key
         drawn = self.sample(key, features).reshape(-1, *self.value_shape)
-        _, entropy = self.model.conditionals(self.params, drawn, context=self._context(features), key=self.key)
+        _, entropy = self.model.site_scores(self.params, Batch(drawn, self._context(features)), self.key)
         return entropy.reshape(*features.shape[:-1], -1).sum(-1)
 
 

@@ -19,13 +19,15 @@ from arjax.core.pictures import CodesInUse, Picture, Tiles, is_image
 from arjax.core.programs import one_program
 from arjax.core.score_names import weakest
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.models import latent
+from arjax.core.traits import traits
+from arjax.models import extras, latent
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.models.base import Model, Params, SampledBound
-from arjax.models.checks import check_params
+from arjax.models.base import Model, Params, inherited
+from arjax.models.checks import as_values, check_params, checked_batch
+from arjax.models.draws import Request, added_stats, check_draws, draw_part, plain_request, refuse
+from arjax.models.extras import SampledBound
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
 from arjax.models.latent import DATA, LATENT, RECONSTRUCTED
-from arjax.models.sampling import added_stats
 from arjax.networks.layers.local_context import pixels
 from arjax.quantizers import QUANTIZERS, Quantizer
 from arjax.quantizers.base import Grid
@@ -85,11 +87,7 @@ class TokensModel(Model):
     prior: Model
     quantizer: Quantizer = dataclasses.field(metadata={"static": True})
 
-    SAMPLED: ClassVar[str] = "prior"
-    abilities: ClassVar[frozenset[str]] = frozenset({"tokens"})
-    discrete_latents: ClassVar[bool] = True
-    draw_options: ClassVar[frozenset[str]] = frozenset({"temperature", "top_k", "top_p", "min_p"})
-    own_draw_options: ClassVar[frozenset[str]] = frozenset({"tokens"})
+    takes: ClassVar[frozenset[str]] = frozenset({"sampler", "temperature", "top_k", "top_p", "min_p", "tokens"})
     EXAMPLES = {
         "fsq": Example(_small("fsq(levels=(3, 2))", (2,)), EventSpec((2, 2))),
         "vq": Example(_small("vq(codes=4, dims=2)", (1, 2)), EventSpec((2, 2)), ContextSpec("label", 3)),
@@ -119,13 +117,12 @@ class TokensModel(Model):
         return f"TokensModel({', '.join(f'{name}={part!r}' for name, part in parts.items())})"
 
     @property
-    def kind(self) -> str:
-        return weakest("bound", self.prior.kind, self.decoder.kind)
+    def score_kind(self) -> str:
+        return weakest("bound", self.prior.score_kind, self.decoder.score_kind)
 
     @property
-    def in_sequence(self) -> bool:
-        """Whether the decoder visits the sites from the first to the last one."""
-        return self.decoder.in_sequence
+    def traits(self) -> frozenset[str]:
+        return inherited(self) | traits("tokens", "discrete_latents")
 
     @property
     def event(self) -> EventSpec:
@@ -179,12 +176,11 @@ class TokensModel(Model):
         """log p(z(x)) + log p(x | z(x)) of each example; its terms are `rate` and `distortion`. It needs a `key` where
         a part does.
         """
-        check_params(self.param_shapes, params)
         keys = [None] * 3 if key is None else list(jax.random.split(key, 3))
         found = self.encoded(params, batch, train, keys[0])
         rate = -self.log_prior(params, found.numbers, batch, keys[1], train)
         distortion = -self.log_likelihood(params, found.z, batch, keys[2], train)
-        return Score(-rate - distortion, self.kind, {"rate": rate, "distortion": distortion})
+        return Score(-rate - distortion, self.score_kind, {"rate": rate, "distortion": distortion})
 
     def log_prior(
         self, params: Params, numbers: jax.Array, batch: Batch, key: jax.Array | None = None, train: bool = False
@@ -219,21 +215,11 @@ class TokensModel(Model):
 
     def tokens(self, params: Params, x: jax.Array, *, context: Any = None) -> jax.Array:
         """The tokens of examples, int32[B, *token event]."""
-        numbers = self.encoded(params, self.checked_batch(x, context)).numbers
+        numbers = self.encoded(params, checked_batch(self, params, x, context)).numbers
         return self.quantizer.tokens_of(numbers, self.grid)
 
-    def sampled_batch(self, params: Params, batch: Batch) -> Batch:
-        """Their tokens, all of which count, in the same contexts."""
-        plain = Batch(np.asarray(batch.x), jax.tree.map(np.asarray, dict(batch.context)))
-        parts = [plain.take(slice(n, n + TOGETHER)) for n in range(0, len(plain), TOGETHER)]
-        found = [self.quantizer.tokens_of(_encoded(self, params, part).numbers, self.grid) for part in parts]
-        return plain.replace(x=np.concatenate(found))
-
-    def code_numbers(self, params: Params, batch: Batch) -> tuple[jax.Array, int]:
-        return self.encoded(params, batch).numbers, self.quantizer.num_codes
-
     def draw_examples(
-        self, params: Params, keys: jax.Array, sampler: Sampler, options: DrawOptions, tokens: jax.Array | None = None
+        self, params: Params, keys: jax.Array, sampler: Sampler, options: Request, tokens: jax.Array | None = None
     ) -> Draw:
         """Tokens from the prior by the sampler, then x from the decoder, step by step; `tokens` [B, *token event] stand
         for the former.
@@ -244,35 +230,14 @@ class TokensModel(Model):
         of_prior, of_decoder = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
         stats: dict[str, jax.Array] = {}
         if tokens is None:
-            tokens, stats = self.prior.draw(params["prior"], of_prior, options, sampler=sampler)
+            tokens, stats = draw_part(self.prior, params["prior"], of_prior, sampler, options)
+        else:
+            tokens = as_values(self.prior.event, tokens, "tokens")
         numbers = self.quantizer.numbers_of(tokens)
         z = self.quantizer.lookup(params["quantizer"], numbers, self.grid)
-        given = _of_decoder(options, {**(options.context or {}), LATENT: z})
-        x, found = self.decoder.draw(params["decoder"], of_decoder, given)
-        return Draw(x, added_stats(stats, found) | ({"prior_calls": stats["network_calls"]} if stats else {}))
-
-    def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
-        """As the prior with the sampler, and the decoder; raises `UserError` for observed sites, too."""
-        if options.given is not None or options.observed is not None:
-            raise UserError(
-                "the kind of model 'tokens' cannot draw the rest of an example of which a part is given: its tokens "
-                "depend on all of it, and their distribution given a part is not known"
-            )
-        self.refuse(options)
-        self.prior.check_draws(sampler, options)
-        self.decoder.check_draws(Cached(), _of_decoder(options))
-
-    def sampled_bound(self, samples: int) -> SampledBound:
-        """L_k with k = `samples`; raises `UserError` for parts that are not `unbiased`, and for quantizers without
-        distances.
-        """
-        found = latent.importance_sampled(self, samples)
-        if type(self.quantizer).distances is Quantizer.distances:
-            raise UserError(
-                "config.evaluate.samples draws tokens near those of an example, and the quantizer "
-                f"{QUANTIZERS.name_of(type(self.quantizer))!r} has no distances of its codes: set it to 0"
-            )
-        return found
+        given = plain_request({**(options.context or {}), LATENT: z}, options.temperature)
+        x, of_x = draw_part(self.decoder, params["decoder"], of_decoder, Cached(), given)
+        return Draw(x, added_stats(stats, of_x) | ({"prior_calls": stats["network_calls"]} if stats else {}))
 
     def importance_bound(
         self, params: Params, batch: Batch, key: jax.Array, samples: int, choices: int = CHOICES
@@ -285,16 +250,7 @@ class TokensModel(Model):
         from z(x). With k = 1 it is the evidence lower bound of a posterior that is refined for each example, as in Kim
         et al., "Semi-Amortized Variational Autoencoders" (2018). It costs k + 2 T `choices` scores.
         """
-        batch = self.checked_batch(batch.x, batch.context, batch.mask)
         return _importance_bound(self, params, batch, key, samples, min(choices, self.quantizer.num_codes))
-
-    def check_trained(self, params: Params) -> None:
-        own = np.asarray(params[FINGERPRINT])
-        if own.any() and not np.array_equal(own, np.asarray(fingerprint(params))):
-            raise UserError(
-                "the prior was trained for the tokens of another encoder or quantizer than those of these parameters: "
-                "train it for these with the objective token_prior"
-            )
 
     def with_prior(self, params: Params, prior: Params) -> Params:
         """These parameters of the tokenizer with the prior of other parameters of this model; raises `UserError` unless
@@ -305,26 +261,84 @@ class TokensModel(Model):
         marks = np.asarray(prior[FINGERPRINT])
         marks = marks if marks.any() else np.asarray(fingerprint(prior))  # they were trained together
         both = {**params, "prior": prior["prior"], FINGERPRINT: jnp.asarray(marks)}
-        self.check_trained(both)
+        check_trained(self, both)
         return both
 
-    def pictures(self, params: Params, batch: Batch, key: jax.Array) -> Iterator[tuple[str, Picture]]:
-        """`codes`, the use of each. Of images, `reconstructions`: examples, and the decoder given their codes."""
-        yield "codes", CodesInUse()
-        if not is_image(self.event):
-            return
-        few = jax.tree.map(lambda leaf: jnp.asarray(leaf[:RECONSTRUCTED]), batch.replace(weight=None))
-        context = {**few.context, LATENT: _encoded(self, params, few).z}
-        decoded = latent.expected_value(self.decoder, params["decoder"], context, len(few))
-        if decoded is None:
-            keys = example_keys(key, len(few))
-            decoded = self.decoder.draw(params["decoder"], keys, context=context).x
-        rows = np.concatenate([np.asarray(few.x), np.asarray(decoded)])
-        yield "reconstructions", Tiles(rows, len(few), "Examples, and their reconstructions")
+
+@check_draws.register(TokensModel)
+def _(model: TokensModel, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
+    """As the prior with the sampler, and the decoder."""
+    if options.given is not None or options.observed is not None:
+        raise UserError(
+            "the kind of model 'tokens' cannot draw the rest of an example of which a part is given: its tokens "
+            "depend on all of it, and their distribution given a part is not known"
+        )
+    refuse(model, options)
+    check_draws(model.prior, sampler, options)
+    check_draws(model.decoder, Cached(), DrawOptions(temperature=options.temperature))
 
 
-def _of_decoder(options: DrawOptions, context: Any = None) -> DrawOptions:
-    return DrawOptions(context=context, temperature=options.temperature)
+@extras.in_sequence.register(TokensModel)
+def _(model: TokensModel) -> bool:
+    return extras.in_sequence(model.decoder)
+
+
+@extras.sampled_part.register(TokensModel)
+def _(model: TokensModel) -> str:
+    return "prior"
+
+
+@extras.examples_of_part.register(TokensModel)
+def _(model: TokensModel, params: Params, batch: Batch) -> Batch:
+    """Their tokens, all of which count, in the same contexts."""
+    plain = Batch(np.asarray(batch.x), jax.tree.map(np.asarray, dict(batch.context)))
+    parts = [plain.take(slice(n, n + TOGETHER)) for n in range(0, len(plain), TOGETHER)]
+    tokens = [model.quantizer.tokens_of(_encoded(model, params, part).numbers, model.grid) for part in parts]
+    return plain.replace(x=np.concatenate(tokens))
+
+
+@extras.code_numbers.register(TokensModel)
+def _(model: TokensModel, params: Params, batch: Batch) -> tuple[jax.Array, int]:
+    return model.encoded(params, batch).numbers, model.quantizer.num_codes
+
+
+@extras.sampled_bound.register(TokensModel)
+def _(model: TokensModel, samples: int) -> SampledBound:
+    """L_k with k = `samples`; raises `UserError` for parts with biased scores, and for quantizers without distances."""
+    bound = latent.importance_sampled(model, samples)
+    if type(model.quantizer).distances is Quantizer.distances:
+        raise UserError(
+            "config.evaluate.samples draws tokens near those of an example, and the quantizer "
+            f"{QUANTIZERS.name_of(type(model.quantizer))!r} has no distances of its codes: set it to 0"
+        )
+    return bound
+
+
+@extras.check_trained.register(TokensModel)
+def check_trained(model: TokensModel, params: Params) -> None:
+    """Raises `UserError` unless the prior was trained for this tokenizer, or together with it."""
+    digest = np.asarray(params[FINGERPRINT])
+    if digest.any() and not np.array_equal(digest, np.asarray(fingerprint(params))):
+        raise UserError(
+            "the prior was trained for the tokens of another encoder or quantizer than those of these parameters: "
+            "train it for these with the objective token_prior"
+        )
+
+
+@extras.pictures.register(TokensModel)
+def _(model: TokensModel, params: Params, batch: Batch, key: jax.Array) -> Iterator[tuple[str, Picture]]:
+    """`codes`, the use of each. Of images, `reconstructions`: examples, and the decoder given their codes."""
+    yield "codes", CodesInUse()
+    if not is_image(model.event):
+        return
+    few = jax.tree.map(lambda leaf: jnp.asarray(leaf[:RECONSTRUCTED]), batch.replace(weight=None))
+    context = {**few.context, LATENT: _encoded(model, params, few).z}
+    decoded = latent.expected_value(model.decoder, params["decoder"], context, len(few))
+    if decoded is None:
+        keys = example_keys(key, len(few))
+        decoded = model.decoder.draw(params["decoder"], keys, context=context).x
+    rows = np.concatenate([np.asarray(few.x), np.asarray(decoded)])
+    yield "reconstructions", Tiles(rows, len(few), "Examples, and their reconstructions")
 
 
 @jax.jit

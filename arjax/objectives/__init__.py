@@ -2,8 +2,8 @@
 
 Objectives on prefixes that differ from the data (`input_noise`, `scheduled_sampling`, `rollout`, `as_is`) have two
 parts. The first part makes the inputs, the values of the prefixes, without a gradient. The second part is one
-parallel pass that scores the data given these inputs, `model.log_prob_per_site(params, x, inputs=inputs)`. The
-parallel form computes the features of the step form, so the gradient is that of the recursion with these inputs.
+parallel pass that scores the data given these inputs, `model.per_site(site_log_prob, params, batch, inputs=inputs)`. It
+computes the features of the step form, so the gradient is that of the recursion with these inputs.
 """
 
 from arjax.objectives import (  # noqa: F401  (they register themselves)

@@ -15,7 +15,7 @@ from arjax.core.errors import UserError, did_you_mean
 from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.models.base import Params, repeated
+from arjax.models.base import Params, dummy_batch, repeated
 from arjax.models.checks import check_factorization
 from arjax.networks.base import NETWORKS, Network, step_variables
 from arjax.objectives.base import OBJECTIVES
@@ -49,7 +49,7 @@ class AsIs(PrefixObjective):
       samples: of each example, at least 2 for `score`.
     """
 
-    DRAWS: ClassVar[bool] = True
+    traits: ClassVar[frozenset[str]] = frozenset({"draws"})
 
     estimator: str = "score"
     temperature: float = 1.0
@@ -169,7 +169,7 @@ def relax(model: AutoregressiveModel, params: Params) -> tuple[Network, Params]:
     """
     network = model.network.clone(event=relaxed_event(model.event))
     dummy = jnp.zeros((1, *network.event.shape))
-    context = dict(model.dummy_batch(1).context) or None
+    context = dict(dummy_batch(model, 1).context) or None
     try:
         check_factorization(network, model.factorization)
         expected = jax.eval_shape(network.init, jax.random.key(0), dummy, model.factorization, context)

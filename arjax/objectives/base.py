@@ -86,6 +86,14 @@ class Loss:
         return sum((term.value for term in self.terms[1:]), self.terms[0].value)
 
 
+#: The traits of objectives.
+TRAITS = {
+    "needs_orders": "it draws from `model.orders`, which then must not be empty",
+    "holes": "a likelihood of the observed values of examples with missing ones, see `arjax.core.holes`",
+    "draws": "the loss depends on draws of the model: a step against the gradient lowers its mean over the draws, and "
+    "not always the loss of one draw",
+    "of_tokens": "the nats that it reports are those of tokens that stand for the data",
+}
 ModelT = TypeVar("ModelT", bound=Model, contravariant=True)
 
 
@@ -97,18 +105,10 @@ class Objective(Generic[ModelT]):
     All methods are pure: an objective holds options and no arrays.
     """
 
-    #: Whether it draws from `model.orders`, which then must not be empty.
-    NEEDS_ORDERS: ClassVar[bool] = False
     #: The kind of model that it is checked with by the laws, see `KINDS`.
     KIND: ClassVar[str] = "autoregressive"
-    #: Whether it is a likelihood of the observed values of examples with missing ones, see `arjax.core.holes`.
-    TAKES_HOLES: ClassVar[bool] = False
-    #: Whether the loss depends on draws of the model: then a step against the gradient lowers its mean over the draws,
-    #: and not always the loss of one draw.
-    DRAWS: ClassVar[bool] = False
-
-    #: Whether the nats that it reports are those of the data, and not of tokens that stand for these.
-    OF_DATA: ClassVar[bool] = True
+    #: What it needs and does, out of `TRAITS`.
+    traits: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def name(self) -> str:
@@ -119,21 +119,21 @@ class Objective(Generic[ModelT]):
         """Raises `UserError` for a part, or a part of one, with a training loss that is not -log p inside of a model
         that trains its parts by log p: the loss would never be used.
         """
-        for of_part, part in model.named_parts.items():
-            if part.own_loss and not model.own_loss:
+        for name, part in model.named_parts.items():
+            if "own_loss" in part.traits and "own_loss" not in model.traits:
                 raise UserError(
-                    f"the part {of_part!r} has the training loss {part.own_loss!r}, and {type(model).__name__} trains "
-                    f"its parts by log p with the objective {self.name!r}: take a conditional whose loss is -log p or "
-                    "its bound, such as diffusion(weighting='bound'), or train the part in a run of its own"
+                    f"the part {name!r} has a training loss of its own, and {type(model).__name__} trains its parts by "
+                    f"log p with the objective {self.name!r}: take a conditional whose loss is -log p or its bound, "
+                    "such as diffusion(weighting='bound'), or train the part in a run of its own"
                 )
             self.check_parts_loss(part)
 
     def check_own_loss(self, model: Model) -> None:
         """Raises `UserError` for a conditional whose training loss is not -log p, which the objective trains."""
-        if own := model.own_loss:
+        if "own_loss" in model.traits:
             raise UserError(
-                f"the objective {self.name!r} trains by log p, and this conditional has the loss {own!r} in its place: "
-                "take teacher_forcing or order_agnostic"
+                f"the objective {self.name!r} trains by log p, and this conditional has another loss: take "
+                "teacher_forcing or order_agnostic"
             )
 
     def check(self, model: ModelT) -> None:
@@ -189,6 +189,12 @@ class Objective(Generic[ModelT]):
 def make_objective(text: str) -> Objective:
     """The objective of a call string, such as `teacher_forcing` or `order_agnostic(orders_per_batch=4)`."""
     return OBJECTIVES.call(text)
+
+
+def objectives_with(trait: str) -> str:
+    """Returns the names of the objectives with a trait, as the choice at the end of a sentence."""
+    all_traits = {name: OBJECTIVES.get(name).traits for name in OBJECTIVES.names()}
+    return " or ".join(name for name, traits in all_traits.items() if isinstance(traits, frozenset) and trait in traits)
 
 
 def likelihood_loss(event: EventSpec, batch: Batch, log_prob_B: jax.Array) -> Loss:

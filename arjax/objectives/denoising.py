@@ -7,10 +7,9 @@ from typing import ClassVar
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.models.abilities import require
+from arjax.core.traits import require
 from arjax.models.base import Params
 from arjax.models.chains import Chain
-from arjax.models.checks import check_key
 from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, likelihood_loss, weighted_sum
 from arjax.objectives.metrics import Mean
 
@@ -38,14 +37,12 @@ class Denoising(Objective[Chain]):
 
     def check(self, model: Chain) -> None:
         require(model, "noise_levels", "the objective 'denoising'")
-        if self.weighting == "simple" and not model.HAS_ERROR:
-            raise UserError("the simple loss is an error of predicted noise, which this chain has not: take bound")
+        if self.weighting == "simple" and "noise_error" not in model.traits:
+            raise UserError("the simple loss is an error of predicted noise, and this chain has none: take bound")
         if self.weighting == "simple" and model.learned_schedule:
             raise UserError("a learned noise schedule is trained by the bound: the simple loss is least without noise")
 
     def loss(self, model: Chain, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
-        check_key(step.key)
-        self.check(model)
         score, error_B = model.estimate(params, batch, key=step.key, num=model.train_steps, train=True)
         bound = likelihood_loss(model.event, batch, score.log_prob)
         values = score.terms if self.weighting == "bound" else {"simple": error_B}

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.mixtures import log_mean
-from arjax.models.abilities import require
+from arjax.core.traits import require
 from arjax.models.base import Model, Params
 from arjax.models.latent import LatentModel, Weights
 from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, count, weighted_sum, weights_of
@@ -121,7 +121,7 @@ class Iwae(LatentObjective):
 
     def check(self, model: LatentModel) -> None:
         super().check(model)
-        if not model.unbiased:
+        if "biased" in model.traits:
             raise UserError(
                 "the objective 'iwae' takes exponentials of scores, which are no bounds with chains: take elbo"
             )

@@ -20,10 +20,9 @@ import optax
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.core.traits import require
 from arjax.factorization import reorder
-from arjax.models.abilities import require
 from arjax.models.autoregressive import AutoregressiveModel, Params
-from arjax.models.checks import check_key
 from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, likelihood_loss
 from arjax.objectives.metrics import Mean, Metrics
 from arjax.objectives.score_function import leave_one_out
@@ -44,8 +43,7 @@ class LearnedOrder(Objective[AutoregressiveModel]):
       learning_rate: of the scores (Adam); that of the model is in the section `optimizer`.
     """
 
-    NEEDS_ORDERS: ClassVar[bool] = True
-    TAKES_HOLES: ClassVar[bool] = True
+    traits: ClassVar[frozenset[str]] = frozenset({"needs_orders", "holes"})
 
     orders_per_step: int = 4
     learning_rate: float = 0.05
@@ -74,8 +72,6 @@ class LearnedOrder(Objective[AutoregressiveModel]):
 
     def loss(self, model: AutoregressiveModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
         """Two terms: the likelihood under R orders, for the model; that of the orders, for the policy."""
-        self.check(model)
-        check_key(step.key)
         scores_D, num = own.params[SCORES], self.orders_per_step
         keys_R = jax.random.split(step.key, num)
         orders_RD = jax.lax.stop_gradient(jax.vmap(draw_order, in_axes=(0, None))(keys_R, scores_D))
@@ -83,9 +79,8 @@ class LearnedOrder(Objective[AutoregressiveModel]):
         first = model.orders.first
 
         def under(order_D: jax.Array) -> Metrics:
-            more = {"context": batch.context, "mask": batch.mask, "train": True, "key": step.key}
-            log_prob_B = model.log_prob(params, batch.x, factorization=reorder(first, order_D), **more)
-            return likelihood_loss(model.event, batch, log_prob_B).metrics
+            score = model.score(params, batch, key=step.key, train=True, factorization=reorder(first, order_D))
+            return likelihood_loss(model.event, batch, score.log_prob).metrics
 
         by_order = jax.lax.map(under, orders_RD)
         metrics = jax.tree.map(lambda leaf_R: leaf_R.mean(0), by_order)

@@ -14,10 +14,9 @@ from arjax.conditionals.blocks import scores_blocks, site_loss
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError, did_you_mean
 from arjax.core.options import opt
+from arjax.core.traits import require
 from arjax.factorization import Factorization
-from arjax.models.abilities import require
 from arjax.models.autoregressive import AutoregressiveModel, Params
-from arjax.models.checks import check_key
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, score_loss
 
@@ -57,8 +56,7 @@ class OrderAgnostic(Objective[AutoregressiveModel]):
         likelihood, as steps with more than .3 observed are never trained: it is reported as `masked`.
     """
 
-    NEEDS_ORDERS: ClassVar[bool] = True
-    TAKES_HOLES: ClassVar[bool] = True
+    traits: ClassVar[frozenset[str]] = frozenset({"needs_orders", "holes"})
 
     orders_per_batch: int = opt(1, least=0)
     hidden: str = "uniform"
@@ -82,8 +80,6 @@ class OrderAgnostic(Objective[AutoregressiveModel]):
             )
 
     def loss(self, model: AutoregressiveModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
-        self.check(model)
-        check_key(step.key)
         order_key, key = jax.random.split(step.key)
         if isinstance(model.network, OrderAgnosticNetwork):
             score = _any_observed(model, params, batch, order_key, key, self.hidden)
@@ -100,7 +96,7 @@ def _by_parts(model, params, batch: Batch, order_key: jax.Array, key: jax.Array,
         raise UserError(f"a batch of {num} examples cannot be cut into {parts} equal parts with an order each")
 
     def score(part: Batch, order_key: jax.Array, key: jax.Array) -> Score:
-        return model.train_score(params, part, key=key, factorization=model.orders.draw(order_key))
+        return model.score(params, part, key=key, train=True, factorization=model.orders.draw(order_key))
 
     if parts == 1:
         return score(batch, order_key, key)

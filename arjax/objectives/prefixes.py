@@ -8,13 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals.blocks import scores_blocks
+from arjax.conditionals.blocks import scores_blocks, site_log_prob
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.models.abilities import require
+from arjax.core.traits import require
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params
-from arjax.models.checks import check_key
 from arjax.objectives.base import Loss, Objective, ObjectiveState, Step, count, likelihood_loss, weighted_sum
 from arjax.objectives.metrics import Mean
 
@@ -40,10 +39,10 @@ class PrefixObjective(Objective[AutoregressiveModel]):
 
     def check_exact(self, model: AutoregressiveModel) -> None:
         """Raises `UserError` unless log p of a draw is exact: the gradient of a bound on it is no score function."""
-        if model.kind != "exact":
+        if model.score_kind != "exact":
             raise UserError(
                 f"the score function of the objective {self.name!r} needs log p itself, and that of this conditional "
-                f"is of the kind {model.kind!r}: take one whose kind is exact, such as gaussian_mixture"
+                f"is of the kind {model.score_kind!r}: take one whose kind is exact, such as gaussian_mixture"
             )
 
     def check_whole_steps(self, model: AutoregressiveModel, batch: Batch) -> None:
@@ -57,13 +56,10 @@ class PrefixObjective(Objective[AutoregressiveModel]):
             )
 
     def loss(self, model: AutoregressiveModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
-        self.check(model)
-        check_key(step.key)
         batch = batch.replace(x=jnp.asarray(batch.x, model.event.dtype))
         loss = weighted_mean(model, batch, *self.costs(model, params, batch, step))
-        own_prefixes = {"context": batch.context, "mask": batch.mask}
-        log_prob_B = model.log_prob(jax.lax.stop_gradient(params), batch.x, **own_prefixes)
-        metrics = likelihood_loss(model.event, batch, log_prob_B).metrics
+        of_data = model.score(jax.lax.stop_gradient(params), batch)
+        metrics = likelihood_loss(model.event, batch, of_data.log_prob).metrics
         return Loss((loss,), dataclasses.replace(metrics, means={self.name: jax.lax.stop_gradient(loss)}))
 
     def costs(self, model: AutoregressiveModel, params: Params, batch: Batch, step: Step) -> tuple[jax.Array, Any]:
@@ -83,8 +79,7 @@ def scored(model: AutoregressiveModel, params: Params, batch: Batch, inputs: Any
 
     `key` is that of dropout; None: without it, as draws are, for gradients by the score function.
     """
-    more = {"context": batch.context, "mask": batch.mask, "train": key is not None, "key": key}
-    per_site = model.log_prob_per_site(params, batch.x, inputs=inputs, **more)
+    per_site = model.per_site(site_log_prob, params, batch, inputs=inputs, train=key is not None, key=key)
     return per_site.reshape(len(batch), -1)
 
 

@@ -15,9 +15,9 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError, did_you_mean
 from arjax.core.options import opt
 from arjax.core.output import say_once
-from arjax.models.abilities import require
+from arjax.core.traits import require
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.models.base import Model, Params, repeated
+from arjax.models.base import Params, repeated
 from arjax.objectives.base import OBJECTIVES, TRUTH, Companions, Step
 from arjax.objectives.prefixes import PrefixObjective, replaceable, scored
 from arjax.objectives.score_function import leave_one_out, with_score_function
@@ -59,7 +59,7 @@ class Rollout(PrefixObjective):
       samples: windows of each example, of the targets `match` and `reverse_kl`.
     """
 
-    DRAWS: ClassVar[bool] = True
+    traits: ClassVar[frozenset[str]] = frozenset({"draws"})
 
     prefix: int = opt(-1, least=-1)
     length: int = opt(16, least=0)
@@ -98,7 +98,7 @@ class Rollout(PrefixObjective):
                 f"a rollout of {needed} steps, prefix and window, does not fit into the {steps} of the model"
             )
         if self.target == "oracle" and not model.conditional.has_table:
-            raise UserError("rollout(target='oracle') compares lists of probabilities, which this conditional has not")
+            raise UserError("rollout(target='oracle') compares lists of probabilities, and this conditional has none")
         if self.target == "match" and not model.event.is_discrete:
             raise UserError("rollout(target='match') counts equal values, and these are real: take data or oracle")
 
@@ -163,21 +163,21 @@ def oracle_of(step: Step, model: AutoregressiveModel, target: str) -> tuple[Auto
     return check_oracle(model, truth.model, target), truth.params
 
 
-def check_oracle(model: AutoregressiveModel, oracle: Model, target: str) -> AutoregressiveModel:
+def check_oracle(model: AutoregressiveModel, oracle: Any, target: str) -> AutoregressiveModel:
     """The oracle; raises `UserError` unless it has conditionals of its own, of the same values in the same order and
     given the same context; for the target "oracle" as lists of probabilities.
     """
-    oracle = require(oracle, "conditionals", "an oracle")
+    require(oracle, "conditionals", "an oracle")
     if oracle.event != model.event:
         raise UserError(f"the oracle is a model of {oracle.event.in_words}, not of {model.event.in_words}")
     if oracle.context_spec != model.context_spec:
         raise UserError("the oracle and the model must have the same context")
-    own, other = model.factorization, oracle.factorization
-    traced = is_traced(own.step, other.step)  # then it has been checked before
-    if not traced and not np.array_equal(own.step, other.step):
+    step_D, step_of_oracle_D = model.factorization.step, oracle.factorization.step
+    traced = is_traced(step_D, step_of_oracle_D)  # then it has been checked before
+    if not traced and not np.array_equal(step_D, step_of_oracle_D):
         raise UserError("the oracle knows the conditionals of its own order alone: the model needs that order")
     if target == "oracle" and not oracle.conditional.has_table:
-        raise UserError("rollout(target='oracle') compares lists of probabilities, which this oracle has not")
+        raise UserError("rollout(target='oracle') compares lists of probabilities, and this oracle has none")
     return oracle
 
 

@@ -53,7 +53,7 @@ class ScheduledSampling(PrefixObjective):
       passes: parallel passes; 0: step by step.
     """
 
-    DRAWS: ClassVar[bool] = True
+    traits: ClassVar[frozenset[str]] = frozenset({"draws"})
 
     schedule: str = "linear"
     final: float = 0.25

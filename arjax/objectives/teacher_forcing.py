@@ -19,10 +19,10 @@ class TeacherForcing(Objective[Model]):
     Conditionals with a training loss of their own have that in place of -log p, and the name of that loss in reports.
     """
 
-    TAKES_HOLES: ClassVar[bool] = True
+    traits: ClassVar[frozenset[str]] = frozenset({"holes"})
 
     def check(self, model: Model) -> None:
-        if model.discrete_latents:
+        if "discrete_latents" in model.traits:
             raise UserError(
                 "teacher_forcing has no gradient through draws of discrete latents: a latent model has the objectives "
                 "elbo(samples=2) and iwae, inside of another model its latents have to be real; the kind tokens has "
@@ -31,4 +31,4 @@ class TeacherForcing(Objective[Model]):
         self.check_parts_loss(model)
 
     def loss(self, model: Model, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
-        return score_loss(model.event, batch, model.train_score(params, batch, key=step.key))
+        return score_loss(model.event, batch, model.score(params, batch, key=step.key, train=True))

@@ -14,7 +14,7 @@ import optax
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.models.abilities import require
+from arjax.core.traits import require
 from arjax.models.base import Params
 from arjax.models.tokens import FINGERPRINT, TokensModel, fingerprint
 from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, count, weighted_sum, weights_of
@@ -50,7 +50,7 @@ class Tokenizer(Objective[TokensModel]):
         self.check_parts_loss(model)
         trained = {"decoder": model.decoder} | ({"prior": model.prior} if self.rate else {})
         for name, part in trained.items():
-            if part.discrete_latents:
+            if "discrete_latents" in part.traits:
                 raise UserError(
                     f"the {name} of the kind 'tokens' draws discrete latents, and the objective 'tokenizer' has no "
                     "gradient through these"
@@ -108,7 +108,6 @@ class TokenPrior(Objective[TokensModel]):
     """
 
     KIND: ClassVar[str] = "tokens"
-    OF_DATA: ClassVar[bool] = False
 
     of: str = "teacher_forcing"
 
@@ -121,8 +120,8 @@ class TokenPrior(Objective[TokensModel]):
         return OBJECTIVES.call(self.of)
 
     @property
-    def DRAWS(self) -> bool:  # type: ignore[override]  # a constant in other objectives
-        return self.inner.DRAWS
+    def traits(self) -> frozenset[str]:  # type: ignore[override]  # a constant in other objectives
+        return (self.inner.traits & {"draws"}) | {"of_tokens"}
 
     def check(self, model: TokensModel) -> None:
         require(model, "tokens", "the objective 'token_prior'")
@@ -130,7 +129,7 @@ class TokenPrior(Objective[TokensModel]):
             self.inner.check(model.prior)
         except UserError as error:
             raise UserError(f"the prior of the kind 'tokens': {error}") from error
-        if model.prior.orders is not None and not self.inner.NEEDS_ORDERS:
+        if model.prior.orders is not None and "needs_orders" not in self.inner.traits:
             raise UserError(
                 f"the prior of the kind 'tokens' has several orders, of which {self.of} trains one: take "
                 "token_prior(of='order_agnostic')"

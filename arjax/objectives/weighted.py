@@ -47,20 +47,10 @@ class Weighted(Objective[Model]):
         return tuple(make_objective(text) for text in self.of)
 
     @property
-    def NEEDS_ORDERS(self) -> bool:  # type: ignore[override]  # a constant in other objectives
-        return any(part.NEEDS_ORDERS for part in self.parts)
-
-    @property
-    def TAKES_HOLES(self) -> bool:  # type: ignore[override]
-        return all(part.TAKES_HOLES for part in self.parts)
-
-    @property
-    def OF_DATA(self) -> bool:  # type: ignore[override]
-        return self.parts[0].OF_DATA
-
-    @property
-    def DRAWS(self) -> bool:  # type: ignore[override]
-        return any(part.DRAWS for part in self.parts)
+    def traits(self) -> frozenset[str]:  # type: ignore[override]  # a constant in other objectives
+        of_parts = [part.traits for part in self.parts]
+        needs = frozenset[str]().union(*of_parts) & {"needs_orders", "draws"}
+        return needs | frozenset.intersection(*of_parts) & {"holes"} | of_parts[0] & {"of_tokens"}
 
     def check(self, model: Model) -> None:
         for part in self.parts:

@@ -12,10 +12,10 @@ import numpy as np
 
 from arjax.conditionals.base import CONDITIONAL, bound
 from arjax.core.errors import UserError
+from arjax.core.traits import require
 from arjax.data import Dataset
 from arjax.factorization import order_name
 from arjax.models import AutoregressiveModel, Model
-from arjax.models.abilities import require
 from arjax.networks import NETWORKS
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.page.program import Arrays, Program, numbered, translate

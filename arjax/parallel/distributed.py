@@ -64,7 +64,7 @@ def tasks_on_node(environment: Mapping[str, str]) -> tuple[int, int]:
     return counts[node] if node < len(counts) else 1, int(environment.get("SLURM_LOCALID", 0))
 
 
-def own_devices(environment: Mapping[str, str], folder: Path = Path("/dev")) -> list[int]:
+def local_devices(environment: Mapping[str, str], folder: Path = Path("/dev")) -> list[int]:
     """Numbers of the devices, among those that this process sees, that are its own; an empty list stands for all.
 
     A process that is alone on its node, or that sees only its own devices, has all that it sees. Where the processes of
@@ -97,9 +97,9 @@ def own_devices(environment: Mapping[str, str], folder: Path = Path("/dev")) -> 
 
 def _bound_to_tasks(environment: Mapping[str, str]) -> bool:
     """Whether SLURM was asked for devices by task, and so shows each task its own."""
-    asked = environment.get("SLURM_GPUS_PER_TASK") or "gpu" in environment.get("SLURM_TRES_PER_TASK", "")
+    requested = environment.get("SLURM_GPUS_PER_TASK") or "gpu" in environment.get("SLURM_TRES_PER_TASK", "")
     bind = environment.get("SLURM_GPU_BIND", "") + environment.get("SLURM_TRES_BIND", "")
-    return "none" not in bind and bool(asked or re.search(r"per_task|single:1\b|map", bind))
+    return "none" not in bind and bool(requested or re.search(r"per_task|single:1\b|map", bind))
 
 
 #: The time for which the processes of a run wait for each other.
@@ -115,7 +115,7 @@ def initialize(coordinator_address: str = "", num_processes: int = 0, process_id
     launcher (SLURM, Open MPI, a TPU pod). When there is none, this is a run of one process.
 
     A process uses all the devices that it sees, unless a launcher shows the same ones to several processes of a node;
-    see `own_devices`. When some process does not connect within `WAIT_SECONDS`, the others report it and exit with
+    see `local_devices`. When some process does not connect within `WAIT_SECONDS`, the others report it and exit with
     code 2.
 
     Args:
@@ -156,7 +156,7 @@ def describe_devices() -> str:
 
 def _connect(others: str, **arguments: Any) -> int:
     """Waits for the `others`, described so, with the arguments of JAX; returns the number of processes."""
-    arguments["local_device_ids"] = own_devices(os.environ)
+    arguments["local_device_ids"] = local_devices(os.environ)
     print(f"waiting for {others}", flush=True)
     address, number = arguments.get("coordinator_address", ""), arguments.get("process_id", 0)
     if address and not number:

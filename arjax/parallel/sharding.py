@@ -49,7 +49,7 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[
     """A mesh of all devices (of all processes, or those given) with axes of these sizes; `data=-1` takes all devices
     that the other two leave. Raises `UserError` where the sizes do not multiply up to the number of devices.
     """
-    devices = found_devices() if devices is None else devices
+    devices = available_devices() if devices is None else devices
     if fsdp < 1 or tensor < 1 or (data < 1 and data != -1):
         raise UserError(f"mesh axes must be at least 1 (data may be -1), not data={data}, fsdp={fsdp}, tensor={tensor}")
     sizes = (len(devices) // (fsdp * tensor) if data == -1 else data, fsdp, tensor)
@@ -62,7 +62,7 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[
     return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 
 
-def found_devices() -> list[jax.Device]:
+def available_devices() -> list[jax.Device]:
     """The devices of all processes; raises `UserError` where JAX cannot use those that JAX_PLATFORMS names."""
     try:
         return jax.devices()
@@ -184,22 +184,22 @@ def _is_apart(group: Sequence[str], mesh: Mesh) -> bool:
     return splits_all and "tensor" not in group and any(axis in BATCH_AXES for axis in group)
 
 
-def own_rows(sharding: NamedSharding, batch_size: int) -> np.ndarray:
+def local_rows(sharding: NamedSharding, batch_size: int) -> np.ndarray:
     """The rows of a global batch that the devices of this process hold, ascending; `sharding` splits the first axis."""
     places = sharding.addressable_devices_indices_map((batch_size,))
     parts = [np.arange(batch_size)[index] for index in places.values() if index is not None]
     return np.unique(np.concatenate(parts))
 
 
-def from_own_rows(
-    rows: np.ndarray, own: np.ndarray, sharding: NamedSharding, batch_size: int, axis: int = 0
+def from_local_rows(
+    rows: np.ndarray, local: np.ndarray, sharding: NamedSharding, batch_size: int, axis: int = 0
 ) -> jax.Array:
     """A global array [..., B, ...] of the rows `own` of axis `axis` that this process has, [..., len(own), ...]."""
 
     def part(index: tuple[slice, ...] | None) -> np.ndarray:
         assert index is not None
         begin, end, _ = index[axis].indices(batch_size)
-        first = int(np.searchsorted(own, begin))  # the rows of one device follow one another
+        first = int(np.searchsorted(local, begin))  # the rows of one device follow one another
         return rows[(*index[:axis], slice(first, first + end - begin))]
 
     shape = (*rows.shape[:axis], batch_size, *rows.shape[axis + 1 :])

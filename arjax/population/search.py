@@ -189,6 +189,6 @@ def learn_order(
         save_config(config, folder)
         state = run_training(RunLearner(dataclasses.replace(setup, train=options), folder), folder).state
         lines = read_metrics(folder)
-    scores = np.asarray(state.own.params[SCORES])
+    scores = np.asarray(state.objective.params[SCORES])
     nats = tuple(line["train/order_nats"] for line in lines if "train/order_nats" in line)
     return PolicyResult(np.argsort(-scores, kind="stable"), scores, nats, setup.total_steps)

@@ -34,7 +34,7 @@ from arjax.training.loop import run_training
 from arjax.training.reporter import Reporter, Silent
 from arjax.training.results import set_results_aside, training_entries, write_nats, write_results
 from arjax.training.setup import best_store
-from arjax.training.state import TrainState, eval_params, fresh_state, own_of, with_shardings
+from arjax.training.state import TrainState, eval_params, fresh_state, objective_state_of, with_shardings
 from arjax.training.step import MetricSums, compile_chunk, from_named, zero_sums
 from arjax.training.workdir import order_note, remember_data
 
@@ -286,7 +286,7 @@ def _result(
 ) -> dict[str, Any]:
     """The report of a member; its seconds are equal parts of those of all."""
     setup, train, best_step = population.setup, population.setup.train, int(history.best_step[o, s])
-    params, own = jax.tree.map(lambda leaf: leaf[o, s], (state.best, state.train.own))
+    params, objective = jax.tree.map(lambda leaf: leaf[o, s], (state.best, state.train.objective))
     where = population.members[o], params, setup.dataset, setup.evaluate.split, setup.evaluate
     seed, timings = population.seeds[s], ("train_seconds", "compile_seconds", "step_seconds")
     scored = report(*where, mesh=None, seed=seed, open_run=setup.open_run, rows=test)
@@ -296,7 +296,7 @@ def _result(
         # A run alone ends with the last step, or out of patience.
         step=min(setup.total_steps, best_step + (train.patience or setup.total_steps) * train.eval_every),
         history={name: getattr(history, name) / history.best_step.size for name in timings},
-        objective_state=own_of(state.train.replace(own=own)),
+        objective_state=objective_state_of(state.train.replace(objective=objective)),
         seed=seed,
     )
 

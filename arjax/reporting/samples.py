@@ -93,7 +93,7 @@ def numbered_folder(workdir: str | os.PathLike) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def own_folder(workdir: str | os.PathLike) -> Iterator[Path]:
+def folder_of_samples(workdir: str | os.PathLike) -> Iterator[Path]:
     """A folder that becomes `samples` when the body has written it to the end; removed again when the body fails.
 
     Samples that were there before get the next number. Raises `UserError`: the disk refuses.

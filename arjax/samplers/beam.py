@@ -154,16 +154,10 @@ class Beam(Sampler):
     """
 
     width: int = opt(4)
-    length_penalty: float = opt(0.0)
+    length_penalty: float = opt(0.0, least=0)
 
     exact: ClassVar[bool] = False
     WARMS: ClassVar[bool] = False
-
-    def __post_init__(self):
-        if self.width < 1:
-            raise UserError(f"the width of a beam search must be at least 1, not {self.width}")
-        if not self.length_penalty >= 0:
-            raise UserError(f"the length penalty of a beam search must be at least 0, not {self.length_penalty}")
 
     def check(self, model):
         head, block_size = model.conditional, model.factorization.block_size

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from arjax.conditionals.base import bound
 from arjax.conditionals.blocks import Query, site_log_prob
 from arjax.conditionals.truncated import untruncated
-from arjax.core.errors import UserError
 from arjax.core.options import opt
 from arjax.samplers.base import OWN_NUMBERS, SAMPLERS, Draw, Sampler, Steps, make_sampler
 from arjax.samplers.options import DrawOptions
@@ -39,8 +38,6 @@ class Best(Sampler):
     exact: ClassVar[bool] = False
 
     def __post_init__(self):
-        if self.of < 1:
-            raise UserError(f"best of {self.of}: at least one sample must be drawn")
         if self.source is None:
             object.__setattr__(self, "source", make_sampler(self.sampler))
 

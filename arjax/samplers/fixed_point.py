@@ -44,12 +44,12 @@ class FixedPoint(Sampler):
     source: Draft | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self):
-        if self.window == 1:
-            raise UserError("fixed_point reads windows of at least 2 steps; window=0 reads all in parallel passes")
         if self.source is None and self.start not in STARTS:
             object.__setattr__(self, "source", make_draft(self.start))
 
     def check(self, model):
+        if self.window == 1:
+            raise UserError("fixed_point reads windows of at least 2 steps; window=0 reads all in parallel passes")
         tell_window("fixed_point", self.window, 0, model.factorization.num_steps)
         if self.source is not None:
             self.source.check(model)

@@ -17,7 +17,7 @@ from arjax.networks.base import chunk_of, step_variables
 from arjax.samplers.base import OWN_NUMBERS, SAMPLERS, Draw, Resources, Sampler, Steps, per_example
 from arjax.samplers.loops import has_carry, num_calls, read_prompt
 from arjax.samplers.rounds import advance, by_score, check_rounds, check_single_sites, entropies, measure_losses
-from arjax.samplers.schedules import check_rounds_fit, check_schedule, make_sizes
+from arjax.samplers.schedules import SCHEDULES, check_rounds_fit, make_sizes
 
 #: Rounds where their number is not given.
 USUAL = 16
@@ -54,16 +54,11 @@ class Parallel(Sampler):
     exact: ClassVar[bool] = False
 
     steps: int = opt(0)
-    schedule: str = opt("uniform")
-    choose: str = opt("random")
-    sizes: tuple[int, ...] = opt(())
+    schedule: str = opt("uniform", choices=SCHEDULES)
+    choose: str = opt("random", choices=CHOICES)
+    sizes: tuple[int, ...] = opt((), least=1)
 
     def __post_init__(self):
-        check_schedule("the sampler 'parallel'", self.steps or 1, self.schedule)
-        if self.choose not in CHOICES:
-            raise UserError(f"the sampler 'parallel' chooses by one of {', '.join(CHOICES)}, not by {self.choose!r}")
-        if any(type(size) is not int or size < 1 for size in self.sizes):
-            raise UserError(f"the sizes of the sampler 'parallel' must be whole numbers, at least 1, not {self.sizes}")
         if self.sizes and (self.steps not in (0, len(self.sizes)) or self.schedule != "uniform"):
             raise UserError(
                 f"the sampler 'parallel' has {len(self.sizes)} rounds of given sizes: leave steps={self.steps} and "

@@ -71,21 +71,13 @@ def make_sizes(schedule: str, num_steps: int, steps: int, losses_S: np.ndarray |
     if schedule == "optimal":
         assert losses_S is not None
         return optimal(losses_S, steps)
-    return (uniform if schedule == "uniform" else cosine)(num_steps, steps)
+    return {"uniform": uniform, "cosine": cosine}[schedule](num_steps, steps)
 
 
 def check_rounds_fit(owner: str, rounds: int, num_steps: int) -> None:
     """Raises `UserError` for more rounds than steps; `owner` names whoever asks."""
     if rounds > num_steps:
         raise UserError(f"{owner} asks for {rounds} rounds, but the model has {num_steps} steps, at least one a round")
-
-
-def check_schedule(owner: str, steps: int, schedule: str) -> None:
-    """Raises `UserError` unless there is a step at least, and a schedule of that name; `owner` names whoever asks."""
-    if steps < 1:
-        raise UserError(f"the steps of {owner} must be a whole number, at least 1, not {steps}")
-    if schedule not in SCHEDULES:
-        raise UserError(f"the schedule of {owner} must be one of {', '.join(SCHEDULES)}, not {schedule!r}")
 
 
 def _sizes(done: np.ndarray) -> tuple[int, ...]:

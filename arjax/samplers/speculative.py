@@ -34,15 +34,11 @@ class Speculative(Sampler):
     """
 
     draft: str = opt("counts(order=3)")
-    window: int = opt(USUAL)
-    coupling: str = opt("keys")
+    window: int = opt(USUAL, least=2)
+    coupling: str = opt("keys", choices=("keys", "rejection"))
     source: Draft | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self):
-        if self.coupling not in ("keys", "rejection"):
-            raise UserError(f"the coupling of 'speculative' is keys or rejection, not {self.coupling!r}")
-        if self.window < 2:
-            raise UserError(f"the window of 'speculative' must be at least 2 steps, not {self.window}")
         if self.source is None:
             object.__setattr__(self, "source", make_draft(self.draft))
 

@@ -226,13 +226,14 @@ def _kind_of_mixture(members: Sequence[Member]) -> str:
 
 
 def _unbiased(section: Mapping[str, Any]) -> bool:
-    """Whether the kinds of model in a config, or in a part of one, are `unbiased`, and their conditionals exact."""
+    """Whether the kinds of model in a config, or in a part of one, have no bias, and their conditionals are exact."""
     from arjax.conditionals import CONDITIONALS
     from arjax.models import KINDS, ModelChoice
 
     model = {"kind": ModelChoice.kind, "conditional": ""} | section.get("model", {})
-    unbiased = KINDS.get(model["kind"]).unbiased is not False  # a property of models that are made of others
-    bounds = {name for name in CONDITIONALS.names() if CONDITIONALS.get(name).kind == "bound"}
+    traits = KINDS.get(model["kind"]).traits  # a property of models that are made of others
+    unbiased = not isinstance(traits, frozenset) or "biased" not in traits
+    bounds = {name for name in CONDITIONALS.names() if CONDITIONALS.get(name).score_kind == "bound"}
     unbiased &= not bounds & set(re.findall(r"\w+", model["conditional"]))  # also where one is an option of another
     return unbiased and all(map(_unbiased, section["parts"].values() if "parts" in section else ()))
 

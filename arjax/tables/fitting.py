@@ -17,12 +17,12 @@ from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.integers import check_seed
 from arjax.core.mixtures import mixed_nats
+from arjax.core.traits import require
 from arjax.data.frames import Frame, read_frame
 from arjax.data.table_files import NO_VALUE
 from arjax.evaluation.mixtures import fit_weights
 from arjax.evaluation.summaries import stderr_of
 from arjax.models import make_model
-from arjax.models.abilities import require
 from arjax.tables.any_order import AnyOrderTable, Sites, codes_of
 from arjax.tables.columns import Numbers, Words
 from arjax.tables.engine import TableEngine

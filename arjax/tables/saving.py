@@ -19,7 +19,6 @@ from arjax.core.json_objects import JsonObject
 from arjax.data.frames import FORMS
 from arjax.data.table_files import NO_VALUE
 from arjax.interop.model_file import SavedModel, load_model, save_model
-from arjax.models.autoregressive import has_conditionals
 from arjax.models.gaussian_mixture import is_gaussian_mixture
 from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.columns import Numbers, Words
@@ -132,12 +131,13 @@ def _check_weights(weights: Sequence[float], place: str) -> None:
 
 
 def _any_order(about: JsonObject, columns: Sequence[Words | Numbers], saved: SavedModel) -> TableEngine:
-    if not has_conditionals(saved.model):
+    model: Any = saved.model
+    if "conditionals" not in model.traits:
         raise UserError("it has the model of another kind of data")
     sites = Sites(tuple(column.num_codes for column in columns), about.count("most_levels", 2))
-    if sites.event != saved.model.event:
+    if sites.event != model.event:
         raise UserError("its columns are not those of the model")
-    return AnyOrderTable(columns, saved.model, saved.params, sites)
+    return AnyOrderTable(columns, model, saved.params, sites)
 
 
 def _gaussian(about: JsonObject, columns: Sequence[Words | Numbers], saved: SavedModel) -> TableEngine:

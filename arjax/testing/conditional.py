@@ -108,7 +108,7 @@ def check_shapes(call: str, value: str, scale: float) -> None:
             "mode": (jax.eval_shape(family.mode, features), x),
             "loss": (jax.eval_shape(family.loss, features, x), score),
         }
-        if family.kind != NO_LIKELIHOOD:
+        if family.score_kind != NO_LIKELIHOOD:
             found["log_prob"] = jax.eval_shape(family.log_prob, features, x), score
             found["entropy"] = jax.eval_shape(family.entropy, features), score
         for name, (has, wanted) in found.items():

@@ -54,7 +54,7 @@ def _model(case: Example) -> tuple[Model, Any]:
     model = make_model(case.event, case.choice, context=case.context)
     # Under large parameters a bound is far below the likelihood, and says nothing; under small ones all examples of an
     # exact kind are nearly equally probable, and a wrong sampler is not noticed.
-    scale = 1.0 if model.kind == "exact" else 0.4
+    scale = 1.0 if model.score_kind == "exact" else 0.4
     return model, jax.tree.map(lambda leaf: np.float32(scale) * leaf, random_like(model.param_shapes))
 
 
@@ -90,7 +90,7 @@ def _drawn(model: Model, params: Any, keys: jax.Array) -> Any:
 
 def _mean_scores(model: Model, params: Any, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
     """The scores of exact kinds, else their means over many draws; and the standard errors of these means."""
-    if model.kind == "exact":
+    if model.score_kind == "exact":
         exact_B = np.asarray(_score(model, params, batch, jax.random.key(1)).log_prob, np.float64)
         return exact_B, np.zeros_like(exact_B)
     found_KB = np.asarray(_scores(model, params, batch, jax.random.split(jax.random.key(1), DRAWS)), np.float64)
@@ -107,7 +107,7 @@ def check_mass(model: Model, params: Any) -> None:
     if not model.event.is_discrete:
         raise NotSupported("real values cannot be enumerated")
     bound_B, stderr_B = _mean_scores(model, params, _examples(model))
-    if model.kind == "exact":
+    if model.score_kind == "exact":
         mass = float(np.exp(bound_B).sum())
         require(abs(mass - 1) < 1e-4, f"the probabilities of all examples sum to {mass:.6f}")
         return
@@ -124,7 +124,7 @@ def check_terms(model: Model, params: Any) -> None:
         found = jax.tree.map(np.asarray, _score(model, params, batch, jax.random.key(2), train))
         require(found.log_prob.shape == (num,), f"the scores of {num} examples have the shape {found.log_prob.shape}")
         require(np.isfinite(found.log_prob).all(), "a score is not finite")
-        require(found.kind == model.kind, f"a score of kind {found.kind} of a model of kind {model.kind}")
+        require(found.kind == model.score_kind, f"a score of kind {found.kind} of a model of kind {model.score_kind}")
         if found.terms:
             off = float(np.abs(sum(found.terms.values()) + found.log_prob).max())
             require(off < 1e-3, f"the terms {', '.join(found.terms)} differ from -log_prob by {off:.3g}")
@@ -136,7 +136,7 @@ def check_gradients(model: Model, params: Any) -> None:
 
     @jax.jit
     def gradient(params: Any) -> Any:
-        return jax.grad(lambda p: -model.train_score(p, batch, key=jax.random.key(3)).log_prob.mean())(params)
+        return jax.grad(lambda p: -model.score(p, batch, key=jax.random.key(3), train=True).log_prob.mean())(params)
 
     found = jax.tree.map(np.asarray, gradient(params))
     for path, leaf in jax.tree.leaves_with_path(found):
@@ -162,14 +162,14 @@ def check_samples(model: Model, params: Any) -> None:
     """Samples of an exact kind follow its probabilities (chi-square test); each example is drawn at least as often as
     the bound of a kind says.
     """
-    if not model.event.is_discrete or model.kind == "estimate":
+    if not model.event.is_discrete or model.score_kind == "estimate":
         raise NotSupported("real values cannot be enumerated, and estimates may exceed the probabilities")
     batch = _examples(model)
     values, drawn = batch.x, _drawn(model, params, jax.random.split(jax.random.key(6), SAMPLES)).x
     equal = (drawn.reshape(SAMPLES, 1, -1) == values.reshape(1, len(values), -1)).all(-1)
     require(equal.any(1).all(), "a draw is no example of the event")
     counts, (score_B, stderr_B) = equal.sum(0), _mean_scores(model, params, batch)
-    if model.kind == "exact":
+    if model.score_kind == "exact":
         require_follows(counts, score_B)
         return
     least = SAMPLES * np.exp(score_B - 4 * stderr_B)

@@ -9,10 +9,11 @@ import jax
 import numpy as np
 
 from arjax.conditionals import make_conditional
+from arjax.core import traits
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.factorization import make_factorization
-from arjax.models import AutoregressiveModel, abilities, make_model
+from arjax.models import AutoregressiveModel, make_model
 from arjax.models.autoregressive import CONDITIONAL
 from arjax.networks import NETWORKS
 from arjax.networks.denoisers import NoisyNetwork
@@ -41,7 +42,7 @@ def _small_model(family: Any, network: str, event: EventSpec, **choice: Any) -> 
     try:
         # data: for orderings that read it
         model = make_model(event, network, data=random_x(event, 30), **{**family.SMALL, **choice})
-        return abilities.require(model, "conditionals", "a law")
+        return traits.require(model, "conditionals", "a law")
     except UserError as refusal:
         require(len(str(refusal)) > 20, f"a refusal is a sentence, not {str(refusal)!r}")
         return str(refusal)

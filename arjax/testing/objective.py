@@ -42,7 +42,7 @@ check_objective = objective_laws.check
 @functools.cache
 def _program(objective: Any, network: str, orders: str) -> tuple[Callable[..., Any], Any, Any]:
     """The loss and its gradients as one compiled program, and parameters of the model and of the objective."""
-    orders = orders or ("pool(num=4)" if objective.NEEDS_ORDERS else "")
+    orders = orders or ("pool(num=4)" if "needs_orders" in objective.traits else "")
     with refusals():
         if "orders" in KINDS.get(objective.KIND).CALLS:
             model: Any = supported(network, EVENTS["binary"], "raster", "sites", orders=orders)
@@ -91,7 +91,7 @@ def check_finite(call: str, network: str, orders: str) -> None:
 
 def check_downhill(call: str, network: str, orders: str) -> None:
     """A small step against the gradient lowers the loss of the same batch under the same key."""
-    if make_objective(call).DRAWS:
+    if "draws" in make_objective(call).traits:
         raise NotSupported("the loss depends on draws of the model: a step against the gradient lowers its mean")
     before, (gradient, _), _ = _run(call, network, orders, _batch())
     params = _program(make_objective(call), network, orders)[1]

@@ -86,23 +86,23 @@ class CheckpointStore:
         """
         while True:
             with contextlib.ExitStack() as locks:
-                seen, found, reason = self._fingerprint(), self._find(locks), ""
-                if found is not None:
-                    step, manifest = found
+                seen, newest, reason = self._fingerprint(), self._find(locks), ""
+                if newest is not None:
+                    step, manifest = newest
                     reason, tree = self._load(step, manifest["tree"], abstract_tree)
                     if not reason:
                         return step, tree, manifest["extra"]
                 # A folder that changes while it is listed may show neither the old checkpoint nor the new one.
                 if from_process_0(seen != self._fingerprint()):
                     continue
-                if found is None:
+                if newest is None:
                     return None
                 raise UserError(f"the checkpoint {self.directory / str(step)} cannot be read: {reason}")
 
     def newest(self) -> tuple[int, dict[str, Any]] | None:
         """Step and `extra` of the checkpoint that `restore` would take, without its arrays; raises as that does."""
-        found = self.restore(None)
-        return found and (found[0], found[2])
+        newest = self.restore(None)
+        return newest and (newest[0], newest[2])
 
     def _load(self, step: int, stored: dict[str, str], abstract_tree: Any) -> tuple[str, Any]:
         """The reason why some process cannot read the arrays ("" when all can), and the arrays."""
@@ -124,9 +124,9 @@ class CheckpointStore:
     def _find(self, locks: contextlib.ExitStack) -> tuple[int, dict[str, Any]] | None:
         """Step and manifest of the newest readable checkpoint, locked until `locks` are closed; None for none."""
         # Process 0 searches for all: the processes must not go on from different steps.
-        found = from_process_0(self._newest_readable(locks) if jax.process_index() == 0 else None)
-        if found is None or found[0] >= 0:
-            return found
+        newest = from_process_0(self._newest_readable(locks) if jax.process_index() == 0 else None)
+        if newest is None or newest[0] >= 0:
+            return newest
         raise UserError(
             f"none of the checkpoints in {self.directory} is readable: put back a copy of one, or train again in "
             "another workdir"
@@ -157,12 +157,12 @@ class CheckpointStore:
 
     def _fingerprint(self) -> dict[int, tuple[int, int]]:
         """Whether checkpoints were added or removed since the last call."""
-        found = {}
+        newest = {}
         for step in self.steps():
             with contextlib.suppress(FileNotFoundError):
                 status = os.stat(self.directory / str(step))
-                found[step] = (status.st_ino, status.st_mtime_ns)
-        return found
+                newest[step] = (status.st_ino, status.st_mtime_ns)
+        return newest
 
     def _make_room(self, step: int) -> None:
         """Makes the folder, and removes partial checkpoints and those of steps that are trained again."""

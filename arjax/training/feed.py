@@ -22,7 +22,7 @@ from arjax.core.memory import bytes_of, free_bytes
 from arjax.data import Source
 from arjax.data.ahead import read_ahead
 from arjax.data.batches import train_index_block
-from arjax.parallel.sharding import batch_sharding, from_own_rows, own_rows, replicated, to_mesh
+from arjax.parallel.sharding import batch_sharding, from_local_rows, local_rows, replicated, to_mesh
 
 KEEP_ON_HOST = "train.data_on_device=false keeps it on the host and reads batches of it"
 
@@ -126,7 +126,7 @@ class HostFeed(Feed):
     ):
         """`steps_from`: as in `make_feed`."""
         super().__init__(source, mesh, seed, batch_size, max_steps)
-        self._sharding, self._own = batch_sharding(mesh, leading_dims=1), own_rows(batch_sharding(mesh), batch_size)
+        self._sharding, self._local = batch_sharding(mesh, leading_dims=1), local_rows(batch_sharding(mesh), batch_size)
         self._steps_from = steps_from or (lambda step: 0)
         self._coming: Generator[HostChunk, None, None] | None = None
         self._foreseen = (-1, -1)  # step and n of the chunk that comes next
@@ -155,14 +155,14 @@ class HostFeed(Feed):
             step += n
 
     def _read(self, step: int, n: int) -> HostChunk:
-        rows = self._source.__getitems__(self._rows(step, n)[:, self._own].ravel())
+        rows = self._source.__getitems__(self._rows(step, n)[:, self._local].ravel())
         return HostChunk(jax.tree.map(lambda array: self._stack(np.asarray(array), n), rows))
 
     def _stack(self, rows: np.ndarray, n: int) -> jax.Array:
         """[n * own rows, ...] -> this process's part of [K, B, ...], 0 after the n-th step."""
-        stacked = np.zeros((self._max_steps, len(self._own), *rows.shape[1:]), rows.dtype)
-        stacked[:n] = rows.reshape(n, len(self._own), *rows.shape[1:])
-        return from_own_rows(stacked, self._own, self._sharding, self._batch_size, axis=1)
+        stacked = np.zeros((self._max_steps, len(self._local), *rows.shape[1:]), rows.dtype)
+        stacked[:n] = rows.reshape(n, len(self._local), *rows.shape[1:])
+        return from_local_rows(stacked, self._local, self._sharding, self._batch_size, axis=1)
 
 
 def make_feed(

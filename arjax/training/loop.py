@@ -138,7 +138,7 @@ class RunLearner:
 
     def validate(self, state: TrainState) -> tuple[np.ndarray, Mapping[str, Any]]:
         scores = self.evaluator(eval_params(state), "validation")
-        return np.asarray(scores[score_name(self.setup.model.kind)], np.float64), scores
+        return np.asarray(scores[score_name(self.setup.model.score_kind)], np.float64), scores
 
     def keep(
         self, state: TrainState, better: np.ndarray, step: int, values: np.ndarray, scores: Mapping[str, Any]
@@ -402,7 +402,7 @@ def _results(run: Training, setup: Setup) -> dict[str, Any]:
     run.folder.check()
     write_exposure(os.path.join(workdir, EXPOSURE), scored.curves)
     run.reporter.result(best[1], scored.scores)
-    if setup.model.kind != NO_LIKELIHOOD:
+    if setup.model.score_kind != NO_LIKELIHOOD:
         write_nats(workdir, {split: scored.nats})
     write_results(workdir, scored.scores)
     return scored.scores

@@ -64,6 +64,8 @@ def muon_of_matrices(
     et al., "Muon is Scalable for LLM Training", 2025; that of AdamW is .2 to .4); where it is 0 by
     sqrt(max(1, O / I)), as by Jordan et al.
     """
+    for name, pattern in (("adam_pattern", adam_pattern), ("taps_pattern", taps_pattern)):
+        compile_regex(pattern, f"optimizer.{name}")
 
     def axes(updates: Any) -> Any:
         def of(path: Any, leaf: Any) -> Any:

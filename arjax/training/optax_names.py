@@ -30,12 +30,12 @@ def by_full_name(name: str) -> Callable | None:
     if not name.startswith(PACKAGE):
         return None
     *modules, last = name.split(".")
-    found: Any = optax
+    module: Any = optax
     for depth, part in enumerate(modules[1:], start=2):
-        found = None if part.startswith("_") else vars(found).get(part)
-        if not isinstance(found, types.ModuleType) or found.__name__ != ".".join(modules[:depth]):
+        module = None if part.startswith("_") else vars(module).get(part)
+        if not isinstance(module, types.ModuleType) or module.__name__ != ".".join(modules[:depth]):
             raise UserError(_refusal(name))
-    function = None if last.startswith("_") else vars(found).get(last)
+    function = None if last.startswith("_") else vars(module).get(last)
     if not inspect.isfunction(function) or not function.__module__.startswith(PACKAGE):
         raise UserError(_refusal(name))
     signature = _signature(function)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import jax
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.core.output import say_once
 from arjax.core.registry import Component, Registry
 from arjax.core.values import compile_regex, is_value
@@ -20,58 +21,33 @@ from arjax.training.optax_names import by_full_name, check_works, is_of_optax, u
 from arjax.training.schedule_free import schedule_free
 from arjax.training.schedules import make_schedule
 
-
-def check_ranges(name: str, rule: Callable, options: Mapping[str, Any]) -> None:
-    """Ranges that hold for every rule: decays of moments in [0, 1), no negative decay, eps above 0."""
-    if is_of_optax(rule):  # which has other names and ranges
-        return
-    for key in ("b1", "b2"):
-        if key in options and not 0 <= options[key] < 1:
-            raise UserError(f"optimizer.{key}={options[key]} must be at least 0 and below 1")
-    if options.get("weight_decay", 0.0) < 0:
-        raise UserError(f"optimizer.weight_decay={options['weight_decay']} must not be negative")
-    if options.get("eps", 1.0) <= 0:  # 0/0 where a weight has no gradient
-        raise UserError(f"optimizer.eps={options['eps']} must be above 0")
-    if rule is schedule_free_adamw and not options["b1"]:  # the average would have no part in the parameters
-        raise UserError("optimizer.b1 must be above 0 for the optimizer 'schedule_free_adamw'")
-    if rule is muon:
-        _check_muon(options)
-
-
-def _check_muon(options: Mapping[str, Any]) -> None:
-    if not 0 <= options["momentum"] < 1:
-        raise UserError(f"optimizer.momentum={options['momentum']} must be at least 0 and below 1")
-    if options["ns_steps"] < 1:
-        raise UserError(f"optimizer.ns_steps={options['ns_steps']} must be at least 1")
-    if options["consistent_rms"] < 0:
-        raise UserError(f"optimizer.consistent_rms={options['consistent_rms']} must not be negative")
-    for name in ("adam_pattern", "taps_pattern"):
-        compile_regex(options[name], f"optimizer.{name}")
-
-
 Transformation: TypeAlias = optax.GradientTransformation
 #: A rule is a function `(options...) -> list[Transformation]`: in sequence they turn gradients into updates of rate 1.
 #: Or it is a function `(learning_rate, options...)` that gets the schedule and returns one transformation, which turns
 #: gradients into updates: so are most of those of optax, which are found by their full names.
-OPTIMIZERS = Registry("optimizer", hidden=("learning_rate",), check=check_ranges, outside=by_full_name)
+OPTIMIZERS = Registry("optimizer", hidden=("learning_rate",), outside=by_full_name)
 
 DECAYING = r"(kernel|embedding)$"
+B1, B2 = opt(0.9, least=0, below=1), opt(0.999, least=0, below=1)
+EPS = opt(1e-8, above=0)  # 0/0 where a weight has no gradient
+WEIGHT_DECAY = opt(0.0, least=0)
 #: The options of the rules here, with their values in every config. A rule takes those among its parameters.
-SHARED = {"weight_decay": 0.0, "decay_pattern": DECAYING, "cautious_decay": False, "b1": 0.9, "b2": 0.999, "eps": 1e-8}
+SHARED = {"weight_decay": WEIGHT_DECAY.default, "decay_pattern": DECAYING, "cautious_decay": False}
+SHARED |= {"b1": B1.default, "b2": B2.default, "eps": EPS.default}
 
 
 @OPTIMIZERS.register("adam")
-def adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> list[Transformation]:
+def adam(b1: float = B1, b2: float = B2, eps: float = EPS) -> list[Transformation]:
     """Adam (Kingma & Ba, 2015), without weight decay; `eps` is added to the root of the second moment."""
     return [optax.scale_by_adam(b1, b2, eps)]
 
 
 @OPTIMIZERS.register("adamw")
 def adamw(
-    b1: float = 0.9,
-    b2: float = 0.999,
-    eps: float = 1e-8,
-    weight_decay: float = 0.0,
+    b1: float = B1,
+    b2: float = B2,
+    eps: float = EPS,
+    weight_decay: float = WEIGHT_DECAY,
     decay_pattern: str = DECAYING,
     cautious_decay: bool = False,
 ) -> list[Transformation]:
@@ -81,9 +57,9 @@ def adamw(
 
 @OPTIMIZERS.register("lion")
 def lion(
-    b1: float = 0.9,
-    b2: float = 0.999,
-    weight_decay: float = 0.0,
+    b1: float = B1,
+    b2: float = B2,
+    weight_decay: float = WEIGHT_DECAY,
     decay_pattern: str = DECAYING,
     cautious_decay: bool = False,
 ) -> list[Transformation]:
@@ -93,16 +69,16 @@ def lion(
 
 @OPTIMIZERS.register("muon")
 def muon(
-    momentum: float = 0.95,
+    momentum: float = opt(0.95, least=0, below=1),
     nesterov: bool = True,
     ns_steps: int = 5,
-    consistent_rms: float = 0.2,
+    consistent_rms: float = opt(0.2, least=0),
     adam_pattern: str = ADAM,
     taps_pattern: str = TAPS,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    eps: float = 1e-8,
-    weight_decay: float = 0.0,
+    b1: float = B1,
+    b2: float = B2,
+    eps: float = EPS,
+    weight_decay: float = WEIGHT_DECAY,
     decay_pattern: str = DECAYING,
     cautious_decay: bool = False,
 ) -> list[Transformation]:
@@ -126,10 +102,10 @@ def muon(
 @OPTIMIZERS.register("schedule_free_adamw")
 def schedule_free_adamw(
     learning_rate: optax.Schedule,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    eps: float = 1e-8,
-    weight_decay: float = 0.0,
+    b1: float = opt(0.9, above=0, below=1),  # at 0 the average would have no part in the parameters
+    b2: float = B2,
+    eps: float = EPS,
+    weight_decay: float = WEIGHT_DECAY,
     decay_pattern: str = DECAYING,
     cautious_decay: bool = False,
 ) -> Transformation:
@@ -146,19 +122,9 @@ def schedule_free_adamw(
 
 
 @OPTIMIZERS.register("sgd")
-def sgd(b1: float = 0.9, weight_decay: float = 0.0, decay_pattern: str = DECAYING) -> list[Transformation]:
+def sgd(b1: float = B1, weight_decay: float = WEIGHT_DECAY, decay_pattern: str = DECAYING) -> list[Transformation]:
     """Gradient descent with momentum `b1`; the decay is an L2 penalty."""
     return [*decay(weight_decay, decay_pattern), optax.trace(b1)]
-
-
-@OPTIMIZERS.register("adagrad")
-def adagrad(initial_accumulator: float = 0.0) -> list[Transformation]:
-    """Adagrad (Duchi, Hazan & Singer, 2011): rates fall with the sum of the squared gradients of each parameter.
-
-    Losses are means over scalars, so gradients may be tiny: the sum begins at 0, and the scale of a loss does not
-    matter, down to gradients of 1e-15.
-    """
-    return [optax.scale_by_rss(initial_accumulator, eps=1e-30)]
 
 
 def make_optimizer(
@@ -200,8 +166,8 @@ def _with_rate(rule: Component, rate: optax.Schedule) -> list[Transformation]:
         if not is_of_optax(rule.function):
             raise
         raise UserError(unusable(rule.name, error)) from error
-    found = [made] if isinstance(made, optax.GradientTransformation) else made
-    return found if takes_rate else [*found, optax.scale_by_learning_rate(rate)]
+    transformations = [made] if isinstance(made, optax.GradientTransformation) else made
+    return transformations if takes_rate else [*transformations, optax.scale_by_learning_rate(rate)]
 
 
 def read_rule(name: str, options: Mapping[str, Any]) -> Component:
@@ -220,22 +186,23 @@ def read_rule(name: str, options: Mapping[str, Any]) -> Component:
         say_once("optimizer.cautious_decay has no effect without optimizer.weight_decay")
     given = {key: value for key, value in options.items() if key not in foreign}
     rule = OPTIMIZERS.component(name, given)
+    made = optax.chain(*_with_rate(rule, lambda t: 1e-3))  # compiles the patterns
     if is_of_optax(rule.function):
-        check_works(name, optax.chain(*_with_rate(rule, lambda t: 1e-3)))
+        check_works(name, made)
     return rule
 
 
-def own_options(name: str) -> dict[str, Any]:
+def options_of_rule(name: str) -> dict[str, Any]:
     """The options of a rule with their defaults, without those that are as in every config: `b1`, say, may have another
     default. Of a function of optax, all with a default that a config can hold.
     """
-    found = OPTIMIZERS.options(name)
+    options = OPTIMIZERS.options(name)
     if is_of_optax(OPTIMIZERS.get(name)):
-        return {key: value for key, value in found.items() if is_value(value)}
-    for key, default in found.items():
+        return {key: value for key, value in options.items() if is_value(value)}
+    for key, default in options.items():
         if default is inspect.Parameter.empty and key not in SHARED:
             raise UserError(f"the option {key!r} of the optimizer {name!r} needs a default")
-    return {key: v for key, v in found.items() if key not in SHARED or (is_value(v) and v != SHARED[key])}
+    return {key: v for key, v in options.items() if key not in SHARED or (is_value(v) and v != SHARED[key])}
 
 
 def decay(weight_decay: float, pattern: str, cautious: bool = False) -> list[Transformation]:

@@ -18,7 +18,7 @@ from arjax.objectives import ObjectiveState
 from arjax.parallel.devices import usable_cores
 from arjax.reporting.reports import FILE_NAME, read_report
 from arjax.training.setup import Setup, latest_store
-from arjax.training.state import own_of
+from arjax.training.state import objective_state_of
 
 EVALUATIONS = "evaluations"
 #: The nats of each scored example, float32[N] by split.
@@ -56,7 +56,7 @@ def entries_of_run(setup: Setup, workdir: str | os.PathLike, best: Best, device:
     step, objective_state = best[1], objective.init(setup.model, jax.random.key(0))
     if jax.tree.leaves(objective_state) and (restored := store.restore(setup.abstract_state)) is not None:
         step, state, history = restored
-        objective_state = own_of(state)
+        objective_state = objective_state_of(state)
     elif (newest := store.newest()) is not None:
         step, history = newest
     device = device or known.get("device", "")
@@ -95,7 +95,7 @@ def training_entries(
     return {
         # There is no note before the first validation.
         **{f"validation_{name}": value for name, value in note.get("scores", {}).items()},
-        f"validation_{score_name(setup.model.kind)}": note["value"] if note else None,
+        f"validation_{score_name(setup.model.score_kind)}": note["value"] if note else None,
         "num_params": sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params)),
         "step": step,
         "best_step": best_step,

@@ -26,9 +26,10 @@ from arjax.data.vocabulary import check_same_tokens
 from arjax.evaluation.report import MOST_EXAMPLES, Measures
 from arjax.interop.description import describe
 from arjax.models import Model
-from arjax.models.autoregressive import has_conditionals
-from arjax.models.checks import TAKES_HOLES
+from arjax.models.checks import MISSING_VALUES
+from arjax.models.extras import check_trained, in_sequence
 from arjax.objectives import OBJECTIVES, Companion, Objective
+from arjax.objectives.base import objectives_with
 from arjax.parallel.sharding import Rule, check_batch_size, forms_of, replicated
 from arjax.samplers import Sampler
 from arjax.training.checkpoint import CheckpointStore
@@ -190,11 +191,11 @@ class Setup:
     def trained_companions(self) -> dict[str, Trained]:
         """The frozen models that the objective reads, by name; raises `UserError` when one does not fit."""
         objective = self.recipe.objective
-        found = {name: self._companion(workdir) for name, workdir in objective.companions().items()}
-        objective.check_companions(self.model, {name: trained.companion for name, trained in found.items()})
-        for trained in found.values():
+        companions = {name: self._companion(workdir) for name, workdir in objective.companions().items()}
+        objective.check_companions(self.model, {name: trained.companion for name, trained in companions.items()})
+        for trained in companions.values():
             check_same_tokens(self.dataset.vocabulary, trained.dataset.vocabulary, "the oracle")
-        return found
+        return companions
 
     def _companion(self, workdir: str) -> Trained:
         """The run in a folder, or the known truth of the data set for ""."""
@@ -223,8 +224,8 @@ class Setup:
         if entries:
             entries = entries_that_fit(self.model, entries, wanted, other, source)
             wanted = {name: wanted[name] for name in entries}
-            found = {name: other.params[name] for name in entries if name in other.params}
-            other = dataclasses.replace(other, params=found)
+            params = {name: other.params[name] for name in entries if name in other.params}
+            other = dataclasses.replace(other, params=params)
         for model in models:
             check_start(model, self.dataset, wanted, other, source, entries)
         return other.params
@@ -236,14 +237,14 @@ class Setup:
                 f"the objective leaves {', '.join(left)} as they are in a run: give train.init_from one run for the "
                 "whole model"
             )
-        found = {}
+        params = {}
         for name, workdir in sources.items():
             wanted = self.abstract_state.params[name]
             other = part_of_run(name, wanted, self.open_run(workdir))
             for model in models:
                 check_start(model.named_parts[name], None, wanted, other, workdir)
-            found[name] = other.params
-        return found
+            params[name] = other.params
+        return params
 
     def init_state(self, key: jax.Array) -> TrainState:
         """A fresh train state, created sharded, from the parameters of the run in `train.init_from` if one is named.
@@ -313,8 +314,8 @@ def check_average(recipe: Recipe, schedule: Component) -> None:
 
 
 def tell_padding(model: Model, dataset: Dataset) -> None:
-    """Says on stderr where scores of strings are given the padding, see `Model.in_sequence`."""
-    if dataset.end is not None and not model.in_sequence:
+    """Says on stderr where scores of strings are given the padding, see `in_sequence`."""
+    if dataset.end is not None and not in_sequence(model):
         say_once(
             "this model visits padding before sites of a string, and its scores of strings take the padding as given: "
             "they are estimates, which say too little of the lengths; in raster order they are exact"
@@ -325,13 +326,14 @@ def check_holes(model: Model, dataset: Dataset, objective: Objective) -> None:
     """Raises `UserError` for a data set with missing values whose model or objective takes none."""
     if not dataset.has_holes:
         return
-    if not model.takes_holes:
-        raise UserError(f"the data set {dataset.name!r} has missing values, and this model takes none: {TAKES_HOLES}")
-    if not objective.TAKES_HOLES:
-        able = " or ".join(name for name in OBJECTIVES.names() if OBJECTIVES.get(name).TAKES_HOLES is True)
+    if "holes" not in model.traits:
+        raise UserError(
+            f"the data set {dataset.name!r} has missing values, and this model takes none: {MISSING_VALUES}"
+        )
+    if "holes" not in objective.traits:
         raise UserError(
             f"the data set {dataset.name!r} has missing values, and the objective {objective.name!r} takes none: take "
-            f"{able}"
+            f"{objectives_with('missing_values')}"
         )
 
 
@@ -359,13 +361,13 @@ def check_start(
     refused = [each for each, last in different if last in _MEANING]
     if refused:
         raise UserError(f"the parameters of {named} do not fit this model; {'; '.join(refused[:3])}")
-    told = [each for each, _ in different]
+    differences = [each for each, _ in different]
     if _has_other_order(model, other.model, entries):
-        told.insert(0, "it was trained in another order")
+        differences.insert(0, "it was trained in another order")
     if data is not None and not _scaled_alike(data, other.dataset):
-        told.append("its data are standardised by other means and scales")
-    if told:
-        say_once(f"the first parameters, of {named}, have another meaning there: {'; '.join(told)}")
+        differences.append("its data are standardised by other means and scales")
+    if differences:
+        say_once(f"the first parameters, of {named}, have another meaning there: {'; '.join(differences)}")
 
 
 def sources_of_parts(text: str, model: Model) -> dict[str, str]:
@@ -410,16 +412,16 @@ def entries_that_fit(model: Model, needed: Sequence[str], params: Any, other: Tr
 def _differences(here: Model, there: Model, entries: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
     """Parts of the descriptions of two models that differ, in words, and the last of their names."""
     try:
-        (own, _), (other, _) = describe(here), describe(there)
+        (here_leaves, _), (there_leaves, _) = describe(here), describe(there)
     except UserError:  # a part of a user that is not registered: only its parameters are compared
         return
-    own, other = dict(_leaves(own)), dict(_leaves(other))
-    for name in sorted(own.keys() | other.keys()):
+    here_leaves, there_leaves = dict(_leaves(here_leaves)), dict(_leaves(there_leaves))
+    for name in sorted(here_leaves.keys() | there_leaves.keys()):
         if entries and not name.startswith(tuple(f"fields.{entry}." for entry in entries)):
             continue
         last = name.rpartition(".")[2]
-        if own.get(name) != other.get(name) and last not in _FREE and "dropout" not in last:
-            yield f"{name} was {other.get(name)!r} there and is {own.get(name)!r} here", last
+        if here_leaves.get(name) != there_leaves.get(name) and last not in _FREE and "dropout" not in last:
+            yield f"{name} was {there_leaves.get(name)!r} there and is {here_leaves.get(name)!r} here", last
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -434,48 +436,60 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def _has_other_order(here: Model, there: Model, entries: tuple[str, ...] = ()) -> bool:
+def _has_other_order(here: Any, there: Model, entries: tuple[str, ...] = ()) -> bool:
     """Whether two models on one grid have different orders, blocks or graphs, and the other one was not trained on
     the order of this one among several.
     """
     try:
-        (_, own), (_, other) = describe(here), describe(there)
+        (_, here_arrays), (_, there_arrays) = describe(here), describe(there)
     except UserError:
         return False
     if entries:
         kept = tuple(f"model/{entry}/" for entry in entries)
-        own, other = ({name: a for name, a in arrays.items() if name.startswith(kept)} for arrays in (own, other))
-    own_order = here.factorization if has_conditionals(here) and here.orders is None else None
-    if own_order is not None and there.orders is not None and there.orders.has(own_order):
+        here_arrays, there_arrays = (
+            {name: a for name, a in arrays.items() if name.startswith(kept)} for arrays in (here_arrays, there_arrays)
+        )
+    order = here.factorization if "conditionals" in here.traits and here.orders is None else None
+    if order is not None and there.orders is not None and there.orders.has(order):
         return False
-    if any(own[name].shape != other[name].shape for name in own.keys() & other.keys() if name.endswith("order")):
+    if any(
+        here_arrays[name].shape != there_arrays[name].shape
+        for name in here_arrays.keys() & there_arrays.keys()
+        if name.endswith("order")
+    ):
         return False  # of longer sequences, say
-    return own.keys() != other.keys() or any(not np.array_equal(own[name], other[name]) for name in own)
+    return here_arrays.keys() != there_arrays.keys() or any(
+        not np.array_equal(here_arrays[name], there_arrays[name]) for name in here_arrays
+    )
 
 
 def _scaled_alike(here: Dataset, there: Dataset) -> bool:
     """Whether real data were standardised alike, or not at all."""
 
-    def alike(own: Any, other: Any) -> bool:
-        if own is None or other is None:
-            return own is other
-        return np.shape(own) == np.shape(other) and np.allclose(own, other, rtol=1e-3)
+    def alike(a: Any, b: Any) -> bool:
+        if a is None or b is None:
+            return a is b
+        return np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-3)
 
     return alike(here.scale, there.scale) and alike(here.shift, there.shift)
 
 
-def check_fits(wanted: Any, found: Any, workdir: str) -> None:
+def check_fits(wanted: Any, params: Any, workdir: str) -> None:
     """Raises `UserError` unless the parameters of a run have the expected names, shapes and types."""
-    here, there = forms_of(wanted), forms_of(found)
+    here, there = forms_of(wanted), forms_of(params)
     other = [name for name in here if name in there and here[name] != there[name]]
     problems = {
         "missing there": [name for name in here if name not in there],
         "left over": [name for name in there if name not in here],
         "of another shape": [f"{name} ({there[name]} there, {here[name]} here)" for name in other],
     }
-    told = [f"{kind}: {', '.join(n[:3])}{', ...' if len(n) > 3 else ''}" for kind, n in problems.items() if n]
-    if told:
-        raise UserError(f"the parameters of train.init_from={workdir} do not fit this model; {'; '.join(told)}")
+    problems_in_words = [
+        f"{kind}: {', '.join(n[:3])}{', ...' if len(n) > 3 else ''}" for kind, n in problems.items() if n
+    ]
+    if problems_in_words:
+        raise UserError(
+            f"the parameters of train.init_from={workdir} do not fit this model; {'; '.join(problems_in_words)}"
+        )
 
 
 def latest_store(workdir: str | os.PathLike) -> CheckpointStore:
@@ -501,7 +515,7 @@ def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, 
     check_data(setup.dataset, workdir)
     tell_changed_code(workdir)
     best = best_store(workdir)
-    while (found := best.restore(setup.abstract_state.params)) is None:
+    while (checkpoint := best.restore(setup.abstract_state.params)) is None:
         latest = latest_store(workdir).restore(setup.abstract_state)
         if best.steps():
             continue  # a run has saved its first best parameters meanwhile
@@ -512,7 +526,7 @@ def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, 
         if extra["best_value"] is not None:
             raise UserError(f"{best.directory} is gone: the best parameters of this run cannot be used")
         return eval_params(state), step, {}
-    step, params, extra = found
+    step, params, extra = checkpoint
     check_orders(setup.model, extra, workdir)
-    setup.model.check_trained(params)
+    check_trained(setup.model, params)
     return params, step, extra

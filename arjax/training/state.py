@@ -71,7 +71,7 @@ class TrainState:
     params: Any
     opt_state: Any
     ema: Any
-    own: ObjectiveTrainState | dict = dataclasses.field(default_factory=dict)
+    objective: ObjectiveTrainState | dict = dataclasses.field(default_factory=dict)
 
     def replace(self, **changes: Any) -> TrainState:
         """The same state with other fields."""
@@ -79,7 +79,7 @@ class TrainState:
 
     def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, Any]], tuple[str, ...]]:
         """The fields with their names; which ones is static."""
-        names = tuple(field.name for field in dataclasses.fields(self) if field.name != "own" or self.own)
+        names = tuple(field.name for field in dataclasses.fields(self) if field.name != "own" or self.objective)
         return [(jax.tree_util.GetAttrKey(name), getattr(self, name)) for name in names], names
 
     @classmethod
@@ -123,10 +123,14 @@ def _is_masked(moment: Any) -> bool:
     return isinstance(moment, optax.MaskedNode)
 
 
-def own_of(state: TrainState) -> ObjectiveState:
+def objective_state_of(state: TrainState) -> ObjectiveState:
     """Parameters and state of the objective."""
-    own = state.own
-    return ObjectiveState(own.params, own.state) if isinstance(own, ObjectiveTrainState) else ObjectiveState()
+    objective = state.objective
+    return (
+        ObjectiveState(objective.params, objective.state)
+        if isinstance(objective, ObjectiveTrainState)
+        else ObjectiveState()
+    )
 
 
 def fresh_state(recipe: Recipe, key: jax.Array, params: Any = None) -> TrainState:
@@ -139,12 +143,12 @@ def fresh_state(recipe: Recipe, key: jax.Array, params: Any = None) -> TrainStat
     # The average starts as a copy: two donated leaves must not share a buffer.
     average = jax.tree.map(jnp.copy, params) if recipe.ema_decay else {}
     found = recipe.objective.init(recipe.model, jax.random.fold_in(key, 2))
-    own: ObjectiveTrainState | dict = {}
+    objective: ObjectiveTrainState | dict = {}
     if jax.tree.leaves(found):
         trained = bool(jax.tree.leaves(found.params))
         opt_state = recipe.objective.optimizer().init(found.params) if trained else ()
-        own = ObjectiveTrainState(found.params, found.state, opt_state)
-    return TrainState(jnp.zeros((), jnp.int32), params, recipe.optimizer.init(params), average, own)
+        objective = ObjectiveTrainState(found.params, found.state, opt_state)
+    return TrainState(jnp.zeros((), jnp.int32), params, recipe.optimizer.init(params), average, objective)
 
 
 def abstract_state(recipe: Recipe, mesh: Mesh | None = None) -> TrainState:
@@ -179,15 +183,19 @@ def state_shardings(state: TrainState, recipe: Recipe, mesh: Mesh, rules: tuple[
 
     everywhere: Any = replicated(mesh)  # in the place of an array
     params = param_shardings(state.params, mesh, rules)
-    own: ObjectiveTrainState | dict = {}
-    if isinstance(state.own, ObjectiveTrainState):
-        own_params = param_shardings(state.own.params, mesh, rules)
+    objective: ObjectiveTrainState | dict = {}
+    if isinstance(state.objective, ObjectiveTrainState):
+        objective_params = param_shardings(state.objective.params, mesh, rules)
         of_optimizer: Any = ()
-        if jax.tree.leaves(own_params):
-            of_optimizer = moments(recipe.objective.optimizer(), state.own.opt_state, own_params, state.own.params)
-        own = ObjectiveTrainState(own_params, jax.tree.map(lambda _: everywhere, state.own.state), of_optimizer)
+        if jax.tree.leaves(objective_params):
+            of_optimizer = moments(
+                recipe.objective.optimizer(), state.objective.opt_state, objective_params, state.objective.params
+            )
+        objective = ObjectiveTrainState(
+            objective_params, jax.tree.map(lambda _: everywhere, state.objective.state), of_optimizer
+        )
     opt_state = moments(recipe.optimizer, state.opt_state, params, state.params)
-    return TrainState(everywhere, params, opt_state, params if state.ema else {}, own)
+    return TrainState(everywhere, params, opt_state, params if state.ema else {}, objective)
 
 
 def with_shardings(abstract: Any, shardings: Any) -> Any:

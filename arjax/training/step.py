@@ -27,7 +27,7 @@ from arjax.objectives.metrics import Mergeable
 from arjax.parallel.sharding import path_string
 from arjax.training.feed import Chunk
 from arjax.training.schedule_free import follow
-from arjax.training.state import ObjectiveTrainState, Recipe, TrainState, own_of
+from arjax.training.state import ObjectiveTrainState, Recipe, TrainState, objective_state_of
 
 #: Gradients by (parameters of the model, parameters of the objective).
 Gradients = tuple[Any, Any]
@@ -54,23 +54,23 @@ def train_step(
     """The state after one step of gradient descent, and the loss with the objective's metrics. `key` is that of the
     run; the step's own is a pure function of it and `state.step`.
     """
-    own, batch, step = _inputs(recipe, state, batch, key, companions)
-    loss, (gradients, own_gradients) = loss_and_gradients(recipe, state.params, own, batch, step)
+    objective, batch, step = _inputs(recipe, state, batch, key, companions)
+    loss, (gradients, objective_gradients) = loss_and_gradients(recipe, state.params, objective, batch, step)
     updates, opt_state = recipe.optimizer.update(gradients, state.opt_state, state.params)
     moved = optax.apply_updates(state.params, updates)
     frozen = {name: state.params[name] for name in recipe.objective.frozen(recipe.model)}
-    params, own_state = recipe.objective.after_step(recipe.model, moved | frozen if frozen else moved, loss.state)
+    params, objective_state = recipe.objective.after_step(recipe.model, moved | frozen if frozen else moved, loss.state)
     opt_state = follow(opt_state, moved, params)
     ema = average(state.ema, params, state.step, recipe.ema_decay) if recipe.ema_decay else state.ema
-    next_own = state.own
-    if isinstance(next_own, ObjectiveTrainState):
-        next_own = _train_own(recipe, next_own, own_gradients, own_state)
-    return TrainState(state.step + 1, params, opt_state, ema, next_own), _in_data_units(recipe, loss, batch)
+    next_objective = state.objective
+    if isinstance(next_objective, ObjectiveTrainState):
+        next_objective = _train_objective(recipe, next_objective, objective_gradients, objective_state)
+    return TrainState(state.step + 1, params, opt_state, ema, next_objective), _in_data_units(recipe, loss, batch)
 
 
 def _in_data_units(recipe: Recipe, loss: Loss, batch: Batch) -> Loss:
     """With the nats of its metrics as those of densities in the units of the data."""
-    if not recipe.log_scale or loss.metrics.nll is None or not recipe.objective.OF_DATA:
+    if not recipe.log_scale or loss.metrics.nll is None or "of_tokens" in recipe.objective.traits:
         return loss
     shape, log_scale_D = (len(batch), len(recipe.log_scale)), jnp.asarray(recipe.log_scale, jnp.float32)
     scored_BD = jnp.ones(shape) if batch.mask is None else jnp.asarray(batch.mask > 0, jnp.float32).reshape(shape)
@@ -86,15 +86,19 @@ def _inputs(
     if recipe.transform is not None:
         batch = recipe.transform(transform_key, batch, True)
     progress = state.step.astype(jnp.float32) / recipe.total_steps
-    return own_of(state), batch, Step(objective_key, progress, companions or {})
+    return objective_state_of(state), batch, Step(objective_key, progress, companions or {})
 
 
-def _train_own(recipe: Recipe, own: ObjectiveTrainState, gradients: Any, state: Any) -> ObjectiveTrainState:
+def _train_objective(
+    recipe: Recipe, objective_state: ObjectiveTrainState, gradients: Any, state: Any
+) -> ObjectiveTrainState:
     """The step of the parameters and the state of the objective."""
-    if not jax.tree.leaves(own.params):
-        return own.replace(state=state)
-    updates, opt_state = recipe.objective.optimizer().update(gradients, own.opt_state, own.params)
-    return ObjectiveTrainState(optax.apply_updates(own.params, updates), state, opt_state)
+    if not jax.tree.leaves(objective_state.params):
+        return objective_state.replace(state=state)
+    updates, opt_state = recipe.objective.optimizer().update(
+        gradients, objective_state.opt_state, objective_state.params
+    )
+    return ObjectiveTrainState(optax.apply_updates(objective_state.params, updates), state, opt_state)
 
 
 def average(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:
@@ -191,35 +195,39 @@ def compile_chunk(
 
 
 def loss_and_gradients(
-    recipe: Recipe, params: Any, own: ObjectiveState, batch: Batch, step: Step
+    recipe: Recipe, params: Any, objective_state: ObjectiveState, batch: Batch, step: Step
 ) -> tuple[Loss, Gradients]:
     """The loss of the batch and its gradient by `(params, own.params)`."""
     if recipe.accumulate > 1:
-        return _accumulated(recipe, params, own, batch, step)
-    loss, pull_back = _totals(recipe, params, own, batch, step)
+        return _accumulated(recipe, params, objective_state, batch, step)
+    loss, pull_back = _totals(recipe, params, objective_state, batch, step)
     return loss, pull_back(tuple(1 / term.divisor for term in loss.terms))
 
 
 def _totals(
-    recipe: Recipe, params: Any, own: ObjectiveState, batch: Batch, step: Step
+    recipe: Recipe, params: Any, objective_state: ObjectiveState, batch: Batch, step: Step
 ) -> tuple[Loss, Callable[[tuple[jax.Array, ...]], Gradients]]:
     """The loss, and the function from cotangents of its totals to gradients."""
 
-    def totals(params: Any, own_params: Any) -> tuple[tuple[jax.Array, ...], Loss]:
-        loss = recipe.objective.loss(recipe.model, params, ObjectiveState(own_params, own.state), batch, step)
+    def totals(params: Any, objective_params: Any) -> tuple[tuple[jax.Array, ...], Loss]:
+        loss = recipe.objective.loss(
+            recipe.model, params, ObjectiveState(objective_params, objective_state.state), batch, step
+        )
         return tuple(term.total for term in loss.terms), jax.lax.stop_gradient(loss)
 
-    _, pull_back, loss = jax.vjp(totals, params, own.params, has_aux=True)
+    _, pull_back, loss = jax.vjp(totals, params, objective_state.params, has_aux=True)
     return loss, pull_back
 
 
-def _accumulated(recipe: Recipe, params: Any, own: ObjectiveState, batch: Batch, step: Step) -> tuple[Loss, Gradients]:
+def _accumulated(
+    recipe: Recipe, params: Any, objective_state: ObjectiveState, batch: Batch, step: Step
+) -> tuple[Loss, Gradients]:
     """One micro-batch after the other; each starts from the state of the objective after the one before it."""
     num = recipe.accumulate
 
     def part(state: Any, batch: Batch, k: jax.Array) -> tuple[Loss, tuple[Gradients, ...]]:
-        own_step = Step(jax.random.fold_in(step.key, k), step.progress, step.companions)
-        loss, pull_back = _totals(recipe, params, ObjectiveState(own.params, state), batch, own_step)
+        micro_step = Step(jax.random.fold_in(step.key, k), step.progress, step.companions)
+        loss, pull_back = _totals(recipe, params, ObjectiveState(objective_state.params, state), batch, micro_step)
         units = jnp.eye(len(loss.terms), dtype=jnp.float32)
         return loss, tuple(pull_back(tuple(unit)) for unit in units)  # one gradient for each term
 
@@ -229,9 +237,9 @@ def _accumulated(recipe: Recipe, params: Any, own: ObjectiveState, batch: Batch,
         return (jax.tree.map(jnp.add, sums, (loss.terms, loss.metrics, gradients)), loss.state), None
 
     xs = cut(batch, num), jnp.arange(num)
-    shapes, gradient_shapes = jax.eval_shape(part, own.state, *jax.tree.map(lambda array: array[0], xs))
+    shapes, gradient_shapes = jax.eval_shape(part, objective_state.state, *jax.tree.map(lambda array: array[0], xs))
     zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), (shapes.terms, shapes.metrics, gradient_shapes))
-    ((terms, metrics, gradients), state), _ = jax.lax.scan(one, (zeros, own.state), xs)
+    ((terms, metrics, gradients), state), _ = jax.lax.scan(one, (zeros, objective_state.state), xs)
     # sum_i G_i / C_i
     scaled = [jax.tree.map(lambda g, c=term.divisor: g / c, g) for term, g in zip(terms, gradients, strict=True)]
     return Loss(terms, metrics, state), jax.tree.map(lambda *parts: sum(parts), *scaled)

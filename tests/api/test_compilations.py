@@ -14,6 +14,7 @@ from arjax.evaluation.inpainting import complete, score_hidden
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.report import Measures
 from arjax.models import ModelChoice, make_model
+from arjax.models.base import dummy_batch
 from arjax.parallel.sharding import make_mesh
 
 TEXT = text_windows("abc", dict.fromkeys(("train", "validation", "test"), "ab ba c abba"), 4, 4)
@@ -74,7 +75,7 @@ def test_of_other_methods_of_a_trained_model(again):
 
 def test_of_models_and_functions_outside_of_jit(again):
     run = trained(network="gru", hidden_size=4)
-    (model, params), hidden, batch = (run.model, run.params), np.arange(4) > 1, run.model.dummy_batch(2)
+    (model, params), hidden, batch = (run.model, run.params), np.arange(4) > 1, dummy_batch(run.model, 2)
     calls = {
         "log_prob": lambda seed: model.log_prob(params, (X + seed) % 4),
         "conditionals": lambda seed: model.conditionals(params, (X + seed) % 4),
@@ -88,7 +89,7 @@ def test_of_models_and_functions_outside_of_jit(again):
 @pytest.mark.slow
 def test_of_other_functions_outside_of_jit(again):
     run, other = trained(network="gru", hidden_size=4), trained(network="deep_nade", orders="uniform")
-    (model, params), hidden, batch = (run.model, run.params), np.arange(4) > 1, run.model.dummy_batch(2)
+    (model, params), hidden, batch = (run.model, run.params), np.arange(4) > 1, dummy_batch(run.model, 2)
     k_steps = functools.partial(k_step_scores, other.model, other.params, TEXT, "test", steps=2, batch_size=2)
     calls = {
         "score": lambda seed: model.score(params, batch),
@@ -111,7 +112,7 @@ def test_of_bounds_and_of_entropies_that_are_integrated(again):
     parts = {"prior": ModelChoice(network="constant"), "likelihood": part, "posterior": part}
     latent = make_model(bits, ModelChoice("latent", {"latents": (1,)}, parts=parts))
     params = [model.init(KEYS[0]) for model in (mixture, chain, latent)]
-    batch = chain.dummy_batch(2)
+    batch = dummy_batch(chain, 2)
     calls = {
         "entropy": lambda seed: mixture.conditionals(params[0], np.full((2, 2), float(seed))),
         "bound": lambda seed: chain.bound(params[1], batch, KEYS[seed]).log_prob,

@@ -166,7 +166,7 @@ def test_what_has_no_names_or_no_conditionals_says_so(metres):
     parts = {name: ModelChoice(network="made") for name in ("1", "2")}
     mixture = trained(make_model(metres.model.event, kind="mixture", parts=parts), metres.dataset)
     assert mixture.log_prob(as_dict(lengths(1))).shape == (60,)
-    with pytest.raises(UserError, match="needs the conditionals of any sites given others, which MixtureModel has not"):
+    with pytest.raises(UserError, match="needs the conditionals of any sites given others, and MixtureModel has none"):
         mixture.conditional_log_prob(as_dict(lengths(1)), query=["long"])
     with pytest.raises(UserError, match="MixtureModel cannot draw with given"):
         mixture.sample(given={"long": 1.0})

@@ -105,7 +105,7 @@ def test_devices_that_are_not_there(error, monkeypatch):
 
     monkeypatch.setattr(sharding, "jax", SimpleNamespace(devices=failing, config=SimpleNamespace(jax_platforms="cuda")))
     with pytest.raises(UserError, match=r"^JAX_PLATFORMS=cuda names devices that JAX does not find here"):
-        sharding.found_devices()
+        sharding.available_devices()
     sharding.jax.config.jax_platforms = None
     with pytest.raises(type(error)):
-        sharding.found_devices()
+        sharding.available_devices()

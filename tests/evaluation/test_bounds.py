@@ -16,7 +16,7 @@ from arjax.data.base import from_arrays
 from arjax.evaluation.bounds import sampled_scores, split_bound
 from arjax.evaluation.summaries import summarize
 from arjax.models import make_model
-from arjax.models.base import SampledBound
+from arjax.models.extras import SampledBound, report_of_examples, sampled_bound
 from arjax.testing.examples import all_values, random_like
 
 EVENT = EventSpec((2,), kind="tokens", num_levels=3)
@@ -63,6 +63,10 @@ def test_the_bound_of_a_split_is_the_mean_over_scored_examples_in_the_units_of_t
         np.testing.assert_allclose(found, (nats.mean(), nats.std(ddof=1) / len(nats) ** 0.5), rtol=1e-5)
 
 
+class StandIn(SimpleNamespace):
+    """A model of a kind of its own."""
+
+
 def test_bits_of_a_bound_are_those_of_a_scored_scalar():
     """As those of the score itself: the sum of the nats over the number of scored scalars."""
     model = make_model(EventSpec((3,), (2,), "real"), "made", hidden_sizes=(4,))
@@ -71,11 +75,9 @@ def test_bits_of_a_bound_are_those_of_a_scored_scalar():
     mask[4] = 0
     weight = np.arange(9) != 6
     bound = SampledBound("importance_bound", model, _sum_of_scored, (), {"importance_samples": 5})
-    stand_in = SimpleNamespace(
-        event=model.event,
-        sampled_bound=lambda samples: bound,
-        report_of_examples=lambda params, batch, key: {"examples": len(batch)},
-    )
+    sampled_bound.register(StandIn, lambda model, samples: bound)
+    report_of_examples.register(StandIn, lambda model, params, batch, key: {"examples": len(batch)})
+    stand_in = StandIn(event=model.event)
     data = from_arrays(model.event, train=x, test={"x": x, "mask": mask, "weight": weight})
     found = sampled_scores(stand_in, {}, data, "test", samples=5, batch_size=4)
     assert (found["examples"], found["importance_samples"]) == (8, 5)

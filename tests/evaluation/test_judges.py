@@ -18,8 +18,8 @@ from arjax.data.windows import RandomWindows
 from arjax.evaluation.judges import PARTS, check_judge, judged_examples, judged_texts, site_nats, spread_rows
 from arjax.evaluation.report import Measures, report
 from arjax.models import make_model
+from arjax.models.draws import keys_of
 from arjax.models.longer import draw_longer, of_length
-from arjax.models.sampling import keys_of
 from arjax.objectives import Companion
 from arjax.testing.examples import random_like, random_x
 
@@ -158,7 +158,7 @@ def test_a_judge_without_a_likelihood_is_refused():
     """Its scores are neither nats nor bits."""
     event = EventSpec((3,), (2,), "real")
     energy = make_model(event, "made", conditional="energy(features=4, width=8, layers=1)", hidden_sizes=(4,))
-    with pytest.raises(UserError, match=r"^config.evaluate.judge needs a likelihood, which this model has not"):
+    with pytest.raises(UserError, match=r"^config.evaluate.judge needs a likelihood, and this model has none"):
         check_judge(energy, energy, 0, from_arrays(event, train=np.zeros((1, 3, 2))))
 
 

@@ -66,8 +66,8 @@ def test_the_mixture_of_orders_under_drawn_bounds_is_an_estimate():
     rows = {"nll": np.ones(8), "sites": np.full(8, 4.0)}
 
     def kind_of(num, kind, unbiased):
-        about = {"kind": kind, "unbiased": unbiased, "event": dataset.event, "orders": None}
-        model = SimpleNamespace(**about, log_prob_error=lambda *_: None)
+        about = {"score_kind": kind, "traits": () if unbiased else ("biased",), "event": dataset.event, "orders": None}
+        model = SimpleNamespace(**about, __dataclass_fields__={})
         options = {"mesh": None, "seed": 0, "open_run": None, "rows": rows}
         return report(model, None, dataset, "test", Measures(num_orders=num), **options).scores["kind"]
 

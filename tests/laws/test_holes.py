@@ -58,11 +58,11 @@ def test_blocks_that_are_scored_jointly_refuse_them():
     event, joint = cases.EVENTS["real"], "mixture_of_products"
     holes = with_holes(event, cases.random_x(event, 3))
     model = make_model(event, "deep_nade", hidden_sizes=(8,), partition="blocks(size=2)", conditional=joint)
-    assert not model.takes_holes
+    assert "holes" not in model.traits
     with pytest.raises(UserError, match=r"not nan: a missing value \(NaN\) needs a model of"):
         model.log_prob(cases.random_like(model.param_shapes), holes)
     one_by_one = make_model(event, "deep_nade", hidden_sizes=(8,), conditional=joint)
-    assert one_by_one.takes_holes
+    assert "holes" in one_by_one.traits
     assert np.isfinite(cases.log_prob(one_by_one, holes)).all()
 
 

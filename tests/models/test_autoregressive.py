@@ -13,6 +13,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import make_factorization
 from arjax.models import make_model
+from arjax.models.base import dummy_batch
 
 EVENT = EventSpec((2, 3), (2,), "levels", 3)
 X = cases.random_x(EVENT, 5)
@@ -160,12 +161,14 @@ def test_the_usual_conditional_follows_the_kind_of_data(event, expected):
 
 
 def test_dummy_batches_fit_the_model():
-    batch = make_model(EVENT, "made", context=ContextSpec("vector", 4)).dummy_batch(3)
+    batch = dummy_batch(make_model(EVENT, "made", context=ContextSpec("vector", 4)), 3)
     x, context = batch.x, batch.context["vector"]
     assert (x.shape, x.dtype) == ((3, 2, 3, 2), jnp.int32)
     assert (context.shape, context.dtype) == ((3, 4), jnp.float32)
-    assert make_model(EVENT, "made").dummy_batch(3).context == {}
-    assert make_model(EVENT, "made", context=ContextSpec("label", 4)).dummy_batch(3).context["label"].dtype == jnp.int32
+    assert dummy_batch(make_model(EVENT, "made"), 3).context == {}
+    assert (
+        dummy_batch(make_model(EVENT, "made", context=ContextSpec("label", 4)), 3).context["label"].dtype == jnp.int32
+    )
 
 
 def test_its_repr_says_what_it_is(made):

@@ -18,7 +18,8 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.evaluation.exposure import check_truth
 from arjax.models import AutoregressiveModel, ModelChoice, make_model
 from arjax.models.cascade import limited_model, limited_params, noisy
-from arjax.models.sampling import added_stats
+from arjax.models.draws import added_stats, check_draws
+from arjax.models.extras import in_words
 from arjax.objectives import make_objective
 from arjax.samplers import make_sampler
 from arjax.testing.statistics import chi_square
@@ -108,7 +109,7 @@ def test_a_bound_is_below_the_sum_over_all_coarser_pictures():
         for c in coarse
     ]
     whole = logsumexp(log_p_c[:, None] + np.stack(of_c), axis=0)
-    assert model.kind == "bound" and (bound <= whole + 1e-5).all() and (bound < whole - 0.01).any()
+    assert model.score_kind == "bound" and (bound <= whole + 1e-5).all() and (bound < whole - 0.01).any()
     assert abs(np.exp(whole).sum() - 1) < 1e-4 and np.exp(bound).sum() < 1
     drawn = draws(model, params, jax.random.split(KEY, 4096)).x
     counts = np.bincount(drawn @ (8, 4, 2, 1), minlength=16)
@@ -241,7 +242,7 @@ def test_cascades_are_members_of_mixtures_and_parts_of_others():
     model = make_model(event, kind="mixture", parts={"a": cascade, "b": choice()})
     params = cases.random_like(model.param_shapes)
     p = np.exp(np.asarray(of_model(model, "log_prob", params, cases.all_values(event)), float))
-    assert abs(p.sum() - 1) < 1e-4 and model.kind == "exact"
+    assert abs(p.sum() - 1) < 1e-4 and model.score_kind == "exact"
     nested = make_model(event, kind="cascade", stages="subsampled", parts={"1": cascade, "2": choice()})
     params = cases.random_like(nested.param_shapes)
     p = np.exp(np.asarray(of_model(nested, "log_prob", params, cases.all_values(event)), float))
@@ -254,7 +255,7 @@ def test_parts_that_are_bounds_make_a_bound():
     )
     event = EventSpec((2,), (), "levels", 4)
     model = make_model(event, kind="cascade", stages="digits(base=2)", parts={"shared": chain})
-    assert model.kind == "bound" and "cascade of digits(base=2)" in model.in_words()
+    assert model.score_kind == "bound" and "cascade of digits(base=2)" in in_words(model)
     with pytest.raises(UserError, match=r"'2' of a cascade of digits.*has to be of the kind autoregressive"):
         make_model(LEVELS, kind="cascade", stages="digits(base=2)", parts={"1": choice(), "2": chain, "3": choice()})
 
@@ -291,7 +292,7 @@ def test_conditionals_without_a_table_and_other_mistakes_end_in_one_sentence():
     with pytest.raises(UserError, match="sequences of tokens have an end"):
         model.draw(params, jax.random.split(jax.random.key(0), 2), end=1)
     with pytest.raises(UserError, match="without a draft"):
-        model.check_draws(make_sampler("speculative(draft='ngrams')"))
+        check_draws(model, make_sampler("speculative(draft='ngrams')"))
 
 
 def test_a_limited_model_refuses_nothing_that_it_has_not_to():

@@ -25,13 +25,13 @@ from arjax.models.checks import (
     check_likelihood,
     check_params,
     is_one_context,
-    takes_params,
+    public,
 )
+from arjax.models.draws import keys_of
 from arjax.models.gaussian_chain import expected_level, log_bin_mass
 from arjax.models.kinds import Blueprint
 from arjax.models.longer import _in_raster_order
 from arjax.models.noise_schedules import GOLDEN, init_learned, stratified_steps
-from arjax.models.sampling import keys_of
 from arjax.networks import NETWORKS
 from arjax.networks.beside import Beside
 from arjax.testing import EVENTS
@@ -143,18 +143,26 @@ def test_parameters_are_those_of_the_model():
         check_params(expected, kernel)
 
 
-def test_methods_take_parameters_and_a_truth_value():
-    method = takes_params(lambda self, params, x=0, train=False: (params, x, train))
-    assert method(None, {}, 3) == ({}, 3, False) and method(None, params={}, train=True) == ({}, 0, True)
-    for arguments, options in (((3,), {}), ((), {"params": None}), (({},), {"train": 1}), (({},), {"train": "yes"})):
-        with pytest.raises(UserError):
+def test_public_methods_take_parameters_and_known_names():
+    @public
+    def method(self, params, x=0, *, mask=None):
+        return params, x, mask
+
+    assert method(None, {}, 3) == ({}, 3, None) and method(None, params={}, mask=1) == ({}, 0, 1)
+    for arguments, options, sentence in (
+        ((3,), {}, "params must be the nested dict"),
+        ((), {"x": 3}, "params must be the nested dict"),
+        ((), {"params": None}, "params must be the nested dict"),
+        (({},), {"mark": 1}, "method takes no 'mark', did you mean 'mask'"),
+    ):
+        with pytest.raises(UserError, match=sentence):
             method(None, *arguments, **options)
 
 
 def test_likelihoods_are_asked_for():
-    check_likelihood(types.SimpleNamespace(kind="bound"), "it")
+    check_likelihood(types.SimpleNamespace(score_kind="bound"), "it")
     with pytest.raises(UserError, match=r"^it needs a likelihood"):
-        check_likelihood(types.SimpleNamespace(kind="none"), "it")
+        check_likelihood(types.SimpleNamespace(score_kind="none"), "it")
 
 
 def test_the_networks_that_can_are_named_though_one_of_them_fails(monkeypatch):

@@ -11,7 +11,7 @@ from arjax.data.base import Dataset
 from arjax.data.vocabulary import make_vocabulary
 from arjax.evaluation.suggestions import _read
 from arjax.models import make_model
-from arjax.models.sampling import tell_temperature
+from arjax.models.draws import tell_temperature
 from arjax.objectives import make_objective
 from arjax.samplers import make_sampler
 

@@ -13,6 +13,7 @@ from arjax.conditionals.categorical import Categorical
 from arjax.core.batch import Batch
 from arjax.core.spec import EventSpec
 from arjax.models import ModelChoice, make_model
+from arjax.models.base import dummy_batch
 
 PAIRS = EventSpec((2,), (2,), "tokens", 3)
 REAL = EventSpec((2,), kind="real")
@@ -91,7 +92,7 @@ MODELS = {
 
 def program(model, train):
     """The operations of a score."""
-    batch, key = model.dummy_batch(2), jax.eval_shape(jax.random.key, 0)
+    batch, key = dummy_batch(model, 2), jax.eval_shape(jax.random.key, 0)
 
     def score(params, batch: Batch, key):
         return model.score(params, batch, key=key, train=train).log_prob

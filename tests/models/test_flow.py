@@ -15,6 +15,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
+from arjax.models.draws import check_draws
 from arjax.models.flow import Dequantisation, FlowModel
 from arjax.networks import NETWORKS
 from arjax.samplers import DrawOptions, make_sampler
@@ -49,7 +50,7 @@ def test_one_block_is_the_autoregressive_model(conditional):
     x = cases.random_x(IMAGE, 7)
     expected = of_model(model, "log_prob", params["0"], x)
     np.testing.assert_allclose(of_model(flow, "log_prob", params, x), expected, rtol=1e-6, atol=1e-5)
-    assert flow.kind == "exact"
+    assert flow.score_kind == "exact"
 
 
 @pytest.mark.parametrize(
@@ -165,7 +166,7 @@ def test_a_base_that_is_a_model():
 def test_levels_are_scored_by_a_bound_whose_exponential_is_unbiased(scaling):
     event = EventSpec((1,), (), "levels", 4)
     model, params = build(event, scaling=scaling)
-    assert model.kind == "bound" and model.event == event
+    assert model.score_kind == "bound" and model.event == event
     of_blocks = FlowModel(model.blocks)
     u = (np.arange(2000) + 0.5) / 2000
     y = (np.arange(4)[:, None] + u) / 4
@@ -254,9 +255,9 @@ def test_draws_that_the_base_cannot_make():
     )
     model = make_model(PLANE, "made", kind="flow", num_blocks=1, parts={"base": base})
     with pytest.raises(UserError, match="a Gaussian chain has no temperature"):
-        model.check_draws(make_sampler("cached"), DrawOptions(temperature=0.5))
+        check_draws(model, make_sampler("cached"), DrawOptions(temperature=0.5))
     with pytest.raises(UserError, match=r"leave sample\.sampler at cached"):
-        model.check_draws(make_sampler("fixed_point"))
+        check_draws(model, make_sampler("fixed_point"))
 
 
 def test_blocks_that_do_not_fit():

@@ -96,7 +96,7 @@ def test_the_density_is_that_of_scipy(floor):
     np.testing.assert_allclose(of_model(model, "log_prob", params, x), expected, rtol=1e-4, atol=1e-3)
     covariances = of_model(model, "covariances", params)
     np.testing.assert_allclose(covariances, truth(params, floor)[2], rtol=1e-4, atol=1e-5)
-    assert model.kind == "exact" and model.num_params == K * (1 + D + D * (D + 1) // 2)
+    assert model.score_kind == "exact" and model.num_params == K * (1 + D + D * (D + 1) // 2)
 
 
 @pytest.mark.slow

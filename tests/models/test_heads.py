@@ -12,12 +12,14 @@ import pytest
 from arjax.api.trained_model import Fitted, Settings
 from arjax.conditionals import CONDITIONALS, make_conditional
 from arjax.conditionals.base import CONDITIONAL
+from arjax.conditionals.blocks import site_loss
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
 from arjax.evaluation.report import Measures, report
 from arjax.models import Example, MixtureModel, ModelChoice, make_model
+from arjax.models.extras import sharper
 from arjax.models.gaussian_chain import GaussianChain
 from arjax.models.heads.flow_matching import runge_kutta
 from arjax.objectives import Step, make_objective
@@ -264,7 +266,7 @@ def test_the_energy_score_is_that_of_its_draws_and_proper():
 def test_energy_has_no_likelihood():
     model = make_model(EVENT, "made", conditional=CALLS["energy"], hidden_sizes=(8,))
     params, x = random_like(model.param_shapes), np.zeros((2, 3, 2), np.float32)
-    assert model.kind == "none"
+    assert model.score_kind == "none"
     score = jax.jit(lambda p: model.score(p, Batch(x), key=KEY))(params)
     np.testing.assert_allclose(-score.log_prob, score.terms["energy"])
     for call in (model.log_prob, model.conditionals):
@@ -325,7 +327,7 @@ def test_objectives_train_by_the_loss_of_the_conditional(name):
     @functools.partial(jax.value_and_grad, has_aux=True)
     def with_metrics(p):
         found = objective.loss(model, p, None, batch, step)
-        return found.value, (found.metrics, model.loss_per_site(p, x, train=True, key=step.key).sum() / 24)
+        return found.value, (found.metrics, model.per_site(site_loss, p, batch, train=True, key=step.key).sum() / 24)
 
     (loss, (found, expected)), gradient = jax.jit(with_metrics)(params)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
@@ -335,7 +337,7 @@ def test_objectives_train_by_the_loss_of_the_conditional(name):
     assert (found.nll is not None) == has_nats
     assert sorted(found.means) == ([] if has_nats else [name])
     if not has_nats:
-        with pytest.raises(UserError, match="in its place"):
+        with pytest.raises(UserError, match="this conditional has another loss"):
             make_objective("input_noise").check(model)
 
 
@@ -358,7 +360,7 @@ def test_order_agnostic_training_uses_the_loss_of_the_conditional():
     assert 0.5 < float(found.value) < 8
 
 
-def test_the_loss_of_a_head_reaches_the_parts_of_a_cascade_and_recoded_data():
+def test_the_loss_of_a_head_reaches_the_parts_of_a_cascade():
     """Each part is trained by its own loss: one by the regression, the other by its nats."""
     x, key = np.random.default_rng(0).normal(size=(4, 4, 2)).astype(np.float32), jax.random.key(3)
     model = make_model(
@@ -368,20 +370,21 @@ def test_the_loss_of_a_head_reaches_the_parts_of_a_cascade_and_recoded_data():
 
     @jax.jit
     def both(p):
-        of_first = first.loss_per_site(p["1"], x[:, ::2], train=True, key=jax.random.fold_in(key, 0)).sum(1)
+        of_first = first.per_site(site_loss, p["1"], Batch(x[:, ::2]), train=True, key=jax.random.fold_in(key, 0)).sum(
+            1
+        )
         by_hand = of_first - second.log_prob(p["2"], x[:, 1::2], context={"coarse": x[:, ::2]})
-        return model.train_score(p, Batch(x), key=key), by_hand
+        return model.score(p, Batch(x), key=key, train=True), by_hand
 
     params = jax.tree.map(lambda leaf: 0.3 * leaf, random_like(model.param_shapes))
     found, by_hand = both(params)
     np.testing.assert_allclose(found.terms["sum_of_losses"], by_hand, rtol=1e-4)
     np.testing.assert_array_equal(found.log_prob, -np.asarray(found.terms["sum_of_losses"]))
-    assert (found.kind, model.kind) == ("none", "exact")
+    assert (found.kind, model.score_kind) == ("none", "exact")
     objective = make_objective("teacher_forcing")
     assert jax.eval_shape(lambda: objective.loss(model, params, None, Batch(x), Step(key))).metrics.nll is None
-    assert jax.eval_shape(lambda: model.log_prob_error(params, Batch(x))).shape == (4,)
-    assert model.sharper().parts[1] is second
-    assert model.sharper().parts[0].conditional == first.sharper().conditional != first.conditional
+    assert sharper(model).parts[1] is second
+    assert sharper(model).parts[0].conditional == sharper(first).conditional != first.conditional
 
 
 @pytest.mark.slow
@@ -430,20 +433,20 @@ def test_a_nested_model_of_a_block_has_the_kind_and_the_loss_of_its_conditional(
     call = call.replace(f"'{CALLS['flow_matching']}'", f'"{CALLS["flow_matching"]}"')
     model = make_model(EVENT, "made", conditional=call, partition="blocks(size=3)", hidden_sizes=(8,))
     params, x = jax.jit(model.init)(KEY), np.zeros((2, 3, 2), np.float32)
-    assert (model.kind, model.conditional.own_loss) == ("exact", "flow_matching")
-    loss = -jax.jit(lambda p: model.train_score(p, Batch(x), key=KEY).log_prob)(params)
+    assert (model.score_kind, model.conditional.own_loss) == ("exact", "flow_matching")
+    loss = -jax.jit(lambda p: model.score(p, Batch(x), key=KEY, train=True).log_prob)(params)
     inner = model.head(params, True, KEY)
     assert loss.shape == (2,)
     assert inner.own_loss == "flow_matching"
     assert (np.asarray(loss) > 0).all()
-    assert jax.eval_shape(lambda: model.log_prob_error(params, Batch(x))).shape == (2,)
+    assert sharper(model) is not model
 
 
 @pytest.mark.slow
 def test_a_mixture_of_bounds_that_are_drawn_is_an_estimate():
     members = [make_model(EVENT, "made", conditional=CALLS[name], hidden_sizes=(8,)) for name in CALLS][:3]
-    assert MixtureModel((members[0], members[2])).kind == "estimate"
-    assert MixtureModel((members[2], members[2])).kind == "exact"
+    assert MixtureModel((members[0], members[2])).score_kind == "estimate"
+    assert MixtureModel((members[2], members[2])).score_kind == "exact"
 
 
 @pytest.mark.parametrize("name", ["diffusion", "flow_matching", "energy"])

@@ -147,11 +147,11 @@ def test_what_takes_none_refuses_them_before_the_training():
         (make_model(EVENT, "made", hidden_sizes=(8,)), data),
         (make_model(real, "deep_nade", **of_pairs), holes),
     ):
-        assert not model.takes_holes
+        assert "holes" not in model.traits
         with pytest.raises(UserError, match=needs):
             arjax.fit_arrays(model, train=train, steps=1)
     model, params = model_and_params()
-    assert model.takes_holes
+    assert "holes" in model.traits
     with pytest.raises(
         UserError, match="the objective 'input_noise' takes none: take learned_order or order_agnostic or"
     ):
@@ -162,6 +162,6 @@ def test_what_takes_none_refuses_them_before_the_training():
     ):
         model.sample(params, jax.random.key(0), 1, given=HOLES[1], observed=sites(0))
     tokens = make_model(cases.EVENTS["tokens"], "deep_nade", hidden_sizes=(8,))
-    assert not tokens.takes_holes
+    assert "holes" not in tokens.traits
     with pytest.raises(UserError, match="x of tokens data must be integers, not float"):
         tokens.log_prob(tokens.init(jax.random.key(0)), np.full((1, 3, 2), np.nan))

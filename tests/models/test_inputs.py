@@ -7,12 +7,10 @@ import pytest
 from law_cases import random_like
 from real_cases import C, Z, model_of_reals
 
-from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import make_factorization
 from arjax.models import make_model
-from arjax.objectives import OBJECTIVES, Step, make_objective
 
 EVENT = EventSpec((2, 3), (), "levels", 5)
 OPTIONS = {"width": 8, "num_layers": 1, "num_heads": 1, "dropout": 0.5}
@@ -42,9 +40,8 @@ SCORES = {
     "mask of one example": ({"mask": np.ones((2, 3))}, r"mask has shape \(2, 3\), but 2 examples need \(2, 2, 3\)"),
     "mask of a row": ({"mask": np.ones(3)}, "mask has shape"),
     "factorization of another grid": ({"factorization": make_factorization((6,))}, "the factorization is of"),
-    "a number for a key": ({"train": True, "key": 0}, "a random key is one key"),
-    "several keys": ({"train": True, "key": jax.random.split(KEY)}, "a random key is one key"),
-    "dropout without a key": ({"train": True}, "needs a random `key`"),
+    "a number for a key": ({"key": 0}, "a random key is one key"),
+    "several keys": ({"key": jax.random.split(KEY)}, "a random key is one key"),
 }
 
 
@@ -52,7 +49,8 @@ SCORES = {
 def test_wrong_inputs_of_a_score(model_and_params, name):
     model, params = model_and_params
     arguments, message = SCORES[name]
-    for method in (model.log_prob,) if "mask" in arguments else (model.log_prob, model.conditionals):
+    of_log_prob = {"mask", "factorization"} & arguments.keys()
+    for method in (model.log_prob,) if of_log_prob else (model.log_prob, model.conditionals):
         with pytest.raises(UserError, match=message):  # values that are closed over are known while it is traced
             jax.eval_shape(lambda params, score=method: score(params, **{"x": X, **arguments}), params)
 
@@ -232,16 +230,6 @@ def test_what_is_missing_may_be_marked_by_nan(real_model):
 def test_wrong_inputs_of_a_model(call, message):
     with pytest.raises(UserError, match=message):
         call()
-
-
-def test_an_integer_is_no_key_of_an_objective():
-    of_orders = {o: make_model(EVENT, "made", hidden_sizes=(4,), dropout=0.5, orders=o) for o in ("", "uniform")}
-    params = random_like(of_orders[""].param_shapes)
-    for name in (name for name in OBJECTIVES.names() if OBJECTIVES.get(name).KIND == "autoregressive"):
-        objective = make_objective("rollout(length=2)" if name == "rollout" else name)
-        model = of_orders["uniform" if objective.NEEDS_ORDERS else ""]
-        with pytest.raises(UserError, match="a random key is one key"):
-            objective.loss(model, params, objective.init(model, KEY), Batch(X), Step(0))
 
 
 def test_values_that_the_event_lacks_are_no_data_for_an_ordering():

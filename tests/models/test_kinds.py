@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import typing
-
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -13,12 +11,10 @@ from arjax.config import base_config, dataset_config, model_config, network_conf
 from arjax.config.build import build
 from arjax.config.files import apply_overrides, from_json, to_json
 from arjax.config.validate import validate
-from arjax.core.abilities import ABILITIES
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
+from arjax.core.traits import ABILITIES, OTHERS, require
 from arjax.models import KINDS, LatentModel, MixtureModel, ModelChoice, make_model
-from arjax.models import abilities as typed
-from arjax.models.abilities import require
 from arjax.models.base import Model
 
 
@@ -45,7 +41,7 @@ def test_parts_of_parts():
     found.model, found.parts = model_config("mixture"), both
     validate(found)
     model = build(found).model
-    assert isinstance(model, MixtureModel) and model.kind == "bound"
+    assert isinstance(model, MixtureModel) and model.score_kind == "bound"
     inner = next(member for member in model.members if isinstance(member, LatentModel))
     assert inner.latent_event.shape == (50,) and inner.prior.latent_event.shape == (2,)
     again = from_json(to_json(found))
@@ -124,7 +120,7 @@ def broken(change):
         (lambda c: c.model.update(kind="latnt"), "unknown kind of model 'latnt', did you mean 'latent'"),
         (lambda c: c.model.update(size=3), "has no option 'size'"),
         (lambda c: c.network.update(network_config("made")), "has no network of its own, but 'made' is named"),
-        (lambda c: c.update(objective="order_agnostic"), "needs config.model.orders.* which the kind 'latent' has not"),
+        (lambda c: c.update(objective="order_agnostic"), "needs config.model.orders.* and the kind 'latent' has none"),
         (lambda c: c.sample.update(length=20), "config.sample.length needs a model of the kind autoregressive"),
         (lambda c: c.evaluate.update(num_orders=2), "num_orders above 1 needs config.model.orders"),
         (lambda c: c.evaluate.update(steps=2), "needs a model of all orders"),
@@ -199,7 +195,7 @@ def test_one_function_makes_models_of_every_kind():
             lambda: require(make_model(BITS, "made"), "latents", "this"),
             "this needs a model with latents, of the kind latent",
         ),
-        (lambda: require(make_model(BITS, "made"), "wings", "this"), "this needs the ability 'wings', which Auto"),
+        (lambda: require(make_model(BITS, "made"), "wings", "this"), "this needs the ability 'wings', and Auto"),
     ],
 )
 def test_models_that_cannot_be_made(make, sentence):
@@ -207,24 +203,33 @@ def test_models_that_cannot_be_made(make, sentence):
         make()
 
 
-def test_a_type_checker_knows_the_class_that_has_the_methods_of_an_ability():
-    """`require` declares a class for each ability of the project, and the models that have it are of that class."""
-    classes = {}
-    for declared in typing.get_overloads(require):
-        hints = typing.get_type_hints(declared, vars(typed))
-        for word in typing.get_args(hints["ability"]):
-            classes[word] = hints["return"]
-    assert classes.keys() == ABILITIES.keys() and Model not in classes.values()
-    found = set()
-    for name in ("autoregressive", "latent", "gaussian_chain", "discrete_chain", "flow", "tokens"):
+def test_models_have_the_methods_of_their_abilities():
+    """Each ability is that of a kind, which `require` returns with the methods that the ability stands for."""
+    methods = {
+        "conditionals": ("features", "head", "log_prob_per_site", "conditionals"),
+        "queries": ("conditional_log_prob",),
+        "guesses": ("guess",),
+        "length": ("conditionals",),
+        "latents": ("weights", "latent_event", "discrete_latents_of_parts"),
+        "tokens": ("encoded", "log_prior", "log_likelihood"),
+        "noise_levels": ("estimate", "train_steps"),
+    }
+    assert methods.keys() == ABILITIES.keys()
+    known = set()
+    for name in KINDS.names():
         example = next(iter(KINDS.get(name).EXAMPLES.values()))
         model = make_model(example.event, example.choice, context=example.context)
-        found |= model.abilities
-        for word, of_word in classes.items():
-            assert (word in model.abilities) == isinstance(model, of_word), (name, word)
-            if word in model.abilities:
-                assert require(model, word, "a test") is model
-    assert found == classes.keys()
+        assert model.traits <= ABILITIES.keys() | OTHERS.keys()
+        known |= model.traits
+        for word in model.traits & ABILITIES.keys():
+            assert all(hasattr(require(model, word, "a test"), method) for method in methods[word]), (name, word)
+    assert ABILITIES.keys() <= known
+
+
+def test_a_model_has_few_public_members():
+    """What serves one kind or one reader is a function registered for that kind."""
+    described = {"described", "restored", "check_parts"}  # of files
+    assert len({name for name in dir(Model) if not name.startswith("_")} - described) <= 16
 
 
 def test_call_strings_of_all_kinds_are_read_when_a_config_is_checked():

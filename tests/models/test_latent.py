@@ -17,6 +17,7 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data.base import from_arrays
 from arjax.evaluation.bounds import sampled_scores
 from arjax.models import ModelChoice, make_model
+from arjax.models.draws import check_draws, opened
 from arjax.objectives import make_objective
 from arjax.samplers import make_sampler
 from arjax.testing.examples import all_values
@@ -243,7 +244,7 @@ def test_exponentials_of_scores_that_are_biased_make_no_bound():
         (ModelChoice(network="made"), 5, "bound"),
     ):
         model = dataclasses.replace(latent_model((2,), "binary", prior=prior), score_samples=samples)
-        assert model.kind == kind
+        assert model.score_kind == kind
 
 
 def test_refusals():
@@ -251,7 +252,7 @@ def test_refusals():
     with pytest.raises(UserError, match="give a random `key`"):
         model.score(params, Batch(X))
     with pytest.raises(UserError, match="a random key is one key"):
-        model.score(params, Batch(X), key=0)
+        model.log_prob(params, X, key=0)
     with pytest.raises(UserError, match="cannot draw with given"):
         model.draw(params, jax.random.split(KEY, 2), given=X[0], observed=np.ones((2, 2), bool))
     with pytest.raises(UserError, match="hidden_sizes of 'independent' are layers of its context"):
@@ -259,9 +260,7 @@ def test_refusals():
     discrete = latent_model((2,), "binary")
     with pytest.raises(UserError, match="needs samples of at least 2"):
         make_objective("elbo").check(discrete)
-    with pytest.raises(
-        UserError, match="needs a model with latents, of the kind latent, which AutoregressiveModel is not"
-    ):
+    with pytest.raises(UserError, match="needs a model with latents, of the kind latent, not AutoregressiveModel"):
         make_objective("iwae").check(make_model(EventSpec((2, 2)), ModelChoice(network="made")))
 
 
@@ -273,14 +272,14 @@ def test_drafts_are_those_of_the_likelihood():
     model = make_model(EVENT, ModelChoice("latent", {"latents": (2,)}, parts=parts))
     sampler = make_sampler("speculative(draft='other')")
     with pytest.raises(UserError, match="their contexts differ"):
-        model.open_sampler(sampler, lambda _: Trained(plain, {}, 0, None))
+        opened(sampler, model, lambda _: Trained(plain, {}, 0, None))
     with pytest.raises(
-        UserError, match="a draft needs the conditionals of an autoregressive model, which LatentModel has not"
+        UserError, match="a draft needs the conditionals of an autoregressive model, and LatentModel has none"
     ):
-        plain.open_sampler(sampler, lambda _: Trained(model, {}, 0, None))
+        opened(sampler, plain, lambda _: Trained(model, {}, 0, None))
     mixture = make_model(
         EVENT, ModelChoice("mixture", parts={"a": ModelChoice(network="made"), "b": ModelChoice(network="gru")})
     )
     with pytest.raises(UserError, match="one sampler for all members"):
-        mixture.check_draws(make_sampler("speculative"))
-    mixture.check_draws(make_sampler("fixed_point"))
+        check_draws(mixture, make_sampler("speculative"))
+    check_draws(mixture, make_sampler("fixed_point"))

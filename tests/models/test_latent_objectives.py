@@ -172,4 +172,4 @@ def test_scores_whose_exponentials_are_no_bound():
     inside = latent_model(
         prior=ModelChoice("mixture", parts={"a": ModelChoice("gaussian_chain", {}, "denoising_transformer", sizes)})
     )
-    assert (model.kind, mixture.kind, inside.kind) == ("bound", "estimate", "estimate")
+    assert (model.score_kind, mixture.score_kind, inside.score_kind) == ("bound", "estimate", "estimate")

@@ -46,7 +46,7 @@ def test_probabilities_are_the_weighted_sum_of_those_of_the_members():
     p, p_of = joint()
     weights = np.exp(LOGITS) / np.exp(LOGITS).sum()
     np.testing.assert_allclose(p, weights @ p_of, rtol=1e-4)
-    assert abs(p.sum() - 1) < 1e-5 and build()[0].kind == "exact"
+    assert abs(p.sum() - 1) < 1e-5 and build()[0].score_kind == "exact"
     assert jax.jit(build()[0].init)(jax.random.key(0))["weights"].tolist() == [0, 0]
 
 
@@ -111,7 +111,7 @@ def test_masks_are_those_of_the_members():
 def test_one_bound_makes_a_bound():
     event = EventSpec((2,), (), "levels", 4)
     model = MixtureModel((make_model(event, "made"), make_model(event, "made", kind="flow", num_blocks=1)))
-    assert model.kind == "bound"
+    assert model.score_kind == "bound"
     params, x = jax.jit(model.init)(jax.random.key(0)), cases.all_values(event)
     score = jax.jit(lambda model, params, key: model.score(params, Batch(x), key=key))
     first, other = (score(model, params, jax.random.key(k)) for k in (0, 1))

@@ -55,7 +55,6 @@ def test_parameters_of_something_else(real_model, other_params, name):
     wrong = change(params, other_params)
     calls = (
         lambda: model.log_prob(wrong, Z, context=C),
-        lambda: model.features(wrong, Z, context=C),
         lambda: model.sample(wrong, KEY, 2, context=C),
         lambda: model.conditional_log_prob(wrong, Z, query=[1, 0, 0], evidence=[0, 0, 0], context=C),
     )
@@ -70,8 +69,6 @@ def test_a_call_without_parameters_says_where_they_come_from(real_model):
         lambda: model.log_prob(Z, context=C),
         lambda: model.log_prob(x=Z, context=C),
         lambda: model.conditionals(Z),
-        lambda: jax.jit(model.log_prob_per_site)(Z),
-        lambda: model.features(Z),
         lambda: model.sample(KEY, 2),
         lambda: model.conditional_log_prob(Z, query=[1, 0, 0], evidence=[0, 0, 0]),
     )

@@ -97,12 +97,6 @@ def test_queries_say_that_they_need_the_orders_outside_of_jit():
             jax.eval_shape(lambda params, query=query, model=model: query(model, params), params)
 
 
-def test_features_of_any_observed_sites_are_refused_by_networks_of_an_order():
-    model = build()
-    with pytest.raises(UserError, match="not from any set of observed sites"):
-        model.features_given(params_of(model), X, X > 0)
-
-
 @pytest.mark.slow
 def test_one_program_draws_in_all_orders():
     models = [build(ordering=order) for order in ("raster", "snake", "random(seed=3)")]

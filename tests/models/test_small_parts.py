@@ -13,15 +13,14 @@ from latent_cases import HIDDEN, KEY, latent_model, log_bernoulli, through, with
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.models import ModelChoice, make_model
-from arjax.models.base import asked
+from arjax.models import ModelChoice, extras, make_model
 from arjax.models.chains import frame_places, frames_of
 from arjax.models.checks import check_end
 from arjax.models.discrete_chain import lowest, masked_counts
+from arjax.models.draws import keys_of, options_of_draw
 from arjax.models.latent import LATENT
 from arjax.models.longer import joined
 from arjax.models.noise_schedules import check_eta, init_learned, learned_gammas, visited_steps
-from arjax.models.sampling import keys_of
 from arjax.samplers import Draw, DrawOptions
 from arjax.testing.models import random_like
 
@@ -37,7 +36,7 @@ def mean_of(params, z):
 def test_pictures_of_latents():
     """Reconstructions are means given the latents of examples; a path goes from each to another; a plane of latents."""
     model, params = with_params(latent_model(), 1.0)
-    pictures = dict(model.pictures(params, Batch(X), KEY))
+    pictures = dict(extras.pictures(model, params, Batch(X), KEY))
     assert list(pictures) == ["reconstructions", "interpolation", "latent_plane"]
     z = np.asarray(model.encode(params, jnp.asarray(X)))
     shown = pictures["reconstructions"]
@@ -58,14 +57,14 @@ def test_pictures_of_latents():
 @pytest.mark.slow
 def test_pictures_that_there_are_not():
     few, params = with_params(latent_model(), 1.0)
-    assert len(dict(few.pictures(params, Batch(X[:5]), KEY))["interpolation"].examples) == 2 * 12
+    assert len(dict(extras.pictures(few, params, Batch(X[:5]), KEY))["interpolation"].examples) == 2 * 12
     binary, params = with_params(latent_model((2,), "binary"), 1.0)
-    assert list(dict(binary.pictures(params, Batch(X), KEY))) == ["reconstructions"]
+    assert list(dict(extras.pictures(binary, params, Batch(X), KEY))) == ["reconstructions"]
     line, params = with_params(latent_model(event=EventSpec((4,))), 1.0)
-    assert not list(line.pictures(params, Batch(X.reshape(16, 4)), KEY))
+    assert not list(extras.pictures(line, params, Batch(X.reshape(16, 4)), KEY))
     labels = {"label": np.arange(16, dtype=np.int32) % 3}
     given, params = with_params(latent_model(context=ContextSpec("label", 3)), 1.0)
-    pictures = dict(given.pictures(params, Batch(X, labels), KEY))
+    pictures = dict(extras.pictures(given, params, Batch(X, labels), KEY))
     assert list(pictures) == ["reconstructions", "interpolation"]  # a plane would need a context of its own
     assert pictures["interpolation"].examples.shape == (96, 2, 2)
 
@@ -73,7 +72,7 @@ def test_pictures_that_there_are_not():
 @pytest.mark.slow
 def test_reports_of_latents():
     model, params = with_params(latent_model(), 1.0)
-    report = model.report_of_examples(params, Batch(X), KEY)
+    report = extras.report_of_examples(model, params, Batch(X), KEY)
     means = np.asarray(model.encode(params, jnp.asarray(X)))
     assert report["active_units"] == (means.var(0) > 0.01).sum() and len(report["kl_nats_by_unit"]) == 2
 
@@ -148,9 +147,10 @@ def test_sets_of_rounds():
 
 def test_draw_options_come_in_one_way():
     options = DrawOptions(temperature=0.5)
-    assert asked(options, {}) == (options, {}) and asked(None, {"temperature": 0.5})[0].temperature == 0.5
+    assert options_of_draw(options, {}) == (options, {})
+    assert options_of_draw(None, {"temperature": 0.5})[0].temperature == 0.5
     with pytest.raises(UserError):
-        asked(options, {"temperature": 0.5})
+        options_of_draw(options, {"temperature": 0.5})
 
 
 TOKENS, REALS = EventSpec((4,), kind="tokens", num_levels=5), EventSpec((2, 2), kind="real")

@@ -15,7 +15,8 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.interop.model_file import SavedModel, load_model, save_model
-from arjax.models import ModelChoice, make_model
+from arjax.models import ModelChoice, draws, make_model
+from arjax.models.extras import check_trained, examples_of_part, sampled_bound
 from arjax.models.tokens import FINGERPRINT, fingerprint
 from arjax.objectives import make_objective
 from arjax.samplers import Resources, make_sampler
@@ -58,7 +59,7 @@ def test_the_terms_are_those_of_its_equations(small):
     np.testing.assert_allclose(score.terms["distortion"], distortion, rtol=1e-4)
     np.testing.assert_allclose(score.terms["rate"], rate, rtol=1e-5)
     np.testing.assert_allclose(score.log_prob, -rate - distortion, rtol=1e-4)
-    assert score.kind == model.kind == "bound" and model.unbiased
+    assert score.kind == model.score_kind == "bound" and "biased" not in model.traits
 
 
 def test_the_sum_over_all_tokens_holds_the_bound_to_account(small):
@@ -119,7 +120,7 @@ def test_the_importance_bound_grows_with_its_draws(small):
 def test_gradients_reach_every_part(small):
     """Of what training minimises; the objectives give the rate to the prior alone."""
     model, params = small
-    slopes = jax.jit(jax.grad(lambda p: -model.train_score(p, Batch(X), key=KEY).log_prob.mean()))(params)
+    slopes = jax.jit(jax.grad(lambda p: -model.score(p, Batch(X), key=KEY, train=True).log_prob.mean()))(params)
     moves = {part for part, slope in slopes.items() if any(map(np.any, jax.tree.leaves(slope)))}
     assert moves == {"encoder", "decoder", "prior"}
 
@@ -222,7 +223,7 @@ def test_it_is_mixed_and_conditioned_as_others(small):
     mixture = make_model(EVENT, kind="mixture", parts={"a": member, "b": ModelChoice(network="made")}, context=context)
     params = jax.tree.map(jnp.asarray, random_like(mixture.param_shapes))
     label = np.arange(16) % 3
-    assert mixture.kind == "bound"
+    assert mixture.score_kind == "bound"
     assert np.isfinite(mixture.log_prob(params, X, context=label)).all()
     assert mixture.sample(params, KEY, 4, context=1).shape == (4, 2, 2)
 
@@ -230,7 +231,7 @@ def test_it_is_mixed_and_conditioned_as_others(small):
 def test_a_prior_refuses_another_tokenizer(small, tmp_path):
     model, params = small
     trained = params | {FINGERPRINT: fingerprint(params)}
-    model.check_trained(trained)
+    check_trained(model, trained)
     other = jax.tree.map(lambda leaf: leaf + 1e-3, params)
     words = "the prior was trained for the tokens of another encoder or quantizer"
     with pytest.raises(UserError, match=words):
@@ -255,12 +256,12 @@ def test_samplers_read_the_tokens_of_the_examples(small, monkeypatch):
     monkeypatch.setattr("arjax.models.tokens.TOGETHER", 10)
     model, params = small
     tokens, given = np.asarray(of_model(model, "tokens", params, X)), Batch(X, mask=0 * X)
-    assert model.sampled_batch(params, given).mask is None
+    assert examples_of_part(model, params, given).mask is None
     asked, sampler = [], make_sampler("speculative(draft='counts(order=1)')")
 
     def prepared(model, params, batch):
         resources = Resources(lambda *what: asked.append(what) or batch, None)
-        return model.prepare_sampler(sampler, params, resources).source
+        return draws.prepared(sampler, model, params, resources).source
 
     found, expected = prepared(model, params, given), prepared(model.prior, params["prior"], Batch(tokens))
     np.testing.assert_array_equal(found.row_H, expected.row_H)
@@ -274,7 +275,7 @@ def test_rounds_of_an_optimal_schedule_are_measured_on_tokens():
     prior = ModelChoice(network="masked_transformer", options={"orders": "uniform"}, network_options=network)
     model, params = with_params(tokens_model(grid=(3,), prior=prior, context=ContextSpec("label", 3)))
     read = Resources(lambda *what: Batch(X, {"label": np.arange(16) % 3}), None)
-    sampler = model.prepare_sampler(make_sampler("parallel(steps=2, schedule='optimal')"), params, read)
+    sampler = draws.prepared(make_sampler("parallel(steps=2, schedule='optimal')"), model, params, read)
     assert sum(sampler.sizes) == 3 and len(sampler.sizes) == 2
     assert model.sample(params, KEY, 2, sampler=sampler, context=1).shape == (2, 2, 2)
 
@@ -291,7 +292,7 @@ def test_what_cannot_be_is_refused_in_a_sentence(small):
         model.sample(params, KEY, 1, given=X[0], observed=np.ones((2, 2), bool))
     residual = tokens_model("residual(scales=(1, 2), of='vq(codes=3, dims=2)')", (2, 2), decoder=LOCAL, encoder=LOCAL)
     with pytest.raises(UserError, match="the quantizer 'residual' has no distances of its codes: set it to 0"):
-        residual.sampled_bound(5)
+        sampled_bound(residual, 5)
     latent = {"prior": "independent", "likelihood": "independent", "posterior": "independent"}
     latent = ModelChoice(
         "latent", {"latents": (2,), "values": "binary"}, parts={k: ModelChoice(network=v) for k, v in latent.items()}
@@ -302,7 +303,7 @@ def test_what_cannot_be_is_refused_in_a_sentence(small):
         make_objective("tokenizer(rate=1)").check(of_bits)
     with pytest.raises(UserError, match="the kind tokens has tokenizer and token_prior"):
         make_objective("teacher_forcing").check(model)
-    with pytest.raises(UserError, match="of the kind tokens, which AutoregressiveModel is not"):
+    with pytest.raises(UserError, match="of the kind tokens, not AutoregressiveModel"):
         make_objective("tokenizer").check(make_model(EVENT, "made"))
     with pytest.raises(UserError, match=r"cannot be added \(tokenizer\(rate=1\)"):
         make_objective("weighted(of=('tokenizer', 'token_prior'), weights=(1.0, 1.0))").check(model)

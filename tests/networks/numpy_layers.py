@@ -13,9 +13,23 @@ from arjax.models import make_model
 def built(event, network: str, **options):
     """A model with random parameters, none of which is 0."""
     model = make_model(event, network, **options)
-    rng = np.random.default_rng(0)
-    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32) * 0.8, model.param_shapes)
-    return model, params
+    return model, random_like(model.param_shapes, 0.8)
+
+
+def random_like(tree, scale=0.5):
+    """Random parameters in the shapes of `tree`, none of which is 0."""
+    rng = np.random.default_rng(2)
+    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32) * scale, tree)
+
+
+def initialised(module, *args):
+    """Random parameters of a linen module."""
+    return random_like(jax.eval_shape(lambda: module.init(jax.random.key(0), *args))["params"])
+
+
+def run(module, params, *args):
+    """A linen module as one compiled program."""
+    return jax.jit(lambda p: module.apply({"params": p}, *args))(params)
 
 
 def check(model, params, definition, tolerance=1e-4):
@@ -26,11 +40,11 @@ def check(model, params, definition, tolerance=1e-4):
     x = cases.random_x(model.event, 4)
     context = cases.random_context(model.context_spec, 4) if model.context_spec else None
     features = np.asarray(jax.jit(type(model).features)(model, params, x, context=context))
-    for i, (one, found) in enumerate(zip(x, features, strict=True)):
-        own = () if context is None else ({name: part[i] for name, part in context.items()},)
-        expected = definition(one, *own)
+    for i, one in enumerate(x):
+        parts = () if context is None else ({name: part[i] for name, part in context.items()},)
+        expected = definition(one, *parts)
         atol = tolerance * np.abs(expected).max()
-        np.testing.assert_allclose(found.reshape(model.event.num_sites, -1), expected, rtol=0, atol=atol)
+        np.testing.assert_allclose(features[i].reshape(model.event.num_sites, -1), expected, rtol=0, atol=atol)
 
 
 def dense(params, x):
@@ -77,8 +91,8 @@ def attention(params, x_TE, content_UE, may_TU, num_heads: int):
 def block(params, x_TE, content_UE, may_TU, num_heads: int, act=gelu):
     """x + attention(norm(x), norm(content)), then x + MLP(norm(x))."""
     norm = params["attention_norm"]
-    found = attention(params["attention"], layer_norm(norm, x_TE), layer_norm(norm, content_UE), may_TU, num_heads)
-    x = x_TE + found
+    mixed = attention(params["attention"], layer_norm(norm, x_TE), layer_norm(norm, content_UE), may_TU, num_heads)
+    x = x_TE + mixed
     return x + dense(params["down"], act(dense(params["up"], layer_norm(params["mlp_norm"], x))))
 
 

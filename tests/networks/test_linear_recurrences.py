@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
-from numpy_layers import textbook_rg_lru
+from numpy_layers import dense, initialised, run, textbook_rg_lru
 from scipy import special
 
 from arjax.core.errors import UserError
@@ -18,21 +18,6 @@ from arjax.networks.attention.linear_attention import LinearAttention, linear_at
 from arjax.networks.recurrent.rg_lru import RGLRU, RecurrentBlock
 
 rng = np.random.default_rng(0)
-
-
-def initialised(module, *args):
-    """Random parameters of a linen module."""
-    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), *args))["params"]
-    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32) * 0.5, shapes)
-
-
-def run(module, params, *args):
-    """A linen module as one compiled program."""
-    return jax.jit(lambda p: module.apply({"params": p}, *args))(params)
-
-
-def dense(params, x):
-    return x @ params["kernel"] + params["bias"]
 
 
 def elu_plus_one(x):
@@ -145,7 +130,6 @@ def test_recomputation_changes_nothing(network):
     [
         ("rg_lru", {"recurrent_size": 10, "num_heads": 4}, "num_heads=4 does not divide network.recurrent_size=10"),
         ("rg_lru", {"remat": True}, "remat saves memory only with network.unroll=1, not 4"),
-        ("linear_attention", {"chunk_size": 0}, "chunk_size of 'linear_attention' must be at least 1, not 0"),
     ],
 )
 def test_refusals(network, options, sentence):

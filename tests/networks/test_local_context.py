@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from numpy_layers import convolve, gelu
 
 from arjax.core.spec import ContextSpec, EventSpec, class_label
 from arjax.factorization import make_factorization
@@ -21,21 +22,10 @@ from arjax.networks.layers.steps import StepTokens
 from arjax.testing.examples import random_context, random_like
 
 
-def gelu(x):
-    """By its approximation with a hyperbolic tangent."""
-    return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
-
-
 def conv(params, x_HWC):
     """y[r, c] = b + sum_k x[r + dy_k, c + dx_k] W_k, zero outside: 3 x 3, without the outer taps on a single row."""
-    height, width, size = x_HWC.shape
-    taps = [(dy, dx) for dy in ((-1, 0, 1) if height > 1 else (0,)) for dx in (-1, 0, 1)]
-    kernel = params["mix"]["kernel"].reshape(len(taps), size, -1)
-    y = np.zeros((height, width, kernel.shape[-1])) + params["mix"]["bias"]
-    for (r, c), (k, (dy, dx)) in itertools.product(np.ndindex(height, width), enumerate(taps)):
-        if 0 <= r + dy < height and 0 <= c + dx < width:
-            y[r, c] += x_HWC[r + dy, c + dx] @ kernel[k]
-    return y
+    taps = [(dy, dx) for dy in ((-1, 0, 1) if len(x_HWC) > 1 else (0,)) for dx in (-1, 0, 1)]
+    return convolve(params, x_HWC, taps)
 
 
 def residual(params, h):

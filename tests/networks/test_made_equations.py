@@ -8,17 +8,12 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
+from numpy_layers import random_like
 
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.networks.dense.made import hidden_degrees
 from arjax.networks.dense.structured_made import places
-
-
-def random_params(model) -> dict[str, np.ndarray]:
-    """Parameters of the model's shapes without a zero among them."""
-    rng = np.random.default_rng(0)
-    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), model.param_shapes)
 
 
 def unit_degrees(num_units: int, num_sites: int) -> np.ndarray:
@@ -60,7 +55,7 @@ ARCHITECTURES = [((13, 4), True, True), ((11,), False, False), ((13, 4), False, 
 def test_logits_follow_the_paper(ordering, hidden_sizes, direct, told):
     options = {"hidden_sizes": hidden_sizes, "direct": direct, "condition_on_masks": told}
     model = make_model(EventSpec((6,)), "made", ordering=ordering, **options)
-    params, x = random_params(model), np.random.default_rng(1).integers(0, 2, (5, 6))
+    params, x = random_like(model.param_shapes, 1.0), np.random.default_rng(1).integers(0, 2, (5, 6))
     assert ("direct_kernel" in params) is direct
     expected = paper(x, model.factorization.rank + 1, params, len(hidden_sizes), direct)
     features = cases.parallel(model.network, params, x, model.factorization)[..., 0]
@@ -72,7 +67,7 @@ def test_logits_follow_the_paper(ordering, hidden_sizes, direct, told):
 def test_binary_log_likelihood_is_the_cross_entropy_of_the_paper():
     """Equation (2): sum_d x_d log p_d + (1 - x_d) log(1 - p_d)."""
     model = make_model(EventSpec((5,)), "made", hidden_sizes=(7,))
-    params, x = random_params(model), np.random.default_rng(2).integers(0, 2, (4, 5))
+    params, x = random_like(model.param_shapes, 1.0), np.random.default_rng(2).integers(0, 2, (4, 5))
     p = 1 / (1 + np.exp(-paper(x, model.factorization.rank + 1, params, 1, True)))
     expected = (x * np.log(p) + (1 - x) * np.log(1 - p)).sum(-1)
     np.testing.assert_allclose(jax.jit(model.log_prob)(params, x), expected, rtol=1e-4)
@@ -91,9 +86,9 @@ def test_degrees_are_ascending_and_even(num_units, num_steps):
 
 def test_levels_enter_one_hot_and_real_values_as_they_are():
     levels = make_model(EventSpec((3,), (2,), "levels", 4), "made", hidden_sizes=(5,))
-    assert random_params(levels)["hidden_0_kernel"].shape == (3 * 2 * 4, 5)
+    assert random_like(levels.param_shapes, 1.0)["hidden_0_kernel"].shape == (3 * 2 * 4, 5)
     binary = make_model(EventSpec((3,), (2,)), "made", hidden_sizes=(5,))
-    assert random_params(binary)["hidden_0_kernel"].shape == (3 * 2, 5)
+    assert random_like(binary.param_shapes, 1.0)["hidden_0_kernel"].shape == (3 * 2, 5)
 
 
 @pytest.mark.parametrize("levels", [3, 256])
@@ -101,7 +96,7 @@ def test_in_one_step_the_biases_are_the_logits(levels):
     """Compiled with its score: XLA's CPU compiler makes NaN of a product with an empty mask beside a large softmax."""
     event = EventSpec((4,), (2,), "levels", levels)
     model = make_model(event, "made", partition="blocks(size=4)", hidden_sizes=(8,))
-    params, x = random_params(model), np.random.default_rng(3).integers(0, levels, (3, 4, 2))
+    params, x = random_like(model.param_shapes, 1.0), np.random.default_rng(3).integers(0, levels, (3, 4, 2))
     logits = params["out_bias"].astype(float).reshape(4, 2, levels)
     table = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     expected = np.take_along_axis(np.broadcast_to(table, (3, *table.shape)), x[..., None], -1).sum((1, 2, 3))
@@ -114,7 +109,7 @@ def test_structured_made_keeps_to_a_graph():
     """
     sizes = (9, 7)
     model = make_model(EventSpec((6,)), "structured_made", hidden_sizes=sizes, graph="window(size=2)", direct=True)
-    params, x = random_params(model), np.random.default_rng(1).integers(0, 2, (5, 6))
+    params, x = random_like(model.param_shapes, 1.0), np.random.default_rng(1).integers(0, 2, (5, 6))
     parents = [set(range(max(i - 2, 0), i)) for i in range(6)]
     below = x.astype(float)
     fed = [{j} for j in range(6)]  # a unit or an input feeds those whose parents contain these sites

@@ -7,6 +7,7 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
+from numpy_layers import convolve, dense, initialised, relu
 from scipy.special import expit
 
 from arjax.core.errors import UserError
@@ -128,37 +129,6 @@ def test_unmasked_taps_are_the_earlier_sites_and_the_centre(dilation):
     for r, c, k in np.ndindex(unmasked_HWK.shape):
         y, x = r + taps[k][0], c + taps[k][1]
         assert unmasked_HWK[r, c, k] == (0 <= y < 4 and 0 <= x < 3 and rank_HW[y, x] <= rank_HW[r, c])
-
-
-def initialised(module, *args):
-    """Random parameters of a linen module."""
-    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), *args))["params"]
-    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32) * 0.5, shapes)
-
-
-def at(x_HWC, r, c):
-    """A pixel, zero outside."""
-    inside = 0 <= r < x_HWC.shape[0] and 0 <= c < x_HWC.shape[1]
-    return x_HWC[r, c] if inside else np.zeros(x_HWC.shape[-1])
-
-
-def convolve(params, x_HWC, taps):
-    """b + sum of x[r + dy, c + dx] W over the taps, pixel by pixel."""
-    kernel = params["mix"]["kernel"]
-    weights = kernel.reshape(len(taps), -1, kernel.shape[-1])
-    y = np.empty((*x_HWC.shape[:2], kernel.shape[-1]))
-    for r, c in np.ndindex(*y.shape[:2]):
-        terms = [at(x_HWC, r + dy, c + dx) @ W for (dy, dx), W in zip(taps, weights, strict=True)]
-        y[r, c] = params["mix"]["bias"] + np.sum(terms, 0)
-    return y
-
-
-def dense(params, x):
-    return x @ params["kernel"] + params["bias"] if "bias" in params else x @ params["kernel"]
-
-
-def relu(x):
-    return np.maximum(x, 0)
 
 
 def test_residual_block_is_its_figure():

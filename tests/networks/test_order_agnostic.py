@@ -8,6 +8,7 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
+from numpy_layers import convolve
 
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
@@ -50,16 +51,8 @@ def mlp(params, planes: np.ndarray) -> np.ndarray:
     return np.stack([h @ kernel + bias for kernel, bias in zip(params["out_kernel"], params["out_bias"], strict=True)])
 
 
-def convolve(params, maps: np.ndarray, size: int) -> np.ndarray:
-    """One convolution of `size` x `size` taps, zero beyond the edge, [H, W, C] -> [H, W, C']."""
-    height, width, channels = maps.shape
-    kernel = params["mix"]["kernel"].reshape(size, size, channels, -1)
-    out = np.zeros((height, width, kernel.shape[-1])) + params["mix"]["bias"]
-    for r, c, a, b in np.ndindex(height, width, size, size):
-        y, x = r + a - size // 2, c + b - size // 2
-        if 0 <= y < height and 0 <= x < width:
-            out[r, c] += maps[y, x] @ kernel[a, b]
-    return out
+def square(size: int) -> list[tuple[int, int]]:
+    return [(a - size // 2, b - size // 2) for a, b in np.ndindex(size, size)]
 
 
 def definition(network, params, x: np.ndarray, observed: np.ndarray) -> np.ndarray:
@@ -70,8 +63,8 @@ def definition(network, params, x: np.ndarray, observed: np.ndarray) -> np.ndarr
         return total
     maps = planes.reshape(*x.shape, 4)
     for i in range(network.num_layers):
-        maps = np.maximum(convolve(params[f"conv_{i}"], maps, network.kernel_size), 0)
-    return total + convolve(params["out"], maps, network.kernel_size)
+        maps = np.maximum(convolve(params[f"conv_{i}"], maps, square(network.kernel_size)), 0)
+    return total + convolve(params["out"], maps, square(network.kernel_size))
 
 
 @pytest.mark.parametrize(

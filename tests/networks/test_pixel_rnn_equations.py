@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from numpy_layers import dense
+from numpy_layers import dense, random_like
 from numpy_pixel_rnn import diagonal_layer, pixel_rnn, row_lstm_layer, upsampled
 
 from arjax.core.spec import ContextSpec, EventSpec
@@ -16,11 +16,6 @@ from arjax.networks.image.pixel_rnn import lstm_cell, lstm_scan
 
 rng = np.random.default_rng(0)
 EVENT, U = EventSpec((4, 5)), 3
-
-
-def random_like(tree):
-    """Random parameters in the shapes of `tree`."""
-    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32) * 0.4, tree)
 
 
 @pytest.mark.parametrize("context", [pytest.param(False, marks=pytest.mark.slow), True])

@@ -7,6 +7,7 @@ import law_cases as cases
 import numpy as np
 import pytest
 from jax.extend.core import jaxprs_in_params
+from numpy_layers import elu
 from scipy import special
 
 from arjax.core.spec import ContextSpec, EventSpec
@@ -17,10 +18,6 @@ from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedStretch
 
 rng = np.random.default_rng(0)
 DOWN, DOWN_RIGHT = (-1, 0, 1), (-1, 0)  # columns of the kernels of the two streams, whose rows are -1 and 0
-
-
-def elu(x: np.ndarray) -> np.ndarray:
-    return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
 
 
 def concat_elu(x: np.ndarray) -> np.ndarray:

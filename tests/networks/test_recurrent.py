@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from numpy_layers import initialised, random_like
 from scipy import special
 
-from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.networks.recurrent.gru import GRULayer
@@ -20,16 +20,6 @@ from arjax.networks.recurrent.stack import RecurrentCore
 
 LAYERS = {"rnn": RNNLayer, "gru": GRULayer, "lstm": LSTMLayer}
 rng = np.random.default_rng(0)
-
-
-def random_like(tree):
-    """Random parameters in the shapes of `tree`."""
-    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32) * 0.5, tree)
-
-
-def initialised(module, *args):
-    """Random parameters of a linen module."""
-    return random_like(jax.eval_shape(lambda: module.init(jax.random.key(0), *args))["params"])
 
 
 def elman(params, x_TE: np.ndarray) -> np.ndarray:
@@ -181,8 +171,3 @@ def test_truncation_bounds_the_memory_of_the_backward_pass():
         return jax.jit(gradient).lower(params, x).compile().memory_analysis().temp_size_in_bytes
 
     assert temporary(64) < 0.3 * temporary(0)
-
-
-def test_truncation_is_a_number_of_steps():
-    with pytest.raises(UserError, match=r"^network.truncation of 'gru' must be at least 0, not -1$"):
-        make_model(EventSpec((6,)), "gru", truncation=-1)

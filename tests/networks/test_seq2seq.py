@@ -6,6 +6,7 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
+from numpy_layers import random_like
 from scipy import special
 
 from arjax.core.spec import ContextSpec, EventSpec
@@ -15,10 +16,6 @@ from arjax.networks.recurrent.seq2seq_lstm import reverse_valid
 EVENT, SOURCE = EventSpec((5,), kind="tokens", num_levels=6), ContextSpec("sequence", 7, 4)
 SIZES = {"hidden_size": 4, "embedding_size": 3, "num_layers": 2}
 rng = np.random.default_rng(0)
-
-
-def random_params(model):
-    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32) * 0.7, model.param_shapes)
 
 
 def lstm(params, x_TE, c, h):
@@ -36,7 +33,7 @@ def lstm(params, x_TE, c, h):
 def test_network_is_its_definition(reverse):
     """Read the source (backwards) without what fills it up; start each layer of the decoder where its encoder ends."""
     model = make_model(EVENT, "seq2seq_lstm", context=SOURCE, reverse_source=reverse, **SIZES)
-    params, x = random_params(model), rng.integers(0, 6, (4, 5))
+    params, x = random_like(model.param_shapes, 0.7), rng.integers(0, 6, (4, 5))
     sources = [[3, 1, 6, 2], [5, 0], [4], []]
     context = np.array([source + [-1] * (4 - len(source)) for source in sources])
     features = np.asarray(jax.jit(model.features)(params, x, context=context))
@@ -71,7 +68,7 @@ def test_other_contexts_only_choose_the_first_state(context):
 def test_without_a_context_it_is_the_stacked_lstm():
     x = rng.integers(0, 6, (3, 5))
     model = make_model(EVENT, "seq2seq_lstm", hidden_size=4, embedding_size=4, num_layers=2)
-    params = random_params(model)
+    params = random_like(model.param_shapes, 0.7)
     same = make_model(EVENT, "lstm", hidden_size=4, num_layers=2)
     np.testing.assert_allclose(cases.log_prob(model, x, params), cases.log_prob(same, x, params), rtol=1e-5)
 

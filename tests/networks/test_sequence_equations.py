@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
+from numpy_layers import dense, gelu, initialised, layer_norm, random_like, run
 from scipy import special
 
 from arjax.core.spec import EventSpec
@@ -15,34 +16,6 @@ from arjax.networks.layers.blocks import Block
 from arjax.networks.recurrent.lstm import LSTMLayer
 
 rng = np.random.default_rng(0)
-
-
-def random_like(tree):
-    """Random parameters in the shapes of `tree`."""
-    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32) * 0.5, tree)
-
-
-def initialised(module, *args):
-    """Random parameters of a linen module."""
-    return random_like(jax.eval_shape(lambda: module.init(jax.random.key(0), *args))["params"])
-
-
-def run(module, params, *args):
-    """A linen module as one compiled program."""
-    return jax.jit(lambda p: module.apply({"params": p}, *args))(params)
-
-
-def dense(params, x):
-    return x @ params["kernel"] + params["bias"]
-
-
-def layer_norm(params, x):
-    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
-    return x * params["scale"] + params["bias"]
-
-
-def gelu(x):
-    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
 
 
 def textbook_lstm(params, x_TE: np.ndarray) -> np.ndarray:
@@ -113,8 +86,8 @@ def test_convolution_layer_is_its_definition(kernel_size, dilation):
 
 
 def test_dilations_double_and_start_over():
-    x = rng.normal(size=(1, 16, 2)).astype(np.float32)
-    core = CausalConvCore(2, 5, 2, 3, 0.0, "gelu", "float32")
+    x = rng.normal(size=(1, 16, 4)).astype(np.float32)
+    core = CausalConvCore(4, 5, 2, 3, 0.0, "gelu", "float32")
     params = initialised(core, x, False)
     y = x[0]
     for i, dilation in enumerate([1, 2, 4, 1, 2]):

@@ -9,6 +9,7 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
+from numpy_layers import random_like
 from scipy import special, stats
 
 from arjax.core.errors import UserError
@@ -18,12 +19,6 @@ from arjax.models import make_model
 BINARY = EventSpec((7,))
 LEVELS = EventSpec((5,), (2,), "levels", 3)
 LABEL = ContextSpec("label", 4)
-
-
-def random_params(model) -> dict:
-    """Parameters of the model's shapes without a zero among them."""
-    rng = np.random.default_rng(0)
-    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), model.param_shapes)
 
 
 def random_x(event: EventSpec, num: int = 4) -> np.ndarray:
@@ -39,7 +34,7 @@ def inputs_of(one: np.ndarray, event: EventSpec) -> np.ndarray:
 
 def check(model, expected_of_one, *, context=None) -> None:
     """The features of the model are `expected_of_one(params, inputs_Dn, steps_D, c)` [D, F] for each example."""
-    params, x = random_params(model), random_x(model.event)
+    params, x = random_like(model.param_shapes, 1.0), random_x(model.event)
     contexts = [None] * len(x) if context is None else context
     steps = np.asarray(model.factorization.step)
     expected = [
@@ -156,7 +151,7 @@ def test_context_enters_as_defined(name):
 @pytest.mark.slow
 def test_independent_sites_are_a_table_and_the_best_one_is_the_frequencies():
     model = make_model(BINARY, "independent")
-    params, x = random_params(model), random_x(BINARY, 50)
+    params, x = random_like(model.param_shapes, 1.0), random_x(BINARY, 50)
     frequency = x.mean(0)
     params["site"]["bias"][:, 0] = np.log(frequency / (1 - frequency))
     value, gradient = jax.jit(jax.value_and_grad(lambda p: model.log_prob(p, x).mean()))(params)
@@ -182,7 +177,7 @@ def test_linear_means_with_constant_scales_are_gaussians_of_whole_rows():
     """Bishop (2006), section 8.1.4: the covariance has the factor (1 - W)^-1 diag(s), in any order of the sites."""
     event, rng = EventSpec((4,), kind="real"), np.random.default_rng(0)
     model = make_model(event, "fvsbn", conditional="gaussian", ordering="random(seed=5)", num_linear=1)
-    params = random_params(model)
+    params = random_like(model.param_shapes, 1.0)
     assert params["earlier"]["kernel"].shape == (4, 4)
     earlier = np.asarray(model.factorization.step)[:, None] < np.asarray(model.factorization.step)
     inverse = np.linalg.inv(np.eye(4) - np.where(earlier, params["earlier"]["kernel"], 0).T)
@@ -202,7 +197,8 @@ def test_linear_means_with_constant_scales_are_gaussians_of_whole_rows():
 def test_chunks_change_neither_nade_nor_its_gradient():
     def value_and_gradient(chunk):
         model = make_model(BINARY, "nade", hidden_size=5, ordering="random(seed=1)", steps_per_chunk=chunk)
-        return jax.jit(jax.value_and_grad(lambda p: model.log_prob(p, random_x(BINARY)).mean()))(random_params(model))
+        params = random_like(model.param_shapes, 1.0)
+        return jax.jit(jax.value_and_grad(lambda p: model.log_prob(p, random_x(BINARY)).mean()))(params)
 
     expected = value_and_gradient(3)
     for chunk in (100,):
@@ -226,7 +222,7 @@ def test_memory_of_nade_does_not_grow_with_all_its_hidden_states():
 def test_nade_drops_a_unit_in_all_steps_of_an_example():
     """With W = 0 and V = 1, all sites of an example have one and the same sum over the units that are kept."""
     model = make_model(BINARY, "nade", hidden_size=10, dropout=0.5)
-    params = jax.tree.map(np.zeros_like, random_params(model))
+    params = jax.tree.map(np.zeros_like, random_like(model.param_shapes, 1.0))
     params["out_kernel"] += 1
     x = random_x(BINARY, 8)
     features = jax.jit(lambda p, key: model.features(p, x, train=True, key=key))(params, jax.random.key(0))[..., 0]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
+from numpy_layers import layer_norm
 from scipy import special
 
 from arjax.core.spec import EventSpec
@@ -87,11 +88,6 @@ def test_a_ring_grows_and_goes_round():
         return call(h, 1, False, biases), jnp.swapaxes(jnp.concatenate(found), 0, 1)
 
     np.testing.assert_allclose(*jax.jit(both)(params), rtol=1e-4, atol=1e-4)
-
-
-def layer_norm(params, x):
-    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
-    return x * params["scale"] + params["bias"]
 
 
 def test_layer_normalises_after_each_sum():

@@ -6,6 +6,7 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
+from numpy_layers import dense, initialised, relu, run
 from scipy import special
 
 from arjax.core.spec import ContextSpec, EventSpec
@@ -15,28 +16,6 @@ from arjax.networks.causal.wavenet import WaveNetCore
 from arjax.networks.layers.steps import read_positions
 
 rng = np.random.default_rng(0)
-
-
-def random_like(tree):
-    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32) * 0.5, tree)
-
-
-def initialised(module, *args):
-    """Random parameters of a linen module."""
-    return random_like(jax.eval_shape(lambda: module.init(jax.random.key(0), *args))["params"])
-
-
-def run(module, params, *args):
-    """A linen module as one compiled program."""
-    return jax.jit(lambda p: module.apply({"params": p}, *args))(params)
-
-
-def dense(params, x):
-    return x @ params["kernel"] + params.get("bias", 0)
-
-
-def relu(x):
-    return np.maximum(x, 0)
 
 
 def convolution(kernel_KCF, bias, x_TC, dilation):

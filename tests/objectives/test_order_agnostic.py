@@ -110,8 +110,7 @@ def test_mistakes_are_told():
         model, params = build("made", "uniform")
         loss(OrderAgnostic(orders_per_batch=4), model, params, Batch(X), jax.random.key(0))
     with pytest.raises(UserError, match=r"needs model\.orders"):
-        model, params = build("made", "")
-        loss(OrderAgnostic(), model, params, Batch(X), jax.random.key(0))
+        OrderAgnostic().check(build("made", "")[0])
     with pytest.raises(UserError, match=r"set network\.position=learned"):
         build("transformer", "uniform", position="none")
     with pytest.raises(UserError, match=r"set network\.target_position=True"):

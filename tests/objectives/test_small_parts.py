@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from arjax.core.batch import Batch
+from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.factorization import make_factorization
@@ -73,7 +73,7 @@ def test_losses_are_nats_per_scored_scalar(fields, nats, examples, sites):
     assert (float(mean.total), float(mean.count)) == (costs, 2 * sites)
     own = weighted_mean(MODEL, batch, nats_B, jnp.array([1.0, 3.0, 4.0]))
     assert (float(own.total), float(own.count)) == (costs, 3 if "weight" in fields else 8)
-    model = types.SimpleNamespace(event=EVENT, log_prob=lambda params, x, context, mask: -nats_B)
+    model = types.SimpleNamespace(event=EVENT, score=lambda params, batch: Score(-nats_B))
     named = Mine(nats_B, jnp.array([1.0, 3.0, 4.0])).loss(model, None, None, batch, Step(jax.random.key(0)))
     assert float(named.value) == float(own.value)
     assert jax.tree.leaves(dataclasses.replace(named.metrics, means={})) == jax.tree.leaves(loss.metrics)
@@ -150,8 +150,6 @@ CHAIN = make_model(
         ("order_agnostic", CHAIN),
     ],
 )
-def test_a_loss_refuses_a_model_that_does_not_fit_before_it_computes(call, model):
-    """Not only `check`, which a program of one's own may forget; without parameters nothing could be computed."""
-    step = Step(jax.random.key(0))
+def test_models_that_do_not_fit_are_refused_before_a_training(call, model):
     with pytest.raises(UserError, match=call):
-        make_objective(call).loss(model, None, None, Batch(np.zeros((2, 4), np.int32)), step)
+        make_objective(call).check(model)

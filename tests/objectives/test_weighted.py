@@ -36,8 +36,8 @@ def test_weighted_objectives_add_up():
 @pytest.mark.slow
 def test_weighted_keeps_parameters_of_its_objectives():
     objective = make_objective("weighted(of=('order_agnostic', 'learned_order'), weights=(0.5, 0.5))")
-    assert objective.NEEDS_ORDERS and not make_objective("weighted").NEEDS_ORDERS
-    assert make_objective("weighted(of=('rollout',))").DRAWS and not objective.DRAWS
+    assert "needs_orders" in objective.traits and make_objective("weighted").traits == {"holes"}
+    assert make_objective("weighted(of=('rollout',))").traits == {"draws"} and "draws" not in objective.traits
     model = make_model(TOKENS, "made", orders="uniform", **NETWORKS["made"])
     objective.check(model)
     own = objective.init(model, jax.random.key(0))
@@ -74,7 +74,7 @@ def test_weighted_objectives_with_parameters_have_a_train_state_with_shardings()
     config.objective = (
         "weighted(of=('learned_order', 'order_agnostic', 'learned_order(learning_rate=0.1)'), weights=(1, 1, 1))"
     )
-    own = build(config).abstract_state.own
+    own = build(config).abstract_state.objective
     assert set(own.params) == {"0", "2"} and all(leaf.sharding for leaf in jax.tree.leaves(own))
     scores = [{SCORES: np.float32(order)} for order in ([3, 2, 1, 0], [0, 1, 2, 3])]
     entries = make_objective(config.objective).report(ObjectiveState({"0": scores[0], "2": scores[1]}, {}))

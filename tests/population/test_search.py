@@ -136,7 +136,7 @@ def test_a_learned_order_resumes_bit_for_bit_and_is_reported(tmp_path, monkeypat
     resumed = train(build(config), tmp_path / "b")
     stored = [latest_store(tmp_path / name).restore(build(config).abstract_state)[1] for name in "ab"]
     assert_same_bits(*stored)
-    scores = np.asarray(stored[0].own.params["scores"])
+    scores = np.asarray(stored[0].objective.params["scores"])
     assert resumed.results["learned_order"] == straight.results["learned_order"] == np.argsort(-scores).tolist()
     assert np.abs(scores).min() > 0
 
@@ -147,7 +147,7 @@ def test_a_folder_with_another_policy_is_refused(tmp_path, monkeypatch):
     def run_training(learner, folder):
         asked.append(learner.setup.recipe.objective.learning_rate)
         (tmp_path / "checkpoints/latest/1").mkdir(parents=True, exist_ok=True)
-        return SimpleNamespace(state=SimpleNamespace(own=SimpleNamespace(params={"scores": np.zeros(64)})))
+        return SimpleNamespace(state=SimpleNamespace(objective=SimpleNamespace(params={"scores": np.zeros(64)})))
 
     monkeypatch.setattr(search, "run_training", run_training)
     config = small_config("made", hidden_sizes=(8,), direct=False)

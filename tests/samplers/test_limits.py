@@ -10,43 +10,15 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.factorization import make_factorization
 from arjax.models import make_model
-from arjax.samplers import Resources, make_sampler, parallel
+from arjax.samplers import Beam, Cached, Parallel, Resources, Speculative, make_sampler, parallel
 from arjax.samplers.loops import Ends
-from arjax.samplers.schedules import check_rounds_fit, check_schedule, make_sizes
-
-CASES = [
-    ("cached(chunk={})", (0,), (-1,)),
-    ("greedy(chunk={})", (0,), (-1,)),
-    ("beam(width={})", (1,), (0,)),
-    ("beam(length_penalty={})", (0, 2.5), (-0.1,)),
-    ("best(of={})", (1,), (0,)),
-    ("fixed_point(window={})", (0, 2), (1, -1)),
-    ("speculative(window={})", (2,), (1, 0)),
-    ("speculative(coupling={!r})", ("keys", "rejection"), ("key",)),
-    ("speculative(draft='counts(order={})')", (0,), (-1,)),
-    ("parallel(steps={})", (0, 1), (-1,)),
-    ("parallel(steps=2, sizes={})", ((2, 4),), ((6,), (2, 2, 2))),
-    ("parallel(sizes={})", ((1,), (1, 5)), ((0,), (1, -1), (1.5,), (True,))),
-    ("parallel(schedule='cosine', sizes={})", ((),), ((1,),)),
-    ("parallel(choose={!r})", ("random", "order", "confidence", "entropy"), ("luck",)),
-]
+from arjax.samplers.schedules import make_sizes
 
 
-@pytest.mark.parametrize(("call", "taken", "refused"), CASES, ids=[call for call, _, _ in CASES])
-def test_limits(call, taken, refused):
-    for value in taken:
-        make_sampler(call.format(value))
-    for value in refused:
-        with pytest.raises(UserError):
-            make_sampler(call.format(value))
-
-
-def test_limits_of_rounds():
-    check_rounds_fit("it", 6, 6)
-    check_schedule("it", 1, "uniform")
-    for wrong in (lambda: check_rounds_fit("it", 7, 6), lambda: check_schedule("it", 0, "uniform")):
-        with pytest.raises(UserError, match="it"):
-            wrong()
+@pytest.mark.parametrize("wrong", [Beam(width=0), Cached(chunk=-1), Parallel(choose="luck"), Speculative(window=1)])
+def test_a_sampler_that_is_built_already_is_checked(wrong):
+    with pytest.raises(UserError, match=r"of the sampler '\w+' must be"):
+        make_sampler(wrong)
 
 
 TOKENS = EventSpec((6,), (), "tokens", 5)
@@ -55,6 +27,8 @@ FITS = [
     ("parallel(sizes=(2, 4))", [{}], [{"partition": "blocks(size=2)"}]),
     ("parallel(steps=6)", [{}], []),
     ("parallel(steps=7)", [], [{}]),
+    ("fixed_point(window=2)", [{}], []),
+    ("fixed_point(window=1)", [], [{}]),
     ("parallel(choose='order', steps=3)", [{"partition": "blocks(size=2)"}], [{"partition": "blocks(size=3)"}]),
     ("parallel(choose='random', steps=3)", [{}], [{"partition": "blocks(size=2)"}]),
     ("beam", [{}], [{"partition": "blocks(size=2)"}]),

@@ -297,7 +297,7 @@ def test_images_have_no_length():
 def test_a_kind_without_one_order_has_no_length():
     parts = {"a": ModelChoice(network="gru"), "b": ModelChoice(network="made")}
     model = make_model(EventSpec((4,)), kind="mixture", parts=parts)
-    sentence = "a draw with a length needs a model of the kind autoregressive, which MixtureModel is not"
+    sentence = "a draw with a length needs a model of the kind autoregressive, not MixtureModel"
     with pytest.raises(UserError, match=sentence):
         of_length(model, 30)
     with pytest.raises(UserError, match=sentence):

@@ -13,6 +13,7 @@ from arjax.core.errors import UserError
 from arjax.core.options import opt
 from arjax.core.spec import EventSpec
 from arjax.models import KINDS, Model, make_model
+from arjax.models.draws import check_draws
 from arjax.samplers import SAMPLERS, Cached, Draw, DrawOptions, Sampler, make_sampler
 from arjax.testing.examples import random_like
 
@@ -114,7 +115,7 @@ def test_kinds_refuse_the_options_that_they_cannot_take(kind):
         for call in (
             lambda: model.draw(params, keys, **options),  # noqa: B023
             lambda: model.draw(params, keys, DrawOptions(**options)),  # noqa: B023
-            lambda: model.check_draws(make_sampler("cached"), DrawOptions(**options)),  # noqa: B023
+            lambda: check_draws(model, make_sampler("cached"), DrawOptions(**options)),  # noqa: B023
         ):
             with pytest.raises(UserError, match=f"cannot draw with {min(options)}"):
                 call()

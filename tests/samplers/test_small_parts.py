@@ -9,7 +9,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.samplers import DrawOptions, example_keys
-from arjax.samplers.base import Steps, check_ranges, per_example, step_keys
+from arjax.samplers.base import Steps, per_example, step_keys
 from arjax.samplers.drafts.base import Proposal
 from arjax.samplers.loops import loop_ends, num_calls
 from arjax.samplers.windows import accept_by_keys, leading, over_examples, tell_window
@@ -144,9 +144,3 @@ def test_options_that_have_an_effect():
     assert options == DrawOptions(top_k=2) and more == {"frames": 3}
     with pytest.raises(UserError, match="top_q"):
         DrawOptions.of({"top_q": 2})
-
-
-def test_whole_numbers_of_samplers_are_not_negative():
-    check_ranges("mine", type(None), {"steps": 0, "schedule": "uniform", "rate": -0.5, "flag": True})
-    with pytest.raises(UserError, match="the option 'steps' of the sampler 'mine' must be a whole number, at least 0"):
-        check_ranges("mine", type(None), {"steps": -1})

@@ -13,7 +13,7 @@ import pytest
 
 from arjax.core.errors import UserError
 from arjax.parallel import distributed
-from arjax.parallel.distributed import first_host, launcher, own_devices, slurm_processes, tasks_on_node
+from arjax.parallel.distributed import first_host, launcher, local_devices, slurm_processes, tasks_on_node
 
 
 @pytest.mark.parametrize("given", [("host:1", 0, -1), ("", 2, 0), ("host:1", 2, 2), ("host:1", 2, -1), ("", 0, 0)])
@@ -126,9 +126,9 @@ def test_no_device_has_two_processes(more, expected, tmp_path):
         (tmp_path / f"nvidia{number}").write_text("")
     if expected is None:
         with pytest.raises(UserError, match=r"would share \d devices?: give each its own \(srun --gpus-per-task=1\)"):
-            own_devices(STEP | more, tmp_path)
+            local_devices(STEP | more, tmp_path)
     else:
-        assert own_devices(STEP | more, tmp_path) == expected
+        assert local_devices(STEP | more, tmp_path) == expected
 
 
 @pytest.mark.parametrize(
@@ -196,4 +196,4 @@ def test_a_port_that_is_taken_is_one_sentence():
 @pytest.mark.parametrize("chosen", ["x", "0,", "0;1", "-1"])
 def test_devices_chosen_by_hand_are_numbers(chosen, tmp_path):
     with pytest.raises(UserError, match="JAX_LOCAL_DEVICE_IDS must be numbers of devices, such as 0,1, not"):
-        own_devices({"JAX_LOCAL_DEVICE_IDS": chosen}, tmp_path)
+        local_devices({"JAX_LOCAL_DEVICE_IDS": chosen}, tmp_path)

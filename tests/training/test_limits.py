@@ -16,14 +16,8 @@ from arjax.training.setup import best_store, latest_store
 from arjax.training.stopping import LARGEST, check_duration, total_steps
 
 OPTIMIZERS = [
-    ("adam", "b1", (0, 0.99), (-0.1, 1)),
-    ("adam", "b2", (0, 0.99), (-0.1, 1)),
-    ("adam", "eps", (1e-30,), (0, -1)),
-    ("adamw", "weight_decay", (0, 3), (-0.1,)),
-    ("sgd", "weight_decay", (0, 3), (-0.1,)),
-    ("lion", "b1", (0, 0.99), (-0.1, 1)),
     ("adam", "clip_norm", (0, 1), (-0.1,)),
-    ("adagrad", "weight_decay", (0,), (0.1,)),
+    ("adam", "weight_decay", (0,), (0.1,)),
     ("sgd", "eps", (1e-8,), (1e-7,)),
 ]
 SCHEDULES = [

@@ -100,10 +100,10 @@ def test_it_is_trained_with_the_model_and_reports(changes, straight):
     assert history["companion_steps"] == {"teacher": 6}
     nats = [line["train/nll_nats"] for line in metrics(straight) if "train/nll_nats" in line]
     baseline = 0.0
-    assert abs(float(state.own.params["level"]) - nats[-1]) < 0.1 * nats[-1]  # 3/4 of the way twelve times
+    assert abs(float(state.objective.params["level"]) - nats[-1]) < 0.1 * nats[-1]  # 3/4 of the way twelve times
     for batch in range(24):  # two micro-batches in each of twelve steps
         baseline = 0.9 * baseline + 0.1 * nats[batch // 6]
-    np.testing.assert_allclose(state.own.state["baseline"], baseline, rtol=0.01)
+    np.testing.assert_allclose(state.objective.state["baseline"], baseline, rtol=0.01)
     lines = [line for line in metrics(straight) if "train/progress" in line]
     np.testing.assert_allclose([line["train/progress"] for line in lines], (np.arange(4) * 3 + 1) / 12, rtol=1e-5)
     assert lines[0]["train/above"] > lines[-1]["train/above"] > 0

@@ -28,10 +28,6 @@ def test_schedules_at_their_ends():
     np.testing.assert_allclose(rates(0, 9, 10, warmup_steps=10), [0.01, 0.1, 0.1], rtol=1e-6)
     np.testing.assert_allclose(rates(0, 50, 100, schedule="linear", end_factor=0.1), [0.1, 0.055, 0.01], rtol=1e-5)
     np.testing.assert_allclose(rates(0, 25, 50, 100, schedule="cosine"), [0.1, 0.0853553, 0.05, 0.0], atol=1e-7)
-    np.testing.assert_allclose(
-        rates(4, 39, 99, schedule="rsqrt", warmup_steps=10), [0.05, 0.05, 0.1 / 10**0.5], rtol=1e-5
-    )
-    np.testing.assert_allclose(rates(99, schedule="rsqrt", warmup_steps=1, end_factor=0.5), [0.05], rtol=1e-5)
 
 
 def test_wsd_is_stable_and_then_falls():
@@ -44,13 +40,8 @@ def test_wsd_is_stable_and_then_falls():
     found = rates(59, 72, 98, 110, schedule="wsd(decay=0.5, shape='1-sqrt')", end_factor=0.2)
     falls = 1 - np.sqrt([0.0, 12 / 50, 38 / 50, 1.0])
     np.testing.assert_allclose(found, 0.1 * (0.2 + 0.8 * falls), rtol=1e-5)
-    for wrong, sentence in (
-        ("wsd(decay=0)", "decay above 0 and at most 1, not 0"),
-        ("wsd(decay=1.5)", "at most 1, not 1.5"),
-        ("wsd(shape='sqrt')", "has no shape 'sqrt', did you mean '1-sqrt'"),
-    ):
-        with pytest.raises(UserError, match=sentence):
-            make_schedule(0.1, 10, wrong)
+    with pytest.raises(UserError, match="not 'sqrt', did you mean '1-sqrt'"):
+        make_schedule(0.1, 10, "wsd(shape='sqrt')")
 
 
 def test_schedule_is_the_optimizers():
@@ -132,12 +123,11 @@ def test_every_optimizer_goes_downhill(name):
         ({"end_factor": 1.5}, "end_factor within 0..1"),
         ({"warmup_steps": 10}, "below the 10 steps"),
         ({"weight_decay": 0.1}, "'adam' has no weight decay"),
-        ({"name": "adamw", "weight_decay": -0.1}, "must not be negative"),
         ({"clip_norm": -1.0}, "must not be negative"),
-        ({"b2": 1.0}, "below 1"),
-        ({"eps": -1e-8}, "eps=-1e-08 must be above 0"),
+        ({"b2": 1.0}, "the option 'b2' of the optimizer 'adam' must be at least 0 and below 1, not 1.0"),
         ({"name": "sgd", "eps": 1e-4}, "'sgd' has no eps"),
-        ({"eps": 0.0}, "eps=0.0 must be above 0"),
+        ({"name": "schedule_free_adamw", "b1": 0.0}, "'b1' .* must be above 0 and below 1, not 0.0"),
+        ({"name": "muon", "adam_pattern": "("}, "optimizer.adam_pattern is not a regular expression"),
         ({"decay_pattern": "("}, "not a regular expression"),
     ],
 )
@@ -154,17 +144,6 @@ def test_options_without_an_effect_are_said(capsys):
     assert "optimizer.b2=0.99 has no effect: the optimizer 'sgd' has no b2" in capsys.readouterr().err
     make_optimizer("adam", 0.1, 10, end_factor=0.5, schedule="cosine")
     assert not capsys.readouterr().err
-
-
-def test_adagrad_divides_by_the_root_of_all_squares_whatever_the_scale_of_the_loss():
-    gradients = np.array([[3.0, -1.0], [-4.0, 2.0], [0.5, 0.1]])
-    expected = -0.1 * gradients / np.sqrt(np.cumsum(gradients**2, 0))
-    for scale in (1.0, 1e-5, 1e-12):
-        optimizer, params = make_optimizer("adagrad", 0.1, 3), np.zeros(2, np.float32)
-        state = optimizer.init(params)
-        for gradient, right in zip(gradients, expected, strict=True):
-            updates, state = jax.jit(optimizer.update)(np.float32(scale * gradient), state, params)
-            np.testing.assert_allclose(updates, right, rtol=1e-3)
 
 
 def test_average_warms_up_then_decays():

@@ -14,7 +14,7 @@ from arjax.core.spec import EventSpec
 from arjax.data.base import from_arrays
 from arjax.objectives.metrics import Mean, Metrics
 from arjax.training import results
-from arjax.training.optimizer import own_options, read_rule
+from arjax.training.optimizer import options_of_rule, read_rule
 from arjax.training.reporter import Reporter
 from arjax.training.results import OF_TRAINING, device_name, training_entries, write_evaluation, write_results
 from arjax.training.setup import _scaled_alike
@@ -194,4 +194,4 @@ def test_a_rule_takes_the_options_that_it_has(capsys):
     with pytest.raises(UserError, match="optimizer 'lion' has no eps"):
         read_rule("lion", SHARED | {"eps": 1e-7})
     assert read_rule("adamw", SHARED | {"eps": 1e-7, "weight_decay": 0.1}).options["eps"] == 1e-7
-    assert own_options("adamw") == {}
+    assert options_of_rule("adamw") == {}

@@ -70,7 +70,7 @@ def test_a_tokenizer_with_a_codebook_resumes_bit_for_bit(first, tmp_path, monkey
 
     assert_same_bits(state(tmp_path), state(first[0]))
     assert metrics(tmp_path) == metrics(first[0])
-    own = state(first[0])[1].own.state
+    own = state(first[0])[1].objective.state
     assert float(own["begun"]) == 1 and float(own["hits"].sum()) > 0 and float(own["step_hits"].sum()) == 0
 
 
@@ -144,8 +144,8 @@ def test_micro_batches_move_the_codes_as_the_whole_batch_does(first):
     recipe = dataclasses.replace(setup.recipe, transform=None)
     state = jax.jit(lambda key: fresh_state(recipe, key))(jax.random.key(0))
     codes, hits = state.params["quantizer"]["codebook"], jnp.full(8, 2.0)
-    own = state.own.state | {"begun": jnp.ones(()), "hits": hits, "sums": hits[:, None] * codes}
-    state = state.replace(own=state.own.replace(state=own))
+    own = state.objective.state | {"begun": jnp.ones(()), "hits": hits, "sums": hits[:, None] * codes}
+    state = state.replace(objective=state.objective.replace(state=own))
     after = []
     for num in (1, 2):
         step = jax.jit(
@@ -153,7 +153,7 @@ def test_micro_batches_move_the_codes_as_the_whole_batch_does(first):
         )
         after.append(step(state)[0])
     for name in ("hits", "sums"):
-        np.testing.assert_allclose(*(each.own.state[name] for each in after), rtol=1e-4)
+        np.testing.assert_allclose(*(each.objective.state[name] for each in after), rtol=1e-4)
     np.testing.assert_allclose(*(each.params["quantizer"]["codebook"] for each in after), rtol=1e-4)
     assert not np.allclose(after[0].params["quantizer"]["codebook"], codes)
 

@@ -51,7 +51,7 @@ class DiffusionHead(Head):
     score_steps: int = 0
     sample_steps: int = 0
 
-    kind: ClassVar[str] = "bound"
+    score_kind: ClassVar[str] = "bound"
 
     def check_options(self) -> None:
         if self.schedule == "learned" and self.weighting == "simple":

@@ -37,7 +37,7 @@ class EnergyHead(Head):
     beta: float = opt(1.0, above=0, below=2)
     score_draws: int = opt(16, least=2)
 
-    kind: ClassVar[str] = "none"
+    score_kind: ClassVar[str] = "none"
     own_loss: ClassVar[str] = "energy"
     NETWORK: ClassVar[dict[str, Any]] = {"use_time": False}
 

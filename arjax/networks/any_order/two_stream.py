@@ -1,7 +1,7 @@
 """Two-stream Transformer for any order (Yang et al., "XLNet: Generalized Autoregressive Pretraining for Language
 Understanding", 2019, section 2.3).
 
-The content stream h_i encodes the value of site i and attends to the sites of its own step and of earlier ones; the
+The content stream h_i encodes the value of site i and attends to the sites of the same step and of earlier ones; the
 query stream g_i encodes only its position and attends to the contents of earlier steps. Both have the same weights,
 and features come from g. Here with absolute positions, pre-norm layers, and a content before all sites, so that the
 first step has something to attend to.

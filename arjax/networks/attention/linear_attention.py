@@ -85,7 +85,7 @@ class LinearAttention(MultiHead):
         return terms.masked(block < n).run(state_BNHE, self.chunk_size)[0]
 
     def ahead(self, state_BNHE: jax.Array, x_BTE: jax.Array, t: jax.Array, block_size: int) -> jax.Array:
-        """Blocks that each come in place of block t: each adds its own keys and values to the state."""
+        """Blocks that each come in place of block t: each adds its keys and values to the state."""
         q, k, v = self._terms(x_BTE)[:3]
         return self._merge(normalised(read(own_blocks(q, k, block_size), v, state_BNHE)))
 

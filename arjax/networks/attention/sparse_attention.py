@@ -145,9 +145,9 @@ class PatternNetwork(BlockNetwork, ChunkedTokens):
         return self.heads_of(PatternAttention, patterns=self.patterns(), merged=self.unites())
 
     def dependencies(self, factorization):
-        own = np.eye(factorization.num_steps, dtype=bool)
+        itself = np.eye(factorization.num_steps, dtype=bool)
         graphs = [pattern.graph(factorization.num_steps) for pattern, _ in self.patterns()]
-        return through_tokens(np.logical_or.reduce([own, *graphs]), self.num_layers, factorization)
+        return through_tokens(np.logical_or.reduce([itself, *graphs]), self.num_layers, factorization)
 
 
 @NETWORKS.register("local_transformer")
@@ -186,10 +186,10 @@ class SparseTransformer(PatternNetwork):
     Two patterns of about sqrt(S) steps each connect all steps in two hops (section 4.3), where l is the stride:
 
     strided   A(1) = the last l steps and the step itself, A(2) = each l-th step back from it
-    fixed     A(1) = the step's own block of l steps, A(2) = the last c steps of each block
+    fixed     A(1) = the block of l steps around it, A(2) = the last c steps of each block
 
     Heads (section 5.2): "split", where half of them follow A(1) and half A(2) (in the fixed pattern each of these
-    attends to its own c steps of a block), or "merged", where all attend to the union.
+    attends to c other steps of a block), or "merged", where all attend to the union.
 
     A step of the step form attends to O(l + S / l) steps.
 

@@ -83,8 +83,8 @@ class RelativeAttention(MultiHead):
 
         def with_memory(project: nn.Module) -> jax.Array:  # [B, N, segments, (C + L)*M, H]
             past = windows(self._heads(project(past_BTE)), 2, length * block_size, before=memory * block_size)
-            own = windows(self._heads(project(x_BTE)), 2, length * block_size)
-            return jnp.concatenate([past[:, :, :, : memory * block_size], own], 3)
+            segments = windows(self._heads(project(x_BTE)), 2, length * block_size)
+            return jnp.concatenate([past[:, :, :, : memory * block_size], segments], 3)
 
         q = windows(self._heads(self.query(x_BTE)), 2, length * block_size)  # [B, N, segments, L*M, H]
         k, value = with_memory(self.key), with_memory(self.value)

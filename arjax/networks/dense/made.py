@@ -33,7 +33,7 @@ class MaskedLayers(Network):
     """Hidden layers, outputs and, if `direct`, connections from inputs to outputs (Germain, Gregor, Murray &
     Larochelle, "MADE", 2015, equations 8-13). Subclasses define the masks.
 
-    `condition_on_masks` (mask conditioning) adds (U * M) 1 to every (W * M) h, with weights U of their own, as an
+    `condition_on_masks` (mask conditioning) adds (U * M) 1 to every (W * M) h, with further weights U, as an
     option of the authors' code. A unit thus reads its row of the mask, so one set of weights distinguishes orders. The
     sum is divided by its number of terms: a step of Adam changes all weights equally, which would add up.
     """

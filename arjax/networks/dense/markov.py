@@ -38,7 +38,7 @@ class ScalarNetwork(Network):
 class Markov(ScalarNetwork, ChunkedNetwork):
     """p(x_t | x_<t) = p(x_t | x_t-k, ..., x_t-1): a row of features for each history of the last k values in the order.
 
-    The first k steps have shorter histories, with rows of their own: V^0 + V^1 + ... + V^k rows in all, short histories
+    The first k steps have shorter histories, which have rows too: V^0 + V^1 + ... + V^k rows in all, short histories
     first, and those of one length in the order of the numbers that they are in base V, oldest value first. Under
     `categorical` the table holds logits, and maximum likelihood gives the relative frequencies of a count model.
 

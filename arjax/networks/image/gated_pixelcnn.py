@@ -171,7 +171,7 @@ class GatedPixelCNN(MaskedNetwork):
 
     def start(self, batch_size, factorization, context=None):
         """By layer: the last rows that the vertical stack reads, its contribution to this row of the horizontal stack,
-        and this row of the horizontal stack's own inputs; and the contributions of the context, or the encoded context
+        and this row of the inputs of the horizontal stack; and the contributions of the context, or the encoded context
         itself where it has local parts.
         """
         width, sizes = factorization.grid_shape[1], [input_size(self.event)] + [self.hidden_size] * self.num_layers

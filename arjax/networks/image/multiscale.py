@@ -74,7 +74,7 @@ class Multiscale(PixelRNNFamily):
 
     Options: those of `PixelRNNFamily`; `core` ("diagonal_bilstm", or "row_lstm" with its `kernel_size`);
     `factor` and `levels`, as in the ordering; `upsample_layers`, convolutions on the small image before it is
-    enlarged; `shared`: one conditional core and one deconvolutional network for all scales but the coarsest (its own).
+    enlarged; `shared`: one conditional core and one deconvolutional network for all scales but the coarsest.
     """
 
     core: str = opt("diagonal_bilstm", choices=CORES)
@@ -102,9 +102,9 @@ class Multiscale(PixelRNNFamily):
 
     def setup(self):
         super().setup()
-        own = [k for k in range(self.levels + 1) if self._owner(k) == str(k)]
-        self.cores = {str(k): self._core(k, name=f"scale_{k}") for k in own}
-        self.upsamplers = {str(k): self._upsampler(k, name=f"upsample_{k}") for k in own if k < self.levels}
+        owners = [k for k in range(self.levels + 1) if self._owner(k) == str(k)]
+        self.cores = {str(k): self._core(k, name=f"scale_{k}") for k in owners}
+        self.upsamplers = {str(k): self._upsampler(k, name=f"upsample_{k}") for k in owners if k < self.levels}
 
     def _grid(self, k: int) -> tuple[int, int]:
         """The size of the image at scale k; 0 is the whole one."""

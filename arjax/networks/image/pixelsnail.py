@@ -163,8 +163,8 @@ class PixelSNAIL(ShiftedNetwork):
         self.blocks = blocks(**self._block_fields(), name="blocks")
 
     def _block_fields(self) -> dict[str, Any]:
-        own = {"filters": self.num_filters, "num_inputs": input_size(self.event)}
-        return fields_from(self, SnailBlock, context_size=self.num_filters if self.context_spec else 0, **own)
+        sizes = {"filters": self.num_filters, "num_inputs": input_size(self.event)}
+        return fields_from(self, SnailBlock, context_size=self.num_filters if self.context_spec else 0, **sizes)
 
     def __call__(self, x, factorization, context=None, *, train=False):
         inputs = image_inputs(x, self.event, factorization, self.dtype)

@@ -303,5 +303,5 @@ class CrossAttention(MultiHead):
 
     def __call__(self, x_BTE: jax.Array, keys_values: KeysValues, valid_BL: jax.Array) -> jax.Array:
         """Attention of the tokens [B, T, E] to the valid positions of the context, [B, T, E]."""
-        found_BNTH = attention(self._heads(self.query(x_BTE)), *keys_values, valid_BL[:, None, None, :])
-        return self._merge(jnp.where(valid_BL.any(-1)[:, None, None, None], found_BNTH, 0))
+        mixed_BNTH = attention(self._heads(self.query(x_BTE)), *keys_values, valid_BL[:, None, None, :])
+        return self._merge(jnp.where(valid_BL.any(-1)[:, None, None, None], mixed_BNTH, 0))

@@ -70,7 +70,7 @@ def tap_graph(height: int, width: int, taps: Taps) -> np.ndarray:
 
 def channel_graph(height: int, width: int, taps: Taps, channels: int, *, strict: bool = False) -> np.ndarray:
     """bool[HWC, HWC] of a convolution on pixels of several channels. A channel reads all channels of the pixels at the
-    taps; of its own pixel, where this is a tap, the channels up to its own, or with `strict` only those before it.
+    taps; of the same pixel, where this is a tap, the channels up to itself, or with `strict` only those before it.
     """
     others = tap_graph(height, width, tuple(tap for tap in taps if tap not in CENTRE))
     graph = np.kron(others, np.ones((channels, channels), bool))
@@ -99,7 +99,7 @@ def channel_groups(size: int, channels: int, parts: int = 1) -> np.ndarray:
 def convolve(x_BHWC: jax.Array, kernel_KCF: jax.Array, taps: Taps) -> jax.Array:
     """y[r, c] = sum_k x[r + dy_k, c + dx_k] W_k, zero outside: a convolution with the smallest kernel around the taps.
 
-    With gradients of its own. JAX's would be two convolutions of forms that XLA's CPU compiler runs slowly, in a
+    With custom gradients: those of JAX would be two convolutions of forms that XLA's CPU compiler runs slowly, in a
     compiled loop tens of times slower than outside. A plain forward convolution is fast there, and so are products.
     """
     (up, down), (left, right) = rows, columns = _reach(taps)
@@ -204,7 +204,7 @@ class TapMix(nn.Module):
     """y = b + [x_1 ... x_K] W: the product inside a convolution, and by itself a convolution of size 1.
 
     With several colour `channels`, feature maps are split into that many groups. At the tap on the pixel itself (number
-    `centre`) a group reads the groups up to its own, or with `strict` those before it (masks B and A).
+    `centre`) a group reads the groups up to itself, or with `strict` those before it (masks B and A).
     """
 
     features: int

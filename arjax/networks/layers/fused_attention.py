@@ -103,8 +103,8 @@ def by_parts(function: Callable[..., Any], num_arguments: int, num_results: int)
         return (sharding,) * num_results if num_results > 1 else sharding
 
     def partition(mesh: Mesh, arguments: tuple[Any, ...], result: Any) -> tuple[Any, ...]:
-        own = placed(mesh, arguments)
-        return mesh, function, results(own), (own,) * num_arguments
+        sharding = placed(mesh, arguments)
+        return mesh, function, results(sharding), (sharding,) * num_arguments
 
     split = custom_partitioning(function)
     split.def_partition(
@@ -121,9 +121,9 @@ def by_parts(function: Callable[..., Any], num_arguments: int, num_results: int)
     @call.def_vmap
     def of_members(size: int, batched: list[bool], *arrays: jax.Array) -> tuple[Any, Any]:
         whole = (a if b else jnp.broadcast_to(a, (size, *a.shape)) for a, b in zip(arrays, batched, strict=True))
-        found = call(*(each.reshape(-1, *each.shape[2:]) for each in whole))
-        found = jax.tree.map(lambda each: each.reshape(size, -1, *each.shape[1:]), found)
-        return found, jax.tree.map(lambda _: True, found)
+        mixed = call(*(each.reshape(-1, *each.shape[2:]) for each in whole))
+        mixed = jax.tree.map(lambda each: each.reshape(size, -1, *each.shape[1:]), mixed)
+        return mixed, jax.tree.map(lambda _: True, mixed)
 
     return call
 

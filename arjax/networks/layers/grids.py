@@ -3,7 +3,7 @@
 A raster order read from another corner, or column by column on a square grid, is the raster order of a flipped or
 transposed image. So a network flips or transposes it, works row by row, left to right, and maps its features back.
 
-Where the colour channels of a pixel are sites of their own, the grid is (H, W, C) and they are generated one by one.
+Where each colour channel of a pixel is a site, the grid is (H, W, C) and they are generated one by one.
 """
 
 from __future__ import annotations

@@ -33,13 +33,9 @@ class Counts(Draft):
     `arjax.core.count_models`.
     """
 
-    order: int = opt(3)
+    order: int = opt(3, least=0)
     row_H: jax.Array | None = None  # int32[(V + 1)^n], the row of the table for each history; a digit V is no value
     log_p_RV: jax.Array | None = None  # float32[R, V], the table
-
-    def __post_init__(self):
-        if type(self.order) is int and self.order < 0:
-            raise UserError(f"the draft 'counts' needs an order of at least 0, not {self.order}")
 
     def prepare(self, model: Any, params: Any, resources: Resources) -> Counts:
         if self.log_p_RV is not None:

@@ -14,10 +14,10 @@ import numpy as np
 
 from arjax.conditionals.blocks import scores_blocks
 from arjax.conditionals.truncated import Truncated
-from arjax.core.abilities import require
 from arjax.core.arrays import is_traced
 from arjax.core.errors import UserError
 from arjax.core.options import opt
+from arjax.core.traits import require
 from arjax.networks.base import ChunkedNetwork, check_ahead, step_variables
 from arjax.samplers.base import Resources, Steps
 from arjax.samplers.drafts.base import DRAFTS, Draft, Place, Proposal, Target, has_probabilities, log_table

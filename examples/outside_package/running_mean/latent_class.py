@@ -12,9 +12,11 @@ import numpy as np
 
 from arjax.core.batch import Score
 from arjax.core.errors import UserError
+from arjax.core.mixtures import log_mixture
 from arjax.core.pictures import Tiles
 from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.models import KINDS, Example, Model, ModelChoice
+from arjax.models.extras import pictures
 from arjax.samplers import Draw
 
 
@@ -27,8 +29,8 @@ class LatentClass(Model):
     event: EventSpec = dataclasses.field(metadata={"static": True})
     num_classes: int = dataclasses.field(metadata={"static": True})
 
-    kind, context_spec = "exact", NO_CONTEXT
-    draw_options = frozenset({"temperature"})
+    score_kind, context_spec = "exact", NO_CONTEXT
+    takes = frozenset({"temperature"})
     EXAMPLES = {"binary": Example(ModelChoice("latent_class", {"num_classes": 3}), EventSpec((2, 2)))}
 
     @classmethod
@@ -46,12 +48,11 @@ class LatentClass(Model):
 
     def score(self, params, batch, *, key=None, train=False):
         """log p(x) in nats, float32[B]."""
-        batch = self.checked_batch(batch.x, batch.context or None, batch.mask)
         if batch.mask is not None:
             raise UserError("the kind of model 'latent_class' scores whole examples: it has no mask of sites")
-        log_p_KDV, x_BD = jax.nn.log_softmax(params["tables"]), batch.x.reshape(len(batch.x), -1)
+        log_p_KDV, x_BD = jax.nn.log_softmax(params["tables"]), batch.x.reshape(len(batch.x), -1).astype(jnp.int32)
         log_p_KB = jnp.take_along_axis(log_p_KDV[:, None], x_BD[None, ..., None], -1)[..., 0].sum(-1)
-        return Score(jax.nn.logsumexp(jax.nn.log_softmax(params["weights"])[:, None] + log_p_KB, axis=0), self.kind)
+        return Score(log_mixture(jax.nn.log_softmax(params["weights"]), log_p_KB), self.score_kind)
 
     def draw_examples(self, params, keys, sampler, options):
         """A class for each key, then all sites at once; a temperature divides both logits."""
@@ -64,8 +65,10 @@ class LatentClass(Model):
         x, ones = jax.vmap(one)(keys).reshape(-1, *self.event.shape), jnp.ones(len(keys), jnp.int32)
         return Draw(x.astype(self.event.dtype), {"network_calls": ones, "steps": ones})
 
-    def pictures(self, params, batch, key):
-        """The mean of each class, the heaviest class first."""
-        mean_KD = (jax.nn.softmax(params["tables"]) * jnp.arange(self.event.num_levels)).sum(-1)
-        heaviest_first = np.argsort(-np.asarray(params["weights"]))
-        yield "classes", Tiles(np.asarray(mean_KD).reshape(-1, *self.event.shape)[heaviest_first], 10, "Classes")
+
+@pictures.register(LatentClass)
+def class_pictures(model, params, batch, key):
+    """The mean of each class, the heaviest class first."""
+    mean_KD = (jax.nn.softmax(params["tables"]) * jnp.arange(model.event.num_levels)).sum(-1)
+    heaviest_first = np.argsort(-np.asarray(params["weights"]))
+    yield "classes", Tiles(np.asarray(mean_KD).reshape(-1, *model.event.shape)[heaviest_first], 10, "Classes")
