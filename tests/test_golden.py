@@ -105,6 +105,7 @@ def compare(title: str, values: dict) -> None:
             assert value == expected, message
             continue
         size = np.abs(np.asarray(expected, float)).max(initial=0.0)
+        assert np.isfinite(size), f"{title}: {name} is no number to compare with"
         np.testing.assert_allclose(value, expected, rtol=rtol, atol=rtol * size, err_msg=message)
 
 
