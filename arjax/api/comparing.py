@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import itertools
 import os
@@ -20,10 +19,10 @@ from arjax.core.errors import UserError
 from arjax.core.score_names import NO_LIKELIHOOD
 from arjax.data import Dataset, Source
 from arjax.data.sources import pieces
-from arjax.evaluation.comparison import Difference, paired_difference
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.report import kind_of_nats
 from arjax.evaluation.splits import split_of
+from arjax.evaluation.summaries import Difference, group_by_seed, paired_difference
 
 #: Examples by which two splits are told apart.
 _PROBES = 256
@@ -183,19 +182,18 @@ def compare(
 
 def _groups(runs: Sequence[TrainedModel]) -> list[list[tuple[str, TrainedModel]]]:
     """The runs with their names, those that differ in their seed alone together; each alone where all of them do."""
-    groups: dict[Any, list[tuple[str, TrainedModel]]] = {}
-    seen: collections.Counter[tuple[str, int]] = collections.Counter()
+
+    def but_seed(named: tuple[str, TrainedModel]) -> tuple[str, int]:
+        name, run = named
+        if not isinstance(run, Run):
+            return name, 0
+        config = run.config.copy_and_resolve_references()
+        seed, config.seed = config.seed, 0
+        return to_json(config), seed
+
     named = [(str(run.workdir) if isinstance(run, Run) else f"model {i}", run) for i, run in enumerate(runs, 1)]
-    for name, run in named:
-        key: Any = name
-        if isinstance(run, Run):
-            config = run.config.copy_and_resolve_references()
-            seed, config.seed = config.seed, 0
-            text = to_json(config)
-            key = text, seen[text, seed]  # a second run with a seed is no second seed
-            seen[text, seed] += 1
-        groups.setdefault(key, []).append((name, run))
-    return list(groups.values()) if len(groups) > 1 else [[one] for one in named]
+    groups = group_by_seed(named, but_seed)
+    return groups if len(groups) > 1 else [[one] for one in named]
 
 
 def _compared(group: Sequence[tuple[str, TrainedModel]], split: str) -> Compared:
@@ -215,9 +213,7 @@ def _nats(run: TrainedModel, split: str, name: str) -> np.ndarray:
         raise UserError(f"nats are compared, and the model of {name} has no likelihood")
     if isinstance(run, Run) and run.results is not None and _evaluates_as_stored(run):
         return nats_of_run(run.workdir, run.results, (split,))[split]
-    settings, measures = run.settings, run.settings.measures
-    more = measures.batch_size, settings.mesh, settings.seed, measures.num_orders
-    rows = Evaluator(run.model, _scored(run), *more).rows(run.params, split)
+    rows = Evaluator(run.model, _scored(run), run.settings.scoring).rows(run.params, split)
     return rows["nll"][rows["sites"] > 0]
 
 

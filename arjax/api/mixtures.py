@@ -12,8 +12,8 @@ from arjax.api.run import Run, open_run
 from arjax.api.run_nats import nats_of_run
 from arjax.core.errors import UserError, did_you_mean
 from arjax.core.files import user_path
+from arjax.core.mixtures import WEIGHTS
 from arjax.core.trust import trusting
-from arjax.evaluation.mixtures import WEIGHTS
 from arjax.models.base import Params
 from arjax.models.mixture import MixtureModel, mixture_params
 from arjax.reporting.reports import finished_report
@@ -26,7 +26,7 @@ def mixture_of_runs(
 
     Args:
       workdirs: their folders.
-      weights: a name of `arjax.evaluation.mixtures.WEIGHTS`, found from the nats of the validation split. Runs of
+      weights: a name of `arjax.core.mixtures.WEIGHTS`, found from the nats of the validation split. Runs of
         which the weight is 0 are left out.
       trust: as that of `arjax.open_run`.
 

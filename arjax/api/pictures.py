@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from jax.sharding import Mesh
 
 from arjax.core.errors import UserError
 from arjax.core.pictures import ChainGraph, CodesInUse, EntropyAlongOrder, OrderGraph, Paths, Picture, Tiles, as_images
@@ -15,6 +14,7 @@ from arjax.core.traits import require
 from arjax.data import Dataset
 from arjax.evaluation.entropy import step_entropy
 from arjax.evaluation.likelihood import codes_in_use
+from arjax.evaluation.splits import Scoring
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.extras import pictures
 from arjax.reporting.diagrams import chain_figure, factorization_figure
@@ -25,8 +25,8 @@ from arjax.reporting.plots import (
     entropy_figure,
     loss_figure,
     path_figure,
-    path_text,
     sample_figure,
+    text_of_path,
     tiles_figure,
 )
 
@@ -37,7 +37,7 @@ ENTROPY_EXAMPLES = 1000
 
 
 def model_pictures(
-    model: Model, params: Any, dataset: Dataset, key: Any, batch_size: int, mesh: Mesh | None = None
+    model: Model, params: Any, dataset: Dataset, key: Any, scoring: Scoring
 ) -> Iterator[tuple[str, Any]]:
     """The pictures that the kind of a model has, see `pictures`: the name of a file, and a text or a figure.
 
@@ -53,10 +53,10 @@ def model_pictures(
         elif isinstance(picture, CodesInUse):
             if dataset.splits and has_matplotlib():
                 split = list(dataset.splits)[-1]
-                figure = codes_figure(codes_in_use(model, params, dataset, split, batch_size, mesh))
+                figure = codes_figure(codes_in_use(model, params, dataset, split, scoring))
         elif isinstance(picture, EntropyAlongOrder) and has_matplotlib():
             with_conditionals = require(model, "conditionals", "a picture of its entropy")
-            figure = entropy_picture(with_conditionals, params, dataset, "", batch_size, ENTROPY_EXAMPLES, mesh)
+            figure = entropy_picture(with_conditionals, params, dataset, "", scoring, ENTROPY_EXAMPLES)
         elif has_matplotlib():
             figure = _figure_of(picture, model.event, dataset.in_data_units)
         if figure is not None:
@@ -105,7 +105,7 @@ def _text_of(paths: Paths, mask: int, decode: Callable[[np.ndarray], str]) -> st
     def text(tokens: np.ndarray) -> str:
         return "".join(MASK_CHARACTER if token == mask else decode(token[None]) for token in tokens)
 
-    return path_text([[text(frame) for frame in path] for path in np.asarray(paths.frames)], paths.labels)
+    return text_of_path([[text(frame) for frame in path] for path in np.asarray(paths.frames)], paths.labels)
 
 
 def samples_picture(
@@ -142,9 +142,8 @@ def entropy_picture(
     params: Any,
     dataset: Dataset,
     split: str,
-    batch_size: int,
+    scoring: Scoring,
     max_examples: int,
-    mesh: Mesh | None = None,
 ) -> Any:
     """Entropy of each step of the order, and of each site where the grid is a plane. Raises `UserError`: there are no
     examples, no such split, or matplotlib is not installed.
@@ -153,6 +152,6 @@ def entropy_picture(
     if not dataset.splits:
         raise UserError("the entropy of a step is a mean over examples, of which a saved model has none")
     split = split or list(dataset.splits)[-1]
-    entropies = step_entropy(model, params, dataset, split, batch_size, max_examples, mesh)
+    entropies = step_entropy(model, params, dataset, split, scoring, max_examples)
     over_grid = entropies.entropy_over_grid if entropies.entropy_over_grid.ndim == 2 else None
     return entropy_figure(entropies.entropy, entropies.entropy_stderr, entropies.nll, over_grid)

@@ -74,7 +74,6 @@ def _computed(folder: Path, splits: Sequence[str]) -> dict[str, np.ndarray]:
     config = load_workdir_config(folder)
     setup = build(validate_run(config, str(folder)))
     params, _, _ = restore_params(setup, folder)
-    evaluate = setup.evaluate
-    evaluator = Evaluator(setup.model, setup.scored, evaluate.batch_size, setup.mesh, setup.seed, evaluate.num_orders)
+    evaluator = Evaluator(setup.model, setup.scored, setup.scoring)
     rows = {split: evaluator.rows(params, split) for split in splits}
     return {split: of_split["nll"][of_split["sites"] > 0] for split, of_split in rows.items()}

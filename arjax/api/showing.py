@@ -44,8 +44,8 @@ def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> No
         written.append(of_exposure)
         record_picture(setup, workdir, best_step, of_exposure)
     if jax.process_count() == 1:
-        key, batch_size = jax.random.key(setup.seed), config.evaluate.batch_size
-        for name, picture in model_pictures(setup.model, params, setup.dataset, key, batch_size, setup.mesh):
+        key = jax.random.key(setup.seed)
+        for name, picture in model_pictures(setup.model, params, setup.dataset, key, setup.scoring):
             written.append(workdir / name)
             write_text(written[-1], picture) if isinstance(picture, str) else save_figure(picture, written[-1])
     if jax.process_count() == 1 and has_matplotlib():

@@ -35,10 +35,11 @@ from arjax.data.standardised import as_float32, tell_raw
 from arjax.data.table_rows import TableRows
 from arjax.data.text_rows import class_numbers
 from arjax.evaluation.classes import classes_of, log_posterior, log_prior
-from arjax.evaluation.likelihood import Evaluator, Hidden
+from arjax.evaluation.likelihood import Evaluator, HiddenSites
 from arjax.evaluation.prompts import Conditioning, text_of
 from arjax.evaluation.report import Measures, report
 from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_sampler
+from arjax.evaluation.splits import Scoring
 from arjax.evaluation.suggestions import Suggestions, SuggestOptions, suggest
 from arjax.models import Model
 from arjax.models.checks import MISSING_VALUES, check_likelihood
@@ -91,6 +92,11 @@ class Settings:
     seed: int = 0  # of the random numbers in the score of a split
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # the training in a model card
     entries: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # the training in a report
+
+    @property
+    def scoring(self) -> Scoring:
+        """How a split is scored."""
+        return self.measures.scoring(self.mesh, self.seed)
 
 
 class TrainedModel:
@@ -175,7 +181,7 @@ class TrainedModel:
         if isinstance(self.dataset.rows, TableRows):
             needed = {name for name, reads in zip(self.dataset.rows.names, queried | given, strict=True) if reads}
         source = self.source(x, context, None, unknown, needed, queried | given).examples
-        return 0.0 - self._scorer(Hidden(queried, given)).rows_of(self.params, source)["nll"]
+        return 0.0 - self._scorer(HiddenSites(queried, given)).rows_of(self.params, source)["nll"]
 
     @checked_arguments()
     def posterior(self, x: Any, *, prior: Any = "train", mask: Any = None, unknown: str = "refuse") -> np.ndarray:
@@ -452,9 +458,8 @@ class TrainedModel:
     @checked_arguments(max_examples=0)
     def plot_entropy(self, split: str = "", max_examples: int = 1000) -> Any:
         """A figure of the entropy of each step of the order, over a split (the last there is, by default)."""
-        model, settings = require(self.model, "conditionals", "`plot_entropy`"), self.settings
-        rest = settings.measures.batch_size, max_examples, settings.mesh
-        return entropy_picture(model, self.params, self.dataset, split, *rest)
+        model = require(self.model, "conditionals", "`plot_entropy`")
+        return entropy_picture(model, self.params, self.dataset, split, self.settings.scoring, max_examples)
 
     def plot_order(self) -> Any:
         """A figure of the order, and of the sites that each conditional reads."""
@@ -542,17 +547,15 @@ class TrainedModel:
         """Scores examples as they are given."""
         return self._scorer(None)
 
-    def _scorer(self, hidden: Hidden | None) -> Evaluator:
+    def _scorer(self, hidden: HiddenSites | None) -> Evaluator:
         """The evaluator of a query, one for each."""
         if hidden not in self._scorers:
-            settings, as_given = self.settings, dataclasses.replace(self.dataset, transform=None)
-            size, num_orders = settings.measures.batch_size, settings.measures.num_orders
-            more = settings.mesh, settings.seed, num_orders, hidden
-            self._scorers[hidden] = Evaluator(self.model, as_given, size, *more)
+            as_given = dataclasses.replace(self.dataset, transform=None)
+            self._scorers[hidden] = Evaluator(self.model, as_given, self.settings.scoring, hidden)
         return self._scorers[hidden]
 
     @functools.cached_property
-    def _scorers(self) -> dict[Hidden | None, Evaluator]:
+    def _scorers(self) -> dict[HiddenSites | None, Evaluator]:
         """By what they score."""
         return {}
 

@@ -53,9 +53,9 @@ def compress_file(run: Run, path: str, output: str, options: CodingOptions) -> N
         is_text = vocabulary_of(run) is not None
         about = {FORM: "text" if is_text else "array", "split": name}
     tell = functools.partial(announce, "compiling, and compressing ...", sys.stderr)
-    decompressed = coded(run, x, dataclasses.replace(options, about=about, tell=tell))
-    _write(target, decompressed.data)
-    for line in report(run, x, decompressed, name, output):
+    compressed = coded(run, x, dataclasses.replace(options, about=about, tell=tell))
+    _write(target, compressed.data)
+    for line in size_lines(run, x, compressed, name, output):
         print(line)
 
 
@@ -81,7 +81,7 @@ def _write(path: Path, content: bytes) -> None:
         Path(part).write_bytes(content)
 
 
-def report(run: Run, x: Any, compressed: Coded, name: str, output: str) -> list[str]:
+def size_lines(run: Run, x: Any, compressed: Coded, name: str, output: str) -> list[str]:
     """Lines about a compressed file: its size, the score of the model, other compressors, and the size of the model."""
     content, pictures, num, unit = content_of(run, x)
     is_text = _is_text(run, x)

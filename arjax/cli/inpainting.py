@@ -15,7 +15,7 @@ from arjax.core.files import read_json_object, write_json, writing
 from arjax.core.output import say_once
 from arjax.core.pictures import as_images
 from arjax.data import Dataset
-from arjax.evaluation.inpainting import Completions, complete, half, score_hidden
+from arjax.evaluation.inpainting import Completions, complete, half_of_image, score_hidden
 from arjax.models import AutoregressiveModel
 from arjax.reporting.plots import draw_completions
 from arjax.reporting.reports import describe_scores
@@ -36,13 +36,11 @@ def inpaint(setup: Setup, model: AutoregressiveModel, params: Any, options: Conf
       options: `config.inpaint`: hidden, visible, num images in the plot, completions of each.
     """
     dataset, split = setup.dataset, setup.evaluate.split
-    hidden = half(model.event.grid_shape, options.hidden)
+    hidden = half_of_image(model.event.grid_shape, options.hidden)
     visible = ~hidden if options.visible == "rest" else np.zeros_like(hidden)
     if as_images(np.zeros((1, *model.event.shape)), model.event.grid_shape) is None:
         raise UserError(f"examples of {dataset.name!r} cannot be drawn as images")
-    scores = score_hidden(
-        model, params, setup.scored, split, hidden, visible, setup.evaluate.batch_size, setup.mesh, setup.seed
-    )
+    scores = score_hidden(model, params, setup.scored, split, hidden, visible, setup.scoring)
     done = None
     if options.visible == "rest":
         batch = some_rows(dataset, split, options.num)

@@ -232,7 +232,7 @@ def run_plan(flags: Flags) -> int:
     """Prints the needs of the run of a config, and writes them to `DIR/plan.json` when there is a workdir."""
     from arjax.cli.planning import make_plan, print_plan, simulate_devices
     from arjax.config.build import build
-    from arjax.evaluation.accelerators import accelerator_of
+    from arjax.evaluation.flops import accelerator_of
 
     checked = _load_config(flags)
     accelerator = accelerator_of(flags.accelerator) if flags.accelerator else None

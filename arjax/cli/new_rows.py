@@ -94,9 +94,8 @@ def classify_split(run: Run, prior: str) -> None:
     """
     model, settings, classes = run.model, run.settings, classes_of(run.model, "the mode classify")
     split, dataset = run.config.evaluate.split, run.dataset.thinned(settings.measures.examples)
-    more = settings.measures.batch_size, settings.mesh, settings.seed, settings.measures.num_orders
     source, prior_C = split_of(dataset, split), log_prior(run.dataset, classes, prior)
-    log_posterior_NC = log_posterior(Evaluator(model, dataset, *more), run.params, source, classes, prior_C)
+    log_posterior_NC = log_posterior(Evaluator(model, dataset, settings.scoring), run.params, source, classes, prior_C)
     scores = classification_scores(log_posterior_NC, labels_of(source, classes))
     scores |= {"dataset": dataset.name, "split": split} | _about(run, prior)
     path = run.workdir / FOLDER / SCORES

@@ -13,8 +13,16 @@ from jax.sharding import Mesh
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.integers import check_size
-from arjax.evaluation.accelerators import UTILISATION, Accelerator, Roofline, expected_seconds, rooflines
-from arjax.evaluation.flops import Work, count_flops, count_work
+from arjax.evaluation.flops import (
+    UTILISATION,
+    Accelerator,
+    Roofline,
+    Work,
+    count_flops,
+    count_work,
+    roofline_seconds,
+    rooflines,
+)
 from arjax.models import Model
 from arjax.models.base import dummy_batch
 from arjax.objectives import Companion, Loss
@@ -107,7 +115,7 @@ def make_plan(
         flops_forward_per_example=_forward_flops(recipe.model, state.params),
         memory_per_device=memory,
         modules=modules,
-        expected_step_seconds=None if accelerator is None else expected_seconds(modules),
+        expected_step_seconds=None if accelerator is None else roofline_seconds(modules),
     )
 
 

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from arjax.coding.container import Container, check_place, describe_place, digest, digest_of_arrays, unpack
-from arjax.coding.entropy import Chooser, Decoder, Encoder, Given, Read, coder_version
+from arjax.coding.container import Container, check_place, describe_place, digest, digest_of_arrays, read_container
+from arjax.coding.entropy import Chooser, DecodedValues, Decoder, Encoder, KnownValues, coder_version
 from arjax.coding.examples import Choice, Contexts, choices, code_examples
 from arjax.coding.texts import check_text, code_text, num_streams, to_bytes, to_tokens
 from arjax.core.arrays import as_array
@@ -196,7 +196,7 @@ def decompress(model: Model, params: Params, data: bytes, options: CodingOptions
     A damaged file, or one of another model or another machine, is refused before anything is decoded.
     """
     _check_alone()
-    container = unpack(data)
+    container = read_container(data)
     header = container.header
     _check_header(header)
     check_place(header["place"], describe_place(model, params))
@@ -215,7 +215,7 @@ def decompress(model: Model, params: Params, data: bytes, options: CodingOptions
             "this machine, or this version of arjax, computes other probabilities than the one that compressed the "
             "file, though the versions of jax are the same: it cannot be decoded here"
         )
-    x = _code(choice, Read(Decoder(container.words)), job, contexts, None)
+    x = _code(choice, DecodedValues(Decoder(container.words)), job, contexts, None)
     restored: Any
     if job.is_text:
         assert options.vocabulary is not None, "a text has a vocabulary"
@@ -245,7 +245,7 @@ def _examples(model: Model, x: Any, options: CodingOptions) -> _Data:
 def _contexts_of_file(
     model: Model, choice: Choice, job: _Job, header: Mapping[str, Any], options: CodingOptions
 ) -> Contexts:
-    """The contexts of the examples of a file, {} of a text; raises `UserError` for others than those of the file."""
+    """The contexts of the examples of a file, {} of a text."""
     if job.is_text:
         if options.vocabulary is None:
             raise UserError("the file is a text, and this model was not trained on one")
@@ -369,7 +369,7 @@ def _code(choice: Choice, chooser: Chooser, job: _Job, context: Contexts, x: np.
 def _encoded(choice: Choice, job: _Job, context: Contexts, x: np.ndarray) -> Encoder:
     """The encoder that holds all values of a job."""
     encoder = Encoder()
-    _code(choice, Given(encoder), job, context, x)
+    _code(choice, KnownValues(encoder), job, context, x)
     return encoder
 
 

@@ -86,7 +86,7 @@ class Container(NamedTuple):
         return b"".join(parts)
 
 
-def unpack(data: bytes) -> Container:
+def read_container(data: bytes) -> Container:
     """The contents of a file, all of whose bytes are as they were written."""
     if not isinstance(data, bytes | bytearray | memoryview):
         raise UserError(f"compressed data are bytes, as from run.compress, not {type(data).__name__}")

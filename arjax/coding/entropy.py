@@ -92,7 +92,7 @@ class Chooser(Protocol):
         """
 
 
-class Given:
+class KnownValues:
     """Takes the values that are known, and writes them to an encoder."""
 
     def __init__(self, encoder: Encoder):
@@ -106,7 +106,7 @@ class Given:
         return known_Bk
 
 
-class Read:
+class DecodedValues:
     """Takes the values out of a decoder."""
 
     def __init__(self, decoder: Decoder):

@@ -19,7 +19,7 @@ Called = TypeVar("Called", bound=Callable)
 
 
 def checked_arguments(like: Callable | None = None, **least: float | None) -> Callable[[Called], Called]:
-    """Decorates a function: a wrong argument is a sentence that names it, before anything else happens.
+    """Decorates a function or a dataclass: a wrong argument is a sentence that names it, before anything else happens.
 
     The names are checked as by `named_arguments`, and the values of arguments that are declared as `bool`, `int`,
     `float`, `str`, a path, a mapping, or a choice of these. Numbers are finite, and whole ones fit the devices.
@@ -30,6 +30,9 @@ def checked_arguments(like: Callable | None = None, **least: float | None) -> Ca
     """
 
     def decorate(function: Called) -> Called:
+        if inspect.isclass(function):
+            function.__init__ = decorate(function.__init__)  # type: ignore[method-assign]
+            return function
         signature = inspect.signature(function)
         rules = {rule.name: rule for p in signature.parameters.values() if (rule := _rule(p, least)) is not None}
 

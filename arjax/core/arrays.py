@@ -161,9 +161,9 @@ def check_finite(values: Array, name: str, *, holes: bool = False, remedy: str =
             xp = np if isinstance(values, np.ndarray) else jnp
             fine = xp.isfinite(values.astype(np.float32)) | (holes & xp.isnan(values))
             if not fine.all():
-                found = values.ravel()[int(fine.argmin())]
-                advice = f": {remedy}" if remedy and np.isnan(found) else ""
-                raise UserError(f"{name} must be finite as float32, not {found}{advice}")
+                wrong = values.ravel()[int(fine.argmin())]
+                advice = f": {remedy}" if remedy and np.isnan(wrong) else ""
+                raise UserError(f"{name} must be finite as float32, not {wrong}{advice}")
 
 
 def check_precision(values: Array, name: str, remedy: str, columns: Sequence[str] = ()) -> None:

@@ -46,13 +46,13 @@ def keep_programs() -> None:
 
 def delete_oldest(folder: Path, most: int = MOST) -> None:
     """Deletes the programs under a folder that were used longest ago, until the rest have at most so many bytes."""
-    found = []
+    files = []
     for path in folder.glob("*/*-cache"):
         with contextlib.suppress(OSError):  # another process has deleted it
             about = path.stat()
-            found.append((max(about.st_atime, about.st_mtime), about.st_size, path))
-    left = sum(size for _, size, _ in found)
-    for _, size, path in sorted(found):
+            files.append((max(about.st_atime, about.st_mtime), about.st_size, path))
+    left = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
         if left <= most:
             break
         with contextlib.suppress(OSError):
@@ -66,9 +66,9 @@ def processor() -> tuple[str, str]:
     if not path.exists():
         return platform.processor() or platform.machine(), platform.machine()
     lines = [line.partition(":") for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
-    found = {name.strip(): value.strip() for name, _, value in reversed(lines)}
-    features = sorted((found.get("flags") or found.get("Features") or "").split())
-    return found.get("model name", platform.machine()), " ".join(features)
+    entries = {name.strip(): value.strip() for name, _, value in reversed(lines)}
+    features = sorted((entries.get("flags") or entries.get("Features") or "").split())
+    return entries.get("model name", platform.machine()), " ".join(features)
 
 
 def _made_folder() -> Path | None:

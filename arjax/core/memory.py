@@ -32,9 +32,9 @@ def whole_bytes() -> int | None:
 def _of_each_device(used: str, line: str) -> int | None:
     """By the statistic that names what is in use, "" for nothing; of CPU devices by a line about the machine."""
     devices = jax.local_devices()
-    found = [device.memory_stats() for device in devices]
-    if all(stats and "bytes_limit" in stats for stats in found):
-        return min(stats["bytes_limit"] - stats.get(used, 0) for stats in found)
+    statistics = [device.memory_stats() for device in devices]
+    if all(stats and "bytes_limit" in stats for stats in statistics):
+        return min(stats["bytes_limit"] - stats.get(used, 0) for stats in statistics)
     if devices[0].platform != "cpu":
         return None
     # the memory of the machine, or the limit of the container or job where that is less

@@ -1,12 +1,16 @@
-"""The arithmetic of mixtures, log sum_k w_k p_k, in numpy (float64) and in JAX."""
+"""Mixtures: log sum_k w_k p_k, in numpy (float64) and in JAX, and weights of members from their nats of examples."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import overload
 
 import jax
 import numpy as np
+
+#: Expectation maximisation ends when no weights can be better by more nats than this, or after so many steps.
+_ENOUGH, _MOST_STEPS = 1e-4, 100_000
 
 
 @overload
@@ -47,3 +51,59 @@ def mixed_nats(nats_MN: np.ndarray, weights_M: np.ndarray) -> np.ndarray:
     """Returns -log sum_m w_m exp(-nats_m) of each example, [N]; weights may be 0."""
     with np.errstate(divide="ignore"):
         return -log_mixture(np.log(weights_M), -np.asarray(nats_MN))
+
+
+def fit_weights(nll_MN: np.ndarray) -> np.ndarray:
+    """The weights [M] of the mixture under which the examples are most probable (expectation maximisation)."""
+    possible_MN = nll_MN[:, np.isfinite(nll_MN.min(0))]  # without examples impossible under all members
+    weights_M = equal_weights(nll_MN)
+    if not possible_MN.size:
+        return weights_M
+    likelihood_MN = np.exp(possible_MN.min(0) - possible_MN)  # up to a factor that cancels in the ratios
+    for _ in range(_MOST_STEPS):
+        ratio_M = (likelihood_MN / (weights_M @ likelihood_MN)).mean(1)
+        weights_M = weights_M * ratio_M
+        if ratio_M.max() < 1 + _ENOUGH:  # the objective is concave, and log max ratio bounds the remaining gain
+            break
+    return weights_M / weights_M.sum()
+
+
+def equal_weights(nll_MN: np.ndarray) -> np.ndarray:
+    """1/M for each member, [M]."""
+    return np.full(len(nll_MN), 1 / len(nll_MN))
+
+
+def chosen_weights(nll_MN: np.ndarray) -> np.ndarray:
+    """Equal weights for some members, none for the others: as many of the greedy sequence as give the fewest nats."""
+    members = best_members(nll_MN)
+    weights_M = np.zeros(len(nll_MN))
+    weights_M[members] = 1 / len(members)
+    return weights_M
+
+
+def best_members(nll_MN: np.ndarray, most: int | None = None) -> list[int]:
+    """The first members of the greedy sequence, at most `most`: as many as give the fewest nats with equal weights."""
+    sequence = list(greedy(nll_MN)[:most])
+    log_sum_MN = np.logaddexp.accumulate(-nll_MN[sequence], axis=0)  # of the first 1, 2, ..., M
+    nats_M = [math.log(size) - log_sum_N.mean() for size, log_sum_N in enumerate(log_sum_MN, start=1)]
+    return sequence[: int(np.argmin(nats_M)) + 1]
+
+
+def greedy(nll_MN: np.ndarray) -> tuple[int, ...]:
+    """All members in greedy order: each is the one that improves the mixture of those before it the most."""
+    left, chosen = list(range(len(nll_MN))), []
+    total_N = np.full(nll_MN.shape[1], -np.inf)  # log of the sum of the likelihoods
+    while left:
+        totals = [np.logaddexp(total_N, -nll_MN[member]) for member in left]
+        best = int(np.argmax([total.mean() for total in totals]))
+        total_N = totals[best]
+        chosen.append(left.pop(best))
+    return tuple(chosen)
+
+
+#: From the nats of the validation examples under each member to its weight in the mixture.
+WEIGHTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "equal": equal_weights,
+    "fitted": fit_weights,
+    "chosen": chosen_weights,
+}

@@ -68,10 +68,10 @@ def remember_plugins(plugins: Iterable[str]) -> None:
 
 def files_of(plugins: Iterable[str]) -> list[str]:
     """The files of the user that plugins, in the form of `with_places`, run: their own, and those that these import."""
-    found: dict[str, None] = {}
+    files: dict[str, None] = {}
     for modules, folder in _modules_of(plugins):
-        user_code.admit_all(modules, folder, lambda file, _: found.setdefault(os.path.realpath(file)))
-    return list(found)
+        user_code.admit_all(modules, folder, lambda file, _: files.setdefault(os.path.realpath(file)))
+    return list(files)
 
 
 def _modules_of(plugins: Iterable[str]) -> Iterator[tuple[list[user_code.Module], str]]:
@@ -101,8 +101,8 @@ def _import(plugin: str, name: str, folder: str, admit: user_code.Admit) -> None
 
 
 def _is_of_python(name: str, folders: Sequence[str]) -> bool:
-    if found := user_code.find(name, folders):
-        return is_of_python(found[-1].file) and not is_installed(*found[-1])
+    if modules := user_code.find(name, folders):
+        return is_of_python(modules[-1].file) and not is_installed(*modules[-1])
     return name.partition(".")[0] in sys.stdlib_module_names
 
 
@@ -153,9 +153,9 @@ def with_places(plugins: Iterable[str], names: set[str]) -> tuple[str, ...]:
     Installed packages with an entry point are left out: they are found without. Components of a notebook or of a
     program are left out, too: they cannot be found again.
     """
-    found = [_place_of_module(plugin) if plugin in sys.modules else plugin for plugin in plugins]
-    found += sorted(_place(origin) for name, origin in _outside() if name in names)
-    return tuple(dict.fromkeys(filter(None, found)))
+    places = [_place_of_module(plugin) if plugin in sys.modules else plugin for plugin in plugins]
+    places += sorted(_place(origin) for name, origin in _outside() if name in names)
+    return tuple(dict.fromkeys(filter(None, places)))
 
 
 def _place(origin: Origin) -> str:

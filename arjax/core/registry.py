@@ -181,8 +181,8 @@ class Registry:
 
         Raises `UnknownNameError`, with the nearest name, where there is none; `UserError` where two packages have it.
         """
-        if isinstance(name, str) and (found := self._outside(name)) is not None:
-            return found
+        if isinstance(name, str) and (outside := self._outside(name)) is not None:
+            return outside
         failed = () if isinstance(name, str) and name in self._entries else import_installed()
         if not isinstance(name, str) or name not in self._entries:
             also = "".join(f"; {sentence}" for sentence in failed)
@@ -336,9 +336,9 @@ def import_installed() -> tuple[str, ...]:
     for point in entry_points():
         try:
             with importing_admitted(admit):
-                found = point.load()
+                loaded = point.load()
                 if point.attr:
-                    found()
+                    loaded()
         except (Exception, SystemExit) as error:  # code of another package: it can raise anything
             if isinstance(error, NameClashError) and error.registry._origins[error.name].is_outside:
                 error.registry._disputed[error.name] = str(error)
@@ -350,10 +350,10 @@ def import_installed() -> tuple[str, ...]:
 
 def entry_points() -> list[importlib.metadata.EntryPoint]:
     """The entry points of installed packages, sorted; of a package that is found twice, the first."""
-    found: dict[str, importlib.metadata.Distribution] = {}
+    packages: dict[str, importlib.metadata.Distribution] = {}
     for each in distributions():
-        found.setdefault(each.name, each)
-    points = [point for each in found.values() for point in each.entry_points if point.group == GROUP]
+        packages.setdefault(each.name, each)
+    points = [point for each in packages.values() for point in each.entry_points if point.group == GROUP]
     return sorted(points, key=lambda point: point.name)
 
 

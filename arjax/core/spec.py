@@ -175,13 +175,13 @@ class ContextSpec:
         for name, part in parts.items():
             if not isinstance(part, EventSpec):
                 raise UserError(f"the part {name!r} of a context must be an EventSpec, not {part!r}")
-        found = parts or _short_form(kind, size, length)
+        specs = parts or _short_form(kind, size, length)
         for name in local:
-            if name not in found or not found[name].grid_shape:
+            if name not in specs or not specs[name].grid_shape:
                 raise UserError(
                     f"the part {name!r} of a context cannot be local: there is no part of this name with a grid"
                 )
-        object.__setattr__(self, "parts", tuple(sorted(found.items())))
+        object.__setattr__(self, "parts", tuple(sorted(specs.items())))
         object.__setattr__(self, "local", tuple(sorted(set(local))))
 
     def __bool__(self) -> bool:

@@ -76,10 +76,10 @@ def _folders() -> set[str]:
     """The folders of installed packages, without links: those of this Python, and those of such a name that Python
     searches (a cluster has them in `PYTHONPATH`, an environment on top of another one in a `.pth` file).
     """
-    found = [sysconfig.get_path(kind) for kind in ("purelib", "platlib")] + site.getsitepackages()
-    found += [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
+    folders = [sysconfig.get_path(kind) for kind in ("purelib", "platlib")] + site.getsitepackages()
+    folders += [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
     named = [entry for entry in _elsewhere(sys.path) if os.path.basename(entry) in _NAMES]
-    return {*map(os.path.realpath, found), *named}
+    return {*map(os.path.realpath, folders), *named}
 
 
 def _searched() -> tuple[str, ...]:
@@ -99,11 +99,11 @@ def _is_in(file: str, folders: set[str]) -> bool:
 @functools.cache
 def _packages(searched: tuple[str, ...]) -> set[tuple[str, str]]:
     """The names of the packages in these folders, or installed in editable form there, each with its folder."""
-    found = set()
+    names = set()
     for folder in searched:
         for each in importlib.metadata.distributions(path=[folder]):
-            found |= {(name, _project_of(each) or folder) for name in _names_of(each)}
-    return found
+            names |= {(name, _project_of(each) or folder) for name in _names_of(each)}
+    return names
 
 
 def _project_of(distribution: importlib.metadata.Distribution) -> str:

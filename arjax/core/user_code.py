@@ -44,13 +44,13 @@ class Module(NamedTuple):
 
 def find(name: str, folders: Sequence[str]) -> list[Module]:
     """The modules that an import of a dotted name runs: its packages and itself, as far as there are files of them."""
-    found, parts = [], name.split(".")
+    modules, parts = [], name.split(".")
     for depth, part in enumerate(parts, start=1):
         bases = [os.path.join(folder or os.curdir, part) for folder in folders]
         file, base = next(((file, base) for base in bases if (file := _file_of(base))), ("", ""))
-        found += [Module(".".join(parts[:depth]), file)] if file else []
+        modules += [Module(".".join(parts[:depth]), file)] if file else []
         folders = [base] if file else [base for base in bases if os.path.isdir(base)]  # without a file: a namespace
-    return found
+    return modules
 
 
 def admit_all(modules: Sequence[Module], folder: str, admit: Admit) -> None:
@@ -110,7 +110,7 @@ class _Gate:
         if threading.get_ident() != self._thread:
             return None
         others = [finder for finder in sys.meta_path if finder is not self]
-        spec = next((found for finder in others if (found := finder.find_spec(name, path, target))), None)
+        spec = next((candidate for finder in others if (candidate := finder.find_spec(name, path, target))), None)
         if spec is None or not spec.has_location or not spec.origin or not is_foreign(name, spec.origin):
             return spec  # of an installed package, of Python; built in, or a folder without code
         return _admitted(spec, self._admit)
@@ -209,7 +209,7 @@ def importing_from(folder: str | os.PathLike, admit: Admit | None = None) -> Ite
     With `admit`, only files that it admits are found there afterwards: other code may look for any name.
     """
     folder = os.path.realpath(folder)
-    own = folder not in {os.path.realpath(entry) for entry in sys.path} or folder in _APPENDED
+    is_temporary = folder not in {os.path.realpath(entry) for entry in sys.path} or folder in _APPENDED
     _forget(folder)
     importlib.invalidate_caches()  # files that were just written
     before = set(sys.modules)
@@ -218,7 +218,7 @@ def importing_from(folder: str | os.PathLike, admit: Admit | None = None) -> Ite
         yield
     finally:
         sys.path.remove(folder)
-        new = {name for name in set(sys.modules) - before if own and _is_beside(name, folder)}
+        new = {name for name in set(sys.modules) - before if is_temporary and _is_beside(name, folder)}
         for name in new:
             file = str(sys.modules[name].__file__)
             _NEIGHBOURS[name] = _Neighbour(folder, file, _stamp(file))
@@ -261,8 +261,8 @@ def root_of(module: ModuleType) -> str:
 
 def _is_beside(name: str, folder: str) -> bool:
     """Whether the imported module of that name, of another package than this one, lies in the folder."""
-    module, own = sys.modules[name], name.partition(".")[0] == __name__.partition(".")[0]
-    return not own and getattr(module, "__name__", "") == name and root_of(module) == folder
+    module, is_ours = sys.modules[name], name.partition(".")[0] == __name__.partition(".")[0]
+    return not is_ours and getattr(module, "__name__", "") == name and root_of(module) == folder
 
 
 def _forget(folder: str) -> None:
@@ -278,6 +278,6 @@ def _forget(folder: str) -> None:
 
 def _stamp(file: str) -> tuple[int, int]:
     with contextlib.suppress(OSError):
-        found = os.stat(file)
-        return found.st_mtime_ns, found.st_size
+        status = os.stat(file)
+        return status.st_mtime_ns, status.st_size
     return 0, 0

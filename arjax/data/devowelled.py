@@ -5,7 +5,7 @@ from __future__ import annotations
 from arjax.core.ends import up_to_end
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.data.base import DATASETS, Dataset, check_least, from_splits
+from arjax.data.base import DATASETS, Dataset, from_splits
 from arjax.data.text import shakespeare
 from arjax.data.vocabulary import Vocabulary, check_known, padded
 
@@ -25,7 +25,6 @@ def devowelled_shakespeare(*, words: int = 3, max_length: int = 24, data_dir: st
       words: of a fragment; the last fragment of a line may be shorter.
       max_length: characters; longer fragments are left out (6 in a thousand of those of 3 words and 24 characters).
     """
-    check_least(words=(words, 1), max_length=(max_length, 1))
     cut = {split: fragments(text, words, overlap=split == "train") for split, text in shakespeare(data_dir).items()}
     found = {split: [each for each in own if len(each) <= max_length] for split, own in cut.items()}
     return restoration("devowelled_shakespeare", found, max_length)

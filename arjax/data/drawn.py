@@ -14,6 +14,7 @@ from arjax.core.batch import Batch
 from arjax.core.ends import up_to_end
 from arjax.core.errors import UserError
 from arjax.core.files import user_path
+from arjax.core.options import opt, seed_option
 from arjax.core.spec import NO_CONTEXT
 from arjax.core.traits import require
 from arjax.data.base import DATASETS, Dataset, OpenRun, Truth, split_sizes
@@ -26,7 +27,13 @@ AT_ONCE = 512
 
 
 @DATASETS.register("drawn")
-def drawn(*, run: str = "", num_examples: int = 20_000, seed: int = 0, open_run: OpenRun | None = None) -> Dataset:
+def drawn(
+    *,
+    run: str = "",
+    num_examples: int = opt(20_000, least=4),
+    seed: int = seed_option(),
+    open_run: OpenRun | None = None,
+) -> Dataset:
     """Examples drawn from the best parameters of another run, in its order of sites; `truth` is that model.
 
     A split is drawn when it is read first, and again in each process: nothing is stored. It takes as long as sampling
@@ -46,7 +53,7 @@ def drawn(*, run: str = "", num_examples: int = 20_000, seed: int = 0, open_run:
     if open_run is None:
         remedy = "use it in a config, or give make_dataset an `open_run`"
         raise UserError(f"the data set 'drawn' opens another run: {remedy}")
-    sizes = split_sizes(num_examples, seed)
+    sizes = split_sizes(num_examples)
     other = open_run(run)
     model = require(other.model, "conditionals", "the data set 'drawn'")
     if model.context_spec:

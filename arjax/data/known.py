@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from arjax.core.errors import UserError
+from arjax.core.options import opt, seed_option
 from arjax.core.spec import EventSpec
 from arjax.core.traits import require
-from arjax.data.base import DATASETS, Dataset, Truth, check_least, draw_splits, from_splits, split_sizes
+from arjax.data.base import DATASETS, Dataset, Truth, draw_splits, from_splits
 from arjax.data.sources import SPLITS
 from arjax.models import Model, make_model
 
@@ -25,11 +26,11 @@ MOST_SOLVED = 2048
 def hidden_markov(
     *,
     states: int = 8,
-    levels: int = 8,
+    levels: int = opt(8, least=2),
     length: int = 64,
-    concentration: float = 0.3,
-    num_examples: int = 20_000,
-    seed: int = 0,
+    concentration: float = opt(0.3, least=0.01, most=1e6),
+    num_examples: int = opt(20_000, least=4),
+    seed: int = seed_option(),
 ) -> Dataset:
     """Sequences of tokens from a hidden Markov model in its stationary distribution; `truth` is the model.
 
@@ -44,7 +45,7 @@ def hidden_markov(
       num_examples: of the train split; the others have a quarter of it.
       seed: of the model and of the draws.
     """
-    rng = _checked(levels, length, concentration, num_examples, seed, states=states)
+    rng = _rng_of_model(seed)
     transitions_KK = dirichlet(rng, concentration, states, states)
     emissions_KV = dirichlet(rng, concentration, states, levels)
     initial_K = stationary(transitions_KK)
@@ -66,11 +67,11 @@ def hidden_markov(
 def markov_chain(
     *,
     order: int = 1,
-    levels: int = 8,
+    levels: int = opt(8, least=2),
     length: int = 64,
-    concentration: float = 0.3,
-    num_examples: int = 20_000,
-    seed: int = 0,
+    concentration: float = opt(0.3, least=0.01, most=1e6),
+    num_examples: int = opt(20_000, least=4),
+    seed: int = seed_option(),
 ) -> Dataset:
     """Sequences of tokens from a Markov chain in its stationary distribution; `truth` is the chain.
 
@@ -82,7 +83,7 @@ def markov_chain(
       order: k, the values that a value depends on; a chain has at most 65,536 histories.
       levels, length, concentration, num_examples, seed: as of `hidden_markov`.
     """
-    rng = _checked(levels, length, concentration, num_examples, seed, order=order)
+    rng = _rng_of_model(seed)
     if order * np.log(levels) > np.log(MOST_HISTORIES) + 1e-9:
         raise UserError(f"a chain has at most {MOST_HISTORIES:,} histories, and levels^order are {levels}^{order}")
     rows_HV = dirichlet(rng, concentration, levels**order, levels)
@@ -152,14 +153,6 @@ def choose(rng: np.random.Generator, p_NV: np.ndarray) -> np.ndarray:
     return np.minimum(below_N, p_NV.shape[1] - 1)  # the last sum may be just below 1
 
 
-def _checked(
-    levels: int, length: int, concentration: float, num_examples: int, seed: int, **more: int
-) -> np.random.Generator:
-    """A generator for the parameters of the model, which all splits share; raises `UserError` for options out of range,
-    of which `more` are at least 1.
-    """
-    check_least(length=(length, 1), **{name: (value, 1) for name, value in more.items()}, levels=(levels, 2))
-    split_sizes(num_examples, seed)
-    if not 0.01 <= concentration <= 1e6:
-        raise UserError(f"the data set option 'concentration' must be from 0.01 to 1e6, not {concentration}")
+def _rng_of_model(seed: int) -> np.random.Generator:
+    """A generator for the parameters of the model, which all splits share."""
     return np.random.default_rng((seed, len(SPLITS)))

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from arjax.core.options import opt, seed_option
 from arjax.core.spec import EventSpec
-from arjax.data.base import DATASETS, Dataset, check_least, draw_splits, from_splits
+from arjax.data.base import DATASETS, Dataset, draw_splits, from_splits
 
 #: Copy memory: symbols to be kept, and different ones; tokens of a blank and of the sign to begin.
 KEPT, SYMBOLS, BLANK, SIGN = 10, 8, 0, 9
@@ -16,7 +17,7 @@ MARK = 2.0
 
 
 @DATASETS.register("copy_memory")
-def copy_memory(*, delay: int = 100, num_examples: int = 20_000, seed: int = 0) -> Dataset:
+def copy_memory(*, delay: int = 100, num_examples: int = opt(20_000, least=10), seed: int = seed_option()) -> Dataset:
     """Copy memory: ten symbols, a pause, a sign, and the ten symbols again, which alone are scored.
 
     "An Empirical Evaluation of Generic Convolutional and Recurrent Networks for Sequence Modeling" (2018), section 4,
@@ -39,12 +40,13 @@ def copy_memory(*, delay: int = 100, num_examples: int = 20_000, seed: int = 0) 
         x_NT[:, -KEPT - 1] = SIGN
         return x_NT
 
-    check_least(delay=(delay, 1))
     return _dataset("copy_memory", event, draw, KEPT, "accuracy", num_examples, seed)
 
 
 @DATASETS.register("adding")
-def adding(*, length: int = 100, num_examples: int = 20_000, seed: int = 0) -> Dataset:
+def adding(
+    *, length: int = opt(100, least=2), num_examples: int = opt(20_000, least=10), seed: int = seed_option()
+) -> Dataset:
     """The adding problem: numbers in [0, 1], two of which are marked, then their sum. Only the sum is scored.
 
     Hochreiter & Schmidhuber (1997); Bai, Kolter & Koltun (2018), section 4, with T = `length` numbers drawn uniformly
@@ -65,7 +67,6 @@ def adding(*, length: int = 100, num_examples: int = 20_000, seed: int = 0) -> D
         np.put_along_axis(u_NT, marked_N2, np.take_along_axis(u_NT, marked_N2, 1) + MARK, 1)
         return np.concatenate([u_NT, sum_N1], 1).astype(np.float32)
 
-    check_least(length=(length, 2))
     return _dataset("adding", EventSpec((length + 1,), kind="real"), draw, 1, "squared_error", num_examples, seed)
 
 

@@ -6,8 +6,9 @@ import numpy as np
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.spec import ContextSpec, EventSpec, class_label
-from arjax.data.base import DATASETS, USUAL_LEVELS, Dataset, check_least, levels_of
+from arjax.core.options import opt
+from arjax.core.spec import KINDS, ContextSpec, EventSpec, class_label
+from arjax.data.base import DATASETS, USUAL_LEVELS, Dataset, levels_of
 from arjax.data.sources import SPLITS
 
 
@@ -16,7 +17,7 @@ def noise(
     *,
     grid: tuple[int, ...] = (64,),
     value: tuple[int, ...] = (),
-    kind: str = "tokens",
+    kind: str = opt("tokens", choices=KINDS[:-1]),
     num_levels: int = USUAL_LEVELS,
     num_examples: int = 1024,
     num_classes: int = 0,
@@ -35,7 +36,6 @@ def noise(
       num_classes: number of labels, or of tokens in a sequence, to condition on; 0 for no context.
       context_length: longest sequence of tokens to condition on (lengths are random too), 0 for one label.
     """
-    check_least(num_examples=(num_examples, 1))
     event = EventSpec(tuple(grid), tuple(value), kind, levels_of(kind, num_levels))
     if context_length and not num_classes:
         raise UserError("the data set option 'context_length' needs 'num_classes', the number of tokens")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from arjax.core.errors import UserError
+from arjax.core.options import opt, seed_option
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, draw_splits, from_splits
 
@@ -17,7 +18,13 @@ LEAST_NOISE = 0.01
 
 
 @DATASETS.register("two_moons")
-def two_moons(*, noise: float = 0.1, as_one_site: bool = False, num_examples: int = 100_000, seed: int = 0) -> Dataset:
+def two_moons(
+    *,
+    noise: float = opt(0.1, least=LEAST_NOISE, most=10),
+    as_one_site: bool = False,
+    num_examples: int = opt(100_000, least=4),
+    seed: int = seed_option(),
+) -> Dataset:
     """Points on two half circles of radius 1 that are entangled, with Gaussian noise.
 
     Args:
@@ -31,7 +38,11 @@ def two_moons(*, noise: float = 0.1, as_one_site: bool = False, num_examples: in
 
 @DATASETS.register("eight_gaussians")
 def eight_gaussians(
-    *, noise: float = 0.2, as_one_site: bool = False, num_examples: int = 100_000, seed: int = 0
+    *,
+    noise: float = opt(0.2, least=LEAST_NOISE, most=10),
+    as_one_site: bool = False,
+    num_examples: int = opt(100_000, least=4),
+    seed: int = seed_option(),
 ) -> Dataset:
     """Eight Gaussians whose means stand evenly on a circle of radius 2.
 
@@ -44,7 +55,11 @@ def eight_gaussians(
 
 @DATASETS.register("checkerboard")
 def checkerboard(
-    *, noise: float = 0.0, as_one_site: bool = False, num_examples: int = 100_000, seed: int = 0
+    *,
+    noise: float = opt(0.0, least=0, most=10),
+    as_one_site: bool = False,
+    num_examples: int = opt(100_000, least=4),
+    seed: int = seed_option(),
 ) -> Dataset:
     """Points that are uniform on the eight black squares of a board of 4 x 4 squares of side 1 around 0.
 
@@ -52,7 +67,9 @@ def checkerboard(
       noise: standard deviation of Gaussian noise; 0: the edges of the density are sharp.
       as_one_site, num_examples, seed: as of `two_moons`.
     """
-    return _dataset("checkerboard", _draw_board, noise, as_one_site, num_examples, seed, may_be_sharp=True)
+    if 0 < noise < LEAST_NOISE:
+        raise UserError(f"the data set option 'noise' must be 0, or from {LEAST_NOISE} to 10, not {noise}")
+    return _dataset("checkerboard", _draw_board, noise, as_one_site, num_examples, seed)
 
 
 def log_density(name: str, x: np.ndarray, noise: float) -> np.ndarray:
@@ -72,13 +89,8 @@ def true_nats(name: str, split: str = "test", **options: Any) -> float:
     return float(-log_density(name, x, options["noise"]).mean())
 
 
-def _dataset(
-    name: str, draw: Callable, noise: float, as_one_site: bool, num_examples: int, seed: int, may_be_sharp: bool = False
-) -> Dataset:
-    """The splits of noisy points; some densities may be without noise."""
-    if not (LEAST_NOISE <= noise <= 10 or (may_be_sharp and noise == 0)):
-        zero = "0, or " if may_be_sharp else ""
-        raise UserError(f"the data set option 'noise' must be {zero}from {LEAST_NOISE} to 10, not {noise}")
+def _dataset(name: str, draw: Callable, noise: float, as_one_site: bool, num_examples: int, seed: int) -> Dataset:
+    """The splits of noisy points."""
     event = EventSpec((1,), (2,), "real") if as_one_site else EventSpec((2,), kind="real")
 
     def noisy(rng: np.random.Generator, num: int) -> np.ndarray:

@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from arjax.core.errors import UserError
+from arjax.core.options import opt, seed_option
 from arjax.core.spec import EventSpec
-from arjax.data.base import DATASETS, Dataset, check_choice, check_least
+from arjax.data.base import DATASETS, Dataset
 from arjax.data.memory import answers
 
 #: What stands behind the answer, the sign that asks for it, and the first token of a task.
@@ -118,7 +120,12 @@ TASKS = {
 
 @DATASETS.register("state_tracking")
 def state_tracking(
-    *, task: str = "parity", shortest: int = 3, longest: int = 40, num_examples: int = 50_000, seed: int = 0
+    *,
+    task: str = opt("parity", choices=TASKS),
+    shortest: int = 3,
+    longest: int = 40,
+    num_examples: int = opt(50_000, least=10),
+    seed: int = seed_option(),
 ) -> Dataset:
     """Sequences of a task, a sign, and the answer, which alone is scored: tokens [longest + 2], blanks at the end.
 
@@ -133,12 +140,11 @@ def state_tracking(
       num_examples: of the train split; the others have a tenth of it.
       seed: of the draws.
     """
-    check_choice("task", task, tuple(TASKS))
-    check_least(shortest=(shortest, 1), longest=(longest, shortest))
     num_tokens, _, read, odd = TASKS[task]
     lengths = np.array([length for length in range(shortest, longest + 1) if length % 2 or not odd])
     if not len(lengths):
-        check_least(longest=(longest, shortest + 1))
+        least = shortest + (odd and shortest % 2 == 0)
+        raise UserError(f"the option 'longest' of the dataset 'state_tracking' must be at least {least}, not {longest}")
 
     def draw(rng: np.random.Generator, num: int) -> dict[str, np.ndarray]:
         lengths_N = rng.choice(lengths, num)

@@ -9,23 +9,24 @@ import numpy as np
 
 from arjax.core.ends import up_to_end
 from arjax.core.errors import UserError
+from arjax.core.options import opt, seed_option
 from arjax.core.output import say_once
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.data.base import DATASETS, Dataset, from_splits
 from arjax.data.sources import SPLITS
 from arjax.data.text import PARTS, REMEDY, ends_of_parts, read_files
 from arjax.data.text_rows import StringRows, class_numbers, labelled_lines, lines_of, sorted_classes
-from arjax.data.vocabulary import check_known, make_vocabulary, padded
+from arjax.data.vocabulary import UNITS, check_known, make_vocabulary, padded
 
 
 @DATASETS.register("strings")
 def strings(
     *,
     file: str = "",
-    tokens: str = "characters",
+    tokens: str = opt("characters", choices=UNITS),
     max_length: int = 0,
     splits: tuple = PARTS,
-    split_seed: int = 0,
+    split_seed: int = seed_option(),
     validation: str = "",
     test: str = "",
     min_count: int = 0,
@@ -54,8 +55,6 @@ def strings(
       column: the column of strings beside it.
     """
     texts, name, fingerprint = read_files("strings", file, validation, test, tokens, splits)
-    if max_length < 0 or split_seed < 0:
-        raise UserError("max_length and split_seed of strings must be at least 0")
     if split_seed and validation:
         say_once(f"split_seed={split_seed} of strings has no effect: each split is a file of its own")
     paths = [path for path in (file, validation, test) if path]

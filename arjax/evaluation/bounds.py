@@ -10,16 +10,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data import Dataset
-from arjax.evaluation.splits import Score, SplitScorer, split_of, spread_examples
+from arjax.evaluation.splits import Score, Scoring, SplitScorer, split_of, spread_examples
 from arjax.evaluation.summaries import ratio_of_means, stderr_of
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.extras import report_of_examples, sampled_bound
-from arjax.samplers.parallel import CHOICES, MEASURED
+from arjax.samplers.parallel import MEASURED
 from arjax.samplers.rounds import (
     check_rounds,
     check_single_sites,
@@ -42,15 +41,14 @@ def split_bound(
     split: str,
     log_prob: LogProb,
     *options: Hashable,
-    **more: Any,
+    scoring: Scoring,
 ) -> tuple[float, float]:
     """The mean over the examples of a split of -log_prob in nats, in the units of the data, and its standard error.
 
     Args:
       log_prob: a function at the top of a module, so that further calls find the compiled program.
-      **more: batch_size and mesh, as of `SplitScorer`, and seed, that of the keys; each batch has its own.
     """
-    nats_N, _ = _nats_and_sites(model, params, dataset, split, log_prob, *options, **more)
+    nats_N, _ = _nats_and_sites(model, params, dataset, split, log_prob, *options, scoring=scoring)
     return float(nats_N.mean()), float(stderr_of(nats_N))
 
 
@@ -61,15 +59,13 @@ def _nats_and_sites(
     split: str,
     log_prob: LogProb,
     *options: Hashable,
-    batch_size: int = 128,
-    seed: int = 0,
-    mesh: Mesh | None = None,
+    scoring: Scoring,
 ) -> tuple[np.ndarray, np.ndarray]:
     """-log_prob in the units of the data, and the scored sites, of each example with such a site, float64[N] each; the
     arguments are those of `split_bound`.
     """
     score = _score_of(log_prob, options)
-    scorer = SplitScorer(score, dataset, batch_size, mesh, jax.random.key(seed), _key_of_transform)
+    scorer = SplitScorer(score, dataset, scoring, _key_of_transform)
     rows = scorer.rows((model, params), split_of(dataset, split))
     scored_N = rows["sites"] > 0
     return (rows["log_scale"] - rows["log_prob"])[scored_N], rows["sites"][scored_N]
@@ -98,26 +94,21 @@ def _key_of_transform(key: jax.Array) -> jax.Array:
 
 
 def sampled_scores(
-    model: Model, params: Any, dataset: Dataset, split: str, *, samples: int, seed: int = 0, **options: Any
+    model: Model, params: Any, dataset: Dataset, split: str, samples: int, scoring: Scoring
 ) -> dict[str, Any]:
     """The bound of a split that takes more work than a score, see `sampled_bound`, by the name that the kind
-    gives it, and what the kind reports of the scored ones of the first `REPORTED` examples. `options` are those of
-    `split_bound`.
+    gives it, and what the kind reports of the scored ones of the first `REPORTED` examples.
 
-    Returns:
-      such as `importance_bound_nats`, `importance_bound_stderr` (over the examples), the same per scored scalar as
-      `importance_bound_bits_per_dim`, and `importance_samples`.
-
-    Raises:
-      UserError: the kind of the model has no such bound.
+    Returns such as `importance_bound_nats`, `importance_bound_stderr` (over the examples), the same per scored scalar,
+    `importance_bound_bits_per_dim`, and `importance_samples`.
     """
     bound = sampled_bound(model, samples)
     log_prob = bound.log_prob, *bound.options
-    nats_N, sites_N = _nats_and_sites(bound.model, params, dataset, split, *log_prob, seed=seed, **options)
+    nats_N, sites_N = _nats_and_sites(bound.model, params, dataset, split, *log_prob, scoring=scoring)
     scores = {f"{bound.name}_nats": float(nats_N.mean()), f"{bound.name}_stderr": float(stderr_of(nats_N))}
     per_dim = (number / (math.log(2) * model.event.value_size) for number in ratio_of_means(nats_N, sites_N))
     scores |= zip((f"{bound.name}_bits_per_dim", f"{bound.name}_bits_per_dim_stderr"), per_dim, strict=True)
-    source, key = dataset.splits[split], jax.random.key(seed)
+    source, key = dataset.splits[split], scoring.key
     batch = source.__getitems__(np.arange(min(REPORTED, len(source))))
     if batch.weight is not None:
         batch = batch.take(np.flatnonzero(batch.weight > 0))
@@ -136,7 +127,7 @@ def k_step_scores(
     schedule: str = "uniform",
     choose: str = "random",
     examples: int = 0,
-    **options: Any,
+    scoring: Scoring = Scoring(),  # noqa: B008, frozen
 ) -> dict[str, Any]:
     """The nats of a split under the samples of `parallel(steps=K)` with a rule `choose`, or a bound of them: the mean
     over examples of -sum_r log p(the sites of round r | the sites of the rounds before).
@@ -157,8 +148,6 @@ def k_step_scores(
 
     Returns `k_step_bound_nats` and `k_step_bound_stderr` (over the examples) for "random"; `k_step_nll_nats`,
     `k_step_nll_stderr`, `k_step_choose` and `k_step_kind`, that of the conditional, for the others; and `k_steps`.
-    Raises `UserError`: a model or a rule without the score, fewer steps, an unknown schedule, or "optimal" without a
-    validation split.
 
     Args:
       model: of all orders, whose network predicts several steps ahead.
@@ -166,9 +155,8 @@ def k_step_scores(
       schedule: their sizes, see `arjax.samplers.schedules`.
       choose: the rule by which the sampler chooses the sites of a round.
       examples: as in `Dataset.thinned`, those that are scored; the sizes are those of all examples.
-      **options: of `split_bound`; `seed` is that of the orders, and of the noise of a conditional whose log p is drawn.
+      scoring: its seed is that of the orders, and of the noise of a conditional whose log p is drawn.
     """
-    check_k_steps(model, steps, choose, "the k-step bound" if choose == "random" else "the likelihood in k steps")
     losses_S = None
     if schedule == "optimal":
         rows = spread_examples(dataset, "validation", MEASURED, "the schedule 'optimal'")
@@ -176,19 +164,17 @@ def k_step_scores(
     sizes = make_sizes(schedule, model.factorization.num_steps, steps, losses_S)
     scored = dataset.thinned(examples)
     if choose == "random":
-        mean, stderr = split_bound(model, params, scored, split, _k_step_bound, tuple(sizes), **options)
+        mean, stderr = split_bound(model, params, scored, split, _k_step_bound, tuple(sizes), scoring=scoring)
         return {"k_step_bound_nats": mean, "k_step_bound_stderr": stderr, "k_steps": len(sizes)}
-    log_prob = _lowest_entropy if choose == "entropy" else _in_own_order
-    mean, stderr = split_bound(model, params, scored, split, log_prob, tuple(sizes), **options)
+    log_prob = _lowest_entropy if choose == "entropy" else _in_model_order
+    mean, stderr = split_bound(model, params, scored, split, log_prob, tuple(sizes), scoring=scoring)
     about = {"k_steps": len(sizes), "k_step_choose": choose, "k_step_kind": model.score_kind}
     return {"k_step_nll_nats": mean, "k_step_nll_stderr": stderr} | about
 
 
-def check_k_steps(model: AutoregressiveModel, steps: int, choose: str, owner: str) -> None:
-    """Raises `UserError` unless samples in so many rounds have a score under the rule `choose`; `owner` names it."""
-    if choose not in CHOICES:
-        raise UserError(f"config.evaluate.choose must be one of {', '.join(CHOICES)}, not {choose!r}")
-    check_rounds(model, owner)
+def check_k_steps(model: AutoregressiveModel, steps: int, choose: str) -> None:
+    """Raises `UserError` unless samples in so many rounds have a score under the rule `choose`."""
+    check_rounds(model, "config.evaluate.steps")
     check_rounds_fit("config.evaluate.steps", steps, model.factorization.num_steps)
     if choose == "entropy":
         check_single_sites(model, "config.evaluate.choose='entropy'")
@@ -214,7 +200,7 @@ def _lowest_entropy(
     return lowest_entropy_log_prob(model, params, batch, sizes, key)
 
 
-def _in_own_order(
+def _in_model_order(
     model: AutoregressiveModel, params: Any, batch: Batch, key: jax.Array, sizes: tuple[int, ...]
 ) -> jax.Array:
     """In the order of the model; in a single round no order matters, so it serves all rules there."""

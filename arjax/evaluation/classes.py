@@ -49,8 +49,7 @@ class Classes:
 
 
 def classes_of(model: Model, needed_by: str, several: bool = False) -> Classes:
-    """The classes of a model whose context is one class, or `several` parts that are classes; raises `UserError` for
-    others, for too many combinations, and without a likelihood.
+    """The classes of a model whose context is one class, or `several` parts that are classes.
 
     A model with bounds or estimates of log p is told on stderr to give estimates.
     """
@@ -59,11 +58,11 @@ def classes_of(model: Model, needed_by: str, several: bool = False) -> Classes:
         said = " and ".join(name for name, _ in parts) or "none"
         what = "a class, or several classes" if several else "a class"
         raise UserError(f"{needed_by} needs a model whose context is {what}, and the context of this one is {said}")
-    found = Classes(tuple(name for name, _ in parts), tuple(part.num_levels for _, part in parts))
-    if len(parts) > 1 and found.num > MOST_COMBINATIONS:
-        sizes = " x ".join(map(str, found.shape))
+    classes = Classes(tuple(name for name, _ in parts), tuple(part.num_levels for _, part in parts))
+    if len(parts) > 1 and classes.num > MOST_COMBINATIONS:
+        sizes = " x ".join(map(str, classes.shape))
         raise UserError(
-            f"{needed_by} scores all {sizes} combinations of {' and '.join(found.parts)}: more than "
+            f"{needed_by} scores all {sizes} combinations of {' and '.join(classes.parts)}: more than "
             f"{MOST_COMBINATIONS:,} are too many"
         )
     check_likelihood(model, needed_by)
@@ -71,16 +70,16 @@ def classes_of(model: Model, needed_by: str, several: bool = False) -> Classes:
         say_once(
             f"p(class | x) is an estimate: the model has {model.score_kind}s of log p(x | class), which are not exact"
         )
-    return found
+    return classes
 
 
 def labels_of(source: Source, classes: Classes) -> np.ndarray:
     """The labels of the examples of a source whose weight is not 0, as numbers of combinations, int[N]."""
-    found = []
+    parts = []
     for rows in _pieces(source):
         labels = np.ravel_multi_index([np.asarray(rows.context[part]) for part in classes.parts], classes.shape)
-        found.append(labels if rows.weight is None else labels[np.asarray(rows.weight) > 0])
-    return np.concatenate(found).astype(np.int64)
+        parts.append(labels if rows.weight is None else labels[np.asarray(rows.weight) > 0])
+    return np.concatenate(parts).astype(np.int64)
 
 
 def _pieces(source: Source) -> Iterator[Batch]:
@@ -95,8 +94,6 @@ def _pieces(source: Source) -> Iterator[Batch]:
 def log_prior(dataset: Dataset, classes: Classes, prior: Any) -> np.ndarray:
     """log p(c) of each class, float64[C]: the frequencies in the "train" split, "uniform", or those of an array, which
     has an axis for each part.
-
-    Raises `UserError` for another prior, or where there is no train split.
     """
     if isinstance(prior, str):
         if prior not in PRIORS:
@@ -150,8 +147,8 @@ def classification_scores(log_posterior_NC: np.ndarray, labels_N: np.ndarray) ->
     """`accuracy` of the most probable class, and `class_nats`, the mean of -log p(class | x), with standard errors."""
     nats_N = -log_posterior_NC[np.arange(len(labels_N)), labels_N]
     right_N = (log_posterior_NC.argmax(1) == labels_N).astype(np.float64)
-    found = {"accuracy": right_N, "class_nats": nats_N}
-    scores = {name: float(values.mean()) for name, values in found.items()}
+    by_example = {"accuracy": right_N, "class_nats": nats_N}
+    scores = {name: float(values.mean()) for name, values in by_example.items()}
     with np.errstate(invalid="ignore"):  # -log p may be infinite
-        stderrs = {f"{name}_stderr": float(stderr_of(values)) for name, values in found.items()}
+        stderrs = {f"{name}_stderr": float(stderr_of(values)) for name, values in by_example.items()}
     return scores | stderrs | {"num_examples": len(labels_N)}

@@ -9,12 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
 from arjax.core.batch import Batch
 from arjax.data import Dataset
 from arjax.data.sources import Subset
-from arjax.evaluation.splits import Rows, SplitScorer, split_of
+from arjax.evaluation.splits import Rows, Scoring, SplitScorer, split_of
 from arjax.models import AutoregressiveModel
 
 
@@ -42,19 +41,16 @@ def step_entropy(
     params: Any,
     dataset: Dataset,
     split: str = "test",
-    batch_size: int = 128,
+    scoring: Scoring = Scoring(),  # noqa: B008, frozen
     max_examples: int = 0,
-    mesh: Mesh | None = None,
 ) -> StepEntropy:
-    """Averages the entropy of the model's conditionals, given prefixes of the data, over a split. Raises `UserError`:
-    the data set has no such split, or it is empty.
+    """Averages the entropy of the model's conditionals, given prefixes of the data, over a split.
 
     Args:
       model: the model, with its own order.
-      batch_size: B, examples scored at once; the memory that is needed grows with it.
       max_examples: only the first examples, 0: all.
     """
-    scorer = SplitScorer(_score, dataset, batch_size, mesh, jax.random.key(0))
+    scorer = SplitScorer(_score, dataset, dataclasses.replace(scoring, seed=0))
     source = split_of(dataset, split)
     if max_examples:
         source = Subset(source, np.arange(min(max_examples, len(source))))

@@ -123,8 +123,7 @@ def exposure(
     %ExAccErr_<=l = (R_<=l - l eps_<=l) / (l eps_<=l) x 100. It is 0 where own prefixes make no difference.
 
     Prefixes of the data are drawn from the truth under the keys of the rollouts: where the model is close to the truth
-    the two resemble one another, and their difference has a small error. Raises `UserError` as `check_truth`, no number
-    of rollouts, or fewer examples than these.
+    the two resemble one another, and their difference has a small error.
 
     Args:
       model: the model; one of several orders is measured in the order of the truth, which has to be one of them.
@@ -136,34 +135,34 @@ def exposure(
     keys, batch_size = keys_of(key, num), min(batch_size, num)
     if data is not None and len(data) < num:
         raise UserError(f"an exposure of {num} rollouts needs as many examples, not {len(data)}")
-    found: dict[str, list[np.ndarray]] = {"own": [], "data": []}
+    kls: dict[str, list[np.ndarray]] = {"own": [], "data": []}
     for start in range(0, num, batch_size):
         rows = np.minimum(np.arange(start, start + batch_size), num - 1)  # batches of one size share a program
         prefixes = {"own": model.draw(params, keys[rows], end=truth.end).x}
         drawn = truth.model.draw(truth.params, keys[rows], end=truth.end).x if data is None else data[rows]
         prefixes["data"] = jnp.asarray(drawn)
         for name, x in prefixes.items():
-            found[name].append(np.asarray(_divergences(model, params, truth, x), np.float64)[:, : num - start])
-    own, of_data = (np.concatenate(parts, axis=1) for parts in found.values())
-    excess, excess_stderr = _excess(own[0], of_data[0])
-    (forward_own, reverse_own), (forward_data, reverse_data) = (map(_along_the_order, kls) for kls in (own, of_data))
+            kls[name].append(np.asarray(_divergences(model, params, truth, x), np.float64)[:, : num - start])
+    after_own, after_data = (np.concatenate(parts, axis=1) for parts in kls.values())
+    excess, excess_stderr = _excess(after_own[0], after_data[0])
+    (forward_own, reverse_own), (forward_data, reverse_data) = (
+        map(_along_the_order, both) for both in (after_own, after_data)
+    )
     return Exposure(forward_own, forward_data, reverse_own, reverse_data, excess, excess_stderr, num)
 
 
 def check_truth(model: Any, truth: Truth) -> AutoregressiveModel:
-    """The model in the order of the truth. Raises `UserError`: no conditionals of its own, other examples or another
-    order than those of the truth, conditionals without a list of probabilities, or a context.
-    """
+    """The model in the order of the truth, if it has this order, the same examples and no context."""
     model = require(model, "conditionals", "an exposure")
     if model.event != truth.model.event:
         raise UserError(f"the truth is of {truth.model.event.in_words}, and the model of {model.event.in_words}")
     if model.context_spec or truth.model.context_spec:
         raise UserError("an exposure against a truth is that of a model without a context")
-    own, of_truth = model.factorization, truth.model.factorization
-    sizes, sizes_of_truth = ((np.asarray(f.blocks) < f.num_sites).sum(1) for f in (own, of_truth))
-    if model.orders is not None and model.orders.has(of_truth) and np.array_equal(sizes, sizes_of_truth):
-        model = dataclasses.replace(model, factorization=of_truth, orders=None)
-    elif own.num_steps != of_truth.num_steps or not np.array_equal(own.step, of_truth.step):
+    order, true_order = model.factorization, truth.model.factorization
+    sizes, true_sizes = ((np.asarray(f.blocks) < f.num_sites).sum(1) for f in (order, true_order))
+    if model.orders is not None and model.orders.has(true_order) and np.array_equal(sizes, true_sizes):
+        model = dataclasses.replace(model, factorization=true_order, orders=None)
+    elif order.num_steps != true_order.num_steps or not np.array_equal(order.step, true_order.step):
         raise UserError(
             "the conditionals of the truth are exact in its own order alone: the model needs that order and partition"
         )
@@ -206,14 +205,14 @@ def _along_the_order(kl_NS: np.ndarray) -> Divergence:
     return Divergence(kl_NS.mean(0), stderr_of(kl_NS), summed_NS.mean(0), stderr_of(summed_NS))
 
 
-def _excess(own_NS: np.ndarray, data_NS: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _excess(kl_NS: np.ndarray, data_NS: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The excess of a ratio of two means over 1 in per cent, and its standard error by the delta method, [S] each."""
-    own_NS, data_NS = np.cumsum(own_NS, axis=1), np.cumsum(data_NS, axis=1)
-    own_S, data_S = own_NS.mean(0), data_NS.mean(0)
-    none = np.maximum(own_S, data_S) < ROUNDING * np.arange(1, len(own_S) + 1)
+    kl_NS, data_NS = np.cumsum(kl_NS, axis=1), np.cumsum(data_NS, axis=1)
+    kl_S, data_S = kl_NS.mean(0), data_NS.mean(0)
+    none = np.maximum(kl_S, data_S) < ROUNDING * np.arange(1, len(kl_S) + 1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio_S = own_S / data_S
-        stderr_S = stderr_of(own_NS - ratio_S * data_NS) / data_S
+        ratio_S = kl_S / data_S
+        stderr_S = stderr_of(kl_NS - ratio_S * data_NS) / data_S
     return np.where(none, 0.0, 100 * (ratio_S - 1)), np.where(none, 0.0, 100 * stderr_S)
 
 
@@ -237,18 +236,17 @@ def decoding_errors(model: AutoregressiveModel, params: Any, rows: Batch, batch_
     Neural Networks", 2015, table 3): how often the most probable value is wrong when all values before it are those of
     the data, and when the model has decoded them itself. They decode by beam search, this does so greedily.
 
-    The first half of the steps is observed in both. The scored sites behind it count. Raises `UserError` as
-    `check_decoding`. Returns `next_step_error` and `greedy_error`, parts of the sites, each with its `..._stderr` over
-    the examples; nothing where no site of the second half is scored.
+    The first half of the steps is observed in both. The scored sites behind it count. Returns `next_step_error` and
+    `greedy_error`, parts of the sites, each with its `..._stderr` over the examples; nothing where no site of the
+    second half is scored.
     """
-    check_decoding(model)
     step_D, num_steps = np.asarray(model.factorization.step), model.factorization.num_steps
     observed_D = step_D < num_steps // 2
-    found = [
+    counts = [
         _wrong(model, params, rows.take(np.arange(start, min(start + batch_size, len(rows)))), observed_D)
         for start in range(0, len(rows), batch_size)
     ]
-    next_N, greedy_N, sites_N = (np.concatenate([np.asarray(part[i], np.float64) for part in found]) for i in range(3))
+    next_N, greedy_N, sites_N = (np.concatenate([np.asarray(part[i], np.float64) for part in counts]) for i in range(3))
     if not sites_N.sum():
         return {}
     errors = {}
@@ -276,8 +274,8 @@ def _count_wrong(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     modes = model.head(params).mode(model.features(params, x, context=context))
 
-    def count(found: jax.Array) -> jax.Array:
-        wrong_BD = (found != x).reshape(*counted_BD.shape, -1).any(-1)
+    def count(values: jax.Array) -> jax.Array:
+        wrong_BD = (values != x).reshape(*counted_BD.shape, -1).any(-1)
         return (wrong_BD & counted_BD).sum(-1)
 
     return count(modes), count(decoded), counted_BD.sum(-1)

@@ -9,13 +9,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from arjax.core.arrays import as_sites
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data import Dataset
-from arjax.evaluation.likelihood import Evaluator, Hidden
+from arjax.evaluation.likelihood import Evaluator, HiddenSites
+from arjax.evaluation.splits import Scoring
 from arjax.models import AutoregressiveModel
 from arjax.models.queries import evidence_first
 
@@ -42,8 +42,8 @@ class Completions:
     log_prob_truth: np.ndarray
 
 
-def half(grid_shape: tuple[int, ...], name: str) -> np.ndarray:
-    """The sites of one half of an image, bool[*grid]; raises `UserError` for an unknown half, or no plane."""
+def half_of_image(grid_shape: tuple[int, ...], name: str) -> np.ndarray:
+    """The sites of one half of an image, bool[*grid]."""
     if name not in HALVES:
         raise UserError(f"the hidden half must be one of {', '.join(HALVES)}, not {name!r}")
     if len(grid_shape) != 2:
@@ -58,8 +58,7 @@ def half(grid_shape: tuple[int, ...], name: str) -> np.ndarray:
 def complete(
     model: AutoregressiveModel, params: Any, batch: Batch, hidden: np.ndarray, num: int, key: jax.Array
 ) -> Completions:
-    """Draws the hidden sites of N examples `num` times each, from their exact conditional distribution. Raises
-    `UserError`: no order of the model has the visible sites first.
+    """Draws the hidden sites of N examples `num` times each, from their exact conditional distribution.
 
     Args:
       batch: N examples, with their contexts where the model has one.
@@ -70,18 +69,18 @@ def complete(
     evidence_first(model, ~hidden, hidden)  # refuses a query that cannot be scored
     each = jax.tree.map(lambda array: np.repeat(np.asarray(array), num, axis=0), batch)
     drawn = model.sample(params, key, len(each), given=each.x, observed=~hidden, context=each.context)
-    score = _scorer(model, Hidden(hidden, ~hidden))
+    score = _scorer(model, HiddenSites(hidden, ~hidden))
     log_prob = np.asarray(score(params, drawn, each.context)).reshape(len(x), num)
     truth = np.asarray(score(params, x, batch.context))
     return Completions(x, hidden, np.asarray(drawn).reshape(len(x), num, *x.shape[1:]), log_prob, truth)
 
 
 @functools.lru_cache(maxsize=16)
-def _scorer(model: AutoregressiveModel, asked: Hidden) -> Callable[..., jax.Array]:
+def _scorer(model: AutoregressiveModel, query: HiddenSites) -> Callable[..., jax.Array]:
     """(params, x, context) -> log p(hidden | visible), float32[N]; one program for all calls."""
 
     def score(params: Any, x: jax.Array, context: Any) -> jax.Array:
-        return model.conditional_log_prob(params, x, query=asked.sites, evidence=asked.visible, context=context)
+        return model.conditional_log_prob(params, x, query=query.sites, evidence=query.visible, context=context)
 
     return jax.jit(score)
 
@@ -93,23 +92,18 @@ def score_hidden(
     split: str,
     hidden: np.ndarray,
     visible: np.ndarray,
-    batch_size: int,
-    mesh: Mesh | None = None,
-    seed: int = 0,
+    scoring: Scoring = Scoring(),  # noqa: B008, frozen
 ) -> dict[str, float]:
     """The exact negative log-likelihood of the hidden sites given the visible ones, over a whole split.
 
     With every site hidden these are the scores of `Evaluator` in one order. They are in data units, and those of bits
-    over the hidden scalars. Masked sites are neither scored nor counted. Raises `UserError`: no site is hidden, no
-    order of the model has the visible sites first and the hidden ones second, or no such split.
+    over the hidden scalars. Masked sites are neither scored nor counted.
 
     Args:
       hidden: bool[*grid], the sites that are scored.
       visible: bool[*grid], the sites that are observed; those in neither set are marginalised.
-      mesh: that of the parameters; None: one device.
-      seed: of a transform that draws at random.
     """
-    query = Hidden(as_sites(model.event, hidden, "hidden"), as_sites(model.event, visible, "visible"))
+    query = HiddenSites(as_sites(model.event, hidden, "hidden"), as_sites(model.event, visible, "visible"))
     if not query.sites.any():
         raise UserError("no site is hidden, so there is nothing to score")
-    return Evaluator(model, dataset, batch_size, mesh, seed, hidden=query)(params, split)
+    return Evaluator(model, dataset, scoring, query)(params, split)

@@ -22,7 +22,7 @@ from arjax.data import Dataset
 from arjax.data.sources import ArraySource
 from arjax.data.windows import RandomWindows, windows
 from arjax.evaluation.likelihood import Evaluator
-from arjax.evaluation.splits import split_of
+from arjax.evaluation.splits import Scoring, split_of
 from arjax.evaluation.summaries import stderr_of, summarize
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.checks import check_likelihood
@@ -51,12 +51,10 @@ def check_judge(model: Model, judge: Model, length: int, dataset: Dataset) -> No
     sites.
     """
     check_likelihood(judge, "config.evaluate.judge")
+    events = f"the judge is of {judge.event.in_words}, and the model of {model.event.in_words}"
     if not length:
         if (judge.event, judge.context_spec) != (model.event, model.context_spec):
-            own, other = model.event.in_words, judge.event.in_words
-            raise UserError(
-                f"the judge is of {other}, and the model of {own}: both need the same data, or config.evaluate.length"
-            )
+            raise UserError(f"{events}: both need the same data, or config.evaluate.length")
         return
     dataset.check_alike("config.evaluate.length")
     if dataset.end is not None:
@@ -68,10 +66,9 @@ def check_judge(model: Model, judge: Model, length: int, dataset: Dataset) -> No
         check_length(one, length, None)
     if judge.event.num_levels != model.event.num_levels:
         raise UserError(f"the judge knows {judge.event.num_levels} tokens, and the model {model.event.num_levels}")
-    own_form, form = ((one.event.is_discrete, one.event.value_shape) for one in (model, judge))
-    if own_form != form:  # binary values are the tokens 0 and 1
-        own, other = model.event.in_words, judge.event.in_words
-        raise UserError(f"the judge is of {other}, and the model of {own}: both need values of one kind and shape")
+    form_of_model, form = ((one.event.is_discrete, one.event.value_shape) for one in (model, judge))
+    if form_of_model != form:  # binary values are the tokens 0 and 1
+        raise UserError(f"{events}: both need values of one kind and shape")
 
 
 def spread_rows(dataset: Dataset, split: str, num: int, key: jax.Array) -> Batch:
@@ -98,7 +95,7 @@ def judged_examples(
     mesh: Mesh | None = None,
 ) -> dict[str, Any]:
     """The scores of samples and of data under a judge, `judge_own_NAME` and `judge_data_NAME` with the names of
-    `Evaluator`. Raises `UserError` as `check_judge`.
+    `Evaluator`.
 
     Args:
       model: draws the samples, under the contexts of the data where there are any.
@@ -107,7 +104,6 @@ def judged_examples(
       key: of the samples, and of scores that are drawn.
       mesh: that of the parameters of the judge; None: one device.
     """
-    check_judge(model, judge.model, 0, dataset)
     keys, end, drawn = keys_of(jax.random.fold_in(key, 0), num), dataset.end, []
     for start in range(0, num, batch_size):
         numbers = np.arange(start, min(start + batch_size, num))
@@ -118,15 +114,15 @@ def judged_examples(
         else:
             mask = up_to_end(x, end)
         drawn.append(Batch(x, jax.tree.map(np.asarray, context), mask))
-    own = jax.tree.map(lambda *parts: np.concatenate(parts), *drawn)
+    samples = jax.tree.map(lambda *parts: np.concatenate(parts), *drawn)
     as_they_are = dataclasses.replace(dataset, transform=None, answer="")  # the rows are events already
-    evaluator = Evaluator(judge.model, as_they_are, batch_size, mesh, jax.random.fold_in(key, 1))
+    evaluator = Evaluator(judge.model, as_they_are, Scoring(batch_size, mesh, jax.random.fold_in(key, 1)))
     scores: dict[str, Any] = {}
-    for name, examples in (("own", own), ("data", rows)):
+    for name, examples in (("own", samples), ("data", rows)):
         source = ArraySource(dataset.event, examples.replace(extra={}), dataset.context)
         nats = evaluator.rows_of(judge.params, source)
-        found = summarize(nats["nll"], nats["sites"], dataset.event, dataset.text_unit)
-        scores |= {f"judge_{name}_{score}": value for score, value in found.items()}
+        summary = summarize(nats["nll"], nats["sites"], dataset.event, dataset.text_unit)
+        scores |= {f"judge_{name}_{score}": value for score, value in summary.items()}
     return scores
 
 
@@ -146,14 +142,13 @@ def judged_texts(
 
     A judge whose network goes on behind its window reads the whole sequence; any other reads it in windows that overlap
     by half, so that each site is scored given at least half a window before it. The data are pieces of one text, where
-    the examples of the split are windows over it. Raises `UserError` as `check_judge`. Returns the scores as
-    `judged_examples` names them, and the nats along the sequences.
+    the examples of the split are windows over it. Returns the scores as `judged_examples` names them, and the nats
+    along the sequences.
 
     Args:
       model: draws the sequences, see `arjax.models.longer`.
       judge: a run, or another `model` with its `params`: an autoregressive one of sequences in raster order.
     """
-    check_judge(model, judge.model, length, dataset)
     reader = require(judge.model, "length", "config.evaluate.length")
     keys = keys_of(key, num)
     drawn = [draw_longer(model, params, keys[n : n + batch_size], length).x for n in range(0, num, batch_size)]
@@ -165,8 +160,8 @@ def judged_texts(
     scores: dict[str, Any] = {}
     for name, nats_NL in nats.items():
         if len(nats_NL):
-            found = summarize(nats_NL.sum(1), np.full(len(nats_NL), length), dataset.event, dataset.text_unit)
-            scores |= {f"judge_{name}_{score}": value for score, value in found.items()}
+            summary = summarize(nats_NL.sum(1), np.full(len(nats_NL), length), dataset.event, dataset.text_unit)
+            scores |= {f"judge_{name}_{score}": value for score, value in summary.items()}
     return scores, _along_text(length, *nats.values())
 
 
@@ -215,8 +210,8 @@ def site_nats(
         of_rows = jax.random.fold_in(key, first)
         for start, skip in zip(*windows(padded.shape[1], size, max(size // 2, 1)), strict=True):
             window = padded[rows, start : start + size], jax.random.fold_in(of_rows, start)
-            found = np.asarray(_log_prob_per_site(model, params, *window), np.float64)
-            nats_NL[rows, start + skip : start + size] = -found[:, skip:]
+            log_prob = np.asarray(_log_prob_per_site(model, params, *window), np.float64)
+            nats_NL[rows, start + skip : start + size] = -log_prob[:, skip:]
     return nats_NL[:, :length]
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
 from arjax.core.batch import Array, Batch, Score
 from arjax.core.errors import UserError
@@ -18,7 +17,7 @@ from arjax.core.mixtures import log_mixture
 from arjax.core.score_names import NO_LIKELIHOOD
 from arjax.core.traits import require
 from arjax.data import Dataset, Source
-from arjax.evaluation.splits import SplitScorer, split_of
+from arjax.evaluation.splits import Scoring, SplitScorer, split_of
 from arjax.evaluation.summaries import CODES, code_counts, summarize_rows
 from arjax.factorization import Factorization, Shares
 from arjax.models import Model
@@ -28,7 +27,7 @@ Rows = dict[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Hidden:
+class HiddenSites:
     """A conditional likelihood: that of some sites given others. Compared by value."""
 
     sites: np.ndarray  # bool[*grid], those that are scored
@@ -39,7 +38,7 @@ class Hidden:
         return tuple((array.shape, array.tobytes()) for array in map(np.asarray, (self.sites, self.visible)))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Hidden) and self._value == other._value
+        return isinstance(other, HiddenSites) and self._value == other._value
 
     def __hash__(self) -> int:
         return hash(self._value)
@@ -51,7 +50,7 @@ def eval_step(
     batch: Batch,
     log_scale_D: Array | float = 0.0,
     orders: tuple[Factorization, Array] | None = None,
-    hidden: Hidden | None = None,
+    hidden: HiddenSites | None = None,
     key: jax.Array | None = None,
 ) -> Rows:
     """Negative log-likelihood in nats and number of scored sites of every row of a batch, float32[B] each.
@@ -74,11 +73,11 @@ def eval_step(
 
     def score(factorization: Factorization | None) -> Score:
         if hidden is not None:
-            asked = require(model, "queries", "a query")
+            of_queries = require(model, "queries", "a query")
             query = {"query": hidden.sites, "evidence": hidden.visible}
             given: dict[str, Any] = {"context": batch.context, "mask": batch.mask}
             given |= {} if key is None else {"key": key}
-            return Score(asked.conditional_log_prob(params, batch.x, **query, **given), model.score_kind)
+            return Score(of_queries.conditional_log_prob(params, batch.x, **query, **given), model.score_kind)
         if factorization is None:
             return model.score(params, batch, key=key)
         return require(model, "conditionals", "an order").score(params, batch, key=key, factorization=factorization)
@@ -105,7 +104,7 @@ def shares_of(model: Model, num_orders: int) -> Shares | None:
 
 
 def score_likelihood(
-    model: Model, num_orders: int = 1, hidden: Hidden | None = None, answer: str = ""
+    model: Model, num_orders: int = 1, hidden: HiddenSites | None = None, answer: str = ""
 ) -> Callable[..., Rows]:
     """The score of a batch that `SplitScorer` is handed: rows as those of `eval_step`, and `by_order` [K, B].
 
@@ -137,31 +136,17 @@ class Evaluator:
         self,
         model: Model,
         dataset: Dataset,
-        batch_size: int,
-        mesh: Mesh | None,
-        seed: int | jax.Array = 0,
-        num_orders: int = 1,
-        hidden: Hidden | None = None,
+        scoring: Scoring = Scoring(),  # noqa: B008, frozen
+        hidden: HiddenSites | None = None,
     ):
-        """Prepares the program.
-
-        Args:
-          dataset, batch_size, mesh: as of `SplitScorer`. The size of batches does not change exact results beyond
-            rounding. Scores that are drawn have a key for each batch, so it changes their noise.
-          num_orders: K, for a model with several orders: the mixture of K of them is scored, by their `Orders.shares`.
-          seed: of a transform and of scores that draw at random, or their key. The draws do not depend on the
-            parameters, so scores compare.
-          hidden: the scored sites and the observed ones; None: all sites are scored, none is observed.
-        """
+        """Prepares the program. `hidden`: the scored and the observed sites; None: all sites are scored."""
         self._dataset, self._event, self._kind = dataset, model.event, model.score_kind
-        self._shares = shares_of(model, num_orders)
-        score = _cached_score(_Same(model), num_orders, hidden, dataset.answer)
-        key = seed if isinstance(seed, jax.Array) else jax.random.key(seed)
-        self.scorer = SplitScorer(score, dataset, batch_size, mesh, key)
+        self._shares = shares_of(model, scoring.num_orders)
+        score = _cached_score(_Same(model), scoring.num_orders, hidden, dataset.answer)
+        self.scorer = SplitScorer(score, dataset, scoring)
 
     def __call__(self, params: Any, split: str) -> dict[str, Any]:
-        """The scores of a split by the names of `results.json`. Raises `UserError`: the data set has no such split, or
-        it is empty.
+        """The scores of a split by the names of `results.json`.
 
         Returns:
           `nll_nats` (mean over examples, in the units of the data where these were standardised), `nll_stderr` (its
@@ -176,7 +161,7 @@ class Evaluator:
         return summarize_rows(rows, self._event, self._dataset.text_unit, self._kind, self._shares)
 
     def rows(self, params: Any, split: str) -> dict[str, np.ndarray]:
-        """The scores of each example of a split, float64[..., N] by the names of `eval_step`; raises as a call."""
+        """The scores of each example of a split, float64[..., N] by the names of `eval_step`."""
         return self.rows_of(params, split_of(self._dataset, split))
 
     def rows_of(self, params: Any, source: Source) -> dict[str, np.ndarray]:
@@ -198,7 +183,7 @@ class _Same:
 
 
 @functools.lru_cache(maxsize=16)
-def _cached_score(of: _Same, num_orders: int, hidden: Hidden | None, answer: str) -> Callable[..., Rows]:
+def _cached_score(of: _Same, num_orders: int, hidden: HiddenSites | None, answer: str) -> Callable[..., Rows]:
     """One function, and so one program, for all evaluators of a model under the same options."""
     return score_likelihood(of.model, num_orders, hidden, answer)
 
@@ -231,10 +216,14 @@ def code_rows(model: Model, params: Any, batch: Batch) -> Rows:
 
 
 def codes_in_use(
-    model: Model, params: Any, dataset: Dataset, split: str, batch_size: int = 128, mesh: Mesh | None = None
+    model: Model,
+    params: Any,
+    dataset: Dataset,
+    split: str,
+    scoring: Scoring = Scoring(),  # noqa: B008, frozen
 ) -> np.ndarray:
-    """How often a split uses each code, int64[K]. Raises `UserError`: a model without a codebook, or no such split."""
-    scorer = SplitScorer(_code_rows_of, dataset, batch_size, mesh, jax.random.key(0))
+    """How often a split uses each code of a model with a codebook, int64[K]."""
+    scorer = SplitScorer(_code_rows_of, dataset, scoring)
     batches = scorer.batches((model, params), split_of(dataset, split))
     counts = [code_counts(name, numbers) for rows in batches for name, numbers in rows.items()]
     if not counts:

@@ -16,14 +16,14 @@ from arjax.data.vocabulary import Vocabulary
 
 
 def text_of(dataset: Dataset) -> Vocabulary:
-    """The vocabulary of a data set; raises `UserError` where its examples are no text."""
+    """The vocabulary of a data set."""
     if dataset.vocabulary is None or len(dataset.event.grid_shape) != 1:
         raise UserError(f"a prompt is the beginning of a text, and examples of {dataset.name!r} are no text")
     return dataset.vocabulary
 
 
 def encode_prompt(dataset: Dataset, prompt: str) -> np.ndarray:
-    """The tokens of a prompt, int32[K]; raises `UserError` where the data is no text or lacks one of its characters."""
+    """The tokens of a prompt, int32[K]."""
     vocabulary = text_of(dataset)
     if missing := vocabulary.missing(prompt):
         raise UserError(
@@ -34,9 +34,7 @@ def encode_prompt(dataset: Dataset, prompt: str) -> np.ndarray:
 
 
 def prompt_options(dataset: Dataset, prompt: str) -> dict[str, Any]:
-    """The options `given` and `observed` of `model.draw` that clamp the first characters of every example. Raises
-    `UserError`: the data is no text, the prompt is empty, leaves nothing to draw or has a character without a token.
-    """
+    """The options `given` and `observed` of `model.draw` that clamp the first characters of every example."""
     tokens_K, length = encode_prompt(dataset, prompt), dataset.event.num_sites
     if not 0 < len(tokens_K) < length:
         raise UserError(
@@ -49,9 +47,7 @@ def prompt_options(dataset: Dataset, prompt: str) -> dict[str, Any]:
 
 
 def beginning_options(dataset: Dataset, prompt: str, length: int) -> dict[str, Any]:
-    """The option `given` of `arjax.models.longer.pieces`: the tokens of a prompt, fewer than the `length` of the draw.
-    Raises `UserError`: the data is no text, or the prompt leaves nothing to draw or has a character without a token.
-    """
+    """The option `given` of `arjax.models.longer.pieces`: the tokens of a prompt, fewer than `length`."""
     tokens_K = encode_prompt(dataset, prompt)
     if len(tokens_K) >= length:
         units = text_of(dataset).units
@@ -67,9 +63,7 @@ class Conditioning:
     context: str = ""  # `3`, or `name=3,other=1`; "" for those of real examples, where the model has a context
 
     def options(self, dataset: Dataset, length: int) -> dict[str, Any]:
-        """The options of `model.draw` for them, or of `longer.pieces` where there is a length. Raises `UserError`: they
-        do not fit the data.
-        """
+        """The options of `model.draw` for them, or of `longer.pieces` where there is a length."""
         options = {}
         if self.prompt and length:
             options = beginning_options(dataset, self.prompt, length)
@@ -90,8 +84,7 @@ UNCONDITIONED = Conditioning()
 
 def parse_context(spec: ContextSpec, text: str, classes: Sequence[str] = ()) -> dict[str, np.int32]:
     """The context of one example from the number of its class, or from `name=3,other=1` for several parts; from the
-    name of its class where `classes` have names. Raises `UserError`: no context, parts that are missing, unknown, given
-    twice or no classes, or a number out of range.
+    name of its class where `classes` have names.
     """
     parts = dict(spec.parts)
     if not parts:

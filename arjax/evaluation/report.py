@@ -24,12 +24,12 @@ from arjax.evaluation.exposure import check_decoding, check_truth, decodes, deco
 from arjax.evaluation.judges import check_judge, judged_examples, judged_texts, spread_rows
 from arjax.evaluation.likelihood import Evaluator, shares_of
 from arjax.evaluation.sampling import OpenRun
+from arjax.evaluation.splits import Scoring
 from arjax.evaluation.summaries import stderr_of, summarize_rows
 from arjax.models import Model
 from arjax.models.extras import in_sequence, sampled_bound, sharper
 from arjax.parallel.sharding import replicated
 from arjax.samplers.parallel import CHOICES
-from arjax.samplers.rounds import check_rounds
 from arjax.samplers.schedules import SCHEDULES
 
 #: The largest number of examples in one batch.
@@ -59,14 +59,17 @@ class Measures:
     length: int = opt(0, about="sites of each text for the judge; 0: as many as in the data")
     examples: int = opt(0, about="examples of the split that are scored; 0: all")
 
+    def scoring(self, mesh: Mesh | None, seed: int) -> Scoring:
+        """How each split is scored."""
+        return Scoring(self.batch_size, mesh, seed, self.num_orders)
+
     def check(self, model: Model, dataset: Dataset) -> None:
         """Raises `UserError` where the model or its data lack one of the numbers; nothing is computed."""
         if self.num_orders > 1 and model.orders is None:
             raise UserError(f"num_orders={self.num_orders} is for models of several orders, and this one has one")
         if self.steps:
-            check_rounds(model, "config.evaluate.steps")
             of_steps = require(model, "conditionals", "config.evaluate.steps")
-            check_k_steps(of_steps, self.steps, self.choose, "config.evaluate.steps")
+            check_k_steps(of_steps, self.steps, self.choose)
         if self.samples:
             sampled_bound(model, self.samples)
         if not self.exposure:
@@ -115,7 +118,7 @@ def report(
     open_run: OpenRun,
     rows: Mapping[str, np.ndarray] | None = None,
 ) -> Report:
-    """All scores of a model on a split. Raises `UserError`: there is no such split, or as `Measures.check`.
+    """All scores of a model on a split.
 
     Args:
       params: its parameters, on the mesh.
@@ -123,13 +126,13 @@ def report(
       open_run: opens the judge: a run with `model`, `params`, `dataset` and the `step` of the parameters.
       rows: of `Evaluator` and `truth_rows`, where they are known already.
     """
-    options: dict[str, Any] = {"batch_size": measures.batch_size, "seed": seed, "mesh": mesh}
-    whole, dataset = dataset, dataset.thinned(measures.examples)
+    scoring, whole, dataset = measures.scoring(mesh, seed), dataset, dataset.thinned(measures.examples)
     if rows is None:
-        rows = Evaluator(model, dataset, num_orders=measures.num_orders, **options).rows(params, split)
-        rows = rows | truth_rows(dataset, split, **options)
+        rows = Evaluator(model, dataset, scoring).rows(params, split) | truth_rows(dataset, split, scoring)
     scores: dict[str, Any] = {"dataset": dataset.name, "split": split}
     scores["kind"] = kind_of_nats(model, measures.num_orders, dataset.end)
+    if scores["kind"] == "bound":
+        scores["unbiased"] = "biased" not in model.traits  # whether a mixture with this model is a bound
     if model.score_kind != NO_LIKELIHOOD:
         scores["unit"] = model.event.unit
     shares = shares_of(model, measures.num_orders)
@@ -138,9 +141,9 @@ def report(
     if measures.steps:
         rounds: dict[str, Any] = {name: getattr(measures, name) for name in ("steps", "schedule", "choose", "examples")}
         of_steps = require(model, "conditionals", "config.evaluate.steps")
-        scores |= k_step_scores(of_steps, params, whole, split, **rounds, **options)
+        scores |= k_step_scores(of_steps, params, whole, split, **rounds, scoring=scoring)
     if measures.samples:
-        scores |= sampled_scores(model, params, dataset, split, samples=measures.samples, **options)
+        scores |= sampled_scores(model, params, dataset, split, measures.samples, scoring)
     if not measures.exposure:
         return Report(scores, rows)
     judge = open_judge(model, dataset, measures, open_run)
@@ -179,20 +182,19 @@ def _log_prob(model: Model, params: Any, batch: Batch, key: jax.Array) -> jax.Ar
     return model.score(params, batch, key=key).log_prob
 
 
-def truth_rows(
-    dataset: Dataset, split: str, *, batch_size: int, seed: int = 0, mesh: Mesh | None = None
-) -> dict[str, np.ndarray]:
+def truth_rows(dataset: Dataset, split: str, scoring: Scoring) -> dict[str, np.ndarray]:
     """`truth`, the nats of each example of a split under the truth of the data; nothing where none is known."""
     if dataset.truth is None:
         return {}
     model, params = dataset.truth.model, dataset.truth.params
-    if mesh is not None:
-        params = jax.device_put(params, replicated(mesh))
-    return {"truth": Evaluator(model, dataset, batch_size, mesh, seed).rows(params, split)["nll"]}
+    if scoring.mesh is not None:
+        params = jax.device_put(params, replicated(scoring.mesh))
+    in_order = dataclasses.replace(scoring, num_orders=1)
+    return {"truth": Evaluator(model, dataset, in_order).rows(params, split)["nll"]}
 
 
 def open_judge(model: Model, dataset: Dataset, measures: Measures, open_run: OpenRun) -> Any | None:
-    """The judge that the measures name, or None; raises `UserError` where it does not fit the model."""
+    """The judge that the measures name, or None."""
     if not measures.judge:
         return None
     judge = open_run(measures.judge)
@@ -219,8 +221,8 @@ def _exposure(
     scores: dict[str, Any] = {"exposure_rollouts": num}
     curves: dict[str, np.ndarray] = {}
     if dataset.truth is not None:
-        own_key = jax.random.fold_in(key, 0)
-        against_truth = exposure(model, params, dataset.truth, num=num, key=own_key, batch_size=batch_size)
+        truth_key = jax.random.fold_in(key, 0)
+        against_truth = exposure(model, params, dataset.truth, num=num, key=truth_key, batch_size=batch_size)
         scores, curves = scores | against_truth.scores, against_truth.curves
     examples = spread_rows(dataset, split, num, jax.random.fold_in(key, 1))
     if decodes(model):

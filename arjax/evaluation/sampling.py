@@ -46,8 +46,8 @@ def draw_on_mesh(
     """`num` examples, split over the data axes of a mesh: those of `model.sample`, on any mesh.
 
     Every device computes its own examples, whatever the sharding of the parameters. Where `num` is no multiple of the
-    size of the axes, more examples are drawn and the rest is dropped. All processes of a run call this together. Raises
-    `UserError` as `model.draw`, or as `arjax.models.longer.pieces`. Returns the draw, whole on every device.
+    size of the axes, more examples are drawn and the rest is dropped. All processes of a run call this together.
+    Returns the draw, whole on every device.
 
     Args:
       params: its parameters, on the mesh.
@@ -59,8 +59,8 @@ def draw_on_mesh(
     """
     options, others = options_of_draw(options, short, model)
     if length:
-        found = pieces_on_mesh(model, params, key, num, mesh, length, options, sampler=sampler, **others)
-        return joined(found, length, options.end)
+        drawn = pieces_on_mesh(model, params, key, num, mesh, length, options, sampler=sampler, **others)
+        return joined(drawn, length, options.end)
     keys, options = _on_mesh(model, key, num, mesh, options)
     draw = model.draw(params, keys, options, sampler=sampler, place=_split_over(mesh), **others)
     return _cut_to(num, mesh)(draw)
@@ -83,8 +83,8 @@ def pieces_on_mesh(
     The arguments are those of `draw_on_mesh`, but `given` holds the first sites, of one example or of each.
     """
     keys, options = _on_mesh(model, key, num, mesh, options_of_draw(options, short)[0])
-    found = pieces(model, params, keys, length, options, sampler=sampler, place=_split_over(mesh))
-    return map(_cut_to(num, mesh), found)
+    drawn = pieces(model, params, keys, length, options, sampler=sampler, place=_split_over(mesh))
+    return map(_cut_to(num, mesh), drawn)
 
 
 def _on_mesh(model: Model, key: jax.Array, num: int, mesh: Mesh, options: DrawOptions) -> tuple[jax.Array, DrawOptions]:
@@ -120,8 +120,7 @@ def _cut_to(num: int, mesh: Mesh) -> Callable[[Draw], Draw]:
 def prepare_sampler(
     sampler: str | Sampler, model: Model, params: Any, dataset: Dataset, open_run: OpenRun, length: int = 0
 ) -> Sampler:
-    """A sampler with the arrays that it needs beside those of the model, from the data of a run and other runs. Raises
-    `UserError`: an unknown sampler or option, or something that it needs is missing or does not fit the model.
+    """A sampler with the arrays that it needs beside those of the model, from the data of a run and other runs.
 
     Args:
       open_run: workdir -> another run, with its `model` and its `params`.
@@ -134,11 +133,11 @@ def prepare_sampler(
     sampler = make_sampler(sampler)
     if not length:
         return prepared(sampler, model, params, Resources(examples, open_run))
-    own = require(model, "length", "a draw with a length")
+    stepwise = require(model, "length", "a draw with a length")
 
     def opened(workdir: str) -> Any:
         other = open_run(workdir)
-        if "unbounded" not in own.network.traits:
+        if "unbounded" not in stepwise.network.traits:
             return other  # proposes within windows
         if "unbounded" not in other.model.network.traits:
             raise UserError(
@@ -146,4 +145,4 @@ def prepare_sampler(
             )
         return SimpleNamespace(model=of_length(other.model, length), params=other.params)
 
-    return sampler.prepare(of_length(own, length), params, Resources(examples, opened))
+    return sampler.prepare(of_length(stepwise, length), params, Resources(examples, opened))

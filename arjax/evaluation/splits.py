@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator
@@ -30,8 +31,32 @@ Rows = dict[str, np.ndarray]
 Score = Callable[[Any, Batch, jax.Array, jax.Array], dict[str, jax.Array]]
 
 
+@dataclasses.dataclass(frozen=True)
+class Scoring:
+    """How the examples of a split are scored.
+
+    Attributes:
+      batch_size: examples scored at once. It does not change exact results beyond rounding. Scores that are drawn have
+        a key for each batch, so it changes their noise.
+      mesh: that of the parameters; None: where these are, on one device.
+      seed: of a transform and of scores that draw at random, or their key. The draws do not depend on the parameters,
+        so scores compare.
+      num_orders: K, for a model with several orders: the mixture of K of them is scored, by their `Orders.shares`.
+    """
+
+    batch_size: int = 128
+    mesh: Mesh | None = None
+    seed: int | jax.Array = 0
+    num_orders: int = 1
+
+    @property
+    def key(self) -> jax.Array:
+        """The key of the seed."""
+        return self.seed if isinstance(self.seed, jax.Array) else jax.random.key(self.seed)
+
+
 def split_of(dataset: Dataset, split: str) -> Source:
-    """The examples of a split; raises `UserError` where there is no such split, or it is empty."""
+    """The examples of a split, which exist."""
     if split not in dataset.splits:
         raise UserError(f"data set {dataset.name!r} has no {split} split{did_you_mean(split, dataset.splits)}")
     if not len(dataset.splits[split]):
@@ -41,7 +66,7 @@ def split_of(dataset: Dataset, split: str) -> Source:
 
 def spread_examples(dataset: Dataset, split: str, num: int, owner: str) -> Batch:
     """At most about `num` examples of a split, evenly spaced, as the model sees them: those that a schedule is measured
-    on. Raises `UserError`, which names the `owner`, where there is no such split.
+    on.
     """
     if split not in dataset.splits:
         raise UserError(f"{owner} needs the {split} split of the data, which {dataset.name!r} does not have")
@@ -62,9 +87,7 @@ class SplitScorer:
         self,
         score: Score,
         dataset: Dataset,
-        batch_size: int,
-        mesh: Mesh | None,
-        key: jax.Array,
+        scoring: Scoring,
         transform_key: Callable[[jax.Array], jax.Array] | None = None,
     ):
         """Prepares the program.
@@ -72,21 +95,20 @@ class SplitScorer:
         Args:
           score: scores a batch. Scorers with the same function share their program.
           dataset: its splits, and the transform that makes events of its rows.
-          batch_size: rows per batch, rounded up to a multiple of the mesh's data x fsdp. A score that draws is the same
-            on any mesh where nothing is rounded, and has other noise elsewhere.
-          mesh: as the parameters'; None: where these are, on one device.
-          key: batch i is scored under fold_in(key, i). Of keys [S], the score gets as many.
+          scoring: its batch size is rounded up to a multiple of the mesh's data x fsdp. A score that draws is the same
+            on any mesh where nothing is rounded, and has other noise elsewhere. Batch i is scored under
+            fold_in(key, i). Of keys [S], the score gets as many.
           transform_key: from the key of a batch to that of the transform; None: they are the same.
         """
-        self.dataset, self._key = dataset, key
-        self._batch_size, self._sharding, self._own = batch_size, None, None
+        self.dataset, self._key, mesh = dataset, scoring.key, scoring.mesh
+        self._batch_size, self._sharding, self._rows_here = scoring.batch_size, None, None
         if mesh is not None:
             # The last axis of the mesh (tensor) splits layers, the others split batches.
             axes = tuple(mesh.axis_names[:-1])
             num_shards = math.prod(mesh.shape[axis] for axis in axes)
-            self._batch_size = -(-batch_size // num_shards) * num_shards
+            self._batch_size = -(-scoring.batch_size // num_shards) * num_shards
             self._sharding = NamedSharding(mesh, PartitionSpec(axes))
-            self._own = local_rows(self._sharding, self._batch_size)
+            self._rows_here = local_rows(self._sharding, self._batch_size)
         self._log_scale_D = np.asarray(dataset.log_scale_D, np.float32)
         self.program = _program(score, dataset.transform, transform_key, mesh)
 
@@ -97,7 +119,7 @@ class SplitScorer:
 
     def batches(self, params: Any, source: Source) -> Iterator[Rows]:
         """The same batch by batch; one is computed while the next one is read."""
-        batches = (jax.tree.map(self._put, batch) for batch in eval_batches(source, self._batch_size, self._own))
+        batches = (jax.tree.map(self._put, batch) for batch in eval_batches(source, self._batch_size, self._rows_here))
         before = None
         with contextlib.closing(read_ahead(batches)) as coming:
             for i, batch in enumerate(coming):
@@ -111,9 +133,9 @@ class SplitScorer:
 
     def _put(self, rows: Any) -> jax.Array:
         """The rows of this process, as a part of an array on the mesh."""
-        if self._sharding is None or self._own is None:
+        if self._sharding is None or self._rows_here is None:
             return jnp.asarray(rows)
-        return from_local_rows(np.asarray(rows), self._own, self._sharding, self._batch_size)
+        return from_local_rows(np.asarray(rows), self._rows_here, self._sharding, self._batch_size)
 
 
 def _key_of_batch(key: jax.Array, i: int) -> jax.Array:

@@ -66,8 +66,8 @@ class Suggestions:
     continuations: tuple[Suggestion, ...]
 
     def __str__(self) -> str:
-        def lines(title: str, found: tuple[Suggestion, ...]) -> list[str]:
-            return [f"{title} after {self.prompt!r}:", *(f"  {s.probability:.4f}  {s.text!r}" for s in found)]
+        def lines(title: str, suggestions: tuple[Suggestion, ...]) -> list[str]:
+            return [f"{title} after {self.prompt!r}:", *(f"  {s.probability:.4f}  {s.text!r}" for s in suggestions)]
 
         return "\n".join(lines("next", self.next) + lines("continuations", self.continuations))
 
@@ -103,9 +103,8 @@ def suggest(
       context: of one example, for a model that has one.
       **options: fields of `SuggestOptions`.
 
-    Raises:
-      UserError: the data is no text, a character has no token, the prompt does not fit, numbers below 1, an order that
-        cannot visit the prompt first, or conditionals that have no table of probabilities.
+    The data must be text, the order must be able to visit the prompt first, and the conditionals need a table of
+    probabilities.
     """
     asked = SuggestOptions(**typed_fields(SuggestOptions, options))
     num, length, beams = asked.num, asked.length, asked.beams
@@ -185,7 +184,7 @@ def _search(
     kinds, stop = (known_V, space_V, end_V), start + num_further
     arguments = model, params, context, x_BT, start, stop, kinds
     complete, going = call_if_it_fits("the arrays of this search", _beams, *arguments, num=num)
-    found = []
+    suggestions = []
     for beams, whole in ((complete, True), (going, False)):
         for x_T, log_prob in zip(np.asarray(beams.x[0]), np.asarray(beams.log_prob[0], np.float64), strict=True):
             tokens = x_T[start:stop].tolist()
@@ -193,8 +192,8 @@ def _search(
             if log_prob > -np.inf:
                 last = tokens[size - 1]
                 text = vocabulary.decode(np.array(tokens[:size])) + symbols[last] * (last == vocabulary.end)
-                found.append(Suggestion(text, float(log_prob), whole))
-    return tuple(sorted(found, key=lambda each: -each.log_prob)[:num])
+                suggestions.append(Suggestion(text, float(log_prob), whole))
+    return tuple(sorted(suggestions, key=lambda each: -each.log_prob)[:num])
 
 
 @functools.partial(jax.jit, static_argnames="num")

@@ -1,10 +1,14 @@
-"""The numbers of a report about many examples, from the scores of each: means with standard errors."""
+"""The numbers of a report about many examples, from the scores of each: means with standard errors, and the paired
+difference of two models.
+"""
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,8 +18,11 @@ from arjax.core.score_names import NO_LIKELIHOOD, SAMPLE_SCORE
 from arjax.core.spec import EventSpec
 from arjax.factorization import Shares
 
+T = TypeVar("T")
 #: The names of rows with numbers of codes begin with this, and end with the number of all codes, such as "codes/512".
 CODES = "codes/"
+#: A difference within so many standard errors of 0 is a tie.
+TIE = 2.0
 
 
 def stderr_of(values: np.ndarray) -> np.ndarray:
@@ -31,6 +38,22 @@ def mean_over_runs(values: Any) -> tuple[np.ndarray, np.ndarray]:
     values = np.asarray(values, np.float64)
     known = len(values) > 1 and np.isfinite(values).all()
     return values.mean(0), stderr_of(values) if known else np.full(values.shape[1:], np.nan)
+
+
+def group_by_seed(runs: Iterable[T], but_seed: Callable[[T], tuple[Hashable, Hashable]]) -> list[list[T]]:
+    """Returns the runs in groups: the runs of a group differ in their seed alone.
+
+    Args:
+      but_seed: everything else that a run is made from, and its seed. A second run with one seed is no second seed: it
+        stands in another group.
+    """
+    groups: dict[Hashable, list[T]] = {}
+    seen: collections.Counter[Hashable] = collections.Counter()
+    for run in runs:
+        rest, seed = but_seed(run)
+        groups.setdefault((rest, seen[rest, seed]), []).append(run)
+        seen[rest, seed] += 1
+    return list(groups.values())
 
 
 def ratio_of_means(values_N: np.ndarray, sites_N: np.ndarray) -> tuple[float, float]:
@@ -175,3 +198,49 @@ def _nats(name: str, nats_N: np.ndarray) -> dict[str, float]:
 
 def _with_stderr(name: str, value: float, stderr: float, factor: float = 1.0) -> dict[str, float]:
     return {name: factor * value, f"{name}_stderr": factor * stderr}
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """Nats of one model less those of another on each of N examples. Below 0 the first model is better.
+
+    Attributes:
+      nats_N: float64[N]; means over the seeds, where a model was trained under several.
+      mean: over the examples.
+      stderr: the standard error of the mean over the examples, which the same examples under both models make small;
+        nan of a single one.
+      seeds_stderr: that over the seeds, where both models were trained under several; nan otherwise.
+      wins: the share of examples on which the first model has fewer nats.
+      losses: the share on which it has more.
+    """
+
+    nats_N: np.ndarray
+    mean: float
+    stderr: float
+    seeds_stderr: float
+    wins: float
+    losses: float
+
+    @property
+    def is_tie(self) -> bool:
+        """Whether the mean lies within two standard errors of 0, by the larger of the two; or has none. An infinite
+        difference, of an example that one model alone holds impossible, is no tie.
+        """
+        return not (math.isinf(self.mean) or abs(self.mean) > TIE * np.fmax(self.stderr, self.seeds_stderr))
+
+
+def paired_difference(first_SN: np.ndarray, second_TN: np.ndarray) -> Difference:
+    """The difference of two models from their nats of N examples, [S, N] and [T, N] under S and T seeds."""
+    with np.errstate(invalid="ignore"):  # nats may be infinite
+        nats_N = first_SN.mean(0) - second_TN.mean(0)
+        by_seed = [nats.mean(1) for nats in (first_SN, second_TN)]
+        several = all(len(means) > 1 for means in by_seed)
+        return Difference(
+            nats_N=nats_N,
+            mean=float(nats_N.mean()),
+            stderr=float(stderr_of(nats_N)) if len(nats_N) > 1 else math.nan,
+            # Seeds are drawn for each model alone, so the variances add up (Welch).
+            seeds_stderr=math.hypot(*map(stderr_of, by_seed)) if several else math.nan,
+            wins=float((nats_N < 0).mean()),
+            losses=float((nats_N > 0).mean()),
+        )

@@ -15,7 +15,7 @@ from arjax.conditionals.base import CONDITIONAL
 from arjax.conditionals.limited import Limited
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
+from arjax.core.options import opt
 from arjax.core.score_names import weakest
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.core.traits import traits
@@ -46,8 +46,8 @@ class StageBatch(NamedTuple):
 
 
 def _small(stages: str, *networks: str, **options: Any) -> ModelChoice:
-    own: dict[str, dict[str, Any]] = {"made": {"hidden_sizes": (10,)}, "independent": {"width": 4, "num_blocks": 1}}
-    named = {str(k): ModelChoice(network=name, network_options=own[name]) for k, name in enumerate(networks, 1)}
+    sizes: dict[str, dict[str, Any]] = {"made": {"hidden_sizes": (10,)}, "independent": {"width": 4, "num_blocks": 1}}
+    named = {str(k): ModelChoice(network=name, network_options=sizes[name]) for k, name in enumerate(networks, 1)}
     parts = {SHARED: named["1"]} if len(networks) == 1 else named
     return ModelChoice("cascade", {"stages": stages, **options}, parts=parts)
 
@@ -101,7 +101,12 @@ class CascadeModel(Model):
 
     @classmethod
     def make(
-        cls, blueprint: Blueprint, *, stages: str = "digits", noise: float = 0.0, train_stages: int = 0
+        cls,
+        blueprint: Blueprint,
+        *,
+        stages: str = "digits",
+        noise: float = opt(0.0, least=0, below=1),
+        train_stages: int = 0,
     ) -> CascadeModel:
         """The cascade of its parts; the options are the fields. `stages`: a call string, such as `digits(base=16)`,
         `subsampled(levels=2)`, `haar` or `averaged`.
@@ -153,14 +158,12 @@ class CascadeModel(Model):
     def context_spec(self) -> ContextSpec:
         """The context of all parts, without the stages that they read."""
         spec, first = self.parts[0].context_spec, self.cut.shared_context if self.shared else ContextSpec()
-        own = {name for name, _ in first.parts}
-        return spec.only(name for name, _ in spec.parts if name not in own)
+        of_stages = {name for name, _ in first.parts}
+        return spec.only(name for name, _ in spec.parts if name not in of_stages)
 
     def check_parts(self) -> None:
-        if not 0 <= self.noise < 1:
-            raise UserError(f"the noise of a cascade must be in [0, 1), not {self.noise!r}")
         num = len(self.cut.events)
-        if not is_integer(self.train_stages) or not 0 <= self.train_stages <= num:
+        if self.train_stages > num:
             raise UserError(f"train_stages must be from 0 to {num}, the number of stages, not {self.train_stages!r}")
         if self.train_stages and not self.shared:
             raise UserError("train_stages is for one part 'shared' of all stages: other parts learn one stage each")
@@ -196,8 +199,8 @@ class CascadeModel(Model):
 
     def params_of(self, k: int, params: Params) -> Params:
         """The parameters of that model, out of those of the cascade."""
-        own = params[SHARED if self.shared else str(k + 1)]
-        return limited_params(own) if self._limited(k) else own
+        of_part = params[SHARED if self.shared else str(k + 1)]
+        return limited_params(of_part) if self._limited(k) else of_part
 
     def stage_context(
         self, k: int, before: Sequence[jax.Array], num: int, noise_key: jax.Array | None = None
@@ -217,8 +220,8 @@ class CascadeModel(Model):
         if self._limited(k):
             event = self.cut.events[k]
             zeros = jnp.zeros((num, *event.shape))
-            found = self.cut.limits(k, before, num) or (zeros, zeros + event.num_levels - 1)
-            context[LIMITS] = jnp.stack(found, 1 + len(event.grid_shape)).astype(jnp.float32)
+            limits = self.cut.limits(k, before, num) or (zeros, zeros + event.num_levels - 1)
+            context[LIMITS] = jnp.stack(limits, 1 + len(event.grid_shape)).astype(jnp.float32)
         return context
 
     def stage_batches(
@@ -244,7 +247,8 @@ class CascadeModel(Model):
         if train and self.train_stages:
             return self._score_of_some(staged, key_needed(key, "the stages of a step are drawn"))
         scores = [
-            model.score(own, part, key=folded(key, k), train=train) for k, (model, own, part) in enumerate(staged)
+            model.score(of_model, part, key=folded(key, k), train=train)
+            for k, (model, of_model, part) in enumerate(staged)
         ]
         terms = {f"stage_{k}": -score.log_prob for k, score in enumerate(scores, 1)}
         total_B = sum(terms.values(), jnp.zeros(len(batch)))
@@ -255,14 +259,14 @@ class CascadeModel(Model):
     def _score_of_some(self, staged: Sequence[StageBatch], key: jax.Array) -> Score:
         """Returns n / m times the score in training of m stages of each example, drawn without replacement."""
         num, of_draw = len(staged), jax.random.fold_in(key, 2 * len(staged))
-        model, own, first = staged[0]
+        model, of_model, first = staged[0]
         stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *(each.batch for each in staged))
         keys = jax.random.split(of_draw, len(first))
         chosen_Bn = jax.vmap(lambda each: jax.random.permutation(each, num))(keys)
         total, take = jnp.zeros(len(first)), jax.vmap(lambda k, values: values[k], (0, 1))
         for i in range(self.train_stages):
             batch = jax.tree.map(functools.partial(take, chosen_Bn[:, i]), stacked)
-            score = model.score(own, batch, key=jax.random.fold_in(key, i), train=True)
+            score = model.score(of_model, batch, key=jax.random.fold_in(key, i), train=True)
             total += score.log_prob
         total = total * num / self.train_stages
         if "own_loss" in self.traits:
@@ -348,15 +352,15 @@ def _(model: CascadeModel, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) 
 def _wanted(cut: Stages, context: ContextSpec, shared: bool) -> list[tuple[EventSpec, ContextSpec]]:
     """The event and the context of each part; raises `UserError` where the context has a part of a name of theirs."""
     contexts = [cut.shared_context] if shared else cut.contexts
-    found = []
+    specs = []
     for event, spec in zip(cut.events, contexts, strict=False):
         whole = context
         for name, part in spec.parts:
             if name in dict(context.parts):
                 raise UserError(f"a cascade adds the part {name!r} to the context, and one of this name is there")
             whole = whole.with_part(name, part, local=name in spec.local)
-        found.append((event, whole))
-    return found
+        specs.append((event, whole))
+    return specs
 
 
 def limited_model(part: Any) -> AutoregressiveModel:
@@ -378,8 +382,8 @@ def limited_model(part: Any) -> AutoregressiveModel:
 def limited_params(params: Params) -> Params:
     """The parameters of a `limited_model`, out of those of the model."""
     network = {name: leaf for name, leaf in params.items() if name != CONDITIONAL}
-    own = {CONDITIONAL: params[CONDITIONAL]} if CONDITIONAL in params else {}
-    return ({"inner": network} if network else {}) | own
+    of_conditional = {CONDITIONAL: params[CONDITIONAL]} if CONDITIONAL in params else {}
+    return ({"inner": network} if network else {}) | of_conditional
 
 
 def noisy(key: jax.Array, event: EventSpec, values: jax.Array, amount: float) -> jax.Array:

@@ -176,10 +176,10 @@ def check_query(event: EventSpec, query: Any, evidence: Any) -> tuple[np.ndarray
     """Returns the sites that are asked for and those that are given, bool[*grid] each; raises `UserError` where they
     overlap.
     """
-    asked, given = as_sites(event, query, "the query"), as_sites(event, evidence, "the evidence")
-    if (asked & given).any():
+    query, evidence = as_sites(event, query, "the query"), as_sites(event, evidence, "the evidence")
+    if (query & evidence).any():
         raise UserError("the query and the evidence overlap: a site is asked for or given, not both")
-    return asked, given
+    return query, evidence
 
 
 def check_init(model: Any, key: Any) -> None:
@@ -211,21 +211,21 @@ def check_params(expected: Any, params: Any) -> None:
         raise UserError(f"these are not the parameters of this model: {misfit}")
 
 
-def _misfit(expected: Any, found: Any, path: str) -> str | None:
+def _misfit(expected: Any, params: Any, path: str) -> str | None:
     """The first difference between two trees of parameters, or None."""
     if isinstance(expected, Mapping):
-        if not isinstance(found, Mapping):
-            return f"{path!r} should be a dict of {', '.join(expected)}, not of type {type(found).__name__}"
+        if not isinstance(params, Mapping):
+            return f"{path!r} should be a dict of {', '.join(expected)}, not of type {type(params).__name__}"
         for name in expected:
-            if name not in found:
+            if name not in params:
                 return f"they lack {_join(path, name)!r}"
-        for name in found:
+        for name in params:
             if name not in expected:
                 return f"they hold {_join(path, name)!r}, which it does not have"
-        parts = (_misfit(part, found[name], _join(path, name)) for name, part in expected.items())
+        parts = (_misfit(part, params[name], _join(path, name)) for name, part in expected.items())
         return next((part for part in parts if part is not None), None)
     wanted, tree = jax.tree.flatten(expected)
-    leaves = [found] if jax.tree_util.treedef_is_leaf(tree) else jax.tree.leaves(found)
+    leaves = [params] if jax.tree_util.treedef_is_leaf(tree) else jax.tree.leaves(params)
     if len(leaves) != len(wanted):
         return f"{path!r} has {len(leaves)} arrays, not {len(wanted)}"
     for leaf, like in zip(leaves, wanted, strict=True):

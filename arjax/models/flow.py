@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from arjax.conditionals import CONDITIONALS, TransformedNormal
 from arjax.conditionals.transformed_normal import log_normal
 from arjax.core.batch import Batch, Score
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError
 from arjax.core.integers import DEEPEST
 from arjax.core.options import opt
 from arjax.core.output import say_once
@@ -69,9 +69,6 @@ class Dequantisation:
     def __post_init__(self):
         if self.event.kind not in ("levels", "binary"):
             raise UserError(f"a flow is for real data, levels or binary data, not {self.event.kind}")
-        if self.scaling not in SCALINGS:
-            hint = did_you_mean(str(self.scaling), SCALINGS)
-            raise UserError(f"the scaling of a flow cannot be {self.scaling!r}{hint}")
 
     @property
     def real_event(self) -> EventSpec:
@@ -138,10 +135,10 @@ class FlowModel(Model):
         blueprint: Blueprint,
         *,
         num_blocks: int = opt(4, most=DEEPEST),
-        orderings: tuple[str, ...] = TURNS,
+        orderings: tuple[str, ...] = opt(TURNS, fewest=1),
         partition: str = "sites",
         conditional: str = "gaussian(scale_bound=3)",
-        scaling: str = "plain",
+        scaling: str = opt("plain", choices=SCALINGS),
     ) -> FlowModel:
         """The flow of blocks with one network; the part base is a model of the noise, N(0, 1) without one.
 
@@ -150,10 +147,6 @@ class FlowModel(Model):
         transformation, `gaussian` or `spline` with options. `scaling`: of levels, see `Dequantisation`.
         """
         blueprint.only(BASE)
-        if not isinstance(orderings, tuple | list) or not orderings or not all(isinstance(o, str) for o in orderings):
-            raise UserError(f"orderings of a flow are the call strings of at least one ordering, not {orderings!r}")
-        if num_blocks < 1:
-            raise UserError(f"num_blocks of a flow must be a whole number, at least 1, not {num_blocks!r}")
         if len(orderings) > num_blocks and tuple(orderings) != TURNS:
             many = f"a flow of {num_blocks} blocks takes the first {num_blocks} of its {len(orderings)} orderings alone"
             say_once(many)
@@ -169,8 +162,8 @@ class FlowModel(Model):
 
         def block(k: int) -> AutoregressiveModel:
             ordering = orderings[k % len(orderings)].replace("{block}", str(k))
-            own = {"ordering": ordering, "partition": partition, "conditional": conditional}
-            made = make_model(real, ModelChoice("autoregressive", own, network, options), **shared)
+            options_of_block = {"ordering": ordering, "partition": partition, "conditional": conditional}
+            made = make_model(real, ModelChoice("autoregressive", options_of_block, network, options), **shared)
             return require(made, "conditionals", "a block of a flow")
 
         return cls(tuple(map(block, range(num_blocks))), base, dequantisation)
@@ -295,13 +288,13 @@ def _normal(keys: jax.Array, shape: tuple[int, ...], temperature: float | jax.Ar
 
 def inverting_sampler(sampler: str | Sampler) -> Sampler:
     """A sampler that can take given noise; raises `UserError` for one that cannot."""
-    found = make_sampler(sampler)
-    name = SAMPLERS.name_of(type(found)) or type(found).__name__
-    if type(found) not in (Naive, Cached, FixedPoint):  # a subclass may draw something else, as `greedy` does
+    invert = make_sampler(sampler)
+    name = SAMPLERS.name_of(type(invert)) or type(invert).__name__
+    if type(invert) not in (Naive, Cached, FixedPoint):  # a subclass may draw something else, as `greedy` does
         raise UserError(f"the sampler {name!r} cannot invert a flow: take naive, cached or fixed_point")
-    if isinstance(found, FixedPoint) and found.source is not None:
+    if isinstance(invert, FixedPoint) and invert.source is not None:
         raise UserError("fixed_point inverts a flow from the start 'zeros' or 'mode', not from a draft")
-    return found
+    return invert
 
 
 def values_of(block: Any, params: Any, noise: jax.Array, context: Any, sampler: Sampler, keys: jax.Array) -> Draw:

@@ -20,7 +20,7 @@ from arjax.core.options import opt
 from arjax.core.spec import EventSpec
 from arjax.models import noise_schedules as schedules
 from arjax.models.base import Model
-from arjax.models.chains import SMALL, STATIC, Chain, Params, StepTerms, check_features, frames_of
+from arjax.models.chains import SMALL, STATIC, Chain, Params, StepTerms, check_features
 from arjax.models.draws import check_draws, step_keys
 from arjax.models.kinds import KINDS, Blueprint, Example
 from arjax.models.noise_schedules import MOST_STEPS
@@ -81,12 +81,12 @@ class GaussianChain(Chain):
         blueprint: Blueprint,
         *,
         num_steps: int = opt(1000, most=MOST_STEPS),
-        schedule: str = "linear",
-        prediction: str = "noise",
+        schedule: str = opt("linear", choices=schedules.GAUSSIAN),
+        prediction: str = opt("noise", choices=PREDICTIONS),
         train_steps: int = 1,
         score_steps: int = 0,
         sample_steps: int = opt(0, most=MOST_STEPS),
-        eta: float = 1.0,
+        eta: float = opt(1.0, least=0, most=1),
     ) -> GaussianChain:
         """The chain of a denoiser; the options are the fields."""
         blueprint.only()
@@ -100,13 +100,10 @@ class GaussianChain(Chain):
         self.check_fields()
         if self.event.kind not in ("levels", "binary", "real"):
             raise UserError(f"a Gaussian chain needs levels, binary or real data, not {self.event.kind}")
-        schedules.check_known("noise schedule", self.schedule, schedules.GAUSSIAN)
         if self.learned_schedule and self.num_steps < 2:
             raise UserError("a learned noise schedule has two end points: num_steps must be at least 2")
-        schedules.check_known("prediction", self.prediction, PREDICTIONS)
         if self.prediction == "levels" and not self.event.is_discrete:
             raise UserError("the prediction 'levels' is a distribution over levels, and real data have none")
-        schedules.check_eta(self.eta)
 
     def check_parts(self) -> None:
         check_features(self.denoiser, num_predicted(self.event, self.prediction))
@@ -140,12 +137,12 @@ class GaussianChain(Chain):
         alpha, sigma = self._scales(gamma_B)
         if self.prediction == "levels":
             logits = features.reshape(*x_t.shape, self.event.num_levels)
-            found = expected_level(logits, x_t / alpha, alpha / sigma)
-            return found, (x_t - alpha * found) / sigma, found
-        said = features.reshape(x_t.shape)
+            x_0 = expected_level(logits, x_t / alpha, alpha / sigma)
+            return x_0, (x_t - alpha * x_0) / sigma, x_0
+        output = features.reshape(x_t.shape)
         if self.prediction == "velocity":
-            return said, sigma * x_t + alpha * said, alpha * x_t - sigma * said
-        return said, said, (x_t - sigma * said) / alpha
+            return output, sigma * x_t + alpha * output, alpha * x_t - sigma * output
+        return output, output, (x_t - sigma * output) / alpha
 
     def _scales(self, gamma_B: jax.Array) -> tuple[jax.Array, jax.Array]:
         """alpha and sigma, [B, 1, ...] each."""
@@ -164,18 +161,19 @@ class GaussianChain(Chain):
         gamma_B, before_B = gammas_T[t_B - 1], gammas_T[jnp.maximum(t_B - 2, 0)]
         noise = jax.vmap(lambda key: jax.random.normal(key, self.event.shape))(keys_B)
         alpha, sigma = self._scales(gamma_B)
-        said, _, found = self.predicted(params, alpha * x_0 + sigma * noise, t_B, gamma_B, context, dropout)
+        output, _, predicted_x_0 = self.predicted(params, alpha * x_0 + sigma * noise, t_B, gamma_B, context, dropout)
         # each without the cancellation that a detour over the predicted noise would have where sigma is small
         if self.prediction == "velocity":
-            error = alpha * (alpha * noise - sigma * x_0 - said)
+            error = alpha * (alpha * noise - sigma * x_0 - output)
         else:
-            error = noise - said if self.prediction == "noise" else (said - x_0) * alpha / sigma
+            error = noise - output if self.prediction == "noise" else (output - x_0) * alpha / sigma
         error_B = (error**2).reshape(len(x), -1).sum(-1)
-        # (SNR_{t-1} - SNR_t) |x_0 - found|^2 / 2 (Kingma et al., equation 13), in terms of the noise (equation 14)
+        # (SNR_{t-1} - SNR_t) |x_0 - its prediction|^2 / 2 (Kingma et al., equation 13), by the noise (equation 14)
         kl_B = 0.5 * jnp.expm1(gamma_B - before_B) * error_B
         is_first_B = t_B == 1
-        found = jnp.where(is_first_B.reshape(alpha.shape), found, x_0)  # elsewhere it may be huge, and is not scored
-        return StepTerms(jnp.where(is_first_B, self._last_log_prob(params, x, found), -kl_B), error_B)
+        # in other steps it may be huge, and is not scored
+        predicted_x_0 = jnp.where(is_first_B.reshape(alpha.shape), predicted_x_0, x_0)
+        return StepTerms(jnp.where(is_first_B, self._last_log_prob(params, x, predicted_x_0), -kl_B), error_B)
 
     def _last_log_prob(self, params: Params, x: jax.Array, mean: jax.Array) -> jax.Array:
         """log p(x_0 | x_1) in nats, [B]: for levels the mass of a bin, for real data a density."""
@@ -187,12 +185,36 @@ class GaussianChain(Chain):
             log_p = log_bin_mass(distance, 1 / (sigma * (self.event.num_levels - 1)), x, self.event.num_levels)
         return log_p.reshape(len(x), -1).sum(-1)
 
-    def drawing(self, options, eta=None):
-        """Between two visited steps s < t it draws from q(x_s | x_t, x_0) of the chain without those between them, with
-        the predicted x_0 (Song, Meng & Ermon, 2021, section 4.2); `eta` is None for that of the model.
-        """
+    def how(self, options, eta=None):
+        """`eta` and the factor of all noise; `eta` is None for that of the model."""
         schedules.check_eta(self.eta if eta is None else eta)
-        return draw_gaussian, float(self.eta if eta is None else eta)
+        return float(self.eta if eta is None else eta), 1.0
+
+    def start(self, keys_B, how):
+        return self._noise(keys_B, jnp.int32(self.num_steps), how)
+
+    def _noise(self, keys_B: jax.Array, t: jax.Array, how: Any) -> jax.Array:
+        """Normal noise of step t times a factor, [B, *grid, *value]."""
+        normal = jax.vmap(lambda key: jax.random.normal(key, self.event.shape))
+        return how[1] * normal(step_keys(keys_B, t))
+
+    def reverse_steps(self, params, visited, how):
+        return schedules.reverse_steps(self.gammas(params), visited, how[0])
+
+    def reverse(self, params, x_t, step, keys_B, context, how):
+        """Between two visited steps s < t it draws from q(x_s | x_t, x_0) of the chain without those between them, with
+        the predicted x_0 (Song, Meng & Ermon, 2021, section 4.2).
+        """
+        t, gamma, of_x_0, of_noise, std = step
+        fill = functools.partial(jnp.full, len(x_t))
+        _, noise, x_0 = self.predicted(params, x_t, fill(t), fill(gamma), context)
+        return of_x_0 * x_0 + of_noise * noise + std * self._noise(keys_B, t - 1, how)
+
+    def as_data(self, x):
+        if self.event.kind == "real":
+            return x
+        top = self.event.num_levels - 1
+        return jnp.clip(jnp.round((x + 1) * top / 2), 0, top).astype(self.event.dtype)
 
 
 @check_draws.register(GaussianChain)
@@ -236,34 +258,3 @@ def expected_level(logits: jax.Array, y: jax.Array, precision: jax.Array) -> jax
     levels_V = jnp.linspace(-1.0, 1.0, logits.shape[-1])
     likelihood = -0.5 * (precision[..., None] * (y[..., None] - levels_V)) ** 2
     return (jax.nn.softmax(logits + likelihood) * levels_V).sum(-1)
-
-
-@functools.partial(jax.jit, static_argnames=("visited", "places"))
-def draw_gaussian(
-    model: Any, params: Any, keys_B, context, visited: tuple[int, ...], places: tuple[int, ...], eta, temperature=1.0
-) -> tuple[jax.Array, jax.Array | None]:
-    """x_0, [B, *grid, *value], and the frames of its path at these places, in its units; all noise is multiplied by
-    the temperature.
-    """
-    shape, steps = model.event.shape, schedules.reverse_steps(model.gammas(params), visited, eta)
-
-    def normal(t: jax.Array) -> jax.Array:
-        return temperature * jax.vmap(lambda key: jax.random.normal(key, shape))(step_keys(keys_B, t))
-
-    def back(x_t: jax.Array, step: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array | None]:
-        t, gamma, of_found, of_noise, std = step
-        fill = functools.partial(jnp.full, len(x_t))
-        _, noise, found = model.predicted(params, x_t, fill(t), fill(gamma), context)
-        x_s = of_found * found + of_noise * noise + std * normal(t - 1)
-        return x_s, x_s if places else None
-
-    def in_data_units(x: jax.Array) -> jax.Array:
-        if model.event.kind == "real":
-            return x
-        top = model.event.num_levels - 1
-        return jnp.clip(jnp.round((x + 1) * top / 2), 0, top).astype(model.event.dtype)
-
-    x_T = normal(jnp.int32(model.num_steps))
-    x, later = jax.lax.scan(back, x_T, steps)
-    path = frames_of(x_T, later, places)
-    return in_data_units(x), None if path is None else in_data_units(path)

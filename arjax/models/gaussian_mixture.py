@@ -33,6 +33,7 @@ from arjax.core.arrays import is_traced
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.holes import is_present
+from arjax.core.options import opt
 from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.core.triangular import solve_lower
 from arjax.models import extras
@@ -177,11 +178,11 @@ class GaussianMixtureModel(Model):
         blueprint: Blueprint,
         *,
         components: int = 10,
-        min_log_scale: float = -7.0,
-        start: str = "em",
+        min_log_scale: float = opt(-7.0, least=-LARGEST_LOG_SCALE, below=LARGEST_LOG_SCALE),
+        start: str = opt("em", choices=STARTS),
         em_starts: int = 1,
         em_iterations: int = 100,
-        em_seed: int = -1,
+        em_seed: int = opt(-1, least=-1, most=2**32 - 1),
     ) -> GaussianMixtureModel:
         """The options are the fields of the class. Raises `UserError` for values that are not real, a context, or a
         start by EM without enough training examples.
@@ -204,15 +205,6 @@ class GaussianMixtureModel(Model):
     def check_parts(self) -> None:
         if self.event.kind != "real":
             raise UserError(f"the kind of model 'gaussian_mixture' is for real values, not {self.event.in_words}")
-        for name in ("components", "em_starts", "em_iterations"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} of the kind 'gaussian_mixture' must be at least 1, not {getattr(self, name)}")
-        if not -1 <= self.em_seed < 2**32:
-            raise UserError(f"em_seed of the kind 'gaussian_mixture' must be -1 or a seed below 2^32: {self.em_seed}")
-        if not -LARGEST_LOG_SCALE <= self.min_log_scale < LARGEST_LOG_SCALE:
-            raise UserError(f"min_log_scale of the kind 'gaussian_mixture' must be -20 to 20, not {self.min_log_scale}")
-        if self.start not in STARTS:
-            raise UserError(f"the kind 'gaussian_mixture' starts by {' or '.join(STARTS)}, not by {self.start!r}")
 
     def __repr__(self) -> str:
         return f"GaussianMixtureModel({_in_words(self)}; {self.num_params:,} parameters; {self.event.in_words})"
@@ -247,8 +239,8 @@ class GaussianMixtureModel(Model):
         """The parameters at which EM ends."""
         number, variance = int(seed) if self.em_seed < 0 else self.em_seed, math.exp(2 * self.min_log_scale)
         x_ND = without_holes(self._em_examples(), 10 * self.components, number)
-        found = fit_by_em(x_ND, self.components, variance, self.em_starts, self.em_iterations, number)
-        return params_of(found.weights_, found.means_, found.covariances_, self.min_log_scale)
+        fit = fit_by_em(x_ND, self.components, variance, self.em_starts, self.em_iterations, number)
+        return params_of(fit.weights_, fit.means_, fit.covariances_, self.min_log_scale)
 
     def roots(self, params: Params) -> jax.Array:
         """L_k, lower triangular with a positive diagonal, float32[K, D, D]."""
@@ -351,9 +343,9 @@ class GaussianMixtureModel(Model):
         [B, *grid], the sites of the query that it does not mark are evidence. The model has no `context`. Raises
         `UserError` for wrong shapes, or sets that overlap.
         """
-        asked, given = check_query(self.event, query, evidence)
+        query, evidence = check_query(self.event, query, evidence)
         batch = checked_batch(self, params, x, context or None, mask)
-        x_ND, both_D, given_D = self._whole_sites(batch.x), self._dims(asked | given), self._dims(given)
+        x_ND, both_D, given_D = self._whole_sites(batch.x), self._dims(query | evidence), self._dims(evidence)
         log_both_N = _log_marginal(self, params, x_ND, both_D)
         if batch.mask is None:
             return log_both_N - _log_marginal(self, params, x_ND, given_D)
@@ -493,5 +485,6 @@ def params_of(
     rows, columns = np.tril_indices(num_dims)
     entries = root_KDD[:, rows, columns]
     log_diagonal = np.log(np.maximum(entries, _LEAST_DIAGONAL * least))
-    found = {"weights": np.log(weights_K), "means": means_KD, "roots": np.where(rows == columns, log_diagonal, entries)}
-    return {name: values.astype(np.float32) for name, values in found.items()}
+    roots = np.where(rows == columns, log_diagonal, entries)
+    params = {"weights": np.log(weights_K), "means": means_KD, "roots": roots}
+    return {name: values.astype(np.float32) for name, values in params.items()}

@@ -211,11 +211,11 @@ def _chosen(kind: str, network: str, options: Mapping[str, Any], parts: Mapping[
     for name in options:
         if name not in (*of_kind, *of_network) and nearest(name, [*of_network, *arguments]) in arguments:
             check_names("make_model", [name], arguments)
-    own = {name: value for name, value in options.items() if name in of_kind}
+    chosen = {name: value for name, value in options.items() if name in of_kind}
     others = {name: value for name, value in options.items() if name not in of_kind}
     if others and not network:
         raise UserError(f"the kind of model {kind!r} has no option {min(others)!r}, and no network is named")
-    return ModelChoice(kind, own, network, others, parts)
+    return ModelChoice(kind, chosen, network, others, parts)
 
 
 def is_model(value: Any) -> bool:

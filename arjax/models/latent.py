@@ -15,7 +15,6 @@ from jax.scipy.stats import norm
 from arjax.conditionals import Conditional
 from arjax.core.batch import Array, Batch, Score
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
 from arjax.core.mixtures import log_mean
 from arjax.core.pictures import Picture, Tiles, is_image
 from arjax.core.programs import one_program
@@ -154,8 +153,6 @@ class LatentModel(Model):
         return self.prior.event
 
     def check_parts(self) -> None:
-        if not is_integer(self.score_samples) or self.score_samples < 1:
-            raise UserError(f"score_samples of the kind 'latent' must be at least 1, not {self.score_samples!r}")
         z, x, context = self.prior.event, self.likelihood.event, self.prior.context_spec
         of_z, of_x = context.with_part(LATENT, latent_context(z)), context.with_part(DATA, x)
         check_part("likelihood of the kind 'latent'", self.likelihood, check_reads, x, of_z)
@@ -191,11 +188,11 @@ class LatentModel(Model):
         latent of its own, which the given sites tell nothing about.
         """
         num = 1 if train else self.score_samples
-        found = self.weights(params, batch, key_needed(key, "the score of a latent model is drawn"), num, train=train)
-        log_w_kB = found.log_weight
+        weights = self.weights(params, batch, key_needed(key, "the score of a latent model is drawn"), num, train=train)
+        log_w_kB = weights.log_weight
         value = log_mean(log_w_kB)
-        kl = (found.log_posterior - found.log_prior).mean(0)
-        terms = {"reconstruction": -found.reconstruction.mean(0), "kl": kl}
+        kl = (weights.log_posterior - weights.log_prior).mean(0)
+        terms = {"reconstruction": -weights.reconstruction.mean(0), "kl": kl}
         return Score(value, self.score_kind, terms | ({"importance": log_w_kB.mean(0) - value} if num > 1 else {}))
 
     def importance_bound(self, params: Params, batch: Batch, key: jax.Array, samples: int, at_once=50) -> jax.Array:

@@ -59,13 +59,13 @@ def draw_longer(
     there is an `end`, the draw stops when all examples have ended. The arguments and refusals are those of `pieces`.
     """
     options, _ = options_of_draw(options, short)
-    found = pieces(model, params, keys, length, options, sampler=sampler, overlap=overlap, place=place)
-    return joined(found, length, options.end)
+    drawn = pieces(model, params, keys, length, options, sampler=sampler, overlap=overlap, place=place)
+    return joined(drawn, length, options.end)
 
 
-def joined(found: Iterable[Draw], length: int, end: int | None) -> Draw:
+def joined(drawn: Iterable[Draw], length: int, end: int | None) -> Draw:
     """The draw of `length` sites from its pieces, filled up with the end token where all examples have ended."""
-    x_of, stats_of = zip(*found, strict=True)
+    x_of, stats_of = zip(*drawn, strict=True)
     x = jnp.concatenate(x_of, axis=1)
     if x.shape[1] < length:
         x = jnp.pad(x, ((0, 0), (0, length - x.shape[1])), constant_values=end)
@@ -147,18 +147,18 @@ def check_length(model: Any, length: int, end: int | None) -> None:
 
 def _in_raster_order(model: Any) -> Any:
     """The model, with its orders, under that one; raises `UserError` where it has no such order."""
-    event, own = model.event, model.factorization
+    event, factorization = model.event, model.factorization
     if len(event.grid_shape) != 1 or event.columns:
         raise UserError(f"a draw has a length where examples are sequences; those of this model are {event.in_words}")
     raster = np.arange(event.num_sites)[:, None]
-    if not np.array_equal(np.asarray(own.blocks), raster):
-        if model.orders is None or own.block_size > 1:
+    if not np.array_equal(np.asarray(factorization.blocks), raster):
+        if model.orders is None or factorization.block_size > 1:
             raise UserError(
                 "a draw of another length goes along the sequence, one site after another: it needs a model of "
                 "model.ordering=raster and model.partition=sites"
             )
-        own = evidence_first(model, *np.eye(event.num_sites, dtype=bool))
-    return dataclasses.replace(model, factorization=own)
+        factorization = evidence_first(model, *np.eye(event.num_sites, dtype=bool))
+    return dataclasses.replace(model, factorization=factorization)
 
 
 @functools.lru_cache(maxsize=32)
@@ -169,8 +169,8 @@ def _lengthened(network: Any, conditional: Any, length: int) -> Any:
         conditional,
         jax.tree.map(jnp.asarray, make_factorization((size,))),
     )
-    own, longer = of_size(network.event.num_sites), of_size(length)
-    if own.param_shapes != longer.param_shapes:
+    short, longer = of_size(network.event.num_sites), of_size(length)
+    if short.param_shapes != longer.param_shapes:
         name = NETWORKS.name_of(type(network))
         raise UserError(
             f"the network {name!r} has the trait 'unbounded', but its parameters depend on the length of the sequence"

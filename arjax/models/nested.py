@@ -106,8 +106,8 @@ class Nested(JointConditional):
         return cls(require(inner, "conditionals", "the conditional 'nested'"), event.value_shape, block_size)
 
     def check_fits(self, event, block_size=1):
-        own = self.value_shape, self.block_size, self.model.event
-        if own != (event.value_shape, block_size, _entries(event, block_size)):
+        made_for = self.value_shape, self.block_size, self.model.event
+        if made_for != (event.value_shape, block_size, _entries(event, block_size)):
             raise UserError(f"the conditional 'nested' of {self.model.event.in_words} is none of {event.in_words}")
         context = self.model.context_spec
         size = sum(part.value_size for _, part in context.parts)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 
 #: Gaussian schedules, and discrete ones.
@@ -28,12 +28,6 @@ LEARNED_ENDS = (-13.3, 5.0)
 UNITS = 64
 #: The golden ratio: the fractional parts of its multiples are spread evenly, however many there are.
 GOLDEN = (5**0.5 - 1) / 2
-
-
-def check_known(kind: str, name: str, known: tuple[str, ...]) -> None:
-    """Raises `UserError` when there is no such noise schedule, process or prediction."""
-    if name not in known:
-        raise UserError(f"unknown {kind} {name!r}{did_you_mean(name, known)}")
 
 
 def check_eta(eta: Any) -> None:
@@ -125,16 +119,16 @@ def visited_steps(steps: int | tuple[int, ...], num_steps: int, first: int = 1) 
         if steps and not least <= steps <= num_steps:
             raise UserError(f"a draw from this chain visits {least} to {num_steps} steps, or 0 for all, not {steps}")
         num = steps or num_steps
-        found = tuple(int(t) for t in np.linspace(1 if least == 2 else num_steps / num, num_steps, num).round())
+        visited = tuple(int(t) for t in np.linspace(1 if least == 2 else num_steps / num, num_steps, num).round())
     elif isinstance(steps, Iterable):
-        found = tuple(int(step) for step in steps)
+        visited = tuple(int(step) for step in steps)
     else:
         raise UserError(f"the steps of a draw are their number, or the steps themselves, not {steps!r}")
-    rises = all(a < b for a, b in itertools.pairwise(found))
-    if not rises or not found or not 1 <= found[0] <= first or found[-1] != num_steps:
+    rises = all(a < b for a, b in itertools.pairwise(visited))
+    if not rises or not visited or not 1 <= visited[0] <= first or visited[-1] != num_steps:
         begin = f"from 1 to {num_steps}" if first == 1 else f"up to {num_steps}"
         raise UserError(f"the steps of a draw rise {begin}, and these are {steps!r}")
-    return found
+    return visited
 
 
 def reverse_steps(gammas_T: jax.Array, visited: tuple[int, ...], eta: float | jax.Array) -> tuple[jax.Array, ...]:

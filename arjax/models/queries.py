@@ -34,28 +34,28 @@ def evidence_first(model: Any, *groups: np.ndarray) -> Factorization:
     group_D = np.full(model.event.num_sites, len(groups))
     for number, member_D in reversed(list(enumerate(groups))):
         group_D[np.asarray(member_D, bool).ravel()] = number
-    own, orders, head = model.factorization, model.orders, model.conditional
+    usual, orders, head = model.factorization, model.orders, model.conditional
     within_steps = head.joint and not head.any_given
 
     def conflict(factorization: Factorization) -> str | None:
         visit_D = visit_numbers(head, factorization) if within_steps else np.asarray(factorization.step)
         return _conflict(np.asarray(factorization.step), visit_D, group_D)
 
-    if conflict(own) is None:
-        return own
+    if conflict(usual) is None:
+        return usual
     if orders is None:
-        raise UserError(f"this order cannot {conflict(own)}")
-    sizes = (np.asarray(own.blocks) < own.num_sites).sum(1)
+        raise UserError(f"this order cannot {conflict(usual)}")
+    sizes = (np.asarray(usual.blocks) < usual.num_sites).sum(1)
     for order in orders.listed:
-        factorization = from_order(order, sizes, own.grid_shape)
+        factorization = from_order(order, sizes, usual.grid_shape)
         if conflict(factorization) is None:
             return factorization
     if orders.has_all:
         # The blocks keep their order of visits; the sites fill them group by group.
-        visited_D = visit_numbers(head, own)[np.asarray(own.order)] if within_steps else np.arange(own.num_sites)
-        order_D = np.empty(own.num_sites, np.int64)
-        order_D[np.argsort(visited_D, kind="stable")] = np.lexsort((np.asarray(own.rank), group_D))
-        moved = from_order(order_D, sizes, own.grid_shape)
+        visited_D = visit_numbers(head, usual)[np.asarray(usual.order)] if within_steps else np.arange(usual.num_sites)
+        order_D = np.empty(usual.num_sites, np.int64)
+        order_D[np.argsort(visited_D, kind="stable")] = np.lexsort((np.asarray(usual.rank), group_D))
+        moved = from_order(order_D, sizes, usual.grid_shape)
         if conflict(moved) is not None:
             raise UserError(f"no order of this model can {conflict(moved)}")
         return moved

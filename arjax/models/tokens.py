@@ -161,8 +161,8 @@ class TokensModel(Model):
     def init(self, key: jax.Array) -> Params:
         """Parameters of the parts by their names, of the quantizer, and the fingerprint 0."""
         parts: dict[str, Any] = {**self.named_parts, "quantizer": self.quantizer}
-        found = {name: part.init(k) for (name, part), k in zip(parts.items(), jax.random.split(key, 4), strict=True)}
-        return found | {FINGERPRINT: jnp.zeros(8, jnp.float32)}
+        params = {name: part.init(k) for (name, part), k in zip(parts.items(), jax.random.split(key, 4), strict=True)}
+        return params | {FINGERPRINT: jnp.zeros(8, jnp.float32)}
 
     def encoded(self, params: Params, batch: Batch, train: bool = False, key: jax.Array | None = None) -> Encoded:
         """The examples of a batch as tokens."""
@@ -177,9 +177,9 @@ class TokensModel(Model):
         a part does.
         """
         keys = [None] * 3 if key is None else list(jax.random.split(key, 3))
-        found = self.encoded(params, batch, train, keys[0])
-        rate = -self.log_prior(params, found.numbers, batch, keys[1], train)
-        distortion = -self.log_likelihood(params, found.z, batch, keys[2], train)
+        encoded = self.encoded(params, batch, train, keys[0])
+        rate = -self.log_prior(params, encoded.numbers, batch, keys[1], train)
+        distortion = -self.log_likelihood(params, encoded.z, batch, keys[2], train)
         return Score(-rate - distortion, self.score_kind, {"rate": rate, "distortion": distortion})
 
     def log_prior(
@@ -367,8 +367,8 @@ def _importance_bound(
     model: TokensModel, params: Params, batch: Batch, key: jax.Array, samples: int, choices: int
 ) -> jax.Array:
     of_encoder, of_parts, of_draws = jax.random.split(key, 3)
-    found = model.encoded(params, batch, key=of_encoder)
-    _, near_BTM = jax.lax.top_k(-model.quantizer.distances(params["quantizer"], found.h), choices)
+    encoded = model.encoded(params, batch, key=of_encoder)
+    _, near_BTM = jax.lax.top_k(-model.quantizer.distances(params["quantizer"], encoded.h), choices)
 
     def joint(numbers_BT: jax.Array) -> jax.Array:
         return _joint(model, params, batch, model.quantizer.tokens_of(numbers_BT, model.grid), of_parts)
@@ -383,7 +383,7 @@ def _importance_bound(
         return numbers_BT.at[:, t].set(jnp.take_along_axis(near_BTM[:, t], best_B[:, None], 1)[:, 0]), None
 
     tokens_T = jnp.arange(model.num_tokens)
-    best_BT, _ = jax.lax.scan(best, found.numbers, tokens_T)
+    best_BT, _ = jax.lax.scan(best, encoded.numbers, tokens_T)
     joint_TMB = jax.lax.map(lambda t: with_each(best_BT, t), tokens_T)
     log_q_BTM = jax.nn.log_softmax(joint_TMB.transpose(2, 0, 1))
 

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.models.autoregressive import AutoregressiveModel
@@ -51,16 +52,12 @@ class AsIs(PrefixObjective):
 
     traits: ClassVar[frozenset[str]] = frozenset({"draws"})
 
-    estimator: str = "score"
-    temperature: float = 1.0
+    estimator: str = opt("score", choices=ESTIMATORS)
+    temperature: float = opt(1.0, above=0)
     samples: int = 2
 
     def __post_init__(self):
-        if self.estimator not in ESTIMATORS:
-            raise UserError(f"as_is has no estimator {self.estimator!r}{did_you_mean(self.estimator, ESTIMATORS)}")
-        if not self.temperature > 0:
-            raise UserError(f"the temperature of as_is must be above 0, not {self.temperature}")
-        if self.temperature != type(self).temperature and self.estimator != "gumbel_softmax":
+        if self.temperature != 1 and self.estimator != "gumbel_softmax":
             say_once(f"temperature={self.temperature} of as_is has no effect: {self.estimator!r} relaxes no draws")
         least = 2 if self.estimator == "score" else 1
         if self.samples < least:
@@ -92,8 +89,8 @@ class AsIs(PrefixObjective):
     def _by_score_function(self, model, params: Params, batch: Batch, keys_B: jax.Array) -> jax.Array:
         """The loss of each sample, [k B], with the gradient of its mean."""
         self.check_whole_steps(model, batch)
-        frozen, own_BD = jax.lax.stop_gradient(params), replaceable(model, batch)
-        drawn = draw_in_steps(model, frozen, keys_B, batch.x, own_BD, dict(batch.context) or None)
+        frozen, drawn_BD = jax.lax.stop_gradient(params), replaceable(model, batch)
+        drawn = draw_in_steps(model, frozen, keys_B, batch.x, drawn_BD, dict(batch.context) or None)
         nats_BD = -scored(model, params, batch, drawn, None)
         log_prob_BD = scored(model, params, batch.replace(x=drawn), drawn, None)
         step_D, num_steps = jnp.asarray(model.factorization.step), model.factorization.num_steps
@@ -107,9 +104,9 @@ class AsIs(PrefixObjective):
         """The loss of each sample, [k B], as a function of the parameters with all its draws."""
         event, factorization, context = model.event, model.factorization, dict(batch.context) or None
         relaxes = self.estimator != "pathwise"
-        network, own = relax(model, params) if relaxes else (model.network, params)
+        network, relaxed = relax(model, params) if relaxes else (model.network, params)
         data = relaxed_values(event, jnp.asarray(batch.x)) if relaxes else jnp.asarray(batch.x)
-        variables, head = step_variables(network, own), model.head(params)
+        variables, head = step_variables(network, relaxed), model.head(params)
         num, may_BD = len(batch), replaceable(model, batch)
         x_BDv, data_BDv = (a.reshape(num, event.num_sites, -1) for a in (jnp.asarray(batch.x), data))
 
@@ -174,12 +171,12 @@ def relax(model: AutoregressiveModel, params: Params) -> tuple[Network, Params]:
         check_factorization(network, model.factorization)
         expected = jax.eval_shape(network.init, jax.random.key(0), dummy, model.factorization, context)
         expected = expected.get("params", {})
-        found = _mapped({name: leaf for name, leaf in params.items() if name in expected}, expected)
+        mapped = _mapped({name: leaf for name, leaf in params.items() if name in expected}, expected)
     except (KeyError, TypeError, UserError) as error:
         raise _unsuited(model.network) from error
-    if jax.tree.map(jnp.shape, found) != jax.tree.map(jnp.shape, expected):
+    if jax.tree.map(jnp.shape, mapped) != jax.tree.map(jnp.shape, expected):
         raise _unsuited(model.network)
-    return network, found
+    return network, mapped
 
 
 def _unsuited(network: Network) -> UserError:

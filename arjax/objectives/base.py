@@ -169,7 +169,7 @@ class Objective(Generic[ModelT]):
         """Trains `ObjectiveState.params`, in the same step as the model and apart from its optimizer and clipping."""
         raise NotImplementedError(f"{type(self).__name__} has parameters of its own and no optimizer for them")
 
-    def report(self, own: ObjectiveState) -> Mapping[str, Any]:
+    def report(self, aux: ObjectiveState) -> Mapping[str, Any]:
         """Entries of `results.json` about the objective at the end of a run, in types of JSON; none by default."""
         return {}
 
@@ -181,8 +181,8 @@ class Objective(Generic[ModelT]):
         """
         return params, state
 
-    def loss(self, model: ModelT, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
-        """The loss of a batch, differentiated by `params` and by `own.params`."""
+    def loss(self, model: ModelT, params: Params, aux: ObjectiveState, batch: Batch, step: Step) -> Loss:
+        """The loss of a batch, differentiated by `params` and by `aux.params`."""
         raise NotImplementedError
 
 

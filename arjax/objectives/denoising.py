@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.core.traits import require
 from arjax.models.base import Params
 from arjax.models.chains import Chain
@@ -29,11 +30,7 @@ class Denoising(Objective[Chain]):
 
     KIND: ClassVar[str] = "gaussian_chain"
 
-    weighting: str = "bound"
-
-    def __post_init__(self):
-        if self.weighting not in WEIGHTINGS:
-            raise UserError(f"the weighting of denoising must be bound or simple, not {self.weighting!r}")
+    weighting: str = opt("bound", choices=WEIGHTINGS)
 
     def check(self, model: Chain) -> None:
         require(model, "noise_levels", "the objective 'denoising'")
@@ -42,7 +39,7 @@ class Denoising(Objective[Chain]):
         if self.weighting == "simple" and model.learned_schedule:
             raise UserError("a learned noise schedule is trained by the bound: the simple loss is least without noise")
 
-    def loss(self, model: Chain, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
+    def loss(self, model: Chain, params: Params, aux: ObjectiveState, batch: Batch, step: Step) -> Loss:
         score, error_B = model.estimate(params, batch, key=step.key, num=model.train_steps, train=True)
         bound = likelihood_loss(model.event, batch, score.log_prob)
         values = score.terms if self.weighting == "bound" else {"simple": error_B}

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.objectives.base import OBJECTIVES
 from arjax.objectives.prefixes import PrefixObjective, replaceable, scored
-from arjax.samplers.prefixes import where_own
+from arjax.samplers.prefixes import where_drawn
 
 VALUES = ("uniform", "shuffled")
 
@@ -33,13 +34,8 @@ class InputNoise(PrefixObjective):
         same site, for data of any kind.
     """
 
-    rate: float = 0.1
-    values: str = "uniform"
-
-    def __post_init__(self):
-        self.check_rate("rate")
-        if self.values not in VALUES:
-            raise UserError(f"input_noise has no values {self.values!r}{did_you_mean(self.values, VALUES)}")
+    rate: float = opt(0.1, least=0, most=1)
+    values: str = opt("uniform", choices=VALUES)
 
     def check(self, model: AutoregressiveModel) -> None:
         super().check(model)
@@ -52,13 +48,13 @@ class InputNoise(PrefixObjective):
         x, event = jnp.asarray(batch.x), model.event
         may = replaceable(model, batch)
         if self.values == "uniform" and event.kind == "real":
-            return where_own(may, x + self.rate * jax.random.normal(value_key, x.shape), x, model)
+            return where_drawn(may, x + self.rate * jax.random.normal(value_key, x.shape), x, model)
         if self.values == "shuffled":
             weight_B = jnp.ones(len(x)) if batch.weight is None else batch.weight
             others = x[jax.random.categorical(value_key, jnp.log(weight_B), shape=(len(x),))]
         else:
             others = jax.random.randint(value_key, x.shape, 0, event.num_levels)
-        return where_own(may & jax.random.bernoulli(coin_key, self.rate, may.shape), others, x, model)
+        return where_drawn(may & jax.random.bernoulli(coin_key, self.rate, may.shape), others, x, model)
 
     def costs(self, model, params, batch, step):
         key, score_key = jax.random.split(step.key)

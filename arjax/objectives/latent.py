@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.mixtures import log_mean
+from arjax.core.options import opt
 from arjax.core.traits import require
 from arjax.models.base import Model, Params
 from arjax.models.latent import LatentModel, Weights
@@ -25,13 +26,6 @@ class LatentObjective(Objective[LatentModel]):
 
     samples: int
     KIND: ClassVar[str] = "latent"
-    #: The fewest samples.
-    LEAST: ClassVar[int] = 1
-
-    def __post_init__(self):
-        if self.samples < self.LEAST:
-            found = f"must be at least {self.LEAST}, not {self.samples}"
-            raise UserError(f"the option 'samples' of the objective {self.name!r} {found}")
 
     def check(self, model: LatentModel) -> None:
         model = require(model, "latents", f"the objective {self.name!r}")
@@ -48,24 +42,24 @@ class LatentObjective(Objective[LatentModel]):
             )
 
 
-def _loss(model: Model, batch: Batch, value_B: jax.Array, bound_B: jax.Array, found: Weights) -> Loss:
+def _loss(model: Model, batch: Batch, value_B: jax.Array, bound_B: jax.Array, weights: Weights) -> Loss:
     """-sum_b w_b value_b / (number of scored scalars); the bound and its terms are reported."""
     # an example of which nothing is scored has no latents to learn from
     total = functools.partial(weighted_sum, weights_of(batch))
     counts = count(model.event, batch)
-    kl_B = (found.log_posterior - found.log_prior).mean(0)
-    terms = {"kl_nats": kl_B, "reconstruction_nats": -found.reconstruction.mean(0)}
+    kl_B = (weights.log_posterior - weights.log_prior).mean(0)
+    terms = {"kl_nats": kl_B, "reconstruction_nats": -weights.reconstruction.mean(0)}
     means = {name: Mean(total(jax.lax.stop_gradient(term)), counts.examples) for name, term in terms.items()}
     metrics = Metrics(jax.lax.stop_gradient(-total(bound_B)), *counts, means=means)
     return Loss((Mean(-total(value_B), counts.dims),), metrics)
 
 
-def _with_score_function(model: LatentModel, value_B: jax.Array, signal_kB: jax.Array, found: Weights) -> jax.Array:
+def _with_score_function(model: LatentModel, value_B: jax.Array, signal_kB: jax.Array, weights: Weights) -> jax.Array:
     """The value, with the gradient that flows through the draws of discrete latents: signal_k grad log q(z_k | x)."""
     if not model.latent_event.is_discrete:
         return value_B  # it flows through the values of the latents
-    zeros_kB = jnp.zeros_like(found.log_posterior)
-    return value_B + with_score_function(zeros_kB, signal_kB, found.log_posterior).sum(0)
+    zeros_kB = jnp.zeros_like(weights.log_posterior)
+    return value_B + with_score_function(zeros_kB, signal_kB, weights.log_posterior).sum(0)
 
 
 @OBJECTIVES.register("elbo")
@@ -84,22 +78,17 @@ class Elbo(LatentObjective):
       samples: latents of each example.
     """
 
-    beta: float = 1.0
-    warmup: float = 0.0
+    beta: float = opt(1.0, least=0)
+    warmup: float = opt(0.0, least=0, most=1)
     samples: int = 1
 
-    def __post_init__(self):
-        if self.beta < 0 or not 0 <= self.warmup <= 1:
-            raise UserError("the objective 'elbo' needs beta, at least 0, and warmup, a part of the run from 0 to 1")
-        super().__post_init__()
-
-    def loss(self, model: LatentModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
-        found = model.weights(params, batch, step.key, self.samples, train=True)
+    def loss(self, model: LatentModel, params: Params, aux: ObjectiveState, batch: Batch, step: Step) -> Loss:
+        weights = model.weights(params, batch, step.key, self.samples, train=True)
         beta = self.beta * (jnp.minimum(step.progress / self.warmup, 1.0) if self.warmup else 1.0)
-        value_kB = found.reconstruction - beta * (found.log_posterior - found.log_prior)
+        value_kB = weights.reconstruction - beta * (weights.log_posterior - weights.log_prior)
         signal_kB = (value_kB - leave_one_out(value_kB)) / self.samples
-        value_B = _with_score_function(model, value_kB.mean(0), signal_kB, found)
-        return _loss(model, batch, value_B, found.log_weight.mean(0), found)
+        value_B = _with_score_function(model, value_kB.mean(0), signal_kB, weights)
+        return _loss(model, batch, value_B, weights.log_weight.mean(0), weights)
 
 
 @OBJECTIVES.register("iwae")
@@ -115,9 +104,7 @@ class Iwae(LatentObjective):
       samples: k.
     """
 
-    LEAST: ClassVar[int] = 2
-
-    samples: int = 5
+    samples: int = opt(5, least=2)
 
     def check(self, model: LatentModel) -> None:
         super().check(model)
@@ -126,9 +113,9 @@ class Iwae(LatentObjective):
                 "the objective 'iwae' takes exponentials of scores, which are no bounds with chains: take elbo"
             )
 
-    def loss(self, model: LatentModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
-        found, k = model.weights(params, batch, step.key, self.samples, train=True), self.samples
-        log_w_kB = found.log_weight
+    def loss(self, model: LatentModel, params: Params, aux: ObjectiveState, batch: Batch, step: Step) -> Loss:
+        weights, k = model.weights(params, batch, step.key, self.samples, train=True), self.samples
+        log_w_kB = weights.log_weight
         bound_B = log_mean(log_w_kB)
         signal_kB = jnp.zeros_like(log_w_kB)
         if model.latent_event.is_discrete:
@@ -136,4 +123,4 @@ class Iwae(LatentObjective):
             others_kkB = jnp.where(one_kk, leave_one_out(log_w_kB)[None], log_w_kB[:, None])
             without_kB = log_mean(others_kkB)
             signal_kB = bound_B - without_kB
-        return _loss(model, batch, _with_score_function(model, bound_B, signal_kB, found), bound_B, found)
+        return _loss(model, batch, _with_score_function(model, bound_B, signal_kB, weights), bound_B, weights)

@@ -20,6 +20,7 @@ import optax
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.core.traits import require
 from arjax.factorization import reorder
 from arjax.models.autoregressive import AutoregressiveModel, Params
@@ -45,14 +46,8 @@ class LearnedOrder(Objective[AutoregressiveModel]):
 
     traits: ClassVar[frozenset[str]] = frozenset({"needs_orders", "holes"})
 
-    orders_per_step: int = 4
-    learning_rate: float = 0.05
-
-    def __post_init__(self):
-        if self.orders_per_step < 2:
-            raise UserError(f"a policy needs at least 2 orders per step to compare, not {self.orders_per_step!r}")
-        if not self.learning_rate > 0:
-            raise UserError(f"the learning rate of a policy must be above 0, not {self.learning_rate!r}")
+    orders_per_step: int = opt(4, least=2)
+    learning_rate: float = opt(0.05, above=0)
 
     def check(self, model: AutoregressiveModel) -> None:
         model = require(model, "conditionals", "the objective 'learned_order'")
@@ -66,13 +61,13 @@ class LearnedOrder(Objective[AutoregressiveModel]):
     def optimizer(self) -> optax.GradientTransformation:
         return optax.adam(self.learning_rate)
 
-    def report(self, own: ObjectiveState) -> Mapping[str, Any]:
+    def report(self, aux: ObjectiveState) -> Mapping[str, Any]:
         """The most probable order: the sites by falling score."""
-        return {"learned_order": np.argsort(-np.asarray(own.params[SCORES]), kind="stable").tolist()}
+        return {"learned_order": np.argsort(-np.asarray(aux.params[SCORES]), kind="stable").tolist()}
 
-    def loss(self, model: AutoregressiveModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
+    def loss(self, model: AutoregressiveModel, params: Params, aux: ObjectiveState, batch: Batch, step: Step) -> Loss:
         """Two terms: the likelihood under R orders, for the model; that of the orders, for the policy."""
-        scores_D, num = own.params[SCORES], self.orders_per_step
+        scores_D, num = aux.params[SCORES], self.orders_per_step
         keys_R = jax.random.split(step.key, num)
         orders_RD = jax.lax.stop_gradient(jax.vmap(draw_order, in_axes=(0, None))(keys_R, scores_D))
         assert model.orders is not None, "checked above"
@@ -88,7 +83,7 @@ class LearnedOrder(Objective[AutoregressiveModel]):
         of_policy = Mean(policy_loss(scores_D, orders_RD, nats_R), jnp.float32(1))
         means = {"order_nats": Mean(nats_R.sum(), jnp.float32(num))}
         of_model = Mean(metrics.nll, metrics.dims)
-        return Loss((of_model, of_policy), dataclasses.replace(metrics, means=means), own.state)
+        return Loss((of_model, of_policy), dataclasses.replace(metrics, means=means), aux.state)
 
 
 def draw_order(key: jax.Array, scores_D: jax.Array) -> jax.Array:

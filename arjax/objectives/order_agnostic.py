@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from arjax.conditionals.blocks import scores_blocks, site_loss
 from arjax.core.batch import Batch, Score
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError
 from arjax.core.options import opt
 from arjax.core.traits import require
 from arjax.factorization import Factorization
@@ -59,14 +59,7 @@ class OrderAgnostic(Objective[AutoregressiveModel]):
     traits: ClassVar[frozenset[str]] = frozenset({"needs_orders", "holes"})
 
     orders_per_batch: int = opt(1, least=0)
-    hidden: str = "uniform"
-
-    def __post_init__(self):
-        if self.hidden not in HIDDEN:
-            raise UserError(
-                f"order_agnostic hides no steps by {self.hidden!r}{did_you_mean(self.hidden, HIDDEN)} (there are: "
-                f"{', '.join(HIDDEN)})"
-            )
+    hidden: str = opt("uniform", choices=HIDDEN)
 
     def check(self, model: AutoregressiveModel) -> None:
         model = require(model, "conditionals", "the objective 'order_agnostic'")
@@ -79,7 +72,7 @@ class OrderAgnostic(Objective[AutoregressiveModel]):
                 "of observed sites, such as masked_transformer, and model.orders=uniform with blocks of one size"
             )
 
-    def loss(self, model: AutoregressiveModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
+    def loss(self, model: AutoregressiveModel, params: Params, aux: ObjectiveState, batch: Batch, step: Step) -> Loss:
         order_key, key = jax.random.split(step.key)
         if isinstance(model.network, OrderAgnosticNetwork):
             score = _any_observed(model, params, batch, order_key, key, self.hidden)

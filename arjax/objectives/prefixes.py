@@ -31,12 +31,6 @@ class PrefixObjective(Objective[AutoregressiveModel]):
         if model.orders is not None:
             raise UserError(f"the objective {self.name!r} trains one order: leave model.orders empty")
 
-    def check_rate(self, option: str) -> None:
-        """Raises `UserError` unless an option is from 0 to 1."""
-        value = getattr(self, option)
-        if not 0 <= value <= 1:
-            raise UserError(f"the option {option!r} of the objective {self.name!r} must be from 0 to 1, not {value}")
-
     def check_exact(self, model: AutoregressiveModel) -> None:
         """Raises `UserError` unless log p of a draw is exact: the gradient of a bound on it is no score function."""
         if model.score_kind != "exact":
@@ -55,7 +49,7 @@ class PrefixObjective(Objective[AutoregressiveModel]):
                 "take a conditional whose sites are independent within a step, or a partition into single sites"
             )
 
-    def loss(self, model: AutoregressiveModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
+    def loss(self, model: AutoregressiveModel, params: Params, aux: ObjectiveState, batch: Batch, step: Step) -> Loss:
         batch = batch.replace(x=jnp.asarray(batch.x, model.event.dtype))
         loss = weighted_mean(model, batch, *self.costs(model, params, batch, step))
         of_data = model.score(jax.lax.stop_gradient(params), batch)

@@ -12,7 +12,7 @@ import numpy as np
 
 from arjax.core.arrays import is_traced
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError
 from arjax.core.options import opt
 from arjax.core.output import say_once
 from arjax.core.traits import require
@@ -63,15 +63,12 @@ class Rollout(PrefixObjective):
 
     prefix: int = opt(-1, least=-1)
     length: int = opt(16, least=0)
-    grow: float = 0.0
-    target: str = "data"
+    grow: float = opt(0.0, least=0, most=1)
+    target: str = opt("data", choices=TARGETS)
     oracle: str = ""
     samples: int = 2
 
     def __post_init__(self):
-        if self.target not in TARGETS:
-            raise UserError(f"rollout has no target {self.target!r}{did_you_mean(self.target, TARGETS)}")
-        self.check_rate("grow")
         if self._scores and self.samples < 2:
             raise UserError(f"the target {self.target!r} of rollout compares samples: it needs at least 2 of them")
         if not self._scores and self.samples != type(self).samples:
@@ -136,8 +133,8 @@ class Rollout(PrefixObjective):
         self.check_whole_steps(model, batch)
         several = repeated(batch, self.samples)
         window_BD, inputs, _ = self._draw(model, params, several, step)
-        own_batch = several.replace(x=inputs)
-        log_p_B = jnp.where(window_BD, scored(model, params, own_batch, inputs, None), 0.0).sum(-1)
+        drawn = several.replace(x=inputs)
+        log_p_B = jnp.where(window_BD, scored(model, params, drawn, inputs, None), 0.0).sum(-1)
         if self.target == "match":
             same_BD = (inputs == several.x).reshape(*window_BD.shape, -1).all(-1)
             reward_B = jnp.where(window_BD, same_BD, 0).sum(-1) / jnp.maximum(window_BD.sum(-1), 1)

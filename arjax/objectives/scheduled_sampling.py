@@ -11,14 +11,13 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError, did_you_mean
 from arjax.core.integers import DEEPEST
 from arjax.core.options import opt
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Params
 from arjax.objectives.base import OBJECTIVES
 from arjax.objectives.prefixes import PrefixObjective, replaceable, scored
-from arjax.samplers.prefixes import draw_in_parallel, draw_in_steps, where_own
+from arjax.samplers.prefixes import draw_in_parallel, draw_in_steps, where_drawn
 
 _LOW = 1 / (1 + math.exp(6))
 #: The part of `final` that is reached at a part u of the run, from 0 at its start to 1 at its end. The schedules of
@@ -55,29 +54,23 @@ class ScheduledSampling(PrefixObjective):
 
     traits: ClassVar[frozenset[str]] = frozenset({"draws"})
 
-    schedule: str = "linear"
-    final: float = 0.25
+    schedule: str = opt("linear", choices=tuple(SCHEDULES))
+    final: float = opt(0.25, least=0, most=1)
     passes: int = opt(1, least=0, most=DEEPEST)
-
-    def __post_init__(self):
-        if self.schedule not in SCHEDULES:
-            hint = did_you_mean(self.schedule, SCHEDULES)
-            raise UserError(f"scheduled_sampling has no schedule {self.schedule!r}{hint}")
-        self.check_rate("final")
 
     def inputs(
         self, model: AutoregressiveModel, params: Params, batch: Batch, key: jax.Array, rate: float | jax.Array
     ) -> jax.Array:
         """The values that prefixes are made of, [B, *grid, *value], of which a part `rate` is drawn."""
         coin_key, draw_key = jax.random.split(key)
-        own_BD = jax.random.bernoulli(coin_key, rate, (len(batch), model.event.num_sites)) & replaceable(model, batch)
+        drawn_BD = jax.random.bernoulli(coin_key, rate, (len(batch), model.event.num_sites)) & replaceable(model, batch)
         keys_B, params = jax.random.split(draw_key, len(batch)), jax.lax.stop_gradient(params)
         if self.passes == 0:
-            return draw_in_steps(model, params, keys_B, batch.x, own_BD, dict(batch.context) or None)
+            return draw_in_steps(model, params, keys_B, batch.x, drawn_BD, dict(batch.context) or None)
 
         def one_pass(_: jax.Array, inputs: jax.Array) -> jax.Array:
             features = model.features(params, inputs, context=batch.context)
-            return where_own(own_BD, draw_in_parallel(model, params, keys_B, inputs, features), batch.x, model)
+            return where_drawn(drawn_BD, draw_in_parallel(model, params, keys_B, inputs, features), batch.x, model)
 
         return jax.lax.fori_loop(0, self.passes, one_pass, batch.x)
 

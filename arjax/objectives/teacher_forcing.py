@@ -30,5 +30,5 @@ class TeacherForcing(Objective[Model]):
             )
         self.check_parts_loss(model)
 
-    def loss(self, model: Model, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
+    def loss(self, model: Model, params: Params, aux: ObjectiveState, batch: Batch, step: Step) -> Loss:
         return score_loss(model.event, batch, model.score(params, batch, key=step.key, train=True))

@@ -14,6 +14,7 @@ import optax
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.core.traits import require
 from arjax.models.base import Params
 from arjax.models.tokens import FINGERPRINT, TokensModel, fingerprint
@@ -39,11 +40,7 @@ class Tokenizer(Objective[TokensModel]):
 
     KIND: ClassVar[str] = "tokens"
 
-    rate: float = 0.0
-
-    def __post_init__(self):
-        if self.rate < 0:
-            raise UserError(f"the rate of the objective 'tokenizer' must be at least 0, not {self.rate!r}")
+    rate: float = opt(0.0, least=0)
 
     def check(self, model: TokensModel) -> None:
         require(model, "tokens", "the objective 'tokenizer'")
@@ -67,24 +64,24 @@ class Tokenizer(Objective[TokensModel]):
     def init(self, model: TokensModel, key: jax.Array) -> ObjectiveState:
         return ObjectiveState(state=model.quantizer.init_state(key) if model.quantizer.LEARNS else {})
 
-    def loss(self, model: TokensModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
+    def loss(self, model: TokensModel, params: Params, aux: ObjectiveState, batch: Batch, step: Step) -> Loss:
         keys, weight_B = jax.random.split(step.key, 4), jnp.asarray(weights_of(batch), jnp.float32)
-        found = model.encoded(params, batch, True, keys[0])
-        of_quantizer = model.quantizer.loss(params["quantizer"], found.h, weight_B)
-        distortion = weighted_sum(weight_B, -model.log_likelihood(params, found.z, batch, keys[1], True))
+        encoded = model.encoded(params, batch, True, keys[0])
+        of_quantizer = model.quantizer.loss(params["quantizer"], encoded.h, weight_B)
+        distortion = weighted_sum(weight_B, -model.log_likelihood(params, encoded.z, batch, keys[1], True))
         counts = count(model.event, batch)
         terms = [Mean(distortion, counts.dims), Mean(of_quantizer * counts.examples, counts.examples)]
         rate = counts.examples * model.num_tokens * math.log(model.quantizer.num_codes)
         if self.rate:
-            rate = weighted_sum(weight_B, -model.log_prior(params, found.numbers, batch, keys[2], True))
+            rate = weighted_sum(weight_B, -model.log_prior(params, encoded.numbers, batch, keys[2], True))
             terms.append(Mean(self.rate * rate, counts.dims))
         numbers = {"distortion_nats": distortion, "rate_nats": rate, "quantizer_loss": terms[1].total}
         means = {name: Mean(jax.lax.stop_gradient(total), counts.examples) for name, total in numbers.items()}
         metrics = Metrics(jax.lax.stop_gradient(distortion + rate), *counts, means=means)
-        state = own.state
+        state = aux.state
         if model.quantizer.LEARNS:
             of_codes = jax.lax.stop_gradient(params["quantizer"])
-            assigned = model.quantizer.assign(of_codes, found.h)
+            assigned = model.quantizer.assign(of_codes, encoded.h)
             state = model.quantizer.collect(of_codes, state, assigned, weight_B, keys[3])
         return Loss(tuple(terms), metrics, state)
 
@@ -148,14 +145,14 @@ class TokenPrior(Objective[TokensModel]):
     def optimizer(self) -> optax.GradientTransformation:
         return self.inner.optimizer()
 
-    def report(self, own: ObjectiveState) -> Any:
-        return self.inner.report(own)
+    def report(self, aux: ObjectiveState) -> Any:
+        return self.inner.report(aux)
 
-    def loss(self, model: TokensModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
+    def loss(self, model: TokensModel, params: Params, aux: ObjectiveState, batch: Batch, step: Step) -> Loss:
         tokenizer = jax.lax.stop_gradient({name: value for name, value in params.items() if name != "prior"})
         tokens = model.quantizer.tokens_of(model.encoded(tokenizer, batch).numbers, model.grid)
         of_prior = Batch(tokens, batch.context, weight=weights_of(batch))
-        return self.inner.loss(model.prior, params["prior"], own, of_prior, step)
+        return self.inner.loss(model.prior, params["prior"], aux, of_prior, step)
 
     def after_step(self, model: TokensModel, params: Params, state: Any) -> tuple[Params, Any]:
         prior, state = self.inner.after_step(model.prior, params["prior"], state)

@@ -12,6 +12,7 @@ import optax
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.models.base import Model, Params
 from arjax.objectives.base import OBJECTIVES, Companions, Loss, Objective, ObjectiveState, Step, make_objective
 from arjax.objectives.metrics import Mean
@@ -30,14 +31,12 @@ class Weighted(Objective[Model]):
       weights: of their losses, above 0.
     """
 
-    of: tuple[str, ...] = ("teacher_forcing",)
-    weights: tuple[float, ...] = (1.0,)
+    of: tuple[str, ...] = opt(("teacher_forcing",), fewest=1)
+    weights: tuple[float, ...] = opt((1.0,), above=0)
 
     def __post_init__(self):
-        if not self.of or len(self.of) != len(self.weights):
+        if len(self.of) != len(self.weights):
             raise UserError(f"weighted needs as many weights as objectives, not {len(self.weights)} for {len(self.of)}")
-        if not all(isinstance(weight, int | float) and weight > 0 for weight in self.weights):
-            raise UserError(f"the weights of objectives must be above 0, not {self.weights}")
         names = [name for part in self.parts for name in part.companions()]
         if len(set(names)) < len(names):
             raise UserError("only one of the objectives of weighted may read the true conditionals")
@@ -70,9 +69,9 @@ class Weighted(Objective[Model]):
 
     def init(self, model: Model, key: jax.Array) -> ObjectiveState:
         """Parameters and states by the number of the objective, of those that have some."""
-        owns = [part.init(model, jax.random.fold_in(key, i)) for i, part in enumerate(self.parts)]
-        params = {str(i): own.params for i, own in enumerate(owns) if jax.tree.leaves(own.params)}
-        return ObjectiveState(params, {str(i): own.state for i, own in enumerate(owns) if jax.tree.leaves(own.state)})
+        auxes = [part.init(model, jax.random.fold_in(key, i)) for i, part in enumerate(self.parts)]
+        params = {str(i): aux.params for i, aux in enumerate(auxes) if jax.tree.leaves(aux.params)}
+        return ObjectiveState(params, {str(i): aux.state for i, aux in enumerate(auxes) if jax.tree.leaves(aux.state)})
 
     def frozen(self, model: Model) -> tuple[str, ...]:
         return self.parts[0].frozen(model)
@@ -94,13 +93,13 @@ class Weighted(Objective[Model]):
 
         return optax.partition(rules, labels)
 
-    def report(self, own: ObjectiveState) -> Mapping[str, Any]:
+    def report(self, aux: ObjectiveState) -> Mapping[str, Any]:
         """All their entries; a name that an objective before has taken is named `i/NAME`."""
-        found: dict[str, Any] = {}
+        report: dict[str, Any] = {}
         for i, part in enumerate(self.parts):
-            entries = part.report(_of(own, i))
-            found |= {f"{i}/{name}" if name in found else name: entry for name, entry in entries.items()}
-        return found
+            entries = part.report(_of(aux, i))
+            report |= {f"{i}/{name}" if name in report else name: entry for name, entry in entries.items()}
+        return report
 
     def after_step(self, model: Model, params: Params, state: Any) -> tuple[Params, Any]:
         states = dict(state)
@@ -110,12 +109,12 @@ class Weighted(Objective[Model]):
                 states[str(i)] = after
         return params, states
 
-    def loss(self, model: Model, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
+    def loss(self, model: Model, params: Params, aux: ObjectiveState, batch: Batch, step: Step) -> Loss:
         """The weighted sum; the first objective has the key of the step, as it has alone."""
         losses = []
         for i, part in enumerate(self.parts):
             key = jax.random.fold_in(step.key, i) if i else step.key
-            losses.append(part.loss(model, params, _of(own, i), batch, dataclasses.replace(step, key=key)))
+            losses.append(part.loss(model, params, _of(aux, i), batch, dataclasses.replace(step, key=key)))
         pairs = list(zip(self.weights, losses, strict=True))
         terms = tuple(Mean(weight * term.total, term.count) for weight, loss in pairs for term in loss.terms)
         means = {f"{i}/{name}": mean for i, loss in enumerate(losses) for name, mean in loss.metrics.means.items()}
@@ -123,6 +122,6 @@ class Weighted(Objective[Model]):
         return Loss(terms, dataclasses.replace(losses[0].metrics, means=means), state)
 
 
-def _of(own: ObjectiveState, i: int) -> ObjectiveState:
+def _of(aux: ObjectiveState, i: int) -> ObjectiveState:
     """The parameters and the state of one objective."""
-    return ObjectiveState(own.params.get(str(i), {}), own.state.get(str(i), {}))
+    return ObjectiveState(aux.params.get(str(i), {}), aux.state.get(str(i), {}))

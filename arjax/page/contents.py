@@ -48,36 +48,33 @@ def contents(model: Model, params: Any, dataset: Dataset, results: Mapping[str, 
     There are three forms of pages. `any_order`: the network predicts from any set of observed sites, by one program
     `given`. `in_order` and `text`: it reads the sites in one order, by the programs `start` and `step`. The class on
     which the joint is conditioned is one more input of each program.
-
-    Raises:
-      UserError: a page cannot show this kind of model or data, or does not compute one of its operations.
     """
-    found = require(model, "conditionals", "a page")
-    check(found, dataset)
+    stepwise = require(model, "conditionals", "a page")
+    check(stepwise, dataset)
     arrays = Arrays()
     weights = numbered(arrays, params)
-    num_weights, form = len(arrays.arrays), form_of(found, dataset)
-    name = NETWORKS.name_of(type(found.network)) or type(found.network).__name__
+    num_weights, form = len(arrays.arrays), page_form(stepwise, dataset)
+    name = NETWORKS.name_of(type(stepwise.network)) or type(stepwise.network).__name__
     try:
-        programs = _given(found, arrays, weights) if form == "any_order" else _steps(found, arrays, weights)
+        programs = _given(stepwise, arrays, weights) if form == "any_order" else _steps(stepwise, arrays, weights)
     except UserError as error:
         raise UserError(f"no page of the network {name!r}: {error}") from error
     description = {
         "form": form,
         "title": f"{dataset.name} · {name}",
-        "about": about(found, dataset, results),
-        "grid": list(found.event.grid_shape),
-        "levels": found.event.num_levels,
-        "order": np.asarray(found.factorization.order).tolist(),
-        "order_name": order_name(found.factorization),
-        "classes": classes_of(found, dataset),
+        "about": about(stepwise, dataset, results),
+        "grid": list(stepwise.event.grid_shape),
+        "levels": stepwise.event.num_levels,
+        "order": np.asarray(stepwise.factorization.order).tolist(),
+        "order_name": order_name(stepwise.factorization),
+        "classes": class_names(stepwise, dataset),
         "programs": {key: program.as_json() for key, program in programs.items()},
         **_vocabulary(dataset),
     }
     return Contents(description, arrays.arrays, num_weights)
 
 
-def form_of(model: AutoregressiveModel, dataset: Dataset) -> str:
+def page_form(model: AutoregressiveModel, dataset: Dataset) -> str:
     """The form of the page, see `contents`."""
     if dataset.vocabulary is not None:
         return "text"
@@ -86,7 +83,7 @@ def form_of(model: AutoregressiveModel, dataset: Dataset) -> str:
 
 def check(model: AutoregressiveModel, dataset: Dataset) -> None:
     """Raises `UserError` in one sentence where a page cannot show the model."""
-    event, form = model.event, form_of(model, dataset)
+    event, form = model.event, page_form(model, dataset)
     if event.columns:
         raise UserError("a page shows the same range of values at all sites, and the columns of this table have others")
     if not event.is_discrete or event.value_shape or event.num_levels > MOST_LEVELS:
@@ -114,7 +111,7 @@ def check(model: AutoregressiveModel, dataset: Dataset) -> None:
             raise UserError("a page shows texts from left to right: use model.ordering=raster")
 
 
-def classes_of(model: AutoregressiveModel, dataset: Dataset) -> list[str]:
+def class_names(model: AutoregressiveModel, dataset: Dataset) -> list[str]:
     """The names of the classes on which the joint is conditioned; none where it is not."""
     for _, part in model.context_spec.parts:
         return list(dataset.classes) or list(map(str, range(part.num_levels)))
@@ -132,7 +129,7 @@ def about(model: AutoregressiveModel, dataset: Dataset, results: Mapping[str, An
         "joint probability of the values, in the order in which they came.",
         "The entropy of a site is the mean number of bits that its value will have.",
     ]
-    if form_of(model, dataset) == "text" and model.event.num_sites > 1:
+    if page_form(model, dataset) == "text" and model.event.num_sites > 1:
         reach = f"The network reads at most {model.event.num_sites} characters"
         ends = dataset.vocabulary is not None and dataset.vocabulary.end is not None
         more = "; of a longer text it reads the last ones, at least half as many"

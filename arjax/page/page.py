@@ -61,7 +61,7 @@ class Page:
         return f'<iframe title="a page of arjax" style="{style}" srcdoc="{text}"></iframe>'
 
     def saved(self, path: str | os.PathLike) -> Page:
-        """Writes the file, and returns the page with its path; raises `UserError` where that cannot be."""
+        """Writes the file, and returns the page with its path."""
         path = user_path(path)
         if path.suffix.lower() not in (".html", ".htm"):
             raise UserError(f"a page is a file such as page.html, not {str(path)!r}")
@@ -79,10 +79,6 @@ def make_page(
       results: its scores, which the page names; None for none.
       precision: of the weights in the page: "float32", or "float16", with half the size; "auto" takes float16 where
         the page would otherwise have more than 2 MB.
-
-    Raises:
-      UserError: a page cannot show the model, see `arjax.page.contents`; weights are not finite, or too large for
-        half precision.
     """
     if precision not in ("auto", "float32", "float16"):
         raise UserError(f"precision must be auto, float32 or float16, not {precision!r}")

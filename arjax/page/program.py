@@ -166,7 +166,7 @@ class Arrays:
         self._numbers: dict[int, tuple[int, Any]] = {}  # by the identity of the object, which stays alive here
 
     def add(self, array: Any) -> int:
-        """The number of an array; raises `UserError` for elements that a page has not."""
+        """The number of an array."""
         if id(array) not in self._numbers:
             self.arrays.append(np.asarray(array))
             _type_of(self.arrays[-1])
@@ -204,9 +204,6 @@ def translate(function: Callable[..., Any], arrays: Arrays, weights: Any, *argum
       arrays: gets the leaves of `weights` and the constants of the function.
       weights: pairs of an array and its number in `arrays`, as the leaves of a pytree: see `numbered`.
       arguments: pytrees of arrays of the shapes and types that the page passes; the inputs are their leaves.
-
-    Raises:
-      UserError: the function has an operation or a type that a page does not compute.
     """
     leaves, tree = jax.tree.flatten(weights, is_leaf=lambda leaf: isinstance(leaf, Numbered))
     closed = jax.make_jaxpr(lambda leaves, *args: function(jax.tree.unflatten(tree, leaves), *args))(
@@ -290,7 +287,7 @@ class _Writer:
             self.operands[variable] = self.operand(atom)
 
     def add(self, equation: Any) -> None:
-        """Writes one equation; raises `UserError` where a page does not compute it."""
+        """Writes one equation."""
         name, params = equation.primitive.name, equation.params
         if name in CALLS:
             self.call(equation, params[CALLS[name]])

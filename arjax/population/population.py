@@ -22,7 +22,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.integers import check_seed
 from arjax.evaluation.likelihood import score_likelihood
-from arjax.evaluation.splits import Rows, SplitScorer, split_of
+from arjax.evaluation.splits import Rows, Scoring, SplitScorer, split_of
 from arjax.factorization import Factorization
 from arjax.models import KINDS, Model
 from arjax.models.checks import check_likelihood
@@ -85,7 +85,7 @@ class Population:
         self.replace_orders(orders)
         dataset = dataclasses.replace(self.setup.scored, transform=None)  # each seed has its own draws of it
         keys_S = jax.vmap(jax.random.key)(jnp.asarray(self.seeds, jnp.uint32))
-        self._scorer = SplitScorer(self._score, dataset, self.setup.evaluate.batch_size, None, keys_S)
+        self._scorer = SplitScorer(self._score, dataset, Scoring(self.setup.evaluate.batch_size, None, keys_S))
         self.programs: dict[Any, Any] = {}  # the compiled ones, by the number and the form of the members
 
     def replace_orders(self, orders: Sequence[str | np.ndarray]) -> None:

@@ -254,7 +254,7 @@ def _scores(population: Population, state: PopulationState, history: History) ->
     """The scores of the best parameters of all members; members that never had a finite score have none."""
     setup, split = population.setup, population.setup.evaluate.split
     valid, test = (counted(population.rows(state.best, name)) for name in ("validation", split))
-    test |= truth_rows(setup.scored, split, batch_size=setup.evaluate.batch_size, mesh=setup.mesh)
+    test |= truth_rows(setup.scored, split, setup.scoring)
     for rows in (valid, test):
         rows["nll"][~np.isfinite(history.best_value)] = np.inf
     notes: list[list[dict[str, Any]]] = [[] for _ in population.members]

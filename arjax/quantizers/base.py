@@ -84,7 +84,7 @@ class Quantizer:
 
     def distances(self, params: Params, h: jax.Array) -> jax.Array:
         """Squared distances of vectors h [B, *grid, E] to all codes, float32[B, T, K], of which `assign` takes the
-        least. Their gradient is that of h alone. Raises `UserError` where codes are not assigned by distances.
+        least. Their gradient is that of h alone.
         """
         raise UserError(f"{self} has no distances of vectors to its codes")
 
@@ -132,7 +132,7 @@ def squared_distances(v_BTE: jax.Array, codes_KE: jax.Array) -> jax.Array:
     return (v_BTE**2).sum(-1, keepdims=True) - 2 * dots_BTK + (codes_KE**2).sum(-1)
 
 
-def weighted_mean(values_B: jax.Array, weight_B: jax.Array) -> jax.Array:
+def mean_by_weight(values_B: jax.Array, weight_B: jax.Array) -> jax.Array:
     """The mean of [B, ...] over the examples by their weights, and over all other axes; 0 where nothing counts."""
     by_example_B = values_B.reshape(len(values_B), -1).mean(-1)
     total = weight_B.sum()

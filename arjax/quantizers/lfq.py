@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.options import opt
-from arjax.quantizers.base import QUANTIZERS, Assigned, Grid, Params, Quantizer, squared_distances, weighted_mean
+from arjax.quantizers.base import QUANTIZERS, Assigned, Grid, Params, Quantizer, mean_by_weight, squared_distances
 
 #: More codes than 2^20 would not fit as the table of the entropy of their mean.
 MOST_BITS = 20
@@ -62,14 +62,14 @@ class Lfq(Quantizer):
         """entropy (E[H(q)] - H(E[q])) + commitment |h - sign(h)|^2, the latter a mean over scalars; nats."""
         h_BTE = h.astype(jnp.float32).reshape(len(h), -1, self.bits)
         signs_BTE = jnp.where(h_BTE > 0, 1.0, -1.0)
-        found = self.commitment * weighted_mean((h_BTE - signs_BTE) ** 2, weight_B)
+        commitment = self.commitment * mean_by_weight((h_BTE - signs_BTE) ** 2, weight_B)
         if not self.entropy:
-            return found
+            return commitment
         log_on, log_off = (jax.nn.log_sigmoid(s * 4 * h_BTE / self.temperature) for s in (1, -1))
         of_one_BT = -(jnp.exp(log_on) * log_on + jnp.exp(log_off) * log_off).sum(-1)
         mean_K = _mean_assignment(jnp.stack([jnp.exp(log_off), jnp.exp(log_on)], -1), weight_B)
         of_mean = -(mean_K * jnp.log(jnp.where(mean_K > 0, mean_K, 1.0))).sum()
-        return found + self.entropy * (weighted_mean(of_one_BT, weight_B) - of_mean)
+        return commitment + self.entropy * (mean_by_weight(of_one_BT, weight_B) - of_mean)
 
 
 def _mean_assignment(p_BTE2: jax.Array, weight_B: jax.Array) -> jax.Array:
@@ -88,7 +88,7 @@ def _mean_assignment(p_BTE2: jax.Array, weight_B: jax.Array) -> jax.Array:
 
 def _products(p_NE2: jax.Array) -> jax.Array:
     """The probabilities of all numbers of some bits, the first bit varies fastest: [N, 2^E]."""
-    found = jnp.ones((len(p_NE2), 1), jnp.float32)
+    joint = jnp.ones((len(p_NE2), 1), jnp.float32)
     for i in range(p_NE2.shape[1]):
-        found = (p_NE2[:, i, :, None] * found[:, None, :]).reshape(len(p_NE2), -1)
-    return found
+        joint = (p_NE2[:, i, :, None] * joint[:, None, :]).reshape(len(p_NE2), -1)
+    return joint

@@ -12,7 +12,7 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.core.options import opt
 from arjax.core.spec import EventSpec
-from arjax.quantizers.base import QUANTIZERS, Assigned, Grid, Params, Quantizer, State, make_quantizer, weighted_mean
+from arjax.quantizers.base import QUANTIZERS, Assigned, Grid, Params, Quantizer, State, make_quantizer, mean_by_weight
 
 #: The parameters of the quantizer of all scales, and the kernels of the smoothing convolutions.
 OF, KERNELS = "of", "kernels"
@@ -22,7 +22,7 @@ SMOOTHED = 0.5
 
 @QUANTIZERS.register("residual")
 @dataclasses.dataclass(frozen=True)
-class Residual(Quantizer):
+class ResidualQuantizer(Quantizer):
     """Squares of s x s codes for each of the scales s, coarse to fine: each scale quantizes what the ones before left.
 
     Tian, Jiang, Yuan, Peng & Wang, "Visual Autoregressive Modeling: Scalable Image Generation via Next-Scale
@@ -51,7 +51,7 @@ class Residual(Quantizer):
     def __post_init__(self):
         if any(b <= a for a, b in zip(self.scales, self.scales[1:], strict=False)):
             raise UserError(f"the scales of the quantizer 'residual' must grow from one to the next, not {self.scales}")
-        if isinstance(self.inner, Residual):
+        if isinstance(self.inner, ResidualQuantizer):
             raise UserError("the quantizer 'residual' has one quantizer for all scales, which is no residual one")
 
     @property
@@ -119,8 +119,8 @@ class Residual(Quantizer):
         fixed = jax.lax.stop_gradient(h)
         total = jnp.zeros((), jnp.float32)
         for so_far in self._split(params, fixed)[1]:
-            of_codes = weighted_mean((so_far - fixed) ** 2, weight_B)
-            of_h = weighted_mean((jax.lax.stop_gradient(so_far) - h) ** 2, weight_B)
+            of_codes = mean_by_weight((so_far - fixed) ** 2, weight_B)
+            of_h = mean_by_weight((jax.lax.stop_gradient(so_far) - h) ** 2, weight_B)
             total += of_codes + self.commitment * of_h
         return total / len(self.scales)
 
@@ -140,15 +140,15 @@ class Residual(Quantizer):
         the convolutions.
         """
         rest, so_far = h.astype(jnp.float32), jnp.zeros(h.shape, jnp.float32)
-        found, sums = [], []
+        by_scale, sums = [], []
         for k, side in enumerate(self.scales):
             reduced = jnp.einsum("sh,tw,bhwe->bste", *[_means(side, self.scales[-1])] * 2, rest, precision="highest")
-            found.append(self.inner.assign(params[OF], reduced))
-            added = self._at_grid(params, found[-1].numbers, k)
+            by_scale.append(self.inner.assign(params[OF], reduced))
+            added = self._at_grid(params, by_scale[-1].numbers, k)
             so_far = so_far + added
             rest = jax.lax.stop_gradient(rest - added)
             sums.append(so_far)
-        return Assigned(*(jnp.concatenate(parts, 1) for parts in zip(*found, strict=True))), sums
+        return Assigned(*(jnp.concatenate(parts, 1) for parts in zip(*by_scale, strict=True))), sums
 
     def _at_grid(self, params: Params, numbers: jax.Array, k: int) -> jax.Array:
         """What scale k adds, [B, *grid, E], of its numbers [B, s * s]."""

@@ -10,7 +10,16 @@ import jax.numpy as jnp
 
 from arjax.core.options import opt
 from arjax.core.spec import MOST_LEVELS
-from arjax.quantizers.base import QUANTIZERS, Assigned, Grid, Params, Quantizer, State, squared_distances, weighted_mean
+from arjax.quantizers.base import (
+    QUANTIZERS,
+    Assigned,
+    Grid,
+    Params,
+    Quantizer,
+    State,
+    mean_by_weight,
+    squared_distances,
+)
 
 #: The codes among the parameters, float32[K, E].
 CODEBOOK = "codebook"
@@ -75,7 +84,7 @@ class Vq(Quantizer):
 
     def loss(self, params: Params, h: jax.Array, weight_B: jax.Array) -> jax.Array:
         codes = self.lookup(params, self.assign(params, h).numbers, h.shape[1:-1])
-        return self.commitment * weighted_mean((h.astype(jnp.float32) - codes) ** 2, weight_B)
+        return self.commitment * mean_by_weight((h.astype(jnp.float32) - codes) ** 2, weight_B)
 
     def init_state(self, key: jax.Array) -> State:
         """`hits` N_k, `sums` m_k, both of the batches of this step, the vectors that are kept of it (those of the

@@ -86,7 +86,7 @@ def whole_ticks(axis: Any) -> None:
 
 
 def save_figure(figure: Any, path: str | os.PathLike) -> None:
-    """Writes a figure, and the folder for it; raises `UserError` where the disk refuses."""
+    """Writes a figure, and the folder for it."""
     with writing(path):
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
         draw_into(figure, path)

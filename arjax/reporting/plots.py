@@ -175,8 +175,8 @@ def entropy_figure(
 
 
 def loss_figure(metrics: Sequence[Mapping[str, Any]], name: str = "bits_per_dim") -> Any:
-    """Training and validation loss over steps from the lines of `metrics.jsonl`. Raises `UserError`: when no line holds
-    that metric. `metrics`: dicts with `step` and any of `train/<name>` and `validation/<name>`.
+    """Training and validation loss over steps from the lines of `metrics.jsonl`. `metrics`: dicts with `step` and any
+    of `train/<name>` and `validation/<name>`.
     """
     figure = new_figure(6.4, 3.4)
     (axis,) = row_of_axes(figure, 1)
@@ -236,7 +236,7 @@ def path_figure(
     return figure
 
 
-def path_text(paths: Sequence[Sequence[str]], labels: Sequence[str]) -> str:
+def text_of_path(paths: Sequence[Sequence[str]], labels: Sequence[str]) -> str:
     """Texts along the reverse process: a paragraph for each example, a line for each frame; masks are visible."""
     width = max(map(len, labels))
     shown = [[frame.replace("\n", LINE_BREAK) for frame in path] for path in paths]
@@ -292,10 +292,7 @@ def _along_text(axis: Any, curves: Mapping[str, np.ndarray]) -> None:
 
 
 def write_exposure(path: str | os.PathLike, curves: Mapping[str, np.ndarray]) -> None:
-    """Writes curves to `PATH.npz`, and their picture to `PATH.png`, by the first process; nothing where there are none.
-
-    Raises `UserError` when the disk refuses.
-    """
+    """Writes curves to `PATH.npz`, and their picture to `PATH.png`, by the first process."""
     if not curves or jax.process_index() > 0:
         return
     with replacing(f"{path}.npz") as replacement, replacement.open("wb") as file:

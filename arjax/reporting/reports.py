@@ -24,17 +24,14 @@ _NATS, _SAMPLES = ("nll_nats", "nll_stderr", "bits_per_dim"), (SAMPLE_SCORE, f"{
 def read_report(workdir: str | os.PathLike) -> dict[str, Any] | None:
     """The report of a run, or None when there is none, or an incomplete one: then it is computed again.
 
-    A report without one of the fields of all reports was edited by hand or damaged. Raises `UserError`: there is one
-    that cannot be read.
+    A report without one of the fields of all reports was edited by hand or damaged.
     """
     report = read_json_object(Path(workdir) / FILE_NAME)
     return report if report is not None and is_report(report) else None
 
 
 def finished_report(workdir: str | os.PathLike) -> dict[str, Any] | None:
-    """The report of a run, or None when there is none. Raises `UserError`: there is one that cannot be read, or that is
-    damaged.
-    """
+    """The report of a run, or None when there is none."""
     report, path = read_report(workdir), Path(workdir) / FILE_NAME
     if report is None and path.exists():
         raise UserError(f"{path} is damaged: the command that trained the run computes it again")
@@ -179,9 +176,11 @@ def _of_exposure(scores: Mapping[str, Any]) -> list[str]:
     """Errors under own prefixes beside those of the data, of the truth, of decodings and under a judge."""
     parts = []
     if "exposure_forward_own_nats" in scores:
-        own, of_data = (scores[f"exposure_forward_{name}_nats"] for name in ("own", "data"))
+        of_model, of_data = (scores[f"exposure_forward_{name}_nats"] for name in ("own", "data"))
         excess = f"{scores['exposure_excess_percent']:.1f} ± {scores['exposure_excess_stderr']:.1f} %"
-        parts.append(f"errors of {own:.4f} nats under own prefixes, {of_data:.4f} under the data's (excess {excess})")
+        parts.append(
+            f"errors of {of_model:.4f} nats under own prefixes, {of_data:.4f} under the data's (excess {excess})"
+        )
     if "greedy_error" in scores:
         percent = [100 * scores[f"{name}_error"] for name in ("greedy", "next_step")]
         parts.append(f"{percent[0]:.1f} % of decoded values wrong, {percent[1]:.1f} % of next ones")

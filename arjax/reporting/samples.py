@@ -34,8 +34,8 @@ def write_samples(
     sample_rate: int = 0,
     to_cells: Callable[[np.ndarray], list[list[str]]] | None = None,
 ) -> list[Path]:
-    """Writes samples in every format that suits them. Raises `UserError`: the disk refuses. Returns the files written.
-    The image is left out when matplotlib is not installed.
+    """Writes samples in every format that suits them. Returns the files written. The image is left out when matplotlib
+    is not installed.
 
     Args:
       folder: the folder of the files; made when missing, in an existing folder.
@@ -82,9 +82,7 @@ def write_wave(path: str | os.PathLike, waveform: np.ndarray, sample_rate: int) 
 
 @contextlib.contextmanager
 def numbered_folder(workdir: str | os.PathLike) -> Iterator[Path]:
-    """A new folder `samples-1`, `samples-2`, ...; removed again when the body fails. Raises `UserError`: the disk
-    refuses, before the body runs.
-    """
+    """A new folder `samples-1`, `samples-2`, ...; removed again when the body fails."""
     with contextlib.ExitStack() as undo:
         folder = _next_folder(Path(workdir))
         undo.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -96,7 +94,7 @@ def numbered_folder(workdir: str | os.PathLike) -> Iterator[Path]:
 def folder_of_samples(workdir: str | os.PathLike) -> Iterator[Path]:
     """A folder that becomes `samples` when the body has written it to the end; removed again when the body fails.
 
-    Samples that were there before get the next number. Raises `UserError`: the disk refuses.
+    Samples that were there before get the next number.
     """
     final, partial = Path(workdir) / FOLDER, Path(workdir) / f"partial-{FOLDER}"
     with contextlib.ExitStack() as undo:

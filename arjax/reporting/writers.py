@@ -103,7 +103,7 @@ class MetricWriter(contextlib.AbstractContextManager):
             self._others.append(writer)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds one line; `values` are scalars (Python, numpy or jax). Raises `UserError` where the disk refuses."""
+        """Adds one line; `values` are scalars (Python, numpy or jax)."""
         scalars = {name: float(value) for name, value in values.items()}
         line = {"step": int(step)} | {k: v if math.isfinite(v) else None for k, v in scalars.items()}
         with writing(self._path), self._path.open("a", encoding="utf-8") as file:
@@ -131,8 +131,8 @@ def make_writers(writers: str | Sequence[Component]) -> list[Writer]:
 
 
 def read_writers(text: str) -> tuple[Component, ...]:
-    """The writers that a text calls, such as `tensorboard,wandb(project='digits')`; none for "". Raises `UserError`: an
-    unknown writer or option. `Writer.check` tells whether their packages are there.
+    """The writers that a text calls, such as `tensorboard,wandb(project='digits')`; none for "". `Writer.check` tells
+    whether their packages are there.
     """
     return tuple(WRITERS.read(call) for call in _calls(text))
 
@@ -142,10 +142,10 @@ def _calls(text: str) -> list[str]:
     if not text.strip():
         return []
     try:
-        found = parse_expression(text)
+        expression = parse_expression(text)
     except ValueError:
         return [text]  # no readable call: the registry raises an error about it
-    return [ast.unparse(call) for call in found.elts] if isinstance(found, ast.Tuple) else [text]
+    return [ast.unparse(call) for call in expression.elts] if isinstance(expression, ast.Tuple) else [text]
 
 
 def read_metrics(workdir: str | os.PathLike) -> list[dict[str, Any]]:
@@ -166,14 +166,14 @@ def _whole_lines(path: Path) -> list[dict[str, Any]]:
         text = path.read_text(encoding="utf-8", errors="replace")
     lines = text.split("\n")
     parsed = [_metrics(line) for line in lines[:-1]]
-    found = [values for values in parsed if values is not None]
+    whole = [values for values in parsed if values is not None]
     damaged = [number for number, values in enumerate(parsed, start=1) if values is None]
     if (values := _metrics(lines[-1])) is not None:  # whole, but for its end
-        found.append(values)
+        whole.append(values)
     if damaged:
         numbers = ", ".join(map(str, damaged[:3])) + (", ..." if len(damaged) > 3 else "")
         say_once(f"{path} is damaged: {len(damaged)} of its {len(lines) - 1} lines are left out (line {numbers})")
-    return found
+    return whole
 
 
 def _metrics(line: str) -> dict[str, Any] | None:

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.batch import Array
+from arjax.core.options import opt
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
-from arjax.stages.base import STAGES, Stages, coarser, stacked, stacked_context, to_cells
+from arjax.stages.base import STAGES, Stages, coarser, stacked_context, stacked_values, to_cells
 
 
 @STAGES.register("averaged")
@@ -28,17 +29,15 @@ class Averaged(Stages):
       levels: number of scales beside x.
     """
 
-    factor: int = 2
+    factor: int = opt(2, least=2)
     levels: int = 1
 
     exact = False
+    KINDS = ("levels", "binary")
 
-    @classmethod
-    def for_event(cls, event: EventSpec, factor: int = 2, levels: int = 1) -> Averaged:
-        """For levels and binary data on a grid whose sides the factor divides; raises `UserError` for others."""
-        cls.check_kind(event, ("levels", "binary"), "levels and binary data")
-        cls.check_grid(event, factor, levels)
-        return cls(event, factor, levels)
+    def __post_init__(self):
+        super().__post_init__()
+        self.check_grid(self.factor, self.levels)
 
     @property
     def events(self) -> tuple[EventSpec, ...]:
@@ -51,14 +50,14 @@ class Averaged(Stages):
 
     def split(self, x: Array) -> tuple[jax.Array, ...]:
         rank = len(self.event.grid_shape)
-        size, found = self.factor**rank, [jnp.asarray(x, jnp.int32)]
+        size, stages = self.factor**rank, [jnp.asarray(x, jnp.int32)]
         for _ in range(self.levels):
-            total = to_cells(found[0], rank, self.factor).sum(1 + rank)
-            found = [(total + size // 2) // size, *found]
-        return tuple(found)
+            total = to_cells(stages[0], rank, self.factor).sum(1 + rank)
+            stages = [(total + size // 2) // size, *stages]
+        return tuple(stages)
 
     def join(self, parts: Sequence[Array]) -> jax.Array:
         return jnp.asarray(parts[-1])
 
     def context(self, k: int, before: Sequence[Array]) -> dict[str, jax.Array]:
-        return stacked(self.event, before[-1:]) if k else {}
+        return stacked_values(self.event, before[-1:]) if k else {}

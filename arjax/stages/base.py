@@ -6,7 +6,6 @@ import abc
 import dataclasses
 import functools
 import math
-import operator
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -18,7 +17,7 @@ from arjax.core.errors import UserError
 from arjax.core.registry import Registry
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 
-STAGES = Registry("stages", builder=operator.attrgetter("for_event"), hidden=("event",))
+STAGES = Registry("stages", hidden=("event",))
 #: The part of the context with the earlier parts, and that with the number of the stage, where one model has all.
 COARSE, STAGE = "coarse", "stage"
 #: The lowest and the highest value of each scalar, int[B, *grid, *value] each.
@@ -27,7 +26,7 @@ Limits = tuple[jax.Array, jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class Stages(abc.ABC):
-    """Cuts an example x into c_1, ..., c_n, from coarse to fine. Subclasses are frozen dataclasses of plain values.
+    """Cuts an example x into c_1, ..., c_n, from coarse to fine. Subclasses are frozen dataclasses.
 
     Where the cut is `exact`, it is a bijection between the examples and the parts that `limits` allows:
     log p(x) = sum_k log p(c_k | c_<k). Otherwise c_n is x itself and the earlier parts are functions of it; then
@@ -43,30 +42,22 @@ class Stages(abc.ABC):
 
     #: Whether the cut is a bijection.
     exact: ClassVar[bool] = True
+    #: The kinds of data that can be cut.
+    KINDS: ClassVar[tuple[str, ...]] = ("binary", "levels", "tokens", "real")
 
-    @classmethod
-    @abc.abstractmethod
-    def for_event(cls, event: EventSpec) -> Stages:
-        """The stages of an event (further keyword options allowed); raises `UserError` where it has none."""
+    def __post_init__(self):
+        if self.event.kind not in self.KINDS:
+            kinds = " and ".join(self.KINDS)
+            raise UserError(f"the stages {self.name!r} are for {kinds}, not {self.event.kind}")
 
-    @classmethod
-    def check_kind(cls, event: EventSpec, kinds: Sequence[str], needs: str) -> None:
-        """Raises `UserError` for data of other kinds."""
-        if event.kind not in kinds:
-            raise UserError(f"the stages {STAGES.name_of(cls)!r} are for {needs}, not {event.kind}")
-
-    @classmethod
-    def check_grid(cls, event: EventSpec, factor: int, levels: int) -> None:
+    def check_grid(self, factor: int, levels: int) -> None:
         """Raises `UserError` unless the grid can be made coarser by the factor so many times."""
-        name, grid = STAGES.name_of(cls), event.grid_shape
-        if factor < 2 or levels < 1:
-            found = f"a factor of {factor} and {levels} levels"
-            raise UserError(f"the stages {name!r} need a factor of at least 2 and at least 1 level, not {found}")
+        grid = self.event.grid_shape
         too_often = math.log(factor) * levels > math.log(max(grid)) + 1e-9
         if too_often or any(side % factor**levels for side in grid):
             raise UserError(
-                f"the stages {name!r} make each side of the grid {levels} times smaller by the factor {factor}, and a "
-                f"grid of {grid} cannot be: take fewer levels or another factor"
+                f"the stages {self.name!r} make each side of the grid {levels} times smaller by the factor {factor}, "
+                f"and a grid of {grid} cannot be: take fewer levels or another factor"
             )
 
     @property
@@ -103,8 +94,8 @@ class Stages(abc.ABC):
         return None
 
     def masks(self, mask: Array) -> tuple[jax.Array, ...]:
-        """The sites of the parts that belong to sites of x, [B, *grid] -> [B, *grid of part k] each; raises `UserError`
-        where a site of a part belongs to several sites of x.
+        """The sites of the parts that belong to sites of x, [B, *grid] -> [B, *grid of part k] each, if each site
+        of a part belongs to one site of x.
         """
         raise UserError(
             f"the stages {self.name!r} mix the sites of an example: they have no mask of single sites, and no sites "
@@ -125,8 +116,7 @@ class Stages(abc.ABC):
     @functools.cached_property
     def shared_context(self) -> ContextSpec:
         """The context of one model for all stages: all parts but the last, stacked as the first axis of a value, where
-        `events[0].num_levels` stands for a part that is not known yet; and the number of the stage as a class. Raises
-        `UserError` where the parts are not alike.
+        `events[0].num_levels` stands for a part that is not known yet; and the number of the stage as a class.
         """
         first, num = self.events[0], len(self.events)
         if any(event != first for event in self.events) or not first.is_discrete:
@@ -134,8 +124,8 @@ class Stages(abc.ABC):
                 f"one model for all stages needs parts that are alike, of whole numbers, and those of {self.name!r} "
                 "are not: give each stage a part of its own"
             )
-        stacked = EventSpec(first.grid_shape, (num - 1, *first.value_shape), "levels", first.num_levels + 1)
-        return NO_CONTEXT.with_part(COARSE, stacked, local=True).with_part(STAGE, EventSpec((), (), "tokens", num))
+        stack = EventSpec(first.grid_shape, (num - 1, *first.value_shape), "levels", first.num_levels + 1)
+        return NO_CONTEXT.with_part(COARSE, stack, local=True).with_part(STAGE, EventSpec((), (), "tokens", num))
 
     def context_of_shared(self, k: int, before: Sequence[Array], num: int) -> dict[str, jax.Array]:
         """The values of `shared_context` of B examples at stage k."""
@@ -146,7 +136,7 @@ class Stages(abc.ABC):
 
 
 def make_stages(text: str, event: EventSpec) -> Stages:
-    """The stages of a call string, such as `digits(base=16)`, for an event; `UserError` where it does not have them."""
+    """The stages of a call string, such as `digits(base=16)`, for an event."""
     return STAGES.call(text, event)
 
 
@@ -159,7 +149,7 @@ def stacked_context(event: EventSpec, num: int) -> ContextSpec:
     return NO_CONTEXT.with_part(COARSE, event, local=True)
 
 
-def stacked(event: EventSpec, pictures: Sequence[Array]) -> dict[str, jax.Array]:
+def stacked_values(event: EventSpec, pictures: Sequence[Array]) -> dict[str, jax.Array]:
     """The values of `stacked_context`."""
     if not pictures:
         return {}

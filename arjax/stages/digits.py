@@ -10,9 +10,9 @@ import jax.numpy as jnp
 
 from arjax.core.batch import Array
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
+from arjax.core.options import opt
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.stages.base import STAGES, Limits, Stages, stacked, stacked_context
+from arjax.stages.base import STAGES, Limits, Stages, stacked_context, stacked_values
 
 
 @STAGES.register("digits")
@@ -30,17 +30,14 @@ class Digits(Stages):
       base: of the digits.
     """
 
-    base: int = 16
+    base: int = opt(16, least=2)
 
-    @classmethod
-    def for_event(cls, event: EventSpec, base: int = 16) -> Digits:
-        """For levels and tokens with more values than the base; raises `UserError` for others."""
-        cls.check_kind(event, ("levels", "tokens"), "levels and tokens")
-        if not is_integer(base) or base < 2:
-            raise UserError(f"the base of the stages 'digits' must be a whole number, at least 2, not {base!r}")
-        if event.num_levels <= base:
-            raise UserError(f"{event.num_levels} values have one digit of base {base}: take a smaller base")
-        return cls(event, base)
+    KINDS = ("levels", "tokens")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.event.num_levels <= self.base:
+            raise UserError(f"{self.event.num_levels} values have one digit of base {self.base}: take a smaller base")
 
     @property
     def num_digits(self) -> int:
@@ -75,7 +72,7 @@ class Digits(Stages):
         return sum((jnp.asarray(part) * self._place(k) for k, part in enumerate(parts)), jnp.zeros_like(parts[0]))
 
     def context(self, k: int, before: Sequence[Array]) -> dict[str, jax.Array]:
-        return stacked(self.event, before)
+        return stacked_values(self.event, before)
 
     def limited(self, k: int) -> bool:
         """Whether the largest value of all has another digit here than base - 1."""

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from arjax.core.batch import Array
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
-from arjax.stages.base import COARSE, STAGES, Limits, Stages, stacked, stacked_context
+from arjax.stages.base import COARSE, STAGES, Limits, Stages, stacked_context, stacked_values
 
 
 @STAGES.register("haar")
@@ -33,12 +33,11 @@ class Haar(Stages):
 
     levels: int = 1
 
-    @classmethod
-    def for_event(cls, event: EventSpec, levels: int = 1) -> Haar:
-        """For levels and binary data on a grid whose sides can be halved; raises `UserError` for others."""
-        cls.check_kind(event, ("levels", "binary"), "levels and binary data")
-        cls.check_grid(event, 2, levels)
-        return cls(event, levels)
+    KINDS = ("levels", "binary")
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.check_grid(2, self.levels)
 
     @property
     def _top(self) -> int:
@@ -53,11 +52,11 @@ class Haar(Stages):
     def _pictures(self) -> list[EventSpec]:
         """The means that each part but the first refines, and x itself."""
         grid = [side // 2**self.levels for side in self.event.grid_shape]
-        found = [dataclasses.replace(self.event, grid_shape=tuple(grid))]
+        pictures = [dataclasses.replace(self.event, grid_shape=tuple(grid))]
         for axis in self._axes():
             grid[axis] *= 2
-            found.append(dataclasses.replace(self.event, grid_shape=tuple(grid)))
-        return found
+            pictures.append(dataclasses.replace(self.event, grid_shape=tuple(grid)))
+        return pictures
 
     @property
     def events(self) -> tuple[EventSpec, ...]:
@@ -71,11 +70,11 @@ class Haar(Stages):
 
     def split(self, x: Array) -> tuple[jax.Array, ...]:
         x = jnp.asarray(x, jnp.int32)
-        found: list[jax.Array] = []
+        details: list[jax.Array] = []
         for axis in reversed(list(self._axes())):
             first, second = (jnp.take(x, jnp.arange(i, x.shape[1 + axis], 2), 1 + axis) for i in (0, 1))
-            x, found = (first + second) // 2, [first - second + self._top, *found]
-        return (x, *found)
+            x, details = (first + second) // 2, [first - second + self._top, *details]
+        return (x, *details)
 
     def join(self, parts: Sequence[Array]) -> jax.Array:
         """The picture with these means and differences; with fewer parts, a coarser one."""
@@ -88,7 +87,7 @@ class Haar(Stages):
         return x
 
     def context(self, k: int, before: Sequence[Array]) -> dict[str, jax.Array]:
-        return stacked(self.event, [self.join(before)]) if k else {}
+        return stacked_values(self.event, [self.join(before)]) if k else {}
 
     def limited(self, k: int) -> bool:
         return k > 0

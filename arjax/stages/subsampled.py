@@ -10,8 +10,9 @@ import jax.numpy as jnp
 
 from arjax.core.batch import Array
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.stages.base import STAGES, Stages, coarser, from_cells, stacked, stacked_context, to_cells
+from arjax.stages.base import STAGES, Stages, coarser, from_cells, stacked_context, stacked_values, to_cells
 
 
 @STAGES.register("subsampled")
@@ -32,22 +33,18 @@ class Subsampled(Stages):
       apart: whether each set of sites that are `factor` apart is a stage.
     """
 
-    factor: int = 2
+    factor: int = opt(2, least=2)
     levels: int = 1
     apart: bool = False
 
-    @classmethod
-    def for_event(cls, event: EventSpec, factor: int = 2, levels: int = 1, apart: bool = False) -> Subsampled:
-        """For all data of one kind, on a grid whose sides the factor divides; raises `UserError` for others."""
-        cls.check_kind(event, ("binary", "levels", "tokens", "real"), "data of one kind")
-        cls.check_grid(event, factor, levels)
-        rank = len(event.grid_shape)
-        if not apart and rank != 2 and factor**rank > 2:
+    def __post_init__(self):
+        super().__post_init__()
+        self.check_grid(self.factor, self.levels)
+        if not self.apart and self._rank != 2 and self.factor**self._rank > 2:
             raise UserError(
-                f"the new sites of a cell are the channels of an image: on a grid of {rank} axes take "
+                f"the new sites of a cell are the channels of an image: on a grid of {self._rank} axes take "
                 "subsampled(apart=True), or on a line the factor 2"
             )
-        return cls(event, factor, levels, apart)
 
     @property
     def _rank(self) -> int:
@@ -66,34 +63,34 @@ class Subsampled(Stages):
     @property
     def events(self) -> tuple[EventSpec, ...]:
         """The coarsest picture, then the other sites of each scale."""
-        found = [next(self._pictures())]
+        parts = [next(self._pictures())]
         for picture in self._pictures():
             if self.apart:
-                found += [picture] * self._finer
+                parts += [picture] * self._finer
             else:
                 axis = (self._finer,) if self._finer > 1 else ()
-                found.append(dataclasses.replace(picture, grid_shape=(*picture.grid_shape, *axis)))
-        return tuple(found)
+                parts.append(dataclasses.replace(picture, grid_shape=(*picture.grid_shape, *axis)))
+        return tuple(parts)
 
     @property
     def contexts(self) -> tuple[ContextSpec, ...]:
         """The coarser picture and, where sets are apart, the sets before, at the same site."""
         sets = range(1, self._finer + 1) if self.apart else (1,)
-        found = [stacked_context(picture, num) for picture in self._pictures() for num in sets]
-        return (stacked_context(self.event, 0), *found)
+        contexts = [stacked_context(picture, num) for picture in self._pictures() for num in sets]
+        return (stacked_context(self.event, 0), *contexts)
 
     def _parts_of(self, x: Array) -> tuple[jax.Array, ...]:
         """Of values, or of marks of sites."""
         x, axis = jnp.asarray(x), 1 + self._rank
-        found: list[jax.Array] = []
+        parts: list[jax.Array] = []
         for _ in range(self.levels):
             cells = to_cells(x, self._rank, self.factor)
             x, finer = jnp.take(cells, 0, axis), jnp.delete(cells, 0, axis, assume_unique_indices=True)
             if self.apart or self._finer == 1:
-                found = [*(jnp.take(finer, i, axis) for i in range(self._finer)), *found]
+                parts = [*(jnp.take(finer, i, axis) for i in range(self._finer)), *parts]
             else:
-                found = [finer, *found]
-        return (x, *found)
+                parts = [finer, *parts]
+        return (x, *parts)
 
     def split(self, x: Array) -> tuple[jax.Array, ...]:
         return self._parts_of(jnp.asarray(x, self.event.dtype))
@@ -114,7 +111,7 @@ class Subsampled(Stages):
             return {}
         num = self._finer if self.apart else 1
         whole = (k - 1) // num * num  # the parts of finished scales beside the coarsest
-        return stacked(self.event, [self.join(before[: whole + 1]), *before[whole + 1 :]])
+        return stacked_values(self.event, [self.join(before[: whole + 1]), *before[whole + 1 :]])
 
     def masks(self, mask: Array) -> tuple[jax.Array, ...]:
         return self._parts_of(mask)

@@ -21,9 +21,8 @@ from arjax.core.errors import UserError
 from arjax.core.files import only_run_in, writable_folder, writing
 from arjax.parallel.devices import CUDA, share_cores, share_devices, visible_devices
 from arjax.reporting.progress import format_duration
-from arjax.sweep.changes import note_read
 from arjax.sweep.results import read_results
-from arjax.sweep.runs import Run
+from arjax.sweep.runs import Run, note_read
 from arjax.sweep.table import Table
 
 LOG_NAME = "log.txt"
@@ -65,13 +64,11 @@ class LocalExecutor:
           most: the most runs that can run at once, where it is known: no more of them share devices and cores.
           more: arguments of each run, such as `--trust`, that are none of its row.
         """
-        if jobs < 1:
-            raise UserError(f"--jobs must be at least 1, not {jobs}")
-        found, self._jobs = visible_devices(os.environ), jobs if most is None else min(jobs, max(most, 1))
+        all_devices, self._jobs = visible_devices(os.environ), jobs if most is None else min(jobs, max(most, 1))
         devices: list[list[str]] = [[]] * self._jobs
         if devices_per_job is not None and most != 0:
-            devices = share_devices(found, self._jobs, devices_per_job)
-        cores: list[set[int]] = [set()] * self._jobs if found else share_cores(self._jobs)
+            devices = share_devices(all_devices, self._jobs, devices_per_job)
+        cores: list[set[int]] = [set()] * self._jobs if all_devices else share_cores(self._jobs)
         #: The devices and the cores that are free for a job; all of the machine where one is empty.
         self._shares: queue.SimpleQueue[tuple[list[str], set[int]]] = queue.SimpleQueue()
         for share in zip(devices, cores, strict=True):
@@ -154,7 +151,7 @@ class LocalExecutor:
 
 
 def add_to_log(folder: Path, text: str) -> None:
-    """Adds a line to the log of a run; raises `UserError` where its folder refuses."""
+    """Adds a line to the log of a run."""
     path = folder / LOG_NAME
     with writing(path), path.open("a", encoding="utf-8") as log:
         log.write(f"{' '.join(text.split())}\n")

@@ -19,12 +19,10 @@ from arjax.core.trust import trusting
 from arjax.core.values import parse_expression, parse_literal
 from arjax.reporting.progress import format_duration
 from arjax.reporting.tables import print_table
-from arjax.sweep.changes import tell_code, tell_read
-from arjax.sweep.derived import mean_over_seeds
 from arjax.sweep.executors import Executor, LocalExecutor, execute, tell_failures
 from arjax.sweep.plots import CURVES_NAME, ORDERS_NAME, RESULTS_NAME, draw_curves, draw_orders, draw_results
-from arjax.sweep.results import CONFIG_NAME, read_results, readable_columns
-from arjax.sweep.runs import Run, check_read, config_of, reads, stages
+from arjax.sweep.results import CONFIG_NAME, mean_over_seeds, read_results, readable_columns
+from arjax.sweep.runs import Run, check_read, config_of, in_stages, print_changes, reads
 from arjax.sweep.search import run_search
 from arjax.sweep.slurm import SlurmExecutor
 from arjax.sweep.table import Table, check_runs, load_sweep, runs_of, select
@@ -46,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = sys.argv[1:] if argv is None else argv
         if arguments[:1] == ["--complete"]:
             return answer("arjax-sweep", arguments[1:])
-        flags = parse_flags(arguments)
+        flags = sweep_flags(arguments)
         with trusting(flags.trust):
             return run_search(flags, _executor) if flags.search else _sweep(flags)
 
@@ -75,11 +73,11 @@ def _sweep(flags: argparse.Namespace) -> int:
     with folder_to_write(flags.workdir) as workdir, only_run_in(workdir):
         table = Table(rows, workdir, flags.sweep, options)
         waiting = [run for run in selected if table.outcome(run) is None]
-        largest = max(map(len, stages(waiting, reads(waiting, table.workdir))), default=0)
+        largest = max(map(len, in_stages(waiting, reads(waiting, table.workdir))), default=0)
         executor = _executor(flags, workdir, largest)
         print(f"{len(selected)} runs, {len(selected) - len(waiting)} of them already finished", flush=True)
         _tell_changed(waiting, table)
-        tell_code([run for run in selected if run not in waiting], workdir)
+        print_changes([run for run in selected if run not in waiting], workdir, read=False)
         failed: list[str] = []
         for _, _, problem in execute(executor, _stages(waiting, table, failed), len(waiting), table):
             failed += [problem] if problem else []
@@ -106,7 +104,7 @@ def _tell_changed(runs: Sequence[Run], table: Table) -> None:
 def _stages(runs: Sequence[Run], table: Table, failed: list[str]) -> Iterator[list[Run]]:
     """The runs of each stage, when those before have ended; `failed` gets those that read a run without results."""
     needs, by_name = reads(runs, table.workdir), {run.name: run for run in runs}
-    for stage in stages(runs, needs):
+    for stage in in_stages(runs, needs):
         ready = []
         for run in stage:
             lacks = [name for name in sorted(needs[run.name]) if not table.is_finished(by_name[name])]
@@ -125,13 +123,9 @@ def _executor(flags: argparse.Namespace, workdir: Path, most: int) -> Executor:
     if flags.executor == "local":
         return LocalExecutor(1 if flags.jobs is None else flags.jobs, flags.devices_per_job, most=most, more=more)
     if flags.executor == "population":
-        if flags.jobs not in (None, 1) or flags.devices_per_job is not None:
-            raise UserError("--jobs and --devices_per_job are for --executor=local: a population is one program")
         from arjax.sweep.population import PopulationExecutor  # with JAX, which would take the devices of other runs
 
         return PopulationExecutor()
-    if flags.devices_per_job is not None:
-        raise UserError("--devices_per_job is for this machine; on SLURM use --slurm_options=gpus_per_node=N")
     return SlurmExecutor(workdir, slurm_options(flags.slurm_options), jobs=flags.jobs, more=more)
 
 
@@ -145,7 +139,7 @@ def _report(table: Table) -> dict[str, str]:
     listed = [row for row in table.rows if not isinstance(row, Run) or row.listed]
     print(f"{len(rows)} of {len(listed)} rows in {path}")
     about_runs = table.finished(), table.workdir
-    tell_read(*about_runs)
+    print_changes(*about_runs, code=False)
     for name, what, draw, drawn in (
         (RESULTS_NAME, "scores of all rows", draw_results, (rows,)),
         (CURVES_NAME, "learning curves", draw_curves, about_runs),
@@ -156,21 +150,37 @@ def _report(table: Table) -> dict[str, str]:
     return not_made
 
 
-def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
-    """The arguments behind the program's name; raises `UserError` for flags that are wrong or do not go together."""
+def sweep_flags(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments behind the program's name."""
     flags = sweep_parser().parse_args(list(argv))
-    if flags.slurm_options and flags.executor != "slurm":
-        raise UserError("--slurm_options goes with --executor=slurm")
-    if flags.trials is not None and not flags.search:
-        raise UserError("--trials goes with --search=optuna")
-    if flags.trials is not None and flags.trials < 1:
-        raise UserError(f"--trials must be at least 1, not {flags.trials}")
-    if flags.search and (flags.only or flags.seeds != "each"):
-        raise UserError(f"--search chooses its runs by itself: it takes no {'--only' if flags.only else '--seeds'}")
-    if flags.search and flags.dry_run not in ("", "table"):
-        raise UserError(f"--search chooses its runs by itself: it goes with --dry_run, not --dry_run={flags.dry_run}")
-    if flags.search and flags.executor == "population":
-        raise UserError("--search goes with --executor=local or slurm: its trials differ in more than order and seed")
+    on_slurm, in_population = flags.executor == "slurm", flags.executor == "population"
+    alone = "--search chooses its runs by itself: it"
+    for is_wrong, sentence in (
+        (flags.slurm_options and not on_slurm, "--slurm_options goes with --executor=slurm"),
+        (flags.trials is not None and not flags.search, "--trials goes with --search=optuna"),
+        (flags.trials is not None and flags.trials < 1, f"--trials must be at least 1, not {flags.trials}"),
+        (flags.jobs is not None and flags.jobs < 1, f"--jobs must be at least 1, not {flags.jobs}"),
+        (flags.search and flags.only, f"{alone} takes no --only"),
+        (flags.search and flags.seeds != "each", f"{alone} takes no --seeds"),
+        (
+            flags.search and flags.dry_run not in ("", "table"),
+            f"{alone} goes with --dry_run, not --dry_run={flags.dry_run}",
+        ),
+        (
+            flags.search and in_population,
+            "--search goes with --executor=local or slurm: its trials differ in more than order and seed",
+        ),
+        (
+            in_population and (flags.jobs not in (None, 1) or flags.devices_per_job is not None),
+            "--jobs and --devices_per_job are for --executor=local: a population is one program",
+        ),
+        (
+            on_slurm and flags.devices_per_job is not None,
+            "--devices_per_job is for this machine; on SLURM use --slurm_options=gpus_per_node=N",
+        ),
+    ):
+        if is_wrong:
+            raise UserError(sentence)
     if flags.search and flags.jobs is None:
         flags.jobs = 1
     return flags
@@ -246,10 +256,9 @@ def print_runs(runs: Sequence[Run], table: Table, form: str) -> int:
         print(*commands, sep="\n")
         return 0
     states = {run.name: state(run, table) for run in runs}
-    for tell in (tell_code, tell_read):
-        tell([run for run in runs if states[run.name] == "finished"], table.workdir)
+    print_changes([run for run in runs if states[run.name] == "finished"], table.workdir)
     results = {run.name: read_results(table.workdir / run.name) for run in runs if states[run.name] == "finished"}
-    measured = {name: found["train_seconds"] / 60 for name, found in results.items() if found}
+    measured = {name: report["train_seconds"] / 60 for name, report in results.items() if report}
     known = expected_minutes(runs, measured)
     tried, problems = (
         tried_minutes([run for run in runs if run.name not in known], table.workdir) if form == "trial" else ({}, [])
@@ -299,8 +308,8 @@ def expected_minutes(runs: Sequence[Run], measured: Mapping[str, float]) -> dict
         if run.name in measured:
             alike.setdefault(kind_of_cost(run), []).append(measured[run.name])
     means = {kind: sum(minutes) / len(minutes) for kind, minutes in alike.items()}
-    found = {run.name: measured.get(run.name, means.get(kind_of_cost(run))) for run in runs}
-    return {name: minutes for name, minutes in found.items() if minutes is not None}
+    known = {run.name: measured.get(run.name, means.get(kind_of_cost(run))) for run in runs}
+    return {name: minutes for name, minutes in known.items() if minutes is not None}
 
 
 def tried_minutes(runs: Sequence[Run], workdir: Path) -> tuple[dict[str, float], list[str]]:
@@ -311,14 +320,14 @@ def tried_minutes(runs: Sequence[Run], workdir: Path) -> tuple[dict[str, float],
     from arjax.training.loop import expected_seconds
 
     firsts = list({kind_of_cost(run): run for run in reversed(runs)}.values())[::-1]
-    found, problems = {}, []
+    minutes_of, problems = {}, []
     for number, run in enumerate(firsts, start=1):
         print(f"trial {number} of {len(firsts)}: {run.name} ...", file=sys.stderr, flush=True)
         try:
-            found[run.name] = expected_seconds(build(config_of(run, workdir))) / 60
+            minutes_of[run.name] = expected_seconds(build(config_of(run, workdir))) / 60
         except UserError as error:
             problems.append(f"{run.name} cannot be trained: {error}")
-    return found, problems
+    return minutes_of, problems
 
 
 def _cost(left: Sequence[Run], expected: Mapping[str, float]) -> str:

@@ -25,8 +25,16 @@ from arjax.reporting.figures import (
     whole_ticks,
 )
 from arjax.reporting.writers import read_metrics
-from arjax.sweep.derived import common_name, groups_of_seeds
-from arjax.sweep.results import lower_is_better, model_of, ordering_of, read_config, read_results, scored_data
+from arjax.sweep.results import (
+    common_name,
+    groups_of_seeds,
+    lower_is_better,
+    model_of,
+    ordering_of,
+    read_config,
+    read_results,
+    scored_data,
+)
 from arjax.sweep.runs import Run, all_but_order_and_seed
 
 RESULTS_NAME, CURVES_NAME, ORDERS_NAME = "results.png", "curves.png", "orders.png"
@@ -78,7 +86,7 @@ def draw_curves(path: Path, runs: Sequence[Run], workdir: Path) -> bool:
     one standard error over the seeds. Runs that never validated have no curve. Returns whether there was anything to
     draw, and matplotlib to draw it with.
     """
-    panels: dict[tuple[str, str], list[tuple[tuple[str, ...], Curve]]] = {}
+    panels: dict[tuple[str, str], list[tuple[tuple[str, ...], BandedCurve]]] = {}
     for group in groups_of_seeds(runs):
         curves = {run.name: curve for run in group if (curve := _curve(run, workdir / run.name))}
         mean = _mean(list(curves.values()))
@@ -98,7 +106,7 @@ def draw_curves(path: Path, runs: Sequence[Run], workdir: Path) -> bool:
     return True
 
 
-def _named(curves: Sequence[tuple[tuple[str, ...], Curve]]) -> dict[str, Curve]:
+def _named(curves: Sequence[tuple[tuple[str, ...], BandedCurve]]) -> dict[str, BandedCurve]:
     """Each curve under the first of its names that no other curve has in its place; the last ones differ."""
     taken = [collections.Counter(names) for names in zip(*(names for names, _ in curves), strict=True)]
     return {
@@ -107,23 +115,23 @@ def _named(curves: Sequence[tuple[tuple[str, ...], Curve]]) -> dict[str, Curve]:
     }
 
 
-def _curve(run: Run, folder: Path) -> Curve | None:
+def _curve(run: Run, folder: Path) -> BandedCurve | None:
     """The validation scores of a finished run; None when it has none."""
     config, key = read_config(folder), f"validation/{run.metric}"
     lines = [line for line in read_metrics(folder) if line.get(key) is not None]
     if not (config and read_results(folder) and lines):
         return None
-    return Curve([line["step"] * config["train"]["batch_size"] for line in lines], [line[key] for line in lines])
+    return BandedCurve([line["step"] * config["train"]["batch_size"] for line in lines], [line[key] for line in lines])
 
 
-def _mean(curves: Sequence[Curve]) -> Curve:
+def _mean(curves: Sequence[BandedCurve]) -> BandedCurve:
     """The mean of the curves at the steps that all of them have, with its standard error as the band."""
     if len(curves) < 2:
-        return curves[0] if curves else Curve([], [])
+        return curves[0] if curves else BandedCurve([], [])
     by_x = [dict(zip(curve.x, curve.y, strict=True)) for curve in curves]
     x = [x for x in curves[0].x if all(x in values for values in by_x)]
     mean_N, stderr_N = mean_over_runs([[values[place] for place in x] for values in by_x])
-    return Curve(x, mean_N.tolist(), stderr_N.tolist())
+    return BandedCurve(x, mean_N.tolist(), stderr_N.tolist())
 
 
 def draw_orders(path: Path, runs: Sequence[Run], workdir: Path) -> bool:
@@ -247,7 +255,7 @@ def _limits(dots: Sequence[Dot], lower_is_better: bool) -> tuple[float, float]:
     return min(ends), max(ends)
 
 
-class Curve(NamedTuple):
+class BandedCurve(NamedTuple):
     """A curve, and half the height of a band around it; no band where that is empty."""
 
     x: Sequence[float]
@@ -255,7 +263,7 @@ class Curve(NamedTuple):
     band: Sequence[float] = ()
 
 
-def learning_curves(path: str | os.PathLike, panels: Sequence[tuple[str, str, Mapping[str, Curve]]]) -> None:
+def learning_curves(path: str | os.PathLike, panels: Sequence[tuple[str, str, Mapping[str, BandedCurve]]]) -> None:
     """Draws the validation curves of several runs, a panel per data set. `panels`: (data set, metric, {run: validation
     scores over the training examples seen}) of each.
     """

@@ -72,7 +72,7 @@ class PopulationExecutor:
     """
 
     def execute(self, runs: Iterable[Run], workdir: Path) -> Iterator[tuple[Run, int]]:
-        """See `Executor`; raises `UserError` for a run that cannot be a member, before anything is trained."""
+        """See `Executor`."""
         grids = plan(list(runs), workdir)
         for number, grid in enumerate(grids, start=1):
             size = f"{len(grid.orders)} orders x {len(grid.seeds)} seeds"
@@ -120,7 +120,7 @@ def _write(grid: Grid, population: Population, scores: Scores, workdir: Path, tr
 
 
 def plan(runs: Sequence[Run], workdir: Path) -> list[Grid]:
-    """The populations of the runs; raises `UserError` with the name of a run that cannot be a member of one.
+    """The populations of the runs.
 
     Runs share a population when their configs are the same but for order and seed, and their orders are cut alike. One
     is a full grid: orders with other seeds are a population of their own.
@@ -160,15 +160,15 @@ def _cut_alike(jobs: Sequence[Job]) -> list[tuple[list[Job], Setup | None]]:
     """The jobs of one config, apart where their orders are cut into different blocks, with the parts that all share."""
     setup: Setup | None = None
     shapes: dict[str, Any] = {}
-    found: dict[Any, list[Job]] = {}
+    by_shape: dict[Any, list[Job]] = {}
     for job in jobs:
         order = job.config.model.ordering
         with _named(job.run):
             setup = setup or shared_setup(job.config, order)
             if order not in shapes:
                 shapes[order] = form(member(setup, job.config, order))
-        found.setdefault(shapes[order], []).append(job)
-    return [(alike, setup) for alike in found.values()]
+        by_shape.setdefault(shapes[order], []).append(job)
+    return [(alike, setup) for alike in by_shape.values()]
 
 
 @contextlib.contextmanager

@@ -1,4 +1,6 @@
-"""The runs of a sweep, as a sweep file lists them, and which of them read the folders of others."""
+"""The runs of a sweep, as a sweep file lists them, which of them read the folders of others, and what has changed since
+they were trained.
+"""
 
 from __future__ import annotations
 
@@ -8,30 +10,26 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from arjax.core.arguments import named_arguments
+from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError, did_you_mean
+from arjax.core.files import writable_folder
+from arjax.core.run_code import changed_code
+from arjax.core.versions import note_versions, versions_in
+from arjax.reporting.reports import FILE_NAME, read_report
 
-
-def finished_runs(rows: Sequence[Run], workdir: Path) -> list[Run]:
-    """The runs of a sweep that have ended in its workdir; raises `UserError` where there is none."""
-    found = [row for row in rows if (workdir / row.name / "results.json").is_file()]
-    if not found:
-        raise UserError(f"{workdir} has no finished run of this sweep, such as {rows[0].name!r}")
-    return found
-
-
+READ_NAME = "read.json"
 #: Stands for the folder of the sweep in the config and in the overrides of a run; and what is named in it.
 WORKDIR = "{workdir}"
 _HERE = re.compile(re.escape(WORKDIR) + r"/+(\w[\w./+=-]*)")
 
 
-@named_arguments
+@checked_arguments(published=None)
 @dataclasses.dataclass(frozen=True)
 class Run:
     """One row of a sweep: an `arjax` job and the fields of its row in the results table.
@@ -62,11 +60,7 @@ class Run:
     pilots: Sequence[str] = ()
 
     def __post_init__(self):
-        check_name(self.name, "a run")
-        if not isinstance(self.config, str) or not self.config:
-            raise UserError(f"run {self.name!r} needs a config, such as 'configs/x.py:arg', not {self.config!r}")
-        if not isinstance(self.overrides, Mapping):
-            raise UserError(f"the overrides of run {self.name!r} must be a dict, not {self.overrides!r}")
+        check_folder_name(self.name, "a run")
         for text in self.texts():
             for word in re.findall(r"{\s*[\w-]+\s*}", text):
                 if word != WORKDIR and difflib.get_close_matches(word.lower(), [WORKDIR], cutoff=0.8):
@@ -87,7 +81,7 @@ class Run:
 
     def override_texts(self) -> list[tuple[str, str]]:
         """The overrides as on a command line."""
-        return [(key, as_text(value)) for key, value in self.overrides.items()]
+        return [(key, flag_text(value)) for key, value in self.overrides.items()]
 
     def texts(self) -> list[str]:
         """The config with its argument, and the values of the overrides."""
@@ -109,14 +103,22 @@ class Run:
         return shlex.join(["arjax", *self.arguments("runs")])
 
 
-def as_text(value: Any) -> str:
+def finished_runs(rows: Sequence[Run], workdir: Path) -> list[Run]:
+    """The runs of a sweep that have ended in its workdir, at least one."""
+    finished = [row for row in rows if (workdir / row.name / FILE_NAME).is_file()]
+    if not finished:
+        raise UserError(f"{workdir} has no finished run of this sweep, such as {rows[0].name!r}")
+    return finished
+
+
+def flag_text(value: Any) -> str:
     """The value of a config field as on a command line."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def check_name(name: Any, owner: str) -> None:
+def check_folder_name(name: str, owner: str) -> None:
     """Raises `UserError` for a name that no folder of a sweep can have."""
-    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.+=-]*(/\w[\w.+=-]*)*", name):
+    if not re.fullmatch(r"\w[\w.+=-]*(/\w[\w.+=-]*)*", name):
         raise UserError(f"{owner} cannot be named {name!r}: use letters, digits and _ . + = - only")
 
 
@@ -127,9 +129,7 @@ def check_published(published: Any, owner: str) -> None:
 
 
 def config_of(run: Run, workdir: str | os.PathLike) -> ConfigDict:
-    """The config of a run of a sweep in `workdir`, checked, as `arjax` reads it from its command line; raises
-    `UserError` for a mistake.
-    """
+    """The config of a run of a sweep in `workdir`, checked, as `arjax` reads it from its command line."""
     from arjax.config.validate import validate
 
     config = _read_config(run, workdir)
@@ -175,13 +175,13 @@ def reads(runs: Sequence[Run], workdir: Path) -> dict[str, set[str]]:
     runs.
     """
     folders = {run.name: os.path.realpath(workdir / run.name) for run in runs}
-    here, found = os.path.realpath(workdir), dict[str, set[str]]()
+    here, needs = os.path.realpath(workdir), dict[str, set[str]]()
     for run in runs:
         inside = [path for path in paths_of(run, workdir) if path.startswith(f"{here}/")]
         paths = [path for path in inside if not folders[run.name].startswith(f"{path}/")]
         owners = {name for name, folder in folders.items() if any(_is_in(path, folder) for path in paths)}
-        found[run.name] = (owners | set(run.pilots) & folders.keys()) - {run.name}
-    return found
+        needs[run.name] = (owners | set(run.pilots) & folders.keys()) - {run.name}
+    return needs
 
 
 def _is_in(path: str, folder: str) -> bool:
@@ -219,7 +219,7 @@ def check_read(waiting: Sequence[Run], runs: Sequence[Run], workdir: Path) -> No
 
 def _check_circle(runs: Sequence[Run], needs: Mapping[str, set[str]]) -> None:
     """Raises `UserError` where runs of the last stage need each other."""
-    last = {run.name for stage in stages(runs, needs)[-1:] for run in stage}
+    last = {run.name for stage in in_stages(runs, needs)[-1:] for run in stage}
     path = [min((name for name in last if needs[name] & last), default="")]
     while path[0] and path[-1] not in path[:-1]:
         path.append(min(needs[path[-1]] & last))
@@ -247,24 +247,24 @@ def _named_here(run: Run) -> set[str]:
 
 def with_those_read(names: Iterable[str], runs: Sequence[Run], workdir: Path) -> list[str]:
     """The names of runs, of those that they read, of those that these read, and so on."""
-    needs, found = reads(runs, workdir), list(dict.fromkeys(names))
-    for name in found:
-        found += sorted(needs[name] - set(found))
-    return found
+    needs, closure = reads(runs, workdir), list(dict.fromkeys(names))
+    for name in closure:
+        closure += sorted(needs[name] - set(closure))
+    return closure
 
 
-def stages(runs: Sequence[Run], needs: Mapping[str, set[str]]) -> list[list[Run]]:
+def in_stages(runs: Sequence[Run], needs: Mapping[str, set[str]]) -> list[list[Run]]:
     """The runs, those of a stage in their sequence. A run is in the stage after the last of the runs that it `needs`.
 
     Runs that need each other in a circle are in the last stage.
     """
-    left, found = list(runs), []
+    left, by_stage = list(runs), []
     while left:
         waiting = {run.name for run in left}
         ready = [run for run in left if not needs[run.name] & waiting] or left
-        found.append(ready)
+        by_stage.append(ready)
         left = [run for run in left if run not in ready]
-    return found
+    return by_stage
 
 
 def paths_of(run: Run, workdir: Path) -> set[str]:
@@ -279,3 +279,62 @@ def _elsewhere(run: Run) -> set[str]:
     return {
         os.path.realpath(os.path.expanduser(word)) for word in words.union(fields) if "/" in word and "\0" not in word
     }
+
+
+def note_read(run: Run, workdir: Path) -> None:
+    """Notes the runs that a run reads as its training begins, or, beside the earlier ones, as it goes on.
+
+    `read.json` in the folder of the run lists them with their parameters: a run that is later trained further, or anew,
+    would now give other initial parameters, or judge differently. Rows that exist stay, and the sweep prints a remark.
+    """
+    if versions := _versions_read(run, workdir):
+        folder = writable_folder(workdir / run.name)
+        goes_on = any((folder / "checkpoints" / "latest").glob("*"))
+        note_versions(folder / READ_NAME, versions, anew=not goes_on)
+
+
+def changed_read(run: Run, workdir: Path) -> list[str]:
+    """Returns the runs that a run has read with other parameters than they have now."""
+    noted = versions_in(workdir / run.name / READ_NAME)
+    return [name for name, now in _versions_read(run, workdir).items() if noted.get(name, [now]) != [now]]
+
+
+def print_changes(runs: Sequence[Run], workdir: Path, *, code: bool = True, read: bool = True) -> None:
+    """Prints the files of the user's own code, and the runs that others read, that have changed since finished runs
+    were trained with them.
+    """
+    if code:
+        sentence = "{} has changed since the training of {} began"
+        _print_changes(runs, lambda run: changed_code(workdir / run.name), sentence)
+    if read:
+        sentence = "{} has been trained further, or anew, since it was read by {}"
+        _print_changes(runs, lambda run: changed_read(run, workdir), sentence)
+
+
+def _print_changes(runs: Sequence[Run], changed: Callable[[Run], list[str]], sentence: str) -> None:
+    names_of: dict[str, list[str]] = {}
+    for run in runs:
+        try:
+            for name in changed(run):
+                names_of.setdefault(name, []).append(run.name)
+        except UserError as error:
+            print(f"    {error}", flush=True)
+    for name, of_runs in names_of.items():
+        folders, these = "folder" if len(of_runs) == 1 else "folders", ", ".join(of_runs)
+        print(f"    {sentence.format(name, these)}: remove the {folders} of {these} to train again", flush=True)
+
+
+def _run_of(path: str) -> str:
+    """The folder of the finished run that a file lies in; another path itself."""
+    folders = (str(folder) for folder in Path(path).parents if (folder / FILE_NAME).is_file())
+    return path if os.path.isdir(path) else next(folders, path)
+
+
+def _versions_read(run: Run, workdir: Path) -> dict[str, str]:
+    """By the path from the workdir, a text that tells the best parameters of each finished run that a run names."""
+    here, versions = os.path.realpath(workdir), dict[str, str]()
+    for path in sorted({_run_of(path) for path in paths_of(run, workdir)} - {os.path.realpath(workdir / run.name)}):
+        if os.path.isdir(path) and (report := read_report(path)) is not None:
+            scores = (value for name, value in sorted(report.items()) if name.startswith("validation_"))
+            versions[os.path.relpath(path, here)] = " ".join(map(str, [report["best_step"], *scores]))
+    return versions

@@ -12,17 +12,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from arjax.core.arguments import named_arguments
+from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.files import only_run_in, read_json_object, user_path, writable_folder, write_json
+from arjax.core.integers import is_integer
 from arjax.core.user_files import find_file, run_user_file
 from arjax.reporting.tables import print_table
-from arjax.sweep.changes import tell_code, tell_read
 from arjax.sweep.executors import Executor, execute, tell_failures
-from arjax.sweep.grid import placed
-from arjax.sweep.results import lower_is_better, number, read_results, result_row, validation_of, with_stderr, write_csv
-from arjax.sweep.runs import Run, as_text, config_of
-from arjax.sweep.table import FOLDER, Table, check_runs
+from arjax.sweep.results import (
+    cell_with_stderr,
+    lower_is_better,
+    number,
+    read_results,
+    result_row,
+    validation_of,
+    write_csv,
+)
+from arjax.sweep.runs import Run, config_of, flag_text, print_changes
+from arjax.sweep.table import FOLDER, Table, check_runs, split_fields
 
 #: Significant digits of the numbers of a trial: its command has exactly the values that were trained.
 DIGITS = 4
@@ -33,8 +40,9 @@ TABLE_NAME = "trials.csv"
 DIVERGED = 3
 
 
+@checked_arguments()
 @dataclasses.dataclass(frozen=True)
-class Numbers:
+class NumberSpace:
     """Numbers between two bounds, both included, uniform in the logarithm where `log`; integers where `whole`."""
 
     low: float
@@ -43,10 +51,9 @@ class Numbers:
     whole: bool = False
 
     def __post_init__(self):
-        for bound in (self.low, self.high):
-            if isinstance(bound, bool) or not isinstance(bound, int if self.whole else int | float):
-                raise UserError(f"a space of {'integers' if self.whole else 'numbers'} has no bound {bound!r}")
-        if not -math.inf < self.low < self.high < math.inf or (self.log and self.low <= 0):
+        if self.whole and not (is_integer(self.low) and is_integer(self.high)):
+            raise UserError(f"a space of integers has no bounds {self.low} and {self.high}")
+        if not self.low < self.high or (self.log and self.low <= 0):
             raise UserError(f"a space needs {'0 < ' if self.log else ''}low < high, not {self.low} and {self.high}")
 
     def rounded(self, value: float) -> float | int:
@@ -67,7 +74,7 @@ class Numbers:
 
 
 @dataclasses.dataclass(frozen=True)
-class Choice:
+class ChoiceSpace:
     """One of several values, each as on a command line."""
 
     texts: tuple[str, ...]
@@ -85,27 +92,27 @@ class Choice:
         return f"choice({', '.join(self.texts)})"
 
 
-def uniform(low: float, high: float) -> Numbers:
+def uniform(low: float, high: float) -> NumberSpace:
     """Numbers between two bounds."""
-    return Numbers(low, high)
+    return NumberSpace(low, high)
 
 
-def log_uniform(low: float, high: float) -> Numbers:
+def log_uniform(low: float, high: float) -> NumberSpace:
     """Numbers between two bounds above 0, uniform in their logarithms, such as learning rates."""
-    return Numbers(low, high, log=True)
+    return NumberSpace(low, high, log=True)
 
 
-def integers(low: int, high: int, log: bool = False) -> Numbers:
+def integers(low: int, high: int, log: bool = False) -> NumberSpace:
     """Integers between two bounds, both included; with `log` their logarithms are about uniform."""
-    return Numbers(low, high, log, whole=True)
+    return NumberSpace(low, high, log, whole=True)
 
 
-def choice(*values: Any) -> Choice:
+def choice(*values: Any) -> ChoiceSpace:
     """One of the values."""
-    return Choice(tuple(map(as_text, values)))
+    return ChoiceSpace(tuple(map(flag_text, values)))
 
 
-@named_arguments
+@checked_arguments(trials=1, seed=0, published=None)
 @dataclasses.dataclass(frozen=True)
 class Search:
     """A space of runs, and the metric on validation by which the best of them is chosen.
@@ -121,7 +128,7 @@ class Search:
     """
 
     config: str
-    space: Mapping[str, Numbers | Choice]
+    space: Mapping[str, NumberSpace | ChoiceSpace]
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     trials: int = 20
     metric: str = "nll_nats"
@@ -134,13 +141,11 @@ class Search:
         if not isinstance(self.space, Mapping) or not self.space:
             raise UserError("a search needs a space, such as {'optimizer.learning_rate': log_uniform(1e-4, 1e-2)}")
         for field, values in self.space.items():
-            if not isinstance(values, Numbers | Choice):
+            if not isinstance(values, NumberSpace | ChoiceSpace):
                 raise UserError(
                     f"the space of {field!r} must be uniform(...), log_uniform(...), integers(...) or "
                     f"choice(...), not {values!r}"
                 )
-        if not isinstance(self.trials, int) or self.trials < 1:
-            raise UserError(f"a search needs at least 1 trial, not {self.trials!r}")
         self.run(0, self.example)
 
     @property
@@ -155,21 +160,19 @@ class Search:
 
     def run(self, number: int, point: Mapping[str, Any]) -> Run:
         """The run of a trial."""
-        config, fields = placed(self.config, point)
+        config, fields = split_fields(self.config, point)
         about = {name: getattr(self, name) for name in ("model", "metric", "published", "published_mark")}
         return Run(f"trial-{number:03d}", config, {**self.overrides, **fields}, **about)
 
     def description(self) -> dict[str, Any]:
         """The identity of a search, as JSON, without the number of trials: a search may be made longer."""
-        overrides = {field: as_text(value) for field, value in self.overrides.items()}
+        overrides = {field: flag_text(value) for field, value in self.overrides.items()}
         space = {field: str(values) for field, values in self.space.items()}
         return {"config": self.config, "space": space, "overrides": overrides, "metric": self.metric, "seed": self.seed}
 
 
 def load_search(path: str) -> Search:
-    """The search that `get_search()` of a sweep file returns; raises `UserError` for a missing or failing file, and for
-    a search whose runs cannot be.
-    """
+    """The search that `get_search()` of a sweep file returns."""
     search = run_user_file(str(find_file(path, FOLDER, "sweep file")), "get_search", Search)
     example = search.run(0, search.example)
     check_runs([example], path)
@@ -187,7 +190,7 @@ class Past(NamedTuple):
     score: float | None = None
 
 
-def propose(space: Mapping[str, Numbers | Choice], past: Sequence[Past], seed: int) -> dict[str, Any]:
+def propose(space: Mapping[str, NumberSpace | ChoiceSpace], past: Sequence[Past], seed: int) -> dict[str, Any]:
     """The point that the tree-structured Parzen estimator of optuna (Bergstra et al., 2011) tries next.
 
     The first ten are random. Running trials count as bad ones, so that trials which run at once differ.
@@ -202,17 +205,17 @@ def propose(space: Mapping[str, Numbers | Choice], past: Sequence[Past], seed: i
     for point, state, score in past:
         known = {"state": optuna.trial.TrialState[names[state]], "params": dict(point)}
         study.add_trial(optuna.trial.create_trial(value=score, distributions=distributions, **known))
-    asked = study.ask(distributions).params
+    proposed = study.ask(distributions).params
     return {
-        field: values.rounded(asked[field]) if isinstance(values, Numbers) else asked[field]
+        field: values.rounded(proposed[field]) if isinstance(values, NumberSpace) else proposed[field]
         for field, values in space.items()
     }
 
 
-def _distribution(values: Numbers | Choice) -> Any:
+def _distribution(values: NumberSpace | ChoiceSpace) -> Any:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    if isinstance(values, Choice):
+    if isinstance(values, ChoiceSpace):
         return CategoricalDistribution(values.texts)
     kind = IntDistribution if values.whole else FloatDistribution
     return kind(values.low, values.high, log=values.log)
@@ -231,7 +234,7 @@ class Trials:
     """All trials of a search so far, in the order in which they were proposed; kept in the workdir."""
 
     def __init__(self, search: Search, workdir: Path):
-        """Reads the trials so far; raises `UserError` when the workdir holds another search."""
+        """Reads the trials so far."""
         self.search, self._path, self.list = search, workdir / RECORD_NAME, []
         self.table = Table([], workdir, "")
         if not self._path.exists():
@@ -239,11 +242,10 @@ class Trials:
         record = read_json_object(self._path) or {}
         if not isinstance(record.get("search"), dict) or not _are_trials(record.get("trials")):
             raise UserError(f"{self._path} is damaged: it does not list the trials of this search")
-        found, asked = record["search"], search.description()
-        for name in asked:
-            if found.get(name) != asked[name]:
+        for name, value in search.description().items():
+            if (stored := record["search"].get(name)) != value:
                 raise UserError(
-                    f"{workdir} holds a search with another {name}: {found.get(name)!r} there, {asked[name]!r} now; "
+                    f"{workdir} holds a search with another {name}: {stored!r} there, {value!r} now; "
                     "choose another --workdir"
                 )
         for i, each in enumerate(record["trials"]):
@@ -302,7 +304,7 @@ class Trials:
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each trial, the best first, then those without a score. No number of the test split."""
-        found = []
+        table = []
         for trial in self.list:
             state = self.state(trial)
             results = (read_results(self.table.workdir / trial.run.name) or {}) if state == FINISHED else {}
@@ -311,9 +313,9 @@ class Trials:
             row |= {"validation": number(value), "validation_stderr": number(stderr, digits=3)}
             row |= {"best_step": results.get("best_step", ""), "num_params": results.get("num_params", "")}
             row |= {"train_minutes": number(results.get("train_seconds", math.nan) / 60, digits=3)}
-            found.append(row | {"command": trial.run.command()})
+            table.append(row | {"command": trial.run.command()})
         sign = self.search.sign
-        return sorted(found, key=lambda row: sign * float(row["validation"] or sign * math.inf))
+        return sorted(table, key=lambda row: sign * float(row["validation"] or sign * math.inf))
 
     def write_table(self) -> Path:
         """Writes `trials.csv`; returns its path."""
@@ -325,7 +327,7 @@ class Trials:
         """The columns and the cells of the readable table."""
         first, cells = ["trial", "state", *self.search.space], []
         for row in self.rows():
-            shown = [*map(row.get, first), with_stderr(row, "validation"), row["best_step"], row["train_minutes"]]
+            shown = [*map(row.get, first), cell_with_stderr(row, "validation"), row["best_step"], row["train_minutes"]]
             cells.append(list(map(str, shown)))
         return [*first, f"validation {self.search.metric}", "best step", "minutes"], cells
 
@@ -334,18 +336,16 @@ class Trials:
         write_json(self._path, {"search": self.search.description(), "trials": trials})
 
 
-def _are_trials(found: Any) -> bool:
+def _are_trials(value: Any) -> bool:
     """Whether a value of `search.json` lists trials."""
-    return isinstance(found, list) and all(
+    return isinstance(value, list) and all(
         isinstance(each, dict) and isinstance(each.get("point"), dict) and isinstance(each.get("diverged"), bool)
-        for each in found
+        for each in value
     )
 
 
 def run_search(flags: argparse.Namespace, make_executor: Callable[[argparse.Namespace, Path, int], Executor]) -> int:
-    """Runs the search of the sweep file until it has all of its trials; the exit code. Raises `UserError` for a mistake
-    in the file or the flags, optuna missing, or another search in the workdir.
-    """
+    """Runs the search of the sweep file until it has all of its trials; the exit code."""
     search = load_search(flags.sweep)
     total = flags.trials or search.trials
     if flags.dry_run:
@@ -359,7 +359,7 @@ def run_search(flags: argparse.Namespace, make_executor: Callable[[argparse.Name
         begun = trials.unfinished()
         left = max(total - len(trials.list), 0) + len(begun)
         print(f"{total} trials, {len(trials.list) - len(begun)} of them already ended", flush=True)
-        tell_code(trials.finished(), workdir)
+        print_changes(trials.finished(), workdir, read=False)
         failed = []
         executor = make_executor(flags, workdir, left)
         for run, code, problem in execute(executor, [trials.coming(total)], left, trials.table):
@@ -379,8 +379,7 @@ def _print_plan(search: Search, trials: Trials, total: int) -> None:
     print_table(["field", "values"], [[field, str(values)] for field, values in search.space.items()])
     if trials.list:
         print_table(*trials.readable())
-        for tell in (tell_code, tell_read):
-            tell(trials.finished(), trials.table.workdir)
+        print_changes(trials.finished(), trials.table.workdir)
     print(search.run(len(trials.list), search.example).command())
     print(f"{total} trials by validation {search.metric}, {len(trials.list)} of them begun; the command is an example")
 
@@ -390,11 +389,12 @@ def _report(trials: Trials) -> None:
     columns, cells = trials.readable()
     print_table(columns, cells, right=columns[-3:])
     print(f"{len(trials.list)} trials in {trials.write_table()}")
-    tell_read(trials.finished(), trials.table.workdir)
+    print_changes(trials.finished(), trials.table.workdir, code=False)
     best = trials.best()
     if best is not None:
         row = _best_row(trials, best)
-        scores = f"validation {with_stderr(row, 'validation')}, test {with_stderr(row, 'value')} {row['metric']}"
+        validation, test = (cell_with_stderr(row, name) for name in ("validation", "value"))
+        scores = f"validation {validation}, test {test} {row['metric']}"
         print(f"best by validation: {best.run.name}, {scores}; its row is in {trials.table.write([row])}")
         print(row["command"])
 

@@ -34,7 +34,7 @@ ENDED = (
 )
 
 
-class Job:
+class SlurmJob:
     """Runs a command in a folder; a callable that submitit sends to the cluster.
 
     SLURM warns of the time limit with SIGUSR2 (`slurm_signal_delay_s` before it), and of a preemption with SIGTERM.
@@ -100,8 +100,8 @@ def newest_checkpoint(folder: Path) -> str:
 
 def exit_code(folder: Path, job_id: str) -> int | None:
     """The exit code that the job has left in the folder; None when it has not ended by itself."""
-    found = read_json_object(folder / EXIT_NAME) or {}
-    return found.get("exit_code") if found.get("job_id") == job_id else None
+    record = read_json_object(folder / EXIT_NAME) or {}
+    return record.get("exit_code") if record.get("job_id") == job_id else None
 
 
 def job_id(environment: Mapping[str, str]) -> str:
@@ -140,8 +140,6 @@ class SlurmExecutor:
 
         `options` go to `submitit.AutoExecutor.update_parameters`, such as `{"slurm_partition": "gpu"}`.
         """
-        if jobs is not None and jobs < 1:
-            raise UserError(f"--jobs must be at least 1, not {jobs}")
         if importlib.util.find_spec("submitit") is None:
             raise UserError("--executor=slurm needs submitit: pip install 'arjax[slurm]'")
         import submitit
@@ -181,7 +179,7 @@ class SlurmExecutor:
         """The runs with a job from an earlier start of the sweep that is still in the queue, or has finished them as
         their config files are now.
         """
-        states, found = job_states(), {}
+        states, known = job_states(), {}
         if states is None:
             raise UserError("--executor=slurm does not work here: squeue does not answer")
         for run in runs:
@@ -197,8 +195,8 @@ class SlurmExecutor:
                 print(f"    {run.name}: SLURM job {job_id} is in the queue already", flush=True)
             ended = same and exit_code(folder, job_id) == 0 and read_results(folder)
             if active or (ended and not is_outdated(run, workdir)):
-                found[job_id] = run
-        return found
+                known[job_id] = run
+        return known
 
     def _submit(self, runs: Sequence[Run], workdir: Path) -> dict[str, Run]:
         from submitit.core.utils import FailedJobError, FailedSubmissionError
@@ -206,7 +204,7 @@ class SlurmExecutor:
         jobs = []
         for run in runs:
             folder = writable_folder(workdir / run.name)
-            jobs.append(Job([*self._program, *run.arguments(workdir)], folder))
+            jobs.append(SlurmJob([*self._program, *run.arguments(workdir)], folder))
         try:
             with self._executor.batch():
                 submitted = [self._executor.submit(job) for job in jobs]

@@ -1,13 +1,15 @@
-"""The table of a sweep: the rows of its sweep file, the results of its runs, and the rows computed from them."""
+"""The table of a sweep: grids of runs, the rows of its sweep file, and the results of its runs."""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
+import hashlib
 import itertools
 import math
+import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,21 @@ from arjax.core.errors import UserError, did_you_mean
 from arjax.core.files import reading, write_text
 from arjax.core.user_files import find_file, run_user_file, split_argument
 from arjax.reporting.reports import check_metric
-from arjax.sweep.derived import Derived, Mean, Mixture, member
-from arjax.sweep.results import FILE_NAME, lower_is_better, read_results, result_row, ties, validation_of, write_csv
-from arjax.sweep.runs import Run, is_outdated, with_those_read
+from arjax.sweep.results import (
+    FILE_NAME,
+    Derived,
+    Mean,
+    Mixture,
+    lower_is_better,
+    mean_of,
+    member,
+    read_results,
+    result_row,
+    ties,
+    validation_of,
+    write_csv,
+)
+from arjax.sweep.runs import WORKDIR, Run, flag_text, is_outdated, with_those_read
 
 Row = Run | Derived
 COMMAND_FILE = "command.txt"
@@ -27,14 +41,108 @@ COMMAND_FILE = "command.txt"
 CONFIGS, FOLDER = "configs", "configs/sweeps"
 
 
+#: Longest value in the name of a folder; longer ones are cut.
+_LONGEST_VALUE = 60
 #: The function of a file in place of `get_sweep`, and the remedy.
 SEARCHED = ("get_search", "it defines get_search(), so give --search=optuna")
 
 
-def load_sweep(path: str) -> list[Row]:
-    """The rows that `get_sweep()` of a sweep file returns, or `get_sweep(arg)` of `file.py:arg`; raises `UserError` for
-    a missing or failing file, and for rows that cannot be.
+def grid(
+    config: str,
+    values: Mapping[str, Iterable[Any]],
+    name: str = "",
+    mean_over: str = "",
+    overrides: Mapping[str, Any] | None = None,
+    **about: Any,
+) -> list[Run | Mean]:
+    """One run for every combination of values, in the sequence of nested loops over the fields.
+
+    A field in braces in `config` is an argument of the config file, `configs/digits.py:network={network}`;
+    every other one is a config field that is set.
+
+    Args:
+      config: config file with its argument.
+      values: of each field, `{"model.ordering": ["raster", "spiral"], "seed": range(3)}`.
+      name: of a run, with fields in braces by their whole name or its last part: `{ordering}-{seed}`. Characters that
+        no folder may have are replaced. "": the values, in the sequence of the fields.
+      mean_over: a field such as "seed": runs that differ in it alone have one row, their `Mean`, and none of their own.
+      overrides: config fields to set in all runs.
+      **about: further fields of `Run`, such as `model`, `metric` or `published`; texts may hold fields in braces.
     """
+    choices = {field: _choices(field, of_field) for field, of_field in values.items()}
+    if mean_over and mean_over not in choices:
+        raise UserError(f"the grid has no field {mean_over!r} to average over{did_you_mean(mean_over, choices)}")
+    template = name or "-".join(f"{{{field}}}" for field in choices)
+    slugs = {field: _slugs(texts) for field, texts in choices.items()}
+    runs: dict[str, Run] = {}
+    groups: dict[str, list[Run]] = {}
+    for texts in itertools.product(*choices.values()):
+        point = dict(zip(choices, texts, strict=True))
+        parts = {field: slugs[field][text] for field, text in point.items()}
+        file, fields = split_fields(config, point)
+        words: dict[str, Any] = {"listed": False} if mean_over else {}
+        words |= {key: fill_fields(value, point) if isinstance(value, str) else value for key, value in about.items()}
+        run = Run(fill_fields(template, parts), file, {**(overrides or {}), **fields}, **words)
+        if run.name in runs:
+            fields_of_name = ", ".join(choices)
+            raise UserError(f"two runs of the grid are named {run.name!r}: put more of {fields_of_name} in its name")
+        runs[run.name] = run
+        groups.setdefault(fill_fields(template, parts | {mean_over: "mean"}), []).append(run)
+    return [*runs.values(), *(mean_of(row, group) for row, group in groups.items() if mean_over)]
+
+
+def split_fields(config: str, point: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The config file with its argument, and the fields to set: those without braces in `config`."""
+    in_file = {field for field in point if f"{{{field}}}" in config}
+    fields = {field: value for field, value in point.items() if field not in in_file}
+    return fill_fields(config, {field: flag_text(point[field]) for field in in_file}), fields
+
+
+def fill_fields(text: str, point: Mapping[str, str]) -> str:
+    """The text with values in place of the fields in braces."""
+    known = {field.rpartition(".")[2]: field for field in reversed(list(point))} | {field: field for field in point}
+
+    def value(match: re.Match) -> str:
+        if match[0] == WORKDIR and match[1] not in known:
+            return WORKDIR
+        if match[1] not in known:
+            raise UserError(f"{text!r} names the field {match[1]!r}{did_you_mean(match[1], known)}, not in the grid")
+        return point[known[match[1]]]
+
+    return re.sub(r"{(\w[\w.]*)}", value, text)
+
+
+def _choices(field: str, values: Iterable[Any]) -> list[str]:
+    """The values of a field as on a command line."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise UserError(f"field {field!r} of the grid needs a list of values, not {values!r}")
+    texts = [flag_text(value) for value in values]
+    if not texts:
+        raise UserError(f"field {field!r} of the grid has no values")
+    if len(set(texts)) < len(texts):
+        raise UserError(f"field {field!r} of the grid has the same value twice: {', '.join(texts)}")
+    return texts
+
+
+def _slugs(texts: Sequence[str]) -> dict[str, str]:
+    """The values of a field as parts of a folder's name, each another: `random(seed=3)` -> `random-seed=3`."""
+    slugs = {text: _slug(text) for text in texts}
+    num = collections.Counter(slugs.values())
+    return {text: slug if num[slug] == 1 else _hashed(slug, text) for text, slug in slugs.items()}
+
+
+def _slug(text: str) -> str:
+    text = re.sub(r"(?<!\w)-(?=[\d.])", "minus", text)
+    slug = re.sub(r"[^\w.+=-]+", "-", text).strip("-.+=")
+    return slug if 0 < len(slug) <= _LONGEST_VALUE else _hashed(slug[:_LONGEST_VALUE], text)
+
+
+def _hashed(slug: str, text: str) -> str:
+    return f"{slug}-{hashlib.sha256(text.encode()).hexdigest()[:8]}".lstrip("-")
+
+
+def load_sweep(path: str) -> list[Row]:
+    """The rows that `get_sweep()` of a sweep file returns, or `get_sweep(arg)` of `file.py:arg`."""
     name, arg = split_argument(path)
     path = str(find_file(name, FOLDER, "sweep file"))
     rows = run_user_file(path, "get_sweep", list, *([arg] if arg else []), instead=SEARCHED)
@@ -54,7 +162,7 @@ def load_sweep(path: str) -> list[Row]:
 
 
 def select(rows: Sequence[Row], only: str) -> list[Row]:
-    """The rows named in a comma-separated list; all of them for "". Raises `UserError` for an unknown name."""
+    """The rows named in a comma-separated list; all of them for ""."""
     by_name = {row.name: row for row in rows}
     chosen = [name for name in map(str.strip, only.split(",")) if name]
     for name in chosen:
@@ -175,8 +283,8 @@ class Table:
                     outcome = self.outcome(row) if row.listed else None
                     if isinstance(outcome, dict):
                         rows.append(outcome)
-                        found = member(finished[row.name], self.workdir / row.name).nats() if derived else None
-                        nats.append(None if found is None else found[None])
+                        nats_N = member(finished[row.name], self.workdir / row.name).nats() if derived else None
+                        nats.append(None if nats_N is None else nats_N[None])
                 elif derived and all(name in finished for name in row.of):
                     members = [member(finished[name], self.workdir / name) for name in row.of]
                     rows.append(row.row(members) | {"command": self.command(row)})

@@ -50,10 +50,10 @@ class Sites:
     @functools.cached_property
     def levels(self) -> tuple[int, ...]:
         """The number of values of each site."""
-        found: list[int] = []
+        levels: list[int] = []
         for size, base in zip(self.sizes, self.bases, strict=True):
-            found += [size] if base == 1 else [-(-size // base), base]
-        return tuple(found)
+            levels += [size] if base == 1 else [-(-size // base), base]
+        return tuple(levels)
 
     @property
     def event(self) -> EventSpec:
@@ -106,33 +106,33 @@ class AnyOrderTable(TableEngine):
         """log p of the values of a site given the observed ones, float64[N, V]; once for equal observed values."""
         seen_ND = np.where(observed_ND, x_ND, np.nan)
         first_R, row_N = _different(seen_ND)
-        found_RV = np.empty((len(first_R), self.sites.levels[site]))
+        table_RV = np.empty((len(first_R), self.sites.levels[site]))
         start = 0
         for x, size in _pieces(seen_ND[first_R]):
             x = _filled(x, size)
             table = _log_table(self.model, self.params, np.nan_to_num(x), ~np.isnan(x), site)
-            stop = min(start + size, len(found_RV))
-            found_RV[start:stop] = np.asarray(table)[: stop - start, : found_RV.shape[1]]
+            stop = min(start + size, len(table_RV))
+            table_RV[start:stop] = np.asarray(table)[: stop - start, : table_RV.shape[1]]
             start = stop
-        return found_RV[row_N]
+        return table_RV[row_N]
 
     def log_prob(self, cells_NC: np.ndarray, given_NC: np.ndarray, order: Sequence[int] | None = None) -> np.ndarray:
         order = list(range(len(self.columns)) if order is None else order)
         cells_NC = np.asarray(cells_NC, np.float64)
         codes_NC, nats_N = self.codes(cells_NC), np.zeros(len(cells_NC))
-        asked_NC = (codes_NC != MISSING) & ~given_NC
+        queried_NC = (codes_NC != MISSING) & ~given_NC
         known_NC = np.zeros(cells_NC.shape, bool)
         for c in order:
             within_N, known_NC[:, c] = self.columns[c].log_within(cells_NC[:, c])
-            nats_N += np.where(asked_NC[:, c], within_N, 0.0)
+            nats_N += np.where(queried_NC[:, c], within_N, 0.0)
         if not given_NC.any() and len(order) == len(self.columns):
-            return nats_N + np.where(asked_NC & known_NC, self._in_one_pass(codes_NC, order), 0.0).sum(1)
+            return nats_N + np.where(queried_NC & known_NC, self._in_one_pass(codes_NC, order), 0.0).sum(1)
         x_ND, observed_NC = self.sites.values(codes_NC), given_NC & (codes_NC != MISSING)
         for c in order:
-            rows = np.flatnonzero(asked_NC[:, c] & known_NC[:, c])
+            rows = np.flatnonzero(queried_NC[:, c] & known_NC[:, c])
             if len(rows):
                 nats_N[rows] += self._code_log_prob(x_ND[rows], observed_NC[rows], codes_NC[rows, c], c)
-            observed_NC = observed_NC | asked_NC & (np.arange(observed_NC.shape[1]) == c)
+            observed_NC = observed_NC | queried_NC & (np.arange(observed_NC.shape[1]) == c)
         return nats_N
 
     def _in_one_pass(self, codes_NC: np.ndarray, order: Sequence[int]) -> np.ndarray:
@@ -140,11 +140,11 @@ class AnyOrderTable(TableEngine):
         places = [site for c in order for site in self.sites.of_column[c]]
         factorization = from_order(np.array(places), np.ones(len(places), np.int64), (len(places),))
         x_ND = self.sites.values(codes_NC)
-        found = [
+        chunks = [
             np.asarray(_site_log_prob(self.model, self.params, _filled(part, size), factorization))[: len(part)]
             for part, size in _pieces(x_ND)
         ]
-        nats_ND = np.concatenate(found).astype(np.float64)
+        nats_ND = np.concatenate(chunks).astype(np.float64)
         for c, base in enumerate(self.sites.bases):
             if base > 1:  # digits of codes that there are not have no probability
                 nats_ND[:, self.sites.of_column[c][1]] -= self._log_there(x_ND, codes_NC[:, c], order, c)
@@ -154,7 +154,7 @@ class AnyOrderTable(TableEngine):
         """log of the probability that the second digit of a column is one of a code, float64[N]; 0 but for the last
         first digit.
         """
-        found_N, base, num = np.zeros(len(codes_N)), self.sites.bases[c], self.columns[c].num_codes
+        log_p_N, base, num = np.zeros(len(codes_N)), self.sites.bases[c], self.columns[c].num_codes
         rows = np.flatnonzero(codes_N // base == (num - 1) // base)
         if len(rows) and num % base:
             before = np.isin(np.arange(len(self.columns)), order[: order.index(c)])
@@ -162,8 +162,8 @@ class AnyOrderTable(TableEngine):
             observed_ND[:, self.sites.of_column[c][0]] = True
             observed_ND &= ~np.isnan(x_ND[rows])
             table = self._table(x_ND[rows], observed_ND, self.sites.of_column[c][1])[:, : num % base]
-            found_N[rows] = np.logaddexp.reduce(table, 1)
-        return found_N
+            log_p_N[rows] = np.logaddexp.reduce(table, 1)
+        return log_p_N
 
     def _code_log_prob(self, x_ND, observed_NC, codes_N, c: int) -> np.ndarray:
         """log p(code of a column | observed columns), float64[N]."""
@@ -241,18 +241,18 @@ class AnyOrderTable(TableEngine):
 
     def exact_mass(self, cells_C: np.ndarray, conditions: Conditions) -> list[float]:
         codes_NC = self.codes(cells_C[None])
-        p_N, found = np.ones(1), []
+        p_N, masses = np.ones(1), []
         for c, condition in conditions:
             weights_V, observed_NC = self.columns[c].weights(condition), codes_NC != MISSING
             table_NV = self._code_table(self.sites.values(codes_NC), observed_NC, c) * weights_V * p_N[:, None]
-            found.append(float(table_NV.sum()))
+            masses.append(float(table_NV.sum()))
             allowed = np.flatnonzero(weights_V)
             if not len(allowed):
                 break
             codes_NC = np.repeat(codes_NC, len(allowed), 0)
             codes_NC[:, c] = np.tile(allowed, len(table_NV))
             p_N = table_NV[:, allowed].ravel()
-        return found + [0.0] * (len(conditions) - len(found))
+        return masses + [0.0] * (len(conditions) - len(masses))
 
 
 @jax.jit

@@ -139,9 +139,9 @@ class Words:
         return by_text, {number: i for number, i in alone.items() if number is not None}
 
     def values(self, cells: np.ndarray) -> np.ndarray:
-        found = np.empty(len(cells), object)
-        found[:] = [None if math.isnan(cell) else self.words[int(cell)] for cell in cells.tolist()]
-        return found
+        values = np.empty(len(cells), object)
+        values[:] = [None if math.isnan(cell) else self.words[int(cell)] for cell in cells.tolist()]
+        return values
 
     def codes(self, cells: np.ndarray) -> np.ndarray:
         return np.where(np.isnan(cells), MISSING, np.nan_to_num(cells)).astype(np.int64)
@@ -215,7 +215,7 @@ class Numbers:
         return as_numbers(self.name, values, self.date)
 
     def values(self, cells: np.ndarray) -> np.ndarray:
-        found = np.empty(len(cells), object)
+        labels = np.empty(len(cells), object)
         gaps = np.isnan(cells)
         whole = np.nan_to_num(cells)
         if self.date:
@@ -224,22 +224,22 @@ class Numbers:
             near = self._rounded_decimals(whole)
             whole_numbers = self.is_int and (near == np.round(near)).all()
             shown = [int(v) for v in near.tolist()] if whole_numbers else near.tolist()
-        found[:] = shown
-        found[gaps] = None
-        return found
+        labels[:] = shown
+        labels[gaps] = None
+        return labels
 
     def exact(self, values: np.ndarray) -> np.ndarray:
         """Values of a frame as `values` shows them, but with all their digits, object[N], None where there is none."""
         unit = "us" if self.date not in ("", "D") else self.date
-        cells, found = as_numbers(self.name, values, unit), np.empty(len(values), object)
+        cells, values_out = as_numbers(self.name, values, unit), np.empty(len(values), object)
         gaps, numbers = np.isnan(cells), np.nan_to_num(cells)
         if unit:
-            found[:] = numbers.astype(np.int64).astype(f"datetime64[{unit}]").tolist()
+            values_out[:] = numbers.astype(np.int64).astype(f"datetime64[{unit}]").tolist()
         else:
             whole = self.is_int and (numbers == np.round(numbers)).all()
-            found[:] = [int(v) for v in numbers.tolist()] if whole else numbers.tolist()
-        found[gaps] = None
-        return found
+            values_out[:] = [int(v) for v in numbers.tolist()] if whole else numbers.tolist()
+        values_out[gaps] = None
+        return values_out
 
     def _rounded_decimals(self, cells: np.ndarray) -> np.ndarray:
         """Numbers without the noise of binary fractions; those between two steps as they are."""
@@ -279,8 +279,8 @@ class Numbers:
             - 2 * np.log(np.hypot(1, z))
             + (math.log(self.step) if self.step else 0)
         )
-        found = np.where(known, inside, outside) - self.log_unit
-        return np.where(gaps, 0.0, found), known
+        nats = np.where(known, inside, outside) - self.log_unit
+        return np.where(gaps, 0.0, nats), known
 
     @property
     def log_unit(self) -> float:
@@ -292,11 +292,11 @@ class Numbers:
     def draw(self, codes: np.ndarray, rng: np.random.Generator, condition: Condition = None) -> np.ndarray:
         parts = [] if condition is None else self.parts(condition)
         parts = parts or [(-math.inf, math.inf)]
-        starts, sizes = (np.stack(found)[:, codes] for found in zip(*map(self._overlap, parts), strict=True))
+        starts, sizes = (np.stack(part_of)[:, codes] for part_of in zip(*map(self._overlap, parts), strict=True))
         ends = np.cumsum(sizes, 0)
         places = rng.random(len(codes)) * ends[-1]
         part = np.minimum((ends <= places).sum(0), len(parts) - 1)
-        start, size, end = (np.take_along_axis(found, part[None], 0)[0] for found in (starts, sizes, ends))
+        start, size, end = (np.take_along_axis(part_of, part[None], 0)[0] for part_of in (starts, sizes, ends))
         inside = np.clip(places - (end - size), 0, size)
         if not self.step:
             return start + inside
@@ -374,16 +374,16 @@ class Numbers:
         if not math.isnan(open_end) and (value is None or (isinstance(value, float) and value == open_end)):
             return open_end
         try:
-            (found,) = as_numbers(self.name, np.array([value, None], object)[:1], self.date)
+            (number,) = as_numbers(self.name, np.array([value, None], object)[:1], self.date)
         except (UserError, ValueError):
-            found = math.nan
-        if math.isnan(found):
+            number = math.nan
+        if math.isnan(number):
             what = "date" if self.date else "number"
             raise UserError(
                 f"a condition on the column {self.name!r} is a {what}, a list of {what}s or a range (low, high), not "
                 f"{value!r}"
             )
-        return float(found)
+        return float(number)
 
     def described(self) -> dict[str, Any]:
         return {"kind": "numbers", **dataclasses.asdict(self)}
@@ -394,16 +394,16 @@ def as_numbers(name: str, values: np.ndarray, date: str = "") -> np.ndarray:
     if values.dtype == object or (values.dtype.kind == "M") != bool(date):
         return np.array([_as_number(name, row, value, date) for row, value in enumerate(values.tolist())], np.float64)
     if date:
-        found = np.where(np.isnat(values), np.nan, values.astype(f"datetime64[{date}]").astype(np.float64))
+        numbers = np.where(np.isnat(values), np.nan, values.astype(f"datetime64[{date}]").astype(np.float64))
         wrong = ~np.isnat(values) & (values.astype("datetime64[D]") != values) & (date == "D")
         wrong |= (values < _FIRST_DAY) | (values > _LAST_DAY)
     else:
-        found = values.astype(np.float64)
-        wrong = abs(found) > _LARGEST
+        numbers = values.astype(np.float64)
+        wrong = abs(numbers) > _LARGEST
     if wrong.any():
         row = int(wrong.argmax())
         _as_number(name, row, values[row].tolist() if not date else values[row].astype("datetime64[us]").item(), date)
-    return found
+    return numbers
 
 
 #: Dates of Python are those of the years 1 to 9999.

@@ -216,12 +216,12 @@ def _finest(different: np.ndarray) -> float:
 
 def as_texts(values: np.ndarray) -> np.ndarray:
     """Values as words, object[N], None without one: truth values alone stay as they are."""
-    found = items_of(values)
-    if values.dtype == object and set(map(type, found)) <= {str, type(None)}:
+    items = items_of(values)
+    if values.dtype == object and set(map(type, items)) <= {str, type(None)}:
         return values
-    if not all(v is None or isinstance(v, bool) for v in found):
-        found = [None if v is None else as_text(v) for v in found]
-    return np.fromiter(found, object, len(found))
+    if not all(v is None or isinstance(v, bool) for v in items):
+        items = [None if v is None else as_text(v) for v in items]
+    return np.fromiter(items, object, len(items))
 
 
 def _known(values: np.ndarray) -> np.ndarray:

@@ -16,11 +16,10 @@ from arjax.api.trained_model import Fitted
 from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.integers import check_seed
-from arjax.core.mixtures import mixed_nats
+from arjax.core.mixtures import fit_weights, mixed_nats
 from arjax.core.traits import require
 from arjax.data.frames import Frame, read_frame
 from arjax.data.table_files import NO_VALUE
-from arjax.evaluation.mixtures import fit_weights
 from arjax.evaluation.summaries import stderr_of
 from arjax.models import make_model
 from arjax.tables.any_order import AnyOrderTable, Sites, codes_of
@@ -183,18 +182,20 @@ def _fit(
 ) -> TableModel:
     """The best engine on validation: a network for all orders, and of numbers with few words mixtures of Gaussians."""
     start, held_NC = time.monotonic(), cells["validation"]
-    found: dict[str, tuple[TableEngine, dict[str, Any]]] = {}
+    engines_by_name: dict[str, tuple[TableEngine, dict[str, Any]]] = {}
     if _suits_gaussians(columns) and len(cells["train"]) >= _FEWEST_ROWS:
         held_NC = some_rows(held_NC, _HOLED_ROWS if np.isnan(held_NC).any() else _WEIGHT_ROWS)
-        found |= fit_gaussians(columns, dict(cells) | {"validation": held_NC}, 60 * _GAUSSIAN_PART * minutes, seed)
+        engines_by_name |= fit_gaussians(
+            columns, dict(cells) | {"validation": held_NC}, 60 * _GAUSSIAN_PART * minutes, seed
+        )
     left = max(minutes - (time.monotonic() - start) / 60, (1 - _GAUSSIAN_PART) * minutes)
-    found["any_order"] = _fit_any_order(columns, cells, left, seed)
+    engines_by_name["any_order"] = _fit_any_order(columns, cells, left, seed)
     print(f"scoring {len(held_NC):,} validation rows", flush=True)
-    engine, nats_N, engines = _mixed(found, held_NC)
-    results = dict(found["any_order"][1])
+    engine, nats_N, mixed_engines = _mixed(engines_by_name, held_NC)
+    results = dict(engines_by_name["any_order"][1])
     results["rows"] = {split: len(rows) for split, rows in cells.items()}
-    if len(engines) > 1:
-        results |= {"engines": engines, "engine": engine.in_words()}
+    if len(mixed_engines) > 1:
+        results |= {"engines": mixed_engines, "engine": engine.in_words()}
         print(f"chosen on validation: {engine.in_words()}")
     usual = _usual(engine, cells["validation"])
     results |= {"validation_nats": float(nats_N.mean()), "validation_stderr": float(stderr_of(nats_N))}
@@ -211,19 +212,19 @@ def _suits_gaussians(columns: Sequence[Words | Numbers]) -> bool:
 
 
 def _mixed(
-    found: Mapping[str, tuple[TableEngine, dict[str, Any]]], cells_NC: np.ndarray
+    fitted: Mapping[str, tuple[TableEngine, dict[str, Any]]], cells_NC: np.ndarray
 ) -> tuple[TableEngine, np.ndarray, dict[str, Any]]:
     """The mixture of engines that is best on validation rows, or the only engine with weight; its nats of each row; and
     the facts about each of the engines. Best guesses have weights of their own.
     """
-    names = list(found)
-    nats = {name: -mean_over_orders(engine, cells_NC, _NUM_ORDERS) for name, (engine, _) in found.items()}
+    names = list(fitted)
+    nats = {name: -mean_over_orders(engine, cells_NC, _NUM_ORDERS) for name, (engine, _) in fitted.items()}
     weights = dict.fromkeys(names, 0.0) | _weights(nats)
     facts = {
         name: {"validation_nats": float(nats[name].mean()), "weight": weights[name], **about}
-        for name, (_, about) in found.items()
+        for name, (_, about) in fitted.items()
     }
-    guesses = fit_guesses([engine for engine, _ in found.values()], cells_NC) if len(names) > 1 else {}
+    guesses = fit_guesses([engine for engine, _ in fitted.values()], cells_NC) if len(names) > 1 else {}
     for kind, guess_E in guesses.items():
         for name, weight in zip(names, guess_E.tolist(), strict=True):
             facts[name][f"weight_in_guesses_of_{kind}"] = weight
@@ -231,8 +232,8 @@ def _mixed(
     weights_E = np.array([weights[names[e]] for e in kept])
     nats_N = mixed_nats(np.stack([nats[names[e]] for e in kept]), weights_E)
     if len(kept) == 1:
-        return found[names[kept[0]]][0], nats_N, facts
-    engines = [found[names[e]][0] for e in kept]
+        return fitted[names[kept[0]]][0], nats_N, facts
+    engines = [fitted[names[e]][0] for e in kept]
     return MixedTable(engines, weights_E, {kind: guess_E[kept] for kind, guess_E in guesses.items()}), nats_N, facts
 
 
@@ -316,10 +317,11 @@ def _results(fitted: Fitted) -> Mapping[str, Any]:
 def _usual(engine: TableEngine, cells_NC: np.ndarray) -> np.ndarray:
     """Quantiles of the surprise of each column in some rows of validation, [C, Q]; 0 where there is none."""
     every = -(-len(cells_NC) // _USUAL_ROWS)
-    found = surprise(engine, cells_NC[::every])
+    surprise_NC = surprise(engine, cells_NC[::every])
     levels = np.linspace(0, 1, _QUANTILES)
     return np.stack([
-        np.nanquantile(column, levels) if (~np.isnan(column)).any() else np.zeros(_QUANTILES) for column in found.T
+        np.nanquantile(column, levels) if (~np.isnan(column)).any() else np.zeros(_QUANTILES)
+        for column in surprise_NC.T
     ])  # fmt: skip
 
 

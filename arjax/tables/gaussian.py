@@ -93,35 +93,35 @@ class GaussianTable(TableEngine):
 
     def log_prob(self, cells_NC: np.ndarray, given_NC: np.ndarray, order: Sequence[int] | None = None) -> np.ndarray:
         cells_NC, num = np.asarray(cells_NC, np.float64), len(self.columns)
-        known_NC, found_N = ~np.isnan(cells_NC), np.zeros(len(cells_NC))
+        known_NC, log_p_N = ~np.isnan(cells_NC), np.zeros(len(cells_NC))
         order = range(num) if order is None else order
         for rows, pattern in _patterns(np.concatenate([known_NC & given_NC, known_NC & ~given_NC], 1)):
             given = np.flatnonzero(pattern[:num]).tolist()
-            asked = [c for c in order if pattern[num + c]]
-            if asked:
-                factor = self._factor([*given, *asked])
+            queried = [c for c in order if pattern[num + c]]
+            if queried:
+                factor = self._factor([*given, *queried])
                 for some in self._pieces(rows, num):
-                    found_N[some] = self._log_prob(cells_NC[some], factor, given, asked)
-        return found_N
+                    log_p_N[some] = self._log_prob(cells_NC[some], factor, given, queried)
+        return log_p_N
 
     def _log_prob(
-        self, cells_NC: np.ndarray, factor: _Factor, given: Sequence[int], asked: Sequence[int]
+        self, cells_NC: np.ndarray, factor: _Factor, given: Sequence[int], queried: Sequence[int]
     ) -> np.ndarray:
         """log p(asked columns | given ones) of rows in which all of these are known; the factor has the numbers."""
         log_p_SKN, num_given = self._in_order(cells_NC, factor), sum(c in self.numbers for c in given)
         before_KN = self._of_words(cells_NC, given) + log_p_SKN[:num_given].sum(0)
         before_KN = before_KN + self._log_weights[:, None]
-        both_KN = before_KN + log_p_SKN[num_given:].sum(0) + self._of_words(cells_NC, asked)
+        both_KN = before_KN + log_p_SKN[num_given:].sum(0) + self._of_words(cells_NC, queried)
         nats_N = np.logaddexp.reduce(both_KN, 0) - np.logaddexp.reduce(before_KN, 0)
         return nats_N - sum(self.numbers[c].column.log_unit for c in factor.order[num_given:])
 
     def _of_words(self, cells_NC: np.ndarray, columns: Sequence[int]) -> np.ndarray:
         """log of the probability that each component gives to the words in some columns, float64[K, N]."""
-        found_KN = np.zeros((len(self._means), len(cells_NC)))
+        log_p_KN = np.zeros((len(self._means), len(cells_NC)))
         for c in columns:
             if c in self.words:
-                found_KN += self.words[c].log_p[:, cells_NC[:, c].astype(np.int64)]
-        return found_KN
+                log_p_KN += self.words[c].log_p[:, cells_NC[:, c].astype(np.int64)]
+        return log_p_KN
 
     def _factor(self, order: Sequence[int]) -> _Factor:
         """The Cholesky factor of the numbers among columns in an order."""
@@ -140,18 +140,18 @@ class GaussianTable(TableEngine):
         if not factor.order:
             return np.zeros((0, len(self._means), len(cells_NC)))
         noise_KSN = self._noise(cells_NC, factor)
-        found = []
+        log_ps = []
         for i, c in enumerate(factor.order):
             margin, e_KN, scale_K1 = self.numbers[c], noise_KSN[:, i], factor.root[:, i, i][:, None]
             if margin.column.step:
                 z_N, ends = margin.forward(cells_NC[:, c]), margin.bounds(cells_NC[:, c])
                 low_N, high_N = (margin.forward(end) - z_N for end in ends)
                 width_N = np.exp(margin.log_slope(cells_NC[:, c])) * np.maximum(ends[1] - ends[0], margin.column.step)
-                found.append(log_interval(e_KN + low_N / scale_K1, e_KN + high_N / scale_K1, width_N / scale_K1))
+                log_ps.append(log_interval(e_KN + low_N / scale_K1, e_KN + high_N / scale_K1, width_N / scale_K1))
             else:
                 log_p_KN = -0.5 * (e_KN**2 + math.log(2 * math.pi)) - np.log(scale_K1)
-                found.append(log_p_KN + margin.log_slope(cells_NC[:, c]))
-        return np.maximum(np.stack(found), _LEAST_LOG)
+                log_ps.append(log_p_KN + margin.log_slope(cells_NC[:, c]))
+        return np.maximum(np.stack(log_ps), _LEAST_LOG)
 
     def _conditionals(self, cells_NC: np.ndarray, c: int, wide: int = 1) -> Iterator[_Conditional]:
         """A column given the known cells of all others, for some rows at a time: fewer where `wide` scalars of each
@@ -186,7 +186,7 @@ class GaussianTable(TableEngine):
         if c in self.words:
             return self._word_table(cells_NC, c)
         margin = self.numbers[c]
-        found_NV = np.empty((len(cells_NC), margin.column.num_codes))
+        table_NV = np.empty((len(cells_NC), margin.column.num_codes))
         z_E = margin.forward(margin.edges)
         for rows, log_r_KN, mean_KN, scale_K1 in self._conditionals(cells_NC, c, 4 * len(z_E)):
             e_KNE = (z_E - mean_KN[..., None]) / scale_K1[..., None]
@@ -196,25 +196,25 @@ class GaussianTable(TableEngine):
             # Far outside of the range all codes are improbable: the nearest one has all of the probability.
             lost = np.flatnonzero(p_NV.sum(1) < 1e-250)
             p_NV[lost, np.where(mean_KN[log_r_KN.argmax(0), np.arange(len(rows))][lost] < z_E[0], 0, -1)] = 1.0
-            found_NV[rows] = p_NV / p_NV.sum(1, keepdims=True)
-        return found_NV
+            table_NV[rows] = p_NV / p_NV.sum(1, keepdims=True)
+        return table_NV
 
     def _word_table(self, cells_NC: np.ndarray, c: int) -> np.ndarray:
         """p(word | known cells of the other columns) of each row, float64[N, V]."""
         p_KV = np.exp(self.words[c].log_p)
-        found_NV = np.empty((len(cells_NC), p_KV.shape[1]))
+        table_NV = np.empty((len(cells_NC), p_KV.shape[1]))
         for rows, log_r_KN, *_ in self._conditionals(cells_NC, c):
-            found_NV[rows] = np.exp(log_r_KN).T @ p_KV
-        return found_NV
+            table_NV[rows] = np.exp(log_r_KN).T @ p_KV
+        return table_NV
 
     def means(self, cells_NC: np.ndarray, given_NC: np.ndarray, c: int) -> np.ndarray:
         """The mean of a column given cells, with numbers beyond the range of the training rows at its ends."""
-        cells_NC, margin, found_N = only_given(cells_NC, given_NC, c), self.numbers[c], np.empty(len(cells_NC))
+        cells_NC, margin, means_N = only_given(cells_NC, given_NC, c), self.numbers[c], np.empty(len(cells_NC))
         weights_Q = _NODE_WEIGHTS / _NODE_WEIGHTS.sum()
         for rows, log_r_KN, mean_KN, scale_K1 in self._conditionals(cells_NC, c, len(_NODES)):
             x_KNQ = margin.inverse(mean_KN[..., None] + scale_K1[..., None] * _NODES)
-            found_N[rows] = (np.exp(log_r_KN) * (x_KNQ @ weights_Q)).sum(0)
-        return found_N
+            means_N[rows] = (np.exp(log_r_KN) * (x_KNQ @ weights_Q)).sum(0)
+        return means_N
 
     def draw(
         self, cells_NC: np.ndarray, c: int, condition: Condition, rng: np.random.Generator
@@ -226,7 +226,7 @@ class GaussianTable(TableEngine):
                 log_mass_N = np.minimum(np.log(allowed_NV.sum(1)), 0.0)
             return categorical(allowed_NV, rng).astype(np.float64), log_mass_N
         margin, parts = self.numbers[c], np.array(self.numbers[c].parts(condition))
-        found_N, log_mass_N = np.full((2, len(cells_NC)), -np.inf)
+        drawn_N, log_mass_N = np.full((2, len(cells_NC)), -np.inf)
         if not len(parts):
             return np.full(len(cells_NC), margin.column.low[0]), log_mass_N
         z_P2, whole = margin.forward(parts), margin.forward(np.array(margin.range))
@@ -240,15 +240,15 @@ class GaussianTable(TableEngine):
             part_N, k_N, at_N = i_N // len(mean_KN), i_N % len(mean_KN), np.arange(len(rows))
             e_N = _draw_between(e_2PKN[0][part_N, k_N, at_N], e_2PKN[1][part_N, k_N, at_N], rng)
             x_N = margin.inverse(mean_KN[k_N, at_N] + scale_K1[k_N, 0] * e_N)
-            found_N[rows] = margin.snapped(_inside(x_N, parts[part_N], margin.column.step))
+            drawn_N[rows] = margin.snapped(_inside(x_N, parts[part_N], margin.column.step))
             log_part_N = np.logaddexp.reduce(log_p_FN, 0)
             log_mass_N[rows] = np.minimum(log_part_N - np.where(np.isfinite(all_N), all_N, 0), 0)
             lost = np.flatnonzero(np.isinf(all_N))  # as in `code_table`
             is_low_N = mean_KN[log_r_KN.argmax(0), at_N][lost] < whole[0]
             end_N = np.where(is_low_N, *margin.range)
             is_in_N = ((parts[:, :1] <= end_N) & (end_N <= parts[:, 1:])).any(0)
-            found_N[rows[lost]], log_mass_N[rows[lost]] = margin.snapped(end_N), np.where(is_in_N, 0.0, -np.inf)
-        return found_N, log_mass_N
+            drawn_N[rows[lost]], log_mass_N[rows[lost]] = margin.snapped(end_N), np.where(is_in_N, 0.0, -np.inf)
+        return drawn_N, log_mass_N
 
     def num_sums(self, conditions: Conditions) -> float:
         return 1.0 if len(conditions) <= 1 else math.inf
@@ -300,8 +300,8 @@ def _draw_between(low_N: np.ndarray, high_N: np.ndarray, rng: np.random.Generato
     first, last = np.where(flip, -high_N, low_N), np.where(flip, -low_N, high_N)
     with np.errstate(divide="ignore", invalid="ignore"):
         log_p = np.logaddexp(log_ndtr(first), np.log(rng.random(len(first))) + log_interval(first, last))
-    found = np.clip(ndtri_exp(np.minimum(log_p, 0)), first, last)
-    return np.where(flip, -found, found)
+    quantile = np.clip(ndtri_exp(np.minimum(log_p, 0)), first, last)
+    return np.where(flip, -quantile, quantile)
 
 
 def _inside(x_N: np.ndarray, ends_N2: np.ndarray, step: float) -> np.ndarray:

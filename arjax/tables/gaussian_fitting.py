@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from arjax.core.mixtures import best_members
 from arjax.core.spec import EventSpec
-from arjax.evaluation.mixtures import best_members
 from arjax.models import make_model
 from arjax.models.gaussian_holes import Components, em_with_holes
 from arjax.models.gaussian_mixture import fit_by_em, is_gaussian_mixture, params_of, without_holes
@@ -227,13 +227,13 @@ class Search:
         read_NE = np.concatenate([z_ND, *noisy], 1)
         begun_NE = without_holes(read_NE, 10 * options.components, self._seed)
         begun = fit_by_em(begun_NE, options.components, options.floor, 1, _ITERATIONS, int(rng.integers(2**31)))
-        found = Components(begun.weights_, begun.means_, begun.covariances_)
+        fitted = Components(begun.weights_, begun.means_, begun.covariances_)
         if np.isnan(read_NE).any():
-            found, r_NK = em_with_holes(read_NE, found, options.floor, _ITERATIONS, end)
+            fitted, r_NK = em_with_holes(read_NE, fitted, options.floor, _ITERATIONS, end)
         else:
             r_NK = begun.predict_proba(read_NE) if words else np.zeros((0, 1))
         p = {c: _counted(hot_NV, r_NK) for c, hot_NV in hot.items()}
-        return Fit(found.weights, found.means[:, :num], found.covariances[:, :num, :num], options.floor, p)
+        return Fit(fitted.weights, fitted.means[:, :num], fitted.covariances[:, :num, :num], options.floor, p)
 
     def table(self, is_power: bool, fits: Sequence[Fit]) -> GaussianTable:
         """The mixture of fits with equal weights."""
@@ -285,10 +285,10 @@ def fit_gaussians(
     """
     search = Search(columns, cells, seconds, seed)
     search.run()
-    found = {name: search.mixed(is_power) for name, is_power in (("gaussian", False), ("gaussian_power", True))}
+    engines = {name: search.mixed(is_power) for name, is_power in (("gaussian", False), ("gaussian_power", True))}
     return {
         name: (mixed[0], {"fits": [options._asdict() for options in mixed[1]], "tried": len(search.members)})
-        for name, mixed in found.items()
+        for name, mixed in engines.items()
         if mixed
     }
 

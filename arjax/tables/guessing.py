@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import nnls
 
-from arjax.evaluation.mixtures import fit_weights
+from arjax.core.mixtures import fit_weights
 from arjax.tables.columns import Numbers
 from arjax.tables.engine import TableEngine
 from arjax.tables.mixed import NUMBERS, WORDS
@@ -35,7 +35,7 @@ class Hidden(NamedTuple):
 
     cells: np.ndarray
     given: np.ndarray
-    asked: np.ndarray
+    queried: np.ndarray
 
 
 def hide(cells_NC: np.ndarray, seed: int) -> Hidden:
@@ -53,20 +53,24 @@ def fit_guesses(engines: Sequence[TableEngine], cells_NC: np.ndarray, seed: int 
     deviations of the columns, of words those under which they are most probable. A kind of columns that the table does
     not have is not there.
     """
-    hidden, found = hide(cells_NC, seed), {}
+    hidden, weights = hide(cells_NC, seed), {}
     errors = [_errors(engines, hidden, c) for c in range(cells_NC.shape[1])]
     for kind, fit in ((NUMBERS, _stacked), (WORDS, fit_weights)):
-        parts = [own for c, own in enumerate(errors) if isinstance(engines[0].columns[c], Numbers) == (kind == NUMBERS)]
-        if parts and sum(own.shape[1] for own in parts):
-            found[kind] = _without_small(fit, np.concatenate(parts, 1))
-    return found
+        parts = [
+            errors_of_column
+            for c, errors_of_column in enumerate(errors)
+            if isinstance(engines[0].columns[c], Numbers) == (kind == NUMBERS)
+        ]
+        if parts and sum(errors_of_column.shape[1] for errors_of_column in parts):
+            weights[kind] = _without_small(fit, np.concatenate(parts, 1))
+    return weights
 
 
 def _errors(engines: Sequence[TableEngine], hidden: Hidden, c: int) -> np.ndarray:
     """What each engine does with the hidden cells of a column, float64[E, N]: errors of the means in standard
     deviations of the column, or nats of words.
     """
-    rows, column = np.flatnonzero(hidden.asked[:, c]), engines[0].columns[c]
+    rows, column = np.flatnonzero(hidden.queried[:, c]), engines[0].columns[c]
     cells_NC, given_NC = hidden.cells[rows], hidden.given[rows]
     if not len(rows):
         return np.zeros((len(engines), 0))
@@ -92,7 +96,7 @@ def _without_small(fit: Callable[[np.ndarray], np.ndarray], errors_EN: np.ndarra
     while True:
         weights = fit(errors_EN[kept])
         if (weights >= _LEAST_WEIGHT).all():
-            found = np.zeros(len(errors_EN))
-            found[kept] = weights
-            return found
+            all_weights = np.zeros(len(errors_EN))
+            all_weights[kept] = weights
+            return all_weights
         kept = kept[weights >= _LEAST_WEIGHT]

@@ -140,8 +140,8 @@ def _impute(flags: Any) -> int:
         raise UserError("each completion is a file of its own: name OUTPUT, or leave --num out")
     outputs = [_numbered(flags.output, i) for i in range(1, flags.num + 1)]
     _check_outputs(outputs or [flags.output], flags.model, flags.table)
-    found = _opened(flags).impute(user_path(flags.table), num=flags.num, seed=flags.seed, unknown=flags.unknown)
-    for path, rows in zip(outputs, found, strict=True) if outputs else [(flags.output, found)]:
+    imputed = _opened(flags).impute(user_path(flags.table), num=flags.num, seed=flags.seed, unknown=flags.unknown)
+    for path, rows in zip(outputs, imputed, strict=True) if outputs else [(flags.output, imputed)]:
         _write(path, rows)
     return 0
 
@@ -149,8 +149,10 @@ def _impute(flags: Any) -> int:
 def _outliers(flags: Any) -> int:
     from arjax.reporting.tables import print_table
 
-    found = _opened(flags).outliers(user_path(flags.table), num=flags.num, unknown=flags.unknown)
-    columns = {name: [f"{v:.4g}" if isinstance(v, float) else str(v) for v in values] for name, values in found.items()}
+    unlikely = _opened(flags).outliers(user_path(flags.table), num=flags.num, unknown=flags.unknown)
+    columns = {
+        name: [f"{v:.4g}" if isinstance(v, float) else str(v) for v in values] for name, values in unlikely.items()
+    }
     print_table(
         tuple(columns), list(zip(*columns.values(), strict=True)), "strangest rows", right=("row", "nats", "surprise")
     )
@@ -204,19 +206,19 @@ def _pair(text: str, flag: str, example: str) -> tuple[str, str]:
 
 def _conditions(table: Any, texts: Sequence[str]) -> dict[str, Any]:
     """The conditions of the command line, by the names of their columns."""
-    found = _by_name(texts, "a condition", "age=30..40", "conditions")
-    return {name: table.condition(name, value) for name, value in found.items()}
+    conditions = _by_name(texts, "a condition", "age=30..40", "conditions")
+    return {name: table.condition(name, value) for name, value in conditions.items()}
 
 
 def _by_name(texts: Sequence[str], what: str, example: str, several: str) -> dict[str, str]:
     """What texts such as `age=30..40` say, by the names of their columns; raises `UserError` where one has two."""
-    found: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     for text in texts:
         name, value = _pair(text, what, example)
-        if name in found:
+        if name in by_name:
             raise UserError(f"the column {name!r} has two {several}")
-        found[name] = value
-    return found
+        by_name[name] = value
+    return by_name
 
 
 def _numbered(path: str, number: int) -> str:

@@ -91,8 +91,8 @@ class Margin:
         """
         if condition is None:
             return [self.range]
-        found = [self._part(*ends) for ends in self.column.parts(condition)]
-        return [(low, high) for low, high in found if low < high]
+        parts = [self._part(*ends) for ends in self.column.parts(condition)]
+        return [(low, high) for low, high in parts if low < high]
 
     def _part(self, first: float, last: float) -> tuple[float, float]:
         low, step = self.column.low[0], self.column.step

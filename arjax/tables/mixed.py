@@ -45,7 +45,7 @@ class MixedTable(TableEngine):
         self.engines, self.columns = tuple(engines), engines[0].columns
         assert all(engine.columns == self.columns for engine in engines), "engines of the same columns"
         self.weights = np.array(weights, np.float64)
-        self.guess_weights = {kind: np.array(own, np.float64) for kind, own in (guess_weights or {}).items()}
+        self.guess_weights = {kind: np.array(weights, np.float64) for kind, weights in (guess_weights or {}).items()}
         self._parts = [engine for engine, weight in zip(engines, weights, strict=True) if weight]
         self._log_weights = np.log(self.weights[self.weights > 0])
         self.orders_agree = all(engine.orders_agree for engine in self._parts)
@@ -87,10 +87,10 @@ class MixedTable(TableEngine):
         if kind not in self.guess_weights:
             return super().guess(cells_NC, given_NC, c)
         pairs = zip(self.guess_weights[kind], self.engines, strict=True)
-        asked = [(weight, engine) for weight, engine in pairs if weight]
+        used = [(weight, engine) for weight, engine in pairs if weight]
         if kind == NUMBERS:
-            return sum(weight * engine.means(cells_NC, given_NC, c) for weight, engine in asked)
-        table_NV = sum(weight * engine.code_table(cells_NC, given_NC, c) for weight, engine in asked)
+            return sum(weight * engine.means(cells_NC, given_NC, c) for weight, engine in used)
+        table_NV = sum(weight * engine.code_table(cells_NC, given_NC, c) for weight, engine in used)
         return table_NV.argmax(1).astype(np.float64)
 
     def draw(

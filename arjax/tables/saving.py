@@ -39,7 +39,7 @@ def save_table(path: str | os.PathLike, engine: TableEngine, about: Mapping[str,
     engines, weights, guesses = [engine], [1.0], {}
     if isinstance(engine, MixedTable):
         engines, weights = list(engine.engines), engine.weights.tolist()
-        guesses = {kind: own.tolist() for kind, own in engine.guess_weights.items()}
+        guesses = {kind: weights.tolist() for kind, weights in engine.guess_weights.items()}
     about["engines"] = [
         {"weight": weight, **_described(engine)} for engine, weight in zip(engines, weights, strict=True)
     ]
@@ -95,11 +95,11 @@ def _engine(about: JsonObject, columns: Sequence[Words | Numbers], saved: SavedM
         raise UserError("it has no columns")
     if "engines" not in about:
         return _any_order(about, columns, saved)
-    found, models = about.objects("engines"), [saved, *saved.parts]
-    if len(found) != len(models):
+    entries, models = about.objects("engines"), [saved, *saved.parts]
+    if len(entries) != len(models):
         raise UserError(f"table/engines must have as many entries as there are models, {len(models)}")
     engines, weights = [], []
-    for entry, model in zip(found, models, strict=True):
+    for entry, model in zip(entries, models, strict=True):
         weights.append(float(entry.take("weight", float)))
         kind = entry.take("kind", str)
         if kind not in _ENGINES:
@@ -116,13 +116,13 @@ def _guesses(about: JsonObject, num: int) -> dict[str, list[float]]:
     if "guesses" not in about:
         return {}
     entry = about.object("guesses")
-    found = {kind: list(map(float, entry.items(kind, float))) for kind in GUESSED if kind in entry}
+    guess_weights = {kind: list(map(float, entry.items(kind, float))) for kind in GUESSED if kind in entry}
     entry.end()
-    for kind, weights in found.items():
+    for kind, weights in guess_weights.items():
         if len(weights) != num:
             raise UserError(f"{entry.place}/{kind} must have a weight for each of {num} engines")
         _check_weights(weights, f"{entry.place}/{kind}")
-    return found
+    return guess_weights
 
 
 def _check_weights(weights: Sequence[float], place: str) -> None:
@@ -143,10 +143,10 @@ def _any_order(about: JsonObject, columns: Sequence[Words | Numbers], saved: Sav
 def _gaussian(about: JsonObject, columns: Sequence[Words | Numbers], saved: SavedModel) -> TableEngine:
     if not is_gaussian_mixture(saved.model):
         raise UserError("it has the model of another kind of data")
-    found, numbers = about.objects("margins"), [column for column in columns if isinstance(column, Numbers)]
-    if saved.model.event.num_dims != len(numbers) or len(columns) != len(found):
+    entries, numbers = about.objects("margins"), [column for column in columns if isinstance(column, Numbers)]
+    if saved.model.event.num_dims != len(numbers) or len(columns) != len(entries):
         raise UserError("its columns are not those of the model")
-    margins = [_margin(column, entry, saved.model.components) for column, entry in zip(columns, found, strict=True)]
+    margins = [_margin(column, entry, saved.model.components) for column, entry in zip(columns, entries, strict=True)]
     return GaussianTable(margins, saved.model, saved.params)
 
 
@@ -191,24 +191,24 @@ def _rising(row: Any) -> list[float]:
     return row
 
 
-def _column(found: JsonObject) -> Words | Numbers:
+def _column(entry: JsonObject) -> Words | Numbers:
     """A column out of JSON; raises `UserError` for one that cannot be."""
-    kind, name = found.take("kind", str), found.take("name", str)
+    kind, name = entry.take("kind", str), entry.take("name", str)
     if kind == "words":
-        words = tuple(found.take("words", list))
+        words = tuple(entry.take("words", list))
         if len(words) < 2 or len(set(words)) < len(words) or not all(isinstance(word, str | bool) for word in words):
             raise UserError(f"the words of the column {name!r} must be two or more different texts")
-        frequencies = tuple(found.items("frequencies", int))
-        from_numbers = found.take("from_numbers", bool)
-        found.end()
+        frequencies = tuple(entry.items("frequencies", int))
+        from_numbers = entry.take("from_numbers", bool)
+        entry.end()
         return Words(name, words, frequencies, from_numbers)
     if kind != "numbers":
-        raise UserError(f"{found.place}/kind is words or numbers, not {kind!r}")
-    low, high = (tuple(map(float, found.items(key, float))) for key in ("low", "high"))
-    step, centre, spread = (float(found.take(key, float)) for key in ("step", "centre", "spread"))
-    num_rows, date, is_int = found.count("num_rows", 1), found.take("date", str), found.take("is_int", bool)
-    is_counted = found.take("is_counted", bool)
-    found.end()
+        raise UserError(f"{entry.place}/kind is words or numbers, not {kind!r}")
+    low, high = (tuple(map(float, entry.items(key, float))) for key in ("low", "high"))
+    step, centre, spread = (float(entry.take(key, float)) for key in ("step", "centre", "spread"))
+    num_rows, date, is_int = entry.count("num_rows", 1), entry.take("date", str), entry.take("is_int", bool)
+    is_counted = entry.take("is_counted", bool)
+    entry.end()
     ends = np.array([low, high]) if len(low) == len(high) else np.zeros((2, 0))
     fine = ends.size and (ends[0] <= ends[1]).all() and (ends[0, 1:] >= ends[1, :-1]).all() and step >= 0 < spread
     fine = fine and (np.diff(ends[0]) > 0).all() and (step > 0 or (ends[0] < ends[1]).all())

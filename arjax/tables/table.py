@@ -201,24 +201,24 @@ class TableModel:
         """The columns of a table whose missing cells are filled in. Known numbers and times keep all their digits;
         where none is missing, their column of a frame is left as it is.
         """
-        found = self._values(cells_NC)
+        values = self._values(cells_NC)
         for column, known_N in zip(self.columns, known_NC.T, strict=True):
             if not isinstance(column, Numbers) or not known_N.any():
                 continue
             if known_N.all() and frame.is_library:
-                del found[column.name]
+                del values[column.name]
             else:
                 exact_N = column.exact(frame.columns[column.name])
-                found[column.name] = np.where(known_N, exact_N, found[column.name])
-        return found
+                values[column.name] = np.where(known_N, exact_N, values[column.name])
+        return values
 
     def _guess(self, cells_NC: np.ndarray, known_NC: np.ndarray, c: int, rounded: bool) -> np.ndarray:
         """The best guess of a column in each row, float64[N]; some rows at once, for their memory."""
-        column, found = self.columns[c], []
+        column, guesses = self.columns[c], []
         for start in range(0, len(cells_NC), ROWS):
             rows = slice(start, start + ROWS)
-            found.append(self._engine.guess(cells_NC[rows], known_NC[rows], c))
-        guess_N = np.concatenate(found)
+            guesses.append(self._engine.guess(cells_NC[rows], known_NC[rows], c))
+        guess_N = np.concatenate(guesses)
         return column.rounded(guess_N) if rounded and isinstance(column, Numbers) else guess_N
 
     @checked_arguments()
@@ -231,8 +231,8 @@ class TableModel:
         c = self._index(column)
         cells_NC, frame = self._cells(table, unknown, absent=(column,))
         table_NV = self._engine.code_table(cells_NC, ~np.isnan(cells_NC), c)
-        found = {str(label): table_NV[:, v] for v, label in enumerate(self.columns[c].labels)}
-        return frame.beside(table, found, with_others=False)
+        probabilities = {str(label): table_NV[:, v] for v, label in enumerate(self.columns[c].labels)}
+        return frame.beside(table, probabilities, with_others=False)
 
     @checked_arguments()
     def surprise(self, table: Any, *, unknown: str = "refuse") -> Any:
@@ -271,7 +271,7 @@ class TableModel:
                 names[i], values[i] = self.names[c], str(self.columns[c].values(cells_NC[n : n + 1, c])[0])
         surprise_N = surprise_NC[order, worst_N]
         below_NQ = self._usual[worst_N] < surprise_N[:, None]
-        found = {
+        drawn = {
             "row": order + frame.first_row,
             "nats": nats_N,
             "column": names,
@@ -279,7 +279,7 @@ class TableModel:
             "surprise": surprise_N,
             "quantile": below_NQ.mean(1),
         }
-        return frame.back(found)
+        return frame.back(drawn)
 
     @checked_arguments(num=2, seed=None)
     def probability(
@@ -310,13 +310,13 @@ class TableModel:
         if both := event.keys() & given.keys():
             raise UserError(f"the column {sorted(both)[0]!r} is asked for and given")
         cells_C, evidence = self._conditions(given)
-        asked = self._in_order(event)
-        if self._engine.num_sums([*evidence, *asked]) <= MOST_COMBINATIONS:
-            masses = [1.0, *self._engine.exact_mass(cells_C, [*evidence, *asked])]
+        queried = self._in_order(event)
+        if self._engine.num_sums([*evidence, *queried]) <= MOST_COMBINATIONS:
+            masses = [1.0, *self._engine.exact_mass(cells_C, [*evidence, *queried])]
             if not masses[len(evidence)]:
                 raise UserError(f"no row can have {given!r}")
             return Probability(masses[-1] / masses[len(evidence)], 0.0)
-        steps = self._engine.progressive(cells_C, [*evidence, *asked], num, _rng(seed))
+        steps = self._engine.progressive(cells_C, [*evidence, *queried], num, _rng(seed))
         draws = [np.zeros(num), *(log_mass_N for _, log_mass_N in steps)]
         return _ratio(draws[-1], draws[len(evidence)], given)
 
@@ -338,10 +338,10 @@ class TableModel:
 
     def _in_order(self, conditions: Mapping[str, Condition]) -> list[tuple[int, Condition]]:
         """Conditions by the numbers of their columns; raises `UserError` for one that a column cannot have."""
-        found = {self._index(name): condition for name, condition in conditions.items()}
-        for c, condition in found.items():
+        by_column = {self._index(name): condition for name, condition in conditions.items()}
+        for c, condition in by_column.items():
             self.columns[c].weights(condition)
-        return sorted(found.items(), key=lambda pair: pair[0])
+        return sorted(by_column.items(), key=lambda pair: pair[0])
 
     def _index(self, name: str) -> int:
         if name not in self.names:
@@ -384,8 +384,8 @@ def plain_conditions(conditions: Mapping[str, Condition] | None) -> dict[str, Co
     """Conditions with Python's own values: a value, a list, or a tuple for a range; raises `UserError` for no dict."""
     if not isinstance(conditions or {}, Mapping):
         raise UserError(f"conditions are a dict from the names of columns to what they must be, not {conditions!r}")
-    found = {name: _plain_condition(condition) for name, condition in (conditions or {}).items()}
-    return {name: only[0] if _is_one(only) else only for name, only in found.items()}
+    plain = {name: _plain_condition(condition) for name, condition in (conditions or {}).items()}
+    return {name: only[0] if _is_one(only) else only for name, only in plain.items()}
 
 
 def _is_one(condition: Condition) -> bool:
@@ -434,13 +434,13 @@ def cells_of(
 
 def surprise(engine: TableEngine, cells_NC: np.ndarray) -> np.ndarray:
     """-log p(cell | all other known cells) in nats, float64[N, C], nan for a missing cell."""
-    known_NC, found_NC = ~np.isnan(cells_NC), np.full(cells_NC.shape, np.nan)
+    known_NC, nats_NC = ~np.isnan(cells_NC), np.full(cells_NC.shape, np.nan)
     for c in range(cells_NC.shape[1]):
         others_NC = known_NC & (np.arange(cells_NC.shape[1]) != c)
         only_NC = np.where(others_NC | (np.arange(cells_NC.shape[1]) == c), cells_NC, np.nan)
         nats_N = -engine.log_prob(only_NC, others_NC, [c])
-        found_NC[:, c] = np.where(known_NC[:, c], nats_N, np.nan)
-    return found_NC
+        nats_NC[:, c] = np.where(known_NC[:, c], nats_N, np.nan)
+    return nats_NC
 
 
 def _excess(usual_Q: np.ndarray, surprise_N: np.ndarray) -> np.ndarray:

@@ -89,8 +89,8 @@ def _log_prob(family: Any, event: EventSpec, features: np.ndarray) -> tuple[np.n
     else:
         points, weights = np.asarray(jax.jit(family.mode)(features))[:, None] + DISTANCES, WEIGHTS
     many = np.broadcast_to(features[:, None], (*points.shape[:2], features.shape[-1]))
-    found = jax.jit(family.log_prob)(many, points)
-    return np.asarray(found, np.float64), points, weights
+    log_probs = jax.jit(family.log_prob)(many, points)
+    return np.asarray(log_probs, np.float64), points, weights
 
 
 def check_shapes(call: str, value: str, scale: float) -> None:
@@ -103,15 +103,15 @@ def check_shapes(call: str, value: str, scale: float) -> None:
         features = jax.ShapeDtypeStruct((*leading, family.num_params), dtype)
         x = jax.ShapeDtypeStruct((*leading, *event.value_shape), event.dtype)
         score = jax.ShapeDtypeStruct(leading, jnp.float32)
-        found = {
+        shapes = {
             "sample": (jax.eval_shape(family.sample, key, features), x),
             "mode": (jax.eval_shape(family.mode, features), x),
             "loss": (jax.eval_shape(family.loss, features, x), score),
         }
         if family.score_kind != NO_LIKELIHOOD:
-            found["log_prob"] = jax.eval_shape(family.log_prob, features, x), score
-            found["entropy"] = jax.eval_shape(family.entropy, features), score
-        for name, (has, wanted) in found.items():
+            shapes["log_prob"] = jax.eval_shape(family.log_prob, features, x), score
+            shapes["entropy"] = jax.eval_shape(family.entropy, features), score
+        for name, (has, wanted) in shapes.items():
             same = has.shape == wanted.shape and has.dtype == wanted.dtype
             message = f"`{name}` of features {features.dtype}{list(features.shape)} is {has.dtype}{list(has.shape)}"
             require(same, f"{message}, not {wanted.dtype}{list(wanted.shape)}")
@@ -163,11 +163,11 @@ def check_entropy(call: str, value: str, scale: float) -> None:
     log_prob, _, weights = _log_prob(family, event, features)
     terms = np.exp(log_prob) * np.where(np.isfinite(log_prob), log_prob, 0.0)  # 0 log 0 = 0
     expected = -(terms * weights).sum(-1)
-    found = np.asarray(jax.jit(family.entropy)(features))
-    worst = np.abs(found - expected).argmax()
+    entropies = np.asarray(jax.jit(family.entropy)(features))
+    worst = np.abs(entropies - expected).argmax()
     tolerance = 1e-4 if event.is_discrete else 1e-2
-    close = abs(found[worst] - expected[worst]) <= tolerance * max(1, abs(expected[worst]))
-    require(close, f"the entropy is {found[worst]:.6g}, and that of the probabilities {expected[worst]:.6g} nats")
+    close = abs(entropies[worst] - expected[worst]) <= tolerance * max(1, abs(expected[worst]))
+    require(close, f"the entropy is {entropies[worst]:.6g}, and that of the probabilities {expected[worst]:.6g} nats")
 
 
 def check_mode(call: str, value: str, scale: float) -> None:
@@ -194,8 +194,8 @@ def check_gradients(call: str, value: str, scale: float) -> None:
     mode, score = jax.jit(family.mode), jax.jit(jax.vmap(jax.value_and_grad(family.loss)))
     for size in (scale, 100 * scale):
         features = random_features(family, POINTS, size)
-        for name, found in zip(("the loss", "its gradient"), score(features, mode(features)), strict=True):
-            require(np.isfinite(found).all(), f"{name} of features of about {size:g} is not finite")
+        for name, numbers in zip(("the loss", "its gradient"), score(features, mode(features)), strict=True):
+            require(np.isfinite(numbers).all(), f"{name} of features of about {size:g} is not finite")
 
 
 def check_in_a_model(call: str, values: Sequence[str]) -> None:

@@ -103,12 +103,12 @@ def in_place_of(network, params, x, garbage, factorization, context, k):
 
     def body(carry, t):
         canvas = _canvas_before(t, x, garbage, factorization)
-        found = apply(carry, canvas, t, k, factorization, context, method="ahead")
-        return apply(carry, canvas, t, factorization, context, method="step")[0], found
+        ahead = apply(carry, canvas, t, k, factorization, context, method="ahead")
+        return apply(carry, canvas, t, factorization, context, method="step")[0], ahead
 
     carry = apply(x.shape[0], factorization, context, method="start")
-    _, found_SBkMF = jax.lax.scan(body, carry, jnp.arange(factorization.num_steps))
-    return jnp.swapaxes(found_SBkMF, 0, 1)
+    _, ahead_SBkMF = jax.lax.scan(body, carry, jnp.arange(factorization.num_steps))
+    return jnp.swapaxes(ahead_SBkMF, 0, 1)
 
 
 def swapped(factorization: Factorization, t: int, other: int) -> Factorization:

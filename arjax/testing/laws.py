@@ -44,16 +44,16 @@ def check_laws(laws: Iterable[Law]) -> dict[str, str]:
     Raises:
       LawBroken: a law is broken (the first of them), or every case is refused: then nothing was checked.
     """
-    found = {}
+    outcomes = {}
     for law in laws:
         try:
             law.check()
-            found[law.name] = "kept"
+            outcomes[law.name] = "kept"
         except NotSupported as refusal:
-            found[law.name] = str(refusal)
-    if "kept" not in found.values():
-        raise LawBroken(f"everything is refused: {next(iter(found.values()), 'there is nothing to check')}")
-    return found
+            outcomes[law.name] = str(refusal)
+    if "kept" not in outcomes.values():
+        raise LawBroken(f"everything is refused: {next(iter(outcomes.values()), 'there is nothing to check')}")
+    return outcomes
 
 
 def as_test(laws: Iterable[Law]) -> Callable[[Law], None]:

@@ -93,8 +93,8 @@ def _mean_scores(model: Model, params: Any, batch: Batch) -> tuple[np.ndarray, n
     if model.score_kind == "exact":
         exact_B = np.asarray(_score(model, params, batch, jax.random.key(1)).log_prob, np.float64)
         return exact_B, np.zeros_like(exact_B)
-    found_KB = np.asarray(_scores(model, params, batch, jax.random.split(jax.random.key(1), DRAWS)), np.float64)
-    return found_KB.mean(0), found_KB.std(0) / DRAWS**0.5
+    scores_KB = np.asarray(_scores(model, params, batch, jax.random.split(jax.random.key(1), DRAWS)), np.float64)
+    return scores_KB.mean(0), scores_KB.std(0) / DRAWS**0.5
 
 
 @jax.jit
@@ -121,13 +121,13 @@ def check_terms(model: Model, params: Any) -> None:
     batch = _examples(model)
     num = len(batch.x)
     for train in (False, True):
-        found = jax.tree.map(np.asarray, _score(model, params, batch, jax.random.key(2), train))
-        require(found.log_prob.shape == (num,), f"the scores of {num} examples have the shape {found.log_prob.shape}")
-        require(np.isfinite(found.log_prob).all(), "a score is not finite")
-        require(found.kind == model.score_kind, f"a score of kind {found.kind} of a model of kind {model.score_kind}")
-        if found.terms:
-            off = float(np.abs(sum(found.terms.values()) + found.log_prob).max())
-            require(off < 1e-3, f"the terms {', '.join(found.terms)} differ from -log_prob by {off:.3g}")
+        score = jax.tree.map(np.asarray, _score(model, params, batch, jax.random.key(2), train))
+        require(score.log_prob.shape == (num,), f"the scores of {num} examples have the shape {score.log_prob.shape}")
+        require(np.isfinite(score.log_prob).all(), "a score is not finite")
+        require(score.kind == model.score_kind, f"a score of kind {score.kind} of a model of kind {model.score_kind}")
+        if score.terms:
+            off = float(np.abs(sum(score.terms.values()) + score.log_prob).max())
+            require(off < 1e-3, f"the terms {', '.join(score.terms)} differ from -log_prob by {off:.3g}")
 
 
 def check_gradients(model: Model, params: Any) -> None:
@@ -138,24 +138,24 @@ def check_gradients(model: Model, params: Any) -> None:
     def gradient(params: Any) -> Any:
         return jax.grad(lambda p: -model.score(p, batch, key=jax.random.key(3), train=True).log_prob.mean())(params)
 
-    found = jax.tree.map(np.asarray, gradient(params))
-    for path, leaf in jax.tree.leaves_with_path(found):
+    gradients = jax.tree.map(np.asarray, gradient(params))
+    for path, leaf in jax.tree.leaves_with_path(gradients):
         require(np.isfinite(leaf).all(), f"the gradient {jax.tree_util.keystr(path)} is not finite")
-    moves = [bool(np.abs(leaf).max() > 0) for leaf in jax.tree.leaves(found)]
+    moves = [bool(np.abs(leaf).max() > 0) for leaf in jax.tree.leaves(gradients)]
     require(sum(moves) >= 0.8 * len(moves), f"{len(moves) - sum(moves)} of {len(moves)} arrays have no gradient")
 
 
 def check_draws(model: Model, params: Any) -> None:
     """A draw depends on its own key alone, has the form of an example, and counts its work."""
     keys = jax.random.split(jax.random.key(4), SAMPLES)
-    found, turned = (_drawn(model, params, each) for each in (keys, keys[::-1]))
-    require(found.x.shape == (SAMPLES, *model.event.shape), f"draws have the shape {found.x.shape}")
-    require(found.x.dtype == model.event.dtype, f"draws are of type {found.x.dtype}")
-    require(np.isfinite(found.x).all(), "a draw is not finite")
-    require(np.allclose(found.x, turned.x[::-1], rtol=1e-4, atol=1e-5), "a draw depends on the others of its batch")
+    drawn, turned = (_drawn(model, params, each) for each in (keys, keys[::-1]))
+    require(drawn.x.shape == (SAMPLES, *model.event.shape), f"draws have the shape {drawn.x.shape}")
+    require(drawn.x.dtype == model.event.dtype, f"draws are of type {drawn.x.dtype}")
+    require(np.isfinite(drawn.x).all(), "a draw is not finite")
+    require(np.allclose(drawn.x, turned.x[::-1], rtol=1e-4, atol=1e-5), "a draw depends on the others of its batch")
     for name in ("network_calls", "steps"):
-        require(name in found.stats, f"the statistics of a draw lack {name}")
-        require(found.stats[name].shape == (SAMPLES,) and (found.stats[name] > 0).all(), f"{name} is not counted")
+        require(name in drawn.stats, f"the statistics of a draw lack {name}")
+        require(drawn.stats[name].shape == (SAMPLES,) and (drawn.stats[name] > 0).all(), f"{name} is not counted")
 
 
 def check_samples(model: Model, params: Any) -> None:

@@ -41,10 +41,10 @@ def where(model: AutoregressiveModel) -> str:
     return f"on {model.event.kind} data with the steps {steps}: "
 
 
-def close(found: np.ndarray, expected: np.ndarray, tolerance: float, message: str) -> None:
+def close(values: np.ndarray, expected: np.ndarray, tolerance: float, message: str) -> None:
     """Raises `LawBroken` unless the values are finite and near those expected, relative to the largest of them."""
-    difference, largest = np.abs(found - expected).max(), np.abs(expected).max()
-    require(np.isfinite(found).all(), f"{message}: some are not finite")
+    difference, largest = np.abs(values - expected).max(), np.abs(expected).max()
+    require(np.isfinite(values).all(), f"{message}: some are not finite")
     require(difference <= tolerance * largest, f"{message}: by {difference:.3g}, where the largest is {largest:.3g}")
 
 
@@ -54,12 +54,12 @@ def check_steps(model: AutoregressiveModel, params: Any, context: Any = None, ho
     """
     x, garbage = _examples(model.event, holes), random_x(model.event, BATCH, seed=1)
     expected = np.asarray(forms.parallel(model.network, params, x, model.factorization, context))
-    found = np.asarray(forms.stepwise(model.network, params, x, garbage, model.factorization, context))
+    features = np.asarray(forms.stepwise(model.network, params, x, garbage, model.factorization, context))
     message = f"law 3: {where(model)}features of `step` and of `__call__` differ"
-    if np.abs(found - expected).max() > TOLERANCE * np.abs(expected).max():
-        near = np.abs(found - expected) <= 4 * _rounding(model, params, x, context, expected)
-        found = np.where(near, expected, found)
-    close(found, expected, TOLERANCE, message)
+    if np.abs(features - expected).max() > TOLERANCE * np.abs(expected).max():
+        near = np.abs(features - expected) <= 4 * _rounding(model, params, x, context, expected)
+        features = np.where(near, expected, features)
+    close(features, expected, TOLERANCE, message)
 
 
 def _rounding(model: AutoregressiveModel, params: Any, x: np.ndarray, context: Any, features: np.ndarray) -> np.ndarray:
@@ -90,8 +90,8 @@ def check_extends(
     kept[0], kept[1] = 1, forms.WINDOW
     context = jax.tree.map(lambda part: part[:num], context)
     cuts = forms.in_cuts(model.network, params, x[:num], garbage[:num], factorization, kept, context)
-    t, n, found = map(np.asarray, cuts)
-    require(np.isfinite(found).all(), f"law 3: {where(model)}features of `extend` are not finite")
+    t, n, features = map(np.asarray, cuts)
+    require(np.isfinite(features).all(), f"law 3: {where(model)}features of `extend` are not finite")
     compared = np.zeros(factorization.num_steps, int)
     for b, r in np.ndindex(t.shape):
         places = [(i, t[b, r] + i) for i in range(min(int(n[b, r]) + 1, forms.WINDOW))]
@@ -99,7 +99,7 @@ def check_extends(
             if step < factorization.num_steps:
                 sites = np.asarray(factorization.blocks)[step]
                 sites = sites[sites < factorization.num_sites]
-                difference = np.abs(found[b, r, i, : len(sites)] - expected[b, sites]).max()
+                difference = np.abs(features[b, r, i, : len(sites)] - expected[b, sites]).max()
                 place = f"`extend` from step {t[b, r]} on, of which {n[b, r]} steps were kept, differs at step {step}"
                 enough = difference <= TOLERANCE * np.abs(expected).max()
                 require(enough, f"law 3: {where(model)}{place} by {difference:.3g}")
@@ -117,8 +117,8 @@ def check_ahead(model: AutoregressiveModel, params: Any, context: Any = None, ho
     event, factorization, num = model.event, model.factorization, 8
     x, garbage = _examples(event, holes), random_x(event, num, seed=1)
     few = jax.tree.map(lambda part: part[:num], context)
-    found = forms.in_place_of(model.network, params, x[:num], garbage, factorization, few, forms.WINDOW)
-    require(np.isfinite(found).all(), f"law 3: {where(model)}features of `ahead` are not finite")
+    features = forms.in_place_of(model.network, params, x[:num], garbage, factorization, few, forms.WINDOW)
+    require(np.isfinite(features).all(), f"law 3: {where(model)}features of `ahead` are not finite")
     steps = factorization.num_steps
     for t, i in itertools.product(range(steps), range(forms.WINDOW)):
         if t + i >= steps:
@@ -128,7 +128,7 @@ def check_ahead(model: AutoregressiveModel, params: Any, context: Any = None, ho
         sites = np.asarray(factorization.blocks)[t + i]
         sites = sites[sites < factorization.num_sites]
         message = f"features of step {t + i} by `ahead` from step {t} on, and by `__call__` with it as step {t}, differ"
-        ahead = np.asarray(found[:, t, i, : len(sites)])
+        ahead = np.asarray(features[:, t, i, : len(sites)])
         close(ahead, expected[:, sites], TOLERANCE, f"law 3: {where(model)}{message}")
 
 
@@ -248,7 +248,10 @@ def check_own_places(model: AutoregressiveModel, params: Any) -> None:
         changed = another_part(spec, context, name)[name]
         for i, site in enumerate(np.ndindex(event.grid_shape)):
             rows = slice(i * num, (i + 1) * num)
-            place = tuple(n * size // own for n, size, own in zip(site, part.grid_shape, event.grid_shape, strict=True))
+            place = tuple(
+                n * size // size_of_grid
+                for n, size, size_of_grid in zip(site, part.grid_shape, event.grid_shape, strict=True)
+            )
             other[name][(rows, *place)] = changed[(rows, *place)]
         change = np.asarray(forms.parallel(model.network, params, x, model.factorization, other)) - features
         for i in range(event.num_sites):
@@ -318,27 +321,27 @@ def check_left_out(
     stay together. Where discrete values alone are missing it is the log of the sum over all of them. The step forms
     agree with the pass, those whose checks are `forms`.
     """
-    event, grid, own = model.event, model.event.grid_shape, model.factorization
-    x, order_D, num = random_x(event, BATCH), np.asarray(own.order), event.num_sites
+    event, grid, factorization = model.event, model.event.grid_shape, model.factorization
+    x, order_D, num = random_x(event, BATCH), np.asarray(factorization.order), event.num_sites
     expect = functools.partial(_scores_and_gradients, model.network, model.conditional, params)
     patterns = [[], [order_D[0]], [1, 2], [order_D[0], order_D[3], order_D[-1]], list(range(num))]
-    if own.block_size > 1:  # blocks of other sizes are other programs
+    if factorization.block_size > 1:  # blocks of other sizes are other programs
         patterns = [[order_D[2]], [1, 2]]
     for missing in patterns:
         gone_D = np.isin(np.arange(num), missing)
-        last = _visited_last(own, gone_D)
+        last = _visited_last(factorization, gone_D)
         mask = np.broadcast_to(~gone_D.reshape(grid), (BATCH, *grid))
         holes = np.where(mask, x, np.nan).astype(event.dtype)
         scores, gradient = expect(x, mask, last)
-        found, found_gradient = expect(holes, np.ones_like(mask), own)
+        observed_scores, observed_gradient = expect(holes, np.ones_like(mask), factorization)
         message = (
             f"{where(model)}log p with the sites {missing} missing, and in the order that visits them last, differ"
         )
-        close(np.asarray(found), np.asarray(scores), TOLERANCE, message)
-        one, other = (np.concatenate([np.ravel(x) for x in jax.tree.leaves(g)]) for g in (found_gradient, gradient))
+        close(np.asarray(observed_scores), np.asarray(scores), TOLERANCE, message)
+        one, other = (np.concatenate([np.ravel(x) for x in jax.tree.leaves(g)]) for g in (observed_gradient, gradient))
         close(one, other, TOLERANCE, f"the gradients of {message}")
         if event.columns and missing == [1, 2]:
-            _check_summed_out(model, params, x[0], missing, last, float(np.asarray(found[0]).sum()))
+            _check_summed_out(model, params, x[0], missing, last, float(np.asarray(observed_scores[0]).sum()))
     for check in forms:
         check(model, params, holes=True)
 
@@ -351,7 +354,7 @@ def _visited_last(factorization: Factorization, gone_D: np.ndarray) -> Factoriza
     return from_order(np.concatenate([kept, gone]), sizes, factorization.grid_shape)
 
 
-def _check_summed_out(model: AutoregressiveModel, params: Any, row_D, missing, last, found: float) -> None:
+def _check_summed_out(model: AutoregressiveModel, params: Any, row_D, missing, last, log_prob: float) -> None:
     """log p of a row with missing discrete columns is the log of the sum of p over all their values."""
     levels = [range(model.event.columns[i].num_levels) for i in missing]
     values = np.array(list(itertools.product(*levels)), np.float32)
@@ -359,8 +362,8 @@ def _check_summed_out(model: AutoregressiveModel, params: Any, row_D, missing, l
     x[: len(values), missing] = values
     every = _scores_and_gradients(model.network, model.conditional, params, x, np.ones(x.shape, bool), last)[0]
     total = float(np.logaddexp.reduce(np.asarray(every, np.float64).sum(1)[: len(values)]))
-    message = f"log p with the columns {missing} missing is {found:.6g}, and the log of the sum over their values"
-    require(abs(total - found) < 1e-4, f"{where(model)}{message} {total:.6g}")
+    message = f"log p with the columns {missing} missing is {log_prob:.6g}, and the log of the sum over their values"
+    require(abs(total - log_prob) < 1e-4, f"{where(model)}{message} {total:.6g}")
 
 
 def check_dropout(name: str, options: dict[str, Any]) -> None:
@@ -398,6 +401,6 @@ def check_bfloat16(name: str, options: dict[str, Any]) -> None:
     require(types <= {"float32"}, f"bfloat16: the parameters are {', '.join(sorted(types))}, not float32")
     params, x = params_of(high), random_x(event, BATCH)
     expected = np.asarray(forms.parallel(high.network, params, x, high.factorization))
-    found = forms.parallel(low.network, params, x, low.factorization)
-    require(found.dtype == np.float32, f"bfloat16: features are {found.dtype}, not float32")
-    close(np.asarray(found), expected, LOW_PRECISION, "bfloat16: features and those of float32 differ")
+    features = forms.parallel(low.network, params, x, low.factorization)
+    require(features.dtype == np.float32, f"bfloat16: features are {features.dtype}, not float32")
+    close(np.asarray(features), expected, LOW_PRECISION, "bfloat16: features and those of float32 differ")

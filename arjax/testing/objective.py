@@ -51,24 +51,26 @@ def _program(objective: Any, network: str, orders: str) -> tuple[Callable[..., A
             model = make_model(EVENTS["binary"], small.choice)
         objective.check(model)
     params = jax.tree.map(lambda leaf: 0.3 * leaf, random_like(model.param_shapes))
-    own = objective.init(model, jax.random.key(1))
+    objective_state = objective.init(model, jax.random.key(1))
 
     @jax.jit
-    def run(params: Any, own: Any, batch: Batch, key: jax.Array) -> tuple[Any, Any, Any]:
-        def loss(params: Any, own_params: Any) -> tuple[jax.Array, Any]:
-            kept = type(own)(own_params, own.state)
-            found = objective.loss(model, params, kept, batch, Step(key, jnp.float32(0.5)))
-            return found.value, found
+    def run(params: Any, objective_state: Any, batch: Batch, key: jax.Array) -> tuple[Any, Any, Any]:
+        def loss(params: Any, objective_params: Any) -> tuple[jax.Array, Any]:
+            kept = type(objective_state)(objective_params, objective_state.state)
+            result = objective.loss(model, params, kept, batch, Step(key, jnp.float32(0.5)))
+            return result.value, result
 
-        (value, found), gradients = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, own.params)
-        return value, gradients, found
+        (value, result), gradients = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(
+            params, objective_state.params
+        )
+        return value, gradients, result
 
-    return run, params, own
+    return run, params, objective_state
 
 
 def _run(call: str, network: str, orders: str, batch: Batch, params: Any = None) -> tuple:
-    run, fresh, own = _program(make_objective(call), network, orders)
-    return jax.tree.map(np.asarray, run(fresh if params is None else params, own, batch, jax.random.key(2)))
+    run, fresh, objective_state = _program(make_objective(call), network, orders)
+    return jax.tree.map(np.asarray, run(fresh if params is None else params, objective_state, batch, jax.random.key(2)))
 
 
 def _batch() -> Batch:
@@ -77,15 +79,15 @@ def _batch() -> Batch:
 
 def check_finite(call: str, network: str, orders: str) -> None:
     """The loss is one number; it, its gradients and its metrics are finite, its state has the structure of `init`."""
-    value, gradients, found = _run(call, network, orders, _batch())
+    value, gradients, result = _run(call, network, orders, _batch())
     require(value.shape == (), f"the loss has the shape {value.shape}")
-    for name, tree in (("loss", value), ("gradient", gradients), ("metrics", found.metrics), ("state", found.state)):
+    for name, tree in (("loss", value), ("gradient", gradients), ("metrics", result.metrics), ("state", result.state)):
         for path, leaf in jax.tree.leaves_with_path(tree):
             require(np.isfinite(leaf).all(), f"the {name} {jax.tree_util.keystr(path)} is not finite")
     largest = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(gradients[0]))
     require(largest > 0, "no parameter of the model has a gradient")
-    own = _program(make_objective(call), network, orders)[2]
-    shapes = [jax.tree.map(lambda leaf: (np.shape(leaf), str(jnp.asarray(leaf).dtype)), t) for t in (own, found)]
+    initial = _program(make_objective(call), network, orders)[2]
+    shapes = [jax.tree.map(lambda leaf: (np.shape(leaf), str(jnp.asarray(leaf).dtype)), t) for t in (initial, result)]
     require(shapes[0].state == shapes[1].state, f"the state after a batch is {shapes[1].state}, not {shapes[0].state}")
 
 
@@ -115,8 +117,8 @@ def check_weights(call: str, network: str, orders: str) -> None:
     for name, a, b in pairs:
         close = jax.tree.map(lambda a, b: np.allclose(a, b, rtol=1e-4, atol=1e-6), a, b)
         require(all(jax.tree.leaves(close)), f"the {name} depends on examples of weight 0")
-    _, gradients, found = _run(call, network, orders, batch.replace(weight=np.zeros(NUM, np.float32)))
-    finite = all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((gradients, found.metrics)))
+    _, gradients, result = _run(call, network, orders, batch.replace(weight=np.zeros(NUM, np.float32)))
+    finite = all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((gradients, result.metrics)))
     require(finite, "a batch of weight 0 has gradients or metrics that are not finite")
     moves = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(gradients[0]))
     require(moves == 0, "a batch of weight 0 has a gradient")

@@ -91,16 +91,16 @@ def check_orders(call: str, grid: Grid) -> None:
     num_sites = math.prod(grid)
     data = np.random.default_rng(0).integers(0, 2, (30, num_sites))
     with refusals():
-        found, again = (call_distribution(call, grid, data) for _ in range(2))
-    if found is None:  # all permutations
+        orders, again = (call_distribution(call, grid, data) for _ in range(2))
+    if orders is None:  # all permutations
         return
-    pool, others = (each.pool if isinstance(each, Weighted) else each for each in (found, again))
+    pool, others = (each.pool if isinstance(each, Weighted) else each for each in (orders, again))
     sites = np.arange(num_sites)
     same = len(pool) > 0 and all(np.array_equal(np.sort(np.asarray(order), axis=None), sites) for order in pool)
     require(same, f"{call!r} on a grid {grid} is no list of permutations of its {num_sites} sites")
     require(np.array_equal(pool, others), f"{call!r} on a grid {grid} has other orders each time")
-    if isinstance(found, Weighted):
-        weights = np.append(found.weights, found.uniform)
+    if isinstance(orders, Weighted):
+        weights = np.append(orders.weights, orders.uniform)
         fits = len(weights) == len(pool) + 1 and bool((weights >= 0).all()) and math.isclose(weights.sum(), 1)
         require(fits, f"{call!r} on a grid {grid} has the probabilities {weights.tolist()} of {len(pool)} orders")
 

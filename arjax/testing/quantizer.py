@@ -133,12 +133,12 @@ def check_distances(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) ->
     if type(quantizer).distances is Quantizer.distances:
         raise NotSupported(f"{quantizer!r} has no distances of its codes")
     h = _vectors(quantizer, grid)
-    found = np.asarray(_distances(quantizer, params, h))
+    distances = np.asarray(_distances(quantizer, params, h))
     shape = (NUM, quantizer.num_tokens(grid), quantizer.num_codes)
-    require(found.shape == shape, f"distances have the shape {found.shape}, not {shape}")
-    require(found.min() > -1e-3, f"a distance is {found.min()}")
+    require(distances.shape == shape, f"distances have the shape {distances.shape}, not {shape}")
+    require(distances.min() > -1e-3, f"a distance is {distances.min()}")
     numbers = np.asarray(_assign(quantizer, params, h).numbers)
-    gap = np.take_along_axis(found, numbers[..., None], 2)[..., 0] - found.min(-1)
+    gap = np.take_along_axis(distances, numbers[..., None], 2)[..., 0] - distances.min(-1)
     require(gap.max() < 1e-3, f"the code of a vector is farther than another one, by {gap.max()}")
     of_code = _distances(quantizer, params, _vectors_of(quantizer, params, numbers, grid))
     gap = np.take_along_axis(np.asarray(of_code), numbers[..., None], 2)
@@ -168,9 +168,9 @@ def check_weights(quantizer: Quantizer, params: Any, grid: tuple[int, ...]) -> N
     """The loss is finite, does not depend on examples of weight 0, and is 0 without examples."""
     h, weight_B = _vectors(quantizer, grid, 4), np.array([1, 1, 0, 0], np.float32)
     counted = weight_B.reshape(4, *[1] * (h.ndim - 1)) > 0
-    found = [float(_loss(each, quantizer, params, weight_B)[0]) for each in (h, np.where(counted, h, np.float32(3)))]
-    same = np.isfinite(found).all() and np.isclose(found[0], found[1])
-    require(same, f"the loss depends on examples of weight 0: {found}")
+    losses = [float(_loss(each, quantizer, params, weight_B)[0]) for each in (h, np.where(counted, h, np.float32(3)))]
+    same = np.isfinite(losses).all() and np.isclose(losses[0], losses[1])
+    require(same, f"the loss depends on examples of weight 0: {losses}")
     loss, slope = _loss(h, quantizer, params, 0 * weight_B)
     require(loss == 0 and not np.asarray(slope).any(), "a batch of weight 0 has a loss")
 

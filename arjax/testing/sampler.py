@@ -84,8 +84,8 @@ def _draw(model: Any, params: Any, call: Any, keys: jax.Array | int = NUM, **opt
 def check_values(call: Any, network: str, event: str) -> None:
     """Law 4: the values of the naive sampler from the same keys; real ones up to rounding."""
     model, params = _model(call, network, EVENTS[event], MODELS[event])
-    found, expected = (np.asarray(_draw(model, params, each).x) for each in (call, "naive"))
-    same = np.isclose(found, expected, rtol=1e-3, atol=1e-3) if event == "real" else found == expected
+    values, expected = (np.asarray(_draw(model, params, each).x) for each in (call, "naive"))
+    same = np.isclose(values, expected, rtol=1e-3, atol=1e-3) if event == "real" else values == expected
     differ = int((~same).reshape(NUM, -1).any(1).sum())
     require(differ == 0, f"law 4: {differ} of {NUM} samples are not those of `naive` from the same keys")
 
@@ -107,10 +107,10 @@ def check_statistics(call: Any, network: str, num: int = NUM) -> tuple[np.ndarra
     log_prob = np.asarray(forms.log_prob(model, all_values(event)))
     for name in ("network_calls", "steps"):
         require(name in drawn.stats, f"the statistics lack {name!r}")
-    for name, found in drawn.stats.items():
+    for name, counts in drawn.stats.items():
         wanted = "float32" if name == "log_prob" else "int32"
-        fits = found.shape == (num,) and found.dtype == wanted
-        require(fits, f"the statistic {name!r} is {found.dtype}{list(found.shape)}, not {wanted}[{num}]")
+        fits = counts.shape == (num,) and counts.dtype == wanted
+        require(fits, f"the statistic {name!r} is {counts.dtype}{list(counts.shape)}, not {wanted}[{num}]")
     gap = np.abs(np.asarray(drawn.stats.get("log_prob", log_prob[codes])) - log_prob[codes]).max()
     require(gap < 1e-4, f"the statistic 'log_prob' is off by up to {gap:.1e} nats")
     return codes, log_prob
@@ -122,9 +122,9 @@ def check_observed(call: Any, network: str, event: str) -> None:
     given = random_x(model.event, NUM)  # unlike the values drawn from the keys
     for steps in (1, model.factorization.num_steps):
         observed = (np.asarray(model.factorization.step) < steps).reshape(model.event.grid_shape)
-        found = np.asarray(_draw(model, params, call, given=given, observed=observed).x)
-        require((found[:, observed] == given[:, observed]).all(), "observed sites have changed")
-        require(np.isfinite(found).all(), "samples are not finite")
+        samples = np.asarray(_draw(model, params, call, given=given, observed=observed).x)
+        require((samples[:, observed] == given[:, observed]).all(), "observed sites have changed")
+        require(np.isfinite(samples).all(), "samples are not finite")
 
 
 def check_own_key(call: Any, network: str) -> None:

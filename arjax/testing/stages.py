@@ -59,11 +59,11 @@ def _of_parts(stages: Stages, x: np.ndarray, function: Callable[[int, list[jax.A
     """The parts of x, and a function of the number and the earlier parts of each stage: one compiled program."""
 
     @jax.jit
-    def found(x: jax.Array) -> tuple[Any, list]:
+    def stages_and_joined(x: jax.Array) -> tuple[Any, list]:
         parts = list(stages.split(x))
         return parts, [function(k, parts[:k]) for k in range(len(stages.events))]
 
-    return jax.tree.map(np.asarray, found(x))
+    return jax.tree.map(np.asarray, stages_and_joined(x))
 
 
 def check_fit(stages: Stages, x: np.ndarray) -> None:
@@ -107,12 +107,12 @@ def check_inverse(stages: Stages, x: np.ndarray) -> None:
         require(np.array_equal(parts[-1], x), "the last part of a cut that is not exact is x")
     try:
         marks = np.arange(stages.event.num_sites).reshape(1, *stages.event.grid_shape)
-        found = jax.jit(stages.masks)(marks)
+        stage_masks = jax.jit(stages.masks)(marks)
     except UserError:
         return
-    for k, (event, mask) in enumerate(zip(stages.events, found, strict=True)):
+    for k, (event, mask) in enumerate(zip(stages.events, stage_masks, strict=True)):
         require(mask.shape == (1, *event.grid_shape), f"the mask of part {k} has the shape {mask.shape}")
-    every = np.concatenate([np.asarray(mask).ravel() for mask in found])
+    every = np.concatenate([np.asarray(mask).ravel() for mask in stage_masks])
     require(np.array_equal(np.unique(every), marks.ravel()), "a site of x belongs to no part")
 
 
@@ -124,9 +124,13 @@ def check_limits(stages: Stages, x: np.ndarray) -> None:
         raise NotSupported("real values have no limits")
     parts, limits = _of_parts(stages, x, lambda k, before: stages.limits(k, before, len(x)))
     for k, (event, part) in enumerate(zip(stages.events, parts, strict=True)):
-        found = limits[k]
-        require((found is not None) == stages.limited(k), f"limited({k}) says the opposite of limits")
-        low, high = (np.zeros_like(part), np.full_like(part, event.num_levels - 1)) if found is None else found
+        limits_of_stage = limits[k]
+        require((limits_of_stage is not None) == stages.limited(k), f"limited({k}) says the opposite of limits")
+        low, high = (
+            (np.zeros_like(part), np.full_like(part, event.num_levels - 1))
+            if limits_of_stage is None
+            else limits_of_stage
+        )
         low, high = np.asarray(low), np.asarray(high)
         require(((low <= part) & (part <= high)).all(), f"a value of part {k} lies outside of its limits")
         require(((low >= 0) & (high < event.num_levels)).all(), f"limits of part {k} lie outside of its event")

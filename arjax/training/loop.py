@@ -95,10 +95,7 @@ class RunLearner:
         self.setup, self._workdir = setup, workdir
         self._best = best_store(workdir)
         self._best.steps()  # raises now where a file is in its place, and not after the first validation
-        evaluate = setup.evaluate
-        self.evaluator = Evaluator(
-            setup.model, setup.scored, evaluate.batch_size, setup.mesh, setup.seed, evaluate.num_orders
-        )
+        self.evaluator = Evaluator(setup.model, setup.scored, setup.scoring)
 
     @property
     def abstract_state(self) -> TrainState:

@@ -24,6 +24,7 @@ from arjax.data import Dataset
 from arjax.data.sources import SPLITS
 from arjax.data.vocabulary import check_same_tokens
 from arjax.evaluation.report import MOST_EXAMPLES, Measures
+from arjax.evaluation.splits import Scoring
 from arjax.interop.description import describe
 from arjax.models import Model
 from arjax.models.checks import MISSING_VALUES
@@ -161,6 +162,11 @@ class Setup:
     def model(self) -> Model:
         """The trained model."""
         return self.recipe.model
+
+    @property
+    def scoring(self) -> Scoring:
+        """How a split is scored."""
+        return self.evaluate.scoring(self.mesh, self.seed)
 
     @property
     def total_steps(self) -> int:

@@ -28,7 +28,7 @@ from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.cli.compressing import content_of, known_of
 from arjax.coding import Coded, CodingOptions
 from arjax.coding.classical import sizes
-from arjax.coding.container import CHUNK, unpack
+from arjax.coding.container import CHUNK, read_container
 from arjax.core.errors import UserError
 from arjax.core.files import replacing
 from arjax.data.frames import read_frame
@@ -122,7 +122,7 @@ def adult_words(folder: Path) -> dict[str, str]:
 
 def allowed(found: Coded) -> float:
     """Bytes that a file may have: 1.001 of those of -log2 p, 512, 16 for each stream, and 8 for each chunk."""
-    chunks = -(-len(unpack(found.data).words) // CHUNK)
+    chunks = -(-len(read_container(found.data).words) // CHUNK)
     return 1.001 * found.bits / 8 + 512 + 16 * found.streams + 8 * chunks
 
 

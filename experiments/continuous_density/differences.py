@@ -20,7 +20,7 @@ import arjax
 from arjax.api.mixtures import mixture_of_runs
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
-from arjax.evaluation.comparison import Difference, paired_difference
+from arjax.evaluation.summaries import Difference, paired_difference
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
 from gaussian_mixture_baseline import fit_gaussian_mixture

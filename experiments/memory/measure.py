@@ -58,7 +58,7 @@ def text_rows(folder: Path) -> Iterator[dict[str, Any]]:
 def scored_with(run: Any, memory: int) -> tuple[np.ndarray, np.ndarray]:
     """Nats and scored characters of each test window, under the parameters of a run and another memory."""
     model = dataclasses.replace(run.model, network=run.model.network.clone(memory=memory))
-    rows = Evaluator(model, run.dataset, run.settings.batch_size, run.settings.mesh).rows(run.params, "test")
+    rows = Evaluator(model, run.dataset, run.settings.scoring).rows(run.params, "test")
     return rows["nll"], rows["sites"]
 
 

@@ -30,10 +30,11 @@ from arjax.config.files import load_workdir_config
 from arjax.core.errors import UserError
 from arjax.data.batches import eval_batches
 from arjax.evaluation.summaries import ratio_of_means, stderr_of
-from arjax.sweep.results import FILE_NAME, merged_rows, name_of_row, read_csv, write_csv
+from arjax.sweep.results import FILE_NAME, read_csv, write_csv
 from arjax.training.setup import restore_params
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
+from keep_results import merged_rows, name_of_row
 from measured import markdown_table, measured_rows, write_measured
 
 EXACT_MATCH, ERROR_RATE = "exact_match", "character_error_rate"

@@ -28,6 +28,7 @@ from arjax.core.errors import UserError
 from arjax.core.files import read_json_object
 from arjax.data.state_tracking import TASKS
 from arjax.evaluation.likelihood import Evaluator
+from arjax.evaluation.splits import Scoring
 from arjax.sweep import Run, finished_runs
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
@@ -51,7 +52,7 @@ def on_longer(folder: Path) -> float:
     config = run.config.copy_and_resolve_references()
     set_fields(config, LONGER)
     longer = build(validate(config))
-    return Evaluator(longer.model, longer.dataset, 100, None)(run.params, "test")["accuracy"]
+    return Evaluator(longer.model, longer.dataset, Scoring(100))(run.params, "test")["accuracy"]
 
 
 def trainings(row: Run, folder: Path) -> list[dict[str, Any]]:

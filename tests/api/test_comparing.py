@@ -13,7 +13,7 @@ from arjax.api.comparing import in_words
 from arjax.api.mixtures import mixture_of_runs
 from arjax.api.trained_model import TrainedModel
 from arjax.core.errors import UserError
-from arjax.evaluation.comparison import paired_difference
+from arjax.evaluation.summaries import paired_difference
 
 
 def by_hand(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from arjax.evaluation.bounds import k_step_scores
 from arjax.evaluation.inpainting import complete, score_hidden
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.report import Measures
+from arjax.evaluation.splits import Scoring
 from arjax.models import ModelChoice, make_model
 from arjax.models.base import dummy_batch
 from arjax.parallel.sharding import make_mesh
@@ -90,14 +91,14 @@ def test_of_models_and_functions_outside_of_jit(again):
 def test_of_other_functions_outside_of_jit(again):
     run, other = trained(network="gru", hidden_size=4), trained(network="deep_nade", orders="uniform")
     (model, params), hidden, batch = (run.model, run.params), np.arange(4) > 1, dummy_batch(run.model, 2)
-    k_steps = functools.partial(k_step_scores, other.model, other.params, TEXT, "test", steps=2, batch_size=2)
+    k_steps = functools.partial(k_step_scores, other.model, other.params, TEXT, "test", steps=2)
     calls = {
         "score": lambda seed: model.score(params, batch),
         "given": lambda seed: model.conditional_log_prob(params, X, query=hidden, evidence=~hidden),
-        "evaluate": lambda seed: Evaluator(model, TEXT, 2, run.settings.mesh)(params, "test")["nll_nats"],
-        "hidden": lambda seed: score_hidden(model, params, TEXT, "test", hidden, ~hidden, 2)["nll_nats"],
-        "k steps": lambda seed: k_steps(seed=seed)["k_step_bound_nats"],
-        "k steps by entropy": lambda seed: k_steps(seed=seed, choose="entropy")["k_step_nll_nats"],
+        "evaluate": lambda seed: Evaluator(model, TEXT, Scoring(2, run.settings.mesh))(params, "test")["nll_nats"],
+        "hidden": lambda seed: score_hidden(model, params, TEXT, "test", hidden, ~hidden, Scoring(2))["nll_nats"],
+        "k steps": lambda seed: k_steps(scoring=Scoring(2, seed=seed))["k_step_bound_nats"],
+        "k steps by entropy": lambda seed: k_steps(scoring=Scoring(2, seed=seed), choose="entropy")["k_step_nll_nats"],
     }
     assert again(calls) == {}
 

@@ -17,6 +17,7 @@ from arjax.core.programs import largest_array
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
 from arjax.evaluation.likelihood import Evaluator
+from arjax.evaluation.splits import Scoring
 from arjax.models import make_model
 from arjax.parallel.sharding import make_mesh
 from arjax.population import Population, train_population
@@ -117,7 +118,7 @@ def test_arrays_that_fit_into_no_memory_are_refused_before_they_are_made(monkeyp
         model.sample(params, jax.random.key(0), HUGE)
     x = np.zeros((1000, 3), np.int32)
     with pytest.raises(UserError, match=r"^the arrays of this score take"):
-        Evaluator(model, from_arrays(model.event, train=x, test=x), 1000, make_mesh())(params, "test")
+        Evaluator(model, from_arrays(model.event, train=x, test=x), Scoring(1000, make_mesh()))(params, "test")
     with pytest.raises(UserError, match=r"^the arrays of a train step take"):
         fit_arrays(model, train=x[:500], steps=1, batch_size=400, quiet=True)
 

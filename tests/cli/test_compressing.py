@@ -11,7 +11,7 @@ import pytest
 import arjax
 from arjax.api.compressing import coded, form_of, read_file, written
 from arjax.api.trained_model import Fitted, Settings
-from arjax.cli.compressing import content_of, known_of, report
+from arjax.cli.compressing import content_of, known_of, size_lines
 from arjax.cli.main import main
 from arjax.cli.ranking import in_words, show_ranking
 from arjax.coding import CodingOptions, Restored
@@ -152,7 +152,7 @@ def test_strings_are_counted_up_to_their_ends():
     model = make_model(dataset.event, "made", hidden_sizes=(4,))
     run, test = Fitted(model, random_like(model.param_shapes), dataset, Settings(make_mesh())), dataset.splits["test"]
     found = coded(run, test, CodingOptions(verify=False))
-    lines, size = report(run, test, found, "test", "x"), len(found.data)
+    lines, size = size_lines(run, test, found, "test", "x"), len(found.data)
     assert lines[0] == f"test: 6 bytes of values -> x: {size} bytes, {8 * size / 6:.4f} bits per character"
     bits = -run.log_prob(["b", "aba"]).sum() / np.log(2)
     assert float(lines[1].rpartition(" ")[2]) == pytest.approx(bits / 6, abs=1e-4)
@@ -171,7 +171,7 @@ def test_windows_of_a_text_are_an_array_or_a_split_of_tokens():
     model = make_model(dataset.event, "made", hidden_sizes=(4,))
     run = Fitted(model, random_like(model.param_shapes), dataset, Settings(make_mesh()))
     found = coded(run, x, CodingOptions(verify=False))
-    lines = report(run, x, found, "x.npy", "y")
+    lines = size_lines(run, x, found, "x.npy", "y")
     assert lines[0].startswith("x.npy: 20 bytes of values -> y") and "bits per dimension" in lines[0]
     text = content_of(run, dataset.splits["test"])[0].decode()
     assert text == "".join("abc"[token] for token in x.ravel())

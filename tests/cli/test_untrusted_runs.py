@@ -16,7 +16,7 @@ from arjax.config.files import load_workdir_config
 from arjax.core import trust, user_code
 from arjax.core.errors import UserError
 from arjax.factorization import ORDERINGS
-from arjax.sweep.main import _executor, parse_flags
+from arjax.sweep.main import _executor, sweep_flags
 from arjax.sweep.main import main as sweep
 
 EVIL = "import pathlib\npathlib.Path(__file__).with_name('evil.ran').touch()\n"
@@ -108,7 +108,7 @@ def test_populations_and_sweeps(in_it, config_file, capfd):
     assert "evil.py, which you have not trusted" in "".join(capfd.readouterr())
     shutil.rmtree("out")
     for more, last in ([], "arjax"), (["--trust"], "--trust"):
-        assert _executor(parse_flags([*flags, *more]), in_it, 1)._program[-1] == last
+        assert _executor(sweep_flags([*flags, *more]), in_it, 1)._program[-1] == last
 
 
 def test_trust_is_given_to_a_run_and_what_it_reads(folder, monkeypatch, config_file, tmp_path, sentence_of):

@@ -81,18 +81,18 @@ def test_each_file_that_is_cut_off_or_longer_is_noticed(refusal, data):
 )
 def test_forged_headers_with_right_checksums_are_refused(forged, refusal, data):
     """Anyone can write a checksum."""
-    file = container.unpack(data)
+    file = container.read_container(data)
     assert "header that arjax does not write" in refusal(file._replace(header=file.header | forged).pack())
 
 
 @pytest.mark.parametrize("name", ["place", "job", "choice", "probe", "dtype", "context"])
 def test_headers_that_lack_a_part_are_refused(name, refusal, data):
-    file = container.unpack(data)
+    file = container.read_container(data)
     refusal(file._replace(header={key: value for key, value in file.header.items() if key != name}).pack())
 
 
 def test_a_header_that_is_no_object_is_refused(refusal, data):
-    file = container.unpack(data)
+    file = container.read_container(data)
     assert "header that arjax does not write" in refusal(file._replace(header=[1]).pack())
     assert "header that arjax does not write" in refusal(file._replace(header={"place": "x" * 2**21}).pack())
 
@@ -101,11 +101,11 @@ def test_words_that_no_encoder_writes_are_refused(model, params, data):
     """Their checksum is right."""
     words = np.full(50, 2**32 - 1, np.uint32)
     with pytest.raises(UserError, match="words that arjax does not write"):
-        decompress(model, params, container.unpack(data)._replace(words=words).pack())
+        decompress(model, params, container.read_container(data)._replace(words=words).pack())
 
 
 def test_a_refusal_has_no_characters_that_a_terminal_obeys(refusal, data):
-    file = container.unpack(data)
+    file = container.read_container(data)
     forged = {"place": file.header["place"] | {"jax": "\x1b[2J"}}
     assert "with jax '\\x1b[2J', and" in refusal(file._replace(header=file.header | forged).pack())
 
@@ -150,11 +150,11 @@ def test_chunks_have_checksums_of_their_own(monkeypatch):
     monkeypatch.setattr(container, "CHUNK", 4)
     words = np.arange(10, dtype=np.uint32)
     packed = container.Container({"a": 1}, b"side", words).pack()
-    found = container.unpack(packed)
+    found = container.read_container(packed)
     assert found.header == {"a": 1} and found.side == b"side" and np.array_equal(found.words, words)
     at = packed.index(np.uint32(8).tobytes())
     with pytest.raises(UserError, match="chunk 2 is not as it was written"):
-        container.unpack(packed[:at] + b"\x09" + packed[at + 1 :])
+        container.read_container(packed[:at] + b"\x09" + packed[at + 1 :])
 
 
 def test_the_library_is_an_extra(model, params, monkeypatch):

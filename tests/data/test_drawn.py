@@ -113,8 +113,6 @@ def test_what_is_no_truth_is_refused():
         make_dataset("drawn")
     with pytest.raises(UserError, match="opens another run"):
         make_dataset("drawn", run="x")
-    with pytest.raises(UserError, match="'num_examples' must be at least 4"):
-        make_dataset("drawn", run="x", num_examples=3, open_run=lambda _: other_run())
     with pytest.raises(UserError, match="the run in x has a context"):
         make_dataset("drawn", run="x", open_run=lambda _: other_run(context=ContextSpec("label", 2)))
     with pytest.raises(UserError, match="'drawn' needs the conditionals of an autoregressive model"):

@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from arjax.core.errors import UserError
 from arjax.data import make_dataset
 from arjax.evaluation.likelihood import Evaluator
+from arjax.evaluation.splits import Scoring
 from arjax.models import make_model
 
 
@@ -50,7 +50,7 @@ def test_the_error_of_answers_is_that_of_the_modes(name, options):
     model = make_model(dataset.event, "fvsbn")
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), model.param_shapes)
-    scores = Evaluator(model, dataset, 16, None)(params, "test")
+    scores = Evaluator(model, dataset, Scoring(16))(params, "test")
     batch = rows(dataset, "test")
     guesses = np.asarray(model.conditional.mode(jax.jit(type(model).features)(model, params, batch.x)))
     if name == "copy_memory":
@@ -62,18 +62,4 @@ def test_the_error_of_answers_is_that_of_the_modes(name, options):
     stderr = by_example.std(ddof=1) / np.sqrt(len(by_example))
     np.testing.assert_allclose(scores[f"{dataset.answer}_stderr"], stderr, rtol=1e-5)
     plain = dataclasses.replace(dataset, answer="")
-    assert dataset.answer not in Evaluator(model, plain, 16, None)(params, "test")
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "sentence"),
-    [
-        ("copy_memory", {"delay": 0}, "'delay' must be at least 1, not 0"),
-        ("adding", {"length": 1}, "'length' must be at least 2, not 1"),
-        ("adding", {"num_examples": 9}, "'num_examples' must be at least 10, not 9"),
-        ("copy_memory", {"seed": -1}, "'seed' must be at least 0, not -1"),
-    ],
-)
-def test_options_out_of_range(name, options, sentence):
-    with pytest.raises(UserError, match=sentence):
-        make_dataset(name, **options)
+    assert dataset.answer not in Evaluator(model, plain, Scoring(16))(params, "test")

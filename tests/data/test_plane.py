@@ -77,16 +77,3 @@ def test_seeds_and_splits_differ(name):
     )
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).min() > 0 and np.abs(first - validation).min() > 0
-
-
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"noise": 0.0}, "'noise' must be from 0.01 to 10, not 0.0"),
-        ({"num_examples": 3}, "'num_examples' must be at least 4, not 3"),
-        ({"seed": -1}, "'seed' must be at least 0, not -1"),
-    ],
-)
-def test_options_out_of_range(options, sentence):
-    with pytest.raises(UserError, match=sentence):
-        make_dataset("two_moons", **options)

@@ -36,7 +36,7 @@ from arjax.networks import NETWORKS
 from arjax.objectives import OBJECTIVES
 from arjax.quantizers import QUANTIZERS
 from arjax.samplers import SAMPLERS
-from arjax.sweep.main import parse_flags as parse_sweep_flags
+from arjax.sweep.main import sweep_flags
 from arjax.sweep.search import load_search
 from arjax.sweep.table import load_sweep, runs_of
 from arjax.training.optimizer import OPTIMIZERS
@@ -110,7 +110,7 @@ def test_commands_parse_and_their_configs_are_valid(page, folder):
 @pages
 def test_sweep_commands_name_sweeps(page, folder):
     for arguments in doc_text.commands(page, "arjax-sweep"):
-        flags = parse_sweep_flags(arguments)
+        flags = sweep_flags(arguments)
         if flags.search:
             load_search(flags.sweep)
             continue

@@ -14,6 +14,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data.base import from_arrays
 from arjax.evaluation.bounds import sampled_scores, split_bound
+from arjax.evaluation.splits import Scoring
 from arjax.evaluation.summaries import summarize
 from arjax.models import make_model
 from arjax.models.extras import SampledBound, report_of_examples, sampled_bound
@@ -30,9 +31,7 @@ def test_a_chain_is_scored_by_more_steps():
     model = make_model(EVENT, "denoising_transformer", kind="discrete_chain", num_steps=6, score_steps=1, **sizes)
     params = random_like(model.param_shapes)
     dataset = from_arrays(EVENT, train=X, test=X)
-    whole, few = (
-        sampled_scores(model, params, dataset, "test", samples=samples, batch_size=360, seed=0) for samples in (99, 2)
-    )
+    whole, few = (sampled_scores(model, params, dataset, "test", samples, Scoring(360)) for samples in (99, 2))
     assert (whole["chain_bound_steps"], few["chain_bound_steps"]) == (6, 2)
     exact = -np.asarray(of_model(model, "bound", params, Batch(X), jax.random.key(1)).log_prob)
     assert abs(whole["chain_bound_nats"] - exact.mean()) < 5 * exact.std() / len(X) ** 0.5
@@ -59,7 +58,7 @@ def test_the_bound_of_a_split_is_the_mean_over_scored_examples_in_the_units_of_t
         data = dataclasses.replace(from_arrays(model.event, train=x, test=test), scale=scale, shift=np.zeros(3))
         kept = weight & counted.any(1)
         nats = np.where(counted, np.log(scale) - rows["x"], 0).sum(1)[kept]
-        found = split_bound(model, {}, data, "test", log_prob, batch_size=8)
+        found = split_bound(model, {}, data, "test", log_prob, scoring=Scoring(8))
         np.testing.assert_allclose(found, (nats.mean(), nats.std(ddof=1) / len(nats) ** 0.5), rtol=1e-5)
 
 
@@ -79,7 +78,7 @@ def test_bits_of_a_bound_are_those_of_a_scored_scalar():
     report_of_examples.register(StandIn, lambda model, params, batch, key: {"examples": len(batch)})
     stand_in = StandIn(event=model.event)
     data = from_arrays(model.event, train=x, test={"x": x, "mask": mask, "weight": weight})
-    found = sampled_scores(stand_in, {}, data, "test", samples=5, batch_size=4)
+    found = sampled_scores(stand_in, {}, data, "test", 5, Scoring(4))
     assert (found["examples"], found["importance_samples"]) == (8, 5)
     nats, scored = -(x.sum(-1) * mask).sum(1), (mask.sum(1) > 0) & weight
     expected = summarize(nats[weight], mask[weight].sum(1), model.event)
@@ -95,4 +94,4 @@ def _sum_of_scored(model, params, batch, key):
 def test_one_network_has_no_such_bound():
     model = make_model(EVENT, "made", hidden_sizes=(4,))
     with pytest.raises(UserError, match="needs a model of the kind latent or tokens, or a chain"):
-        sampled_scores(model, {}, from_arrays(EVENT, train=X, test=X), "test", samples=3, batch_size=9, seed=0)
+        sampled_scores(model, {}, from_arrays(EVENT, train=X, test=X), "test", 3, Scoring(9))

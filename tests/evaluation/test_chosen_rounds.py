@@ -18,6 +18,7 @@ from arjax.core.spec import EventSpec
 from arjax.data.base import from_arrays
 from arjax.evaluation.bounds import k_step_scores
 from arjax.evaluation.report import Measures
+from arjax.evaluation.splits import Scoring
 from arjax.factorization import from_order
 from arjax.models import ModelChoice, make_model
 from arjax.parallel.sharding import make_mesh
@@ -94,7 +95,7 @@ def test_a_single_round_and_a_fixed_order_are_what_is_known():
     """One round takes all sites given nothing; in the order of the model a round is a step of several sites."""
     model, params = build()
     order, data = np.asarray(model.factorization.order), some()
-    rest = {"steps": 1, "batch_size": 4}
+    rest = {"steps": 1, "scoring": Scoring(4)}
     whole = dataclasses.replace(model, factorization=from_order(order, [4], (2, 2)), orders=None)
     expected = cases.log_prob(whole, X)
     np.testing.assert_allclose(scored(model, params, X, (4,)), expected, atol=1e-5)
@@ -143,31 +144,30 @@ def numbers(family, features, x):
 
 REFUSED = [
     ({"choose": "confidence"}, {}, r"^config.evaluate.choose='confidence' has no score with more than one round: the"),
-    ({"choose": "best"}, {}, r"^config.evaluate.choose must be one of random, order, confidence, entropy, not 'best'"),
     ({"choose": "entropy"}, {"partition": "blocks(size=2)"}, r"='entropy' chooses among single sites, and the steps"),
-    ({"choose": "entropy"}, {"orders": ""}, r"^the likelihood in k steps needs a model of all orders"),
+    ({"choose": "entropy"}, {"orders": ""}, r"^config.evaluate.steps needs a model of all orders"),
     ({"choose": "order", "steps": 9}, {}, r"^config.evaluate.steps asks for 9 rounds, but the model has 4 steps"),
 ]
 
 
 @pytest.mark.parametrize(("asked", "choice", "sentence"), REFUSED)
 def test_rules_and_models_without_the_score_are_refused(asked, choice, sentence):
-    model, params = build(**choice)
+    model, _ = build(**choice)
     with pytest.raises(UserError, match=sentence):
-        k_step_scores(model, params, some(), "test", **{"steps": 2} | asked)
+        Measures(**{"steps": 2} | asked).check(model, some())
 
 
 def test_a_mixture_of_models_is_refused():
     parts = {name: ModelChoice(network=name) for name in ("made", "independent")}
     mixture = make_model(EVENT, ModelChoice("mixture", parts=parts))
-    with pytest.raises(UserError, match=r"^config.evaluate.steps needs a model of all orders"):
+    with pytest.raises(UserError, match=r"^config.evaluate.steps needs"):
         Measures(steps=2, choose="entropy").check(mixture, some())
 
 
 @pytest.mark.slow
 def test_a_split_has_the_mean_and_its_error():
     model, params = build()
-    rest = {"choose": "entropy", "steps": 3, "batch_size": 8, "schedule": "cosine", "mesh": make_mesh(1, 1, 1)}
+    rest = {"choose": "entropy", "steps": 3, "schedule": "cosine", "scoring": Scoring(8, make_mesh(1, 1, 1))}
     scores = k_step_scores(model, params, some(23), "test", **rest)
     nats = -scored(model, params, X[:23], (1, 1, 2))
     assert scores["k_step_nll_nats"] == pytest.approx(nats.mean(), rel=1e-5)

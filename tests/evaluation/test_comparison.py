@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from arjax.evaluation.comparison import paired_difference
+from arjax.evaluation.summaries import paired_difference
 
 
 def test_a_paired_difference_is_the_paired_test_by_hand():

@@ -10,6 +10,7 @@ from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
 from arjax.evaluation.entropy import step_entropy
 from arjax.evaluation.likelihood import Evaluator
+from arjax.evaluation.splits import Scoring
 from arjax.models import make_model
 from arjax.parallel.sharding import make_mesh
 
@@ -30,8 +31,8 @@ def scored():
         if units == "x":
             data = dataclasses.replace(data, scale=SCALE, shift=SHIFT)
         results[units, masked] = (
-            Evaluator(model, data, 8, mesh)(params, "test")["nll_nats"],
-            step_entropy(model, params, data, "test", 8),
+            Evaluator(model, data, Scoring(8, mesh))(params, "test")["nll_nats"],
+            step_entropy(model, params, data, "test", Scoring(8)),
         )
     return model, params, results
 
@@ -49,7 +50,7 @@ def test_a_mixture_of_orders_is_a_density_of_the_data_too():
     params, results = jax.jit(model.init)(jax.random.key(0)), []
     for units in ({}, {"scale": SCALE, "shift": SHIFT}):
         data = dataclasses.replace(from_arrays(model.event, train=Z, test=Z), **units)
-        results.append(Evaluator(model, data, 20, None, num_orders=2)(params, "test"))
+        results.append(Evaluator(model, data, Scoring(20, num_orders=2))(params, "test"))
     for name in ("nll_nats", "negative_elbo_nats"):
         np.testing.assert_allclose(results[1][name] - results[0][name], np.log(SCALE).sum(), rtol=1e-4)
 

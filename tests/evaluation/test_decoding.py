@@ -6,7 +6,7 @@ import pytest
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.evaluation.exposure import decoding_errors
+from arjax.evaluation.exposure import check_decoding, decoding_errors
 from arjax.models import make_model
 from arjax.testing.examples import all_values, random_like
 
@@ -35,4 +35,4 @@ def test_both_errors_are_those_of_the_table(mask):
 
 def test_refusals():
     with pytest.raises(UserError, match="needs discrete data"):
-        decoding_errors(make_model(EventSpec((4,), kind="real"), "made"), {}, Batch(X))
+        check_decoding(make_model(EventSpec((4,), kind="real"), "made"))

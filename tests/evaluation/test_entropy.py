@@ -8,6 +8,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
 from arjax.evaluation.entropy import step_entropy
+from arjax.evaluation.splits import Scoring
 from arjax.models import make_model
 
 EVENT = EventSpec((2, 3), kind="levels", num_levels=4)
@@ -33,7 +34,9 @@ def by_hand(model, params, x, mask):
 @pytest.mark.parametrize("batch_size", [2, 7, 16])
 def test_means_and_errors_by_hand(parts, batch_size):
     model, params, x, mask = parts
-    found = step_entropy(model, params, from_arrays(EVENT, train=x, test={"x": x, "mask": mask}), "test", batch_size)
+    found = step_entropy(
+        model, params, from_arrays(EVENT, train=x, test={"x": x, "mask": mask}), "test", Scoring(batch_size)
+    )
     entropy, nll = by_hand(model, params, x, mask)
     np.testing.assert_allclose(found.entropy, entropy.mean(0), rtol=1e-5)
     np.testing.assert_allclose(found.nll, nll.mean(0), rtol=1e-5)
@@ -45,14 +48,14 @@ def test_means_and_errors_by_hand(parts, batch_size):
 
 def test_sum_over_steps_is_the_likelihood(parts):
     model, params, x, _ = parts
-    found = step_entropy(model, params, from_arrays(EVENT, train=x), "train", batch_size=4)
+    found = step_entropy(model, params, from_arrays(EVENT, train=x), "train", Scoring(4))
     assert found.nll.sum() == pytest.approx(-float(jax.jit(model.log_prob)(params, x).mean()), rel=1e-5)
 
 
 def test_the_first_examples_only(parts):
     model, params, x, _ = parts
-    some = step_entropy(model, params, from_arrays(EVENT, train=x), "train", batch_size=2, max_examples=5)
-    first = step_entropy(model, params, from_arrays(EVENT, train=x[:5]), "train", batch_size=5)
+    some = step_entropy(model, params, from_arrays(EVENT, train=x), "train", Scoring(2), max_examples=5)
+    first = step_entropy(model, params, from_arrays(EVENT, train=x[:5]), "train", Scoring(5))
     assert some.num_examples == 5
     np.testing.assert_allclose(some.nll, first.nll, rtol=1e-5)
 
@@ -61,7 +64,7 @@ def test_a_step_that_nobody_has_is_nan(parts):
     model, params, x, _ = parts
     mask = np.ones((7, 2, 3), np.float32)
     mask[:, 1, 1:] = 0  # the first step of the reversed order
-    found = step_entropy(model, params, from_arrays(EVENT, train={"x": x, "mask": mask}), "train", batch_size=4)
+    found = step_entropy(model, params, from_arrays(EVENT, train={"x": x, "mask": mask}), "train", Scoring(4))
     assert np.isnan(found.entropy[0]) and np.isfinite(found.entropy[1:]).all()
 
 
@@ -76,5 +79,5 @@ def test_estimates_have_other_noise_in_each_batch():
     head = "diffusion(steps=2, schedule='cosine', prediction='velocity', features=2, width=4, layers=1)"
     model = make_model(EventSpec((2,), (2,), "real"), "made", hidden_sizes=(4,), conditional=head)
     data = from_arrays(model.event, train=np.ones((3, 2, 2), np.float32))
-    found = step_entropy(model, jax.jit(model.init)(jax.random.key(0)), data, "train", batch_size=1)
+    found = step_entropy(model, jax.jit(model.init)(jax.random.key(0)), data, "train", Scoring(1))
     assert (found.entropy_stderr > 0.01).all() and (found.nll_stderr > 0.01).all()

@@ -15,8 +15,9 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.data import Dataset, from_arrays
-from arjax.evaluation.inpainting import complete, half, score_hidden
+from arjax.evaluation.inpainting import complete, half_of_image, score_hidden
 from arjax.evaluation.likelihood import Evaluator
+from arjax.evaluation.splits import Scoring
 from arjax.models import make_model
 from arjax.parallel.sharding import make_mesh
 
@@ -33,19 +34,19 @@ def init(model):
 
 
 def test_halves_of_an_image():
-    assert half((3, 2), "top").tolist() == [[True, True], [False, False], [False, False]]
-    assert half((2, 3), "right").tolist() == [[False, True, True]] * 2
+    assert half_of_image((3, 2), "top").tolist() == [[True, True], [False, False], [False, False]]
+    assert half_of_image((2, 3), "right").tolist() == [[False, True, True]] * 2
     for a, b in (("top", "bottom"), ("left", "right")):
-        assert (half((5, 5), a) ^ half((5, 5), b)).all()
+        assert (half_of_image((5, 5), a) ^ half_of_image((5, 5), b)).all()
     with pytest.raises(UserError, match="must be one of top, bottom"):
-        half((2, 2), "upper")
+        half_of_image((2, 2), "upper")
     with pytest.raises(UserError, match="for images"):
-        half((4,), "top")
+        half_of_image((4,), "top")
 
 
 @pytest.mark.slow
 def test_completions_keep_what_is_seen_and_say_how_probable_they_are():
-    params, hidden = some_params(), half((2, 2), "top")
+    params, hidden = some_params(), half_of_image((2, 2), "top")
     x = np.array([[[0, 1], [1, 0]], [[1, 1], [0, 1]]])
     done = complete(MODEL, params, Batch(x), hidden, 400, jax.random.key(1))
     score = jax.jit(lambda params, x: MODEL.conditional_log_prob(params, x, query=hidden, evidence=~hidden))
@@ -68,7 +69,7 @@ def test_scores_that_are_drawn_have_other_noise_in_each_batch():
     model = make_model(EventSpec((2,), (2,), "real"), "made", hidden_sizes=(4,), conditional=head)
     data = from_arrays(model.event, train=np.zeros((1, 2, 2), np.float32), test=np.ones((3, 2, 2), np.float32))
     hidden = np.array([False, True])
-    scores = score_hidden(model, init(model), data, "test", hidden, ~hidden, batch_size=1)
+    scores = score_hidden(model, init(model), data, "test", hidden, ~hidden, Scoring(1))
     assert scores["nll_stderr"] > 0
 
 
@@ -126,8 +127,8 @@ def test_scores_of_hidden_and_visible_sites_add_up(workdir):
 
     setup = build(load_workdir_config(workdir))
     params, _, _ = restore_params(setup, workdir)
-    hidden = half((8, 8), "bottom")
-    score = lambda h, v: score_hidden(setup.model, params, setup.dataset, "validation", h, v, 64)["nll_nats"]  # noqa: E731
+    hidden = half_of_image((8, 8), "bottom")
+    score = lambda h, v: score_hidden(setup.model, params, setup.dataset, "validation", h, v, Scoring(64))["nll_nats"]  # noqa: E731
     whole = score(np.ones((8, 8), bool), np.zeros((8, 8), bool))
     assert score(hidden, ~hidden) + score(~hidden, np.zeros_like(hidden)) == pytest.approx(whole, rel=1e-5)
 
@@ -160,13 +161,16 @@ def test_with_all_sites_hidden_it_is_the_score_of_the_split(masked, scaled):
     model = make_model(REAL, "made", hidden_sizes=(8,), ordering="snake")
     params = init(model)
     mesh = make_mesh(1, 1, 1)
-    expected = Evaluator(model, data, 4, mesh)(params, "test")
+    expected = Evaluator(model, data, Scoring(4, mesh))(params, "test")
     assert expected["num_examples"] == (10 if masked else 11)
-    for where in ({}, {"mesh": mesh}):
-        found = score_hidden(model, params, data, "test", all_sites, ~all_sites, 4, **where)
+    for scoring in (Scoring(4), Scoring(4, mesh)):
+        found = score_hidden(model, params, data, "test", all_sites, ~all_sites, scoring)
         assert found == pytest.approx(expected, rel=1e-6)
     hidden = np.arange(6).reshape(2, 3) >= 3  # the visible sites come first in the order
-    parts = [score_hidden(model, params, data, "test", h, v, 4) for h, v in ((hidden, ~hidden), (~hidden, 0 * hidden))]
+    parts = [
+        score_hidden(model, params, data, "test", h, v, Scoring(4))
+        for h, v in ((hidden, ~hidden), (~hidden, 0 * hidden))
+    ]
     nats = [part["nll_nats"] * part["num_examples"] for part in parts]
     assert sum(nats) == pytest.approx(expected["nll_nats"] * expected["num_examples"], rel=1e-5)
     mask = data.splits["test"].arrays.mask
@@ -185,9 +189,9 @@ def test_contexts_and_transforms_reach_the_score_of_hidden_sites():
     data = dataclasses.replace(data, transform=redraw)
     model = make_model(REAL, "made", hidden_sizes=(8,), context=context)
     params = init(model)
-    found = score_hidden(model, params, data, "test", all_sites, ~all_sites, 4)
-    assert found == pytest.approx(Evaluator(model, data, 4, make_mesh(1, 1, 1))(params, "test"), rel=1e-6)
+    found = score_hidden(model, params, data, "test", all_sites, ~all_sites, Scoring(4))
+    assert found == pytest.approx(Evaluator(model, data, Scoring(4, make_mesh(1, 1, 1)))(params, "test"), rel=1e-6)
     with pytest.raises(UserError, match="no site is hidden"):
-        score_hidden(model, params, data, "test", ~all_sites, all_sites, 4)
+        score_hidden(model, params, data, "test", ~all_sites, all_sites, Scoring(4))
     with pytest.raises(UserError, match="has no validation split"):
-        score_hidden(model, params, data, "validation", all_sites, ~all_sites, 4)
+        score_hidden(model, params, data, "validation", all_sites, ~all_sites, Scoring(4))

@@ -143,15 +143,14 @@ def test_few_scored_examples_leave_the_text_of_the_data_whole():
 
 
 def test_refusals():
-    model, params = random_model()
+    model, _ = random_model()
     dataset = from_arrays(LINE, train=random_x(LINE, 5))
     longer = Companion(*random_model(event=EventSpec((5,), kind="tokens", num_levels=3)))
     more = Companion(*random_model(event=EventSpec((4,), kind="tokens", num_levels=4)))
-    rest = {"num": 2, "batch_size": 2, "key": KEY}
     with pytest.raises(UserError, match="the judge is of"):
-        judged_examples(model, params, dataset, Batch(random_x(LINE, 5)), longer, **rest)
+        check_judge(model, longer.model, 0, dataset)
     with pytest.raises(UserError, match="the judge knows 4 tokens, and the model 3"):
-        judged_texts(model, params, dataset, "train", more, length=8, **rest)
+        check_judge(model, more.model, 8, dataset)
 
 
 def test_a_judge_without_a_likelihood_is_refused():

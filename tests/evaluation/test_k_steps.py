@@ -23,6 +23,7 @@ from arjax.evaluation import bounds
 from arjax.evaluation.bounds import k_step_scores
 from arjax.evaluation.report import Measures, report
 from arjax.evaluation.sampling import prepare_sampler
+from arjax.evaluation.splits import Scoring
 from arjax.factorization import from_order, make_factorization, reorder
 from arjax.models import make_model
 from arjax.reporting.reports import SCORES, describe_scores
@@ -112,7 +113,7 @@ def test_the_optimal_schedule_is_measured_on_validation_data(built):
 @pytest.mark.slow
 def test_scores_of_a_split_in_k_steps(built):
     model, params = built
-    rest = {"batch_size": 4, "seed": 1}
+    rest = {"scoring": Scoring(4, seed=1)}
     scores = [k_step_scores(model, params, data(), "test", steps=steps, **rest) for steps in (1, 4)]
     assert [s["k_steps"] for s in scores] == [1, 4] and all(s["k_step_bound_stderr"] > 0 for s in scores)
     x = np.asarray(data().splits["test"].__getitems__(np.arange(7)).x, np.int32)
@@ -160,13 +161,11 @@ def test_sizes_are_measured_on_the_examples_of_the_sampler(built, monkeypatch):
 
 
 def test_mistakes_are_one_sentence(built):
-    model, params = built
-    with pytest.raises(UserError, match=r"^the k-step bound needs a model of all orders"):
-        k_step_scores(dataclasses.replace(model, orders=None), params, data(), "test", steps=2)
-    with pytest.raises(UserError, match=r"^the schedule of config.evaluate must be one of uniform, cosine, optimal"):
-        k_step_scores(model, params, data(), "test", steps=2, schedule="fast")
+    model, _ = built
+    with pytest.raises(UserError, match=r"^config.evaluate.steps needs a model of all orders"):
+        Measures(steps=2).check(dataclasses.replace(model, orders=None), data())
     with pytest.raises(UserError, match=r"^config.evaluate.steps asks for 9 rounds, but the model has 4 steps"):
-        k_step_scores(model, params, data(), "test", steps=9)
+        Measures(steps=9).check(model, data())
 
 
 def test_a_head_that_draws_has_noise_of_its_own_for_each_site_example_and_key():
@@ -187,7 +186,7 @@ def test_a_head_that_draws_has_noise_of_its_own_for_each_site_example_and_key():
     for each, other in zip(scores(jax.random.key(0)), scores(jax.random.key(1)), strict=True):
         assert len(np.unique(np.append(each, other))) == 8
     data = from_arrays(event, name="some", train={"x": x.x}, test={"x": x.x})
-    found = [k_step_scores(model, params, data, "test", steps=1, seed=seed) for seed in (0, 1)]
+    found = [k_step_scores(model, params, data, "test", steps=1, scoring=Scoring(seed=seed)) for seed in (0, 1)]
     assert found[0]["k_step_bound_nats"] != found[1]["k_step_bound_nats"]
     assert found[0]["k_step_bound_stderr"] > 0
 

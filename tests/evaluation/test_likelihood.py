@@ -9,6 +9,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
 from arjax.evaluation.likelihood import Evaluator
+from arjax.evaluation.splits import Scoring
 from arjax.evaluation.summaries import summarize
 from arjax.models import make_model
 from arjax.parallel.sharding import make_mesh
@@ -41,7 +42,7 @@ def test_equals_the_definition_for_every_batch_size(model, params, arrays, batch
     arrays = arrays if masked else {"x": arrays["x"]}
     mask = arrays["mask"] if masked else np.ones((23, 5), int)
     dataset = from_arrays(EVENT, train=arrays, test=arrays)
-    scores = Evaluator(model, dataset, batch_size, make_mesh())(params, "test")
+    scores = Evaluator(model, dataset, Scoring(batch_size, make_mesh()))(params, "test")
 
     per_site = np.asarray(of_model(model, "log_prob_per_site", params, arrays["x"]), np.float64)
     nll = -(per_site * mask).sum(1)[mask.sum(1) > 0]
@@ -58,14 +59,14 @@ def test_equals_the_definition_for_every_batch_size(model, params, arrays, batch
 @pytest.mark.slow
 def test_compiles_once_for_all_parameters_and_splits(model, params, arrays):
     dataset = from_arrays(EVENT, train=arrays, validation={k: a[:9] for k, a in arrays.items()}, test=arrays)
-    evaluator = Evaluator(model, dataset, 8, make_mesh())
+    evaluator = Evaluator(model, dataset, Scoring(8, make_mesh()))
     first = evaluator(params, "test")
     size = evaluator.scorer.program._cache_size()
     changed = evaluator(jax.tree.map(lambda p: p + 0.5, params), "test")
     evaluator(params, "validation")
     assert first != changed and evaluator(params, "test") == first
     assert evaluator.scorer.program._cache_size() == size
-    assert Evaluator(model, dataset, 8, make_mesh()).scorer.program is evaluator.scorer.program, (
+    assert Evaluator(model, dataset, Scoring(8, make_mesh())).scorer.program is evaluator.scorer.program, (
         "the same model, the same program"
     )
 
@@ -78,7 +79,7 @@ def test_transform_gets_a_key_that_does_not_change_between_calls(model, params, 
         return batch.replace(x=jax.random.bernoulli(key, 0.5, batch.x.shape).astype(int))
 
     dataset = dataclasses.replace(from_arrays(EVENT, train=arrays, test=arrays), transform=redraw)
-    evaluator = Evaluator(model, dataset, 8, make_mesh())
+    evaluator = Evaluator(model, dataset, Scoring(8, make_mesh()))
     assert evaluator(params, "test") == evaluator(params, "test")
 
 
@@ -102,12 +103,12 @@ def test_numbers_of_text_and_of_sequences_of_vectors():
 def test_mistakes(model, params, arrays):
     dataset = from_arrays(EVENT, train=arrays, test={"x": arrays["x"], "mask": np.zeros((23, 5), int)})
     with pytest.raises(UserError, match="has no validation split"):
-        Evaluator(model, dataset, 8, make_mesh())(params, "validation")
+        Evaluator(model, dataset, Scoring(8, make_mesh()))(params, "validation")
     with pytest.raises(UserError, match=r"nothing is scored.*masks of all that count"):
-        Evaluator(model, dataset, 8, make_mesh())(params, "test")
+        Evaluator(model, dataset, Scoring(8, make_mesh()))(params, "test")
     dataset = from_arrays(EVENT, train=arrays, test={"x": arrays["x"], "weight": np.zeros(23, int)})
     with pytest.raises(UserError, match="nothing is scored: the weights of all examples are 0"):
-        Evaluator(model, dataset, 8, make_mesh())(params, "test")
+        Evaluator(model, dataset, Scoring(8, make_mesh()))(params, "test")
 
 
 def test_a_mixture_of_weighted_orders_has_their_weights(arrays):
@@ -115,7 +116,7 @@ def test_a_mixture_of_weighted_orders_has_their_weights(arrays):
     model = make_model(EVENT, "made", hidden_sizes=(8,), orders=orders)
     params = jax.jit(model.init)(jax.random.key(0))
     dataset = from_arrays(EVENT, train=arrays, test=arrays)
-    scores = Evaluator(model, dataset, 8, make_mesh(), num_orders=3)(params, "test")
+    scores = Evaluator(model, dataset, Scoring(8, make_mesh(), num_orders=3))(params, "test")
     keep = arrays["mask"].sum(1) > 0
     score = jax.jit(lambda p, f: model.log_prob(p, arrays["x"], mask=arrays["mask"], factorization=f))
     members = model.orders.members(3)
@@ -133,7 +134,7 @@ def test_a_mixture_of_orders_averages_whole_examples(arrays):
     model = make_model(EVENT, "made", hidden_sizes=(8,), orders="pool(num=5)")
     params = jax.jit(model.init)(jax.random.key(0))
     dataset = from_arrays(EVENT, train=arrays, test=arrays)
-    scores = Evaluator(model, dataset, 8, make_mesh(), num_orders=3)(params, "test")
+    scores = Evaluator(model, dataset, Scoring(8, make_mesh(), num_orders=3))(params, "test")
     keep = arrays["mask"].sum(1) > 0
     score = jax.jit(lambda p, f: model.log_prob(p, arrays["x"], mask=arrays["mask"], factorization=f))
     per_order = np.stack([np.asarray(score(params, f), np.float64)[keep] for f in model.orders.members(3)])
@@ -146,4 +147,4 @@ def test_a_mixture_of_orders_averages_whole_examples(arrays):
     np.testing.assert_allclose(scores["negative_elbo_stderr"], stderr, rtol=1e-5)
     assert scores["nll_nats"] < scores["negative_elbo_nats"]
     with pytest.raises(UserError, match="there are 5 orders to score, not 6"):
-        Evaluator(model, dataset, 8, make_mesh(), num_orders=6)
+        Evaluator(model, dataset, Scoring(8, make_mesh(), num_orders=6))

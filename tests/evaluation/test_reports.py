@@ -149,7 +149,7 @@ from test_reports import config_of
 from arjax.config.build import build
 from arjax.evaluation.entropy import step_entropy
 from arjax.evaluation.report import report
-from arjax.evaluation.splits import SplitScorer
+from arjax.evaluation.splits import Scoring, SplitScorer
 from arjax.parallel.sharding import make_mesh, replicated
 
 put, sizes = SplitScorer._put, set()
@@ -167,7 +167,7 @@ for name in ("autoregressive", "orders", "latent", "gaussian_chain"):
         rest = {"mesh": mesh, "seed": 0, "open_run": None}
         found.append(report(setup.model, placed, setup.dataset, "test", setup.evaluate, **rest).scores)
         if name == "autoregressive":
-            entropies.append(step_entropy(setup.model, placed, setup.dataset, "test", 8, mesh=mesh).entropy)
+            entropies.append(step_entropy(setup.model, placed, setup.dataset, "test", Scoring(8, mesh)).entropy)
         assert sizes == {mesh.size}, "each score is shared among all devices"
     eight, one = found
     assert eight.keys() == one.keys(), eight.keys() ^ one.keys()

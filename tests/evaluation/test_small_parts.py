@@ -15,7 +15,7 @@ from arjax.data.base import from_arrays
 from arjax.data.vocabulary import make_vocabulary
 from arjax.evaluation.bounds import _key_of_transform
 from arjax.evaluation.entropy import _means, _sums
-from arjax.evaluation.inpainting import half
+from arjax.evaluation.inpainting import half_of_image
 from arjax.evaluation.judges import spread_rows
 from arjax.evaluation.likelihood import codes_in_use
 from arjax.evaluation.prompts import Conditioning, parse_context
@@ -69,7 +69,9 @@ def test_the_mixture_of_orders_under_drawn_bounds_is_an_estimate():
         about = {"score_kind": kind, "traits": () if unbiased else ("biased",), "event": dataset.event, "orders": None}
         model = SimpleNamespace(**about, __dataclass_fields__={})
         options = {"mesh": None, "seed": 0, "open_run": None, "rows": rows}
-        return report(model, None, dataset, "test", Measures(num_orders=num), **options).scores["kind"]
+        scores = report(model, None, dataset, "test", Measures(num_orders=num), **options).scores
+        assert scores.get("unbiased") == (unbiased if scores["kind"] == "bound" else None)
+        return scores["kind"]
 
     found = {
         (num, kind, unbiased): kind_of(num, kind, unbiased)
@@ -116,14 +118,14 @@ def test_classes_of_a_context():
 
 
 def test_halves_of_images():
-    assert half((3, 2), "top").tolist() == [[True] * 2, [False] * 2, [False] * 2]
-    assert half((3, 2), "bottom").tolist() == [[False] * 2, [True] * 2, [True] * 2]
-    assert half((2, 3), "left").tolist() == [[True, False, False]] * 2
-    assert half((2, 3), "right").tolist() == [[False, True, True]] * 2
+    assert half_of_image((3, 2), "top").tolist() == [[True] * 2, [False] * 2, [False] * 2]
+    assert half_of_image((3, 2), "bottom").tolist() == [[False] * 2, [True] * 2, [True] * 2]
+    assert half_of_image((2, 3), "left").tolist() == [[True, False, False]] * 2
+    assert half_of_image((2, 3), "right").tolist() == [[False, True, True]] * 2
     for shape, name in (((4,), "top"), ((2, 2, 2), "top"), ((1, 4), "top"), ((4, 1), "left"), ((4, 4), "middle")):
         with pytest.raises(UserError):
-            half(shape, name)
-    assert half((1, 4), "bottom").all()
+            half_of_image(shape, name)
+    assert half_of_image((1, 4), "bottom").all()
 
 
 def test_scored_examples_are_spread_over_a_split():

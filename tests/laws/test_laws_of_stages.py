@@ -98,11 +98,11 @@ def test_one_model_for_all_stages_is_told_the_stage_and_the_known_parts():
         ("digits(base=1)", EventSpec((4,), (), "levels", 16), "at least 2, not 1"),
         ("digits", EventSpec((4,), (), "real"), "levels and tokens, not real"),
         ("subsampled", EventSpec((3, 4)), r"a grid of \(3, 4\) cannot be"),
-        ("subsampled(factor=1)", EventSpec((4, 4)), "a factor of at least 2"),
+        ("subsampled(factor=1)", EventSpec((4, 4)), "at least 2, not 1"),
         ("haar(levels=3)", EventSpec((4, 4)), "3 times smaller by the factor 2"),
         ("haar(levels=100000)", EventSpec((4, 4)), "cannot be|at most"),
-        ("haar", EventSpec((4,), (), "tokens", 4), "levels and binary data, not tokens"),
-        ("averaged", EventSpec((4,), (), "real"), "levels and binary data, not real"),
+        ("haar", EventSpec((4,), (), "tokens", 4), "levels and binary, not tokens"),
+        ("averaged", EventSpec((4,), (), "real"), "levels and binary, not real"),
     ],
 )
 def test_data_without_such_stages_end_in_one_sentence(call, event, message):

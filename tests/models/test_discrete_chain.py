@@ -255,7 +255,6 @@ VECTORS = EventSpec((2,), (3,), "levels", 4)
     [
         (lambda: build("uniformly"), "did you mean 'uniform'"),
         (lambda: build("rounds", num_steps=3), "2 sites are revealed in as many rounds"),
-        (lambda: build("absorbing", schedule="learned"), "unknown noise schedule"),
         (lambda: build("absorbing", EventSpec((2,), kind="real")), "needs binary data, levels or tokens"),
         (lambda: build("absorbing", conditional="mixture_of_products"), "cannot be a joint one"),
         (lambda: build("uniform", VECTORS, conditional="discretized_logistic_mixture"), "take categorical"),

@@ -224,12 +224,9 @@ def test_mistakes_are_told():
 @pytest.mark.parametrize(
     ("event", "choice", "sentence"),
     [
-        (PLANE, {"num_blocks": 0}, "num_blocks of a flow must be a whole number, at least 1, not 0"),
-        (PLANE, {"orderings": ()}, "orderings of a flow are the call strings of at least one ordering"),
         (PLANE, {"conditional": "gaussian_mixture"}, "needs a conditional that transforms noise: gaussian or spline"),
         (EventSpec((2,), (), "tokens", 5), {}, "a flow is for real data, levels or binary data, not tokens"),
         (PLANE, {"scaling": "logit"}, "the scaling of a flow is that of levels, and real data have none"),
-        (EventSpec((2,), (), "levels", 5), {"scaling": "logits"}, "cannot be 'logits', did you mean 'logit'"),
     ],
 )
 def test_flows_that_cannot_be(event, choice, sentence):

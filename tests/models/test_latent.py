@@ -16,6 +16,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data.base import from_arrays
 from arjax.evaluation.bounds import sampled_scores
+from arjax.evaluation.splits import Scoring
 from arjax.models import ModelChoice, make_model
 from arjax.models.draws import check_draws, opened
 from arjax.objectives import make_objective
@@ -181,7 +182,7 @@ def test_units_that_tell_something_are_active():
     error = 5 * units.std(0) / 1600**0.5
     assert (np.abs(kl - exact) < error).all() and (np.abs(at_the_mean - exact) > error).any()
     dataset = from_arrays(EVENT, train=X, test=X)
-    found = sampled_scores(model, params, dataset, "test", samples=20, batch_size=16, seed=0)
+    found = sampled_scores(model, params, dataset, "test", 20, Scoring(16))
     assert found["active_units"] == 1
     np.testing.assert_allclose(found["kl_nats_by_unit"], kl, atol=0.5)
     bound = np.asarray(jax.jit(lambda p: model.importance_bound(p, Batch(X), KEY, 2000))(params)).mean()

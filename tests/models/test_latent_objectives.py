@@ -12,6 +12,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.evaluation.bounds import sampled_scores
+from arjax.evaluation.splits import Scoring
 from arjax.models import ModelChoice, make_model
 from arjax.objectives import Step, make_objective
 from arjax.testing.examples import all_values
@@ -167,7 +168,7 @@ def test_scores_whose_exponentials_are_no_bound():
     with pytest.raises(UserError, match="no bounds with chains"):
         make_objective("iwae").check(model)
     with pytest.raises(UserError, match="no bounds with chains inside"):
-        sampled_scores(model, None, None, "test", samples=2, batch_size=2, seed=0)
+        sampled_scores(model, None, None, "test", 2, Scoring(2))
     mixture = make_model(EVENT, ModelChoice("mixture", parts={"a": chain, "b": ModelChoice(network="made")}))
     inside = latent_model(
         prior=ModelChoice("mixture", parts={"a": ModelChoice("gaussian_chain", {}, "denoising_transformer", sizes)})

@@ -9,6 +9,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
 from arjax.evaluation.inpainting import complete, score_hidden
+from arjax.evaluation.splits import Scoring
 from arjax.models import make_model
 
 EVENT, KEY = EventSpec((3,), (), "levels", 4), jax.random.key(0)
@@ -29,8 +30,8 @@ def queries(params, sites):
         "the query": lambda: MODEL.conditional_log_prob(params, X, query=sites, evidence=NONE),
         "the evidence": lambda: MODEL.conditional_log_prob(params, X, query=LAST, evidence=sites),
         "`observed`": lambda: MODEL.sample(params, KEY, 2, given=X, observed=sites),
-        "hidden": lambda: score_hidden(MODEL, params, DATASET, "test", sites, NONE, 2),
-        "visible": lambda: score_hidden(MODEL, params, DATASET, "test", LAST, sites, 2),
+        "hidden": lambda: score_hidden(MODEL, params, DATASET, "test", sites, NONE, Scoring(2)),
+        "visible": lambda: score_hidden(MODEL, params, DATASET, "test", LAST, sites, Scoring(2)),
     }
 
 
@@ -80,4 +81,4 @@ def test_a_factorization_is_one(params, factorization):
 
 def test_a_batch_of_a_split_is_a_whole_number(params):
     with pytest.raises(UserError, match="the evaluation batch size must be a whole number, at least 1"):
-        score_hidden(MODEL, params, DATASET, "test", LAST, NONE, 2.5)
+        score_hidden(MODEL, params, DATASET, "test", LAST, NONE, Scoring(2.5))

@@ -36,7 +36,7 @@ def test_network_is_its_definition(reverse):
     params, x = random_like(model.param_shapes, 0.7), rng.integers(0, 6, (4, 5))
     sources = [[3, 1, 6, 2], [5, 0], [4], []]
     context = np.array([source + [-1] * (4 - len(source)) for source in sources])
-    features = np.asarray(jax.jit(model.features)(params, x, context=context))
+    features = np.asarray(jax.jit(model.features)(params, x, context={"sequence": context}))
     table, encoder, out = params["tokens"]["value"]["table"]["embedding"], params["encoder"], params["readout"]["out"]
     for one, source, got in zip(x, sources, features, strict=True):
         words = encoder["table"]["embedding"][source[::-1] if reverse else source].reshape(-1, 3)

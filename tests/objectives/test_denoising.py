@@ -72,5 +72,3 @@ def test_refusals():
         simple.check(make_model(EVENT, "denoising_transformer", kind="discrete_chain", **SMALL))
     with pytest.raises(UserError, match="learned noise schedule"):
         simple.check(make_model(EVENT, "denoising_transformer", kind="gaussian_chain", schedule="learned", **SMALL))
-    with pytest.raises(UserError, match="bound or simple"):
-        make_objective("denoising(weighting='other')")

@@ -150,5 +150,3 @@ def test_other_hidden_parts_are_no_likelihood():
     for name, orders in (("made", "uniform"), ("masked_transformer", "pool(num=3)")):
         with pytest.raises(UserError, match="needs a network that predicts from any set"):
             objective.check(build(name, orders)[0])
-    with pytest.raises(UserError, match="hides no steps"):
-        make_objective("order_agnostic(hidden='uniforn')")

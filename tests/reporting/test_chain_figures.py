@@ -6,9 +6,10 @@ import numpy as np
 from arjax.api.pictures import model_pictures
 from arjax.core.spec import ContextSpec
 from arjax.data import make_dataset
+from arjax.evaluation.splits import Scoring
 from arjax.models import make_model
 from arjax.reporting.diagrams import chain_figure
-from arjax.reporting.plots import MASK_CHARACTER, MASK_RGB, path_figure, path_text
+from arjax.reporting.plots import MASK_CHARACTER, MASK_RGB, path_figure, text_of_path
 from arjax.testing.examples import random_like
 
 SIZES = {"width": 8, "num_layers": 1, "num_heads": 2}
@@ -56,7 +57,7 @@ def test_frames_in_rows_with_masks_in_their_colour():
 
 
 def test_text_paths_have_a_line_for_each_frame():
-    found = path_text([["░░", "a\n"], ["░░", "bc"]], ["0/2", "2/2"])
+    found = text_of_path([["░░", "a\n"], ["░░", "bc"]], ["0/2", "2/2"])
     assert found == "0/2  ░░\n2/2  a↵\n\n0/2  ░░\n2/2  bc\n"
 
 
@@ -71,7 +72,7 @@ def test_a_run_of_images_has_both_pictures():
         num_steps=1,
         **SIZES,
     )
-    pictures = dict(model_pictures(model, random_like(model.param_shapes), dataset, jax.random.key(0), 100))
+    pictures = dict(model_pictures(model, random_like(model.param_shapes), dataset, jax.random.key(0), Scoring(100)))
     assert list(pictures) == ["chain.png", "reverse_process.png"]
     sheet = np.asarray(pictures["reverse_process.png"].axes[0].images[0].get_array())
     masked = np.isclose(sheet, MASK_RGB).all(-1)
@@ -86,7 +87,7 @@ def test_texts_show_their_masks(tmp_path):
     dataset = make_dataset("text", file=str(file), length=6, eval_stride=6, min_count=0)
     model = make_model(dataset.event, "denoising_transformer", kind="discrete_chain", num_steps=3, **SIZES)
     params, key = random_like(model.param_shapes), jax.random.key(0)
-    pictures = dict(model_pictures(model, params, dataset, key, 100))
+    pictures = dict(model_pictures(model, params, dataset, key, Scoring(100)))
     assert list(pictures) == ["chain.png", "reverse_process.txt"]
     paragraphs = pictures["reverse_process.txt"].split("\n\n")
     assert len(paragraphs) == 6

@@ -16,7 +16,7 @@ from arjax.core.errors import UserError
 from arjax.core.files import read_arrays
 from arjax.core.spec import EventSpec
 from arjax.sweep import Run
-from arjax.sweep.runs import config_of, reads, stages
+from arjax.sweep.runs import config_of, in_stages, reads
 from arjax.sweep.table import Table, load_sweep
 
 SWEEP = """
@@ -236,7 +236,7 @@ def test_a_row_follows_the_run_that_it_reads(repository, monkeypatch, tmp_path):
     tokens = Run("tokens", f"configs/tokens.py:stage=prior,data=digits,tokenizer={tmp_path}/tokenizer")
     needs = reads([tokens, first], tmp_path)
     assert {name: of for name, of in needs.items() if of} == {"tokens": {"tokenizer"}}
-    assert [run.name for run in stages([tokens, first], needs)[1]] == ["tokens"]
+    assert [run.name for run in in_stages([tokens, first], needs)[1]] == ["tokens"]
 
 
 def test_the_page_of_joints_can_be_measured_again(load_script, repository, monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 
 import arjax
 from arjax.data import from_arrays
+from arjax.evaluation.splits import Scoring
 from arjax.sweep.results import COLUMNS, FILE_NAME, write_csv
 from arjax.testing.examples import random_like, random_x
 
@@ -26,9 +27,7 @@ def test_the_memory_of_a_run_is_replaced_and_its_parameters_stay(measure):
     params = random_like(model.param_shapes)
     x = random_x(EVENT, 5)
     dataset = from_arrays(EVENT, name="own", train={"x": x}, test={"x": x})
-    run = SimpleNamespace(
-        model=model, params=params, dataset=dataset, settings=SimpleNamespace(batch_size=5, mesh=None)
-    )
+    run = SimpleNamespace(model=model, params=params, dataset=dataset, settings=SimpleNamespace(scoring=Scoring(5)))
     for memory in (0, 6):
         nll, sites = measure.scored_with(run, memory)
         other = arjax.make_model(EVENT, "transformer_xl", memory=memory, **SIZES)

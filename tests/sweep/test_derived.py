@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 from sweep_cases import rows, sweep, write_sweep
 
-from arjax.core.mixtures import mixed_nats
-from arjax.evaluation.mixtures import chosen_weights
+from arjax.core.mixtures import chosen_weights, mixed_nats
 from arjax.sweep import Run, plots
-from arjax.sweep.derived import Mean, Member, _kind_of_mixture
-from arjax.sweep.results import COLUMNS, ties
+from arjax.sweep.results import COLUMNS, FinishedRun, Mean, Mixture, ties
 from arjax.sweep.table import load_sweep, runs_of
 
 SEEDS = [f"Run('a/{seed}', 'good.py', {{'seed': {seed}}}, model='MADE', listed=False)" for seed in range(3)]
@@ -62,7 +60,7 @@ def test_a_row_waits_for_all_of_its_runs(folder, capsys):
         ("Mean('a b', ['a/0'])", "a row cannot be named 'a b'"),
         ("Mean('m', 'a/0')", "needs the names of its runs"),
         ("Mean('m', [])", "needs the names of its runs"),
-        ("Mean('m', ['a/0', 'a/0'])", "names a run twice"),
+        ("Mean('m', ['a/0', 'a/0'])", "needs the names of its runs, each once"),
         ("Mean('m', ['a/9'])", "is made of 'a/9', which is no run, did you mean 'a/"),
         ("Mean('n', ['a/0']), Mean('m', ['n'])", "is made of 'n', which is no run"),
         ("Mean('a/0', ['a/1'])", "two runs of sweep.py are named 'a/0'"),
@@ -89,25 +87,11 @@ def test_a_mean_has_the_kind_of_its_metric_and_a_mixture_that_of_mixed_scores(tm
     """Exact runs report a bound over orders, too; single draws of chains are bounds, and mixtures of them are not."""
     run = Run("a", "good.py", metric="negative_elbo_nats")
     results = {"kind": "exact", "seed": 0, "num_params": 1, "train_seconds": 1.0, "negative_elbo_nats": 2.0}
-    mean = Mean("m", ["a"])._row([Member(run, tmp_path, results, {"kind": "bound"})])
+    mean = Mean("m", ["a"])._row([FinishedRun(run, tmp_path, results, {"kind": "bound"})])
     assert mean["kind"] == "bound"
-    part = {"model": {"kind": "autoregressive"}, "network": {"name": "made"}, "parts": {}}
-    for kind, expected in (("latent", "bound"), ("block_diffusion", "estimate")):
-        config = {
-            "dataset": {"name": "digits"},
-            "network": {"name": ""},
-            "evaluate": {"split": "test", "examples": 0},
-            "train": {},
-        }
-        config |= {"model": {"kind": "mixture"}, "parts": {"x": part | {"model": {"kind": kind}}, "y": part}}
-        config["train"]["batch_size"] = 1
-        (tmp_path / "config.json").write_text(json.dumps(config))
-        assert _kind_of_mixture([Member(run, tmp_path, {"kind": "bound"}, {})]) == expected
-    for conditional, expected in (("diffusion(steps=20)", "estimate"), ("gaussian(scale_bound=3)", "bound")):
-        config |= {"model": {"kind": "autoregressive", "conditional": conditional}, "parts": {}}
-        (tmp_path / "config.json").write_text(json.dumps(config))
-        assert _kind_of_mixture([Member(run, tmp_path, {"kind": "bound"}, {})]) == expected
-    assert _kind_of_mixture([Member(run, tmp_path, {"kind": "exact"}, {})]) == "exact"
+    mixture = Mixture("m", ["a"])
+    for kind, unbiased, expected in (("exact", None, "exact"), ("bound", True, "bound"), ("bound", False, "estimate")):
+        assert mixture.kind([FinishedRun(run, tmp_path, {"kind": kind, "unbiased": unbiased}, {})]) == expected
 
 
 def test_chosen_weights_are_those_of_the_best_number_of_members():

@@ -5,7 +5,7 @@ import functools
 import pytest
 from sweep_cases import write_sweep
 
-from arjax.sweep.results import COLUMNS, name_of_row, read_csv, write_csv
+from arjax.sweep.results import COLUMNS, read_csv, write_csv
 
 NAMES = ("a", "b/seed-0", "c", "mean")
 
@@ -30,7 +30,8 @@ def write(folder, *rows):
     write_csv(folder / "results.csv", rows)
 
 
-def test_rows_of_several_workdirs_and_earlier_ones(keep, tmp_path):
+def test_rows_of_several_workdirs_and_earlier_ones(keep, load_script, tmp_path):
+    name_of_row = load_script("scripts/keep_results.py").name_of_row
     write(tmp_path / "study", row("c", 3), row("gone", 7), row("a", 1), row("a", 0.1, "exact_match", "MADE, greedy"))
     write(tmp_path / "one", row("a", 1.5), row("mean", 2.5))
     write(tmp_path / "two", row("b/seed-0", 2))

@@ -12,7 +12,7 @@ from arjax.config.files import load_config_file, to_json
 from arjax.core.errors import UserError
 from arjax.core.run_code import fingerprints, note_code
 from arjax.sweep import Search, choice, integers, log_uniform, uniform
-from arjax.sweep.search import FAILED, FINISHED, RUNNING, Choice, Past, propose
+from arjax.sweep.search import FAILED, FINISHED, RUNNING, ChoiceSpace, Past, propose
 
 pytest.importorskip("optuna")
 
@@ -202,7 +202,7 @@ def test_spaces():
 
 
 def test_proposals_depend_on_the_trials_before_and_find_what_is_better():
-    space = {"rate": log_uniform(1e-5, 1.0), "size": integers(1, 100), "how": Choice(("a", "b"))}
+    space = {"rate": log_uniform(1e-5, 1.0), "size": integers(1, 100), "how": ChoiceSpace(("a", "b"))}
     past: list[Past] = []
     for i in range(30):
         point = propose(space, past, seed=0)

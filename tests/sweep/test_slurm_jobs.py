@@ -36,8 +36,8 @@ if [ "$1" = requeue ]; then echo "$2" >> requeued; else echo "JobState=RUNNING P
 JOB = """
 import sys
 from pathlib import Path
-from arjax.sweep.slurm import Job
-print(Job([sys.executable, "run.py", *sys.argv[1:]], Path("run"))())
+from arjax.sweep.slurm import SlurmJob
+print(SlurmJob([sys.executable, "run.py", *sys.argv[1:]], Path("run"))())
 """
 
 
@@ -58,6 +58,7 @@ def start(tmp_path, repository, monkeypatch):
             [sys.executable, "-c", JOB, saves], stdout=-1, text=True, env=environment | more, start_new_session=True
         )
         while not (tmp_path / "run" / "running").exists():
+            assert process.poll() is None
             time.sleep(0.02)
         return process
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from sweep_cases import REPORT, STAND_IN, sweep, write_sweep
 
-from arjax.sweep.changes import _read_by, changed_read, note_read
-from arjax.sweep.grid import grid
-from arjax.sweep.runs import Run, reads, stages
+from arjax.sweep.runs import Run, _versions_read, changed_read, in_stages, note_read, reads
+from arjax.sweep.table import grid
 
 TIMES = """
 import json, sys, time
@@ -21,7 +20,7 @@ json.dump([start, time.time()], open(flags["workdir"] + "/times.json", "w"))
 
 
 def names(runs, workdir):
-    return [[run.name for run in stage] for stage in stages(runs, reads(runs, workdir))]
+    return [[run.name for run in stage] for stage in in_stages(runs, reads(runs, workdir))]
 
 
 def test_a_run_is_in_the_stage_after_those_that_it_reads(tmp_path):
@@ -55,7 +54,7 @@ def test_a_file_in_the_folder_of_a_run_or_a_folder_of_runs_is_of_these_runs(tmp_
     assert not found["own/0"] and not found["own/1"]
     (tmp_path / "teacher/samples").mkdir(parents=True)
     (tmp_path / "teacher/results.json").write_text(json.dumps(REPORT | {"best_step": 3, "validation_nll_nats": 2.5}))
-    assert _read_by(runs[0], tmp_path) == {"teacher": "3 2.5"}
+    assert _versions_read(runs[0], tmp_path) == {"teacher": "3 2.5"}
 
 
 def test_a_sweep_file_for_another_workdir_ends_in_one_sentence_before_any_training(folder, capsys):

@@ -141,7 +141,10 @@ FILES = [
     ),
     ("from arjax.sweep import Run\ndef get_sweep():\n    return [Run('a', 'no.py')]", "does not exist: 'no.py'"),
     ("from arjax.sweep import Run\ndef get_sweep():\n    return [Run('../a', 'good.py')]", "cannot be named '../a'"),
-    ("from arjax.sweep import Run\ndef get_sweep():\n    return [Run('a', '')]", "needs a config"),
+    (
+        "from arjax.sweep import Run\ndef get_sweep():\n    return [Run('a', '')]",
+        "names a config file that does not exist: ''",
+    ),
     ("from arjax.sweep import Run\ndef get_sweep():\n    return [Run('a', 'good.py', ['seed'])]", "must be a dict"),
     (
         "from arjax.sweep import Run\ndef get_sweep():\n    return [Run('a', 'good.py', published='1')]",

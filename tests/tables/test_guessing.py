@@ -59,10 +59,10 @@ def test_hidden_cells_are_known_ones_and_none_is_given():
     cells[3] = np.nan
     cells[5, 1] = np.nan
     hidden = hide(cells, seed=0)
-    assert len(hidden.cells) == 1000 and (hidden.given | hidden.asked == ~np.isnan(hidden.cells)).all()
-    assert not (hidden.given & hidden.asked).any() and hidden.asked.any(0).all()
+    assert len(hidden.cells) == 1000 and (hidden.given | hidden.queried == ~np.isnan(hidden.cells)).all()
+    assert not (hidden.given & hidden.queried).any() and hidden.queried.any(0).all()
     whole = hide(rows(3000), seed=1)
-    assert len(np.unique(whole.cells[:, 0])) == 1000 and (whole.asked.sum(1) == 1).all()
+    assert len(np.unique(whole.cells[:, 0])) == 1000 and (whole.queried.sum(1) == 1).all()
 
 
 def test_the_engine_with_the_smallest_errors_guesses():
@@ -100,7 +100,7 @@ def test_weights_have_the_least_squared_error():
     def error(weights):
         hidden, total = hide(cells, 0), 0.0
         for c in (0, 1):
-            some, scale = hidden.asked[:, c], hidden.cells[:, c].std()
+            some, scale = hidden.queried[:, c], hidden.cells[:, c].std()
             means = sum(w * e.means(hidden.cells, hidden.given, c) for w, e in zip(weights, engines, strict=True))
             total += (((means - hidden.cells[:, c]) / scale)[some] ** 2).sum()
         return total

@@ -173,16 +173,6 @@ def test_days_beside_words_are_found_by_themselves():
         assert len(set(table.impute({"other": [0, 1], "v": days})["v"])) == 2
 
 
-@pytest.mark.parametrize(
-    ("words", "cells"),
-    [(("1", "1.1"), ["1.0", "1.10"]), (("1", "1.1"), [1.0, 1.1]), (("38.0", "38.5"), [38.0, 38.5])],
-)
-def test_words_of_files_that_do_not_tell_of_numbers(words, cells):
-    about = {"kind": "words", "name": "v", "words": list(words), "frequencies": [1, 1]}
-    column = column_from(JsonObject(about, "column"))
-    np.testing.assert_array_equal(column.cells(np.array(cells, object)), [0, 1])
-
-
 def test_times_with_a_zone_are_those_of_utc():
     zone = datetime.timezone(datetime.timedelta(hours=2))
     table = fitted(every(*(datetime.datetime(2024, 1, day, 5, tzinfo=zone) for day in (1, 2))))
@@ -365,12 +355,9 @@ def test_a_few_real_numbers_have_densities_in_any_unit():
     assert make_numbers("x", 10 * numbers, 20).log_unit > 0 == make_numbers("x", np.array(every(1, 3)), 20).log_unit
 
 
-def test_columns_of_files_that_do_not_tell_of_densities():
-    for step, log_unit in ((0.5, math.log(0.5)), (3.5, 0.0)):
-        about = json.loads(json.dumps(Numbers("x", step, (0.0, step), (0.0, step), 0.0, 1.0, 9).described()))
-        assert column_from(JsonObject(dict(about), "column")).log_unit == math.log(step)
-        del about["is_counted"]
-        assert column_from(JsonObject(about, "column")).log_unit == log_unit
+def test_the_unit_of_a_density_is_kept_in_files():
+    about = json.loads(json.dumps(Numbers("x", 0.5, (0.0, 0.5), (0.0, 0.5), 0.0, 1.0, 9).described()))
+    assert column_from(JsonObject(about, "column")).log_unit == math.log(0.5)
 
 
 def test_known_cells_between_two_steps_stay():

@@ -16,6 +16,7 @@ from arjax.api.pictures import model_pictures
 from arjax.conditionals import CONDITIONALS
 from arjax.config.files import load_config_file
 from arjax.data import make_dataset
+from arjax.evaluation.splits import Scoring
 from arjax.models import KINDS, ModelChoice, make_model
 from arjax.networks import NETWORKS
 from arjax.testing import check_network, network
@@ -87,7 +88,7 @@ def test_its_kind_of_model_is_one_of_ours(package, tmp_path):
     assert members == {0, 1}
     digits = make_dataset("digits")
     model = make_model(digits.event, kind="latent_class", num_classes=3)
-    pictures = dict(model_pictures(model, model.init(jax.random.key(0)), digits, jax.random.key(0), 100))
+    pictures = dict(model_pictures(model, model.init(jax.random.key(0)), digits, jax.random.key(0), Scoring(100)))
     assert list(pictures) == ["classes.png"]
 
 

@@ -15,6 +15,7 @@ from arjax.data import from_arrays, make_dataset
 from arjax.data.ahead import THREAD
 from arjax.data.windows import RandomWindows
 from arjax.evaluation.likelihood import Evaluator
+from arjax.evaluation.splits import Scoring
 from arjax.parallel.sharding import make_mesh
 from arjax.training.feed import HostFeed, make_feed
 from arjax.training.loop import train
@@ -124,7 +125,7 @@ def test_evaluation_reads_ahead_and_tells_what_goes_wrong():
 
     def score(source):
         dataset = dataclasses.replace(setup.dataset, splits={"test": source})
-        return Evaluator(setup.model, dataset, 104, setup.mesh)(params, "test")
+        return Evaluator(setup.model, dataset, Scoring(104, setup.mesh))(params, "test")
 
     source = Plain(setup.dataset.splits["test"])
     assert score(source) == score(setup.dataset.splits["test"])

@@ -132,8 +132,8 @@ class FlowMatchingHead(Head):
         diffrax = _diffrax()
         term = diffrax.ODETerm(lambda t, y, _: field(t, y))
         steps = diffrax.PIDController(rtol=self.tolerance, atol=self.tolerance)
-        found = diffrax.diffeqsolve(term, diffrax.Tsit5(), start, end, None, state, stepsize_controller=steps)
-        return jax.tree.map(lambda leaf: leaf[-1], found.ys)
+        solution = diffrax.diffeqsolve(term, diffrax.Tsit5(), start, end, None, state, stepsize_controller=steps)
+        return jax.tree.map(lambda leaf: leaf[-1], solution.ys)
 
 
 def runge_kutta(field: Field, state: Any, start: float, end: float, steps: int) -> Any:

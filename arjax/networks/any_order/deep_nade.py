@@ -50,7 +50,7 @@ class MaskedInputMLP(nn.Module):
         self.drop = nn.Dropout(self.dropout)
 
     def first(self, inputs_BDn: jax.Array) -> jax.Array:
-        """What all sites add to the first layer, [B, D, n + 1] -> [B, U]."""
+        """The sum over all sites in the first layer, [B, D, n + 1] -> [B, U]."""
         return jnp.einsum("bdn,dnu->bu", inputs_BDn, self.in_kernel.astype(self.dtype))
 
     def upper(self, pre: jax.Array, train: bool) -> jax.Array:
@@ -110,7 +110,7 @@ class DeepNADE(OrderAgnosticNetwork):
         return (features_BF + self._at(self._local(context), site)).astype(jnp.float32)
 
     def _looked_up(self, x: jax.Array, observed: jax.Array) -> jax.Array:
-        """What `MaskedInputMLP.first` computes for mixed columns, [B, U]: of a column of integers one row of its kernel
+        """`MaskedInputMLP.first` for mixed columns, [B, U]: for a column of integers one row of its kernel
         is looked up for each example, in place of a product with one-hot vectors.
         """
         values_BD, observed_BD = filled(x, 0)
@@ -177,7 +177,7 @@ class DeepNADE(OrderAgnosticNetwork):
         return located(self._first(batch_size, context), self._local(context))
 
     def _after(self, carry: jax.Array, canvas: jax.Array, t: jax.Array, factorization: Factorization) -> jax.Array:
-        """What the first layer adds up to before step t, from what it did before step t - 1."""
+        """The sum of the first layer before step t, from the sum before step t - 1."""
         new_M = sites_of(t - 1, factorization)
         return carry + self._terms(canvas, new_M, self._kernels(new_M))
 

@@ -32,7 +32,7 @@ class MaskedTransformer(StackedNetwork, OrderAgnosticNetwork):
     Any order and any block partition with the same weights; `given` takes any set of observed sites in one pass. The
     parallel form needs a pass per step, as nothing of the pass before can be kept, and so does each step of sampling.
 
-    Options: those of `StackedNetwork`; `steps_per_chunk` (steps computed together in the parallel form).
+    Options: as `StackedNetwork`; `steps_per_chunk` (steps computed together in the parallel form).
     """
 
     steps_per_chunk: int = 8

@@ -49,7 +49,7 @@ class OrderAgnosticNetwork(AheadNetwork):
     def given_at(self, x: jax.Array, observed: jax.Array, site: jax.Array, context: Context | None = None) -> jax.Array:
         """The features [B, F] of one site, int[] in the order of the grid, that `given` has; without dropout.
 
-        A network may compute them without those of all other sites.
+        A network may compute them without the features of all other sites.
         """
         features = self.given(x, observed, context)
         flat_BDF = features.reshape(len(features), self.event.num_sites, self.num_features)
@@ -84,7 +84,7 @@ class OrderAgnosticNetwork(AheadNetwork):
         return jnp.broadcast_to(observed, (batch_size, *observed.shape))
 
     def pick(self, features: jax.Array, t: jax.Array, factorization: Factorization) -> jax.Array:
-        """Features [B, M, F] of the sites of step t, out of those of all sites."""
+        """Features [B, M, F] of the sites of step t, out of the features of all sites."""
         flat = features.reshape(features.shape[0], self.event.num_sites, self.num_features)
         return flat[:, jnp.minimum(factorization.sites(t)[0], self.event.num_sites - 1)]
 

@@ -63,7 +63,7 @@ class TwoStream(StackedNetwork, AheadNetwork):
 
     Any order and any block partition with the same weights. The step form keeps the keys and values of the contents.
 
-    Options: those of `StackedNetwork`.
+    Options: as `StackedNetwork`.
     """
 
     FIRST_LOOP = 256
@@ -130,7 +130,7 @@ class TwoStream(StackedNetwork, AheadNetwork):
         return caches, e
 
     def loop_carry(self, carry, n, factorization, past=None):
-        """Caches with places for the content before all sites and those of n steps."""
+        """Caches with places for the content before all sites and the contents of n steps."""
         (caches, e), size = carry, 1 + n * factorization.block_size
         past = [None] * len(caches) if past is None else past[0]
         return [cache.for_loop(size, before) for cache, before in zip(caches, past, strict=True)], e

@@ -23,7 +23,7 @@ from arjax.networks.layers.windows import windows
 class Tiles(Pattern):
     """Local attention in two dimensions, for pixels generated tile by tile, one pixel per step.
 
-    Of the pixels generated so far, the queries of a tile attend to those of the tile itself and of a margin above, to
+    The queries of a tile attend to the pixels generated so far in the tile itself and in a margin above, to
     the left and to the right of it.
 
     Attributes:
@@ -130,7 +130,7 @@ class ImageTransformer(PatternNetwork):
 
     Normalisation comes before each branch, as in all our Transformers; in the paper it comes after.
 
-    Options: `query_block`, `memory`, and those of `BlockNetwork`.
+    Options: as `BlockNetwork`; `query_block`, `memory`.
     """
 
     query_block: tuple[int, ...] = opt((256,), fewest=1)

@@ -24,7 +24,7 @@ def with_one(v: jax.Array) -> jax.Array:
 
 
 def normalised(sums: jax.Array) -> jax.Array:
-    """[sum w v, sum w] -> sum w v / sum w; 0 where there is nothing to sum, with a finite derivative."""
+    """[sum w v, sum w] -> sum w v / sum w; an empty sum gives 0 with a finite derivative."""
     return sums[..., :-1] / jnp.maximum(sums[..., -1:], 1e-12)
 
 
@@ -94,7 +94,7 @@ class LinearAttention(MultiHead):
 class LinearTransformer(AheadBlocks):
     """Transformer with linear attention: time linear in the number of sites, and in step form a state of fixed size.
 
-    Options: those of `BlockNetwork`; `chunk_size`: tokens within which all pairs are compared at once.
+    Options: as `BlockNetwork`; `chunk_size`: tokens within which all pairs are compared at once.
     """
 
     chunk_size: int = 64

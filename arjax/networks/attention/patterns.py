@@ -21,7 +21,7 @@ class Pattern(Protocol):
     """The layout of a pattern, for whole sequences and for one step."""
 
     def within(self, num_steps: int) -> Pattern:
-        """The same pattern over so many steps, in blocks that are no longer than these."""
+        """Returns the pattern over this number of steps, with blocks that are no longer."""
         return self
 
     def queries(self, x_BNTH: jax.Array, block_size: int) -> jax.Array:

@@ -26,7 +26,7 @@ LOG_ZERO = -1e30
 
 
 def partial_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """softmax(q k' / sqrt(H)) v over the keys in the mask, 0 where there are none, and the log of the softmax's sum.
+    """softmax(q k' / sqrt(H)) v over the keys in the mask, 0 if it is empty, and the log of the softmax's sum.
 
     q [..., Q, H], k and v [..., K, H], mask [..., Q or 1, K] -> [..., Q, H] and float32[..., Q].
     """
@@ -157,7 +157,7 @@ class LocalTransformer(PatternNetwork):
 
     Memory and time grow as length times window; the step form keeps the keys and values of one window.
 
-    Options: `window`, and those of `BlockNetwork`.
+    Options: as `BlockNetwork`, and `window`.
     """
 
     window: int = 64
@@ -193,7 +193,7 @@ class SparseTransformer(PatternNetwork):
 
     A step of the step form attends to O(l + S / l) steps.
 
-    Options: `stride` l, `pattern`, `expressivity` c, `heads`, and those of `BlockNetwork`.
+    Options: as `BlockNetwork`; `stride` l, `pattern`, `expressivity` c, `heads`.
     """
 
     stride: int = 32

@@ -44,11 +44,11 @@ class TokenNetwork(Stack, Network):
         return super().traits - {"orders" if self.position == "none" else "unbounded"}
 
     def _memory(self, context: Context | None) -> Any:
-        """What the layers read beside the tokens, in a pass and in `init_cache`."""
+        """Returns the inputs of the layers beside the tokens, in a pass and in `init_cache`."""
         return None
 
     def _shared(self) -> tuple[Any, ...]:
-        """What the layers read beside the tokens in every step."""
+        """Returns the inputs of the layers beside the tokens in every step."""
         return ()
 
     def _readout(self, h: jax.Array, train: bool = False) -> jax.Array:
@@ -247,7 +247,7 @@ def check_scaling(scaling: tuple[float, ...], rotary: bool) -> None:
 class Transformer(AheadBlocks):
     """Transformer with attention to all tokens of the steps so far; the step form keeps their keys and values.
 
-    Options: those of `BlockNetwork`; `num_kv_heads` G, shared by the N heads of queries (0: N of their own);
+    Options: as `BlockNetwork`; `num_kv_heads` G, shared by the N heads of queries (0: N heads);
     `head_size` (0: E / N); `rotary` positions with their `rotary_base` and `rotary_scaling` (see
     `attention.rotary_frequencies`; () for none); `qk_norm` normalises queries and keys (see `SelfAttention`);
     `fused_attention` trains and scores with a kernel of the GPU or TPU, for steps of one site.

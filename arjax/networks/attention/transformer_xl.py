@@ -30,8 +30,8 @@ FIRST_LOOP = 256
 
 
 def by_key(scores: jax.Array) -> jax.Array:
-    """Scores by distance -> scores by key, both [..., L, C]: that of query i at distance C - 1 - e has index e, and
-    belongs to key e - (L - 1 - i). Appendix B: one shift, no array of L x C x H. Entries after the query are undefined.
+    """Scores by distance -> scores by key, both [..., L, C]: index e of query i is at distance C - 1 - e, and belongs
+    to key e - (L - 1 - i). Appendix B: one shift, no array of L x C x H. Entries after the query are undefined.
     """
     *lead, length, reach = scores.shape
     padded = jnp.pad(scores, [(0, 0)] * (len(lead) + 1) + [(0, 1)]).reshape(*lead, -1)

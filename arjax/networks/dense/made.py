@@ -118,7 +118,7 @@ class MaskedLayers(Network):
         return out
 
     def _units(self, i: int, below: jax.Array, units: jax.Array, mask, from_context) -> jax.Array:
-        """The values of some units of layer i, [B, n], from those of the layer below, under a mask of the kernel."""
+        """The values of some units of layer i, [B, n], from the units of the layer below, under a mask."""
         pre = below @ self._masked(self.kernels[i][:, units], mask) + self.biases[i][units].astype(self.dtype)
         if self.condition_on_masks:
             pre = pre + self._of_mask(self.mask_kernels[i][:, units], mask)
@@ -212,7 +212,7 @@ class MADE(MaskedLayers):
         return self._features(x, self._masks(factorization, mask), context, train)
 
     def _masks(self, factorization: Factorization, mask: int | jax.Array) -> list[jax.Array]:
-        """Of the hidden layers (equation 12), outputs (13) and direct connections (section 3); none without edges."""
+        """Masks of hidden layers (equation 12), outputs (13), direct connections (section 3); none without edges."""
         if not factorization.has_edges:
             return []
         read_steps, masks = input_steps(self.event, factorization), []

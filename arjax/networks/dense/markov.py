@@ -39,7 +39,7 @@ class Markov(ScalarNetwork, ChunkedNetwork):
     """p(x_t | x_<t) = p(x_t | x_t-k, ..., x_t-1): a row of features for each history of the last k values in the order.
 
     The first k steps have shorter histories, which have rows too: V^0 + V^1 + ... + V^k rows in all, short histories
-    first, and those of one length in the order of the numbers that they are in base V, oldest value first. Under
+    first. Histories of one length are ordered as numbers in base V, oldest value first. Under
     `categorical` the table holds logits, and maximum likelihood gives the relative frequencies of a count model.
 
     Sites are discrete scalars, one in a step. There is no context.

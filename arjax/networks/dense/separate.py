@@ -45,7 +45,7 @@ class Separate(Network):
         names = [*(f"hidden_{i}" for i in range(len(self.hidden_sizes))), "out"]
         shapes = list(zip(names, sizes[:-1], sizes[1:], strict=True))
         self.kernels = [self.param(f"{name}_kernel", kernel, (num_sites, *shape)) for name, *shape in shapes]
-        # Of the outputs not zero: the first site reads nothing else, and components of a mixture would stay equal.
+        # Output biases are not zero: the first site reads nothing else, and components of a mixture would stay equal.
         starts = [*[nn.initializers.zeros] * len(self.hidden_sizes), nn.initializers.normal(0.05)]
         self.biases = [
             self.param(f"{name}_bias", start, (num_sites, size))

@@ -31,7 +31,7 @@ def feeds(factorization: Factorization) -> jax.Array:
     """
     step_D = jnp.asarray(factorization.step)
     not_later_DD = step_D[:, None] <= step_D
-    if factorization.parents is None:  # then the parents of s are those of i, or fewer
+    if factorization.parents is None:  # then all parents of s are parents of i
         return not_later_DD & (step_D[:, None] > 0)
     parents_DD = factorization.mask().astype(jnp.float32)
     return (parents_DD @ (1 - parents_DD.T) == 0) & not_later_DD & (parents_DD.sum(1)[:, None] > 0)
@@ -50,7 +50,7 @@ class StructuredMADE(MaskedLayers):
     The paper searches for masks with a product that has the zeros of the graph. The masks here have them by
     construction, for any order, partition and number of layers. `direct` connections follow every edge.
 
-    Options: those of `made`, without the pool of masks.
+    Options: as `made`, without the pool of masks.
     """
 
     TRAITS = MaskedLayers.TRAITS | {"graphs"}
@@ -75,7 +75,7 @@ class StructuredMADE(MaskedLayers):
         return self._features(x, self._masks(factorization), context, train)
 
     def _masks(self, factorization: Factorization) -> list[jax.Array]:
-        """Of the hidden layers, the outputs and the direct connections; none without edges."""
+        """Masks of the hidden layers, the outputs and the direct connections; none without edges."""
         if not factorization.has_edges:
             return []
         reads, feeds_DD = input_mask(self.event, factorization), feeds(factorization)

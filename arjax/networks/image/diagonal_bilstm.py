@@ -22,7 +22,7 @@ CPU_STRIP = 4
 def skew(x_BHWC: jax.Array, fill: float) -> jax.Array:
     """Offsets each row by one position to the row above, [B, H, W, C] -> [B, H, W + H - 1, C].
 
-    Column d then holds the diagonal of pixels with r + c = d, and `fill` where there are none.
+    Column d then holds the diagonal of pixels with r + c = d, and `fill` beyond its ends.
     """
     batch, height, width, channels = x_BHWC.shape
     padded = jnp.pad(x_BHWC, ((0, 0), (0, 0), (0, height), (0, 0)), constant_values=fill)
@@ -180,7 +180,7 @@ class DiagonalBiLSTMCore(PixelRNNCore):
 class DiagonalBiLSTM(PixelRNN):
     """PixelRNN with Diagonal BiLSTM layers, on images in raster-like orders; every pixel depends on the whole past.
 
-    Options: those of `PixelRNNFamily`.
+    Options: as `PixelRNNFamily`.
     """
 
     CORE = DiagonalBiLSTMCore

@@ -187,7 +187,7 @@ class GatedPixelCNN(MaskedNetwork):
         return above, from_above, [zeros(1, size) for size in sizes], known
 
     def _next_row(self, above: list, inputs_B1WC: jax.Array, known: Any, r: jax.Array) -> tuple[list, list]:
-        """The vertical stack of row r; `inputs` are those of the row before it."""
+        """The vertical stack of row r; `inputs` are the inputs of the row before it."""
         biases = self._biases(of_row(known, r)) if self.context_spec.local else known
         rows, from_above = [jnp.concatenate([above[0][:, 1:], inputs_B1WC], 1)], []
         v_BWC, _from = self.layers[0].row(rows[0], rows[0].shape[1], biases[0][0])

@@ -147,7 +147,7 @@ class GatedStack(nn.Module):
         return self._draw(key, jax.vmap(init)(jax.random.split(key, self.num_layers)))
 
     def _draw(self, key: jax.Array, params: Any) -> Any:
-        """The same with other weights of the same distribution from one draw: each takes long to compile on CPU."""
+        """Draws all weights anew in one call, from the same distribution: each call takes long to compile on CPU."""
         paths, tree = jax.tree.flatten_with_path(params)
         drawn = [path[-1].key == "kernel" and path[0].key != "context" for path, _ in paths]
         sizes = [leaf.size for (_, leaf), here in zip(paths, drawn, strict=True) if here]
@@ -158,7 +158,7 @@ class GatedStack(nn.Module):
         return jax.tree.unflatten(tree, leaves)
 
     def weights(self) -> jax.Array:
-        """The normalised weights of all layers, those of a layer one after the other: [L, P].
+        """Returns the normalised weights of all layers, a row for each layer: [L, P].
 
         A loop over layers has then one array to read and, in its gradient, one to write.
         """
@@ -166,7 +166,7 @@ class GatedStack(nn.Module):
         return jnp.concatenate([leaf.reshape(self.num_layers, -1) for leaf in leaves], 1)
 
     def steps(self) -> list[Any]:
-        """The same for steps: layer by layer, and array by array, so that no step has to slice them."""
+        """Returns them layer by layer and array by array, so that no step has to slice them."""
 
         def take_apart() -> list[Any]:
             weights = normalised_weights(self.layers, self.dtype)

@@ -27,7 +27,7 @@ from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.grids import check_image, check_odd, input_size, pixel_inputs, previous_inputs
 from arjax.networks.layers.local_context import context_encoder, of_pixel
 
-#: Of the convolutions between groups.
+#: Dilation of the convolutions between groups.
 DILATION = 2
 
 
@@ -73,7 +73,7 @@ class NormalisedResnet(GatedResnet):
 class LocallyMaskedConvolution(Network):
     """Convolutions with one set of weights for any order: at each site, taps on sites that come later are masked.
 
-    The architecture of section 4 is that of PixelCNN++ with one stream, and dilated convolutions where that one changes
+    The architecture of section 4 is PixelCNN++ with one stream, and with dilated convolutions in place of changes of
     the resolution: groups of gated residual blocks ("up"), then as many ("down"), each of which reads one of the first.
     The order enters as masks made from the ranks of the sites, so one program supports all orders.
 

@@ -72,7 +72,7 @@ class Multiscale(PixelRNNFamily):
     network generates the pixels of the small image once more; here each pixel is generated once, so that the product
     over all is a likelihood: the order is `multiscale`, with the same factor and levels.
 
-    Options: those of `PixelRNNFamily`; `core` ("diagonal_bilstm", or "row_lstm" with its `kernel_size`);
+    Options: as `PixelRNNFamily`; `core` ("diagonal_bilstm", or "row_lstm" with its `kernel_size`);
     `factor` and `levels`, as in the ordering; `upsample_layers`, convolutions on the small image before it is
     enlarged; `shared`: one conditional core and one deconvolutional network for all scales but the coarsest.
     """
@@ -121,11 +121,11 @@ class Multiscale(PixelRNNFamily):
         return Upsampler(self._grid(k), 2 * self.hidden_size, self.upsample_layers, self.factor, self.dtype, **names)
 
     def _owner(self, k: int) -> str:
-        """The name of the parameters of scale k: its own, or those of scale 0."""
+        """The scale whose parameters scale k uses, as a name."""
         return "0" if self.shared and k < self.levels else str(k)
 
     def _run_core(self, k: int, *args: Any, method: str = "__call__") -> Any:
-        """The core of scale k; where scales share, that of scale 0 for an image of another size."""
+        """Runs the core of scale k; scales that share run the core of scale 0 on an image of another size."""
         core = self.cores[self._owner(k)]
         if self._owner(k) == str(k):
             return getattr(core, method)(*args)
@@ -168,7 +168,7 @@ class Multiscale(PixelRNNFamily):
         return depends
 
     def _condition_of(self, k: int, inputs_BHWn: jax.Array | None, context: Context | None) -> jax.Array | None:
-        """The biases of the layers of scale k: the enlarged image of scale k+1, where there is one, and the context."""
+        """The biases of the layers of scale k: the enlarged image of scale k+1, if any, and the context."""
         condition = self._from_context(context, k)
         if inputs_BHWn is None:
             return condition

@@ -110,7 +110,7 @@ def condition_at(condition_BHWC: jax.Array, r: jax.Array, c: jax.Array) -> jax.A
 
 
 class PixelRNNLayer(nn.Module):
-    """What all layers share: the inputs of the gates, and what the states add to the maps and to the output."""
+    """The parts that all layers share: the inputs of the gates, and the maps that states add to the output."""
 
     hidden_size: int
     dropout: float

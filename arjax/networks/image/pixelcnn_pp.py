@@ -47,8 +47,8 @@ Levels = list[tuple[Layers, Layers]]
 
 
 class Stream(nn.Module):
-    """The parameters of one stream: the gated layers of the downward and of the upward pass, those of all resolutions
-    in one stack each, and the layers that change the resolution.
+    """The parameters of one stream: the gated layers of the downward and of the upward pass, one stack each for all
+    resolutions, and the layers that change the resolution.
 
     The upper stream reads itself alone; the lower one also the upper stream at the same layer and pixel. `num_layers`
     are (downward, upward) of each resolution.
@@ -84,7 +84,7 @@ class Stream(nn.Module):
         return self._by_level(self.down.steps(), self.up.steps(), [None] * len(self.num_layers))
 
     def _by_level(self, down: Any, up: Any, masks: Sequence[jax.Array | None]) -> Levels:
-        """Both stacks cut into those of each resolution."""
+        """Cuts both stacks into the layers of each resolution."""
         levels, ends = [], np.cumsum(self.num_layers, 0)
         for (num_down, num_up), (end_down, end_up), mask in zip(self.num_layers, ends, masks, strict=True):
             first = 0 if self.upper else num_down + num_up
@@ -141,7 +141,7 @@ class PixelCNNPP(ShiftedNetwork):
         return [mask for mask in masks if mask is not None] or None
 
     def _run(self, layers: Levels, x, view: ImageView, state: State | None, guide: State | None, e) -> State:
-        """One stream at the resolutions of `layers`, down and up: its new state; `guide` is that of the upper one."""
+        """One stream at the resolutions of `layers`, down and up: its new state; `guide` is the upper one's."""
         level = self.num_scales - len(layers)
         stream = self.upper if guide is None else self.lower
         seen, here = None if guide is None else view.pick(guide.kept), view.here(e)

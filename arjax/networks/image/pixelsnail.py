@@ -136,7 +136,7 @@ class SnailBlock(nn.Module):
 class PixelSNAIL(ShiftedNetwork):
     """Alternating shifted convolutions and causal attention, in a raster-like order, a whole pixel per step.
 
-    The gated residual layers are those of the lower stream of PixelCNN++, which reads the pixels above and to the left,
+    The gated residual layers are as in the lower stream of PixelCNN++, which reads the pixels above and to the left,
     without lower resolutions. Attention provides the long range, so every pixel reads all earlier ones. One head, small
     keys.
     Weight-normalised, without data-dependent initial values; the context enters every gate.
@@ -182,7 +182,7 @@ class PixelSNAIL(ShiftedNetwork):
         self._step_weights()
 
     def _step_weights(self) -> list[tuple[Any, list]]:
-        """The normalised weights of each block, and those of its residual layers."""
+        """Returns the normalised weights of each block, and of its residual layers."""
         return once(self, "blocks_of_steps", self._take_apart)
 
     def _take_apart(self) -> list[tuple[Any, list]]:

@@ -107,7 +107,7 @@ class RowLSTM(PixelRNN):
     The receptive field is not the whole past: a pixel depends on a triangle of the rows above it, and on the pixels to
     its left as far as `num_layers` layers reach.
 
-    Options: those of `PixelRNNFamily`, and `kernel_size` k of both convolutions (odd, at least 3).
+    Options: as `PixelRNNFamily`, and `kernel_size` k of both convolutions (odd, at least 3).
     """
 
     kernel_size: int = depth_option(3, least=3)

@@ -62,11 +62,11 @@ class KVCache(NamedTuple):
         return cache, attention(q_BNTH, *cache, visible_blocks(t, length, self.keys.shape[2], block_size))
 
     def write(self, new: KeysValues, start: jax.Array) -> KVCache:
-        """The cache with new tokens at the places from `start` on, as far as these exist."""
+        """The cache with new tokens at the places from `start` on; those beyond the end are dropped."""
         return KVCache(write_tokens(self.keys, new[0], start), write_tokens(self.values, new[1], start))
 
     def mix(self, q_BNTH: jax.Array, visible: jax.Array) -> jax.Array:
-        """What the queries find at the visible places, [B, N, T, H]; see `attention`."""
+        """Attention of the queries to the visible places, [B, N, T, H]."""
         return attention(q_BNTH, *self, visible)
 
     def for_loop(self, tokens: int, past: LoopCache | None = None) -> LoopCache:

@@ -54,7 +54,7 @@ class BilinearProduct:
         return _PRIMITIVE.bind(left, right, product=self, static=static, mapped=mapped, jaxpr=jaxpr)
 
     def run(self, left: jax.Array, right: jax.Array, static: tuple[Hashable, ...], mapped: Mapped) -> jax.Array:
-        """The same, as the function that it is."""
+        """The product along mapped axes, by the function itself."""
         return self._run(left, right, static, mapped)
 
     def _mapped(self, left: jax.Array, right: jax.Array, static: tuple[Hashable, ...], mapped: Mapped) -> jax.Array:

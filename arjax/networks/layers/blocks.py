@@ -20,7 +20,7 @@ from arjax.networks.layers.local_context import context_encoder
 NORMS = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
 MLPS = ("plain", "gated")
 
-#: The cache of a layer: that of its attention, and the keys and values of the context.
+#: The cache of a layer: the cache of its attention, and the keys and values of the context.
 Cache = tuple[Any, tuple]
 #: An encoded context: its positions [B, L, E], and bool[B, L], whether each exists.
 Memory = tuple[jax.Array, jax.Array]
@@ -159,7 +159,7 @@ class Layer(nn.Module):
 
 
 class Block(Layer):
-    """x + attention(norm(x)), then x + cross(norm(x), context) where there is a context, then x + MLP(norm(x))."""
+    """x + attention(norm(x)), then x + cross(norm(x), context) if there is a context, then x + MLP(norm(x))."""
 
     def __call__(
         self, x_BTE: jax.Array, block_size: int, train: bool, memory: Memory | None = None
@@ -200,7 +200,7 @@ class Block(Layer):
         return self._finish(x_BTE + mixed, cache[1])
 
     def _finish(self, x: jax.Array, cross: tuple) -> jax.Array:
-        """Attention to the context, where there is one, and the MLP."""
+        """Attention to the context, if any, and the MLP."""
         if cross:
             x = x + self.cross(self.cross_norm(x), *cross)
         return x + self._mlp(x) if self.mlp_size else x

@@ -99,7 +99,7 @@ def channel_groups(size: int, channels: int, parts: int = 1) -> np.ndarray:
 def convolve(x_BHWC: jax.Array, kernel_KCF: jax.Array, taps: Taps) -> jax.Array:
     """y[r, c] = sum_k x[r + dy_k, c + dx_k] W_k, zero outside: a convolution with the smallest kernel around the taps.
 
-    With custom gradients: those of JAX would be two convolutions of forms that XLA's CPU compiler runs slowly, in a
+    With custom gradients: JAX's would be two convolutions of forms that XLA's CPU compiler runs slowly, in a
     compiled loop tens of times slower than outside. A plain forward convolution is fast there, and so are products.
     """
     (up, down), (left, right) = rows, columns = _reach(taps)
@@ -115,7 +115,7 @@ def convolve(x_BHWC: jax.Array, kernel_KCF: jax.Array, taps: Taps) -> jax.Array:
 
 
 def _filled(kernel_KCF: jax.Array, taps: Taps, window: list[tuple[int, int]]) -> jax.Array:
-    """The kernel of all places of a window, [W, C, F]: zero where there is no tap."""
+    """The kernel of all places of a window, [W, C, F]: zero at places without a tap."""
     for kernel, order in ((kernel_KCF, taps), (kernel_KCF[::-1], taps[::-1])):
         if list(order) == window:  # a gather would be a copy
             return kernel
@@ -165,7 +165,7 @@ def _kernel_gradient(taps: Taps, x_BHWC: jax.Array, dy_BHWF: jax.Array) -> jax.A
 
 
 def _kernel_gradient_by_rows(taps: Taps, x_BHWC: jax.Array, dy_BHWF: jax.Array) -> jax.Array:
-    """The same, several rows at a time: their shifted copies stay in the processor's cache."""
+    """The sum over several rows at a time, whose shifted copies stay in the processor's cache."""
     (up, down), (left, right) = _reach(taps)
     batch, height, width, size = x_BHWC.shape
     features, inputs = dy_BHWF.shape[-1], len(taps) * size
@@ -242,7 +242,7 @@ class TapMix(nn.Module):
 class TapConv(nn.Module):
     """y[r, c] = b + sum_k x[r + dy_k, c + dx_k] W_k over the taps (dy_k, dx_k), zero outside the image.
 
-    `channels`, `strict` and `parts` are those of `TapMix`; they need the centre among the taps. `gain`: scale of the
+    `channels`, `strict` and `parts` are as in `TapMix`; they need the centre among the taps. `gain`: scale of the
     initial kernel over that which keeps the scale of its inputs; `bias_scale`: of the initial biases.
     """
 

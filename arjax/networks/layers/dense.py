@@ -22,7 +22,7 @@ def correlate(x: jax.Array, y: jax.Array, dtype: str) -> jax.Array:
 
     XLA's CPU compiler transposes both arrays for this product. It would join the transposition with the operations that
     compute them, and these would then write column by column: without that, Transformers train by a tenth to a quarter
-    faster. It also lacks some products of bfloat16 with a sum in float32, such as those of Jacobians.
+    faster. It also lacks some products of bfloat16 with a sum in float32, which Jacobians need.
     """
     rows, wide = tuple(range(x.ndim - 1)), _wide(x.dtype)
 

@@ -22,7 +22,7 @@ from arjax.networks.layers.attention import SelfAttention, attention
 TPU_BLOCK = 128
 #: Features of a head on TPUs: any number up to this; larger heads are padded to a multiple.
 TPU_HEAD = 128
-#: What cuDNN's kernel takes: features of a head, and the oldest GPU.
+#: Limits of cuDNN's kernel: features of a head, and the oldest GPU.
 MAX_GPU_HEAD, MIN_GPU = 128, (8, 0)
 
 
@@ -32,7 +32,7 @@ def fused_attention(q_BNTH: jax.Array, k_BGTH: jax.Array, v_BGTH: jax.Array) -> 
     On TPUs the Pallas kernel that JAX ships with, in any type; on GPUs cuDNN's, for bfloat16 or float16 and heads of a
     multiple of 8 features up to `MAX_GPU_HEAD`. Everywhere else the plain formula, and a line that says so.
 
-    The device is that of this process, when the program is traced: with a branch for each platform, a gradient would
+    The device is the first of this process at the time of tracing: with a branch for each platform, a gradient would
     keep what all of them need, and the scores with it.
     """
     kernel = kernel_of(jax.devices()[0], q_BNTH)

@@ -101,7 +101,7 @@ def from_raster(features_BHWF: jax.Array, factorization: Factorization) -> jax.A
 
 
 def raster_context(e: jax.Array, factorization: Factorization) -> jax.Array:
-    """An encoded context e (see `layers.local_context`) with its pixels flipped or transposed likewise."""
+    """An encoded context e (see `layers.local_context`) with its pixels flipped or transposed as the image."""
     if e.ndim == 2:
         return e
     channels = factorization.num_sites // (e.shape[1] * e.shape[2])

@@ -32,8 +32,8 @@ def pixels(grid_shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def check_local(event: EventSpec, context: ContextSpec) -> None:
-    """Raises `UserError` unless the grid of each local part fits that of the event: apart from colour channels both
-    have as many axes, and of each axis the length of one divides that of the other.
+    """Raises `UserError` unless the grid of each local part fits the grid of the event: apart from colour channels
+    both have as many axes, and along each axis one length divides the other.
     """
     for name, part in context.at_sites.parts:
         if part.columns:
@@ -48,7 +48,7 @@ def check_local(event: EventSpec, context: ContextSpec) -> None:
 
 
 def prime_factors(number: int) -> list[int]:
-    """The prime factors in ascending order; none of 1."""
+    """The prime factors in ascending order; 1 has none."""
     for p in range(2, math.isqrt(number) + 1):
         if number % p == 0:
             return [p, *prime_factors(number // p)]

@@ -39,7 +39,7 @@ class Located(NamedTuple):
 
 
 def located(carry: Any, e: jax.Array | None) -> Any:
-    """A carry with an encoded context, where there is one to be kept."""
+    """A carry with the encoded context that it keeps, if any."""
     return carry if e is None else Located(carry, e)
 
 
@@ -89,11 +89,9 @@ def at_steps(encoded: jax.Array | None, step_k: jax.Array | np.ndarray, num_step
 
 
 def at_step(encoded: jax.Array | None, t: jax.Array, num_steps: int) -> jax.Array | None:
-    """That of step t, [B, E]."""
-    if encoded is None:
-        return None
-    position = jnp.asarray(read_positions(encoded.shape[1], num_steps))[t]
-    return jax.lax.dynamic_index_in_dim(encoded, position, axis=1, keepdims=False)
+    """The encoded context of step t, [B, E]."""
+    of_step = at_steps(encoded, jnp.asarray(t)[None], num_steps)
+    return None if of_step is None else of_step[:, 0]
 
 
 def sites_of(steps: jax.Array, factorization: Factorization) -> jax.Array:
@@ -110,8 +108,8 @@ def sites_before(factorization: Factorization) -> jax.Array:
 
 
 def scale_of_zeros(event: EventSpec, width: int) -> float:
-    """`zero_scale` of tokens that are normalised and have nothing beside the value: that of other values. Real values
-    are hardly ever 0.
+    """`zero_scale` of tokens that are normalised and have nothing beside the value: the scale of other values. Real
+    values are hardly ever 0.
     """
     return 0.0 if event.kind == "real" else width**-0.5
 
@@ -121,7 +119,7 @@ class StepTokens(nn.Module):
 
     Where the order never changes and a step is one site, the position read determines the position predicted:
     `knows_target` may then be False, which saves a table. `first_scale` is the standard deviation of the initial token
-    that reads nothing, `zero_scale` that of one that reads a value of 0, where values go through a linear map.
+    that reads nothing, `zero_scale` of a token that reads a value of 0, if values go through a linear map.
     """
 
     event: EventSpec
@@ -307,7 +305,7 @@ class StepNetwork(Network):
         return to_grid(self.readout(self.core(inputs_BSE, train, *condition), sites_SM), factorization)
 
     def start(self, batch_size, factorization, context=None):
-        """The core's carry and, where the core takes the context, the encoded context; and that of local parts."""
+        """The core's carry, the encoded context if the core takes it, and the encoded local parts."""
         carry = self.core.start(batch_size)
         return self._together(carry, self._whole(context), self.tokens.to_keep(context))
 
@@ -320,7 +318,7 @@ class StepNetwork(Network):
         return self._together(carry, whole, kept), self.readout(state_BE, sites_M).astype(jnp.float32)
 
     def _together(self, carry: Any, whole: jax.Array | None, kept: jax.Array | None) -> Any:
-        """The carry of the core beside the encoded parts that the core takes, and those of the tokens."""
+        """The carry of the core beside the encoded parts that the core takes, and that the tokens take."""
         return located((carry, whole) if self.CONDITIONED_CORE else carry, kept)
 
     def _apart(self, carry: Any) -> tuple[Any, jax.Array | None, jax.Array | None]:
@@ -329,7 +327,7 @@ class StepNetwork(Network):
         return (*carry, kept) if self.CONDITIONED_CORE else (carry, None, kept)
 
     def _whole(self, context: Context | None) -> jax.Array | None:
-        """The encoded parts that are not local, for a core that takes the context; None without one or the other."""
+        """The encoded parts that are not local, for a core that takes the context; else None."""
         return self.conditioning(context) if self.CONDITIONED_CORE and self.context_spec.as_whole else None
 
     def _condition(self, whole: jax.Array | None, e: jax.Array | None, sites: jax.Array) -> tuple[Any, ...]:

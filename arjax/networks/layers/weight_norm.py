@@ -105,7 +105,7 @@ class NormalisedConv(nn.Module):
         return self._without_outside(self.mix(jnp.concatenate(rows, -1)), r, np.arange(0, plane_BRWC.shape[2], stride))
 
     def at(self, plane_BRWC: jax.Array, r: jax.Array, c: jax.Array) -> jax.Array:
-        """Pixel (r, c), [B, features], likewise."""
+        """Pixel (r, c), [B, features], from the same plane."""
         sources = []
         for dy, dx in self.taps:
             source = pixel(plane_BRWC, jnp.mod(r + dy, plane_BRWC.shape[1]), c + dx)

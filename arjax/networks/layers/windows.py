@@ -9,7 +9,7 @@ import jax.numpy as jnp
 def windows(x: jax.Array, axis: int, size: int, before: int = 0, after: int = 0) -> jax.Array:
     """Cuts an axis into blocks of `size`, each with the `before` elements before it and the `after` elements after it.
 
-    The axis [T] becomes two, [ceil(T / size), before + size + after]; zeros where there is nothing.
+    The axis [T] becomes two, [ceil(T / size), before + size + after]; zeros beyond the ends.
     """
     axis %= x.ndim
     length = x.shape[axis]
@@ -33,12 +33,12 @@ def join(x: jax.Array, axis: int, length: int) -> jax.Array:
 
 
 def ring_steps(t: jax.Array, size: int) -> jax.Array:
-    """The step at each index of a ring just before step t, int[R]; below 0 where there is none."""
+    """The step at each index of a ring just before step t, int[R]; below 0 at an index that is still empty."""
     return t - 1 - jnp.mod(t - 1 - jnp.arange(size), size)
 
 
 def put_in_ring(ring: jax.Array, new: jax.Array, t: jax.Array, n: jax.Array, axis: int) -> jax.Array:
-    """The ring with the first n of the new steps t, t + 1, ... in it; `axis` is that of the steps in both."""
+    """The ring with the first n of the new steps t, t + 1, ... in it; `axis` is the axis of the steps in both."""
     size = ring.shape[axis]
     if not size:
         return ring

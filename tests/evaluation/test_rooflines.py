@@ -7,8 +7,7 @@ import pytest
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.evaluation.accelerators import UTILISATION, accelerator_of, expected_seconds, rooflines
-from arjax.evaluation.flops import count_work
+from arjax.evaluation.flops import UTILISATION, accelerator_of, count_work, roofline_seconds, rooflines
 from arjax.models import make_model
 
 
@@ -27,7 +26,7 @@ def test_large_products_are_bound_by_multiplications_and_those_with_a_vector_by_
     assert large.by_bytes == pytest.approx(3 * 2 * size**2 / 3.35e12)
     vector = roofline(array(1, size), array(size, size))
     assert vector.seconds == vector.by_bytes == pytest.approx(2 * (size**2 + 2 * size) / 3.35e12)
-    assert expected_seconds([large, vector]) == pytest.approx(large.by_flops / UTILISATION + vector.by_bytes)
+    assert roofline_seconds([large, vector]) == pytest.approx(large.by_flops / UTILISATION + vector.by_bytes)
 
 
 def test_numbers_of_32_bits_take_twice_the_time_and_devices_divide_it():
