@@ -113,12 +113,13 @@ def _header(packed: bytes) -> dict[str, Any]:
     """The header; its checksum was right, but anyone can write one."""
     try:
         text = zlib.decompressobj(zdict=TYPICAL).decompress(packed, MOST_HEADER)
-        header = parse_json(text.decode())
+        match parse_json(text.decode()):
+            case dict(header):
+                return header
+            case _:
+                raise ValueError("no object")
     except (zlib.error, ValueError) as error:
         raise UserError("the file has a header that arjax does not write") from error
-    if not isinstance(header, dict):
-        raise UserError("the file has a header that arjax does not write")
-    return header
 
 
 def _crc(part: bytes) -> bytes:
