@@ -42,9 +42,9 @@ def visit_numbers(conditional: Conditional, factorization: Factorization) -> np.
 
 
 class Query(NamedTuple):
-    """Sites that are `asked` for and scored given others, bool[*grid] each; all sites in neither are summed out."""
+    """Sites that are `queried` and scored given others, bool[*grid] each; all sites in neither are summed out."""
 
-    asked: Array
+    queried: Array
     given: Array
 
 
@@ -64,13 +64,13 @@ def site_log_prob(
     check_block_size(head, factorization)
     if scores_blocks(head, factorization):
         if query is not None and head.any_given:
-            given, asked = (_blocks_of(sites, factorization) for sites in (query.given, query.asked))
-            score = functools.partial(head.block_log_prob_given, given=given, asked=asked)
+            given, queried = (_blocks_of(sites, factorization) for sites in (query.given, query.queried))
+            score = functools.partial(head.block_log_prob_given, given=given, queried=queried)
             return _by_block(score, features, x, factorization)
         log_prob = _by_block(head.block_log_prob, features, x, factorization)
     else:
         log_prob = head.log_prob(features, x)
-    return log_prob if query is None else jnp.where(query.asked, log_prob, 0.0)
+    return log_prob if query is None else jnp.where(query.queried, log_prob, 0.0)
 
 
 def site_loss(head: Conditional, features: jax.Array, x: jax.Array, factorization: Factorization) -> jax.Array:

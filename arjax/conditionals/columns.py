@@ -81,26 +81,28 @@ class Columns(Conditional):
 
     def _by_column(self, score: Callable, features: jax.Array, *values: jax.Array) -> jax.Array:
         """`score(family, features [..., N, F], *values [..., N])` of the columns of each family, in their order."""
-        found = []
+        by_family = []
         for family, columns_N in self.groups.items():
-            own = (jnp.take(array, columns_N, axis=-1) for array in values)
-            found.append(score(family, jnp.take(features, columns_N, axis=-2)[..., : family.num_params], *own))
+            of_columns = (jnp.take(array, columns_N, axis=-1) for array in values)
+            by_family.append(
+                score(family, jnp.take(features, columns_N, axis=-2)[..., : family.num_params], *of_columns)
+            )
         back_D = np.argsort(np.concatenate(list(self.groups.values())))
-        return jnp.take(jnp.concatenate(found, -1), back_D, axis=-1)
+        return jnp.take(jnp.concatenate(by_family, -1), back_D, axis=-1)
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
         """log p of each column in nats, [..., D]: of probabilities, and of densities for real columns."""
-        return self._by_column(lambda family, *own: family.log_prob(*own), features, value)
+        return self._by_column(lambda family, *of_family: family.log_prob(*of_family), features, value)
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
         return self.at(jnp.arange(len(self.families))).sample(key, features, temperature)
 
     def entropy(self, features: jax.Array) -> jax.Array:
         """Entropy of each column in nats, [..., D]; differential of real ones, so it may be negative."""
-        return self._by_column(lambda family, own: family.entropy(own), features)
+        return self._by_column(lambda family, of_family: family.entropy(of_family), features)
 
     def mode(self, features: jax.Array) -> jax.Array:
-        return self._by_column(lambda family, own: family.mode(own).astype(jnp.float32), features)
+        return self._by_column(lambda family, of_family: family.mode(of_family).astype(jnp.float32), features)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,17 +147,17 @@ class ColumnsAt(Conditional):
         """
         tables = [family.log_table(features[..., : family.num_params]) for family in self.families]
         most = max(table.shape[-1] for table in tables)
-        found = jnp.full((*features.shape[:-1], most), -jnp.inf)
+        table_MV = jnp.full((*features.shape[:-1], most), -jnp.inf)
         for g, table in enumerate(tables):
             widths = [(0, 0)] * (table.ndim - 1) + [(0, most - table.shape[-1])]
-            own = jnp.pad(table, widths, constant_values=-jnp.inf)
-            found = jnp.where((self.group_M == g)[:, None], own, found)
-        return found
+            padded = jnp.pad(table, widths, constant_values=-jnp.inf)
+            table_MV = jnp.where((self.group_M == g)[:, None], padded, table_MV)
+        return table_MV
 
     def _own(self, values: Callable, features: jax.Array) -> jax.Array:
         """`values(family, features)` of every family, of which each site takes its own."""
-        found = jnp.zeros(features.shape[:-1], jnp.float32)
+        all_values = jnp.zeros(features.shape[:-1], jnp.float32)
         for g, family in enumerate(self.families):
-            own = values(family, features[..., : family.num_params]).astype(jnp.float32)
-            found = jnp.where(self.group_M == g, own, found)
-        return found
+            of_family = values(family, features[..., : family.num_params]).astype(jnp.float32)
+            all_values = jnp.where(self.group_M == g, of_family, all_values)
+        return all_values

@@ -37,7 +37,7 @@ class JointConditional(Conditional):
         """log p(x_m | indices visited before m, features), [..., M]."""
 
     def block_log_prob_given(
-        self, features: jax.Array, value: jax.Array, valid: jax.Array, given: jax.Array, asked: jax.Array
+        self, features: jax.Array, value: jax.Array, valid: jax.Array, given: jax.Array, queried: jax.Array
     ) -> jax.Array:
         """log p(x_m | indices in `given`, and those of `asked` before m), [..., M]; 0 where not in `asked`.
 

@@ -43,10 +43,12 @@ class Limited(Around, Conditional):  # type: ignore[override]  # `value_shape` i
 
     def _divided(self, features: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The features of the family, and whether each value of each scalar is allowed, bool[..., *value_shape, V]."""
-        own, limits = jnp.split(features, [self.family.num_params], axis=-1)
-        low, high = jnp.moveaxis(limits.reshape(*limits.shape[:-1], 2, *self.value_shape, 1), own.ndim - 1, 0)
+        family_features, limits = jnp.split(features, [self.family.num_params], axis=-1)
+        low, high = jnp.moveaxis(
+            limits.reshape(*limits.shape[:-1], 2, *self.value_shape, 1), family_features.ndim - 1, 0
+        )
         levels = jnp.arange(self._num_levels)
-        return own, (low <= levels) & (levels <= high)
+        return family_features, (low <= levels) & (levels <= high)
 
     @functools.cached_property
     def _num_levels(self) -> int:
@@ -55,12 +57,12 @@ class Limited(Around, Conditional):  # type: ignore[override]  # `value_shape` i
 
     def log_table(self, features: jax.Array) -> jax.Array:
         """The table of the family, restricted, [..., *value_shape, V]; -inf outside of the limits."""
-        own, allowed = self._divided(features)
-        return restricted(self.family.log_table(own), allowed)
+        family_features, allowed = self._divided(features)
+        return restricted(self.family.log_table(family_features), allowed)
 
     def tempered_table(self, features: jax.Array, temperature: float | jax.Array) -> jax.Array:
-        own, allowed = self._divided(features)
-        return restricted(self.family.tempered_table(own, temperature), allowed)
+        family_features, allowed = self._divided(features)
+        return restricted(self.family.tempered_table(family_features, temperature), allowed)
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
         """log p(value) in nats, [...]; -inf outside of the limits."""

@@ -121,14 +121,14 @@ class MixtureOfProducts(JointConditional):
         score = jax.nn.logsumexp(self._log_posterior(log_weights, log_p) + log_p, axis=-1)
         return jnp.where(valid, score, 0.0)
 
-    def block_log_prob_given(self, features, value, valid, given, asked):
+    def block_log_prob_given(self, features, value, valid, given, queried):
         """log sum_k P(k | x of given indices and of asked ones before m) p_k(x_m) in nats, [..., M]; 0 elsewhere."""
         log_weights, of_base = self._parts(features, valid)
         evidence = self._by_component(of_base, value, valid & given)
         log_weights = log_weights + jnp.maximum(evidence, _IMPOSSIBLE).sum(-2)
-        log_p = self._by_component(of_base, value, valid & asked)
+        log_p = self._by_component(of_base, value, valid & queried)
         score = jax.nn.logsumexp(self._log_posterior(log_weights, log_p) + log_p, axis=-1)
-        return jnp.where(valid & asked, score, 0.0)
+        return jnp.where(valid & queried, score, 0.0)
 
     def block_entropy(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
         """Entropy of x_m given x_<m in nats, [..., M].

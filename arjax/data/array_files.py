@@ -13,9 +13,10 @@ import numpy as np
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError, did_you_mean, nearest
 from arjax.core.files import user_path
+from arjax.core.options import opt
 from arjax.core.output import say_once
-from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
-from arjax.data.base import DATASETS, USUAL_LEVELS, Dataset, check_choice, levels_of
+from arjax.core.spec import KINDS, NO_CONTEXT, ContextSpec, EventSpec
+from arjax.data.base import DATASETS, USUAL_LEVELS, Dataset, levels_of
 from arjax.data.sources import ARRAYS, ArraySource, check_digits, check_other_files, check_rows, with_shapes
 
 CONTEXTS = ("none", "label", "vector", "sequence", "frames", "image")
@@ -33,10 +34,10 @@ def array_files(
     train: str = "",
     validation: str = "",
     test: str = "",
-    kind: str = "tokens",
+    kind: str = opt("tokens", choices=KINDS[:-1]),
     num_levels: int = USUAL_LEVELS,
     value_dims: int = 0,
-    context: str = "none",
+    context: str = opt("none", choices=CONTEXTS),
     num_classes: int = 0,
     local: bool = False,
     holes: bool = False,
@@ -65,14 +66,13 @@ def array_files(
       UserError: no file, a file that is not one array of numbers, two splits of the same contents, or arrays that do
         not fit one another.
     """
-    check_choice("context", context, CONTEXTS)
     if not train:
         raise UserError("the data set 'array_files' needs train examples: give config.dataset.train=x.npy, or a folder")
     paths = {"train": train, "validation": validation, "test": test}
     files = {split: _open_split(path, context != "none") for split, path in paths.items() if path}
     check_other_files({split: [Path(str(a.filename)) for a in arrays.values()] for split, arrays in files.items()})
     shape = files["train"]["x"].shape[1:]
-    if not 0 <= value_dims < max(len(shape), 1):
+    if value_dims >= max(len(shape), 1):
         raise UserError(f"value_dims of {train!r} must be 0 to {max(len(shape) - 1, 0)}, not {value_dims!r}")
     cut = len(shape) - value_dims
     event = EventSpec(shape[:cut], shape[cut:], kind, levels_of(kind, num_levels))

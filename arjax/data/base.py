@@ -13,7 +13,8 @@ import numpy as np
 
 from arjax.core.arguments import named_arguments
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.core.output import say_once
 from arjax.core.registry import Component, Registry
 from arjax.core.spec import FIXED_LEVELS, NO_CONTEXT, ContextSpec, EventSpec, check_spec
@@ -280,19 +281,6 @@ def make_dataset(name: str | Component, *, open_run: OpenRun | None = None, **op
         raise UserError(f"cannot read the data set {component.name!r}: {reason}") from error
 
 
-def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raises `UserError` unless `value` is one of the choices of a data set's option."""
-    if value not in choices:
-        raise UserError(f"the data set option {option!r} cannot be {value!r}{did_you_mean(value, choices)}")
-
-
-def check_least(**options: tuple[int, int]) -> None:
-    """Raises `UserError` for an option of a data set, a pair of its value and the least one that others allow it."""
-    for name, (value, least) in options.items():
-        if value < least:
-            raise UserError(f"the data set option {name!r} must be at least {least}, not {value}")
-
-
 #: Levels of data where no number is given.
 USUAL_LEVELS = 256
 
@@ -307,9 +295,13 @@ def levels_of(kind: str, num_levels: int) -> int:
     return own
 
 
+def context_option() -> Any:
+    """Declares the option `context` of data with classes."""
+    return opt("none", choices=("none", "label"))
+
+
 def label_context(context: str, num_classes: int) -> ContextSpec:
-    """The context of the option `context`: "none" or "label"."""
-    check_choice("context", context, ("none", "label"))
+    """The context of the option `context`."""
     return ContextSpec("label", num_classes) if context == "label" else NO_CONTEXT
 
 

@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import io
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +14,9 @@ import numpy as np
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.data.base import DATASETS, Dataset, check_choice, from_splits, label_context
+from arjax.data.base import DATASETS, Dataset, context_option, from_splits, label_context
 from arjax.data.prepared import import_tfds, read_splits
 
 _GRID = (28, 28)
@@ -37,7 +39,7 @@ def _digits_file() -> Path:
 
 
 @DATASETS.register("digits")
-def digits(*, context: str = "none") -> Dataset:
+def digits(*, context: str = context_option()) -> Dataset:
     """1797 digits of 8 x 8 pixels with 17 levels; the set has no official split, so a fixed seed shuffles it.
 
     Source: the test part of "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, UCI repository, 1998).
@@ -64,8 +66,15 @@ def binarized_mnist(*, data_dir: str = "") -> Dataset:
     return from_splits(EventSpec(_GRID), arrays, name="binarized_mnist")
 
 
+def binarize_option(default: str) -> Any:
+    """Declares the option `binarize` of grey images."""
+    return opt(default, choices=("static", "dynamic", "none"))
+
+
 @DATASETS.register("mnist")
-def mnist(*, binarize: str = "static", patches: int = 0, context: str = "none", data_dir: str = "") -> Dataset:
+def mnist(
+    *, binarize: str = binarize_option("static"), patches: int = 0, context: str = context_option(), data_dir: str = ""
+) -> Dataset:
     """MNIST, 50000 / 10000 / 10000; the last 10000 of the official train split are for validation.
 
     No choice of `binarize` gives the data set `binarized_mnist`: likelihoods do not compare.
@@ -85,14 +94,15 @@ def mnist(*, binarize: str = "static", patches: int = 0, context: str = "none", 
 
 
 @DATASETS.register("fashion_mnist")
-def fashion_mnist(*, binarize: str = "none", patches: int = 0, context: str = "none", data_dir: str = "") -> Dataset:
+def fashion_mnist(
+    *, binarize: str = binarize_option("none"), patches: int = 0, context: str = context_option(), data_dir: str = ""
+) -> Dataset:
     """Fashion-MNIST (Xiao et al. 2017), with the options and splits of `mnist`."""
     return _grey_images("fashion_mnist", binarize, patches, context, data_dir)
 
 
 def _grey_images(name: str, binarize: str, patches: int, context: str, data_dir: str) -> Dataset:
-    check_choice("binarize", binarize, ("static", "dynamic", "none"))
-    if patches and (binarize != "none" or patches < 1 or _GRID[0] % patches):
+    if patches and (binarize != "none" or _GRID[0] % patches):
         raise UserError(
             f"the data set option 'patches' is for grey levels, binarize='none', and a side that divides {_GRID[0]}, "
             f"not {patches} with binarize={binarize!r}"

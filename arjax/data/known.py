@@ -45,7 +45,7 @@ def hidden_markov(
       num_examples: of the train split; the others have a quarter of it.
       seed: of the model and of the draws.
     """
-    rng = np.random.default_rng((seed, len(SPLITS)))  # the splits have others
+    rng = _rng_of_model(seed)
     transitions_KK = dirichlet(rng, concentration, states, states)
     emissions_KV = dirichlet(rng, concentration, states, levels)
     initial_K = stationary(transitions_KK)
@@ -83,7 +83,7 @@ def markov_chain(
       order: k, the values that a value depends on; a chain has at most 65,536 histories.
       levels, length, concentration, num_examples, seed: as of `hidden_markov`.
     """
-    rng = np.random.default_rng((seed, len(SPLITS)))
+    rng = _rng_of_model(seed)
     if order * np.log(levels) > np.log(MOST_HISTORIES) + 1e-9:
         raise UserError(f"a chain has at most {MOST_HISTORIES:,} histories, and levels^order are {levels}^{order}")
     rows_HV = dirichlet(rng, concentration, levels**order, levels)
@@ -151,3 +151,8 @@ def choose(rng: np.random.Generator, p_NV: np.ndarray) -> np.ndarray:
     """A value drawn from each row of probabilities, int64[N]."""
     below_N = (rng.random(len(p_NV))[:, None] >= np.cumsum(p_NV, axis=1)).sum(1)
     return np.minimum(below_N, p_NV.shape[1] - 1)  # the last sum may be just below 1
+
+
+def _rng_of_model(seed: int) -> np.random.Generator:
+    """A generator for the parameters of the model, which all splits share."""
+    return np.random.default_rng((seed, len(SPLITS)))

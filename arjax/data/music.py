@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
-from arjax.data.base import DATASETS, Dataset, check_choice, from_splits
+from arjax.data.base import DATASETS, Dataset, from_splits
 from arjax.data.prepared import read_splits
 from arjax.data.windows import cut
 
 
 @DATASETS.register("poly_music")
-def poly_music(*, set: str = "jsb", max_length: int = 0, data_dir: str = "") -> Dataset:
+def poly_music(
+    *, set: str = opt("jsb", choices=("jsb", "nottingham")), max_length: int = 0, data_dir: str = ""
+) -> Dataset:
     """Piano rolls with the splits of Boulanger-Lewandowski et al. 2012; the mask is 0 for padding.
 
     The authors have transposed the pieces to C major and C minor: augmentation by transposition does not help.
@@ -25,8 +28,7 @@ def poly_music(*, set: str = "jsb", max_length: int = 0, data_dir: str = "") -> 
         test by half, as context that is not scored again. A likelihood per frame is then that of a model with a
         context of at least half a window, and examples are windows instead of pieces.
     """
-    check_choice("set", set, ("jsb", "nottingham"))
-    if max_length < 0 or max_length == 1:
+    if max_length == 1:
         raise UserError(f"the data set option 'max_length' must be 0, or at least 2 frames, not {max_length}")
     name = f"poly_music/{set}"
     rolls = {split: [row["x"] for row in rows] for split, rows in read_splits(name, name, data_dir).items()}

@@ -6,7 +6,8 @@ import numpy as np
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.spec import ContextSpec, EventSpec, class_label
+from arjax.core.options import opt
+from arjax.core.spec import KINDS, ContextSpec, EventSpec, class_label
 from arjax.data.base import DATASETS, USUAL_LEVELS, Dataset, levels_of
 from arjax.data.sources import SPLITS
 
@@ -16,7 +17,7 @@ def noise(
     *,
     grid: tuple[int, ...] = (64,),
     value: tuple[int, ...] = (),
-    kind: str = "tokens",
+    kind: str = opt("tokens", choices=KINDS[:-1]),
     num_levels: int = USUAL_LEVELS,
     num_examples: int = 1024,
     num_classes: int = 0,

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from arjax.core.errors import UserError
 from arjax.core.options import opt, seed_option
 from arjax.core.spec import EventSpec
-from arjax.data.base import DATASETS, Dataset, check_least
+from arjax.data.base import DATASETS, Dataset
 from arjax.data.memory import answers
 
 BLANK = 0
@@ -40,7 +41,9 @@ def recall(
       num_examples: of the train split; the others have a tenth of it.
       seed: of the draws.
     """
-    check_least(vocabulary=(vocabulary, 2 * pairs + 2), length=(length, 4 * pairs))
+    for option, value, least in (("vocabulary", vocabulary, 2 * pairs + 2), ("length", length, 4 * pairs)):
+        if value < least:
+            raise UserError(f"the option {option!r} of the dataset 'recall' must be at least {least}, not {value}")
     half, places = vocabulary // 2, (length - 2 * pairs) // 2
     weights_P = np.arange(1, places + 1) ** (POWER - 1)
 

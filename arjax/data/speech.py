@@ -8,7 +8,7 @@ from arjax.core.errors import UserError
 from arjax.core.options import opt
 from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
-from arjax.data.base import DATASETS, Dataset, from_splits, label_context
+from arjax.data.base import DATASETS, Dataset, context_option, from_splits, label_context
 from arjax.data.prepared import read_splits
 from arjax.data.windows import cut
 
@@ -22,9 +22,9 @@ _FULL_SCALE = 32768.0
 def spoken_digits(
     *,
     length: int = opt(4096, least=0),
-    bits: int = 8,
+    bits: int = opt(8, choices=(8, 16)),
     whole: bool = False,
-    context: str = "none",
+    context: str = context_option(),
     data_dir: str = "",
 ) -> Dataset:
     """Spoken digits at 8 kHz with 256 mu-law levels or 65,536 levels, 2000 / 250 / 250 recordings of five speakers.
@@ -46,8 +46,6 @@ def spoken_digits(
         raise UserError(f"the data set option 'length' must be 0, or at least 2 samples, not {length}")
     if whole and not length:
         raise UserError("the data set option whole=True needs length, the samples of a window")
-    if bits not in CODES:
-        raise UserError(f"the data set option 'bits' must be 8 or 16, not {bits}")
     encode, sound = CODES[bits]
     rows_of = read_splits("spoken_digits", "spoken_digits", data_dir, features=("audio", "label"))
     longest = max(len(row["audio"]) for rows in rows_of.values() for row in rows)

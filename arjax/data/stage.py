@@ -36,7 +36,7 @@ def stage(
     if whole.has_holes:
         raise UserError(f"the data set {of!r} has missing values, which have no stages")
     cut = make_stages(stages, whole.event)
-    if not 1 <= number <= len(cut.events):
+    if number > len(cut.events):
         raise UserError(f"the data set option 'number' must be from 1 to {len(cut.events)}, not {number}")
     context = whole.context
     for name, part in cut.contexts[number - 1].parts:

@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from arjax.core.errors import UserError
 from arjax.core.options import opt, seed_option
 from arjax.core.spec import EventSpec
-from arjax.data.base import DATASETS, Dataset, check_least
+from arjax.data.base import DATASETS, Dataset
 from arjax.data.memory import answers
 
 #: What stands behind the answer, the sign that asks for it, and the first token of a task.
@@ -120,7 +121,7 @@ TASKS = {
 @DATASETS.register("state_tracking")
 def state_tracking(
     *,
-    task: str = opt("parity", choices=tuple(TASKS)),
+    task: str = opt("parity", choices=TASKS),
     shortest: int = 3,
     longest: int = 40,
     num_examples: int = opt(50_000, least=10),
@@ -139,11 +140,11 @@ def state_tracking(
       num_examples: of the train split; the others have a tenth of it.
       seed: of the draws.
     """
-    check_least(longest=(longest, shortest))
     num_tokens, _, read, odd = TASKS[task]
     lengths = np.array([length for length in range(shortest, longest + 1) if length % 2 or not odd])
     if not len(lengths):
-        check_least(longest=(longest, shortest + 1))
+        least = shortest + (odd and shortest % 2 == 0)
+        raise UserError(f"the option 'longest' of the dataset 'state_tracking' must be at least {least}, not {longest}")
 
     def draw(rng: np.random.Generator, num: int) -> dict[str, np.ndarray]:
         lengths_N = rng.choice(lengths, num)

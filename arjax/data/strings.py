@@ -9,21 +9,21 @@ import numpy as np
 
 from arjax.core.ends import up_to_end
 from arjax.core.errors import UserError
-from arjax.core.options import seed_option
+from arjax.core.options import opt, seed_option
 from arjax.core.output import say_once
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.data.base import DATASETS, Dataset, from_splits
 from arjax.data.sources import SPLITS
 from arjax.data.text import PARTS, REMEDY, ends_of_parts, read_files
 from arjax.data.text_rows import StringRows, class_numbers, labelled_lines, lines_of, sorted_classes
-from arjax.data.vocabulary import check_known, make_vocabulary, padded
+from arjax.data.vocabulary import UNITS, check_known, make_vocabulary, padded
 
 
 @DATASETS.register("strings")
 def strings(
     *,
     file: str = "",
-    tokens: str = "characters",
+    tokens: str = opt("characters", choices=UNITS),
     max_length: int = 0,
     splits: tuple = PARTS,
     split_seed: int = seed_option(),

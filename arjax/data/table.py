@@ -11,10 +11,10 @@ import numpy as np
 from arjax.core.arrays import check_precision
 from arjax.core.errors import UserError
 from arjax.core.files import user_path
-from arjax.core.options import seed_option
+from arjax.core.options import Option, opt, seed_option
 from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
-from arjax.data.base import DATASETS, Dataset, check_choice, from_splits
+from arjax.data.base import DATASETS, Dataset, from_splits
 from arjax.data.sources import SPLITS, check_other_files, tell_shared_rows
 from arjax.data.table_columns import KINDS, MISSING, Column, Rule, make_column
 from arjax.data.table_files import NO_VALUE, chosen, index_of, read_tables
@@ -40,10 +40,10 @@ def table(
     mixed: bool = False,
     kinds: tuple = (),
     most_levels: int = 20,
-    missing: str = "refuse",
+    missing: str = opt("refuse", choices=MISSING),
     missing_cells: tuple = NO_VALUE,
     binary_as_real: bool = False,
-    noise: float = 0.0,
+    noise: float = opt(0.0, least=0),
 ) -> Dataset:
     """A csv file of numbers, or with `levels` or `mixed` of numbers and words.
 
@@ -92,11 +92,10 @@ def table(
     check_other_files({split: [user_path(file)] for split, file in files.items()})
     taken = chosen(columns, skip, cells.names)
     parts = _parts(cells.sizes, list(files), cut, split_seed)
-    if levels < 0 or levels == 1:
+    if levels == 1:
         raise UserError(f"levels of a table must be 0 (real values) or a whole number above 1, not {levels!r}")
     if levels and mixed:
         raise UserError("levels gives all columns of a table the same kind, and mixed each its own: choose one")
-    check_choice("missing", missing, MISSING)
     stated = _stated_kinds(kinds, mixed, cells.names)
     rule = Rule(levels, mixed, stated, most_levels, missing, tuple(missing_cells), parts["train"])
     made = [make_column(cells, i, rule) for i in taken]
@@ -136,7 +135,7 @@ def _stated_kinds(kinds: tuple, mixed: bool, names: list[str]) -> dict[int, str]
         column, colon, kind = str(text).rpartition(":")
         if not colon:
             raise UserError(f"kinds of a table are written as column:kind, such as 'grade:real', not {text!r}")
-        check_choice("kinds", kind, KINDS)
+        Option(choices=KINDS).check(kind, f"the kind of the column {column!r}")
         stated[index_of(int(column) if column.isdecimal() and column not in names else column, names)] = kind
     return stated
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.files import fingerprint_of, user_path
+from arjax.core.options import opt
 from arjax.core.spec import NO_CONTEXT, EventSpec
-from arjax.data.base import DATASETS, Dataset, check_choice
+from arjax.data.base import DATASETS, Dataset
 from arjax.data.prepared import read_splits
 from arjax.data.sources import SPLITS, ArraySource, Source, check_other_files
 from arjax.data.text_rows import WindowRows, read_text
@@ -48,7 +49,7 @@ def shakespeare(data_dir: str) -> dict[str, str]:
 def text(
     *,
     file: str = "",
-    tokens: str = "characters",
+    tokens: str = opt("characters", choices=UNITS),
     length: int = 64,
     eval_stride: int = 0,
     splits: tuple = PARTS,
@@ -118,7 +119,6 @@ def read_files(
 
     Raises `UserError` as `read_text`, for two splits of the same contents, and for options that do not go together.
     """
-    check_choice("tokens", tokens, tuple(UNITS))
     if not file:
         raise UserError(f"the data set {dataset!r} needs a text file: give its path, config.dataset.file=my.txt")
     if bool(validation) != bool(test):

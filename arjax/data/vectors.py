@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 
 import jax
 import numpy as np
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.core.spec import EventSpec
-from arjax.data.base import DATASETS, Dataset, check_choice, from_splits
+from arjax.data.base import DATASETS, Dataset, from_splits
 from arjax.data.prepared import read_splits
 
 UCI_SETS = ("adult", "connect4", "dna", "mushrooms", "nips", "ocr_letters")
 
 
 @DATASETS.register("uci_binary")
-def uci_binary(*, set: str = "dna", as_image: bool = False, data_dir: str = "") -> Dataset:
+def uci_binary(*, set: str = opt("dna", choices=UCI_SETS), as_image: bool = False, data_dir: str = "") -> Dataset:
     """Binary sets of the UCI repository with the splits of the NADE and MADE papers (Germain et al. 2015, table 2).
 
     Args:
@@ -27,7 +27,6 @@ def uci_binary(*, set: str = "dna", as_image: bool = False, data_dir: str = "") 
         "ocr_letters" (128).
       as_image: the letters as images of 16 x 8 pixels; the other sets have no such form.
     """
-    check_choice("set", set, UCI_SETS)
     if as_image and set != "ocr_letters":
         raise UserError(f"dataset.as_image is for the set ocr_letters: {set} has no images")
     name = f"uci_binary/{set}"
@@ -38,7 +37,7 @@ def uci_binary(*, set: str = "dna", as_image: bool = False, data_dir: str = "") 
 
 
 @DATASETS.register("wine_quality")
-def wine_quality(*, noise: float = 0.0, group: int = 1, data_dir: str = "") -> Dataset:
+def wine_quality(*, noise: float = opt(0.0, least=0), group: int = 1, data_dir: str = "") -> Dataset:
     """Eleven measurements of 1599 red wines and their grade (Cortez et al. 2009), 1279 / 160 / 160.
 
     Each of the 12 columns is standardised with the mean and standard deviation of the train split; `scale` of the
@@ -52,7 +51,7 @@ def wine_quality(*, noise: float = 0.0, group: int = 1, data_dir: str = "") -> D
     """
     rows = _read("wine_quality_red", "wine_quality", data_dir)
     num = rows["train"].shape[1]
-    if not 1 <= group <= num or num % group:
+    if num % group:
         raise UserError(f"the data set option 'group' must divide the {num} columns of 'wine_quality', not {group}")
     event = EventSpec((num // group,), (group,) if group > 1 else (), "real")
     examples = {split: own.reshape(-1, *event.shape) for split, own in rows.items()}
@@ -62,10 +61,8 @@ def wine_quality(*, noise: float = 0.0, group: int = 1, data_dir: str = "") -> D
 def with_noise(dataset: Dataset, noise: float) -> Dataset:
     """Real values with fresh Gaussian noise of this standard deviation in training, in the units that the network sees.
 
-    Raises `UserError` for a number below 0, or values that are not real.
+    Raises `UserError` for values that are not real.
     """
-    if not 0 <= noise < math.inf:
-        raise UserError(f"noise of {dataset.name!r} must be a standard deviation, at least 0, not {noise!r}")
     if noise and dataset.event.kind != "real":
         raise UserError(f"noise is for real values, and {dataset.name!r} has {dataset.event.in_words}")
     return dataclasses.replace(dataset, transform=functools.partial(_add_noise, noise=noise)) if noise else dataset

@@ -64,12 +64,12 @@ def permutations(num_sites: int, num: int, seed: int, besides: Collection[tuple[
     if num > num_permutations(num_sites) - len(besides):
         raise UserError(f"{num_sites} sites have {math.factorial(num_sites)} orders, not {num + len(besides)}")
     rng = np.random.default_rng(seed)
-    found: dict[tuple[int, ...], np.ndarray] = {}
-    while len(found) < num:
+    orders: dict[tuple[int, ...], np.ndarray] = {}
+    while len(orders) < num:
         order = rng.permutation(num_sites)
         if tuple(order) not in besides:
-            found[tuple(order)] = order
-    return np.stack(list(found.values()))
+            orders[tuple(order)] = order
+    return np.stack(list(orders.values()))
 
 
 def num_permutations(num_sites: int) -> float:
@@ -124,12 +124,12 @@ def _part(text: str, grid_shape: Grid, data: np.ndarray | None) -> Weighted:
     """The distribution of a call string, which may be that of a single ordering."""
     if not _is_distribution(text):
         return Weighted(make_order(text, grid_shape, data)[None], np.ones(1), 0.0)
-    found = call_distribution(text, grid_shape, data)
-    if isinstance(found, Weighted):
-        return found
-    if found is None:
+    distribution = call_distribution(text, grid_shape, data)
+    if isinstance(distribution, Weighted):
+        return distribution
+    if distribution is None:
         return Weighted(np.zeros((0, int(np.prod(grid_shape))), np.int64), np.zeros(0), 1.0)
-    return Weighted(found, np.full(len(found), 1 / len(found)), 0.0)
+    return Weighted(distribution, np.full(len(distribution), 1 / len(distribution)), 0.0)
 
 
 def _is_distribution(text: str) -> bool:
@@ -233,12 +233,12 @@ class Orders:
         """How much each of the `members` counts for: its own probability, where the random ones share that of all
         orders that are not listed equally; all of them add up to 1.
         """
-        own_K, uniform = self._probabilities()
+        listed_K, uniform = self._probabilities()
         places = np.array(self._places(num))
         each = math.exp(-math.lgamma(self.first.num_sites + 1))  # 1 / D!
-        of_others = uniform * max(1 - len(own_K) * each, 0.0) / max((places < 0).sum(), 1)
-        weights = np.where(places < 0, of_others, np.append(own_K + uniform * each, 0.0)[places])
-        drawn, num_listed = places < 0, len(own_K)
+        of_others = uniform * max(1 - len(listed_K) * each, 0.0) / max((places < 0).sum(), 1)
+        weights = np.where(places < 0, of_others, np.append(listed_K + uniform * each, 0.0)[places])
+        drawn, num_listed = places < 0, len(listed_K)
         population = num_permutations(self.first.num_sites) - num_listed if drawn.any() else num_listed
         return Shares(weights / weights.sum(), drawn, population)
 
@@ -257,18 +257,18 @@ class Orders:
 
     def _places(self, num: int) -> list[int]:
         """Where each of the `members` stands in the pool; -1: it is a random one."""
-        own_K, uniform = self._probabilities()
-        left = num_permutations(self.first.num_sites) - len(own_K) if self.has_all else 0
-        if num > len(own_K) + left:
+        listed_K, uniform = self._probabilities()
+        left = num_permutations(self.first.num_sites) - len(listed_K) if self.has_all else 0
+        if num > len(listed_K) + left:
             if self.has_all:
-                raise UserError(f"{self.first.num_sites} sites have {len(own_K) + left} orders, not {num}")
-            raise UserError(f"there are {len(own_K)} orders to score, not {num}")
-        by_weight = np.argsort(-own_K, kind="stable").tolist()
+                raise UserError(f"{self.first.num_sites} sites have {len(listed_K) + left} orders, not {num}")
+            raise UserError(f"there are {len(listed_K)} orders to score, not {num}")
+        by_weight = np.argsort(-listed_K, kind="stable").tolist()
         places: list[int] = []
         drawn = 0
         for n in range(num):
             there = n - drawn < len(by_weight)
-            if there and (drawn >= left or own_K[by_weight[n - drawn]] >= uniform / (drawn + 1)):
+            if there and (drawn >= left or listed_K[by_weight[n - drawn]] >= uniform / (drawn + 1)):
                 places.append(by_weight[n - drawn])
             else:
                 places.append(-1)
@@ -285,11 +285,11 @@ def make_orders(text: str, grid_shape: Grid, partition: str = "sites", data: np.
     `UserError` where it cuts the orders into different blocks.
     """
     grid_shape = tuple(grid_shape)
-    found = call_distribution(text, grid_shape, data)
+    distribution = call_distribution(text, grid_shape, data)
     num_sites = int(np.prod(grid_shape))
     rng = np.random.default_rng(0)
-    listed = () if found is None else found.pool if isinstance(found, Weighted) else found
-    has_all = found is None or (isinstance(found, Weighted) and bool(found.uniform > 0))
+    listed = () if distribution is None else distribution.pool if isinstance(distribution, Weighted) else distribution
+    has_all = distribution is None or (isinstance(distribution, Weighted) and bool(distribution.uniform > 0))
     checked = [check_permutation(order, num_sites) for order in listed]
     if not checked and not has_all:
         raise UserError(f"the distribution over orders {text!r} has no order")
@@ -299,12 +299,12 @@ def make_orders(text: str, grid_shape: Grid, partition: str = "sites", data: np.
     if len(set(cuts)) > 1:
         raise UserError(f"the partition {partition!r} cuts the orders of {text!r} into different blocks")
     first = from_order([*checked, *some][0], cuts[0], grid_shape)
-    if found is None:
+    if distribution is None:
         return Orders(first)
     pool_KD = np.stack(checked).astype(np.int32)
-    if not isinstance(found, Weighted):
+    if not isinstance(distribution, Weighted):
         return Orders(first, pool_KD)
-    weights = [*found.weights, found.uniform] if has_all else found.weights
+    weights = [*distribution.weights, distribution.uniform] if has_all else distribution.weights
     return Orders(first, pool_KD, np.asarray(weights, np.float32))
 
 

@@ -64,13 +64,13 @@ def order_name(factorization: Factorization) -> str:
     order_D = np.asarray(factorization.order)
     name = "(" + ", ".join(map(str, order_D[:5])) + (", ...)" if len(order_D) > 5 else ")")
     options = {name: ORDERINGS.options(name) for name in ORDERINGS if not needs_data(name)}
-    usual = [name for name, own in options.items() if inspect.Parameter.empty not in own.values()]
+    usual = [name for name, defaults in options.items() if inspect.Parameter.empty not in defaults.values()]
     for known in sorted(usual, key=lambda name: (name != "raster", "of" in options[name])):  # raster first
         try:
-            found = make_order(known, factorization.grid_shape)
+            candidate = make_order(known, factorization.grid_shape)
         except Exception:  # an ordering for grids of another kind, perhaps one of a user, which fails in its own way
             continue
-        if np.array_equal(found, order_D):
+        if np.array_equal(candidate, order_D):
             name = f"{known}(seed={options[known]['seed']})" if "seed" in options[known] else known
             break
     steps = f", {factorization.num_steps} steps" if factorization.block_size > 1 else ""

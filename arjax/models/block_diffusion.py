@@ -23,10 +23,11 @@ import numpy as np
 from arjax.conditionals import CONDITIONALS, Conditional, make_conditional
 from arjax.core.errors import UserError
 from arjax.core.options import opt
+from arjax.core.programs import call_if_it_fits
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import ORDERINGS, PARTITIONS, Factorization, make_factorization, needs_data
 from arjax.models import extras
-from arjax.models.chains import SMALL, STATIC, Params, StepTerms, frames_of
+from arjax.models.chains import SMALL, STATIC, Params, frames_of
 from arjax.models.discrete_chain import DiscreteValuesChain, lowest
 from arjax.models.draws import step_keys
 from arjax.models.kinds import KINDS, Blueprint, Example
@@ -169,16 +170,12 @@ class BlockDiffusion(DiscreteValuesChain):
         blocks_SM = jnp.asarray(self.factorization.blocks)
         return jnp.take(marked_BD, blocks_SM, axis=1, mode="fill", fill_value=False).any(-1).astype(jnp.float32)
 
-    def step_terms(self, params, x, t_B, keys_B, context, dropout=None):
-        log_prob_BS = self.log_prob_at(params, x, self.noisy(x, t_B, keys_B), t_B, context, dropout)
-        return StepTerms(log_prob_BS, jnp.zeros(len(x)))
-
     def network_calls(self, num_rounds):
         """One for each round, and one for each block that is finished, which the cache takes in."""
         return num_rounds + self.factorization.num_steps
 
-    def drawing(self, options):
-        return draw_blocks, options.temperature
+    def draw_rounds(self, *arguments):
+        return call_if_it_fits("the arrays of this draw", draw_blocks, self, *arguments)
 
 
 @extras.in_sequence.register(BlockDiffusion)

@@ -13,8 +13,9 @@ equation 5). A chain is an autoregressive model over the noisy versions of an ex
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -65,9 +66,12 @@ DRAWN_EXAMPLES, DRAWN_FRAMES = 6, 10
 
 
 class Chain(Model):
-    """The part that all chains share; subclasses are frozen dataclasses with `event`, `denoiser`, `num_steps` (T),
-    `train_steps`, `score_steps` (steps that are drawn per example for the loss and for a score; `score_steps` of 0: the
-    whole sum) and `sample_steps` (steps that a draw visits; 0: all).
+    """The part that all chains share. A kind of chain is a process: `step_terms` are the terms of its bound, and a draw
+    goes from its `start` through `reverse` steps.
+
+    Subclasses are frozen dataclasses with `event`, `denoiser`, `num_steps` (T), `train_steps`, `score_steps` (steps
+    that are drawn per example for the loss and for a score; `score_steps` of 0: the whole sum) and `sample_steps`
+    (steps that a draw visits; 0: all).
     """
 
     score_kind: ClassVar[str] = "bound"
@@ -184,11 +188,31 @@ class Chain(Model):
             return self.bound(params, batch, key)
         return self.estimate(params, batch, key=key, num=num, train=train)[0]
 
-    def drawing(self, options: DrawOptions, **others: Any) -> tuple[Callable[..., Any], Any]:
-        """The jitted `draw(model, params, keys, context, steps, frames, last) -> (x, path)` of the kind, and its last
-        argument, from the options and those that the kind has of its own.
-        """
+    def how(self, options: DrawOptions) -> Any:
+        """Returns the numbers that a draw depends on, such as the temperature, from its options."""
+        return options.temperature
+
+    def start(self, keys_B: jax.Array, how: Any) -> jax.Array:
+        """Returns x_T, drawn from p(x_T) by the keys of the examples."""
         raise NotImplementedError
+
+    def reverse_steps(self, params: Params, visited: tuple[int, ...], how: Any) -> Any:
+        """Returns the visited steps, the noisiest first, as a tree of arrays [R, ...] for `reverse`."""
+        raise NotImplementedError
+
+    def reverse(
+        self, params: Params, x_t: jax.Array, step: Any, keys_B: jax.Array, context: Any, how: Any
+    ) -> jax.Array:
+        """Returns x_s, drawn from p(x_s | x_t), where s is the step that is visited after t."""
+        raise NotImplementedError
+
+    def as_data(self, x: jax.Array) -> jax.Array:
+        """Returns states of the chain in the units and the type of the data."""
+        return x.astype(self.event.dtype)
+
+    def draw_rounds(self, *arguments: Any) -> tuple[jax.Array, jax.Array | None]:
+        """Returns the draw of the program `draw_rounds`."""
+        return call_if_it_fits("the arrays of this draw", draw_rounds, self, *arguments)
 
     def draw_examples(self, params, keys, sampler, options, *, steps=None, frames: int = 0, **others: Any) -> Draw:
         """From x_T down a subset of the steps: `steps` is their number, or the steps themselves, up to T (in each
@@ -196,11 +220,11 @@ class Chain(Model):
         of a discrete chain, and 1 in Gaussian chains, which have `eta`. `frames` are those of the path in the
         statistics, see `draw_path`; 0 for none.
         """
-        program, last = self.drawing(options, **others)
+        how = self.how(options, **others)
         visited = self.visited(self.sample_steps if steps is None else steps)
         num_rounds = len(visited) * math.prod(self.times_shape)
-        arguments = self, params, keys, options.context, visited, frame_places(frames, num_rounds), last
-        x, path = call_if_it_fits("the arrays of this draw", program, *arguments)
+        places = frame_places(frames, num_rounds)
+        x, path = self.draw_rounds(params, keys, options.context, visited, places, how)
         calls = {"network_calls": self.network_calls(num_rounds), "steps": num_rounds}
         stats = {name: jnp.full(len(keys), value, jnp.int32) for name, value in calls.items()}
         return Draw(x, stats if path is None else stats | {PATH: path})
@@ -240,6 +264,28 @@ def _(model: Chain, params: Params, batch: Batch, key: jax.Array) -> Iterator[tu
     num_rounds = len(model.visited(model.sample_steps)) * math.prod(model.times_shape)
     labels = tuple(f"{n}/{num_rounds}" for n in frame_places(DRAWN_FRAMES, num_rounds))
     yield "reverse_process", Paths(np.asarray(frames), labels)
+
+
+@functools.partial(jax.jit, static_argnames=("visited", "places"))
+def draw_rounds(
+    model: Chain,
+    params: Params,
+    keys_B: jax.Array,
+    context: Any,
+    visited: tuple[int, ...],
+    places: tuple[int, ...],
+    how: Any,
+) -> tuple[jax.Array, jax.Array | None]:
+    """x_0, [B, *grid, *value], and the frames of its path at these places, from x_T down the visited steps."""
+
+    def back(x_t: jax.Array, step: Any) -> tuple[jax.Array, jax.Array | None]:
+        x_s = model.reverse(params, x_t, step, keys_B, context, how)
+        return x_s, x_s if places else None
+
+    x_T = model.start(keys_B, how)
+    x, later = jax.lax.scan(back, x_T, model.reverse_steps(params, visited, how))
+    path = frames_of(x_T, later, places)
+    return model.as_data(x), None if path is None else model.as_data(path)
 
 
 @one_program()

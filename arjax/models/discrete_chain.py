@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -34,7 +35,7 @@ from arjax.conditionals.base import CONDITIONAL, bound
 from arjax.core.errors import UserError
 from arjax.core.options import opt
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.models.chains import SMALL, STATIC, Chain, Params, StepTerms, check_features, frames_of
+from arjax.models.chains import SMALL, STATIC, Chain, Params, StepTerms, check_features
 from arjax.models.draws import step_keys
 from arjax.models.kinds import KINDS, Blueprint, Example
 from arjax.models.noise_schedules import DISCRETE, MOST_STEPS, kept
@@ -49,8 +50,11 @@ _small = functools.partial(Example.of, "discrete_chain", network="denoising_tran
 
 class DiscreteValuesChain(Chain):
     """The part that chains of discrete values share; subclasses have the field `conditional`, the family of x_0 given
-    the features. V stands for a masked value.
+    the features, and the methods `noisy` and `log_prob_at`. V stands for a masked value.
     """
+
+    noisy: Callable[..., jax.Array]
+    log_prob_at: Callable[..., jax.Array]
 
     ENDS_ANYWHERE: ClassVar[bool] = True
     conditional: Conditional
@@ -80,6 +84,10 @@ class DiscreteValuesChain(Chain):
     def prior_log_prob(self, params, x):
         """0: after T steps all sites are masked, or uniform."""
         return jnp.zeros(len(x))
+
+    def step_terms(self, params, x, t_B, keys_B, context, dropout=None):
+        log_prob_B = self.log_prob_at(params, x, self.noisy(x, t_B, keys_B), t_B, context, dropout)
+        return StepTerms(log_prob_B, jnp.zeros(len(x)))
 
     def on_values(self, marks: jax.Array) -> jax.Array:
         """Marks of sites, [B, ...], as marks that fit the values: [B, *grid, 1, ...]."""
@@ -197,12 +205,27 @@ class DiscreteChain(DiscreteValuesChain):
         kl = (posterior * (jnp.log(safe[0]) - jnp.log(safe[1]))).sum(-1)
         return jnp.where(is_first[..., 0], (true * table).sum(-1), -kl).reshape(len(x), -1).sum(-1)
 
-    def step_terms(self, params, x, t_B, keys_B, context, dropout=None):
-        log_prob_B = self.log_prob_at(params, x, self.noisy(x, t_B, keys_B), t_B, context, dropout)
-        return StepTerms(log_prob_B, jnp.zeros_like(log_prob_B))
+    def start(self, keys_B, how):
+        event = self.event
+        if self.process != "uniform":
+            return jnp.full((len(keys_B), *event.shape), event.num_levels, jnp.int32)
+        draw = jax.vmap(lambda key: jax.random.randint(key, event.shape, 0, event.num_levels))
+        return draw(step_keys(keys_B, jnp.int32(self.num_steps))).astype(jnp.int32)
 
-    def drawing(self, options):
-        return draw_discrete, options.temperature
+    def reverse_steps(self, params, visited, how):
+        t_S = np.array(visited[::-1])
+        return jnp.asarray(t_S), Between.of(self.kept, t_S, np.append(t_S[1:], 0))
+
+    def reverse(self, params, x_t, step, keys_B, context, how):
+        (t, between), head = step, self.head(params)
+        features = self.denoise(params, x_t, jnp.full(len(x_t), t), context)
+        keys = step_keys(keys_B, t - 1)
+        if self.process == "uniform":
+            table = reverse_table(jnp.exp(head.tempered_table(features, how)), x_t, between)
+            return jax.vmap(jax.random.categorical)(keys, jnp.log(table)).astype(x_t.dtype)
+        chosen_BD = jax.vmap(lambda key, masked: revealed(self, key, masked, between))(keys, self.masked(x_t))
+        values = jax.vmap(lambda key, f: head.sample(key, f, how))(step_keys(keys, jnp.int32(1)), features)
+        return jnp.where(self.on_values(chosen_BD), values, x_t).astype(x_t.dtype)
 
 
 def replaced(key: jax.Array, x: jax.Array, kept: jax.Array, num_levels: int) -> jax.Array:
@@ -282,37 +305,3 @@ def revealed(model: Any, key: jax.Array, masked_D: jax.Array, between: Between) 
     if model.process == "rounds":
         return lowest(key, masked_D, jnp.round((between.kept_s - between.kept_t) * model.event.num_sites))
     return masked_D & (jax.random.uniform(key, masked_D.shape) < between.revealed)
-
-
-@functools.partial(jax.jit, static_argnames=("visited", "places"))
-def draw_discrete(
-    model: Any, params: Any, keys_B, context, visited: tuple[int, ...], places: tuple[int, ...], temperature
-) -> tuple[jax.Array, jax.Array | None]:
-    """x_0, [B, *grid, *value], and the frames of its path at these places."""
-    event, head, num = model.event, model.head(params), len(keys_B)
-    first_keys = step_keys(keys_B, jnp.int32(model.num_steps))
-    if model.process == "uniform":
-        x_T = jax.vmap(lambda key: jax.random.randint(key, event.shape, 0, event.num_levels))(first_keys)
-    else:
-        x_T = jnp.full((num, *event.shape), event.num_levels)
-
-    def back(x_t: jax.Array, step: tuple[jax.Array, Between]) -> tuple[jax.Array, jax.Array | None]:
-        x_s = reverse(x_t, step)
-        return x_s, x_s if places else None
-
-    def reverse(x_t: jax.Array, step: tuple[jax.Array, Between]) -> jax.Array:
-        t, between = step
-        features = model.denoise(params, x_t, jnp.full(num, t), context)
-        keys = step_keys(keys_B, t - 1)
-        if model.process == "uniform":
-            table = reverse_table(jnp.exp(head.tempered_table(features, temperature)), x_t, between)
-            return jax.vmap(jax.random.categorical)(keys, jnp.log(table)).astype(x_t.dtype)
-        chosen_BD = jax.vmap(lambda key, masked: revealed(model, key, masked, between))(keys, model.masked(x_t))
-        values = jax.vmap(lambda key, f: head.sample(key, f, temperature))(step_keys(keys, jnp.int32(1)), features)
-        return jnp.where(model.on_values(chosen_BD), values, x_t).astype(x_t.dtype)
-
-    t_S = np.array(visited[::-1])
-    steps = jnp.asarray(t_S), Between.of(model.kept, t_S, np.append(t_S[1:], 0))
-    x_T = x_T.astype(jnp.int32)
-    x, later = jax.lax.scan(back, x_T, steps)
-    return x.astype(event.dtype), frames_of(x_T, later, places)

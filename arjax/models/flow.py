@@ -32,8 +32,8 @@ from arjax.models.base import Model, Params, folded, in_types, key_needed
 from arjax.models.draws import Request, check_draws, draw_part, refuse, step_keys
 from arjax.models.kinds import FIELD_TYPES, KINDS, Blueprint, Example, ModelChoice, make_model
 from arjax.networks import NETWORKS
-from arjax.networks.base import with_zero_features
 from arjax.networks.beside import Beside
+from arjax.networks.readout import readout_paths, with_zero_features
 from arjax.samplers import PLAIN_DRAW, SAMPLERS, Cached, Draw, DrawOptions, FixedPoint, Naive, Sampler, make_sampler
 
 #: The name of the base distribution among the parameters, beside "0", "1", ... of the blocks.
@@ -216,8 +216,14 @@ class FlowModel(Model):
         """Fresh parameters: each block is the identity, as its features are 0. Otherwise their scales would multiply,
         and a deep flow would start far from every density.
         """
+        paths: dict[Any, frozenset[str]] = {}
+        for block in self.blocks:
+            if block.network not in paths:
+                paths[block.network] = readout_paths(block.init, "FROM_CONTEXT")
         params = super().init(key)
-        return {name: part if name == BASE else with_zero_features(part) for name, part in params.items()}
+        for k, block in enumerate(self.blocks):
+            params[str(k)] = with_zero_features(params[str(k)], paths[block.network])
+        return params
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
         """log p(x | c) of each example in nats, float32[B]; of levels the bound E[log p(x + u)] with one u, drawn by

@@ -20,7 +20,7 @@ from arjax.core.options import opt
 from arjax.core.spec import EventSpec
 from arjax.models import noise_schedules as schedules
 from arjax.models.base import Model
-from arjax.models.chains import SMALL, STATIC, Chain, Params, StepTerms, check_features, frames_of
+from arjax.models.chains import SMALL, STATIC, Chain, Params, StepTerms, check_features
 from arjax.models.draws import check_draws, step_keys
 from arjax.models.kinds import KINDS, Blueprint, Example
 from arjax.models.noise_schedules import MOST_STEPS
@@ -185,12 +185,36 @@ class GaussianChain(Chain):
             log_p = log_bin_mass(distance, 1 / (sigma * (self.event.num_levels - 1)), x, self.event.num_levels)
         return log_p.reshape(len(x), -1).sum(-1)
 
-    def drawing(self, options, eta=None):
-        """Between two visited steps s < t it draws from q(x_s | x_t, x_0) of the chain without those between them, with
-        the predicted x_0 (Song, Meng & Ermon, 2021, section 4.2); `eta` is None for that of the model.
-        """
+    def how(self, options, eta=None):
+        """`eta` and the factor of all noise; `eta` is None for that of the model."""
         schedules.check_eta(self.eta if eta is None else eta)
-        return draw_gaussian, float(self.eta if eta is None else eta)
+        return float(self.eta if eta is None else eta), 1.0
+
+    def start(self, keys_B, how):
+        return self._noise(keys_B, jnp.int32(self.num_steps), how)
+
+    def _noise(self, keys_B: jax.Array, t: jax.Array, how: Any) -> jax.Array:
+        """Normal noise of step t times a factor, [B, *grid, *value]."""
+        normal = jax.vmap(lambda key: jax.random.normal(key, self.event.shape))
+        return how[1] * normal(step_keys(keys_B, t))
+
+    def reverse_steps(self, params, visited, how):
+        return schedules.reverse_steps(self.gammas(params), visited, how[0])
+
+    def reverse(self, params, x_t, step, keys_B, context, how):
+        """Between two visited steps s < t it draws from q(x_s | x_t, x_0) of the chain without those between them, with
+        the predicted x_0 (Song, Meng & Ermon, 2021, section 4.2).
+        """
+        t, gamma, of_x_0, of_noise, std = step
+        fill = functools.partial(jnp.full, len(x_t))
+        _, noise, x_0 = self.predicted(params, x_t, fill(t), fill(gamma), context)
+        return of_x_0 * x_0 + of_noise * noise + std * self._noise(keys_B, t - 1, how)
+
+    def as_data(self, x):
+        if self.event.kind == "real":
+            return x
+        top = self.event.num_levels - 1
+        return jnp.clip(jnp.round((x + 1) * top / 2), 0, top).astype(self.event.dtype)
 
 
 @check_draws.register(GaussianChain)
@@ -234,34 +258,3 @@ def expected_level(logits: jax.Array, y: jax.Array, precision: jax.Array) -> jax
     levels_V = jnp.linspace(-1.0, 1.0, logits.shape[-1])
     likelihood = -0.5 * (precision[..., None] * (y[..., None] - levels_V)) ** 2
     return (jax.nn.softmax(logits + likelihood) * levels_V).sum(-1)
-
-
-@functools.partial(jax.jit, static_argnames=("visited", "places"))
-def draw_gaussian(
-    model: Any, params: Any, keys_B, context, visited: tuple[int, ...], places: tuple[int, ...], eta, temperature=1.0
-) -> tuple[jax.Array, jax.Array | None]:
-    """x_0, [B, *grid, *value], and the frames of its path at these places, in its units; all noise is multiplied by
-    the temperature.
-    """
-    shape, steps = model.event.shape, schedules.reverse_steps(model.gammas(params), visited, eta)
-
-    def normal(t: jax.Array) -> jax.Array:
-        return temperature * jax.vmap(lambda key: jax.random.normal(key, shape))(step_keys(keys_B, t))
-
-    def back(x_t: jax.Array, step: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array | None]:
-        t, gamma, of_x_0, of_noise, std = step
-        fill = functools.partial(jnp.full, len(x_t))
-        _, noise, x_0 = model.predicted(params, x_t, fill(t), fill(gamma), context)
-        x_s = of_x_0 * x_0 + of_noise * noise + std * normal(t - 1)
-        return x_s, x_s if places else None
-
-    def in_data_units(x: jax.Array) -> jax.Array:
-        if model.event.kind == "real":
-            return x
-        top = model.event.num_levels - 1
-        return jnp.clip(jnp.round((x + 1) * top / 2), 0, top).astype(model.event.dtype)
-
-    x_T = normal(jnp.int32(model.num_steps))
-    x, later = jax.lax.scan(back, x_T, steps)
-    path = frames_of(x_T, later, places)
-    return in_data_units(x), None if path is None else in_data_units(path)

@@ -13,7 +13,7 @@ from arjax.core.options import opt
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.objectives.base import OBJECTIVES
 from arjax.objectives.prefixes import PrefixObjective, replaceable, scored
-from arjax.samplers.prefixes import where_own
+from arjax.samplers.prefixes import where_drawn
 
 VALUES = ("uniform", "shuffled")
 
@@ -48,13 +48,13 @@ class InputNoise(PrefixObjective):
         x, event = jnp.asarray(batch.x), model.event
         may = replaceable(model, batch)
         if self.values == "uniform" and event.kind == "real":
-            return where_own(may, x + self.rate * jax.random.normal(value_key, x.shape), x, model)
+            return where_drawn(may, x + self.rate * jax.random.normal(value_key, x.shape), x, model)
         if self.values == "shuffled":
             weight_B = jnp.ones(len(x)) if batch.weight is None else batch.weight
             others = x[jax.random.categorical(value_key, jnp.log(weight_B), shape=(len(x),))]
         else:
             others = jax.random.randint(value_key, x.shape, 0, event.num_levels)
-        return where_own(may & jax.random.bernoulli(coin_key, self.rate, may.shape), others, x, model)
+        return where_drawn(may & jax.random.bernoulli(coin_key, self.rate, may.shape), others, x, model)
 
     def costs(self, model, params, batch, step):
         key, score_key = jax.random.split(step.key)

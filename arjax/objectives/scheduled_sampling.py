@@ -17,7 +17,7 @@ from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Params
 from arjax.objectives.base import OBJECTIVES
 from arjax.objectives.prefixes import PrefixObjective, replaceable, scored
-from arjax.samplers.prefixes import draw_in_parallel, draw_in_steps, where_own
+from arjax.samplers.prefixes import draw_in_parallel, draw_in_steps, where_drawn
 
 _LOW = 1 / (1 + math.exp(6))
 #: The part of `final` that is reached at a part u of the run, from 0 at its start to 1 at its end. The schedules of
@@ -70,7 +70,7 @@ class ScheduledSampling(PrefixObjective):
 
         def one_pass(_: jax.Array, inputs: jax.Array) -> jax.Array:
             features = model.features(params, inputs, context=batch.context)
-            return where_own(drawn_BD, draw_in_parallel(model, params, keys_B, inputs, features), batch.x, model)
+            return where_drawn(drawn_BD, draw_in_parallel(model, params, keys_B, inputs, features), batch.x, model)
 
         return jax.lax.fori_loop(0, self.passes, one_pass, batch.x)
 

@@ -72,21 +72,21 @@ class Asked:
     def values(cls, who: np.ndarray, table_BkV: np.ndarray) -> np.ndarray:
         """The values int32[B, k]; `who` is [number, t, j]."""
         number, t, j = who.tolist()
-        asked = cls._waiting[number]
+        call = cls._waiting[number]
         try:
-            if asked._error is None:
-                return _checked(asked._choose(table_BkV, t, j), table_BkV.shape[:2])
+            if call._error is None:
+                return _checked(call._choose(table_BkV, t, j), table_BkV.shape[:2])
         except BaseException as error:  # a program cannot be left from inside: the rest of its steps is made with zeros
-            asked._error = error
+            call._error = error
         return np.zeros(table_BkV.shape[:2], np.int32)
 
 
 def _checked(values: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Chosen values, which are whole numbers of this shape; raises `TypeError` for others."""
-    found = np.asarray(values)
-    if found.shape != shape or found.dtype.kind not in "iu":
-        raise TypeError(f"chosen values must be whole numbers {shape}, not {found.dtype} {found.shape}")
-    return found.astype(np.int32, copy=False)
+    chosen = np.asarray(values)
+    if chosen.shape != shape or chosen.dtype.kind not in "iu":
+        raise TypeError(f"chosen values must be whole numbers {shape}, not {chosen.dtype} {chosen.shape}")
+    return chosen.astype(np.int32, copy=False)
 
 
 def _answer(_: Any, out: Any, who: Any, table_BkV: Any) -> None:

@@ -157,7 +157,7 @@ def run(sampler, model, params, keys, canvas, options, shared=False, first=0, st
     """A draw as one compiled program; see `Sampler.__call__`."""
     steps = Steps(model, params, keys, options, shared, first, stop)
     x, stats = sampler.draw(model, params, steps, canvas, options.context)
-    return Draw(steps.ends.filled(x, options.observed), stats | {"steps": steps.ends.steps(x, steps.asked())})
+    return Draw(steps.ends.filled(x, options.observed), stats | {"steps": steps.ends.steps(x, steps.requested())})
 
 
 def make_sampler(text: str | Sampler) -> Sampler:
@@ -268,7 +268,7 @@ class Steps:
         blocks_SM = jnp.asarray(self.factorization.blocks)
         return ((blocks_SM < self.factorization.num_sites) & ~self.observed(blocks_SM)).any(1)
 
-    def asked(self) -> jax.Array:
+    def requested(self) -> jax.Array:
         """bool[S]: the steps before `stop` that have a site to draw."""
         return self.to_draw() & (jnp.arange(self.factorization.num_steps) < self.stop)
 

@@ -117,8 +117,10 @@ class Search:
         else:
             done_WV = jax.vmap(self.completes, (0, None))(going.x, t)
             rest_WV = jnp.where(done_WV, -jnp.inf, log_prob_WV)
-            found = self._best(t, going, jnp.where(done_WV, log_prob_WV, -jnp.inf), min(self.num, table_WV.size))[1]
-            both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), complete, found)
+            candidates = self._best(t, going, jnp.where(done_WV, log_prob_WV, -jnp.inf), min(self.num, table_WV.size))[
+                1
+            ]
+            both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), complete, candidates)
             complete = both.take(jax.lax.top_k(both.score, self.num)[1])
         return *self._best(t, going, rest_WV, len(rest_WV)), complete
 
@@ -164,8 +166,8 @@ class Beam(Sampler):
         if isinstance(head, Truncated):
             raise UserError("beam search looks for the most probable values of all: leave top_k, top_p and min_p out")
         if block_size > 1 or model.event.value_shape:
-            found = f"steps of {block_size} sites" if block_size > 1 else "values that are vectors"
-            raise UserError(f"beam search needs steps of one scalar value, and this model has {found}")
+            given = f"steps of {block_size} sites" if block_size > 1 else "values that are vectors"
+            raise UserError(f"beam search needs steps of one scalar value, and this model has {given}")
         if not head.has_table:
             raise UserError("beam search needs a list of the probabilities of values, which this conditional lacks")
 
@@ -183,12 +185,12 @@ class Beam(Sampler):
             completes=steps.ends.completes(model.event.num_levels) if steps.ends else None,
         )
         x_BD = canvas.reshape(len(canvas), -1)
-        found = search(carry, x_BD, self.width, steps.ends.ended(x_BD, prompt) if steps.ends else None)
-        going = found.going._replace(score=search.score(found.going.log_prob, search.stop))
-        both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, 1), found.complete, going)
+        result = search(carry, x_BD, self.width, steps.ends.ended(x_BD, prompt) if steps.ends else None)
+        going = result.going._replace(score=search.score(result.going.log_prob, search.stop))
+        both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, 1), result.complete, going)
         best = jax.vmap(Beams.take)(both, both.score.argmax(1))
         read = num_calls(prompt, chunk) if jax.tree.leaves(carry) else 0  # without a carry nothing is read
-        stats = {"network_calls": read + found.calls, "log_prob": best.log_prob}
+        stats = {"network_calls": read + result.calls, "log_prob": best.log_prob}
         return Draw(best.x.reshape(canvas.shape), stats)
 
 

@@ -77,7 +77,7 @@ def _log_prob(model: Any, params: Any, x: jax.Array, steps: Steps, context: Any)
     query = None
     if steps.observed_D is not None:
         observed = steps.observed_D.reshape(factorization.grid_shape)
-        query = Query(asked=~observed, given=observed)
+        query = Query(queried=~observed, given=observed)
     log_prob_ND = site_log_prob(head, features, x, factorization, query).reshape(len(x), -1)
-    asked_S = jnp.arange(factorization.num_steps) < steps.stop
-    return jnp.where(asked_S[factorization.step] & steps.ends.counts(x), log_prob_ND, 0).sum(1)
+    requested_S = jnp.arange(factorization.num_steps) < steps.stop
+    return jnp.where(requested_S[factorization.step] & steps.ends.counts(x), log_prob_ND, 0).sum(1)

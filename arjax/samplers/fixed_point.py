@@ -22,7 +22,7 @@ from arjax.networks.base import chunk_of
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, per_example
 from arjax.samplers.drafts.base import Draft, Place, Proposal, Target, make_draft, target_of_draft
 from arjax.samplers.loops import has_carry, num_calls, read_prompt
-from arjax.samplers.prefixes import where_own
+from arjax.samplers.prefixes import where_drawn
 from arjax.samplers.windows import accept_by_keys, draw_in_windows, leading, tell_window
 
 STARTS = ("zeros", "mode")
@@ -119,7 +119,7 @@ def _modes(model: Any, params: Any, steps: Steps, canvas: jax.Array, context: An
     modes = head.mode(features).astype(canvas.dtype).reshape(canvas.shape)
     if steps.observed_D is None:
         return modes
-    return where_own(jnp.tile(~steps.observed_D, (len(canvas), 1)), modes, canvas, model)
+    return where_drawn(jnp.tile(~steps.observed_D, (len(canvas), 1)), modes, canvas, model)
 
 
 def draft_whole(

@@ -118,13 +118,13 @@ class Parallel(Sampler):
             carry = read_prompt(network, variables, canvas, model.factorization, context, prompt, chunk)
 
             def body(r: jax.Array, state: tuple[Any, ...]) -> tuple[Any, ...]:
-                carry, canvas, own_S, before, t = state
-                order = self._order(model.factorization, own_S)
+                carry, canvas, step_order_S, before, t = state
+                order = self._order(model.factorization, step_order_S)
                 carry = advance(network, variables, carry, canvas, before, t - before, max(sizes), order, context)
                 k = num_steps if self._by_score else max(sizes)
                 features = network.apply(variables, carry, canvas, t, k, order, context, method="ahead")[0]
-                canvas, own_S = self._fill(steps, keys_S, canvas, own_S, t, ends_K[r] - t, features)
-                return carry, canvas, own_S, t, ends_K[r]
+                canvas, step_order_S = self._fill(steps, keys_S, canvas, step_order_S, t, ends_K[r] - t, features)
+                return carry, canvas, step_order_S, t, ends_K[r]
 
             t = jnp.asarray(prompt, jnp.int32)
             state = carry, canvas, self._first_order(keys_S, prompt), t, t
@@ -148,36 +148,38 @@ class Parallel(Sampler):
         lot_S = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, OWN_NUMBERS)))(keys_S)
         return jnp.argsort(jnp.where(place_S < prompt, -1.0, lot_S), stable=True)
 
-    def _order(self, own: Factorization, own_S: jax.Array) -> Factorization:
+    def _order(self, factorization: Factorization, step_order_S: jax.Array) -> Factorization:
         """The order of one example, in which its n-th step is step `own_S[n]` of the model."""
-        return own if self.choose == "order" else reorder(own, jnp.asarray(own.order)[own_S])
+        if self.choose == "order":
+            return factorization
+        return reorder(factorization, jnp.asarray(factorization.order)[step_order_S])
 
     def _fill(
         self,
         steps: Steps,
         keys_S: jax.Array,
         canvas: jax.Array,
-        own_S: jax.Array,
+        step_order_S: jax.Array,
         t: jax.Array,
         n: jax.Array,
         features_kMF: jax.Array,
     ) -> tuple[jax.Array, jax.Array]:
         """Draws n of the steps that are left: the canvas [1, *grid, *value] with them, and the order with them next."""
-        own, num_steps = steps.factorization, len(own_S)
-        flat_Dv, place_k = canvas.reshape(own.num_sites, -1), t + jnp.arange(len(features_kMF))
-        step_k = jnp.take(own_S, place_k, mode="clip")
+        factorization, num_steps = steps.factorization, len(step_order_S)
+        flat_Dv, place_k = canvas.reshape(factorization.num_sites, -1), t + jnp.arange(len(features_kMF))
+        step_k = jnp.take(step_order_S, place_k, mode="clip")
         values = jax.vmap(steps.value, (0, 0, None, 0))(keys_S[step_k], step_k, flat_Dv, features_kMF)
         if self._by_score:
             score_k = self._score(steps, canvas, step_k, values, features_kMF)
             by_score_S = by_score(score_k, t, num_steps)
-            own_S = own_S[by_score_S]
+            step_order_S = step_order_S[by_score_S]
             place_k = jnp.where(
                 place_k < num_steps, jnp.argsort(by_score_S)[jnp.minimum(place_k, num_steps - 1)], place_k
             )
-        sites_kM = jnp.asarray(own.blocks)[step_k]
+        sites_kM = jnp.asarray(factorization.blocks)[step_k]
         drawn_kM = (place_k < t + n)[:, None] & ~steps.observed(sites_kM)
-        flat_Dv = flat_Dv.at[jnp.where(drawn_kM, sites_kM, own.num_sites)].set(values, mode="drop")
-        return flat_Dv.reshape(canvas.shape), own_S
+        flat_Dv = flat_Dv.at[jnp.where(drawn_kM, sites_kM, factorization.num_sites)].set(values, mode="drop")
+        return flat_Dv.reshape(canvas.shape), step_order_S
 
     def _score(
         self, steps: Steps, canvas: jax.Array, step_k: jax.Array, values: jax.Array, features_kMF: jax.Array

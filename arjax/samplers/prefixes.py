@@ -19,7 +19,7 @@ def draw_in_steps(
     params: Any,
     keys: jax.Array,
     x: Array,
-    own_BD: jax.Array,
+    drawn_BD: jax.Array,
     context: Any = None,
     first: int | jax.Array = 0,
     last: int | jax.Array | None = None,
@@ -33,7 +33,7 @@ def draw_in_steps(
       model: a pytree with the fields `network`, `conditional` and `factorization`.
       keys: B random keys.
       x: the values of the other sites, [B, *grid, *value].
-      own_BD: bool[B, D], the sites to draw.
+      drawn_BD: bool[B, D], the sites to draw.
       context: {name: [B, ...]} or None.
       first: a step before which no site is drawn; may be traced.
       last: a step from which on none is; may be traced, None for the end.
@@ -47,7 +47,7 @@ def draw_in_steps(
     def draw(t: jax.Array, state: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
         carry, canvas = state
         carry, features = network.apply(variables, carry, canvas, t, factorization, context, method="step")
-        return carry, where_own(own_BD, steps.fill(canvas, t, features), canvas, model)
+        return carry, where_drawn(drawn_BD, steps.fill(canvas, t, features), canvas, model)
 
     goes_on = None if last is None else lambda t, canvas: t < last
     return loop_over_steps(network, variables, factorization, first, draw, carry, x, goes_on)[1]
@@ -70,9 +70,9 @@ def draw_in_parallel(model: Any, params: Any, keys: jax.Array, inputs: Array, fe
     return jax.vmap(redraw)(jnp.swapaxes(steps.keys_SB, 0, 1), jnp.asarray(inputs), flat)
 
 
-def where_own(own_BD: jax.Array, drawn: Array, x: Array, model: Any) -> jax.Array:
-    """`drawn` at the sites of `own_BD`, and `x` elsewhere, [B, *grid, *value]."""
+def where_drawn(drawn_BD: jax.Array, drawn: Array, x: Array, model: Any) -> jax.Array:
+    """`drawn` at the sites of `drawn_BD`, and `x` elsewhere, [B, *grid, *value]."""
     factorization = model.factorization
     rank = len(factorization.grid_shape)
-    own = own_BD.reshape(len(x), *factorization.grid_shape, *[1] * (x.ndim - 1 - rank))
-    return jnp.where(own, drawn.astype(x.dtype), x)
+    is_drawn = drawn_BD.reshape(len(x), *factorization.grid_shape, *[1] * (x.ndim - 1 - rank))
+    return jnp.where(is_drawn, drawn.astype(x.dtype), x)

@@ -198,7 +198,7 @@ def lowest_entropy_log_prob(
       sizes: sites of each round, which add up to S.
       key: as of `k_step_log_prob`. The entropies do not read it: they are those of the sampler.
     """
-    network, own, num_steps = model.network, model.factorization, model.factorization.num_steps
+    network, factorization, num_steps = model.network, model.factorization, model.factorization.num_steps
     variables, head, most = step_variables(network, params), bound(model.conditional, params), max(sizes)
     ends_K = np.cumsum(sizes)
     rounds_K2 = jnp.array(np.stack([ends_K - sizes, sizes], 1), jnp.int32)  # the first place of a round, and its size
@@ -206,24 +206,24 @@ def lowest_entropy_log_prob(
     def one(example: Batch, key: jax.Array) -> jax.Array:
         x = jnp.asarray(example.x)
         canvas, context = x[None], jax.tree.map(lambda leaf: leaf[None], example.context) or None
-        present_D = is_present(x, x.ndim - len(own.grid_shape)).reshape(-1)
-        counted_D = _counted(example, own.num_sites) & present_D
+        present_D = is_present(x, x.ndim - len(factorization.grid_shape)).reshape(-1)
+        counted_D = _counted(example, factorization.num_sites) & present_D
 
         def score(state: tuple[Any, ...], round_2: jax.Array) -> tuple[tuple[Any, ...], jax.Array]:
-            (carry, own_S, before), (t, n) = state, round_2
-            order = reorder(own, jnp.asarray(own.order)[own_S])
+            (carry, step_order_S, before), (t, n) = state, round_2
+            order = reorder(factorization, jnp.asarray(factorization.order)[step_order_S])
             carry = advance(network, variables, carry, canvas, before, t - before, most, order, context)
             features = network.apply(variables, carry, canvas, t, num_steps, order, context, method="ahead")[0]
-            sites_kM = jnp.asarray(own.blocks)[jnp.take(own_S, t + jnp.arange(num_steps), mode="clip")]
+            sites_kM = jnp.asarray(factorization.blocks)[jnp.take(step_order_S, t + jnp.arange(num_steps), mode="clip")]
             score_k = jnp.where(present_D[sites_kM[:, 0]], -entropies(head, sites_kM, features), -jnp.inf)
             by_score_S = by_score(score_k, t, num_steps)
             chosen_n = jnp.take(by_score_S, t + jnp.arange(most), mode="clip") - t
             scoring = bound(model.conditional, params, key=jax.random.fold_in(key, t))
-            log_prob_n = step_log_prob(scoring, own, x, features[chosen_n], sites_kM[chosen_n])[:, 0]
+            log_prob_n = step_log_prob(scoring, factorization, x, features[chosen_n], sites_kM[chosen_n])[:, 0]
             counts_n = (jnp.arange(most) < n) & counted_D[sites_kM[chosen_n, 0]]
-            return (carry, own_S[by_score_S], t), jnp.where(counts_n, log_prob_n, 0.0).sum()
+            return (carry, step_order_S[by_score_S], t), jnp.where(counts_n, log_prob_n, 0.0).sum()
 
-        carry = network.apply(variables, 1, own, context, method="start")
+        carry = network.apply(variables, 1, factorization, context, method="start")
         return jax.lax.scan(score, (carry, jnp.arange(num_steps), jnp.int32(0)), rounds_K2)[1].sum()
 
     return jax.vmap(one)(batch, _noise_keys(key, len(batch)))
@@ -236,11 +236,11 @@ def measure_losses(model: Any, params: Any, batch: Batch, seed: int = 0) -> np.n
     """
     num_steps = model.factorization.num_steps
     points = np.unique(np.linspace(0, num_steps - 1, min(num_steps, MOST_POINTS)).round())
-    found = [
+    scores = [
         log_prob_of_rest(model, params, batch, tuple(int(t) for t in points), seed * NUM_ORDERS + n)
         for n in range(NUM_ORDERS)
     ]
-    log_prob_P, sites_P = (np.sum(part, (0, 1)) for part in zip(*found, strict=True))
+    log_prob_P, sites_P = (np.sum(part, (0, 1)) for part in zip(*scores, strict=True))
     if not (sites_P > 0).all():
         raise UserError("losses cannot be measured: the masks of the examples leave nothing to score")
     return np.interp(np.arange(num_steps), points, non_increasing(-log_prob_P / sites_P, sites_P))
@@ -266,7 +266,7 @@ def _of_rest(model, params, batch: Batch, keys: jax.Array, points: tuple[int, ..
         example, key = pair
         order = model.orders.draw_of_all(key)
         noise_key = jax.random.fold_in(key, 1)
-        found = log_prob_ahead(model, params, example, order, points, model.factorization.num_steps, noise_key)
-        return tuple(part.sum(-1) for part in found)
+        scores = log_prob_ahead(model, params, example, order, points, model.factorization.num_steps, noise_key)
+        return tuple(part.sum(-1) for part in scores)
 
     return jax.lax.map(one, (batch, keys), batch_size=TOGETHER)

@@ -98,15 +98,15 @@ class OutsideSteps:
         raised when the steps that have begun are over.
         """
         stop = len(self.blocks_SM) if stop is None else stop
-        with Asked(choose) as asked:
+        with Asked(choose) as call:
             while self.t < stop:
                 last = min(self.t + SEGMENT, self._grown(), stop)
                 where = self._models, self._variables, self._context, self._pasts, self._state
                 try:
-                    self._pasts, self._state = _run(*where, np.int32(self.t), np.int32(last), np.int32(asked.number))
+                    self._pasts, self._state = _run(*where, np.int32(self.t), np.int32(last), np.int32(call.number))
                     jax.block_until_ready(self._state)
                 finally:
-                    asked.check()
+                    call.check()
                 self.t = last
 
     def _grown(self) -> int:
@@ -164,8 +164,8 @@ def _read(model: Any, variables: Any, canvas: jax.Array, context: Any, prompt: j
 
 @functools.partial(jax.jit, static_argnames="end")
 def _grown(model: Any, variables: Any, carry: Any, past: Any, end: int) -> Any:
-    found = loop_carry(model.network, variables, carry, end, model.factorization, past)
-    return jax.tree.map(jnp.copy, found)  # buffers of its own, which the next steps overwrite
+    pasts = loop_carry(model.network, variables, carry, end, model.factorization, past)
+    return jax.tree.map(jnp.copy, pasts)  # buffers of its own, which the next steps overwrite
 
 
 @functools.partial(jax.jit, donate_argnames=("pasts", "state"))
@@ -231,9 +231,9 @@ def _weights(
     log_weight_KB: jax.Array, p_KBnV: jax.Array, values_Bn: jax.Array, exists_n: jax.Array, j: int | jax.Array
 ) -> jax.Array:
     """The log weights [K, B] given the first j scalars of a step."""
-    own_KBn = jnp.take_along_axis(p_KBnV, values_Bn[None, :, :, None], -1)[..., 0]
+    p_KBn = jnp.take_along_axis(p_KBnV, values_Bn[None, :, :, None], -1)[..., 0]
     counts_n = exists_n & (jnp.arange(values_Bn.shape[1]) < j)
-    given_KB = jnp.where(counts_n, jnp.log(jnp.maximum(own_KBn, LEAST)), 0.0).sum(-1)
+    given_KB = jnp.where(counts_n, jnp.log(jnp.maximum(p_KBn, LEAST)), 0.0).sum(-1)
     return jax.nn.log_softmax(log_weight_KB + given_KB, axis=0)
 
 

@@ -158,8 +158,8 @@ def over_examples(num: int) -> Callable[[Callable], Callable]:
 
     def only(function: Callable) -> Callable:
         def mapped(*args: Any) -> Any:
-            found = function(*jax.tree.map(lambda leaf: leaf[0], args))
-            return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], found)
+            result = function(*jax.tree.map(lambda leaf: leaf[0], args))
+            return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], result)
 
         return mapped
 

@@ -285,7 +285,7 @@ def make_setup(
     recipe = Recipe(
         model=model,
         objective=objective,
-        optimizer=make_optimizer(optimizer, learning_rate, length, clip_norm=clip_norm),
+        optimizer=make_optimizer(optimizer, learning_rate, length, clip_norm=clip_norm, model=model),
         total_steps=length,
         ema_decay=train.ema_decay,
         transform=dataset.transform,

@@ -39,7 +39,10 @@ COMMANDS = [
     (["--config=nowhere.py", "--workdir=EMPTY"], "there is no config file 'nowhere.py'"),
     (["--config=CONFIG:smok", "--workdir=EMPTY"], "no argument 'smok', did you mean 'smoke'"),
     (["--config=CONFIG:units=big", "--workdir=EMPTY"], "'units' must be an integer, not 'big'"),
-    (["--config=CONFIG:context=colour", "--workdir=EMPTY"], "'context' cannot be 'colour'"),
+    (
+        ["--config=CONFIG:context=colour", "--workdir=EMPTY"],
+        "'context' of the dataset 'digits' must be one of none, label, not 'colour'",
+    ),
     (["--config=CONFIG", "--workdir=FILE"], "cannot write to the folder"),
     (["--config=CONFIG", "--workdir=/proc/nowhere"], "cannot write to the folder '/proc/nowhere'"),
     (["--mode=evaluate", "--workdir=EMPTY"], "holds no run"),

@@ -53,9 +53,11 @@ def test_values_of_another_type_or_range_are_refused(registry: Registry, name: s
 @pytest.mark.parametrize(("registry", "name"), COMPONENTS)
 def test_defaults_and_the_ends_of_a_range_pass(registry: Registry, name: str):
     for option, declaration in registry.declarations(name).items():
-        values = [] if declaration.default is inspect.Parameter.empty else [declaration.default]
-        if isinstance(declaration.like, int | float) and not isinstance(declaration.like, bool):
+        like, values = declaration.like, [*declaration.choices]
+        if declaration.default is not inspect.Parameter.empty:
+            values += [declaration.default]
+        if isinstance(like, int | float) and not isinstance(like, bool) and not declaration.choices:
             ends = [end for end in (declaration.least, declaration.most) if math.isfinite(end)]
-            values += [type(declaration.like)(end) for end in ends if declaration.above < end < declaration.below]
-        for value in [*values, *declaration.choices]:
+            values += [type(like)(end) for end in ends if declaration.above < end < declaration.below]
+        for value in values:
             assert registry.typed(name, {option: value}) == {option: value}

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.data import devowelled, make_dataset
 from arjax.data.devowelled import fragments, restoration
 
 TEXT = "First Citizen:\nBefore we proceed any further, hear me speak.\n\nAll:\nSpeak, speak.\n"
@@ -39,11 +38,3 @@ def test_examples_and_contexts():
 def test_splits_that_cannot_be_used(found, sentence):
     with pytest.raises(UserError, match=sentence):
         restoration("toy", found, 6)
-
-
-def test_long_fragments_are_left_out(monkeypatch):
-    texts = dict.fromkeys(("train", "validation", "test"), TEXT)
-    monkeypatch.setattr(devowelled, "shakespeare", lambda data_dir: texts)
-    dataset = make_dataset("devowelled_shakespeare", max_length=14)
-    test = dataset.splits["test"].arrays.x
-    assert [dataset.decode(row) for row in test] == ["me speak.", "Speak, speak."]

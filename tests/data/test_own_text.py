@@ -141,7 +141,6 @@ def test_the_likelihood_is_that_of_the_string_with_its_end(write):
 MISTAKES = [
     ("text", {}, "needs a text file"),
     ("text", {"file": "no/such.txt"}, "cannot read the text file 'no/such.txt': No such file"),
-    ("text", {"file": "words", "tokens": "letters"}, "cannot be 'letters'"),
     ("text", {"file": "words", "splits": (0.5, 0.5)}, "three parts above 0 that add up to 1"),
     ("text", {"file": "words", "splits": (0.8, 0.1, 0.2)}, "three parts above 0 that add up to 1"),
     ("text", {"file": "words", "validation": "words"}, "give both or neither"),

@@ -27,8 +27,6 @@ FITS = [
     ("parallel(sizes=(2, 4))", [{}], [{"partition": "blocks(size=2)"}]),
     ("parallel(steps=6)", [{}], []),
     ("parallel(steps=7)", [], [{}]),
-    ("fixed_point(window=2)", [{}], []),
-    ("fixed_point(window=1)", [], [{}]),
     ("parallel(choose='order', steps=3)", [{"partition": "blocks(size=2)"}], [{"partition": "blocks(size=3)"}]),
     ("parallel(choose='random', steps=3)", [{}], [{"partition": "blocks(size=2)"}]),
     ("beam", [{}], [{"partition": "blocks(size=2)"}]),

@@ -17,7 +17,8 @@ from arjax.conditionals.base import CONDITIONALS
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.options import opt
-from arjax.models.gaussian_chain import PREDICTIONS, GaussianChain, draw_gaussian
+from arjax.models.chains import draw_rounds
+from arjax.models.gaussian_chain import PREDICTIONS, GaussianChain
 from arjax.models.heads.base import Head, denoiser_of
 from arjax.models.noise_schedules import GAUSSIAN
 from arjax.samplers import example_keys
@@ -95,8 +96,8 @@ class DiffusionHead(Head):
     def scaled_draw(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array) -> jax.Array:
         contexts, chain = self.contexts(features), self.chain
         keys_N = example_keys(key, len(contexts["vector"]))
-        options = contexts, chain.visited(chain.sample_steps), (), jnp.float32(1.0)
-        rows, _ = draw_gaussian(chain, self.params, keys_N, *options, temperature)
+        how = jnp.float32(1.0), temperature
+        rows, _ = draw_rounds(chain, self.params, keys_N, contexts, chain.visited(chain.sample_steps), (), how)
         return self.drawn(features, rows)
 
 

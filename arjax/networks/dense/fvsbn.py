@@ -62,6 +62,7 @@ class FVSBN(Network):
 
     input_dropout: float = rate_option()
 
+    READOUT = ("earlier",)
     TRAITS = Network.TRAITS | {"graphs"}
 
     def setup(self):

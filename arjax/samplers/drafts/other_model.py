@@ -112,8 +112,8 @@ def check_draft(draft: Any, model: Any, with_log_q: bool = False) -> None:
     for name in ("event", "context_spec"):
         if getattr(draft, name) != getattr(model, name):
             raise UserError(f"the draft does not fit the model: their {name.removesuffix('_spec')}s differ")
-    own, other = model.factorization, draft.factorization
-    if own.blocks.shape != other.blocks.shape:
+    factorization, other = model.factorization, draft.factorization
+    if factorization.blocks.shape != other.blocks.shape:
         raise UserError("the draft does not fit the model: their steps have other sizes")
     listed = with_log_q or isinstance(model.conditional, Truncated)
     if listed and not has_probabilities(draft.conditional, other):
@@ -121,9 +121,9 @@ def check_draft(draft: Any, model: Any, with_log_q: bool = False) -> None:
             "the draft has no list of the probabilities of each value, which coupling='rejection', top_k, top_p and "
             "min_p need"
         )
-    if is_traced(own.blocks, other.blocks):
+    if is_traced(factorization.blocks, other.blocks):
         return  # inside `jit` an order is not known
-    if draft.orders is None and not np.array_equal(own.blocks, other.blocks):
+    if draft.orders is None and not np.array_equal(factorization.blocks, other.blocks):
         raise UserError("the draft does not fit the model: they visit the sites in other orders")
 
 
