@@ -247,7 +247,7 @@ EVENT = EventSpec((6,), kind="tokens", num_levels=3)
         ("hybrid", {"layers": "mamba2, gru"}, "unknown mixer 'gru'"),
         ("hybrid", {"layers": "mamba2(3)"}, "cannot read 'mamba2.3.'"),
         ("hybrid", {"layers": "mamba2(width=3)"}, "mixer 'mamba2' has no option 'width'"),
-        ("hybrid", {"layers": "gated_convolution(window=0)"}, "the option 'window' of the mixer 'gated_convolution' must"),
+        ("hybrid", {"layers": "gated_convolution(window=0)"}, "'window' of the mixer 'gated_convolution' must"),
     ],
 )
 def test_refusals(network, options, sentence):
