@@ -21,14 +21,7 @@ EVENT = EventSpec((3,), (), "tokens", 3)
 class Nothing(Denoiser):
     """All values are equally probable."""
 
-    def __call__(self, x_t, t, context=None, *, train=False):
-        return jnp.zeros((*x_t.shape, self.num_features))
-
-
-class NothingInBlocks(Nothing):
-    """The same, given earlier blocks."""
-
-    def __call__(self, x, x_t, factorization, context=None, *, train=False):
+    def __call__(self, x_t, factorization=None, context=None, *, train=False):
         return jnp.zeros((*x_t.shape, self.num_features))
 
 
@@ -49,6 +42,6 @@ def test_a_chain_without_parameters_scores_draws_and_trains(tmp_path):
 
 def test_blocks_without_parameters_are_initialised():
     head, blocks = make_conditional("", EVENT), make_factorization((3,), "raster", "sizes(sizes=(1, 2))")
-    model = BlockDiffusion(NothingInBlocks(EVENT, NO_CONTEXT, head.num_params, "float32"), head, blocks, 1, 1, 0, 0)
+    model = BlockDiffusion(Nothing(EVENT, NO_CONTEXT, head.num_params, "float32"), head, blocks, 1, 1, 0, 0)
     params = model.init(jax.random.key(0))
     assert params == {"denoiser": {}} and model.num_params == 0

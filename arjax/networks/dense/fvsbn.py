@@ -78,6 +78,7 @@ class FVSBN(Network):
     num_linear: int = 0
     input_dropout: float = rate_option()
 
+    READOUT = ("earlier",)
     TRAITS = Network.TRAITS | {"graphs"}
 
     def check(self, factorization):
