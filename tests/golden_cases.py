@@ -185,13 +185,13 @@ def _measure_model(case: Mapping[str, Any], thorough: bool) -> tuple[dict[str, A
     values["log_prob"] = np.asarray(score(params, jax.random.key(1)))
     if not thorough:
         return values, {}
-    found = jax.tree.map(np.asarray, _trained(model, batch, jax.random.key(0)))
+    found = jax.tree.map(np.asarray, _trained(model, batch, jax.random.key(0), **case.get("course", {})))
     values |= {name: found[name] for name in ("losses", "slopes", "x")}
     values |= {name: _size(found[name]) for name in ("fresh", "params")}
     return values, found | {"log_prob": values["log_prob"], "paths": paths}
 
 
-def _trained(model: Any, batch: Any, key: jax.Array) -> dict[str, Any]:
+def _trained(model: Any, batch: Any, key: jax.Array, noise: float = 0.2, rate: float = RATE) -> dict[str, Any]:
     """First parameters, a few steps from near these, and draws."""
     context = {name: part[:DRAWS] for name, part in batch.context.items()} or None
 
@@ -204,9 +204,9 @@ def _trained(model: Any, batch: Any, key: jax.Array) -> dict[str, Any]:
 
         def step(params: Any, _: Any) -> tuple[Any, Any]:
             value, gradient = jax.value_and_grad(loss)(params)
-            return jax.tree.map(lambda leaf, slope: leaf - RATE * slope, params, gradient), (value, _norm(gradient))
+            return jax.tree.map(lambda leaf, slope: leaf - rate * slope, params, gradient), (value, _norm(gradient))
 
-        params, (losses, slopes) = jax.lax.scan(step, _moved(fresh), length=STEPS)
+        params, (losses, slopes) = jax.lax.scan(step, _moved(fresh, noise), length=STEPS)
         x = model.draw(params, jax.random.split(jax.random.fold_in(key, 3), DRAWS), context=context).x
         return {"fresh": fresh, "params": params, "losses": losses, "slopes": slopes, "x": x}
 

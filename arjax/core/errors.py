@@ -13,6 +13,13 @@ class UserError(ValueError):
     """
 
 
+def refuse(*rules: tuple[object, str]) -> None:
+    """Raises `UserError` with the sentence of the first rule whose condition is true."""
+    for is_wrong, sentence in rules:
+        if is_wrong:
+            raise UserError(sentence)
+
+
 def describe(error: BaseException) -> str:
     """`ValueError: the first line of its message`."""
     lines = str(error).strip().splitlines()

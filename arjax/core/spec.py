@@ -112,6 +112,11 @@ class EventSpec:
         return self.grid_shape + self.value_shape
 
     @property
+    def is_class(self) -> bool:
+        """Whether it is one number of finitely many, such as a label."""
+        return not self.shape and self.is_discrete
+
+    @property
     def is_discrete(self) -> bool:
         """Whether all values are integers; mixed columns are not."""
         return self.kind in DISCRETE

@@ -54,7 +54,7 @@ def classes_of(model: Model, needed_by: str, several: bool = False) -> Classes:
     A model with bounds or estimates of log p is told on stderr to give estimates.
     """
     parts = model.context_spec.parts
-    if not parts or (len(parts) > 1 and not several) or any(part.shape or not part.is_discrete for _, part in parts):
+    if not parts or (len(parts) > 1 and not several) or any(not part.is_class for _, part in parts):
         said = " and ".join(name for name, _ in parts) or "none"
         what = "a class, or several classes" if several else "a class"
         raise UserError(f"{needed_by} needs a model whose context is {what}, and the context of this one is {said}")

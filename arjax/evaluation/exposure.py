@@ -17,7 +17,7 @@ import numpy as np
 
 from arjax.core.batch import Batch
 from arjax.core.ends import up_to_end
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.traits import require
 from arjax.data.base import Truth
 from arjax.evaluation.summaries import ratio_of_means, stderr_of
@@ -154,10 +154,19 @@ def exposure(
 def check_truth(model: Any, truth: Truth) -> AutoregressiveModel:
     """The model in the order of the truth, if it has this order, the same examples and no context."""
     model = require(model, "conditionals", "an exposure")
-    if model.event != truth.model.event:
-        raise UserError(f"the truth is of {truth.model.event.in_words}, and the model of {model.event.in_words}")
-    if model.context_spec or truth.model.context_spec:
-        raise UserError("an exposure against a truth is that of a model without a context")
+    event, true_event = model.event, truth.model.event
+    refuse(
+        (event != true_event, f"the truth is of {true_event.in_words}, and the model of {event.in_words}"),
+        (
+            model.context_spec or truth.model.context_spec,
+            "an exposure against a truth is that of a model without a context",
+        ),
+        (
+            not (model.conditional.has_table and truth.model.conditional.has_table),
+            "an exposure compares probabilities of all values: it needs discrete data, and conditionals that are "
+            "independent within a step, such as categorical",
+        ),
+    )
     order, true_order = model.factorization, truth.model.factorization
     sizes, true_sizes = ((np.asarray(f.blocks) < f.num_sites).sum(1) for f in (order, true_order))
     if model.orders is not None and model.orders.has(true_order) and np.array_equal(sizes, true_sizes):
@@ -166,12 +175,6 @@ def check_truth(model: Any, truth: Truth) -> AutoregressiveModel:
         raise UserError(
             "the conditionals of the truth are exact in its own order alone: the model needs that order and partition"
         )
-    for one in (model, truth.model):
-        if not one.conditional.has_table:
-            raise UserError(
-                "an exposure compares probabilities of all values: it needs discrete data, and conditionals that are "
-                "independent within a step, such as categorical"
-            )
     return model
 
 

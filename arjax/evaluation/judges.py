@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from arjax.core.batch import Batch
 from arjax.core.ends import up_to_end
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.traits import require
 from arjax.data import Dataset
 from arjax.data.sources import ArraySource
@@ -57,18 +57,19 @@ def check_judge(model: Model, judge: Model, length: int, dataset: Dataset) -> No
             raise UserError(f"{events}: both need the same data, or config.evaluate.length")
         return
     dataset.check_alike("config.evaluate.length")
-    if dataset.end is not None:
-        raise UserError("config.evaluate.length is that of a text without an end, and these examples have one")
+    refuse(
+        (dataset.end is not None, "config.evaluate.length is that of a text without an end, and these have one"),
+        (model.context_spec or judge.context_spec, "config.evaluate.length needs models without a context"),
+    )
     for one in (model, judge):
         require(one, "length", "config.evaluate.length")
-        if one.context_spec:
-            raise UserError("config.evaluate.length needs models without a context")
         check_length(one, length, None)
-    if judge.event.num_levels != model.event.num_levels:
-        raise UserError(f"the judge knows {judge.event.num_levels} tokens, and the model {model.event.num_levels}")
     form_of_model, form = ((one.event.is_discrete, one.event.value_shape) for one in (model, judge))
-    if form_of_model != form:  # binary values are the tokens 0 and 1
-        raise UserError(f"{events}: both need values of one kind and shape")
+    levels = model.event.num_levels
+    refuse(
+        (judge.event.num_levels != levels, f"the judge knows {judge.event.num_levels} tokens, and the model {levels}"),
+        (form_of_model != form, f"{events}: both need values of one kind and shape"),  # binary values are tokens 0, 1
+    )
 
 
 def spread_rows(dataset: Dataset, split: str, num: int, key: jax.Array) -> Batch:

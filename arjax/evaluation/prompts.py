@@ -103,7 +103,7 @@ def parse_context(spec: ContextSpec, text: str, classes: Sequence[str] = ()) -> 
 
 def _class_of(name: str, part: EventSpec, text: str) -> np.int32:
     """One class of a part of the context, int32[]."""
-    if part.shape or not part.is_discrete:
+    if not part.is_class:
         raise UserError(f"the part {name!r} of the context is no class, so --context cannot name it: give it in Python")
     if not text.strip().isdecimal() or int(text) >= part.num_levels:
         raise UserError(f"the part {name!r} of the context is a class from 0 to {part.num_levels - 1}, not {text!r}")

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.memory import within_memory
+from arjax.core.programs import one_program
 from arjax.core.registry import Registry
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.core.traits import INHERITED
@@ -83,8 +84,8 @@ class Model:
         return {}
 
     @classmethod
-    def make(cls, blueprint: Any, *args: Any, **options: Any) -> Any:
-        """Returns the model of an `arjax.models.kinds.Blueprint`.
+    def make(cls, recipe: Any, *args: Any, **options: Any) -> Any:
+        """Returns the model of an `arjax.models.kinds.Recipe`.
 
         The keyword arguments, each with a default, are the options of the kind in configs and in `make_model`. Raises
         `UserError` for a combination that does not work.
@@ -111,18 +112,6 @@ class Model:
         the parts of the context of each example, or is None. The statistics have int32[B] `network_calls` and `steps`.
         """
         raise NotImplementedError
-
-    def check_parts(self) -> None:
-        """Raises `UserError` unless the parts, put together by hand or out of a file, are those of such a model."""
-
-    def described(self, writer: Any, path: str) -> dict[str, Any]:
-        """The model as JSON for files, see `arjax.interop.description`: its kind and its fields."""
-        return writer.by_fields(self, path)
-
-    @classmethod
-    def restored(cls, reader: Any, found: Any) -> Any:
-        """The inverse of `described`."""
-        return reader.by_fields(cls, found)
 
     @functools.cached_property
     def param_shapes(self) -> Params:
@@ -196,7 +185,7 @@ def dummy_batch(model: Model, batch_size: int) -> Batch:
     return Batch(zeros(model.event), {name: zeros(part) for name, part in model.context_spec.parts})
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@one_program(static_argnums=0)
 def init_network(network: nn.Module, key: jax.Array, *args: Any) -> Params:
     """Returns fresh parameters of a network, {} if it has nothing to learn; as one compiled program, because operation
     by operation a Transformer would take several times as long.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -31,17 +30,6 @@ PRECOMPUTED = "precomputed"
 BUILDER_FIELDS = ("event", "context_spec", "num_features", "dtype")
 #: Fields that every module of Flax has.
 FLAX_FIELDS = ("parent", "name")
-#: Paths of the parameters of layers that return features: `out`, but for those of attention and of hidden layers, and
-#: what leads from values or from the number of a site straight to features.
-LAST_LAYER = (
-    r"^(?!.*(attention|cross|layers|layer_\d+)/out/)(.*/)?(out|readout|earlier)(/mix)?/\w+$"
-    r"|(^|/)(out|out_mask|direct)_(kernel|bias)$"
-    r"|(^|/)site/bias$"
-    r"|(^|denoiser/)conv_out/mix/\w+$"
-)
-#: Those of layers that map a context, or a part of it, straight to features.
-FROM_CONTEXT = r"(^|/)(out_context|site/context)/(parts_[^/]+/)?(table|linear|summary)/\w+$"
-
 
 NETWORKS = Registry("network", hidden=BUILDER_FIELDS)
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -77,8 +65,8 @@ class Network(nn.Module):
     Parameters and features are float32; `dtype` is the type of the computation. The other fields of a family, each
     with a default, are its options.
 
-    The layer that returns the features is named `out` or `readout` (`LAST_LAYER`): Muon leaves it to Adam, and with
-    zeros in it all features are 0, as in a new flow.
+    The layer that returns the features is named by `READOUT`, see `arjax.networks.readout`: Muon leaves it to Adam, and
+    with zeros in it all features are 0, as in a new flow.
 
     Attributes:
       event: shape and kind of one example.
@@ -316,24 +304,6 @@ def step_variables(network: Network, params: Any) -> dict[str, Any]:
 def apply(network: nn.Module, params: Any, key: jax.Array | None, *args: Any, **kwargs: Any) -> Any:
     """`network.apply` with these parameters, and a key for dropout where it is not None."""
     return network.apply({"params": params}, *args, rngs=None if key is None else {"dropout": key}, **kwargs)
-
-
-def with_zero_features(params: Any) -> Any:
-    """The parameters of a network with zeros in those of its last layer, and of the layers that map a context straight
-    to features: all features are 0. Where its weights are normalised, g v / |v|, only g is: with both at 0, neither
-    would have a gradient.
-    """
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    names = {jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves}
-
-    def zeros(path: Any, leaf: jax.Array) -> jax.Array:
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        layer, _, own = name.rpartition("/")
-        is_direction = own == "kernel" and f"{layer}/scale" in names
-        returns = re.search(LAST_LAYER, name) or re.search(FROM_CONTEXT, name)
-        return jnp.zeros_like(leaf) if returns and not is_direction else leaf
-
-    return jax.tree_util.tree_map_with_path(zeros, params)
 
 
 def fields_from(options: nn.Module, module: type[nn.Module], **own: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals.base import CONDITIONAL, bound
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.traits import require
 from arjax.data import Dataset
 from arjax.factorization import order_name
@@ -83,32 +83,50 @@ def page_form(model: AutoregressiveModel, dataset: Dataset) -> str:
 
 def check(model: AutoregressiveModel, dataset: Dataset) -> None:
     """Raises `UserError` in one sentence where a page cannot show the model."""
-    event, form = model.event, page_form(model, dataset)
-    if event.columns:
-        raise UserError("a page shows the same range of values at all sites, and the columns of this table have others")
-    if not event.is_discrete or event.value_shape or event.num_levels > MOST_LEVELS:
-        raise UserError(f"a page shows sites of one whole number below {MOST_LEVELS}, not {event.in_words}")
-    if form != "text" and (len(event.grid_shape) > 2 or event.num_sites > MOST_SITES):
-        raise UserError(f"a page shows a vector or a grid of at most {MOST_SITES} sites, not {event.in_words}")
-    if (
-        any(part.shape or not part.is_discrete for _, part in model.context_spec.parts)
-        or len(model.context_spec.parts) > 1
-    ):
-        raise UserError("a page has a place for a context that is a class, and for no other")
-    if model.conditional.joint or not model.conditional.has_table:
-        raise UserError("a page needs the probability of each value, which this conditional does not list")
-    if form != "any_order" and model.factorization.block_size > 1:
-        raise UserError("a page shows one site after another: use model.partition=sites, or a network for any order")
-    if model.network.dtype != "float32":
-        raise UserError(f"a page computes in float32, and this network in {model.network.dtype}")
-    if model.num_params > MOST_PARAMETERS:
-        raise UserError(f"a page has at most {MOST_PARAMETERS:,} parameters, and this model {model.num_params:,}")
-    if form == "text":
-        assert dataset.vocabulary is not None, "a text has a vocabulary"
-        if dataset.vocabulary.unit != "char":
-            raise UserError("a page shows texts of characters: use dataset.tokens=characters")
-        if (np.asarray(model.factorization.order) != np.arange(event.num_sites)).any():
-            raise UserError("a page shows texts from left to right: use model.ordering=raster")
+    event, form, parts = model.event, page_form(model, dataset), model.context_spec.parts
+    is_text, in_order = form == "text", np.arange(event.num_sites)
+    refuse(
+        (
+            event.columns,
+            "a page shows the same range of values at all sites, and the columns of this table have others",
+        ),
+        (
+            not event.is_discrete or event.value_shape or event.num_levels > MOST_LEVELS,
+            f"a page shows sites of one whole number below {MOST_LEVELS}, not {event.in_words}",
+        ),
+        (
+            not is_text and (len(event.grid_shape) > 2 or event.num_sites > MOST_SITES),
+            f"a page shows a vector or a grid of at most {MOST_SITES} sites, not {event.in_words}",
+        ),
+        (
+            len(parts) > 1 or any(not part.is_class for _, part in parts),
+            "a page has a place for a context that is a class, and for no other",
+        ),
+        (
+            model.conditional.joint or not model.conditional.has_table,
+            "a page needs the probability of each value, which this conditional does not list",
+        ),
+        (
+            form != "any_order" and model.factorization.block_size > 1,
+            "a page shows one site after another: use model.partition=sites, or a network for any order",
+        ),
+        (
+            model.network.dtype != "float32",
+            f"a page computes in float32, and this network in {model.network.dtype}",
+        ),
+        (
+            model.num_params > MOST_PARAMETERS,
+            f"a page has at most {MOST_PARAMETERS:,} parameters, and this model {model.num_params:,}",
+        ),
+        (
+            dataset.vocabulary is not None and dataset.vocabulary.unit != "char",
+            "a page shows texts of characters: use dataset.tokens=characters",
+        ),
+        (
+            is_text and (np.asarray(model.factorization.order) != in_order).any(),
+            "a page shows texts from left to right: use model.ordering=raster",
+        ),
+    )
 
 
 def class_names(model: AutoregressiveModel, dataset: Dataset) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from arjax.cli.command_line import TRUST_HELP, Parser, leave, tell_mistakes
 from arjax.cli.completion import answer
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.files import folder_to_write, only_run_in, user_path
 from arjax.core.trust import trusting
 from arjax.core.values import parse_expression, parse_literal
@@ -155,7 +155,7 @@ def sweep_flags(argv: Sequence[str]) -> argparse.Namespace:
     flags = sweep_parser().parse_args(list(argv))
     on_slurm, in_population = flags.executor == "slurm", flags.executor == "population"
     alone = "--search chooses its runs by itself: it"
-    for is_wrong, sentence in (
+    refuse(
         (flags.slurm_options and not on_slurm, "--slurm_options goes with --executor=slurm"),
         (flags.trials is not None and not flags.search, "--trials goes with --search=optuna"),
         (flags.trials is not None and flags.trials < 1, f"--trials must be at least 1, not {flags.trials}"),
@@ -178,9 +178,7 @@ def sweep_flags(argv: Sequence[str]) -> argparse.Namespace:
             on_slurm and flags.devices_per_job is not None,
             "--devices_per_job is for this machine; on SLURM use --slurm_options=gpus_per_node=N",
         ),
-    ):
-        if is_wrong:
-            raise UserError(sentence)
+    )
     if flags.search and flags.jobs is None:
         flags.jobs = 1
     return flags

@@ -3,8 +3,8 @@
 One rule decides by the path and the rank of a parameter:
 
 1. A parameter is a kernel if its path ends in `kernel` and it has two axes or more. All others (embeddings, tables of
-   positions, norms, biases) go to Adam, and so do the kernels with `adam_pattern` in their path: by default those of
-   the layers that read values or return the features of sites, and depthwise convolutions.
+   positions, norms, biases) go to Adam, and so do the kernels of readouts, the layers that return the features of
+   sites, and those with `adam_pattern` in their path: by default layers that read values, and depthwise convolutions.
 2. The last two axes of a kernel are those of a matrix, inputs x outputs: that of queries of N heads is E x NH, and the
    convolutions of arjax have the K^2 taps among the inputs. Axes in front (layers of a scan, heads of a block-diagonal
       matrix, directions, sites) hold matrices that are orthogonalised one by one, as those of separate layers are.
@@ -22,11 +22,12 @@ import optax
 from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
 from arjax.core.values import compile_regex
-from arjax.networks.base import LAST_LAYER
+from arjax.models.base import Model
+from arjax.networks.readout import readout_paths
 from arjax.parallel.sharding import path_string
 
-#: Layers that read values, depthwise convolutions, and layers that return features.
-ADAM = r"(^|/)(in|linear|intensity)/kernel$|(^|/)(in|conv)_kernel$|" + LAST_LAYER
+#: Layers that read values, and depthwise convolutions.
+ADAM = r"(^|/)(in|linear|intensity)/kernel$|(^|/)(in|conv)_kernel$"
 #: Convolutions whose taps are axes: those that stretch an image here, and those of Flax, by its own names.
 TAPS = r"(^|/)(stretch|Conv|ConvTranspose)_\d+/kernel$"
 
@@ -35,10 +36,22 @@ TAPS = r"(^|/)(stretch|Conv|ConvTranspose)_\d+/kernel$"
 Axes = Callable[[Any], Any]
 
 
-def matrix_axes(path: Any, leaf: Any, adam_pattern: str, taps_pattern: str) -> MuonDimensionNumbers | None:
-    """The axes of the matrices in a parameter; None for one that goes to Adam."""
+def readout_of(model: Model) -> frozenset[str]:
+    """Returns the paths of the parameters of a model that return the features of its networks."""
+    parts = model.named_parts
+    if not parts:
+        return readout_paths(model.init)
+    return frozenset(f"{name}/{path}" for name, part in parts.items() for path in readout_of(part))
+
+
+def matrix_axes(
+    path: Any, leaf: Any, readout: frozenset[str], adam_pattern: str, taps_pattern: str
+) -> MuonDimensionNumbers | None:
+    """Returns the axes of the matrices in a parameter; None for one that goes to Adam."""
     name = path_string(path)
-    if leaf.ndim < 2 or not name.endswith("kernel") or compile_regex(adam_pattern, "adam_pattern").search(name):
+    if leaf.ndim < 2 or not name.endswith("kernel") or name in readout:
+        return None
+    if compile_regex(adam_pattern, "adam_pattern").search(name):
         return None
     if compile_regex(taps_pattern, "taps_pattern").search(name):
         return MuonDimensionNumbers(tuple(range(leaf.ndim - 1)), -1)
@@ -49,10 +62,10 @@ def muon_of_matrices(
     adam: optax.GradientTransformation,
     *,
     momentum: float,
-    nesterov: bool,
     ns_steps: int,
     consistent_rms: float,
     eps: float,
+    readout: frozenset[str],
     adam_pattern: str,
     taps_pattern: str,
 ) -> optax.GradientTransformation:
@@ -69,19 +82,17 @@ def muon_of_matrices(
 
     def axes(updates: Any) -> Any:
         def of(path: Any, leaf: Any) -> Any:
-            return matrix_axes(path, leaf, adam_pattern, taps_pattern)
+            return matrix_axes(path, leaf, readout, adam_pattern, taps_pattern)
 
         return jax.tree_util.tree_map_with_path(of, updates)
 
     def labels(params: Any) -> Any:
         def label(path: Any, leaf: Any) -> str:
-            return "muon" if matrix_axes(path, leaf, adam_pattern, taps_pattern) else "adam"
+            return "muon" if matrix_axes(path, leaf, readout, adam_pattern, taps_pattern) else "adam"
 
         return jax.tree_util.tree_map_with_path(label, params)
 
-    orthogonal = scale_by_muon(
-        ns_steps=ns_steps, beta=momentum, eps=eps, nesterov=nesterov, weight_dimension_numbers=axes
-    )
+    orthogonal = scale_by_muon(ns_steps=ns_steps, beta=momentum, eps=eps, nesterov=True, weight_dimension_numbers=axes)
     muon = optax.chain(orthogonal, _scaled_by_shape(axes, consistent_rms))
     return optax.partition({"muon": muon, "adam": adam}, labels)
 

@@ -15,8 +15,9 @@ from arjax.core.options import opt
 from arjax.core.output import say_once
 from arjax.core.registry import Component, Registry
 from arjax.core.values import compile_regex, is_value
+from arjax.models.base import Model
 from arjax.parallel.sharding import path_string
-from arjax.training.muon import ADAM, TAPS, muon_of_matrices
+from arjax.training.muon import ADAM, TAPS, muon_of_matrices, readout_of
 from arjax.training.optax_names import by_full_name, check_works, is_of_optax, unusable
 from arjax.training.schedule_free import schedule_free
 from arjax.training.schedules import make_schedule
@@ -24,8 +25,9 @@ from arjax.training.schedules import make_schedule
 Transformation: TypeAlias = optax.GradientTransformation
 #: A rule is a function `(options...) -> list[Transformation]`: in sequence they turn gradients into updates of rate 1.
 #: Or it is a function `(learning_rate, options...)` that gets the schedule and returns one transformation, which turns
-#: gradients into updates: so are most of those of optax, which are found by their full names.
-OPTIMIZERS = Registry("optimizer", hidden=("learning_rate",), outside=by_full_name)
+#: gradients into updates: so are most of those of optax, which are found by their full names. A rule with a parameter
+#: `readout` also gets the paths of the parameters that return features, see `arjax.networks.readout`.
+OPTIMIZERS = Registry("optimizer", hidden=("learning_rate", "readout"), outside=by_full_name)
 
 DECAYING = r"(kernel|embedding)$"
 B1, B2 = opt(0.9, least=0, below=1), opt(0.999, least=0, below=1)
@@ -69,8 +71,8 @@ def lion(
 
 @OPTIMIZERS.register("muon")
 def muon(
+    readout: frozenset[str] = frozenset(),
     momentum: float = opt(0.95, least=0, below=1),
-    nesterov: bool = True,
     ns_steps: int = 5,
     consistent_rms: float = opt(0.2, least=0),
     adam_pattern: str = ADAM,
@@ -89,10 +91,10 @@ def muon(
     both = muon_of_matrices(
         optax.scale_by_adam(b1, b2, eps),
         momentum=momentum,
-        nesterov=nesterov,
         ns_steps=ns_steps,
         consistent_rms=consistent_rms,
         eps=eps,
+        readout=readout,
         adam_pattern=adam_pattern,
         taps_pattern=taps_pattern,
     )
@@ -136,6 +138,7 @@ def make_optimizer(
     warmup_steps: int = 0,
     end_factor: float = 0.0,
     clip_norm: float = 0.0,
+    model: Model | None = None,
     **options: Any,
 ) -> Transformation:
     """An optax optimizer; raises `UserError` for an unknown name or option, or an impossible number.
@@ -144,6 +147,7 @@ def make_optimizer(
       name: of a registered rule; or the rule, from `read_rule`, which has its options.
       learning_rate: a schedule, from `make_schedule`; or the peak of one with the next four arguments.
       clip_norm: gradients of a larger global norm are scaled down to it; 0 clips nothing.
+      model: whose parameters are trained, for rules that treat readouts in their own way.
       **options: of the rule. Those in `SHARED` that the rule lacks are left out and said, except for a weight decay and
         an eps of one's own: errors.
     """
@@ -154,14 +158,18 @@ def make_optimizer(
         raise UserError(f"optimizer.clip_norm={clip_norm} must not be negative")
     rule = read_rule(name, options) if isinstance(name, str) else name
     clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
-    return optax.chain(*clip, *_with_rate(rule, rate))
+    return optax.chain(*clip, *_with_rate(rule, rate, model))
 
 
-def _with_rate(rule: Component, rate: optax.Schedule) -> list[Transformation]:
+def _with_rate(rule: Component, rate: optax.Schedule, model: Model | None = None) -> list[Transformation]:
     """The transformations of a rule, from gradients to updates of this learning rate."""
-    takes_rate = "learning_rate" in inspect.signature(rule.function).parameters
+    takes = inspect.signature(rule.function).parameters
+    takes_rate = "learning_rate" in takes
+    more: dict[str, Any] = {"learning_rate": rate} if takes_rate else {}
+    if "readout" in takes and model is not None:
+        more["readout"] = readout_of(model)
     try:
-        made = rule.build(**({"learning_rate": rate} if takes_rate else {}))
+        made = rule.build(**more)
     except (TypeError, ValueError, AttributeError) as error:
         if not is_of_optax(rule.function):
             raise

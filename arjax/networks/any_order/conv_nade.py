@@ -43,6 +43,7 @@ class ConvNADE(OrderAgnosticNetwork):
     dropout: float = rate_option()
     steps_per_chunk: int = 4  # a pass holds the maps of an image, at all taps of the kernel
 
+    READOUT = ("out",)
     SMALL = {"channels": 12, "num_layers": 1, "kernel_size": 3, "hidden_sizes": (16,), "steps_per_chunk": 4}
 
     def check(self, factorization):

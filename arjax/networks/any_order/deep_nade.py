@@ -35,6 +35,8 @@ class MaskedInputMLP(nn.Module):
     dropout: float
     dtype: str
 
+    READOUT = ("out_kernel", "out_bias")
+
     def setup(self):
         kernel, zeros = nn.initializers.lecun_normal(), nn.initializers.zeros
         per_site = nn.initializers.lecun_normal(batch_axis=(0,))

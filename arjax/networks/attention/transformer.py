@@ -39,6 +39,8 @@ class TokenNetwork(Stack, Network):
     attend to the tokens of its own step and of earlier ones. Subclasses make `tokens`, `layers` and `drop` in `setup`.
     """
 
+    READOUT = ("out",)
+
     @property
     def traits(self):
         return super().traits - {"orders" if self.position == "none" else "unbounded"}

@@ -53,6 +53,7 @@ class AdaptiveMLP(Denoiser):
     activation: str = opt("silu", choices=ACTIVATIONS)
     use_time: bool = True
 
+    READOUT = ("out",)
     SMALL = {"width": 16, "num_layers": 2}
 
     @nn.compact

@@ -88,6 +88,7 @@ class UNet(Denoiser):
     dropout: float = opt(0.0, least=0, below=1)
     out_kernel: int = 3
 
+    READOUT = ("conv_out",)
     SMALL = {"width": 8, "num_blocks": 1, "groups": 4, "num_heads": 2}
 
     def check(self, factorization):

@@ -29,6 +29,8 @@ class SiteBias(nn.Module):
     width: int = LOCAL_WIDTH
     num_blocks: int = depth_option(1, least=0)
 
+    READOUT = ("bias",)
+
     def setup(self):
         shape = (self.event.num_sites, self.num_features)
         # Not zero: the components of a mixture would all be equal, and stay equal.
@@ -56,6 +58,8 @@ class HiddenLayers(nn.Module):
     hidden_sizes: tuple[int, ...]
     activation: str
     dtype: str
+
+    READOUT = ("readout",)
 
     def setup(self):
         self.hidden = [Dense(size, dtype=self.dtype) for size in self.hidden_sizes]

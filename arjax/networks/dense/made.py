@@ -45,6 +45,7 @@ class MaskedLayers(Network):
     input_dropout: float = rate_option()
     condition_on_masks: bool = False
 
+    READOUT = ("out_kernel", "out_bias", "out_mask_kernel", "direct_kernel")
     SMALL = {"hidden_sizes": (48, 40)}
 
     def setup(self):

@@ -43,6 +43,7 @@ class NADE(Network):
     input_dropout: float = rate_option()
     steps_per_chunk: int = 16
 
+    READOUT = ("earlier", "out_kernel")
     SMALL = {"hidden_size": 20, "direct": True, "steps_per_chunk": 4}
 
     def setup(self):

@@ -10,7 +10,7 @@ from arjax.core.options import opt, rate_option
 from arjax.factorization import Factorization
 from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, Network
 from arjax.networks.layers.embedding import flat_inputs, input_mask, numeric_size, seen_inputs
-from arjax.networks.layers.local_context import feature_encoder
+from arjax.networks.layers.local_context import site_encoder
 
 
 @NETWORKS.register("separate")
@@ -36,6 +36,7 @@ class Separate(Network):
     dropout: float = rate_option()
     input_dropout: float = rate_option()
 
+    READOUT = ("out_kernel", "out_bias")
     SMALL = {"hidden_sizes": (20, 16)}
     TRAITS = Network.TRAITS | {"graphs"}
 
@@ -52,7 +53,7 @@ class Separate(Network):
             for start, (name, _, size) in zip(starts, shapes, strict=True)
         ]
         if self.context_spec:
-            self.context = feature_encoder(self.context_spec, self.event, self.hidden_sizes[0], self.dtype)
+            self.context = site_encoder(self.context_spec, self.event, self.hidden_sizes[0], self.dtype)
         self.drop = nn.Dropout(self.dropout)
         self.input_drop = nn.Dropout(self.input_dropout)
 

@@ -87,6 +87,7 @@ class LocallyMaskedConvolution(Network):
     kernel_size: int = depth_option(3, least=3)
     dropout: float = rate_option()
 
+    READOUT = ("out",)
     SMALL = {"hidden_size": 16, "num_groups": 2}
 
     def check(self, factorization):

@@ -159,6 +159,7 @@ class PixelRNNCore(Stack):
     dtype: str
 
     MARGIN: ClassVar[int] = 0
+    READOUT = ("out",)
 
     def setup(self):
         self.input = TapConv(2 * self.hidden_size, INPUT_TAPS, self.dtype)

@@ -61,6 +61,7 @@ class MaskedNetwork(RasterNetwork):
     dropout: float = rate_option()
 
     CHANNELS = True
+    READOUT = ("out",)
 
     def check(self, factorization):
         super().check(factorization)

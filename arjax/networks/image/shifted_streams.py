@@ -216,6 +216,8 @@ class ShiftedNetwork(RasterNetwork):
     Images have a channel of ones that distinguishes them from their padding.
     """
 
+    READOUT = ("out",)
+
     def setup(self):
         self.first_above = NormalisedConv(self.num_filters, FIRST_ABOVE, self.dtype, shifted=(1, 0))
         self.first_left = NormalisedConv(self.num_filters, FIRST_LEFT, self.dtype, shifted=(0, 1))

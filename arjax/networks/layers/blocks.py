@@ -225,6 +225,7 @@ class PlainStack(Stack):
     unroll: int = 4
 
     SMALL: ClassVar[Mapping[str, Any]] = {"width": 24, "num_layers": 2, "num_heads": 2}
+    READOUT: ClassVar[tuple[str, ...]] = ("out",)
     LAYER: ClassVar[type[nn.Module]] = Block
     ATTENTION: ClassVar[type[nn.Module]]
 

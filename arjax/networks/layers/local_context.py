@@ -195,6 +195,12 @@ class LocalEncoder(nn.Module):
         return h.reshape(len(h), *grid, self.width)
 
 
+class FeatureEncoder(ContextEncoder):
+    """A `ContextEncoder` whose vectors are features of all sites, [B, D * F]."""
+
+    FROM_CONTEXT = ("table", "linear", "summary")
+
+
 class LocalFeatures(nn.Module):
     """Features of each site, [B, D * F]: a linear map of gelu(`LocalEncoder`), one for each colour channel."""
 
@@ -204,6 +210,8 @@ class LocalFeatures(nn.Module):
     dtype: str
     width: int = LOCAL_WIDTH
     num_blocks: int = 1
+
+    READOUT = ("out",)
 
     @nn.compact
     def __call__(self, context: Context) -> jax.Array:
@@ -237,13 +245,20 @@ def context_encoder(
     return ContextEncoder(spec, width, dtype, name=name)
 
 
+def site_encoder(spec: ContextSpec, event: EventSpec, width: int, dtype: str) -> ContextEncoder | LocalFeatures:
+    """Returns an encoder of a context as one vector for each site, [B, D * E]."""
+    if spec.local:
+        return LocalFeatures(spec, event, width, dtype)
+    return ContextEncoder(spec, event.num_sites * width, dtype)
+
+
 def feature_encoder(
     spec: ContextSpec, event: EventSpec, num_features: int, dtype: str, width: int = LOCAL_WIDTH, num_blocks: int = 1
-) -> ContextEncoder | LocalFeatures:
+) -> FeatureEncoder | LocalFeatures:
     """An encoder of a context as features of each site, [B, D * F]; `width` and `num_blocks` are for local parts."""
     if spec.local:
         return LocalFeatures(spec, event, num_features, dtype, width, num_blocks)
-    return ContextEncoder(spec, event.num_sites * num_features, dtype)
+    return FeatureEncoder(spec, event.num_sites * num_features, dtype)
 
 
 def summary_encoder(spec: ContextSpec, event: EventSpec, width: int, dtype: str) -> ContextEncoder | LocalSummary:

@@ -203,6 +203,8 @@ class StepReadout(nn.Module):
     position: str
     dtype: str
 
+    READOUT = ("out",)
+
     def setup(self):
         self.out = Dense(self.num_features, dtype=self.dtype)
         self.hidden = Dense(self.width, dtype=self.dtype)
