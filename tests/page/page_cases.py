@@ -70,7 +70,7 @@ def numbers(requests):
 
 
 def context_of(model, x):
-    """The class of each example, where the model has a context."""
+    """The class of each example, if the model has a context."""
     return {name: np.full(len(x), LABEL, np.int32) for name, _ in model.context_spec.parts} or None
 
 
