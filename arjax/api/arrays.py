@@ -25,8 +25,7 @@ from arjax.core.options import LARGEST, typed_fields
 from arjax.core.registry import Component
 from arjax.data import Dataset, Source, from_arrays
 from arjax.data.sources import ArraySource
-from arjax.interop.description import describe
-from arjax.models import Model
+from arjax.models import Model, recipe_of
 from arjax.models.extras import in_words
 from arjax.models.kinds import is_model
 from arjax.objectives import make_objective
@@ -243,9 +242,9 @@ def _folder(workdir: str | os.PathLike | None, setup: Setup, options: Mapping[st
         return
     folder = writable_folder(workdir)
     with only_run_in(folder):
-        model, orders = describe(setup.model)
+        recipe = recipe_of(setup.model)
         data = {split: _digest(_known_of(source)) for split, source in setup.dataset.splits.items()}
-        identity = {"model": model, "orders": _digest(orders), "data": data, "options": dict(options)}
+        identity = {"model": recipe.as_json(), "orders": _digest(recipe.arrays), "data": data, "options": dict(options)}
         identity["units"] = _digest((setup.dataset.scale, setup.dataset.shift))
         _check_same(folder, identity)
         yield folder

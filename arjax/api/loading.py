@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
 
 from arjax.api.trained_model import Fitted, Settings
 from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
-from arjax.core.json_objects import JsonObject, checked
 from arjax.core.spec import EventSpec
+from arjax.core.typed_json import read, read_one_of
 from arjax.data import Dataset
-from arjax.data.saved_rows import restore_rows
+from arjax.data.column_form import ColumnForm
+from arjax.data.rows import Rows
+from arjax.data.table_rows import TableRows
+from arjax.data.text_rows import StringRows, WindowRows
 from arjax.data.vocabulary import UNITS, Vocabulary
 from arjax.evaluation.report import Measures
 from arjax.interop.model_file import SavedModel, load_model
@@ -32,54 +38,111 @@ def load(path: str | os.PathLike) -> Fitted:
     try:
         return _fitted(saved)
     except UserError as error:
-        raise UserError(f"{str(path)!r} does not say of its model what arjax says: {error}") from error
+        raise UserError(f"{str(path)!r} does not hold what arjax writes about a model: {error}") from error
+
+
+class DataFacts(TypedDict):
+    """What a file tells of the data set."""
+
+    name: str
+    examples: dict[str, int]
+    vocabulary: Vocabulary | None
+    classes: tuple[str, ...]
+    rows: dict | None
+
+
+class Facts(TypedDict):
+    """What a file tells of a model beside its recipe; there may be more."""
+
+    data: DataFacts
+    results: dict | None
+    commit: str
+    num_orders: int
+
+
+class _TableRows(TypedDict):
+    columns: tuple[ColumnForm, ...]
+    missing: tuple[str, ...]
+    delimiter: str
+    header: bool
+
+
+class _StringRows(TypedDict):
+    labels: str
+    column: str
+
+
+class _WindowRows(TypedDict):
+    stride: int
 
 
 def _fitted(saved: SavedModel) -> Fitted:
-    """The model with the facts about it; raises `UserError` where one of these is missing or of another type."""
-    model, about = saved.model, JsonObject(saved.about, "about")
-    data, results = about.object("data"), about.take("results", dict, type(None))
-    words = data.take("vocabulary", dict, type(None))
-    vocabulary = None if words is None else _vocabulary(JsonObject(words, "about/data/vocabulary"), model.event)
-    for split, num in data.take("examples", dict).items():
-        checked(num, f"about/data/examples/{split}", int)
+    """Returns the model with the facts about it."""
+    facts: Facts = read(Facts, {name: saved.about[name] for name in _FACTS & saved.about.keys()}, "about")
+    model, data, results = saved.model, facts["data"], facts["results"]
+    if data["vocabulary"] is not None:
+        _check_vocabulary(data["vocabulary"], model.event)
     if results is not None and not is_report(results):
         raise UserError("about/results is no report of a run")
-    about.take("commit", str)
-    name = data.take("name", str)
-    classes = tuple(data.items("classes", str)) if "classes" in data else ()
+    classes = data["classes"]
     if classes and [part.num_levels for _, part in model.context_spec.parts] != [len(classes)]:
         raise UserError(f"about/data/classes are {len(classes)}, and the context is {model.context_spec}")
-    rows = data.take("rows", dict, type(None), default=None)
-    if rows is not None:
-        of_rows = model.event, vocabulary, classes, saved.shift, saved.scale
-        rows = restore_rows(JsonObject(rows, "about/data/rows"), *of_rows)
+    num_orders = facts["num_orders"]
+    if num_orders < 1 or (num_orders > 1 and model.orders is None):
+        raise UserError(f"this model is not scored under {num_orders} orders")
     dataset = Dataset(
-        name,
+        data["name"],
         model.event,
         model.context_spec,
         {},
-        vocabulary=vocabulary,
+        vocabulary=data["vocabulary"],
         scale=saved.scale,
         shift=saved.shift,
-        rows=rows,
         classes=classes,
     )
-    num_orders = about.count("num_orders", 1)
-    if num_orders > 1 and model.orders is None:
-        raise UserError(f"a model of one order is not scored under {num_orders}")
+    if data["rows"] is not None:
+        dataset = dataclasses.replace(dataset, rows=rows_from_json(data["rows"], dataset))
     settings = Settings(make_mesh(), Measures(num_orders=num_orders), about=saved.about)
     return Fitted(model, saved.params, dataset, settings, results)
 
 
-def _vocabulary(words: JsonObject, event: EventSpec) -> Vocabulary:
-    """The vocabulary of a text; raises `UserError` unless it is one of the tokens of the event."""
-    symbols, unit = tuple(words.items("symbols", str)), words.take("unit", str)
-    end, unknown = (words.take(name, int, type(None)) for name in ("end", "unknown"))
-    words.end()
-    plain_symbols = [symbol for token, symbol in enumerate(symbols) if token not in (end, unknown)]
-    fine = unit in UNITS.values() and len(symbols) == event.num_levels and len(set(plain_symbols)) == len(plain_symbols)
-    fine &= all(token is None or 0 <= token < len(symbols) for token in (end, unknown))
-    if not fine or not plain_symbols or (unit == "char" and any(len(symbol) != 1 for symbol in plain_symbols)):
-        raise UserError(f"{words.place} is none of {event.num_levels} tokens")
-    return Vocabulary(symbols, unit, end, unknown)
+_FACTS = Facts.__required_keys__
+
+
+def _check_vocabulary(vocabulary: Vocabulary, event: EventSpec) -> None:
+    """Refuses a vocabulary of other tokens than those of the event."""
+    special = (vocabulary.end, vocabulary.unknown)
+    symbols = [symbol for token, symbol in enumerate(vocabulary.symbols) if token not in special]
+    fine = vocabulary.unit in UNITS.values() and len(vocabulary) == event.num_levels
+    fine &= 0 < len(symbols) == len(set(symbols))
+    fine &= all(token is None or 0 <= token < len(vocabulary) for token in special)
+    if not fine or (vocabulary.unit == "char" and any(len(symbol) != 1 for symbol in symbols)):
+        raise UserError(f"about/data/vocabulary is not one of {event.num_levels} tokens")
+
+
+def rows_from_json(value: Mapping[str, Any], dataset: Dataset, place: str = "about/data/rows") -> Rows:
+    """Returns the rows of `rows_as_json` of a data set, which they must fit."""
+    event, vocabulary = dataset.event, dataset.vocabulary
+    kind, entries = read_one_of({"table": _TableRows, "strings": _StringRows, "text": _WindowRows}, value, place)
+    if kind == "table":
+        _check_columns(entries["columns"], event, place)
+        return TableRows(event=event, shift=dataset.shift, scale=dataset.scale, **entries)
+    if vocabulary is None or len(event.shape) != 1 or (kind == "strings") != (vocabulary.end is not None):
+        raise UserError(f"{place} are rows of {kind!r}, and examples are {event.in_words}")
+    if kind == "strings":
+        return StringRows(vocabulary, event.num_sites, classes=tuple(dataset.classes), **entries)
+    if not 1 <= entries["stride"] <= event.num_sites:
+        raise UserError(f"{place}/stride must be from 1 to {event.num_sites}, the tokens of a window")
+    return WindowRows(vocabulary, event.num_sites, **entries)
+
+
+def _check_columns(columns: Sequence[ColumnForm], event: EventSpec, place: str) -> None:
+    specs = event.columns or (EventSpec((), (), event.kind, event.num_levels),) * event.num_sites
+    if tuple(column.spec for column in columns) != specs or len({c.name for c in columns}) < len(columns):
+        raise UserError(f"{place} has other columns than {event.in_words}")
+    for column in columns:
+        is_sorted, levels = list(column.cuts) == sorted(column.cuts), column.spec.num_levels
+        if len(column.words) > levels or bool(column.words) != column.spec.is_discrete or not is_sorted:
+            raise UserError(f"{place}/columns: {column.name!r} is no column of {levels} levels")
+        if column.digits < 1:
+            raise UserError(f"{place}/columns: {column.name!r} must have at least 1 digit")

@@ -14,14 +14,15 @@ from arjax.core.errors import UserError, did_you_mean
 from arjax.core.files import user_path
 from arjax.core.mixtures import WEIGHTS
 from arjax.core.trust import trusting
+from arjax.models import Model, make_model
 from arjax.models.base import Params
-from arjax.models.mixture import MixtureModel, mixture_params
+from arjax.models.mixture import mixture_params
 from arjax.reporting.reports import finished_report
 
 
 def mixture_of_runs(
     workdirs: Sequence[str | Path], weights: str = "fitted", *, trust: bool = False
-) -> tuple[MixtureModel, Params]:
+) -> tuple[Model, Params]:
     """The mixture of finished runs on one data set, and its parameters: a row `Mixture` of a sweep as a model.
 
     Args:
@@ -47,7 +48,8 @@ def mixture_of_runs(
     runs = [open_run(folder, trust=trust) for folder in used]
     for run in runs[1:]:
         _check_same_values(runs[0], run)
-    model = MixtureModel(tuple(run.model for run in runs))
+    parts = {str(k): run.model for k, run in enumerate(runs)}
+    model = make_model(runs[0].model.event, kind="mixture", parts=parts, context=runs[0].model.context_spec)
     return model, mixture_params([run.params for run in runs], weights_M[weights_M > 0])
 
 

@@ -18,7 +18,9 @@ from arjax.core.errors import UserError
 from arjax.core.files import reading, user_path, write_text
 from arjax.core.score_names import SAMPLE_SCORE
 from arjax.data import Dataset
-from arjax.data.saved_rows import describe_rows
+from arjax.data.rows import Rows
+from arjax.data.table_rows import TableRows
+from arjax.data.text_rows import StringRows, WindowRows
 from arjax.interop.model_file import SavedModel, save_model
 from arjax.models import Model
 from arjax.reporting.reports import describe_scores, with_stderr
@@ -50,12 +52,23 @@ def save(
     examples = {split: len(source) for split, source in dataset.splits.items()}
     vocabulary = None if dataset.vocabulary is None else dataclasses.asdict(dataset.vocabulary)
     data: dict[str, Any] = {"name": dataset.name, "examples": examples, "vocabulary": vocabulary}
-    data |= {"classes": list(dataset.classes), "rows": describe_rows(dataset.rows)}
+    data |= {"classes": list(dataset.classes), "rows": rows_as_json(dataset.rows)}
     about = {"data": data, "results": None if results is None else dict(results), **about, "commit": commit()}
     params = jax.tree.map(np.asarray, params)
     path = save_model(path, SavedModel(model, params, dataset.shift, dataset.scale, about))
     write_text(card, model_card(path.name, repr(model), about, is_scaled=dataset.scale is not None))
     return path
+
+
+def rows_as_json(rows: Rows | None) -> dict[str, Any] | None:
+    """Returns how rows become examples, without what the file has elsewhere; None for rows of other packages."""
+    if isinstance(rows, TableRows):
+        columns = [dataclasses.asdict(column) for column in rows.columns]
+        form = {"missing": list(rows.missing), "delimiter": rows.delimiter, "header": rows.header}
+        return {"kind": "table", "columns": columns, **form}
+    if isinstance(rows, StringRows):
+        return {"kind": "strings", "labels": rows.labels, "column": rows.column}
+    return {"kind": "text", "stride": rows.stride} if isinstance(rows, WindowRows) else None
 
 
 def _card_of(path: Path) -> Path:

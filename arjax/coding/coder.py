@@ -22,7 +22,7 @@ from arjax.coding.examples import Choice, Contexts, choices, code_examples
 from arjax.coding.texts import check_text, code_text, num_streams, to_bytes, to_tokens
 from arjax.core.arrays import as_array
 from arjax.core.ends import are_ended
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.data.vocabulary import Vocabulary
 from arjax.models import Model
 from arjax.models.base import Params, dummy_batch
@@ -37,6 +37,7 @@ MOST_VALUES = 2**40
 PROBED = 3
 #: Tokens at the beginning of a stream that are compared with the others.
 COLD = 32
+WRONG_HEADER = "the file has a header that arjax does not write"
 #: Rows side by side, at most.
 MOST_STREAMS = 2**16
 
@@ -204,8 +205,7 @@ def decompress(model: Model, params: Params, data: bytes, options: CodingOptions
     if options.streams and options.streams != job.batch:
         raise UserError(f"the file has {job.batch} streams side by side, not {options.streams}: leave the number out")
     ways = choices(model, params, header.get("orders", 1))
-    if header["choice"] >= len(ways):
-        raise UserError("the file has a header that arjax does not write")
+    refuse((header["choice"] >= len(ways), WRONG_HEADER))
     choice = ways[header["choice"]]
     contexts = _contexts_of_file(model, choice, job, header, options)
     if options.tell is not None:
@@ -273,8 +273,7 @@ def _check_header(header: Mapping[str, Any]) -> None:
     fits = fits and isinstance(orders, int) and 1 <= orders <= MOST_STREAMS
     fits = fits and isinstance(about, dict)
     fits = fits and (header["job"][3] or _is_type(header.get("dtype")))
-    if not fits:
-        raise UserError("the file has a header that arjax does not write")
+    refuse((not fits, WRONG_HEADER))
 
 
 def _is_type(name: Any) -> bool:

@@ -26,8 +26,7 @@ from arjax.coding.entropy import coder_version
 from arjax.core.errors import UserError
 from arjax.core.kept_programs import processor
 from arjax.core.values import parse_json
-from arjax.interop.description import describe
-from arjax.models import Model
+from arjax.models import Model, recipe_of
 from arjax.parallel.devices import usable_cores
 
 MAGIC, FORMAT = b"arjax\0", 2
@@ -114,12 +113,13 @@ def _header(packed: bytes) -> dict[str, Any]:
     """The header; its checksum was right, but anyone can write one."""
     try:
         text = zlib.decompressobj(zdict=TYPICAL).decompress(packed, MOST_HEADER)
-        header = parse_json(text.decode())
+        match parse_json(text.decode()):
+            case dict(header):
+                return header
+            case _:
+                raise ValueError("no object")
     except (zlib.error, ValueError) as error:
         raise UserError("the file has a header that arjax does not write") from error
-    if not isinstance(header, dict):
-        raise UserError("the file has a header that arjax does not write")
-    return header
 
 
 def _crc(part: bytes) -> bytes:
@@ -173,12 +173,12 @@ def digest_of_arrays(tree: Any) -> str:
 
 def describe_place(model: Model, params: Any) -> dict[str, Any]:
     """All that has to be the same where a file is decoded, as JSON."""
-    description, arrays = describe(model)
-    text = json.dumps(description, sort_keys=True).encode()
+    recipe = recipe_of(model)
+    text = json.dumps(recipe.as_json(), sort_keys=True).encode()
     device = jax.devices()[0]
     is_cpu = device.platform == "cpu"
     return {
-        "model": digest(text, digest_of_arrays(arrays).encode()),
+        "model": digest(text, digest_of_arrays(recipe.arrays).encode()),
         "params": digest_of_arrays(params),
         "jax": jax.__version__,
         "jaxlib": jaxlib.__version__,

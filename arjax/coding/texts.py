@@ -10,7 +10,7 @@ import numpy as np
 
 from arjax.coding.entropy import Chooser
 from arjax.coding.examples import Choice
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.data.vocabulary import Vocabulary, code_points
 from arjax.models.longer import of_length
 from arjax.networks.base import ChunkedNetwork
@@ -142,12 +142,17 @@ def check_text(choice: Choice) -> None:
     """Raises `UserError` unless texts of any length can be coded with the model."""
     for member in choice.members:
         model = member.model
-        if len(model.event.grid_shape) != 1 or model.event.value_shape or model.event.kind != "tokens":
-            raise UserError(
-                f"a text is coded by a model of text, and examples of this model are {model.event.in_words}"
-            )
-        if model.context_spec:
-            raise UserError("a text of any length is coded by a model without a context: code examples instead")
+        event = model.event
+        refuse(
+            (
+                len(event.grid_shape) != 1 or event.value_shape or event.kind != "tokens",
+                f"a text is coded by a model of text, and examples of this model are {event.in_words}",
+            ),
+            (
+                model.context_spec,
+                "a text of any length is coded by a model without a context: code examples instead",
+            ),
+        )
         of_length(model, model.event.num_sites)
 
 

@@ -88,21 +88,6 @@ class Conditional(abc.ABC):
         if event.kind not in cls.DATA:
             raise unsuitable(CONDITIONALS.name_of(cls) or cls.__name__, cls.NEEDS, event)
 
-    def check_fits(self, event: EventSpec, block_size: int = 1) -> None:
-        """Raises `UserError` unless this is a family that `for_event` makes, of events with steps of M sites at most.
-
-        By default it is made anew, where all options of `for_event` are fields. A family that holds others asks these.
-        """
-        name, fields = CONDITIONALS.name_of(type(self)), vars(self)
-        options = CONDITIONALS.options(name) if name else {}
-        if name and options.keys() <= fields.keys():
-            options = CONDITIONALS.resolve(name, {key: fields[key] for key in options})
-            fits = type(self).for_event(event, **options) == self
-        else:
-            fits = self.value_shape == event.value_shape
-        if not fits:
-            raise UserError(f"the conditional {self!r} is none of {event.in_words}")
-
     @property
     @abc.abstractmethod
     def num_params(self) -> int:

@@ -55,12 +55,6 @@ class Columns(Conditional):
                 raise UserError(f"the conditional {calls[column.kind]!r} cannot be that of one column: take another")
         return cls(tuple(made[column] for column in event.columns))
 
-    def check_fits(self, event, block_size=1):
-        if self.value_shape or len(self.families) != len(event.columns):
-            raise UserError(f"the conditional 'columns' of {len(self.families)} columns is none of {event.in_words}")
-        for family, column in zip(self.families, event.columns, strict=True):
-            family.check_fits(column)
-
     @property
     def num_params(self) -> int:
         return max(family.num_params for family in self.families)

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 
 from arjax.conditionals.base import Around, Conditional
 from arjax.core.errors import UserError
-from arjax.core.spec import EventSpec
 
 
 def restricted(log_p: jax.Array, kept: jax.Array) -> jax.Array:
@@ -33,9 +32,6 @@ class Limited(Around, Conditional):  # type: ignore[override]  # `value_shape` i
                 "limits of the values restrict a table of the probabilities of single scalars, which the conditional "
                 f"{self.family!r} has not: take categorical, or another that lists its values"
             )
-
-    def check_fits(self, event: EventSpec, block_size: int = 1) -> None:
-        self.family.check_fits(event, block_size)
 
     @property
     def num_params(self) -> int:

@@ -71,12 +71,6 @@ class MixtureOfProducts(JointConditional):
             )
         return cls(family, components, event.num_levels)
 
-    def check_fits(self, event, block_size=1):
-        CONDITIONALS.typed("mixture_of_products", {"components": self.components})
-        self.base.check_fits(event)
-        if self.base.joint or self.num_levels != event.num_levels:
-            raise UserError(f"the conditional 'mixture_of_products' of these products is none of {event.in_words}")
-
     @property
     def value_shape(self) -> tuple[int, ...]:  # type: ignore[override]  # a field in other families
         return self.base.value_shape

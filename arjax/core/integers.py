@@ -16,24 +16,15 @@ LARGEST = 10_000_000
 DEEPEST = 1000
 #: The largest number of orders that are listed one by one.
 MOST_ORDERS = 10_000
-#: The largest seed: JAX reads 32 bits of it, and would take two larger ones for one. Options are seeds where their
-#: names end so.
+#: The largest seed: JAX reads 32 bits of it, and would take two larger ones for one.
 LARGEST_SEED = 2**32 - 1
 #: The largest integer on devices.
 LARGEST_INT32 = 2**31 - 1
 
 
-def largest(name: str) -> int:
-    """The largest integer of an option of this name that has no limit of its own."""
-    return LARGEST_SEED if name.rpartition(".")[2].rpartition("_")[2] == "seed" else LARGEST
-
-
 def check_size(value: Any, most: int, name: str) -> None:
-    """Raises `UserError` where a value is an integer above `most`, or has one in it; `name` begins the sentence."""
-    if isinstance(value, (list, tuple)):
-        for element in value:
-            check_size(element, most, name)
-    elif is_integer(value) and abs(int(value)) > most:
+    """Raises `UserError` for an integer above `most`; `name` begins the sentence."""
+    if is_integer(value) and value > most:
         raise UserError(f"{name} must be at most {most}, not {value}")
 
 

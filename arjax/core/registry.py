@@ -320,9 +320,21 @@ class Component(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self.options)
 
+    @property
+    def as_call(self) -> str:
+        """The call string with all options, but for defaults that are no literals."""
+        options = ", ".join(f"{name}={value!r}" for name, value in self.options.items() if _is_literal(value))
+        return f"{self.name}({options})" if options else self.name
+
     def build(self, *args: Any, **more: Any) -> Any:
         """Calls it with its options, behind `args`; `more` are arguments that are no options."""
         return self.registry._builder(self.function)(*args, **self.options, **more)
+
+
+def _is_literal(value: Any) -> bool:
+    with contextlib.suppress(ValueError):
+        return parse_literal(parse_expression(repr(value))) == value
+    return False
 
 
 @functools.cache

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from arjax.core.errors import UserError, did_you_mean
-from arjax.core.json_objects import JsonObject
 from arjax.core.spec import EventSpec
 from arjax.data.table_files import is_number
 
@@ -38,23 +37,6 @@ class ColumnForm:
     is_numeric: bool = False
     cuts: tuple[float, ...] = ()
     digits: int = 7
-
-    def described(self) -> dict[str, Any]:
-        """The form as JSON, which `restored` reads."""
-        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "spec"}
-        lists = {"words": list(self.words), "cuts": list(self.cuts)}
-        return own | lists | {"kind": self.spec.kind, "num_levels": self.spec.num_levels}
-
-    @classmethod
-    def restored(cls, found: JsonObject) -> ColumnForm:
-        """The inverse of `described`; raises `UserError` for what is no form."""
-        spec = EventSpec((), (), found.take("kind", str), found.count("num_levels"))
-        words, cuts = tuple(found.items("words", str)), tuple(map(float, found.items("cuts", float)))
-        if len(words) > spec.num_levels or bool(words) != spec.is_discrete or list(cuts) != sorted(cuts):
-            raise UserError(f"{found.place} is no column of {spec.num_levels} levels")
-        form = cls(found.take("name", str), spec, words, found.take("is_numeric", bool), cuts, found.count("digits", 1))
-        found.end()
-        return form
 
     def text(self, values: np.ndarray) -> list[str]:
         """Values in data units as cells; a level that no row has as its number, and a missing value as ""."""

@@ -18,12 +18,12 @@ MOST_EXAMPLES = 20_000
 
 
 @ORDERINGS.register("variance")
-def variance(grid_shape: Grid, data: np.ndarray, descending: bool = True) -> np.ndarray:
+def variance(grid_shape: Grid, data: np.ndarray) -> np.ndarray:
     """By the variance of each site over the training examples, largest first; equal ones in raster order. The variances
     of the entries of a vector are added up.
     """
     variance_D = np.asarray(data, np.float64).var(0).reshape(data.shape[1], -1).sum(1)
-    return np.argsort(-variance_D if descending else variance_D, kind="stable")
+    return np.argsort(-variance_D, kind="stable")
 
 
 @ORDERINGS.register("mutual_information")
@@ -44,7 +44,7 @@ def mutual_information(grid_shape: Grid, data: np.ndarray, nearest: bool = True)
 
 
 @ORDERINGS.register("chow_liu")
-def chow_liu(grid_shape: Grid, data: np.ndarray, depth_first: bool = True) -> np.ndarray:
+def chow_liu(grid_shape: Grid, data: np.ndarray) -> np.ndarray:
     """A walk through the tree of largest total pairwise information (Chow & Liu, 1968): every site comes after its
     parent. The root is the site with the largest entropy; children in order of the information they share with it.
     """
@@ -52,11 +52,11 @@ def chow_liu(grid_shape: Grid, data: np.ndarray, depth_first: bool = True) -> np
     parent_D, root = chow_liu_tree(information_DD), int(np.argmax(np.diag(information_DD)))
     order, waiting = [], [root]
     while waiting:
-        site = waiting.pop(-1 if depth_first else 0)
+        site = waiting.pop()
         order.append(site)
         children = np.flatnonzero(parent_D == site)
         children = children[np.argsort(-information_DD[site, children], kind="stable")]
-        waiting.extend(children[::-1] if depth_first else children)
+        waiting.extend(children[::-1])
     return np.asarray(order)
 
 

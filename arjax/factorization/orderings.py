@@ -107,8 +107,8 @@ def diagonal(grid_shape: Grid) -> np.ndarray:
 
 
 @ORDERINGS.register("spiral")
-def spiral(grid_shape: Grid, inward: bool = True) -> np.ndarray:
-    """Clockwise around the last two axes from the outside in (`inward=False`: from the centre out).
+def spiral(grid_shape: Grid) -> np.ndarray:
+    """Clockwise around the last two axes from the outside in; `reversed(of='spiral')` goes from the centre out.
 
     Leading axes are visited in raster order, one spiral after another. On a line it alternates between the two ends.
     """
@@ -122,7 +122,7 @@ def spiral(grid_shape: Grid, inward: bool = True) -> np.ndarray:
             left = np.rot90(left[1:])
     walk = np.concatenate(parts)
     offsets = np.arange(math.prod(leading)) * height * width
-    return (offsets[:, None] + (walk if inward else walk[::-1])).ravel()
+    return (offsets[:, None] + walk).ravel()
 
 
 @ORDERINGS.register("tiles")

@@ -1,11 +1,11 @@
 """A model with its parameters in one self-describing safetensors file.
 
     params/PATH         parameters, float32
-    model/.../order     the orders of the model, see `arjax.interop.description`
+    model/.../order     the orders of the model, see `arjax.models.kinds.Recipe`
     shift, scale        of real data that was standardised: z = (x - shift) / scale
     parts/0/params/PATH and so on of further models in the file
 
-The metadata has one entry, `arjax`: a JSON object with the description of the model, facts about it, and a checksum, as
+The metadata has one entry, `arjax`: a JSON object with the recipe of the model, facts about it, and a checksum, as
 safetensors reads a file with flipped bytes without an error.
 """
 
@@ -17,7 +17,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import jax
 import numpy as np
@@ -27,15 +27,15 @@ from safetensors.numpy import save_file
 
 from arjax.core.errors import UserError
 from arjax.core.files import replacing, user_path
-from arjax.core.json_objects import JsonObject, largest_sizes
 from arjax.core.registry import UnknownNameError
+from arjax.core.typed_json import largest_sizes, read
 from arjax.core.values import parse_json
 from arjax.core.version import __version__
-from arjax.interop.description import describe, rebuild
 from arjax.interop.tensors import open_tensors
-from arjax.models import Model
+from arjax.models import Model, Recipe, make, recipe_of
 from arjax.models.checks import check_params
 from arjax.models.extras import check_trained
+from arjax.models.kinds import arrays_of
 
 KEY, FORMAT = "arjax", 1
 
@@ -65,13 +65,11 @@ def save_model(path: str | os.PathLike, saved: SavedModel) -> Path:
     Raises `UserError` then, for parameters of another model, or where a part of the model is not registered.
     """
     path = user_path(path)
-    description, tensors = _described(saved)
-    content: dict[str, Any] = {"format": FORMAT, "version": __version__, "model": description, "about": saved.about}
-    described = [_described(part) for part in saved.parts]
-    for i, (_, of_part) in enumerate(described):
+    (recipe, tensors), parts = _with_tensors(saved), [_with_tensors(part) for part in saved.parts]
+    for i, (_, of_part) in enumerate(parts):
         tensors |= {f"parts/{i}/{name}": array for name, array in of_part.items()}
-    if described:
-        content["parts"] = [description for description, _ in described]
+    content: dict[str, Any] = {"format": FORMAT, "version": __version__, "model": recipe, "about": saved.about}
+    content["parts"] = [recipe for recipe, _ in parts]
     text = json.dumps(content | {"checksum": _checksum(content, tensors)})
     with replacing(path) as replacement:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,14 +80,15 @@ def save_model(path: str | os.PathLike, saved: SavedModel) -> Path:
     return path
 
 
-def _described(saved: SavedModel) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """A model without its parts: its description, and its tensors."""
+def _with_tensors(saved: SavedModel) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Returns the recipe of a model as JSON, and its tensors."""
     check_params(saved.model.param_shapes, saved.params)
-    description, tensors = describe(saved.model)
+    recipe = recipe_of(saved.model)
+    tensors = {f"model/{name}": array for name, array in (recipe.arrays or {}).items()}
     flat = traverse_util.flatten_dict(saved.params, sep="/")
     tensors |= {f"params/{name}": np.asarray(leaf) for name, leaf in flat.items()}
     tensors |= {name: array for name in ("shift", "scale") if (array := getattr(saved, name)) is not None}
-    return description, {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    return recipe.as_json(), {name: np.asarray(array, order="C") for name, array in tensors.items()}
 
 
 def load_model(path: str | os.PathLike) -> SavedModel:
@@ -112,7 +111,7 @@ def load_model(path: str | os.PathLike) -> SavedModel:
         version = content.get("version")
         raise UserError(f"{str(path)!r} was written by arjax {version}, whose files this version cannot read")
     try:
-        return _saved(JsonObject(content, "the metadata"), tensors)
+        return _saved(read(Content, content, "the metadata"), tensors)
     except UnknownNameError as error:
         remedy = "import the module with your components first"
         raise UserError(f"{remedy}: the model in {str(path)!r} has an {error}") from error
@@ -122,27 +121,44 @@ def load_model(path: str | os.PathLike) -> SavedModel:
         raise UserError(f"{str(path)!r} describes a model that is too large for this machine: {error}") from error
 
 
-def _saved(content: JsonObject, tensors: Mapping[str, np.ndarray]) -> SavedModel:
-    """The model, its parameters, facts and parts; raises `UserError` where these do not go together."""
-    description, about = content.take("model", dict), content.take("about", dict)
-    own, parts = dict(tensors), []
-    for i, of_part in enumerate(content.items("parts", dict) if "parts" in content else ()):
+class Content(TypedDict):
+    """The object in the metadata of a file, without its checksum."""
+
+    format: int
+    version: str
+    model: dict
+    about: dict
+    parts: tuple[dict, ...]
+
+
+def _saved(content: Content, tensors: Mapping[str, np.ndarray]) -> SavedModel:
+    """Returns the model, its parameters, facts and parts."""
+    whole, parts = dict(tensors), []
+    for i, recipe in enumerate(content["parts"]):
         prefix = f"parts/{i}/"
-        found = {name.removeprefix(prefix): own.pop(name) for name in tensors if name.startswith(prefix)}
-        parts.append(_rebuilt(of_part, {}, found))
-    return _rebuilt(description, about, own)._replace(parts=tuple(parts))
+        of_part = {name.removeprefix(prefix): whole.pop(name) for name in tensors if name.startswith(prefix)}
+        parts.append(_rebuilt(recipe, {}, of_part))
+    return _rebuilt(content["model"], content["about"], whole)._replace(parts=tuple(parts))
 
 
-def _rebuilt(description: Mapping[str, Any], about: dict[str, Any], tensors: Mapping[str, np.ndarray]) -> SavedModel:
-    """A model without its parts. Shapes are compared before anything of their size is allocated."""
-    _check_sizes(description, tensors)
-    of_params = {name: array for name, array in tensors.items() if name.startswith("params/")}
-    others = tensors.keys() - of_params.keys() - {"shift", "scale"}
-    model = rebuild(description, {name: tensors[name] for name in others})
-    params: dict[str, Any] = {name.removeprefix("params/"): array for name, array in of_params.items()}
+def _rebuilt(recipe: dict[str, Any], about: dict[str, Any], tensors: Mapping[str, np.ndarray]) -> SavedModel:
+    """Returns a model without its parts. Shapes are compared before anything of their size is allocated."""
+    _check_sizes(recipe, tensors)
+    groups = {group: _within(tensors, group) for group in ("model", "params")}
+    model = make(Recipe.from_json(recipe, groups["model"]))
+    used = dict(arrays_of(model))
+    for name, array in groups["model"].items():
+        if name not in used:
+            raise UserError(f"the tensor {'model/' + name!r} belongs to no part of the model")
+        if array.dtype != used[name].dtype or not np.array_equal(array, used[name]):
+            raise UserError(f"the tensor {'model/' + name!r} is not what the model makes of it")
+    for name in tensors:
+        if name.partition("/")[0] not in ("model", "params", "shift", "scale"):
+            raise UserError(f"the tensor {name!r} belongs to no part of the model")
+    params: dict[str, Any] = dict(groups["params"])
     shapes = traverse_util.flatten_dict(model.param_shapes, sep="/", keep_empty_nodes=True)
     for name, leaf in shapes.items():
-        if leaf is traverse_util.empty_node:  # no tensor tells of them
+        if leaf is traverse_util.empty_node:  # a part without parameters has no tensors
             params[name] = leaf
         elif name in params and params[name].dtype != leaf.dtype:
             kind = params[name].dtype
@@ -156,7 +172,11 @@ def _rebuilt(description: Mapping[str, Any], about: dict[str, Any], tensors: Map
     return SavedModel(model, params, shift, scale, about)
 
 
-def _check_sizes(description: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
+def _within(tensors: Mapping[str, np.ndarray], group: str) -> dict[str, np.ndarray]:
+    return {name.removeprefix(f"{group}/"): a for name, a in tensors.items() if name.startswith(f"{group}/")}
+
+
+def _check_sizes(recipe: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
     """Raises `UserError` for numbers that are too large for these tensors: making a network counts its units.
 
     A size of a network is that of an axis of a tensor, and layers are at most as many as the tensors, or as the rows of
@@ -164,7 +184,7 @@ def _check_sizes(description: Mapping[str, Any], tensors: Mapping[str, np.ndarra
     """
     axis = max([len(tensors), _SMALL, *(size for array in tensors.values() for size in array.shape)])
     elements = max(_LARGE, sum(array.size for array in tensors.values()))
-    for name, size in largest_sizes(description):
+    for name, size in largest_sizes(recipe):
         limit = axis if _OF_AXES.search(name) and name not in _OF_NO_AXIS else elements
         if size > limit and not name.endswith("seed"):
             raise UserError(f"{name!r} is {size}, which is too large for the tensors in the file")
@@ -204,7 +224,7 @@ def _checksum(content: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> 
     """SHA-256 of the object and of all tensors."""
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
     for name in sorted(tensors):
-        array = np.ascontiguousarray(tensors[name])
+        array = np.asarray(tensors[name], order="C")
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(array.data)
     return digest.hexdigest()

@@ -9,7 +9,7 @@ from arjax.models.flow import FlowModel
 from arjax.models.gaussian_chain import GaussianChain
 from arjax.models.gaussian_mixture import GaussianMixtureModel
 from arjax.models.heads import DiffusionHead, EnergyHead, FlowMatchingHead  # register conditionals
-from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice, make_model
+from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe, make, make_model, recipe_of
 from arjax.models.latent import LatentModel
 from arjax.models.mixture import MixtureModel
 from arjax.models.nested import Nested  # registers a conditional
@@ -19,7 +19,6 @@ __all__ = [
     "KINDS",
     "AutoregressiveModel",
     "BlockDiffusion",
-    "Blueprint",
     "CascadeModel",
     "DiffusionHead",
     "DiscreteChain",
@@ -34,6 +33,9 @@ __all__ = [
     "Model",
     "ModelChoice",
     "Nested",
+    "Recipe",
     "TokensModel",
+    "make",
     "make_model",
+    "recipe_of",
 ]

@@ -23,24 +23,20 @@ from arjax.core.programs import one_program
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.core.traits import traits
 from arjax.factorization import (
+    GRAPHS,
     ORDER_DISTRIBUTIONS,
     ORDERINGS,
     PARTITIONS,
     Factorization,
     Orders,
-    graph_needs_data,
-    make_factorization,
-    make_orders,
-    needs_data,
     order_name,
-    orders_need_data,
 )
 from arjax.models import extras
 from arjax.models.base import Model, Params, dummy_batch, in_types, init_network
 from arjax.models.checks import check_factorization, check_init, check_query, checked_batch, public
 from arjax.models.draws import Request, check_draws, tell_temperature
 from arjax.models.extras import Member
-from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
+from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
 from arjax.models.queries import evidence_first
 from arjax.networks.base import BUILDER_FIELDS, NETWORKS, Network, apply, check_orders, name_of
 from arjax.networks.denoisers import NoisyNetwork
@@ -82,13 +78,16 @@ class AutoregressiveModel(Model):
 
     takes = frozenset({"sampler", "given", "observed", "temperature", "top_k", "top_p", "min_p", "end"})
     NETWORKS: ClassVar[Any] = NETWORKS
-    CALLS = {"ordering": ORDERINGS, "partition": PARTITIONS, "conditional": CONDITIONALS, "orders": ORDER_DISTRIBUTIONS}
+    CALLS = {"ordering": ORDERINGS, "partition": PARTITIONS, "conditional": CONDITIONALS} | {
+        "orders": ORDER_DISTRIBUTIONS,
+        "graph": GRAPHS,
+    }
     EXAMPLES = {"binary": Example(ModelChoice(network="made"), EventSpec((2, 2)))}
 
     @classmethod
     def make(
         cls,
-        blueprint: Blueprint,
+        recipe: Recipe,
         *,
         ordering: str = "raster",
         partition: str = "sites",
@@ -100,20 +99,30 @@ class AutoregressiveModel(Model):
         data); `orders`, a distribution over orders ("": one order), and `graph`, of dependencies ("": all earlier
         sites). Raises `UserError` for a combination that does not work.
         """
-        blueprint.only()
-        network, options = blueprint.network()
+        recipe.only()
+        name, options = recipe.network()
         if graph and orders:
             raise UserError("a dependency graph goes with one order: leave model.orders or model.graph empty")
-        event, grid_shape = blueprint.event, blueprint.event.grid_shape
-        reads_data = needs_data(ordering) or (bool(orders) and orders_need_data(orders)) or graph_needs_data(graph)
-        examples = blueprint.examples_by_site(reads_data)
-        factorization = make_factorization(grid_shape, ordering, partition, examples, graph)
-        several = make_orders(orders, grid_shape, partition, examples) if orders else None
+        event, context = recipe.event, recipe.context
+        check_local(event, context)
+        factorization, several = recipe.factorization(ordering, partition, graph), recipe.orders(orders, partition)
         if several is not None and not several.has(factorization):
             factorization = several.first  # samples and queries need an order that is trained
-        form = event, blueprint.context, blueprint.dtype
-        head = functools.partial(make_conditional, conditional, event, factorization.block_size)
-        return put_together(network, *form, head, factorization, several, options)
+        head = make_conditional(conditional, event, factorization.block_size)
+        network = NETWORKS.get(name)(event, context, head.num_params, recipe.dtype, **options)
+        check_network(network, factorization)
+        if several is not None:
+            for member in several.representatives():
+                check_network(network, member)
+            if several.first.blocks.shape != factorization.blocks.shape:
+                raise UserError("model.partition cuts model.ordering into other blocks than model.orders")
+            check_orders(network)
+        if factorization.parents is not None and scores_blocks(head, factorization):
+            raise UserError(
+                "a dependency graph and a joint conditional contradict each other: the sites of a step would depend on "
+                "one another without an edge"
+            )
+        return cls(network, head, factorization, several)
 
     @property
     def score_kind(self) -> str:
@@ -372,31 +381,6 @@ class AutoregressiveModel(Model):
         model = dataclasses.replace(model, orders=None)
         return sampler(model, params, keys, canvas, options.resolved(observed=observed_D), options.shared)
 
-    def described(self, writer: Any, path: str) -> dict[str, Any]:
-        """The network with its event and context, the conditional and the orders, without the name of the kind."""
-        return writer.network(self.network, NETWORKS) | {
-            "conditional": writer.conditional(self.conditional, f"{path}/conditional"),
-            "factorization": writer.factorization(self.factorization, f"{path}/factorization"),
-            "orders": None if self.orders is None else writer.orders(self.orders, f"{path}/orders"),
-        }
-
-    @classmethod
-    def restored(cls, reader: Any, found: Any) -> AutoregressiveModel:
-        """The inverse of `described`; parts are put together only where the parts of a new model would be."""
-        event, context, dtype, name, given = reader.network(found)
-        options = NETWORKS.resolve(name, given)
-        factorization, several = reader.factorization(found.object("factorization")), reader.orders(found, "orders")
-        if factorization.grid_shape != event.grid_shape:
-            raise UserError(f"an order of the grid {factorization.grid_shape} is not one of {event.grid_shape}")
-
-        def head() -> Conditional:
-            stored = reader.conditional(found.object("conditional"))
-            stored.check_fits(event, factorization.block_size)
-            found.end()
-            return stored
-
-        return put_together(name, event, context, dtype, head, factorization, several, options)
-
 
 def over_sites(values: jax.Array) -> jax.Array:
     """Returns the sums over the sites, [B], of values [B, *grid]."""
@@ -447,37 +431,6 @@ def _(model: AutoregressiveModel) -> AutoregressiveModel:
 @extras.step_members.register(AutoregressiveModel)
 def _(model: AutoregressiveModel, params: Params) -> tuple[Member, ...]:
     return (Member(model, params, jnp.zeros(())),)
-
-
-def put_together(
-    network: str,
-    event: EventSpec,
-    context: ContextSpec,
-    dtype: str,
-    make_head: Callable[[], Conditional],
-    factorization: Factorization,
-    orders: Orders | None,
-    options: dict[str, Any],
-) -> AutoregressiveModel:
-    """The model of its parts; raises `UserError` when the network, with all its options, does not support the event,
-    the context, the order or several of them, or where the conditional does not fit.
-    """
-    check_local(event, context)
-    head = make_head()
-    net = NETWORKS.get(network)(event, context, head.num_params, dtype, **options)
-    check_network(net, factorization)
-    if orders is not None:
-        for member in orders.representatives():
-            check_network(net, member)
-        if orders.first.blocks.shape != factorization.blocks.shape:
-            raise UserError("model.partition cuts model.ordering into other blocks than model.orders")
-        check_orders(net)
-    if factorization.parents is not None and scores_blocks(head, factorization):
-        raise UserError(
-            "a dependency graph and a joint conditional contradict each other: the sites of a step would depend on one "
-            "another without an edge"
-        )
-    return AutoregressiveModel(net, head, factorization, orders)
 
 
 def check_network(network: Network, factorization: Factorization) -> None:

@@ -84,8 +84,8 @@ class Model:
         return {}
 
     @classmethod
-    def make(cls, blueprint: Any, *args: Any, **options: Any) -> Any:
-        """Returns the model of an `arjax.models.kinds.Blueprint`.
+    def make(cls, recipe: Any, *args: Any, **options: Any) -> Any:
+        """Returns the model of an `arjax.models.kinds.Recipe`.
 
         The keyword arguments, each with a default, are the options of the kind in configs and in `make_model`. Raises
         `UserError` for a combination that does not work.
@@ -112,18 +112,6 @@ class Model:
         the parts of the context of each example, or is None. The statistics have int32[B] `network_calls` and `steps`.
         """
         raise NotImplementedError
-
-    def check_parts(self) -> None:
-        """Raises `UserError` unless the parts, put together by hand or out of a file, are those of such a model."""
-
-    def described(self, writer: Any, path: str) -> dict[str, Any]:
-        """The model as JSON for files, see `arjax.interop.description`: its kind and its fields."""
-        return writer.by_fields(self, path)
-
-    @classmethod
-    def restored(cls, reader: Any, found: Any) -> Any:
-        """The inverse of `described`."""
-        return reader.by_fields(cls, found)
 
     @functools.cached_property
     def param_shapes(self) -> Params:

@@ -25,12 +25,12 @@ from arjax.core.errors import UserError
 from arjax.core.options import opt
 from arjax.core.programs import call_if_it_fits
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.factorization import ORDERINGS, PARTITIONS, Factorization, make_factorization, needs_data
+from arjax.factorization import ORDERINGS, PARTITIONS, Factorization
 from arjax.models import extras
 from arjax.models.chains import SMALL, STATIC, Params, frames_of
 from arjax.models.discrete_chain import DiscreteValuesChain, lowest
 from arjax.models.draws import step_keys
-from arjax.models.kinds import KINDS, Blueprint, Example
+from arjax.models.kinds import KINDS, Example, Recipe
 from arjax.models.noise_schedules import MOST_STEPS
 from arjax.networks import NETWORKS
 from arjax.networks.base import apply, step_variables
@@ -77,7 +77,7 @@ class BlockDiffusion(DiscreteValuesChain):
     @classmethod
     def make(
         cls,
-        blueprint: Blueprint,
+        recipe: Recipe,
         *,
         ordering: str = "raster",
         partition: str = "sites",
@@ -90,12 +90,11 @@ class BlockDiffusion(DiscreteValuesChain):
         """The model of an order, cut into blocks; `num_steps` of each block, 0 for a step for each site of the largest
         one. The other options are the fields.
         """
-        blueprint.only()
-        (name, options), family = blueprint.network(), make_conditional(conditional, blueprint.event)
-        form = blueprint.event, blueprint.context, family.num_params, blueprint.dtype
+        recipe.only()
+        (name, options), family = recipe.network(), make_conditional(conditional, recipe.event)
+        form = recipe.event, recipe.context, family.num_params, recipe.dtype
         denoiser = make_block_denoiser(name, *form, **options)
-        examples = blueprint.examples_by_site(needs_data(ordering))
-        blocks = make_factorization(blueprint.event.grid_shape, ordering, partition, examples)
+        blocks = recipe.factorization(ordering, partition)
         num_steps = num_steps or blocks.block_size
         return cls(denoiser, family, blocks, num_steps, train_steps, score_steps, sample_steps)
 
@@ -104,11 +103,6 @@ class BlockDiffusion(DiscreteValuesChain):
         blocks = getattr(self.factorization, "blocks", None)
         if isinstance(blocks, np.ndarray | jax.Array) and self.num_steps > blocks.shape[1]:  # else JAX puts it together
             raise UserError(f"blocks of {blocks.shape[1]} sites have as many steps at most: lower num_steps")
-
-    def check_parts(self) -> None:
-        super().check_parts()
-        if self.factorization.grid_shape != self.event.grid_shape:
-            raise UserError(f"blocks of {self.factorization.grid_shape} are not of the grid {self.event.grid_shape}")
 
     @property
     def times_shape(self) -> tuple[int, ...]:

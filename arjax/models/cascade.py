@@ -24,7 +24,7 @@ from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params, folded, in_types, inherited, key_needed
 from arjax.models.checks import as_values
 from arjax.models.draws import Request, added_stats, check_draws, draw_part, refuse, step_keys
-from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
+from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
 from arjax.networks.beside import Beside
 from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Sampler
 from arjax.stages import Stages, make_stages
@@ -101,32 +101,33 @@ class CascadeModel(Model):
 
     @classmethod
     def make(
-        cls,
-        blueprint: Blueprint,
-        *,
-        stages: str = "digits",
-        noise: float = opt(0.0, least=0, below=1),
-        train_stages: int = 0,
+        cls, recipe: Recipe, *, stages: str = "digits", noise: float = opt(0.0, least=0, below=1), train_stages: int = 0
     ) -> CascadeModel:
         """The cascade of its parts; the options are the fields. `stages`: a call string, such as `digits(base=16)`,
         `subsampled(levels=2)`, `haar` or `averaged`.
         """
-        cut = make_stages(stages, blueprint.event)
-        names = (SHARED,) if SHARED in blueprint.choice.parts else tuple(str(k) for k in range(1, len(cut.events) + 1))
-        blueprint.only(*names)
-        wanted = _wanted(cut, blueprint.context, names == (SHARED,))
+        cut = make_stages(stages, recipe.event)
+        names = (SHARED,) if SHARED in recipe.choice.parts else tuple(str(k) for k in range(1, len(cut.events) + 1))
+        recipe.only(*names)
+        wanted = _wanted(cut, recipe.context, names == (SHARED,))
 
         def examples(k: int) -> Any:
-            if blueprint.examples is None or names == (SHARED,):
+            if recipe.examples is None or names == (SHARED,):
                 return None
-            return lambda: np.asarray(cut.split(blueprint.all_examples())[k])
+            return lambda: np.asarray(cut.split(recipe.all_examples())[k])
 
+        num = len(cut.events)
+        if train_stages > num:
+            raise UserError(f"train_stages must be from 0 to {num}, the number of stages, not {train_stages}")
+        if train_stages and names != (SHARED,):
+            raise UserError("train_stages is for one part 'shared' of all stages: other parts learn one stage each")
         parts = [
-            blueprint.part(name, *each, examples=examples(k))
+            recipe.part(name, *each, examples=examples(k))
             for k, (name, each) in enumerate(zip(names, wanted, strict=True))
         ]
-        model = cls(blueprint.event, cut.call, tuple(parts), float(noise), train_stages)
-        model.check_parts()
+        model = cls(recipe.event, cut.call, tuple(parts), noise, train_stages)
+        for k in range(num):
+            model.model_of(k)  # refuses a part that cannot be limited
         return model
 
     @functools.cached_property
@@ -160,23 +161,6 @@ class CascadeModel(Model):
         spec, first = self.parts[0].context_spec, self.cut.shared_context if self.shared else ContextSpec()
         of_stages = {name for name, _ in first.parts}
         return spec.only(name for name, _ in spec.parts if name not in of_stages)
-
-    def check_parts(self) -> None:
-        num = len(self.cut.events)
-        if self.train_stages > num:
-            raise UserError(f"train_stages must be from 0 to {num}, the number of stages, not {self.train_stages!r}")
-        if self.train_stages and not self.shared:
-            raise UserError("train_stages is for one part 'shared' of all stages: other parts learn one stage each")
-        if not self.shared and len(self.parts) != num:
-            raise UserError(f"a cascade of {self.stages} has {num} parts, not {len(self.parts)}")
-        wanted = _wanted(self.cut, self.context_spec, self.shared)
-        for name, part, (event, spec) in zip(self.names, self.parts, wanted, strict=True):
-            if part.event != event or part.context_spec != spec:
-                raise UserError(f"the part {name!r} of a cascade must be of {event.in_words}, given {spec!r}")
-            if part.orders is not None:
-                raise UserError(f"the parts of a cascade have one order each, and the part {name!r} several")
-        for k in range(num):
-            self.model_of(k)
 
     @property
     def named_parts(self) -> dict[str, Model]:

@@ -305,12 +305,6 @@ def _summed(
     return jax.lax.scan(add, (zeros, zeros), jnp.arange(model.num_steps, 0, -1))[0]
 
 
-def check_features(denoiser: Any, num_features: int) -> None:
-    """Raises `UserError` unless a denoiser computes as many features of a site as its chain reads."""
-    if denoiser.num_features != num_features:
-        raise UserError(f"a denoiser with {denoiser.num_features} features of each site cannot have {num_features}")
-
-
 def draw_path(model: Any, params: Params, keys: jax.Array, num_frames: int, **options: Any) -> jax.Array:
     """Examples on their way from noise to data, [B, frames, *grid, *value]; the last frame is that of `draw`.
 

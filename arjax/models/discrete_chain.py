@@ -35,9 +35,9 @@ from arjax.conditionals.base import CONDITIONAL, bound
 from arjax.core.errors import UserError
 from arjax.core.options import opt
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.models.chains import SMALL, STATIC, Chain, Params, StepTerms, check_features
+from arjax.models.chains import SMALL, STATIC, Chain, Params, StepTerms
 from arjax.models.draws import step_keys
-from arjax.models.kinds import KINDS, Blueprint, Example
+from arjax.models.kinds import KINDS, Example, Recipe
 from arjax.models.noise_schedules import DISCRETE, MOST_STEPS, kept
 from arjax.networks import NETWORKS
 from arjax.networks.denoisers import Denoiser, make_denoiser
@@ -63,10 +63,6 @@ class DiscreteValuesChain(Chain):
         super().check_fields()
         if self.conditional.joint:
             raise UserError("the sites that a chain reveals are independent: its conditional cannot be a joint one")
-
-    def check_parts(self) -> None:
-        self.conditional.check_fits(self.event)
-        check_features(self.denoiser, self.conditional.num_params)
 
     @property
     def event(self) -> EventSpec:
@@ -134,7 +130,7 @@ class DiscreteChain(DiscreteValuesChain):
     @classmethod
     def make(
         cls,
-        blueprint: Blueprint,
+        recipe: Recipe,
         *,
         conditional: str = "",
         num_steps: int = opt(1000, most=MOST_STEPS),
@@ -145,9 +141,9 @@ class DiscreteChain(DiscreteValuesChain):
         sample_steps: int = opt(0, most=MOST_STEPS),
     ) -> DiscreteChain:
         """The chain of a denoiser and a family; the options are the fields."""
-        blueprint.only()
-        family, (name, options) = make_conditional(conditional, blueprint.event), blueprint.network()
-        form = blueprint.event, blueprint.context, family.num_params, blueprint.dtype
+        recipe.only()
+        family, (name, options) = make_conditional(conditional, recipe.event), recipe.network()
+        form = recipe.event, recipe.context, family.num_params, recipe.dtype
         denoiser = make_denoiser(name, *form, **options)
         return cls(denoiser, family, num_steps, process, schedule, train_steps, score_steps, sample_steps)
 

@@ -24,13 +24,13 @@ from arjax.core.errors import UserError
 from arjax.core.integers import DEEPEST
 from arjax.core.options import opt
 from arjax.core.output import say_once
-from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.core.traits import require
 from arjax.factorization import PARTITIONS
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params, folded, in_types, key_needed
 from arjax.models.draws import Request, check_draws, draw_part, refuse, step_keys
-from arjax.models.kinds import FIELD_TYPES, KINDS, Blueprint, Example, ModelChoice, make_model
+from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
 from arjax.networks import NETWORKS
 from arjax.networks.beside import Beside
 from arjax.networks.readout import readout_paths, with_zero_features
@@ -49,7 +49,6 @@ MARGIN = 0.05
 NOISE = "noise of the flow"
 
 
-@FIELD_TYPES.register("dequantisation")
 @dataclasses.dataclass(frozen=True)
 class Dequantisation:
     """y = (x + u) / V with u uniform in [0, 1), for levels x of 0, ..., V - 1 (Theis, van den Oord & Bethge, "A note on
@@ -132,7 +131,7 @@ class FlowModel(Model):
     @classmethod
     def make(
         cls,
-        blueprint: Blueprint,
+        recipe: Recipe,
         *,
         num_blocks: int = opt(4, most=DEEPEST),
         orderings: tuple[str, ...] = opt(TURNS, fewest=1),
@@ -146,48 +145,29 @@ class FlowModel(Model):
         block, as in "random(seed={block})". `partition`: of the sites of every block into steps. `conditional`: the
         transformation, `gaussian` or `spline` with options. `scaling`: of levels, see `Dequantisation`.
         """
-        blueprint.only(BASE)
+        recipe.only(BASE)
         if len(orderings) > num_blocks and tuple(orderings) != TURNS:
             many = f"a flow of {num_blocks} blocks takes the first {num_blocks} of its {len(orderings)} orderings alone"
             say_once(many)
-        event, base = blueprint.event, None
+        event, base = recipe.event, None
         if event.kind == "real" and scaling != "plain":
             raise UserError(f"the scaling of a flow is that of levels, and real data have none: leave out {scaling!r}")
         dequantisation = None if event.kind == "real" else Dequantisation(event, scaling)
         real = event if dequantisation is None else dequantisation.real_event
-        if BASE in blueprint.choice.parts:
-            base = blueprint.part(BASE, real)
-        network, options = blueprint.network()
-        shared: dict[str, Any] = {"context": blueprint.context, "dtype": blueprint.dtype, "data": blueprint.examples}
+        if BASE in recipe.choice.parts:
+            base = recipe.part(BASE, real, needs_context=False)
+        network, options = recipe.network()
 
         def block(k: int) -> AutoregressiveModel:
-            ordering = orderings[k % len(orderings)].replace("{block}", str(k))
-            options_of_block = {"ordering": ordering, "partition": partition, "conditional": conditional}
-            made = make_model(real, ModelChoice("autoregressive", options_of_block, network, options), **shared)
-            return require(made, "conditionals", "a block of a flow")
-
-        return cls(tuple(map(block, range(num_blocks))), base, dequantisation)
-
-    def __post_init__(self):
-        if all(isinstance(block, AutoregressiveModel) for block in self.blocks):  # else JAX puts it together
-            self.check_fields()
-
-    def check_fields(self) -> None:
-        """Raises `UserError` unless the blocks and the base follow on one another."""
-        if not self.blocks:
-            raise UserError("a flow needs at least one block")
-        event, context, base = self.blocks[0].event, self.blocks[0].context_spec, self.base
-        for block in self.blocks:
+            calls = {"ordering": orderings[k % len(orderings)].replace("{block}", str(k))}
+            calls |= {"partition": partition, "conditional": conditional}
+            block = recipe.inner(str(k), real, ModelChoice("autoregressive", calls, network, options))
+            block = require(block, "conditionals", "a block of a flow")
             if not isinstance(block.conditional, TransformedNormal):
                 raise UserError("a block of a flow needs a conditional that transforms noise: gaussian or spline")
-            if block.event != event or block.context_spec != context or block.orders is not None:
-                raise UserError("all blocks of a flow have the same event and context, and one order each")
-        if base is not None and (base.event != event or base.context_spec not in (context, NO_CONTEXT)):
-            raise UserError("the base of a flow has the event of the blocks, and their context or none")
-        if base is not None and base.orders is not None:
-            raise UserError("the base of a flow has one order")
-        if self.dequantisation is not None and self.dequantisation.real_event != event:
-            raise UserError(f"the blocks of a flow of these levels are of {self.dequantisation.real_event.in_words}")
+            return block
+
+        return cls(tuple(map(block, range(num_blocks))), base, dequantisation)
 
     def __repr__(self) -> str:
         base = "" if self.base is None else f"; base {self.base!r}"

@@ -20,9 +20,9 @@ from arjax.core.options import opt
 from arjax.core.spec import EventSpec
 from arjax.models import noise_schedules as schedules
 from arjax.models.base import Model
-from arjax.models.chains import SMALL, STATIC, Chain, Params, StepTerms, check_features
+from arjax.models.chains import SMALL, STATIC, Chain, Params, StepTerms
 from arjax.models.draws import check_draws, step_keys
-from arjax.models.kinds import KINDS, Blueprint, Example
+from arjax.models.kinds import KINDS, Example, Recipe
 from arjax.models.noise_schedules import MOST_STEPS
 from arjax.networks import NETWORKS
 from arjax.networks.denoisers import Denoiser, make_denoiser
@@ -78,7 +78,7 @@ class GaussianChain(Chain):
     @classmethod
     def make(
         cls,
-        blueprint: Blueprint,
+        recipe: Recipe,
         *,
         num_steps: int = opt(1000, most=MOST_STEPS),
         schedule: str = opt("linear", choices=schedules.GAUSSIAN),
@@ -89,9 +89,9 @@ class GaussianChain(Chain):
         eta: float = opt(1.0, least=0, most=1),
     ) -> GaussianChain:
         """The chain of a denoiser; the options are the fields."""
-        blueprint.only()
-        (name, options), event = blueprint.network(), blueprint.event
-        form = noisy_values(event), blueprint.context, num_predicted(event, prediction), blueprint.dtype
+        recipe.only()
+        (name, options), event = recipe.network(), recipe.event
+        form = noisy_values(event), recipe.context, num_predicted(event, prediction), recipe.dtype
         denoiser = make_denoiser(name, *form, **options)
         numbers = train_steps, score_steps, sample_steps, eta
         return cls(event, denoiser, num_steps, schedule, prediction, *numbers)
@@ -104,11 +104,6 @@ class GaussianChain(Chain):
             raise UserError("a learned noise schedule has two end points: num_steps must be at least 2")
         if self.prediction == "levels" and not self.event.is_discrete:
             raise UserError("the prediction 'levels' is a distribution over levels, and real data have none")
-
-    def check_parts(self) -> None:
-        check_features(self.denoiser, num_predicted(self.event, self.prediction))
-        if self.denoiser.event != noisy_values(self.event):
-            raise UserError(f"a denoiser of {self.denoiser.event.in_words} is none of a chain of {self.event.in_words}")
 
     def init(self, key: jax.Array) -> Params:
         """As `Chain.init`; those of a learned schedule are "noise"."""

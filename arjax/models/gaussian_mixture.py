@@ -33,6 +33,7 @@ from arjax.core.arrays import is_traced
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.holes import is_present
+from arjax.core.integers import LARGEST_SEED
 from arjax.core.options import opt
 from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.core.triangular import solve_lower
@@ -40,7 +41,7 @@ from arjax.models import extras
 from arjax.models.base import Model, Params
 from arjax.models.checks import check_init, check_query, checked_batch, public
 from arjax.models.draws import Request, num_keys
-from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
+from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
 from arjax.samplers import Draw, Sampler
 
 STARTS = ("em", "random")
@@ -175,43 +176,34 @@ class GaussianMixtureModel(Model):
     @classmethod
     def make(
         cls,
-        blueprint: Blueprint,
+        recipe: Recipe,
         *,
         components: int = 10,
         min_log_scale: float = opt(-7.0, least=-LARGEST_LOG_SCALE, below=LARGEST_LOG_SCALE),
         start: str = opt("em", choices=STARTS),
         em_starts: int = 1,
         em_iterations: int = 100,
-        em_seed: int = opt(-1, least=-1, most=2**32 - 1),
+        em_seed: int = opt(-1, least=-1, most=LARGEST_SEED),
     ) -> GaussianMixtureModel:
-        """The options are the fields of the class. Raises `UserError` for values that are not real, a context, or a
-        start by EM without enough training examples.
-        """
-        blueprint.only()
-        if blueprint.context:
+        """The options are the fields of the class; a start by EM needs training examples."""
+        recipe.only()
+        if recipe.context:
             raise UserError("the kind of model 'gaussian_mixture' has no context: leave it out of the data")
-        options = components, float(min_log_scale), start, em_starts, em_iterations, em_seed
-        model = cls(blueprint.event, *options)
-        model.check_parts()
-        if start == "random":
+        if recipe.event.kind != "real":
+            raise UserError(f"the kind of model 'gaussian_mixture' is for real values, not {recipe.event.in_words}")
+        options = components, min_log_scale, start, em_starts, em_iterations, em_seed
+        model = cls(recipe.event, *options)
+        if start == "random" or recipe.arrays is not None:
             return model
-        if blueprint.examples is None:
+        if recipe.examples is None:
             raise UserError(f"EM needs training examples: {_NO_EXAMPLES}")
-        x = blueprint.all_examples()
+        x = recipe.all_examples()
         if len(x) < components:
             raise UserError(f"EM of {components} components needs as many training examples, and there are {len(x)}")
         return dataclasses.replace(model, examples=TrainingRows(x.reshape(len(x), -1)))
 
-    def check_parts(self) -> None:
-        if self.event.kind != "real":
-            raise UserError(f"the kind of model 'gaussian_mixture' is for real values, not {self.event.in_words}")
-
     def __repr__(self) -> str:
         return f"GaussianMixtureModel({_in_words(self)}; {self.num_params:,} parameters; {self.event.in_words})"
-
-    def described(self, writer: Any, path: str) -> dict[str, Any]:
-        """Without the training examples."""
-        return writer.by_fields(dataclasses.replace(self, examples=None), path)
 
     def init(self, key: jax.Array) -> Params:
         """{"weights": log w_k up to a constant, [K], "means": [K, D], "roots": L_k, [K, D (D + 1) / 2]}.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -27,7 +27,7 @@ from arjax.models.base import Model, Params, inherited, key_needed, repeated
 from arjax.models.checks import as_values, checked_batch
 from arjax.models.draws import Request, added_stats, check_draws, draw_part, plain_request, refuse
 from arjax.models.extras import SampledBound
-from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
+from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
 from arjax.samplers import PLAIN_DRAW, Cached, Draw, DrawOptions, Sampler, example_keys
 
 #: The parts of the contexts that the parts of a latent model add.
@@ -99,7 +99,7 @@ class LatentModel(Model):
     @classmethod
     def make(
         cls,
-        blueprint: Blueprint,
+        recipe: Recipe,
         *,
         latents: tuple[int, ...] = (50,),
         values: str = "real",
@@ -111,16 +111,14 @@ class LatentModel(Model):
         `latents`: shape of z. `values`: real, binary, levels or tokens; the latter two have `num_levels`.
         `score_samples`: k of the scores, validation among them; as many as `iwae` has.
         """
-        blueprint.only("prior", "likelihood", "posterior")
-        event, context = blueprint.event, blueprint.context
+        recipe.only("prior", "likelihood", "posterior")
+        event, context = recipe.event, recipe.context
         z = EventSpec(latents, (), values, num_levels) if num_levels else EventSpec(latents, (), values)
         check_names("a latent model", context)
-        prior = blueprint.part("prior", z)
-        likelihood = blueprint.part("likelihood", context=context.with_part(LATENT, latent_context(z)))
-        posterior: Any = blueprint.part("posterior", z, context.with_part(DATA, event))
-        model = cls(prior, likelihood, posterior, score_samples)
-        model.check_parts()  # the class of the posterior, too
-        return model
+        prior = recipe.part("prior", z)
+        of_z, of_x = context.with_part(LATENT, latent_context(z)), context.with_part(DATA, event)
+        likelihood = recipe.part("likelihood", context=of_z, check=check_reads)
+        return cls(prior, likelihood, recipe.part("posterior", z, of_x, check=_check_posterior), score_samples)
 
     def __repr__(self) -> str:
         return f"LatentModel(prior={self.prior!r}, likelihood={self.likelihood!r}, posterior={self.posterior!r})"
@@ -151,12 +149,6 @@ class LatentModel(Model):
     @property
     def latent_event(self) -> EventSpec:
         return self.prior.event
-
-    def check_parts(self) -> None:
-        z, x, context = self.prior.event, self.likelihood.event, self.prior.context_spec
-        of_z, of_x = context.with_part(LATENT, latent_context(z)), context.with_part(DATA, x)
-        check_part("likelihood of the kind 'latent'", self.likelihood, check_reads, x, of_z)
-        check_part("posterior of the kind 'latent'", self.posterior, _check_posterior, z, of_x)
 
     @property
     def named_parts(self) -> dict[str, Model]:
@@ -358,18 +350,6 @@ def check_names(subject: str, context: ContextSpec) -> None:
     clash = {LATENT, DATA} & {name for name, _ in context.parts}
     if clash:
         raise UserError(f"{subject} adds parts to the context that are called z and x, and {min(clash)!r} is there")
-
-
-def check_part(name: str, part: Any, check: Callable[[Any], None], event: EventSpec, context: ContextSpec) -> None:
-    """Raises `UserError` unless a part is one of this event and this context, and passes a check."""
-    try:
-        check(part)
-    except UserError as error:
-        raise UserError(f"the {name}: {error}") from error
-    if part.event != event:
-        raise UserError(f"the {name} must be one of {event.in_words}, not of {part.event.in_words}")
-    if part.context_spec != context:
-        raise UserError(f"the {name} must be given {context!r}, not {part.context_spec!r}")
 
 
 def check_reads(part: Any) -> None:

@@ -19,9 +19,8 @@ from arjax.core.score_names import kind_of_mixture
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import extras
 from arjax.models.base import Model, Params, folded
-from arjax.models.checks import check_likelihood
 from arjax.models.draws import Request, check_draws, draw_part, refuse, step_keys
-from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
+from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
 from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Sampler
 
 #: The name of the weights among the parameters, as logits [K], beside "0", "1", ... of the members.
@@ -53,27 +52,11 @@ class MixtureModel(Model):
     EXAMPLES = {"binary": Example(ModelChoice("mixture", parts=_PARTS), EventSpec((2, 2)))}
 
     @classmethod
-    def make(cls, blueprint: Blueprint) -> MixtureModel:
-        return cls(tuple(blueprint.part(name) for name in blueprint.choice.parts))
-
-    def __post_init__(self):
-        if all(hasattr(member, "event") for member in self.members):  # else JAX puts it together
-            self.check_fields()
-
-    def check_fields(self) -> None:
-        if not self.members:
+    def make(cls, recipe: Recipe) -> MixtureModel:
+        names = recipe.choice.parts
+        if not names:
             raise UserError("a mixture needs at least one member")
-        for k, member in enumerate(self.members):
-            check_likelihood(member, f"member {k} of a mixture")
-            if member.event != self.event:
-                raise UserError(
-                    f"the members of a mixture have one event: member {k} has {member.event.in_words}, "
-                    f"and member 0 {self.event.in_words}"
-                )
-            if member.orders is not None:
-                raise UserError(f"the members of a mixture have one order each, and member {k} has several")
-            if member.context_spec != self.context_spec:
-                raise UserError(f"the members of a mixture have one context, and that of member {k} is another one")
+        return cls(tuple(recipe.part(name, key=str(k)) for k, name in enumerate(names)))
 
     def __repr__(self) -> str:
         return f"MixtureModel({', '.join(map(repr, self.members))})"

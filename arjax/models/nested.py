@@ -105,15 +105,6 @@ class Nested(JointConditional):
         inner = make_model(entries, network, context=context, **choice)
         return cls(require(inner, "conditionals", "the conditional 'nested'"), event.value_shape, block_size)
 
-    def check_fits(self, event, block_size=1):
-        made_for = self.value_shape, self.block_size, self.model.event
-        if made_for != (event.value_shape, block_size, _entries(event, block_size)):
-            raise UserError(f"the conditional 'nested' of {self.model.event.in_words} is none of {event.in_words}")
-        context = self.model.context_spec
-        size = sum(part.value_size for _, part in context.parts)
-        if size % block_size or not size or context != ContextSpec("vector", size) or self.model.orders is not None:
-            raise UserError("the model of the conditional 'nested' has one vector as its context, and one order")
-
     @property
     def score_kind(self) -> str:
         return self.model.score_kind

@@ -26,7 +26,7 @@ from arjax.models.base import Model, Params, inherited
 from arjax.models.checks import as_values, check_params, checked_batch
 from arjax.models.draws import Request, added_stats, check_draws, draw_part, plain_request, refuse
 from arjax.models.extras import SampledBound
-from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
+from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
 from arjax.models.latent import DATA, LATENT, RECONSTRUCTED
 from arjax.networks.layers.local_context import pixels
 from arjax.quantizers import QUANTIZERS, Quantizer
@@ -95,22 +95,20 @@ class TokensModel(Model):
 
     @classmethod
     def make(
-        cls, blueprint: Blueprint, *, quantizer: str = "fsq(levels=(8, 6, 5))", grid: tuple[int, ...] = (7, 7)
+        cls, recipe: Recipe, *, quantizer: str = "fsq(levels=(8, 6, 5))", grid: tuple[int, ...] = (7, 7)
     ) -> TokensModel:
         """The model of its parts.
 
         `quantizer`: a call string. `grid`: the grid of codes. Where it has as many axes as that of the data, apart from
         colour channels, x and the codes are local parts of one another's context; else they are read as a whole.
         """
-        blueprint.only("encoder", "decoder", "prior")
-        event, context, made = blueprint.event, blueprint.context, QUANTIZERS.call(quantizer)
+        recipe.only("encoder", "decoder", "prior")
+        event, context, made = recipe.event, recipe.context, QUANTIZERS.call(quantizer)
         latent.check_names("the kind of model 'tokens'", context)
         wanted = _wanted(made, grid, event, context)
-        prior = blueprint.part("prior", made.token_event(grid), context, several_orders=True)
-        encoder: Any = blueprint.part("encoder", *wanted["encoder"])
-        model = cls(encoder, blueprint.part("decoder", *wanted["decoder"]), prior, made)
-        model.check_parts()
-        return model
+        prior = recipe.part("prior", made.token_event(grid), context, several_orders=True)
+        encoder = recipe.part("encoder", *wanted["encoder"], check=_check_encoder)
+        return cls(encoder, recipe.part("decoder", *wanted["decoder"], check=latent.check_reads), prior, made)
 
     def __repr__(self) -> str:
         parts = {**self.named_parts, "quantizer": self.quantizer}
@@ -144,15 +142,6 @@ class TokensModel(Model):
     def num_tokens(self) -> int:
         """T, the codes of an example."""
         return self.quantizer.num_tokens(self.grid)
-
-    def check_parts(self) -> None:
-        self.quantizer.check_grid(self.grid)
-        latent.check_names("the kind of model 'tokens'", self.context_spec)
-        wanted = _wanted(self.quantizer, self.grid, self.event, self.context_spec)
-        latent.check_part("encoder of the kind 'tokens'", self.encoder, _check_encoder, *wanted["encoder"])
-        latent.check_part("decoder of the kind 'tokens'", self.decoder, latent.check_reads, *wanted["decoder"])
-        tokens = self.quantizer.token_event(self.grid)
-        latent.check_part("prior of the kind 'tokens'", self.prior, lambda prior: None, tokens, self.context_spec)
 
     @property
     def named_parts(self) -> dict[str, Model]:

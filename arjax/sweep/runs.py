@@ -17,7 +17,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from arjax.core.arguments import checked_arguments
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError, did_you_mean, refuse
 from arjax.core.files import writable_folder
 from arjax.core.run_code import changed_code
 from arjax.core.versions import note_versions, versions_in
@@ -72,12 +72,11 @@ class Run:
     def check(self, runs: Mapping[str, Run]) -> None:
         """Raises `UserError` unless all pilots are other `runs` of the sweep, without pilots of their own."""
         for name in self.pilots:
-            if name not in runs or name == self.name:
-                raise UserError(
-                    f"run {self.name!r} has the pilot {name!r}, which is no other run{did_you_mean(name, runs)}"
-                )
-            if runs[name].pilots:
-                raise UserError(f"run {self.name!r} has the pilot {name!r}, which has pilots itself")
+            has = f"run {self.name!r} has the pilot {name!r}, which"
+            refuse(
+                (name not in runs or name == self.name, f"{has} is no other run{did_you_mean(name, runs)}"),
+                (name in runs and runs[name].pilots, f"{has} has pilots itself"),
+            )
 
     def override_texts(self) -> list[tuple[str, str]]:
         """The overrides as on a command line."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError, did_you_mean, refuse
 from arjax.core.files import reading, write_text
 from arjax.core.user_files import find_file, run_user_file, split_argument
 from arjax.reporting.reports import check_metric
@@ -117,10 +117,10 @@ def _choices(field: str, values: Iterable[Any]) -> list[str]:
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise UserError(f"field {field!r} of the grid needs a list of values, not {values!r}")
     texts = [flag_text(value) for value in values]
-    if not texts:
-        raise UserError(f"field {field!r} of the grid has no values")
-    if len(set(texts)) < len(texts):
-        raise UserError(f"field {field!r} of the grid has the same value twice: {', '.join(texts)}")
+    refuse(
+        (not texts, f"field {field!r} of the grid has no values"),
+        (len(set(texts)) < len(texts), f"field {field!r} of the grid has the same value twice: {', '.join(texts)}"),
+    )
     return texts
 
 

@@ -73,9 +73,6 @@ class Column(Protocol):
     def in_words(self) -> str:
         """The column in a line."""
 
-    def described(self) -> dict[str, Any]:
-        """The column as JSON, which `arjax.tables.saving` reads."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Words:
@@ -171,9 +168,6 @@ class Words:
 
     def in_words(self) -> str:
         return f"{self.name}: {self.num_codes} words, such as {', '.join(map(str, self.words[:3]))}"
-
-    def described(self) -> dict[str, Any]:
-        return {"kind": "words", **dataclasses.asdict(self)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -384,9 +378,6 @@ class Numbers:
                 f"{value!r}"
             )
         return float(number)
-
-    def described(self) -> dict[str, Any]:
-        return {"kind": "numbers", **dataclasses.asdict(self)}
 
 
 def as_numbers(name: str, values: np.ndarray, date: str = "") -> np.ndarray:

@@ -30,7 +30,7 @@ class Hidden(NamedTuple):
     Attributes:
       cells: float64[N, C].
       given: the known cells that are not hidden, bool[N, C].
-      asked: the known cells that are hidden, bool[N, C].
+      queried: the known cells that are hidden, bool[N, C].
     """
 
     cells: np.ndarray

@@ -114,10 +114,6 @@ class Margin:
             return np.clip(cells, low, np.nextafter(high, -math.inf))
         return low + step * np.clip(np.round((cells - low) / step), 0, round((high - low) / step))
 
-    def described(self) -> dict[str, float]:
-        """Its numbers, as JSON."""
-        return {name: getattr(self, name) for name in MARGIN_NUMBERS}
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class WordTable:
@@ -134,13 +130,6 @@ class WordTable:
     @functools.cached_property
     def log_p(self) -> np.ndarray:
         return np.log(self.p)
-
-    def described(self) -> dict[str, list[list[float]]]:
-        """Its numbers, as JSON."""
-        return {"words": self.p.tolist()}
-
-
-MARGIN_NUMBERS = ("shift", "scale", "power", "mean", "spread")
 
 
 def fit_margin(column: Numbers, cells: np.ndarray, is_power: bool) -> Margin:

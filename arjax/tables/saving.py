@@ -1,52 +1,92 @@
 """The model of a table in one safetensors file, with its columns.
 
-A mixture of engines has the model of each: the first one as that of the file, the others as its parts. An entry
-`engines` says how each of them reads the columns; a file without it holds one network for all orders.
+The file has the model of each engine: the first one as that of the file, the others as its parts. The entry `engines`
+of its facts says how each of them reads the columns.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import jax
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.json_objects import JsonObject
+from arjax.core.typed_json import read, read_one_of
 from arjax.data.frames import FORMS
-from arjax.data.table_files import NO_VALUE
 from arjax.interop.model_file import SavedModel, load_model, save_model
 from arjax.models.gaussian_mixture import is_gaussian_mixture
 from arjax.tables.any_order import AnyOrderTable, Sites
-from arjax.tables.columns import Numbers, Words
+from arjax.tables.columns import Column, Numbers, Words
 from arjax.tables.engine import TableEngine
 from arjax.tables.gaussian import GaussianTable
-from arjax.tables.margins import MARGIN_NUMBERS, Margin, WordTable
-from arjax.tables.mixed import GUESSED, MixedTable
+from arjax.tables.margins import Margin, WordTable
+from arjax.tables.mixed import MixedTable
 
 KEY = "table"
+COLUMNS = {"words": Words, "numbers": Numbers}
+
+
+class _Guesses(TypedDict, total=False):
+    numbers: tuple[float, ...]
+    words: tuple[float, ...]
+
+
+class TableFacts(TypedDict):
+    """The facts of a file about its table; columns and engines have an entry `kind`."""
+
+    columns: tuple[dict, ...]
+    engines: tuple[dict, ...]
+    guesses: _Guesses
+    usual: tuple[tuple[float, ...], ...]
+    results: dict
+    left_out: dict[str, str]
+    form: str
+    num_orders: int
+    missing: tuple[str, ...]
+    delimiter: str
+
+
+class _AnyOrder(TypedDict):
+    weight: float
+    most_levels: int
+
+
+class _Gaussian(TypedDict):
+    weight: float
+    margins: tuple[dict, ...]
+
+
+class _MarginNumbers(TypedDict):
+    shift: float
+    scale: float
+    power: float
+    mean: float
+    spread: float
+
+
+class _WordNumbers(TypedDict):
+    words: tuple[tuple[float, ...], ...]
 
 
 def save_table(path: str | os.PathLike, engine: TableEngine, about: Mapping[str, Any]) -> Path:
-    """Writes the model and its columns, which `read_table` reads; raises `UserError` where the disk refuses."""
-    about = {"columns": [column.described() for column in engine.columns], **about}
-    if isinstance(engine, AnyOrderTable):
-        about["most_levels"] = engine.sites.most_levels
-        return save_model(path, _saved(engine)._replace(about={KEY: about}))
+    """Writes the model and its columns, which `read_table` reads."""
     engines, weights, guesses = [engine], [1.0], {}
     if isinstance(engine, MixedTable):
         engines, weights = list(engine.engines), engine.weights.tolist()
         guesses = {kind: weights.tolist() for kind, weights in engine.guess_weights.items()}
-    about["engines"] = [
-        {"weight": weight, **_described(engine)} for engine, weight in zip(engines, weights, strict=True)
-    ]
-    if guesses:
-        about["guesses"] = guesses
-    parts = tuple(_saved(engine) for engine in engines[1:])
-    return save_model(path, _saved(engines[0])._replace(about={KEY: about}, parts=parts))
+    facts = {
+        "columns": [column_as_json(column) for column in engine.columns],
+        "engines": [_engine_as_json(*pair) for pair in zip(engines, weights, strict=True)],
+        "guesses": guesses,
+        **about,
+    }
+    first, *others = map(_saved, engines)
+    return save_model(path, first._replace(about={KEY: facts}, parts=tuple(others)))
 
 
 def _saved(engine: TableEngine) -> SavedModel:
@@ -54,75 +94,81 @@ def _saved(engine: TableEngine) -> SavedModel:
     return SavedModel(engine.model, jax.tree.map(np.asarray, engine.params), None, None, {})
 
 
-def _described(engine: TableEngine) -> dict[str, Any]:
-    """How an engine reads the columns, as JSON."""
+def column_as_json(column: Column) -> dict[str, Any]:
+    """Returns a column as JSON."""
+    kind = next(kind for kind, family in COLUMNS.items() if isinstance(column, family))
+    return {"kind": kind, **dataclasses.asdict(column)}  # type: ignore[call-overload]  # all of them are dataclasses
+
+
+def _engine_as_json(engine: TableEngine, weight: float) -> dict[str, Any]:
+    """Returns how an engine reads the columns."""
     if isinstance(engine, AnyOrderTable):
-        return {"kind": "any_order", "most_levels": engine.sites.most_levels}
+        return {"kind": "any_order", "weight": weight, "most_levels": engine.sites.most_levels}
     assert isinstance(engine, GaussianTable), "an engine with one model"
-    return {"kind": "gaussian", "margins": [margin.described() for margin in engine.margins]}
+    return {"kind": "gaussian", "weight": weight, "margins": [_margin_as_json(margin) for margin in engine.margins]}
+
+
+def _margin_as_json(margin: Margin | WordTable) -> dict[str, Any]:
+    if isinstance(margin, WordTable):
+        return {"words": margin.p.tolist()}
+    return {name: getattr(margin, name) for name in _MarginNumbers.__required_keys__}
 
 
 def read_table(path: str | os.PathLike) -> dict[str, Any]:
-    """The arguments of the `TableModel` in a file. Raises `UserError` as `arjax.load_table`."""
+    """Returns the arguments of the `TableModel` in a file."""
     saved = load_model(path)
     if KEY not in saved.about:
         raise UserError(f"{str(path)!r} does not hold the model of a table: open it with arjax.load")
     try:
-        about = JsonObject(saved.about[KEY], KEY)
-        columns = [_column(found) for found in about.objects("columns")]
-        if len({column.name for column in columns}) < len(columns):
-            raise UserError("two of its columns have the same name")
-        engine = _engine(about, columns, saved)
-        usual = np.array([_rising(row) for row in about.take("usual", list)], np.float64)
-        if usual.ndim != 2 or len(usual) != len(columns):
-            raise UserError("table/usual must have a list of numbers for each column")
-        rest = {"results": about.take("results", dict), "left_out": about.take("left_out", dict)}
-        _check_results(rest["results"], rest["left_out"])
-        form, num_orders = about.take("form", str), about.count("num_orders", 1)
-        if form not in FORMS:
-            raise UserError(f"table/form is one of {', '.join(FORMS)}, not {form!r}")
-        rest["missing"] = about.items("missing", str) if "missing" in about else NO_VALUE
-        rest["delimiter"] = about.take("delimiter", str, default=",")
-        about.end()
+        facts: TableFacts = read(TableFacts, saved.about[KEY], KEY)
+        columns = [column_from_json(value, f"{KEY}/columns/{i}") for i, value in enumerate(facts["columns"])]
+        if not columns or len({column.name for column in columns}) < len(columns):
+            raise UserError("two of its columns have the same name, or there are none")
+        engine = _engine(facts, columns, saved)
+        _check_facts(facts, columns)
+        return {
+            "columns": columns,
+            "engine": engine,
+            "usual": np.array(facts["usual"], np.float64),
+            **{name: value for name, value in facts.items() if name not in ("columns", "engines", "guesses", "usual")},
+        }
     except UserError as error:
         raise UserError(f"{str(path)!r} does not hold a table that this version can open: {error}") from error
-    return {"columns": columns, "engine": engine, "usual": usual, "form": form, "num_orders": num_orders} | rest
 
 
-def _engine(about: JsonObject, columns: Sequence[Words | Numbers], saved: SavedModel) -> TableEngine:
-    """The engine of a table; raises `UserError` for one that does not fit its columns."""
-    if not columns:
-        raise UserError("it has no columns")
-    if "engines" not in about:
-        return _any_order(about, columns, saved)
-    entries, models = about.objects("engines"), [saved, *saved.parts]
-    if len(entries) != len(models):
+def _check_facts(facts: TableFacts, columns: Sequence[Column]) -> None:
+    usual = facts["usual"]
+    fine = len(usual) == len(columns) and usual[0] and len({len(row) for row in usual}) == 1
+    if not fine or (np.diff(np.array(usual), axis=1) < 0).any():
+        raise UserError("table/usual must have a list of numbers in rising order for each column")
+    results = facts["results"]
+    for key in ("validation_nats", "validation_stderr"):
+        if "validation_nats" in results:
+            read(float, results.get(key), f"table/results/{key}")
+    if facts["num_orders"] < 1:
+        raise UserError("table/num_orders must be at least 1")
+    if facts["form"] not in FORMS:
+        raise UserError(f"table/form is one of {', '.join(FORMS)}, not {facts['form']!r}")
+
+
+def _engine(facts: TableFacts, columns: Sequence[Column], saved: SavedModel) -> TableEngine:
+    """Returns the engine of a table, which must fit its columns."""
+    models = [saved, *saved.parts]
+    if len(facts["engines"]) != len(models):
         raise UserError(f"table/engines must have as many entries as there are models, {len(models)}")
     engines, weights = [], []
-    for entry, model in zip(entries, models, strict=True):
-        weights.append(float(entry.take("weight", float)))
-        kind = entry.take("kind", str)
-        if kind not in _ENGINES:
-            raise UserError(f"{entry.place}/kind is one of {', '.join(_ENGINES)}, not {kind!r}")
-        engines.append(_ENGINES[kind](entry, columns, model))
-        entry.end()
-    guesses = _guesses(about, len(engines))
+    for i, (value, model) in enumerate(zip(facts["engines"], models, strict=True)):
+        kind, entry = read_one_of({"any_order": _AnyOrder, "gaussian": _Gaussian}, value, f"{KEY}/engines/{i}")
+        weights.append(entry["weight"])
+        make = _any_order if kind == "any_order" else _gaussian
+        engines.append(make(entry, columns, model))
     _check_weights(weights, "table/engines")
+    guesses: dict[str, tuple[float, ...]] = dict(facts["guesses"])  # type: ignore[arg-type]
+    for kind, guess_weights in guesses.items():
+        if len(guess_weights) != len(engines):
+            raise UserError(f"table/guesses/{kind} must have a weight for each of {len(engines)} engines")
+        _check_weights(guess_weights, f"table/guesses/{kind}")
     return engines[0] if len(engines) == 1 else MixedTable(engines, weights, guesses)
-
-
-def _guesses(about: JsonObject, num: int) -> dict[str, list[float]]:
-    """The weights of the engines in best guesses, for each kind of columns; raises `UserError` for what is none."""
-    if "guesses" not in about:
-        return {}
-    entry = about.object("guesses")
-    guess_weights = {kind: list(map(float, entry.items(kind, float))) for kind in GUESSED if kind in entry}
-    entry.end()
-    for kind, weights in guess_weights.items():
-        if len(weights) != num:
-            raise UserError(f"{entry.place}/{kind} must have a weight for each of {num} engines")
-        _check_weights(weights, f"{entry.place}/{kind}")
-    return guess_weights
 
 
 def _check_weights(weights: Sequence[float], place: str) -> None:
@@ -130,88 +176,56 @@ def _check_weights(weights: Sequence[float], place: str) -> None:
         raise UserError(f"the weights of {place} must be numbers of at least 0 that add up to 1")
 
 
-def _any_order(about: JsonObject, columns: Sequence[Words | Numbers], saved: SavedModel) -> TableEngine:
+def _any_order(entry: _AnyOrder, columns: Sequence[Column], saved: SavedModel) -> TableEngine:
     model: Any = saved.model
     if "conditionals" not in model.traits:
         raise UserError("it has the model of another kind of data")
-    sites = Sites(tuple(column.num_codes for column in columns), about.count("most_levels", 2))
+    if entry["most_levels"] < 2:
+        raise UserError("most_levels of an engine must be at least 2")
+    sites = Sites(tuple(column.num_codes for column in columns), entry["most_levels"])
     if sites.event != model.event:
         raise UserError("its columns are not those of the model")
     return AnyOrderTable(columns, model, saved.params, sites)
 
 
-def _gaussian(about: JsonObject, columns: Sequence[Words | Numbers], saved: SavedModel) -> TableEngine:
+def _gaussian(entry: _Gaussian, columns: Sequence[Column], saved: SavedModel) -> TableEngine:
     if not is_gaussian_mixture(saved.model):
         raise UserError("it has the model of another kind of data")
-    entries, numbers = about.objects("margins"), [column for column in columns if isinstance(column, Numbers)]
-    if saved.model.event.num_dims != len(numbers) or len(columns) != len(entries):
+    numbers = [column for column in columns if isinstance(column, Numbers)]
+    if saved.model.event.num_dims != len(numbers) or len(columns) != len(entry["margins"]):
         raise UserError("its columns are not those of the model")
-    margins = [_margin(column, entry, saved.model.components) for column, entry in zip(columns, entries, strict=True)]
+    pairs = zip(columns, entry["margins"], strict=True)
+    margins = [_margin(column, value, saved.model.components) for column, value in pairs]
     return GaussianTable(margins, saved.model, saved.params)
 
 
-def _margin(column: Words | Numbers, entry: JsonObject, components: int) -> Margin | WordTable:
-    """How a mixture of Gaussians reads a column; raises `UserError` for what cannot be."""
+def _margin(column: Column, value: Any, components: int) -> Margin | WordTable:
+    """Returns how a mixture of Gaussians reads a column."""
+    place = f"the margin of the column {column.name!r}"
     if isinstance(column, Words):
-        p_KV = np.array([_probabilities(row, column.num_codes) for row in entry.take("words", list)])
-        if len(p_KV) != components:
-            raise UserError(f"{entry.place}/words must have a list for each of {components} components")
-        entry.end()
-        return WordTable(column, p_KV)
-    numbers = {name: float(entry.take(name, float)) for name in MARGIN_NUMBERS}
-    entry.end()
+        rows = read(_WordNumbers, value, place)["words"]
+        fine = len(rows) == components and all(len(row) == column.num_codes and min(row) > 0 for row in rows)
+        if not fine or any(abs(sum(row) - 1) > 1e-6 for row in rows):
+            form = f"{components} lists of {column.num_codes} positive numbers that add up to 1"
+            raise UserError(f"{place} must have {form}")
+        return WordTable(column, np.array(rows))
+    assert isinstance(column, Numbers)
+    numbers: _MarginNumbers = read(_MarginNumbers, value, place)
     if min(numbers["scale"], numbers["spread"]) <= 0:
-        raise UserError(f"{entry.place} must be of a column of numbers, with a scale and a spread above 0")
+        raise UserError(f"{place} must have a scale and a spread above 0")
     return Margin(column, **numbers)
 
 
-def _probabilities(row: Any, num: int) -> list[float]:
-    fine = isinstance(row, list) and len(row) == num and all(isinstance(p, float) and 0 < p <= 1 for p in row)
-    if not fine or abs(sum(row) - 1) > 1e-6:
-        raise UserError(f"the probabilities of words must be lists of {num} positive numbers that add up to 1")
-    return row
-
-
-_ENGINES = {"any_order": _any_order, "gaussian": _gaussian}
-
-
-def _check_results(results: dict[str, Any], left_out: dict[str, Any]) -> None:
-    """Raises `UserError` for results or reasons that cannot be shown."""
-    for key in ("validation_nats", "validation_stderr"):
-        if "validation_nats" in results and not isinstance(results.get(key), int | float):
-            raise UserError(f"table/results/{key} must be a number, not {results.get(key)!r}")
-    if not all(isinstance(reason, str) for reason in left_out.values()):
-        raise UserError("table/left_out must have a text for each column")
-
-
-def _rising(row: Any) -> list[float]:
-    fine = isinstance(row, list) and row and all(isinstance(v, int | float) for v in row)
-    if not fine or not (np.isfinite(row).all() and (np.diff(row) >= 0).all()):
-        raise UserError("table/usual must have a list of numbers in rising order for each column")
-    return row
-
-
-def _column(entry: JsonObject) -> Words | Numbers:
-    """A column out of JSON; raises `UserError` for one that cannot be."""
-    kind, name = entry.take("kind", str), entry.take("name", str)
+def column_from_json(value: Any, place: str) -> Words | Numbers:
+    """Returns the column of `column_as_json`."""
+    kind, column = read_one_of(COLUMNS, value, place)
     if kind == "words":
-        words = tuple(entry.take("words", list))
-        if len(words) < 2 or len(set(words)) < len(words) or not all(isinstance(word, str | bool) for word in words):
-            raise UserError(f"the words of the column {name!r} must be two or more different texts")
-        frequencies = tuple(entry.items("frequencies", int))
-        from_numbers = entry.take("from_numbers", bool)
-        entry.end()
-        return Words(name, words, frequencies, from_numbers)
-    if kind != "numbers":
-        raise UserError(f"{entry.place}/kind is words or numbers, not {kind!r}")
-    low, high = (tuple(map(float, entry.items(key, float))) for key in ("low", "high"))
-    step, centre, spread = (float(entry.take(key, float)) for key in ("step", "centre", "spread"))
-    num_rows, date, is_int = entry.count("num_rows", 1), entry.take("date", str), entry.take("is_int", bool)
-    is_counted = entry.take("is_counted", bool)
-    entry.end()
-    ends = np.array([low, high]) if len(low) == len(high) else np.zeros((2, 0))
-    fine = ends.size and (ends[0] <= ends[1]).all() and (ends[0, 1:] >= ends[1, :-1]).all() and step >= 0 < spread
-    fine = fine and (np.diff(ends[0]) > 0).all() and (step > 0 or (ends[0] < ends[1]).all())
-    if not fine or date not in ("", "D", "s"):
-        raise UserError(f"the codes of the column {name!r} are not intervals in rising order")
-    return Numbers(name, step, low, high, centre, spread, num_rows, date, is_int, is_counted)
+        if not 2 <= len(column.words) == len(set(column.words)):
+            raise UserError(f"the words of the column {column.name!r} must be two or more different texts")
+        return column
+    ends = np.array([column.low, column.high]) if len(column.low) == len(column.high) else np.zeros((2, 0))
+    fine = ends.size and (ends[0] <= ends[1]).all() and (ends[0, 1:] >= ends[1, :-1]).all()
+    fine = fine and (np.diff(ends[0]) > 0).all() and (column.step > 0 or (ends[0] < ends[1]).all())
+    if not fine or not column.step >= 0 < column.spread or column.num_rows < 1 or column.date not in ("", "D", "s"):
+        raise UserError(f"the codes of the column {column.name!r} are not intervals in rising order")
+    return column

@@ -11,8 +11,7 @@ import jax
 import numpy as np
 
 from arjax.core.batch import Batch
-from arjax.interop.description import describe, rebuild
-from arjax.models import KINDS, Example, Model, make_model
+from arjax.models import KINDS, Example, Model, Recipe, make, make_model, recipe_of
 from arjax.testing.examples import all_values, random_context, random_x
 from arjax.testing.laws import Law, LawTest, NotSupported, by_name, require
 from arjax.testing.models import random_like
@@ -178,9 +177,9 @@ def check_samples(model: Model, params: Any) -> None:
 
 
 def check_files(model: Model, params: Any) -> None:
-    """The description of the model, as in a file, makes the same model."""
-    description, arrays = describe(model)
-    again = rebuild(json.loads(json.dumps(description)), arrays)
+    """The recipe of the model, as in a file, makes the same model."""
+    recipe = recipe_of(model)
+    again = make(Recipe.from_json(json.loads(json.dumps(recipe.as_json())), recipe.arrays or {}))
     batch = _examples(model)
     same, other = (_mean_scores(each, params, batch)[0] for each in (model, again))
     require(np.allclose(same, other, rtol=1e-5), "a model out of a file has other scores")

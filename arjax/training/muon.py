@@ -62,7 +62,6 @@ def muon_of_matrices(
     adam: optax.GradientTransformation,
     *,
     momentum: float,
-    nesterov: bool,
     ns_steps: int,
     consistent_rms: float,
     eps: float,
@@ -93,9 +92,7 @@ def muon_of_matrices(
 
         return jax.tree_util.tree_map_with_path(label, params)
 
-    orthogonal = scale_by_muon(
-        ns_steps=ns_steps, beta=momentum, eps=eps, nesterov=nesterov, weight_dimension_numbers=axes
-    )
+    orthogonal = scale_by_muon(ns_steps=ns_steps, beta=momentum, eps=eps, nesterov=True, weight_dimension_numbers=axes)
     muon = optax.chain(orthogonal, _scaled_by_shape(axes, consistent_rms))
     return optax.partition({"muon": muon, "adam": adam}, labels)
 

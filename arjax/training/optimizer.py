@@ -73,7 +73,6 @@ def lion(
 def muon(
     readout: frozenset[str] = frozenset(),
     momentum: float = opt(0.95, least=0, below=1),
-    nesterov: bool = True,
     ns_steps: int = 5,
     consistent_rms: float = opt(0.2, least=0),
     adam_pattern: str = ADAM,
@@ -92,7 +91,6 @@ def muon(
     both = muon_of_matrices(
         optax.scale_by_adam(b1, b2, eps),
         momentum=momentum,
-        nesterov=nesterov,
         ns_steps=ns_steps,
         consistent_rms=consistent_rms,
         eps=eps,

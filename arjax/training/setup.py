@@ -18,17 +18,17 @@ from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, check_memory
 from arjax.core.options import opt
 from arjax.core.output import say_once
-from arjax.core.registry import Component
+from arjax.core.registry import Component, parse_call
 from arjax.core.run_code import tell_changed_code
 from arjax.data import Dataset
 from arjax.data.sources import SPLITS
 from arjax.data.vocabulary import check_same_tokens
 from arjax.evaluation.report import MOST_EXAMPLES, Measures
 from arjax.evaluation.splits import Scoring
-from arjax.interop.description import describe
-from arjax.models import Model
+from arjax.models import Model, recipe_of
 from arjax.models.checks import MISSING_VALUES
 from arjax.models.extras import check_trained, in_sequence
+from arjax.models.kinds import arrays_of
 from arjax.objectives import OBJECTIVES, Companion, Objective
 from arjax.objectives.base import objectives_with
 from arjax.parallel.sharding import Rule, check_batch_size, forms_of, replicated
@@ -49,10 +49,10 @@ from arjax.training.state import (
 from arjax.training.stopping import LARGEST, total_steps
 from arjax.training.workdir import check_data, check_orders
 
-#: Last names of the parts of a description by which values get their meaning.
+#: Last names of the entries of a recipe by which values get their meaning.
 _MEANING = ("kind", "num_levels", "value_shape", "name")
-#: Parts of a description that change the training or the size of the grid, not the meaning of a parameter.
-_FREE = ("dtype", "arrays", "grid_shape")
+#: Entries of a recipe that change the training or the size of the grid, not the meaning of a parameter.
+_FREE = ("dtype", "grid_shape", "ordering", "partition", "orders", "graph")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -339,7 +339,7 @@ def check_holes(model: Model, dataset: Dataset, objective: Objective) -> None:
     if "holes" not in objective.traits:
         raise UserError(
             f"the data set {dataset.name!r} has missing values, and the objective {objective.name!r} takes none: take "
-            f"{objectives_with('missing_values')}"
+            f"{objectives_with('holes')}"
         )
 
 
@@ -416,22 +416,24 @@ def entries_that_fit(model: Model, needed: Sequence[str], params: Any, other: Tr
 
 
 def _differences(here: Model, there: Model, entries: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
-    """Parts of the descriptions of two models that differ, in words, and the last of their names."""
+    """Entries of the recipes of two models that differ, in words, and the last of their names."""
     try:
-        (here_leaves, _), (there_leaves, _) = describe(here), describe(there)
-    except UserError:  # a part of a user that is not registered: only its parameters are compared
+        ours, theirs = (dict(_leaves(recipe_of(model).as_json())) for model in (here, there))
+    except UserError:  # a model that was put together by hand: only its parameters are compared
         return
-    here_leaves, there_leaves = dict(_leaves(here_leaves)), dict(_leaves(there_leaves))
-    for name in sorted(here_leaves.keys() | there_leaves.keys()):
-        if entries and not name.startswith(tuple(f"fields.{entry}." for entry in entries)):
+    for name in sorted(ours.keys() | theirs.keys()):
+        if entries and name.split(".")[1:2] not in [[entry] for entry in entries]:
             continue
         last = name.rpartition(".")[2]
-        if here_leaves.get(name) != there_leaves.get(name) and last not in _FREE and "dropout" not in last:
-            yield f"{name} was {there_leaves.get(name)!r} there and is {here_leaves.get(name)!r} here", last
+        if ours.get(name) != theirs.get(name) and last not in _FREE and "dropout" not in last:
+            yield f"{name} was {theirs.get(name)!r} there and is {ours.get(name)!r} here", last
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The values in nested objects by dotted names."""
+    """The values in nested objects by dotted names; some call strings as objects."""
+    if name.rpartition(".")[2] in ("conditional", "quantizer") and value:
+        call, options = parse_call(value)
+        value = {"name": call, **options}
     if isinstance(value, Mapping):
         for key, part in value.items():
             yield from _leaves(part, f"{name}.{key}" if name else str(key))
@@ -446,27 +448,16 @@ def _has_other_order(here: Any, there: Model, entries: tuple[str, ...] = ()) -> 
     """Whether two models on one grid have different orders, blocks or graphs, and the other one was not trained on
     the order of this one among several.
     """
-    try:
-        (_, here_arrays), (_, there_arrays) = describe(here), describe(there)
-    except UserError:
-        return False
+    ours, theirs = dict(arrays_of(here)), dict(arrays_of(there))
     if entries:
-        kept = tuple(f"model/{entry}/" for entry in entries)
-        here_arrays, there_arrays = (
-            {name: a for name, a in arrays.items() if name.startswith(kept)} for arrays in (here_arrays, there_arrays)
-        )
+        kept = tuple(f"{entry}/" for entry in entries)
+        ours, theirs = ({name: a for name, a in arrays.items() if name.startswith(kept)} for arrays in (ours, theirs))
     order = here.factorization if "conditionals" in here.traits and here.orders is None else None
     if order is not None and there.orders is not None and there.orders.has(order):
         return False
-    if any(
-        here_arrays[name].shape != there_arrays[name].shape
-        for name in here_arrays.keys() & there_arrays.keys()
-        if name.endswith("order")
-    ):
+    if any(ours[name].shape != theirs[name].shape for name in ours.keys() & theirs.keys() if name.endswith("order")):
         return False  # of longer sequences, say
-    return here_arrays.keys() != there_arrays.keys() or any(
-        not np.array_equal(here_arrays[name], there_arrays[name]) for name in here_arrays
-    )
+    return ours.keys() != theirs.keys() or any(not np.array_equal(ours[name], theirs[name]) for name in ours)
 
 
 def _scaled_alike(here: Dataset, there: Dataset) -> bool:

@@ -105,12 +105,7 @@ def test_models_and_specs(model, tmp_path):
     check_call(arjax.make_model, good, orders=("",), graph=("",), conditional=("",), data=(None, print))
     params, key = model.init(jax.random.key(0)), jax.random.key(0)
     check_call(model.sample, {"params": params, "key": key, "num": 1}, num=(3,))
-    check_call(
-        model.features,
-        {"params": params, "x": np.zeros((2, 5), int), "train": False, "key": key},
-        key=(None,),
-        train=(True,),
-    )
+    check_call(model.log_prob, {"params": params, "x": np.zeros((2, 5), int)})
     (tmp_path / "text.txt").write_text("abc " * 90)
     text = make_dataset("text", file=str(tmp_path / "text.txt"), length=8)
     check_call(text.decode, {"tokens": np.zeros(3, int)}, tokens=(3, True, [], (1, 2)))

@@ -8,12 +8,12 @@ import pytest
 from scipy.stats import multivariate_normal
 
 import arjax
+from arjax.api.saving import rows_as_json
 from arjax.api.trained_model import Fitted, Settings
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.spec import class_label
 from arjax.data import from_arrays, make_dataset
-from arjax.data.saved_rows import describe_rows
 from arjax.evaluation.report import Measures
 from arjax.models import ModelChoice, make_model
 from arjax.models.gaussian_mixture import params_of
@@ -155,7 +155,7 @@ def test_a_model_in_a_file_reads_rows_without_the_data(metres, tmp_path):
         model = make_model(dataset.event, network, context=dataset.context)
         loaded = arjax.load(trained(model, dataset).save(tmp_path / f"{name}.safetensors"))
         assert (
-            describe_rows(loaded.dataset.rows) == describe_rows(dataset.rows)
+            rows_as_json(loaded.dataset.rows) == rows_as_json(dataset.rows)
             and loaded.dataset.classes == dataset.classes
         )
         new = options.get("path") or options["file"]

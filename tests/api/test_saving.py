@@ -13,9 +13,8 @@ from arjax.api.saving import model_card
 from arjax.conditionals import CONDITIONALS
 from arjax.core.errors import UserError
 from arjax.data.vocabulary import Vocabulary
-from arjax.interop.description import describe, rebuild
 from arjax.interop.model_file import SavedModel, load_model, save_model
-from arjax.models import ModelChoice, make_model
+from arjax.models import ModelChoice, Recipe, make, make_model, recipe_of
 from arjax.networks import NETWORKS
 from arjax.testing.models import autoregressive_networks
 
@@ -51,8 +50,8 @@ def test_every_network_and_conditional_comes_back():
     seen = set()
     for event, network, choice in CASES:
         model = case(event, network, choice)
-        description, arrays = describe(model)
-        found = rebuild(json.loads(json.dumps(description)), arrays)
+        recipe = recipe_of(model)
+        found = make(Recipe.from_json(json.loads(json.dumps(recipe.as_json())), recipe.arrays))
         assert (found.network, found.conditional) == (model.network, model.conditional), network
         same = jax.tree.map(np.array_equal, found, model)
         assert all(jax.tree.leaves(same)) and jax.tree.structure(found) == jax.tree.structure(model), network
@@ -193,18 +192,19 @@ def test_damaged_and_foreign_files_are_one_sentence(name, saved, tmp_path):
     assert str(path) in str(error.value)
 
 
-def test_other_mistakes(fitted, model, tmp_path, monkeypatch):
+def test_other_mistakes(fitted, model, tmp_path):
     with pytest.raises(UserError, match="there is no file"):
         arjax.load(tmp_path / "nothing.safetensors")
     path = fitted.save(tmp_path / "m.safetensors")
     before = path.read_bytes()
     with pytest.raises(UserError, match="not the parameters of this model"):
         save_model(path, SavedModel(model, {}, None, None, {}))
-    with NETWORKS.scope(without=["made"]):
-        with pytest.raises(UserError, match=r"^import the module .* has an unknown network 'made'"):
-            arjax.load(path)
-        with pytest.raises(UserError, match="can be saved when its network is registered, and MADE is not"):
-            fitted.save(path)
+    changed = dataclasses.replace(fitted.model, orders=None)
+    with pytest.raises(UserError, match="AutoregressiveModel has no recipe, as it was put together or changed by hand"):
+        dataclasses.replace(fitted, model=changed).save(path)
+    missing = pytest.raises(UserError, match=r"^import the module .* has an unknown network 'made'")
+    with NETWORKS.scope(without=["made"]), missing:
+        arjax.load(path)
     assert path.read_bytes() == before and load_model(path).about["num_orders"] == 1
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match="cannot write"):

@@ -31,8 +31,6 @@ def test_list_names_everything(capsys, repository, monkeypatch):
     names = json.loads(capsys.readouterr().out)
     kinds = {
         "kinds",
-        "denoisers",
-        "block_denoisers",
         "networks",
         "mixers",
         "conditionals",

@@ -13,8 +13,7 @@ from arjax.conditionals import make_conditional
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
-from arjax.interop.description import describe, rebuild
-from arjax.models import make_model
+from arjax.models import Recipe, make, make_model, recipe_of
 
 KINDS = {"real": 0, "tokens": 3, "binary": 2}
 
@@ -125,8 +124,8 @@ def test_what_does_not_fit_is_one_sentence():
         fitted("")[0].sample(fitted("")[1], jax.random.key(0), 2, top_k=1)
 
 
-def test_a_model_of_columns_is_described_and_made_again():
+def test_a_model_of_columns_is_made_again_of_its_recipe():
     model, _, _ = fitted("columns(real='gaussian(min_log_scale=-3)')")
-    found, arrays = describe(model)
-    again = rebuild(json.loads(json.dumps(found)), arrays)
+    recipe = recipe_of(model)
+    again = make(Recipe.from_json(json.loads(json.dumps(recipe.as_json())), recipe.arrays))
     assert again.event == EVENT and again.conditional == model.conditional and again.network == model.network

@@ -150,7 +150,7 @@ def test_kinds_of_models_have_one_registry():
         tree = parsed(path)
         calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name))
         found += [call.args[0].value for call in calls if call.func.id == "Registry"]
-    assert sorted(found) == ["kind of model", "type of a field of models"]
+    assert found == ["kind of model"]
 
 
 def test_the_options_of_a_draw_stand_in_one_signature_beside_the_short_form():

@@ -1,12 +1,14 @@
 """Other rows of a table: by names and units to the arrays of a model, and back."""
 
+import json
+
 import numpy as np
 import pytest
 
+from arjax.api.loading import rows_from_json
+from arjax.api.saving import rows_as_json
 from arjax.core.errors import UserError
-from arjax.core.json_objects import JsonObject
 from arjax.data import make_dataset
-from arjax.data.saved_rows import describe_rows, restore_rows
 
 pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
 ROWS = [
@@ -160,13 +162,12 @@ def test_given_values_are_single(write):
 
 def test_forged_rows_of_model_files_are_refused(write):
     dataset = make_dataset("table", path=write(text_of(ROWS)), mixed=True)
-    found = describe_rows(dataset.rows)
-    again = restore_rows(JsonObject(found, "rows"), dataset.event, None, (), dataset.shift, dataset.scale)
-    assert describe_rows(again) == found
+    found = json.loads(json.dumps(rows_as_json(dataset.rows)))
+    assert rows_as_json(rows_from_json(found, dataset)) == rows_as_json(dataset.rows)
     colour, *others = found["columns"]
     for changes, sentence in (
-        ({"of": "song"}, "are rows of 'song', and examples are"),
-        ({"of": "strings"}, "are rows of 'strings', and examples are"),
+        ({"kind": "song"}, "rows/kind must be one of table, strings, text, not 'song'"),
+        ({"kind": "strings"}, "rows lacks 'column'"),
         ({"columns": others}, "has other columns than 4 sites"),
         ({"columns": [colour, *[others[0]] * 3]}, "has other columns than"),
         ({"columns": [colour | {"words": ["red"] * 9}, *others]}, "is no column of 3 levels"),
@@ -176,4 +177,4 @@ def test_forged_rows_of_model_files_are_refused(write):
         ({"more": 1}, "rows has the unknown entry 'more'"),
     ):
         with pytest.raises(UserError, match=sentence):
-            restore_rows(JsonObject(found | changes, "rows"), dataset.event, None, (), dataset.shift, dataset.scale)
+            rows_from_json(found | changes, dataset, "rows")

@@ -29,7 +29,7 @@ from arjax.models.checks import (
 )
 from arjax.models.draws import keys_of
 from arjax.models.gaussian_chain import expected_level, log_bin_mass
-from arjax.models.kinds import Blueprint
+from arjax.models.kinds import Recipe
 from arjax.models.longer import _in_raster_order
 from arjax.models.noise_schedules import GOLDEN, init_learned, stratified_steps
 from arjax.networks import NETWORKS
@@ -183,29 +183,26 @@ def test_networks_check_other_factorizations_with_the_options_they_were_made_wit
             check_factorization(network, make_factorization((1, 3)))
 
 
-@pytest.mark.slow
 def test_parts_learn_from_the_examples_of_the_same_event():
-    seen, made, rows = [], make_model(TOKENS, "made"), np.zeros((3, 4), np.int32)
-    choice = ModelChoice("latent", {}, parts={"a": ModelChoice(network="made"), "b": made})
-    whole = Blueprint(TOKENS, NO_CONTEXT, choice, "float32", rows)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("arjax.models.kinds._make", lambda blueprint: seen.append(blueprint) or made)
-        own, other = np.ones((2, 4), np.int32), EventSpec((2,))
-        for arguments in ((), (TOKENS,), (other,), (TOKENS, None, own), (other, ContextSpec("label", 3), own)):
-            assert whole.part("a", *arguments) is made
-    assert [blueprint.examples is rows for blueprint in seen] == [True, True, False, False, False]
-    assert [blueprint.examples is own for blueprint in seen] == [False, False, False, True, True]
-    assert [blueprint.event for blueprint in seen] == [TOKENS, TOKENS, other, TOKENS, other]
-    assert [bool(blueprint.context) for blueprint in seen] == [False] * 4 + [True]
-    assert all(blueprint.dtype == "float32" for blueprint in seen) and seen[2].examples is None
-    assert whole.part("b") is made
-    several = make_model(TOKENS, "masked_transformer", orders="uniform")
-    whole = Blueprint(TOKENS, NO_CONTEXT, ModelChoice("latent", {}, parts={"a": several}), "float32", rows)
-    assert whole.part("a", several_orders=True) is several
-    for wrong in (lambda: whole.part("a"), lambda: whole.part("c"), lambda: whole.only("b")):
-        with pytest.raises(UserError, match="'latent'"):
+    learned, made = ModelChoice(options={"ordering": "chow_liu"}, network="made"), make_model(TOKENS, "made")
+    rows, other = np.random.default_rng(0).integers(0, 2, (9, 4)), EventSpec((2,))
+    parts = {"a": learned, "b": made, "several": ModelChoice("autoregressive", {"orders": "uniform"}, "deep_nade")}
+    whole = Recipe(TOKENS, choice=ModelChoice("latent", parts=parts), examples=rows)
+    assert whole.part("a").event == whole.part("a", TOKENS).event == TOKENS and whole.part("b") is made
+    assert whole.part("a", other, examples=rows[:, :2]).event == other
+    assert whole.part("several", several_orders=True).orders is not None
+    label = ContextSpec("label", 3)
+    for wrong, sentence in (
+        (lambda: whole.part("a", other), "the a of the kind 'latent': .* training"),
+        (lambda: whole.part("b", other), "the b of the kind 'latent': it must be of 2 sites"),
+        (lambda: whole.part("b", TOKENS, label), "its context must be ContextSpec"),
+        (lambda: whole.part("several"), "under one order"),
+        (lambda: whole.part("c"), "'latent' needs the part 'c'"),
+        (lambda: whole.only("b"), "'latent' has b, not 'a'"),
+    ):
+        with pytest.raises(UserError, match=sentence):
             wrong()
-    whole.only("a", "b")
+    assert whole.part("b", TOKENS, label, needs_context=False) is made
 
 
 @pytest.mark.slow
@@ -252,9 +249,9 @@ def test_the_loss_of_a_diffusion_head_follows_its_schedule():
     for schedule, weighting in (("learned", "bound"), ("cosine", "bound"), ("cosine", "simple")):
         head = diffusion.for_event(REALS, schedule=schedule, weighting=weighting)
         assert head.own_loss == ("simple" if weighting == "simple" else "")
-    for wrong in ({"schedule": "learned", "weighting": "simple"}, {"schedule": "lin"}):
+    for wrong in ("schedule='learned', weighting='simple'", "schedule='lin'"):
         with pytest.raises(UserError):
-            diffusion.for_event(REALS, **wrong)
+            CONDITIONALS.call(f"diffusion({wrong})", REALS)
 
 
 @pytest.mark.slow

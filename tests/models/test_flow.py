@@ -257,11 +257,9 @@ def test_draws_that_the_base_cannot_make():
         check_draws(model, make_sampler("fixed_point"))
 
 
-def test_blocks_that_do_not_fit():
-    one, other = (make_model(EventSpec((d,), kind="real"), "made", conditional="gaussian") for d in (2, 3))
-    with pytest.raises(UserError, match="all blocks of a flow have the same event and context"):
-        FlowModel((one, other))
-    with pytest.raises(UserError, match="the base of a flow has the event of the blocks"):
-        FlowModel((one,), other)
-    with pytest.raises(UserError, match="at least one block"):
-        FlowModel(())
+def test_parts_that_do_not_fit():
+    other = make_model(EventSpec((3,), kind="real"), "made")
+    with pytest.raises(UserError, match="the base of the kind 'flow': it must be of 2 sites, real, not of 3 sites"):
+        make_model(PLANE, "made", kind="flow", parts={"base": other})
+    with pytest.raises(UserError, match="a conditional that transforms noise: gaussian or spline"):
+        make_model(PLANE, "made", kind="flow", conditional="logistic_mixture")

@@ -18,8 +18,7 @@ from arjax.api.arrays import fit_arrays
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.interop.description import describe, rebuild
-from arjax.models import make_model
+from arjax.models import make, make_model, recipe_of
 from arjax.models.gaussian_mixture import fit_by_em, params_of, without_holes
 from arjax.testing.statistics import chi_square, uniform
 
@@ -349,9 +348,9 @@ def test_training_goes_on_from_em_and_a_file_holds_the_model(tmp_path):
     np.testing.assert_array_equal(again.model.log_prob(again.params, x), model.log_prob(fitted.params, x))
     with pytest.raises(UserError, match=r"^EM needs training examples, which a model out of a file has not"):
         again.model.init(jax.random.key(0))
-    description, arrays = describe(model)
-    assert not arrays and len(json.dumps(description)) < 1000
-    assert repr(rebuild(json.loads(json.dumps(description)), arrays)) == repr(model)
+    recipe = recipe_of(model)
+    assert not recipe.arrays and recipe.examples is None and len(json.dumps(recipe.as_json())) < 1000
+    assert repr(make(recipe)) == repr(model)
 
 
 @pytest.mark.slow

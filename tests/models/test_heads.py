@@ -272,8 +272,6 @@ def test_energy_has_no_likelihood():
     for call in (model.log_prob, model.conditionals):
         with pytest.raises(UserError, match=r"no (likelihood|density)"):
             call(params, x)
-    with pytest.raises(UserError, match="needs a likelihood"):
-        MixtureModel((model, model))
     part = {"a": ModelChoice(network="made", options={"conditional": CALLS["energy"]})}
     with pytest.raises(UserError, match="needs a likelihood"):
         make_model(EVENT, kind="mixture", parts=part)
@@ -289,18 +287,6 @@ def test_a_trained_model_without_a_likelihood_has_no_log_prob_and_no_unit_of_nat
     found = report(model, params, data, "test", Measures(), mesh=None, seed=0, open_run=None, rows=rows)
     about = {"dataset": "arrays", "split": "test", "kind": "none"}
     assert found.scores == about | {"sample_score": 1.5, "sample_score_stderr": 0.5, "num_examples": 2}
-
-
-@pytest.mark.slow
-def test_a_model_put_together_by_hand_around_a_part_without_a_likelihood_has_none():
-    network = ModelChoice(network="independent", network_options={"hidden_sizes": (6,)})
-    parts = {"prior": ModelChoice(network="made"), "likelihood": network, "posterior": network}
-    latent = make_model(EVENT, kind="latent", parts=parts, latents=(2,))
-    assert latent.kind == "bound"
-    energy = make_conditional(CALLS["energy"], EVENT)
-    likelihood = dataclasses.replace(latent.likelihood, conditional=energy)
-    with pytest.raises(UserError, match="needs a likelihood"):
-        MixtureModel((dataclasses.replace(latent, likelihood=likelihood),))
 
 
 @each_head

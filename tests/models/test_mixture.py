@@ -136,14 +136,15 @@ def test_mistakes_are_told():
         model.draw(params, keys, given=np.zeros((2, 2)), observed=np.eye(2))
     with pytest.raises(UserError, match="these are not the parameters of this model: they lack 'weights'"):
         model.log_prob({"0": params["0"], "1": params["1"]}, ALL)
-    with pytest.raises(UserError, match="have one event: member 1 has 2 sites, binary, and member 0 2 x 2 sites"):
-        MixtureModel((model.members[0], make_model(EventSpec((2,)), "made")))
-    with pytest.raises(UserError, match="one context, and that of member 1 is another one"):
-        MixtureModel((model.members[0], make_model(EVENT, "made", context=ContextSpec("label", 3))))
-    with pytest.raises(UserError, match="one order each, and member 1 has several"):
-        MixtureModel((model.members[0], make_model(EVENT, "masked_transformer", orders="uniform")))
+    for other, sentence in (
+        (make_model(EventSpec((2,)), "made"), "the b of the kind 'mixture': it must be of 2 x 2 sites, .* not of 2"),
+        (make_model(EVENT, "made", context=ContextSpec("label", 3)), "its context must be"),
+        (make_model(EVENT, "masked_transformer", orders="uniform"), "scored under one order"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            make_model(EVENT, kind="mixture", parts={"a": model.members[0], "b": other})
     with pytest.raises(UserError, match="at least one member"):
-        MixtureModel(())
+        make_model(EVENT, kind="mixture", parts={})
 
 
 @pytest.mark.slow

@@ -177,7 +177,7 @@ def test_independent_is_a_convolutional_encoder_and_decoder(grids):
         assert shapes[f"site/context/encoder/part_c/{way}_{i}/conv/mix/kernel"] == size
     assert {f"block_{i}" in path for i in range(2) for path in shapes if f"block_{i}/mix/kernel" in path} == {True}
     x, c = (jnp.zeros((2, *grid), int) for grid in (other, here))
-    out = jax.eval_shape(lambda params: model.features(params, x, context=c), model.param_shapes)
+    out = jax.eval_shape(lambda params: model.features(params, x, context={"c": c}), model.param_shapes)
     assert out.shape == (2, *other, 8)
 
 

@@ -10,7 +10,6 @@ import law_cases as cases
 import numpy as np
 import pytest
 
-from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.networks.dense.made import degree_pool, hidden_degrees, units_by_group
@@ -141,12 +140,6 @@ def test_training_draws_from_the_pool_and_evaluation_uses_mask_0():
         trained = np.asarray(features(params, x, train=True, key=jax.random.key(seed))).reshape(3, -1)
         used |= {k for k in range(MASKS) if np.array_equal(trained, by_mask[k])}
     assert used == set(range(MASKS))
-
-
-def test_several_masks_need_a_key_in_training():
-    model, params = build()
-    with pytest.raises(UserError, match="train=True needs a random `key`"):
-        jax.eval_shape(lambda: model.features(params, cases.random_x(EVENT, 3), train=True))
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def test_network_is_its_definition(name, layer, context):
     model = make_model(EVENT, name, context=spec, hidden_size=U, num_layers=2, readout_size=4)
     params = random_like(model.param_shapes)
     x, v = rng.integers(0, 2, (4, 4, 5)), rng.normal(size=(4, 2)).astype(np.float32)
-    got = jax.jit(model.features)(params, x, context=v if context else None)
+    got = jax.jit(model.features)(params, x, context={"vector": v} if context else None)
     for one, vector, features in zip(x, v, np.asarray(got).reshape(4, 4, 5, 1), strict=True):
         condition = dense(params["context"]["linear"], vector) if context else None
         expected = pixel_rnn(params["core"], layer, one[..., None], lambda r, c, condition=condition: condition)
@@ -42,7 +42,7 @@ def test_multiscale_is_its_definition():
     model = make_model(levels, "multiscale", context=ContextSpec("label", 2), **order, **sizes)
     params = random_like(jax.eval_shape(model.init, jax.random.key(0)))
     x, label = rng.integers(0, 3, (4, 5, 4)), np.array([0, 1, 1, 0])
-    got = np.asarray(jax.jit(model.features)(params, x, context=label))
+    got = np.asarray(jax.jit(model.features)(params, x, context={"label": label}))
     for one, vector, features in zip(x, params["context"]["table"]["embedding"][label], got, strict=True):
         expected = np.empty((5, 4, 3))
         for k, grid in enumerate([(5, 4), (3, 2), (2, 1)]):

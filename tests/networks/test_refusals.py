@@ -129,8 +129,6 @@ LIMITS = [
     ("pixelcnn", GRID, "raster", {}, "kernel_size", (1, 3), (2,)),
     ("pixelcnn", GRID, "raster", {}, "first_kernel", (3, 5), (4,)),
     ("gated_pixelcnn", CHANNELS, "raster", {}, "hidden_size", (3,), (2,)),
-    ("fvsbn", LINE, "raster", {}, "num_linear", (0, 1), ()),
-    ("fvsbn", PIXELS, "raster", {}, "num_linear", (0,), (1,)),
     ("markov", EventSpec((30,), kind="tokens", num_levels=4), "raster", {}, "order", (1, 12), (13,)),
 ]
 

@@ -10,9 +10,8 @@ import law_cases as cases
 import numpy as np
 import pytest
 from numpy_layers import random_like
-from scipy import special, stats
+from scipy import special
 
-from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 
@@ -171,26 +170,6 @@ def test_fvsbn_begins_at_independent_sites_and_its_likelihood_is_concave():
         p, q = (jax.tree.map(lambda leaf: 2 * rng.normal(size=leaf.shape).astype(np.float32), first) for _ in range(2))
         middle = jax.tree.map(lambda a, b: (a + b) / 2, p, q)
         assert log_prob(middle) >= (log_prob(p) + log_prob(q)) / 2 - 1e-4
-
-
-def test_linear_means_with_constant_scales_are_gaussians_of_whole_rows():
-    """Bishop (2006), section 8.1.4: the covariance has the factor (1 - W)^-1 diag(s), in any order of the sites."""
-    event, rng = EventSpec((4,), kind="real"), np.random.default_rng(0)
-    model = make_model(event, "fvsbn", conditional="gaussian", ordering="random(seed=5)", num_linear=1)
-    params = random_like(model.param_shapes, 1.0)
-    assert params["earlier"]["kernel"].shape == (4, 4)
-    earlier = np.asarray(model.factorization.step)[:, None] < np.asarray(model.factorization.step)
-    inverse = np.linalg.inv(np.eye(4) - np.where(earlier, params["earlier"]["kernel"], 0).T)
-    (b, log_s), x = params["site"]["bias"].T, rng.normal(size=(6, 4)).astype(np.float32)
-    covariance = inverse @ np.diag(np.exp(2 * log_s)) @ inverse.T
-    expected = stats.multivariate_normal(inverse @ b, covariance).logpdf(x)
-    np.testing.assert_allclose(jax.jit(model.log_prob)(params, x), expected, rtol=1e-3)
-    drawn = [model.sample(params, jax.random.key(1), 8, sampler=sampler) for sampler in ("cached", "naive")]
-    np.testing.assert_allclose(*drawn, rtol=1e-4, atol=1e-4)
-    with pytest.raises(UserError, match="num_linear=3 of fvsbn is more than the 2 features of a site"):
-        make_model(event, "fvsbn", conditional="gaussian", num_linear=3).param_shapes  # noqa: B018
-    with pytest.raises(UserError, match="num_linear of fvsbn is for sites of one number"):
-        make_model(EventSpec((4,), (2,), "real"), "fvsbn", conditional="gaussian", num_linear=1)
 
 
 @pytest.mark.slow

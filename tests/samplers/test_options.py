@@ -28,7 +28,7 @@ MISTAKES = {
 
 def test_a_sampler_and_a_kind_that_are_no_pytrees_are_one_sentence(scope):
     """A subclass does not inherit the registration of its base."""
-    of_class = {"__doc__": "No pytree.", "__module__": __name__, "make": classmethod(lambda cls, blueprint: cls())}
+    of_class = {"__doc__": "No pytree.", "__module__": __name__, "make": classmethod(lambda cls, recipe: cls())}
     for registry, base in ((SAMPLERS, Cached), (KINDS, Model)):
         scope(registry)
         registry.register("leaf")(type("Leaf", (base,), of_class))

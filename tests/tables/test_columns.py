@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.core.json_objects import JsonObject
 from arjax.tables.columns import MISSING, Numbers
 from arjax.tables.finding import find_columns, make_numbers, make_words
-from arjax.tables.saving import _column as column_from
+from arjax.tables.saving import column_as_json, column_from_json
 
 RNG = np.random.default_rng(0)
 COLUMNS = {
@@ -122,7 +121,7 @@ def test_words():
 
 @pytest.mark.parametrize("name", COLUMNS)
 def test_a_column_is_stored_as_json(name):
-    assert column_from(JsonObject(json.loads(json.dumps(COLUMNS[name].described())), "column")) == COLUMNS[name]
+    assert column_from_json(json.loads(json.dumps(column_as_json(COLUMNS[name]))), "column") == COLUMNS[name]
 
 
 def test_kinds_are_found():

@@ -319,10 +319,10 @@ def test_engines_are_saved_bit_for_bit(kind, engine, mixed, tmp_path):
     [
         (lambda engines: engines.pop(), "as many entries as there are models, 2"),
         (lambda engines: engines[0].update(weight=0.7), "numbers of at least 0 that add up to 1"),
-        (lambda engines: engines[0].update(kind="forest"), "kind is one of any_order, gaussian, not 'forest'"),
-        (lambda engines: engines[0].update(kind="gaussian", margins=[]), "the model of another kind of data"),
+        (lambda engines: engines[0].update(kind="forest"), "kind must be one of any_order, gaussian, not 'forest'"),
+        (lambda engines: engines.reverse(), "the model of another kind of data"),
         (lambda engines: engines[1]["margins"].pop(), "its columns are not those of the model"),
-        (lambda engines: engines[1]["margins"][0].update(scale=0.0), "with a scale and a spread above 0"),
+        (lambda engines: engines[1]["margins"][0].update(scale=0.0), "must have a scale and a spread above 0"),
         (lambda engines: engines[1].update(more=1), "unknown entry 'more'"),
     ],
 )

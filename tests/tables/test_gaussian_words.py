@@ -97,7 +97,7 @@ def test_words_are_saved_bit_for_bit_and_forged_ones_are_refused(engine, tmp_pat
     again = load_table(table.save(tmp_path / "t.safetensors"))
     np.testing.assert_array_equal(again._engine.log_prob(CELLS, none(CELLS)), engine.log_prob(CELLS, none(CELLS)))
     for change, sentence in (
-        (lambda words: words.pop(), "a list for each of 2 components"),
+        (lambda words: words.pop(), "2 lists of 3 positive numbers"),
         (lambda words: words[0].pop(), "lists of 3 positive numbers"),
         (lambda words: words[0].__setitem__(0, 0.9), "positive numbers that add up to 1"),
     ):

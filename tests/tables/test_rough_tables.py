@@ -2,7 +2,6 @@
 
 import datetime
 import decimal
-import json
 import math
 
 import numpy as np
@@ -12,7 +11,6 @@ import pytest
 
 import arjax
 from arjax.core.errors import UserError
-from arjax.core.json_objects import JsonObject
 from arjax.data.frames import Frame, read_frame
 from arjax.data.table_files import NO_VALUE
 from arjax.models import make_model
@@ -20,7 +18,6 @@ from arjax.tables import fitting
 from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.columns import Numbers
 from arjax.tables.finding import find_columns, make_numbers
-from arjax.tables.saving import _column as column_from
 from arjax.tables.table import TableModel
 from arjax.testing.examples import random_like
 
@@ -353,11 +350,6 @@ def test_a_few_real_numbers_have_densities_in_any_unit():
         np.testing.assert_allclose(other, one - math.log(unit))
         assert known.all()
     assert make_numbers("x", 10 * numbers, 20).log_unit > 0 == make_numbers("x", np.array(every(1, 3)), 20).log_unit
-
-
-def test_the_unit_of_a_density_is_kept_in_files():
-    about = json.loads(json.dumps(Numbers("x", 0.5, (0.0, 0.5), (0.0, 0.5), 0.0, 1.0, 9).described()))
-    assert column_from(JsonObject(about, "column")).log_unit == math.log(0.5)
 
 
 def test_known_cells_between_two_steps_stay():

@@ -273,7 +273,7 @@ def test_a_table_is_saved_with_its_columns(table, engine, tmp_path):
         (lambda about: about.update(usual=[[2.0, 1.0]] * 3), "usual must have a list of numbers in rising order"),
         (lambda about: about.update(form="paper"), "form is one of lists, rows.*not 'paper'"),
         (lambda about: about.update(results={"validation_nats": 1.0}), "validation_stderr must be a number"),
-        (lambda about: about.update(left_out={"id": 3}), "left_out must have a text"),
+        (lambda about: about.update(left_out={"id": 3}), "left_out/id must be a text"),
         (lambda about: about["columns"][2].update(name="sex"), "two of its columns have the same name"),
         (lambda about: about["columns"][1].update(high=[9.0, 35.0, 30.0]), "not intervals in rising order"),
         (lambda about: about["columns"][1].update(step=0.0), "not intervals in rising order"),
@@ -285,14 +285,6 @@ def test_a_forged_file_is_one_sentence(table, engine, tmp_path, change, sentence
     save_model(tmp_path / "t.safetensors", saved)
     with pytest.raises(UserError, match=sentence):
         load_table(tmp_path / "t.safetensors")
-
-
-def test_a_file_without_texts_of_missing_cells_has_the_usual_ones(table, tmp_path):
-    saved = load_model(table.save(tmp_path / "t.safetensors"))
-    del saved.about["table"]["missing"], saved.about["table"]["delimiter"]
-    save_model(tmp_path / "t.safetensors", saved)
-    rows = {"sex": ["f", "?"], "age": [12, None], "work": ["a", "NA"]}
-    np.testing.assert_array_equal(load_table(tmp_path / "t.safetensors").log_prob(rows), table.log_prob(rows))
 
 
 def test_the_model_of_no_table_is_refused(tmp_path):

@@ -6,7 +6,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.core.errors import UserError
 from arjax.core.options import rate_option
 from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization
@@ -19,42 +18,34 @@ class EarlierSites(nn.Module):
     """A linear map from the sites of earlier steps to the features of each site: sum_j W_ij x_j over step[j] < step[i].
 
     The strict mask multiplies W [D * n, D * F] in the forward pass, so one matrix supports any order and partition. W
-    starts at 0: weights without a gradient stay 0, and training begins at independent sites. With `num_linear` above 0
-    only so many features of a site, the first ones, read anything: the sum of the others is 0.
+    starts at 0: weights without a gradient stay 0, and training begins at independent sites.
     """
 
     event: EventSpec
     num_features: int
     dtype: str
-    num_linear: int = 0
 
     def setup(self):
-        self.num_read = self.num_linear or self.num_features
-        num_inputs = self.event.num_sites * numeric_size(self.event)
-        num_outputs = self.event.num_sites * self.num_read
-        self.kernel = self.param("kernel", nn.initializers.zeros, (num_inputs, num_outputs))
+        shape = (self.event.num_sites * numeric_size(self.event), self.event.num_sites * self.num_features)
+        self.kernel = self.param("kernel", nn.initializers.zeros, shape)
 
     def __call__(self, inputs: jax.Array, factorization: Factorization) -> jax.Array:
         """Inputs [B, D * n] of all sites -> [B, D, F]."""
         if not factorization.has_edges:
             return jnp.zeros((inputs.shape[0], self.event.num_sites, self.num_features), self.dtype)
-        mask = jnp.repeat(input_mask(self.event, factorization), self.num_read, axis=1)
+        mask = jnp.repeat(input_mask(self.event, factorization), self.num_features, axis=1)
         out = inputs @ jnp.where(mask, self.kernel, 0.0).astype(self.dtype)
-        return self._with_constants(out.reshape(-1, self.event.num_sites, self.num_read))
+        return out.reshape(-1, self.event.num_sites, self.num_features)
 
     def step(self, inputs: jax.Array, t: jax.Array, factorization: Factorization) -> jax.Array:
         """Inputs [B, D * n], 0 where not of an earlier step -> [B, M, F] of the sites of step t."""
-        kernel = self.kernel.reshape(-1, self.event.num_sites, self.num_read)
+        kernel = self.kernel.reshape(-1, self.event.num_sites, self.num_features)
         sites_M = factorization.sites(t)[0]
         columns = jnp.take(kernel, sites_M, axis=1, mode="clip").astype(self.dtype)
         if factorization.parents is not None:
             read = jnp.take(input_mask(self.event, factorization), sites_M, axis=1, mode="clip")
             columns = jnp.where(read[..., None], columns, 0)
-        return self._with_constants(jnp.einsum("bi,imf->bmf", inputs, columns))
-
-    def _with_constants(self, linear: jax.Array) -> jax.Array:
-        """[..., features that read] -> [..., F]."""
-        return jnp.pad(linear, [(0, 0)] * (linear.ndim - 1) + [(0, self.num_features - self.num_read)])
+        return jnp.einsum("bi,imf->bmf", inputs, columns)
 
 
 @NETWORKS.register("fvsbn")
@@ -66,32 +57,17 @@ class FVSBN(Network):
     Augmentation" (2015), section 2. Integers of more levels enter one-hot, real values as they are. The log-likelihood
     of binary data is concave in the parameters, so regularisation is the only choice.
 
-    With Gaussian conditionals, one site in a step and `num_linear=1`, the mean is linear in the earlier sites and the
-    scale is a number of the site: by the chain rule that is a Gaussian of whole rows with a full covariance, whose
-    Cholesky factor is (1 - W)^-1 diag(s) with the sites in their order (Bishop, "Pattern Recognition and Machine
-    Learning", 2006, section 8.1.4, equations 8.15 and 8.16).
-
-    Options: `num_linear` features of a site, the first ones, read earlier sites, and the others are constants (for
-    sites of one number); 0: all read them. `input_dropout` on the inputs.
+    Options: `input_dropout` on the inputs.
     """
 
-    num_linear: int = 0
     input_dropout: float = rate_option()
 
     READOUT = ("earlier",)
     TRAITS = Network.TRAITS | {"graphs"}
 
-    def check(self, factorization):
-        if self.num_linear and self.event.value_size > 1:
-            raise UserError(f"num_linear of fvsbn is for sites of one number, not for {self.event.in_words}")
-
     def setup(self):
         self.site = SiteBias(self.event, self.num_features, self.context_spec, self.dtype)
-        if self.num_linear > self.num_features:
-            raise UserError(
-                f"num_linear={self.num_linear} of fvsbn is more than the {self.num_features} features of a site"
-            )
-        self.earlier = EarlierSites(self.event, self.num_features, self.dtype, self.num_linear)
+        self.earlier = EarlierSites(self.event, self.num_features, self.dtype)
         self.input_drop = nn.Dropout(self.input_dropout)
 
     def __call__(self, x, factorization, context=None, *, train=False):

@@ -34,12 +34,12 @@ class LatentClass(Model):
     EXAMPLES = {"binary": Example(ModelChoice("latent_class", {"num_classes": 3}), EventSpec((2, 2)))}
 
     @classmethod
-    def make(cls, blueprint, *, num_classes: int = 10):
+    def make(cls, recipe, *, num_classes: int = 10):
         """The keyword arguments are the options of the kind; a `UserError` refuses data that it does not support."""
-        blueprint.only()
-        if not blueprint.event.is_discrete or blueprint.context:
+        recipe.only()
+        if not recipe.event.is_discrete or recipe.context:
             raise UserError("the kind of model 'latent_class' needs discrete data without a context")
-        return cls(blueprint.event, num_classes)
+        return cls(recipe.event, num_classes)
 
     def init(self, key):
         """log w up to a constant, [K], and log p_k(x_i = v) up to a constant, [K, D, V]."""
