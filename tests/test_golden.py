@@ -4,8 +4,8 @@
 
 adds the cases of new components, and drops those of removed ones; with `all` in place of 1 it writes all numbers anew.
 
-Numbers agree to 1e-5, as processors with other vector widths and other versions of jax round; an entry has its own `rtol`
-for a number, and says `why`, where rounding is amplified.
+Numbers agree to 1e-5, as processors with other vector widths and other versions of jax round; where rounding is
+amplified, an entry has its own `rtol` for a number, and says `why`.
 """
 
 from __future__ import annotations
