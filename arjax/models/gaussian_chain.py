@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax.scipy.special import log_ndtr
 
 from arjax.core.errors import UserError
+from arjax.core.normal import lower_tail
 from arjax.core.options import opt
 from arjax.core.spec import EventSpec
 from arjax.models import noise_schedules as schedules
@@ -234,7 +235,7 @@ def log_bin_mass(distance: jax.Array, half: jax.Array, level: jax.Array, num_lev
     and the highest ends at infinity.
     """
     low, high = distance - half, distance + half
-    low, high = jnp.where(distance > 0, -high, low), jnp.where(distance > 0, -low, high)  # the tail with more digits
+    low, high = lower_tail(low, high, is_upper=distance > 0)
     log_high = log_ndtr(high)
     # both ends are finite: log(P(high) - P(low)), also where the two are next to equal
     inner = log_high + jnp.log(-jnp.expm1(jnp.minimum(log_ndtr(low) - log_high, -1e-7)))
