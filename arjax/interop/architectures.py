@@ -24,8 +24,8 @@ class Architecture:
       fixed: options of `transformer` that all models of the family share.
       fields: options of `transformer` -> the fields with the same value.
       activation, mlp_size, length: the fields of the activation, of the hidden units, and of the number of positions.
-      own_options: config -> the other options.
-      own_config: (options, number of sites) -> the other fields.
+      other_options: config -> the other options.
+      other_config: (options, number of sites) -> the other fields.
       prefix: of all tensors but the readout.
       embedding, positions: names of the tables of the tokens and of the positions, "" for none.
       outputs_first: whether kernels are stored transposed.
@@ -44,8 +44,8 @@ class Architecture:
     activation: str
     mlp_size: str
     length: str
-    own_options: Callable[[Config], dict[str, Any]]
-    own_config: Callable[[Mapping[str, Any], int], dict[str, Any]]
+    other_options: Callable[[Config], dict[str, Any]]
+    other_config: Callable[[Mapping[str, Any], int], dict[str, Any]]
     prefix: str
     embedding: str
     positions: str
@@ -59,14 +59,14 @@ class Architecture:
         """The options of `transformer`."""
         shared = {option: config[field] for option, field in self.fields.items()}
         shared["activation"] = translated(config[self.activation], ACTIVATIONS)
-        return {**self.fixed, **shared, **self.own_options(config)}
+        return {**self.fixed, **shared, **self.other_options(config)}
 
     def config(self, options: Mapping[str, Any], num_sites: int) -> dict[str, Any]:
         """The fields of config.json that describe the network."""
         shared = {field: options[option] for option, field in self.fields.items()}
         shared[self.activation] = translated(options["activation"], ACTIVATION_NAMES)
         shared[self.mlp_size] = options["mlp_size"] or options["mlp_ratio"] * options["width"]
-        return {self.length: num_sites, **shared, **self.own_config(options, num_sites)}
+        return {self.length: num_sites, **shared, **self.other_config(options, num_sites)}
 
     def is_of_layer(self, name: str) -> bool:
         """Whether a tensor is a parameter of some layer, by its name with or without the prefix."""
@@ -202,8 +202,8 @@ GPT2 = Architecture(
     activation="activation_function",
     mlp_size="n_inner",
     length="n_positions",
-    own_options=lambda config: {"mlp_size": config["n_inner"] or 4 * config["n_embd"]},
-    own_config=_gpt2_config,
+    other_options=lambda config: {"mlp_size": config["n_inner"] or 4 * config["n_embd"]},
+    other_config=_gpt2_config,
     prefix="transformer.",
     embedding="wte.weight",
     positions="wpe.weight",
@@ -262,8 +262,8 @@ LLAMA = Architecture(
     activation="hidden_act",
     mlp_size="intermediate_size",
     length="max_position_embeddings",
-    own_options=_llama_options,
-    own_config=_llama_config,
+    other_options=_llama_options,
+    other_config=_llama_config,
     prefix="model.",
     embedding="embed_tokens.weight",
     positions="",

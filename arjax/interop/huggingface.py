@@ -7,7 +7,6 @@ the model gives log p(x | bos). The bos itself is read, never scored.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -132,7 +131,7 @@ def _architecture(config: Mapping[str, Any]) -> Architecture:
 
 
 def _shapes(model: AutoregressiveModel) -> Shapes:
-    shapes = traverse_util.flatten_dict(jax.eval_shape(model.init, jax.random.key(0)), sep="/")
+    shapes = traverse_util.flatten_dict(model.param_shapes, sep="/")
     return {path: leaf.shape for path, leaf in shapes.items()}
 
 
@@ -210,8 +209,7 @@ def _check_tokens(model: AutoregressiveModel) -> None:
 
 def _fitting(model: AutoregressiveModel) -> tuple[Architecture, dict[str, Any]]:
     """The architecture that has the options of the network, and the options."""
-    own = {field.name: getattr(model.network, field.name) for field in dataclasses.fields(model.network)}
-    options = {name: own[name] for name in NETWORKS.options("transformer") if name in own}
+    options = {name: getattr(model.network, name) for name in NETWORKS.options("transformer")}
     lacking = {}
     for architecture in ARCHITECTURES.values():
         wrong = [f"{name}={value!r}" for name, value in architecture.fixed.items() if options[name] != value]

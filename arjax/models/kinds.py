@@ -35,7 +35,6 @@ from arjax.models.base import Model
 from arjax.models.checks import check_likelihood
 
 #: Classes of models. Each has `make(recipe, *, options...) -> model`, `NETWORKS` and `EXAMPLES`, see `Model`.
-#: A score or a draw may call the network in each of T steps.
 KINDS = Registry(
     "kind of model",
     hidden=("recipe",),
@@ -281,13 +280,13 @@ class Recipe:
         return dataclasses.replace(_as_recipe(read(RecipeJson, value, "model")), arrays=arrays)
 
 
-def _as_recipe(found: RecipeJson) -> Recipe:
-    context = ContextSpec(local=found["local"], **dict[str, Any](found["context"]))
-    parts = {name: _as_recipe(part) for name, part in found["parts"].items()}
-    network = {"name": ""} if found["network"] is None else dict(found["network"])
+def _as_recipe(content: RecipeJson) -> Recipe:
+    context = ContextSpec(local=content["local"], **dict[str, Any](content["context"]))
+    parts = {name: _as_recipe(part) for name, part in content["parts"].items()}
+    network = {"name": ""} if content["network"] is None else dict(content["network"])
     name = read(str, network.pop("name", None), "model/network/name")
-    choice = ModelChoice(found["kind"], found["options"], name, network, parts)
-    return Recipe(found["event"], context, choice, found["dtype"])
+    choice = ModelChoice(content["kind"], content["options"], name, network, parts)
+    return Recipe(content["event"], context, choice, content["dtype"])
 
 
 def make(recipe: Recipe) -> Model:

@@ -7,14 +7,15 @@ Language Models".
 from __future__ import annotations
 
 import ast
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from arjax.core.errors import UserError
 from arjax.core.integers import DEEPEST, check_size
-from arjax.core.options import opt
+from arjax.core.options import depth_option, opt, rate_option
 from arjax.core.registry import Component
 from arjax.networks.attention.linear_attention import LinearAttention
 from arjax.networks.attention.patterns import Near
@@ -22,9 +23,9 @@ from arjax.networks.attention.sparse_attention import PatternAttention
 from arjax.networks.base import NETWORKS, fields_from
 from arjax.networks.layers.attention import SelfAttention
 from arjax.networks.layers.blocks import Block
+from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.steps import ChunkedStepNetwork
-from arjax.networks.recurrent.linear.gated_convolution import GatedConvolution
-from arjax.networks.recurrent.linear.mixer import MIXERS, divides
+from arjax.networks.recurrent.linear.mixer import MIXERS, LinearMixer, divides
 from arjax.networks.recurrent.linear.network import GATED, out_scale
 
 
@@ -38,12 +39,53 @@ def attention(width: int, out_scale: float, dtype: str, num_heads: int = 4, wind
     return PatternAttention(width, num_heads, out_scale, dtype, patterns=((near, num_heads),))
 
 
+class Memoryless(NamedTuple):
+    """The terms of steps without a state: what they give is what was convolved, [B, T, U]."""
+
+    u: jax.Array
+
+    def run(self, state: None, chunk_size: int = 64) -> tuple[None, jax.Array]:
+        return state, self.u
+
+    def step(self, state: None) -> tuple[None, jax.Array]:
+        return state, self.u
+
+    def masked(self, valid_T: jax.Array) -> Memoryless:
+        return self
+
+
+class GatedConvolution(LinearMixer):
+    """y_t = W_o (g_t * u_t),  u_t = c + sum_k w_k (W_u x + b_u)_(t-k),  g_t = W_g x_t + b_g
+
+    over the last K steps, each feature by itself: BaseConv of "Zoology" (Arora et al., 2023), with a projection before
+    and after it as in "Hyena" (Poli et al., 2023). It puts a step and the one before it together, so that attention in
+    the next layer can look for a key and find the value after it.
+    """
+
+    kernel_size: int = depth_option(3)
+
+    def setup(self):
+        self.make_convolution(self.width)
+        self.read = Dense(2 * self.width, dtype=self.dtype)
+        self.out = self.make_out()
+
+    def inputs(self, x):
+        u, gate = jnp.split(self.read(x), 2, axis=-1)
+        return u, gate
+
+    def terms(self, u, rest):
+        return Memoryless(u)
+
+    def outputs(self, o, u, rest):
+        return self.out(o * rest.astype(jnp.float32))
+
+    def init_state(self, batch_size):
+        return None
+
+
 @MIXERS.register("gated_convolution")
-def gated_convolution(width: int, out_scale: float, dtype: str, window: int = 3) -> nn.Module:
+def gated_convolution(width: int, out_scale: float, dtype: str, window: int = depth_option(3)) -> nn.Module:
     """A gated convolution over the last `window` steps, the own one included."""
-    if not window:
-        raise UserError("window of the mixer 'gated_convolution' must be at least 1, not 0")
-    check_size(window, DEEPEST, "window of the mixer 'gated_convolution'")  # the taps of a kernel
     return GatedConvolution(width, out_scale, dtype, kernel_size=window)
 
 
@@ -147,7 +189,7 @@ class Hybrid(ChunkedStepNetwork):
 
     layers: str = "gated_delta_net, gated_delta_net, gated_delta_net, attention(window=64)"
     mlp_ratio: int = opt(3, least=0)
-    dropout: float = opt(0.0, least=0, below=1)
+    dropout: float = rate_option()
     remat: bool = False
 
     SMALL = {

@@ -123,7 +123,7 @@ def broken(change):
         (lambda c: c.update(objective="order_agnostic"), "needs config.model.orders.* and the kind 'latent' has none"),
         (lambda c: c.sample.update(length=20), "config.sample.length needs a model of the kind autoregressive"),
         (lambda c: c.evaluate.update(num_orders=2), "num_orders above 1 needs config.model.orders"),
-        (lambda c: c.evaluate.update(steps=2), "needs a model of all orders"),
+        (lambda c: c.evaluate.update(steps=2), "config.evaluate.steps needs the conditionals"),
     ],
 )
 def test_configs_that_cannot_be(change, sentence):

@@ -17,8 +17,7 @@ from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.networks import NETWORKS
 from arjax.networks.hybrid import read_layers
-from arjax.networks.recurrent.linear.decay import Decay
-from arjax.networks.recurrent.linear.mixer import MIXERS
+from arjax.networks.recurrent.linear.mixer import MIXERS, Decay
 from arjax.testing.network import check_autoregressive, check_extends, check_steps
 
 LENGTH, WIDTH, HEADS = 7, 8, 2
@@ -116,14 +115,14 @@ def mamba2(own, u, negative=False):
 
 
 def gated_linear_attention(own, x):
-    q, k, v = map(heads, np.split(convolved(own, dense(own["qkv"], x)), (WIDTH // 2, WIDTH), -1))
+    q, k, v = map(heads, np.split(dense(own["qkv"], x), (WIDTH // 2, WIDTH), -1))
     alpha = heads(special.expit(dense(own["decay_out"], dense(own["decay_in"], x))) ** (1 / 16))
     o = layer_norm(own["norm"], mixed(q, k, v, lambda n, t: np.diag(alpha[n, t]), np.ones((HEADS, LENGTH))))
     return dense(own["out"], merged(o) * silu(dense(own["gate"], x)))
 
 
 def mlstm(own, x, forget=special.expit):
-    q, k, v = map(heads, np.split(convolved(own, dense(own["qkv"], x)), 3, -1))
+    q, k, v = map(heads, np.split(dense(own["qkv"], x), 3, -1))
     i, f = np.exp(dense(own["input_gate"], x)).T, forget(dense(own["forget"], x)).T
     h = np.empty(v.shape)
     for n in range(HEADS):
@@ -190,6 +189,7 @@ EQUATIONS = {
 @pytest.mark.parametrize("name", EQUATIONS)
 def test_mixer_is_its_equations(name):
     definition, mixer, options = EQUATIONS[name]
+    options = {option: value for option, value in options.items() if option in MIXERS.options(mixer)}
     module = MIXERS.component(mixer, options).build(width=WIDTH, out_scale=1.0, dtype="float32")
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, LENGTH, WIDTH)).astype(np.float32)
@@ -242,25 +242,12 @@ EVENT = EventSpec((6,), kind="tokens", num_levels=3)
     [
         ("delta_net", {"num_heads": 3}, "network.num_heads=3 does not divide network.hidden_size=128"),
         ("mamba2", {"num_heads": 3}, r"network.num_heads=3 does not divide network.hidden_size \* expand=256"),
-        ("gated_linear_attention", {"negative_eigenvalues": True}, "the decays of gated_linear_attention are positive"),
-        ("mlstm", {"forget_gate": "tanh"}, "network.forget_gate must be sigmoid or exp, not 'tanh'"),
         ("hybrid", {"layers": ""}, "cannot read network.layers=''"),
         ("hybrid", {"layers": "min_gru, " * 1001}, "the number of network.layers must be at most 1000, not 1001"),
         ("hybrid", {"layers": "mamba2, gru"}, "unknown mixer 'gru'"),
         ("hybrid", {"layers": "mamba2(3)"}, "cannot read 'mamba2.3.'"),
         ("hybrid", {"layers": "mamba2(width=3)"}, "mixer 'mamba2' has no option 'width'"),
-        ("hybrid", {"layers": "attention(window=-1)"}, "window of the mixer 'attention' must be at least 0, not -1"),
-        (
-            "hybrid",
-            {"layers": "gated_convolution(window=0)"},
-            "window of .*'gated_convolution' must be at least 1, not 0",
-        ),
-        (
-            "hybrid",
-            {"layers": "gated_convolution(window=1001)"},
-            "window of .*'gated_convolution' must be at most 1000, not 1001",
-        ),
-        ("hybrid", {"layers": "mlstm(forget_gate='tanh')"}, "network.forget_gate must be sigmoid or exp"),
+        ("hybrid", {"layers": "gated_convolution(window=0)"}, "'window' of the mixer 'gated_convolution' must"),
     ],
 )
 def test_refusals(network, options, sentence):

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from arjax.networks.recurrent.linear.delta_rule import Delta, DeltaProduct
-from arjax.networks.recurrent.linear.exponential import Exponential, State
 from arjax.networks.recurrent.linear.matrix_states import Decayed, segment_sums
+from arjax.networks.recurrent.linear.mlstm import Exponential, State
 from arjax.networks.recurrent.linear.vector_states import Diagonal, at_once, in_turn, linear_recurrence
 
 BATCH, HEADS, LENGTH, KEYS, VALUES = 2, 2, 9, 3, 2

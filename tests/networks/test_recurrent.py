@@ -13,9 +13,7 @@ from scipy import special
 
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.networks.recurrent.gru import GRULayer
-from arjax.networks.recurrent.lstm import LSTMLayer
-from arjax.networks.recurrent.rnn import RNNLayer
+from arjax.networks.recurrent.rnn import GRULayer, LSTMLayer, RNNLayer
 from arjax.networks.recurrent.stack import RecurrentCore
 
 LAYERS = {"rnn": RNNLayer, "gru": GRULayer, "lstm": LSTMLayer}

@@ -13,7 +13,7 @@ from arjax.models import make_model
 from arjax.networks.causal.causal_conv import CausalConvCore, CausalConvLayer
 from arjax.networks.layers.attention import SelfAttention
 from arjax.networks.layers.blocks import Block
-from arjax.networks.recurrent.lstm import LSTMLayer
+from arjax.networks.recurrent.rnn import LSTMLayer
 
 rng = np.random.default_rng(0)
 

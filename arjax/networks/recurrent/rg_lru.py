@@ -123,10 +123,6 @@ class Hawk(MixerNetwork):
     as for Transformers.
     """
 
-    recurrent_size: int = 0
-    num_heads: int = 4
-    kernel_size: int = opt(4, most=DEEPEST)
-
     SMALL = {"hidden_size": 32, "num_layers": 2, "position": "learned"}
     ACTIVATION = "gelu"
     MIXER = RecurrentBlock

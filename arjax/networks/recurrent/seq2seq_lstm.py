@@ -12,7 +12,7 @@ from arjax.core.spec import ContextSpec
 from arjax.networks.base import NETWORKS, Context
 from arjax.networks.layers.embedding import ContextEncoder, value_map, value_vectors
 from arjax.networks.layers.steps import StepNetwork, StepReadout, StepTokens, located, to_grid
-from arjax.networks.recurrent.lstm import Cell, LSTMLayer
+from arjax.networks.recurrent.rnn import Cell, LSTMLayer
 from arjax.networks.recurrent.stack import RecurrentCore
 
 

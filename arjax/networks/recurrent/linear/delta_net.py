@@ -9,13 +9,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.options import depth_option
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.dense import Dense
-from arjax.networks.recurrent.linear.decay import Decay
 from arjax.networks.recurrent.linear.delta_rule import DeltaProduct
-from arjax.networks.recurrent.linear.mixer import MIXERS, HeadMixer, normal_length
+from arjax.networks.recurrent.linear.mixer import MIXERS, Decay, HeadMixer, normal_length
 from arjax.networks.recurrent.linear.network import MixerNetwork
 
 
@@ -35,7 +33,7 @@ class DeltaMixer(HeadMixer):
         step is the product of their factors (DeltaProduct).
     """
 
-    kernel_size: int = opt(4, least=0, most=DEEPEST)
+    kernel_size: int = depth_option(4, least=0)
     negative_eigenvalues: bool = False
     num_householder: int = 1
 
@@ -101,18 +99,12 @@ class DeltaNet(MixerNetwork):
     `num_householder`: delta rules in each step (DeltaProduct).
     """
 
-    num_heads: int = 4
-    kernel_size: int = opt(4, least=0, most=DEEPEST)
-    chunk_size: int = 64
-    negative_eigenvalues: bool = False
-    num_householder: int = 1
-
     SMALL = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "kernel_size": 3, "chunk_size": 4}
     MIXER = DeltaMixer
 
 
 @NETWORKS.register("gated_delta_net")
-class GatedDeltaNet(DeltaNet):
+class GatedDeltaNet(MixerNetwork):
     """DeltaNet with a decay of the state and an output gate, over the steps of any factorization; options as there."""
 
     SMALL = {**DeltaNet.SMALL, "negative_eigenvalues": True, "num_householder": 2}

@@ -7,7 +7,6 @@ from __future__ import annotations
 import flax.linen as nn
 import jax.numpy as jnp
 
-from arjax.core.errors import UserError
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.dense import Dense
 from arjax.networks.recurrent.linear.matrix_states import Decayed
@@ -26,20 +25,12 @@ class GatedLinearMixer(HeadMixer):
 
     (section 4.1, equation 3, and section 4.4): a = sigma(W_2 W_1 x + b)^(1/16) is one number for each feature of a key,
     with matrices of rank 16. Keys have half as many features as values, and the norm is that of a layer, over a head.
-
-    Attributes:
-      negative_eigenvalues: refused: the sums over pairs of steps need the logarithms of the decays.
+    The sums over pairs of steps need the logarithms of the decays, which are positive.
     """
 
     chunk_size: int = 16
-    negative_eigenvalues: bool = False
 
     def __post_init__(self):
-        if self.negative_eigenvalues:
-            raise UserError(
-                "the decays of gated_linear_attention are positive, as its products of them are sums of logarithms: "
-                "for negative eigenvalues choose delta_net, gated_delta_net or mamba2"
-            )
         divides(2 * self.num_heads, self.width, "num_heads * 2")
         super().__post_init__()
 
@@ -75,12 +66,8 @@ class GatedLinearAttention(MixerNetwork):
     """Linear attention with a decay of each feature of the keys, over the steps of any factorization.
 
     Options: those of `MixerNetwork`; `num_heads`, `chunk_size`: steps within which all pairs are compared at once, one
-    by one for each feature, so fewer than in other networks. `negative_eigenvalues` is refused.
+    by one for each feature, so fewer than in other networks.
     """
-
-    num_heads: int = 4
-    chunk_size: int = 16
-    negative_eigenvalues: bool = False
 
     SMALL = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "chunk_size": 4}
     MIXER = GatedLinearMixer

@@ -8,13 +8,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.options import depth_option
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.dense import Dense
-from arjax.networks.recurrent.linear.decay import Decay
 from arjax.networks.recurrent.linear.matrix_states import Decayed
-from arjax.networks.recurrent.linear.mixer import MIXERS, HeadMixer
+from arjax.networks.recurrent.linear.mixer import MIXERS, Decay, HeadMixer
 from arjax.networks.recurrent.linear.network import MixerNetwork
 
 #: The smallest magnitude of a decay that may be negative: less, and its logarithm would have no derivative.
@@ -43,7 +41,7 @@ class Mamba2Mixer(HeadMixer):
         Linear RNNs Through Negative Eigenvalues", section 4.1).
     """
 
-    kernel_size: int = opt(4, least=0, most=DEEPEST)
+    kernel_size: int = depth_option(4, least=0)
     expand: int = 2
     state_size: int = 64
     negative_eigenvalues: bool = False
@@ -99,12 +97,6 @@ class Mamba2(MixerNetwork):
     """
 
     mlp_ratio: int = 0
-    num_heads: int = 4
-    expand: int = 2
-    state_size: int = 64
-    kernel_size: int = opt(4, least=0, most=DEEPEST)
-    chunk_size: int = 64
-    negative_eigenvalues: bool = False
 
     SMALL = {
         **{"hidden_size": 16, "num_layers": 2, "num_heads": 2, "state_size": 8, "kernel_size": 3, "chunk_size": 4},

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.options import depth_option
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.dense import Dense
 from arjax.networks.recurrent.linear.mixer import MIXERS, LinearMixer
@@ -25,7 +22,7 @@ class MinMixer(LinearMixer):
       recurrent_size: R; 0 for E.
     """
 
-    kernel_size: int = opt(4, least=0, most=DEEPEST)
+    kernel_size: int = depth_option(4, least=0)
     recurrent_size: int = 0
 
     #: Linear maps of the input.
@@ -89,15 +86,13 @@ class MinGRU(MixerNetwork):
     Options: those of `MixerNetwork`; `recurrent_size` R (0: E), `kernel_size` of the convolution (0: none).
     """
 
-    recurrent_size: int = 0
-    kernel_size: int = opt(4, least=0, most=DEEPEST)
-
     SMALL = {"hidden_size": 16, "num_layers": 2, "kernel_size": 3}
-    MIXER: ClassVar[type[LinearMixer]] = MinGRUMixer
+    MIXER = MinGRUMixer
 
 
 @NETWORKS.register("min_lstm")
-class MinLSTM(MinGRU):
+class MinLSTM(MixerNetwork):
     """LSTMs whose gates read the input alone, over the steps of any factorization; options as of `min_gru`."""
 
+    SMALL = MinGRU.SMALL
     MIXER = MinLSTMMixer

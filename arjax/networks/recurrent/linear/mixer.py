@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 import flax.linen as nn
@@ -10,8 +9,6 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.errors import UserError
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
 from arjax.core.registry import Registry
 from arjax.networks.layers.convolution_1d import Window, all_taps, queue_length, step_taps
 from arjax.networks.layers.dense import Dense
@@ -34,16 +31,8 @@ class Terms(Protocol):
         """The terms with those of some steps replaced by others, which leave the state alone."""
 
 
-def check_mixer(name: str, mixer: Any, options: Mapping[str, Any]) -> None:
-    """Whole numbers are positive, or not negative where 0 stands for "none" or "all"."""
-    for key, value in options.items():
-        least = 0 if key in ("kernel_size", "window", "recurrent_size") else 1
-        if isinstance(value, int) and not isinstance(value, bool) and value < least:
-            raise UserError(f"{key} of the mixer {name!r} must be at least {least}, not {value}")
-
-
 #: The mixers that the layers of the network `hybrid` name; modules with the methods of the attention of a `Block`.
-MIXERS = Registry("mixer", hidden=("width", "out_scale", "dtype"), check=check_mixer)
+MIXERS = Registry("mixer", hidden=("width", "out_scale", "dtype"))
 
 
 def divides(heads: int, size: int, name: str = "num_heads", of: str = "hidden_size") -> None:
@@ -66,14 +55,15 @@ class LinearMixer(nn.Module):
     Subclasses define `inputs`, `terms`, `outputs` and `init_state`, and call `make_convolution` in `setup`. Between the
     products of matrices all is float32.
 
-    Attributes:
-      kernel_size: K; 0 for no convolution.
+    Subclasses may have the option `kernel_size`, K; 0 for no convolution.
     """
 
     width: int
     out_scale: float
     dtype: str
-    kernel_size: int = opt(0, most=DEEPEST)
+
+    #: K, where it is no option.
+    kernel_size = 0
 
     def inputs(self, x: jax.Array) -> tuple[jax.Array, Any]:
         """x [B, T, E] -> what is convolved [B, T, U], and whatever else `terms` and `outputs` read of x."""
@@ -186,3 +176,35 @@ class HeadMixer(LinearMixer):
         """[B, N, T, V] -> [B, T, N * V]."""
         o_BTNV = jnp.swapaxes(o_BNTV, 1, 2)
         return o_BTNV.reshape(*o_BTNV.shape[:2], -1)
+
+
+#: The shortest and the longest step at the start.
+STEPS = (1e-3, 0.1)
+
+
+class Decay(nn.Module):
+    """exp(A) dt and dt = softplus(W x + b) for each head, in float32: exp(-exp(A) dt) is the decay of a step.
+
+    At the start dt is between 0.001 and 0.1, uniformly in its logarithm, for x = 0, and exp(A) uniform over [1, 16].
+    """
+
+    num_heads: int
+    dtype: str
+
+    def setup(self):
+        def spread(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+            low, high = STEPS
+            dt = jnp.exp(jax.random.uniform(key, shape, minval=jnp.log(low), maxval=jnp.log(high)))
+            return dt + jnp.log(-jnp.expm1(-dt))  # softplus(b) = dt
+
+        def rates(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+            return jnp.log(jax.random.uniform(key, shape, minval=1.0, maxval=16.0))
+
+        self.step = Dense(self.num_heads, use_bias=False, dtype=self.dtype)
+        self.step_bias = self.param("step_bias", spread, (self.num_heads,))
+        self.log_rate = self.param("log_rate", rates, (self.num_heads,))
+
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """x [..., E] -> exp(A) dt and dt, [..., N] each."""
+        dt = nn.softplus(self.step(x).astype(jnp.float32) + self.step_bias)
+        return jnp.exp(self.log_rate) * dt, dt

@@ -2,19 +2,127 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.core.errors import UserError
+from arjax.core.options import opt
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.dense import Dense
-from arjax.networks.recurrent.linear.exponential import Exponential, empty
+from arjax.networks.layers.windows import join
+from arjax.networks.recurrent.linear.matrix_states import chunked, product, segment_sums, transposed
 from arjax.networks.recurrent.linear.mixer import MIXERS, HeadMixer
 from arjax.networks.recurrent.linear.network import MixerNetwork
 
 #: The logarithms of the forget gates by their pre-activation.
 FORGET_GATES = {"sigmoid": nn.log_sigmoid, "exp": lambda x: x}
+#: Stands for the logarithm of 0: finite, so that a difference of two of them is no NaN.
+LOG_ZERO = -1e30
+#: The least denominator of an output, in the factor exp(-m) of the state; the code of the authors adds as much. A query
+#: of zeros in a state of large gates finds 0, with a finite derivative.
+LEAST = 1e-6
+#: m of an empty state: below that of any gate, and far above `LOG_ZERO`.
+LOWEST = -1e10
+
+
+class State(NamedTuple):
+    """[C, n] exp(-m), the sums of k v' and of k by their gates [B, N, H, V + 1], and the running maximum m [B, N]."""
+
+    sums: jax.Array
+    maximum: jax.Array
+
+
+def empty(batch_size: int, heads: int, keys: int, values: int) -> State:
+    """The state before step 0."""
+    sums = jnp.zeros((batch_size, heads, keys, values + 1), jnp.float32)
+    return State(sums, jnp.full((batch_size, heads), LOWEST, jnp.float32))
+
+
+def with_one(v: jax.Array) -> jax.Array:
+    """[v, 1] in float32: sums of these hold the normaliser in their last feature."""
+    return jnp.concatenate([v.astype(jnp.float32), jnp.ones_like(v[..., :1], jnp.float32)], -1)
+
+
+def bounded(sums: jax.Array, maximum: jax.Array) -> jax.Array:
+    """C' q / max(|n' q|, 1) from C' q and n' q, both times exp(-m); 0 where exp(-m) is infinite."""
+    least = jnp.maximum(jnp.exp(-maximum), LEAST)[..., None]
+    return sums[..., :-1] / jnp.maximum(jnp.abs(sums[..., -1:]), least)
+
+
+class Exponential(NamedTuple):
+    """C_t = f_t C_(t-1) + i_t k_t v_t',  n_t = f_t n_(t-1) + i_t k_t,  o_t = C_t' q_t / max(|n_t' q_t|, 1).
+
+    Beck et al., "xLSTM: Extended Long Short-Term Memory" (2024), equations 19 to 27 and, for the maximum, 15 to 17:
+    C and n are kept times exp(-m_t), with m_t = max(log f_t + m_(t-1), log i_t), so that no gate overflows. o does not
+    depend on m, so no gradient flows through it. m begins below all gates.
+
+    Attributes:
+      log_forget: log f_t, float32[B, N, T]; log_input: log i_t, of any size.
+    """
+
+    q: jax.Array
+    k: jax.Array
+    v: jax.Array
+    log_forget: jax.Array
+    log_input: jax.Array
+
+    def run(self, state: State | None, chunk_size: int = 64) -> tuple[State, jax.Array]:
+        """All steps from a state, None for that before step 0: (the state after them, o [B, N, T, V] in float32)."""
+        length = self.q.shape[2]
+        filled = -length % min(chunk_size, length)  # steps without an input: a logarithm of 0 would be one of 1
+        log_input = jnp.pad(self.log_input, ((0, 0), (0, 0), (0, filled)), constant_values=LOG_ZERO)
+        q, k, v, log_f = chunked(chunk_size, self.q, self.k, with_one(self.v), self.log_forget)
+        (log_i,) = chunked(min(chunk_size, length), log_input)
+        step, between = jnp.arange(q.shape[-2]), segment_sums(log_f)
+        log_w = jnp.where(step[:, None] >= step, between + log_i[..., None, :], LOG_ZERO)
+        largest = jax.lax.stop_gradient(log_w.max(-1))
+        inside = product(product(q, transposed(k)) * jnp.exp(log_w - largest[..., None]), v)
+        # The last row holds what each step has in the state after the chunk.
+        into = jnp.exp(log_w[..., -1, :] - largest[..., -1:])
+        updates = product(transposed(k * into[..., None]), v)
+        start = between[..., 0] + log_f[..., :1]  # the decays of the state before the chunk
+        batch_size, heads, _, features = self.k.shape
+        state = empty(batch_size, heads, features, self.v.shape[-1]) if state is None else state
+        before, after = _carried(state, updates, largest[..., -1], start[..., -1])
+        held = start + before.maximum[..., None]
+        maximum = jax.lax.stop_gradient(jnp.maximum(held, largest))
+        sums = jnp.exp(largest - maximum)[..., None] * inside
+        sums = sums + jnp.exp(held - maximum)[..., None] * product(q.astype(jnp.float32), before.sums)
+        return after, join(bounded(sums, maximum), 2, length)
+
+    def step(self, state: State) -> tuple[State, jax.Array]:
+        """One step, the only one of these terms."""
+        held, new = self.log_forget[..., 0] + state.maximum, self.log_input[..., 0]
+        maximum = jax.lax.stop_gradient(jnp.maximum(held, new))
+        forget, enter = jnp.exp(held - maximum), jnp.exp(new - maximum)
+        update = product(transposed(self.k.astype(jnp.float32)), with_one(self.v))
+        sums = forget[..., None, None] * state.sums + enter[..., None, None] * update
+        read = product(self.q.astype(jnp.float32), sums)
+        return State(sums, maximum), bounded(read, maximum[..., None])
+
+    def masked(self, valid_T: jax.Array) -> Exponential:
+        """The steps that are not valid leave the state alone."""
+        forget, enter = jnp.where(valid_T, self.log_forget, 0), jnp.where(valid_T, self.log_input, LOG_ZERO)
+        return Exponential(self.q, self.k, self.v, forget, enter)
+
+
+def _carried(state: State, updates: jax.Array, largest: jax.Array, decay: jax.Array) -> tuple[State, State]:
+    """The states before all chunks, and the one after the last; of a chunk its update, the logarithm of the factor that
+    it leaves out, and the logarithm of its decays.
+    """
+
+    def body(state: State, chunk: tuple[jax.Array, ...]) -> tuple[State, State]:
+        update, largest, decay = chunk
+        held = decay + state.maximum
+        maximum = jax.lax.stop_gradient(jnp.maximum(held, largest))
+        old, new = jnp.exp(held - maximum)[..., None, None], jnp.exp(largest - maximum)[..., None, None]
+        return State(old * state.sums + new * update, maximum), state
+
+    chunks = tuple(jnp.moveaxis(x, 2, 0) for x in (updates, largest, decay))
+    after, before = jax.lax.scan(body, state, chunks)
+    return State(*(jnp.moveaxis(x, 0, 2) for x in before)), after
 
 
 @MIXERS.register("mlstm")
@@ -31,12 +139,7 @@ class MLSTMMixer(HeadMixer):
       forget_gate: "sigmoid" or "exp".
     """
 
-    forget_gate: str = "sigmoid"
-
-    def __post_init__(self):
-        if self.forget_gate not in FORGET_GATES:
-            raise UserError(f"network.forget_gate must be sigmoid or exp, not {self.forget_gate!r}")
-        super().__post_init__()
+    forget_gate: str = opt("sigmoid", choices=FORGET_GATES)
 
     def setup(self):
         def open_gates(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
@@ -75,10 +178,6 @@ class MLSTM(MixerNetwork):
     Options: those of `MixerNetwork`; `num_heads`, `forget_gate` ("sigmoid" or "exp"), `chunk_size`: steps within which
     all pairs are compared at once.
     """
-
-    num_heads: int = 4
-    chunk_size: int = 64
-    forget_gate: str = "sigmoid"
 
     SMALL = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "chunk_size": 4}
     MIXER = MLSTMMixer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -9,12 +10,11 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
-from arjax.networks.base import check_remat, fields_from
+from arjax.core.options import depth_option, opt, rate_option
+from arjax.networks.base import FLAX_FIELDS, check_remat, fields_from
 from arjax.networks.layers.blocks import Block, Stack
 from arjax.networks.layers.steps import ChunkedStepNetwork
-from arjax.networks.recurrent.linear.mixer import LinearMixer
+from arjax.networks.recurrent.linear.mixer import MIXERS, LinearMixer
 
 #: The options of a `Block` whose MLP is a gated one, behind RMS normalisations.
 GATED = {"mlp_kind": "gated", "norm_kind": "rms"}
@@ -78,16 +78,16 @@ class MixerCore(Stack):
 
 
 class MixerNetwork(ChunkedStepNetwork):
-    """Residual blocks with a mixer over the steps of any factorization. Subclasses name the mixer, `MIXER`, and have
-    its options.
+    """Residual blocks with a mixer over the steps of any factorization. Subclasses name the mixer, `MIXER`: its options
+    are theirs.
 
     Options: `hidden_size` E, `num_layers` L, `mlp_ratio` (0: blocks without an MLP), `dropout`, `position`; `remat` and
     `unroll` as for Transformers.
     """
 
-    num_layers: int = opt(4, most=DEEPEST)
+    num_layers: int = depth_option(4)
     mlp_ratio: int = opt(3, least=0)
-    dropout: float = opt(0.0, least=0, below=1)
+    dropout: float = rate_option()
     remat: bool = False
     unroll: int = 4
 
@@ -95,6 +95,14 @@ class MixerNetwork(ChunkedStepNetwork):
     NORMALISES = True
     ACTIVATION: ClassVar[str] = "silu"
     MIXER: ClassVar[type[LinearMixer]]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """The options of the mixer become fields."""
+        for field in dataclasses.fields(cls.MIXER):
+            if field.name not in (*MIXERS.hidden, *FLAX_FIELDS) and not hasattr(cls, field.name):
+                cls.__annotations__ = {**vars(cls).get("__annotations__", {}), field.name: field.type}
+                setattr(cls, field.name, dataclasses.field(default=field.default, metadata=field.metadata))
+        super().__init_subclass__(**options)
 
     def check(self, factorization):
         super().check(factorization)
