@@ -99,8 +99,7 @@ class GaussianChain(Chain):
 
     def __post_init__(self):
         self.check_fields()
-        if self.event.kind not in ("levels", "binary", "real"):
-            raise UserError(f"a Gaussian chain needs levels, binary or real data, not {self.event.kind}")
+        self.event.check_kind(("levels", "binary", "real"), "a Gaussian chain needs levels, binary or real data")
         if self.learned_schedule and self.num_steps < 2:
             raise UserError("a learned noise schedule has two end points: num_steps must be at least 2")
         if self.prediction == "levels" and not self.event.is_discrete:

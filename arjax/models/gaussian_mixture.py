@@ -188,8 +188,7 @@ class GaussianMixtureModel(Model):
         recipe.only()
         if recipe.context:
             raise UserError("the kind of model 'gaussian_mixture' has no context: leave it out of the data")
-        if recipe.event.kind != "real":
-            raise UserError(f"the kind of model 'gaussian_mixture' is for real values, not {recipe.event.in_words}")
+        recipe.event.check_kind(("real",), "the kind of model 'gaussian_mixture' is for real values")
         options = components, min_log_scale, start, em_starts, em_iterations, em_seed
         model = cls(recipe.event, *options)
         if start == "random" or recipe.arrays is not None:
