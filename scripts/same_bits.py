@@ -102,14 +102,17 @@ def main() -> None:
 
 
 def differences(title: str, before: dict[str, str], after: dict[str, str]) -> list[str]:
-    """A line for each leaf that has changed, is gone or is new."""
+    """A line for each leaf that has changed, is gone or is new; or for the error of a checkout."""
+    sides = {"before": before, "after": after}
+    if errors := [f"{title}: an error {side}: {each['error']}" for side, each in sides.items() if "error" in each]:
+        return errors
     lines = []
     for name in sorted(before.keys() | after.keys()):
         if name not in after or name not in before:
             lines.append(
                 f"{title}: {name} {'is gone' if name in before else 'is new'}: {before.get(name, after.get(name))}"
             )
-        elif name == "error" or before[name] != after[name]:
+        elif before[name] != after[name]:
             lines.append(f"{title}: {name} differs: {before[name]} -> {after[name]}")
     return lines
 

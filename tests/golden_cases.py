@@ -24,13 +24,10 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS, make_factorization
 from arjax.models import KINDS, ModelChoice
 from arjax.networks import NETWORKS
-from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.networks.denoisers import BlockTransformer, Denoiser
 from arjax.objectives import OBJECTIVES, Step, make_objective
 from arjax.quantizers import QUANTIZERS
 from arjax.samplers import SAMPLERS
 from arjax.stages import STAGES
-from arjax.testing.models import autoregressive_networks
 from arjax.training.optimizer import OPTIMIZERS
 from arjax.training.schedules import SCHEDULES
 
@@ -58,6 +55,11 @@ COMPONENTS = {
 
 def names(component: str) -> list[str]:
     """The names of a component that have cases; networks that denoise have them in the kinds that they are for."""
+    # Imported here: `same_bits.py` measures the cases in older checkouts, too, which need not have these.
+    from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
+    from arjax.networks.denoisers import BlockTransformer, Denoiser
+    from arjax.testing.models import autoregressive_networks
+
     if component == "network":
         return autoregressive_networks()
     families = {"denoiser": (Denoiser, OrderAgnosticNetwork), "block_denoiser": BlockTransformer}.get(component, object)

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.memory import within_memory
-from arjax.core.programs import one_program
 from arjax.core.registry import Registry
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.core.traits import INHERITED
@@ -185,10 +184,10 @@ def dummy_batch(model: Model, batch_size: int) -> Batch:
     return Batch(zeros(model.event), {name: zeros(part) for name, part in model.context_spec.parts})
 
 
-@one_program(static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0)
 def init_network(network: nn.Module, key: jax.Array, *args: Any) -> Params:
     """Returns fresh parameters of a network, {} if it has nothing to learn; as one compiled program, because operation
-    by operation a Transformer would take several times as long.
+    by operation a Transformer would take several times as long. Shapes and the first state share one trace of it.
     """
     return network.init(key, *args).get("params", {})
 

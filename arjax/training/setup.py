@@ -339,7 +339,7 @@ def check_holes(model: Model, dataset: Dataset, objective: Objective) -> None:
     if "holes" not in objective.traits:
         raise UserError(
             f"the data set {dataset.name!r} has missing values, and the objective {objective.name!r} takes none: take "
-            f"{objectives_with('missing_values')}"
+            f"{objectives_with('holes')}"
         )
 
 

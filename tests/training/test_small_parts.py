@@ -54,7 +54,7 @@ def test_a_report_of_other_scores_keeps_the_earlier_one(tmp_path, monkeypatch):
 
 def entries(note=None, kind="exact", **options):
     """Of a run of 32 examples of two sites in each step, with parameters from its step 900."""
-    model = types.SimpleNamespace(event=EventSpec((2,)), kind=kind)
+    model = types.SimpleNamespace(event=EventSpec((2,)), score_kind=kind, traits=frozenset())
     recipe = types.SimpleNamespace(objective=types.SimpleNamespace(report=lambda state: {"from_objective": state}))
     setup = types.SimpleNamespace(model=model, recipe=recipe, train=types.SimpleNamespace(batch_size=32), seed=5)
     best = {"w": np.zeros((2, 3)), "b": np.zeros(3)}, 900, note or {}
@@ -110,7 +110,7 @@ class Lines:
 
 
 def reporter_of(tmp_path, monkeypatch, *lines):
-    model = types.SimpleNamespace(event=EventSpec((2,)), kind="exact")
+    model = types.SimpleNamespace(event=EventSpec((2,)), score_kind="exact", traits=frozenset())
     dataset, train = types.SimpleNamespace(end=None), types.SimpleNamespace(writers=())
     setup = types.SimpleNamespace(model=model, dataset=dataset, train=train, total_steps=9)
     reporter = Reporter(tmp_path, setup, 0, Lines(), *lines)
