@@ -306,10 +306,10 @@ def apply(network: nn.Module, params: Any, key: jax.Array | None, *args: Any, **
     return network.apply({"params": params}, *args, rngs=None if key is None else {"dropout": key}, **kwargs)
 
 
-def fields_from(options: nn.Module, module: type[nn.Module], **own: Any) -> dict[str, Any]:
-    """The fields of a module: its `own`, and the others as those of the same names in `options`."""
-    names = {field.name for field in dataclasses.fields(module)} - {*FLAX_FIELDS} - own.keys()
-    return {name: getattr(options, name) for name in names if hasattr(options, name)} | own
+def fields_from(options: nn.Module, module: type[nn.Module], **given: Any) -> dict[str, Any]:
+    """The fields of a module: those that are `given`, and the others as those of the same names in `options`."""
+    names = {field.name for field in dataclasses.fields(module)} - {*FLAX_FIELDS} - given.keys()
+    return {name: getattr(options, name) for name in names if hasattr(options, name)} | given
 
 
 def check_divides(network: Any, part: str, whole: str) -> None:

@@ -131,10 +131,10 @@ class HybridCore(nn.Module):
         mixers = read_layers(self.layers)
         scale = out_scale(len(mixers), self.mlp_size)
         block = nn.remat(Block, static_argnums=(2, 3)) if self.remat else Block
-        own = {"out_scale": scale, "activation": "silu"} | GATED
+        fields = {"out_scale": scale, "activation": "silu"} | GATED
         self.blocks = [
             block(
-                **fields_from(self, Block, make_attention=make_mixer(mixer, self.width, scale, self.dtype), **own),
+                **fields_from(self, Block, make_attention=make_mixer(mixer, self.width, scale, self.dtype), **fields),
                 name=f"layer_{i}",
             )
             for i, mixer in enumerate(mixers)

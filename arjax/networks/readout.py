@@ -1,7 +1,7 @@
 """The layers of a network that return its features.
 
 Modules name the layers or parameters of theirs that return features in `READOUT`, and those that map a context as a
-whole straight to features in `FROM_CONTEXT`: so they are found by what they do, not by their paths.
+whole straight to features in `FROM_CONTEXT`: so they are known by what they do, not by their paths.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def readout_paths(init: Callable[[jax.Array], Any], *also: str) -> frozenset[str
             if module.scope is not None:
                 names = [name for attribute in ("READOUT", *also) for name in getattr(module, attribute, ())]
                 places.update((*module.path, name) for name in names)
-            if not depth:  # a scan over steps makes parameters of its own first
+            if not depth:  # a scan over steps first makes other parameters
                 params = module.variables.get("params", {}) if places else {}
                 readouts.extend(leaf for place in places for leaf in jax.tree.leaves(_inside(params, place)))
                 places.clear()
@@ -44,9 +44,9 @@ def readout_paths(init: Callable[[jax.Array], Any], *also: str) -> frozenset[str
 
         with nn.intercept_methods(collect):
             params = init(key)
-        found = set(map(id, readouts))
+        marked = set(map(id, readouts))
         leaves = jax.tree_util.tree_leaves_with_path(params)
-        paths.update(path_of(path) for path, leaf in leaves if id(leaf) in found)
+        paths.update(path_of(path) for path, leaf in leaves if id(leaf) in marked)
         return params
 
     jax.eval_shape(traced, jax.random.key(0))

@@ -10,8 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.options import depth_option, opt
 from arjax.networks.base import ACTIVATIONS, NETWORKS
 from arjax.networks.denoisers.base import ConditionEncoder, Denoiser, Modulation, noisy_event
 from arjax.networks.denoisers.transformer import adapted, gated
@@ -49,7 +48,7 @@ class AdaptiveMLP(Denoiser):
     """
 
     width: int = 128
-    num_layers: int = opt(3, most=DEEPEST)
+    num_layers: int = depth_option(3)
     activation: str = opt("silu", choices=ACTIVATIONS)
     use_time: bool = True
 

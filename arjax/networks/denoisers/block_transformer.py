@@ -34,8 +34,8 @@ def block_mask(num_tokens: int, block_size: int) -> jax.Array:
     """
     block = jnp.tile(jnp.arange(num_tokens) // block_size, 2)
     noisy = jnp.arange(2 * num_tokens) >= num_tokens
-    own, earlier = block[:, None] == block, block[:, None] > block
-    return jnp.where(noisy, noisy[:, None] & own, earlier | (~noisy[:, None] & own))
+    same, earlier = block[:, None] == block, block[:, None] > block
+    return jnp.where(noisy, noisy[:, None] & same, earlier | (~noisy[:, None] & same))
 
 
 class BlockAttention(SelfAttention):

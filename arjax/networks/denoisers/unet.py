@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.errors import UserError
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.options import depth_option, opt, rate_option
 from arjax.networks.any_order.masked_transformer import FullAttention
 from arjax.networks.base import NETWORKS, check_divides
 from arjax.networks.denoisers.base import ConditionEncoder, Denoiser, Modulation, local_maps, noisy_event
@@ -81,11 +80,11 @@ class UNet(Denoiser):
 
     width: int = 64
     multipliers: tuple[int, ...] = opt((1, 2), fewest=1)
-    num_blocks: int = opt(2, most=DEEPEST)
+    num_blocks: int = depth_option(2)
     groups: int = 8
     attention: bool = False
     num_heads: int = 4
-    dropout: float = opt(0.0, least=0, below=1)
+    dropout: float = rate_option()
     out_kernel: int = 3
 
     READOUT = ("conv_out",)

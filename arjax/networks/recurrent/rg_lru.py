@@ -9,8 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.options import depth_option
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.dense import Dense
 from arjax.networks.recurrent.linear.mixer import MIXERS, LinearMixer, divides
@@ -81,7 +80,7 @@ class RecurrentBlock(LinearMixer):
 
     recurrent_size: int = 0
     num_heads: int = 4
-    kernel_size: int = opt(4, most=DEEPEST)
+    kernel_size: int = depth_option(4)
 
     def __post_init__(self):
         divides(self.num_heads, self.recurrent_size, of="recurrent_size")

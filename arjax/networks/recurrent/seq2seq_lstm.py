@@ -6,8 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.options import depth_option, rate_option
 from arjax.core.spec import ContextSpec
 from arjax.networks.base import NETWORKS, Context
 from arjax.networks.layers.embedding import ContextEncoder, value_map, value_vectors
@@ -89,8 +88,8 @@ class Seq2SeqLSTM(StepNetwork):
     """
 
     embedding_size: int = 128
-    num_layers: int = opt(2, most=DEEPEST)
-    dropout: float = opt(0.0, least=0, below=1)
+    num_layers: int = depth_option(2)
+    dropout: float = rate_option()
     reverse_source: bool = True
 
     TRAITS = StepNetwork.TRAITS | {"unbounded"}

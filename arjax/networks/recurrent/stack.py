@@ -11,8 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.options import depth_option, rate_option
 from arjax.networks.base import fields_from, once, tell_cut
 from arjax.networks.layers.dense import weigh
 from arjax.networks.layers.steps import StepNetwork
@@ -262,8 +261,8 @@ class RecurrentNetwork(StepNetwork):
     through which gradients flow back; 0: all), `position` ("none", "learned", "sinusoidal").
     """
 
-    num_layers: int = opt(1, most=DEEPEST)
-    dropout: float = opt(0.0, least=0, below=1)
+    num_layers: int = depth_option(1)
+    dropout: float = rate_option()
     residual: bool = False
     truncation: int = 0
 

@@ -50,12 +50,12 @@ class Delta(NamedTuple):
         (q,) = chunked(num_queries, self.q)
         k, v, beta = chunked(num_queries * every, self.k, self.v, self.beta)
         log_decay = None if self.log_decay is None else chunked(num_queries * every, self.log_decay)[0]
-        found, own = pairs(q, k, log_decay), pairs(k, k, log_decay)
-        size, reads = v.shape[-1], own.queries.astype(jnp.float32)
+        by_query, by_key = pairs(q, k, log_decay), pairs(k, k, log_decay)
+        size, reads = v.shape[-1], by_key.queries.astype(jnp.float32)
         reads = jnp.broadcast_to(reads, (*v.shape[:-1], reads.shape[-1]))  # heads may have the same keys
         right = beta[..., None] * jnp.concatenate([v.astype(jnp.float32), reads], -1)
         # Of the matrix only what is below its diagonal is read: that is taken to be one.
-        solved = solve_unit_lower(beta[..., None] * own.scores, right)
+        solved = solve_unit_lower(beta[..., None] * by_key.scores, right)
         values, reads = solved[..., :size], solved[..., size:]
         if state is None:
             state = jnp.zeros((*v.shape[:2], k.shape[-1], size), jnp.float32)
@@ -66,10 +66,10 @@ class Delta(NamedTuple):
             kept = state if total is None else total * state
             return kept + product(transposed(keys), u), (state, u)
 
-        terms = (found.total, found.keys.astype(jnp.float32), values, reads)
+        terms = (by_query.total, by_query.keys.astype(jnp.float32), values, reads)
         chunks = jax.tree.map(lambda x: jnp.moveaxis(x, 2, 0), terms)
         after, (before, u) = jax.lax.scan(body, state, chunks)
-        out = read(found, jnp.moveaxis(u, 0, 2), jnp.moveaxis(before, 0, 2))
+        out = read(by_query, jnp.moveaxis(u, 0, 2), jnp.moveaxis(before, 0, 2))
         return after, join(out, 2, self.q.shape[2])
 
     def step(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:

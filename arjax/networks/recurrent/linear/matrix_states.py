@@ -108,10 +108,10 @@ def carried(state: jax.Array | None, updates: jax.Array, total: jax.Array | None
     return jnp.moveaxis(before, 0, 2), after
 
 
-def read(found: Pairs, v: jax.Array, before: jax.Array) -> jax.Array:
+def read(chunks: Pairs, v: jax.Array, before: jax.Array) -> jax.Array:
     """The outputs of the steps of a chunk, [..., C, V]: those of its pairs, and those of the state before it."""
-    inside = product(found.scores.astype(v.dtype), v)
-    return inside + product(found.queries, before)
+    inside = product(chunks.scores.astype(v.dtype), v)
+    return inside + product(chunks.queries, before)
 
 
 def signs_so_far(sign: jax.Array) -> jax.Array:
@@ -142,9 +142,9 @@ class Decayed(NamedTuple):
             q, k, last = q * so_far.astype(q.dtype), k * so_far.astype(k.dtype), so_far[:, :, -1:]
         size = max(chunk_size // block_size, 1) * block_size
         q_C, k_C, v_C = chunked(size, q, k, self.v)
-        found = pairs(q_C, k_C, None if self.log_decay is None else chunked(size, self.log_decay)[0], block_size)
-        before, after = carried(state, product(transposed(found.keys.astype(v_C.dtype)), v_C), found.total)
-        out = join(read(found, v_C, before), 2, q.shape[2])
+        chunks = pairs(q_C, k_C, None if self.log_decay is None else chunked(size, self.log_decay)[0], block_size)
+        before, after = carried(state, product(transposed(chunks.keys.astype(v_C.dtype)), v_C), chunks.total)
+        out = join(read(chunks, v_C, before), 2, q.shape[2])
         return (after if last is None else after * last), out
 
     def step(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
