@@ -67,7 +67,7 @@ def _figure_of(picture: Picture, event: EventSpec, in_data_units: Callable[[np.n
     """A matplotlib figure; None where examples are no images. `in_data_units`: takes values [N, *event.shape] of the
     model to the units of the data.
     """
-    top = event.num_levels - 1 if event.is_discrete else None
+    top = event.top
     if isinstance(picture, ChainGraph):
         return chain_figure(picture.num_steps, picture.num_blocks)
     if isinstance(picture, OrderGraph):
@@ -87,7 +87,7 @@ def _figure_of(picture: Picture, event: EventSpec, in_data_units: Callable[[np.n
 
     if as_images(flat, event.grid_shape) is None:
         return None
-    if event.is_discrete:
+    if top is not None:
         is_mask = flat == event.num_levels
         flat = np.where(is_mask, 0, flat)
         if is_mask.any():
@@ -124,7 +124,7 @@ def samples_picture(
     shown = as_images(dataset.in_data_units(drawn), event.grid_shape)
     assert shown is not None, "examples of one shape are all images"
     beside = None if real is None else as_images(dataset.in_data_units(np.asarray(real.x)), event.grid_shape)
-    return sample_figure(shown, beside, max_value=event.num_levels - 1 if event.is_discrete else None)
+    return sample_figure(shown, beside, max_value=event.top)
 
 
 def history_picture(history: Mapping[str, Any], name: str) -> Any:

@@ -129,7 +129,7 @@ def show_samples(
         dataset.in_data_units(drawn),
         (options.length,) if options.length else event.grid_shape,
         real=None if conditioning.context or options.length else dataset.in_data_units(np.asarray(real.x)),
-        max_value=event.num_levels - 1 if event.is_discrete else None,
+        max_value=event.top,
         to_text=dataset.decode,
         to_wave=to_wave,
         sample_rate=rate,

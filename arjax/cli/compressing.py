@@ -127,7 +127,7 @@ def content_of(run: Run, x: Any, whole: bool = True) -> tuple[bytes, Mapping[str
         return content, {}, num, _unit(vocabulary)
     event = run.model.event
     array = np.asarray(x.__getitems__(np.arange(len(x))).x if hasattr(x, "__getitems__") else x)
-    levels = event.num_levels or max(column.num_levels for column in event.columns)
+    levels = event.most_levels
     strings, end = run.dataset.vocabulary, run.dataset.end
     if strings is not None and end is not None and are_ended(array, end):  # what is scored: no padding
         array = array[up_to_end(array, end)]

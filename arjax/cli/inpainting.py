@@ -50,7 +50,7 @@ def inpaint(setup: Setup, model: AutoregressiveModel, params: Any, options: Conf
     query = f"{options.hidden}_given_{options.visible}_{split}"
     if setup.evaluate.examples:
         query += f"_{setup.evaluate.examples}_examples"
-    print(f"{query}: {describe_scores(scores, bits=model.event.is_discrete)} ({model.score_kind})")
+    print(f"{query}: {describe_scores(scores, bits=model.event.has_bits)} ({model.score_kind})")
     path = workdir / FOLDER / SCORES
     with writing(path.parent):
         path.parent.mkdir(exist_ok=True)
@@ -73,6 +73,6 @@ def _draw(path: Path, done: Completions, dataset: Dataset) -> None:
     grid = dataset.event.grid_shape
     columns = [as_images(dataset.in_data_units(x), grid) for x in (done.truth, *done.drawn)]
     truth, *drawn = [images for images in columns if images is not None]  # all of them, as `inpaint` has checked
-    top = dataset.event.num_levels - 1 if dataset.event.is_discrete else float(truth.max())
+    top = float(truth.max()) if dataset.event.top is None else dataset.event.top
     draw_completions(path, truth, done.hidden, np.stack(drawn), done.log_prob, done.log_prob_truth, top)
     print(path)

@@ -90,7 +90,7 @@ def run_evaluate(flags: Flags) -> int:
     announce(f"compiling, and scoring the {setup.evaluate.split} split ...", sys.stderr)
     scored = run_report(setup, flags.workdir, best)
     if jax.process_index() == 0:
-        print(line_of(scored.scores, setup.model.event.is_discrete))  # before the file, which the disk may refuse
+        print(line_of(scored.scores, setup.model.event.has_bits))  # before the file, which the disk may refuse
         path = write_evaluation(flags.workdir, scored.scores)
         write_exposure(path.with_name(f"{path.stem}-exposure"), scored.curves)
         print(path)

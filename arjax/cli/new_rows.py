@@ -82,7 +82,7 @@ def evaluate_rows(run: Run, path: str, context: str, output: str) -> None:
     scores = report(*where, mesh=settings.mesh, seed=settings.seed, open_run=judge, rows=rows).scores
     if jax.process_index() != 0:
         return
-    print(line_of(scores | {"best_step": run.best_step}, model.event.is_discrete))  # before the file
+    print(line_of(scores | {"best_step": run.best_step}, model.event.has_bits))  # before the file
     if output:
         name = SAMPLE_SCORE if model.score_kind == NO_LIKELIHOOD else "nats"
         write_rows(output, {"row": given.numbers, name: rows["nll"]})

@@ -145,7 +145,7 @@ def check_text(choice: Choice) -> None:
         event = model.event
         refuse(
             (
-                len(event.grid_shape) != 1 or event.value_shape or event.kind != "tokens",
+                not event.is_text,
                 f"a text is coded by a model of text, and examples of this model are {event.in_words}",
             ),
             (

@@ -32,9 +32,14 @@ USUAL = {
 }
 
 
+def usual_conditional(event: EventSpec) -> str:
+    """Returns the conditional of data where none is named."""
+    return USUAL[event.kind]
+
+
 def unsuitable(name: str, needs: str, event: EventSpec) -> UserError:
     """Returns the refusal of data that a family cannot describe; it names one that can."""
-    fitting = "bernoulli" if event.num_levels == 2 else USUAL[event.kind]
+    fitting = "bernoulli" if event.num_levels == 2 else usual_conditional(event)
     return UserError(f"the conditional {name!r} needs {needs}, not {event.kind}: take {fitting}")
 
 
@@ -217,7 +222,7 @@ def make_conditional(text: str, event: EventSpec, block_size: int = 1) -> Condit
     Raises:
       UserError: an unknown name or option, or a family that cannot describe the event.
     """
-    text = text or USUAL[event.kind]
+    text = text or usual_conditional(event)
     family = CONDITIONALS.read(text)
     takes_size = "block_size" in inspect.signature(family.function.for_event).parameters
     return family.build(event, **({"block_size": block_size} if takes_size else {}))

@@ -13,7 +13,7 @@ from arjax.conditionals.base import CONDITIONALS, Conditional
 from arjax.conditionals.scales import before_bound, softly_bounded
 from arjax.conditionals.temperature import tempered
 from arjax.core.options import opt
-from arjax.core.spec import DISCRETE
+from arjax.core.spec import DISCRETE_KINDS
 
 #: A larger cap would change no logit that a softmax tells apart from a certain value.
 LARGEST_CAP = 1000
@@ -32,7 +32,7 @@ class Categorical(Conditional):
     value_shape: tuple[int, ...] = ()
     soft_cap: float = opt(0.0, least=0, most=LARGEST_CAP)
 
-    DATA: ClassVar[tuple[str, ...]] = DISCRETE
+    DATA: ClassVar[tuple[str, ...]] = DISCRETE_KINDS
     NEEDS = "discrete data"
 
     @property

@@ -18,7 +18,7 @@ from arjax.conditionals.base import CONDITIONALS, Conditional, make_conditional
 from arjax.conditionals.joint import JointConditional
 from arjax.conditionals.temperature import tempered
 from arjax.core.errors import UserError
-from arjax.core.spec import DISCRETE, EventSpec
+from arjax.core.spec import DISCRETE_KINDS, EventSpec
 
 #: Draws behind an estimate of an entropy that has no closed form.
 _DRAWS = 16
@@ -48,7 +48,7 @@ class MixtureOfProducts(JointConditional):
     num_levels: int = 0
     any_given: ClassVar[bool] = True
 
-    DATA = (*DISCRETE, "real")
+    DATA = (*DISCRETE_KINDS, "real")
     NEEDS = "data of one kind"
 
     @classmethod

@@ -106,19 +106,19 @@ def check_values(event: EventSpec, values: Array, name: str, *, holes: bool = Fa
 
     With `holes`, values that are no integers may be missing (NaN); else `remedy` is the advice about a missing one.
     """
+    name = f"{name} of {event.kind} data"
     if event.is_discrete:
         check_integers(values, event.num_levels, name)
         return
     check_finite(values, name, holes=holes, remedy=remedy)
-    if event.columns:
-        _check_columns(event, values, name)
+    _check_columns(event, values, name)
 
 
 def _check_columns(event: EventSpec, values: Array, name: str) -> None:
     """Raises `UserError` unless the discrete columns of mixed ones [..., *grid] hold whole numbers in their range, or
     NaN.
     """
-    if not _has_known(values):
+    if not event.columns or not _has_known(values):
         return
     with jax.ensure_compile_time_eval():
         flat = np.asarray(values, np.float64).reshape(-1, event.num_sites)
@@ -133,9 +133,10 @@ def _check_columns(event: EventSpec, values: Array, name: str) -> None:
 def check_context(part: EventSpec, context: Array, name: str) -> None:
     """Raises `UserError` unless they are values of this part of a context; lines of tokens may end early, with -1."""
     if not part.is_discrete:
-        check_values(part, context, name)
+        check_finite(context, name)
+        _check_columns(part, context, name)
         return
-    may_end = part.kind == "tokens" and len(part.grid_shape) == 1 and not part.value_shape
+    may_end = part.is_text
     check_integers(context, part.num_levels, name, lowest=-1 if may_end else 0)
     if may_end and is_known(context):
         with jax.ensure_compile_time_eval():

@@ -90,4 +90,4 @@ def is_image(event: EventSpec) -> bool:
 
 def is_visible(event: EventSpec) -> bool:
     """Whether examples of an event can be drawn as images, or may be read as texts."""
-    return is_image(event) or (event.kind == "tokens" and len(event.shape) == 1)
+    return is_image(event) or event.is_text

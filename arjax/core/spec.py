@@ -15,7 +15,7 @@ from arjax.core.integers import LARGEST_INT32, is_integer
 
 KINDS = ("binary", "levels", "tokens", "real", "columns")
 #: The kinds of data whose values are integers.
-DISCRETE = ("binary", "levels", "tokens")
+DISCRETE_KINDS = ("binary", "levels", "tokens")
 #: The `num_levels` of kinds that leave no choice.
 FIXED_LEVELS = {"binary": 2, "real": 0, "columns": 0}
 #: Whole numbers up to this one are told apart by float32, in which values become features.
@@ -119,7 +119,37 @@ class EventSpec:
     @property
     def is_discrete(self) -> bool:
         """Whether all values are integers; mixed columns are not."""
-        return self.kind in DISCRETE
+        return self.kind in DISCRETE_KINDS
+
+    @property
+    def num_values(self) -> int:
+        """V where each site holds one of V whole numbers; 0 for vectors, real values and mixed columns."""
+        return 0 if self.value_shape else self.num_levels
+
+    @property
+    def most_levels(self) -> int:
+        """The largest number of different values of a site; 0 where all are real."""
+        return max(self.num_levels, *(column.num_levels for column in self.columns), 0)
+
+    @property
+    def top(self) -> int | None:
+        """The largest value of discrete data; None for others."""
+        return self.num_levels - 1 if self.is_discrete else None
+
+    @property
+    def is_text(self) -> bool:
+        """Whether examples are sequences of tokens."""
+        return self.kind == "tokens" and len(self.shape) == len(self.grid_shape) == 1
+
+    @property
+    def has_bits(self) -> bool:
+        """Whether scores are probabilities, of which bits are told, too, and no densities."""
+        return self.is_discrete
+
+    def check_kind(self, kinds: tuple[str, ...], needs: str) -> None:
+        """Raises `UserError` for data of another kind; `needs` begins the sentence, as "a flow is for real data"."""
+        if self.kind not in kinds:
+            raise UserError(f"{needs}, not {self.kind}")
 
     @property
     def in_words(self) -> str:

@@ -179,7 +179,7 @@ def check_rows(event: EventSpec, context: ContextSpec, split: str, rows: Batch, 
     for name, part in context.parts:
         check_context(part, rows.context[name], _called(split, "context", name))
     remedy = "with holes=True it says that a value is missing"
-    check_values(event, rows.x, f"the {split} examples of {event.kind} data", holes=holes, remedy=remedy)
+    check_values(event, rows.x, f"the {split} examples", holes=holes, remedy=remedy)
     for key in ("mask", "weight"):
         if getattr(rows, key) is not None:
             check_marks(getattr(rows, key), _called(split, key))
@@ -190,10 +190,10 @@ def check_digits(event: EventSpec, context: ContextSpec, split: str, rows: Batch
     is the advice about the rows; "": that about a context.
     """
     remedy = "standardise them first, as (x - x.mean(0)) / x.std(0) in float64, or leave the place out"
-    if not event.is_discrete:
-        check_precision(rows.x, f"the {split} examples of {event.kind} data", own_remedy or remedy)
+    if not event.num_levels:
+        check_precision(rows.x, f"the {split} examples", own_remedy or remedy)
     for name, part in context.parts:
-        if not part.is_discrete:
+        if not part.num_levels:
             check_precision(rows.context[name], _called(split, "context", name), remedy)
 
 

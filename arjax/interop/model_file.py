@@ -202,7 +202,7 @@ def _check_units(model: Model, shift: np.ndarray | None, scale: np.ndarray | Non
         return
     shape = model.event.shape
     for name, array in (("shift", shift), ("scale", scale)):
-        if array is None or array.dtype != np.float64 or array.shape != shape or model.event.is_discrete:
+        if array is None or array.dtype != np.float64 or array.shape != shape or model.event.num_levels:
             raise UserError(f"shift and scale are two tensors float64{list(shape)} of real data, and {name!r} is none")
         if not np.isfinite(array).all() or (name == "scale" and (array <= 0).any()):
             raise UserError(f"the tensor {name!r} must hold finite numbers, and scale positive ones")

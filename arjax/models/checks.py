@@ -62,7 +62,7 @@ def as_values(
         raise UserError(f"{name} has shape {values.shape}, but must have (B, {', '.join(map(str, event.shape))})")
     if counts is not None:
         values = blank(values, counts.reshape(*event.grid_shape, *[1] * len(event.value_shape)))
-    check_values(event, values, f"{name} of {event.kind} data", holes=holes, remedy=remedy)
+    check_values(event, values, name, holes=holes, remedy=remedy)
     # Small types (uint8 on the device) would overflow in index arithmetic.
     return jnp.asarray(values, event.dtype)
 
@@ -132,7 +132,7 @@ def check_end(event: EventSpec, end: Any) -> int | None:
     """The token that ends an example, or None; raises `UserError` where it is none of a sequence of tokens."""
     if end is None:
         return None
-    if len(event.grid_shape) != 1 or event.value_shape or event.kind != "tokens":
+    if not event.is_text:
         raise UserError(f"sequences of tokens have an end, and examples here are {event.in_words}")
     if not is_integer(end) or not 0 <= end < event.num_levels:
         raise UserError(f"the end of an example is a token from 0 to {event.num_levels - 1}, not {end!r}")

@@ -34,7 +34,7 @@ from arjax.conditionals import CONDITIONALS, Conditional, make_conditional
 from arjax.conditionals.base import CONDITIONAL, bound
 from arjax.core.errors import UserError
 from arjax.core.options import opt
-from arjax.core.spec import ContextSpec, EventSpec
+from arjax.core.spec import DISCRETE_KINDS, ContextSpec, EventSpec
 from arjax.models.chains import SMALL, STATIC, Chain, Params, StepTerms
 from arjax.models.draws import step_keys
 from arjax.models.kinds import KINDS, Example, Recipe
@@ -149,8 +149,7 @@ class DiscreteChain(DiscreteValuesChain):
 
     def __post_init__(self):
         self.check_fields()
-        if not self.event.is_discrete:
-            raise UserError(f"a discrete chain needs binary data, levels or tokens, not {self.event.kind}")
+        self.event.check_kind(DISCRETE_KINDS, "a discrete chain needs binary data, levels or tokens")
         if self.process == "uniform" and not self.conditional.has_table:
             raise UserError("the process 'uniform' needs a list of the probabilities of each value: take categorical")
         if self.process == "uniform" and isinstance(self.denoiser, AnyOrderDenoiser):

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax.scipy.special import log_ndtr
 
 from arjax.core.errors import UserError
+from arjax.core.normal import lower_tail
 from arjax.core.options import opt
 from arjax.core.spec import EventSpec
 from arjax.models import noise_schedules as schedules
@@ -98,8 +99,7 @@ class GaussianChain(Chain):
 
     def __post_init__(self):
         self.check_fields()
-        if self.event.kind not in ("levels", "binary", "real"):
-            raise UserError(f"a Gaussian chain needs levels, binary or real data, not {self.event.kind}")
+        self.event.check_kind(("levels", "binary", "real"), "a Gaussian chain needs levels, binary or real data")
         if self.learned_schedule and self.num_steps < 2:
             raise UserError("a learned noise schedule has two end points: num_steps must be at least 2")
         if self.prediction == "levels" and not self.event.is_discrete:
@@ -234,7 +234,7 @@ def log_bin_mass(distance: jax.Array, half: jax.Array, level: jax.Array, num_lev
     and the highest ends at infinity.
     """
     low, high = distance - half, distance + half
-    low, high = jnp.where(distance > 0, -high, low), jnp.where(distance > 0, -low, high)  # the tail with more digits
+    low, high = lower_tail(low, high, is_upper=distance > 0)
     log_high = log_ndtr(high)
     # both ends are finite: log(P(high) - P(low)), also where the two are next to equal
     inner = log_high + jnp.log(-jnp.expm1(jnp.minimum(log_ndtr(low) - log_high, -1e-7)))

@@ -34,6 +34,7 @@ from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.holes import is_present
 from arjax.core.integers import LARGEST_SEED
+from arjax.core.normal import mass
 from arjax.core.options import opt
 from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.core.triangular import solve_lower
@@ -73,9 +74,7 @@ class NormalMixtures(NamedTuple):
         scales = jnp.where(self.scales > 0, self.scales, 1)
         ends = [jnp.asarray(end, jnp.float32)[..., None] for end in (low, high)]
         below, above = ((end - self.means) / scales for end in ends)
-        # In the upper tail both cumulative probabilities are near 1: there the reflected ones are subtracted.
-        first, last = jnp.where(below > 0, -above, below), jnp.where(below > 0, -below, above)
-        inside = jax.scipy.stats.norm.cdf(last) - jax.scipy.stats.norm.cdf(first)
+        inside = mass(below, above)
         is_inside = (ends[0] <= self.means) & (self.means <= ends[1])
         return (jnp.exp(self.log_weights) * jnp.where(self.scales > 0, inside, is_inside)).sum(-1)
 
@@ -189,8 +188,7 @@ class GaussianMixtureModel(Model):
         recipe.only()
         if recipe.context:
             raise UserError("the kind of model 'gaussian_mixture' has no context: leave it out of the data")
-        if recipe.event.kind != "real":
-            raise UserError(f"the kind of model 'gaussian_mixture' is for real values, not {recipe.event.in_words}")
+        recipe.event.check_kind(("real",), "the kind of model 'gaussian_mixture' is for real values")
         options = components, min_log_scale, start, em_starts, em_iterations, em_seed
         model = cls(recipe.event, *options)
         if start == "random" or recipe.arrays is not None:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from arjax.conditionals import CONDITIONALS
-from arjax.conditionals.base import USUAL
+from arjax.conditionals.base import usual_conditional
 from arjax.core import arrays
 from arjax.core.arguments import check_names, checked_arguments
 from arjax.core.errors import UserError, nearest
@@ -312,7 +312,7 @@ def _completed(choice: ModelChoice, event: EventSpec) -> ModelChoice:
     """Returns the choice with all options of the kind, of its call strings and of the network."""
     family, options = KINDS.get(choice.kind), KINDS.resolve(choice.kind, choice.options)
     for name, registry in family.CALLS.items():
-        call = options[name] or (USUAL[event.kind] if registry is CONDITIONALS else "")
+        call = options[name] or (usual_conditional(event) if registry is CONDITIONALS else "")
         options[name] = registry.read(call).as_call if call else ""
     networks, network_options = family.NETWORKS, dict(choice.network_options)
     if choice.network and networks is None:
@@ -432,5 +432,5 @@ def checked_examples(event: EventSpec, data: Any) -> np.ndarray:
     data = np.asarray(arrays.as_array(data, "data"))
     if data.shape[1:] != event.shape or not len(data):
         raise UserError(f"data has shape {data.shape}, but must have (N, {', '.join(map(str, event.shape))})")
-    arrays.check_values(event, data, f"data of kind {event.kind}")
+    arrays.check_values(event, data, "the examples")
     return data

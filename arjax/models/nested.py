@@ -17,13 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals import CONDITIONALS, Conditional, JointConditional
-from arjax.conditionals.base import unsuitable
 from arjax.conditionals.blocks import site_log_prob, site_loss, visit_numbers
 from arjax.conditionals.modes import Modes
 from arjax.conditionals.temperature import as_temperature
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.spec import ContextSpec, EventSpec
+from arjax.core.spec import DISCRETE_KINDS, ContextSpec, EventSpec
 from arjax.core.traits import require
 from arjax.models.autoregressive import AutoregressiveModel, over_sites
 from arjax.models.base import dummy_batch
@@ -69,6 +68,9 @@ class Nested(JointConditional):
     def __hash__(self) -> int:
         return hash(self._value())
 
+    DATA = (*DISCRETE_KINDS, "real")
+    NEEDS = "data of one kind"
+
     @classmethod
     def for_event(
         cls,
@@ -96,8 +98,7 @@ class Nested(JointConditional):
                 "the conditional 'nested' is for values that are vectors or steps of several sites, and here a step "
                 "is a single number: set model.partition"
             )
-        if event.kind == "columns":
-            raise unsuitable("nested", "data of one kind", event)
+        cls.check_event(event)
         NETWORKS.check_options(network, options)
         entries = _entries(event, block_size)
         context = ContextSpec("vector", block_size * features)
@@ -226,4 +227,4 @@ class Nested(JointConditional):
 def _entries(event: EventSpec, block_size: int) -> EventSpec:
     """The entries of a value, or of a block of several sites, as the sites of an event."""
     grid, value = (event.value_shape, ()) if block_size == 1 else ((block_size,), event.value_shape)
-    return EventSpec(grid, value, event.kind, event.num_levels)
+    return dataclasses.replace(event, grid_shape=grid, value_shape=value)

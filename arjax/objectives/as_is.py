@@ -148,7 +148,7 @@ class AsIs(PrefixObjective):
 
 def relaxed_event(event: EventSpec) -> EventSpec:
     """The event of relaxed values: weights [V] over the values of a site, or the weight of 1 where there are two."""
-    if event.value_shape or not event.is_discrete:
+    if not event.num_values:
         raise UserError(f"relaxed values are those of discrete scalars, and a site here is {event.in_words}")
     return EventSpec(event.grid_shape, () if event.num_levels == 2 else (event.num_levels,), kind="real")
 

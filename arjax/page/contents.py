@@ -87,11 +87,11 @@ def check(model: AutoregressiveModel, dataset: Dataset) -> None:
     is_text, in_order = form == "text", np.arange(event.num_sites)
     refuse(
         (
-            event.columns,
+            len(event.columns) > 0,
             "a page shows the same range of values at all sites, and the columns of this table have others",
         ),
         (
-            not event.is_discrete or event.value_shape or event.num_levels > MOST_LEVELS,
+            not 0 < event.num_values <= MOST_LEVELS,
             f"a page shows sites of one whole number below {MOST_LEVELS}, not {event.in_words}",
         ),
         (
@@ -140,7 +140,7 @@ def about(model: AutoregressiveModel, dataset: Dataset, results: Mapping[str, An
     """Lines about the model: its size, its scores, and the numbers of the page."""
     lines = [f"{model!r}"]
     if results is not None:
-        scores = describe_scores(results, model.event.is_discrete)
+        scores = describe_scores(results, model.event.has_bits)
         lines.append(f"{dataset.name} {results['split']}: {scores} ({results['kind']}).")
     lines += [
         "The bits of a value are -log2 p(value | the values that were there before it). Their sum is -log2 of the "

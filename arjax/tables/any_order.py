@@ -263,7 +263,7 @@ def _log_table(
     features_BF = model.features_given_at(params, x_BD, observed_BD, site)
     head = model.head(params)
     assert isinstance(head, Columns), "the sites of a table are columns"
-    most = max(column.num_levels for column in model.event.columns)
+    most = model.event.most_levels
 
     def padded(family: Any) -> Any:
         def table(features_BF: jax.Array) -> jax.Array:

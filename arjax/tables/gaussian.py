@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import log_ndtr, ndtr, ndtri_exp
 
+from arjax.core.normal import log_mass, lower_tail
 from arjax.models.gaussian_mixture import GaussianMixtureModel
 from arjax.tables.columns import Condition
 from arjax.tables.engine import Conditions, TableEngine, categorical, normalised, only_given
@@ -31,8 +32,6 @@ from arjax.tables.margins import Margin, WordTable
 
 #: Scalars that are in memory at once.
 _MOST_SCALARS = 2**21
-#: Rounding intervals below this part of the scale have the density times their length.
-_NARROW = 1e-3
 #: No log-probability is below this: an interval far away has no width in float64.
 _LEAST_LOG = -1e200
 #: Nodes of the quadrature of a mean.
@@ -147,7 +146,7 @@ class GaussianTable(TableEngine):
                 z_N, ends = margin.forward(cells_NC[:, c]), margin.bounds(cells_NC[:, c])
                 low_N, high_N = (margin.forward(end) - z_N for end in ends)
                 width_N = np.exp(margin.log_slope(cells_NC[:, c])) * np.maximum(ends[1] - ends[0], margin.column.step)
-                log_ps.append(log_interval(e_KN + low_N / scale_K1, e_KN + high_N / scale_K1, width_N / scale_K1))
+                log_ps.append(log_mass(e_KN + low_N / scale_K1, e_KN + high_N / scale_K1, width_N / scale_K1))
             else:
                 log_p_KN = -0.5 * (e_KN**2 + math.log(2 * math.pi)) - np.log(scale_K1)
                 log_ps.append(log_p_KN + margin.log_slope(cells_NC[:, c]))
@@ -232,8 +231,8 @@ class GaussianTable(TableEngine):
         z_P2, whole = margin.forward(parts), margin.forward(np.array(margin.range))
         for rows, log_r_KN, mean_KN, scale_K1 in self._conditionals(cells_NC, c, 2 * len(parts)):
             e_2PKN = (z_P2.T[..., None, None] - mean_KN) / scale_K1
-            log_p_PKN = log_r_KN + log_interval(e_2PKN[0], e_2PKN[1])
-            log_all_KN = log_r_KN + log_interval(*((end - mean_KN) / scale_K1 for end in whole))
+            log_p_PKN = log_r_KN + log_mass(e_2PKN[0], e_2PKN[1])
+            log_all_KN = log_r_KN + log_mass(*((end - mean_KN) / scale_K1 for end in whole))
             log_p_FN, all_N = log_p_PKN.reshape(-1, len(rows)), np.logaddexp.reduce(log_all_KN, 0)
             best_N = log_p_FN.max(0)
             i_N = categorical(np.exp(log_p_FN - np.where(np.isfinite(best_N), best_N, 0)).T, rng)
@@ -278,28 +277,11 @@ def _patterns(marks_NM: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield rows, pattern
 
 
-def log_interval(low: np.ndarray, high: np.ndarray, width: np.ndarray | None = None) -> np.ndarray:
-    """log(Phi(high) - Phi(low)), -inf where high <= low.
-
-    `width`: high - low, where these are so near to each other that float64 loses their difference.
-    """
-    flip = low > 0  # in the upper tail both are near 1: there the reflected ones are subtracted
-    first, last = np.where(flip, -high, low), np.where(flip, -low, high)
-    width = last - first if width is None else width
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        log_last = log_ndtr(last)
-        wide = log_last + np.log(-np.expm1(np.minimum(log_ndtr(first) - log_last, 0)))
-        middle = (first + last) / 2
-        narrow = -0.5 * (middle**2 + math.log(2 * math.pi)) + np.log(np.maximum(width, 0))
-    return np.where(width * (1 + abs(np.minimum(last, 0))) < _NARROW, narrow, wide)
-
-
 def _draw_between(low_N: np.ndarray, high_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Standard normal numbers between two ends."""
-    flip = low_N > 0
-    first, last = np.where(flip, -high_N, low_N), np.where(flip, -low_N, high_N)
+    flip, (first, last) = low_N > 0, lower_tail(low_N, high_N)
     with np.errstate(divide="ignore", invalid="ignore"):
-        log_p = np.logaddexp(log_ndtr(first), np.log(rng.random(len(first))) + log_interval(first, last))
+        log_p = np.logaddexp(log_ndtr(first), np.log(rng.random(len(first))) + log_mass(first, last))
     quantile = np.clip(ndtri_exp(np.minimum(log_p, 0)), first, last)
     return np.where(flip, -quantile, quantile)
 

@@ -194,7 +194,7 @@ def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
                 return Outcome("interrupted", run.step, run.stopped())
         # 4. Done: the parameters that were best on validation, on the test split.
         results = _results(run, setup)
-        scores = describe_scores(results, bits=setup.model.event.is_discrete)
+        scores = describe_scores(results, bits=setup.model.event.has_bits)
         message = f"finished at step {run.step}; {results['split']}: {scores} ({results['kind']})"
         return Outcome("finished", run.step, message, results, setup)
 

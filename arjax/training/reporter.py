@@ -51,7 +51,7 @@ class Reporter:
         `progress` is shown in place of a `Progress` of the run, `lines` below its first ones.
         """
         self._lines = lines
-        self._setup, self._bits = setup, setup.model.event.is_discrete
+        self._setup, self._bits = setup, setup.model.event.has_bits
         self._kind = kind_of_nats(setup.model, end=setup.dataset.end)
         self._writer, self.progress = Silent(), Silent()
         if jax.process_index() == 0:

@@ -370,7 +370,7 @@ def test_it_is_a_member_of_mixtures():
 @pytest.mark.parametrize(
     ("choice", "sentence"),
     [
-        ({"event": EventSpec((4,))}, r"^the kind of model 'gaussian_mixture' is for real values, not 4 sites, binary"),
+        ({"event": EventSpec((4,))}, r"^the kind of model 'gaussian_mixture' is for real values, not binary"),
         ({"context": ContextSpec("label", 2)}, r"has no context: leave it out of the data$"),
         ({"data": None}, r"^EM needs training examples: give them to make_model as `data`, or take the option"),
         ({"components": 301}, r"^EM of 301 components needs as many training examples, and there are 300$"),

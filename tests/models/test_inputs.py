@@ -233,5 +233,5 @@ def test_wrong_inputs_of_a_model(call, message):
 
 
 def test_values_that_the_event_lacks_are_no_data_for_an_ordering():
-    with pytest.raises(UserError, match="data of kind binary"):
+    with pytest.raises(UserError, match="the examples of binary data"):
         make_model(EventSpec((4,)), "fvsbn", ordering="variance", data=np.full((3, 4), 5))

@@ -10,13 +10,14 @@ from scipy.integrate import quad
 
 import arjax
 from arjax.core.errors import UserError
+from arjax.core.normal import log_mass
 from arjax.core.spec import EventSpec
 from arjax.interop.model_file import load_model, save_model
 from arjax.models import make_model
 from arjax.models.gaussian_mixture import params_of
 from arjax.tables.any_order import AnyOrderTable, Sites
 from arjax.tables.columns import Numbers
-from arjax.tables.gaussian import GaussianTable, log_interval
+from arjax.tables.gaussian import GaussianTable
 from arjax.tables.margins import Margin, fit_margin
 from arjax.tables.mixed import MixedTable
 from arjax.tables.table import TableModel, load_table
@@ -193,7 +194,7 @@ def test_a_range_is_the_sum_of_its_numbers(engine):
 def test_the_log_of_an_interval(low, width):
     expected = quad(lambda x: math.exp(-0.5 * (x * x - low * low)), low, low + width, points=[low + width / 50])[0]
     expected = math.log(expected) - 0.5 * (low * low + math.log(2 * math.pi))
-    np.testing.assert_allclose(log_interval(np.array(low), np.array(low + width)), expected, rtol=1e-5)
+    np.testing.assert_allclose(log_mass(np.array(low), np.array(low + width)), expected, rtol=1e-5)
 
 
 def test_margins_have_inverses_and_slopes():

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from arjax.core.errors import UserError
-from arjax.core.spec import ContextSpec, EventSpec
+from arjax.core.spec import DISCRETE_KINDS, ContextSpec, EventSpec
 from arjax.factorization import make_factorization
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.networks.base import BUILDER_FIELDS, NETWORKS, Network, name_of
@@ -46,14 +46,13 @@ def as_denoiser(network: Network) -> Denoiser:
     if isinstance(network, Denoiser):
         return network
     if not isinstance(network, OrderAgnosticNetwork):
-        able = (Denoiser, OrderAgnosticNetwork) if network.event.is_discrete else Denoiser
+        able = (Denoiser, OrderAgnosticNetwork) if network.event.num_levels else Denoiser
         names = ", ".join(name for name in NETWORKS.names() if issubclass(NETWORKS.get(name), able))
         raise UserError(
             f"a denoiser sees all sites without a mask, and the network {name_of(network)!r} only those of earlier "
             f"steps: choose one of {names}"
         )
-    if not network.event.is_discrete:
-        raise UserError(f"an absorbing process needs discrete data, not {network.event.kind}")
+    network.event.check_kind(DISCRETE_KINDS, "an absorbing process needs discrete data")
     form = {name: getattr(network, name) for name in BUILDER_FIELDS}
     return AnyOrderDenoiser(**form, network=network)
 

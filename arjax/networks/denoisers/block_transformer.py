@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.errors import UserError
-from arjax.core.spec import ContextSpec, EventSpec
+from arjax.core.spec import DISCRETE_KINDS, ContextSpec, EventSpec
 from arjax.factorization import Factorization, make_factorization
 from arjax.networks.base import NETWORKS, Context, name_of
 from arjax.networks.denoisers.base import NoisyNetwork, context_of, noisy_event
@@ -64,8 +64,7 @@ class BlockTransformer(PlainStack, NoisyNetwork):
 
     def check(self, factorization):
         super().check(factorization)
-        if not self.event.is_discrete:
-            raise UserError(f"masked blocks need binary data, levels or tokens, not {self.event.kind}")
+        self.event.check_kind(DISCRETE_KINDS, "masked blocks need binary data, levels or tokens")
         check_stack(self)
 
     @property

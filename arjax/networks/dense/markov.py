@@ -28,7 +28,7 @@ class ScalarNetwork(Network):
         event, name = self.event, name_of(self)
         if self.context_spec:
             raise UserError(f"the network {name!r} has no input for a context")
-        if not event.is_discrete or event.value_shape:
+        if not event.num_values:
             raise UserError(f"the network {name!r} needs one whole number per site, not {event.in_words}")
         if factorization.block_size > 1:
             raise UserError(f"the network {name!r} reads one site in a step: set model.partition=sites")

@@ -55,7 +55,7 @@ class Counts(Draft):
     def check(self, model: Any, with_log_q: bool = False) -> None:
         """Raises `UserError` unless there is one discrete value per step, and few enough histories."""
         event = model.event
-        if not event.is_discrete or event.value_size > 1 or model.factorization.block_size > 1:
+        if not event.num_levels or event.value_size > 1 or model.factorization.block_size > 1:
             raise UserError("the draft 'counts' needs steps of one site that holds one discrete value")
         if (event.num_levels + 1) ** self.order > MOST_HISTORIES:
             raise UserError(
