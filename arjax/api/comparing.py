@@ -16,7 +16,7 @@ from arjax.api.trained_model import TrainedModel
 from arjax.config.files import load_workdir_config, to_json
 from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
-from arjax.core.score_names import NO_LIKELIHOOD
+from arjax.core.scores import NO_LIKELIHOOD
 from arjax.data import Dataset, Source
 from arjax.data.sources import pieces
 from arjax.evaluation.likelihood import Evaluator

@@ -12,7 +12,7 @@ from arjax.api.run import Run, open_run
 from arjax.api.run_nats import nats_of_run
 from arjax.core.errors import UserError, did_you_mean
 from arjax.core.files import user_path
-from arjax.core.mixtures import WEIGHTS
+from arjax.core.scores import WEIGHTS
 from arjax.core.trust import trusting
 from arjax.models import Model, make_model
 from arjax.models.base import Params
@@ -27,7 +27,7 @@ def mixture_of_runs(
 
     Args:
       workdirs: their folders.
-      weights: a name of `arjax.core.mixtures.WEIGHTS`, found from the nats of the validation split. Runs of
+      weights: a name of `arjax.core.scores.WEIGHTS`, found from the nats of the validation split. Runs of
         which the weight is 0 are left out.
       trust: as that of `arjax.open_run`.
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.pictures import ChainGraph, CodesInUse, EntropyAlongOrder, OrderGraph, Paths, Picture, Tiles, as_images
 from arjax.core.spec import EventSpec
 from arjax.core.traits import require
 from arjax.data import Dataset
@@ -17,6 +16,16 @@ from arjax.evaluation.likelihood import codes_in_use
 from arjax.evaluation.splits import Scoring
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.extras import pictures
+from arjax.models.pictures import (
+    ChainGraph,
+    CodesInUse,
+    EntropyAlongOrder,
+    OrderGraph,
+    Paths,
+    Picture,
+    Tiles,
+    as_images,
+)
 from arjax.reporting.diagrams import chain_figure, factorization_figure
 from arjax.reporting.figures import check_matplotlib, has_matplotlib
 from arjax.reporting.plots import (

@@ -13,7 +13,7 @@ from arjax.config.files import load_workdir_config
 from arjax.config.validate import validate_run
 from arjax.core.errors import UserError
 from arjax.core.files import read_arrays
-from arjax.core.score_names import NO_LIKELIHOOD
+from arjax.core.scores import NO_LIKELIHOOD
 from arjax.evaluation.likelihood import Evaluator
 from arjax.training.results import NATS_FILE, write_nats
 from arjax.training.setup import restore_params

@@ -16,7 +16,7 @@ import numpy as np
 from arjax.core import version
 from arjax.core.errors import UserError
 from arjax.core.files import reading, user_path, write_text
-from arjax.core.score_names import SAMPLE_SCORE
+from arjax.core.scores import SAMPLE_SCORE
 from arjax.data import Dataset
 from arjax.data.rows import Rows
 from arjax.data.table_rows import TableRows

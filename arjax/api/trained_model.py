@@ -24,9 +24,8 @@ from arjax.core.arrays import as_array, as_sites
 from arjax.core.batch import as_parts
 from arjax.core.errors import UserError
 from arjax.core.holes import is_present
-from arjax.core.integers import check_seed
 from arjax.core.memory import within_memory
-from arjax.core.options import typed_fields
+from arjax.core.options import check_seed, typed_fields
 from arjax.core.traits import require
 from arjax.data import Dataset
 from arjax.data.rows import Rows, RowsRead, is_rows

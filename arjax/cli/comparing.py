@@ -15,7 +15,7 @@ from arjax.api.run import Run
 from arjax.cli.new_rows import write_rows
 from arjax.cli.ranking import in_words
 from arjax.core.files import write_json, writing
-from arjax.core.pictures import as_images
+from arjax.models.pictures import as_images
 from arjax.reporting.figures import draw_into, has_matplotlib
 from arjax.reporting.plots import tiles_figure
 from arjax.reporting.tables import print_table

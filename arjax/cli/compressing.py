@@ -26,7 +26,7 @@ from arjax.api.compressing import (
 from arjax.api.run import Run
 from arjax.coding import Coded, CodingOptions
 from arjax.coding.classical import image_sizes, packed, sizes
-from arjax.core.ends import are_ended, up_to_end
+from arjax.core.arrays import are_ended, up_to_end
 from arjax.core.files import reading, replacing, user_path, writable_file
 from arjax.data.sources import Subset
 from arjax.data.vocabulary import Vocabulary

@@ -13,10 +13,10 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.files import read_json_object, write_json, writing
 from arjax.core.output import say_once
-from arjax.core.pictures import as_images
 from arjax.data import Dataset
 from arjax.evaluation.inpainting import Completions, complete, half_of_image, score_hidden
 from arjax.models import AutoregressiveModel
+from arjax.models.pictures import as_images
 from arjax.reporting.plots import draw_completions
 from arjax.reporting.reports import describe_scores
 from arjax.training.setup import Setup

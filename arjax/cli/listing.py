@@ -8,8 +8,7 @@ import math
 from collections.abc import Mapping
 
 from arjax.conditionals import CONDITIONALS
-from arjax.core.integers import LARGEST
-from arjax.core.options import Option
+from arjax.core.options import LARGEST, Option
 from arjax.core.output import say_once
 from arjax.core.registry import Registry, import_installed
 from arjax.core.user_files import short_names

@@ -18,7 +18,7 @@ from arjax.api.trained_model import Given
 from arjax.config.build import open_run
 from arjax.core.errors import UserError
 from arjax.core.files import read_json_object, reading, replacing, user_path, writable_file, write_json, writing
-from arjax.core.score_names import NO_LIKELIHOOD, SAMPLE_SCORE
+from arjax.core.scores import NO_LIKELIHOOD, SAMPLE_SCORE
 from arjax.evaluation.classes import classes_of, classification_scores, labels_of, log_posterior, log_prior
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.prompts import parse_context

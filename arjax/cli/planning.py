@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.integers import check_size
+from arjax.core.options import check_size
 from arjax.evaluation.flops import (
     UTILISATION,
     Accelerator,

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from arjax.core.files import write_text
-from arjax.core.pictures import as_images
 from arjax.data import Dataset
 from arjax.data.sources import pieces
 from arjax.evaluation.splits import split_of
+from arjax.models.pictures import as_images
 from arjax.reporting.figures import has_matplotlib, save_figure
 from arjax.reporting.plots import tiles_figure
 from arjax.training.setup import Setup

@@ -20,8 +20,7 @@ from arjax.coding.container import Container, check_place, describe_place, diges
 from arjax.coding.entropy import Chooser, DecodedValues, Decoder, Encoder, KnownValues, coder_version
 from arjax.coding.examples import Choice, Contexts, choices, code_examples
 from arjax.coding.texts import check_text, code_text, num_streams, to_bytes, to_tokens
-from arjax.core.arrays import as_array
-from arjax.core.ends import are_ended
+from arjax.core.arrays import are_ended, as_array
 from arjax.core.errors import UserError, refuse
 from arjax.data.vocabulary import Vocabulary
 from arjax.models import Model

@@ -16,7 +16,7 @@ from arjax.conditionals.base import Around, Conditional
 from arjax.conditionals.limited import restricted
 from arjax.conditionals.temperature import tempered
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
+from arjax.core.options import is_integer
 
 
 def truncate(

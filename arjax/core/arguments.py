@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import numpy as np
 
 from arjax.core.errors import UserError, did_you_mean
-from arjax.core.integers import LARGEST_INT32, LARGEST_SEED, is_integer
+from arjax.core.options import LARGEST_INT32, LARGEST_SEED, is_integer
 
 Called = TypeVar("Called", bound=Callable)
 

@@ -11,9 +11,8 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from arjax.core.files import digest_of, fingerprint_of, writing
+from arjax.core.files import digest_of, fingerprint_of, note_versions, versions_in, writing
 from arjax.core.output import say_once
-from arjax.core.versions import note_versions, versions_in
 
 FILE_NAME = "code.json"
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from arjax.core.arguments import named_arguments
 from arjax.core.errors import UserError
-from arjax.core.integers import LARGEST_INT32, is_integer
+from arjax.core.options import LARGEST_INT32, is_integer
 
 KINDS = ("binary", "levels", "tokens", "real", "columns")
 #: The kinds of data whose values are integers.

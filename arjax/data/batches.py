@@ -10,7 +10,7 @@ import numpy as np
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
+from arjax.core.options import is_integer
 from arjax.data.sources import Source
 
 #: Largest set with a shuffled array as its order. Runs on such sets reproduce those of all versions of this package.

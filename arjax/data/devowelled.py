@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from arjax.core.ends import up_to_end
+from arjax.core.arrays import up_to_end
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data.base import DATASETS, Dataset, from_splits

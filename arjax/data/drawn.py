@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from arjax.core.arrays import up_to_end
 from arjax.core.batch import Batch
-from arjax.core.ends import up_to_end
 from arjax.core.errors import UserError
 from arjax.core.files import user_path
 from arjax.core.options import opt, seed_option

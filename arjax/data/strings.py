@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from arjax.core.ends import up_to_end
+from arjax.core.arrays import up_to_end
 from arjax.core.errors import UserError
 from arjax.core.options import opt, seed_option
 from arjax.core.output import say_once

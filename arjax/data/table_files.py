@@ -11,7 +11,7 @@ from typing import Any
 
 from arjax.core.errors import UserError, did_you_mean
 from arjax.core.files import digest_of, fingerprint_of, user_path
-from arjax.core.integers import is_integer
+from arjax.core.options import is_integer
 
 #: The texts of cells without a value.
 NO_VALUE = ("", "?", "NA", "NaN", "nan")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from arjax.core.ends import up_to_end
+from arjax.core.arrays import up_to_end
 from arjax.core.errors import UserError, did_you_mean
 from arjax.core.files import reading, user_path
 from arjax.core.output import say_once

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from arjax.core.arrays import up_to_end
 from arjax.core.batch import Batch
-from arjax.core.ends import up_to_end
 from arjax.core.errors import UserError, refuse
 from arjax.core.traits import require
 from arjax.data import Dataset

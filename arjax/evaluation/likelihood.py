@@ -13,8 +13,7 @@ import numpy as np
 
 from arjax.core.batch import Array, Batch, Score
 from arjax.core.errors import UserError
-from arjax.core.mixtures import log_mixture
-from arjax.core.score_names import NO_LIKELIHOOD
+from arjax.core.scores import NO_LIKELIHOOD, log_mixture
 from arjax.core.traits import require
 from arjax.data import Dataset, Source
 from arjax.evaluation.splits import Scoring, SplitScorer, split_of

@@ -13,9 +13,8 @@ from jax.sharding import Mesh
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.integers import MOST_ORDERS
-from arjax.core.options import opt
-from arjax.core.score_names import NO_LIKELIHOOD, kind_of_mixture
+from arjax.core.options import MOST_ORDERS, opt
+from arjax.core.scores import NO_LIKELIHOOD, kind_of_mixture
 from arjax.core.traits import require
 from arjax.data import Dataset
 from arjax.data.vocabulary import check_same_tokens

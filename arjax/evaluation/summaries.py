@@ -13,8 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.mixtures import mixed_nats
-from arjax.core.score_names import NO_LIKELIHOOD, SAMPLE_SCORE
+from arjax.core.scores import NO_LIKELIHOOD, SAMPLE_SCORE, mixed_nats
 from arjax.core.spec import EventSpec
 from arjax.factorization import Shares
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.integers import flat_integers
+from arjax.core.options import flat_integers
 
 Array = jax.Array | np.ndarray
 Integers = Sequence[int] | np.ndarray

@@ -12,8 +12,7 @@ import dataclasses
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.integers import flat_integers
-from arjax.core.options import opt
+from arjax.core.options import flat_integers, opt
 from arjax.core.registry import Registry, parse_call
 from arjax.factorization.data_orderings import chow_liu_tree, pairwise_information
 from arjax.factorization.factorization import Factorization

@@ -19,8 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError, did_you_mean
-from arjax.core.integers import MOST_ORDERS
-from arjax.core.options import opt, seed_option
+from arjax.core.options import MOST_ORDERS, opt, seed_option
 from arjax.core.registry import Registry, import_installed, parse_call
 from arjax.factorization.factorization import Factorization, check_permutation, from_order, reorder
 from arjax.factorization.orderings import ORDERINGS, Grid, make_order, needs_data

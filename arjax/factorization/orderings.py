@@ -15,8 +15,7 @@ import jax
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.integers import flat_integers
-from arjax.core.options import opt, seed_option
+from arjax.core.options import flat_integers, opt, seed_option
 from arjax.core.registry import Registry, parse_call
 from arjax.factorization.factorization import Factorization, check_permutation
 

@@ -19,7 +19,7 @@ from flax import traverse_util
 from arjax.conditionals import Categorical
 from arjax.core.errors import UserError
 from arjax.core.files import user_path, writable_folder, write_json
-from arjax.core.integers import is_integer
+from arjax.core.options import is_integer
 from arjax.core.spec import EventSpec
 from arjax.core.traits import require
 from arjax.interop.architectures import ARCHITECTURES, Architecture, check_fields

@@ -18,7 +18,6 @@ from arjax.conditionals.temperature import as_temperature
 from arjax.core.batch import Array, Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.holes import filled
-from arjax.core.pictures import EntropyAlongOrder, OrderGraph, Picture
 from arjax.core.programs import one_program
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.core.traits import traits
@@ -37,6 +36,7 @@ from arjax.models.checks import check_factorization, check_init, check_query, ch
 from arjax.models.draws import Request, check_draws, tell_temperature
 from arjax.models.extras import Member
 from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
+from arjax.models.pictures import EntropyAlongOrder, OrderGraph, Picture
 from arjax.models.queries import evidence_first
 from arjax.networks.base import BUILDER_FIELDS, NETWORKS, Network, apply, check_orders, name_of
 from arjax.networks.denoisers import NoisyNetwork

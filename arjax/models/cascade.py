@@ -16,7 +16,7 @@ from arjax.conditionals.limited import Limited
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.options import opt
-from arjax.core.score_names import weakest
+from arjax.core.scores import weakest
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.core.traits import traits
 from arjax.models import extras

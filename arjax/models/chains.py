@@ -24,9 +24,8 @@ import numpy as np
 
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
+from arjax.core.options import is_integer
 from arjax.core.output import say_once
-from arjax.core.pictures import ChainGraph, Paths, Picture, is_visible
 from arjax.core.programs import call_if_it_fits, one_program
 from arjax.core.spec import ContextSpec
 from arjax.models import extras
@@ -35,6 +34,7 @@ from arjax.models.checks import check_init
 from arjax.models.draws import step_keys
 from arjax.models.extras import SampledBound
 from arjax.models.noise_schedules import stratified_steps, visited_steps
+from arjax.models.pictures import ChainGraph, Paths, Picture, is_visible
 from arjax.networks.base import apply
 from arjax.networks.denoisers import TIME, BlockTransformer, Denoiser
 from arjax.samplers import Draw, DrawOptions, example_keys

@@ -27,9 +27,9 @@ from arjax.core.arrays import (
 )
 from arjax.core.batch import Batch, as_parts
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
 from arjax.core.memory import bytes_of, check_memory
-from arjax.core.score_names import NO_LIKELIHOOD
+from arjax.core.options import is_integer
+from arjax.core.scores import NO_LIKELIHOOD
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
 from arjax.networks.base import Network

@@ -12,12 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals.temperature import as_temperature
-from arjax.core.arrays import as_array, as_sites
-from arjax.core.ends import filled_behind_end
+from arjax.core.arrays import as_array, as_sites, filled_behind_end
 from arjax.core.errors import UserError
-from arjax.core.integers import LARGEST, check_size, is_integer
 from arjax.core.memory import check_memory
-from arjax.core.options import opt
+from arjax.core.options import LARGEST, check_size, is_integer, opt
 from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.models.checks import as_context, as_values, check_end, check_key, check_params, is_one_context

@@ -17,7 +17,7 @@ import jax
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.pictures import Picture
+from arjax.models.pictures import Picture
 
 Params = Any
 

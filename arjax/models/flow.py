@@ -21,8 +21,7 @@ from arjax.conditionals import CONDITIONALS, TransformedNormal
 from arjax.conditionals.transformed_normal import log_normal
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.options import DEEPEST, opt
 from arjax.core.output import say_once
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.core.traits import require

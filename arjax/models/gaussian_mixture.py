@@ -33,9 +33,8 @@ from arjax.core.arrays import is_traced
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.holes import is_present
-from arjax.core.integers import LARGEST_SEED
 from arjax.core.normal import mass
-from arjax.core.options import opt
+from arjax.core.options import LARGEST_SEED, opt
 from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.core.triangular import solve_lower
 from arjax.models import extras

@@ -15,10 +15,8 @@ from jax.scipy.stats import norm
 from arjax.conditionals import Conditional
 from arjax.core.batch import Array, Batch, Score
 from arjax.core.errors import UserError
-from arjax.core.mixtures import log_mean
-from arjax.core.pictures import Picture, Tiles, is_image
 from arjax.core.programs import one_program
-from arjax.core.score_names import weakest
+from arjax.core.scores import log_mean, weakest
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.core.traits import require, traits
 from arjax.models import extras
@@ -28,6 +26,7 @@ from arjax.models.checks import as_values, checked_batch
 from arjax.models.draws import Request, added_stats, check_draws, draw_part, plain_request, refuse
 from arjax.models.extras import SampledBound
 from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
+from arjax.models.pictures import Picture, Tiles, is_image
 from arjax.samplers import PLAIN_DRAW, Cached, Draw, DrawOptions, Sampler, example_keys
 
 #: The parts of the contexts that the parts of a latent model add.

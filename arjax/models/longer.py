@@ -18,10 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals import truncate
-from arjax.core.arrays import as_array
-from arjax.core.ends import up_to_end
+from arjax.core.arrays import as_array, up_to_end
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
+from arjax.core.options import is_integer
 from arjax.core.traits import require
 from arjax.factorization import make_factorization
 from arjax.models.autoregressive import AutoregressiveModel

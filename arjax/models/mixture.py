@@ -14,8 +14,7 @@ import numpy as np
 from arjax.conditionals.temperature import tempered
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
-from arjax.core.mixtures import log_mixture
-from arjax.core.score_names import kind_of_mixture
+from arjax.core.scores import kind_of_mixture, log_mixture
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import extras
 from arjax.models.base import Model, Params, folded

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
+from arjax.core.options import is_integer
 
 #: Gaussian schedules, and discrete ones.
 GAUSSIAN = ("linear", "cosine", "learned")

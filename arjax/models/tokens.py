@@ -14,10 +14,8 @@ import numpy as np
 
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
-from arjax.core.mixtures import log_mean
-from arjax.core.pictures import CodesInUse, Picture, Tiles, is_image
 from arjax.core.programs import one_program
-from arjax.core.score_names import weakest
+from arjax.core.scores import log_mean, weakest
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.core.traits import traits
 from arjax.models import extras, latent
@@ -28,6 +26,7 @@ from arjax.models.draws import Request, added_stats, check_draws, draw_part, pla
 from arjax.models.extras import SampledBound
 from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
 from arjax.models.latent import DATA, LATENT, RECONSTRUCTED
+from arjax.models.pictures import CodesInUse, Picture, Tiles, is_image
 from arjax.networks.layers.local_context import pixels
 from arjax.quantizers import QUANTIZERS, Quantizer
 from arjax.quantizers.base import Grid

@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.errors import UserError
-from arjax.core.integers import DEEPEST, check_size
-from arjax.core.options import depth_option, opt, rate_option
+from arjax.core.options import DEEPEST, check_size, depth_option, opt, rate_option
 from arjax.core.registry import Component
 from arjax.networks.attention.linear_attention import LinearAttention
 from arjax.networks.attention.patterns import Near

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.mixtures import log_mean
 from arjax.core.options import opt
+from arjax.core.scores import log_mean
 from arjax.core.traits import require
 from arjax.models.base import Model, Params
 from arjax.models.latent import LatentModel, Weights

@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.batch import Batch
-from arjax.core.integers import DEEPEST
-from arjax.core.options import opt
+from arjax.core.options import DEEPEST, opt
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Params
 from arjax.objectives.base import OBJECTIVES

@@ -18,7 +18,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from arjax.core.errors import UserError
-from arjax.core.integers import check_size
+from arjax.core.options import check_size
 from arjax.parallel.devices import on_machine, visible_devices
 
 #: Environment variables that set the number of processes, by launcher; mpirun may itself be a SLURM step.

@@ -20,7 +20,7 @@ from arjax.config.files import to_json
 from arjax.core.arguments import named_arguments
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.integers import check_seed
+from arjax.core.options import check_seed
 from arjax.evaluation.likelihood import score_likelihood
 from arjax.evaluation.splits import Rows, Scoring, SplitScorer, split_of
 from arjax.factorization import Factorization

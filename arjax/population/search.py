@@ -21,7 +21,7 @@ from arjax.config.files import FILE_NAME as CONFIG_NAME
 from arjax.config.files import check_same_run, save_config
 from arjax.core.errors import UserError
 from arjax.core.files import writable_folder
-from arjax.core.integers import is_integer
+from arjax.core.options import is_integer
 from arjax.objectives.learned_order import SCORES
 from arjax.population.population import Population, check_has_order, on_one_device
 from arjax.population.train import train_population

@@ -20,7 +20,7 @@ from arjax.config.files import changes_results, save_config
 from arjax.core.arguments import named_arguments
 from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, check_memory
-from arjax.core.score_names import NLL
+from arjax.core.scores import NLL
 from arjax.data.batches import train_index_block
 from arjax.evaluation.report import report, truth_rows
 from arjax.evaluation.splits import Rows

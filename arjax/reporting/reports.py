@@ -9,7 +9,7 @@ from typing import Any
 
 from arjax.core.errors import UserError, did_you_mean
 from arjax.core.files import read_json_object
-from arjax.core.score_names import NLL, NO_LIKELIHOOD, SAMPLE_SCORE
+from arjax.core.scores import NLL, NO_LIKELIHOOD, SAMPLE_SCORE
 
 FILE_NAME = "results.json"
 #: The kind of a score that is the log-likelihood itself; others are "bound", "estimate", and "none" of models without a

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from arjax.core.files import writing
-from arjax.core.pictures import as_images
+from arjax.models.pictures import as_images
 from arjax.reporting.figures import has_matplotlib, save_figure
 from arjax.reporting.plots import sample_figure
 

@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from arjax.core.arrays import filled_behind_end, up_to_end
 from arjax.core.batch import Array
-from arjax.core.ends import filled_behind_end, up_to_end
 from arjax.factorization import Factorization
 from arjax.networks.base import Carry, Network, extend, first_loop, keep, loop_carry
 

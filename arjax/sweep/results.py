@@ -15,8 +15,7 @@ import numpy as np
 from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError, did_you_mean
 from arjax.core.files import read_json_object, replacing
-from arjax.core.mixtures import WEIGHTS, mixed_nats
-from arjax.core.score_names import kind_of_mixture, weakest
+from arjax.core.scores import WEIGHTS, kind_of_mixture, mixed_nats, weakest
 from arjax.evaluation.summaries import group_by_seed, mean_over_runs, paired_difference, stderr_of
 from arjax.reporting.reports import is_number, read_report
 from arjax.sweep.runs import Run, check_folder_name, check_published

@@ -15,8 +15,8 @@ from arjax.api.fitting import silence
 from arjax.api.trained_model import Fitted
 from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
-from arjax.core.integers import check_seed
-from arjax.core.mixtures import fit_weights, mixed_nats
+from arjax.core.options import check_seed
+from arjax.core.scores import fit_weights, mixed_nats
 from arjax.core.traits import require
 from arjax.data.frames import Frame, read_frame
 from arjax.data.table_files import NO_VALUE

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from arjax.core.mixtures import best_members
+from arjax.core.scores import best_members
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.models.gaussian_holes import Components, em_with_holes

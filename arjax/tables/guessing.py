@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import nnls
 
-from arjax.core.mixtures import fit_weights
+from arjax.core.scores import fit_weights
 from arjax.tables.columns import Numbers
 from arjax.tables.engine import TableEngine
 from arjax.tables.mixed import NUMBERS, WORDS

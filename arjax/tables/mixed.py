@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from arjax.core.mixtures import log_mixture
+from arjax.core.scores import log_mixture
 from arjax.tables.columns import Column, Condition, Numbers
 from arjax.tables.engine import Conditions, TableEngine, categorical, normalised, only_given
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError, did_you_mean
-from arjax.core.integers import check_seed
-from arjax.core.mixtures import log_mean
+from arjax.core.options import check_seed
+from arjax.core.scores import log_mean
 from arjax.data.frames import Frame, plain, read_frame
 from arjax.data.table_files import NO_VALUE
 from arjax.tables.any_order import ROWS

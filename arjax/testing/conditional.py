@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals import make_conditional
-from arjax.core.score_names import NO_LIKELIHOOD
+from arjax.core.scores import NO_LIKELIHOOD
 from arjax.core.spec import EventSpec
 from arjax.testing import forms
 from arjax.testing.examples import all_values, random_like

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from arjax.core.files import read_json_object, write_arrays, write_json, writing
-from arjax.core.score_names import SAMPLE_SCORE, score_name
+from arjax.core.scores import SAMPLE_SCORE, score_name
 from arjax.evaluation.report import Report, report
 from arjax.objectives import ObjectiveState
 from arjax.parallel.devices import usable_cores

@@ -17,7 +17,7 @@ import numpy as np
 
 from arjax.cli.command_line import tell_mistakes, workdir_of
 from arjax.config.files import load_config_file
-from arjax.core.mixtures import WEIGHTS, mixed_nats
+from arjax.core.scores import WEIGHTS, mixed_nats
 from arjax.evaluation.summaries import stderr_of
 from arjax.population import Population, local_search, train_population
 from arjax.sweep.results import COLUMNS, write_csv

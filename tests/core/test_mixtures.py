@@ -4,8 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from arjax.core.mixtures import fit_weights, greedy, log_mean, log_mixture, mixed_nats
-from arjax.core.score_names import kind_of_mixture, weakest
+from arjax.core.scores import fit_weights, greedy, kind_of_mixture, log_mean, log_mixture, mixed_nats, weakest
 
 PROBS = np.array([[0.1, 0.2, 0.5], [0.4, 0.3, 0.25]])
 WEIGHTS = np.array([0.25, 0.75])

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from arjax.core.ends import up_to_end
+from arjax.core.arrays import up_to_end
 from arjax.core.errors import UserError
 from arjax.data import make_dataset
 from arjax.data.vocabulary import Vocabulary, check_same_tokens, make_vocabulary, padded

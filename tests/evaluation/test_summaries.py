@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.core.score_names import SAMPLE_SCORE
+from arjax.core.scores import SAMPLE_SCORE
 from arjax.core.spec import EventSpec
 from arjax.evaluation.judges import PARTS, _along_text
 from arjax.evaluation.summaries import mean_over_runs, stderr_of, summarize_rows

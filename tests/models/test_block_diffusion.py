@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy_layers import block, dense, layer_norm, layers
 
+from arjax.core.arrays import filled_behind_end, up_to_end
 from arjax.core.batch import Batch
-from arjax.core.ends import filled_behind_end, up_to_end
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model

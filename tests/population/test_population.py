@@ -12,7 +12,7 @@ from population_cases import small_config
 from arjax.config import dataset_config, model_config, network_config
 from arjax.config.build import build
 from arjax.core.errors import UserError
-from arjax.core.mixtures import fit_weights, greedy
+from arjax.core.scores import fit_weights, greedy
 from arjax.population import Population, train_population
 from arjax.population.population import STRATEGIES
 from arjax.population.train import Members, PopulationReporter

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from arjax.core.errors import UserError
-from arjax.core.pictures import as_images
+from arjax.models.pictures import as_images
 from arjax.reporting import figures, plots
 from arjax.reporting.samples import write_samples, write_wave
 from arjax.sweep.plots import Dot, Panel, _draw_dots, _limits, sorted_dots

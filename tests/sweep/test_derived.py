@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sweep_cases import rows, sweep, write_sweep
 
-from arjax.core.mixtures import chosen_weights, mixed_nats
+from arjax.core.scores import chosen_weights, mixed_nats
 from arjax.sweep import Run, plots
 from arjax.sweep.results import COLUMNS, FinishedRun, Mean, Mixture, ties
 from arjax.sweep.table import load_sweep, runs_of

@@ -11,7 +11,7 @@ from sweep_cases import rows
 from arjax.api import open_run
 from arjax.api.mixtures import mixture_of_runs
 from arjax.core.errors import UserError
-from arjax.core.mixtures import fit_weights, mixed_nats
+from arjax.core.scores import fit_weights, mixed_nats
 from arjax.sweep.main import main
 from arjax.sweep.table import load_sweep
 

@@ -12,11 +12,11 @@ import numpy as np
 
 from arjax.core.batch import Score
 from arjax.core.errors import UserError
-from arjax.core.mixtures import log_mixture
-from arjax.core.pictures import Tiles
+from arjax.core.scores import log_mixture
 from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.models import KINDS, Example, Model, ModelChoice
 from arjax.models.extras import pictures
+from arjax.models.pictures import Tiles
 from arjax.samplers import Draw
 
 

@@ -1,4 +1,4 @@
-"""Mixtures: log sum_k w_k p_k, in numpy (float64) and in JAX, and weights of members from their nats of examples."""
+"""Scores: their kinds, the names under which reports hold them, and the arithmetic of mixtures, log sum_k w_k p_k."""
 
 from __future__ import annotations
 
@@ -8,6 +8,36 @@ from typing import overload
 
 import jax
 import numpy as np
+
+#: The log-likelihood itself, and the kind of a score that is no likelihood: a proper score of samples, the lower the
+#: better.
+EXACT, NO_LIKELIHOOD = "exact", "none"
+#: Kinds of scores.
+SCORE_KINDS = (EXACT, "bound", "estimate", NO_LIKELIHOOD)
+NLL, SAMPLE_SCORE = "nll_nats", "sample_score"
+
+
+def weakest(*kinds: str) -> str:
+    """Returns the kind of a number that is made of scores of these kinds."""
+    return max(kinds, key=SCORE_KINDS.index)
+
+
+def kind_of_mixture(*kinds: str, unbiased: bool) -> str:
+    """Returns the kind of the mixture of scores of these kinds.
+
+    For draws L_k of which E[exp(L_k)] is at most p_k (`unbiased`), the mixture of bounds is a bound by the concavity of
+    the logarithm; of others it is an estimate.
+    """
+    kind = weakest(*kinds)
+    return "estimate" if kind == "bound" and not unbiased else kind
+
+
+def score_name(kind: str) -> str:
+    """The entry of a report that selects parameters and compares models: `nll_nats`, or `sample_score` where there is
+    no likelihood.
+    """
+    return SAMPLE_SCORE if kind == NO_LIKELIHOOD else NLL
+
 
 #: Expectation maximisation ends when no weights can be better by more nats than this, or after so many steps.
 _ENOUGH, _MOST_STEPS = 1e-4, 100_000
