@@ -3,8 +3,8 @@ patches of 4 x 4.
 
 Li et al., "Autoregressive Image Generation without Vector Quantization" (2024; the diffusion head; `mar` is their
 schedule and loss), Lipman et al., "Flow Matching for Generative Modeling" (2023), Shao et al., "Continuous
-Autoregressive Language Models" (2025; the energy head), beside mixtures. Points: `arjax.data.plane.true_nats` is the
-least possible score: 1.0061 nats of the test points of two moons, 1.6947 of eight Gaussians, 2.0794 of the
+Autoregressive Language Models" (2025; the energy head), beside mixtures. Points: `arjax.data.generated.true_nats`
+is the least possible score: 1.0061 nats of the test points of two moons, 1.6947 of eight Gaussians, 2.0794 of the
 checkerboard. Expected: experiments/continuous_heads.
 
     arjax --config=configs/continuous_heads.py --workdir=runs/moons

@@ -1,12 +1,12 @@
 """Autoregressive flows of real values: points of the plane whose density is known, and red wines.
 
 Points: a MADE in each block turns them into noise by rational-quadratic splines (Durkan et al., "Neural Spline Flows",
-2019), in alternating orders. `arjax.data.plane.true_nats` is the least possible score: 1.0061 nats of the test points
-of two moons, 1.6947 of eight Gaussians. Wines: three affine blocks over a MADE with mixtures of Gaussians (MAF MoG of
-Papamakarios, Pavlakou & Murray, "Masked Autoregressive Flow for Density Estimation", 2017). Columns of the wines are
-rounded, so scales have a floor of a tenth of a standard deviation, as in configs/wine_quality.py. The scales of blocks
-and base multiply, so their floors do, too: e^-.1 in each of three blocks and e^-2 in the base make e^-2.3. Expected:
-experiments/continuous_density, within 0.02 nats of the true densities of points.
+2019), in alternating orders. `arjax.data.generated.true_nats` is the least possible score: 1.0061 nats of the test
+points of two moons, 1.6947 of eight Gaussians. Wines: three affine blocks over a MADE with mixtures of Gaussians (MAF
+MoG of Papamakarios, Pavlakou & Murray, "Masked Autoregressive Flow for Density Estimation", 2017). Columns of the
+wines are rounded, so scales have a floor of a tenth of a standard deviation, as in configs/wine_quality.py. The scales
+of blocks and base multiply, so their floors do, too: e^-.1 in each of three blocks and e^-2 in the base make e^-2.3.
+Expected: experiments/continuous_density, within 0.02 nats of the true densities of points.
 
     arjax --config=configs/flows.py --workdir=runs/moons
     arjax --config=configs/flows.py:data=eight_gaussians --workdir=runs/eight

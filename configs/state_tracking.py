@@ -20,7 +20,7 @@ from arjax.config import (
     pick,
     small_network_config,
 )
-from arjax.data.state_tracking import TASKS
+from arjax.data.generated import TASKS
 
 MIXER = {"hidden_size": 64, "num_layers": 2, "num_heads": 4, "mlp_ratio": 2, "chunk_size": 48}
 #: options of each network, of 50,000 to 140,000 parameters, and its learning rate

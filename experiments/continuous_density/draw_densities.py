@@ -18,7 +18,7 @@ import numpy as np
 from arjax import open_run
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
-from arjax.data.plane import log_density
+from arjax.data.generated import log_density
 from arjax.reporting.figures import new_figure, save_figure
 
 #: left, right, bottom, top

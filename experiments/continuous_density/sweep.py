@@ -23,7 +23,7 @@ FAMILIES = {
     "student_t_mixture": ("5 Student t", "student_t_mixture(components=5, min_log_scale=-2.3, dof=4.0)"),
 }
 TRUE = {"published_mark": "the true density"}
-#: data -> words of the flow; of points, the nats of the test split under their own density (arjax.data.plane.true_nats)
+#: data -> words of the flow; of points, the nats of the test split under their own density (data.generated.true_nats)
 FLOWS = {
     "wine": ("flow, 3 affine blocks over MADE, 5 Gaussians", {}),
     "two_moons": ("flow, 3 blocks of splines", {"published": 1.00607, **TRUE}),

@@ -20,7 +20,7 @@ from sweep import get_sweep
 import arjax
 from arjax.api.run_nats import nats_of_run
 from arjax.cli.command_line import Parser, tell_mistakes
-from arjax.data.plane import log_density
+from arjax.data.generated import log_density
 from arjax.reporting import figures
 from arjax.sweep import Run, finished_runs
 

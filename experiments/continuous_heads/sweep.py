@@ -18,7 +18,7 @@ HEADS = {
         "diffusion(steps=1000, schedule='cosine', weighting='simple', width=64)",
     ),
 }
-#: data -> nats of the test points under their own density (arjax.data.plane.true_nats), train steps
+#: data -> nats of the test points under their own density (arjax.data.generated.true_nats), train steps
 DATA = {"two_moons": (1.00149, 2000), "eight_gaussians": (1.68999, 6000), "checkerboard": (2.07944, 6000)}
 SMALL = {"dataset.num_examples": 20_000, "train.batch_size": 250}
 #: Patches of MNIST: head -> train steps of some seven minutes; a thousand images are scored, because a score is dear.

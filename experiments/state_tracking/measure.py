@@ -26,7 +26,7 @@ from arjax.config.files import set_fields
 from arjax.config.validate import validate
 from arjax.core.errors import UserError
 from arjax.core.files import read_json_object
-from arjax.data.state_tracking import TASKS
+from arjax.data.generated import TASKS
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.splits import Scoring
 from arjax.sweep import Run, finished_runs

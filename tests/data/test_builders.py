@@ -10,7 +10,7 @@ from scipy.io import savemat
 from arjax.core.errors import UserError
 from arjax.data import make_dataset
 from arjax.data.prepare import prepare
-from arjax.data.speech import mu_law_encode
+from arjax.data.sound import mu_law_encode
 from arjax.data.text import shakespeare
 
 SPLITS = ("train", "validation", "test")

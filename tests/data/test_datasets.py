@@ -11,7 +11,7 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data import DATASETS, from_arrays, images, make_dataset
 from arjax.data.batches import eval_batches
 from arjax.data.images import dynamic_binarization
-from arjax.data.speech import linear_encode, linear_waveform, mu_law_decode, mu_law_encode
+from arjax.data.sound import linear_encode, linear_waveform, mu_law_decode, mu_law_encode
 from arjax.stages import make_stages
 
 PREPARED = ["binarized_mnist", "fashion_mnist", "mnist", "poly_music", "spoken_digits", "tiny_shakespeare"]

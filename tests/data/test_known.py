@@ -9,7 +9,7 @@ from scipy import special
 
 from arjax.core.errors import UserError
 from arjax.data import make_dataset
-from arjax.data.known import dirichlet, stationary
+from arjax.data.generated import dirichlet, stationary
 from arjax.data.sources import SPLITS
 from arjax.testing.statistics import LEAST_P, chi_square
 

@@ -5,7 +5,7 @@ import pytest
 
 from arjax.core.errors import UserError
 from arjax.data import make_dataset
-from arjax.data.plane import log_density, true_nats
+from arjax.data.generated import log_density, true_nats
 
 NAMES = ["two_moons", "eight_gaussians", "checkerboard"]
 

@@ -7,8 +7,7 @@ import pytest
 
 from arjax.core.errors import UserError
 from arjax.data import make_dataset
-from arjax.data.recall import recall
-from arjax.data.state_tracking import FIRST, SIGN, TASKS
+from arjax.data.generated import FIRST, SIGN, TASKS, recall
 
 SIGNS = "01234+-*()"
 

@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 
 from arjax.core.errors import UserError
 from arjax.data.builders import OwnBuilder
-from arjax.data.speech import SAMPLE_RATE
+from arjax.data.sound import SAMPLE_RATE
 
 # Recordings 0 to 4 of each digit and speaker are the official test split; 5 to 9 are ours for validation.
 SIZES = {"": (2000, 250, 250)}

@@ -1,0 +1,683 @@
+"""Data sets that are generated: known distributions, points of the plane, tests of memory and of state, and noise."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.options import opt, seed_option
+from arjax.core.spec import KINDS, ContextSpec, EventSpec, class_label
+from arjax.core.traits import require
+from arjax.data.base import DATASETS, USUAL_LEVELS, Dataset, Truth, draw_splits, from_splits, levels_of
+from arjax.data.sources import SPLITS
+from arjax.models import Model, make_model
+
+# Sequences drawn from Markov chains and hidden Markov models: their exact conditionals are known (`Dataset.truth`).
+
+
+#: The least probability of a value and of a state, before probabilities are normalised: logarithms stay finite.
+FLOOR = 1e-4
+#: Histories of the largest chain.
+MOST_HISTORIES = 2**16
+#: Rounds of the power iteration, and the change of a probability at which it ends.
+ROUNDS, CHANGE = 20_000, 1e-14
+#: Histories of the largest chain whose equations are solved where the power iteration has not ended.
+MOST_SOLVED = 2048
+
+
+@DATASETS.register("hidden_markov")
+def hidden_markov(
+    *,
+    states: int = 8,
+    levels: int = opt(8, least=2),
+    length: int = 64,
+    concentration: float = opt(0.3, least=0.01, most=1e6),
+    num_examples: int = opt(20_000, least=4),
+    seed: int = seed_option(),
+) -> Dataset:
+    """Sequences of tokens from a hidden Markov model in its stationary distribution; `truth` is the model.
+
+    Each row of its transitions and emissions is drawn from a symmetric Dirichlet distribution. Its own entropy has no
+    closed form; the mean of -log p of a split under the truth estimates it, and no model can be expected to score less.
+
+    Args:
+      states: K, of the hidden chain.
+      levels: V, different tokens.
+      length: tokens of a sequence.
+      concentration: of the Dirichlet distributions; rows are sparser the smaller it is, and uniform as it grows.
+      num_examples: of the train split; the others have a quarter of it.
+      seed: of the model and of the draws.
+    """
+    rng = _rng_of_model(seed)
+    transitions_KK = dirichlet(rng, concentration, states, states)
+    emissions_KV = dirichlet(rng, concentration, states, levels)
+    initial_K = stationary(transitions_KK)
+
+    def draw(rng: np.random.Generator, num: int) -> np.ndarray:
+        z_N, x_NT = choose(rng, np.broadcast_to(initial_K, (num, states))), np.empty((num, length), np.int32)
+        for t in range(length):
+            x_NT[:, t] = choose(rng, emissions_KV[z_N])
+            z_N = choose(rng, transitions_KK[z_N])
+        return x_NT
+
+    probabilities = {"initial": initial_K, "transitions": transitions_KK, "emissions": emissions_KV}
+    event = EventSpec((length,), kind="tokens", num_levels=levels)
+    truth = _truth(make_model(event, "hidden_markov", states=states), probabilities)
+    return from_splits(event, draw_splits(draw, num_examples, seed), name="hidden_markov", truth=truth)
+
+
+@DATASETS.register("markov_chain")
+def markov_chain(
+    *,
+    order: int = 1,
+    levels: int = opt(8, least=2),
+    length: int = 64,
+    concentration: float = opt(0.3, least=0.01, most=1e6),
+    num_examples: int = opt(20_000, least=4),
+    seed: int = seed_option(),
+) -> Dataset:
+    """Sequences of tokens from a Markov chain in its stationary distribution; `truth` is the chain.
+
+    The row of each history of `order` values is drawn from a symmetric Dirichlet distribution; the first values have
+    the conditionals of the stationary distribution. So every stretch of a sequence has one distribution, and the
+    entropy of a sequence is that of its first `order` values plus (length - order) times the entropy rate.
+
+    Args:
+      order: k, the values that a value depends on; a chain has at most 65,536 histories.
+      levels, length, concentration, num_examples, seed: as of `hidden_markov`.
+    """
+    rng = _rng_of_model(seed)
+    if order * np.log(levels) > np.log(MOST_HISTORIES) + 1e-9:
+        raise UserError(f"a chain has at most {MOST_HISTORIES:,} histories, and levels^order are {levels}^{order}")
+    rows_HV = dirichlet(rng, concentration, levels**order, levels)
+    first = stationary(rows_HV).reshape((levels,) * order)
+    tables = []  # of the histories of 0, 1, ..., `order` values
+    for n in range(order):
+        joint = first.sum(tuple(range(n + 1, order))).reshape(-1, levels)
+        tables.append(joint / joint.sum(1, keepdims=True))
+    tables.append(rows_HV)
+
+    def draw(rng: np.random.Generator, num: int) -> np.ndarray:
+        history_N, x_NT = np.zeros(num, np.int64), np.empty((num, length), np.int32)
+        for t in range(length):
+            x_NT[:, t] = choose(rng, tables[min(t, order)][history_N])
+            history_N = (history_N * levels + x_NT[:, t]) % levels**order
+        return x_NT
+
+    event = EventSpec((length,), kind="tokens", num_levels=levels)
+    truth = _truth(make_model(event, "markov", order=order), {"table": np.concatenate(tables)})
+    return from_splits(event, draw_splits(draw, num_examples, seed), name="markov_chain", truth=truth)
+
+
+def _truth(model: Model, probabilities: dict[str, np.ndarray]) -> Truth:
+    """The distribution of the data, which has conditionals; its parameters are logarithms."""
+    params = {name: np.log(p).astype(np.float32) for name, p in probabilities.items()}
+    return Truth(require(model, "conditionals", "a truth"), params)
+
+
+def dirichlet(rng: np.random.Generator, concentration: float, rows: int, size: int) -> np.ndarray:
+    """Rows of probabilities, float64[rows, size], none of them 0."""
+    p = rng.dirichlet(np.full(size, concentration), rows) + FLOOR
+    return p / p.sum(1, keepdims=True)
+
+
+def stationary(rows_HV: np.ndarray) -> np.ndarray:
+    """The stationary distribution over the histories of a chain, float64[H], from p(next value | history) [H, V].
+
+    By power iteration; each round is averaged with the one before, so that chains which are nearly periodic settle.
+    Chains that hardly ever leave some histories need more rounds than there are: p = p P is then solved.
+    """
+    num, levels = rows_HV.shape
+    p_H = np.full(num, 1 / num)
+    for _ in range(ROUNDS):
+        # The oldest value of a history, its most significant digit, is summed over.
+        after_H = (p_H[:, None] * rows_HV).reshape(levels, num // levels, levels).sum(0).ravel()
+        p_H, last_H = (p_H + after_H) / 2, p_H
+        if np.abs(p_H - last_H).max() < CHANGE:
+            break
+    else:
+        p_H = _solved(rows_HV) if num <= MOST_SOLVED else p_H
+    return p_H / p_H.sum()
+
+
+def _solved(rows_HV: np.ndarray) -> np.ndarray:
+    """The solution p of p = p P and sum(p) = 1, float64[H], for the transitions P between the histories of a chain."""
+    num, levels = rows_HV.shape
+    equations_HH, ones_H = -np.eye(num), np.zeros(num)
+    for history, value in np.ndindex(rows_HV.shape):
+        equations_HH[(history * levels + value) % num, history] += rows_HV[history, value]
+    equations_HH[0], ones_H[0] = 1, 1  # one of the equations follows from the others
+    return np.linalg.solve(equations_HH, ones_H)
+
+
+def choose(rng: np.random.Generator, p_NV: np.ndarray) -> np.ndarray:
+    """A value drawn from each row of probabilities, int64[N]."""
+    below_N = (rng.random(len(p_NV))[:, None] >= np.cumsum(p_NV, axis=1)).sum(1)
+    return np.minimum(below_N, p_NV.shape[1] - 1)  # the last sum may be just below 1
+
+
+def _rng_of_model(seed: int) -> np.random.Generator:
+    """A generator for the parameters of the model, which all splits share."""
+    return np.random.default_rng((seed, len(SPLITS)))
+
+
+# Points of the plane from densities that are known: the least possible score of a model can be computed.
+
+
+LEAST_NOISE = 0.01
+
+
+@DATASETS.register("two_moons")
+def two_moons(
+    *,
+    noise: float = opt(0.1, least=LEAST_NOISE, most=10),
+    as_one_site: bool = False,
+    num_examples: int = opt(100_000, least=4),
+    seed: int = seed_option(),
+) -> Dataset:
+    """Points on two half circles of radius 1 that are entangled, with Gaussian noise.
+
+    Args:
+      noise: standard deviation of the noise.
+      as_one_site: a point as one site with a vector of two numbers as its value; else as two sites.
+      num_examples: of the train split; the others have a quarter of it.
+      seed: of the draws.
+    """
+    return _points("two_moons", _draw_moons, noise, as_one_site, num_examples, seed)
+
+
+@DATASETS.register("eight_gaussians")
+def eight_gaussians(
+    *,
+    noise: float = opt(0.2, least=LEAST_NOISE, most=10),
+    as_one_site: bool = False,
+    num_examples: int = opt(100_000, least=4),
+    seed: int = seed_option(),
+) -> Dataset:
+    """Eight Gaussians whose means stand evenly on a circle of radius 2.
+
+    Args:
+      noise: their standard deviation.
+      as_one_site, num_examples, seed: as of `two_moons`.
+    """
+    return _points("eight_gaussians", _draw_gaussians, noise, as_one_site, num_examples, seed)
+
+
+@DATASETS.register("checkerboard")
+def checkerboard(
+    *,
+    noise: float = opt(0.0, least=0, most=10),
+    as_one_site: bool = False,
+    num_examples: int = opt(100_000, least=4),
+    seed: int = seed_option(),
+) -> Dataset:
+    """Points that are uniform on the eight black squares of a board of 4 x 4 squares of side 1 around 0.
+
+    Args:
+      noise: standard deviation of Gaussian noise; 0: the edges of the density are sharp.
+      as_one_site, num_examples, seed: as of `two_moons`.
+    """
+    if 0 < noise < LEAST_NOISE:
+        raise UserError(f"the data set option 'noise' must be 0, or from {LEAST_NOISE} to 10, not {noise}")
+    return _points("checkerboard", _draw_board, noise, as_one_site, num_examples, seed)
+
+
+def log_density(name: str, x: np.ndarray, noise: float) -> np.ndarray:
+    """log p of points float[N, 2] (or [N, 1, 2]) under the density of a data set of this file, float64[N], in nats."""
+    log_p = {"two_moons": _log_moons, "eight_gaussians": _log_gaussians, "checkerboard": _log_board}
+    return log_p[name](np.asarray(x, np.float64).reshape(-1, 2), noise)
+
+
+def true_nats(name: str, split: str = "test", **options: Any) -> float:
+    """The mean of -log p over a split of a data set of this file under the density that it was drawn from.
+
+    No model can be expected to score fewer nats; `options` are those of the data set.
+    """
+    options = DATASETS.resolve(name, options)
+    source = DATASETS.get(name)(**options).splits[split]
+    x = np.asarray(source.__getitems__(np.arange(len(source))).x)
+    return float(-log_density(name, x, options["noise"]).mean())
+
+
+def _points(name: str, draw: Callable, noise: float, as_one_site: bool, num_examples: int, seed: int) -> Dataset:
+    """The splits of noisy points."""
+    event = EventSpec((1,), (2,), "real") if as_one_site else EventSpec((2,), kind="real")
+
+    def noisy(rng: np.random.Generator, num: int) -> np.ndarray:
+        clean = draw(rng, num)
+        return (clean + noise * rng.normal(size=clean.shape)).astype(np.float32).reshape(num, *event.shape)
+
+    return from_splits(event, draw_splits(noisy, num_examples, seed), name=name)
+
+
+def _moons(angle: np.ndarray) -> np.ndarray:
+    """The points of both half circles at angles [N] from 0 to pi, [2, N, 2]."""
+    upper = np.stack([np.cos(angle), np.sin(angle)], -1)
+    return np.stack([upper, np.array([1.0, 0.5]) - upper])
+
+
+def _draw_moons(rng: np.random.Generator, num: int) -> np.ndarray:
+    moon = rng.integers(2, size=num)
+    return _moons(math.pi * rng.uniform(size=num))[moon, np.arange(num)]
+
+
+@functools.cache
+def _quadrature() -> tuple[np.ndarray, np.ndarray]:
+    """Gauss-Legendre points on each half circle, and their weights: so many that neighbours are closer than the scale
+    of the least noise. They take .2 seconds to compute.
+    """
+    return np.polynomial.legendre.leggauss(800)
+
+
+def _log_moons(x: np.ndarray, noise: float) -> np.ndarray:
+    """The noise around each point of the half circles, integrated over the angle."""
+    nodes, weights = _quadrature()
+    points = _moons(math.pi * (nodes + 1) / 2).reshape(-1, 2)
+    return _log_mixture(x, points, np.concatenate([weights, weights]) / 4, noise)
+
+
+_ANGLES = 2 * math.pi * np.arange(8) / 8
+#: The means of the Gaussians, [8, 2].
+_MEANS = 2 * np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], -1)
+
+
+def _draw_gaussians(rng: np.random.Generator, num: int) -> np.ndarray:
+    return _MEANS[rng.integers(8, size=num)]
+
+
+def _log_gaussians(x: np.ndarray, noise: float) -> np.ndarray:
+    return _log_mixture(x, _MEANS, np.full(8, 1 / 8), noise)
+
+
+def _corners() -> np.ndarray:
+    """The lower corners of the black squares, [8, 2]."""
+    places = np.stack(np.meshgrid(np.arange(4), np.arange(4), indexing="ij"), -1).reshape(-1, 2)
+    return places[places.sum(-1) % 2 == 0] - 2.0
+
+
+def _draw_board(rng: np.random.Generator, num: int) -> np.ndarray:
+    return _corners()[rng.integers(8, size=num)] + rng.uniform(size=(num, 2))
+
+
+def _log_board(x: np.ndarray, noise: float) -> np.ndarray:
+    """The mean over the squares of the product of the masses of normal noise between their sides."""
+    from_corner = x[:, None] - _corners()  # [N, 8, 2], from 0 to 1 on a square
+    if noise:
+        from scipy.special import ndtr  # takes long to import
+
+        inside = ndtr(from_corner / noise) - ndtr((from_corner - 1) / noise)
+    else:
+        inside = ((from_corner >= 0) & (from_corner <= 1)).astype(float)
+    with np.errstate(divide="ignore"):
+        return np.log(inside.prod(-1).mean(-1))
+
+
+def _log_mixture(x: np.ndarray, means: np.ndarray, weights: np.ndarray, noise: float) -> np.ndarray:
+    """log sum_k w_k N(x; m_k, noise^2) of points [N, 2], [N]."""
+    found = []
+    for part in np.array_split(x, max(1, len(x) // 1000)):
+        square = ((part[:, None] - means) ** 2).sum(-1) / noise**2
+        found.append(np.logaddexp.reduce(np.log(weights) - square / 2, axis=1))
+    return np.concatenate(found) - math.log(2 * math.pi * noise**2)
+
+
+# Tests of memory: an answer at the end of a long sequence depends on its beginning (Bai, Kolter & Koltun, 2018).
+
+
+#: Copy memory: symbols to be kept, and different ones; tokens of a blank and of the sign to begin.
+KEPT, SYMBOLS, BLANK, BEGIN = 10, 8, 0, 9
+#: Adding: a marked number u in [0, 1] stands as u + MARK.
+MARK = 2.0
+
+
+@DATASETS.register("copy_memory")
+def copy_memory(*, delay: int = 100, num_examples: int = opt(20_000, least=10), seed: int = seed_option()) -> Dataset:
+    """Copy memory: ten symbols, a pause, a sign, and the ten symbols again, which alone are scored.
+
+    "An Empirical Evaluation of Generic Convolutional and Recurrent Networks for Sequence Modeling" (2018), section 4,
+    with `delay` T: T + 20 tokens, namely 10 of 1..8 drawn uniformly, T - 1 blanks (0), the sign (9), and the 10 again.
+    The paper shows the sign ten more times in place of the answer; here the model reads the answer so far, as in any
+    autoregressive sequence, which says nothing of the symbols to come. A model without memory scores 10 log 8 = 20.79
+    nats, one that remembers 0. Evaluation also reports `accuracy`, the part of the ten symbols that are most probable.
+
+    Args:
+      delay: T, tokens between the symbols and their copies.
+      num_examples: of the train split; the others have a tenth of it.
+      seed: of the draws.
+    """
+    length = delay + 2 * KEPT
+    event = EventSpec((length,), kind="tokens", num_levels=SYMBOLS + 2)
+
+    def draw(rng: np.random.Generator, num: int) -> np.ndarray:
+        x_NT = np.full((num, length), BLANK, np.int32)
+        x_NT[:, :KEPT] = x_NT[:, -KEPT:] = rng.integers(1, SYMBOLS + 1, (num, KEPT))
+        x_NT[:, -KEPT - 1] = BEGIN
+        return x_NT
+
+    return _with_answer("copy_memory", event, draw, KEPT, "accuracy", num_examples, seed)
+
+
+@DATASETS.register("adding")
+def adding(
+    *, length: int = opt(100, least=2), num_examples: int = opt(20_000, least=10), seed: int = seed_option()
+) -> Dataset:
+    """The adding problem: numbers in [0, 1], two of which are marked, then their sum. Only the sum is scored.
+
+    Hochreiter & Schmidhuber (1997); Bai, Kolter & Koltun (2018), section 4, with T = `length` numbers drawn uniformly
+    and two places drawn without replacement. The paper gives each number and its marker as two channels. A site has one
+    value here, the number u, or u + 2 where it is marked, so that every autoregressive network reads it. The sum has
+    the variance 1/6: the `squared_error` of a model without memory, which evaluation reports of the most probable value
+    (of a Gaussian its mean). Its nats, of the best Gaussian, are log(2 pi e / 6) / 2 = 0.523.
+
+    Args:
+      length: T, numbers before the sum.
+      num_examples, seed: as of `copy_memory`.
+    """
+
+    def draw(rng: np.random.Generator, num: int) -> np.ndarray:
+        u_NT = rng.random((num, length))
+        marked_N2 = rng.random((num, length)).argsort(1)[:, :2]
+        sum_N1 = np.take_along_axis(u_NT, marked_N2, 1).sum(1, keepdims=True)
+        np.put_along_axis(u_NT, marked_N2, np.take_along_axis(u_NT, marked_N2, 1) + MARK, 1)
+        return np.concatenate([u_NT, sum_N1], 1).astype(np.float32)
+
+    return _with_answer("adding", EventSpec((length + 1,), kind="real"), draw, 1, "squared_error", num_examples, seed)
+
+
+def _with_answer(
+    name: str, event: EventSpec, draw, answer_size: int, answer: str, num_examples: int, seed: int
+) -> Dataset:
+    """The data set of drawn splits, whose last `answer_size` sites are scored."""
+    mask_T = np.arange(event.num_sites) >= event.num_sites - answer_size
+
+    def with_mask(rng: np.random.Generator, num: int) -> dict[str, np.ndarray]:
+        return {"x": draw(rng, num), "mask": np.broadcast_to(mask_T, (num, event.num_sites))}
+
+    return answers(name, event, with_mask, answer, num_examples, seed)
+
+
+def answers(
+    name: str,
+    event: EventSpec,
+    draw: Callable[[np.random.Generator, int], dict[str, np.ndarray]],
+    answer: str,
+    num_examples: int,
+    seed: int,
+) -> Dataset:
+    """The data set of drawn splits, `x` and a `mask` of the sites that are answers: they alone are scored."""
+    return from_splits(event, draw_splits(draw, num_examples, seed, part=10), name=name, answer=answer)
+
+
+# Associative recall of several keys (Arora et al., 2023, "Zoology: Measuring and Improving Recall in Efficient Language
+# Models", section 3 and appendix E).
+
+
+#: The exponent of the gaps between a pair and its question: p(g) is proportional to g^(POWER - 1).
+POWER = 0.01
+
+
+@DATASETS.register("recall")
+def recall(
+    *,
+    pairs: int = 8,
+    vocabulary: int = 64,
+    length: int = 64,
+    num_examples: int = opt(20_000, least=10),
+    seed: int = seed_option(),
+) -> Dataset:
+    """Pairs of a key and a value, and later each key once more, with its value, which alone is scored: tokens [length].
+
+    Keys are the tokens from 1 on, of which no pair has the same; values are those from `vocabulary` / 2 on. Questions
+    stand at even places after the pairs, soon after them more often than late (a power law), and blanks (0) between.
+    The paper leaves out the value after a question; here it stands there, as in any autoregressive sequence, and says
+    nothing of other keys. A model without memory scores `pairs` log(vocabulary / 2) nats. Evaluation also reports
+    `accuracy`, the part of the values that are most probable.
+
+    Args:
+      pairs: D; the paper has 4 to 64.
+      vocabulary: tokens, an even number above twice `pairs`.
+      length: tokens of a sequence, at least 4 for each pair.
+      num_examples: of the train split; the others have a tenth of it.
+      seed: of the draws.
+    """
+    for option, value, least in (("vocabulary", vocabulary, 2 * pairs + 2), ("length", length, 4 * pairs)):
+        if value < least:
+            raise UserError(f"the option {option!r} of the dataset 'recall' must be at least {least}, not {value}")
+    half, places = vocabulary // 2, (length - 2 * pairs) // 2
+    weights_P = np.arange(1, places + 1) ** (POWER - 1)
+
+    def draw(rng: np.random.Generator, num: int) -> dict[str, np.ndarray]:
+        keys_ND = rng.random((num, half - 1)).argsort(1)[:, :pairs] + 1
+        values_ND = rng.integers(half, vocabulary, (num, pairs))
+        # the places with the largest log w + Gumbel noise are draws without replacement
+        scores_NP = np.log(weights_P) + rng.gumbel(size=(num, places))
+        questions_ND = 2 * pairs + 2 * np.argpartition(-scores_NP, pairs - 1, 1)[:, :pairs]
+        questions_ND = rng.permuted(questions_ND, axis=1)
+        x_NT, mask_NT = np.full((num, length), BLANK, np.int32), np.zeros((num, length), bool)
+        x_NT[:, 0 : 2 * pairs : 2], x_NT[:, 1 : 2 * pairs : 2] = keys_ND, values_ND
+        np.put_along_axis(x_NT, questions_ND, keys_ND, 1)
+        np.put_along_axis(x_NT, questions_ND + 1, values_ND, 1)
+        np.put_along_axis(mask_NT, questions_ND + 1, True, 1)
+        return {"x": x_NT, "mask": mask_NT}
+
+    event = EventSpec((length,), kind="tokens", num_levels=vocabulary)
+    return answers("recall", event, draw, "accuracy", num_examples, seed)
+
+
+# Tests of state: the answer at the end of a sequence is the state of a small automaton that has read it. Delétang et
+# al., "Neural Networks and the Chomsky Hierarchy" (ICLR 2023), appendix A; Grazzi et al., "Unlocking State-Tracking in
+# Linear RNNs Through Negative Eigenvalues" (ICLR 2025), section 5: networks are trained on short sequences, and tested
+# on longer ones.
+
+
+#: The sign that asks for the answer, and the first token of a task; blanks stand behind the answer.
+SIGN, FIRST = 1, 2
+#: Arithmetic is modulo 5; operations and brackets are the tokens after the numbers.
+MODULUS = 5
+PLUS, MINUS, TIMES, OPEN, CLOSE = range(MODULUS, MODULUS + 5)
+
+#: (rng, lengths[N], T) -> tokens[N, T] of a task, and the answer[N] after the first `length` of each row
+Read = Callable[[np.random.Generator, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+
+
+class Task(NamedTuple):
+    """A task with the tokens 0, 1, ..., the first of which are its answers, too."""
+
+    num_tokens: int
+    num_answers: int
+    read: Read
+    odd: bool = False  # only odd lengths
+
+
+def _sums(modulus: int) -> Task:
+    """Numbers below the modulus; the answer is their sum."""
+
+    def read(rng: np.random.Generator, lengths_N: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]:
+        tokens_NT = rng.integers(0, modulus, (len(lengths_N), num))
+        is_read_NT = np.arange(num) < lengths_N[:, None]
+        return tokens_NT, (tokens_NT * is_read_NT).sum(1) % modulus
+
+    return Task(modulus, modulus, read)
+
+
+def _products(size: int, most_moved: int) -> Task:
+    """Permutations of `size` things that move so many of them at most; the answer is their product, the first one acts
+    first. All permutations are numbered in lexicographic order.
+    """
+    elements_GS = np.array(list(itertools.permutations(range(size))))
+    drawn_E = np.flatnonzero((elements_GS != np.arange(size)).sum(1) <= most_moved)
+    base_S = size ** np.arange(size)
+    order_of = {code: g for g, code in enumerate((elements_GS @ base_S).tolist())}
+
+    def read(rng: np.random.Generator, lengths_N: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]:
+        tokens_NT = drawn_E[rng.integers(0, len(drawn_E), (len(lengths_N), num))]
+        product_NS = np.tile(np.arange(size), (len(lengths_N), 1))
+        for t in range(num):
+            longer_NS = np.take_along_axis(elements_GS[tokens_NT[:, t]], product_NS, 1)
+            product_NS = np.where((t < lengths_N)[:, None], longer_NS, product_NS)
+        return tokens_NT, np.array([order_of[code] for code in (product_NS @ base_S).tolist()])
+
+    return Task(len(elements_GS), len(elements_GS), read)
+
+
+def _arithmetic(rng: np.random.Generator, lengths_N: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]:
+    """a + b * c - d ..., without brackets: a product comes before sums and differences."""
+    tokens_NT = rng.integers(0, MODULUS, (len(lengths_N), num))
+    tokens_NT[:, 1::2] = rng.integers(PLUS, TIMES + 1, tokens_NT[:, 1::2].shape)
+    sum_N, product_N = np.zeros_like(lengths_N), tokens_NT[:, 0]  # the value is their sum
+    for t in range(2, num, 2):
+        operation_N, number_N = tokens_NT[:, t - 1], tokens_NT[:, t]
+        times_N, is_read_N = operation_N == TIMES, t < lengths_N
+        sum_N = np.where(is_read_N & ~times_N, sum_N + product_N, sum_N) % MODULUS
+        signed_N = np.where(operation_N == MINUS, -number_N, number_N)
+        product_N = np.where(is_read_N, np.where(times_N, product_N * number_N, signed_N), product_N) % MODULUS
+    return tokens_NT, (sum_N + product_N) % MODULUS
+
+
+def _brackets(rng: np.random.Generator, lengths_N: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]:
+    """Expressions with brackets around each operation, such as ((2 * (-3)) + 4)."""
+    tokens_NT = np.zeros((len(lengths_N), num), int)
+    answers_N = np.zeros(len(lengths_N), int)
+    for n, length in enumerate(lengths_N):
+        tokens_NT[n, :length], answers_N[n] = _expression(rng, int(length))
+    return tokens_NT, answers_N
+
+
+def _expression(rng: np.random.Generator, length: int) -> tuple[list[int], int]:
+    """The tokens of a random expression of so many, and its value."""
+    if length < 3:
+        number = int(rng.integers(MODULUS))
+        return ([number], number) if length == 1 else ([MINUS, number], -number % MODULUS)
+    if length < 5:
+        tokens, value = _expression(rng, length - 2)
+        return [OPEN, *tokens, CLOSE], value
+    left, a = _expression(rng, int(rng.integers(1, length - 3)))
+    right, b = _expression(rng, length - 3 - len(left))
+    operation = int(rng.integers(PLUS, TIMES + 1))
+    value = {PLUS: a + b, MINUS: a - b, TIMES: a * b}[operation] % MODULUS
+    return [OPEN, *left, operation, *right, CLOSE], value
+
+
+TASKS = {
+    "parity": _sums(2),
+    "sum": _sums(MODULUS),
+    "arithmetic": Task(TIMES + 1, MODULUS, _arithmetic, odd=True),
+    "brackets": Task(CLOSE + 1, MODULUS, _brackets),
+    "s3": _products(3, most_moved=3),
+    "s5": _products(5, most_moved=5),
+    "s5_swaps": _products(5, most_moved=2),
+}
+
+
+@DATASETS.register("state_tracking")
+def state_tracking(
+    *,
+    task: str = opt("parity", choices=TASKS),
+    shortest: int = 3,
+    longest: int = 40,
+    num_examples: int = opt(50_000, least=10),
+    seed: int = seed_option(),
+) -> Dataset:
+    """Sequences of a task, a sign, and the answer, which alone is scored: tokens [longest + 2], blanks at the end.
+
+    The answer has one of 2 values ("parity"), 5 (modulo 5: "sum" of numbers, "arithmetic" with + - *, and this with
+    "brackets"), 6 or 120 (the product of permutations, "s3" or "s5"; in "s5_swaps" each exchanges two of five things or
+    none). A model without memory scores the log of that number. Evaluation also reports `accuracy`, the part
+    of the answers that are most probable.
+
+    Args:
+      task: a name in `TASKS`.
+      shortest, longest: the length of a sequence is uniform between them; of "arithmetic" it is odd.
+      num_examples: of the train split; the others have a tenth of it.
+      seed: of the draws.
+    """
+    num_tokens, _, read, odd = TASKS[task]
+    lengths = np.array([length for length in range(shortest, longest + 1) if length % 2 or not odd])
+    if not len(lengths):
+        least = shortest + (odd and shortest % 2 == 0)
+        raise UserError(f"the option 'longest' of the dataset 'state_tracking' must be at least {least}, not {longest}")
+
+    def draw(rng: np.random.Generator, num: int) -> dict[str, np.ndarray]:
+        lengths_N = rng.choice(lengths, num)
+        tokens_NT, answers_N = read(rng, lengths_N, longest)
+        places, end_N1 = np.arange(longest + 2), lengths_N[:, None]
+        x_NT = np.pad(tokens_NT + FIRST, ((0, 0), (0, 2)))
+        x_NT = np.where(places < end_N1, x_NT, np.where(places == end_N1, SIGN, BLANK))
+        np.put_along_axis(x_NT, end_N1 + 1, answers_N[:, None] + FIRST, 1)
+        return {"x": x_NT.astype(np.int32), "mask": places == end_N1 + 1}
+
+    event = EventSpec((longest + 2,), kind="tokens", num_levels=FIRST + num_tokens)
+    return answers("state_tracking", event, draw, "accuracy", num_examples, seed)
+
+
+# Uniform noise of any shape: for plans and timings, which need shapes but no files.
+
+
+@DATASETS.register("noise")
+def noise(
+    *,
+    grid: tuple[int, ...] = (64,),
+    value: tuple[int, ...] = (),
+    kind: str = opt("tokens", choices=KINDS[:-1]),
+    num_levels: int = USUAL_LEVELS,
+    num_examples: int = 1024,
+    num_classes: int = 0,
+    context_length: int = 0,
+) -> Dataset:
+    """Examples of independent uniform (for real data standard normal) values; nothing can be learned from them.
+
+    No model can score below `log(num_levels)` nats per scalar, which is a check as well.
+
+    Args:
+      grid: shape of the grid.
+      value: shape of the value of a site, `()` for scalars.
+      kind: "binary", "levels", "tokens" or "real".
+      num_levels: number of values, of levels and tokens.
+      num_examples: per split.
+      num_classes: number of labels, or of tokens in a sequence, to condition on; 0 for no context.
+      context_length: longest sequence of tokens to condition on (lengths are random too), 0 for one label.
+    """
+    event = EventSpec(tuple(grid), tuple(value), kind, levels_of(kind, num_levels))
+    if context_length and not num_classes:
+        raise UserError("the data set option 'context_length' needs 'num_classes', the number of tokens")
+    context_kind = "sequence" if context_length else "label" if num_classes else "none"
+    context = ContextSpec(context_kind, num_classes, context_length)
+    splits = {split: NoiseSource(event, context, num_examples, i) for i, split in enumerate(SPLITS)}
+    return Dataset("noise", event, context, splits)
+
+
+class NoiseSource:
+    """Draws an example from its index when it is read: a split of long sequences takes no memory."""
+
+    def __init__(self, event: EventSpec, context: ContextSpec, num_examples: int, seed: int):
+        """`seed` differs between splits."""
+        self._event, self._context, self._num, self._seed = event, context, num_examples, seed
+
+    def __len__(self) -> int:
+        return self._num
+
+    def __getitems__(self, indices: np.ndarray) -> Batch:
+        draws = [self._draw(np.random.default_rng((self._seed, int(i)))) for i in np.asarray(indices).ravel()]
+        x, context = np.stack([x for x, _ in draws]), np.array([context for _, context in draws], np.int32)
+        return Batch(x, {name: context for name, _ in self._context.parts})
+
+    def _draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | int]:
+        event, context = self._event, self._draw_context(rng)
+        draw = rng.integers(event.num_levels, size=event.shape) if event.is_discrete else rng.normal(size=event.shape)
+        return draw.astype(event.dtype), context
+
+    def _draw_context(self, rng: np.random.Generator) -> np.ndarray | int:
+        """A label, or a sequence of random length with -1 after its end."""
+        part = self._context.parts[0][1] if self._context else class_label(1)
+        if not part.grid_shape:
+            return int(rng.integers(part.num_levels))
+        length = part.num_sites
+        tokens = rng.integers(part.num_levels, size=length)
+        return np.where(np.arange(length) < rng.integers(1, length + 1), tokens, -1)
