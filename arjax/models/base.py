@@ -20,6 +20,7 @@ from arjax.core.traits import INHERITED
 from arjax.factorization import Orders
 from arjax.models.checks import checked_batch, public
 from arjax.models.draws import Request, checked_draw, draw_part, keys_of
+from arjax.networks.readout import is_collecting
 from arjax.samplers import Draw, DrawOptions, Sampler, make_sampler
 
 Params = Any
@@ -184,12 +185,18 @@ def dummy_batch(model: Model, batch_size: int) -> Batch:
     return Batch(zeros(model.event), {name: zeros(part) for name, part in model.context_spec.parts})
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def init_network(network: nn.Module, key: jax.Array, *args: Any) -> Params:
     """Returns fresh parameters of a network, {} if it has nothing to learn; as one compiled program, because operation
     by operation a Transformer would take several times as long. Shapes and the first state share one trace of it.
     """
+    return (_params if is_collecting() else _compiled_params)(network, key, *args)
+
+
+def _params(network: nn.Module, key: jax.Array, *args: Any) -> Params:
     return network.init(key, *args).get("params", {})
+
+
+_compiled_params = jax.jit(_params, static_argnums=0)
 
 
 def folded(key: jax.Array | None, number: int) -> jax.Array | None:

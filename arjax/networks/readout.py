@@ -6,12 +6,30 @@ whole straight to features in `FROM_CONTEXT`: so they are known by what they do,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+_collecting = contextvars.ContextVar("collecting", default=False)
+
+
+def is_collecting() -> bool:
+    """Whether the parameters are made for `readout_paths`, which knows them by identity: a jitted function hides it."""
+    return _collecting.get()
+
+
+@contextlib.contextmanager
+def _collecting_paths() -> Iterator[None]:
+    token = _collecting.set(True)
+    try:
+        yield
+    finally:
+        _collecting.reset(token)
 
 
 def readout_paths(init: Callable[[jax.Array], Any], *also: str) -> frozenset[str]:
@@ -42,7 +60,7 @@ def readout_paths(init: Callable[[jax.Array], Any], *also: str) -> frozenset[str
                 places.clear()
             return result
 
-        with nn.intercept_methods(collect):
+        with _collecting_paths(), nn.intercept_methods(collect):
             params = init(key)
         marked = set(map(id, readouts))
         leaves = jax.tree_util.tree_leaves_with_path(params)
