@@ -70,9 +70,9 @@ def test_a_value_out_of_range_is_refused_in_one_sentence(tools, call, words):
 
 
 def test_values_at_the_ends_of_a_range_pass(tools):
-    for call in ("saw(teeth=1, rust=0, angle=0, sizes=(2,), steel='soft')", "drill(seed=4294967295, bits=20)"):
-        tools.read(call)
-    tools.read("saw(turn=-5)")  # a negative default sets no limit
+    saw = tools.read("saw(teeth=1, rust=0, angle=0, sizes=(2,), steel='soft', turn=-5)")
+    assert dict(saw) == {"teeth": 1, "rust": 0, "angle": 0.0, "sizes": (2,), "steel": "soft", "turn": -5}
+    assert tools.read("drill(seed=4294967295, bits=20)")["seed"] == 2**32 - 1
 
 
 def test_a_function_with_declarations_is_called_directly_with_its_plain_defaults(tools):
