@@ -419,7 +419,7 @@ def _(model: AutoregressiveModel) -> str:
 
 @extras.in_sequence.register(AutoregressiveModel)
 def _(model: AutoregressiveModel) -> bool:
-    return model.orders is None and not (np.diff(np.asarray(model.factorization.step)) < 0).any()
+    return model.orders is None and model.factorization.in_sequence
 
 
 @extras.sharper.register(AutoregressiveModel)
