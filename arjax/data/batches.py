@@ -1,4 +1,4 @@
-"""Batches, and reading ahead. Those of a train step are a pure function of (seed, step): a resumed run needs no more."""
+"""Batches, and reading ahead. A train step reads a pure function of (seed, step), so a resumed run needs no more."""
 
 from __future__ import annotations
 

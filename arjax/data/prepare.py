@@ -88,9 +88,7 @@ def _prepare_raw(name: str, manual_dir: str, target: Path, check_sizes: bool) ->
     splits = raw.read(files[0])
     sizes = tuple(len(splits[split].keys) for split in SPLITS)
     if check_sizes and sizes != raw.sizes:
-        raise UserError(
-            f"{files[0].name} is not the published file: it has {sizes} rows instead of {raw.sizes}"
-        )
+        raise UserError(f"{files[0].name} is not the published file: it has {sizes} rows instead of {raw.sizes}")
     write_splits(path, splits)
     return path
 

@@ -75,7 +75,9 @@ class RawSet:
 def read_uci(path: Path, dims: int) -> dict[str, RawRows]:
     """Rows of 0/1 in one file per set, with the keys `train_data`, `valid_data` and `test_data`."""
     splits = {}
-    for split, (key, x) in zip(SPLITS, read_arrays(path, ("train_data", "valid_data", "test_data")).items(), strict=True):
+    for split, (key, x) in zip(
+        SPLITS, read_arrays(path, ("train_data", "valid_data", "test_data")).items(), strict=True
+    ):
         if x.ndim != 2 or x.shape[1] != dims or not len(x) or not np.isin(x, (0, 1)).all():
             raise UserError(f"{path} must hold rows of {dims} values 0 or 1; {key} of shape {x.shape} does not")
         splits[split] = RawRows(range(len(x)), {"x": x.astype(np.uint8)})
@@ -99,7 +101,9 @@ def read_music(path: Path) -> dict[str, RawRows]:
         if not len(rolls):
             raise UserError(f"{path} has no {split} pieces")
         if wrong := [roll.shape for roll in rolls if roll.ndim != 2 or roll.shape[1] != NUM_NOTES or not len(roll)]:
-            raise UserError(f"{path} must hold piano rolls of {NUM_NOTES} keys, but a {split} piece has shape {wrong[0]}")
+            raise UserError(
+                f"{path} must hold piano rolls of {NUM_NOTES} keys, but a {split} piece has shape {wrong[0]}"
+            )
         splits[split] = RawRows(range(len(rolls)), {"x": [(roll > 0).astype(np.uint8) for roll in rolls]})
     return splits
 

@@ -104,7 +104,7 @@ def text_windows(
     min_count: int = 0,
     fingerprint: str = "",
 ) -> Dataset:
-    """A data set of one text per split, in windows; the vocabulary is that of the train split, see `make_vocabulary`."""
+    """A data set of one text per split, in windows, with the vocabulary of the train split (`make_vocabulary`)."""
     vocabulary = make_vocabulary(texts["train"], tokens, min_count)
     encoded = {}
     for split, text in texts.items():
@@ -125,7 +125,7 @@ def text_windows(
 def read_files(
     dataset: str, file: str, validation: str, test: str, tokens: str, splits: tuple
 ) -> tuple[list[str], str, str]:
-    """The text of one file, to be cut into splits, or the texts of three; the name of the data; and a digest of them."""
+    """The text of one file, to be cut into splits, or those of three; the name of the data; and a digest of them."""
     refuse(
         (not file, f"the data set {dataset!r} needs a text file: give its path, config.dataset.file=my.txt"),
         (

@@ -107,7 +107,7 @@ class Exposure:
 
 
 def open_truth(dataset: Dataset) -> Truth | None:
-    """Returns the distribution that the examples of a data set were drawn from, with its model; None if it is unknown."""
+    """Returns the distribution that the examples were drawn from, with its model; None where it is not known."""
     truth = dataset.truth
     if truth is None or not isinstance(truth.model, str):
         return truth

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from arjax.conditionals.temperature import as_temperature
+from arjax.conditionals.numerics import as_temperature
 from arjax.core.arguments import check_names
 from arjax.core.options import opt
 

@@ -24,7 +24,9 @@ def prepared(tmp_path_factory):
             return tfds.core.DatasetInfo(builder=self, features=features)
 
         def _split_generators(self, dl_manager):
-            return {split: iter([(split, {"text": "to be or not to be" * 9})]) for split in ("train", "validation", "test")}
+            return {
+                split: iter([(split, {"text": "to be or not to be" * 9})]) for split in ("train", "validation", "test")
+            }
 
         def _generate_examples(self):
             raise NotImplementedError

@@ -193,7 +193,9 @@ def test_a_damaged_file_is_told(tmp_path):
     damaged = [file.read_bytes()[:1000], bytes(1000)]
     for content in damaged:
         file.write_bytes(content)
-        with pytest.raises(UserError, match=r"damaged.*delete it and run: python scripts/prepare_data\.py poly_music/jsb"):
+        with pytest.raises(
+            UserError, match=r"damaged.*delete it and run: python scripts/prepare_data\.py poly_music/jsb"
+        ):
             make_dataset("poly_music", data_dir=str(tmp_path / "out"))
     changes = [
         ({"train/x:lengths": np.array([3])}, "other lengths"),
