@@ -102,7 +102,7 @@ def read_splits(
     return splits
 
 
-def write_splits(path: Path, splits: Mapping[str, tuple[Sequence[Any], Mapping[str, Sequence[Any]]]]) -> None:
+def write_splits(path: Path, splits: Mapping[str, tuple[Sequence[Any], Mapping[str, Any]]]) -> None:
     """Writes an .npz file of the rows of each split: their keys, and their features by name.
 
     The rows stand in the order in which tensorflow-datasets stores rows of these keys, so that the batches of published
@@ -125,14 +125,15 @@ def write_splits(path: Path, splits: Mapping[str, tuple[Sequence[Any], Mapping[s
 
 def _read_file(path: Path) -> dict[str, dict[str, Sequence[Any]]]:
     """The rows of a file of `write_splits`."""
-    arrays, splits = read_arrays(path), {}
+    arrays = read_arrays(path)
+    splits: dict[str, dict[str, Sequence[Any]]] = {}
     for key, array in arrays.items():
         split, _, name = key.partition("/")
         if split in SPLITS and not name.endswith(_LENGTHS):
             lengths = arrays.get(f"{key}{_LENGTHS}")
             if lengths is not None and (lengths.dtype.kind not in "iu" or lengths.sum() != len(array)):
                 raise UserError(f"the rows of {key} in {path} have other lengths than the file says")
-            rows = array if lengths is None else np.split(array, np.cumsum(lengths)[:-1])
+            rows: Any = array if lengths is None else np.split(array, np.cumsum(lengths)[:-1])
             splits.setdefault(split, {})[name] = rows
     return splits
 
@@ -148,7 +149,7 @@ def _read_folder(tfds: ModuleType, folder: Path, encoded: tuple[str, ...]) -> di
     builder = tfds.builder_from_directory(folder)
     if unknown := set(builder.info.splits) - set(SPLITS):
         raise UserError(f"the data set in {folder} has an unknown split {min(unknown)!r}")
-    splits = {}
+    splits: dict[str, dict[str, Sequence[Any]]] = {}
     for split, of_split in builder.info.splits.items():
         for file in of_split.filepaths:
             if not Path(file).is_file():

@@ -50,7 +50,7 @@ class RawRows(NamedTuple):
     """
 
     keys: Sequence[Any]
-    features: dict[str, Sequence[Any]]
+    features: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
