@@ -28,9 +28,7 @@ from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.files import folder_to_write, only_run_in, path_text
 from arjax.core.output import say_once
-from arjax.core.run_code import FILE_NAME as CODE_FILE
-from arjax.core.run_code import tell_changed_code
-from arjax.core.trust import trusting
+from arjax.core.plugins import CODE_FILE, tell_changed_code, trusting
 from arjax.models.draws import opened
 from arjax.parallel.sharding import available_devices
 from arjax.training.loop import Outcome, train

@@ -19,7 +19,7 @@ from arjax.config.files import FILE_NAME as CONFIG_NAME
 from arjax.config.files import check_same_run
 from arjax.core.errors import UserError
 from arjax.core.files import only_run_in, writable_folder, writing
-from arjax.core.run_code import copy_code
+from arjax.core.plugins import CODE_FILE
 from arjax.population.population import Population, check_has_order, form, member, shared_setup
 from arjax.population.train import Scores, train_population, write_member
 from arjax.reporting.progress import Progress
@@ -110,7 +110,9 @@ def _write(grid: Grid, population: Population, scores: Scores, workdir: Path, tr
         for job in grid.jobs[grid.orders[o], grid.seeds[s]]:
             code = 0
             try:
-                copy_code(training, workdir / job.run.name)
+                if (training / CODE_FILE).exists():
+                    with writing(workdir / job.run.name / CODE_FILE):
+                        shutil.copyfile(training / CODE_FILE, workdir / job.run.name / CODE_FILE)
                 write_member(workdir / job.run.name, job.config, population, scores, o, s)
             except UserError as error:
                 _tell(str(error), [job.run], workdir)

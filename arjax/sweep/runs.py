@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError, did_you_mean, refuse
 from arjax.core.files import note_versions, versions_in, writable_folder
-from arjax.core.run_code import changed_code
+from arjax.core.plugins import changed_code
 from arjax.reporting.reports import FILE_NAME, read_report
 
 READ_NAME = "read.json"

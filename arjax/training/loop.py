@@ -17,7 +17,7 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, within_memory
-from arjax.core.run_code import note_code
+from arjax.core.plugins import note_code
 from arjax.core.scores import NO_LIKELIHOOD, score_name
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.report import open_judge

@@ -6,8 +6,8 @@ from sweep_cases import STAND_IN, rows, sweep, write_sweep
 from arjax.config.build import build_dataset
 from arjax.config.files import load_config_file, set_fields, to_json, trained_by
 from arjax.core.errors import UserError
-from arjax.core.files import write_json
-from arjax.core.run_code import changed_code, copy_code, fingerprints, note_code
+from arjax.core.files import digest_of, fingerprint_of, write_json
+from arjax.core.plugins import changed_code, note_code
 from arjax.sweep import slurm
 from arjax.training.workdir import remember_data
 
@@ -75,9 +75,13 @@ def test_a_run_that_a_cluster_has_finished_before_its_config_file_changed_is_sub
 
 def test_own_code_that_has_changed_is_told_and_the_row_stands(finished, capsys):
     mine, other = str(finished / "mine.py"), str(finished / "gone.py")
+
+    def note(*files):
+        note_code({file: fingerprint_of([digest_of(file)]) for file in files}, "out/a")
+
     (finished / "mine.py").write_text("# one\n")
-    note_code(fingerprints([mine]), "out/a")
-    note_code(fingerprints([mine]), "out/a")
+    note(mine)
+    note(mine)
     assert sweep() == 0 and "mine.py" not in capsys.readouterr().out
     (finished / "mine.py").write_text("# another\n")
     assert sweep() == 0
@@ -86,11 +90,9 @@ def test_own_code_that_has_changed_is_told_and_the_row_stands(finished, capsys):
     assert "1 runs, 1 of them already finished" in found and remark in found
     assert sweep("--dry_run") == 0 and remark in capsys.readouterr().out
     (finished / "gone.py").touch()
-    note_code(fingerprints([mine, other]), "out/a")
+    note(mine, other)
     (finished / "gone.py").unlink()
     assert changed_code("out/a") == [mine]  # two versions have trained it
-    copy_code("out/a", ".")  # as those of a population, which is trained elsewhere
-    assert changed_code(".") == [mine]
     (finished / "out/a/code.json").unlink()
     (finished / "out/a/code.json").mkdir()
     assert sweep() == 0 and "    cannot read out/a/code.json: " in capsys.readouterr().out
