@@ -70,11 +70,11 @@ def validate_run(config: ConfigDict, workdir: str) -> Checked:
         remedy = "add --config=FILE.py, the config file that registers your components"
         raise UserError(f"{remedy}: the run in {workdir} has an {error}") from error
     except UntrustedCodeError as error:
-        message = (
-            f"the run in {workdir} would run {error.file}, which you have not trusted: if you know that file, give "
-            f"--trust (arjax.open_run({str(workdir)!r}, trust=True)) or --config=FILE.py, or add its folder to ${VARIABLE}"
+        remedy = (
+            f"give --trust (arjax.open_run({str(workdir)!r}, trust=True)) or --config=FILE.py, or add its folder to"
         )
-        raise UntrustedCodeError(error.file, message) from error
+        message = f"the run in {workdir} would run {error.file}, which you have not trusted: if you know that file, "
+        raise UntrustedCodeError(error.file, f"{message}{remedy} ${VARIABLE}") from error
     except PluginError as error:
         remedy = "add --config=FILE.py, or its new place, such as --config.plugins=\"('my_network in FOLDER',)\""
         raise UserError(f"the run in {workdir} needs {error}; {remedy}") from error

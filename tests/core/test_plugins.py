@@ -125,7 +125,7 @@ def test_a_second_module_of_the_same_name_is_refused(tools, tmp_path):
     sentence = rf"another module 'mine_c' than {two}/mine_c\.py is imported already, from {one}: rename one of them"
     with pytest.raises(UserError, match=sentence):
         run(two, "import mine_c")
-    with pytest.raises(PluginError, match="another module 'mine_c' is imported already: .*one/mine_c"):
+    with pytest.raises(PluginError, match=r"another module 'mine_c' is imported already: .*one/mine_c"):
         import_plugins([f"mine_c in {two}"], named=True)
     assert tools.get("mine_c")() == 1
     write(tmp_path / "three", "mine_d")

@@ -211,7 +211,7 @@ def test_a_package_of_another_folder_lends_its_name_to_nothing(tmp_path):
     evil = write(tmp_path / "theirs" / "pack_l" / "evil_l.py")
     write(tmp_path / "theirs" / "pack_l" / "__init__.py")
     import_plugins([f"pack_l in {tmp_path / 'mine'}"], named=True)
-    with pytest.raises(UserError, match="another module 'pack_l' is imported already: .*mine/pack_l/__init__.py"):
+    with pytest.raises(UserError, match=r"another module 'pack_l' is imported already: .*mine/pack_l/__init__\.py"):
         import_plugins([f"pack_l.evil_l in {tmp_path / 'theirs'}"])
     assert not ran(evil)
 
