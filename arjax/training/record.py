@@ -125,7 +125,7 @@ def check_fields(fields: Mapping[str, Any], workdir: str | os.PathLike, purpose:
     if not different:
         return
     longer = [name for name in DURATIONS if fields.get(name) != then.fields.get(name)]  # allowed alone, yet telling
-    named = _most_telling({*different, *longer}, then.fields | fields)
+    named = _most_telling({*different, *longer}, {**then.fields, **fields})
     words = ", ".join(
         f"{name} was {_value(then.fields, name)} there and is {_value(fields, name)} now" for name in named[:MOST_NAMED]
     )
@@ -150,7 +150,7 @@ def differences(fields: Mapping[str, Any], then: Record, purpose: Purpose, root:
     """
     if not then.fields:
         return []
-    names = [name for name in then.fields | fields if not _agrees(name, fields, then, purpose)]
+    names = [name for name in {**then.fields, **fields} if not _agrees(name, fields, then, purpose)]
     return [name for name in names if not (root and _renamed(then.fields.get(name), fields.get(name), root))]
 
 
@@ -250,5 +250,5 @@ def _with(before: Mapping[str, list[str]], now: Mapping[str, Sequence[str]]) -> 
     """The versions of before and of now, which come last."""
     return {
         name: [*(v for v in before.get(name, []) if v not in now.get(name, ())), *now.get(name, ())]
-        for name in before | now
+        for name in {**before, **now}
     }
