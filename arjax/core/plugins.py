@@ -44,15 +44,13 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from arjax.core.errors import UserError, describe
-from arjax.core.files import PACKAGE, digest_of, fingerprint_of, note_versions, versions_in
+from arjax.core.files import PACKAGE, digest_of, fingerprint_of
 from arjax.core.output import say_once
 
 #: The group of entry points with which packages register components.
 GROUP = "arjax.plugins"
 #: The environment variable with the folders whose code is trusted.
 VARIABLE = "ARJAX_TRUST"
-#: The file in the folder of a run with the fingerprints of the user's code.
-CODE_FILE = "code.json"
 _IN = " in "
 _RUN_PATH = "<run_path>"  # the name under which `runpy` runs a file
 
@@ -497,23 +495,3 @@ def code_of(plugins: Iterable[str]) -> dict[str, str]:
 def _fingerprint(file: str) -> str:
     """The fingerprint of the contents of a file; "" if it is not there any more."""
     return fingerprint_of([digest_of(file)]) if os.path.isfile(file) else ""
-
-
-def note_code(code: Mapping[str, str], workdir: str | os.PathLike) -> None:
-    """Notes the fingerprints with which a training begins or goes on, beside those of the versions before."""
-    note_versions(Path(workdir) / CODE_FILE, code)
-
-
-def changed_code(workdir: str | os.PathLike) -> list[str]:
-    """The user's files that differ from those with which the run in `workdir` was trained from first step to last.
-
-    Files that are not there any more are left out.
-    """
-    noted = versions_in(Path(workdir) / CODE_FILE)
-    return [file for file, versions in noted.items() if os.path.isfile(file) and versions != [_fingerprint(file)]]
-
-
-def tell_changed_code(workdir: str | os.PathLike) -> None:
-    """Prints a remark about each file of `changed_code`."""
-    for file in changed_code(workdir):
-        say_once(f"{file} has changed since the training of {os.fspath(workdir)} began")
