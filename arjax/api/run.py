@@ -19,11 +19,10 @@ from arjax.models import Model
 from arjax.reporting.reports import FILE_NAME as REPORT
 from arjax.reporting.reports import finished_report, read_report, scores_in_words
 from arjax.reporting.writers import read_metrics
+from arjax.training.record import CONFIG_NAME
+from arjax.training.record import stored as stored_record
 from arjax.training.results import entries_of_run
 from arjax.training.setup import Setup, best_store, latest_store, restore_params
-
-#: The file of `fit_arrays` in its folder, with the arguments of the call.
-ARRAYS_FILE = "arrays.json"
 
 
 @checked_arguments()
@@ -41,7 +40,7 @@ def open_run(workdir: str | os.PathLike, config: str | os.PathLike = "", *, trus
       UserError: the folder holds no run, its `config.json` is damaged, or names a component that is not registered.
     """
     folder = user_path(workdir)
-    if (folder / ARRAYS_FILE).exists():
+    if not (folder / CONFIG_NAME).exists() and stored_record(folder).fields:
         raise UserError(
             f"{workdir} was made by arjax.fit_arrays: call that again with the same arrays, or "
             f"arjax.load({str(folder / 'model.safetensors')!r})"

@@ -21,6 +21,7 @@ from arjax.models.draws import check_draws
 from arjax.models.longer import check_length
 from arjax.parallel.sharding import make_mesh
 from arjax.samplers import DrawOptions, Sampler, make_sampler
+from arjax.training.record import Record
 from arjax.training.setup import EvaluateOptions, Setup, Trained, TrainOptions, make_setup, restore_params
 
 
@@ -86,7 +87,7 @@ def _assemble(checked: Checked, mesh: Mesh) -> Setup:
         sampler=checked.sampler,
         open_run=functools.partial(open_run, mesh=mesh),
         about=_in_words(checked.model),
-        code=code_of(config),
+        record=Record(data=dataset.fingerprint, code=code_of(config)),
     )
 
 

@@ -232,20 +232,3 @@ def read_arrays(path: Path, keys: Sequence[str] | None = None) -> dict[str, np.n
     # the archive, its compression, its end, an array's header, an encrypted or unknown form of the archive
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
         raise UserError(f"{path} is not an .npz file of numbers, or damaged: {error}") from error
-
-
-def versions_in(path: str | os.PathLike) -> dict[str, list[str]]:
-    """The versions of each name; of a damaged file what can be read."""
-    noted = read_json_object(path) or {}
-    return {name: versions for name, versions in noted.items() if isinstance(versions, list)}
-
-
-def note_versions(path: str | os.PathLike, now: Mapping[str, str], anew: bool = False) -> None:
-    """Notes the versions of now as the last ones, beside those of before, or `anew` alone. Raises `UserError` where the
-    disk refuses.
-    """
-    noted = {} if anew else versions_in(path)
-    for name, version in now.items():
-        noted[name] = [*(each for each in noted.get(name, []) if each != version), version]
-    if noted:
-        write_json(path, noted)

@@ -101,7 +101,7 @@ def test_code_that_has_changed_since_the_training_is_told(run, tmp_path, capsys)
     order = folder / "order_of_mine.py"
     remark = f"arjax: {order} has changed since the training of {folder / 'run'} began\n"
     assert main(train) == 0
-    first = json.loads((folder / "run/code.json").read_text())
+    first = json.loads((folder / "run/record.json").read_text())["code"]
     assert list(first) == [str(order)] and len(first[str(order)]) == 1
     assert remark not in capsys.readouterr().err
     order.write_text(ORDER + "# edited\n")
@@ -110,13 +110,13 @@ def test_code_that_has_changed_since_the_training_is_told(run, tmp_path, capsys)
         forget()
         say_once.cache_clear()
         assert main([*train, f"--config.{more}"]) == 0
-        noted = json.loads((folder / "run/code.json").read_text())[str(order)]
+        noted = json.loads((folder / "run/record.json").read_text())["code"][str(order)]
         assert len(noted) == versions and noted[:1] == first[str(order)]
         assert [line for line in capsys.readouterr().err.splitlines(True) if "has changed" in line] == [remark]
-    (folder / "run/code.json").write_text("[")
+    (folder / "run/record.json").write_text("[")
     forget()
-    assert main(["--mode=evaluate", f"--workdir={folder / 'run'}"]) == 0
-    assert "has changed" not in capsys.readouterr().err
+    assert main(["--mode=evaluate", f"--workdir={folder / 'run'}"]) == 2
+    assert "record.json is damaged: put back a copy of it" in capsys.readouterr().err
 
 
 def test_files_that_no_import_statement_names_are_noted_too(run, tmp_path):
@@ -125,7 +125,7 @@ def test_files_that_no_import_statement_names_are_noted_too(run, tmp_path):
     (folder / "order_of_mine.py").write_text("import importlib\nimportlib.import_module('in' + 'ner')\n")
     assert main([f"--config={folder / 'config_of_mine.py'}", f"--workdir={folder / 'run'}"]) == 0
     sys.modules.pop("inner")
-    assert str(folder / "inner.py") in json.loads((folder / "run/code.json").read_text())
+    assert str(folder / "inner.py") in json.loads((folder / "run/record.json").read_text())["code"]
 
 
 def test_one_that_has_gone_is_named_with_the_ways_out(run, sentence_of, tmp_path):
