@@ -28,7 +28,7 @@ from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.files import folder_to_write, only_run_in, path_text
 from arjax.core.output import say_once
-from arjax.core.trust import trusting
+from arjax.core.plugins import trusting
 from arjax.models.draws import opened
 from arjax.parallel.sharding import available_devices
 from arjax.training.loop import Outcome, train
