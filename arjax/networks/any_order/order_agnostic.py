@@ -17,9 +17,9 @@ import jax.numpy as jnp
 from arjax.core.arrays import filled
 from arjax.factorization import Factorization
 from arjax.networks.base import AheadNetwork, Context
+from arjax.networks.layers.causal import join, windows
 from arjax.networks.layers.embedding import flat_sites, numeric, numeric_size
 from arjax.networks.layers.steps import to_grid
-from arjax.networks.layers.windows import join, windows
 
 #: `body(network, carry, xs) -> (carry, features [B, C, M, F])` for a chunk of C steps; `xs` has C as first axis.
 Body = Callable[["OrderAgnosticNetwork", Any, Any], tuple[Any, jax.Array]]
