@@ -14,7 +14,6 @@ from arjax.conditionals import CONDITIONALS, Conditional, make_conditional, trun
 from arjax.conditionals.base import CONDITIONAL, bound
 from arjax.conditionals.blocks import Query, scores_blocks, site_entropy, site_log_prob, site_loss
 from arjax.conditionals.numerics import as_temperature
-from arjax.conditionals.temperature import as_temperature
 from arjax.core.arrays import filled
 from arjax.core.batch import Array, Batch, Score
 from arjax.core.errors import UserError

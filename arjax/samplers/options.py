@@ -9,8 +9,6 @@ from typing import Any
 import jax
 
 from arjax.conditionals.numerics import as_temperature
-from arjax.conditionals.temperature import as_temperature
-from arjax.core.arguments import check_names
 from arjax.core.options import check_names, opt
 
 

@@ -11,8 +11,6 @@ import numpy as np
 
 from arjax.conditionals.blocks import scores_blocks
 from arjax.conditionals.restricted import Truncated
-from arjax.conditionals.truncated import Truncated
-from arjax.core.count_models import CountModel, fit_count_model, rows_of
 from arjax.core.errors import UserError
 from arjax.core.options import opt
 from arjax.samplers.base import Resources
