@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.spec import EventSpec
 
 Array = jax.Array | np.ndarray
@@ -80,10 +80,11 @@ def as_sites(event: EventSpec, sites: Any, name: str) -> np.ndarray:
     argument of a transformed function: orders are found outside of it.
     """
     sites = as_array(sites, name)
-    if not is_known(sites):
-        raise UserError(f"{name} must be known outside `jit`, as it decides on the order: close over it")
-    if sites.shape != event.grid_shape:
-        raise UserError(f"{name} has shape {sites.shape}, but the grid is {event.grid_shape}")
+    shape, grid = sites.shape, event.grid_shape
+    refuse(
+        (not is_known(sites), f"{name} must be known outside `jit`, as it decides on the order: close over it"),
+        (shape != grid, f"{name} has shape {shape}, but the grid is {grid}"),
+    )
     check_marks(sites, name)
     return np.asarray(sites, bool)
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError, did_you_mean, refuse
 from arjax.core.values import parse_json
 
 #: The folder of this package, in which the configs of the project travel along.
@@ -33,20 +33,17 @@ def user_path(text: str | os.PathLike) -> Path:
         folder behind `~`, a name that is too long, a parent folder without permission.
     """
     text = path_text(text)
-    if text == "":  # which is the current folder to the system
-        raise UserError("the path is empty: name a file or a folder, the current one is '.'")
+    refuse((text == "", "the path is empty: name a file or a folder, the current one is '.'"))
     path = Path(text)
     try:
         path = path.expanduser()
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return path
-    except RuntimeError as error:  # from expanduser
-        raise UserError(f"{str(text)!r} is no path: there is no such home folder, write the path in full") from error
-    except ValueError as error:  # a NUL character, or characters that cannot be encoded
-        raise UserError(f"{str(text)!r} is no path: {error}") from error
-    except OSError as error:
-        raise UserError(f"cannot use the path {str(text)!r}: {error.strerror}") from error
+    except (RuntimeError, ValueError, OSError) as error:  # no such home folder; a NUL character; no permission
+        no_home = "there is no such home folder, write the path in full"
+        reason = no_home if isinstance(error, RuntimeError) else getattr(error, "strerror", None) or error
+        raise UserError(f"cannot use the path {str(text)!r}: {reason}") from error
     return path
 
 
