@@ -36,9 +36,6 @@ def is_traced(*trees: Any) -> bool:
 def as_array(values: Any, name: str) -> Array:
     """The values as an array of real numbers or truth values; `name` is their name in messages. The masked entries of
     a masked array of numpy are missing values (NaN).
-
-    Raises `UserError` for rows of different lengths, for complex numbers, dates, text or objects, and for masked
-    integers.
     """
     given = values
     if not isinstance(values, jax.Array):
@@ -74,11 +71,7 @@ def _with_missing(values: np.ma.MaskedArray, name: str) -> np.ndarray:
 
 
 def as_sites(event: EventSpec, sites: Any, name: str) -> np.ndarray:
-    """A set of sites, bool[*grid], of marks that are 0 or 1; `name` is its name in messages.
-
-    Raises `UserError` for another shape, other values (numbers of sites, for example), or marks that are unknown as an
-    argument of a transformed function: orders are found outside of it.
-    """
+    """A set of sites, bool[*grid], of marks that are 0 or 1; `name` is its name in messages."""
     sites = as_array(sites, name)
     shape, grid = sites.shape, event.grid_shape
     refuse(

@@ -66,10 +66,7 @@ class Score:
 
 
 def as_parts(spec: ContextSpec, context: Any) -> Mapping[str, Any]:
-    """The parts of a context by name; the array alone stands for a context of one part.
-
-    Raises `UserError` for a context that is missing or not wanted, or parts of other names.
-    """
+    """The parts of a context by name; the array alone stands for a context of one part."""
     names, is_dict = [name for name, _ in spec.parts], isinstance(context, Mapping)
     is_missing = context is None or (is_dict and not context)
     refuse(

@@ -228,7 +228,7 @@ def _taken(function: Any) -> dict[str, Option]:
 def typed_fields(section: type, values: Mapping[str, Any], words: str = "") -> dict[str, Any]:
     """Returns values of the fields of a dataclass, each in the type of its default and within its range.
 
-    `words` begin the names in messages, such as "config.train.". Raises `UserError` for an unknown name, too.
+    `words` begin the names in messages, such as "config.train.".
     """
     explicit = declared(section)
     fields = {f.name: explicit.get(f.name) or Option.of(f.default) for f in dataclasses.fields(section)}

@@ -203,7 +203,7 @@ class Registry:
 
         The one place where options are named, defaulted and checked, for config sections, call strings and Python.
         Lists pass as tuples and whole numbers as fractions. Those of a `Component` of this name are returned as they
-        are. Raises `UserError` for an unknown name or option, a missing one, and a value of another type or range.
+        are.
         """
         if isinstance(given, Component) and (given.registry, given.name) == (self, name):
             return dict(given)
@@ -232,7 +232,7 @@ class Registry:
         return typed
 
     def checked(self, component: Any) -> Any:
-        """The component that a user has built, whose fields are options; raises `UserError` for one out of range."""
+        """Returns a component that a user has built, after its fields, which are options, are checked."""
         name, options = self.name_of(type(component)), vars(component)
         if name:
             self.typed(name, {key: options[key] for key in self.options(name) if key in options})

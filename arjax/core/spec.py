@@ -214,7 +214,7 @@ class ContextSpec:
     def __init__(
         self, kind: str = "none", size: int = 0, length: int = 0, local: tuple[str, ...] = (), **parts: EventSpec
     ):
-        """The short form, or named parts; raises `UserError` for parts that cannot be."""
+        """The short form, or named parts."""
         refuse(
             (not isinstance(kind, str), f"the kind of a context is a text, such as 'label', not {kind!r}"),
             (parts and kind != "none", f"a context has a kind or named parts, not both: {kind!r}, {', '.join(parts)}"),
@@ -304,8 +304,8 @@ NO_CONTEXT = ContextSpec()
 
 def check_spec(value: object, kind: type[EventSpec] | type[ContextSpec]) -> None:
     """Raises `UserError` unless a value is an `EventSpec`, or a `ContextSpec`."""
-    examples = {EventSpec: "an EventSpec such as EventSpec((28, 28))"}
-    example = examples.get(kind, "a ContextSpec such as ContextSpec('label', 10)")
+    for_context = "a ContextSpec such as ContextSpec('label', 10)"
+    example = "an EventSpec such as EventSpec((28, 28))" if kind is EventSpec else for_context
     has_no_grid = isinstance(value, EventSpec) and not value.grid_shape
     refuse(
         (has_no_grid, f"grid () with values {getattr(value, 'value_shape', ())} has no sites or an empty dimension"),
