@@ -15,9 +15,8 @@ import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from arjax.core.errors import UserError, describe, did_you_mean
+from arjax.core.errors import UserError, describe, did_you_mean, say_once
 from arjax.core.options import Option, declared
-from arjax.core.output import say_once
 from arjax.core.plugins import Origin, check_trusted, entry_points, find
 from arjax.core.values import as_typed, check_type, parse_call, parse_expression, parse_literal
 
