@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from arjax.cli.output import guarded_output
 from arjax.core import __version__
 from arjax.core.errors import UserError, did_you_mean
 from arjax.core.files import user_path
 from arjax.core.kept_programs import keep_programs
-from arjax.core.output import guarded_output
 
 MODES = (
     *("train", "evaluate", "compare", "classify", "sample", "suggest", "inpaint", "page", "compress", "decompress"),
