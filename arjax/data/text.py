@@ -10,10 +10,9 @@ import numpy as np
 
 from arjax.core.arrays import up_to_end
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError, refuse
+from arjax.core.errors import UserError, refuse, say_once
 from arjax.core.files import fingerprint_of, user_path
 from arjax.core.options import opt, seed_option
-from arjax.core.output import say_once
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.data.base import DATASETS, Dataset, from_splits
 from arjax.data.prepared import read_splits
