@@ -25,7 +25,6 @@ from arjax.core.errors import refuse
 from arjax.core.options import opt
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import ORDERINGS, PARTITIONS
-from arjax.models import extras
 from arjax.models.chains import SMALL, Chain
 from arjax.models.discrete_chain import Rounds, independent, lowest, masked_counts
 from arjax.models.kinds import KINDS, Example, Recipe
@@ -117,8 +116,3 @@ class BlockDiffusion(Chain):
         refuse(independent(family), (num_steps > size, too_many))
         process = BlockRounds(recipe.event, num_steps or size, family)
         return cls(denoiser, process, train_steps, score_steps, sample_steps, blocks).checked()
-
-
-@extras.in_sequence.register(BlockDiffusion)
-def _(model: BlockDiffusion) -> bool:
-    return not (np.diff(np.asarray(model.factorization.step)) < 0).any()

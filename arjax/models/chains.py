@@ -195,7 +195,7 @@ class Chain(Model):
         network = {"denoiser": init_network(self.denoiser, key, *arguments)}
         return network | self.process.init(jax.random.fold_in(key, 1))
 
-    def inputs(self, x: jax.Array, x_t: jax.Array, t: jax.Array, context: Any) -> tuple[Any, ...]:
+    def inputs(self, x: Any, x_t: Any, t: jax.Array, context: Any) -> tuple[Any, ...]:
         """Returns what the denoiser reads: noisy examples and their times, or noisy blocks beside the clean ones."""
         if self.factorization is None:
             return x_t, None, {**(context or {}), TIME: t.astype(jnp.float32) / self.num_steps}
@@ -291,6 +291,11 @@ class Chain(Model):
         calls = {"network_calls": num_rounds + (num_blocks if self.times_shape else 0), "steps": num_rounds}
         stats = {name: jnp.full(len(keys), value, jnp.int32) for name, value in calls.items()}
         return Draw(x, stats if path is None else stats | {PATH: path})
+
+
+@extras.in_sequence.register(Chain)
+def _(model: Chain) -> bool:
+    return model.factorization is not None and not (np.diff(np.asarray(model.factorization.step)) < 0).any()
 
 
 @extras.sampled_bound.register(Chain)

@@ -102,6 +102,6 @@ class DiffusionHead(Head):
 
 
 @functools.lru_cache(maxsize=64)
-def _chain(network: tuple[Any, ...], noise: tuple[Any, ...], numbers: tuple[int, ...]) -> GaussianChain:
+def _chain(network: tuple[Any, ...], noise: tuple[Any, ...], numbers: tuple[int, int, int]) -> GaussianChain:
     denoiser = denoiser_of(*network)
     return GaussianChain(denoiser, Gaussian(denoiser.event, *noise), *numbers)
