@@ -25,8 +25,8 @@ from arjax.config.files import (
     load_workdir_config,
 )
 from arjax.config.validate import Checked, validate, validate_run
+from arjax.core.errors import say_once
 from arjax.core.files import writable_folder, write_json
-from arjax.core.output import say_once
 from arjax.core.plugins import joined
 from arjax.reporting.reports import line_of
 

@@ -43,9 +43,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from arjax.core.errors import UserError, describe
+from arjax.core.errors import UserError, describe, say_once
 from arjax.core.files import PACKAGE, digest_of, fingerprint_of
-from arjax.core.output import say_once
 
 #: The group of entry points with which packages register components.
 GROUP = "arjax.plugins"

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arjax.networks.denoisers.any_order import as_denoiser
 from chain_cases import KEY, SMALL, log_prob_at
 
 from arjax.core.batch import Batch
@@ -15,7 +16,7 @@ from arjax.core.spec import EventSpec
 from arjax.factorization import make_factorization
 from arjax.models import make_model
 from arjax.models.discrete_chain import PROCESSES, DiscreteChain, masked_counts
-from arjax.networks.denoisers.any_order import as_denoiser
+from arjax.networks.denoisers.base import as_denoiser
 from arjax.samplers.rounds import k_step_log_prob
 from arjax.testing.examples import all_values, random_like
 
