@@ -41,7 +41,6 @@ from arjax.models.kinds import KINDS, Example, Recipe
 from arjax.models.noise_schedules import DISCRETE, MOST_STEPS, kept
 from arjax.networks import NETWORKS
 from arjax.networks.denoisers import make_denoiser
-from arjax.networks.denoisers.any_order import AnyOrderDenoiser
 from arjax.networks.denoisers.base import AnyOrderDenoiser
 
 _small = functools.partial(Example.of, "discrete_chain", network="denoising_transformer", sizes=SMALL, num_steps=3)

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from arjax.networks.denoisers.any_order import as_denoiser
 from chain_cases import KEY, SMALL, log_prob_at
 
 from arjax.core.batch import Batch
