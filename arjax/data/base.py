@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError, say_once
+from arjax.core.errors import UserError, refuse, say_once
 from arjax.core.options import named_arguments, opt
 from arjax.core.registry import Component, Registry
 from arjax.core.spec import FIXED_LEVELS, NO_CONTEXT, ContextSpec, EventSpec, check_spec
@@ -221,10 +221,10 @@ def from_arrays(
     """
     check_spec(event, EventSpec)
     check_spec(context, ContextSpec)
-    if train is None:
-        raise UserError("a data set needs train examples, and train is None")
-    if not isinstance(standardise, str):
-        raise UserError(f"standardise must be 'sites', 'values' or '', not {standardise!r}")
+    refuse(
+        (train is None, "a data set needs train examples, and train is None"),
+        (not isinstance(standardise, str), f"standardise must be 'sites', 'values' or '', not {standardise!r}"),
+    )
     splits = {"train": train, "validation": validation, "test": test}
     given = {split: arrays for split, arrays in splits.items() if arrays is not None}
     return from_splits(event, given, context=context, name=name, extra=extra, standardise=standardise)

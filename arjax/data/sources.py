@@ -22,7 +22,7 @@ from arjax.core.arrays import (
     is_real_type,
 )
 from arjax.core.batch import Batch, as_parts
-from arjax.core.errors import UserError, did_you_mean, say_once
+from arjax.core.errors import UserError, did_you_mean, refuse, say_once
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 
 
@@ -162,10 +162,13 @@ def with_shapes(
     given = {key: array for key, array in arrays.items() if key != "context" or not isinstance(array, Mapping)}
     given = {key: np.asarray(as_array(array, _called(split, key))) for key, array in given.items()}
     x = given["x"]
-    if x.shape[:1] == (0,):
-        raise UserError(f"there are no {split} examples: the array is empty, of shape {x.shape}")
-    if x.shape[1:] != event.shape:
-        raise UserError(f"the {split} examples must have shape (N, {', '.join(map(str, event.shape))}), not {x.shape}")
+    refuse(
+        (x.shape[:1] == (0,), f"there are no {split} examples: the array is empty, of shape {x.shape}"),
+        (
+            x.shape[1:] != event.shape,
+            f"the {split} examples must have shape (N, {', '.join(map(str, event.shape))}), not {x.shape}",
+        ),
+    )
     parts = _parts(context, split, arrays)
     for key, array in ({key: array for key, array in given.items() if key != "context"} | parts).items():
         if array.ndim < 1 or len(array) != len(x):

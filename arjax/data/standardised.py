@@ -8,7 +8,7 @@ import numpy as np
 
 from arjax.core.arrays import check_precision, is_present
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError, did_you_mean, say_once
+from arjax.core.errors import UserError, did_you_mean, refuse, say_once
 from arjax.core.spec import EventSpec
 from arjax.data.sources import ArraySource
 
@@ -39,10 +39,13 @@ def in_standard_units(
             f"standardise of the data {name!r} must be 'sites' or 'values', not {units!r}{did_you_mean(units, UNITS)}"
         )
     kinds = [spec.kind for spec in event.columns or (event,)]
-    if "real" not in kinds:
-        raise UserError(f"standardise is for real values, and {name!r} has {event.in_words}")
-    if event.columns and units == "values":
-        raise UserError(f"each column of {name!r} has units of its own: give standardise='sites'")
+    refuse(
+        ("real" not in kinds, f"standardise is for real values, and {name!r} has {event.in_words}"),
+        (
+            event.columns and units == "values",
+            f"each column of {name!r} has units of its own: give standardise='sites'",
+        ),
+    )
     shift, scale = (np.broadcast_to(each, event.shape).copy() for each in _moments(event, splits, units, name, columns))
     for split, source in splits.items():
         z = (np.asarray(source.arrays.x, np.float64) - shift) / scale

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from arjax.core.arrays import as_array, check_integers
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 
 END, UNKNOWN = "<end>", "\ufffd"
 #: The option `tokens` of data sets of text, and the unit that numbers per token are named after.
@@ -134,10 +134,13 @@ def make_vocabulary(text: str, tokens: str = "characters", min_count: int = 0, e
     `min_count` is 0 for all characters; else those seen less often share one unknown token. `end` adds an end token,
     the last one. Raises `UserError` for options that do not go together, or where no character has a token.
     """
-    if tokens not in UNITS:
-        raise UserError(f"tokens of a text are {' or '.join(UNITS)}, not {tokens!r}")
-    if min_count < 0 or (min_count and tokens == "bytes"):
-        raise UserError(f"min_count must be at least 0, and 0 for bytes, of which none is unknown; not {min_count}")
+    refuse(
+        (tokens not in UNITS, f"tokens of a text are {' or '.join(UNITS)}, not {tokens!r}"),
+        (
+            min_count < 0 or (min_count and tokens == "bytes"),
+            f"min_count must be at least 0, and 0 for bytes, of which none is unknown; not {min_count}",
+        ),
+    )
     if tokens == "bytes":
         symbols = [chr(byte) if byte < 128 else f"\\x{byte:02x}" for byte in range(256)]
     else:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 
 
 def windows(num_elements: int, length: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
@@ -20,10 +20,10 @@ def windows(num_elements: int, length: int, stride: int) -> tuple[np.ndarray, np
     Returns:
       `(starts[W], skips[W])`: first element of each window, and the number of its leading elements that are context.
     """
-    if length < 1:
-        raise UserError(f"the length of a window must be at least 1, not {length}")
-    if not 1 <= stride <= length:
-        raise UserError(f"the stride of windows must be 1 to their length {length}, not {stride}")
+    refuse(
+        (length < 1, f"the length of a window must be at least 1, not {length}"),
+        (not 1 <= stride <= length, f"the stride of windows must be 1 to their length {length}, not {stride}"),
+    )
     last = max(num_elements - length, 0)
     starts = np.minimum(np.arange(-(-last // stride) + 1) * stride, last)
     skips = np.concatenate([[0], starts[:-1] + length - starts[1:]])

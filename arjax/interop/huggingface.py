@@ -17,7 +17,7 @@ import numpy as np
 from flax import traverse_util
 
 from arjax.conditionals import Categorical
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.files import user_path, writable_folder, write_json
 from arjax.core.options import is_integer
 from arjax.core.spec import EventSpec
@@ -199,12 +199,20 @@ def _check_tokens(model: AutoregressiveModel) -> None:
     """Raises `UserError` unless the model is one of tokens on a line, from left to right, without a context."""
     event, order = model.event, np.asarray(model.factorization.order)
     line = len(event.grid_shape) == 1 and event.value_size == 1 and event.num_levels > 2
-    if not isinstance(model.network, Transformer) or model.context_spec or not line:
-        raise UserError("only a `transformer` on a line of tokens, without a context, can be saved in this form")
-    if model.factorization.block_size > 1 or not np.array_equal(order, np.arange(len(order))):
-        raise UserError("only a model of one token per step in raster order can be saved in this form")
-    if model.conditional != Categorical(event.num_levels):
-        raise UserError("only a model with the conditional 'categorical', without options, can be saved in this form")
+    refuse(
+        (
+            not isinstance(model.network, Transformer) or model.context_spec or not line,
+            "only a `transformer` on a line of tokens, without a context, can be saved in this form",
+        ),
+        (
+            model.factorization.block_size > 1 or not np.array_equal(order, np.arange(len(order))),
+            "only a model of one token per step in raster order can be saved in this form",
+        ),
+        (
+            model.conditional != Categorical(event.num_levels),
+            "only a model with the conditional 'categorical', without options, can be saved in this form",
+        ),
+    )
 
 
 def _fitting(model: AutoregressiveModel) -> tuple[Architecture, dict[str, Any]]:
