@@ -63,7 +63,7 @@ class MixtureOfProducts(JointConditional):
         refuse(
             (
                 jax.eval_shape(family.init, jax.random.key(0)) is not None,
-                f"the base of the conditional 'mixture_of_products' cannot be {base!r}, which has parameters of its own",
+                f"the base of the conditional 'mixture_of_products' cannot be {base!r}: it has parameters of its own",
             ),
             (
                 family.joint,

@@ -98,9 +98,6 @@ def truncate(
         Case of Neural Text Degeneration", 2020, section 3.1); 1 for all.
       min_p: of these the ones with at least this part of the probability of the most probable one (Nguyen et al.,
         "Turning Up the Heat: Min-p Sampling for Creative and Coherent LLM Outputs", 2024, section 3); 0 for all.
-
-    Raises:
-      UserError: numbers out of range, or a family for which there is no list of values to choose from.
     """
     check_truncation(top_k, top_p, min_p)
     if not top_k and top_p == 1 and not min_p:

@@ -60,10 +60,6 @@ def array_files(
         `ContextSpec`).
       holes: whether NaN in real values says that the value of a site is missing (see `arjax.core.arrays`); else it is
         refused.
-
-    Raises:
-      UserError: no file, a file that is not one array of numbers, two splits of the same contents, or arrays that do
-        not fit one another.
     """
     if not train:
         raise UserError("the data set 'array_files' needs train examples: give config.dataset.train=x.npy, or a folder")

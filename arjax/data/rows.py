@@ -39,9 +39,6 @@ class Rows(Protocol):
           unknown: "refuse" what training never saw, or take it as "missing".
           holes: whether the model takes missing values.
           needed: the names of the columns that are read; None: all.
-
-        Raises:
-          UserError: rows that cannot be examples, with the place of the first mistake.
         """
 
     def decode(self, x: np.ndarray) -> Any:

@@ -134,8 +134,6 @@ def array_source(
 ) -> ArraySource:
     """An `ArraySource` of checked arrays: `x` and, where there are, `context`, `mask`, `weight` and those in `extra`.
     Real values and those of columns may be missing.
-
-    Raises `UserError` for an array of another name, or shapes, numbers of rows or values that do not fit.
     """
     checked = with_shapes(event, context, split, arrays, extra)
     check_rows(event, context, split, checked, holes=True)
@@ -150,10 +148,7 @@ def array_source(
 def with_shapes(
     event: EventSpec, context: ContextSpec, split: str, arrays: Mapping[str, Any], extra: Sequence[str] = ()
 ) -> Batch:
-    """The arrays of a split as a batch of all examples. Looks at names, shapes and types, not at values.
-
-    Raises `UserError` for a name, shapes or numbers of rows that do not fit the event and the context.
-    """
+    """The arrays of a split as a batch of all examples. Looks at names, shapes and types, not at values."""
     for key in arrays:
         if key not in (*ARRAYS, *extra):  # a misspelled mask would be no mask
             raise UserError(f"nothing reads the {split} array {key!r}{did_you_mean(key, (*ARRAYS, *extra))}")

@@ -30,9 +30,6 @@ def in_standard_units(
     They are the standard deviation and the mean in the train split. Values that are missing (NaN) or masked, and
     examples of weight 0, have no part in them; of the units "sites", a place that is masked in all examples is given,
     and has those of its values. Of mixed columns the discrete ones stay as they are.
-
-    Raises `UserError` for values that are not real, and where those of a place (by its name in `columns`, if it has
-    one) are all the same, vary by less than 1e-30 or more than 1e30, or are too far from the mean for float32.
     """
     if units not in UNITS:
         raise UserError(
@@ -57,7 +54,7 @@ def in_standard_units(
 
 
 def as_float32(z: np.ndarray, what: str) -> np.ndarray:
-    """Standardised values in their type; raises `UserError` where they are too far from the mean for it."""
+    """Standardised values in their type."""
     far = np.abs(z) > np.finfo(np.float32).max
     if far.any():
         raise UserError(f"a value of {what} is {z[far][0]:.1g} standard deviations from the mean of the train split")

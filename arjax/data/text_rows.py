@@ -46,8 +46,7 @@ def read_text(path: str | os.PathLike, tokens: str) -> TextFile:
     """A file of text.
 
     Characters are read as UTF-8, with every kind of line ending as a newline. Bytes that are no UTF-8 pass as
-    surrogates (PEP 383), which a vocabulary of bytes writes back as they were. Raises `UserError` for no file, or one
-    that is no UTF-8.
+    surrogates (PEP 383), which a vocabulary of bytes writes back as they were.
     """
     with reading(f"the text file {str(path)!r}"):
         content = user_path(path).read_bytes()
@@ -73,8 +72,7 @@ def lines_of(text: str) -> list[Line]:
 def labelled_lines(text: str, path: str, labels: str, column: str, needed: bool = True) -> list[Line]:
     """The strings and labels of a csv file with a header, or of one with tabs, whose name then ends in .tsv.
 
-    Rows whose string has no character are left out. Raises `UserError` for a column that is not there, and a row
-    without a label, unless the labels are not `needed`.
+    Rows whose string has no character are left out. Unless the labels are `needed`, some may be missing.
     """
     rows = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if path.endswith(".tsv") else ",")
     found = []
@@ -112,7 +110,7 @@ def sorted_classes(labels: Iterable[str]) -> tuple[str, ...]:
 
 
 def class_numbers(labels: Sequence[Any], classes: Sequence[str], place: str = "") -> np.ndarray:
-    """The numbers of labels, int32[N]; raises `UserError` for one that is no class. `place` begins the sentence."""
+    """The numbers of labels, int32[N]. `place` begins the sentence."""
     known = {name: number for number, name in enumerate(classes)}
     for label in labels:
         if str(label) not in known:

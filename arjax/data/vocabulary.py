@@ -80,10 +80,7 @@ class Vocabulary:
         return len(text) if self.unit == "char" else len(self._codes(text))
 
     def encode(self, text: str) -> np.ndarray:
-        """The tokens of a text, int32[T], without an end; that of unknown characters where there is one.
-
-        Raises `UserError` for a character that no token stands for.
-        """
+        """The tokens of a text, int32[T], without an end; that of unknown characters where there is one."""
         codes, (known, tokens) = self._codes(text), self._known
         places = np.minimum(np.searchsorted(known, codes), len(known) - 1)
         found = known[places] == codes
@@ -97,10 +94,7 @@ class Vocabulary:
         return tokens[: ends[0]] if len(ends) else tokens
 
     def decode(self, tokens: np.ndarray) -> str:
-        """The text of tokens int[...], up to the first end. Bytes that are no UTF-8 become U+FFFD.
-
-        Raises `UserError` where they are no tokens of this vocabulary.
-        """
+        """The text of tokens int[...], up to the first end. Bytes that are no UTF-8 become U+FFFD."""
         tokens = self._before_end(np.asarray(as_array(tokens, "tokens")).ravel())
         if tokens.size:
             check_integers(tokens, len(self), "tokens")
@@ -132,7 +126,7 @@ def make_vocabulary(text: str, tokens: str = "characters", min_count: int = 0, e
     """The vocabulary of a training text: its characters sorted by code point, or all 256 bytes.
 
     `min_count` is 0 for all characters; else those seen less often share one unknown token. `end` adds an end token,
-    the last one. Raises `UserError` for options that do not go together, or where no character has a token.
+    the last one.
     """
     refuse(
         (tokens not in UNITS, f"tokens of a text are {' or '.join(UNITS)}, not {tokens!r}"),

@@ -51,7 +51,7 @@ class RandomWindows:
     """All N - length + 1 windows over one long sequence; the index of a window is the place where it starts."""
 
     def __init__(self, tokens: np.ndarray, length: int):
-        """`tokens` int[N], of any integer type; raises `UserError` when it is shorter than `length`."""
+        """`tokens` int[N], of any integer type."""
         if not 1 <= length <= len(tokens):
             raise UserError(f"windows of length {length} do not fit in a sequence of {len(tokens)}")
         self.arrays = Batch(tokens)

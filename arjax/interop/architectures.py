@@ -115,7 +115,7 @@ def check_fields(config: Config, defaults: Config, nullable: Config = NULLABLE) 
 
 
 def translated(name: str, table: Mapping[str, str]) -> str:
-    """The name of an activation in the other library; raises `UserError` when that has none."""
+    """The name of an activation in the other library."""
     if name not in table:
         raise UserError(f"the activation {name!r} has no counterpart (those that have: {', '.join(table)})")
     return table[name]

@@ -50,11 +50,6 @@ def load_huggingface(
       bos: the token before the first; that of the config by default.
       dtype: compute type; parameters are float32, whatever the files hold.
       **options: `dropout`, `remat`, `unroll` of the network.
-
-    Raises:
-      UserError: the model is neither GPT-2 nor Llama, or a variant of them that `transformer` does not have; the folder
-        is damaged: a field of config.json has another type, a tensor is missing or of another shape, the index names a
-        file outside the folder; or a tensor of a layer has no place in the model, or is quantized.
     """
     directory = user_path(directory)
     config = read_json(directory / "config.json")
@@ -92,9 +87,6 @@ def save_huggingface(
       directory: made where it does not exist; a model in it is replaced.
       model: a `transformer` with the options of GPT-2 or Llama, on a line of tokens in raster order.
       shard_bytes: largest size of a file.
-
-    Raises:
-      UserError: another model, of which nothing is written then; parameters of another one; or the disk refuses.
     """
     _check_tokens(model)
     architecture, options = _fitting(model)
