@@ -280,10 +280,10 @@ def levels_of(kind: str, num_levels: int) -> int:
     """The levels of a kind of data by the option `num_levels`, which is of levels and tokens alone: a line says that
     another number than the usual one has no effect on others.
     """
-    own = FIXED_LEVELS.get(kind, num_levels)
-    if num_levels not in (own, USUAL_LEVELS):
+    levels = FIXED_LEVELS.get(kind, num_levels)
+    if num_levels not in (levels, USUAL_LEVELS):
         say_once(f"the data set option num_levels={num_levels} has no effect on {kind} data")
-    return own
+    return levels
 
 
 def context_option() -> Any:

@@ -75,11 +75,11 @@ def labelled_lines(text: str, path: str, labels: str, column: str, needed: bool 
     Rows whose string has no character are left out. Unless the labels are `needed`, some may be missing.
     """
     rows = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if path.endswith(".tsv") else ",")
-    found = []
+    lines = []
     try:
         names = [name.strip() for name in next(rows, [])]
-        asked = [column, *([labels] if needed or labels in names else [])]
-        where = {name: _place(name, names, path) for name in asked}
+        columns = [column, *([labels] if needed or labels in names else [])]
+        where = {name: _place(name, names, path) for name in columns}
         for row in rows:
             if row and len(row) != len(names):
                 raise UserError(
@@ -90,10 +90,10 @@ def labelled_lines(text: str, path: str, labels: str, column: str, needed: bool 
             label = row[where[labels]].strip() if labels in where else None
             if needed and not label:
                 raise UserError(f"line {rows.line_num} of {path!r} has no label in the column {labels!r}")
-            found.append(Line(row[where[column]], rows.line_num, label or None))
+            lines.append(Line(row[where[column]], rows.line_num, label or None))
     except csv.Error as error:
         raise UserError(f"cannot read the table {path!r}: {error}") from error
-    return found
+    return lines
 
 
 def _place(name: str, names: list[str], path: str) -> int:
@@ -105,8 +105,8 @@ def _place(name: str, names: list[str], path: str) -> int:
 
 def sorted_classes(labels: Iterable[str]) -> tuple[str, ...]:
     """The different labels, numbers by size and words by their letters."""
-    found = set(labels)
-    return tuple(sorted(found, key=lambda label: (float(label), label) if all(map(is_number, found)) else label))
+    classes = set(labels)
+    return tuple(sorted(classes, key=lambda label: (float(label), label) if all(map(is_number, classes)) else label))
 
 
 def class_numbers(labels: Sequence[Any], classes: Sequence[str], place: str = "") -> np.ndarray:
@@ -208,8 +208,8 @@ class WindowRows:
         if len(tokens) < self.length:
             units = self.vocabulary.units
             raise UserError(f"{str(rows)!r} has {len(tokens)} {units}, fewer than the {self.length} of a window")
-        found = cut([tokens], self.length, self.stride)
-        return RowsRead({"x": found["x"], "mask": found["mask"]}, np.arange(len(found["x"])))
+        windows = cut([tokens], self.length, self.stride)
+        return RowsRead({"x": windows["x"], "mask": windows["mask"]}, np.arange(len(windows["x"])))
 
     def decode(self, x: np.ndarray) -> list[str]:
         """The texts of the windows."""

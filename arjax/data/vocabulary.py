@@ -50,10 +50,11 @@ class Vocabulary:
     @functools.cached_property
     def _known(self) -> tuple[np.ndarray, np.ndarray]:
         """The code points (of bytes: values) with a token of their own, in order, and these tokens."""
-        own = [token for token in range(len(self)) if token not in (self.end, self.unknown)]
-        codes = np.array(own if self.unit == "byte" else [ord(self.symbols[token]) for token in own], np.uint32)
+        plain_tokens = [token for token in range(len(self)) if token not in (self.end, self.unknown)]
+        is_byte = self.unit == "byte"
+        codes = np.array([token if is_byte else ord(self.symbols[token]) for token in plain_tokens], np.uint32)
         order = np.argsort(codes)
-        return codes[order], np.array(own, np.int32)[order]
+        return codes[order], np.array(plain_tokens, np.int32)[order]
 
     def _codes(self, text: str) -> np.ndarray:
         """The code points of a text, or the values of its bytes, uint32[T]."""
@@ -83,11 +84,11 @@ class Vocabulary:
         """The tokens of a text, int32[T], without an end; that of unknown characters where there is one."""
         codes, (known, tokens) = self._codes(text), self._known
         places = np.minimum(np.searchsorted(known, codes), len(known) - 1)
-        found = known[places] == codes
-        if self.unknown is None and not found.all():
-            character = chr(codes[~found][0])
+        is_known = known[places] == codes
+        if self.unknown is None and not is_known.all():
+            character = chr(codes[~is_known][0])
             raise UserError(f"no token stands for the character {character!r}; there are those of {self.shown!r}")
-        return np.where(found, tokens[places], -1 if self.unknown is None else self.unknown).astype(np.int32)
+        return np.where(is_known, tokens[places], -1 if self.unknown is None else self.unknown).astype(np.int32)
 
     def _before_end(self, tokens: np.ndarray) -> np.ndarray:
         ends = np.flatnonzero(tokens == self.end) if self.end is not None else np.zeros(0, int)
@@ -162,12 +163,12 @@ def padded(vocabulary: Vocabulary, texts: Sequence[str], length: int, fill: int)
     return tokens_NT
 
 
-def check_same_tokens(own: Vocabulary | None, other: Vocabulary | None, name: str) -> None:
+def check_same_tokens(vocabulary: Vocabulary | None, other: Vocabulary | None, name: str) -> None:
     """Raises `UserError` where the run and another one, such as "the judge", read texts of different tokens."""
-    if own is None or other is None:
+    if vocabulary is None or other is None:
         return
-    if (own.shown, own.end, own.unknown) != (other.shown, other.end, other.unknown):
-        raise UserError(f"{name} knows the tokens {_in_words(other)}, and this run {_in_words(own)}")
+    if (vocabulary.shown, vocabulary.end, vocabulary.unknown) != (other.shown, other.end, other.unknown):
+        raise UserError(f"{name} knows the tokens {_in_words(other)}, and this run {_in_words(vocabulary)}")
 
 
 def _in_words(vocabulary: Vocabulary) -> str:

@@ -11,7 +11,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError, refuse
 
 
-def windows(num_elements: int, length: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
+def window_starts(num_elements: int, length: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
     """Places of windows of `length` elements that together score each of N elements exactly once.
 
     Each window starts `stride` (1 to `length`) after the one before; the last one is moved back to end with the
@@ -36,8 +36,8 @@ def cut(sequences: Sequence[np.ndarray], length: int, stride: int) -> dict[str, 
     Returns:
       `x[W, T, *value]`, `mask[W, T]` (bool, False for padding and context), `owner[W]`, the sequence of each window.
     """
-    places = ((n, windows(len(sequence), length, stride)) for n, sequence in enumerate(sequences))
-    spots = [(n, start, skip) for n, found in places for start, skip in zip(*found, strict=True)]
+    places = ((n, window_starts(len(sequence), length, stride)) for n, sequence in enumerate(sequences))
+    spots = [(n, start, skip) for n, starts_and_skips in places for start, skip in zip(*starts_and_skips, strict=True)]
     x = np.zeros((len(spots), length, *sequences[0].shape[1:]), sequences[0].dtype)
     mask = np.zeros((len(spots), length), bool)
     for row, (n, start, skip) in enumerate(spots):

@@ -22,7 +22,7 @@ from arjax.core.files import user_path, writable_folder, write_json
 from arjax.core.options import is_integer
 from arjax.core.spec import EventSpec
 from arjax.core.traits import require
-from arjax.interop.architectures import ARCHITECTURES, Architecture, check_fields
+from arjax.interop.architectures import ARCHITECTURES, Architecture, check_config
 from arjax.interop.tensors import SHARD_BYTES, TensorFolder, read_json, write_tensors
 from arjax.models import AutoregressiveModel, make_model
 from arjax.networks import NETWORKS
@@ -55,7 +55,7 @@ def load_huggingface(
     config = read_json(directory / "config.json")
     architecture = _architecture(config)
     config = {**architecture.defaults, **config}
-    check_fields(config, architecture.defaults)
+    check_config(config, architecture.defaults)
     for field in architecture.required:
         if config[field] != (known := architecture.defaults[field]):
             raise UserError(f"this model has {field}={config[field]}, of which `transformer` knows {known} only")
