@@ -151,7 +151,6 @@ def test_trust_is_given_to_a_run_and_what_it_reads(folder, monkeypatch, config_f
     flags = [f"--sweep={tmp_path / 'sweep.py'}", f"--workdir={tmp_path / 'out'}", "--executor=population"]
     assert sweep([*flags, "--trust"]) == 0 and ran()
     assert "--trust" not in (tmp_path / "out" / "results.csv").read_text()
-    assert "modes that open runs" in sentence_of(["--mode=list", "--trust"])
 
 
 @pytest.mark.slow
