@@ -18,7 +18,6 @@ from arjax.core.output import guarded_output
 EXIT_USER_ERROR = 2
 #: What follows the name of an unknown flag that is like no other.
 LISTED = " (--help lists all)"
-TRUST_HELP = "run code of others that a run names, from now on; runs of your own need it after you edit their code"
 
 
 class Parser(argparse_flags.ArgumentParser):
@@ -88,7 +87,7 @@ def _exit_code(program: str, main: Callable[[], int]) -> int:
     except MemoryError as error:
         sentence, code = f"this machine has too little memory{f': {error}' if str(error) else ''}", EXIT_USER_ERROR
     except RuntimeError as error:
-        from arjax.core.memory import is_out_of_memory  # JAX is there, where an error is its own
+        from arjax.core.programs import is_out_of_memory  # JAX is there, where an error is its own
 
         if not is_out_of_memory(error):
             raise

@@ -12,8 +12,8 @@ from typing import Any
 from absl import app, flags, logging
 
 from arjax.cli.command_line import LISTED, tell_mistakes
+from arjax.core import __version__
 from arjax.core.errors import UserError, did_you_mean
-from arjax.core.version import __version__
 
 _WIDTH, _INDENT = 120, 26
 

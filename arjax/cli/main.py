@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run_mode(flags: Any) -> int:
-    from arjax.core.trust import trusting
+    from arjax.core.plugins import trusting
 
     with trusting(flags.trust):
         MODES[flags.mode].run(flags)

@@ -12,7 +12,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from arjax.cli.command_line import TRUST_HELP
 from arjax.cli.flags import Flag, help_of, listed, read_flags
 from arjax.core.errors import UserError, refuse
 from arjax.core.files import user_path
@@ -78,6 +77,7 @@ def parse_flags(arguments: Sequence[str]) -> SimpleNamespace:
 
 
 def _declared() -> list[Flag]:
+    trust = "run the code that a stored run names; yours, too, unless --config=FILE.py names it or it is installed"
     return [
         Flag("mode", "MODE", "one of those below [train]", "train", tuple(MODES)),
         Flag("config", "FILE.py[:ARG]", "config file, by its path or its name, with its argument"),
@@ -94,7 +94,7 @@ def _declared() -> list[Flag]:
         Flag("devices", "N", "simulated devices [the mesh's size]", 0, least=1),
         Flag("accelerator", "NAME", "a step on it, such as H100"),
         Flag("json", "", "the names alone, as JSON", False),
-        Flag("trust", "", TRUST_HELP, False),
+        Flag("trust", "", trust, False),
         Flag("coordinator_address", "HOST:PORT", "address of process 0; clusters (SLURM, TPU, GPU) need no such flags"),
         Flag("num_processes", "N", "number of processes", 0),
         Flag("process_id", "I", "number of this process", -1),

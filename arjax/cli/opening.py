@@ -15,7 +15,6 @@ from arjax.config.files import (
     check_same_run,
     load_config_file,
     load_workdir_config,
-    remember_code,
 )
 from arjax.config.validate import Checked, validate, validate_run
 from arjax.core.output import say_once
@@ -67,8 +66,6 @@ def _stored_config(flags: SimpleNamespace) -> Checked:
     apply_overrides(config, [override for override in flags.overrides if flags.config or override[0] != "plugins"])
     checked = validate(config)
     check_same_run(config, flags.workdir)
-    if flags.config or any(name == "plugins" for name, _ in flags.overrides):
-        remember_code(config)
     say_unread(flags, config, stored)
     return checked
 

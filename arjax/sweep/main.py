@@ -11,11 +11,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from arjax.cli.command_line import TRUST_HELP, leave
+from arjax.cli.command_line import leave
 from arjax.cli.flags import Flag, help_of, launch, read_flags
 from arjax.core.errors import UserError, refuse
 from arjax.core.files import folder_to_write, only_run_in, user_path
-from arjax.core.trust import trusting
+from arjax.core.plugins import trusting
 from arjax.core.values import parse_expression, parse_literal
 from arjax.reporting.progress import format_duration
 from arjax.reporting.tables import print_table
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(flags: SimpleNamespace) -> int:
-    with trusting(flags.trust):
+    with trusting():  # the user has named the sweep file, and it names the runs
         return run_search(flags, _executor) if flags.search else _sweep(flags)
 
 
@@ -119,14 +119,13 @@ def _stages(runs: Sequence[Run], table: Table, failed: list[str]) -> Iterator[li
 
 def _executor(flags: SimpleNamespace, workdir: Path, most: int) -> Executor:
     """The executor of the flags; `most`: the number of runs of the largest stage."""
-    more = ["--trust"] * flags.trust
     if flags.executor == "local":
-        return LocalExecutor(1 if flags.jobs is None else flags.jobs, flags.devices_per_job, most=most, more=more)
+        return LocalExecutor(1 if flags.jobs is None else flags.jobs, flags.devices_per_job, most=most)
     if flags.executor == "population":
         from arjax.sweep.population import PopulationExecutor  # with JAX, which would take the devices of other runs
 
         return PopulationExecutor()
-    return SlurmExecutor(workdir, slurm_options(flags.slurm_options), jobs=flags.jobs, more=more)
+    return SlurmExecutor(workdir, slurm_options(flags.slurm_options), jobs=flags.jobs)
 
 
 def _report(table: Table) -> dict[str, str]:
@@ -197,7 +196,6 @@ def _declared() -> list[Flag]:
         Flag("jobs", "N", "runs at once; with slurm, in the queue at once [1; all]", None, least=1),
         Flag("devices_per_job", "N", "devices of its own for each run on this machine", None, least=1),
         Flag("executor", "NAME", f"local, population or slurm: {executor}", "local", ("local", "population", "slurm")),
-        Flag("trust", "", f"{TRUST_HELP}; each run gets this flag, too", False),
         Flag("slurm_options", "K=V,K=V", "for submitit, such as slurm_partition=gpu"),
         Flag("search", "optuna", "how the next point of the space of get_search() is chosen", choices=("optuna",)),
         Flag("trials", "N", "points of the search in all, earlier ones counted [the file's]", None, least=1),
