@@ -86,7 +86,7 @@ def launch(
     """
 
     def parse(arguments: list[str]) -> Any:
-        flags.FLAGS.verbosity = logging.WARNING  # absl would print all that is of interest to a developer
+        logging.set_verbosity(logging.WARNING)  # absl would print all that is of interest to a developer
         result = read(arguments[1:])
         flags.FLAGS.mark_as_parsed()
         if flags.FLAGS.verbosity == logging.WARNING:
