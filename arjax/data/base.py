@@ -20,7 +20,6 @@ from arjax.data.rows import Rows
 from arjax.data.sources import SPLITS, Source, Subset, array_source, check_digits, has_holes, tell_same_arrays
 from arjax.data.standardised import in_standard_units
 from arjax.data.vocabulary import Vocabulary
-from arjax.models import AutoregressiveModel
 
 #: Workdir -> another run, with its `model`, its best `params` and its `dataset`.
 OpenRun = Callable[[str], Any]
@@ -40,11 +39,12 @@ class Truth:
     The model has the event of the data set, and its conditionals are exact at every prefix.
 
     Attributes:
-      model, params: the distribution.
+      model: a model with conditionals; or the call string of its network, see `arjax.evaluation.exposure.open_truth`.
+      params: its parameters.
       end: of strings, the token with which an example ends: behind it there is nothing; None: examples are whole.
     """
 
-    model: AutoregressiveModel
+    model: Any
     params: Any
     end: int | None = dataclasses.field(default=None, metadata={"static": True})
 
