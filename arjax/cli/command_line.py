@@ -11,9 +11,9 @@ from typing import NoReturn
 
 from absl.flags import argparse_flags
 
+from arjax.cli.output import guarded_output
 from arjax.core.errors import UserError, did_you_mean
 from arjax.core.kept_programs import keep_programs
-from arjax.core.output import guarded_output
 
 EXIT_USER_ERROR = 2
 #: What follows the name of an unknown flag that is like no other.

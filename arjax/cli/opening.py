@@ -17,7 +17,7 @@ from arjax.config.files import (
     load_workdir_config,
 )
 from arjax.config.validate import Checked, validate, validate_run
-from arjax.core.output import say_once
+from arjax.core.errors import say_once
 from arjax.core.plugins import joined
 
 if TYPE_CHECKING:

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from arjax.core.arrays import check_precision
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, say_once
 from arjax.core.files import user_path
 from arjax.core.options import Option, opt, seed_option
-from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, from_splits
 from arjax.data.sources import SPLITS, check_other_files, tell_shared_rows

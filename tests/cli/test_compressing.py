@@ -19,7 +19,7 @@ from arjax.coding.classical import sizes
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays, make_dataset
-from arjax.data.strings import ended_strings
+from arjax.data.text import ended_strings
 from arjax.data.text_rows import WindowRows
 from arjax.data.vocabulary import Vocabulary
 from arjax.models import make_model

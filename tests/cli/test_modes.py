@@ -13,8 +13,7 @@ from arjax.cli.main import main
 from arjax.cli.modes import MODES, next_steps, parse_flags
 from arjax.cli.opening import say_unread
 from arjax.config.files import apply_overrides, load_workdir_config
-from arjax.core.errors import UserError
-from arjax.core.output import say_once
+from arjax.core.errors import UserError, say_once
 from arjax.reporting.writers import WRITERS, read_metrics
 
 

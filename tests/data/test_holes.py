@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from arjax.core.arrays import filled, is_present
-from arjax.core.errors import UserError
-from arjax.core.output import say_once
+from arjax.core.errors import UserError, say_once
 from arjax.core.spec import EventSpec
 from arjax.core.values import read_typed
 from arjax.data import from_arrays, make_dataset
