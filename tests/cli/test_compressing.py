@@ -80,23 +80,6 @@ def test_an_array_comes_back_as_it_was(finished_run, tmp_path, capsys, sentence_
     assert "is a .npy file of examples" in sentence_of(["--mode=compress", *flags, *files])
 
 
-@pytest.mark.parametrize(
-    "flags, sentence",
-    [
-        (["--mode=compress"], "--mode=compress needs --output=FILE"),
-        (["--mode=decompress", "--output=x"], "--mode=decompress needs --input=FILE"),
-        (["--mode=sample", "--streams=3"], "--streams and --verify go with"),
-        (["--mode=sample", "--no-verify"], "--streams and --verify go with"),
-        (["--mode=compress", "--output=x", "--streams=-3"], "--streams must be above 0, not -3"),
-        (["--mode=compress", "--output=x", "--num_processes=2"], "--mode=compress is one process"),
-        (["--mode=compress", "--input=x", "--output=./x"], "is the file of --input, which would be lost"),
-        (["--mode=evaluate", "--input=x", "--output=a/../x"], "is the file of --input, which would be lost"),
-    ],
-)
-def test_flags_that_do_not_go_together(flags, sentence, sentence_of):
-    assert sentence in sentence_of([*flags, "--workdir=runs/none"])
-
-
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(
     finished_run, compressed, tmp_path, sentence_of, monkeypatch
 ):
