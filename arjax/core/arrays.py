@@ -1,6 +1,12 @@
 """Checks of arrays from users: numbers of the right type, in range and finite, or one sentence.
 
 Shapes and types are always known; values are unknown inside `jit`, and where another process holds some of them.
+
+NaN at a site of real values, or of mixed columns, says that the value of the site is missing. The value of a site with
+several scalars is missing where any of them is. Integers are never missing. A batch marks the sites with a value in its
+`mask`, so that all counts and means are over observed values. Only some networks, objectives and models (the trait
+"holes") take missing values; all others refuse them. A NaN would make gradients NaN even where its result is not used,
+so all computations begin with `filled`.
 """
 
 from __future__ import annotations
@@ -217,6 +223,19 @@ def check_integers(values: Array, num_levels: int, name: str, lowest: int = 0) -
             low, high = int(values.min()), int(values.max())
         if low < lowest or high >= num_levels:
             raise UserError(f"{name} must be {lowest} to {num_levels - 1}, not {low} to {high}")
+
+
+def is_present(x: Array, value_dims: int) -> Any:
+    """Whether each site has its value, bool of the shape of `x` without its last axes, those of the value of a site."""
+    xp = np if isinstance(x, np.ndarray) else jnp
+    missing = xp.isnan(x) if is_real_type(x.dtype) else xp.zeros(x.shape, bool)
+    return ~missing.any(axis=tuple(range(x.ndim - value_dims, x.ndim)))
+
+
+def filled(x: Array, value_dims: int) -> tuple[Any, Any]:
+    """The values with 0 at the sites whose value is missing, and whether each site has its value."""
+    present = is_present(x, value_dims)
+    return blank(x, present.reshape(*present.shape, *[1] * value_dims)), present
 
 
 def up_to_end(x_BT: Array, end: int | jax.Array) -> Any:

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from arjax.core.arguments import named_arguments
 from arjax.core.errors import UserError
-from arjax.core.options import LARGEST_INT32, is_integer
+from arjax.core.options import LARGEST_INT32, is_integer, named_arguments
 
 KINDS = ("binary", "levels", "tokens", "real", "columns")
 #: The kinds of data whose values are integers.
@@ -29,7 +28,7 @@ class EventSpec:
     """Shape and kind of one example.
 
     Real values and those of columns are float32, in which NaN at a site says that its value is missing: see
-    `arjax.core.holes`.
+    `arjax.core.arrays`.
 
     Attributes:
       grid_shape: the layout of the D sites, such as `(28, 28)` or `(T,)`; `()` for a part of a context that has no

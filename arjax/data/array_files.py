@@ -59,7 +59,7 @@ def array_files(
       num_classes: number of labels, of tokens in a sequence, or of levels of an image (0: real values) to condition on.
       local: whether the context is local: each site reads the places of its grid that belong to the site (see
         `ContextSpec`).
-      holes: whether NaN in real values says that the value of a site is missing (see `arjax.core.holes`); else it is
+      holes: whether NaN in real values says that the value of a site is missing (see `arjax.core.arrays`); else it is
         refused.
 
     Raises:

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from arjax.core.errors import UserError, did_you_mean
-from arjax.core.typed_json import read_one_of
+from arjax.core.values import read_one_of
 
 #: The code of a cell without a value.
 MISSING = -1

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError, did_you_mean
-from arjax.core.options import check_seed
+from arjax.core.options import check_seed, checked_arguments
 from arjax.core.scores import log_mean
 from arjax.data.columns import Condition, Words
 from arjax.data.frames import NO_VALUE, Frame, plain, read_frame

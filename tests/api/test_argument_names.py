@@ -8,8 +8,8 @@ import pytest
 
 import arjax
 from arjax.api.trained_model import Settings
-from arjax.core.arguments import named_arguments, named_like
 from arjax.core.errors import UserError
+from arjax.core.options import named_arguments, named_like
 from arjax.core.spec import ContextSpec, EventSpec, class_label
 from arjax.data import from_arrays
 from arjax.factorization import make_factorization

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
+from arjax.core.arrays import filled, is_present
 from arjax.core.errors import UserError
-from arjax.core.holes import filled, is_present
 from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays, make_dataset
