@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.spec import EventSpec
 
 Array = jax.Array | np.ndarray
@@ -36,9 +36,6 @@ def is_traced(*trees: Any) -> bool:
 def as_array(values: Any, name: str) -> Array:
     """The values as an array of real numbers or truth values; `name` is their name in messages. The masked entries of
     a masked array of numpy are missing values (NaN).
-
-    Raises `UserError` for rows of different lengths, for complex numbers, dates, text or objects, and for masked
-    integers.
     """
     given = values
     if not isinstance(values, jax.Array):
@@ -74,16 +71,13 @@ def _with_missing(values: np.ma.MaskedArray, name: str) -> np.ndarray:
 
 
 def as_sites(event: EventSpec, sites: Any, name: str) -> np.ndarray:
-    """A set of sites, bool[*grid], of marks that are 0 or 1; `name` is its name in messages.
-
-    Raises `UserError` for another shape, other values (numbers of sites, for example), or marks that are unknown as an
-    argument of a transformed function: orders are found outside of it.
-    """
+    """A set of sites, bool[*grid], of marks that are 0 or 1; `name` is its name in messages."""
     sites = as_array(sites, name)
-    if not is_known(sites):
-        raise UserError(f"{name} must be known outside `jit`, as it decides on the order: close over it")
-    if sites.shape != event.grid_shape:
-        raise UserError(f"{name} has shape {sites.shape}, but the grid is {event.grid_shape}")
+    shape, grid = sites.shape, event.grid_shape
+    refuse(
+        (not is_known(sites), f"{name} must be known outside `jit`, as it decides on the order: close over it"),
+        (shape != grid, f"{name} has shape {shape}, but the grid is {grid}"),
+    )
     check_marks(sites, name)
     return np.asarray(sites, bool)
 

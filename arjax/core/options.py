@@ -28,7 +28,7 @@ from typing import Any, NamedTuple, TypeGuard, TypeVar, cast
 
 import numpy as np
 
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError, did_you_mean, refuse
 from arjax.core.values import as_typed
 
 Called = TypeVar("Called", bound=Callable)
@@ -48,8 +48,7 @@ LARGEST_INT32 = 2**31 - 1
 
 def check_size(value: Any, most: int, name: str) -> None:
     """Raises `UserError` for an integer above `most`; `name` begins the sentence."""
-    if is_integer(value) and value > most:
-        raise UserError(f"{name} must be at most {most}, not {value}")
+    refuse((is_integer(value) and value > most, f"{name} must be at most {most}, not {value}"))
 
 
 def is_integer(value: Any) -> TypeGuard[int]:
@@ -59,8 +58,8 @@ def is_integer(value: Any) -> TypeGuard[int]:
 
 def check_seed(seed: Any, name: str = "the seed") -> None:
     """Raises `UserError` unless it is a seed."""
-    if not is_integer(seed) or not 0 <= seed <= LARGEST_SEED:
-        raise UserError(f"{name} must be a whole number from 0 to 2^32 - 1, not {seed!r}")
+    is_seed = is_integer(seed) and 0 <= seed <= LARGEST_SEED
+    refuse((not is_seed, f"{name} must be a whole number from 0 to 2^32 - 1, not {seed!r}"))
 
 
 def flat_integers(values: Sequence[Any] | np.ndarray) -> np.ndarray | None:
@@ -229,7 +228,7 @@ def _taken(function: Any) -> dict[str, Option]:
 def typed_fields(section: type, values: Mapping[str, Any], words: str = "") -> dict[str, Any]:
     """Returns values of the fields of a dataclass, each in the type of its default and within its range.
 
-    `words` begin the names in messages, such as "config.train.". Raises `UserError` for an unknown name, too.
+    `words` begin the names in messages, such as "config.train.".
     """
     explicit = declared(section)
     fields = {f.name: explicit.get(f.name) or Option.of(f.default) for f in dataclasses.fields(section)}
@@ -291,11 +290,6 @@ def named_arguments(called: Called, like: Callable | None = None) -> Called:
         return called(*args, **options)
 
     return cast(Called, call)
-
-
-def named_like(like: Callable) -> Callable[[Called], Called]:
-    """Decorates a function whose `**options` go to the function `like`, see `named_arguments`."""
-    return functools.partial(named_arguments, like=like)
 
 
 def check_names(function: str, given: Iterable[str], known: Iterable[str]) -> None:

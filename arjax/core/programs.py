@@ -51,7 +51,7 @@ def one_program(**static: Any) -> Callable[[Callable], Callable]:
 
 
 def checked_pytree(value: Any, what: str) -> Any:
-    """The value; raises `UserError` if its class is not registered as a pytree, which subclasses do not inherit."""
+    """Returns the value, whose class must be registered as a pytree: subclasses do not inherit that."""
     if jax.tree_util.all_leaves([value]):
         raise UserError(
             f"{what} is no pytree: write @jax.tree_util.register_dataclass above @dataclasses.dataclass of its "
@@ -61,7 +61,7 @@ def checked_pytree(value: Any, what: str) -> Any:
 
 
 def call_if_it_fits(what: str, program: Any, *args: Any, times: int = 1, **kwargs: Any) -> Any:
-    """Calls a jitted function; raises `UserError` where it needs more memory than the devices of its arguments have.
+    """Calls a jitted function, if the devices of its arguments have the memory that it needs.
 
     That is known before anything is allocated. `what` begins the sentence, such as "the arrays of this draw"; `times`
     is how many such calls run at the same time.

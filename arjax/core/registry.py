@@ -15,9 +15,8 @@ import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from arjax.core.errors import UserError, describe, did_you_mean
+from arjax.core.errors import UserError, describe, did_you_mean, say_once
 from arjax.core.options import Option, declared
-from arjax.core.output import say_once
 from arjax.core.plugins import Origin, check_trusted, entry_points, find
 from arjax.core.values import as_typed, check_type, parse_call, parse_expression, parse_literal
 
@@ -203,7 +202,7 @@ class Registry:
 
         The one place where options are named, defaulted and checked, for config sections, call strings and Python.
         Lists pass as tuples and whole numbers as fractions. Those of a `Component` of this name are returned as they
-        are. Raises `UserError` for an unknown name or option, a missing one, and a value of another type or range.
+        are.
         """
         if isinstance(given, Component) and (given.registry, given.name) == (self, name):
             return dict(given)
@@ -232,7 +231,7 @@ class Registry:
         return typed
 
     def checked(self, component: Any) -> Any:
-        """The component that a user has built, whose fields are options; raises `UserError` for one out of range."""
+        """Returns a component that a user has built, after its fields, which are options, are checked."""
         name, options = self.name_of(type(component)), vars(component)
         if name:
             self.typed(name, {key: options[key] for key in self.options(name) if key in options})

@@ -121,7 +121,7 @@ def parse_literal(expression: ast.expr) -> Any:
 
 
 def compile_regex(pattern: str, name: str) -> re.Pattern:
-    """The compiled regular expression; raises `UserError` when it is none."""
+    """The compiled regular expression."""
     try:
         with warnings.catch_warnings(action="ignore"):  # about sets inside sets
             return re.compile(pattern)
@@ -197,7 +197,7 @@ class Call(str):
 
 
 def parse_call(text: str) -> tuple[str, dict[str, Any]]:
-    """Splits `name(key=value, ...)` into the name and its literal keyword options; raises `UserError` on other text."""
+    """Splits `name(key=value, ...)` into the name and its literal keyword options."""
     if isinstance(text, Call):
         return text.name, dict(text.options)
     with contextlib.suppress(ValueError):

@@ -11,10 +11,9 @@ import jax
 import numpy as np
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError, did_you_mean, nearest
+from arjax.core.errors import UserError, did_you_mean, nearest, say_once
 from arjax.core.files import user_path
 from arjax.core.options import opt
-from arjax.core.output import say_once
 from arjax.core.spec import KINDS, NO_CONTEXT, ContextSpec, EventSpec
 from arjax.data.base import DATASETS, USUAL_LEVELS, Dataset, levels_of
 from arjax.data.sources import ARRAYS, ArraySource, check_digits, check_other_files, check_rows, with_shapes

@@ -12,16 +12,14 @@ import jax
 import numpy as np
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, say_once
 from arjax.core.options import named_arguments, opt
-from arjax.core.output import say_once
 from arjax.core.registry import Component, Registry
 from arjax.core.spec import FIXED_LEVELS, NO_CONTEXT, ContextSpec, EventSpec, check_spec
 from arjax.data.rows import Rows
 from arjax.data.sources import SPLITS, Source, Subset, array_source, check_digits, has_holes, tell_same_arrays
 from arjax.data.standardised import in_standard_units
 from arjax.data.vocabulary import Vocabulary
-from arjax.models import AutoregressiveModel
 
 #: Workdir -> another run, with its `model`, its best `params` and its `dataset`.
 OpenRun = Callable[[str], Any]
@@ -41,11 +39,12 @@ class Truth:
     The model has the event of the data set, and its conditionals are exact at every prefix.
 
     Attributes:
-      model, params: the distribution.
+      model: a model with conditionals; or the call string of its network, see `arjax.evaluation.exposure.open_truth`.
+      params: its parameters.
       end: of strings, the token with which an example ends: behind it there is nothing; None: examples are whole.
     """
 
-    model: AutoregressiveModel
+    model: Any
     params: Any
     end: int | None = dataclasses.field(default=None, metadata={"static": True})
 

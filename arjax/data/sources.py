@@ -22,8 +22,7 @@ from arjax.core.arrays import (
     is_real_type,
 )
 from arjax.core.batch import Batch, as_parts
-from arjax.core.errors import UserError, did_you_mean
-from arjax.core.output import say_once
+from arjax.core.errors import UserError, did_you_mean, say_once
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 
 

@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arjax.core.arrays import check_precision
-from arjax.core.errors import UserError, did_you_mean, refuse
+from arjax.core.errors import UserError, did_you_mean, refuse, say_once
 from arjax.core.files import digest_of, fingerprint_of, user_path
 from arjax.core.options import Option, is_integer, opt, seed_option
-from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, from_splits
 from arjax.data.columns import (

@@ -248,3 +248,20 @@ def count(event: EventSpec, batch: Batch) -> Counts:
         sites_B = (batch.mask > 0).reshape(num, -1).sum(-1, dtype=jnp.float32)
     sites = (weight_B * sites_B).sum()
     return Counts(jnp.asarray(weights_of(batch), jnp.float32).sum(), sites, sites * event.value_size)
+
+
+# Gradients through draws by the score function (Williams, "Simple Statistical Gradient-Following Algorithms for
+# Connectionist Reinforcement Learning", 1992).
+
+
+def leave_one_out(value_k: jax.Array) -> jax.Array:
+    """The mean of the other values along the first axis, [k, ...]: a baseline that leaves a gradient unbiased
+    (Kool, van Hoof & Welling, "Buy 4 REINFORCE Samples, Get a Baseline for Free!", 2019). 0 for a single value.
+    """
+    return (value_k.sum(0) - value_k) / max(len(value_k) - 1, 1)
+
+
+def with_score_function(value: jax.Array, signal: jax.Array, log_prob: jax.Array) -> jax.Array:
+    """`value`, with the gradient signal * grad log_prob added to its own; all of one shape."""
+    surrogate = jax.lax.stop_gradient(signal) * log_prob
+    return value + surrogate - jax.lax.stop_gradient(surrogate)

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from arjax.core.arrays import filled, is_present
-from arjax.core.errors import UserError
-from arjax.core.output import say_once
+from arjax.core.errors import UserError, say_once
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays, make_dataset
 from arjax.data.columns import Words, column_as_json, column_from_json
