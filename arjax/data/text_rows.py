@@ -15,8 +15,8 @@ import numpy as np
 from arjax.core.arrays import up_to_end
 from arjax.core.errors import UserError, did_you_mean, say_once
 from arjax.core.files import reading, user_path
+from arjax.data.columns import is_number
 from arjax.data.rows import RowsRead, check_unknown
-from arjax.data.table_files import is_number
 from arjax.data.vocabulary import Vocabulary, padded
 from arjax.data.windows import cut
 
