@@ -105,10 +105,10 @@ def check_draws(model: Any, sampler: Sampler, options: DrawOptions = PLAIN_DRAW)
     """Raises `UserError` for a sampler or options of draws that a model cannot take: before it is trained, too."""
     if "sampler" not in model.takes and sampler != Cached():
         raise UserError(f"{type(model).__name__} draws in its own way: leave sample.sampler at cached")
-    refuse(model, options)
+    check_taken(model, options)
 
 
-def refuse(model: Any, options: DrawOptions) -> None:
+def check_taken(model: Any, options: DrawOptions) -> None:
     """Raises `UserError` for options of a draw that a kind of model does not take, unless they are off."""
     as_temperature(options.temperature)
     for name in options.used():
