@@ -9,12 +9,11 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from arjax.conditionals import CONDITIONALS, Conditional, make_conditional, truncate
 from arjax.conditionals.base import CONDITIONAL, bound
 from arjax.conditionals.blocks import Query, scores_blocks, site_entropy, site_log_prob, site_loss
-from arjax.conditionals.temperature import as_temperature
+from arjax.conditionals.numerics import as_temperature
 from arjax.core.arrays import filled
 from arjax.core.batch import Array, Batch, Score
 from arjax.core.errors import UserError, refuse
@@ -410,7 +409,7 @@ def _(model: AutoregressiveModel) -> str:
 
 @extras.in_sequence.register(AutoregressiveModel)
 def _(model: AutoregressiveModel) -> bool:
-    return model.orders is None and not (np.diff(np.asarray(model.factorization.step)) < 0).any()
+    return model.orders is None and model.factorization.in_sequence
 
 
 @extras.sharper.register(AutoregressiveModel)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals.temperature import as_temperature
+from arjax.conditionals.numerics import as_temperature
 from arjax.core.arrays import as_array, as_sites, filled_behind_end
 from arjax.core.errors import UserError, say_once
 from arjax.core.options import LARGEST, check_size, is_integer, opt

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.conditionals import CONDITIONALS, TransformedNormal
-from arjax.conditionals.transformed_normal import log_normal
+from arjax.conditionals.gaussian import log_normal
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import refuse, say_once
 from arjax.core.options import DEEPEST, opt

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals.truncated import Truncated
+from arjax.conditionals.restricted import Truncated
 from arjax.core.errors import UserError, say_once
 from arjax.core.options import opt
 from arjax.networks.base import chunk_of, step_variables

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from arjax.conditionals.temperature import as_temperature
+from arjax.conditionals.numerics import as_temperature
 from arjax.core.options import check_names, opt
 
 
