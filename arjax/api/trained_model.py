@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from arjax.api.compressing import coded, restored
 from arjax.api.conditionals import SiteConditionals, site_conditionals
+from arjax.api.orders import ChosenOrders, chosen_orders
 from arjax.api.pictures import entropy_picture, history_picture, samples_picture
 from arjax.api.saving import save
 from arjax.coding import CodingOptions
@@ -22,10 +23,12 @@ from arjax.config.build import open_run
 from arjax.core.arguments import checked_arguments
 from arjax.core.arrays import as_array, as_sites
 from arjax.core.batch import as_parts
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.holes import is_present
 from arjax.core.memory import within_memory
 from arjax.core.options import check_seed, typed_fields
+from arjax.core.output import say_once
+from arjax.core.scores import EXACT
 from arjax.core.traits import require
 from arjax.data import Dataset
 from arjax.data.rows import Rows, RowsRead, is_rows
@@ -34,10 +37,10 @@ from arjax.data.standardised import as_float32, tell_raw
 from arjax.data.table_rows import TableRows
 from arjax.data.text_rows import class_numbers
 from arjax.evaluation.classes import classes_of, log_posterior, log_prior
-from arjax.evaluation.likelihood import Evaluator, HiddenSites
-from arjax.evaluation.prompts import Conditioning, text_of
-from arjax.evaluation.report import Measures, report
-from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_sampler
+from arjax.evaluation.likelihood import Evaluator, HiddenSites, nats_in_orders
+from arjax.evaluation.prompts import text_of
+from arjax.evaluation.report import Measures, kind_of_nats, report
+from arjax.evaluation.sampling import draw_on_mesh, options_of_run, pieces_on_mesh
 from arjax.evaluation.splits import Scoring
 from arjax.evaluation.suggestions import Suggestions, SuggestOptions, suggest
 from arjax.models import Model
@@ -131,9 +134,19 @@ class TrainedModel:
         @property
         def settings(self) -> Settings: ...
 
-    @checked_arguments()
-    def log_prob(self, x: Any, *, context: Any = None, mask: Any = None, unknown: str = "refuse") -> np.ndarray:
-        """log p(x | context) of each example in nats, float64[N]; of a model with several orders that of their mixture.
+    @checked_arguments(orders=1)
+    def log_prob(
+        self,
+        x: Any,
+        *,
+        context: Any = None,
+        mask: Any = None,
+        unknown: str = "refuse",
+        ordering: str = "",
+        orders: str | int = "",
+    ) -> np.ndarray:
+        """Returns log p(x | context) of each example in nats, float64[N], or of one example without a batch axis a
+        number; of a model with several orders that of their mixture.
 
         Densities of real values are those in the units of the data, whether or not these were standardised.
 
@@ -145,18 +158,49 @@ class TrainedModel:
           mask: [N, *grid] of 0 and 1, the sites that are scored; None: all, of strings as rows up to their ends.
           unknown: of rows: "refuse" words that training never saw and columns that are not there, or take them as
             "missing", where the model takes missing values.
-
-        Raises:
-          UserError: shapes or values do not fit the model, rows cannot be examples, or the model has no likelihood.
+          ordering: the call string of an order, such as "spiral": the likelihood is that under this order.
+          orders: a distribution over orders, such as "rasters", or the number of orders of the model: the likelihood is
+            that of their mixture. `score_kind` says what the number is.
         """
         check_likelihood(self.model, "`log_prob`")
-        return 0.0 - self.evaluator.rows_of(self.params, self.source(x, context, mask, unknown).examples)["nll"]
+        is_one, x, mask = self._batched(x, mask)
+        source = self.source(x, context, mask, unknown).examples
+        if not ordering and not orders:
+            nll_N = self.evaluator.rows_of(self.params, source)["nll"]
+        else:
+            chosen = self._chosen(ordering, orders)
+            if chosen.kind != EXACT:
+                say_once(
+                    f"`log_prob` under this order: the score is no exact log-likelihood but of kind {chosen.kind!r}"
+                )
+            where = self._as_given, source, self.settings.scoring
+            nll_N = nats_in_orders(self.model, self.params, (chosen.each, chosen.weights), *where)
+        return 0.0 - nll_N[0] if is_one else 0.0 - nll_N
+
+    @checked_arguments(orders=1)
+    def score_kind(self, *, ordering: str = "", orders: str | int = "") -> str:
+        """Returns the kind of the numbers of `log_prob`: "exact", a "bound", an "estimate", or "none": the model has no
+        likelihood. The arguments are those of `log_prob`.
+        """
+        if ordering or orders:
+            return self._chosen(ordering, orders).kind
+        return kind_of_nats(self.model, self.settings.measures.num_orders, self.dataset.end)
+
+    def _chosen(self, ordering: str, orders: str | int) -> ChosenOrders:
+        return chosen_orders(self.model, self.dataset, ordering, orders, self.settings.measures.num_orders)
+
+    def _batched(self, x: Any, mask: Any) -> tuple[bool, Any, Any]:
+        """Whether x is one example without a batch axis, and x and its mask with this axis."""
+        if is_rows(x) or np.shape(x := as_array(x, "x")) != self.model.event.shape:
+            return False, x, mask
+        return True, x[None], None if mask is None else as_array(mask, "mask")[None]
 
     @checked_arguments()
     def conditional_log_prob(
         self, x: Any, *, query: Any, evidence: Any = None, context: Any = None, unknown: str = "refuse"
     ) -> np.ndarray:
-        """log p(x[query] | x[evidence], context) of each example in nats, float64[N], in the units of the data.
+        """Returns log p(x[query] | x[evidence], context) of each example in nats, float64[N], in the units of the data;
+        of one example without a batch axis a number.
 
             run.conditional_log_prob(frame, query=["income"])  # given all other columns
             run.conditional_log_prob(frame, query=["income"], evidence=["age", "job"])
@@ -166,10 +210,6 @@ class TrainedModel:
           query: the names of columns of a table, or bool[*grid]: the sites that are scored. A missing value is not.
           evidence: likewise those that are given; None: all others, () : none.
           context, unknown: as for `log_prob`.
-
-        Raises:
-          UserError: as `log_prob`; the kind of the model has no such conditionals, or no order of it has the evidence
-            first and the query second.
         """
         require(self.model, "queries", "`conditional_log_prob`")
         queried = self._sites(query, "query")
@@ -179,8 +219,10 @@ class TrainedModel:
         needed = None
         if isinstance(self.dataset.rows, TableRows):
             needed = {name for name, reads in zip(self.dataset.rows.names, queried | given, strict=True) if reads}
+        is_one, x, _ = self._batched(x, None)
         source = self.source(x, context, None, unknown, needed, queried | given).examples
-        return 0.0 - self._scorer(HiddenSites(queried, given)).rows_of(self.params, source)["nll"]
+        nll_N = self._scorer(HiddenSites(queried, given)).rows_of(self.params, source)["nll"]
+        return 0.0 - nll_N[0] if is_one else 0.0 - nll_N
 
     @checked_arguments()
     def posterior(self, x: Any, *, prior: Any = "train", mask: Any = None, unknown: str = "refuse") -> np.ndarray:
@@ -300,52 +342,50 @@ class TrainedModel:
         Raises:
           UserError: as `model.draw`, `arjax.models.longer.pieces` and `prompt_options`.
         """
-        if not isinstance(prompt, str):
-            raise UserError(
+        refuse(
+            (
+                not isinstance(prompt, str),
                 f"prompt must be a text, not {prompt!r}: other values that a draw begins with are its `given` ones, at "
-                "the sites that `observed` marks"
-            )
-        if prompt and (given is not None or observed is not None):
-            raise UserError("a prompt sets the observed sites: leave `given` and `observed` out")
-        if isinstance(given, str):
-            raise UserError(f"characters that a draw begins with are its prompt: write prompt={given!r}, not given")
-        if length and observed is not None:
-            raise UserError("a draw with a length begins with its `given` values: leave `observed` out")
+                "the sites that `observed` marks",
+            ),
+            (
+                prompt and not (given is None and observed is None),
+                "a prompt sets the observed sites: leave `given` and `observed` out",
+            ),
+            (
+                isinstance(given, str),
+                f"characters that a draw begins with are its prompt: write prompt={given!r}, not given",
+            ),
+            (
+                isinstance(given, Mapping) and observed is not None,
+                "values by the names of columns are observed: leave `observed` out",
+            ),
+        )
         if isinstance(given, Mapping):
-            if observed is not None:
-                raise UserError("values by the names of columns are observed: leave `observed` out")
             given, observed = self._table("given").given(given)
-        context = self._context(context)
-        options = {"context": context, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
-        options |= {"sampler": sampler, "given": given} | ({} if length else {"observed": observed})
+        options = {"prompt": prompt, "length": length, "given": given, "observed": observed, "context": context}
+        options |= {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "sampler": sampler}
         key, sites = _as_key(seed), length or self.model.event.num_sites
         with within_memory(lambda: f"{num} examples of {sites} sites need more memory than there is: draw fewer"):
-            options = self._options(length, prompt, options)
-            draw = draw_on_mesh(self.model, self.params, key, num, self.settings.mesh, length=length, **options)
+            draw = draw_on_mesh(self.model, self.params, key, num, self.settings.mesh, **self._options(**options))
         return np.asarray(draw.x)
 
     @checked_arguments(like=sample, length=1, seed=None)
-    def stream(self, length: int, *, seed: int = 0, prompt: str = "", **options: Any) -> Iterator[str]:
+    def stream(self, length: int, *, seed: int = 0, **options: Any) -> Iterator[str]:
         """The text of `sample(length=length, ...)[0]` piece by piece, as it is drawn; of models of text.
 
         It begins with the prompt, and stops early where the text ends. The options are those of `sample`.
-
-        Raises:
-          UserError: as `sample`, or the data is no text.
         """
         vocabulary, key = text_of(self.dataset), _as_key(seed)
-        options |= {"context": self._context(options.get("context"))}
         with within_memory(lambda: f"{length} sites need more memory than there is: make the text shorter"):
-            options = self._options(length, prompt, options)
-            pieces = pieces_on_mesh(self.model, self.params, key, 1, self.settings.mesh, length, **options)
+            options = self._options(length=length, **options)
+            pieces = pieces_on_mesh(self.model, self.params, key, 1, self.settings.mesh, **options)
         return vocabulary.decode_pieces(np.asarray(x) for x, _ in pieces)
 
-    def _options(self, length: int, prompt: str, options: dict[str, Any]) -> dict[str, Any]:
-        """The options of a draw: those of the user, with the sampler ready, the prompt and the end of texts."""
-        run, sampler = functools.partial(open_run, mesh=self.settings.mesh), options.get("sampler", "cached")
-        sampler = prepare_sampler(sampler, self.model, self.params, self.dataset, run, length)
-        options = options | {"sampler": sampler, "end": self.dataset.end}
-        return options | Conditioning(prompt).options(self.dataset, length)
+    def _options(self, *, context: Any = None, **options: Any) -> dict[str, Any]:
+        """The options of a draw, see `options_of_run`."""
+        run = functools.partial(open_run, mesh=self.settings.mesh)
+        return options_of_run(self.model, self.params, self.dataset, run, context=self._context(context), **options)
 
     @checked_arguments(like=SuggestOptions)
     def suggest(self, prompt: str = "", *, context: Any = None, **options: Any) -> Suggestions:
@@ -549,9 +589,13 @@ class TrainedModel:
     def _scorer(self, hidden: HiddenSites | None) -> Evaluator:
         """The evaluator of a query, one for each."""
         if hidden not in self._scorers:
-            as_given = dataclasses.replace(self.dataset, transform=None)
-            self._scorers[hidden] = Evaluator(self.model, as_given, self.settings.scoring, hidden)
+            self._scorers[hidden] = Evaluator(self.model, self._as_given, self.settings.scoring, hidden)
         return self._scorers[hidden]
+
+    @property
+    def _as_given(self) -> Dataset:
+        """The data set of examples that are scored as they are."""
+        return dataclasses.replace(self.dataset, transform=None)
 
     @functools.cached_property
     def _scorers(self) -> dict[HiddenSites | None, Evaluator]:

@@ -37,7 +37,7 @@ from arjax.models.noise_schedules import stratified_steps, visited_steps
 from arjax.models.pictures import ChainGraph, Paths, Picture, is_visible
 from arjax.networks.base import apply
 from arjax.networks.denoisers import TIME, BlockTransformer, Denoiser
-from arjax.samplers import Draw, DrawOptions, example_keys
+from arjax.samplers import Draw, Request, example_keys
 
 
 class StepTerms(NamedTuple):
@@ -188,7 +188,7 @@ class Chain(Model):
             return self.bound(params, batch, key)
         return self.estimate(params, batch, key=key, num=num, train=train)[0]
 
-    def how(self, options: DrawOptions) -> Any:
+    def how(self, options: Request) -> Any:
         """Returns the numbers that a draw depends on, such as the temperature, from its options."""
         return options.temperature
 

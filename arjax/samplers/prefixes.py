@@ -11,7 +11,7 @@ from arjax.core.batch import Array
 from arjax.networks.base import chunk_of, step_variables
 from arjax.samplers.base import Steps
 from arjax.samplers.loops import loop_over_steps, read_prompt
-from arjax.samplers.options import PLAIN_DRAW
+from arjax.samplers.request import PLAIN_DRAW
 
 
 def draw_in_steps(

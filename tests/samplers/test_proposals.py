@@ -16,7 +16,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.evaluation.sampling import prepare_sampler
 from arjax.models import make_model
-from arjax.samplers import DrawOptions, Resources, Speculative, make_sampler
+from arjax.samplers import Request, Resources, Speculative, make_sampler
 from arjax.samplers.base import Steps
 from arjax.samplers.drafts import Counts, OtherModel
 from arjax.samplers.drafts.base import Place, log_table, target_of_draft
@@ -118,7 +118,7 @@ def proposal_of(model, params, draft, temperature, k):
 
     @jax.jit
     def of(params, temperature):
-        steps = Steps(model, params, KEYS[:1], DrawOptions(temperature=temperature))
+        steps = Steps(model, params, KEYS[:1], Request(temperature=temperature))
         target = target_of_draft(model, params, steps, draft)
         place = Place(jnp.zeros((1, *model.event.shape), jnp.int32), None, None, jnp.int32(0))
         state = draft.begin(target, place.canvas, None, 0)

@@ -12,13 +12,14 @@ from arjax.conditionals.base import Conditional
 from arjax.conditionals.blocks import scores_blocks
 from arjax.conditionals.truncated import Truncated
 from arjax.core.errors import UserError
+from arjax.core.programs import CLASS_FIELD, ByClass
 from arjax.core.registry import Registry
 from arjax.factorization import Factorization
 from arjax.networks.base import step_variables
 from arjax.samplers.base import Resources, Steps
 
 #: The arrays of a draft are no options.
-DRAFTS = Registry("draft", hidden=("row_H", "log_p_RV", "model", "params"))
+DRAFTS = Registry("draft", hidden=("row_H", "log_p_RV", "model", "params", CLASS_FIELD))
 
 
 class Target(NamedTuple):
@@ -46,7 +47,7 @@ class Proposal(NamedTuple):
     log_q: jax.Array | None  # [k, M, *value, V]; None where nothing asks for them
 
 
-class Draft(abc.ABC):
+class Draft(ByClass, abc.ABC):
     """A source of proposals. Subclasses are frozen dataclasses and pytrees, as samplers are; all methods but `prepare`
     run inside `jit` on one example, a batch of one.
     """
@@ -54,7 +55,7 @@ class Draft(abc.ABC):
     #: Calls of the target's network that one proposal takes.
     target_calls = 0
 
-    def check(self, model: Any, with_log_q: bool = False) -> None:  # noqa: B027  most have nothing to refuse
+    def check(self, model: Any, with_log_q: bool = False) -> None:
         """Raises `UserError` in one sentence where it cannot propose for a model; `with_log_q`: nor with probabilities.
 
         Called before anything compiles, with the conditional that is drawn from, as `Sampler.check`.
