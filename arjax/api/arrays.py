@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -15,12 +14,11 @@ import jax
 import numpy as np
 
 from arjax.api.fitting import silence, stopped
-from arjax.api.run import ARRAYS_FILE
 from arjax.api.trained_model import Fitted, Settings, TrainedModel, as_history
 from arjax.config.sections import defaults
 from arjax.core.arguments import check_names, checked_arguments
 from arjax.core.errors import UserError
-from arjax.core.files import only_run_in, read_json_object, writable_folder, write_json
+from arjax.core.files import only_run_in, writable_folder
 from arjax.core.options import LARGEST, typed_fields
 from arjax.core.registry import Component
 from arjax.data import Dataset, Source, from_arrays
@@ -34,10 +32,10 @@ from arjax.reporting.writers import read_metrics
 from arjax.samplers import make_sampler
 from arjax.training.loop import train as train_setup
 from arjax.training.optimizer import OPTIMIZERS, SHARED, read_rule
+from arjax.training.record import CONFIG_NAME, Record, flat_fields
 from arjax.training.results import entries_of_run
 from arjax.training.schedules import SCHEDULES
 from arjax.training.setup import (
-    UNLEARNED,
     EvaluateOptions,
     OptimizerOptions,
     Setup,
@@ -129,10 +127,11 @@ def fit_arrays(
     dataset = _dataset(model, train, validation, test, {"name": name, "standardise": standardise})
     chosen = {"objective": objective, "optimizer": optimizer, "num_orders": num_orders, "seed": int(seed)}
     sections = _sections(optimizer, options, is_kept=workdir is not None)
-    setup = _setup(model, dataset, chosen, sections, _given(init_from))
+    record = Record() if workdir is None else _record(model, dataset, chosen, sections, init_from)
+    setup = _setup(model, dataset, chosen, sections, _given(init_from), record)
     chosen |= sections.train | sections.optimizer | dict(sections.rule)
     chosen |= {} if init_from is None else {"init_from": _digest(init_from.params)}
-    with silence(quiet), _folder(workdir, setup, chosen) as folder:
+    with silence(quiet), _folder(workdir) as folder:
         fitted = _fit(setup, folder, chosen, is_kept=workdir is not None)
         if workdir is not None:
             fitted.save(folder / "model.safetensors")
@@ -193,8 +192,33 @@ def _given(init_from: TrainedModel | None) -> Trained | None:
     return Trained(init_from.model, params, 0, init_from.dataset)
 
 
+def _record(
+    model: Model,
+    dataset: Dataset,
+    chosen: Mapping[str, Any],
+    sections: _Sections,
+    init_from: TrainedModel | None,
+) -> Record:
+    """The identity of the training, with the names that its options have in a config."""
+    fields = {
+        "model": recipe_of(model).as_json(),
+        "train": sections.train | {"init_from": "" if init_from is None else _digest(init_from.params)},
+        "optimizer": sections.optimizer | dict(sections.rule) | {"name": chosen["optimizer"]},
+        "evaluate": {"num_orders": chosen["num_orders"]},
+        "objective": chosen["objective"],
+        "seed": chosen["seed"],
+    }
+    splits = [_known_of(source) for source in dataset.splits.values()]
+    return Record(flat_fields(fields), _digest((splits, dataset.scale, dataset.shift)))
+
+
 def _setup(
-    model: Model, dataset: Dataset, chosen: Mapping[str, Any], sections: _Sections, given: Trained | None
+    model: Model,
+    dataset: Dataset,
+    chosen: Mapping[str, Any],
+    sections: _Sections,
+    given: Trained | None,
+    record: Record,
 ) -> Setup:
     """The parts of a run, which begins with the parameters of a `given` model."""
     usual = "teacher_forcing" if model.orders is None else "order_agnostic"
@@ -216,6 +240,7 @@ def _setup(
         sampler=make_sampler("cached"),
         open_run=lambda workdir: given if given is not None and workdir == GIVEN else _no_other_run(workdir),
         about=in_words(model),
+        record=record,
     )
 
 
@@ -234,19 +259,16 @@ def _fit(setup: Setup, folder: Path, options: Mapping[str, Any], is_kept: bool) 
 
 
 @contextlib.contextmanager
-def _folder(workdir: str | os.PathLike | None, setup: Setup, options: Mapping[str, Any]) -> Iterator[Path]:
-    """The folder to train in: a temporary one, or that of the user, which holds no other training."""
+def _folder(workdir: str | os.PathLike | None) -> Iterator[Path]:
+    """The folder to train in: a temporary one, or that of the user."""
     if workdir is None:
         with tempfile.TemporaryDirectory(prefix="arjax-") as passing:
             yield Path(passing)
         return
     folder = writable_folder(workdir)
     with only_run_in(folder):
-        recipe = recipe_of(setup.model)
-        data = {split: _digest(_known_of(source)) for split, source in setup.dataset.splits.items()}
-        identity = {"model": recipe.as_json(), "orders": _digest(recipe.arrays), "data": data, "options": dict(options)}
-        identity["units"] = _digest((setup.dataset.scale, setup.dataset.shift))
-        _check_same(folder, identity)
+        if (folder / CONFIG_NAME).exists():
+            raise UserError(f"{folder} holds the run of a config: choose another workdir")
         yield folder
 
 
@@ -263,30 +285,7 @@ def _digest(arrays: Any) -> str:
         array = np.ascontiguousarray(leaf)
         digest.update(f"{array.dtype} {array.shape}".encode())
         digest.update(array.reshape(-1).view(np.uint8).data)  # as bytes: bfloat16 is no type of a buffer
-    return digest.hexdigest()
-
-
-def _check_same(folder: Path, identity: dict[str, Any]) -> None:
-    """Records the identity of the training in a folder; raises `UserError` when the folder holds another one."""
-    path = folder / ARRAYS_FILE
-    if (folder / "config.json").exists():
-        raise UserError(f"{folder} holds the run of a config: choose another workdir")
-    identity = json.loads(json.dumps(identity))
-    before = read_json_object(path)
-    if before is None and path.exists():
-        raise UserError(f"{path} is damaged: choose another workdir")
-    if before is not None:
-        options = {"init_from": None} | {k: value for k, value in before["options"].items() if k not in UNLEARNED}
-        for key, value in options.items():
-            now = identity["options"].get(key)
-            if now != value and key == "init_from":
-                raise UserError(f"{folder} holds a training from other first parameters: choose another workdir")
-            if now != value and not (key == "steps" and now > value):
-                raise UserError(f"{folder} holds a training with {key}={value}, not {now}: choose another workdir")
-        for key in ("model", "orders", "data", "units"):
-            if key in before and identity[key] != before[key]:
-                raise UserError(f"{folder} holds the training of another model or other arrays: choose another workdir")
-    write_json(path, identity)
+    return digest.hexdigest()[:16]
 
 
 def _no_other_run(workdir: str) -> Trained:

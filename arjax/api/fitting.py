@@ -17,8 +17,8 @@ from arjax.api.showing import show_run
 from arjax.config.build import build
 from arjax.config.files import (
     FILE_NAME,
-    changes_results,
     check_same_run,
+    has_same_results,
     load_config_file,
     save_config,
     set_fields,
@@ -28,14 +28,13 @@ from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.files import folder_to_write, only_run_in, path_text
 from arjax.core.output import say_once
-from arjax.core.run_code import FILE_NAME as CODE_FILE
-from arjax.core.run_code import tell_changed_code
-from arjax.core.trust import trusting
+from arjax.core.plugins import trusting
 from arjax.models.draws import opened
 from arjax.parallel.sharding import available_devices
 from arjax.training.loop import Outcome, train
+from arjax.training.record import FILE_NAME as RECORD
 from arjax.training.results import set_results_aside
-from arjax.training.workdir import DATA_FILE, RunFolder, check_data
+from arjax.training.workdir import RunFolder
 
 
 @checked_arguments()
@@ -94,23 +93,22 @@ def _train(checked: Checked, workdir: Path) -> Outcome:
     config = checked.config
     is_new = not (workdir / FILE_NAME).exists()
     if not is_new:
-        check_same_run(config, workdir, training=True)
+        check_same_run(config, workdir, "train")
     with RunFolder(workdir) as folder:
         try:
             setup = build(checked)
             opened(setup.sampler, setup.model, setup.open_run)  # refused now, not at the end
             if not is_new:
-                check_data(setup.dataset, workdir)
-                tell_changed_code(workdir)
+                setup.record.check(workdir)
             if jax.process_index() == 0:
-                if changes_results(config, workdir):
+                if not is_new and not has_same_results(config, workdir):
                     set_results_aside(workdir)
                 save_config(config, workdir)
             outcome = train(setup, folder)
         except UserError:
             if is_new and folder.is_there() and not any((workdir / "checkpoints").glob("*/*")):
                 # Nothing was trained: the corrected config may use this folder.
-                for name in (FILE_NAME, DATA_FILE, CODE_FILE):
+                for name in (FILE_NAME, RECORD):
                     (workdir / name).unlink(missing_ok=True)
             raise
         if jax.process_index() == 0:

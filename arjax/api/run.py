@@ -8,22 +8,21 @@ from typing import Any
 
 from arjax.api.trained_model import Curve, Settings, TrainedModel, as_history
 from arjax.config.build import build
-from arjax.config.files import check_same_run, load_config_file, load_workdir_config, remember_code
+from arjax.config.files import check_same_run, load_config_file, load_workdir_config
 from arjax.config.validate import Checked, validate, validate_run
 from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.files import is_trained_in, user_path
-from arjax.core.trust import trusting
+from arjax.core.plugins import trusting
 from arjax.data import Dataset
 from arjax.models import Model
 from arjax.reporting.reports import FILE_NAME as REPORT
 from arjax.reporting.reports import finished_report, read_report, scores_in_words
 from arjax.reporting.writers import read_metrics
+from arjax.training.record import CONFIG_NAME
+from arjax.training.record import stored as stored_record
 from arjax.training.results import entries_of_run
 from arjax.training.setup import Setup, best_store, latest_store, restore_params
-
-#: The file of `fit_arrays` in its folder, with the arguments of the call.
-ARRAYS_FILE = "arrays.json"
 
 
 @checked_arguments()
@@ -33,15 +32,15 @@ def open_run(workdir: str | os.PathLike, config: str | os.PathLike = "", *, trus
     Args:
       workdir: folder of the run.
       config: the config file, as for `--config`, where it registers the data set or the network of the run.
-      trust: whether to run code that the run names, or another run that it reads, and that is neither an installed
-        package nor trusted already, as that of own runs is: see `arjax.core.trust`. It is trusted from then on.
+      trust: whether to run the code that the run names, or another run that it reads. Without it, only installed
+        packages, code that this process has run already and folders in `$ARJAX_TRUST` are imported.
 
     Raises:
       UntrustedCodeError: a `UserError` about code that the user has not trusted; names the file.
       UserError: the folder holds no run, its `config.json` is damaged, or names a component that is not registered.
     """
     folder = user_path(workdir)
-    if (folder / ARRAYS_FILE).exists():
+    if not (folder / CONFIG_NAME).exists() and stored_record(folder).fields:
         raise UserError(
             f"{workdir} was made by arjax.fit_arrays: call that again with the same arrays, or "
             f"arjax.load({str(folder / 'model.safetensors')!r})"
@@ -52,7 +51,6 @@ def open_run(workdir: str | os.PathLike, config: str | os.PathLike = "", *, trus
             return Run(folder, validate_run(stored, str(workdir)), trust=trust)
         checked = validate(load_config_file(os.fspath(config)))
     check_same_run(checked.config, folder)
-    remember_code(checked.config)
     return Run(folder, checked, trust=trust)
 
 
@@ -90,7 +88,8 @@ class Run(TrainedModel):
     @property
     def settings(self) -> Settings:
         """Options and devices of its scores."""
-        return Settings(self._setup.mesh, self._setup.evaluate, self.config.seed, {"config": self.config.to_dict()})
+        setup, about = self._setup, {"config": self.config.to_dict()}
+        return Settings(setup.mesh, setup.evaluate, self.config.seed, about, trust=self._trust)
 
     def _entries(self) -> dict[str, Any]:
         return entries_of_run(self._setup, self.workdir, self._restored)

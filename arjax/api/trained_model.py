@@ -49,6 +49,7 @@ from arjax.page import Page, make_page
 from arjax.reporting.diagrams import factorization_figure
 from arjax.reporting.reports import scores_in_words
 from arjax.samplers import Sampler
+from arjax.training.setup import Trained
 
 
 class Curve(NamedTuple):
@@ -94,11 +95,16 @@ class Settings:
     seed: int = 0  # of the random numbers in the score of a split
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # the training in a model card
     entries: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # the training in a report
+    trust: bool = False  # the code of other runs that it reads: a judge, a draft
 
     @property
     def scoring(self) -> Scoring:
         """How a split is scored."""
         return self.measures.scoring(self.mesh, self.seed)
+
+    def open_run(self, workdir: str) -> Trained:
+        """Returns another run, on the same mesh."""
+        return open_run(workdir, self.mesh, self.trust)
 
 
 class TrainedModel:
@@ -384,8 +390,8 @@ class TrainedModel:
 
     def _options(self, *, context: Any = None, **options: Any) -> dict[str, Any]:
         """The options of a draw, see `options_of_run`."""
-        run = functools.partial(open_run, mesh=self.settings.mesh)
-        return options_of_run(self.model, self.params, self.dataset, run, context=self._context(context), **options)
+        run = self.model, self.params, self.dataset, self.settings.open_run
+        return options_of_run(*run, context=self._context(context), **options)
 
     @checked_arguments(like=SuggestOptions)
     def suggest(self, prompt: str = "", *, context: Any = None, **options: Any) -> Suggestions:
@@ -429,9 +435,9 @@ class TrainedModel:
         settings = self.settings
         requested = dataclasses.replace(settings.measures, **typed_fields(Measures, measures))
         requested.check(self.model, self.dataset)
-        run = functools.partial(open_run, mesh=settings.mesh)
         where = self.model, self.params, self.dataset, split, requested
-        return report(*where, mesh=settings.mesh, seed=settings.seed, open_run=run).scores | self._entries()
+        scored = report(*where, mesh=settings.mesh, seed=settings.seed, open_run=settings.open_run)
+        return scored.scores | self._entries()
 
     def _entries(self) -> dict[str, Any]:
         """The entries of a report about the training."""

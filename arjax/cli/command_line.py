@@ -27,7 +27,7 @@ CODES = ("compress", "decompress")
 PRIORS = ("train", "uniform")
 SHELLS = ("bash", "zsh", "fish")
 EXIT_USER_ERROR = 2
-TRUST_HELP = "run code of others that a run names, from now on; runs of your own need it after you edit their code"
+TRUST_HELP = "run the code that a stored run names; yours, too, unless --config=FILE.py names it or it is installed"
 
 _DESCRIPTION = "Trains, scores and samples an autoregressive model given by a config file."
 _EPILOG = """\

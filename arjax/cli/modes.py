@@ -23,7 +23,6 @@ from arjax.config.files import (
     copy_config,
     load_config_file,
     load_workdir_config,
-    remember_code,
 )
 from arjax.config.validate import Checked, validate, validate_run
 from arjax.core.files import writable_folder, write_json
@@ -294,8 +293,6 @@ def _load_run_config(flags: Flags) -> Checked:
     apply_overrides(config, [override for override in flags.overrides if flags.config or override[0] != "plugins"])
     checked = validate(config)
     check_same_run(config, flags.workdir)
-    if flags.config or any(name == "plugins" for name, _ in flags.overrides):
-        remember_code(config)
     _tell_unread(flags, config, stored)
     return checked
 

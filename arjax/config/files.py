@@ -15,46 +15,22 @@ from ml_collections import ConfigDict
 from arjax.config.base import base_config
 from arjax.config.fields import check_types, fields, nearest_fields
 from arjax.core.errors import UserError
-from arjax.core.files import reading, replacing, user_path, write_text
-from arjax.core.plugins import files_of, import_plugins, remember_plugins, with_places
-from arjax.core.run_code import fingerprints
-from arjax.core.user_files import find_file, run_user_file, split_argument
+from arjax.core.files import find_file, reading, replacing, split_argument, user_path, write_text
+from arjax.core.plugins import code_of as code_of_plugins
+from arjax.core.plugins import import_plugins, run_user_file, with_places
+from arjax.core.registry import origins_outside
 from arjax.core.values import as_tuples, as_typed, parse_json, parse_value
-from arjax.training.setup import UNLEARNED
-from arjax.training.workdir import has_files, has_fingerprint
+from arjax.training.record import CONFIG_NAME as FILE_NAME
+from arjax.training.record import Purpose, check_fields, differences, stored
 
-FILE_NAME = "config.json"
 #: The folder of configs that have short names.
 FOLDER = "configs"
-
-# A run may go on in its folder when only these differ: they change its output or its devices, not the trained model.
-# A longer duration is allowed as well (see `check_same_run`).
-MAY_DIFFER = (
-    "plugins",
-    "dataset.data_dir",
-    *(f"train.{name}" for name in UNLEARNED),
-    *("evaluate.", "sample.", "inpaint.", "suggest.", "mesh."),
-)
-#: Fields of these sections that choose the best parameters of a training.
-SELECTION = ("evaluate.num_orders", "evaluate.examples")
-DURATIONS = ("train.steps", "train.examples", "train.epochs")
-#: Paths of a user's files, in all data sets that know the contents of their files.
-PATHS = tuple(f"dataset.{name}" for name in ("file", "path", "validation_path", "test_path", "validation", "test"))
-#: Fields of evaluations that change no score of `results.json`.
-UNSCORED = ("evaluate.batch_size", "evaluate.ranking")
-#: Sections that say how a model is trained, and not which one.
-OF_TRAINING = ("optimizer", "objective", "train")
-#: Folders of other runs.
-RUNS = ("train.init_from", "dataset.run")
-#: Beginnings of fields, from those that tell two runs apart best; a sentence names three fields at most.
-TELLING = ("dataset.name", "network.name", "objective", "model.", *DURATIONS, "seed", "network.", "dataset.", "")
-MOST_NAMED = 3
 
 
 def load_config_file(text: str) -> ConfigDict:
     """Runs `get_config(arg)` of a config file given as `file.py` or `file.py:arg`; returns the config, locked.
 
-    The file may also be given by a short name, `digits:smoke`: see `arjax.core.user_files.find_file`. Raises
+    The file may also be given by a short name, `digits:smoke`: see `arjax.core.files.find_file`. Raises
     `UserError` where it is missing or no Python file, lacks `get_config`, or fails; names the line that failed.
     """
     name, arg = split_argument(text)
@@ -178,124 +154,38 @@ def _check_complete(config: ConfigDict) -> None:
         raise UserError(f"it has no {missing[0]}")
 
 
-def check_same_run(config: ConfigDict, workdir: str | os.PathLike, training: bool = False) -> None:
-    """Raises `UserError` when `workdir` holds a run whose config differs in what is learned; names up to three fields.
+def check_same_run(config: ConfigDict, workdir: str | os.PathLike, purpose: Purpose = "open") -> None:
+    """Raises `UserError` when `workdir` holds a run whose config differs in what matters for a purpose."""
+    load_workdir_config(workdir)  # which is readable and complete
+    check_fields(dict(fields(config)), workdir, purpose)
 
-    `training`: the run would go on, so the selection of its parameters must be the same, too.
+
+def has_same_results(config: ConfigDict, workdir: str | os.PathLike, root: str = "") -> bool:
+    """Whether the run in `workdir`, once finished, has the results of this config: what is learned, how long, the
+    evaluation, and the contents of files that have moved agree. `root` is that of `differences`.
     """
-    old, new, different = _differences(config, workdir)
-    known = has_fingerprint(workdir)
-    refused = [name for name in different if not _may_differ(name, old, new, training, known)]
-    if not refused:
-        return
-    longer = [name for name in different if name in DURATIONS]  # allowed alone, yet telling
-    named = _most_telling({*refused, *longer}, old | new)
-    named_differences = ", ".join(
-        "{} was {} there and is {} now".format(name, *(repr(c[name]) if name in c else "absent" for c in (old, new)))
-        for name in named[:MOST_NAMED]
-    )
-    more = f", and {len(named) - MOST_NAMED} more differ" if len(named) > MOST_NAMED else ""
-    remedy = "choose another --workdir, or remove this one" if training else "leave out what differs"
-    if training and all(name.partition(".")[0] in OF_TRAINING for name in refused):
-        remedy = f"choose another --workdir, with --config.train.init_from={workdir} to begin with its parameters"
-    if set(refused) <= set(DURATIONS):
-        remedy = "a run can be made longer, not shorter"
-    raise UserError(f"{workdir} holds another run: {named_differences}{more}; {remedy}")
-
-
-def trained_by(config: ConfigDict, workdir: str | os.PathLike, root: str) -> bool:
-    """Whether the finished run in `workdir` is one of this config: what is learned, how long, the evaluation, and the
-    contents of files that have moved agree.
-
-    `root`: a folder that may have had another name then, as in the paths of runs that another one reads.
-    """
-    old, new, different = _differences(config, workdir)
-    files = [path for path in map(new.get, PATHS) if path and isinstance(path, str)]
-
-    def agrees(name: str) -> bool:
-        if _differ_in_root(old.get(name), new.get(name), root):
-            return True
-        lasting = has_files(workdir, files) if name in PATHS else not _changes_results(name)
-        return lasting and _may_differ(name, old, new, training=True, known=True)
-
-    return all(map(agrees, different))
-
-
-def changes_results(config: ConfigDict, workdir: str | os.PathLike) -> bool:
-    """Whether `workdir` holds a run that goes on or is scored otherwise with this config, one of the same run."""
-    there = (Path(workdir) / FILE_NAME).exists()
-    return there and any(map(_changes_results, _differences(config, workdir)[2]))
-
-
-def _changes_results(name: str) -> bool:
-    """Whether a finished run goes on or is scored otherwise when this field differs."""
-    return name in (*DURATIONS, "train.patience") or (name.startswith("evaluate.") and name not in UNSCORED)
-
-
-def _differ_in_root(then: Any, now: Any, root: str) -> bool:
-    """Whether two values differ in the name of one folder only, which begins paths and is `root` now."""
-    first, *rest = map(re.escape, re.split(rf"(?<![\w./~-]){re.escape(root)}(?=/)", str(now)))
-    same = r"\1"
-    return bool(rest) and re.fullmatch(f"{first}(.+){same.join(rest)}", str(then)) is not None
-
-
-def _differences(config: ConfigDict, workdir: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
-    """The fields of the config in `workdir` and of this one, and the names of those that differ."""
-    old, new = dict(fields(load_workdir_config(workdir))), dict(fields(config))
-    shared = old.keys() & new.keys()
-    return old, new, [name for name in old.keys() | new.keys() if name not in shared or old[name] != new[name]]
-
-
-def _may_differ(name: str, old: Mapping[str, Any], new: Mapping[str, Any], training: bool, known: bool) -> bool:
-    """Whether a run may go on although this field differs. `known`: the run knows the contents of its files."""
-    if name.startswith(MAY_DIFFER):
-        return not (training and name in SELECTION)
-    if name not in old or name not in new:
-        return False
-    was, now = old[name], new[name]
-    if name in RUNS and was and now:  # one folder, spelt in two ways
-        return os.path.realpath(was) == os.path.realpath(now)
-    if name in PATHS:  # a file that moved is known by its contents
-        return known and isinstance(was, str) and isinstance(now, str) and bool(was) == bool(now)
-    return name in DURATIONS and now >= was > 0
-
-
-def _most_telling(names: set[str], values: Mapping[str, Any]) -> list[str]:
-    """The names, most telling first; without the options of a data set or a network whose name differs already."""
-    named_sections = tuple(section for section in ("dataset.", "network.") if f"{section}name" in names)
-    kept = [name for name in names if name.endswith(".name") or not name.startswith(named_sections)]
-
-    def rank(name: str) -> tuple[int, bool, str]:
-        place = next(i for i, start in enumerate(TELLING) if name.startswith(start))
-        return place, type(values[name]) not in (int, tuple), name  # sizes come before other options
-
-    return sorted(kept, key=rank)
+    load_workdir_config(workdir)
+    return not differences(dict(fields(config)), stored(workdir), "results", root)
 
 
 def save_config(config: ConfigDict, workdir: str | os.PathLike) -> None:
     """Writes `config.json`, atomically; raises `UserError` where the disk refuses.
 
     Its plugins name all modules and files of others that register a component of the run, in the form in which any
-    process finds them. The user trusts these from then on: they have run.
+    process finds them.
     """
     with_plugins = config.copy_and_resolve_references()
     with with_plugins.unlocked():
         with_plugins.plugins = _places_of_code(config)
-    remember_code(config)
     write_text(Path(workdir) / FILE_NAME, to_json(with_plugins))
 
 
-def remember_code(config: ConfigDict) -> None:
-    """Trusts the code of a config that this call of the user has run, so that its runs open later."""
-    remember_plugins(_places_of_code(config))
-
-
-def code_of(config: ConfigDict) -> dict[str, str]:
+def code_of(config: ConfigDict) -> dict[str, list[str]]:
     """The files of the user's own code that a config runs, with the fingerprint of each."""
-    return fingerprints(files_of(_places_of_code(config)))
+    return {file: [fingerprint] for file, fingerprint in code_of_plugins(_places_of_code(config)).items()}
 
 
 def _places_of_code(config: ConfigDict) -> tuple[str, ...]:
     """The plugins of a config with all that may register its components: whatever its texts may name."""
     texts = [text for text in jax.tree.leaves([value for _, value in fields(config)]) if isinstance(text, str)]
-    return with_places(config.plugins, set(re.findall(r"\w+", " ".join(texts))))
+    return with_places(config.plugins, origins_outside(set(re.findall(r"\w+", " ".join(texts)))))

@@ -18,8 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, did_you_mean
 from arjax.core.values import parse_json
+
+#: The folder of this package, in which the configs of the project travel along.
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def user_path(text: str | os.PathLike) -> Path:
@@ -234,18 +237,35 @@ def read_arrays(path: Path, keys: Sequence[str] | None = None) -> dict[str, np.n
         raise UserError(f"{path} is not an .npz file of numbers, or damaged: {error}") from error
 
 
-def versions_in(path: str | os.PathLike) -> dict[str, list[str]]:
-    """The versions of each name; of a damaged file what can be read."""
-    noted = read_json_object(path) or {}
-    return {name: versions for name, versions in noted.items() if isinstance(versions, list)}
+def split_argument(text: str) -> tuple[str, str]:
+    """`configs/x.py:a,b=c` -> (`configs/x.py`, `a,b=c`); `x:a` -> (`x`, `a`)."""
+    head, separator, arg = text.partition(".py:")
+    if separator:
+        return head + ".py", arg
+    if text.endswith(".py") or user_path(text).is_file():
+        return text, ""
+    head, _, arg = text.partition(":")
+    return head, arg
 
 
-def note_versions(path: str | os.PathLike, now: Mapping[str, str], anew: bool = False) -> None:
-    """Notes the versions of now as the last ones, beside those of before, or `anew` alone. Raises `UserError` where the
-    disk refuses.
+def short_names(folder: str) -> dict[str, Path]:
+    """The files of a folder such as `configs` by their short names: those in it here, and those of the package."""
+    return {path.stem: path for each in (PACKAGE, Path()) for path in sorted((each / folder).glob("*.py"))}
+
+
+def find_file(text: str, folder: str, kind: str = "file") -> Path:
+    """The file of that path or short name; `UserError` with the nearest name of such a `kind` of file.
+
+    `digits` and `digits.py` are, in this sequence, `digits.py`, `configs/digits.py` and the `configs/digits.py` of the
+    package, for the folder `configs`. So is the path `configs/digits.py` where there is no such file.
     """
-    noted = {} if anew else versions_in(path)
-    for name, version in now.items():
-        noted[name] = [*(each for each in noted.get(name, []) if each != version), version]
-    if noted:
-        write_json(path, noted)
+    path = user_path(text)
+    if path.is_file():
+        return path
+    names, is_name = short_names(folder), "/" not in text and not text.endswith(".py")
+    if is_name and (here := Path(f"{text}.py")).is_file():
+        return here
+    if Path(text).parent in (Path(), Path(folder)) and path.name.removesuffix(".py") in names:
+        return names[path.name.removesuffix(".py")]
+    near = "" if is_name else did_you_mean(text, map(str, sorted(path.parent.glob("*.py"))))
+    raise UserError(f"there is no {kind} {text!r}{near or did_you_mean(path.name.removesuffix('.py'), sorted(names))}")

@@ -10,57 +10,17 @@ import ast
 import contextlib
 import dataclasses
 import functools
-import importlib.metadata
 import inspect
-import os
 import re
-import sys
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping
-from types import CodeType
 from typing import Any
 
 from arjax.core.errors import UserError, describe, did_you_mean
 from arjax.core.options import Option, declared
 from arjax.core.output import say_once
-from arjax.core.trust import GROUP, admit, distributions
-from arjax.core.user_code import importing_admitted
+from arjax.core.plugins import Origin, check_trusted, entry_points, find
 from arjax.core.values import as_typed, check_type, parse_expression, parse_literal
-
-
-@dataclasses.dataclass(frozen=True)
-class Origin:
-    """The line of code that registers a component: its file, its line, the code that ran and its global variables."""
-
-    file: str
-    line: int
-    code: CodeType = dataclasses.field(repr=False)
-    variables: dict[str, Any] = dataclasses.field(repr=False)
-
-    @property
-    def module(self) -> str:
-        """The name of the module that ran."""
-        return self.variables.get("__name__", "")
-
-    @property
-    def is_outside(self) -> bool:
-        """Whether it is code of another package than this one."""
-        return self.module.partition(".")[0] != __name__.partition(".")[0]
-
-    def repeats(self, earlier: Origin) -> bool:
-        """Whether this repeats the earlier definition: the same line again, the same file run or reloaded again,
-        or another cell of the same notebook, as an edited cell is another one.
-        """
-        if self.module == "__main__" and "__file__" not in self.variables:  # typed: in a notebook, at the prompt
-            return self.variables is earlier.variables
-        reloaded = self.code is not earlier.code and {self.code.co_name, earlier.code.co_name} == {"<module>"}
-        again = self.line == earlier.line or self.variables is not earlier.variables or reloaded
-        return self.file == earlier.file and again
-
-    def __str__(self) -> str:
-        package = self.module.partition(".")[0]
-        by = f"by {package!r} in " if package.isidentifier() and package != "__main__" else ""
-        return f"{by}{self.file}, line {self.line}"
 
 
 class UnknownNameError(UserError):
@@ -114,8 +74,7 @@ class Registry:
         A file that is run again replaces its own components (each reader of a config runs the config file), and so
         does a cell of a notebook.
         """
-        frame = sys._getframe(1)
-        origin = Origin(os.path.realpath(frame.f_code.co_filename), frame.f_lineno, frame.f_code, frame.f_globals)
+        origin = Origin.of_caller(2)
 
         def add(component: Callable) -> Callable:
             if name in self._entries and not origin.repeats(self._origins[name]):
@@ -347,10 +306,10 @@ def import_installed() -> tuple[str, ...]:
     failed = []
     for point in entry_points():
         try:
-            with importing_admitted(admit):
-                loaded = point.load()
-                if point.attr:
-                    loaded()
+            check_trusted(find(point.module))
+            loaded = point.load()
+            if point.attr:
+                loaded()
         except (Exception, SystemExit) as error:  # code of another package: it can raise anything
             if isinstance(error, NameClashError) and error.registry._origins[error.name].is_outside:
                 error.registry._disputed[error.name] = str(error)
@@ -360,13 +319,10 @@ def import_installed() -> tuple[str, ...]:
     return tuple(failed)
 
 
-def entry_points() -> list[importlib.metadata.EntryPoint]:
-    """The entry points of installed packages, sorted; of a package that is found twice, the first."""
-    packages: dict[str, importlib.metadata.Distribution] = {}
-    for each in distributions():
-        packages.setdefault(each.name, each)
-    points = [point for each in packages.values() for point in each.entry_points if point.group == GROUP]
-    return sorted(points, key=lambda point: point.name)
+def origins_outside(names: Collection[str]) -> list[Origin]:
+    """Returns where code of other packages has registered components with any of these names."""
+    origins = [registry.origin(name) for registry in list(REGISTRIES) for name in registry.names() if name in names]
+    return [origin for origin in origins if origin is not None and origin.is_outside]
 
 
 class Call(str):

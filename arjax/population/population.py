@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from arjax.config.build import build, build_model
-from arjax.config.files import to_json
+from arjax.config.fields import fields
 from arjax.core.arguments import named_arguments
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
@@ -27,6 +26,7 @@ from arjax.factorization import Factorization
 from arjax.models import KINDS, Model
 from arjax.models.checks import check_likelihood
 from arjax.training.feed import compact_form
+from arjax.training.record import Record, orders_of
 from arjax.training.setup import Setup
 
 STRATEGIES = ("vmap", "map")
@@ -90,7 +90,7 @@ class Population:
 
     def replace_orders(self, orders: Sequence[str | np.ndarray]) -> None:
         """Takes other orders; as many as before are trained by the same compiled program."""
-        members = [member(self.setup, self.config, order) for order in orders]
+        self.orders, members = orders, [member(self.setup, self.config, order) for order in orders]
         if len({form(model) for model in members}) > 1:
             raise UserError("the orders are cut into different blocks, so they cannot share one program")
         devices = jax.devices()[: math.gcd(len(members), jax.device_count())]  # as many as divide the orders
@@ -109,12 +109,11 @@ class Population:
         return len(self.members), len(self.seeds)
 
     @property
-    def identity(self) -> str:
-        """Tells this population from others: a digest of its config, orders and seeds."""
-        digest = hashlib.sha256(f"{to_json(self.config)}{self.seeds}".encode())
-        for leaf in jax.tree.leaves(_stack(self.factorizations)):
-            digest.update(np.asarray(leaf).tobytes())
-        return digest.hexdigest()
+    def record(self) -> Record:
+        """The identity of the population: that of its config, with all orders and seeds."""
+        orders = tuple(order if isinstance(order, str) else tuple(map(int, order)) for order in self.orders)
+        of_config = dict(fields(self.config)) | {"model.ordering": orders, "seed": self.seeds}
+        return dataclasses.replace(self.setup.record, fields=of_config, orders=orders_of(self.members))
 
     @functools.cached_property
     def resident(self) -> tuple[Batch, Callable[[Batch, jax.Array], Batch]]:

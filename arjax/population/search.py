@@ -185,7 +185,7 @@ def learn_order(
     with contextlib.ExitStack() as stack:
         folder = writable_folder(workdir or stack.enter_context(tempfile.TemporaryDirectory()))
         if (folder / CONFIG_NAME).exists() and any((folder / "checkpoints").glob("*/*")):
-            check_same_run(config, folder, training=True)
+            check_same_run(config, folder, "train")
         save_config(config, folder)
         state = run_training(RunLearner(dataclasses.replace(setup, train=options), folder), folder).state
         lines = read_metrics(folder)

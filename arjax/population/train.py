@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from arjax.config.files import changes_results, save_config
+from arjax.config.files import FILE_NAME as CONFIG_NAME
+from arjax.config.files import has_same_results, save_config
 from arjax.core.arguments import named_arguments
 from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, check_memory
@@ -31,12 +32,12 @@ from arjax.reporting.progress import Progress
 from arjax.training.feed import ResidentChunk
 from arjax.training.history import History
 from arjax.training.loop import run_training
+from arjax.training.record import Record, orders_of, stored
 from arjax.training.reporter import Reporter, Silent
 from arjax.training.results import set_results_aside, training_entries, write_nats, write_results
 from arjax.training.setup import best_store
 from arjax.training.state import TrainState, eval_params, fresh_state, objective_state_of, with_shardings
 from arjax.training.step import MetricSums, compile_chunk, from_named, zero_sums
-from arjax.training.workdir import order_note, remember_data
 
 #: (steps in all, steps done) -> the progress of a training.
 Show = Callable[[int, int], Progress]
@@ -57,7 +58,7 @@ class Members:
     ):
         """`log` is called with a line for every validation, unless progress is shown; metrics go to `workdir`."""
         self.population, self._workdir, self._log, self._show = population, workdir, log, show
-        self.setup, self.shape, self.identity = population.setup, population.shape, population.identity
+        self.setup, self.shape, self.record = population.setup, population.shape, population.record
         seeds_S = jnp.asarray(population.seeds, jnp.uint32)
         split_S2 = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed)))(seeds_S)
         self._init_keys_S, self._keys_S = split_S2[:, 0], split_S2[:, 1]
@@ -205,6 +206,7 @@ class Scores:
       num_params: of one member.
       params: the best parameters of all members, [O, S, ...].
       history: the members' progress, and the seconds that all of them took together.
+      code: the versions of the user's own code that have trained them.
     """
 
     validation: np.ndarray
@@ -217,6 +219,7 @@ class Scores:
     num_params: int
     params: Any
     history: History
+    code: Mapping[str, Sequence[str]]
 
 
 @named_arguments
@@ -247,10 +250,12 @@ def train_population(
         folder = workdir or stack.enter_context(tempfile.TemporaryDirectory())
         run = run_training(Members(population, folder, log, show), folder)
         with np.errstate(invalid="ignore"):  # infinite nats have no standard error
-            return _scores(population, run.state, run.history)
+            return _scores(population, run.state, run.history, stored(folder).code)
 
 
-def _scores(population: Population, state: PopulationState, history: History) -> Scores:
+def _scores(
+    population: Population, state: PopulationState, history: History, code: Mapping[str, Sequence[str]]
+) -> Scores:
     """The scores of the best parameters of all members; members that never had a finite score have none."""
     setup, split = population.setup, population.setup.evaluate.split
     valid, test = (counted(population.rows(state.best, name)) for name in ("validation", split))
@@ -274,6 +279,7 @@ def _scores(population: Population, state: PopulationState, history: History) ->
         num_params=sum(leaf[0, 0].size for leaf in jax.tree.leaves(state.best)),
         params=state.best,
         history=history,
+        code=code,
     )
 
 
@@ -311,12 +317,11 @@ def write_member(folder: Path, config: ConfigDict, population: Population, score
     if not np.isfinite(scores.validation[o, s]):
         raise UserError("no validation score of this run was finite, so there are no best parameters to test")
     params = jax.device_put(jax.tree.map(lambda leaf: leaf[o, s], scores.params), jax.devices()[0])
-    if changes_results(config, folder):
+    if (folder / CONFIG_NAME).exists() and not has_same_results(config, folder):
         set_results_aside(folder)
     save_config(config, folder)
-    remember_data(population.setup.dataset, folder)
-    note = scores.notes[o][s] | order_note(population.members[o])
-    best_store(folder).save(int(scores.best_step[o, s]), params, note)
+    Record(data=population.record.data, orders=orders_of(population.members[o]), code=scores.code).write(folder)
+    best_store(folder).save(int(scores.best_step[o, s]), params, scores.notes[o][s])
     test_N, validation_N = scores.test_rows[o, s], scores.validation_rows[o, s]
     write_nats(folder, {"validation": validation_N, config.evaluate.split: test_N})
     write_results(folder, scores.results[o][s])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -18,8 +17,7 @@ from arjax.cli.command_line import EXIT_USER_ERROR
 from arjax.config.files import FILE_NAME as CONFIG_NAME
 from arjax.config.files import check_same_run
 from arjax.core.errors import UserError
-from arjax.core.files import only_run_in, writable_folder, writing
-from arjax.core.run_code import copy_code
+from arjax.core.files import fingerprint_of, only_run_in, writable_folder, writing
 from arjax.population.population import Population, check_has_order, form, member, shared_setup
 from arjax.population.train import Scores, train_population, write_member
 from arjax.reporting.progress import Progress
@@ -88,9 +86,9 @@ class PopulationExecutor:
                     add_to_log(workdir / run.name, f"$ {run.command()}")
                     add_to_log(workdir / run.name, f"trained in a population: orders {grid.orders}, seeds {grid.seeds}")
                 population = Population(grid.config, grid.orders, grid.seeds, setup=grid.setup)
-                training = workdir / TRAINING / hashlib.sha256(population.identity.encode()).hexdigest()[:16]
+                training = workdir / TRAINING / fingerprint_of([repr(population.record.fields).encode()])
                 scores = train_population(population, workdir=training, show=partial(Progress, indent=INDENT))
-                codes = _write(grid, population, scores, workdir, training)
+                codes = _write(grid, population, scores, workdir)
                 with writing(training):
                     shutil.rmtree(training)
                     if not any(training.parent.iterdir()):
@@ -101,16 +99,13 @@ class PopulationExecutor:
             return [(run, EXIT_USER_ERROR) for run in grid.runs]
 
 
-def _write(grid: Grid, population: Population, scores: Scores, workdir: Path, training: Path) -> list[tuple[Run, int]]:
-    """Writes the folder of each run, which was trained in `training`. A run without results, or with a folder that
-    refuses them, stops no other.
-    """
+def _write(grid: Grid, population: Population, scores: Scores, workdir: Path) -> list[tuple[Run, int]]:
+    """Writes the folder of each run. A run without results, or with a folder that refuses them, stops no other."""
     codes = []
     for o, s in np.ndindex(population.shape):
         for job in grid.jobs[grid.orders[o], grid.seeds[s]]:
             code = 0
             try:
-                copy_code(training, workdir / job.run.name)
                 write_member(workdir / job.run.name, job.config, population, scores, o, s)
             except UserError as error:
                 _tell(str(error), [job.run], workdir)
@@ -132,7 +127,7 @@ def plan(runs: Sequence[Run], workdir: Path) -> list[Grid]:
             check_has_order(config)
             folder = workdir / run.name
             if (folder / CONFIG_NAME).exists():
-                check_same_run(config, folder, training=True)
+                check_same_run(config, folder, "train")
             if latest_store(folder).steps():
                 raise UserError(f"{folder} holds a run that was begun by itself: finish it so, or delete the folder")
         by_config.setdefault(all_but_order_and_seed(config.to_dict()), []).append(Job(run, config))

@@ -18,11 +18,10 @@ from ml_collections import ConfigDict
 
 from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError, did_you_mean, refuse
-from arjax.core.files import note_versions, versions_in, writable_folder
-from arjax.core.run_code import changed_code
+from arjax.core.files import writable_folder
 from arjax.reporting.reports import FILE_NAME, read_report
+from arjax.training.record import changed_code, note_read, versions_read
 
-READ_NAME = "read.json"
 #: Stands for the folder of the sweep in the config and in the overrides of a run; and what is named in it.
 WORKDIR = "{workdir}"
 _HERE = re.compile(re.escape(WORKDIR) + r"/+(\w[\w./+=-]*)")
@@ -148,10 +147,10 @@ def is_outdated(run: Run, workdir: Path) -> bool:
     """Whether the config file of a finished run, in its folder of `workdir`, gives another config by now than the run
     was trained with. A run whose config cannot be read, here or there, is not.
     """
-    from arjax.config.files import trained_by
+    from arjax.config.files import has_same_results
 
     try:
-        return not trained_by(_read_config(run, workdir), workdir / run.name, str(workdir))
+        return not has_same_results(_read_config(run, workdir), workdir / run.name, str(workdir))
     except UserError:
         return False
 
@@ -279,21 +278,20 @@ def _elsewhere(run: Run) -> set[str]:
     }
 
 
-def note_read(run: Run, workdir: Path) -> None:
+def note_what_it_reads(run: Run, workdir: Path) -> None:
     """Notes the runs that a run reads as its training begins, or, beside the earlier ones, as it goes on.
 
-    `read.json` in the folder of the run lists them with their parameters: a run that is later trained further, or anew,
-    would now give other initial parameters, or judge differently. Rows that exist stay, and the sweep prints a remark.
+    The record of the run lists them with their parameters: a run that is later trained further, or anew, would now give
+    other initial parameters, or judge differently. Rows that exist stay, and the sweep prints a remark.
     """
-    if versions := _versions_read(run, workdir):
+    if read := _versions_read(run, workdir):
         folder = writable_folder(workdir / run.name)
-        goes_on = any((folder / "checkpoints" / "latest").glob("*"))
-        note_versions(folder / READ_NAME, versions, anew=not goes_on)
+        note_read(read, folder, anew=not any((folder / "checkpoints" / "latest").glob("*")))
 
 
 def changed_read(run: Run, workdir: Path) -> list[str]:
     """Returns the runs that a run has read with other parameters than they have now."""
-    noted = versions_in(workdir / run.name / READ_NAME)
+    noted = versions_read(workdir / run.name)
     return [name for name, now in _versions_read(run, workdir).items() if noted.get(name, [now]) != [now]]
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from arjax.core.errors import UserError, did_you_mean, refuse
-from arjax.core.files import reading, write_text
-from arjax.core.user_files import find_file, run_user_file, split_argument
+from arjax.core.files import find_file, reading, split_argument, write_text
+from arjax.core.plugins import run_user_file
 from arjax.reporting.reports import check_metric
 from arjax.sweep.results import (
     FILE_NAME,

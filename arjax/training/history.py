@@ -26,7 +26,6 @@ class History:
       interval_seconds: train time since the last log line.
       sums: the metrics summed since the last log line, by name: the leaves of `MetricSums`.
       companion_steps: the steps that the parameters of the companions are of, by name.
-      members: the identity of a population; "" for a run: its `config.json` identifies it.
     """
 
     best_value: np.ndarray
@@ -39,13 +38,12 @@ class History:
     interval_seconds: float = 0.0
     sums: dict[str, Any] = dataclasses.field(default_factory=dict)
     companion_steps: dict[str, int] = dataclasses.field(default_factory=dict)
-    members: str = ""
 
     @classmethod
-    def fresh(cls, shape: tuple[int, ...], members: str = "") -> History:
+    def fresh(cls, shape: tuple[int, ...]) -> History:
         """The history before the first step."""
         zeros = np.zeros(shape, np.int64)
-        return cls(np.full(shape, np.inf), zeros, zeros, np.ones(shape, np.bool_), members=members)
+        return cls(np.full(shape, np.inf), zeros, zeros, np.ones(shape, np.bool_))
 
     @classmethod
     def from_json(cls, extra: Mapping[str, Any]) -> History:

@@ -17,7 +17,6 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, within_memory
-from arjax.core.run_code import note_code
 from arjax.core.scores import NO_LIKELIHOOD, score_name
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.report import open_judge
@@ -29,13 +28,14 @@ from arjax.reporting.reports import describe_scores, is_number, read_report
 from arjax.reporting.writers import make_writers
 from arjax.training.feed import as_traced, make_feed
 from arjax.training.history import History
+from arjax.training.record import Record
 from arjax.training.reporter import Reporter, announce
 from arjax.training.results import device_name, run_report, write_nats, write_results
 from arjax.training.setup import Setup, best_store, latest_store, restore_params
 from arjax.training.state import TrainState, eval_params
 from arjax.training.step import MetricSums, compile_chunk, from_named, named, zero_sums
 from arjax.training.stopping import StopSignal, TrainingDiverged, is_due, next_pause
-from arjax.training.workdir import RunFolder, check_data, check_orders, order_note, remember_data
+from arjax.training.workdir import RunFolder
 
 #: Seconds of train steps that are timed, and the longest validation that is timed a second time.
 STEPS_FOR, LONG_VALIDATION = 3.0, 10.0
@@ -47,12 +47,12 @@ class Learner(Protocol):
     Attributes:
       setup: the parts of the run, or those that the members share.
       shape: of the members; () for one run.
-      identity: identifies a population; "" for one run.
+      record: the identity of the run, or of the population.
       abstract_state: shapes, types and shardings of the state, for checkpoints.
     """
 
     setup: Setup
-    identity: str
+    record: Record
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -88,11 +88,11 @@ class Learner(Protocol):
 class RunLearner:
     """A run of one set of parameters on a mesh."""
 
-    shape, identity = (), ""
+    shape = ()
 
     def __init__(self, setup: Setup, workdir: str | os.PathLike):
         """`setup` holds the parts; the best parameters are kept in `workdir`."""
-        self.setup, self._workdir = setup, workdir
+        self.setup, self.record, self._workdir = setup, setup.record, workdir
         self._best = best_store(workdir)
         self._best.steps()  # raises now where a file is in its place, and not after the first validation
         self.evaluator = Evaluator(setup.model, setup.scored, setup.scoring)
@@ -142,8 +142,7 @@ class RunLearner:
     ) -> TrainState:
         if better:
             numbers = {name: value for name, value in scores.items() if is_number(value)}
-            note = {"value": float(values), "scores": numbers} | order_note(self.setup.model)
-            self._best.save(step, eval_params(state), note)
+            self._best.save(step, eval_params(state), {"value": float(values), "scores": numbers})
         return state
 
     def reporter(self, step: int) -> Reporter:
@@ -233,7 +232,7 @@ class Training:
         self.total, self.step = setup.total_steps, 0
         self.rate = jax.jit(setup.schedule)
         self.state: Any = None
-        self.history = History.fresh(learner.shape, learner.identity)
+        self.history = History.fresh(learner.shape)
         self.latest = latest_store(workdir)
 
     def __enter__(self) -> Training:
@@ -253,19 +252,15 @@ class Training:
 
     def advance(self) -> None:
         """Goes on from the newest readable checkpoint, where there is one, until finished or asked to stop."""
+        if self.latest.steps():
+            self.learner.record.check(self.workdir, "train")
         restored = self.latest.restore(self.learner.abstract_state)
-        if restored is None:
-            remember_data(self.setup.dataset, self.workdir)
-        else:
-            check_data(self.setup.dataset, self.workdir)
+        if restored is not None:
             self.step, self.state, extra = restored
-            check_orders(self.setup.model, extra, self.workdir)
             self.history = History.from_json(extra)
-            if self.history.members != self.learner.identity:
-                raise UserError(f"{self.workdir} holds another population: choose another folder")
         if not self.is_finished():
             if jax.process_index() == 0:
-                note_code(self.setup.code, self.workdir)
+                self.learner.record.write(self.workdir, anew=restored is None)
             with within_memory(lambda: needs_of(self.setup)):
                 self._fit()
 
@@ -370,7 +365,7 @@ class Training:
     def _save(self) -> None:
         self.folder.check()
         self.history.train_seconds = time.monotonic() - self.began
-        self.latest.save(self.step, self.state, self.history.to_json() | order_note(self.setup.model))
+        self.latest.save(self.step, self.state, self.history.to_json())
         self.saved_step = self.step
 
 

@@ -19,7 +19,6 @@ from arjax.core.memory import bytes_of, check_memory
 from arjax.core.options import opt
 from arjax.core.output import say_once
 from arjax.core.registry import Component, parse_call
-from arjax.core.run_code import tell_changed_code
 from arjax.data import Dataset
 from arjax.data.sources import SPLITS
 from arjax.data.vocabulary import check_same_tokens
@@ -35,6 +34,7 @@ from arjax.parallel.sharding import Rule, check_batch_size, forms_of, replicated
 from arjax.samplers import Sampler
 from arjax.training.checkpoint import CheckpointStore
 from arjax.training.optimizer import DECAYING, make_optimizer
+from arjax.training.record import Record, orders_of
 from arjax.training.schedule_free import keeps_average
 from arjax.training.schedules import make_schedule
 from arjax.training.state import (
@@ -47,7 +47,6 @@ from arjax.training.state import (
     with_shardings,
 )
 from arjax.training.stopping import LARGEST, total_steps
-from arjax.training.workdir import check_data, check_orders
 
 #: Last names of the entries of a recipe by which values get their meaning.
 _MEANING = ("kind", "num_levels", "value_shape", "name")
@@ -93,18 +92,6 @@ class TrainOptions:
     writers: str = opt("", about="of metrics, in addition to metrics.jsonl: tensorboard, wandb(project='...')")
 
 
-#: Fields of `TrainOptions` that may change while a run goes on: they change its output, not what it learns.
-UNLEARNED = (
-    "steps_per_dispatch",
-    "log_every",
-    "eval_every",
-    "checkpoint_every",
-    "patience",
-    "data_on_device",
-    "writers",
-)
-
-
 @dataclasses.dataclass(frozen=True)
 class EvaluateOptions(Measures):
     """The section `evaluate` of a config: the numbers of a report."""
@@ -142,7 +129,7 @@ class Setup:
       open_run: opens another run by its workdir.
       sampler: draws the samples of the run.
       about: the network and its order in words, for the first lines of a run.
-      code: the files of the user's own code, with their fingerprints.
+      record: the identity of the run.
     """
 
     dataset: Dataset
@@ -156,7 +143,7 @@ class Setup:
     open_run: Callable[[str], Trained]
     sampler: Sampler
     about: str = ""
-    code: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    record: Record = dataclasses.field(default_factory=Record)
 
     @property
     def model(self) -> Model:
@@ -272,12 +259,14 @@ def make_setup(
     rate: Mapping[str, Any],
     clip_norm: float,
     train: TrainOptions,
+    record: Record,
     **others: Any,
 ) -> Setup:
     """The parts of a run, put together and checked; arguments are named as in `Setup`, `Recipe` and `make_optimizer`.
 
-    `rate` has the options of `make_schedule` beside the schedule, by name; `others` the other fields of `Setup`. Raises
-    `UserError` for numbers out of range, or parts that do not fit one another.
+    `rate` has the options of `make_schedule` beside the schedule, by name; `record` is that of the run without the
+    orders of its model; `others` are the other fields of `Setup`. Raises `UserError` for numbers out of range, or parts
+    that do not fit one another.
     """
     check_batch_size(train.batch_size, others["mesh"], train.accumulate)
     length = total_steps(train.steps, train.examples, train.epochs, train.batch_size, len(dataset.splits["train"]))
@@ -293,7 +282,8 @@ def make_setup(
         log_scale=() if dataset.scale is None else tuple(dataset.log_scale_D.tolist()),
     )
     check_average(recipe, schedule)
-    setup = Setup(dataset=dataset, recipe=recipe, schedule=learning_rate, train=train, **others)
+    record = dataclasses.replace(record, orders=orders_of(model))
+    setup = Setup(dataset=dataset, recipe=recipe, schedule=learning_rate, train=train, record=record, **others)
     objective.check(model)
     check_holes(model, dataset, objective)
     tell_padding(model, dataset)
@@ -506,11 +496,10 @@ def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, 
     numbers of that validation).
 
     Raises:
-      UserError: there is no checkpoint, none is readable, the best parameters were there and are gone, files of the
-        data set have changed, or the order that is read off the data is another one.
+      UserError: there is no checkpoint, none is readable, the best parameters were there and are gone, or the run has
+        other data or another order.
     """
-    check_data(setup.dataset, workdir)
-    tell_changed_code(workdir)
+    setup.record.check(workdir)
     best = best_store(workdir)
     while (checkpoint := best.restore(setup.abstract_state.params)) is None:
         latest = latest_store(workdir).restore(setup.abstract_state)
@@ -519,11 +508,9 @@ def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, 
         if latest is None:
             raise UserError(f"{workdir} holds no checkpoint yet: train there first")
         step, state, extra = latest
-        check_orders(setup.model, extra, workdir)
         if extra["best_value"] is not None:
             raise UserError(f"{best.directory} is gone: the best parameters of this run cannot be used")
         return eval_params(state), step, {}
     step, params, extra = checkpoint
-    check_orders(setup.model, extra, workdir)
     check_trained(setup.model, params)
     return params, step, extra

@@ -77,7 +77,7 @@ def test_arrays_in_other_units_are_another_training(tmp_path):
     options = {"steps": 2, "batch_size": 16, "quiet": True, "workdir": tmp_path, "standardise": "sites"}
     first = arjax.fit_arrays(model, train=x, **options)
     assert arjax.fit_arrays(model, train=x, **options).results["nll_nats"] == first.results["nll_nats"]
-    with pytest.raises(UserError, match="other arrays"):  # whose standardised values are the same
+    with pytest.raises(UserError, match="the data have changed"):  # whose standardised values are the same
         arjax.fit_arrays(model, train=2 * x, **options)
 
 
@@ -132,14 +132,14 @@ def test_a_folder_goes_on_and_keeps_the_model(model, tmp_path, monkeypatch, caps
             assert "goes on" not in capsys.readouterr().out  # the exception alone tells what can be done
     resumed = arjax.fit_arrays(model, **arrays, **options, workdir=folder)
     assert resumed.results["nll_nats"] == whole.results["nll_nats"]
-    assert {path.name for path in folder.iterdir()} >= {"arrays.json", "results.json", "model.safetensors", "model.md"}
+    assert {path.name for path in folder.iterdir()} >= {"record.json", "results.json", "model.safetensors", "model.md"}
     loaded = arjax.load(folder / "model.safetensors")
     np.testing.assert_array_equal(loaded.log_prob(arrays["test"]), whole.log_prob(arrays["test"]))
     others = {"train": arrays["train"][::-1]}
     for changes, sentence in (
-        ({"learning_rate": 0.02}, "with learning_rate=0.03, not 0.02"),
-        ({"steps": 30}, "with steps=40, not 30"),
-        (others, "of another model or other arrays"),
+        ({"learning_rate": 0.02}, r"optimizer\.learning_rate was 0\.03 there and is 0\.02 now; choose another"),
+        ({"steps": 30}, r"train\.steps was 40 there and is 30 now; a run can be made longer"),
+        (others, "the data have changed since the run"),
     ):
         with pytest.raises(UserError, match=sentence):
             arjax.fit_arrays(model, **arrays | options | changes, workdir=folder)
@@ -152,8 +152,8 @@ def test_a_folder_with_something_else(model, run, tmp_path):
     with pytest.raises(UserError, match="holds the run of a config"):
         arjax.fit_arrays(model, **binary_arrays(), **OPTIONS, workdir=tmp_path)
     (tmp_path / "config.json").unlink()
-    (tmp_path / "arrays.json").write_text("{")
-    with pytest.raises(UserError, match=r"arrays\.json is damaged"):
+    (tmp_path / "record.json").write_text("{")
+    with pytest.raises(UserError, match=r"record\.json is damaged"):
         arjax.fit_arrays(model, **binary_arrays(), **OPTIONS, workdir=tmp_path)
 
 
@@ -165,7 +165,7 @@ def test_it_begins_with_the_parameters_of_a_trained_model(fitted, model, tmp_pat
     options = OPTIONS | {"steps": 1, "learning_rate": 1e-9, "quiet": True}
     tuned = arjax.fit_arrays(model, **arrays, **options, init_from=loaded, workdir=tmp_path / "tuned")
     assert -tuned.log_prob(arrays["train"]).mean() == pytest.approx(before, rel=1e-4)
-    with pytest.raises(UserError, match="holds a training from other first parameters"):
+    with pytest.raises(UserError, match=r"train\.init_from was .* there and is .* now"):
         arjax.fit_arrays(model, **arrays, **options, workdir=tmp_path / "tuned")
     other = arjax.make_model(model.event, "made", hidden_sizes=(7,))
     with pytest.raises(UserError, match=r"of train\.init_from=the given model do not fit this model; missing there"):

@@ -25,6 +25,7 @@ from arjax.config.validate import validate
 from arjax.core import registry
 from arjax.core.errors import UserError
 from arjax.samplers import make_sampler
+from arjax.training.record import Record
 
 
 def example():
@@ -151,25 +152,25 @@ def test_another_learning_rate_begins_from_a_run_in_another_workdir(tmp_path):
     config.optimizer.learning_rate = 3e-5
     beginning = f"choose another --workdir, with --config.train.init_from={tmp_path} to begin with its parameters"
     with pytest.raises(UserError, match=f"{re.escape(beginning)}$"):
-        check_same_run(config, tmp_path, training=True)
+        check_same_run(config, tmp_path, "train")
     with pytest.raises(UserError, match=r"leave out what differs$"):
         check_same_run(config, tmp_path)
     config.seed = 3
     with pytest.raises(UserError, match=r"choose another --workdir, or remove this one$"):
-        check_same_run(config, tmp_path, training=True)
+        check_same_run(config, tmp_path, "train")
 
 
 def test_another_run_is_told_by_what_tells_it_apart_best(tmp_path):
     save_config(load_config_file("digits:smoke"), tmp_path)
     with pytest.raises(UserError) as error:
-        check_same_run(load_config_file("digits"), tmp_path, training=True)
+        check_same_run(load_config_file("digits"), tmp_path, "train")
     assert str(error.value).startswith(
         f"{tmp_path} holds another run: train.steps was 6 there and is 1500 now, network."
     )
     assert str(error.value).count(" there and is ") == 3
     assert str(error.value).endswith("more differ; choose another --workdir, or remove this one")
     with pytest.raises(UserError, match=r"another run: network\.name was 'lstm' there and is 'made' now, (?!network)"):
-        check_same_run(load_config_file("digits:network=made"), tmp_path, training=True)
+        check_same_run(load_config_file("digits:network=made"), tmp_path, "train")
 
 
 def test_the_folder_that_a_run_begins_from_may_be_spelt_in_another_way(tmp_path):
@@ -178,10 +179,10 @@ def test_the_folder_that_a_run_begins_from_may_be_spelt_in_another_way(tmp_path)
     save_config(first, tmp_path)
     again = example()
     for again.train.init_from in (os.path.abspath("runs/first"), "./runs/first/"):
-        check_same_run(again, tmp_path, training=True)
+        check_same_run(again, tmp_path, "train")
     for again.train.init_from in ("", "runs/second"):
         with pytest.raises(UserError, match=r"train\.init_from was 'runs/first' there"):
-            check_same_run(again, tmp_path, training=True)
+            check_same_run(again, tmp_path, "train")
 
 
 def test_files_of_a_table_may_move_where_the_run_knows_their_contents(tmp_path):
@@ -192,8 +193,8 @@ def test_files_of_a_table_may_move_where_the_run_knows_their_contents(tmp_path):
     moved = table(file="there/my.csv", test="there/my_test.csv")
     with pytest.raises(UserError, match=r"dataset\.path was 'my.csv' there"):
         check_same_run(moved, tmp_path)
-    (tmp_path / "data.json").write_text("{}")
-    check_same_run(moved, tmp_path, training=True)
+    Record(data="1").write(tmp_path)
+    check_same_run(moved, tmp_path, "train")
     with pytest.raises(UserError, match=r"run: dataset\.validation_path was '' there and is 'my_test.csv' now;"):
         check_same_run(table(file="my.csv", test="my_test.csv", validation="my_test.csv"), tmp_path)
     moved.dataset.validation = 0.2
@@ -230,7 +231,7 @@ def test_training_goes_on_with_scores_that_compare_with_those_before(name, was, 
     config.evaluate[name] = 4
     check_same_run(config, tmp_path)
     with pytest.raises(UserError, match=rf"evaluate\.{name} was {was} there and is 4 now"):
-        check_same_run(config, tmp_path, training=True)
+        check_same_run(config, tmp_path, "train")
 
 
 @pytest.mark.parametrize("text", ["{}", '{"model": 3, "train": {}}'])

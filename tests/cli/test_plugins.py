@@ -10,7 +10,6 @@ from arjax.cli.main import main
 from arjax.config import base_config
 from arjax.config.files import load_config_file
 from arjax.config.validate import validate
-from arjax.core import user_code
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.factorization import ORDERINGS
@@ -59,8 +58,6 @@ def forget():
 def another_process(monkeypatch, scope):
     """Every test begins with nothing from outside, and leaves nothing."""
     scope(ORDERINGS)
-    monkeypatch.setattr(user_code, "_NEIGHBOURS", {})
-    monkeypatch.setattr(user_code._LATER, "folders", {})
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if "pytest" not in entry])
     forget()
     yield
@@ -71,7 +68,7 @@ def test_a_run_is_scored_and_sampled_again_without_its_config_file(run, monkeypa
     workdir, folder = run
     monkeypatch.chdir(tmp_path)
     assert json.loads((workdir / "config.json").read_text())["plugins"] == [f"order_of_mine in {folder}"]
-    assert main(["--mode=sample", f"--workdir={workdir}"]) == 0
+    assert main(["--mode=sample", f"--workdir={workdir}", "--trust"]) == 0
     assert (workdir / "samples-1" / "samples.npy").exists() and "last_first" in ORDERINGS.names()
 
 
@@ -84,7 +81,7 @@ def test_a_plugin_of_the_command_stands_beside_those_of_the_run(run, scope, tmp_
     )
     scope(SAMPLERS)
     plugin, sampler = f"--config.plugins=('sampler_of_mine in {tmp_path}',)", "--config.sample.sampler=mine_too"
-    assert main(["--mode=sample", f"--workdir={workdir}", plugin, sampler]) == 0
+    assert main(["--mode=sample", f"--workdir={workdir}", "--trust", plugin, sampler]) == 0
     sys.modules.pop("sampler_of_mine")
 
 
@@ -101,7 +98,7 @@ def test_code_that_has_changed_since_the_training_is_told(run, tmp_path, capsys)
     order = folder / "order_of_mine.py"
     remark = f"arjax: {order} has changed since the training of {folder / 'run'} began\n"
     assert main(train) == 0
-    first = json.loads((folder / "run/code.json").read_text())
+    first = json.loads((folder / "run/record.json").read_text())["code"]
     assert list(first) == [str(order)] and len(first[str(order)]) == 1
     assert remark not in capsys.readouterr().err
     order.write_text(ORDER + "# edited\n")
@@ -110,13 +107,13 @@ def test_code_that_has_changed_since_the_training_is_told(run, tmp_path, capsys)
         forget()
         say_once.cache_clear()
         assert main([*train, f"--config.{more}"]) == 0
-        noted = json.loads((folder / "run/code.json").read_text())[str(order)]
+        noted = json.loads((folder / "run/record.json").read_text())["code"][str(order)]
         assert len(noted) == versions and noted[:1] == first[str(order)]
         assert [line for line in capsys.readouterr().err.splitlines(True) if "has changed" in line] == [remark]
-    (folder / "run/code.json").write_text("[")
+    (folder / "run/record.json").write_text("[")
     forget()
-    assert main(["--mode=evaluate", f"--workdir={folder / 'run'}"]) == 0
-    assert "has changed" not in capsys.readouterr().err
+    assert main(["--mode=evaluate", f"--workdir={folder / 'run'}", "--trust"]) == 2
+    assert "record.json is damaged: put back a copy of it" in capsys.readouterr().err
 
 
 def test_files_that_no_import_statement_names_are_noted_too(run, tmp_path):
@@ -125,7 +122,7 @@ def test_files_that_no_import_statement_names_are_noted_too(run, tmp_path):
     (folder / "order_of_mine.py").write_text("import importlib\nimportlib.import_module('in' + 'ner')\n")
     assert main([f"--config={folder / 'config_of_mine.py'}", f"--workdir={folder / 'run'}"]) == 0
     sys.modules.pop("inner")
-    assert str(folder / "inner.py") in json.loads((folder / "run/code.json").read_text())
+    assert str(folder / "inner.py") in json.loads((folder / "run/record.json").read_text())["code"]
 
 
 def test_one_that_has_gone_is_named_with_the_ways_out(run, sentence_of, tmp_path):

@@ -146,13 +146,13 @@ def test_a_file_may_move_but_not_change(book, tmp_path, sentence_of):
     assert main(flags) == 0
     metrics = len(read_metrics(workdir))
     moved.write_text(moved.read_text() + "\nSoft you now!")
-    changed = "the files of the data set 'text/book' have changed since the run"
+    changed = "the data have changed since the run"
     assert changed in sentence_of(flags)
     longer = [config, f"--workdir={workdir}", "--config.train.steps=9", f"--config.dataset.file={moved}"]
     assert changed in sentence_of(longer)
     assert (workdir / "checkpoints" / "latest" / "6").exists() and len(read_metrics(workdir)) == metrics
     assert load_workdir_config(workdir).dataset.file == str(folder / "book.txt")  # and the run opens as before
-    (workdir / "data.json").unlink()  # a run that does not know its file keeps to the path
+    (workdir / "record.json").unlink()  # a run that does not know its file keeps to the path
     assert "dataset.file was" in sentence_of(["--mode=suggest", f"--workdir={workdir}", "--config.dataset.file=other"])
 
 

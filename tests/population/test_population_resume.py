@@ -70,7 +70,7 @@ def test_an_interrupted_population_goes_on_bit_for_bit(tmp_path, monkeypatch):
     assert metrics(tmp_path / "a") == metrics(tmp_path / "b")
     assert_same(train_population(population, lines.append, tmp_path / "b"), straight)  # finished: it just reports
     population.replace_orders(ORDERS[::-1])
-    with pytest.raises(UserError, match="holds another population"):
+    with pytest.raises(UserError, match=r"holds another run: model\.ordering was"):
         train_population(population, workdir=tmp_path / "b")
 
 

@@ -4,12 +4,11 @@ import pytest
 from sweep_cases import STAND_IN, rows, sweep, write_sweep
 
 from arjax.config.build import build_dataset
-from arjax.config.files import load_config_file, set_fields, to_json, trained_by
+from arjax.config.files import has_same_results, load_config_file, set_fields, to_json
 from arjax.core.errors import UserError
 from arjax.core.files import write_json
-from arjax.core.run_code import changed_code, copy_code, fingerprints, note_code
 from arjax.sweep import slurm
-from arjax.training.workdir import remember_data
+from arjax.training.record import Record, changed_code, stored, versions_of
 
 CONFIG = """
 from arjax.config import base_config, dataset_config, network_config
@@ -76,8 +75,8 @@ def test_a_run_that_a_cluster_has_finished_before_its_config_file_changed_is_sub
 def test_own_code_that_has_changed_is_told_and_the_row_stands(finished, capsys):
     mine, other = str(finished / "mine.py"), str(finished / "gone.py")
     (finished / "mine.py").write_text("# one\n")
-    note_code(fingerprints([mine]), "out/a")
-    note_code(fingerprints([mine]), "out/a")
+    Record(code=versions_of([mine])).write("out/a")
+    Record(code=versions_of([mine])).write("out/a", anew=False)
     assert sweep() == 0 and "mine.py" not in capsys.readouterr().out
     (finished / "mine.py").write_text("# another\n")
     assert sweep() == 0
@@ -86,14 +85,14 @@ def test_own_code_that_has_changed_is_told_and_the_row_stands(finished, capsys):
     assert "1 runs, 1 of them already finished" in found and remark in found
     assert sweep("--dry_run") == 0 and remark in capsys.readouterr().out
     (finished / "gone.py").touch()
-    note_code(fingerprints([mine, other]), "out/a")
+    Record(code=versions_of([mine, other])).write("out/a", anew=False)
     (finished / "gone.py").unlink()
     assert changed_code("out/a") == [mine]  # two versions have trained it
-    copy_code("out/a", ".")  # as those of a population, which is trained elsewhere
+    Record(code=stored("out/a").code).write(".")  # as those of a population, which is trained elsewhere
     assert changed_code(".") == [mine]
-    (finished / "out/a/code.json").unlink()
-    (finished / "out/a/code.json").mkdir()
-    assert sweep() == 0 and "    cannot read out/a/code.json: " in capsys.readouterr().out
+    (finished / "out/a/record.json").unlink()
+    (finished / "out/a/record.json").mkdir()
+    assert sweep() == 0 and "    cannot read out/a/record.json: " in capsys.readouterr().out
 
 
 def test_a_run_stands_while_its_config_file_cannot_be_read(finished, capsys):
@@ -124,10 +123,10 @@ def test_what_is_learned_and_scored_is_compared(folder, field, value, same):
     (folder / "after/a").mkdir(parents=True)
     store(folder / "after/a/config.json")
     config = load_config_file("config.py")
-    assert trained_by(config, "after/a", "after")
+    assert has_same_results(config, "after/a", "after")
     with config.unlocked():
         config.update_from_flattened_dict({field: value})
-    assert trained_by(config, "after/a", "after") == same
+    assert has_same_results(config, "after/a", "after") == same
 
 
 @pytest.mark.parametrize(
@@ -150,7 +149,7 @@ def test_a_workdir_is_known_as_the_beginning_of_a_path_only(folder, root, field,
     set_fields(config, {field: then})
     (folder / "config.json").write_text(to_json(config))
     set_fields(config, {field: now})
-    assert trained_by(config, ".", root) == same
+    assert has_same_results(config, ".", root) == same
 
 
 def test_a_file_that_moved_is_known_by_its_contents(folder):
@@ -158,14 +157,14 @@ def test_a_file_that_moved_is_known_by_its_contents(folder):
     (folder / "config.py").write_text(CONFIG.replace('"digits"', '"table", path="old.csv", validation=0.2'))
     config = load_config_file("config.py")
     (folder / "config.json").write_text(to_json(config))
-    remember_data(build_dataset(config), ".")
+    Record(data=build_dataset(config).fingerprint).write(".")
     (folder / "new.csv").write_text((folder / "old.csv").read_text())
     set_fields(config, {"dataset.path": "new.csv"})
-    assert trained_by(config, ".", "out")
+    assert has_same_results(config, ".", "out")
     (folder / "new.csv").write_text((folder / "old.csv").read_text() + "3,3\n")
-    assert not trained_by(config, ".", "out")
+    assert not has_same_results(config, ".", "out")
     (folder / "new.csv").unlink()
     with pytest.raises(UserError, match=r"new\.csv"):
-        trained_by(config, ".", "out")
+        has_same_results(config, ".", "out")
     set_fields(config, {"dataset.path": "old.csv", "dataset.validation": 0.3})
-    assert not trained_by(config, ".", "out")
+    assert not has_same_results(config, ".", "out")

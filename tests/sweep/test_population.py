@@ -124,14 +124,14 @@ def test_flags_and_folders_that_do_not_go_with_populations(folder, capsys):
 
 @pytest.mark.slow
 def test_a_run_that_diverges_fails_alone(folder, monkeypatch, capsys):
-    monkeypatch.setattr(build, "code_of", lambda config: {"mine.py": "1"})
+    monkeypatch.setattr(build, "code_of", lambda config: {"mine.py": ["1"]})
     text = SWEEP.replace("seed=1)]", 'seed=1), run("bad", optimizer__name="sgd", optimizer__learning_rate=1e30)]')
     (folder / "sweep.py").write_text(text)
     assert sweep("--only=raster-0,bad") == 1
     err = capsys.readouterr().err
     assert err.startswith("arjax-sweep: bad FAILED (exit code 2), see out/bad/log.txt: the loss was not finite")
     assert len(rows()) == 1 and not (folder / "out/bad/results.json").exists()
-    assert json.loads((folder / "out/raster-0/code.json").read_text()) == {"mine.py": ["1"]}
+    assert json.loads((folder / "out/raster-0/record.json").read_text())["code"] == {"mine.py": ["1"]}
 
 
 @pytest.mark.slow

@@ -10,9 +10,9 @@ from sweep_cases import STAND_IN, rows, sweep
 from arjax.cli.main import main as arjax
 from arjax.config.files import load_config_file, to_json
 from arjax.core.errors import UserError
-from arjax.core.run_code import fingerprints, note_code
 from arjax.sweep import Search, choice, integers, log_uniform, uniform
 from arjax.sweep.search import FAILED, FINISHED, RUNNING, ChoiceSpace, Past, propose
+from arjax.training.record import Record, versions_of
 
 pytest.importorskip("optuna")
 
@@ -132,7 +132,7 @@ def test_own_code_that_has_changed_since_a_trial_is_told(folder, search, capsys)
     assert search("--trials=2") == 0
     mine = folder / "mine.py"
     mine.write_text("# one\n")
-    note_code(fingerprints([str(mine)]), "out/trial-001")
+    Record(code=versions_of([str(mine)])).write("out/trial-001")
     assert search("--trials=2") == 0 and "mine.py" not in capsys.readouterr().out
     mine.write_text("# another\n")
     remark = (

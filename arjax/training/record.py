@@ -1,0 +1,254 @@
+"""Is this the same run? The record of a run, and the one comparison of a run with the record in a folder.
+
+`config.json` has the fields of a run. `record.json` has what the fields stand for: the contents of the user's files of
+data, the orders of the model, the user's own code and, in a sweep, the parameters of the runs that this one reads. Runs
+without a config (`fit_arrays`, populations) have their fields there, too.
+
+With other data or in another order, the parameters of a run would have another meaning: it is refused. Code that has
+changed is only told, since most edits change no number.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.core.files import digest_of, fingerprint_of, read_json_object, user_path, write_json
+from arjax.core.output import say_once
+from arjax.core.values import as_tuples
+from arjax.factorization import Factorization, Orders
+
+CONFIG_NAME, FILE_NAME = "config.json", "record.json"
+#: What the run in a folder is needed for: to read its parameters, to train on, or to take its results as they are.
+Purpose = Literal["open", "train", "results"]
+DURATIONS = ("train.steps", "train.examples", "train.epochs")
+#: Beginnings of the fields that change neither parameters nor scores, but the output, the speed or the devices.
+OUTPUT = (
+    *("plugins", "dataset.data_dir", "train.steps_per_dispatch", "train.log_every", "train.eval_every"),
+    *("train.checkpoint_every", "train.data_on_device", "train.writers", "evaluate.batch_size", "evaluate.ranking"),
+    *("sample.", "inpaint.", "suggest.", "mesh."),
+)
+#: Beginnings of the fields that change the results of a run and not its training, and those of them that choose its
+#: best parameters: all validations of a training have as many orders and examples.
+RESULTS, SELECTION = ("evaluate.", "train.patience"), ("evaluate.num_orders", "evaluate.examples")
+#: Folders of other runs, and files of data whose contents the record knows.
+RUNS = ("train.init_from", "dataset.run")
+PATHS = tuple(f"dataset.{name}" for name in ("file", "path", "validation_path", "test_path", "validation", "test"))
+#: Sections that say how a model is trained, and not which one.
+OF_TRAINING = ("optimizer", "objective", "train")
+#: Beginnings of fields, from those that tell two runs apart best; a sentence names three fields at most.
+TELLING = ("dataset.name", "network.name", "objective", "model.", *DURATIONS, "seed", "network.", "dataset.", "")
+MOST_NAMED = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """The identity of a run.
+
+    Attributes:
+      fields: its options by name, such as "train.steps"; {} where `config.json` has them.
+      data: a fingerprint of its data; "" for data that no user can change.
+      orders: a fingerprint of the orders of its model; "" where there are none.
+      code: the fingerprints of each file of the user's own code, one for each version that has trained the run.
+    """
+
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    data: str = ""
+    orders: str = ""
+    code: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+
+    def write(self, workdir: str | os.PathLike, *, anew: bool = True) -> None:
+        """Writes the record as a training begins `anew`; one that goes on adds the versions of its code."""
+        noted = _read(workdir)
+        code = {} if anew else _versions(noted, "code")
+        entries = {"data": self.data, "orders": self.orders, "code": _with(code, self.code)}
+        write_json(Path(workdir) / FILE_NAME, noted | entries | ({"fields": self.fields} if self.fields else {}))
+
+    def check(self, workdir: str | os.PathLike, purpose: Purpose = "open") -> None:
+        """Raises `UserError` when `workdir` holds another run, as far as it is known; tells which code has changed."""
+        then = stored(workdir)
+        if self.fields:
+            check_fields(self.fields, workdir, purpose)
+        if then.data and then.data != self.data:
+            raise UserError(
+                f"the data have changed since the run in {workdir} was trained on them: give it the former data again, "
+                "or train in another --workdir"
+            )
+        if then.orders and then.orders != self.orders:
+            raise UserError(
+                f"the run in {workdir} was trained in another order than this version of arjax, or this data, gives "
+                "its config: train again in another --workdir"
+            )
+        for file in changed_code(workdir):
+            say_once(f"{file} has changed since the training of {os.fspath(workdir)} began")
+
+
+def stored(workdir: str | os.PathLike) -> Record:
+    """Returns the record of the run in a folder; what is not known is empty."""
+    noted = _read(workdir)
+    fields = noted.get("fields") or read_json_object(Path(workdir) / CONFIG_NAME) or {}
+    data, orders = (str(noted.get(name, "")) for name in ("data", "orders"))
+    return Record(flat_fields(fields), data, orders, _versions(noted, "code"))
+
+
+def _read(workdir: str | os.PathLike) -> dict[str, Any]:
+    path = Path(workdir) / FILE_NAME
+    noted = read_json_object(path)
+    if noted is None and path.exists():
+        raise UserError(f"{path} is damaged: put back a copy of it, or choose another --workdir")
+    return noted or {}
+
+
+def flat_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns nested fields by dotted names, with tuples in the place of lists."""
+
+    def flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+        for key, value in values.items():
+            yield from flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(f"{prefix}{key}", value)]
+
+    return dict(flat(as_tuples(dict(values)), ""))
+
+
+def check_fields(fields: Mapping[str, Any], workdir: str | os.PathLike, purpose: Purpose = "open") -> None:
+    """Raises `UserError` when `workdir` holds a run with other fields; names up to three of them."""
+    then = stored(workdir)
+    different = differences(fields, then, purpose)
+    if not different:
+        return
+    longer = [name for name in DURATIONS if fields.get(name) != then.fields.get(name)]  # allowed alone, yet telling
+    named = _most_telling({*different, *longer}, {**then.fields, **fields})
+    words = ", ".join(
+        f"{name} was {_value(then.fields, name)} there and is {_value(fields, name)} now" for name in named[:MOST_NAMED]
+    )
+    more = f", and {len(named) - MOST_NAMED} more differ" if len(named) > MOST_NAMED else ""
+    remedy = "leave out what differs" if purpose == "open" else "choose another --workdir, or remove this one"
+    has_config = (Path(workdir) / CONFIG_NAME).exists()
+    if purpose == "train" and has_config and all(name.partition(".")[0] in OF_TRAINING for name in different):
+        remedy = f"choose another --workdir, with --config.train.init_from={workdir} to begin with its parameters"
+    if set(different) <= set(DURATIONS):
+        remedy = "a run can be made longer, not shorter"
+    raise UserError(f"{workdir} holds another run: {words}{more}; {remedy}")
+
+
+def _value(fields: Mapping[str, Any], name: str) -> str:
+    return repr(fields[name]) if name in fields else "absent"
+
+
+def differences(fields: Mapping[str, Any], then: Record, purpose: Purpose, root: str = "") -> list[str]:
+    """Returns the names of the fields by which a run is another one than that of a record, for a purpose.
+
+    `root`: a folder that may have had another name then, as in the paths of runs that another one reads.
+    """
+    if not then.fields:
+        return []
+    names = [name for name in {**then.fields, **fields} if not _agrees(name, fields, then, purpose)]
+    return [name for name in names if not (root and _renamed(then.fields.get(name), fields.get(name), root))]
+
+
+def _agrees(name: str, fields: Mapping[str, Any], then: Record, purpose: Purpose) -> bool:
+    """Whether a field is the same in both, or may differ."""
+    is_in_both = name in fields and name in then.fields
+    if (is_in_both and fields[name] == then.fields[name]) or name.startswith(OUTPUT):
+        return True
+    if name.startswith(RESULTS):
+        return purpose == "open" or (purpose == "train" and name not in SELECTION)
+    if not is_in_both:
+        return False
+    was, now = then.fields[name], fields[name]
+    if name in DURATIONS:
+        return purpose != "results" and now >= was > 0
+    if name in RUNS and was and now:  # one folder, spelt in two ways
+        return os.path.realpath(was) == os.path.realpath(now)
+    if name in PATHS and then.data and isinstance(was, str) and isinstance(now, str) and bool(was) == bool(now):
+        return purpose != "results" or _files_of(fields) == then.data  # `Record.check` compares the data when loaded
+    return False
+
+
+def _files_of(fields: Mapping[str, Any]) -> str:
+    """Returns the fingerprint of the files of data that fields name."""
+    paths = [path for path in map(fields.get, PATHS) if path and isinstance(path, str)]
+    return fingerprint_of(digest_of(user_path(path)) for path in paths)
+
+
+def _renamed(then: Any, now: Any, root: str) -> bool:
+    """Whether two values differ in the name of one folder only, which begins paths and is `root` now."""
+    first, *rest = map(re.escape, re.split(rf"(?<![\w./~-]){re.escape(root)}(?=/)", str(now)))
+    same = r"\1"
+    return bool(rest) and re.fullmatch(f"{first}(.+){same.join(rest)}", str(then)) is not None
+
+
+def _most_telling(names: set[str], values: Mapping[str, Any]) -> list[str]:
+    """The names, most telling first; without the options of a data set or a network whose name differs already."""
+    named_sections = tuple(section for section in ("dataset.", "network.") if f"{section}name" in names)
+    kept = [name for name in names if name.endswith(".name") or not name.startswith(named_sections)]
+
+    def rank(name: str) -> tuple[int, bool, str]:
+        place = next(i for i, start in enumerate(TELLING) if name.startswith(start))
+        return place, type(values[name]) not in (int, tuple), name  # sizes come before other options
+
+    return sorted(kept, key=rank)
+
+
+def orders_of(model: Any) -> str:
+    """Returns a fingerprint of the orders and graphs of a model and of its parts; "" where there are none."""
+    parts = jax.tree.leaves(model, is_leaf=lambda part: isinstance(part, Factorization | Orders))
+    arrays = [array for part in parts for array in _order_arrays(part)]
+    digests = [hashlib.sha256(np.asarray(array, np.int64).tobytes()).digest() for array in arrays]
+    return fingerprint_of(digests) if digests else ""
+
+
+def _order_arrays(part: Any) -> list[Any]:
+    if isinstance(part, Orders):
+        return [*_order_arrays(part.first), part.listed]
+    if isinstance(part, Factorization):
+        return [part.order, part.step, *([] if part.parents is None else [part.parents])]
+    return []
+
+
+def versions_of(files: Iterable[str]) -> dict[str, list[str]]:
+    """Returns the fingerprint of each file, as its only version."""
+    return {file: [fingerprint_of([digest_of(file)])] for file in files}
+
+
+def changed_code(workdir: str | os.PathLike) -> list[str]:
+    """Returns the files, among those that are still there, that have not trained the run as they are from its first
+    step to its last.
+    """
+    code = {file: versions for file, versions in stored(workdir).code.items() if os.path.isfile(file)}
+    return [file for file, versions in code.items() if versions_of([file]) != {file: versions}]
+
+
+def note_read(read: Mapping[str, str], workdir: str | os.PathLike, *, anew: bool) -> None:
+    """Notes the versions of the parameters of other runs as a training begins `anew`, or goes on."""
+    noted = _read(workdir)
+    before = {} if anew else _versions(noted, "read")
+    write_json(Path(workdir) / FILE_NAME, noted | {"read": _with(before, {run: [now] for run, now in read.items()})})
+
+
+def versions_read(workdir: str | os.PathLike) -> dict[str, list[str]]:
+    """Returns what `note_read` has noted."""
+    return _versions(_read(workdir), "read")
+
+
+def _versions(noted: Mapping[str, Any], entry: str) -> dict[str, list[str]]:
+    versions = noted.get(entry)
+    return (
+        {name: each for name, each in versions.items() if isinstance(each, list)} if isinstance(versions, dict) else {}
+    )
+
+
+def _with(before: Mapping[str, list[str]], now: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """The versions of before and of now, which come last."""
+    return {
+        name: [*(v for v in before.get(name, []) if v not in now.get(name, ())), *now.get(name, ())]
+        for name in {**before, **now}
+    }
