@@ -116,7 +116,7 @@ def show_samples(
       shows_text: whether the first sample, a text with a length of its own, is printed as it is drawn.
     """
     real = setup.dataset.first_examples(options.num)
-    of_draw = {"context": real.context} | conditioning.options(setup.dataset)
+    of_draw = {"context": real.context} | conditioning.options(setup.dataset, options.length)
     draw = _draw(setup, params, options, of_draw, shows_text)
     drawn = np.asarray(draw.x)
     if jax.process_index() != 0:

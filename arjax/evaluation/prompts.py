@@ -54,10 +54,12 @@ class Conditioning:
     prompt: str = ""  # the first characters of each
     context: str = ""  # `3`, or `name=3,other=1`; "" for those of real examples, where the model has a context
 
-    def options(self, dataset: Dataset) -> dict[str, Any]:
-        """Returns the options of `arjax.evaluation.sampling.options_of_run`."""
-        context = parse_context(dataset.context, self.context, dataset.classes) if self.context else None
-        return {"prompt": self.prompt} | ({"context": context} if self.context else {})
+    def options(self, dataset: Dataset, length: int) -> dict[str, Any]:
+        """Returns the options of a draw."""
+        options: dict[str, Any] = {"given": prompt_tokens(dataset, self.prompt, length)} if self.prompt else {}
+        if self.context:
+            options["context"] = parse_context(dataset.context, self.context, dataset.classes)
+        return options
 
     def about(self) -> dict[str, str]:
         """The entries of the file beside the samples; empty without a prompt and a context."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -79,7 +79,10 @@ def of_length(model: Any, length: int) -> Any:
     if not is_integer(length) or length < 1:
         raise UserError(f"the length of a draw must be a whole number, at least 1, not {length!r}")
     model = _in_raster_order(require(model, "length", "a draw with a length"))
-    return _lengthened(type(model), model.network, model.conditional, int(length)) if _goes_on(model) else model
+    if not _goes_on(model):
+        return model
+    kind: Hashable = type(model)
+    return _lengthened(kind, model.network, model.conditional, int(length))
 
 
 def checked_length(model: Any, request: Request) -> Any:
@@ -118,7 +121,7 @@ def _in_raster_order(model: Any) -> Any:
 
 
 @functools.lru_cache(maxsize=32)
-def _lengthened(kind: type, network: Any, conditional: Any, length: int) -> Any:
+def _lengthened(kind: Any, network: Any, conditional: Any, length: int) -> Any:
     """Returns the same model over another number of sites; raises `UserError` if its parameters are not the same."""
     of_size = lambda size: kind(  # noqa: E731
         network.clone(parent=None, event=dataclasses.replace(network.event, grid_shape=(size,))),

@@ -90,7 +90,7 @@ TEXT = SimpleNamespace(name="mine", event=LETTERS, vocabulary=make_vocabulary("a
 def test_prompts_are_the_beginning_of_examples_or_of_longer_texts():
     assert prompt_tokens(TEXT, "ba").tolist() == [1, 0] and len(prompt_tokens(TEXT, "abca")) == 4
     assert prompt_tokens(TEXT, "abcabca", 8).tolist() == [0, 1, 2, 0, 1, 2, 0]
-    assert Conditioning("ba").options(TEXT) == {"prompt": "ba"} and Conditioning().options(TEXT) == {"prompt": ""}
+    assert list(Conditioning("ba").options(TEXT, 8)) == ["given"] and Conditioning().options(TEXT, 0) == {}
     for prompt, length, sentence in (
         ("abcab", 0, "a prompt has 1 to 4 characters, as examples of 'mine' have 5; this one has 5"),
         ("abcabcab", 8, "a prompt of 8 characters leaves nothing to draw of a text of 8"),
