@@ -160,9 +160,6 @@ def compare(
       *others: likewise; seeds of the first among them.
       split: "train", "validation" or "test"; "": the split that the first run reports.
       trust: as that of `arjax.open_run`.
-
-    Raises:
-      UserError: no other model; models of different data or of different examples; or one without a likelihood.
     """
     runs = [each if isinstance(each, TrainedModel) else open_run(each, trust=trust) for each in (first, *others)]
     if len(runs) < 2:

@@ -60,10 +60,6 @@ def fit(
       overrides: values of fields by their names, such as `{"optimizer.learning_rate": 3e-4}`.
       quiet: prints nothing.
       trust: as that of `open_run`, for other runs that this one reads. The code of the config itself needs none.
-
-    Raises:
-      UserError: a mistake in the config, a folder with another run, a disk that refuses.
-      KeyboardInterrupt: after an interrupt, with the state saved.
     """
     if isinstance(config, ConfigDict):
         config = config.copy_and_resolve_references().lock()

@@ -30,9 +30,6 @@ def mixture_of_runs(
       weights: a name of `arjax.core.scores.WEIGHTS`, found from the nats of the validation split. Runs of
         which the weight is 0 are left out.
       trust: as that of `arjax.open_run`.
-
-    Raises:
-      UserError: an unknown name, a run that is not finished or has no validation split, or runs that do not fit.
     """
     if not isinstance(weights, str) or weights not in WEIGHTS:
         raise UserError(f"the weights of a mixture cannot be {weights!r}{did_you_mean(weights, WEIGHTS)}")

@@ -42,10 +42,6 @@ def save(
     Args:
       results: its scores, None for none.
       about: further facts: the number of orders, the config or the options; the data, where there are no examples.
-
-    Raises:
-      UserError: the disk refuses, a part of the model is not registered, or the card would take the place of the model
-        or of another page.
     """
     path = user_path(path)
     card = _card_of(path)

@@ -242,10 +242,6 @@ class TrainedModel:
         Args:
           x, mask, unknown: as for `log_prob`; a class in the file of the rows is not read.
           prior: p(c): the frequencies in the "train" split, "uniform", or an array [C] or [C1, C2, ...].
-
-        Raises:
-          UserError: as `log_prob`; a part of the context is no class, several have more than 4,096 combinations, or the
-            model has no likelihood.
         """
         classes = classes_of(self.model, "`posterior`", several=True)
         log_prior_C = log_prior(self.dataset, classes, prior)
@@ -257,10 +253,6 @@ class TrainedModel:
     def encode(self, rows: Any, *, unknown: str = "refuse") -> np.ndarray:
         """Rows as examples [N, *grid], as the model sees them: words as the numbers of levels, reals standardised, and
         NaN for a missing value. `rows` and `unknown` are those of `log_prob`.
-
-        Raises:
-          UserError: rows that cannot be examples: a word that training never saw, a column that is not there, or a
-            missing value, where the model takes none; or the data are neither a table nor text.
         """
         return self.read(rows, unknown).arrays["x"]
 
@@ -289,9 +281,6 @@ class TrainedModel:
           context: as for `log_prob`; not a part of the file.
           streams: examples, or streams of a text, that are coded side by side; 0: as many as suit the data.
           verify: whether to decode the file and to compare.
-
-        Raises:
-          UserError: the model has no probabilities of the values of its steps, or `x` or `context` do not fit it.
         """
         return coded(self, x, CodingOptions(context=context, streams=streams, verify=verify)).data
 
@@ -303,10 +292,6 @@ class TrainedModel:
           data: the bytes of the file.
           context: that of `compress`; None: there is none.
           streams: those of the file; 0: whatever they are.
-
-        Raises:
-          UserError: the file is damaged, or was made with another model, another context or on another machine; before
-            anything is decoded.
         """
         return restored(self, data, CodingOptions(context=context, streams=streams)).x
 
@@ -344,9 +329,6 @@ class TrainedModel:
           temperature: divides the logits; 1 is the model's own distribution.
           top_k, top_p, min_p: draw only from the most probable values.
           sampler: a call string, see docs/sampling.md, or a sampler.
-
-        Raises:
-          UserError: as `model.draw`, `arjax.models.longer.pieces` and `prompt_options`.
         """
         refuse(
             (
@@ -409,9 +391,6 @@ class TrainedModel:
 
         `.probabilities` [N, *grid, *value, K] of discrete data; `.draws`, `.mean`, `.std` of real data (`seed` is that
         of the draws); `.log_prob` and `.entropy` [N, *grid] of both.
-
-        Raises:
-          UserError: shapes or values do not fit, or the conditional has no such table.
         """
         source, key = self.source(x, context).examples, _as_key(seed)
         batch = source.__getitems__(np.arange(len(source)))
@@ -428,9 +407,6 @@ class TrainedModel:
           **measures: the numbers that are asked for, in place of those of the run: `batch_size`, `num_orders`, `steps`,
             `schedule`, `choose`, `samples`, `exposure`, `judge`, `length`, `examples`; see
             `arjax.evaluation.report.Measures`.
-
-        Raises:
-          UserError: there is no such split, or the model or its data lack one of the numbers.
         """
         settings = self.settings
         requested = dataclasses.replace(settings.measures, **typed_fields(Measures, measures))
@@ -445,9 +421,6 @@ class TrainedModel:
 
     def standardise(self, x: Any) -> np.ndarray:
         """Examples in the units of the data as the model sees them; only real data that were standardised change.
-
-        Raises:
-          UserError: no numbers, or another shape than that of examples.
         """
         x = self._examples(x)
         if self.dataset.scale is None or self.dataset.shift is None:
@@ -483,9 +456,6 @@ class TrainedModel:
           path: where the file is written; "": nowhere.
           precision: of the weights in the page: "float32", "float16" with half the size, or "auto", which takes float16
             where the page would otherwise have more than 2 MB.
-
-        Raises:
-          UserError: a page cannot show this model, see docs/page.md; or the disk refuses.
         """
         page = make_page(self.model, self.params, self.dataset, self.results, precision=precision)
         return page.saved(path) if os.fspath(path) else page

@@ -32,14 +32,11 @@ SAMPLERS = Registry("sampler", hidden=("source", CLASS_FIELD))
 
 
 class Draw(NamedTuple):
-    """Samples and the cost of drawing them.
+    """Samples [B, *grid, *value], and the cost of drawing them: arrays of each example.
 
-    Attributes:
-      x: the samples, [B, *grid, *value].
-      stats: arrays per example, counts int32[B]: `network_calls`, how often the network computed (a full pass, a step
-        or a window of steps); `steps`, the steps of the order in which a site of the example was drawn, until the
-        example ended, where the kind of model can stop there. Samplers may add their own. Those that know it add
-        `log_prob` float32[B], of what was drawn given what is observed, in nats.
+    `network_calls` int32[B] counts full passes, steps and windows of steps; `steps` int32[B] the steps of the order in
+    which a site was drawn, until the example ended. Samplers may add their own, such as `log_prob` float32[B] of what
+    was drawn given what is observed, in nats.
     """
 
     x: jax.Array
@@ -48,15 +45,10 @@ class Draw(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Resources:
-    """Things outside of a model that a sampler may be made from, see `Sampler.prepare`.
+    """Things outside of a model that a sampler may be made from, see `Sampler.prepare`."""
 
-    Attributes:
-      examples: (split, num) -> at most `num` examples of a split, evenly spaced, as a batch of arrays.
-      open_run: workdir -> another run, with its `model` and its `params`.
-    """
-
-    examples: Callable[[str, int], Batch]
-    open_run: Callable[[str], Any]
+    examples: Callable[[str, int], Batch]  # (split, num) -> at most `num` examples of a split, evenly spaced
+    open_run: Callable[[str], Any]  # workdir -> another run, with its `model` and its `params`
 
 
 class Sampler(ByClass, abc.ABC):
@@ -102,15 +94,13 @@ class Sampler(ByClass, abc.ABC):
         return Draw(x, stats | {"network_calls": _largest(stats["network_calls"])})
 
     def check(self, model: Any) -> None:
-        """Raises `UserError` in one sentence where it cannot draw from a model; all samplers can, unless they say so.
-
-        Called before anything compiles, with the conditional that is drawn from and with the orders of the model.
+        """Raises `UserError` if it cannot draw from a model, which has the conditional that is drawn from and its
+        orders. Called before anything compiles.
         """
 
     def opened(self: Any, model: Any, open_run: Callable[[str], Any]) -> Sampler:
-        """The sampler with the other runs that it needs, a part of `prepare` that needs no parameters of the model: a
-        training begins with it, so that a draft that is missing is refused before. Raises `UserError`: they cannot be
-        opened, or do not fit the model.
+        """Returns the sampler with the other runs that it needs: a part of `prepare` that needs no parameters, with
+        which a training begins, so that a missing draft is refused before.
         """
         return self if self.source is None else dataclasses.replace(self, source=self.source.opened(model, open_run))
 
@@ -120,9 +110,8 @@ class Sampler(ByClass, abc.ABC):
         return self.source is not None and self.source.has_arrays
 
     def prepare(self: Any, model: Any, params: Any, resources: Resources) -> Sampler:
-        """The sampler with all arrays that it needs beside those of the model: a draft and its parameters, counts,
-        measured losses. The sampler itself where it needs none; called once, outside `jit`. Raises `UserError`: they
-        cannot be had, or do not fit the model.
+        """Returns the sampler with all arrays that it needs beside those of the model: a draft and its parameters,
+        counts, measured losses. Called once, outside `jit`.
         """
         self.check(model)
         if self.source is None:
@@ -143,10 +132,7 @@ def run(sampler: Sampler, model: Any, params: Any, keys: jax.Array, request: Req
 
 
 def make_sampler(text: str | Sampler) -> Sampler:
-    """The sampler of a call string, such as `naive` or `cached(chunk=32)`; one that is built already is returned as is.
-    Raises `UserError`: an unknown name or option, a value of another type or out of range, or a class that is no
-    pytree.
-    """
+    """Returns the sampler of a call string, such as `naive` or `cached(chunk=32)`, or one that is built already."""
     if not isinstance(text, Sampler):
         return checked_pytree(SAMPLERS.call(text), f"the sampler {str(text)!r}")
     return checked_pytree(SAMPLERS.checked(text), "the sampler")
@@ -160,7 +146,7 @@ def _largest(calls: jax.Array) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnums=1)
 def example_keys(key: jax.Array, num: int) -> jax.Array:
-    """The keys of examples 0, ..., num - 1, fold_in(key, b): those of fewer examples are the first of those of more."""
+    """Returns the keys of `num` examples, fold_in(key, b): those of fewer examples are the first of those of more."""
     key = key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
     return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num))
 
@@ -182,9 +168,8 @@ def placed(
     values_BMv: jax.Array,
     observed: Callable[[jax.Array], jax.Array] | None = None,
 ) -> jax.Array:
-    """The canvas [B, *grid, *value] with values of the sites of step t, [B, M, size of a value].
-
-    `observed`: from sites int[M] to whether they are observed, bool[M]: these keep their values; None: there are none.
+    """Returns the canvas [B, *grid, *value] with values of the sites of step t, [B, M, size of a value], except for
+    sites int[M] that are `observed`, bool[M].
     """
     sites_M, valid_M = factorization.sites(t)
     num_sites = factorization.num_sites

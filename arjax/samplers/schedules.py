@@ -30,13 +30,9 @@ def cosine(num_steps: int, rounds: int) -> tuple[int, ...]:
 
 
 def optimal(losses_S: Sequence[float] | np.ndarray, rounds: int) -> tuple[int, ...]:
-    """The sizes n_1, ..., n_K that minimise sum_r n_r L(n_1 + ... + n_(r-1)), in which L(t) is the loss of a step given
-    t steps: the dynamic programme of Hoogeboom et al., "Autoregressive Diffusion Models" (2022), section 3.3 (following
-    Watson et al., 2021).
-
-    Args:
-      losses_S: L(0), ..., L(S-1), in nats.
-      rounds: K, at most S.
+    """Returns the sizes n_1, ..., n_K that minimise sum_r n_r L(n_1 + ... + n_(r-1)), in which L(t) (`losses_S`, in
+    nats) is the loss of a step given t steps: the dynamic programme of Hoogeboom et al., "Autoregressive Diffusion
+    Models" (2022), section 3.3 (following Watson et al., 2021).
     """
     losses_S = np.asarray(losses_S, np.float64)
     num_steps = len(losses_S)
@@ -55,11 +51,8 @@ def optimal(losses_S: Sequence[float] | np.ndarray, rounds: int) -> tuple[int, .
 
 
 def non_increasing(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The non-increasing sequence nearest to some values in weighted squares, by pooling neighbours that violate it
-    (Ayer et al., 1955).
-
-    The more sites are known, the less the next one costs on average; what is measured has noise, of which a schedule
-    would pick the lucky places.
+    """Returns the non-increasing sequence nearest to some values in weighted squares (Ayer et al., 1955): the more
+    sites are known, the less the next one costs on average, and a schedule would pick the lucky places of the noise.
     """
     from scipy.optimize import isotonic_regression  # takes long to import
 

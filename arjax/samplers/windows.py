@@ -31,7 +31,7 @@ class Example(NamedTuple):
 
 
 def tell_window(owner: str, window: int, usual: int, num_steps: int) -> None:
-    """Says on stderr that a window is longer than the steps of the model, where it is not the usual window."""
+    """Says on stderr that a window other than the usual one is longer than the steps of the model."""
     if window > num_steps and window != usual:
         say_once(f"the window of {owner}, {window}, is longer than the {num_steps} steps of the model, and cut to them")
 
@@ -51,15 +51,7 @@ def draw_in_windows(
     the first n of them are committed, 1 <= n <= W: those whose proposals are right, and one more.
 
     Every example is a batch of one that has its own step t, so none waits for another; a call is made for all examples
-    as long as one is not finished.
-
-    Args:
-      canvas: [B, *grid, *value], the values of observed sites; guesses elsewhere, where the draft reads them.
-      context: [B, ...] or None.
-      window: W.
-      accept: the values of a window, given its features and proposals, and the number of proposals at its beginning
-        that are right.
-      with_log_q: whether `accept` needs the log-probabilities of the proposals.
+    as long as one is not finished. The canvas has guesses at sites that are not observed, where the draft reads them.
     """
     network, factorization, num = model.network, model.factorization, len(canvas)
     target = target_of_draft(model, params, steps, draft)
