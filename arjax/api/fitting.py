@@ -76,9 +76,7 @@ def fit(
 
 
 def train_in(checked: Checked, workdir: str | os.PathLike) -> Outcome:
-    """The mode `train` of the command: trains in a folder, from its newest checkpoint, and shows the results. Raises
-    `UserError` as `arjax.training.loop.train`; or the folder holds another run, or another process trains there.
-    """
+    """Trains in a folder, from its newest checkpoint, and shows the results: the mode `train` of the command."""
     available_devices()
     first = jax.process_index() == 0
     with folder_to_write(workdir) as folder, only_run_in(folder) if first else contextlib.nullcontext():

@@ -30,8 +30,7 @@ from arjax.training.setup import Setup, restore_params
 
 def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> None:
     """Writes `samples/` of a finished run, and plots of its factorization, its uncertainty along the order and its
-    loss; prints a note when matplotlib is missing. Earlier samples are kept, see `arjax.reporting.samples`. Raises
-    `UserError`: the disk refuses.
+    loss; prints a note when matplotlib is missing. Earlier samples are kept, see `arjax.reporting.samples`.
     """
     workdir = Path(workdir)
     params, best_step, _ = restore_params(setup, workdir)
@@ -90,9 +89,7 @@ def show_more_samples(
 
 
 def sample_options(setup: Setup, options: ConfigDict, best_step: int) -> dict[str, Any]:
-    """All inputs of samples but the model: the fields of `config.sample`, the seed, the step of the parameters; of a
-    sampler that is not exact also that the samples do not follow the distribution of the model.
-    """
+    """Returns all inputs of samples but the model, and whether they do not follow its distribution."""
     about = {} if setup.sampler.exact else {"distribution": "not that of the model"}
     return options.to_dict() | {"seed": setup.seed, "best_step": best_step} | about
 
@@ -106,14 +103,10 @@ def show_samples(
     conditioning: Conditioning = UNCONDITIONED,
     shows_text: bool = False,
 ) -> list[Path]:
-    """Draws samples beside real examples, under the same contexts where there are any; returns the files written.
+    """Draws samples beside real examples, under the same contexts if there are any; returns the files written.
 
-    Where `conditioning` has a context, or the samples a length of their own, real examples are left out: theirs differ.
-
-    Args:
-      params: parameters on the run's mesh.
-      options: `config.sample`: num, length, sampler, temperature, top_k, top_p, min_p.
-      shows_text: whether the first sample, a text with a length of its own, is printed as it is drawn.
+    If `conditioning` has a context, or the samples a length of their own, real examples are left out: theirs differ.
+    `options` is `config.sample`. With `shows_text`, the first sample is printed as it is drawn.
     """
     real = setup.dataset.first_examples(options.num)
     of_draw = {"context": real.context} | conditioning.options(setup.dataset, options.length)

@@ -53,27 +53,17 @@ from arjax.training.setup import Trained
 
 
 class Curve(NamedTuple):
-    """A metric over the steps of a run: `plt.plot(*curve)`.
+    """A metric over the steps of a run: `plt.plot(*curve)`."""
 
-    Attributes:
-      steps: int64[N].
-      values: float64[N], nan where a value was not finite.
-    """
-
-    steps: np.ndarray
-    values: np.ndarray
+    steps: np.ndarray  # int64[N]
+    values: np.ndarray  # float64[N], nan for a value that was not finite
 
 
 class Given(NamedTuple):
-    """Examples of the user.
-
-    Attributes:
-      examples: their source.
-      numbers: by which the user calls them, int[N]: of files the numbers of lines.
-    """
+    """Examples of the user."""
 
     examples: ArraySource
-    numbers: np.ndarray
+    numbers: np.ndarray  # by which the user calls them, int[N]: of files the numbers of lines
 
 
 def as_history(lines: list[dict[str, Any]]) -> dict[str, Curve]:
@@ -232,12 +222,11 @@ class TrainedModel:
 
     @checked_arguments()
     def posterior(self, x: Any, *, prior: Any = "train", mask: Any = None, unknown: str = "refuse") -> np.ndarray:
-        """p(class | x) of each example and class by Bayes' rule, float64[N, C], of a model whose context is a class; or
-        of each combination of classes, float64[N, C1, C2, ...], where the context has several parts, each a class: an
-        axis for each part in the order of `model.context_spec.parts`, that of their names.
+        """Returns p(class | x) of each example and class by Bayes' rule, float64[N, C]; if several parts of the context
+        are classes, of each combination, float64[N, C1, C2, ...] in the order of the names of the parts.
 
-        p(c | x) = p(x | c) p(c) / sum_k p(x | k) p(k). It is exact where the scores of the model are; of bounds it is
-        an estimate, as a line says.
+        p(c | x) = p(x | c) p(c) / sum_k p(x | k) p(k). It is exact if the scores of the model are; of bounds it is an
+        estimate, as a line says.
 
         Args:
           x, mask, unknown: as for `log_prob`; a class in the file of the rows is not read.
@@ -246,21 +235,21 @@ class TrainedModel:
         classes = classes_of(self.model, "`posterior`", several=True)
         log_prior_C = log_prior(self.dataset, classes, prior)
         source = self.source(x, dict.fromkeys(classes.parts, 0), mask, unknown).examples
-        found_NC = np.exp(log_posterior(self.evaluator, self.params, source, classes, log_prior_C))
-        return found_NC.reshape(len(found_NC), *classes.shape)
+        p_NC = np.exp(log_posterior(self.evaluator, self.params, source, classes, log_prior_C))
+        return p_NC.reshape(len(p_NC), *classes.shape)
 
     @checked_arguments()
     def encode(self, rows: Any, *, unknown: str = "refuse") -> np.ndarray:
-        """Rows as examples [N, *grid], as the model sees them: words as the numbers of levels, reals standardised, and
-        NaN for a missing value. `rows` and `unknown` are those of `log_prob`.
+        """Returns rows as examples [N, *grid], as the model sees them: words as the numbers of levels, reals
+        standardised, and NaN for a missing value. The arguments are as for `log_prob`.
         """
         return self.read(rows, unknown).arrays["x"]
 
     @checked_arguments()
     def decode(self, x: Any) -> Any:
-        """Examples [N, *grid] as rows: of a table a dict of columns, with words, numbers in the units of the file, and
-        None for a missing value; of strings and texts a list of them. The inverse of `encode`, up to the seventh digit
-        of a real number. Raises `UserError` as `encode`.
+        """Returns examples [N, *grid] as rows: of a table a dict of columns, with words, numbers in the units of the
+        file, and None for a missing value; of strings and texts a list of them. The inverse of `encode`, up to the
+        seventh digit of a real number.
         """
         x = self._examples(x)
         return self._rows_of_data().decode(x.reshape(-1, *self.model.event.shape))
@@ -286,12 +275,8 @@ class TrainedModel:
 
     @checked_arguments()
     def decompress(self, data: bytes, *, context: Any = None, streams: int = 0) -> Any:
-        """The data of `compress`: the same examples, in the type in which they were given, or the same bytes.
-
-        Args:
-          data: the bytes of the file.
-          context: that of `compress`; None: there is none.
-          streams: those of the file; 0: whatever they are.
+        """Returns the data of `compress`: the same examples, in the type in which they were given, or the same bytes.
+        `context` is that of `compress`; `streams` those of the file, 0 for any.
         """
         return restored(self, data, CodingOptions(context=context, streams=streams)).x
 
@@ -330,26 +315,16 @@ class TrainedModel:
           top_k, top_p, min_p: draw only from the most probable values.
           sampler: a call string, see docs/sampling.md, or a sampler.
         """
+        is_text, by_names = isinstance(prompt, str), isinstance(given, Mapping)
+        both = is_text and prompt and not (given is None and observed is None)
+        twice = by_names and observed is not None
         refuse(
-            (
-                not isinstance(prompt, str),
-                f"prompt must be a text, not {prompt!r}: other values that a draw begins with are its `given` ones, at "
-                "the sites that `observed` marks",
-            ),
-            (
-                prompt and not (given is None and observed is None),
-                "a prompt sets the observed sites: leave `given` and `observed` out",
-            ),
-            (
-                isinstance(given, str),
-                f"characters that a draw begins with are its prompt: write prompt={given!r}, not given",
-            ),
-            (
-                isinstance(given, Mapping) and observed is not None,
-                "values by the names of columns are observed: leave `observed` out",
-            ),
+            (not is_text, f"prompt must be a text, not {prompt!r}: other values to begin with are `given`"),
+            (both, "a prompt sets the observed sites: leave `given` and `observed` out"),
+            (isinstance(given, str), f"characters to begin with are the prompt: write prompt={given!r}, not given"),
+            (twice, "values by the names of columns are observed: leave `observed` out"),
         )
-        if isinstance(given, Mapping):
+        if by_names:
             given, observed = self._table("given").given(given)
         options = {"prompt": prompt, "length": length, "given": given, "observed": observed, "context": context}
         options |= {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "sampler": sampler}
@@ -392,11 +367,10 @@ class TrainedModel:
         `.probabilities` [N, *grid, *value, K] of discrete data; `.draws`, `.mean`, `.std` of real data (`seed` is that
         of the draws); `.log_prob` and `.entropy` [N, *grid] of both.
         """
-        source, key = self.source(x, context).examples, _as_key(seed)
+        model, key = require(self.model, "conditionals", "`conditionals`"), _as_key(seed)
+        source = self.source(x, context).examples
         batch = source.__getitems__(np.arange(len(source)))
-        return site_conditionals(
-            require(self.model, "conditionals", "`conditionals`"), self.params, batch, self.dataset.log_scale_D, key
-        )
+        return site_conditionals(model, self.params, batch, self.dataset.log_scale_D, key)
 
     @checked_arguments(like=Measures)
     def evaluate(self, split: str = "test", **measures: Any) -> dict[str, Any]:
@@ -404,9 +378,7 @@ class TrainedModel:
 
         Args:
           split: "train", "validation" or "test".
-          **measures: the numbers that are asked for, in place of those of the run: `batch_size`, `num_orders`, `steps`,
-            `schedule`, `choose`, `samples`, `exposure`, `judge`, `length`, `examples`; see
-            `arjax.evaluation.report.Measures`.
+          **measures: fields of `arjax.evaluation.report.Measures`, in place of those of the run.
         """
         settings = self.settings
         requested = dataclasses.replace(settings.measures, **typed_fields(Measures, measures))
@@ -420,15 +392,14 @@ class TrainedModel:
         return dict(self.settings.entries)
 
     def standardise(self, x: Any) -> np.ndarray:
-        """Examples in the units of the data as the model sees them; only real data that were standardised change.
-        """
+        """Returns examples in the units of the data as the model sees them; only standardised data change."""
         x = self._examples(x)
         if self.dataset.scale is None or self.dataset.shift is None:
             return x
         return as_float32((x - self.dataset.shift) / self.dataset.scale, "x")
 
     def in_data_units(self, x: Any) -> np.ndarray:
-        """The inverse of `standardise`; raises as that does."""
+        """The inverse of `standardise`."""
         return self.dataset.in_data_units(self._examples(x))
 
     def _examples(self, x: Any) -> np.ndarray:
@@ -442,20 +413,18 @@ class TrainedModel:
     def save(self, path: str | os.PathLike) -> Path:
         """Writes model and parameters to a safetensors file, and a model card beside it; `arjax.load` reads them.
 
-        Returns the path of the file. A file of that name is replaced. Raises `UserError` where the disk refuses, or a
-        part of the model is not registered.
+        Returns the path of the file. A file of that name is replaced.
         """
         about = {"num_orders": self.settings.measures.num_orders, **self.settings.about}
         return save(path, self.model, self.params, self.dataset, self.results, about)
 
     @checked_arguments()
     def page(self, path: str | os.PathLike = "", *, precision: str = "auto") -> Page:
-        """The page of the model: one HTML file that plays it in a browser, and that a notebook shows in its cell.
+        """Returns the page of the model: one HTML file that plays it in a browser, and that a notebook shows in its
+        cell; written to `path` unless that is "".
 
-        Args:
-          path: where the file is written; "": nowhere.
-          precision: of the weights in the page: "float32", "float16" with half the size, or "auto", which takes float16
-            where the page would otherwise have more than 2 MB.
+        `precision` is that of the weights: "float32", "float16", or "auto", which takes float16 for pages that would
+        otherwise have more than 2 MB.
         """
         page = make_page(self.model, self.params, self.dataset, self.results, precision=precision)
         return page.saved(path) if os.fspath(path) else page
@@ -490,10 +459,8 @@ class TrainedModel:
         needed: Collection[str] | None = None,
         sites: np.ndarray | None = None,
     ) -> Given:
-        """Examples or rows of the user, checked. A context that is given counts, not one in the rows.
-
-        The arguments are those of `log_prob`, the names of the columns that are needed and the sites bool[*grid] that
-        are read (None: all).
+        """Returns examples or rows of the user, checked. A given context takes the place of one in the rows. The
+        arguments are those of `log_prob`, the names of needed columns and the sites bool[*grid] that are read.
         """
         numbers = None
         if is_rows(x) and (self.dataset.rows is not None or not hasattr(x, "columns")):  # a frame may be an array
@@ -522,7 +489,7 @@ class TrainedModel:
         return Given(examples, np.arange(len(x)) if numbers is None else numbers)
 
     def _rows_of_data(self) -> Rows:
-        """How rows become examples; raises `UserError` for data without such rows."""
+        """How rows become examples."""
         if self.dataset.rows is None:
             raise UserError(
                 "rows are those of a table, of strings or of a text that the model was trained on: examples of "
@@ -531,7 +498,7 @@ class TrainedModel:
         return self.dataset.rows
 
     def _table(self, needed_by: str) -> TableRows:
-        """The columns of a table; raises `UserError` for other data."""
+        """The columns of a table."""
         if not isinstance(self.dataset.rows, TableRows):
             raise UserError(f"{needed_by} by names needs the columns of a table, and {self.dataset.name!r} has none")
         return self.dataset.rows
@@ -595,6 +562,6 @@ class Fitted(TrainedModel):
 
 
 def _as_key(seed: Any) -> jax.Array:
-    """The key of a seed; raises `UserError` where it is none."""
+    """The key of a seed."""
     check_seed(seed)
     return jax.random.key(seed)
