@@ -26,7 +26,7 @@ from arjax.models.base import Params
 from arjax.models.longer import of_length
 from arjax.reporting.tables import print_table
 from arjax.samplers import Cached, Request, example_keys
-from arjax.samplers.base import run as draw
+from arjax.samplers.base import run_sampler as draw
 
 LETTERS = make_vocabulary("".join(map(chr, range(32, 97))))
 IMAGE = EventSpec((28, 28))

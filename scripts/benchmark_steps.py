@@ -25,7 +25,7 @@ from arjax.core.spec import EventSpec
 from arjax.models import AutoregressiveModel, make_model
 from arjax.networks.base import first_loop
 from arjax.samplers import Cached, Request, example_keys
-from arjax.samplers.base import run as draw
+from arjax.samplers.base import run_sampler as draw
 from arjax.samplers.cores import num_parts, starts_of
 
 LINE = EventSpec((784,))

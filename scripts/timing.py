@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from arjax.models import AutoregressiveModel
 from arjax.samplers import Cached, Request, example_keys
-from arjax.samplers.base import Steps, run
+from arjax.samplers.base import Steps, run_sampler
 from arjax.samplers.naive import naive_step
 
 Seconds = list[float]
@@ -102,7 +102,7 @@ def sampling_speed(model: AutoregressiveModel, params: Any, num: int, rounds: in
     """Times cached against naive sampling of `num` examples without context."""
     canvas = jnp.zeros((num, *model.event.shape), model.event.dtype)
     arguments = Cached(), model, params, example_keys(jax.random.key(0), num), Request(canvas)
-    program, seconds_to_compile = compile_seconds(run, *arguments)
+    program, seconds_to_compile = compile_seconds(run_sampler, *arguments)
     some_steps, steps = _some_naive_steps(model, params, num)
     seconds = time_in_turns({"cached": lambda: program(*arguments), **some_steps}, rounds)
     form = min(some_steps, key=lambda name: statistics.median(seconds[name]))

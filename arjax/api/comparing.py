@@ -100,10 +100,10 @@ class Comparison:
 
     def __repr__(self) -> str:
         data = f"{self.dataset.name} {self.split}, {len(self.examples)} examples"
-        return "\n".join([f"Comparison({data})", *(f"  {in_words(row)}" for row in self.rows())])
+        return "\n".join([f"Comparison({data})", *(f"  {row_in_words(row)}" for row in self.rows())])
 
 
-def in_words(row: dict[str, Any]) -> str:
+def row_in_words(row: dict[str, Any]) -> str:
     """`runs/a - runs/b: -1.2034 ± 0.0912 nats (exact), fewer nats on 71.3% and more on 28.7% of
     the examples: better`.
     """

@@ -17,7 +17,7 @@ from arjax.api.pictures import model_pictures
 from arjax.core.files import read_json_object, write_json, write_text
 from arjax.evaluation.prompts import UNCONDITIONED, Conditioning, text_of
 from arjax.evaluation.sampling import draw_on_mesh, options_of_run, pieces_on_mesh
-from arjax.models.longer import joined
+from arjax.models.longer import join_pieces
 from arjax.parallel.distributed import from_process_0
 from arjax.reporting.figures import has_matplotlib, save_figure
 from arjax.reporting.plots import EXPOSURE, loss_figure
@@ -153,7 +153,7 @@ def _draw(setup: Setup, params: Any, options: ConfigDict, of_draw: dict[str, Any
         print(text, end="", flush=True)
     print(flush=True)
     collections.deque(pieces, maxlen=0)  # the others may go on behind the end of the first one
-    return joined(draws, Request(length=options.length, end=dataset.end))
+    return join_pieces(draws, Request(length=options.length, end=dataset.end))
 
 
 def work_in_words(stats: Mapping[str, Any]) -> str:

@@ -66,7 +66,7 @@ def pieces_on_mesh(
     sampler: str | Sampler = "cached",
     **options: Any,
 ) -> Iterator[Draw]:
-    """Returns the draw of `draw_on_mesh(..., length=length)` piece by piece, as `arjax.models.longer.pieces`."""
+    """Returns the draw of `draw_on_mesh(..., length=length)` piece by piece, as `draw_in_pieces` of one device."""
     keys, sampler, request, _ = _spread(model, params, key, num, mesh, sampler, {"length": length, **options})
     return map(_cut_to(num, mesh), draw_pieces(model, params, keys, sampler, request))
 

@@ -36,7 +36,7 @@ from arjax.models.checks import check_factorization, check_init, check_query, ch
 from arjax.models.draws import check_draws, tell_temperature
 from arjax.models.extras import Member
 from arjax.models.kinds import KINDS, Example, ModelChoice, Recipe
-from arjax.models.longer import checked_length, draw_pieces, joined, to_draw_from
+from arjax.models.longer import checked_length, draw_pieces, join_pieces, to_draw_from
 from arjax.models.pictures import EntropyAlongOrder, OrderGraph, Picture
 from arjax.models.queries import evidence_first
 from arjax.networks.base import BUILDER_FIELDS, NETWORKS, Network, apply, check_orders, name_of
@@ -368,7 +368,7 @@ class AutoregressiveModel(Model):
     def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: Request) -> Draw:
         """Draws by the sampler, in an order of the model that visits the observed sites first."""
         if options.length:
-            return joined(draw_pieces(self, params, keys, sampler, options), options)
+            return join_pieces(draw_pieces(self, params, keys, sampler, options), options)
         model, given = to_draw_from(self, options), options.given
         if options.observed is not None:
             model = dataclasses.replace(model, factorization=evidence_first(self, options.observed, ~options.observed))

@@ -42,7 +42,7 @@ from arjax.models.noise_schedules import DISCRETE, MOST_STEPS, kept
 from arjax.networks import NETWORKS
 from arjax.networks.denoisers import Denoiser, make_denoiser
 from arjax.networks.denoisers.any_order import AnyOrderDenoiser
-from arjax.samplers.schedules import uniform
+from arjax.samplers.schedules import uniform_sizes
 
 PROCESSES = ("uniform", "absorbing", "rounds")
 _small = functools.partial(Example.of, "discrete_chain", network="denoising_transformer", sizes=SMALL, num_steps=3)
@@ -281,9 +281,9 @@ def reverse_table(p_0: jax.Array, x_t: jax.Array, between: Between) -> jax.Array
 def masked_counts(num_sites: int, num_steps: int) -> np.ndarray:
     """Sites that are masked after t = 0, ..., T steps of the process `rounds`, int[T + 1].
 
-    The reverse chain reveals sets of the sizes of `samplers.schedules.uniform`, the first of them in step T.
+    The reverse chain reveals sets of the sizes of `samplers.schedules.uniform_sizes`, the first of them in step T.
     """
-    return np.cumsum((0, *uniform(num_sites, num_steps)[::-1]))
+    return np.cumsum((0, *uniform_sizes(num_sites, num_steps)[::-1]))
 
 
 def lowest(key: jax.Array, among: jax.Array, num: jax.Array) -> jax.Array:

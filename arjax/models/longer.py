@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -42,7 +42,7 @@ PIECE = 32
 OVERLAP, OVERLAP_OF_STEPS = 1 / 4, 1 / 6
 
 
-def pieces(
+def draw_in_pieces(
     model: Any, params: Any, keys: jax.Array, length: int, *, sampler: str | Sampler = "cached", **options: Any
 ) -> Iterator[Draw]:
     """Returns the draw of `model.draw(params, keys, length=length, ...)` piece by piece, as it is drawn: `x` [B, n,
@@ -56,7 +56,7 @@ def pieces(
     return draw_pieces(model, params, keys, sampler, request)
 
 
-def joined(drawn: Iterable[Draw], request: Request) -> Draw:
+def join_pieces(drawn: Iterable[Draw], request: Request) -> Draw:
     """Returns the whole draw from its pieces, filled up with the end token where all examples have ended."""
     x_of, stats_of = zip(*drawn, strict=True)
     x = jnp.concatenate(x_of, axis=1)
@@ -79,10 +79,8 @@ def of_length(model: Any, length: int) -> Any:
     if not is_integer(length) or length < 1:
         raise UserError(f"the length of a draw must be a whole number, at least 1, not {length!r}")
     model = _in_raster_order(require(model, "length", "a draw with a length"))
-    if not _goes_on(model):
-        return model
-    kind: Hashable = type(model)
-    return _lengthened(kind, model.network, model.conditional, int(length))
+    longer = model.__class__, model.network, model.conditional, int(length)
+    return _lengthened(*longer) if _goes_on(model) else model
 
 
 def checked_length(model: Any, request: Request) -> Any:
@@ -184,7 +182,7 @@ def _windows(
         window, start, known = jnp.roll(x, overlap, axis=1), stop - overlap, overlap
 
 
-class Progress(NamedTuple):
+class PieceState(NamedTuple):
     """Where a draw stands whose carry goes on."""
 
     carry: Any  # of the network, before step `t`
@@ -222,7 +220,7 @@ def _steps_before_end(x: jax.Array, ended: jax.Array, end: jax.Array) -> jax.Arr
 
 
 @functools.partial(jax.jit, static_argnames="chunk")
-def begin(model: Any, params: Any, request: Request, prompt: jax.Array, chunk: int) -> Progress:
+def begin(model: Any, params: Any, request: Request, prompt: jax.Array, chunk: int) -> PieceState:
     """Returns a draw whose first `prompt` steps stand on the canvas and are read, `chunk` of them in one call of the
     network. An example with the end in its prompt has ended.
 
@@ -234,13 +232,13 @@ def begin(model: Any, params: Any, request: Request, prompt: jax.Array, chunk: i
     ended = jnp.zeros(len(canvas), bool)
     if request.end is not None:
         ended = Ends(factorization, request.end).ended(canvas, prompt)
-    return Progress(carry, canvas, jnp.asarray(prompt, jnp.int32), ended)
+    return PieceState(carry, canvas, jnp.asarray(prompt, jnp.int32), ended)
 
 
 @functools.partial(jax.jit, static_argnames="num")
 def go_on(
-    model: Any, params: Any, keys: jax.Array, progress: Progress, request: Request, num: int
-) -> tuple[Progress, jax.Array]:
+    model: Any, params: Any, keys: jax.Array, progress: PieceState, request: Request, num: int
+) -> tuple[PieceState, jax.Array]:
     """Makes `num` further steps, or those that are left, as the sampler `cached` does.
 
     Returns the progress, and the values drawn, [B, num, *value]: the last ones of them where fewer steps were left.
@@ -265,4 +263,4 @@ def go_on(
 
     last = jnp.minimum(start + num, num_steps)
     carry, canvas, ended = jax.lax.fori_loop(start, last, draw, (progress.carry, progress.canvas, progress.ended))
-    return Progress(carry, canvas, last, ended), jax.lax.dynamic_slice_in_dim(canvas, last - num, num, axis=1)
+    return PieceState(carry, canvas, last, ended), jax.lax.dynamic_slice_in_dim(canvas, last - num, num, axis=1)

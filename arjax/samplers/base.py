@@ -84,7 +84,7 @@ class Sampler(ByClass, abc.ABC):
         def draw(of_examples: tuple[jax.Array, jax.Array, Context | None]) -> Draw:
             keys, given, context = of_examples
             arguments = self, model, params, keys, dataclasses.replace(request, given=given, context=context)
-            return call_if_it_fits("the arrays of this draw", run, *arguments, times=parts)
+            return call_if_it_fits("the arrays of this draw", run_sampler, *arguments, times=parts)
 
         of_examples = keys, request.given, request.context
         if parts == 1:
@@ -120,11 +120,11 @@ class Sampler(ByClass, abc.ABC):
 
     @abc.abstractmethod
     def draw(self, model: Any, params: Any, steps: Steps, canvas: jax.Array, context: Context | None) -> Draw:
-        """The algorithm of a subclass, inside `jit`; `run` adds the statistics that follow from the arguments."""
+        """The algorithm of a subclass, inside `jit`; `run_sampler` adds the statistic `steps`."""
 
 
 @jax.jit
-def run(sampler: Sampler, model: Any, params: Any, keys: jax.Array, request: Request) -> Draw:
+def run_sampler(sampler: Sampler, model: Any, params: Any, keys: jax.Array, request: Request) -> Draw:
     """Returns a draw as one compiled program; see `Sampler.__call__`."""
     steps = Steps(model, params, keys, request)
     x, stats = sampler.draw(model, params, steps, request.given, request.context)

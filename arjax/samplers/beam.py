@@ -30,18 +30,18 @@ class Beams(NamedTuple):
         return jax.tree.map(lambda leaf: leaf[places], self)
 
 
-class Progress(NamedTuple):
+class SearchState(NamedTuple):
     """Where a search stands."""
 
     t: jax.Array  # the next step, int32[]
-    carry: Any  # of `Search.advance`, leaves [B, W, ...]
+    carry: Any  # of `BeamSearch.advance`, leaves [B, W, ...]
     going: Beams  # W sequences that go on
     complete: Beams  # N sequences that do not
     calls: jax.Array  # how many steps each example has been searched for, int32[B]
 
 
 @dataclasses.dataclass(frozen=True)
-class Search:
+class BeamSearch:
     """A beam search over the steps start, ..., stop - 1, each of one site; lives inside `jit`.
 
     In each step every sequence that goes on is continued by every value. The `num` best of those that are complete by
@@ -67,13 +67,13 @@ class Search:
         """What sequences are compared by whose last value is that of the step before `stop`."""
         return log_prob / ((5 + stop - self.start) / 6) ** self.length_penalty
 
-    def __call__(self, carry: Any, x_BD: jax.Array, width: int, ended_B: jax.Array | None = None) -> Progress:
+    def __call__(self, carry: Any, x_BD: jax.Array, width: int, ended_B: jax.Array | None = None) -> SearchState:
         """Searches from B beginnings, of which `ended_B` are complete already, and the carry [B, W, ...] before the
         first step. Returns the last state: `going` holds sequences up to `stop`, of examples whose search has not
         stopped before.
         """
         ended_B = jnp.zeros(len(x_BD), bool) if ended_B is None else ended_B
-        state = Progress(
+        state = SearchState(
             t=jnp.asarray(self.start, jnp.int32),
             carry=carry,
             going=_beginnings(x_BD, width, ~ended_B),
@@ -82,20 +82,20 @@ class Search:
         )
         return jax.lax.while_loop(lambda state: self.is_open(state).any(), self._step, state)
 
-    def is_open(self, state: Progress) -> jax.Array:
+    def is_open(self, state: SearchState) -> jax.Array:
         """bool[B]: whether a sequence that goes on may become better than the complete ones."""
         # Probabilities can only fall, and the longest sequences are penalised least.
         best = self.score(state.going.log_prob.max(1), self.stop)
         return (state.t < self.stop) & (best > state.complete.score.min(1))
 
-    def _step(self, state: Progress) -> Progress:
+    def _step(self, state: SearchState) -> SearchState:
         calls = state.calls + self.is_open(state)
         carry, table_BWV = self.advance(state.carry, state.going.x, state.t)
         choose = jax.vmap(self._choose, (None, 0, 0, 0))
         parent_BW, going, complete = choose(state.t, state.going, state.complete, table_BWV)
         pick = jax.vmap(lambda leaf, parent_W: leaf[parent_W])
         carry = jax.tree.map(lambda leaf: pick(leaf, parent_BW), carry)
-        return Progress(state.t + 1, carry, going, complete, calls)
+        return SearchState(state.t + 1, carry, going, complete, calls)
 
     def _choose(
         self, t: jax.Array, going: Beams, complete: Beams, table_WV: jax.Array
@@ -140,7 +140,7 @@ class Beam(Sampler):
 
     Statistics: `log_prob` float32[B], that of the sequence given what is observed in nats, up to its end.
 
-    Options: `width`; `length_penalty`, the exponent a of `beams.Search` by which longer sequences are preferred: of use
+    Options: `width`; `length_penalty`, the exponent a of `BeamSearch` by which longer sequences are preferred: of use
     where sequences end by themselves.
     """
 
@@ -164,7 +164,7 @@ class Beam(Sampler):
         if self.length_penalty and not steps.ends:
             say_once(f"the length_penalty={self.length_penalty} of 'beam' has no effect on sequences of one length")
         advance, carry, chunk = _step_form(model, params, steps, canvas, context, self.width)
-        search = Search(
+        search = BeamSearch(
             advance,
             jnp.asarray(factorization.order),
             start=prompt,

@@ -12,12 +12,12 @@ from arjax.core.errors import UserError
 SCHEDULES = ("uniform", "cosine", "optimal")
 
 
-def uniform(num_steps: int, rounds: int) -> tuple[int, ...]:
+def uniform_sizes(num_steps: int, rounds: int) -> tuple[int, ...]:
     """Equal sizes, as far as `rounds` divides `num_steps`."""
     return _sizes(np.arange(rounds + 1) * num_steps // rounds)
 
 
-def cosine(num_steps: int, rounds: int) -> tuple[int, ...]:
+def cosine_sizes(num_steps: int, rounds: int) -> tuple[int, ...]:
     """Few steps first, then more and more: after r of K rounds S cos(pi r / 2K) steps are left (Chang et al., "MaskGIT:
     Masked Generative Image Transformer", 2022, section 3.2), and at least one is drawn in each.
     """
@@ -29,7 +29,7 @@ def cosine(num_steps: int, rounds: int) -> tuple[int, ...]:
     return _sizes(done)
 
 
-def optimal(losses_S: Sequence[float] | np.ndarray, rounds: int) -> tuple[int, ...]:
+def optimal_sizes(losses_S: Sequence[float] | np.ndarray, rounds: int) -> tuple[int, ...]:
     """Returns the sizes n_1, ..., n_K that minimise sum_r n_r L(n_1 + ... + n_(r-1)), in which L(t) (`losses_S`, in
     nats) is the loss of a step given t steps: the dynamic programme of Hoogeboom et al., "Autoregressive Diffusion
     Models" (2022), section 3.3 (following Watson et al., 2021).
@@ -63,8 +63,8 @@ def make_sizes(schedule: str, num_steps: int, steps: int, losses_S: np.ndarray |
     """The sizes of a schedule of so many rounds, at most S, over S steps; `optimal` needs the losses."""
     if schedule == "optimal":
         assert losses_S is not None
-        return optimal(losses_S, steps)
-    return {"uniform": uniform, "cosine": cosine}[schedule](num_steps, steps)
+        return optimal_sizes(losses_S, steps)
+    return {"uniform": uniform_sizes, "cosine": cosine_sizes}[schedule](num_steps, steps)
 
 
 def check_rounds_fit(owner: str, rounds: int, num_steps: int) -> None:

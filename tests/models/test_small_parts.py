@@ -19,7 +19,7 @@ from arjax.models.checks import check_end
 from arjax.models.discrete_chain import lowest, masked_counts
 from arjax.models.draws import keys_of
 from arjax.models.latent import LATENT
-from arjax.models.longer import joined
+from arjax.models.longer import join_pieces
 from arjax.models.noise_schedules import check_eta, init_learned, learned_gammas, visited_steps
 from arjax.samplers import Draw, Request
 from arjax.testing.models import random_like
@@ -90,11 +90,11 @@ def test_pieces_are_joined_and_filled_up():
     pieces = [
         Draw(jnp.full((2, n), n), {"steps": jnp.full(2, n), "network_calls": jnp.full(2, 10 * n)}) for n in (3, 2)
     ]
-    whole = joined(pieces, Request(length=5))
+    whole = join_pieces(pieces, Request(length=5))
     assert np.asarray(whole.x).tolist() == [[3, 3, 3, 2, 2]] * 2
     assert np.asarray(whole.stats["steps"]).tolist() == [5, 5]
     assert np.asarray(whole.stats["network_calls"]).tolist() == [50, 50]
-    filled = joined(pieces, Request(length=8, end=9))
+    filled = join_pieces(pieces, Request(length=8, end=9))
     assert np.asarray(filled.x).tolist() == [[3, 3, 3, 2, 2, 9, 9, 9]] * 2
 
 

@@ -15,7 +15,7 @@ from arjax.core.output import say_once
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.evaluation.sampling import prepare_sampler
 from arjax.models import ModelChoice, make_model
-from arjax.models.longer import PIECE, of_length, pieces
+from arjax.models.longer import PIECE, draw_in_pieces, of_length
 from arjax.networks import NETWORKS
 from arjax.samplers import Cached, Draw, example_keys, make_sampler
 from arjax.samplers.best import _candidates
@@ -127,7 +127,7 @@ def test_parameters_that_depend_on_the_length_are_found_out(monkeypatch):
     model, params = small("transformer")
     monkeypatch.setattr(type(model.network), "traits", frozenset({"unbounded"}))
     with pytest.raises(UserError, match="'transformer' has the trait 'unbounded', but its parameters depend"):
-        pieces(model, params, KEYS, LENGTH)
+        draw_in_pieces(model, params, KEYS, LENGTH)
 
 
 @pytest.fixture(scope="module")
@@ -178,10 +178,10 @@ def test_the_beginning_of_a_draw_as_a_prompt_gives_that_draw(slid, prompt):
 @pytest.mark.slow
 def test_pieces_come_one_after_another(slid):
     model, params, x = slid
-    found = [np.asarray(piece.x) for piece in pieces(model, params, KEYS, LENGTH, given=x[:, :3])]
+    found = [np.asarray(piece.x) for piece in draw_in_pieces(model, params, KEYS, LENGTH, given=x[:, :3])]
     assert [piece.shape[1] for piece in found] == [12, 9, 9, 9, 6]
     np.testing.assert_array_equal(np.concatenate(found, 1), x)
-    carried = pieces(*small("gru"), KEYS, LENGTH)
+    carried = draw_in_pieces(*small("gru"), KEYS, LENGTH)
     assert [piece.x.shape[1] for piece in carried] == [PIECE, LENGTH - PIECE]
 
 
@@ -189,7 +189,7 @@ def test_a_sampler_of_all_orders_is_prepared_for_the_model_that_it_draws_from():
     model, params = small("masked_transformer", orders="uniform", ordering="reversed")
     sampler = prepare_sampler("parallel(steps=4)", model, params, None, None, length=20)
     assert sampler.sizes == (3, 3, 3, 3)
-    pieces(model, params, KEYS, 20, sampler=sampler)
+    draw_in_pieces(model, params, KEYS, 20, sampler=sampler)
     with pytest.raises(UserError, match="needs a model of all orders"):
         prepare_sampler("parallel(steps=4)", *small("transformer"), None, None, length=20)
 
@@ -201,7 +201,7 @@ def test_nothing_is_drawn_before_a_piece_is_asked_for(monkeypatch):
         with monkeypatch.context() as patch:
             for name in ("models.longer.begin", "samplers.Sampler.__call__"):
                 patch.setattr(f"arjax.{name}", lambda *_, **__: pytest.fail("it draws"))
-            found = pieces(model, params, KEYS, LENGTH, sampler=sampler)
+            found = draw_in_pieces(model, params, KEYS, LENGTH, sampler=sampler)
             with pytest.raises(pytest.fail.Exception, match="it draws"):
                 next(found)
 
@@ -285,7 +285,7 @@ def test_sequences_of_vectors():
 )
 def test_mistakes_are_one_sentence(network, options, request_, sentence):
     with pytest.raises(UserError, match=sentence):
-        pieces(*small(network, **options), KEYS, **request_)
+        draw_in_pieces(*small(network, **options), KEYS, **request_)
 
 
 def test_images_have_no_length():
