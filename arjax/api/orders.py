@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from arjax.core.errors import refuse
-from arjax.core.output import say_once
+from arjax.core.errors import refuse, say_once
 from arjax.core.traits import require
 from arjax.data import Dataset
 from arjax.evaluation.report import kind_of_nats

@@ -10,9 +10,9 @@ from arjax.api.trained_model import Curve, Settings, TrainedModel, as_history
 from arjax.config.build import build
 from arjax.config.files import check_same_run, load_config_file, load_workdir_config
 from arjax.config.validate import Checked, validate, validate_run
-from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.files import is_trained_in, user_path
+from arjax.core.options import checked_arguments
 from arjax.core.plugins import trusting
 from arjax.data import Dataset
 from arjax.models import Model

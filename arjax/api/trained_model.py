@@ -20,14 +20,11 @@ from arjax.api.pictures import entropy_picture, history_picture, samples_picture
 from arjax.api.saving import save
 from arjax.coding import CodingOptions
 from arjax.config.build import open_run
-from arjax.core.arguments import checked_arguments
-from arjax.core.arrays import as_array, as_sites
+from arjax.core.arrays import as_array, as_sites, is_present
 from arjax.core.batch import as_parts
-from arjax.core.errors import UserError, refuse
-from arjax.core.holes import is_present
-from arjax.core.memory import within_memory
-from arjax.core.options import check_seed, typed_fields
-from arjax.core.output import say_once
+from arjax.core.errors import UserError, refuse, say_once
+from arjax.core.options import check_seed, checked_arguments, typed_fields
+from arjax.core.programs import within_memory
 from arjax.core.scores import EXACT
 from arjax.core.traits import require
 from arjax.data import Dataset

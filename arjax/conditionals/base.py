@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals.temperature import tempered
+from arjax.conditionals.numerics import tempered
 from arjax.core.errors import UserError
 from arjax.core.registry import Registry
 from arjax.core.spec import KINDS, EventSpec

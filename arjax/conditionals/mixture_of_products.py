@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals.base import CONDITIONALS, Conditional, make_conditional
-from arjax.conditionals.joint import JointConditional
-from arjax.conditionals.temperature import tempered
+from arjax.conditionals.blocks import JointConditional
+from arjax.conditionals.numerics import tempered
 from arjax.core.errors import UserError
 from arjax.core.spec import DISCRETE_KINDS, EventSpec
 

@@ -1,10 +1,12 @@
-"""The examples of a batch: a pure function of (seed, step), so a resumed run needs the step alone."""
+"""Batches, and reading ahead. A train step reads a pure function of (seed, step), so a resumed run needs no more."""
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +19,9 @@ from arjax.data.sources import Source
 LARGEST_SHUFFLE = 2**20
 _ROUNDS = 12
 _SPARE = np.uint64(1)  # one bit less than 64, so that a sum does not overflow
+Item = TypeVar("Item")
+#: Prefix of the names of threads that read ahead.
+THREAD = "read-ahead"
 
 
 def train_index_block(seed: int, step: int, k: int, num_examples: int, batch_size: int) -> np.ndarray:
@@ -110,3 +115,17 @@ def eval_batches(source: Source, batch_size: int, own: np.ndarray | None = None)
         weight = (rows < len(source)).astype(np.float32)
         batch = source.__getitems__(np.minimum(rows, len(source) - 1))
         yield batch.replace(weight=weight if batch.weight is None else weight * batch.weight)
+
+
+def read_ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
+    """The same items in the same order, each made in a thread while the one before is used.
+
+    One item is made in advance. An exception in the thread is raised when its item is requested. The thread lives from
+    the first item to the last, or until the generator is closed, which waits for the item in progress.
+    """
+    end: Any = object()  # comes after the last item
+    with ThreadPoolExecutor(1, THREAD) as thread:
+        coming = thread.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, items, end)
+            yield item

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals.base import CONDITIONAL
-from arjax.conditionals.limited import Limited
+from arjax.conditionals.restricted import Limited
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.options import opt

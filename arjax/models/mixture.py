@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals.temperature import tempered
+from arjax.conditionals.numerics import tempered
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.scores import kind_of_mixture, log_mixture

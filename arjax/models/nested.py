@@ -18,8 +18,8 @@ import numpy as np
 
 from arjax.conditionals import CONDITIONALS, Conditional, JointConditional
 from arjax.conditionals.blocks import site_log_prob, site_loss, visit_numbers
-from arjax.conditionals.modes import Modes
-from arjax.conditionals.temperature import as_temperature
+from arjax.conditionals.numerics import as_temperature
+from arjax.conditionals.restricted import Modes
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import DISCRETE_KINDS, ContextSpec, EventSpec

@@ -11,17 +11,15 @@ import jax.numpy as jnp
 
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, say_once
 from arjax.core.options import opt
-from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Params, dummy_batch, repeated
 from arjax.models.checks import check_factorization
 from arjax.networks.base import NETWORKS, Network, step_variables
-from arjax.objectives.base import OBJECTIVES
+from arjax.objectives.base import OBJECTIVES, leave_one_out, with_score_function
 from arjax.objectives.prefixes import PrefixObjective, replaceable, scored
-from arjax.objectives.score_function import leave_one_out, with_score_function
 from arjax.samplers.prefixes import draw_in_steps
 
 ESTIMATORS = ("score", "straight_through", "gumbel_softmax", "pathwise")

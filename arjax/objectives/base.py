@@ -89,7 +89,7 @@ class Loss:
 #: The traits of objectives.
 TRAITS = {
     "needs_orders": "it draws from `model.orders`, which then must not be empty",
-    "holes": "a likelihood of the observed values of examples with missing ones, see `arjax.core.holes`",
+    "holes": "a likelihood of the observed values of examples with missing ones, see `arjax.core.arrays`",
     "draws": "the loss depends on draws of the model: a step against the gradient lowers its mean over the draws, and "
     "not always the loss of one draw",
     "of_tokens": "the nats that it reports are those of tokens that stand for the data",
@@ -248,3 +248,20 @@ def count(event: EventSpec, batch: Batch) -> Counts:
         sites_B = (batch.mask > 0).reshape(num, -1).sum(-1, dtype=jnp.float32)
     sites = (weight_B * sites_B).sum()
     return Counts(jnp.asarray(weights_of(batch), jnp.float32).sum(), sites, sites * event.value_size)
+
+
+# Gradients through draws by the score function (Williams, "Simple Statistical Gradient-Following Algorithms for
+# Connectionist Reinforcement Learning", 1992).
+
+
+def leave_one_out(value_k: jax.Array) -> jax.Array:
+    """The mean of the other values along the first axis, [k, ...]: a baseline that leaves a gradient unbiased
+    (Kool, van Hoof & Welling, "Buy 4 REINFORCE Samples, Get a Baseline for Free!", 2019). 0 for a single value.
+    """
+    return (value_k.sum(0) - value_k) / max(len(value_k) - 1, 1)
+
+
+def with_score_function(value: jax.Array, signal: jax.Array, log_prob: jax.Array) -> jax.Array:
+    """`value`, with the gradient signal * grad log_prob added to its own; all of one shape."""
+    surrogate = jax.lax.stop_gradient(signal) * log_prob
+    return value + surrogate - jax.lax.stop_gradient(surrogate)

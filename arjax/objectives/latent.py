@@ -16,9 +16,19 @@ from arjax.core.scores import log_mean
 from arjax.core.traits import require
 from arjax.models.base import Model, Params
 from arjax.models.latent import LatentModel, Weights
-from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, count, weighted_sum, weights_of
+from arjax.objectives.base import (
+    OBJECTIVES,
+    Loss,
+    Objective,
+    ObjectiveState,
+    Step,
+    count,
+    leave_one_out,
+    weighted_sum,
+    weights_of,
+    with_score_function,
+)
 from arjax.objectives.metrics import Mean, Metrics
-from arjax.objectives.score_function import leave_one_out, with_score_function
 
 
 class LatentObjective(Objective[LatentModel]):

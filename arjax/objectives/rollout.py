@@ -12,15 +12,13 @@ import numpy as np
 
 from arjax.core.arrays import is_traced
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, say_once
 from arjax.core.options import opt
-from arjax.core.output import say_once
 from arjax.core.traits import require
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Params, repeated
-from arjax.objectives.base import OBJECTIVES, TRUTH, Companions, Step
+from arjax.objectives.base import OBJECTIVES, TRUTH, Companions, Step, leave_one_out, with_score_function
 from arjax.objectives.prefixes import PrefixObjective, replaceable, scored
-from arjax.objectives.score_function import leave_one_out, with_score_function
 from arjax.samplers.prefixes import draw_in_steps
 
 TARGETS = ("data", "oracle", "match", "reverse_kl")

@@ -9,10 +9,9 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals.truncated import Truncated
-from arjax.core.errors import refuse
+from arjax.conditionals.restricted import Truncated
+from arjax.core.errors import refuse, say_once
 from arjax.core.options import opt
-from arjax.core.output import say_once
 from arjax.networks.base import chunk_of, step_variables
 from arjax.samplers.base import SAMPLERS, Draw, Sampler
 from arjax.samplers.loops import num_calls, read_prompt

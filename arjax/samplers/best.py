@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from arjax.conditionals.base import bound
 from arjax.conditionals.blocks import Query, site_log_prob
-from arjax.conditionals.truncated import untruncated
+from arjax.conditionals.restricted import untruncated
 from arjax.core.options import opt
 from arjax.samplers.base import OWN_NUMBERS, SAMPLERS, Draw, Sampler, Steps, make_sampler
 

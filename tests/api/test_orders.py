@@ -8,8 +8,7 @@ import pytest
 
 import arjax
 from arjax.api.trained_model import Settings
-from arjax.core.errors import UserError
-from arjax.core.output import say_once
+from arjax.core.errors import UserError, say_once
 from arjax.data import Dataset
 from arjax.evaluation.report import Measures
 from arjax.parallel.sharding import make_mesh

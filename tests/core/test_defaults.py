@@ -47,8 +47,7 @@ def modules():
     for name in PACKAGES:
         package = importlib.import_module(f"arjax.{name}")
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if ".builders" not in found.name:  # they need tensorflow-datasets
-                yield importlib.import_module(found.name)
+            yield importlib.import_module(found.name)
 
 
 def callables(module):

@@ -10,8 +10,19 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "arjax"
 #: From the ground up: a package may import those before it, and itself.
 LAYERS = [
-    *("core", "factorization", "conditionals", "networks", "samplers", "stages", "quantizers", "models", "interop"),
-    *("objectives", "testing", "parallel", "data", "evaluation", "coding", "reporting", "page", "training", "config"),
+    *("core", "stages", "data", "factorization", "conditionals", "networks", "samplers", "quantizers", "models"),
+    *(
+        "interop",
+        "objectives",
+        "testing",
+        "parallel",
+        "evaluation",
+        "coding",
+        "reporting",
+        "page",
+        "training",
+        "config",
+    ),
     *("api", "cli", "tables", "population", "sweep"),
 ]
 

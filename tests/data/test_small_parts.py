@@ -147,7 +147,8 @@ def test_padding_beyond_the_longest_train_series_has_no_part_in_common_units():
 
 
 def test_columns_in_groups_are_the_same_columns(monkeypatch):
-    monkeypatch.setattr(vectors, "_read", lambda path, name, data_dir: ROWS)
+    splits = {split: {"x": rows} for split, rows in ROWS.items()}
+    monkeypatch.setattr(vectors, "read_splits", lambda name, data_dir: splits)
     dataset = wine_quality(group=1)
     assert dataset.event == EVENT
     np.testing.assert_array_equal(all_of(dataset, "test"), all_of(standardised("mine", ROWS, EVENT), "test"))

@@ -13,8 +13,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data import make_dataset
 from arjax.data.base import Dataset
-from arjax.data.strings import ended_strings
-from arjax.data.text import text_windows
+from arjax.data.text import ended_strings, text_windows
 from arjax.evaluation.prompts import prompt_tokens
 from arjax.evaluation.report import Measures
 from arjax.evaluation.suggestions import suggest

@@ -10,10 +10,9 @@ import pytest
 from compiled import of_model
 
 from arjax.api.trained_model import Fitted, Settings
-from arjax.core.errors import UserError
-from arjax.core.output import say_once
+from arjax.core.errors import UserError, say_once
 from arjax.core.spec import EventSpec
-from arjax.data.strings import ended_strings
+from arjax.data.text import ended_strings
 from arjax.evaluation.report import kind_of_nats
 from arjax.models import ModelChoice, make_model
 from arjax.models.mixture import MixtureModel

@@ -10,7 +10,7 @@ import jax
 
 from arjax.conditionals.base import Conditional
 from arjax.conditionals.blocks import scores_blocks
-from arjax.conditionals.truncated import Truncated
+from arjax.conditionals.restricted import Truncated
 from arjax.core.errors import UserError
 from arjax.core.programs import CLASS_FIELD, ByClass
 from arjax.core.registry import Registry
