@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from arjax.api.comparing import Comparison, compare
-from arjax.api.comparing import in_words as in_a_line
+from arjax.api.comparing import row_in_words as in_a_line
 from arjax.api.run import Run
 from arjax.cli.ranking import in_words
 from arjax.cli.scoring import write_rows
