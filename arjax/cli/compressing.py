@@ -25,6 +25,7 @@ from arjax.api.compressing import (
     written,
 )
 from arjax.api.run import Run
+from arjax.cli.opening import open_run
 from arjax.coding import Coded, CodingOptions
 from arjax.coding.classical import image_sizes, packed, sizes
 from arjax.core.arrays import are_ended, up_to_end
@@ -39,10 +40,11 @@ from arjax.training.reporter import announce
 MOST_KNOWN = 2**22
 
 
-def compress_file(run: Run, path: str, output: str, options: CodingOptions) -> None:
-    """Compresses a file, or with `path` "" the split `config.evaluate.split`, and prints what it costs."""
-    target = writable_file(output)
-    if path:
+def compress_file(flags: SimpleNamespace) -> None:
+    """Compresses the file --input, or the split `config.evaluate.split`, and prints what it costs."""
+    run, options = _opened(flags)
+    target = writable_file(flags.output)
+    if path := flags.input:
         with reading(path):
             content = user_path(path).read_bytes()
         name, (x, form) = path, read_file(run, content, path)
@@ -54,25 +56,26 @@ def compress_file(run: Run, path: str, output: str, options: CodingOptions) -> N
     tell = functools.partial(announce, "compiling, and compressing ...", sys.stderr)
     compressed = coded(run, x, dataclasses.replace(options, about=about, tell=tell))
     _write(target, compressed.data)
-    for line in size_lines(run, x, compressed, name, output):
+    for line in size_lines(run, x, compressed, name, flags.output):
         print(line)
 
 
-def decompress_file(run: Run, path: str, output: str, options: CodingOptions) -> None:
-    """Writes the data of a compressed file."""
-    target = writable_file(output)
-    with reading(path):
-        data = user_path(path).read_bytes()
+def decompress_file(flags: SimpleNamespace) -> None:
+    """Writes the data of the compressed file --input."""
+    run, options = _opened(flags)
+    target = writable_file(flags.output)
+    with reading(flags.input):
+        data = user_path(flags.input).read_bytes()
     tell = functools.partial(announce, "compiling, and decompressing ...", sys.stderr)
     decompressed = restored(run, data, dataclasses.replace(options, tell=tell))
-    _write(target, written(run, decompressed.x, form_of(run, decompressed, output)))
-    print(output)
+    _write(target, written(run, decompressed.x, form_of(run, decompressed, flags.output)))
+    print(flags.output)
 
 
-def options_of(run: Run, flags: SimpleNamespace) -> CodingOptions:
-    """Returns the options of the flags of a command."""
+def _opened(flags: SimpleNamespace) -> tuple[Run, CodingOptions]:
+    run = open_run(flags)
     context = parse_context(run.dataset.context, flags.context, run.dataset.classes) if flags.context else None
-    return CodingOptions(context=context, streams=flags.streams, verify=flags.verify)
+    return run, CodingOptions(context=context, streams=flags.streams, verify=flags.verify)
 
 
 def _write(path: Path, content: bytes) -> None:
