@@ -18,7 +18,7 @@ from arjax.core.errors import UserError
 from arjax.core.options import checked_arguments
 from arjax.core.scores import NO_LIKELIHOOD
 from arjax.data import Dataset, Source
-from arjax.data.sources import pieces
+from arjax.data.sources import read_in_pieces
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.report import kind_of_nats
 from arjax.evaluation.splits import split_of
@@ -260,7 +260,7 @@ def _scored_examples(source: Source, num: int) -> np.ndarray:
     if num == len(source):
         return np.arange(num)
     scored_rows = []
-    for batch in pieces(source):
+    for batch in read_in_pieces(source):
         scored = np.ones(len(batch), bool)
         if batch.mask is not None:
             scored &= np.asarray(batch.mask).reshape(len(batch), -1).any(1)

@@ -18,8 +18,9 @@ from arjax.core.errors import UserError
 from arjax.core.files import PACKAGE, reading, user_path, write_text
 from arjax.core.scores import SAMPLE_SCORE
 from arjax.data import Dataset
+from arjax.data.columns import column_as_json
 from arjax.data.rows import Rows
-from arjax.data.table_rows import TableRows
+from arjax.data.table import TableRows
 from arjax.data.text_rows import StringRows, WindowRows
 from arjax.interop.model_file import SavedModel, save_model
 from arjax.models import Model
@@ -63,7 +64,7 @@ def save(
 def rows_as_json(rows: Rows | None) -> dict[str, Any] | None:
     """Returns how rows become examples, without what the file has elsewhere; None for rows of other packages."""
     if isinstance(rows, TableRows):
-        columns = [dataclasses.asdict(column) for column in rows.columns]
+        columns = [column_as_json(column) for column in rows.columns]
         form = {"missing": list(rows.missing), "delimiter": rows.delimiter, "header": rows.header}
         return {"kind": "table", "columns": columns, **form}
     if isinstance(rows, StringRows):

@@ -29,7 +29,7 @@ from arjax.data import Dataset
 from arjax.data.rows import Rows, RowsRead, is_rows
 from arjax.data.sources import ArraySource, array_source
 from arjax.data.standardised import as_float32, tell_raw
-from arjax.data.table_rows import TableRows
+from arjax.data.table import TableRows
 from arjax.data.text_rows import class_numbers
 from arjax.evaluation.classes import classes_of, log_posterior, log_prior
 from arjax.evaluation.likelihood import Evaluator, HiddenSites

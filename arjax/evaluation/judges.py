@@ -20,7 +20,7 @@ from arjax.core.errors import UserError, refuse
 from arjax.core.traits import require
 from arjax.data import Dataset
 from arjax.data.sources import ArraySource
-from arjax.data.windows import RandomWindows, windows
+from arjax.data.windows import RandomWindows, window_starts
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.splits import Scoring, split_of
 from arjax.evaluation.summaries import stderr_of, summarize
@@ -209,7 +209,7 @@ def site_nats(
     for first in range(0, num, batch_size):
         rows = slice(first, first + batch_size)
         of_rows = jax.random.fold_in(key, first)
-        for start, skip in zip(*windows(padded.shape[1], size, max(size // 2, 1)), strict=True):
+        for start, skip in zip(*window_starts(padded.shape[1], size, max(size // 2, 1)), strict=True):
             window = padded[rows, start : start + size], jax.random.fold_in(of_rows, start)
             log_prob = np.asarray(_log_prob_per_site(model, params, *window), np.float64)
             nats_NL[rows, start + skip : start + size] = -log_prob[:, skip:]

@@ -90,7 +90,7 @@ def _with_given(command: Parser) -> None:
 
 
 def _fit(flags: Any) -> int:
-    from arjax.data.table_files import NO_VALUE
+    from arjax.data.frames import NO_VALUE
     from arjax.tables import fit_table
 
     validation, read = flags.validation, [flags.table]
