@@ -1,7 +1,6 @@
 """Compressed files from the shell."""
 
 import dataclasses
-import shutil
 import types
 
 import jax
@@ -167,9 +166,7 @@ def test_a_path_of_strings_may_begin_with_the_home_folder(tmp_path, monkeypatch)
     assert rows.read("~/names.txt").arrays["x"].shape == (2, 3)
 
 
-def test_examples_are_ranked_by_their_bits(finished_run, tmp_path, capsys):
-    workdir = tmp_path / "run"
-    shutil.copytree(finished_run, workdir)
+def test_examples_are_ranked_by_their_bits(workdir, capsys):
     assert main(["--mode=evaluate", f"--workdir={workdir}", "--config.evaluate.ranking=3"]) == 0
     lines = capsys.readouterr().out.splitlines()[2:]
     run = arjax.open_run(workdir)
