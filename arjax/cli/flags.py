@@ -11,7 +11,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from arjax.cli.command_line import LISTED, tell_mistakes
+from arjax.cli.command_line import LISTED, tell_mistakes, with_flagfiles
 from arjax.core import __version__
 from arjax.core.errors import UserError, did_you_mean
 
@@ -95,6 +95,7 @@ def read_flags(
     """Returns the values of flags, the names of those that are `given`, and as `overrides` a pair (`train.steps`, text)
     for each `--config.train.steps=text` of a command with the flag `config.FIELD`.
     """
+    arguments = with_flagfiles(arguments)
     texts = dict.fromkeys(("help", "h", "helpshort", "?"), help_text)
     texts |= {"version": lambda: f"{program} {__version__}"}
     texts |= {"helpfull": lambda: f"{help_text()}\n{flags.FLAGS.get_help()}"}
@@ -106,10 +107,6 @@ def read_flags(
     for flag in (*declared, *(flags.FLAGS[name] for name in flags.FLAGS)):
         if flag.name not in values and not flag.name.startswith("help"):
             values[flag.name] = flag
-    try:
-        arguments = flags.FLAGS.read_flags_from_files(list(arguments))
-    except (flags.Error, ValueError) as error:
-        raise UserError(f"--flagfile needs a file of flags: {str(error).removeprefix('ERROR:: ')}") from error
     try:
         values([program, *_joined(arguments, values)])
     except UserError:
