@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from arjax.api.comparing import Comparison, compare
-from arjax.api.comparing import in_words as in_a_line
+from arjax.api.comparing import row_in_words as in_a_line
 from arjax.api.run import Run
 from arjax.api.run import open_run as open_other
 from arjax.cli.opening import open_run
