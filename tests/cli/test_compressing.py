@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import arjax
-from arjax.api.compressing import coded, form_of, read_file, written
+from arjax.api.compressing import coded, content_of, form_of, known_of, read_file, written
 from arjax.api.trained_model import Fitted, Settings
-from arjax.cli.compressing import content_of, known_of, size_lines
+from arjax.cli.compressing import size_lines
 from arjax.cli.main import main
 from arjax.cli.ranking import in_words, show_ranking
 from arjax.coding import CodingOptions, Restored
