@@ -27,7 +27,8 @@ from arjax.evaluation.summaries import stderr_of, summarize
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.checks import check_likelihood
 from arjax.models.draws import keys_of
-from arjax.models.longer import check_length, draw_longer, of_length
+from arjax.models.longer import checked_length, of_length
+from arjax.samplers import Request
 
 #: Parts of a text whose nats are told apart, at most.
 PARTS = 40
@@ -63,7 +64,7 @@ def check_judge(model: Model, judge: Model, length: int, dataset: Dataset) -> No
     )
     for one in (model, judge):
         require(one, "length", "config.evaluate.length")
-        check_length(one, length, None)
+        checked_length(one, Request(length=length))
     form_of_model, form = ((one.event.is_discrete, one.event.value_shape) for one in (model, judge))
     levels = model.event.num_levels
     refuse(
@@ -152,7 +153,7 @@ def judged_texts(
     """
     reader = require(judge.model, "length", "config.evaluate.length")
     keys = keys_of(key, num)
-    drawn = [draw_longer(model, params, keys[n : n + batch_size], length).x for n in range(0, num, batch_size)]
+    drawn = [model.draw(params, keys[n : n + batch_size], length=length).x for n in range(0, num, batch_size)]
     texts = {"own": np.concatenate([np.asarray(x) for x in drawn]), "data": _texts(dataset, split, num, length)}
     nats = {
         name: site_nats(reader, judge.params, x, batch_size, jax.random.fold_in(key, num + i))
