@@ -17,7 +17,7 @@ from arjax.core.files import read_json_object, replacing
 from arjax.core.options import checked_arguments
 from arjax.core.scores import WEIGHTS, kind_of_mixture, mixed_nats, weakest
 from arjax.evaluation.summaries import group_by_seed, mean_over_runs, paired_difference, stderr_of
-from arjax.reporting.reports import is_number, read_report
+from arjax.reporting.reports import is_json_number, read_report
 from arjax.sweep.runs import Run, check_folder_name, check_published
 
 FILE_NAME = "results.csv"
@@ -58,7 +58,7 @@ def result_row(run: Run, folder: Path) -> dict[str, Any]:
     """The row of a finished run."""
     results, config = read_results(folder), read_config(folder)
     assert results is not None and config is not None, f"{folder} is not finished"
-    numbers = [name for name, value in results.items() if is_number(value)]
+    numbers = [name for name, value in results.items() if is_json_number(value)]
     if run.metric not in numbers:
         raise UserError(f"run {run.name!r} reports no {run.metric!r}{did_you_mean(run.metric, numbers)}")
     stderr = stderr_in(results, run.metric)
@@ -80,7 +80,7 @@ def result_row(run: Run, folder: Path) -> dict[str, Any]:
         "device": results["device"],
         "command": run.command(),
         "value_stderr": number(stderr, digits=3),
-        "sites_per_second": number(speed if is_number(speed) else math.nan, digits=3),
+        "sites_per_second": number(speed if is_json_number(speed) else math.nan, digits=3),
         # Of the likelihood, unless the metric is a bound by its name, or is of the likelihood of a judge.
         "kind": "bound" if is_bound else results["judge_kind" if of_judge else "kind"],
         "validation": number(validation),
@@ -120,13 +120,13 @@ def ordering_of(config: Mapping[str, Any]) -> str:
 def validation_of(metric: str, results: Mapping[str, Any]) -> tuple[float, float]:
     """The metric of the best parameters on validation, and its standard error over the examples; nan where unknown."""
     name = f"validation_{metric}"
-    return results[name] if is_number(results.get(name)) else math.nan, stderr_in(results, name)
+    return results[name] if is_json_number(results.get(name)) else math.nan, stderr_in(results, name)
 
 
 def stderr_in(report: Mapping[str, Any], name: str) -> float:
     """The standard error of a number of a report: `X_stderr` of X, or of X_nats; nan where the report has none."""
     names = [f"{name}_stderr", f"{name.removesuffix('_nats')}_stderr"]
-    return next((report[each] for each in names if is_number(report.get(each))), math.nan)
+    return next((report[each] for each in names if is_json_number(report.get(each))), math.nan)
 
 
 def best_by_validation(rows: Sequence[Mapping[str, Any]]) -> list[bool]:
@@ -421,7 +421,7 @@ class Mixture(Derived):
     def _mixed(self, members: Sequence[FinishedRun]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """The weights [M], and the nats of the mixture of each example, [N], of the scored split and of validation."""
         nll_MN = self._nats(members, members[0].results["split"])
-        validated = all(is_number(member.results.get("validation_nll_nats")) for member in members)
+        validated = all(is_json_number(member.results.get("validation_nll_nats")) for member in members)
         if not validated and self.weights == "equal":
             weights_M = WEIGHTS[self.weights](nll_MN)
             return weights_M, mixed_nats(nll_MN, weights_M), None
