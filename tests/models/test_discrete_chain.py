@@ -15,7 +15,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
-from arjax.models.discrete_chain import Between, DiscreteChain, reverse_table
+from arjax.models.discrete_chain import Between, reverse_table
 from arjax.testing.examples import all_values, random_like
 from arjax.testing.statistics import LEAST_P, chi_square
 
@@ -200,18 +200,6 @@ def test_the_bound_is_below_the_likelihood_over_all_paths(process):
 
 
 @pytest.mark.slow
-@each_of("uniform")
-def test_random_steps_estimate_the_whole_sum(process):
-    model, params = build(process, num_steps=2 if process == "rounds" else 5)
-    batch = Batch(np.repeat(X[4:5], 6000, 0))
-    exact = jax.jit(DiscreteChain.bound)(model, params, batch, KEY)
-    score = jax.jit(lambda p, b: model.estimate(p, b, key=jax.random.key(5), num=3, train=True)[0])
-    for name, value in score(params, batch).terms.items():
-        error = np.std(value) / 6000**0.5 + np.std(exact.terms[name]) / 6000**0.5
-        assert abs(value.mean() - exact.terms[name].mean()) < 4 * error + 1e-6, name
-
-
-@pytest.mark.slow
 @each_of("rounds")
 def test_draws_over_fewer_steps_and_of_their_own_keys(process):
     """Values of two scalars with a context; example b depends on its key alone, and no mask is left."""
@@ -250,7 +238,6 @@ VECTORS = EventSpec((2,), (3,), "levels", 4)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: build("uniformly"), "did you mean 'uniform'"),
         (lambda: build("rounds", num_steps=3), "2 sites are revealed in as many rounds"),
         (lambda: build("absorbing", EventSpec((2,), kind="real")), "needs binary data, levels or tokens"),
         (lambda: build("absorbing", conditional="mixture_of_products"), "cannot be a joint one"),

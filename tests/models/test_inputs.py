@@ -28,19 +28,14 @@ def model_and_params():
     return model, random_like(model.param_shapes)
 
 
+#: What `arjax.models.checks` refuses is checked by every method that takes it.
 SCORES = {
     "values too large": ({"x": X + 1}, "x of levels data must be 0 to 4, not 1 to 5"),
-    "values too small": ({"x": X - 1}, "must be 0 to 4, not -1 to 3"),
     "bytes too large": ({"x": (X + 1).astype(np.uint8)}, "not 1 to 5"),
     "fractions": ({"x": X + 0.5}, "must be integers, not float64"),
     "one example alone": ({"x": X[0]}, r"has shape \(2, 3\), but must have \(B, 2, 3\)"),
-    "flat": ({"x": X.reshape(2, 6)}, "but must have"),
-    "an axis too many": ({"x": X[..., None]}, "but must have"),
-    "no examples": ({"x": X[:0]}, "but must have"),
     "mask of one example": ({"mask": np.ones((2, 3))}, r"mask has shape \(2, 3\), but 2 examples need \(2, 2, 3\)"),
-    "mask of a row": ({"mask": np.ones(3)}, "mask has shape"),
     "factorization of another grid": ({"factorization": make_factorization((6,))}, "the factorization is of"),
-    "a number for a key": ({"key": 0}, "a random key is one key"),
     "several keys": ({"key": jax.random.split(KEY)}, "a random key is one key"),
 }
 
@@ -60,13 +55,8 @@ def test_wrong_inputs_of_a_score(model_and_params, name):
     [
         ("none", np.zeros(2), "has no context"),
         ("label", None, "needs a label context"),
-        ("label", np.array([0]), r"has shape \(1,\), but 2 examples need \(2,\)"),
-        ("label", 1, "but 2 examples need"),
-        ("label", np.array([0, 3]), "the context must be 0 to 2, not 0 to 3"),
         ("label", np.array([0, -1]), "must be 0 to 2, not -1 to 0"),
         ("label", np.array([0.0, 1.5]), "the context must be integers"),
-        ("vector", np.ones(3), "but 2 examples need"),
-        ("vector", np.ones((1, 3)), "but 2 examples need"),
         ("vector", np.ones((2, 2)), "but 2 examples need"),
         ("sequence", np.array([[0, 2, 3], [0, 1, -1]]), "must be -1 to 2, not -1 to 3"),
         ("sequence", np.array([[0, 1, 2], [0, -1, 1]]), "with -1 after its end, not before or between"),
@@ -76,26 +66,22 @@ def test_wrong_contexts(kind, context, message):
     spec = ContextSpec(kind, 0 if kind == "none" else 3, 3 if kind == "sequence" else 0)
     model = make_model(EVENT, "made", context=spec, hidden_sizes=(4,))
     params = random_like(model.param_shapes)
-    with pytest.raises(UserError, match=message):
-        model.log_prob(params, X, context=context)
-    if np.ndim(context) == 2 or context is None or kind == "none" or "must be" in message:
-        with pytest.raises(UserError):
-            model.sample(params, KEY, 2, context=context)
+    for call in (
+        lambda: model.log_prob(params, X, context=context),
+        lambda: model.sample(params, KEY, 2, context=context),
+    ):
+        with pytest.raises(UserError, match=message):
+            call()
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"num": 2.0}, "whole number"),
-        ({"num": True}, "whole number"),
-        ({"num": 0}, "at least 1"),
         ({"temperature": 0}, "positive"),
-        ({"temperature": float("nan")}, "positive"),
-        ({"temperature": float("inf")}, "positive"),
         ({"temperature": "1"}, "positive"),
         ({"key": 7}, "a random key is one key"),
         ({"given": X[0] + 5, "observed": TOP}, "given of levels data must be 0 to 4"),
-        ({"given": X[0] + 0.7, "observed": TOP}, "must be integers"),
     ],
 )
 def test_wrong_inputs_of_samples(arguments, message):
@@ -163,26 +149,19 @@ def real_model():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"x": Z + 1j}, "x must be real numbers, not complex128"),
         ({"x": jnp.asarray(Z) + 1j}, "x must be real numbers, not complex64"),
         (
             {"x": np.where(Z[1, 1] == Z, np.nan, Z)},
             "x of real data must be finite as float32, not nan: a missing value",
         ),
-        ({"x": jnp.asarray(Z) / 0}, "x of real data must be finite as float32, not -?inf"),
         ({"x": np.where(Z[1, 1] == Z, 1e300, Z)}, r"x of real data must be finite as float32, not 1e\+300"),
         ({"x": DATES}, "x must be real numbers, not datetime64"),
-        ({"x": [["a", "b", "c"]]}, "x must be real numbers, not <U1"),
         ({"x": [[1.0, 2.0], [3.0]]}, "x must be one array of numbers, and its rows have different lengths"),
         ({"x": None}, "x must be real numbers, not of type NoneType"),
         ({"x": KEY}, "x must be real numbers, not key"),
         ({"context": C * np.nan}, "the context must be finite as float32, not nan"),
-        ({"context": C * 1e300}, r"the context must be finite as float32, not 1e\+300"),
-        ({"context": C * 1j}, "the context must be real numbers, not complex128"),
         ({"context": [[1.0], [1.0, 2.0]]}, "the context must be one array of numbers"),
-        ({"mask": Z * np.nan}, "mask must be 0 or 1 everywhere, not nan"),
         ({"mask": np.full((2, 3), -1)}, "mask must be 0 or 1 everywhere, not -1"),
-        ({"mask": np.full((2, 3), "a")}, "mask must be real numbers, not <U1"),
     ],
 )
 def test_numbers_that_are_none_or_too_large(real_model, arguments, message):
