@@ -43,8 +43,9 @@ from arjax.reporting.plots import tile_images
 from arjax.reporting.reports import is_number, read_report
 from arjax.sweep import Run
 from arjax.sweep.results import stderr_in
+from arjax.sweep.rows import FOLDER, load_sweep
 from arjax.sweep.runs import with_those_read
-from arjax.sweep.table import FOLDER, Table, load_sweep
+from arjax.sweep.table import Table
 
 PAGE, SAMPLES, IMAGES, CALLS = "README.md", "samples.npz", "samples.png", "calls.png"
 COST = ["parameters", "minutes", "network calls", "seconds per sample"]

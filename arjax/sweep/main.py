@@ -21,11 +21,13 @@ from arjax.reporting.progress import format_duration
 from arjax.reporting.tables import print_table
 from arjax.sweep.executors import Executor, LocalExecutor, execute, tell_failures
 from arjax.sweep.plots import CURVES_NAME, ORDERS_NAME, RESULTS_NAME, draw_curves, draw_orders, draw_results
-from arjax.sweep.results import CONFIG_NAME, mean_over_seeds, read_results, readable_columns
+from arjax.sweep.results import readable_columns
+from arjax.sweep.rows import check_runs, load_sweep, mean_over_seeds, runs_of, select
 from arjax.sweep.runs import Run, check_read, config_of, in_stages, print_changes, reads
 from arjax.sweep.search import run_search
 from arjax.sweep.slurm import SlurmExecutor
-from arjax.sweep.table import Table, check_runs, load_sweep, runs_of, select
+from arjax.sweep.table import Table
+from arjax.training.record import CONFIG_NAME
 
 #: Beginnings of fields that change no duration to speak of.
 SAME_COST = ("seed", "model.ordering", "optimizer.", "sample.", "inpaint.", "suggest.")
@@ -107,7 +109,7 @@ def _stages(runs: Sequence[Run], table: Table, failed: list[str]) -> Iterator[li
     for stage in in_stages(runs, needs):
         ready = []
         for run in stage:
-            lacks = [name for name in sorted(needs[run.name]) if not table.is_finished(by_name[name])]
+            lacks = [name for name in sorted(needs[run.name]) if table.finished(by_name[name]) is None]
             if lacks:
                 failed.append(f"{run.name} was not started: it reads {lacks[0]}, which has no results")
             elif (run := table.resolved(run)).pilots:
@@ -138,12 +140,12 @@ def _report(table: Table) -> dict[str, str]:
         print_table(columns, cells, right=right)
     listed = [row for row in table.rows if not isinstance(row, Run) or row.listed]
     print(f"{len(rows)} of {len(listed)} rows in {path}")
-    about_runs = table.finished(), table.workdir
-    print_changes(*about_runs, code=False)
+    finished = table.all_finished()
+    print_changes([ended.run for ended in finished], table.workdir, code=False)
     for name, what, draw, drawn in (
         (RESULTS_NAME, "scores of all rows", draw_results, (rows,)),
-        (CURVES_NAME, "learning curves", draw_curves, about_runs),
-        (ORDERS_NAME, "scores by order", draw_orders, about_runs),
+        (CURVES_NAME, "learning curves", draw_curves, (finished,)),
+        (ORDERS_NAME, "scores by order", draw_orders, (finished,)),
     ):
         if draw(table.workdir / name, *drawn):
             print(f"{what} in {table.workdir / name}")
@@ -255,8 +257,8 @@ def print_runs(runs: Sequence[Run], table: Table, form: str) -> int:
         return 0
     states = {run.name: state(run, table) for run in runs}
     print_changes([run for run in runs if states[run.name] == "finished"], table.workdir)
-    results = {run.name: read_results(table.workdir / run.name) for run in runs if states[run.name] == "finished"}
-    measured = {name: report["train_seconds"] / 60 for name, report in results.items() if report}
+    ended = [ended for run in runs if states[run.name] == "finished" and (ended := table.finished(run))]
+    measured = {each.run.name: each.report["train_seconds"] / 60 for each in ended}
     known = expected_minutes(runs, measured)
     tried, problems = (
         tried_minutes([run for run in runs if run.name not in known], table.workdir) if form == "trial" else ({}, [])
@@ -277,7 +279,7 @@ def print_runs(runs: Sequence[Run], table: Table, form: str) -> int:
             print(f"{run.name} takes, too, the fields of the best of {pilots} on validation, once they end")
     print(f"the first one: {commands[0]}" if runs else "no runs")
     left = [run for run in runs if run.name not in measured]
-    print(f"{len(runs)} runs, {len(results)} of them already finished; {_cost(left, expected)}")
+    print(f"{len(runs)} runs, {len(ended)} of them already finished; {_cost(left, expected)}")
     return tell_failures(problems)
 
 

@@ -58,12 +58,11 @@ class Run:
     pilots: Sequence[str] = ()
 
     def __post_init__(self):
-        check_folder_name(self.name, "a run")
+        check_row(self.name, "run", self.published)
         for text in self.texts():
             for word in re.findall(r"{\s*[\w-]+\s*}", text):
                 if word != WORKDIR and difflib.get_close_matches(word.lower(), [WORKDIR], cutoff=0.8):
                     raise UserError(f"run {self.name!r} has {word} in {text!r}, did you mean {WORKDIR}?")
-        check_published(self.published, f"run {self.name!r}")
         if not isinstance(self.pilots, tuple | list) or not all(isinstance(name, str) for name in self.pilots):
             raise UserError(f"the pilots of run {self.name!r} must be names of other runs, not {self.pilots!r}")
 
@@ -113,16 +112,18 @@ def flag_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def check_folder_name(name: str, owner: str) -> None:
-    """Raises `UserError` for a name that no folder of a sweep can have."""
-    if not re.fullmatch(r"\w[\w.+=-]*(/\w[\w.+=-]*)*", name):
-        raise UserError(f"{owner} cannot be named {name!r}: use letters, digits and _ . + = - only")
-
-
-def check_published(published: Any, owner: str) -> None:
-    """Raises `UserError` unless the number to compare with is a number."""
-    if isinstance(published, bool) or not isinstance(published, int | float):
-        raise UserError(f"the published number of {owner} must be a number, not {published!r}")
+def check_row(name: str, row: str, published: Any) -> None:
+    """Raises `UserError` for a name that no folder of a sweep can have, or a published number that is none."""
+    refuse(
+        (
+            not re.fullmatch(r"\w[\w.+=-]*(/\w[\w.+=-]*)*", name),
+            f"a {row} cannot be named {name!r}: use letters, digits and _ . + = - only",
+        ),
+        (
+            isinstance(published, bool) or not isinstance(published, int | float),
+            f"the published number of {row} {name!r} must be a number, not {published!r}",
+        ),
+    )
 
 
 def config_of(run: Run, workdir: str | os.PathLike) -> ConfigDict:

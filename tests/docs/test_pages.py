@@ -37,8 +37,8 @@ from arjax.objectives import OBJECTIVES
 from arjax.quantizers import QUANTIZERS
 from arjax.samplers import SAMPLERS
 from arjax.sweep.main import sweep_flags
+from arjax.sweep.rows import load_sweep, runs_of
 from arjax.sweep.search import load_search
-from arjax.sweep.table import load_sweep, runs_of
 from arjax.training.optimizer import OPTIMIZERS
 from arjax.training.schedules import SCHEDULES
 

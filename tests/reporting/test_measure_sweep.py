@@ -16,8 +16,9 @@ from arjax.core.errors import UserError
 from arjax.core.files import read_arrays
 from arjax.core.spec import EventSpec
 from arjax.sweep import Run
+from arjax.sweep.rows import load_sweep
 from arjax.sweep.runs import config_of, in_stages, reads
-from arjax.sweep.table import Table, load_sweep
+from arjax.sweep.table import Table
 
 SWEEP = """
 from arjax.sweep import Run

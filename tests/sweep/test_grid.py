@@ -5,7 +5,7 @@ from sweep_cases import rows, sweep, write_sweep
 
 from arjax.core.errors import UserError
 from arjax.sweep import Mean, Run, grid
-from arjax.sweep.results import common_name, mean_over_seeds
+from arjax.sweep.rows import common_name, mean_over_seeds
 from arjax.training import loop
 
 

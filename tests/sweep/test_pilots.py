@@ -6,8 +6,8 @@ import pytest
 from sweep_cases import STAND_IN, rows, sweep, write_sweep
 
 from arjax.core.errors import UserError
+from arjax.sweep.rows import load_sweep, runs_of
 from arjax.sweep.runs import Run
-from arjax.sweep.table import load_sweep, runs_of
 
 #: The validation of each rate; the test scores would choose another one.
 SCORES = """

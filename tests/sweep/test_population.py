@@ -20,8 +20,8 @@ from arjax.config.files import load_workdir_config
 from arjax.factorization import PARTITIONS
 from arjax.population.train import Members
 from arjax.sweep.population import Grid, Job, grids, plan
+from arjax.sweep.rows import load_sweep
 from arjax.sweep.runs import Run
-from arjax.sweep.table import load_sweep
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from sweep_cases import REPORT, STAND_IN, sweep, write_sweep
 
+from arjax.sweep.rows import grid
 from arjax.sweep.runs import Run, _versions_read, changed_read, in_stages, note_what_it_reads, reads
-from arjax.sweep.table import grid
 
 TIMES = """
 import json, sys, time

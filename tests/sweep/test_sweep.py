@@ -20,7 +20,7 @@ from arjax.core.errors import UserError
 from arjax.sweep import Run, slurm
 from arjax.sweep.executors import LocalExecutor, TimeLeft, last_line
 from arjax.sweep.main import main
-from arjax.sweep.table import load_sweep, select
+from arjax.sweep.rows import load_sweep, select
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
