@@ -242,7 +242,7 @@ def run_plan(flags: Flags) -> int:
     companions = {name: trained.companion for name, trained in setup.trained_companions().items()}
     example = setup.dataset.splits["train"].__getitems__(np.arange(1))
     given = setup.mesh, setup.rules, companions, accelerator, example
-    plan = make_plan(setup.recipe, config.train.batch_size, *given)
+    plan = make_plan(setup.spec, config.train.batch_size, *given)
     print_plan(plan, accelerator)
     if flags.workdir:
         path = writable_folder(flags.workdir) / "plan.json"

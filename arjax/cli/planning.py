@@ -28,7 +28,14 @@ from arjax.models.base import dummy_batch
 from arjax.objectives import Companion, Loss
 from arjax.parallel.sharding import Rule, batch_sharding, path_string, replicated
 from arjax.reporting.tables import format_bytes, format_count, print_table
-from arjax.training.state import Recipe, TrainState, abstract_state, parts_of_optimizer, state_shardings, with_shardings
+from arjax.training.state import (
+    StepSpec,
+    TrainState,
+    abstract_state,
+    parts_of_optimizer,
+    state_shardings,
+    with_shardings,
+)
 from arjax.training.step import train_step
 
 #: JAX makes them one after another: so many take it almost a minute.
@@ -74,7 +81,7 @@ def simulate_devices(num: int) -> list[jax.Device]:
 
 
 def make_plan(
-    recipe: Recipe,
+    spec: StepSpec,
     batch_size: int,
     mesh: Mesh,
     rules: tuple[Rule, ...] = (),
@@ -89,14 +96,14 @@ def make_plan(
       accelerator: that of whose speed the plan tells.
       example: a batch of one example of the data, whose masks and other arrays a step reads, too; None: the model's.
     """
-    abstract = abstract_state(recipe)
-    shardings = state_shardings(abstract, recipe, mesh, rules)
+    abstract = abstract_state(spec)
+    shardings = state_shardings(abstract, spec, mesh, rules)
     state = with_shardings(abstract, shardings)
-    batch = abstract_batch(recipe.model, batch_size, batch_sharding(mesh), example)
+    batch = abstract_batch(spec.model, batch_size, batch_sharding(mesh), example)
     key = jax.ShapeDtypeStruct((), jax.eval_shape(lambda: jax.random.key(0)).dtype, sharding=replicated(mesh))
 
     def step(state: TrainState, batch: Batch, key: jax.Array, companions: Any) -> tuple[TrainState, Loss]:
-        return train_step(recipe, state, batch, key, companions)
+        return train_step(spec, state, batch, key, companions)
 
     inputs = (state, batch, key, companions)
     work = count_work(step, *inputs)
@@ -112,7 +119,7 @@ def make_plan(
         batch_size=batch_size,
         flops_per_step=flops,
         flops_per_example=flops / batch_size,
-        flops_forward_per_example=_forward_flops(recipe.model, state.params),
+        flops_forward_per_example=_forward_flops(spec.model, state.params),
         memory_per_device=memory,
         modules=modules,
         expected_step_seconds=None if accelerator is None else roofline_seconds(modules),

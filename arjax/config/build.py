@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from arjax.config.files import code_of, load_workdir_config
+from arjax.config.sections import defaults
 from arjax.config.validate import Checked, check_plugins, read_dataset, read_model, validate, validate_run
 from arjax.core.files import user_path
 from arjax.core.registry import Component
@@ -21,8 +22,10 @@ from arjax.models.draws import check_draws
 from arjax.models.longer import check_length
 from arjax.parallel.sharding import make_mesh
 from arjax.samplers import DrawOptions, Sampler, make_sampler
+from arjax.training.optimizer import OptimizerOptions
 from arjax.training.record import Record
-from arjax.training.setup import EvaluateOptions, Setup, Trained, TrainOptions, make_setup, restore_params
+from arjax.training.setup import EvaluateOptions, Setup, TrainOptions, make_setup, restore_params
+from arjax.training.start import Trained
 
 
 def build_dataset(config: ConfigDict, mesh: Mesh | None = None) -> Dataset:
@@ -75,10 +78,9 @@ def _assemble(checked: Checked, mesh: Mesh) -> Setup:
         model=_make_model(config, checked.model, dataset, checked.sampler),
         dataset=dataset,
         objective=checked.objective,
-        optimizer=checked.optimizer,
+        rule=checked.optimizer,
         schedule=checked.schedule,
-        rate={name: config.optimizer[name] for name in ("learning_rate", "warmup_steps", "end_factor")},
-        clip_norm=config.optimizer.clip_norm,
+        optimizer=OptimizerOptions(**{name: config.optimizer[name] for name in defaults(OptimizerOptions)}),
         mesh=mesh,
         rules=tuple(config.mesh.rules),
         seed=config.seed,

@@ -65,7 +65,7 @@ class Members:
 
     def _fresh(self, params: Any) -> PopulationState:
         """Fresh states: one per seed, the same under every order; from `params` where they are given."""
-        states = jax.vmap(lambda key: fresh_state(self.setup.recipe, key, params))(self._init_keys_S)
+        states = jax.vmap(lambda key: fresh_state(self.setup.spec, key, params))(self._init_keys_S)
         state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.shape[0], *leaf.shape)), states)
         return PopulationState(state, jax.tree.map(jnp.copy, eval_params(state)))
 
@@ -78,7 +78,7 @@ class Members:
     def begin(self, companions: Companions, state: PopulationState | None) -> PopulationState:
         self._companions, population = companions, self.population
         for model in population.members:
-            self.setup.recipe.objective.check_companions(model, companions)
+            self.setup.spec.objective.check_companions(model, companions)
         if state is not None:
             return state
         what = "the parameters and optimizers' states of {} x {} members take".format(*self.shape)
@@ -97,7 +97,7 @@ class Members:
 
     def _compiled(self, state: PopulationState, step: int) -> tuple[MetricSums, jax.stages.Compiled]:
         """The sums of no steps, and the train program."""
-        population, recipe = self.population, self.setup.recipe
+        population, spec = self.population, self.setup.spec
         arrays, gather = population.resident
 
         def mapped(train_chunk: Callable) -> Callable:
@@ -112,9 +112,9 @@ class Members:
 
         arguments = self._arguments(step, 1)
         one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[2:], leaf.dtype), state.train)
-        zeros = zero_sums(recipe, one, ResidentChunk(arrays, arguments[2][0], gather), self._companions, self.shape)
+        zeros = zero_sums(spec, one, ResidentChunk(arrays, arguments[2][0], gather), self._companions, self.shape)
         sums = jax.device_put(zeros, population.sharding)
-        return zeros, compile_chunk(recipe, state.train, sums, *arguments, mapped=mapped)
+        return zeros, compile_chunk(spec, state.train, sums, *arguments, mapped=mapped)
 
     def _arguments(self, step: int, n: int) -> tuple[Any, ...]:
         """Those behind the states and the sums; each seed has the batches of its run."""

@@ -47,8 +47,6 @@ class CheckpointStore:
 
     def __init__(self, directory: str | os.PathLike, keep: int = 2):
         """Keeps the `keep` newest checkpoints in `directory`, which is created by the first save."""
-        if keep < 1:
-            raise UserError(f"a checkpoint store must keep at least 1 checkpoint, not {keep}")
         self.directory, self._keep = Path(directory).absolute(), keep
 
     def steps(self) -> list[int]:

@@ -121,9 +121,9 @@ class RunLearner:
         )
         self._feed = threads.enter_context(feed)
         chunk = self._feed.chunk(step, 1)
-        self._zeros = zero_sums(setup.recipe, state, chunk, self._companions)
+        self._zeros = zero_sums(setup.spec, state, chunk, self._companions)
         arguments = (chunk, as_traced(1, setup.mesh), self._key, self._companions)
-        self._program = compile_chunk(setup.recipe, state, self.sums({}), *arguments)
+        self._program = compile_chunk(setup.spec, state, self.sums({}), *arguments)
 
     def sums(self, stored: Mapping[str, Any]) -> MetricSums:
         whole = replicated(self.setup.mesh)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Mapping
 from typing import Any, TypeAlias
@@ -31,11 +32,33 @@ OPTIMIZERS = Registry("optimizer", hidden=("learning_rate", "readout"), outside=
 
 DECAYING = r"(kernel|embedding)$"
 B1, B2 = opt(0.9, least=0, below=1), opt(0.999, least=0, below=1)
-EPS = opt(1e-8, above=0)  # 0/0 where a weight has no gradient
+EPS = opt(1e-8, above=0, about="added to the root of the second moment")  # 0/0 where a weight has no gradient
 WEIGHT_DECAY = opt(0.0, least=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerOptions:
+    """The section `optimizer` of a config. A rule that has more options has them beside these."""
+
+    name: str = "adam"
+    learning_rate: float = opt(1e-3, above=0, about="the peak of the schedule")
+    schedule: str = opt("constant", about="a call string")
+    warmup_steps: int = 0
+    end_factor: float = opt(0.0, least=0, most=1, about="learning rate at the end, as a fraction of its peak")
+    clip_norm: float = opt(0.0, least=0, about="the largest norm of a gradient; 0: gradients are not clipped")
+    weight_decay: float = WEIGHT_DECAY
+    decay_pattern: str = opt(DECAYING, about="paths of the parameters that decay")
+    cautious_decay: bool = opt(False, about="True: only where the decay has the direction of the update")
+    b1: float = B1
+    b2: float = B2
+    eps: float = EPS
+
+
 #: The options of the rules here, with their values in every config. A rule takes those among its parameters.
-SHARED = {"weight_decay": WEIGHT_DECAY.default, "decay_pattern": DECAYING, "cautious_decay": False}
-SHARED |= {"b1": B1.default, "b2": B2.default, "eps": EPS.default}
+SHARED = {
+    name: getattr(OptimizerOptions, name)
+    for name in ("weight_decay", "decay_pattern", "cautious_decay", "b1", "b2", "eps")
+}
 
 
 @OPTIMIZERS.register("adam")
@@ -154,8 +177,6 @@ def make_optimizer(
     rate = learning_rate
     if not callable(rate):
         rate = make_schedule(rate, total_steps, schedule, warmup_steps, end_factor)
-    if clip_norm < 0:
-        raise UserError(f"optimizer.clip_norm={clip_norm} must not be negative")
     rule = read_rule(name, options) if isinstance(name, str) else name
     clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
     return optax.chain(*clip, *_with_rate(rule, rate, model))

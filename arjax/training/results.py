@@ -51,7 +51,7 @@ def entries_of_run(setup: Setup, workdir: str | os.PathLike, best: Best, device:
     """The entries of `training_entries` from the newest train state in a folder, or else from its report: a member of a
     population leaves no train state.
     """
-    known, store, objective = read_report(workdir) or {}, latest_store(workdir), setup.recipe.objective
+    known, store, objective = read_report(workdir) or {}, latest_store(workdir), setup.spec.objective
     history: dict[str, Any] = {}
     step, objective_state = best[1], objective.init(setup.model, jax.random.key(0))
     if jax.tree.leaves(objective_state) and (restored := store.restore(setup.abstract_state)) is not None:
@@ -102,7 +102,7 @@ def training_entries(
         "seed": setup.seed if seed is None else seed,
         "device": device or device_name(),
         **cost,
-        **setup.recipe.objective.report(objective_state),
+        **setup.spec.objective.report(objective_state),
     }
 
 

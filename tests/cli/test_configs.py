@@ -102,7 +102,7 @@ def test_every_config_makes_a_train_step(path, prepared):
     _need_data(config, prepared)
     setup = build(config, jax.devices()[:1])
     batch = abstract_batch(setup.model, config.train.batch_size)
-    step = functools.partial(train_step, setup.recipe)
+    step = functools.partial(train_step, setup.spec)
     state, _ = jax.eval_shape(step, setup.abstract_state, batch, jax.random.key(0))
     assert jax.tree.structure(state) == jax.tree.structure(setup.abstract_state)
 

@@ -17,7 +17,7 @@ from arjax.training import results
 from arjax.training.optimizer import options_of_rule, read_rule
 from arjax.training.reporter import Reporter
 from arjax.training.results import OF_TRAINING, device_name, training_entries, write_evaluation, write_results
-from arjax.training.setup import _scaled_alike
+from arjax.training.start import _scaled_alike
 from arjax.training.stopping import StopSignal
 
 SCORES = {"split": "test", "best_step": 900, "nll_nats": 1.5, "num_orders": 1}
@@ -55,8 +55,8 @@ def test_a_report_of_other_scores_keeps_the_earlier_one(tmp_path, monkeypatch):
 def entries(note=None, kind="exact", **options):
     """Of a run of 32 examples of two sites in each step, with parameters from its step 900."""
     model = types.SimpleNamespace(event=EventSpec((2,)), score_kind=kind, traits=frozenset())
-    recipe = types.SimpleNamespace(objective=types.SimpleNamespace(report=lambda state: {"from_objective": state}))
-    setup = types.SimpleNamespace(model=model, recipe=recipe, train=types.SimpleNamespace(batch_size=32), seed=5)
+    spec = types.SimpleNamespace(objective=types.SimpleNamespace(report=lambda state: {"from_objective": state}))
+    setup = types.SimpleNamespace(model=model, spec=spec, train=types.SimpleNamespace(batch_size=32), seed=5)
     best = {"w": np.zeros((2, 3)), "b": np.zeros(3)}, 900, note or {}
     return training_entries(setup, best, step=10, objective_state=7, **{"history": {}, "device": "mine"} | options)
 
