@@ -33,7 +33,7 @@ def test_limits_of_a_warm_up():
     for steps in (0, 9):
         make_schedule(0.1, 10, "cosine", steps)
     for steps in (-1, 10):
-        with pytest.raises(UserError, match="optimizer.warmup_steps"):
+        with pytest.raises(UserError, match=r"optimizer\.warmup_steps"):
             make_schedule(0.1, 10, "cosine", steps)
 
 
