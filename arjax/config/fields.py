@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from arjax.config.base import base_config
 from arjax.config.sections import SECTIONS, RunOptions, defaults
 from arjax.core.errors import UserError, nearest
 from arjax.core.options import typed_fields
@@ -58,6 +59,15 @@ def nearest_fields(name: str, known: Iterable[str]) -> str:
         matches = [pair for pair in pairs if pair[1] == near]
     meant = " or ".join(repr(".".join(filter(None, pair))) for pair in matches)
     return f", did you mean {meant}?" if meant else ""
+
+
+def missing_fields(config: ConfigDict) -> list[str]:
+    """The sections and fields of all configs that one lacks. Options of a model are fields of its kind alone."""
+    base, names = base_config(), {name for name, _ in fields(config)}
+    sections = [name for name in base if isinstance(base[name], ConfigDict) and name not in config]
+    is_usual = "model.kind" in names and config.model.kind == base.model.kind
+    required = [name for name, _ in fields(base) if is_usual or not name.startswith("model.") or name == "model.kind"]
+    return [*sections, *(name for name in required if name not in names)]
 
 
 def check_types(config: ConfigDict) -> None:

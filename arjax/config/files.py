@@ -12,8 +12,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from arjax.config.base import base_config
-from arjax.config.fields import check_types, fields, nearest_fields
+from arjax.config.fields import check_types, fields, missing_fields, nearest_fields
 from arjax.core.errors import UserError
 from arjax.core.files import reading, replacing, user_path, write_text
 from arjax.core.plugins import files_of, import_plugins, remember_plugins, with_places
@@ -136,21 +135,12 @@ def load_workdir_config(workdir: str | os.PathLike) -> ConfigDict:
     try:
         config = from_json(data)
         check_types(config)
-        _check_complete(config)
+        if missing := missing_fields(config):
+            raise UserError(f"it has no {missing[0]}")
     except (ValueError, TypeError) as error:
         reason = error if isinstance(error, UserError) else "it is not the JSON of a config"
         raise UserError(f"{path} is damaged: {reason}") from error
     return config
-
-
-def _check_complete(config: ConfigDict) -> None:
-    """Raises `UserError` where a field of all configs is missing. Options of a model are fields of its kind alone."""
-    base, names = base_config(), {name for name, _ in fields(config)}
-    sections = [name for name in base if isinstance(base[name], ConfigDict) and name not in config]
-    is_usual = "model.kind" in names and config.model.kind == base.model.kind
-    required = [name for name, _ in fields(base) if is_usual or not name.startswith("model.") or name == "model.kind"]
-    if missing := [*sections, *(name for name in required if name not in names)]:
-        raise UserError(f"it has no {missing[0]}")
 
 
 def check_same_run(config: ConfigDict, workdir: str | os.PathLike, purpose: Purpose = "open") -> None:
