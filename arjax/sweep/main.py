@@ -23,7 +23,7 @@ from arjax.sweep.executors import Executor, LocalExecutor, execute, tell_failure
 from arjax.sweep.plots import CURVES_NAME, ORDERS_NAME, RESULTS_NAME, draw_curves, draw_orders, draw_results
 from arjax.sweep.results import readable_columns
 from arjax.sweep.rows import check_runs, load_sweep, mean_over_seeds, runs_of, select
-from arjax.sweep.runs import Run, check_read, config_of, in_stages, print_changes, reads
+from arjax.sweep.runs import Run, check_read, in_stages, print_changes, reads
 from arjax.sweep.search import run_search
 from arjax.sweep.slurm import SlurmExecutor
 from arjax.sweep.table import Table
@@ -191,7 +191,7 @@ def sweep_parser() -> Parser:
     parser = Parser(
         prog="arjax-sweep",
         description="Runs all jobs of a sweep file; finished ones are skipped, started ones go on where they were.",
-        usage="arjax-sweep --sweep=experiments/NAME/sweep.py --workdir=DIR [--dry_run[=trial|commands]]\n"
+        usage="arjax-sweep --sweep=experiments/NAME/sweep.py --workdir=DIR [--dry_run[=commands]]\n"
         "                   [--seeds=each|mean] [--jobs=N] [--executor=local|population|slurm]\n"
         "                   [--search=optuna [--trials=N]] ...",
         epilog=_EPILOG,
@@ -206,8 +206,8 @@ def sweep_parser() -> Parser:
         nargs="?",
         default="",
         const="table",
-        choices=("table", "trial", "commands"),
-        help="print the runs and their minutes, or their commands, and train nothing; trial: time some steps",
+        choices=("table", "commands"),
+        help="print the runs and their minutes, or their commands, and train nothing",
     )
     add(
         "--seeds",
@@ -259,11 +259,7 @@ def print_runs(runs: Sequence[Run], table: Table, form: str) -> int:
     print_changes([run for run in runs if states[run.name] == "finished"], table.workdir)
     ended = [ended for run in runs if states[run.name] == "finished" and (ended := table.finished(run))]
     measured = {each.run.name: each.report["train_seconds"] / 60 for each in ended}
-    known = expected_minutes(runs, measured)
-    tried, problems = (
-        tried_minutes([run for run in runs if run.name not in known], table.workdir) if form == "trial" else ({}, [])
-    )
-    expected = expected_minutes(runs, measured | tried)
+    expected = expected_minutes(runs, measured)
     minutes = {name: f"{'' if name in measured else '~'}{each:.3g}" for name, each in expected.items()}
     points = [{"config": run.config} | dict(run.override_texts()) for run in runs]
     fields = list(dict.fromkeys(field for point in points for field in point))
@@ -280,7 +276,7 @@ def print_runs(runs: Sequence[Run], table: Table, form: str) -> int:
     print(f"the first one: {commands[0]}" if runs else "no runs")
     left = [run for run in runs if run.name not in measured]
     print(f"{len(runs)} runs, {len(ended)} of them already finished; {_cost(left, expected)}")
-    return tell_failures(problems)
+    return 0
 
 
 def state(run: Run, table: Table) -> str:
@@ -312,24 +308,6 @@ def expected_minutes(runs: Sequence[Run], measured: Mapping[str, float]) -> dict
     return {name: minutes for name, minutes in known.items() if minutes is not None}
 
 
-def tried_minutes(runs: Sequence[Run], workdir: Path) -> tuple[dict[str, float], list[str]]:
-    """The minutes of the first run of each kind, by name, from a trial on the devices of this process; and a sentence
-    for each run that cannot be trained.
-    """
-    from arjax.config.build import build
-    from arjax.training.loop import expected_seconds
-
-    firsts = list({kind_of_cost(run): run for run in reversed(runs)}.values())[::-1]
-    minutes_of, problems = {}, []
-    for number, run in enumerate(firsts, start=1):
-        print(f"trial {number} of {len(firsts)}: {run.name} ...", file=sys.stderr, flush=True)
-        try:
-            minutes_of[run.name] = expected_seconds(build(config_of(run, workdir))) / 60
-        except UserError as error:
-            problems.append(f"{run.name} cannot be trained: {error}")
-    return minutes_of, problems
-
-
 def _cost(left: Sequence[Run], expected: Mapping[str, float]) -> str:
     """The cost of the runs that are left, in words."""
     if not left:
@@ -339,7 +317,7 @@ def _cost(left: Sequence[Run], expected: Mapping[str, float]) -> str:
     if len(known) == len(left):
         return f"the other {len(left)} take {about}"
     of_some = f"{len(known)} of the other {len(left)} take {about}, and " if known else ""
-    return f"{of_some}no run like the other {len(left) - len(known)} has finished: --dry_run=trial tells their minutes"
+    return f"{of_some}no run like the other {len(left) - len(known)} has finished"
 
 
 if __name__ == "__main__":

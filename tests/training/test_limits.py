@@ -1,13 +1,9 @@
-"""The last values that options of training take, and the first that they refuse; small parts of the loop."""
-
-import itertools
-from types import SimpleNamespace
+"""The last values that options of training take, and the first that they refuse."""
 
 import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.training import loop
 from arjax.training.history import History
 from arjax.training.optimizer import make_optimizer
 from arjax.training.schedules import make_schedule
@@ -76,79 +72,3 @@ def test_a_history_selects_the_best():
     history.check_companion("oracle", 3)
     with pytest.raises(UserError, match="at step 3 when the run began and has them at step 4 now"):
         history.check_companion("oracle", 4)
-
-
-class Learner:
-    """Takes so many seconds of a clock to begin and to compile, to step, to validate for the first time and again."""
-
-    def __init__(self, setup, folder):
-        self.setup, self.now = setup, 0.0
-
-    def spend(self, seconds):
-        self.now += seconds
-
-    def begin(self, companions, state):
-        self.spend(2.0)
-
-    def compile(self, state, step, steps_from, threads):
-        self.spend(5.0)
-
-    def sums(self, values):
-        return {}
-
-    def advance(self, state, sums, step, n):
-        """Gives the steps to the device: their time passes when their sums are waited for."""
-        seconds = (10.0 if step == 0 else 0.5) * n
-        return state, {"nll": SimpleNamespace(block_until_ready=lambda: self.spend(seconds))}
-
-    def validate(self, state):
-        self.spend(next(self.setup.validations))
-
-
-@pytest.mark.parametrize(
-    ("total", "seconds"),
-    [
-        # Twenty steps: beginning and compiling, steps at half a second, a first validation of 4 s and others of 1 s:
-        # four more, and a test of twice as many examples.
-        (20, 7 + 20 * 0.5 + 4 + (5 - 1 + 2) * 1),
-        # One dispatch: the only step that was timed, and one validation, which is measured twice.
-        (2, 7 + 2 * 10.0 + 4 + (1 - 1 + 2) * 1),
-    ],
-)
-def test_the_expected_seconds_are_those_of_all_steps_and_validations(monkeypatch, total, seconds):
-    learners = []
-
-    def learner(setup, folder):
-        learners.append(Learner(setup, folder))
-        return learners[-1]
-
-    monkeypatch.setattr(loop, "RunLearner", learner)
-    monkeypatch.setattr(loop.time, "monotonic", lambda: learners[-1].now if learners else 0.0)
-    setup = SimpleNamespace(
-        total_steps=total,
-        train=SimpleNamespace(steps_per_dispatch=2),
-        evaluate=SimpleNamespace(split="test"),
-        scored=SimpleNamespace(splits={"train": [0] * 9, "validation": [0] * 3, "test": [0] * 6}),
-        trained_companions=dict,
-        validations=itertools.chain([4.0], itertools.repeat(1.0)),
-    )
-    setup.train.eval_every = 4
-    assert loop.expected_seconds(setup) == pytest.approx(seconds)
-    # After the first dispatch it makes steps for three seconds, and no more.
-    assert learners[0].now == pytest.approx(7 + 20 + (3 if total == 20 else 0) + 4 + 1)
-    setup.scored.splits = {"train": [0] * 9}
-    learners.clear()
-    assert loop.expected_seconds(setup) == pytest.approx(seconds - 4 - (5 - 1 + 2 if total == 20 else 2))
-
-
-def test_a_long_validation_is_timed_once(monkeypatch):
-    setup = SimpleNamespace(
-        total_steps=8,
-        train=SimpleNamespace(eval_every=4),
-        evaluate=SimpleNamespace(split="train"),
-        scored=SimpleNamespace(splits={"validation": [0], "train": [0]}),
-        validations=iter([10.0]),
-    )
-    learner = Learner(setup, "")
-    monkeypatch.setattr(loop.time, "monotonic", lambda: learner.now)
-    assert loop._scoring(learner, None) == pytest.approx(10 + 10 * (2 - 1 + 1))
