@@ -35,8 +35,7 @@ from scatter import Point, labelled_points
 import arjax
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError, did_you_mean
-from arjax.core.files import read_arrays, user_path
-from arjax.core.user_files import find_file, split_argument
+from arjax.core.files import find_file, read_arrays, split_argument, user_path
 from arjax.models.pictures import as_images
 from arjax.reporting.figures import check_matplotlib, new_figure, row_of_axes, save_figure
 from arjax.reporting.plots import tile_images

@@ -4,7 +4,6 @@ The settings are environment variables, so that the commands which tests start a
 simulate several devices set their own.
 """
 
-import atexit
 import collections
 import contextlib
 import gc
@@ -14,10 +13,8 @@ import itertools
 import os
 import pathlib
 import runpy
-import shutil
 import subprocess
 import sys
-import tempfile
 import types
 from collections.abc import Callable, Iterator
 
@@ -34,10 +31,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_ROOT / ".cache" / "jax"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
-# The code that the tests trust is that of their own temporary folders: the list of the user stays as it is.
-if "ARJAX_TRUSTED" not in os.environ:
-    os.environ["ARJAX_TRUSTED"] = tempfile.mkdtemp(prefix="arjax-trusted-")
-    atexit.register(shutil.rmtree, os.environ["ARJAX_TRUSTED"], ignore_errors=True)
+os.environ.pop("ARJAX_TRUST", None)
 # Whole runs draw pictures, in which nobody counts pixels.
 os.environ.setdefault("MATPLOTLIBRC", str(_ROOT / "tests" / "matplotlibrc"))
 # Programs that run a few times had better compile fast than run fast: without most optimisations, with fusions written
@@ -53,6 +47,8 @@ import jax
 import jax.monitoring
 import numpy as np
 import pytest
+
+from arjax.core import plugins
 
 # These tests have one device, so there is nothing to partition; Shardy would translate each program to and fro all the
 # same. What simulates several devices is a process of its own, with the partitioner of users.
@@ -262,6 +258,17 @@ def scope() -> Iterator[Callable[..., None]]:
 def repository() -> pathlib.Path:
     """The root of the checkout, where `configs/` and `scripts/` lie."""
     return _ROOT
+
+
+@pytest.fixture(autouse=True)
+def own_modules() -> Iterator[None]:
+    """Forgets the files of users that a test has run, as if the next test were another process."""
+    yield
+    for name in plugins._LOADED:
+        sys.modules.pop(name, None)
+    sys.path[:] = [folder for folder in sys.path if folder not in plugins._APPENDED]
+    for each in (plugins._LOADED, plugins._PROGRAMS, plugins._APPENDED):
+        each.clear()
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ from arjax.api.run import Run, open_run
 from arjax.api.run_nats import nats_of_run
 from arjax.api.trained_model import TrainedModel
 from arjax.config.files import load_workdir_config, to_json
-from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
+from arjax.core.options import checked_arguments
 from arjax.core.scores import NO_LIKELIHOOD
 from arjax.data import Dataset, Source
 from arjax.data.sources import pieces

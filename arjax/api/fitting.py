@@ -24,11 +24,10 @@ from arjax.config.files import (
     set_fields,
 )
 from arjax.config.validate import Checked, validate
-from arjax.core.arguments import checked_arguments
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, say_once
 from arjax.core.files import folder_to_write, only_run_in, path_text
-from arjax.core.output import say_once
-from arjax.core.trust import trusting
+from arjax.core.options import checked_arguments
+from arjax.core.plugins import trusting
 from arjax.models.draws import opened
 from arjax.parallel.sharding import available_devices
 from arjax.training.loop import Outcome, train

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from arjax.api.trained_model import Fitted, Settings
-from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
+from arjax.core.options import checked_arguments
 from arjax.core.spec import EventSpec
-from arjax.core.typed_json import read, read_one_of
+from arjax.core.values import read_one_of, read_typed
 from arjax.data import Dataset
 from arjax.data.column_form import ColumnForm
 from arjax.data.rows import Rows
@@ -78,7 +78,7 @@ class _WindowRows(TypedDict):
 
 def _fitted(saved: SavedModel) -> Fitted:
     """Returns the model with the facts about it."""
-    facts: Facts = read(Facts, {name: saved.about[name] for name in _FACTS & saved.about.keys()}, "about")
+    facts: Facts = read_typed(Facts, {name: saved.about[name] for name in _FACTS & saved.about.keys()}, "about")
     model, data, results = saved.model, facts["data"], facts["results"]
     if data["vocabulary"] is not None:
         _check_vocabulary(data["vocabulary"], model.event)

@@ -12,8 +12,8 @@ from arjax.api.run import Run, open_run
 from arjax.api.run_nats import nats_of_run
 from arjax.core.errors import UserError, did_you_mean
 from arjax.core.files import user_path
+from arjax.core.plugins import trusting
 from arjax.core.scores import WEIGHTS
-from arjax.core.trust import trusting
 from arjax.models import Model, make_model
 from arjax.models.base import Params
 from arjax.models.mixture import mixture_params

@@ -8,12 +8,12 @@ from typing import Any
 
 from arjax.api.trained_model import Curve, Settings, TrainedModel, as_history
 from arjax.config.build import build
-from arjax.config.files import check_same_run, load_config_file, load_workdir_config, remember_code
+from arjax.config.files import check_same_run, load_config_file, load_workdir_config
 from arjax.config.validate import Checked, validate, validate_run
-from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.files import is_trained_in, user_path
-from arjax.core.trust import trusting
+from arjax.core.options import checked_arguments
+from arjax.core.plugins import trusting
 from arjax.data import Dataset
 from arjax.models import Model
 from arjax.reporting.reports import FILE_NAME as REPORT
@@ -32,8 +32,8 @@ def open_run(workdir: str | os.PathLike, config: str | os.PathLike = "", *, trus
     Args:
       workdir: folder of the run.
       config: the config file, as for `--config`, where it registers the data set or the network of the run.
-      trust: whether to run code that the run names, or another run that it reads, and that is neither an installed
-        package nor trusted already, as that of own runs is: see `arjax.core.trust`. It is trusted from then on.
+      trust: whether to run the code that the run names, or another run that it reads. Without it, only installed
+        packages, code that this process has run already and folders in `$ARJAX_TRUST` are imported.
 
     Raises:
       UntrustedCodeError: a `UserError` about code that the user has not trusted; names the file.
@@ -51,7 +51,6 @@ def open_run(workdir: str | os.PathLike, config: str | os.PathLike = "", *, trus
             return Run(folder, validate_run(stored, str(workdir)), trust=trust)
         checked = validate(load_config_file(os.fspath(config)))
     check_same_run(checked.config, folder)
-    remember_code(checked.config)
     return Run(folder, checked, trust=trust)
 
 
@@ -89,7 +88,8 @@ class Run(TrainedModel):
     @property
     def settings(self) -> Settings:
         """Options and devices of its scores."""
-        return Settings(self._setup.mesh, self._setup.evaluate, self.config.seed, {"config": self.config.to_dict()})
+        setup, about = self._setup, {"config": self.config.to_dict()}
+        return Settings(setup.mesh, setup.evaluate, self.config.seed, about, trust=self._trust)
 
     def _entries(self) -> dict[str, Any]:
         return entries_of_run(self._setup, self.workdir, self._restored)

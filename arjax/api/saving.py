@@ -13,9 +13,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from arjax.core import version
+from arjax.core import __version__
 from arjax.core.errors import UserError
-from arjax.core.files import reading, user_path, write_text
+from arjax.core.files import PACKAGE, reading, user_path, write_text
 from arjax.core.scores import SAMPLE_SCORE
 from arjax.data import Dataset
 from arjax.data.rows import Rows
@@ -92,7 +92,7 @@ def model_card(name: str, model: str, about: Mapping[str, Any], *, is_scaled: bo
     `is_scaled`: whether its data were standardised; samples are then turned back into the units of the data.
     """
     examples = ", ".join(f"{split} {num:,}" for split, num in about["data"]["examples"].items())
-    made_by = f"arjax {version.__version__}" + (f", commit {about['commit']}" if about["commit"] else "")
+    made_by = f"arjax {__version__}" + (f", commit {about['commit']}" if about["commit"] else "")
     rows = [("model", f"`{model}`"), ("data", f"{about['data']['name']} ({examples})"), ("saved by", made_by)]
     results = about["results"]
     if results is not None:
@@ -126,7 +126,7 @@ def scores(results: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def commit() -> str:
     """The commit of the checkout that arjax is imported from, "" where it is installed otherwise."""
-    root = Path(version.__file__).resolve().parents[2]
+    root = PACKAGE.parent
     if not (root / ".git").exists():
         return ""
     try:

@@ -19,13 +19,11 @@ from arjax.api.pictures import entropy_picture, history_picture, samples_picture
 from arjax.api.saving import save
 from arjax.coding import CodingOptions
 from arjax.config.build import open_run
-from arjax.core.arguments import checked_arguments
-from arjax.core.arrays import as_array, as_sites
+from arjax.core.arrays import as_array, as_sites, is_present
 from arjax.core.batch import as_parts
 from arjax.core.errors import UserError
-from arjax.core.holes import is_present
-from arjax.core.memory import within_memory
-from arjax.core.options import check_seed, typed_fields
+from arjax.core.options import check_seed, checked_arguments, typed_fields
+from arjax.core.programs import within_memory
 from arjax.core.traits import require
 from arjax.data import Dataset
 from arjax.data.rows import Rows, RowsRead, is_rows
@@ -46,6 +44,7 @@ from arjax.page import Page, make_page
 from arjax.reporting.diagrams import factorization_figure
 from arjax.reporting.reports import scores_in_words
 from arjax.samplers import Sampler
+from arjax.training.setup import Trained
 
 
 class Curve(NamedTuple):
@@ -91,11 +90,16 @@ class Settings:
     seed: int = 0  # of the random numbers in the score of a split
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # the training in a model card
     entries: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # the training in a report
+    trust: bool = False  # the code of other runs that it reads: a judge, a draft
 
     @property
     def scoring(self) -> Scoring:
         """How a split is scored."""
         return self.measures.scoring(self.mesh, self.seed)
+
+    def open_run(self, workdir: str) -> Trained:
+        """Returns another run, on the same mesh."""
+        return open_run(workdir, self.mesh, self.trust)
 
 
 class TrainedModel:
@@ -342,8 +346,8 @@ class TrainedModel:
 
     def _options(self, length: int, prompt: str, options: dict[str, Any]) -> dict[str, Any]:
         """The options of a draw: those of the user, with the sampler ready, the prompt and the end of texts."""
-        run, sampler = functools.partial(open_run, mesh=self.settings.mesh), options.get("sampler", "cached")
-        sampler = prepare_sampler(sampler, self.model, self.params, self.dataset, run, length)
+        sampler = options.get("sampler", "cached")
+        sampler = prepare_sampler(sampler, self.model, self.params, self.dataset, self.settings.open_run, length)
         options = options | {"sampler": sampler, "end": self.dataset.end}
         return options | Conditioning(prompt).options(self.dataset, length)
 
@@ -389,9 +393,9 @@ class TrainedModel:
         settings = self.settings
         requested = dataclasses.replace(settings.measures, **typed_fields(Measures, measures))
         requested.check(self.model, self.dataset)
-        run = functools.partial(open_run, mesh=settings.mesh)
         where = self.model, self.params, self.dataset, split, requested
-        return report(*where, mesh=settings.mesh, seed=settings.seed, open_run=run).scores | self._entries()
+        scored = report(*where, mesh=settings.mesh, seed=settings.seed, open_run=settings.open_run)
+        return scored.scores | self._entries()
 
     def _entries(self) -> dict[str, Any]:
         """The entries of a report about the training."""

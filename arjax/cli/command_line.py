@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from arjax.cli.output import guarded_output
+from arjax.core import __version__
 from arjax.core.errors import UserError, did_you_mean
 from arjax.core.files import user_path
 from arjax.core.kept_programs import keep_programs
-from arjax.core.output import guarded_output
-from arjax.core.version import __version__
 
 MODES = (
     *("train", "evaluate", "compare", "classify", "sample", "suggest", "inpaint", "page", "compress", "decompress"),
@@ -27,7 +27,7 @@ CODES = ("compress", "decompress")
 PRIORS = ("train", "uniform")
 SHELLS = ("bash", "zsh", "fish")
 EXIT_USER_ERROR = 2
-TRUST_HELP = "run code of others that a run names, from now on; runs of your own need it after you edit their code"
+TRUST_HELP = "run the code that a stored run names; yours, too, unless --config=FILE.py names it or it is installed"
 
 _DESCRIPTION = "Trains, scores and samples an autoregressive model given by a config file."
 _EPILOG = """\
@@ -303,7 +303,7 @@ def _exit_code(program: str, main: Callable[[], int]) -> int:
     except MemoryError as error:
         sentence, code = f"this machine has too little memory{f': {error}' if str(error) else ''}", EXIT_USER_ERROR
     except RuntimeError as error:
-        from arjax.core.memory import is_out_of_memory  # JAX is there, where an error is its own
+        from arjax.core.programs import is_out_of_memory  # JAX is there, where an error is its own
 
         if not is_out_of_memory(error):
             raise

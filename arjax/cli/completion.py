@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from arjax.core.errors import UserError
-from arjax.core.user_files import find_file, short_names
+from arjax.core.files import find_file, short_names
 
 NAMES = Path(__file__).with_name("names.json")
 

@@ -10,9 +10,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, say_once
 from arjax.core.files import read_json_object, write_json, writing
-from arjax.core.output import say_once
 from arjax.data import Dataset
 from arjax.evaluation.inpainting import Completions, complete, half_of_image, score_hidden
 from arjax.models import AutoregressiveModel

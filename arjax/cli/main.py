@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from arjax.cli.command_line import leave, parse_flags, tell_mistakes
 from arjax.cli.completion import SCRIPTS, answer
-from arjax.core.trust import trusting
+from arjax.core.plugins import trusting
 
 #: The environment variable of a process that ends with its parent: the parent's process id.
 PARENT = "ARJAX_PARENT"

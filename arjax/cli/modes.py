@@ -23,11 +23,10 @@ from arjax.config.files import (
     copy_config,
     load_config_file,
     load_workdir_config,
-    remember_code,
 )
 from arjax.config.validate import Checked, validate, validate_run
+from arjax.core.errors import say_once
 from arjax.core.files import writable_folder, write_json
-from arjax.core.output import say_once
 from arjax.core.plugins import joined
 from arjax.reporting.reports import line_of
 
@@ -294,8 +293,6 @@ def _load_run_config(flags: Flags) -> Checked:
     apply_overrides(config, [override for override in flags.overrides if flags.config or override[0] != "plugins"])
     checked = validate(config)
     check_same_run(config, flags.workdir)
-    if flags.config or any(name == "plugins" for name, _ in flags.overrides):
-        remember_code(config)
     _tell_unread(flags, config, stored)
     return checked
 

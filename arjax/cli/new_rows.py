@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import functools
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,6 @@ import numpy as np
 
 from arjax.api.run import Run
 from arjax.api.trained_model import Given
-from arjax.config.build import open_run
 from arjax.core.errors import UserError
 from arjax.core.files import read_json_object, reading, replacing, user_path, writable_file, write_json, writing
 from arjax.core.scores import NO_LIKELIHOOD, SAMPLE_SCORE
@@ -78,8 +76,7 @@ def evaluate_rows(run: Run, path: str, context: str, output: str) -> None:
     dataset = dataclasses.replace(run.dataset, transform=None, truth=None, splits=splits)
     rows = run.evaluator.rows_of(run.params, given.examples)
     where = model, run.params, dataset, path, measures
-    judge = functools.partial(open_run, mesh=settings.mesh)
-    scores = report(*where, mesh=settings.mesh, seed=settings.seed, open_run=judge, rows=rows).scores
+    scores = report(*where, mesh=settings.mesh, seed=settings.seed, open_run=settings.open_run, rows=rows).scores
     if jax.process_index() != 0:
         return
     print(line_of(scores | {"best_step": run.best_step}, model.event.has_bits))  # before the file

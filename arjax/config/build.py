@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ from arjax.config.files import code_of, load_workdir_config
 from arjax.config.sections import defaults
 from arjax.config.validate import Checked, check_plugins, read_dataset, read_model, validate, validate_run
 from arjax.core.files import user_path
+from arjax.core.plugins import is_trusting, trusting
 from arjax.core.registry import Component
 from arjax.core.traits import require
 from arjax.data import Dataset, make_dataset
@@ -35,7 +36,7 @@ def build_dataset(config: ConfigDict, mesh: Mesh | None = None) -> Dataset:
 
 
 def _open_dataset(dataset: Component, mesh: Mesh) -> Dataset:
-    return make_dataset(dataset, open_run=functools.partial(open_run, mesh=mesh))
+    return make_dataset(dataset, open_run=_opener(mesh))
 
 
 def build_model(config: ConfigDict, dataset: Dataset) -> Model:
@@ -87,7 +88,7 @@ def _assemble(checked: Checked, mesh: Mesh) -> Setup:
         train=TrainOptions(**config.train.to_dict()),
         evaluate=EvaluateOptions(**config.evaluate.to_dict()),
         sampler=checked.sampler,
-        open_run=functools.partial(open_run, mesh=mesh),
+        open_run=_opener(mesh),
         about=_in_words(checked.model),
         record=Record(data=dataset.fingerprint, code=code_of(config)),
     )
@@ -108,13 +109,19 @@ def _in_words(choice: ModelChoice) -> str:
     return f"{kind}{of} in {order}{blocks}"
 
 
-def open_run(workdir: str, mesh: Mesh) -> Trained:
-    """The model of another run with its best parameters so far, on this mesh.
+def open_run(workdir: str, mesh: Mesh, trust: bool = False) -> Trained:
+    """Returns the model of another run with its best parameters so far, on this mesh.
 
-    Raises `UserError` where the folder holds no run, or no parameters that can be read.
+    `trust`: whether it, and the runs that it reads, may run the code that they name.
     """
     folder = user_path(workdir)
     config = load_workdir_config(folder)
-    setup = _assemble(validate_run(config, str(folder)), mesh)
-    params, step, _ = restore_params(setup, folder)
+    with trusting(trust):
+        setup = _assemble(validate_run(config, str(folder)), mesh)
+        params, step, _ = restore_params(setup, folder)
     return Trained(setup.model, params, step, setup.dataset)
+
+
+def _opener(mesh: Mesh) -> Callable[[str], Trained]:
+    """The function with which a run opens the runs that it reads: they are trusted if it is."""
+    return functools.partial(open_run, mesh=mesh, trust=is_trusting())

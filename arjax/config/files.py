@@ -14,12 +14,13 @@ from ml_collections import ConfigDict
 
 from arjax.config.fields import check_types, fields, missing_fields, nearest_fields
 from arjax.core.errors import UserError
-from arjax.core.files import reading, replacing, user_path, write_text
-from arjax.core.plugins import files_of, import_plugins, remember_plugins, with_places
-from arjax.core.user_files import find_file, run_user_file, split_argument
+from arjax.core.files import find_file, reading, replacing, split_argument, user_path, write_text
+from arjax.core.plugins import code_of as code_of_plugins
+from arjax.core.plugins import import_plugins, run_user_file, with_places
+from arjax.core.registry import origins_outside
 from arjax.core.values import as_tuples, as_typed, parse_json, parse_value
 from arjax.training.record import CONFIG_NAME as FILE_NAME
-from arjax.training.record import Purpose, check_fields, differences, stored, versions_of
+from arjax.training.record import Purpose, check_fields, differences, stored
 
 #: The folder of configs that have short names.
 FOLDER = "configs"
@@ -28,7 +29,7 @@ FOLDER = "configs"
 def load_config_file(text: str) -> ConfigDict:
     """Runs `get_config(arg)` of a config file given as `file.py` or `file.py:arg`; returns the config, locked.
 
-    The file may also be given by a short name, `digits:smoke`: see `arjax.core.user_files.find_file`. Raises
+    The file may also be given by a short name, `digits:smoke`: see `arjax.core.files.find_file`. Raises
     `UserError` where it is missing or no Python file, lacks `get_config`, or fails; names the line that failed.
     """
     name, arg = split_argument(text)
@@ -161,26 +162,20 @@ def save_config(config: ConfigDict, workdir: str | os.PathLike) -> None:
     """Writes `config.json`, atomically; raises `UserError` where the disk refuses.
 
     Its plugins name all modules and files of others that register a component of the run, in the form in which any
-    process finds them. The user trusts these from then on: they have run.
+    process finds them.
     """
     with_plugins = config.copy_and_resolve_references()
     with with_plugins.unlocked():
         with_plugins.plugins = _places_of_code(config)
-    remember_code(config)
     write_text(Path(workdir) / FILE_NAME, to_json(with_plugins))
-
-
-def remember_code(config: ConfigDict) -> None:
-    """Trusts the code of a config that this call of the user has run, so that its runs open later."""
-    remember_plugins(_places_of_code(config))
 
 
 def code_of(config: ConfigDict) -> dict[str, list[str]]:
     """The files of the user's own code that a config runs, with the fingerprint of each."""
-    return versions_of(files_of(_places_of_code(config)))
+    return {file: [fingerprint] for file, fingerprint in code_of_plugins(_places_of_code(config)).items()}
 
 
 def _places_of_code(config: ConfigDict) -> tuple[str, ...]:
     """The plugins of a config with all that may register its components: whatever its texts may name."""
     texts = [text for text in jax.tree.leaves([value for _, value in fields(config)]) if isinstance(text, str)]
-    return with_places(config.plugins, set(re.findall(r"\w+", " ".join(texts))))
+    return with_places(config.plugins, origins_outside(set(re.findall(r"\w+", " ".join(texts)))))

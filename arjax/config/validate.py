@@ -9,12 +9,10 @@ from ml_collections import ConfigDict
 
 from arjax.config.base import base_config
 from arjax.config.fields import check_types, fields, missing_fields, nearest_fields
-from arjax.core.errors import UserError, refuse
-from arjax.core.output import say_once
-from arjax.core.plugins import PluginError, import_plugins
-from arjax.core.registry import Call, Component, UnknownNameError
-from arjax.core.trust import UntrustedCodeError
-from arjax.core.values import compile_regex
+from arjax.core.errors import UserError, refuse, say_once
+from arjax.core.plugins import VARIABLE, PluginError, UntrustedCodeError, import_plugins
+from arjax.core.registry import Component, UnknownNameError
+from arjax.core.values import Call, compile_regex
 from arjax.data import DATASETS
 from arjax.models import KINDS, ModelChoice
 from arjax.objectives import OBJECTIVES, Objective, make_objective
@@ -72,11 +70,11 @@ def validate_run(config: ConfigDict, workdir: str) -> Checked:
         remedy = "add --config=FILE.py, the config file that registers your components"
         raise UserError(f"{remedy}: the run in {workdir} has an {error}") from error
     except UntrustedCodeError as error:
-        message = (
-            f"the run in {workdir} would run {error.file}, {error.reason}: read that file, then open the run with "
-            f"--trust, or arjax.open_run({str(workdir)!r}, trust=True)"
+        remedy = (
+            f"give --trust (arjax.open_run({str(workdir)!r}, trust=True)) or --config=FILE.py, or add its folder to"
         )
-        raise UntrustedCodeError(error.file, error.reason, message) from error
+        message = f"the run in {workdir} would run {error.file}, which you have not trusted: if you know that file, "
+        raise UntrustedCodeError(error.file, f"{message}{remedy} ${VARIABLE}") from error
     except PluginError as error:
         remedy = "add --config=FILE.py, or its new place, such as --config.plugins=\"('my_network in FOLDER',)\""
         raise UserError(f"the run in {workdir} needs {error}; {remedy}") from error

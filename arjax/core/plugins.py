@@ -1,34 +1,55 @@
-"""Plugins: the modules and files of users that register components, and their places for a later process.
+"""Python code of users: how it is found, which of it may run, and which files a run was trained with.
 
-A plugin is written as one of
+A plugin is a module or a file that registers components. It is written as one of
 
-    my_package                           a module that Python finds by itself, as an installed one
+    my_package                           a module that Python finds by itself, such as an installed one
     my_network in /home/me/configs       a module in a folder
     /home/me/configs/mine.py             a file, such as a config file that registers something
 
-Users write the first; `with_places` makes the others from the modules that a config file imports from beside it.
+Users write the first form. `with_places` makes the others from the modules that a config file imports from beside it.
 
-A run that someone else has made may name any code in its `config.json`. Its plugins are imported where they are
-installed packages or code that the user trusts (`arjax.core.trust`). Those that a call or a config file of the user
-names are imported always.
+A stored run names its plugins in `config.json`, and anyone may have written that file. Such a plugin runs only if it is
+
+- an installed package: a module in a folder `site-packages`, a project that is installed in editable form, or one that
+  `pip --target` has put into a folder of `PYTHONPATH`. The current folder never counts as one of these;
+- code that this process has run already, because a call or a config file of the user named it;
+- a file in a folder of `$ARJAX_TRUST`, a list of absolute paths like `PATH`;
+- named within `trusting()`, which is what `trust=True` and `--trust` mean.
+
+Trusted code may import and do anything.
 """
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+import dataclasses
+import functools
+import importlib
+import importlib.metadata
+import json
 import os
 import re
+import runpy
+import site
 import sys
 import sysconfig
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import traceback
+import urllib.parse
+import urllib.request
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
-from arjax.core import user_code
-from arjax.core.errors import UserError
-from arjax.core.registry import REGISTRIES, Origin, entry_points
-from arjax.core.trust import UntrustedCodeError, admit, is_installed, is_of_python, name_in_process, remember
-from arjax.core.user_files import mistakes_in
+from arjax.core.errors import UserError, describe, say_once
+from arjax.core.files import PACKAGE, digest_of, fingerprint_of
 
+#: The group of entry points with which packages register components.
+GROUP = "arjax.plugins"
+#: The environment variable with the folders whose code is trusted.
+VARIABLE = "ARJAX_TRUST"
 _IN = " in "
 _RUN_PATH = "<run_path>"  # the name under which `runpy` runs a file
 
@@ -37,101 +58,377 @@ class PluginError(UserError):
     """A plugin that is missing, or that fails when it is imported."""
 
 
+class UntrustedCodeError(UserError):
+    """A run names code that the user has not trusted; `file` is its path."""
+
+    def __init__(self, file: str, message: str = ""):
+        remedy = f"read it, then give --trust (from Python, trust=True), or add its folder to ${VARIABLE}"
+        super().__init__(message or f"{file}, which you have not trusted: {remedy}")
+        self.file = file
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """The line of code that registered a component: its file, its line and the global variables of the code."""
+
+    file: str
+    line: int
+    variables: dict[str, Any] = dataclasses.field(repr=False)
+    execution: Any = dataclasses.field(repr=False)  # a module gets another `__spec__` when it is reloaded
+
+    @classmethod
+    def of_caller(cls, depth: int) -> Origin:
+        """Returns the line that called the function `depth` levels above."""
+        frame = sys._getframe(depth)
+        variables = frame.f_globals
+        return cls(os.path.realpath(frame.f_code.co_filename), frame.f_lineno, variables, variables.get("__spec__"))
+
+    @property
+    def module(self) -> str:
+        """The name of the module that ran."""
+        return self.variables.get("__name__", "")
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether the code belongs to another package than this one."""
+        return self.module.partition(".")[0] != PACKAGE.name
+
+    def repeats(self, earlier: Origin) -> bool:
+        """Whether this is the earlier definition again: the same line, or another execution of the same file."""
+        if self.module == "__main__" and "__file__" not in self.variables:  # cells of a notebook, or a prompt
+            return self.variables is earlier.variables
+        again = self.variables is not earlier.variables or self.execution is not earlier.execution
+        return self.file == earlier.file and (again or self.line == earlier.line)
+
+    def __str__(self) -> str:
+        package = self.module.partition(".")[0]
+        by = f"by {package!r} in " if package.isidentifier() and package != "__main__" else ""
+        return f"{by}{self.file}, line {self.line}"
+
+
+class _Loaded(NamedTuple):
+    """A module of the user: the folder in which it was found, its file, and the fingerprint of what was imported."""
+
+    folder: str
+    file: str
+    fingerprint: str
+
+
+#: The modules of the user that were imported from beside other files, by name.
+_LOADED: dict[str, _Loaded] = {}
+#: The files that were run as programs: configs, sweeps and plugins.
+_PROGRAMS: set[str] = set()
+#: Folders that were appended to `sys.path`.
+_APPENDED: set[str] = set()
+_TRUSTING = contextvars.ContextVar("trusting", default=False)
+
+
+# Trust
+
+
+@contextlib.contextmanager
+def trusting(trust: bool = True) -> Iterator[None]:
+    """Within, all code that runs name is trusted; `trust=False` changes nothing."""
+    token = _TRUSTING.set(trust or _TRUSTING.get())
+    try:
+        yield
+    finally:
+        _TRUSTING.reset(token)
+
+
+def is_trusting() -> bool:
+    """Whether this is the body of `trusting`."""
+    return _TRUSTING.get()
+
+
+def check_trusted(files: Mapping[str, str]) -> None:
+    """Raises `UntrustedCodeError` unless these files, by the names of their modules, may run."""
+    for module, file in files.items():
+        trusted = _TRUSTING.get() or _is_in(file, _trusted_folders())
+        if not trusted and not (module and (_is_in(file, {str(PACKAGE)}) or is_installed(module, file))):
+            raise UntrustedCodeError(file)
+
+
+def _trusted_folders() -> set[str]:
+    folders = [os.path.expanduser(entry) for entry in os.environ.get(VARIABLE, "").split(os.pathsep) if entry]
+    for folder in folders:
+        if not os.path.isabs(folder):
+            raise UserError(f"the variable {VARIABLE} must hold absolute paths of folders, not {folder!r}")
+    return set(map(os.path.realpath, folders))
+
+
+def is_installed(module: str, file: str) -> bool:
+    """Whether the file of the module of that name belongs to an installed package."""
+    package = module.partition(".")[0]
+    of_package = {folder for owner, folder in _packages(_searched()) if owner == package}
+    return _is_in(file, _installed_folders()) or _is_in(file, of_package)
+
+
+def _is_in(file: str, folders: set[str]) -> bool:
+    return any(file.startswith(folder.rstrip(os.sep) + os.sep) for folder in folders)
+
+
+def _installed_folders() -> set[str]:
+    """The folders of installed packages, without links: those of this Python, and folders of such a name that Python
+    searches (a cluster has them in `PYTHONPATH`, an environment on top of another one in a `.pth` file).
+    """
+    folders = [sysconfig.get_path(kind) for kind in ("purelib", "platlib")] + site.getsitepackages()
+    folders += [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
+    named = {entry for entry in _absolute(sys.path) if os.path.basename(entry) in ("site-packages", "dist-packages")}
+    return {*map(os.path.realpath, folders), *named - _APPENDED}
+
+
+def _searched() -> tuple[str, ...]:
+    """The folders with metadata of installed packages."""
+    return tuple(sorted({*_installed_folders(), *_absolute(os.environ.get("PYTHONPATH", "").split(os.pathsep))}))
+
+
+def _absolute(entries: list[str]) -> set[str]:
+    """The folders that are written in full, without links and without the current one."""
+    return {os.path.realpath(entry) for entry in entries if os.path.isabs(entry)} - {os.path.realpath(os.curdir)}
+
+
+@functools.cache
+def _packages(searched: tuple[str, ...]) -> set[tuple[str, str]]:
+    """The top-level names of the packages in these folders, or installed in editable form there, with their folders."""
+    packages = set()
+    for folder in searched:
+        for each in importlib.metadata.distributions(path=[folder]):
+            listed = (each.read_text("top_level.txt") or "").split()
+            points = [point.module.partition(".")[0] for point in each.entry_points if point.group == GROUP]
+            names = {*listed, *points, re.sub(r"[-.]+", "_", each.name or "")} - {""}
+            packages |= {(name, _editable_project(each) or folder) for name in names}
+    return packages
+
+
+def _editable_project(distribution: importlib.metadata.Distribution) -> str:
+    """The folder of a project that is installed in editable form, "" for others (PEP 610)."""
+    text = distribution.read_text("direct_url.json")
+    try:
+        about = json.loads(text) if text else {}
+        url, editable = urllib.parse.urlsplit(about["url"]), about["dir_info"]["editable"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return os.path.realpath(urllib.request.url2pathname(url.path)) if editable is True and url.scheme == "file" else ""
+
+
+def entry_points() -> list[importlib.metadata.EntryPoint]:
+    """The entry points of installed packages, sorted; those of a package that is found twice come from the first.
+
+    Metadata in the current folder belong to no installed package.
+    """
+    packages: dict[str, importlib.metadata.Distribution] = {}
+    for each in importlib.metadata.distributions(path=list(_searched())):
+        packages.setdefault(each.name, each)
+    points = [point for each in packages.values() for point in each.entry_points if point.group == GROUP]
+    return sorted(points, key=lambda point: point.name)
+
+
+# Imports
+
+
+def find(name: str, folders: Sequence[str] | None = None) -> dict[str, str]:
+    """Returns the files that an import of a dotted name runs, by module; empty when there is no such module.
+
+    Searches the `folders`, or whatever Python searches.
+    """
+    files, parts = {}, name.split(".")
+    for depth, part in enumerate(parts, start=1):
+        if folders is None:
+            specs = (finder.find_spec(part, None) for finder in sys.meta_path)
+            spec = next((spec for spec in specs if spec is not None), None)
+        else:
+            spec = PathFinder.find_spec(part, list(folders))
+        if spec is None:
+            return {}
+        if spec.has_location and spec.origin:
+            files[".".join(parts[:depth])] = os.path.realpath(spec.origin)
+        folders = list(spec.submodule_search_locations or ())
+    return files if name in files else {}
+
+
 def import_plugins(plugins: Iterable[str], *, named: bool = False) -> None:
     """Imports plugins, each once.
 
-    `named`: this call of the user names them, in an argument or a config file. Otherwise a run does: those that are
-    neither installed nor trusted are refused.
+    Args:
+      plugins: their names, in the forms at the top of this module.
+      named: this call of the user names them, in an argument or a config file, so they are trusted.
 
     Raises:
       PluginError: one of them is no name, is missing or fails; names it and the reason.
-      UntrustedCodeError: one of them, or a file that it imports, is code that the user has not trusted.
+      UntrustedCodeError: a run names one that is not trusted. It has not run.
     """
     for plugin in plugins:
         if not isinstance(plugin, str):
             raise PluginError(f"a plugin is the name of a module, such as 'my_package', not {plugin!r}")
-        name, _, folder = plugin.partition(_IN)
+        folder = os.path.dirname(plugin) if plugin.endswith(".py") else plugin.partition(_IN)[2]
         try:
-            with mistakes_in(f"the plugin {plugin!r}", os.path.dirname(plugin) if plugin.endswith(".py") else folder):
-                _import(plugin, name, folder, name_in_process if named else admit)
+            with trusting(named), mistakes_in(f"the plugin {plugin!r}", folder):
+                run = _run_plugin if plugin.endswith(".py") else _import_plugin
+                run(plugin)
         except UntrustedCodeError:
             raise
         except UserError as error:
             raise PluginError(str(error)) from error
 
 
-def remember_plugins(plugins: Iterable[str]) -> None:
-    """Trusts the files of plugins, in the form of `with_places`, and those beside them that they import."""
-    for modules, folder in _modules_of(plugins):
-        user_code.admit_all(modules, folder, remember)
-
-
-def files_of(plugins: Iterable[str]) -> list[str]:
-    """The files of the user that plugins, in the form of `with_places`, run: their own, and those that these import."""
-    files: dict[str, None] = {}
-    for modules, folder in _modules_of(plugins):
-        user_code.admit_all(modules, folder, lambda file, _: files.setdefault(os.path.realpath(file)))
-    return list(files)
-
-
-def _modules_of(plugins: Iterable[str]) -> Iterator[tuple[list[user_code.Module], str]]:
-    """Of each plugin its modules, with those beside them that this process has imported, and the folder in which it
-    looks for others; "" for none of its own.
-    """
-    for plugin in plugins:
-        name, _, folder = plugin.partition(_IN)
-        of_file = plugin.endswith(".py")
-        folder = os.path.dirname(plugin) if of_file else folder
-        modules = [user_code.Module("", plugin)] if of_file else user_code.find(name, [folder] if folder else sys.path)
-        beside = [user_code.Module("", file) for file in user_code.files_beside(folder)] if folder else []
-        yield [*modules, *beside], folder
-
-
-def _import(plugin: str, name: str, folder: str, admit: user_code.Admit) -> None:
-    if plugin.endswith(".py"):
-        _run(plugin, admit)
-    elif not re.fullmatch(r"\w+(\.\w+)*", name) or name.rpartition(".")[2] == "__main__":
-        raise UserError(f"a plugin is the name of a module, such as 'my_package', not {plugin!r}")
-    elif _is_of_python(name, [folder] if folder else sys.path):
-        raise UserError(f"{name!r} is a module of Python, which registers nothing")
-    elif folder and _is_found(user_code.import_from, name, folder, admit):
-        return
-    elif not _is_found(user_code.import_admitted, name, sys.path, admit):
-        raise UserError(f"there is no module {name!r}" + " there any more" * bool(folder))
-
-
-def _is_of_python(name: str, folders: Sequence[str]) -> bool:
-    if modules := user_code.find(name, folders):
-        return is_of_python(modules[-1].file) and not is_installed(*modules[-1])
-    return name.partition(".")[0] in sys.stdlib_module_names
-
-
-def _is_found(load: Callable[..., Any], name: str, *rest: Any) -> bool:
-    """Imports a module; False where it, or its package, is missing. Its own imports must not be missing."""
-    try:
-        load(name, *rest)
-    except ModuleNotFoundError as error:
-        if error.name and f"{name}.".startswith(f"{error.name}."):
-            return False
-        raise
-    return True
-
-
-def _run(path: str, admit: user_code.Admit) -> None:
-    """Runs a file, unless its components are registered."""
+def _run_plugin(path: str) -> None:
     if not Path(path).is_file():
         raise UserError("the file is not there any more")
-    file = os.path.realpath(path)
-    if all(origin.file != file for _, origin in _outside()):
-        with user_code.importing_from(Path(path).parent, admit):
-            user_code.run_admitted(path, admit)
+    if (file := os.path.realpath(path)) not in _PROGRAMS:
+        check_trusted({"": file})
+        with importing_from(os.path.dirname(file)):
+            _run_program(path)
 
 
-def _outside() -> Iterator[tuple[str, Origin]]:
-    """The names that other packages have registered, and where."""
-    for registry in list(REGISTRIES):
-        origins = ((name, registry.origin(name)) for name in registry.names())
-        yield from ((name, origin) for name, origin in origins if origin is not None and origin.is_outside)
+def _import_plugin(plugin: str) -> None:
+    name, _, folder = plugin.partition(_IN)
+    if not re.fullmatch(r"\w+(\.\w+)*", name) or name.rpartition(".")[2] == "__main__":
+        raise UserError(f"a plugin is the name of a module, such as 'my_package', not {plugin!r}")
+    files = find(name, [folder]) if folder else {}
+    where, files = (folder, files) if files else ("", find(name))
+    standard = {os.path.realpath(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib")}
+    of_python = name.partition(".")[0] in sys.stdlib_module_names if not files else _is_in(files[name], standard)
+    if of_python and not (files and is_installed(name, files[name])):
+        raise UserError(f"{name!r} is a module of Python, which registers nothing")
+    if not files:
+        raise UserError(f"there is no module {name!r}" + " there any more" * bool(folder))
+    for module, file in files.items():
+        _check_imported(module, file)
+    if name not in sys.modules:
+        check_trusted(files)
+    with importing_from(where) if where else contextlib.nullcontext():
+        importlib.import_module(name)
+        _check_imported(name, files[name])
+
+
+def _check_imported(module: str, file: str) -> None:
+    """Raises `UserError` if the process has imported another file as this module."""
+    imported = getattr(sys.modules.get(module), "__file__", None)
+    if module in sys.modules and os.path.realpath(imported or "") != file:
+        raise UserError(f"another module {module!r} is imported already: {imported}")
+
+
+@contextlib.contextmanager
+def importing_from(folder: str | os.PathLike) -> Iterator[None]:
+    """Within, `import` searches `folder` before all others; afterwards, if that imported something, after all others.
+
+    A module that is imported already stays as it is, as in all of Python. `UserError` if the folder has a module of the
+    same name as one from another folder. If a file was edited since its import, a remark says so.
+    """
+    folder = os.path.realpath(folder)
+    importlib.invalidate_caches()  # files that were just written
+    for name, loaded in _LOADED.items():
+        if name in sys.modules:
+            _check_still_right(name, loaded, folder)
+    before = set(sys.modules)
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+        new = {name: file for name in set(sys.modules) - before if (file := _file_beside(name, folder))}
+        _LOADED.update({name: _Loaded(folder, file, _fingerprint(file)) for name, file in new.items()})
+        if new and folder not in sys.path:  # for imports inside of functions
+            sys.path.append(folder)
+            _APPENDED.add(folder)
+
+
+def _check_still_right(name: str, loaded: _Loaded, folder: str) -> None:
+    package = name.partition(".")[0]
+    if loaded.folder != folder and (file := find(package, [folder]).get(package)):
+        remedy = "rename one of them, or use another process"
+        raise UserError(f"another module {package!r} than {file} is imported already, from {loaded.folder}: {remedy}")
+    if loaded.folder == folder and _fingerprint(loaded.file) not in ("", loaded.fingerprint):
+        say_once(f"{loaded.file} has changed since it was imported: the new version runs in a new process")
+
+
+def _file_beside(name: str, folder: str) -> str:
+    """The file of an imported module of the user in that folder, or below; "" for all other modules."""
+    module = sys.modules.get(name)
+    if root_of(module) != folder or getattr(module, "__name__", "") != name or name.partition(".")[0] == PACKAGE.name:
+        return ""
+    file = os.path.realpath(str(getattr(module, "__file__", "")))
+    return "" if is_installed(name, file) else file
+
+
+def root_of(module: ModuleType | None) -> str:
+    """The folder in which `import` finds a module, or the package that it belongs to; "" for one without a file."""
+    file = getattr(module, "__file__", None)
+    if module is None or not file:
+        return ""
+    path = Path(os.path.realpath(file))
+    path = path.parent if path.stem == "__init__" else path
+    return str(path.parents[module.__name__.count(".")])
+
+
+def _run_program(path: str) -> dict[str, Any]:
+    """Runs a file, and returns its variables."""
+    variables = runpy.run_path(path)
+    _PROGRAMS.add(os.path.realpath(path))
+    return variables
+
+
+def run_user_file(path: str, function: str, kind: type, *args: Any, instead: tuple[str, str] = ("", "")) -> Any:
+    """Calls `function(*args)` of a Python file of the user and checks the type of its result.
+
+    `instead` names a function that the file may define in its place, with what to do then, in words. Any error in the
+    file is a `UserError` with the file, the line and the reason.
+    """
+    folder = os.path.dirname(path)
+    with mistakes_in(path, folder), importing_from(folder):
+        names = _run_program(path)
+        if not callable(names.get(function)):
+            other, remedy = instead
+            raise UserError(f"{path} does not define {function}()" + (f": {remedy}" if other in names else ""))
+        result = names[function](*args)
+    if not isinstance(result, kind):
+        raise UserError(f"{function}() in {path} must return a {kind.__name__}, not {type(result).__name__}")
+    return result
+
+
+@contextlib.contextmanager
+def mistakes_in(name: str, folder: str) -> Iterator[None]:
+    """Runs code of the user; any error in it but `UntrustedCodeError` becomes one sentence that begins with `name`.
+
+    The sentence has the line where `name` is a file, and the line of another file in the folder where the error comes
+    from one.
+    """
+    try:
+        yield
+    except UntrustedCodeError:
+        raise
+    except UserError as error:
+        raise UserError(f"{error}" if name in str(error) else f"{name}: {error}") from error
+    except (Exception, SystemExit) as error:  # the user's own code: it can raise anything
+        places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+        places += [(error.filename, error.lineno)] if isinstance(error, SyntaxError) and error.filename else []
+        lines = [f", line {line}," for file, line in places if file == name]
+        where = f"{name}{lines[-1] if lines else ''}"
+        raise UserError(f"{where} fails with {_first_line(error)}{_beside(name, folder, places)}") from error
+
+
+def _beside(path: str, folder: str, places: list[tuple[str, int | None]]) -> str:
+    """` (my_network.py, line 7)`: where an error comes from a file in the folder of the user's file."""
+    folder = os.path.realpath(folder)
+    places = [(os.path.realpath(file), line) for file, line in places]
+    near = [(file, line) for file, line in places if file.startswith(folder + os.sep) and "site-packages" not in file]
+    near = [(file, line) for file, line in near if not _is_in(file, {str(PACKAGE)})]
+    if not near or near[-1][0] == os.path.realpath(path):
+        return ""
+    return f" ({os.path.relpath(near[-1][0], folder)}, line {near[-1][1]})"
+
+
+def _first_line(error: BaseException) -> str:
+    """The kind of an error and the first line of its message; of a locked config, the field and the nearest one."""
+    locked = re.search(r'Key "(\w+)" does not exist', str(error))
+    if locked:  # ml_collections prints the whole config here
+        near = re.search(r'Did you mean "(\w+)"', str(error))
+        return f"unknown config field {locked[1]!r}" + (f", did you mean {near[1]!r}?" if near else "")
+    return describe(error)
+
+
+# Places and fingerprints
 
 
 def joined(of_run: tuple[str, ...], named: tuple[str, ...]) -> tuple[str, ...]:
@@ -147,19 +444,19 @@ def joined(of_run: tuple[str, ...], named: tuple[str, ...]) -> tuple[str, ...]:
     return (*(plugin for plugin in of_run if not isinstance(plugin, str) or name(plugin) not in names), *named)
 
 
-def with_places(plugins: Iterable[str], names: set[str]) -> tuple[str, ...]:
-    """The plugins in the form in which another process finds them, and with them those that register any of the names.
+def with_places(plugins: Iterable[str], origins: Iterable[Origin]) -> tuple[str, ...]:
+    """The plugins in the form in which another process finds them, and with them the code of the `origins`.
 
-    Installed packages with an entry point are left out: they are found without. Components of a notebook or of a
-    program are left out, too: they cannot be found again.
+    Installed packages with an entry point are left out, because they are found without. Components of a notebook or of
+    a program are left out, too: they cannot be found again.
     """
     places = [_place_of_module(plugin) if plugin in sys.modules else plugin for plugin in plugins]
-    places += sorted(_place(origin) for name, origin in _outside() if name in names)
+    places += sorted(map(_place, origins))
     return tuple(dict.fromkeys(filter(None, places)))
 
 
 def _place(origin: Origin) -> str:
-    """The plugin that registers something; "" where none can be named, or none is needed."""
+    """The plugin that registers something; "" if none can be named, or none is needed."""
     if origin.module == _RUN_PATH:
         return origin.file
     module = sys.modules.get(origin.module)
@@ -171,6 +468,29 @@ def _place(origin: Origin) -> str:
 
 def _place_of_module(name: str) -> str:
     """An imported module, with its folder unless that is where packages are installed."""
-    root = user_code.root_of(sys.modules[name])
+    root = root_of(sys.modules[name])
     installed = {os.path.realpath(sysconfig.get_path(kind)) for kind in ("purelib", "platlib", "stdlib")}
     return f"{name}{_IN}{root}" if root and root not in installed else name
+
+
+def code_of(plugins: Iterable[str]) -> dict[str, str]:
+    """The files of the user that plugins, in the form of `with_places`, run, with the fingerprint of each.
+
+    These are their own files, and the files beside them that this process has imported.
+    """
+    files, folders = dict[str, str](), set[str]()
+    for plugin in plugins:
+        name, _, folder = plugin.partition(_IN)
+        is_program = plugin.endswith(".py")
+        folder = os.path.realpath(os.path.dirname(plugin) if is_program else folder)
+        if file := os.path.realpath(plugin) if is_program else _file_beside(name, folder):
+            files[file] = _fingerprint(file)
+            folders.add(folder)
+    imported = (each for name, each in _LOADED.items() if each.folder in folders and name in sys.modules)
+    files |= {each.file: each.fingerprint for each in imported}
+    return {file: files[file] for file in sorted(files) if files[file]}
+
+
+def _fingerprint(file: str) -> str:
+    """The fingerprint of the contents of a file; "" if it is not there any more."""
+    return fingerprint_of([digest_of(file)]) if os.path.isfile(file) else ""

@@ -6,61 +6,19 @@ entry point in the group `arjax.plugins`, which is imported when a name is missi
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import dataclasses
 import functools
-import importlib.metadata
 import inspect
-import os
 import re
-import sys
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping
-from types import CodeType
 from typing import Any
 
-from arjax.core.errors import UserError, describe, did_you_mean
+from arjax.core.errors import UserError, describe, did_you_mean, say_once
 from arjax.core.options import Option, declared
-from arjax.core.output import say_once
-from arjax.core.trust import GROUP, admit, distributions
-from arjax.core.user_code import importing_admitted
-from arjax.core.values import as_typed, check_type, parse_expression, parse_literal
-
-
-@dataclasses.dataclass(frozen=True)
-class Origin:
-    """The line of code that registers a component: its file, its line, the code that ran and its global variables."""
-
-    file: str
-    line: int
-    code: CodeType = dataclasses.field(repr=False)
-    variables: dict[str, Any] = dataclasses.field(repr=False)
-
-    @property
-    def module(self) -> str:
-        """The name of the module that ran."""
-        return self.variables.get("__name__", "")
-
-    @property
-    def is_outside(self) -> bool:
-        """Whether it is code of another package than this one."""
-        return self.module.partition(".")[0] != __name__.partition(".")[0]
-
-    def repeats(self, earlier: Origin) -> bool:
-        """Whether this repeats the earlier definition: the same line again, the same file run or reloaded again,
-        or another cell of the same notebook, as an edited cell is another one.
-        """
-        if self.module == "__main__" and "__file__" not in self.variables:  # typed: in a notebook, at the prompt
-            return self.variables is earlier.variables
-        reloaded = self.code is not earlier.code and {self.code.co_name, earlier.code.co_name} == {"<module>"}
-        again = self.line == earlier.line or self.variables is not earlier.variables or reloaded
-        return self.file == earlier.file and again
-
-    def __str__(self) -> str:
-        package = self.module.partition(".")[0]
-        by = f"by {package!r} in " if package.isidentifier() and package != "__main__" else ""
-        return f"{by}{self.file}, line {self.line}"
+from arjax.core.plugins import Origin, check_trusted, entry_points, find
+from arjax.core.values import as_typed, check_type, parse_call, parse_expression, parse_literal
 
 
 class UnknownNameError(UserError):
@@ -114,8 +72,7 @@ class Registry:
         A file that is run again replaces its own components (each reader of a config runs the config file), and so
         does a cell of a notebook.
         """
-        frame = sys._getframe(1)
-        origin = Origin(os.path.realpath(frame.f_code.co_filename), frame.f_lineno, frame.f_code, frame.f_globals)
+        origin = Origin.of_caller(2)
 
         def add(component: Callable) -> Callable:
             if name in self._entries and not origin.repeats(self._origins[name]):
@@ -245,7 +202,7 @@ class Registry:
 
         The one place where options are named, defaulted and checked, for config sections, call strings and Python.
         Lists pass as tuples and whole numbers as fractions. Those of a `Component` of this name are returned as they
-        are. Raises `UserError` for an unknown name or option, a missing one, and a value of another type or range.
+        are.
         """
         if isinstance(given, Component) and (given.registry, given.name) == (self, name):
             return dict(given)
@@ -274,7 +231,7 @@ class Registry:
         return typed
 
     def checked(self, component: Any) -> Any:
-        """The component that a user has built, whose fields are options; raises `UserError` for one out of range."""
+        """Returns a component that a user has built, after its fields, which are options, are checked."""
         name, options = self.name_of(type(component)), vars(component)
         if name:
             self.typed(name, {key: options[key] for key in self.options(name) if key in options})
@@ -347,10 +304,10 @@ def import_installed() -> tuple[str, ...]:
     failed = []
     for point in entry_points():
         try:
-            with importing_admitted(admit):
-                loaded = point.load()
-                if point.attr:
-                    loaded()
+            check_trusted(find(point.module))
+            loaded = point.load()
+            if point.attr:
+                loaded()
         except (Exception, SystemExit) as error:  # code of another package: it can raise anything
             if isinstance(error, NameClashError) and error.registry._origins[error.name].is_outside:
                 error.registry._disputed[error.name] = str(error)
@@ -360,34 +317,7 @@ def import_installed() -> tuple[str, ...]:
     return tuple(failed)
 
 
-def entry_points() -> list[importlib.metadata.EntryPoint]:
-    """The entry points of installed packages, sorted; of a package that is found twice, the first."""
-    packages: dict[str, importlib.metadata.Distribution] = {}
-    for each in distributions():
-        packages.setdefault(each.name, each)
-    points = [point for each in packages.values() for point in each.entry_points if point.group == GROUP]
-    return sorted(points, key=lambda point: point.name)
-
-
-class Call(str):
-    """A call string that is read once: `parse_call` returns its name and its options."""
-
-    def __init__(self, text: str):
-        """Raises as `parse_call`."""
-        self.name, self.options = parse_call(text)
-
-
-def parse_call(text: str) -> tuple[str, dict[str, Any]]:
-    """Splits `name(key=value, ...)` into the name and its literal keyword options; raises `UserError` on other text."""
-    if isinstance(text, Call):
-        return text.name, dict(text.options)
-    with contextlib.suppress(ValueError):
-        node = parse_expression(text) if isinstance(text, str) else None
-        if isinstance(node, ast.Name):
-            return node.id, {}
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
-            names = [keyword.arg for keyword in node.keywords]
-            if None not in names and len(set(names)) == len(names):  # no **options, and no option twice
-                return node.func.id, {str(k.arg): parse_literal(k.value) for k in node.keywords}
-    shown = repr(text) if len(str(text)) < 200 else repr(str(text)[:200]) + "..."
-    raise UserError(f"cannot read {shown}: write a name, or name(option=value, ...) with literal values")
+def origins_outside(names: Collection[str]) -> list[Origin]:
+    """Returns where code of other packages has registered components with any of these names."""
+    origins = [registry.origin(name) for registry in list(REGISTRIES) for name in registry.names() if name in names]
+    return [origin for origin in origins if origin is not None and origin.is_outside]

@@ -11,10 +11,9 @@ import jax
 import numpy as np
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError, did_you_mean, nearest
+from arjax.core.errors import UserError, did_you_mean, nearest, say_once
 from arjax.core.files import user_path
 from arjax.core.options import opt
-from arjax.core.output import say_once
 from arjax.core.spec import KINDS, NO_CONTEXT, ContextSpec, EventSpec
 from arjax.data.base import DATASETS, USUAL_LEVELS, Dataset, levels_of
 from arjax.data.sources import ARRAYS, ArraySource, check_digits, check_other_files, check_rows, with_shapes
@@ -59,7 +58,7 @@ def array_files(
       num_classes: number of labels, of tokens in a sequence, or of levels of an image (0: real values) to condition on.
       local: whether the context is local: each site reads the places of its grid that belong to the site (see
         `ContextSpec`).
-      holes: whether NaN in real values says that the value of a site is missing (see `arjax.core.holes`); else it is
+      holes: whether NaN in real values says that the value of a site is missing (see `arjax.core.arrays`); else it is
         refused.
 
     Raises:

@@ -11,11 +11,9 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from arjax.core.arguments import named_arguments
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
-from arjax.core.options import opt
-from arjax.core.output import say_once
+from arjax.core.errors import UserError, say_once
+from arjax.core.options import named_arguments, opt
 from arjax.core.registry import Component, Registry
 from arjax.core.spec import FIXED_LEVELS, NO_CONTEXT, ContextSpec, EventSpec, check_spec
 from arjax.data.rows import Rows
@@ -111,7 +109,7 @@ class Dataset:
 
     @property
     def has_holes(self) -> bool:
-        """Whether values of some split may be missing, see `arjax.core.holes`."""
+        """Whether values of some split may be missing, see `arjax.core.arrays`."""
         return any(map(has_holes, self.splits.values()))
 
     @property
@@ -208,7 +206,7 @@ def from_arrays(
       event: shape and kind of one example.
       train: examples [N, *event.shape], or a dict with `x` and, where there are, `context`, `mask[N, *grid]` (0 or 1:
         the sites that are scored) and `weight[N]` (0 or 1: the scored examples). A context of several parts is a
-        dict of arrays. NaN says that a real value, or one of columns, is missing (see `arjax.core.holes`).
+        dict of arrays. NaN says that a real value, or one of columns, is missing (see `arjax.core.arrays`).
       validation: likewise; None for no such split.
       test: likewise.
       extra: names of further arrays [N, ...] of the splits, which the transform of the data set reads.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, say_once
 from arjax.core.options import opt
-from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, context_option, from_splits, label_context
 from arjax.data.prepared import read_splits

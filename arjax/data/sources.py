@@ -12,11 +12,17 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from arjax.core.arrays import as_array, check_context, check_marks, check_precision, check_values, is_real_type
+from arjax.core.arrays import (
+    as_array,
+    check_context,
+    check_marks,
+    check_precision,
+    check_values,
+    is_present,
+    is_real_type,
+)
 from arjax.core.batch import Batch, as_parts
-from arjax.core.errors import UserError, did_you_mean
-from arjax.core.holes import is_present
-from arjax.core.output import say_once
+from arjax.core.errors import UserError, did_you_mean, say_once
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 
 
@@ -38,7 +44,7 @@ class ArraySource:
     Missing values are NaN in `x`; then the masks of batches are 0 there.
     """
 
-    #: Whether values may be missing, see `arjax.core.holes`.
+    #: Whether values may be missing, see `arjax.core.arrays`.
     has_holes = False
 
     def __init__(self, event: EventSpec, arrays: Batch, context: ContextSpec = NO_CONTEXT):

@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from arjax.core.arrays import check_precision
+from arjax.core.arrays import check_precision, is_present
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError, did_you_mean
-from arjax.core.holes import is_present
-from arjax.core.output import say_once
+from arjax.core.errors import UserError, did_you_mean, say_once
 from arjax.core.spec import EventSpec
 from arjax.data.sources import ArraySource
 

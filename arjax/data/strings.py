@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from arjax.core.arrays import up_to_end
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, say_once
 from arjax.core.options import opt, seed_option
-from arjax.core.output import say_once
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.data.base import DATASETS, Dataset, from_splits
 from arjax.data.sources import SPLITS

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from arjax.core.arrays import check_precision
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, say_once
 from arjax.core.files import user_path
 from arjax.core.options import Option, opt, seed_option
-from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, from_splits
 from arjax.data.sources import SPLITS, check_other_files, tell_shared_rows
@@ -72,7 +71,7 @@ def table(
         stated are taken as they are written, identifiers and numbers with zeros in front included.
       most_levels: see `mixed`.
       missing: "refuse" cells without a value, make them one more "level" of their column, which is then discrete, or
-        leave a "hole": the value is missing (see `arjax.core.holes`), in real columns, too. A table of levels with
+        leave a "hole": the value is missing (see `arjax.core.arrays`), in real columns, too. A table of levels with
         holes has mixed columns.
       missing_cells: the texts of such cells.
       binary_as_real: real columns may hold nothing but 0 and 1. A density on two points has no meaning (it can be made

@@ -10,8 +10,7 @@ from decimal import Decimal
 
 import numpy as np
 
-from arjax.core.errors import UserError
-from arjax.core.output import say_once
+from arjax.core.errors import UserError, say_once
 from arjax.core.spec import EventSpec
 from arjax.data.column_form import LARGEST, ColumnForm
 from arjax.data.table_files import Cells, is_number

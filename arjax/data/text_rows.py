@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arjax.core.arrays import up_to_end
-from arjax.core.errors import UserError, did_you_mean
+from arjax.core.errors import UserError, did_you_mean, say_once
 from arjax.core.files import reading, user_path
-from arjax.core.output import say_once
 from arjax.data.rows import RowsRead, check_unknown
 from arjax.data.table_files import is_number
 from arjax.data.vocabulary import Vocabulary, padded

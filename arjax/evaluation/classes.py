@@ -11,8 +11,7 @@ import numpy as np
 
 from arjax.core.arrays import as_array, check_finite
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError, did_you_mean
-from arjax.core.output import say_once
+from arjax.core.errors import UserError, did_you_mean, say_once
 from arjax.data import Dataset, Source
 from arjax.data.sources import pieces
 from arjax.evaluation.likelihood import Evaluator

@@ -12,9 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals.blocks import scores_blocks
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, say_once
 from arjax.core.options import opt, typed_fields
-from arjax.core.output import say_once
 from arjax.core.programs import call_if_it_fits
 from arjax.data import Dataset
 from arjax.data.vocabulary import Vocabulary

@@ -25,12 +25,11 @@ from flax import traverse_util
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from arjax.core import __version__
 from arjax.core.errors import UserError
 from arjax.core.files import replacing, user_path
 from arjax.core.registry import UnknownNameError
-from arjax.core.typed_json import largest_sizes, read
-from arjax.core.values import parse_json
-from arjax.core.version import __version__
+from arjax.core.values import largest_sizes, parse_json, read_typed
 from arjax.interop.tensors import open_tensors
 from arjax.models import Model, Recipe, make, recipe_of
 from arjax.models.checks import check_params
@@ -111,7 +110,7 @@ def load_model(path: str | os.PathLike) -> SavedModel:
         version = content.get("version")
         raise UserError(f"{str(path)!r} was written by arjax {version}, whose files this version cannot read")
     try:
-        return _saved(read(Content, content, "the metadata"), tensors)
+        return _saved(read_typed(Content, content, "the metadata"), tensors)
     except UnknownNameError as error:
         remedy = "import the module with your components first"
         raise UserError(f"{remedy}: the model in {str(path)!r} has an {error}") from error

@@ -15,9 +15,9 @@ from arjax.conditionals import CONDITIONALS, Conditional, make_conditional, trun
 from arjax.conditionals.base import CONDITIONAL, bound
 from arjax.conditionals.blocks import Query, scores_blocks, site_entropy, site_log_prob, site_loss
 from arjax.conditionals.temperature import as_temperature
+from arjax.core.arrays import filled
 from arjax.core.batch import Array, Batch, Score
 from arjax.core.errors import UserError
-from arjax.core.holes import filled
 from arjax.core.programs import one_program
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.core.traits import traits
@@ -55,10 +55,10 @@ class AutoregressiveModel(Model):
 
     Within a step they are independent given x_<t, unless the conditional is joint: then it keeps their dependence.
 
-    Missing values (NaN, see `arjax.core.holes`) are for networks that predict from any set of observed sites. A missing
-    site is not shown to the network and adds 0 to every score. So log p is that of the observed values under the order
-    restricted to their sites. This is the marginal of p under an order that visits the missing sites last, and under
-    others as far as the orders of the model agree with one another.
+    Missing values (NaN, see `arjax.core.arrays`) are for networks that predict from any set of observed sites. A
+    missing site is not shown to the network and adds 0 to every score. So log p is that of the observed values under
+    the order restricted to their sites. This is the marginal of p under an order that visits the missing sites last,
+    and under others as far as the orders of the model agree with one another.
 
     All log-probabilities are in nats. Every method is a pure function of its arguments and may be jitted. A model is a
     pytree: its orders are arrays, its network and its conditional are static and compared by value. So it can be an

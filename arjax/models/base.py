@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
-from arjax.core.memory import within_memory
+from arjax.core.programs import within_memory
 from arjax.core.registry import Registry
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.core.traits import INHERITED

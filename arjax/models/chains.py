@@ -23,9 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.batch import Batch, Score
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, say_once
 from arjax.core.options import is_integer
-from arjax.core.output import say_once
 from arjax.core.programs import call_if_it_fits, one_program
 from arjax.core.spec import ContextSpec
 from arjax.models import extras

@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.arguments import named_arguments
 from arjax.core.arrays import (
     as_array,
     as_sites,
@@ -27,8 +26,8 @@ from arjax.core.arrays import (
 )
 from arjax.core.batch import Batch, as_parts
 from arjax.core.errors import UserError
-from arjax.core.memory import bytes_of, check_memory
-from arjax.core.options import is_integer
+from arjax.core.options import is_integer, named_arguments
+from arjax.core.programs import bytes_of, check_memory
 from arjax.core.scores import NO_LIKELIHOOD
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
@@ -54,7 +53,7 @@ def as_values(
     """`values` [B, *event.shape] in the type of the event; they are called `name` in messages.
 
     With `counts`, bool[*grid], values of other sites may be anything: they come out as 0. With `holes`, values may be
-    missing: they stay NaN (see `arjax.core.holes`). Raises `UserError` for another shape, no real numbers, fractions
+    missing: they stay NaN (see `arjax.core.arrays`). Raises `UserError` for another shape, no real numbers, fractions
     for discrete data, or values that the event cannot have; `remedy` is the advice about a missing one.
     """
     values = as_array(values, name)

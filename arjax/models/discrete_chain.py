@@ -41,7 +41,7 @@ from arjax.models.kinds import KINDS, Example, Recipe
 from arjax.models.noise_schedules import DISCRETE, MOST_STEPS, kept
 from arjax.networks import NETWORKS
 from arjax.networks.denoisers import Denoiser, make_denoiser
-from arjax.networks.denoisers.any_order import AnyOrderDenoiser
+from arjax.networks.denoisers.base import AnyOrderDenoiser
 from arjax.samplers.schedules import uniform
 
 PROCESSES = ("uniform", "absorbing", "rounds")

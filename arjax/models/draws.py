@@ -13,10 +13,9 @@ import numpy as np
 
 from arjax.conditionals.temperature import as_temperature
 from arjax.core.arrays import as_array, as_sites, filled_behind_end
-from arjax.core.errors import UserError
-from arjax.core.memory import check_memory
+from arjax.core.errors import UserError, say_once
 from arjax.core.options import LARGEST, check_size, is_integer, opt
-from arjax.core.output import say_once
+from arjax.core.programs import check_memory
 from arjax.core.spec import EventSpec
 from arjax.models.checks import as_context, as_values, check_end, check_key, check_params, is_one_context
 from arjax.models.extras import examples_of_part, sampled_part

@@ -20,9 +20,8 @@ import jax.numpy as jnp
 from arjax.conditionals import CONDITIONALS, TransformedNormal
 from arjax.conditionals.transformed_normal import log_normal
 from arjax.core.batch import Batch, Score
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, say_once
 from arjax.core.options import DEEPEST, opt
-from arjax.core.output import say_once
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.core.traits import require
 from arjax.factorization import PARTITIONS

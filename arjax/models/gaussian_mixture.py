@@ -29,10 +29,9 @@ import numpy as np
 
 from arjax.conditionals.scales import LARGEST_LOG_SCALE
 from arjax.conditionals.temperature import tempered
-from arjax.core.arrays import is_traced
+from arjax.core.arrays import is_present, is_traced
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
-from arjax.core.holes import is_present
 from arjax.core.normal import mass
 from arjax.core.options import LARGEST_SEED, opt
 from arjax.core.spec import NO_CONTEXT, EventSpec

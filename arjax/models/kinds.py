@@ -13,13 +13,12 @@ import numpy as np
 from arjax.conditionals import CONDITIONALS
 from arjax.conditionals.base import usual_conditional
 from arjax.core import arrays
-from arjax.core.arguments import check_names, checked_arguments
 from arjax.core.errors import UserError, nearest
+from arjax.core.options import check_names, checked_arguments
 from arjax.core.programs import checked_pytree
 from arjax.core.registry import Registry
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
-from arjax.core.typed_json import read
-from arjax.core.values import is_value
+from arjax.core.values import is_value, read_typed
 from arjax.factorization import (
     Factorization,
     Orders,
@@ -277,14 +276,14 @@ class Recipe:
     @classmethod
     def from_json(cls, value: Any, arrays: Mapping[str, np.ndarray]) -> Recipe:
         """Returns the recipe of `as_json`, with its arrays."""
-        return dataclasses.replace(_as_recipe(read(RecipeJson, value, "model")), arrays=arrays)
+        return dataclasses.replace(_as_recipe(read_typed(RecipeJson, value, "model")), arrays=arrays)
 
 
 def _as_recipe(content: RecipeJson) -> Recipe:
     context = ContextSpec(local=content["local"], **dict[str, Any](content["context"]))
     parts = {name: _as_recipe(part) for name, part in content["parts"].items()}
     network = {"name": ""} if content["network"] is None else dict(content["network"])
-    name = read(str, network.pop("name", None), "model/network/name")
+    name = read_typed(str, network.pop("name", None), "model/network/name")
     choice = ModelChoice(content["kind"], content["options"], name, network, parts)
     return Recipe(content["event"], context, choice, content["dtype"])
 

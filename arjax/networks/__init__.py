@@ -5,7 +5,7 @@ Importing this package imports every family in it, so a new network is a new fil
 - One state per step (recurrent networks, convolutions): `layers.steps.StepNetwork` embeds the values, adds positions
   and the context, and reads features from the states of a core. Recurrent cores are stacks of cells
   (`recurrent.stack`); convolutional cores write their equations once, and step and extend follow
-  (`layers.convolution_1d`). Linear recurrences are mixers with a chunked form, and step and extend follow
+  (`layers.causal`). Linear recurrences are mixers with a chunked form, and step and extend follow
   (`recurrent.linear`).
 - Transformers with any attention: `attention.transformer.BlockNetwork`.
 - Networks on images: `layers.grids` turns raster-like orders into plain raster by flips and transpositions,

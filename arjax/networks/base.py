@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.batch import Array
-from arjax.core.errors import UserError
-from arjax.core.output import say_once
+from arjax.core.errors import UserError, say_once
 from arjax.core.programs import one_program
 from arjax.core.registry import Registry
 from arjax.core.spec import ContextSpec, EventSpec
@@ -48,7 +47,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 #:   several orders it does not.
 #: - "graphs": it keeps to a dependency graph that has fewer edges than the order allows.
 #: - "holes": all forms leave out the sites of `x`, or of a canvas, whose value is missing. A site with NaN counts as
-#:   one that comes after all others, and the features are finite. See `arjax.core.holes`.
+#:   one that comes after all others, and the features are finite. See `arjax.core.arrays`.
 #: - "unbounded": it goes on behind the last site that it was trained on. With the same parameters, over a longer
 #:   sequence in raster order, the features of the first sites are the same, and carries have the same size.
 #: - "grows": `extend` and `keep` take the carries that `loop_carry` makes, too; else `step` alone.
@@ -255,11 +254,10 @@ def check_orders(network: Network) -> None:
     """Raises `UserError` unless the network, with its options, knows which site comes next under several orders."""
     if "orders" in network.traits:
         return
-    for name, value in (("position", "learned"), ("target_position", True)):
-        if getattr(network, name, value) in ("none", False):
-            raise UserError(
-                f"under several orders a network must know which site comes next: set network.{name}={value}"
-            )
+    options = (("position", "learned"), ("target_position", True))
+    missing = [f"{name}={value}" for name, value in options if getattr(network, name, value) in ("none", False)]
+    if missing:
+        raise UserError(f"under several orders a network must know which site comes next: set network.{missing[0]}")
     raise UserError(f"the network {name_of(network)!r} does not know which site comes next, so it needs one order")
 
 
@@ -312,12 +310,10 @@ def fields_from(options: nn.Module, module: type[nn.Module], **given: Any) -> di
     return {name: getattr(options, name) for name in names if hasattr(options, name)} | given
 
 
-def check_divides(network: Any, part: str, whole: str) -> None:
-    """Raises `UserError` unless one option divides another."""
-    if getattr(network, whole) % getattr(network, part):
-        raise UserError(
-            f"network.{part}={getattr(network, part)} does not divide network.{whole}={getattr(network, whole)}"
-        )
+def divides(part: int, whole: int, name: str = "num_heads", of: str = "hidden_size") -> None:
+    """Raises `UserError` unless an option divides another."""
+    if whole % part:
+        raise UserError(f"network.{name}={part} does not divide network.{of}={whole}")
 
 
 def tell_cut(network: Network, factorization: Factorization, **most: int) -> None:

@@ -7,7 +7,8 @@ Language Models".
 from __future__ import annotations
 
 import ast
-from typing import Any, NamedTuple
+import functools
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -19,13 +20,12 @@ from arjax.core.registry import Component
 from arjax.networks.attention.linear_attention import LinearAttention
 from arjax.networks.attention.patterns import Near
 from arjax.networks.attention.sparse_attention import PatternAttention
-from arjax.networks.base import NETWORKS, fields_from
+from arjax.networks.base import NETWORKS, divides, fields_from
 from arjax.networks.layers.attention import SelfAttention
 from arjax.networks.layers.blocks import Block
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.steps import ChunkedStepNetwork
-from arjax.networks.recurrent.linear.mixer import MIXERS, LinearMixer, divides
-from arjax.networks.recurrent.linear.network import GATED, out_scale
+from arjax.networks.recurrent.linear.mixer import GATED, MIXERS, BlocksCore, LinearMixer, out_scale
 
 
 @MIXERS.register("attention")
@@ -111,8 +111,8 @@ def read_layers(text: str) -> tuple[Component, ...]:
     return tuple(MIXERS.read(call) for call in named)
 
 
-class HybridCore(nn.Module):
-    """Residual blocks, a mixer and a gated MLP each, after an RMS normalisation; the last one normalises their sum.
+class HybridCore(BlocksCore):
+    """Residual blocks with a mixer of its own each.
 
     Attributes:
       layers: the mixers, see `read_layers`.
@@ -131,49 +131,23 @@ class HybridCore(nn.Module):
         scale = out_scale(len(mixers), self.mlp_size)
         block = nn.remat(Block, static_argnums=(2, 3)) if self.remat else Block
         fields = {"out_scale": scale, "activation": "silu"} | GATED
+        mixer_fields = {"width": self.width, "out_scale": scale, "dtype": self.dtype}
+        make = [functools.partial(mixer.build, **mixer_fields) for mixer in mixers]
         self.blocks = [
-            block(
-                **fields_from(self, Block, make_attention=make_mixer(mixer, self.width, scale, self.dtype), **fields),
-                name=f"layer_{i}",
-            )
-            for i, mixer in enumerate(mixers)
+            block(**fields_from(self, Block, make_attention=each, **fields), name=f"layer_{i}")
+            for i, each in enumerate(make)
         ]
         self.norm = nn.RMSNorm(dtype=self.dtype)
 
     def __call__(self, x_BTE: jax.Array, train: bool) -> jax.Array:
-        """All steps, [B, T, E] -> [B, T, E]."""
         for block in self.blocks:
             x_BTE, _ = block(x_BTE, 1, train)
         return self.norm(x_BTE)
 
-    def start(self, batch_size: int, num_steps: int) -> list[Any]:
-        """One cache per layer."""
-        return [block.init_cache(batch_size, num_steps, 1) for block in self.blocks]
+    num_layers = property(lambda self: len(self.blocks))
 
-    def step(self, carry: list[Any], x_BE: jax.Array, t: jax.Array) -> tuple[list[Any], jax.Array]:
-        """One step through all layers."""
-        caches, h = [], x_BE[:, None]
-        for block, cache in zip(self.blocks, carry, strict=True):
-            cache, h = block.step(cache, h, t)
-            caches.append(cache)
-        return caches, self.norm(h[:, 0])
-
-    def extend(self, carry: list[Any], x_BTE: jax.Array, t: jax.Array) -> tuple[list[Any], jax.Array]:
-        """Several steps through all layers."""
-        caches, h = [], x_BTE
-        for block, cache in zip(self.blocks, carry, strict=True):
-            cache, h = block.extend(cache, h, t, 1)
-            caches.append(cache)
-        return caches, self.norm(h)
-
-    def keep(self, carries: list[Any], n: jax.Array) -> list[Any]:
-        """The caches after the first n steps of `extend`."""
-        return [block.keep(cache, n) for block, cache in zip(self.blocks, carries, strict=True)]
-
-
-def make_mixer(mixer: Component, width: int, scale: float, dtype: str):
-    """Makes the mixer of a layer, inside of its block."""
-    return lambda: mixer.build(width=width, out_scale=scale, dtype=dtype)
+    def apply_layer(self, i, *args, method):
+        return getattr(self.blocks[i], method)(*args)
 
 
 @NETWORKS.register("hybrid")

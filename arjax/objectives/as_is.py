@@ -11,9 +11,8 @@ import jax.numpy as jnp
 
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, say_once
 from arjax.core.options import opt
-from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Params, dummy_batch, repeated

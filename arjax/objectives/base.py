@@ -89,7 +89,7 @@ class Loss:
 #: The traits of objectives.
 TRAITS = {
     "needs_orders": "it draws from `model.orders`, which then must not be empty",
-    "holes": "a likelihood of the observed values of examples with missing ones, see `arjax.core.holes`",
+    "holes": "a likelihood of the observed values of examples with missing ones, see `arjax.core.arrays`",
     "draws": "the loss depends on draws of the model: a step against the gradient lowers its mean over the draws, and "
     "not always the loss of one draw",
     "of_tokens": "the nats that it reports are those of tokens that stand for the data",

@@ -12,9 +12,8 @@ import numpy as np
 
 from arjax.core.arrays import is_traced
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, say_once
 from arjax.core.options import opt
-from arjax.core.output import say_once
 from arjax.core.traits import require
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Params, repeated

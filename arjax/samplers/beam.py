@@ -10,9 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from arjax.conditionals.truncated import Truncated
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, say_once
 from arjax.core.options import opt
-from arjax.core.output import say_once
 from arjax.networks.base import chunk_of, step_variables
 from arjax.samplers.base import SAMPLERS, Draw, Sampler
 from arjax.samplers.loops import num_calls, read_prompt

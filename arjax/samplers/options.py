@@ -9,8 +9,7 @@ from typing import Any
 import jax
 
 from arjax.conditionals.temperature import as_temperature
-from arjax.core.arguments import check_names
-from arjax.core.options import opt
+from arjax.core.options import check_names, opt
 
 
 @jax.tree_util.register_dataclass

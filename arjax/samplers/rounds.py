@@ -13,9 +13,9 @@ import numpy as np
 
 from arjax.conditionals.base import Conditional, bound
 from arjax.conditionals.blocks import scores_blocks
+from arjax.core.arrays import is_present
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.holes import is_present
 from arjax.factorization import Factorization, reorder
 from arjax.networks.base import Network, check_ahead, extend, keep, step_variables
 from arjax.samplers.base import example_keys

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from arjax.core.output import say_once
+from arjax.core.errors import say_once
 from arjax.networks.base import ChunkedNetwork, extend, first_loop, keep, loop_carry
 from arjax.samplers.base import Draw, Steps, per_example
 from arjax.samplers.drafts.base import Draft, Place, Proposal, Target, target_of_draft

@@ -28,7 +28,8 @@ from arjax.sweep.table import Table
 LOG_NAME = "log.txt"
 HEARTBEAT_SECONDS = 60.0
 WAIT_SECONDS = 0.5
-PROGRAM = (sys.executable, "-m", "arjax")
+#: The runs of a sweep are trusted, as are the runs that they read: the sweep file names them.
+PROGRAM = (sys.executable, "-m", "arjax", "--trust")
 EXIT_SOME_FAILED = 1
 
 
@@ -53,7 +54,6 @@ class LocalExecutor:
         program: Sequence[str] = PROGRAM,
         *,
         most: int | None = None,
-        more: Sequence[str] = (),
     ):
         """Shares out the devices; where there are none the cores, as threads of two jobs on a core hold each other up.
 
@@ -62,7 +62,6 @@ class LocalExecutor:
           devices_per_job: visible devices that each process gets for itself; None: each sees all of them.
           program: command line of `arjax` without its arguments.
           most: the most runs that can run at once, where it is known: no more of them share devices and cores.
-          more: arguments of each run, such as `--trust`, that are none of its row.
         """
         all_devices, self._jobs = visible_devices(os.environ), jobs if most is None else min(jobs, max(most, 1))
         devices: list[list[str]] = [[]] * self._jobs
@@ -73,7 +72,7 @@ class LocalExecutor:
         self._shares: queue.SimpleQueue[tuple[list[str], set[int]]] = queue.SimpleQueue()
         for share in zip(devices, cores, strict=True):
             self._shares.put(share)
-        self._program = [*program, *more]
+        self._program = list(program)
         self._processes: dict[str, subprocess.Popen] = {}
         self._lock = threading.Lock()
         self._stopped = False

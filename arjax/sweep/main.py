@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from arjax.cli.command_line import TRUST_HELP, Parser, leave, tell_mistakes
+from arjax.cli.command_line import Parser, leave, tell_mistakes
 from arjax.cli.completion import answer
 from arjax.core.errors import UserError, refuse
 from arjax.core.files import folder_to_write, only_run_in, user_path
-from arjax.core.trust import trusting
+from arjax.core.plugins import trusting
 from arjax.core.values import parse_expression, parse_literal
 from arjax.reporting.progress import format_duration
 from arjax.reporting.tables import print_table
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments[:1] == ["--complete"]:
             return answer("arjax-sweep", arguments[1:])
         flags = sweep_flags(arguments)
-        with trusting(flags.trust):
+        with trusting():  # the user has named the sweep file, and it names the runs
             return run_search(flags, _executor) if flags.search else _sweep(flags)
 
     return tell_mistakes("arjax-sweep", call)
@@ -121,14 +121,13 @@ def _stages(runs: Sequence[Run], table: Table, failed: list[str]) -> Iterator[li
 
 def _executor(flags: argparse.Namespace, workdir: Path, most: int) -> Executor:
     """The executor of the flags; `most`: the number of runs of the largest stage."""
-    more = ["--trust"] * flags.trust
     if flags.executor == "local":
-        return LocalExecutor(1 if flags.jobs is None else flags.jobs, flags.devices_per_job, most=most, more=more)
+        return LocalExecutor(1 if flags.jobs is None else flags.jobs, flags.devices_per_job, most=most)
     if flags.executor == "population":
         from arjax.sweep.population import PopulationExecutor  # with JAX, which would take the devices of other runs
 
         return PopulationExecutor()
-    return SlurmExecutor(workdir, slurm_options(flags.slurm_options), jobs=flags.jobs, more=more)
+    return SlurmExecutor(workdir, slurm_options(flags.slurm_options), jobs=flags.jobs)
 
 
 def _report(table: Table) -> dict[str, str]:
@@ -224,7 +223,6 @@ def sweep_parser() -> Parser:
         choices=("local", "population", "slurm"),
         help="a process for each run; one program for runs that differ in order and seed; a cluster [local]",
     )
-    add("--trust", action="store_true", help=f"{TRUST_HELP}; each run gets this flag, too")
     add("--slurm_options", default="", metavar="K=V,K=V", help="for submitit, such as slurm_partition=gpu")
     group = parser.add_argument_group("search over the space of get_search(), by the score on validation")
     group.add_argument("--search", default="", choices=("optuna",), help="how the next trial is chosen")

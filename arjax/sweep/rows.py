@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError, did_you_mean, refuse
+from arjax.core.files import find_file, split_argument
+from arjax.core.options import checked_arguments
+from arjax.core.plugins import run_user_file
 from arjax.core.scores import WEIGHTS, kind_of_mixture, mixed_nats, weakest
-from arjax.core.user_files import find_file, run_user_file, split_argument
 from arjax.evaluation.summaries import group_by_seed, mean_over_runs, stderr_of
 from arjax.reporting.reports import check_metric, is_number
 from arjax.sweep.results import COLUMNS, Finished, number, with_stderr

@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
-from arjax.core.files import only_run_in, read_json_object, user_path, writable_folder, write_json
-from arjax.core.options import is_integer
-from arjax.core.user_files import find_file, run_user_file
+from arjax.core.files import find_file, only_run_in, read_json_object, user_path, writable_folder, write_json
+from arjax.core.options import checked_arguments, is_integer
+from arjax.core.plugins import run_user_file
 from arjax.reporting.tables import print_table
 from arjax.sweep.executors import Executor, execute, tell_failures
 from arjax.sweep.results import Finished, cell_with_stderr, lower_is_better, number, with_stderr, write_csv

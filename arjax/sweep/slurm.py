@@ -134,9 +134,8 @@ class SlurmExecutor:
         program: Sequence[str] = PROGRAM,
         *,
         jobs: int | None = None,
-        more: Sequence[str] = (),
     ):
-        """`workdir`: of the sweep; `jobs`: in the queue at once, None: all; `program`, `more`: as in `LocalExecutor`.
+        """`workdir`: of the sweep; `jobs`: in the queue at once, None: all; `program`: as in `LocalExecutor`.
 
         `options` go to `submitit.AutoExecutor.update_parameters`, such as `{"slurm_partition": "gpu"}`.
         """
@@ -154,7 +153,7 @@ class SlurmExecutor:
             self._executor.update_parameters(**(dict(options) | {"slurm_additional_parameters": parameters}))
         except (RuntimeError, NameError, TypeError, ValueError) as error:  # no SLURM, or an option that it lacks
             raise UserError(f"--executor=slurm does not work here: {str(error).splitlines()[0]}") from error
-        self._program, self._jobs = [*program, *more], jobs
+        self._program, self._jobs = list(program), jobs
 
     def execute(self, runs: Iterable[Run], workdir: Path) -> Iterator[tuple[Run, int]]:
         coming, waiting = iter(runs), dict[str, Run]()

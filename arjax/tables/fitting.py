@@ -13,9 +13,8 @@ import numpy as np
 from arjax.api.arrays import fit_arrays
 from arjax.api.fitting import silence
 from arjax.api.trained_model import Fitted
-from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
-from arjax.core.options import check_seed
+from arjax.core.options import check_seed, checked_arguments
 from arjax.core.scores import fit_weights, mixed_nats
 from arjax.core.traits import require
 from arjax.data.frames import Frame, read_frame

@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError, did_you_mean
-from arjax.core.options import check_seed
+from arjax.core.options import check_seed, checked_arguments
 from arjax.core.scores import log_mean
 from arjax.data.frames import Frame, plain, read_frame
 from arjax.data.table_files import NO_VALUE

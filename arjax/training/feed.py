@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.memory import bytes_of, free_bytes
+from arjax.core.programs import bytes_of, free_bytes
 from arjax.data import Source
 from arjax.data.ahead import read_ahead
 from arjax.data.batches import train_index_block

@@ -13,10 +13,9 @@ import jax
 import optax
 from jax.sharding import Mesh
 
-from arjax.core.errors import UserError
-from arjax.core.memory import bytes_of, check_memory
+from arjax.core.errors import UserError, say_once
 from arjax.core.options import opt
-from arjax.core.output import say_once
+from arjax.core.programs import bytes_of, check_memory
 from arjax.core.registry import Component
 from arjax.data import Dataset
 from arjax.data.sources import SPLITS

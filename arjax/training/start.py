@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from arjax.core.errors import UserError
-from arjax.core.output import say_once
-from arjax.core.registry import parse_call
+from arjax.core.errors import UserError, say_once
+from arjax.core.values import parse_call
 from arjax.data import Dataset
 from arjax.data.vocabulary import check_same_tokens
 from arjax.models import Model, recipe_of

@@ -17,9 +17,8 @@ from arjax.api.mixtures import mixture_of_runs
 from arjax.api.trained_model import as_history
 from arjax.cli.main import main
 from arjax.config.files import load_config_file
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, say_once
 from arjax.core.files import only_run_in
-from arjax.core.output import say_once
 from arjax.reporting.writers import MetricWriter, read_metrics
 
 

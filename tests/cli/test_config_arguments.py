@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from arjax.config import base_config, dataset_config, network_config, optimizer_config, parse_arg
 from arjax.config.files import load_config_file
 from arjax.core.errors import UserError
-from arjax.core.user_files import split_argument
+from arjax.core.files import split_argument
 from arjax.core.values import compile_regex, parse_value
 
 

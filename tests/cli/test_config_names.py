@@ -5,7 +5,7 @@ import pytest
 from arjax.cli.main import main
 from arjax.config.files import load_config_file
 from arjax.core.errors import UserError
-from arjax.core.user_files import PACKAGE, find_file, short_names
+from arjax.core.files import PACKAGE, find_file, short_names
 from arjax.sweep.main import main as sweep
 
 CONFIG = "from ml_collections import ConfigDict\ndef get_config(arg=''):\n    return ConfigDict({'arg': arg})\n"

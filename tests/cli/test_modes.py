@@ -15,8 +15,7 @@ from arjax.cli.command_line import parse_flags
 from arjax.cli.main import main
 from arjax.cli.modes import next_steps
 from arjax.config.files import apply_overrides, load_workdir_config
-from arjax.core.errors import UserError
-from arjax.core.output import say_once
+from arjax.core.errors import UserError, say_once
 from arjax.reporting.writers import WRITERS, read_metrics
 
 

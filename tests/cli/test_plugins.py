@@ -10,9 +10,7 @@ from arjax.cli.main import main
 from arjax.config import base_config
 from arjax.config.files import load_config_file
 from arjax.config.validate import validate
-from arjax.core import user_code
-from arjax.core.errors import UserError
-from arjax.core.output import say_once
+from arjax.core.errors import UserError, say_once
 from arjax.factorization import ORDERINGS
 from arjax.samplers import SAMPLERS
 
@@ -59,8 +57,6 @@ def forget():
 def another_process(monkeypatch, scope):
     """Every test begins with nothing from outside, and leaves nothing."""
     scope(ORDERINGS)
-    monkeypatch.setattr(user_code, "_NEIGHBOURS", {})
-    monkeypatch.setattr(user_code._LATER, "folders", {})
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if "pytest" not in entry])
     forget()
     yield
@@ -71,7 +67,7 @@ def test_a_run_is_scored_and_sampled_again_without_its_config_file(run, monkeypa
     workdir, folder = run
     monkeypatch.chdir(tmp_path)
     assert json.loads((workdir / "config.json").read_text())["plugins"] == [f"order_of_mine in {folder}"]
-    assert main(["--mode=sample", f"--workdir={workdir}"]) == 0
+    assert main(["--mode=sample", f"--workdir={workdir}", "--trust"]) == 0
     assert (workdir / "samples-1" / "samples.npy").exists() and "last_first" in ORDERINGS.names()
 
 
@@ -84,7 +80,7 @@ def test_a_plugin_of_the_command_stands_beside_those_of_the_run(run, scope, tmp_
     )
     scope(SAMPLERS)
     plugin, sampler = f"--config.plugins=('sampler_of_mine in {tmp_path}',)", "--config.sample.sampler=mine_too"
-    assert main(["--mode=sample", f"--workdir={workdir}", plugin, sampler]) == 0
+    assert main(["--mode=sample", f"--workdir={workdir}", "--trust", plugin, sampler]) == 0
     sys.modules.pop("sampler_of_mine")
 
 
@@ -115,7 +111,7 @@ def test_code_that_has_changed_since_the_training_is_told(run, tmp_path, capsys)
         assert [line for line in capsys.readouterr().err.splitlines(True) if "has changed" in line] == [remark]
     (folder / "run/record.json").write_text("[")
     forget()
-    assert main(["--mode=evaluate", f"--workdir={folder / 'run'}"]) == 2
+    assert main(["--mode=evaluate", f"--workdir={folder / 'run'}", "--trust"]) == 2
     assert "record.json is damaged: put back a copy of it" in capsys.readouterr().err
 
 

@@ -13,10 +13,9 @@ from arjax.api.run_nats import nats_of_run
 from arjax.cli.main import main
 from arjax.config.build import build
 from arjax.config.files import load_workdir_config
-from arjax.core import trust, user_code
+from arjax.core import plugins
 from arjax.core.errors import UserError
 from arjax.factorization import ORDERINGS
-from arjax.sweep.main import _executor, sweep_flags
 from arjax.sweep.main import main as sweep
 
 EVIL = "import pathlib\npathlib.Path(__file__).with_name('evil.ran').touch()\n"
@@ -40,7 +39,6 @@ def in_it(folder, monkeypatch):
     """The current folder is the one with the runs, and Python searches it."""
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", ["", *sys.path])
-    monkeypatch.setattr(trust, "_NAMED", set())
     yield folder
     assert not (folder / "evil.ran").exists()
     sys.modules.pop("evil", None)
@@ -62,7 +60,7 @@ def test_python(in_it, finished_run):
             lambda config=config: arjax.fit(config, in_it / "new", quiet=True),
         )
         for open_it in doors:
-            with pytest.raises(UserError, match=r"evil\.py, which you have not trusted: read"):
+            with pytest.raises(UserError, match=r"evil\.py, which you have not trusted: "):
                 open_it()
     assert not (in_it / "new").exists()
 
@@ -73,8 +71,8 @@ def test_modes(in_it, finished_run, config_file, sentence_of, capsys):
     for name in FORMS:
         sentence = sentence_of(["--mode=sample", f"--workdir={name}"])
         assert sentence == (
-            f"arjax: the run in {name} would run {file}: read that file, then open the run with --trust, or "
-            f"arjax.open_run('{name}', trust=True)\n"
+            f"arjax: the run in {name} would run {file}: if you know that file, give --trust (arjax.open_run('{name}', "
+            "trust=True)) or --config=FILE.py, or add its folder to $ARJAX_TRUST\n"
         )
     for mode in ("evaluate", "suggest", "inpaint"):
         assert file in sentence_of([f"--mode={mode}", "--workdir=file"])
@@ -98,72 +96,70 @@ def test_modes(in_it, finished_run, config_file, sentence_of, capsys):
 SWEEP = "from arjax.sweep import Run\ndef get_sweep():\n    return [Run('a', {config!r}, {more})]\n"
 
 
-@pytest.mark.slow
-def test_populations_and_sweeps(in_it, config_file, capfd):
-    """A population that begins with the parameters of a run; jobs of a sweep are commands, and get the flag."""
-    more = {"train.init_from": str(in_it / "file")}
-    (in_it / "sweep.py").write_text(SWEEP.format(config=f"{config_file}:smoke,context=label", more=more))
-    flags = ["--sweep=sweep.py", "--workdir=out"]
-    assert sweep([*flags, "--executor=population"]) == 1
-    assert "evil.py, which you have not trusted" in "".join(capfd.readouterr())
-    shutil.rmtree("out")
-    for more, last in ([], "arjax"), (["--trust"], "--trust"):
-        assert _executor(sweep_flags([*flags, *more]), in_it, 1)._program[-1] == last
-
-
-def test_trust_is_given_to_a_run_and_what_it_reads(folder, monkeypatch, config_file, tmp_path, sentence_of):
-    """By the flag, also of the runs of a sweep, and by the argument; from then on without; not once it has changed."""
-    monkeypatch.setenv(trust.VARIABLE, str(tmp_path / "trusted"))
-    monkeypatch.setattr(trust, "_NAMED", set())
+@pytest.fixture
+def theirs(folder, tmp_path):
+    """Runs in two forms whose code leaves a mark, and a function: whether it has run since the last call."""
     for name in FORMS[:2]:
         shutil.copytree(folder / name, tmp_path / name)
         path = tmp_path / name / "config.json"
         path.write_text(path.read_text().replace(str(folder), str(tmp_path)))
-    evil, mark = tmp_path / "evil.py", tmp_path / "evil.ran"
-    evil.write_text(EVIL)
+    (tmp_path / "evil.py").write_text(EVIL)
+    mark = tmp_path / "evil.ran"
 
     def ran():
-        trust._NAMED.clear()
+        plugins._PROGRAMS.clear()
         sys.modules.pop("evil", None)
-        found = mark.exists()
+        has_run = mark.exists()
         mark.unlink(missing_ok=True)
-        return found
+        return has_run
 
+    return ran
+
+
+def test_trust_is_given_to_a_run_and_to_all_that_it_reads(theirs, config_file, tmp_path, finished_run, sentence_of):
+    """By the flag and by the argument, each time anew."""
     sample = ["--mode=sample", f"--workdir={tmp_path / 'module'}", "--config.sample.num=1"]
-    assert main([*sample, "--trust"]) == 0 and ran()
-    assert main(sample) == 0 and ran()
-    evil.write_text(EVIL + "# edited\n")
-    assert "evil.py, which has changed since you trusted it" in sentence_of(sample) and not ran()
-    assert arjax.open_run(tmp_path / "file", trust=True).status == "finished" and ran()
-    assert main(sample) == 0 and ran()
-    evil.write_text(EVIL + "# edited again\n")
+    assert main([*sample, "--trust"]) == 0 and theirs()
+    assert "which you have not trusted" in sentence_of(sample) and not theirs()
+    assert arjax.open_run(tmp_path / "file", trust=True).status == "finished" and theirs()
+    draft = f"speculative(draft={str(tmp_path / 'file')!r})"
+    arjax.open_run(finished_run, trust=True).sample(1, sampler=draft, context=1)
+    assert theirs()
+    with pytest.raises(UserError, match="which you have not trusted"):
+        arjax.open_run(finished_run).sample(1, sampler=draft, context=1)
+    assert not theirs()
     (tmp_path / "drawn.py").write_text(
         config_file.read_text().replace('"digits", context=arg.context', f'"drawn", run="{tmp_path / "file"}"')
     )
     command = [f"--config={tmp_path / 'drawn.py'}:smoke", "--mode=plan"]
-    assert "has changed" in sentence_of(command) and not ran()
+    assert "which you have not trusted" in sentence_of(command) and not theirs()
     with pytest.raises(UserError, match=r"drawn from|context"):  # of the model, which has a context: its code has run
         arjax.fit(command[0].removeprefix("--config="), tmp_path / "fitted", quiet=True, trust=True)
-    assert ran()
-    evil.write_text(EVIL + "# and again\n")
-    more = {"train.init_from": str(tmp_path / "file")}
-    (tmp_path / "sweep.py").write_text(SWEEP.format(config=f"{config_file}:smoke,context=label", more=more))
-    flags = [f"--sweep={tmp_path / 'sweep.py'}", f"--workdir={tmp_path / 'out'}", "--executor=population"]
-    assert sweep([*flags, "--trust"]) == 0 and ran()
-    assert "--trust" not in (tmp_path / "out" / "results.csv").read_text()
+    assert theirs()
     assert "modes that open runs" in sentence_of(["--mode=list", "--trust"])
 
 
+SWEEP = "from arjax.sweep import Run\ndef get_sweep():\n    return [Run('a', {config!r}, {more})]\n"
+
+
 @pytest.mark.slow
-def test_own_code_is_trusted_by_training_and_by_its_config_file(tmp_path, monkeypatch, sentence_of):
-    """An edited file needs a word, and the sentence has it; the config file that imports it is another way."""
-    monkeypatch.setenv(trust.VARIABLE, str(tmp_path / "trusted"))
+def test_a_sweep_file_trusts_the_runs_that_it_names(theirs, config_file, tmp_path, capfd):
+    """In the process of the sweep, and in those of its runs."""
+    more = {"train.init_from": str(tmp_path / "file")}
+    (tmp_path / "sweep.py").write_text(SWEEP.format(config=f"{config_file}:smoke,context=label", more=more))
+    for executor in ("population", "local"):
+        flags = [f"--sweep={tmp_path / 'sweep.py'}", f"--workdir={tmp_path / executor}", f"--executor={executor}"]
+        assert sweep(flags) == 0 and theirs(), capfd.readouterr()
+
+
+@pytest.mark.slow
+def test_own_code_is_named_by_its_config_file_or_a_flag(tmp_path, monkeypatch, sentence_of):
+    """In another process than the training; or its folder is in the variable."""
     monkeypatch.setattr(sys, "path", list(sys.path))
-    (tmp_path / "helper_q.py").write_text("SIZE = 1\n")
     (tmp_path / "order_q.py").write_text(
-        "import helper_q\nimport numpy as np\nfrom arjax.factorization import ORDERINGS\n\n"
+        "import numpy as np\nfrom arjax.factorization import ORDERINGS\n\n"
         "@ORDERINGS.register('mine_q')\ndef mine_q(grid_shape):\n"
-        "    return np.roll(np.arange(np.prod(grid_shape)), helper_q.SIZE)\n"
+        "    return np.roll(np.arange(np.prod(grid_shape)), 1)\n"
     )
     (tmp_path / "config_q.py").write_text(
         "import order_q\nfrom arjax.config import apply_smoke, base_config, dataset_config, network_config\n\n"
@@ -173,24 +169,21 @@ def test_own_code_is_trusted_by_training_and_by_its_config_file(tmp_path, monkey
     )
 
     def another_process():
-        trust._NAMED.clear()
-        for name in ("order_q", "helper_q"):
-            sys.modules.pop(name, None)
-            user_code._NEIGHBOURS.pop(name, None)
+        plugins._PROGRAMS.clear()
+        sys.modules.pop("order_q", None)
         ORDERINGS._entries.pop("mine_q", None)
 
     config, workdir = f"--config={tmp_path / 'config_q.py'}", f"--workdir={tmp_path / 'run'}"
     sample = ["--mode=sample", workdir, "--config.sample.num=1"]
-    place = f"--config.plugins=('order_q in {tmp_path}',)"
     assert main([config, workdir]) == 0
-    for version, named in enumerate(([], ["--trust"], [config], [place])):
-        (tmp_path / "helper_q.py").write_text(f"SIZE = 1  # version {version}\n" if version else "SIZE = 1\n")
+    for named in (["--trust"], [config], [f"--config.plugins=('order_q in {tmp_path}',)"]):
         another_process()
-        if version:
-            assert "helper_q.py, which has changed since you trusted it" in sentence_of(sample)
+        assert "order_q.py, which you have not trusted" in sentence_of(sample)
         assert main([*sample, *named]) == 0
-        another_process()
-        assert arjax.open_run(tmp_path / "run").status == "finished"
+        assert arjax.open_run(tmp_path / "run").status == "finished"  # in the same process
+    another_process()
+    monkeypatch.setenv(plugins.VARIABLE, str(tmp_path))
+    assert main(sample) == 0
     another_process()
 
 

@@ -6,12 +6,10 @@ import sys
 
 import pytest
 
-from arjax.core import registry, trust, user_code
-from arjax.core.errors import UserError
-from arjax.core.plugins import PluginError, import_plugins, remember_plugins, with_places
-from arjax.core.registry import Registry, import_installed
-from arjax.core.user_code import importing_from
-from arjax.core.user_files import run_user_file
+from arjax.core import plugins
+from arjax.core.errors import UserError, say_once
+from arjax.core.plugins import GROUP, PluginError, code_of, import_plugins, importing_from, run_user_file
+from arjax.core.registry import Registry, import_installed, origins_outside
 
 TOOLS = None
 MINE = """
@@ -28,11 +26,9 @@ def tools(monkeypatch) -> Registry:
     """An empty registry, and modules, folders and entry points as they were afterwards."""
     monkeypatch.setattr(sys.modules[__name__], "TOOLS", Registry("tool"))
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(user_code, "_NEIGHBOURS", {})
-    monkeypatch.setattr(user_code, "_APPENDED", set())
     modules = set(sys.modules)
     import_installed.cache_clear()
-    registry.say_once.cache_clear()
+    say_once.cache_clear()
     yield TOOLS
     import_installed.cache_clear()
     for name in set(sys.modules) - modules:
@@ -48,10 +44,15 @@ def write(folder, name, value=None):
 
 def forget(*names):
     """As in another process."""
+    plugins._PROGRAMS.clear()
     for name in names:
         sys.modules.pop(name, None)
-        user_code._NEIGHBOURS.pop(name, None)
         TOOLS._entries.pop(name, None)
+
+
+def with_places(named, names):
+    """The plugins of a config that names components."""
+    return plugins.with_places(named, origins_outside(names))
 
 
 def run(folder, text):
@@ -68,9 +69,9 @@ def test_a_file_imports_its_neighbours_and_they_are_found_again(tools, tmp_path)
     assert places == (f"mine_a in {folder}", f"nets.deep.mine_b in {folder}")
     assert with_places((), {"mine_b"}) == places[1:]
     assert with_places(("mine_a",), {"mine_b"}) == places  # named by the user, and beside the file
-    remember_plugins(places)
+    assert list(code_of(places)) == [str(folder / "mine_a.py"), str(folder / "nets/deep/mine_b.py")]
     forget("mine_a", "mine_b", "nets.deep.mine_b")
-    import_plugins(places)
+    import_plugins(places, named=True)
     assert tools.names() == ["mine_a", "mine_b"]
 
 
@@ -83,12 +84,13 @@ def test_a_file_that_registers_something_itself_is_found_again(tools, tmp_path):
     first = tools.get("own")
     import_plugins(places)
     assert tools.get("own") is first  # what is there is not run again
-    remember_plugins(places)
+    assert list(code_of(places)) == [str(tmp_path / "config.py"), str(tmp_path / "helper_of_a_file.py")]
     forget("own", "helper_of_a_file")
-    import_plugins(places)
+    import_plugins(places, named=True)
     assert tools.get("own")() == 3
     forget("own")
     (tmp_path / "config.py").unlink()
+    assert list(code_of(places)) == [str(tmp_path / "helper_of_a_file.py")]
     with pytest.raises(PluginError, match=r"the plugin '.*config\.py': the file is not there any more"):
         import_plugins(places)
 
@@ -99,21 +101,34 @@ def test_what_was_typed_or_belongs_to_a_program_is_not_named(tools):
     assert with_places((), {"typed", "run"}) == ()
 
 
-def test_neighbours_are_those_of_the_file_and_as_they_are_now(tools, tmp_path):
-    one, two = write(tmp_path / "one", "mine_c", 1), tmp_path / "two"
-    run(one, "import mine_c")
-    run(one, "import mine_c")
-    write(one, "mine_c", "edited")
-    run(one, "import mine_c")
-    assert tools.get("mine_c")() == "edited"
-    write(two, "mine_c", 2)
-    with pytest.raises(UserError, match=r"'mine_c' is registered twice: by .*one/mine_c\.py, line 4 and .*two/mine_c"):
-        run(two, "import mine_c")
+def test_an_edited_module_runs_in_a_new_process(tools, tmp_path, capsys):
+    """As in all of Python; a remark says so, and the record has what ran."""
+    folder = write(tmp_path, "mine_c", 1)
+    run(folder, "import mine_c")
+    run(folder, "import mine_c")
+    code = code_of(with_places((), {"mine_c"}))
+    assert capsys.readouterr().err == ""
+    write(folder, "mine_c", "edited")
+    run(folder, "import mine_c")
+    assert tools.get("mine_c")() == 1 and code_of(with_places((), {"mine_c"})) == code
+    remark = f"arjax: {folder / 'mine_c.py'} has changed since it was imported: the new version runs in a new process"
+    assert capsys.readouterr().err == remark + "\n"
     forget("mine_c")
-    run(two, "import mine_c")
-    assert tools.get("mine_c")() == 2
-    with pytest.raises(PluginError, match=r"registered twice: by .*two/mine_c\.py, line 4 and .*one/mine_c"):
-        import_plugins([f"mine_c in {one}"], named=True)  # never the one of the other folder
+    run(folder, "import mine_c")
+    assert tools.get("mine_c")() == "edited" and code_of(with_places((), {"mine_c"})) != code
+
+
+def test_a_second_module_of_the_same_name_is_refused(tools, tmp_path):
+    one, two = write(tmp_path / "one", "mine_c", 1), write(tmp_path / "two", "mine_c", 2)
+    run(one, "import mine_c")
+    sentence = rf"another module 'mine_c' than {two}/mine_c\.py is imported already, from {one}: rename one of them"
+    with pytest.raises(UserError, match=sentence):
+        run(two, "import mine_c")
+    with pytest.raises(PluginError, match=r"another module 'mine_c' is imported already: .*one/mine_c"):
+        import_plugins([f"mine_c in {two}"], named=True)
+    assert tools.get("mine_c")() == 1
+    write(tmp_path / "three", "mine_d")
+    run(tmp_path / "three", "import mine_d")  # other folders are as before
 
 
 def test_a_module_of_that_name_from_elsewhere_is_refused(tools, tmp_path, monkeypatch):
@@ -166,7 +181,7 @@ def install(tmp_path, monkeypatch):
             about = folder / f"{package}-1.0.dist-info"
             about.mkdir()
             (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
-            (about / "entry_points.txt").write_text(f"[{trust.GROUP}]\nof_{package} = {package}\n")
+            (about / "entry_points.txt").write_text(f"[{GROUP}]\nof_{package} = {package}\n")
         importlib.invalidate_caches()
 
     return install

@@ -8,7 +8,8 @@ import flax.linen as nn
 import pytest
 
 from arjax.core.errors import UserError, did_you_mean
-from arjax.core.registry import Registry, parse_call
+from arjax.core.registry import Registry
+from arjax.core.values import parse_call
 
 
 @pytest.fixture
@@ -194,8 +195,10 @@ def test_a_cell_of_a_notebook_replaces_what_the_notebook_registered(tools, tmp_p
 def test_a_module_that_is_reloaded_after_an_edit_replaces_its_own(tools):
     variables, text = {"__name__": "mine", "tools": tools}, "tools.register('chisel')(lambda: {})\n"
     for before, value in (("", 1), ("# more\n", 2)):
-        exec(compile(before + text.format(value), "mine.py", "exec"), variables)  # as importlib.reload does
+        variables["__spec__"] = object()  # as importlib.reload does
+        exec(compile(before + text.format(value), "mine.py", "exec"), variables)
         assert tools.get("chisel")() == value
+    variables["__spec__"] = object()
     with pytest.raises(UserError, match=r"registered twice: by 'mine' in .*mine\.py, line 1 and by 'mine' in .*line 2"):
         exec(compile(text + text, "mine.py", "exec"), variables)
 

@@ -1,22 +1,17 @@
 """Code that a run names: what is imported without a word, what is refused, and what changes that."""
 
-import concurrent.futures
 import contextlib
-import importlib
-import importlib.util
 import os
 import pathlib
-import py_compile
 import subprocess
 import sys
 
 import pytest
 
-from arjax.core import trust, user_code
+from arjax.core import plugins
 from arjax.core.errors import UserError
-from arjax.core.plugins import import_plugins, remember_plugins
+from arjax.core.plugins import UntrustedCodeError, import_plugins, trusting
 from arjax.core.registry import Registry, import_installed
-from arjax.core.trust import UntrustedCodeError, trusting
 
 #: A file that leaves a mark beside it when it runs.
 MARK = "import pathlib\npathlib.Path(__file__).with_suffix('.ran').touch()\n"
@@ -24,12 +19,8 @@ MARK = "import pathlib\npathlib.Path(__file__).with_suffix('.ran').touch()\n"
 
 @pytest.fixture(autouse=True)
 def another_process(monkeypatch, tmp_path):
-    """Nothing is trusted or imported yet, and the current folder is an empty one."""
-    monkeypatch.setenv(trust.VARIABLE, str(tmp_path / "trusted"))
-    monkeypatch.setattr(trust, "_NAMED", set())
+    """The current folder is an empty one, and everything that is imported is forgotten afterwards."""
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(user_code, "_NEIGHBOURS", {})
-    monkeypatch.setattr(user_code, "_APPENDED", set())
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     before = set(sys.modules)
@@ -39,10 +30,9 @@ def another_process(monkeypatch, tmp_path):
 
 def forget(*names):
     """As in another process."""
-    trust._NAMED.clear()
+    plugins._PROGRAMS.clear()
     for name in names:
         sys.modules.pop(name, None)
-        user_code._NEIGHBOURS.pop(name, None)
 
 
 def write(path, text=""):
@@ -59,14 +49,14 @@ def ran(path) -> bool:
     return found
 
 
-def check_refused(plugin, file, reason="which you have not trusted"):
+def check_refused(plugin, file):
     """Nothing runs, and the sentence names the file."""
     sentence = ""
     try:
         import_plugins([plugin])
     except UntrustedCodeError as error:
         sentence = str(error)
-    assert sentence.startswith(f"{os.path.realpath(file)}, {reason}: read it") and not ran(file)
+    assert sentence.startswith(f"{os.path.realpath(file)}, which you have not trusted: read it") and not ran(file)
 
 
 def test_code_of_a_run_is_refused_in_every_form(tmp_path, monkeypatch):
@@ -150,7 +140,7 @@ def test_entry_points_in_the_current_folder_are_those_of_nothing_installed(tmp_p
     about = tmp_path / "here" / "evil_h-1.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: evil_h\nVersion: 1\n")
-    (about / "entry_points.txt").write_text(f"[{trust.GROUP}]\nevil = evil_h\n")
+    (about / "entry_points.txt").write_text(f"[{plugins.GROUP}]\nevil = evil_h\n")
     monkeypatch.setattr(sys, "path", ["", str(tmp_path / "here"), *sys.path])
     import_installed.cache_clear()
     assert import_installed() == () and not ran(evil)
@@ -165,106 +155,65 @@ def test_entry_points_in_the_current_folder_are_those_of_nothing_installed(tmp_p
     import_installed.cache_clear()
 
 
+def test_a_folder_of_code_that_a_run_names_is_never_one_of_installed_packages(tmp_path):
+    """Whatever its name, and although Python searches it after one run of it was trusted."""
+    there = tmp_path / "their_run" / "site-packages"
+    evil, other = write(there / "evil_q.py"), write(there / "other_q.py")
+    check_refused(f"evil_q in {there}", evil)
+    with trusting():
+        import_plugins([f"evil_q in {there}"])
+    assert ran(evil) and str(there) in sys.path
+    check_refused("other_q", other)
+    check_refused(f"other_q in {there}", other)
+
+
 def test_what_a_call_names_runs_and_is_trusted_in_this_process_only(tmp_path):
-    mine = write(tmp_path / "mine_i.py")
-    import_plugins([f"mine_i in {tmp_path}"], named=True)
+    mine, program = write(tmp_path / "mine_i.py"), write(tmp_path / "program_i.py")
+    for plugin, file in ((f"mine_i in {tmp_path}", mine), (str(program), program)):
+        import_plugins([plugin], named=True)
+        assert ran(file)
+        import_plugins([plugin])
+        assert not ran(file)  # once in a process
+        forget("mine_i")
+        check_refused(plugin, file)
+
+
+def test_a_flag_trusts_a_file_and_all_that_it_imports(tmp_path):
+    mine = write(tmp_path / "mine_j.py", "import near_j\ndef late():\n    import far_j\n    return far_j\n")
+    near, far = write(tmp_path / "near_j.py"), write(tmp_path / "far_j.py")
+    with trusting():
+        import_plugins([f"mine_j in {tmp_path}"])
+    assert ran(mine) and ran(near) and not ran(far)
+    assert sys.modules["mine_j"].late().__file__ == str(far) and ran(far)
+    with trusting(), trusting(False):  # a run that a trusted one reads
+        write(tmp_path / "other_j.py")
+        import_plugins([f"other_j in {tmp_path}"])
+    forget("mine_j")
+    check_refused(f"mine_j in {tmp_path}", mine)
+
+
+def test_folders_of_the_variable_are_trusted(tmp_path, monkeypatch):
+    mine, other = write(tmp_path / "mine" / "pack_k" / "deep_k.py"), write(tmp_path / "mine_too" / "other_k.py")
+    monkeypatch.setenv(plugins.VARIABLE, f"/no/such/folder:{tmp_path / 'mine'}")
+    import_plugins([f"pack_k.deep_k in {tmp_path / 'mine'}", f"deep_k in {mine.parent}", str(mine)])
     assert ran(mine)
-    import_plugins([f"mine_i in {tmp_path}"])
-    forget("mine_i")
-    check_refused(f"mine_i in {tmp_path}", mine)
+    check_refused(f"other_k in {other.parent}", other)
+    (tmp_path / "mine" / "link_k.py").symlink_to(other)
+    check_refused(f"link_k in {tmp_path / 'mine'}", other)
+    monkeypatch.setenv(plugins.VARIABLE, "mine")
+    with pytest.raises(UserError, match=r"^the plugin .*ARJAX_TRUST must hold absolute paths of folders, not 'mine'$"):
+        import_plugins([str(other)])
 
 
-def test_trust_is_of_a_file_as_it_is_with_the_files_that_it_imports(tmp_path):
-    """Those that its statements name, also inside of functions, and those that these name."""
-    plugin = f"pack_j.mine_j in {tmp_path}"
-    write(tmp_path / "pack_j" / "__init__.py")
-    mine = write(tmp_path / "pack_j" / "mine_j.py", "from . import near\ndef late():\n    import pack_j.far as far\n")
-    near, deep = write(tmp_path / "pack_j" / "near.py", "from .deep import *\n"), write(tmp_path / "pack_j" / "deep.py")
-    far = write(tmp_path / "pack_j" / "far.py")
-    names = ("pack_j", "pack_j.mine_j", "pack_j.near", "pack_j.deep", "pack_j.far")
-    with trusting():
-        import_plugins([plugin])
-    assert ran(mine) and ran(near) and ran(deep) and not ran(far)
-    for file in (mine, near, deep, far, mine.with_name("__init__.py")):
-        forget(*names)
-        import_plugins([plugin])
-        assert ran(mine)
-        ran(file)
-        text = file.read_text()
-        file.write_text(text + "\n")
-        forget(*names)
-        check_refused(plugin, file, "which has changed since you trusted it")
-        file.write_text(text)
-    forget(*names)
-    far.write_text(MARK + "# edited\n")
-    with trusting():
-        import_plugins([plugin])
-    forget(*names)
-    import_plugins([plugin])
-
-
-def test_a_file_that_no_statement_names_is_refused_when_it_is_imported(tmp_path):
-    """One that is found by its name alone, and one that hides a module of an installed package."""
-    text = "import importlib\nimport {library}\nimportlib.import_module('by_' + 'name_k')\n"
-    mine = write(tmp_path / "mine_k.py", text.format(library="wave"))
-    by_name = write(tmp_path / "by_name_k.py")
-    remember_plugins([f"mine_k in {tmp_path}"])
-    check_refused(f"mine_k in {tmp_path}", by_name)
-    forget("mine_k")
-    with trusting():
-        import_plugins([f"mine_k in {tmp_path}"])
-    assert ran(by_name) and ran(mine)
-    forget("mine_k", "by_name_k", "wave")
-    hides = write(tmp_path / "wave.py")
-    check_refused(f"mine_k in {tmp_path}", hides)
-    assert not ran(mine)
-
-
-def test_a_compiled_file_beside_a_trusted_one_does_not_run(tmp_path):
-    mine, evil = tmp_path / "mine_l.py", write(tmp_path / "evil_l.py")
-    mine.write_text("harmless = True\n")
-    cached = importlib.util.cache_from_source(str(mine))
-    py_compile.compile(str(evil), cached, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
-    remember_plugins([f"mine_l in {tmp_path}"])
-    import_plugins([f"mine_l in {tmp_path}"])
-    assert not ran(mine) and not ran(evil) and vars(sys.modules["mine_l"])["harmless"]
-
-
-def test_afterwards_only_the_trusted_files_of_the_folder_are_found(tmp_path):
-    """By imports inside of functions; and not by those of other packages, which may look for any name."""
-    mine = write(tmp_path / "mine_m.py", "def late():\n    import late_m\n    return late_m\n")
-    late, optional = write(tmp_path / "late_m.py"), write(tmp_path / "optional_m.py")
-    with trusting():
-        import_plugins([f"mine_m in {tmp_path}"])
-    assert ran(mine) and not ran(late) and str(tmp_path) not in sys.path
-    with pytest.raises(ModuleNotFoundError):
-        importlib.import_module("optional_m")
-    assert not ran(optional)
-    assert sys.modules["mine_m"].late().__file__ == str(late) and ran(late)
-
-
-def test_the_store_is_of_the_user_and_safe_under_several_processes(tmp_path, monkeypatch, capsys):
-    mine = write(tmp_path / "mine_o.py")
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        list(pool.map(remember_plugins, [[str(mine)]] * 16))
-    (entry,) = [path for path in trust.store().rglob("*") if path.is_file()]
-    assert entry.read_text() == f"{mine}\n" and os.stat(trust.store()).st_mode & 0o777 == 0o700
-    forget()
-    trust.store().chmod(0o777)
-    with pytest.raises(UserError, match=r"everyone can write to .*: chmod o-w"):
-        import_plugins([str(mine)])
-    monkeypatch.setenv(trust.VARIABLE, "trusted")  # in the current folder
-    with pytest.raises(UserError, match="must be the absolute path"):
-        import_plugins([str(mine)])
-    (tmp_path / "file").touch()
-    monkeypatch.setenv(trust.VARIABLE, str(tmp_path / "file" / "trusted"))
-    remember_plugins([str(mine)])  # a training goes on
-    assert "opening a run with this code will need --trust" in capsys.readouterr().err
-    monkeypatch.delenv(trust.VARIABLE)
-    monkeypatch.setenv("XDG_STATE_HOME", "state")
-    assert trust.store() == pathlib.Path.home() / ".local" / "state" / "arjax" / "trusted"
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert trust.store() == tmp_path / "arjax" / "trusted"
+def test_a_package_of_another_folder_lends_its_name_to_nothing(tmp_path):
+    """A run names a module of a package that is imported already, and means another folder."""
+    write(tmp_path / "mine" / "pack_l" / "__init__.py")
+    evil = write(tmp_path / "theirs" / "pack_l" / "evil_l.py")
+    write(tmp_path / "theirs" / "pack_l" / "__init__.py")
+    import_plugins([f"pack_l in {tmp_path / 'mine'}"], named=True)
+    with pytest.raises(UserError, match=r"another module 'pack_l' is imported already: .*mine/pack_l/__init__\.py"):
+        import_plugins([f"pack_l.evil_l in {tmp_path / 'theirs'}"])
+    assert not ran(evil)
 
 
 def test_listing_everything_in_a_folder_of_others_runs_none_of_it(tmp_path):
@@ -272,7 +221,7 @@ def test_listing_everything_in_a_folder_of_others_runs_none_of_it(tmp_path):
     evil = write(tmp_path / "here" / "evil_p.py")
     about = tmp_path / "here" / "evil_p-1.dist-info"
     about.mkdir()
-    (about / "entry_points.txt").write_text(f"[{trust.GROUP}]\nevil = evil_p\n")
+    (about / "entry_points.txt").write_text(f"[{plugins.GROUP}]\nevil = evil_p\n")
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: evil_p\nVersion: 1\n")
     text = "from arjax.core.registry import Registry, import_installed\nassert import_installed() == ()\n"
     done = subprocess.run([sys.executable, "-c", text], cwd=tmp_path / "here", capture_output=True, text=True)

@@ -7,11 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from arjax.core.errors import UserError
-from arjax.core.holes import filled, is_present
-from arjax.core.output import say_once
+from arjax.core.arrays import filled, is_present
+from arjax.core.errors import UserError, say_once
 from arjax.core.spec import EventSpec
-from arjax.core.typed_json import read
+from arjax.core.values import read_typed
 from arjax.data import from_arrays, make_dataset
 from arjax.data.column_form import ColumnForm
 from arjax.data.vectors import with_noise
@@ -149,7 +148,7 @@ def test_tables_of_levels_and_of_real_values_have_holes_too(tmp_path):
     with pytest.raises(UserError, match="'weight' of 'table/d' has no value in any train row: leave it out"):
         table_of(tmp_path / "d.csv", gone, **columns)
     empty = table_of(tmp_path / "d.csv", gone, **columns, levels=4).rows.columns[1]
-    assert read(ColumnForm, json.loads(json.dumps(dataclasses.asdict(empty))), "it") == empty
+    assert read_typed(ColumnForm, json.loads(json.dumps(dataclasses.asdict(empty))), "it") == empty
     table_of(tmp_path / "test.csv", ROWS)  # of numbers whose intervals the train rows do not tell
     with pytest.raises(UserError, match="the column 'weight' of the table has no value in any train row: leave it out"):
         table_of(tmp_path / "d.csv", gone, **columns, levels=4, test_path=str(tmp_path / "test.csv"))

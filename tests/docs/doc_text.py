@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from arjax.core import user_code
 from arjax.core.registry import Registry
 
 _FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
@@ -58,7 +57,6 @@ def titled(page: pathlib.Path) -> dict[str, str]:
 @contextlib.contextmanager
 def titled_files(page: pathlib.Path, folder: pathlib.Path, registry: Registry, monkeypatch: Any) -> Iterator[None]:
     """The files of a page in a folder; what their modules register, and find beside them, is there until the end."""
-    monkeypatch.setattr(user_code, "_NEIGHBOURS", {})
     modules = {pathlib.Path(name).stem for name in titled(page)}
     for name, text in titled(page).items():
         (folder / name).write_text(text)

@@ -18,7 +18,7 @@ from arjax.data import make_dataset
 from arjax.factorization import GRAPHS, make_factorization
 from arjax.models import make_model
 from arjax.networks import NETWORKS
-from arjax.networks.dense.structured_made import places
+from arjax.networks.dense.made import places
 
 CALLS = {
     "window": "window(size=2)",

@@ -17,7 +17,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.models.discrete_chain import Between, DiscreteChain, reverse_table
-from arjax.networks.denoisers.any_order import as_denoiser
+from arjax.networks.denoisers.base import as_denoiser
 from arjax.testing.examples import all_values, random_like
 from arjax.testing.statistics import LEAST_P, chi_square
 

@@ -16,7 +16,7 @@ from arjax.core.spec import EventSpec
 from arjax.factorization import make_factorization
 from arjax.models import make_model
 from arjax.models.discrete_chain import DiscreteChain, masked_counts
-from arjax.networks.denoisers.any_order import as_denoiser
+from arjax.networks.denoisers.base import as_denoiser
 from arjax.samplers.rounds import k_step_log_prob
 from arjax.testing.examples import all_values, random_like
 

@@ -109,6 +109,45 @@ def layers(params):
     return [jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(len(jax.tree.leaves(stacked)[0]))]
 
 
+def elman(params, x_TE):
+    """h_t = tanh(W_hh h_t-1 + W_xh x_t + b), step by step."""
+    h, states = np.zeros(len(params["recurrent_kernel"])), []
+    for x in x_TE:
+        h = np.tanh(h @ params["recurrent_kernel"] + x @ params["input_kernel"] + params["bias"])
+        states.append(h)
+    return np.array(states)
+
+
+def gru(params, x_TE):
+    """Cho et al. (2014), gate by gate."""
+    W_r, W_z, W_g = np.split(params["input_kernel"], 3, 1)
+    U_r, U_z, U_g = np.split(params["recurrent_kernel"], 3, 1)
+    b_r, b_z, b_g = np.split(params["bias"], 3)
+    h, states = np.zeros(len(b_r)), []
+    for x in x_TE:
+        r, z = special.expit(x @ W_r + h @ U_r + b_r), special.expit(x @ W_z + h @ U_z + b_z)
+        h = z * h + (1 - z) * np.tanh(x @ W_g + (r * h) @ U_g + b_g)
+        states.append(h)
+    return np.array(states)
+
+
+def lstm(params, x_TE, c, h):
+    """c_T, h_T and h_1..h_T of one layer, gate by gate."""
+    states = []
+    for x in x_TE:
+        f, i, o, g = np.split(x @ params["input_kernel"] + h @ params["recurrent_kernel"] + params["bias"], 4)
+        c = special.expit(f) * c + special.expit(i) * np.tanh(g)
+        h = special.expit(o) * np.tanh(c)
+        states.append(h)
+    return c, h, np.array(states).reshape(-1, len(h))
+
+
+def lstm_states(params, x_TE):
+    """h_1..h_T from zeros."""
+    zeros = np.zeros(len(params["recurrent_kernel"]))
+    return lstm(params, x_TE, zeros, zeros)[2]
+
+
 def convolve(params, maps_HWC, taps, unmasked=lambda here, there: True):
     """b + sum of x[there] W over the taps that lie in the image and are unmasked."""
     height, width, channels = maps_HWC.shape

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from arjax.evaluation.flops import count_flops
-from arjax.networks.layers.bilinear import BilinearProduct
-from arjax.networks.layers.dense import Dense, weigh
+from arjax.networks.layers.dense import BilinearProduct, Dense, weigh
 
 rng = np.random.default_rng(0)
 CALLS = []

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import law_cases as cases
 import numpy as np
 import pytest
-from numpy_layers import dense, initialised, run, textbook_rg_lru
+from numpy_layers import dense, initialised, run
 from scipy import special
 
-from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.networks import NETWORKS
 from arjax.networks.attention.linear_attention import LinearAttention, linear_attention, positive
-from arjax.networks.recurrent.rg_lru import RGLRU, RecurrentBlock
+from arjax.networks.recurrent.linear.diagonal import RGLRU
 
 rng = np.random.default_rng(0)
 
@@ -69,15 +66,6 @@ def test_gradients_are_finite_where_chunks_are_filled_up():
     assert all(np.isfinite(g).all() for g in gradients)
 
 
-@pytest.mark.parametrize("num_heads", [1, 3])
-def test_rg_lru_is_its_equations(num_heads):
-    x = rng.normal(size=(2, 11, 6)).astype(np.float32)
-    unit = RGLRU(6, num_heads, "float32")
-    params = initialised(unit, x)
-    expected = [textbook_rg_lru(params, one, num_heads) for one in x]
-    np.testing.assert_allclose(run(unit, params, x), expected, rtol=1e-3, atol=1e-3)
-
-
 def test_rg_lru_remembers_at_first():
     """a^c starts between 0.9 and 0.999."""
     decay = jax.jit(RGLRU(512, 1, "float32").init)(jax.random.key(0), jnp.zeros((1, 1, 512)))["params"]["decay"]
@@ -93,45 +81,3 @@ def test_first_token_is_as_large_as_embedded_values():
     (table,) = (leaf for leaf in jax.tree.leaves(tokens["value"]) if leaf.ndim == 2)
     ratio = np.std(tokens["nothing"]) / np.std(table)
     assert 0.5 < ratio < 2, ratio
-
-
-@pytest.mark.slow
-def test_recurrent_block_is_two_branches():
-    """Figure 2c: gelu(W_1 x) times the unit behind a convolution of each feature over 4 steps."""
-    x = rng.normal(size=(2, 7, 5)).astype(np.float32)
-    block = RecurrentBlock(5, 1.0, "float32", recurrent_size=6, num_heads=2)
-    params = initialised(block, x, 1)
-    for one, features in zip(x, run(block, params, x, 1), strict=True):
-        read, convolved = dense(params["read"], one), np.tile(params["conv_bias"], (7, 1))
-        for t in range(7):
-            for k in range(min(t + 1, 4)):
-                convolved[t] += params["conv_kernel"][k] * read[t - k]
-        gate = np.asarray(jax.nn.gelu(dense(params["gate"], one)))
-        expected = dense(params["out"], gate * textbook_rg_lru(params["recurrence"], convolved, 2))
-        np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-3)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("network", ["linear_attention", "rg_lru"])
-def test_recomputation_changes_nothing(network):
-    event, x = EventSpec((9,)), rng.integers(0, 2, (2, 9))
-    small = NETWORKS.get(network).SMALL | {"unroll": 1}
-    models = [make_model(event, network, remat=remat, **small) for remat in (False, True)]
-
-    def loss(params, model):
-        return model.network.apply({"params": params}, x, model.factorization).sum()
-
-    gradients = jax.jit(lambda params: [jax.grad(loss)(params, m) for m in models])(cases.params_of(models[0]))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), *gradients)
-
-
-@pytest.mark.parametrize(
-    ("network", "options", "sentence"),
-    [
-        ("rg_lru", {"recurrent_size": 10, "num_heads": 4}, "num_heads=4 does not divide network.recurrent_size=10"),
-        ("rg_lru", {"remat": True}, "remat saves memory only with network.unroll=1, not 4"),
-    ],
-)
-def test_refusals(network, options, sentence):
-    with pytest.raises(UserError, match=rf"^network\.{sentence}$"):
-        make_model(EventSpec((6,)), network, **options)

@@ -9,10 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from arjax.networks.recurrent.linear.delta_rule import Delta, DeltaProduct
-from arjax.networks.recurrent.linear.matrix_states import Decayed, segment_sums
 from arjax.networks.recurrent.linear.mlstm import Exponential, State
-from arjax.networks.recurrent.linear.vector_states import Diagonal, at_once, in_turn, linear_recurrence
+from arjax.networks.recurrent.linear.states import (
+    Decayed,
+    Delta,
+    DeltaProduct,
+    Diagonal,
+    at_once,
+    in_turn,
+    linear_recurrence,
+    segment_sums,
+)
 
 BATCH, HEADS, LENGTH, KEYS, VALUES = 2, 2, 9, 3, 2
 CHUNK, CUT = 4, 5  # the chunk divides neither the length nor the cut

@@ -12,8 +12,7 @@ from numpy_layers import random_like
 
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.networks.dense.made import hidden_degrees
-from arjax.networks.dense.structured_made import places
+from arjax.networks.dense.made import hidden_degrees, places
 
 
 def unit_degrees(num_units: int, num_sites: int) -> np.ndarray:

@@ -91,8 +91,3 @@ def test_other_data_is_refused(network, event, choice, words):
 def test_features_that_are_no_probabilities_are_refused():
     with pytest.raises(UserError, match="log-probabilities of 3 values, and the conditional reads 4"):
         make_model(TOKENS, "hidden_markov", conditional="mixture_of_products(components=1)")
-
-
-def test_tables_that_are_too_large_are_refused():
-    with pytest.raises(UserError, match=r"needs 3\^20 rows, and a table has at most"):
-        make_model(TOKENS, "markov", order=20)

@@ -7,17 +7,15 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
-from numpy_layers import convolve, dense, initialised, relu
-from scipy.special import expit
 
 from arjax.core.errors import UserError
-from arjax.core.spec import ContextSpec, EventSpec
+from arjax.core.spec import EventSpec
 from arjax.factorization import make_factorization
 from arjax.models import make_model
-from arjax.networks.image.gated_pixelcnn import GatedLayer, above_taps, left_taps
+from arjax.networks.image.gated_pixelcnn import GatedLayer
 from arjax.networks.image.lmconv import position_norm, unmasked_taps
-from arjax.networks.image.pixelcnn import ResidualBlock
-from arjax.networks.layers.convolution import WholeImage, raster_taps, square_taps
+from arjax.networks.layers.convolution import square_taps
+from arjax.testing.network import check_steps
 
 rng = np.random.default_rng(0)
 #: Kernels that reach one pixel far, so that pictures of few pixels show what a stack of layers reads.
@@ -89,10 +87,8 @@ def test_colour_channels_come_one_after_the_other(network, ordering):
 def test_colour_channels_step_by_step(network):
     event = EventSpec((3, 2, 3), kind="levels", num_levels=4)
     model = make_model(event, network, ordering="reversed", num_layers=2, hidden_size=18, out_size=9)
-    params, x, garbage = cases.params_of(model), cases.random_x(event, 8), cases.random_x(event, 8, seed=1)
-    whole = cases.parallel(model.network, params, x, model.factorization)
-    steps = cases.stepwise(model.network, params, x, garbage, model.factorization)
-    np.testing.assert_allclose(steps, whole, rtol=1e-3, atol=1e-3)
+    params = cases.params_of(model)
+    check_steps(model, params)
     if network == "gated_pixelcnn":
         draw = jax.jit(lambda key: [model.sample(params, key, 8, sampler=name) for name in ("cached", "naive")])
         np.testing.assert_array_equal(*draw(jax.random.key(0)))
@@ -129,51 +125,6 @@ def test_unmasked_taps_are_the_earlier_sites_and_the_centre(dilation):
     for r, c, k in np.ndindex(unmasked_HWK.shape):
         y, x = r + taps[k][0], c + taps[k][1]
         assert unmasked_HWK[r, c, k] == (0 <= y < 4 and 0 <= x < 3 and rank_HW[y, x] <= rank_HW[r, c])
-
-
-def test_residual_block_is_its_figure():
-    """Figure 5 of van den Oord et al. (2016): 2h maps to h, a convolution with mask B, and back."""
-    x, block = rng.normal(size=(1, 4, 3, 6)).astype(np.float32), ResidualBlock(6, 3, 1, 0.0, "float32")
-    params = initialised(block, x, WholeImage(), False)
-    narrow = relu(dense(params["narrow"], relu(x[0])))
-    expected = x[0] + dense(params["widen"], relu(convolve(params["conv"], narrow, raster_taps(1, 1, centre=True))))
-    actual = jax.jit(lambda p: block.apply({"params": p}, x, WholeImage(), False))(params)
-    np.testing.assert_allclose(actual[0], expected, rtol=1e-3, atol=1e-3)
-
-
-@pytest.mark.parametrize("first", [False, True])
-def test_gated_layer_is_its_figure(first):
-    """Figure 2 of van den Oord et al. (2016), both stacks, with the context in both gates (equation 4)."""
-    v, h = rng.normal(size=(2, 1, 4, 3, 5)).astype(np.float32)
-    above, left = above_taps(1, this_row=not first), left_taps(1, centre=not first)
-    layer = GatedLayer(5, above, left, first, True, 1, 0.0, "float32")
-    e = rng.normal(size=(1, 4)).astype(np.float32)
-
-    def run(layer, v, h):
-        return layer(v, h, layer.from_context(e), False)
-
-    params = jax.tree.map(
-        lambda leaf: rng.normal(size=leaf.shape).astype(np.float32) * 0.5,
-        jax.eval_shape(lambda: layer.init(jax.random.key(0), v, h, method=run))["params"],
-    )
-    actual = jax.jit(lambda p: layer.apply({"params": p}, v, h, method=run))(params)
-
-    def gate(y):
-        return np.tanh(y[..., :5]) * expit(y[..., 5:])
-
-    from_above = convolve(params["vertical"], v[0], above) + dense(params["vertical_context"], e[0])
-    from_left = convolve(params["horizontal"], h[0], left) + dense(params["horizontal_context"], e[0])
-    out = dense(params["out"], gate(from_left + dense(params["vertical_to_horizontal"], from_above)))
-    np.testing.assert_allclose(actual[0][0], gate(from_above), rtol=1e-3, atol=1e-3)
-    np.testing.assert_allclose(actual[1][0], out if first else h[0] + out, rtol=1e-3, atol=1e-3)
-
-
-@pytest.mark.slow
-def test_context_enters_every_gate():
-    model = make_model(EventSpec((2, 2)), "gated_pixelcnn", context=ContextSpec("label", 3), num_layers=2)
-    shapes = model.param_shapes
-    for layer in range(3):
-        assert {"vertical_context", "horizontal_context"} <= shapes[f"layer_{layer}"].keys()
 
 
 def test_spiral_goes_to_the_locally_masked_convolution():

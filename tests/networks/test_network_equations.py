@@ -9,7 +9,7 @@ import pytest
 from numpy_layers import block, built, check, convolve, dense, elu, layer_norm, layers, relu, step_tokens
 from scipy import special
 
-from arjax.core.spec import EventSpec
+from arjax.core.spec import ContextSpec, EventSpec
 
 TOKENS = EventSpec((6,), kind="tokens", num_levels=3)
 LEVELS = EventSpec((4, 3), kind="levels", num_levels=3)
@@ -156,26 +156,30 @@ def test_pixelcnn():
 
 
 def test_gated_pixelcnn():
-    """Van den Oord et al. (2016b), figure 2, layer upon layer; the first layer sees nothing of its own row or pixel."""
-    model, params = built(LEVELS, "gated_pixelcnn", hidden_size=4, num_layers=1, out_size=3)
+    """Van den Oord et al. (2016b), figure 2, layer upon layer; the first layer sees nothing of its own row or pixel.
+    The context enters both gates (equation 4).
+    """
+    label = ContextSpec("label", 2)
+    model, params = built(LEVELS, "gated_pixelcnn", hidden_size=4, num_layers=1, out_size=3, context=label)
 
     def gate(y):
         return np.tanh(y[..., :4]) * special.expit(y[..., 4:])
 
-    def layer(own, v, h, first):
+    def layer(own, v, h, e, first):
         reach = 3 if first else 1
         above = list(itertools.product(range(-reach, 0 if first else 1), range(-reach, reach + 1)))
         left = [(0, dx) for dx in range(-reach, 0)] + [(0, 0)] * (not first)
-        v = convolve(own["vertical"], v, above)
+        v = convolve(own["vertical"], v, above) + dense(own["vertical_context"], e)
         # What the horizontal stack reads of a row lies above it: in later layers the maps are shifted down by one.
-        from_above = dense(own["vertical_to_horizontal"], v)
+        from_above = dense(own["vertical_to_horizontal"], v) + dense(own["horizontal_context"], e)
         out = dense(own["out"], gate(convolve(own["horizontal"], h, left) + from_above))
         return gate(v), out if first else h + out
 
-    def definition(x):
+    def definition(x, context):
         v = h = x[..., None] / 2
+        e = params["context"]["table"]["embedding"][context["label"]]
         for i in range(2):
-            v, h = layer(params[f"layer_{i}"], v, h, first=i == 0)
+            v, h = layer(params[f"layer_{i}"], v, h, e, first=i == 0)
         return dense(params["out"], relu(dense(params["hidden"], relu(h)))).reshape(12, 3)
 
     check(model, params, definition)

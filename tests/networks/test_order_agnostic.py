@@ -14,6 +14,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.networks import NETWORKS
+from arjax.testing.network import check_autoregressive, check_steps
 
 EVENT = EventSpec((3, 4), (), "levels", 3)
 CLOSE = {"rtol": 1e-3, "atol": 1e-3}
@@ -194,11 +195,7 @@ def test_convolutions_of_a_step_touch_only_what_its_pixel_sees(partition, contex
     options = {"ordering": "snake", "partition": partition, "num_layers": 1, "hidden_sizes": (6,)}
     model, params = build("conv_nade", event, context, **options)
     assert (2 * model.network.reach + 1) ** 2 * model.factorization.block_size < 90
-    x, garbage = cases.random_x(event, 3), cases.random_x(event, 3, seed=1)
-    c = None if context is None else cases.random_context(context, 3)
-    parallel = cases.parallel(model.network, params, x, model.factorization, c)
-    stepwise = cases.stepwise(model.network, params, x, garbage, model.factorization, c)
-    np.testing.assert_allclose(parallel, stepwise, **CLOSE)
+    check_steps(model, params, None if context is None else cases.random_context(context, cases.BATCH))
 
 
 def test_convolutions_alone_see_their_neighbourhood():
@@ -209,7 +206,7 @@ def test_convolutions_alone_see_their_neighbourhood():
     rows, columns = np.divmod(np.arange(30), 6)
     near = np.maximum(abs(rows[:, None] - rows), abs(columns[:, None] - columns)) <= 2
     np.testing.assert_array_equal(declared, near & np.asarray(model.factorization.mask()))
-    np.testing.assert_array_equal(cases.dependence(model.network, params, model.factorization, num=4), declared)
+    check_autoregressive(model, params)
 
 
 @pytest.mark.slow

@@ -11,8 +11,7 @@ from numpy_pixel_rnn import diagonal_layer, pixel_rnn, row_lstm_layer, upsampled
 
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
-from arjax.networks.image.diagonal_bilstm import DiagonalBiLSTMCore, skew, unskew
-from arjax.networks.image.pixel_rnn import lstm_cell, lstm_scan
+from arjax.networks.image.pixel_rnn import DiagonalBiLSTMCore, lstm_cell, lstm_scan, skew, unskew
 
 rng = np.random.default_rng(0)
 EVENT, U = EventSpec((4, 5)), 3

@@ -9,8 +9,9 @@ import pytest
 
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.networks.image.diagonal_bilstm import DiagonalBiLSTMCore
 from arjax.networks.image.multiscale import Multiscale
+from arjax.networks.image.pixel_rnn import DiagonalBiLSTMCore
+from arjax.testing.network import check_steps
 
 SIZES, SLOW = {"hidden_size": 8, "readout_size": 16}, pytest.mark.slow
 
@@ -96,11 +97,7 @@ def test_multiscale_keeps_its_order_in_both_forms(core, grid, factor, levels, la
         coarse[::factor, ::factor] = True
         fine = np.argwhere(~coarse.ravel()).ravel()
         np.testing.assert_array_equal(seen[np.ix_(fine, fine)], np.tri(len(fine), k=-1, dtype=bool))
-    x, garbage = cases.random_x(model.event, 4), cases.random_x(model.event, 4, seed=1)
-    params = cases.params_of(model)
-    parallel = features_of(model, params, x)
-    stepwise = np.asarray(cases.stepwise(model.network, params, x, garbage, model.factorization))
-    assert np.abs(parallel - stepwise).max() <= 2e-5 * np.abs(parallel).max()
+    check_steps(model, cases.params_of(model))
 
 
 @pytest.mark.slow

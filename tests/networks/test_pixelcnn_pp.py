@@ -15,6 +15,7 @@ from arjax.models import make_model
 from arjax.networks import NETWORKS
 from arjax.networks.image.pixelsnail import background
 from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedStretch
+from arjax.testing.network import check_autoregressive, check_steps
 
 rng = np.random.default_rng(0)
 DOWN, DOWN_RIGHT = (-1, 0, 1), (-1, 0)  # columns of the kernels of the two streams, whose rows are -1 and 0
@@ -194,10 +195,8 @@ def test_every_pixel_reads_all_before_it(network):
 @pytest.mark.slow
 def test_small_networks_declare_what_they_cannot_see():
     model = make_model(EventSpec((6, 12)), "pixelcnn_pp", num_filters=4, num_resnets=1, num_scales=1, dropout=0.0)
-    declared = model.network.dependencies(model.factorization)
-    assert (np.asarray(model.factorization.mask()) & ~declared).any()
-    depends = cases.dependence(model.network, params_of(model), model.factorization)
-    np.testing.assert_array_equal(depends, declared)
+    assert (np.asarray(model.factorization.mask()) & ~model.network.dependencies(model.factorization)).any()
+    check_autoregressive(model, params_of(model))
 
 
 @pytest.mark.slow
@@ -208,10 +207,7 @@ def test_small_networks_declare_what_they_cannot_see():
 def test_steps_equal_the_picture_over_all_resolutions(grid, num_scales):
     event = EventSpec(grid, (), "levels", 4)
     model = make_model(event, "pixelcnn_pp", num_filters=4, num_resnets=1, num_scales=num_scales, dropout=0.0)
-    params, x, garbage = params_of(model), cases.random_x(event, 2), cases.random_x(event, 2, seed=1)
-    stepwise = cases.stepwise(model.network, params, x, garbage, model.factorization)
-    expected = features(model, x)
-    assert np.abs(stepwise - expected).max() <= 2e-5 * np.abs(expected).max()
+    check_steps(model, params_of(model))
 
 
 def initialised(module, x):
@@ -248,21 +244,6 @@ def test_normalised_convolution_is_its_definition_in_all_forms():
     ring = np.stack([x[:, 4], x[:, 3]], 1)  # rows 3 and 4 stand at 3 mod 2 and 4 mod 2
     np.testing.assert_allclose(form("row", ring, 4), expected[4], rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(form("at", ring, 4, 2), expected[4, 2], rtol=1e-3, atol=1e-4)
-
-
-@pytest.mark.slow
-def test_remat_changes_neither_parameters_nor_gradients():
-    options = {"num_filters": 4, "num_blocks": 2, "num_resnets": 1, "key_size": 2, "value_size": 2, "dropout": 0.0}
-    model = make_model(EventSpec((2, 3)), "pixelsnail", remat=True, **options)
-    plain = make_model(EventSpec((2, 3)), "pixelsnail", **options)
-    params, x = params_of(plain), cases.random_x(plain.event, 2)
-
-    def loss(params, model):
-        noise = {"dropout": jax.random.key(0)}
-        return model.network.apply({"params": params}, x, model.factorization, train=True, rngs=noise).sum()
-
-    gradients = jax.jit(lambda params: [jax.grad(loss)(params, each) for each in (model, plain)])(params)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), *gradients)
 
 
 def equations(jaxpr) -> int:

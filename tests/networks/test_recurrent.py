@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from numpy_layers import initialised, random_like
-from scipy import special
+from numpy_layers import dense, elman, gru, initialised, lstm_states, random_like
 
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
@@ -20,51 +19,27 @@ LAYERS = {"rnn": RNNLayer, "gru": GRULayer, "lstm": LSTMLayer}
 rng = np.random.default_rng(0)
 
 
-def elman(params, x_TE: np.ndarray) -> np.ndarray:
-    """h_t = tanh(W_hh h_t-1 + W_xh x_t + b), step by step."""
-    W_xh, W_hh = params["input_kernel"].T, params["recurrent_kernel"].T
-    h, states = np.zeros(len(W_hh)), []
-    for x in x_TE:
-        h = np.tanh(W_hh @ h + W_xh @ x + params["bias"])
-        states.append(h)
-    return np.array(states)
+DEFINITIONS = {"rnn": elman, "gru": gru, "lstm": lstm_states}
 
 
-def gated(params, x_TE: np.ndarray) -> np.ndarray:
-    """The GRU of Cho et al. (2014), gate by gate."""
-    W_r, W_z, W_g = np.split(params["input_kernel"].T, 3)
-    U_r, U_z, U_g = np.split(params["recurrent_kernel"].T, 3)
-    b_r, b_z, b_g = np.split(params["bias"], 3)
-    h, states = np.zeros(len(b_r)), []
-    for x in x_TE:
-        r = special.expit(W_r @ x + U_r @ h + b_r)
-        z = special.expit(W_z @ x + U_z @ h + b_z)
-        candidate = np.tanh(W_g @ x + U_g @ (r * h) + b_g)
-        h = z * h + (1 - z) * candidate
-        states.append(h)
-    return np.array(states)
-
-
-@pytest.mark.parametrize(("layer", "definition"), [(RNNLayer, elman), (GRULayer, gated)])
-def test_layer_is_its_definition(layer, definition):
-    x = rng.normal(size=(3, 7, 4)).astype(np.float32)
-    layer = layer(4, 5, "float32")
-    params = initialised(layer, x)
-    expected = [definition(params, one) for one in x]
-    np.testing.assert_allclose(jax.jit(layer.apply)({"params": params}, x), expected, rtol=1e-3, atol=1e-3)
-
-
-def test_network_is_embedding_loop_and_readout():
+@pytest.mark.parametrize("name", DEFINITIONS)
+def test_network_is_embedding_loop_and_readout(name):
     """y_t = W_hy h_t + b_y, where the input of step t is the value before it, or `nothing` at first."""
     event = EventSpec((6,), kind="tokens", num_levels=5)
-    model = make_model(event, "rnn", hidden_size=4, num_layers=3, residual=True)
+    model = make_model(event, name, hidden_size=4, num_layers=3, residual=True, ordering="random(seed=1)")
     params = random_like(model.param_shapes)
-    x, tokens, out = rng.integers(0, 5, (3, 6)), params["tokens"], params["readout"]["out"]
+    x, order, out = rng.integers(0, 5, (3, 6)), model.factorization.order, params["readout"]["out"]
+    table, nothing = params["tokens"]["value"]["table"]["embedding"], params["tokens"]["nothing"]
     for one, features in zip(x, np.asarray(jax.jit(model.features)(params, x)), strict=True):
-        h = elman(params["core"]["layer_0"], [tokens["nothing"], *tokens["value"]["table"]["embedding"][one[:-1]]])
-        for name in ("layer_1", "layer_2"):
-            h = h + elman(params["core"][name], h)
-        np.testing.assert_allclose(features, h @ out["kernel"] + out["bias"], rtol=1e-3, atol=1e-3)
+        h = DEFINITIONS[name](params["core"]["layer_0"], np.stack([nothing, *table[one[order[:-1]]]]))
+        for layer in ("layer_1", "layer_2"):
+            h = h + DEFINITIONS[name](params["core"][layer], h)
+        np.testing.assert_allclose(features[order], dense(out, h), rtol=1e-3, atol=1e-3)
+
+
+def test_lstm_forgets_nothing_at_first():
+    init = jax.jit(LSTMLayer(4, 5, "float32").init)
+    np.testing.assert_array_equal(init(jax.random.key(0), np.zeros((1, 2, 4)))["params"]["bias"], [1] * 5 + [0] * 15)
 
 
 def step_by_step(core, params, x_BTE, truncation=0):

@@ -6,8 +6,7 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
-from numpy_layers import random_like
-from scipy import special
+from numpy_layers import lstm, random_like
 
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
@@ -16,17 +15,6 @@ from arjax.networks.recurrent.seq2seq_lstm import reverse_valid
 EVENT, SOURCE = EventSpec((5,), kind="tokens", num_levels=6), ContextSpec("sequence", 7, 4)
 SIZES = {"hidden_size": 4, "embedding_size": 3, "num_layers": 2}
 rng = np.random.default_rng(0)
-
-
-def lstm(params, x_TE, c, h):
-    """c_T, h_T and h_1..h_T of one layer, gate by gate."""
-    states = []
-    for x in x_TE:
-        f, i, o, g = np.split(x @ params["input_kernel"] + h @ params["recurrent_kernel"] + params["bias"], 4)
-        c = special.expit(f) * c + special.expit(i) * np.tanh(g)
-        h = special.expit(o) * np.tanh(c)
-        states.append(h)
-    return c, h, np.array(states).reshape(-1, len(h))
 
 
 @pytest.mark.parametrize("reverse", [True, False])

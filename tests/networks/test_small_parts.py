@@ -17,7 +17,7 @@ from arjax.factorization import make_factorization
 from arjax.networks import NETWORKS
 from arjax.networks.attention.linear_attention import linear_attention
 from arjax.networks.denoisers.base import Modulation
-from arjax.networks.dense.structured_made import places
+from arjax.networks.dense.made import places
 from arjax.networks.image.gated_resnet import GatedStack
 from arjax.networks.layers.embedding import SequenceEncoder
 from arjax.networks.layers.weight_norm import small_weights
@@ -88,26 +88,6 @@ def test_parameters_of_another_shape_are_refused_though_shapes_are_remembered():
                 given = nn.Dense(3, kernel_init=lambda key, shape, dtype, size=size: jnp.zeros((2, size)))
                 with contextlib.nullcontext() if size == 3 else pytest.raises(ScopeParamShapeError):
                     given.apply({"params": params}, x)
-
-
-def remat_model(remat):
-    options = {"num_filters": 2, "num_blocks": 1, "num_resnets": 1, "key_size": 2, "value_size": 2, "dropout": 0.5}
-    family = NETWORKS.get("pixelsnail")
-    event = EventSpec((2, 2))
-    return family(event=event, context_spec=NO_CONTEXT, num_features=1, dtype="float32", remat=remat, **options)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("train", [False, True])
-def test_blocks_that_are_computed_again_know_whether_they_train(train):
-    x, factorization = jnp.zeros((1, 2, 2), jnp.int32), make_factorization((2, 2))
-    rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-    shapes = []
-    for remat in (False, True):
-        init = functools.partial(remat_model(remat).init_with_output, train=train)
-        shapes.append(jax.eval_shape(lambda rngs, x, init=init: init(rngs, x, factorization), rngs, x))
-    assert jax.tree.structure(shapes[0]) == jax.tree.structure(shapes[1])
-    assert shapes[0][0].shape == shapes[1][0].shape == (1, 2, 2, 1)
 
 
 #: The leaf with the numbers of all outputs, and options that keep the others small.

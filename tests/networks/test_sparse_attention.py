@@ -11,9 +11,9 @@ import pytest
 from arjax.core.programs import largest_array
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.networks.attention.image_transformer import Tiles
-from arjax.networks.attention.patterns import Near, Strided, Summary, windows
+from arjax.networks.attention.patterns import Near, Strided, Summary, Tiles, windows
 from arjax.networks.attention.sparse_attention import PatternAttention
+from arjax.testing.network import check_autoregressive, check_steps
 
 WIDTH, HEADS = 12, 4
 #: Patterns of groups of heads, and whether all heads follow their union.
@@ -219,10 +219,6 @@ def test_networks_on_grids_larger_than_their_patterns(network, ordering, options
     event = EventSpec((4, 6), (), "levels", 4)
     model = make_model(event, network, ordering=ordering, width=24, num_heads=4, num_layers=1, **options)
     params, factorization = cases.params_of(model), model.factorization
-    declared = model.network.dependencies(factorization)
-    assert declared.sum() < np.asarray(factorization.mask()).sum()
-    np.testing.assert_array_equal(cases.dependence(model.network, params, factorization, num=6), declared)
-    x, garbage = cases.random_x(event, 150), cases.random_x(event, 150, seed=1)
-    parallel = cases.parallel(model.network, params, x, factorization)
-    stepwise = cases.stepwise(model.network, params, x, garbage, factorization)
-    np.testing.assert_allclose(parallel, stepwise, rtol=1e-3, atol=1e-3)
+    assert model.network.dependencies(factorization).sum() < np.asarray(factorization.mask()).sum()
+    check_autoregressive(model, params)
+    check_steps(model, params)

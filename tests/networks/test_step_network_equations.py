@@ -86,7 +86,7 @@ def test_transformer_xl():
 
 def test_rg_lru():
     """De et al. (2024), figure 2: residual blocks of a recurrence (equations 1 to 4) and of a gated MLP."""
-    num_heads, width = 2, 3
+    num_heads = 2
 
     def recurrent_block(params, x):
         read, convolved = dense(params["read"], x), np.tile(params["conv_bias"], (len(x), 1))
@@ -103,29 +103,7 @@ def test_rg_lru():
             h = h + dense(own["down"], gelu(dense(own["gate"], normed)) * dense(own["up"], normed))
         return dense(params["readout"]["out"], rms_norm(params["core"]["norm"], h))
 
-    check_steps("rg_lru", states, num_heads=num_heads, recurrent_size=num_heads * width, **RECURRENT)
-
-
-def test_gru():
-    """Cho et al. (2014), gate by gate, layer upon layer."""
-
-    def layer(params, x):
-        W_r, W_z, W_g = np.split(params["input_kernel"], 3, 1)
-        U_r, U_z, U_g = np.split(params["recurrent_kernel"], 3, 1)
-        b_r, b_z, b_g = np.split(params["bias"], 3)
-        h, states = np.zeros(len(b_r)), []
-        for x_t in x:
-            r, z = special.expit(x_t @ W_r + h @ U_r + b_r), special.expit(x_t @ W_z + h @ U_z + b_z)
-            h = z * h + (1 - z) * np.tanh(x_t @ W_g + (r * h) @ U_g + b_g)
-            states.append(h)
-        return np.array(states)
-
-    def states(params, h, label):
-        for name in ("layer_0", "layer_1"):
-            h = layer(params["core"][name], h)
-        return dense(params["readout"]["out"], h)
-
-    check_steps("gru", states, **RECURRENT)
+    check_steps("rg_lru", states, num_heads=num_heads, **RECURRENT)
 
 
 def taps(params, x, dilation, kernel_size=2):
@@ -145,10 +123,10 @@ def test_causal_conv():
         core = params["core"]
         for i, dilation in enumerate((1, 2, 1)):
             own = core[f"layer_{i}"]
-            h = h + dense(own["out"], gelu(taps(own["taps"], layer_norm(own["norm"], h), dilation)))
+            h = h + dense(own["out"], gelu(taps(own["taps"], layer_norm(own["norm"], h), dilation, 3)))
         return dense(params["readout"]["out"], layer_norm(core["norm"], h))
 
-    check_steps("causal_conv", states, dilation_cycle=2, **RECURRENT | {"num_layers": 3})
+    check_steps("causal_conv", states, dilation_cycle=2, kernel_size=3, **RECURRENT | {"num_layers": 3})
 
 
 def test_wavenet():

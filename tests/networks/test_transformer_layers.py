@@ -1,4 +1,4 @@
-"""How the layers of a Transformer are run (scanned, unrolled, recomputed) changes neither parameters nor values."""
+"""How layers are run (scanned, unrolled, recomputed) changes neither parameters nor values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import pytest
 
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
+from arjax.networks import NETWORKS
+from arjax.testing.models import autoregressive_networks
 
+GRID = EventSpec((2, 3))
 EVENT = EventSpec((6,), kind="tokens", num_levels=5)
 EXAMPLES = np.random.default_rng(0).integers(0, 5, (3, 6))
 
@@ -54,3 +57,20 @@ def test_fresh_parameters_are_the_same_however_layers_are_run(num_layers):
     expected = model_of(num_layers).init(key)
     for how in [(2, False), (4, False), (1, True)]:
         jax.tree.map(np.testing.assert_array_equal, model_of(num_layers, *how).init(key), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", [name for name in autoregressive_networks() if "remat" in NETWORKS.options(name)])
+def test_recomputation_changes_neither_parameters_nor_gradients(network):
+    """In training, too."""
+    names = NETWORKS.options(network)
+    rates = {name: 0.0 for name in names if name.endswith("dropout")} | {n: 1 for n in names if n == "unroll"}
+    models = [cases.supported_model(network, GRID, "raster", "sites", remat=each, **rates) for each in (False, True)]
+    assert models[0].param_shapes == models[1].param_shapes
+    x, params = cases.random_x(GRID, 2), cases.params_of(models[0])
+
+    def loss(params, model):
+        return model.features(params, x, train=True, key=jax.random.key(0)).sum()
+
+    gradients = jax.jit(lambda params: [jax.grad(loss)(params, model) for model in models])(params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), *gradients)

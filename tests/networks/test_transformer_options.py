@@ -6,14 +6,14 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
-from numpy_layers import initialised, run
+from numpy_layers import attention, initialised, run
 from scipy import special
 
-from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.networks.layers.attention import SelfAttention, rotary_frequencies, rotate
 from arjax.networks.layers.blocks import Block
+from arjax.testing.network import check_autoregressive, check_steps
 
 rng = np.random.default_rng(0)
 TOKENS = EventSpec((6,), kind="tokens", num_levels=5)
@@ -121,9 +121,19 @@ def test_gated_block_with_root_mean_squares_is_its_definition():
     np.testing.assert_allclose(run(block, params, x[None], 1, False)[0][0], expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize(("num_heads", "block_size"), [(1, 1), (2, 1), (3, 2)])
+def test_attention_is_its_definition(num_heads, block_size):
+    """Of a token to the tokens of its block and of earlier ones."""
+    x = rng.normal(size=(2, 6, 12)).astype(np.float32)
+    layer, block = SelfAttention(12, num_heads, 1.0, "float32"), np.arange(6) // block_size
+    params = initialised(layer, x, block_size)
+    expected = [attention(params, one, one, block[:, None] >= block, num_heads) for one in x]
+    np.testing.assert_allclose(run(layer, params, x, block_size), expected, rtol=1e-3, atol=1e-3)
+
+
 def test_layers_that_start_at_zero_are_the_identity():
     model = make_model(TOKENS, "transformer", zero_init=True, **SMALL)
-    layers = model.init(jax.random.key(0))["layers"]
+    layers = jax.jit(model.init)(jax.random.key(0))["layers"]
     assert not np.any(layers["down"]["kernel"]) and not np.any(layers["attention"]["out"]["kernel"])
     assert np.any(layers["up"]["kernel"])
 
@@ -147,13 +157,8 @@ def test_variants_keep_laws_1_and_3(name):
     spec, choice = cases.CONTEXTS["sequence"], {"ordering": "random(seed=1)", "partition": partition}
     model = make_model(TOKENS, "transformer", context=spec, **choice, **VARIANTS[name])
     params = cases.params_of(model)
-    depends = cases.dependence(model.network, params, model.factorization, context=cases.random_context(spec, 8))
-    np.testing.assert_array_equal(depends, model.factorization.mask())
-    x, garbage = cases.random_x(TOKENS, cases.BATCH), cases.random_x(TOKENS, cases.BATCH, seed=1)
-    c = cases.random_context(spec, cases.BATCH)
-    parallel = cases.parallel(model.network, params, x, model.factorization, c)
-    steps = cases.stepwise(model.network, params, x, garbage, model.factorization, c)
-    assert np.abs(parallel - steps).max() <= 2e-5 * np.abs(parallel).max()
+    check_autoregressive(model, params, cases.random_context(spec, 8))
+    check_steps(model, params, cases.random_context(spec, cases.BATCH))
 
 
 def test_options_leave_out_what_they_replace():
@@ -194,11 +199,3 @@ def test_what_lies_after_the_end_of_a_context_does_not_matter():
         cases.parallel(m.network, params, x, m.factorization, {"sequence": a}) for m, a in ((model, padded), (short, c))
     )
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4)
-
-
-def test_tied_embeddings_are_refused_where_there_is_no_table():
-    with pytest.raises(UserError, match="tie_embeddings needs values that are one integer of more than two levels"):
-        make_model(EventSpec((6,)), "transformer", **GPT2)
-    event = EventSpec((6,), kind="levels", num_levels=5)
-    with pytest.raises(UserError, match=r"tie_embeddings makes one feature per level, .* use model.conditional=cat"):
-        make_model(event, "transformer", conditional="discretized_logistic_mixture", **GPT2)

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
-from numpy_layers import layer_norm
 from scipy import special
 
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.networks.attention.transformer_xl import RelativeAttention, XLLayer
+from arjax.networks.attention.transformer_xl import RelativeAttention
+from arjax.testing.network import check_autoregressive
 
 rng = np.random.default_rng(0)
 WIDTH, HEADS = 8, 2
@@ -90,19 +90,6 @@ def test_a_ring_grows_and_goes_round():
     np.testing.assert_allclose(*jax.jit(both)(params), rtol=1e-4, atol=1e-4)
 
 
-def test_layer_normalises_after_each_sum():
-    layer = XLLayer(WIDTH, HEADS, 12, 3, 2, 0.0, "relu", "float32")
-    h = rng.normal(size=(1, 5, WIDTH)).astype(np.float32)
-    biases = tuple(rng.normal(size=(2, HEADS, SIZE)).astype(np.float32))
-    params = random_params(layer, h, 1, False, biases)
-    out, _ = jax.jit(lambda p: layer.apply({"params": p}, h, 1, False, biases))(params)
-    mixed = textbook_attention(params["attention"], h[0], 3, 2, 1, *biases)
-    o = layer_norm(params["attention_norm"], h[0] + mixed)
-    hidden = np.maximum(o @ params["up"]["kernel"] + params["up"]["bias"], 0)
-    expected = layer_norm(params["mlp_norm"], o + hidden @ params["down"]["kernel"] + params["down"]["bias"])
-    np.testing.assert_allclose(out[0], expected, rtol=1e-3, atol=1e-3)
-
-
 @pytest.mark.slow
 def test_no_gradient_flows_into_the_memory_in_training():
     layer = RelativeAttention(WIDTH, HEADS, 1.0, "float32", use_bias=False, segment=3, memory=3)
@@ -132,41 +119,7 @@ def test_no_gradient_flows_into_the_memory_in_training():
 def test_reach_through_the_layers(segment, memory, num_layers):
     event = EventSpec((14,), kind="real", num_levels=0)
     options = {"width": 16, "num_heads": 2, "segment": segment, "memory": memory, "num_layers": num_layers}
-    network = make_model(event, "transformer_xl", ordering="random(seed=2)", conditional="gaussian", **options)
-    params = cases.params_of(network)
-    depends = cases.dependence(network.network, params, network.factorization, num=2)
-    declared = network.network.dependencies(network.factorization)
-    np.testing.assert_array_equal(depends, declared)
-    assert declared.sum() < np.asarray(network.factorization.mask()).sum()
-
-
-@pytest.mark.slow
-def test_recomputed_layers_are_the_same():
-    def value_and_gradient(**how):
-        model = make_model(EventSpec((6,), kind="tokens", num_levels=5), "transformer_xl", **options, **how)
-        params = cases.params_of(model)
-        return jax.jit(jax.value_and_grad(lambda p: model.log_prob(p, cases.random_x(model.event, 2)).sum()))(params)
-
-    options = {"width": 8, "num_heads": 2, "num_layers": 2, "segment": 2, "memory": 2}
-    expected = value_and_gradient(unroll=2)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3),
-        value_and_gradient(unroll=1, remat=True),
-        expected,
-    )
-
-
-@pytest.mark.slow
-def test_memory_grows_with_the_length_not_with_its_square():
-    from jax.extend.core import jaxprs_in_params
-
-    def sizes(jaxpr):
-        for equation in jaxpr.eqns:
-            yield from (variable.aval.size for variable in equation.outvars)
-            for inner in jaxprs_in_params(equation.params):
-                yield from sizes(inner)
-
-    event = EventSpec((4096,), kind="tokens", num_levels=4)
-    model = make_model(event, "transformer_xl", width=8, num_heads=1, num_layers=1, segment=16, memory=16)
-    shapes, x = model.param_shapes, np.zeros((1, 4096), np.int32)
-    assert max(sizes(jax.make_jaxpr(model.features)(shapes, x).jaxpr)) <= 64 * 4096
+    model = make_model(event, "transformer_xl", ordering="random(seed=2)", conditional="gaussian", **options)
+    check_autoregressive(model, cases.params_of(model))
+    declared = model.network.dependencies(model.factorization)
+    assert declared.sum() < np.asarray(model.factorization.mask()).sum()

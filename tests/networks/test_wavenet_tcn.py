@@ -6,67 +6,14 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
-from numpy_layers import dense, initialised, relu, run
-from scipy import special
+from numpy_layers import initialised
 
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
-from arjax.networks.causal.causal_conv import TCNBlock
-from arjax.networks.causal.wavenet import WaveNetCore
+from arjax.networks.causal_conv import TCNBlock
 from arjax.networks.layers.steps import read_positions
 
 rng = np.random.default_rng(0)
-
-
-def convolution(kernel_KCF, bias, x_TC, dilation):
-    """b + sum_k W_k x_(t - k d), zeros before the start."""
-    y = np.tile(bias, (len(x_TC), 1)).astype(np.float64)
-    for t in range(len(x_TC)):
-        for k, W in enumerate(kernel_KCF):
-            if t - k * dilation >= 0:
-                y[t] += x_TC[t - k * dilation] @ W
-    return y
-
-
-def taps(params, x_TC, kernel_size, dilation):
-    kernel = params["kernel"].reshape(kernel_size, x_TC.shape[1], -1)
-    return convolution(kernel, params["bias"], x_TC, dilation)
-
-
-def test_wavenet_is_gates_residuals_and_skips():
-    """Figure 4, with a conditioning per step: equation 2 and the one behind it, for local conditioning."""
-    x, c = rng.normal(size=(2, 2, 9, 3)).astype(np.float32)
-    core = WaveNetCore(3, 5, 3, 2, 2, True, 0.0, "float32")
-    params = initialised(core, x, False, c)
-    for n, features in enumerate(run(core, params, x, False, c)):
-        h, skips = taps(params["causal"], x[n], 2, 1), 0
-        for i, dilation in enumerate([1, 2, 1]):
-            layer = params[f"layer_{i}"]
-            filtered, gate = np.split(taps(layer["taps"], h, 2, dilation) + dense(layer["condition"], c[n]), 2, axis=1)
-            z = np.tanh(filtered) * special.expit(gate)
-            skips = skips + dense(layer["skip"], z)
-            assert ("residual" in layer) == (i < 2)  # the last layer feeds nothing but its skip
-            h = h + dense(layer["residual"], z) if i < 2 else None
-        expected = relu(dense(params["post"], relu(skips)))
-        np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-3)
-
-
-@pytest.mark.parametrize(("widths", "kernel_size", "dilation"), [((4, 4), 2, 1), ((3, 5), 3, 2), ((4, 4), 1, 4)])
-def test_tcn_block_is_its_definition(widths, kernel_size, dilation):
-    """Figure 1b: twice (convolution with normalised weights, relu), and what comes in added, then a relu."""
-    x = rng.normal(size=(2, 8, widths[0])).astype(np.float32)
-    block = TCNBlock(*widths, kernel_size, dilation, 0.0, "float32")
-    params = initialised(block, x, False)
-
-    def convolve(params, x_TC):
-        kernel = params["kernel"] / np.linalg.norm(params["kernel"], axis=0) * params["scale"]
-        return taps(params | {"kernel": kernel}, x_TC, kernel_size, dilation)
-
-    assert ("match" in params) == (widths[0] != widths[1])
-    for one, features in zip(x, run(block, params, x, False), strict=True):
-        hidden = relu(convolve(params["second"], relu(convolve(params["first"], one))))
-        same = dense(params["match"], one) if "match" in params else one
-        np.testing.assert_allclose(features, relu(same + hidden), rtol=1e-3, atol=1e-3)
 
 
 def test_tcn_drops_whole_channels():

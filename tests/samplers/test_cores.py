@@ -9,7 +9,7 @@ import law_cases as cases
 import numpy as np
 import pytest
 
-from arjax.core import memory
+from arjax.core import programs
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
@@ -85,7 +85,7 @@ def test_the_memory_of_all_parts_must_be_there(on, monkeypatch):
     model = make_model(EventSpec((64,), (), "tokens", 4), "lstm", hidden_size=8)
     params, keys = cases.params_of(model), example_keys(jax.random.key(0), 64)
     on(8)
-    monkeypatch.setattr(memory, "whole_bytes", lambda: 100_000)
+    monkeypatch.setattr(programs, "whole_bytes", lambda: 100_000)
     with pytest.raises(UserError, match=r"the arrays of this draw take .* GB, and a device has"):
         model.draw(params, keys)
     on(1)

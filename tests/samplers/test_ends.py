@@ -10,8 +10,7 @@ import pytest
 from compiled import of_model
 
 from arjax.api.trained_model import Fitted, Settings
-from arjax.core.errors import UserError
-from arjax.core.output import say_once
+from arjax.core.errors import UserError, say_once
 from arjax.core.spec import EventSpec
 from arjax.data.strings import ended_strings
 from arjax.evaluation.report import kind_of_nats

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from compiled import of_model
 
-from arjax.core.errors import UserError
-from arjax.core.output import say_once
+from arjax.core.errors import UserError, say_once
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.evaluation.sampling import prepare_sampler
 from arjax.models import ModelChoice, make_model

@@ -11,7 +11,6 @@ from scipy.special import log_softmax
 
 from arjax.conditionals import make_conditional
 from arjax.core.batch import Batch
-from arjax.core.count_models import fit_count_model
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.evaluation.sampling import prepare_sampler
@@ -20,6 +19,7 @@ from arjax.samplers import DrawOptions, Resources, Speculative, make_sampler
 from arjax.samplers.base import Steps
 from arjax.samplers.drafts import Counts, OtherModel
 from arjax.samplers.drafts.base import Place, log_table, target_of_draft
+from arjax.samplers.drafts.count_models import fit_count_model
 from arjax.samplers.drafts.counts import table_of
 from arjax.testing.models import params_of
 from arjax.testing.statistics import LEAST_P, chi_square

@@ -194,6 +194,5 @@ def test_a_job_has_the_arguments_of_the_sweep_and_the_cluster_its_options(monkey
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     monkeypatch.setitem(sys.modules, "submitit", types.SimpleNamespace(AutoExecutor=AutoExecutor))
     options = {"timeout_min": 5, "slurm_additional_parameters": {"qos": "low"}}
-    executor = slurm.SlurmExecutor(tmp_path, options, ["arjax"], more=["--trust"])
-    assert executor._program == ["arjax", "--trust"]
+    slurm.SlurmExecutor(tmp_path, options)
     assert given == {"timeout_min": 5, "slurm_additional_parameters": {"requeue": True, "qos": "low"}}

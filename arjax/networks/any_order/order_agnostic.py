@@ -14,12 +14,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.core.holes import filled
+from arjax.core.arrays import filled
 from arjax.factorization import Factorization
 from arjax.networks.base import AheadNetwork, Context
+from arjax.networks.layers.causal import join, windows
 from arjax.networks.layers.embedding import flat_sites, numeric, numeric_size
 from arjax.networks.layers.steps import to_grid
-from arjax.networks.layers.windows import join, windows
 
 #: `body(network, carry, xs) -> (carry, features [B, C, M, F])` for a chunk of C steps; `xs` has C as first axis.
 Body = Callable[["OrderAgnosticNetwork", Any, Any], tuple[Any, jax.Array]]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from arjax.networks.attention.transformer import AheadBlocks
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.attention import MultiHead
-from arjax.networks.recurrent.linear.matrix_states import Decayed, own_blocks, read
+from arjax.networks.recurrent.linear.states import Decayed, own_blocks, read
 
 
 def positive(x: jax.Array) -> jax.Array:

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.factorization.orderings import tiles
 from arjax.networks.layers.attention import KeysValues, KVCache, LoopCache
-from arjax.networks.layers.windows import join, put_in_ring, ring_steps, windows
+from arjax.networks.layers.causal import join, put_in_ring, ring_steps, windows
 
 
 class Pattern(Protocol):
@@ -276,3 +277,104 @@ class Summary(Pattern):
         i, j = np.indices((num_steps, num_steps))
         place = j % self.size - self.first
         return (j <= i) & (place >= 0) & (place < self.count) & self.sees(i, j)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiles(Pattern):
+    """Local attention in two dimensions, for pixels generated tile by tile, one pixel per step (Parmar et al., "Image
+    Transformer", 2018, section 3.3).
+
+    The queries of a tile attend to the pixels generated so far in the tile itself and in a margin above, to
+    the left and to the right of it.
+
+    Attributes:
+      grid: (rows, columns) of the image.
+      tile: (rows, columns) of a block of queries; must divide the grid.
+      margin: rows above and columns on either side.
+    """
+
+    grid: tuple[int, int]
+    tile: tuple[int, int]
+    margin: tuple[int, int]
+
+    SLOTS = False
+
+    def _steps(self) -> np.ndarray:
+        """The step of each pixel of the image and its margin, int[H + above, W + 2 aside]; S in the margin."""
+        order = tiles(self.grid, *self.tile)
+        steps = np.empty(len(order), np.int32)
+        steps[order] = np.arange(len(order))
+        above, aside = self.margin
+        return np.pad(steps.reshape(self.grid), ((above, 0), (aside, aside)), constant_values=len(order))
+
+    def _around(self, plane: jax.Array, axis: int) -> jax.Array:
+        """Rows and columns at `axis` and behind it -> [tiles, above + h, aside + w + aside]."""
+        (height, width), (above, aside) = self.tile, self.margin
+        rows = windows(plane, axis, height, before=above)
+        both = windows(rows, axis + 2, width, before=aside, after=aside)  # [H / h, above + h, W / w, ...]
+        both = jnp.moveaxis(both, axis + 2, axis + 1)
+        return both.reshape(*both.shape[:axis], -1, *both.shape[axis + 2 :])
+
+    def queries(self, x_BNTH, block_size):
+        return windows(x_BNTH, 2, self.tile[0] * self.tile[1])
+
+    def keys(self, x_BNTH, block_size):
+        (rows, columns), (height, width) = self.grid, self.tile
+        tiled = x_BNTH.reshape(*x_BNTH.shape[:2], rows // height, columns // width, height, width, x_BNTH.shape[-1])
+        plane = jnp.swapaxes(tiled, 3, 4).reshape(*x_BNTH.shape[:2], rows, columns, x_BNTH.shape[-1])
+        around = self._around(plane, 2)
+        return around.reshape(*around.shape[:3], -1, around.shape[-1])
+
+    def mask(self, num_steps, block_size):
+        above, aside = self.margin
+        inner = self._steps()[above:, aside : aside + self.grid[1]]
+        keys = self._around(jnp.asarray(inner) - num_steps, 0) + num_steps  # beyond the image: S
+        seen_GK = keys.reshape(keys.shape[0], -1)
+        queries_GQ = jnp.arange(num_steps).reshape(-1, self.tile[0] * self.tile[1])
+        return seen_GK[:, None] <= queries_GQ[..., None]
+
+    def restore(self, out_BNGQH, num_steps, block_size):
+        return out_BNGQH.reshape(*out_BNGQH.shape[:2], num_steps, out_BNGQH.shape[-1])
+
+    def _place(self, t: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+        """Row and column of the first pixel of the tile of step t, and of its own pixel within the tile."""
+        (_, columns), (height, width) = self.grid, self.tile
+        tile, inside = t // (height * width), t % (height * width)
+        across = columns // width
+        return tile // across * height, tile % across * width, inside // width, inside % width
+
+    def places(self, num_steps, block_size):
+        """The image with its margin."""
+        return self.grid[0] + self.margin[0], self.grid[1] + 2 * self.margin[1]
+
+    def step(self, cache: LoopCache, new: KeysValues, t: jax.Array):
+        (height, width), (above, aside) = self.tile, self.margin
+        top, left, row, column = self._place(t)
+        place = 0, top + above + row, left + aside + column, 0
+        cache = write(cache, (new[0][:, None], new[1][:, None]), place)
+        sides = above + height, width + 2 * aside
+        around = [jax.lax.dynamic_slice(a, (0, top, left, 0), (len(a), *sides, a.shape[-1])) for a in cache]
+        steps = jax.lax.dynamic_slice(jnp.asarray(self._steps()), (top, left), sides)
+        seen = tuple(a.reshape(len(a), -1, a.shape[-1]) for a in around)
+        return cache, seen, steps.ravel() <= t
+
+    def extend(self, cache: KVCache, new: KeysValues, t: jax.Array):
+        (height, width), (above, aside), steps = self.tile, self.margin, self._steps()
+        i_k = t + jnp.arange(new[0].shape[2])
+        top_k, left_k, row_k, column_k = self._place(i_k)
+        exists_k = i_k < self.grid[0] * self.grid[1]
+        y_k = jnp.where(exists_k, top_k + above + row_k, len(steps))
+        cache = put(cache, (new[0][:, :, :, 0], new[1][:, :, :, 0]), (y_k, left_k + aside + column_k))
+        rows, columns = np.indices(steps.shape)
+        down, right = rows - top_k[:, None, None], columns - left_k[:, None, None]
+        near = (down >= 0) & (down < above + height) & (right >= 0) & (right < width + 2 * aside)
+        visible = near & (steps <= i_k[:, None, None])
+        return cache, tuple(flat_tokens(a) for a in cache), visible.reshape(1, len(i_k), -1)
+
+    def graph(self, num_steps):
+        rows, columns = np.divmod(tiles(self.grid, *self.tile), self.grid[1])  # of the pixel of each step
+        top, left = (place // side * side for place, side in zip((rows, columns), self.tile, strict=True))
+        (height, width), (above, aside) = self.tile, self.margin
+        down, right = rows[None] - top[:, None], columns[None] - left[:, None]
+        near = (-above <= down) & (down < height) & (-aside <= right) & (right < width + aside)
+        return near & np.tri(num_steps, dtype=bool)

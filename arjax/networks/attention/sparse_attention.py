@@ -12,11 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import refuse
 from arjax.core.options import opt
-from arjax.networks.attention.patterns import Near, Pattern, Strided, Summary, for_loop
+from arjax.factorization import Factorization
+from arjax.factorization.orderings import tiles
+from arjax.networks.attention.patterns import Near, Pattern, Strided, Summary, Tiles, for_loop
 from arjax.networks.attention.transformer import BlockNetwork, ChunkedTokens, through_tokens
-from arjax.networks.base import NETWORKS, tell_cut
+from arjax.networks.base import ACTIVATIONS, NETWORKS, tell_cut
 from arjax.networks.layers.attention import Cache, KVCache, LoopCache, MultiHead
 
 #: Patterns, each with its number of heads.
@@ -206,13 +208,14 @@ class SparseTransformer(PatternNetwork):
     def check(self, factorization):
         super().check(factorization)
         split, heads = self.heads == "split", self.num_heads
-        if split and heads % 2:
-            raise UserError(f"network.heads=split needs an even number of heads, not {heads}")
         summaries = self.expressivity * (heads // 2 if split else 1)
-        if self.pattern == "fixed" and summaries > self.stride:
-            raise UserError(
-                f"the heads summarise {summaries} steps of each block, more than its network.stride={self.stride}"
-            )
+        refuse(
+            (split and heads % 2, f"network.heads=split needs an even number of heads, not {heads}"),
+            (
+                self.pattern == "fixed" and summaries > self.stride,
+                f"the heads summarise {summaries} steps of each block, more than its network.stride={self.stride}",
+            ),
+        )
 
     def unites(self):
         return self.heads == "merged"
@@ -224,3 +227,48 @@ class SparseTransformer(PatternNetwork):
         if merged:
             return (Near(stride, 0), half), (Summary(stride, count, skip=True), half)
         return (Near(stride, 0), half), *((Summary(stride, count, head * count), 1) for head in range(half))
+
+
+@NETWORKS.register("image_transformer")
+class ImageTransformer(PatternNetwork):
+    """Blocks of queries attend to a memory block around them, in one or two dimensions (Parmar, Vaswani, Uszkoreit,
+    Kaiser, Shazeer, Ku & Tran, "Image Transformer", 2018, section 3.3).
+
+    One number each, `query_block=(l_q,)` and `memory=(l_m,)`: blocks of l_q steps attend to themselves and the l_m
+    steps before, in any order and partition. Two numbers, (h_q, w_q) and (h_m, w_m): rectangles attend to themselves,
+    h_m rows above and w_m columns on either side; the image is then generated rectangle by rectangle, with
+    `model.ordering=tiles(...)`.
+
+    Normalisation comes before each branch, as in all our Transformers; in the paper it comes after.
+
+    Options: as `BlockNetwork`; `query_block`, `memory`.
+    """
+
+    query_block: tuple[int, ...] = opt((256,), fewest=1)
+    memory: tuple[int, ...] = opt((256,), least=0, fewest=1)
+    activation: str = opt("relu", choices=ACTIVATIONS)
+
+    SMALL = {"width": 24, "num_layers": 2, "num_heads": 2, "query_block": (2,), "memory": (1,)}
+
+    def check(self, factorization):
+        super().check(factorization)
+        block, memory = self.query_block, self.memory
+        numbers = f"must be one or two whole numbers each, not {block} and {memory}"
+        refuse((not 1 <= len(block) == len(memory) <= 2, f"network.query_block and network.memory {numbers}"))
+        if len(block) == 2:
+            check_tiles(factorization, block)
+
+    def patterns(self):
+        if len(self.query_block) == 1:
+            return ((Near(min(self.query_block[0], self.event.num_sites), self.memory[0]), self.num_heads),)
+        return ((Tiles(self.event.grid_shape, self.query_block, self.memory), self.num_heads),)
+
+
+def check_tiles(factorization: Factorization, block: tuple[int, int]) -> None:
+    """Raises `UserError` unless the order visits single sites rectangle by rectangle."""
+    grid_shape = factorization.grid_shape
+    fits = len(grid_shape) == 2 and not any(length % side for length, side in zip(grid_shape, block, strict=True))
+    refuse((not fits, f"network.query_block={block} must divide a grid of two dimensions, not {grid_shape}"))
+    in_order = factorization.block_size == 1 and np.array_equal(factorization.order, tiles(grid_shape, *block))
+    call = f"tiles(height={block[0]}, width={block[1]})"
+    refuse((not in_order, f"attention in two dimensions needs model.ordering={call} and model.partition=sites"))

@@ -11,11 +11,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import refuse, say_once
 from arjax.core.options import depth_option, opt, rate_option
-from arjax.core.output import say_once
 from arjax.factorization import Factorization
-from arjax.networks.base import ACTIVATIONS, NETWORKS, AheadNetwork, ChunkedNetwork, Context, Network, fields_from
+from arjax.networks.base import (
+    ACTIVATIONS,
+    NETWORKS,
+    AheadNetwork,
+    ChunkedNetwork,
+    Context,
+    Network,
+    divides,
+    fields_from,
+)
 from arjax.networks.layers.attention import CrossAttention, SelfAttention
 from arjax.networks.layers.blocks import MLPS, NORMS, Block, Memory, Stack, check_stack, make_norm
 from arjax.networks.layers.convolution import compose
@@ -152,17 +160,22 @@ class BlockNetwork(TokenNetwork):
             say_once(
                 "network.mlp_ratio has no effect beside network.mlp_size, which gives the size of the hidden layer"
             )
-        if not self.target_position and factorization.block_size > 1:
-            raise UserError("steps of several sites need network.target_position=True, to tell the sites apart")
-        if not self.tie_embeddings:
-            return
-        if self.event.num_levels <= 2 or self.event.value_size > 1:
-            raise UserError("network.tie_embeddings needs values that are one integer of more than two levels")
-        if self.num_features != self.event.num_levels:
-            raise UserError(
+        event, tied = self.event, self.tie_embeddings
+        refuse(
+            (
+                not self.target_position and factorization.block_size > 1,
+                "steps of several sites need network.target_position=True, to tell the sites apart",
+            ),
+            (
+                tied and (event.num_levels <= 2 or event.value_size > 1),
+                "network.tie_embeddings needs values that are one integer of more than two levels",
+            ),
+            (
+                tied and self.num_features != event.num_levels,
                 "network.tie_embeddings makes one feature per level, and this conditional needs "
-                f"{self.num_features}: use model.conditional=categorical"
-            )
+                f"{self.num_features}: use model.conditional=categorical",
+            ),
+        )
 
     def make_attention(self) -> Callable[[], nn.Module]:
         """Constructor of the attention module of a layer."""
@@ -234,17 +247,6 @@ class AheadBlocks(BlockNetwork, ChunkedTokens, AheadNetwork):
         return self._readout(h).astype(jnp.float32).reshape(batch, k, block_size, -1)
 
 
-def check_scaling(scaling: tuple[float, ...], rotary: bool) -> None:
-    """Raises `UserError` unless the scaling of rotary positions is empty, or one that can be computed and is used."""
-    if scaling and (len(scaling) != 4 or not scaling[1] < scaling[2]):
-        raise UserError(
-            "network.rotary_scaling must be empty or (factor, low, high, original length) with low below high, "
-            f"not {scaling}"
-        )
-    if scaling and not rotary:
-        raise UserError("network.rotary_scaling changes nothing without network.rotary=True")
-
-
 @NETWORKS.register("transformer")
 class Transformer(AheadBlocks):
     """Transformer with attention to all tokens of the steps so far; the step form keeps their keys and values.
@@ -270,18 +272,24 @@ class Transformer(AheadBlocks):
 
     def check(self, factorization):
         super().check(factorization)
-        heads, groups = self.num_heads, self.num_kv_heads or self.num_heads
-        if heads % groups:
-            raise UserError(f"network.num_kv_heads={groups} does not divide network.num_heads={heads}")
-        size = self.head_size or self.width // heads
-        if self.rotary and size % 2:
-            raise UserError(f"network.rotary needs heads of even size, not {size}")
-        check_scaling(self.rotary_scaling, self.rotary)
-        if self.fused_attention and factorization.block_size > 1:
-            raise UserError("network.fused_attention needs steps of one site: set it to False, or change the partition")
+        size, scaling = self.head_size or self.width // self.num_heads, self.rotary_scaling
+        divides(self.num_kv_heads or self.num_heads, self.num_heads, "num_kv_heads", "num_heads")
+        refuse(
+            (self.rotary and size % 2, f"network.rotary needs heads of even size, not {size}"),
+            (
+                scaling and (len(scaling) != 4 or not scaling[1] < scaling[2]),
+                "network.rotary_scaling must be empty or (factor, low, high, original length) with low below high, "
+                f"not {scaling}",
+            ),
+            (scaling and not self.rotary, "network.rotary_scaling changes nothing without network.rotary=True"),
+            (
+                self.fused_attention and factorization.block_size > 1,
+                "network.fused_attention needs steps of one site: set it to False, or change the partition",
+            ),
+        )
 
     def make_attention(self):
         base = self.rotary_base if self.rotary else 0.0
-        own = {"rotary_base": base, "rotary_scaling": self.rotary_scaling, "qk_norm": self.qk_norm}
+        options = {"rotary_base": base, "rotary_scaling": self.rotary_scaling, "qk_norm": self.qk_norm}
         attention = FusedSelfAttention if self.fused_attention else SelfAttention
-        return self.heads_of(attention, num_kv_heads=self.num_kv_heads, head_size=self.head_size, **own)
+        return self.heads_of(attention, num_kv_heads=self.num_kv_heads, head_size=self.head_size, **options)

@@ -18,10 +18,10 @@ from arjax.networks.attention.transformer import ChunkedTokens, through_tokens
 from arjax.networks.base import ACTIVATIONS, NETWORKS, fields_from, tell_cut
 from arjax.networks.layers.attention import Cache, KVCache, LoopCache, MultiHead
 from arjax.networks.layers.blocks import check_stack
+from arjax.networks.layers.causal import join, put_in_ring, ring_steps, windows
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import POSITIONS, PositionEncoder
 from arjax.networks.layers.steps import StepTokens, check_steps, scale_of_zeros
-from arjax.networks.layers.windows import join, put_in_ring, ring_steps, windows
 
 #: u and v of section 3.3, [N, H] each: biases of the query for contents and for distances.
 Biases = tuple[jax.Array, jax.Array]

@@ -10,11 +10,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.core.errors import UserError
+from arjax.core.errors import refuse
 from arjax.core.options import depth_option, opt, rate_option
-from arjax.networks.any_order.masked_transformer import FullAttention
-from arjax.networks.base import NETWORKS, check_divides
+from arjax.networks.base import NETWORKS, divides
 from arjax.networks.denoisers.base import ConditionEncoder, Denoiser, Modulation, local_maps, noisy_event
+from arjax.networks.layers.attention import FullAttention
 from arjax.networks.layers.convolution import CENTRE, TapConv, TapMix, Taps, square_taps
 from arjax.networks.layers.embedding import ValueEncoder, flat_sites
 from arjax.networks.layers.grids import check_odd, num_channels
@@ -93,18 +93,23 @@ class UNet(Denoiser):
     def check(self, factorization):
         super().check(factorization)
         grid_shape, num_resolutions = self.event.grid_shape, len(self.multipliers)
-        if len(grid_shape) not in (1, 2, 3):
-            raise UserError(f"unet needs a line, a plane, or a plane with colour channels, not {grid_shape}")
+        heads, size, least = self.num_heads, self.multipliers[-1] * self.width, 2 ** (num_resolutions - 1)
         check_odd(self, "out_kernel")
-        check_divides(self, "groups", "width")
-        least = 2 ** (num_resolutions - 1)
-        if min(pixels(grid_shape)) < least:
-            raise UserError(f"unet with {num_resolutions} resolutions needs {least} sites along each axis")
-        size = self.multipliers[-1] * self.width
-        if self.attention and size % self.num_heads:
-            raise UserError(
-                f"network.num_heads={self.num_heads} does not divide the {size} feature maps of the lowest resolution"
-            )
+        divides(self.groups, self.width, "groups", "width")
+        refuse(
+            (
+                len(grid_shape) not in (1, 2, 3),
+                f"unet needs a line, a plane, or a plane with colour channels, not {grid_shape}",
+            ),
+            (
+                min(pixels(grid_shape), default=least) < least,
+                f"unet with {num_resolutions} resolutions needs {least} sites along each axis",
+            ),
+            (
+                self.attention and size % heads,
+                f"network.num_heads={heads} does not divide the {size} feature maps of the lowest resolution",
+            ),
+        )
 
     def _inputs(self, x_t: jax.Array) -> jax.Array:
         """[B, H, W, n]: real values as they are, discrete ones embedded, colour channels side by side."""

@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import refuse, say_once
 from arjax.core.options import depth_option, opt
-from arjax.core.output import say_once
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, Network
 from arjax.networks.layers.dense import Dense
@@ -122,13 +121,17 @@ class Independent(ReadsNoSite):
 
     def check(self, factorization):
         context = self.context_spec
-        if self.hidden_sizes and not context:
-            raise UserError("network.hidden_sizes of 'independent' are layers of its context, and there is none")
-        if self.hidden_sizes and context.local:
-            raise UserError(
+        refuse(
+            (
+                self.hidden_sizes and not context,
+                "network.hidden_sizes of 'independent' are layers of its context, and there is none",
+            ),
+            (
+                self.hidden_sizes and context.local,
                 "network.hidden_sizes of 'independent' are layers of a context without local parts: the size of the "
-                "convolutional network of local ones is network.width and network.num_blocks"
-            )
+                "convolutional network of local ones is network.width and network.num_blocks",
+            ),
+        )
         for name in ("width", "num_blocks"):
             if not context.local and getattr(self, name) != getattr(type(self), name):
                 say_once(f"network.{name} of 'independent' has no effect: it is for local parts of a context")

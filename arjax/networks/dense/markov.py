@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.networks.base import NETWORKS, ChunkedNetwork, Network, name_of, once, tell_cut
 
 #: Rows of the largest table.
@@ -26,12 +26,11 @@ class ScalarNetwork(Network):
 
     def check(self, factorization):
         event, name = self.event, name_of(self)
-        if self.context_spec:
-            raise UserError(f"the network {name!r} has no input for a context")
-        if not event.num_values:
-            raise UserError(f"the network {name!r} needs one whole number per site, not {event.in_words}")
-        if factorization.block_size > 1:
-            raise UserError(f"the network {name!r} reads one site in a step: set model.partition=sites")
+        refuse(
+            (self.context_spec, f"the network {name!r} has no input for a context"),
+            (not event.num_values, f"the network {name!r} needs one whole number per site, not {event.in_words}"),
+            (factorization.block_size > 1, f"the network {name!r} reads one site in a step: set model.partition=sites"),
+        )
 
 
 @NETWORKS.register("markov")

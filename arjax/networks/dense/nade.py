@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from arjax.core.options import opt, rate_option
 from arjax.factorization import Factorization
 from arjax.networks.base import ACTIVATIONS, NETWORKS, Context, Network
-from arjax.networks.dense.fvsbn import EarlierSites
 from arjax.networks.dense.independent import SiteBias
+from arjax.networks.dense.separate import EarlierSites
 from arjax.networks.layers.embedding import flat_inputs, flat_sites, numeric, numeric_size, seen_inputs
 from arjax.networks.layers.local_context import summary_encoder
 from arjax.networks.layers.steps import sites_of, to_grid

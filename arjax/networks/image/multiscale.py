@@ -9,14 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import refuse, say_once
 from arjax.core.options import depth_option, opt
-from arjax.core.output import say_once
 from arjax.factorization.orderings import multiscale, scales
 from arjax.networks.base import NETWORKS, Context, check_remat, fields_from
-from arjax.networks.image.diagonal_bilstm import DiagonalBiLSTMCore
-from arjax.networks.image.pixel_rnn import PixelRNNFamily, ReadPixels, pixel_reader
-from arjax.networks.image.row_lstm import RowLSTMCore
+from arjax.networks.image.pixel_rnn import DiagonalBiLSTMCore, PixelRNNFamily, ReadPixels, RowLSTMCore, pixel_reader
 from arjax.networks.layers.convolution import TapConv, compose, square_taps, tap_graph
 from arjax.networks.layers.embedding import flat_sites
 from arjax.networks.layers.grids import check_image, check_odd, pixel_inputs
@@ -93,12 +90,14 @@ class Multiscale(PixelRNNFamily):
         check_image("multiscale", factorization)
         check_odd(self, "kernel_size")
         check_remat(self)
-        if self.shared and levels < 2:
-            raise UserError(f"network.shared needs two scales to share: network.levels of at least 2, not {levels}")
-        if len(np.unique(scales(grid, factor, levels))) <= levels:
-            raise UserError(f"a grid of {grid} has too few pixels for network.levels={levels} of factor {factor}")
-        if not np.array_equal(factorization.order, multiscale(grid, factor, levels)):
-            raise UserError(f"multiscale needs model.ordering=multiscale(factor={factor}, levels={levels})")
+        few = len(np.unique(scales(grid, factor, levels))) <= levels
+        words = f"two scales to share: network.levels of at least 2, not {levels}"
+        refuse(
+            (self.shared and levels < 2, f"network.shared needs {words}"),
+            (few, f"a grid of {grid} has too few pixels for network.levels={levels} of factor {factor}"),
+        )
+        in_order = np.array_equal(factorization.order, multiscale(grid, factor, levels))
+        refuse((not in_order, f"multiscale needs model.ordering=multiscale(factor={factor}, levels={levels})"))
 
     def setup(self):
         super().setup()

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.core.errors import UserError
+from arjax.core.errors import refuse
 from arjax.core.options import depth_option, rate_option
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.convolution import Cursor, TapConv, TapMix, WholeImage, channel_graph, compose, raster_taps
@@ -67,9 +67,9 @@ class MaskedNetwork(RasterNetwork):
         super().check(factorization)
         check_odd(self, "kernel_size", "first_kernel")
         channels = num_channels(self.event)
-        for name in ("hidden_size", "out_size"):
-            if getattr(self, name) < channels:
-                raise UserError(f"network.{name}={getattr(self, name)} is too small for {channels} colour channels")
+        sizes = {"hidden_size": self.hidden_size, "out_size": self.out_size}.items()
+        small = ((n < channels, f"network.{name}={n} is too small for {channels} colour channels") for name, n in sizes)
+        refuse(*small)
 
     def setup(self):
         channels = num_channels(self.event)
@@ -95,11 +95,9 @@ class PixelCNN(MaskedNetwork):
     def check(self, factorization):
         super().check(factorization)
         least = 2 * num_channels(self.event)
-        if self.hidden_size % 2 or self.hidden_size < least:
-            raise UserError(
-                f"network.hidden_size of 'pixelcnn' must be even and at least {least} (twice the number of colour "
-                f"channels), not {self.hidden_size}"
-            )
+        words = f"must be even and at least {least} (twice the number of colour channels), not {self.hidden_size}"
+        wrong = self.hidden_size % 2 or self.hidden_size < least
+        refuse((wrong, f"network.hidden_size of 'pixelcnn' {words}"))
 
     def setup(self):
         super().setup()

@@ -208,6 +208,13 @@ class MultiHead(nn.Module):
         return self.out(mixed_BTNH.reshape(*mixed_BTNH.shape[:2], -1))
 
 
+class FullAttention(MultiHead):
+    """Attention of all tokens to all tokens, [B, T, E] -> [B, T, E]."""
+
+    def __call__(self, x_BTE: jax.Array, block_size: int) -> jax.Array:
+        return self._merge(attention(*self._project(x_BTE), jnp.ones(x_BTE.shape[1], bool)))
+
+
 #: Either form of a cache.
 Cache = TypeVar("Cache", KVCache, LoopCache)
 

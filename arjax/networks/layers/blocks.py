@@ -11,7 +11,7 @@ import jax
 
 from arjax.core.options import depth_option, opt, rate_option
 from arjax.core.spec import EventSpec
-from arjax.networks.base import ACTIVATIONS, Network, check_divides, check_remat, fields_from, once
+from arjax.networks.base import ACTIVATIONS, Network, check_remat, divides, fields_from, once
 from arjax.networks.layers.attention import CrossAttention
 from arjax.networks.layers.dense import Dense
 from arjax.networks.layers.embedding import PositionEncoder, ValueEncoder
@@ -104,7 +104,7 @@ class Stack(nn.Module):
 
 def check_stack(network: Any) -> None:
     """Raises `UserError` when heads do not divide the width, or recomputation would save no memory."""
-    check_divides(network, "num_heads", "width")
+    divides(network.num_heads, network.width, of="width")
     check_remat(network)
 
 
@@ -167,8 +167,8 @@ class Block(Layer):
         """All tokens; in the form (carry) -> (carry, None) of a scan over layers."""
         x = x_BTE + self.drop(self.attention(self.attention_norm(x_BTE), block_size), deterministic=not train)
         if memory is not None:
-            found = self.cross(self.cross_norm(x), self.cross.keys_values(memory[0]), memory[1])
-            x = x + self.drop(found, deterministic=not train)
+            mixed = self.cross(self.cross_norm(x), self.cross.keys_values(memory[0]), memory[1])
+            x = x + self.drop(mixed, deterministic=not train)
         if not self.mlp_size:
             return x, None
         return x + self.drop(self._mlp(x), deterministic=not train), None
@@ -247,8 +247,8 @@ class PlainStack(Stack):
     def layer_fields(self):
         out_scale = 1 / (2 * self.num_layers)
         attention = functools.partial(self.ATTENTION, self.width, self.num_heads, out_scale, self.dtype)
-        own = {"make_attention": attention, "mlp_size": self.mlp_ratio * self.width, "out_scale": out_scale}
-        return fields_from(self, self.LAYER, **own)
+        mlp_size = self.mlp_ratio * self.width
+        return fields_from(self, self.LAYER, make_attention=attention, mlp_size=mlp_size, out_scale=out_scale)
 
 
 class StackedNetwork(PlainStack, Network):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.networks.base import fields_from
-from arjax.networks.layers.bilinear import BilinearProduct
+from arjax.networks.layers.dense import BilinearProduct
 
 Taps = tuple[tuple[int, int], ...]
 CENTRE: Taps = ((0, 0),)

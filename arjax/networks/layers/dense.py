@@ -1,13 +1,120 @@
-"""Products of many rows with one matrix, and the layer that is such a product."""
+"""Products of two arrays with custom products for their gradients, differentiable in any mode and any number of times;
+and the layer that is a product of many rows with one matrix.
+
+`jax.custom_vjp` would allow custom gradients but no forward mode. A product is linear in each of its two arrays, so
+forward mode needs no rule but the product itself, and reverse mode only its two transposes. Where these are products of
+this kind again, all higher derivatives follow.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 from jax.typing import DTypeLike
 
-from arjax.networks.layers.bilinear import BilinearProduct
+#: By axis that `jax.vmap` added, outermost first: whether the left and the right array have it.
+Mapped = tuple[tuple[bool, bool], ...]
+#: `(cotangent, other array, *static)` -> the cotangent of one array.
+Transpose = Callable[..., jax.Array]
+
+_PRIMITIVE = Primitive("bilinear_product")
+
+
+class BilinearProduct:
+    """`product(left, right, *static)`, linear in `left` and in `right`; to be made once, at the top of a module.
+
+    `transposes(to_left, to_right)` names the gradients: `to_left(cotangent, right, *static)` is the sum over the result
+    of cotangent * d result / d left, in the shape of `left`; likewise `to_right(cotangent, left, *static)`. They are
+    cast to its type, which they may exceed.
+    The static arguments are hashable and have no gradient. Under everything else (`jit`, `vmap`, `scan`, `checkpoint`,
+    a mesh) the product behaves as the function itself.
+    """
+
+    def __init__(self, function: Callable[..., jax.Array]):
+        self.__doc__ = function.__doc__
+        self._function = function
+        self._run = jax.jit(self._mapped, static_argnums=(2, 3))
+        self._to_left: Transpose = _missing
+        self._to_right: Transpose = _missing
+
+    def transposes(self, to_left: Transpose, to_right: Transpose) -> None:
+        self._to_left, self._to_right = to_left, to_right
+
+    def __call__(self, left: jax.Array, right: jax.Array, *static: Hashable) -> jax.Array:
+        """The product."""
+        return self.bind(left, right, static, ())
+
+    def bind(self, left: jax.Array, right: jax.Array, static: tuple[Hashable, ...], mapped: Mapped) -> jax.Array:
+        """The product along mapped axes, which come first."""
+        shapes = (jax.ShapeDtypeStruct(jnp.shape(array), jnp.result_type(array)) for array in (left, right))
+        # Tools that look into programs, such as `count_flops`, find the function here.
+        jaxpr = self._run.trace(*shapes, static, mapped).jaxpr
+        return _PRIMITIVE.bind(left, right, product=self, static=static, mapped=mapped, jaxpr=jaxpr)
+
+    def run(self, left: jax.Array, right: jax.Array, static: tuple[Hashable, ...], mapped: Mapped) -> jax.Array:
+        """The product along mapped axes, by the function itself."""
+        return self._run(left, right, static, mapped)
+
+    def _mapped(self, left: jax.Array, right: jax.Array, static: tuple[Hashable, ...], mapped: Mapped) -> jax.Array:
+        return _along(lambda left, right: self._function(left, right, *static), mapped)(left, right)
+
+    def to_left(self, cotangent: jax.Array, right: jax.Array, static: tuple[Hashable, ...], mapped: Mapped):
+        """The cotangent of the left array."""
+        axes, kept = tuple((True, has_right) for _, has_right in mapped), [has_left for has_left, _ in mapped]
+        return _along(lambda *arrays: self._to_left(*arrays, *static), axes, kept)(cotangent, right)
+
+    def to_right(self, cotangent: jax.Array, left: jax.Array, static: tuple[Hashable, ...], mapped: Mapped):
+        """The cotangent of the right array."""
+        axes, kept = tuple((True, has_left) for has_left, _ in mapped), [has_right for _, has_right in mapped]
+        return _along(lambda *arrays: self._to_right(*arrays, *static), axes, kept)(cotangent, left)
+
+
+def _missing(*_: Any) -> jax.Array:
+    raise TypeError("a bilinear product needs its transposes")
+
+
+def _along(function: Callable[..., jax.Array], mapped: Mapped, kept: list[bool] | None = None):
+    """The function along mapped axes; summed over those that are not kept."""
+    for axis in reversed(range(len(mapped))):
+        function = jax.vmap(function, tuple(0 if has else None for has in mapped[axis]))
+        if kept is not None and not kept[axis]:
+            function = _summed(function)
+    return function
+
+
+def _summed(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    return lambda *arrays: function(*arrays).sum(0)
+
+
+def _run(left: jax.Array, right: jax.Array, *, product: BilinearProduct, static, mapped: Mapped, jaxpr: Any):
+    del jaxpr
+    return product.run(left, right, static, mapped)
+
+
+def _batched(arrays, axes, *, product: BilinearProduct, static, mapped: Mapped, jaxpr: Any):
+    del jaxpr
+    left, right = (
+        array if axis is None else jnp.moveaxis(array, axis, 0) for array, axis in zip(arrays, axes, strict=True)
+    )
+    here = axes[0] is not None, axes[1] is not None
+    return product.bind(left, right, static, (here, *mapped)), 0
+
+
+_PRIMITIVE.def_impl(_run)
+_PRIMITIVE.def_abstract_eval(lambda left, right, *, jaxpr, **_: jaxpr.out_avals[0])
+mlir.register_lowering(_PRIMITIVE, mlir.lower_fun(_run, multiple_results=False))
+batching.primitive_batchers[_PRIMITIVE] = _batched
+ad.defbilinear(
+    _PRIMITIVE,
+    lambda ct, left, right, *, jaxpr, product, **how: product.to_left(ct, right, **how).astype(left.aval.dtype),
+    lambda ct, left, right, *, jaxpr, product, **how: product.to_right(ct, left, **how).astype(right.aval.dtype),
+)
 
 
 @BilinearProduct

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization, make_order
 from arjax.networks.base import Context, Network, name_of
@@ -41,12 +41,12 @@ def check_image(name: str, factorization: Factorization, *, channels: bool = Fal
 
     `channels` allows a third dimension: colour channels that are generated one after the other.
     """
-    grid_shape = factorization.grid_shape
-    if len(grid_shape) != 2 and not (channels and len(grid_shape) == 3):
-        also = " (rows and columns, or with colour channels as a third)" if channels else ""
-        raise UserError(f"{name} needs a grid of two dimensions{also}, not {grid_shape}")
-    if factorization.block_size > 1:
-        raise UserError(f"{name} generates one site per step, so it needs model.partition=sites")
+    grid_shape, also = factorization.grid_shape, " (rows and columns, or with colour channels as a third)"
+    is_image = len(grid_shape) == 2 or (channels and len(grid_shape) == 3)
+    refuse(
+        (not is_image, f"{name} needs a grid of two dimensions{also * channels}, not {grid_shape}"),
+        (factorization.block_size > 1, f"{name} generates one site per step, so it needs model.partition=sites"),
+    )
 
 
 def check_raster_like(name: str, factorization: Factorization) -> None:

@@ -8,6 +8,7 @@ layer may read it at any place.
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import flax.linen as nn
@@ -15,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.errors import UserError
+from arjax.core.errors import refuse
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.networks.base import Context
 from arjax.networks.layers.convolution import TapConv, TapMix
@@ -36,15 +37,17 @@ def check_local(event: EventSpec, context: ContextSpec) -> None:
     both have as many axes, and along each axis one length divides the other.
     """
     for name, part in context.at_sites.parts:
-        if part.columns:
-            raise UserError(f"the part {name!r} of the context is a row of mixed columns, which cannot be local")
-        grid, own = pixels(part.grid_shape), pixels(event.grid_shape)
-        fits = len(grid) == len(own) and all(max(pair) % min(pair) == 0 for pair in zip(grid, own, strict=True))
-        if not fits or max(len(part.grid_shape), len(event.grid_shape)) > 3:
-            raise UserError(
+        few = max(len(part.grid_shape), len(event.grid_shape)) <= 3
+        sides = list(itertools.zip_longest(pixels(part.grid_shape), pixels(event.grid_shape), fillvalue=0))
+        fits = few and all(min(pair) and max(pair) % min(pair) == 0 for pair in sides)
+        refuse(
+            (part.columns, f"the part {name!r} of the context is a row of mixed columns, which cannot be local"),
+            (
+                not fits,
                 f"the local part {name!r} of the context has the grid {part.grid_shape}, which does not fit the grid "
-                f"{event.grid_shape} of the data: of each axis, one length must divide the other"
-            )
+                f"{event.grid_shape} of the data: of each axis, one length must divide the other",
+            ),
+        )
 
 
 def prime_factors(number: int) -> list[int]:
@@ -141,10 +144,10 @@ class PartAtPixels(nn.Module):
     @nn.compact
     def __call__(self, values: jax.Array) -> jax.Array:
         """[B, *grid of the part, *value] -> [B, H, W, E]."""
-        batch, own = len(values), as_plane(pixels(self.part.grid_shape))
-        size = self.part.num_sites // math.prod(own) * self.part.value_size  # colour channels are values of a pixel
+        batch, plane = len(values), as_plane(pixels(self.part.grid_shape))
+        size = self.part.num_sites // math.prod(plane) * self.part.value_size  # colour channels are values of a pixel
         pixel = EventSpec((1,), (size,), self.part.kind, self.part.num_levels)
-        values = values.reshape(batch, *own, size)
+        values = values.reshape(batch, *plane, size)
         known = jnp.maximum(values, 0) if self.part.is_discrete else values  # -1: after the end of a short sequence
         h = value_vectors(known, pixel, value_map(pixel, self.width, self.dtype))
         if self.part.kind == "levels":
@@ -152,8 +155,8 @@ class PartAtPixels(nn.Module):
             h = h + TapMix(self.width, self.dtype, use_bias=False, name="intensity")(intensity)
         if self.part.is_discrete:
             h = jnp.where((values >= 0).all(-1, keepdims=True), h, 0)
-        down = stages(*(max(n // m, 1) for n, m in zip(own, self.grid, strict=True)))
-        up = stages(*(max(m // n, 1) for n, m in zip(own, self.grid, strict=True)))
+        down = stages(*(max(n // m, 1) for n, m in zip(plane, self.grid, strict=True)))
+        up = stages(*(max(m // n, 1) for n, m in zip(plane, self.grid, strict=True)))
         layers = [("down", Down, strides) for strides in down] + [("up", Up, strides) for strides in up]
         for i, (name, layer, strides) in enumerate(layers):
             h = nn.gelu(h) if i else h

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 
 from arjax.core.options import depth_option, rate_option
 from arjax.networks.base import fields_from, once, tell_cut
+from arjax.networks.layers.causal import join, windows
 from arjax.networks.layers.dense import weigh
 from arjax.networks.layers.steps import StepNetwork
-from arjax.networks.layers.windows import join, windows
 
 Carry = Any
 #: `times(h, start, stop)` is h W_h for the gates `start` to `stop` (columns of the kernel).

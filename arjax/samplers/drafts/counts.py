@@ -11,11 +11,11 @@ import numpy as np
 
 from arjax.conditionals.blocks import scores_blocks
 from arjax.conditionals.truncated import Truncated
-from arjax.core.count_models import CountModel, fit_count_model, rows_of
 from arjax.core.errors import UserError
 from arjax.core.options import opt
 from arjax.samplers.base import Resources
 from arjax.samplers.drafts.base import DRAFTS, Draft, Place, Proposal, Target, log_table
+from arjax.samplers.drafts.count_models import CountModel, fit_count_model, rows_of
 
 #: Training examples that are counted, at most.
 MOST_EXAMPLES = 50_000
@@ -30,7 +30,7 @@ class Counts(Draft):
     """Proposes values by how often they followed the last n values in the training split, along the order of the model.
 
     Options: `order`, n. The counts are smoothed by those of lower orders, as strongly as is best on validation; see
-    `arjax.core.count_models`.
+    `arjax.samplers.drafts.count_models`.
     """
 
     order: int = opt(3, least=0)

@@ -12,9 +12,8 @@ import jax.numpy as jnp
 from arjax.core.options import depth_option
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.dense import Dense
-from arjax.networks.recurrent.linear.delta_rule import DeltaProduct
-from arjax.networks.recurrent.linear.mixer import MIXERS, Decay, HeadMixer, normal_length
-from arjax.networks.recurrent.linear.network import MixerNetwork
+from arjax.networks.recurrent.linear.mixer import MIXERS, Decay, HeadMixer, MixerNetwork, normal_length
+from arjax.networks.recurrent.linear.states import DeltaProduct
 
 
 @MIXERS.register("delta_net")

@@ -7,11 +7,10 @@ from __future__ import annotations
 import flax.linen as nn
 import jax.numpy as jnp
 
-from arjax.networks.base import NETWORKS
+from arjax.networks.base import NETWORKS, divides
 from arjax.networks.layers.dense import Dense
-from arjax.networks.recurrent.linear.matrix_states import Decayed
-from arjax.networks.recurrent.linear.mixer import MIXERS, HeadMixer, divides
-from arjax.networks.recurrent.linear.network import MixerNetwork
+from arjax.networks.recurrent.linear.mixer import MIXERS, HeadMixer, MixerNetwork
+from arjax.networks.recurrent.linear.states import Decayed
 
 #: The root of the gates, tau, and the rank of their matrix (section 4.4).
 ROOT, RANK = 16, 16

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from arjax.core.options import depth_option
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.dense import Dense
-from arjax.networks.recurrent.linear.matrix_states import Decayed
-from arjax.networks.recurrent.linear.mixer import MIXERS, Decay, HeadMixer
-from arjax.networks.recurrent.linear.network import MixerNetwork
+from arjax.networks.recurrent.linear.mixer import MIXERS, Decay, HeadMixer, MixerNetwork
+from arjax.networks.recurrent.linear.states import Decayed
 
+#: Features of all heads together, in widths.
+EXPAND = 2
 #: The smallest magnitude of a decay that may be negative: less, and its logarithm would have no derivative.
 SMALLEST = 1e-8
 
@@ -35,22 +36,20 @@ class Mamba2Mixer(HeadMixer):
     heads together.
 
     Attributes:
-      expand: features of all heads together, in widths.
       state_size: features of B and C.
       negative_eigenvalues: a = 2 exp(-exp(A) dt) - 1, in (-1, 1) (Grazzi et al., 2025, "Unlocking State-Tracking in
         Linear RNNs Through Negative Eigenvalues", section 4.1).
     """
 
     kernel_size: int = depth_option(4, least=0)
-    expand: int = 2
     state_size: int = 64
     negative_eigenvalues: bool = False
 
-    INNER = "hidden_size * expand"
+    INNER = "hidden_size * 2"
 
     @property
     def inner(self):
-        return self.expand * self.width
+        return EXPAND * self.width
 
     def setup(self):
         self.gate = Dense(self.inner, use_bias=False, dtype=self.dtype)
@@ -91,9 +90,9 @@ class Mamba2Mixer(HeadMixer):
 class Mamba2(MixerNetwork):
     """State spaces with one decay a head, over the steps of any factorization: blocks without an MLP, as in the paper.
 
-    Options: those of `MixerNetwork`; `num_heads`, `expand` and `state_size` of the states [state_size, expand E /
-    num_heads], `kernel_size` of the convolution (0: none), `chunk_size`: steps within which all pairs are compared at
-    once; `negative_eigenvalues`: decays in (-1, 1), not in (0, 1).
+    Options: those of `MixerNetwork`; `num_heads` and `state_size` of the states [state_size, 2 E / num_heads],
+    `kernel_size` of the convolution (0: none), `chunk_size`: steps within which all pairs are compared at once;
+    `negative_eigenvalues`: decays in (-1, 1), not in (0, 1).
     """
 
     mlp_ratio: int = 0

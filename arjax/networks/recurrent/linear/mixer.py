@@ -1,25 +1,32 @@
-"""A mixer of steps around a linear recurrence: projections, a short convolution, the recurrence, and a projection."""
+"""A mixer of steps around a linear recurrence (projections, a short convolution, the recurrence, and a projection), and
+networks of equal residual blocks, each with a mixer and an MLP: parallel in training, O(1) in a step.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.core.errors import UserError
+from arjax.core.options import depth_option, opt, rate_option
 from arjax.core.registry import Registry
-from arjax.networks.layers.convolution_1d import Window, all_taps, queue_length, step_taps
+from arjax.networks.base import FLAX_FIELDS, check_remat, divides, fields_from
+from arjax.networks.layers.blocks import Block, Stack
+from arjax.networks.layers.causal import Window, all_taps, put_in_ring, queue_length, step_taps
 from arjax.networks.layers.dense import Dense
-from arjax.networks.layers.windows import put_in_ring
+from arjax.networks.layers.steps import ChunkedStepNetwork
 
 #: The last inputs of the convolution [B, K-1, U], in the compute type, and the state of the recurrence, in float32.
 Cache = tuple[jax.Array, Any]
 
 
 class Terms(Protocol):
-    """The terms of all steps of a linear recurrence; see `matrix_states`."""
+    """The terms of all steps of a linear recurrence; see `states`."""
 
     def run(self, state: Any, chunk_size: int = 64) -> tuple[Any, jax.Array]:
         """All steps from a state, None for 0, in chunks: (the state after them, their outputs)."""
@@ -33,12 +40,6 @@ class Terms(Protocol):
 
 #: The mixers that the layers of the network `hybrid` name; modules with the methods of the attention of a `Block`.
 MIXERS = Registry("mixer", hidden=("width", "out_scale", "dtype"))
-
-
-def divides(heads: int, size: int, name: str = "num_heads", of: str = "hidden_size") -> None:
-    """Raises `UserError` unless the heads divide a size."""
-    if size % heads:
-        raise UserError(f"network.{name}={heads} does not divide network.{of}={size}")
 
 
 def normal_length(x: jax.Array) -> jax.Array:
@@ -208,3 +209,112 @@ class Decay(nn.Module):
         """x [..., E] -> exp(A) dt and dt, [..., N] each."""
         dt = nn.softplus(self.step(x).astype(jnp.float32) + self.step_bias)
         return jnp.exp(self.log_rate) * dt, dt
+
+
+#: The options of a `Block` whose MLP is a gated one, behind RMS normalisations.
+GATED = {"mlp_kind": "gated", "norm_kind": "rms"}
+
+
+def out_scale(num_layers: int, mlp_size: int) -> float:
+    """Variance of a branch at the start: those of all layers, with or without an MLP, add up to one."""
+    return 1 / (num_layers * (2 if mlp_size else 1))
+
+
+class BlocksCore(Stack):
+    """Residual blocks, a mixer and a gated MLP each, after an RMS normalisation; the last one normalises their sum: a
+    core of a `ChunkedStepNetwork`, whose steps are blocks of one token. Subclasses make the `layers` and the `norm`.
+    """
+
+    def start(self, batch_size: int, num_steps: int = 0) -> list[Any]:
+        """One cache per layer."""
+        return self.init_caches(batch_size, num_steps, 1)
+
+    def step(self, carry: list[Any], x_BE: jax.Array, t: jax.Array) -> tuple[list[Any], jax.Array]:
+        caches, h_B1E = self.through_layers(carry, x_BE[:, None], t, method="step")
+        return caches, self.norm(h_B1E[:, 0])
+
+    def extend(self, carry: list[Any], x_BTE: jax.Array, t: jax.Array) -> tuple[list[Any], jax.Array]:
+        caches, h_BTE = self.through_layers(carry, x_BTE, t, 1, method="extend")
+        return caches, self.norm(h_BTE)
+
+    def keep(self, carries: list[Any], n: jax.Array) -> list[Any]:
+        return [self.apply_layer(i, cache, n, method="keep") for i, cache in enumerate(carries)]
+
+
+class MixerCore(BlocksCore):
+    """Equal blocks.
+
+    Attributes:
+      mixer: makes the mixer of a block, with its `out_scale`.
+      mlp_size: 0 for blocks without an MLP.
+    """
+
+    mixer: Callable[..., nn.Module]
+    width: int
+    num_layers: int
+    mlp_size: int
+    activation: str
+    dropout: float
+    remat: bool
+    unroll: int
+    dtype: str
+
+    LAYER = Block
+
+    def setup(self):
+        self.layers = self.stack()
+        self.norm = nn.RMSNorm(dtype=self.dtype)
+
+    def layer_fields(self):
+        scale = out_scale(self.num_layers, self.mlp_size)
+        mixer = functools.partial(self.mixer, out_scale=scale)
+        return fields_from(self, Block, make_attention=mixer, out_scale=scale, **GATED)
+
+    def __call__(self, x_BTE: jax.Array, train: bool) -> jax.Array:
+        return self.norm(self.layers(x_BTE, 1, train, None)[0])
+
+
+class MixerNetwork(ChunkedStepNetwork):
+    """Residual blocks with a mixer over the steps of any factorization. Subclasses name the mixer, `MIXER`: its options
+    are theirs.
+
+    Options: `hidden_size` E, `num_layers` L, `mlp_ratio` (0: blocks without an MLP), `dropout`, `position`; `remat` and
+    `unroll` as for Transformers.
+    """
+
+    num_layers: int = depth_option(4)
+    mlp_ratio: int = opt(3, least=0)
+    dropout: float = rate_option()
+    remat: bool = False
+    unroll: int = 4
+
+    TRAITS = ChunkedStepNetwork.TRAITS | {"unbounded"}
+    NORMALISES = True
+    ACTIVATION: ClassVar[str] = "silu"
+    MIXER: ClassVar[type[LinearMixer]]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """The options of the mixer become fields."""
+        for field in dataclasses.fields(cls.MIXER):
+            if field.name not in (*MIXERS.hidden, *FLAX_FIELDS) and not hasattr(cls, field.name):
+                cls.__annotations__ = {**vars(cls).get("__annotations__", {}), field.name: field.type}
+                setattr(cls, field.name, dataclasses.field(default=field.default, metadata=field.metadata))
+        super().__init_subclass__(**options)
+
+    def check(self, factorization):
+        super().check(factorization)
+        check_remat(self)
+        self.MIXER(**self.mixer_fields(), out_scale=1.0, parent=None)
+
+    def prepare(self):
+        self.core.prepare()
+
+    def mixer_fields(self) -> dict[str, Any]:
+        """The fields of the mixer but `out_scale`."""
+        fields = fields_from(self, self.MIXER, width=self.hidden_size)
+        return {name: value for name, value in fields.items() if name != "out_scale"}
+
+    def make_core(self):
+        mixer = functools.partial(self.MIXER, **self.mixer_fields())
+        sizes = {"width": self.hidden_size, "mlp_size": self.mlp_ratio * self.hidden_size}
+        return MixerCore(**fields_from(self, MixerCore, mixer=mixer, activation=self.ACTIVATION, **sizes))

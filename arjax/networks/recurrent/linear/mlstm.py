@@ -8,16 +8,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.core.options import opt
 from arjax.networks.base import NETWORKS
+from arjax.networks.layers.causal import join
 from arjax.networks.layers.dense import Dense
-from arjax.networks.layers.windows import join
-from arjax.networks.recurrent.linear.matrix_states import chunked, product, segment_sums, transposed
-from arjax.networks.recurrent.linear.mixer import MIXERS, HeadMixer
-from arjax.networks.recurrent.linear.network import MixerNetwork
+from arjax.networks.recurrent.linear.mixer import MIXERS, HeadMixer, MixerNetwork
+from arjax.networks.recurrent.linear.states import chunked, product, segment_sums, transposed
 
-#: The logarithms of the forget gates by their pre-activation.
-FORGET_GATES = {"sigmoid": nn.log_sigmoid, "exp": lambda x: x}
 #: Stands for the logarithm of 0: finite, so that a difference of two of them is no NaN.
 LOG_ZERO = -1e30
 #: The least denominator of an output, in the factor exp(-m) of the state; the code of the authors adds as much. A query
@@ -131,15 +127,10 @@ class MLSTMMixer(HeadMixer):
 
     C_t = f_t C_(t-1) + i_t v_t k_t',  n_t = f_t n_(t-1) + i_t k_t,  h_t = C_t q_t / max(|n_t' q_t|, 1)
 
-    and y_t = W (sigma(W_o x_t + b_o) * norm(h_t)) (section 2.3, equations 19 to 27): q, k and v are
-    W x + b, with k over the root of its size; i = exp(w_i x + b_i) and f = sigma(w_f x + b_f), or exp, are one number a
-    head. The norm is the RMS of a head, and there is no convolution, as in Beck et al. (2025), "xLSTM 7B", section 3.1.
-
-    Attributes:
-      forget_gate: "sigmoid" or "exp".
+    and y_t = W (sigma(W_o x_t + b_o) * norm(h_t)) (section 2.3, equations 19 to 27): q, k and v are W x + b, with k
+    over the root of its size; i = exp(w_i x + b_i) and f = sigma(w_f x + b_f) are one number a head. The norm is the
+    RMS of a head, and there is no convolution, as in Beck et al. (2025), "xLSTM 7B", section 3.1.
     """
-
-    forget_gate: str = opt("sigmoid", choices=FORGET_GATES)
 
     def setup(self):
         def open_gates(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
@@ -161,7 +152,7 @@ class MLSTMMixer(HeadMixer):
         q, k, v = (self.by_head(part) for part in jnp.split(u, 3, axis=-1))
         q, k, v = (part.astype(self.dtype) for part in (q, k * k.shape[-1] ** -0.5, v))
         log_i, f = (self.by_head(gate(rest).astype(jnp.float32))[..., 0] for gate in (self.input_gate, self.forget))
-        return Exponential(q, k, v, FORGET_GATES[self.forget_gate](f), log_i)
+        return Exponential(q, k, v, nn.log_sigmoid(f), log_i)
 
     def outputs(self, o, u, rest):
         return self.out(nn.sigmoid(self.output_gate(rest).astype(jnp.float32)) * self.by_step(self.norm(o)))
@@ -175,8 +166,7 @@ class MLSTMMixer(HeadMixer):
 class MLSTM(MixerNetwork):
     """LSTMs with a matrix as their memory and exponential gates, over the steps of any factorization.
 
-    Options: those of `MixerNetwork`; `num_heads`, `forget_gate` ("sigmoid" or "exp"), `chunk_size`: steps within which
-    all pairs are compared at once.
+    Options: those of `MixerNetwork`; `num_heads`, `chunk_size`: steps within which all pairs are compared at once.
     """
 
     SMALL = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "chunk_size": 4}

@@ -1,15 +1,17 @@
-"""Dilated causal convolution with residual connections: a plain stack, and the temporal convolutional network of Bai,
-Kolter & Koltun, "An Empirical Evaluation of Generic Convolutional and Recurrent Networks for Sequence Modeling" (2018).
+"""Stacks of dilated causal convolutions over the steps: a plain one with residual connections; the temporal
+convolutional network of Bai, Kolter & Koltun, "An Empirical Evaluation of Generic Convolutional and Recurrent Networks
+for Sequence Modeling" (2018); and "WaveNet: A Generative Model for Raw Audio" (van den Oord et al., 2016).
 """
 
 from __future__ import annotations
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from arjax.core.options import depth_option, opt, rate_option
 from arjax.networks.base import ACTIVATIONS, NETWORKS, fields_from
-from arjax.networks.layers.convolution_1d import (
+from arjax.networks.layers.causal import (
     CausalConv1D,
     ConvolutionalCore,
     Convolve,
@@ -181,3 +183,112 @@ class TCN(ChunkedStepNetwork):
 
     def make_core(self):
         return TCNCore(self.input_size, self.hidden_size, self.num_layers, self.kernel_size, self.dropout, self.dtype)
+
+
+class WaveNetLayer(nn.Module):
+    """A gated unit with a residual and a skip output (section 2.3, equation 2; section 2.4, figure 4; * convolves):
+
+    z = tanh(W_f * x + V_f c) . sigmoid(W_g * x + V_g c),   next x = x + W_r z,   skip = W_s z
+
+    with the conditioning c of section 2.5 and biases everywhere. The last layer feeds nothing but its skip.
+    """
+
+    width: int
+    skip_channels: int
+    kernel_size: int
+    dilation: int
+    conditioned: bool
+    last: bool
+    dropout: float
+    dtype: str
+
+    def setup(self):
+        # W_f and W_g side by side, likewise V_f and V_g: one matrix product each.
+        self.taps = CausalConv1D(self.width, 2 * self.width, self.kernel_size, self.dilation, self.dtype)
+        if self.conditioned:
+            self.condition = Dense(2 * self.width, use_bias=False, dtype=self.dtype)
+        if not self.last:
+            self.residual = Dense(self.width, dtype=self.dtype)
+        self.skip = Dense(self.skip_channels, dtype=self.dtype)
+        self.drop = nn.Dropout(self.dropout)
+
+    def __call__(
+        self, x: jax.Array, train: bool, condition: jax.Array | None, convolve: Convolve = at_all_steps
+    ) -> tuple[jax.Array, jax.Array]:
+        """(next x, skip): [..., R] -> ([..., R], [..., skip_channels]); the conditioning has as many steps, or one."""
+        pre = convolve(self.taps, self.drop(x, deterministic=not train))
+        if condition is not None:
+            pre = pre + self.condition(condition)
+        filtered, gate = jnp.split(pre, 2, axis=-1)
+        z = jnp.tanh(filtered) * nn.sigmoid(gate)
+        return x if self.last else x + self.residual(z), self.skip(z)
+
+
+class WaveNetCore(ConvolutionalCore):
+    """A causal convolution, gated layers, and relu -> 1x1 -> relu on the sum of their skips (figure 4).
+
+    The last 1x1 is the readout of the network: all steps, [B, T, R] -> [B, T, skip_channels].
+    """
+
+    width: int
+    skip_channels: int
+    num_layers: int
+    kernel_size: int
+    dilation_cycle: int
+    conditioned: bool
+    dropout: float
+    dtype: str
+
+    def setup(self):
+        last = self.num_layers - 1
+        self.causal = CausalConv1D(self.width, self.width, self.kernel_size, 1, self.dtype)
+        self.layers = [
+            WaveNetLayer(**fields_from(self, WaveNetLayer, dilation=dilation, last=i == last, name=f"layer_{i}"))
+            for i, dilation in enumerate(cyclic_dilations(self.num_layers, self.dilation_cycle))
+        ]
+        self.post = Dense(self.skip_channels, dtype=self.dtype)
+
+    @property
+    def convolutions(self):
+        return [self.causal, *(layer.taps for layer in self.layers)]
+
+    def __call__(
+        self, x: jax.Array, train: bool, condition: jax.Array | None, convolve: Convolve = at_all_steps
+    ) -> jax.Array:
+        x, skips = convolve(self.causal, x), 0.0
+        for layer in self.layers:
+            x, skip = layer(x, train, condition, convolve)
+            skips = skips + skip
+        return nn.relu(self.post(nn.relu(skips)))
+
+
+@NETWORKS.register("wavenet")
+class WaveNet(ChunkedStepNetwork):
+    """Stacks of gated dilated causal convolutions over the steps of any factorization.
+
+    A label or vector conditions every layer globally; a sequence or frames also locally, position floor(s L / S) in
+    step s. The step form keeps one queue per layer, so a step costs the same however long the sequence is.
+
+    Options: `hidden_size` R (residual channels, and width of the gates), `skip_channels`, `num_layers`,
+    `kernel_size` K, `dilation_cycle` (dilations 1, 2, ..., 2^(cycle-1), then over again), `dropout` on the input of
+    each layer, `position`. The receptive field is K + (K-1) * (sum of the dilations) steps.
+    """
+
+    skip_channels: int = 128
+    num_layers: int = depth_option(8)
+    kernel_size: int = depth_option(2)
+    dilation_cycle: int = 8
+    dropout: float = rate_option()
+
+    CONDITIONED_CORE = True
+    TRAITS = ChunkedStepNetwork.TRAITS | {"unbounded"}
+    SMALL = {"hidden_size": 16, "skip_channels": 24, "num_layers": 4, "dilation_cycle": 2, "position": "learned"}
+
+    @property
+    def receptive_field(self):
+        dilations = cyclic_dilations(self.num_layers, self.dilation_cycle)
+        return 1 + (self.kernel_size - 1) * (1 + sum(dilations))
+
+    def make_core(self):
+        conditioned = bool(self.context_spec)
+        return WaveNetCore(**fields_from(self, WaveNetCore, width=self.hidden_size, conditioned=conditioned))

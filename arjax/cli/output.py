@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -97,9 +96,3 @@ def _encodable(text: str, encoding: str) -> str:
     except UnicodeEncodeError:
         return text.translate(_PLAIN).encode(encoding, "backslashreplace").decode(encoding)
     return text
-
-
-@functools.cache
-def say_once(sentence: str) -> None:
-    """Prints a remark about something that a user may not expect to stderr, once in a process."""
-    print(f"arjax: {sentence}", file=sys.stderr, flush=True)

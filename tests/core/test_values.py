@@ -8,7 +8,7 @@ import pytest
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.core.typed_json import largest_sizes, read, read_one_of
+from arjax.core.values import largest_sizes, read_one_of, read_typed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Tree(TypedDict):
 
 def test_values_have_the_declared_types():
     tree = {"point": {"x": 1, "names": ["a", True]}, "more": {"k": [1, 2]}, "anything": [[1], {"a": [2]}]}
-    found = read(Tree, tree, "tree")
+    found = read_typed(Tree, tree, "tree")
     assert found == {"point": Point(1.0, ("a", True)), "more": {"k": (1, 2)}, "anything": ((1,), {"a": (2,)})}
     assert isinstance(found["point"].x, float)
     event = EventSpec((2,), (), "columns", columns=(EventSpec((), (), "real"), EventSpec((), (), "tokens", 3)))
-    assert read(EventSpec, json.loads(json.dumps(dataclasses.asdict(event))), "e") == event
+    assert read_typed(EventSpec, json.loads(json.dumps(dataclasses.asdict(event))), "e") == event
     assert read_one_of({"point": Point}, {"kind": "point", "x": 0.5}, "it") == ("point", Point(0.5))
 
 
@@ -50,7 +50,7 @@ def test_values_have_the_declared_types():
 )
 def test_what_has_another_type_is_one_sentence(changes, sentence):
     with pytest.raises(UserError, match=sentence):
-        read(Tree, {"point": None, "more": {}, "anything": 1} | changes, "tree")
+        read_typed(Tree, {"point": None, "more": {}, "anything": 1} | changes, "tree")
     for kind in ("circle", None, 3, []):
         with pytest.raises(UserError, match="it/kind must be one of point, not"):
             read_one_of({"point": Point}, {"kind": kind, "x": 1}, "it")

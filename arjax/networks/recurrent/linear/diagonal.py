@@ -1,6 +1,6 @@
-"""The real-gated linear recurrent unit in its recurrent block (De et al., 2024, "Griffin: Mixing Gated Linear
-Recurrences with Local Attention for Efficient Language Models"). The network is the paper's Hawk: all its blocks are
-recurrent, while those of Griffin alternate with local attention.
+"""Diagonal recurrences whose gates read the input alone: the real-gated linear recurrent unit in its recurrent block
+(De et al., 2024, "Griffin: Mixing Gated Linear Recurrences with Local Attention for Efficient Language Models"), minGRU
+and minLSTM (Feng et al., 2024, "Were RNNs All We Needed?").
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import jax.numpy as jnp
 from arjax.core.options import depth_option
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.dense import Dense
-from arjax.networks.recurrent.linear.mixer import MIXERS, LinearMixer, divides
-from arjax.networks.recurrent.linear.network import MixerNetwork
-from arjax.networks.recurrent.linear.vector_states import Diagonal, linear_recurrence
+from arjax.networks.recurrent.linear.mixer import MIXERS, LinearMixer, MixerNetwork
+from arjax.networks.recurrent.linear.states import Diagonal, linear_recurrence
 
 
 class RGLRU(nn.Module):
@@ -74,22 +73,16 @@ class RecurrentBlock(LinearMixer):
     Between the matrix products all is float32: the two branches multiply their rounding errors.
 
     Attributes:
-      recurrent_size: R; 0 for about 4/3 E, as in the paper.
       num_heads: blocks of the matrices of the gates.
     """
 
-    recurrent_size: int = 0
     num_heads: int = 4
     kernel_size: int = depth_option(4)
 
-    def __post_init__(self):
-        divides(self.num_heads, self.recurrent_size, of="recurrent_size")
-        super().__post_init__()
-
     @property
     def size(self) -> int:
-        """R."""
-        return self.recurrent_size or self.num_heads * max(1, round(self.width * 4 / 3 / self.num_heads))
+        """R, about 4/3 E as in the paper."""
+        return self.num_heads * max(1, round(self.width * 4 / 3 / self.num_heads))
 
     def setup(self):
         self.gate = Dense(self.size, dtype=self.dtype)
@@ -113,15 +106,89 @@ class RecurrentBlock(LinearMixer):
 
 @NETWORKS.register("rg_lru")
 class Hawk(MixerNetwork):
-    """Gated linear recurrences over the steps of any factorization: parallel in training, O(1) per step in sampling.
+    """The paper's Hawk: gated linear recurrences over the steps of any factorization, parallel in training, O(1) per
+    step in sampling. The blocks of Griffin alternate with local attention: see `hybrid`.
 
     Residual blocks (section 2.1): a recurrent block and a gated MLP, each after an RMS normalisation.
 
-    Options: `hidden_size` E, `num_layers` L, `recurrent_size` R (0: about 4/3 E, as in the paper), `num_heads` (blocks
-    of the gates' matrices), `kernel_size` of the convolution, `mlp_ratio`, `dropout`, `position`; `remat` and `unroll`
-    as for Transformers.
+    Options: those of `MixerNetwork`; `num_heads`, blocks of the gates' matrices; `kernel_size` of the convolution.
     """
 
     SMALL = {"hidden_size": 32, "num_layers": 2, "position": "learned"}
     ACTIVATION = "gelu"
     MIXER = RecurrentBlock
+
+
+class MinMixer(LinearMixer):
+    """y_t = W_o h_t of a diagonal recurrence h whose gates are W u + b, all in one product, of a convolution u of x
+    (appendix C: a convolution over 4 steps before the recurrence, and an MLP after it).
+    """
+
+    kernel_size: int = depth_option(4, least=0)
+
+    #: Linear maps of the input.
+    NUM_GATES = 2
+
+    def setup(self):
+        self.make_convolution(self.width)
+        self.gates = Dense(self.NUM_GATES * self.width, dtype=self.dtype)
+        self.out = self.make_out()
+
+    def inputs(self, x):
+        return x, None
+
+    def _gates(self, u: jax.Array) -> list[jax.Array]:
+        return jnp.split(self.gates(u).astype(jnp.float32), self.NUM_GATES, axis=-1)
+
+    def outputs(self, o, u, rest):
+        return self.out(o)
+
+    def init_state(self, batch_size):
+        return jnp.zeros((batch_size, self.width), jnp.float32)
+
+
+@MIXERS.register("min_gru")
+class MinGRUMixer(MinMixer):
+    """A GRU whose gates read the input alone:
+
+    h_t = (1 - z_t) * h_(t-1) + z_t * g_t,  z_t = sigma(W_z u_t + b_z),  g_t = W_g u_t + b_g (section 3.1.3)
+    """
+
+    def terms(self, u, rest):
+        z, g = self._gates(u)
+        return Diagonal(nn.sigmoid(-z), nn.sigmoid(z) * g)
+
+
+@MIXERS.register("min_lstm")
+class MinLSTMMixer(MinMixer):
+    """An LSTM whose gates read the input alone:
+
+    h_t = f_t / (f_t + i_t) * h_(t-1) + i_t / (f_t + i_t) * g_t,  f_t = sigma(W_f u_t + b_f),  i_t = sigma(W_i u_t +
+    b_i),  g_t = W_g u_t + b_g (section 3.2.4).
+    """
+
+    NUM_GATES = 3
+
+    def terms(self, u, rest):
+        f, i, g = self._gates(u)
+        more = nn.log_sigmoid(i) - nn.log_sigmoid(f)  # i / (f + i) is its sigmoid, also where both gates are almost 0
+        return Diagonal(nn.sigmoid(-more), nn.sigmoid(more) * g)
+
+
+@NETWORKS.register("min_gru")
+class MinGRU(MixerNetwork):
+    """GRUs whose gates read the input alone, over the steps of any factorization.
+
+    Options: those of `MixerNetwork`; `kernel_size` of the convolution (0: none).
+    """
+
+    SMALL = {"hidden_size": 16, "num_layers": 2, "kernel_size": 3}
+    MIXER = MinGRUMixer
+
+
+@NETWORKS.register("min_lstm")
+class MinLSTM(MixerNetwork):
+    """LSTMs whose gates read the input alone, over the steps of any factorization; options as of `min_gru`."""
+
+    SMALL = MinGRU.SMALL
+    MIXER = MinLSTMMixer

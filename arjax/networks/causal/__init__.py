@@ -1,1 +1,0 @@
-"""Stacks of causal convolutions over the steps."""

@@ -1,0 +1,362 @@
+"""Linear recurrences: over a matrix S [H, V] of each head, in chunks of C steps: in a chunk all pairs, between chunks
+S; and over a vector h [R].
+
+S_t = A_t S_(t-1) + k_t u_t' and o_t = S_t' q_t, with decays A_t or the delta rule; h_t = a_t h_(t-1) + b_t, feature by
+feature. The recurrences differ in A_t and u_t, and each is a tuple of the terms of all steps, with three methods:
+`run`, the chunked form from any state; `step`, the recurrence itself; and `masked`, the terms of steps that leave the
+state alone, so that `run` ends in the state after any of its steps.
+
+The axis of the steps is the third: q and k are [B, N, T, H], v [B, N, T, V], decays [B, N, T]; a head axis of length 1
+stands for heads that are all alike. States, decays and outputs are float32. Products of decays are exponentials of sums
+of their logarithms between two steps, which are never above 0, so nothing overflows however long the sequence.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from arjax.core.triangular import solve_unit_lower
+from arjax.networks.layers.causal import join, windows
+
+
+def product(a: jax.Array, b: jax.Array) -> jax.Array:
+    """a b, float32."""
+    return jnp.matmul(a, b, preferred_element_type=jnp.float32)
+
+
+def transposed(x: jax.Array) -> jax.Array:
+    """x' of the last two axes."""
+    return jnp.swapaxes(x, -1, -2)
+
+
+def segment_sums(x_C: jax.Array) -> jax.Array:
+    """Sums of x over the steps after j up to i, [..., i, j]; 0 where there are none.
+
+    As a product with ones, not as a difference of two cumulative sums: where one decay is strong, that would lose the
+    digits of all later ones.
+    """
+    step = jnp.arange(x_C.shape[-1])
+    up_to = (step[:, None] >= step).astype(x_C.dtype)
+    return jnp.matmul(up_to, jnp.where(step[:, None] > step, x_C[..., None], 0), precision="highest")
+
+
+class Pairs(NamedTuple):
+    """What a chunk of C steps takes of its queries and keys, with the decays between them. Every R-th step has a query.
+
+    Attributes:
+      scores: q_i' (A_i ... A_(j+1)) k_j for j <= i, else 0: [..., C / R, C].
+      queries: q_i' (A_i ... A_1), which read the state before the chunk, [..., C / R, H].
+      keys: (A_C ... A_(j+1)) k_j, which go into the state after it, [..., C, H].
+      total: the diagonal of A_C ... A_1, [..., 1 or H, 1]; None where it is one.
+    """
+
+    scores: jax.Array
+    queries: jax.Array
+    keys: jax.Array
+    total: jax.Array | None
+
+
+def pairs(q: jax.Array, k: jax.Array, log_decay: jax.Array | None, block_size: int = 1) -> Pairs:
+    """The pairs of a chunk, for no decay, one [..., C] for all features of a key, or one [..., C, H] for each.
+
+    If there are fewer queries than keys, every R-th step has one; then there is no decay, or one for all features. Of
+    blocks of several steps, a step sees all of its own block: `log_decay` must then be None.
+    """
+    step, every = jnp.arange(k.shape[-2]), k.shape[-2] // q.shape[-2]
+    seen = step[:, None] // block_size >= step // block_size
+    if log_decay is None:
+        scores = jnp.where(seen[every - 1 :: every], product(q, transposed(k)), 0)
+        return Pairs(scores, q.astype(jnp.float32), k, None)
+    if log_decay.ndim < q.ndim:
+        decay = jnp.where(seen, jnp.exp(segment_sums(log_decay)), 0)
+        start = decay[..., :1] * jnp.exp(log_decay[..., :1, None])
+        of_queries, total = decay[..., every - 1 :: every, :], start[..., -1:, :]
+        scores, queries = product(q, transposed(k)) * of_queries, q * start[..., every - 1 :: every, :]
+        return Pairs(scores, queries, k * transposed(decay[..., -1:, :]), total)
+    decay = jnp.where(seen[..., None], jnp.exp(jnp.moveaxis(segment_sums(transposed(log_decay)), -3, -1)), 0)
+    start = decay[..., 0, :] * jnp.exp(log_decay[..., :1, :])
+    scores = (q[..., :, None, :].astype(jnp.float32) * k[..., None, :, :] * decay).sum(-1)
+    return Pairs(scores, q * start, k * decay[..., -1, :, :], transposed(start[..., -1:, :]))
+
+
+def own_blocks(q: jax.Array, k: jax.Array, block_size: int) -> Pairs:
+    """The pairs of steps that see their own block alone, beside the state."""
+    block = jnp.arange(q.shape[-2]) // block_size
+    scores = jnp.where(block[:, None] == block, product(q, transposed(k)), 0)
+    return Pairs(scores, q.astype(jnp.float32), k, None)
+
+
+def chunked(size: int, *terms: jax.Array) -> tuple[jax.Array, ...]:
+    """The steps of each of the terms in chunks of at most `size`, [B, N, T, ...] -> [B, N, T / C, C, ...]."""
+    return tuple(windows(x, 2, min(size, x.shape[2])) for x in terms)
+
+
+def carried(state: jax.Array | None, updates: jax.Array, total: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """The states before all chunks, and the one after the last: S + U of each chunk, or total S + U."""
+    if total is None:
+        ends = jnp.cumsum(updates, axis=2)
+        # Shifted, not a chunk subtracted from its own sum: that would leave a rounding error that reads the future.
+        before = jnp.pad(ends[:, :, :-1], ((0, 0), (0, 0), (1, 0), (0, 0), (0, 0)))
+        return (before, ends[:, :, -1]) if state is None else (before + state[:, :, None], ends[:, :, -1] + state)
+
+    def body(state: jax.Array, chunk: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        total, update = chunk
+        return total * state + update, state
+
+    first = jnp.zeros_like(updates[:, :, 0]) if state is None else state
+    after, before = jax.lax.scan(body, first, (jnp.moveaxis(total, 2, 0), jnp.moveaxis(updates, 2, 0)))
+    return jnp.moveaxis(before, 0, 2), after
+
+
+def read(chunks: Pairs, v: jax.Array, before: jax.Array) -> jax.Array:
+    """The outputs of the steps of a chunk, [..., C, V]: those of its pairs, and those of the state before it."""
+    inside = product(chunks.scores.astype(v.dtype), v)
+    return inside + product(chunks.queries, before)
+
+
+def signs_so_far(sign: jax.Array) -> jax.Array:
+    """The product of the signs up to each step, [B, N, T, 1]."""
+    return jnp.cumprod(sign, -1)[..., None]
+
+
+class Decayed(NamedTuple):
+    """A_t = a_t, a decay of each key feature or of all, u_t = v_t: S_t = a_t S_(t-1) + k_t v_t'.
+
+    Attributes:
+      log_decay: log |a_t|, float32[B, N, T] or [B, N, T, H], not above 0; None for a_t = 1.
+      sign: of a_t, [B, N, T] in float32; None where none is negative. The signs of a_1 to a_t move into q_t and k_t:
+        for P_t, their product, P_t S_t has the decays |a_t|.
+    """
+
+    q: jax.Array
+    k: jax.Array
+    v: jax.Array
+    log_decay: jax.Array | None = None
+    sign: jax.Array | None = None
+
+    def run(self, state: jax.Array | None, chunk_size: int = 64, block_size: int = 1) -> tuple[jax.Array, jax.Array]:
+        """All steps from a state, None for 0: (the state after them, o [B, N, T, V] in float32)."""
+        q, k, last = self.q, self.k, None
+        if self.sign is not None:
+            so_far = signs_so_far(self.sign)
+            q, k, last = q * so_far.astype(q.dtype), k * so_far.astype(k.dtype), so_far[:, :, -1:]
+        size = max(chunk_size // block_size, 1) * block_size
+        q_C, k_C, v_C = chunked(size, q, k, self.v)
+        chunks = pairs(q_C, k_C, None if self.log_decay is None else chunked(size, self.log_decay)[0], block_size)
+        before, after = carried(state, product(transposed(chunks.keys.astype(v_C.dtype)), v_C), chunks.total)
+        out = join(read(chunks, v_C, before), 2, q.shape[2])
+        return (after if last is None else after * last), out
+
+    def step(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """One step, the only one of these terms."""
+        if self.log_decay is not None:
+            decay = jnp.exp(self.log_decay[:, :, 0])
+            decay = decay if self.sign is None else decay * self.sign[:, :, 0]
+            state = state * (decay[..., None, None] if decay.ndim == 2 else decay[..., None])
+        state = state + product(transposed(self.k), self.v)
+        return state, product(self.q.astype(jnp.float32), state)
+
+    def masked(self, valid_T: jax.Array) -> Decayed:
+        """The steps that are not valid leave the state alone."""
+        decay = self.log_decay
+        if decay is not None:
+            decay = jnp.where(valid_T if decay.ndim == 3 else valid_T[:, None], decay, 0)
+        sign = None if self.sign is None else jnp.where(valid_T, self.sign, 1)
+        return Decayed(self.q, jnp.where(valid_T[:, None], self.k, 0), self.v, decay, sign)
+
+
+#: Of a chunk of the delta rule: its decays (None: there are none), keys, values, and what its values lose of the state.
+OfChunk = tuple[jax.Array | None, jax.Array, jax.Array, jax.Array]
+
+
+class Delta(NamedTuple):
+    """The delta rule: S forgets what it has stored for the key k_t, and stores a part beta_t of v_t for it instead,
+
+    S_t = a_t (1 - beta_t k_t k_t') S_(t-1) + beta_t k_t v_t', or u_t = beta_t (v_t - a_t S_(t-1)' k_t), A_t = a_t.
+
+    For keys of length 1 the eigenvalues of A_t are a_t and a_t (1 - beta_t): negative ones for beta_t above 1. Within a
+    chunk the u solve a triangular system (Yang et al., "Parallelizing Linear Transformers with the Delta Rule over
+    Sequence Length", 2024, section 3.2; with decays "Gated Delta Networks", 2025, section 3.3):
+
+    (1 + diag(beta) L) U = diag(beta) (V - K_a S)  with  L_ij = k_i' (a_i ... a_(j+1)) k_j for j < i
+
+    and the rows (a_i ... a_1) k_i' of K_a.
+
+    Attributes:
+      q: [B, N, T, H]; [B, N, T / R, H] where the state is read after every R-th rule alone.
+      beta: in [0, 2], float32[B, N, T].
+      log_decay: log a_t, float32[B, N, T]; None for a_t = 1.
+    """
+
+    q: jax.Array
+    k: jax.Array
+    v: jax.Array
+    beta: jax.Array
+    log_decay: jax.Array | None = None
+
+    def run(self, state: jax.Array | None, chunk_size: int = 64) -> tuple[jax.Array, jax.Array]:
+        """All steps from a state, None for 0: (the state after them, o in float32, with the axes of q)."""
+        every = self.k.shape[2] // self.q.shape[2]
+        num_queries = max(chunk_size // every, 1)
+        (q,) = chunked(num_queries, self.q)
+        k, v, beta = chunked(num_queries * every, self.k, self.v, self.beta)
+        log_decay = None if self.log_decay is None else chunked(num_queries * every, self.log_decay)[0]
+        by_query, by_key = pairs(q, k, log_decay), pairs(k, k, log_decay)
+        size, reads = v.shape[-1], by_key.queries.astype(jnp.float32)
+        reads = jnp.broadcast_to(reads, (*v.shape[:-1], reads.shape[-1]))  # heads may have the same keys
+        right = beta[..., None] * jnp.concatenate([v.astype(jnp.float32), reads], -1)
+        # Of the matrix only what is below its diagonal is read: that is taken to be one.
+        solved = solve_unit_lower(beta[..., None] * by_key.scores, right)
+        values, reads = solved[..., :size], solved[..., size:]
+        if state is None:
+            state = jnp.zeros((*v.shape[:2], k.shape[-1], size), jnp.float32)
+
+        def body(state: jax.Array, chunk: OfChunk) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+            total, keys, values, reads = chunk
+            u = values - product(reads, state)
+            kept = state if total is None else total * state
+            return kept + product(transposed(keys), u), (state, u)
+
+        terms = (by_query.total, by_query.keys.astype(jnp.float32), values, reads)
+        chunks = jax.tree.map(lambda x: jnp.moveaxis(x, 2, 0), terms)
+        after, (before, u) = jax.lax.scan(body, state, chunks)
+        out = read(by_query, jnp.moveaxis(u, 0, 2), jnp.moveaxis(before, 0, 2))
+        return after, join(out, 2, self.q.shape[2])
+
+    def step(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """One step, the only one of these terms."""
+        if self.log_decay is not None:
+            state = state * jnp.exp(self.log_decay)[..., None]
+        k = self.k.astype(jnp.float32)
+        u = self.beta[..., None] * (self.v - product(k, state))
+        state = state + product(transposed(k), u)
+        return state, product(self.q.astype(jnp.float32), state)
+
+    def masked(self, valid_T: jax.Array) -> Delta:
+        """The steps that are not valid leave the state alone."""
+        decay = None if self.log_decay is None else jnp.where(valid_T, self.log_decay, 0)
+        return Delta(self.q, self.k, self.v, jnp.where(valid_T, self.beta, 0), decay)
+
+
+class DeltaProduct(NamedTuple):
+    """R delta rules in each step, one after another; the state is read after the last of them (Siems et al.,
+    "DeltaProduct: Improving State-Tracking in Linear RNNs via Householder Products", 2025, section 3):
+
+    S <- (1 - beta_tj k_tj k_tj') S + beta_tj k_tj v_tj'  for j = 1, ..., R, from a_t S_(t-1) to S_t.
+
+    With beta = 2 each factor is a reflection. Products of at most R reflections are the orthogonal maps that leave a
+    subspace of all but R dimensions fixed.
+
+    Attributes:
+      q: [B, N, T, H].
+      k, v: [B, N, T, R, H] and [B, N, T, R, V].
+      beta: in [0, 2], float32[B, N, T, R].
+      log_decay: log a_t, float32[B, N, T]; None for a_t = 1.
+    """
+
+    q: jax.Array
+    k: jax.Array
+    v: jax.Array
+    beta: jax.Array
+    log_decay: jax.Array | None = None
+
+    def rules(self) -> Delta:
+        """The delta rules as T R steps of one each: the decay is of the first rule of a step, the query of the last."""
+        decay = self.log_decay
+        if decay is not None:
+            decay = jnp.pad(decay[..., None], (*((0, 0),) * 3, (0, self.beta.shape[3] - 1)))
+        k, v, beta, decay = jax.tree.map(
+            lambda x: x.reshape(*x.shape[:2], -1, *x.shape[4:]), (self.k, self.v, self.beta, decay)
+        )
+        return Delta(self.q, k, v, beta, decay)
+
+    def run(self, state: jax.Array | None, chunk_size: int = 64) -> tuple[jax.Array, jax.Array]:
+        """All steps from a state, None for 0: (the state after them, o [B, N, T, V]). A chunk has at most `chunk_size`
+        rules, but at least those of one step.
+        """
+        return self.rules().run(state, chunk_size)
+
+    def step(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """One step, the only one of these terms."""
+        q, *rules = self.rules()
+        for j in range(self.beta.shape[3]):
+            state, o = Delta(q, *jax.tree.map(lambda x, j=j: x[:, :, j : j + 1], rules)).step(state)
+        return state, o
+
+    def masked(self, valid_T: jax.Array) -> DeltaProduct:
+        """The steps that are not valid leave the state alone."""
+        decay = None if self.log_decay is None else jnp.where(valid_T, self.log_decay, 0)
+        return self._replace(beta=jnp.where(valid_T[:, None], self.beta, 0), log_decay=decay)
+
+
+def linear_recurrence(a_BTR: jax.Array, b_BTR: jax.Array) -> jax.Array:
+    """h_t = a_t h_(t-1) + b_t from h_(-1) = 0.
+
+    h solves a linear system, h - a * before(h) = b, whose transpose is the same recurrence from the last step to the
+    first one: gradients need no values but a and h.
+    """
+
+    def before(x_BTR: jax.Array) -> jax.Array:
+        return jnp.pad(x_BTR[:, :-1], ((0, 0), (1, 0), (0, 0)))
+
+    def after(x_BTR: jax.Array) -> jax.Array:
+        return jnp.pad(x_BTR[:, 1:], ((0, 0), (0, 1), (0, 0)))
+
+    return jax.lax.custom_linear_solve(
+        lambda h_BTR: h_BTR - a_BTR * before(h_BTR),
+        b_BTR,
+        lambda _, b_BTR: _run(a_BTR, b_BTR),
+        lambda _, g_BTR: _run(after(a_BTR), g_BTR, reverse=True),
+    )
+
+
+def in_turn(a_BTR: jax.Array, b_BTR: jax.Array, reverse: bool = False) -> jax.Array:
+    """The recurrence, or the one from the last step to the first, step by step."""
+
+    def body(h_BR: jax.Array, terms: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        h_BR = terms[0] * h_BR + terms[1]
+        return h_BR, h_BR
+
+    steps = jnp.moveaxis(a_BTR, 1, 0), jnp.moveaxis(b_BTR, 1, 0)
+    return jnp.moveaxis(jax.lax.scan(body, jnp.zeros_like(b_BTR[:, 0]), steps, reverse=reverse)[1], 0, 1)
+
+
+def at_once(a_BTR: jax.Array, b_BTR: jax.Array, reverse: bool = False) -> jax.Array:
+    """The same in O(log T) parallel steps."""
+
+    def joined(first: tuple[jax.Array, jax.Array], second: tuple[jax.Array, jax.Array]):
+        return first[0] * second[0], second[0] * first[1] + second[1]
+
+    return jax.lax.associative_scan(joined, (a_BTR, b_BTR), reverse=reverse, axis=1)[1]
+
+
+def _run(a_BTR: jax.Array, b_BTR: jax.Array, reverse: bool = False) -> jax.Array:
+    """One of both: on CPUs the gradient of steps in turn takes .45 to .7 of the time, and .2 to .4 to compile."""
+    cpu, default = (functools.partial(form, reverse=reverse) for form in (in_turn, at_once))
+    return jax.lax.platform_dependent(a_BTR, b_BTR, cpu=cpu, default=default)
+
+
+class Diagonal(NamedTuple):
+    """The terms of all steps, float32[B, T, R] each of h_t = a_t h_(t-1) + b_t."""
+
+    a: jax.Array
+    b: jax.Array
+
+    def run(self, state: jax.Array | None, chunk_size: int = 64) -> tuple[jax.Array, jax.Array]:
+        """All steps from a state [B, R], None for 0: (the state after them, h [B, T, R])."""
+        b = self.b if state is None else self.b.at[:, 0].add(self.a[:, 0] * state)
+        h_BTR = linear_recurrence(self.a, b)
+        return h_BTR[:, -1], h_BTR
+
+    def step(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """One step, the only one of these terms."""
+        state = self.a[:, 0] * state + self.b[:, 0]
+        return state, state[:, None]
+
+    def masked(self, valid_T: jax.Array) -> Diagonal:
+        """The steps that are not valid leave the state alone."""
+        return Diagonal(jnp.where(valid_T[:, None], self.a, 1), jnp.where(valid_T[:, None], self.b, 0))
