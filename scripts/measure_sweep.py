@@ -190,7 +190,7 @@ def minutes_of(name: str, table: Table) -> float:
     Raises:
       UserError: one of these runs has no results.
     """
-    names = with_those_read([name], [row for row in table.rows if isinstance(row, Run)], table.workdir)
+    names = with_those_read([name], [row for row in table.rows if isinstance(row, Run)])
     reports = {each: read_report(table.workdir / each) for each in names}
     for each, report in reports.items():
         if report is None:

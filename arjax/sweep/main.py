@@ -63,7 +63,7 @@ def _sweep(flags: argparse.Namespace) -> int:
     rows = load_sweep(flags.sweep)
     rows = mean_over_seeds(rows) if flags.seeds == "mean" else rows
     chosen = select(rows, flags.only)
-    selected = runs_of(chosen, rows, user_path(flags.workdir))
+    selected = runs_of(chosen, rows)
     check_runs(selected, flags.sweep)
     options = ["--executor=population"] if flags.executor == "population" else []
     options += ["--seeds=mean"] if flags.seeds == "mean" else []
@@ -75,7 +75,7 @@ def _sweep(flags: argparse.Namespace) -> int:
     with folder_to_write(flags.workdir) as workdir, only_run_in(workdir):
         table = Table(rows, workdir, flags.sweep, options)
         waiting = [run for run in selected if table.outcome(run) is None]
-        largest = max(map(len, in_stages(waiting, reads(waiting, table.workdir))), default=0)
+        largest = max(map(len, in_stages(waiting, reads(waiting))), default=0)
         executor = _executor(flags, workdir, largest)
         print(f"{len(selected)} runs, {len(selected) - len(waiting)} of them already finished", flush=True)
         _tell_changed(waiting, table)
@@ -105,7 +105,7 @@ def _tell_changed(runs: Sequence[Run], table: Table) -> None:
 
 def _stages(runs: Sequence[Run], table: Table, failed: list[str]) -> Iterator[list[Run]]:
     """The runs of each stage, when those before have ended; `failed` gets those that read a run without results."""
-    needs, by_name = reads(runs, table.workdir), {run.name: run for run in runs}
+    needs, by_name = reads(runs), {run.name: run for run in runs}
     for stage in in_stages(runs, needs):
         ready = []
         for run in stage:

@@ -9,7 +9,6 @@ import itertools
 import math
 import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -326,13 +325,13 @@ def select(rows: Sequence[Row], only: str) -> list[Row]:
     return [by_name[name] for name in chosen] if only else list(rows)
 
 
-def runs_of(selected: Sequence[Row], rows: Sequence[Row], workdir: Path) -> list[Run]:
+def runs_of(selected: Sequence[Row], rows: Sequence[Row]) -> list[Run]:
     """The runs among the selected rows, the members of the others, and all runs that these read, as the file lists
     them.
     """
     runs = [row for row in rows if isinstance(row, Run)]
     members = (row.of if isinstance(row, Derived) else (row.name,) for row in selected)
-    names = with_those_read(itertools.chain(*members), runs, workdir)
+    names = with_those_read(itertools.chain(*members), runs)
     return [run for run in runs if run.name in names]
 
 

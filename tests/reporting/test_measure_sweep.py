@@ -231,11 +231,11 @@ def test_mistakes(study, num, finished, sentence):
     assert study.page.read_text() == before
 
 
-def test_a_row_follows_the_run_that_it_reads(repository, monkeypatch, tmp_path):
+def test_a_row_follows_the_run_that_it_reads(repository, monkeypatch):
     monkeypatch.chdir(repository)  # a sweep file names its configs from there
     first = Run("tokenizer", "configs/tokens.py:data=digits", listed=False)
-    tokens = Run("tokens", f"configs/tokens.py:stage=prior,data=digits,tokenizer={tmp_path}/tokenizer")
-    needs = reads([tokens, first], tmp_path)
+    tokens = Run("tokens", "configs/tokens.py:stage=prior,data=digits,tokenizer={workdir}/tokenizer")
+    needs = reads([tokens, first])
     assert {name: of for name, of in needs.items() if of} == {"tokens": {"tokenizer"}}
     assert [run.name for run in in_stages([tokens, first], needs)[1]] == ["tokens"]
 

@@ -34,7 +34,7 @@ def test_a_mean_stands_for_the_runs_that_are_not_listed(folder, capsys):
     assert (row["num_params"], row["train_minutes"]) == ("12345", "1.5")
     assert row["command"] == "arjax-sweep --sweep=sweep.py --workdir=runs/out --only=a"
     assert "3 runs, 0 of them" in capsys.readouterr().out and not (folder / "out/b").exists()
-    assert [run.name for run in runs_of(load_sweep("sweep.py")[-1:], load_sweep("sweep.py"), folder)] == ["a/0", "b"]
+    assert [run.name for run in runs_of(load_sweep("sweep.py")[-1:], load_sweep("sweep.py"))] == ["a/0", "b"]
     assert sweep() == 0 and "3 of 3 rows" in capsys.readouterr().out
     assert [row["model"] for row in rows()] == ["MADE, mean of 3 seeds", "made", "made and MADE, mean of 2 runs"]
 
