@@ -13,7 +13,6 @@ from arjax.config.base import base_config
 from arjax.config.sections import SECTIONS, RunOptions, defaults
 from arjax.core.errors import UserError, nearest
 from arjax.core.options import typed_fields
-from arjax.core.registry import Registry
 from arjax.core.values import check_type
 from arjax.training.optimizer import SHARED
 
@@ -71,10 +70,8 @@ def missing_fields(config: ConfigDict) -> list[str]:
 
 
 def check_types(config: ConfigDict) -> None:
-    """Raises `UserError` for the first field with a value of another type than it declares, or out of its range.
-
-    Options of data set, network, model and optimizer are compared with the declarations of those, where their names are
-    known.
+    """Raises `UserError` for the first field of all configs with a value of another type than it declares, or out of
+    its range. Options of components are checked where these are read.
     """
     for name, value in fields(config):
         if name == "dataset.name" or name.endswith(("model.kind", "network.name")):
@@ -89,28 +86,3 @@ def check_types(config: ConfigDict) -> None:
         names = [name for name in defaults(section) if not (of_optax and name in SHARED)]
         known = {name: values[name] for name in names if name in values}
         typed_fields(section, known, f"config.{place}.".replace("..", "."))
-    for place, registry, key, section in component_sections(config):
-        options = {name: section[name] for name in section if name != key}
-        registry.typed(section[key], options, f"config.{place}")
-
-
-def component_sections(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Registry, str, ConfigDict]]:
-    """The sections of a config, and of its parts, that name a registered component: as (place, registry, field with the
-    name, section), the place being `network` or `parts.prior.network`.
-    """
-    from arjax.data import DATASETS
-    from arjax.models import KINDS
-    from arjax.training.optimizer import OPTIMIZERS
-
-    model, parts = config.get("model", None), config.get("parts", None)
-    kind = model.get("kind", None) if isinstance(model, ConfigDict) else None
-    candidates: list[tuple[str, Registry | None, str]] = [("model", KINDS, "kind")]
-    candidates += [] if prefix else [("dataset", DATASETS, "name"), ("optimizer", OPTIMIZERS, "name")]
-    candidates += [("network", KINDS.get(kind).NETWORKS, "name")] if kind in KINDS.names() else []
-    for name, registry, key in candidates:
-        section = config.get(name, None)
-        if registry is not None and isinstance(section, ConfigDict) and registry.knows(section.get(key, None)):
-            yield f"{prefix}{name}", registry, key, section
-    for name in parts if isinstance(parts, ConfigDict) else ():
-        if isinstance(parts[name], ConfigDict):
-            yield from component_sections(parts[name], f"{prefix}parts.{name}.")

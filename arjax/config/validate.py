@@ -125,7 +125,7 @@ def read_dataset(config: ConfigDict) -> Component:
     options = config.dataset.to_dict()
     if not options["name"]:
         raise UserError("the config names no dataset: set config.dataset")
-    return DATASETS.component(options.pop("name"), options)
+    return DATASETS.component(options.pop("name"), options, "config.dataset")
 
 
 def read_model(section: ConfigDict, name: str = "config") -> ModelChoice:
@@ -137,7 +137,7 @@ def read_model(section: ConfigDict, name: str = "config") -> ModelChoice:
     calls = {option: Call(options[option]) for option in family.CALLS if options.get(option)}
     for option, call in calls.items():
         family.CALLS[option].get(call.name)  # refuses names that are not registered
-    model = KINDS.component(kind, options | calls)
+    model = KINDS.component(kind, options | calls, f"{name}.model")
     for option in sorted(model.keys() - options):
         field = f"{name}.model.{option}".removeprefix("config.")
         remedy = "start from base_config(), or make a part with part(...)"
@@ -147,7 +147,7 @@ def read_model(section: ConfigDict, name: str = "config") -> ModelChoice:
     if networks is not None:
         if not network:
             raise UserError(f"{name} names no {networks.kind}: set {name}.network")
-        options = networks.component(network, options)
+        options = networks.component(network, options, f"{name}.network")
     parts = {part: read_model(section.parts[part], f"{name}.parts.{part}") for part in section.parts}
     return ModelChoice(kind, model, network, options, parts)
 
@@ -191,15 +191,16 @@ def _read_rule(section: ConfigDict) -> Component:
     """The rule of the section `optimizer`, which has the options of its rule and no others."""
     options = section.to_dict()
     name = options.pop("name")
-    of_rule, common, known_options = options_of_rule(name), base_config().optimizer, OPTIMIZERS.options(name)
+    needed, common, known_options = options_of_rule(name), base_config().optimizer, OPTIMIZERS.options(name)
     for key in options:
         if key not in common and key not in known_options:
             known = [f"optimizer.{known}" for known in (*common, *known_options)]
             raise UserError(f"unknown config field {f'optimizer.{key}'!r}{nearest_fields(f'optimizer.{key}', known)}")
-    for key in of_rule:
+    for key in needed:
         if key not in options:
             raise UserError(
                 f"the config lacks optimizer.{key}, an option of the optimizer {name!r}: choose it in the config file, "
                 f"with optimizer_config({name!r})"
             )
-    return read_rule(name, {key: value for key, value in options.items() if key in SHARED or key not in common})
+    of_rule = {key: value for key, value in options.items() if key in SHARED or key not in common}
+    return read_rule(name, of_rule, "config.optimizer")

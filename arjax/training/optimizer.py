@@ -198,8 +198,8 @@ def _with_rate(rule: Component, rate: optax.Schedule, model: Model | None = None
     return transformations if takes_rate else [*transformations, optax.scale_by_learning_rate(rate)]
 
 
-def read_rule(name: str, options: Mapping[str, Any]) -> Component:
-    """The rule with the options that it takes, checked."""
+def read_rule(name: str, options: Mapping[str, Any], section: str = "") -> Component:
+    """The rule with the options that it takes, checked; `section`: of a config that they stand in."""
     known = OPTIMIZERS.options(name)
     compile_regex(options.get("decay_pattern", DECAYING), "optimizer.decay_pattern")
     foreign = [key for key in options if key in SHARED and key not in known]
@@ -213,7 +213,7 @@ def read_rule(name: str, options: Mapping[str, Any]) -> Component:
     if options.get("cautious_decay") and "cautious_decay" in known and not options.get("weight_decay"):
         say_once("optimizer.cautious_decay has no effect without optimizer.weight_decay")
     given = {key: value for key, value in options.items() if key not in foreign}
-    rule = OPTIMIZERS.component(name, given)
+    rule = OPTIMIZERS.component(name, given, section)
     made = optax.chain(*_with_rate(rule, lambda t: 1e-3))  # compiles the patterns
     if is_of_optax(rule.function):
         check_works(name, made)

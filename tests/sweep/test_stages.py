@@ -30,7 +30,7 @@ def test_a_run_is_in_the_stage_after_those_that_it_reads():
         Run("second", "c.py:data=drawn,run={workdir}/made/truth,network=gru"),
         Run("other", "c.py", {"model.ordering": "random(seed=3)", "dataset.path": "data/x.csv"}),
         Run("made/truth", "c.py", {"train.init_from": "{workdir}/made"}),
-        Run("mixed", "c.py", {"objective": "distil(run='{workdir}/./other')"}),
+        Run("mixed", "c.py", {"objective": "distil(run='{workdir}/other')"}),
     ]
     assert names(runs) == [["other", "made/truth"], ["second", "mixed"], ["third"]]
     assert names(runs[:1]) == [["third"]]  # what it reads is no run that waits
