@@ -13,7 +13,7 @@ import jax
 import optax
 from jax.sharding import Mesh
 
-from arjax.core.errors import UserError, say_once
+from arjax.core.errors import UserError, refuse, say_once
 from arjax.core.options import opt
 from arjax.core.programs import bytes_of, check_memory
 from arjax.core.registry import Component
@@ -251,32 +251,44 @@ def make_setup(
         accumulate=train.accumulate,
         log_scale=() if dataset.scale is None else tuple(dataset.log_scale_D.tolist()),
     )
-    check_average(spec, schedule)
     record = dataclasses.replace(record, orders=orders_of(model))
     setup = Setup(dataset=dataset, spec=spec, schedule=learning_rate, train=train, record=record, **others)
     objective.check(model)
-    check_holes(model, dataset, objective)
-    tell_padding(model, dataset)
-    if setup.frozen and not train.init_from:
-        name, kept = OBJECTIVES.name_of(type(objective)), ", ".join(setup.frozen[:3])
-        raise UserError(f"the objective {name!r} leaves {kept} as they are in another run: name it as train.init_from")
+    _check_parts(setup, schedule)
     setup.evaluate.check(model, dataset)
+    tell_padding(model, dataset)
     return setup
 
 
-def check_average(spec: StepSpec, schedule: Component) -> None:
-    """Raises `UserError` for a second average, or a rate that falls, beside an optimizer that averages parameters."""
-    if not keeps_average(spec.optimizer):
-        return
-    if spec.ema_decay:
-        raise UserError(
-            f"train.ema_decay={spec.ema_decay} must be 0 with this optimizer, which averages the parameters itself"
-        )
-    if schedule.name != "constant":
-        raise UserError(
+def _check_parts(setup: Setup, schedule: Component) -> None:
+    """Raises `UserError` for parts that do not fit one another."""
+    objective, averages = setup.spec.objective, keeps_average(setup.spec.optimizer)
+    lacks, name = f"the data set {setup.dataset.name!r} has missing values, and", OBJECTIVES.name_of(type(objective))
+    refuse(
+        (
+            averages and setup.train.ema_decay,
+            f"train.ema_decay={setup.train.ema_decay} must be 0 with this optimizer, which averages the parameters "
+            "itself",
+        ),
+        (
+            averages and schedule.name != "constant",
             f"optimizer.schedule={schedule.name!r} must be 'constant', with or without a warm-up, with this optimizer: "
-            "its average of the parameters takes the place of a rate that falls"
-        )
+            "its average of the parameters takes the place of a rate that falls",
+        ),
+        (
+            setup.dataset.has_holes and "holes" not in setup.model.traits,
+            f"{lacks} this model takes none: {MISSING_VALUES}",
+        ),
+        (
+            setup.dataset.has_holes and "holes" not in objective.traits,
+            f"{lacks} the objective {name!r} takes none: take {objectives_with('holes')}",
+        ),
+        (
+            setup.frozen and not setup.train.init_from,
+            f"the objective {name!r} leaves {', '.join(setup.frozen[:3])} as they are in another run: name it as "
+            "train.init_from",
+        ),
+    )
 
 
 def tell_padding(model: Model, dataset: Dataset) -> None:
@@ -285,21 +297,6 @@ def tell_padding(model: Model, dataset: Dataset) -> None:
         say_once(
             "this model visits padding before sites of a string, and its scores of strings take the padding as given: "
             "they are estimates, which say too little of the lengths; in raster order they are exact"
-        )
-
-
-def check_holes(model: Model, dataset: Dataset, objective: Objective) -> None:
-    """Raises `UserError` for a data set with missing values whose model or objective takes none."""
-    if not dataset.has_holes:
-        return
-    if "holes" not in model.traits:
-        raise UserError(
-            f"the data set {dataset.name!r} has missing values, and this model takes none: {MISSING_VALUES}"
-        )
-    if "holes" not in objective.traits:
-        raise UserError(
-            f"the data set {dataset.name!r} has missing values, and the objective {objective.name!r} takes none: take "
-            f"{objectives_with('holes')}"
         )
 
 
