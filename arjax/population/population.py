@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from arjax.config.build import build, build_model
 from arjax.config.fields import fields
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, refuse
 from arjax.core.options import check_seed, named_arguments
 from arjax.evaluation.likelihood import score_likelihood
 from arjax.evaluation.splits import Rows, Scoring, SplitScorer, split_of
@@ -71,12 +71,15 @@ class Population:
         Raises:
           UserError: as `shared_setup`, or for no order or seed, or orders that cannot share one program.
         """
-        if len(orders) == 0 or len(seeds) == 0:
-            raise UserError("a population needs at least one order and one seed")
+        refuse(
+            (len(orders) == 0 or len(seeds) == 0, "a population needs at least one order and one seed"),
+            (
+                strategy not in ("", *STRATEGIES),
+                f"the strategy of a population is one of {', '.join(STRATEGIES)}, not {strategy!r}",
+            ),
+        )
         for seed in seeds:
             check_seed(seed, "the seed of a member")
-        if strategy not in ("", *STRATEGIES):
-            raise UserError(f"the strategy of a population is one of {', '.join(STRATEGIES)}, not {strategy!r}")
         self.strategy = strategy or ("map" if jax.default_backend() == "cpu" else "vmap")
         self.config, self.seeds = on_one_device(config), tuple(int(seed) for seed in seeds)
         self.setup = shared_setup(config, orders[0]) if setup is None else setup
@@ -156,23 +159,18 @@ def on_one_device(config: ConfigDict) -> ConfigDict:
 
 
 def shared_setup(config: ConfigDict, order: str | np.ndarray) -> Setup:
-    """The parts that all members of a population have, on one device, with the model of one of its orders.
-
-    Raises:
-      UserError: a mistake in the config, several orders or further scores in each member, a data set without a
-        validation split, or several processes.
-    """
+    """The parts that all members of a population have, on one device, with the model of one of its orders."""
     check_has_order(config)
-    if jax.process_count() > 1:
-        raise UserError("a population is trained by one process")
-    if "orders" in config.model and config.model.orders:
-        raise UserError("a population has one order per member: leave model.orders empty")
-    for name in ("steps", "exposure"):
-        if config.evaluate[name]:
-            raise UserError(
-                f"a population scores the nats of its members alone: leave config.evaluate.{name} at 0, and set it in "
-                "--mode=evaluate of a member"
-            )
+    scores = "".join([name for name in ("steps", "exposure") if config.evaluate[name]][:1])
+    refuse(
+        (jax.process_count() > 1, "a population is trained by one process"),
+        (config.model.get("orders", ""), "a population has one order per member: leave model.orders empty"),
+        (
+            scores,
+            f"a population scores the nats of its members alone: leave config.evaluate.{scores} at 0, and set it in "
+            "--mode=evaluate of a member",
+        ),
+    )
     setup = build(_with_order(on_one_device(config), order), jax.devices()[:1])
     check_likelihood(setup.model, "a population")
     for split in ("validation", config.evaluate.split):
