@@ -101,7 +101,7 @@ def bits(value, **more):
 
 def three_rows(study):
     """A row; a bound that reads a run without a row, which reads another one."""
-    tokenizer = f"configs/tokens.py:tokenizer={study.runs}"
+    tokenizer = "configs/tokens.py:tokenizer={workdir}"
     bound = "importance_bound_bits_per_dim"
     study.write(
         ("first", "configs/digits.py", {"metric": BITS, "listed": False}),
