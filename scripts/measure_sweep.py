@@ -42,7 +42,7 @@ from arjax.reporting.plots import tile_images
 from arjax.reporting.reports import is_number, read_report
 from arjax.sweep import Run
 from arjax.sweep.results import stderr_in
-from arjax.sweep.rows import FOLDER, load_sweep
+from arjax.sweep.rows import SWEEPS, load_sweep
 from arjax.sweep.runs import with_those_read
 from arjax.sweep.table import Table
 
@@ -104,7 +104,7 @@ def open_study(sweep: str, workdir: str, entries: Sequence[str]) -> Study:
     Raises:
       UserError: a missing file, or a table that cannot be made of what is there.
     """
-    home = find_file(split_argument(sweep)[0], FOLDER, "sweep file").parent
+    home = find_file(split_argument(sweep)[0], SWEEPS, "sweep file").parent
     table = Table(load_sweep(sweep), user_path(workdir), sweep)
     score = score_column(listed(table), sweep)
     found = {run.name: outcome for run in listed(table) if (outcome := finished(run, table))}

@@ -10,7 +10,7 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from arjax.config.files import code_of, load_workdir_config
+from arjax.config.files import load_workdir_config, user_code
 from arjax.config.sections import defaults
 from arjax.config.validate import Checked, check_plugins, read_dataset, read_model, validate, validate_run
 from arjax.core.files import user_path
@@ -90,7 +90,7 @@ def _assemble(checked: Checked, mesh: Mesh) -> Setup:
         sampler=checked.sampler,
         open_run=_opener(mesh),
         about=_in_words(checked.model),
-        record=Record(data=dataset.fingerprint, code=code_of(config)),
+        record=Record(data=dataset.fingerprint, code=user_code(config)),
     )
 
 

@@ -15,12 +15,11 @@ from ml_collections import ConfigDict
 from arjax.config.fields import check_types, fields, missing_fields, nearest_fields
 from arjax.core.errors import UserError
 from arjax.core.files import find_file, reading, replacing, split_argument, user_path, write_text
-from arjax.core.plugins import code_of as code_of_plugins
-from arjax.core.plugins import import_plugins, run_user_file, with_places
+from arjax.core.plugins import code_of, import_plugins, run_user_file, with_places
 from arjax.core.registry import origins_outside
 from arjax.core.values import as_tuples, as_typed, parse_json, parse_value
 from arjax.training.record import CONFIG_NAME as FILE_NAME
-from arjax.training.record import Purpose, check_fields, differences, stored
+from arjax.training.record import Purpose, check_same_fields, differences, stored
 
 #: The folder of configs that have short names.
 FOLDER = "configs"
@@ -147,7 +146,7 @@ def load_workdir_config(workdir: str | os.PathLike) -> ConfigDict:
 def check_same_run(config: ConfigDict, workdir: str | os.PathLike, purpose: Purpose = "open") -> None:
     """Raises `UserError` when `workdir` holds a run whose config differs in what matters for a purpose."""
     load_workdir_config(workdir)  # which is readable and complete
-    check_fields(dict(fields(config)), workdir, purpose)
+    check_same_fields(dict(fields(config)), workdir, purpose)
 
 
 def has_same_results(config: ConfigDict, workdir: str | os.PathLike, root: str = "") -> bool:
@@ -170,9 +169,9 @@ def save_config(config: ConfigDict, workdir: str | os.PathLike) -> None:
     write_text(Path(workdir) / FILE_NAME, to_json(with_plugins))
 
 
-def code_of(config: ConfigDict) -> dict[str, list[str]]:
+def user_code(config: ConfigDict) -> dict[str, list[str]]:
     """The files of the user's own code that a config runs, with the fingerprint of each."""
-    return {file: [fingerprint] for file, fingerprint in code_of_plugins(_places_of_code(config)).items()}
+    return {file: [fingerprint] for file, fingerprint in code_of(_places_of_code(config)).items()}
 
 
 def _places_of_code(config: ConfigDict) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from arjax.factorization import Factorization
 from arjax.models import KINDS, Model
 from arjax.models.checks import check_likelihood
 from arjax.training.feed import compact_form
-from arjax.training.record import Record, orders_of
+from arjax.training.record import Record, fingerprint_of_orders
 from arjax.training.setup import Setup
 
 STRATEGIES = ("vmap", "map")
@@ -115,7 +115,7 @@ class Population:
         """The identity of the population: that of its config, with all orders and seeds."""
         orders = tuple(order if isinstance(order, str) else tuple(map(int, order)) for order in self.orders)
         of_config = dict(fields(self.config)) | {"model.ordering": orders, "seed": self.seeds}
-        return dataclasses.replace(self.setup.record, fields=of_config, orders=orders_of(self.members))
+        return dataclasses.replace(self.setup.record, fields=of_config, orders=fingerprint_of_orders(self.members))
 
     @functools.cached_property
     def resident(self) -> tuple[Batch, Callable[[Batch, jax.Array], Batch]]:

@@ -32,7 +32,7 @@ from arjax.reporting.progress import Progress
 from arjax.training.feed import ResidentChunk
 from arjax.training.history import History
 from arjax.training.loop import run_training
-from arjax.training.record import Record, orders_of, stored
+from arjax.training.record import Record, fingerprint_of_orders, stored
 from arjax.training.reporter import Reporter, Silent
 from arjax.training.results import set_results_aside, training_entries, write_nats, write_results
 from arjax.training.setup import best_store
@@ -320,7 +320,9 @@ def write_member(folder: Path, config: ConfigDict, population: Population, score
     if (folder / CONFIG_NAME).exists() and not has_same_results(config, folder):
         set_results_aside(folder)
     save_config(config, folder)
-    Record(data=population.record.data, orders=orders_of(population.members[o]), code=scores.code).write(folder)
+    Record(data=population.record.data, orders=fingerprint_of_orders(population.members[o]), code=scores.code).write(
+        folder
+    )
     best_store(folder).save(int(scores.best_step[o, s]), params, scores.notes[o][s])
     test_N, validation_N = scores.test_rows[o, s], scores.validation_rows[o, s]
     write_nats(folder, {"validation": validation_N, config.evaluate.split: test_N})

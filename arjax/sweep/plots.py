@@ -31,9 +31,9 @@ from arjax.sweep.runs import all_but_order_and_seed
 
 RESULTS_NAME, CURVES_NAME, ORDERS_NAME = "results.png", "curves.png", "orders.png"
 #: Nats that are exact, and those that bound them: both stand in one panel.
-EXACT, BOUND = "nll_nats", "negative_elbo_nats"
+NLL, BOUND = "nll_nats", "negative_elbo_nats"
 #: Rows of the largest panel that is still a picture.
-MOST_ROWS = 200
+MOST_DOTS = 200
 #: A dot farther from the best than this multiple of the distance of the upper quartile is drawn at the edge.
 ZOOM = 4.0
 MOST_COLUMNS = 3
@@ -45,8 +45,8 @@ def draw_results(path: Path, rows: Sequence[Mapping[str, Any]]) -> bool:
     """
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
-        groups.setdefault((row["dataset"], row["metric"].replace(BOUND, EXACT)), []).append(row)
-    panels = [_panel(*key, group) for key, group in groups.items() if 1 < len(group) <= MOST_ROWS]
+        groups.setdefault((row["dataset"], row["metric"].replace(BOUND, NLL)), []).append(row)
+    panels = [_panel(*key, group) for key, group in groups.items() if 1 < len(group) <= MOST_DOTS]
     if not panels or not has_matplotlib():
         return False
     sorted_dots(path, panels)

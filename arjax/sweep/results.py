@@ -111,7 +111,7 @@ class Finished:
             "ordering": self.ordering,
             "seed": report["seed"],
             "metric": run.metric,
-            **with_stderr("value", report[run.metric], stderr),
+            **stderr_cells("value", report[run.metric], stderr),
             "published": number(run.published),
             "published_mark": run.published_mark,
             "num_params": report["num_params"],
@@ -121,7 +121,7 @@ class Finished:
             "sites_per_second": number(speed if is_number(speed) else math.nan, digits=3),
             # Of the likelihood, unless the metric is a bound by its name, or is of the likelihood of a judge.
             "kind": "bound" if is_bound else report["judge_kind" if of_judge else "kind"],
-            **with_stderr("validation", *self.validation()),
+            **stderr_cells("validation", *self.validation()),
             "best_step": report["best_step"],
             "stderr_over": "" if math.isnan(stderr) else error_over(run.metric),
         }
@@ -196,7 +196,7 @@ def number(value: float, digits: int = 6) -> str:
     return "" if math.isnan(value) else f"{value:.{digits}g}"
 
 
-def with_stderr(name: str, value: Any, stderr: Any) -> dict[str, str]:
+def stderr_cells(name: str, value: Any, stderr: Any) -> dict[str, str]:
     """The two cells of a number and its standard error."""
     return {name: number(float(value)), f"{name}_stderr": number(float(stderr), digits=3)}
 

@@ -20,11 +20,11 @@ from arjax.core.plugins import run_user_file
 from arjax.core.scores import WEIGHTS, kind_of_mixture, mixed_nats, weakest
 from arjax.evaluation.summaries import group_by_seed, mean_over_runs, stderr_of
 from arjax.reporting.reports import check_metric, is_number
-from arjax.sweep.results import COLUMNS, Finished, number, with_stderr
+from arjax.sweep.results import COLUMNS, Finished, number, stderr_cells
 from arjax.sweep.runs import WORKDIR, Run, check_row, flag_text, with_those_read
 
 #: The folders of configs and of sweep files that have short names.
-CONFIGS, FOLDER = "configs", "configs/sweeps"
+CONFIGS, SWEEPS = "configs", "configs/sweeps"
 #: Longest value in the name of a folder; longer ones are cut.
 _LONGEST_VALUE = 60
 #: The function of a file in place of `get_sweep`, and the remedy.
@@ -114,9 +114,9 @@ class Mean(Derived):
         fields = {
             "kind": weakest(*(row["kind"] for row in rows)),  # that of the metric
             "model": f"mean of {len(members)} {over}",
-            **with_stderr("value", value, stderr),
+            **stderr_cells("value", value, stderr),
             "stderr_over": "" if math.isnan(stderr) else over,
-            **with_stderr("validation", *mean_over_runs([member.validation()[0] for member in members])),
+            **stderr_cells("validation", *mean_over_runs([member.validation()[0] for member in members])),
             "num_params": sizes.pop() if len(sizes) == 1 else "",
             "train_minutes": number(float(np.mean([each.report["train_seconds"] / 60 for each in members])), digits=3),
         }
@@ -163,14 +163,14 @@ class Mixture(Derived):
         weights_M = WEIGHTS[self.weights](nll_MN if validation_MN is None else validation_MN)
         if validation_MN is not None:
             validation_N = mixed_nats(validation_MN, weights_M)
-            fields = with_stderr("validation", validation_N.mean(), stderr_of(validation_N))
+            fields = stderr_cells("validation", validation_N.mean(), stderr_of(validation_N))
         nll_N = mixed_nats(nll_MN, weights_M)
         how = f"{int((weights_M > 0).sum())} of them chosen" if self.weights == "chosen" else f"{self.weights} weights"
         fields |= {
             "kind": mixed_kind(reports),
             "model": f"{len(members)} mixed, {how}",
             "metric": "nll_nats",
-            **with_stderr("value", nll_N.mean(), stderr_of(nll_N)),
+            **stderr_cells("value", nll_N.mean(), stderr_of(nll_N)),
             "stderr_over": "examples",
             "num_params": sum(report["num_params"] for report in reports),
             "train_minutes": number(sum(report["train_seconds"] for report in reports) / 60, digits=3),
@@ -298,7 +298,7 @@ def _hashed(slug: str, text: str) -> str:
 def load_sweep(path: str) -> list[Row]:
     """The rows that `get_sweep()` of a sweep file returns, or `get_sweep(arg)` of `file.py:arg`."""
     name, arg = split_argument(path)
-    path = str(find_file(name, FOLDER, "sweep file"))
+    path = str(find_file(name, SWEEPS, "sweep file"))
     rows = run_user_file(path, "get_sweep", list, *([arg] if arg else []), instead=SEARCHED)
     if not rows:
         raise UserError(f"get_sweep() in {path} returns no runs")

@@ -18,15 +18,15 @@ from arjax.core.options import checked_arguments, is_integer
 from arjax.core.plugins import run_user_file
 from arjax.reporting.tables import print_table
 from arjax.sweep.executors import Executor, execute, tell_failures
-from arjax.sweep.results import Finished, cell_with_stderr, lower_is_better, number, with_stderr, write_csv
-from arjax.sweep.rows import FOLDER, check_runs, split_fields
+from arjax.sweep.results import Finished, cell_with_stderr, lower_is_better, number, stderr_cells, write_csv
+from arjax.sweep.rows import SWEEPS, check_runs, split_fields
 from arjax.sweep.runs import Run, config_of, flag_text, print_changes
 from arjax.sweep.table import Table
 
 #: Significant digits of the numbers of a trial: its command has exactly the values that were trained.
 DIGITS = 4
 FINISHED, RUNNING, FAILED = "finished", "running", "failed"
-RECORD_NAME = "search.json"
+SEARCH_FILE = "search.json"
 TABLE_NAME = "trials.csv"
 #: The exit code of `arjax` when the loss was not finite: another attempt would diverge, too.
 DIVERGED = 3
@@ -165,7 +165,7 @@ class Search:
 
 def load_search(path: str) -> Search:
     """The search that `get_search()` of a sweep file returns."""
-    search = run_user_file(str(find_file(path, FOLDER, "sweep file")), "get_search", Search)
+    search = run_user_file(str(find_file(path, SWEEPS, "sweep file")), "get_search", Search)
     example = search.run(0, search.example)
     check_runs([example], path)
     config_of(example, "runs")
@@ -227,7 +227,7 @@ class Trials:
 
     def __init__(self, search: Search, workdir: Path):
         """Reads the trials so far."""
-        self.search, self._path, self.list = search, workdir / RECORD_NAME, []
+        self.search, self._path, self.list = search, workdir / SEARCH_FILE, []
         self.table = Table([], workdir, "")
         if not self._path.exists():
             return
@@ -299,9 +299,9 @@ class Trials:
         for trial in self.list:
             ended, report = self.ended(trial), dict[str, Any]()
             row = {"trial": trial.run.name, "state": "diverged" if trial.diverged else self.state(trial), **trial.point}
-            row |= with_stderr("validation", math.nan, math.nan)
+            row |= stderr_cells("validation", math.nan, math.nan)
             if ended is not None:
-                row, report = row | with_stderr("validation", *ended.validation()), dict(ended.report)
+                row, report = row | stderr_cells("validation", *ended.validation()), dict(ended.report)
             row |= {name: report.get(name, "") for name in ("best_step", "num_params")}
             row |= {"train_minutes": number(report.get("train_seconds", math.nan) / 60, digits=3)}
             table.append(row | {"command": trial.run.command()})

@@ -31,7 +31,7 @@ OPTIMIZERS = Registry("optimizer", hidden=("learning_rate", "readout"), outside=
 
 DECAYING = r"(kernel|embedding)$"
 B1, B2 = opt(0.9, least=0, below=1), opt(0.999, least=0, below=1)
-EPS = opt(1e-8, above=0, about="added to the root of the second moment")  # 0/0 where a weight has no gradient
+EPS = opt(1e-8, above=0)  # added to the root of the second moment: 0/0 where a weight has no gradient
 WEIGHT_DECAY = opt(0.0, least=0)
 
 

@@ -26,7 +26,7 @@ NATS_FILE = "rows.npz"
 #: The entries about a training that depend on more than its best parameters.
 OF_TRAINING = ("step", "seed", "device", "train_seconds", "compile_seconds", "train_sites_per_second")
 #: The parameters of a run with the best validation, their step, and the note of their checkpoint.
-Best = tuple[Any, int, Mapping[str, Any]]
+BestParams = tuple[Any, int, Mapping[str, Any]]
 #: Scores with equal values of these fields are equal.
 _SCORES = (
     *("dataset", "split", "best_step", "num_orders", "num_examples", "nll_nats", "nll_stderr", SAMPLE_SCORE),
@@ -37,7 +37,7 @@ _SCORES = (
 )
 
 
-def run_report(setup: Setup, workdir: str | os.PathLike, best: Best, device: str = "") -> Report:
+def run_report(setup: Setup, workdir: str | os.PathLike, best: BestParams, device: str = "") -> Report:
     """The report of a run: all scores of its best parameters, and the entries about its training.
 
     `device`: where it was trained; "": as an earlier report says, or else here. Raises `UserError` as `report`.
@@ -47,7 +47,7 @@ def run_report(setup: Setup, workdir: str | os.PathLike, best: Best, device: str
     return dataclasses.replace(scored, scores=scored.scores | entries_of_run(setup, workdir, best, device))
 
 
-def entries_of_run(setup: Setup, workdir: str | os.PathLike, best: Best, device: str = "") -> dict[str, Any]:
+def entries_of_run(setup: Setup, workdir: str | os.PathLike, best: BestParams, device: str = "") -> dict[str, Any]:
     """The entries of `training_entries` from the newest train state in a folder, or else from its report: a member of a
     population leaves no train state.
     """
@@ -68,7 +68,7 @@ def entries_of_run(setup: Setup, workdir: str | os.PathLike, best: Best, device:
 
 def training_entries(
     setup: Setup,
-    best: Best,
+    best: BestParams,
     *,
     step: int,
     history: Mapping[str, Any],

@@ -14,7 +14,7 @@ import optax
 from jax.sharding import Mesh
 
 from arjax.core.errors import UserError, refuse, say_once
-from arjax.core.options import opt
+from arjax.core.options import LARGEST_INT32, opt
 from arjax.core.programs import bytes_of, check_memory
 from arjax.core.registry import Component
 from arjax.data import Dataset
@@ -31,7 +31,7 @@ from arjax.parallel.sharding import Rule, check_batch_size, replicated
 from arjax.samplers import Sampler
 from arjax.training.checkpoint import CheckpointStore
 from arjax.training.optimizer import OptimizerOptions, make_optimizer
-from arjax.training.record import Record, orders_of
+from arjax.training.record import Record, fingerprint_of_orders
 from arjax.training.schedule_free import keeps_average
 from arjax.training.schedules import make_schedule
 from arjax.training.start import (
@@ -50,14 +50,14 @@ from arjax.training.state import (
     state_shardings,
     with_shardings,
 )
-from arjax.training.stopping import LARGEST, total_steps
+from arjax.training.stopping import total_steps
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainOptions:
     """The section `train` of a config: the length of a training, its batches, its pauses and its first parameters."""
 
-    steps: int = opt(0, most=LARGEST, about="train steps; of steps, examples and epochs exactly one is above 0")
+    steps: int = opt(0, most=LARGEST_INT32, about="train steps; of steps, examples and epochs exactly one is above 0")
     examples: int = opt(0, most=2**53)
     epochs: float = opt(0.0, least=0)
     batch_size: int = opt(64, most=MOST_EXAMPLES)
@@ -251,7 +251,7 @@ def make_setup(
         accumulate=train.accumulate,
         log_scale=() if dataset.scale is None else tuple(dataset.log_scale_D.tolist()),
     )
-    record = dataclasses.replace(record, orders=orders_of(model))
+    record = dataclasses.replace(record, orders=fingerprint_of_orders(model))
     setup = Setup(dataset=dataset, spec=spec, schedule=learning_rate, train=train, record=record, **others)
     objective.check(model)
     _check_parts(setup, schedule)

@@ -234,7 +234,7 @@ def _accumulated(
         loss, gradients = part(state, *xs)
         return (jax.tree.map(jnp.add, sums, (loss.terms, loss.metrics, gradients)), loss.state), None
 
-    xs = cut(batch, num), jnp.arange(num)
+    xs = cut_batch(batch, num), jnp.arange(num)
     shapes, gradient_shapes = jax.eval_shape(part, objective_state.state, *jax.tree.map(lambda array: array[0], xs))
     zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), (shapes.terms, shapes.metrics, gradient_shapes))
     ((terms, metrics, gradients), state), _ = jax.lax.scan(one, (zeros, objective_state.state), xs)
@@ -243,7 +243,7 @@ def _accumulated(
     return Loss(terms, metrics, state), jax.tree.map(lambda *parts: sum(parts), *scaled)
 
 
-def cut(batch: Batch, num: int) -> Batch:
+def cut_batch(batch: Batch, num: int) -> Batch:
     """The batch in `num` parts [num, B / num, ...]: part k has the rows k, k + num, ..., which lie on their devices.
 
     Raises `UserError` when it cannot be cut into so many equal parts.

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
+from arjax.core.options import LARGEST_INT32
 from arjax.training.history import History
 from arjax.training.optimizer import make_optimizer
 from arjax.training.schedules import make_schedule
 from arjax.training.setup import best_store, latest_store
-from arjax.training.stopping import LARGEST, check_duration, total_steps
+from arjax.training.stopping import check_duration, total_steps
 
 OPTIMIZERS = [
     ("adam", "weight_decay", (0,), (0.1,)),
@@ -34,9 +35,9 @@ def test_limits_of_a_warm_up():
 
 
 def test_limits_of_durations():
-    assert total_steps(LARGEST, 0, 0.0, 1, 1) == LARGEST
+    assert total_steps(LARGEST_INT32, 0, 0.0, 1, 1) == LARGEST_INT32
     with pytest.raises(UserError, match="at most"):
-        total_steps(LARGEST + 1, 0, 0.0, 1, 1)
+        total_steps(LARGEST_INT32 + 1, 0, 0.0, 1, 1)
     for wrong in ((1, -1, 0.0), (0, 0, -0.5), (2, 0, -0.5)):
         with pytest.raises(UserError, match="exactly one"):
             check_duration(*wrong)

@@ -26,7 +26,7 @@ from arjax.objectives import (
     make_objective,
 )
 from arjax.training.loop import train
-from arjax.training.step import cut, loss_and_gradients
+from arjax.training.step import cut_batch, loss_and_gradients
 
 WARMUP = 0.5
 STEP = Step(jax.random.key(0), jnp.float32(0.5))
@@ -183,7 +183,7 @@ def test_every_micro_batch_has_a_key_of_its_own():
     noise = np.concatenate([jax.random.normal(key, (2,)) for key in keys])
     spec = types.SimpleNamespace(objective=Noise(), model=None, accumulate=3)
     loss, gradients = loss_and_gradients(spec, jnp.float32(2.0), ObjectiveState(), Batch(x), STEP)
-    rows = cut(Batch(x), 3).x.ravel()  # which rows make a micro-batch is another matter
+    rows = cut_batch(Batch(x), 3).x.ravel()  # which rows make a micro-batch is another matter
     np.testing.assert_allclose(
         (loss.value, gradients[0]), ((2 * noise * rows).mean(), (noise * rows).mean()), rtol=1e-5
     )
