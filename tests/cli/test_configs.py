@@ -148,13 +148,6 @@ def test_two_layers_of_latents_have_a_bounded_scale_between_them():
     assert model.latent_event.num_sites == 100 and lower.network.hidden_sizes == (200, 200)
 
 
-def test_no_config_looks_an_argument_up_without_a_check():
-    for path in CONFIGS:
-        text = path.read_text()
-        for option in re.findall(r"\[arg\.(\w+)\]", text):
-            assert f"{option}=pick(" in text, f"{path}: {option}"
-
-
 @pytest.mark.parametrize("arg", ["network=wavnet", "wavnet"])
 def test_the_nearest_recipe_is_named(arg):
     path = next(path for path in CONFIGS if path.stem == "digits")

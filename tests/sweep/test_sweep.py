@@ -208,13 +208,6 @@ def test_results_of_another_split_are_not_final(folder):
     assert os.path.getsize(folder / "out/results.csv") > 0
 
 
-def test_a_run_with_damaged_results_is_run_again(folder):
-    sweep("--only=plain")
-    (folder / "out/plain/results.json").write_text("{")
-    assert sweep("--only=plain") == 0
-    assert (folder / "out/plain/starts").read_text() == "xx"
-
-
 def test_a_sweep_may_score_another_split(folder):
     text = (
         "from arjax.sweep import Run\n"

@@ -9,12 +9,10 @@ import types
 import numpy as np
 import pytest
 
-from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data.base import from_arrays
 from arjax.objectives.metrics import Mean, Metrics
 from arjax.training import results
-from arjax.training.optimizer import options_of_rule, read_rule
 from arjax.training.reporter import Reporter
 from arjax.training.results import OF_TRAINING, device_name, training_entries, write_evaluation, write_results
 from arjax.training.start import _scaled_alike
@@ -178,20 +176,3 @@ def test_units_of_two_data_sets_are_alike():
     for other in (plain, scaled(one * 1.01, zero), scaled(one, zero + 0.1), scaled(np.ones(1), np.zeros(1))):
         assert not _scaled_alike(scaled(one, zero), other) and not _scaled_alike(other, scaled(one, zero))
     assert not _scaled_alike(scaled(one, zero), scaled(one, None))
-
-
-SHARED = {"weight_decay": 0.0, "decay_pattern": r"(kernel|embedding)$", "cautious_decay": False}
-SHARED |= {"b1": 0.9, "b2": 0.999, "eps": 1e-8}
-
-
-def test_a_rule_takes_the_options_that_it_has(capsys):
-    for name, has in (("adam", ("b1", "b2", "eps")), ("adamw", tuple(SHARED)), ("lion", ("weight_decay", "b1", "b2"))):
-        component = read_rule(name, SHARED)
-        assert set(has) <= set(component.options) and set(component.options) <= set(SHARED)
-        assert capsys.readouterr() == ("", "")
-    with pytest.raises(UserError, match="optimizer 'adam' has no weight decay"):
-        read_rule("adam", SHARED | {"weight_decay": 0.1})
-    with pytest.raises(UserError, match="optimizer 'lion' has no eps"):
-        read_rule("lion", SHARED | {"eps": 1e-7})
-    assert read_rule("adamw", SHARED | {"eps": 1e-7, "weight_decay": 0.1}).options["eps"] == 1e-7
-    assert options_of_rule("adamw") == {}
