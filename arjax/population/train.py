@@ -206,7 +206,7 @@ class Scores:
       num_params: of one member.
       params: the best parameters of all members, [O, S, ...].
       history: the members' progress, and the seconds that all of them took together.
-      code: the versions of the user's own code that have trained them.
+      code: the versions of the user's code that have trained them.
     """
 
     validation: np.ndarray
@@ -309,7 +309,7 @@ def _result(
 
 def write_member(folder: Path, config: ConfigDict, population: Population, scores: Scores, o: int, s: int) -> None:
     """Writes `config.json`, the best parameters, `rows.npz` and, last, `results.json` of the member (o, s): the folder
-    that `arjax` would have made of `config`, with its own order and seed. Raises `UserError` for a member without
+    that `arjax` would have made of `config`, with its order and seed. Raises `UserError` for a member without
     results, or when the disk refuses.
     """
     if not scores.history.alive[o, s]:

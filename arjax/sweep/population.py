@@ -118,7 +118,7 @@ def plan(runs: Sequence[Run], workdir: Path) -> list[FullGrid]:
     """The populations of the runs.
 
     Runs share a population when their configs are the same but for order and seed, and their orders are cut alike. One
-    is a full grid: orders with other seeds are a population of their own.
+    is a full grid: orders with other seeds are another population.
     """
     by_config: dict[str, list[Job]] = {}
     for run in runs:

@@ -219,7 +219,7 @@ def grid(
       values: of each field, `{"model.ordering": ["raster", "spiral"], "seed": range(3)}`.
       name: of a run, with fields in braces by their whole name or its last part: `{ordering}-{seed}`. Characters that
         no folder may have are replaced. "": the values, in the sequence of the fields.
-      mean_over: a field such as "seed": runs that differ in it alone have one row, their `Mean`, and none of their own.
+      mean_over: a field such as "seed": runs that differ in it alone have one row, their `Mean`.
       overrides: config fields to set in all runs.
       **about: further fields of `Run`, such as `model`, `metric` or `published`; texts may hold fields in braces.
     """

@@ -42,7 +42,7 @@ class Run:
       published, published_mark: the number to compare with, nan for none, and its source or differences.
       listed: whether it has a row of its own; False for a run that only a `Mean` or a `Mixture` reads.
       pilots: names of other runs, which end before this one begins: it takes the overrides of the one that is best on
-        validation in its metric, where it has none of its own, such as the learning rate.
+        validation in its metric, unless it sets the field, such as the learning rate.
     """
 
     name: str

@@ -123,7 +123,7 @@ class SlurmExecutor:
     """Submits one SLURM job for each run and waits for all of them; needs submitit.
 
     The number of its job is kept in the folder of a run. A job that is still in the queue when a sweep starts, as its
-    own process has died, is waited for and not submitted again. The states of jobs are asked of squeue, which works
+    process has died, is waited for and not submitted again. The states of jobs are asked of squeue, which works
     on clusters without accounting as well.
     """
 

@@ -22,7 +22,7 @@ def by_full_name(name: str) -> Callable | None:
     """The function of optax with a full name such as `optax.adafactor`; None for a name that does not begin so.
 
     It is a public function of a public module of optax that states that it returns a gradient transformation. Nothing
-    else is found, so that a config can call no other code.
+    else counts, so that a config can call no other code.
 
     Raises:
       UserError: there is no such function, or its arguments cannot be options.

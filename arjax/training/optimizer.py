@@ -25,7 +25,7 @@ from arjax.training.schedules import make_schedule
 Transformation: TypeAlias = optax.GradientTransformation
 #: A rule is a function `(options...) -> list[Transformation]`: in sequence they turn gradients into updates of rate 1.
 #: Or it is a function `(learning_rate, options...)` that gets the schedule and returns one transformation, which turns
-#: gradients into updates: so are most of those of optax, which are found by their full names. A rule with a parameter
+#: gradients into updates: so are most of those of optax, which have their full names. A rule with a parameter
 #: `readout` also gets the paths of the parameters that return features, see `arjax.networks.readout`.
 OPTIMIZERS = Registry("optimizer", hidden=("learning_rate", "readout"), outside=by_full_name)
 
@@ -169,9 +169,9 @@ def make_optimizer(
       name: of a registered rule; or the rule, from `read_rule`, which has its options.
       learning_rate: a schedule, from `make_schedule`; or the peak of one with the next four arguments.
       clip_norm: gradients of a larger global norm are scaled down to it; 0 clips nothing.
-      model: whose parameters are trained, for rules that treat readouts in their own way.
+      model: whose parameters are trained, for rules that treat readouts in another way.
       **options: of the rule. Those in `SHARED` that the rule lacks are left out and said, except for a weight decay and
-        an eps of one's own: errors.
+        another eps: errors.
     """
     rate = learning_rate
     if not callable(rate):

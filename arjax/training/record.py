@@ -1,11 +1,11 @@
 """Is this the same run? The record of a run, and the one comparison of a run with the record in a folder.
 
 `config.json` has the fields of a run. `record.json` has what the fields stand for: the contents of the user's files of
-data, the orders of the model, the user's own code and, in a sweep, the parameters of the runs that this one reads. Runs
+data, the orders of the model, the user's code and, in a sweep, the parameters of the runs that this one reads. Runs
 without a config (`fit_arrays`, populations) have their fields there, too.
 
 With other data or in another order, the parameters of a run would have another meaning: it is refused. Code that has
-changed is only told, since most edits change no number.
+changed gives a remark alone, since most edits change no number.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Record:
       fields: its options by name, such as "train.steps"; {} where `config.json` has them.
       data: a fingerprint of its data; "" for data that no user can change.
       orders: a fingerprint of the orders of its model; "" where there are none.
-      code: the fingerprints of each file of the user's own code, one for each version that has trained the run.
+      code: the fingerprints of each file of the user's code, one for each version that has trained the run.
     """
 
     fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)

@@ -169,7 +169,7 @@ class Setup:
 
     def first_params(self, models: Sequence[Model]) -> Any:
         """The parameters of the run in `train.init_from`, for these models, which have those of this one; or those of
-        some parts by their names, each of a run of its own, from `1=runs/coarse,2=runs/fine`.
+        some parts by their names, each of another run, from `1=runs/coarse,2=runs/fine`.
 
         Where the objective leaves some entries as they are, these, and all others that fit.
 

@@ -87,14 +87,14 @@ def parts_of_optimizer(state: TrainState) -> dict[str, str]:
     def masked(tree: Any) -> Any:
         return jax.tree.structure(tree, is_leaf=_is_masked)
 
-    def is_partition(found: Any) -> bool:
-        return isinstance(found, optax.transforms.PartitionState)
+    def is_partition(node: Any) -> bool:
+        return isinstance(node, optax.transforms.PartitionState)
 
     paths = [path_string(path) for path, _ in jax.tree.leaves_with_path(state.params)]
     parts: dict[str, str] = {}
     of_params = jax.tree.structure(state.params)
-    for found in filter(is_partition, jax.tree.leaves(state.opt_state, is_leaf=is_partition)):
-        for name, inner in found.inner_states.items():
+    for partition in filter(is_partition, jax.tree.leaves(state.opt_state, is_leaf=is_partition)):
+        for name, inner in partition.inner_states.items():
             for moments in jax.tree.leaves(inner, is_leaf=lambda tree: masked(tree) == of_params):
                 if masked(moments) == of_params:
                     leaves = jax.tree.leaves(moments, is_leaf=_is_masked)
@@ -126,12 +126,12 @@ def fresh_state(spec: StepSpec, key: jax.Array, params: Any = None) -> TrainStat
     params = spec.objective.start(spec.model, params)
     # The average starts as a copy: two donated leaves must not share a buffer.
     average = jax.tree.map(jnp.copy, params) if spec.ema_decay else {}
-    found = spec.objective.init(spec.model, jax.random.fold_in(key, 2))
+    initial = spec.objective.init(spec.model, jax.random.fold_in(key, 2))
     objective: ObjectiveTrainState | dict = {}
-    if jax.tree.leaves(found):
-        trained = bool(jax.tree.leaves(found.params))
-        opt_state = spec.objective.optimizer().init(found.params) if trained else ()
-        objective = ObjectiveTrainState(found.params, found.state, opt_state)
+    if jax.tree.leaves(initial):
+        trained = bool(jax.tree.leaves(initial.params))
+        opt_state = spec.objective.optimizer().init(initial.params) if trained else ()
+        objective = ObjectiveTrainState(initial.params, initial.state, opt_state)
     return TrainState(jnp.zeros((), jnp.int32), params, spec.optimizer.init(params), average, objective)
 
 

@@ -52,7 +52,7 @@ def train_step(
     spec: StepSpec, state: TrainState, batch: Batch, key: jax.Array, companions: Companions | None = None
 ) -> tuple[TrainState, Loss]:
     """The state after one step of gradient descent, and the loss with the objective's metrics. `key` is that of the
-    run; the step's own is a pure function of it and `state.step`.
+    run; that of the step is a pure function of it and `state.step`.
     """
     objective, batch, step = _inputs(spec, state, batch, key, companions)
     loss, (gradients, objective_gradients) = loss_and_gradients(spec, state.params, objective, batch, step)
