@@ -161,8 +161,7 @@ def parse_arg(arg: str, **defaults: Any) -> types.SimpleNamespace:
     """Reads the text behind the colon of `--config=file.py:arg`, strictly.
 
     The text is `word,key=value,...`: a bare word turns on a boolean option, or, when it is no option's name, is the
-    value of the first option with a string as its default. A value gets the type of its default. Raises `UserError` for
-    an unknown option, a wrong value (of another type, or none of the names), or an option given twice.
+    value of the first option with a string as its default. A value gets the type of its default.
 
     Args:
       arg: the text, such as `"dna,smoke"` or `"set=dna,units=300"`; "" leaves everything at its default.

@@ -40,10 +40,7 @@ def _open_dataset(dataset: Component, mesh: Mesh) -> Dataset:
 
 
 def build_model(config: ConfigDict, dataset: Dataset) -> Model:
-    """The model of `config.model`, `config.network`, `config.parts` and `config.dtype` for a data set.
-
-    Raises `UserError` for a combination that does not work, before anything compiles.
-    """
+    """The model of `config.model`, `config.network`, `config.parts` and `config.dtype` for a data set."""
     check_plugins(config)
     return _make_model(config, read_model(config), dataset, make_sampler(config.sample.sampler))
 
@@ -64,7 +61,7 @@ def _make_model(config: ConfigDict, choice: ModelChoice, dataset: Dataset, sampl
 def build(config: ConfigDict | Checked, devices: Sequence[jax.Device] | None = None) -> Setup:
     """Builds the parts of a run from its config, for these devices (all devices by default).
 
-    A config that is checked already is not checked again. Raises `UserError` for a mistake before anything compiles.
+    A config that is checked already is not checked again.
     """
     checked = config if isinstance(config, Checked) else validate(config)
     sizes = checked.config.mesh

@@ -21,10 +21,7 @@ DEEPEST_SECTION = 50
 
 
 def fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """All fields as (`train.steps`, value), sorted by section; `prefix` begins all names.
-
-    Raises `UserError` for a name that is no text, or sections in one another without end.
-    """
+    """All fields as (`train.steps`, value), sorted by section; `prefix` begins all names."""
     if prefix.count(".") > DEEPEST_SECTION:
         raise UserError(f"the sections of a config hold one another without end: config.{prefix[:60]}...")
     try:

@@ -28,8 +28,7 @@ FOLDER = "configs"
 def load_config_file(text: str) -> ConfigDict:
     """Runs `get_config(arg)` of a config file given as `file.py` or `file.py:arg`; returns the config, locked.
 
-    The file may also be given by a short name, `digits:smoke`: see `arjax.core.files.find_file`. Raises
-    `UserError` where it is missing or no Python file, lacks `get_config`, or fails; names the line that failed.
+    The file may also be given by a short name, `digits:smoke`: see `arjax.core.files.find_file`.
     """
     name, arg = split_argument(text)
     path = find_file(name, FOLDER, "config file")
@@ -40,10 +39,7 @@ def load_config_file(text: str) -> ConfigDict:
 
 
 def copy_config(text: str) -> list[Path]:
-    """Copies a config file of the package into the current folder, with the files beside it that it reads or imports.
-
-    Raises `UserError` where there is no such config, one of the files is here already, or the disk refuses.
-    """
+    """Copies a config file of the package into the current folder, with the files beside it that it needs."""
     name, arg = split_argument(text)
     if arg:
         raise UserError(f"a config is copied with all its arguments: leave out {arg!r}")
@@ -126,7 +122,7 @@ def from_json(text: str | bytes) -> ConfigDict:
 
 
 def load_workdir_config(workdir: str | os.PathLike) -> ConfigDict:
-    """The config a folder was made with; raises `UserError` when there is none, or it is not readable or complete."""
+    """The config a folder was made with."""
     path = user_path(workdir) / FILE_NAME
     with reading(path):
         if not path.exists():
@@ -158,7 +154,7 @@ def has_same_results(config: ConfigDict, workdir: str | os.PathLike, root: str =
 
 
 def save_config(config: ConfigDict, workdir: str | os.PathLike) -> None:
-    """Writes `config.json`, atomically; raises `UserError` where the disk refuses.
+    """Writes `config.json`, atomically.
 
     Its plugins name all modules and files of others that register a component of the run, in the form in which any
     process finds them.

@@ -121,7 +121,7 @@ def _read_names(config: ConfigDict) -> Checked:
 
 
 def read_dataset(config: ConfigDict) -> Component:
-    """The data set of `config.dataset`; raises `UserError` for an unknown name or option."""
+    """The data set of `config.dataset`."""
     options = config.dataset.to_dict()
     if not options["name"]:
         raise UserError("the config names no dataset: set config.dataset")

@@ -67,9 +67,6 @@ class Population:
             one after another, many steps each: on CPU, where one member keeps all cores busy, it is the faster one
             (experiments/order_matters/speed.csv). "": the one that suits the device.
           setup: `shared_setup(config)`, where it is built already.
-
-        Raises:
-          UserError: as `shared_setup`, or for no order or seed, or orders that cannot share one program.
         """
         refuse(
             (len(orders) == 0 or len(seeds) == 0, "a population needs at least one order and one seed"),
@@ -187,7 +184,7 @@ def _with_order(config: ConfigDict, order: str | np.ndarray) -> ConfigDict:
 
 
 def member(setup: Setup, config: ConfigDict, order: str | np.ndarray) -> Any:
-    """The model of a member: that of a run with this order; raises `UserError` for one that it does not support."""
+    """The model of a member: that of a run with this order."""
     return build_model(_with_order(config, order), setup.dataset)
 
 

@@ -233,18 +233,13 @@ def train_population(
 
     A member with a loss that is not finite keeps its best parameters, and scores infinity without a finite score. One
     that has not improved for `train.patience` evaluations keeps its parameters; the program ends when that holds
-    for all, or with the last step.
+    for all, or with the last step. After SIGTERM or SIGINT the state is saved, and `KeyboardInterrupt` raised.
 
     Args:
       population: see `Population`.
       log: called with a line for every validation, where no progress is shown.
       workdir: folder of the training, which goes on there when it was interrupted; "": nothing is kept.
       show: the progress that is shown, such as `arjax.reporting.progress.Progress`; see `Show`.
-
-    Raises:
-      UserError: as `arjax.training.loop.train`; or the workdir holds another population.
-      TrainingDiverged: no member had a finite loss.
-      KeyboardInterrupt: the training was interrupted by SIGTERM or SIGINT; its state is saved.
     """
     with contextlib.ExitStack() as stack:
         folder = workdir or stack.enter_context(tempfile.TemporaryDirectory())
@@ -309,8 +304,7 @@ def _result(
 
 def write_member(folder: Path, config: ConfigDict, population: Population, scores: Scores, o: int, s: int) -> None:
     """Writes `config.json`, the best parameters, `rows.npz` and, last, `results.json` of the member (o, s): the folder
-    that `arjax` would have made of `config`, with its order and seed. Raises `UserError` for a member without
-    results, or when the disk refuses.
+    that `arjax` would have made of `config`, with its order and seed.
     """
     if not scores.history.alive[o, s]:
         raise UserError("the loss was not finite; a lower optimizer.learning_rate or a clip_norm may help")

@@ -96,7 +96,7 @@ class Finished:
         return stored_nats(self.folder, self.report).get(self.report["split"])
 
     def row(self) -> dict[str, Any]:
-        """The row of the table; raises `UserError` where the run does not report the metric."""
+        """The row of the table."""
         run, report = self.run, self.report
         numbers = [name for name, value in report.items() if is_number(value)]
         if run.metric not in numbers:

@@ -165,12 +165,7 @@ def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
     """Trains to the end of the run in `workdir`, from its newest checkpoint, and scores the best parameters.
 
     `workdir` holds `checkpoints/`, `metrics.jsonl` and `results.json`, and is created when missing; or it is a
-    `RunFolder`, which the caller holds open.
-
-    Raises:
-      UserError: a split that the data set lacks, checkpoints that cannot be read, a disk that cannot be written (a full
-        one, for example), a workdir that was deleted or moved meanwhile, or devices without enough memory.
-      TrainingDiverged: the loss was not finite; names the step and the last good checkpoint.
+    `RunFolder`, which the caller holds open. A loss that is not finite raises `TrainingDiverged`.
     """
     # 1. A mistake ends here, before anything compiles.
     if setup.evaluate.split not in setup.dataset.splits:
@@ -214,7 +209,7 @@ class Training:
     """
 
     def __init__(self, learner: Learner, workdir: str | os.PathLike):
-        """Writes nothing yet; raises `UserError` for writers without a package, or a patience without validations."""
+        """Writes nothing yet."""
         setup, train = learner.setup, learner.setup.train
         for writer in make_writers(train.writers):
             writer.check()

@@ -23,9 +23,6 @@ def by_full_name(name: str) -> Callable | None:
 
     It is a public function of a public module of optax that states that it returns a gradient transformation. Nothing
     else counts, so that a config can call no other code.
-
-    Raises:
-      UserError: there is no such function, or its arguments cannot be options.
     """
     if not name.startswith(PREFIX):
         return None

@@ -163,7 +163,7 @@ def make_optimizer(
     model: Model | None = None,
     **options: Any,
 ) -> Transformation:
-    """An optax optimizer; raises `UserError` for an unknown name or option, or an impossible number.
+    """An optax optimizer.
 
     Args:
       name: of a registered rule; or the rule, from `read_rule`, which has its options.

@@ -40,7 +40,7 @@ _SCORES = (
 def run_report(setup: Setup, workdir: str | os.PathLike, best: BestParams, device: str = "") -> Report:
     """The report of a run: all scores of its best parameters, and the entries about its training.
 
-    `device`: where it was trained; "": as an earlier report says, or else here. Raises `UserError` as `report`.
+    `device`: where it was trained; "": as an earlier report says, or else here.
     """
     where = setup.model, best[0], setup.dataset, setup.evaluate.split, setup.evaluate
     scored = report(*where, mesh=setup.mesh, seed=setup.seed, open_run=setup.open_run)
@@ -107,7 +107,7 @@ def training_entries(
 
 
 def write_results(workdir: str | os.PathLike, results: Mapping[str, Any]) -> None:
-    """Writes the report of a run, by the first process; raises `UserError` when the disk refuses.
+    """Writes the report of a run, by the first process.
 
     An earlier report (of fewer steps, or of another split) is kept in `evaluations/`.
     """
@@ -129,9 +129,7 @@ def set_results_aside(workdir: str | os.PathLike) -> None:
 
 
 def write_nats(workdir: str | os.PathLike, nats: Mapping[str, np.ndarray]) -> None:
-    """Writes the nats of each example, float[N] for each split, by the first process; raises `UserError` when the disk
-    refuses.
-    """
+    """Writes the nats of each example, float[N] for each split, by the first process."""
     if jax.process_index() == 0:
         write_arrays(Path(workdir) / NATS_FILE, {split: nats_N.astype(np.float32) for split, nats_N in nats.items()})
 
@@ -139,8 +137,7 @@ def write_nats(workdir: str | os.PathLike, nats: Mapping[str, np.ndarray]) -> No
 def write_evaluation(workdir: str | os.PathLike, results: Mapping[str, Any]) -> Path:
     """Writes scores to a file of `evaluations/` named by split and step, such as `test-step-900.json`; returns it.
 
-    A file that holds other scores is kept, and the next number is added to the name. Raises `UserError` when the disk
-    refuses.
+    A file that holds other scores is kept, and the next number is added to the name.
     """
     folder = Path(workdir) / EVALUATIONS
     with writing(folder):

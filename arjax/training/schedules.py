@@ -80,9 +80,6 @@ def make_schedule(
 
     `learning_rate` times a linear warm-up over w = `warmup_steps`, times the factor of the schedule, a call string of
     `SCHEDULES`, with e = `end_factor` and r the part of the steps after the warm-up that is done.
-
-    Raises:
-      UserError: an unknown schedule or option, or an impossible number.
     """
     component = SCHEDULES.read(schedule) if isinstance(schedule, str) else schedule
     if not 0 <= warmup_steps < max(total_steps, 1):

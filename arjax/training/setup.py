@@ -148,7 +148,7 @@ class Setup:
         return split()
 
     def trained_companions(self) -> dict[str, Trained]:
-        """The frozen models that the objective reads, by name; raises `UserError` when one does not fit."""
+        """The frozen models that the objective reads, by name."""
         objective = self.spec.objective
         companions = {name: self._companion(workdir) for name, workdir in objective.companions().items()}
         objective.check_companions(self.model, {name: trained.companion for name, trained in companions.items()})
@@ -172,9 +172,6 @@ class Setup:
         some parts by their names, each of another run, from `1=runs/coarse,2=runs/fine`.
 
         Where the objective leaves some entries as they are, these, and all others that fit.
-
-        Raises:
-          UserError: there is no such run, or its parameters are not those of the models.
         """
         source, wanted, entries = self.train.init_from, self.abstract_state.params, self.frozen
         if sources := sources_of_parts(source, self.model):
@@ -206,10 +203,7 @@ class Setup:
         return params
 
     def init_state(self, key: jax.Array) -> TrainState:
-        """A fresh train state, created sharded, from the parameters of the run in `train.init_from` if one is named.
-
-        Raises `UserError` as `first_params`, and where the state is larger than the memory of the devices.
-        """
+        """A fresh train state, created sharded, from the parameters of the run in `train.init_from` if one is named."""
         check_memory(bytes_of(self.abstract_state), "the parameters and the optimizer's state take", self.mesh.size)
         params = self.first_params((self.model,)) if self.train.init_from else None
         return init_state(self.spec, key, self.mesh, self.rules, params)
@@ -234,8 +228,6 @@ def make_setup(
       rule, schedule: of the optimizer, whose other options are in `optimizer`.
       record: the identity of the run without the orders of its model.
       **others: the other fields of `Setup`.
-
-    Raises `UserError` for numbers out of range, or parts that do not fit one another.
     """
     check_batch_size(train.batch_size, others["mesh"], train.accumulate)
     length = total_steps(train.steps, train.examples, train.epochs, train.batch_size, len(dataset.splits["train"]))
@@ -315,10 +307,6 @@ def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, 
 
     Returns them on the mesh, with their step and the note of the checkpoint (`value`: validation nats; `scores`: all
     numbers of that validation).
-
-    Raises:
-      UserError: there is no checkpoint, none is readable, the best parameters were there and are gone, or the run has
-        other data or another order.
     """
     setup.record.check(workdir)
     best = best_store(workdir)

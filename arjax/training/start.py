@@ -49,10 +49,6 @@ def check_start(
       params: shapes and types of its parameters.
       other, workdir: the other run and its folder.
       entries: of the parameters that are read, named as the parts of the model; (): all.
-
-    Raises:
-      UserError: parameters of other names, shapes or types; values of other kinds, levels or tokens, or another family
-        of conditionals.
     """
     check_fits(params, other.params, workdir)
     named = f"train.init_from={workdir}"
@@ -73,7 +69,7 @@ def check_start(
 
 def sources_of_parts(text: str, model: Model) -> dict[str, str]:
     """The workdirs of the runs that give the parameters of parts, by the names of these; none where `train.init_from`
-    names one run for the whole model. Raises `UserError` where only some pieces of the text name a part, or one twice.
+    names one run for the whole model.
     """
     pieces = [piece.strip().partition("=") for piece in text.split(",")]
     named = [(name.strip(), workdir.strip()) for name, equals, workdir in pieces if equals]

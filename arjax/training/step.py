@@ -244,10 +244,7 @@ def _accumulated(
 
 
 def cut_batch(batch: Batch, num: int) -> Batch:
-    """The batch in `num` parts [num, B / num, ...]: part k has the rows k, k + num, ..., which lie on their devices.
-
-    Raises `UserError` when it cannot be cut into so many equal parts.
-    """
+    """The batch in `num` parts [num, B / num, ...]: part k has the rows k, k + num, ..., which lie on their devices."""
     if len(batch) % num:
         raise UserError(f"a batch of {len(batch)} examples cannot be cut into {num} equal micro-batches")
     return jax.tree.map(lambda rows: jnp.moveaxis(rows.reshape(len(rows) // num, num, *rows.shape[1:]), 1, 0), batch)

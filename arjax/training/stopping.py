@@ -66,9 +66,7 @@ def check_duration(steps: int, examples: int, epochs: float) -> None:
 
 
 def total_steps(steps: int, examples: int, epochs: float, batch_size: int, num_examples: int) -> int:
-    """The number of train steps of a run, from exactly one of three durations; rounded up. Raises `UserError` for none
-    or several of them, or too many steps to count.
-    """
+    """The number of train steps of a run, from exactly one of three durations; rounded up."""
     check_duration(steps, examples, epochs)
     length = steps or -(-examples // batch_size) or epochs * num_examples / batch_size
     if length > LARGEST_INT32:
