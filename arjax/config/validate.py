@@ -134,7 +134,8 @@ def read_model(section: ConfigDict, name: str = "config") -> ModelChoice:
     options = section.model.to_dict()
     kind = options.pop("kind")
     family = KINDS.get(kind)
-    calls = {option: Call(options[option]) for option in family.CALLS if options.get(option)}
+    texts = {option: options.get(option) for option in family.CALLS}
+    calls = {option: Call(text) for option, text in texts.items() if text and isinstance(text, str)}
     for option, call in calls.items():
         family.CALLS[option].get(call.name)  # refuses names that are not registered
     model = KINDS.component(kind, options | calls, f"{name}.model")
